@@ -1,1 +1,21 @@
-//! Placeholder
+//! announcer: announces a frontend's VIPs by BGP while its own HTTP stack is healthy.
+//!
+//! Facts flow up as events (`mpsc`), decisions flow down as state (`watch`), and only files named `io.rs`, or below a
+//! folder named `io/`, touch the world.
+//!
+//! ```text
+//! 4  main, cli, control/client
+//! 3  daemon, control/io
+//! 2  bgp/io  health/io  drain/io  vip/io
+//! 1  director -> {health::check, drain, rib, config}    bgp::{fsm, open, wire}    control::api
+//! 0  model, config
+//! ```
+//!
+//! Imports point down only; `tests/layers.rs` holds that.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+pub mod bgp;
+pub mod config;
+pub mod model;
+pub mod rib;

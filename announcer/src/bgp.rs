@@ -1,0 +1,1 @@
+//! The BGP speaker: pure machine and codec here, sockets below `io/`.

@@ -1,0 +1,96 @@
+//! The configuration as the program uses it: a `Config` cannot be wrong.
+//!
+//! Pure. Text -> [`file::File`] (as written, spans kept) -> [`Config`], or every error at once ([`error::Errors`]).
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv6Addr};
+use std::time::Duration;
+
+use url::Url;
+
+use crate::model::{Asn, Community, PeerName, RouterId, ServiceName};
+
+/// Where the configuration is looked for unless told otherwise.
+pub const DEFAULT_PATH: &str = "/etc/announcer/announcer.toml";
+
+/// All that an operator said, checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Ourselves, as a BGP speaker.
+    pub bgp: Bgp,
+    /// The routers that we dial, in the order of the file; at least one, names and addresses unique.
+    pub peers: Vec<Peer>,
+    /// What we announce, in the order of the file; at least one, names and VIPs unique.
+    pub services: Vec<Service>,
+}
+
+/// `[bgp]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bgp {
+    /// `asn`: our AS.
+    pub asn: Asn,
+    /// `router_id`; `None`: the IPv4 source address towards the first peer.
+    pub router_id: Option<RouterId>,
+    /// `settle`, default 1s: how long a router's FIB may follow its BGP. Waited for after each withdraw that someone
+    /// relies on (stop, `drain --wait`, a VIP's removal).
+    pub settle: Duration,
+}
+
+/// `[[peer]]`: a router that we dial.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Peer {
+    /// `name`.
+    pub name: PeerName,
+    /// `address`: where it listens, on port 179.
+    pub address: IpAddr,
+    /// `asn`: the AS that its OPEN must carry.
+    pub asn: Asn,
+    /// `hold_time`, default 9s: 0 or at least 3 whole seconds, at most 65535 (RFC 4271 §4.2).
+    pub hold_time: Duration,
+    /// `next_hop_v6`: the next hop of IPv6 VIPs when the session's interface has no global IPv6 address.
+    pub next_hop_v6: Option<Ipv6Addr>,
+}
+
+/// `[[service]]`: VIPs that stand and fall with the same checks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Service {
+    /// `name`.
+    pub name: ServiceName,
+    /// `vips`: at least one; each global unicast, and in no other service.
+    pub vips: Vec<IpAddr>,
+    /// `communities` (RFC 1997).
+    pub communities: BTreeSet<Community>,
+    /// `med` (RFC 4271 §5.1.4).
+    pub med: Option<u32>,
+    /// `[[service.check]]`: at least one; all have to pass.
+    pub checks: Vec<Check>,
+}
+
+/// `[[service.check]]`: asked of each VIP of its service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Check {
+    /// What is asked.
+    pub probe: Probe,
+    /// `interval`, default 1s, at least 50ms: from the start of one probe to the start of the next.
+    pub interval: Duration,
+    /// `timeout`, default 1s: for a whole probe.
+    pub timeout: Duration,
+    /// `rise`, default 2, at least 1: passes in a row that make a VIP healthy.
+    pub rise: u32,
+    /// `fall`, default 3, at least 1: failures in a row that make it unhealthy.
+    pub fall: u32,
+}
+
+/// What a check asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Probe {
+    /// `http`: a GET of what a client would ask, sent to the VIP itself; a 2xx passes.
+    Http(Url),
+}
+
+impl Config {
+    /// Every VIP with its service, in the order of the file.
+    pub fn vips(&self) -> impl Iterator<Item = (IpAddr, &Service)> {
+        self.services.iter().flat_map(|service| service.vips.iter().map(move |vip| (*vip, service)))
+    }
+}

@@ -1,0 +1,239 @@
+//! The nouns of the program: what every layer speaks of.
+//!
+//! Pure. Each type is correct once it exists; its `FromStr` says what to write instead.
+
+use std::fmt;
+use std::net::Ipv4Addr;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+/// An address family that a session can carry (AFI 1 or 2 with SAFI 1, RFC 4760).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Family {
+    /// IPv4 unicast.
+    V4,
+    /// IPv6 unicast.
+    V6,
+}
+
+impl Family {
+    /// The family of an address.
+    pub fn of(address: std::net::IpAddr) -> Self {
+        match address {
+            std::net::IpAddr::V4(_) => Family::V4,
+            std::net::IpAddr::V6(_) => Family::V6,
+        }
+    }
+}
+
+impl fmt::Display for Family {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Family::V4 => "IPv4",
+            Family::V6 => "IPv6",
+        })
+    }
+}
+
+/// Why a word is none of ours; its text says what to write.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Invalid(pub String);
+
+/// An autonomous system number, 1 to 4,294,967,295 (RFC 6793); 0 is reserved (RFC 7607).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "u32", into = "u32")]
+pub struct Asn(u32);
+
+/// AS_TRANS (RFC 6793 §9): what stands for a 4-octet AS towards peers that do not know them.
+pub const AS_TRANS: u16 = 23456;
+
+impl Asn {
+    /// The number.
+    pub fn get(self) -> u32 {
+        self.0
+    }
+}
+
+impl TryFrom<u32> for Asn {
+    type Error = Invalid;
+    fn try_from(number: u32) -> Result<Self, Invalid> {
+        match number {
+            0 => Err(Invalid("AS 0 is reserved; write the AS number, 1 to 4294967295".into())),
+            23456 => Err(Invalid("AS 23456 is AS_TRANS and nobody's; write the real AS number".into())),
+            number => Ok(Asn(number)),
+        }
+    }
+}
+
+impl From<Asn> for u32 {
+    fn from(asn: Asn) -> u32 {
+        asn.0
+    }
+}
+
+impl fmt::Display for Asn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A BGP Identifier: any 4 octets but zero (RFC 6286 §2.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "Ipv4Addr", into = "Ipv4Addr")]
+pub struct RouterId(Ipv4Addr);
+
+impl RouterId {
+    /// As an address, which is how it is written.
+    pub fn get(self) -> Ipv4Addr {
+        self.0
+    }
+}
+
+impl TryFrom<Ipv4Addr> for RouterId {
+    type Error = Invalid;
+    fn try_from(address: Ipv4Addr) -> Result<Self, Invalid> {
+        if address.is_unspecified() {
+            return Err(Invalid("a router id is not 0.0.0.0; write one of the host's own IPv4 addresses".into()));
+        }
+        Ok(RouterId(address))
+    }
+}
+
+impl From<RouterId> for Ipv4Addr {
+    fn from(id: RouterId) -> Ipv4Addr {
+        id.0
+    }
+}
+
+impl fmt::Display for RouterId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A standard community (RFC 1997), written `65001:80`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Community(pub u32);
+
+impl FromStr for Community {
+    type Err = Invalid;
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        let halves = text.split_once(':').and_then(|(high, low)| Some((number(high)?, number(low)?)));
+        match halves {
+            Some((high, low)) => Ok(Community(u32::from(high) << 16 | u32::from(low))),
+            None => Err(Invalid(format!("`{text}` is no community; write two numbers of 0 to 65535, as in `65001:80`"))),
+        }
+    }
+}
+
+/// Digits alone: `u16::from_str` would take a sign too.
+fn number(text: &str) -> Option<u16> {
+    text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok())?
+}
+
+impl fmt::Display for Community {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.0 >> 16, self.0 & 0xffff)
+    }
+}
+
+macro_rules! name {
+    ($(#[$doc:meta])* $type:ident) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $type(Arc<str>);
+
+        impl $type {
+            /// As it was written.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl FromStr for $type {
+            type Err = Invalid;
+            fn from_str(text: &str) -> Result<Self, Invalid> {
+                let good = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
+                match text.as_bytes() {
+                    [first, rest @ ..]
+                        if first.is_ascii_alphanumeric() && rest.len() < 64 && rest.iter().all(|b| good(*b)) =>
+                    {
+                        Ok($type(text.into()))
+                    }
+                    _ => Err(Invalid(format!(
+                        "`{}` is no name; write a letter or digit, then letters, digits, `.`, `_` or `-`, at most 64",
+                        text.escape_default()
+                    ))),
+                }
+            }
+        }
+
+        impl TryFrom<String> for $type {
+            type Error = Invalid;
+            fn try_from(text: String) -> Result<Self, Invalid> {
+                text.parse()
+            }
+        }
+
+        impl From<$type> for String {
+            fn from(name: $type) -> String {
+                name.0.as_ref().to_owned()
+            }
+        }
+
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(&self.0)
+            }
+        }
+    };
+}
+
+name! {
+    /// A peer's configured name: what logs, status and metrics call it.
+    PeerName
+}
+name! {
+    /// A service's configured name; also the name of its drain file, so it never begins with `.` or `_`.
+    ServiceName
+}
+
+/// What a failure detector says of a peer (RFC 5880 §6.1); a session without one is always `Up`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Liveness {
+    /// The peer answers, or nobody asks.
+    Up,
+    /// The peer has stopped answering.
+    Down,
+}
+
+/// Counts the versions of the Loc-RIB: who waits for a change waits for its generation.
+pub type Generation = u64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_that_are_taken_and_words_that_are_not() {
+        for good in ["65001:80", "0:0", "65535:65535"] {
+            assert_eq!(good.parse::<Community>().unwrap().to_string(), good);
+        }
+        for bad in ["65001", "65536:1", "1:-1", "+1:1", "1:2:3", ""] {
+            assert!(bad.parse::<Community>().is_err(), "{bad}");
+        }
+        for good in ["www", "a.b_c-9", "0"] {
+            assert_eq!(good.parse::<ServiceName>().unwrap().as_str(), good);
+        }
+        for bad in ["", "_all", ".", "..", "a/b", "a b", "ü", &"x".repeat(65)] {
+            assert!(bad.parse::<ServiceName>().is_err(), "{bad}");
+        }
+        assert!(Asn::try_from(0).is_err() && Asn::try_from(4_294_967_295).is_ok());
+        assert!(RouterId::try_from(Ipv4Addr::UNSPECIFIED).is_err());
+    }
+}

@@ -11,11 +11,18 @@
 //! 0  model, config
 //! ```
 //!
-//! Imports point down only; `tests/layers.rs` holds that.
+//! Imports point down only; `tests/layers.rs` holds that. The map of tasks and channels heads [`daemon`].
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod bgp;
+pub mod cli;
 pub mod config;
+pub mod control;
+pub mod daemon;
+pub mod director;
+pub mod drain;
+pub mod health;
 pub mod model;
 pub mod rib;
+pub mod vip;

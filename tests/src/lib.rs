@@ -1,1 +1,15 @@
-//! Placeholder
+//! The harness of the end-to-end tests.
+//!
+//! ```text
+//! scene  the lab: bring it up, break it, mend it
+//! log    what was seen, and waiting for it
+//! wire   BGP as the routers' ends of the links saw it
+//! fib    the routers' FIBs
+//! ```
+
+#![allow(clippy::wildcard_enum_match_arm)] // netlink's and the parser's own enums grow
+
+pub mod fib;
+pub mod log;
+pub mod scene;
+pub mod wire;

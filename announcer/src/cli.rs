@@ -1,0 +1,226 @@
+//! The command line: what a person types, and what they see.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config;
+use crate::control::api::{Request, Response, Scope, Status};
+use crate::control::client::{self, ClientError};
+use crate::daemon::{self, Options};
+
+/// Announces this host's VIPs by BGP while its own HTTP stack is healthy.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 100)]
+pub struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+    /// The daemon's control socket.
+    #[arg(long, global = true, value_name = "PATH", default_value = "/run/announcer/control.sock")]
+    socket: PathBuf,
+    /// Where drains are kept.
+    #[arg(long, global = true, value_name = "DIR", default_value = "/var/lib/announcer")]
+    state_dir: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the daemon in the foreground; SIGTERM withdraws every VIP before it ends.
+    Run {
+        /// The configuration.
+        #[arg(long, value_name = "FILE", default_value = config::DEFAULT_PATH)]
+        config: PathBuf,
+        /// What is logged: error, warn, info, debug, trace, or a filter such as `announcer::bgp=debug`.
+        #[arg(long, value_name = "FILTER", env = "ANNOUNCER_LOG", default_value = "info")]
+        log: String,
+    },
+    /// Check a configuration and say all that is wrong with it.
+    Validate {
+        /// The configuration; `-` reads standard input.
+        #[arg(value_name = "FILE", default_value = config::DEFAULT_PATH)]
+        file: PathBuf,
+    },
+    /// Say what is announced, what is not, and why.
+    Status {
+        /// As JSON, for programs.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Withdraw services for maintenance, until `undrain`; kept over restarts and reboots.
+    Drain {
+        #[command(flatten)]
+        scope: ScopeArguments,
+        /// Why, for whoever asks later.
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
+        /// Return only when the routers have acknowledged it and had time to follow.
+        #[arg(long)]
+        wait: bool,
+        /// How long to wait before giving up with exit code 1.
+        #[arg(long, value_name = "TIME", default_value = "10s", requires = "wait", value_parser = humantime::parse_duration)]
+        timeout: Duration,
+    },
+    /// End a drain; a healthy service is announced again.
+    Undrain {
+        #[command(flatten)]
+        scope: ScopeArguments,
+    },
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+struct ScopeArguments {
+    /// The services, by name.
+    #[arg(value_name = "SERVICE")]
+    services: Vec<String>,
+    /// Every service, those that are configured later too.
+    #[arg(long)]
+    all: bool,
+}
+
+impl ScopeArguments {
+    fn scope(self) -> Scope {
+        if self.all { Scope::All } else { Scope::Services(self.services) }
+    }
+}
+
+/// Why a command did not do what it says, for a person; its variant is the exit code.
+#[derive(Debug)]
+pub enum Failure {
+    /// 1: the answer is no.
+    No(String),
+    /// 2: usage or configuration.
+    Usage(String),
+}
+
+/// Does what was asked for.
+///
+/// # Errors
+/// A message for standard error, and the exit code that goes with it.
+pub fn call(arguments: Arguments) -> Result<(), Failure> {
+    let Arguments { command, socket, state_dir } = arguments;
+    match command {
+        Command::Run { config, log } => run(Options { config, socket, state_dir }, &log),
+        Command::Validate { file } => {
+            let config = daemon::read_config(&file).map_err(|e| Failure::Usage(e.to_string()))?;
+            let vips = config.vips().count();
+            println!("{}: good, {}", file.display(), counts(config.peers.len(), config.services.len(), vips));
+            Ok(())
+        }
+        Command::Status { json } => {
+            let answer = client::ask(&socket, &Request::Status, Duration::ZERO).map_err(no)?;
+            let Response::Status { status } = answer else { return told(answer) };
+            let text = if json { serde_json::to_string_pretty(&status).map_err(no)? } else { table(&status) };
+            println!("{}", text.trim_end());
+            Ok(())
+        }
+        Command::Drain { scope, reason, wait, timeout } => {
+            let wait_ms = wait.then(|| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX));
+            let patience = if wait { timeout } else { Duration::ZERO };
+            let by = std::env::var("SUDO_USER").ok();
+            let what = scope.scope();
+            let request = Request::Drain { what: what.clone(), reason: reason.clone(), by: by.clone(), wait_ms };
+            match client::ask(&socket, &request, patience) {
+                Err(ClientError::NotRunning(_)) => {
+                    let drain = (reason, by.unwrap_or_else(|| "an operator".into()));
+                    offline(&state_dir, &what, Some(drain), "drained from its next start on")
+                }
+                answer => told(answer.map_err(no)?),
+            }
+        }
+        Command::Undrain { scope } => {
+            let what = scope.scope();
+            match client::ask(&socket, &Request::Undrain { what: what.clone() }, Duration::ZERO) {
+                Err(ClientError::NotRunning(_)) => offline(&state_dir, &what, None, "no longer drained when it starts"),
+                answer => told(answer.map_err(no)?),
+            }
+        }
+    }
+}
+
+fn run(options: Options, log: &str) -> Result<(), Failure> {
+    let filter = tracing_subscriber::EnvFilter::try_new(log)
+        .map_err(|e| Failure::Usage(format!("error: `--log {log}` is no filter: {e}")))?;
+    let config = daemon::read_config(&options.config).map_err(|e| Failure::Usage(e.to_string()))?;
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+    daemon::run(options, config).map_err(no)
+}
+
+fn no(error: impl std::fmt::Display) -> Failure {
+    Failure::No(format!("error: {error}"))
+}
+
+fn offline(
+    state_dir: &Path,
+    what: &Scope,
+    drain: Option<(Option<String>, String)>,
+    then: &str,
+) -> Result<(), Failure> {
+    match client::offline(state_dir, what, drain) {
+        Ok(()) => {
+            println!("announcer is not running; {then}");
+            Ok(())
+        }
+        Err(e) if e.kind() == std::io::ErrorKind::InvalidInput => Err(Failure::Usage(format!("error: {e}"))),
+        Err(e) => Err(no(format!("announcer is not running, and `{}` cannot be changed: {e}", state_dir.display()))),
+    }
+}
+
+fn told(answer: Response) -> Result<(), Failure> {
+    match answer {
+        Response::Done { notes } => {
+            notes.iter().for_each(|note| println!("{note}"));
+            Ok(())
+        }
+        Response::Refused { message } => Err(Failure::Usage(format!("error: {message}"))),
+        Response::Timeout { message } | Response::Failed { message } => Err(no(message)),
+        Response::Status { .. } => Err(no("announcer answered something else than was asked")),
+    }
+}
+
+fn counts(peers: usize, services: usize, vips: usize) -> String {
+    let some = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
+    format!("{}, {}, {}", some(peers, "peer"), some(services, "service"), some(vips, "VIP"))
+}
+
+/// What `status` prints: peers, then each VIP's standing as a sentence, then what wants a look.
+fn table(status: &Status) -> String {
+    let mut lines = vec![format!(
+        "announcer {} pid {}, AS {}, router id {}, up {}",
+        status.version,
+        status.pid,
+        status.asn,
+        status.router_id.as_deref().unwrap_or("not known yet: no route towards the first IPv4 peer"),
+        age(status.uptime)
+    )];
+    let width = |names: &mut dyn Iterator<Item = usize>| names.max().unwrap_or(0);
+    let wide = width(&mut status.peers.iter().map(|peer| peer.name.len()));
+    for peer in &status.peers {
+        let reason = peer.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+        lines.push(format!(
+            "peer {:wide$}  {} AS {}  {} for {}, knows {}{reason}",
+            peer.name,
+            peer.address,
+            peer.asn,
+            peer.state,
+            age(peer.since),
+            if peer.announced == 1 { "1 prefix".to_owned() } else { format!("{} prefixes", peer.announced) },
+        ));
+        lines.extend(peer.withheld.iter().map(|why| format!("     {:wide$}  {why}", "")));
+    }
+    let vips = || status.services.iter().flat_map(|s| s.vips.iter().map(move |vip| (s, vip)));
+    let wide = width(&mut vips().map(|(service, _)| service.name.len()));
+    let address_wide = width(&mut vips().map(|(_, vip)| vip.address.to_string().len()));
+    for (service, vip) in vips() {
+        let address = vip.address.to_string();
+        lines.push(format!("{:wide$}  {address:address_wide$}  {} (for {})", service.name, vip.reason, age(vip.since)));
+    }
+    lines.extend(status.warnings.iter().map(|warning| format!("warning: {warning}")));
+    lines.join("\n")
+}
+
+/// A duration as a person says it.
+fn age(seconds: f64) -> String {
+    humantime::format_duration(Duration::from_secs(seconds.max(0.0) as u64)).to_string()
+}

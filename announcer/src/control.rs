@@ -1,0 +1,5 @@
+//! The control socket: what operators ask of a running daemon, and what it answers.
+
+pub mod api;
+pub mod client;
+pub mod io;

@@ -1,0 +1,155 @@
+//! What is said over the control socket: one JSON line asks, one JSON line answers.
+//!
+//! Pure. The answer to `status` is also what `status --json` prints: fields are added to it, and never renamed.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+/// What can be asked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "request", rename_all = "lowercase")]
+pub enum Request {
+    /// How things stand.
+    Status,
+    /// Hold services back.
+    Drain {
+        /// Which.
+        what: Scope,
+        /// Why, for whoever asks later.
+        #[serde(default)]
+        reason: Option<String>,
+        /// Who asks, when the socket alone would say `root` (sudo).
+        #[serde(default)]
+        by: Option<String>,
+        /// When given, the answer comes once the routers have stopped sending, or after this many milliseconds.
+        #[serde(default)]
+        wait_ms: Option<u64>,
+    },
+    /// End such a drain.
+    Undrain {
+        /// Which.
+        what: Scope,
+    },
+}
+
+/// Services by name, or all of them; an empty list is refused and never means all.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Scope {
+    /// Every service, those that are configured later too.
+    All,
+    /// These.
+    Services(Vec<String>),
+}
+
+/// What is answered.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "response", rename_all = "lowercase")]
+pub enum Response {
+    /// To `status`.
+    Status {
+        /// How things stand.
+        status: Status,
+    },
+    /// It is done; what is worth saying about it, a sentence each.
+    Done {
+        /// Sentences for the operator.
+        notes: Vec<String>,
+    },
+    /// It was done, but what was waited for did not come in time.
+    Timeout {
+        /// A sentence that names the peers.
+        message: String,
+    },
+    /// It was not done: the request is at fault.
+    Refused {
+        /// What is wrong, and what to write.
+        message: String,
+    },
+    /// It was not done: the daemon could not.
+    Failed {
+        /// What went wrong.
+        message: String,
+    },
+}
+
+/// How things stand.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// The daemon's version.
+    pub version: String,
+    /// Its process id.
+    pub pid: u32,
+    /// Seconds that it has been running.
+    pub uptime: f64,
+    /// Our AS.
+    pub asn: u32,
+    /// Our BGP identifier, once it is known.
+    pub router_id: Option<String>,
+    /// The routers, in the order of the configuration.
+    pub peers: Vec<Peer>,
+    /// The services, in the order of the configuration.
+    pub services: Vec<Service>,
+    /// The drains in force, by file name (`_all`: every service).
+    pub drains: BTreeMap<String, Drain>,
+    /// What an operator should look at, a sentence each.
+    pub warnings: Vec<String>,
+}
+
+/// A router.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Peer {
+    /// Its configured name.
+    pub name: String,
+    /// Its address.
+    pub address: IpAddr,
+    /// Its AS.
+    pub asn: u32,
+    /// RFC 4271's name of the state, as in `Established`.
+    pub state: String,
+    /// Seconds that it has been in that state.
+    #[serde(rename = "for")]
+    pub since: f64,
+    /// How many prefixes it knows from us.
+    pub announced: usize,
+    /// Why the last session ended or the last attempt failed, a sentence; none while all is well.
+    pub reason: Option<String>,
+    /// What is withheld from this peer alone, a sentence each.
+    pub withheld: Vec<String>,
+}
+
+/// A service.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Service {
+    /// Its configured name.
+    pub name: String,
+    /// Its VIPs.
+    pub vips: Vec<Vip>,
+}
+
+/// A VIP.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Vip {
+    /// The address.
+    pub address: IpAddr,
+    /// `announced`, `draining` or `withheld`.
+    pub standing: String,
+    /// The sentence that says why.
+    pub reason: String,
+    /// Seconds that it has had this standing.
+    #[serde(rename = "for")]
+    pub since: f64,
+}
+
+/// A drain.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Drain {
+    /// Why.
+    pub reason: Option<String>,
+    /// Who.
+    pub by: Option<String>,
+    /// When, RFC 3339.
+    pub at: Option<String>,
+}

@@ -1,0 +1,333 @@
+//! The one decision point: configuration, health, drains and VIPs in; the Loc-RIB, and why, out.
+//!
+//! Pure. Routes and `status` both read [`Standing`], so they cannot disagree.
+//!
+//! ```text
+//! Probed, Vip, Drains, Stop ── handle ──→ standing of each VIP ──→ LocRib (routes)
+//!                                                             └──→ Report (sentences)
+//! ```
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ipnet::IpNet;
+
+use crate::config::{self, Config};
+use crate::drain::{Drain, Drains};
+use crate::health::check::{Check, Pace, Probed, Verdict};
+use crate::model::{Generation, ServiceName};
+use crate::rib::{Attributes, LocRib};
+
+/// Before its first verdict a check is asked at least this often, so that a start is not `rise` intervals long.
+const FIRST_VERDICT_INTERVAL: Duration = Duration::from_millis(200);
+
+/// Something that happened, and that may change what is announced.
+#[derive(Debug, Clone)]
+pub enum Fact {
+    /// A probe ended.
+    Probed(Probed),
+    /// A VIP is on the host, or is not.
+    Vip(IpAddr, Presence),
+    /// The drain directory holds these now.
+    Drains(Drains),
+    /// The daemon is to end: nothing is announced from now on.
+    Stop,
+}
+
+/// Whether a VIP is on the host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Presence {
+    /// Nobody has looked yet.
+    Unknown,
+    /// It is on lo.
+    Present,
+    /// It is not, and could not be put there.
+    Missing(String),
+}
+
+/// What is done with a VIP.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Standing {
+    /// It is announced.
+    Announced,
+    /// An operator holds it back.
+    Draining(Drain),
+    /// It is held back by what we see.
+    Withheld(Reason),
+}
+
+/// Why a VIP is withheld.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reason {
+    /// The daemon is ending.
+    Stopping,
+    /// Whether the VIP is on the host is not known yet.
+    NotLookedFor,
+    /// The VIP is not on the host, and could not be put there.
+    VipMissing(String),
+    /// A check has no verdict yet; what it saw so far.
+    NoVerdict(String),
+    /// A check has failed; what it saw.
+    Unhealthy(String),
+}
+
+impl Standing {
+    /// One word, as `status` and JSON have it.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Standing::Announced => "announced",
+            Standing::Draining(_) => "draining",
+            Standing::Withheld(_) => "withheld",
+        }
+    }
+}
+
+impl fmt::Display for Standing {
+    /// A sentence without its subject, as in "withheld, 3 of 3 probes failed".
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Standing::Announced => f.write_str("announced"),
+            Standing::Draining(drain) => write!(f, "drained{drain}"),
+            Standing::Withheld(reason) => write!(f, "withheld, {reason}"),
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Reason::Stopping => f.write_str("announcer is stopping"),
+            Reason::NotLookedFor => f.write_str("starting, lo was not looked at yet"),
+            Reason::VipMissing(why) => write!(f, "the VIP is not on lo: {why}"),
+            Reason::NoVerdict(seen) | Reason::Unhealthy(seen) => f.write_str(seen),
+        }
+    }
+}
+
+/// What is known of one VIP.
+#[derive(Debug, Clone)]
+struct Vip {
+    service: usize,
+    presence: Presence,
+    checks: Vec<Check>,
+    standing: Standing,
+    since: Instant,
+}
+
+/// A VIP whose standing became another one: a line in the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// Whose VIP.
+    pub service: ServiceName,
+    /// Which.
+    pub vip: IpAddr,
+    /// What holds from now on.
+    pub standing: Standing,
+}
+
+/// Owns what is known and decides what is announced.
+#[derive(Debug)]
+pub struct Director {
+    config: Arc<Config>,
+    vips: BTreeMap<IpAddr, Vip>,
+    drains: Drains,
+    stopping: bool,
+    rib: Arc<LocRib>,
+    stale: bool,
+}
+
+impl Director {
+    /// Knows nothing yet, and so announces nothing.
+    pub fn new(config: Arc<Config>, drains: Drains, now: Instant) -> Self {
+        let vip = |service: usize, of: &config::Service| Vip {
+            service,
+            presence: Presence::Unknown,
+            checks: of.checks.iter().map(|check| Check::new(check.rise, check.fall)).collect(),
+            standing: Standing::Withheld(Reason::NoVerdict("not probed yet".into())),
+            since: now,
+        };
+        let vips = (config.services.iter().enumerate())
+            .flat_map(|(index, service)| service.vips.iter().map(move |address| (*address, vip(index, service))))
+            .collect();
+        let mut director =
+            Director { config, vips, drains, stopping: false, rib: Arc::default(), stale: true };
+        let _ = director.judge_all(now); // nothing has changed for anyone: this is the beginning
+        director
+    }
+
+    /// Takes one fact in; says whose standing changed.
+    #[must_use]
+    pub fn handle(&mut self, fact: Fact, now: Instant) -> Vec<Change> {
+        match fact {
+            Fact::Probed(probed) => {
+                let vip = self.vips.get_mut(&probed.vip);
+                let Some(check) = vip.and_then(|vip| vip.checks.get_mut(probed.check)) else {
+                    return Vec::new();
+                };
+                check.observe(probed.sequence, probed.outcome);
+                self.judge(probed.vip, now).into_iter().collect()
+            }
+            Fact::Vip(address, presence) => {
+                let Some(vip) = self.vips.get_mut(&address) else { return Vec::new() };
+                vip.presence = presence;
+                self.judge(address, now).into_iter().collect()
+            }
+            Fact::Drains(drains) => {
+                self.drains = drains;
+                self.judge_all(now)
+            }
+            Fact::Stop => {
+                self.stopping = true;
+                self.judge_all(now)
+            }
+        }
+    }
+
+    /// What is to be announced now; its generation rises only when that changed.
+    pub fn rib(&mut self) -> Arc<LocRib> {
+        if std::mem::take(&mut self.stale) {
+            let routes = (self.vips.iter())
+                .filter(|(_, vip)| vip.standing == Standing::Announced)
+                .map(|(address, vip)| (IpNet::from(*address), attributes(&self.config.services[vip.service])))
+                .collect();
+            let complete = self.vips.values().all(Vip::has_verdict) && !self.stopping;
+            if (complete, &routes) != (self.rib.complete, &self.rib.routes) {
+                let generation: Generation = self.rib.generation + 1;
+                self.rib = Arc::new(LocRib { generation, complete, routes });
+            }
+        }
+        self.rib.clone()
+    }
+
+    /// How often, from now on, a check of a VIP is asked.
+    pub fn pace(&self, vip: IpAddr, check: usize) -> Option<Pace> {
+        let vip = self.vips.get(&vip)?;
+        let interval = self.config.services[vip.service].checks.get(check)?.interval;
+        Some(Pace {
+            interval: match vip.checks.get(check)?.verdict() {
+                Verdict::Unknown => interval.min(FIRST_VERDICT_INTERVAL),
+                Verdict::Up | Verdict::Down => interval,
+            },
+            kick: 0,
+        })
+    }
+
+    /// What is decided of each VIP, and why, in the order of the configuration.
+    pub fn report(&self) -> Report {
+        let service = |service: &config::Service| ServiceReport {
+            name: service.name.clone(),
+            vips: (service.vips.iter())
+                .filter_map(|address| {
+                    let vip = self.vips.get(address)?;
+                    Some(VipReport { address: *address, standing: vip.standing.clone(), since: vip.since })
+                })
+                .collect(),
+        };
+        let known = |name: &str| self.config.services.iter().any(|service| service.name.as_str() == name);
+        Report {
+            services: self.config.services.iter().map(service).collect(),
+            drains: self.drains.clone(),
+            unknown_drains: self.drains.named.keys().filter(|name| !known(name)).cloned().collect(),
+        }
+    }
+
+    fn judge_all(&mut self, now: Instant) -> Vec<Change> {
+        let addresses: Vec<IpAddr> = self.vips.keys().copied().collect();
+        addresses.into_iter().filter_map(|address| self.judge(address, now)).collect()
+    }
+
+    fn judge(&mut self, address: IpAddr, now: Instant) -> Option<Change> {
+        let vip = self.vips.get_mut(&address)?;
+        let service = &self.config.services[vip.service];
+        let standing = vip.judge(self.stopping, self.drains.of(&service.name));
+        let changed = kind(&standing) != kind(&vip.standing);
+        vip.standing = standing;
+        changed.then(|| {
+            vip.since = now;
+            self.stale = true;
+            Change { service: service.name.clone(), vip: address, standing: vip.standing.clone() }
+        })
+    }
+}
+
+impl Vip {
+    fn judge(&self, stopping: bool, drain: Option<&Drain>) -> Standing {
+        if stopping {
+            return Standing::Withheld(Reason::Stopping);
+        }
+        if let Some(drain) = drain {
+            return Standing::Draining(drain.clone());
+        }
+        match &self.presence {
+            Presence::Present => {}
+            Presence::Unknown => return Standing::Withheld(Reason::NotLookedFor),
+            Presence::Missing(why) => return Standing::Withheld(Reason::VipMissing(why.clone())),
+        }
+        let with = |verdict: Verdict| self.checks.iter().find(|check| check.verdict() == verdict);
+        if let Some(failed) = with(Verdict::Down) {
+            return Standing::Withheld(Reason::Unhealthy(failed.to_string()));
+        }
+        if let Some(unknown) = with(Verdict::Unknown) {
+            return Standing::Withheld(Reason::NoVerdict(unknown.to_string()));
+        }
+        Standing::Announced
+    }
+
+    /// A verdict is there when it no longer depends on what is still to be seen for the first time.
+    fn has_verdict(&self) -> bool {
+        !matches!(&self.standing, Standing::Withheld(Reason::NotLookedFor | Reason::NoVerdict(_)))
+    }
+}
+
+/// What makes two standings the same to the log: a reason's numbers may move without being news.
+fn kind(standing: &Standing) -> (u8, Option<&Drain>) {
+    match standing {
+        Standing::Announced => (0, None),
+        Standing::Draining(drain) => (1, Some(drain)),
+        Standing::Withheld(reason) => match reason {
+            Reason::Stopping => (2, None),
+            Reason::NotLookedFor => (3, None),
+            Reason::VipMissing(_) => (4, None),
+            Reason::NoVerdict(_) => (5, None),
+            Reason::Unhealthy(_) => (6, None),
+        },
+    }
+}
+
+fn attributes(service: &config::Service) -> Attributes {
+    Attributes { med: service.med, communities: service.communities.clone() }
+}
+
+/// What is decided of everything, and why.
+#[derive(Debug, Clone)]
+pub struct Report {
+    /// In the order of the configuration.
+    pub services: Vec<ServiceReport>,
+    /// The drains in force.
+    pub drains: Drains,
+    /// Drain files that name no service.
+    pub unknown_drains: Vec<String>,
+}
+
+/// What is decided of one service.
+#[derive(Debug, Clone)]
+pub struct ServiceReport {
+    /// Its name.
+    pub name: ServiceName,
+    /// Its VIPs, in the order of the configuration.
+    pub vips: Vec<VipReport>,
+}
+
+/// What is decided of one VIP.
+#[derive(Debug, Clone)]
+pub struct VipReport {
+    /// The VIP.
+    pub address: IpAddr,
+    /// What is decided; its Display is the sentence.
+    pub standing: Standing,
+    /// Since when.
+    pub since: Instant,
+}

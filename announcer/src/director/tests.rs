@@ -1,0 +1,235 @@
+use super::*;
+use crate::health::outcome::{Answer, Outcome, Reason as Failure};
+use proptest::prelude::*;
+
+const CONFIG: &str = r#"
+[bgp]
+asn = 65001
+router_id = "10.0.1.11"
+
+[[peer]]
+name = "r1"
+address = "10.0.1.1"
+asn = 65000
+
+[[service]]
+name = "www"
+vips = ["192.0.2.80", "2001:db8::80"]
+communities = ["65001:80"]
+med = 7
+
+[[service.check]]
+http = "http://www.example.com/healthz"
+
+[[service.check]]
+http = "http://www.example.com/ready"
+
+[[service]]
+name = "mail"
+vips = ["192.0.2.25"]
+
+[[service.check]]
+http = "http://mail.example.com/"
+rise = 1
+fall = 1
+"#;
+
+const V4: &str = "192.0.2.80";
+const V6: &str = "2001:db8::80";
+const MAIL: &str = "192.0.2.25";
+
+/// A director, and a sequence number for its probes.
+struct Scene {
+    director: Director,
+    sequence: u64,
+    now: Instant,
+}
+
+impl Scene {
+    fn new(drained: &[&str]) -> Self {
+        let config = Arc::new(config::parse("test.toml", CONFIG).unwrap());
+        let now = Instant::now();
+        Scene { director: Director::new(config, drains(drained), now), sequence: 0, now }
+    }
+
+    /// With every VIP on the host.
+    fn with_vips(drained: &[&str]) -> Self {
+        let mut scene = Scene::new(drained);
+        for vip in [V4, V6, MAIL] {
+            scene.fact(Fact::Vip(vip.parse().unwrap(), Presence::Present));
+        }
+        scene
+    }
+
+    fn fact(&mut self, fact: Fact) -> Vec<Change> {
+        self.director.handle(fact, self.now)
+    }
+
+    /// One character a probe: `+` passes, `-` fails.
+    fn probes(&mut self, vip: &str, check: usize, outcomes: &str) -> Vec<Change> {
+        let mut changes = Vec::new();
+        for outcome in outcomes.chars() {
+            self.sequence += 1;
+            let took = Duration::from_millis(12);
+            let outcome = match outcome {
+                '+' => Outcome::Pass { answer: Answer::Http(200), took },
+                _ => Outcome::Fail { reason: Failure::Status(503), took },
+            };
+            let probed = Probed { vip: vip.parse().unwrap(), check, sequence: self.sequence, outcome };
+            changes.extend(self.fact(Fact::Probed(probed)));
+        }
+        changes
+    }
+
+    fn announced(&mut self) -> Vec<String> {
+        self.director.rib().routes.keys().map(|prefix| prefix.addr().to_string()).collect()
+    }
+
+    fn sentence(&self, vip: &str) -> String {
+        let report = self.director.report();
+        let mut vips = report.services.iter().flat_map(|service| &service.vips);
+        vips.find(|known| known.address.to_string() == vip).unwrap().standing.to_string()
+    }
+}
+
+fn drains(names: &[&str]) -> Drains {
+    Drains::from_files(names.iter().map(|name| ((*name).to_owned(), Ok("reason: kernel\nby: ann".to_owned()))))
+}
+
+#[test]
+fn a_vip_is_announced_once_all_its_checks_have_risen_and_it_is_on_the_host() {
+    let mut scene = Scene::new(&[]);
+    scene.probes(V4, 0, "++");
+    assert_eq!(scene.sentence(V4), "withheld, starting, lo was not looked at yet");
+    scene.fact(Fact::Vip(V4.parse().unwrap(), Presence::Present));
+    assert_eq!(scene.sentence(V4), "withheld, no probe has answered yet");
+    assert_eq!(scene.announced(), [""; 0]);
+    scene.probes(V4, 1, "+");
+    assert_eq!(scene.sentence(V4), "withheld, 1 of 2 probes passed (last: HTTP 200 after 12 ms)");
+    let changes = scene.probes(V4, 1, "+");
+    assert_eq!(changes.len(), 1);
+    assert_eq!(scene.announced(), [V4]);
+    let rib = scene.director.rib();
+    let route = rib.routes.values().next().unwrap();
+    assert_eq!((route.med, route.communities.len()), (Some(7), 1));
+}
+
+#[test]
+fn a_failed_check_withdraws_its_vip_alone() {
+    let mut scene = Scene::with_vips(&[]);
+    for (vip, check) in [(V4, 0), (V4, 1), (V6, 0), (V6, 1)] {
+        scene.probes(vip, check, "++");
+    }
+    assert_eq!(scene.announced(), [V4, V6]);
+    scene.probes(V6, 1, "--+---");
+    assert_eq!(scene.announced(), [V4]);
+    assert_eq!(scene.sentence(V6), "withheld, 3 of 3 probes failed (last: HTTP 503 after 12 ms)");
+}
+
+#[test]
+fn a_vip_that_is_gone_is_withdrawn_and_comes_back_with_it() {
+    let mut scene = Scene::with_vips(&[]);
+    scene.probes(MAIL, 0, "+");
+    scene.fact(Fact::Vip(MAIL.parse().unwrap(), Presence::Missing("not permitted".into())));
+    assert_eq!(scene.announced(), [""; 0]);
+    assert_eq!(scene.sentence(MAIL), "withheld, the VIP is not on lo: not permitted");
+    scene.fact(Fact::Vip(MAIL.parse().unwrap(), Presence::Present));
+    assert_eq!(scene.announced(), [MAIL]);
+}
+
+#[test]
+fn a_drain_withdraws_by_name_or_all_and_health_goes_on_below_it() {
+    let mut scene = Scene::with_vips(&["mail"]);
+    scene.probes(MAIL, 0, "+");
+    assert_eq!(scene.announced(), [""; 0]);
+    assert_eq!(scene.sentence(MAIL), "drained by ann: kernel");
+    assert_eq!(scene.fact(Fact::Drains(drains(&["_all", "gone"]))).len(), 2, "www's two VIPs; mail stays drained");
+    assert_eq!(scene.director.report().unknown_drains, ["gone"]);
+    scene.fact(Fact::Drains(drains(&[])));
+    assert_eq!(scene.announced(), [MAIL], "no probe had to pass again");
+}
+
+#[test]
+fn end_of_rib_waits_for_every_first_verdict() {
+    let mut scene = Scene::with_vips(&[]);
+    scene.probes(MAIL, 0, "-");
+    scene.probes(V4, 0, "++");
+    scene.probes(V4, 1, "++");
+    scene.probes(V6, 0, "---");
+    assert!(scene.director.rib().complete, "down is a verdict, and one check is enough for it");
+    let mut drained = Scene::with_vips(&["_all"]);
+    assert!(drained.director.rib().complete, "a drained VIP waits for nothing");
+    assert!(!Scene::with_vips(&[]).director.rib().complete);
+}
+
+#[test]
+fn a_stop_withdraws_everything_for_good() {
+    let mut scene = Scene::with_vips(&[]);
+    scene.probes(MAIL, 0, "+");
+    let before = scene.director.rib().generation;
+    scene.fact(Fact::Stop);
+    assert_eq!(scene.announced(), [""; 0]);
+    assert_eq!(scene.director.rib().generation, before + 1);
+    scene.probes(MAIL, 0, "+++");
+    assert_eq!(scene.announced(), [""; 0]);
+    assert_eq!(scene.sentence(MAIL), "withheld, announcer is stopping");
+}
+
+#[test]
+fn probes_come_fast_until_the_first_verdict() {
+    let mut scene = Scene::with_vips(&[]);
+    let pace = |scene: &Scene| scene.director.pace(MAIL.parse().unwrap(), 0).unwrap().interval;
+    assert_eq!(pace(&scene), Duration::from_millis(200));
+    scene.probes(MAIL, 0, "+");
+    assert_eq!(pace(&scene), Duration::from_secs(1));
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Probe(usize, bool),
+    Vip(bool),
+    Drain(bool),
+}
+
+proptest! {
+    /// Whatever happens in whatever order: what is announced is healthy, there and not drained; the generation rises
+    /// exactly when the routes change; the report agrees with the routes.
+    #[test]
+    fn nothing_is_announced_that_should_not_be(steps in proptest::collection::vec(prop_oneof![
+        (0..2usize, any::<bool>()).prop_map(|(check, pass)| Step::Probe(check, pass)),
+        any::<bool>().prop_map(Step::Vip),
+        any::<bool>().prop_map(Step::Drain),
+    ], 0..60)) {
+        let mut scene = Scene::new(&[]);
+        let (mut there, mut drained) = (false, false);
+        let mut passes = [0u32, 0];
+        let mut up = [false, false];
+        let mut fails = [0u32, 0];
+        let mut last = scene.director.rib();
+        for step in steps {
+            match step {
+                Step::Probe(check, pass) => {
+                    scene.probes(V4, check, if pass { "+" } else { "-" });
+                    (passes[check], fails[check]) = if pass { (passes[check] + 1, 0) } else { (0, fails[check] + 1) };
+                    up[check] = (up[check] || passes[check] >= 2) && fails[check] < 3;
+                }
+                Step::Vip(present) => {
+                    there = present;
+                    let presence = if present { Presence::Present } else { Presence::Missing("gone".into()) };
+                    scene.fact(Fact::Vip(V4.parse().unwrap(), presence));
+                }
+                Step::Drain(drain) => {
+                    drained = drain;
+                    scene.fact(Fact::Drains(drains(if drain { &["www"] } else { &[] })));
+                }
+            }
+            let announced = scene.announced().contains(&V4.to_owned());
+            prop_assert_eq!(announced, there && !drained && up == [true, true]);
+            prop_assert_eq!(announced, scene.sentence(V4) == "announced");
+            let rib = scene.director.rib();
+            let changed = (rib.complete, &rib.routes) != (last.complete, &last.routes);
+            prop_assert_eq!(rib.generation, last.generation + u64::from(changed));
+            last = rib;
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! What is drained, by whom and why. A drain is a file: `DIR/SERVICE`, or `DIR/_all`.
+//!
+//! Pure. The text of a drain file holds `reason:`, `by:` and `at:` lines; any other text in it is its reason, so that
+//! `echo 'kernel upgrade' > DIR/www` says what it means, and an empty file drains as well.
+
+pub mod io;
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use crate::model::ServiceName;
+
+/// The file that drains every service; no service can have this name.
+pub const ALL: &str = "_all";
+
+/// One drain, as its file says.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Drain {
+    /// Why, in the operator's words.
+    pub reason: Option<String>,
+    /// Who made it.
+    pub by: Option<String>,
+    /// When, RFC 3339; for people alone, never compared.
+    pub at: Option<String>,
+}
+
+impl Drain {
+    /// What a drain file says. Never fails: whatever stands in the file, its service is drained.
+    pub fn parse(text: &str) -> Drain {
+        let mut drain = Drain::default();
+        let mut reason = Vec::new();
+        for line in text.lines().map(one_line).filter(|line| !line.is_empty()) {
+            match line.split_once(": ") {
+                Some(("reason", rest)) => reason.push(rest.to_owned()),
+                Some(("by", rest)) => drain.by = Some(rest.to_owned()),
+                Some(("at", rest)) => drain.at = Some(rest.to_owned()),
+                Some(_) | None => reason.push(line),
+            }
+        }
+        drain.reason = (!reason.is_empty()).then(|| reason.join(" "));
+        drain
+    }
+
+    /// The drain of a file that cannot be read, which drains all the same.
+    pub fn unreadable(why: &str) -> Drain {
+        Drain { reason: Some(format!("its drain file cannot be read: {why}")), ..Drain::default() }
+    }
+
+    /// The text of its file.
+    pub fn to_file(&self) -> String {
+        [("reason", &self.reason), ("by", &self.by), ("at", &self.at)]
+            .into_iter()
+            .filter_map(|(key, value)| Some(format!("{key}: {}\n", one_line(value.as_ref()?))))
+            .collect()
+    }
+}
+
+/// Control characters and line ends become spaces: what a file says ends up on a terminal.
+fn one_line(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect::<String>().trim().to_owned()
+}
+
+impl fmt::Display for Drain {
+    /// The rest of a sentence that begins "drained".
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(by) = &self.by {
+            write!(f, " by {by}")?;
+        }
+        if let Some(at) = &self.at {
+            write!(f, " at {at}")?;
+        }
+        match &self.reason {
+            Some(reason) => write!(f, ": {reason}"),
+            None => f.write_str(", no reason given"),
+        }
+    }
+}
+
+/// The drains in force: what the drain directory holds.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Drains {
+    /// `_all`.
+    pub all: Option<Drain>,
+    /// By file name, which need not be a service's.
+    pub named: BTreeMap<String, Drain>,
+}
+
+impl Drains {
+    /// From the directory's files: their names, and their texts or why they could not be read. Names that begin with a
+    /// dot are an editor's or our own, half written.
+    pub fn from_files(files: impl IntoIterator<Item = (String, Result<String, String>)>) -> Drains {
+        let mut drains = Drains::default();
+        for (name, text) in files {
+            let drain = match text {
+                Ok(text) => Drain::parse(&text),
+                Err(why) => Drain::unreadable(&why),
+            };
+            match name.as_str() {
+                ALL => drains.all = Some(drain),
+                name if name.starts_with('.') => {}
+                _ => drop(drains.named.insert(name, drain)),
+            }
+        }
+        drains
+    }
+
+    /// The drain that holds a service back: its own, else that of all.
+    pub fn of(&self, service: &ServiceName) -> Option<&Drain> {
+        self.named.get(service.as_str()).or(self.all.as_ref())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_made_by_hand_or_by_a_command_says_why() {
+        let by_hand = Drain::parse("kernel upgrade\n");
+        assert_eq!(by_hand.reason.as_deref(), Some("kernel upgrade"));
+        let full = Drain { reason: Some("new\x1b[2J\nkernel".into()), by: Some("ann".into()), at: Some("now".into()) };
+        let read = Drain::parse(&full.to_file());
+        assert_eq!(read.to_string(), " by ann at now: new [2J kernel");
+        assert_eq!(Drain::parse("").to_string(), ", no reason given");
+        assert_eq!(Drain::parse("see: ticket 7").reason.as_deref(), Some("see: ticket 7"));
+    }
+
+    #[test]
+    fn a_service_is_drained_by_its_own_file_or_by_all() {
+        let files = |names: &[&str]| {
+            Drains::from_files(names.iter().map(|name| ((*name).to_owned(), Ok((*name).to_owned()))))
+        };
+        let www: ServiceName = "www".parse().unwrap();
+        let reason = |drains: Drains| drains.of(&www).and_then(|drain| drain.reason.clone());
+        assert_eq!(reason(files(&[])), None);
+        assert_eq!(reason(files(&["mail", ".www.new"])), None);
+        assert_eq!(reason(files(&["_all"])).as_deref(), Some("_all"));
+        assert_eq!(reason(files(&["_all", "www"])).as_deref(), Some("www"));
+        let unreadable = Drains::from_files([("www".to_owned(), Err("permission denied".to_owned()))]);
+        assert_eq!(reason(unreadable).as_deref(), Some("its drain file cannot be read: permission denied"));
+    }
+}

@@ -1,0 +1,3 @@
+//! The VIPs on this host's loopback.
+
+pub mod io;

@@ -1,0 +1,136 @@
+//! Keeps the VIPs on lo, and tells whether each is there.
+//!
+//! Touches lo by netlink, through the dsr-setup library. A VIP that disappears is put back at once; one that no longer
+//! has a service, and that is ours, is removed once the routers had time to stop sending to it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use dsr_setup::{Ensured, Error, Link, Store, VipEvent, Vips};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
+use tracing::{info, warn};
+
+use crate::director::Presence;
+
+/// Before what failed is tried again.
+const RETRY: Duration = Duration::from_secs(1);
+/// How often lo is looked at though no event came.
+const AUDIT: Duration = Duration::from_secs(60);
+
+/// What to look after.
+#[derive(Debug, Clone)]
+pub struct Wanted {
+    /// The VIPs that have to be on lo.
+    pub vips: Arc<BTreeSet<IpAddr>>,
+    /// How long after the start those are removed that have no service any more: nobody announces them, but a router's
+    /// FIB may still follow.
+    pub settle: Duration,
+    /// Where dsr-setup records whose address is whose, for kernels that cannot.
+    pub state_dir: PathBuf,
+}
+
+/// Looks after the VIPs for ever. Each change of a VIP's presence is told once.
+pub async fn keep(wanted: Wanted, told: mpsc::Sender<(IpAddr, Presence)>) {
+    let mut keeper = Keeper { wanted, known: BTreeMap::new(), told };
+    loop {
+        let Err(e) = keeper.run().await else { return };
+        let missing = Presence::Missing(e.to_string());
+        for vip in keeper.wanted.vips.clone().iter() {
+            keeper.tell(*vip, missing.clone()).await;
+        }
+        sleep(RETRY).await;
+    }
+}
+
+struct Keeper {
+    wanted: Wanted,
+    known: BTreeMap<IpAddr, Presence>,
+    told: mpsc::Sender<(IpAddr, Presence)>,
+}
+
+/// A netlink connection's task, which ends with it.
+struct Connection(JoinHandle<()>);
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Keeper {
+    async fn run(&mut self) -> Result<(), Error> {
+        let (connection, mut events) = dsr_setup::watch()?;
+        let _events = Connection(tokio::spawn(connection));
+        let (connection, vips) = dsr_setup::connect(Store::new(&self.wanted.state_dir))?;
+        let _requests = Connection(tokio::spawn(connection));
+
+        if vips.observe().await?.link == Link::Down {
+            vips.raise_lo().await?;
+            info!("lo was set up");
+        }
+        let mut all_there = self.audit(&vips).await?;
+        sleep(self.wanted.settle).await;
+        for vip in vips.ours().await?.into_iter().filter(|vip| !self.wanted.vips.contains(vip)) {
+            vips.remove_if_ours(vip).await?;
+            info!(%vip, "VIP without a service was removed from lo");
+        }
+        loop {
+            let pause = if all_there { AUDIT } else { RETRY };
+            all_there = match timeout(pause, events.next()).await {
+                Ok(Some(VipEvent::Removed(vip))) if self.wanted.vips.contains(&vip) => {
+                    warn!(%vip, "VIP was removed from lo by someone else");
+                    self.put(&vips, vip).await && all_there
+                }
+                Ok(Some(VipEvent::Added(_) | VipEvent::Removed(_))) => all_there,
+                Ok(Some(VipEvent::Overrun)) | Err(_) => self.audit(&vips).await?,
+                Ok(None) => return Err(Error::Netlink(std::io::Error::other("the connection ended"))),
+            };
+        }
+    }
+
+    /// Looks at lo in full and puts there what is missing; whether all is there now.
+    async fn audit(&mut self, vips: &Vips) -> Result<bool, Error> {
+        let lo = vips.observe().await?;
+        let mut all_there = true;
+        for vip in self.wanted.vips.clone().iter() {
+            if lo.holds(*vip) {
+                self.tell(*vip, Presence::Present).await;
+            } else {
+                all_there &= self.put(vips, *vip).await;
+            }
+        }
+        Ok(all_there)
+    }
+
+    /// Puts a VIP on lo; whether it is there now.
+    async fn put(&mut self, vips: &Vips, vip: IpAddr) -> bool {
+        let presence = match vips.ensure(vip).await {
+            Ok(ensured) => {
+                if ensured == Ensured::Added {
+                    info!(%vip, "VIP was put on lo");
+                }
+                Presence::Present
+            }
+            Err(e) => Presence::Missing(e.to_string()),
+        };
+        let there = presence == Presence::Present;
+        self.tell(vip, presence).await;
+        there
+    }
+
+    async fn tell(&mut self, vip: IpAddr, presence: Presence) {
+        if self.known.get(&vip) == Some(&presence) {
+            return;
+        }
+        if let Presence::Missing(why) = &presence {
+            warn!(%vip, error = why, "VIP could not be put on lo");
+        }
+        self.known.insert(vip, presence.clone());
+        let _ = self.told.send((vip, presence)).await; // the daemon is ending
+    }
+}

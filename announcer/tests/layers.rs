@@ -1,0 +1,213 @@
+//! The architecture as a test: imports point down only, and only edge files touch the world.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Words of the world, and where they may stand: `io.rs`, below `io/`, and in [`EDGES`].
+const WORLD: &[&str] = &[
+    "tokio::", "rtnetlink", "netlink_packet", "reqwest::", "socket2", "libc::", "nix::", "inotify::",
+    "Instant::now", "SystemTime::now", "std::fs", "std::process::Command", "std::os::", "std::env", "std::thread",
+    "std::net::Tcp", "std::net::Udp", "TcpStream", "UdpSocket", "println!", "fastrand::",
+];
+
+/// Files that touch the world by their nature.
+const EDGES: &[&str] = &["daemon.rs", "main.rs", "cli.rs", "control/client.rs"];
+
+/// Layer of each module, longest prefix first; see the module doc of `lib.rs`.
+const LAYERS: &[(&str, u8)] = &[
+    ("control::client", 4),
+    ("cli", 4),
+    ("main", 4),
+    ("control::io", 3),
+    ("daemon", 3),
+    ("bgp::io", 2),
+    ("health::io", 2),
+    ("drain::io", 2),
+    ("vip::io", 2),
+    ("control::api", 1),
+    ("control", 4),
+    ("bgp", 1),
+    ("health", 1),
+    ("drain", 1),
+    ("vip", 1),
+    ("director", 1),
+    ("rib", 1),
+    ("config", 0),
+    ("model", 0),
+];
+
+/// Modules that never name one another, and imports that a layer's number alone would allow.
+const FORBIDDEN: &[(&str, &str)] = &[
+    ("bgp", "health"),
+    ("bgp", "director"),
+    ("bgp", "drain"),
+    ("bgp", "vip"),
+    ("bgp", "control"),
+    ("health", "bgp"),
+    ("health", "director"),
+    ("health", "drain"),
+    ("health", "vip"),
+    ("health", "control"),
+    ("drain", "bgp"),
+    ("drain", "health"),
+    ("drain", "director"),
+    ("vip", "bgp"),
+    ("vip", "health"),
+    ("director", "bgp"),
+    ("director", "control"),
+    ("rib", "bgp"),
+    ("rib", "director"),
+    ("config", "bgp"),
+    ("model", "config"),
+    ("control::io", "daemon"),
+];
+
+/// A source file: its path below `src/`, its module, its lines without comments and without its tests.
+struct Source {
+    path: String,
+    module: String,
+    lines: Vec<(usize, String)>,
+}
+
+fn sources() -> Vec<Source> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    walk(&root, &mut files);
+    let mut sources = Vec::new();
+    for file in files {
+        let path = file.strip_prefix(&root).unwrap().to_str().unwrap().to_owned();
+        if path.ends_with("tests.rs") || path.contains("/tests/") || path == "lib.rs" {
+            continue;
+        }
+        let module = path.trim_end_matches(".rs").trim_end_matches("/mod").replace('/', "::");
+        let text = fs::read_to_string(&file).unwrap();
+        let lines = (text.lines().enumerate())
+            .take_while(|(_, line)| !line.trim_start().starts_with("mod tests {"))
+            .filter(|(_, line)| !line.trim_start().starts_with("//"))
+            .map(|(index, line)| (index + 1, line.split(" // ").next().unwrap().to_owned()))
+            .collect();
+        sources.push(Source { path, module, lines });
+    }
+    assert!(sources.len() > 10, "the sources were not found");
+    sources
+}
+
+fn walk(dir: &Path, files: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            walk(&path, files);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+}
+
+fn is_edge(path: &str) -> bool {
+    EDGES.contains(&path) || path.ends_with("/io.rs") || path.contains("/io/")
+}
+
+fn below(module: &str, of: &str) -> bool {
+    module == of || module.strip_prefix(of).is_some_and(|rest| rest.starts_with("::"))
+}
+
+fn layer(module: &str) -> u8 {
+    let found = LAYERS.iter().filter(|(of, _)| below(module, of)).max_by_key(|(of, _)| of.len());
+    found.unwrap_or_else(|| panic!("module `{module}` has no layer: add it to LAYERS and to the module doc of lib.rs")).1
+}
+
+/// The modules of this crate that a line names, as full paths.
+fn named(source: &Source, line: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut rest = line;
+    while let Some(at) = ["crate::", "announcer::"].iter().filter_map(|head| rest.find(head).map(|i| i + head.len())).min()
+    {
+        rest = &rest[at..];
+        match rest.strip_prefix('{') {
+            Some(group) => {
+                let group = group.split('}').next().unwrap_or(group);
+                found.extend(group.split(',').map(|item| path(item.trim())));
+            }
+            None => found.push(path(rest)),
+        }
+    }
+    if let Some(sibling) = line.trim_start().strip_prefix("use super::") {
+        let parent = source.module.rsplit_once("::").map_or("", |(parent, _)| parent);
+        if !parent.is_empty() {
+            found.push(format!("{parent}::{}", path(sibling)));
+        }
+    }
+    found.retain(|module| !module.is_empty());
+    found
+}
+
+/// The leading module path of an import, as in `config::file` of `config::file::{File, Key}`.
+fn path(text: &str) -> String {
+    let end = text.find(|c: char| !(c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' || c == ':')).unwrap_or(text.len());
+    text[..end].trim_end_matches("::").trim_end_matches(':').to_owned()
+}
+
+#[test]
+fn only_edge_files_touch_the_world() {
+    let mut wrong = Vec::new();
+    for source in sources().iter().filter(|source| !is_edge(&source.path)) {
+        for (number, line) in &source.lines {
+            for word in WORLD.iter().filter(|word| line.contains(*word)) {
+                wrong.push(format!("src/{}:{number}: `{word}`: {}", source.path, line.trim()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "the world belongs into io.rs and io/:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn imports_point_down() {
+    let mut wrong = Vec::new();
+    for source in &sources() {
+        let own = layer(&source.module);
+        for (number, line) in &source.lines {
+            for module in named(source, line) {
+                let Some(root) = module.split("::").next().filter(|root| LAYERS.iter().any(|(of, _)| of.split("::").next() == Some(root)))
+                else {
+                    continue;
+                };
+                let same_room = source.module.split("::").next() == Some(root) && !is_edge_module(&module);
+                let up = layer(&module) > own && !same_room;
+                let sideways = FORBIDDEN.iter().any(|(from, to)| below(&source.module, from) && below(&module, to));
+                if up || sideways {
+                    wrong.push(format!("src/{}:{number}: names `{module}`: {}", source.path, line.trim()));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "imports point down only:\n{}", wrong.join("\n"));
+}
+
+fn is_edge_module(module: &str) -> bool {
+    module.ends_with("::io") || module.contains("::io::")
+}
+
+#[test]
+fn only_the_wall_names_zettabgp_and_only_socket_options_are_unsafe() {
+    for source in &sources() {
+        for (number, line) in &source.lines {
+            let wall = source.path == "bgp/wire.rs" || source.path.starts_with("bgp/wire/");
+            assert!(wall || !line.contains("zettabgp"), "src/{}:{number}: zettabgp belongs into bgp/wire.rs", source.path);
+            let options = source.path == "bgp/io/sockopt.rs";
+            let unsafe_code = line.contains("unsafe {") || line.contains("unsafe fn") || line.contains("allow(unsafe_code");
+            assert!(options || !unsafe_code, "src/{}:{number}: unsafe belongs into bgp/io/sockopt.rs", source.path);
+        }
+    }
+}
+
+/// The rules themselves: a test that cannot fail holds nothing.
+#[test]
+fn a_forbidden_import_is_seen() {
+    let source = |path: &str| Source { path: path.into(), module: path.trim_end_matches(".rs").replace('/', "::"), lines: vec![] };
+    assert_eq!(named(&source("rib.rs"), "use crate::daemon::Options;"), ["daemon"]);
+    assert_eq!(named(&source("rib.rs"), "use crate::{config, bgp::io};"), ["config", "bgp::io"]);
+    assert_eq!(named(&source("bgp/fsm.rs"), "use super::io::session;"), ["bgp::io::session"]);
+    assert_eq!(named(&source("rib.rs"), "    crate::health::check::run(x, crate::director::Fact::Stop)"), ["health::check::run", "director"]);
+    assert!(layer("bgp::io::session") > layer("director") && layer("daemon") > layer("vip::io"));
+    assert!(!is_edge("bgp/fsm.rs") && is_edge("bgp/io/session.rs") && is_edge("vip/io.rs"));
+}

@@ -1,0 +1,422 @@
+//! The main job, end to end: the daemon against real routers, real web servers, real clients.
+//!
+//! One lab for all scenarios, one scenario after the other; each begins with everything mended.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context, Result, ensure};
+use e2e::scene::{FRONTENDS, PATIENCE, ROUTERS, Scene, VIPS, address, server};
+use libtest_mimic::{Arguments, Failed, Trial};
+use nix::sys::signal::Signal;
+use serde_json::Value;
+
+type Scenario = fn(&Scene) -> Result<()>;
+
+const SCENARIOS: &[(&str, Scenario)] = &[
+    ("announce", announce),
+    ("announced_octets_are_what_the_rfc_says", octets),
+    ("ecmp_spreads_over_all_three", ecmp),
+    ("crash_is_withdrawn_and_return_announced", crash_and_return),
+    ("hang_is_withdrawn", hang),
+    ("http_503_is_withdrawn", unhealthy),
+    ("drain_by_command_and_undrain", drain_by_command),
+    ("drain_by_file", drain_by_file),
+    ("drain_outlives_a_restart", drain_over_restart),
+    ("a_drain_of_nothing_is_a_usage_error", drain_usage),
+    ("sigterm_withdraws_then_ceases_and_leaves_the_vips", sigterm),
+    ("a_stop_before_the_web_server_loses_no_request", stop_under_load),
+    ("daemon_killed_and_started_again", daemon_killed),
+    ("one_daemon_a_host", one_daemon),
+    ("a_vip_removed_by_hand_is_put_back", vip_removed),
+    ("a_vip_without_a_service_is_removed_if_ours", vip_without_service),
+    ("the_acl_lets_the_web_through_alone", acl),
+    ("router_restart", router_restart),
+    ("dsr_setup_is_idempotent_and_refuses_while_announced", dsr_setup),
+    ("power_off_of_a_router_is_survived", router_power_off), // the last: the router stays off
+];
+
+fn main() -> ExitCode {
+    let arguments = Arguments { test_threads: Some(1), ..Arguments::from_args() };
+    let wanted = |name: &str| {
+        let fits = |filter: &String| if arguments.exact { name == filter } else { name.contains(filter.as_str()) };
+        arguments.filter.as_ref().is_none_or(fits)
+    };
+    let any = SCENARIOS.iter().any(|(name, _)| wanted(name));
+    if arguments.list || !any {
+        return run(&arguments, None);
+    }
+    match Scene::up() {
+        Err(e) => {
+            eprintln!("the lab did not come up: {e:#}");
+            ExitCode::FAILURE
+        }
+        Ok(scene) => {
+            let scene = Arc::new(scene);
+            let code = run(&arguments, Some(scene.clone()));
+            let down = Arc::into_inner(scene).context("a scenario still holds the lab").and_then(Scene::down);
+            match down {
+                Ok(()) => code,
+                Err(e) => {
+                    eprintln!("the lab did not end: {e:#}");
+                    ExitCode::FAILURE
+                }
+            }
+        }
+    }
+}
+
+fn run(arguments: &Arguments, scene: Option<Arc<Scene>>) -> ExitCode {
+    let trial = |(name, scenario): &(&'static str, Scenario)| {
+        let (name, scenario, scene) = (*name, *scenario, scene.clone());
+        Trial::test(name, move || {
+            let scene = scene.ok_or_else(|| Failed::from("no lab"))?;
+            let played = scene.mend().context("before it").and_then(|()| scenario(&scene));
+            played.map_err(|e| Failed::from(format!("{e:#}")))
+        })
+    };
+    libtest_mimic::run(arguments, SCENARIOS.iter().map(trial).collect()).exit_code()
+}
+
+fn json(text: &str) -> Result<Value> {
+    serde_json::from_str(text).with_context(|| format!("no JSON: {text}"))
+}
+
+/// What a frontend's daemon says of its VIPs and peers.
+fn status(scene: &Scene, frontend: &str) -> Result<Value> {
+    json(&scene.node(frontend)?.must(&["announcer", "status", "--json"])?)
+}
+
+fn reason(status: &Value, vip: &str) -> String {
+    let vips = status["services"].as_array().into_iter().flatten().flat_map(|s| s["vips"].as_array().into_iter().flatten());
+    let found = vips.filter(|known| known["address"] == vip).map(|known| known["reason"].as_str().unwrap_or_default());
+    found.collect::<Vec<_>>().join("; ")
+}
+
+fn announce(scene: &Scene) -> Result<()> {
+    for (index, router) in ROUTERS.iter().enumerate() {
+        for (vip, family) in VIPS.iter().zip(["ipv4", "ipv6"]) {
+            let shown = scene.node(router)?.must(&["vtysh", "-c", &format!("show bgp {family} unicast {vip} json")])?;
+            let paths = json(&shown)?["paths"].as_array().cloned().unwrap_or_default();
+            ensure!(paths.len() == 3, "{router} has {} paths to {vip}", paths.len());
+            for path in &paths {
+                ensure!(path["aspath"]["segments"] == serde_json::json!([{"type": "as-sequence", "list": [65001]}]), "{path}");
+                ensure!(path["community"]["string"] == "65001:80", "{path}");
+                ensure!(path["origin"] == "IGP" && path["valid"] == true, "{path}");
+                ensure!(!path["multipath"].is_null(), "a path is left out of ECMP: {path}");
+            }
+            for frontend in FRONTENDS {
+                let hop = address(index, frontend, vip).to_string();
+                let with_hop = |path: &Value| path["nexthops"].as_array().is_some_and(|n| n.iter().any(|n| n["ip"] == hop.as_str()));
+                ensure!(paths.iter().any(with_hop), "{router} has no path to {vip} by {frontend}");
+            }
+        }
+        let config = scene.node(router)?.must(&["vtysh", "-c", "show running-config"])?;
+        ensure!(config.contains("bgp reject-as-sets"), "the router would take an AS_SET");
+    }
+    let status = status(scene, "fe1")?;
+    ensure!(reason(&status, VIPS[0]) == "announced", "{status}");
+    ensure!(status["peers"].as_array().is_some_and(|peers| peers.iter().all(|peer| peer["state"] == "Established")), "{status}");
+    Ok(())
+}
+
+fn octets(scene: &Scene) -> Result<()> {
+    let mark = scene.mark();
+    scene.node("fe1")?.must(&["/lab/announcer", "stop"])?;
+    scene.node("fe1")?.must(&["/lab/announcer", "start"])?;
+    scene.announced(&mark, SystemTime::UNIX_EPOCH, "fe1", VIPS[0])?;
+    let from = address(0, "fe1", VIPS[0]);
+    let vip = VIPS[0].parse()?;
+    let said = scene.routers[0].wire.wait(0, PATIENCE, |message| message.from == from && message.announces(vip));
+    let said = said.context("the announcement was not captured")?;
+    ensure!(said.ttl == 255, "TTL {}", said.ttl);
+    // AS_PATH: well-known, type 2, one AS_SEQUENCE (2) of one 4-octet AS (RFC 4271 section 4.3, RFC 6793).
+    let path = [0x40, 2, 6, 2, 1, 0, 0, 0xfd, 0xe9];
+    let extended = [0x50, 2, 0, 6, 2, 1, 0, 0, 0xfd, 0xe9];
+    let has = |needle: &[u8]| said.octets.windows(needle.len()).any(|window| window == needle);
+    ensure!(has(&path) || has(&extended), "no AS_SEQUENCE in {:02x?}", said.octets);
+    ensure!(has(&[192, 0, 2, 80]) && has(&[0, 1, 0xfd, 0xe9]) || has(&[0xfd, 0xe9, 0, 80]), "{:02x?}", said.octets);
+    for message in scene.routers[0].wire.since(0).iter().filter(|message| message.from == from) {
+        ensure!(message.parsed.is_ok(), "an independent parser refuses {:02x?}: {:?}", message.octets, message.parsed);
+    }
+    Ok(())
+}
+
+fn ecmp(scene: &Scene) -> Result<()> {
+    for vip in VIPS {
+        let report = scene.load(vip, 1000, Duration::from_secs(3))?.report()?;
+        ensure!(report.lost() == 0, "{} of {} lost at {vip}", report.lost(), report.sent);
+        ensure!(report.sent >= 2900, "{} sent", report.sent);
+        for frontend in FRONTENDS {
+            let share = report.total.ok.get(frontend).copied().unwrap_or(0) * 100 / report.answered();
+            println!("  {vip}: {frontend} {share} %");
+            ensure!((23..=43).contains(&share), "{frontend} got {share} % of {vip}");
+        }
+    }
+    Ok(())
+}
+
+/// Breaks one frontend's web server and checks that both VIPs leave both routers, and no other frontend's do.
+fn fault(scene: &Scene, frontend: &str, what: &str, fault: impl FnOnce() -> Result<SystemTime>) -> Result<()> {
+    let mark = scene.mark();
+    let at = fault()?;
+    for vip in VIPS {
+        let figures = scene.withdrawn(&mark, at, frontend, vip)?;
+        println!("  {what}: {vip}: {figures}");
+        let others: Vec<&str> = FRONTENDS.into_iter().filter(|other| *other != frontend).collect();
+        scene.wait_next_hops(vip, &others)?;
+    }
+    Ok(())
+}
+
+fn crash_and_return(scene: &Scene) -> Result<()> {
+    for frontend in ["fe1", "fe3"] {
+        fault(scene, frontend, "crash", || {
+            let at = SystemTime::now();
+            ensure!(scene.node(frontend)?.kill(server(frontend), Signal::SIGKILL) > 0, "no server was killed");
+            Ok(at)
+        })?;
+        let why = reason(&status(scene, frontend)?, VIPS[0]);
+        ensure!(why.contains("3 of 3 probes failed") && why.contains("refused"), "{why}");
+        let mark = scene.mark();
+        let at = SystemTime::now();
+        scene.node(frontend)?.must(&["/lab/web", "start"])?;
+        println!("  return: {}", scene.announced(&mark, at, frontend, VIPS[0])?);
+        scene.all_announced()?;
+    }
+    Ok(())
+}
+
+fn hang(scene: &Scene) -> Result<()> {
+    fault(scene, "fe1", "hang", || {
+        let at = SystemTime::now();
+        ensure!(scene.node("fe1")?.kill("nginx", Signal::SIGSTOP) > 0, "no server was stopped");
+        Ok(at)
+    })?;
+    ensure!(scene.node("fe1")?.kill("nginx", Signal::SIGCONT) > 0, "no server goes on");
+    scene.all_announced()
+}
+
+fn unhealthy(scene: &Scene) -> Result<()> {
+    fault(scene, "fe2", "503", || {
+        let at = SystemTime::now();
+        scene.node("fe2")?.must(&["/lab/web", "unhealthy"])?;
+        Ok(at)
+    })?;
+    let why = reason(&status(scene, "fe2")?, VIPS[1]);
+    ensure!(why.contains("HTTP 503"), "{why}");
+    scene.node("fe2")?.must(&["/lab/web", "healthy"])?;
+    scene.all_announced()
+}
+
+fn drain_by_command(scene: &Scene) -> Result<()> {
+    let node = scene.node("fe1")?;
+    fault(scene, "fe1", "drain", || {
+        let at = SystemTime::now();
+        node.must(&["announcer", "drain", "www", "--reason", "kernel upgrade"])?;
+        Ok(at)
+    })?;
+    let why = reason(&status(scene, "fe1")?, VIPS[0]);
+    ensure!(why.contains("drained by root") && why.contains("kernel upgrade"), "{why}");
+    node.must(&["announcer", "undrain", "www"])?;
+    scene.all_announced()?;
+
+    // With --wait it returns when the routers have acknowledged it and their FIBs had time to follow.
+    node.must(&["announcer", "drain", "--all", "--wait"])?;
+    for (index, router) in ROUTERS.iter().enumerate() {
+        let left = scene.next_hops(router, VIPS[0])?;
+        ensure!(!left.contains(&address(index, "fe1", VIPS[0])), "{router} still has fe1 after drain --wait");
+    }
+    let note = node.must(&["announcer", "undrain", "www"])?;
+    ensure!(note.contains("undrain --all"), "nobody said that --all still drains: {note}");
+    node.must(&["announcer", "undrain", "--all"])?;
+    scene.all_announced()?;
+
+    let late = node.exec(&["announcer", "drain", "www", "--wait", "--timeout", "1ms"])?;
+    ensure!(late.code == 1, "exit {} {}", late.code, late.stderr);
+    node.must(&["announcer", "undrain", "www"])?;
+    scene.all_announced()
+}
+
+fn drain_by_file(scene: &Scene) -> Result<()> {
+    let node = scene.node("fe2")?;
+    fault(scene, "fe2", "drain by file", || {
+        let at = SystemTime::now();
+        node.must(&["touch", "/var/lib/announcer/drain/www"])?;
+        Ok(at)
+    })?;
+    node.must(&["rm", "/var/lib/announcer/drain/www"])?;
+    scene.all_announced()
+}
+
+fn drain_over_restart(scene: &Scene) -> Result<()> {
+    let node = scene.node("fe3")?;
+    node.must(&["announcer", "drain", "www", "--reason", "disk", "--wait"])?;
+    node.must(&["/lab/announcer", "stop"])?;
+    let mark = scene.mark();
+    node.must(&["/lab/announcer", "start"])?;
+    // Established and End-of-RIB said: whatever was to be announced has been by then.
+    let from = address(0, "fe3", VIPS[0]);
+    let end_of_rib = |message: &e2e::wire::Message| message.from == from && message.octets.len() == 23 && message.octets[18] == 2;
+    let router = &scene.routers[0];
+    router.wire.wait(mark.wire(0), PATIENCE, end_of_rib).context("no End-of-RIB from a drained frontend")?;
+    for vip in VIPS {
+        let vip = vip.parse()?;
+        ensure!(!router.wire.since(mark.wire(0)).iter().any(|m| m.from == from && m.announces(vip)), "announced though drained");
+    }
+    let why = reason(&status(scene, "fe3")?, VIPS[0]);
+    ensure!(why.contains("disk"), "{why}");
+    node.must(&["announcer", "undrain", "www"])?;
+    scene.all_announced()
+}
+
+fn drain_usage(scene: &Scene) -> Result<()> {
+    let node = scene.node("fe1")?;
+    for words in [&["announcer", "drain"][..], &["announcer", "undrain"], &["announcer", "drain", "nosuch"]] {
+        let output = node.exec(words)?;
+        ensure!(output.code == 2, "{words:?}: exit {} {}", output.code, output.stderr);
+    }
+    scene.all_announced()
+}
+
+fn sigterm(scene: &Scene) -> Result<()> {
+    let node = scene.node("fe1")?;
+    let mark = scene.mark();
+    let at = SystemTime::now();
+    node.must(&["/lab/announcer", "stop"])?;
+    println!("  stop: {}", scene.withdrawn(&mark, at, "fe1", VIPS[0])?);
+    for (index, router) in scene.routers.iter().enumerate() {
+        let from = address(index, "fe1", VIPS[0]);
+        let said = |m: &e2e::wire::Message| m.from == from && m.notification().is_some();
+        let cease = router.wire.wait(mark.wire(index), PATIENCE, said).context("no NOTIFICATION")?;
+        let (code, subcode, data) = cease.notification().context("no NOTIFICATION")?;
+        ensure!((code, subcode) == (6, 2), "{code}/{subcode}");
+        ensure!(data.len() > 1 && usize::from(data[0]) == data.len() - 1, "no shutdown text: {data:02x?}");
+        let mut withdrawn = router.wire.since(mark.wire(index)).into_iter();
+        let vip = VIPS[0].parse()?;
+        let withdraw = withdrawn.find(|m| m.from == from && m.withdraws(vip)).context("no withdraw")?;
+        let settled = e2e::wire::between(withdraw.at, cease.at);
+        ensure!(settled >= Duration::from_millis(990), "Cease came {settled:?} after the withdraw");
+    }
+    let lo = node.must(&["ip", "-o", "address", "show", "dev", "lo"])?;
+    ensure!(VIPS.iter().all(|vip| lo.contains(vip)), "a VIP went with the daemon: {lo}");
+    let log = node.must(&["tail", "-n", "1", "/var/log/announcer.log"])?;
+    ensure!(log.contains("announcer ended"), "{log}");
+    Ok(())
+}
+
+fn stop_under_load(scene: &Scene) -> Result<()> {
+    let node = scene.node("fe1")?;
+    let load = scene.load(VIPS[0], 2000, Duration::from_secs(4))?;
+    std::thread::sleep(Duration::from_secs(1)); // requests flow before anything is stopped
+    node.must(&["/lab/announcer", "stop"])?;
+    node.must(&["/lab/web", "stop"])?;
+    let report = load.report()?;
+    println!("  {} sent, {} refused, {} reset, {} timed out", report.sent, report.total.refused, report.total.reset, report.total.timed_out);
+    ensure!(report.sent > 7000 && report.total.ok.len() == 3, "the load was none: {:?}", report.total);
+    ensure!(report.total.refused == 0, "{} refused", report.total.refused);
+    Ok(())
+}
+
+fn daemon_killed(scene: &Scene) -> Result<()> {
+    let node = scene.node("fe2")?;
+    let mark = scene.mark();
+    node.must(&["/lab/announcer", "kill"])?;
+    scene.wait_next_hops(VIPS[0], &["fe1", "fe3"])?;
+    let lo = node.must(&["ip", "-o", "address", "show", "dev", "lo"])?;
+    ensure!(VIPS.iter().all(|vip| lo.contains(vip)), "a VIP went with the daemon: {lo}");
+    node.must(&["/lab/announcer", "start"])?; // beside the stale socket and lock of the one killed
+    scene.announced(&mark, SystemTime::UNIX_EPOCH, "fe2", VIPS[1])?;
+    scene.all_announced()
+}
+
+fn one_daemon(scene: &Scene) -> Result<()> {
+    let node = scene.node("fe1")?;
+    let second = node.exec(&["announcer", "run"])?;
+    let pid = node.must(&["cat", "/run/announcer.pid"])?;
+    ensure!(second.code == 1, "exit {}", second.code);
+    ensure!(second.stderr.contains(&format!("pid {}", pid.trim())), "{}", second.stderr);
+    scene.all_announced()
+}
+
+fn vip_removed(scene: &Scene) -> Result<()> {
+    let node = scene.node("fe1")?;
+    for (vip, length) in VIPS.iter().zip([32, 128]) {
+        node.must(&["ip", "address", "del", &format!("{vip}/{length}"), "dev", "lo"])?;
+    }
+    let deadline = std::time::Instant::now() + PATIENCE;
+    loop {
+        let lo = node.must(&["ip", "-o", "address", "show", "dev", "lo"])?;
+        if VIPS.iter().all(|vip| lo.contains(vip)) {
+            return scene.all_announced();
+        }
+        ensure!(std::time::Instant::now() < deadline, "not put back: {lo}");
+    }
+}
+
+fn vip_without_service(scene: &Scene) -> Result<()> {
+    let node = scene.node("fe3")?;
+    node.must(&["/lab/announcer", "stop"])?;
+    node.must(&["ip", "address", "add", "192.0.2.99/32", "dev", "lo"])?; // somebody's
+    node.must(&["dsr-setup", "apply", "--vip", "192.0.2.98"])?; // ours, of an older configuration
+    node.must(&["/lab/announcer", "start"])?;
+    let deadline = std::time::Instant::now() + PATIENCE;
+    loop {
+        let lo = node.must(&["ip", "-o", "address", "show", "dev", "lo"])?;
+        ensure!(lo.contains("192.0.2.99") && lo.contains(VIPS[0]), "removed what it should not: {lo}");
+        if !lo.contains("192.0.2.98") {
+            node.must(&["ip", "address", "del", "192.0.2.99/32", "dev", "lo"])?;
+            return scene.all_announced();
+        }
+        ensure!(std::time::Instant::now() < deadline, "not removed: {lo}");
+        std::thread::sleep(Duration::from_millis(50)); // between looks
+    }
+}
+
+fn acl(scene: &Scene) -> Result<()> {
+    let client = scene.node("client")?;
+    let node = scene.node("fe1")?;
+    // Something that would answer, were it let through.
+    let mut server = node.spawn(&["python3", "-m", "http.server", "8080"])?;
+    let reach = |port: &str| client.exec(&["curl", "-s", "-o", "/dev/null", "--connect-timeout", "1", &format!("http://192.0.2.80:{port}/")]);
+    let closed: Vec<u8> = ["22", "179", "8080"].iter().map(|port| Ok(reach(port)?.code)).collect::<Result<_>>()?;
+    let web = reach("80")?.code;
+    let _ = server.kill();
+    let _ = server.wait();
+    ensure!(web == 0, "the web is not reached: {web}");
+    ensure!(closed == [28, 28, 28], "not dropped, but {closed:?} (28 is a timeout)");
+    Ok(())
+}
+
+fn router_restart(scene: &Scene) -> Result<()> {
+    let mark = scene.mark();
+    scene.node("r1")?.must(&["/usr/lib/frr/frrinit.sh", "restart"])?;
+    scene.announced(&mark, SystemTime::UNIX_EPOCH, "fe1", VIPS[0]).context("after the restart")?;
+    scene.all_announced()
+}
+
+fn dsr_setup(scene: &Scene) -> Result<()> {
+    let node = scene.node("fe1")?;
+    node.must(&["dsr-setup", "apply"])?;
+    let again = node.exec(&["dsr-setup", "apply"])?;
+    ensure!(again.code == 0 && again.stdout.is_empty() && again.stderr.is_empty(), "{again:?}");
+    for (key, value) in [("arp_ignore", "1"), ("arp_announce", "2")] {
+        let found = node.must(&["cat", &format!("/proc/sys/net/ipv4/conf/all/{key}")])?;
+        ensure!(found.trim() == value, "{key} is {found}");
+    }
+    let refused = node.exec(&["dsr-setup", "remove"])?;
+    ensure!(refused.code == 1 && refused.stderr.contains(VIPS[0]), "{refused:?}");
+    scene.all_announced()
+}
+
+fn router_power_off(scene: &Scene) -> Result<()> {
+    let load = scene.load(VIPS[0], 500, Duration::from_secs(4))?;
+    std::thread::sleep(Duration::from_secs(1)); // requests flow before it
+    scene.node("r2")?.power_off()?;
+    let report = load.report()?;
+    println!("  {} sent, {} lost", report.sent, report.lost());
+    let last_second: u64 = report.buckets.iter().rev().take(10).map(|bucket| bucket.counts.ok.values().sum::<u64>()).sum();
+    ensure!(last_second > 400, "{last_second} answers in the last second");
+    Ok(())
+}

@@ -1,9 +1,10 @@
 //! The host: looks at it, and carries out one step of a plan.
 //!
-//! Touches `lo` and its addresses by rtnetlink (`vips`), `/proc/sys/net/ipv4/conf` (`sysctl`), the state file
+//! Touches `lo` and its addresses by rtnetlink (`vips`, `events`), `/proc/sys/net/ipv4/conf` (`sysctl`), the state file
 //! (`store`), and announcer's control socket (`announcer`).
 
 pub mod announcer;
+pub mod events;
 pub mod store;
 pub mod sysctl;
 pub mod vips;

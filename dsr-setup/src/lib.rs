@@ -7,7 +7,7 @@
 //!
 //! ```text
 //! main, cli          the program: plan, apply, remove
-//! io                 observe the host, carry out one step       io/{vips,sysctl,store,announcer}  what they touch
+//! io                 observe the host, carry out one step       io/{vips,events,sysctl,store,announcer}
 //! plan               pure: observed, desired -> steps
 //! record             pure: the state file's text                config, answer   pure: texts that name VIPs
 //! ```
@@ -20,8 +20,9 @@ pub mod plan;
 pub mod record;
 
 pub use io::Error;
+pub use io::events::{Events, VipEvent, watch};
 pub use io::store::Store;
-pub use io::vips::{Ensured, Events, Removed, VipEvent, Vips, connect, watch};
+pub use io::vips::{Ensured, Removed, Vips, connect};
 pub use plan::{Link, Loopback, OnLo, Owner};
 
 /// Where the state file is kept unless told otherwise.

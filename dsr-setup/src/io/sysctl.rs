@@ -40,9 +40,12 @@ pub fn read_all() -> Result<BTreeMap<Sysctl, i32>, Error> {
 /// Writes one setting.
 pub fn write(sysctl: &Sysctl, value: i32) -> Result<(), Error> {
     let path = path(sysctl);
-    std::fs::write(&path, value.to_string()).map_err(|error| match error.kind() {
-        ErrorKind::PermissionDenied => Error::NotPermitted,
-        ErrorKind::ReadOnlyFilesystem => Error::ReadOnly(path),
-        _other => Error::Proc { path, error },
+    let Err(error) = std::fs::write(&path, value.to_string()) else { return Ok(()) };
+    Err(if error.kind() == ErrorKind::PermissionDenied {
+        Error::NotPermitted
+    } else if error.kind() == ErrorKind::ReadOnlyFilesystem {
+        Error::ReadOnly(path)
+    } else {
+        Error::Proc { path, error }
     })
 }

@@ -1,4 +1,4 @@
-//! The VIPs on `lo`, and the kernel's word when one comes or goes.
+//! The VIPs on `lo`.
 //!
 //! Touches rtnetlink. A VIP of ours bears IFA_PROTO 0xB6; where the kernel does not keep that mark (before 5.18) the
 //! state file says whose it is. How a VIP is added:
@@ -11,16 +11,13 @@
 use std::io;
 use std::net::IpAddr;
 
-use futures_util::stream::{BoxStream, StreamExt, TryStreamExt};
+use futures_util::stream::TryStreamExt;
 use ipnet::IpNet;
-use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
-use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::address::{
     AddressAttribute, AddressFlags, AddressMessage, AddressProtocol, AddressScope, CacheInfo,
 };
 use netlink_packet_route::link::LinkFlags;
-use netlink_sys::AsyncSocket;
-use rtnetlink::{Handle, LinkUnspec, MulticastGroup};
+use rtnetlink::{Handle, LinkUnspec};
 
 use super::Error;
 use super::store::Store;
@@ -30,9 +27,8 @@ use crate::record::Record;
 /// IFA_PROTO of every address that is ours.
 pub const PROTOCOL: u8 = 0xB6;
 /// The kernel gives `lo` this index in every network namespace.
-const LO: u32 = 1;
+pub(super) const LO: u32 = 1;
 const LABEL: &str = "lo:vip";
-const EVENT_BUFFER: i32 = 1 << 20; // octets; the kernel caps it at net.core.rmem_max
 
 /// The VIPs on `lo` of this network namespace. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -163,59 +159,6 @@ impl Vips {
     }
 }
 
-/// A change on `lo`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum VipEvent {
-    /// An address is there: added, or changed in its flags or lifetime.
-    Added(IpAddr),
-    /// An address is gone.
-    Removed(IpAddr),
-    /// The kernel dropped events for want of room: observe again in full.
-    Overrun,
-}
-
-/// Changes on `lo`, in order.
-pub struct Events {
-    messages: BoxStream<'static, NetlinkMessage<RouteNetlinkMessage>>,
-}
-
-/// Subscribes to every address that comes to `lo` or leaves it, ours or not. Whatever happens after this call is
-/// told; so watch first, then observe. The future carries the events and must be polled (spawned).
-pub fn watch() -> Result<(impl Future<Output = ()> + Send + 'static, Events), Error> {
-    let groups = [MulticastGroup::Ipv4Ifaddr, MulticastGroup::Ipv6Ifaddr];
-    let (mut connection, _handle, messages) =
-        rtnetlink::new_multicast_connection(&groups).map_err(Error::Netlink)?;
-    connection.socket_mut().socket_mut().set_rx_buf_sz(EVENT_BUFFER).map_err(Error::Netlink)?;
-    Ok((connection, Events { messages: messages.map(|(message, _from)| message).boxed() }))
-}
-
-impl Events {
-    /// The next event; `None` when the connection's future has ended. Dropping the returned future loses nothing.
-    pub async fn next(&mut self) -> Option<VipEvent> {
-        while let Some(message) = self.messages.next().await {
-            if let Some(event) = event(message.payload) {
-                return Some(event);
-            }
-        }
-        None
-    }
-}
-
-#[allow(clippy::wildcard_enum_match_arm)] // netlink's own enums grow
-fn event(payload: NetlinkPayload<RouteNetlinkMessage>) -> Option<VipEvent> {
-    let on_lo = |message: AddressMessage| (message.header.index == LO).then(|| net(&message)).flatten();
-    match payload {
-        NetlinkPayload::Overrun(_) => Some(VipEvent::Overrun),
-        NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewAddress(message)) => {
-            on_lo(message).map(|net| VipEvent::Added(net.addr()))
-        }
-        NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelAddress(message)) => {
-            on_lo(message).map(|net| VipEvent::Removed(net.addr()))
-        }
-        _ => None,
-    }
-}
-
 /// Makes the message one of ours.
 fn mark(message: &mut AddressMessage, vip: IpAddr) {
     match vip {
@@ -244,23 +187,25 @@ fn owner(message: &AddressMessage, vip: IpAddr, record: &Record) -> Owner {
     if is_ours { Owner::Ours } else { Owner::Foreign }
 }
 
+#[allow(clippy::wildcard_enum_match_arm)] // netlink's own enums grow
 fn protocol(message: &AddressMessage) -> Option<u8> {
     message.attributes.iter().find_map(|attribute| match attribute {
         AddressAttribute::Protocol(protocol) => Some(u8::from(*protocol)),
-        _other => None,
+        _ => None,
     })
 }
 
 /// IFA_LOCAL is the address itself and IFA_ADDRESS the other end, where there is one; IPv6 sends IFA_ADDRESS alone.
-fn net(message: &AddressMessage) -> Option<IpNet> {
-    let local = message.attributes.iter().find_map(|attribute| match attribute {
-        AddressAttribute::Local(local) => Some(*local),
-        _other => None,
-    });
-    let address = message.attributes.iter().find_map(|attribute| match attribute {
-        AddressAttribute::Address(address) => Some(*address),
-        _other => None,
-    });
+#[allow(clippy::wildcard_enum_match_arm)] // netlink's own enums grow
+pub(super) fn net(message: &AddressMessage) -> Option<IpNet> {
+    let (mut local, mut address) = (None, None);
+    for attribute in &message.attributes {
+        match attribute {
+            AddressAttribute::Local(found) => local = Some(*found),
+            AddressAttribute::Address(found) => address = Some(*found),
+            _ => {}
+        }
+    }
     IpNet::new(local.or(address)?, message.header.prefix_len).ok()
 }
 

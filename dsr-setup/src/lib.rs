@@ -1,1 +1,29 @@
-//! Placeholder
+//! What a frontend needs on its loopback so that it can serve VIPs that a router sends it directly (DSR):
+//! the VIPs on `lo`, and ARP that never answers or speaks for them.
+//!
+//! The program `dsr-setup` does it once, by hand or from configuration management. The `announcer` daemon holds the
+//! same VIPs through [`Vips`] while it runs, and hears of changes by [`watch`]. Both mark what they add in the same
+//! way, so either may remove what the other put there, and neither touches what somebody else did.
+//!
+//! ```text
+//! main, cli          the program: plan, apply, remove
+//! io                 observe the host, carry out one step       io/{vips,events,sysctl,store,announcer}
+//! plan               pure: observed, desired -> steps
+//! record             pure: the state file's text                config, answer   pure: texts that name VIPs
+//! ```
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+pub mod answer;
+pub mod config;
+pub mod io;
+pub mod plan;
+pub mod record;
+
+pub use io::Error;
+pub use io::events::{Events, VipEvent, watch};
+pub use io::store::Store;
+pub use io::vips::{Ensured, Removed, Vips, connect};
+pub use plan::{Link, Loopback, OnLo, Owner};
+
+/// Where the state file is kept unless told otherwise.
+pub const STATE_DIR: &str = "/var/lib/announcer";

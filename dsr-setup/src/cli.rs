@@ -1,0 +1,200 @@
+//! The commands: what a person types, and what is printed.
+
+use std::collections::BTreeSet;
+use std::io::{self, Write};
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use dsr_setup::config::{self, ConfigError};
+use dsr_setup::io::announcer::{self, AskError};
+use dsr_setup::io::{self as host, Error, Host};
+use dsr_setup::plan::{Desired, Observed, Owner, Step, in_use, plan};
+
+/// Sets a frontend up for VIPs that a router sends it directly (DSR): the VIPs on lo, and ARP that keeps quiet
+/// about them (arp_ignore = 1, arp_announce = 2).
+///
+/// What is there already is left as it is, and only what was done here is ever undone.
+#[derive(Parser)]
+#[command(version)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    command: Command,
+
+    /// Where it is recorded which settings were changed, and what they were
+    #[arg(long, global = true, value_name = "DIR", default_value = dsr_setup::STATE_DIR)]
+    state_dir: PathBuf,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Print the steps that `apply` would do, and exit with 1 if there are any, else with 0
+    Plan(Source),
+
+    /// Do them, printing each when it is done; prints nothing when all is in place
+    ///
+    /// Stops at the first step that fails; what was done before it stays, and another `apply` goes on from there.
+    /// Needs CAP_NET_ADMIN when there is something to do. Never removes a VIP.
+    Apply(Source),
+
+    /// Undo what `apply` and the announcer daemon did here, and nothing else
+    ///
+    /// VIPs that somebody else put on lo stay, and so do settings that somebody changed since. lo stays up.
+    Remove(Remove),
+}
+
+#[derive(Args)]
+struct Source {
+    /// The announcer configuration whose `[[service]] vips` are meant
+    #[arg(long, value_name = "FILE", default_value = "/etc/announcer/announcer.toml")]
+    config: PathBuf,
+
+    /// A VIP, instead of those in the configuration; repeat it for more
+    #[arg(long = "vip", value_name = "ADDRESS", value_parser = config::vip, conflicts_with = "config")]
+    vips: Vec<IpAddr>,
+}
+
+#[derive(Args)]
+struct Remove {
+    /// Remove this VIP alone and leave the settings as they are; repeat it for more
+    #[arg(long = "vip", value_name = "ADDRESS", value_parser = config::vip)]
+    vips: Vec<IpAddr>,
+
+    /// Also while announcer announces the VIPs: clients lose their connections
+    #[arg(long)]
+    force: bool,
+
+    /// The control socket at which announcer is asked what it announces
+    #[arg(long, value_name = "SOCKET", default_value = "/run/announcer/control.sock")]
+    socket: PathBuf,
+}
+
+/// Why a command came to nothing.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    #[error("cannot read `{}`: {error}{}", path.display(), hint(error))]
+    ConfigFile { path: PathBuf, error: io::Error },
+    #[error("{0}")]
+    Config(#[from] ConfigError),
+    #[error("cannot read the host: {0}")]
+    Observe(Error),
+    #[error("{0}")]
+    NotPermitted(Error),
+    #[error("`{step}` failed: {error}{}", not_done(*after))]
+    Step { step: Step, error: Error, after: usize },
+    #[error("announcer announces {}: drain or stop it first, or `--force`", join(.0))]
+    InUse(BTreeSet<IpAddr>),
+    #[error("cannot ask announcer at `{}` what it announces: {error}; `--force` goes on without asking", socket.display())]
+    Ask { socket: PathBuf, error: AskError },
+}
+
+impl Failure {
+    pub(crate) fn exit_code(&self) -> ExitCode {
+        match self {
+            Failure::ConfigFile { .. } | Failure::Config(_) | Failure::Observe(_) => ExitCode::from(2),
+            Failure::NotPermitted(_) | Failure::Step { .. } | Failure::InUse(_) | Failure::Ask { .. } => {
+                ExitCode::from(1)
+            }
+        }
+    }
+}
+
+fn hint(error: &io::Error) -> &'static str {
+    if error.kind() == io::ErrorKind::NotFound {
+        "; name another by `--config`, or VIPs by `--vip`"
+    } else {
+        ""
+    }
+}
+
+fn not_done(steps: usize) -> String {
+    match steps {
+        0 => String::new(),
+        1 => "; 1 step after it was not done".into(),
+        n => format!("; {n} steps after it were not done"),
+    }
+}
+
+fn join(vips: &BTreeSet<IpAddr>) -> String {
+    vips.iter().map(IpAddr::to_string).collect::<Vec<_>>().join(", ")
+}
+
+pub(crate) async fn run(cli: Cli) -> Result<ExitCode, Failure> {
+    let (connection, host) = Host::connect(&cli.state_dir).map_err(Failure::Observe)?;
+    tokio::spawn(connection);
+    match cli.command {
+        Command::Plan(source) => {
+            let desired = Desired::Present(source.vips()?);
+            let steps = plan(&observe(&host).await?, &desired);
+            steps.iter().for_each(say);
+            Ok(ExitCode::from(u8::from(!steps.is_empty())))
+        }
+        Command::Apply(source) => {
+            let desired = Desired::Present(source.vips()?);
+            carry_out(&host, plan(&observe(&host).await?, &desired)).await
+        }
+        Command::Remove(remove) => {
+            let observed = observe(&host).await?;
+            let named: BTreeSet<IpAddr> = remove.vips.into_iter().collect();
+            named.iter().filter(|vip| is_foreign(&observed, **vip)).for_each(|vip| {
+                eprintln!("{vip} on lo was put there by somebody else: left as it is");
+            });
+            let desired = if named.is_empty() { Desired::Clean } else { Desired::Absent(named) };
+            let steps = plan(&observed, &desired);
+            if !steps.is_empty() && !remove.force {
+                refuse_if_announced(&steps, &remove.socket).await?;
+            }
+            carry_out(&host, steps).await
+        }
+    }
+}
+
+impl Source {
+    fn vips(self) -> Result<BTreeSet<IpAddr>, Failure> {
+        if !self.vips.is_empty() {
+            return Ok(self.vips.into_iter().collect());
+        }
+        let path = self.config;
+        match std::fs::read_to_string(&path) {
+            Ok(text) => Ok(config::vips(&path.display().to_string(), &text)?),
+            Err(error) => Err(Failure::ConfigFile { path, error }),
+        }
+    }
+}
+
+async fn observe(host: &Host) -> Result<Observed, Failure> {
+    host.observe().await.map_err(Failure::Observe)
+}
+
+fn is_foreign(observed: &Observed, vip: IpAddr) -> bool {
+    observed.lo.addresses.iter().any(|on_lo| on_lo.net.addr() == vip && on_lo.owner == Owner::Foreign)
+}
+
+async fn refuse_if_announced(steps: &[Step], socket: &Path) -> Result<(), Failure> {
+    let announced = announcer::announced(socket)
+        .await
+        .map_err(|error| Failure::Ask { socket: socket.to_owned(), error })?;
+    let in_use = in_use(steps, &announced);
+    if in_use.is_empty() { Ok(()) } else { Err(Failure::InUse(in_use)) }
+}
+
+async fn carry_out(host: &Host, steps: Vec<Step>) -> Result<ExitCode, Failure> {
+    if !steps.is_empty() {
+        host::permitted().map_err(Failure::NotPermitted)?;
+    }
+    let mut left = steps.len();
+    for step in steps {
+        left -= 1;
+        match host.carry_out(&step).await {
+            Ok(()) => say(&step),
+            Err(error) => return Err(Failure::Step { step, error, after: left }),
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Prints one line. A reader that has gone away stops no step.
+fn say(step: &Step) {
+    let _ = writeln!(io::stdout(), "{step}");
+}

@@ -1,0 +1,147 @@
+//! The VIPs that announcer's configuration names, or the command line.
+//!
+//! Pure. Only `[[service]] vips` is read; whether the rest is right is for `announcer validate` to say.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::ops::Range;
+
+use serde::Deserialize;
+use toml::Spanned;
+
+/// Reads one VIP: a unicast address that other hosts can reach.
+pub fn vip(text: &str) -> Result<IpAddr, VipError> {
+    let vip: IpAddr = text.parse().map_err(|_| VipError::NoAddress)?;
+    let kind = match vip {
+        IpAddr::V4(v4) if v4.is_loopback() => Some("a loopback address"),
+        IpAddr::V4(v4) if v4.is_link_local() => Some("a link-local address"),
+        IpAddr::V4(v4) if v4.is_multicast() => Some("a multicast address"),
+        IpAddr::V4(v4) if v4.is_unspecified() || v4.is_broadcast() => Some("no host's address"),
+        IpAddr::V6(v6) if v6.is_loopback() => Some("a loopback address"),
+        IpAddr::V6(v6) if v6.is_unicast_link_local() => Some("a link-local address"),
+        IpAddr::V6(v6) if v6.is_multicast() => Some("a multicast address"),
+        IpAddr::V6(v6) if v6.is_unspecified() => Some("no host's address"),
+        IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some() => Some("an IPv4 address written as IPv6"),
+        IpAddr::V4(_) | IpAddr::V6(_) => None,
+    };
+    kind.map_or(Ok(vip), |kind| Err(VipError::Kind(kind)))
+}
+
+/// Every VIP of every service in `text`, the content of announcer's configuration called `name`.
+///
+/// # Errors
+/// All that is wrong at once, each with its line and column.
+pub fn vips(name: &str, text: &str) -> Result<BTreeSet<IpAddr>, ConfigError> {
+    let file: File = toml::from_str(text).map_err(|error| {
+        ConfigError(vec![format!("{}: {}", at(name, text, error.span()), error.message())])
+    })?;
+    let (mut vips, mut errors) = (BTreeSet::new(), Vec::new());
+    for written in file.service.into_iter().flat_map(|service| service.vips) {
+        match vip(written.get_ref()) {
+            Ok(vip) => drop(vips.insert(vip)),
+            Err(error) => {
+                let place = at(name, text, Some(written.span()));
+                errors.push(format!("{place}: `{}` {error}", written.get_ref()));
+            }
+        }
+    }
+    if errors.is_empty() && vips.is_empty() {
+        errors.push(format!("{name}: names no VIP; write `[[service]]` with `vips = [\"192.0.2.80\"]`"));
+    }
+    if errors.is_empty() { Ok(vips) } else { Err(ConfigError(errors)) }
+}
+
+/// Why a text is no VIP. Reads on from the text itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum VipError {
+    /// Not an address at all, or one with a prefix length.
+    #[error("is no IP address; write it without a prefix length, as in `192.0.2.80`")]
+    NoAddress,
+    /// An address that no router can send to this host alone.
+    #[error("is {0}, and cannot be a VIP")]
+    Kind(&'static str),
+}
+
+/// What is wrong with the configuration, one line each.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}", .0.join("\n"))]
+pub struct ConfigError(Vec<String>);
+
+#[derive(Deserialize)]
+struct File {
+    #[serde(default)]
+    service: Vec<Service>,
+}
+
+#[derive(Deserialize)]
+struct Service {
+    #[serde(default)]
+    vips: Vec<Spanned<String>>,
+}
+
+/// `name:line:column` of the span's start, both from 1.
+fn at(name: &str, text: &str, span: Option<Range<usize>>) -> String {
+    let before = span.and_then(|span| text.get(..span.start)).unwrap_or_default();
+    let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+    let line = before.matches('\n').count() + 1;
+    let column = before.get(line_start..).unwrap_or_default().chars().count() + 1;
+    format!("{name}:{line}:{column}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_vips_are_read_and_the_rest_may_be_anything() {
+        let text = "[bgp]\nasn = \"odd\"\n[[service]]\nname = 7\nvips = [\"192.0.2.80\", \"2001:db8::80\"]\n\
+                    [[service]]\nvips = [\"192.0.2.81\"]\n[[service]]\n";
+        let want = ["192.0.2.80", "192.0.2.81", "2001:db8::80"].map(|text| text.parse().unwrap());
+        assert_eq!(vips("a.toml", text).unwrap(), want.into());
+    }
+
+    #[test]
+    fn every_unreadable_vip_is_told_with_its_place() {
+        let text = "[[service]]\nvips = [\"192.0.2.80/32\", \"192.0.2.81\",\n  \"ff02::1\"]\n";
+        assert_eq!(
+            vips("a.toml", text).unwrap_err().to_string(),
+            "a.toml:2:9: `192.0.2.80/32` is no IP address; write it without a prefix length, as in `192.0.2.80`\n\
+             a.toml:3:3: `ff02::1` is a multicast address, and cannot be a VIP"
+        );
+    }
+
+    #[test]
+    fn broken_toml_and_wrong_types_are_told_with_their_place() {
+        for (text, want) in [
+            ("[[service]]\nvips = [\n", "a.toml:2:9: unclosed array"),
+            ("[[service]]\nvips = \"192.0.2.80\"\n", "a.toml:2:8: invalid type"),
+            ("[[service]]\nvips = [80]\n", "a.toml:2:9: invalid type"),
+        ] {
+            let error = vips("a.toml", text).unwrap_err().to_string();
+            assert!(error.starts_with(want), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_configuration_without_a_vip_is_an_error() {
+        assert!(vips("a.toml", "[bgp]\n").unwrap_err().to_string().starts_with("a.toml: names no VIP"));
+    }
+
+    #[test]
+    fn addresses_that_cannot_be_a_vip() {
+        for (text, want) in [
+            ("127.0.0.1", "a loopback address"),
+            ("169.254.1.1", "a link-local address"),
+            ("224.0.0.5", "a multicast address"),
+            ("0.0.0.0", "no host's address"),
+            ("255.255.255.255", "no host's address"),
+            ("::", "no host's address"),
+            ("::1", "a loopback address"),
+            ("fe80::1", "a link-local address"),
+            ("ff02::1", "a multicast address"),
+            ("::ffff:192.0.2.80", "an IPv4 address written as IPv6"),
+        ] {
+            assert_eq!(vip(text), Err(VipError::Kind(want)), "{text}");
+        }
+    }
+}

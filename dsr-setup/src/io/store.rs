@@ -1,0 +1,96 @@
+//! The state file `dsr-setup.json`, shared by the daemon and the program.
+//!
+//! Touches one folder. Written to a file beside it and renamed, with the folder locked meanwhile; gone when there is
+//! nothing to keep. Reads what names this life of the host: the boot id and the network namespace.
+
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Write};
+use std::path::{Path, PathBuf};
+
+use crate::record::{Record, RecordError};
+
+const FILE: &str = "dsr-setup.json";
+
+/// The state file, by the folder it is in. The folder is made when there is something to write.
+#[derive(Debug, Clone)]
+pub struct Store {
+    dir: PathBuf,
+}
+
+/// Why the state file could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// A file or folder could not be read or written.
+    #[error("`{}`: {error}", path.display())]
+    Io {
+        /// Which one.
+        path: PathBuf,
+        /// What the kernel said.
+        error: io::Error,
+    },
+    /// It was not written by us.
+    #[error("`{}` is not readable: {error}; delete it to forget which settings and addresses were ours", path.display())]
+    Text {
+        /// The state file.
+        path: PathBuf,
+        /// What is wrong in it.
+        error: RecordError,
+    },
+}
+
+fn at(path: &Path) -> impl FnOnce(io::Error) -> StoreError {
+    move |error| StoreError::Io { path: path.to_owned(), error }
+}
+
+impl Store {
+    /// The state file in `dir`.
+    pub fn new(dir: &Path) -> Store {
+        Store { dir: dir.to_owned() }
+    }
+
+    /// What is recorded; empty when there is no file.
+    pub fn load(&self) -> Result<Record, StoreError> {
+        let path = self.dir.join(FILE);
+        match fs::read_to_string(&path) {
+            Ok(text) => Record::read(&text, &life()?).map_err(|error| StoreError::Text { path, error }),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Record::default()),
+            Err(error) => Err(at(&path)(error)),
+        }
+    }
+
+    /// Changes what is recorded. When it returns, the new record is on disk.
+    pub fn update<T>(&self, change: impl FnOnce(&mut Record) -> T) -> Result<(), StoreError> {
+        let before = self.load()?;
+        if before.is_empty() && !self.dir.exists() {
+            fs::create_dir_all(&self.dir).map_err(at(&self.dir))?;
+        }
+        let dir = File::open(&self.dir).map_err(at(&self.dir))?;
+        dir.lock().map_err(at(&self.dir))?;
+        let mut record = self.load()?;
+        change(&mut record);
+        let path = self.dir.join(FILE);
+        if record.is_empty() {
+            match fs::remove_file(&path) {
+                Ok(()) => {}
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) => return Err(at(&path)(error)),
+            }
+        } else {
+            let text = record.write(&life()?).map_err(io::Error::other).map_err(at(&path))?;
+            let new = self.dir.join(format!("{FILE}.new"));
+            let mut file = File::create(&new).map_err(at(&new))?;
+            file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(at(&new))?;
+            fs::rename(&new, &path).map_err(at(&path))?;
+        }
+        dir.sync_all().map_err(at(&self.dir))
+    }
+}
+
+/// This boot and this network namespace.
+fn life() -> Result<String, StoreError> {
+    let boot = Path::new("/proc/sys/kernel/random/boot_id");
+    let namespace = Path::new("/proc/thread-self/ns/net");
+    let boot_id = fs::read_to_string(boot).map_err(at(boot))?;
+    let namespace = fs::read_link(namespace).map_err(at(namespace))?;
+    Ok(format!("{} {}", boot_id.trim(), namespace.display()))
+}

@@ -1,0 +1,51 @@
+//! Reads and writes `/proc/sys/net/ipv4/conf`, which shows the settings of the reader's network namespace.
+
+use std::collections::BTreeMap;
+use std::io::{self, ErrorKind};
+
+use super::Error;
+use crate::plan::{Knob, Sysctl};
+
+const CONF: &str = "/proc/sys/net/ipv4/conf";
+
+fn path(sysctl: &Sysctl) -> String {
+    format!("{CONF}/{}/{}", sysctl.interface, sysctl.knob.name())
+}
+
+/// Both settings of `all`, `default` and every interface. An interface that goes while they are read is left out.
+pub fn read_all() -> Result<BTreeMap<Sysctl, i32>, Error> {
+    let failed = |path: &str| {
+        let path = path.to_owned();
+        move |error| Error::Proc { path, error }
+    };
+    let mut all = BTreeMap::new();
+    for entry in std::fs::read_dir(CONF).map_err(failed(CONF))? {
+        let interface = entry.map_err(failed(CONF))?.file_name().to_string_lossy().into_owned();
+        for knob in Knob::ALL {
+            let sysctl = Sysctl { interface: interface.clone(), knob };
+            let path = path(&sysctl);
+            match std::fs::read_to_string(&path) {
+                Ok(text) => {
+                    let value = text.trim().parse().map_err(io::Error::other).map_err(failed(&path))?;
+                    all.insert(sysctl, value);
+                }
+                Err(error) if error.kind() == ErrorKind::NotFound && interface != "all" => {}
+                Err(error) => return Err(failed(&path)(error)),
+            }
+        }
+    }
+    Ok(all)
+}
+
+/// Writes one setting.
+pub fn write(sysctl: &Sysctl, value: i32) -> Result<(), Error> {
+    let path = path(sysctl);
+    let Err(error) = std::fs::write(&path, value.to_string()) else { return Ok(()) };
+    Err(if error.kind() == ErrorKind::PermissionDenied {
+        Error::NotPermitted
+    } else if error.kind() == ErrorKind::ReadOnlyFilesystem {
+        Error::ReadOnly(path)
+    } else {
+        Error::Proc { path, error }
+    })
+}

@@ -1,0 +1,21 @@
+//! The program `dsr-setup`.
+//!
+//! Exit codes: 0 in place or done; 1 there is something to do, it was refused, or a step failed; 2 usage,
+//! configuration, or a host that cannot be read.
+
+mod cli;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    match cli::run(cli::Cli::parse()).await {
+        Ok(code) => code,
+        Err(failure) => {
+            eprintln!("error: {failure}");
+            failure.exit_code()
+        }
+    }
+}

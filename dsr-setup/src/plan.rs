@@ -1,0 +1,271 @@
+//! Which steps lead from what is on the host to what is wanted.
+//!
+//! Pure. The order is part of the plan: ARP is quiet before the first VIP is there, and speaks again only after the
+//! last one is gone, so no neighbour ever learns a VIP from this host. What somebody else put on `lo` counts as
+//! present and is never taken away. `lo` itself stays up: too much stands on it to take it down again.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+/// Who put an address on `lo`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Owner {
+    /// The daemon or `dsr-setup`.
+    Ours,
+    /// Anybody else: never removed.
+    Foreign,
+}
+
+/// Whether `lo` is up. In a new network namespace it is not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Link {
+    /// Its addresses answer.
+    Up,
+    /// They do not.
+    Down,
+}
+
+/// One address on `lo`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OnLo {
+    /// The address, with the prefix length it was added with.
+    pub net: IpNet,
+    /// Who added it.
+    pub owner: Owner,
+}
+
+/// `lo` as the kernel tells it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Loopback {
+    /// Up or down.
+    pub link: Link,
+    /// Every address on it, 127.0.0.1 and ::1 too.
+    pub addresses: Vec<OnLo>,
+}
+
+impl Loopback {
+    /// Whether `vip` is on `lo`, whoever put it there.
+    pub fn holds(&self, vip: IpAddr) -> bool {
+        self.addresses.iter().any(|on_lo| on_lo.net.addr() == vip)
+    }
+
+    /// The addresses that are ours.
+    pub fn ours(&self) -> impl Iterator<Item = IpNet> {
+        self.addresses.iter().filter(|on_lo| on_lo.owner == Owner::Ours).map(|on_lo| on_lo.net)
+    }
+}
+
+/// The two settings that keep ARP quiet about addresses on `lo` (`Documentation/networking/ip-sysctl.rst`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Knob {
+    /// For which addresses a host answers ARP requests.
+    ArpIgnore,
+    /// Which source address its own ARP requests carry.
+    ArpAnnounce,
+}
+
+impl Knob {
+    /// Both of them.
+    pub const ALL: [Knob; 2] = [Knob::ArpIgnore, Knob::ArpAnnounce];
+
+    /// Its file's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Knob::ArpIgnore => "arp_ignore",
+            Knob::ArpAnnounce => "arp_announce",
+        }
+    }
+
+    /// The value that is set where the present one does not do.
+    pub fn target(self) -> i32 {
+        match self {
+            Knob::ArpIgnore => 1,
+            Knob::ArpAnnounce => 2,
+        }
+    }
+
+    /// Whether this value hides the VIPs. `arp_ignore` 2 and 8 are stricter than 1; 3 answers for `lo`, and the kernel
+    /// takes every other number for 0.
+    fn hides(self, value: i32) -> bool {
+        match self {
+            Knob::ArpIgnore => matches!(value, 1 | 2 | 8),
+            Knob::ArpAnnounce => value == 2,
+        }
+    }
+}
+
+/// One setting of one interface, or of `all` or `default`. Displays as sysctl(8) writes it, where a dot in an
+/// interface's name is a slash: `net.ipv4.conf.eth0/100.arp_ignore`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Sysctl {
+    /// The folder under `/proc/sys/net/ipv4/conf`.
+    pub interface: String,
+    /// The file in it.
+    pub knob: Knob,
+}
+
+impl Sysctl {
+    /// Reads what [`fmt::Display`] wrote.
+    pub fn parse(text: &str) -> Option<Sysctl> {
+        let (interface, name) = text.strip_prefix("net.ipv4.conf.")?.rsplit_once('.')?;
+        let knob = Knob::ALL.into_iter().find(|knob| knob.name() == name)?;
+        let interface = interface.replace('/', ".");
+        let is_folder_name = !interface.is_empty() && interface != "." && interface != "..";
+        is_folder_name.then_some(Sysctl { interface, knob })
+    }
+}
+
+impl fmt::Display for Sysctl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "net.ipv4.conf.{}.{}", self.interface.replace('.', "/"), self.knob.name())
+    }
+}
+
+/// A setting that was changed here: what it was, and what it was set to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Change {
+    /// The value that was found.
+    pub was: i32,
+    /// The value that was written.
+    pub set: i32,
+}
+
+/// The host as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Observed {
+    /// The loopback interface.
+    pub lo: Loopback,
+    /// Both settings of `all`, `default` and every interface.
+    pub sysctls: BTreeMap<Sysctl, i32>,
+    /// What the state file says was changed here since boot.
+    pub changes: BTreeMap<Sysctl, Change>,
+}
+
+/// The host as it should be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Desired {
+    /// These VIPs on `lo` and ARP quiet about them. Other VIPs of ours stay: a list that grew shorter by mistake must
+    /// not take an announced VIP away.
+    Present(BTreeSet<IpAddr>),
+    /// These VIPs not on `lo`, if they are ours; ARP stays as it is.
+    Absent(BTreeSet<IpAddr>),
+    /// Nothing of ours left.
+    Clean,
+}
+
+/// One thing to do. Displays as the line that `plan` and `apply` print.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// Set `lo` up.
+    RaiseLo,
+    /// Add a VIP to `lo`, and mark it as ours.
+    Add(IpAddr),
+    /// Remove an address of ours from `lo`.
+    Remove(IpNet),
+    /// Write a setting and record what it was.
+    Set {
+        /// Which one.
+        sysctl: Sysctl,
+        /// Its present value and its next.
+        change: Change,
+    },
+    /// Write back what a setting was, and drop the record.
+    Restore {
+        /// Which one.
+        sysctl: Sysctl,
+        /// The change that is undone.
+        change: Change,
+    },
+    /// Somebody changed a setting after us, or its interface is gone: drop the record and touch nothing.
+    Leave {
+        /// Which one.
+        sysctl: Sysctl,
+        /// The change that is recorded.
+        change: Change,
+        /// Its present value; `None`: the interface is gone.
+        now: Option<i32>,
+    },
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Step::RaiseLo => write!(f, "set lo up"),
+            Step::Add(vip) => write!(f, "add {} to lo", IpNet::from(*vip)),
+            Step::Remove(net) => write!(f, "remove {net} from lo"),
+            Step::Set { sysctl, change } => write!(f, "set {sysctl} = {} (was {})", change.set, change.was),
+            Step::Restore { sysctl, change } => {
+                write!(f, "set {sysctl} = {} (was {})", change.was, change.set)
+            }
+            Step::Leave { sysctl, change, now: Some(now) } => {
+                write!(f, "leave {sysctl} = {now} (no longer the {} that was set)", change.set)
+            }
+            Step::Leave { sysctl, change: _, now: None } => write!(f, "forget {sysctl} (no longer there)"),
+        }
+    }
+}
+
+/// The steps from `observed` to `desired`, in the order in which they are to be done. Empty: nothing to do.
+#[must_use]
+pub fn plan(observed: &Observed, desired: &Desired) -> Vec<Step> {
+    match desired {
+        Desired::Present(vips) => {
+            let raise = (observed.lo.link == Link::Down).then_some(Step::RaiseLo);
+            let add = vips.iter().filter(|vip| !observed.lo.holds(**vip)).map(|vip| Step::Add(*vip));
+            raise.into_iter().chain(quiet(&observed.sysctls)).chain(add).collect()
+        }
+        Desired::Absent(vips) => {
+            observed.lo.ours().filter(|net| vips.contains(&net.addr())).map(Step::Remove).collect()
+        }
+        Desired::Clean => {
+            let remove = observed.lo.ours().map(Step::Remove);
+            let undo = observed.changes.iter().map(|(sysctl, change)| undo(observed, sysctl, *change));
+            remove.chain(undo).collect()
+        }
+    }
+}
+
+/// The announced VIPs that these steps would take from under their clients: those that are removed, and all of them
+/// where ARP would speak again.
+#[must_use]
+pub fn in_use(steps: &[Step], announced: &BTreeSet<IpAddr>) -> BTreeSet<IpAddr> {
+    let touches = |vip: &IpAddr, step: &Step| match step {
+        Step::Remove(net) => net.addr() == *vip,
+        Step::Restore { .. } => true,
+        Step::RaiseLo | Step::Add(_) | Step::Set { .. } | Step::Leave { .. } => false,
+    };
+    announced.iter().filter(|vip| steps.iter().any(|step| touches(vip, step))).copied().collect()
+}
+
+/// For both settings the kernel takes the larger of `all` and the interface's own. So `all` is enough, but for an
+/// interface whose own value is larger and answers.
+fn quiet(sysctls: &BTreeMap<Sysctl, i32>) -> impl Iterator<Item = Step> {
+    sysctls.iter().filter_map(|(sysctl, &now)| {
+        let knob = sysctl.knob;
+        let all = sysctls.get(&Sysctl { interface: "all".into(), knob }).copied().unwrap_or(0);
+        let all = if knob.hides(all) { all } else { knob.target() };
+        let hidden = match sysctl.interface.as_str() {
+            "all" => knob.hides(now),
+            "lo" => true, // no ARP there
+            _interface => knob.hides(now.max(all)),
+        };
+        let set = knob.target();
+        (!hidden).then(|| Step::Set { sysctl: sysctl.clone(), change: Change { was: now, set } })
+    })
+}
+
+fn undo(observed: &Observed, sysctl: &Sysctl, change: Change) -> Step {
+    let now = observed.sysctls.get(sysctl).copied();
+    let sysctl = sysctl.clone();
+    if now == Some(change.set) {
+        Step::Restore { sysctl, change }
+    } else {
+        Step::Leave { sysctl, change, now }
+    }
+}
+
+#[cfg(test)]
+mod tests;

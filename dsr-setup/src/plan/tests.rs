@@ -1,0 +1,232 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+/// `192.0.2.80/32` is ours, `~192.0.2.80/32` is somebody else's.
+fn on_lo(text: &str) -> OnLo {
+    let owner = if text.starts_with('~') { Owner::Foreign } else { Owner::Ours };
+    OnLo { net: text.trim_start_matches('~').parse().unwrap(), owner }
+}
+
+/// `all.arp_ignore=1`, or `all.arp_ignore=0>1` for a recorded change.
+fn sysctl(text: &str) -> (Sysctl, &str) {
+    let (name, value) = text.split_once('=').unwrap();
+    (Sysctl::parse(&format!("net.ipv4.conf.{name}")).unwrap(), value)
+}
+
+fn observed(lo: &[&str], sysctls: &str, changes: &str) -> Observed {
+    let value = |text: &str| text.parse::<i32>().unwrap();
+    let change = |text: &str| {
+        let (was, set) = text.split_once('>').unwrap();
+        Change { was: value(was), set: value(set) }
+    };
+    Observed {
+        lo: Loopback { link: Link::Up, addresses: lo.iter().map(|text| on_lo(text)).collect() },
+        sysctls: sysctls.split_whitespace().map(sysctl).map(|(name, text)| (name, value(text))).collect(),
+        changes: changes.split_whitespace().map(sysctl).map(|(name, text)| (name, change(text))).collect(),
+    }
+}
+
+fn lines(observed: &Observed, desired: &Desired) -> Vec<String> {
+    plan(observed, desired).iter().map(Step::to_string).collect()
+}
+
+const NEW: &str = "all.arp_ignore=0 all.arp_announce=0 eth0.arp_ignore=0 eth0.arp_announce=0";
+const QUIET: &str = "all.arp_ignore=1 all.arp_announce=2 eth0.arp_ignore=0 eth0.arp_announce=0";
+
+#[test]
+fn a_new_host_gets_quiet_arp_before_its_first_vip() {
+    let mut host = observed(&["~127.0.0.1/8", "~::1/128"], NEW, "");
+    host.lo.link = Link::Down;
+    let want = Desired::Present([ip("192.0.2.80"), ip("2001:db8::80")].into());
+    assert_eq!(
+        lines(&host, &want),
+        [
+            "set lo up",
+            "set net.ipv4.conf.all.arp_ignore = 1 (was 0)",
+            "set net.ipv4.conf.all.arp_announce = 2 (was 0)",
+            "add 192.0.2.80/32 to lo",
+            "add 2001:db8::80/128 to lo",
+        ]
+    );
+}
+
+#[test]
+fn an_address_that_is_there_is_left_as_it_is_whoever_owns_it() {
+    for lo in ["192.0.2.80/32", "~192.0.2.80/32", "~192.0.2.80/24"] {
+        let host = observed(&[lo], QUIET, "");
+        assert_eq!(lines(&host, &Desired::Present([ip("192.0.2.80")].into())), [""; 0], "{lo}");
+    }
+}
+
+#[test]
+fn a_vip_of_ours_that_is_not_named_stays() {
+    let host = observed(&["192.0.2.81/32"], QUIET, "");
+    assert_eq!(lines(&host, &Desired::Present([ip("192.0.2.80")].into())), ["add 192.0.2.80/32 to lo"]);
+}
+
+#[test]
+fn settings_that_hide_the_vips_already_are_left_and_those_that_do_not_are_set() {
+    let set_all = "set net.ipv4.conf.all.arp_ignore = 1 (was ";
+    for (sysctls, want) in [
+        ("all.arp_ignore=1", vec![]),
+        ("all.arp_ignore=2", vec![]),
+        ("all.arp_ignore=8", vec![]),
+        ("all.arp_ignore=0", vec![format!("{set_all}0)")]),
+        ("all.arp_ignore=3", vec![format!("{set_all}3)")]),
+        ("all.arp_ignore=9", vec![format!("{set_all}9)")]),
+        // The kernel takes the larger of the two: an interface's own 3 would win over 1, and answer.
+        (
+            "all.arp_ignore=1 eth0/9.arp_ignore=3",
+            vec!["set net.ipv4.conf.eth0/9.arp_ignore = 1 (was 3)".into()],
+        ),
+        (
+            "all.arp_ignore=1 default.arp_ignore=4",
+            vec!["set net.ipv4.conf.default.arp_ignore = 1 (was 4)".into()],
+        ),
+        ("all.arp_ignore=8 eth0.arp_ignore=3", vec![]),
+        ("all.arp_ignore=1 eth0.arp_ignore=2", vec![]),
+        ("all.arp_ignore=1 lo.arp_ignore=3", vec![]),
+        ("all.arp_announce=1", vec!["set net.ipv4.conf.all.arp_announce = 2 (was 1)".into()]),
+        (
+            "all.arp_announce=2 eth0.arp_announce=3",
+            vec!["set net.ipv4.conf.eth0.arp_announce = 2 (was 3)".into()],
+        ),
+        ("all.arp_announce=2 eth0.arp_announce=1", vec![]),
+    ] {
+        assert_eq!(lines(&observed(&[], sysctls, ""), &Desired::Present(BTreeSet::new())), want, "{sysctls}");
+    }
+}
+
+#[test]
+fn clean_undoes_what_is_ours_and_nothing_else() {
+    let host = observed(
+        &["~127.0.0.1/8", "192.0.2.80/32", "~192.0.2.81/32"],
+        "all.arp_ignore=1 all.arp_announce=1 eth0.arp_ignore=1",
+        "all.arp_ignore=0>1 all.arp_announce=0>2 eth9.arp_ignore=3>1",
+    );
+    assert_eq!(
+        lines(&host, &Desired::Clean),
+        [
+            "remove 192.0.2.80/32 from lo",
+            "set net.ipv4.conf.all.arp_ignore = 0 (was 1)",
+            "leave net.ipv4.conf.all.arp_announce = 1 (no longer the 2 that was set)",
+            "forget net.ipv4.conf.eth9.arp_ignore (no longer there)",
+        ]
+    );
+}
+
+#[test]
+fn absent_takes_the_named_vips_of_ours_alone() {
+    let host = observed(&["192.0.2.80/32", "192.0.2.81/32", "~192.0.2.82/32"], QUIET, "all.arp_ignore=0>1");
+    let named = Desired::Absent([ip("192.0.2.80"), ip("192.0.2.82"), ip("192.0.2.83")].into());
+    assert_eq!(lines(&host, &named), ["remove 192.0.2.80/32 from lo"]);
+}
+
+#[test]
+fn an_announced_vip_is_in_use_when_it_goes_or_when_arp_speaks_again() {
+    let announced = BTreeSet::from([ip("192.0.2.80"), ip("192.0.2.81")]);
+    let remove = Step::Remove("192.0.2.80/32".parse().unwrap());
+    let other = Step::Remove("192.0.2.99/32".parse().unwrap());
+    let (sysctl, _) = sysctl("all.arp_ignore=1");
+    let restore = Step::Restore { sysctl, change: Change { was: 0, set: 1 } };
+    assert_eq!(in_use(&[remove, other.clone()], &announced), [ip("192.0.2.80")].into());
+    assert_eq!(in_use(std::slice::from_ref(&other), &announced), BTreeSet::new());
+    assert_eq!(in_use(&[other, restore], &announced), announced);
+}
+
+/// What carrying out a step does to the host.
+fn carry_out(host: &mut Observed, step: &Step) {
+    match step {
+        Step::RaiseLo => host.lo.link = Link::Up,
+        Step::Add(vip) => host.lo.addresses.push(OnLo { net: IpNet::from(*vip), owner: Owner::Ours }),
+        Step::Remove(net) => {
+            host.lo.addresses.retain(|on_lo| on_lo.net != *net || on_lo.owner != Owner::Ours)
+        }
+        Step::Set { sysctl, change } => {
+            host.sysctls.insert(sysctl.clone(), change.set);
+            host.changes.insert(sysctl.clone(), *change);
+        }
+        Step::Restore { sysctl, change } => {
+            host.sysctls.insert(sysctl.clone(), change.was);
+            host.changes.remove(sysctl);
+        }
+        Step::Leave { sysctl, .. } => drop(host.changes.remove(sysctl)),
+    }
+}
+
+fn carried_out(host: &Observed, desired: &Desired) -> Observed {
+    let mut after = host.clone();
+    plan(host, desired).iter().for_each(|step| carry_out(&mut after, step));
+    after
+}
+
+fn vip() -> impl Strategy<Value = IpAddr> {
+    (0u16..6, any::<bool>())
+        .prop_map(|(n, v4)| if v4 { ip(&format!("192.0.2.{n}")) } else { ip(&format!("2001:db8::{n:x}")) })
+}
+
+fn vips() -> impl Strategy<Value = BTreeSet<IpAddr>> {
+    prop::collection::btree_set(vip(), 0..5)
+}
+
+fn sysctls() -> impl Strategy<Value = BTreeMap<Sysctl, i32>> {
+    let interface = prop::sample::select(vec!["all", "default", "lo", "eth0", "eth0.7"]);
+    let key = (interface, prop::sample::select(Knob::ALL.to_vec()))
+        .prop_map(|(interface, knob)| Sysctl { interface: interface.into(), knob });
+    prop::collection::btree_map(key, -1..10i32, 0..10)
+}
+
+/// A host with nothing of ours on it.
+fn untouched() -> impl Strategy<Value = Observed> {
+    (any::<bool>(), vips(), sysctls()).prop_map(|(up, foreign, sysctls)| {
+        let foreign = foreign.into_iter().map(|vip| OnLo { net: vip.into(), owner: Owner::Foreign });
+        let link = if up { Link::Up } else { Link::Down };
+        Observed { lo: Loopback { link, addresses: foreign.collect() }, sysctls, changes: BTreeMap::new() }
+    })
+}
+
+proptest! {
+    #[test]
+    fn a_plan_that_was_carried_out_leaves_nothing_to_do(host in untouched(), first in vips(), second in vips()) {
+        let once = carried_out(&host, &Desired::Present(first.clone()));
+        prop_assert_eq!(plan(&once, &Desired::Present(first)), vec![]);
+        let twice = carried_out(&once, &Desired::Present(second.clone()));
+        prop_assert_eq!(plan(&twice, &Desired::Present(second.clone())), vec![]);
+        prop_assert!(second.iter().all(|vip| twice.lo.holds(*vip)));
+    }
+
+    #[test]
+    fn clean_after_any_presents_restores_the_host(host in untouched(), first in vips(), second in vips()) {
+        let applied = carried_out(&carried_out(&host, &Desired::Present(first)), &Desired::Present(second));
+        let cleaned = carried_out(&applied, &Desired::Clean);
+        prop_assert_eq!(&cleaned.lo.addresses, &host.lo.addresses);
+        prop_assert_eq!(&cleaned.sysctls, &host.sysctls);
+        prop_assert_eq!(plan(&cleaned, &Desired::Clean), vec![]);
+    }
+
+    #[test]
+    fn what_somebody_set_after_us_stays(host in untouched(), meddled in sysctls()) {
+        let mut applied = carried_out(&host, &Desired::Present(BTreeSet::new()));
+        let changes = applied.changes.clone();
+        applied.sysctls.extend(meddled.clone());
+        let cleaned = carried_out(&applied, &Desired::Clean);
+        for (sysctl, value) in &meddled {
+            let ours = changes.get(sysctl).is_some_and(|change| change.set == *value);
+            prop_assert!(ours || cleaned.sysctls[sysctl] == *value, "{sysctl}");
+        }
+    }
+
+    #[test]
+    fn every_setting_reads_back_from_its_name(interface in "[a-z0-9.]{1,15}") {
+        prop_assume!(interface != "." && interface != "..");
+        for knob in Knob::ALL {
+            let sysctl = Sysctl { interface: interface.clone(), knob };
+            prop_assert_eq!(Sysctl::parse(&sysctl.to_string()), Some(sysctl));
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! The state file's text: what was changed here, so that exactly that can be undone.
+//!
+//! Pure. Settings with the value they had, and the addresses that an older kernel cannot mark (IFA_PROTO came with
+//! 5.18). Both hold for one boot and one network namespace: after a reboot every setting starts anew, and a record
+//! of another life must not undo what somebody else set since.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::plan::{Change, Sysctl};
+
+/// What was changed here since boot.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Record {
+    /// The settings.
+    pub changes: BTreeMap<Sysctl, Change>,
+    /// The addresses on `lo` that are ours and bear no mark.
+    pub addresses: BTreeSet<IpAddr>,
+}
+
+impl Record {
+    /// Whether there is nothing to keep.
+    pub fn is_empty(&self) -> bool {
+        self.changes.is_empty() && self.addresses.is_empty()
+    }
+
+    /// The file's text. `life` names this boot and network namespace.
+    pub fn write(&self, life: &str) -> Result<String, serde_json::Error> {
+        let sysctls = self
+            .changes
+            .iter()
+            .map(|(sysctl, change)| (sysctl.to_string(), FileChange { was: change.was, set: change.set }));
+        let file = File { life: life.into(), sysctls: sysctls.collect(), addresses: self.addresses.clone() };
+        serde_json::to_string_pretty(&file).map(|text| text + "\n")
+    }
+
+    /// Reads the file's text; the record of another life is empty. Unknown settings are an error: they would never
+    /// be restored.
+    pub fn read(text: &str, life: &str) -> Result<Record, RecordError> {
+        let file: File = serde_json::from_str(text)?;
+        if file.life != life {
+            return Ok(Record::default());
+        }
+        let change = |(name, change): (String, FileChange)| match Sysctl::parse(&name) {
+            Some(sysctl) => Ok((sysctl, Change { was: change.was, set: change.set })),
+            None => Err(RecordError::Sysctl(name)),
+        };
+        let changes = file.sysctls.into_iter().map(change).collect::<Result<_, _>>()?;
+        Ok(Record { changes, addresses: file.addresses })
+    }
+}
+
+/// Why the state file's text cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordError {
+    /// Not the JSON that is written here.
+    #[error("{0}")]
+    Json(#[from] serde_json::Error),
+    /// A setting that is never changed here.
+    #[error("`{0}` is no setting of dsr-setup's")]
+    Sysctl(String),
+}
+
+#[derive(Serialize, Deserialize)]
+struct File {
+    life: String,
+    sysctls: BTreeMap<String, FileChange>,
+    addresses: BTreeSet<IpAddr>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct FileChange {
+    was: i32,
+    set: i32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::Knob;
+
+    fn record() -> Record {
+        let vlan = Sysctl { interface: "eth0.100".into(), knob: Knob::ArpAnnounce };
+        let all = Sysctl { interface: "all".into(), knob: Knob::ArpIgnore };
+        Record {
+            changes: [(all, Change { was: 0, set: 1 }), (vlan, Change { was: 3, set: 2 })].into(),
+            addresses: ["192.0.2.80".parse().unwrap(), "2001:db8::80".parse().unwrap()].into(),
+        }
+    }
+
+    #[test]
+    fn what_is_written_reads_the_same() {
+        let text = record().write("boot 1").unwrap();
+        assert_eq!(Record::read(&text, "boot 1").unwrap(), record());
+    }
+
+    #[test]
+    fn the_record_of_another_boot_or_namespace_is_void() {
+        let text = record().write("boot 1").unwrap();
+        assert_eq!(Record::read(&text, "boot 2").unwrap(), Record::default());
+    }
+
+    #[test]
+    fn a_setting_outside_arp_is_refused() {
+        for name in [
+            "kernel.panic",
+            "net.ipv4.conf...arp_ignore",
+            "net.ipv4.conf.//.arp_ignore",
+            "net.ipv4.conf.all.x",
+        ] {
+            let text = format!(r#"{{"life":"b","sysctls":{{"{name}":{{"was":0,"set":1}}}},"addresses":[]}}"#);
+            let error = Record::read(&text, "b").unwrap_err();
+            assert_eq!(error.to_string(), format!("`{name}` is no setting of dsr-setup's"));
+        }
+    }
+}

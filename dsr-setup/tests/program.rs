@@ -1,0 +1,328 @@
+//! The program in network namespaces of its own: what a person types, sees, and gets.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+
+use common::{Netns, is_root, text};
+use dsr_setup::record::Record;
+use tempfile::TempDir;
+
+const VIPS: [&str; 4] = ["--vip", "192.0.2.80", "--vip", "2001:db8::80"];
+
+/// A namespace, and a state folder that goes with it.
+struct Host {
+    netns: Netns,
+    dir: TempDir,
+}
+
+/// Exit code, standard output, standard error.
+type Seen = (i32, String, String);
+
+impl Host {
+    fn new() -> Host {
+        Host { netns: Netns::new(), dir: TempDir::new().unwrap() }
+    }
+
+    fn state_dir(&self) -> PathBuf {
+        self.dir.path().join("state")
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.dir.path().join("control.sock")
+    }
+
+    /// Runs dsr-setup inside, behind `wrapper`.
+    fn wrapped(&self, wrapper: &[&str], args: &[&str]) -> Seen {
+        let line: Vec<&str> = wrapper.iter().copied().chain([env!("CARGO_BIN_EXE_dsr-setup")]).collect();
+        let output =
+            self.netns.command(&line).args(args).arg("--state-dir").arg(self.state_dir()).output().unwrap();
+        (output.status.code().unwrap(), text(&output.stdout), text(&output.stderr))
+    }
+
+    fn plan(&self) -> Seen {
+        self.wrapped(&[], &[&["plan"], &VIPS[..]].concat())
+    }
+
+    fn apply(&self) -> Seen {
+        self.wrapped(&[], &[&["apply"], &VIPS[..]].concat())
+    }
+
+    fn remove(&self, args: &[&str]) -> Seen {
+        let socket = self.socket();
+        self.wrapped(&[], &[&["remove", "--socket", socket.to_str().unwrap()], args].concat())
+    }
+
+    fn lo(&self) -> String {
+        self.netns.run("ip -o addr show dev lo")
+    }
+}
+
+fn done(stdout: &str) -> Seen {
+    (0, stdout.into(), String::new())
+}
+
+const STEPS: &str = "set lo up
+set net.ipv4.conf.all.arp_ignore = 1 (was 0)
+set net.ipv4.conf.all.arp_announce = 2 (was 0)
+add 192.0.2.80/32 to lo
+add 2001:db8::80/128 to lo
+";
+
+#[test]
+fn apply_does_what_plan_says_and_a_second_apply_does_nothing() {
+    if !is_root() {
+        return;
+    }
+    let host = Host::new();
+    assert_eq!(host.plan(), (1, STEPS.into(), String::new()));
+    assert_eq!(host.apply(), done(STEPS));
+    assert_eq!(host.plan(), done(""));
+    assert_eq!(host.apply(), done(""));
+
+    assert_eq!(host.netns.sysctl("all/arp_ignore"), "1");
+    assert_eq!(host.netns.sysctl("all/arp_announce"), "2");
+    let lo = host.netns.run("ip -d addr show dev lo");
+    assert!(lo.contains("inet 192.0.2.80/32 scope link lo:vip\n"), "{lo}");
+    // ip(8) shows no NODAD for an address that is past it; `deprecated` is the preferred lifetime of 0.
+    let v6 = lo.lines().skip_while(|line| !line.contains("2001:db8::80/128")).take(2).collect::<String>();
+    for word in ["nodad", "deprecated", "noprefixroute", "valid_lft forever", "preferred_lft 0sec"] {
+        assert!(v6.contains(word), "{word}: {lo}");
+    }
+    assert_eq!(host.netns.run("ip -6 route show dev lo"), "");
+}
+
+#[test]
+fn remove_undoes_all_of_it_and_leaves_no_file() {
+    if !is_root() {
+        return;
+    }
+    let host = Host::new();
+    host.netns.set_sysctl("all/arp_announce", 1);
+    host.netns.run("ip link set lo up");
+    let before = host.lo();
+    assert_eq!(host.apply().0, 0);
+    assert_eq!(
+        host.remove(&[]),
+        done(
+            "remove 192.0.2.80/32 from lo\nremove 2001:db8::80/128 from lo\n\
+             set net.ipv4.conf.all.arp_ignore = 0 (was 1)\nset net.ipv4.conf.all.arp_announce = 1 (was 2)\n"
+        )
+    );
+    assert_eq!(host.lo(), before);
+    assert_eq!(host.netns.sysctl("all/arp_ignore"), "0");
+    assert_eq!(host.netns.sysctl("all/arp_announce"), "1");
+    assert_eq!(std::fs::read_dir(host.state_dir()).unwrap().count(), 0);
+    assert_eq!(host.remove(&[]), done(""));
+}
+
+#[test]
+fn what_somebody_else_did_is_left_alone() {
+    if !is_root() {
+        return;
+    }
+    let host = Host::new();
+    host.netns.run("ip link set lo up");
+    host.netns.run("ip addr add 192.0.2.80/32 dev lo");
+    host.netns.set_sysctl("all/arp_ignore", 2);
+    let (code, stdout, _) = host.apply();
+    assert_eq!(
+        (code, stdout.contains("192.0.2.80"), stdout.contains("arp_ignore")),
+        (0, false, false),
+        "{stdout}"
+    );
+
+    host.netns.set_sysctl("all/arp_announce", 1);
+    assert_eq!(
+        host.remove(&["--vip", "192.0.2.80"]),
+        (0, String::new(), "192.0.2.80 on lo was put there by somebody else: left as it is\n".into())
+    );
+    let left = "leave net.ipv4.conf.all.arp_announce = 1 (no longer the 2 that was set)\n";
+    assert_eq!(host.remove(&[]), done(&format!("remove 2001:db8::80/128 from lo\n{left}")));
+    assert!(host.lo().contains("inet 192.0.2.80/32 scope global lo"), "{}", host.lo());
+    assert_eq!(host.netns.sysctl("all/arp_ignore"), "2");
+    assert_eq!(host.netns.sysctl("all/arp_announce"), "1");
+}
+
+#[test]
+fn an_interface_whose_own_setting_would_answer_is_set_and_restored() {
+    if !is_root() {
+        return;
+    }
+    let host = Host::new();
+    host.netns.run("ip link add v0.7 type veth peer name v1");
+    host.netns.set_sysctl("v0.7/arp_ignore", 3);
+    let (_, stdout, _) = host.apply();
+    assert!(stdout.contains("set net.ipv4.conf.v0/7.arp_ignore = 1 (was 3)\n"), "{stdout}");
+    assert_eq!(host.netns.sysctl("v0.7/arp_ignore"), "1");
+    assert_eq!(host.remove(&[]).0, 0);
+    assert_eq!(host.netns.sysctl("v0.7/arp_ignore"), "3");
+}
+
+/// An announcer that says these standings for its two VIPs, as often as it is asked.
+fn announcer(socket: &Path, v4: &'static str, v6: &'static str) {
+    let listener = UnixListener::bind(socket).unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().map(Result::unwrap) {
+            let mut request = String::new();
+            BufReader::new(&stream).read_line(&mut request).unwrap();
+            assert_eq!(request, "{\"request\":\"status\"}\n");
+            let answer = format!(
+                r#"{{"response":"status","status":{{"services":[{{"name":"www","vips":[
+                {{"address":"192.0.2.80","standing":"{v4}"}},{{"address":"2001:db8::80","standing":"{v6}"}}]}}]}}}}"#
+            );
+            writeln!(&stream, "{}", answer.replace('\n', "")).unwrap();
+        }
+    });
+}
+
+#[test]
+fn remove_refuses_while_announcer_announces_unless_forced() {
+    if !is_root() {
+        return;
+    }
+    let host = Host::new();
+    assert_eq!(host.apply().0, 0);
+    let before = host.lo();
+    announcer(&host.socket(), "announced", "withheld");
+    let refusal = "error: announcer announces 192.0.2.80: drain or stop it first, or `--force`\n";
+    assert_eq!(host.remove(&[]), (1, String::new(), refusal.into()));
+    assert_eq!(host.remove(&["--vip", "192.0.2.80"]), (1, String::new(), refusal.into()));
+    assert_eq!((host.lo(), host.netns.sysctl("all/arp_ignore")), (before, "1".into()));
+
+    assert_eq!(host.remove(&["--vip", "2001:db8::80"]), done("remove 2001:db8::80/128 from lo\n"));
+    assert_eq!(host.remove(&["--force"]).0, 0);
+    assert!(!host.lo().contains("192.0.2.80"));
+    assert_eq!(host.remove(&[]), done(""));
+}
+
+#[test]
+fn remove_goes_on_when_all_is_drained_or_the_daemon_is_gone() {
+    if !is_root() {
+        return;
+    }
+    let host = Host::new();
+    assert_eq!(host.apply().0, 0);
+    announcer(&host.socket(), "withheld", "draining");
+    assert_eq!(host.remove(&["--vip", "192.0.2.80"]).0, 0);
+    std::fs::remove_file(host.socket()).unwrap();
+    drop(UnixListener::bind(host.socket()).unwrap()); // a stale socket: nobody listens
+    assert_eq!(host.remove(&[]).0, 0);
+    assert!(!host.lo().contains("2001:db8::80"));
+}
+
+#[test]
+fn remove_refuses_when_the_daemon_cannot_be_understood() {
+    if !is_root() {
+        return;
+    }
+    let host = Host::new();
+    assert_eq!(host.apply().0, 0);
+    let listener = UnixListener::bind(host.socket()).unwrap();
+    std::thread::spawn(move || drop(listener.accept()));
+    let (code, stdout, stderr) = host.remove(&[]);
+    assert_eq!((code, stdout.as_str()), (1, ""));
+    assert!(stderr.starts_with("error: cannot ask announcer at `"), "{stderr}");
+    assert!(host.lo().contains("192.0.2.80"));
+}
+
+/// Runs with a record that names an address which bears no mark, as on a kernel before 5.18.
+#[test]
+fn the_state_file_says_whose_an_unmarked_address_is_for_this_namespace_alone() {
+    if !is_root() {
+        return;
+    }
+    let host = Host::new();
+    host.netns.run("ip addr add 192.0.2.80/32 dev lo");
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+    let netns = |pid: u32| std::fs::read_link(format!("/proc/{pid}/ns/net")).unwrap().display().to_string();
+    let record = Record { addresses: ["192.0.2.80".parse().unwrap()].into(), ..Record::default() };
+    std::fs::create_dir(host.state_dir()).unwrap();
+    let write = |pid| {
+        let text = record.write(&format!("{} {}", boot.trim(), netns(pid))).unwrap();
+        std::fs::write(host.state_dir().join("dsr-setup.json"), text).unwrap();
+    };
+    write(std::process::id());
+    assert_eq!(host.remove(&[]), done(""));
+    write(host.netns.pid());
+    assert_eq!(host.remove(&[]), done("remove 192.0.2.80/32 from lo\n"));
+    assert!(!host.lo().contains("192.0.2.80"));
+    assert_eq!(std::fs::read_dir(host.state_dir()).unwrap().count(), 0);
+}
+
+#[test]
+fn what_stands_in_the_way_is_named_and_the_next_apply_goes_on() {
+    if !is_root() {
+        return;
+    }
+    let host = Host::new();
+    let vips = [&["apply"], &VIPS[..]].concat();
+
+    let without_cap = ["setpriv", "--bounding-set", "-net_admin"];
+    let needs = "error: needs CAP_NET_ADMIN: run it with sudo\n";
+    assert_eq!(host.wrapped(&without_cap, &vips), (1, String::new(), needs.into()));
+
+    let script =
+        "mount --bind /proc/sys /proc/sys && mount -o remount,bind,ro /proc/sys && exec \"$0\" \"$@\"";
+    let (code, stdout, stderr) = host.wrapped(&["unshare", "--mount", "sh", "-c", script], &vips);
+    assert_eq!((code, stdout.as_str()), (1, "set lo up\n"), "{stderr}");
+    let read_only = "error: `set net.ipv4.conf.all.arp_ignore = 1 (was 0)` failed: \
+        `/proc/sys/net/ipv4/conf/all/arp_ignore` is on a read-only file system: in a container, mount /proc/sys \
+        read-write or set it from the host; 3 steps after it were not done\n";
+    assert_eq!(stderr, read_only);
+    assert!(!host.state_dir().join("dsr-setup.json").exists(), "a change that did not happen is recorded");
+
+    let off = "echo 1 > /proc/sys/net/ipv6/conf/lo/disable_ipv6";
+    assert!(host.netns.command(&["sh", "-c", off]).status().unwrap().success());
+    let (code, stdout, stderr) = host.apply();
+    assert_eq!((code, stdout.lines().last()), (1, Some("add 192.0.2.80/32 to lo")));
+    assert!(stderr.contains("`add 2001:db8::80/128 to lo` failed: IPv6 is disabled on lo"), "{stderr}");
+
+    let on = "echo 0 > /proc/sys/net/ipv6/conf/lo/disable_ipv6";
+    assert!(host.netns.command(&["sh", "-c", on]).status().unwrap().success());
+    assert_eq!(host.apply(), done("add 2001:db8::80/128 to lo\n"));
+    // With all in place nothing is needed.
+    assert_eq!(host.wrapped(&without_cap, &vips), done(""));
+}
+
+#[test]
+fn the_vips_come_from_the_configuration() {
+    if !is_root() {
+        return;
+    }
+    let host = Host::new();
+    let config = host.dir.path().join("announcer.toml");
+    let config = config.to_str().unwrap();
+    std::fs::write(config, "[bgp]\nasn = 65001\n[[service]]\nname = \"www\"\nvips = [\"192.0.2.99\"]\n")
+        .unwrap();
+    let (code, stdout, _) = host.wrapped(&[], &["plan", "--config", config]);
+    assert_eq!((code, stdout.lines().last()), (1, Some("add 192.0.2.99/32 to lo")));
+
+    std::fs::write(config, "[[service]]\nvips = [\"192.0.2.300\"]\n").unwrap();
+    let (code, stdout, stderr) = host.wrapped(&[], &["apply", "--config", config]);
+    let want = format!("error: {config}:2:9: `192.0.2.300` is no IP address;");
+    assert!(stderr.starts_with(&want), "{stderr}");
+    assert_eq!((code, stdout.as_str(), host.netns.sysctl("all/arp_ignore").as_str()), (2, "", "0"));
+
+    for args in
+        [&["plan", "--config", "/nowhere.toml"][..], &["apply", "--vip", "127.0.0.1"], &["frobnicate"]]
+    {
+        assert_eq!(host.wrapped(&[], args).0, 2, "{args:?}");
+    }
+}
+
+#[test]
+fn a_state_file_that_is_not_ours_stops_everything_before_anything_is_done() {
+    if !is_root() {
+        return;
+    }
+    let host = Host::new();
+    std::fs::create_dir(host.state_dir()).unwrap();
+    std::fs::write(host.state_dir().join("dsr-setup.json"), "{").unwrap();
+    let (code, stdout, stderr) = host.apply();
+    assert_eq!((code, stdout.as_str()), (2, ""));
+    assert!(stderr.contains("is not readable") && stderr.contains("delete it"), "{stderr}");
+}

@@ -1,1 +1,32 @@
-//! Placeholder
+//! The lab's engine: reads a containerlab topology file and realises it without Docker.
+//!
+//! ```text
+//! topology     pure: the file -> nodes, links                 load    an open-loop HTTP client
+//!    │
+//! engine       Lab, Node: up, down, exec, spawn
+//!    ├── rootfs   the nodes' root filesystem, built once by debootstrap
+//!    ├── init     `lab __node`, `lab __init`: a node's namespaces, mounts and first process
+//!    ├── link     veth pairs, by netlink
+//!    ├── enter    `lab __enter`, `lab __exec`: a command inside a node
+//!    └── state    what is up, where another process finds it; locks; the end of it all
+//! ```
+//!
+//! A node is a set of namespaces (network, mount, pid, uts, ipc) kept by one process, its init. Everything that belongs
+//! to a node (processes, mounts, interfaces) lives in these namespaces alone, so killing that one process leaves
+//! nothing; a node is found by its init's command line, so nothing has to be remembered either. `unsafe` is not needed:
+//! what must happen in a single-threaded process happens in the hidden subcommands of the `lab` program.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+pub mod cancel;
+pub mod engine;
+pub mod enter;
+pub mod init;
+mod link;
+pub mod load;
+mod rootfs;
+pub mod state;
+pub mod topology;
+
+pub use cancel::Cancel;
+pub use engine::{Error, Lab, Node, Options, Output};

@@ -1,0 +1,76 @@
+//! A way to end an `up` that is under way, from another thread.
+//!
+//! Touches processes: those that it was asked to run. After `cancel` they are killed, and no other starts.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, Command, ExitStatus};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{Id, WaitPidFlag, waitid};
+use nix::unistd::Pid;
+
+/// A handle that is shared by the one who works and the one who may interrupt.
+#[derive(Debug, Clone, Default)]
+pub struct Cancel(Arc<Mutex<Inner>>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    cancelled: bool,
+    children: BTreeSet<i32>,
+}
+
+impl Cancel {
+    /// Nothing is cancelled yet.
+    pub fn new() -> Cancel {
+        Cancel::default()
+    }
+
+    /// Kills what runs, and lets nothing start any more.
+    pub fn cancel(&self) {
+        let mut inner = self.lock();
+        inner.cancelled = true;
+        for pid in &inner.children {
+            // One that has just ended is still a zombie: it leaves `children` before it is reaped.
+            let _ = kill(Pid::from_raw(*pid), Signal::SIGKILL);
+        }
+    }
+
+    /// Whether `cancel` was called.
+    pub fn is_cancelled(&self) -> bool {
+        self.lock().cancelled
+    }
+
+    /// Starts `command`; `wait` it with [`Cancel::wait`]. After `cancel`: [`io::ErrorKind::Interrupted`].
+    pub(crate) fn spawn(&self, command: &mut Command) -> io::Result<Child> {
+        let mut inner = self.lock();
+        if inner.cancelled {
+            return Err(io::ErrorKind::Interrupted.into());
+        }
+        let child = command.spawn()?;
+        inner.children.insert(raw(&child));
+        Ok(child)
+    }
+
+    /// Waits for a child that [`Cancel::spawn`] started.
+    pub(crate) fn wait(&self, child: &mut Child) -> io::Result<ExitStatus> {
+        let pid = raw(child);
+        let ended = waitid(Id::Pid(Pid::from_raw(pid)), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT);
+        self.lock().children.remove(&pid);
+        ended?;
+        let status = child.wait()?;
+        let killed = status.signal() == Some(Signal::SIGKILL as i32);
+        if killed && self.is_cancelled() { Err(io::ErrorKind::Interrupted.into()) } else { Ok(status) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn raw(child: &Child) -> i32 {
+    // Linux pids are at most 2^22.
+    i32::try_from(child.id()).unwrap_or(i32::MAX)
+}

@@ -1,0 +1,61 @@
+//! Links: veth pairs between two nodes.
+//!
+//! Touches netlink, inside the nodes' network namespaces: no interface ever appears on the host, so none can be left there.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::thread;
+
+use netlink_packet_route::link::{InfoData, InfoKind, InfoVeth};
+use nix::sched::{CloneFlags, setns};
+use rtnetlink::{Handle, LinkMessageBuilder, LinkUnspec, LinkVeth};
+
+use crate::topology::Link;
+
+/// Runs `work` on a thread of its own, inside the network namespace: what it opens there stays there.
+pub(crate) fn inside<T: Send>(netns: BorrowedFd<'_>, work: impl FnOnce() -> T + Send) -> io::Result<T> {
+    thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            setns(netns, CloneFlags::CLONE_NEWNET)?;
+            Ok(work())
+        });
+        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+fn ask<F>(netns: BorrowedFd<'_>, work: impl FnOnce(Handle) -> F + Send) -> io::Result<()>
+where
+    F: Future<Output = Result<(), rtnetlink::Error>>,
+{
+    inside(netns, || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+        runtime.block_on(async {
+            let (connection, handle, _) = rtnetlink::new_connection()?;
+            tokio::spawn(connection);
+            work(handle).await.map_err(|error| match error {
+                rtnetlink::Error::NetlinkError(message) => message.to_io(),
+                other => io::Error::other(other.to_string()),
+            })
+        })
+    })?
+}
+
+/// Sets the node's loopback interface up.
+pub(crate) fn loopback(netns: impl AsFd) -> io::Result<()> {
+    const LO: u32 = 1; // the first interface of every network namespace
+    let up = LinkMessageBuilder::<LinkUnspec>::new().index(LO).up().build();
+    ask(netns.as_fd(), |handle| async move { handle.link().set(up).execute().await })
+}
+
+/// Makes the link, both ends up.
+pub(crate) fn connect(link: &Link, here: impl AsFd, there: impl AsFd) -> io::Result<()> {
+    let [a, b] = &link.ends;
+    let there = there.as_fd();
+    let mut peer = LinkMessageBuilder::<LinkUnspec>::new().name(b.interface.clone()).setns_by_fd(there.as_raw_fd()).up();
+    let mut own = LinkMessageBuilder::<LinkVeth>::new_with_info_kind(InfoKind::Veth).name(a.interface.clone()).up();
+    if let Some(mtu) = link.mtu {
+        (own, peer) = (own.mtu(mtu), peer.mtu(mtu));
+    }
+    let pair = own.set_info_data(InfoData::Veth(InfoVeth::Peer(peer.build()))).build();
+    ask(here.as_fd(), |handle| async move { handle.link().add(pair).execute().await })
+}

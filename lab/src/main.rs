@@ -1,0 +1,223 @@
+//! `lab`: brings a containerlab topology up without Docker, and load to it.
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow, bail};
+use clap::{Parser, Subcommand};
+use lab::engine::{self, must_be_root};
+use lab::state::{self, State};
+use lab::{Cancel, Lab, Options, enter, init, load};
+use nix::unistd::Pid;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Realises a containerlab topology in network namespaces, without Docker. Needs root.
+#[derive(Parser)]
+#[command(version, disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Cmd,
+}
+
+#[derive(Subcommand)]
+enum Cmd {
+    /// Starts a lab; the nodes' root filesystem is built first, once
+    Up {
+        /// The topology file
+        #[arg(default_value = "lab/ecmp.clab.yml")]
+        topology: PathBuf,
+        /// The lab's name, if it shall not be the file's
+        #[arg(long)]
+        name: Option<String>,
+    },
+    /// Ends a lab; nothing of it is left
+    Down {
+        /// Which; without it the only one that is up
+        #[arg(long)]
+        name: Option<String>,
+        /// All of them
+        #[arg(long, conflicts_with = "name")]
+        all: bool,
+    },
+    /// Runs a command in a node; its exit code is passed on
+    Exec {
+        /// In which lab; without it the only one that is up
+        #[arg(long)]
+        name: Option<String>,
+        /// The node
+        node: String,
+        /// The command; there is no shell
+        #[arg(last = true, required = true)]
+        command: Vec<OsString>,
+    },
+    /// Says what is up
+    Status,
+    /// Opens connections at a steady rate and counts what becomes of them, as JSON
+    Load {
+        /// New connections a second
+        #[arg(long, default_value_t = 1000)]
+        rate: u32,
+        /// For how long
+        #[arg(long, default_value_t = 10)]
+        seconds: u64,
+        /// When one is given up, in milliseconds
+        #[arg(long, default_value_t = 1000)]
+        timeout_ms: u64,
+        /// Print each 100 ms as a line of its own as soon as it is over, and the sums last
+        #[arg(long)]
+        live: bool,
+        /// Such as `http://192.0.2.80/`
+        url: String,
+    },
+}
+
+fn main() -> ExitCode {
+    if let Some(code) = hidden() {
+        return code;
+    }
+    match run(Cli::parse().command) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("lab: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The subcommands that the engine calls itself by; they must stay single-threaded.
+fn hidden() -> Option<ExitCode> {
+    let words: Vec<OsString> = std::env::args_os().skip(1).collect();
+    let [command, rest @ ..] = words.as_slice() else { return None };
+    match (command.to_str()?, rest) {
+        (state::NODE, [dir, node]) => Some(init::node(Path::new(dir), node.to_str()?)),
+        (state::INIT, [dir, node]) => Some(init::init(Path::new(dir), node.to_str()?)),
+        (enter::ENTER, [pid, command @ ..]) => Some(enter::enter(number(pid)?, command)),
+        (enter::EXEC, [pid, command @ ..]) => Some(enter::exec(number(pid)?, command)),
+        _ => None,
+    }
+}
+
+fn number(pid: &OsString) -> Option<Pid> {
+    pid.to_str()?.parse().ok().map(Pid::from_raw)
+}
+
+fn run(command: Cmd) -> Result<ExitCode> {
+    match command {
+        Cmd::Up { topology, name } => up(topology, name)?,
+        Cmd::Down { name: None, all: true } => {
+            must_be_root()?;
+            for name in state::labs() {
+                engine::down(&name)?;
+            }
+        }
+        Cmd::Down { name, all: _ } => {
+            must_be_root()?;
+            engine::down(&only(name)?)?;
+        }
+        Cmd::Exec { name, node, command } => {
+            must_be_root()?;
+            let lab = Lab::attach(&only(name)?, &std::env::current_exe()?)?;
+            let status = lab.node(&node)?.command(&command).status().context("cannot start myself")?;
+            return Ok(ExitCode::from(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1)));
+        }
+        Cmd::Status => return status(),
+        Cmd::Load { rate, seconds, timeout_ms, live, url } => {
+            let mut plan = load::Plan::new(&url, rate, Duration::from_secs(seconds)).map_err(|e| anyhow!(e))?;
+            plan.patience = Duration::from_millis(timeout_ms);
+            return report(&plan, live);
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn up(topology: PathBuf, name: Option<String>) -> Result<()> {
+    must_be_root()?;
+    let mut options = Options::new(&topology);
+    options.program = std::env::current_exe()?;
+    options.name = name;
+    options.owner = None;
+    let cancel = Cancel::new();
+    cancel_on_signal(cancel.clone())?;
+    let lab = Lab::start(&options, &cancel)?;
+    let nodes: Vec<&str> = lab.nodes().map(lab::Node::name).collect();
+    println!("lab `{}` is up: {}", lab.name(), nodes.join(", "));
+    lab.leave();
+    Ok(())
+}
+
+fn cancel_on_signal(cancel: Cancel) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let guard = runtime.enter();
+    let mut signals = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()]
+        .into_iter()
+        .map(signal)
+        .collect::<Result<Vec<_>, _>>()?;
+    drop(guard);
+    std::thread::spawn(move || {
+        runtime.block_on(async {
+            futures_util::future::select_all(signals.iter_mut().map(|signal| Box::pin(signal.recv()))).await;
+        });
+        eprintln!("lab: interrupted, cleaning up");
+        cancel.cancel();
+    });
+    Ok(())
+}
+
+/// The lab that is meant: the one that is named, else the only one there is.
+fn only(name: Option<String>) -> Result<String> {
+    if let Some(name) = name {
+        return Ok(name);
+    }
+    let mut labs = state::labs();
+    match (labs.pop(), labs.is_empty()) {
+        (Some(name), true) => Ok(name),
+        (None, _) => bail!("no lab is up: `lab up` starts one"),
+        (Some(last), false) => bail!("which one? `--name` {} or {last}", labs.join(", ")),
+    }
+}
+
+/// Exit code 0: something is up, and all of its nodes run.
+fn status() -> Result<ExitCode> {
+    let labs = state::labs();
+    let mut whole = !labs.is_empty();
+    for name in &labs {
+        let dir = state::dir(name);
+        let Ok(state) = State::read(&dir) else {
+            println!("{name}: half made; `lab down --name {name}` removes it");
+            whole = false;
+            continue;
+        };
+        println!("{name}: from {}", state.topology.display());
+        for node in state.nodes.keys() {
+            match state::init_of(&dir, node) {
+                Some(pid) => println!("  {node:<12} running, pid {pid}"),
+                None => {
+                    println!("  {node:<12} ended");
+                    whole = false;
+                }
+            }
+        }
+    }
+    if labs.is_empty() {
+        println!("no lab is up");
+    }
+    Ok(if whole { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn report(plan: &load::Plan, live: bool) -> Result<ExitCode> {
+    let mut broken = false;
+    let mut report = load::run(plan, |bucket| {
+        if live && !broken {
+            let line = serde_json::to_string(bucket).unwrap_or_default();
+            broken = writeln!(std::io::stdout(), "{line}").is_err();
+        }
+    })?;
+    if live {
+        report.buckets.clear(); // told already
+    }
+    println!("{}", serde_json::to_string(&report)?);
+    Ok(if report.total.lost() == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}

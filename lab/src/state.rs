@@ -1,0 +1,223 @@
+//! What is up: where another process finds it, and how all of it ends.
+//!
+//! Touches files below `/run/announcer-lab` and `/proc`. A lab `NAME` is the folder `/run/announcer-lab/NAME` with
+//! `lab.json` and a folder for each node; a node is running while there is a process `lab __init FOLDER NODE`.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs::{self, File, TryLockError};
+use std::io::{self, Read, Seek, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde::{Deserialize, Serialize};
+
+use crate::topology;
+
+/// Where labs are kept.
+pub const RUN: &str = "/run/announcer-lab";
+
+/// The hidden subcommand that makes a node's namespaces.
+pub const NODE: &str = "__node";
+/// The hidden subcommand that is a node's first process.
+pub const INIT: &str = "__init";
+
+/// `lab.json`: what `up` was asked for, resolved.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct State {
+    /// The topology file, absolute.
+    pub topology: PathBuf,
+    /// The root filesystem that every node's is laid over.
+    pub rootfs: PathBuf,
+    /// The process that made it for itself alone (a test): when that one is gone, the lab is abandoned. `None`: made to stay.
+    pub owner: Option<Owner>,
+    /// The nodes, their binds' sources absolute.
+    pub nodes: BTreeMap<String, topology::Node>,
+}
+
+/// A process that cannot be mistaken for a later one with the same number.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Owner {
+    /// Its pid.
+    pub pid: i32,
+    /// When it started, in clock ticks since boot (`/proc/PID/stat`, field 22).
+    pub started: u64,
+}
+
+impl Owner {
+    /// This process.
+    pub fn myself() -> Option<Owner> {
+        let pid = Pid::this().as_raw();
+        Some(Owner { pid, started: stat(pid)?.started })
+    }
+
+    /// Whether it still runs.
+    pub fn lives(&self) -> bool {
+        stat(self.pid).is_some_and(|stat| stat.started == self.started && !stat.ended)
+    }
+}
+
+impl State {
+    /// Reads `lab.json` of a lab's folder.
+    pub fn read(dir: &Path) -> io::Result<State> {
+        serde_json::from_slice(&fs::read(dir.join("lab.json"))?).map_err(io::Error::other)
+    }
+
+    /// Writes it, whole or not at all.
+    pub fn write(&self, dir: &Path) -> io::Result<()> {
+        let new = dir.join("lab.json.new");
+        fs::write(&new, serde_json::to_vec_pretty(self).map_err(io::Error::other)?)?;
+        fs::rename(new, dir.join("lab.json"))
+    }
+}
+
+/// The folder of the lab called `name`.
+pub fn dir(name: &str) -> PathBuf {
+    Path::new(RUN).join(name)
+}
+
+/// The names of all labs that are there, running or not.
+pub fn labs() -> Vec<String> {
+    let Ok(entries) = fs::read_dir(RUN) else { return Vec::new() };
+    let mut names: Vec<String> = entries
+        .flatten()
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .collect();
+    names.sort();
+    names
+}
+
+/// The pid of a node's init, if it runs.
+pub fn init_of(dir: &Path, node: &str) -> Option<Pid> {
+    processes(dir).into_iter().find(|process| process.role == INIT && process.node == node).map(|found| found.pid)
+}
+
+/// A process that keeps a node, or is about to make one.
+struct Keeper {
+    pid: Pid,
+    role: &'static str,
+    node: String,
+}
+
+fn processes(dir: &Path) -> Vec<Keeper> {
+    pids().filter_map(|pid| keeper(pid, dir)).collect()
+}
+
+fn keeper(pid: i32, dir: &Path) -> Option<Keeper> {
+    let line = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+    let mut words = line.split(|byte| *byte == 0).skip(1);
+    let role = words.next()?;
+    let role = [NODE, INIT].into_iter().find(|known| known.as_bytes() == role)?;
+    if words.next()? != dir.as_os_str().as_bytes() {
+        return None;
+    }
+    let node = String::from_utf8(words.next()?.to_vec()).ok()?;
+    Some(Keeper { pid: Pid::from_raw(pid), role, node })
+}
+
+/// Every process's number.
+pub(crate) fn pids() -> impl Iterator<Item = i32> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+}
+
+struct Stat {
+    ended: bool,
+    started: u64,
+}
+
+fn stat(pid: i32) -> Option<Stat> {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name, in parentheses, may hold anything; what follows the last one is plain.
+    let mut fields = text.rsplit_once(')')?.1.split_ascii_whitespace();
+    let ended = matches!(fields.next()?, "Z" | "X");
+    Some(Stat { ended, started: fields.nth(18)?.parse().ok()? })
+}
+
+/// Kills every node of the lab in `dir` and waits until the kernel has ended all that ran in them.
+pub(crate) fn kill_nodes(dir: &Path) -> io::Result<()> {
+    let deadline = Instant::now() + Duration::from_secs(15);
+    let mut dying = Vec::new();
+    loop {
+        // Again and again: one that was found may have started the next one just before it was killed.
+        let found = processes(dir);
+        for Keeper { pid, .. } in &found {
+            let _ = kill(*pid, Signal::SIGKILL);
+            if !dying.contains(pid) {
+                dying.push(*pid);
+            }
+        }
+        dying.retain(|pid| stat(pid.as_raw()).is_some_and(|stat| !stat.ended));
+        if found.is_empty() && dying.is_empty() {
+            return Ok(());
+        }
+        if Instant::now() > deadline {
+            let pids: Vec<String> = dying.iter().map(Pid::to_string).collect();
+            return Err(io::Error::other(format!("did not end when killed: process {}", pids.join(", "))));
+        }
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// Ends the nodes and removes the folder. The lock must be held.
+pub(crate) fn remove(dir: &Path) -> io::Result<()> {
+    kill_nodes(dir)?;
+    match fs::remove_dir_all(dir) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// The right to change one lab; given back when dropped, or when its process dies.
+#[derive(Debug)]
+pub(crate) struct Lock {
+    path: PathBuf,
+    _file: File,
+}
+
+/// Why a lab cannot be changed now.
+pub(crate) enum LockError {
+    /// Another process is changing it; its pid, as it wrote it.
+    Held(String),
+    Io(io::Error),
+}
+
+impl Lock {
+    pub(crate) fn take(name: &str) -> Result<Lock, LockError> {
+        fs::create_dir_all(RUN).map_err(LockError::Io)?;
+        let path = Path::new(RUN).join(OsStr::new(&format!("{name}.lock")));
+        loop {
+            let open = File::options().read(true).write(true).create(true).truncate(false).open(&path);
+            let mut file = open.map_err(LockError::Io)?;
+            match file.try_lock() {
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => {
+                    let mut pid = String::new();
+                    let _ = file.read_to_string(&mut pid);
+                    return Err(LockError::Held(pid.trim().to_string()));
+                }
+                Err(TryLockError::Error(error)) => return Err(LockError::Io(error)),
+            }
+            // The one who held it before may have removed it since we opened it.
+            let ours = file.metadata().map_err(LockError::Io)?;
+            if fs::metadata(&path).is_ok_and(|there| there.ino() == ours.ino()) {
+                let written = file.set_len(0).and_then(|()| file.rewind());
+                written.and_then(|()| writeln!(file, "{}", Pid::this())).map_err(LockError::Io)?;
+                return Ok(Lock { path, _file: file });
+            }
+        }
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Before the file is closed, and so unlocked.
+        let _ = fs::remove_file(&self.path);
+    }
+}

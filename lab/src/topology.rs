@@ -1,0 +1,361 @@
+//! What a containerlab topology file says: nodes and the links between them.
+//!
+//! Pure. The keys that this engine gives a meaning to are read with containerlab's own; those that only matter to a
+//! container engine are taken and ignored; every other key is refused, because a lab that quietly leaves something out
+//! proves nothing. Messages say file, line and column.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Component, Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use serde_saphyr::{Location, Spanned};
+
+#[cfg(test)]
+mod tests;
+
+/// A topology that can be realised.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Topology {
+    /// The lab's name: a letter or digit, then letters, digits, `-`, `.` and `_`.
+    pub name: String,
+    /// The nodes, by name.
+    pub nodes: BTreeMap<String, Node>,
+    /// The links, in the file's order. Both ends name a node of `nodes`, and no end occurs twice.
+    pub links: Vec<Link>,
+}
+
+/// One node: a host of its own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Node {
+    /// The main process, split into words. When it ends, the node ends.
+    pub cmd: Vec<String>,
+    /// Commands that run, one after the other, when the links are there, split into words: there is no shell.
+    pub exec: Vec<Vec<String>>,
+    /// Files and folders of the host that the node sees.
+    pub binds: Vec<Bind>,
+    /// Kernel parameters below `net.`, set before the links are there.
+    pub sysctls: BTreeMap<String, String>,
+    /// Environment of `cmd`, `exec` and whatever is run later.
+    pub env: BTreeMap<String, String>,
+}
+
+/// `SOURCE:TARGET[:ro]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bind {
+    /// On the host; a relative one is taken from the topology file's folder.
+    pub source: PathBuf,
+    /// In the node; absolute, without `..`.
+    pub target: PathBuf,
+    /// Whether the node may write to it.
+    pub access: Access,
+}
+
+/// What a node may do with a bind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Access {
+    /// Read alone.
+    ReadOnly,
+    /// Read and write.
+    ReadWrite,
+}
+
+/// A cable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Link {
+    /// Its two ends.
+    pub ends: [End; 2],
+    /// In octets; the kernel's default (1500) where the file names none.
+    pub mtu: Option<u32>,
+}
+
+/// One end of a link, `NODE:INTERFACE`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct End {
+    /// A node's name.
+    pub node: String,
+    /// At most 15 octets.
+    pub interface: String,
+}
+
+/// Why a topology cannot be used. Printed as it is.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum Error {
+    /// No YAML, or a key or type that does not belong there; the text is marked.
+    #[error("{0}")]
+    Syntax(String),
+    /// Well written, with a meaning that cannot be.
+    #[error("{}", placed(.file, *.at, .message))]
+    Meaning {
+        /// As the caller named it.
+        file: String,
+        /// Line and column, both from 1, where a place is to blame.
+        at: Option<(u64, u64)>,
+        /// What is wrong, and what to write.
+        message: String,
+    },
+}
+
+fn placed(file: &str, at: Option<(u64, u64)>, message: &str) -> String {
+    match at {
+        Some((line, column)) => format!("{file}:{line}:{column}: {message}"),
+        None => format!("{file}: {message}"),
+    }
+}
+
+/// Reads the text of a topology file; `file` is its name for messages.
+pub fn parse(text: &str, file: &str) -> Result<Topology, Error> {
+    let written: File = serde_saphyr::from_str(text).map_err(|error| {
+        // "line 8, column 9: unknown field …", then the text with the place marked.
+        Error::Syntax(format!("{file}: {error}"))
+    })?;
+    Reader { file }.topology(written)
+}
+
+// As written.
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    name: Spanned<String>,
+    #[serde(default, rename = "prefix")]
+    _prefix: Ignored,
+    #[serde(default, rename = "mgmt")]
+    _mgmt: Ignored,
+    topology: Body,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Body {
+    #[serde(default)]
+    defaults: Config,
+    nodes: BTreeMap<String, Option<Config>>,
+    #[serde(default)]
+    links: Vec<Cable>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct Config {
+    kind: Option<Spanned<String>>,
+    cmd: Option<Spanned<String>>,
+    exec: Option<Vec<Spanned<String>>>,
+    binds: Option<Vec<Spanned<String>>>,
+    sysctls: Option<BTreeMap<String, Spanned<Scalar>>>,
+    env: Option<BTreeMap<String, Scalar>>,
+    // A container engine's alone.
+    #[serde(default, rename = "image")]
+    _image: Ignored,
+    #[serde(default, rename = "image-pull-policy")]
+    _image_pull_policy: Ignored,
+    #[serde(default, rename = "network-mode")]
+    _network_mode: Ignored,
+    #[serde(default, rename = "privileged")]
+    _privileged: Ignored,
+    #[serde(default, rename = "cap-add")]
+    _cap_add: Ignored,
+    #[serde(default, rename = "labels")]
+    _labels: Ignored,
+    #[serde(default, rename = "group")]
+    _group: Ignored,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Cable {
+    endpoints: Spanned<Vec<String>>,
+    mtu: Option<u32>,
+}
+
+/// A number or a string: containerlab takes both.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Scalar {
+    Number(i64),
+    Text(String),
+}
+
+impl Scalar {
+    fn to_text(&self) -> String {
+        match self {
+            Scalar::Number(number) => number.to_string(),
+            Scalar::Text(text) => text.clone(),
+        }
+    }
+}
+
+type Ignored = Option<serde::de::IgnoredAny>;
+
+// As used.
+
+struct Reader<'a> {
+    file: &'a str,
+}
+
+impl Reader<'_> {
+    fn wrong(&self, at: Option<Location>, message: String) -> Error {
+        let at = at.filter(|at| *at != Location::UNKNOWN).map(|at| (at.line(), at.column()));
+        Error::Meaning { file: self.file.to_string(), at, message }
+    }
+
+    fn topology(&self, written: File) -> Result<Topology, Error> {
+        let name = written.name.value;
+        if !is_name(&name) {
+            let message = format!("`{name}` is no lab name: write letters, digits, `-`, `.` and `_`");
+            return Err(self.wrong(Some(written.name.referenced), message));
+        }
+        let Body { defaults, nodes: configs, links: cables } = written.topology;
+        for (key, set) in [("exec", defaults.exec.is_some()), ("binds", defaults.binds.is_some())] {
+            if set {
+                let message = format!("`{key}` in `defaults` is not supported: write it at each node");
+                return Err(self.wrong(None, message));
+            }
+        }
+        if configs.is_empty() {
+            return Err(self.wrong(None, "no nodes: write at least one under `topology.nodes`".to_string()));
+        }
+        let mut nodes = BTreeMap::new();
+        for (name, config) in configs {
+            if !is_name(&name) {
+                let message = format!("`{name}` is no node name: write letters, digits, `-`, `.` and `_`");
+                return Err(self.wrong(None, message));
+            }
+            let node = self.node(&name, &defaults, config.unwrap_or_default())?;
+            nodes.insert(name, node);
+        }
+        let links = self.links(cables, &nodes)?;
+        Ok(Topology { name, nodes, links })
+    }
+
+    fn node(&self, name: &str, defaults: &Config, own: Config) -> Result<Node, Error> {
+        let kind = own.kind.as_ref().or(defaults.kind.as_ref());
+        match kind {
+            Some(kind) if kind.value == "linux" => {}
+            Some(kind) => {
+                let message = format!("kind `{}` is not supported: this engine knows `linux`", kind.value);
+                return Err(self.wrong(Some(kind.referenced), message));
+            }
+            None => return Err(self.wrong(None, format!("node `{name}` has no kind: write `kind: linux`"))),
+        }
+        let cmd = match own.cmd.as_ref().or(defaults.cmd.as_ref()) {
+            Some(cmd) => self.words(cmd)?,
+            None => return Err(self.wrong(None, format!("node `{name}` has no `cmd`: write `cmd: sleep infinity`"))),
+        };
+        let exec =
+            own.exec.unwrap_or_default().iter().map(|line| self.words(line)).collect::<Result<_, _>>()?;
+        let binds = own.binds.unwrap_or_default().into_iter().map(|b| self.bind(b)).collect::<Result<_, _>>()?;
+
+        let mut sysctls = BTreeMap::new();
+        for (key, value) in defaults.sysctls.iter().flatten() {
+            sysctls.insert(key.clone(), self.sysctl(key, value)?);
+        }
+        for (key, value) in own.sysctls.iter().flatten() {
+            sysctls.insert(key.clone(), self.sysctl(key, value)?);
+        }
+        let mut env = BTreeMap::new();
+        for (key, value) in defaults.env.iter().flatten() {
+            env.insert(key.clone(), value.to_text());
+        }
+        for (key, value) in own.env.iter().flatten() {
+            env.insert(key.clone(), value.to_text());
+        }
+        Ok(Node { cmd, exec, binds, sysctls, env })
+    }
+
+    fn words(&self, line: &Spanned<String>) -> Result<Vec<String>, Error> {
+        match shlex::split(&line.value) {
+            Some(words) if !words.is_empty() => Ok(words),
+            Some(_) => Err(self.wrong(Some(line.referenced), "an empty command: remove it".to_string())),
+            None => {
+                let message = format!("`{}` has a quote that is not closed", line.value);
+                Err(self.wrong(Some(line.referenced), message))
+            }
+        }
+    }
+
+    fn bind(&self, bind: Spanned<String>) -> Result<Bind, Error> {
+        let wrong = |message: String| self.wrong(Some(bind.referenced), message);
+        let mut parts = bind.value.split(':');
+        let (Some(source), Some(target), mode, None) = (parts.next(), parts.next(), parts.next(), parts.next())
+        else {
+            return Err(wrong(format!("`{}` is no bind: write `SOURCE:TARGET` or `SOURCE:TARGET:ro`", bind.value)));
+        };
+        let access = match mode {
+            None | Some("rw") => Access::ReadWrite,
+            Some("ro") => Access::ReadOnly,
+            Some(other) => return Err(wrong(format!("bind option `{other}` is not supported: write `ro` or `rw`"))),
+        };
+        if source.is_empty() {
+            return Err(wrong(format!("`{}` names no source", bind.value)));
+        }
+        let target = PathBuf::from(target);
+        if !target.is_absolute() || target.components().any(|part| part == Component::ParentDir) {
+            return Err(wrong(format!("`{}` must be absolute, and without `..`", target.display())));
+        }
+        Ok(Bind { source: PathBuf::from(source), target, access })
+    }
+
+    fn sysctl(&self, key: &str, value: &Spanned<Scalar>) -> Result<String, Error> {
+        let fine = key.starts_with("net.") && key.split('.').all(|part| !part.is_empty() && !part.contains('/'));
+        if !fine {
+            let message = format!("sysctl `{key}` is not of a node alone: only those below `net.` are");
+            return Err(self.wrong(Some(value.referenced), message));
+        }
+        Ok(value.value.to_text())
+    }
+
+    fn links(&self, cables: Vec<Cable>, nodes: &BTreeMap<String, Node>) -> Result<Vec<Link>, Error> {
+        let mut seen = BTreeSet::new();
+        let mut links = Vec::new();
+        for cable in cables {
+            let at = Some(cable.endpoints.referenced);
+            let ends: [String; 2] = cable.endpoints.value.try_into().map_err(|ends: Vec<String>| {
+                self.wrong(at, format!("a link has two ends, not {}: `[\"a:eth1\", \"b:eth1\"]`", ends.len()))
+            })?;
+            let [a, b] = ends;
+            let ends = [self.end(&a, at, nodes)?, self.end(&b, at, nodes)?];
+            for end in &ends {
+                if !seen.insert(end.clone()) {
+                    let message = format!("`{}:{}` has a link already", end.node, end.interface);
+                    return Err(self.wrong(at, message));
+                }
+            }
+            links.push(Link { ends, mtu: cable.mtu });
+        }
+        Ok(links)
+    }
+
+    fn end(&self, text: &str, at: Option<Location>, nodes: &BTreeMap<String, Node>) -> Result<End, Error> {
+        let Some((node, interface)) = text.split_once(':') else {
+            return Err(self.wrong(at, format!("`{text}` is no end of a link: write `NODE:INTERFACE`")));
+        };
+        if !nodes.contains_key(node) {
+            return Err(self.wrong(at, format!("`{text}`: there is no node `{node}`")));
+        }
+        let fine = (1..=15).contains(&interface.len())
+            && interface.bytes().all(|b| b.is_ascii_graphic() && b != b'/' && b != b':')
+            && !matches!(interface, "lo" | "." | "..");
+        if !fine {
+            let message = format!("`{interface}` is no name for an interface: write at most 15 letters and digits");
+            return Err(self.wrong(at, message));
+        }
+        Ok(End { node: node.to_string(), interface: interface.to_string() })
+    }
+}
+
+/// Whether a lab or a node may be called so; the name becomes a folder's.
+pub(crate) fn is_name(name: &str) -> bool {
+    name.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && name.len() <= 63
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_'))
+}
+
+impl Topology {
+    /// The same topology, its binds' sources taken from `folder` where they are relative.
+    pub fn based(mut self, folder: &Path) -> Topology {
+        for bind in self.nodes.values_mut().flat_map(|node| &mut node.binds) {
+            bind.source = folder.join(&bind.source);
+        }
+        self
+    }
+}

@@ -84,7 +84,8 @@ impl Scene {
     /// When the lab does not come up, or not all of it within [`PATIENCE`].
     pub fn up() -> Result<Scene> {
         let lab = Lab::up(&topology("ecmp"))?;
-        let routers = ROUTERS.iter().map(|name| Router::listen(lab.node(name)?, name)).collect::<Result<_>>()?;
+        let routers =
+            ROUTERS.iter().map(|name| Router::listen(lab.node(name)?, name)).collect::<Result<_>>()?;
         let scene = Scene { lab, routers };
         scene.all_announced().context("after the lab came up")?;
         Ok(scene)
@@ -220,11 +221,15 @@ impl Scene {
             let message = router.wire.wait(wire_mark, PATIENCE, |message| {
                 message.from == session && message.at >= cause && says(message, prefix_of)
             });
-            let message = message.with_context(|| format!("{} heard nothing from {frontend} about {vip}", router.name))?;
+            let message = message
+                .with_context(|| format!("{} heard nothing from {frontend} about {vip}", router.name))?;
             let change = router.fib.wait(fib_mark, PATIENCE, |change| {
-                change.prefix.addr() == prefix_of && change.at >= cause && change.next_hops.contains(&hop) == there
+                change.prefix.addr() == prefix_of
+                    && change.at >= cause
+                    && change.next_hops.contains(&hop) == there
             });
-            let change = change.with_context(|| format!("{}'s FIB did not follow {frontend} for {vip}", router.name))?;
+            let change = change
+                .with_context(|| format!("{}'s FIB did not follow {frontend} for {vip}", router.name))?;
             slower.wire = slower.wire.max(between(cause, message.at));
             slower.fib = slower.fib.max(between(cause, change.at));
         }

@@ -16,8 +16,21 @@ use pcap_file::pcap::PcapReader;
 use crate::log::Log;
 
 /// The arguments of the tcpdump whose standard output [`read`] takes: BGP on every interface, written packet by packet.
-pub const TCPDUMP: &[&str] =
-    &["tcpdump", "-i", "any", "-y", "LINUX_SLL", "--immediate-mode", "-U", "-n", "-s", "0", "-w", "-", "tcp port 179"];
+pub const TCPDUMP: &[&str] = &[
+    "tcpdump",
+    "-i",
+    "any",
+    "-y",
+    "LINUX_SLL",
+    "--immediate-mode",
+    "-U",
+    "-n",
+    "-s",
+    "0",
+    "-w",
+    "-",
+    "tcp port 179",
+];
 
 /// A BGP message on the wire.
 #[derive(Debug, Clone)]

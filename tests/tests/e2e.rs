@@ -40,7 +40,8 @@ const SCENARIOS: &[(&str, Scenario)] = &[
 fn main() -> ExitCode {
     let arguments = Arguments { test_threads: Some(1), ..Arguments::from_args() };
     let wanted = |name: &str| {
-        let fits = |filter: &String| if arguments.exact { name == filter } else { name.contains(filter.as_str()) };
+        let fits =
+            |filter: &String| if arguments.exact { name == filter } else { name.contains(filter.as_str()) };
         arguments.filter.as_ref().is_none_or(fits)
     };
     let any = SCENARIOS.iter().any(|(name, _)| wanted(name));
@@ -89,26 +90,42 @@ fn status(scene: &Scene, frontend: &str) -> Result<Value> {
 }
 
 fn reason(status: &Value, vip: &str) -> String {
-    let vips = status["services"].as_array().into_iter().flatten().flat_map(|s| s["vips"].as_array().into_iter().flatten());
-    let found = vips.filter(|known| known["address"] == vip).map(|known| known["reason"].as_str().unwrap_or_default());
+    let vips = status["services"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .flat_map(|s| s["vips"].as_array().into_iter().flatten());
+    let found = vips
+        .filter(|known| known["address"] == vip)
+        .map(|known| known["reason"].as_str().unwrap_or_default());
     found.collect::<Vec<_>>().join("; ")
 }
 
 fn announce(scene: &Scene) -> Result<()> {
     for (index, router) in ROUTERS.iter().enumerate() {
         for (vip, family) in VIPS.iter().zip(["ipv4", "ipv6"]) {
-            let shown = scene.node(router)?.must(&["vtysh", "-c", &format!("show bgp {family} unicast {vip} json")])?;
+            let shown = scene.node(router)?.must(&[
+                "vtysh",
+                "-c",
+                &format!("show bgp {family} unicast {vip} json"),
+            ])?;
             let paths = json(&shown)?["paths"].as_array().cloned().unwrap_or_default();
             ensure!(paths.len() == 3, "{router} has {} paths to {vip}", paths.len());
             for path in &paths {
-                ensure!(path["aspath"]["segments"] == serde_json::json!([{"type": "as-sequence", "list": [65001]}]), "{path}");
+                ensure!(
+                    path["aspath"]["segments"]
+                        == serde_json::json!([{"type": "as-sequence", "list": [65001]}]),
+                    "{path}"
+                );
                 ensure!(path["community"]["string"] == "65001:80", "{path}");
                 ensure!(path["origin"] == "IGP" && path["valid"] == true, "{path}");
                 ensure!(!path["multipath"].is_null(), "a path is left out of ECMP: {path}");
             }
             for frontend in FRONTENDS {
                 let hop = address(index, frontend, vip).to_string();
-                let with_hop = |path: &Value| path["nexthops"].as_array().is_some_and(|n| n.iter().any(|n| n["ip"] == hop.as_str()));
+                let with_hop = |path: &Value| {
+                    path["nexthops"].as_array().is_some_and(|n| n.iter().any(|n| n["ip"] == hop.as_str()))
+                };
                 ensure!(paths.iter().any(with_hop), "{router} has no path to {vip} by {frontend}");
             }
         }
@@ -117,7 +134,12 @@ fn announce(scene: &Scene) -> Result<()> {
     }
     let status = status(scene, "fe1")?;
     ensure!(reason(&status, VIPS[0]) == "announced", "{status}");
-    ensure!(status["peers"].as_array().is_some_and(|peers| peers.iter().all(|peer| peer["state"] == "Established")), "{status}");
+    ensure!(
+        status["peers"]
+            .as_array()
+            .is_some_and(|peers| peers.iter().all(|peer| peer["state"] == "Established")),
+        "{status}"
+    );
     Ok(())
 }
 
@@ -128,7 +150,8 @@ fn octets(scene: &Scene) -> Result<()> {
     scene.announced(&mark, SystemTime::UNIX_EPOCH, "fe1", VIPS[0])?;
     let from = address(0, "fe1", VIPS[0]);
     let vip = VIPS[0].parse()?;
-    let said = scene.routers[0].wire.wait(0, PATIENCE, |message| message.from == from && message.announces(vip));
+    let said =
+        scene.routers[0].wire.wait(0, PATIENCE, |message| message.from == from && message.announces(vip));
     let said = said.context("the announcement was not captured")?;
     ensure!(said.ttl == 255, "TTL {}", said.ttl);
     // AS_PATH: well-known, type 2, one AS_SEQUENCE (2) of one 4-octet AS (RFC 4271 section 4.3, RFC 6793).
@@ -136,9 +159,18 @@ fn octets(scene: &Scene) -> Result<()> {
     let extended = [0x50, 2, 0, 6, 2, 1, 0, 0, 0xfd, 0xe9];
     let has = |needle: &[u8]| said.octets.windows(needle.len()).any(|window| window == needle);
     ensure!(has(&path) || has(&extended), "no AS_SEQUENCE in {:02x?}", said.octets);
-    ensure!(has(&[192, 0, 2, 80]) && has(&[0, 1, 0xfd, 0xe9]) || has(&[0xfd, 0xe9, 0, 80]), "{:02x?}", said.octets);
+    ensure!(
+        has(&[192, 0, 2, 80]) && has(&[0, 1, 0xfd, 0xe9]) || has(&[0xfd, 0xe9, 0, 80]),
+        "{:02x?}",
+        said.octets
+    );
     for message in scene.routers[0].wire.since(0).iter().filter(|message| message.from == from) {
-        ensure!(message.parsed.is_ok(), "an independent parser refuses {:02x?}: {:?}", message.octets, message.parsed);
+        ensure!(
+            message.parsed.is_ok(),
+            "an independent parser refuses {:02x?}: {:?}",
+            message.octets,
+            message.parsed
+        );
     }
     Ok(())
 }
@@ -146,10 +178,10 @@ fn octets(scene: &Scene) -> Result<()> {
 fn ecmp(scene: &Scene) -> Result<()> {
     for vip in VIPS {
         let report = scene.load(vip, 1000, Duration::from_secs(3))?.report()?;
-        ensure!(report.lost() == 0, "{} of {} lost at {vip}", report.lost(), report.sent);
+        ensure!(report.total.lost() == 0, "{} of {} lost at {vip}", report.total.lost(), report.sent);
         ensure!(report.sent >= 2900, "{} sent", report.sent);
         for frontend in FRONTENDS {
-            let share = report.total.ok.get(frontend).copied().unwrap_or(0) * 100 / report.answered();
+            let share = report.total.ok.get(frontend).copied().unwrap_or(0) * 100 / report.total.answered();
             println!("  {vip}: {frontend} {share} %");
             ensure!((23..=43).contains(&share), "{frontend} got {share} % of {vip}");
         }
@@ -158,7 +190,12 @@ fn ecmp(scene: &Scene) -> Result<()> {
 }
 
 /// Breaks one frontend's web server and checks that both VIPs leave both routers, and no other frontend's do.
-fn fault(scene: &Scene, frontend: &str, what: &str, fault: impl FnOnce() -> Result<SystemTime>) -> Result<()> {
+fn fault(
+    scene: &Scene,
+    frontend: &str,
+    what: &str,
+    fault: impl FnOnce() -> Result<SystemTime>,
+) -> Result<()> {
     let mark = scene.mark();
     let at = fault()?;
     for vip in VIPS {
@@ -174,7 +211,10 @@ fn crash_and_return(scene: &Scene) -> Result<()> {
     for frontend in ["fe1", "fe3"] {
         fault(scene, frontend, "crash", || {
             let at = SystemTime::now();
-            ensure!(scene.node(frontend)?.kill(server(frontend), Signal::SIGKILL) > 0, "no server was killed");
+            ensure!(
+                scene.node(frontend)?.kill(server(frontend), Signal::SIGKILL) > 0,
+                "no server was killed"
+            );
             Ok(at)
         })?;
         let why = reason(&status(scene, frontend)?, VIPS[0]);
@@ -258,12 +298,17 @@ fn drain_over_restart(scene: &Scene) -> Result<()> {
     node.must(&["/lab/announcer", "start"])?;
     // Established and End-of-RIB said: whatever was to be announced has been by then.
     let from = address(0, "fe3", VIPS[0]);
-    let end_of_rib = |message: &e2e::wire::Message| message.from == from && message.octets.len() == 23 && message.octets[18] == 2;
+    let end_of_rib = |message: &e2e::wire::Message| {
+        message.from == from && message.octets.len() == 23 && message.octets[18] == 2
+    };
     let router = &scene.routers[0];
     router.wire.wait(mark.wire(0), PATIENCE, end_of_rib).context("no End-of-RIB from a drained frontend")?;
     for vip in VIPS {
         let vip = vip.parse()?;
-        ensure!(!router.wire.since(mark.wire(0)).iter().any(|m| m.from == from && m.announces(vip)), "announced though drained");
+        ensure!(
+            !router.wire.since(mark.wire(0)).iter().any(|m| m.from == from && m.announces(vip)),
+            "announced though drained"
+        );
     }
     let why = reason(&status(scene, "fe3")?, VIPS[0]);
     ensure!(why.contains("disk"), "{why}");
@@ -313,7 +358,10 @@ fn stop_under_load(scene: &Scene) -> Result<()> {
     node.must(&["/lab/announcer", "stop"])?;
     node.must(&["/lab/web", "stop"])?;
     let report = load.report()?;
-    println!("  {} sent, {} refused, {} reset, {} timed out", report.sent, report.total.refused, report.total.reset, report.total.timed_out);
+    println!(
+        "  {} sent, {} refused, {} reset, {} timed out",
+        report.sent, report.total.refused, report.total.reset, report.total.timed_out
+    );
     ensure!(report.sent > 7000 && report.total.ok.len() == 3, "the load was none: {:?}", report.total);
     ensure!(report.total.refused == 0, "{} refused", report.total.refused);
     Ok(())
@@ -379,8 +427,19 @@ fn acl(scene: &Scene) -> Result<()> {
     let node = scene.node("fe1")?;
     // Something that would answer, were it let through.
     let mut server = node.spawn(&["python3", "-m", "http.server", "8080"])?;
-    let reach = |port: &str| client.exec(&["curl", "-s", "-o", "/dev/null", "--connect-timeout", "1", &format!("http://192.0.2.80:{port}/")]);
-    let closed: Vec<u8> = ["22", "179", "8080"].iter().map(|port| Ok(reach(port)?.code)).collect::<Result<_>>()?;
+    let reach = |port: &str| {
+        client.exec(&[
+            "curl",
+            "-s",
+            "-o",
+            "/dev/null",
+            "--connect-timeout",
+            "1",
+            &format!("http://192.0.2.80:{port}/"),
+        ])
+    };
+    let closed: Vec<u8> =
+        ["22", "179", "8080"].iter().map(|port| Ok(reach(port)?.code)).collect::<Result<_>>()?;
     let web = reach("80")?.code;
     let _ = server.kill();
     let _ = server.wait();
@@ -415,8 +474,9 @@ fn router_power_off(scene: &Scene) -> Result<()> {
     std::thread::sleep(Duration::from_secs(1)); // requests flow before it
     scene.node("r2")?.power_off()?;
     let report = load.report()?;
-    println!("  {} sent, {} lost", report.sent, report.lost());
-    let last_second: u64 = report.buckets.iter().rev().take(10).map(|bucket| bucket.counts.ok.values().sum::<u64>()).sum();
+    println!("  {} sent, {} lost", report.sent, report.total.lost());
+    let last_second: u64 =
+        report.buckets.iter().rev().take(10).map(|bucket| bucket.counts.ok.values().sum::<u64>()).sum();
     ensure!(last_second > 400, "{last_second} answers in the last second");
     Ok(())
 }

@@ -125,14 +125,16 @@ fn events_that_the_kernel_dropped_show_as_an_overrun() {
 }
 
 #[test]
-fn a_vip_answers_on_the_host_itself() {
+fn a_vip_answers_on_the_host_itself_as_soon_as_it_is_ensured() {
     if !is_root() {
         return;
     }
     inside_new_netns(async || {
         let dir = TempDir::new().unwrap();
         let vips = vips(&dir);
-        for vip in [addr("192.0.2.80"), addr("2001:db8::80")] {
+        // Many, since the kernel inserts the route of an IPv6 address a moment after the address.
+        let many = (1..50).flat_map(|n| [addr(&format!("192.0.2.{n}")), addr(&format!("2001:db8::{n}"))]);
+        for vip in many {
             vips.ensure(vip).await.unwrap();
             let listener = TcpListener::bind((vip, 0)).unwrap();
             let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();

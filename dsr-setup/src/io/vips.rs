@@ -10,6 +10,7 @@
 
 use std::io;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use futures_util::stream::TryStreamExt;
 use ipnet::IpNet;
@@ -17,7 +18,8 @@ use netlink_packet_route::address::{
     AddressAttribute, AddressFlags, AddressMessage, AddressProtocol, AddressScope, CacheInfo,
 };
 use netlink_packet_route::link::LinkFlags;
-use rtnetlink::{Handle, LinkUnspec};
+use netlink_packet_route::route::RouteType;
+use rtnetlink::{Handle, LinkUnspec, RouteMessageBuilder};
 
 use super::Error;
 use super::store::Store;
@@ -28,6 +30,8 @@ use crate::record::Record;
 pub const PROTOCOL: u8 = 0xB6;
 /// The kernel gives `lo` this index in every network namespace.
 pub(super) const LO: u32 = 1;
+const ROUTE_PATIENCE: Duration = Duration::from_secs(1);
+const ROUTE_POLL: Duration = Duration::from_millis(1);
 const LABEL: &str = "lo:vip";
 
 /// The VIPs on `lo` of this network namespace. Cheap to clone.
@@ -87,9 +91,10 @@ impl Vips {
         self.handle.link().set(up).execute().await.map_err(refused)
     }
 
-    /// Puts `vip` on `lo` unless it is there.
+    /// Puts `vip` on `lo` unless it is there. When it returns, and `lo` is up, the host answers for the VIP.
     pub async fn ensure(&self, vip: IpAddr) -> Result<Ensured, Error> {
-        if self.observe().await?.holds(vip) {
+        let lo = self.observe().await?;
+        if lo.holds(vip) {
             return Ok(Ensured::AlreadyThere);
         }
         let mut request = self.handle.address().add(LO, vip, IpNet::from(vip).prefix_len());
@@ -103,7 +108,28 @@ impl Vips {
             Err(error) => return Err(refused(error)),
         }
         self.own(vip).await?;
+        if vip.is_ipv6() && lo.link == Link::Up {
+            // Should the kernel be slower still, the VIP is there all the same, and a probe will tell.
+            let _ = tokio::time::timeout(ROUTE_PATIENCE, self.local(vip)).await;
+        }
         Ok(Ensured::Added)
+    }
+
+    /// Waits until `vip` is routed to this host itself. For IPv6 the kernel inserts that route a moment after it has
+    /// said that the address is there; until then a probe of the VIP would leave the host by the default route, and
+    /// another frontend might answer it.
+    async fn local(&self, vip: IpAddr) {
+        loop {
+            let to_vip =
+                RouteMessageBuilder::<IpAddr>::new().destination_prefix(vip, IpNet::from(vip).prefix_len());
+            if let Ok(to_vip) = to_vip {
+                let route = self.handle.route().get(to_vip.build()).execute().try_next().await;
+                if route.is_ok_and(|route| route.is_some_and(|route| route.header.kind == RouteType::Local)) {
+                    return;
+                }
+            }
+            tokio::time::sleep(ROUTE_POLL).await;
+        }
     }
 
     /// Removes `vip` from `lo` if it is ours.

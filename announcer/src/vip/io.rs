@@ -53,7 +53,7 @@ struct Keeper {
     told: mpsc::Sender<(IpAddr, Presence)>,
 }
 
-/// A netlink connection's task, which ends with it.
+/// The netlink connection's task, which ends with it.
 struct Connection(JoinHandle<()>);
 
 impl Drop for Connection {
@@ -64,8 +64,7 @@ impl Drop for Connection {
 
 impl Keeper {
     async fn run(&mut self) -> Result<(), Error> {
-        let (connection, mut events) = dsr_setup::watch()?;
-        let _events = Connection(tokio::spawn(connection));
+        let mut events = dsr_setup::watch()?;
         let (connection, vips) = dsr_setup::connect(Store::new(&self.wanted.state_dir))?;
         let _requests = Connection(tokio::spawn(connection));
 
@@ -82,13 +81,13 @@ impl Keeper {
         loop {
             let pause = if all_there { AUDIT } else { RETRY };
             all_there = match timeout(pause, events.next()).await {
-                Ok(Some(VipEvent::Removed(vip))) if self.wanted.vips.contains(&vip) => {
+                Ok(Ok(VipEvent::Removed(vip))) if self.wanted.vips.contains(&vip) => {
                     warn!(%vip, "VIP was removed from lo by someone else");
                     self.put(&vips, vip).await && all_there
                 }
-                Ok(Some(VipEvent::Added(_) | VipEvent::Removed(_))) => all_there,
-                Ok(Some(VipEvent::Overrun)) | Err(_) => self.audit(&vips).await?,
-                Ok(None) => return Err(Error::Netlink(std::io::Error::other("the connection ended"))),
+                Ok(Ok(VipEvent::Added(_) | VipEvent::Removed(_))) => all_there,
+                Ok(Ok(VipEvent::Overrun)) | Err(_) => self.audit(&vips).await?,
+                Ok(Err(e)) => return Err(e),
             };
         }
     }

@@ -1,14 +1,41 @@
 //! The configuration as the program uses it: a `Config` cannot be wrong.
 //!
-//! Pure. Text -> [`file::File`] (as written, spans kept) -> [`Config`], or every error at once ([`error::Errors`]).
+//! Pure. Text -> `File` (as written, spans kept) -> [`Config`], or every error at once ([`Errors`]).
+//!
+//! ```text
+//! keys       every table and key of the file, with its default, in one list
+//! syntax     TOML's own errors, and how much of a broken file can still be judged
+//! reader     one table, key by key: unknown and missing keys     value, address  one value: its type and rule
+//! file       the file as written                                 rules  what one key cannot know alone
+//! canonical  a `Config` as text that parses to the same          error   how errors are told
+//! ```
+//!
+//! A new key is a line or two in each of `keys`, `file`, `rules`, `canonical` and the struct below.
+
+mod address;
+mod canonical;
+mod error;
+mod file;
+pub mod keys;
+mod reader;
+mod rules;
+mod syntax;
+mod value;
+
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
+use toml::de::DeTable;
 use url::Url;
 
 use crate::model::{Asn, Community, PeerName, RouterId, ServiceName};
+
+pub use canonical::canonical;
+pub use error::{Error, Errors};
 
 /// Where the configuration is looked for unless told otherwise.
 pub const DEFAULT_PATH: &str = "/etc/announcer/announcer.toml";
@@ -41,8 +68,10 @@ pub struct Bgp {
 pub struct Peer {
     /// `name`.
     pub name: PeerName,
-    /// `address`: where it listens, on port 179.
+    /// `address`: where it listens.
     pub address: IpAddr,
+    /// `port`, default 179: where it listens.
+    pub port: u16,
     /// `asn`: the AS that its OPEN must carry.
     pub asn: Asn,
     /// `hold_time`, default 9s: 0 or at least 3 whole seconds, at most 65535 (RFC 4271 §4.2).
@@ -86,6 +115,31 @@ pub struct Check {
 pub enum Probe {
     /// `http`: a GET of what a client would ask, sent to the VIP itself; a 2xx passes.
     Http(Url),
+}
+
+/// Reads a whole configuration. `name` is what messages call the file: its path, or `<stdin>`.
+///
+/// # Errors
+///
+/// Everything that is wrong with it, at once, in the order of the file.
+pub fn parse(name: &str, text: &str) -> Result<Config, Errors> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let mut faults = Vec::new();
+    let trusted = syntax::trusted(text, &mut faults);
+    let whole = faults.is_empty();
+    let (document, _) = DeTable::parse_recoverable(&trusted);
+    // What the file lacks is marked at its last line.
+    let end = text.trim_end().len();
+    let file = file::read(document.get_ref(), end..end, &mut faults);
+    let config = rules::config(&file, &mut faults);
+    if !whole {
+        // What is absent may stand in a line that could not be read.
+        faults.retain(|fault| !fault.absence);
+    }
+    match config {
+        Some(config) if faults.is_empty() => Ok(config),
+        _ => Err(Errors::new(name, text, faults)),
+    }
 }
 
 impl Config {

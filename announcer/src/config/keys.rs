@@ -1,0 +1,167 @@
+//! Every table and key of the configuration, with its default: the one list that the reader, its messages and the
+//! documentation go by.
+//!
+//! Pure.
+
+/// A table of the file.
+#[derive(Debug)]
+pub struct Section {
+    /// As it is written: `[bgp]`, `[[peer]]`; empty for the file itself.
+    pub header: &'static str,
+    /// What it says.
+    pub doc: &'static str,
+    /// Its keys, in the order in which they are documented.
+    pub keys: &'static [Key],
+}
+
+/// A key of a table.
+#[derive(Debug)]
+pub struct Key {
+    /// As it is written.
+    pub name: &'static str,
+    /// Whether it has to be there.
+    pub need: Need,
+    /// What it says, with its bounds.
+    pub doc: &'static str,
+}
+
+/// Whether a key has to be there. Values are in TOML, quotes included.
+#[derive(Debug)]
+pub enum Need {
+    /// It has to be, as in this example.
+    Required(&'static str),
+    /// It may be, as in this example; the key's doc says what holds without it.
+    Optional(&'static str),
+    /// Without it, this value holds.
+    Default(&'static str),
+    /// A table that has to be there once.
+    Table(&'static Section),
+    /// A table that has to be there at least once.
+    Tables(&'static Section),
+}
+
+/// The whole file.
+pub const FILE: Section = Section {
+    header: "",
+    doc: "What announcer does on this host.",
+    keys: &[table("bgp", &BGP), tables("peer", &PEER), tables("service", &SERVICE)],
+};
+
+/// `[bgp]`.
+pub const BGP: Section = Section {
+    header: "[bgp]",
+    doc: "This host, as a BGP speaker.",
+    keys: &[
+        required("asn", "65001", "the AS of this host; on the router: `neighbor … remote-as 65001`"),
+        optional(
+            "router_id",
+            "\"10.0.1.11\"",
+            "the BGP identifier; without it, the IPv4 source address towards the first peer",
+        ),
+        default("settle", "\"1s\"", "how long a router's FIB may follow its BGP; 0s to 1m"),
+    ],
+};
+
+/// `[[peer]]`.
+pub const PEER: Section = Section {
+    header: "[[peer]]",
+    doc: "A router that is dialled.",
+    keys: &[
+        required("name", "\"r1\"", "what logs, status and metrics call it: letters, digits, `.`, `_`, `-`"),
+        required("address", "\"10.0.1.1\"", "where it listens; IPv4 or IPv6"),
+        default("port", "179", "where it listens; 1 to 65535"),
+        required("asn", "65000", "the AS of the router; there: `router bgp 65000`"),
+        default("hold_time", "\"9s\"", "silence that ends the session; zero (never), or 3s to 65535s"),
+        optional(
+            "next_hop_v6",
+            "\"2001:db8:1::11\"",
+            "the next hop of IPv6 VIPs when the session's interface has no global IPv6 address",
+        ),
+    ],
+};
+
+/// `[[service]]`.
+pub const SERVICE: Section = Section {
+    header: "[[service]]",
+    doc: "VIPs that stand and fall with the same checks.",
+    keys: &[
+        required("name", "\"www\"", "what logs, status and drains call it: letters, digits, `.`, `_`, `-`"),
+        required("vips", "[\"192.0.2.80\"]", "the addresses that are announced, IPv4 or IPv6; at least one"),
+        optional("communities", "[\"65001:80\"]", "communities (RFC 1997) that they carry; at most 255"),
+        optional("med", "100", "the MED that they carry; 0 to 4294967295"),
+        tables("check", &CHECK),
+    ],
+};
+
+/// `[[service.check]]`.
+pub const CHECK: Section = Section {
+    header: "[[service.check]]",
+    doc: "What is asked of each VIP of the service; all the checks have to pass.",
+    keys: &[
+        required(
+            "http",
+            "\"http://www.example.com/healthz\"",
+            "a GET of what a client asks, at the VIP; a 2xx passes",
+        ),
+        default("interval", "\"1s\"", "from the start of one probe to the start of the next; 50ms to 1h"),
+        default("timeout", "\"1s\"", "for a whole probe; 1ms to 1m"),
+        default("rise", "2", "passes in a row that make a VIP healthy; 1 to 100"),
+        default("fall", "3", "failures in a row that make a VIP unhealthy; 1 to 100"),
+    ],
+};
+
+const fn required(name: &'static str, example: &'static str, doc: &'static str) -> Key {
+    Key { name, need: Need::Required(example), doc }
+}
+
+const fn optional(name: &'static str, example: &'static str, doc: &'static str) -> Key {
+    Key { name, need: Need::Optional(example), doc }
+}
+
+const fn default(name: &'static str, value: &'static str, doc: &'static str) -> Key {
+    Key { name, need: Need::Default(value), doc }
+}
+
+const fn table(name: &'static str, section: &'static Section) -> Key {
+    Key { name, need: Need::Table(section), doc: section.doc }
+}
+
+const fn tables(name: &'static str, section: &'static Section) -> Key {
+    Key { name, need: Need::Tables(section), doc: section.doc }
+}
+
+impl Section {
+    /// Its key of that name.
+    pub fn key(&self, name: &str) -> Option<&'static Key> {
+        self.keys.iter().find(|key| key.name == name)
+    }
+
+    /// Itself and the tables in it, in the order in which they are documented.
+    pub fn all(&'static self) -> Vec<&'static Section> {
+        let below = self.keys.iter().filter_map(Key::section).flat_map(Section::all);
+        std::iter::once(self).chain(below).collect()
+    }
+}
+
+impl Key {
+    /// The table that it opens, if it opens one.
+    pub fn section(&self) -> Option<&'static Section> {
+        match self.need {
+            Need::Table(section) | Need::Tables(section) => Some(section),
+            Need::Required(_) | Need::Optional(_) | Need::Default(_) => None,
+        }
+    }
+
+    /// A good value, in TOML: the default if it has one.
+    pub fn example(&self) -> Option<&'static str> {
+        match self.need {
+            Need::Required(value) | Need::Optional(value) | Need::Default(value) => Some(value),
+            Need::Table(_) | Need::Tables(_) => None,
+        }
+    }
+
+    /// As a person looks for it: `asn`, `[[peer]]`.
+    pub fn shown(&self) -> &'static str {
+        self.section().map_or(self.name, |section| section.header)
+    }
+}

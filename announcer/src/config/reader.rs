@@ -1,0 +1,233 @@
+//! One table of the file, read key by key; what is unknown, missing or of the wrong type is told and reading goes on.
+//!
+//! Pure. Whether a key has to be there, and its default, come from [`keys`](super::keys) alone.
+
+use std::ops::Range;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::error::Fault;
+use super::keys::{self, Key, Need, Section};
+use super::value::{Value, Wrong};
+
+/// A table of the file, being read. [`finish`](Table::finish) it.
+#[derive(Debug)]
+pub(super) struct Table<'a> {
+    section: &'static Section,
+    entries: &'a DeTable<'a>,
+    /// What is marked when something is missing: the header.
+    header: Range<usize>,
+    faults: &'a mut Vec<Fault>,
+    asked: Vec<&'static str>,
+}
+
+impl<'a> Table<'a> {
+    pub(super) fn new(
+        section: &'static Section,
+        entries: &'a DeTable<'a>,
+        header: Range<usize>,
+        faults: &'a mut Vec<Fault>,
+    ) -> Self {
+        Table { section, entries, header, faults, asked: Vec::new() }
+    }
+
+    /// A value; without it its default. `None`: it is optional and absent, or it is told.
+    pub(super) fn get<T>(
+        &mut self,
+        name: &'static str,
+        read: impl Fn(&Value<'_>) -> Result<T, Wrong>,
+    ) -> Option<Spanned<T>> {
+        let key = self.key(name)?;
+        match self.entries.get(name) {
+            Some(found) => self.value(key, found, false, read),
+            None => {
+                let default =
+                    Spanned::new(self.header.clone(), DeValue::parse(self.absent(key)?).ok()?.into_inner());
+                self.value(key, &default, false, read)
+            }
+        }
+    }
+
+    /// An array of values: those that are good. `None` as in [`get`](Table::get).
+    pub(super) fn list<T>(
+        &mut self,
+        name: &'static str,
+        read: impl Fn(&Value<'_>) -> Result<T, Wrong>,
+    ) -> Option<Spanned<Vec<Spanned<T>>>> {
+        let key = self.key(name)?;
+        let Some(found) = self.entries.get(name) else {
+            self.absent(key);
+            return None;
+        };
+        let Some(elements) = found.get_ref().as_array() else {
+            self.mistyped(key, found, "an array");
+            return None;
+        };
+        if let (true, Need::Required(example)) = (elements.is_empty(), &key.need) {
+            let help = format!("write at least one, as in `{name} = {example}`");
+            self.faults.push(Fault::new(found.span(), format!("`{name}` is empty"), help));
+        }
+        let good = elements.iter().filter_map(|element| self.value(key, element, true, &read)).collect();
+        Some(Spanned::new(found.span(), good))
+    }
+
+    /// The tables of a name, `[name]` or `[[name]]`.
+    pub(super) fn tables<T>(&mut self, name: &'static str, mut read: impl FnMut(Table<'_>) -> T) -> Vec<T> {
+        let Some((key, section)) = self.key(name).and_then(|key| Some((key, key.section()?))) else {
+            return Vec::new();
+        };
+        let Some(found) = self.entries.get(name) else {
+            self.absent(key);
+            return Vec::new();
+        };
+        let tables = match (&key.need, found.get_ref()) {
+            (Need::Table(_), DeValue::Table(_)) => vec![found],
+            (Need::Tables(_), DeValue::Array(array)) => array.iter().collect(),
+            // TOML implies it where only a table below it is opened: then its place is that of its name.
+            _ if self.entries.keys().any(|written| written.span() == found.span()) => {
+                let message = format!("a `{}` is missing above", section.header);
+                self.faults.push(Fault::new(found.span(), message, wanted(section)));
+                return Vec::new();
+            }
+            _ => {
+                self.mistyped(key, found, section.header);
+                return Vec::new();
+            }
+        };
+        if tables.is_empty() {
+            self.absent(key);
+        }
+        let mut good = Vec::new();
+        for table in tables {
+            match table.get_ref().as_table() {
+                Some(entries) => good.push(read(Table::new(section, entries, table.span(), self.faults))),
+                None => self.mistyped(key, table, section.header),
+            }
+        }
+        good
+    }
+
+    /// Tells the keys that the table does not have.
+    pub(super) fn finish(self) {
+        debug_assert!(
+            self.section.keys.iter().all(|key| self.asked.contains(&key.name)),
+            "every key of {} is read",
+            self.section.header
+        );
+        for (written, value) in self.entries.iter() {
+            let name: &str = written.get_ref();
+            if self.section.key(name).is_none() {
+                // A table is marked where it opens.
+                let table = value.span().start < written.span().start;
+                let (span, what) = if table { (value.span(), "table") } else { (written.span(), "key") };
+                let place = match self.section.header {
+                    "" => String::new(),
+                    header => format!(" in `{header}`"),
+                };
+                let message = format!("unknown {what} `{}`{place}", name.escape_debug());
+                self.faults.push(Fault::new(span, message, suggestion(self.section, name)));
+            }
+        }
+    }
+
+    fn key(&mut self, name: &'static str) -> Option<&'static Key> {
+        let key = self.section.key(name);
+        debug_assert!(key.is_some(), "`{name}` is in the list of keys");
+        self.asked.push(name);
+        key
+    }
+
+    fn value<T>(
+        &mut self,
+        key: &'static Key,
+        found: &Spanned<DeValue<'_>>,
+        element: bool,
+        read: impl Fn(&Value<'_>) -> Result<T, Wrong>,
+    ) -> Option<Spanned<T>> {
+        match read(&Value { key, element, found: found.get_ref() }) {
+            Ok(value) => Some(Spanned::new(found.span(), value)),
+            Err(wrong) => {
+                self.tell(found.span(), wrong);
+                None
+            }
+        }
+    }
+
+    /// What holds without a key, in TOML; tells if it has to be there.
+    fn absent(&mut self, key: &Key) -> Option<&'static str> {
+        let misspelt = |name: &str| {
+            self.section.key(name).is_none()
+                && nearest(self.section, name).is_some_and(|near| near.name == key.name)
+        };
+        let (message, help) = match &key.need {
+            Need::Optional(_) => return None,
+            Need::Default(value) => return Some(value),
+            // `finish` asks whether this one was meant.
+            Need::Required(_) | Need::Table(_) | Need::Tables(_)
+                if self.entries.keys().any(|written| misspelt(written.get_ref())) =>
+            {
+                return None;
+            }
+            Need::Required(example) => (
+                format!("`{}` is missing from `{}`", key.name, self.section.header),
+                format!("add a line such as `{} = {example}`", key.name),
+            ),
+            Need::Table(section) | Need::Tables(section) if self.section.header.is_empty() => {
+                (format!("`{}` is missing", section.header), wanted(section))
+            }
+            Need::Table(section) | Need::Tables(section) => {
+                (format!("this `{}` has no `{}`", self.section.header, section.header), wanted(section))
+            }
+        };
+        self.faults.push(Fault::new(self.header.clone(), message, help).absence());
+        None
+    }
+
+    fn mistyped(&mut self, key: &'static Key, found: &Spanned<DeValue<'_>>, wanted: &str) {
+        self.tell(found.span(), Value { key, element: false, found: found.get_ref() }.not(wanted));
+    }
+
+    fn tell(&mut self, span: Range<usize>, wrong: Wrong) {
+        self.faults.push(Fault::new(span, wrong.message, wrong.help));
+    }
+}
+
+/// What to write so that a table is there.
+fn wanted(section: &Section) -> String {
+    let mut lines = Vec::new();
+    let mut below = String::new();
+    for key in section.keys {
+        match &key.need {
+            Need::Required(example) => lines.push(format!("`{} = {example}`", key.name)),
+            Need::Table(table) | Need::Tables(table) => {
+                below.push_str(&format!("; below it, {}", wanted(table)))
+            }
+            Need::Optional(_) | Need::Default(_) => {}
+        }
+    }
+    format!("add `{}` with lines such as {}{below}", section.header, lines.join(", "))
+}
+
+/// The key that a word is a misspelling of.
+fn nearest(section: &'static Section, name: &str) -> Option<&'static Key> {
+    let far = |key: &&Key| strsim::osa_distance(name, key.name);
+    section.keys.iter().filter(|key| far(key) <= 1.max(key.name.len() / 3)).min_by_key(far)
+}
+
+/// What may have been meant: a key of another table, a key that is spelt much alike, or any of this table's.
+fn suggestion(section: &'static Section, name: &str) -> String {
+    let all = keys::FILE.all();
+    let elsewhere = all.iter().find_map(|other| Some((other, other.key(name)?)));
+    match (elsewhere, nearest(section, name)) {
+        (Some((other, key)), _) => match key.section() {
+            Some(table) => format!("write it as a table of its own, `{}`", table.header),
+            None => format!("`{name}` belongs to `{}`", other.header),
+        },
+        (None, Some(key)) => format!("did you mean `{}`?", key.shown()),
+        (None, None) => {
+            let all: Vec<String> = section.keys.iter().map(|key| format!("`{}`", key.shown())).collect();
+            format!("write one of {}", all.join(", "))
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! TOML's own errors, and how much of a broken file can still be judged.
+//!
+//! Pure. A line with a syntax error is told and set aside, and the rest is read as if that line were not there. Behind a
+//! broken table header nothing is read: nobody knows which table those keys belong to.
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+use std::ops::Range;
+
+use toml::de::{DeTable, DeValue};
+
+use super::error::Fault;
+
+/// The text that can be trusted, byte for byte where it was; every syntax error goes to `faults`.
+pub(super) fn trusted<'a>(text: &'a str, faults: &mut Vec<Fault>) -> Cow<'a, str> {
+    let (document, errors) = DeTable::parse_recoverable(text);
+    if errors.is_empty() {
+        return Cow::Borrowed(text);
+    }
+    let mut errors: Vec<(Range<usize>, &str)> = errors
+        .iter()
+        .map(|error| (error.span().unwrap_or(text.len()..text.len()), error.message()))
+        .collect();
+    errors.sort_by_key(|(span, _)| span.start);
+
+    let mut arrays = Vec::new();
+    document.get_ref().values().for_each(|value| find_arrays(value.get_ref(), value.span(), &mut arrays));
+    arrays.sort_by_key(|array| array.start);
+    let array_of = |at: usize| {
+        let before = arrays.partition_point(|array| array.start <= at);
+        arrays.get(..before).and_then(<[_]>::last).filter(|array| within(array, at))
+    };
+    let unclosed: HashSet<&Range<usize>> = errors
+        .iter()
+        .filter(|(_, message)| {
+            message.starts_with("unexpected `=`") || message.starts_with("unclosed array,")
+        })
+        .filter_map(|(span, _)| array_of(span.start))
+        .collect();
+
+    // What follows a broken structure in the same line, or in the same array, is its consequence.
+    let mut excused: Option<Range<usize>> = None;
+    let mut told: Option<Range<usize>> = None;
+    for (span, message) in &errors {
+        let here = span.start;
+        if excused.as_ref().is_some_and(|excused| within(excused, here)) {
+            continue;
+        }
+        let array = array_of(here);
+        if let Some(array) = array.filter(|array| unclosed.contains(array)) {
+            let help = "write `]` behind its last value";
+            faults.push(Fault::new(array.start..array.start + 1, "this array is not closed", help));
+            excused = Some(array.clone());
+        } else if let Some(word) = bare_word(text, here) {
+            if told.as_ref() != Some(&word) {
+                let bare = text.get(word.clone()).unwrap_or_default();
+                let help = format!("if it is text, write `\"{bare}\"`");
+                faults.push(Fault::new(word.clone(), format!("`{bare}` is no TOML value"), help));
+            }
+            told = Some(word);
+        } else {
+            faults.push(structure(span.clone(), message));
+            let line = line(text, here);
+            excused = Some(line.start..array.map_or(line.end, |array| array.end.max(line.end)));
+        }
+    }
+    let places = errors.iter().map(|(span, _)| span.start);
+    set_aside(text, places).filter(|rest| DeTable::parse(rest).is_ok()).unwrap_or_default().into()
+}
+
+/// The text with blanks for the lines of these places, which are in order.
+fn set_aside(text: &str, places: impl Iterator<Item = usize>) -> Option<String> {
+    let mut rest = text.as_bytes().to_vec();
+    let mut done = 0;
+    for place in places {
+        if place < done {
+            continue;
+        }
+        let line = line(text, place);
+        let header = text.get(line.clone())?.trim_start().starts_with('[');
+        let aside = if header { line.start..text.len() } else { line };
+        done = aside.end;
+        rest.get_mut(aside)?.iter_mut().filter(|byte| **byte != b'\n').for_each(|byte| *byte = b' ');
+    }
+    String::from_utf8(rest).ok()
+}
+
+/// TOML's words, as what is wrong and what to write.
+fn structure(span: Range<usize>, message: &str) -> Fault {
+    match message.split_once(", expected ") {
+        Some(("missing comma between array elements", _)) => Fault::new(
+            span,
+            "this array goes on without a `,`",
+            "write `,` between two values, and `]` behind the last",
+        ),
+        Some((what, "nothing")) => Fault::new(span, what, "remove what is marked"),
+        Some((what, expected)) => Fault::new(span, what, format!("here TOML expects {expected}")),
+        None if message == "duplicate key" => Fault::new(
+            span,
+            "this key was given before",
+            "write each key once in its table, and `[[…]]` for tables that may come more than once",
+        ),
+        None => Fault::new(span, message, "see https://toml.io for what TOML allows here"),
+    }
+}
+
+/// The word at a place where a value stands, if it would be one in quotes.
+fn bare_word(text: &str, at: usize) -> Option<Range<usize>> {
+    let apart = |c: char| c.is_whitespace() || ",=[]{}#\"'".contains(c);
+    let (before, after) = (text.get(..at)?, text.get(at..)?);
+    let start =
+        before.rfind(apart).map_or(0, |last| last + before[last..].chars().next().map_or(1, char::len_utf8));
+    let end = at + after.find(apart).unwrap_or(after.len());
+    let word = text.get(start..end)?;
+    let behind = text.get(..start)?.trim_end_matches([' ', '\t']);
+    let value_place = match behind.chars().next_back()? {
+        '=' | ',' => true,
+        // A header opens with brackets too, and alone in its line.
+        '[' => !text.get(line(text, start))?.trim_start().starts_with('['),
+        _ => false,
+    };
+    let quoted = format!("\"{word}\"");
+    let helps = DeValue::parse(word).is_err() && DeValue::parse(&quoted).is_ok();
+    (!word.is_empty() && value_place && helps).then_some(start..end)
+}
+
+/// The arrays that are written with brackets, outermost only.
+fn find_arrays(value: &DeValue<'_>, span: Range<usize>, arrays: &mut Vec<Range<usize>>) {
+    match value {
+        // Of `[[table]]`, array and first table have the header's span.
+        DeValue::Array(array) if array.first().is_some_and(|first| first.span() == span) => {
+            for value in array.iter() {
+                find_arrays(value.get_ref(), value.span(), arrays);
+            }
+        }
+        DeValue::Array(_) => arrays.push(span),
+        DeValue::Table(table) => {
+            for value in table.values() {
+                find_arrays(value.get_ref(), value.span(), arrays);
+            }
+        }
+        DeValue::String(_)
+        | DeValue::Integer(_)
+        | DeValue::Float(_)
+        | DeValue::Boolean(_)
+        | DeValue::Datetime(_) => {}
+    }
+}
+
+fn within(range: &Range<usize>, at: usize) -> bool {
+    (range.start..=range.end).contains(&at)
+}
+
+/// The line of a place, its newline left out.
+fn line(text: &str, at: usize) -> Range<usize> {
+    let start = text.get(..at).and_then(|before| before.rfind('\n')).map_or(0, |newline| newline + 1);
+    let end = text.get(at..).and_then(|after| after.find('\n')).map_or(text.len(), |newline| at + newline);
+    start..end
+}

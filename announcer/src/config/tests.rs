@@ -1,0 +1,456 @@
+use std::net::Ipv4Addr;
+
+use expect_test::{Expect, expect, expect_file};
+
+use super::keys::{FILE, Need};
+use super::*;
+
+mod bad;
+mod generated;
+
+/// Each line alone on it, so that a case can replace one.
+const GOOD: &str = r#"[bgp]
+asn = 65001
+router_id = "10.0.1.11"
+settle = "1s"
+
+[[peer]]
+name = "r1"
+address = "10.0.1.1"
+port = 179
+asn = 65000
+hold_time = "9s"
+next_hop_v6 = "2001:db8:1::11"
+
+[[service]]
+name = "www"
+vips = ["192.0.2.80", "2001:db8::80"]
+communities = ["65001:80"]
+med = 100
+
+[[service.check]]
+http = "http://www.example.com/healthz"
+interval = "1s"
+timeout = "1s"
+rise = 2
+fall = 3
+"#;
+
+const SAMPLE: &str = include_str!("../../etc/announcer.toml");
+
+fn check(text: &str, want: Expect) {
+    want.assert_eq(&parse("announcer.toml", text).unwrap_err().to_string());
+}
+
+/// What `keys` says of where and what, a line each.
+fn told(text: &str) -> String {
+    match parse("announcer.toml", text) {
+        Ok(_) => "  good\n".into(),
+        Err(errors) => {
+            let line = |e: Error<'_>| format!("  {}:{}: {}\n      {}\n", e.line, e.column, e.message, e.help);
+            errors.iter().map(line).collect()
+        }
+    }
+}
+
+#[test]
+fn a_good_file_is_read_as_it_says() {
+    let config = parse("announcer.toml", GOOD).unwrap();
+    let probe = Probe::Http(Url::parse("http://www.example.com/healthz").unwrap());
+    let second = Duration::from_secs(1);
+    assert_eq!(
+        config,
+        Config {
+            bgp: Bgp {
+                asn: Asn::try_from(65001).unwrap(),
+                router_id: Some(RouterId::try_from(Ipv4Addr::new(10, 0, 1, 11)).unwrap()),
+                settle: second,
+            },
+            peers: vec![Peer {
+                name: "r1".parse().unwrap(),
+                address: "10.0.1.1".parse().unwrap(),
+                port: 179,
+                asn: Asn::try_from(65000).unwrap(),
+                hold_time: second * 9,
+                next_hop_v6: Some("2001:db8:1::11".parse().unwrap()),
+            }],
+            services: vec![Service {
+                name: "www".parse().unwrap(),
+                vips: vec!["192.0.2.80".parse().unwrap(), "2001:db8::80".parse().unwrap()],
+                communities: ["65001:80".parse().unwrap()].into(),
+                med: Some(100),
+                checks: vec![Check { probe, interval: second, timeout: second, rise: 2, fall: 3 }],
+            }],
+        }
+    );
+}
+
+#[test]
+fn every_rule_is_told() {
+    let mut out = String::new();
+    for (title, changes) in bad::BAD {
+        let text = changes.iter().fold(GOOD.to_owned(), |text, (from, to)| {
+            assert!(text.contains(from), "{title}: {from}");
+            text.replacen(from, to, 1)
+        });
+        out += &format!("{title}\n{}", told(&text));
+    }
+    assert!(!out.contains("  good\n"), "{out}");
+    expect_file!["tests/bad.txt"].assert_eq(&out);
+}
+
+#[test]
+fn documented_bounds_are_the_ones_that_are_checked() {
+    for (section, name, value) in [
+        ("[bgp]", "settle", "\"1h\""),
+        ("[[peer]]", "port", "0"),
+        ("[[service]]", "med", "-1"),
+        ("[[service.check]]", "interval", "\"2h\""),
+        ("[[service.check]]", "timeout", "\"1h\""),
+        ("[[service.check]]", "rise", "0"),
+        ("[[service.check]]", "fall", "0"),
+    ] {
+        let told = told(&format!("[[service]]\n{section}\n{name} = {value}\n"));
+        let section = FILE.all().into_iter().find(|all| all.header == section).unwrap();
+        let doc = section.key(name).unwrap().doc;
+        let bounds = doc.rsplit("; ").next().unwrap();
+        assert!(
+            told.replace('`', "").replace("a number of ", "").contains(&format!("write {bounds}")),
+            "{name}: {told}"
+        );
+    }
+}
+
+#[test]
+fn the_edges_of_what_a_vip_may_be() {
+    let takes = |vip: &str| told(&GOOD.replace("192.0.2.80", vip)) == "  good\n";
+    for good in
+        ["1.0.0.0", "126.255.255.255", "128.0.0.0", "169.253.255.255", "169.255.0.0", "223.255.255.255"]
+    {
+        assert!(takes(good), "{good}");
+    }
+    for good in ["::1:0:0:0", "fc00::1", "fe7f::1", "fec0::1", "feff::1", "64:ff9b::1"] {
+        assert!(takes(good), "{good}");
+    }
+    for bad in
+        ["0.255.255.255", "127.0.0.0", "127.255.255.255", "169.254.255.255", "239.255.255.255", "240.0.0.0"]
+    {
+        assert!(!takes(bad), "{bad}");
+    }
+    for bad in ["::ffff:ffff", "::ffff:0.0.0.0", "fe80::", "febf:ffff::1", "ff00::", "ffff::1"] {
+        assert!(!takes(bad), "{bad}");
+    }
+}
+
+#[test]
+fn communities_leave_room_for_vips() {
+    let of = |count: usize| {
+        let all: Vec<String> = (0..count).map(|i| format!("\"1:{i}\"")).collect();
+        told(&GOOD.replace("\"65001:80\"", &all.join(", ")))
+    };
+    assert_eq!(of(255), "  good\n");
+    assert!(of(256).contains("17:15: 256 communities are too many"), "{}", of(256));
+}
+
+#[test]
+fn what_is_unusual_and_good() {
+    for (from, to) in [
+        ("\"9s\"", "\"0s\""),
+        ("\"9s\"", "\"3s\""),
+        ("\"9s\"", "\"18h12m15s\""),
+        ("\"10.0.1.1\"", "\"169.254.10.1\""),
+        ("\"10.0.1.1\"", "\"2001:db8:1::1\""),
+        ("192.0.2.80", "10.9.9.9"),
+        ("2001:db8::80", "fd00::80"),
+        ("http://www.example.com/healthz", "http://192.0.2.80:8080/?a=b"),
+        ("asn = 65000", "asn = 65001"),
+        ("asn = 65000", "asn = 4_200_000_000"),
+        ("communities = [\"65001:80\"]", "communities = []"),
+    ] {
+        assert_eq!(told(&GOOD.replacen(from, to, 1)), "  good\n", "{to}");
+    }
+    let inline = "bgp = { asn = 1 }\npeer = [{ name = 'a', address = '10.0.0.1', asn = 2 }]\n[[service]]\n\
+                  name = 's'\nvips = ['192.0.2.1']\ncheck = [{ http = 'http://a' }]";
+    let config = parse("x", inline).unwrap();
+    let check = &config.services[0].checks[0];
+    assert_eq!((config.peers[0].port, config.peers[0].hold_time), (179, Duration::from_secs(9)));
+    assert_eq!((check.interval, check.timeout), (Duration::from_secs(1), Duration::from_secs(1)));
+    assert_eq!((check.rise, check.fall, config.bgp.settle), (2, 3, Duration::from_secs(1)));
+}
+
+#[test]
+fn five_errors_are_told_at_once() {
+    let text = r#"[bgp]
+asn = 0
+setle = "1s"
+
+[[peer]]
+name = "r1"
+address = "10.0.1.1"
+asn = 65000
+hold_time = "2s"
+
+[[service]]
+name = "www"
+vips = ["192.0.2.80", "10.0.1.1", "192.0.2.80"]
+
+[[service.check]]
+http = "http://www.example.com/healthz"
+"#;
+    check(
+        text,
+        expect![[r#"
+        error: AS 0 is reserved
+         --> announcer.toml:2:7
+          |
+        2 | asn = 0
+          |       ^
+          |
+          = help: write the AS number, 1 to 4294967295
+
+        error: unknown key `setle` in `[bgp]`
+         --> announcer.toml:3:1
+          |
+        3 | setle = "1s"
+          | ^^^^^
+          |
+          = help: did you mean `settle`?
+
+        error: `hold_time` must be zero or at least `3s`
+         --> announcer.toml:9:13
+          |
+        9 | hold_time = "2s"
+          |             ^^^^
+          |
+          = help: RFC 4271 section 4.2 forbids 1 and 2 seconds; the default is `9s`
+
+        error: the VIP `10.0.1.1` is also a peer's address
+          --> announcer.toml:13:23
+           |
+         7 | address = "10.0.1.1"
+           |           ---------- the peer's address
+        ...
+        13 | vips = ["192.0.2.80", "10.0.1.1", "192.0.2.80"]
+           |                       ^^^^^^^^^^
+           |
+           = help: write an address that every frontend shares and nothing else uses
+
+        error: `192.0.2.80` is named twice
+          --> announcer.toml:13:35
+           |
+        13 | vips = ["192.0.2.80", "10.0.1.1", "192.0.2.80"]
+           |         ------------              ^^^^^^^^^^^^
+           |         |
+           |         first named here
+           |
+           = help: name each VIP once, in one service"#]],
+    );
+}
+
+#[test]
+fn syntax_errors_are_told_at_once_and_what_can_still_be_judged() {
+    check(
+        r#"[bgp]
+asn = 65o01
+router_id = 10.0.1.11
+settle = "1s
+
+[[peer]]
+name = "r1"
+name = "r2"
+address "10.0.1.1"
+asn = 65000
+hold_time = "2s"
+
+[[service]
+name = "www"
+vips = [192.0.2.80, 192.0.2.81]
+med = -1
+"#,
+        expect![[r#"
+            error: `65o01` is no TOML value
+             --> announcer.toml:2:7
+              |
+            2 | asn = 65o01
+              |       ^^^^^
+              |
+              = help: if it is text, write `"65o01"`
+
+            error: `10.0.1.11` is no TOML value
+             --> announcer.toml:3:13
+              |
+            3 | router_id = 10.0.1.11
+              |             ^^^^^^^^^
+              |
+              = help: if it is text, write `"10.0.1.11"`
+
+            error: invalid basic string
+             --> announcer.toml:4:13
+              |
+            4 | settle = "1s
+              |             ^
+              |
+              = help: here TOML expects `"`
+
+            error: this key was given before
+             --> announcer.toml:8:1
+              |
+            8 | name = "r2"
+              | ^^^^
+              |
+              = help: write each key once in its table, and `[[…]]` for tables that may come more than once
+
+            error: key with no value
+             --> announcer.toml:9:9
+              |
+            9 | address "10.0.1.1"
+              |         ^
+              |
+              = help: here TOML expects `=`
+
+            error: `hold_time` must be zero or at least `3s`
+              --> announcer.toml:11:13
+               |
+            11 | hold_time = "2s"
+               |             ^^^^
+               |
+               = help: RFC 4271 section 4.2 forbids 1 and 2 seconds; the default is `9s`
+
+            error: unclosed array table
+              --> announcer.toml:13:11
+               |
+            13 | [[service]
+               |           ^
+               |
+               = help: here TOML expects `]`"#]],
+    );
+}
+
+#[test]
+fn an_array_that_nothing_closes_is_told_once() {
+    check(
+        "[[service]]\nvips = [\n  \"192.0.2.80\",\nmed = 1\n\n[[service.check]]\nhttp = \"http://a\"\nrise = 1\n",
+        expect![[r#"
+            error: this array is not closed
+             --> announcer.toml:2:8
+              |
+            2 | vips = [
+              |        ^
+              |
+              = help: write `]` behind its last value"#]],
+    );
+}
+
+#[test]
+fn columns_count_characters() {
+    // A mark of byte order, line ends of Windows, tabs, letters of several bytes.
+    let text =
+        "\u{feff}[bgp]\r\n\tasn = 0 # für uns\r\nü = \"日本\"\r\n\"日本\" = 1\r\nrouter_id = \"日本\"; 1\r\n";
+    check(
+        text,
+        expect![[r#"
+        error: AS 0 is reserved
+         --> announcer.toml:2:8
+          |
+        2 |     asn = 0 # für uns
+          |           ^
+          |
+          = help: write the AS number, 1 to 4294967295
+
+        error: invalid unquoted key
+         --> announcer.toml:3:1
+          |
+        3 | ü = "日本"
+          | ^
+          |
+          = help: here TOML expects letters, numbers, `-`, `_`
+
+        error: unknown key `日本` in `[bgp]`
+         --> announcer.toml:4:1
+          |
+        4 | "日本" = 1
+          | ^^^^^^
+          |
+          = help: write one of `asn`, `router_id`, `settle`
+
+        error: unexpected key or value
+         --> announcer.toml:5:17
+          |
+        5 | router_id = "日本"; 1
+          |                   ^
+          |
+          = help: here TOML expects newline, `#`"#]],
+    );
+    let columns: Vec<_> = parse("x", text).unwrap_err().iter().map(|e| (e.line, e.column)).collect();
+    assert_eq!(columns, [(2, 8), (3, 1), (4, 1), (5, 17)]);
+    let first = told("\u{feff}x = 1");
+    assert!(first.starts_with("  1:1: unknown key `x`"), "{first}");
+}
+
+#[test]
+fn what_is_not_printable_reaches_no_terminal() {
+    let text = "[bgp]\nasn = 1\nrouter_id = \"\\u001b[31m\"\n\"\\u001b]0;x\" = 1\n# \u{202e}\nsettle = \"\u{85}\u{9b}31m\"\n";
+    let printed = parse("announcer.toml", text).unwrap_err().to_string();
+    assert!(!printed.contains(|c: char| c.is_control() && c != '\n'), "{printed:?}");
+}
+
+#[test]
+fn many_errors_are_counted() {
+    let text: String = (0..1000).map(|i| format!("a{i} = 1\n")).collect();
+    let errors = parse("x", &text).unwrap_err();
+    assert_eq!(errors.len(), 1003);
+    assert!(errors.to_string().ends_with("\nerror: 903 more errors"), "{errors}");
+    assert!(errors.styled().contains("\u{1b}["));
+}
+
+#[test]
+fn every_key_has_an_example_that_is_good_and_a_place_in_the_sample() {
+    parse("announcer.toml", SAMPLE).unwrap_or_else(|errors| panic!("{errors}"));
+    let all: String = SAMPLE.replace("\n#router_id", "\nrouter_id").replace("\n#next_hop", "\nnext_hop");
+    let all = all.replace("\n#communities", "\ncommunities").replace("\n#med", "\nmed");
+    let config = parse("announcer.toml", &all).unwrap_or_else(|errors| panic!("{errors}"));
+    let written = canonical(&config);
+    for section in FILE.all() {
+        assert!(all.contains(section.header) && written.contains(section.header), "{}", section.header);
+        for key in section.keys {
+            let (here, sample) = match key.need {
+                Need::Default(value) | Need::Required(value) => (value, SAMPLE),
+                Need::Optional(value) => (value, all.as_str()),
+                Need::Table(_) | Need::Tables(_) => continue,
+            };
+            let here = here.trim_end_matches(']');
+            assert!(sample.contains(&format!("\n{} = {here}", key.name)), "{}", key.name);
+            assert!(written.contains(&format!("\n{} = {here}", key.name)), "{}", key.name);
+        }
+    }
+}
+
+#[test]
+fn a_canonical_configuration_writes_every_default_out() {
+    let config = parse("x", SAMPLE).unwrap();
+    expect![[r#"
+        [bgp]
+        asn = 65001
+        settle = "1s"
+
+        [[peer]]
+        name = "r1"
+        address = "10.0.1.1"
+        port = 179
+        asn = 65000
+        hold_time = "9s"
+
+        [[service]]
+        name = "www"
+        vips = ["192.0.2.80", "2001:db8::80"]
+        communities = []
+
+        [[service.check]]
+        http = "http://www.example.com/healthz"
+        interval = "1s"
+        timeout = "1s"
+        rise = 2
+        fall = 3
+    "#]]
+    .assert_eq(&canonical(&config));
+}

@@ -1,0 +1,241 @@
+//! One value of the file: its type, and the rule that it has to keep by itself.
+//!
+//! Pure.
+
+use std::fmt;
+use std::ops::RangeInclusive;
+use std::str::FromStr;
+use std::time::Duration;
+
+use toml::de::DeValue;
+use url::Url;
+
+use super::keys::{Key, Need};
+use crate::model::{Asn, Invalid};
+
+/// A value as it was found.
+#[derive(Debug)]
+pub(super) struct Value<'a> {
+    pub(super) key: &'static Key,
+    /// Whether it is one of the key's array.
+    pub(super) element: bool,
+    pub(super) found: &'a DeValue<'a>,
+}
+
+/// Why it cannot be used.
+#[derive(Debug)]
+pub(super) struct Wrong {
+    pub(super) message: String,
+    /// What to write instead.
+    pub(super) help: String,
+}
+
+pub(super) fn wrong<T>(message: impl Into<String>, help: impl Into<String>) -> Result<T, Wrong> {
+    Err(Wrong { message: message.into(), help: help.into() })
+}
+
+/// "message; help", as the model's types say it.
+impl From<Invalid> for Wrong {
+    fn from(Invalid(text): Invalid) -> Self {
+        let (message, help) = text.split_once("; ").unwrap_or((&text, "write another value"));
+        Wrong { message: message.to_owned(), help: help.to_owned() }
+    }
+}
+
+/// As messages name it.
+impl fmt::Display for Value<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}`{}`", if self.element { "each of " } else { "" }, self.key.shown())
+    }
+}
+
+impl Value<'_> {
+    /// Of another type than `wanted`: "a string", "[[peer]]".
+    pub(super) fn not(&self, wanted: &str) -> Wrong {
+        if let Some(section) = self.key.section() {
+            let name = section.header.trim_matches(['[', ']']);
+            let found = if self.found.is_table() {
+                format!("`[{name}]`")
+            } else if self.found.is_array() {
+                format!("`[[{name}]]`")
+            } else {
+                a(self.found).to_owned()
+            };
+            let help = format!("write `{wanted}` on a line of its own, and its keys below");
+            return Wrong {
+                message: format!("`{name}` must be written as `{wanted}`, not as {found}"),
+                help,
+            };
+        }
+        let found = a(self.found);
+        let example = self.key.example().unwrap_or(wanted);
+        let help = format!("write it as in `{} = {example}`", self.key.name);
+        Wrong { message: format!("{self} must be {wanted}, not {found}"), help }
+    }
+
+    fn help(&self, help: impl fmt::Display) -> String {
+        match self.key.need {
+            Need::Default(value) => format!("{help}; the default is `{}`", value.trim_matches('"')),
+            Need::Required(_) | Need::Optional(_) | Need::Table(_) | Need::Tables(_) => help.to_string(),
+        }
+    }
+}
+
+/// Its type, for a sentence.
+fn a(value: &DeValue<'_>) -> &'static str {
+    match value {
+        DeValue::String(_) => "a string",
+        DeValue::Integer(_) => "an integer",
+        DeValue::Float(_) => "a float",
+        DeValue::Boolean(_) => "a boolean",
+        DeValue::Datetime(_) => "a date",
+        DeValue::Array(_) => "an array",
+        DeValue::Table(_) => "a table",
+    }
+}
+
+pub(super) fn text<'a>(value: &'a Value<'_>) -> Result<&'a str, Wrong> {
+    value.found.as_str().ok_or_else(|| value.not("a string"))
+}
+
+/// `None`: no `u32`.
+fn integer(value: &Value<'_>) -> Result<Option<u32>, Wrong> {
+    if let DeValue::Integer(found) = value.found {
+        return Ok(u32::from_str_radix(found.as_str(), found.radix()).ok());
+    }
+    let mut wrong = value.not("an integer");
+    if let Some(number) = value.found.as_str().and_then(|text| text.parse::<u32>().ok()) {
+        wrong.help = format!("write `{number}`, without quotes");
+    }
+    Err(wrong)
+}
+
+fn number(value: &Value<'_>, bounds: RangeInclusive<u32>) -> Result<u32, Wrong> {
+    integer(value)?.filter(|number| bounds.contains(number)).ok_or_else(|| outside(value, bounds))
+}
+
+fn outside(value: &Value<'_>, bounds: RangeInclusive<u32>) -> Wrong {
+    let (least, most) = bounds.into_inner();
+    let help = value.help(format_args!("write a number of {least} to {most}"));
+    Wrong { message: format!("{value} must be {least} to {most}"), help }
+}
+
+/// 1 to 4294967295.
+pub(super) fn asn(value: &Value<'_>) -> Result<Asn, Wrong> {
+    let number = integer(value)?.ok_or_else(|| outside(value, 1..=u32::MAX))?;
+    Ok(Asn::try_from(number)?)
+}
+
+/// 0 to 4294967295.
+pub(super) fn med(value: &Value<'_>) -> Result<u32, Wrong> {
+    number(value, 0..=u32::MAX)
+}
+
+/// 1 to 65535.
+pub(super) fn port(value: &Value<'_>) -> Result<u16, Wrong> {
+    let port = number(value, 1..=u16::MAX.into())?;
+    u16::try_from(port).or_else(|_| wrong("this is no port", "write a number of 1 to 65535"))
+}
+
+/// 1 to 100.
+pub(super) fn count(value: &Value<'_>) -> Result<u32, Wrong> {
+    number(value, 1..=100)
+}
+
+/// A word of the model: a name, a community.
+pub(super) fn word<T: FromStr<Err = Invalid>>(value: &Value<'_>) -> Result<T, Wrong> {
+    Ok(text(value)?.parse()?)
+}
+
+fn duration(value: &Value<'_>) -> Result<Duration, Wrong> {
+    if let Ok(Some(number)) = integer(value) {
+        let help = format!("write `\"{number}s\"`: a string with a unit, such as `ms`, `s` or `m`");
+        return Err(Wrong { help, ..value.not("a duration") });
+    }
+    let text = value.found.as_str().ok_or_else(|| value.not("a duration"))?;
+    match humantime::parse_duration(text) {
+        Ok(duration) => Ok(duration),
+        Err(_) => wrong(
+            format!("`{}` is no duration", text.escape_debug()),
+            value.help("write numbers with their units, as in `100ms`, `9s` or `1m30s`"),
+        ),
+    }
+}
+
+/// A duration within bounds.
+pub(super) fn within(bounds: RangeInclusive<Duration>) -> impl Fn(&Value<'_>) -> Result<Duration, Wrong> {
+    move |value| {
+        let duration = duration(value)?;
+        let (least, most) = (span(*bounds.start()), span(*bounds.end()));
+        if bounds.contains(&duration) {
+            Ok(duration)
+        } else if duration < *bounds.start() {
+            wrong(
+                format!("{value} must be at least `{least}`"),
+                value.help(format_args!("write `{least}` to `{most}`")),
+            )
+        } else {
+            wrong(
+                format!("{value} must be at most `{most}`"),
+                value.help(format_args!("write `{least}` to `{most}`")),
+            )
+        }
+    }
+}
+
+/// As it is written: `1m30s`.
+pub(super) fn span(duration: Duration) -> String {
+    humantime::format_duration(duration).to_string().replace(' ', "")
+}
+
+/// Zero, or 3 to 65535 whole seconds (RFC 4271 §4.2).
+pub(super) fn hold_time(value: &Value<'_>) -> Result<Duration, Wrong> {
+    let hold = duration(value)?;
+    if !hold.is_zero() && hold < Duration::from_secs(3) {
+        let help = value.help("RFC 4271 section 4.2 forbids 1 and 2 seconds");
+        wrong(format!("{value} must be zero or at least `3s`"), help)
+    } else if hold.subsec_nanos() != 0 {
+        let help = value.help("RFC 4271 section 4.2 counts it in seconds");
+        wrong(format!("{value} must be whole seconds"), help)
+    } else if hold > Duration::from_secs(u16::MAX.into()) {
+        let help = value.help("RFC 4271 section 4.2 gives it two octets");
+        wrong(format!("{value} must be at most `65535s`"), help)
+    } else {
+        Ok(hold)
+    }
+}
+
+/// `http://HOST[:PORT][/PATH][?QUERY]`.
+pub(super) fn http(value: &Value<'_>) -> Result<Url, Wrong> {
+    const EXAMPLE: &str = "write what a client asks, as in `\"http://www.example.com/healthz\"`";
+    let text = text(value)?;
+    if text.chars().any(|c| c.is_whitespace() || c.is_control()) {
+        return wrong("this URL has a blank in it", "write `%20` for a blank");
+    }
+    let Ok(url) = Url::parse(text) else {
+        return wrong(format!("`{}` is no URL", text.escape_debug()), EXAMPLE);
+    };
+    match url.scheme() {
+        "http" => {}
+        "https" => {
+            return wrong(
+                "`https` is not supported yet",
+                "write an `http://` URL that the same server answers",
+            );
+        }
+        scheme if text.starts_with(&format!("{scheme}://")) => {
+            return wrong(format!("`{scheme}` is none of the protocols that are spoken"), EXAMPLE);
+        }
+        _ => return wrong(format!("`{}` does not begin with `http://`", text.escape_debug()), EXAMPLE),
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return wrong("user and password in a URL are not supported", EXAMPLE);
+    }
+    if url.fragment().is_some() {
+        return wrong("no server is sent what follows `#` in a URL", "leave out `#` and what follows");
+    }
+    if url.port() == Some(0) {
+        return wrong("port 0 cannot be connected to", "write the port of the server, or none for 80");
+    }
+    Ok(url)
+}

@@ -17,5 +17,6 @@
 
 pub mod bgp;
 pub mod config;
+pub mod health;
 pub mod model;
 pub mod rib;

@@ -97,7 +97,9 @@ impl TryFrom<Ipv4Addr> for RouterId {
     type Error = Invalid;
     fn try_from(address: Ipv4Addr) -> Result<Self, Invalid> {
         if address.is_unspecified() {
-            return Err(Invalid("a router id is not 0.0.0.0; write one of the host's own IPv4 addresses".into()));
+            return Err(Invalid(
+                "a router id is not 0.0.0.0; write one of the host's own IPv4 addresses".into(),
+            ));
         }
         Ok(RouterId(address))
     }
@@ -125,7 +127,9 @@ impl FromStr for Community {
         let halves = text.split_once(':').and_then(|(high, low)| Some((number(high)?, number(low)?)));
         match halves {
             Some((high, low)) => Ok(Community(u32::from(high) << 16 | u32::from(low))),
-            None => Err(Invalid(format!("`{text}` is no community; write two numbers of 0 to 65535, as in `65001:80`"))),
+            None => Err(Invalid(format!(
+                "`{text}` is no community; write two numbers of 0 to 65535, as in `65001:80`"
+            ))),
         }
     }
 }

@@ -108,7 +108,8 @@ impl AdjRibOut {
         for prefix in self.told.keys().filter(|prefix| !wanted.contains_key(prefix)) {
             gone.entry(Family::of(prefix.addr())).or_default().push(*prefix);
         }
-        let mut updates: Vec<Update> = gone.into_iter().map(|(family, p)| Update::Withdraw(family, p)).collect();
+        let mut updates: Vec<Update> =
+            gone.into_iter().map(|(family, p)| Update::Withdraw(family, p)).collect();
 
         let mut news: BTreeMap<&(IpAddr, Attributes), Vec<IpNet>> = BTreeMap::new();
         for (prefix, route) in &wanted {

@@ -1,0 +1,61 @@
+//! Health: what the local HTTP stack answers, and what we make of it.
+//!
+//! Pure, but for [`io`]. The probes ([`io::probe`], one loop a check and VIP) send what they saw up as [`Probed`]; the
+//! owner of the [`check::Check`]s folds it into verdicts, and sends a [`Pace`] down.
+//!
+//! ```text
+//! io::probe ── mpsc<Probed{sequence, outcome}> ─→ check::Check::observe ─→ Verdict
+//!     ↑                                                  │ settling()
+//!     └───────────── watch<Pace> ────────────────────────┘
+//! ```
+
+pub mod check;
+pub mod io;
+pub mod outcome;
+
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use crate::config;
+use crate::model::ServiceName;
+
+use outcome::Outcome;
+
+/// One check of one VIP: what a probe loop works at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// The service that stands and falls with it.
+    pub service: ServiceName,
+    /// The address that is asked.
+    pub vip: IpAddr,
+    /// The check's place in its service, from 0.
+    pub check: usize,
+    /// What is asked, and how.
+    pub config: config::Check,
+}
+
+/// How fast a probe loop probes; decided from above.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pace {
+    /// From the start of one probe to the start of the next, above zero.
+    pub interval: Duration,
+    /// A change means: probe now.
+    pub kick: u64,
+}
+
+/// A fact: what one probe saw.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Probed {
+    /// [`Target::service`].
+    pub service: ServiceName,
+    /// [`Target::vip`].
+    pub vip: IpAddr,
+    /// [`Target::check`].
+    pub check: usize,
+    /// The order in which the probes of a check were started: rising, with gaps, also over a new start of its loop.
+    pub sequence: u64,
+    /// What it saw.
+    pub outcome: Outcome,
+    /// When it was known (monotonic).
+    pub at: Instant,
+}

@@ -1,0 +1,186 @@
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::health::outcome::{Answer, Reason, Shortage};
+
+/// `+` pass, `-` fail, `!` skipped.
+fn outcome(mark: char) -> Outcome {
+    let took = Duration::from_millis(1);
+    match mark {
+        '+' => Outcome::Pass { answer: Answer::Http(200), took },
+        '-' => Outcome::Fail { reason: Reason::Refused, took },
+        '!' => Outcome::Skipped(Shortage::Files),
+        other => panic!("no mark: {other}"),
+    }
+}
+
+/// U up, D down, ? unknown, . no change.
+fn mark(change: Option<Verdict>) -> char {
+    match change {
+        None => '.',
+        Some(Verdict::Up) => 'U',
+        Some(Verdict::Down) => 'D',
+        Some(Verdict::Unknown) => '?',
+    }
+}
+
+fn draw(mut check: Check, probes: &str) -> String {
+    probes.chars().enumerate().map(|(at, probe)| mark(check.observe(at as u64, outcome(probe)))).collect()
+}
+
+#[test]
+fn rise_two_fall_three() {
+    for (probes, want) in [
+        ("++", ".U"),
+        ("+-++", "...U"),
+        ("++--+---", ".U.....D"),
+        ("---", "..D"),
+        ("--+---", ".....D"),
+        ("---+-++", "..D...U"),
+        ("+++++", ".U..."),
+        ("-----", "..D.."),
+        ("+-+-+-+-", "........"),
+        ("++---++---", ".U..D.U..D"),
+    ] {
+        assert_eq!(draw(Check::new(2, 3, Verdict::Unknown), probes), want, "{probes}");
+    }
+}
+
+#[test]
+fn rise_one_fall_one_follows_each_probe() {
+    assert_eq!(draw(Check::new(1, 1, Verdict::Unknown), "+-+--"), "UDUD.");
+}
+
+#[test]
+fn a_skipped_probe_neither_counts_nor_breaks_a_run() {
+    for (probes, want) in [("+!+", "..U"), ("++-!-!-", ".U....D"), ("!!!!", "....")] {
+        assert_eq!(draw(Check::new(2, 3, Verdict::Unknown), probes), want, "{probes}");
+    }
+}
+
+#[test]
+fn an_inherited_verdict_stands_until_as_many_probes_speak_against_it() {
+    for (initial, probes, want) in [
+        (Verdict::Up, "+++", "..."),
+        (Verdict::Up, "---", "..D"),
+        (Verdict::Up, "--+--", "....."),
+        (Verdict::Down, "--++", "...U"),
+    ] {
+        assert_eq!(draw(Check::new(2, 3, initial), probes), want, "{initial} {probes}");
+    }
+}
+
+#[test]
+fn a_late_outcome_does_not_override_a_newer_one() {
+    let mut check = Check::new(2, 1, Verdict::Unknown);
+    assert_eq!(check.observe(2, outcome('+')), None);
+    assert_eq!(check.observe(3, outcome('+')), Some(Verdict::Up));
+    assert_eq!(check.observe(1, outcome('-')), None, "started before the newest that passed");
+    assert_eq!((check.verdict(), check.last()), (Verdict::Up, Some(&outcome('+'))));
+    assert_eq!(check.observe(4, outcome('-')), Some(Verdict::Down));
+    assert_eq!(check.observe(0, outcome('+')), None);
+    assert_eq!(check.streak(), Streak::Failed { run: 1, fall: 1 });
+}
+
+#[test]
+fn an_older_outcome_still_counts_behind_a_skipped_one() {
+    let mut check = Check::new(1, 1, Verdict::Unknown);
+    assert_eq!(check.observe(5, outcome('!')), None);
+    assert_eq!(check.observe(4, outcome('-')), Some(Verdict::Down));
+}
+
+#[test]
+fn probes_hurry_while_the_verdict_may_change() {
+    let mut check = Check::new(2, 3, Verdict::Unknown);
+    let seen: String = "++-+---+-++"
+        .chars()
+        .enumerate()
+        .map(|(at, probe)| {
+            let _ = check.observe(at as u64, outcome(probe));
+            if check.settling() { 's' } else { '.' }
+        })
+        .collect();
+    assert_eq!(seen, "s.s.ss.s.s.");
+    assert!(Check::new(2, 3, Verdict::Unknown).settling());
+    assert!(!Check::new(2, 3, Verdict::Up).settling());
+}
+
+#[test]
+fn a_streak_reads_as_a_sentence() {
+    let mut check = Check::new(2, 3, Verdict::Unknown);
+    assert_eq!(check.streak().to_string(), "no probe has answered yet");
+    let said: Vec<String> = "+----"
+        .chars()
+        .enumerate()
+        .map(|(at, probe)| {
+            let _ = check.observe(at as u64, outcome(probe));
+            check.streak().to_string()
+        })
+        .collect();
+    assert_eq!(
+        said,
+        [
+            "1 of 2 probes passed",
+            "1 of 3 probes failed",
+            "2 of 3 probes failed",
+            "3 of 3 probes failed",
+            "3 of 3 probes failed"
+        ]
+    );
+}
+
+/// Outcomes that arrive in any order, and out of turn.
+fn arrivals() -> impl Strategy<Value = Vec<(u64, char)>> {
+    prop::collection::vec((0..60u64, prop::sample::select(vec!['+', '-', '!'])), 0..80)
+}
+
+/// The outcomes that count: no skipped ones, none older than one before it.
+fn counted(arrivals: &[(u64, char)]) -> String {
+    let mut newest = 0;
+    arrivals
+        .iter()
+        .filter(|(_, probe)| *probe != '!')
+        .filter(|(sequence, _)| {
+            *sequence >= newest && {
+                newest = *sequence;
+                true
+            }
+        })
+        .map(|(_, probe)| probe)
+        .collect()
+}
+
+proptest! {
+    /// A change to Up comes with the `rise`th pass in a row, and to Down with the `fall`th failure, of those that count;
+    /// changes alternate, never go back to Unknown, and the verdict is the last of them.
+    #[test]
+    fn verdicts_follow_runs(arrivals in arrivals(), rise in 1..5u32, fall in 1..5u32) {
+        let mut check = Check::new(rise, fall, Verdict::Unknown);
+        let mut before = Verdict::Unknown;
+        for (at, (sequence, probe)) in arrivals.iter().enumerate() {
+            let change = check.observe(*sequence, outcome(*probe));
+            let so_far = counted(&arrivals[..=at]);
+            let risen = so_far.ends_with(&"+".repeat(rise as usize));
+            let fallen = so_far.ends_with(&"-".repeat(fall as usize));
+            let want = if risen { Verdict::Up } else if fallen { Verdict::Down } else { before };
+            prop_assert_eq!(check.verdict(), want);
+            prop_assert_eq!(change, (want != before).then_some(want));
+            before = want;
+        }
+    }
+
+    /// An outcome that comes late changes nothing at all.
+    #[test]
+    fn late_outcomes_leave_no_trace(arrivals in arrivals(), late in prop::sample::select(vec!['+', '-', '!'])) {
+        let mut check = Check::new(2, 3, Verdict::Unknown);
+        for (sequence, probe) in &arrivals {
+            let _ = check.observe(sequence + 1, outcome(*probe));
+        }
+        prop_assume!(check.newest.is_some());
+        let (verdict, streak, last) = (check.verdict(), check.streak(), check.last().cloned());
+        prop_assert_eq!(check.observe(0, outcome(late)), None);
+        prop_assert_eq!((verdict, streak, last.as_ref()), (check.verdict(), check.streak(), check.last()));
+    }
+}

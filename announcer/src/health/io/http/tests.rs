@@ -1,0 +1,333 @@
+//! Against scripted servers on loopback addresses of their own.
+
+use std::net::Ipv4Addr;
+use std::process::Command;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::mpsc;
+
+use super::*;
+
+const TIMEOUT: Duration = Duration::from_millis(200);
+
+/// What a server does once it has read a request.
+#[derive(Clone, Copy)]
+enum Then {
+    Say(&'static str),
+    Wait(u64),
+    /// Says it again and again, until the client has left.
+    Repeat(&'static str),
+    /// Leaves the connection as it is, until the client has left.
+    Hold,
+    Reset,
+}
+use Then::{Hold, Repeat, Reset, Say, Wait};
+
+/// What a server saw.
+#[derive(Debug)]
+enum Seen {
+    Request {
+        from: SocketAddr,
+        head: String,
+    },
+    /// The client has left.
+    Left,
+}
+
+struct Server {
+    address: SocketAddr,
+    seen: mpsc::UnboundedReceiver<Seen>,
+}
+
+impl Server {
+    async fn start(vip: IpAddr, script: &'static [Then]) -> Server {
+        let listener = TcpListener::bind((vip, 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (tell, seen) = mpsc::unbounded_channel();
+        tokio::spawn(async move {
+            loop {
+                let (stream, from) = listener.accept().await.unwrap();
+                tokio::spawn(serve(stream, from, script, tell.clone()));
+            }
+        });
+        Server { address, seen }
+    }
+
+    fn url(&self, host: &str) -> Url {
+        format!("http://{host}:{}/healthz?deep=1", self.address.port()).parse().unwrap()
+    }
+
+    async fn probe(&self) -> Outcome {
+        Http::new(self.address.ip(), &self.url("www.example.com"), TIMEOUT).probe().await
+    }
+
+    async fn request(&mut self) -> (SocketAddr, String) {
+        loop {
+            if let Seen::Request { from, head } = self.seen.recv().await.unwrap() {
+                return (from, head);
+            }
+        }
+    }
+}
+
+async fn serve(
+    mut stream: TcpStream,
+    from: SocketAddr,
+    script: &'static [Then],
+    tell: mpsc::UnboundedSender<Seen>,
+) {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.unwrap());
+    }
+    let _ = tell.send(Seen::Request { from, head: String::from_utf8(head).unwrap() });
+    for then in script {
+        match then {
+            Say(text) => stream.write_all(text.as_bytes()).await.unwrap(),
+            Wait(ms) => tokio::time::sleep(Duration::from_millis(*ms)).await,
+            Repeat(text) => while stream.write_all(text.as_bytes()).await.is_ok() {},
+            Hold => drop(stream.read(&mut [0]).await),
+            Reset => stream.set_zero_linger().unwrap(),
+        }
+    }
+    let _ = tell.send(Seen::Left);
+}
+
+fn vip(last: u8) -> IpAddr {
+    IpAddr::V4(Ipv4Addr::new(127, 0, 0, last))
+}
+
+/// The outcome without its time, which has to be within the timeout.
+fn told(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Pass { answer, took } => {
+            assert!(*took < TIMEOUT, "{took:?}");
+            format!("pass: {answer}")
+        }
+        Outcome::Fail { reason, took } => {
+            assert!(*took < TIMEOUT * 2, "{took:?}");
+            format!("fail: {reason}")
+        }
+        Outcome::Skipped(shortage) => format!("skipped: {shortage}"),
+    }
+}
+
+#[tokio::test]
+async fn each_answer_has_its_reason() {
+    let scripts: &[(&'static [Then], &str)] = &[
+        (&[Say("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")], "pass: HTTP 200"),
+        (&[Say("HTTP/1.1 204 No Content\r\n\r\n"), Hold], "pass: HTTP 204"),
+        (&[Say("HTTP/1.0 200 OK\r\n\r\nuntil the end")], "pass: HTTP 200"),
+        (
+            &[Say("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n"), Hold],
+            "pass: HTTP 200",
+        ),
+        (
+            &[Say("HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"), Hold],
+            "pass: HTTP 200",
+        ),
+        (&[Wait(50), Say("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"), Hold], "pass: HTTP 200"),
+        // The status says it all: nobody waits for the body.
+        (&[Say("HTTP/1.1 503 Busy\r\nContent-Length: 9\r\n\r\n"), Hold], "fail: HTTP 503"),
+        (&[Say("HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")], "fail: HTTP 403"),
+        (
+            &[Say("HTTP/1.1 301 Moved\r\nLocation: https://www.example.com/\r\nContent-Length: 0\r\n\r\n")],
+            "fail: HTTP 301 to https://www.example.com/",
+        ),
+        (&[Say("HTTP/1.1 302 Found\r\nContent-Length: 0\r\n\r\n")], "fail: HTTP 302"),
+        (&[Hold], "fail: no answer within 200 ms"),
+        (&[Say("HTTP/1.1 200 OK\r\nX-Slow: "), Hold], "fail: no answer within 200 ms"),
+        (
+            &[Say("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nab"), Hold],
+            "fail: no end of the answer within 200 ms",
+        ),
+        (&[Say("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nab")], "fail: answer cut short"),
+        (&[Say("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\nab")], "fail: answer cut short"),
+        (
+            &[Say("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nab"), Hold],
+            "fail: answer is no HTTP",
+        ),
+        (&[Say("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nab"), Wait(20), Reset], "fail: answer cut short"),
+        (&[Say("SSH-2.0-OpenSSH_9.9\r\n"), Hold], "fail: answer is no HTTP"),
+        (&[Say("\0\x01\x02\x03\r\n\r\n")], "fail: answer is no HTTP"),
+        (&[Say("HTTP/1.1 200 OK\r\n"), Repeat("X-More: and more\r\n")], "fail: answer is no HTTP"),
+        (&[], "fail: connection closed without an answer"),
+        (&[Say("HTTP/1.1 20")], "fail: connection closed without an answer"),
+        (&[Reset], "fail: connection reset"),
+    ];
+    for (at, (script, want)) in scripts.iter().enumerate() {
+        let server = Server::start(vip(2), script).await;
+        assert_eq!(told(&server.probe().await), *want, "script {at}");
+    }
+}
+
+#[tokio::test]
+async fn a_port_that_nobody_listens_on_refuses() {
+    let holder = TcpSocket::new_v4().unwrap();
+    holder.bind(SocketAddr::new(vip(3), 0)).unwrap();
+    let url = format!("http://www.example.com:{}/", holder.local_addr().unwrap().port()).parse().unwrap();
+    assert_eq!(told(&Http::new(vip(3), &url, TIMEOUT).probe().await), "fail: connection refused");
+}
+
+#[tokio::test]
+async fn a_full_queue_gives_no_connection() {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(SocketAddr::new(vip(3), 0)).unwrap();
+    let listener = socket.listen(0).unwrap();
+    let address = listener.local_addr().unwrap();
+    let url = format!("http://www.example.com:{}/", address.port()).parse().unwrap();
+    let _fills = TcpStream::connect(address).await.unwrap();
+    let outcome = Http::new(vip(3), &url, TIMEOUT).probe().await;
+    assert_eq!(told(&outcome), "fail: no connection within 200 ms");
+}
+
+#[tokio::test]
+async fn a_vip_that_is_not_on_the_host_is_asked_nowhere() {
+    let url = "http://www.example.com/".parse().unwrap();
+    for missing in ["192.0.2.80", "2001:db8::80"] {
+        let outcome = Http::new(missing.parse().unwrap(), &url, TIMEOUT).probe().await;
+        assert_eq!(told(&outcome), "fail: the VIP is not on this host");
+    }
+}
+
+#[tokio::test]
+async fn an_endless_body_is_left_after_64_kib() {
+    const LINE: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcde\n";
+    let mut server = Server::start(vip(4), &[Say("HTTP/1.1 200 OK\r\n\r\n"), Repeat(LINE)]).await;
+    assert_eq!(told(&server.probe().await), "pass: HTTP 200");
+    while !matches!(server.seen.recv().await, Some(Seen::Left)) {}
+}
+
+#[tokio::test]
+async fn a_body_that_stalls_beyond_64_kib_passes() {
+    static BODY: std::sync::LazyLock<String> = std::sync::LazyLock::new(|| {
+        format!("HTTP/1.1 200 OK\r\nContent-Length: 99999999\r\n\r\n{}", "x".repeat(MOST_BODY))
+    });
+    let script: &'static [Then] = Box::leak(Box::new([Say(&BODY), Hold]));
+    assert_eq!(told(&Server::start(vip(4), script).await.probe().await), "pass: HTTP 200");
+}
+
+#[tokio::test]
+async fn asks_as_a_client_of_the_name_does_over_a_new_connection_each_time() {
+    let mut server =
+        Server::start(vip(5), &[Say("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"), Hold]).await;
+    let port = server.address.port();
+    let http = Http::new(vip(5), &server.url("www.example.com"), TIMEOUT);
+    let mut ports = Vec::new();
+    for _ in 0..3 {
+        assert_eq!(told(&http.probe().await), "pass: HTTP 200");
+        let (from, head) = server.request().await;
+        assert!(head.starts_with("GET /healthz?deep=1 HTTP/1.1\r\n"), "{head}");
+        let head = head.to_ascii_lowercase();
+        assert!(head.contains(&format!("\r\nhost: www.example.com:{port}\r\n")), "{head}");
+        assert!(
+            head.contains(&format!("\r\nuser-agent: announcer/{}\r\n", env!("CARGO_PKG_VERSION"))),
+            "{head}"
+        );
+        assert_eq!(from.ip(), vip(5));
+        assert!(matches!(server.seen.recv().await, Some(Seen::Left)), "the connection was kept");
+        ports.push(from.port());
+    }
+    ports.dedup();
+    assert_eq!(ports.len(), 3, "{ports:?}");
+}
+
+#[tokio::test]
+async fn an_address_in_the_url_is_a_name_too() {
+    let script = &[Say("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"), Hold];
+    for (vip, host) in [
+        (vip(6), "127.0.0.99"),
+        (vip(6), "[2001:db8::1]"),
+        (vip(6), "localhost"),
+        (IpAddr::from(std::net::Ipv6Addr::LOCALHOST), "www.example.com"),
+        (IpAddr::from(std::net::Ipv6Addr::LOCALHOST), "[2001:db8::1]"),
+        (IpAddr::from(std::net::Ipv6Addr::LOCALHOST), "127.0.0.99"),
+    ] {
+        let mut server = Server::start(vip, script).await;
+        let url = server.url(host);
+        assert_eq!(told(&Http::new(vip, &url, TIMEOUT).probe().await), "pass: HTTP 200", "{host}");
+        let (from, head) = server.request().await;
+        assert_eq!(from.ip(), vip);
+        let hosts: Vec<_> =
+            head.lines().filter(|line| line.to_ascii_lowercase().starts_with("host:")).collect();
+        assert_eq!(hosts.len(), 1, "{head}");
+        assert!(hosts[0].ends_with(&format!(" {host}:{}", server.address.port())), "{head}");
+    }
+}
+
+#[tokio::test]
+async fn a_url_that_cannot_be_asked_says_so() {
+    let outcome = Http::new(vip(2), &"https://www.example.com/".parse().unwrap(), TIMEOUT).probe().await;
+    assert!(told(&outcome).starts_with("fail: invalid URL, scheme is not http"), "{outcome}");
+}
+
+/// Runs one of the tests marked for it in a process of its own, by way of a shell.
+fn alone(test: &str, shell: &str) {
+    let itself = std::env::current_exe().unwrap();
+    let run = Command::new("sh")
+        .args(["-c", &format!("{shell} exec \"$0\" --exact --ignored health::io::http::tests::{test}")])
+        .arg(itself)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&run.stdout);
+    assert!(
+        run.status.success() && said.contains("1 passed"),
+        "{said}{}",
+        String::from_utf8_lossy(&run.stderr)
+    );
+}
+
+#[test]
+fn a_proxy_of_the_environment_is_not_used() {
+    let proxies = "export HTTP_PROXY=http://127.0.0.1:1 http_proxy=http://127.0.0.1:1 \
+                   ALL_PROXY=http://127.0.0.1:1 all_proxy=http://127.0.0.1:1;";
+    alone("alone_with_a_proxy", proxies);
+}
+
+#[tokio::test]
+#[ignore = "runs alone"]
+async fn alone_with_a_proxy() {
+    assert!(std::env::var("HTTP_PROXY").is_ok());
+    let server = Server::start(vip(7), &[Say("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")]).await;
+    assert_eq!(told(&server.probe().await), "pass: HTTP 200");
+}
+
+#[test]
+fn a_lack_of_file_descriptors_is_no_verdict() {
+    alone("alone_without_files", "ulimit -n 64;");
+}
+
+#[tokio::test]
+#[ignore = "runs alone"]
+async fn alone_without_files() {
+    let server = Server::start(vip(8), &[Say("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")]).await;
+    let http = Http::new(vip(8), &server.url("www.example.com"), TIMEOUT);
+    let mut files = Vec::new();
+    while let Ok(file) = std::fs::File::open("/dev/null") {
+        files.push(file);
+    }
+    assert_eq!(http.probe().await, Outcome::Skipped(Shortage::Files));
+    drop(files);
+    assert_eq!(told(&http.probe().await), "pass: HTTP 200");
+}
+
+#[test]
+fn errors_of_the_kernel_have_their_meaning() {
+    let fail = |reason| Some(Trouble::Fail(reason));
+    for (errno, want) in [
+        (Errno::EMFILE, Some(Trouble::Skip(Shortage::Files))),
+        (Errno::ENFILE, Some(Trouble::Skip(Shortage::Files))),
+        (Errno::ENOMEM, Some(Trouble::Skip(Shortage::Memory))),
+        (Errno::ENOBUFS, Some(Trouble::Skip(Shortage::Memory))),
+        (Errno::EADDRINUSE, Some(Trouble::Skip(Shortage::Ports))),
+        (Errno::EADDRNOTAVAIL, fail(Reason::VipMissing)),
+        (Errno::ECONNREFUSED, fail(Reason::Refused)),
+        (Errno::EPIPE, fail(Reason::Closed)),
+        (Errno::EPERM, fail(Reason::Os(Errno::EPERM))),
+        (Errno::ETIMEDOUT, Some(Trouble::TimedOut(Waiting::Connection))),
+    ] {
+        assert_eq!(of_kernel(&io::Error::from_raw_os_error(errno as i32)), want);
+    }
+    assert_eq!(of_kernel(&io::Error::other("no errno")), None);
+}

@@ -1,0 +1,162 @@
+//! The probe loop of one check and VIP: it starts probes on time and sends up what they saw.
+//!
+//! Touches the clock, and the network through [`super::http`]. One task, no more: the probes in flight are futures of it,
+//! so that dropping it cancels them all.
+//!
+//! Probes overlap, so that a slow one does not delay the next. At most eight are in flight, or seen and not yet sent
+//! up; then the next waits for one to end. A server that hangs is still found down after `timeout` and `fall - 1` intervals, for the probes end as they
+//! began, an interval apart.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep_until};
+
+use super::http::Http;
+use crate::config::Probe;
+use crate::health::outcome::Outcome;
+use crate::health::{Pace, Probed, Target};
+
+#[cfg(test)]
+mod tests;
+
+/// The most probes of one check and VIP at a time.
+const MOST: usize = 8;
+
+/// The first probe comes within this time, or within one interval if that is shorter.
+const FIRST: Duration = Duration::from_millis(50);
+
+/// One count for all loops and for the whole life of the process, so that the probes of a loop that is started anew are
+/// newer than those before.
+static SEQUENCE: AtomicU64 = AtomicU64::new(1);
+
+/// Probes a target until nobody sets its pace or wants to know.
+pub async fn run(target: Target, pace: watch::Receiver<Pace>, facts: mpsc::Sender<Probed>) {
+    let Target { service, vip, check, config } = target;
+    match config.probe {
+        Probe::Http(url) => {
+            let http = Http::new(vip, &url, config.timeout);
+            let named = |Seen { sequence, outcome, at }| Probed {
+                service: service.clone(),
+                vip,
+                check,
+                sequence,
+                outcome,
+                at: at.into_std(),
+            };
+            drive(|| http.probe(), pace, facts, named).await;
+        }
+    }
+}
+
+/// What one probe saw, and when.
+struct Seen {
+    sequence: u64,
+    outcome: Outcome,
+    at: Instant,
+}
+
+/// Starts `probe` at the pace given; sends up what each saw, `named`.
+async fn drive<F, T>(
+    probe: impl Fn() -> F,
+    mut pace: watch::Receiver<Pace>,
+    facts: mpsc::Sender<T>,
+    named: impl Fn(Seen) -> T,
+) where
+    F: Future<Output = Outcome>,
+{
+    let mut now = *pace.borrow_and_update();
+    let mut beat = Beat::new(Instant::now(), now.interval);
+    let mut in_flight = FuturesUnordered::new();
+    let mut unsent = VecDeque::new();
+    loop {
+        let room = in_flight.len() + unsent.len() < MOST;
+        tokio::select! {
+            // Sending beside the probes, and not instead of them: a slow receiver costs no probe its time.
+            permit = facts.reserve(), if !unsent.is_empty() => match (permit, unsent.pop_front()) {
+                (Ok(permit), Some(seen)) => permit.send(named(seen)),
+                (Ok(_), None) => {}
+                (Err(_), _) => return,
+            },
+            Some(seen) = in_flight.next() => unsent.push_back(seen),
+            () = sleep_until(beat.next), if room => {
+                beat.struck(Instant::now());
+                let sequence = SEQUENCE.fetch_add(1, Ordering::Relaxed);
+                let probe = probe();
+                in_flight.push(async move { Seen { sequence, outcome: probe.await, at: Instant::now() } });
+            }
+            changed = pace.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+                let wanted = *pace.borrow_and_update();
+                beat.set(wanted.interval);
+                if wanted.kick != now.kick {
+                    beat.kick(Instant::now());
+                }
+                now = wanted;
+            }
+            () = facts.closed() => return,
+        }
+    }
+}
+
+/// When the next probe starts: on a grid of one interval, whose place is left to chance, so that neither VIPs nor fleets
+/// probe in step.
+struct Beat {
+    next: Instant,
+    /// When the last probe was due to start; none has yet.
+    last: Option<Instant>,
+    interval: Duration,
+    /// The shortest gap to the next probe, if the grid is to be laid anew.
+    shift: Option<Duration>,
+}
+
+impl Beat {
+    fn new(now: Instant, interval: Duration) -> Self {
+        let next = now + between(Duration::ZERO, interval.min(FIRST));
+        Beat { next, last: None, interval, shift: Some(Duration::ZERO) }
+    }
+
+    /// A probe starts: no drift, and no burst after ticks that were missed.
+    fn struck(&mut self, now: Instant) {
+        let due = self.next;
+        self.last = Some(due);
+        self.next = match self.shift.take() {
+            Some(least) => now + between(least, self.interval),
+            None => due + self.interval,
+        };
+        if self.next <= now {
+            let missed = (now - due).as_nanos() / self.interval.as_nanos().max(1);
+            self.next = due + self.interval * u32::try_from(missed).unwrap_or(u32::MAX).saturating_add(1);
+        }
+    }
+
+    /// The next probe is now; after it the grid is laid anew, for others are kicked at the same time.
+    fn kick(&mut self, now: Instant) {
+        self.next = now;
+        self.shift = Some(Duration::ZERO);
+    }
+
+    /// Another interval: a shorter one counts from the last probe, a longer one begins with a part of it.
+    fn set(&mut self, interval: Duration) {
+        if let Some(last) = self.last {
+            if interval < self.interval {
+                self.next = self.next.min(last + interval);
+            } else if interval > self.interval {
+                self.shift = Some(self.interval);
+            }
+        }
+        self.interval = interval;
+    }
+}
+
+/// A random time in `[least, most]`.
+fn between(least: Duration, most: Duration) -> Duration {
+    least + most.saturating_sub(least).mul_f64(fastrand::f64())
+}

@@ -1,0 +1,271 @@
+//! What a probe saw, and how it is told.
+//!
+//! Pure. Every text reads as the middle of a sentence: "withheld, 3 of 3 probes failed (last: HTTP 503 after 12 ms)".
+
+use std::fmt;
+use std::time::Duration;
+
+use nix::errno::Errno;
+
+/// What one probe saw.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// The VIP answered as it should.
+    Pass {
+        /// What it said.
+        answer: Answer,
+        /// From the start of the probe to its end.
+        took: Duration,
+    },
+    /// It did not.
+    Fail {
+        /// What went wrong.
+        reason: Reason,
+        /// From the start of the probe to its end.
+        took: Duration,
+    },
+    /// The probe could not ask, by our own fault: neither a pass nor a failure.
+    Skipped(Shortage),
+}
+
+/// What a healthy VIP said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// An HTTP status, 200 to 299.
+    Http(u16),
+}
+
+/// Why a probe failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reason {
+    /// Nothing listens on the VIP and port.
+    Refused,
+    /// The VIP is on no interface of this host, so that nothing of ours can answer there.
+    VipMissing,
+    /// The time was up.
+    TimedOut {
+        /// What was being waited for.
+        waiting: Waiting,
+        /// The check's `timeout`.
+        after: Duration,
+    },
+    /// The server reset the connection before it had answered.
+    Reset,
+    /// The server closed the connection before it had answered.
+    Closed,
+    /// The connection ended within the answer.
+    CutShort,
+    /// What came is no HTTP.
+    NotHttp,
+    /// An HTTP status that does not pass.
+    Status(u16),
+    /// An HTTP status that sends the client elsewhere; not followed.
+    Redirect {
+        /// 300 to 399.
+        status: u16,
+        /// The Location field, fit to print.
+        to: Shown,
+    },
+    /// The kernel refused for another reason.
+    Os(Errno),
+    /// Something that we have no word for, in the words of the library.
+    Other(Shown),
+}
+
+/// What a probe that ran out of time was waiting for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Waiting {
+    /// The connection: the server's queue is full, or packets are dropped.
+    Connection,
+    /// The first byte to the last of the header: the server hangs.
+    Answer,
+    /// The rest of the body.
+    Body,
+}
+
+/// What we ourselves ran out of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shortage {
+    /// File descriptors of this process or host (EMFILE, ENFILE).
+    Files,
+    /// Memory for sockets (ENOMEM, ENOBUFS).
+    Memory,
+    /// Local ports of the VIP (EADDRINUSE).
+    Ports,
+}
+
+impl Shortage {
+    /// The shortage that an error of the kernel tells of, if it does.
+    pub fn of(errno: Errno) -> Option<Self> {
+        let is_one_of = |these: [Errno; 2]| these.contains(&errno);
+        if is_one_of([Errno::EMFILE, Errno::ENFILE]) {
+            Some(Shortage::Files)
+        } else if is_one_of([Errno::ENOMEM, Errno::ENOBUFS]) {
+            Some(Shortage::Memory)
+        } else {
+            (errno == Errno::EADDRINUSE).then_some(Shortage::Ports)
+        }
+    }
+}
+
+/// A text from outside that is fit to print: one line, no control characters, at most 200 characters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shown(String);
+
+impl Shown {
+    /// The most characters that are kept.
+    const MOST: usize = 200;
+
+    /// Escapes and cuts.
+    pub fn new(text: &str) -> Self {
+        let mut shown = String::new();
+        for c in text.chars().take(Self::MOST) {
+            match c.is_control() || turns_text_around(c) {
+                true => shown.extend(c.escape_default()),
+                false => shown.push(c),
+            }
+        }
+        if text.chars().nth(Self::MOST).is_some() {
+            shown.push('…');
+        }
+        Shown(shown)
+    }
+}
+
+/// Whether a character is not seen itself, but changes how others are (bidirectional controls, zero widths).
+fn turns_text_around(c: char) -> bool {
+    matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Outcome::Pass { answer, took } => write!(f, "{answer} after {}", Millis(*took)),
+            // Says after how long by itself.
+            Outcome::Fail { reason: reason @ Reason::TimedOut { .. }, .. } => reason.fmt(f),
+            Outcome::Fail { reason, took } => write!(f, "{reason} after {}", Millis(*took)),
+            Outcome::Skipped(shortage) => write!(f, "not asked, {shortage}"),
+        }
+    }
+}
+
+impl fmt::Display for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Answer::Http(status) => write!(f, "HTTP {status}"),
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Reason::Refused => f.write_str("connection refused"),
+            Reason::VipMissing => f.write_str("the VIP is not on this host"),
+            Reason::TimedOut { waiting, after } => write!(f, "{waiting} within {}", Millis(*after)),
+            Reason::Reset => f.write_str("connection reset"),
+            Reason::Closed => f.write_str("connection closed without an answer"),
+            Reason::CutShort => f.write_str("answer cut short"),
+            Reason::NotHttp => f.write_str("answer is no HTTP"),
+            Reason::Status(status) => write!(f, "HTTP {status}"),
+            Reason::Redirect { status, to } => write!(f, "HTTP {status} to {to}"),
+            Reason::Os(errno) => f.write_str(errno.desc()),
+            Reason::Other(text) => text.fmt(f),
+        }
+    }
+}
+
+impl fmt::Display for Waiting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Waiting::Connection => "no connection",
+            Waiting::Answer => "no answer",
+            Waiting::Body => "no end of the answer",
+        })
+    }
+}
+
+impl fmt::Display for Shortage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Shortage::Files => "announcer is out of file descriptors",
+            Shortage::Memory => "the kernel is out of memory for sockets",
+            Shortage::Ports => "the VIP is out of local ports",
+        })
+    }
+}
+
+impl fmt::Display for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A time in milliseconds: one digit below ten, none from there on.
+struct Millis(Duration);
+
+impl fmt::Display for Millis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let micros = self.0.as_micros();
+        match (micros / 1000, micros % 1000 / 100) {
+            (whole @ 0..10, tenths @ 1..) => write!(f, "{whole}.{tenths} ms"),
+            (0, 0) if micros > 0 => f.write_str("0.1 ms"),
+            (whole, _) => write!(f, "{whole} ms"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn outcomes_read_as_the_middle_of_a_sentence() {
+        let took = Duration::from_micros(12_340);
+        let fail = |reason| Outcome::Fail { reason, took };
+        let timed_out = |waiting| fail(Reason::TimedOut { waiting, after: Duration::from_millis(100) });
+        let redirect = Reason::Redirect { status: 301, to: Shown::new("http://x/") };
+        for (outcome, want) in [
+            (
+                Outcome::Pass { answer: Answer::Http(204), took: Duration::from_micros(350) },
+                "HTTP 204 after 0.3 ms",
+            ),
+            (fail(Reason::Status(503)), "HTTP 503 after 12 ms"),
+            (fail(redirect), "HTTP 301 to http://x/ after 12 ms"),
+            (fail(Reason::Refused), "connection refused after 12 ms"),
+            (fail(Reason::VipMissing), "the VIP is not on this host after 12 ms"),
+            (timed_out(Waiting::Connection), "no connection within 100 ms"),
+            (timed_out(Waiting::Answer), "no answer within 100 ms"),
+            (timed_out(Waiting::Body), "no end of the answer within 100 ms"),
+            (fail(Reason::Os(Errno::EPERM)), "Operation not permitted after 12 ms"),
+            (Outcome::Skipped(Shortage::Files), "not asked, announcer is out of file descriptors"),
+        ] {
+            assert_eq!(outcome.to_string(), want);
+        }
+    }
+
+    #[test]
+    fn times_are_short() {
+        for (micros, want) in [
+            (0, "0 ms"),
+            (9, "0.1 ms"),
+            (950, "0.9 ms"),
+            (1_000, "1 ms"),
+            (1_250, "1.2 ms"),
+            (10_900, "10 ms"),
+            (2_000_000, "2000 ms"),
+        ] {
+            assert_eq!(Millis(Duration::from_micros(micros)).to_string(), want);
+        }
+    }
+
+    #[test]
+    fn what_a_server_says_cannot_move_the_cursor() {
+        assert_eq!(
+            Shown::new("http://x/\u{1b}[2J\n\u{202e}ü").to_string(),
+            "http://x/\\u{1b}[2J\\n\\u{202e}ü"
+        );
+        assert_eq!(Shown::new(&"x".repeat(201)).to_string(), "x".repeat(200) + "…");
+        assert_eq!(Shown::new(&"x".repeat(200)).to_string(), "x".repeat(200));
+    }
+}

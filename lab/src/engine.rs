@@ -36,12 +36,12 @@ pub enum Error {
     #[error("{0}")]
     Missing(String),
     /// A file, a folder or a system call.
-    #[error("{what}: {source}")]
+    #[error("{what}: {error}")]
     Io {
         /// What it was about.
         what: String,
         /// What the kernel said.
-        source: io::Error,
+        error: io::Error,
     },
     /// Another process is at it.
     #[error("lab `{name}` is being started or stopped by process {pid}: wait for that, or end it")]
@@ -52,7 +52,9 @@ pub enum Error {
         pid: String,
     },
     /// There is one of this name.
-    #[error("lab `{name}` is up already (from {topology}): `lab down --name {name}` ends it, `--name OTHER` makes a second one")]
+    #[error(
+        "lab `{name}` is up already (from {topology}): `lab down --name {name}` ends it, `--name OTHER` makes a second one"
+    )]
     AlreadyUp {
         /// The lab.
         name: String,
@@ -91,11 +93,11 @@ impl Error {
         Error::of(path.display(), source)
     }
 
-    fn of(what: impl std::fmt::Display, source: io::Error) -> Error {
-        match source.kind() {
-            io::ErrorKind::Interrupted => Error::Interrupted,
-            _ => Error::Io { what: what.to_string(), source },
+    fn of(what: impl std::fmt::Display, error: io::Error) -> Error {
+        if error.kind() == io::ErrorKind::Interrupted {
+            return Error::Interrupted;
         }
+        Error::Io { what: what.to_string(), error }
     }
 }
 
@@ -181,7 +183,9 @@ impl Lab {
         let name = match &options.name {
             Some(name) if topology::is_name(name) => name.clone(),
             Some(name) => {
-                return Err(Error::Missing(format!("`{name}` is no lab name: write letters, digits, `-`, `.` and `_`")));
+                return Err(Error::Missing(format!(
+                    "`{name}` is no lab name: write letters, digits, `-`, `.` and `_`"
+                )));
             }
             None => topology.name.clone(),
         };
@@ -194,12 +198,8 @@ impl Lab {
             return Err(already_up(name, &dir));
         }
         let rootfs = rootfs::ready(&folder.join("images"), &absolute(&options.cache)?, cancel)?;
-        let state = State {
-            topology: file,
-            rootfs,
-            owner: options.owner.clone(),
-            nodes: with_sources(&topology)?,
-        };
+        let state =
+            State { topology: file, rootfs, owner: options.owner.clone(), nodes: with_sources(&topology)? };
         // From here on, whatever happens, dropping it ends what has been begun; before `_lock` is given back.
         let mut lab = Lab { name, dir, nodes: BTreeMap::new(), at_drop: AtDrop::End };
         fs::create_dir(&lab.dir).map_err(|e| Error::file(&lab.dir, e))?;
@@ -213,7 +213,13 @@ impl Lab {
         Ok(lab)
     }
 
-    fn build(&mut self, topology: &Topology, state: &State, program: &Path, cancel: &Cancel) -> Result<(), Error> {
+    fn build(
+        &mut self,
+        topology: &Topology,
+        state: &State,
+        program: &Path,
+        cancel: &Cancel,
+    ) -> Result<(), Error> {
         for name in topology.nodes.keys() {
             let place = self.dir.join(name);
             fs::create_dir(&place).map_err(|e| Error::file(&place, e))?;
@@ -241,13 +247,14 @@ impl Lab {
             self.nodes.insert(name.clone(), node);
         }
         for node in self.nodes.values() {
-            link::loopback(node.netns()?).map_err(|e| Error::of(format!("{}: lo", node.name), e))?;
+            link::up(node.netns()?, "lo").map_err(|e| Error::of(format!("{}: lo", node.name), e))?;
         }
         for link in &topology.links {
             let [a, b] = &link.ends;
             let (here, there) = (self.node(&a.node)?.netns()?, self.node(&b.node)?.netns()?);
-            link::connect(link, here, there)
-                .map_err(|e| Error::of(format!("link {}:{} - {}:{}", a.node, a.interface, b.node, b.interface), e))?;
+            link::connect(link, here, there).map_err(|e| {
+                Error::of(format!("link {}:{} - {}:{}", a.node, a.interface, b.node, b.interface), e)
+            })?;
         }
         // One node's commands are run in their order; the nodes do not wait for one another.
         thread::scope(|scope| {
@@ -348,7 +355,9 @@ fn lock(name: &str) -> Result<Lock, Error> {
 fn already_up(name: String, dir: &Path) -> Error {
     match State::read(dir) {
         Ok(state) => Error::AlreadyUp { name, topology: state.topology.display().to_string() },
-        Err(_) => Error::Missing(format!("lab `{name}` was left half made: `lab down --name {name}` removes it")),
+        Err(_) => {
+            Error::Missing(format!("lab `{name}` was left half made: `lab down --name {name}` removes it"))
+        }
     }
 }
 
@@ -356,7 +365,8 @@ fn already_up(name: String, dir: &Path) -> Error {
 fn end_abandoned() {
     for name in state::labs() {
         let dir = state::dir(&name);
-        let abandoned = |dir: &Path| State::read(dir).is_ok_and(|state| state.owner.is_some_and(|owner| !owner.lives()));
+        let abandoned =
+            |dir: &Path| State::read(dir).is_ok_and(|state| state.owner.is_some_and(|owner| !owner.lives()));
         if abandoned(&dir)
             && let Ok(_lock) = lock(&name)
             && abandoned(&dir)
@@ -377,7 +387,9 @@ fn with_sources(topology: &Topology) -> Result<BTreeMap<String, topology::Node>,
         for bind in &mut node.binds {
             bind.source = bind.source.canonicalize().map_err(|_| {
                 let (source, target) = (bind.source.display(), bind.target.display());
-                Error::Missing(format!("{name}: {source} is missing, which is bound to {target} (built by `make build`?)"))
+                Error::Missing(format!(
+                    "{name}: {source} is missing, which is bound to {target} (built by `make build`?)"
+                ))
             })?;
         }
     }
@@ -386,9 +398,11 @@ fn with_sources(topology: &Topology) -> Result<BTreeMap<String, topology::Node>,
 
 impl Node {
     fn find(lab: &str, dir: &Path, name: &str, state: &State, program: &Path) -> Result<Node, Error> {
-        let written = state.nodes.get(name).ok_or_else(|| Error::Node(format!("lab `{lab}` has no node `{name}`")))?;
-        let pid = state::init_of(dir, name)
-            .ok_or_else(|| Error::Node(format!("node `{name}` of lab `{lab}` has ended: its `cmd` did, or it was killed")))?;
+        let written =
+            state.nodes.get(name).ok_or_else(|| Error::Node(format!("lab `{lab}` has no node `{name}`")))?;
+        let pid = state::init_of(dir, name).ok_or_else(|| {
+            Error::Node(format!("node `{name}` of lab `{lab}` has ended: its `cmd` did, or it was killed"))
+        })?;
         Ok(Node { name: name.to_string(), pid, program: program.to_path_buf(), env: environment(written) })
     }
 
@@ -454,7 +468,9 @@ impl Node {
         let status = ended.map_err(|e| Error::of(&self.name, e))?;
         let text = |file: &mut File| -> Result<String, Error> {
             let mut bytes = Vec::new();
-            file.rewind().and_then(|()| file.read_to_end(&mut bytes)).map_err(|e| Error::of(&self.name, e))?;
+            file.rewind()
+                .and_then(|()| file.read_to_end(&mut bytes))
+                .map_err(|e| Error::of(&self.name, e))?;
             Ok(String::from_utf8_lossy(&bytes).into_owned())
         };
         Ok(Output { code: enter::code(status), stdout: text(&mut stdout)?, stderr: text(&mut stderr)? })
@@ -484,8 +500,14 @@ impl Node {
     pub fn pids_of(&self, name: &str) -> Vec<Pid> {
         let namespace = |pid: i32| fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
         let Some(own) = namespace(self.pid.as_raw()) else { return Vec::new() };
-        let named = |pid: &i32| fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.trim_end() == name);
-        state::pids().filter(named).filter(|pid| namespace(*pid).as_ref() == Some(&own)).map(Pid::from_raw).collect()
+        let named = |pid: &i32| {
+            fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.trim_end() == name)
+        };
+        state::pids()
+            .filter(named)
+            .filter(|pid| namespace(*pid).as_ref() == Some(&own))
+            .map(Pid::from_raw)
+            .collect()
     }
 
     /// Sends a signal to every process of that name in the node, and says to how many.

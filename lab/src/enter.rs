@@ -28,8 +28,11 @@ const NOT_STARTED: u8 = 127;
 
 /// The environment of everything that runs in a node.
 pub(crate) fn environment(node: &Node) -> BTreeMap<String, String> {
-    let fixed =
-        [("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"), ("HOME", "/root"), ("LANG", "C.UTF-8")];
+    let fixed = [
+        ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
+        ("HOME", "/root"),
+        ("LANG", "C.UTF-8"),
+    ];
     let mut all: BTreeMap<String, String> =
         fixed.into_iter().map(|(key, value)| (key.to_string(), value.to_string())).collect();
     if let Ok(term) = std::env::var("TERM") {
@@ -59,7 +62,8 @@ pub fn enter(init: Pid, command: &[OsString]) -> ExitCode {
 /// `lab __exec PID CMD…`: becomes the command, in every namespace of the node.
 pub fn exec(init: Pid, command: &[OsString]) -> ExitCode {
     let [program, arguments @ ..] = command else { return not_started("no command") };
-    let ready = set_pdeathsig(Signal::SIGKILL).map_err(|e| e.desc().to_string()).and_then(|()| join_all(init));
+    let ready =
+        set_pdeathsig(Signal::SIGKILL).map_err(|e| e.desc().to_string()).and_then(|()| join_all(init));
     if let Err(message) = ready {
         return not_started(&message);
     }

@@ -57,9 +57,9 @@ fn make_namespaces(dir: &Path, name: &str) -> Result<(), String> {
         | CloneFlags::CLONE_NEWNET
         | CloneFlags::CLONE_NEWUTS
         | CloneFlags::CLONE_NEWIPC;
-    unshare(all).map_err(|e| match e {
-        Errno::EPERM => "cannot make namespaces: CAP_SYS_ADMIN is missing (a container without it?)".to_string(),
-        other => format!("cannot make namespaces: {}", other.desc()),
+    unshare(all).map_err(|e| {
+        let hint = if e == Errno::EPERM { " (in a container without CAP_SYS_ADMIN?)" } else { "" };
+        format!("cannot make namespaces: {}{hint}", e.desc())
     })?;
     let program = std::env::current_exe().map_err(|e| format!("cannot find my own program: {e}"))?;
     let child = Command::new(program).arg(state::INIT).arg(dir).arg(name).stdin(Stdio::null()).spawn();
@@ -92,7 +92,8 @@ fn start(node: &Node) -> Result<Pid, String> {
     command.args(arguments).env_clear().envs(environment(node)).stdin(Stdio::null());
     let log = fs::File::create("/var/log/cmd.log").map_err(|e| format!("/var/log/cmd.log: {e}"))?;
     let copy = log.try_clone().map_err(|e| format!("/var/log/cmd.log: {e}"))?;
-    let child = command.stdout(log).stderr(copy).spawn().map_err(|e| format!("cannot start `{program}`: {e}"))?;
+    let child =
+        command.stdout(log).stderr(copy).spawn().map_err(|e| format!("cannot start `{program}`: {e}"))?;
     i32::try_from(child.id()).map(Pid::from_raw).map_err(|e| e.to_string())
 }
 
@@ -130,7 +131,8 @@ fn folder(path: &Path) -> Result<(), String> {
 
 fn mounts(dir: &Path, name: &str, rootfs: &Path, binds: &[Bind]) -> Result<(), String> {
     let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
-    mount(None::<&str>, "/", None::<&str>, private, None::<&str>).map_err(failed("detach", Path::new("/")))?;
+    mount(None::<&str>, "/", None::<&str>, private, None::<&str>)
+        .map_err(failed("detach", Path::new("/")))?;
 
     // The node's own layer lives in memory, over the tree that all nodes share.
     let base = dir.join(name);
@@ -206,7 +208,13 @@ fn devices(dev: &Path) -> Result<(), String> {
     let [pts, shm] = ["pts", "shm"].map(|part| dev.join(part));
     folder(&pts)?;
     folder(&shm)?;
-    mount_at("devpts", &pts, "devpts", MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC, "newinstance,ptmxmode=0666,mode=620")?;
+    mount_at(
+        "devpts",
+        &pts,
+        "devpts",
+        MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC,
+        "newinstance,ptmxmode=0666,mode=620",
+    )?;
     mount_at("tmpfs", &shm, "tmpfs", MsFlags::MS_NOSUID | MsFlags::MS_NODEV, "mode=1777")
 }
 

@@ -32,30 +32,35 @@ where
         runtime.block_on(async {
             let (connection, handle, _) = rtnetlink::new_connection()?;
             tokio::spawn(connection);
-            work(handle).await.map_err(|error| match error {
-                rtnetlink::Error::NetlinkError(message) => message.to_io(),
-                other => io::Error::other(other.to_string()),
+            work(handle).await.map_err(|error| {
+                if let rtnetlink::Error::NetlinkError(message) = &error {
+                    return message.to_io();
+                }
+                io::Error::other(error.to_string())
             })
         })
     })?
 }
 
-/// Sets the node's loopback interface up.
-pub(crate) fn loopback(netns: impl AsFd) -> io::Result<()> {
-    const LO: u32 = 1; // the first interface of every network namespace
-    let up = LinkMessageBuilder::<LinkUnspec>::new().index(LO).up().build();
+/// Sets an interface up.
+pub(crate) fn up(netns: impl AsFd, interface: &str) -> io::Result<()> {
+    let up = LinkUnspec::new_with_name(interface).up().build();
     ask(netns.as_fd(), |handle| async move { handle.link().set(up).execute().await })
 }
 
 /// Makes the link, both ends up.
 pub(crate) fn connect(link: &Link, here: impl AsFd, there: impl AsFd) -> io::Result<()> {
     let [a, b] = &link.ends;
-    let there = there.as_fd();
-    let mut peer = LinkMessageBuilder::<LinkUnspec>::new().name(b.interface.clone()).setns_by_fd(there.as_raw_fd()).up();
-    let mut own = LinkMessageBuilder::<LinkVeth>::new_with_info_kind(InfoKind::Veth).name(a.interface.clone()).up();
+    let peer_in = there.as_fd().as_raw_fd();
+    let mut peer = LinkMessageBuilder::<LinkUnspec>::new().name(b.interface.clone()).setns_by_fd(peer_in);
+    let mut own =
+        LinkMessageBuilder::<LinkVeth>::new_with_info_kind(InfoKind::Veth).name(a.interface.clone());
     if let Some(mtu) = link.mtu {
         (own, peer) = (own.mtu(mtu), peer.mtu(mtu));
     }
     let pair = own.set_info_data(InfoData::Veth(InfoVeth::Peer(peer.build()))).build();
-    ask(here.as_fd(), |handle| async move { handle.link().add(pair).execute().await })
+    ask(here.as_fd(), |handle| async move { handle.link().add(pair).execute().await })?;
+    // Not when they are made: one end cannot be up while the other is not there yet.
+    up(here, &a.interface)?;
+    up(there, &b.interface)
 }

@@ -129,7 +129,9 @@ impl Plan {
         let ip = match parsed.host() {
             Some(Host::Ipv4(ip)) => ip.into(),
             Some(Host::Ipv6(ip)) => ip.into(),
-            Some(Host::Domain(_)) | None => return Err(format!("`{url}`: nodes have no resolver, write an address")),
+            Some(Host::Domain(_)) | None => {
+                return Err(format!("`{url}`: nodes have no resolver, write an address"));
+            }
         };
         if rate == 0 {
             return Err("a rate of 0 sends nothing: write at least 1".to_string());
@@ -137,7 +139,9 @@ impl Plan {
         let target = SocketAddr::new(ip, parsed.port_or_known_default().unwrap_or(80));
         let path = &parsed[url::Position::BeforePath..url::Position::AfterQuery];
         let authority = &parsed[url::Position::BeforeHost..url::Position::AfterPort];
-        let request = format!("GET {path} HTTP/1.1\r\nHost: {authority}\r\nUser-Agent: lab\r\nConnection: close\r\n\r\n");
+        let request = format!(
+            "GET {path} HTTP/1.1\r\nHost: {authority}\r\nUser-Agent: lab\r\nConnection: close\r\n\r\n"
+        );
         Ok(Plan { target, request, rate, lasts, patience: Duration::from_secs(1) })
     }
 }
@@ -165,10 +169,10 @@ async fn drive(plan: &Plan, mut live: impl FnMut(&Bucket)) -> Report {
             report.take(full);
         }
         while running.try_join_next().is_some() {}
-        if now >= plan.lasts && running.is_empty() {
+        let due = due(plan.rate, now.min(plan.lasts));
+        if now >= plan.lasts && report.sent >= due && running.is_empty() {
             break;
         }
-        let due = due(plan.rate, now.min(plan.lasts));
         while report.sent < due {
             report.sent += 1;
             let (plan, filling) = (plan.clone(), Rc::clone(&filling));
@@ -219,12 +223,18 @@ async fn ask(plan: &Plan) -> Outcome {
     let mut answer = Vec::new();
     match exchange(plan, &mut answer).await {
         Ok(()) => understand(&answer),
-        Err(error) => match error.kind() {
-            io::ErrorKind::ConnectionRefused => Outcome::Refused,
-            io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => Outcome::Reset,
-            io::ErrorKind::TimedOut => Outcome::TimedOut,
-            _ => Outcome::Other,
-        },
+        Err(error) => {
+            let is = |kinds: &[io::ErrorKind]| kinds.contains(&error.kind());
+            if is(&[io::ErrorKind::ConnectionRefused]) {
+                Outcome::Refused
+            } else if is(&[io::ErrorKind::ConnectionReset, io::ErrorKind::BrokenPipe]) {
+                Outcome::Reset
+            } else if is(&[io::ErrorKind::TimedOut]) {
+                Outcome::TimedOut
+            } else {
+                Outcome::Other
+            }
+        }
     }
 }
 
@@ -243,12 +253,16 @@ fn understand(answer: &[u8]) -> Outcome {
     let text = String::from_utf8_lossy(answer);
     let Some((head, body)) = text.split_once("\r\n\r\n") else { return Outcome::Reset };
     let mut lines = head.split("\r\n");
-    let status = lines.next().and_then(|line| line.split(' ').nth(1)).and_then(|word| word.parse::<u16>().ok());
+    let status =
+        lines.next().and_then(|line| line.split(' ').nth(1)).and_then(|word| word.parse::<u16>().ok());
     let header = |name: &str| {
         let mut fields = lines.clone().filter_map(|line| line.split_once(':'));
         fields.find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim())
     };
-    if header("content-length").and_then(|value| value.parse().ok()).is_some_and(|length: usize| body.len() < length) {
+    if header("content-length")
+        .and_then(|value| value.parse().ok())
+        .is_some_and(|length: usize| body.len() < length)
+    {
         return Outcome::Reset;
     }
     match status {
@@ -322,8 +336,17 @@ mod tests {
         let second = Duration::from_secs(1);
         let plan = Plan::new("http://[2001:db8::80]:8080/a?b#c", 1, second).unwrap();
         assert_eq!(plan.target, "[2001:db8::80]:8080".parse().unwrap());
-        assert!(plan.request.starts_with("GET /a?b HTTP/1.1\r\nHost: [2001:db8::80]:8080\r\n"), "{}", plan.request);
-        for (url, rate) in [("http://example.com/", 1), ("https://192.0.2.80/", 1), ("192.0.2.80", 1), ("http://192.0.2.80/", 0)] {
+        assert!(
+            plan.request.starts_with("GET /a?b HTTP/1.1\r\nHost: [2001:db8::80]:8080\r\n"),
+            "{}",
+            plan.request
+        );
+        for (url, rate) in [
+            ("http://example.com/", 1),
+            ("https://192.0.2.80/", 1),
+            ("192.0.2.80", 1),
+            ("http://192.0.2.80/", 0),
+        ] {
             assert!(Plan::new(url, rate, second).is_err(), "{url}");
         }
     }

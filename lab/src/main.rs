@@ -125,7 +125,8 @@ fn run(command: Cmd) -> Result<ExitCode> {
         }
         Cmd::Status => return status(),
         Cmd::Load { rate, seconds, timeout_ms, live, url } => {
-            let mut plan = load::Plan::new(&url, rate, Duration::from_secs(seconds)).map_err(|e| anyhow!(e))?;
+            let mut plan =
+                load::Plan::new(&url, rate, Duration::from_secs(seconds)).map_err(|e| anyhow!(e))?;
             plan.patience = Duration::from_millis(timeout_ms);
             return report(&plan, live);
         }

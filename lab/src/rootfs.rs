@@ -23,7 +23,8 @@ pub(crate) fn ready(images: &Path, cache: &Path, cancel: &Cancel) -> Result<Path
     fs::create_dir_all(cache).map_err(|e| Error::file(cache, e))?;
     // Two labs may want it at the same moment. The file stays: it is in a folder for such things.
     let lock = cache.join("rootfs.lock");
-    let lock = File::create(&lock).and_then(|file| file.lock().map(|()| file)).map_err(|e| Error::file(&lock, e))?;
+    let lock =
+        File::create(&lock).and_then(|file| file.lock().map(|()| file)).map_err(|e| Error::file(&lock, e))?;
     if !root.exists() {
         build(&recipe[1], &root, cancel)?;
     }
@@ -34,7 +35,8 @@ pub(crate) fn ready(images: &Path, cache: &Path, cancel: &Cancel) -> Result<Path
 fn build(script: &Path, root: &Path, cancel: &Cancel) -> Result<(), Error> {
     for (tool, package) in [("debootstrap", "debootstrap"), ("unshare", "util-linux")] {
         if !on_path(tool) {
-            let message = format!("`{tool}` is missing, which builds the nodes' root: apt-get install {package}");
+            let message =
+                format!("`{tool}` is missing, which builds the nodes' root: apt-get install {package}");
             return Err(Error::Missing(message));
         }
     }
@@ -44,7 +46,8 @@ fn build(script: &Path, root: &Path, cancel: &Cancel) -> Result<(), Error> {
     remove(&half)?;
     fs::create_dir_all(&half).map_err(|e| Error::file(&half, e))?;
     let mut output = File::options().create(true).read(true).write(true).truncate(true).open(&log);
-    let output = output.as_mut().map_err(|e| Error::file(&log, std::mem::replace(e, io::ErrorKind::Other.into())))?;
+    let output =
+        output.as_mut().map_err(|e| Error::file(&log, std::mem::replace(e, io::ErrorKind::Other.into())))?;
     let copy = |file: &File| file.try_clone().map_err(|e| Error::file(&log, e));
 
     // Its own pid namespace: killed, it leaves no process. Its own mounts: and no mount.
@@ -110,7 +113,9 @@ mod tests {
 
     #[test]
     fn the_digest_is_fnv_1a() {
-        for (text, want) in [("", 0xcbf2_9ce4_8422_2325), ("a", 0xaf63_dc4c_8601_ec8c), ("foobar", 0x8594_4171_f739_67e8)] {
+        for (text, want) in
+            [("", 0xcbf2_9ce4_8422_2325), ("a", 0xaf63_dc4c_8601_ec8c), ("foobar", 0x8594_4171_f739_67e8)]
+        {
             let mut digest = Fnv::default();
             digest.write(text.as_bytes());
             assert_eq!(digest.finish(), want, "{text}");

@@ -95,7 +95,10 @@ pub fn labs() -> Vec<String> {
 
 /// The pid of a node's init, if it runs.
 pub fn init_of(dir: &Path, node: &str) -> Option<Pid> {
-    processes(dir).into_iter().find(|process| process.role == INIT && process.node == node).map(|found| found.pid)
+    processes(dir)
+        .into_iter()
+        .find(|process| process.role == INIT && process.node == node)
+        .map(|found| found.pid)
 }
 
 /// A process that keeps a node, or is about to make one.

@@ -105,8 +105,7 @@ fn placed(file: &str, at: Option<(u64, u64)>, message: &str) -> String {
 /// Reads the text of a topology file; `file` is its name for messages.
 pub fn parse(text: &str, file: &str) -> Result<Topology, Error> {
     let written: File = serde_saphyr::from_str(text).map_err(|error| {
-        // "line 8, column 9: unknown field …", then the text with the place marked.
-        Error::Syntax(format!("{file}: {error}"))
+        Error::Syntax(error.render_with_options(serde_saphyr::render_options! { source_name: Some(file) }))
     })?;
     Reader { file }.topology(written)
 }
@@ -239,11 +238,16 @@ impl Reader<'_> {
         }
         let cmd = match own.cmd.as_ref().or(defaults.cmd.as_ref()) {
             Some(cmd) => self.words(cmd)?,
-            None => return Err(self.wrong(None, format!("node `{name}` has no `cmd`: write `cmd: sleep infinity`"))),
+            None => {
+                return Err(
+                    self.wrong(None, format!("node `{name}` has no `cmd`: write `cmd: sleep infinity`"))
+                );
+            }
         };
         let exec =
             own.exec.unwrap_or_default().iter().map(|line| self.words(line)).collect::<Result<_, _>>()?;
-        let binds = own.binds.unwrap_or_default().into_iter().map(|b| self.bind(b)).collect::<Result<_, _>>()?;
+        let binds =
+            own.binds.unwrap_or_default().into_iter().map(|b| self.bind(b)).collect::<Result<_, _>>()?;
 
         let mut sysctls = BTreeMap::new();
         for (key, value) in defaults.sysctls.iter().flatten() {
@@ -276,14 +280,20 @@ impl Reader<'_> {
     fn bind(&self, bind: Spanned<String>) -> Result<Bind, Error> {
         let wrong = |message: String| self.wrong(Some(bind.referenced), message);
         let mut parts = bind.value.split(':');
-        let (Some(source), Some(target), mode, None) = (parts.next(), parts.next(), parts.next(), parts.next())
+        let (Some(source), Some(target), mode, None) =
+            (parts.next(), parts.next(), parts.next(), parts.next())
         else {
-            return Err(wrong(format!("`{}` is no bind: write `SOURCE:TARGET` or `SOURCE:TARGET:ro`", bind.value)));
+            return Err(wrong(format!(
+                "`{}` is no bind: write `SOURCE:TARGET` or `SOURCE:TARGET:ro`",
+                bind.value
+            )));
         };
         let access = match mode {
             None | Some("rw") => Access::ReadWrite,
             Some("ro") => Access::ReadOnly,
-            Some(other) => return Err(wrong(format!("bind option `{other}` is not supported: write `ro` or `rw`"))),
+            Some(other) => {
+                return Err(wrong(format!("bind option `{other}` is not supported: write `ro` or `rw`")));
+            }
         };
         if source.is_empty() {
             return Err(wrong(format!("`{}` names no source", bind.value)));
@@ -296,7 +306,8 @@ impl Reader<'_> {
     }
 
     fn sysctl(&self, key: &str, value: &Spanned<Scalar>) -> Result<String, Error> {
-        let fine = key.starts_with("net.") && key.split('.').all(|part| !part.is_empty() && !part.contains('/'));
+        let fine =
+            key.starts_with("net.") && key.split('.').all(|part| !part.is_empty() && !part.contains('/'));
         if !fine {
             let message = format!("sysctl `{key}` is not of a node alone: only those below `net.` are");
             return Err(self.wrong(Some(value.referenced), message));
@@ -336,7 +347,8 @@ impl Reader<'_> {
             && interface.bytes().all(|b| b.is_ascii_graphic() && b != b'/' && b != b':')
             && !matches!(interface, "lo" | "." | "..");
         if !fine {
-            let message = format!("`{interface}` is no name for an interface: write at most 15 letters and digits");
+            let message =
+                format!("`{interface}` is no name for an interface: write at most 15 letters and digits");
             return Err(self.wrong(at, message));
         }
         Ok(End { node: node.to_string(), interface: interface.to_string() })

@@ -51,32 +51,109 @@ fn told(from: &str, to: &str, want: Expect) {
 
 #[test]
 fn what_is_wrong_is_said_with_its_place() {
-    told("b:eth1", "c:eth1", expect![]);
-    told("b:eth1", "b", expect![]);
-    told("b:eth1", "a:eth1", expect![]);
-    told("b:eth1", "b:lo", expect![]);
-    told("\"a:eth1\", ", "", expect![]);
-    told("'two words'", "'two words", expect![]);
-    told("nodes/a.conf:/etc/a.conf:ro", "nodes/a.conf", expect![]);
-    told("/etc/a.conf:ro", "/etc/a.conf:z", expect![]);
-    told("/etc/a.conf:ro", "etc/../a.conf", expect![]);
-    told("net.ipv4.ip_forward: 1", "kernel.panic: 1", expect![]);
-    told("kind: linux", "kind: srl", expect![]);
-    told("    kind: linux\n", "", expect![]);
-    told("    cmd: sleep infinity\n", "", expect![]);
-    told("name: small", "name: a/b", expect![]);
-    told("image: lab/node", "exec: [ls]", expect![]);
+    told("b:eth1", "c:eth1", expect!["small.clab.yml:19:18: `c:eth1`: there is no node `c`"]);
+    told("b:eth1", "b", expect!["small.clab.yml:19:18: `b` is no end of a link: write `NODE:INTERFACE`"]);
+    told("b:eth1", "a:eth1", expect!["small.clab.yml:19:18: `a:eth1` has a link already"]);
+    told(
+        "b:eth1",
+        "b:lo",
+        expect![
+            "small.clab.yml:19:18: `lo` is no name for an interface: write at most 15 letters and digits"
+        ],
+    );
+    told(
+        "\"a:eth1\", ",
+        "",
+        expect![[r#"small.clab.yml:19:18: a link has two ends, not 1: `["a:eth1", "b:eth1"]`"#]],
+    );
+    told(
+        "'two words'",
+        "'two words",
+        expect![[r#"small.clab.yml:16:11: `echo 'two words "and $HOME"` has a quote that is not closed"#]],
+    );
+    told(
+        "nodes/a.conf:/etc/a.conf:ro",
+        "nodes/a.conf",
+        expect![
+            "small.clab.yml:13:16: `nodes/a.conf` is no bind: write `SOURCE:TARGET` or `SOURCE:TARGET:ro`"
+        ],
+    );
+    told(
+        "/etc/a.conf:ro",
+        "/etc/a.conf:z",
+        expect!["small.clab.yml:13:16: bind option `z` is not supported: write `ro` or `rw`"],
+    );
+    told(
+        "/etc/a.conf:ro",
+        "etc/../a.conf",
+        expect!["small.clab.yml:13:16: `etc/../a.conf` must be absolute, and without `..`"],
+    );
+    told(
+        "net.ipv4.ip_forward: 1",
+        "kernel.panic: 1",
+        expect![
+            "small.clab.yml:12:32: sysctl `kernel.panic` is not of a node alone: only those below `net.` are"
+        ],
+    );
+    told(
+        "kind: linux",
+        "kind: srl",
+        expect!["small.clab.yml:5:11: kind `srl` is not supported: this engine knows `linux`"],
+    );
+    told("    kind: linux\n", "", expect!["small.clab.yml: node `a` has no kind: write `kind: linux`"]);
+    told(
+        "    cmd: sleep infinity\n",
+        "",
+        expect!["small.clab.yml: node `a` has no `cmd`: write `cmd: sleep infinity`"],
+    );
+    told(
+        "name: small",
+        "name: a/b",
+        expect!["small.clab.yml:1:7: `a/b` is no lab name: write letters, digits, `-`, `.` and `_`"],
+    );
+    told(
+        "image: lab/node",
+        "exec: [ls]",
+        expect!["small.clab.yml: `exec` in `defaults` is not supported: write it at each node"],
+    );
 }
 
 #[test]
 fn a_key_that_would_be_left_out_is_refused_and_marked() {
-    told("    cmd: sleep", "    entrypoint: sleep", expect![]);
-    told("mtu: 9000", "mtu: big", expect![]);
+    told(
+        "    cmd: sleep",
+        "    entrypoint: sleep",
+        expect![[r#"
+        error: line 8 column 5: unknown field `entrypoint`, expected one of kind, cmd, exec, binds, sysctls, env, image, image-pull-policy, network-mode, privileged, cap-add, labels, group
+          --> small.clab.yml:8:5
+           |
+         6 |     image: lab/node
+         7 |     cap-add: [NET_ADMIN]
+         8 |     entrypoint: sleep infinity
+           |     ^ unknown field `entrypoint`, expected one of kind, cmd, exec, binds, sysctls, env, image, image-pull-policy, network-mode, privileged, cap-add, labels, group
+         9 |     sysctls: { net.ipv4.ip_forward: 0, net.ipv4.conf.all.rp_filter: 2…
+        10 |   nodes:
+           |"#]],
+    );
+    told(
+        "mtu: 9000",
+        "mtu: big",
+        expect![[r#"
+        error: line 20 column 12: invalid u32
+          --> small.clab.yml:20:12
+           |
+        18 |   links:
+        19 |     - endpoints: ["a:eth1", "b:eth1"]
+        20 |       mtu: big
+           |            ^ invalid u32"#]],
+    );
 }
 
 #[test]
 fn text_that_is_no_topology_is_refused() {
-    for text in ["", "[]", "name: a", "name: a\ntopology: {}", "name: a\ntopology: { nodes: {} }", "{", "\u{0}"] {
+    for text in
+        ["", "[]", "name: a", "name: a\ntopology: {}", "name: a\ntopology: { nodes: {} }", "{", "\u{0}"]
+    {
         assert!(parse(text, "x").is_err(), "{text:?}");
     }
 }

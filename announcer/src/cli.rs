@@ -32,7 +32,7 @@ enum Command {
         #[arg(long, value_name = "FILE", default_value = config::DEFAULT_PATH)]
         config: PathBuf,
         /// What is logged: error, warn, info, debug, trace, or a filter such as `announcer::bgp=debug`.
-        #[arg(long, value_name = "FILTER", env = "ANNOUNCER_LOG", default_value = "info")]
+        #[arg(long, value_name = "FILTER", default_value = "info")]
         log: String,
     },
     /// Check a configuration and say all that is wrong with it.
@@ -120,7 +120,8 @@ pub fn call(arguments: Arguments) -> Result<(), Failure> {
             let patience = if wait { timeout } else { Duration::ZERO };
             let by = std::env::var("SUDO_USER").ok();
             let what = scope.scope();
-            let request = Request::Drain { what: what.clone(), reason: reason.clone(), by: by.clone(), wait_ms };
+            let request =
+                Request::Drain { what: what.clone(), reason: reason.clone(), by: by.clone(), wait_ms };
             match client::ask(&socket, &request, patience) {
                 Err(ClientError::NotRunning(_)) => {
                     let drain = (reason, by.unwrap_or_else(|| "an operator".into()));
@@ -132,7 +133,9 @@ pub fn call(arguments: Arguments) -> Result<(), Failure> {
         Command::Undrain { scope } => {
             let what = scope.scope();
             match client::ask(&socket, &Request::Undrain { what: what.clone() }, Duration::ZERO) {
-                Err(ClientError::NotRunning(_)) => offline(&state_dir, &what, None, "no longer drained when it starts"),
+                Err(ClientError::NotRunning(_)) => {
+                    offline(&state_dir, &what, None, "no longer drained when it starts")
+                }
                 answer => told(answer.map_err(no)?),
             }
         }
@@ -163,7 +166,9 @@ fn offline(
             Ok(())
         }
         Err(e) if e.kind() == std::io::ErrorKind::InvalidInput => Err(Failure::Usage(format!("error: {e}"))),
-        Err(e) => Err(no(format!("announcer is not running, and `{}` cannot be changed: {e}", state_dir.display()))),
+        Err(e) => {
+            Err(no(format!("announcer is not running, and `{}` cannot be changed: {e}", state_dir.display())))
+        }
     }
 }
 
@@ -214,7 +219,12 @@ fn table(status: &Status) -> String {
     let address_wide = width(&mut vips().map(|(_, vip)| vip.address.to_string().len()));
     for (service, vip) in vips() {
         let address = vip.address.to_string();
-        lines.push(format!("{:wide$}  {address:address_wide$}  {} (for {})", service.name, vip.reason, age(vip.since)));
+        lines.push(format!(
+            "{:wide$}  {address:address_wide$}  {} (for {})",
+            service.name,
+            vip.reason,
+            age(vip.since)
+        ));
     }
     lines.extend(status.warnings.iter().map(|warning| format!("warning: {warning}")));
     lines.join("\n")

@@ -31,15 +31,15 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use tracing::{error, info, warn};
 
+use crate::bgp::io::path;
 use crate::bgp::io::peers::Peers;
 use crate::bgp::io::session::{self, Local, Order, Status};
-use crate::bgp::io::path;
 use crate::config::{self, Config};
 use crate::control::io::{self as control, Ask, Socket};
 use crate::director::{Director, Fact, Presence, Standing};
 use crate::drain::{self, Drains};
-use crate::health::check::{Pace, Probed};
 use crate::health::io::probe;
+use crate::health::{Pace, Probed, Target};
 use crate::model::{Liveness, RouterId};
 use crate::rib::LocRib;
 use crate::vip;
@@ -124,8 +124,7 @@ async fn serve(options: Options, config: Arc<Config>) -> anyhow::Result<()> {
         for (index, check) in service.checks.iter().enumerate() {
             let (pace, paced) = watch::channel(Pace { interval: check.interval, kick: 0 });
             paces.insert((vip, index), pace);
-            let target =
-                probe::Target { service: service.name.clone(), vip, check: index, config: check.clone() };
+            let target = Target { service: service.name.clone(), vip, check: index, config: check.clone() };
             let probed = probed.clone();
             tasks.keep(format!("probe of {vip}"), move || {
                 probe::run(target.clone(), paced.clone(), probed.clone())
@@ -137,6 +136,7 @@ async fn serve(options: Options, config: Arc<Config>) -> anyhow::Result<()> {
 
     let addresses: BTreeSet<IpAddr> = config.vips().map(|(vip, _)| vip).collect();
     let addresses = Arc::new(addresses);
+    let (_vip_set, vip_set) = watch::channel(addresses.clone());
     let wanted = vip::io::Wanted {
         vips: addresses.clone(),
         settle: config.bgp.settle,
@@ -148,15 +148,18 @@ async fn serve(options: Options, config: Arc<Config>) -> anyhow::Result<()> {
 
     let (mut peers, mut sessions) = (Vec::new(), Vec::new());
     for peer in &config.peers {
-        let (status, seen) = watch::channel(Status::new(started));
+        let (status, seen) = watch::channel(Status::new());
         peers.push((peer.clone(), seen));
-        let (peer, ribs, orders, router_ids) = (peer.clone(), ribs.clone(), orders.clone(), router_ids.clone());
-        let (asn, vips) = (config.bgp.asn, addresses.clone());
+        let (peer, ribs, orders, router_ids) =
+            (peer.clone(), ribs.clone(), orders.clone(), router_ids.clone());
+        let (asn, vips) = (config.bgp.asn, vip_set.clone());
         let one = move || {
             let (peer, ribs, orders, status) = (peer.clone(), ribs.clone(), orders.clone(), status.clone());
             let (mut router_ids, vips) = (router_ids.clone(), vips.clone());
             async move {
-                let Ok(Some(router_id)) = router_ids.wait_for(Option::is_some).await.map(|id| *id) else { return };
+                let Ok(Some(router_id)) = router_ids.wait_for(Option::is_some).await.map(|id| *id) else {
+                    return;
+                };
                 let (_alive, liveness) = watch::channel(Liveness::Up); // until something detects failures
                 let local = Local { asn, router_id, vips };
                 session::run(local, peer, ribs, liveness, orders, status).await;
@@ -167,7 +170,9 @@ async fn serve(options: Options, config: Arc<Config>) -> anyhow::Result<()> {
     let peers = Peers::new(peers);
     if config.bgp.router_id.is_none() {
         let (config, vips) = (config.clone(), addresses.clone());
-        tasks.keep("router id".into(), move || find_router_id(config.clone(), vips.clone(), router_id.clone()));
+        tasks.keep("router id".into(), move || {
+            find_router_id(config.clone(), vips.clone(), router_id.clone())
+        });
     }
     let context = control::Context {
         config: config.clone(),
@@ -276,12 +281,19 @@ async fn direct(
 }
 
 /// The default BGP identifier: the IPv4 source address towards the first IPv4 peer, as soon as there is a route.
-async fn find_router_id(config: Arc<Config>, vips: Arc<BTreeSet<IpAddr>>, found: watch::Sender<Option<RouterId>>) {
+async fn find_router_id(
+    config: Arc<Config>,
+    vips: Arc<BTreeSet<IpAddr>>,
+    found: watch::Sender<Option<RouterId>>,
+) {
     let Some(peer) = config.peers.iter().find(|peer| peer.address.is_ipv4()) else { return };
     let mut waiting = false;
     loop {
-        match path::source_towards(peer.address, &vips).await {
-            Ok(IpAddr::V4(source)) if let Ok(id) = RouterId::try_from(source) => {
+        match path::source_towards(peer.address).await {
+            Ok(IpAddr::V4(source))
+                if !vips.contains(&IpAddr::V4(source))
+                    && let Ok(id) = RouterId::try_from(source) =>
+            {
                 info!(router_id = %id, "router id was chosen");
                 found.send_replace(Some(id));
                 return;
@@ -342,7 +354,10 @@ struct Signals {
 
 impl Signals {
     fn new() -> io::Result<Self> {
-        Ok(Signals { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+        Ok(Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
     }
 
     async fn next(&mut self) -> &'static str {

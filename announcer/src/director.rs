@@ -17,7 +17,8 @@ use ipnet::IpNet;
 
 use crate::config::{self, Config};
 use crate::drain::{Drain, Drains};
-use crate::health::check::{Check, Pace, Probed, Verdict};
+use crate::health::check::{Check, Evidence, Verdict};
+use crate::health::{Pace, Probed};
 use crate::model::{Generation, ServiceName};
 use crate::rib::{Attributes, LocRib};
 
@@ -69,9 +70,9 @@ pub enum Reason {
     /// The VIP is not on the host, and could not be put there.
     VipMissing(String),
     /// A check has no verdict yet; what it saw so far.
-    NoVerdict(String),
+    NoVerdict(Evidence),
     /// A check has failed; what it saw.
-    Unhealthy(String),
+    Unhealthy(Evidence),
 }
 
 impl Standing {
@@ -102,7 +103,7 @@ impl fmt::Display for Reason {
             Reason::Stopping => f.write_str("announcer is stopping"),
             Reason::NotLookedFor => f.write_str("starting, lo was not looked at yet"),
             Reason::VipMissing(why) => write!(f, "the VIP is not on lo: {why}"),
-            Reason::NoVerdict(seen) | Reason::Unhealthy(seen) => f.write_str(seen),
+            Reason::NoVerdict(seen) | Reason::Unhealthy(seen) => seen.fmt(f),
         }
     }
 }
@@ -145,12 +146,18 @@ impl Director {
         let vip = |service: usize, of: &config::Service| Vip {
             service,
             presence: Presence::Unknown,
-            checks: of.checks.iter().map(|check| Check::new(check.rise, check.fall)).collect(),
-            standing: Standing::Withheld(Reason::NoVerdict("not probed yet".into())),
+            checks: of
+                .checks
+                .iter()
+                .map(|check| Check::new(check.rise, check.fall, Verdict::Unknown))
+                .collect(),
+            standing: Standing::Withheld(Reason::NotLookedFor),
             since: now,
         };
         let vips = (config.services.iter().enumerate())
-            .flat_map(|(index, service)| service.vips.iter().map(move |address| (*address, vip(index, service))))
+            .flat_map(|(index, service)| {
+                service.vips.iter().map(move |address| (*address, vip(index, service)))
+            })
             .collect();
         let mut director =
             Director { config, vips, drains, stopping: false, rib: Arc::default(), stale: true };
@@ -167,7 +174,7 @@ impl Director {
                 let Some(check) = vip.and_then(|vip| vip.checks.get_mut(probed.check)) else {
                     return Vec::new();
                 };
-                check.observe(probed.sequence, probed.outcome);
+                let _ = check.observe(probed.sequence, probed.outcome); // the standing, below, says what changed
                 self.judge(probed.vip, now).into_iter().collect()
             }
             Fact::Vip(address, presence) => {
@@ -268,10 +275,10 @@ impl Vip {
         }
         let with = |verdict: Verdict| self.checks.iter().find(|check| check.verdict() == verdict);
         if let Some(failed) = with(Verdict::Down) {
-            return Standing::Withheld(Reason::Unhealthy(failed.to_string()));
+            return Standing::Withheld(Reason::Unhealthy(failed.evidence()));
         }
         if let Some(unknown) = with(Verdict::Unknown) {
-            return Standing::Withheld(Reason::NoVerdict(unknown.to_string()));
+            return Standing::Withheld(Reason::NoVerdict(unknown.evidence()));
         }
         Standing::Announced
     }
@@ -331,3 +338,6 @@ pub struct VipReport {
     /// Since when.
     pub since: Instant,
 }
+
+#[cfg(test)]
+mod tests;

@@ -118,7 +118,11 @@ mod tests {
     fn a_file_made_by_hand_or_by_a_command_says_why() {
         let by_hand = Drain::parse("kernel upgrade\n");
         assert_eq!(by_hand.reason.as_deref(), Some("kernel upgrade"));
-        let full = Drain { reason: Some("new\x1b[2J\nkernel".into()), by: Some("ann".into()), at: Some("now".into()) };
+        let full = Drain {
+            reason: Some("new\x1b[2J\nkernel".into()),
+            by: Some("ann".into()),
+            at: Some("now".into()),
+        };
         let read = Drain::parse(&full.to_file());
         assert_eq!(read.to_string(), " by ann at now: new [2J kernel");
         assert_eq!(Drain::parse("").to_string(), ", no reason given");

@@ -5,9 +5,27 @@ use std::path::{Path, PathBuf};
 
 /// Words of the world, and where they may stand: `io.rs`, below `io/`, and in [`EDGES`].
 const WORLD: &[&str] = &[
-    "tokio::", "rtnetlink", "netlink_packet", "reqwest::", "socket2", "libc::", "nix::", "inotify::",
-    "Instant::now", "SystemTime::now", "std::fs", "std::process::Command", "std::os::", "std::env", "std::thread",
-    "std::net::Tcp", "std::net::Udp", "TcpStream", "UdpSocket", "println!", "fastrand::",
+    "tokio::",
+    "rtnetlink",
+    "netlink_packet",
+    "reqwest::",
+    "socket2",
+    "libc::",
+    "nix::",
+    "inotify::",
+    "Instant::now",
+    "SystemTime::now",
+    "std::fs",
+    "std::process::Command",
+    "std::os::",
+    "std::env",
+    "std::thread",
+    "std::net::Tcp",
+    "std::net::Udp",
+    "TcpStream",
+    "UdpSocket",
+    "println!",
+    "fastrand::",
 ];
 
 /// Files that touch the world by their nature.
@@ -113,14 +131,19 @@ fn below(module: &str, of: &str) -> bool {
 
 fn layer(module: &str) -> u8 {
     let found = LAYERS.iter().filter(|(of, _)| below(module, of)).max_by_key(|(of, _)| of.len());
-    found.unwrap_or_else(|| panic!("module `{module}` has no layer: add it to LAYERS and to the module doc of lib.rs")).1
+    found
+        .unwrap_or_else(|| {
+            panic!("module `{module}` has no layer: add it to LAYERS and to the module doc of lib.rs")
+        })
+        .1
 }
 
 /// The modules of this crate that a line names, as full paths.
 fn named(source: &Source, line: &str) -> Vec<String> {
     let mut found = Vec::new();
     let mut rest = line;
-    while let Some(at) = ["crate::", "announcer::"].iter().filter_map(|head| rest.find(head).map(|i| i + head.len())).min()
+    while let Some(at) =
+        ["crate::", "announcer::"].iter().filter_map(|head| rest.find(head).map(|i| i + head.len())).min()
     {
         rest = &rest[at..];
         match rest.strip_prefix('{') {
@@ -143,7 +166,9 @@ fn named(source: &Source, line: &str) -> Vec<String> {
 
 /// The leading module path of an import, as in `config::file` of `config::file::{File, Key}`.
 fn path(text: &str) -> String {
-    let end = text.find(|c: char| !(c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' || c == ':')).unwrap_or(text.len());
+    let end = text
+        .find(|c: char| !(c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' || c == ':'))
+        .unwrap_or(text.len());
     text[..end].trim_end_matches("::").trim_end_matches(':').to_owned()
 }
 
@@ -167,13 +192,17 @@ fn imports_point_down() {
         let own = layer(&source.module);
         for (number, line) in &source.lines {
             for module in named(source, line) {
-                let Some(root) = module.split("::").next().filter(|root| LAYERS.iter().any(|(of, _)| of.split("::").next() == Some(root)))
+                let Some(root) = module
+                    .split("::")
+                    .next()
+                    .filter(|root| LAYERS.iter().any(|(of, _)| of.split("::").next() == Some(root)))
                 else {
                     continue;
                 };
                 let same_room = source.module.split("::").next() == Some(root) && !is_edge_module(&module);
                 let up = layer(&module) > own && !same_room;
-                let sideways = FORBIDDEN.iter().any(|(from, to)| below(&source.module, from) && below(&module, to));
+                let sideways =
+                    FORBIDDEN.iter().any(|(from, to)| below(&source.module, from) && below(&module, to));
                 if up || sideways {
                     wrong.push(format!("src/{}:{number}: names `{module}`: {}", source.path, line.trim()));
                 }
@@ -192,10 +221,19 @@ fn only_the_wall_names_zettabgp_and_only_socket_options_are_unsafe() {
     for source in &sources() {
         for (number, line) in &source.lines {
             let wall = source.path == "bgp/wire.rs" || source.path.starts_with("bgp/wire/");
-            assert!(wall || !line.contains("zettabgp"), "src/{}:{number}: zettabgp belongs into bgp/wire.rs", source.path);
+            assert!(
+                wall || !line.contains("zettabgp"),
+                "src/{}:{number}: zettabgp belongs into bgp/wire.rs",
+                source.path
+            );
             let options = source.path == "bgp/io/sockopt.rs";
-            let unsafe_code = line.contains("unsafe {") || line.contains("unsafe fn") || line.contains("allow(unsafe_code");
-            assert!(options || !unsafe_code, "src/{}:{number}: unsafe belongs into bgp/io/sockopt.rs", source.path);
+            let unsafe_code =
+                line.contains("unsafe {") || line.contains("unsafe fn") || line.contains("allow(unsafe_code");
+            assert!(
+                options || !unsafe_code,
+                "src/{}:{number}: unsafe belongs into bgp/io/sockopt.rs",
+                source.path
+            );
         }
     }
 }
@@ -203,11 +241,18 @@ fn only_the_wall_names_zettabgp_and_only_socket_options_are_unsafe() {
 /// The rules themselves: a test that cannot fail holds nothing.
 #[test]
 fn a_forbidden_import_is_seen() {
-    let source = |path: &str| Source { path: path.into(), module: path.trim_end_matches(".rs").replace('/', "::"), lines: vec![] };
+    let source = |path: &str| Source {
+        path: path.into(),
+        module: path.trim_end_matches(".rs").replace('/', "::"),
+        lines: vec![],
+    };
     assert_eq!(named(&source("rib.rs"), "use crate::daemon::Options;"), ["daemon"]);
     assert_eq!(named(&source("rib.rs"), "use crate::{config, bgp::io};"), ["config", "bgp::io"]);
     assert_eq!(named(&source("bgp/fsm.rs"), "use super::io::session;"), ["bgp::io::session"]);
-    assert_eq!(named(&source("rib.rs"), "    crate::health::check::run(x, crate::director::Fact::Stop)"), ["health::check::run", "director"]);
+    assert_eq!(
+        named(&source("rib.rs"), "    crate::health::check::run(x, crate::director::Fact::Stop)"),
+        ["health::check::run", "director"]
+    );
     assert!(layer("bgp::io::session") > layer("director") && layer("daemon") > layer("vip::io"));
     assert!(!is_edge("bgp/fsm.rs") && is_edge("bgp/io/session.rs") && is_edge("vip/io.rs"));
 }

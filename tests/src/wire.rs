@@ -78,8 +78,11 @@ pub fn read(capture: impl Read, log: &Log<Message>) -> anyhow::Result<()> {
         }
         // A capture that starts within a session starts at a segment, which is where messages start.
         let flow = flows.entry(key).or_insert(Flow { next: sequence, pending: BytesMut::new() });
+        if sequence.wrapping_sub(flow.next) > u32::MAX / 2 {
+            continue; // sent again
+        }
         if sequence != flow.next {
-            continue; // sent again, or out of order: then it is sent again
+            flow.pending.clear(); // the capture lost a packet: what follows is whole again
         }
         flow.next = sequence.wrapping_add(u32::try_from(tcp.payload().len())?);
         flow.pending.extend_from_slice(tcp.payload());

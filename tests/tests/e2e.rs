@@ -449,10 +449,8 @@ fn acl(scene: &Scene) -> Result<()> {
 }
 
 fn router_restart(scene: &Scene) -> Result<()> {
-    let mark = scene.mark();
     scene.node("r1")?.must(&["/usr/lib/frr/frrinit.sh", "restart"])?;
-    scene.announced(&mark, SystemTime::UNIX_EPOCH, "fe1", VIPS[0]).context("after the restart")?;
-    scene.all_announced()
+    scene.all_announced().context("after the restart")
 }
 
 fn dsr_setup(scene: &Scene) -> Result<()> {

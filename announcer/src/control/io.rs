@@ -17,8 +17,10 @@ use tokio::time::timeout;
 use tracing::{debug, info};
 
 use super::api::{self, Request, Response, Scope};
+use crate::bgp::fsm::StateName;
 use crate::bgp::io::peers::Peers;
-use crate::config::Config;
+use crate::bgp::io::session;
+use crate::config::{self, Config};
 use crate::director::{Report, VipReport};
 use crate::drain::{self, Drain, Drains};
 use crate::model::{Generation, RouterId, ServiceName};
@@ -53,7 +55,9 @@ pub struct Socket {
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
     /// One daemon a host.
-    #[error("announcer is already running{pid} and holds `{lock}`; one daemon a host is enough for any number of services")]
+    #[error(
+        "announcer is already running{pid} and holds `{lock}`; one daemon a host is enough for any number of services"
+    )]
     Running {
         /// Its process id, as in ` as pid 7`, when it is known.
         pid: String,
@@ -83,8 +87,14 @@ impl Socket {
         }
         let lock_path = path.with_added_extension("lock");
         let mut options = File::options();
-        let mut lock =
-            options.read(true).write(true).create(true).truncate(false).mode(0o644).open(&lock_path).map_err(failed)?;
+        let mut lock = options
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o644)
+            .open(&lock_path)
+            .map_err(failed)?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -95,7 +105,10 @@ impl Socket {
             }
             Err(TryLockError::Error(e)) => return Err(failed(e)),
         }
-        let written = lock.set_len(0).and_then(|()| lock.rewind()).and_then(|()| writeln!(lock, "{}", std::process::id()));
+        let written = lock
+            .set_len(0)
+            .and_then(|()| lock.rewind())
+            .and_then(|()| writeln!(lock, "{}", std::process::id()));
         written.map_err(failed)?;
         match fs::remove_file(path) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(failed(e)),
@@ -203,7 +216,9 @@ async fn answer(request: Request, uid: u32, context: &Context) -> Response {
             match (apply(context, write).await, wait_ms) {
                 (Err(response), _) => response,
                 (Ok(_), None) => Response::Done { notes: Vec::new() },
-                (Ok((generation, ())), Some(ms)) => wait(context, generation, Duration::from_millis(ms)).await,
+                (Ok((generation, ())), Some(ms)) => {
+                    wait(context, generation, Duration::from_millis(ms)).await
+                }
             }
         }
         Request::Undrain { what } => {
@@ -212,7 +227,9 @@ async fn answer(request: Request, uid: u32, context: &Context) -> Response {
                 Scope::All => vec![drain::ALL.to_owned()],
                 Scope::Services(names) => names.clone(),
             };
-            if let Some(bad) = files.iter().find(|file| *file != drain::ALL && file.parse::<ServiceName>().is_err()) {
+            if let Some(bad) =
+                files.iter().find(|file| *file != drain::ALL && file.parse::<ServiceName>().is_err())
+            {
                 return Response::Refused { message: format!("`{}` is no service", bad.escape_default()) };
             }
             let dir = context.drain_dir.clone();
@@ -305,7 +322,8 @@ fn files(what: &Scope, config: &Config) -> Result<Vec<String>, String> {
             match names.iter().find(|name| !known(name)) {
                 None => Ok(names.clone()),
                 Some(unknown) => {
-                    let all: Vec<&str> = config.services.iter().map(|service| service.name.as_str()).collect();
+                    let all: Vec<&str> =
+                        config.services.iter().map(|service| service.name.as_str()).collect();
                     Err(format!("`{}` is no service; there is {}", unknown.escape_default(), all.join(", ")))
                 }
             }
@@ -333,7 +351,11 @@ fn ending() -> Response {
 }
 
 fn status(context: &Context, report: &Report) -> api::Status {
-    let drain = |drain: &Drain| api::Drain { reason: drain.reason.clone(), by: drain.by.clone(), at: drain.at.clone() };
+    let drain = |drain: &Drain| api::Drain {
+        reason: drain.reason.clone(),
+        by: drain.by.clone(),
+        at: drain.at.clone(),
+    };
     let all = report.drains.all.iter().map(|all| (drain::ALL, all));
     let named = report.drains.named.iter().map(|(name, one)| (name.as_str(), one));
     let drains = all.chain(named).map(|(name, one)| (name.to_owned(), drain(one))).collect();
@@ -349,7 +371,7 @@ fn status(context: &Context, report: &Report) -> api::Status {
         uptime: context.started.elapsed().as_secs_f64(),
         asn: context.config.bgp.asn.get(),
         router_id: context.router_id.borrow().map(|id| id.to_string()),
-        peers: context.peers.status(),
+        peers: context.peers.iter().map(|(peer, status)| self::peer(peer, &status)).collect(),
         services: (report.services.iter())
             .map(|service| api::Service {
                 name: service.name.to_string(),
@@ -361,4 +383,25 @@ fn status(context: &Context, report: &Report) -> api::Status {
             .map(|name| format!("drain file `{}` names no service", name.escape_default()))
             .collect(),
     }
+}
+
+fn peer(peer: &config::Peer, status: &session::Status) -> api::Peer {
+    let established = status.state == StateName::Established;
+    let down = status.last_down.as_ref().filter(|_| !established);
+    api::Peer {
+        name: peer.name.to_string(),
+        address: peer.address,
+        asn: peer.asn.get(),
+        state: status.state.to_string(),
+        since: status.since.elapsed().as_secs_f64(),
+        announced: status.announced,
+        reason: down.map(|down| format!("{}, {}", down.why, ago(down.at.elapsed()))),
+        withheld: (status.withheld.iter())
+            .map(|(family, why)| format!("{family} VIPs are withheld from it: {why}"))
+            .collect(),
+    }
+}
+
+fn ago(time: Duration) -> String {
+    format!("{} ago", humantime::format_duration(Duration::from_secs(time.as_secs())))
 }

@@ -75,7 +75,15 @@ impl Scene {
                 '+' => Outcome::Pass { answer: Answer::Http(200), took },
                 _ => Outcome::Fail { reason: Failure::Status(503), took },
             };
-            let probed = Probed { vip: vip.parse().unwrap(), check, sequence: self.sequence, outcome };
+            let service = "www".parse().unwrap();
+            let probed = Probed {
+                service,
+                vip: vip.parse().unwrap(),
+                check,
+                sequence: self.sequence,
+                outcome,
+                at: self.now,
+            };
             changes.extend(self.fact(Fact::Probed(probed)));
         }
         changes
@@ -93,7 +101,9 @@ impl Scene {
 }
 
 fn drains(names: &[&str]) -> Drains {
-    Drains::from_files(names.iter().map(|name| ((*name).to_owned(), Ok("reason: kernel\nby: ann".to_owned()))))
+    Drains::from_files(
+        names.iter().map(|name| ((*name).to_owned(), Ok("reason: kernel\nby: ann".to_owned()))),
+    )
 }
 
 #[test]
@@ -143,7 +153,11 @@ fn a_drain_withdraws_by_name_or_all_and_health_goes_on_below_it() {
     scene.probes(MAIL, 0, "+");
     assert_eq!(scene.announced(), [""; 0]);
     assert_eq!(scene.sentence(MAIL), "drained by ann: kernel");
-    assert_eq!(scene.fact(Fact::Drains(drains(&["_all", "gone"]))).len(), 2, "www's two VIPs; mail stays drained");
+    assert_eq!(
+        scene.fact(Fact::Drains(drains(&["_all", "gone"]))).len(),
+        2,
+        "www's two VIPs; mail stays drained"
+    );
     assert_eq!(scene.director.report().unknown_drains, ["gone"]);
     scene.fact(Fact::Drains(drains(&[])));
     assert_eq!(scene.announced(), [MAIL], "no probe had to pass again");

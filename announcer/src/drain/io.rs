@@ -86,7 +86,9 @@ pub fn remove(dir: &Path, name: &str) -> io::Result<bool> {
 ///
 /// # Errors
 /// Those of `work`.
-pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+pub async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
     tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
 }
 
@@ -118,7 +120,8 @@ async fn watch_once(dir: &Path, facts: &mpsc::Sender<Drains>) -> io::Result<()> 
         Ok(inotify) => inotify,
         Err(e) => return tell().await.and(Err(e)),
     };
-    let files = WatchMask::CREATE | WatchMask::DELETE | WatchMask::MOVE | WatchMask::CLOSE_WRITE | WatchMask::ATTRIB;
+    let files =
+        WatchMask::CREATE | WatchMask::DELETE | WatchMask::MOVE | WatchMask::CLOSE_WRITE | WatchMask::ATTRIB;
     let itself = WatchMask::DELETE_SELF | WatchMask::MOVE_SELF | WatchMask::ONLYDIR;
     if let Err(e) = inotify.watches().add(dir, files | itself) {
         return tell().await.and(Err(e));
@@ -126,7 +129,8 @@ async fn watch_once(dir: &Path, facts: &mpsc::Sender<Drains>) -> io::Result<()> 
     tell().await?;
     let mut events = inotify.into_event_stream([0; 4096])?;
     while let Some(event) = events.next().await {
-        let gone = inotify::EventMask::DELETE_SELF | inotify::EventMask::MOVE_SELF | inotify::EventMask::IGNORED;
+        let gone =
+            inotify::EventMask::DELETE_SELF | inotify::EventMask::MOVE_SELF | inotify::EventMask::IGNORED;
         if event?.mask.intersects(gone) {
             info!(directory = %dir.display(), "drain directory was removed, made again");
             return Ok(());

@@ -69,6 +69,24 @@ impl fmt::Display for Streak {
     }
 }
 
+/// What a verdict rests on; its Display is a sentence without its subject.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Evidence {
+    /// The newest outcomes that agree.
+    pub streak: Streak,
+    /// The newest of them.
+    pub last: Option<Outcome>,
+}
+
+impl fmt::Display for Evidence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.last {
+            Some(last) => write!(f, "{} (last: {last})", self.streak),
+            None => self.streak.fmt(f),
+        }
+    }
+}
+
 /// Rise and fall of one check of one VIP.
 #[derive(Debug, Clone)]
 pub struct Check {
@@ -95,6 +113,11 @@ impl Check {
     /// The newest outcome, also of a probe that was skipped.
     pub fn last(&self) -> Option<&Outcome> {
         self.last.as_ref()
+    }
+
+    /// What the verdict rests on.
+    pub fn evidence(&self) -> Evidence {
+        Evidence { streak: self.streak, last: self.last.clone() }
     }
 
     /// The newest passes or failures in a row.

@@ -4,6 +4,7 @@
 //! difference between what is wanted and what was told is all that is ever sent.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
@@ -64,6 +65,27 @@ pub enum Withheld {
     NoNextHop(Family),
 }
 
+impl fmt::Display for Withheld {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Withheld::FamilyNotNegotiated(family) => {
+                write!(
+                    f,
+                    "{family} is withheld: the peer's OPEN does not have it; activate the family on the router"
+                )
+            }
+            Withheld::NoNextHop(Family::V4) => {
+                write!(f, "IPv4 is withheld: a session over IPv6 has no IPv4 next hop")
+            }
+            Withheld::NoNextHop(Family::V6) => write!(
+                f,
+                "IPv6 is withheld: the session's interface has no global IPv6 address that is no VIP; give it one, or \
+                 write `next_hop_v6`"
+            ),
+        }
+    }
+}
+
 /// What is to be said to a peer: one or more UPDATE messages (the codec splits at 4,096 octets).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Update {
@@ -108,7 +130,8 @@ impl AdjRibOut {
         for prefix in self.told.keys().filter(|prefix| !wanted.contains_key(prefix)) {
             gone.entry(Family::of(prefix.addr())).or_default().push(*prefix);
         }
-        let mut updates: Vec<Update> = gone.into_iter().map(|(family, p)| Update::Withdraw(family, p)).collect();
+        let mut updates: Vec<Update> =
+            gone.into_iter().map(|(family, p)| Update::Withdraw(family, p)).collect();
 
         let mut news: BTreeMap<&(IpAddr, Attributes), Vec<IpNet>> = BTreeMap::new();
         for (prefix, route) in &wanted {
@@ -138,6 +161,11 @@ impl AdjRibOut {
         }
     }
 
+    /// Whether End-of-RIB was said: before it, a refresh is part of the first table (RFC 7313 §4).
+    pub fn ended(&self, family: Family) -> bool {
+        self.ended.contains(&family)
+    }
+
     /// How many prefixes the peer knows from us.
     pub fn len(&self) -> usize {
         self.told.len()
@@ -148,3 +176,6 @@ impl AdjRibOut {
         self.told.is_empty()
     }
 }
+
+#[cfg(test)]
+mod tests;

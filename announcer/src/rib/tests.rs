@@ -1,0 +1,180 @@
+use proptest::prelude::*;
+
+use super::*;
+
+/// A router that does as it is told (RFC 4271 §9), and complains about what it should not have been told.
+#[derive(Debug, Default)]
+struct Router {
+    routes: BTreeMap<IpNet, (IpAddr, Attributes)>,
+    ended: BTreeSet<Family>,
+}
+
+impl Router {
+    /// `again`: prefixes of these families may be repeated.
+    fn apply(&mut self, updates: &[Update], again: &BTreeSet<Family>) {
+        let mut announced = false;
+        for update in updates {
+            match update {
+                Update::Withdraw(family, prefixes) => {
+                    assert!(!announced, "withdrawals go first");
+                    assert!(!prefixes.is_empty());
+                    for prefix in prefixes {
+                        assert_eq!(Family::of(prefix.addr()), *family);
+                        assert!(
+                            self.routes.remove(prefix).is_some(),
+                            "{prefix} was not there to be withdrawn"
+                        );
+                    }
+                }
+                Update::Announce { next_hop, attributes, prefixes } => {
+                    announced = true;
+                    assert!(!prefixes.is_empty());
+                    for prefix in prefixes {
+                        let family = Family::of(prefix.addr());
+                        assert_eq!(Family::of(*next_hop), family);
+                        let route = (*next_hop, attributes.clone());
+                        let before = self.routes.insert(*prefix, route.clone());
+                        assert!(before != Some(route) || again.contains(&family), "{prefix} was said twice");
+                    }
+                }
+                Update::EndOfRib(family) => assert!(self.ended.insert(*family), "{family} ended twice"),
+            }
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Rib(LocRib),
+    Export(Export),
+    Refresh(Family),
+    Advance,
+}
+
+fn family() -> impl Strategy<Value = Family> {
+    prop_oneof![Just(Family::V4), Just(Family::V6)]
+}
+
+/// Few prefixes and few attributes, so that they meet again.
+fn rib() -> impl Strategy<Value = LocRib> {
+    let prefix = prop_oneof![
+        (0_u8..6).prop_map(|n| IpNet::from(IpAddr::from([192, 0, 2, n]))),
+        (0_u16..6).prop_map(|n| IpNet::from(IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, n]))),
+    ];
+    let attributes = (proptest::option::of(0_u32..2), proptest::collection::btree_set(0_u32..2, 0..2))
+        .prop_map(|(med, communities)| Attributes {
+            med,
+            communities: communities.into_iter().map(Community).collect(),
+        });
+    (proptest::collection::btree_map(prefix, attributes, 0..10), any::<bool>())
+        .prop_map(|(routes, complete)| LocRib { generation: 1, complete, routes })
+}
+
+fn export() -> impl Strategy<Value = Export> {
+    let v4 = proptest::option::weighted(0.9, (1_u8..3).prop_map(|n| Ipv4Addr::new(10, 0, 0, n)));
+    let v6 =
+        proptest::option::weighted(0.9, (1_u16..3).prop_map(|n| Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, n)));
+    (proptest::collection::btree_set(family(), 0..3), v4, v6)
+        .prop_map(|(families, next_hop_v4, next_hop_v6)| Export { families, next_hop_v4, next_hop_v6 })
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        3 => rib().prop_map(Step::Rib),
+        1 => export().prop_map(Step::Export),
+        1 => family().prop_map(Step::Refresh),
+        3 => Just(Step::Advance),
+    ]
+}
+
+fn wanted(rib: &LocRib, export: &Export) -> BTreeMap<IpNet, (IpAddr, Attributes)> {
+    rib.routes
+        .iter()
+        .filter_map(|(p, a)| Some((*p, (export.next_hop(Family::of(p.addr())).ok()?, a.clone()))))
+        .collect()
+}
+
+proptest! {
+    #[test]
+    fn a_peer_that_applies_advance_ends_equal_to_what_is_wanted(
+        steps in proptest::collection::vec(step(), 1..40)
+    ) {
+        let (mut rib, mut export) = (LocRib::default(), Export::default());
+        let (mut told, mut router, mut again) = (AdjRibOut::default(), Router::default(), BTreeSet::new());
+        for step in steps.into_iter().chain([Step::Advance]) {
+            match step {
+                Step::Rib(new) => rib = new,
+                Step::Export(new) => export = new,
+                Step::Refresh(family) => {
+                    told.refresh(family);
+                    again.insert(family);
+                }
+                Step::Advance => {
+                    let updates = told.advance(&rib, &export);
+                    // A router that asked again may have forgotten all but must lose nothing by hearing it.
+                    let heard: BTreeSet<IpNet> = updates.iter().flat_map(|update| match update {
+                        Update::Announce { prefixes, .. } => prefixes.clone(),
+                        Update::Withdraw(..) | Update::EndOfRib(_) => vec![],
+                    }).collect();
+                    router.apply(&updates, &again);
+                    prop_assert_eq!(&router.routes, &wanted(&rib, &export));
+                    prop_assert_eq!(told.len(), router.routes.len());
+                    for prefix in router.routes.keys().filter(|p| again.contains(&Family::of(p.addr()))) {
+                        prop_assert!(heard.contains(prefix), "{} was asked for again and not said", prefix);
+                    }
+                    again.clear();
+                    prop_assert!(told.advance(&rib, &export).is_empty(), "nothing changed, yet something was said");
+                    let ended = if rib.complete { export.families.clone() } else { BTreeSet::new() };
+                    prop_assert!(router.ended.is_superset(&ended));
+                }
+            }
+        }
+    }
+}
+
+fn prefix(text: &str) -> IpNet {
+    text.parse().unwrap()
+}
+
+fn both() -> Export {
+    Export {
+        families: [Family::V4, Family::V6].into(),
+        next_hop_v4: Some(Ipv4Addr::new(10, 0, 0, 1)),
+        next_hop_v6: None,
+    }
+}
+
+fn rib_of(prefixes: &[&str], complete: bool) -> LocRib {
+    let routes = prefixes.iter().map(|text| (prefix(text), Attributes::default())).collect();
+    LocRib { generation: 1, complete, routes }
+}
+
+#[test]
+fn a_refresh_and_then_a_change_still_withdraws() {
+    let mut told = AdjRibOut::default();
+    let _ = told.advance(&rib_of(&["192.0.2.1/32", "192.0.2.2/32"], true), &both());
+    told.refresh(Family::V4);
+    let updates = told.advance(&rib_of(&["192.0.2.2/32"], true), &both());
+    assert_eq!(updates.first(), Some(&Update::Withdraw(Family::V4, vec![prefix("192.0.2.1/32")])));
+    assert_eq!(updates.len(), 2, "and says the other again: {updates:?}");
+}
+
+#[test]
+fn end_of_rib_waits_for_the_first_verdicts_and_comes_once_for_each_family() {
+    let mut told = AdjRibOut::default();
+    assert_eq!(told.advance(&rib_of(&[], false), &both()), []);
+    assert!(!told.ended(Family::V4));
+    let ends = [Update::EndOfRib(Family::V4), Update::EndOfRib(Family::V6)];
+    assert_eq!(told.advance(&rib_of(&[], true), &both()), ends);
+    assert!(told.ended(Family::V4));
+    assert_eq!(told.advance(&rib_of(&[], true), &both()), []);
+}
+
+#[test]
+fn what_is_withheld_says_why() {
+    assert_eq!(both().next_hop(Family::V6), Err(Withheld::NoNextHop(Family::V6)));
+    let v4_alone = Export { families: [Family::V4].into(), ..both() };
+    assert_eq!(v4_alone.next_hop(Family::V6), Err(Withheld::FamilyNotNegotiated(Family::V6)));
+    let mut told = AdjRibOut::default();
+    assert_eq!(told.advance(&rib_of(&["2001:db8::80/128"], false), &both()), []);
+}

@@ -1,1 +1,13 @@
-//! The BGP speaker: pure machine and codec here, sockets below `io/`.
+//! A BGP speaker that announces and imports nothing (RFC 4271).
+//!
+//! The pure parts: [`fsm`] decides, [`open`] negotiates, [`wire`] is the codec and the only file that names zettabgp,
+//! [`notification`] and [`reason`] put errors into words, [`outbox`] counts octets. [`io`] is the world's side: one task
+//! a peer.
+
+pub mod fsm;
+pub mod io;
+pub mod notification;
+pub mod open;
+pub mod outbox;
+pub mod reason;
+pub mod wire;

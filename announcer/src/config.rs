@@ -41,8 +41,10 @@ pub struct Bgp {
 pub struct Peer {
     /// `name`.
     pub name: PeerName,
-    /// `address`: where it listens, on port 179.
+    /// `address`: where it listens.
     pub address: IpAddr,
+    /// `port`, default 179: where it listens.
+    pub port: u16,
     /// `asn`: the AS that its OPEN must carry.
     pub asn: Asn,
     /// `hold_time`, default 9s: 0 or at least 3 whole seconds, at most 65535 (RFC 4271 §4.2).

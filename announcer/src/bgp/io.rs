@@ -1,0 +1,10 @@
+//! The world's side of BGP: one task a peer ([`session`]), the way to the peer ([`path`]), and sockets.
+//!
+//! Touches sockets, rtnetlink and the clock. No task listens, none waits for another, and no queue is without a bound.
+
+mod connection;
+mod dial;
+pub mod path;
+pub mod session;
+#[allow(unsafe_code, reason = "the kernel's count of unacknowledged octets has no safe interface")]
+mod sockopt;

@@ -1,0 +1,157 @@
+//! A TCP connection to a peer: octets in, octets out, and how many of ours the peer's kernel has.
+//!
+//! Touches a socket. Nothing here waits: what would block is tried again when the socket is ready.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use socket2::SockRef;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+use crate::bgp::io::dial::{Dialed, broken};
+use crate::bgp::io::path::Address;
+use crate::bgp::io::sockopt;
+use crate::bgp::outbox::Outbox;
+use crate::bgp::reason::TcpFailure;
+use crate::bgp::wire::Framer;
+
+/// How long a goodbye may take.
+const FAREWELL: Duration = Duration::from_secs(1);
+/// How often the kernel is asked at first, and at most, whether octets were acknowledged.
+const POLL: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(50));
+
+pub(super) struct Connection {
+    stream: TcpStream,
+    pub(super) framer: Framer,
+    pub(super) outbox: Outbox,
+    pub(super) local: SocketAddr,
+    pub(super) interface: u32,
+    pub(super) addresses: Vec<Address>,
+    /// Since when octets wait without progress.
+    waiting: Option<Waiting>,
+}
+
+#[derive(Clone, Copy)]
+struct Waiting {
+    since: Instant,
+    ask: Instant,
+}
+
+/// What a read gave.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Read {
+    /// The framer has more.
+    Octets,
+    /// There is nothing at present.
+    Nothing,
+}
+
+/// What became of the octets that waited.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// All are acknowledged.
+    All,
+    /// Some are.
+    Some,
+    /// None is.
+    None,
+}
+
+impl Connection {
+    pub(super) fn new(dialed: Dialed) -> Self {
+        let Dialed { stream, local, interface, addresses } = dialed;
+        let (framer, outbox) = (Framer::default(), Outbox::default());
+        Connection { stream, framer, outbox, local, interface, addresses, waiting: None }
+    }
+
+    pub(super) async fn readable(&self) {
+        // An error shows again, and is told, when it is read.
+        let _ = self.stream.readable().await;
+    }
+
+    pub(super) async fn writable(&self) {
+        let _ = self.stream.writable().await;
+    }
+
+    /// Reads what one read gives.
+    pub(super) fn read(&mut self) -> Result<Read, TcpFailure> {
+        let mut octets = [0; 16 * 1024];
+        match self.stream.try_read(&mut octets) {
+            Ok(0) => Err(TcpFailure::Closed),
+            Ok(count) => {
+                self.framer.feed(octets.get(..count).unwrap_or_default());
+                Ok(Read::Octets)
+            }
+            Err(error) if again(&error) => Ok(Read::Nothing),
+            Err(error) => Err(broken(&error)),
+        }
+    }
+
+    /// Gives the kernel what it takes. Returns whether octets wait for the peer.
+    pub(super) fn write(&mut self) -> Result<bool, TcpFailure> {
+        while !self.outbox.unsent().is_empty() {
+            match self.stream.try_write(self.outbox.unsent()) {
+                Ok(count) => self.outbox.took(count),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(broken(&error)),
+            }
+        }
+        if self.outbox.outstanding() > 0 && self.waiting.is_none() {
+            let since = Instant::now();
+            self.waiting = Some(Waiting { since, ask: since + POLL.0 });
+        }
+        Ok(self.waiting.is_some())
+    }
+
+    /// When to ask the kernel for progress.
+    pub(super) fn ask_at(&self) -> Option<Instant> {
+        self.waiting.map(|waiting| waiting.ask)
+    }
+
+    /// Asks the kernel how much the peer has; the longer nothing moves, the rarer.
+    pub(super) fn ask(&mut self) -> io::Result<Progress> {
+        let moved = self.outbox.acknowledge(sockopt::unacknowledged(self.stream.as_fd())?) > 0;
+        if self.outbox.outstanding() == 0 {
+            self.waiting = None;
+            return Ok(Progress::All);
+        }
+        let now = Instant::now();
+        let since = self.waiting.filter(|_| !moved).map_or(now, |waiting| waiting.since);
+        let pause = (now.duration_since(since) / 8).clamp(POLL.0, POLL.1);
+        self.waiting = Some(Waiting { since, ask: now + pause });
+        Ok(if moved { Progress::Some } else { Progress::None })
+    }
+
+    /// Follows the agreed hold time: the kernel gives up on a dead peer when we would.
+    pub(super) fn set_user_timeout(&self, hold_time: Option<Duration>) -> io::Result<()> {
+        SockRef::from(&self.stream).set_tcp_user_timeout(hold_time)
+    }
+
+    /// Sends what is left, half-closes and drains, so that the peer reads our last words: a close with octets unread
+    /// would be a reset.
+    pub(super) async fn farewell(mut self) {
+        let goodbye = async move {
+            self.stream.write_all(self.outbox.unsent()).await?;
+            self.stream.shutdown().await?;
+            let mut rest = [0; 4096];
+            while self.stream.read(&mut rest).await? > 0 {}
+            io::Result::Ok(())
+        };
+        // The session is over either way.
+        let _ = tokio::time::timeout(FAREWELL, goodbye).await;
+    }
+
+    /// Drops the connection with a reset: the kernel forgets what waits.
+    pub(super) fn abort(self) {
+        let _ = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
+    }
+}
+
+fn again(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+}

@@ -1,0 +1,233 @@
+//! OPEN: what we offer, what the peer offers, and what comes of the two.
+//!
+//! Pure. RFC 4271 §4.2 and §6.2, RFC 5492 (capabilities), RFC 4760 (families), RFC 6793 (4-octet AS), RFC 7607 (AS 0),
+//! RFC 6286 (identifier), RFC 2918 and 7313 (refresh).
+
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use crate::bgp::notification::{self, Notification};
+use crate::model::{Asn, Family, RouterId};
+
+/// What our OPEN says, and whom we say it to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Offer {
+    /// Our AS.
+    pub asn: Asn,
+    /// Our identifier.
+    pub router_id: RouterId,
+    /// Our hold time in seconds: 0, or at least 3.
+    pub hold_time: u16,
+    /// The families that we speak; each goes into its own multiprotocol capability.
+    pub families: BTreeSet<Family>,
+    /// The AS that the peer's OPEN must have.
+    pub peer_asn: Asn,
+}
+
+/// An OPEN that was received, with its framing checked and nothing else.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Open {
+    /// My Autonomous System: 2 octets; AS_TRANS (23456) when the real one does not fit.
+    pub asn: u16,
+    /// Hold Time in seconds.
+    pub hold_time: u16,
+    /// BGP Identifier.
+    pub identifier: Ipv4Addr,
+    /// All capabilities of all parameters, in their order.
+    pub capabilities: Vec<Capability>,
+}
+
+/// A capability that matters to us (RFC 5492); a known code with a length that is not its own is `Other`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Capability {
+    /// 1: a family (RFC 4760 §8).
+    Multiprotocol(Family),
+    /// 1: a family that we do not speak.
+    ForeignMultiprotocol,
+    /// 2: ROUTE-REFRESH (RFC 2918).
+    RouteRefresh,
+    /// 65: 4-octet AS (RFC 6793); 0 is possible here.
+    FourOctetAs(u32),
+    /// 70: enhanced ROUTE-REFRESH (RFC 7313).
+    EnhancedRouteRefresh,
+    /// Any other code.
+    Other(u8),
+}
+
+/// Why an OPEN is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum OpenError {
+    /// Optional parameters or capabilities overrun their space.
+    #[error("its OPEN is malformed")]
+    Malformed,
+    /// The version.
+    #[error("its OPEN has BGP version {0}, not 4")]
+    Version(u8),
+    /// Who it is, and who it should be.
+    #[error("its OPEN has AS {got}, we expect AS {want}")]
+    WrongAs {
+        /// What it said.
+        got: u32,
+        /// What is configured.
+        want: Asn,
+    },
+    /// Zero, or our own on iBGP.
+    #[error("its OPEN has the BGP identifier {0}, which no peer of ours can have")]
+    Identifier(Ipv4Addr),
+    /// An optional parameter that is no capability.
+    #[error("its OPEN has the optional parameter {0}, which nobody supports")]
+    Parameter(u8),
+    /// 1 or 2 seconds.
+    #[error("its OPEN has a hold time of {0} s, less than 3 s")]
+    HoldTime(u16),
+}
+
+impl OpenError {
+    /// What we answer.
+    pub fn notification(&self) -> Notification {
+        match self {
+            OpenError::Malformed => Notification::bare(notification::OPEN_MALFORMED),
+            OpenError::Version(_) => Notification::new(notification::BAD_VERSION, [0, 4]),
+            OpenError::WrongAs { .. } => Notification::bare(notification::BAD_PEER_AS),
+            OpenError::Identifier(_) => Notification::bare(notification::BAD_IDENTIFIER),
+            OpenError::Parameter(_) => Notification::bare(notification::BAD_PARAMETER),
+            OpenError::HoldTime(_) => Notification::bare(notification::BAD_HOLD_TIME),
+        }
+    }
+}
+
+/// What both OPENs together agreed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Negotiated {
+    /// Whether the peer is of our own AS.
+    pub kind: Kind,
+    /// The peer's identifier.
+    pub peer_id: RouterId,
+    /// The smaller of both hold times; `None`: zero, and no timers.
+    pub hold_time: Option<Duration>,
+    /// Whether the peer reads 4-octet ASes.
+    pub as_width: AsWidth,
+    /// The families of both.
+    pub families: BTreeSet<Family>,
+    /// How the peer asks for a family again.
+    pub refresh: RefreshKind,
+}
+
+/// Whose AS the peer is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Another AS: our AS is prepended.
+    External,
+    /// Ours: LOCAL_PREF goes along.
+    Internal,
+}
+
+/// How wide an AS is in AS_PATH towards the peer (RFC 6793).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AsWidth {
+    /// An old peer: AS_TRANS and AS4_PATH.
+    Two,
+    /// 4 octets.
+    Four,
+}
+
+/// What of ROUTE-REFRESH both sides know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RefreshKind {
+    /// RFC 2918 at most.
+    Plain,
+    /// RFC 7313: BoRR and EoRR around what is sent again.
+    Enhanced,
+}
+
+/// A ROUTE-REFRESH as received.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refresh {
+    /// The family; `None`: one that we do not have.
+    pub family: Option<Family>,
+    /// The message subtype (RFC 7313 §3.2).
+    pub subtype: u8,
+    /// The message from marker to end, for an answer's data.
+    pub message: Vec<u8>,
+}
+
+/// The length of a ROUTE-REFRESH without filters.
+const REFRESH_LENGTH: usize = 23;
+
+impl Negotiated {
+    /// What a ROUTE-REFRESH asks of us: a family again, nothing, or an answer of 7/1.
+    pub fn refresh(&self, refresh: &Refresh) -> Result<Option<Family>, Notification> {
+        let ours = refresh.family.filter(|family| self.families.contains(family));
+        match (self.refresh, refresh.subtype) {
+            // RFC 2918 §3: the octet is reserved and ignored.
+            (RefreshKind::Plain, _) | (RefreshKind::Enhanced, 0) => Ok(ours),
+            (RefreshKind::Enhanced, 1 | 2) if refresh.message.len() != REFRESH_LENGTH => {
+                Err(Notification::new(notification::BAD_REFRESH_LENGTH, refresh.message.clone()))
+            }
+            // BoRR and EoRR speak of the peer's own routes, and RFC 7313 §5 has other subtypes ignored.
+            (RefreshKind::Enhanced, _) => Ok(None),
+        }
+    }
+}
+
+/// Puts our offer and the peer's OPEN together.
+pub fn negotiate(offer: &Offer, open: &Open) -> Result<Negotiated, OpenError> {
+    let wide =
+        open.capabilities.iter().rev().find_map(|capability| {
+            if let Capability::FourOctetAs(asn) = capability { Some(*asn) } else { None }
+        });
+    let got = if open.asn == 0 { 0 } else { wide.unwrap_or(u32::from(open.asn)) };
+    if got != offer.peer_asn.get() {
+        return Err(OpenError::WrongAs { got, want: offer.peer_asn });
+    }
+    let kind = if offer.peer_asn == offer.asn { Kind::Internal } else { Kind::External };
+    let peer_id = RouterId::try_from(open.identifier).map_err(|_| OpenError::Identifier(open.identifier))?;
+    if kind == Kind::Internal && peer_id == offer.router_id {
+        return Err(OpenError::Identifier(open.identifier));
+    }
+    if matches!(open.hold_time, 1 | 2) {
+        return Err(OpenError::HoldTime(open.hold_time));
+    }
+    let seconds = offer.hold_time.min(open.hold_time);
+    let has = |wanted: Capability| open.capabilities.contains(&wanted);
+
+    Ok(Negotiated {
+        kind,
+        peer_id,
+        hold_time: (seconds != 0).then(|| Duration::from_secs(seconds.into())),
+        as_width: if wide.is_some() { AsWidth::Four } else { AsWidth::Two },
+        families: peer_families(open).intersection(&offer.families).copied().collect(),
+        refresh: if has(Capability::EnhancedRouteRefresh) {
+            RefreshKind::Enhanced
+        } else {
+            RefreshKind::Plain
+        },
+    })
+}
+
+/// A peer that says nothing of families speaks IPv4 (RFC 4760 §8 came after RFC 1771).
+fn peer_families(open: &Open) -> BTreeSet<Family> {
+    let mut families = BTreeSet::new();
+    let mut spoke = false;
+    for capability in &open.capabilities {
+        match capability {
+            Capability::Multiprotocol(family) => {
+                spoke = true;
+                families.insert(*family);
+            }
+            Capability::ForeignMultiprotocol => spoke = true,
+            Capability::RouteRefresh
+            | Capability::FourOctetAs(_)
+            | Capability::EnhancedRouteRefresh
+            | Capability::Other(_) => {}
+        }
+    }
+    if !spoke {
+        families.insert(Family::V4);
+    }
+    families
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,173 @@
+//! The octets on their way to a peer, and which generation of the Loc-RIB they carry.
+//!
+//! Pure. Offsets count from the connection's first octet. A generation is told once the peer's kernel has acknowledged
+//! the last octet of its UPDATEs.
+
+use std::collections::VecDeque;
+
+use crate::model::Generation;
+
+/// A bounded buffer of octets: who fills it asks [`Outbox::has_room`] first.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    octets: Vec<u8>,
+    /// How many of `octets` the kernel took.
+    taken: usize,
+    /// How many octets the kernel took before them.
+    before: u64,
+    /// Where the last UPDATE ends.
+    said: u64,
+    acknowledged: u64,
+    /// What is told once the octets up to an offset are acknowledged; both rise.
+    marks: VecDeque<(u64, Generation)>,
+    told: Generation,
+}
+
+/// Above it nothing new is said to a peer: the Loc-RIB changes on meanwhile, and the peer gets the sum.
+const ROOM: usize = 64 * 1024;
+
+impl Outbox {
+    /// Whether the peer keeps up so well that it may be told more.
+    pub fn has_room(&self) -> bool {
+        self.unsent().len() < ROOM
+    }
+
+    /// What the kernel has not taken.
+    pub fn unsent(&self) -> &[u8] {
+        self.octets.get(self.taken..).unwrap_or_default()
+    }
+
+    /// Where messages are appended to.
+    pub fn tail(&mut self) -> &mut Vec<u8> {
+        if self.taken == self.octets.len() || self.taken >= ROOM {
+            self.before += self.taken as u64;
+            self.octets.drain(..self.taken);
+            self.octets.shrink_to(ROOM);
+            self.taken = 0;
+        }
+        &mut self.octets
+    }
+
+    /// All that was appended so far ends with the UPDATEs that bring the peer to `generation`. Call it with `Said` after
+    /// appending them, with `Nothing` when the peer knew it all.
+    pub fn mark(&mut self, generation: Generation, news: News) {
+        if news == News::Said {
+            self.said = self.before + self.octets.len() as u64;
+        }
+        match self.marks.back_mut() {
+            Some((offset, last)) if *offset == self.said => *last = generation,
+            _ => self.marks.push_back((self.said, generation)),
+        }
+        self.settle();
+    }
+
+    /// The kernel took this many octets.
+    pub fn took(&mut self, count: usize) {
+        self.taken = self.octets.len().min(self.taken + count);
+    }
+
+    /// Octets that the kernel took and the peer has not acknowledged, or that the kernel did not take.
+    pub fn outstanding(&self) -> u64 {
+        self.written() + self.unsent().len() as u64 - self.acknowledged
+    }
+
+    /// The kernel still has `queued` octets that the peer has not acknowledged. Returns how many were acknowledged since
+    /// the last call.
+    pub fn acknowledge(&mut self, queued: u64) -> u64 {
+        let acknowledged = self.written().saturating_sub(queued).max(self.acknowledged);
+        let progress = acknowledged - self.acknowledged;
+        self.acknowledged = acknowledged;
+        self.settle();
+        progress
+    }
+
+    /// Up to which generation the peer's kernel has all.
+    pub fn told(&self) -> Generation {
+        self.told
+    }
+
+    fn written(&self) -> u64 {
+        self.before + self.taken as u64
+    }
+
+    fn settle(&mut self) {
+        while let Some((offset, generation)) = self.marks.front().copied()
+            && offset <= self.acknowledged
+        {
+            self.told = generation;
+            self.marks.pop_front();
+        }
+    }
+}
+
+/// Whether a generation had anything to say to a peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum News {
+    /// UPDATEs were appended.
+    Said,
+    /// The peer knew it all.
+    Nothing,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_generation_is_told_when_its_last_octet_is_acknowledged() {
+        let mut outbox = Outbox::default();
+        outbox.tail().extend([0; 10]);
+        outbox.mark(1, News::Said);
+        outbox.tail().extend([0; 10]);
+        outbox.mark(2, News::Said);
+        outbox.took(15);
+        assert_eq!((outbox.told(), outbox.outstanding(), outbox.unsent().len()), (0, 20, 5));
+        assert_eq!(outbox.acknowledge(6), 9);
+        assert_eq!(outbox.told(), 0);
+        assert_eq!(outbox.acknowledge(5), 1);
+        assert_eq!(outbox.told(), 1);
+        outbox.took(5);
+        outbox.acknowledge(0);
+        assert_eq!((outbox.told(), outbox.outstanding()), (2, 0));
+    }
+
+    #[test]
+    fn what_needs_no_word_is_told_at_once_and_a_keepalive_on_its_way_delays_nothing() {
+        let mut outbox = Outbox::default();
+        outbox.tail().extend([0; 19]);
+        outbox.mark(7, News::Nothing);
+        assert_eq!(outbox.told(), 7);
+        outbox.tail().extend([0; 30]);
+        outbox.mark(8, News::Said);
+        outbox.mark(9, News::Nothing);
+        assert_eq!(outbox.told(), 7, "generation 9 is told when 8 is");
+        outbox.took(49);
+        outbox.acknowledge(0);
+        assert_eq!(outbox.told(), 9);
+        outbox.tail().extend([0; 19]);
+        outbox.mark(10, News::Nothing);
+        assert_eq!(outbox.told(), 10);
+    }
+
+    #[test]
+    fn offsets_go_on_when_the_buffer_starts_anew() {
+        let mut outbox = Outbox::default();
+        for generation in 1..=3 {
+            outbox.tail().extend([0; 100]);
+            outbox.mark(generation, News::Said);
+            outbox.took(100);
+            assert_eq!(outbox.told(), generation - 1);
+            outbox.acknowledge(0);
+            assert_eq!(outbox.told(), generation);
+        }
+    }
+
+    #[test]
+    fn there_is_no_room_while_the_peer_does_not_keep_up() {
+        let mut outbox = Outbox::default();
+        outbox.tail().extend([0; ROOM]);
+        assert!(!outbox.has_room());
+        outbox.took(1);
+        assert!(outbox.has_room());
+    }
+}

@@ -1,0 +1,154 @@
+//! Why a session is down, as a sentence, with a hint and a label.
+//!
+//! Pure. One enum, so that logs, status and metrics say the same.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use crate::bgp::notification::Notification;
+use crate::bgp::open::OpenError;
+
+/// Why a session ended or did not begin.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DownReason {
+    /// We were told to end it.
+    #[error("we ended it: {0}")]
+    Stopped(Notification),
+    /// The peer ended it.
+    #[error("the peer sent NOTIFICATION: {0}")]
+    Notified(Notification),
+    /// The peer fell silent.
+    #[error("hold timer expired: nothing heard for {} s", .0.as_secs())]
+    HoldExpired(Duration),
+    /// The peer took TCP's connection and sent no OPEN.
+    #[error("the peer connected and sent no OPEN for {} s", .0.as_secs())]
+    NoOpen(Duration),
+    /// The peer takes no octets (RFC 9687).
+    #[error("send hold timer expired: the peer took no octet for {} s", .0.as_secs())]
+    SendHoldExpired(Duration),
+    /// Its OPEN was refused.
+    #[error("{0}")]
+    Open(#[from] OpenError),
+    /// It sent what no BGP speaker sends.
+    #[error("the peer sent a malformed message; we answered {0}")]
+    Malformed(Notification),
+    /// It sent a message that its state does not allow.
+    #[error("the peer sent a message out of turn; we answered {0}")]
+    OutOfTurn(Notification),
+    /// A second connection won (RFC 4271 §6.8).
+    #[error("another connection to the same peer took its place")]
+    Collision,
+    /// A failure detector lost the peer (RFC 9384).
+    #[error("BFD lost the peer")]
+    LivenessLost,
+    /// TCP did not get there, or broke.
+    #[error("{0}")]
+    Tcp(#[from] TcpFailure),
+}
+
+/// What became of a TCP connection, or of the try for one.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TcpFailure {
+    /// RST to our SYN.
+    #[error("connection refused")]
+    Refused,
+    /// No answer to our SYN.
+    #[error("no answer to our SYN for {} s", .0.as_secs())]
+    NoAnswer(Duration),
+    /// The routing table has no way, or the way reports unreachable.
+    #[error("no route to the peer")]
+    NoRoute,
+    /// It answers neither ARP nor ND, or a router on the way says so.
+    #[error("the peer is unreachable")]
+    Unreachable,
+    /// The only source addresses are VIPs.
+    #[error("no source address that is no VIP on the interface towards the peer (the kernel would take {0})")]
+    NoSource(IpAddr),
+    /// FIN.
+    #[error("the peer closed the connection")]
+    Closed,
+    /// RST.
+    #[error("the peer reset the connection")]
+    Reset,
+    /// Our octets were not acknowledged in time.
+    #[error("the connection timed out: the peer acknowledged nothing")]
+    TimedOut,
+    /// Anything else that the kernel says.
+    #[error("{0}")]
+    Other(String),
+}
+
+impl DownReason {
+    /// What to look at, where a person could be at a loss.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            DownReason::Tcp(TcpFailure::Refused) => {
+                Some("is the router's BGP daemon running, and is this host configured as its neighbour?")
+            }
+            DownReason::Tcp(TcpFailure::NoAnswer(_)) => Some(
+                "check the router's password for this neighbour and its access lists; both drop silently",
+            ),
+            DownReason::Tcp(TcpFailure::NoRoute) => {
+                Some("check the interface and the route towards the peer")
+            }
+            DownReason::Tcp(TcpFailure::Unreachable) => {
+                Some("it answers neither ARP nor ND: check its address, the cable and the VLAN")
+            }
+            DownReason::Tcp(TcpFailure::NoSource(_)) => {
+                Some("give the interface an address of its own; a VIP is never a source")
+            }
+            DownReason::Tcp(TcpFailure::Closed | TcpFailure::Reset) => Some(
+                "the router's log says why; a neighbour that is not configured there is closed without a word",
+            ),
+            DownReason::NoOpen(_) => {
+                Some("a router that demands or sends TTL 1 or 255 lets TCP through and drops the rest")
+            }
+            DownReason::Open(OpenError::WrongAs { .. }) => {
+                Some("compare `asn` of the peer with the router's `router bgp`")
+            }
+            DownReason::Notified(notification) => match notification.kind() {
+                (2, 2) => Some("compare `asn` of `[bgp]` with the router's `neighbor … remote-as`"),
+                (6, 3) => Some("the router has no such neighbour"),
+                (6, 5) => Some("the router rejects this neighbour; its log says why"),
+                _ => None,
+            },
+            DownReason::Tcp(TcpFailure::TimedOut | TcpFailure::Other(_))
+            | DownReason::Stopped(_)
+            | DownReason::HoldExpired(_)
+            | DownReason::SendHoldExpired(_)
+            | DownReason::Open(_)
+            | DownReason::Malformed(_)
+            | DownReason::OutOfTurn(_)
+            | DownReason::Collision
+            | DownReason::LivenessLost => None,
+        }
+    }
+
+    /// One word for metrics and JSON.
+    pub fn label(&self) -> &'static str {
+        match self {
+            DownReason::Stopped(_) => "stopped",
+            DownReason::Notified(_) => "notification",
+            DownReason::HoldExpired(_) => "hold_expired",
+            DownReason::NoOpen(_) => "no_open",
+            DownReason::SendHoldExpired(_) => "send_hold_expired",
+            DownReason::Open(OpenError::WrongAs { .. }) => "wrong_as",
+            DownReason::Open(_) => "open_error",
+            DownReason::Malformed(_) => "malformed",
+            DownReason::OutOfTurn(_) => "out_of_turn",
+            DownReason::Collision => "collision",
+            DownReason::LivenessLost => "liveness",
+            DownReason::Tcp(failure) => match failure {
+                TcpFailure::Refused => "refused",
+                TcpFailure::NoAnswer(_) => "no_answer",
+                TcpFailure::NoRoute => "no_route",
+                TcpFailure::Unreachable => "unreachable",
+                TcpFailure::NoSource(_) => "no_source",
+                TcpFailure::Closed => "closed",
+                TcpFailure::Reset => "reset",
+                TcpFailure::TimedOut => "timed_out",
+                TcpFailure::Other(_) => "tcp_error",
+            },
+        }
+    }
+}

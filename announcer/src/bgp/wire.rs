@@ -1,0 +1,341 @@
+//! The codec: octets to messages and back. The only file that names zettabgp.
+//!
+//! Pure. RFC 4271 §4, RFC 4760, RFC 6793, RFC 2918 and 7313, RFC 4724 §2. A wall around zettabgp: framing, OPEN's
+//! parameters, UPDATE's envelope and NOTIFICATION are ours ([`frame`], [`params`]); zettabgp decodes single capabilities
+//! whose length was checked before, and encodes what it encodes right, into a buffer that cannot be too short. AS_PATH is
+//! ours too: zettabgp swaps AS_SET and AS_SEQUENCE.
+
+pub mod frame;
+mod params;
+
+use std::net::{IpAddr, Ipv6Addr};
+
+use ipnet::IpNet;
+use zettabgp::prelude::*;
+
+use crate::bgp::notification::Notification;
+use crate::bgp::open::{AsWidth, Capability, Kind, Offer};
+use crate::model::{AS_TRANS, Asn, Family};
+use crate::rib::{Attributes, Update};
+
+pub use frame::{Framer, Message};
+
+/// The longest message (RFC 4271 §4.1).
+pub const MAX_LENGTH: usize = 4096;
+/// Marker, length and type.
+const HEADER_LENGTH: usize = 19;
+/// No message that we build from parts of at most 4,096 octets comes near it.
+const SCRATCH: usize = 65_535;
+/// LOCAL_PREF of what we announce on iBGP (RFC 4271 §5.1.5).
+const LOCAL_PREF: u32 = 100;
+
+/// What could not be put into a message.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum EncodeError {
+    /// The attributes leave no room for a prefix.
+    #[error("the attributes of {0} do not fit into a message of 4,096 octets; give it fewer communities")]
+    TooLong(IpNet),
+    /// The codec refused.
+    #[error("the message cannot be encoded: {0}")]
+    Codec(String),
+}
+
+impl From<BgpError> for EncodeError {
+    fn from(error: BgpError) -> Self {
+        EncodeError::Codec(error.to_string())
+    }
+}
+
+/// Who speaks to whom: all that an UPDATE depends on beside the routes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Voice {
+    /// Our AS.
+    pub asn: Asn,
+    /// Whose AS the peer is of.
+    pub kind: Kind,
+    /// What the peer reads in AS_PATH.
+    pub as_width: AsWidth,
+}
+
+/// The subtypes of ROUTE-REFRESH that we send (RFC 7313 §3.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bound {
+    /// BoRR.
+    Begin,
+    /// EoRR.
+    End,
+}
+
+/// Appends an OPEN.
+///
+/// # Errors
+/// [`EncodeError::Codec`], should zettabgp refuse.
+pub fn open(out: &mut Vec<u8>, offer: &Offer) -> Result<(), EncodeError> {
+    let mut caps: Vec<BgpCapability> = offer.families.iter().map(|family| multiprotocol(*family)).collect();
+    caps.extend([
+        BgpCapability::CapRR,
+        BgpCapability::CapEnhancedRR,
+        BgpCapability::CapASN32(offer.asn.get()),
+    ]);
+    let message = BgpOpenMessage {
+        as_num: offer.asn.get(),
+        hold_time: offer.hold_time,
+        router_id: offer.router_id.get(),
+        caps,
+    };
+    append(out, BgpMessageType::Open, &message)
+}
+
+/// Appends a KEEPALIVE.
+pub fn keepalive(out: &mut Vec<u8>) {
+    framed(out, &BgpMessageType::Keepalive, &[]);
+}
+
+/// Appends a NOTIFICATION; data that would make it too long is cut.
+pub fn notification(out: &mut Vec<u8>, notification: &Notification) {
+    let mut body = vec![notification.code, notification.subcode];
+    body.extend(&notification.data);
+    body.truncate(MAX_LENGTH - HEADER_LENGTH);
+    framed(out, &BgpMessageType::Notification, &body);
+}
+
+/// Appends a BoRR or an EoRR.
+///
+/// # Errors
+/// [`EncodeError::Codec`], should zettabgp refuse.
+pub fn refresh_bound(out: &mut Vec<u8>, family: Family, bound: Bound) -> Result<(), EncodeError> {
+    let (afi, safi) = afi_safi(family);
+    let subtype = match bound {
+        Bound::Begin => 1,
+        Bound::End => 2,
+    };
+    append(out, BgpMessageType::Routerefresh, &BgpRouterefreshMessage { afi, safi, subtype })
+}
+
+/// Appends the UPDATEs for one [`Update`], as many as it takes, and returns how many those are.
+///
+/// # Errors
+/// [`EncodeError::TooLong`] when the attributes leave no room for a prefix; then nothing is appended.
+pub fn update(out: &mut Vec<u8>, voice: &Voice, update: &Update) -> Result<u64, EncodeError> {
+    match update {
+        Update::EndOfRib(family) => {
+            append(out, BgpMessageType::Update, &withdrawal(*family, &[])).map(|()| 1)
+        }
+        Update::Withdraw(family, prefixes) => split(out, prefixes, |chunk| withdrawal(*family, chunk)),
+        Update::Announce { next_hop, attributes, prefixes } => {
+            // Beyond it the scratch buffer could be too short, which zettabgp does not survive.
+            if attributes.communities.len() * 4 > MAX_LENGTH {
+                return Err(prefixes.first().map_or_else(
+                    || EncodeError::Codec("no prefix".into()),
+                    |first| EncodeError::TooLong(*first),
+                ));
+            }
+            split(out, prefixes, |chunk| announcement(voice, *next_hop, attributes, chunk))
+        }
+    }
+}
+
+/// Fills messages with as many prefixes as fit.
+fn split(
+    out: &mut Vec<u8>,
+    prefixes: &[IpNet],
+    build: impl Fn(&[IpNet]) -> BgpUpdateMessage,
+) -> Result<u64, EncodeError> {
+    let start = out.len();
+    let room = MAX_LENGTH.saturating_sub(HEADER_LENGTH + body(&build(&[]))?.len());
+    let mut rest = prefixes;
+    let mut messages = 0;
+    while let [first, ..] = rest {
+        let mut used = 0;
+        let fits = rest.iter().take_while(|prefix| {
+            used += nlri_length(prefix);
+            used <= room
+        });
+        let count = fits.count();
+        if count == 0 {
+            out.truncate(start);
+            return Err(EncodeError::TooLong(*first));
+        }
+        let (chunk, later) = rest.split_at(count);
+        append(out, BgpMessageType::Update, &build(chunk))?;
+        messages += 1;
+        rest = later;
+    }
+    Ok(messages)
+}
+
+/// The octets of a prefix in NLRI (RFC 4271 §4.3).
+fn nlri_length(prefix: &IpNet) -> usize {
+    1 + usize::from(prefix.prefix_len().div_ceil(8))
+}
+
+fn withdrawal(family: Family, prefixes: &[IpNet]) -> BgpUpdateMessage {
+    let mut message = BgpUpdateMessage::new();
+    match family {
+        Family::V4 => message.withdraws = nlri(family, prefixes),
+        Family::V6 => {
+            let gone = BgpMPWithdraws { addrs: nlri(family, prefixes) };
+            message.attrs.push(BgpAttrItem::MPWithdraws(gone));
+        }
+    }
+    message
+}
+
+/// MP_REACH goes first (RFC 7606 §5.1), the others by their type codes.
+fn announcement(
+    voice: &Voice,
+    next_hop: IpAddr,
+    attributes: &Attributes,
+    prefixes: &[IpNet],
+) -> BgpUpdateMessage {
+    let mut message = BgpUpdateMessage::new();
+    let attrs = &mut message.attrs;
+    if let IpAddr::V6(next_hop) = next_hop {
+        attrs.push(BgpAttrItem::MPUpdates(reach(next_hop, prefixes)));
+    }
+    attrs.push(BgpAttrItem::Origin(BgpOrigin::new(BgpAttrOrigin::Igp)));
+    attrs.push(as_path(voice));
+    if next_hop.is_ipv4() {
+        attrs.push(BgpAttrItem::NextHop(BgpNextHop::new(next_hop)));
+        message.updates = nlri(Family::V4, prefixes);
+    }
+    attrs.extend(attributes.med.map(|med| BgpAttrItem::MED(BgpMED::new(med))));
+    if voice.kind == Kind::Internal {
+        attrs.push(BgpAttrItem::LocalPref(BgpLocalpref::new(LOCAL_PREF)));
+    }
+    if !attributes.communities.is_empty() {
+        let list = attributes.communities.iter().map(|community| BgpCommunity::new(community.0)).collect();
+        attrs.push(BgpAttrItem::CommunityList(BgpCommunityList::from_vec(list)));
+    }
+    attrs.extend(as4_path(voice));
+    message
+}
+
+fn reach(next_hop: Ipv6Addr, prefixes: &[IpNet]) -> BgpMPUpdates {
+    BgpMPUpdates { nexthop: BgpAddr::V6(next_hop), addrs: nlri(Family::V6, prefixes) }
+}
+
+const AS_PATH: u8 = 2;
+const AS4_PATH: u8 = 17;
+const AS_SEQUENCE: u8 = 2;
+const TRANSITIVE: u8 = 0x40;
+const OPTIONAL: u8 = 0x80;
+
+/// Our AS as a sequence of one, or nothing on iBGP (RFC 4271 §5.1.2).
+fn as_path(voice: &Voice) -> BgpAttrItem {
+    let value = match (voice.kind, voice.as_width) {
+        (Kind::Internal, _) => vec![],
+        (Kind::External, AsWidth::Four) => sequence(&voice.asn.get().to_be_bytes()),
+        (Kind::External, AsWidth::Two) => {
+            sequence(&u16::try_from(voice.asn.get()).unwrap_or(AS_TRANS).to_be_bytes())
+        }
+    };
+    raw(AS_PATH, TRANSITIVE, value)
+}
+
+/// Only where AS_PATH had to say AS_TRANS (RFC 6793 §4.2.2).
+fn as4_path(voice: &Voice) -> Option<BgpAttrItem> {
+    let hidden = voice.kind == Kind::External
+        && voice.as_width == AsWidth::Two
+        && u16::try_from(voice.asn.get()).is_err();
+    hidden.then(|| raw(AS4_PATH, OPTIONAL | TRANSITIVE, sequence(&voice.asn.get().to_be_bytes())))
+}
+
+fn sequence(asn: &[u8]) -> Vec<u8> {
+    [&[AS_SEQUENCE, 1], asn].concat()
+}
+
+fn raw(typecode: u8, flags: u8, value: Vec<u8>) -> BgpAttrItem {
+    BgpAttrItem::Unknown(BgpAttrUnknown { params: BgpAttrParams { typecode, flags }, value })
+}
+
+/// Prefixes with their host bits masked; those of another family are no part of it.
+fn nlri(family: Family, prefixes: &[IpNet]) -> BgpAddrs {
+    let masked = prefixes.iter().map(IpNet::trunc);
+    match family {
+        Family::V4 => BgpAddrs::IPV4U(
+            masked
+                .filter_map(|prefix| match prefix {
+                    IpNet::V4(prefix) => Some(BgpAddrV4::new(prefix.addr(), prefix.prefix_len())),
+                    IpNet::V6(_) => None,
+                })
+                .collect(),
+        ),
+        Family::V6 => BgpAddrs::IPV6U(
+            masked
+                .filter_map(|prefix| match prefix {
+                    IpNet::V6(prefix) => Some(BgpAddrV6::new(prefix.addr(), prefix.prefix_len())),
+                    IpNet::V4(_) => None,
+                })
+                .collect(),
+        ),
+    }
+}
+
+fn multiprotocol(family: Family) -> BgpCapability {
+    match family {
+        Family::V4 => BgpCapability::SafiIPv4u,
+        Family::V6 => BgpCapability::SafiIPv6u,
+    }
+}
+
+fn afi_safi(family: Family) -> (u16, u8) {
+    match family {
+        Family::V4 => (1, 1),
+        Family::V6 => (2, 1),
+    }
+}
+
+/// What zettabgp wants to know of a session; its flags for other codecs than ours stay off.
+fn session() -> BgpSessionParams {
+    let mut params = BgpSessionParams::new(0, 0, BgpTransportMode::IPv4, [0, 0, 0, 0].into(), vec![]);
+    params.fuzzy_pathid = false;
+    params
+}
+
+fn body(message: &impl BgpMessage) -> Result<Vec<u8>, EncodeError> {
+    let mut scratch = vec![0; SCRATCH];
+    let length = message.encode_to(&session(), &mut scratch)?;
+    scratch.truncate(length);
+    Ok(scratch)
+}
+
+fn append(out: &mut Vec<u8>, kind: BgpMessageType, message: &impl BgpMessage) -> Result<(), EncodeError> {
+    let body = body(message)?;
+    if HEADER_LENGTH + body.len() > MAX_LENGTH {
+        return Err(EncodeError::Codec(format!("{} octets are too many", body.len())));
+    }
+    framed(out, &kind, &body);
+    Ok(())
+}
+
+/// A header around a body that is short enough.
+fn framed(out: &mut Vec<u8>, kind: &BgpMessageType, body: &[u8]) {
+    let length = u16::try_from(HEADER_LENGTH + body.len()).unwrap_or(u16::MAX);
+    out.extend([0xff; 16]);
+    out.extend(length.to_be_bytes());
+    out.push(kind.encode());
+    out.extend(body);
+}
+
+/// One capability. zettabgp sees only codes and lengths that it decodes right; all else is a foreign one.
+fn capability(code: u8, value: &[u8]) -> Capability {
+    let known = matches!((code, value.len()), (1 | 65, 4) | (2 | 70, 0));
+    if !known {
+        return Capability::Other(code);
+    }
+    let length = u8::try_from(value.len()).unwrap_or(u8::MAX);
+    let tlv = [&[code, length], value].concat();
+    match BgpCapability::from_buffer(&tlv) {
+        Ok((Ok(BgpCapability::SafiIPv4u), _)) => Capability::Multiprotocol(Family::V4),
+        Ok((Ok(BgpCapability::SafiIPv6u), _)) => Capability::Multiprotocol(Family::V6),
+        Ok((Ok(BgpCapability::CapRR), _)) => Capability::RouteRefresh,
+        Ok((Ok(BgpCapability::CapEnhancedRR), _)) => Capability::EnhancedRouteRefresh,
+        Ok((Ok(BgpCapability::CapASN32(asn)), _)) => Capability::FourOctetAs(asn),
+        Ok(_) | Err(_) if code == 1 => Capability::ForeignMultiprotocol,
+        Ok(_) | Err(_) => Capability::Other(code),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,3 +1,5 @@
+#![allow(clippy::wildcard_enum_match_arm, reason = "what a test does not name, it does not mean")]
+
 use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::net::Ipv4Addr;
@@ -60,7 +62,7 @@ fn transcript(events: &[(f64, Event)], want: &Expect) {
         let due =
             state.deadline().map_or(String::new(), |due| format!(" due {}s", (due - zero).as_secs_f64()));
         let actions: Vec<String> = actions.iter().map(action_word).collect();
-        writeln!(text, "{at:>6}s {word} -> {}{due} [{}]", state.name(), actions.join(", ")).unwrap();
+        writeln!(text, "{at}s {word} -> {}{due} [{}]", state.name(), actions.join(", ")).unwrap();
     }
     want.assert_eq(&text);
 }
@@ -97,7 +99,22 @@ fn a_session_comes_up_lives_on_keepalives_and_dies_of_silence() {
                 (14.5, Event::TimerExpires),
             ],
         ),
-        &expect![[""]],
+        &expect![[r#"
+            0s Start -> Connect due 5s [Connect]
+            0s TcpConnected -> OpenSent due 240s [Send(Open)]
+            0s BGPOpen -> OpenConfirm due 3s [Send(Keepalive)]
+            0s Keepalive -> Established due 3s [Up]
+            3s TimerExpires -> Established due 6s [Send(Keepalive)]
+            4s Keepalive -> Established due 6s []
+            5s Update -> Established due 6s []
+            5.5s Refresh(Some(V6)) -> Established due 6s [Refresh(V6)]
+            6s TimerExpires -> Established due 9s [Send(Keepalive)]
+            9s TimerExpires -> Established due 12s [Send(Keepalive)]
+            12s TimerExpires -> Established due 14s [Send(Keepalive)]
+            14s TimerExpires -> Idle due 14.25s [Send(Hold Timer Expired), Hangup, Down: hold timer expired: nothing heard for 9 s]
+            14.1s TimerExpires -> Idle due 14.25s []
+            14.5s TimerExpires -> Connect due 19.5s [Connect]
+        "#]],
     );
 }
 
@@ -122,7 +139,23 @@ fn a_router_that_is_off_is_tried_again_ever_slower_up_to_five_seconds() {
             (18.0, Event::Stop(Notification::shutdown(""))),
             (30.0, Event::TimerExpires),
         ],
-        &expect![[""]],
+        &expect![[r#"
+            0s Start -> Connect due 5s [Connect]
+            0s TcpFails(Refused) -> Idle due 0.25s [Hangup, Failed: connection refused]
+            0.25s TimerExpires -> Connect due 5.25s [Connect]
+            0.25s TcpFails(Refused) -> Idle due 0.75s [Hangup, Failed: connection refused]
+            0.75s TimerExpires -> Connect due 5.75s [Connect]
+            0.75s TcpFails(Refused) -> Idle due 1.75s [Hangup, Failed: connection refused]
+            1.75s TimerExpires -> Connect due 6.75s [Connect]
+            6.75s TimerExpires -> Idle due 8.75s [Hangup, Failed: no answer to our SYN for 5 s]
+            8.75s TimerExpires -> Connect due 13.75s [Connect]
+            8.75s TcpFails(Refused) -> Idle due 12.75s [Hangup, Failed: connection refused]
+            12.75s TimerExpires -> Connect due 17.75s [Connect]
+            12.75s TcpFails(Refused) -> Idle due 17.75s [Hangup, Failed: connection refused]
+            17.75s TimerExpires -> Connect due 22.75s [Connect]
+            18s ManualStop(Cease/Administrative Shutdown) -> Idle [Hangup, Failed: we ended it: Cease/Administrative Shutdown]
+            30s TimerExpires -> Idle []
+        "#]],
     );
 }
 
@@ -184,7 +217,18 @@ fn a_peer_that_takes_no_octet_is_dropped_without_waiting_for_it() {
                 (680.0, Event::TimerExpires),
             ],
         ),
-        &expect![[""]],
+        &expect![[r#"
+            0s Start -> Connect due 5s [Connect]
+            0s TcpConnected -> OpenSent due 240s [Send(Open)]
+            0s BGPOpen -> OpenConfirm [Send(Keepalive)]
+            0s Keepalive -> Established [Up]
+            1s Unsent -> Established due 481s []
+            2s Unsent -> Established due 481s []
+            100s Sent(Some) -> Established due 580s []
+            101s Sent(Nothing) -> Established []
+            200s Unsent -> Established due 680s []
+            680s TimerExpires -> Idle due 680.25s [Send(Send Hold Timer Expired), Abort, Down: send hold timer expired: the peer took no octet for 480 s]
+        "#]],
     );
 }
 
@@ -206,7 +250,21 @@ fn no_open_and_a_notification_each_end_a_try() {
             (243.0, Event::Open(agreed(9))),
             (243.1, Event::Stop(Notification::shutdown("bye"))),
         ],
-        &expect![[""]],
+        &expect![[r#"
+            0s Start -> Connect due 5s [Connect]
+            0.1s TcpConnected -> OpenSent due 240.1s [Send(Open)]
+            240.1s TimerExpires -> Idle due 240.35s [Send(Hold Timer Expired), Hangup, Failed: the peer connected and sent no OPEN for 240 s]
+            240.35s TimerExpires -> Connect due 245.35s [Connect]
+            240.4s TcpConnected -> OpenSent due 480.4s [Send(Open)]
+            240.5s NotifMsg(OPEN Message Error/Bad Peer AS) -> Idle due 241s [Hangup, Failed: the peer sent NOTIFICATION: OPEN Message Error/Bad Peer AS]
+            241s TimerExpires -> Connect due 246s [Connect]
+            241.1s TcpConnected -> OpenSent due 481.1s [Send(Open)]
+            241.2s OpenMsgErr(its OPEN has BGP version 3, not 4) -> Idle due 242.2s [Send(OPEN Message Error/Unsupported Version Number [00, 04]), Hangup, Failed: its OPEN has BGP version 3, not 4]
+            243s TimerExpires -> Connect due 248s [Connect]
+            243s TcpConnected -> OpenSent due 483s [Send(Open)]
+            243s BGPOpen -> OpenConfirm due 246s [Send(Keepalive)]
+            243.1s ManualStop(Cease/Administrative Shutdown ("bye")) -> Idle [Send(Cease/Administrative Shutdown ("bye") [03, 62, 79, 65]), Hangup, Failed: we ended it: Cease/Administrative Shutdown ("bye")]
+        "#]],
     );
 }
 
@@ -226,7 +284,26 @@ fn a_session_that_lasted_forgives_and_one_that_did_not_does_not() {
         (3.0, Event::Keepalive),
         (33.0, Event::TcpFails(TcpFailure::Closed)),
     ]);
-    transcript(&begin, &expect![[""]]);
+    transcript(
+        &begin,
+        &expect![[r#"
+            0s Start -> Connect due 5s [Connect]
+            0s TcpConnected -> OpenSent due 240s [Send(Open)]
+            0s BGPOpen -> OpenConfirm due 3s [Send(Keepalive)]
+            0s Keepalive -> Established due 3s [Up]
+            1s TcpFails(Closed) -> Idle due 1.25s [Hangup, Down: the peer closed the connection]
+            1.5s TimerExpires -> Connect due 6.5s [Connect]
+            1.5s TcpConnected -> OpenSent due 241.5s [Send(Open)]
+            1.5s BGPOpen -> OpenConfirm [Send(Keepalive)]
+            1.5s Keepalive -> Established [Up]
+            2s TcpFails(Closed) -> Idle due 2.5s [Hangup, Down: the peer closed the connection]
+            3s TimerExpires -> Connect due 8s [Connect]
+            3s TcpConnected -> OpenSent due 243s [Send(Open)]
+            3s BGPOpen -> OpenConfirm [Send(Keepalive)]
+            3s Keepalive -> Established [Up]
+            33s TcpFails(Closed) -> Idle due 33.25s [Hangup, Down: the peer closed the connection]
+        "#]],
+    );
 }
 
 fn event() -> impl Strategy<Value = Event> {

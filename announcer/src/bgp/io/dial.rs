@@ -47,13 +47,12 @@ async fn connect(peer: &Peer, source: IpAddr) -> io::Result<TcpStream> {
 }
 
 fn failure(error: &io::Error, began: Instant) -> TcpFailure {
-    match error.kind() {
-        io::ErrorKind::TimedOut => TcpFailure::NoAnswer(began.elapsed()),
-        _ => broken(error),
-    }
+    let failure = broken(error);
+    if failure == TcpFailure::TimedOut { TcpFailure::NoAnswer(began.elapsed()) } else { failure }
 }
 
 /// What an error of a connection means.
+#[allow(clippy::wildcard_enum_match_arm, reason = "the list of kinds is open")]
 pub(super) fn broken(error: &io::Error) -> TcpFailure {
     match error.kind() {
         io::ErrorKind::ConnectionRefused => TcpFailure::Refused,

@@ -145,7 +145,7 @@ pub async fn run(
     peer: Peer,
     rib: watch::Receiver<Arc<LocRib>>,
     liveness: watch::Receiver<Liveness>,
-    order: watch::Receiver<Order>,
+    mut order: watch::Receiver<Order>,
     status: watch::Sender<Status>,
 ) {
     let span = info_span!("peer", name = %peer.name);
@@ -156,6 +156,7 @@ pub async fn run(
         families: [Family::V4, Family::V6].into(),
         peer_asn: peer.asn,
     };
+    let wanted = order.borrow_and_update().clone();
     let session = Session {
         timers: fsm::Timers::new(peer.hold_time),
         offer,
@@ -163,6 +164,7 @@ pub async fn run(
         vips: local.vips,
         rib,
         liveness,
+        wanted,
         order,
         publish: status,
         state: State::new(),
@@ -186,6 +188,8 @@ struct Session {
     rib: watch::Receiver<Arc<LocRib>>,
     liveness: watch::Receiver<Liveness>,
     order: watch::Receiver<Order>,
+    /// The last order; after one to end there is no other.
+    wanted: Order,
     publish: watch::Sender<Status>,
     state: State,
     /// In Connect.
@@ -232,30 +236,22 @@ enum Wake {
 
 impl Session {
     async fn run(mut self) {
-        let mut wanted = self.order.borrow_and_update().clone();
-        if wanted == Order::Run {
+        if self.wanted == Order::Run {
             self.handle(Event::Start);
         }
         loop {
             self.fill();
             self.flush();
             self.tell();
-            if wanted != Order::Run && self.connection.is_none() && self.farewell.is_none() {
+            if self.wanted != Order::Run && self.connection.is_none() && self.farewell.is_none() {
                 return;
             }
-            match self.wait(&wanted).await {
-                Wake::Order(order) => {
-                    if let Some(farewell) = order.farewell() {
-                        self.handle(Event::Stop(farewell));
-                    }
-                    wanted = order;
-                }
-                other => self.woken(other),
-            }
+            let wake = self.wait().await;
+            self.woken(wake);
         }
     }
 
-    async fn wait(&mut self, wanted: &Order) -> Wake {
+    async fn wait(&mut self) -> Wake {
         let connection = self.connection.as_ref();
         let unsent = connection.filter(|connection| !connection.outbox.unsent().is_empty());
         let ask = connection.and_then(Connection::ask_at).map(tokio::time::Instant::into_std);
@@ -270,7 +266,7 @@ impl Session {
             addresses = done(&mut self.lookup) => Wake::Addresses(addresses),
             () = changed(&mut self.rib) => Wake::Rib,
             () = changed(&mut self.liveness) => Wake::Liveness,
-            order = next_order(&mut self.order), if *wanted == Order::Run => Wake::Order(order),
+            order = next_order(&mut self.order), if self.wanted == Order::Run => Wake::Order(order),
             () = done(&mut self.farewell) => Wake::FarewellSaid,
         }
     }
@@ -291,7 +287,7 @@ impl Session {
                 self.read();
             }
             // The loop flushes.
-            Wake::Writable | Wake::Order(_) => {}
+            Wake::Writable => {}
             Wake::Deadline => {
                 // What has arrived counts, however late we are to read it.
                 self.read();
@@ -312,6 +308,12 @@ impl Session {
                 if *self.liveness.borrow_and_update() == Liveness::Down {
                     self.handle(Event::LivenessLost);
                 }
+            }
+            Wake::Order(order) => {
+                if let Some(farewell) = order.farewell() {
+                    self.handle(Event::Stop(farewell));
+                }
+                self.wanted = order;
             }
             Wake::FarewellSaid => self.farewell = None,
         }

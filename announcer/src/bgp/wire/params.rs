@@ -36,8 +36,9 @@ pub(super) fn open(body: &[u8]) -> Result<Open, OpenError> {
 
 fn parameters_of(length: u8, octets: &[u8]) -> Result<Vec<Capability>, OpenError> {
     let (width, mut rest) = match octets {
-        [EXTENDED, high, low, rest @ ..] if length != 0 => {
-            exact(rest, usize::from(u16::from_be_bytes([*high, *low])))?;
+        [EXTENDED, after @ ..] if length != 0 => {
+            let (length, rest) = after.split_first_chunk::<2>().ok_or(OpenError::Malformed)?;
+            exact(rest, usize::from(u16::from_be_bytes(*length)))?;
             (Width::Two, rest)
         }
         rest => {

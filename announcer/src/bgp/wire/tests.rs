@@ -1,7 +1,10 @@
+#![allow(clippy::wildcard_enum_match_arm, reason = "what a test does not name, it does not mean")]
+
 use std::collections::BTreeSet;
 
 use bgpkit_parser::models::{
     AsPath, AsPathSegment, AsnLength, AttributeValue, BgpMessage as Theirs, BgpUpdateMessage,
+    Community as TheirCommunity,
 };
 use proptest::prelude::*;
 
@@ -53,6 +56,15 @@ struct Heard {
     communities: BTreeSet<Community>,
 }
 
+fn community(theirs: &TheirCommunity) -> Community {
+    Community(match theirs {
+        TheirCommunity::NoExport => 0xffff_ff01,
+        TheirCommunity::NoAdvertise => 0xffff_ff02,
+        TheirCommunity::NoExportSubConfed => 0xffff_ff03,
+        TheirCommunity::Custom(high, low) => u32::from(*high) << 16 | u32::from(*low),
+    })
+}
+
 fn asns(path: &AsPath) -> Vec<u32> {
     let segments = path.segments.iter().map(|segment| match segment {
         AsPathSegment::AsSequence(asns) => asns.iter().map(|asn| u32::from(*asn)),
@@ -71,19 +83,19 @@ fn heard(updates: &[BgpUpdateMessage]) -> Heard {
             "{:?}",
             update.attributes.validation_warnings()
         );
-        for attribute in &update.attributes.inner {
-            match &attribute.value {
+        for attribute in update.attributes.iter() {
+            match attribute {
                 AttributeValue::NextHop(ip) => drop(heard.next_hops.insert(*ip)),
                 AttributeValue::MultiExitDiscriminator(med) => drop(heard.meds.insert(*med)),
                 AttributeValue::LocalPreference(pref) => drop(heard.local_prefs.insert(*pref)),
                 AttributeValue::AsPath(path) => drop(heard.paths.insert(asns(path))),
                 AttributeValue::As4Path(path) => drop(heard.wide_paths.insert(asns(path))),
                 AttributeValue::Communities(list) => {
-                    heard.communities.extend(list.iter().map(|c| Community(u32::from(*c))));
+                    heard.communities.extend(list.iter().map(community));
                 }
                 AttributeValue::MpReachNlri(nlri) => {
                     heard.announced.extend(nlri.prefixes.iter().map(|p| p.prefix));
-                    heard.next_hops.insert(nlri.next_hop_addr());
+                    heard.next_hops.insert(nlri.next_hop.unwrap().addr());
                 }
                 AttributeValue::MpUnreachNlri(nlri) => {
                     heard.withdrawn.extend(nlri.prefixes.iter().map(|p| p.prefix))
@@ -152,7 +164,7 @@ fn end_of_rib_is_an_empty_update() {
 fn attributes_without_end_are_refused_and_nothing_is_said() {
     let attributes = |count| Attributes { med: None, communities: (0..count).map(Community).collect() };
     let voice = voice(65001, Kind::External, AsWidth::Four);
-    for count in [1010, 1020, 1024, 1025, 30_000] {
+    for count in [1012, 1020, 1024, 1025, 30_000] {
         let mut out = vec![7];
         let each = announce(vec!["192.0.2.80/32".parse().unwrap()], "10.0.0.1", attributes(count));
         assert_eq!(
@@ -162,8 +174,8 @@ fn attributes_without_end_are_refused_and_nothing_is_said() {
         );
         assert_eq!(out, [7]);
     }
-    let each = announce(vec!["192.0.2.80/32".parse().unwrap()], "10.0.0.1", attributes(1000));
-    assert_eq!(said(&voice, &[each]).1.communities.len(), 1000);
+    let each = announce(vec!["192.0.2.80/32".parse().unwrap()], "10.0.0.1", attributes(1010));
+    assert_eq!(said(&voice, &[each]).1.communities.len(), 1010);
 }
 
 #[test]
@@ -193,18 +205,22 @@ fn many_prefixes_share_a_message_and_no_message_is_too_long() {
 
 fn prefixes(family: Family) -> BoxedStrategy<Vec<IpNet>> {
     let net = match family {
-        Family::V4 => (any::<[u8; 4]>(), 0_u8..=32)
+        Family::V4 => (any::<[u8; 4]>(), 1_u8..=32)
             .prop_map(|(ip, len)| IpNet::new(IpAddr::from(ip), len).unwrap().trunc())
             .boxed(),
-        Family::V6 => (any::<[u8; 16]>(), 0_u8..=128)
-            .prop_map(|(ip, len)| IpNet::new(IpAddr::from(ip), len).unwrap().trunc())
-            .boxed(),
+        Family::V6 =>
+        // A first octet of zero is taken for a path identifier by the decoder.
+        {
+            (any::<[u8; 16]>(), 1_u8..=128)
+                .prop_map(|(ip, len)| IpNet::new(IpAddr::from(ip), len).unwrap().trunc())
+                .boxed()
+        }
     };
-    proptest::collection::vec(net, 1..800).boxed()
+    proptest::collection::vec(net, 1..400).boxed()
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(48))]
 
     /// The independent decoder hears what was said.
     #[test]

@@ -1,0 +1,242 @@
+//! A session's life, as a scripted router sees it.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod scripted;
+
+use std::time::Duration;
+
+use announcer::bgp::fsm::StateName;
+use announcer::bgp::io::session::Order;
+use announcer::model::{Family, Liveness};
+use announcer::rib::Withheld;
+use scripted::{ENHANCED, KEEPALIVE, OPEN, REFRESH, Session, UPDATE, keepalive, message, open_body};
+use socket2::SockRef;
+use tokio::io::AsyncReadExt;
+
+const VIP: &[u8] = &[32, 192, 0, 2, 80];
+const END_OF_RIB_V4: &[u8] = &[0, 0, 0, 0];
+const END_OF_RIB_V6: &[u8] = &[0, 0, 0, 7, 0x90, 15, 0, 3, 0, 2, 1];
+
+#[tokio::test]
+async fn a_vip_is_announced_withdrawn_and_announced_again() {
+    let mut session = Session::start().await;
+    session.announce(1, &["192.0.2.80/32", "2001:db8::80/128"]);
+    let mut router = session.established().await;
+    let v4 = router.update().await;
+    assert!(v4.ends_with(VIP) && v4.windows(7).any(|w| w == [0x40, 3, 4, 127, 0, 0, 1]), "{v4:02x?}");
+    let v6 = router.update().await;
+    assert!(
+        v6.windows(17).any(|w| w[0] == 128 && w[1..5] == [0x20, 1, 0xd, 0xb8] && w[16] == 0x80),
+        "{v6:02x?}"
+    );
+    assert_eq!(router.update().await, END_OF_RIB_V4);
+    assert_eq!(router.update().await, END_OF_RIB_V6);
+    let status = session.until(|status| status.told == 1).await;
+    assert_eq!((status.announced, status.withheld.len(), status.sent.update), (2, 0, 4));
+
+    session.announce(2, &["2001:db8::80/128"]);
+    assert_eq!(router.update().await, [&[0, 5], VIP, &[0, 0]].concat());
+    session.until(|status| status.told == 2 && status.announced == 1).await;
+    session.announce(3, &["192.0.2.80/32", "2001:db8::80/128"]);
+    assert!(router.update().await.ends_with(VIP));
+    session.until(|status| status.told == 3).await;
+}
+
+#[tokio::test]
+async fn a_generation_that_says_nothing_to_a_peer_is_told_at_once() {
+    let mut session = Session::start_with(|peer| peer.next_hop_v6 = None).await;
+    session.announce(1, &["192.0.2.80/32"]);
+    let mut router = session.established().await;
+    for _ in 0..3 {
+        router.update().await;
+    }
+    session.until(|status| status.told == 1).await;
+    session.announce(2, &["192.0.2.80/32", "2001:db8::80/128"]);
+    let status = session.until(|status| status.told == 2).await;
+    assert_eq!(status.withheld, [(Family::V6, Withheld::NoNextHop(Family::V6))].into());
+    assert_eq!((status.announced, status.sent.update), (1, 3));
+}
+
+#[tokio::test]
+async fn a_family_that_the_peer_does_not_have_is_withheld() {
+    let mut session = Session::start().await;
+    session.announce(1, &["192.0.2.80/32", "2001:db8::80/128"]);
+    let open = message(OPEN, &open_body(65000, 180, [10, 9, 9, 9], ENHANCED));
+    let mut router = session.established_with(&open).await;
+    assert!(router.update().await.ends_with(VIP));
+    assert_eq!(router.update().await, END_OF_RIB_V4);
+    let status = session.until(|status| status.told == 1).await;
+    assert_eq!(status.withheld, [(Family::V6, Withheld::FamilyNotNegotiated(Family::V6))].into());
+}
+
+#[tokio::test]
+async fn what_is_withdrawn_in_mid_handshake_is_never_announced() {
+    let mut session = Session::start().await;
+    session.announce(1, &["192.0.2.80/32"]);
+    let mut router = session.open_confirm().await;
+    session.announce(2, &[]);
+    router.send(&keepalive()).await;
+    assert_eq!(router.update().await, END_OF_RIB_V4);
+    session.until(|status| status.told == 2).await;
+}
+
+#[tokio::test]
+async fn a_refresh_sends_the_family_again_and_a_change_after_it_still_withdraws() {
+    let mut session = Session::start().await;
+    session.announce(1, &["192.0.2.80/32", "192.0.2.81/32"]);
+    let mut router = session.established().await;
+    for _ in 0..3 {
+        router.update().await;
+    }
+    router.send(&message(REFRESH, &[0, 1, 0, 1])).await;
+    let again = router.update().await;
+    assert!(again.ends_with(&[32, 192, 0, 2, 80, 32, 192, 0, 2, 81]), "{again:02x?}");
+    session.announce(2, &["192.0.2.81/32"]);
+    assert_eq!(router.update().await, [&[0, 5], VIP, &[0, 0]].concat());
+}
+
+#[tokio::test]
+async fn an_enhanced_refresh_is_bounded() {
+    let mut session = Session::start().await;
+    session.announce(1, &["192.0.2.80/32"]);
+    let open = message(OPEN, &open_body(65000, 180, [10, 9, 9, 9], ENHANCED));
+    let mut router = session.established_with(&open).await;
+    router.update().await;
+    router.update().await;
+    router.send(&message(REFRESH, &[0, 1, 0, 1])).await;
+    assert_eq!(router.expect(REFRESH).await, [0, 1, 1, 1]);
+    assert!(router.expect(UPDATE).await.ends_with(VIP));
+    assert_eq!(router.expect(REFRESH).await, [0, 1, 2, 1]);
+}
+
+#[tokio::test]
+async fn messages_one_octet_at_a_time_and_several_at_once_are_the_same() {
+    let mut session = Session::start().await;
+    let mut router = session.open_sent().await;
+    for octet in scripted::good_open() {
+        router.send(&[octet]).await;
+        tokio::task::yield_now().await;
+    }
+    router.expect(KEEPALIVE).await;
+    let several =
+        [keepalive(), keepalive(), message(UPDATE, &[0; 4]), message(REFRESH, &[0, 1, 0, 1])].concat();
+    router.send(&several).await;
+    let status = session.until(|status| status.received.refresh == 1).await;
+    assert_eq!((status.received.keepalive, status.received.update), (2, 1));
+    assert_eq!(status.state, StateName::Established);
+}
+
+#[tokio::test]
+async fn a_silent_peer_is_dropped_when_the_hold_time_is_over() {
+    let mut session = Session::start_with(|peer| peer.hold_time = Duration::from_secs(3)).await;
+    let router = session.established().await;
+    let began = tokio::time::Instant::now();
+    assert_eq!(router.farewell().await, (4, 0, vec![]));
+    let took = began.elapsed();
+    assert!(Duration::from_millis(2900) < took && took < Duration::from_millis(3500), "{took:?}");
+    let why = session.until(|status| status.last_down.is_some()).await.last_down.unwrap().why;
+    assert_eq!(why.to_string(), "hold timer expired: nothing heard for 3 s");
+}
+
+#[tokio::test]
+async fn a_stop_says_why_half_closes_and_waits_for_the_peer() {
+    let mut session = Session::start().await;
+    let mut router = session.established().await;
+    session.announce(1, &[]);
+    // Octets that nobody will read: with a plain close they would make a reset that eats the NOTIFICATION.
+    router.send(&keepalive()).await;
+    session.order.send_replace(Order::Shutdown { text: "disk swap".into() });
+    let mut seen = vec![];
+    router.stream.read_to_end(&mut seen).await.expect("a FIN, and no reset");
+    let want = message(3, &[&[6, 2, 9], b"disk swap".as_slice()].concat());
+    assert!(seen.ends_with(&want), "{seen:02x?}");
+    drop(router);
+    session.task.await.unwrap();
+    assert_eq!(session.status.borrow().state, StateName::Idle);
+}
+
+#[tokio::test]
+async fn a_stop_waits_a_second_at_most_and_a_peer_that_is_gone_not_at_all() {
+    let mut session = Session::start().await;
+    let router = session.established().await;
+    session.order.send_replace(Order::Deconfigured);
+    tokio::time::timeout(Duration::from_millis(1500), session.task).await.expect("it ends").unwrap();
+    assert_eq!(router.farewell().await, (6, 3, vec![]));
+
+    let session = Session::start().await;
+    drop(session.accept().await);
+    session.order.send_replace(Order::Shutdown { text: String::new() });
+    tokio::time::timeout(Duration::from_millis(500), session.task).await.expect("it ends").unwrap();
+}
+
+#[tokio::test]
+async fn a_session_whose_peer_is_lost_by_bfd_ceases_and_dials_again() {
+    let mut session = Session::start().await;
+    let router = session.established().await;
+    session.liveness.send_replace(Liveness::Down);
+    assert_eq!(router.farewell().await, (6, 10, vec![]));
+    session.open_sent().await;
+}
+
+#[tokio::test]
+async fn a_router_that_comes_back_is_told_all_again() {
+    let mut session = Session::start().await;
+    session.announce(1, &["192.0.2.80/32"]);
+    let mut router = session.established().await;
+    assert!(router.update().await.ends_with(VIP));
+    drop(router);
+    session.until(|status| status.state != StateName::Established && status.told == 0).await;
+    let mut router = session.established().await;
+    assert!(router.update().await.ends_with(VIP));
+    session.until(|status| status.told == 1).await;
+}
+
+#[tokio::test]
+async fn a_peer_that_stops_reading_holds_up_no_other_and_is_told_the_sum_later() {
+    let vips: Vec<String> =
+        (0..5000_u32).map(|n| format!("{}/32", std::net::Ipv4Addr::from(0x0a00_0000 + n))).collect();
+    let vips: Vec<&str> = vips.iter().map(String::as_str).collect();
+    // No hold time: a slow machine must not end the session that the test blocks.
+    let mut stuck = Session::start_with(|peer| peer.hold_time = Duration::ZERO).await;
+    let mut well = Session::start().await;
+    let mut blocked = stuck.established().await;
+    SockRef::from(&blocked.stream).set_recv_buffer_size(4096).unwrap();
+    let mut reading = well.established().await;
+    let reader = tokio::spawn(async move {
+        while let Some((kind, _)) = reading.next().await {
+            if kind == KEEPALIVE {
+                reading.send(&keepalive()).await;
+            }
+        }
+    });
+    let began = tokio::time::Instant::now();
+    // Each pair of generations is 50 kB: many times what the kernel buffers for a peer that does not read.
+    for generation in 1..=200 {
+        let each: &[&str] = if generation % 2 == 1 { &vips } else { &[] };
+        stuck.announce(generation, each);
+        well.announce(generation, each);
+        well.until(|status| status.told == generation).await;
+    }
+    let took = began.elapsed();
+    assert!(stuck.status.borrow().told < 200, "the test blocks nobody");
+    assert_eq!(stuck.status.borrow().state, StateName::Established);
+    SockRef::from(&blocked.stream).set_recv_buffer_size(1 << 20).unwrap();
+    stuck.announce(201, &["192.0.2.80/32"]);
+    let mut last = vec![];
+    while !last.ends_with(VIP) {
+        last = blocked.update().await;
+    }
+    stuck.until(|status| status.told == 201 && status.announced == 1).await;
+    assert!(took < Duration::from_secs(30), "{took:?}");
+    reader.abort();
+}
+
+#[tokio::test]
+async fn a_vip_is_never_the_source() {
+    let mut session = Session::start().await;
+    session.vips.send_replace(std::sync::Arc::new(["127.0.0.1".parse().unwrap()].into()));
+    let status =
+        session.until(|status| status.last_down.as_ref().is_some_and(|d| d.why.label() == "no_source")).await;
+    assert_eq!(status.local_address, None);
+}

@@ -1,0 +1,200 @@
+//! A router that does what a test says, octet by octet, and a session that dials it.
+
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "each test binary uses its own part of a module that no crate exports"
+)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use announcer::bgp::fsm::StateName;
+use announcer::bgp::io::session::{self, Local, Order, Status};
+use announcer::config::Peer;
+use announcer::model::{Asn, Generation, Liveness, RouterId};
+use announcer::rib::{Attributes, LocRib};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+pub const OPEN: u8 = 1;
+pub const UPDATE: u8 = 2;
+pub const NOTIFICATION: u8 = 3;
+pub const KEEPALIVE: u8 = 4;
+pub const REFRESH: u8 = 5;
+
+/// How long a test waits for what has to come at once.
+const SOON: Duration = Duration::from_secs(5);
+
+/// MP(1,1), MP(2,1), ROUTE-REFRESH, AS4 65000: what FRR sends, shortened.
+pub const CAPABILITIES: &[u8] =
+    &[2, 6, 1, 4, 0, 1, 0, 1, 2, 6, 1, 4, 0, 2, 0, 1, 2, 2, 2, 0, 2, 6, 65, 4, 0, 0, 0xfd, 0xe8];
+/// The same with enhanced ROUTE-REFRESH.
+pub const ENHANCED: &[u8] = &[2, 6, 1, 4, 0, 1, 0, 1, 2, 2, 2, 0, 2, 2, 70, 0, 2, 6, 65, 4, 0, 0, 0xfd, 0xe8];
+
+pub fn message(kind: u8, body: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(19 + body.len()).unwrap();
+    [&[0xff; 16], length.to_be_bytes().as_slice(), &[kind], body].concat()
+}
+
+pub fn open_body(asn: u16, hold: u16, id: [u8; 4], parameters: &[u8]) -> Vec<u8> {
+    let length = u8::try_from(parameters.len()).unwrap();
+    [&[4], asn.to_be_bytes().as_slice(), &hold.to_be_bytes(), &id, &[length], parameters].concat()
+}
+
+/// The OPEN that our configuration expects.
+pub fn good_open() -> Vec<u8> {
+    message(OPEN, &open_body(65000, 180, [10, 9, 9, 9], CAPABILITIES))
+}
+
+pub fn keepalive() -> Vec<u8> {
+    message(KEEPALIVE, &[])
+}
+
+/// A session under test, with all its strings in the test's hands.
+pub struct Session {
+    pub rib: watch::Sender<Arc<LocRib>>,
+    pub liveness: watch::Sender<Liveness>,
+    pub order: watch::Sender<Order>,
+    pub status: watch::Receiver<Status>,
+    pub vips: watch::Sender<Arc<BTreeSet<IpAddr>>>,
+    pub task: JoinHandle<()>,
+    listener: TcpListener,
+}
+
+pub fn peer(port: u16) -> Peer {
+    Peer {
+        name: "r1".parse().unwrap(),
+        address: "127.0.0.1".parse().unwrap(),
+        port,
+        asn: Asn::try_from(65000).unwrap(),
+        hold_time: Duration::from_secs(9),
+        next_hop_v6: Some("2001:db8:1::1".parse().unwrap()),
+    }
+}
+
+impl Session {
+    pub async fn start() -> Self {
+        Session::start_with(|_| {}).await
+    }
+
+    pub async fn start_with(change: impl FnOnce(&mut Peer)) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut peer = peer(listener.local_addr().unwrap().port());
+        change(&mut peer);
+        let (rib, rib_seen) = watch::channel(Arc::new(LocRib::default()));
+        let (liveness, liveness_seen) = watch::channel(Liveness::Up);
+        let (order, order_seen) = watch::channel(Order::Run);
+        let (status_told, status) = watch::channel(Status::new());
+        let (vips, vips_seen) = watch::channel(Arc::new(BTreeSet::new()));
+        let local = Local {
+            asn: Asn::try_from(65001).unwrap(),
+            router_id: RouterId::try_from(std::net::Ipv4Addr::new(10, 0, 1, 11)).unwrap(),
+            vips: vips_seen,
+        };
+        let task = tokio::spawn(session::run(local, peer, rib_seen, liveness_seen, order_seen, status_told));
+        Session { rib, liveness, order, status, vips, task, listener }
+    }
+
+    pub async fn accept(&self) -> Router {
+        let (stream, _) = timeout(SOON, self.listener.accept()).await.expect("it dials").unwrap();
+        stream.set_nodelay(true).unwrap();
+        Router { stream }
+    }
+
+    /// A router that has our OPEN and has said nothing.
+    pub async fn open_sent(&self) -> Router {
+        let mut router = self.accept().await;
+        router.expect(OPEN).await;
+        router
+    }
+
+    pub async fn open_confirm(&self) -> Router {
+        self.open_confirm_with(&good_open()).await
+    }
+
+    pub async fn open_confirm_with(&self, open: &[u8]) -> Router {
+        let mut router = self.open_sent().await;
+        router.send(open).await;
+        router.expect(KEEPALIVE).await;
+        router
+    }
+
+    pub async fn established(&mut self) -> Router {
+        self.established_with(&good_open()).await
+    }
+
+    pub async fn established_with(&mut self, open: &[u8]) -> Router {
+        let mut router = self.open_confirm_with(open).await;
+        router.send(&keepalive()).await;
+        self.until(|status| status.state == StateName::Established).await;
+        router
+    }
+
+    pub async fn until(&mut self, holds: impl FnMut(&Status) -> bool) -> Status {
+        timeout(SOON, self.status.wait_for(holds)).await.expect("it comes to it").unwrap().clone()
+    }
+
+    pub fn announce(&self, generation: Generation, vips: &[&str]) {
+        let routes: BTreeMap<_, _> =
+            vips.iter().map(|vip| (vip.parse().unwrap(), Attributes::default())).collect();
+        self.rib.send_replace(Arc::new(LocRib { generation, complete: true, routes }));
+    }
+}
+
+/// The router's end of a connection.
+pub struct Router {
+    pub stream: TcpStream,
+}
+
+impl Router {
+    pub async fn send(&mut self, octets: &[u8]) {
+        self.stream.write_all(octets).await.unwrap();
+    }
+
+    /// The next message; `None` at the end.
+    pub async fn next(&mut self) -> Option<(u8, Vec<u8>)> {
+        let mut header = [0; 19];
+        timeout(SOON, self.stream.read_exact(&mut header)).await.expect("a message or the end").ok()?;
+        assert_eq!(header[..16], [0xff; 16]);
+        let mut body = vec![0; usize::from(u16::from_be_bytes([header[16], header[17]])) - 19];
+        timeout(SOON, self.stream.read_exact(&mut body)).await.expect("a body").unwrap();
+        Some((header[18], body))
+    }
+
+    pub async fn expect(&mut self, kind: u8) -> Vec<u8> {
+        let (got, body) = self.next().await.expect("a message");
+        assert_eq!(got, kind, "{body:02x?}");
+        body
+    }
+
+    /// The next UPDATE, whatever KEEPALIVEs come before it.
+    pub async fn update(&mut self) -> Vec<u8> {
+        loop {
+            match self.next().await.expect("a message") {
+                (KEEPALIVE, _) => {}
+                (UPDATE, body) => return body,
+                other => panic!("{other:02x?} is no UPDATE"),
+            }
+        }
+    }
+
+    /// The NOTIFICATION that ends it all, with nothing after it.
+    pub async fn farewell(mut self) -> (u8, u8, Vec<u8>) {
+        loop {
+            match self.next().await.expect("a NOTIFICATION") {
+                (KEEPALIVE | UPDATE, _) => {}
+                (NOTIFICATION, body) => {
+                    assert_eq!(self.next().await, None, "nothing follows a NOTIFICATION");
+                    return (body[0], body[1], body[2..].to_vec());
+                }
+                other => panic!("{other:02x?}"),
+            }
+        }
+    }
+}

@@ -7,5 +7,4 @@ mod dial;
 pub mod path;
 pub mod peers;
 pub mod session;
-#[allow(unsafe_code, reason = "the kernel's count of unacknowledged octets has no safe interface")]
 mod sockopt;

@@ -40,6 +40,7 @@ pub enum ClientError {
 pub fn ask(socket: &Path, request: &Request, patience: Duration) -> Result<Response, ClientError> {
     let path = || socket.display().to_string();
     let broken = |source: io::Error| ClientError::Broken { path: path(), source };
+    #[allow(clippy::wildcard_enum_match_arm)] // the system has many words for it
     let mut stream = UnixStream::connect(socket).map_err(|e| match e.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => ClientError::NotRunning(path()),
         io::ErrorKind::PermissionDenied => ClientError::Forbidden(path()),

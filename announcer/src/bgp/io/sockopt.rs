@@ -2,6 +2,8 @@
 //!
 //! Touches sockets. The crate's only `unsafe`.
 
+#![allow(unsafe_code, reason = "the kernel's count of unacknowledged octets has no safe interface")]
+
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsRawFd, BorrowedFd};

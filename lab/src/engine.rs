@@ -104,28 +104,32 @@ impl Error {
 /// What `up` is asked for.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// The topology file. Beside it lies the folder `images`, from which the nodes' root is made.
+    /// The topology file.
     pub topology: PathBuf,
     /// The lab's name, where it shall not be the file's: two labs of one file can be up side by side.
     pub name: Option<String>,
     /// The `lab` program, whose hidden subcommands make the nodes.
     pub program: PathBuf,
-    /// Where the root filesystem is kept.
+    /// The folder of the list of packages that the nodes' root filesystem is made of.
+    pub images: PathBuf,
+    /// Where that filesystem is kept.
     pub cache: PathBuf,
     /// Whose the lab is: one that is abandoned (its process is gone) is ended by the next `up`. `None`: it stays.
     pub owner: Option<Owner>,
 }
 
 impl Options {
-    /// For a test: the lab ends with this process, the program is `target/lab/bin/lab` unless `LAB_PROGRAM` says otherwise,
-    /// and so is `LAB_CACHE` for the folder of the root filesystem (`target/lab`).
+    /// For a test: the lab is this process's. Beside the topology file lie `images` and `../target/lab`, which holds the
+    /// root filesystem and `bin/lab`; LAB_IMAGES, LAB_CACHE and LAB_PROGRAM name other places.
     pub fn new(topology: &Path) -> Options {
-        let target = topology.parent().unwrap_or(Path::new(".")).join("../target/lab");
+        let folder = topology.parent().unwrap_or(Path::new(""));
+        let target = folder.join("../target/lab");
         let or = |variable: &str, default: PathBuf| std::env::var_os(variable).map_or(default, PathBuf::from);
         Options {
             topology: topology.to_path_buf(),
             name: None,
             program: or("LAB_PROGRAM", target.join("bin/lab")),
+            images: or("LAB_IMAGES", folder.join("images")),
             cache: or("LAB_CACHE", target),
             owner: Owner::myself(),
         }
@@ -197,7 +201,7 @@ impl Lab {
         if dir.exists() {
             return Err(already_up(name, &dir));
         }
-        let rootfs = rootfs::ready(&folder.join("images"), &absolute(&options.cache)?, cancel)?;
+        let rootfs = rootfs::ready(&options.images, &absolute(&options.cache)?, cancel)?;
         let state =
             State { topology: file, rootfs, owner: options.owner.clone(), nodes: with_sources(&topology)? };
         // From here on, whatever happens, dropping it ends what has been begun; before `_lock` is given back.

@@ -337,10 +337,10 @@ impl Drop for Lab {
 pub fn down(name: &str) -> Result<(), Error> {
     must_be_root()?;
     let dir = state::dir(name);
+    let _lock = lock(name)?; // first: an `up` that was killed may have left no more than this
     if !dir.exists() {
         return Err(Error::NotUp(name.to_string()));
     }
-    let _lock = lock(name)?;
     state::remove(&dir).map_err(|e| Error::file(&dir, e))
 }
 
@@ -519,8 +519,11 @@ impl Node {
         self.pids_of(name).into_iter().filter(|pid| kill(*pid, signal).is_ok()).count()
     }
 
-    /// Ends the whole node at once, as a power cut does: its processes, its interfaces, and so its neighbours' carrier.
+    /// Ends the whole node at once, as a power cut does: its neighbours lose carrier, its processes are gone. A little
+    /// later its interfaces are too, and with them the other ends of its links.
     pub fn power_off(&self) -> Result<(), Error> {
+        // Carrier first, by hand: the kernel takes the interfaces away when it comes to it, some 100 ms later.
+        link::all_down(self.netns()?).map_err(|e| Error::of(&self.name, e))?;
         kill(self.pid, Signal::SIGKILL).map_err(|e| Error::of(&self.name, e.into()))
     }
 }

@@ -69,6 +69,9 @@ fn build(script: &Path, root: &Path, cancel: &Cancel) -> Result<(), Error> {
     };
     if let Some(error) = failed {
         remove(&half)?;
+        if matches!(error, Error::Interrupted) {
+            let _ = fs::remove_file(&log);
+        }
         return Err(error);
     }
     let _ = fs::remove_file(&log);

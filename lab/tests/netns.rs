@@ -151,8 +151,9 @@ fn nodes_are_hosts_of_their_own_and_leave_nothing() {
     gone(&name, &spaces);
 }
 
+/// Generous: the kernel takes network namespaces down one after the other, and the tests beside this one make many.
 fn wait_for<T>(mut look: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + Duration::from_secs(5);
+    let deadline = Instant::now() + Duration::from_secs(30);
     loop {
         if let Some(found) = look() {
             return found;
@@ -172,7 +173,7 @@ fn a_node_ends_with_its_main_process_and_the_lab_when_it_is_dropped() {
     let b = lab.node("b").unwrap().clone();
     assert_eq!(b.kill("sleep", Signal::SIGTERM), 1);
     wait_for(|| state::init_of(&state::dir(&name), "b").is_none().then_some(()));
-    assert_eq!(b.exec(&["true"]).unwrap().code, 127);
+    assert_ne!(b.exec(&["true"]).unwrap().code, 0);
     assert!(Lab::attach(&name, Path::new(PROGRAM)).unwrap().node("b").is_err());
     // Its end of the cable went with it, and so did the other.
     wait_for(|| {
@@ -180,6 +181,20 @@ fn a_node_ends_with_its_main_process_and_the_lab_when_it_is_dropped() {
     });
     drop(lab);
     gone(&name, &spaces);
+}
+
+#[test]
+fn a_power_cut_takes_carrier_at_once() {
+    if skipped("a_power_cut_takes_carrier_at_once") {
+        return;
+    }
+    let lab = up("power");
+    let (a, b) = (lab.node("a").unwrap(), lab.node("b").unwrap());
+    let carrier = || fs::read_to_string(b.root().join("sys/class/net/eth1/carrier")).unwrap_or_default();
+    assert_eq!(carrier(), "1\n");
+    a.power_off().unwrap();
+    assert_ne!(carrier(), "1\n");
+    wait_for(|| state::init_of(&state::dir(lab.name()), "a").is_none().then_some(()));
 }
 
 #[test]
@@ -290,11 +305,7 @@ fn killed_at_any_moment_up_is_cleaned_by_down() {
     let name = format!("killed-{}", Pid::this());
     for _ in 0..30 {
         interrupted_at_random(&name, Signal::SIGKILL);
-        if state::dir(&name).exists() {
-            assert!(down_by_hand(&name));
-        }
-        // One killed between taking the lock and making the folder leaves the lock's file, which the next one takes over.
-        let _ = fs::remove_file(state::dir(&name).with_extension("lock"));
+        assert_eq!(state::dir(&name).exists(), down_by_hand(&name));
         gone(&name, &BTreeSet::new());
     }
 }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::cancel::Cancel;
-use crate::engine::Error;
+use crate::error::Error;
 
 /// The folder that holds the root filesystem for the `images` folder beside a topology; builds it where it is not there
 /// yet, which takes a minute.

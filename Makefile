@@ -1,20 +1,17 @@
-# build · lab · lab-down · test · lint. Only the lab needs root: sudo is asked for it alone.
+# build · lab · lab-down · test · lint. Root is needed by the lab alone, so sudo is asked for it alone.
 
 TARGET := $(shell uname -m)-unknown-linux-gnu
-BIN := target/lab/bin
+CARGO_TARGET := CARGO_TARGET_$(shell echo $(TARGET) | tr a-z- A-Z_)
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
-
-# Static, so that the libc of the host and that of a node do not matter.
-STATIC := CARGO_TARGET_$(shell echo $(TARGET) | tr 'a-z-' 'A-Z_')_RUSTFLAGS=-Ctarget-feature=+crt-static
+BIN := target/lab/bin
 
 .PHONY: build lab lab-down test lint
 
+# Static, so that neither the host's libc matters nor a node's.
 build:
-	$(STATIC) cargo build --release --target $(TARGET) --bins
+	$(CARGO_TARGET)_RUSTFLAGS=-Ctarget-feature=+crt-static cargo build --release --target $(TARGET) --bins
 	mkdir -p $(BIN)
-	for program in announcer dsr-setup lab; do \
-		install -m 755 target/$(TARGET)/release/$$program $(BIN)/$$program || exit 1; \
-	done
+	cd target/$(TARGET)/release && install -m 755 announcer dsr-setup lab $(CURDIR)/$(BIN)
 
 lab: build
 	$(SUDO) $(BIN)/lab up
@@ -22,9 +19,10 @@ lab: build
 lab-down:
 	$(SUDO) $(BIN)/lab down --all
 
+# cargo is always run as who you are; the tests of these two packages are run by sudo.
 test: build
-	cargo test --workspace --no-run
-	$(SUDO) env "PATH=$$PATH" "HOME=$$HOME" cargo test --workspace
+	cargo test --workspace --exclude lab --exclude e2e
+	$(if $(SUDO),$(CARGO_TARGET)_RUNNER="$(SUDO) -E") cargo test -p lab -p e2e
 
 lint:
 	cargo fmt --all --check

@@ -3,7 +3,7 @@
 //! ```text
 //! topology     pure: the file -> nodes, links                 load    an open-loop HTTP client
 //!    │
-//! engine       Lab, Node: up, down, exec, spawn
+//! engine       Lab: up, down        node    Node: exec, spawn, kill, in_netns
 //!    ├── rootfs   the nodes' root filesystem, built once by debootstrap
 //!    ├── init     `lab __node`, `lab __init`: a node's namespaces, mounts and first process
 //!    ├── link     veth pairs, by netlink
@@ -21,12 +21,16 @@
 pub mod cancel;
 pub mod engine;
 pub mod enter;
+mod error;
 pub mod init;
 mod link;
 pub mod load;
+mod node;
 mod rootfs;
 pub mod state;
 pub mod topology;
 
 pub use cancel::Cancel;
-pub use engine::{Error, Lab, Node, Options, Output};
+pub use engine::{Lab, Options};
+pub use error::Error;
+pub use node::{Node, Output};

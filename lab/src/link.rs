@@ -6,7 +6,8 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::thread;
 
-use netlink_packet_route::link::{InfoData, InfoKind, InfoVeth};
+use futures_util::TryStreamExt;
+use netlink_packet_route::link::{InfoData, InfoKind, InfoVeth, LinkMessage};
 use nix::sched::{CloneFlags, setns};
 use rtnetlink::{Handle, LinkMessageBuilder, LinkUnspec, LinkVeth};
 
@@ -46,6 +47,18 @@ where
 pub(crate) fn up(netns: impl AsFd, interface: &str) -> io::Result<()> {
     let up = LinkUnspec::new_with_name(interface).up().build();
     ask(netns.as_fd(), |handle| async move { handle.link().set(up).execute().await })
+}
+
+/// Sets every interface of the namespace down.
+pub(crate) fn all_down(netns: impl AsFd) -> io::Result<()> {
+    ask(netns.as_fd(), |handle| async move {
+        let links: Vec<LinkMessage> = handle.link().get().execute().try_collect().await?;
+        for link in links {
+            let down = LinkMessageBuilder::<LinkUnspec>::new().index(link.header.index).down().build();
+            handle.link().set(down).execute().await?;
+        }
+        Ok(())
+    })
 }
 
 /// Makes the link, both ends up.

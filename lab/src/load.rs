@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpSocket;
+use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use url::{Host, Url};
@@ -178,7 +178,7 @@ async fn drive(plan: &Plan, mut live: impl FnMut(&Bucket)) -> Report {
             let (plan, filling) = (plan.clone(), Rc::clone(&filling));
             running.spawn_local(async move {
                 let begun = Instant::now();
-                let outcome = timeout(plan.patience, ask(&plan)).await.unwrap_or(Outcome::TimedOut);
+                let outcome = ask(&plan).await;
                 let mut bucket = filling.borrow_mut();
                 bucket.counts.add(&outcome);
                 if matches!(outcome, Outcome::Ok(_)) {
@@ -220,10 +220,10 @@ impl Report {
 }
 
 async fn ask(plan: &Plan) -> Outcome {
-    let mut answer = Vec::new();
-    match exchange(plan, &mut answer).await {
-        Ok(()) => understand(&answer),
-        Err(error) => {
+    let (mut stream, mut answer) = (None, Vec::new());
+    match timeout(plan.patience, exchange(plan, &mut stream, &mut answer)).await {
+        Ok(Ok(())) => understand(&answer),
+        Ok(Err(error)) => {
             let is = |kinds: &[io::ErrorKind]| kinds.contains(&error.kind());
             if is(&[io::ErrorKind::ConnectionRefused]) {
                 Outcome::Refused
@@ -235,15 +235,18 @@ async fn ask(plan: &Plan) -> Outcome {
                 Outcome::Other
             }
         }
+        Err(_) => {
+            // Given up means gone: no orphan that goes on knocking at a dead next hop for minutes.
+            if let Some(stream) = stream {
+                let _ = stream.set_zero_linger();
+            }
+            Outcome::TimedOut
+        }
     }
 }
 
-async fn exchange(plan: &Plan, answer: &mut Vec<u8>) -> io::Result<()> {
-    let socket = match plan.target {
-        SocketAddr::V4(_) => TcpSocket::new_v4()?,
-        SocketAddr::V6(_) => TcpSocket::new_v6()?,
-    };
-    let mut stream = socket.connect(plan.target).await?;
+async fn exchange(plan: &Plan, open: &mut Option<TcpStream>, answer: &mut Vec<u8>) -> io::Result<()> {
+    let stream = open.insert(TcpStream::connect(plan.target).await?);
     stream.write_all(plan.request.as_bytes()).await?;
     stream.read_to_end(answer).await?;
     Ok(())

@@ -219,6 +219,9 @@ fn report(plan: &load::Plan, live: bool) -> Result<ExitCode> {
     if live {
         report.buckets.clear(); // told already
     }
-    println!("{}", serde_json::to_string(&report)?);
+    let told = writeln!(std::io::stdout(), "{}", serde_json::to_string(&report)?);
+    if told.is_err() {
+        return Ok(ExitCode::FAILURE); // whoever read it has gone
+    }
     Ok(if report.total.lost() == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::cancel::Cancel;
-use crate::engine::Error;
+use crate::error::Error;
 
 /// The folder that holds the root filesystem for the `images` folder beside a topology; builds it where it is not there
 /// yet, which takes a minute.
@@ -69,6 +69,9 @@ fn build(script: &Path, root: &Path, cancel: &Cancel) -> Result<(), Error> {
     };
     if let Some(error) = failed {
         remove(&half)?;
+        if matches!(error, Error::Interrupted) {
+            let _ = fs::remove_file(&log);
+        }
         return Err(error);
     }
     let _ = fs::remove_file(&log);

@@ -193,17 +193,30 @@ pub(crate) enum LockError {
 
 impl Lock {
     pub(crate) fn take(name: &str) -> Result<Lock, LockError> {
-        fs::create_dir_all(RUN).map_err(LockError::Io)?;
         let path = Path::new(RUN).join(OsStr::new(&format!("{name}.lock")));
+        let deadline = Instant::now() + Duration::from_secs(2);
         loop {
-            let open = File::options().read(true).write(true).create(true).truncate(false).open(&path);
-            let mut file = open.map_err(LockError::Io)?;
+            fs::create_dir_all(RUN).map_err(LockError::Io)?;
+            let mut file =
+                match File::options().read(true).write(true).create(true).truncate(false).open(&path) {
+                    Ok(file) => file,
+                    // The last lab's end took the folder away just now.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                    Err(error) => return Err(LockError::Io(error)),
+                };
             match file.try_lock() {
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => {
                     let mut pid = String::new();
                     let _ = file.read_to_string(&mut pid);
-                    return Err(LockError::Held(pid.trim().to_string()));
+                    let holder = pid.trim().to_string();
+                    // One that was killed while it started another process left a copy there, until that one's exec.
+                    let lives = !holder.is_empty() && Path::new("/proc").join(&holder).exists();
+                    if lives || Instant::now() > deadline {
+                        return Err(LockError::Held(holder));
+                    }
+                    thread::sleep(Duration::from_millis(2));
+                    continue;
                 }
                 Err(TryLockError::Error(error)) => return Err(LockError::Io(error)),
             }
@@ -222,5 +235,6 @@ impl Drop for Lock {
     fn drop(&mut self) {
         // Before the file is closed, and so unlocked.
         let _ = fs::remove_file(&self.path);
+        let _ = fs::remove_dir(RUN); // if this was the last lab
     }
 }

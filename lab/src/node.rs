@@ -1,0 +1,182 @@
+//! One node of a lab that is up: commands, files and sockets inside it, and its end.
+//!
+//! Touches processes, namespaces and `/proc`.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File};
+use std::io::{Read, Seek};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use nix::fcntl::OFlag;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::cancel::Cancel;
+use crate::enter::{self, ENTER, environment};
+use crate::error::Error;
+use crate::link;
+use crate::state::{self, State};
+
+/// One node of it.
+#[derive(Debug, Clone)]
+pub struct Node {
+    name: String,
+    pid: Pid,
+    program: PathBuf,
+    env: BTreeMap<String, String>,
+}
+
+/// What a command in a node did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Output {
+    /// Its exit code; 128 and the signal's number, if one ended it.
+    pub code: u8,
+    /// Its standard output.
+    pub stdout: String,
+    /// Its standard error.
+    pub stderr: String,
+}
+
+impl Node {
+    pub(crate) fn find(
+        lab: &str,
+        dir: &Path,
+        name: &str,
+        state: &State,
+        program: &Path,
+    ) -> Result<Node, Error> {
+        let written =
+            state.nodes.get(name).ok_or_else(|| Error::Node(format!("lab `{lab}` has no node `{name}`")))?;
+        let pid = state::init_of(dir, name).ok_or_else(|| {
+            Error::Node(format!("node `{name}` of lab `{lab}` has ended: its `cmd` did, or it was killed"))
+        })?;
+        Ok(Node { name: name.to_string(), pid, program: program.to_path_buf(), env: environment(written) })
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The pid of its first process, as the host sees it.
+    pub fn pid(&self) -> Pid {
+        self.pid
+    }
+
+    /// Its root folder, as the host sees it: files can be read and written there without entering.
+    pub fn root(&self) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/root", self.pid))
+    }
+
+    /// Its network namespace, for `nix::sched::setns` on a thread.
+    pub fn netns(&self) -> Result<OwnedFd, Error> {
+        let path = PathBuf::from(format!("/proc/{}/ns/net", self.pid));
+        File::open(&path).map(OwnedFd::from).map_err(|e| Error::file(&path, e))
+    }
+
+    /// Runs `work` on a thread of its own inside the network namespace: sockets that it opens are the node's.
+    pub fn in_netns<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T, Error> {
+        link::inside(self.netns()?.as_fd(), work).map_err(|e| Error::of(&self.name, e))
+    }
+
+    /// A command that runs inside, in every namespace, root's environment and `/`. It dies with the process that `spawn`
+    /// returns, which passes its exit code on.
+    pub fn command<S: AsRef<OsStr>>(&self, words: &[S]) -> Command {
+        let mut command = Command::new(&self.program);
+        command.arg(ENTER).arg(self.pid.to_string()).args(words).env_clear().envs(&self.env);
+        command
+    }
+
+    /// Starts a command inside; see [`Node::command`]. Its standard input is empty, its output is read from the child's pipes.
+    pub fn spawn<S: AsRef<OsStr>>(&self, words: &[S]) -> Result<Child, Error> {
+        let mut command = self.command(words);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().map_err(|e| Error::of(&self.name, e))
+    }
+
+    /// Runs a command inside, and waits for it (not for what it leaves in the background).
+    pub fn exec<S: AsRef<OsStr>>(&self, words: &[S]) -> Result<Output, Error> {
+        self.run(words, &Cancel::new())
+    }
+
+    /// As `exec`, and any exit code but 0 is an error. Returns the standard output.
+    pub fn must<S: AsRef<OsStr>>(&self, words: &[S]) -> Result<String, Error> {
+        let output = self.exec(words)?;
+        if output.code == 0 { Ok(output.stdout) } else { Err(self.failed(words, output)) }
+    }
+
+    fn run<S: AsRef<OsStr>>(&self, words: &[S], cancel: &Cancel) -> Result<Output, Error> {
+        // Files and not pipes: a daemon that keeps its output open would keep us waiting.
+        let (mut stdout, mut stderr) = (nameless()?, nameless()?);
+        let copy = |file: &File| file.try_clone().map_err(|e| Error::of(&self.name, e));
+        let mut command = self.command(words);
+        command.stdin(Stdio::null()).stdout(copy(&stdout)?).stderr(copy(&stderr)?);
+        let ended = cancel.spawn(&mut command).and_then(|mut child| cancel.wait(&mut child));
+        let status = ended.map_err(|e| Error::of(&self.name, e))?;
+        let text = |file: &mut File| -> Result<String, Error> {
+            let mut bytes = Vec::new();
+            file.rewind()
+                .and_then(|()| file.read_to_end(&mut bytes))
+                .map_err(|e| Error::of(&self.name, e))?;
+            Ok(String::from_utf8_lossy(&bytes).into_owned())
+        };
+        Ok(Output { code: enter::code(status), stdout: text(&mut stdout)?, stderr: text(&mut stderr)? })
+    }
+
+    pub(crate) fn run_all(&self, commands: &[Vec<String>], cancel: &Cancel) -> Result<(), Error> {
+        for words in commands {
+            let output = self.run(words, cancel)?;
+            if output.code != 0 {
+                return Err(self.failed(words, output));
+            }
+        }
+        Ok(())
+    }
+
+    fn failed<S: AsRef<OsStr>>(&self, words: &[S], output: Output) -> Error {
+        let words: Vec<OsString> = words.iter().map(|word| word.as_ref().to_os_string()).collect();
+        Error::Exec {
+            node: self.name.clone(),
+            command: words.join(OsStr::new(" ")).to_string_lossy().into_owned(),
+            code: output.code,
+            output: output.stdout + &output.stderr,
+        }
+    }
+
+    /// The pids, as the host sees them, of the node's processes that have this name (at most 15 octets of it count).
+    pub fn pids_of(&self, name: &str) -> Vec<Pid> {
+        let namespace = |pid: i32| fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
+        let Some(own) = namespace(self.pid.as_raw()) else { return Vec::new() };
+        let named = |pid: &i32| {
+            fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.trim_end() == name)
+        };
+        state::pids()
+            .filter(named)
+            .filter(|pid| namespace(*pid).as_ref() == Some(&own))
+            .map(Pid::from_raw)
+            .collect()
+    }
+
+    /// Sends a signal to every process of that name in the node, and says to how many.
+    pub fn kill(&self, name: &str, signal: Signal) -> usize {
+        self.pids_of(name).into_iter().filter(|pid| kill(*pid, signal).is_ok()).count()
+    }
+
+    /// Ends the whole node at once, as a power cut does: its neighbours lose carrier, its processes are gone. A little
+    /// later its interfaces are too, and with them the other ends of its links.
+    pub fn power_off(&self) -> Result<(), Error> {
+        // Carrier first, by hand: the kernel takes the interfaces away when it comes to it, some 100 ms later.
+        link::all_down(self.netns()?).map_err(|e| Error::of(&self.name, e))?;
+        kill(self.pid, Signal::SIGKILL).map_err(|e| Error::of(&self.name, e.into()))
+    }
+}
+
+/// A file in memory that ends with its last handle.
+fn nameless() -> Result<File, Error> {
+    let open = File::options().read(true).write(true).custom_flags(OFlag::O_TMPFILE.bits()).open(state::RUN);
+    open.map_err(|e| Error::of(state::RUN, e))
+}

@@ -1,0 +1,311 @@
+//! The engine on a real kernel. Needs root; says so where it is not.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::Write;
+use std::net::UdpSocket;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use lab::state::{self, Owner, State};
+use lab::{Cancel, Error, Lab, Node, Options};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, Uid};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_lab");
+
+/// Says that a test is skipped, where it cannot run.
+fn skipped(test: &str) -> bool {
+    let root = Uid::effective().is_root();
+    if !root {
+        let _ = writeln!(std::io::stderr(), "SKIPPED: {test} needs root: make test");
+    }
+    !root
+}
+
+/// The pair, or another text in its folder's place, under a name of its own.
+fn options(name: &str, topology: PathBuf) -> Options {
+    let lab = Path::new(env!("CARGO_MANIFEST_DIR"));
+    Options {
+        topology,
+        name: Some(format!("{name}-{}", Pid::this())),
+        program: PathBuf::from(PROGRAM),
+        images: lab.join("images"),
+        cache: std::env::var_os("LAB_CACHE").map_or(lab.join("../target/lab"), PathBuf::from),
+        owner: Owner::myself(),
+    }
+}
+
+fn pair() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/pair/pair.clab.yml")
+}
+
+fn up(name: &str) -> Lab {
+    Lab::start(&options(name, pair()), &Cancel::new()).unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn netns_of(pid: impl std::fmt::Display) -> Option<PathBuf> {
+    fs::read_link(format!("/proc/{pid}/ns/net")).ok()
+}
+
+fn processes() -> impl Iterator<Item = String> {
+    let entries = fs::read_dir("/proc").unwrap().flatten();
+    entries.filter_map(|e| e.file_name().into_string().ok()).filter(|name| name.parse::<i32>().is_ok())
+}
+
+/// Waits until no process is in one of these network namespaces and none keeps the lab; the kernel ends them on its own
+/// time. Then nothing else of it may be there.
+fn gone(name: &str, namespaces: &BTreeSet<PathBuf>) {
+    let dir = state::dir(name);
+    let left = || -> Vec<String> {
+        processes()
+            .filter(|pid| {
+                let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+                let keeps = command.split(|b| *b == 0).any(|word| word == dir.to_str().unwrap().as_bytes());
+                keeps || netns_of(pid).is_some_and(|found| namespaces.contains(&found))
+            })
+            .collect()
+    };
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while !left().is_empty() {
+        assert!(Instant::now() < deadline, "processes {:?} of lab {name} are left", left());
+        sleep(Duration::from_millis(5));
+    }
+    assert!(!dir.exists(), "{} is left", dir.display());
+    assert!(!dir.with_extension("lock").exists());
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    assert!(!mounts.contains(name), "a mount is left:\n{mounts}");
+}
+
+fn namespaces(lab: &Lab) -> BTreeSet<PathBuf> {
+    lab.nodes().map(|node| netns_of(node.pid()).unwrap()).collect()
+}
+
+fn text(node: &Node, words: &[&str]) -> String {
+    node.must(words).unwrap_or_else(|error| panic!("{error}"))
+}
+
+#[test]
+fn nodes_are_hosts_of_their_own_and_leave_nothing() {
+    if skipped("nodes_are_hosts_of_their_own_and_leave_nothing") {
+        return;
+    }
+    let lab = up("hosts");
+    let (name, spaces) = (lab.name().to_string(), namespaces(&lab));
+    assert_eq!(spaces.len(), 2);
+    let (a, b) = (lab.node("a").unwrap(), lab.node("b").unwrap());
+
+    // The links, and that no interface is on the host.
+    for address in ["10.0.0.1", "2001:db8::2"] {
+        text(a, &["ping", "-c", "1", "-W", "2", address]);
+    }
+    assert!(text(b, &["ip", "-o", "link", "show", "eth1"]).contains("mtu 1400"));
+    assert!(
+        text(b, &["ip", "-6", "-o", "address", "show", "dev", "eth1", "scope", "link"]).contains("fe80::")
+    );
+    assert!(text(b, &["ip", "-o", "link", "show", "lo"]).contains("LOWER_UP"));
+
+    // Its own names, processes, files, parameters.
+    assert_eq!(text(a, &["hostname"]), "a\n");
+    assert_eq!(text(a, &["cat", "/proc/2/comm"]), "sleep\n");
+    assert_eq!(text(a, &["cat", "/etc/hello/there.txt"]), "hello, $HOME\n");
+    assert_ne!(a.exec(&["touch", "/srv/pair/new"]).unwrap().code, 0, "a read-only bind was written to");
+    assert_eq!(text(a, &["sysctl", "-n", "net.ipv4.ip_forward"]), "1\n");
+    text(a, &["sysctl", "-qw", "net.ipv4.ip_forward=0"]);
+    assert_eq!(text(a, &["printenv", "COLOUR"]), "green\n");
+    assert_eq!(b.exec(&["printenv", "COLOUR"]).unwrap().code, 1);
+    for place in ["/etc/x", "/run/x", "/var/log/x", "/tmp/x"] {
+        text(a, &["touch", place]);
+        assert_ne!(b.exec(&["test", "-e", place]).unwrap().code, 0, "{place} is shared");
+        assert!(a.root().join(place.trim_start_matches('/')).exists());
+    }
+    assert_eq!(text(a, &["sh", "-c", "ls / | grep host || true"]), "", "the host's tree can be seen");
+
+    // Commands: exit codes, output, signals, zombies.
+    let output = a.exec(&["sh", "-c", "echo out; echo err >&2; exit 7"]).unwrap();
+    assert_eq!((output.code, output.stdout.as_str(), output.stderr.as_str()), (7, "out\n", "err\n"));
+    assert_eq!(a.exec(&["sh", "-c", "kill -9 $$"]).unwrap().code, 137);
+    assert_eq!(a.exec(&["no-such-command"]).unwrap().code, 127);
+    text(a, &["sh", "-c", "sh -c 'sleep 0.05 & exit' & sleep 0.2"]);
+    assert!(!text(a, &["ps", "-eo", "stat"]).contains('Z'), "an orphan was not reaped");
+
+    // A socket that is opened from here, there.
+    let port = a.in_netns(|| UdpSocket::bind("10.0.0.0:0").unwrap().local_addr().unwrap().port()).unwrap();
+    assert_ne!(port, 0);
+
+    // A process that is started from here dies with its handle, and can be told from others of its name.
+    let mut child = a.spawn(&["sleep", "1234"]).unwrap();
+    let sleeping = wait_for(|| Some(a.pids_of("sleep")).filter(|pids| pids.len() == 2));
+    assert_eq!(b.pids_of("sleep").len(), 1);
+    assert!(sleeping.iter().all(|pid| netns_of(pid) == netns_of(a.pid())));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    wait_for(|| (a.pids_of("sleep").len() == 1).then_some(()));
+
+    lab.down().unwrap();
+    gone(&name, &spaces);
+}
+
+/// Generous: the kernel takes network namespaces down one after the other, and the tests beside this one make many.
+fn wait_for<T>(mut look: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "it did not come");
+        sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn a_node_ends_with_its_main_process_and_the_lab_when_it_is_dropped() {
+    if skipped("a_node_ends_with_its_main_process_and_the_lab_when_it_is_dropped") {
+        return;
+    }
+    let lab = up("ends");
+    let (name, spaces) = (lab.name().to_string(), namespaces(&lab));
+    let b = lab.node("b").unwrap().clone();
+    assert_eq!(b.kill("sleep", Signal::SIGTERM), 1);
+    wait_for(|| state::init_of(&state::dir(&name), "b").is_none().then_some(()));
+    assert_ne!(b.exec(&["true"]).unwrap().code, 0);
+    assert!(Lab::attach(&name, Path::new(PROGRAM)).unwrap().node("b").is_err());
+    // Its end of the cable went with it, and so did the other.
+    wait_for(|| {
+        (lab.node("a").unwrap().exec(&["ip", "link", "show", "eth1"]).unwrap().code == 1).then_some(())
+    });
+    drop(lab);
+    gone(&name, &spaces);
+}
+
+#[test]
+fn a_power_cut_takes_carrier_at_once() {
+    if skipped("a_power_cut_takes_carrier_at_once") {
+        return;
+    }
+    let lab = up("power");
+    let (a, b) = (lab.node("a").unwrap(), lab.node("b").unwrap());
+    let carrier = || fs::read_to_string(b.root().join("sys/class/net/eth1/carrier")).unwrap_or_default();
+    assert_eq!(carrier(), "1\n");
+    a.power_off().unwrap();
+    assert_ne!(carrier(), "1\n");
+    wait_for(|| state::init_of(&state::dir(lab.name()), "a").is_none().then_some(()));
+}
+
+#[test]
+fn a_second_one_of_the_same_name_is_refused_and_of_another_name_works() {
+    if skipped("a_second_one_of_the_same_name_is_refused_and_of_another_name_works") {
+        return;
+    }
+    let first = up("twice");
+    let again = Lab::start(&options("twice", pair()), &Cancel::new());
+    assert!(matches!(again, Err(Error::AlreadyUp { .. })), "{again:?}");
+    let second = up("thrice");
+    assert!(namespaces(&first).is_disjoint(&namespaces(&second)));
+
+    // One whose owner is gone is ended by whoever comes next.
+    let (name, spaces) = (first.name().to_string(), namespaces(&first));
+    let dir = state::dir(&name);
+    let state = State { owner: Some(Owner { pid: 1, started: u64::MAX }), ..State::read(&dir).unwrap() };
+    state.write(&dir).unwrap();
+    first.leave();
+    let third = up("fourth");
+    gone(&name, &spaces);
+    drop((second, third));
+}
+
+#[test]
+fn a_command_that_fails_fails_up_with_all_that_it_printed() {
+    if skipped("a_command_that_fails_fails_up_with_all_that_it_printed") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("bad.clab.yml");
+    let text =
+        "name: bad\ntopology: { nodes: { a: { kind: linux, cmd: sleep 9, exec: [\"ls /no such\"] } } }\n";
+    fs::write(&file, text).unwrap();
+    let options = options("bad", file.clone());
+    let name = options.name.clone().unwrap();
+    let error = Lab::start(&options, &Cancel::new()).unwrap_err().to_string();
+    assert!(error.starts_with("a: `ls /no such` failed with exit code 2\n"), "{error}");
+    assert!(error.contains("cannot access '/no'"), "{error}");
+    gone(&name, &BTreeSet::new());
+
+    fs::write(&file, text.replace("sleep 9", "no-such-program")).unwrap();
+    let error = Lab::start(&options, &Cancel::new()).unwrap_err().to_string();
+    assert!(error.starts_with("a: cannot start `no-such-program`"), "{error}");
+    gone(&name, &BTreeSet::new());
+
+    fs::write(&file, text.replace("exec:", "binds: [\"nowhere:/x\"], exec:")).unwrap();
+    let error = Lab::start(&options, &Cancel::new()).unwrap_err().to_string();
+    assert!(error.contains("nowhere is missing"), "{error}");
+    gone(&name, &BTreeSet::new());
+}
+
+/// `lab up` as a person starts it.
+fn up_by_hand(name: &str) -> Child {
+    let mut command = Command::new(PROGRAM);
+    command.args(["up", "--name", name]).arg(pair()).stdout(Stdio::null()).stderr(Stdio::null());
+    let lab = Path::new(env!("CARGO_MANIFEST_DIR"));
+    command.env("LAB_IMAGES", lab.join("images"));
+    if std::env::var_os("LAB_CACHE").is_none() {
+        command.env("LAB_CACHE", lab.join("../target/lab"));
+    }
+    command.spawn().unwrap()
+}
+
+/// Starts it, and sends it a signal at some moment of its first 150 ms; it takes about that long.
+fn interrupted_at_random(name: &str, signal: Signal) -> std::process::ExitStatus {
+    let mut child = up_by_hand(name);
+    sleep(Duration::from_micros(fastrand::u64(0..150_000)));
+    let _ = kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), signal);
+    child.wait().unwrap()
+}
+
+fn down_by_hand(name: &str) -> bool {
+    Command::new(PROGRAM).args(["down", "--name", name]).stderr(Stdio::null()).status().unwrap().success()
+}
+
+#[test]
+fn interrupted_at_any_moment_up_leaves_nothing() {
+    if skipped("interrupted_at_any_moment_up_leaves_nothing") {
+        return;
+    }
+    drop(up("warm")); // the root filesystem is there
+    let name = format!("interrupted-{}", Pid::this());
+    let (mut rolled_back, mut finished) = (0, 0);
+    for _ in 0..30 {
+        let status = interrupted_at_random(&name, Signal::SIGINT);
+        match status.code() {
+            Some(1) => rolled_back += 1,
+            Some(0) => {
+                finished += 1;
+                assert!(down_by_hand(&name));
+            }
+            // Before it could take the signal: then it has not begun.
+            None if status.signal() == Some(Signal::SIGINT as i32) => {}
+            other => panic!("{other:?}"),
+        }
+        gone(&name, &BTreeSet::new());
+    }
+    assert!(rolled_back > 0, "none of 30 was caught half way; {finished} had finished");
+}
+
+#[test]
+fn killed_at_any_moment_up_is_cleaned_by_down() {
+    if skipped("killed_at_any_moment_up_is_cleaned_by_down") {
+        return;
+    }
+    drop(up("warm-too"));
+    let name = format!("killed-{}", Pid::this());
+    for _ in 0..30 {
+        interrupted_at_random(&name, Signal::SIGKILL);
+        assert_eq!(state::dir(&name).exists(), down_by_hand(&name));
+        gone(&name, &BTreeSet::new());
+    }
+}

@@ -1,0 +1,69 @@
+//! Every topology of the lab against containerlab's own schema, and against our own reader.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+fn topologies() -> Vec<PathBuf> {
+    let lab = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut found: Vec<PathBuf> = [lab.to_path_buf(), lab.join("tests/pair")]
+        .iter()
+        .flat_map(|folder| fs::read_dir(folder).unwrap())
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.to_str().is_some_and(|path| path.ends_with(".clab.yml")))
+        .collect();
+    found.sort();
+    assert!(!found.is_empty());
+    found
+}
+
+/// `CLAB_SCHEMA`, or where it lies beside the project's folder.
+fn schema() -> Option<serde_json::Value> {
+    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/clab.schema.json");
+    let path = std::env::var_os("CLAB_SCHEMA").map_or(beside, PathBuf::from);
+    let Ok(text) = fs::read_to_string(&path) else {
+        // Not `eprintln!`, which the test harness keeps to itself.
+        let _ = writeln!(
+            std::io::stderr(),
+            "SKIPPED: containerlab's schema is not at {}; CLAB_SCHEMA names another place",
+            path.display()
+        );
+        return None;
+    };
+    Some(serde_json::from_str(&text).unwrap())
+}
+
+#[test]
+fn containerlab_would_take_every_topology() {
+    let Some(schema) = schema() else { return };
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    for path in topologies() {
+        let text = fs::read_to_string(&path).unwrap();
+        let value: serde_json::Value = serde_saphyr::from_str(&text).unwrap();
+        let errors: Vec<String> = validator
+            .iter_errors(&value)
+            .map(|error| format!("{}: {error}", error.instance_path()))
+            .collect();
+        assert!(errors.is_empty(), "{}:\n{}", path.display(), errors.join("\n"));
+    }
+    assert!(!validator.is_valid(
+        &serde_json::json!({ "name": "x", "topology": { "nodes": { "a": { "kind": "pigeon" } } } })
+    ));
+}
+
+#[test]
+fn every_topology_can_be_read_and_every_file_it_binds_is_there() {
+    for path in topologies() {
+        let folder = path.parent().unwrap();
+        let text = fs::read_to_string(&path).unwrap();
+        let topology = lab::topology::parse(&text, &path.display().to_string()).unwrap().based(folder);
+        let built = folder.join("../target");
+        for (name, node) in &topology.nodes {
+            for bind in node.binds.iter().filter(|bind| !bind.source.starts_with(&built)) {
+                assert!(bind.source.exists(), "{name}: {}", bind.source.display());
+            }
+        }
+    }
+}

@@ -47,6 +47,12 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Apply the changed configuration without touching what stays the same.
+    Reload {
+        /// Also when that withdraws every VIP or ends every session.
+        #[arg(long)]
+        force: bool,
+    },
     /// Withdraw services for maintenance, until `undrain`; kept over restarts and reboots.
     Drain {
         #[command(flatten)]
@@ -115,6 +121,10 @@ pub fn call(arguments: Arguments) -> Result<(), Failure> {
             println!("{}", text.trim_end());
             Ok(())
         }
+        Command::Reload { force } => {
+            // Sessions that begin anew do so afterwards, in the background.
+            told(client::ask(&socket, &Request::Reload { force }, Duration::ZERO).map_err(no)?)
+        }
         Command::Drain { scope, reason, wait, timeout } => {
             let wait_ms = wait.then(|| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX));
             let patience = if wait { timeout } else { Duration::ZERO };
@@ -178,7 +188,7 @@ fn told(answer: Response) -> Result<(), Failure> {
             notes.iter().for_each(|note| println!("{note}"));
             Ok(())
         }
-        Response::Refused { message } => Err(Failure::Usage(format!("error: {message}"))),
+        Response::Refused { message } => Err(Failure::Usage(message)),
         Response::Timeout { message } | Response::Failed { message } => Err(no(message)),
         Response::Status { .. } => Err(no("announcer answered something else than was asked")),
     }

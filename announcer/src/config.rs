@@ -91,6 +91,10 @@ pub struct Service {
     pub communities: BTreeSet<Community>,
     /// `med` (RFC 4271 §5.1.4).
     pub med: Option<u32>,
+    /// `announce_delay`, default 0s: how long a VIP has to be healthy before it is announced.
+    pub announce_delay: Duration,
+    /// `flap_damping`, default true: whether a VIP that comes and goes waits ever longer.
+    pub flap_damping: bool,
     /// `[[service.check]]`: at least one; all have to pass.
     pub checks: Vec<Check>,
 }

@@ -4,20 +4,28 @@
 //! task              hears                                   says
 //! probe, one a      watch<Pace>                             mpsc<Probed>          -> director
 //!   VIP and check
-//! vips              netlink                                 mpsc<(VIP, Presence)> -> director
+//! vips              netlink, watch<VIPs>                    mpsc<(VIP, Presence)> -> director
 //! drains            inotify                                 mpsc<Drains>          -> director
 //! director          the three above, mpsc<Ask>              watch<LocRib>         -> sessions
 //!                                                           watch<Pace>           -> probes
 //! session, one a    watch<LocRib>, watch<Liveness>,         watch<Status>         -> control, stop
-//!   peer              watch<Order>
+//!   peer              watch<Order>, watch<VIPs>
+//! sessions          watch<Config>, watch<stop>              watch<Order>          -> session
+//!                                                           watch<Peers>          -> control, stop
 //! control           unix socket                             mpsc<Ask>             -> director
-//! run (main)        signals                                 Ask::Stop, then watch<Order>
+//!                                                           mpsc<Reload>          -> run
+//! run (main)        signals, mpsc<Reload>                   watch<Config>, watch<VIPs>, Ask::Reload, Ask::Stop, stop
 //! ```
 //!
 //! A task that panics is logged and started again after a second: it costs one VIP or one session. Only the director
 //! cannot be done without; the daemon ends with it, and the service manager starts the next.
 
-use std::collections::{BTreeSet, HashMap};
+mod direct;
+mod reload;
+mod sessions;
+mod tasks;
+
+use std::collections::BTreeSet;
 use std::io::{self, Read};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -27,29 +35,27 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
+use self::direct::{Hears, Probes, direct};
+use self::reload::Reloader;
+use self::sessions::Shared;
+use self::tasks::Kept;
 use crate::bgp::io::path;
 use crate::bgp::io::peers::Peers;
-use crate::bgp::io::session::{self, Local, Order, Status};
 use crate::config::{self, Config};
 use crate::control::io::{self as control, Ask, Socket};
-use crate::director::{Director, Fact, Presence, Standing};
-use crate::drain::{self, Drains};
-use crate::health::io::probe;
-use crate::health::{Pace, Probed, Target};
-use crate::model::{Liveness, RouterId};
+use crate::director::Director;
+use crate::drain;
+use crate::model::RouterId;
 use crate::rib::LocRib;
 use crate::vip;
 
 /// How long a stop waits for the routers' acknowledgement of the withdraw.
 const ACKNOWLEDGE: Duration = Duration::from_secs(2);
-/// How long a stop waits for the sessions to close.
-const HANG_UP: Duration = Duration::from_secs(2);
-/// Before a task that panicked is started again.
-const RESTART: Duration = Duration::from_secs(1);
+/// Between two looks for a route.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// What the command line says.
 #[derive(Debug, Clone)]
@@ -111,99 +117,86 @@ async fn serve(options: Options, config: Arc<Config>) -> anyhow::Result<()> {
     info!(version = env!("CARGO_PKG_VERSION"), config = %options.config.display(), "announcer started");
 
     let (asks, asked) = mpsc::channel(16);
-    let (probed, probes) = mpsc::channel(1024);
+    let (reload, mut reloads) = mpsc::channel(4);
+    let (probes_told, probed) = mpsc::channel(1024);
     let (vips_told, vips) = mpsc::channel(64);
     let (drains_told, drained) = mpsc::channel(4);
     let (rib, ribs) = watch::channel(Arc::new(LocRib::default()));
     let (router_id, router_ids) = watch::channel(config.bgp.router_id);
-    let (order, orders) = watch::channel(Order::Run);
+    let (configs_told, configs) = watch::channel(config.clone());
+    let (wanted_told, wanted) = watch::channel(Arc::new(addresses(&config)));
+    let (peers_told, peers) = watch::channel(Peers::default());
+    let (stop, stopped) = watch::channel(None);
 
-    let mut tasks = Tasks::default();
-    let mut paces = HashMap::new();
-    for (vip, service) in config.vips() {
-        for (index, check) in service.checks.iter().enumerate() {
-            let (pace, paced) = watch::channel(Pace { interval: check.interval, kick: 0 });
-            paces.insert((vip, index), pace);
-            let target = Target { service: service.name.clone(), vip, check: index, config: check.clone() };
-            let probed = probed.clone();
-            tasks.keep(format!("probe of {vip}"), move || {
-                probe::run(target.clone(), paced.clone(), probed.clone())
-            });
-        }
-    }
     let director = Director::new(config.clone(), drains, started);
-    let mut directing = tokio::spawn(direct(director, Hears { asked, probes, vips, drained }, rib, paces));
+    let mut probes = Probes::new(probes_told);
+    probes.apply(&config, &director);
+    let mut directing = tokio::spawn(direct(director, probes, Hears { asked, probed, vips, drained }, rib));
 
-    let addresses: BTreeSet<IpAddr> = config.vips().map(|(vip, _)| vip).collect();
-    let addresses = Arc::new(addresses);
-    let (_vip_set, vip_set) = watch::channel(addresses.clone());
-    let wanted = vip::io::Wanted {
-        vips: addresses.clone(),
+    let keep = vip::io::Wanted {
+        vips: wanted.clone(),
         settle: config.bgp.settle,
         state_dir: options.state_dir.clone(),
     };
-    tasks.keep("VIPs".into(), move || vip::io::keep(wanted.clone(), vips_told.clone()));
+    let _vips = Kept::new("VIPs".into(), move || vip::io::keep(keep.clone(), vips_told.clone()));
     let dir = drain_dir.clone();
-    tasks.keep("drain files".into(), move || drain::io::watch(dir.clone(), drains_told.clone()));
-
-    let (mut peers, mut sessions) = (Vec::new(), Vec::new());
-    for peer in &config.peers {
-        let (status, seen) = watch::channel(Status::new());
-        peers.push((peer.clone(), seen));
-        let (peer, ribs, orders, router_ids) =
-            (peer.clone(), ribs.clone(), orders.clone(), router_ids.clone());
-        let (asn, vips) = (config.bgp.asn, vip_set.clone());
-        let one = move || {
-            let (peer, ribs, orders, status) = (peer.clone(), ribs.clone(), orders.clone(), status.clone());
-            let (mut router_ids, vips) = (router_ids.clone(), vips.clone());
-            async move {
-                let Ok(Some(router_id)) = router_ids.wait_for(Option::is_some).await.map(|id| *id) else {
-                    return;
-                };
-                let (_alive, liveness) = watch::channel(Liveness::Up); // until something detects failures
-                let local = Local { asn, router_id, vips };
-                session::run(local, peer, ribs, liveness, orders, status).await;
-            }
-        };
-        sessions.push(tasks.keep(format!("session with {}", peers[peers.len() - 1].0.name), one));
-    }
-    let peers = Peers::new(peers);
-    if config.bgp.router_id.is_none() {
-        let (config, vips) = (config.clone(), addresses.clone());
-        tasks.keep("router id".into(), move || {
-            find_router_id(config.clone(), vips.clone(), router_id.clone())
-        });
-    }
+    let _drains = Kept::new("drain files".into(), move || drain::io::watch(dir.clone(), drains_told.clone()));
+    let shared = Shared {
+        configs: configs.clone(),
+        router_ids: router_ids.clone(),
+        vips: wanted,
+        ribs,
+        stop: stopped,
+    };
+    let mut sessions =
+        Kept::new("sessions".into(), move || sessions::keep(shared.clone(), peers_told.clone()));
+    let named = config.clone();
+    let _router_id = Kept::new("router id".into(), move || find_router_id(named.clone(), router_id.clone()));
     let context = control::Context {
-        config: config.clone(),
+        configs,
+        config_file: options.config.clone(),
         router_id: router_ids,
         peers: peers.clone(),
         drain_dir,
         asks: asks.clone(),
+        reloads: reload,
         started,
     };
-    tasks.keep("control socket".into(), move || control::serve(socket.clone(), context.clone()));
+    let _control =
+        Kept::new("control socket".into(), move || control::serve(socket.clone(), context.clone()));
 
-    let name = tokio::select! {
-        name = signals.next() => name,
-        ended = &mut directing => anyhow::bail!("the director ended: {ended:?}"),
+    let mut reloader = Reloader {
+        file: options.config,
+        configs: configs_told,
+        wanted: wanted_told,
+        peers: peers.clone(),
+        asks: asks.clone(),
     };
-    info!(signal = name, "stop was asked for, withdrawing");
-    tokio::select! {
-        () = withdraw(&asks, &peers, config.bgp.settle) => {}
-        _ = signals.next() => warn!("second signal, not waiting for the routers"),
-    }
-    order.send_replace(Order::Shutdown { text: format!("announcer was stopped by {name}") });
-    let hung_up = async {
-        for session in sessions {
-            let _ = session.await; // a session that ended badly has ended too
+    let name = loop {
+        tokio::select! {
+            name = signals.next() => match name {
+                "SIGHUP" => reloader.by_signal().await,
+                name => break name,
+            },
+            Some(reload) = reloads.recv() => reloader.by_request(reload).await,
+            ended = &mut directing => anyhow::bail!("the director ended: {ended:?}"),
         }
     };
-    if timeout(HANG_UP, hung_up).await.is_err() {
-        warn!("a peer did not close its session in time");
+    info!(signal = name, "stop was asked for, withdrawing");
+    let (settle, told) = (reloader.config().bgp.settle, peers.borrow().clone());
+    tokio::select! {
+        () = withdraw(&asks, &told, settle) => {}
+        () = signals.second() => warn!("second signal, not waiting for the routers"),
     }
+    stop.send_replace(Some(format!("announcer was stopped by {name}")));
+    sessions.ended().await;
     info!("announcer ended");
     Ok(())
+}
+
+/// Every VIP that a configuration names.
+fn addresses(config: &Config) -> BTreeSet<IpAddr> {
+    config.vips().map(|(vip, _)| vip).collect()
 }
 
 /// Withdraws everything and gives the routers the time to follow.
@@ -222,76 +215,14 @@ async fn withdraw(asks: &mpsc::Sender<Ask>, peers: &Peers, settle: Duration) {
     }
 }
 
-/// What the director's task hears.
-struct Hears {
-    asked: mpsc::Receiver<Ask>,
-    probes: mpsc::Receiver<Probed>,
-    vips: mpsc::Receiver<(IpAddr, Presence)>,
-    drained: mpsc::Receiver<Drains>,
-}
-
-/// Feeds the director every fact and publishes what it decides. Facts that wait together are decided together.
-async fn direct(
-    mut director: Director,
-    mut hears: Hears,
-    rib: watch::Sender<Arc<LocRib>>,
-    paces: HashMap<(IpAddr, usize), watch::Sender<Pace>>,
-) {
-    let mut probes = Vec::new();
-    loop {
-        let (mut facts, mut ask) = (Vec::new(), None);
-        tokio::select! {
-            biased;
-            Some(asked) = hears.asked.recv() => match asked {
-                Ask::Drains(drains, reply) => { facts.push(Fact::Drains(drains)); ask = Some(reply); }
-                Ask::Stop(reply) => { facts.push(Fact::Stop); ask = Some(reply); }
-                Ask::Report(reply) => { let _ = reply.send(director.report()); } // who asked may be gone
-            },
-            Some(drains) = hears.drained.recv() => facts.push(Fact::Drains(drains)),
-            Some((vip, presence)) = hears.vips.recv() => facts.push(Fact::Vip(vip, presence)),
-            _ = hears.probes.recv_many(&mut probes, 1024) => {}
-        }
-        let probed: Vec<(IpAddr, usize)> = probes.iter().map(|probed| (probed.vip, probed.check)).collect();
-        facts.extend(probes.drain(..).map(Fact::Probed));
-        let now = Instant::now();
-        for change in facts.into_iter().flat_map(|fact| director.handle(fact, now)) {
-            let (service, vip) = (change.service.as_str(), change.vip);
-            match &change.standing {
-                Standing::Announced => info!(service, %vip, "VIP was announced"),
-                Standing::Draining(_) => info!(service, %vip, reason = %change.standing, "VIP was drained"),
-                Standing::Withheld(_) => info!(service, %vip, reason = %change.standing, "VIP was withheld"),
-            }
-        }
-        let decided = director.rib();
-        let generation = decided.generation;
-        rib.send_if_modified(|told| {
-            let news = told.generation != generation;
-            *told = decided;
-            news
-        });
-        if let Some(reply) = ask {
-            let _ = reply.send(generation); // who asked may be gone
-        }
-        for key in probed {
-            if let (Some(told), Some(pace)) = (paces.get(&key), director.pace(key.0, key.1)) {
-                told.send_if_modified(|told| std::mem::replace(told, pace) != pace);
-            }
-        }
-    }
-}
-
 /// The default BGP identifier: the IPv4 source address towards the first IPv4 peer, as soon as there is a route.
-async fn find_router_id(
-    config: Arc<Config>,
-    vips: Arc<BTreeSet<IpAddr>>,
-    found: watch::Sender<Option<RouterId>>,
-) {
+async fn find_router_id(config: Arc<Config>, found: watch::Sender<Option<RouterId>>) {
     let Some(peer) = config.peers.iter().find(|peer| peer.address.is_ipv4()) else { return };
     let mut waiting = false;
-    loop {
+    while found.borrow().is_none() {
         match path::source_towards(peer.address).await {
             Ok(IpAddr::V4(source))
-                if !vips.contains(&IpAddr::V4(source))
+                if config.vips().all(|(vip, _)| vip != IpAddr::V4(source))
                     && let Ok(id) = RouterId::try_from(source) =>
             {
                 info!(router_id = %id, "router id was chosen");
@@ -305,51 +236,15 @@ async fn find_router_id(
             }
             Err(_) => {}
         }
-        sleep(RESTART).await;
+        sleep(LOOK_AGAIN).await;
     }
 }
 
-/// The tasks of the daemon; they end with it.
-#[derive(Default)]
-struct Tasks(Vec<Kept>);
-
-/// Ends its task when it is dropped.
-struct Kept(tokio::task::AbortHandle);
-
-impl Drop for Kept {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
-impl Tasks {
-    /// Runs a task, and runs it anew when it panics.
-    fn keep<F>(&mut self, name: String, mut task: impl FnMut() -> F + Send + 'static) -> JoinHandle<()>
-    where
-        F: Future<Output = ()> + Send + 'static,
-    {
-        let keeper = tokio::spawn(async move {
-            loop {
-                let running = tokio::spawn(task());
-                let _ends_with_us = Kept(running.abort_handle());
-                match running.await {
-                    Err(e) if e.is_panic() => {
-                        error!(task = name, "task panicked, starts again in a second");
-                        sleep(RESTART).await;
-                    }
-                    Ok(()) | Err(_) => return,
-                }
-            }
-        });
-        self.0.push(Kept(keeper.abort_handle()));
-        keeper
-    }
-}
-
-/// The signals that end the daemon.
+/// The signals that the daemon answers to.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    hang_up: Signal,
 }
 
 impl Signals {
@@ -357,6 +252,7 @@ impl Signals {
         Ok(Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
         })
     }
 
@@ -364,6 +260,12 @@ impl Signals {
         tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",
+            _ = self.hang_up.recv() => "SIGHUP",
         }
+    }
+
+    /// A second signal to end.
+    async fn second(&mut self) {
+        while self.next().await == "SIGHUP" {}
     }
 }

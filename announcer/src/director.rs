@@ -7,7 +7,7 @@
 //!                                                             └──→ Report (sentences)
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use ipnet::IpNet;
 
 use crate::config::{self, Config};
+use crate::damping::{Damping, Policy, Wait};
 use crate::drain::{Drain, Drains};
 use crate::health::check::{Check, Evidence, Verdict};
 use crate::health::{Pace, Probed};
@@ -34,6 +35,8 @@ pub enum Fact {
     Vip(IpAddr, Presence),
     /// The drain directory holds these now.
     Drains(Drains),
+    /// An operator wants these services announced as soon as they are fit, whatever they did before; `None`: all.
+    Forgive(Option<Vec<String>>),
     /// The daemon is to end: nothing is announced from now on.
     Stop,
 }
@@ -73,6 +76,8 @@ pub enum Reason {
     NoVerdict(Evidence),
     /// A check has failed; what it saw.
     Unhealthy(Evidence),
+    /// It could be announced, and waits.
+    Waiting(Wait),
 }
 
 impl Standing {
@@ -104,6 +109,15 @@ impl fmt::Display for Reason {
             Reason::NotLookedFor => f.write_str("starting, lo was not looked at yet"),
             Reason::VipMissing(why) => write!(f, "the VIP is not on lo: {why}"),
             Reason::NoVerdict(seen) | Reason::Unhealthy(seen) => seen.fmt(f),
+            Reason::Waiting(Wait::Delay(delay)) => {
+                write!(f, "healthy, announced once it has been for {}", humantime::format_duration(*delay))
+            }
+            Reason::Waiting(Wait::Flapping { returns, penalty }) => write!(
+                f,
+                "healthy, but it came back {returns} times in short order: announced once it has been for {}, or by \
+                 `announcer undrain`",
+                humantime::format_duration(*penalty)
+            ),
         }
     }
 }
@@ -114,6 +128,9 @@ struct Vip {
     service: usize,
     presence: Presence,
     checks: Vec<Check>,
+    damping: Damping,
+    /// The wait's end, as [`Director::deadlines`] has it.
+    deadline: Option<Instant>,
     standing: Standing,
     since: Instant,
 }
@@ -134,6 +151,8 @@ pub struct Change {
 pub struct Director {
     config: Arc<Config>,
     vips: BTreeMap<IpAddr, Vip>,
+    /// When the VIPs that wait have waited.
+    deadlines: BTreeSet<(Instant, IpAddr)>,
     drains: Drains,
     stopping: bool,
     rib: Arc<LocRib>,
@@ -143,24 +162,20 @@ pub struct Director {
 impl Director {
     /// Knows nothing yet, and so announces nothing.
     pub fn new(config: Arc<Config>, drains: Drains, now: Instant) -> Self {
-        let vip = |service: usize, of: &config::Service| Vip {
-            service,
-            presence: Presence::Unknown,
-            checks: of
-                .checks
-                .iter()
-                .map(|check| Check::new(check.rise, check.fall, Verdict::Unknown))
-                .collect(),
-            standing: Standing::Withheld(Reason::NotLookedFor),
-            since: now,
-        };
         let vips = (config.services.iter().enumerate())
             .flat_map(|(index, service)| {
-                service.vips.iter().map(move |address| (*address, vip(index, service)))
+                service.vips.iter().map(move |address| (*address, Vip::new(index, service, now)))
             })
             .collect();
-        let mut director =
-            Director { config, vips, drains, stopping: false, rib: Arc::default(), stale: true };
+        let mut director = Director {
+            config,
+            vips,
+            deadlines: BTreeSet::new(),
+            drains,
+            stopping: false,
+            rib: Arc::default(),
+            stale: true,
+        };
         let _ = director.judge_all(now); // nothing has changed for anyone: this is the beginning
         director
     }
@@ -186,11 +201,57 @@ impl Director {
                 self.drains = drains;
                 self.judge_all(now)
             }
+            Fact::Forgive(services) => {
+                for vip in self.vips.values_mut() {
+                    let name = self.config.services[vip.service].name.as_str();
+                    if services.as_ref().is_none_or(|services| services.iter().any(|service| service == name))
+                    {
+                        vip.damping.forgive(now);
+                    }
+                }
+                self.judge_all(now)
+            }
             Fact::Stop => {
                 self.stopping = true;
                 self.judge_all(now)
             }
         }
+    }
+
+    /// When [`expire`](Self::expire) has something to do.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.deadlines.first().map(|(at, _)| *at)
+    }
+
+    /// Ends the waits that are over; says whose standing changed.
+    #[must_use]
+    pub fn expire(&mut self, now: Instant) -> Vec<Change> {
+        let over: Vec<IpAddr> =
+            self.deadlines.iter().take_while(|(at, _)| *at <= now).map(|(_, address)| *address).collect();
+        over.into_iter().filter_map(|address| self.judge(address, now)).collect()
+    }
+
+    /// Goes on with another configuration; says whose standing changed.
+    ///
+    /// A VIP that is there already keeps its health: a check that stays is not touched, and one that is new or changed
+    /// inherits the VIP's verdict, so that what is announced stays until the new check has failed by itself. Only a VIP
+    /// new to the host starts from nothing. Outcomes of probes numbered below `since` are of the old checks.
+    #[must_use]
+    pub fn reload(&mut self, config: Arc<Config>, since: u64, now: Instant) -> Vec<Change> {
+        let old = std::mem::replace(&mut self.config, config);
+        let mut before = std::mem::take(&mut self.vips);
+        for (index, service) in self.config.services.iter().enumerate() {
+            for address in &service.vips {
+                let vip = match before.remove(address) {
+                    Some(vip) => vip.moved(&old.services, index, service, since),
+                    None => Vip::new(index, service, now),
+                };
+                self.vips.insert(*address, vip);
+            }
+        }
+        self.deadlines.retain(|(_, address)| self.vips.contains_key(address));
+        self.stale = true;
+        self.judge_all(now)
     }
 
     /// What is to be announced now; its generation rises only when that changed.
@@ -249,7 +310,12 @@ impl Director {
     fn judge(&mut self, address: IpAddr, now: Instant) -> Option<Change> {
         let vip = self.vips.get_mut(&address)?;
         let service = &self.config.services[vip.service];
-        let standing = vip.judge(self.stopping, self.drains.of(&service.name));
+        let standing = vip.judge(self.stopping, self.drains.of(&service.name), service, now);
+        let deadline = vip.damping.deadline();
+        if let Some(before) = std::mem::replace(&mut vip.deadline, deadline) {
+            self.deadlines.remove(&(before, address));
+        }
+        self.deadlines.extend(deadline.map(|at| (at, address)));
         let changed = kind(&standing) != kind(&vip.standing);
         vip.standing = standing;
         changed.then(|| {
@@ -261,31 +327,93 @@ impl Director {
 }
 
 impl Vip {
-    fn judge(&self, stopping: bool, drain: Option<&Drain>) -> Standing {
+    /// Of which nothing is known.
+    fn new(service: usize, of: &config::Service, now: Instant) -> Self {
+        Vip {
+            service,
+            presence: Presence::Unknown,
+            checks: of
+                .checks
+                .iter()
+                .map(|check| Check::new(check.rise, check.fall, Verdict::Unknown))
+                .collect(),
+            damping: Damping::default(),
+            deadline: None,
+            standing: Standing::Withheld(Reason::NotLookedFor),
+            since: now,
+        }
+    }
+
+    /// The same VIP under another configuration.
+    fn moved(self, old: &[config::Service], index: usize, service: &config::Service, since: u64) -> Self {
+        let verdict = self.verdict();
+        let mut kept: Vec<(&config::Check, Check)> =
+            old[self.service].checks.iter().zip(self.checks).collect();
+        let checks = service.checks.iter().map(|check| {
+            match kept.iter().position(|(known, _)| *known == check) {
+                Some(place) => kept.swap_remove(place).1,
+                None => Check::new(check.rise, check.fall, verdict),
+            }
+            .ignoring(since)
+        });
+        let checks = checks.collect();
+        Vip { service: index, checks, ..self }
+    }
+
+    /// Down if a check is, up if all are.
+    fn verdict(&self) -> Verdict {
+        let any = |verdict: Verdict| self.checks.iter().any(|check| check.verdict() == verdict);
+        if any(Verdict::Down) {
+            Verdict::Down
+        } else if any(Verdict::Unknown) {
+            Verdict::Unknown
+        } else {
+            Verdict::Up
+        }
+    }
+
+    fn judge(
+        &mut self,
+        stopping: bool,
+        drain: Option<&Drain>,
+        service: &config::Service,
+        now: Instant,
+    ) -> Standing {
+        let unfit = self.unfit();
+        let policy = Policy { delay: service.announce_delay, flaps: service.flap_damping };
+        let wait = self.damping.observe(unfit.is_none(), policy, now);
         if stopping {
-            return Standing::Withheld(Reason::Stopping);
+            Standing::Withheld(Reason::Stopping)
+        } else if let Some(drain) = drain {
+            Standing::Draining(drain.clone())
+        } else {
+            unfit.or(wait.map(Reason::Waiting)).map_or(Standing::Announced, Standing::Withheld)
         }
-        if let Some(drain) = drain {
-            return Standing::Draining(drain.clone());
-        }
+    }
+
+    /// What speaks against announcing it, as far as the host goes.
+    fn unfit(&self) -> Option<Reason> {
         match &self.presence {
             Presence::Present => {}
-            Presence::Unknown => return Standing::Withheld(Reason::NotLookedFor),
-            Presence::Missing(why) => return Standing::Withheld(Reason::VipMissing(why.clone())),
+            Presence::Unknown => return Some(Reason::NotLookedFor),
+            Presence::Missing(why) => return Some(Reason::VipMissing(why.clone())),
         }
         let with = |verdict: Verdict| self.checks.iter().find(|check| check.verdict() == verdict);
-        if let Some(failed) = with(Verdict::Down) {
-            return Standing::Withheld(Reason::Unhealthy(failed.evidence()));
-        }
-        if let Some(unknown) = with(Verdict::Unknown) {
-            return Standing::Withheld(Reason::NoVerdict(unknown.evidence()));
-        }
-        Standing::Announced
+        with(Verdict::Down)
+            .map(|check| Reason::Unhealthy(check.evidence()))
+            .or_else(|| with(Verdict::Unknown).map(|check| Reason::NoVerdict(check.evidence())))
     }
 
     /// A verdict is there when it no longer depends on what is still to be seen for the first time.
     fn has_verdict(&self) -> bool {
-        !matches!(&self.standing, Standing::Withheld(Reason::NotLookedFor | Reason::NoVerdict(_)))
+        match &self.standing {
+            Standing::Announced | Standing::Draining(_) => true,
+            Standing::Withheld(reason) => match reason {
+                Reason::NotLookedFor | Reason::NoVerdict(_) | Reason::Waiting(Wait::Delay(_)) => false,
+                Reason::Stopping | Reason::VipMissing(_) | Reason::Unhealthy(_) => true,
+                Reason::Waiting(Wait::Flapping { .. }) => true,
+            },
+        }
     }
 }
 
@@ -300,6 +428,7 @@ fn kind(standing: &Standing) -> (u8, Option<&Drain>) {
             Reason::VipMissing(_) => (4, None),
             Reason::NoVerdict(_) => (5, None),
             Reason::Unhealthy(_) => (6, None),
+            Reason::Waiting(_) => (7, None),
         },
     }
 }

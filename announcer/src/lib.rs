@@ -7,7 +7,7 @@
 //! 4  main, cli, control/client
 //! 3  daemon, control/io
 //! 2  bgp/io  health/io  drain/io  vip/io
-//! 1  director -> {health::check, drain, rib, config}    bgp::{fsm, open, wire}    control::api
+//! 1  director -> {health::check, damping, drain, rib, config}    bgp::{fsm, open, wire}    control::api
 //! 0  model, config
 //! ```
 //!
@@ -20,6 +20,7 @@ pub mod cli;
 pub mod config;
 pub mod control;
 pub mod daemon;
+pub mod damping;
 pub mod director;
 pub mod drain;
 pub mod health;

@@ -32,7 +32,16 @@ const WORLD: &[&str] = &[
 ];
 
 /// Files that touch the world by their nature.
-const EDGES: &[&str] = &["daemon.rs", "main.rs", "cli.rs", "control/client.rs"];
+const EDGES: &[&str] = &[
+    "daemon.rs",
+    "daemon/direct.rs",
+    "daemon/reload.rs",
+    "daemon/sessions.rs",
+    "daemon/tasks.rs",
+    "main.rs",
+    "cli.rs",
+    "control/client.rs",
+];
 
 /// Layer of each module, longest prefix first; see the module doc of `lib.rs`.
 const LAYERS: &[(&str, u8)] = &[
@@ -51,6 +60,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("health", 1),
     ("drain", 1),
     ("vip", 1),
+    ("damping", 1),
     ("director", 1),
     ("rib", 1),
     ("config", 0),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, ensure};
-use e2e::scene::{FRONTENDS, PATIENCE, ROUTERS, Scene, VIPS, address, server};
+use e2e::scene::{FRONTENDS, PATIENCE, ROUTERS, Scene, VIPS, address, server, topology};
 use libtest_mimic::{Arguments, Failed, Trial};
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -32,6 +32,8 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("a_vip_removed_by_hand_is_put_back", vip_removed),
     ("a_vip_without_a_service_is_removed_if_ours", vip_without_service),
     ("the_acl_lets_the_web_through_alone", acl),
+    ("reload_changes_what_changed_and_nothing_else", reload),
+    ("a_reload_that_is_wrong_or_too_much_changes_nothing", reload_refused),
     ("router_restart", router_restart),
     ("dsr_setup_is_idempotent_and_refuses_while_announced", dsr_setup),
     ("power_off_of_a_router_is_survived", router_power_off), // the last: the router stays off
@@ -446,6 +448,142 @@ fn acl(scene: &Scene) -> Result<()> {
     ensure!(web == 0, "the web is not reached: {web}");
     ensure!(closed == [28, 28, 28], "not dropped, but {closed:?} (28 is a timeout)");
     Ok(())
+}
+
+/// Writes a frontend's configuration, of the lab's with the given replacements, to where its daemon reads it.
+fn configure(scene: &Scene, frontend: &str, changes: &[(&str, &str)]) -> Result<()> {
+    let original =
+        std::fs::read_to_string(topology("ecmp").with_file_name(format!("nodes/{frontend}/announcer.toml")))?;
+    let text = changes.iter().try_fold(original, |text, (from, to)| {
+        ensure!(text.contains(from), "the lab's configuration has no `{from}`");
+        Ok(text.replace(from, to))
+    })?;
+    Ok(std::fs::write(scene.node(frontend)?.root().join("run/reload.toml"), text)?)
+}
+
+/// Runs `frontend`'s daemon on a configuration that can be written to, plays, and restores.
+fn with_own_configuration(scene: &Scene, frontend: &str, play: impl FnOnce() -> Result<()>) -> Result<()> {
+    let node = scene.node(frontend)?;
+    configure(scene, frontend, &[])?;
+    node.must(&["/lab/announcer", "stop"])?;
+    node.must(&["/lab/announcer", "start", "--config", "/run/reload.toml"])?;
+    scene.all_announced()?;
+    let played = play();
+    node.must(&["/lab/announcer", "stop"])?;
+    node.must(&["/lab/announcer", "start"])?;
+    played?;
+    scene.all_announced()
+}
+
+fn reload(scene: &Scene) -> Result<()> {
+    let node = scene.node("fe1")?;
+    with_own_configuration(scene, "fe1", || {
+        let (mark, vip) = (scene.mark(), VIPS[0].parse()?);
+        let from = address(0, "fe1", VIPS[0]);
+        let said = |what: fn(&e2e::wire::Message, std::net::IpAddr) -> bool| {
+            scene.routers[0].wire.since(mark.wire(0)).iter().any(|m| m.from == from && what(m, vip))
+        };
+        // Every key of the check, and its name: nothing is said to the routers.
+        for changes in [
+            &[("100ms", "200ms")][..],
+            &[("rise = 2", "rise = 5"), ("fall = 3", "fall = 2")],
+            &[("/healthz", "/")],
+            &[("name = \"www\"", "name = \"web\"")],
+        ] {
+            configure(scene, "fe1", changes)?;
+            let warned = node.must(&["announcer", "status"])?;
+            ensure!(warned.contains("announcer reload"), "the changed file is not told of: {warned}");
+            let notes = node.must(&["announcer", "reload"])?;
+            ensure!(notes.contains("service"), "{notes}");
+            ensure!(reason(&status(scene, "fe1")?, VIPS[0]) == "announced", "{changes:?} withdrew");
+        }
+        ensure!(
+            !said(e2e::wire::Message::withdraws) && !said(e2e::wire::Message::announces),
+            "said for nothing"
+        );
+        // An attribute is announced again, without a withdraw; by SIGHUP.
+        configure(scene, "fe1", &[("\"65001:80\"", "\"65001:81\"")])?;
+        ensure!(node.kill("announcer", Signal::SIGHUP) == 1, "no daemon");
+        let again =
+            scene.routers[0].wire.wait(mark.wire(0), PATIENCE, |m| m.from == from && m.announces(vip));
+        ensure!(again.is_some() && !said(e2e::wire::Message::withdraws), "no announcement, or a withdraw");
+        // A VIP more, and one less: withdrawn, and later off lo.
+        configure(scene, "fe1", &[("\"192.0.2.80\"", "\"192.0.2.80\", \"192.0.2.81\"")])?;
+        node.must(&["announcer", "reload"])?;
+        scene.wait_next_hops("192.0.2.81", &["fe1"])?;
+        configure(scene, "fe1", &[])?;
+        let mark = scene.mark();
+        node.must(&["announcer", "reload"])?;
+        let gone = "192.0.2.81".parse()?;
+        let withdraw =
+            scene.routers[0].wire.wait(mark.wire(0), PATIENCE, |m| m.from == from && m.withdraws(gone));
+        ensure!(withdraw.is_some(), "192.0.2.81 was not withdrawn");
+        let on_lo = || {
+            Ok::<_, anyhow::Error>(
+                node.must(&["ip", "-o", "address", "show", "dev", "lo"])?.contains("192.0.2.81/"),
+            )
+        };
+        ensure!(on_lo()?, "the VIP left lo together with the route");
+        let deadline = std::time::Instant::now() + PATIENCE;
+        while on_lo()? {
+            ensure!(std::time::Instant::now() < deadline, "192.0.2.81 stays on lo");
+            std::thread::sleep(Duration::from_millis(50)); // between looks
+        }
+        let opened =
+            scene.routers[0].wire.since(mark.wire(0)).iter().any(|m| m.from == from && m.octets[18] == 1);
+        ensure!(!opened, "a session was begun anew");
+        Ok(())
+    })
+}
+
+fn reload_refused(scene: &Scene) -> Result<()> {
+    let node = scene.node("fe2")?;
+    with_own_configuration(scene, "fe2", || {
+        let (mark, from) = (scene.mark(), address(0, "fe2", VIPS[0]));
+        let refuse = |changes: &[(&str, &str)], why: &str| -> Result<()> {
+            configure(scene, "fe2", changes)?;
+            let output = node.exec(&["announcer", "reload"])?;
+            ensure!(output.code == 2 && output.stderr.contains(why), "{output:?}");
+            Ok(())
+        };
+        refuse(&[("rise = 2", "rise = \"two\""), ("asn = 65001", "asn = 0")], "error: AS 0 is reserved")?;
+        let warned = node.must(&["announcer", "status"])?;
+        ensure!(warned.contains("2 errors"), "{warned}");
+        refuse(&[("192.0.2.80", "192.0.2.83"), ("2001:db8::80", "2001:db8::83")], "--force")?;
+        refuse(&[("asn = 65000", "asn = 65000\nhold_time = \"6s\"")], "--force")?;
+        ensure!(node.kill("announcer", Signal::SIGHUP) == 1, "no daemon");
+        node.must(&["announcer", "status"])?;
+        let quiet = |m: &e2e::wire::Message| m.from == from && matches!(m.octets[18], 1..=3);
+        ensure!(
+            !scene.routers[0].wire.since(mark.wire(0)).iter().any(quiet),
+            "something was said to the router"
+        );
+        // Forced: one session after the other, so that one router always has the way.
+        node.must(&["announcer", "reload", "--force"])?;
+        for index in 0..2 {
+            let from = address(index, "fe2", VIPS[0]);
+            let again = scene.routers[index]
+                .wire
+                .wait(mark.wire(index), PATIENCE, |m| m.from == from && m.octets[18] == 1);
+            ensure!(again.is_some(), "{} saw no new session", ROUTERS[index]);
+        }
+        scene.all_announced()?;
+        let cease = |index: usize| {
+            let from = address(index, "fe2", VIPS[0]);
+            let seen = scene.routers[index].wire.since(mark.wire(index));
+            seen.into_iter()
+                .find(move |m| m.from == from && m.notification().is_some_and(|(c, s, _)| (c, s) == (6, 6)))
+        };
+        let back = |index: usize| {
+            let (from, vip) = (address(index, "fe2", VIPS[0]), VIPS[0].parse()?);
+            let seen = scene.routers[index].wire.since(mark.wire(index));
+            Ok::<_, anyhow::Error>(seen.into_iter().find(|m| m.from == from && m.announces(vip)))
+        };
+        let (first, second) =
+            (back(0)?.context("r1 was not told again")?, cease(1).context("no Cease 6/6 at r2")?);
+        ensure!(cease(0).is_some() && first.at < second.at, "both sessions were away at once");
+        Ok(())
+    })
 }
 
 fn router_restart(scene: &Scene) -> Result<()> {

@@ -47,6 +47,8 @@ pub const UNEXPECTED_IN_ESTABLISHED: (u8, u8) = (5, 3);
 pub const ADMINISTRATIVE_SHUTDOWN: (u8, u8) = (6, 2);
 /// Cease/Peer De-configured.
 pub const PEER_DECONFIGURED: (u8, u8) = (6, 3);
+/// Cease/Other Configuration Change (RFC 4486 §4).
+pub const OTHER_CONFIGURATION_CHANGE: (u8, u8) = (6, 6);
 /// Cease/Administrative Reset; data is a text (RFC 9003).
 pub const ADMINISTRATIVE_RESET: (u8, u8) = (6, 4);
 /// Cease/Connection Collision Resolution.

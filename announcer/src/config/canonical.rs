@@ -42,12 +42,14 @@ fn peer(peer: &Peer, out: &mut Out) {
 }
 
 fn service(service: &Service, out: &mut Out) {
-    let Service { name, vips, communities, med, checks } = service;
+    let Service { name, vips, communities, med, announce_delay, flap_damping, checks } = service;
     out.header("[[service]]");
     out.line("name", text(name));
     out.line("vips", array(vips));
     out.line("communities", array(communities));
     out.maybe("med", *med);
+    out.line("announce_delay", text(span(*announce_delay)));
+    out.line("flap_damping", flap_damping);
     for each in checks {
         check(each, out);
     }

@@ -48,6 +48,8 @@ pub(super) struct Service {
     pub(super) vips: Maybe<Vec<Spanned<IpAddr>>>,
     pub(super) communities: Maybe<Vec<Spanned<Community>>>,
     pub(super) med: Maybe<u32>,
+    pub(super) announce_delay: Maybe<Duration>,
+    pub(super) flap_damping: Maybe<bool>,
     pub(super) checks: Vec<Check>,
 }
 
@@ -101,6 +103,8 @@ fn service(mut table: Table<'_>) -> Service {
         vips: table.list("vips", address::vip),
         communities: table.list("communities", value::word),
         med: table.get("med", value::med),
+        announce_delay: table.get("announce_delay", value::within(Duration::ZERO..=SECOND * 3600)),
+        flap_damping: table.get("flap_damping", value::flag),
         checks: table.tables("check", check),
     };
     table.finish();

@@ -89,6 +89,16 @@ pub const SERVICE: Section = Section {
         required("vips", "[\"192.0.2.80\"]", "the addresses that are announced, IPv4 or IPv6; at least one"),
         optional("communities", "[\"65001:80\"]", "communities (RFC 1997) that they carry; at most 255"),
         optional("med", "100", "the MED that they carry; 0 to 4294967295"),
+        default(
+            "announce_delay",
+            "\"0s\"",
+            "how long a VIP has to be healthy before it is announced; 0s to 1h",
+        ),
+        default(
+            "flap_damping",
+            "true",
+            "whether a VIP's third return within a minute waits 10s, the next twice as long, up to 5m",
+        ),
         tables("check", &CHECK),
     ],
 };

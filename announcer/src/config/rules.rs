@@ -35,6 +35,7 @@ pub(super) fn config(file: &File, faults: &mut Vec<Fault>) -> Option<Config> {
     );
     unique(vips(file), "name each VIP once, in one service", faults);
     roles(file, faults);
+    identifier(file, faults);
     for service in &file.services {
         sizes(service, faults);
     }
@@ -100,6 +101,19 @@ fn roles(file: &File, faults: &mut Vec<Fault>) {
     }
 }
 
+/// The default of `router_id` is a source address towards a peer, which takes an IPv4 peer.
+fn identifier(file: &File, faults: &mut Vec<Fault>) {
+    let Some(bgp) = file.bgp.as_ref().filter(|bgp| bgp.router_id.is_none()) else { return };
+    let mut addresses = file.peers.iter().filter_map(|peer| peer.address.as_ref()).peekable();
+    if let (Some(asn), Some(first)) = (&bgp.asn, addresses.peek().map(|address| address.span()))
+        && addresses.all(|address| address.get_ref().is_ipv6())
+    {
+        let help = "write `router_id = \"10.0.1.11\"`: any IPv4 address that no other BGP speaker uses";
+        let message = "`router_id` is required where no peer has an IPv4 address";
+        faults.push(Fault::new(asn.span(), message, help).beside(first, "this one has none").absence());
+    }
+}
+
 fn sizes(service: &file::Service, faults: &mut Vec<Fault>) {
     if let Some(communities) = service.communities.as_ref().filter(|all| all.get_ref().len() > COMMUNITIES) {
         let message = format!("{} communities are too many", communities.get_ref().len());
@@ -129,6 +143,8 @@ fn service(file: &file::Service) -> Option<Service> {
         vips: all(&file.vips).collect(),
         communities: all(&file.communities).collect(),
         med: one(&file.med),
+        announce_delay: one(&file.announce_delay)?,
+        flap_damping: one(&file.flap_damping)?,
         checks: file.checks.iter().map(check).collect::<Option<_>>()?,
     })
 }

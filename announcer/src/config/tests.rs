@@ -79,6 +79,8 @@ fn a_good_file_is_read_as_it_says() {
                 vips: vec!["192.0.2.80".parse().unwrap(), "2001:db8::80".parse().unwrap()],
                 communities: ["65001:80".parse().unwrap()].into(),
                 med: Some(100),
+                announce_delay: Duration::ZERO,
+                flap_damping: true,
                 checks: vec![Check { probe, interval: second, timeout: second, rise: 2, fall: 3 }],
             }],
         }
@@ -444,6 +446,8 @@ fn a_canonical_configuration_writes_every_default_out() {
         name = "www"
         vips = ["192.0.2.80", "2001:db8::80"]
         communities = []
+        announce_delay = "0s"
+        flap_damping = true
 
         [[service.check]]
         http = "http://www.example.com/healthz"

@@ -138,6 +138,10 @@ pub(super) fn port(value: &Value<'_>) -> Result<u16, Wrong> {
 }
 
 /// 1 to 100.
+pub(super) fn flag(value: &Value<'_>) -> Result<bool, Wrong> {
+    value.found.as_bool().ok_or_else(|| value.not("`true` or `false`"))
+}
+
 pub(super) fn count(value: &Value<'_>) -> Result<u32, Wrong> {
     number(value, 1..=100)
 }

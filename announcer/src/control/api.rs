@@ -27,10 +27,16 @@ pub enum Request {
         #[serde(default)]
         wait_ms: Option<u64>,
     },
-    /// End such a drain.
+    /// End such a drain, and forget that its VIPs came and went.
     Undrain {
         /// Which.
         what: Scope,
+    },
+    /// Read the configuration anew.
+    Reload {
+        /// Also when it withdraws every VIP or ends every session.
+        #[serde(default)]
+        force: bool,
     },
 }
 

@@ -37,10 +37,22 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub enum Ask {
     /// What is decided, and why.
     Report(oneshot::Sender<Report>),
-    /// The drains were changed: which generation of the Loc-RIB has that in it?
-    Drains(Drains, oneshot::Sender<Generation>),
+    /// The drains were changed, and these services are forgiven (`None` in it: all): which generation of the Loc-RIB
+    /// has that in it?
+    Drains(Drains, Option<Option<Vec<String>>>, oneshot::Sender<Generation>),
+    /// The configuration is another one: which generation of the Loc-RIB has that in it?
+    Reload(Arc<Config>, oneshot::Sender<Generation>),
     /// The daemon ends: which generation of the Loc-RIB announces nothing?
     Stop(oneshot::Sender<Generation>),
+}
+
+/// What the server asks of the daemon: read the configuration anew.
+#[derive(Debug)]
+pub struct Reload {
+    /// Also when it withdraws every VIP or ends every session.
+    pub force: bool,
+    /// What became of it.
+    pub reply: oneshot::Sender<Response>,
 }
 
 /// The socket, bound and locked.
@@ -148,15 +160,19 @@ fn id_in(file: &str, fits: impl Fn(&str, u32) -> bool) -> Option<(String, u32)> 
 #[derive(Debug, Clone)]
 pub struct Context {
     /// The configuration that runs.
-    pub config: Arc<Config>,
+    pub configs: watch::Receiver<Arc<Config>>,
+    /// Where it came from.
+    pub config_file: PathBuf,
     /// Our BGP identifier, once it is known.
     pub router_id: watch::Receiver<Option<RouterId>>,
     /// The sessions, in the order of the configuration.
-    pub peers: Peers,
+    pub peers: watch::Receiver<Peers>,
     /// Where drains are kept.
     pub drain_dir: PathBuf,
     /// The director's ear.
     pub asks: mpsc::Sender<Ask>,
+    /// The daemon's.
+    pub reloads: mpsc::Sender<Reload>,
     /// When the daemon began.
     pub started: Instant,
 }
@@ -191,7 +207,7 @@ async fn serve_one(stream: UnixStream, context: &Context) -> io::Result<()> {
     timeout(PATIENCE, BufReader::new(read.take(LONGEST_REQUEST)).read_line(&mut line)).await??;
     let response = match serde_json::from_str(&line) {
         Ok(request) => answer(request, uid, context).await,
-        Err(e) => Response::Refused { message: format!("the request was not understood: {e}") },
+        Err(e) => Response::Refused { message: format!("error: the request was not understood: {e}") },
     };
     let mut text = serde_json::to_vec(&response)?;
     text.push(b'\n');
@@ -201,11 +217,11 @@ async fn serve_one(stream: UnixStream, context: &Context) -> io::Result<()> {
 async fn answer(request: Request, uid: u32, context: &Context) -> Response {
     match request {
         Request::Status => match ask(&context.asks, Ask::Report).await {
-            Some(report) => Response::Status { status: status(context, &report) },
+            Some(report) => Response::Status { status: status(context, &report, on_disk(context).await) },
             None => ending(),
         },
         Request::Drain { what, reason, by, wait_ms } => {
-            let files = match files(&what, &context.config) {
+            let files = match files(&what, &context.configs.borrow()) {
                 Ok(files) => files,
                 Err(message) => return Response::Refused { message },
             };
@@ -213,7 +229,7 @@ async fn answer(request: Request, uid: u32, context: &Context) -> Response {
             let drain = Drain { reason, by: Some(who(uid, by)), at: Some(at) };
             let dir = context.drain_dir.clone();
             let write = move || files.iter().try_for_each(|file| drain::io::write(&dir, file, &drain));
-            match (apply(context, write).await, wait_ms) {
+            match (apply(context, None, write).await, wait_ms) {
                 (Err(response), _) => response,
                 (Ok(_), None) => Response::Done { notes: Vec::new() },
                 (Ok((generation, ())), Some(ms)) => {
@@ -230,16 +246,29 @@ async fn answer(request: Request, uid: u32, context: &Context) -> Response {
             if let Some(bad) =
                 files.iter().find(|file| *file != drain::ALL && file.parse::<ServiceName>().is_err())
             {
-                return Response::Refused { message: format!("`{}` is no service", bad.escape_default()) };
+                return Response::Refused {
+                    message: format!("error: `{}` is no service", bad.escape_default()),
+                };
             }
             let dir = context.drain_dir.clone();
             let remove = move || {
                 let removed = files.into_iter().map(|file| Ok((drain::io::remove(&dir, &file)?, file)));
                 removed.collect::<io::Result<Vec<(bool, String)>>>()
             };
-            match apply(context, remove).await {
+            let forgiven = match &what {
+                Scope::All => None,
+                Scope::Services(names) => Some(names.clone()),
+            };
+            match apply(context, Some(forgiven), remove).await {
                 Err(response) => response,
                 Ok((_, removed)) => undrained(context, &what, &removed).await,
+            }
+        }
+        Request::Reload { force } => {
+            let (reply, done) = oneshot::channel();
+            match context.reloads.send(Reload { force, reply }).await {
+                Ok(()) => done.await.unwrap_or_else(|_| ending()),
+                Err(_) => ending(),
             }
         }
     }
@@ -248,6 +277,7 @@ async fn answer(request: Request, uid: u32, context: &Context) -> Response {
 /// Changes drain files and lets the director see them at once; the generation that has the change in it.
 async fn apply<T: Send + 'static>(
     context: &Context,
+    forgiven: Option<Option<Vec<String>>>,
     change: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> Result<(Generation, T), Response> {
     let dir = context.drain_dir.clone();
@@ -259,20 +289,22 @@ async fn apply<T: Send + 'static>(
         message: format!("the drain files in `{}` cannot be changed: {e}", context.drain_dir.display()),
     };
     let (drains, outcome) = changed.await.map_err(failed)?;
-    let generation = ask(&context.asks, |reply| Ask::Drains(drains, reply)).await.ok_or_else(ending)?;
+    let generation =
+        ask(&context.asks, |reply| Ask::Drains(drains, forgiven, reply)).await.ok_or_else(ending)?;
     Ok((generation, outcome))
 }
 
 /// Waits until every established peer's kernel has the withdraw, and its FIB had time to follow.
 async fn wait(context: &Context, generation: Generation, limit: Duration) -> Response {
-    let settle = context.config.bgp.settle;
+    let settle = context.configs.borrow().bgp.settle;
+    let peers = context.peers.borrow().clone();
     let told = async {
-        context.peers.told(generation).await;
+        peers.told(generation).await;
         tokio::time::sleep(settle).await;
     };
     match timeout(limit, told).await {
         Ok(()) => Response::Done { notes: Vec::new() },
-        Err(_) => match context.peers.untold(generation).as_slice() {
+        Err(_) => match peers.untold(generation).as_slice() {
             [] => Response::Timeout {
                 message: format!(
                     "drained and acknowledged, but the routers' FIB had no time to follow; allow more than settle, {}",
@@ -316,7 +348,7 @@ async fn undrained(context: &Context, what: &Scope, removed: &[(bool, String)]) 
 fn files(what: &Scope, config: &Config) -> Result<Vec<String>, String> {
     match what {
         Scope::All => Ok(vec![drain::ALL.to_owned()]),
-        Scope::Services(names) if names.is_empty() => Err("name a service, or `--all`".into()),
+        Scope::Services(names) if names.is_empty() => Err("error: name a service, or `--all`".into()),
         Scope::Services(names) => {
             let known = |name: &&String| config.services.iter().any(|service| service.name.as_str() == *name);
             match names.iter().find(|name| !known(name)) {
@@ -324,7 +356,11 @@ fn files(what: &Scope, config: &Config) -> Result<Vec<String>, String> {
                 Some(unknown) => {
                     let all: Vec<&str> =
                         config.services.iter().map(|service| service.name.as_str()).collect();
-                    Err(format!("`{}` is no service; there is {}", unknown.escape_default(), all.join(", ")))
+                    Err(format!(
+                        "error: `{}` is no service; there is {}",
+                        unknown.escape_default(),
+                        all.join(", ")
+                    ))
                 }
             }
         }
@@ -350,7 +386,25 @@ fn ending() -> Response {
     Response::Failed { message: "announcer is ending".into() }
 }
 
-fn status(context: &Context, report: &Report) -> api::Status {
+/// What is wrong with the configuration's file, or what it says that does not run.
+async fn on_disk(context: &Context) -> Option<String> {
+    let (file, name) = (context.config_file.clone(), context.config_file.display().to_string());
+    let text = drain::io::blocking(move || fs::read_to_string(file)).await;
+    match text.map(|text| config::parse(&name, &text)) {
+        Err(e) => Some(format!("`{name}` cannot be read: {e}; what it said before runs on")),
+        Ok(Err(errors)) => {
+            let count =
+                if errors.len() == 1 { "1 error".to_owned() } else { format!("{} errors", errors.len()) };
+            Some(format!("`{name}` has {count} and does not run; `announcer validate {name}` tells them"))
+        }
+        Ok(Ok(config)) if config != **context.configs.borrow() => {
+            Some(format!("`{name}` says something else than what runs; `announcer reload` applies it"))
+        }
+        Ok(Ok(_)) => None,
+    }
+}
+
+fn status(context: &Context, report: &Report, on_disk: Option<String>) -> api::Status {
     let drain = |drain: &Drain| api::Drain {
         reason: drain.reason.clone(),
         by: drain.by.clone(),
@@ -369,9 +423,9 @@ fn status(context: &Context, report: &Report) -> api::Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         pid: std::process::id(),
         uptime: context.started.elapsed().as_secs_f64(),
-        asn: context.config.bgp.asn.get(),
+        asn: context.configs.borrow().bgp.asn.get(),
         router_id: context.router_id.borrow().map(|id| id.to_string()),
-        peers: context.peers.iter().map(|(peer, status)| self::peer(peer, &status)).collect(),
+        peers: context.peers.borrow().iter().map(|(peer, status)| self::peer(peer, &status)).collect(),
         services: (report.services.iter())
             .map(|service| api::Service {
                 name: service.name.to_string(),
@@ -381,6 +435,7 @@ fn status(context: &Context, report: &Report) -> api::Status {
         drains,
         warnings: (report.unknown_drains.iter())
             .map(|name| format!("drain file `{}` names no service", name.escape_default()))
+            .chain(on_disk)
             .collect(),
     }
 }

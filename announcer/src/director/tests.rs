@@ -17,6 +17,7 @@ name = "www"
 vips = ["192.0.2.80", "2001:db8::80"]
 communities = ["65001:80"]
 med = 7
+flap_damping = false
 
 [[service.check]]
 http = "http://www.example.com/healthz"
@@ -246,4 +247,122 @@ proptest! {
             last = rib;
         }
     }
+}
+
+/// The configuration with a part of its text replaced.
+fn changed(from: &str, to: &str) -> Arc<Config> {
+    assert!(CONFIG.contains(from), "{from}");
+    Arc::new(config::parse("test.toml", &CONFIG.replacen(from, to, 1)).unwrap())
+}
+
+impl Scene {
+    fn reload(&mut self, config: Arc<Config>) -> Vec<Change> {
+        self.director.reload(config, self.sequence + 1, self.now)
+    }
+
+    fn all_up() -> Self {
+        let mut scene = Scene::with_vips(&[]);
+        for (vip, check) in [(V4, 0), (V4, 1), (V6, 0), (V6, 1), (MAIL, 0)] {
+            scene.probes(vip, check, "++");
+        }
+        assert_eq!(scene.announced(), [MAIL, V4, V6]);
+        scene
+    }
+}
+
+#[test]
+fn a_changed_check_inherits_the_verdict_and_withdraws_only_by_failing_itself() {
+    for (from, to) in [
+        ("example.com/healthz", "example.com/health"),
+        ("rise = 1", "rise = 9"),
+        ("fall = 1", "fall = 2\ntimeout = \"7s\""),
+        ("name = \"www\"", "name = \"web\""),
+    ] {
+        let mut scene = Scene::all_up();
+        let before = scene.director.rib();
+        assert_eq!(scene.reload(changed(from, to)), [], "{to}");
+        assert_eq!(scene.director.rib(), before, "{to}: not even a new generation");
+    }
+    let mut scene = Scene::all_up();
+    scene.reload(changed("example.com/healthz", "example.com/health"));
+    scene.probes(V4, 0, "--");
+    assert_eq!(scene.announced(), [MAIL, V4, V6]);
+    scene.probes(V4, 0, "-");
+    assert_eq!(scene.announced(), [MAIL, V6]);
+}
+
+#[test]
+fn a_check_that_stays_keeps_its_streak() {
+    let mut scene = Scene::all_up();
+    scene.probes(V4, 1, "--");
+    scene.reload(changed("example.com/healthz", "example.com/health"));
+    scene.probes(V4, 1, "-");
+    assert_eq!(scene.announced(), [MAIL, V6]);
+}
+
+#[test]
+fn a_vip_new_to_the_host_starts_from_nothing() {
+    let mut scene = Scene::all_up();
+    scene.reload(changed("\"192.0.2.25\"", "\"192.0.2.25\", \"192.0.2.26\""));
+    assert_eq!(scene.announced(), [MAIL, V4, V6]);
+    assert!(!scene.director.rib().complete);
+    scene.probes("192.0.2.26", 0, "+");
+    assert_eq!(scene.sentence("192.0.2.26"), "withheld, starting, lo was not looked at yet");
+    scene.fact(Fact::Vip("192.0.2.26".parse().unwrap(), Presence::Present));
+    assert_eq!(scene.announced(), [MAIL, "192.0.2.26", V4, V6]);
+}
+
+#[test]
+fn a_removed_vip_is_withdrawn_and_an_attribute_announced_again() {
+    let mut scene = Scene::all_up();
+    scene.reload(changed("vips = [\"192.0.2.80\", \"2001:db8::80\"]", "vips = [\"192.0.2.80\"]"));
+    assert_eq!(scene.announced(), [MAIL, V4]);
+    let mut scene = Scene::all_up();
+    let before = scene.director.rib().generation;
+    scene.reload(changed("med = 7", "med = 8"));
+    assert_eq!(scene.announced(), [MAIL, V4, V6]);
+    assert_eq!(scene.director.rib().generation, before + 1);
+}
+
+#[test]
+fn what_an_old_probe_saw_is_not_held_against_the_new_check() {
+    let mut scene = Scene::all_up();
+    let old = scene.sequence;
+    scene.reload(changed("fall = 1", "fall = 1\ntimeout = \"7s\""));
+    scene.sequence = old - 1; // a probe of the old loop, still on its way
+    scene.probes(MAIL, 0, "-");
+    assert_eq!(scene.announced(), [MAIL, V4, V6]);
+}
+
+#[test]
+fn a_vip_that_flaps_waits_and_undrain_ends_that() {
+    let mut scene = Scene::all_up();
+    let mut flap = |scene: &mut Scene| {
+        scene.probes(MAIL, 0, "-");
+        scene.now += Duration::from_secs(1);
+        scene.probes(MAIL, 0, "+");
+    };
+    flap(&mut scene);
+    flap(&mut scene);
+    assert!(scene.announced().contains(&MAIL.to_owned()));
+    flap(&mut scene);
+    assert!(!scene.announced().contains(&MAIL.to_owned()));
+    assert_eq!(scene.director.deadline(), Some(scene.now + Duration::from_secs(10)));
+    assert_eq!(
+        scene.sentence(MAIL),
+        "withheld, healthy, but it came back 3 times in short order: announced once it has been for 10s, or by `announcer undrain`"
+    );
+    let mut waited = scene.director.expire(scene.now + Duration::from_secs(9));
+    assert_eq!(waited, []);
+    scene.now += Duration::from_secs(10);
+    waited = scene.director.expire(scene.now);
+    assert_eq!(waited.len(), 1);
+    assert!(scene.announced().contains(&MAIL.to_owned()));
+    flap(&mut scene);
+    assert!(!scene.announced().contains(&MAIL.to_owned()));
+    scene.fact(Fact::Forgive(Some(vec!["www".into()])));
+    assert!(!scene.announced().contains(&MAIL.to_owned()), "another service was forgiven");
+    scene.fact(Fact::Forgive(Some(vec!["mail".into()])));
+    assert!(scene.announced().contains(&MAIL.to_owned()));
+    assert_eq!(scene.director.deadline(), None);
 }

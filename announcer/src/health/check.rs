@@ -105,6 +105,11 @@ impl Check {
         Check { rise, fall, verdict: initial, streak: Streak::None, newest: None, last: None }
     }
 
+    /// Takes in no outcome of a probe that was started before the one numbered `since`.
+    pub fn ignoring(self, since: u64) -> Self {
+        Check { newest: self.newest.max(Some(since)), ..self }
+    }
+
     /// The verdict so far.
     pub fn verdict(&self) -> Verdict {
         self.verdict

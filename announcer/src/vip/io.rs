@@ -10,9 +10,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dsr_setup::{Ensured, Error, Link, Store, VipEvent, Vips};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{info, warn};
 
 use crate::director::Presence;
@@ -25,10 +25,10 @@ const AUDIT: Duration = Duration::from_secs(60);
 /// What to look after.
 #[derive(Debug, Clone)]
 pub struct Wanted {
-    /// The VIPs that have to be on lo.
-    pub vips: Arc<BTreeSet<IpAddr>>,
-    /// How long after the start those are removed that have no service any more: nobody announces them, but a router's
-    /// FIB may still follow.
+    /// The VIPs that have to be on lo; one that is no longer among them is removed at once, if it is ours.
+    pub vips: watch::Receiver<Arc<BTreeSet<IpAddr>>>,
+    /// How long after the start those are removed that never were among them: nobody announces them, but a router's FIB
+    /// may still follow.
     pub settle: Duration,
     /// Where dsr-setup records whose address is whose, for kernels that cannot.
     pub state_dir: PathBuf,
@@ -40,7 +40,8 @@ pub async fn keep(wanted: Wanted, told: mpsc::Sender<(IpAddr, Presence)>) {
     loop {
         let Err(e) = keeper.run().await else { return };
         let missing = Presence::Missing(e.to_string());
-        for vip in keeper.wanted.vips.clone().iter() {
+        let vips = keeper.wanted.vips.borrow().clone();
+        for vip in vips.iter() {
             keeper.tell(*vip, missing.clone()).await;
         }
         sleep(RETRY).await;
@@ -73,15 +74,30 @@ impl Keeper {
             info!("lo was set up");
         }
         let mut all_there = self.audit(&vips).await?;
-        sleep(self.wanted.settle).await;
-        for vip in vips.ours().await?.into_iter().filter(|vip| !self.wanted.vips.contains(vip)) {
-            vips.remove_if_ours(vip).await?;
-            info!(%vip, "VIP without a service was removed from lo");
-        }
+        let mut tidy = Some(Instant::now() + self.wanted.settle);
         loop {
             let pause = if all_there { AUDIT } else { RETRY };
-            all_there = match timeout(pause, events.next()).await {
-                Ok(Ok(VipEvent::Removed(vip))) if self.wanted.vips.contains(&vip) => {
+            let event = tokio::select! {
+                event = timeout(pause, events.next()) => event,
+                () = sleep_until(tidy.unwrap_or_else(Instant::now)), if tidy.is_some() => {
+                    self.tidy(&vips).await?;
+                    tidy = None;
+                    continue;
+                }
+                changed = self.wanted.vips.changed() => {
+                    if changed.is_err() {
+                        return Ok(());
+                    }
+                    self.known.clear(); // whoever decides may have forgotten
+                    all_there = self.audit(&vips).await?;
+                    if tidy.is_none() {
+                        self.tidy(&vips).await?;
+                    }
+                    continue;
+                }
+            };
+            all_there = match event {
+                Ok(Ok(VipEvent::Removed(vip))) if self.wanted.vips.borrow().contains(&vip) => {
                     warn!(%vip, "VIP was removed from lo by someone else");
                     self.put(&vips, vip).await && all_there
                 }
@@ -92,11 +108,23 @@ impl Keeper {
         }
     }
 
+    /// Removes what is ours and has no service.
+    async fn tidy(&mut self, vips: &Vips) -> Result<(), Error> {
+        let wanted = self.wanted.vips.borrow().clone();
+        for vip in vips.ours().await?.into_iter().filter(|vip| !wanted.contains(vip)) {
+            vips.remove_if_ours(vip).await?;
+            self.known.remove(&vip);
+            info!(%vip, "VIP without a service was removed from lo");
+        }
+        Ok(())
+    }
+
     /// Looks at lo in full and puts there what is missing; whether all is there now.
     async fn audit(&mut self, vips: &Vips) -> Result<bool, Error> {
         let lo = vips.observe().await?;
         let mut all_there = true;
-        for vip in self.wanted.vips.clone().iter() {
+        let wanted = self.wanted.vips.borrow_and_update().clone();
+        for vip in wanted.iter() {
             if lo.holds(*vip) {
                 self.tell(*vip, Presence::Present).await;
             } else {

@@ -52,6 +52,8 @@ pub enum Order {
     },
     /// The configuration names the peer no more: Cease/Peer De-configured.
     Deconfigured,
+    /// The configuration says something else of the peer: Cease/Other Configuration Change, and a new session follows.
+    Reconfigured,
 }
 
 impl Order {
@@ -61,6 +63,7 @@ impl Order {
             Order::Run => None,
             Order::Shutdown { text } => Some(Notification::shutdown(text)),
             Order::Deconfigured => Some(Notification::bare(notification::PEER_DECONFIGURED)),
+            Order::Reconfigured => Some(Notification::bare(notification::OTHER_CONFIGURATION_CHANGE)),
         }
     }
 }

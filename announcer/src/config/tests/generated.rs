@@ -45,7 +45,7 @@ prop_compose! {
 
 prop_compose! {
     fn configs()(
-        asn in 23457u32.., id in proptest::option::of(1u8..), settle in millisecond(0..=60_000),
+        asn in 23457u32.., id in proptest::option::of(1u8..), settle in millisecond(0..=60_000), flaps in any::<bool>(),
         mut peers in proptest::collection::vec(peers(), 1..4),
         services in proptest::collection::vec((
             "[a-zA-Z0-9][a-zA-Z0-9._-]{0,8}", proptest::collection::vec(any::<bool>(), 1..5), proptest::option::of(any::<u32>()),
@@ -66,9 +66,10 @@ prop_compose! {
             } else {
                 Ipv4Addr::new(192, 0, i.to_be_bytes()[1], j.to_be_bytes()[1]).into()
             }).collect(),
-            communities, med, checks,
+            communities, med, announce_delay: settle, flap_damping: flaps, checks,
         }).collect();
-        let router_id = id.map(|id| RouterId::try_from(Ipv4Addr::new(10, 1, 1, id)).unwrap());
+        let all_six = peers.iter().all(|peer| peer.address.is_ipv6());
+        let router_id = id.or(all_six.then_some(1)).map(|id| RouterId::try_from(Ipv4Addr::new(10, 1, 1, id)).unwrap());
         Config { bgp: Bgp { asn: Asn::try_from(asn).unwrap(), router_id, settle }, peers, services }
     }
 }

@@ -35,6 +35,11 @@ const FIRST: Duration = Duration::from_millis(50);
 /// newer than those before.
 static SEQUENCE: AtomicU64 = AtomicU64::new(1);
 
+/// Above the number of every probe started so far: what is numbered below it is of the past.
+pub fn issued() -> u64 {
+    SEQUENCE.load(Ordering::Relaxed)
+}
+
 /// Probes a target until nobody sets its pace or wants to know.
 pub async fn run(target: Target, pace: watch::Receiver<Pace>, facts: mpsc::Sender<Probed>) {
     let Target { service, vip, check, config } = target;

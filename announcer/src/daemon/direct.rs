@@ -1,0 +1,132 @@
+//! The director's task: feeds it every fact, publishes what it decides, and keeps the probes that it wants.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::{mpsc, watch};
+use tokio::time::sleep_until;
+use tracing::info;
+
+use super::tasks::Kept;
+use crate::config::Config;
+use crate::control::io::Ask;
+use crate::director::{Change, Director, Fact, Presence, Standing};
+use crate::drain::Drains;
+use crate::health::io::probe;
+use crate::health::{Pace, Probed, Target};
+use crate::rib::LocRib;
+
+/// What the director's task hears.
+pub(super) struct Hears {
+    pub(super) asked: mpsc::Receiver<Ask>,
+    pub(super) probed: mpsc::Receiver<Probed>,
+    pub(super) vips: mpsc::Receiver<(IpAddr, Presence)>,
+    pub(super) drained: mpsc::Receiver<Drains>,
+}
+
+/// Runs for ever. Facts that wait together are decided together.
+pub(super) async fn direct(
+    mut director: Director,
+    mut probes: Probes,
+    mut hears: Hears,
+    rib: watch::Sender<Arc<LocRib>>,
+) {
+    let mut probed = Vec::new();
+    loop {
+        let (mut facts, mut changes, mut reply) = (Vec::new(), Vec::new(), None);
+        let deadline = director.deadline();
+        tokio::select! {
+            biased;
+            Some(asked) = hears.asked.recv() => match asked {
+                Ask::Report(reply) => { let _ = reply.send(director.report()); } // who asked may be gone
+                Ask::Stop(asker) => { facts.push(Fact::Stop); reply = Some(asker); }
+                Ask::Drains(drains, forgiven, asker) => {
+                    facts.push(Fact::Drains(drains));
+                    facts.extend(forgiven.map(Fact::Forgive));
+                    reply = Some(asker);
+                }
+                Ask::Reload(config, asker) => {
+                    changes = director.reload(config.clone(), probe::issued(), Instant::now());
+                    probes.apply(&config, &director);
+                    reply = Some(asker);
+                }
+            },
+            Some(drains) = hears.drained.recv() => facts.push(Fact::Drains(drains)),
+            Some((vip, presence)) = hears.vips.recv() => facts.push(Fact::Vip(vip, presence)),
+            _ = hears.probed.recv_many(&mut probed, 1024) => {}
+            () = sleep_until(deadline.unwrap_or_else(Instant::now).into()), if deadline.is_some() => {}
+        }
+        let asked: Vec<(IpAddr, usize)> = probed.iter().map(|probed| (probed.vip, probed.check)).collect();
+        facts.extend(probed.drain(..).map(Fact::Probed));
+        let now = Instant::now();
+        changes.extend(director.expire(now));
+        changes.extend(facts.into_iter().flat_map(|fact| director.handle(fact, now)));
+        changes.iter().for_each(log);
+        let decided = director.rib();
+        let generation = decided.generation;
+        rib.send_if_modified(|told| {
+            let news = told.generation != generation;
+            *told = decided;
+            news
+        });
+        if let Some(reply) = reply {
+            let _ = reply.send(generation); // who asked may be gone
+        }
+        asked.into_iter().for_each(|key| probes.pace(key, &director));
+    }
+}
+
+fn log(change: &Change) {
+    let (service, vip) = (change.service.as_str(), change.vip);
+    match &change.standing {
+        Standing::Announced => info!(service, %vip, "VIP was announced"),
+        Standing::Draining(_) => info!(service, %vip, reason = %change.standing, "VIP was drained"),
+        Standing::Withheld(_) => info!(service, %vip, reason = %change.standing, "VIP was withheld"),
+    }
+}
+
+/// The probe loops, one a VIP and check.
+pub(super) struct Probes {
+    running: BTreeMap<(IpAddr, usize), (Target, watch::Sender<Pace>, Kept)>,
+    facts: mpsc::Sender<Probed>,
+}
+
+impl Probes {
+    /// None yet.
+    pub(super) fn new(facts: mpsc::Sender<Probed>) -> Self {
+        Probes { running: BTreeMap::new(), facts }
+    }
+
+    /// Runs what `config` wants: a loop whose target is the same goes on undisturbed.
+    pub(super) fn apply(&mut self, config: &Config, director: &Director) {
+        let mut before = std::mem::take(&mut self.running);
+        for (vip, service) in config.vips() {
+            for (check, config) in service.checks.iter().enumerate() {
+                let target = Target { service: service.name.clone(), vip, check, config: config.clone() };
+                let kept = before.remove(&(vip, check)).filter(|(running, ..)| *running == target);
+                let one = kept.unwrap_or_else(|| self.start(target, director));
+                self.running.insert((vip, check), one);
+                self.pace((vip, check), director);
+            }
+        }
+    }
+
+    fn start(&self, target: Target, director: &Director) -> (Target, watch::Sender<Pace>, Kept) {
+        let pace = director.pace(target.vip, target.check);
+        let (pace, paced) =
+            watch::channel(pace.unwrap_or(Pace { interval: target.config.interval, kick: 0 }));
+        let (facts, running) = (self.facts.clone(), target.clone());
+        let name = format!("probe of {}", target.vip);
+        let kept = Kept::new(name, move || probe::run(running.clone(), paced.clone(), facts.clone()));
+        (target, pace, kept)
+    }
+
+    /// Tells a loop how fast it has to be now.
+    fn pace(&self, key: (IpAddr, usize), director: &Director) {
+        if let (Some((_, told, _)), Some(pace)) = (self.running.get(&key), director.pace(key.0, key.1)) {
+            told.send_if_modified(|told| std::mem::replace(told, pace) != pace);
+        }
+    }
+}

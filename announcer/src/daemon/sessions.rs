@@ -1,0 +1,179 @@
+//! Keeps the sessions that the configuration wants. Level-triggered: each step looks at what is wanted now, and at what
+//! runs.
+//!
+//! A peer whose configuration is equal keeps its session. Sessions that have to begin anew do so one after the other, so
+//! that a reload never takes every path away at once.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::timeout;
+use tracing::{info, warn};
+
+use super::tasks::Kept;
+use crate::bgp::fsm::StateName;
+use crate::bgp::io::peers::Peers;
+use crate::bgp::io::session::{self, Local, Order, Status};
+use crate::config::{self, Config};
+use crate::model::{Asn, Liveness, RouterId};
+use crate::rib::LocRib;
+
+/// How long a session may take to say good-bye.
+const HANG_UP: Duration = Duration::from_secs(2);
+/// How long a session that was begun anew may take until the next one is.
+const RETURN: Duration = Duration::from_secs(30);
+
+/// What every session is given.
+#[derive(Debug, Clone)]
+pub(super) struct Shared {
+    pub(super) configs: watch::Receiver<Arc<Config>>,
+    pub(super) router_ids: watch::Receiver<Option<RouterId>>,
+    pub(super) vips: watch::Receiver<Arc<BTreeSet<IpAddr>>>,
+    pub(super) ribs: watch::Receiver<Arc<LocRib>>,
+    /// Once it has a text the daemon ends: every session is shut down with it.
+    pub(super) stop: watch::Receiver<Option<String>>,
+}
+
+struct Running {
+    asn: Asn,
+    peer: config::Peer,
+    order: watch::Sender<Order>,
+    status: watch::Receiver<Status>,
+    task: Kept,
+}
+
+/// What is to be done next.
+enum Step {
+    End(usize),
+    Reset(usize),
+    Start(config::Peer),
+}
+
+/// Holds the sessions until `stop`; publishes them in the order of the configuration.
+pub(super) async fn keep(shared: Shared, peers: watch::Sender<Peers>) {
+    let mut running: Vec<Running> = Vec::new();
+    let (mut configs, mut stop) = (shared.configs.clone(), shared.stop.clone());
+    while stop.borrow_and_update().is_none() {
+        let config = configs.borrow_and_update().clone();
+        let working = work(&mut running, &config, &shared, &peers);
+        tokio::select! {
+            () = working => {}
+            _ = stop.changed() => break,
+        }
+        tokio::select! {
+            changed = configs.changed() => if changed.is_err() { break },
+            _ = stop.changed() => {}
+        }
+    }
+    let text = stop.borrow().clone().unwrap_or_default();
+    for one in &running {
+        one.order.send_replace(Order::Shutdown { text: text.clone() });
+    }
+    let ended = async {
+        for one in &mut running {
+            one.task.ended().await;
+        }
+    };
+    if timeout(HANG_UP, ended).await.is_err() {
+        warn!("a peer did not close its session in time");
+    }
+}
+
+/// Does all that `config` wants, one step after the other; a newer configuration is seen between two of them.
+async fn work(
+    running: &mut Vec<Running>,
+    config: &Arc<Config>,
+    shared: &Shared,
+    peers: &watch::Sender<Peers>,
+) {
+    let mut configs = shared.configs.clone();
+    configs.mark_unchanged();
+    let mut config = config.clone();
+    loop {
+        if configs.has_changed().unwrap_or(false) {
+            config = configs.borrow_and_update().clone();
+        }
+        let step = next(running, &config);
+        match step {
+            None => return,
+            Some(Step::End(index)) => {
+                let one = running.remove(index);
+                info!(peer = %one.peer.name, "peer was removed by the configuration");
+                publish(running, &config, peers);
+                end(one, Order::Deconfigured).await;
+            }
+            Some(Step::Start(peer)) => {
+                running.push(start(config.bgp.asn, peer, shared));
+                publish(running, &config, peers);
+            }
+            Some(Step::Reset(index)) => {
+                let one = running.remove(index);
+                let name = one.peer.name.clone();
+                info!(peer = %name, "peer was changed by the configuration, its session begins anew");
+                end(one, Order::Reconfigured).await;
+                let Some(peer) = config.peers.iter().find(|peer| peer.name == name) else { continue };
+                running.push(start(config.bgp.asn, peer.clone(), shared));
+                publish(running, &config, peers);
+                let Some(mut status) = running.last().map(|one| one.status.clone()) else { continue };
+                let generation = shared.ribs.borrow().generation;
+                let back = status.wait_for(|s| s.state == StateName::Established && s.told >= generation);
+                if timeout(RETURN, back).await.is_err() {
+                    warn!(peer = %name, "peer's session did not come back within 30 s, going on with the next");
+                }
+            }
+        }
+    }
+}
+
+/// Removed peers first, then new ones, then those that have to begin anew.
+fn next(running: &[Running], config: &Config) -> Option<Step> {
+    let wanted = |one: &Running| config.peers.iter().find(|peer| peer.name == one.peer.name);
+    if let Some(index) = running.iter().position(|one| wanted(one).is_none()) {
+        return Some(Step::End(index));
+    }
+    let runs = |peer: &&config::Peer| running.iter().any(|one| one.peer.name == peer.name);
+    if let Some(peer) = config.peers.iter().find(|peer| !runs(peer)) {
+        return Some(Step::Start(peer.clone()));
+    }
+    let same = |one: &Running| one.asn == config.bgp.asn && wanted(one) == Some(&one.peer);
+    running.iter().position(|one| !same(one)).map(Step::Reset)
+}
+
+fn start(asn: Asn, peer: config::Peer, shared: &Shared) -> Running {
+    let (status, seen) = watch::channel(Status::new());
+    let (order, orders) = watch::channel(Order::Run);
+    let (given, shared) = (peer.clone(), shared.clone());
+    let task = Kept::new(format!("session with {}", peer.name), move || {
+        let (peer, shared, orders, status) = (given.clone(), shared.clone(), orders.clone(), status.clone());
+        async move {
+            let mut router_ids = shared.router_ids;
+            let mut ordered = orders.clone();
+            let router_id = tokio::select! {
+                id = router_ids.wait_for(Option::is_some) => id.map(|id| *id),
+                _ = ordered.wait_for(|order| *order != Order::Run) => return,
+            };
+            let Ok(Some(router_id)) = router_id else { return };
+            let (_alive, liveness) = watch::channel(Liveness::Up); // until something detects failures
+            let local = Local { asn, router_id, vips: shared.vips };
+            session::run(local, peer, shared.ribs, liveness, orders, status).await;
+        }
+    });
+    Running { asn, peer, order, status: seen, task }
+}
+
+async fn end(mut one: Running, order: Order) {
+    one.order.send_replace(order);
+    let _ = timeout(HANG_UP, one.task.ended()).await; // dropped then, which closes it
+}
+
+fn publish(running: &[Running], config: &Config, peers: &watch::Sender<Peers>) {
+    let place = |one: &&Running| config.peers.iter().position(|peer| peer.name == one.peer.name);
+    let mut ordered: Vec<&Running> = running.iter().collect();
+    ordered.sort_by_key(place);
+    peers.send_replace(Peers::new(
+        ordered.into_iter().map(|one| (one.peer.clone(), one.status.clone())).collect(),
+    ));
+}

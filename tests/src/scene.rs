@@ -114,6 +114,7 @@ impl Scene {
             if node.pids_of("announcer").is_empty() {
                 node.must(&["/lab/announcer", "start"])?;
             }
+            node.exec(&["announcer", "undrain", "--all"])?; // also ends the wait of what came and went too often
         }
         self.all_announced()
     }

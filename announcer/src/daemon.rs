@@ -350,6 +350,8 @@ impl Tasks {
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    /// Listened for, so that it ends nothing.
+    _hangup: Signal,
 }
 
 impl Signals {
@@ -357,6 +359,7 @@ impl Signals {
         Ok(Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
+            _hangup: signal(SignalKind::hangup())?,
         })
     }
 

@@ -1,17 +1,36 @@
-# build · lab · lab-down · test · lint. Root is needed by the lab alone, so sudo is asked for it alone.
+# build · install · uninstall · lab · lab-down · test · lint. Root is needed to install and by the lab alone; the lab asks
+# for sudo itself.
 
 TARGET := $(shell uname -m)-unknown-linux-gnu
 CARGO_TARGET := CARGO_TARGET_$(shell echo $(TARGET) | tr a-z- A-Z_)
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 BIN := target/lab/bin
 
-.PHONY: build lab lab-down test lint
+# Where it is installed: programs, units and man pages below PREFIX, all of it below DESTDIR for a package.
+PREFIX := /usr/local
+DESTDIR :=
+MANUAL := target/lab/manual
+SOURCES := Cargo.toml Cargo.lock $(shell find announcer/src dsr-setup/src manual/src -name '*.rs')
+
+.PHONY: build install uninstall lab lab-down test lint
 
 # Static, so that neither the host's libc matters nor a node's.
 build:
 	$(CARGO_TARGET)_RUSTFLAGS=-Ctarget-feature=+crt-static cargo build --release --target $(TARGET) --bins
 	mkdir -p $(BIN)
 	cd target/$(TARGET)/release && install -m 755 announcer dsr-setup lab $(CURDIR)/$(BIN)
+	target/$(TARGET)/release/manual $(MANUAL)
+
+# `make build` first, as the one whose target/ it is; then `sudo make install`. What is running goes on running.
+install: $(MANUAL)
+	packaging/install --programs $(BIN) --manual $(MANUAL) "$(DESTDIR)" "$(PREFIX)"
+
+uninstall:
+	packaging/install --remove "$(DESTDIR)" "$(PREFIX)"
+
+$(MANUAL): $(SOURCES)
+	@if [ -n "$$SUDO_USER" ]; then echo "make build first, as $$SUDO_USER: what is built is older than its sources" >&2; exit 1; fi
+	$(MAKE) build
 
 lab: build
 	$(SUDO) $(BIN)/lab up

@@ -11,6 +11,7 @@ use announcer::bgp::notification::{self, Notification};
 use announcer::bgp::open::OpenError;
 use announcer::bgp::reason::{DownReason, TcpFailure};
 use announcer::config::keys::{self, Need, Section};
+use announcer::damping::Wait;
 use announcer::director::{Reason, Standing};
 use announcer::drain::Drain;
 use announcer::health::check::{Evidence, Streak};
@@ -124,6 +125,8 @@ fn every_standing_of_a_vip_is_explained() {
         Standing::Withheld(Reason::VipMissing("needs CAP_NET_ADMIN: run it with sudo".into())),
         Standing::Withheld(Reason::NoVerdict(Evidence { streak: Streak::None, last: None })),
         Standing::Withheld(Reason::Unhealthy(failed)),
+        Standing::Withheld(Reason::Waiting(Wait::Delay(TOOK))),
+        Standing::Withheld(Reason::Waiting(Wait::Flapping { returns: 3, penalty: Duration::from_secs(10) })),
     ];
     for standing in &all {
         match standing {
@@ -133,7 +136,8 @@ fn every_standing_of_a_vip_is_explained() {
                 | Reason::NotLookedFor
                 | Reason::VipMissing(_)
                 | Reason::NoVerdict(_)
-                | Reason::Unhealthy(_),
+                | Reason::Unhealthy(_)
+                | Reason::Waiting(Wait::Delay(_) | Wait::Flapping { .. }),
             ) => {}
         }
     }

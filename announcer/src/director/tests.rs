@@ -337,7 +337,7 @@ fn what_an_old_probe_saw_is_not_held_against_the_new_check() {
 #[test]
 fn a_vip_that_flaps_waits_and_undrain_ends_that() {
     let mut scene = Scene::all_up();
-    let mut flap = |scene: &mut Scene| {
+    let flap = |scene: &mut Scene| {
         scene.probes(MAIL, 0, "-");
         scene.now += Duration::from_secs(1);
         scene.probes(MAIL, 0, "+");

@@ -1,10 +1,12 @@
-# build · install · uninstall · lab · lab-down · test · lint. Root is needed to install and by the lab alone; the lab asks
-# for sudo itself.
+# demo · test · lint · bench · build · install · uninstall · lab · lab-down · picture. Root is needed to install and by
+# the lab alone; sudo is asked for it where you are not root.
 
 TARGET := $(shell uname -m)-unknown-linux-gnu
 CARGO_TARGET := CARGO_TARGET_$(shell echo $(TARGET) | tr a-z- A-Z_)
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 BIN := target/lab/bin
+# Static, so that neither the host's libc matters nor a node's.
+RELEASE := $(CARGO_TARGET)_RUSTFLAGS=-Ctarget-feature=+crt-static cargo build --release --target $(TARGET)
 
 # Where it is installed: programs, units and man pages below PREFIX, all of it below DESTDIR for a package.
 PREFIX := /usr/local
@@ -12,14 +14,34 @@ DESTDIR :=
 MANUAL := target/lab/manual
 SOURCES := Cargo.toml Cargo.lock $(shell find announcer/src dsr-setup/src manual/src -name '*.rs')
 
-.PHONY: build install uninstall lab lab-down test lint
+.PHONY: demo test lint bench build needs install uninstall lab lab-down picture
 
-# Static, so that neither the host's libc matters nor a node's.
-build:
-	$(CARGO_TARGET)_RUSTFLAGS=-Ctarget-feature=+crt-static cargo build --release --target $(TARGET) --bins
+demo: build
+	$(RELEASE) --bin demo
+	$(SUDO) target/$(TARGET)/release/demo
+
+# cargo is always run as who you are; the tests of these two packages are run by sudo.
+test: build
+	cargo test --workspace --exclude lab --exclude e2e
+	$(if $(SUDO),$(CARGO_TARGET)_RUNNER="$(SUDO) -E") cargo test -p lab -p e2e
+
+lint:
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	cargo deny check bans licenses sources
+
+bench: build
+	$(RELEASE) --bin bench
+	$(SUDO) target/$(TARGET)/release/bench
+
+build: needs
+	$(RELEASE) --bin announcer --bin dsr-setup --bin lab --bin manual
 	mkdir -p $(BIN)
 	cd target/$(TARGET)/release && install -m 755 announcer dsr-setup lab $(CURDIR)/$(BIN)
 	target/$(TARGET)/release/manual $(MANUAL)
+
+needs:
+	@lab/needs
 
 # `make build` first, as the one whose target/ it is; then `sudo make install`. What is running goes on running.
 install: $(MANUAL)
@@ -38,12 +60,6 @@ lab: build
 lab-down:
 	$(SUDO) $(BIN)/lab down --all
 
-# cargo is always run as who you are; the tests of these two packages are run by sudo.
-test: build
-	cargo test --workspace --exclude lab --exclude e2e
-	$(if $(SUDO),$(CARGO_TARGET)_RUNNER="$(SUDO) -E") cargo test -p lab -p e2e
-
-lint:
-	cargo fmt --all --check
-	cargo clippy --workspace --all-targets -- -D warnings
-	cargo deny check bans licenses sources
+picture: build
+	$(RELEASE) --bin demo
+	$(SUDO) docs/picture target/$(TARGET)/release/demo docs/demo.svg

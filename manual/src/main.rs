@@ -45,7 +45,11 @@ fn commands(dir: &Path, program: Command) -> Result<()> {
         let text = pages::command(subcommand.clone(), program.get_name(), &[])?;
         write(dir, &pages::file_name(subcommand), &text)?;
     }
-    write(dir, &pages::file_name(&program), &pages::command(program.clone(), program.get_name(), &subcommands)?)
+    write(
+        dir,
+        &pages::file_name(&program),
+        &pages::command(program.clone(), program.get_name(), &subcommands)?,
+    )
 }
 
 fn completions(dir: &Path, mut program: Command) -> Result<()> {

@@ -276,8 +276,10 @@ impl Scene {
     /// # Errors
     /// When it cannot be ended.
     pub fn down(self) -> Result<()> {
-        drop(self.routers);
-        Ok(self.lab.down()?)
+        let Scene { lab, routers } = self;
+        lab.down()?; // and with it what listens in the routers, seen off by its own parent
+        drop(routers);
+        Ok(())
     }
 }
 

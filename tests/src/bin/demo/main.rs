@@ -153,8 +153,8 @@ fn clean_up(told: &Receiver<Input>, script: &JoinHandle<Result<()>>, view: &View
     }
     while up && state::dir(LAB).exists() {
         match engine::down(LAB) {
-            Ok(()) | Err(engine::Error::NotUp(_)) => {}
-            Err(engine::Error::Busy { .. }) if Instant::now() < deadline => {
+            Ok(()) | Err(lab::Error::NotUp(_)) => {}
+            Err(lab::Error::Busy { .. }) if Instant::now() < deadline => {
                 thread::sleep(Duration::from_millis(10)); // until whoever ends it has done so
             }
             Err(error) => return Err(error.into()),

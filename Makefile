@@ -12,7 +12,7 @@ RELEASE := $(CARGO_TARGET)_RUSTFLAGS=-Ctarget-feature=+crt-static cargo build --
 PREFIX := /usr/local
 DESTDIR :=
 MANUAL := target/lab/manual
-SOURCES := Cargo.toml Cargo.lock $(shell find announcer/src dsr-setup/src manual/src -name '*.rs')
+SOURCES := Cargo.toml Cargo.lock $(shell find announcer/src dsr-setup/src announcer/manual/src -name '*.rs')
 
 .PHONY: demo test lint bench build needs install uninstall lab lab-down picture
 
@@ -45,10 +45,10 @@ needs:
 
 # `make build` first, as the one whose target/ it is; then `sudo make install`. What is running goes on running.
 install: $(MANUAL)
-	packaging/install --programs $(BIN) --manual $(MANUAL) "$(DESTDIR)" "$(PREFIX)"
+	announcer/packaging/install --programs $(BIN) --manual $(MANUAL) "$(DESTDIR)" "$(PREFIX)"
 
 uninstall:
-	packaging/install --remove "$(DESTDIR)" "$(PREFIX)"
+	announcer/packaging/install --remove "$(DESTDIR)" "$(PREFIX)"
 
 $(MANUAL): $(SOURCES)
 	@if [ -n "$$SUDO_USER" ]; then echo "make build first, as $$SUDO_USER: what is built is older than its sources" >&2; exit 1; fi

@@ -129,7 +129,7 @@ impl Machine {
     /// Does what `make install` does, on the machine.
     fn install(&self) {
         let here = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
-        let parts = ["packaging", "announcer/etc", "target/lab/bin", "target/lab/manual"];
+        let parts = ["announcer/packaging", "announcer/etc", "target/lab/bin", "target/lab/manual"];
         let packed = Command::new("tar").args(["-c", "-C", here]).args(parts).output().unwrap();
         assert!(packed.status.success(), "{packed:?}");
         let unpack = "mkdir -p /root/announcer && tar -x -C /root/announcer --no-same-owner";
@@ -137,7 +137,7 @@ impl Machine {
         unpack.stdin.take().unwrap().write_all(&packed.stdout).unwrap();
         assert!(unpack.wait().unwrap().success());
         let built = "--programs target/lab/bin --manual target/lab/manual";
-        self.must(&format!("cd /root/announcer && packaging/install {built} '' /usr/local"));
+        self.must(&format!("cd /root/announcer && announcer/packaging/install {built} '' /usr/local"));
     }
 
     /// Kills the daemon, and waits for the next.
@@ -296,7 +296,7 @@ fn stop(machine: &Machine) {
 
 fn uninstall(machine: &Machine) {
     machine.must("systemctl start announcer");
-    let remove = "/root/announcer/packaging/install --remove '' /usr/local";
+    let remove = "/root/announcer/announcer/packaging/install --remove '' /usr/local";
     let (code, said) = machine.run(remove);
     assert!(code == 1 && said.contains("is running"), "{said}");
     machine.must("systemctl disable --now announcer dsr-setup");

@@ -6,6 +6,8 @@
 //! DIR/completions/{bash,zsh,fish}/…                                    from clap
 //! ```
 
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
 mod pages;
 
 use std::fs;
@@ -45,7 +47,11 @@ fn commands(dir: &Path, program: Command) -> Result<()> {
         let text = pages::command(subcommand.clone(), program.get_name(), &[])?;
         write(dir, &pages::file_name(subcommand), &text)?;
     }
-    write(dir, &pages::file_name(&program), &pages::command(program.clone(), program.get_name(), &subcommands)?)
+    write(
+        dir,
+        &pages::file_name(&program),
+        &pages::command(program.clone(), program.get_name(), &subcommands)?,
+    )
 }
 
 fn completions(dir: &Path, mut program: Command) -> Result<()> {

@@ -74,8 +74,9 @@ pub(crate) fn configuration() -> io::Result<Vec<u8>> {
     let mut roff = Roff::default();
     let source = format!("announcer {}", env!("CARGO_PKG_VERSION"));
     roff.control("TH", ["announcer.toml", "5", "", source.as_str(), "announcer"]);
-    roff.control("SH", ["NAME"])
-        .text([roman("announcer.toml - what announcer announces from this host, to whom, and while what holds")]);
+    roff.control("SH", ["NAME"]).text([roman(
+        "announcer.toml - what announcer announces from this host, to whom, and while what holds",
+    )]);
     roff.control("SH", ["SYNOPSIS"]).text([bold("/etc/announcer/announcer.toml")]);
     roff.control("SH", ["DESCRIPTION"]).text([roman(
         "The file is TOML. Times are strings with a unit, as in \"250ms\", \"9s\" or \"1m\". A key or table that is not \
@@ -105,7 +106,14 @@ fn key(roff: &mut Roff, key: &Key) {
         Need::Default(value) => (value, "default"),
         Need::Table(_) | Need::Tables(_) => return,
     };
-    roff.control("TP", []).text([bold(key.name), roman(" ("), roman(what), roman(" "), italic(value), roman(")")]);
+    roff.control("TP", []).text([
+        bold(key.name),
+        roman(" ("),
+        roman(what),
+        roman(" "),
+        italic(value),
+        roman(")"),
+    ]);
     roff.text([roman(key.doc.replace('`', ""))]);
 }
 

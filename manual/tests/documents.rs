@@ -67,10 +67,12 @@ fn configuration_md_has_every_key_with_its_default_and_no_other() {
     for section in &sections {
         let here = below(&text, &format!("## `{}`", section.header));
         assert!(here.contains(section.doc), "{}: write `{}`", section.header, section.doc);
-        let rows: String = here.lines().filter(|line| line.starts_with('|')).map(|l| format!("{l}\n")).collect();
+        let rows: String =
+            here.lines().filter(|line| line.starts_with('|')).map(|l| format!("{l}\n")).collect();
         assert_eq!(rows, table(section), "docs/configuration.md, {}", section.header);
     }
-    let headings: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("## `")?.strip_suffix('`')).collect();
+    let headings: Vec<_> =
+        text.lines().filter_map(|line| line.strip_prefix("## `")?.strip_suffix('`')).collect();
     assert_eq!(headings, sections.iter().map(|section| section.header).collect::<Vec<_>>());
 }
 
@@ -78,7 +80,8 @@ fn configuration_md_has_every_key_with_its_default_and_no_other() {
 fn the_examples_in_the_documents_are_good_configurations() {
     for name in ["configuration.md", "../README.md"] {
         let text = document(name);
-        let mut examples = text.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap()).peekable();
+        let mut examples =
+            text.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap()).peekable();
         assert!(examples.peek().is_some(), "{name} has no example");
         for example in examples {
             if let Err(e) = announcer::config::parse(name, example) {
@@ -91,9 +94,8 @@ fn the_examples_in_the_documents_are_good_configurations() {
 /// The first cells of a table: what stands in backticks.
 fn listed(heading: &str) -> BTreeSet<String> {
     let text = document("operations.md");
-    let between = |line: &str, open: &str, close: &str| {
-        Some(line.strip_prefix(open)?.split(close).next()?.to_owned())
-    };
+    let between =
+        |line: &str, open: &str, close: &str| Some(line.strip_prefix(open)?.split(close).next()?.to_owned());
     let cell = |line: &str| between(line, "| `` ", " `` |").or_else(|| between(line, "| `", "` |"));
     below(&text, heading).lines().filter_map(cell).collect()
 }
@@ -236,7 +238,8 @@ fn every_reason_to_withhold_a_family_is_explained() {
     ];
     for withheld in all {
         match withheld {
-            Withheld::FamilyNotNegotiated(Family::V4 | Family::V6) | Withheld::NoNextHop(Family::V4 | Family::V6) => {}
+            Withheld::FamilyNotNegotiated(Family::V4 | Family::V6)
+            | Withheld::NoNextHop(Family::V4 | Family::V6) => {}
         }
     }
     assert_eq!(listed("### Of a family at one peer"), said(all.iter().map(Withheld::to_string)));

@@ -79,7 +79,11 @@ impl Machine {
                 assert_eq!(status.code(), Some(77), "systemd ended: {why}");
                 return Err(why);
             }
-            assert!(Instant::now() < deadline, "{}", machine.run("systemctl --failed; systemctl list-jobs").1);
+            assert!(
+                Instant::now() < deadline,
+                "{}",
+                machine.run("systemctl --failed; systemctl list-jobs").1
+            );
             sleep(Duration::from_millis(100));
         }
         Ok(machine)
@@ -182,10 +186,14 @@ fn start(machine: &Machine) {
     // No configuration: the exit code of a wrong one, and no second try.
     machine.must("systemctl start announcer");
     machine.until("refused", |machine| machine.property("ActiveState") == "failed");
-    assert_eq!((machine.property("ExecMainStatus").as_str(), machine.property("NRestarts").as_str()), ("2", "0"));
+    assert_eq!(
+        (machine.property("ExecMainStatus").as_str(), machine.property("NRestarts").as_str()),
+        ("2", "0")
+    );
 
     machine.must(&format!("cat >/etc/announcer/announcer.toml <<'E'\n{CONFIG}\nE"));
-    machine.must("systemctl reset-failed && systemctl enable announcer dsr-setup && systemctl start announcer");
+    machine
+        .must("systemctl reset-failed && systemctl enable announcer dsr-setup && systemctl start announcer");
     machine.announced();
     assert_eq!(machine.must("systemctl is-active dsr-setup announcer"), "active\nactive");
     assert_eq!(machine.must("cat /proc/sys/net/ipv4/conf/all/arp_ignore"), "1");
@@ -244,7 +252,10 @@ fn newer_files(machine: &Machine) {
     let before = machine.property("MainPID");
     machine.install();
     assert_eq!(machine.property("MainPID"), before, "installing restarted the daemon");
-    assert!(machine.must(&format!("readlink /proc/{before}/exe")).ends_with("(deleted)"), "nothing newer was installed");
+    assert!(
+        machine.must(&format!("readlink /proc/{before}/exe")).ends_with("(deleted)"),
+        "nothing newer was installed"
+    );
     machine.announced();
 }
 
@@ -264,7 +275,9 @@ fn stop(machine: &Machine) {
     let target = "[Unit]\nRequires=basic.target\nAllowIsolate=yes";
     machine.must(&format!("echo '{target}' >/run/systemd/system/quiet.target && systemctl daemon-reload"));
     machine.must("systemctl isolate quiet.target");
-    machine.until("stopped", |machine| machine.run("systemctl is-active nginx announcer").1 == "inactive\ninactive");
+    machine.until("stopped", |machine| {
+        machine.run("systemctl is-active nginx announcer").1 == "inactive\ninactive"
+    });
     let at = |unit: &str, property: &str| -> u64 {
         let told = machine.must(&format!("systemctl show --value --property={property} {unit}"));
         told.parse().unwrap_or_else(|e| panic!("{unit} {property} {told}: {e}"))
@@ -275,7 +288,10 @@ fn stop(machine: &Machine) {
     println!("announcer ended {:.1} ms before nginx was asked to", (theirs - ours) as f64 / 1e3);
     assert_eq!(machine.property("Result"), "success");
     assert!(machine.must("journalctl -u announcer --no-pager -n 5").contains("announcer ended"));
-    assert!(machine.must("ip -o address show dev lo").contains("192.0.2.80/32"), "the VIP went with the daemon");
+    assert!(
+        machine.must("ip -o address show dev lo").contains("192.0.2.80/32"),
+        "the VIP went with the daemon"
+    );
 }
 
 fn uninstall(machine: &Machine) {
@@ -286,5 +302,8 @@ fn uninstall(machine: &Machine) {
     machine.must("systemctl disable --now announcer dsr-setup");
     machine.must(remove);
     assert_eq!(machine.run("systemctl cat announcer.service").0, 1);
-    assert_eq!(machine.must("ls /etc/announcer; ls -d /var/lib/announcer"), "announcer.toml\n/var/lib/announcer");
+    assert_eq!(
+        machine.must("ls /etc/announcer; ls -d /var/lib/announcer"),
+        "announcer.toml\n/var/lib/announcer"
+    );
 }

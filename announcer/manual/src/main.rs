@@ -6,6 +6,8 @@
 //! DIR/completions/{bash,zsh,fish}/…                                    from clap
 //! ```
 
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
 mod pages;
 
 use std::fs;

@@ -451,9 +451,7 @@ fn peer(peer: &config::Peer, status: &session::Status) -> api::Peer {
         since: status.since.elapsed().as_secs_f64(),
         announced: status.announced,
         reason: down.map(|down| format!("{}, {}", down.why, ago(down.at.elapsed()))),
-        withheld: (status.withheld.iter())
-            .map(|(family, why)| format!("{family} VIPs are withheld from it: {why}"))
-            .collect(),
+        withheld: status.withheld.values().map(ToString::to_string).collect(),
     }
 }
 

@@ -11,6 +11,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use e2e::scene::topology;
+use lab::{Cancel, Options};
 use libtest_mimic::{Arguments, Failed, Trial};
 use nix::mount::{MsFlags, mount};
 use nix::sys::signal::{Signal, kill, killpg};
@@ -39,8 +41,14 @@ fn main() -> ExitCode {
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
-/// Becomes this test in its namespaces.
+/// Becomes this test in its namespaces; the nodes' root is made before, for there is no network there.
 fn enter() -> ExitCode {
+    let topology = topology("ecmp");
+    let cache = Options::new(&topology).cache;
+    if let Err(error) = lab::rootfs::ready(&topology.with_file_name("images"), &cache, &Cancel::new()) {
+        eprintln!("{error}");
+        return ExitCode::FAILURE;
+    }
     let mut command = Command::new("unshare");
     command.args(["--mount", "--propagation", "private", "--net", "--pid", "--fork", "--kill-child"]);
     // The shell is the first process there, and sees orphans off as every host's does.

@@ -16,8 +16,9 @@ use announcer::bgp::io::session::{self, Local, Order, Status};
 use announcer::config::Peer;
 use announcer::model::{Asn, Generation, Liveness, RouterId};
 use announcer::rib::{Attributes, LocRib};
+use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -84,7 +85,19 @@ impl Session {
     }
 
     pub async fn start_with(change: impl FnOnce(&mut Peer)) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Session::dialing(TcpListener::bind("127.0.0.1:0").await.unwrap(), change)
+    }
+
+    /// With a router whose TCP takes little at a time: what it does not read soon holds us up.
+    pub async fn start_narrow(change: impl FnOnce(&mut Peer)) -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(4096).unwrap();
+        SockRef::from(&socket).set_tcp_mss(536).unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        Session::dialing(socket.listen(1).unwrap(), change)
+    }
+
+    fn dialing(listener: TcpListener, change: impl FnOnce(&mut Peer)) -> Self {
         let mut peer = peer(listener.local_addr().unwrap().port());
         change(&mut peer);
         let (rib, rib_seen) = watch::channel(Arc::new(LocRib::default()));

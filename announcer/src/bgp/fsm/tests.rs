@@ -7,7 +7,13 @@ use std::net::Ipv4Addr;
 use expect_test::{Expect, expect};
 use proptest::prelude::*;
 
+use std::time::{Duration, Instant};
+
 use super::*;
+use crate::bgp::notification::{self, Notification};
+use crate::bgp::open::{Negotiated, OpenError};
+use crate::bgp::reason::{DownReason, TcpFailure};
+use crate::model::Family;
 use crate::bgp::open::{AsWidth, Kind, RefreshKind};
 use crate::model::RouterId;
 

@@ -34,7 +34,7 @@ use tracing::{error, info, warn};
 use crate::bgp::io::path;
 use crate::bgp::io::peers::Peers;
 use crate::bgp::io::session::{self, Local, Order, Status};
-use crate::config::{self, Config};
+use crate::config::{self, Config, PeerAddress};
 use crate::control::io::{self as control, Ask, Socket};
 use crate::director::{Director, Fact, Presence, Standing};
 use crate::drain::{self, Drains};
@@ -146,22 +146,24 @@ async fn serve(options: Options, config: Arc<Config>) -> anyhow::Result<()> {
     let dir = drain_dir.clone();
     tasks.keep("drain files".into(), move || drain::io::watch(dir.clone(), drains_told.clone()));
 
+    let restarted = mark_running(&options.state_dir);
     let (mut peers, mut sessions) = (Vec::new(), Vec::new());
     for peer in &config.peers {
         let (status, seen) = watch::channel(Status::new());
         peers.push((peer.clone(), seen));
-        let (peer, ribs, orders, router_ids) =
-            (peer.clone(), ribs.clone(), orders.clone(), router_ids.clone());
-        let (asn, vips) = (config.bgp.asn, vip_set.clone());
+        let (ribs, orders, router_ids) = (ribs.clone(), orders.clone(), router_ids.clone());
+        let (_, peer) = watch::channel(Arc::new(peer.clone()));
+        let (bgp, vips) = (config.bgp.clone(), vip_set.clone());
         let one = move || {
             let (peer, ribs, orders, status) = (peer.clone(), ribs.clone(), orders.clone(), status.clone());
             let (mut router_ids, vips) = (router_ids.clone(), vips.clone());
+            let (asn, graceful_restart) = (bgp.asn, bgp.graceful_restart);
             async move {
                 let Ok(Some(router_id)) = router_ids.wait_for(Option::is_some).await.map(|id| *id) else {
                     return;
                 };
                 let (_alive, liveness) = watch::channel(Liveness::Up); // until something detects failures
-                let local = Local { asn, router_id, vips };
+                let local = Local { asn, router_id, graceful_restart, restarted, vips };
                 session::run(local, peer, ribs, liveness, orders, status).await;
             }
         };
@@ -202,8 +204,23 @@ async fn serve(options: Options, config: Arc<Config>) -> anyhow::Result<()> {
     if timeout(HANG_UP, hung_up).await.is_err() {
         warn!("a peer did not close its session in time");
     }
+    // An end that the routers were told of is no restart.
+    let _ = std::fs::remove_file(options.state_dir.join(RUNNING));
     info!("announcer ended");
     Ok(())
+}
+
+/// The file that is there while a daemon runs, so that the next one knows of an end without a goodbye.
+const RUNNING: &str = "running";
+
+/// Whether the daemon before this one ended without a goodbye (RFC 4724 §3, the R bit); from now on this one runs.
+fn mark_running(state_dir: &Path) -> bool {
+    let file = state_dir.join(RUNNING);
+    let before = file.exists();
+    if let Err(error) = std::fs::write(&file, "") {
+        warn!(file = %file.display(), %error, "the next start will not know of a crash");
+    }
+    before
 }
 
 /// Withdraws everything and gives the routers the time to follow.
@@ -286,10 +303,16 @@ async fn find_router_id(
     vips: Arc<BTreeSet<IpAddr>>,
     found: watch::Sender<Option<RouterId>>,
 ) {
-    let Some(peer) = config.peers.iter().find(|peer| peer.address.is_ipv4()) else { return };
+    let address = |peer: &config::Peer| match peer.address {
+        PeerAddress::Ip(ip @ IpAddr::V4(_)) => Some((peer.name.clone(), ip)),
+        // Any address beyond the gateway: documentation's own will do (RFC 5737).
+        PeerAddress::DefaultGateway => Some((peer.name.clone(), IpAddr::from([192, 0, 2, 0]))),
+        PeerAddress::Ip(IpAddr::V6(_)) => None,
+    };
+    let Some((name, towards)) = config.peers.iter().find_map(address) else { return };
     let mut waiting = false;
     loop {
-        match path::source_towards(peer.address).await {
+        match path::source_towards(towards).await {
             Ok(IpAddr::V4(source))
                 if !vips.contains(&IpAddr::V4(source))
                     && let Ok(id) = RouterId::try_from(source) =>
@@ -300,7 +323,7 @@ async fn find_router_id(
             }
             Ok(_) => {}
             Err(e) if !waiting => {
-                warn!(peer = %peer.name, error = %e, "router id waits for a route towards the first IPv4 peer");
+                warn!(peer = %name, error = %e, "router id waits for a route towards the first IPv4 peer");
                 waiting = true;
             }
             Err(_) => {}

@@ -45,7 +45,7 @@ async fn a_vip_is_announced_withdrawn_and_announced_again() {
 
 #[tokio::test]
 async fn a_generation_that_says_nothing_to_a_peer_is_told_at_once() {
-    let mut session = Session::start_with(|peer| peer.next_hop_v6 = None).await;
+    let mut session = Session::start_with(|peer| peer.overrides.next_hop_v6 = None).await;
     session.announce(1, &["192.0.2.80/32"]);
     let mut router = session.established().await;
     for _ in 0..3 {

@@ -27,14 +27,14 @@ pub struct Timers {
 }
 
 impl Timers {
-    /// The timers for a peer with this hold time: at most 10 s from one try to the next.
-    pub fn new(hold_time: Duration) -> Self {
+    /// The timers for a peer that may take no octet for so long: at most 10 s from one try to the next.
+    pub fn new(send_hold: Duration) -> Self {
         Timers {
             retry_first: Duration::from_millis(250),
             retry_max: Duration::from_secs(5),
             connect: Duration::from_secs(5),
             large_hold: Duration::from_secs(240),
-            send_hold: Duration::from_secs(480).max(hold_time * 2),
+            send_hold,
             calm: Duration::from_secs(30),
         }
     }

@@ -88,7 +88,9 @@ fn unique<'a, T: Hash + Eq + ToString + 'a>(
 /// A VIP is on every frontend, so it can be nothing else.
 fn roles(file: &File, faults: &mut Vec<Fault>) {
     let mut roles: HashMap<IpAddr, (&str, Range<usize>, &'static str)> = HashMap::new();
-    let mut role = |ip: IpAddr, span: Range<usize>, role, label| drop(roles.insert(ip, (role, span, label)));
+    let mut role = |ip: IpAddr, span: Range<usize>, role, label| {
+        roles.insert(ip, (role, span, label));
+    };
     if let Some(id) = file.bgp.as_ref().and_then(|bgp| bgp.router_id.as_ref()) {
         role(id.get_ref().get().into(), id.span(), "the router id", "the router id");
     }

@@ -103,10 +103,10 @@ pub(super) async fn dial(
             let interface = route.interface;
             return Ok(Dialed { stream, local, peer: end, interface, addresses, key, kept });
         }
-        Ok(Err(error)) => match broken(&error) {
-            TcpFailure::TimedOut => TcpFailure::NoAnswer(began.elapsed()),
-            failure => failure,
-        },
+        Ok(Err(error)) => {
+            let failure = broken(&error);
+            if failure == TcpFailure::TimedOut { TcpFailure::NoAnswer(began.elapsed()) } else { failure }
+        }
         Err(_) => TcpFailure::NoAnswer(began.elapsed()),
     };
     Err(Missed { failure, neighbour: neighbour(route, address).await })

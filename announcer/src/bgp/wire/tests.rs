@@ -139,7 +139,7 @@ fn heard(updates: &[BgpUpdateMessage]) -> Heard {
                     heard.communities.extend(list.iter().map(community));
                 }
                 AttributeValue::ExtendedCommunities(list) => {
-                    heard.extended_communities.extend(list.iter().map(|c| extended(c)));
+                    heard.extended_communities.extend(list.iter().map(extended));
                 }
                 AttributeValue::LargeCommunities(list) => heard.large_communities.extend(
                     list.iter().map(|c| LargeCommunity([c.global_admin, c.local_data[0], c.local_data[1]])),

@@ -462,3 +462,13 @@ async fn source_address_and_interface_are_the_sessions() {
     let local = session.status.borrow().local_address.unwrap();
     assert_eq!(local.ip(), "127.0.0.9".parse::<IpAddr>().unwrap());
 }
+
+#[tokio::test]
+async fn a_router_that_connects_and_says_nothing_is_told_of_long_before_it_is_given_up() {
+    let mut session = Session::start().await;
+    let _router = session.open_sent().await;
+    let status = session.until_late(|status| status.last_down.is_some()).await;
+    assert_eq!(status.state, StateName::OpenSent);
+    let down = status.last_down.unwrap();
+    assert_eq!((down.why.label(), down.hint.is_some()), ("no_open", true));
+}

@@ -20,7 +20,7 @@ use tokio::sync::watch;
 use tokio::time::sleep_until;
 use tracing::{Instrument, debug, info, info_span};
 
-use crate::bgp::fsm::{self, Action, Event, Moment, State};
+use crate::bgp::fsm::{self, Action, Event, Moment, State, StateName};
 use crate::bgp::io::connection::Connection;
 use crate::bgp::io::dial::{Dialed, Missed, dial};
 use crate::bgp::io::netstat;
@@ -97,6 +97,7 @@ pub async fn run(
         lookup: None,
         neighbour: Neighbour::Unknown,
         ttl_drops: None,
+        hang: None,
         status: Status::new(),
     };
     session.run().instrument(span).await;
@@ -131,8 +132,13 @@ struct Session {
     neighbour: Neighbour,
     /// What the kernel had dropped for its TTL when the try began.
     ttl_drops: Option<u64>,
+    /// When a router that has sent no OPEN is told of, long before it is given up.
+    hang: Option<Instant>,
     status: Status,
 }
+
+/// How long an OPEN may take before people are told that it does.
+const HANG: Duration = Duration::from_secs(4);
 
 /// What ended a wait.
 enum Wake {
@@ -140,6 +146,7 @@ enum Wake {
     Readable,
     Writable,
     Deadline,
+    Hang,
     Ask,
     Look,
     Addresses(std::io::Result<Vec<Address>>),
@@ -177,6 +184,7 @@ impl Session {
             () = async { match connection { Some(c) => c.readable().await, None => pending().await } } => Wake::Readable,
             () = async { match unsent { Some(c) => c.writable().await, None => pending().await } } => Wake::Writable,
             () = at(self.state.deadline()) => Wake::Deadline,
+            () = at(self.hang) => Wake::Hang,
             () = at(ask) => Wake::Ask,
             () = at(look) => Wake::Look,
             addresses = done(&mut self.lookup) => Wake::Addresses(addresses),
@@ -201,6 +209,7 @@ impl Session {
                     restart.kept.clone_from(&dialed.kept);
                 }
                 self.connection = Some(Connection::new(dialed));
+                self.hang = Some(now() + HANG);
                 self.handle(Event::TcpConnected);
             }
             Wake::Dialed(Err(Missed { failure, neighbour })) => {
@@ -218,6 +227,7 @@ impl Session {
                 self.read();
                 self.handle(Event::TimerExpires);
             }
+            Wake::Hang => self.hangs(),
             Wake::Ask => self.ask(),
             Wake::Look => {
                 if let Some(connection) = &self.connection {
@@ -318,6 +328,20 @@ impl Session {
         self.status.withheld.clear();
     }
 
+    /// Tells why there is no session while the machine still waits for one.
+    fn hangs(&mut self) {
+        self.hang = None;
+        if self.state.name() == StateName::OpenSent {
+            let why = DownReason::NoOpen(HANG);
+            let hint = why.hint(&self.clues());
+            let known = self.status.last_down.as_ref();
+            if known.is_none_or(|down| (down.why.label(), down.hint) != (why.label(), hint)) {
+                info!(reason = %why, hint, "peer is silent");
+            }
+            self.status.last_down = Some(Down { why, hint, at: now() });
+        }
+    }
+
     fn clues(&self) -> Clues {
         let rose = |before| netstat::ttl_drops().is_some_and(|now| now > before);
         Clues {
@@ -376,3 +400,6 @@ async fn next_order(order: &mut watch::Receiver<Order>) -> Order {
         Err(_) => Order::Shutdown { text: String::new() },
     }
 }
+
+#[cfg(test)]
+mod tests;

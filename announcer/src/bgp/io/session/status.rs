@@ -51,7 +51,7 @@ pub struct Status {
     pub announced: usize,
     /// Families with routes that this peer is not told.
     pub withheld: BTreeMap<Family, Withheld>,
-    /// Why the last session ended, or the last try failed.
+    /// Why the last session ended, the last try failed, or the present one hangs.
     pub last_down: Option<Down>,
     /// Where the peer was found: its configured address, or the default gateway's.
     pub peer_address: Option<IpAddr>,

@@ -16,7 +16,7 @@ use announcer::director::{Reason, Standing};
 use announcer::drain::Drain;
 use announcer::health::check::{Evidence, Streak};
 use announcer::health::outcome::{self, Answer, Outcome, Shortage, Shown, Waiting};
-use announcer::model::{Asn, Family};
+use announcer::model::{Asn, Family, PeerAsn};
 use announcer::rib::Withheld;
 
 fn repository() -> PathBuf {
@@ -62,7 +62,7 @@ fn table(section: &Section) -> String {
 
 #[test]
 fn configuration_md_has_every_key_with_its_default_and_no_other() {
-    let text = document("configuration.md");
+    let mut text = document("configuration.md");
     let sections: Vec<_> =
         keys::FILE.all().into_iter().filter(|section| !section.header.is_empty()).collect();
     for section in &sections {
@@ -70,7 +70,17 @@ fn configuration_md_has_every_key_with_its_default_and_no_other() {
         assert!(here.contains(section.doc), "{}: write `{}`", section.header, section.doc);
         let rows: String =
             here.lines().filter(|line| line.starts_with('|')).map(|l| format!("{l}\n")).collect();
-        assert_eq!(rows, table(section), "docs/configuration.md, {}", section.header);
+        if std::env::var_os("UPDATE_EXPECT").is_some() {
+            text = text.replacen(&rows, &table(section), 1);
+            std::fs::write(repository().join("docs/configuration.md"), &text).unwrap();
+            continue;
+        }
+        assert_eq!(
+            rows,
+            table(section),
+            "docs/configuration.md, {}: UPDATE_EXPECT=1 writes it",
+            section.header
+        );
     }
     let headings: Vec<_> =
         text.lines().filter_map(|line| line.strip_prefix("## `")?.strip_suffix('`')).collect();
@@ -196,7 +206,7 @@ fn every_reason_of_a_session_that_is_down_is_explained() {
         DownReason::SendHoldExpired(seconds(9)),
         DownReason::Open(OpenError::Malformed),
         DownReason::Open(OpenError::Version(3)),
-        DownReason::Open(OpenError::WrongAs { got: 65002, want: asn }),
+        DownReason::Open(OpenError::WrongAs { got: 65002, want: PeerAsn::Is(asn) }),
         DownReason::Open(OpenError::Identifier(Ipv4Addr::UNSPECIFIED)),
         DownReason::Open(OpenError::Parameter(1)),
         DownReason::Open(OpenError::HoldTime(2)),
@@ -209,6 +219,11 @@ fn every_reason_of_a_session_that_is_down_is_explained() {
         DownReason::Tcp(TcpFailure::NoRoute),
         DownReason::Tcp(TcpFailure::Unreachable),
         DownReason::Tcp(TcpFailure::NoSource(Ipv4Addr::new(192, 0, 2, 80).into())),
+        DownReason::Tcp(TcpFailure::NoGateway),
+        DownReason::Tcp(TcpFailure::NoInterface("eth7".into())),
+        DownReason::Tcp(TcpFailure::Password(
+            "`/etc/announcer/key` is readable by others: chmod 0640".into(),
+        )),
         DownReason::Tcp(TcpFailure::Closed),
         DownReason::Tcp(TcpFailure::Reset),
         DownReason::Tcp(TcpFailure::TimedOut),
@@ -223,6 +238,7 @@ fn every_reason_of_a_session_that_is_down_is_explained() {
             DownReason::Tcp(failure) => match failure {
                 TcpFailure::Refused | TcpFailure::NoAnswer(_) | TcpFailure::NoRoute => {}
                 TcpFailure::Unreachable | TcpFailure::NoSource(_) | TcpFailure::Closed => {}
+                TcpFailure::NoGateway | TcpFailure::NoInterface(_) | TcpFailure::Password(_) => {}
                 TcpFailure::Reset | TcpFailure::TimedOut | TcpFailure::Other(_) => {}
             },
             DownReason::Stopped(_) | DownReason::Notified(_) | DownReason::HoldExpired(_) => {}

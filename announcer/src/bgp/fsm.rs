@@ -83,6 +83,11 @@ impl Hold {
         Hold { time, expires: moment.now + time, keepalive }
     }
 
+    /// Listens and says nothing.
+    fn silent(time: Duration, now: Instant) -> Self {
+        Hold { time, expires: now + time, keepalive: now + time }
+    }
+
     fn interval(time: Duration, moment: Moment) -> Duration {
         jittered(time / 3, moment.jitter)
     }
@@ -124,7 +129,7 @@ pub enum State {
     OpenConfirm {
         /// What the OPENs agreed.
         negotiated: Negotiated,
-        /// `None`: the agreed hold time is zero.
+        /// With an agreed hold time of zero: how long the peer's KEEPALIVE may take.
         timers: Option<Hold>,
         /// Failures in a row.
         tries: u32,
@@ -433,7 +438,11 @@ fn open_sent(
     };
     match event {
         Event::Open(negotiated) => {
-            let timers = negotiated.hold_time.map(|time| Hold::start(time, moment));
+            // Zero begins with the session: a router that dies without a word before must not hold us here for ever.
+            let timers = Some(match negotiated.hold_time {
+                Some(time) => Hold::start(time, moment),
+                None => Hold::silent(timers.large_hold, moment.now),
+            });
             let next = State::OpenConfirm { negotiated, timers, tries };
             (next, vec![Action::Send(Outgoing::Keepalive)])
         }
@@ -481,7 +490,7 @@ fn open_confirm(
     };
     match event {
         Event::Keepalive => {
-            let timers = hold.map(|hold| hold.heard(moment.now));
+            let timers = negotiated.hold_time.and(hold).map(|hold| hold.heard(moment.now));
             let next = State::Established { since: moment.now, timers, send_hold: None, tries };
             (next, vec![Action::Up(negotiated)])
         }

@@ -75,7 +75,7 @@ fn two_machines_keep_their_promises_whatever_happens() {
     sums.into_iter().for_each(|one| sum.add(one));
     println!("{seeds} seeds in {:.1?}: {sum:?}", began.elapsed());
     // It would be easy to promise much of a world in which nothing happens.
-    assert!(sum.sessions > 2 * seeds && sum.updates > 5 * seeds && sum.held > 10 * seeds, "{sum:?}");
+    assert!(sum.sessions > seeds && sum.updates > 3 * seeds && sum.held > 10 * seeds, "{sum:?}");
 }
 
 /// What happened, to show that something did.
@@ -307,7 +307,7 @@ impl Simulation {
             8 => self.on(Who::Us, |us, world| us.handle(Event::LivenessLost, world)),
             9 => self.garble(),
             10..=12 => self.chat(),
-            _ => self.health.befall(now, &mut self.luck),
+            _ => (0..self.luck.u8(1..5)).for_each(|_| self.health.befall(now, &mut self.luck)),
         }
     }
 

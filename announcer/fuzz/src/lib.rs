@@ -7,6 +7,7 @@
 pub mod decoders;
 
 use std::alloc::System;
+use std::sync::Once;
 
 use cap::Cap;
 
@@ -18,6 +19,15 @@ pub const MOST: usize = 1 << 20;
 
 /// Runs `decode`; the process aborts when it holds more than [`MOST`] octets at any moment.
 pub fn bounded(decode: impl FnOnce()) {
+    static WORDS: Once = Once::new();
+    WORDS.call_once(|| {
+        let say = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            // The backtrace of a panic is longer than a message.
+            let _ = MEMORY.set_limit(usize::MAX);
+            say(panic);
+        }));
+    });
     let limit = MEMORY.allocated() + MOST;
     // Cannot fail: more than that is not allocated.
     let _ = MEMORY.set_limit(limit);

@@ -118,7 +118,7 @@ impl Health {
 
     /// Something happens to somebody's health.
     pub fn befall(&mut self, now: Instant, luck: &mut fastrand::Rng) {
-        match luck.u8(..10) {
+        match luck.u8(..16) {
             0 => self.drain(now, luck),
             1 => {
                 let vip = self.some_vip(luck);
@@ -127,9 +127,9 @@ impl Health {
             }
             _ => {
                 let vip = self.some_vip(luck);
-                let pass = luck.u8(..3) > 0;
+                let pass = luck.u8(..4) > 0;
                 for check in 0..2 {
-                    for _ in 0..luck.usize(..4) {
+                    for _ in 0..luck.usize(..5) {
                         self.probe(vip, check, pass, now, luck);
                     }
                 }
@@ -168,7 +168,9 @@ impl Health {
 
     fn drain(&mut self, now: Instant, luck: &mut fastrand::Rng) {
         let file = FILES[luck.usize(..FILES.len())];
-        if !self.drained.remove(file) {
+        // Drained half of the time if at all: else nothing else would matter.
+        let ended = self.drained.pop_first().is_some();
+        if !ended {
             self.drained.insert(file);
         }
         let files = self.drained.iter().map(|name| ((*name).to_owned(), Ok(Drain::default().to_file())));

@@ -156,7 +156,7 @@ impl Speaker {
         let up = self.state.name() == StateName::Established;
         assert!(up == (self.ups == self.downs + 1), "{:?}: Up and Down are told as the state goes", self.who);
         assert!(
-            self.state.deadline().is_some() || up || !self.wanted || self.state.name() == StateName::OpenConfirm,
+            self.state.deadline().is_some() || up || !self.wanted,
             "{:?}: {} waits for nothing",
             self.who,
             self.state.name()

@@ -364,7 +364,7 @@ impl Simulation {
         }
         // With a hold time of zero nobody notices a router that went without a word: that is what zero asks for.
         let joined = self.us.tcp.as_ref().map(|tcp| tcp.id) == self.router.tcp.as_ref().map(|tcp| tcp.id);
-        if !joined && self.us.state.name() == StateName::Established && self.us.state.deadline().is_none() {
+        if !joined && self.us.holds_for_ever() {
             self.reset(&[Who::Us]);
         }
         self.settle();

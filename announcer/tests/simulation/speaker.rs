@@ -441,6 +441,11 @@ impl Speaker {
         !routes.stale && tcp.outbox.unsent().is_empty() && tcp.read_by_peer == tcp.sent
     }
 
+    /// Whether the session is up with a hold time of zero.
+    pub fn holds_for_ever(&self) -> bool {
+        self.routes.as_ref().is_some_and(|routes| routes.negotiated.hold_time.is_none())
+    }
+
     /// Whether the session carries a family.
     pub fn speaks(&self, family: Family) -> bool {
         self.routes.as_ref().is_some_and(|routes| routes.export.families.contains(&family))

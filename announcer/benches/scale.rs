@@ -102,14 +102,14 @@ async fn bench() {
     for peer in &config.peers {
         let (told, status) = watch::channel(Status::new());
         peers.push((peer.clone(), status));
-        let local = Local { asn: config.bgp.asn, router_id: config.bgp.router_id.unwrap(), vips: vips.clone() };
+        let local =
+            Local { asn: config.bgp.asn, router_id: config.bgp.router_id.unwrap(), vips: vips.clone() };
         tokio::spawn(session::run(local, peer.clone(), ribs.clone(), alive.clone(), orders.clone(), told));
     }
     for (_, status) in &peers {
         status.clone().wait_for(|status| status.state == StateName::Established).await.unwrap();
     }
-    let mut speaker =
-        Speaker { config, director, rib, peers: Peers::new(peers), routers, sequence: 0 };
+    let mut speaker = Speaker { config, director, rib, peers: Peers::new(peers), routers, sequence: 0 };
     println!("{PEERS} sessions up, nothing announced: {}", memory());
     speaker.run().await;
 }

@@ -193,16 +193,17 @@ impl Simulation {
     /// Runs the world until then, or until `enough`.
     fn live_until(&mut self, end: Instant, enough: impl Fn(&Self) -> bool) -> bool {
         while !enough(self) {
-            let mut times: Vec<Instant> = [self.link.next(), self.us.deadline(), self.router.deadline(), self.wakes]
-                .into_iter()
-                .chain(self.restart)
-                .flatten()
-                .collect();
+            let mut times: Vec<Instant> =
+                [self.link.next(), self.us.deadline(), self.router.deadline(), self.wakes]
+                    .into_iter()
+                    .chain(self.restart)
+                    .flatten()
+                    .collect();
             times.sort();
             match times.first() {
                 Some(next) if *next <= end => self.now = self.now.max(*next),
                 _ => {
-                    self.now = end;
+                    self.now = self.now.max(end);
                     return false;
                 }
             }
@@ -217,7 +218,13 @@ impl Simulation {
         self.sum.events += 1;
         if let Some(arrival) = self.link.arrive(self.now) {
             if self.trace {
-                eprintln!("{:?} {:?} <- #{} {:?}", self.now - self.began, arrival.to, arrival.connection, arrival.segment);
+                eprintln!(
+                    "{:?} {:?} <- #{} {:?}",
+                    self.now - self.began,
+                    arrival.to,
+                    arrival.connection,
+                    arrival.segment
+                );
             }
             return self.on(arrival.to, |speaker, world| {
                 speaker.arrived(arrival.connection, arrival.segment, world);
@@ -354,7 +361,8 @@ impl Simulation {
 
     /// From now on nothing goes wrong.
     fn heal(&mut self) {
-        self.link.heal();
+        let up = self.link.heal();
+        self.live_until(up, |_| false);
         self.wakes = self.wakes.map(|_| self.now);
         for who in [Who::Us, Who::Router] {
             let again = self.restart[who as usize].take();

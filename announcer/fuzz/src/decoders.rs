@@ -21,7 +21,11 @@ pub fn wire(octets: &[u8]) {
     let whole = framed([octets]);
     let dice = dice(octets);
     let (front, back) = octets.split_at(dice % (octets.len() + 1));
-    assert!(whole == framed([front, back]), "cut after {} octets, the stream gives other messages", front.len());
+    assert!(
+        whole == framed([front, back]),
+        "cut after {} octets, the stream gives other messages",
+        front.len()
+    );
     let states = [StateName::OpenSent, StateName::OpenConfirm, StateName::Established];
     session(states[dice % states.len()], &whole);
 }

@@ -195,10 +195,9 @@ impl Health {
                 seen.newest = sequence;
             }
             let service = service.name.clone();
-            let _ = self.director.handle(
-                Fact::Probed(Probed { service, vip, check, sequence, outcome, at: now }),
-                now,
-            );
+            let _ = self
+                .director
+                .handle(Fact::Probed(Probed { service, vip, check, sequence, outcome, at: now }), now);
         }
     }
 }

@@ -81,7 +81,14 @@ impl Link {
         Link { under_way: BinaryHeap::new(), number: 0, last: [now; 2], down_until: now, delay, loss }
     }
 
-    pub fn send(&mut self, to: Who, connection: u64, segment: Segment, now: Instant, luck: &mut fastrand::Rng) {
+    pub fn send(
+        &mut self,
+        to: Who,
+        connection: u64,
+        segment: Segment,
+        now: Instant,
+        luck: &mut fastrand::Rng,
+    ) {
         let mut at = now.max(self.down_until) + self.delay.mul_f64(0.5 + luck.f64());
         if now < self.down_until {
             at += RETRANSMISSION;
@@ -116,8 +123,9 @@ impl Link {
         }
     }
 
-    /// From now on nothing is lost.
-    pub fn heal(&mut self) {
+    /// From now on nothing is lost. Returns when the link is up, if it is not.
+    pub fn heal(&mut self) -> Instant {
         self.loss = 0.0;
+        self.down_until
     }
 }

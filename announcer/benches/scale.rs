@@ -31,7 +31,7 @@ use tokio::sync::watch;
 
 const VIPS: u32 = 5000;
 const SERVICES: u32 = 50;
-pub const PEERS: usize = 8;
+const PEERS: usize = 8;
 /// How many VIPs fail one after the other.
 const SINGLES: usize = 500;
 

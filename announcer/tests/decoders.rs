@@ -61,7 +61,7 @@ fn whatever_a_peer_sends_is_read_or_refused() {
 
 #[test]
 fn whatever_a_configuration_says_is_taken_or_refused() {
-    decode("config", 50, decoders::config);
+    decode("config", 20, decoders::config);
 }
 
 #[test]

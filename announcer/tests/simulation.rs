@@ -115,6 +115,8 @@ struct Simulation {
     /// When the router, or we, are started again, and the router's reader wakes.
     restart: [Option<Instant>; 2],
     wakes: Option<Instant>,
+    /// The router's stream may be out of step: part of a message has yet to be completed by the next.
+    garbled: bool,
     sum: Sum,
     trace: bool,
 }
@@ -158,6 +160,7 @@ impl Simulation {
             health: Health::new(now, &mut luck),
             restart: [None, None],
             wakes: None,
+            garbled: false,
             sum: Sum::default(),
             luck,
             trace,
@@ -338,6 +341,7 @@ impl Simulation {
         octets.extend([0, self.luck.u8(19..40), self.luck.u8(..7)]);
         octets.extend((0..self.luck.usize(..40)).map(|_| self.luck.u8(..)));
         self.router.say(&octets);
+        self.garbled = true;
     }
 
     /// The router sends what any router may.
@@ -369,6 +373,9 @@ impl Simulation {
             if again.is_some() && !self.speaker(who).wanted {
                 self.on(who, Speaker::start);
             }
+        }
+        if self.garbled {
+            self.reset(&[Who::Us, Who::Router]);
         }
         // With a hold time of zero nobody notices a router that went without a word: that is what zero asks for.
         let joined = self.us.tcp.as_ref().map(|tcp| tcp.id) == self.router.tcp.as_ref().map(|tcp| tcp.id);

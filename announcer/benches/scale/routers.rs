@@ -13,15 +13,15 @@ use tokio::sync::watch;
 use super::PEERS;
 
 /// The process, as the speaker sees it.
-pub struct Routers {
-    pub ports: Vec<u16>,
+pub(crate) struct Routers {
+    pub(crate) ports: Vec<u16>,
     process: Child,
     orders: ChildStdin,
     known: watch::Receiver<Vec<usize>>,
 }
 
 impl Routers {
-    pub fn spawn() -> Self {
+    pub(crate) fn spawn() -> Self {
         let mut process = Command::new(std::env::current_exe().unwrap())
             .arg("routers")
             .stdin(Stdio::piped())
@@ -45,14 +45,14 @@ impl Routers {
     }
 
     /// Waits until every router, but the first so many, knows so many prefixes.
-    pub async fn until(&mut self, want: usize, but: usize) {
+    pub(crate) async fn until(&mut self, want: usize, but: usize) {
         let all = |known: &Vec<usize>| known[but..].iter().all(|count| *count == want);
         let waited = tokio::time::timeout(Duration::from_secs(120), self.known.wait_for(all)).await;
         waited.expect("within two minutes").unwrap();
     }
 
     /// `stop`: the first router reads nothing. `go`: it reads again.
-    pub fn order(&mut self, word: &str) {
+    pub(crate) fn order(&mut self, word: &str) {
         writeln!(self.orders, "{word}").unwrap();
         std::thread::sleep(Duration::from_millis(100));
     }
@@ -69,7 +69,7 @@ static STOPPED: AtomicBool = AtomicBool::new(false);
 static OUT: Mutex<()> = Mutex::new(());
 
 /// The process itself: ends with its standard input.
-pub fn serve() {
+pub(crate) fn serve() {
     let listeners: Vec<TcpListener> =
         (1..=PEERS).map(|n| TcpListener::bind(format!("127.0.0.{n}:0")).unwrap()).collect();
     let ports: Vec<String> =

@@ -1,5 +1,5 @@
-# demo · test · lint · bench · build · install · uninstall · lab · lab-down · picture. Root is needed to install and by
-# the lab alone; sudo is asked for it where you are not root.
+# demo · test · lint · bench · bench-scale · fuzz · simulate · build · install · uninstall · lab · lab-down · picture. Root
+# is needed to install and by the lab alone; sudo is asked for it where you are not root.
 
 TARGET := $(shell uname -m)-unknown-linux-gnu
 CARGO_TARGET := CARGO_TARGET_$(shell echo $(TARGET) | tr a-z- A-Z_)
@@ -14,7 +14,7 @@ DESTDIR :=
 MANUAL := target/lab/manual
 SOURCES := Cargo.toml Cargo.lock $(shell find announcer/src dsr-setup/src announcer/manual/src -name '*.rs')
 
-.PHONY: demo test lint bench build needs install uninstall lab lab-down picture
+.PHONY: demo test lint bench bench-scale fuzz simulate build needs install uninstall lab lab-down picture
 
 demo: build
 	$(RELEASE) --bin demo
@@ -63,3 +63,29 @@ lab-down:
 picture: build
 	$(RELEASE) --bin demo
 	$(SUDO) docs/picture target/$(TARGET)/release/demo docs/demo.svg
+
+# Each decoder for TIME seconds, from the seeds beside it. cargo-fuzz runs on a stable toolchain with RUSTC_BOOTSTRAP, and
+# without a sanitizer: there is next to no `unsafe` to look after, and an allocator holds the memory to its bound.
+TIME ?= 60
+FUZZ := wire config drain control
+FUZZ_DIR := announcer/fuzz
+
+fuzz:
+	@cargo fuzz --version >/dev/null 2>&1 || { echo 'cargo-fuzz is missing, installing it (needs a C++ compiler)'; \
+		cargo install --locked cargo-fuzz; }
+	for target in $(FUZZ); do \
+		mkdir -p $(FUZZ_DIR)/corpus/$$target; \
+		RUSTC_BOOTSTRAP=1 cargo fuzz run -O -s none --fuzz-dir $(FUZZ_DIR) $$target \
+			$(FUZZ_DIR)/corpus/$$target $(FUZZ_DIR)/seeds/$$target \
+			-- -max_total_time=$(TIME) -timeout=1 -max_len=8192 -print_final_stats=1 || exit 1; \
+	done
+
+# Two machines on a virtual clock. A seed that fails is printed: `make simulate SEED=n` runs it alone.
+SEEDS ?= 1000000
+
+simulate:
+	$(if $(SEED),SEED=$(SEED)) SEEDS=$(SEEDS) cargo test --release -p announcer --test simulation -- --nocapture
+
+# 5,000 VIPs to 8 peers.
+bench-scale:
+	cargo bench -p announcer --bench scale

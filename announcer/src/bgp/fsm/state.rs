@@ -74,6 +74,11 @@ impl Hold {
         Hold { time, expires: moment.now + time, keepalive }
     }
 
+    /// Listens and says nothing.
+    pub(super) fn silent(time: Duration, now: Instant) -> Self {
+        Hold { time, expires: now + time, keepalive: now + time }
+    }
+
     pub(super) fn interval(time: Duration, moment: Moment) -> Duration {
         jittered(time / 3, moment.jitter)
     }
@@ -115,7 +120,7 @@ pub enum State {
     OpenConfirm {
         /// What the OPENs agreed.
         negotiated: Negotiated,
-        /// `None`: the agreed hold time is zero.
+        /// With an agreed hold time of zero: how long the peer's KEEPALIVE may take.
         timers: Option<Hold>,
         /// Failures in a row.
         tries: u32,

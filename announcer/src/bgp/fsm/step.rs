@@ -154,7 +154,11 @@ fn open_sent(
     };
     match event {
         Event::Open(negotiated) => {
-            let timers = negotiated.hold_time.map(|time| Hold::start(time, moment));
+            // Zero begins with the session: a router that dies without a word before must not hold us here for ever.
+            let timers = Some(match negotiated.hold_time {
+                Some(time) => Hold::start(time, moment),
+                None => Hold::silent(timers.large_hold, moment.now),
+            });
             let next = State::OpenConfirm { negotiated, timers, tries };
             (next, vec![Action::Send(Outgoing::Keepalive)])
         }
@@ -202,7 +206,7 @@ fn open_confirm(
     };
     match event {
         Event::Keepalive => {
-            let timers = hold.map(|hold| hold.heard(moment.now));
+            let timers = negotiated.hold_time.and(hold).map(|hold| hold.heard(moment.now));
             let next = State::Established { since: moment.now, timers, send_hold: None, tries };
             (next, vec![Action::Up(negotiated)])
         }

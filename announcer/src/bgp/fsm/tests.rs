@@ -228,7 +228,7 @@ fn a_peer_that_takes_no_octet_is_dropped_without_waiting_for_it() {
         &expect![[r#"
             0s Start -> Connect due 5s [Connect]
             0s TcpConnected -> OpenSent due 240s [Send(Open)]
-            0s BGPOpen -> OpenConfirm [Send(Keepalive)]
+            0s BGPOpen -> OpenConfirm due 240s [Send(Keepalive)]
             0s Keepalive -> Established [Up]
             1s Unsent -> Established due 481s []
             2s Unsent -> Established due 481s []
@@ -277,6 +277,32 @@ fn no_open_and_a_notification_each_end_a_try() {
 }
 
 #[test]
+fn a_router_that_dies_in_mid_handshake_holds_up_nobody_even_with_a_hold_time_of_zero() {
+    transcript(
+        &[
+            (0.0, Event::Start),
+            (0.0, Event::TcpConnected),
+            (1.0, Event::Open(agreed(0))),
+            (241.0, Event::TimerExpires),
+            (242.0, Event::TimerExpires),
+            (242.0, Event::TcpConnected),
+            (242.0, Event::Open(agreed(0))),
+            (243.0, Event::Keepalive),
+        ],
+        &expect![[r#"
+            0s Start -> Connect due 5s [Connect]
+            0s TcpConnected -> OpenSent due 240s [Send(Open)]
+            1s BGPOpen -> OpenConfirm due 241s [Send(Keepalive)]
+            241s TimerExpires -> Idle due 241.25s [Send(Hold Timer Expired), Hangup, Failed: hold timer expired: nothing heard for 240 s]
+            242s TimerExpires -> Connect due 247s [Connect]
+            242s TcpConnected -> OpenSent due 482s [Send(Open)]
+            242s BGPOpen -> OpenConfirm due 482s [Send(Keepalive)]
+            243s Keepalive -> Established [Up]
+        "#]],
+    );
+}
+
+#[test]
 fn a_session_that_lasted_forgives_and_one_that_did_not_does_not() {
     let mut begin = up();
     begin.push((1.0, Event::TcpFails(TcpFailure::Closed)));
@@ -302,12 +328,12 @@ fn a_session_that_lasted_forgives_and_one_that_did_not_does_not() {
             1s TcpFails(Closed) -> Idle due 1.25s [Hangup, Down: the peer closed the connection]
             1.5s TimerExpires -> Connect due 6.5s [Connect]
             1.5s TcpConnected -> OpenSent due 241.5s [Send(Open)]
-            1.5s BGPOpen -> OpenConfirm [Send(Keepalive)]
+            1.5s BGPOpen -> OpenConfirm due 241.5s [Send(Keepalive)]
             1.5s Keepalive -> Established [Up]
             2s TcpFails(Closed) -> Idle due 2.5s [Hangup, Down: the peer closed the connection]
             3s TimerExpires -> Connect due 8s [Connect]
             3s TcpConnected -> OpenSent due 243s [Send(Open)]
-            3s BGPOpen -> OpenConfirm [Send(Keepalive)]
+            3s BGPOpen -> OpenConfirm due 243s [Send(Keepalive)]
             3s Keepalive -> Established [Up]
             33s TcpFails(Closed) -> Idle due 33.25s [Hangup, Down: the peer closed the connection]
         "#]],

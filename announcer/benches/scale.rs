@@ -1,0 +1,266 @@
+//! 5,000 VIPs to 8 peers: what it costs to announce, withdraw and announce them again, all at once and one by one, and
+//! what a peer that stops reading costs the others. Prints figures and judges none.
+//!
+//! The speaker is this process, wired as the daemon wires it: one thread, the director, a session a peer. The routers are
+//! another process, so that CPU and memory are the speaker's alone; they tell by pipe when they have read what.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+#[path = "scale/routers.rs"]
+mod routers;
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use announcer::bgp::fsm::StateName;
+use announcer::bgp::io::peers::Peers;
+use announcer::bgp::io::session::{self, Local, Order, Status};
+use announcer::config::{self, Config, PeerAddress};
+use announcer::director::{Director, Fact, Presence};
+use announcer::drain::Drains;
+use announcer::health::Probed;
+use announcer::health::outcome::{Answer, Outcome, Reason};
+use announcer::model::Liveness;
+use announcer::rib::LocRib;
+use routers::Routers;
+use tokio::sync::watch;
+
+const VIPS: u32 = 5000;
+const SERVICES: u32 = 50;
+const PEERS: usize = 8;
+/// How many VIPs fail one after the other.
+const SINGLES: usize = 500;
+
+fn main() {
+    if std::env::args().any(|argument| argument == "routers") {
+        return routers::serve();
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(bench());
+}
+
+/// Half of the VIPs are IPv4; each service has a community of its own, and so UPDATEs of its own.
+fn text(ports: &[u16]) -> String {
+    let mut text = "[bgp]\nasn = 65001\nrouter_id = \"10.0.1.11\"\n".to_owned();
+    for (peer, port) in ports.iter().enumerate() {
+        write!(
+            text,
+            "[[peer]]\nname = \"r{peer}\"\naddress = \"10.0.1.{}\"\nport = {port}\nasn = 65000\nhold_time = \"90s\"\n\
+             next_hop_v6 = \"2001:db8:1::11\"\n",
+            peer + 1
+        )
+        .unwrap();
+    }
+    let each = VIPS / SERVICES;
+    for service in 0..SERVICES {
+        let vips = (service * each..(service + 1) * each).map(|n| match n % 2 {
+            0 => IpAddr::from(Ipv4Addr::from(0x0a14_0000 + n)),
+            _ => IpAddr::from(Ipv6Addr::from(0x2001_0db8_0000_0000_0000_0000_0014_0000 + u128::from(n))),
+        });
+        let vips: Vec<String> = vips.map(|vip| format!("\"{vip}\"")).collect();
+        write!(
+            text,
+            "[[service]]\nname = \"s{service}\"\nvips = [{}]\ncommunities = [\"65001:{service}\"]\n\
+             [[service.check]]\nhttp = \"http://www.example.com/\"\nrise = 1\nfall = 1\n",
+            vips.join(", ")
+        )
+        .unwrap();
+    }
+    text
+}
+
+/// The speaker, and a stopwatch for it.
+struct Speaker {
+    config: Arc<Config>,
+    director: Director,
+    rib: watch::Sender<Arc<LocRib>>,
+    peers: Peers,
+    routers: Routers,
+    sequence: u64,
+}
+
+async fn bench() {
+    let routers = Routers::spawn();
+    let began = Stopwatch::start();
+    let mut config = config::parse("scale", &text(&routers.ports)).unwrap_or_else(|e| panic!("{e}"));
+    began.say("configuration parsed", 0, "");
+    // A configuration names no router on the host itself, which is where these are.
+    for (number, peer) in config.peers.iter_mut().enumerate() {
+        peer.address = PeerAddress::Ip(Ipv4Addr::new(127, 0, 0, u8::try_from(number + 1).unwrap()).into());
+    }
+    let config = Arc::new(config);
+    let director = Director::new(Arc::clone(&config), Drains::default(), Instant::now());
+    let (rib, ribs) = watch::channel(Arc::new(LocRib::default()));
+    let (_order, orders) = watch::channel(Order::Run);
+    let (_liveness, alive) = watch::channel(Liveness::Up);
+    let (_vips, vips) = watch::channel(Arc::new(config.vips().map(|(vip, _)| vip).collect()));
+    let mut peers = Vec::new();
+    for peer in &config.peers {
+        let (told, status) = watch::channel(Status::new());
+        peers.push((peer.clone(), status));
+        let local = Local {
+            asn: config.bgp.asn,
+            router_id: config.bgp.router_id.unwrap(),
+            graceful_restart: None,
+            restarted: false,
+            vips: vips.clone(),
+        };
+        let (_, peer) = watch::channel(Arc::new(peer.clone()));
+        tokio::spawn(session::run(local, peer, ribs.clone(), alive.clone(), orders.clone(), told));
+    }
+    for (_, status) in &peers {
+        status.clone().wait_for(|status| status.state == StateName::Established).await.unwrap();
+    }
+    let mut speaker = Speaker { config, director, rib, peers: Peers::new(peers), routers, sequence: 0 };
+    println!("{PEERS} sessions up, nothing announced: {}", memory());
+    speaker.run().await;
+}
+
+impl Speaker {
+    async fn run(&mut self) {
+        let vips: Vec<IpAddr> = self.config.vips().map(|(vip, _)| vip).collect();
+        let whole = vips.len();
+        // As the daemon: a decision for each VIP that is found.
+        let watch = Stopwatch::start();
+        for vip in &vips {
+            let _ = self.director.handle(Fact::Vip(*vip, Presence::Present), Instant::now());
+            self.director.rib();
+        }
+        watch.say("VIPs found, one by one", 0, "");
+        let watch = Stopwatch::start();
+        for chunk in vips.chunks(1024) {
+            chunk.iter().for_each(|vip| self.probe(*vip, true));
+            self.director.rib();
+        }
+        watch.say("first verdicts, 1,024 at a time", 0, "");
+
+        self.phase("announced", whole).await;
+        for _ in 0..2 {
+            self.drain(true);
+            self.phase("withdrawn (drain of all)", 0).await;
+            self.drain(false);
+            self.phase("announced again", whole).await;
+        }
+        println!("all announced: {}", memory());
+
+        let (before, watch) = (self.messages(), Stopwatch::start());
+        for (count, vip) in vips[..SINGLES].iter().enumerate() {
+            self.probe(*vip, false);
+            self.publish();
+            self.told().await;
+            self.routers.until(whole - count - 1, 0).await;
+        }
+        let each = watch.began.elapsed() / u32::try_from(SINGLES).unwrap();
+        watch.say(
+            &format!("{SINGLES} VIPs withdrawn one after the other"),
+            self.messages() - before,
+            &format!(", {each:.1?} each until the last router has read it"),
+        );
+        vips[..SINGLES].iter().for_each(|vip| self.probe(*vip, true));
+        self.phase("and announced again", whole).await;
+
+        // All flap together, with every router reading, and with one that does not.
+        for (name, stuck) in [("8 of 8 routers read", 0), ("7 of 8 routers read", 1)] {
+            if stuck > 0 {
+                self.routers.order("stop");
+            }
+            let (before, watch, mut worst) = (self.messages(), Stopwatch::start(), Duration::ZERO);
+            for _ in 0..100 {
+                for (on, want) in [(true, 0), (false, whole)] {
+                    let began = Instant::now();
+                    self.drain(on);
+                    self.publish();
+                    self.routers.until(want, stuck).await;
+                    worst = worst.max(began.elapsed());
+                }
+            }
+            let detail = format!(", worst of 200 times until those have read all: {worst:.1?}");
+            watch.say(&format!("100 drains and undrains of all, {name}"), self.messages() - before, &detail);
+            println!("  {}", memory());
+        }
+        // The kernels are asked for acknowledgements every 50 ms at the least.
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        let states: Vec<StateName> = self.peers.iter().map(|(_, status)| status.state).collect();
+        assert!(states.iter().all(|state| *state == StateName::Established), "{states:?}");
+        println!("  all sessions are up; behind: {:?}", self.peers.untold(self.rib.borrow().generation));
+        self.routers.order("go");
+        let watch = Stopwatch::start();
+        self.told().await;
+        self.routers.until(whole, 0).await;
+        watch.say("the router that had stopped has it all", 0, "");
+    }
+
+    /// Publishes what was decided, until the last router has read it.
+    async fn phase(&mut self, name: &str, want: usize) {
+        let (before, watch) = (self.messages(), Stopwatch::start());
+        self.publish();
+        self.told().await;
+        let told = watch.began.elapsed();
+        self.routers.until(want, 0).await;
+        watch.say(name, self.messages() - before, &format!(", acknowledged by all kernels after {told:.1?}"));
+    }
+
+    fn publish(&mut self) {
+        let rib = self.director.rib();
+        self.rib.send_replace(rib);
+    }
+
+    async fn told(&self) {
+        let generation = self.rib.borrow().generation;
+        self.peers.told(generation).await;
+    }
+
+    fn messages(&self) -> u64 {
+        self.peers.iter().map(|(_, status)| status.sent.update).sum()
+    }
+
+    fn drain(&mut self, all: bool) {
+        let files = all.then(|| ("_all".to_owned(), Ok(String::new())));
+        let _ = self.director.handle(Fact::Drains(Drains::from_files(files)), Instant::now());
+    }
+
+    fn probe(&mut self, vip: IpAddr, pass: bool) {
+        self.sequence += 1;
+        let took = Duration::from_millis(1);
+        let outcome = match pass {
+            true => Outcome::Pass { answer: Answer::Http(200), took },
+            false => Outcome::Fail { reason: Reason::Refused, took },
+        };
+        let service = self.config.vips().find(|(address, _)| *address == vip).unwrap().1.name.clone();
+        let now = Instant::now();
+        let probed = Probed { service, vip, check: 0, sequence: self.sequence, outcome, at: now };
+        let _ = self.director.handle(Fact::Probed(probed), now);
+    }
+}
+
+/// Wall clock and CPU of this thread, which is all of the speaker.
+struct Stopwatch {
+    began: Instant,
+    cpu: Duration,
+}
+
+impl Stopwatch {
+    fn start() -> Self {
+        Stopwatch { began: Instant::now(), cpu: cpu() }
+    }
+
+    fn say(&self, name: &str, messages: u64, detail: &str) {
+        let (took, cpu) = (self.began.elapsed(), cpu() - self.cpu);
+        println!("{name}: {took:.1?}, CPU {cpu:.1?}, {messages} UPDATEs{detail}");
+    }
+}
+
+fn cpu() -> Duration {
+    let text = fs::read_to_string("/proc/self/schedstat").unwrap();
+    Duration::from_nanos(text.split(' ').next().unwrap().parse().unwrap())
+}
+
+fn memory() -> String {
+    let text = fs::read_to_string("/proc/self/smaps_rollup").unwrap();
+    let lines: BTreeMap<&str, &str> = text.lines().filter_map(|line| line.split_once(':')).collect();
+    format!("PSS {}", lines["Pss"].trim())
+}

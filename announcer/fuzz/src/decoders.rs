@@ -1,0 +1,188 @@
+//! Every decoder of octets from outside, and what the program does with what it gives.
+//!
+//! Pure. Nothing here may panic, hang or hold more than a mebibyte, whatever the octets.
+
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+use std::sync::LazyLock;
+use std::time::{Duration, Instant};
+
+use announcer::bgp::fsm::{self, Action, Event, Moment, Outgoing, State, StateName, Timers};
+use announcer::bgp::notification::Notification;
+use announcer::bgp::open::{Negotiated, Offer, negotiate};
+use announcer::bgp::reason::Clues;
+use announcer::bgp::wire::{self, Framer, Message};
+use announcer::control::api::Request;
+use announcer::drain::Drain;
+use announcer::model::{Asn, Family, PeerAsn, RouterId};
+
+/// All that a peer can send: framed, decoded, and put to the machine in some state that has a connection. However the
+/// stream is cut, the messages are the same.
+pub fn wire(octets: &[u8]) {
+    let whole = framed([octets]);
+    let dice = dice(octets);
+    let (front, back) = octets.split_at(dice % (octets.len() + 1));
+    assert!(
+        whole == framed([front, back]),
+        "cut after {} octets, the stream gives other messages",
+        front.len()
+    );
+    let states = [StateName::OpenSent, StateName::OpenConfirm, StateName::Established];
+    session(states[dice % states.len()], &whole);
+}
+
+/// A configuration: refused with a text, or taken and printed so that it parses to the same.
+pub fn config(octets: &[u8]) {
+    let text = String::from_utf8_lossy(octets);
+    match announcer::config::parse("fuzz.toml", &text) {
+        Ok(config) => {
+            let printed = announcer::config::canonical(&config);
+            let again = announcer::config::parse("canonical", &printed).ok();
+            assert!(again.as_ref() == Some(&config), "what is printed reads otherwise:\n{printed}");
+        }
+        Err(errors) => assert!(!errors.to_string().is_empty(), "an error without a word"),
+    }
+}
+
+/// A drain file; what is written of it is written again as the same.
+pub fn drain(octets: &[u8]) {
+    let drain = Drain::parse(&String::from_utf8_lossy(octets));
+    let shown = drain.to_string();
+    assert!(!shown.chars().any(char::is_control), "{shown:?} moves the cursor");
+    let written = drain.to_file();
+    let again = Drain::parse(&written).to_file();
+    assert!(again == written, "{written:?} is written again as {again:?}");
+}
+
+/// A line on the control socket: a request of ours, or none.
+pub fn control(octets: &[u8]) {
+    let Ok(request) = serde_json::from_slice::<Request>(octets) else { return };
+    let again = serde_json::to_string(&request).map(|text| serde_json::from_str::<Request>(&text).ok());
+    assert!(again.is_ok_and(|again| again == Some(request)), "a request that is sent is not what is read");
+}
+
+type Heard = (Vec<Message>, Option<Notification>);
+
+fn framed<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Heard {
+    let mut framer = Framer::default();
+    let mut messages = Vec::new();
+    for piece in pieces {
+        framer.feed(piece);
+        loop {
+            match framer.next() {
+                Ok(Some(message)) => messages.push(message),
+                Ok(None) => break,
+                Err(notification) => return (messages, Some(notification)),
+            }
+        }
+    }
+    (messages, None)
+}
+
+/// Some number, always the same for the same octets: a failure has to happen again.
+fn dice(octets: &[u8]) -> usize {
+    let last = octets.iter().rev().take(8);
+    last.fold(octets.len(), |sum, octet| sum.wrapping_mul(31).wrapping_add(usize::from(*octet)))
+}
+
+/// What a session does with what it reads.
+fn session(begin: StateName, (messages, broken): &Heard) {
+    let timers = Timers::new(Duration::from_secs(9));
+    let moment = Moment { now: Instant::now(), jitter: 0.5 };
+    let (offer, usual) = &*USUAL;
+    let mut state = State::new();
+    let mut agreed = None;
+    let mut out = Vec::new();
+    let mut run = |event: Event, state: &mut State| {
+        let (next, actions) = fsm::step(&timers, std::mem::take(state), event, moment);
+        *state = next;
+        for action in actions {
+            if let Action::Send(Outgoing::Notification(notification)) = &action {
+                wire::notification(&mut out, notification);
+                assert!(out.len() <= wire::MAX_LENGTH, "a NOTIFICATION of {} octets", out.len());
+                out.clear();
+            }
+            if let Action::Down(why) = &action {
+                let said = format!("{why}, {}", why.hint(&Clues::default()).unwrap_or(why.label()));
+                assert!(!said.bytes().any(|octet| octet < b' '), "{said:?} moves the cursor");
+            }
+        }
+    };
+    run(Event::Start, &mut state);
+    run(Event::TcpConnected, &mut state);
+    if begin != StateName::OpenSent {
+        run(Event::Open(usual.clone()), &mut state);
+        agreed = Some(usual.clone());
+    }
+    if begin == StateName::Established {
+        run(Event::Keepalive, &mut state);
+    }
+    for message in messages {
+        let event = match message {
+            Message::Open(open) => match open {
+                Ok(open) => negotiate(offer, open).map_or_else(Event::OpenError, Event::Open),
+                Err(error) => Event::OpenError(error.clone()),
+            },
+            Message::Update(Ok(())) => Event::Update,
+            Message::Update(Err(notification)) => Event::UpdateError(notification.clone()),
+            Message::Notification(notification) => Event::Notification(notification.clone()),
+            Message::Keepalive => Event::Keepalive,
+            Message::Refresh(refresh) => {
+                let asked = agreed.as_ref().map_or(Ok(None), |agreed| agreed.refresh(refresh));
+                asked.map_or_else(Event::RefreshError, Event::Refresh)
+            }
+        };
+        if let Event::Open(negotiated) = &event {
+            agreed = Some(negotiated.clone());
+        }
+        run(event, &mut state);
+        if state.name() == StateName::Idle {
+            return; // nothing is read after it
+        }
+    }
+    if let Some(notification) = broken {
+        run(Event::HeaderError(notification.clone()), &mut state);
+        assert!(state.name() == StateName::Idle, "a broken stream is read on");
+    }
+}
+
+/// Our offer, and what comes of the usual answer to it.
+static USUAL: LazyLock<(Offer, Negotiated)> = LazyLock::new(|| {
+    let offer = offer();
+    let negotiated = usual(&offer);
+    (offer, negotiated)
+});
+
+/// AS 65001, and a peer of AS 65000.
+fn offer() -> Offer {
+    let asn = |number| Asn::try_from(number).unwrap_or_else(|e| panic!("{e}"));
+    let router_id = RouterId::try_from(Ipv4Addr::new(10, 0, 1, 11)).unwrap_or_else(|e| panic!("{e}"));
+    let families = BTreeSet::from([Family::V4, Family::V6]);
+    Offer {
+        asn: asn(65001),
+        router_id,
+        hold_time: 9,
+        families,
+        peer_asn: PeerAsn::Is(asn(65000)),
+        extended_next_hop: true,
+        restart: None,
+    }
+}
+
+/// What comes of an OPEN as FRR sends it.
+fn usual(offer: &Offer) -> Negotiated {
+    let theirs = [
+        &[4, 0xfd, 0xe8, 0, 180, 10, 9, 9, 9, 28][..],
+        &[2, 6, 1, 4, 0, 1, 0, 1, 2, 6, 1, 4, 0, 2, 0, 1, 2, 2, 70, 0, 2, 6, 65, 4, 0, 0, 0xfd, 0xe8],
+    ]
+    .concat();
+    let length = 19 + theirs.len() as u8;
+    let message = [&[0xff; 16], &[0, length, 1][..], &theirs].concat();
+    match framed([message.as_slice()]) {
+        (messages, None) => match messages.as_slice() {
+            [Message::Open(Ok(open))] => negotiate(offer, open).unwrap_or_else(|e| panic!("{e}")),
+            _ => panic!("the usual OPEN is refused"),
+        },
+        (_, Some(notification)) => panic!("{notification}"),
+    }
+}

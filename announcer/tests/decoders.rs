@@ -1,0 +1,75 @@
+//! Every decoder over the fuzzers' seeds, as they are and damaged: what `make fuzz` does for hours, in a moment.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(unreachable_pub, reason = "shared with the fuzz targets")]
+
+#[path = "../fuzz/src/decoders.rs"]
+mod decoders;
+
+use std::fs;
+use std::path::Path;
+
+/// Octets that lengths, types and versions like to be.
+const TELLING: [u8; 8] = [0, 1, 2, 4, 19, 23, 0x7f, 0xff];
+
+fn seeds(target: &str) -> Vec<(String, Vec<u8>)> {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds").join(target);
+    let files = fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().path());
+    let mut seeds: Vec<_> =
+        files.map(|file| (file.display().to_string(), fs::read(&file).unwrap())).collect();
+    seeds.sort();
+    assert!(seeds.len() > 1, "{} has no seeds", dir.display());
+    seeds
+}
+
+/// Each seed, each beginning of it, and as many damaged copies as asked for.
+fn decode(target: &str, damaged: usize, decode: fn(&[u8])) {
+    let seeds = seeds(target);
+    let mut luck = fastrand::Rng::with_seed(1);
+    for (name, seed) in &seeds {
+        println!("{name}");
+        (0..=seed.len()).step_by(1 + seed.len() / 64).for_each(|end| decode(&seed[..end]));
+        decode(seed);
+        for _ in 0..damaged {
+            let mut octets = seed.clone();
+            for _ in 0..luck.usize(1..4) {
+                damage(&mut octets, &seeds[luck.usize(..seeds.len())].1, &mut luck);
+            }
+            decode(&octets);
+        }
+    }
+}
+
+fn damage(octets: &mut Vec<u8>, other: &[u8], luck: &mut fastrand::Rng) {
+    let at = luck.usize(..=octets.len());
+    match (luck.u8(..6), octets.get_mut(at)) {
+        (0, Some(octet)) => *octet ^= 1 << luck.u8(..8),
+        (1 | 2, Some(octet)) => *octet = TELLING[luck.usize(..TELLING.len())],
+        (3, _) => octets.truncate(at),
+        (4, _) => octets.insert(at, luck.u8(..)),
+        _ => {
+            octets.truncate(at);
+            octets.extend(&other[luck.usize(..=other.len())..]);
+        }
+    }
+}
+
+#[test]
+fn whatever_a_peer_sends_is_read_or_refused() {
+    decode("wire", 2000, decoders::wire);
+}
+
+#[test]
+fn whatever_a_configuration_says_is_taken_or_refused() {
+    decode("config", 20, decoders::config);
+}
+
+#[test]
+fn whatever_a_drain_file_says_can_be_shown() {
+    decode("drain", 1000, decoders::drain);
+}
+
+#[test]
+fn whatever_the_control_socket_hears_is_a_request_or_none() {
+    decode("control", 1000, decoders::control);
+}

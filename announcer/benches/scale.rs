@@ -64,7 +64,7 @@ fn text(ports: &[u16]) -> String {
         let vips: Vec<String> = vips.map(|vip| format!("\"{vip}\"")).collect();
         write!(
             text,
-            "[[service]]\nname = \"s{service}\"\nvips = [{}]\ncommunities = [\"65001:{service}\"]\n\
+            "[[service]]\nname = \"s{service}\"\nvips = [{}]\nflap_damping = false\ncommunities = [\"65001:{service}\"]\n\
              [[service.check]]\nhttp = \"http://www.example.com/\"\nrise = 1\nfall = 1\n",
             vips.join(", ")
         )

@@ -144,7 +144,7 @@ impl Simulation {
         let mut ours = offer(asn, peer, [10, 0, 1, 11], &mut luck);
         ours.families = [Family::V4, Family::V6].into();
         let theirs = offer(peer, asn, [10, 9, 9, 9], &mut luck);
-        let timers = |hold: u16| Timers::new(Duration::from_secs(hold.into()));
+        let timers = |hold: u16| Timers::new(Duration::from_secs(480.max(2 * u64::from(hold))));
         let send_hold = Duration::from_secs([20, 480][luck.usize(..2)]);
         let us = Timers { send_hold, ..timers(ours.hold_time) };
         // A router listens, once it is ready to.

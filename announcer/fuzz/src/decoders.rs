@@ -87,7 +87,7 @@ fn dice(octets: &[u8]) -> usize {
 
 /// What a session does with what it reads.
 fn session(begin: StateName, (messages, broken): &Heard) {
-    let timers = Timers::new(Duration::from_secs(9));
+    let timers = Timers::new(Duration::from_secs(480));
     let moment = Moment { now: Instant::now(), jitter: 0.5 };
     let (offer, usual) = &*USUAL;
     let mut state = State::new();

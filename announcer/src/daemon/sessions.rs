@@ -63,7 +63,7 @@ impl Running {
 enum Step {
     End(usize),
     Reset(usize),
-    Start(config::Peer),
+    Start(Box<config::Peer>),
 }
 
 /// Holds the sessions until `stop`; publishes them in the order of the configuration.
@@ -121,7 +121,7 @@ async fn work(
                 end(one, Order::Deconfigured).await;
             }
             Some(Step::Start(peer)) => {
-                running.push(start(config.bgp.clone(), peer, shared));
+                running.push(start(config.bgp.clone(), *peer, shared));
                 publish(running, &config, peers);
             }
             Some(Step::Reset(index)) => {
@@ -162,7 +162,7 @@ fn next(running: &[Running], config: &Config) -> Option<Step> {
     }
     let runs = |peer: &&config::Peer| running.iter().any(|one| one.name() == peer.name);
     if let Some(peer) = config.peers.iter().find(|peer| !runs(peer)) {
-        return Some(Step::Start(peer.clone()));
+        return Some(Step::Start(Box::new(peer.clone())));
     }
     running
         .iter()

@@ -31,6 +31,7 @@ fn text(rise: u32, fall: u32) -> String {
         asn = 65000
         [[service]]
         name = "www"
+        flap_damping = false
         vips = ["192.0.2.80", "192.0.2.81", "2001:db8::80"]
         communities = ["65001:80", "65001:81"]
         [[service.check]]
@@ -43,6 +44,7 @@ fn text(rise: u32, fall: u32) -> String {
         fall = {rise}
         [[service]]
         name = "mail"
+        flap_damping = false
         vips = ["192.0.2.25", "2001:db8::25"]
         med = 7
         [[service.check]]

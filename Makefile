@@ -1,11 +1,11 @@
-# build · lab · lab-down · test · lint. Root is needed by the lab alone, so sudo is asked for it alone.
+# build · lab · lab-down · test · interop · lint. Root is needed by the lab alone, so sudo is asked for it alone.
 
 TARGET := $(shell uname -m)-unknown-linux-gnu
 CARGO_TARGET := CARGO_TARGET_$(shell echo $(TARGET) | tr a-z- A-Z_)
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 BIN := target/lab/bin
 
-.PHONY: build lab lab-down test lint
+.PHONY: build lab lab-down test interop lint
 
 # Static, so that neither the host's libc matters nor a node's.
 build:
@@ -23,6 +23,11 @@ lab-down:
 test: build
 	cargo test --workspace --exclude lab --exclude e2e
 	$(if $(SUDO),$(CARGO_TARGET)_RUNNER="$(SUDO) -E") cargo test -p lab -p e2e
+
+# Against the routers of docs/interop.md, which it writes.
+interop: build
+	cargo build -p e2e --bin interop
+	$(SUDO) target/debug/interop
 
 lint:
 	cargo fmt --all --check

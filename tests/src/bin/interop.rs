@@ -79,7 +79,7 @@ fn run(bench: &Bench, part: &Part) -> Result<Matrix> {
                         started = true;
                         match begun.and_then(|()| (case.run)(bench, router.as_ref(), &group.setup)) {
                             Ok(()) => Cell::Yes,
-                            Err(error) => Cell::Failed(format!("{error:#}")),
+                            Err(error) => Cell::Failed(format!("{error:#}\n{}", bench.log(router.as_ref())?)),
                         }
                     }
                 };

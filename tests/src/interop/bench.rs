@@ -188,6 +188,16 @@ impl Bench {
         Ok(output.stdout + &output.stderr)
     }
 
+    /// The last lines of the router's log.
+    ///
+    /// # Errors
+    /// When the node has ended.
+    pub fn log(&self, router: &dyn Router) -> Result<String> {
+        let text = fs::read_to_string(self.router()?.root().join(router.log())).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().collect();
+        Ok(format!("its log ends:\n{}", lines[lines.len().saturating_sub(8)..].join("\n")))
+    }
+
     /// A counter of the router's kernel, by its name in `/proc/net/netstat`.
     ///
     /// # Errors

@@ -149,11 +149,7 @@ fn shutdown(bench: &Bench, router: &dyn Router, setup: &Setup) -> Result<()> {
     let log = bench.router()?.root().join(router.log());
     eventually(
         || Ok(fs::read_to_string(&log)?.contains("announcer was stopped by SIGTERM")),
-        || {
-            let text = fs::read_to_string(&log)?;
-            let lines: Vec<&str> = text.lines().collect();
-            Ok(format!("its log ends:\n{}", lines[lines.len().saturating_sub(5)..].join("\n")))
-        },
+        || Ok("its log does not have the text".to_owned()),
     )
 }
 

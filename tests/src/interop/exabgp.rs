@@ -11,10 +11,12 @@ use super::router::{FRONTEND, ROUTER, Route, Router, Setup, family, number, pref
 /// ExaBGP.
 pub struct Exabgp;
 
-/// It ends when ExaBGP does; its standard output stays open, or ExaBGP takes it for dead.
-const WATCH: &str = "#!/bin/sh\nwhile read -r line; do printf '%s\\n' \"$line\" >>/var/log/exabgp.json; done\n";
+/// It ends when ExaBGP does; its standard output stays open, or ExaBGP takes it for dead. The log has what it was told too:
+/// ExaBGP writes there that a session ended, and why to its program alone.
+const WATCH: &str = "#!/bin/sh\nwhile read -r line; do\n\tprintf '%s\\n' \"$line\" >>/var/log/exabgp.json\n\t\
+                     printf '%s\\n' \"$line\" >>/var/log/exabgp.log\ndone\n";
 
-const START: &str = "#!/bin/sh\nset -e\nchmod 755 /etc/exabgp/watch.sh\nrm -f /var/log/exabgp.json\nmkdir -p /run/exabgp\n\
+const START: &str = "#!/bin/sh\nset -e\nchmod 755 /etc/exabgp/watch.sh\nmkdir -p /run/exabgp\n\
     for pipe in in out; do [ -p /run/exabgp/exabgp.$pipe ] || mkfifo /run/exabgp/exabgp.$pipe; done\n\
     export exabgp_tcp_bind=10.1.0.0 exabgp_tcp_port=179 exabgp_daemon_user=root exabgp_daemon_daemonize=false \
     exabgp_log_destination=stdout exabgp_log_all=true\n\
@@ -29,8 +31,11 @@ impl Router for Exabgp {
         "exabgp"
     }
 
-    fn cannot(&self, _: &str) -> Option<&'static str> {
-        None
+    fn cannot(&self, case: &str) -> Option<&'static str> {
+        case.starts_with("GTSM").then_some(
+            "It answers with TTL 64 where it listens: `outgoing-ttl` is set on the connections that it opens alone, and \
+             announcer opens them all",
+        )
     }
 
     fn files(&self, setup: &Setup) -> Vec<(&'static str, String)> {
@@ -52,7 +57,7 @@ impl Router for Exabgp {
     }
 
     fn start(&self) -> &'static str {
-        "sh /etc/exabgp/start.sh >/dev/null 2>&1 </dev/null &"
+        "rm -f /var/log/exabgp.json; sh /etc/exabgp/start.sh >/dev/null 2>&1 </dev/null &"
     }
 
     fn processes(&self) -> &'static [&'static str] {

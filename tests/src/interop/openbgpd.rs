@@ -17,8 +17,11 @@ impl Router for Openbgpd {
         "openbgpd"
     }
 
-    fn cannot(&self, _: &str) -> Option<&'static str> {
-        None
+    fn cannot(&self, case: &str) -> Option<&'static str> {
+        case.starts_with("MD5").then_some(
+            "It sets keys through PF_KEY, which it does not have on Linux (its log: `PF_KEY not available`): it listens \
+             without one, and the kernel drops what is signed",
+        )
     }
 
     fn files(&self, setup: &Setup) -> Vec<(&'static str, String)> {

@@ -1,23 +1,24 @@
-# build · lab · lab-down · test · interop · lint. Root is needed by the lab alone, so sudo is asked for it alone.
+# demo · test · interop · lint · bench · build · install · uninstall · lab · lab-down · picture. Root is needed to install and by
+# the lab alone; sudo is asked for it where you are not root.
 
 TARGET := $(shell uname -m)-unknown-linux-gnu
 CARGO_TARGET := CARGO_TARGET_$(shell echo $(TARGET) | tr a-z- A-Z_)
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 BIN := target/lab/bin
-
-.PHONY: build lab lab-down test interop lint
-
 # Static, so that neither the host's libc matters nor a node's.
-build:
-	$(CARGO_TARGET)_RUSTFLAGS=-Ctarget-feature=+crt-static cargo build --release --target $(TARGET) --bins
-	mkdir -p $(BIN)
-	cd target/$(TARGET)/release && install -m 755 announcer dsr-setup lab $(CURDIR)/$(BIN)
+RELEASE := $(CARGO_TARGET)_RUSTFLAGS=-Ctarget-feature=+crt-static cargo build --release --target $(TARGET)
 
-lab: build
-	$(SUDO) $(BIN)/lab up
+# Where it is installed: programs, units and man pages below PREFIX, all of it below DESTDIR for a package.
+PREFIX := /usr/local
+DESTDIR :=
+MANUAL := target/lab/manual
+SOURCES := Cargo.toml Cargo.lock $(shell find announcer/src dsr-setup/src announcer/manual/src -name '*.rs')
 
-lab-down:
-	$(SUDO) $(BIN)/lab down --all
+.PHONY: demo test interop lint bench build needs install uninstall lab lab-down picture
+
+demo: build
+	$(RELEASE) --bin demo
+	$(SUDO) target/$(TARGET)/release/demo
 
 # cargo is always run as who you are; the tests of these two packages are run by sudo.
 test: build
@@ -33,3 +34,37 @@ lint:
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	cargo deny check bans licenses sources
+
+bench: build
+	$(RELEASE) --bin bench
+	$(SUDO) target/$(TARGET)/release/bench
+
+build: needs
+	$(RELEASE) --bin announcer --bin dsr-setup --bin lab --bin manual
+	mkdir -p $(BIN)
+	cd target/$(TARGET)/release && install -m 755 announcer dsr-setup lab $(CURDIR)/$(BIN)
+	target/$(TARGET)/release/manual $(MANUAL)
+
+needs:
+	@lab/needs
+
+# `make build` first, as the one whose target/ it is; then `sudo make install`. What is running goes on running.
+install: $(MANUAL)
+	announcer/packaging/install --programs $(BIN) --manual $(MANUAL) "$(DESTDIR)" "$(PREFIX)"
+
+uninstall:
+	announcer/packaging/install --remove "$(DESTDIR)" "$(PREFIX)"
+
+$(MANUAL): $(SOURCES)
+	@if [ -n "$$SUDO_USER" ]; then echo "make build first, as $$SUDO_USER: what is built is older than its sources" >&2; exit 1; fi
+	$(MAKE) build
+
+lab: build
+	$(SUDO) $(BIN)/lab up
+
+lab-down:
+	$(SUDO) $(BIN)/lab down --all
+
+picture: build
+	$(RELEASE) --bin demo
+	$(SUDO) docs/picture target/$(TARGET)/release/demo docs/demo.svg

@@ -217,11 +217,12 @@ fn table(status: &Status) -> String {
             "peer {:wide$}  {} AS {}  {} for {}, knows {}{reason}",
             peer.name,
             peer.address,
-            peer.asn,
+            peer.asn.map_or_else(|| "external".to_owned(), |asn| asn.to_string()),
             peer.state,
             age(peer.since),
             if peer.announced == 1 { "1 prefix".to_owned() } else { format!("{} prefixes", peer.announced) },
         ));
+        lines.extend(peer.hint.iter().map(|hint| format!("     {:wide$}  hint: {hint}", "")));
         lines.extend(peer.withheld.iter().map(|why| format!("     {:wide$}  {why}", "")));
     }
     let vips = || status.services.iter().flat_map(|s| s.vips.iter().map(move |vip| (s, vip)));

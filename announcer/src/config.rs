@@ -26,13 +26,16 @@ mod value;
 mod tests;
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv6Addr};
+use std::fmt;
+use std::net::IpAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use toml::de::DeTable;
 use url::Url;
 
-use crate::model::{Asn, Community, PeerName, RouterId, ServiceName};
+use crate::model::{Asn, Attributes, Family, Overrides, PeerAsn, PeerName, RouterId, ServiceName};
 
 pub use canonical::canonical;
 pub use error::{Error, Errors};
@@ -61,6 +64,27 @@ pub struct Bgp {
     /// `settle`, default 1s: how long a router's FIB may follow its BGP. Waited for after each withdraw that someone
     /// relies on (stop, `drain --wait`, a VIP's removal).
     pub settle: Duration,
+    /// `graceful_restart`, 1 to 4095 whole seconds: how long routers keep our routes without us (RFC 4724); `None`: they
+    /// do not.
+    pub graceful_restart: Option<Duration>,
+}
+
+/// Where a peer is found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum PeerAddress {
+    /// There.
+    Ip(IpAddr),
+    /// At the default route's next hop, looked up before each try.
+    DefaultGateway,
+}
+
+impl fmt::Display for PeerAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            PeerAddress::Ip(address) => address.fmt(f),
+            PeerAddress::DefaultGateway => f.pad("default-gateway"),
+        }
+    }
 }
 
 /// `[[peer]]`: a router that we dial.
@@ -68,16 +92,45 @@ pub struct Bgp {
 pub struct Peer {
     /// `name`.
     pub name: PeerName,
-    /// `address`: where it listens.
-    pub address: IpAddr,
+    /// `address`: where it listens; an IPv6 link-local one goes with an interface.
+    pub address: PeerAddress,
     /// `port`, default 179: where it listens.
     pub port: u16,
     /// `asn`: the AS that its OPEN must carry.
-    pub asn: Asn,
+    pub asn: PeerAsn,
     /// `hold_time`, default 9s: 0 or at least 3 whole seconds, at most 65535 (RFC 4271 §4.2).
     pub hold_time: Duration,
-    /// `next_hop_v6`: the next hop of IPv6 VIPs when the session's interface has no global IPv6 address.
-    pub next_hop_v6: Option<Ipv6Addr>,
+    /// `send_hold_time`, default the larger of 8 minutes and twice the hold time: at least the hold time (RFC 9687).
+    pub send_hold_time: Duration,
+    /// `families`, default both: what our OPEN offers; never empty.
+    pub families: BTreeSet<Family>,
+    /// `interface`: the session is bound to it.
+    pub interface: Option<String>,
+    /// `source_address`: our end of the session; no VIP.
+    pub source_address: Option<IpAddr>,
+    /// `multihop`, default 1: how many hops away the router is at most, for `ttl_security`.
+    pub multihop: u8,
+    /// `ttl_security`, default false: whether what has come further is dropped (RFC 5082).
+    pub ttl_security: bool,
+    /// `password_file`: the key of TCP MD5 (RFC 2385).
+    pub password_file: Option<PathBuf>,
+    /// `med`, `communities`, `next_hop_v4` and so on: what is said to this peer in place of what the services have.
+    pub overrides: Overrides,
+}
+
+impl Peer {
+    /// Whether a session with `self` can go on under `other`: only what is said on it differs, or the file of its key.
+    pub fn same_session(&self, other: &Peer) -> bool {
+        let with_our_words = Peer {
+            overrides: self.overrides.clone(),
+            password_file: match (&self.password_file, &other.password_file) {
+                (Some(ours), Some(_)) => Some(ours.clone()),
+                (Some(_) | None, theirs) => theirs.clone(),
+            },
+            ..other.clone()
+        };
+        *self == with_our_words
+    }
 }
 
 /// `[[service]]`: VIPs that stand and fall with the same checks.
@@ -87,16 +140,24 @@ pub struct Service {
     pub name: ServiceName,
     /// `vips`: at least one; each global unicast, and in no other service.
     pub vips: Vec<IpAddr>,
-    /// `communities` (RFC 1997).
-    pub communities: BTreeSet<Community>,
-    /// `med` (RFC 4271 §5.1.4).
-    pub med: Option<u32>,
+    /// `prefix`: what is announced for all VIPs of a family, in place of themselves; one a family at most, each with all
+    /// VIPs of its family in it.
+    pub prefixes: BTreeSet<IpNet>,
+    /// `med`, `communities`, `next_hop` and so on.
+    pub attributes: Attributes,
     /// `announce_delay`, default 0s: how long a VIP has to be healthy before it is announced.
     pub announce_delay: Duration,
     /// `flap_damping`, default true: whether a VIP that comes and goes waits ever longer.
     pub flap_damping: bool,
     /// `[[service.check]]`: at least one; all have to pass.
     pub checks: Vec<Check>,
+}
+
+impl Service {
+    /// What is announced for a VIP: itself, or the prefix that covers it and its siblings.
+    pub fn prefix_of(&self, vip: IpAddr) -> IpNet {
+        self.prefixes.iter().find(|prefix| prefix.contains(&vip)).copied().unwrap_or_else(|| vip.into())
+    }
 }
 
 /// `[[service.check]]`: asked of each VIP of its service.

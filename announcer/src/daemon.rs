@@ -44,7 +44,7 @@ use self::sessions::Shared;
 use self::tasks::Kept;
 use crate::bgp::io::path;
 use crate::bgp::io::peers::Peers;
-use crate::config::{self, Config};
+use crate::config::{self, Config, PeerAddress};
 use crate::control::io::{self as control, Ask, Socket};
 use crate::director::Director;
 use crate::drain;
@@ -146,6 +146,7 @@ async fn serve(options: Options, config: Arc<Config>) -> anyhow::Result<()> {
         router_ids: router_ids.clone(),
         vips: wanted,
         ribs,
+        restarted: mark_running(&options.state_dir),
         stop: stopped,
     };
     let mut sessions =
@@ -190,8 +191,23 @@ async fn serve(options: Options, config: Arc<Config>) -> anyhow::Result<()> {
     }
     stop.send_replace(Some(format!("announcer was stopped by {name}")));
     sessions.ended().await;
+    // An end that the routers were told of is no restart.
+    let _ = std::fs::remove_file(options.state_dir.join(RUNNING));
     info!("announcer ended");
     Ok(())
+}
+
+/// The file that is there while a daemon runs, so that the next one knows of an end without a goodbye.
+const RUNNING: &str = "running";
+
+/// Whether the daemon before this one ended without a goodbye (RFC 4724 §3, the R bit); from now on this one runs.
+fn mark_running(state_dir: &Path) -> bool {
+    let file = state_dir.join(RUNNING);
+    let before = file.exists();
+    if let Err(error) = std::fs::write(&file, "") {
+        warn!(file = %file.display(), %error, "the next start will not know of a crash");
+    }
+    before
 }
 
 /// Every VIP that a configuration names.
@@ -217,10 +233,16 @@ async fn withdraw(asks: &mpsc::Sender<Ask>, peers: &Peers, settle: Duration) {
 
 /// The default BGP identifier: the IPv4 source address towards the first IPv4 peer, as soon as there is a route.
 async fn find_router_id(config: Arc<Config>, found: watch::Sender<Option<RouterId>>) {
-    let Some(peer) = config.peers.iter().find(|peer| peer.address.is_ipv4()) else { return };
+    let address = |peer: &config::Peer| match peer.address {
+        PeerAddress::Ip(ip @ IpAddr::V4(_)) => Some((peer.name.clone(), ip)),
+        // Any address beyond the gateway: documentation's own will do (RFC 5737).
+        PeerAddress::DefaultGateway => Some((peer.name.clone(), IpAddr::from([192, 0, 2, 0]))),
+        PeerAddress::Ip(IpAddr::V6(_)) => None,
+    };
+    let Some((name, towards)) = config.peers.iter().find_map(address) else { return };
     let mut waiting = false;
     while found.borrow().is_none() {
-        match path::source_towards(peer.address).await {
+        match path::source_towards(towards).await {
             Ok(IpAddr::V4(source))
                 if config.vips().all(|(vip, _)| vip != IpAddr::V4(source))
                     && let Ok(id) = RouterId::try_from(source) =>
@@ -231,7 +253,7 @@ async fn find_router_id(config: Arc<Config>, found: watch::Sender<Option<RouterI
             }
             Ok(_) => {}
             Err(e) if !waiting => {
-                warn!(peer = %peer.name, error = %e, "router id waits for a route towards the first IPv4 peer");
+                warn!(peer = %name, error = %e, "router id waits for a route towards the first IPv4 peer");
                 waiting = true;
             }
             Err(_) => {}

@@ -257,10 +257,7 @@ impl Director {
     /// What is to be announced now; its generation rises only when that changed.
     pub fn rib(&mut self) -> Arc<LocRib> {
         if std::mem::take(&mut self.stale) {
-            let routes = (self.vips.iter())
-                .filter(|(_, vip)| vip.standing == Standing::Announced)
-                .map(|(address, vip)| (IpNet::from(*address), attributes(&self.config.services[vip.service])))
-                .collect();
+            let routes = self.routes();
             let complete = self.vips.values().all(Vip::has_verdict) && !self.stopping;
             if (complete, &routes) != (self.rib.complete, &self.rib.routes) {
                 let generation: Generation = self.rib.generation + 1;
@@ -268,6 +265,23 @@ impl Director {
             }
         }
         self.rib.clone()
+    }
+
+    /// A prefix that stands for several VIPs is announced only while each of them is.
+    fn routes(&self) -> BTreeMap<IpNet, Arc<Attributes>> {
+        let shared: Vec<Arc<Attributes>> = self.config.services.iter().map(attributes).collect();
+        let mut routes = BTreeMap::new();
+        let mut withheld = BTreeSet::new();
+        for (address, vip) in &self.vips {
+            let prefix = self.config.services[vip.service].prefix_of(*address);
+            if vip.standing == Standing::Announced {
+                routes.insert(prefix, Arc::clone(&shared[vip.service]));
+            } else {
+                withheld.insert(prefix);
+            }
+        }
+        routes.retain(|prefix, _| !withheld.contains(prefix));
+        routes
     }
 
     /// How often, from now on, a check of a VIP is asked.
@@ -433,8 +447,8 @@ fn kind(standing: &Standing) -> (u8, Option<&Drain>) {
     }
 }
 
-fn attributes(service: &config::Service) -> Attributes {
-    Attributes { med: service.med, communities: service.communities.clone() }
+fn attributes(service: &config::Service) -> Arc<Attributes> {
+    Arc::new(service.attributes.clone())
 }
 
 /// What is decided of everything, and why.

@@ -9,6 +9,12 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+pub use attributes::{Attributes, Overrides};
+pub use community::{Community, ExtendedCommunity, LargeCommunity};
+
+mod attributes;
+mod community;
+
 /// An address family that a session can carry (AFI 1 or 2 with SAFI 1, RFC 4760).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -25,6 +31,20 @@ impl Family {
         match address {
             std::net::IpAddr::V4(_) => Family::V4,
             std::net::IpAddr::V6(_) => Family::V6,
+        }
+    }
+}
+
+impl FromStr for Family {
+    type Err = Invalid;
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        match text {
+            "ipv4" => Ok(Family::V4),
+            "ipv6" => Ok(Family::V6),
+            other => Err(Invalid(format!(
+                "`{}` is no family that is spoken; write `ipv4` or `ipv6`",
+                other.escape_debug()
+            ))),
         }
     }
 }
@@ -117,31 +137,61 @@ impl fmt::Display for RouterId {
     }
 }
 
-/// A standard community (RFC 1997), written `65001:80`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Community(pub u32);
+/// Whose AS a peer's OPEN must have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum PeerAsn {
+    /// This one.
+    Is(Asn),
+    /// Any but ours (eBGP).
+    External,
+    /// Ours (iBGP).
+    Internal,
+}
 
-impl FromStr for Community {
+impl fmt::Display for PeerAsn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            PeerAsn::Is(asn) => asn.fmt(f),
+            PeerAsn::External => f.pad("external"),
+            PeerAsn::Internal => f.pad("internal"),
+        }
+    }
+}
+
+/// ORIGIN (RFC 4271 §5.1.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub enum Origin {
+    /// Interior: the network knows it for its own.
+    #[default]
+    Igp,
+    /// Learnt by EGP, which nobody speaks; routers prefer it less.
+    Egp,
+    /// Learnt by other means; routers prefer it least.
+    Incomplete,
+}
+
+impl FromStr for Origin {
     type Err = Invalid;
     fn from_str(text: &str) -> Result<Self, Invalid> {
-        let halves = text.split_once(':').and_then(|(high, low)| Some((number(high)?, number(low)?)));
-        match halves {
-            Some((high, low)) => Ok(Community(u32::from(high) << 16 | u32::from(low))),
-            None => Err(Invalid(format!(
-                "`{text}` is no community; write two numbers of 0 to 65535, as in `65001:80`"
+        match text {
+            "igp" => Ok(Origin::Igp),
+            "egp" => Ok(Origin::Egp),
+            "incomplete" => Ok(Origin::Incomplete),
+            other => Err(Invalid(format!(
+                "`{}` is no origin; write `igp`, `egp` or `incomplete`",
+                other.escape_debug()
             ))),
         }
     }
 }
 
-/// Digits alone: `u16::from_str` would take a sign too.
-fn number(text: &str) -> Option<u16> {
-    text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok())?
-}
-
-impl fmt::Display for Community {
+impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.0 >> 16, self.0 & 0xffff)
+        f.write_str(match self {
+            Origin::Igp => "igp",
+            Origin::Egp => "egp",
+            Origin::Incomplete => "incomplete",
+        })
     }
 }
 
@@ -225,12 +275,10 @@ mod tests {
 
     #[test]
     fn words_that_are_taken_and_words_that_are_not() {
-        for good in ["65001:80", "0:0", "65535:65535"] {
-            assert_eq!(good.parse::<Community>().unwrap().to_string(), good);
+        for good in ["igp", "egp", "incomplete"] {
+            assert_eq!(good.parse::<Origin>().unwrap().to_string(), good);
         }
-        for bad in ["65001", "65536:1", "1:-1", "+1:1", "1:2:3", ""] {
-            assert!(bad.parse::<Community>().is_err(), "{bad}");
-        }
+        assert!("IGP".parse::<Origin>().is_err());
         for good in ["www", "a.b_c-9", "0"] {
             assert_eq!(good.parse::<ServiceName>().unwrap().as_str(), good);
         }

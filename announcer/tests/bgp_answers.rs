@@ -102,7 +102,7 @@ async fn wrong_as_and_as_0() {
 #[tokio::test]
 async fn bgp_identifier_0_or_ours_on_ibgp() {
     assert_eq!(to_open_of(65000, 180, [0; 4], CAPABILITIES).await, (2, 3, vec![]));
-    let session = Session::start_with(|peer| peer.asn = 65001.try_into().unwrap()).await;
+    let session = Session::start_with(|peer| peer.asn = announcer::model::PeerAsn::Internal).await;
     let mut router = session.open_sent().await;
     router.send(&message(OPEN, &open_body(65001, 180, [10, 0, 1, 11], &[]))).await;
     assert_eq!(router.farewell().await, (2, 3, vec![]));

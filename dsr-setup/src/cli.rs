@@ -7,27 +7,29 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use dsr_setup::config::{self, ConfigError};
-use dsr_setup::io::announcer::{self, AskError};
-use dsr_setup::io::{self as host, Error, Host};
-use dsr_setup::plan::{Desired, Observed, Owner, Step, in_use, plan};
+
+use crate::STATE_DIR;
+use crate::config::{self, ConfigError};
+use crate::io::announcer::{self, AskError};
+use crate::io::{self as host, Error, Host};
+use crate::plan::{Desired, Observed, Owner, Step, in_use, plan};
 
 /// Sets a frontend up for VIPs that a router sends it directly (DSR): the VIPs on lo, and ARP that keeps quiet
 /// about them (arp_ignore = 1, arp_announce = 2).
 ///
 /// What is there already is left as it is, and only what was done here is ever undone.
-#[derive(Parser)]
-#[command(version)]
-pub(crate) struct Cli {
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 100)]
+pub struct Cli {
     #[command(subcommand)]
     command: Command,
 
     /// Where it is recorded which settings were changed, and what they were
-    #[arg(long, global = true, value_name = "DIR", default_value = dsr_setup::STATE_DIR)]
+    #[arg(long, global = true, value_name = "DIR", default_value = STATE_DIR)]
     state_dir: PathBuf,
 }
 
-#[derive(Subcommand)]
+#[derive(Debug, Subcommand)]
 enum Command {
     /// Print the steps that `apply` would do, and exit with 1 if there are any, else with 0
     Plan(Source),
@@ -44,7 +46,7 @@ enum Command {
     Remove(Remove),
 }
 
-#[derive(Args)]
+#[derive(Debug, Args)]
 struct Source {
     /// The announcer configuration whose `[[service]] vips` are meant
     #[arg(long, value_name = "FILE", default_value = "/etc/announcer/announcer.toml")]
@@ -55,7 +57,7 @@ struct Source {
     vips: Vec<IpAddr>,
 }
 
-#[derive(Args)]
+#[derive(Debug, Args)]
 struct Remove {
     /// Remove this VIP alone and leave the settings as they are; repeat it for more
     #[arg(long = "vip", value_name = "ADDRESS", value_parser = config::vip)]
@@ -72,25 +74,50 @@ struct Remove {
 
 /// Why a command came to nothing.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Failure {
+pub enum Failure {
+    /// There is no configuration.
     #[error("cannot read `{}`: {error}{}", path.display(), hint(error))]
-    ConfigFile { path: PathBuf, error: io::Error },
+    ConfigFile {
+        /// Where it was looked for.
+        path: PathBuf,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// The configuration is wrong.
     #[error("{0}")]
     Config(#[from] ConfigError),
+    /// It cannot be seen what is there.
     #[error("cannot read the host: {0}")]
     Observe(Error),
+    /// There is something to do, and no right to do it.
     #[error("{0}")]
     NotPermitted(Error),
+    /// A step failed.
     #[error("`{step}` failed: {error}{}", not_done(*after))]
-    Step { step: Step, error: Error, after: usize },
+    Step {
+        /// Which.
+        step: Step,
+        /// Why.
+        error: Error,
+        /// How many steps after it were not done.
+        after: usize,
+    },
+    /// VIPs are announced that were to be removed.
     #[error("announcer announces {}: drain or stop it first, or `--force`", join(.0))]
     InUse(BTreeSet<IpAddr>),
+    /// A daemon is there and does not say what it announces.
     #[error("cannot ask announcer at `{}` what it announces: {error}; `--force` goes on without asking", socket.display())]
-    Ask { socket: PathBuf, error: AskError },
+    Ask {
+        /// Its control socket.
+        socket: PathBuf,
+        /// What came instead.
+        error: AskError,
+    },
 }
 
 impl Failure {
-    pub(crate) fn exit_code(&self) -> ExitCode {
+    /// 1 for a step that failed or was refused, 2 for usage, configuration or a host that cannot be read.
+    pub fn exit_code(&self) -> ExitCode {
         match self {
             Failure::ConfigFile { .. } | Failure::Config(_) | Failure::Observe(_) => ExitCode::from(2),
             Failure::NotPermitted(_) | Failure::Step { .. } | Failure::InUse(_) | Failure::Ask { .. } => {
@@ -120,7 +147,11 @@ fn join(vips: &BTreeSet<IpAddr>) -> String {
     vips.iter().map(IpAddr::to_string).collect::<Vec<_>>().join(", ")
 }
 
-pub(crate) async fn run(cli: Cli) -> Result<ExitCode, Failure> {
+/// Does what was asked for; the exit code is the answer.
+///
+/// # Errors
+/// Why it came to nothing.
+pub async fn run(cli: Cli) -> Result<ExitCode, Failure> {
     let (connection, host) = Host::connect(&cli.state_dir).map_err(Failure::Observe)?;
     tokio::spawn(connection);
     match cli.command {

@@ -3,11 +3,10 @@
 //! Exit codes: 0 in place or done; 1 there is something to do, it was refused, or a step failed; 2 usage,
 //! configuration, or a host that cannot be read.
 
-mod cli;
-
 use std::process::ExitCode;
 
 use clap::Parser;
+use dsr_setup::cli;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {

@@ -326,3 +326,24 @@ fn a_state_file_that_is_not_ours_stops_everything_before_anything_is_done() {
     assert_eq!((code, stdout.as_str()), (2, ""));
     assert!(stderr.contains("is not readable") && stderr.contains("delete it"), "{stderr}");
 }
+
+#[test]
+fn the_state_file_belongs_to_whom_its_folder_belongs_and_can_be_read() {
+    use std::os::unix::fs::{MetadataExt, chown};
+    if !is_root() {
+        return;
+    }
+    let host = Host::new();
+    std::fs::create_dir(host.state_dir()).unwrap();
+    chown(host.state_dir(), Some(4711), Some(4712)).unwrap();
+    // A crash left half a file that belongs to somebody else.
+    let half = host.state_dir().join("dsr-setup.json.new");
+    std::fs::write(&half, "half").unwrap();
+
+    let careful = ["sh", "-c", "umask 077 && exec \"$0\" \"$@\""];
+    let (code, _, stderr) = host.wrapped(&careful, &[&["apply"], &VIPS[..]].concat());
+    assert_eq!((code, stderr.as_str()), (0, ""));
+    let file = std::fs::metadata(host.state_dir().join("dsr-setup.json")).unwrap();
+    assert_eq!((file.uid(), file.gid(), file.mode() & 0o7777), (4711, 4712, 0o644));
+    assert!(!half.exists());
+}

@@ -26,7 +26,7 @@ pub mod init;
 mod link;
 pub mod load;
 mod node;
-mod rootfs;
+pub mod rootfs;
 pub mod state;
 pub mod topology;
 

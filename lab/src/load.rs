@@ -7,6 +7,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
+use std::ops::ControlFlow;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -108,6 +109,20 @@ impl Counts {
         }
     }
 
+    /// Adds what was counted elsewhere.
+    pub fn merge(&mut self, more: &Counts) {
+        for (name, count) in &more.ok {
+            *self.ok.entry(name.clone()).or_default() += count;
+        }
+        for (status, count) in &more.status {
+            *self.status.entry(*status).or_default() += count;
+        }
+        self.refused += more.refused;
+        self.reset += more.reset;
+        self.timed_out += more.timed_out;
+        self.other += more.other;
+    }
+
     /// 2xx answers, whoever gave them.
     pub fn answered(&self) -> u64 {
         self.ok.values().sum()
@@ -146,14 +161,16 @@ impl Plan {
     }
 }
 
-/// Runs a plan, on this thread, in its network namespace. `live` is called with each bucket as soon as it is full.
-pub fn run(plan: &Plan, live: impl FnMut(&Bucket)) -> io::Result<Report> {
+/// Runs a plan, on this thread, in its network namespace. `live` is called with each bucket as soon as it is full; when it
+/// says [`ControlFlow::Break`], no more requests are started, and those that were are waited for.
+pub fn run(plan: &Plan, live: impl FnMut(&Bucket) -> ControlFlow<()>) -> io::Result<Report> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     Ok(tokio::task::LocalSet::new().block_on(&runtime, drive(plan, live)))
 }
 
-async fn drive(plan: &Plan, mut live: impl FnMut(&Bucket)) -> Report {
+async fn drive(plan: &Plan, mut live: impl FnMut(&Bucket) -> ControlFlow<()>) -> Report {
     let start = Instant::now();
+    let mut lasts = plan.lasts;
     let filling = Rc::new(RefCell::new(Bucket::default()));
     let (mut report, mut running) = (Report::default(), JoinSet::new());
     let mut tick = interval(Duration::from_millis(1));
@@ -165,12 +182,14 @@ async fn drive(plan: &Plan, mut live: impl FnMut(&Bucket)) -> Report {
         while now >= end_of(&filling.borrow()) {
             let next = Bucket { at_ms: filling.borrow().at_ms + 100, ..Bucket::default() };
             let full = filling.replace(next);
-            live(&full);
+            if live(&full).is_break() {
+                lasts = lasts.min(now);
+            }
             report.take(full);
         }
         while running.try_join_next().is_some() {}
-        let due = due(plan.rate, now.min(plan.lasts));
-        if now >= plan.lasts && report.sent >= due && running.is_empty() {
+        let due = due(plan.rate, now.min(lasts));
+        if now >= lasts && report.sent >= due && running.is_empty() {
             break;
         }
         while report.sent < due {
@@ -190,7 +209,7 @@ async fn drive(plan: &Plan, mut live: impl FnMut(&Bucket)) -> Report {
     }
     let last = filling.take();
     if last.counts != Counts::default() {
-        live(&last);
+        let _ = live(&last); // it is over anyhow
         report.take(last);
     }
     report
@@ -204,16 +223,7 @@ fn due(rate: u32, now: Duration) -> u64 {
 
 impl Report {
     fn take(&mut self, bucket: Bucket) {
-        for (name, count) in &bucket.counts.ok {
-            *self.total.ok.entry(name.clone()).or_default() += count;
-        }
-        for (status, count) in &bucket.counts.status {
-            *self.total.status.entry(*status).or_default() += count;
-        }
-        self.total.refused += bucket.counts.refused;
-        self.total.reset += bucket.counts.reset;
-        self.total.timed_out += bucket.counts.timed_out;
-        self.total.other += bucket.counts.other;
+        self.total.merge(&bucket.counts);
         self.slowest_us = self.slowest_us.max(bucket.slowest_us);
         self.buckets.push(bucket);
     }
@@ -310,7 +320,11 @@ mod tests {
             "HTTP/1.1 200",
         ]);
         let mut live = 0;
-        let report = run(&plan(address), |_| live += 1).unwrap();
+        let report = run(&plan(address), |_| {
+            live += 1;
+            ControlFlow::Continue(())
+        })
+        .unwrap();
         assert_eq!(report.sent, 50);
         assert_eq!(report.total.ok, BTreeMap::from([("fe1".to_string(), 10), ("fe2".to_string(), 10)]));
         assert_eq!(report.total.status, BTreeMap::from([(503, 10)]));
@@ -324,14 +338,22 @@ mod tests {
     #[test]
     fn nobody_listening_is_refused_and_silence_is_a_timeout() {
         let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let report = run(&plan(closed), |_| {}).unwrap();
+        let report = run(&plan(closed), |_| ControlFlow::Continue(())).unwrap();
         assert_eq!((report.sent, report.total.refused), (50, 50));
 
         let silent = TcpListener::bind("127.0.0.1:0").unwrap();
         let mut plan = plan(silent.local_addr().unwrap());
         plan.patience = Duration::from_millis(100);
-        let report = run(&plan, |_| {}).unwrap();
+        let report = run(&plan, |_| ControlFlow::Continue(())).unwrap();
         assert_eq!((report.sent, report.total.timed_out), (50, 50));
+    }
+
+    #[test]
+    fn a_break_ends_it_early_and_what_was_sent_is_still_counted() {
+        let address = server(&["HTTP/1.1 204 No Content\r\n\r\n"]);
+        let report = run(&plan(address), |_| ControlFlow::Break(())).unwrap();
+        assert!((20..=30).contains(&report.sent), "{}", report.sent); // 200 a second, for one bucket
+        assert_eq!(report.total.answered(), report.sent);
     }
 
     #[test]

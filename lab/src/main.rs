@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::io::Write;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -209,12 +210,12 @@ fn status() -> Result<ExitCode> {
 }
 
 fn report(plan: &load::Plan, live: bool) -> Result<ExitCode> {
-    let mut broken = false;
     let mut report = load::run(plan, |bucket| {
-        if live && !broken {
+        let told = !live || {
             let line = serde_json::to_string(bucket).unwrap_or_default();
-            broken = writeln!(std::io::stdout(), "{line}").is_err();
-        }
+            writeln!(std::io::stdout(), "{line}").is_ok()
+        };
+        if told { ControlFlow::Continue(()) } else { ControlFlow::Break(()) } // nobody listens any more
     })?;
     if live {
         report.buckets.clear(); // told already

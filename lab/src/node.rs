@@ -8,6 +8,7 @@ use std::fs::{self, File};
 use std::io::{Read, Seek};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -95,6 +96,7 @@ impl Node {
     pub fn spawn<S: AsRef<OsStr>>(&self, words: &[S]) -> Result<Child, Error> {
         let mut command = self.command(words);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.process_group(0); // an interrupt at the terminal is for its starter, who ends it with the node
         command.spawn().map_err(|e| Error::of(&self.name, e))
     }
 
@@ -115,6 +117,7 @@ impl Node {
         let copy = |file: &File| file.try_clone().map_err(|e| Error::of(&self.name, e));
         let mut command = self.command(words);
         command.stdin(Stdio::null()).stdout(copy(&stdout)?).stderr(copy(&stderr)?);
+        command.process_group(0); // as in `spawn`
         let ended = cancel.spawn(&mut command).and_then(|mut child| cancel.wait(&mut child));
         let status = ended.map_err(|e| Error::of(&self.name, e))?;
         let text = |file: &mut File| -> Result<String, Error> {

@@ -13,7 +13,10 @@ use crate::error::Error;
 
 /// The folder that holds the root filesystem for the `images` folder beside a topology; builds it where it is not there
 /// yet, which takes a minute.
-pub(crate) fn ready(images: &Path, cache: &Path, cancel: &Cancel) -> Result<PathBuf, Error> {
+///
+/// # Errors
+/// When it cannot be built: the message says what is missing, or the end of what its recipe said.
+pub fn ready(images: &Path, cache: &Path, cancel: &Cancel) -> Result<PathBuf, Error> {
     let recipe = [images.join("packages"), images.join("rootfs")];
     let mut digest = Fnv::default();
     for path in &recipe {

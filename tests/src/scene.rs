@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::Child;
 use std::thread;
@@ -83,7 +84,14 @@ impl Scene {
     /// # Errors
     /// When the lab does not come up, or not all of it within [`PATIENCE`].
     pub fn up() -> Result<Scene> {
-        let lab = Lab::up(&topology("ecmp"))?;
+        Scene::of(Lab::up(&topology("ecmp"))?)
+    }
+
+    /// As [`Scene::up`], in a lab `ecmp` that the caller brought up.
+    ///
+    /// # Errors
+    /// When not every VIP is served by every frontend within [`PATIENCE`].
+    pub fn of(lab: Lab) -> Result<Scene> {
         let routers =
             ROUTERS.iter().map(|name| Router::listen(lab.node(name)?, name)).collect::<Result<_>>()?;
         let scene = Scene { lab, routers };
@@ -242,10 +250,24 @@ impl Scene {
     /// # Errors
     /// When the client's node has ended, or the URL is none.
     pub fn load(&self, vip: &str, rate: u32, lasts: Duration) -> Result<Load> {
+        self.load_live(vip, rate, lasts, |_| ControlFlow::Continue(()))
+    }
+
+    /// As [`Scene::load`]; `live` sees each tenth of a second as it ends, and may end the load.
+    ///
+    /// # Errors
+    /// As [`Scene::load`].
+    pub fn load_live(
+        &self,
+        vip: &str,
+        rate: u32,
+        lasts: Duration,
+        live: impl FnMut(&load::Bucket) -> ControlFlow<()> + Send + 'static,
+    ) -> Result<Load> {
         let host = if vip.contains(':') { format!("[{vip}]") } else { vip.to_owned() };
         let plan = Plan::new(&format!("http://{host}/"), rate, lasts).map_err(anyhow::Error::msg)?;
         let client = self.node("client")?.clone();
-        let thread = thread::spawn(move || client.in_netns(|| load::run(&plan, |_| {})));
+        let thread = thread::spawn(move || client.in_netns(|| load::run(&plan, live)));
         Ok(Load(thread))
     }
 
@@ -254,8 +276,10 @@ impl Scene {
     /// # Errors
     /// When it cannot be ended.
     pub fn down(self) -> Result<()> {
-        drop(self.routers);
-        Ok(self.lab.down()?)
+        let Scene { lab, routers } = self;
+        lab.down()?; // and with it what listens in the routers, seen off by its own parent
+        drop(routers);
+        Ok(())
     }
 }
 

@@ -560,12 +560,12 @@ fn reload_refused(scene: &Scene) -> Result<()> {
         );
         // Forced: one session after the other, so that one router always has the way.
         node.must(&["announcer", "reload", "--force"])?;
-        for index in 0..2 {
+        for (index, router) in scene.routers.iter().enumerate() {
             let from = address(index, "fe2", VIPS[0]);
             let again = scene.routers[index]
                 .wire
                 .wait(mark.wire(index), PATIENCE, |m| m.from == from && m.octets[18] == 1);
-            ensure!(again.is_some(), "{} saw no new session", ROUTERS[index]);
+            ensure!(again.is_some(), "{} saw no new session", router.name);
         }
         scene.all_announced()?;
         let cease = |index: usize| {

@@ -4,6 +4,8 @@
 
 mod connection;
 mod dial;
+mod netstat;
+pub mod password;
 pub mod path;
 pub mod peers;
 pub mod session;

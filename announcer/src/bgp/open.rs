@@ -1,14 +1,14 @@
 //! OPEN: what we offer, what the peer offers, and what comes of the two.
 //!
 //! Pure. RFC 4271 §4.2 and §6.2, RFC 5492 (capabilities), RFC 4760 (families), RFC 6793 (4-octet AS), RFC 7607 (AS 0),
-//! RFC 6286 (identifier), RFC 2918 and 7313 (refresh).
+//! RFC 6286 (identifier), RFC 2918 and 7313 (refresh), RFC 8950 (IPv4 over IPv6), RFC 4724 (graceful restart).
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use crate::bgp::notification::{self, Notification};
-use crate::model::{Asn, Family, RouterId};
+use crate::model::{Asn, Family, PeerAsn, RouterId};
 
 /// What our OPEN says, and whom we say it to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,7 +22,22 @@ pub struct Offer {
     /// The families that we speak; each goes into its own multiprotocol capability.
     pub families: BTreeSet<Family>,
     /// The AS that the peer's OPEN must have.
-    pub peer_asn: Asn,
+    pub peer_asn: PeerAsn,
+    /// Whether IPv4 routes may have an IPv6 next hop: on sessions over IPv6 that carry IPv4 (RFC 8950 §4).
+    pub extended_next_hop: bool,
+    /// The graceful restart capability (RFC 4724 §3); `None`: it is not offered.
+    pub restart: Option<Restart>,
+}
+
+/// What our OPEN says of graceful restart. The N-bit of RFC 8538 is never set: our Cease means it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Restart {
+    /// How long the peer may keep our routes without a session, in seconds; at most 4095.
+    pub seconds: u16,
+    /// The R bit: we come back from an end that nobody was told of.
+    pub restarted: bool,
+    /// The families whose F bit is set: their VIPs are on the host, so that what the peer kept is true.
+    pub kept: BTreeSet<Family>,
 }
 
 /// An OPEN that was received, with its framing checked and nothing else.
@@ -47,6 +62,8 @@ pub enum Capability {
     ForeignMultiprotocol,
     /// 2: ROUTE-REFRESH (RFC 2918).
     RouteRefresh,
+    /// 5: IPv4 unicast may have an IPv6 next hop (RFC 8950 §4).
+    ExtendedNextHop,
     /// 65: 4-octet AS (RFC 6793); 0 is possible here.
     FourOctetAs(u32),
     /// 70: enhanced ROUTE-REFRESH (RFC 7313).
@@ -65,12 +82,12 @@ pub enum OpenError {
     #[error("its OPEN has BGP version {0}, not 4")]
     Version(u8),
     /// Who it is, and who it should be.
-    #[error("its OPEN has AS {got}, we expect AS {want}")]
+    #[error("its OPEN has AS {got}, we expect {}", expected(.want))]
     WrongAs {
         /// What it said.
         got: u32,
         /// What is configured.
-        want: Asn,
+        want: PeerAsn,
     },
     /// Zero, or our own on iBGP.
     #[error("its OPEN has the BGP identifier {0}, which no peer of ours can have")]
@@ -81,6 +98,14 @@ pub enum OpenError {
     /// 1 or 2 seconds.
     #[error("its OPEN has a hold time of {0} s, less than 3 s")]
     HoldTime(u16),
+}
+
+fn expected(want: &PeerAsn) -> String {
+    match want {
+        PeerAsn::Is(asn) => format!("AS {asn}"),
+        PeerAsn::External => "another AS than ours".into(),
+        PeerAsn::Internal => "our own AS".into(),
+    }
 }
 
 impl OpenError {
@@ -102,6 +127,8 @@ impl OpenError {
 pub struct Negotiated {
     /// Whether the peer is of our own AS.
     pub kind: Kind,
+    /// The peer's AS.
+    pub peer_asn: Asn,
     /// The peer's identifier.
     pub peer_id: RouterId,
     /// The smaller of both hold times; `None`: zero, and no timers.
@@ -110,6 +137,8 @@ pub struct Negotiated {
     pub as_width: AsWidth,
     /// The families of both.
     pub families: BTreeSet<Family>,
+    /// Whether IPv4 routes may have an IPv6 next hop (RFC 8950).
+    pub extended_next_hop: bool,
     /// How the peer asks for a family again.
     pub refresh: RefreshKind,
 }
@@ -178,10 +207,17 @@ pub fn negotiate(offer: &Offer, open: &Open) -> Result<Negotiated, OpenError> {
             if let Capability::FourOctetAs(asn) = capability { Some(*asn) } else { None }
         });
     let got = if open.asn == 0 { 0 } else { wide.unwrap_or(u32::from(open.asn)) };
-    if got != offer.peer_asn.get() {
-        return Err(OpenError::WrongAs { got, want: offer.peer_asn });
+    let wrong = || OpenError::WrongAs { got, want: offer.peer_asn };
+    let peer_asn = Asn::try_from(got).map_err(|_| wrong())?;
+    let kind = if peer_asn == offer.asn { Kind::Internal } else { Kind::External };
+    let wanted = match offer.peer_asn {
+        PeerAsn::Is(asn) => asn == peer_asn,
+        PeerAsn::External => kind == Kind::External,
+        PeerAsn::Internal => kind == Kind::Internal,
+    };
+    if !wanted {
+        return Err(wrong());
     }
-    let kind = if offer.peer_asn == offer.asn { Kind::Internal } else { Kind::External };
     let peer_id = RouterId::try_from(open.identifier).map_err(|_| OpenError::Identifier(open.identifier))?;
     if kind == Kind::Internal && peer_id == offer.router_id {
         return Err(OpenError::Identifier(open.identifier));
@@ -194,10 +230,12 @@ pub fn negotiate(offer: &Offer, open: &Open) -> Result<Negotiated, OpenError> {
 
     Ok(Negotiated {
         kind,
+        peer_asn,
         peer_id,
         hold_time: (seconds != 0).then(|| Duration::from_secs(seconds.into())),
         as_width: if wide.is_some() { AsWidth::Four } else { AsWidth::Two },
         families: peer_families(open).intersection(&offer.families).copied().collect(),
+        extended_next_hop: offer.extended_next_hop && has(Capability::ExtendedNextHop),
         refresh: if has(Capability::EnhancedRouteRefresh) {
             RefreshKind::Enhanced
         } else {
@@ -218,6 +256,7 @@ fn peer_families(open: &Open) -> BTreeSet<Family> {
             }
             Capability::ForeignMultiprotocol => spoke = true,
             Capability::RouteRefresh
+            | Capability::ExtendedNextHop
             | Capability::FourOctetAs(_)
             | Capability::EnhancedRouteRefresh
             | Capability::Other(_) => {}

@@ -1,22 +1,22 @@
 //! The codec: octets to messages and back. The only file that names zettabgp.
 //!
-//! Pure. RFC 4271 §4, RFC 4760, RFC 6793, RFC 2918 and 7313, RFC 4724 §2. A wall around zettabgp: framing, OPEN's
+//! Pure. RFC 4271 §4, RFC 4760, RFC 2545, RFC 8950, RFC 6793, RFC 2918 and 7313, RFC 4724 §2, RFC 4360, RFC 8092. A wall around zettabgp: framing, OPEN's
 //! parameters, UPDATE's envelope and NOTIFICATION are ours ([`frame`], [`params`]); zettabgp decodes single capabilities
-//! whose length was checked before, and encodes what it encodes right, into a buffer that cannot be too short. AS_PATH is
-//! ours too: zettabgp swaps AS_SET and AS_SEQUENCE.
+//! whose length was checked before, and encodes what it encodes right, into a buffer that cannot be too short. Ours too are
+//! OPEN, AS_PATH (zettabgp swaps AS_SET and AS_SEQUENCE), MP_REACH_NLRI, extended and large communities.
 
 pub mod frame;
 mod params;
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 
 use ipnet::IpNet;
 use zettabgp::prelude::*;
 
 use crate::bgp::notification::Notification;
 use crate::bgp::open::{AsWidth, Capability, Kind, Offer};
-use crate::model::{AS_TRANS, Asn, Family};
-use crate::rib::{Attributes, Update};
+use crate::model::{AS_TRANS, Asn, Family, Origin};
+use crate::rib::{Attributes, NextHop, Update};
 
 pub use frame::{Framer, Message};
 
@@ -66,24 +66,18 @@ pub enum Bound {
     End,
 }
 
-/// Appends an OPEN.
-///
-/// # Errors
-/// [`EncodeError::Codec`], should zettabgp refuse.
-pub fn open(out: &mut Vec<u8>, offer: &Offer) -> Result<(), EncodeError> {
-    let mut caps: Vec<BgpCapability> = offer.families.iter().map(|family| multiprotocol(*family)).collect();
-    caps.extend([
-        BgpCapability::CapRR,
-        BgpCapability::CapEnhancedRR,
-        BgpCapability::CapASN32(offer.asn.get()),
-    ]);
-    let message = BgpOpenMessage {
-        as_num: offer.asn.get(),
-        hold_time: offer.hold_time,
-        router_id: offer.router_id.get(),
-        caps,
-    };
-    append(out, BgpMessageType::Open, &message)
+/// Appends an OPEN, each capability in a parameter of its own, as the oldest peers want it.
+pub fn open(out: &mut Vec<u8>, offer: &Offer) {
+    let parameters = params::offered(offer);
+    let asn = u16::try_from(offer.asn.get()).unwrap_or(AS_TRANS);
+    let mut body = vec![params::VERSION];
+    body.extend(asn.to_be_bytes());
+    body.extend(offer.hold_time.to_be_bytes());
+    body.extend(offer.router_id.get().octets());
+    // Two families and all that we know are below 60 octets.
+    body.push(u8::try_from(parameters.len()).unwrap_or(u8::MAX));
+    body.extend(parameters);
+    framed(out, &BgpMessageType::Open, &body);
 }
 
 /// Appends a KEEPALIVE.
@@ -122,15 +116,18 @@ pub fn update(out: &mut Vec<u8>, voice: &Voice, update: &Update) -> Result<u64, 
             append(out, BgpMessageType::Update, &withdrawal(*family, &[])).map(|()| 1)
         }
         Update::Withdraw(family, prefixes) => split(out, prefixes, |chunk| withdrawal(*family, chunk)),
-        Update::Announce { next_hop, attributes, prefixes } => {
+        Update::Announce { family, next_hop, attributes, prefixes } => {
             // Beyond it the scratch buffer could be too short, which zettabgp does not survive.
-            if attributes.communities.len() * 4 > MAX_LENGTH {
+            let octets = attributes.communities.len() * 4
+                + attributes.extended_communities.len() * 8
+                + attributes.large_communities.len() * 12;
+            if octets > MAX_LENGTH {
                 return Err(prefixes.first().map_or_else(
                     || EncodeError::Codec("no prefix".into()),
                     |first| EncodeError::TooLong(*first),
                 ));
             }
-            split(out, prefixes, |chunk| announcement(voice, *next_hop, attributes, chunk))
+            split(out, prefixes, |chunk| announcement(voice, *family, *next_hop, attributes, chunk))
         }
     }
 }
@@ -184,69 +181,117 @@ fn withdrawal(family: Family, prefixes: &[IpNet]) -> BgpUpdateMessage {
 /// MP_REACH goes first (RFC 7606 §5.1), the others by their type codes.
 fn announcement(
     voice: &Voice,
-    next_hop: IpAddr,
+    family: Family,
+    next_hop: NextHop,
     attributes: &Attributes,
     prefixes: &[IpNet],
 ) -> BgpUpdateMessage {
     let mut message = BgpUpdateMessage::new();
     let attrs = &mut message.attrs;
-    if let IpAddr::V6(next_hop) = next_hop {
-        attrs.push(BgpAttrItem::MPUpdates(reach(next_hop, prefixes)));
-    }
-    attrs.push(BgpAttrItem::Origin(BgpOrigin::new(BgpAttrOrigin::Igp)));
-    attrs.push(as_path(voice));
-    if next_hop.is_ipv4() {
-        attrs.push(BgpAttrItem::NextHop(BgpNextHop::new(next_hop)));
-        message.updates = nlri(Family::V4, prefixes);
+    let classic = match next_hop {
+        NextHop::V4(ip) => Some(ip),
+        NextHop::V6(global) => {
+            attrs.push(reach(family, &global.octets(), prefixes));
+            None
+        }
+        NextHop::V6AndLinkLocal(global, link_local) => {
+            attrs.push(reach(family, &[global.octets(), link_local.octets()].concat(), prefixes));
+            None
+        }
+    };
+    attrs.push(BgpAttrItem::Origin(BgpOrigin::new(match attributes.origin {
+        Origin::Igp => BgpAttrOrigin::Igp,
+        Origin::Egp => BgpAttrOrigin::Egp,
+        Origin::Incomplete => BgpAttrOrigin::Incomplete,
+    })));
+    attrs.push(as_path(voice, attributes.prepend));
+    if let Some(next_hop) = classic {
+        attrs.push(BgpAttrItem::NextHop(BgpNextHop::new(next_hop.into())));
+        message.updates = nlri(family, prefixes);
     }
     attrs.extend(attributes.med.map(|med| BgpAttrItem::MED(BgpMED::new(med))));
     if voice.kind == Kind::Internal {
-        attrs.push(BgpAttrItem::LocalPref(BgpLocalpref::new(LOCAL_PREF)));
+        let preference = attributes.local_pref.unwrap_or(LOCAL_PREF);
+        attrs.push(BgpAttrItem::LocalPref(BgpLocalpref::new(preference)));
     }
     if !attributes.communities.is_empty() {
         let list = attributes.communities.iter().map(|community| BgpCommunity::new(community.0)).collect();
         attrs.push(BgpAttrItem::CommunityList(BgpCommunityList::from_vec(list)));
     }
-    attrs.extend(as4_path(voice));
+    if !attributes.extended_communities.is_empty() {
+        let octets = attributes.extended_communities.iter().flat_map(|community| community.0).collect();
+        attrs.push(raw(EXTENDED_COMMUNITIES, OPTIONAL | TRANSITIVE, octets));
+    }
+    attrs.extend(as4_path(voice, attributes.prepend));
+    if !attributes.large_communities.is_empty() {
+        let numbers = attributes.large_communities.iter().flat_map(|community| community.0);
+        let octets = numbers.flat_map(u32::to_be_bytes).collect();
+        attrs.push(raw(LARGE_COMMUNITY, OPTIONAL | TRANSITIVE, octets));
+    }
     message
 }
 
-fn reach(next_hop: Ipv6Addr, prefixes: &[IpNet]) -> BgpMPUpdates {
-    BgpMPUpdates { nexthop: BgpAddr::V6(next_hop), addrs: nlri(Family::V6, prefixes) }
+/// MP_REACH_NLRI (RFC 4760 §3): zettabgp knows neither 32 octets of next hop nor one of another family.
+fn reach(family: Family, next_hop: &[u8], prefixes: &[IpNet]) -> BgpAttrItem {
+    let (afi, safi) = afi_safi(family);
+    let mut value = afi.to_be_bytes().to_vec();
+    value.push(safi);
+    // 16 or 32.
+    value.push(u8::try_from(next_hop.len()).unwrap_or(u8::MAX));
+    value.extend(next_hop);
+    value.push(0);
+    for prefix in prefixes.iter().map(IpNet::trunc).filter(|prefix| Family::of(prefix.addr()) == family) {
+        value.push(prefix.prefix_len());
+        let octets = match prefix.addr() {
+            IpAddr::V4(ip) => ip.octets().to_vec(),
+            IpAddr::V6(ip) => ip.octets().to_vec(),
+        };
+        value.extend(octets.iter().take(nlri_length(&prefix) - 1));
+    }
+    raw(MP_REACH_NLRI, OPTIONAL | EXTENDED_LENGTH, value)
 }
 
 const AS_PATH: u8 = 2;
+const MP_REACH_NLRI: u8 = 14;
+const EXTENDED_COMMUNITIES: u8 = 16;
 const AS4_PATH: u8 = 17;
+const LARGE_COMMUNITY: u8 = 32;
 const AS_SEQUENCE: u8 = 2;
+const EXTENDED_LENGTH: u8 = 0x10;
 const TRANSITIVE: u8 = 0x40;
 const OPTIONAL: u8 = 0x80;
 
-/// Our AS as a sequence of one, or nothing on iBGP (RFC 4271 §5.1.2).
-fn as_path(voice: &Voice) -> BgpAttrItem {
+/// Our AS as a sequence of one and those that are prepended, or nothing on iBGP (RFC 4271 §5.1.2).
+fn as_path(voice: &Voice, prepend: u8) -> BgpAttrItem {
     let value = match (voice.kind, voice.as_width) {
         (Kind::Internal, _) => vec![],
-        (Kind::External, AsWidth::Four) => sequence(&voice.asn.get().to_be_bytes()),
+        (Kind::External, AsWidth::Four) => sequence(&voice.asn.get().to_be_bytes(), prepend),
         (Kind::External, AsWidth::Two) => {
-            sequence(&u16::try_from(voice.asn.get()).unwrap_or(AS_TRANS).to_be_bytes())
+            sequence(&u16::try_from(voice.asn.get()).unwrap_or(AS_TRANS).to_be_bytes(), prepend)
         }
     };
     raw(AS_PATH, TRANSITIVE, value)
 }
 
 /// Only where AS_PATH had to say AS_TRANS (RFC 6793 §4.2.2).
-fn as4_path(voice: &Voice) -> Option<BgpAttrItem> {
+fn as4_path(voice: &Voice, prepend: u8) -> Option<BgpAttrItem> {
     let hidden = voice.kind == Kind::External
         && voice.as_width == AsWidth::Two
         && u16::try_from(voice.asn.get()).is_err();
-    hidden.then(|| raw(AS4_PATH, OPTIONAL | TRANSITIVE, sequence(&voice.asn.get().to_be_bytes())))
+    let value = || sequence(&voice.asn.get().to_be_bytes(), prepend);
+    hidden.then(|| raw(AS4_PATH, OPTIONAL | TRANSITIVE, value()))
 }
 
-fn sequence(asn: &[u8]) -> Vec<u8> {
-    [&[AS_SEQUENCE, 1], asn].concat()
+fn sequence(asn: &[u8], prepend: u8) -> Vec<u8> {
+    let count = prepend.saturating_add(1);
+    [&[AS_SEQUENCE, count], asn.repeat(usize::from(count)).as_slice()].concat()
 }
 
+/// An attribute in our own octets; one of more than 255 is long whether or not its flags say so.
 fn raw(typecode: u8, flags: u8, value: Vec<u8>) -> BgpAttrItem {
-    BgpAttrItem::Unknown(BgpAttrUnknown { params: BgpAttrParams { typecode, flags }, value })
+    let long = if value.len() > usize::from(u8::MAX) { EXTENDED_LENGTH } else { 0 };
+    let params = BgpAttrParams { typecode, flags: flags | long };
+    BgpAttrItem::Unknown(BgpAttrUnknown { params, value })
 }
 
 /// Prefixes with their host bits masked; those of another family are no part of it.
@@ -269,13 +314,6 @@ fn nlri(family: Family, prefixes: &[IpNet]) -> BgpAddrs {
                 })
                 .collect(),
         ),
-    }
-}
-
-fn multiprotocol(family: Family) -> BgpCapability {
-    match family {
-        Family::V4 => BgpCapability::SafiIPv4u,
-        Family::V6 => BgpCapability::SafiIPv6u,
     }
 }
 
@@ -320,6 +358,10 @@ fn framed(out: &mut Vec<u8>, kind: &BgpMessageType, body: &[u8]) {
 
 /// One capability. zettabgp sees only codes and lengths that it decodes right; all else is a foreign one.
 fn capability(code: u8, value: &[u8]) -> Capability {
+    if code == params::EXTENDED_NEXT_HOP && value.len().is_multiple_of(6) {
+        let ours = value.chunks_exact(6).any(|chunk| chunk == params::V4_OVER_V6);
+        return if ours { Capability::ExtendedNextHop } else { Capability::Other(code) };
+    }
     let known = matches!((code, value.len()), (1 | 65, 4) | (2 | 70, 0));
     if !known {
         return Capability::Other(code);

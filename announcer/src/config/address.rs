@@ -4,6 +4,9 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use ipnet::IpNet;
+
+use super::PeerAddress;
 use super::value::{Value, Wrong, text, wrong};
 use crate::model::RouterId;
 
@@ -21,7 +24,7 @@ fn address(value: &Value<'_>) -> Result<IpAddr, Wrong> {
         );
     }
     if let Some((Ok(_), _)) = text.split_once('%').map(|(alone, zone)| (alone.parse::<Ipv6Addr>(), zone)) {
-        let help = "link-local addresses are not supported yet; write a global address, without `%`";
+        let help = "write the address alone; that of a peer goes with `interface = \"eth0\"`";
         return wrong(format!("`{}` names an interface", text.escape_debug()), help);
     }
     let help = "write an IPv4 or IPv6 address, as in `\"192.0.2.80\"` or `\"2001:db8::80\"`";
@@ -71,19 +74,80 @@ pub(super) fn vip(value: &Value<'_>) -> Result<IpAddr, Wrong> {
     )
 }
 
-/// An address that can be dialled. IPv4 link-local ones can, without an interface.
-pub(super) fn peer_address(value: &Value<'_>) -> Result<IpAddr, Wrong> {
+/// What can be dialled: an address, or the host's own default gateway.
+pub(super) fn peer_address(value: &Value<'_>) -> Result<PeerAddress, Wrong> {
+    if value.found.as_str() == Some("default-gateway") {
+        return Ok(PeerAddress::DefaultGateway);
+    }
+    let address = address(value)?;
+    let link_local = match address {
+        IpAddr::V4(v4) => v4.is_link_local(),
+        IpAddr::V6(v6) => v6.is_unicast_link_local(),
+    };
+    if link_local {
+        return Ok(PeerAddress::Ip(address));
+    }
+    let help = if address.is_loopback() {
+        "a BGP daemon on the same host is not supported yet; write the router's address"
+    } else {
+        "write the router's address, as in `\"10.0.1.1\"`"
+    };
+    usable(address, help).map(PeerAddress::Ip)
+}
+
+/// An address of this host that a session may begin at.
+pub(super) fn source(value: &Value<'_>) -> Result<IpAddr, Wrong> {
     let address = address(value)?;
     match address {
-        IpAddr::V4(v4) if v4.is_link_local() => Ok(address),
-        IpAddr::V6(v6) if v6.is_unicast_link_local() => usable(
-            address,
-            "sessions over link-local addresses are not supported yet; write a global address of the router",
-        ),
-        address if address.is_loopback() => {
-            usable(address, "a BGP daemon on the same host is not supported yet; write the router's address")
+        IpAddr::V6(v6) if v6.is_unicast_link_local() => Ok(address),
+        IpAddr::V4(_) | IpAddr::V6(_) => {
+            usable(address, "write an address of this host, as in `\"10.0.1.11\"`")
         }
-        IpAddr::V4(_) | IpAddr::V6(_) => usable(address, "write the router's address, as in `\"10.0.1.1\"`"),
+    }
+}
+
+/// What the next hop of a service's routes is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NextHop {
+    Own,
+    Is(IpAddr),
+}
+
+/// `self`, or an address that other hosts can send to.
+pub(super) fn next_hop(value: &Value<'_>) -> Result<NextHop, Wrong> {
+    if value.found.as_str() == Some("self") {
+        return Ok(NextHop::Own);
+    }
+    let help = "write `\"self\"`, or addresses of this host, as in `[\"10.0.1.11\", \"2001:db8:1::11\"]`";
+    Ok(NextHop::Is(usable(address(value)?, help)?))
+}
+
+/// A prefix that other networks can have a route for.
+pub(super) fn prefix(value: &Value<'_>) -> Result<IpNet, Wrong> {
+    const EXAMPLE: &str = "write a network and its length, as in `\"192.0.2.0/24\"`";
+    let text = text(value)?;
+    let Ok(prefix) = text.parse::<IpNet>() else {
+        return wrong(format!("`{}` is no prefix", text.escape_debug()), EXAMPLE);
+    };
+    if prefix.prefix_len() == 0 {
+        return wrong(format!("`{prefix}` is everything"), EXAMPLE);
+    }
+    if prefix != prefix.trunc() {
+        return wrong(
+            format!("`{prefix}` has bits of a host"),
+            format!("write the network alone: `\"{}\"`", prefix.trunc()),
+        );
+    }
+    usable(prefix.addr(), EXAMPLE)?;
+    Ok(prefix)
+}
+
+/// An IPv4 address that other hosts can send to.
+pub(super) fn next_hop_v4(value: &Value<'_>) -> Result<Ipv4Addr, Wrong> {
+    let help = "write an IPv4 address of this host, as in `\"10.0.1.11\"`";
+    match usable(address(value)?, help)? {
+        IpAddr::V4(v4) => Ok(v4),
+        IpAddr::V6(v6) => wrong(format!("`{v6}` is no IPv4 address"), help),
     }
 }
 

@@ -8,6 +8,7 @@ use toml::Value;
 
 use super::value::span;
 use super::{Bgp, Check, Config, Peer, Probe, Service};
+use crate::model::{Attributes, Overrides, PeerAsn};
 
 /// Writes a configuration as it is understood; `parse` of that gives the equal [`Config`].
 pub fn canonical(config: &Config) -> String {
@@ -23,31 +24,65 @@ pub fn canonical(config: &Config) -> String {
 }
 
 fn bgp(bgp: &Bgp, out: &mut Out) {
-    let Bgp { asn, router_id, settle } = bgp;
+    let Bgp { asn, router_id, settle, graceful_restart } = bgp;
     out.header("[bgp]");
     out.line("asn", asn);
     out.maybe("router_id", router_id.as_ref().map(text));
     out.line("settle", text(span(*settle)));
+    out.maybe("graceful_restart", graceful_restart.map(|time| text(span(time))));
 }
 
 fn peer(peer: &Peer, out: &mut Out) {
-    let Peer { name, address, port, asn, hold_time, next_hop_v6 } = peer;
+    let Peer { name, address, port, asn, hold_time, send_hold_time, families, .. } = peer;
+    let Peer { interface, source_address, multihop, ttl_security, password_file, overrides, .. } = peer;
     out.header("[[peer]]");
     out.line("name", text(name));
     out.line("address", text(address));
     out.line("port", port);
-    out.line("asn", asn);
+    match asn {
+        PeerAsn::Is(asn) => out.line("asn", asn),
+        PeerAsn::External | PeerAsn::Internal => out.line("asn", text(asn)),
+    }
     out.line("hold_time", text(span(*hold_time)));
+    out.line("send_hold_time", text(span(*send_hold_time)));
+    let families = families.iter().map(|family| text(family.to_string().to_lowercase()));
+    out.line("families", Value::Array(families.collect()));
+    out.maybe("interface", interface.as_ref().map(text));
+    out.maybe("source_address", source_address.as_ref().map(text));
+    out.line("multihop", multihop);
+    out.line("ttl_security", ttl_security);
+    out.maybe("password_file", password_file.as_ref().map(|path| text(path.display())));
+    let Overrides { origin, med, local_pref, prepend, next_hop_v4, next_hop_v6, .. } = overrides;
+    let Overrides { communities, extended_communities, large_communities, .. } = overrides;
+    out.maybe("next_hop_v4", next_hop_v4.as_ref().map(text));
     out.maybe("next_hop_v6", next_hop_v6.as_ref().map(text));
+    out.maybe("origin", origin.as_ref().map(text));
+    out.maybe("med", *med);
+    out.maybe("local_pref", *local_pref);
+    out.maybe("prepend", *prepend);
+    out.maybe("communities", communities.as_ref().map(array));
+    out.maybe("extended_communities", extended_communities.as_ref().map(array));
+    out.maybe("large_communities", large_communities.as_ref().map(array));
 }
 
 fn service(service: &Service, out: &mut Out) {
-    let Service { name, vips, communities, med, announce_delay, flap_damping, checks } = service;
+    let Service { name, vips, prefixes, attributes, announce_delay, flap_damping, checks } = service;
+    let Attributes { origin, med, local_pref, prepend, next_hop_v4, next_hop_v6, .. } = attributes;
+    let Attributes { communities, extended_communities, large_communities, .. } = attributes;
     out.header("[[service]]");
     out.line("name", text(name));
     out.line("vips", array(vips));
-    out.line("communities", array(communities));
+    out.maybe("prefix", (!prefixes.is_empty()).then(|| array(prefixes)));
+    let next_hops: Vec<Value> =
+        next_hop_v4.as_ref().map(text).into_iter().chain(next_hop_v6.as_ref().map(text)).collect();
+    out.line("next_hop", if next_hops.is_empty() { text("self") } else { Value::Array(next_hops) });
+    out.line("origin", text(origin));
     out.maybe("med", *med);
+    out.maybe("local_pref", *local_pref);
+    out.line("prepend", prepend);
+    out.line("communities", array(communities));
+    out.line("extended_communities", array(extended_communities));
+    out.line("large_communities", array(large_communities));
     out.line("announce_delay", text(span(*announce_delay)));
     out.line("flap_damping", flap_damping);
     for each in checks {

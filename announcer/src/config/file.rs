@@ -2,20 +2,26 @@
 //!
 //! Pure. What one value or one table cannot know is checked in [`rules`](super::rules).
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::Range;
+use std::path::PathBuf;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use toml::Spanned;
 use toml::de::DeTable;
 use url::Url;
 
 use super::error::Fault;
 use super::reader::Table;
-use super::{address, keys, value};
-use crate::model::{Asn, Community, PeerName, RouterId, ServiceName};
+use super::{PeerAddress, address, keys, value};
+use crate::model::{
+    Asn, Community, ExtendedCommunity, Family, LargeCommunity, Origin, PeerAsn, PeerName, RouterId,
+    ServiceName,
+};
 
 type Maybe<T> = Option<Spanned<T>>;
+type List<T> = Maybe<Vec<Spanned<T>>>;
 
 /// The tables of the file.
 #[derive(Debug)]
@@ -30,27 +36,50 @@ pub(super) struct Bgp {
     pub(super) asn: Maybe<Asn>,
     pub(super) router_id: Maybe<RouterId>,
     pub(super) settle: Maybe<Duration>,
+    pub(super) graceful_restart: Maybe<Duration>,
 }
 
 #[derive(Debug)]
 pub(super) struct Peer {
     pub(super) name: Maybe<PeerName>,
-    pub(super) address: Maybe<IpAddr>,
+    pub(super) address: Maybe<PeerAddress>,
     pub(super) port: Maybe<u16>,
-    pub(super) asn: Maybe<Asn>,
+    pub(super) asn: Maybe<PeerAsn>,
     pub(super) hold_time: Maybe<Duration>,
+    pub(super) send_hold_time: Maybe<Duration>,
+    pub(super) families: List<Family>,
+    pub(super) interface: Maybe<String>,
+    pub(super) source_address: Maybe<IpAddr>,
+    pub(super) multihop: Maybe<u8>,
+    pub(super) ttl_security: Maybe<bool>,
+    pub(super) password_file: Maybe<PathBuf>,
+    pub(super) next_hop_v4: Maybe<Ipv4Addr>,
     pub(super) next_hop_v6: Maybe<Ipv6Addr>,
+    pub(super) attributes: Attributes,
 }
 
 #[derive(Debug)]
 pub(super) struct Service {
     pub(super) name: Maybe<ServiceName>,
-    pub(super) vips: Maybe<Vec<Spanned<IpAddr>>>,
-    pub(super) communities: Maybe<Vec<Spanned<Community>>>,
-    pub(super) med: Maybe<u32>,
+    pub(super) vips: List<IpAddr>,
+    pub(super) prefix: List<IpNet>,
+    pub(super) next_hop: List<address::NextHop>,
+    pub(super) attributes: Attributes,
     pub(super) announce_delay: Maybe<Duration>,
     pub(super) flap_damping: Maybe<bool>,
     pub(super) checks: Vec<Check>,
+}
+
+/// What services have and peers replace.
+#[derive(Debug)]
+pub(super) struct Attributes {
+    pub(super) origin: Maybe<Origin>,
+    pub(super) med: Maybe<u32>,
+    pub(super) local_pref: Maybe<u32>,
+    pub(super) prepend: Maybe<u8>,
+    pub(super) communities: List<Community>,
+    pub(super) extended_communities: List<ExtendedCommunity>,
+    pub(super) large_communities: List<LargeCommunity>,
 }
 
 #[derive(Debug)]
@@ -79,6 +108,7 @@ fn bgp(mut table: Table<'_>) -> Bgp {
         asn: table.get("asn", value::asn),
         router_id: table.get("router_id", address::router_id),
         settle: table.get("settle", value::within(Duration::ZERO..=SECOND * 60)),
+        graceful_restart: table.get("graceful_restart", value::restart_time),
     };
     table.finish();
     bgp
@@ -89,9 +119,18 @@ fn peer(mut table: Table<'_>) -> Peer {
         name: table.get("name", value::word),
         address: table.get("address", address::peer_address),
         port: table.get("port", value::port),
-        asn: table.get("asn", value::asn),
+        asn: table.get("asn", value::peer_asn),
         hold_time: table.get("hold_time", value::hold_time),
+        send_hold_time: table.get("send_hold_time", value::within(SECOND * 3..=SECOND * 86_400)),
+        families: table.list("families", value::word),
+        interface: table.get("interface", value::interface),
+        source_address: table.get("source_address", address::source),
+        multihop: table.get("multihop", value::hops),
+        ttl_security: table.get("ttl_security", value::boolean),
+        password_file: table.get("password_file", value::path),
+        next_hop_v4: table.get("next_hop_v4", address::next_hop_v4),
         next_hop_v6: table.get("next_hop_v6", address::next_hop_v6),
+        attributes: attributes(&mut table),
     };
     table.finish();
     peer
@@ -101,14 +140,27 @@ fn service(mut table: Table<'_>) -> Service {
     let service = Service {
         name: table.get("name", value::word),
         vips: table.list("vips", address::vip),
-        communities: table.list("communities", value::word),
-        med: table.get("med", value::med),
+        prefix: table.either("prefix", address::prefix),
+        next_hop: table.either("next_hop", address::next_hop),
+        attributes: attributes(&mut table),
         announce_delay: table.get("announce_delay", value::within(Duration::ZERO..=SECOND * 3600)),
         flap_damping: table.get("flap_damping", value::flag),
         checks: table.tables("check", check),
     };
     table.finish();
     service
+}
+
+fn attributes(table: &mut Table<'_>) -> Attributes {
+    Attributes {
+        origin: table.get("origin", value::word),
+        med: table.get("med", value::med),
+        local_pref: table.get("local_pref", value::med),
+        prepend: table.get("prepend", value::prepend),
+        communities: table.list("communities", value::word),
+        extended_communities: table.list("extended_communities", value::word),
+        large_communities: table.list("large_communities", value::word),
+    }
 }
 
 fn check(mut table: Table<'_>) -> Check {

@@ -59,6 +59,12 @@ pub const BGP: Section = Section {
             "the BGP identifier; without it, the IPv4 source address towards the first peer",
         ),
         default("settle", "\"1s\"", "how long a router's FIB may follow its BGP; 0s to 1m"),
+        optional(
+            "graceful_restart",
+            "\"10s\"",
+            "how long routers keep our routes when the daemon dies (RFC 4724), and so when the host does; off without \
+             it; 1s to 1h8m15s",
+        ),
     ],
 };
 
@@ -68,15 +74,55 @@ pub const PEER: Section = Section {
     doc: "A router that is dialled.",
     keys: &[
         required("name", "\"r1\"", "what logs, status and metrics call it: letters, digits, `.`, `_`, `-`"),
-        required("address", "\"10.0.1.1\"", "where it listens; IPv4 or IPv6"),
+        required(
+            "address",
+            "\"10.0.1.1\"",
+            "where it listens: IPv4, IPv6 (link-local with `interface`), or `default-gateway`",
+        ),
         default("port", "179", "where it listens; 1 to 65535"),
-        required("asn", "65000", "the AS of the router; there: `router bgp 65000`"),
+        required(
+            "asn",
+            "65000",
+            "the AS of the router, there `router bgp 65000`; or `external`, or `internal`",
+        ),
         default("hold_time", "\"9s\"", "silence that ends the session; zero (never), or 3s to 65535s"),
+        optional(
+            "send_hold_time",
+            "\"8m\"",
+            "how long it may take no octet (RFC 9687); without it, 8m or twice `hold_time`; 3s to 1day",
+        ),
+        default("families", "[\"ipv4\", \"ipv6\"]", "what the session carries, whatever it runs over"),
+        optional("interface", "\"eth0\"", "the interface that the session is bound to"),
+        optional(
+            "source_address",
+            "\"10.0.1.11\"",
+            "our end of the session; without it, the kernel's choice",
+        ),
+        default("multihop", "1", "how many hops away the router may be under `ttl_security`; 1 to 255"),
+        default(
+            "ttl_security",
+            "false",
+            "drop what has come further than `multihop` (RFC 5082); the router has to send TTL 255",
+        ),
+        optional(
+            "password_file",
+            "\"/etc/announcer/r1.key\"",
+            "the file of the TCP MD5 key (RFC 2385), not readable by others; a relative path is below \
+             `$CREDENTIALS_DIRECTORY`",
+        ),
+        optional("next_hop_v4", "\"10.0.1.11\"", "the next hop of IPv4 routes; without it, the service's"),
         optional(
             "next_hop_v6",
             "\"2001:db8:1::11\"",
-            "the next hop of IPv6 VIPs when the session's interface has no global IPv6 address",
+            "the next hop of IPv6 routes; without it, the service's",
         ),
+        optional("origin", "\"incomplete\"", "replaces the services'"),
+        optional("med", "100", "replaces the services'; 0 to 4294967295"),
+        optional("local_pref", "100", "replaces the services'; 0 to 4294967295"),
+        optional("prepend", "2", "replaces the services'; 0 to 10"),
+        optional("communities", "[\"65001:80\"]", "replaces the services'; at most 255"),
+        optional("extended_communities", "[\"rt:65001:80\"]", "replaces the services'; at most 31"),
+        optional("large_communities", "[\"65001:1:2\"]", "replaces the services'; at most 64"),
     ],
 };
 
@@ -87,8 +133,28 @@ pub const SERVICE: Section = Section {
     keys: &[
         required("name", "\"www\"", "what logs, status and drains call it: letters, digits, `.`, `_`, `-`"),
         required("vips", "[\"192.0.2.80\"]", "the addresses that are announced, IPv4 or IPv6; at least one"),
-        optional("communities", "[\"65001:80\"]", "communities (RFC 1997) that they carry; at most 255"),
+        optional(
+            "prefix",
+            "[\"192.0.2.0/24\"]",
+            "what is announced for the VIPs, one for each family at most, and while each VIP of the family is well; \
+             without it, the VIPs themselves",
+        ),
+        default("next_hop", "\"self\"", "`self`, or an address for each family, as in `[\"10.0.1.11\"]`"),
+        default("origin", "\"igp\"", "`igp`, `egp` or `incomplete`"),
         optional("med", "100", "the MED that they carry; 0 to 4294967295"),
+        default("local_pref", "100", "on iBGP, the preference that they carry; 0 to 4294967295"),
+        default("prepend", "0", "on eBGP, how many times our AS is prepended once more; 0 to 10"),
+        optional(
+            "communities",
+            "[\"65001:80\"]",
+            "communities (RFC 1997) that they carry, well-known ones by name, such as `no-export`; at most 255",
+        ),
+        optional(
+            "extended_communities",
+            "[\"rt:65001:80\"]",
+            "extended communities (RFC 4360): `rt:…`, `soo:…`, `bandwidth:AS:OCTETS_PER_SECOND`; at most 31",
+        ),
+        optional("large_communities", "[\"65001:1:2\"]", "large communities (RFC 8092); at most 64"),
         default(
             "announce_delay",
             "\"0s\"",

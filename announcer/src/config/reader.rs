@@ -64,12 +64,27 @@ impl<'a> Table<'a> {
             self.mistyped(key, found, "an array");
             return None;
         };
-        if let (true, Need::Required(example)) = (elements.is_empty(), &key.need) {
+        if let (true, Need::Required(example) | Need::Default(example)) = (elements.is_empty(), &key.need) {
             let help = format!("write at least one, as in `{name} = {example}`");
             self.faults.push(Fault::new(found.span(), format!("`{name}` is empty"), help));
         }
         let good = elements.iter().filter_map(|element| self.value(key, element, true, &read)).collect();
         Some(Spanned::new(found.span(), good))
+    }
+
+    /// One value, or an array of them; without it, its default. `None` as in [`get`](Table::get).
+    pub(super) fn either<T>(
+        &mut self,
+        name: &'static str,
+        read: impl Fn(&Value<'_>) -> Result<T, Wrong>,
+    ) -> Option<Spanned<Vec<Spanned<T>>>> {
+        match self.entries.get(name) {
+            Some(found) if found.get_ref().is_array() => self.list(name, read),
+            Some(_) | None => {
+                let one = self.get(name, read)?;
+                Some(Spanned::new(one.span(), vec![one]))
+            }
+        }
     }
 
     /// The tables of a name, `[name]` or `[[name]]`.

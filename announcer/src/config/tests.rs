@@ -65,20 +65,36 @@ fn a_good_file_is_read_as_it_says() {
                 asn: Asn::try_from(65001).unwrap(),
                 router_id: Some(RouterId::try_from(Ipv4Addr::new(10, 0, 1, 11)).unwrap()),
                 settle: second,
+                graceful_restart: None,
             },
             peers: vec![Peer {
                 name: "r1".parse().unwrap(),
-                address: "10.0.1.1".parse().unwrap(),
+                address: PeerAddress::Ip("10.0.1.1".parse().unwrap()),
                 port: 179,
-                asn: Asn::try_from(65000).unwrap(),
+                asn: PeerAsn::Is(Asn::try_from(65000).unwrap()),
                 hold_time: second * 9,
-                next_hop_v6: Some("2001:db8:1::11".parse().unwrap()),
+                send_hold_time: second * 480,
+                families: [Family::V4, Family::V6].into(),
+                interface: None,
+                source_address: None,
+                multihop: 1,
+                ttl_security: false,
+                password_file: None,
+                overrides: Overrides {
+                    next_hop_v6: Some("2001:db8:1::11".parse().unwrap()),
+                    ..Overrides::default()
+                },
             }],
             services: vec![Service {
                 name: "www".parse().unwrap(),
                 vips: vec!["192.0.2.80".parse().unwrap(), "2001:db8::80".parse().unwrap()],
-                communities: ["65001:80".parse().unwrap()].into(),
-                med: Some(100),
+                prefixes: [].into(),
+                attributes: Attributes {
+                    communities: ["65001:80".parse().unwrap()].into(),
+                    med: Some(100),
+                    local_pref: Some(100),
+                    ..Attributes::default()
+                },
                 announce_delay: Duration::ZERO,
                 flap_damping: true,
                 checks: vec![Check { probe, interval: second, timeout: second, rise: 2, fall: 3 }],
@@ -106,6 +122,12 @@ fn documented_bounds_are_the_ones_that_are_checked() {
     for (section, name, value) in [
         ("[bgp]", "settle", "\"1h\""),
         ("[[peer]]", "port", "0"),
+        ("[bgp]", "graceful_restart", "\"2h\""),
+        ("[[peer]]", "send_hold_time", "\"1s\""),
+        ("[[peer]]", "multihop", "0"),
+        ("[[peer]]", "prepend", "11"),
+        ("[[peer]]", "local_pref", "-1"),
+        ("[[service]]", "prepend", "11"),
         ("[[service]]", "med", "-1"),
         ("[[service.check]]", "interval", "\"2h\""),
         ("[[service.check]]", "timeout", "\"1h\""),
@@ -152,6 +174,13 @@ fn communities_leave_room_for_vips() {
     };
     assert_eq!(of(255), "  good\n");
     assert!(of(256).contains("17:15: 256 communities are too many"), "{}", of(256));
+    for (key, each, most) in [("extended_communities", "rt:1:", 31), ("large_communities", "1:1:", 64)] {
+        for (place, count) in [("med = 100", most), ("med = 100", most + 1), ("port = 179", most + 1)] {
+            let all: Vec<String> = (0..count).map(|i| format!("\"{each}{i}\"")).collect();
+            let told = told(&GOOD.replace(place, &format!("{place}\n{key} = [{}]", all.join(", "))));
+            assert_eq!(told.contains("are too many"), count > most, "{told}");
+        }
+    }
 }
 
 #[test]
@@ -168,6 +197,26 @@ fn what_is_unusual_and_good() {
         ("asn = 65000", "asn = 65001"),
         ("asn = 65000", "asn = 4_200_000_000"),
         ("communities = [\"65001:80\"]", "communities = []"),
+        ("\"10.0.1.1\"", "\"default-gateway\""),
+        ("\"10.0.1.1\"", "\"fe80::1\"\ninterface = \"eth0\""),
+        ("asn = 65000", "asn = \"external\""),
+        ("asn = 65000", "asn = \"internal\""),
+        ("port = 179", "families = [\"ipv6\"]"),
+        ("port = 179", "source_address = \"10.0.1.11\""),
+        ("port = 179", "ttl_security = true\nmultihop = 3"),
+        ("port = 179", "password_file = \"r1.key\""),
+        ("port = 179", "send_hold_time = \"9s\""),
+        (
+            "port = 179",
+            "med = 0\ncommunities = []\nprepend = 10\norigin = \"egp\"\nnext_hop_v4 = \"10.0.1.11\"",
+        ),
+        ("settle = \"1s\"", "graceful_restart = \"4095s\""),
+        ("med = 100", "prefix = \"192.0.2.0/24\""),
+        ("med = 100", "prefix = [\"192.0.2.0/24\", \"2001:db8::/64\"]"),
+        ("med = 100", "next_hop = \"10.0.1.11\""),
+        ("med = 100", "next_hop = [\"10.0.1.11\", \"2001:db8:1::11\"]"),
+        ("med = 100", "next_hop = [\"self\"]"),
+        ("\"65001:80\"", "\"no-export\", \"graceful-shutdown\", \"blackhole\""),
     ] {
         assert_eq!(told(&GOOD.replacen(from, to, 1)), "  good\n", "{to}");
     }
@@ -351,37 +400,37 @@ fn columns_count_characters() {
     check(
         text,
         expect![[r#"
-        error: AS 0 is reserved
-         --> announcer.toml:2:8
-          |
-        2 |     asn = 0 # für uns
-          |           ^
-          |
-          = help: write the AS number, 1 to 4294967295
+            error: AS 0 is reserved
+             --> announcer.toml:2:8
+              |
+            2 |     asn = 0 # für uns
+              |           ^
+              |
+              = help: write the AS number, 1 to 4294967295
 
-        error: invalid unquoted key
-         --> announcer.toml:3:1
-          |
-        3 | ü = "日本"
-          | ^
-          |
-          = help: here TOML expects letters, numbers, `-`, `_`
+            error: invalid unquoted key
+             --> announcer.toml:3:1
+              |
+            3 | ü = "日本"
+              | ^
+              |
+              = help: here TOML expects letters, numbers, `-`, `_`
 
-        error: unknown key `日本` in `[bgp]`
-         --> announcer.toml:4:1
-          |
-        4 | "日本" = 1
-          | ^^^^^^
-          |
-          = help: write one of `asn`, `router_id`, `settle`
+            error: unknown key `日本` in `[bgp]`
+             --> announcer.toml:4:1
+              |
+            4 | "日本" = 1
+              | ^^^^^^
+              |
+              = help: write one of `asn`, `router_id`, `settle`, `graceful_restart`
 
-        error: unexpected key or value
-         --> announcer.toml:5:17
-          |
-        5 | router_id = "日本"; 1
-          |                   ^
-          |
-          = help: here TOML expects newline, `#`"#]],
+            error: unexpected key or value
+             --> announcer.toml:5:17
+              |
+            5 | router_id = "日本"; 1
+              |                   ^
+              |
+              = help: here TOML expects newline, `#`"#]],
     );
     let columns: Vec<_> = parse("x", text).unwrap_err().iter().map(|e| (e.line, e.column)).collect();
     assert_eq!(columns, [(2, 8), (3, 1), (4, 1), (5, 17)]);
@@ -408,8 +457,11 @@ fn many_errors_are_counted() {
 #[test]
 fn every_key_has_an_example_that_is_good_and_a_place_in_the_sample() {
     parse("announcer.toml", SAMPLE).unwrap_or_else(|errors| panic!("{errors}"));
-    let all: String = SAMPLE.replace("\n#router_id", "\nrouter_id").replace("\n#next_hop", "\nnext_hop");
-    let all = all.replace("\n#communities", "\ncommunities").replace("\n#med", "\nmed");
+    let key = |line: &str| {
+        line.split_once(" = ").is_some_and(|(name, _)| FILE.all().iter().any(|s| s.key(name).is_some()))
+    };
+    let open = |line: &'static str| line.strip_prefix('#').filter(|rest| key(rest)).unwrap_or(line);
+    let all: String = SAMPLE.lines().map(|line| format!("{}\n", open(line))).collect();
     let config = parse("announcer.toml", &all).unwrap_or_else(|errors| panic!("{errors}"));
     let written = canonical(&config);
     for section in FILE.all() {
@@ -441,11 +493,21 @@ fn a_canonical_configuration_writes_every_default_out() {
         port = 179
         asn = 65000
         hold_time = "9s"
+        send_hold_time = "8m"
+        families = ["ipv4", "ipv6"]
+        multihop = 1
+        ttl_security = false
 
         [[service]]
         name = "www"
         vips = ["192.0.2.80", "2001:db8::80"]
+        next_hop = "self"
+        origin = "igp"
+        local_pref = 100
+        prepend = 0
         communities = []
+        extended_communities = []
+        large_communities = []
         announce_delay = "0s"
         flap_damping = true
 
@@ -457,4 +519,30 @@ fn a_canonical_configuration_writes_every_default_out() {
         fall = 3
     "#]]
     .assert_eq(&canonical(&config));
+}
+
+#[test]
+fn what_is_said_can_change_on_a_session_and_what_it_runs_on_cannot() {
+    let of = |from: &str, to: &str| parse("x", &GOOD.replacen(from, to, 1)).unwrap().peers.remove(0);
+    let keyed = |file: &str| of("port = 179", &format!("password_file = \"{file}\""));
+    let before = of("", "");
+    for (from, to) in
+        [("port = 179", "med = 7"), ("port = 179", "communities = []"), ("2001:db8:1::11", "2001:db8:1::12")]
+    {
+        assert!(before.same_session(&of(from, to)), "{to}");
+        assert_ne!(before, of(from, to));
+    }
+    assert!(keyed("a").same_session(&keyed("b")), "the key is changed on the live socket");
+    for (from, to) in [
+        ("179", "180"),
+        ("asn = 65000", "asn = \"external\""),
+        ("9s", "12s"),
+        ("10.0.1.1\"", "10.0.1.2\""),
+        ("port = 179", "ttl_security = true"),
+        ("port = 179", "families = [\"ipv4\"]"),
+        ("port = 179", "password_file = \"a\""),
+    ] {
+        assert!(!before.same_session(&of(from, to)), "{to}");
+    }
+    assert!(!keyed("a").same_session(&before));
 }

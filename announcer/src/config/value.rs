@@ -4,6 +4,7 @@
 
 use std::fmt;
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use toml::de::DeValue;
 use url::Url;
 
 use super::keys::{Key, Need};
-use crate::model::{Asn, Invalid};
+use crate::model::{Asn, Invalid, PeerAsn};
 
 /// A value as it was found.
 #[derive(Debug)]
@@ -69,7 +70,12 @@ impl Value<'_> {
         }
         let found = a(self.found);
         let example = self.key.example().unwrap_or(wanted);
-        let help = format!("write it as in `{} = {example}`", self.key.name);
+        let help = match self.key.need {
+            Need::Default("false") => format!("write `{} = true`", self.key.name),
+            Need::Required(_) | Need::Optional(_) | Need::Default(_) | Need::Table(_) | Need::Tables(_) => {
+                format!("write it as in `{} = {example}`", self.key.name)
+            }
+        };
         Wrong { message: format!("{self} must be {wanted}, not {found}"), help }
     }
 
@@ -124,6 +130,80 @@ fn outside(value: &Value<'_>, bounds: RangeInclusive<u32>) -> Wrong {
 pub(super) fn asn(value: &Value<'_>) -> Result<Asn, Wrong> {
     let number = integer(value)?.ok_or_else(|| outside(value, 1..=u32::MAX))?;
     Ok(Asn::try_from(number)?)
+}
+
+/// An AS, or whose it is.
+pub(super) fn peer_asn(value: &Value<'_>) -> Result<PeerAsn, Wrong> {
+    match value.found.as_str() {
+        Some("external") => Ok(PeerAsn::External),
+        Some("internal") => Ok(PeerAsn::Internal),
+        Some(text) if text.parse::<u32>().is_err() => wrong(
+            format!("`{}` is no AS", text.escape_debug()),
+            "write a number of 1 to 4294967295, `\"external\"` or `\"internal\"`",
+        ),
+        Some(_) | None => Ok(PeerAsn::Is(asn(value)?)),
+    }
+}
+
+/// 0 to 10.
+pub(super) fn prepend(value: &Value<'_>) -> Result<u8, Wrong> {
+    octet(value, 0..=10)
+}
+
+/// 1 to 255.
+pub(super) fn hops(value: &Value<'_>) -> Result<u8, Wrong> {
+    octet(value, 1..=255)
+}
+
+fn octet(value: &Value<'_>, bounds: RangeInclusive<u32>) -> Result<u8, Wrong> {
+    let found = number(value, bounds.clone())?;
+    u8::try_from(found).map_err(|_| outside(value, bounds))
+}
+
+pub(super) fn boolean(value: &Value<'_>) -> Result<bool, Wrong> {
+    match value.found {
+        DeValue::Boolean(found) => Ok(*found),
+        DeValue::String(_)
+        | DeValue::Integer(_)
+        | DeValue::Float(_)
+        | DeValue::Datetime(_)
+        | DeValue::Array(_)
+        | DeValue::Table(_) => Err(value.not("`true` or `false`")),
+    }
+}
+
+/// A path that is not empty.
+pub(super) fn path(value: &Value<'_>) -> Result<PathBuf, Wrong> {
+    let text = text(value)?;
+    if text.is_empty() || text.contains('\0') {
+        return wrong(format!("`{}` is no path", text.escape_debug()), "write the path of a file");
+    }
+    Ok(PathBuf::from(text))
+}
+
+/// A name that Linux gives to an interface.
+pub(super) fn interface(value: &Value<'_>) -> Result<String, Wrong> {
+    let text = text(value)?;
+    let good = |c: char| c.is_ascii_graphic() && !"/:".contains(c);
+    if text.is_empty() || text.len() > 15 || !text.chars().all(good) || [".", ".."].contains(&text) {
+        return wrong(
+            format!("`{}` is no interface", text.escape_debug()),
+            "write its name as `ip link` has it, as in `\"eth0\"`",
+        );
+    }
+    Ok(text.to_owned())
+}
+
+/// Whole seconds that a capability of 12 bits can say (RFC 4724 §3).
+pub(super) fn restart_time(value: &Value<'_>) -> Result<Duration, Wrong> {
+    let time = within(Duration::from_secs(1)..=Duration::from_secs(4095))(value)?;
+    if time.subsec_nanos() != 0 {
+        return wrong(
+            format!("{value} must be whole seconds"),
+            value.help("RFC 4724 section 3 counts it in seconds"),
+        );
+    }
+    Ok(time)
 }
 
 /// 0 to 4294967295.

@@ -109,10 +109,10 @@ pub struct Status {
 pub struct Peer {
     /// Its configured name.
     pub name: String,
-    /// Its address.
-    pub address: IpAddr,
-    /// Its AS.
-    pub asn: u32,
+    /// Its address; `default-gateway` until that was found.
+    pub address: String,
+    /// Its AS; none while it is `external` and has not said which.
+    pub asn: Option<u32>,
     /// RFC 4271's name of the state, as in `Established`.
     pub state: String,
     /// Seconds that it has been in that state.
@@ -122,6 +122,9 @@ pub struct Peer {
     pub announced: usize,
     /// Why the last session ended or the last attempt failed, a sentence; none while all is well.
     pub reason: Option<String>,
+    /// What to look at, where the reason alone could leave a person at a loss.
+    #[serde(default)]
+    pub hint: Option<String>,
     /// What is withheld from this peer alone, a sentence each.
     pub withheld: Vec<String>,
 }

@@ -23,7 +23,7 @@ use crate::bgp::io::session;
 use crate::config::{self, Config};
 use crate::director::{Report, VipReport};
 use crate::drain::{self, Drain, Drains};
-use crate::model::{Generation, RouterId, ServiceName};
+use crate::model::{Asn, Generation, PeerAsn, RouterId, ServiceName};
 
 /// A request longer than this is refused unread.
 const LONGEST_REQUEST: u64 = 64 * 1024;
@@ -425,7 +425,12 @@ fn status(context: &Context, report: &Report, on_disk: Option<String>) -> api::S
         uptime: context.started.elapsed().as_secs_f64(),
         asn: context.configs.borrow().bgp.asn.get(),
         router_id: context.router_id.borrow().map(|id| id.to_string()),
-        peers: context.peers.borrow().iter().map(|(peer, status)| self::peer(peer, &status)).collect(),
+        peers: context
+            .peers
+            .borrow()
+            .iter()
+            .map(|(peer, status)| self::peer(context, peer, &status))
+            .collect(),
         services: (report.services.iter())
             .map(|service| api::Service {
                 name: service.name.to_string(),
@@ -440,20 +445,25 @@ fn status(context: &Context, report: &Report, on_disk: Option<String>) -> api::S
     }
 }
 
-fn peer(peer: &config::Peer, status: &session::Status) -> api::Peer {
+fn peer(context: &Context, peer: &config::Peer, status: &session::Status) -> api::Peer {
     let established = status.state == StateName::Established;
+    let ours = context.configs.borrow().bgp.asn;
+    let asn = match (peer.asn, &status.negotiated) {
+        (PeerAsn::Is(asn), _) => Some(asn),
+        (PeerAsn::Internal, _) => Some(ours),
+        (PeerAsn::External, agreed) => agreed.as_ref().map(|agreed| agreed.peer_asn),
+    };
     let down = status.last_down.as_ref().filter(|_| !established);
     api::Peer {
         name: peer.name.to_string(),
-        address: peer.address,
-        asn: peer.asn.get(),
+        address: status.peer_address.map_or_else(|| peer.address.to_string(), |ip| ip.to_string()),
+        asn: asn.map(Asn::get),
         state: status.state.to_string(),
         since: status.since.elapsed().as_secs_f64(),
         announced: status.announced,
         reason: down.map(|down| format!("{}, {}", down.why, ago(down.at.elapsed()))),
-        withheld: (status.withheld.iter())
-            .map(|(family, why)| format!("{family} VIPs are withheld from it: {why}"))
-            .collect(),
+        hint: down.and_then(|down| down.hint).map(str::to_owned),
+        withheld: status.withheld.values().map(ToString::to_string).collect(),
     }
 }
 

@@ -67,6 +67,7 @@ impl Reloader {
         };
         let old = self.config();
         if config == old {
+            self.configs.send_replace(config); // sessions read their keys again
             return Response::Done { notes: vec!["nothing has changed".into()] };
         }
         let Some(announced) = self.announced().await else {
@@ -122,7 +123,9 @@ fn too_much(announced: &BTreeSet<IpAddr>, old: &Config, new: &Config) -> Option<
                 .into(),
         );
     }
-    let kept = |peer: &Peer| old.bgp.asn == new.bgp.asn && new.peers.contains(peer);
+    let bgp = |of: &Config| (of.bgp.asn, of.bgp.graceful_restart);
+    let goes_on = |peer: &Peer, next: &Peer| next.name == peer.name && peer.same_session(next);
+    let kept = |peer: &Peer| bgp(old) == bgp(new) && new.peers.iter().any(|next| goes_on(peer, next));
     if !old.peers.iter().any(kept) {
         return Some(
             "error: this would end every session, by removing or changing each peer; `announcer reload --force` does \

@@ -18,7 +18,7 @@ use crate::bgp::fsm::StateName;
 use crate::bgp::io::peers::Peers;
 use crate::bgp::io::session::{self, Local, Order, Status};
 use crate::config::{self, Config};
-use crate::model::{Asn, Liveness, RouterId};
+use crate::model::{Liveness, PeerName, RouterId};
 use crate::rib::LocRib;
 
 /// How long a session may take to say good-bye.
@@ -33,16 +33,30 @@ pub(super) struct Shared {
     pub(super) router_ids: watch::Receiver<Option<RouterId>>,
     pub(super) vips: watch::Receiver<Arc<BTreeSet<IpAddr>>>,
     pub(super) ribs: watch::Receiver<Arc<LocRib>>,
+    /// Whether the daemon before this one ended without a goodbye.
+    pub(super) restarted: bool,
     /// Once it has a text the daemon ends: every session is shut down with it.
     pub(super) stop: watch::Receiver<Option<String>>,
 }
 
 struct Running {
-    asn: Asn,
-    peer: config::Peer,
+    bgp: config::Bgp,
+    peer: watch::Sender<Arc<config::Peer>>,
     order: watch::Sender<Order>,
     status: watch::Receiver<Status>,
     task: Kept,
+}
+
+impl Running {
+    fn name(&self) -> PeerName {
+        self.peer.borrow().name.clone()
+    }
+
+    /// Whether the session can go on under another configuration.
+    fn goes_on(&self, bgp: &config::Bgp, peer: &config::Peer) -> bool {
+        (self.bgp.asn, self.bgp.graceful_restart) == (bgp.asn, bgp.graceful_restart)
+            && self.peer.borrow().same_session(peer)
+    }
 }
 
 /// What is to be done next.
@@ -96,26 +110,27 @@ async fn work(
         if configs.has_changed().unwrap_or(false) {
             config = configs.borrow_and_update().clone();
         }
+        tell(running, &config);
         let step = next(running, &config);
         match step {
             None => return,
             Some(Step::End(index)) => {
                 let one = running.remove(index);
-                info!(peer = %one.peer.name, "peer was removed by the configuration");
+                info!(peer = %one.name(), "peer was removed by the configuration");
                 publish(running, &config, peers);
                 end(one, Order::Deconfigured).await;
             }
             Some(Step::Start(peer)) => {
-                running.push(start(config.bgp.asn, peer, shared));
+                running.push(start(config.bgp.clone(), peer, shared));
                 publish(running, &config, peers);
             }
             Some(Step::Reset(index)) => {
                 let one = running.remove(index);
-                let name = one.peer.name.clone();
+                let name = one.name();
                 info!(peer = %name, "peer was changed by the configuration, its session begins anew");
                 end(one, Order::Reconfigured).await;
                 let Some(peer) = config.peers.iter().find(|peer| peer.name == name) else { continue };
-                running.push(start(config.bgp.asn, peer.clone(), shared));
+                running.push(start(config.bgp.clone(), peer.clone(), shared));
                 publish(running, &config, peers);
                 let Some(mut status) = running.last().map(|one| one.status.clone()) else { continue };
                 let generation = shared.ribs.borrow().generation;
@@ -128,25 +143,40 @@ async fn work(
     }
 }
 
+/// Lets the sessions that go on know what they have to say from now on, and read their keys again.
+fn tell(running: &[Running], config: &Config) {
+    for one in running {
+        if let Some(peer) = config.peers.iter().find(|peer| peer.name == one.name())
+            && one.goes_on(&config.bgp, peer)
+        {
+            one.peer.send_replace(Arc::new(peer.clone()));
+        }
+    }
+}
+
 /// Removed peers first, then new ones, then those that have to begin anew.
 fn next(running: &[Running], config: &Config) -> Option<Step> {
-    let wanted = |one: &Running| config.peers.iter().find(|peer| peer.name == one.peer.name);
+    let wanted = |one: &Running| config.peers.iter().find(|peer| peer.name == one.name());
     if let Some(index) = running.iter().position(|one| wanted(one).is_none()) {
         return Some(Step::End(index));
     }
-    let runs = |peer: &&config::Peer| running.iter().any(|one| one.peer.name == peer.name);
+    let runs = |peer: &&config::Peer| running.iter().any(|one| one.name() == peer.name);
     if let Some(peer) = config.peers.iter().find(|peer| !runs(peer)) {
         return Some(Step::Start(peer.clone()));
     }
-    let same = |one: &Running| one.asn == config.bgp.asn && wanted(one) == Some(&one.peer);
-    running.iter().position(|one| !same(one)).map(Step::Reset)
+    running
+        .iter()
+        .position(|one| wanted(one).is_none_or(|peer| !one.goes_on(&config.bgp, peer)))
+        .map(Step::Reset)
 }
 
-fn start(asn: Asn, peer: config::Peer, shared: &Shared) -> Running {
+fn start(bgp: config::Bgp, peer: config::Peer, shared: &Shared) -> Running {
     let (status, seen) = watch::channel(Status::new());
     let (order, orders) = watch::channel(Order::Run);
-    let (given, shared) = (peer.clone(), shared.clone());
-    let task = Kept::new(format!("session with {}", peer.name), move || {
+    let name = format!("session with {}", peer.name);
+    let (peer, given) = watch::channel(Arc::new(peer));
+    let (asn, graceful_restart, shared) = (bgp.asn, bgp.graceful_restart, shared.clone());
+    let task = Kept::new(name, move || {
         let (peer, shared, orders, status) = (given.clone(), shared.clone(), orders.clone(), status.clone());
         async move {
             let mut router_ids = shared.router_ids;
@@ -157,11 +187,12 @@ fn start(asn: Asn, peer: config::Peer, shared: &Shared) -> Running {
             };
             let Ok(Some(router_id)) = router_id else { return };
             let (_alive, liveness) = watch::channel(Liveness::Up); // until something detects failures
-            let local = Local { asn, router_id, vips: shared.vips };
+            let (restarted, vips) = (shared.restarted, shared.vips);
+            let local = Local { asn, router_id, graceful_restart, restarted, vips };
             session::run(local, peer, shared.ribs, liveness, orders, status).await;
         }
     });
-    Running { asn, peer, order, status: seen, task }
+    Running { bgp, peer, order, status: seen, task }
 }
 
 async fn end(mut one: Running, order: Order) {
@@ -170,10 +201,10 @@ async fn end(mut one: Running, order: Order) {
 }
 
 fn publish(running: &[Running], config: &Config, peers: &watch::Sender<Peers>) {
-    let place = |one: &&Running| config.peers.iter().position(|peer| peer.name == one.peer.name);
+    let place = |one: &&Running| config.peers.iter().position(|peer| peer.name == one.name());
     let mut ordered: Vec<&Running> = running.iter().collect();
     ordered.sort_by_key(place);
     peers.send_replace(Peers::new(
-        ordered.into_iter().map(|one| (one.peer.clone(), one.status.clone())).collect(),
+        ordered.into_iter().map(|one| (one.peer.borrow().as_ref().clone(), one.status.clone())).collect(),
     ));
 }

@@ -337,7 +337,7 @@ fn what_an_old_probe_saw_is_not_held_against_the_new_check() {
 #[test]
 fn a_vip_that_flaps_waits_and_undrain_ends_that() {
     let mut scene = Scene::all_up();
-    let mut flap = |scene: &mut Scene| {
+    let flap = |scene: &mut Scene| {
         scene.probes(MAIL, 0, "-");
         scene.now += Duration::from_secs(1);
         scene.probes(MAIL, 0, "+");
@@ -365,4 +365,34 @@ fn a_vip_that_flaps_waits_and_undrain_ends_that() {
     scene.fact(Fact::Forgive(Some(vec!["mail".into()])));
     assert!(scene.announced().contains(&MAIL.to_owned()));
     assert_eq!(scene.director.deadline(), None);
+}
+
+#[test]
+fn a_covering_prefix_is_announced_only_while_every_vip_of_its_family_is() {
+    let text = CONFIG
+        .replace("\"192.0.2.80\", ", "\"192.0.2.80\", \"192.0.2.81\", ")
+        .replace("med = 7", "med = 7\nprefix = \"192.0.2.64/26\"");
+    let config = Arc::new(config::parse("test.toml", &text).unwrap());
+    let now = Instant::now();
+    let mut scene = Scene { director: Director::new(config, drains(&[]), now), sequence: 0, now };
+    let vips = [V4, "192.0.2.81", V6];
+    for vip in vips {
+        scene.fact(Fact::Vip(vip.parse().unwrap(), Presence::Present));
+    }
+    let announced = |scene: &mut Scene| -> Vec<String> {
+        scene.director.rib().routes.keys().map(ToString::to_string).collect()
+    };
+    for check in 0..2 {
+        scene.probes(V4, check, "++");
+    }
+    assert_eq!(announced(&mut scene), [""; 0], "its sibling has no verdict yet");
+    for check in 0..2 {
+        scene.probes("192.0.2.81", check, "++");
+        scene.probes(V6, check, "++");
+    }
+    assert_eq!(announced(&mut scene), ["192.0.2.64/26", "2001:db8::80/128"]);
+    scene.probes("192.0.2.81", 0, "---");
+    assert_eq!(announced(&mut scene), ["2001:db8::80/128"], "the prefix goes with any of its VIPs");
+    scene.probes("192.0.2.81", 0, "++");
+    assert_eq!(announced(&mut scene), ["192.0.2.64/26", "2001:db8::80/128"]);
 }

@@ -1,11 +1,14 @@
 use proptest::prelude::*;
 
+use std::net::IpAddr;
+
 use super::*;
+use crate::model::Community;
 
 /// A router that does as it is told (RFC 4271 §9), and complains about what it should not have been told.
 #[derive(Debug, Default)]
 struct Router {
-    routes: BTreeMap<IpNet, (IpAddr, Attributes)>,
+    routes: BTreeMap<IpNet, Told>,
     ended: BTreeSet<Family>,
 }
 
@@ -26,12 +29,12 @@ impl Router {
                         );
                     }
                 }
-                Update::Announce { next_hop, attributes, prefixes } => {
+                Update::Announce { family: said, next_hop, attributes, prefixes } => {
                     announced = true;
                     assert!(!prefixes.is_empty());
                     for prefix in prefixes {
                         let family = Family::of(prefix.addr());
-                        assert_eq!(Family::of(*next_hop), family);
+                        assert_eq!(family, *said);
                         let route = (*next_hop, attributes.clone());
                         let before = self.routes.insert(*prefix, route.clone());
                         assert!(before != Some(route) || again.contains(&family), "{prefix} was said twice");
@@ -65,17 +68,32 @@ fn rib() -> impl Strategy<Value = LocRib> {
         .prop_map(|(med, communities)| Attributes {
             med,
             communities: communities.into_iter().map(Community).collect(),
+            ..Attributes::default()
         });
-    (proptest::collection::btree_map(prefix, attributes, 0..10), any::<bool>())
-        .prop_map(|(routes, complete)| LocRib { generation: 1, complete, routes })
+    (proptest::collection::btree_map(prefix, attributes, 0..10), any::<bool>()).prop_map(
+        |(routes, complete)| LocRib {
+            generation: 1,
+            complete,
+            routes: routes.into_iter().map(|(prefix, attributes)| (prefix, Arc::new(attributes))).collect(),
+        },
+    )
 }
 
 fn export() -> impl Strategy<Value = Export> {
-    let v4 = proptest::option::weighted(0.9, (1_u8..3).prop_map(|n| Ipv4Addr::new(10, 0, 0, n)));
-    let v6 =
-        proptest::option::weighted(0.9, (1_u16..3).prop_map(|n| Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, n)));
-    (proptest::collection::btree_set(family(), 0..3), v4, v6)
-        .prop_map(|(families, next_hop_v4, next_hop_v6)| Export { families, next_hop_v4, next_hop_v6 })
+    let v4 = proptest::option::weighted(0.9, (1_u8..3).prop_map(|n| NextHop::V4(Ipv4Addr::new(10, 0, 0, n))));
+    let v6 = proptest::option::weighted(
+        0.9,
+        (1_u16..3).prop_map(|n| NextHop::V6(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, n))),
+    );
+    let overrides = proptest::option::of(0_u32..2).prop_map(|med| Overrides { med, ..Overrides::default() });
+    (proptest::collection::btree_set(family(), 0..3), v4, v6, overrides).prop_map(
+        |(families, next_hop_v4, next_hop_v6, overrides)| Export {
+            families,
+            next_hop_v4,
+            next_hop_v6,
+            overrides,
+        },
+    )
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -87,11 +105,12 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-fn wanted(rib: &LocRib, export: &Export) -> BTreeMap<IpNet, (IpAddr, Attributes)> {
-    rib.routes
-        .iter()
-        .filter_map(|(p, a)| Some((*p, (export.next_hop(Family::of(p.addr())).ok()?, a.clone()))))
-        .collect()
+fn wanted(rib: &LocRib, export: &Export) -> BTreeMap<IpNet, Told> {
+    let route = |prefix: &IpNet, attributes: &Arc<Attributes>| {
+        let (next_hop, attributes) = export.route(Family::of(prefix.addr()), attributes).ok()?;
+        Some((*prefix, (next_hop, Arc::new(attributes))))
+    };
+    rib.routes.iter().filter_map(|(prefix, attributes)| route(prefix, attributes)).collect()
 }
 
 proptest! {
@@ -139,13 +158,14 @@ fn prefix(text: &str) -> IpNet {
 fn both() -> Export {
     Export {
         families: [Family::V4, Family::V6].into(),
-        next_hop_v4: Some(Ipv4Addr::new(10, 0, 0, 1)),
+        next_hop_v4: Some(NextHop::V4(Ipv4Addr::new(10, 0, 0, 1))),
         next_hop_v6: None,
+        overrides: Overrides::default(),
     }
 }
 
 fn rib_of(prefixes: &[&str], complete: bool) -> LocRib {
-    let routes = prefixes.iter().map(|text| (prefix(text), Attributes::default())).collect();
+    let routes = prefixes.iter().map(|text| (prefix(text), Arc::default())).collect();
     LocRib { generation: 1, complete, routes }
 }
 
@@ -172,9 +192,53 @@ fn end_of_rib_waits_for_the_first_verdicts_and_comes_once_for_each_family() {
 
 #[test]
 fn what_is_withheld_says_why() {
-    assert_eq!(both().next_hop(Family::V6), Err(Withheld::NoNextHop(Family::V6)));
+    let v6 = rib_of(&["2001:db8::80/128"], false);
+    assert_eq!(both().withheld(&v6), [(Family::V6, Withheld::NoNextHop(Family::V6))].into());
     let v4_alone = Export { families: [Family::V4].into(), ..both() };
-    assert_eq!(v4_alone.next_hop(Family::V6), Err(Withheld::FamilyNotNegotiated(Family::V6)));
+    assert_eq!(v4_alone.withheld(&v6), [(Family::V6, Withheld::FamilyNotNegotiated(Family::V6))].into());
     let mut told = AdjRibOut::default();
-    assert_eq!(told.advance(&rib_of(&["2001:db8::80/128"], false), &both()), []);
+    assert_eq!(told.advance(&v6, &both()), []);
+    let given = Attributes { next_hop_v6: Some("fd00::1".parse().unwrap()), ..Attributes::default() };
+    let given = LocRib { routes: [(prefix("2001:db8::80/128"), Arc::new(given))].into(), ..v6 };
+    assert_eq!(both().withheld(&given), BTreeMap::new());
+}
+
+#[test]
+fn a_changed_attribute_announces_again_and_never_withdraws() {
+    let mut told = AdjRibOut::default();
+    let prefixes = ["192.0.2.1/32", "192.0.2.2/32", "192.0.2.3/32"];
+    let _ = told.advance(&rib_of(&prefixes, true), &both());
+    let changes: [fn(&mut Attributes); 9] = [
+        |a| a.origin = crate::model::Origin::Incomplete,
+        |a| a.med = Some(1),
+        |a| a.local_pref = Some(1),
+        |a| a.prepend = 1,
+        |a| a.next_hop_v4 = Some(Ipv4Addr::new(10, 0, 0, 9)),
+        |a| {
+            a.communities.insert(Community(1));
+        },
+        |a| {
+            a.extended_communities.insert(crate::model::ExtendedCommunity([1; 8]));
+        },
+        |a| {
+            a.large_communities.insert(crate::model::LargeCommunity([1; 3]));
+        },
+        |a| *a = Attributes::default(),
+    ];
+    let mut attributes = Attributes::default();
+    for change in changes {
+        change(&mut attributes);
+        let shared = Arc::new(attributes.clone());
+        let mut rib = rib_of(&prefixes, true);
+        rib.routes.values_mut().for_each(|route| *route = Arc::clone(&shared));
+        let updates = told.advance(&rib, &both());
+        let [Update::Announce { prefixes: said, .. }] = updates.as_slice() else { panic!("{updates:?}") };
+        assert_eq!(said.len(), 3);
+    }
+    // A peer's own attributes do the same, and again when they are gone.
+    let med = Export { overrides: Overrides { med: Some(7), ..Overrides::default() }, ..both() };
+    for export in [med, both()] {
+        let updates = told.advance(&rib_of(&prefixes, true), &export);
+        assert!(matches!(updates.as_slice(), [Update::Announce { .. }]), "{updates:?}");
+    }
 }

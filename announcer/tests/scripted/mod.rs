@@ -13,11 +13,12 @@ use std::time::Duration;
 
 use announcer::bgp::fsm::StateName;
 use announcer::bgp::io::session::{self, Local, Order, Status};
-use announcer::config::Peer;
-use announcer::model::{Asn, Generation, Liveness, RouterId};
+use announcer::config::{Peer, PeerAddress};
+use announcer::model::{Asn, Family, Generation, Liveness, Overrides, PeerAsn, RouterId};
 use announcer::rib::{Attributes, LocRib};
+use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -61,20 +62,28 @@ pub struct Session {
     pub rib: watch::Sender<Arc<LocRib>>,
     pub liveness: watch::Sender<Liveness>,
     pub order: watch::Sender<Order>,
+    pub peer: watch::Sender<Arc<Peer>>,
     pub status: watch::Receiver<Status>,
     pub vips: watch::Sender<Arc<BTreeSet<IpAddr>>>,
     pub task: JoinHandle<()>,
-    listener: TcpListener,
+    pub listener: TcpListener,
 }
 
 pub fn peer(port: u16) -> Peer {
     Peer {
         name: "r1".parse().unwrap(),
-        address: "127.0.0.1".parse().unwrap(),
+        address: PeerAddress::Ip("127.0.0.1".parse().unwrap()),
         port,
-        asn: Asn::try_from(65000).unwrap(),
+        asn: PeerAsn::Is(Asn::try_from(65000).unwrap()),
         hold_time: Duration::from_secs(9),
-        next_hop_v6: Some("2001:db8:1::1".parse().unwrap()),
+        send_hold_time: Duration::from_secs(480),
+        families: [Family::V4, Family::V6].into(),
+        interface: None,
+        source_address: None,
+        multihop: 1,
+        ttl_security: false,
+        password_file: None,
+        overrides: Overrides { next_hop_v6: Some("2001:db8:1::1".parse().unwrap()), ..Overrides::default() },
     }
 }
 
@@ -85,20 +94,57 @@ impl Session {
 
     pub async fn start_with(change: impl FnOnce(&mut Peer)) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let mut peer = peer(listener.local_addr().unwrap().port());
-        change(&mut peer);
+        Session::dialing(listener, change, |_| {})
+    }
+
+    /// As speaker with something of its own.
+    pub async fn start_as(local: impl FnOnce(&mut Local), change: impl FnOnce(&mut Peer)) -> Self {
+        Session::dialing(TcpListener::bind("127.0.0.1:0").await.unwrap(), change, local)
+    }
+
+    /// Over IPv6, from and to ::1.
+    pub async fn start_v6(change: impl FnOnce(&mut Peer)) -> Self {
+        let address = PeerAddress::Ip("::1".parse().unwrap());
+        let change = |peer: &mut Peer| {
+            *peer = Peer { address, ..peer.clone() };
+            change(peer);
+        };
+        Session::dialing(TcpListener::bind("[::1]:0").await.unwrap(), change, |_| {})
+    }
+
+    /// With a router whose TCP takes little at a time: what it does not read soon holds us up.
+    pub async fn start_narrow(change: impl FnOnce(&mut Peer)) -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(4096).unwrap();
+        SockRef::from(&socket).set_tcp_mss(536).unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        Session::dialing(socket.listen(1).unwrap(), change, |_| {})
+    }
+
+    pub fn dialing(
+        listener: TcpListener,
+        change: impl FnOnce(&mut Peer),
+        adjust: impl FnOnce(&mut Local),
+    ) -> Self {
+        let mut config = peer(listener.local_addr().unwrap().port());
+        change(&mut config);
         let (rib, rib_seen) = watch::channel(Arc::new(LocRib::default()));
         let (liveness, liveness_seen) = watch::channel(Liveness::Up);
         let (order, order_seen) = watch::channel(Order::Run);
         let (status_told, status) = watch::channel(Status::new());
         let (vips, vips_seen) = watch::channel(Arc::new(BTreeSet::new()));
-        let local = Local {
+        let (peer, peer_seen) = watch::channel(Arc::new(config));
+        let mut local = Local {
             asn: Asn::try_from(65001).unwrap(),
             router_id: RouterId::try_from(std::net::Ipv4Addr::new(10, 0, 1, 11)).unwrap(),
+            graceful_restart: None,
+            restarted: false,
             vips: vips_seen,
         };
-        let task = tokio::spawn(session::run(local, peer, rib_seen, liveness_seen, order_seen, status_told));
-        Session { rib, liveness, order, status, vips, task, listener }
+        adjust(&mut local);
+        let task =
+            tokio::spawn(session::run(local, peer_seen, rib_seen, liveness_seen, order_seen, status_told));
+        Session { rib, liveness, order, peer, status, vips, task, listener }
     }
 
     pub async fn accept(&self) -> Router {
@@ -109,9 +155,26 @@ impl Session {
 
     /// A router that has our OPEN and has said nothing.
     pub async fn open_sent(&self) -> Router {
+        self.opened().await.0
+    }
+
+    /// The same, and the capabilities of our OPEN.
+    pub async fn opened(&self) -> (Router, Vec<(u8, Vec<u8>)>) {
         let mut router = self.accept().await;
-        router.expect(OPEN).await;
-        router
+        let body = router.expect(OPEN).await;
+        let mut rest = &body[10..];
+        let mut capabilities = vec![];
+        while let [2, length, more @ ..] = rest {
+            let (mut parameter, later) = more.split_at(usize::from(*length));
+            while let [code, length, more @ ..] = parameter {
+                let (value, next) = more.split_at(usize::from(*length));
+                capabilities.push((*code, value.to_vec()));
+                parameter = next;
+            }
+            rest = later;
+        }
+        assert!(rest.is_empty(), "{body:02x?}");
+        (router, capabilities)
     }
 
     pub async fn open_confirm(&self) -> Router {
@@ -140,9 +203,19 @@ impl Session {
         timeout(SOON, self.status.wait_for(holds)).await.expect("it comes to it").unwrap().clone()
     }
 
+    /// What takes its time, such as a try that nobody answers.
+    pub async fn until_late(&mut self, holds: impl FnMut(&Status) -> bool) -> Status {
+        timeout(SOON * 4, self.status.wait_for(holds)).await.expect("it comes to it").unwrap().clone()
+    }
+
     pub fn announce(&self, generation: Generation, vips: &[&str]) {
+        self.announce_with(generation, vips, Attributes::default());
+    }
+
+    pub fn announce_with(&self, generation: Generation, vips: &[&str], attributes: Attributes) {
+        let attributes = Arc::new(attributes);
         let routes: BTreeMap<_, _> =
-            vips.iter().map(|vip| (vip.parse().unwrap(), Attributes::default())).collect();
+            vips.iter().map(|vip| (vip.parse().unwrap(), Arc::clone(&attributes))).collect();
         self.rib.send_replace(Arc::new(LocRib { generation, complete: true, routes }));
     }
 }

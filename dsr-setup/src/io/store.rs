@@ -5,6 +5,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use crate::record::{Record, RecordError};
@@ -78,12 +79,28 @@ impl Store {
         } else {
             let text = record.write(&life()?).map_err(io::Error::other).map_err(at(&path))?;
             let new = self.dir.join(format!("{FILE}.new"));
-            let mut file = File::create(&new).map_err(at(&new))?;
+            let mut file = create(&new, &dir).map_err(at(&new))?;
             file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(at(&new))?;
             fs::rename(&new, &path).map_err(at(&path))?;
         }
         dir.sync_all().map_err(at(&self.dir))
     }
+}
+
+/// An empty file that belongs to whom the folder belongs, whoever writes it: the daemon, as a user of its own, has to
+/// read what root wrote by hand, with whatever umask. What a crash left there may not be ours to write, and is removed.
+fn create(path: &Path, dir: &File) -> io::Result<File> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    let file = File::options().write(true).create_new(true).open(path)?;
+    file.set_permissions(fs::Permissions::from_mode(0o644))?;
+    let (folder, own) = (dir.metadata()?, file.metadata()?);
+    if (folder.uid(), folder.gid()) != (own.uid(), own.gid()) {
+        let _ = fchown(&file, Some(folder.uid()), Some(folder.gid())); // root alone may
+    }
+    Ok(file)
 }
 
 /// This boot and this network namespace.

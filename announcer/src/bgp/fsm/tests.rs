@@ -7,23 +7,31 @@ use std::net::Ipv4Addr;
 use expect_test::{Expect, expect};
 use proptest::prelude::*;
 
+use std::time::{Duration, Instant};
+
 use super::*;
+use crate::bgp::notification::{self, Notification};
 use crate::bgp::open::{AsWidth, Kind, RefreshKind};
+use crate::bgp::open::{Negotiated, OpenError};
+use crate::bgp::reason::TcpFailure;
+use crate::model::Family;
 use crate::model::RouterId;
 
 fn agreed(hold: u64) -> Negotiated {
     Negotiated {
         kind: Kind::External,
+        peer_asn: crate::model::Asn::try_from(65000).unwrap(),
         peer_id: RouterId::try_from(Ipv4Addr::new(10, 0, 0, 2)).unwrap(),
         hold_time: (hold > 0).then(|| Duration::from_secs(hold)),
         as_width: AsWidth::Four,
         families: BTreeSet::new(),
+        extended_next_hop: false,
         refresh: RefreshKind::Plain,
     }
 }
 
 fn timers() -> Timers {
-    Timers::new(Duration::from_secs(9))
+    Timers::new(Duration::from_secs(480))
 }
 
 /// A step's events and actions in a network operator's words.

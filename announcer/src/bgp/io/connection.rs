@@ -13,6 +13,7 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use crate::bgp::io::dial::{Dialed, broken};
+use crate::bgp::io::password::Key;
 use crate::bgp::io::path::Address;
 use crate::bgp::io::sockopt;
 use crate::bgp::outbox::Outbox;
@@ -29,6 +30,9 @@ pub(super) struct Connection {
     pub(super) framer: Framer,
     pub(super) outbox: Outbox,
     pub(super) local: SocketAddr,
+    peer: SocketAddr,
+    /// The key of its segments.
+    pub(super) key: Option<Key>,
     pub(super) interface: u32,
     pub(super) addresses: Vec<Address>,
     /// Since when octets wait without progress.
@@ -63,9 +67,9 @@ pub(super) enum Progress {
 
 impl Connection {
     pub(super) fn new(dialed: Dialed) -> Self {
-        let Dialed { stream, local, interface, addresses } = dialed;
+        let Dialed { stream, local, peer, interface, addresses, key, kept: _ } = dialed;
         let (framer, outbox) = (Framer::default(), Outbox::default());
-        Connection { stream, framer, outbox, local, interface, addresses, waiting: None }
+        Connection { stream, framer, outbox, local, peer, key, interface, addresses, waiting: None }
     }
 
     pub(super) async fn readable(&self) {
@@ -125,6 +129,13 @@ impl Connection {
         let pause = (now.duration_since(since) / 8).clamp(POLL.0, POLL.1);
         self.waiting = Some(Waiting { since, ask: now + pause });
         Ok(if moved { Progress::Some } else { Progress::None })
+    }
+
+    /// Signs and demands another key from now on (RFC 2385).
+    pub(super) fn set_key(&mut self, key: Key) -> io::Result<()> {
+        sockopt::set_key(self.stream.as_fd(), self.peer, &key)?;
+        self.key = Some(key);
+        Ok(())
     }
 
     /// Follows the agreed hold time: the kernel gives up on a dead peer when we would.

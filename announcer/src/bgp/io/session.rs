@@ -5,29 +5,34 @@
 //! decisions from above (`rib`, `liveness`, `order`) and tells one state (`status`); nothing is queued, and no peer can
 //! hold up another.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod routes;
+mod status;
+mod talk;
+
+use std::collections::BTreeSet;
 use std::future::pending;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use tokio::time::sleep_until;
-use tracing::{Instrument, debug, info, info_span, warn};
+use tracing::{Instrument, debug, info, info_span};
 
-use crate::bgp::fsm::{self, Action, Event, Moment, Outgoing, State, StateName, Waiting};
-use crate::bgp::io::connection::{Connection, Progress, Read};
-use crate::bgp::io::dial::{Dialed, dial};
+use crate::bgp::fsm::{self, Action, Event, Moment, State, StateName};
+use crate::bgp::io::connection::Connection;
+use crate::bgp::io::dial::{Dialed, Missed, dial};
+use crate::bgp::io::netstat;
 use crate::bgp::io::path::{self, Address};
-use crate::bgp::notification::{self, Notification};
-use crate::bgp::open::{Negotiated, Offer, RefreshKind, negotiate};
-use crate::bgp::outbox::News;
-use crate::bgp::reason::{DownReason, TcpFailure};
-use crate::bgp::wire::{self, Bound, Message, Voice};
+use crate::bgp::open::{Offer, Restart};
+use crate::bgp::reason::{Clues, DownReason, Neighbour};
 use crate::config::Peer;
-use crate::model::{Asn, Family, Generation, Liveness, RouterId};
-use crate::rib::{AdjRibOut, Export, LocRib, Withheld};
+use crate::model::{Asn, Family, Liveness, RouterId};
+use crate::rib::LocRib;
+
+use routes::Routes;
+pub use status::{Counters, Down, Order, Status};
 
 /// What a session needs to know for its whole life.
 #[derive(Debug, Clone)]
@@ -36,134 +41,48 @@ pub struct Local {
     pub asn: Asn,
     /// Our BGP Identifier.
     pub router_id: RouterId,
+    /// How long the peer may keep our routes without a session (RFC 4724); `None`: not at all.
+    pub graceful_restart: Option<Duration>,
+    /// Whether the process before this one ended without a goodbye.
+    pub restarted: bool,
     /// Never a source, never a next hop.
     pub vips: watch::Receiver<Arc<BTreeSet<IpAddr>>>,
 }
 
-/// Whether a session is wanted.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Order {
-    /// It is.
-    Run,
-    /// The daemon stops: Cease/Administrative Shutdown with a text for the router's log (RFC 9003).
-    Shutdown {
-        /// The text; cut at 255 octets.
-        text: String,
-    },
-    /// The configuration names the peer no more: Cease/Peer De-configured.
-    Deconfigured,
-    /// The configuration says something else of the peer: Cease/Other Configuration Change, and a new session follows.
-    Reconfigured,
-}
-
-impl Order {
-    /// What a session ends with; `None`: it is wanted.
-    fn farewell(&self) -> Option<Notification> {
-        match self {
-            Order::Run => None,
-            Order::Shutdown { text } => Some(Notification::shutdown(text)),
-            Order::Deconfigured => Some(Notification::bare(notification::PEER_DECONFIGURED)),
-            Order::Reconfigured => Some(Notification::bare(notification::OTHER_CONFIGURATION_CHANGE)),
-        }
-    }
-}
-
-/// What there is to know of a session; told on every change.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Status {
-    /// The machine's state.
-    pub state: StateName,
-    /// Since when.
-    pub since: Instant,
-    /// Up to which generation of the Loc-RIB the peer's kernel has acknowledged our octets; 0 unless Established.
-    pub told: Generation,
-    /// How many prefixes the peer was told and knows.
-    pub announced: usize,
-    /// Families with routes that this peer is not told.
-    pub withheld: BTreeMap<Family, Withheld>,
-    /// Why the last session ended, or the last try failed.
-    pub last_down: Option<Down>,
-    /// Our end of the connection.
-    pub local_address: Option<SocketAddr>,
-    /// What both OPENs agreed, while Established.
-    pub negotiated: Option<Negotiated>,
-    /// Messages received since the task began.
-    pub received: Counters,
-    /// Messages sent since the task began.
-    pub sent: Counters,
-}
-
-/// Why and when a session was down.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Down {
-    /// Why.
-    pub why: DownReason,
-    /// When.
-    pub at: Instant,
-}
-
-/// Messages by type. All UPDATEs received are dropped.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Counters {
-    /// OPEN.
-    pub open: u64,
-    /// UPDATE.
-    pub update: u64,
-    /// NOTIFICATION.
-    pub notification: u64,
-    /// KEEPALIVE.
-    pub keepalive: u64,
-    /// ROUTE-REFRESH.
-    pub refresh: u64,
-}
-
-impl Status {
-    /// Before the first try.
-    pub fn new() -> Self {
-        Status {
-            state: StateName::Idle,
-            since: now(),
-            told: 0,
-            announced: 0,
-            withheld: BTreeMap::new(),
-            last_down: None,
-            local_address: None,
-            negotiated: None,
-            received: Counters::default(),
-            sent: Counters::default(),
-        }
-    }
-}
-
-impl Default for Status {
-    fn default() -> Self {
-        Status::new()
-    }
-}
-
 /// Holds a session with `peer`, dialling again whenever it fails, until `order` ends it and the peer has heard why. A
 /// dropped `order` ends it too.
+///
+/// Another `peer` takes effect at once in what is said and in its key, whose file is read again even when nothing else
+/// changed; it has to be one that [`Peer::same_session`] allows.
 pub async fn run(
     local: Local,
-    peer: Peer,
+    mut peer: watch::Receiver<Arc<Peer>>,
     rib: watch::Receiver<Arc<LocRib>>,
     liveness: watch::Receiver<Liveness>,
     mut order: watch::Receiver<Order>,
     status: watch::Sender<Status>,
 ) {
-    let span = info_span!("peer", name = %peer.name);
+    let config = Arc::clone(&peer.borrow_and_update());
+    let span = info_span!("peer", name = %config.name);
     let offer = Offer {
         asn: local.asn,
         router_id: local.router_id,
-        hold_time: u16::try_from(peer.hold_time.as_secs()).unwrap_or(u16::MAX),
-        families: [Family::V4, Family::V6].into(),
-        peer_asn: peer.asn,
+        hold_time: u16::try_from(config.hold_time.as_secs()).unwrap_or(u16::MAX),
+        families: config.families.clone(),
+        peer_asn: config.asn,
+        extended_next_hop: false,
+        restart: local.graceful_restart.map(|time| Restart {
+            seconds: u16::try_from(time.as_secs()).unwrap_or(u16::MAX),
+            restarted: local.restarted,
+            kept: BTreeSet::new(),
+        }),
     };
     let wanted = order.borrow_and_update().clone();
     let session = Session {
-        timers: fsm::Timers::new(peer.hold_time),
+        timers: fsm::Timers::new(config.send_hold_time),
         offer,
-        peer,
+        peer: config,
+        peers: peer,
         vips: local.vips,
         rib,
         liveness,
@@ -176,6 +95,9 @@ pub async fn run(
         routes: None,
         farewell: None,
         lookup: None,
+        neighbour: Neighbour::Unknown,
+        ttl_drops: None,
+        hang: None,
         status: Status::new(),
     };
     session.run().instrument(span).await;
@@ -186,7 +108,8 @@ type Later<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 struct Session {
     timers: fsm::Timers,
     offer: Offer,
-    peer: Peer,
+    peer: Arc<Peer>,
+    peers: watch::Receiver<Arc<Peer>>,
     vips: watch::Receiver<Arc<BTreeSet<IpAddr>>>,
     rib: watch::Receiver<Arc<LocRib>>,
     liveness: watch::Receiver<Liveness>,
@@ -196,7 +119,7 @@ struct Session {
     publish: watch::Sender<Status>,
     state: State,
     /// In Connect.
-    dialing: Option<Later<Result<Dialed, TcpFailure>>>,
+    dialing: Option<Later<Result<Dialed, Missed>>>,
     /// From OpenSent on.
     connection: Option<Connection>,
     /// In Established.
@@ -205,33 +128,30 @@ struct Session {
     farewell: Option<Later<()>>,
     /// A look at the interface's addresses under way.
     lookup: Option<Later<std::io::Result<Vec<Address>>>>,
+    /// What the last try saw of the next host on the way.
+    neighbour: Neighbour,
+    /// What the kernel had dropped for its TTL when the try began.
+    ttl_drops: Option<u64>,
+    /// When a router that has sent no OPEN is told of, long before it is given up.
+    hang: Option<Instant>,
     status: Status,
 }
 
-/// What the peer was told, and what it is still owed.
-struct Routes {
-    negotiated: Negotiated,
-    voice: Voice,
-    export: Export,
-    told: AdjRibOut,
-    /// Families that the peer asked for again.
-    refresh: BTreeSet<Family>,
-    /// Whether there may be something to say.
-    stale: bool,
-    /// When the interface's addresses are looked at again.
-    look: Instant,
-}
+/// How long an OPEN may take before people are told that it does.
+const HANG: Duration = Duration::from_secs(4);
 
 /// What ended a wait.
 enum Wake {
-    Dialed(Result<Dialed, TcpFailure>),
+    Dialed(Result<Dialed, Missed>),
     Readable,
     Writable,
     Deadline,
+    Hang,
     Ask,
     Look,
     Addresses(std::io::Result<Vec<Address>>),
     Rib,
+    Peer,
     Liveness,
     Order(Order),
     FarewellSaid,
@@ -264,10 +184,12 @@ impl Session {
             () = async { match connection { Some(c) => c.readable().await, None => pending().await } } => Wake::Readable,
             () = async { match unsent { Some(c) => c.writable().await, None => pending().await } } => Wake::Writable,
             () = at(self.state.deadline()) => Wake::Deadline,
+            () = at(self.hang) => Wake::Hang,
             () = at(ask) => Wake::Ask,
             () = at(look) => Wake::Look,
             addresses = done(&mut self.lookup) => Wake::Addresses(addresses),
             () = changed(&mut self.rib) => Wake::Rib,
+            () = changed(&mut self.peers) => Wake::Peer,
             () = changed(&mut self.liveness) => Wake::Liveness,
             order = next_order(&mut self.order), if self.wanted == Order::Run => Wake::Order(order),
             () = done(&mut self.farewell) => Wake::FarewellSaid,
@@ -279,11 +201,20 @@ impl Session {
             Wake::Dialed(Ok(dialed)) => {
                 self.dialing = None;
                 self.status.local_address = Some(dialed.local);
+                self.status.peer_address = Some(dialed.peer.ip());
+                // RFC 8950 §4: where IPv4 has to get on without an IPv4 session.
+                self.offer.extended_next_hop =
+                    dialed.peer.is_ipv6() && self.offer.families.contains(&Family::V4);
+                if let Some(restart) = &mut self.offer.restart {
+                    restart.kept.clone_from(&dialed.kept);
+                }
                 self.connection = Some(Connection::new(dialed));
+                self.hang = Some(now() + HANG);
                 self.handle(Event::TcpConnected);
             }
-            Wake::Dialed(Err(failure)) => {
+            Wake::Dialed(Err(Missed { failure, neighbour })) => {
                 self.dialing = None;
+                self.neighbour = neighbour;
                 self.handle(Event::TcpFails(failure));
             }
             Wake::Readable => {
@@ -296,6 +227,7 @@ impl Session {
                 self.read();
                 self.handle(Event::TimerExpires);
             }
+            Wake::Hang => self.hangs(),
             Wake::Ask => self.ask(),
             Wake::Look => {
                 if let Some(connection) = &self.connection {
@@ -307,6 +239,10 @@ impl Session {
                 self.looked(addresses);
             }
             Wake::Rib => self.stale(),
+            Wake::Peer => {
+                let peer = Arc::clone(&self.peers.borrow_and_update());
+                self.reconfigured(peer);
+            }
             Wake::Liveness => {
                 if *self.liveness.borrow_and_update() == Liveness::Down {
                     self.handle(Event::LivenessLost);
@@ -340,7 +276,8 @@ impl Session {
         match action {
             Action::Connect => {
                 let vips = Arc::clone(&self.vips.borrow());
-                self.dialing = Some(Box::pin(dial(self.peer.clone(), vips)));
+                (self.neighbour, self.ttl_drops) = (Neighbour::Unknown, netstat::ttl_drops());
+                self.dialing = Some(Box::pin(dial(Arc::clone(&self.peer), vips, self.timers.connect)));
             }
             Action::Send(message) => self.send(&message),
             Action::Hangup => {
@@ -358,19 +295,20 @@ impl Session {
             }
             Action::Up(negotiated) => self.up(negotiated),
             Action::Down(why) => {
-                info!(reason = %why, hint = why.hint(), "session ended");
-                self.down(why);
+                let hint = why.hint(&self.clues());
+                info!(reason = %why, hint, "session ended");
+                self.down(why, hint);
             }
             Action::Failed(why) => {
+                let hint = why.hint(&self.clues());
                 // A peer that is off for a night is one line, not thousands.
-                let known =
-                    self.status.last_down.as_ref().is_some_and(|down| down.why.label() == why.label());
-                if known {
+                let known = self.status.last_down.as_ref();
+                if known.is_some_and(|down| (down.why.label(), down.hint) == (why.label(), hint)) {
                     debug!(reason = %why, "try failed");
                 } else {
-                    info!(reason = %why, hint = why.hint(), "try failed");
+                    info!(reason = %why, hint, "try failed");
                 }
-                self.down(why);
+                self.down(why, hint);
             }
             Action::Refresh(family) => {
                 if let Some(routes) = &mut self.routes {
@@ -381,238 +319,36 @@ impl Session {
         }
     }
 
-    fn up(&mut self, negotiated: Negotiated) {
-        let Some(connection) = &self.connection else { return };
-        let voice = Voice { asn: self.offer.asn, kind: negotiated.kind, as_width: negotiated.as_width };
-        if let Err(error) = connection.set_user_timeout(negotiated.hold_time) {
-            debug!(%error, "TCP_USER_TIMEOUT was not set");
-        }
-        info!(
-            peer_id = %negotiated.peer_id,
-            hold_time = negotiated.hold_time.map_or(0, |time| time.as_secs()),
-            local = %connection.local,
-            "session established"
-        );
-        self.routes = Some(Routes {
-            voice,
-            export: self.export(connection, &negotiated),
-            negotiated: negotiated.clone(),
-            told: AdjRibOut::default(),
-            refresh: BTreeSet::new(),
-            stale: true,
-            look: now(),
-        });
-        self.status.negotiated = Some(negotiated);
-    }
-
-    fn down(&mut self, why: DownReason) {
+    fn down(&mut self, why: DownReason, hint: Option<&'static str>) {
         self.routes = None;
-        self.status.last_down = Some(Down { why, at: now() });
+        self.status.last_down = Some(Down { why, hint, at: now() });
         self.status.local_address = None;
         self.status.negotiated = None;
         self.status.announced = 0;
         self.status.withheld.clear();
     }
 
-    /// Our next hops on this connection.
-    fn export(&self, connection: &Connection, negotiated: &Negotiated) -> Export {
-        let session = connection.local.ip();
-        Export {
-            families: negotiated.families.clone(),
-            next_hop_v4: match session {
-                IpAddr::V4(ip) => Some(ip),
-                IpAddr::V6(_) => None,
-            },
-            next_hop_v6: path::next_hop_v6(
-                session,
-                &connection.addresses,
-                &self.vips.borrow(),
-                self.peer.next_hop_v6,
-            ),
+    /// Tells why there is no session while the machine still waits for one.
+    fn hangs(&mut self) {
+        self.hang = None;
+        if self.state.name() == StateName::OpenSent {
+            let why = DownReason::NoOpen(HANG);
+            let hint = why.hint(&self.clues());
+            let known = self.status.last_down.as_ref();
+            if known.is_none_or(|down| (down.why.label(), down.hint) != (why.label(), hint)) {
+                info!(reason = %why, hint, "peer is silent");
+            }
+            self.status.last_down = Some(Down { why, hint, at: now() });
         }
     }
 
-    /// The interface's addresses may have changed, and our next hops with them.
-    fn looked(&mut self, addresses: std::io::Result<Vec<Address>>) {
-        match (addresses, &mut self.connection) {
-            (Ok(addresses), Some(connection)) => connection.addresses = addresses,
-            (Err(error), _) => debug!(%error, "addresses were not read"),
-            (Ok(_), None) => {}
-        }
-        let Some(connection) = &self.connection else { return };
-        let Some(negotiated) = self.routes.as_ref().map(|routes| &routes.negotiated) else { return };
-        let export = self.export(connection, negotiated);
-        if let Some(routes) = &mut self.routes {
-            // An address may be tentative when the session comes up: look again soon.
-            let pause = if export.next_hop_v6.is_none() { 1 } else { 10 };
-            routes.look = now() + Duration::from_secs(pause);
-            routes.stale |= export != routes.export;
-            routes.export = export;
-        }
-    }
-
-    fn stale(&mut self) {
-        if let Some(routes) = &mut self.routes {
-            routes.stale = true;
-        }
-    }
-
-    /// Reads once and handles the messages that this completes.
-    fn read(&mut self) -> Option<Read> {
-        let read = self.connection.as_mut()?.read();
-        match read {
-            Ok(Read::Octets) => self.messages(),
-            Ok(Read::Nothing) => {}
-            Err(failure) => {
-                self.handle(Event::TcpFails(failure));
-                return None;
-            }
-        }
-        read.ok()
-    }
-
-    fn messages(&mut self) {
-        while let Some(connection) = &mut self.connection {
-            let event = match connection.framer.next() {
-                Ok(Some(message)) => self.event(message),
-                Ok(None) => return,
-                Err(notification) => Event::HeaderError(notification),
-            };
-            let broken = matches!(event, Event::HeaderError(_));
-            self.handle(event);
-            if broken {
-                return;
-            }
-        }
-    }
-
-    fn event(&mut self, message: Message) -> Event {
-        let received = &mut self.status.received;
-        match message {
-            Message::Open(open) => {
-                received.open += 1;
-                debug!(kind = "OPEN", "message received");
-                match open.and_then(|open| negotiate(&self.offer, &open)) {
-                    Ok(negotiated) => Event::Open(negotiated),
-                    Err(error) => Event::OpenError(error),
-                }
-            }
-            Message::Update(envelope) => {
-                received.update += 1;
-                debug!(kind = "UPDATE", "message received");
-                envelope.map_or_else(Event::UpdateError, |()| Event::Update)
-            }
-            Message::Notification(notification) => {
-                received.notification += 1;
-                debug!(kind = "NOTIFICATION", %notification, "message received");
-                Event::Notification(notification)
-            }
-            Message::Keepalive => {
-                received.keepalive += 1;
-                debug!(kind = "KEEPALIVE", "message received");
-                Event::Keepalive
-            }
-            Message::Refresh(refresh) => {
-                received.refresh += 1;
-                debug!(kind = "ROUTE-REFRESH", "message received");
-                let asked =
-                    self.routes.as_ref().map_or(Ok(None), |routes| routes.negotiated.refresh(&refresh));
-                asked.map_or_else(Event::RefreshError, Event::Refresh)
-            }
-        }
-    }
-
-    fn send(&mut self, message: &Outgoing) {
-        let Some(connection) = &mut self.connection else { return };
-        let tail = connection.outbox.tail();
-        let sent = &mut self.status.sent;
-        match message {
-            Outgoing::Open => {
-                sent.open += 1;
-                debug!(kind = "OPEN", "message sent");
-                if let Err(error) = wire::open(tail, &self.offer) {
-                    warn!(%error, "OPEN was not sent");
-                }
-            }
-            Outgoing::Keepalive => {
-                sent.keepalive += 1;
-                debug!(kind = "KEEPALIVE", "message sent");
-                wire::keepalive(tail);
-            }
-            Outgoing::Notification(notification) => {
-                sent.notification += 1;
-                debug!(kind = "NOTIFICATION", %notification, "message sent");
-                wire::notification(tail, notification);
-            }
-        }
-    }
-
-    /// Brings the peer up to date, if it has read what it was told before.
-    fn fill(&mut self) {
-        let (Some(connection), Some(routes)) = (&mut self.connection, &mut self.routes) else { return };
-        if !routes.stale || !connection.outbox.has_room() {
-            return;
-        }
-        routes.stale = false;
-        let want = Arc::clone(&self.rib.borrow_and_update());
-        let tail = connection.outbox.tail();
-        let sent = &mut self.status.sent;
-        let mut news = News::Nothing;
-
-        let asked = std::mem::take(&mut routes.refresh);
-        let bounded = |family: &&Family| {
-            routes.negotiated.refresh == RefreshKind::Enhanced && routes.told.ended(**family)
-        };
-        let bounded: Vec<Family> = asked.iter().filter(bounded).copied().collect();
-        let bound = |tail: &mut Vec<u8>, bound| {
-            for family in &bounded {
-                if let Err(error) = wire::refresh_bound(tail, *family, bound) {
-                    warn!(%error, "ROUTE-REFRESH was not sent");
-                }
-            }
-            bounded.len() as u64
-        };
-        for family in &asked {
-            routes.told.refresh(*family);
-        }
-        sent.refresh += bound(tail, Bound::Begin);
-        for update in routes.told.advance(&want, &routes.export) {
-            news = News::Said;
-            match wire::update(tail, &routes.voice, &update) {
-                Ok(messages) => sent.update += messages,
-                Err(error) => warn!(%error, "routes were not announced"),
-            }
-        }
-        sent.refresh += bound(tail, Bound::End);
-        connection.outbox.mark(want.generation, news);
-
-        self.status.announced = routes.told.len();
-        self.status.withheld = withheld(&want, &routes.export);
-        debug!(generation = want.generation, announced = routes.told.len(), "peer was brought up to date");
-    }
-
-    fn flush(&mut self) {
-        let Some(connection) = &mut self.connection else { return };
-        match connection.write() {
-            Ok(true) => self.handle(Event::Unsent),
-            Ok(false) => {}
-            Err(failure) => {
-                // The peer's last words may wait to be read.
-                while self.read() == Some(Read::Octets) {}
-                if self.connection.is_some() {
-                    self.handle(Event::TcpFails(failure));
-                }
-            }
-        }
-    }
-
-    fn ask(&mut self) {
-        let Some(connection) = &mut self.connection else { return };
-        match connection.ask() {
-            Ok(Progress::All) => self.handle(Event::Sent(Waiting::Nothing)),
-            Ok(Progress::Some) => self.handle(Event::Sent(Waiting::Some)),
-            Ok(Progress::None) => {}
-            Err(error) => self.handle(Event::TcpFails(TcpFailure::Other(error.to_string()))),
+    fn clues(&self) -> Clues {
+        let rose = |before| netstat::ttl_drops().is_some_and(|now| now > before);
+        Clues {
+            neighbour: self.neighbour,
+            password: self.peer.password_file.is_some(),
+            ttl_security: self.peer.ttl_security,
+            ttl_drops: self.peer.ttl_security && self.ttl_drops.is_some_and(rose),
         }
     }
 
@@ -628,12 +364,6 @@ impl Session {
             news
         });
     }
-}
-
-/// Families that have routes and are not told on a session.
-fn withheld(want: &LocRib, export: &Export) -> BTreeMap<Family, Withheld> {
-    let present: BTreeSet<Family> = want.routes.keys().map(|prefix| Family::of(prefix.addr())).collect();
-    present.into_iter().filter_map(|family| Some((family, export.next_hop(family).err()?))).collect()
 }
 
 /// Tokio's clock, so that tests can move it.
@@ -670,3 +400,6 @@ async fn next_order(order: &mut watch::Receiver<Order>) -> Order {
         Err(_) => Order::Shutdown { text: String::new() },
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,37 +1,113 @@
 //! Socket options, and the one number that no safe interface gives.
 //!
-//! Touches sockets. The crate's only `unsafe`.
+//! Touches sockets. The crate's only `unsafe`. RFC 2385 (MD5), RFC 5082 (GTSM), tcp(7), ip(7).
 
-#![allow(unsafe_code, reason = "the kernel's count of unacknowledged octets has no safe interface")]
+#![allow(
+    unsafe_code,
+    reason = "TCP MD5, the least TTL and the count of unacknowledged octets have no safe interface"
+)]
 
 use std::io;
-use std::net::IpAddr;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::mem::size_of;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::time::Duration;
 
-use socket2::Socket;
+use socket2::{SockAddr, Socket};
+
+use crate::bgp::io::password::Key;
 
 /// Network control (RFC 4594 §3.2), as routers mark their own.
 const CS6: u32 = 0xc0;
 /// Lets a peer with GTSM believe that we are its neighbour, and harms no other (RFC 5082).
 const TTL: u32 = 255;
 
-/// Prepares a socket to dial `peer`, before the SYN that all of it has to be on.
-pub(super) fn prepare(socket: &Socket, peer: IpAddr, hold_time: Duration) -> io::Result<()> {
-    match peer {
+/// What a connection to a peer wants of its socket.
+#[derive(Debug)]
+pub(super) struct Wants<'a> {
+    /// Where it goes.
+    pub(super) peer: SocketAddr,
+    /// The kernel gives up on a dead peer after it; zero: never.
+    pub(super) hold_time: Duration,
+    /// The least TTL that what is received may have.
+    pub(super) least_ttl: Option<u8>,
+    /// The interface that it is bound to.
+    pub(super) interface: Option<&'a str>,
+    /// The key of every segment.
+    pub(super) key: Option<&'a Key>,
+}
+
+/// Prepares a socket to dial, before the SYN that all of it has to be on.
+pub(super) fn prepare(socket: &Socket, wants: &Wants<'_>) -> io::Result<()> {
+    if let Some(interface) = wants.interface {
+        socket.bind_device(Some(interface.as_bytes()))?;
+    }
+    let least = wants.least_ttl.map(i32::from);
+    match wants.peer.ip() {
         IpAddr::V4(_) => {
             socket.set_ttl_v4(TTL)?;
             socket.set_tos_v4(CS6)?;
+            least.map_or(Ok(()), |ttl| set(socket.as_fd(), libc::IPPROTO_IP, libc::IP_MINTTL, &ttl))?;
         }
         IpAddr::V6(_) => {
             socket.set_unicast_hops_v6(TTL)?;
             socket.set_tclass_v6(CS6)?;
+            least.map_or(Ok(()), |ttl| {
+                set(socket.as_fd(), libc::IPPROTO_IPV6, libc::IPV6_MINHOPCOUNT, &ttl)
+            })?;
         }
+    }
+    if let Some(key) = wants.key {
+        set_key(socket.as_fd(), wants.peer, key)?;
     }
     socket.set_tcp_nodelay(true)?;
     socket.set_nonblocking(true)?;
-    let timeout = (!hold_time.is_zero()).then_some(hold_time);
+    let timeout = (!wants.hold_time.is_zero()).then_some(wants.hold_time);
     socket.set_tcp_user_timeout(timeout)
+}
+
+/// `struct tcp_md5sig` of linux/tcp.h.
+#[repr(C)]
+struct Md5Signature {
+    address: libc::sockaddr_storage,
+    flags: u8,
+    prefix_length: u8,
+    key_length: u16,
+    interface: libc::c_int,
+    key: [u8; libc::TCP_MD5SIG_MAXKEYLEN],
+}
+
+const TCP_MD5SIG_FLAG_PREFIX: u8 = 1;
+
+/// Gives a socket the key for a peer, or another one: a connection that is up lives on (RFC 2385).
+pub(super) fn set_key(socket: BorrowedFd<'_>, peer: SocketAddr, key: &Key) -> io::Result<()> {
+    let octets = key.octets();
+    let mut storage = SockAddr::from(peer).as_storage();
+    // SAFETY: both types are the kernel's sockaddr_storage, and any octets are one.
+    let address = unsafe { *storage.view_as::<libc::sockaddr_storage>() };
+    let mut signature = Md5Signature {
+        address,
+        flags: TCP_MD5SIG_FLAG_PREFIX,
+        prefix_length: if peer.is_ipv4() { 32 } else { 128 },
+        key_length: u16::try_from(octets.len()).map_err(io::Error::other)?,
+        interface: 0,
+        key: [0; libc::TCP_MD5SIG_MAXKEYLEN],
+    };
+    let Some(place) = signature.key.get_mut(..octets.len()) else {
+        return Err(io::ErrorKind::InvalidInput.into());
+    };
+    place.copy_from_slice(octets);
+    set(socket, libc::IPPROTO_TCP, libc::TCP_MD5SIG_EXT, &signature)
+}
+
+fn set<T>(socket: BorrowedFd<'_>, level: libc::c_int, name: libc::c_int, value: &T) -> io::Result<()> {
+    let length = libc::socklen_t::try_from(size_of::<T>()).map_err(io::Error::other)?;
+    // SAFETY: the descriptor is borrowed, so open; the pointer is to a value of `length` octets that outlives the call,
+    // and the kernel only reads from it.
+    let result = unsafe {
+        libc::setsockopt(socket.as_raw_fd(), level, name, std::ptr::from_ref(value).cast(), length)
+    };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 /// How many octets of ours the peer's kernel has not acknowledged (SIOCOUTQ, tcp(7)).
@@ -44,4 +120,119 @@ pub(super) fn unacknowledged(socket: BorrowedFd<'_>) -> io::Result<u64> {
         return Err(io::Error::last_os_error());
     }
     Ok(u64::try_from(octets).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use socket2::{Domain, Type};
+
+    use super::*;
+
+    fn get(socket: &Socket, level: libc::c_int, name: libc::c_int) -> libc::c_int {
+        let mut value: libc::c_int = 0;
+        let mut length = libc::socklen_t::try_from(size_of::<libc::c_int>()).unwrap();
+        // SAFETY: the descriptor is open, and both pointers are to ints that are ours alone.
+        let result = unsafe {
+            libc::getsockopt(socket.as_raw_fd(), level, name, (&raw mut value).cast(), &raw mut length)
+        };
+        assert_eq!(result, 0, "{}", io::Error::last_os_error());
+        value
+    }
+
+    fn wants(peer: &str) -> Wants<'static> {
+        Wants {
+            peer: peer.parse().unwrap(),
+            hold_time: Duration::from_secs(9),
+            least_ttl: None,
+            interface: None,
+            key: None,
+        }
+    }
+
+    #[test]
+    fn the_struct_is_as_long_as_the_kernels() {
+        assert_eq!(size_of::<Md5Signature>(), 216);
+    }
+
+    #[test]
+    fn a_socket_has_cs6_ttl_255_and_the_user_timeout() {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        prepare(&socket, &wants("127.0.0.1:1")).unwrap();
+        assert_eq!((socket.ttl_v4().unwrap(), socket.tos_v4().unwrap()), (255, 0xc0));
+        assert_eq!(socket.tcp_user_timeout().unwrap(), Some(Duration::from_secs(9)));
+        assert_eq!(get(&socket, libc::IPPROTO_IP, libc::IP_MINTTL), 0, "not unless it is wanted");
+        let never = Socket::new(Domain::IPV6, Type::STREAM, None).unwrap();
+        prepare(&never, &Wants { hold_time: Duration::ZERO, ..wants("[::1]:1") }).unwrap();
+        assert_eq!((never.unicast_hops_v6().unwrap(), never.tclass_v6().unwrap()), (255, 0xc0));
+        assert_eq!(never.tcp_user_timeout().unwrap(), None);
+    }
+
+    #[test]
+    fn ttl_security_demands_a_least_ttl() {
+        let v4 = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        prepare(&v4, &Wants { least_ttl: Some(255), ..wants("127.0.0.1:1") }).unwrap();
+        assert_eq!(get(&v4, libc::IPPROTO_IP, libc::IP_MINTTL), 255);
+        let v6 = Socket::new(Domain::IPV6, Type::STREAM, None).unwrap();
+        prepare(&v6, &Wants { least_ttl: Some(253), ..wants("[::1]:1") }).unwrap();
+        assert_eq!(get(&v6, libc::IPPROTO_IPV6, libc::IPV6_MINHOPCOUNT), 253);
+    }
+
+    #[test]
+    fn a_socket_is_bound_to_its_interface() {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        prepare(&socket, &Wants { interface: Some("lo"), ..wants("127.0.0.1:1") }).unwrap();
+        assert_eq!(socket.device().unwrap().unwrap(), b"lo");
+        let none = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        assert!(prepare(&none, &Wants { interface: Some("nosuch0"), ..wants("127.0.0.1:1") }).is_err());
+    }
+
+    /// A try at a listener, as a session makes it.
+    fn dial(listener: &Socket, key: Option<&Key>) -> io::Result<(Socket, Socket)> {
+        let peer = listener.local_addr()?.as_socket().unwrap();
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+        prepare(&socket, &Wants { peer, key, ..wants("127.0.0.1:1") })?;
+        socket.set_nonblocking(false)?;
+        socket.connect_timeout(&peer.into(), Duration::from_millis(300))?;
+        Ok((socket, listener.accept()?.0))
+    }
+
+    fn listener() -> Socket {
+        let listener = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        listener.bind(&"127.0.0.1:0".parse::<SocketAddr>().unwrap().into()).unwrap();
+        listener.listen(4).unwrap();
+        listener
+    }
+
+    fn says(from: &Socket, to: &Socket) -> bool {
+        to.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+        let mut octets = [std::mem::MaybeUninit::uninit(); 1];
+        from.send(b"x").unwrap() == 1 && to.recv(&mut octets).is_ok()
+    }
+
+    #[test]
+    fn rfc_5082_ttl_255_out_always() {
+        let router = listener();
+        set(router.as_fd(), libc::IPPROTO_IP, libc::IP_MINTTL, &255).unwrap();
+        let (ours, theirs) = dial(&router, None).expect("a router that demands TTL 255 hears us");
+        assert!(says(&ours, &theirs));
+        let plain = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        let to = router.local_addr().unwrap();
+        assert!(plain.connect_timeout(&to, Duration::from_millis(300)).is_err(), "and nobody with TTL 64");
+    }
+
+    #[test]
+    fn rfc_2385_a_key_is_on_the_syn_and_can_be_changed_on_a_live_session() {
+        let key = |text: &str| Key::new(text.as_bytes().to_vec());
+        let anyone: SocketAddr = "127.0.0.1:0".parse().unwrap();
+        let router = listener();
+        set_key(router.as_fd(), anyone, &key("old")).unwrap();
+        assert!(dial(&router, None).is_err(), "a missing key is a silence");
+        assert!(dial(&router, Some(&key("wrong"))).is_err(), "and so is a wrong one");
+        let (ours, theirs) = dial(&router, Some(&key("old"))).unwrap();
+        assert!(says(&ours, &theirs) && says(&theirs, &ours));
+        set_key(ours.as_fd(), theirs.local_addr().unwrap().as_socket().unwrap(), &key("new")).unwrap();
+        assert!(!says(&theirs, &ours), "what has the old key is dropped");
+        set_key(theirs.as_fd(), ours.local_addr().unwrap().as_socket().unwrap(), &key("new")).unwrap();
+        assert!(says(&ours, &theirs) && says(&theirs, &ours), "with both changed the session lives on");
+    }
 }

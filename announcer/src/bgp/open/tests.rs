@@ -6,7 +6,9 @@ fn offer() -> Offer {
         router_id: RouterId::try_from(Ipv4Addr::new(10, 0, 0, 1)).unwrap(),
         hold_time: 9,
         families: [Family::V4, Family::V6].into(),
-        peer_asn: Asn::try_from(65000).unwrap(),
+        peer_asn: PeerAsn::Is(Asn::try_from(65000).unwrap()),
+        extended_next_hop: false,
+        restart: None,
     }
 }
 
@@ -43,7 +45,7 @@ fn a_peer_without_the_as4_capability_is_old_and_its_as_is_the_short_one() {
 
 #[test]
 fn a_long_as_is_read_from_the_capability_alone() {
-    let long = Offer { peer_asn: Asn::try_from(4_200_000_000).unwrap(), ..offer() };
+    let long = Offer { peer_asn: PeerAsn::Is(Asn::try_from(4_200_000_000).unwrap()), ..offer() };
     let said = |asn, wide| Open { asn, capabilities: vec![Capability::FourOctetAs(wide)], ..open() };
     assert!(negotiate(&long, &said(23456, 4_200_000_000)).is_ok());
     assert_eq!(
@@ -70,7 +72,7 @@ fn a_peer_that_names_families_speaks_those_alone() {
 fn our_own_identifier_is_refused_on_ibgp_alone() {
     let same = Open { identifier: offer().router_id.get(), ..open() };
     assert!(negotiate(&offer(), &same).is_ok());
-    let internal = Offer { peer_asn: offer().asn, ..offer() };
+    let internal = Offer { peer_asn: PeerAsn::Internal, ..offer() };
     let same = Open { asn: 65001, capabilities: vec![], ..same };
     assert_eq!(negotiate(&internal, &same), Err(OpenError::Identifier(same.identifier)));
     let other = Open { identifier: Ipv4Addr::new(10, 0, 0, 2), ..same };
@@ -96,5 +98,38 @@ fn a_refresh_is_read_as_the_session_agreed() {
         (&enhanced, asked(v4, 9, 24), Ok(None)),
     ] {
         assert_eq!(agreed.refresh(&refresh).map_err(|n| n.kind()), want, "{refresh:?}");
+    }
+}
+
+#[test]
+fn external_is_any_as_but_ours_and_internal_ours_alone() {
+    let says = |want, asn, capabilities| {
+        let said = Open { asn, identifier: Ipv4Addr::new(10, 0, 0, 9), capabilities, ..open() };
+        negotiate(&Offer { peer_asn: want, ..offer() }, &said)
+            .map(|agreed| (agreed.kind, agreed.peer_asn.get()))
+    };
+    let (external, internal) = (PeerAsn::External, PeerAsn::Internal);
+    assert_eq!(says(external, 64999, vec![]), Ok((Kind::External, 64999)));
+    assert_eq!(says(external, 23456, vec![Capability::FourOctetAs(70000)]), Ok((Kind::External, 70000)));
+    assert_eq!(says(internal, 65001, vec![]), Ok((Kind::Internal, 65001)));
+    for (want, asn) in [(external, 65001), (external, 0), (external, 23456), (internal, 65000), (internal, 0)]
+    {
+        assert_eq!(
+            says(want, asn, vec![]),
+            Err(OpenError::WrongAs { got: asn.into(), want }),
+            "{want} {asn}"
+        );
+    }
+}
+
+#[test]
+fn an_ipv6_next_hop_for_ipv4_is_agreed_by_both_or_not_at_all() {
+    for (ours, theirs, want) in [(true, true, true), (true, false, false), (false, true, false)] {
+        let mut capabilities = open().capabilities;
+        capabilities.extend(theirs.then_some(Capability::ExtendedNextHop));
+        let agreed =
+            negotiate(&Offer { extended_next_hop: ours, ..offer() }, &Open { capabilities, ..open() })
+                .unwrap();
+        assert_eq!(agreed.extended_next_hop, want);
     }
 }

@@ -4,11 +4,26 @@
 
 use std::net::Ipv4Addr;
 
-use crate::bgp::open::{Capability, Open, OpenError};
-use crate::bgp::wire::capability;
+use crate::bgp::open::{Capability, Offer, Open, OpenError, Restart};
+use crate::bgp::wire::{afi_safi, capability};
+use crate::model::Family;
 
-const VERSION: u8 = 4;
+pub(super) const VERSION: u8 = 4;
 const CAPABILITIES: u8 = 2;
+/// Capability codes that only we send or that only we read (RFC 5492, IANA).
+pub(super) const EXTENDED_NEXT_HOP: u8 = 5;
+const MULTIPROTOCOL: u8 = 1;
+const ROUTE_REFRESH: u8 = 2;
+const GRACEFUL_RESTART: u8 = 64;
+const FOUR_OCTET_AS: u8 = 65;
+const ENHANCED_ROUTE_REFRESH: u8 = 70;
+/// AFI 1, SAFI 1, next hop AFI 2 (RFC 8950 §4).
+pub(super) const V4_OVER_V6: [u8; 6] = [0, 1, 0, 1, 0, 2];
+/// The flags of RFC 4724 §3: restart state, and forwarding state of a family.
+const RESTARTED: u16 = 0x8000;
+const KEPT: u8 = 0x80;
+/// Restart Time has 12 bits.
+const LONGEST_RESTART: u16 = 0x0fff;
 /// Marks the extended form (RFC 9072 §2).
 const EXTENDED: u8 = 255;
 
@@ -32,6 +47,44 @@ pub(super) fn open(body: &[u8]) -> Result<Open, OpenError> {
         identifier: Ipv4Addr::new(a, b, c, d),
         capabilities: parameters_of(length, parameters)?,
     })
+}
+
+/// Our optional parameters. IPv4 is named whenever it is spoken: BIRD answers 2/7 without it.
+pub(super) fn offered(offer: &Offer) -> Vec<u8> {
+    let mut out = Vec::new();
+    for family in &offer.families {
+        let [afi_high, afi_low, safi] = numbers(*family);
+        parameter(&mut out, MULTIPROTOCOL, &[afi_high, afi_low, 0, safi]);
+    }
+    parameter(&mut out, ROUTE_REFRESH, &[]);
+    parameter(&mut out, ENHANCED_ROUTE_REFRESH, &[]);
+    parameter(&mut out, FOUR_OCTET_AS, &offer.asn.get().to_be_bytes());
+    if offer.extended_next_hop {
+        parameter(&mut out, EXTENDED_NEXT_HOP, &V4_OVER_V6);
+    }
+    if let Some(Restart { seconds, restarted, kept }) = &offer.restart {
+        let flags = if *restarted { RESTARTED } else { 0 };
+        let mut value = (flags | (*seconds).min(LONGEST_RESTART)).to_be_bytes().to_vec();
+        for family in &offer.families {
+            value.extend(numbers(*family));
+            value.push(if kept.contains(family) { KEPT } else { 0 });
+        }
+        parameter(&mut out, GRACEFUL_RESTART, &value);
+    }
+    out
+}
+
+fn numbers(family: Family) -> [u8; 3] {
+    let (afi, safi) = afi_safi(family);
+    let [high, low] = afi.to_be_bytes();
+    [high, low, safi]
+}
+
+fn parameter(out: &mut Vec<u8>, code: u8, value: &[u8]) {
+    // The longest of ours has 10 octets.
+    let length = u8::try_from(value.len()).unwrap_or(u8::MAX);
+    out.extend([CAPABILITIES, length.saturating_add(2), code, length]);
+    out.extend(value);
 }
 
 fn parameters_of(length: u8, octets: &[u8]) -> Result<Vec<Capability>, OpenError> {

@@ -4,13 +4,18 @@ use std::collections::BTreeSet;
 
 use bgpkit_parser::models::{
     AsPath, AsPathSegment, AsnLength, AttributeValue, BgpMessage as Theirs, BgpUpdateMessage,
-    Community as TheirCommunity,
+    Community as TheirCommunity, ExtendedCommunity as Extended, NextHopAddress,
 };
+use std::net::{Ipv4Addr, Ipv6Addr};
+
 use proptest::prelude::*;
 
 use super::*;
 use crate::bgp::open::Open;
-use crate::model::{Community, RouterId};
+use std::sync::Arc;
+
+use crate::bgp::open::Restart;
+use crate::model::{Community, ExtendedCommunity, LargeCommunity, PeerAsn, RouterId};
 
 fn voice(asn: u32, kind: Kind, as_width: AsWidth) -> Voice {
     Voice { asn: Asn::try_from(asn).unwrap(), kind, as_width }
@@ -51,9 +56,13 @@ struct Heard {
     next_hops: BTreeSet<IpAddr>,
     paths: BTreeSet<Vec<u32>>,
     wide_paths: BTreeSet<Vec<u32>>,
+    origins: BTreeSet<String>,
+    link_locals: BTreeSet<Ipv6Addr>,
     meds: BTreeSet<u32>,
     local_prefs: BTreeSet<u32>,
     communities: BTreeSet<Community>,
+    extended_communities: BTreeSet<ExtendedCommunity>,
+    large_communities: BTreeSet<LargeCommunity>,
 }
 
 fn community(theirs: &TheirCommunity) -> Community {
@@ -63,6 +72,42 @@ fn community(theirs: &TheirCommunity) -> Community {
         TheirCommunity::NoExportSubConfed => 0xffff_ff03,
         TheirCommunity::Custom(high, low) => u32::from(*high) << 16 | u32::from(*low),
     })
+}
+
+/// The octets that the decoder understood, of the kinds that a configuration has words for.
+fn extended(theirs: &Extended) -> ExtendedCommunity {
+    let two = |asn: u32| u16::try_from(asn).unwrap().to_be_bytes();
+    let octets = match theirs {
+        Extended::TransitiveTwoOctetAs(c) => {
+            [&[0, c.subtype], two(c.global_admin.into()).as_slice(), &c.local_admin].concat()
+        }
+        Extended::TransitiveIpv4Addr(c) => {
+            [&[1, c.subtype], c.global_admin.octets().as_slice(), &c.local_admin].concat()
+        }
+        Extended::TransitiveFourOctetAs(c) => {
+            [&[2, c.subtype], u32::from(c.global_admin).to_be_bytes().as_slice(), &c.local_admin].concat()
+        }
+        Extended::LinkBandwidth(c) => {
+            let kind = if c.transitive { 0 } else { 0x40 };
+            [&[kind, 4], two(c.global_admin.into()).as_slice(), &c.bandwidth.to_be_bytes()].concat()
+        }
+        Extended::Raw(octets) => octets.to_vec(),
+        other => panic!("{other:?} was not said"),
+    };
+    ExtendedCommunity(octets.try_into().unwrap())
+}
+
+fn extended_community() -> impl Strategy<Value = ExtendedCommunity> {
+    let bandwidth =
+        (any::<u16>(), 0_u32..=u32::MAX).prop_map(|(asn, rate)| format!("bandwidth:{asn}:{rate}"));
+    let numbered = (prop_oneof![Just("rt"), Just("soo")], any::<u32>(), any::<u16>());
+    prop_oneof![
+        numbered.clone().prop_map(|(kind, admin, value)| format!("{kind}:{admin}:{value}")),
+        numbered.prop_map(|(kind, admin, value)| format!("{kind}:{}:{value}", Ipv4Addr::from(admin))),
+        bandwidth,
+        (0x8000_0000_0000_0000_u64..).prop_map(|octets| format!("0x{octets:016x}")),
+    ]
+    .prop_map(|text| text.parse().unwrap())
 }
 
 fn asns(path: &AsPath) -> Vec<u32> {
@@ -93,14 +138,28 @@ fn heard(updates: &[BgpUpdateMessage]) -> Heard {
                 AttributeValue::Communities(list) => {
                     heard.communities.extend(list.iter().map(community));
                 }
+                AttributeValue::ExtendedCommunities(list) => {
+                    heard.extended_communities.extend(list.iter().map(extended));
+                }
+                AttributeValue::LargeCommunities(list) => heard.large_communities.extend(
+                    list.iter().map(|c| LargeCommunity([c.global_admin, c.local_data[0], c.local_data[1]])),
+                ),
                 AttributeValue::MpReachNlri(nlri) => {
                     heard.announced.extend(nlri.prefixes.iter().map(|p| p.prefix));
-                    heard.next_hops.insert(nlri.next_hop.unwrap().addr());
+                    match nlri.next_hop.unwrap() {
+                        NextHopAddress::Ipv6LinkLocal(global, link_local) => {
+                            heard.next_hops.insert(global.into());
+                            heard.link_locals.insert(link_local);
+                        }
+                        one => drop(heard.next_hops.insert(one.addr())),
+                    }
                 }
                 AttributeValue::MpUnreachNlri(nlri) => {
                     heard.withdrawn.extend(nlri.prefixes.iter().map(|p| p.prefix))
                 }
-                AttributeValue::Origin(origin) => assert_eq!(origin.to_string(), "IGP"),
+                AttributeValue::Origin(origin) => {
+                    heard.origins.insert(origin.to_string().to_lowercase());
+                }
                 other => panic!("we never send {other:?}"),
             }
         }
@@ -118,7 +177,16 @@ fn said(voice: &Voice, updates: &[Update]) -> (Vec<u8>, Heard) {
 }
 
 fn announce(prefixes: Vec<IpNet>, next_hop: &str, attributes: Attributes) -> Update {
-    Update::Announce { next_hop: next_hop.parse().unwrap(), attributes, prefixes }
+    let next_hop = match next_hop.parse().unwrap() {
+        IpAddr::V4(ip) => NextHop::V4(ip),
+        IpAddr::V6(ip) => NextHop::V6(ip),
+    };
+    announce_by(prefixes, next_hop, attributes)
+}
+
+fn announce_by(prefixes: Vec<IpNet>, next_hop: NextHop, attributes: Attributes) -> Update {
+    let family = Family::of(prefixes[0].addr());
+    Update::Announce { family, next_hop, attributes: Arc::new(attributes), prefixes }
 }
 
 #[test]
@@ -149,6 +217,32 @@ fn ibgp_has_an_empty_as_path_and_a_local_pref() {
 }
 
 #[test]
+fn prepending_repeats_our_as_and_ibgp_has_none() {
+    let update = |prepend| {
+        let attributes = Attributes { prepend, local_pref: Some(50), ..Attributes::default() };
+        announce(vec!["192.0.2.80/32".parse().unwrap()], "10.0.0.1", attributes)
+    };
+    let (out, heard) = said(&voice(65001, Kind::External, AsWidth::Four), &[update(2)]);
+    let path = [0x40, 2, 14, 2, 3, 0, 0, 0xfd, 0xe9, 0, 0, 0xfd, 0xe9, 0, 0, 0xfd, 0xe9];
+    assert!(out.windows(path.len()).any(|window| window == path), "{out:02x?}");
+    assert_eq!(heard.local_prefs, [].into());
+    let (_, heard) = said(&voice(65001, Kind::Internal, AsWidth::Four), &[update(10)]);
+    assert_eq!((heard.paths, heard.local_prefs), ([vec![]].into(), [50].into()));
+}
+
+#[test]
+fn an_ipv4_route_has_an_ipv6_next_hop_octet_by_octet() {
+    let next_hop = NextHop::V6("fd00::1".parse().unwrap());
+    let update = announce_by(vec!["192.0.2.80/32".parse().unwrap()], next_hop, Attributes::default());
+    let (out, _) = said(&voice(65001, Kind::External, AsWidth::Four), &[update]);
+    let reach = [
+        0x90, 14, 0, 26, 0, 1, 1, 16, 0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 32, 192, 0, 2, 80,
+    ];
+    assert!(out.windows(reach.len()).any(|window| window == reach), "{out:02x?}");
+    assert!(!out.windows(3).any(|window| window == [0x40, 3, 4]), "no NEXT_HOP beside it");
+}
+
+#[test]
 fn end_of_rib_is_an_empty_update() {
     let mut out = vec![];
     for family in [Family::V4, Family::V6] {
@@ -162,7 +256,8 @@ fn end_of_rib_is_an_empty_update() {
 
 #[test]
 fn attributes_without_end_are_refused_and_nothing_is_said() {
-    let attributes = |count| Attributes { med: None, communities: (0..count).map(Community).collect() };
+    let attributes =
+        |count| Attributes { communities: (0..count).map(Community).collect(), ..Attributes::default() };
     let voice = voice(65001, Kind::External, AsWidth::Four);
     for count in [1012, 1020, 1024, 1025, 30_000] {
         let mut out = vec![7];
@@ -219,6 +314,36 @@ fn prefixes(family: Family) -> BoxedStrategy<Vec<IpNet>> {
     proptest::collection::vec(net, 1..400).boxed()
 }
 
+fn next_hops() -> impl Strategy<Value = NextHop> {
+    let global = (1_u16..9).prop_map(|n| Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, n));
+    let both = (global.clone(), 1_u16..9)
+        .prop_map(|(global, n)| NextHop::V6AndLinkLocal(global, Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, n)));
+    prop_oneof![Just(NextHop::V4(Ipv4Addr::new(10, 0, 0, 1))), global.prop_map(NextHop::V6), both,]
+}
+
+/// As many as a configuration can give, at most.
+fn attributes() -> impl Strategy<Value = Attributes> {
+    use proptest::collection::btree_set;
+    (
+        prop_oneof![Just(Origin::Igp), Just(Origin::Egp), Just(Origin::Incomplete)],
+        (proptest::option::of(any::<u32>()), proptest::option::of(any::<u32>()), 0_u8..=10),
+        btree_set(any::<u32>().prop_map(Community), 0..255),
+        btree_set(extended_community(), 0..31),
+        btree_set(any::<[u32; 3]>().prop_map(LargeCommunity), 0..64),
+    )
+        .prop_map(|(origin, (med, local_pref, prepend), communities, extended, large)| Attributes {
+            origin,
+            med,
+            local_pref,
+            prepend,
+            next_hop_v4: None,
+            next_hop_v6: None,
+            communities,
+            extended_communities: extended,
+            large_communities: large,
+        })
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
@@ -227,24 +352,49 @@ proptest! {
     fn what_is_said_is_what_is_heard(
         v4 in prefixes(Family::V4),
         v6 in prefixes(Family::V6),
-        med in proptest::option::of(any::<u32>()),
-        communities in proptest::collection::btree_set(any::<u32>().prop_map(Community), 0..300),
+        attributes in attributes(),
         asn in 1_u32..u32::MAX,
         internal: bool,
         old: bool,
+        next_hop in next_hops(),
     ) {
         prop_assume!(asn != 23456);
         let kind = if internal { Kind::Internal } else { Kind::External };
         let voice = voice(asn, kind, if old { AsWidth::Two } else { AsWidth::Four });
-        let attributes = Attributes { med, communities };
+        let v6_next_hop = match next_hop {
+            NextHop::V4(_) => NextHop::V6("fd00::1".parse().unwrap()),
+            other => other,
+        };
         let (_, heard) = said(&voice, &[
-            announce(v4.clone(), "10.0.0.1", attributes.clone()),
-            announce(v6.clone(), "fd00::1", attributes.clone()),
+            announce_by(v4.clone(), next_hop, attributes.clone()),
+            announce_by(v6.clone(), v6_next_hop, attributes.clone()),
         ]);
         prop_assert_eq!(&heard.announced, &v4.iter().chain(&v6).copied().collect());
-        prop_assert_eq!(heard.next_hops, ["10.0.0.1".parse().unwrap(), "fd00::1".parse().unwrap()].into());
-        prop_assert_eq!(heard.meds, med.into_iter().collect());
+        let (mut globals, mut link_locals) = (BTreeSet::new(), BTreeSet::new());
+        for next_hop in [next_hop, v6_next_hop] {
+            match next_hop {
+                NextHop::V4(ip) => drop(globals.insert(IpAddr::V4(ip))),
+                NextHop::V6(ip) => drop(globals.insert(IpAddr::V6(ip))),
+                NextHop::V6AndLinkLocal(ip, link_local) => {
+                    globals.insert(IpAddr::V6(ip));
+                    link_locals.insert(link_local);
+                }
+            }
+        }
+        prop_assert_eq!(heard.next_hops, globals);
+        prop_assert_eq!(heard.link_locals, link_locals);
+        prop_assert_eq!(heard.origins, [attributes.origin.to_string()].into());
+        prop_assert_eq!(heard.meds, attributes.med.into_iter().collect());
+        let preference = internal.then(|| attributes.local_pref.unwrap_or(100));
+        prop_assert_eq!(heard.local_prefs, preference.into_iter().collect());
         prop_assert_eq!(heard.communities, attributes.communities);
+        prop_assert_eq!(heard.extended_communities, attributes.extended_communities);
+        prop_assert_eq!(heard.large_communities, attributes.large_communities);
+        let times = if internal { 0 } else { usize::from(attributes.prepend) + 1 };
+        let hidden = old && asn > 0xffff;
+        prop_assert_eq!(heard.paths, [vec![if hidden { 23456 } else { asn }; times]].into());
+        let wide = (hidden && !internal).then(|| vec![asn; times]);
+        prop_assert_eq!(heard.wide_paths, wide.into_iter().collect());
         let (_, gone) = said(&voice, &[
             Update::Withdraw(Family::V4, v4.clone()), Update::Withdraw(Family::V6, v6.clone()),
         ]);
@@ -373,10 +523,15 @@ fn our_open_is_read_as_it_was_meant() {
         router_id: RouterId::try_from(std::net::Ipv4Addr::new(10, 0, 1, 11)).unwrap(),
         hold_time: 9,
         families: [Family::V4, Family::V6].into(),
-        peer_asn: Asn::try_from(65000).unwrap(),
+        peer_asn: PeerAsn::External,
+        extended_next_hop: true,
+        restart: Some(Restart { seconds: 10, restarted: true, kept: [Family::V6].into() }),
     };
     let mut out = vec![];
-    open(&mut out, &offer).unwrap();
+    open(&mut out, &offer);
+    // RFC 4724 §3: R and 10 s; IPv4 without F, IPv6 with it.
+    let restart = [2, 12, 64, 10, 0x80, 10, 0, 1, 1, 0, 0, 2, 1, 0x80];
+    assert!(out.windows(restart.len()).any(|octets| octets == restart), "{out:02x?}");
     let (messages, error) = run([out.as_slice()]);
     assert_eq!(error, None);
     assert_eq!(
@@ -391,6 +546,8 @@ fn our_open_is_read_as_it_was_meant() {
                 Capability::RouteRefresh,
                 Capability::EnhancedRouteRefresh,
                 Capability::FourOctetAs(4_200_000_000),
+                Capability::ExtendedNextHop,
+                Capability::Other(64),
             ],
         }))]
     );

@@ -1,11 +1,14 @@
 //! Configurations and texts by chance.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
+use proptest::collection::btree_set;
+use proptest::option;
 use proptest::prelude::*;
 
 use super::super::*;
 use super::GOOD;
+use crate::model::{Community, ExtendedCommunity, LargeCommunity, Origin};
 
 fn second(range: std::ops::RangeInclusive<u64>) -> impl Strategy<Value = Duration> {
     range.prop_map(Duration::from_secs)
@@ -26,19 +29,73 @@ prop_compose! {
     }
 }
 
+fn origin() -> impl Strategy<Value = Origin> {
+    prop_oneof![Just(Origin::Igp), Just(Origin::Egp), Just(Origin::Incomplete)]
+}
+
+prop_compose! {
+    fn attributes()(
+        origin in origin(), med in option::of(any::<u32>()), local_pref in any::<u32>(), prepend in 0u8..=10,
+        hops in (option::of(1u8..), option::of(1u16..)),
+        communities in btree_set(any::<u32>().prop_map(Community), 0..4),
+        extended_communities in btree_set(any::<[u8; 8]>().prop_map(ExtendedCommunity), 0..4),
+        large_communities in btree_set(any::<[u32; 3]>().prop_map(LargeCommunity), 0..4),
+    ) -> Attributes {
+        Attributes {
+            origin, med, local_pref: Some(local_pref), prepend,
+            next_hop_v4: hops.0.map(|hop| Ipv4Addr::new(10, 3, 3, hop)),
+            next_hop_v6: hops.1.map(|hop| Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, hop)),
+            communities, extended_communities, large_communities,
+        }
+    }
+}
+
+prop_compose! {
+    fn overrides()(all in attributes(), given in any::<[bool; 9]>()) -> Overrides {
+        let [origin, med, local_pref, prepend, v4, v6, communities, extended, large] = given;
+        Overrides {
+            origin: origin.then_some(all.origin),
+            med: all.med.filter(|_| med),
+            local_pref: all.local_pref.filter(|_| local_pref),
+            prepend: prepend.then_some(all.prepend),
+            next_hop_v4: all.next_hop_v4.filter(|_| v4),
+            next_hop_v6: all.next_hop_v6.filter(|_| v6),
+            communities: communities.then_some(all.communities),
+            extended_communities: extended.then_some(all.extended_communities),
+            large_communities: large.then_some(all.large_communities),
+        }
+    }
+}
+
 prop_compose! {
     fn peers()(
-        asn in 1u32..23456, hold in prop_oneof![Just(Duration::ZERO), second(3..=65535)],
-        host in 1u8..=254, six in any::<bool>(), port in 1u16.., hop in proptest::option::of(1u16..),
+        asn in prop_oneof![
+            (1u32..23456).prop_map(|asn| PeerAsn::Is(Asn::try_from(asn).unwrap())),
+            Just(PeerAsn::External), Just(PeerAsn::Internal),
+        ],
+        hold in prop_oneof![Just(Duration::ZERO), second(3..=40000)], send_hold in second(40000..=86400),
+        host in 1u8..=254, kind in 0u8..4, port in 1u16.., overrides in overrides(),
+        families in proptest::sample::subsequence(vec![Family::V4, Family::V6], 1..=2),
+        options in any::<[bool; 4]>(), multihop in 1u8..,
     ) -> Peer {
+        let [bound, source, ttl_security, password] = options;
+        let address = match kind {
+            0 => PeerAddress::DefaultGateway,
+            1 => PeerAddress::Ip(Ipv4Addr::new(10, 0, 1, host).into()),
+            2 => PeerAddress::Ip(Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, host.into()).into()),
+            _ => PeerAddress::Ip(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, host.into()).into()),
+        };
+        let own: IpAddr = match address {
+            PeerAddress::Ip(IpAddr::V6(_)) => Ipv6Addr::new(0xfd00, 5, 0, 0, 0, 0, 0, 5).into(),
+            PeerAddress::Ip(IpAddr::V4(_)) | PeerAddress::DefaultGateway => Ipv4Addr::new(10, 9, 9, host).into(),
+        };
         Peer {
-            name: "r".parse().unwrap(),
-            address: if six { Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, host.into()).into() }
-                else { Ipv4Addr::new(10, 0, 1, host).into() },
-            port,
-            asn: Asn::try_from(asn).unwrap(),
-            hold_time: hold,
-            next_hop_v6: hop.map(|hop| Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, hop)),
+            name: "r".parse().unwrap(), address, port, asn, hold_time: hold, send_hold_time: send_hold,
+            families: families.into_iter().collect(),
+            interface: (bound || kind == 3).then(|| "eth0".into()),
+            source_address: source.then_some(own), multihop, ttl_security,
+            password_file: password.then(|| "keys/r.key".into()),
+            overrides,
         }
     }
 }
@@ -48,29 +105,40 @@ prop_compose! {
         asn in 23457u32.., id in proptest::option::of(1u8..), settle in millisecond(0..=60_000), flaps in any::<bool>(),
         mut peers in proptest::collection::vec(peers(), 1..4),
         services in proptest::collection::vec((
-            "[a-zA-Z0-9][a-zA-Z0-9._-]{0,8}", proptest::collection::vec(any::<bool>(), 1..5), proptest::option::of(any::<u32>()),
-            proptest::collection::btree_set(any::<u32>().prop_map(Community), 0..4), proptest::collection::vec(checks(), 1..3),
-        ), 1..4),
+            "[a-zA-Z0-9][a-zA-Z0-9._-]{0,8}", proptest::collection::vec(any::<bool>(), 1..5), any::<bool>(), attributes(),
+            proptest::collection::vec(checks(), 1..3),
+        ), 1..4), restart in option::of(second(1..=4095)),
     ) -> Config {
         for (i, peer) in (0..).zip(&mut peers) {
             peer.name = format!("r{i}").parse().unwrap();
+            peer.interface = peer.interface.take().map(|_| format!("eth{i}"));
             peer.address = match peer.address {
-                IpAddr::V4(v4) => Ipv4Addr::new(10, 0, 1 + i, v4.octets()[3]).into(),
-                IpAddr::V6(v6) => Ipv6Addr::new(0x2001, 0xdb8, 1 + u16::from(i), 0, 0, 0, 0, v6.segments()[7]).into(),
+                PeerAddress::Ip(IpAddr::V4(v4)) => PeerAddress::Ip(Ipv4Addr::new(10, 0, 1 + i, v4.octets()[3]).into()),
+                PeerAddress::Ip(IpAddr::V6(v6)) => {
+                    let [head, tail] = [v6.segments()[0], v6.segments()[7]];
+                    PeerAddress::Ip(Ipv6Addr::new(head, 0xdb8, 1 + u16::from(i), 0, 0, 0, 0, tail).into())
+                }
+                PeerAddress::DefaultGateway if i == 0 => PeerAddress::DefaultGateway,
+                PeerAddress::DefaultGateway => PeerAddress::Ip(Ipv4Addr::new(10, 0, 1 + i, 99).into()),
             };
         }
-        let services = (0..).zip(services).map(|(i, (name, vips, med, communities, checks))| Service {
+        let services = (0..).zip(services).map(|(i, (name, vips, covered, attributes, checks))| Service {
             name: format!("{name}{i}").parse().unwrap(),
-            vips: (0..).zip(vips).map(|(j, six)| if six {
+            vips: (0..).zip(vips.clone()).map(|(j, six)| if six {
                 Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, i, j).into()
             } else {
                 Ipv4Addr::new(192, 0, i.to_be_bytes()[1], j.to_be_bytes()[1]).into()
             }).collect(),
-            communities, med, announce_delay: settle, flap_damping: flaps, checks,
+            prefixes: if covered { BTreeSet::from([if vips[0] {
+                IpNet::new(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, i, 0).into(), 112).unwrap()
+            } else {
+                IpNet::new(Ipv4Addr::new(192, 0, i.to_be_bytes()[1], 0).into(), 24).unwrap()
+            }]) } else { BTreeSet::new() },
+            attributes, announce_delay: settle, flap_damping: flaps, checks,
         }).collect();
-        let all_six = peers.iter().all(|peer| peer.address.is_ipv6());
+        let all_six = peers.iter().all(|peer| matches!(peer.address, PeerAddress::Ip(IpAddr::V6(_))));
         let router_id = id.or(all_six.then_some(1)).map(|id| RouterId::try_from(Ipv4Addr::new(10, 1, 1, id)).unwrap());
-        Config { bgp: Bgp { asn: Asn::try_from(asn).unwrap(), router_id, settle }, peers, services }
+        Config { bgp: Bgp { asn: Asn::try_from(asn).unwrap(), router_id, settle, graceful_restart: restart }, peers, services }
     }
 }
 

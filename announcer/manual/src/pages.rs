@@ -1,0 +1,141 @@
+//! The text of each man page.
+//!
+//! Pure.
+
+use std::io;
+
+use announcer::config::keys::{self, Key, Need, Section};
+use clap::Command;
+use clap_mangen::Man;
+use clap_mangen::roff::{Roff, bold, italic, roman};
+
+/// What both programs end with.
+const EXIT_STATUS: &[(&str, &str)] = &[
+    ("0", "Yes, or done."),
+    ("1", "The answer is no: it was refused, failed, or did not come in time."),
+    ("2", "Usage or configuration; nothing was done."),
+];
+
+/// What both programs read and write.
+const FILES: &[(&str, &str)] = &[
+    ("/etc/announcer/announcer.toml", "The configuration, announcer.toml(5)."),
+    ("/run/announcer/control.sock", "The control socket of the daemon, for root and group announcer."),
+    ("/var/lib/announcer/drain/", "The drains: a file for each, named after its service, or _all."),
+    ("/var/lib/announcer/dsr-setup.json", "What was changed on the host, so that it can be undone."),
+];
+
+/// The page's file, as in `announcer-run.8`.
+pub(crate) fn file_name(command: &Command) -> String {
+    format!("{}.8", name(command))
+}
+
+fn name(command: &Command) -> &str {
+    command.get_display_name().unwrap_or_else(|| command.get_name())
+}
+
+/// The page of a program or of one of its subcommands; `subcommands` are those with a page of their own.
+pub(crate) fn command(command: Command, program: &str, subcommands: &[Command]) -> io::Result<Vec<u8>> {
+    let source = format!("announcer {}", env!("CARGO_PKG_VERSION"));
+    let own = name(&command).to_owned();
+    let man = Man::new(command).section("8").source(source).manual("announcer");
+    let mut text = Vec::new();
+    man.render_title(&mut text)?;
+    man.render_name_section(&mut text)?;
+    man.render_synopsis_section(&mut text)?;
+    man.render_description_section(&mut text)?;
+    man.render_options_section(&mut text)?;
+    if !subcommands.is_empty() {
+        man.render_subcommands_section(&mut text)?;
+    }
+    let mut roff = Roff::default();
+    table(&mut roff, "EXIT STATUS", EXIT_STATUS);
+    table(&mut roff, "FILES", FILES);
+    let pages = [program, "announcer", "dsr-setup"].map(|page| format!("{page}(8)"));
+    let others = subcommands.iter().map(|one| format!("{}(8)", name(one)));
+    let mut see: Vec<String> = pages.into_iter().chain(others).collect();
+    see.push("announcer.toml(5)".to_owned());
+    see.retain(|page| *page != format!("{own}(8)"));
+    let mut known = std::collections::BTreeSet::new();
+    see.retain(|page| known.insert(page.clone()));
+    roff.control("SH", ["SEE ALSO"]).text([roman(see.join(", "))]);
+    roff.to_writer(&mut text)?;
+    Ok(text)
+}
+
+fn table(roff: &mut Roff, title: &str, rows: &[(&str, &str)]) {
+    roff.control("SH", [title]);
+    for (term, meaning) in rows {
+        roff.control("TP", []).text([bold(*term)]).text([roman(*meaning)]);
+    }
+}
+
+/// announcer.toml(5).
+pub(crate) fn configuration() -> io::Result<Vec<u8>> {
+    let mut roff = Roff::default();
+    let source = format!("announcer {}", env!("CARGO_PKG_VERSION"));
+    roff.control("TH", ["announcer.toml", "5", "", source.as_str(), "announcer"]);
+    roff.control("SH", ["NAME"]).text([roman(
+        "announcer.toml - what announcer announces from this host, to whom, and while what holds",
+    )]);
+    roff.control("SH", ["SYNOPSIS"]).text([bold("/etc/announcer/announcer.toml")]);
+    roff.control("SH", ["DESCRIPTION"]).text([roman(
+        "The file is TOML. Times are strings with a unit, as in \"250ms\", \"9s\" or \"1m\". A key or table that is not \
+         listed here is refused. announcer-validate(8) says all that is wrong with a file, and changes nothing.",
+    )]);
+    for section in keys::FILE.all().into_iter().filter(|section| !section.header.is_empty()) {
+        roff.control("SH", [section.header]).text([roman(section.doc)]);
+        for key in section.keys.iter().filter(|key| key.section().is_none()) {
+            self::key(&mut roff, key);
+        }
+    }
+    roff.control("SH", ["EXAMPLE"]).control("nf", []);
+    for line in example().lines() {
+        roff.text([roman(line)]);
+    }
+    roff.control("fi", []);
+    roff.control("SH", ["SEE ALSO"]).text([roman("announcer(8), announcer-validate(8), dsr-setup(8)")]);
+    let mut text = Vec::new();
+    roff.to_writer(&mut text)?;
+    Ok(text)
+}
+
+fn key(roff: &mut Roff, key: &Key) {
+    let (value, what) = match key.need {
+        Need::Required(example) => (example, "required; for example"),
+        Need::Optional(example) => (example, "optional; for example"),
+        Need::Default(value) => (value, "default"),
+        Need::Table(_) | Need::Tables(_) => return,
+    };
+    roff.control("TP", []).text([
+        bold(key.name),
+        roman(" ("),
+        roman(what),
+        roman(" "),
+        italic(value),
+        roman(")"),
+    ]);
+    roff.text([roman(key.doc.replace('`', ""))]);
+}
+
+/// The smallest file that is good: every key that has to be there.
+fn example() -> String {
+    let table = |section: &&Section| {
+        let line = |key: &Key| match key.need {
+            Need::Required(value) => Some(format!("{} = {value}\n", key.name)),
+            Need::Optional(_) | Need::Default(_) | Need::Table(_) | Need::Tables(_) => None,
+        };
+        format!("{}\n{}", section.header, section.keys.iter().filter_map(line).collect::<String>())
+    };
+    let tables = keys::FILE.all();
+    tables.iter().filter(|section| !section.header.is_empty()).map(table).collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_example_in_the_page_is_a_good_configuration() {
+        if let Err(e) = announcer::config::parse("example", &super::example()) {
+            panic!("{e}");
+        }
+    }
+}

@@ -1,0 +1,290 @@
+//! What the documents list is what the code has, in both directions.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use announcer::bgp::notification::{self, Notification};
+use announcer::bgp::open::OpenError;
+use announcer::bgp::reason::{DownReason, TcpFailure};
+use announcer::config::keys::{self, Need, Section};
+use announcer::damping::Wait;
+use announcer::director::{Reason, Standing};
+use announcer::drain::Drain;
+use announcer::health::check::{Evidence, Streak};
+use announcer::health::outcome::{self, Answer, Outcome, Shortage, Shown, Waiting};
+use announcer::model::{Asn, Family, PeerAsn};
+use announcer::rib::Withheld;
+
+fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+fn document(name: &str) -> String {
+    std::fs::read_to_string(repository().join("docs").join(name)).unwrap()
+}
+
+/// What stands below a heading, up to the next of its kind or higher.
+fn below<'a>(text: &'a str, heading: &str) -> &'a str {
+    let level = heading.split(' ').next().unwrap();
+    let start = text.find(&format!("\n{heading}\n")).unwrap_or_else(|| panic!("no heading `{heading}`"));
+    let rest = &text[start + heading.len() + 2..];
+    let is_end = |line: &str| {
+        let hashes = line.bytes().take_while(|b| *b == b'#').count();
+        hashes > 0 && hashes <= level.len() && line.as_bytes().get(hashes) == Some(&b' ')
+    };
+    let mut end = 0;
+    for line in rest.split_inclusive('\n') {
+        if is_end(line) {
+            break;
+        }
+        end += line.len();
+    }
+    &rest[..end]
+}
+
+/// The table of a section of the configuration, as docs/configuration.md has it.
+fn table(section: &Section) -> String {
+    let row = |key: &keys::Key| {
+        let value = match key.need {
+            Need::Required(example) => format!("required, as in `{example}`"),
+            Need::Optional(example) => format!("none; as in `{example}`"),
+            Need::Default(value) => format!("`{value}`"),
+            Need::Table(_) | Need::Tables(_) => return None,
+        };
+        Some(format!("| `{}` | {value} | {} |\n", key.name, key.doc))
+    };
+    format!("| key | default | |\n|---|---|---|\n{}", section.keys.iter().filter_map(row).collect::<String>())
+}
+
+#[test]
+fn configuration_md_has_every_key_with_its_default_and_no_other() {
+    let mut text = document("configuration.md");
+    let sections: Vec<_> =
+        keys::FILE.all().into_iter().filter(|section| !section.header.is_empty()).collect();
+    for section in &sections {
+        let here = below(&text, &format!("## `{}`", section.header));
+        assert!(here.contains(section.doc), "{}: write `{}`", section.header, section.doc);
+        let rows: String =
+            here.lines().filter(|line| line.starts_with('|')).map(|l| format!("{l}\n")).collect();
+        if std::env::var_os("UPDATE_EXPECT").is_some() {
+            text = text.replacen(&rows, &table(section), 1);
+            std::fs::write(repository().join("docs/configuration.md"), &text).unwrap();
+            continue;
+        }
+        assert_eq!(
+            rows,
+            table(section),
+            "docs/configuration.md, {}: UPDATE_EXPECT=1 writes it",
+            section.header
+        );
+    }
+    let headings: Vec<_> =
+        text.lines().filter_map(|line| line.strip_prefix("## `")?.strip_suffix('`')).collect();
+    assert_eq!(headings, sections.iter().map(|section| section.header).collect::<Vec<_>>());
+}
+
+#[test]
+fn the_examples_in_the_documents_are_good_configurations() {
+    for name in ["configuration.md", "../README.md"] {
+        let text = document(name);
+        let mut examples =
+            text.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap()).peekable();
+        assert!(examples.peek().is_some(), "{name} has no example");
+        for example in examples {
+            if let Err(e) = announcer::config::parse(name, example) {
+                panic!("{e}");
+            }
+        }
+    }
+}
+
+/// The first cells of a table: what stands in backticks.
+fn listed(heading: &str) -> BTreeSet<String> {
+    let text = document("operations.md");
+    let between =
+        |line: &str, open: &str, close: &str| Some(line.strip_prefix(open)?.split(close).next()?.to_owned());
+    let cell = |line: &str| between(line, "| `` ", " `` |").or_else(|| between(line, "| `", "` |"));
+    below(&text, heading).lines().filter_map(cell).collect()
+}
+
+fn said(all: impl IntoIterator<Item = String>) -> BTreeSet<String> {
+    all.into_iter().collect()
+}
+
+// In each of the lists below a `match` without `_` stands guard: a new variant does not compile before it was put there,
+// and then into the list and the document.
+
+const TOOK: Duration = Duration::from_millis(12);
+
+#[test]
+fn every_standing_of_a_vip_is_explained() {
+    let evidence = |streak, reason| Evidence { streak, last: Some(Outcome::Fail { reason, took: TOOK }) };
+    let drain = Drain {
+        by: Some("ann".into()),
+        at: Some("2026-01-31T12:00:00Z".into()),
+        reason: Some("new kernel".into()),
+    };
+    let failed = evidence(Streak::Failed { run: 3, fall: 3 }, outcome::Reason::Status(503));
+    let all = [
+        Standing::Announced,
+        Standing::Draining(drain),
+        Standing::Withheld(Reason::Stopping),
+        Standing::Withheld(Reason::NotLookedFor),
+        Standing::Withheld(Reason::VipMissing("needs CAP_NET_ADMIN: run it with sudo".into())),
+        Standing::Withheld(Reason::NoVerdict(Evidence { streak: Streak::None, last: None })),
+        Standing::Withheld(Reason::Unhealthy(failed)),
+        Standing::Withheld(Reason::Waiting(Wait::Delay(TOOK))),
+        Standing::Withheld(Reason::Waiting(Wait::Flapping { returns: 3, penalty: Duration::from_secs(10) })),
+    ];
+    for standing in &all {
+        match standing {
+            Standing::Announced | Standing::Draining(_) => {}
+            Standing::Withheld(
+                Reason::Stopping
+                | Reason::NotLookedFor
+                | Reason::VipMissing(_)
+                | Reason::NoVerdict(_)
+                | Reason::Unhealthy(_)
+                | Reason::Waiting(Wait::Delay(_) | Wait::Flapping { .. }),
+            ) => {}
+        }
+    }
+    assert_eq!(listed("### Of a VIP"), said(all.iter().map(Standing::to_string)));
+}
+
+#[test]
+fn every_outcome_of_a_probe_is_explained() {
+    use outcome::Reason as Why;
+    let timed_out = |waiting| Why::TimedOut { waiting, after: Duration::from_secs(1) };
+    let failures = [
+        Why::Refused,
+        Why::VipMissing,
+        timed_out(Waiting::Connection),
+        timed_out(Waiting::Answer),
+        timed_out(Waiting::Body),
+        Why::Reset,
+        Why::Closed,
+        Why::CutShort,
+        Why::NotHttp,
+        Why::Status(503),
+        Why::Redirect { status: 301, to: Shown::new("https://www.example.com/") },
+        Why::Os(nix::errno::Errno::EPERM),
+        Why::Other(Shown::new("anything else, in the words of the HTTP library")),
+    ];
+    for failure in &failures {
+        match failure {
+            Why::TimedOut { waiting: Waiting::Connection | Waiting::Answer | Waiting::Body, .. } => {}
+            Why::Refused | Why::VipMissing | Why::Reset | Why::Closed | Why::CutShort | Why::NotHttp => {}
+            Why::Status(_) | Why::Redirect { .. } | Why::Os(_) | Why::Other(_) => {}
+        }
+    }
+    let shortages = [Shortage::Files, Shortage::Memory, Shortage::Ports];
+    for shortage in shortages {
+        match shortage {
+            Shortage::Files | Shortage::Memory | Shortage::Ports => {}
+        }
+    }
+    let all = failures.iter().map(Why::to_string);
+    let all = all.chain(shortages.into_iter().map(|shortage| Outcome::Skipped(shortage).to_string()));
+    let all = all.chain([Answer::Http(204).to_string()]);
+    assert_eq!(listed("### Of a probe"), said(all));
+}
+
+#[test]
+fn every_reason_of_a_session_that_is_down_is_explained() {
+    let seconds = Duration::from_secs;
+    let asn = Asn::try_from(65000).unwrap();
+    let all = [
+        DownReason::Stopped(Notification::bare(notification::PEER_DECONFIGURED)),
+        DownReason::Notified(Notification::shutdown("new cable")),
+        DownReason::HoldExpired(seconds(9)),
+        DownReason::NoOpen(seconds(9)),
+        DownReason::SendHoldExpired(seconds(9)),
+        DownReason::Open(OpenError::Malformed),
+        DownReason::Open(OpenError::Version(3)),
+        DownReason::Open(OpenError::WrongAs { got: 65002, want: PeerAsn::Is(asn) }),
+        DownReason::Open(OpenError::Identifier(Ipv4Addr::UNSPECIFIED)),
+        DownReason::Open(OpenError::Parameter(1)),
+        DownReason::Open(OpenError::HoldTime(2)),
+        DownReason::Malformed(Notification::bare(notification::BAD_LENGTH)),
+        DownReason::OutOfTurn(Notification::bare(notification::UNEXPECTED_IN_OPEN_SENT)),
+        DownReason::Collision,
+        DownReason::LivenessLost,
+        DownReason::Tcp(TcpFailure::Refused),
+        DownReason::Tcp(TcpFailure::NoAnswer(seconds(10))),
+        DownReason::Tcp(TcpFailure::NoRoute),
+        DownReason::Tcp(TcpFailure::Unreachable),
+        DownReason::Tcp(TcpFailure::NoSource(Ipv4Addr::new(192, 0, 2, 80).into())),
+        DownReason::Tcp(TcpFailure::NoGateway),
+        DownReason::Tcp(TcpFailure::NoInterface("eth7".into())),
+        DownReason::Tcp(TcpFailure::Password(
+            "`/etc/announcer/key` is readable by others: chmod 0640".into(),
+        )),
+        DownReason::Tcp(TcpFailure::Closed),
+        DownReason::Tcp(TcpFailure::Reset),
+        DownReason::Tcp(TcpFailure::TimedOut),
+        DownReason::Tcp(TcpFailure::Other("anything else, in the words of the kernel".into())),
+    ];
+    for reason in &all {
+        match reason {
+            DownReason::Open(open) => match open {
+                OpenError::Malformed | OpenError::Version(_) | OpenError::WrongAs { .. } => {}
+                OpenError::Identifier(_) | OpenError::Parameter(_) | OpenError::HoldTime(_) => {}
+            },
+            DownReason::Tcp(failure) => match failure {
+                TcpFailure::Refused | TcpFailure::NoAnswer(_) | TcpFailure::NoRoute => {}
+                TcpFailure::Unreachable | TcpFailure::NoSource(_) | TcpFailure::Closed => {}
+                TcpFailure::NoGateway | TcpFailure::NoInterface(_) | TcpFailure::Password(_) => {}
+                TcpFailure::Reset | TcpFailure::TimedOut | TcpFailure::Other(_) => {}
+            },
+            DownReason::Stopped(_) | DownReason::Notified(_) | DownReason::HoldExpired(_) => {}
+            DownReason::NoOpen(_) | DownReason::SendHoldExpired(_) | DownReason::Malformed(_) => {}
+            DownReason::OutOfTurn(_) | DownReason::Collision | DownReason::LivenessLost => {}
+        }
+    }
+    assert_eq!(listed("### Of a peer"), said(all.iter().map(DownReason::to_string)));
+}
+
+#[test]
+fn every_reason_to_withhold_a_family_is_explained() {
+    let all = [
+        Withheld::FamilyNotNegotiated(Family::V6),
+        Withheld::NoNextHop(Family::V4),
+        Withheld::NoNextHop(Family::V6),
+    ];
+    for withheld in all {
+        match withheld {
+            Withheld::FamilyNotNegotiated(Family::V4 | Family::V6)
+            | Withheld::NoNextHop(Family::V4 | Family::V6) => {}
+        }
+    }
+    assert_eq!(listed("### Of a family at one peer"), said(all.iter().map(Withheld::to_string)));
+}
+
+/// Every link to a file of ours leads to one.
+#[test]
+fn links_lead_somewhere() {
+    let root = repository();
+    let mut pages = vec![root.join("README.md"), root.join("docs/CHANGELOG.md"), root.join("lab/README.md")];
+    for folder in ["docs", "docs/decisions"] {
+        let entries = std::fs::read_dir(root.join(folder)).unwrap();
+        pages.extend(entries.map(|entry| entry.unwrap().path()).filter(|path| path.extension().is_some()));
+    }
+    let mut links = 0;
+    for page in pages {
+        let text = std::fs::read_to_string(&page).unwrap();
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let path = link.split('#').next().unwrap();
+            if path.is_empty() || path.contains("://") {
+                continue;
+            }
+            links += 1;
+            assert!(page.parent().unwrap().join(path).exists(), "{}: {link}", page.display());
+        }
+    }
+    assert!(links > 10);
+}

@@ -1,0 +1,318 @@
+//! The machine's steps: one function a state, one arm to tear down.
+//!
+//! Pure. RFC 4271 §8.2.2, RFC 6608, RFC 9687 §3.
+
+use std::time::{Duration, Instant};
+
+use crate::bgp::fsm::{Action, Event, Hold, Moment, Outgoing, State, Timers, Waiting};
+use crate::bgp::notification::{self, Notification};
+use crate::bgp::open::Negotiated;
+use crate::bgp::reason::{DownReason, TcpFailure};
+
+/// The type octets of RFC 4271 §4.1 and RFC 2918, as 5/x carries them.
+const OPEN: u8 = 1;
+const UPDATE: u8 = 2;
+const KEEPALIVE: u8 = 4;
+const ROUTE_REFRESH: u8 = 5;
+
+/// The machine.
+#[must_use]
+pub fn step(timers: &Timers, state: State, event: Event, moment: Moment) -> (State, Vec<Action>) {
+    match state {
+        State::Idle { retry, tries } => idle(timers, retry, tries, event, moment),
+        State::Connect { give_up, tries } => connect(timers, give_up, tries, event, moment),
+        State::OpenSent { hold, tries } => open_sent(timers, hold, tries, event, moment),
+        State::OpenConfirm { negotiated, timers: hold, tries } => {
+            open_confirm(timers, negotiated, hold, tries, event, moment)
+        }
+        State::Established { since, timers: hold, send_hold, tries } => {
+            established(timers, Up { since, hold, send_hold, tries }, event, moment)
+        }
+    }
+}
+
+/// How a connection ends.
+enum Farewell {
+    /// With a NOTIFICATION.
+    Say(Notification),
+    /// Without a word: the peer's NOTIFICATION is never answered, and a broken connection carries none.
+    Silent,
+    /// At once: what waits would never leave.
+    Abort(Notification),
+}
+
+/// Teardown: the one way from a connection, or a try, back to Idle. `since`: the session was up.
+fn fall(
+    timers: &Timers,
+    tries: u32,
+    since: Option<Instant>,
+    reason: DownReason,
+    farewell: Farewell,
+    moment: Moment,
+) -> (State, Vec<Action>) {
+    let mut actions = Vec::new();
+    match farewell {
+        Farewell::Say(notification) => {
+            actions.push(Action::Send(Outgoing::Notification(notification)));
+            actions.push(Action::Hangup);
+        }
+        Farewell::Silent => actions.push(Action::Hangup),
+        Farewell::Abort(notification) => {
+            actions.push(Action::Send(Outgoing::Notification(notification)));
+            actions.push(Action::Abort);
+        }
+    }
+    let calm = since.is_some_and(|since| moment.now.saturating_duration_since(since) >= timers.calm);
+    let tries = if calm { 0 } else { tries };
+    let wanted = !matches!(reason, DownReason::Stopped(_));
+    let retry = wanted.then(|| moment.now + timers.retry(tries, moment.jitter));
+    actions.push(if since.is_some() { Action::Down(reason) } else { Action::Failed(reason) });
+    (State::Idle { retry, tries: tries.saturating_add(1) }, actions)
+}
+
+fn idle(
+    timers: &Timers,
+    retry: Option<Instant>,
+    tries: u32,
+    event: Event,
+    moment: Moment,
+) -> (State, Vec<Action>) {
+    let connect = || (State::Connect { give_up: moment.now + timers.connect, tries }, vec![Action::Connect]);
+    match event {
+        Event::Start if retry.is_none() => connect(),
+        Event::TimerExpires if retry.is_some_and(|retry| moment.now >= retry) => connect(),
+        Event::Stop(_) => (State::Idle { retry: None, tries: 0 }, vec![]),
+        // Echoes of a connection that is gone.
+        Event::Start
+        | Event::TimerExpires
+        | Event::TcpConnected
+        | Event::TcpFails(_)
+        | Event::Open(_)
+        | Event::HeaderError(_)
+        | Event::OpenError(_)
+        | Event::OpenCollision
+        | Event::Notification(_)
+        | Event::Keepalive
+        | Event::Update
+        | Event::UpdateError(_)
+        | Event::Refresh(_)
+        | Event::RefreshError(_)
+        | Event::Unsent
+        | Event::Sent(_)
+        | Event::LivenessLost => (State::Idle { retry, tries }, vec![]),
+    }
+}
+
+fn connect(
+    timers: &Timers,
+    give_up: Instant,
+    tries: u32,
+    event: Event,
+    moment: Moment,
+) -> (State, Vec<Action>) {
+    let failed = |reason| fall(timers, tries, None, reason, Farewell::Silent, moment);
+    match event {
+        Event::TcpConnected => (
+            State::OpenSent { hold: moment.now + timers.large_hold, tries },
+            vec![Action::Send(Outgoing::Open)],
+        ),
+        Event::TcpFails(failure) => failed(failure.into()),
+        Event::TimerExpires if moment.now >= give_up => failed(TcpFailure::NoAnswer(timers.connect).into()),
+        Event::Stop(notification) => failed(DownReason::Stopped(notification)),
+        // There is no TCP yet that they could come from; a peer that BFD lost is dialled all the same.
+        Event::Start
+        | Event::TimerExpires
+        | Event::Open(_)
+        | Event::HeaderError(_)
+        | Event::OpenError(_)
+        | Event::OpenCollision
+        | Event::Notification(_)
+        | Event::Keepalive
+        | Event::Update
+        | Event::UpdateError(_)
+        | Event::Refresh(_)
+        | Event::RefreshError(_)
+        | Event::Unsent
+        | Event::Sent(_)
+        | Event::LivenessLost => (State::Connect { give_up, tries }, vec![]),
+    }
+}
+
+fn open_sent(
+    timers: &Timers,
+    hold: Instant,
+    tries: u32,
+    event: Event,
+    moment: Moment,
+) -> (State, Vec<Action>) {
+    let failed = |reason, farewell| fall(timers, tries, None, reason, farewell, moment);
+    let answer = |reason: fn(Notification) -> DownReason, notification: Notification| {
+        failed(reason(notification.clone()), Farewell::Say(notification))
+    };
+    let unexpected = |kind| {
+        answer(DownReason::OutOfTurn, Notification::new(notification::UNEXPECTED_IN_OPEN_SENT, [kind]))
+    };
+    match event {
+        Event::Open(negotiated) => {
+            let timers = negotiated.hold_time.map(|time| Hold::start(time, moment));
+            let next = State::OpenConfirm { negotiated, timers, tries };
+            (next, vec![Action::Send(Outgoing::Keepalive)])
+        }
+        Event::OpenError(error) => {
+            let notification = error.notification();
+            failed(error.into(), Farewell::Say(notification))
+        }
+        Event::HeaderError(notification) => answer(DownReason::Malformed, notification),
+        Event::Keepalive => unexpected(KEEPALIVE),
+        Event::Update | Event::UpdateError(_) => unexpected(UPDATE),
+        Event::Refresh(_) | Event::RefreshError(_) => unexpected(ROUTE_REFRESH),
+        Event::Notification(notification) => failed(DownReason::Notified(notification), Farewell::Silent),
+        Event::TcpFails(failure) => failed(failure.into(), Farewell::Silent),
+        Event::Stop(notification) => answer(DownReason::Stopped, notification),
+        Event::OpenCollision => {
+            failed(DownReason::Collision, Farewell::Say(Notification::bare(notification::COLLISION)))
+        }
+        Event::TimerExpires if moment.now >= hold => failed(
+            DownReason::NoOpen(timers.large_hold),
+            Farewell::Say(Notification::bare(notification::HOLD_EXPIRED)),
+        ),
+        Event::Start
+        | Event::TimerExpires
+        | Event::TcpConnected
+        | Event::Unsent
+        | Event::Sent(_)
+        | Event::LivenessLost => (State::OpenSent { hold, tries }, vec![]),
+    }
+}
+
+fn open_confirm(
+    timers: &Timers,
+    negotiated: Negotiated,
+    hold: Option<Hold>,
+    tries: u32,
+    event: Event,
+    moment: Moment,
+) -> (State, Vec<Action>) {
+    let failed = |reason, farewell| fall(timers, tries, None, reason, farewell, moment);
+    let answer = |reason: fn(Notification) -> DownReason, notification: Notification| {
+        failed(reason(notification.clone()), Farewell::Say(notification))
+    };
+    let unexpected = |kind| {
+        answer(DownReason::OutOfTurn, Notification::new(notification::UNEXPECTED_IN_OPEN_CONFIRM, [kind]))
+    };
+    match event {
+        Event::Keepalive => {
+            let timers = hold.map(|hold| hold.heard(moment.now));
+            let next = State::Established { since: moment.now, timers, send_hold: None, tries };
+            (next, vec![Action::Up(negotiated)])
+        }
+        Event::TimerExpires => match tick(hold, moment) {
+            Tick::Silent(time) => failed(
+                DownReason::HoldExpired(time),
+                Farewell::Say(Notification::bare(notification::HOLD_EXPIRED)),
+            ),
+            Tick::Speak(timers, actions) => (State::OpenConfirm { negotiated, timers, tries }, actions),
+        },
+        Event::Open(_) | Event::OpenError(_) => unexpected(OPEN),
+        Event::Update | Event::UpdateError(_) => unexpected(UPDATE),
+        Event::Refresh(_) | Event::RefreshError(_) => unexpected(ROUTE_REFRESH),
+        Event::HeaderError(notification) => answer(DownReason::Malformed, notification),
+        Event::Notification(notification) => failed(DownReason::Notified(notification), Farewell::Silent),
+        Event::TcpFails(failure) => failed(failure.into(), Farewell::Silent),
+        Event::Stop(notification) => answer(DownReason::Stopped, notification),
+        Event::OpenCollision => {
+            failed(DownReason::Collision, Farewell::Say(Notification::bare(notification::COLLISION)))
+        }
+        Event::Start | Event::TcpConnected | Event::Unsent | Event::Sent(_) | Event::LivenessLost => {
+            (State::OpenConfirm { negotiated, timers: hold, tries }, vec![])
+        }
+    }
+}
+
+/// Established's timers and history.
+struct Up {
+    since: Instant,
+    hold: Option<Hold>,
+    send_hold: Option<Instant>,
+    tries: u32,
+}
+
+impl Up {
+    fn stay(self, actions: Vec<Action>) -> (State, Vec<Action>) {
+        let Up { since, hold: timers, send_hold, tries } = self;
+        (State::Established { since, timers, send_hold, tries }, actions)
+    }
+
+    fn heard(self, now: Instant) -> Self {
+        Up { hold: self.hold.map(|hold| hold.heard(now)), ..self }
+    }
+}
+
+fn established(timers: &Timers, up: Up, event: Event, moment: Moment) -> (State, Vec<Action>) {
+    let down = |reason, farewell| fall(timers, up.tries, Some(up.since), reason, farewell, moment);
+    let answer = |reason: fn(Notification) -> DownReason, notification: Notification| {
+        down(reason(notification.clone()), Farewell::Say(notification))
+    };
+    match event {
+        Event::Keepalive | Event::Update => up.heard(moment.now).stay(vec![]),
+        Event::Refresh(family) => up.stay(family.map(Action::Refresh).into_iter().collect()),
+        Event::TimerExpires => expire(timers, up, moment),
+        Event::Unsent => {
+            let send_hold = up.send_hold.or(Some(moment.now + timers.send_hold));
+            Up { send_hold, ..up }.stay(vec![])
+        }
+        Event::Sent(Waiting::Nothing) => Up { send_hold: None, ..up }.stay(vec![]),
+        Event::Sent(Waiting::Some) => {
+            Up { send_hold: Some(moment.now + timers.send_hold), ..up }.stay(vec![])
+        }
+        Event::Open(_) | Event::OpenError(_) => {
+            answer(DownReason::OutOfTurn, Notification::new(notification::UNEXPECTED_IN_ESTABLISHED, [OPEN]))
+        }
+        Event::HeaderError(notification)
+        | Event::UpdateError(notification)
+        | Event::RefreshError(notification) => answer(DownReason::Malformed, notification),
+        Event::Notification(notification) => down(DownReason::Notified(notification), Farewell::Silent),
+        Event::TcpFails(failure) => down(failure.into(), Farewell::Silent),
+        Event::Stop(notification) => answer(DownReason::Stopped, notification),
+        Event::OpenCollision => {
+            down(DownReason::Collision, Farewell::Say(Notification::bare(notification::COLLISION)))
+        }
+        Event::LivenessLost => {
+            down(DownReason::LivenessLost, Farewell::Say(Notification::bare(notification::BFD_DOWN)))
+        }
+        Event::Start | Event::TcpConnected => up.stay(vec![]),
+    }
+}
+
+/// One of Established's timers has come: the one that ends the session goes before the one that speaks.
+fn expire(timers: &Timers, up: Up, moment: Moment) -> (State, Vec<Action>) {
+    let down = |reason, farewell| fall(timers, up.tries, Some(up.since), reason, farewell, moment);
+    if up.send_hold.is_some_and(|expires| moment.now >= expires) {
+        let farewell = Farewell::Abort(Notification::bare(notification::SEND_HOLD_EXPIRED));
+        return down(DownReason::SendHoldExpired(timers.send_hold), farewell);
+    }
+    match tick(up.hold, moment) {
+        Tick::Silent(time) => {
+            down(DownReason::HoldExpired(time), Farewell::Say(Notification::bare(notification::HOLD_EXPIRED)))
+        }
+        Tick::Speak(hold, actions) => Up { hold, ..up }.stay(actions),
+    }
+}
+
+enum Tick {
+    /// The hold timer expired.
+    Silent(Duration),
+    /// The timers as they run on, and a KEEPALIVE if it was due.
+    Speak(Option<Hold>, Vec<Action>),
+}
+
+fn tick(hold: Option<Hold>, moment: Moment) -> Tick {
+    match hold {
+        Some(hold) if moment.now >= hold.expires => Tick::Silent(hold.time),
+        Some(hold) if moment.now >= hold.keepalive => {
+            let keepalive = moment.now + Hold::interval(hold.time, moment);
+            Tick::Speak(Some(Hold { keepalive, ..hold }), vec![Action::Send(Outgoing::Keepalive)])
+        }
+        hold => Tick::Speak(hold, vec![]),
+    }
+}

@@ -1,0 +1,178 @@
+//! What a session says of routes: brought up to date whenever the Loc-RIB, our addresses or the peer's configuration change.
+//!
+//! Touches the session's connection, and the key's file when a reload changed it.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tracing::{debug, info, warn};
+
+use super::{Session, now};
+use crate::bgp::io::connection::Connection;
+use crate::bgp::io::password;
+use crate::bgp::io::path::{self, Address};
+use crate::bgp::open::{Negotiated, RefreshKind, Restart};
+use crate::bgp::outbox::News;
+use crate::bgp::wire::{self, Bound, Voice};
+use crate::config::Peer;
+use crate::model::Family;
+use crate::rib::{AdjRibOut, Export, NextHop};
+
+/// What the peer was told, and what it is still owed.
+pub(super) struct Routes {
+    pub(super) negotiated: Negotiated,
+    pub(super) voice: Voice,
+    export: Export,
+    told: AdjRibOut,
+    /// Families that the peer asked for again.
+    pub(super) refresh: BTreeSet<Family>,
+    /// Whether there may be something to say.
+    pub(super) stale: bool,
+    /// When the interface's addresses are looked at again.
+    pub(super) look: Instant,
+}
+
+impl Session {
+    pub(super) fn up(&mut self, negotiated: Negotiated) {
+        let Some(connection) = &self.connection else { return };
+        let voice = Voice { asn: self.offer.asn, kind: negotiated.kind, as_width: negotiated.as_width };
+        if let Err(error) = connection.set_user_timeout(negotiated.hold_time) {
+            debug!(%error, "TCP_USER_TIMEOUT was not set");
+        }
+        info!(
+            peer_id = %negotiated.peer_id,
+            hold_time = negotiated.hold_time.map_or(0, |time| time.as_secs()),
+            local = %connection.local,
+            "session established"
+        );
+        self.offer.restart = self.offer.restart.take().map(|restart| Restart { restarted: false, ..restart });
+        self.routes = Some(Routes {
+            voice,
+            export: export(&self.peer, connection, &negotiated, &self.vips.borrow()),
+            negotiated: negotiated.clone(),
+            told: AdjRibOut::default(),
+            refresh: BTreeSet::new(),
+            stale: true,
+            look: now(),
+        });
+        self.status.negotiated = Some(negotiated);
+    }
+
+    /// The interface's addresses may have changed, and our next hops with them.
+    pub(super) fn looked(&mut self, addresses: std::io::Result<Vec<Address>>) {
+        match (addresses, &mut self.connection) {
+            (Ok(addresses), Some(connection)) => connection.addresses = addresses,
+            (Err(error), _) => debug!(%error, "addresses were not read"),
+            (Ok(_), None) => {}
+        }
+        self.exports();
+    }
+
+    /// The configuration was read again: what is said may be another, and so may the key.
+    pub(super) fn reconfigured(&mut self, peer: Arc<Peer>) {
+        self.peer = peer;
+        self.exports();
+        let (Some(file), Some(connection)) = (&self.peer.password_file, &mut self.connection) else { return };
+        match password::read(file) {
+            Ok(key) if connection.key.as_ref() == Some(&key) => {}
+            Ok(key) => match connection.set_key(key) {
+                Ok(()) => info!("key was changed"),
+                Err(error) => warn!(%error, "key was not changed"),
+            },
+            Err(error) => warn!(%error, "key was not changed"),
+        }
+    }
+
+    fn exports(&mut self) {
+        let (Some(connection), Some(routes)) = (&self.connection, &mut self.routes) else { return };
+        let export = export(&self.peer, connection, &routes.negotiated, &self.vips.borrow());
+        // An address may be tentative when the session comes up: look again soon.
+        let pause = if export.next_hop_v6.is_none() { 1 } else { 10 };
+        routes.look = now() + Duration::from_secs(pause);
+        routes.stale |= export != routes.export;
+        routes.export = export;
+    }
+
+    pub(super) fn stale(&mut self) {
+        if let Some(routes) = &mut self.routes {
+            routes.stale = true;
+        }
+    }
+
+    /// Brings the peer up to date, if it has read what it was told before.
+    pub(super) fn fill(&mut self) {
+        let (Some(connection), Some(routes)) = (&mut self.connection, &mut self.routes) else { return };
+        if !routes.stale || !connection.outbox.has_room() {
+            return;
+        }
+        routes.stale = false;
+        let want = Arc::clone(&self.rib.borrow_and_update());
+        let tail = connection.outbox.tail();
+        let sent = &mut self.status.sent;
+        let mut news = News::Nothing;
+
+        let asked = std::mem::take(&mut routes.refresh);
+        let bounded = |family: &&Family| {
+            routes.negotiated.refresh == RefreshKind::Enhanced && routes.told.ended(**family)
+        };
+        let bounded: Vec<Family> = asked.iter().filter(bounded).copied().collect();
+        let bound = |tail: &mut Vec<u8>, bound| {
+            for family in &bounded {
+                if let Err(error) = wire::refresh_bound(tail, *family, bound) {
+                    warn!(%error, "ROUTE-REFRESH was not sent");
+                }
+            }
+            bounded.len() as u64
+        };
+        for family in &asked {
+            routes.told.refresh(*family);
+        }
+        sent.refresh += bound(tail, Bound::Begin);
+        for update in routes.told.advance(&want, &routes.export) {
+            news = News::Said;
+            match wire::update(tail, &routes.voice, &update) {
+                Ok(messages) => sent.update += messages,
+                Err(error) => warn!(%error, "routes were not announced"),
+            }
+        }
+        sent.refresh += bound(tail, Bound::End);
+        connection.outbox.mark(want.generation, news);
+
+        self.status.announced = routes.told.len();
+        let withheld = routes.export.withheld(&want);
+        for (family, why) in &withheld {
+            if self.status.withheld.get(family) != Some(why) {
+                warn!(%family, reason = %why, label = why.label(), "family was withheld");
+            }
+        }
+        self.status.withheld = withheld;
+        debug!(generation = want.generation, announced = routes.told.len(), "peer was brought up to date");
+    }
+}
+
+/// Our next hops on a connection, and the peer's own attributes.
+fn export(peer: &Peer, connection: &Connection, negotiated: &Negotiated, vips: &BTreeSet<IpAddr>) -> Export {
+    let session = connection.local.ip();
+    let global = path::next_hop_v6(session, &connection.addresses, vips);
+    let next_hop_v6 = match (session, global) {
+        // RFC 2545 §3: both, where the session itself shows that the peer is on the link.
+        (IpAddr::V6(own), Some(global)) if own.is_unicast_link_local() => {
+            Some(NextHop::V6AndLinkLocal(global, own))
+        }
+        (IpAddr::V6(own), None) if own.is_unicast_link_local() => Some(NextHop::V6(own)),
+        (IpAddr::V4(_) | IpAddr::V6(_), global) => global.map(NextHop::V6),
+    };
+    let next_hop_v4 = match session {
+        IpAddr::V4(own) => Some(NextHop::V4(own)),
+        IpAddr::V6(_) if negotiated.extended_next_hop => next_hop_v6,
+        IpAddr::V6(_) => path::next_hop_v4(&connection.addresses, vips).map(NextHop::V4),
+    };
+    Export {
+        families: negotiated.families.clone(),
+        next_hop_v4,
+        next_hop_v6,
+        overrides: peer.overrides.clone(),
+    }
+}

@@ -1,0 +1,127 @@
+//! Messages in, messages out: octets to events, the machine's messages to octets.
+//!
+//! Touches the session's connection.
+
+use tracing::debug;
+
+use super::Session;
+use crate::bgp::fsm::{Event, Outgoing, Waiting};
+use crate::bgp::io::connection::{Progress, Read};
+use crate::bgp::open::negotiate;
+use crate::bgp::reason::TcpFailure;
+use crate::bgp::wire::{self, Message};
+
+impl Session {
+    /// Reads once and handles the messages that this completes.
+    pub(super) fn read(&mut self) -> Option<Read> {
+        let read = self.connection.as_mut()?.read();
+        match read {
+            Ok(Read::Octets) => self.messages(),
+            Ok(Read::Nothing) => {}
+            Err(failure) => {
+                self.handle(Event::TcpFails(failure));
+                return None;
+            }
+        }
+        read.ok()
+    }
+
+    fn messages(&mut self) {
+        while let Some(connection) = &mut self.connection {
+            let event = match connection.framer.next() {
+                Ok(Some(message)) => self.event(message),
+                Ok(None) => return,
+                Err(notification) => Event::HeaderError(notification),
+            };
+            let broken = matches!(event, Event::HeaderError(_));
+            self.handle(event);
+            if broken {
+                return;
+            }
+        }
+    }
+
+    fn event(&mut self, message: Message) -> Event {
+        let received = &mut self.status.received;
+        match message {
+            Message::Open(open) => {
+                received.open += 1;
+                debug!(kind = "OPEN", "message received");
+                match open.and_then(|open| negotiate(&self.offer, &open)) {
+                    Ok(negotiated) => Event::Open(negotiated),
+                    Err(error) => Event::OpenError(error),
+                }
+            }
+            Message::Update(envelope) => {
+                received.update += 1;
+                debug!(kind = "UPDATE", "message received");
+                envelope.map_or_else(Event::UpdateError, |()| Event::Update)
+            }
+            Message::Notification(notification) => {
+                received.notification += 1;
+                debug!(kind = "NOTIFICATION", %notification, "message received");
+                Event::Notification(notification)
+            }
+            Message::Keepalive => {
+                received.keepalive += 1;
+                debug!(kind = "KEEPALIVE", "message received");
+                Event::Keepalive
+            }
+            Message::Refresh(refresh) => {
+                received.refresh += 1;
+                debug!(kind = "ROUTE-REFRESH", "message received");
+                let asked =
+                    self.routes.as_ref().map_or(Ok(None), |routes| routes.negotiated.refresh(&refresh));
+                asked.map_or_else(Event::RefreshError, Event::Refresh)
+            }
+        }
+    }
+
+    pub(super) fn send(&mut self, message: &Outgoing) {
+        let Some(connection) = &mut self.connection else { return };
+        let tail = connection.outbox.tail();
+        let sent = &mut self.status.sent;
+        match message {
+            Outgoing::Open => {
+                sent.open += 1;
+                debug!(kind = "OPEN", "message sent");
+                wire::open(tail, &self.offer);
+            }
+            Outgoing::Keepalive => {
+                sent.keepalive += 1;
+                debug!(kind = "KEEPALIVE", "message sent");
+                wire::keepalive(tail);
+            }
+            Outgoing::Notification(notification) => {
+                sent.notification += 1;
+                debug!(kind = "NOTIFICATION", %notification, "message sent");
+                wire::notification(tail, notification);
+            }
+        }
+    }
+
+    pub(super) fn flush(&mut self) {
+        let Some(connection) = &mut self.connection else { return };
+        match connection.write() {
+            Ok(true) => self.handle(Event::Unsent),
+            Ok(false) => {}
+            Err(failure) => {
+                // The peer's last words may wait to be read.
+                while self.read() == Some(Read::Octets) {}
+                if self.connection.is_some() {
+                    self.handle(Event::TcpFails(failure));
+                }
+            }
+        }
+    }
+
+    pub(super) fn ask(&mut self) {
+        let Some(connection) = &mut self.connection else { return };
+        match connection.ask() {
+            Ok(Progress::All) => self.handle(Event::Sent(Waiting::Nothing)),
+            Ok(Progress::Some) => self.handle(Event::Sent(Waiting::Some)),
+            Ok(Progress::None) => {}
+            Err(error) => self.handle(Event::TcpFails(TcpFailure::Other(error.to_string()))),
+        }
+    }
+}

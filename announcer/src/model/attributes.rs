@@ -1,0 +1,106 @@
+//! The path attributes that a configuration gives to routes.
+//!
+//! Pure. RFC 4271 §5, RFC 1997, RFC 4360, RFC 8092. AS_PATH and the next hop that is "self" are added by the session.
+
+use std::collections::BTreeSet;
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use super::{Community, ExtendedCommunity, LargeCommunity, Origin};
+
+/// The path attributes of a route, before a peer's own are added (AS_PATH, NEXT_HOP).
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Attributes {
+    /// ORIGIN (RFC 4271 §5.1.1).
+    pub origin: Origin,
+    /// MULTI_EXIT_DISC (RFC 4271 §5.1.4).
+    pub med: Option<u32>,
+    /// LOCAL_PREF (RFC 4271 §5.1.5): said on iBGP alone; `None`: 100.
+    pub local_pref: Option<u32>,
+    /// How many times our AS stands in AS_PATH beyond the once that eBGP wants; on iBGP never.
+    pub prepend: u8,
+    /// The next hop of IPv4 routes; `None`: the session's own.
+    pub next_hop_v4: Option<Ipv4Addr>,
+    /// The next hop of IPv6 routes; `None`: the session's own.
+    pub next_hop_v6: Option<Ipv6Addr>,
+    /// COMMUNITIES (RFC 1997).
+    pub communities: BTreeSet<Community>,
+    /// EXTENDED COMMUNITIES (RFC 4360).
+    pub extended_communities: BTreeSet<ExtendedCommunity>,
+    /// LARGE_COMMUNITY (RFC 8092).
+    pub large_communities: BTreeSet<LargeCommunity>,
+}
+
+/// What a peer replaces of any route's attributes; `None`: nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Overrides {
+    /// As [`Attributes::origin`].
+    pub origin: Option<Origin>,
+    /// As [`Attributes::med`].
+    pub med: Option<u32>,
+    /// As [`Attributes::local_pref`].
+    pub local_pref: Option<u32>,
+    /// As [`Attributes::prepend`].
+    pub prepend: Option<u8>,
+    /// As [`Attributes::next_hop_v4`].
+    pub next_hop_v4: Option<Ipv4Addr>,
+    /// As [`Attributes::next_hop_v6`].
+    pub next_hop_v6: Option<Ipv6Addr>,
+    /// As [`Attributes::communities`]; an empty set leaves none.
+    pub communities: Option<BTreeSet<Community>>,
+    /// As [`Attributes::extended_communities`]; an empty set leaves none.
+    pub extended_communities: Option<BTreeSet<ExtendedCommunity>>,
+    /// As [`Attributes::large_communities`]; an empty set leaves none.
+    pub large_communities: Option<BTreeSet<LargeCommunity>>,
+}
+
+impl Overrides {
+    /// A route's attributes as this peer gets them.
+    pub fn over(&self, route: &Attributes) -> Attributes {
+        Attributes {
+            origin: self.origin.unwrap_or(route.origin),
+            med: self.med.or(route.med),
+            local_pref: self.local_pref.or(route.local_pref),
+            prepend: self.prepend.unwrap_or(route.prepend),
+            next_hop_v4: self.next_hop_v4.or(route.next_hop_v4),
+            next_hop_v6: self.next_hop_v6.or(route.next_hop_v6),
+            communities: self.communities.as_ref().unwrap_or(&route.communities).clone(),
+            extended_communities: (self.extended_communities.as_ref())
+                .unwrap_or(&route.extended_communities)
+                .clone(),
+            large_communities: self.large_communities.as_ref().unwrap_or(&route.large_communities).clone(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_peer_says_replaces_and_what_it_does_not_say_stays() {
+        let route = Attributes {
+            med: Some(1),
+            prepend: 2,
+            communities: [Community(7)].into(),
+            large_communities: [LargeCommunity([1, 2, 3])].into(),
+            next_hop_v4: Some(Ipv4Addr::new(10, 0, 0, 1)),
+            ..Attributes::default()
+        };
+        assert_eq!(Overrides::default().over(&route), route);
+        let peer = Overrides {
+            origin: Some(Origin::Incomplete),
+            med: Some(0),
+            local_pref: Some(50),
+            communities: Some(BTreeSet::new()),
+            ..Overrides::default()
+        };
+        let want = Attributes {
+            origin: Origin::Incomplete,
+            med: Some(0),
+            local_pref: Some(50),
+            communities: BTreeSet::new(),
+            ..route.clone()
+        };
+        assert_eq!(peer.over(&route), want);
+    }
+}

@@ -1,0 +1,309 @@
+//! What was installed, under a real systemd: booted from the lab's image in namespaces of its own, with nginx beside it.
+//!
+//! Skipped, with a line that says why, where it cannot be booted.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use lab::{Cancel, Options};
+use tempfile::TempDir;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+const CONFIG: &str = r#"
+[bgp]
+asn = 65001
+router_id = "10.0.1.11"
+
+[[peer]]
+name = "r1"
+address = "10.0.1.1"
+asn = 65000
+
+[[service]]
+name = "www"
+vips = ["192.0.2.80"]
+
+[[service.check]]
+http = "http://www.example.com/"
+"#;
+
+/// A host that systemd runs. Ends when it is dropped.
+struct Machine {
+    boot: Child,
+    pid: String,
+    _work: TempDir,
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        drop(self.boot.stdin.take()); // which ends it
+        let _ = self.boot.wait();
+    }
+}
+
+/// Exit code, standard output and standard error, the two together.
+type Seen = (i32, String);
+
+impl Machine {
+    /// Boots, or says why not.
+    fn boot() -> Result<Machine, String> {
+        if !nix::unistd::geteuid().is_root() {
+            return Err("needs root to make namespaces; run the tests with sudo".into());
+        }
+        let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let options = Options::new(&here.join("../lab/ecmp.clab.yml"));
+        let root = lab::rootfs::ready(&here.join("../lab/images"), &options.cache, &Cancel::new())
+            .map_err(|e| e.to_string())?;
+        let work = TempDir::new().unwrap();
+        let mut boot = Command::new(here.join("systemd/boot"))
+            .args([root.canonicalize().unwrap().as_path(), work.path()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut pid = String::new();
+        BufReader::new(boot.stdout.take().unwrap()).read_line(&mut pid).unwrap();
+        let mut machine = Machine { boot, pid: pid.trim().to_owned(), _work: work };
+        let deadline = Instant::now() + PATIENCE;
+        while !machine.run("systemctl is-system-running").1.starts_with("running") {
+            if let Some(status) = machine.boot.try_wait().unwrap() {
+                let mut why = String::new();
+                machine.boot.stderr.take().unwrap().read_to_string(&mut why).unwrap();
+                assert_eq!(status.code(), Some(77), "systemd ended: {why}");
+                return Err(why);
+            }
+            assert!(
+                Instant::now() < deadline,
+                "{}",
+                machine.run("systemctl --failed; systemctl list-jobs").1
+            );
+            sleep(Duration::from_millis(100));
+        }
+        Ok(machine)
+    }
+
+    fn command(&self, script: &str) -> Command {
+        let mut command = Command::new("nsenter");
+        command.args(["--all", "--target", &self.pid, "env", "-i"]);
+        command.args(["PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "SYSTEMD_PAGER=", "sh", "-c"]);
+        command.arg(format!("exec 2>&1; cd /; {script}"));
+        command
+    }
+
+    fn run(&self, script: &str) -> Seen {
+        let output = self.command(script).output().unwrap();
+        (output.status.code().unwrap_or(-1), String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    }
+
+    fn must(&self, script: &str) -> String {
+        let (code, said) = self.run(script);
+        assert_eq!(code, 0, "{script}: {said}\n{}", self.run("journalctl --no-pager -n 40").1);
+        said
+    }
+
+    /// A property of announcer.service.
+    fn property(&self, name: &str) -> String {
+        self.must(&format!("systemctl show --value --property={name} announcer.service"))
+    }
+
+    /// Waits until something holds.
+    fn until(&self, what: &str, holds: impl Fn(&Machine) -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        while !holds(self) {
+            assert!(Instant::now() < deadline, "{what}: {}", self.run("journalctl --no-pager -n 40").1);
+            sleep(Duration::from_millis(50));
+        }
+    }
+
+    fn announced(&self) {
+        self.until("announced", |machine| machine.run("announcer status").1.contains(" announced (for"));
+    }
+
+    /// Does what `make install` does, on the machine.
+    fn install(&self) {
+        let here = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+        let parts = ["announcer/packaging", "announcer/etc", "target/lab/bin", "target/lab/manual"];
+        let packed = Command::new("tar").args(["-c", "-C", here]).args(parts).output().unwrap();
+        assert!(packed.status.success(), "{packed:?}");
+        let unpack = "mkdir -p /root/announcer && tar -x -C /root/announcer --no-same-owner";
+        let mut unpack = self.command(unpack).stdin(Stdio::piped()).spawn().unwrap();
+        unpack.stdin.take().unwrap().write_all(&packed.stdout).unwrap();
+        assert!(unpack.wait().unwrap().success());
+        let built = "--programs target/lab/bin --manual target/lab/manual";
+        self.must(&format!("cd /root/announcer && announcer/packaging/install {built} '' /usr/local"));
+    }
+
+    /// Kills the daemon, and waits for the next.
+    fn crash(&self) -> Duration {
+        let before = self.property("MainPID");
+        let start = Instant::now();
+        self.must(&format!("kill -KILL {before}"));
+        self.until("started again", |machine| {
+            let pid = machine.property("MainPID");
+            pid != "0" && pid != before && machine.property("ActiveState") == "active"
+        });
+        start.elapsed()
+    }
+}
+
+#[test]
+fn installed_under_systemd() {
+    let machine = match Machine::boot() {
+        Ok(machine) => machine,
+        Err(why) => return println!("SKIPPED: no systemd can be booted here: {}", why.trim()),
+    };
+    machine.install();
+    units(&machine);
+    start(&machine);
+    reload(&machine);
+    crashes(&machine);
+    newer_files(&machine);
+    wrong_configuration(&machine);
+    stop(&machine);
+    uninstall(&machine);
+}
+
+fn units(machine: &Machine) {
+    // The image has no `man`.
+    let said = machine.must("cd /usr/local/lib/systemd/system && systemd-analyze verify --man=no *.service");
+    assert_eq!(said, "");
+    for unit in ["announcer.service", "dsr-setup.service"] {
+        let file = format!("/usr/local/lib/systemd/system/{unit}");
+        machine.must(&format!("systemd-analyze security --offline=true --threshold=20 {file}"));
+        let all = machine.must(&format!("systemd-analyze security --offline=true {file} | tail -1"));
+        println!("{all}");
+    }
+}
+
+fn start(machine: &Machine) {
+    // No configuration: the exit code of a wrong one, and no second try.
+    machine.must("systemctl start announcer");
+    machine.until("refused", |machine| machine.property("ActiveState") == "failed");
+    assert_eq!(
+        (machine.property("ExecMainStatus").as_str(), machine.property("NRestarts").as_str()),
+        ("2", "0")
+    );
+
+    machine.must(&format!("cat >/etc/announcer/announcer.toml <<'E'\n{CONFIG}\nE"));
+    machine
+        .must("systemctl reset-failed && systemctl enable announcer dsr-setup && systemctl start announcer");
+    machine.announced();
+    assert_eq!(machine.must("systemctl is-active dsr-setup announcer"), "active\nactive");
+    assert_eq!(machine.must("cat /proc/sys/net/ipv4/conf/all/arp_ignore"), "1");
+    assert_eq!(machine.must("cat /proc/sys/net/ipv4/conf/all/arp_announce"), "2");
+    let owners = "stat -c '%U:%G %a %n' /var/lib/announcer /var/lib/announcer/* /run/announcer/control.sock";
+    assert_eq!(
+        machine.must(owners),
+        "announcer:announcer 755 /var/lib/announcer\n\
+         announcer:announcer 755 /var/lib/announcer/drain\n\
+         announcer:announcer 644 /var/lib/announcer/dsr-setup.json\n\
+         announcer:announcer 660 /run/announcer/control.sock"
+    );
+    let status = "/proc/$(systemctl show --value -p MainPID announcer)/status";
+    assert_eq!(machine.must(&format!("awk '/^CapEff/ {{ print $2 }}' {status}")), "0000000000001000");
+    assert!(!machine.must("journalctl -u announcer --no-pager").contains("owner's group"));
+
+    // A member of the group may ask and drain; others may not.
+    let member = "setpriv --reuid=nobody --regid=nogroup --groups=announcer";
+    machine.must(&format!("{member} announcer drain www --reason test"));
+    assert_eq!(machine.must("stat -c %U /var/lib/announcer/drain/www"), "announcer");
+    machine.must(&format!("{member} announcer undrain www"));
+    let (code, said) = machine.run("setpriv --reuid=nobody --regid=nogroup --clear-groups announcer status");
+    assert!(code == 1 && said.contains("group `announcer`"), "{said}");
+    // Root's work by hand, with a careful umask, is the daemon's to read.
+    machine.must("umask 077 && dsr-setup remove --force && dsr-setup apply");
+    machine.must("setpriv --reuid=announcer --clear-groups cat /var/lib/announcer/dsr-setup.json >/dev/null");
+    machine.announced();
+}
+
+fn reload(machine: &Machine) {
+    let before = machine.property("MainPID");
+    machine.must("systemctl reload announcer");
+    machine.must("sed -i.good 's/asn = 65001/asn = 0/' /etc/announcer/announcer.toml");
+    let (code, _) = machine.run("systemctl reload announcer");
+    assert_ne!(code, 0, "a wrong configuration was reloaded");
+    machine.until("said why", |machine| {
+        machine.must("journalctl -u announcer --no-pager").contains("error: AS 0 is reserved")
+    });
+    machine.must("mv /etc/announcer/announcer.toml.good /etc/announcer/announcer.toml");
+    machine.must("systemctl reload announcer");
+    sleep(Duration::from_millis(200)); // a signal that kills it would have
+    assert_eq!(machine.property("MainPID"), before);
+    machine.announced();
+}
+
+fn crashes(machine: &Machine) {
+    let times: Vec<Duration> = (0..5).map(|_| machine.crash()).collect();
+    println!("killed five times in a row, started again after {times:.1?}");
+    assert!(times.iter().all(|time| *time < Duration::from_secs(4)), "{times:?}");
+    assert_eq!(machine.property("NRestarts"), "5");
+    assert_eq!(machine.property("ActiveState"), "active");
+    machine.announced();
+}
+
+fn newer_files(machine: &Machine) {
+    let before = machine.property("MainPID");
+    machine.install();
+    assert_eq!(machine.property("MainPID"), before, "installing restarted the daemon");
+    assert!(
+        machine.must(&format!("readlink /proc/{before}/exe")).ends_with("(deleted)"),
+        "nothing newer was installed"
+    );
+    machine.announced();
+}
+
+fn wrong_configuration(machine: &Machine) {
+    machine.must("sed -i.good 's/asn = 65001/asn = 0/' /etc/announcer/announcer.toml");
+    machine.must("systemctl restart announcer");
+    machine.until("refused", |machine| machine.property("ActiveState") == "failed");
+    sleep(Duration::from_millis(1500)); // longer than RestartSec
+    assert_eq!(machine.property("NRestarts"), "0");
+    machine.must("mv /etc/announcer/announcer.toml.good /etc/announcer/announcer.toml");
+    machine.must("systemctl start announcer");
+    machine.announced();
+}
+
+fn stop(machine: &Machine) {
+    // As at a shutdown: one transaction stops all, and it is the units' order that decides.
+    let target = "[Unit]\nRequires=basic.target\nAllowIsolate=yes";
+    machine.must(&format!("echo '{target}' >/run/systemd/system/quiet.target && systemctl daemon-reload"));
+    machine.must("systemctl isolate quiet.target");
+    machine.until("stopped", |machine| {
+        machine.run("systemctl is-active nginx announcer").1 == "inactive\ninactive"
+    });
+    let at = |unit: &str, property: &str| -> u64 {
+        let told = machine.must(&format!("systemctl show --value --property={property} {unit}"));
+        told.parse().unwrap_or_else(|e| panic!("{unit} {property} {told}: {e}"))
+    };
+    let ours = at("announcer", "InactiveEnterTimestampMonotonic");
+    let theirs = at("nginx", "ActiveExitTimestampMonotonic");
+    assert!(ours <= theirs, "nginx had ended {} µs before announcer", ours.saturating_sub(theirs));
+    println!("announcer ended {:.1} ms before nginx was asked to", (theirs - ours) as f64 / 1e3);
+    assert_eq!(machine.property("Result"), "success");
+    assert!(machine.must("journalctl -u announcer --no-pager -n 5").contains("announcer ended"));
+    assert!(
+        machine.must("ip -o address show dev lo").contains("192.0.2.80/32"),
+        "the VIP went with the daemon"
+    );
+}
+
+fn uninstall(machine: &Machine) {
+    machine.must("systemctl start announcer");
+    let remove = "/root/announcer/announcer/packaging/install --remove '' /usr/local";
+    let (code, said) = machine.run(remove);
+    assert!(code == 1 && said.contains("is running"), "{said}");
+    machine.must("systemctl disable --now announcer dsr-setup");
+    machine.must(remove);
+    assert_eq!(machine.run("systemctl cat announcer.service").0, 1);
+    assert_eq!(
+        machine.must("ls /etc/announcer; ls -d /var/lib/announcer"),
+        "announcer.toml\n/var/lib/announcer"
+    );
+}

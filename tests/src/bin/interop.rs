@@ -52,7 +52,10 @@ fn part() -> Result<Part> {
 fn run(bench: &Bench, part: &Part) -> Result<Matrix> {
     let mut matrix = Matrix::default();
     for group in GROUPS {
-        let cases = group.cases.iter().filter(|case| part.only.as_deref().is_none_or(|only| case.name.contains(only)));
+        let cases = group
+            .cases
+            .iter()
+            .filter(|case| part.only.as_deref().is_none_or(|only| case.name.contains(only)));
         matrix.rows.extend(cases.map(|case| (case.name, Vec::new())));
     }
     ensure!(!matrix.rows.is_empty(), "no case is called so");

@@ -155,7 +155,10 @@ impl Bench {
         for vip in VIPS {
             let wanted = wanted.map(|route| of(route, vip));
             eventually(
-                || Ok(router.route(self.router()?, vip)?.map(|route| comparable(route, wanted.as_ref())) == wanted),
+                || {
+                    Ok(router.route(self.router()?, vip)?.map(|route| comparable(route, wanted.as_ref()))
+                        == wanted)
+                },
                 || {
                     let had = match router.route(self.router()?, vip) {
                         Ok(route) => format!("{:?}", route.map(|route| comparable(route, wanted.as_ref()))),
@@ -265,5 +268,6 @@ fn write(node: &Node, path: &str, text: &str) -> Result<()> {
     fs::write(&file, text).with_context(|| format!("{}", file.display()))?;
     // OpenBGPD and FRR refuse files that others may write; FRR reads as a user of its own.
     let mode = if path == "etc/bgpd.conf" { 0o600 } else { 0o644 };
-    fs::set_permissions(&file, fs::Permissions::from_mode(mode)).with_context(|| format!("{}", file.display()))
+    fs::set_permissions(&file, fs::Permissions::from_mode(mode))
+        .with_context(|| format!("{}", file.display()))
 }

@@ -66,13 +66,16 @@ impl Router for Bird {
 fn read(said: &str) -> Route {
     let mut route = Route::default();
     for line in said.lines() {
-        let Some((name, value)) = line.trim().strip_prefix("BGP.").and_then(|line| line.split_once(':')) else {
+        let Some((name, value)) = line.trim().strip_prefix("BGP.").and_then(|line| line.split_once(':'))
+        else {
             continue;
         };
         let value = value.trim();
         match name {
             "origin" => route.origin = value.to_lowercase(),
-            "as_path" => route.as_path = value.split_whitespace().filter_map(|asn| asn.parse().ok()).collect(),
+            "as_path" => {
+                route.as_path = value.split_whitespace().filter_map(|asn| asn.parse().ok()).collect()
+            }
             // With a link-local address after the global one, if there is one.
             "next_hop" => route.next_hop = value.split_whitespace().next().and_then(|ip| ip.parse().ok()),
             "med" => route.med = value.parse().ok(),

@@ -46,8 +46,14 @@ pub const GROUPS: &[Group] = &[
             Case { name: "both VIPs, AS path, next hop, MED, communities", run: both },
             Case { name: "withdraw, and again", run: withdraw },
             Case { name: "route refresh", run: refresh },
-            Case { name: "the router is stopped, and started", run: |b, r, s| restart(b, r, s, Signal::SIGTERM) },
-            Case { name: "the router is killed, and started", run: |b, r, s| restart(b, r, s, Signal::SIGKILL) },
+            Case {
+                name: "the router is stopped, and started",
+                run: |b, r, s| restart(b, r, s, Signal::SIGTERM),
+            },
+            Case {
+                name: "the router is killed, and started",
+                run: |b, r, s| restart(b, r, s, Signal::SIGKILL),
+            },
             Case { name: "the text of the shutdown in its log", run: shutdown },
         ],
     },
@@ -65,7 +71,10 @@ pub const GROUPS: &[Group] = &[
     },
     Group {
         setup: Setup { password: Some("correct-horse"), ..EXTERNAL },
-        cases: &[Case { name: "MD5, right key", run: both }, Case { name: "MD5, wrong key: the hint", run: wrong }],
+        cases: &[
+            Case { name: "MD5, right key", run: both },
+            Case { name: "MD5, wrong key: the hint", run: wrong },
+        ],
     },
     Group {
         setup: Setup { ttl_security: true, ..EXTERNAL },

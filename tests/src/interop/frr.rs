@@ -39,7 +39,9 @@ impl Router for Frr {
             text += &format!(" neighbor {FRONTEND} ttl-security hops 1\n");
         }
         for family in ["ipv4", "ipv6"] {
-            text += &format!(" address-family {family} unicast\n  neighbor {FRONTEND} activate\n exit-address-family\n");
+            text += &format!(
+                " address-family {family} unicast\n  neighbor {FRONTEND} activate\n exit-address-family\n"
+            );
         }
         vec![
             ("etc/frr/daemons", DAEMONS.to_owned()),

@@ -26,8 +26,7 @@ impl Router for Gobgp {
 
     fn files(&self, setup: &Setup) -> Vec<(&'static str, String)> {
         let Setup { router_asn, frontend_asn, .. } = setup;
-        let password =
-            setup.password.map(|key| format!("auth-password = \"{key}\"\n")).unwrap_or_default();
+        let password = setup.password.map(|key| format!("auth-password = \"{key}\"\n")).unwrap_or_default();
         let ttl = if setup.ttl_security {
             "[neighbors.ttl-security.config]\nenabled = true\nttl-min = 255\n"
         } else {

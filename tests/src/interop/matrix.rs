@@ -45,9 +45,11 @@ impl Matrix {
     /// The table and its footnotes.
     pub fn table(&self) -> String {
         let mut notes: Vec<(&str, &str)> = Vec::new();
-        let mut lines = vec![std::iter::once(String::new())
-            .chain(self.routers.iter().map(|(name, version)| format!("{name} {version}")))
-            .collect::<Vec<_>>()];
+        let mut lines = vec![
+            std::iter::once(String::new())
+                .chain(self.routers.iter().map(|(name, version)| format!("{name} {version}")))
+                .collect::<Vec<_>>(),
+        ];
         for (case, cells) in &self.rows {
             let mut line = vec![(*case).to_owned()];
             for (cell, (router, _)) in cells.iter().zip(&self.routers) {
@@ -67,7 +69,9 @@ impl Matrix {
             lines.push(line);
         }
         let widths: Vec<usize> = (0..=self.routers.len())
-            .map(|column| lines.iter().filter_map(|line| line.get(column)).map(String::len).max().unwrap_or(0))
+            .map(|column| {
+                lines.iter().filter_map(|line| line.get(column)).map(String::len).max().unwrap_or(0)
+            })
             .collect();
         let mut text = String::new();
         for (index, line) in lines.iter().enumerate() {
@@ -96,7 +100,10 @@ mod tests {
     fn a_reason_is_a_footnote_once_and_a_failure_is_seen() {
         let mut matrix = Matrix {
             routers: vec![("A", "1".into()), ("B", "2.0".into())],
-            rows: vec![("x", vec![Cell::Yes, Cell::Cannot("no y")]), ("long", vec![Cell::Yes, Cell::Cannot("no y")])],
+            rows: vec![
+                ("x", vec![Cell::Yes, Cell::Cannot("no y")]),
+                ("long", vec![Cell::Yes, Cell::Cannot("no y")]),
+            ],
         };
         let table = "|      | A 1 | B 2.0 |\n|------|-----|-------|\n| x    | yes | - (1) |\n| long | yes | - (1) |\n\n\
                      `-`: the router cannot.\n\n1. B: no y.\n";

@@ -1,5 +1,5 @@
-# demo · test · lint · bench · bench-scale · fuzz · simulate · build · install · uninstall · lab · lab-down · picture. Root
-# is needed to install and by the lab alone; sudo is asked for it where you are not root.
+# demo · test · interop · lint · bench · bench-scale · fuzz · simulate · build · install · uninstall · lab · lab-down · picture.
+# Root is needed to install and by the lab alone; sudo is asked for it where you are not root.
 
 TARGET := $(shell uname -m)-unknown-linux-gnu
 CARGO_TARGET := CARGO_TARGET_$(shell echo $(TARGET) | tr a-z- A-Z_)
@@ -14,7 +14,7 @@ DESTDIR :=
 MANUAL := target/lab/manual
 SOURCES := Cargo.toml Cargo.lock $(shell find announcer/src dsr-setup/src announcer/manual/src -name '*.rs')
 
-.PHONY: demo test lint bench bench-scale fuzz simulate build needs install uninstall lab lab-down picture
+.PHONY: demo test interop lint bench bench-scale fuzz simulate build needs install uninstall lab lab-down picture
 
 demo: build
 	$(RELEASE) --bin demo
@@ -24,6 +24,11 @@ demo: build
 test: build
 	cargo test --workspace --exclude lab --exclude e2e
 	$(if $(SUDO),$(CARGO_TARGET)_RUNNER="$(SUDO) -E") cargo test -p lab -p e2e
+
+# Against the routers of docs/interop.md, which it writes.
+interop: build
+	cargo build -p e2e --bin interop
+	$(SUDO) target/debug/interop
 
 lint:
 	cargo fmt --all --check

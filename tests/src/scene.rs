@@ -300,7 +300,7 @@ impl Load {
 }
 
 impl Router {
-    fn listen(node: &Node, name: &'static str) -> Result<Router> {
+    pub(crate) fn listen(node: &Node, name: &'static str) -> Result<Router> {
         let (wire, fib) = (Log::default(), Log::default());
         fib::watch(node.netns()?, fib.clone())?;
         let mut tcpdump = node.spawn(wire::TCPDUMP)?;

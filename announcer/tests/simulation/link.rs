@@ -93,10 +93,12 @@ impl Link {
         if now < self.down_until {
             at += RETRANSMISSION;
         }
-        let mut again = RETRANSMISSION;
-        while luck.f64() < self.loss {
-            at += again;
-            again *= 2;
+        // Lost five times in a row is the most: a segment that is later still would hold up connections to come.
+        for again in [1, 2, 4, 8, 16] {
+            if luck.f64() >= self.loss {
+                break;
+            }
+            at += RETRANSMISSION * again;
         }
         let last = &mut self.last[to as usize];
         *last = at.max(*last);

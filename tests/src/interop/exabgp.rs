@@ -74,8 +74,8 @@ impl Router for Exabgp {
     }
 
     fn established(&self, node: &Node) -> Result<bool> {
-        let states = told(node)?.into_iter().filter(|event| event["type"] == "state");
-        Ok(states.last().is_some_and(|event| event["neighbor"]["state"] == "up"))
+        let mut states = told(node)?.into_iter().filter(|event| event["type"] == "state");
+        Ok(states.next_back().is_some_and(|event| event["neighbor"]["state"] == "up"))
     }
 
     fn route(&self, node: &Node, vip: &str) -> Result<Option<Route>> {

@@ -7,7 +7,7 @@
 pub enum Cell {
     /// It was shown.
     Yes,
-    /// The router cannot: why, in a sentence without its full stop.
+    /// The router cannot: why, to be read after its name and a colon.
     Cannot(&'static str),
     /// It went wrong: what was seen.
     Failed(String),

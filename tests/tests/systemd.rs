@@ -204,6 +204,7 @@ fn start(machine: &Machine) {
         "announcer:announcer 755 /var/lib/announcer\n\
          announcer:announcer 755 /var/lib/announcer/drain\n\
          announcer:announcer 644 /var/lib/announcer/dsr-setup.json\n\
+         announcer:announcer 640 /var/lib/announcer/running\n\
          announcer:announcer 660 /run/announcer/control.sock"
     );
     let status = "/proc/$(systemctl show --value -p MainPID announcer)/status";

@@ -49,6 +49,11 @@ pub struct Router {
 pub struct Mark(Vec<(usize, usize)>);
 
 impl Mark {
+    /// Where the router of that index stood in its FIB.
+    pub fn fib(&self, router: usize) -> usize {
+        self.0[router].1
+    }
+
     /// Where the router of that index stood on the wire.
     pub fn wire(&self, router: usize) -> usize {
         self.0[router].0

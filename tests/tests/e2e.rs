@@ -34,6 +34,9 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("the_acl_lets_the_web_through_alone", acl),
     ("reload_changes_what_changed_and_nothing_else", reload),
     ("a_reload_that_is_wrong_or_too_much_changes_nothing", reload_refused),
+    ("each_key_reloaded_under_load_withdraws_nothing", reload_under_load),
+    ("a_key_rotated_router_by_router_never_takes_the_vip_away", key_rotation),
+    ("ttl_security_against_an_unmodified_router_is_hinted_at", ttl_security),
     ("router_restart", router_restart),
     ("dsr_setup_is_idempotent_and_refuses_while_announced", dsr_setup),
     ("power_off_of_a_router_is_survived", router_power_off), // the last: the router stays off
@@ -583,6 +586,172 @@ fn reload_refused(scene: &Scene) -> Result<()> {
             (back(0)?.context("r1 was not told again")?, cease(1).context("no Cease 6/6 at r2")?);
         ensure!(cease(0).is_some() && first.at < second.at, "both sessions were away at once");
         Ok(())
+    })
+}
+
+fn reload_under_load(scene: &Scene) -> Result<()> {
+    let node = scene.node("fe1")?;
+    with_own_configuration(scene, "fe1", || {
+        let mark = scene.mark();
+        let load = scene.load(VIPS[0], 500, Duration::from_secs(6))?;
+        let service = |line: &str| format!("communities = [\"65001:80\"]\n{line}");
+        for (from, to) in [
+            ("100ms\" #", "150ms\" #".to_owned()),
+            ("timeout = \"100ms\"", "timeout = \"90ms\"".into()),
+            ("rise = 2", "rise = 3".into()),
+            ("fall = 3", "fall = 4".into()),
+            ("example.com/healthz", "example.com/".into()),
+            ("65001:80", "65001:81".into()),
+            ("communities = [\"65001:80\"]", service("med = 5")),
+            ("communities = [\"65001:80\"]", service("origin = \"egp\"")),
+            ("communities = [\"65001:80\"]", service("prepend = 2")),
+            ("communities = [\"65001:80\"]", service("local_pref = 50")),
+            ("communities = [\"65001:80\"]", service("extended_communities = [\"rt:65001:80\"]")),
+            ("communities = [\"65001:80\"]", service("large_communities = [\"65001:1:2\"]")),
+            ("communities = [\"65001:80\"]", service("announce_delay = \"5s\"")),
+            ("communities = [\"65001:80\"]", service("flap_damping = false")),
+            ("name = \"r1\"", "name = \"r1\"\nmed = 6".into()),
+            ("name = \"r2\"", "name = \"r2\"\nprepend = 1".into()),
+        ] {
+            configure(scene, "fe1", &[(from, &to)])?;
+            node.must(&["announcer", "reload"]).with_context(|| to.clone())?;
+            std::thread::sleep(Duration::from_millis(300)); // three probes under each
+        }
+        configure(scene, "fe1", &[])?;
+        node.must(&["announcer", "reload"])?;
+        let report = load.report()?;
+        ensure!(report.sent > 2900 && report.total.refused == 0, "{:?}", report.total);
+        for (index, router) in scene.routers.iter().enumerate() {
+            let from = address(index, "fe1", VIPS[0]);
+            let said: Vec<_> =
+                router.wire.since(mark.wire(index)).into_iter().filter(|m| m.from == from).collect();
+            for vip in VIPS {
+                let vip = vip.parse()?;
+                ensure!(!said.iter().any(|m| m.withdraws(vip)), "{vip} was withdrawn from {}", router.name);
+                ensure!(
+                    said.iter().any(|m| m.announces(vip)),
+                    "no attribute of {vip} reached {}",
+                    router.name
+                );
+            }
+            ensure!(
+                !said.iter().any(|m| matches!(m.octets[18], 1 | 3)),
+                "the session with {} was reset",
+                router.name
+            );
+        }
+        Ok(())
+    })
+}
+
+/// Says something to a router's BGP configuration.
+fn route(scene: &Scene, router: &str, line: &str) -> Result<()> {
+    scene.node(router)?.must(&["vtysh", "-c", "configure terminal", "-c", "router bgp 65000", "-c", line])?;
+    Ok(())
+}
+
+/// Waits for the state of a session, as the frontend's daemon has it.
+fn until_peer(
+    scene: &Scene,
+    frontend: &str,
+    peer: usize,
+    what: &str,
+    fits: impl Fn(&Value) -> bool,
+) -> Result<()> {
+    let deadline = std::time::Instant::now() + PATIENCE;
+    loop {
+        let status = status(scene, frontend)?;
+        if fits(&status["peers"][peer]) {
+            return Ok(());
+        }
+        ensure!(std::time::Instant::now() < deadline, "not {what}: {}", status["peers"][peer]);
+        std::thread::sleep(Duration::from_millis(50)); // between looks
+    }
+}
+
+fn established(peer: &Value) -> bool {
+    peer["state"] == "Established"
+}
+
+fn key_rotation(scene: &Scene) -> Result<()> {
+    let node = scene.node("fe1")?;
+    let key = |router: &str, key: &str| -> Result<()> {
+        let file = format!("/run/key-{router}");
+        node.must(&["/bin/sh", "-c", &format!("umask 077 && echo {key} > {file}")])?;
+        Ok(())
+    };
+    let played = with_own_configuration(scene, "fe1", || {
+        let with_keys = |name: &str| {
+            (format!("name = \"{name}\""), format!("name = \"{name}\"\npassword_file = \"/run/key-{name}\""))
+        };
+        let (r1, r2) = (with_keys("r1"), with_keys("r2"));
+        let both = [(r1.0.as_str(), r1.1.as_str()), (r2.0.as_str(), r2.1.as_str())];
+        // One router after the other gets a key at all.
+        for (index, router) in ROUTERS.iter().enumerate() {
+            key(router, "first")?;
+            configure(scene, "fe1", &both[..=index])?;
+            node.must(&["announcer", "reload"])?;
+            until_peer(scene, "fe1", index, "told of the key", |peer| {
+                peer["hint"].as_str().is_some_and(|hint| hint.contains("password"))
+            })?;
+            route(scene, router, &format!("neighbor {} password first", address(index, "fe1", VIPS[0])))?;
+            until_peer(scene, "fe1", index, "back with a key", established)?;
+        }
+        scene.all_announced()?;
+        let mark = scene.mark();
+        for (index, router) in ROUTERS.iter().enumerate() {
+            key(router, "second")?;
+            node.must(&["announcer", "reload"])?;
+            route(scene, router, &format!("neighbor {} password second", address(index, "fe1", VIPS[0])))?;
+            until_peer(scene, "fe1", index, "back with the second key", established)?;
+            scene.all_announced()?;
+        }
+        for (index, router) in scene.routers.iter().enumerate() {
+            for vip in VIPS {
+                let vip: std::net::IpAddr = vip.parse()?;
+                let gone = router
+                    .fib
+                    .since(mark.fib(index))
+                    .into_iter()
+                    .find(|c| c.prefix.addr() == vip && c.next_hops.is_empty());
+                ensure!(gone.is_none(), "{vip} left {}: {gone:?}", router.name);
+            }
+            let from = address(index, "fe1", VIPS[0]);
+            let ours = |m: &e2e::wire::Message| m.from == from && m.notification().is_some();
+            ensure!(
+                !router.wire.since(mark.wire(index)).iter().any(ours),
+                "we ended the session with {}",
+                router.name
+            );
+        }
+        for (index, router) in ROUTERS.iter().enumerate() {
+            route(scene, router, &format!("no neighbor {} password", address(index, "fe1", VIPS[0])))?;
+        }
+        Ok(())
+    });
+    for (index, router) in ROUTERS.iter().enumerate() {
+        // Where it failed half-way; where it did not there is none left.
+        let _ = route(scene, router, &format!("no neighbor {} password", address(index, "fe1", VIPS[0])));
+    }
+    played
+}
+
+fn ttl_security(scene: &Scene) -> Result<()> {
+    let node = scene.node("fe1")?;
+    with_own_configuration(scene, "fe1", || {
+        configure(scene, "fe1", &[("name = \"r1\"", "name = \"r1\"\nttl_security = true")])?;
+        node.must(&["announcer", "reload"])?;
+        until_peer(scene, "fe1", 0, "told of the TTL", |peer| {
+            !established(peer) && peer["hint"].as_str().is_some_and(|hint| hint.contains("TTL"))
+        })?;
+        let neighbor = address(0, "fe1", VIPS[0]);
+        route(scene, "r1", &format!("neighbor {neighbor} ttl-security hops 1"))?;
+        until_peer(scene, "fe1", 0, "up with GTSM on both sides", established)?;
+        configure(scene, "fe1", &[])?;
+        node.must(&["announcer", "reload"])?;
+        until_peer(scene, "fe1", 0, "up with GTSM at the router alone", established)?;
+        route(scene, "r1", &format!("no neighbor {neighbor} ttl-security hops 1"))?;
+        until_peer(scene, "fe1", 0, "up without GTSM", established)
     })
 }
 

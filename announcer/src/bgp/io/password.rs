@@ -134,7 +134,7 @@ mod tests {
             (0o660, false),
             (0o602, false),
         ] {
-            let read = read_below(&file(dir.path(), "key", "s3cret", mode), None);
+            let read = read_below(&file(dir.path(), &format!("{mode:o}"), "s3cret", mode), None);
             assert_eq!(read.is_ok(), good, "{mode:o}");
             if let Err(error) = read {
                 assert!(

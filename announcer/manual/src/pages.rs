@@ -104,7 +104,7 @@ fn key(roff: &mut Roff, key: &Key) {
         Need::Required(example) => (example, "required; for example"),
         Need::Optional(example) => (example, "optional; for example"),
         Need::Default(value) => (value, "default"),
-        Need::Table(_) | Need::Tables(_) => return,
+        Need::Table(_) | Need::OptionalTable(_) | Need::Tables(_) => return,
     };
     roff.control("TP", []).text([
         bold(key.name),
@@ -122,7 +122,7 @@ fn example() -> String {
     let table = |section: &&Section| {
         let line = |key: &Key| match key.need {
             Need::Required(value) => Some(format!("{} = {value}\n", key.name)),
-            Need::Optional(_) | Need::Default(_) | Need::Table(_) | Need::Tables(_) => None,
+            _ => None,
         };
         format!("{}\n{}", section.header, section.keys.iter().filter_map(line).collect::<String>())
     };

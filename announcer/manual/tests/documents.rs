@@ -53,7 +53,7 @@ fn table(section: &Section) -> String {
             Need::Required(example) => format!("required, as in `{example}`"),
             Need::Optional(example) => format!("none; as in `{example}`"),
             Need::Default(value) => format!("`{value}`"),
-            Need::Table(_) | Need::Tables(_) => return None,
+            Need::Table(_) | Need::OptionalTable(_) | Need::Tables(_) => return None,
         };
         Some(format!("| `{}` | {value} | {} |\n", key.name, key.doc))
     };

@@ -7,8 +7,8 @@ use std::fmt::Display;
 use toml::Value;
 
 use super::value::span;
-use super::{Bgp, Check, Config, Peer, Probe, Service};
-use crate::model::{Attributes, Overrides, PeerAsn};
+use super::{Bgp, Check, Config, Peer, Probe, Require, Service};
+use crate::model::{Attributes, Deprefer, Overrides, PeerAsn};
 
 /// Writes a configuration as it is understood; `parse` of that gives the equal [`Config`].
 pub fn canonical(config: &Config) -> String {
@@ -66,7 +66,8 @@ fn peer(peer: &Peer, out: &mut Out) {
 }
 
 fn service(service: &Service, out: &mut Out) {
-    let Service { name, vips, prefixes, attributes, announce_delay, flap_damping, checks } = service;
+    let Service { name, vips, prefixes, attributes, announce_delay, flap_damping, .. } = service;
+    let Service { require, on_failure, backup, deprefer, checks, .. } = service;
     let Attributes { origin, med, local_pref, prepend, next_hop_v4, next_hop_v6, .. } = attributes;
     let Attributes { communities, extended_communities, large_communities, .. } = attributes;
     out.header("[[service]]");
@@ -85,13 +86,25 @@ fn service(service: &Service, out: &mut Out) {
     out.line("large_communities", array(large_communities));
     out.line("announce_delay", text(span(*announce_delay)));
     out.line("flap_damping", flap_damping);
+    match require {
+        Require::All => out.line("require", text("all")),
+        Require::AtLeast(least) => out.line("require", least),
+    }
+    out.line("on_failure", text(on_failure));
+    out.line("backup", backup);
+    let Deprefer { prepend, local_pref, med, communities } = deprefer;
+    out.header("[service.deprefer]");
+    out.line("prepend", prepend);
+    out.maybe("local_pref", *local_pref);
+    out.maybe("med", *med);
+    out.line("communities", array(communities));
     for each in checks {
         check(each, out);
     }
 }
 
 fn check(check: &Check, out: &mut Out) {
-    let Check { probe, interval, timeout, rise, fall } = check;
+    let Check { probe, interval, timeout, rise, fall, on_failure } = check;
     out.header("[[service.check]]");
     match probe {
         Probe::Http(url) => out.line("http", text(url)),
@@ -100,6 +113,7 @@ fn check(check: &Check, out: &mut Out) {
     out.line("timeout", text(span(*timeout)));
     out.line("rise", rise);
     out.line("fall", fall);
+    out.maybe("on_failure", on_failure.as_ref().map(text));
 }
 
 /// The text so far.

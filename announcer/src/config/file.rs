@@ -14,7 +14,7 @@ use url::Url;
 
 use super::error::Fault;
 use super::reader::Table;
-use super::{PeerAddress, address, keys, value};
+use super::{OnFailure, PeerAddress, Require, address, keys, value};
 use crate::model::{
     Asn, Community, ExtendedCommunity, Family, LargeCommunity, Origin, PeerAsn, PeerName, RouterId,
     ServiceName,
@@ -67,7 +67,19 @@ pub(super) struct Service {
     pub(super) attributes: Attributes,
     pub(super) announce_delay: Maybe<Duration>,
     pub(super) flap_damping: Maybe<bool>,
+    pub(super) require: Maybe<Require>,
+    pub(super) on_failure: Maybe<OnFailure>,
+    pub(super) backup: Maybe<bool>,
+    pub(super) deprefer: Option<Deprefer>,
     pub(super) checks: Vec<Check>,
+}
+
+#[derive(Debug)]
+pub(super) struct Deprefer {
+    pub(super) prepend: Maybe<u8>,
+    pub(super) local_pref: Maybe<u32>,
+    pub(super) med: Maybe<u32>,
+    pub(super) communities: List<Community>,
 }
 
 /// What services have and peers replace.
@@ -89,6 +101,7 @@ pub(super) struct Check {
     pub(super) timeout: Maybe<Duration>,
     pub(super) rise: Maybe<u32>,
     pub(super) fall: Maybe<u32>,
+    pub(super) on_failure: Maybe<OnFailure>,
 }
 
 /// Reads the whole file; `end` is marked when a table is missing from it.
@@ -145,10 +158,25 @@ fn service(mut table: Table<'_>) -> Service {
         attributes: attributes(&mut table),
         announce_delay: table.get("announce_delay", value::within(Duration::ZERO..=SECOND * 3600)),
         flap_damping: table.get("flap_damping", value::flag),
+        require: table.get("require", value::require),
+        on_failure: table.get("on_failure", value::word),
+        backup: table.get("backup", value::boolean),
+        deprefer: table.tables("deprefer", deprefer).pop(),
         checks: table.tables("check", check),
     };
     table.finish();
     service
+}
+
+fn deprefer(mut table: Table<'_>) -> Deprefer {
+    let deprefer = Deprefer {
+        prepend: table.get("prepend", value::prepend),
+        local_pref: table.get("local_pref", value::med),
+        med: table.get("med", value::med),
+        communities: table.list("communities", value::word),
+    };
+    table.finish();
+    deprefer
 }
 
 fn attributes(table: &mut Table<'_>) -> Attributes {
@@ -170,6 +198,7 @@ fn check(mut table: Table<'_>) -> Check {
         timeout: table.get("timeout", value::within(MILLISECOND..=SECOND * 60)),
         rise: table.get("rise", value::count),
         fall: table.get("fall", value::count),
+        on_failure: table.get("on_failure", value::word),
     };
     table.finish();
     check

@@ -36,6 +36,8 @@ pub enum Need {
     Default(&'static str),
     /// A table that has to be there once.
     Table(&'static Section),
+    /// A table that may be there once; without it, its keys' defaults hold.
+    OptionalTable(&'static Section),
     /// A table that has to be there at least once.
     Tables(&'static Section),
 }
@@ -165,14 +167,43 @@ pub const SERVICE: Section = Section {
             "true",
             "whether a VIP's third return within a minute waits 10s, the next twice as long, up to 5m",
         ),
+        default(
+            "require",
+            "\"all\"",
+            "how many of the checks have to pass: `all`, `any`, or a number of 1 to as many as there are",
+        ),
+        default(
+            "on_failure",
+            "\"withdraw\"",
+            "what is done when too few pass: `withdraw`; `deprefer`, announced with the attributes of `[service.deprefer]`; \
+             `warn`, announced as ever",
+        ),
+        default(
+            "backup",
+            "false",
+            "whether its VIPs are depreferred while all is well, so that others come first",
+        ),
+        optional_table("deprefer", &DEPREFER),
         tables("check", &CHECK),
+    ],
+};
+
+/// `[service.deprefer]`.
+pub const DEPREFER: Section = Section {
+    header: "[service.deprefer]",
+    doc: "How a VIP is announced that should be the last choice of the routers.",
+    keys: &[
+        default("prepend", "3", "on eBGP, how many times more our AS is prepended; 0 to 10"),
+        default("local_pref", "0", "on iBGP, the preference that replaces the service's; 0 to 4294967295"),
+        optional("med", "200", "the MED that replaces the service's; routers do not compare it between ASes"),
+        optional("communities", "[\"65001:666\"]", "communities that are added; at most 16"),
     ],
 };
 
 /// `[[service.check]]`.
 pub const CHECK: Section = Section {
     header: "[[service.check]]",
-    doc: "What is asked of each VIP of the service; all the checks have to pass.",
+    doc: "What is asked of each VIP of the service.",
     keys: &[
         required(
             "http",
@@ -183,6 +214,11 @@ pub const CHECK: Section = Section {
         default("timeout", "\"1s\"", "for a whole probe; 1ms to 1m"),
         default("rise", "2", "passes in a row that make a VIP healthy; 1 to 100"),
         default("fall", "3", "failures in a row that make a VIP unhealthy; 1 to 100"),
+        optional(
+            "on_failure",
+            "\"deprefer\"",
+            "what its failure does; without it, the service's `on_failure`",
+        ),
     ],
 };
 
@@ -200,6 +236,10 @@ const fn default(name: &'static str, value: &'static str, doc: &'static str) -> 
 
 const fn table(name: &'static str, section: &'static Section) -> Key {
     Key { name, need: Need::Table(section), doc: section.doc }
+}
+
+const fn optional_table(name: &'static str, section: &'static Section) -> Key {
+    Key { name, need: Need::OptionalTable(section), doc: section.doc }
 }
 
 const fn tables(name: &'static str, section: &'static Section) -> Key {
@@ -223,7 +263,7 @@ impl Key {
     /// The table that it opens, if it opens one.
     pub fn section(&self) -> Option<&'static Section> {
         match self.need {
-            Need::Table(section) | Need::Tables(section) => Some(section),
+            Need::Table(section) | Need::OptionalTable(section) | Need::Tables(section) => Some(section),
             Need::Required(_) | Need::Optional(_) | Need::Default(_) => None,
         }
     }
@@ -232,7 +272,7 @@ impl Key {
     pub fn example(&self) -> Option<&'static str> {
         match self.need {
             Need::Required(value) | Need::Optional(value) | Need::Default(value) => Some(value),
-            Need::Table(_) | Need::Tables(_) => None,
+            Need::Table(_) | Need::OptionalTable(_) | Need::Tables(_) => None,
         }
     }
 

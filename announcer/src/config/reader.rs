@@ -87,17 +87,24 @@ impl<'a> Table<'a> {
         }
     }
 
-    /// The tables of a name, `[name]` or `[[name]]`.
+    /// The tables of a name, `[name]` or `[[name]]`. One that may be absent is read as if it were empty, unless a key of it
+    /// has no default.
     pub(super) fn tables<T>(&mut self, name: &'static str, mut read: impl FnMut(Table<'_>) -> T) -> Vec<T> {
         let Some((key, section)) = self.key(name).and_then(|key| Some((key, key.section()?))) else {
             return Vec::new();
         };
         let Some(found) = self.entries.get(name) else {
             self.absent(key);
-            return Vec::new();
+            let required = |key: &Key| matches!(key.need, Need::Required(_));
+            return match key.need {
+                Need::OptionalTable(_) if !section.keys.iter().any(required) => {
+                    vec![read(Table::new(section, &DeTable::new(), self.header.clone(), self.faults))]
+                }
+                _ => Vec::new(),
+            };
         };
         let tables = match (&key.need, found.get_ref()) {
-            (Need::Table(_), DeValue::Table(_)) => vec![found],
+            (Need::Table(_) | Need::OptionalTable(_), DeValue::Table(_)) => vec![found],
             (Need::Tables(_), DeValue::Array(array)) => array.iter().collect(),
             // TOML implies it where only a table below it is opened: then its place is that of its name.
             _ if self.entries.keys().any(|written| written.span() == found.span()) => {
@@ -176,7 +183,7 @@ impl<'a> Table<'a> {
                 && nearest(self.section, name).is_some_and(|near| near.name == key.name)
         };
         let (message, help) = match &key.need {
-            Need::Optional(_) => return None,
+            Need::Optional(_) | Need::OptionalTable(_) => return None,
             Need::Default(value) => return Some(value),
             // `finish` asks whether this one was meant.
             Need::Required(_) | Need::Table(_) | Need::Tables(_)
@@ -218,7 +225,7 @@ fn wanted(section: &Section) -> String {
             Need::Table(table) | Need::Tables(table) => {
                 below.push_str(&format!("; below it, {}", wanted(table)))
             }
-            Need::Optional(_) | Need::Default(_) => {}
+            Need::Optional(_) | Need::OptionalTable(_) | Need::Default(_) => {}
         }
     }
     format!("add `{}` with lines such as {}{below}", section.header, lines.join(", "))

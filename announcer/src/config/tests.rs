@@ -97,7 +97,18 @@ fn a_good_file_is_read_as_it_says() {
                 },
                 announce_delay: Duration::ZERO,
                 flap_damping: true,
-                checks: vec![Check { probe, interval: second, timeout: second, rise: 2, fall: 3 }],
+                require: Require::All,
+                on_failure: OnFailure::Withdraw,
+                backup: false,
+                deprefer: Deprefer { prepend: 3, local_pref: Some(0), ..Deprefer::default() },
+                checks: vec![Check {
+                    probe,
+                    interval: second,
+                    timeout: second,
+                    rise: 2,
+                    fall: 3,
+                    on_failure: None
+                }],
             }],
         }
     );
@@ -470,7 +481,7 @@ fn every_key_has_an_example_that_is_good_and_a_place_in_the_sample() {
             let (here, sample) = match key.need {
                 Need::Default(value) | Need::Required(value) => (value, SAMPLE),
                 Need::Optional(value) => (value, all.as_str()),
-                Need::Table(_) | Need::Tables(_) => continue,
+                Need::Table(_) | Need::OptionalTable(_) | Need::Tables(_) => continue,
             };
             let here = here.trim_end_matches(']');
             assert!(sample.contains(&format!("\n{} = {here}", key.name)), "{}", key.name);
@@ -510,6 +521,14 @@ fn a_canonical_configuration_writes_every_default_out() {
         large_communities = []
         announce_delay = "0s"
         flap_damping = true
+        require = "all"
+        on_failure = "withdraw"
+        backup = false
+
+        [service.deprefer]
+        prepend = 3
+        local_pref = 0
+        communities = []
 
         [[service.check]]
         http = "http://www.example.com/healthz"

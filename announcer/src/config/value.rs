@@ -11,6 +11,7 @@ use std::time::Duration;
 use toml::de::DeValue;
 use url::Url;
 
+use super::Require;
 use super::keys::{Key, Need};
 use crate::model::{Asn, Invalid, PeerAsn};
 
@@ -72,7 +73,7 @@ impl Value<'_> {
         let example = self.key.example().unwrap_or(wanted);
         let help = match self.key.need {
             Need::Default("false") => format!("write `{} = true`", self.key.name),
-            Need::Required(_) | Need::Optional(_) | Need::Default(_) | Need::Table(_) | Need::Tables(_) => {
+            _ => {
                 format!("write it as in `{} = {example}`", self.key.name)
             }
         };
@@ -82,7 +83,7 @@ impl Value<'_> {
     fn help(&self, help: impl fmt::Display) -> String {
         match self.key.need {
             Need::Default(value) => format!("{help}; the default is `{}`", value.trim_matches('"')),
-            Need::Required(_) | Need::Optional(_) | Need::Table(_) | Need::Tables(_) => help.to_string(),
+            _ => help.to_string(),
         }
     }
 }
@@ -224,6 +225,18 @@ pub(super) fn flag(value: &Value<'_>) -> Result<bool, Wrong> {
 
 pub(super) fn count(value: &Value<'_>) -> Result<u32, Wrong> {
     number(value, 1..=100)
+}
+
+/// `all`, `any`, or a number from 1.
+pub(super) fn require(value: &Value<'_>) -> Result<Require, Wrong> {
+    const HELP: &str = "write `\"all\"`, `\"any\"`, or how many of the checks have to pass, as in `2`";
+    match (value.found, value.found.as_str()) {
+        (_, Some("all")) => Ok(Require::All),
+        (_, Some("any")) => Ok(Require::AtLeast(1)),
+        (DeValue::Integer(_), _) => Ok(Require::AtLeast(number(value, 1..=1000)?)),
+        (_, Some(text)) => wrong(format!("`{}` is no number of checks", text.escape_debug()), HELP),
+        (_, None) => Err(Wrong { help: HELP.into(), ..value.not("`\"all\"`, `\"any\"` or a number") }),
+    }
 }
 
 /// A word of the model: a name, a community.

@@ -30,6 +30,19 @@ pub struct Attributes {
     pub large_communities: BTreeSet<LargeCommunity>,
 }
 
+/// What makes a route the last choice of routers; said on top of all else, so that no peer's own attributes undo it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Deprefer {
+    /// How many times more our AS stands in AS_PATH; on iBGP never.
+    pub prepend: u8,
+    /// Replaces [`Attributes::local_pref`].
+    pub local_pref: Option<u32>,
+    /// Replaces [`Attributes::med`].
+    pub med: Option<u32>,
+    /// Added to [`Attributes::communities`].
+    pub communities: BTreeSet<Community>,
+}
+
 /// What a peer replaces of any route's attributes; `None`: nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Overrides {

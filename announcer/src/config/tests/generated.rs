@@ -22,11 +22,16 @@ prop_compose! {
     fn checks()(
         path in "[a-z0-9/?&='\\\\\"%ü.-]{0,12}", port in proptest::option::of(1u16..), interval in millisecond(50..=3_600_000),
         timeout in millisecond(1..=60_000), rise in 1u32..=100, fall in 1u32..=100,
+        on_failure in option::of(on_failure()),
     ) -> Check {
         let port = port.map_or(String::new(), |port| format!(":{port}"));
         let url = Url::parse(&format!("http://www.example.com{port}/{path}")).unwrap();
-        Check { probe: Probe::Http(url), interval, timeout, rise, fall }
+        Check { probe: Probe::Http(url), interval, timeout, rise, fall, on_failure }
     }
+}
+
+fn on_failure() -> impl Strategy<Value = OnFailure> {
+    prop_oneof![Just(OnFailure::Withdraw), Just(OnFailure::Deprefer), Just(OnFailure::Warn)]
 }
 
 fn origin() -> impl Strategy<Value = Origin> {
@@ -47,6 +52,12 @@ prop_compose! {
             next_hop_v6: hops.1.map(|hop| Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, hop)),
             communities, extended_communities, large_communities,
         }
+    }
+}
+
+prop_compose! {
+    fn deprefers()(all in attributes()) -> Deprefer {
+        Deprefer { prepend: all.prepend, local_pref: all.local_pref, med: all.med, communities: all.communities }
     }
 }
 
@@ -107,7 +118,8 @@ prop_compose! {
         services in proptest::collection::vec((
             "[a-zA-Z0-9][a-zA-Z0-9._-]{0,8}", proptest::collection::vec(any::<bool>(), 1..5), any::<bool>(), attributes(),
             proptest::collection::vec(checks(), 1..3),
-        ), 1..4), restart in option::of(second(1..=4095)),
+        ), 1..4), restart in option::of(second(1..=4095)), deprefer in deprefers(),
+        on_failure in on_failure(),
     ) -> Config {
         for (i, peer) in (0..).zip(&mut peers) {
             peer.name = format!("r{i}").parse().unwrap();
@@ -134,7 +146,9 @@ prop_compose! {
             } else {
                 IpNet::new(Ipv4Addr::new(192, 0, i.to_be_bytes()[1], 0).into(), 24).unwrap()
             }]) } else { BTreeSet::new() },
-            attributes, announce_delay: settle, flap_damping: flaps, checks,
+            attributes, announce_delay: settle, flap_damping: flaps,
+            require: if restart.is_some() { Require::All } else { Require::AtLeast(1) },
+            on_failure, backup: flaps, deprefer: deprefer.clone(), checks,
         }).collect();
         let all_six = peers.iter().all(|peer| matches!(peer.address, PeerAddress::Ip(IpAddr::V6(_))));
         let router_id = id.or(all_six.then_some(1)).map(|id| RouterId::try_from(Ipv4Addr::new(10, 1, 1, id)).unwrap());

@@ -230,6 +230,7 @@ async fn a_target_is_probed_over_http_and_named_in_what_is_told() {
         timeout: INTERVAL,
         rise: 2,
         fall: 3,
+        on_failure: None,
     };
     let target = Target { service: "www".parse().unwrap(), vip, check: 1, config };
     let (_pace, paced) = watch::channel(Pace { interval: INTERVAL, kick: 0 });

@@ -229,6 +229,10 @@ impl Service {
 /// `[[service.check]]`: asked of each VIP of its service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Check {
+    /// `name`.
+    pub name: String,
+    /// `fast_interval`.
+    pub fast_interval: Duration,
     /// What is asked.
     pub probe: Probe,
     /// `interval`, default 1s, at least 50ms: from the start of one probe to the start of the next.
@@ -241,6 +245,15 @@ pub struct Check {
     pub fall: u32,
     /// `on_failure`: what its failure does; `None`: what the service says.
     pub on_failure: Option<OnFailure>,
+}
+
+impl Check {
+    /// The port of the VIP that is asked, if it is one.
+    pub fn port(&self) -> Option<u16> {
+        match &self.probe {
+            Probe::Http(url) => url.port_or_known_default(),
+        }
+    }
 }
 
 /// What a check asks.

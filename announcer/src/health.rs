@@ -43,6 +43,28 @@ pub struct Pace {
     pub kick: u64,
 }
 
+/// A fact: the kernel's word that a listener is gone, or there again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Listening {
+    /// The VIP that was listened on.
+    pub vip: IpAddr,
+    /// The TCP port.
+    pub port: u16,
+    /// `false`: nothing would accept, and a connection was refused. `true`: it is back.
+    pub listening: bool,
+    /// When it was known (monotonic).
+    pub at: Instant,
+}
+
+/// What the listener watch has to know of a VIP and port, decided from above.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Watched {
+    /// How long a listener may be gone before that counts.
+    pub grace: Duration,
+    /// Whether the checks that ask there are all up.
+    pub up: bool,
+}
+
 /// A fact: what one probe saw.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Probed {

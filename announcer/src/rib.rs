@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
+use std::time::Instant;
 
 use ipnet::IpNet;
 
@@ -14,15 +15,27 @@ pub use crate::model::Attributes;
 use crate::model::{Family, Generation, Overrides};
 
 /// The routes that are to be announced, by the director's decision.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct LocRib {
     /// Rises with every change.
     pub generation: Generation,
     /// Whether each VIP has had its first verdict: End-of-RIB waits for it (RFC 4724 §3).
     pub complete: bool,
+    /// When the fact was known that made the routes other than those of the generation before.
+    pub caused: Option<Instant>,
     /// What is announced, and with what; routes of one service share theirs.
     pub routes: BTreeMap<IpNet, Arc<Attributes>>,
 }
+
+/// What is announced, whenever it was caused.
+impl PartialEq for LocRib {
+    fn eq(&self, other: &Self) -> bool {
+        let LocRib { generation, complete, caused: _, routes } = self;
+        (generation, complete, routes) == (&other.generation, &other.complete, &other.routes)
+    }
+}
+
+impl Eq for LocRib {}
 
 /// A route's next hop, as it is said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

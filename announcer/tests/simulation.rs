@@ -173,6 +173,7 @@ impl Simulation {
         self.router.rib = Arc::new(LocRib {
             generation: 1,
             complete: true,
+            caused: None,
             routes: BTreeMap::from([("198.51.100.0/24".parse().unwrap(), Default::default())]),
         });
         self.on(Who::Router, Speaker::start);

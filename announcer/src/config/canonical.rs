@@ -104,7 +104,7 @@ fn service(service: &Service, out: &mut Out) {
 }
 
 fn check(check: &Check, out: &mut Out) {
-    let Check { probe, interval, timeout, rise, fall, on_failure } = check;
+    let Check { probe, interval, timeout, rise, fall, on_failure, .. } = check;
     out.header("[[service.check]]");
     match probe {
         Probe::Http(url) => out.line("http", text(url)),

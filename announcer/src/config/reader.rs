@@ -96,12 +96,10 @@ impl<'a> Table<'a> {
         let Some(found) = self.entries.get(name) else {
             self.absent(key);
             let required = |key: &Key| matches!(key.need, Need::Required(_));
-            return match key.need {
-                Need::OptionalTable(_) if !section.keys.iter().any(required) => {
-                    vec![read(Table::new(section, &DeTable::new(), self.header.clone(), self.faults))]
-                }
-                _ => Vec::new(),
-            };
+            if matches!(key.need, Need::OptionalTable(_)) && !section.keys.iter().any(required) {
+                return vec![read(Table::new(section, &DeTable::new(), self.header.clone(), self.faults))];
+            }
+            return Vec::new();
         };
         let tables = match (&key.need, found.get_ref()) {
             (Need::Table(_) | Need::OptionalTable(_), DeValue::Table(_)) => vec![found],

@@ -370,6 +370,8 @@ fn deprefer(file: &file::Deprefer) -> Option<Deprefer> {
 
 fn check(file: &file::Check) -> Option<Check> {
     Some(Check {
+        name: "http".into(),
+        fast_interval: one(&file.interval)?,
         probe: Probe::Http(one(&file.http)?),
         interval: one(&file.interval)?,
         timeout: one(&file.timeout)?,

@@ -102,6 +102,8 @@ fn a_good_file_is_read_as_it_says() {
                 backup: false,
                 deprefer: Deprefer { prepend: 3, local_pref: Some(0), ..Deprefer::default() },
                 checks: vec![Check {
+                    name: "http".into(),
+                    fast_interval: second,
                     probe,
                     interval: second,
                     timeout: second,

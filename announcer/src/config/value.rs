@@ -73,7 +73,12 @@ impl Value<'_> {
         let example = self.key.example().unwrap_or(wanted);
         let help = match self.key.need {
             Need::Default("false") => format!("write `{} = true`", self.key.name),
-            _ => {
+            Need::Required(_)
+            | Need::Optional(_)
+            | Need::Default(_)
+            | Need::Table(_)
+            | Need::OptionalTable(_)
+            | Need::Tables(_) => {
                 format!("write it as in `{} = {example}`", self.key.name)
             }
         };
@@ -83,7 +88,11 @@ impl Value<'_> {
     fn help(&self, help: impl fmt::Display) -> String {
         match self.key.need {
             Need::Default(value) => format!("{help}; the default is `{}`", value.trim_matches('"')),
-            _ => help.to_string(),
+            Need::Required(_)
+            | Need::Optional(_)
+            | Need::Table(_)
+            | Need::OptionalTable(_)
+            | Need::Tables(_) => help.to_string(),
         }
     }
 }

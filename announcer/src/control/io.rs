@@ -438,10 +438,7 @@ fn status(context: &Context, report: &Report, on_disk: Option<String>) -> api::S
             })
             .collect(),
         drains,
-        warnings: (report.unknown_drains.iter())
-            .map(|name| format!("drain file `{}` names no service", name.escape_default()))
-            .chain(on_disk)
-            .collect(),
+        warnings: report.warnings().into_iter().chain(on_disk).collect(),
     }
 }
 

@@ -58,7 +58,6 @@ pub(super) async fn direct(
             _ = hears.probed.recv_many(&mut probed, 1024) => {}
             () = sleep_until(deadline.unwrap_or_else(Instant::now).into()), if deadline.is_some() => {}
         }
-        let asked: Vec<(IpAddr, usize)> = probed.iter().map(|probed| (probed.vip, probed.check)).collect();
         facts.extend(probed.drain(..).map(Fact::Probed));
         let now = Instant::now();
         changes.extend(director.expire(now));
@@ -74,7 +73,7 @@ pub(super) async fn direct(
         if let Some(reply) = reply {
             let _ = reply.send(generation); // who asked may be gone
         }
-        asked.into_iter().for_each(|key| probes.pace(key, &director));
+        director.take_paced().into_iter().for_each(|key| probes.pace(key, &director));
     }
 }
 
@@ -82,6 +81,7 @@ fn log(change: &Change) {
     let (service, vip) = (change.service.as_str(), change.vip);
     match &change.standing {
         Standing::Announced => info!(service, %vip, "VIP was announced"),
+        Standing::Depreferred(_) => info!(service, %vip, reason = %change.standing, "VIP was depreferred"),
         Standing::Draining(_) => info!(service, %vip, reason = %change.standing, "VIP was drained"),
         Standing::Withheld(_) => info!(service, %vip, reason = %change.standing, "VIP was withheld"),
     }

@@ -28,6 +28,8 @@ pub struct Attributes {
     pub extended_communities: BTreeSet<ExtendedCommunity>,
     /// LARGE_COMMUNITY (RFC 8092).
     pub large_communities: BTreeSet<LargeCommunity>,
+    /// What makes it the last choice, if it is to be; applied after a peer's [`Overrides`].
+    pub deprefer: Option<Box<Deprefer>>,
 }
 
 /// What makes a route the last choice of routers; said on top of all else, so that no peer's own attributes undo it.
@@ -81,6 +83,7 @@ impl Overrides {
                 .unwrap_or(&route.extended_communities)
                 .clone(),
             large_communities: self.large_communities.as_ref().unwrap_or(&route.large_communities).clone(),
+            deprefer: route.deprefer.clone(),
         }
     }
 }

@@ -74,6 +74,7 @@ fn rib() -> impl Strategy<Value = LocRib> {
         |(routes, complete)| LocRib {
             generation: 1,
             complete,
+            caused: None,
             routes: routes.into_iter().map(|(prefix, attributes)| (prefix, Arc::new(attributes))).collect(),
         },
     )
@@ -166,7 +167,7 @@ fn both() -> Export {
 
 fn rib_of(prefixes: &[&str], complete: bool) -> LocRib {
     let routes = prefixes.iter().map(|text| (prefix(text), Arc::default())).collect();
-    LocRib { generation: 1, complete, routes }
+    LocRib { generation: 1, complete, caused: None, routes }
 }
 
 #[test]

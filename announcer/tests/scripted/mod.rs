@@ -216,7 +216,7 @@ impl Session {
         let attributes = Arc::new(attributes);
         let routes: BTreeMap<_, _> =
             vips.iter().map(|vip| (vip.parse().unwrap(), Arc::clone(&attributes))).collect();
-        self.rib.send_replace(Arc::new(LocRib { generation, complete: true, routes }));
+        self.rib.send_replace(Arc::new(LocRib { generation, complete: true, caused: None, routes }));
     }
 }
 

@@ -225,6 +225,8 @@ async fn a_target_is_probed_over_http_and_named_in_what_is_told() {
     let listener = tokio::net::TcpListener::bind((vip, 0)).await.unwrap();
     let url = format!("http://www.example.com:{}/", listener.local_addr().unwrap().port()).parse().unwrap();
     let config = crate::config::Check {
+        name: "http".into(),
+        fast_interval: INTERVAL,
         probe: Probe::Http(url),
         interval: INTERVAL,
         timeout: INTERVAL,

@@ -257,7 +257,16 @@ impl Director {
     /// What is to be announced now; its generation rises only when that changed.
     pub fn rib(&mut self) -> Arc<LocRib> {
         if std::mem::take(&mut self.stale) {
-            let routes = self.routes();
+            let wanted = self.routes();
+            let mut routes = self.rib.routes.clone();
+            for prefix in self.rib.routes.keys().filter(|prefix| !wanted.contains_key(prefix)) {
+                routes.remove(prefix);
+            }
+            for (prefix, attributes) in wanted {
+                if routes.get(&prefix) != Some(&attributes) {
+                    routes.insert(prefix, attributes);
+                }
+            }
             let complete = self.vips.values().all(Vip::has_verdict) && !self.stopping;
             if (complete, &routes) != (self.rib.complete, &self.rib.routes) {
                 let generation: Generation = self.rib.generation + 1;

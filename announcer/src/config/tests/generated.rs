@@ -50,7 +50,7 @@ prop_compose! {
             origin, med, local_pref: Some(local_pref), prepend,
             next_hop_v4: hops.0.map(|hop| Ipv4Addr::new(10, 3, 3, hop)),
             next_hop_v6: hops.1.map(|hop| Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, hop)),
-            communities, extended_communities, large_communities,
+            communities, extended_communities, large_communities, deprefer: None,
         }
     }
 }

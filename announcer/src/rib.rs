@@ -57,6 +57,9 @@ pub struct Export {
 /// A route as one peer gets it. The attributes' own next hops are `None`: there is one, and it is beside them.
 type Told = (NextHop, Arc<Attributes>);
 
+/// A route as one peer gets it, or why it does not.
+type Said = Result<Told, Withheld>;
+
 impl Export {
     /// A route as it is said on this session, or why it is not.
     fn route(&self, family: Family, attributes: &Attributes) -> Result<(NextHop, Attributes), Withheld> {
@@ -77,7 +80,7 @@ impl Export {
 struct Sayings<'a> {
     export: &'a Export,
     /// The attributes are kept, so that no others take their place in memory.
-    made: HashMap<(Family, *const Attributes), (Arc<Attributes>, Result<Told, Withheld>)>,
+    made: HashMap<(Family, *const Attributes), (Arc<Attributes>, Said)>,
 }
 
 impl<'a> Sayings<'a> {
@@ -85,7 +88,7 @@ impl<'a> Sayings<'a> {
         Sayings { export, made: HashMap::new() }
     }
 
-    fn of(&mut self, family: Family, attributes: &Arc<Attributes>) -> Result<Told, Withheld> {
+    fn of(&mut self, family: Family, attributes: &Arc<Attributes>) -> Said {
         let make = || {
             let route = self.export.route(family, attributes);
             (Arc::clone(attributes), route.map(|(next_hop, attributes)| (next_hop, Arc::new(attributes))))

@@ -25,7 +25,7 @@ use crate::drain::Drains;
 use crate::health::check::Verdict;
 use crate::health::{Listening, Pace, Probed, Watched};
 use crate::model::{Generation, ServiceName};
-use crate::rib::{Attributes, LocRib};
+use crate::rib::{Attributes, LocRib, Routes};
 
 pub use report::{CheckReport, Report, ServiceReport, VipReport};
 pub use standing::{Depreference, Reason, Standing};
@@ -90,7 +90,7 @@ pub struct Director {
     drains: Drains,
     stopping: bool,
     said: Vec<Said>,
-    routes: BTreeMap<IpNet, Arc<Attributes>>,
+    routes: Routes,
     rib: Arc<LocRib>,
     /// Whether the routes are others than those of `rib`, and when the first fact was known that made them so.
     stale: Option<Instant>,
@@ -112,7 +112,7 @@ impl Director {
             drains,
             stopping: false,
             said: Vec::new(),
-            routes: BTreeMap::new(),
+            routes: Routes::default(),
             rib: Arc::default(),
             stale: Some(now),
             paced: BTreeSet::new(),
@@ -244,15 +244,14 @@ impl Director {
         self.deadlines.retain(|(_, address)| self.vips.contains_key(address));
         self.undecided.retain(|address| self.vips.contains_key(address));
         self.read_config();
-        let told = std::mem::take(&mut self.routes);
-        let stale = self.stale;
         let changes = self.judge_all(now);
-        self.vips.keys().copied().collect::<Vec<_>>().into_iter().for_each(|vip| self.route(vip, now));
-        if told == self.routes {
-            self.stale = stale;
-        } else {
-            self.stale = stale.or(Some(now));
+        let wanted: BTreeSet<IpNet> =
+            self.config.vips().map(|(vip, service)| service.prefix_of(vip)).collect();
+        let told: Vec<IpNet> = self.routes.keys().copied().collect();
+        for prefix in told.iter().filter(|prefix| !wanted.contains(prefix)) {
+            self.say(*prefix, None, now);
         }
+        self.vips.keys().copied().collect::<Vec<_>>().into_iter().for_each(|vip| self.route(vip, now));
         changes
     }
 
@@ -417,14 +416,24 @@ impl Director {
         let Some(vip) = self.vips.get(&address) else { return };
         let prefix = self.config.services[vip.service].prefix_of(address);
         let said = &self.said[vip.service];
-        let before = match &vip.standing {
-            Standing::Announced => self.routes.insert(prefix, Arc::clone(&said.normal)),
-            Standing::Depreferred(_) => self.routes.insert(prefix, Arc::clone(&said.depreferred)),
-            Standing::Draining(_) | Standing::Withheld(_) => self.routes.remove(&prefix),
+        let attributes = match &vip.standing {
+            Standing::Announced => Some(Arc::clone(&said.normal)),
+            Standing::Depreferred(_) => Some(Arc::clone(&said.depreferred)),
+            Standing::Draining(_) | Standing::Withheld(_) => None,
         };
-        if before.as_ref() != self.routes.get(&prefix) {
-            self.stale = Some(self.stale.map_or(at, |since| since.min(at)));
+        self.say(prefix, attributes, at);
+    }
+
+    /// Announces a prefix with these attributes, or withdraws it.
+    fn say(&mut self, prefix: IpNet, attributes: Option<Arc<Attributes>>, at: Instant) {
+        if self.routes.get(&prefix) == attributes.as_ref() {
+            return;
         }
+        match attributes {
+            Some(attributes) => drop(self.routes.insert(prefix, attributes)),
+            None => drop(self.routes.remove(&prefix)),
+        }
+        self.stale = Some(self.stale.map_or(at, |since| since.min(at)));
     }
 }
 

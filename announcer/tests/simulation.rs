@@ -174,7 +174,7 @@ impl Simulation {
             generation: 1,
             complete: true,
             caused: None,
-            routes: BTreeMap::from([("198.51.100.0/24".parse().unwrap(), Default::default())]),
+            routes: [("198.51.100.0/24".parse().unwrap(), Default::default())].into(),
         });
         self.on(Who::Router, Speaker::start);
         self.on(Who::Us, Speaker::start);

@@ -28,21 +28,35 @@ pub struct Attributes {
     pub extended_communities: BTreeSet<ExtendedCommunity>,
     /// LARGE_COMMUNITY (RFC 8092).
     pub large_communities: BTreeSet<LargeCommunity>,
-    /// What makes it the last choice, if it is to be; applied after a peer's [`Overrides`].
+    /// What makes routers prefer others' routes to this one; `None`: nothing. It stands above what a peer replaces.
     pub deprefer: Option<Box<Deprefer>>,
 }
 
-/// What makes a route the last choice of routers; said on top of all else, so that no peer's own attributes undo it.
+/// What is done to the attributes of a route that is to be a last resort.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Deprefer {
-    /// How many times more our AS stands in AS_PATH; on iBGP never.
+    /// Added to [`Attributes::prepend`].
     pub prepend: u8,
-    /// Replaces [`Attributes::local_pref`].
+    /// Replaces [`Attributes::local_pref`]; `None`: it stays.
     pub local_pref: Option<u32>,
-    /// Replaces [`Attributes::med`].
+    /// Replaces [`Attributes::med`]; `None`: it stays.
     pub med: Option<u32>,
     /// Added to [`Attributes::communities`].
     pub communities: BTreeSet<Community>,
+}
+
+impl Attributes {
+    /// The attributes with [`deprefer`](Self::deprefer) done to them.
+    #[must_use]
+    pub fn depreferred(mut self) -> Self {
+        if let Some(deprefer) = self.deprefer.take() {
+            self.prepend = self.prepend.saturating_add(deprefer.prepend);
+            self.local_pref = deprefer.local_pref.or(self.local_pref);
+            self.med = deprefer.med.or(self.med);
+            self.communities.extend(deprefer.communities);
+        }
+        self
+    }
 }
 
 /// What a peer replaces of any route's attributes; `None`: nothing.
@@ -118,5 +132,29 @@ mod tests {
             ..route.clone()
         };
         assert_eq!(peer.over(&route), want);
+    }
+
+    #[test]
+    fn a_depreference_adds_and_replaces_and_is_done_with() {
+        let route = Attributes {
+            med: Some(1),
+            local_pref: Some(200),
+            prepend: 254,
+            communities: [Community(7)].into(),
+            ..Attributes::default()
+        };
+        assert_eq!(route.clone().depreferred(), route);
+        let with = |deprefer| Attributes { deprefer: Some(Box::new(deprefer)), ..route.clone() };
+        assert_eq!(with(Deprefer::default()).depreferred(), route, "what is not said stays");
+        let deprefer =
+            Deprefer { prepend: 3, local_pref: Some(0), med: Some(9), communities: [Community(8)].into() };
+        let want = Attributes {
+            med: Some(9),
+            local_pref: Some(0),
+            prepend: 255,
+            communities: [Community(7), Community(8)].into(),
+            ..route.clone()
+        };
+        assert_eq!(with(deprefer).depreferred(), want);
     }
 }

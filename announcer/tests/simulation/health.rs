@@ -102,7 +102,7 @@ impl Health {
         for prefix in rib.routes.keys() {
             assert!(healthy.contains(prefix), "{prefix} is announced and may not be");
         }
-        assert!(rib.routes.len() == healthy.len(), "announced {:?}, healthy {healthy:?}", rib.routes.keys());
+        assert!(rib.routes.len() == healthy.len(), "announced {:?}, healthy {healthy:?}", rib.routes);
         rib
     }
 

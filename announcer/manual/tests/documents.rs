@@ -15,7 +15,7 @@ use announcer::damping::Wait;
 use announcer::director::{Reason, Standing};
 use announcer::drain::Drain;
 use announcer::health::check::{Evidence, Streak};
-use announcer::health::outcome::{self, Answer, Outcome, Shortage, Shown, Waiting};
+use announcer::health::outcome::{self, Answer, Date, Flaw, Outcome, Shortage, Shown, Waiting, Warning};
 use announcer::model::{Asn, Family, PeerAsn};
 use announcer::rib::Withheld;
 
@@ -51,6 +51,7 @@ fn table(section: &Section) -> String {
     let row = |key: &keys::Key| {
         let value = match key.need {
             Need::Required(example) => format!("required, as in `{example}`"),
+            Need::OneOf(example) => format!("one of these; as in `{example}`"),
             Need::Optional(example) => format!("none; as in `{example}`"),
             Need::Default(value) => format!("`{value}`"),
             Need::Table(_) | Need::Tables(_) => return None,
@@ -191,6 +192,25 @@ fn every_outcome_of_a_probe_is_explained() {
     let all = failures.iter().map(Why::to_string);
     let all = all.chain(shortages.into_iter().map(|shortage| Outcome::Skipped(shortage).to_string()));
     let all = all.chain([Answer::Http(204).to_string()]);
+    let date = Date::of_unix(1_900_000_000);
+    let flaws = [
+        Flaw::Untrusted,
+        Flaw::WrongName(Shown::new("www.example.com")),
+        Flaw::Expired(date),
+        Flaw::NotYetValid(date),
+        Flaw::NoRoots(Shown::new("`/etc/announcer/ca.pem` has no certificate")),
+        Flaw::Other(Shown::new("anything else, in the words of the TLS library")),
+    ];
+    for flaw in &flaws {
+        match flaw {
+            Flaw::Untrusted | Flaw::WrongName(_) | Flaw::Expired(_) | Flaw::NotYetValid(_) => {}
+            Flaw::NoRoots(_) | Flaw::Other(_) => {}
+        }
+    }
+    let warnings = flaws.into_iter().map(Warning::Certificate).chain([Warning::Expires(date)]);
+    let all = all.chain(warnings.map(|warning| match warning {
+        Warning::Certificate(_) | Warning::Expires(_) => warning.to_string(),
+    }));
     assert_eq!(listed("### Of a probe"), said(all));
 }
 

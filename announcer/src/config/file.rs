@@ -10,18 +10,17 @@ use std::time::Duration;
 use ipnet::IpNet;
 use toml::Spanned;
 use toml::de::DeTable;
-use url::Url;
 
 use super::error::Fault;
 use super::reader::Table;
-use super::{PeerAddress, address, keys, value};
+use super::{PeerAddress, address, check, keys, value};
 use crate::model::{
     Asn, Community, ExtendedCommunity, Family, LargeCommunity, Origin, PeerAsn, PeerName, RouterId,
     ServiceName,
 };
 
-type Maybe<T> = Option<Spanned<T>>;
-type List<T> = Maybe<Vec<Spanned<T>>>;
+pub(super) type Maybe<T> = Option<Spanned<T>>;
+pub(super) type List<T> = Maybe<Vec<Spanned<T>>>;
 
 /// The tables of the file.
 #[derive(Debug)]
@@ -67,7 +66,7 @@ pub(super) struct Service {
     pub(super) attributes: Attributes,
     pub(super) announce_delay: Maybe<Duration>,
     pub(super) flap_damping: Maybe<bool>,
-    pub(super) checks: Vec<Check>,
+    pub(super) checks: Vec<check::file::Check>,
 }
 
 /// What services have and peers replace.
@@ -80,15 +79,6 @@ pub(super) struct Attributes {
     pub(super) communities: List<Community>,
     pub(super) extended_communities: List<ExtendedCommunity>,
     pub(super) large_communities: List<LargeCommunity>,
-}
-
-#[derive(Debug)]
-pub(super) struct Check {
-    pub(super) http: Maybe<Url>,
-    pub(super) interval: Maybe<Duration>,
-    pub(super) timeout: Maybe<Duration>,
-    pub(super) rise: Maybe<u32>,
-    pub(super) fall: Maybe<u32>,
 }
 
 /// Reads the whole file; `end` is marked when a table is missing from it.
@@ -145,7 +135,7 @@ fn service(mut table: Table<'_>) -> Service {
         attributes: attributes(&mut table),
         announce_delay: table.get("announce_delay", value::within(Duration::ZERO..=SECOND * 3600)),
         flap_damping: table.get("flap_damping", value::flag),
-        checks: table.tables("check", check),
+        checks: table.tables("check", check::file::read),
     };
     table.finish();
     service
@@ -163,17 +153,4 @@ fn attributes(table: &mut Table<'_>) -> Attributes {
     }
 }
 
-fn check(mut table: Table<'_>) -> Check {
-    let check = Check {
-        http: table.get("http", value::http),
-        interval: table.get("interval", value::within(MILLISECOND * 50..=SECOND * 3600)),
-        timeout: table.get("timeout", value::within(MILLISECOND..=SECOND * 60)),
-        rise: table.get("rise", value::count),
-        fall: table.get("fall", value::count),
-    };
-    table.finish();
-    check
-}
-
 const SECOND: Duration = Duration::from_secs(1);
-const MILLISECOND: Duration = Duration::from_millis(1);

@@ -14,7 +14,7 @@ use super::address::NextHop;
 use super::error::Fault;
 use super::file::{self, File};
 use super::value::span;
-use super::{Bgp, Check, Config, Peer, PeerAddress, Probe, Service};
+use super::{Bgp, Config, Peer, PeerAddress, Service, check};
 use crate::model::{Attributes, Family, Overrides};
 
 /// Communities of a route: all lists full, half of an UPDATE of 4096 octets is left for prefixes.
@@ -46,6 +46,7 @@ pub(super) fn config(file: &File, faults: &mut Vec<Fault>) -> Option<Config> {
     for service in &file.services {
         prefixes(service, faults);
         next_hops(service, faults);
+        check::rules::judge(&service.checks, faults);
         sizes(&service.attributes, faults);
     }
     let announced = file.services.iter().filter_map(|service| service.prefix.as_ref());
@@ -68,7 +69,7 @@ fn vips(file: &File) -> impl Iterator<Item = &Spanned<IpAddr>> {
     file.services.iter().filter_map(|service| service.vips.as_ref()).flat_map(|vips| vips.get_ref())
 }
 
-fn unique<'a, T: Hash + Eq + ToString + 'a>(
+pub(super) fn unique<'a, T: Hash + Eq + ToString + 'a>(
     values: impl Iterator<Item = &'a Spanned<T>>,
     help: &str,
     faults: &mut Vec<Fault>,
@@ -330,24 +331,14 @@ fn service(file: &file::Service) -> Option<Service> {
         attributes,
         announce_delay: one(&file.announce_delay)?,
         flap_damping: one(&file.flap_damping)?,
-        checks: file.checks.iter().map(check).collect::<Option<_>>()?,
+        checks: check::rules::checks(&file.checks)?,
     })
 }
 
-fn check(file: &file::Check) -> Option<Check> {
-    Some(Check {
-        probe: Probe::Http(one(&file.http)?),
-        interval: one(&file.interval)?,
-        timeout: one(&file.timeout)?,
-        rise: one(&file.rise)?,
-        fall: one(&file.fall)?,
-    })
-}
-
-fn one<T: Clone>(value: &Option<Spanned<T>>) -> Option<T> {
+pub(super) fn one<T: Clone>(value: &Option<Spanned<T>>) -> Option<T> {
     value.as_ref().map(|value| value.get_ref().clone())
 }
 
-fn all<T: Copy>(values: &Option<Spanned<Vec<Spanned<T>>>>) -> impl Iterator<Item = T> {
-    values.iter().flat_map(|values| values.get_ref()).map(|value| *value.get_ref())
+pub(super) fn all<T: Clone>(values: &Option<Spanned<Vec<Spanned<T>>>>) -> impl Iterator<Item = T> {
+    values.iter().flat_map(|values| values.get_ref()).map(|value| value.get_ref().clone())
 }

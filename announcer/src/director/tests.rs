@@ -73,7 +73,7 @@ impl Scene {
             self.sequence += 1;
             let took = Duration::from_millis(12);
             let outcome = match outcome {
-                '+' => Outcome::Pass { answer: Answer::Http(200), took },
+                '+' => Outcome::Pass { answer: Answer::Http(200), warning: None, took },
                 _ => Outcome::Fail { reason: Failure::Status(503), took },
             };
             let service = "www".parse().unwrap();

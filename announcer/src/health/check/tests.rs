@@ -9,7 +9,7 @@ use crate::health::outcome::{Answer, Reason, Shortage};
 fn outcome(mark: char) -> Outcome {
     let took = Duration::from_millis(1);
     match mark {
-        '+' => Outcome::Pass { answer: Answer::Http(200), took },
+        '+' => Outcome::Pass { answer: Answer::Http(200), warning: None, took },
         '-' => Outcome::Fail { reason: Reason::Refused, took },
         '!' => Outcome::Skipped(Shortage::Files),
         other => panic!("no mark: {other}"),

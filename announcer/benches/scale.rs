@@ -227,7 +227,7 @@ impl Speaker {
         self.sequence += 1;
         let took = Duration::from_millis(1);
         let outcome = match pass {
-            true => Outcome::Pass { answer: Answer::Http(200), took },
+            true => Outcome::Pass { answer: Answer::Http(200), warning: None, took },
             false => Outcome::Fail { reason: Reason::Refused, took },
         };
         let service = self.config.vips().find(|(address, _)| *address == vip).unwrap().1.name.clone();

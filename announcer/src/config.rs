@@ -7,6 +7,7 @@
 //! syntax     TOML's own errors, and how much of a broken file can still be judged
 //! reader     one table, key by key: unknown and missing keys     value, address  one value: its type and rule
 //! file       the file as written                                 rules  what one key cannot know alone
+//! check      `[[service.check]]`: the same steps once more, for each kind
 //! canonical  a `Config` as text that parses to the same          error   how errors are told
 //! ```
 //!
@@ -14,6 +15,7 @@
 
 mod address;
 mod canonical;
+pub mod check;
 mod error;
 mod file;
 pub mod keys;
@@ -23,7 +25,7 @@ mod syntax;
 mod value;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -34,13 +36,13 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use toml::de::DeTable;
-use url::Url;
 
 use crate::model::{
     Asn, Attributes, Deprefer, Family, Invalid, Overrides, PeerAsn, PeerName, RouterId, ServiceName,
 };
 
 pub use canonical::canonical;
+pub use check::{Check, Probe};
 pub use error::{Error, Errors};
 
 /// Where the configuration is looked for unless told otherwise.
@@ -224,43 +226,6 @@ impl Service {
     pub fn prefix_of(&self, vip: IpAddr) -> IpNet {
         self.prefixes.iter().find(|prefix| prefix.contains(&vip)).copied().unwrap_or_else(|| vip.into())
     }
-}
-
-/// `[[service.check]]`: asked of each VIP of its service.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Check {
-    /// `name`.
-    pub name: String,
-    /// `fast_interval`.
-    pub fast_interval: Duration,
-    /// What is asked.
-    pub probe: Probe,
-    /// `interval`, default 1s, at least 50ms: from the start of one probe to the start of the next.
-    pub interval: Duration,
-    /// `timeout`, default 1s: for a whole probe.
-    pub timeout: Duration,
-    /// `rise`, default 2, at least 1: passes in a row that make a VIP healthy.
-    pub rise: u32,
-    /// `fall`, default 3, at least 1: failures in a row that make it unhealthy.
-    pub fall: u32,
-    /// `on_failure`: what its failure does; `None`: what the service says.
-    pub on_failure: Option<OnFailure>,
-}
-
-impl Check {
-    /// The port of the VIP that is asked, if it is one.
-    pub fn port(&self) -> Option<u16> {
-        match &self.probe {
-            Probe::Http(url) => url.port_or_known_default(),
-        }
-    }
-}
-
-/// What a check asks.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Probe {
-    /// `http`: a GET of what a client would ask, sent to the VIP itself; a 2xx passes.
-    Http(Url),
 }
 
 /// Reads a whole configuration. `name` is what messages call the file: its path, or `<stdin>`.

@@ -103,6 +103,7 @@ fn key(roff: &mut Roff, key: &Key) {
     let (value, what) = match key.need {
         Need::Required(example) => (example, "required; for example"),
         Need::Optional(example) => (example, "optional; for example"),
+        Need::OneOf(example) => (example, "one of these is required; for example"),
         Need::Default(value) => (value, "default"),
         Need::Table(_) | Need::OptionalTable(_) | Need::Tables(_) => return,
     };
@@ -120,9 +121,17 @@ fn key(roff: &mut Roff, key: &Key) {
 /// The smallest file that is good: every key that has to be there.
 fn example() -> String {
     let table = |section: &&Section| {
+        let mut one_of = false;
         let line = |key: &Key| match key.need {
             Need::Required(value) => Some(format!("{} = {value}\n", key.name)),
-            _ => None,
+            Need::OneOf(value) => {
+                (!std::mem::replace(&mut one_of, true)).then(|| format!("{} = {value}\n", key.name))
+            }
+            Need::Optional(_)
+            | Need::Default(_)
+            | Need::Table(_)
+            | Need::OptionalTable(_)
+            | Need::Tables(_) => None,
         };
         format!("{}\n{}", section.header, section.keys.iter().filter_map(line).collect::<String>())
     };

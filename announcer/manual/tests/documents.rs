@@ -12,10 +12,10 @@ use announcer::bgp::open::OpenError;
 use announcer::bgp::reason::{DownReason, TcpFailure};
 use announcer::config::keys::{self, Need, Section};
 use announcer::damping::Wait;
-use announcer::director::{Reason, Standing};
+use announcer::director::{Depreference, Reason, Standing};
 use announcer::drain::Drain;
 use announcer::health::check::{Evidence, Streak};
-use announcer::health::outcome::{self, Answer, Outcome, Shortage, Shown, Waiting};
+use announcer::health::outcome::{self, Answer, Date, Flaw, Outcome, Shortage, Shown, Waiting, Warning};
 use announcer::model::{Asn, Family, PeerAsn};
 use announcer::rib::Withheld;
 
@@ -51,6 +51,7 @@ fn table(section: &Section) -> String {
     let row = |key: &keys::Key| {
         let value = match key.need {
             Need::Required(example) => format!("required, as in `{example}`"),
+            Need::OneOf(example) => format!("one of these; as in `{example}`"),
             Need::Optional(example) => format!("none; as in `{example}`"),
             Need::Default(value) => format!("`{value}`"),
             Need::Table(_) | Need::OptionalTable(_) | Need::Tables(_) => return None,
@@ -122,33 +123,46 @@ const TOOK: Duration = Duration::from_millis(12);
 
 #[test]
 fn every_standing_of_a_vip_is_explained() {
-    let evidence = |streak, reason| Evidence { streak, last: Some(Outcome::Fail { reason, took: TOOK }) };
+    let failure = || Outcome::Fail { reason: outcome::Reason::Status(503), took: TOOK };
+    let evidence = |streak| Evidence { check: None, streak, last: Some(failure()) };
     let drain = Drain {
         by: Some("ann".into()),
         at: Some("2026-01-31T12:00:00Z".into()),
         reason: Some("new kernel".into()),
     };
-    let failed = evidence(Streak::Failed { run: 3, fall: 3 }, outcome::Reason::Status(503));
+    let failed = evidence(Streak::Failed { run: 3, fall: 3 });
+    let of_several = Evidence { check: Some("backend".into()), ..failed.clone() };
+    let sibling = "192.0.2.81".parse().unwrap();
     let all = [
         Standing::Announced,
+        Standing::Depreferred(Depreference::Backup),
+        Standing::Depreferred(Depreference::Unhealthy(of_several)),
+        Standing::Depreferred(Depreference::Sibling(sibling)),
         Standing::Draining(drain),
         Standing::Withheld(Reason::Stopping),
         Standing::Withheld(Reason::NotLookedFor),
         Standing::Withheld(Reason::VipMissing("needs CAP_NET_ADMIN: run it with sudo".into())),
-        Standing::Withheld(Reason::NoVerdict(Evidence { streak: Streak::None, last: None })),
+        Standing::Withheld(Reason::NoVerdict(Evidence { check: None, streak: Streak::None, last: None })),
+        Standing::Withheld(Reason::NoVerdict(evidence(Streak::Lapsed(Duration::from_secs(4))))),
+        Standing::Withheld(Reason::Unhealthy(evidence(Streak::Gone))),
         Standing::Withheld(Reason::Unhealthy(failed)),
+        Standing::Withheld(Reason::Sibling(sibling)),
         Standing::Withheld(Reason::Waiting(Wait::Delay(TOOK))),
         Standing::Withheld(Reason::Waiting(Wait::Flapping { returns: 3, penalty: Duration::from_secs(10) })),
     ];
     for standing in &all {
         match standing {
             Standing::Announced | Standing::Draining(_) => {}
+            Standing::Depreferred(
+                Depreference::Backup | Depreference::Unhealthy(_) | Depreference::Sibling(_),
+            ) => {}
             Standing::Withheld(
                 Reason::Stopping
                 | Reason::NotLookedFor
                 | Reason::VipMissing(_)
                 | Reason::NoVerdict(_)
                 | Reason::Unhealthy(_)
+                | Reason::Sibling(_)
                 | Reason::Waiting(Wait::Delay(_) | Wait::Flapping { .. }),
             ) => {}
         }
@@ -191,6 +205,25 @@ fn every_outcome_of_a_probe_is_explained() {
     let all = failures.iter().map(Why::to_string);
     let all = all.chain(shortages.into_iter().map(|shortage| Outcome::Skipped(shortage).to_string()));
     let all = all.chain([Answer::Http(204).to_string()]);
+    let date = Date::of_unix(1_900_000_000);
+    let flaws = [
+        Flaw::Untrusted,
+        Flaw::WrongName(Shown::new("www.example.com")),
+        Flaw::Expired(date),
+        Flaw::NotYetValid(date),
+        Flaw::NoRoots(Shown::new("`/etc/announcer/ca.pem` has no certificate")),
+        Flaw::Other(Shown::new("anything else, in the words of the TLS library")),
+    ];
+    for flaw in &flaws {
+        match flaw {
+            Flaw::Untrusted | Flaw::WrongName(_) | Flaw::Expired(_) | Flaw::NotYetValid(_) => {}
+            Flaw::NoRoots(_) | Flaw::Other(_) => {}
+        }
+    }
+    let warnings = flaws.into_iter().map(Warning::Certificate).chain([Warning::Expires(date)]);
+    let all = all.chain(warnings.map(|warning| match warning {
+        Warning::Certificate(_) | Warning::Expires(_) => warning.to_string(),
+    }));
     assert_eq!(listed("### Of a probe"), said(all));
 }
 

@@ -7,7 +7,7 @@ use std::fmt::Display;
 use toml::Value;
 
 use super::value::span;
-use super::{Bgp, Check, Config, Peer, Probe, Require, Service};
+use super::{Bgp, Config, Peer, Require, Service, check};
 use crate::model::{Attributes, Deprefer, Overrides, PeerAsn};
 
 /// Writes a configuration as it is understood; `parse` of that gives the equal [`Config`].
@@ -99,38 +99,25 @@ fn service(service: &Service, out: &mut Out) {
     out.maybe("med", *med);
     out.line("communities", array(communities));
     for each in checks {
-        check(each, out);
+        check::canonical::check(each, out);
     }
-}
-
-fn check(check: &Check, out: &mut Out) {
-    let Check { probe, interval, timeout, rise, fall, on_failure, .. } = check;
-    out.header("[[service.check]]");
-    match probe {
-        Probe::Http(url) => out.line("http", text(url)),
-    }
-    out.line("interval", text(span(*interval)));
-    out.line("timeout", text(span(*timeout)));
-    out.line("rise", rise);
-    out.line("fall", fall);
-    out.maybe("on_failure", on_failure.as_ref().map(text));
 }
 
 /// The text so far.
 #[derive(Default)]
-struct Out(String);
+pub(super) struct Out(String);
 
 impl Out {
-    fn header(&mut self, header: &str) {
+    pub(super) fn header(&mut self, header: &str) {
         let apart = if self.0.is_empty() { "" } else { "\n" };
         self.0.push_str(&format!("{apart}{header}\n"));
     }
 
-    fn line(&mut self, key: &str, value: impl Display) {
+    pub(super) fn line(&mut self, key: &str, value: impl Display) {
         self.0.push_str(&format!("{key} = {value}\n"));
     }
 
-    fn maybe(&mut self, key: &str, value: Option<impl Display>) {
+    pub(super) fn maybe(&mut self, key: &str, value: Option<impl Display>) {
         if let Some(value) = value {
             self.line(key, value);
         }
@@ -138,10 +125,10 @@ impl Out {
 }
 
 /// As a string of TOML.
-fn text(value: impl ToString) -> Value {
+pub(super) fn text(value: impl ToString) -> Value {
     Value::String(value.to_string())
 }
 
-fn array<'a, T: ToString + 'a>(values: impl IntoIterator<Item = &'a T>) -> Value {
+pub(super) fn array<'a, T: ToString + 'a>(values: impl IntoIterator<Item = &'a T>) -> Value {
     Value::Array(values.into_iter().map(|value| text(value.to_string())).collect())
 }

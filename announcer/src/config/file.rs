@@ -10,18 +10,17 @@ use std::time::Duration;
 use ipnet::IpNet;
 use toml::Spanned;
 use toml::de::DeTable;
-use url::Url;
 
 use super::error::Fault;
 use super::reader::Table;
-use super::{OnFailure, PeerAddress, Require, address, keys, value};
+use super::{OnFailure, PeerAddress, Require, address, check, keys, value};
 use crate::model::{
     Asn, Community, ExtendedCommunity, Family, LargeCommunity, Origin, PeerAsn, PeerName, RouterId,
     ServiceName,
 };
 
-type Maybe<T> = Option<Spanned<T>>;
-type List<T> = Maybe<Vec<Spanned<T>>>;
+pub(super) type Maybe<T> = Option<Spanned<T>>;
+pub(super) type List<T> = Maybe<Vec<Spanned<T>>>;
 
 /// The tables of the file.
 #[derive(Debug)]
@@ -71,7 +70,7 @@ pub(super) struct Service {
     pub(super) on_failure: Maybe<OnFailure>,
     pub(super) backup: Maybe<bool>,
     pub(super) deprefer: Option<Deprefer>,
-    pub(super) checks: Vec<Check>,
+    pub(super) checks: Vec<check::file::Check>,
 }
 
 #[derive(Debug)]
@@ -92,16 +91,6 @@ pub(super) struct Attributes {
     pub(super) communities: List<Community>,
     pub(super) extended_communities: List<ExtendedCommunity>,
     pub(super) large_communities: List<LargeCommunity>,
-}
-
-#[derive(Debug)]
-pub(super) struct Check {
-    pub(super) http: Maybe<Url>,
-    pub(super) interval: Maybe<Duration>,
-    pub(super) timeout: Maybe<Duration>,
-    pub(super) rise: Maybe<u32>,
-    pub(super) fall: Maybe<u32>,
-    pub(super) on_failure: Maybe<OnFailure>,
 }
 
 /// Reads the whole file; `end` is marked when a table is missing from it.
@@ -162,7 +151,7 @@ fn service(mut table: Table<'_>) -> Service {
         on_failure: table.get("on_failure", value::word),
         backup: table.get("backup", value::boolean),
         deprefer: table.tables("deprefer", deprefer).pop(),
-        checks: table.tables("check", check),
+        checks: table.tables("check", check::file::read),
     };
     table.finish();
     service
@@ -191,18 +180,4 @@ fn attributes(table: &mut Table<'_>) -> Attributes {
     }
 }
 
-fn check(mut table: Table<'_>) -> Check {
-    let check = Check {
-        http: table.get("http", value::http),
-        interval: table.get("interval", value::within(MILLISECOND * 50..=SECOND * 3600)),
-        timeout: table.get("timeout", value::within(MILLISECOND..=SECOND * 60)),
-        rise: table.get("rise", value::count),
-        fall: table.get("fall", value::count),
-        on_failure: table.get("on_failure", value::word),
-    };
-    table.finish();
-    check
-}
-
 const SECOND: Duration = Duration::from_secs(1);
-const MILLISECOND: Duration = Duration::from_millis(1);

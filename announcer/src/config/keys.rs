@@ -34,6 +34,8 @@ pub enum Need {
     Optional(&'static str),
     /// Without it, this value holds.
     Default(&'static str),
+    /// One key of this need has to be there, and no more; as in this example.
+    OneOf(&'static str),
     /// A table that has to be there once.
     Table(&'static Section),
     /// A table that may be there once; without it, its keys' defaults hold.
@@ -205,12 +207,33 @@ pub const CHECK: Section = Section {
     header: "[[service.check]]",
     doc: "What is asked of each VIP of the service.",
     keys: &[
-        required(
+        one_of(
             "http",
             "\"http://www.example.com/healthz\"",
-            "a GET of what a client asks, at the VIP; a 2xx passes",
+            "a request as a client of that URL sends it; `https://` too",
+        ),
+        one_of(
+            "tls",
+            "\"www.example.com:443\"",
+            "a TLS handshake as with that server; the port is 443 without it",
+        ),
+        optional(
+            "name",
+            "\"site\"",
+            "what logs, status and metrics call it: letters, digits, `.`, `_`, `-`; without it, its kind, and `http-2` \
+             where `http` is taken",
+        ),
+        optional(
+            "target",
+            "\"127.0.0.1:8080\"",
+            "the address that is asked, with a port if it has another one; without it, each VIP",
         ),
         default("interval", "\"1s\"", "from the start of one probe to the start of the next; 50ms to 1h"),
+        optional(
+            "fast_interval",
+            "\"250ms\"",
+            "the interval while passes or failures add up to another verdict; without it, `interval`; 50ms to 1h",
+        ),
         default("timeout", "\"1s\"", "for a whole probe; 1ms to 1m"),
         default("rise", "2", "passes in a row that make a VIP healthy; 1 to 100"),
         default("fall", "3", "failures in a row that make a VIP unhealthy; 1 to 100"),
@@ -219,11 +242,61 @@ pub const CHECK: Section = Section {
             "\"deprefer\"",
             "what its failure does; without it, the service's `on_failure`",
         ),
+        default("method", "\"GET\"", "http: the method of the request"),
+        optional("headers", "[\"accept: text/plain\"]", "http: more header fields of the request"),
+        optional("body", "\"ping\"", "http: the body of the request"),
+        default(
+            "http_version",
+            "\"auto\"",
+            "http: `1.1`, `2` (without TLS too, by prior knowledge), or `auto`: what the server chooses by ALPN, and 1.1 \
+             without TLS",
+        ),
+        default(
+            "expect_status",
+            "\"200-299\"",
+            "http: the statuses that pass, as in `[\"200-299\", 401]`; 200 to 599",
+        ),
+        optional("expect_body", "\"^ok\"", "http: a regular expression that has to be found in the body"),
+        optional(
+            "expect_digest",
+            "\"2ef7bde608ce5404e97d5f042f95f89f1c232871\"",
+            "http: the SHA-1 or SHA-256 of the body, in hexadecimal",
+        ),
+        default(
+            "max_body",
+            "65536",
+            "http: how many octets of the body are read; one with an `expect_digest` has no more; 1 to 16777216",
+        ),
+        optional(
+            "alpn",
+            "[\"h2\", \"http/1.1\"]",
+            "tls: the protocols that are offered (RFC 7301); the server has to choose one",
+        ),
+        default(
+            "verify",
+            "\"warn\"",
+            "https, tls: what a certificate does whose chain, name or dates are wrong: `warn`, `require` (the probe \
+             fails) or `off`",
+        ),
+        optional(
+            "ca_file",
+            "\"/etc/announcer/ca.pem\"",
+            "https, tls: whose certificates are trusted, in PEM; without it, those whom the host trusts",
+        ),
+        default(
+            "cert_expires_within",
+            "\"14days\"",
+            "https, tls: warn of a certificate that ends within this time, and never fail; 0s (never) to 10years",
+        ),
     ],
 };
 
 const fn required(name: &'static str, example: &'static str, doc: &'static str) -> Key {
     Key { name, need: Need::Required(example), doc }
+}
+
+const fn one_of(name: &'static str, example: &'static str, doc: &'static str) -> Key {
+    Key { name, need: Need::OneOf(example), doc }
 }
 
 const fn optional(name: &'static str, example: &'static str, doc: &'static str) -> Key {
@@ -264,14 +337,16 @@ impl Key {
     pub fn section(&self) -> Option<&'static Section> {
         match self.need {
             Need::Table(section) | Need::OptionalTable(section) | Need::Tables(section) => Some(section),
-            Need::Required(_) | Need::Optional(_) | Need::Default(_) => None,
+            Need::Required(_) | Need::OneOf(_) | Need::Optional(_) | Need::Default(_) => None,
         }
     }
 
     /// A good value, in TOML: the default if it has one.
     pub fn example(&self) -> Option<&'static str> {
         match self.need {
-            Need::Required(value) | Need::Optional(value) | Need::Default(value) => Some(value),
+            Need::Required(value) | Need::OneOf(value) | Need::Optional(value) | Need::Default(value) => {
+                Some(value)
+            }
             Need::Table(_) | Need::OptionalTable(_) | Need::Tables(_) => None,
         }
     }

@@ -11,6 +11,15 @@ use super::error::Fault;
 use super::keys::{self, Key, Need, Section};
 use super::value::{Value, Wrong};
 
+/// The keys of a table that are there, as written.
+#[derive(Debug)]
+pub(super) struct Written {
+    pub(super) header: Range<usize>,
+    pub(super) keys: Vec<(&'static str, Range<usize>)>,
+    /// Keys that a misspelt one may have meant.
+    pub(super) meant: Vec<&'static str>,
+}
+
 /// A table of the file, being read. [`finish`](Table::finish) it.
 #[derive(Debug)]
 pub(super) struct Table<'a> {
@@ -128,6 +137,26 @@ impl<'a> Table<'a> {
         good
     }
 
+    /// Where it opens, and its keys that it may have, in the order of the list: what [`rules`](super::rules) need to say
+    /// which of them belong together.
+    pub(super) fn written(&self) -> Written {
+        let place = |key: &'static Key| {
+            self.entries
+                .iter()
+                .find(|(name, _)| name.get_ref() == key.name)
+                .map(|(name, _)| (key.name, name.span()))
+        };
+        let misspelt = self.entries.keys().filter(|name| self.section.key(name.get_ref()).is_none());
+        Written {
+            header: self.header.clone(),
+            keys: self.section.keys.iter().filter_map(place).collect(),
+            meant: misspelt
+                .filter_map(|name| nearest(self.section, name.get_ref()))
+                .map(|key| key.name)
+                .collect(),
+        }
+    }
+
     /// Tells the keys that the table does not have.
     pub(super) fn finish(self) {
         debug_assert!(
@@ -181,7 +210,8 @@ impl<'a> Table<'a> {
                 && nearest(self.section, name).is_some_and(|near| near.name == key.name)
         };
         let (message, help) = match &key.need {
-            Need::Optional(_) | Need::OptionalTable(_) => return None,
+            // Which one is for rules to say.
+            Need::Optional(_) | Need::OptionalTable(_) | Need::OneOf(_) => return None,
             Need::Default(value) => return Some(value),
             // `finish` asks whether this one was meant.
             Need::Required(_) | Need::Table(_) | Need::Tables(_)
@@ -216,14 +246,18 @@ impl<'a> Table<'a> {
 /// What to write so that a table is there.
 fn wanted(section: &Section) -> String {
     let mut lines = Vec::new();
-    let mut below = String::new();
+    let (mut below, mut one_of) = (String::new(), false);
     for key in section.keys {
         match &key.need {
             Need::Required(example) => lines.push(format!("`{} = {example}`", key.name)),
             Need::Table(table) | Need::Tables(table) => {
                 below.push_str(&format!("; below it, {}", wanted(table)))
             }
-            Need::Optional(_) | Need::OptionalTable(_) | Need::Default(_) => {}
+            Need::OneOf(example) if !one_of => {
+                one_of = true;
+                lines.push(format!("`{} = {example}`", key.name));
+            }
+            Need::OneOf(_) | Need::Optional(_) | Need::OptionalTable(_) | Need::Default(_) => {}
         }
     }
     format!("add `{}` with lines such as {}{below}", section.header, lines.join(", "))

@@ -14,7 +14,7 @@ use super::address::NextHop;
 use super::error::Fault;
 use super::file::{self, File};
 use super::value::span;
-use super::{Bgp, Check, Config, Peer, PeerAddress, Probe, Require, Service};
+use super::{Bgp, Config, Peer, PeerAddress, Require, Service, check};
 use crate::model::{Attributes, Deprefer, Family, Overrides};
 
 /// Communities of a route: all lists full, half of an UPDATE of 4096 octets is left for prefixes.
@@ -47,6 +47,7 @@ pub(super) fn config(file: &File, faults: &mut Vec<Fault>) -> Option<Config> {
     for service in &file.services {
         prefixes(service, faults);
         next_hops(service, faults);
+        check::rules::judge(&service.checks, faults);
         sizes(&service.attributes, faults);
         counts(service, faults);
     }
@@ -70,7 +71,7 @@ fn vips(file: &File) -> impl Iterator<Item = &Spanned<IpAddr>> {
     file.services.iter().filter_map(|service| service.vips.as_ref()).flat_map(|vips| vips.get_ref())
 }
 
-fn unique<'a, T: Hash + Eq + ToString + 'a>(
+pub(super) fn unique<'a, T: Hash + Eq + ToString + 'a>(
     values: impl Iterator<Item = &'a Spanned<T>>,
     help: &str,
     faults: &mut Vec<Fault>,
@@ -355,7 +356,7 @@ fn service(file: &file::Service) -> Option<Service> {
         on_failure: one(&file.on_failure)?,
         backup: one(&file.backup)?,
         deprefer: deprefer(file.deprefer.as_ref()?)?,
-        checks: file.checks.iter().map(check).collect::<Option<_>>()?,
+        checks: check::rules::checks(&file.checks)?,
     })
 }
 
@@ -368,23 +369,10 @@ fn deprefer(file: &file::Deprefer) -> Option<Deprefer> {
     })
 }
 
-fn check(file: &file::Check) -> Option<Check> {
-    Some(Check {
-        name: "http".into(),
-        fast_interval: one(&file.interval)?,
-        probe: Probe::Http(one(&file.http)?),
-        interval: one(&file.interval)?,
-        timeout: one(&file.timeout)?,
-        rise: one(&file.rise)?,
-        fall: one(&file.fall)?,
-        on_failure: one(&file.on_failure),
-    })
-}
-
-fn one<T: Clone>(value: &Option<Spanned<T>>) -> Option<T> {
+pub(super) fn one<T: Clone>(value: &Option<Spanned<T>>) -> Option<T> {
     value.as_ref().map(|value| value.get_ref().clone())
 }
 
-fn all<T: Copy>(values: &Option<Spanned<Vec<Spanned<T>>>>) -> impl Iterator<Item = T> {
-    values.iter().flat_map(|values| values.get_ref()).map(|value| *value.get_ref())
+pub(super) fn all<T: Clone>(values: &Option<Spanned<Vec<Spanned<T>>>>) -> impl Iterator<Item = T> {
+    values.iter().flat_map(|values| values.get_ref()).map(|value| value.get_ref().clone())
 }

@@ -9,7 +9,6 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use toml::de::DeValue;
-use url::Url;
 
 use super::Require;
 use super::keys::{Key, Need};
@@ -74,6 +73,7 @@ impl Value<'_> {
         let help = match self.key.need {
             Need::Default("false") => format!("write `{} = true`", self.key.name),
             Need::Required(_)
+            | Need::OneOf(_)
             | Need::Optional(_)
             | Need::Default(_)
             | Need::Table(_)
@@ -89,6 +89,7 @@ impl Value<'_> {
         match self.key.need {
             Need::Default(value) => format!("{help}; the default is `{}`", value.trim_matches('"')),
             Need::Required(_)
+            | Need::OneOf(_)
             | Need::Optional(_)
             | Need::Table(_)
             | Need::OptionalTable(_)
@@ -126,7 +127,7 @@ fn integer(value: &Value<'_>) -> Result<Option<u32>, Wrong> {
     Err(wrong)
 }
 
-fn number(value: &Value<'_>, bounds: RangeInclusive<u32>) -> Result<u32, Wrong> {
+pub(super) fn number(value: &Value<'_>, bounds: RangeInclusive<u32>) -> Result<u32, Wrong> {
     integer(value)?.filter(|number| bounds.contains(number)).ok_or_else(|| outside(value, bounds))
 }
 
@@ -309,39 +310,4 @@ pub(super) fn hold_time(value: &Value<'_>) -> Result<Duration, Wrong> {
     } else {
         Ok(hold)
     }
-}
-
-/// `http://HOST[:PORT][/PATH][?QUERY]`.
-pub(super) fn http(value: &Value<'_>) -> Result<Url, Wrong> {
-    const EXAMPLE: &str = "write what a client asks, as in `\"http://www.example.com/healthz\"`";
-    let text = text(value)?;
-    if text.chars().any(|c| c.is_whitespace() || c.is_control()) {
-        return wrong("this URL has a blank in it", "write `%20` for a blank");
-    }
-    let Ok(url) = Url::parse(text) else {
-        return wrong(format!("`{}` is no URL", text.escape_debug()), EXAMPLE);
-    };
-    match url.scheme() {
-        "http" => {}
-        "https" => {
-            return wrong(
-                "`https` is not supported yet",
-                "write an `http://` URL that the same server answers",
-            );
-        }
-        scheme if text.starts_with(&format!("{scheme}://")) => {
-            return wrong(format!("`{scheme}` is none of the protocols that are spoken"), EXAMPLE);
-        }
-        _ => return wrong(format!("`{}` does not begin with `http://`", text.escape_debug()), EXAMPLE),
-    }
-    if !url.username().is_empty() || url.password().is_some() {
-        return wrong("user and password in a URL are not supported", EXAMPLE);
-    }
-    if url.fragment().is_some() {
-        return wrong("no server is sent what follows `#` in a URL", "leave out `#` and what follows");
-    }
-    if url.port() == Some(0) {
-        return wrong("port 0 cannot be connected to", "write the port of the server, or none for 80");
-    }
-    Ok(url)
 }

@@ -74,7 +74,7 @@ impl Scene {
             self.sequence += 1;
             let took = Duration::from_millis(12);
             let outcome = match outcome {
-                '+' => Outcome::Pass { answer: Answer::Http(200), took },
+                '+' => Outcome::Pass { answer: Answer::Http(200), warning: None, took },
                 _ => Outcome::Fail { reason: Failure::Status(503), took },
             };
             let service = "www".parse().unwrap();
@@ -125,7 +125,7 @@ fn a_vip_is_announced_once_all_its_checks_have_risen_and_it_is_on_the_host() {
     scene.probes(V4, 0, "++");
     assert_eq!(scene.sentence(V4), "withheld, starting, lo was not looked at yet");
     scene.fact(Fact::Vip(V4.parse().unwrap(), Presence::Present));
-    assert_eq!(scene.sentence(V4), "withheld, check `http`: no probe has answered yet");
+    assert_eq!(scene.sentence(V4), "withheld, check `http-2`: no probe has answered yet");
     assert_eq!(scene.announced(), [""; 0]);
     scene.probes(V4, 1, "+");
     assert_eq!(

@@ -14,6 +14,8 @@ pub enum Outcome {
     Pass {
         /// What it said.
         answer: Answer,
+        /// What is wrong all the same, and does not count.
+        warning: Option<Warning>,
         /// From the start of the probe to its end.
         took: Duration,
     },
@@ -33,6 +35,46 @@ pub enum Outcome {
 pub enum Answer {
     /// An HTTP status, 200 to 299.
     Http(u16),
+}
+
+/// What is wrong though the probe passed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Warning {
+    /// The certificate, by `verify = "warn"`.
+    Certificate(Flaw),
+    /// It ends within `cert_expires_within`, or has ended.
+    Expires(Date),
+}
+
+/// What is wrong with the certificate of a server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Flaw {
+    /// It was signed by nobody whom we trust.
+    Untrusted,
+    /// It is for other names than the one that was asked for.
+    WrongName(Shown),
+    /// Its time, or that of a certificate above it, ended then.
+    Expired(Date),
+    /// Its time, or that of a certificate above it, begins then.
+    NotYetValid(Date),
+    /// Nobody knows: the certificates that we trust cannot be read, for this reason.
+    NoRoots(Shown),
+    /// Something that we have no word for, in the words of the library.
+    Other(Shown),
+}
+
+/// A date of a certificate, in seconds since 1970 UTC; displays to the minute.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Date(u64);
+
+impl Date {
+    /// The end of the year 9999, which certificates without an end have (RFC 5280 §4.1.2.5).
+    const LAST: u64 = 253_402_300_799;
+
+    /// That many seconds since 1970; what is beyond the year 9999 is its end.
+    pub fn of_unix(seconds: u64) -> Self {
+        Date(seconds.min(Self::LAST))
+    }
 }
 
 /// Why a probe failed.
@@ -140,7 +182,10 @@ fn turns_text_around(c: char) -> bool {
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Outcome::Pass { answer, took } => write!(f, "{answer} after {}", Millis(*took)),
+            Outcome::Pass { answer, warning: None, took } => write!(f, "{answer} after {}", Millis(*took)),
+            Outcome::Pass { answer, warning: Some(warning), took } => {
+                write!(f, "{answer} after {}, but {warning}", Millis(*took))
+            }
             // Says after how long by itself.
             Outcome::Fail { reason: reason @ Reason::TimedOut { .. }, .. } => reason.fmt(f),
             Outcome::Fail { reason, took } => write!(f, "{reason} after {}", Millis(*took)),
@@ -154,6 +199,36 @@ impl fmt::Display for Answer {
         match self {
             Answer::Http(status) => write!(f, "HTTP {status}"),
         }
+    }
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Warning::Certificate(flaw) => flaw.fmt(f),
+            Warning::Expires(date) => write!(f, "the certificate ends on {date}"),
+        }
+    }
+}
+
+impl fmt::Display for Flaw {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Flaw::Untrusted => f.write_str("the certificate was signed by nobody who is trusted"),
+            Flaw::WrongName(name) => write!(f, "the certificate is not for `{name}`"),
+            Flaw::Expired(date) => write!(f, "the certificate ended on {date}"),
+            Flaw::NotYetValid(date) => write!(f, "the certificate does not begin before {date}"),
+            Flaw::NoRoots(why) => write!(f, "nobody is trusted to sign certificates: {why}"),
+            Flaw::Other(text) => write!(f, "the certificate is not valid: {text}"),
+        }
+    }
+}
+
+impl fmt::Display for Date {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let time = std::time::UNIX_EPOCH + Duration::from_secs(self.0);
+        let text = humantime::format_rfc3339_seconds(time).to_string();
+        write!(f, "{} {} UTC", text.get(..10).unwrap_or_default(), text.get(11..16).unwrap_or_default())
     }
 }
 
@@ -224,11 +299,20 @@ mod tests {
         let took = Duration::from_micros(12_340);
         let fail = |reason| Outcome::Fail { reason, took };
         let timed_out = |waiting| fail(Reason::TimedOut { waiting, after: Duration::from_millis(100) });
+        let ends = |at| Warning::Expires(Date::of_unix(at));
         let redirect = Reason::Redirect { status: 301, to: Shown::new("http://x/") };
         for (outcome, want) in [
             (
-                Outcome::Pass { answer: Answer::Http(204), took: Duration::from_micros(350) },
+                Outcome::Pass { answer: Answer::Http(204), warning: None, took: Duration::from_micros(350) },
                 "HTTP 204 after 0.3 ms",
+            ),
+            (
+                Outcome::Pass { answer: Answer::Http(200), warning: Some(ends(1_893_456_060)), took },
+                "HTTP 200 after 12 ms, but the certificate ends on 2030-01-01 00:01 UTC",
+            ),
+            (
+                Outcome::Pass { answer: Answer::Http(200), warning: Some(ends(u64::MAX)), took },
+                "HTTP 200 after 12 ms, but the certificate ends on 9999-12-31 23:59 UTC",
             ),
             (fail(Reason::Status(503)), "HTTP 503 after 12 ms"),
             (fail(redirect), "HTTP 301 to http://x/ after 12 ms"),

@@ -187,7 +187,7 @@ impl Health {
         let sequence = if late { self.sequence - luck.u64(1..9) } else { self.sequence };
         let outcome = match (luck.u8(..8), pass) {
             (0, _) => Outcome::Skipped(Shortage::Files),
-            (_, true) => Outcome::Pass { answer: Answer::Http(200), took },
+            (_, true) => Outcome::Pass { answer: Answer::Http(200), warning: None, took },
             (_, false) => Outcome::Fail { reason: Reason::Refused, took },
         };
         if let Some((_, service)) = self.config.vips().find(|(address, _)| *address == vip) {

@@ -13,7 +13,7 @@ static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 fn outcome(mark: char) -> Outcome {
     let took = Duration::from_millis(1);
     match mark {
-        '+' => Outcome::Pass { answer: Answer::Http(200), took },
+        '+' => Outcome::Pass { answer: Answer::Http(200), warning: None, took },
         '-' => Outcome::Fail { reason: Reason::Refused, took },
         '!' => Outcome::Skipped(Shortage::Files),
         other => panic!("no mark: {other}"),

@@ -65,7 +65,7 @@ impl Http {
         };
         let took = start.elapsed();
         match answer {
-            Ok(Ok(answer)) => Outcome::Pass { answer, took },
+            Ok(Ok(answer)) => Outcome::Pass { answer, warning: None, took },
             Ok(Err(Trouble::Skip(shortage))) => Outcome::Skipped(shortage),
             Ok(Err(Trouble::Fail(reason))) => Outcome::Fail { reason, took },
             Ok(Err(Trouble::TimedOut(waiting))) => self.timed_out(waiting, took),

@@ -44,8 +44,8 @@ pub fn issued() -> u64 {
 pub async fn run(target: Target, pace: watch::Receiver<Pace>, facts: mpsc::Sender<Probed>) {
     let Target { service, vip, check, config } = target;
     match config.probe {
-        Probe::Http(url) => {
-            let http = Http::new(vip, &url, config.timeout);
+        Probe::Http(asked) => {
+            let http = Http::new(vip, &asked.url, config.timeout);
             let named = |Seen { sequence, outcome, at }| Probed {
                 service: service.clone(),
                 vip,
@@ -56,6 +56,7 @@ pub async fn run(target: Target, pace: watch::Receiver<Pace>, facts: mpsc::Sende
             };
             drive(|| http.probe(), pace, facts, named).await;
         }
+        Probe::Tls(_) => {}
     }
 }
 

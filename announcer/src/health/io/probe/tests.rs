@@ -6,12 +6,13 @@ use std::rc::Rc;
 use tokio::time::{advance, sleep, timeout};
 
 use super::*;
+use crate::config::tests::a_check;
 use crate::health::outcome::{Answer, Reason};
 
 const INTERVAL: Duration = Duration::from_millis(200);
 
 fn pass() -> Outcome {
-    Outcome::Pass { answer: Answer::Http(200), took: Duration::ZERO }
+    Outcome::Pass { answer: Answer::Http(200), warning: None, took: Duration::ZERO }
 }
 
 fn hung() -> Outcome {
@@ -223,17 +224,8 @@ async fn a_target_is_probed_over_http_and_named_in_what_is_told() {
     use tokio::io::AsyncWriteExt;
     let vip = std::net::IpAddr::from([127, 0, 0, 9]);
     let listener = tokio::net::TcpListener::bind((vip, 0)).await.unwrap();
-    let url = format!("http://www.example.com:{}/", listener.local_addr().unwrap().port()).parse().unwrap();
-    let config = crate::config::Check {
-        name: "http".into(),
-        fast_interval: INTERVAL,
-        probe: Probe::Http(url),
-        interval: INTERVAL,
-        timeout: INTERVAL,
-        rise: 2,
-        fall: 3,
-        on_failure: None,
-    };
+    let port = listener.local_addr().unwrap().port();
+    let config = a_check(&format!("http = \"http://www.example.com:{port}/\"\ntimeout = \"200ms\""));
     let target = Target { service: "www".parse().unwrap(), vip, check: 1, config };
     let (_pace, paced) = watch::channel(Pace { interval: INTERVAL, kick: 0 });
     let (send, mut facts) = mpsc::channel(1);

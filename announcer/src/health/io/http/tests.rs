@@ -8,6 +8,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::mpsc;
 
 use super::*;
+use crate::health::outcome::Shortage;
 
 const TIMEOUT: Duration = Duration::from_millis(200);
 
@@ -310,24 +311,4 @@ async fn alone_without_files() {
     assert_eq!(http.probe().await, Outcome::Skipped(Shortage::Files));
     drop(files);
     assert_eq!(told(&http.probe().await), "pass: HTTP 200");
-}
-
-#[test]
-fn errors_of_the_kernel_have_their_meaning() {
-    let fail = |reason| Some(Trouble::Fail(reason));
-    for (errno, want) in [
-        (Errno::EMFILE, Some(Trouble::Skip(Shortage::Files))),
-        (Errno::ENFILE, Some(Trouble::Skip(Shortage::Files))),
-        (Errno::ENOMEM, Some(Trouble::Skip(Shortage::Memory))),
-        (Errno::ENOBUFS, Some(Trouble::Skip(Shortage::Memory))),
-        (Errno::EADDRINUSE, Some(Trouble::Skip(Shortage::Ports))),
-        (Errno::EADDRNOTAVAIL, fail(Reason::VipMissing)),
-        (Errno::ECONNREFUSED, fail(Reason::Refused)),
-        (Errno::EPIPE, fail(Reason::Closed)),
-        (Errno::EPERM, fail(Reason::Os(Errno::EPERM))),
-        (Errno::ETIMEDOUT, Some(Trouble::TimedOut(Waiting::Connection))),
-    ] {
-        assert_eq!(of_kernel(&io::Error::from_raw_os_error(errno as i32)), want);
-    }
-    assert_eq!(of_kernel(&io::Error::other("no errno")), None);
 }

@@ -35,6 +35,10 @@ pub enum Outcome {
 pub enum Answer {
     /// An HTTP status, 200 to 299.
     Http(u16),
+    /// It took a TCP connection, which is all that was asked for.
+    Connected,
+    /// What was expected came.
+    Expected,
 }
 
 /// What is wrong though the probe passed.
@@ -108,6 +112,8 @@ pub enum Reason {
         /// The Location field, fit to print.
         to: Shown,
     },
+    /// Something else came than what was expected; its beginning.
+    Unexpected(Shown),
     /// The kernel refused for another reason.
     Os(Errno),
     /// Something that we have no word for, in the words of the library.
@@ -198,6 +204,8 @@ impl fmt::Display for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Answer::Http(status) => write!(f, "HTTP {status}"),
+            Answer::Connected => f.write_str("connected"),
+            Answer::Expected => f.write_str("answered as expected"),
         }
     }
 }
@@ -244,6 +252,7 @@ impl fmt::Display for Reason {
             Reason::NotHttp => f.write_str("answer is no HTTP"),
             Reason::Status(status) => write!(f, "HTTP {status}"),
             Reason::Redirect { status, to } => write!(f, "HTTP {status} to {to}"),
+            Reason::Unexpected(came) => write!(f, "answered unexpectedly: {came}"),
             Reason::Os(errno) => f.write_str(errno.desc()),
             Reason::Other(text) => text.fmt(f),
         }

@@ -1,13 +1,13 @@
 //! Against scripted servers on loopback addresses of their own.
 
 use std::net::Ipv4Addr;
-use std::process::Command;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::mpsc;
 
 use super::*;
+use crate::health::io::alone::alone;
 use crate::health::outcome::Shortage;
 
 const TIMEOUT: Duration = Duration::from_millis(200);
@@ -263,27 +263,11 @@ async fn a_url_that_cannot_be_asked_says_so() {
     assert!(told(&outcome).starts_with("fail: invalid URL, scheme is not http"), "{outcome}");
 }
 
-/// Runs one of the tests marked for it in a process of its own, by way of a shell.
-fn alone(test: &str, shell: &str) {
-    let itself = std::env::current_exe().unwrap();
-    let run = Command::new("sh")
-        .args(["-c", &format!("{shell} exec \"$0\" --exact --ignored health::io::http::tests::{test}")])
-        .arg(itself)
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&run.stdout);
-    assert!(
-        run.status.success() && said.contains("1 passed"),
-        "{said}{}",
-        String::from_utf8_lossy(&run.stderr)
-    );
-}
-
 #[test]
 fn a_proxy_of_the_environment_is_not_used() {
     let proxies = "export HTTP_PROXY=http://127.0.0.1:1 http_proxy=http://127.0.0.1:1 \
                    ALL_PROXY=http://127.0.0.1:1 all_proxy=http://127.0.0.1:1;";
-    alone("alone_with_a_proxy", proxies);
+    alone("health::io::http::tests::alone_with_a_proxy", proxies);
 }
 
 #[tokio::test]
@@ -296,7 +280,7 @@ async fn alone_with_a_proxy() {
 
 #[test]
 fn a_lack_of_file_descriptors_is_no_verdict() {
-    alone("alone_without_files", "ulimit -n 64;");
+    alone("health::io::http::tests::alone_without_files", "ulimit -n 64;");
 }
 
 #[tokio::test]

@@ -228,40 +228,6 @@ impl Service {
     }
 }
 
-<<<<<<< HEAD
-=======
-/// `[[service.check]]`: asked of each VIP of its service.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Check {
-    /// What is asked.
-    pub probe: Probe,
-    /// `interval`, default 1s, at least 50ms: from the start of one probe to the start of the next.
-    pub interval: Duration,
-    /// `timeout`, default 1s: for a whole probe.
-    pub timeout: Duration,
-    /// `rise`, default 2, at least 1: passes in a row that make a VIP healthy.
-    pub rise: u32,
-    /// `fall`, default 3, at least 1: failures in a row that make it unhealthy.
-    pub fall: u32,
-}
-
-/// What a check asks.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Probe {
-    /// `http`: a GET of what a client would ask, sent to the VIP itself; a 2xx passes.
-    Http(Url),
-}
-
-/// `exit_codes`: what a program's exit code means.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ExitCodes {
-    /// `zero`: 0 passes, all others fail.
-    Zero,
-    /// `nagios`: 0 (OK) passes, 1 (WARNING) passes with a warning, 2 (CRITICAL), 3 (UNKNOWN) and all others fail.
-    Nagios,
-}
-
->>>>>>> c947fb5 (Probe by programs and by files)
 /// Reads a whole configuration. `name` is what messages call the file: its path, or `<stdin>`.
 ///
 /// # Errors

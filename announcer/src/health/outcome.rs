@@ -52,6 +52,8 @@ pub enum Warning {
     Certificate(Flaw),
     /// It ends within `cert_expires_within`, or has ended.
     Expires(Date),
+    /// A program's exit code warns; the first line that it printed, if any.
+    Program(Option<Shown>),
 }
 
 /// What is wrong with the certificate of a server.
@@ -250,6 +252,8 @@ impl fmt::Display for Warning {
         match self {
             Warning::Certificate(flaw) => flaw.fmt(f),
             Warning::Expires(date) => write!(f, "the certificate ends on {date}"),
+            Warning::Program(Some(said)) => write!(f, "the program warns: {said}"),
+            Warning::Program(None) => f.write_str("the program warns"),
         }
     }
 }

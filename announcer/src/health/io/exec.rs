@@ -25,9 +25,9 @@ use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::aside::Aside;
-use super::trouble::{self, Trouble};
-use crate::config::ExitCodes;
-use crate::health::outcome::{Answer, Outcome, Reason, Shortage, Shown, Waiting};
+use super::trouble::{self, Passed, Trouble};
+use crate::config::check::ExitCodes;
+use crate::health::outcome::{Answer, Outcome, Reason, Shortage, Shown, Waiting, Warning};
 use crate::model::ServiceName;
 
 #[cfg(test)]
@@ -59,6 +59,8 @@ pub struct Order {
     pub service: ServiceName,
     /// `ANNOUNCER_VIP`.
     pub vip: IpAddr,
+    /// `ANNOUNCER_CHECK`: the check's name.
+    pub check: String,
 }
 
 /// A probe by one program, ready to be run again and again.
@@ -86,7 +88,7 @@ impl Exec {
         trouble::outcome(answer, waiting, self.timeout, start.elapsed())
     }
 
-    async fn ask(&self, waiting: &mut Waiting) -> Result<Answer, Trouble> {
+    async fn ask(&self, waiting: &mut Waiting) -> Result<Passed, Trouble> {
         let place = self.places.clone().try_acquire_owned();
         let place = place.map_err(|_| Trouble::Fail(Reason::Lingering))?;
         let order = self.order.clone();
@@ -98,14 +100,17 @@ impl Exec {
 }
 
 /// What an exit means. A program that does not say that all is well says that it is not: Nagios' UNKNOWN too.
-fn judge(codes: ExitCodes, status: ExitStatus, said: &[u8]) -> Result<Answer, Trouble> {
+fn judge(codes: ExitCodes, status: ExitStatus, said: &[u8]) -> Result<Passed, Trouble> {
     let said = first_line(codes, said);
     let Some(code) = status.code() else {
         let signal = status.signal().and_then(|signal| Signal::try_from(signal).ok());
         return Err(Trouble::Fail(Reason::Killed(signal.map_or("a signal", Signal::as_str))));
     };
     match (codes, code) {
-        (ExitCodes::Zero | ExitCodes::Nagios, 0) | (ExitCodes::Nagios, 1) => Ok(Answer::Exit(code)),
+        (ExitCodes::Zero | ExitCodes::Nagios, 0) => Ok(Answer::Exit(code).into()),
+        (ExitCodes::Nagios, 1) => {
+            Ok(Passed { answer: Answer::Exit(code), warning: Some(Warning::Program(said)) })
+        }
         (ExitCodes::Zero | ExitCodes::Nagios, _) => Err(Trouble::Fail(Reason::Exit { code, said })),
     }
 }
@@ -142,7 +147,7 @@ impl Running {
         let mut command = std::process::Command::new(program);
         command.args(arguments).current_dir("/").process_group(0).env_clear();
         command.env("PATH", PATH).env("ANNOUNCER_SERVICE", order.service.as_str());
-        command.env("ANNOUNCER_VIP", order.vip.to_string());
+        command.env("ANNOUNCER_VIP", order.vip.to_string()).env("ANNOUNCER_CHECK", &order.check);
         command.stdin(Stdio::null()).stdout(write.try_clone().map_err(refused)?).stderr(write);
         if let Some((uid, gid)) = ids {
             command.uid(uid).gid(gid); // which for root ends the membership in all other groups

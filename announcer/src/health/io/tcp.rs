@@ -11,11 +11,11 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use regex_lite::Regex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
 use super::trouble::{self, Trouble, of_kernel};
+use crate::config::check::Pattern;
 use crate::health::outcome::{Answer, Outcome, Reason, Shortage, Shown, Waiting};
 
 #[cfg(test)]
@@ -32,9 +32,9 @@ pub struct Tcp {
     /// Where it goes.
     pub to: SocketAddr,
     /// What is said once connected; may be empty.
-    pub send: Vec<u8>,
+    pub send: String,
     /// What has to come; without it the connection is enough.
-    pub expect: Option<Regex>,
+    pub expect: Option<Pattern>,
     /// For a whole probe.
     pub timeout: Duration,
 }
@@ -54,14 +54,14 @@ impl Tcp {
     async fn ask(&self, waiting: &mut Waiting, came: &mut Vec<u8>) -> Result<Answer, Trouble> {
         let mut stream = self.connect().await.map_err(|error| self.trouble(&error))?;
         *waiting = Waiting::Answer;
-        let said = stream.write_all(&self.send).await;
+        let said = stream.write_all(self.send.as_bytes()).await;
         let Some(expect) = &self.expect else {
             said.map_err(|error| self.trouble(&error))?;
             finish(&stream);
             return Ok(Answer::Connected);
         };
         // A server that refuses before it has listened says so: what it said counts, and not that we could not speak.
-        while !expect.is_match(&String::from_utf8_lossy(came)) {
+        while !expect.found_in(&String::from_utf8_lossy(came)) {
             let room = MOST.saturating_sub(came.len());
             let read = (&mut stream).take(u64::try_from(room).unwrap_or(0)).read_buf(came).await;
             match read {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use nix::errno::Errno;
 use tokio::time::error::Elapsed;
 
-use crate::health::outcome::{Answer, Outcome, Reason, Shortage, Waiting};
+use crate::health::outcome::{Answer, Outcome, Reason, Shortage, Waiting, Warning};
 
 /// What ends a probe that did not pass.
 #[derive(Debug, PartialEq, Eq)]
@@ -18,15 +18,31 @@ pub(super) enum Trouble {
     Skip(Shortage),
 }
 
+/// What a probe that passed has to say.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Passed {
+    pub(super) answer: Answer,
+    pub(super) warning: Option<Warning>,
+}
+
+impl From<Answer> for Passed {
+    fn from(answer: Answer) -> Self {
+        Passed { answer, warning: None }
+    }
+}
+
 /// What a probe saw that `took` so long, of `timeout`; `waiting` is for one that was cut off.
 pub(super) fn outcome(
-    ended: Result<Result<Answer, Trouble>, Elapsed>,
+    ended: Result<Result<impl Into<Passed>, Trouble>, Elapsed>,
     waiting: Waiting,
     timeout: Duration,
     took: Duration,
 ) -> Outcome {
     let reason = match ended {
-        Ok(Ok(answer)) => return Outcome::Pass { answer, warning: None, took },
+        Ok(Ok(passed)) => {
+            let Passed { answer, warning } = passed.into();
+            return Outcome::Pass { answer, warning, took };
+        }
         Ok(Err(Trouble::Skip(shortage))) => return Outcome::Skipped(shortage),
         Ok(Err(Trouble::Fail(reason))) => reason,
         Ok(Err(Trouble::TimedOut(waiting))) => Reason::TimedOut { waiting, after: timeout },

@@ -18,6 +18,7 @@ fn program(command: &[&str], codes: ExitCodes, timeout: Duration) -> Exec {
         user: None,
         service: "www".parse().unwrap(),
         vip: "192.0.2.80".parse().unwrap(),
+        check: "load".into(),
     };
     Exec::new(order, codes, timeout)
 }
@@ -30,7 +31,8 @@ fn shell(script: &str, folder: &Path, timeout: Duration) -> Exec {
 
 fn told(outcome: Outcome) -> String {
     match outcome {
-        Outcome::Pass { answer, .. } => format!("pass: {answer}"),
+        Outcome::Pass { answer, warning: None, .. } => format!("pass: {answer}"),
+        Outcome::Pass { answer, warning: Some(warning), .. } => format!("pass: {answer}, but {warning}"),
         Outcome::Fail { reason, .. } => format!("fail: {reason}"),
         Outcome::Skipped(shortage) => format!("skipped: {shortage}"),
     }
@@ -93,7 +95,12 @@ async fn each_end_has_its_reason() {
         (Zero, "printf '\\033[2Jno|x'; exit 255", "fail: exit code 255: \\u{1b}[2Jno|x"),
         (Zero, "kill -SEGV $$", "fail: the program was ended by SIGSEGV"),
         (Nagios, "echo 'LOAD OK | load=1'", "pass: exit code 0"),
-        (Nagios, "echo 'LOAD WARNING - 7 | load=7'; exit 1", "pass: exit code 1"),
+        (
+            Nagios,
+            "echo 'LOAD WARNING - 7 | load=7'; exit 1",
+            "pass: exit code 1, but the program warns: LOAD WARNING - 7",
+        ),
+        (Nagios, "exit 1", "pass: exit code 1, but the program warns"),
         (Nagios, "echo 'LOAD CRITICAL - 9 | load=9'; exit 2", "fail: exit code 2: LOAD CRITICAL - 9"),
         (Nagios, "echo 'LOAD UNKNOWN'; exit 3", "fail: exit code 3: LOAD UNKNOWN"),
         (Nagios, "exit 4", "fail: exit code 4"),
@@ -143,7 +150,10 @@ async fn a_program_finds_what_is_documented_and_nothing_else() {
     let mut environment: Vec<_> = environment.lines().collect();
     environment.sort_unstable();
     let path = format!("PATH={PATH}");
-    assert_eq!(environment, ["ANNOUNCER_SERVICE=www", "ANNOUNCER_VIP=192.0.2.80", &path]);
+    assert_eq!(
+        environment,
+        ["ANNOUNCER_CHECK=load", "ANNOUNCER_SERVICE=www", "ANNOUNCER_VIP=192.0.2.80", &path]
+    );
     assert_eq!(read("links"), "/\n/dev/null\n");
     let files = read("files");
     let (files, mut known): (Vec<_>, _) = (files.split_whitespace().collect(), inherited());

@@ -51,7 +51,7 @@ impl Server {
                 });
             }
         });
-        let expect = expect.map(|expect| Regex::new(expect).unwrap());
+        let expect = expect.map(pattern);
         let tcp = Tcp { from: Some(vip), to, send: send.into(), expect, timeout: TIMEOUT };
         Server { tcp, ended }
     }
@@ -76,6 +76,13 @@ async fn serve(mut stream: TcpStream, script: &[Then]) -> (String, io::Result<()
     (String::from_utf8(heard).unwrap(), Ok(()))
 }
 
+fn pattern(text: &str) -> Pattern {
+    match crate::config::tests::a_check(&format!("tcp = 1\nexpect = '{text}'")).probe {
+        crate::config::Probe::Tcp(tcp) => tcp.expect.unwrap(),
+        other => panic!("{other:?}"),
+    }
+}
+
 fn vip(last: u8) -> IpAddr {
     IpAddr::V4(Ipv4Addr::new(127, 0, 1, last))
 }
@@ -83,7 +90,7 @@ fn vip(last: u8) -> IpAddr {
 /// The outcome without its time, which has to be within the timeout.
 fn told(outcome: &Outcome) -> String {
     match outcome {
-        Outcome::Pass { answer, took } => {
+        Outcome::Pass { answer, took, .. } => {
             assert!(*took < TIMEOUT, "{took:?}");
             format!("pass: {answer}")
         }
@@ -149,7 +156,7 @@ async fn a_port_that_nobody_listens_on_refuses() {
     let holder = TcpSocket::new_v4().unwrap();
     holder.bind(SocketAddr::new(vip(4), 0)).unwrap();
     let to = holder.local_addr().unwrap();
-    let tcp = Tcp { from: Some(vip(4)), to, send: Vec::new(), expect: None, timeout: TIMEOUT };
+    let tcp = Tcp { from: Some(vip(4)), to, send: String::new(), expect: None, timeout: TIMEOUT };
     assert_eq!(told(&tcp.probe().await), "fail: connection refused");
 }
 
@@ -160,7 +167,7 @@ async fn a_full_queue_gives_no_connection() {
     let listener = socket.listen(0).unwrap();
     let to = listener.local_addr().unwrap();
     let _fills = TcpStream::connect(to).await.unwrap();
-    let tcp = Tcp { from: Some(vip(5)), to, send: Vec::new(), expect: None, timeout: TIMEOUT };
+    let tcp = Tcp { from: Some(vip(5)), to, send: String::new(), expect: None, timeout: TIMEOUT };
     assert_eq!(told(&tcp.probe().await), "fail: no connection within 200 ms");
 }
 
@@ -169,7 +176,7 @@ async fn a_vip_that_is_not_on_the_host_is_asked_nowhere() {
     for missing in ["192.0.2.80", "2001:db8::80"] {
         let missing: IpAddr = missing.parse().unwrap();
         let to = SocketAddr::new(missing, 80);
-        let tcp = Tcp { from: Some(missing), to, send: Vec::new(), expect: None, timeout: TIMEOUT };
+        let tcp = Tcp { from: Some(missing), to, send: String::new(), expect: None, timeout: TIMEOUT };
         assert_eq!(told(&tcp.probe().await), "fail: the VIP is not on this host");
     }
 }

@@ -295,7 +295,7 @@ pub const CHECK: Section = Section {
             "\"14days\"",
             "https, tls: warn of a certificate that ends within this time, and never fail; 0s (never) to 10years",
         ),
-        optional("send", "\"QUIT\\r\\n\"", "tcp: what is sent once connected"),
+        optional("send", "\"PING\"", "tcp: what is sent once connected; a line ends with `\\r\\n`"),
         optional(
             "expect",
             "\"^220 \"",

@@ -165,7 +165,7 @@ pub enum Waiting {
 }
 
 /// What we ourselves ran out of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Shortage {
     /// File descriptors of this process or host (EMFILE, ENFILE).
     Files,

@@ -31,7 +31,7 @@ use crate::health::{Pace, Probed, Target};
 mod tests;
 
 /// The most probes of one check and VIP at a time.
-const MOST: usize = 8;
+pub const MOST: usize = 8;
 
 /// The first probe comes within this time, or within one interval if that is shorter.
 const FIRST: Duration = Duration::from_millis(50);

@@ -77,10 +77,9 @@ async fn serve(mut stream: TcpStream, script: &[Then]) -> (String, io::Result<()
 }
 
 fn pattern(text: &str) -> Pattern {
-    match crate::config::tests::a_check(&format!("tcp = 1\nexpect = '{text}'")).probe {
-        crate::config::Probe::Tcp(tcp) => tcp.expect.unwrap(),
-        other => panic!("{other:?}"),
-    }
+    let check = crate::config::tests::a_check(&format!("tcp = 1\nexpect = '{text}'"));
+    let crate::config::Probe::Tcp(tcp) = check.probe else { panic!("{check:?}") };
+    tcp.expect.unwrap()
 }
 
 fn vip(last: u8) -> IpAddr {

@@ -21,6 +21,7 @@
 //! cannot be done without; the daemon ends with it, and the service manager starts the next.
 
 mod direct;
+mod limits;
 mod reload;
 mod sessions;
 mod tasks;
@@ -100,6 +101,8 @@ pub fn read_config(path: &Path) -> Result<Config, ReadError> {
 /// # Errors
 /// When it cannot start, or cannot go on.
 pub fn run(options: Options, config: Config) -> anyhow::Result<()> {
+    limits::keep_capabilities(); // before there is another thread, which would have its own
+    limits::raise_files(&config);
     // One thread: probes, sessions and decisions together need a few percent of a core.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let ended = runtime.block_on(serve(options, Arc::new(config)));

@@ -12,6 +12,7 @@
 pub mod check;
 pub mod io;
 pub mod outcome;
+pub mod shortages;
 
 use std::net::IpAddr;
 use std::time::{Duration, Instant};

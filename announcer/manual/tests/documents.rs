@@ -180,31 +180,52 @@ fn every_outcome_of_a_probe_is_explained() {
         timed_out(Waiting::Connection),
         timed_out(Waiting::Answer),
         timed_out(Waiting::Body),
+        timed_out(Waiting::Files),
+        timed_out(Waiting::Start),
+        timed_out(Waiting::Exit),
         Why::Reset,
         Why::Closed,
         Why::CutShort,
         Why::NotHttp,
         Why::Status(503),
         Why::Redirect { status: 301, to: Shown::new("https://www.example.com/") },
+        Why::Unexpected(Shown::new("554 no service")),
+        Why::Missing,
+        Why::Exit { code: 2, said: Some(Shown::new("DISK CRITICAL - 99% of /")) },
+        Why::Killed("SIGSEGV"),
+        Why::Endless,
+        Why::Lingering,
+        Why::NotRun(nix::errno::Errno::ENOENT),
+        Why::NoUser(Shown::new("www-check")),
+        Why::NotAllowed,
         Why::Os(nix::errno::Errno::EPERM),
         Why::Other(Shown::new("anything else, in the words of the HTTP library")),
     ];
     for failure in &failures {
         match failure {
             Why::TimedOut { waiting: Waiting::Connection | Waiting::Answer | Waiting::Body, .. } => {}
+            Why::TimedOut { waiting: Waiting::Files | Waiting::Start | Waiting::Exit, .. } => {}
+            Why::Unexpected(_) | Why::Missing | Why::Exit { .. } | Why::Killed(_) | Why::Endless => {}
+            Why::Lingering | Why::NotRun(_) | Why::NoUser(_) | Why::NotAllowed => {}
             Why::Refused | Why::VipMissing | Why::Reset | Why::Closed | Why::CutShort | Why::NotHttp => {}
             Why::Status(_) | Why::Redirect { .. } | Why::Os(_) | Why::Other(_) => {}
         }
     }
-    let shortages = [Shortage::Files, Shortage::Memory, Shortage::Ports];
+    let shortages = [Shortage::Files, Shortage::Memory, Shortage::Ports, Shortage::Processes];
     for shortage in shortages {
         match shortage {
-            Shortage::Files | Shortage::Memory | Shortage::Ports => {}
+            Shortage::Files | Shortage::Memory | Shortage::Ports | Shortage::Processes => {}
         }
     }
     let all = failures.iter().map(Why::to_string);
     let all = all.chain(shortages.into_iter().map(|shortage| Outcome::Skipped(shortage).to_string()));
-    let all = all.chain([Answer::Http(204).to_string()]);
+    let answers = [Answer::Http(204), Answer::Connected, Answer::Expected, Answer::Exists, Answer::Exit(0)];
+    for answer in answers {
+        match answer {
+            Answer::Http(_) | Answer::Connected | Answer::Expected | Answer::Exists | Answer::Exit(_) => {}
+        }
+    }
+    let all = all.chain(answers.map(|answer| answer.to_string()));
     let date = Date::of_unix(1_900_000_000);
     let flaws = [
         Flaw::Untrusted,
@@ -220,9 +241,12 @@ fn every_outcome_of_a_probe_is_explained() {
             Flaw::NoRoots(_) | Flaw::Other(_) => {}
         }
     }
-    let warnings = flaws.into_iter().map(Warning::Certificate).chain([Warning::Expires(date)]);
+    let warnings = flaws.into_iter().map(Warning::Certificate).chain([
+        Warning::Expires(date),
+        Warning::Program(Some(Shown::new("LOAD WARNING - 7"))),
+    ]);
     let all = all.chain(warnings.map(|warning| match warning {
-        Warning::Certificate(_) | Warning::Expires(_) => warning.to_string(),
+        Warning::Certificate(_) | Warning::Expires(_) | Warning::Program(_) => warning.to_string(),
     }));
     assert_eq!(listed("### Of a probe"), said(all));
 }

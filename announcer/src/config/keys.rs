@@ -217,6 +217,13 @@ pub const CHECK: Section = Section {
             "\"www.example.com:443\"",
             "a TLS handshake as with that server; the port is 443 without it",
         ),
+        one_of("tcp", "25", "a TCP connection to that port, and what is said over it; 1 to 65535"),
+        one_of(
+            "exec",
+            "[\"/usr/local/bin/check-www\"]",
+            "a program by its absolute path, with its arguments, and no shell; its exit code counts",
+        ),
+        one_of("file", "\"/run/www.up\"", "a file that has to be there, by its absolute path"),
         optional(
             "name",
             "\"site\"",
@@ -287,6 +294,23 @@ pub const CHECK: Section = Section {
             "cert_expires_within",
             "\"14days\"",
             "https, tls: warn of a certificate that ends within this time, and never fail; 0s (never) to 10years",
+        ),
+        optional("send", "\"PING\"", "tcp: what is sent once connected; a line ends with `\\r\\n`"),
+        optional(
+            "expect",
+            "\"^220 \"",
+            "tcp: a regular expression that has to be found in the first 16 KiB that come; without it, the connection is \
+             enough",
+        ),
+        optional(
+            "user",
+            "\"nobody\"",
+            "exec: whose rights the program has; without it, the daemon's user, or `nobody` if that is root",
+        ),
+        default(
+            "exit_codes",
+            "\"zero\"",
+            "exec: `zero`: 0 passes; or `nagios`: 0 passes, 1 (WARNING) passes with a warning; all others fail",
         ),
     ],
 };

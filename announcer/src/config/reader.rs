@@ -73,7 +73,9 @@ impl<'a> Table<'a> {
             self.mistyped(key, found, "an array");
             return None;
         };
-        if let (true, Need::Required(example) | Need::Default(example)) = (elements.is_empty(), &key.need) {
+        if let (true, Need::Required(example) | Need::OneOf(example) | Need::Default(example)) =
+            (elements.is_empty(), &key.need)
+        {
             let help = format!("write at least one, as in `{name} = {example}`");
             self.faults.push(Fault::new(found.span(), format!("`{name}` is empty"), help));
         }

@@ -167,6 +167,7 @@ fn documented_bounds_are_the_ones_that_are_checked() {
         ("[[service.check]]", "fall", "0"),
         ("[[service.check]]", "fast_interval", "\"2h\""),
         ("[[service.check]]", "max_body", "0"),
+        ("[[service.check]]", "tcp", "65536"),
     ] {
         let told = told(&format!("[[service]]\n{section}\n{name} = {value}\n"));
         let section = FILE.all().into_iter().find(|all| all.header == section).unwrap();
@@ -264,6 +265,16 @@ fn what_is_unusual_and_good() {
             "http = \"http://www.example.com/healthz\"",
             "tls = \"[2001:db8::1]\"\nalpn = [\"h2\"]\nverify = \"off\"",
         ),
+        (
+            "http = \"http://www.example.com/healthz\"",
+            "tcp = 6379\nsend = \"PING\\r\\n\"\nexpect = '^\\+PONG\\r\\n'",
+        ),
+        ("http = \"http://www.example.com/healthz\"", "tcp = 65535\ntarget = \"127.0.0.1:1\""),
+        (
+            "http = \"http://www.example.com/healthz\"",
+            "exec = [\"/a b\", \"\", \"ü\"]\nuser = \"www-data\"\nexit_codes = \"nagios\"",
+        ),
+        ("http = \"http://www.example.com/healthz\"", "file = \"/run/a b\""),
         ("http = \"http://www.example.com/healthz\"", "tls = \"localhost:1\"\ncert_expires_within = \"0s\""),
     ] {
         assert_eq!(told(&GOOD.replacen(from, to, 1)), "  good\n", "{to}");

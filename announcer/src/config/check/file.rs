@@ -11,8 +11,8 @@ use url::{Host, Url};
 use super::super::OnFailure;
 use super::super::file::{List, Maybe};
 use super::super::reader::{Table, Written};
-use super::super::value::{count, path, text, within, word};
-use super::{Digest, Pattern, Place, Statuses, Verify, Version, value};
+use super::super::value::{count, path, port, text, within, word};
+use super::{Digest, ExitCodes, Pattern, Place, Statuses, Verify, Version, value};
 
 /// The keys of every kind.
 #[derive(Debug)]
@@ -20,6 +20,9 @@ pub(in crate::config) struct Check {
     pub(super) written: Written,
     pub(super) http: Maybe<Url>,
     pub(super) tls: Maybe<(Host, u16)>,
+    pub(super) tcp: Maybe<u16>,
+    pub(super) exec: List<String>,
+    pub(super) file: Maybe<PathBuf>,
     pub(super) name: Maybe<String>,
     pub(super) target: Maybe<Place>,
     pub(super) interval: Maybe<Duration>,
@@ -40,6 +43,10 @@ pub(in crate::config) struct Check {
     pub(super) verify: Maybe<Verify>,
     pub(super) ca_file: Maybe<PathBuf>,
     pub(super) cert_expires_within: Maybe<Duration>,
+    pub(super) send: Maybe<String>,
+    pub(super) expect: Maybe<Pattern>,
+    pub(super) user: Maybe<String>,
+    pub(super) exit_codes: Maybe<ExitCodes>,
 }
 
 pub(in crate::config) fn read(mut table: Table<'_>) -> Check {
@@ -48,6 +55,9 @@ pub(in crate::config) fn read(mut table: Table<'_>) -> Check {
         written: table.written(),
         http: table.get("http", value::url),
         tls: table.get("tls", value::server),
+        tcp: table.get("tcp", port),
+        exec: table.list("exec", value::argument),
+        file: table.get("file", value::absolute),
         name: table.get("name", value::name),
         target: table.get("target", value::place),
         interval: table.get("interval", interval()),
@@ -68,6 +78,10 @@ pub(in crate::config) fn read(mut table: Table<'_>) -> Check {
         verify: table.get("verify", value::verify),
         ca_file: table.get("ca_file", path),
         cert_expires_within: table.get("cert_expires_within", within(Duration::ZERO..=YEAR * 10)),
+        send: table.get("send", |value| text(value).map(str::to_owned)),
+        expect: table.get("expect", value::pattern),
+        user: table.get("user", value::user),
+        exit_codes: table.get("exit_codes", value::exit_codes),
     };
     table.finish();
     check

@@ -7,7 +7,9 @@ use proptest::option;
 use proptest::prelude::*;
 use url::Url;
 
-use super::super::check::{Certificate, Digest, Http, Pattern, Place, Statuses, Tls, Verify, Version};
+use super::super::check::{
+    Certificate, Digest, Exec, ExitCodes, Http, Pattern, Place, Statuses, Tcp, Tls, Verify, Version,
+};
 use super::super::*;
 use super::GOOD;
 use crate::model::{Community, ExtendedCommunity, LargeCommunity, Origin};
@@ -69,7 +71,7 @@ fn parse_check(line: &str) -> Option<Pattern> {
     let config = parse("x", &GOOD.replace("rise = 2", line)).ok()?;
     match &config.services[0].checks[0].probe {
         Probe::Http(http) => http.expect_body.clone(),
-        Probe::Tls(_) => None,
+        Probe::Tls(_) | Probe::Tcp(_) | Probe::Exec(_) | Probe::File(_) => None,
     }
 }
 
@@ -83,11 +85,32 @@ fn tls() -> impl Strategy<Value = Tls> {
         .prop_map(|(host, port, alpn, certificate)| Tls { host, port, alpn, certificate })
 }
 
+fn tcp() -> impl Strategy<Value = Tcp> {
+    let pattern = option::of("[a-z^$.|\\[\\]*]{0,4}");
+    (1u16.., any::<String>(), pattern).prop_map(|(port, send, pattern)| {
+        let expect = pattern.and_then(|text| parse_check(&format!("expect_body = '{text}'")));
+        Tcp { port, send, expect }
+    })
+}
+
+fn exec() -> impl Strategy<Value = Exec> {
+    let arguments = proptest::collection::vec("[^\\x00]{0,9}", 0..3);
+    let user = option::of("[a-z_][a-z0-9_-]{0,6}");
+    ("/[^\\x00]{0,9}", arguments, user, any::<bool>()).prop_map(|(program, mut command, user, nagios)| {
+        command.insert(0, program);
+        let exit_codes = if nagios { ExitCodes::Nagios } else { ExitCodes::Zero };
+        Exec { command, user, exit_codes }
+    })
+}
+
 prop_compose! {
     fn checks()(
         probe in prop_oneof![
             https().prop_map(|http| Probe::Http(Box::new(http))),
             tls().prop_map(Probe::Tls),
+            tcp().prop_map(Probe::Tcp),
+            exec().prop_map(Probe::Exec),
+            "/[^\\x00]{0,9}".prop_map(|path| Probe::File(path.into())),
         ],
         target in option::of((any::<[bool; 2]>(), 1u16..)), interval in millisecond(50..=3_600_000),
         fast in 50u64..3_600_000,
@@ -98,6 +121,8 @@ prop_compose! {
             ip: if six { Ipv6Addr::LOCALHOST.into() } else { Ipv4Addr::LOCALHOST.into() },
             port: ported.then_some(port),
         });
+        let has_target = matches!(probe, Probe::Http(_) | Probe::Tls(_) | Probe::Tcp(_));
+        let target = target.filter(|_| has_target);
         let fast_interval = Duration::from_millis(fast).min(interval);
         Check { name: String::new(), probe, target, interval, fast_interval, timeout, rise, fall, on_failure }
     }

@@ -9,12 +9,12 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use nix::errno::Errno;
 use reqwest::header::{HOST, HeaderValue, LOCATION};
 use reqwest::{Client, Response, redirect};
 use url::{Host, Position, Url};
 
-use crate::health::outcome::{Answer, Outcome, Reason, Shortage, Shown, Waiting};
+use super::trouble::{self, Trouble, of_kernel};
+use crate::health::outcome::{Answer, Outcome, Reason, Shown, Waiting};
 
 #[cfg(test)]
 mod tests;
@@ -41,14 +41,6 @@ struct Ready {
     host: Option<HeaderValue>,
 }
 
-/// What ends a probe that did not pass.
-#[derive(Debug, PartialEq, Eq)]
-enum Trouble {
-    Fail(Reason),
-    TimedOut(Waiting),
-    Skip(Shortage),
-}
-
 impl Http {
     /// A probe of `url` at `vip`, on the port of `url`; `timeout` is for a whole probe.
     pub fn new(vip: IpAddr, url: &Url, timeout: Duration) -> Self {
@@ -63,18 +55,7 @@ impl Http {
             Ok(ready) => tokio::time::timeout(self.timeout, ready.ask(&mut waiting)).await,
             Err(reason) => Ok(Err(Trouble::Fail(reason.clone()))),
         };
-        let took = start.elapsed();
-        match answer {
-            Ok(Ok(answer)) => Outcome::Pass { answer, warning: None, took },
-            Ok(Err(Trouble::Skip(shortage))) => Outcome::Skipped(shortage),
-            Ok(Err(Trouble::Fail(reason))) => Outcome::Fail { reason, took },
-            Ok(Err(Trouble::TimedOut(waiting))) => self.timed_out(waiting, took),
-            Err(_) => self.timed_out(waiting, took),
-        }
-    }
-
-    fn timed_out(&self, waiting: Waiting, took: Duration) -> Outcome {
-        Outcome::Fail { reason: Reason::TimedOut { waiting, after: self.timeout }, took }
+        trouble::outcome(answer, waiting, self.timeout, start.elapsed())
     }
 }
 
@@ -168,25 +149,6 @@ fn within_answer(error: &reqwest::Error) -> Trouble {
         Some(io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData) => Trouble::Fail(Reason::NotHttp),
         Some(_) | None => Trouble::Fail(Reason::CutShort),
     }
-}
-
-/// What an error of a system call means; none if it comes from elsewhere.
-fn of_kernel(error: &io::Error) -> Option<Trouble> {
-    let errno = Errno::from_raw(error.raw_os_error()?);
-    if let Some(shortage) = Shortage::of(errno) {
-        return Some(Trouble::Skip(shortage));
-    }
-    if errno == Errno::ETIMEDOUT {
-        return Some(Trouble::TimedOut(Waiting::Connection));
-    }
-    let known = [
-        (Errno::ECONNREFUSED, Reason::Refused),
-        (Errno::ECONNRESET, Reason::Reset),
-        (Errno::EPIPE, Reason::Closed),
-        (Errno::EADDRNOTAVAIL, Reason::VipMissing), // from bind(2), see above
-    ];
-    let reason = known.into_iter().find(|(known, _)| *known == errno).map(|(_, reason)| reason);
-    Some(Trouble::Fail(reason.unwrap_or(Reason::Os(errno))))
 }
 
 fn other(text: &str) -> Reason {

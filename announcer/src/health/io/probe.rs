@@ -1,6 +1,6 @@
 //! The probe loop of one check and VIP: it starts probes on time and sends up what they saw.
 //!
-//! Touches the clock, and the network through [`super::http`]. One task, no more: the probes in flight are futures of it,
+//! Touches the clock, and the world through the kinds of probes beside it. One task, no more: the probes in flight are futures of it,
 //! so that dropping it cancels them all.
 //!
 //! Probes overlap, so that a slow one does not delay the next. At most eight are in flight, or seen and not yet sent
@@ -9,6 +9,7 @@
 
 use std::collections::VecDeque;
 use std::future::Future;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -17,8 +18,12 @@ use futures_util::stream::FuturesUnordered;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
+use super::exec::{Exec, Order};
+use super::file::File;
 use super::http::Http;
+use super::tcp::Tcp;
 use crate::config::Probe;
+use crate::config::check;
 use crate::health::outcome::Outcome;
 use crate::health::{Pace, Probed, Target};
 
@@ -26,7 +31,7 @@ use crate::health::{Pace, Probed, Target};
 mod tests;
 
 /// The most probes of one check and VIP at a time.
-const MOST: usize = 8;
+pub const MOST: usize = 8;
 
 /// The first probe comes within this time, or within one interval if that is shorter.
 const FIRST: Duration = Duration::from_millis(50);
@@ -43,20 +48,37 @@ pub fn issued() -> u64 {
 /// Probes a target until nobody sets its pace or wants to know.
 pub async fn run(target: Target, pace: watch::Receiver<Pace>, facts: mpsc::Sender<Probed>) {
     let Target { service, vip, check, config } = target;
+    let named = |Seen { sequence, outcome, at }| Probed {
+        service: service.clone(),
+        vip,
+        check,
+        sequence,
+        outcome,
+        at: at.into_std(),
+    };
     match config.probe {
         Probe::Http(asked) => {
             let http = Http::new(vip, &asked.url, config.timeout);
-            let named = |Seen { sequence, outcome, at }| Probed {
-                service: service.clone(),
-                vip,
-                check,
-                sequence,
-                outcome,
-                at: at.into_std(),
-            };
             drive(|| http.probe(), pace, facts, named).await;
         }
         Probe::Tls(_) => {}
+        Probe::Tcp(check::Tcp { port, send, expect }) => {
+            let to = config.target.map_or(SocketAddr::new(vip, port), |place| {
+                SocketAddr::new(place.ip, place.port.unwrap_or(port))
+            });
+            let from = config.target.is_none().then_some(vip);
+            let tcp = Tcp { from, to, send, expect, timeout: config.timeout };
+            drive(|| tcp.probe(), pace, facts, named).await;
+        }
+        Probe::Exec(check::Exec { command, user, exit_codes }) => {
+            let order = Order { command, user, service: service.clone(), vip, check: config.name };
+            let exec = Exec::new(order, exit_codes, config.timeout);
+            drive(|| exec.probe(), pace, facts, named).await;
+        }
+        Probe::File(path) => {
+            let file = File::new(path, config.timeout);
+            drive(|| file.probe(), pace, facts, named).await;
+        }
     }
 }
 

@@ -1,13 +1,14 @@
 //! Against scripted servers on loopback addresses of their own.
 
 use std::net::Ipv4Addr;
-use std::process::Command;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::mpsc;
 
 use super::*;
+use crate::health::io::alone::alone;
+use crate::health::outcome::Shortage;
 
 const TIMEOUT: Duration = Duration::from_millis(200);
 
@@ -262,27 +263,11 @@ async fn a_url_that_cannot_be_asked_says_so() {
     assert!(told(&outcome).starts_with("fail: invalid URL, scheme is not http"), "{outcome}");
 }
 
-/// Runs one of the tests marked for it in a process of its own, by way of a shell.
-fn alone(test: &str, shell: &str) {
-    let itself = std::env::current_exe().unwrap();
-    let run = Command::new("sh")
-        .args(["-c", &format!("{shell} exec \"$0\" --exact --ignored health::io::http::tests::{test}")])
-        .arg(itself)
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&run.stdout);
-    assert!(
-        run.status.success() && said.contains("1 passed"),
-        "{said}{}",
-        String::from_utf8_lossy(&run.stderr)
-    );
-}
-
 #[test]
 fn a_proxy_of_the_environment_is_not_used() {
     let proxies = "export HTTP_PROXY=http://127.0.0.1:1 http_proxy=http://127.0.0.1:1 \
                    ALL_PROXY=http://127.0.0.1:1 all_proxy=http://127.0.0.1:1;";
-    alone("alone_with_a_proxy", proxies);
+    alone("health::io::http::tests::alone_with_a_proxy", proxies);
 }
 
 #[tokio::test]
@@ -295,7 +280,7 @@ async fn alone_with_a_proxy() {
 
 #[test]
 fn a_lack_of_file_descriptors_is_no_verdict() {
-    alone("alone_without_files", "ulimit -n 64;");
+    alone("health::io::http::tests::alone_without_files", "ulimit -n 64;");
 }
 
 #[tokio::test]
@@ -310,24 +295,4 @@ async fn alone_without_files() {
     assert_eq!(http.probe().await, Outcome::Skipped(Shortage::Files));
     drop(files);
     assert_eq!(told(&http.probe().await), "pass: HTTP 200");
-}
-
-#[test]
-fn errors_of_the_kernel_have_their_meaning() {
-    let fail = |reason| Some(Trouble::Fail(reason));
-    for (errno, want) in [
-        (Errno::EMFILE, Some(Trouble::Skip(Shortage::Files))),
-        (Errno::ENFILE, Some(Trouble::Skip(Shortage::Files))),
-        (Errno::ENOMEM, Some(Trouble::Skip(Shortage::Memory))),
-        (Errno::ENOBUFS, Some(Trouble::Skip(Shortage::Memory))),
-        (Errno::EADDRINUSE, Some(Trouble::Skip(Shortage::Ports))),
-        (Errno::EADDRNOTAVAIL, fail(Reason::VipMissing)),
-        (Errno::ECONNREFUSED, fail(Reason::Refused)),
-        (Errno::EPIPE, fail(Reason::Closed)),
-        (Errno::EPERM, fail(Reason::Os(Errno::EPERM))),
-        (Errno::ETIMEDOUT, Some(Trouble::TimedOut(Waiting::Connection))),
-    ] {
-        assert_eq!(of_kernel(&io::Error::from_raw_os_error(errno as i32)), want);
-    }
-    assert_eq!(of_kernel(&io::Error::other("no errno")), None);
 }

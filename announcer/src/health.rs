@@ -12,6 +12,7 @@
 pub mod check;
 pub mod io;
 pub mod outcome;
+pub mod watch;
 
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -78,6 +79,19 @@ pub struct Probed {
     pub sequence: u64,
     /// What it saw.
     pub outcome: Outcome,
+    /// When it was known (monotonic).
+    pub at: Instant,
+}
+
+/// A fact: nothing listens on a VIP's port any more, or something does again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Listening {
+    /// The VIP.
+    pub vip: IpAddr,
+    /// Its port.
+    pub port: u16,
+    /// `false`: nothing listens, and a connect was refused. `true`: a listener is seen again.
+    pub listening: bool,
     /// When it was known (monotonic).
     pub at: Instant,
 }

@@ -3,4 +3,5 @@
 //! Touches the network: connects to the VIPs of this host, and to nothing else.
 
 pub mod http;
+pub mod listener;
 pub mod probe;

@@ -8,8 +8,9 @@
 //! drains            inotify                                 mpsc<Drains>          -> director
 //! director          the three above, mpsc<Ask>              watch<LocRib>         -> sessions
 //!                                                           watch<Pace>           -> probes
+//! links             netlink                                 watch<Cut>            -> sessions
 //! session, one a    watch<LocRib>, watch<Liveness>,         watch<Status>         -> control, stop
-//!   peer              watch<Order>, watch<VIPs>
+//!   peer              watch<Order>, watch<VIPs>, watch<Cut>
 //! sessions          watch<Config>, watch<stop>              watch<Order>          -> session
 //!                                                           watch<Peers>          -> control, stop
 //! control           unix socket                             mpsc<Ask>             -> director
@@ -42,8 +43,8 @@ use self::direct::{Hears, Probes, direct};
 use self::reload::Reloader;
 use self::sessions::Shared;
 use self::tasks::Kept;
-use crate::bgp::io::path;
 use crate::bgp::io::peers::Peers;
+use crate::bgp::io::{links, path};
 use crate::config::{self, Config, PeerAddress};
 use crate::control::io::{self as control, Ask, Socket};
 use crate::director::Director;
@@ -125,6 +126,7 @@ async fn serve(options: Options, config: Arc<Config>) -> anyhow::Result<()> {
     let (router_id, router_ids) = watch::channel(config.bgp.router_id);
     let (configs_told, configs) = watch::channel(config.clone());
     let (wanted_told, wanted) = watch::channel(Arc::new(addresses(&config)));
+    let (cut_told, cut) = watch::channel(links::Cut::default());
     let (peers_told, peers) = watch::channel(Peers::default());
     let (stop, stopped) = watch::channel(None);
 
@@ -141,10 +143,12 @@ async fn serve(options: Options, config: Arc<Config>) -> anyhow::Result<()> {
     let _vips = Kept::new("VIPs".into(), move || vip::io::keep(keep.clone(), vips_told.clone()));
     let dir = drain_dir.clone();
     let _drains = Kept::new("drain files".into(), move || drain::io::watch(dir.clone(), drains_told.clone()));
+    let _links = Kept::new("links".into(), move || links::watch(cut_told.clone()));
     let shared = Shared {
         configs: configs.clone(),
         router_ids: router_ids.clone(),
         vips: wanted,
+        cut,
         ribs,
         restarted: mark_running(&options.state_dir),
         stop: stopped,

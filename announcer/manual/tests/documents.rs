@@ -253,6 +253,7 @@ fn every_reason_of_a_session_that_is_down_is_explained() {
         DownReason::Tcp(TcpFailure::Unreachable),
         DownReason::Tcp(TcpFailure::NoSource(Ipv4Addr::new(192, 0, 2, 80).into())),
         DownReason::Tcp(TcpFailure::NoGateway),
+        DownReason::Tcp(TcpFailure::LinkDown("eth0".into())),
         DownReason::Tcp(TcpFailure::NoInterface("eth7".into())),
         DownReason::Tcp(TcpFailure::Password(
             "`/etc/announcer/key` is readable by others: chmod 0640".into(),
@@ -273,6 +274,7 @@ fn every_reason_of_a_session_that_is_down_is_explained() {
                 TcpFailure::Unreachable | TcpFailure::NoSource(_) | TcpFailure::Closed => {}
                 TcpFailure::NoGateway | TcpFailure::NoInterface(_) | TcpFailure::Password(_) => {}
                 TcpFailure::Reset | TcpFailure::TimedOut | TcpFailure::Other(_) => {}
+                TcpFailure::LinkDown(_) => {}
             },
             DownReason::Stopped(_) | DownReason::Notified(_) | DownReason::HoldExpired(_) => {}
             DownReason::NoOpen(_) | DownReason::SendHoldExpired(_) | DownReason::Malformed(_) => {}

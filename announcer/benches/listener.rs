@@ -9,9 +9,9 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use announcer::health::Listening;
 use announcer::health::io::listener::{self, Report};
-use announcer::health::watch::{Pair, Wanted, Watched};
+use announcer::health::watch::{Pair, Wanted};
+use announcer::health::{Listening, Watched};
 use nix::time::{ClockId, clock_gettime};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::{mpsc, watch};

@@ -4,9 +4,12 @@
 //! task              hears                                   says
 //! probe, one a      watch<Pace>                             mpsc<Probed>          -> director
 //!   VIP and check
+//! listeners         netlink, watch<Wanted>                  mpsc<Listening>       -> director
+//!                                                           watch<Report>         -> control
 //! vips              netlink, watch<VIPs>                    mpsc<(VIP, Presence)> -> director
 //! drains            inotify                                 mpsc<Drains>          -> director
-//! director          the three above, mpsc<Ask>              watch<LocRib>         -> sessions
+//! director          the four above, mpsc<Ask>               watch<LocRib>         -> sessions
+//!                                                           watch<Wanted>         -> listeners
 //!                                                           watch<Pace>           -> probes
 //! links             netlink                                 watch<Cut>            -> sessions
 //! session, one a    watch<LocRib>, watch<Liveness>,         watch<Status>         -> control, stop
@@ -49,6 +52,7 @@ use crate::config::{self, Config, PeerAddress};
 use crate::control::io::{self as control, Ask, Socket};
 use crate::director::Director;
 use crate::drain;
+use crate::health::io::listener;
 use crate::model::RouterId;
 use crate::rib::LocRib;
 use crate::vip;
@@ -120,6 +124,9 @@ async fn serve(options: Options, config: Arc<Config>) -> anyhow::Result<()> {
     let (asks, asked) = mpsc::channel(16);
     let (reload, mut reloads) = mpsc::channel(4);
     let (probes_told, probed) = mpsc::channel(1024);
+    let (listeners_told, listening) = mpsc::channel(1024);
+    let (watched_told, watched) = watch::channel(Arc::default());
+    let (watch_told, listener_watch) = watch::channel(listener::Report::default());
     let (vips_told, vips) = mpsc::channel(64);
     let (drains_told, drained) = mpsc::channel(4);
     let (rib, ribs) = watch::channel(Arc::new(LocRib::default()));
@@ -133,7 +140,16 @@ async fn serve(options: Options, config: Arc<Config>) -> anyhow::Result<()> {
     let director = Director::new(config.clone(), drains, started);
     let mut probes = Probes::new(probes_told);
     probes.apply(&config, &director);
-    let mut directing = tokio::spawn(direct(director, probes, Hears { asked, probed, vips, drained }, rib));
+    let mut directing = tokio::spawn(direct(
+        director,
+        probes,
+        Hears { asked, probed, listening, vips, drained },
+        rib,
+        watched_told,
+    ));
+    let _listeners = Kept::new("listener watch".into(), move || {
+        listener::run(watched.clone(), listeners_told.clone(), watch_told.clone())
+    });
 
     let keep = vip::io::Wanted {
         vips: wanted.clone(),
@@ -162,6 +178,7 @@ async fn serve(options: Options, config: Arc<Config>) -> anyhow::Result<()> {
         config_file: options.config.clone(),
         router_id: router_ids,
         peers: peers.clone(),
+        listener_watch,
         drain_dir,
         asks: asks.clone(),
         reloads: reload,

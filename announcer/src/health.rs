@@ -5,6 +5,7 @@
 //!
 //! ```text
 //! io::probe ── mpsc<Probed{sequence, outcome}> ─→ check::Check::observe ─→ Verdict
+//! io::listener ─ mpsc<Listening{vip, port}> ─→ check::Check::vanished ─→ Verdict
 //!     ↑                                                  │ settling()
 //!     └───────────── watch<Pace> ────────────────────────┘
 //! ```
@@ -62,7 +63,7 @@ pub struct Listening {
 pub struct Watched {
     /// How long a listener may be gone before that counts.
     pub grace: Duration,
-    /// Whether the checks that ask there are all up.
+    /// Whether a check that asks there is up.
     pub up: bool,
 }
 
@@ -79,19 +80,6 @@ pub struct Probed {
     pub sequence: u64,
     /// What it saw.
     pub outcome: Outcome,
-    /// When it was known (monotonic).
-    pub at: Instant,
-}
-
-/// A fact: nothing listens on a VIP's port any more, or something does again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Listening {
-    /// The VIP.
-    pub vip: IpAddr,
-    /// Its port.
-    pub port: u16,
-    /// `false`: nothing listens, and a connect was refused. `true`: a listener is seen again.
-    pub listening: bool,
     /// When it was known (monotonic).
     pub at: Instant,
 }

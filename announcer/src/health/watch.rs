@@ -19,6 +19,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use super::Watched;
+
 #[cfg(test)]
 mod tests;
 
@@ -41,15 +43,6 @@ pub struct Wanted {
     pub every: Duration,
     /// What is watched.
     pub pairs: BTreeMap<Pair, Watched>,
-}
-
-/// What is to be known of a pair that is watched.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Watched {
-    /// How long nothing may listen before it counts.
-    pub grace: Duration,
-    /// Whether the checks that ask it are up.
-    pub up: bool,
 }
 
 /// What one look saw of a pair.

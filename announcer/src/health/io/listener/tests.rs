@@ -7,7 +7,7 @@ use std::net::{SocketAddr, TcpListener};
 use proptest::prelude::*;
 
 use super::*;
-use crate::health::watch::Watched;
+use crate::health::Watched;
 
 /// A listener, as servers make them.
 fn listen(address: &str, port: u16, prepare: impl Fn(&Socket)) -> TcpListener {

@@ -57,6 +57,15 @@ pub struct Config {
     pub peers: Vec<Peer>,
     /// What we announce, in the order of the file; at least one, names and VIPs unique.
     pub services: Vec<Service>,
+    /// How health is watched.
+    pub health: Health,
+}
+
+/// `[health]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Health {
+    /// `listener_watch`, default 5ms: how often it is looked whether anything listens; zero: never.
+    pub listener_watch: Duration,
 }
 
 /// `[bgp]`.
@@ -154,6 +163,8 @@ pub struct Service {
     pub announce_delay: Duration,
     /// `flap_damping`, default true: whether a VIP that comes and goes waits ever longer.
     pub flap_damping: bool,
+    /// `listener_grace`, default 0s: how long nothing may listen before that counts.
+    pub listener_grace: Duration,
     /// `require`, default all: how many checks have to pass; no more than there are.
     pub require: Require,
     /// `on_failure`, default withdraw: what is done while fewer pass.

@@ -23,6 +23,7 @@ use ipnet::IpNet;
 use crate::config::Config;
 use crate::drain::Drains;
 use crate::health::check::Verdict;
+use crate::health::watch::{Pair, Wanted};
 use crate::health::{Listening, Pace, Probed, Watched};
 use crate::model::{Generation, ServiceName};
 use crate::rib::{Attributes, LocRib, Routes};
@@ -299,24 +300,25 @@ impl Director {
         std::mem::take(&mut self.paced)
     }
 
-    /// What the listener watch has to know, if that changed since this was last asked.
-    pub fn take_watched(&mut self) -> Option<BTreeMap<(IpAddr, u16), Watched>> {
+    /// What the listener watch has to know, if that changed since this was last asked. A pair is up if any check that asks
+    /// it is: something answers there.
+    pub fn take_watched(&mut self) -> Option<Wanted> {
         if !std::mem::take(&mut self.unwatched) {
             return None;
         }
-        let mut watched: BTreeMap<(IpAddr, u16), Watched> = BTreeMap::new();
+        let every = self.config.health.listener_watch;
+        let mut pairs: BTreeMap<Pair, Watched> = BTreeMap::new();
         for (address, vip) in &self.vips {
             let service = &self.config.services[vip.service];
             for (check, config) in vip.checks.iter().zip(&service.checks) {
                 if let Some(port) = config.port() {
                     let up = check.verdict() == Verdict::Up;
-                    let pair =
-                        watched.entry((*address, port)).or_insert(Watched { grace: Duration::ZERO, up });
-                    pair.up &= up;
+                    let grace = service.listener_grace;
+                    pairs.entry((*address, port)).or_insert(Watched { grace, up }).up |= up;
                 }
             }
         }
-        Some(watched)
+        Some(Wanted { every, pairs })
     }
 
     fn judge_all(&mut self, now: Instant) -> Vec<Change> {

@@ -5,6 +5,7 @@
 //!
 //! ```text
 //! io::probe ── mpsc<Probed{sequence, outcome}> ─→ check::Check::observe ─→ Verdict
+//! io::listener ─ mpsc<Listening{vip, port}> ─→ check::Check::vanished ─→ Verdict
 //!     ↑                                                  │ settling()
 //!     └───────────── watch<Pace> ────────────────────────┘
 //! ```
@@ -13,6 +14,7 @@ pub mod check;
 pub mod io;
 pub mod outcome;
 pub mod shortages;
+pub mod watch;
 
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -62,7 +64,7 @@ pub struct Listening {
 pub struct Watched {
     /// How long a listener may be gone before that counts.
     pub grace: Duration,
-    /// Whether the checks that ask there are all up.
+    /// Whether a check that asks there is up.
     pub up: bool,
 }
 

@@ -72,7 +72,8 @@ fn configuration_md_has_every_key_with_its_default_and_no_other() {
         let rows: String =
             here.lines().filter(|line| line.starts_with('|')).map(|l| format!("{l}\n")).collect();
         if std::env::var_os("UPDATE_EXPECT").is_some() {
-            text = text.replacen(&rows, &table(section), 1);
+            let written = text.replacen(here, &here.replacen(&rows, &table(section), 1), 1);
+            text = written;
             std::fs::write(repository().join("docs/configuration.md"), &text).unwrap();
             continue;
         }
@@ -277,6 +278,7 @@ fn every_reason_of_a_session_that_is_down_is_explained() {
         DownReason::Tcp(TcpFailure::Unreachable),
         DownReason::Tcp(TcpFailure::NoSource(Ipv4Addr::new(192, 0, 2, 80).into())),
         DownReason::Tcp(TcpFailure::NoGateway),
+        DownReason::Tcp(TcpFailure::LinkDown("eth0".into())),
         DownReason::Tcp(TcpFailure::NoInterface("eth7".into())),
         DownReason::Tcp(TcpFailure::Password(
             "`/etc/announcer/key` is readable by others: chmod 0640".into(),
@@ -297,6 +299,7 @@ fn every_reason_of_a_session_that_is_down_is_explained() {
                 TcpFailure::Unreachable | TcpFailure::NoSource(_) | TcpFailure::Closed => {}
                 TcpFailure::NoGateway | TcpFailure::NoInterface(_) | TcpFailure::Password(_) => {}
                 TcpFailure::Reset | TcpFailure::TimedOut | TcpFailure::Other(_) => {}
+                TcpFailure::LinkDown(_) => {}
             },
             DownReason::Stopped(_) | DownReason::Notified(_) | DownReason::HoldExpired(_) => {}
             DownReason::NoOpen(_) | DownReason::SendHoldExpired(_) | DownReason::Malformed(_) => {}

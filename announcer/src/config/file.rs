@@ -28,6 +28,12 @@ pub(super) struct File {
     pub(super) bgp: Option<Bgp>,
     pub(super) peers: Vec<Peer>,
     pub(super) services: Vec<Service>,
+    pub(super) health: Option<Health>,
+}
+
+#[derive(Debug)]
+pub(super) struct Health {
+    pub(super) listener_watch: Maybe<Duration>,
 }
 
 #[derive(Debug)]
@@ -66,6 +72,7 @@ pub(super) struct Service {
     pub(super) attributes: Attributes,
     pub(super) announce_delay: Maybe<Duration>,
     pub(super) flap_damping: Maybe<bool>,
+    pub(super) listener_grace: Maybe<Duration>,
     pub(super) require: Maybe<Require>,
     pub(super) on_failure: Maybe<OnFailure>,
     pub(super) backup: Maybe<bool>,
@@ -100,6 +107,7 @@ pub(super) fn read(document: &DeTable<'_>, end: Range<usize>, faults: &mut Vec<F
         bgp: table.tables("bgp", bgp).pop(),
         peers: table.tables("peer", peer),
         services: table.tables("service", service),
+        health: table.tables("health", health).pop(),
     };
     table.finish();
     file
@@ -114,6 +122,12 @@ fn bgp(mut table: Table<'_>) -> Bgp {
     };
     table.finish();
     bgp
+}
+
+fn health(mut table: Table<'_>) -> Health {
+    let health = Health { listener_watch: table.get("listener_watch", value::watch) };
+    table.finish();
+    health
 }
 
 fn peer(mut table: Table<'_>) -> Peer {
@@ -147,6 +161,7 @@ fn service(mut table: Table<'_>) -> Service {
         attributes: attributes(&mut table),
         announce_delay: table.get("announce_delay", value::within(Duration::ZERO..=SECOND * 3600)),
         flap_damping: table.get("flap_damping", value::flag),
+        listener_grace: table.get("listener_grace", value::within(Duration::ZERO..=SECOND * 10)),
         require: table.get("require", value::require),
         on_failure: table.get("on_failure", value::word),
         backup: table.get("backup", value::boolean),

@@ -48,7 +48,24 @@ pub enum Need {
 pub const FILE: Section = Section {
     header: "",
     doc: "What announcer does on this host.",
-    keys: &[table("bgp", &BGP), tables("peer", &PEER), tables("service", &SERVICE)],
+    keys: &[
+        table("bgp", &BGP),
+        tables("peer", &PEER),
+        tables("service", &SERVICE),
+        optional_table("health", &HEALTH),
+    ],
+};
+
+/// `[health]`.
+pub const HEALTH: Section = Section {
+    header: "[health]",
+    doc: "How health is watched.",
+    keys: &[default(
+        "listener_watch",
+        "\"5ms\"",
+        "how often the kernel is asked whether anything listens where the checks ask; up to `20ms` apart where that would take \
+         more than 5 % of a core; zero (never), or 1ms to 1s",
+    )],
 };
 
 /// `[bgp]`.
@@ -168,6 +185,12 @@ pub const SERVICE: Section = Section {
             "flap_damping",
             "true",
             "whether a VIP's third return within a minute waits 10s, the next twice as long, up to 5m",
+        ),
+        default(
+            "listener_grace",
+            "\"0s\"",
+            "how long nothing may listen before that counts; `50ms` for servers that stop listening for a moment when they \
+             are reloaded (haproxy with `noreuseport`); 0s to 10s",
         ),
         default(
             "require",

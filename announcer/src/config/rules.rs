@@ -14,7 +14,7 @@ use super::address::NextHop;
 use super::error::Fault;
 use super::file::{self, File};
 use super::value::span;
-use super::{Bgp, Config, Peer, PeerAddress, Require, Service, check};
+use super::{Bgp, Config, Health, Peer, PeerAddress, Require, Service, check};
 use crate::model::{Attributes, Deprefer, Family, Overrides};
 
 /// Communities of a route: all lists full, half of an UPDATE of 4096 octets is left for prefixes.
@@ -57,6 +57,7 @@ pub(super) fn config(file: &File, faults: &mut Vec<Fault>) -> Option<Config> {
         bgp: file.bgp.as_ref().and_then(bgp)?,
         peers: file.peers.iter().map(peer).collect::<Option<_>>()?,
         services: file.services.iter().map(service).collect::<Option<_>>()?,
+        health: Health { listener_watch: one(&file.health.as_ref()?.listener_watch)? },
     })
 }
 
@@ -352,6 +353,7 @@ fn service(file: &file::Service) -> Option<Service> {
         attributes,
         announce_delay: one(&file.announce_delay)?,
         flap_damping: one(&file.flap_damping)?,
+        listener_grace: one(&file.listener_grace)?,
         require: one(&file.require)?,
         on_failure: one(&file.on_failure)?,
         backup: one(&file.backup)?,

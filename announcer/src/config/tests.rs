@@ -115,6 +115,7 @@ fn a_good_file_is_read_as_it_says() {
                 },
                 announce_delay: Duration::ZERO,
                 flap_damping: true,
+                listener_grace: Duration::ZERO,
                 require: Require::All,
                 on_failure: OnFailure::Withdraw,
                 backup: false,
@@ -131,6 +132,7 @@ fn a_good_file_is_read_as_it_says() {
                     on_failure: None,
                 }],
             }],
+            health: Health { listener_watch: Duration::from_millis(5) },
         }
     );
 }
@@ -161,6 +163,7 @@ fn documented_bounds_are_the_ones_that_are_checked() {
         ("[[peer]]", "local_pref", "-1"),
         ("[[service]]", "prepend", "11"),
         ("[[service]]", "med", "-1"),
+        ("[[service]]", "listener_grace", "\"11s\""),
         ("[[service.check]]", "interval", "\"2h\""),
         ("[[service.check]]", "timeout", "\"1h\""),
         ("[[service.check]]", "rise", "0"),
@@ -573,6 +576,7 @@ fn a_canonical_configuration_writes_every_default_out() {
         large_communities = []
         announce_delay = "0s"
         flap_damping = true
+        listener_grace = "0s"
         require = "all"
         on_failure = "withdraw"
         backup = false
@@ -594,6 +598,9 @@ fn a_canonical_configuration_writes_every_default_out() {
         http_version = "auto"
         expect_status = "200-299"
         max_body = 65536
+
+        [health]
+        listener_watch = "5ms"
     "#]]
     .assert_eq(&canonical(&config));
 }

@@ -311,3 +311,11 @@ pub(super) fn hold_time(value: &Value<'_>) -> Result<Duration, Wrong> {
         Ok(hold)
     }
 }
+
+/// Zero, or 1 ms to 1 s.
+pub(super) fn watch(value: &Value<'_>) -> Result<Duration, Wrong> {
+    match duration(value)? {
+        Duration::ZERO => Ok(Duration::ZERO),
+        _ => within(Duration::from_millis(1)..=Duration::from_secs(1))(value),
+    }
+}

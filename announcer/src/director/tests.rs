@@ -296,7 +296,7 @@ fn a_listener_that_is_gone_withdraws_at_once_whatever_a_failure_does_and_back_is
         assert_eq!(scene.fact(listening(false, 80)).len(), 1);
         assert_eq!(scene.announced(), [V6], "{on_failure}");
         assert_eq!(scene.sentence(V4), "withheld, check `http`: nothing listens any more");
-        assert!(!scene.director.take_watched().unwrap()[&(vip, 80)].up);
+        assert!(!scene.director.take_watched().unwrap().pairs[&(vip, 80)].up);
         scene.probes(V4, 0, "+"); // one that was under way
         let kicks = scene.director.pace(vip, 0).unwrap().kick;
         scene.fact(listening(true, 80));

@@ -8,6 +8,7 @@ mod aside;
 pub mod exec;
 pub mod file;
 pub mod http;
+pub mod listener;
 pub mod probe;
 pub mod tcp;
 mod trouble;

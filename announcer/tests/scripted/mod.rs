@@ -140,6 +140,7 @@ impl Session {
             graceful_restart: None,
             restarted: false,
             vips: vips_seen,
+            cut: watch::channel(Arc::default()).1,
         };
         adjust(&mut local);
         let task =

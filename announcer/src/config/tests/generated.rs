@@ -244,14 +244,14 @@ prop_compose! {
             } else {
                 IpNet::new(Ipv4Addr::new(192, 0, i.to_be_bytes()[1], 0).into(), 24).unwrap()
             }]) } else { BTreeSet::new() },
-            attributes, announce_delay: settle, flap_damping: flaps,
+            attributes, announce_delay: settle, flap_damping: flaps, listener_grace: settle / 6,
             require: if restart.is_some() { Require::All } else { Require::AtLeast(1) },
             on_failure, backup: flaps, deprefer: deprefer.clone(),
             checks: (0..).zip(checks).map(|(k, check)| Check { name: format!("c{k}"), ..check }).collect(),
         }).collect();
         let all_six = peers.iter().all(|peer| matches!(peer.address, PeerAddress::Ip(IpAddr::V6(_))));
         let router_id = id.or(all_six.then_some(1)).map(|id| RouterId::try_from(Ipv4Addr::new(10, 1, 1, id)).unwrap());
-        Config { bgp: Bgp { asn: Asn::try_from(asn).unwrap(), router_id, settle, graceful_restart: restart }, peers, services }
+        Config { bgp: Bgp { asn: Asn::try_from(asn).unwrap(), router_id, settle, graceful_restart: restart }, peers, services, health: Health { listener_watch: (settle / 60).max(Duration::from_millis(1)).min(settle) } }
     }
 }
 

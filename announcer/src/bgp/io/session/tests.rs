@@ -82,6 +82,7 @@ async fn a_changed_key_is_set_on_the_live_socket_and_resets_nothing() {
         graceful_restart: None,
         restarted: false,
         vips: watch::channel(Arc::default()).1,
+        cut: watch::channel(Arc::default()).1,
     };
     let (peers, peer_seen) = watch::channel(peer.clone());
     let (rib, ribs) = watch::channel(Arc::new(LocRib::default()));

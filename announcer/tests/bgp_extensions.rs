@@ -369,22 +369,59 @@ async fn rfc_8950_v4_nlri_with_a_v6_next_hop_only_if_agreed() {
     assert!(offered.iter().all(|(code, _)| *code != 5));
 }
 
-/// On a host of its own, whose lo has a global IPv6 address; that needs root.
-#[test]
-fn rfc_8950_agreed_an_ipv4_route_has_our_ipv6_address_as_its_next_hop() {
+/// Plays on a host of its own, set up by these lines of `ip`; that needs root.
+fn on_a_host_of_its_own<F: Future<Output = ()>>(
+    lines: &'static [&str],
+    play: impl FnOnce() -> F + Send + 'static,
+) {
     if !nix::unistd::geteuid().is_root() {
         return println!("SKIPPED: needs root to make a network namespace; run the tests with sudo");
     }
-    let played = std::thread::spawn(|| {
+    let played = std::thread::spawn(move || {
         nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
-        for line in ["link set lo up", "address add 2001:db8:1::7/128 dev lo nodad"] {
+        for line in lines {
             let ip = std::process::Command::new("ip").args(line.split(' ')).status().unwrap();
             assert!(ip.success(), "ip {line}");
         }
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(agreed_8950());
+        runtime.block_on(play());
     });
     played.join().unwrap();
+}
+
+#[test]
+fn rfc_8950_agreed_an_ipv4_route_has_our_ipv6_address_as_its_next_hop() {
+    on_a_host_of_its_own(&["link set lo up", "address add 2001:db8:1::7/128 dev lo nodad"], agreed_8950);
+}
+
+#[test]
+fn rfc_2545_on_a_link_local_session_a_v6_next_hop_of_32_octets() {
+    let lines = &[
+        "link add name them index 78 type veth peer name us",
+        "link set us up addrgenmode none",
+        "link set them up addrgenmode none",
+        "address add fe80::1/64 dev us nodad",
+        "address add 2001:db8:1::7/64 dev us nodad",
+        "address add fe80::2/64 dev them nodad",
+    ];
+    on_a_host_of_its_own(lines, link_local_2545);
+}
+
+async fn link_local_2545() {
+    let [us, them]: [std::net::Ipv6Addr; 2] = ["fe80::1", "fe80::2"].map(|ip| ip.parse().unwrap());
+    let listener = tokio::net::TcpListener::bind(std::net::SocketAddrV6::new(them, 0, 0, 78)).await.unwrap();
+    let change = |peer: &mut Peer| {
+        peer.address = PeerAddress::Ip(them.into());
+        peer.interface = Some("us".into());
+        peer.overrides = Overrides::default();
+    };
+    let mut session = Session::dialing(listener, change, |_| {});
+    session.announce(1, BOTH);
+    let mut router = session.established().await;
+    let body = announced(&mut router, Family::V6).await;
+    let global: std::net::Ipv6Addr = "2001:db8:1::7".parse().unwrap();
+    let next_hop = [&[0, 2, 1, 32], global.octets().as_slice(), &us.octets(), &[0]].concat();
+    assert!(has(&body, &next_hop), "{body:02x?}");
 }
 
 async fn agreed_8950() {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::bgp::io::password::{self, Finding};
 use crate::config;
 use crate::control::api::{ListenerWatch, Request, Response, Scope, Status};
 use crate::control::client::{self, ClientError};
@@ -110,6 +111,7 @@ pub fn call(arguments: Arguments) -> Result<(), Failure> {
         Command::Run { config, log } => run(Options { config, socket, state_dir }, &log),
         Command::Validate { file } => {
             let config = daemon::read_config(&file).map_err(|e| Failure::Usage(e.to_string()))?;
+            check_keys(&config)?;
             let vips = config.vips().count();
             println!("{}: good, {}", file.display(), counts(config.peers.len(), config.services.len(), vips));
             Ok(())
@@ -150,6 +152,21 @@ pub fn call(arguments: Arguments) -> Result<(), Failure> {
             }
         }
     }
+}
+
+/// The files of the keys, which are no part of the configuration's text: what no daemon would take is wrong, and what
+/// cannot be seen from here is told.
+fn check_keys(config: &config::Config) -> Result<(), Failure> {
+    let mut wrong = Vec::new();
+    for peer in &config.peers {
+        let Some(file) = &peer.password_file else { continue };
+        match password::check(file) {
+            Ok(()) => {}
+            Err(Finding::Wrong(error)) => wrong.push(format!("error: peer `{}`: {error}", peer.name)),
+            Err(unseen @ Finding::Unseen(_)) => eprintln!("warning: peer `{}`: {unseen}", peer.name),
+        }
+    }
+    if wrong.is_empty() { Ok(()) } else { Err(Failure::Usage(wrong.join("\n"))) }
 }
 
 fn run(options: Options, log: &str) -> Result<(), Failure> {

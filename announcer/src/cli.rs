@@ -10,6 +10,7 @@ use crate::config;
 use crate::control::api::{ListenerWatch, Request, Response, Scope, Status};
 use crate::control::client::{self, ClientError};
 use crate::daemon::{self, Options};
+use crate::health::outcome::Outcome;
 
 /// Announces this host's VIPs by BGP while its own HTTP stack is healthy.
 #[derive(Debug, Parser)]
@@ -47,6 +48,28 @@ enum Command {
         /// As JSON, for programs.
         #[arg(long)]
         json: bool,
+    },
+    /// Tell all that is known of a VIP: what was seen, what follows from it, and what each router has been told.
+    Explain {
+        /// The VIP.
+        vip: std::net::IpAddr,
+        /// What this router has been told; without it, each.
+        #[arg(long, value_name = "NAME")]
+        peer: Option<String>,
+    },
+    /// Run each check of a service once, here and now and without the daemon, and say what it saw.
+    Check {
+        /// The service, by name.
+        service: String,
+        /// The configuration.
+        #[arg(long, value_name = "FILE", default_value = config::DEFAULT_PATH)]
+        config: PathBuf,
+    },
+    /// Let the daemon probe now, whatever the interval; SIGUSR1 does the same.
+    Recheck {
+        /// The services, by name; without one, every service.
+        #[arg(value_name = "SERVICE")]
+        services: Vec<String>,
     },
     /// Apply the changed configuration without touching what stays the same.
     Reload {
@@ -123,6 +146,14 @@ pub fn call(arguments: Arguments) -> Result<(), Failure> {
             println!("{}", text.trim_end());
             Ok(())
         }
+        Command::Explain { vip, peer } => {
+            told(client::ask(&socket, &Request::Explain { vip, peer }, Duration::ZERO).map_err(no)?)
+        }
+        Command::Check { service, config } => check(&config, &service),
+        Command::Recheck { services } => {
+            let what = if services.is_empty() { Scope::All } else { Scope::Services(services) };
+            told(client::ask(&socket, &Request::Recheck { what }, Duration::ZERO).map_err(no)?)
+        }
         Command::Reload { force } => {
             // Sessions that begin anew do so afterwards, in the background.
             told(client::ask(&socket, &Request::Reload { force }, Duration::ZERO).map_err(no)?)
@@ -167,6 +198,28 @@ fn check_keys(config: &config::Config) -> Result<(), Failure> {
         }
     }
     if wrong.is_empty() { Ok(()) } else { Err(Failure::Usage(wrong.join("\n"))) }
+}
+
+/// Runs each check of a service once.
+fn check(file: &Path, name: &str) -> Result<(), Failure> {
+    let config = daemon::read_config(file).map_err(|e| Failure::Usage(e.to_string()))?;
+    let Some(service) = config.services.iter().find(|service| service.name.as_str() == name) else {
+        let all: Vec<&str> = config.services.iter().map(|service| service.name.as_str()).collect();
+        let all = all.join(", ");
+        return Err(Failure::Usage(format!(
+            "error: `{}` is no service; there is {all}",
+            name.escape_default()
+        )));
+    };
+    let mut failed = 0;
+    for seen in daemon::once::run(service).map_err(no)? {
+        println!("{}  {}  {}", seen.vip, seen.check, seen.outcome);
+        if let Some(hint) = seen.hint() {
+            println!("    hint: {hint}");
+        }
+        failed += usize::from(!matches!(seen.outcome, Outcome::Pass { .. }));
+    }
+    if failed == 0 { Ok(()) } else { Err(Failure::No(format!("error: {failed} did not pass"))) }
 }
 
 fn run(options: Options, log: &str) -> Result<(), Failure> {

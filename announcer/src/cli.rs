@@ -10,6 +10,7 @@ use crate::config;
 use crate::control::api::{ListenerWatch, Request, Response, Scope, Status};
 use crate::control::client::{self, ClientError};
 use crate::daemon::{self, Options};
+use crate::health::io::once;
 use crate::health::outcome::Outcome;
 
 /// Announces this host's VIPs by BGP while its own HTTP stack is healthy.
@@ -212,7 +213,7 @@ fn check(file: &Path, name: &str) -> Result<(), Failure> {
         )));
     };
     let mut failed = 0;
-    for seen in daemon::once::run(service).map_err(no)? {
+    for seen in once::run(service).map_err(no)? {
         println!("{}  {}  {}", seen.vip, seen.check, seen.outcome);
         if let Some(hint) = seen.hint() {
             println!("    hint: {hint}");

@@ -26,7 +26,6 @@
 
 mod direct;
 mod limits;
-pub mod once;
 mod reload;
 mod sessions;
 mod tasks;

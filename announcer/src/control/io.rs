@@ -225,7 +225,9 @@ async fn serve_one(stream: UnixStream, context: &Context) -> io::Result<()> {
 async fn answer(request: Request, uid: u32, context: &Context) -> Response {
     match request {
         Request::Status => match ask(&context.asks, Ask::Report).await {
-            Some(report) => Response::Status { status: Box::new(status(context, &report, on_disk(context).await)) },
+            Some(report) => {
+                Response::Status { status: Box::new(status(context, &report, on_disk(context).await)) }
+            }
             None => ending(),
         },
         Request::Drain { what, reason, by, wait_ms } => {

@@ -9,6 +9,7 @@ pub mod exec;
 pub mod file;
 pub mod http;
 pub mod listener;
+pub mod once;
 pub mod probe;
 pub mod tcp;
 mod trouble;

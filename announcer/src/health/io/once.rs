@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
+use super::probe;
 use crate::config::Service;
-use crate::health::io::probe;
 use crate::health::outcome::{Outcome, Reason};
 use crate::health::{Pace, Target};
 

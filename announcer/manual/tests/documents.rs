@@ -10,12 +10,15 @@ use std::time::Duration;
 use announcer::bgp::notification::{self, Notification};
 use announcer::bgp::open::OpenError;
 use announcer::bgp::reason::{DownReason, TcpFailure};
+use announcer::config::check::Digest;
 use announcer::config::keys::{self, Need, Section};
 use announcer::damping::Wait;
 use announcer::director::{Reason, Standing};
 use announcer::drain::Drain;
 use announcer::health::check::{Evidence, Streak};
-use announcer::health::outcome::{self, Answer, Date, Flaw, Outcome, Shortage, Shown, Waiting, Warning};
+use announcer::health::outcome::{
+    self, Answer, Date, Flaw, Outcome, Shortage, Shown, TlsVersion, Waiting, Warning,
+};
 use announcer::model::{Asn, Family, PeerAsn};
 use announcer::rib::Withheld;
 
@@ -165,6 +168,7 @@ fn every_outcome_of_a_probe_is_explained() {
         Why::Refused,
         Why::VipMissing,
         timed_out(Waiting::Connection),
+        timed_out(Waiting::Handshake),
         timed_out(Waiting::Answer),
         timed_out(Waiting::Body),
         Why::Reset,
@@ -173,12 +177,23 @@ fn every_outcome_of_a_probe_is_explained() {
         Why::NotHttp,
         Why::Status(503),
         Why::Redirect { status: 301, to: Shown::new("https://www.example.com/") },
+        Why::NotHttp2,
+        Why::BodyTooLong(65536),
+        Why::NoMatch,
+        Why::Digest(Digest::Sha1([0; 20])),
+        Why::NotTls,
+        Why::Tls(Shown::new("received fatal alert: HandshakeFailure")),
+        Why::NoProtocol,
+        Why::Certificate(Flaw::Untrusted),
         Why::Os(nix::errno::Errno::EPERM),
         Why::Other(Shown::new("anything else, in the words of the HTTP library")),
     ];
     for failure in &failures {
         match failure {
-            Why::TimedOut { waiting: Waiting::Connection | Waiting::Answer | Waiting::Body, .. } => {}
+            Why::TimedOut { waiting: Waiting::Connection | Waiting::Handshake, .. } => {}
+            Why::TimedOut { waiting: Waiting::Answer | Waiting::Body, .. } => {}
+            Why::NotHttp2 | Why::BodyTooLong(_) | Why::NoMatch | Why::Digest(_) => {}
+            Why::NotTls | Why::Tls(_) | Why::NoProtocol | Why::Certificate(_) => {}
             Why::Refused | Why::VipMissing | Why::Reset | Why::Closed | Why::CutShort | Why::NotHttp => {}
             Why::Status(_) | Why::Redirect { .. } | Why::Os(_) | Why::Other(_) => {}
         }
@@ -191,7 +206,10 @@ fn every_outcome_of_a_probe_is_explained() {
     }
     let all = failures.iter().map(Why::to_string);
     let all = all.chain(shortages.into_iter().map(|shortage| Outcome::Skipped(shortage).to_string()));
-    let all = all.chain([Answer::Http(204).to_string()]);
+    let answers = [Answer::Http(204), Answer::Tls(TlsVersion::V1_2), Answer::Tls(TlsVersion::V1_3)];
+    let all = all.chain(answers.map(|answer| match answer {
+        Answer::Http(_) | Answer::Tls(TlsVersion::V1_2 | TlsVersion::V1_3) => answer.to_string(),
+    }));
     let date = Date::of_unix(1_900_000_000);
     let flaws = [
         Flaw::Untrusted,

@@ -9,7 +9,9 @@
 
 use std::collections::VecDeque;
 use std::future::Future;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -18,7 +20,8 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
 use super::http::Http;
-use crate::config::Probe;
+use super::tls::Tls;
+use crate::config::{Check, Probe};
 use crate::health::outcome::Outcome;
 use crate::health::{Pace, Probed, Target};
 
@@ -28,8 +31,29 @@ mod tests;
 /// The most probes of one check and VIP at a time.
 const MOST: usize = 8;
 
-/// The first probe comes within this time, or within one interval if that is shorter.
+/// The first probe comes within this time, or within one interval if that is shorter, of the loop's turn.
 const FIRST: Duration = Duration::from_millis(50);
+
+/// Loops that are started together have their turns so far apart: a thousand connections at once would cost the daemon
+/// more memory than all else, for good.
+const APART: Duration = Duration::from_millis(1);
+
+/// The turns of all loops of this process.
+static TURNS: Mutex<Turns> = Mutex::new(Turns { last: None });
+
+/// When the loop that was started last has its turn.
+struct Turns {
+    last: Option<std::time::Instant>,
+}
+
+impl Turns {
+    /// How long a loop that starts now waits for its turn; not at all if it starts alone.
+    fn next(&mut self, now: std::time::Instant) -> Duration {
+        let next = self.last.map_or(now, |last| now.max(last + APART));
+        self.last = Some(next);
+        next - now
+    }
+}
 
 /// One count for all loops and for the whole life of the process, so that the probes of a loop that is started anew are
 /// newer than those before.
@@ -43,20 +67,32 @@ pub fn issued() -> u64 {
 /// Probes a target until nobody sets its pace or wants to know.
 pub async fn run(target: Target, pace: watch::Receiver<Pace>, facts: mpsc::Sender<Probed>) {
     let Target { service, vip, check, config } = target;
-    match config.probe {
-        Probe::Http(asked) => {
-            let http = Http::new(vip, &asked.url, config.timeout);
-            let named = |Seen { sequence, outcome, at }| Probed {
-                service: service.clone(),
-                vip,
-                check,
-                sequence,
-                outcome,
-                at: at.into_std(),
-            };
-            drive(|| http.probe(), pace, facts, named).await;
+    let named = |Seen { sequence, outcome, at }| Probed {
+        service: service.clone(),
+        vip,
+        check,
+        sequence,
+        outcome,
+        at: at.into_std(),
+    };
+    let wait = TURNS.lock().unwrap_or_else(PoisonError::into_inner).next(std::time::Instant::now());
+    match &config.probe {
+        Probe::Http(http) => {
+            let http = Http::new(vip, http, config.target, config.timeout);
+            drive(|| http.probe(), wait, pace, facts, named).await;
         }
-        Probe::Tls(_) => {}
+        Probe::Tls(tls) => {
+            let tls = Tls::new(vip, tls, config.target, config.timeout);
+            drive(|| tls.probe(), wait, pace, facts, named).await;
+        }
+    }
+}
+
+/// Probes once, for whoever wants to see what comes of it.
+pub async fn once(vip: IpAddr, config: &Check) -> Outcome {
+    match &config.probe {
+        Probe::Http(http) => Http::new(vip, http, config.target, config.timeout).probe().await,
+        Probe::Tls(tls) => Tls::new(vip, tls, config.target, config.timeout).probe().await,
     }
 }
 
@@ -67,9 +103,10 @@ struct Seen {
     at: Instant,
 }
 
-/// Starts `probe` at the pace given; sends up what each saw, `named`.
+/// Starts `probe` at the pace given, after a `wait`; sends up what each saw, `named`.
 async fn drive<F, T>(
     probe: impl Fn() -> F,
+    wait: Duration,
     mut pace: watch::Receiver<Pace>,
     facts: mpsc::Sender<T>,
     named: impl Fn(Seen) -> T,
@@ -77,7 +114,7 @@ async fn drive<F, T>(
     F: Future<Output = Outcome>,
 {
     let mut now = *pace.borrow_and_update();
-    let mut beat = Beat::new(Instant::now(), now.interval);
+    let mut beat = Beat::new(Instant::now() + wait, now.interval);
     let mut in_flight = FuturesUnordered::new();
     let mut unsent = VecDeque::new();
     loop {
@@ -124,8 +161,9 @@ struct Beat {
 }
 
 impl Beat {
-    fn new(now: Instant, interval: Duration) -> Self {
-        let next = now + between(Duration::ZERO, interval.min(FIRST));
+    /// With its first probe soon after `turn`.
+    fn new(turn: Instant, interval: Duration) -> Self {
+        let next = turn + between(Duration::ZERO, interval.min(FIRST));
         Beat { next, last: None, interval, shift: Some(Duration::ZERO) }
     }
 

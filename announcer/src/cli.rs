@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config;
-use crate::control::api::{Request, Response, Scope, Status};
+use crate::control::api::{ListenerWatch, Request, Response, Scope, Status};
 use crate::control::client::{self, ClientError};
 use crate::daemon::{self, Options};
 
@@ -237,7 +237,25 @@ fn table(status: &Status) -> String {
             age(vip.since)
         ));
     }
+    lines.extend(status.listener_watch.iter().map(listeners));
     lines.extend(status.warnings.iter().map(|warning| format!("warning: {warning}")));
+    lines.join("\n")
+}
+
+/// The listener watch in a line; what it leaves to the probes below it, a few of them.
+fn listeners(watch: &ListenerWatch) -> String {
+    const SHOWN: usize = 3;
+    if let Some(why) = &watch.blind {
+        return format!("warning: listeners cannot be seen, the probes alone find a crash: {why}");
+    }
+    let what = if watch.targets == 1 { "listener" } else { "listeners" };
+    let mut lines =
+        vec![format!("{} {what} watched every {} ms, by {}", watch.targets, watch.period_ms, watch.by)];
+    lines.extend(watch.disarmed.iter().take(SHOWN).map(|why| format!("  left to the probes: {why}")));
+    let more = watch.disarmed.len().saturating_sub(SHOWN);
+    if more > 0 {
+        lines.push(format!("  and {more} more"));
+    }
     lines.join("\n")
 }
 

@@ -31,12 +31,15 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use ipnet::IpNet;
 use toml::de::DeTable;
 
-use crate::model::{Asn, Attributes, Family, Overrides, PeerAsn, PeerName, RouterId, ServiceName};
+use crate::model::{
+    Asn, Attributes, Deprefer, Family, Invalid, Overrides, PeerAsn, PeerName, RouterId, ServiceName,
+};
 
 pub use canonical::canonical;
 pub use check::{Check, Probe};
@@ -54,6 +57,15 @@ pub struct Config {
     pub peers: Vec<Peer>,
     /// What we announce, in the order of the file; at least one, names and VIPs unique.
     pub services: Vec<Service>,
+    /// How health is watched.
+    pub health: Health,
+}
+
+/// `[health]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Health {
+    /// `listener_watch`, default 5ms: how often it is looked whether anything listens; zero: never.
+    pub listener_watch: Duration,
 }
 
 /// `[bgp]`.
@@ -151,8 +163,73 @@ pub struct Service {
     pub announce_delay: Duration,
     /// `flap_damping`, default true: whether a VIP that comes and goes waits ever longer.
     pub flap_damping: bool,
-    /// `[[service.check]]`: at least one; all have to pass.
+    /// `listener_grace`, default 0s: how long nothing may listen before that counts.
+    pub listener_grace: Duration,
+    /// `require`, default all: how many checks have to pass; no more than there are.
+    pub require: Require,
+    /// `on_failure`, default withdraw: what is done while fewer pass.
+    pub on_failure: OnFailure,
+    /// `backup`, default false: whether it is depreferred while all is well.
+    pub backup: bool,
+    /// `[service.deprefer]`: what a depreferred route is said with.
+    pub deprefer: Deprefer,
+    /// `[[service.check]]`: at least one.
     pub checks: Vec<Check>,
+}
+
+/// How many checks of a service have to pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Require {
+    /// Each of them.
+    All,
+    /// This many, at least 1.
+    AtLeast(u32),
+}
+
+impl Require {
+    /// How many of `count` checks that is.
+    pub fn of(self, count: usize) -> usize {
+        match self {
+            Require::All => count,
+            Require::AtLeast(least) => usize::try_from(least).unwrap_or(count).min(count),
+        }
+    }
+}
+
+/// What is done when a check fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum OnFailure {
+    /// Nothing but a warning.
+    Warn,
+    /// The VIP is announced as the last choice.
+    Deprefer,
+    /// The VIP is withdrawn.
+    Withdraw,
+}
+
+impl FromStr for OnFailure {
+    type Err = Invalid;
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        match text {
+            "withdraw" => Ok(OnFailure::Withdraw),
+            "deprefer" => Ok(OnFailure::Deprefer),
+            "warn" => Ok(OnFailure::Warn),
+            other => Err(Invalid(format!(
+                "`{}` is nothing that is done; write `withdraw`, `deprefer` or `warn`",
+                other.escape_debug()
+            ))),
+        }
+    }
+}
+
+impl fmt::Display for OnFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            OnFailure::Withdraw => "withdraw",
+            OnFailure::Deprefer => "deprefer",
+            OnFailure::Warn => "warn",
+        })
+    }
 }
 
 impl Service {

@@ -15,6 +15,7 @@ const WORLD: &[&str] = &[
     "libc::",
     "nix::sys",
     "nix::unistd",
+    "rustix::",
     "inotify::",
     "Instant::now",
     "SystemTime::now",
@@ -35,6 +36,7 @@ const WORLD: &[&str] = &[
 const EDGES: &[&str] = &[
     "daemon.rs",
     "daemon/direct.rs",
+    "daemon/limits.rs",
     "daemon/reload.rs",
     "daemon/sessions.rs",
     "daemon/tasks.rs",

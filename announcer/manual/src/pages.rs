@@ -105,7 +105,7 @@ fn key(roff: &mut Roff, key: &Key) {
         Need::Optional(example) => (example, "optional; for example"),
         Need::OneOf(example) => (example, "one of these is required; for example"),
         Need::Default(value) => (value, "default"),
-        Need::Table(_) | Need::Tables(_) => return,
+        Need::Table(_) | Need::OptionalTable(_) | Need::Tables(_) => return,
     };
     roff.control("TP", []).text([
         bold(key.name),
@@ -127,7 +127,11 @@ fn example() -> String {
             Need::OneOf(value) => {
                 (!std::mem::replace(&mut one_of, true)).then(|| format!("{} = {value}\n", key.name))
             }
-            Need::Optional(_) | Need::Default(_) | Need::Table(_) | Need::Tables(_) => None,
+            Need::Optional(_)
+            | Need::Default(_)
+            | Need::Table(_)
+            | Need::OptionalTable(_)
+            | Need::Tables(_) => None,
         };
         format!("{}\n{}", section.header, section.keys.iter().filter_map(line).collect::<String>())
     };

@@ -13,7 +13,7 @@ use announcer::bgp::reason::{DownReason, TcpFailure};
 use announcer::config::check::Digest;
 use announcer::config::keys::{self, Need, Section};
 use announcer::damping::Wait;
-use announcer::director::{Reason, Standing};
+use announcer::director::{Depreference, Reason, Standing};
 use announcer::drain::Drain;
 use announcer::health::check::{Evidence, Streak};
 use announcer::health::outcome::{
@@ -57,7 +57,7 @@ fn table(section: &Section) -> String {
             Need::OneOf(example) => format!("one of these; as in `{example}`"),
             Need::Optional(example) => format!("none; as in `{example}`"),
             Need::Default(value) => format!("`{value}`"),
-            Need::Table(_) | Need::Tables(_) => return None,
+            Need::Table(_) | Need::OptionalTable(_) | Need::Tables(_) => return None,
         };
         Some(format!("| `{}` | {value} | {} |\n", key.name, key.doc))
     };
@@ -75,7 +75,8 @@ fn configuration_md_has_every_key_with_its_default_and_no_other() {
         let rows: String =
             here.lines().filter(|line| line.starts_with('|')).map(|l| format!("{l}\n")).collect();
         if std::env::var_os("UPDATE_EXPECT").is_some() {
-            text = text.replacen(&rows, &table(section), 1);
+            let written = text.replacen(here, &here.replacen(&rows, &table(section), 1), 1);
+            text = written;
             std::fs::write(repository().join("docs/configuration.md"), &text).unwrap();
             continue;
         }
@@ -126,33 +127,46 @@ const TOOK: Duration = Duration::from_millis(12);
 
 #[test]
 fn every_standing_of_a_vip_is_explained() {
-    let evidence = |streak, reason| Evidence { streak, last: Some(Outcome::Fail { reason, took: TOOK }) };
+    let failure = || Outcome::Fail { reason: outcome::Reason::Status(503), took: TOOK };
+    let evidence = |streak| Evidence { check: None, streak, last: Some(failure()) };
     let drain = Drain {
         by: Some("ann".into()),
         at: Some("2026-01-31T12:00:00Z".into()),
         reason: Some("new kernel".into()),
     };
-    let failed = evidence(Streak::Failed { run: 3, fall: 3 }, outcome::Reason::Status(503));
+    let failed = evidence(Streak::Failed { run: 3, fall: 3 });
+    let of_several = Evidence { check: Some("backend".into()), ..failed.clone() };
+    let sibling = "192.0.2.81".parse().unwrap();
     let all = [
         Standing::Announced,
+        Standing::Depreferred(Depreference::Backup),
+        Standing::Depreferred(Depreference::Unhealthy(of_several)),
+        Standing::Depreferred(Depreference::Sibling(sibling)),
         Standing::Draining(drain),
         Standing::Withheld(Reason::Stopping),
         Standing::Withheld(Reason::NotLookedFor),
         Standing::Withheld(Reason::VipMissing("needs CAP_NET_ADMIN: run it with sudo".into())),
-        Standing::Withheld(Reason::NoVerdict(Evidence { streak: Streak::None, last: None })),
+        Standing::Withheld(Reason::NoVerdict(Evidence { check: None, streak: Streak::None, last: None })),
+        Standing::Withheld(Reason::NoVerdict(evidence(Streak::Lapsed(Duration::from_secs(4))))),
+        Standing::Withheld(Reason::Unhealthy(evidence(Streak::Gone))),
         Standing::Withheld(Reason::Unhealthy(failed)),
+        Standing::Withheld(Reason::Sibling(sibling)),
         Standing::Withheld(Reason::Waiting(Wait::Delay(TOOK))),
         Standing::Withheld(Reason::Waiting(Wait::Flapping { returns: 3, penalty: Duration::from_secs(10) })),
     ];
     for standing in &all {
         match standing {
             Standing::Announced | Standing::Draining(_) => {}
+            Standing::Depreferred(
+                Depreference::Backup | Depreference::Unhealthy(_) | Depreference::Sibling(_),
+            ) => {}
             Standing::Withheld(
                 Reason::Stopping
                 | Reason::NotLookedFor
                 | Reason::VipMissing(_)
                 | Reason::NoVerdict(_)
                 | Reason::Unhealthy(_)
+                | Reason::Sibling(_)
                 | Reason::Waiting(Wait::Delay(_) | Wait::Flapping { .. }),
             ) => {}
         }
@@ -171,6 +185,9 @@ fn every_outcome_of_a_probe_is_explained() {
         timed_out(Waiting::Handshake),
         timed_out(Waiting::Answer),
         timed_out(Waiting::Body),
+        timed_out(Waiting::Files),
+        timed_out(Waiting::Start),
+        timed_out(Waiting::Exit),
         Why::Reset,
         Why::Closed,
         Why::CutShort,
@@ -185,6 +202,15 @@ fn every_outcome_of_a_probe_is_explained() {
         Why::Tls(Shown::new("received fatal alert: HandshakeFailure")),
         Why::NoProtocol,
         Why::Certificate(Flaw::Untrusted),
+        Why::Unexpected(Shown::new("554 no service")),
+        Why::Missing,
+        Why::Exit { code: 2, said: Some(Shown::new("DISK CRITICAL - 99% of /")) },
+        Why::Killed("SIGSEGV"),
+        Why::Endless,
+        Why::Lingering,
+        Why::NotRun(nix::errno::Errno::ENOENT),
+        Why::NoUser(Shown::new("www-check")),
+        Why::NotAllowed,
         Why::Os(nix::errno::Errno::EPERM),
         Why::Other(Shown::new("anything else, in the words of the HTTP library")),
     ];
@@ -194,22 +220,31 @@ fn every_outcome_of_a_probe_is_explained() {
             Why::TimedOut { waiting: Waiting::Answer | Waiting::Body, .. } => {}
             Why::NotHttp2 | Why::BodyTooLong(_) | Why::NoMatch | Why::Digest(_) => {}
             Why::NotTls | Why::Tls(_) | Why::NoProtocol | Why::Certificate(_) => {}
+            Why::TimedOut { waiting: Waiting::Files | Waiting::Start | Waiting::Exit, .. } => {}
+            Why::Unexpected(_) | Why::Missing | Why::Exit { .. } | Why::Killed(_) | Why::Endless => {}
+            Why::Lingering | Why::NotRun(_) | Why::NoUser(_) | Why::NotAllowed => {}
             Why::Refused | Why::VipMissing | Why::Reset | Why::Closed | Why::CutShort | Why::NotHttp => {}
             Why::Status(_) | Why::Redirect { .. } | Why::Os(_) | Why::Other(_) => {}
         }
     }
-    let shortages = [Shortage::Files, Shortage::Memory, Shortage::Ports];
+    let shortages = [Shortage::Files, Shortage::Memory, Shortage::Ports, Shortage::Processes];
     for shortage in shortages {
         match shortage {
-            Shortage::Files | Shortage::Memory | Shortage::Ports => {}
+            Shortage::Files | Shortage::Memory | Shortage::Ports | Shortage::Processes => {}
         }
     }
     let all = failures.iter().map(Why::to_string);
     let all = all.chain(shortages.into_iter().map(|shortage| Outcome::Skipped(shortage).to_string()));
     let answers = [Answer::Http(204), Answer::Tls(TlsVersion::V1_2), Answer::Tls(TlsVersion::V1_3)];
-    let all = all.chain(answers.map(|answer| match answer {
-        Answer::Http(_) | Answer::Tls(TlsVersion::V1_2 | TlsVersion::V1_3) => answer.to_string(),
-    }));
+    let answers =
+        answers.into_iter().chain([Answer::Connected, Answer::Expected, Answer::Exists, Answer::Exit(0)]);
+    for answer in answers.clone() {
+        match answer {
+            Answer::Tls(TlsVersion::V1_2 | TlsVersion::V1_3) => {}
+            Answer::Http(_) | Answer::Connected | Answer::Expected | Answer::Exists | Answer::Exit(_) => {}
+        }
+    }
+    let all = all.chain(answers.map(|answer| answer.to_string()));
     let date = Date::of_unix(1_900_000_000);
     let flaws = [
         Flaw::Untrusted,
@@ -225,9 +260,12 @@ fn every_outcome_of_a_probe_is_explained() {
             Flaw::NoRoots(_) | Flaw::Other(_) => {}
         }
     }
-    let warnings = flaws.into_iter().map(Warning::Certificate).chain([Warning::Expires(date)]);
+    let warnings = flaws
+        .into_iter()
+        .map(Warning::Certificate)
+        .chain([Warning::Expires(date), Warning::Program(Some(Shown::new("LOAD WARNING - 7")))]);
     let all = all.chain(warnings.map(|warning| match warning {
-        Warning::Certificate(_) | Warning::Expires(_) => warning.to_string(),
+        Warning::Certificate(_) | Warning::Expires(_) | Warning::Program(_) => warning.to_string(),
     }));
     assert_eq!(listed("### Of a probe"), said(all));
 }
@@ -258,6 +296,7 @@ fn every_reason_of_a_session_that_is_down_is_explained() {
         DownReason::Tcp(TcpFailure::Unreachable),
         DownReason::Tcp(TcpFailure::NoSource(Ipv4Addr::new(192, 0, 2, 80).into())),
         DownReason::Tcp(TcpFailure::NoGateway),
+        DownReason::Tcp(TcpFailure::LinkDown("eth0".into())),
         DownReason::Tcp(TcpFailure::NoInterface("eth7".into())),
         DownReason::Tcp(TcpFailure::Password(
             "`/etc/announcer/key` is readable by others: chmod 0640".into(),
@@ -278,6 +317,7 @@ fn every_reason_of_a_session_that_is_down_is_explained() {
                 TcpFailure::Unreachable | TcpFailure::NoSource(_) | TcpFailure::Closed => {}
                 TcpFailure::NoGateway | TcpFailure::NoInterface(_) | TcpFailure::Password(_) => {}
                 TcpFailure::Reset | TcpFailure::TimedOut | TcpFailure::Other(_) => {}
+                TcpFailure::LinkDown(_) => {}
             },
             DownReason::Stopped(_) | DownReason::Notified(_) | DownReason::HoldExpired(_) => {}
             DownReason::NoOpen(_) | DownReason::SendHoldExpired(_) | DownReason::Malformed(_) => {}

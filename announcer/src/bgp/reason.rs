@@ -67,6 +67,9 @@ pub enum TcpFailure {
     /// The interface that the session is bound to is not there.
     #[error("the interface `{0}` does not exist")]
     NoInterface(String),
+    /// The link that the connection ran over is gone.
+    #[error("the link of `{0}` went down")]
+    LinkDown(String),
     /// The file of the key cannot be used; why.
     #[error("{0}")]
     Password(String),
@@ -152,6 +155,9 @@ impl DownReason {
             DownReason::Tcp(TcpFailure::NoInterface(_)) => {
                 Some("compare `interface` with what `ip link` has")
             }
+            DownReason::Tcp(TcpFailure::LinkDown(_)) => {
+                Some("check the cable and the port at its other end; the session comes back with the link")
+            }
             DownReason::Tcp(TcpFailure::Password(_)) => Some("no try is made without the key"),
             DownReason::Tcp(TcpFailure::Unreachable) => {
                 Some("it answers neither ARP nor ND: check its address, the cable and the VLAN")
@@ -232,6 +238,7 @@ impl DownReason {
                 TcpFailure::NoSource(_) => "no_source",
                 TcpFailure::NoGateway => "no_gateway",
                 TcpFailure::NoInterface(_) => "no_interface",
+                TcpFailure::LinkDown(_) => "link_down",
                 TcpFailure::Password(_) => "password",
                 TcpFailure::Closed => "closed",
                 TcpFailure::Reset => "reset",

@@ -7,8 +7,8 @@ use std::fmt::Display;
 use toml::Value;
 
 use super::value::span;
-use super::{Bgp, Config, Peer, Service, check};
-use crate::model::{Attributes, Overrides, PeerAsn};
+use super::{Bgp, Config, Health, Peer, Require, Service, check};
+use crate::model::{Attributes, Deprefer, Overrides, PeerAsn};
 
 /// Writes a configuration as it is understood; `parse` of that gives the equal [`Config`].
 pub fn canonical(config: &Config) -> String {
@@ -20,6 +20,9 @@ pub fn canonical(config: &Config) -> String {
     for each in &config.services {
         service(each, &mut out);
     }
+    let Health { listener_watch } = config.health;
+    out.header("[health]");
+    out.line("listener_watch", text(span(listener_watch)));
     out.0
 }
 
@@ -66,7 +69,8 @@ fn peer(peer: &Peer, out: &mut Out) {
 }
 
 fn service(service: &Service, out: &mut Out) {
-    let Service { name, vips, prefixes, attributes, announce_delay, flap_damping, checks } = service;
+    let Service { name, vips, prefixes, attributes, announce_delay, flap_damping, .. } = service;
+    let Service { listener_grace, require, on_failure, backup, deprefer, checks, .. } = service;
     let Attributes { origin, med, local_pref, prepend, next_hop_v4, next_hop_v6, .. } = attributes;
     let Attributes { communities, extended_communities, large_communities, .. } = attributes;
     out.header("[[service]]");
@@ -85,6 +89,19 @@ fn service(service: &Service, out: &mut Out) {
     out.line("large_communities", array(large_communities));
     out.line("announce_delay", text(span(*announce_delay)));
     out.line("flap_damping", flap_damping);
+    out.line("listener_grace", text(span(*listener_grace)));
+    match require {
+        Require::All => out.line("require", text("all")),
+        Require::AtLeast(least) => out.line("require", least),
+    }
+    out.line("on_failure", text(on_failure));
+    out.line("backup", backup);
+    let Deprefer { prepend, local_pref, med, communities } = deprefer;
+    out.header("[service.deprefer]");
+    out.line("prepend", prepend);
+    out.maybe("local_pref", *local_pref);
+    out.maybe("med", *med);
+    out.line("communities", array(communities));
     for each in checks {
         check::canonical::check(each, out);
     }

@@ -13,6 +13,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::OnFailure;
 use http::{HeaderName, HeaderValue, Method};
 use url::{Host, Url};
 
@@ -35,6 +36,8 @@ pub struct Check {
     pub rise: u32,
     /// `fall`, default 3, at least 1: failures in a row that make it unhealthy.
     pub fall: u32,
+    /// `on_failure`: what its failure does; `None`: what the service says.
+    pub on_failure: Option<OnFailure>,
 }
 
 impl Check {
@@ -56,6 +59,12 @@ pub enum Probe {
     Http(Box<Http>),
     /// `tls`: a handshake.
     Tls(Tls),
+    /// `tcp`: a connection, and what is said over it.
+    Tcp(Tcp),
+    /// `exec`: a program and its exit code.
+    Exec(Exec),
+    /// `file`: an absolute path at which something has to be.
+    File(PathBuf),
 }
 
 impl Probe {
@@ -64,6 +73,9 @@ impl Probe {
         match self {
             Probe::Http(_) => "http",
             Probe::Tls(_) => "tls",
+            Probe::Tcp(_) => "tcp",
+            Probe::Exec(_) => "exec",
+            Probe::File(_) => "file",
         }
     }
 
@@ -72,6 +84,8 @@ impl Probe {
         match self {
             Probe::Http(http) => http.url.port_or_known_default(),
             Probe::Tls(tls) => Some(tls.port),
+            Probe::Tcp(tcp) => Some(tcp.port),
+            Probe::Exec(_) | Probe::File(_) => None,
         }
     }
 }
@@ -202,6 +216,38 @@ pub struct Tls {
     pub alpn: Vec<String>,
     /// How its certificate is judged.
     pub certificate: Certificate,
+}
+
+/// A connection, and what is said over it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tcp {
+    /// `tcp`, above 0.
+    pub port: u16,
+    /// `send`: what we say first; may be empty.
+    pub send: String,
+    /// `expect`: what has to be found in what the server says; `None`: it need say nothing.
+    pub expect: Option<Pattern>,
+}
+
+/// A program and its exit code.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exec {
+    /// `exec`: the absolute path of the program, then its arguments; never empty, no NUL in it.
+    pub command: Vec<String>,
+    /// `user`: whose rights it has; `None`: the daemon's own user, or `nobody` if that is root.
+    pub user: Option<String>,
+    /// `exit_codes`, default zero.
+    pub exit_codes: ExitCodes,
+}
+
+/// `exit_codes`: what a program's exit code means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExitCodes {
+    /// 0 passes, all others fail.
+    Zero,
+    /// Those of Nagios' plugins: 0 (OK) passes, 1 (WARNING) passes with a warning, 2 (CRITICAL), 3 (UNKNOWN) and all others
+    /// fail.
+    Nagios,
 }
 
 /// How the certificate of a server is judged.

@@ -13,7 +13,7 @@ use toml::de::DeTable;
 
 use super::error::Fault;
 use super::reader::Table;
-use super::{PeerAddress, address, check, keys, value};
+use super::{OnFailure, PeerAddress, Require, address, check, keys, value};
 use crate::model::{
     Asn, Community, ExtendedCommunity, Family, LargeCommunity, Origin, PeerAsn, PeerName, RouterId,
     ServiceName,
@@ -28,6 +28,12 @@ pub(super) struct File {
     pub(super) bgp: Option<Bgp>,
     pub(super) peers: Vec<Peer>,
     pub(super) services: Vec<Service>,
+    pub(super) health: Option<Health>,
+}
+
+#[derive(Debug)]
+pub(super) struct Health {
+    pub(super) listener_watch: Maybe<Duration>,
 }
 
 #[derive(Debug)]
@@ -66,7 +72,20 @@ pub(super) struct Service {
     pub(super) attributes: Attributes,
     pub(super) announce_delay: Maybe<Duration>,
     pub(super) flap_damping: Maybe<bool>,
+    pub(super) listener_grace: Maybe<Duration>,
+    pub(super) require: Maybe<Require>,
+    pub(super) on_failure: Maybe<OnFailure>,
+    pub(super) backup: Maybe<bool>,
+    pub(super) deprefer: Option<Deprefer>,
     pub(super) checks: Vec<check::file::Check>,
+}
+
+#[derive(Debug)]
+pub(super) struct Deprefer {
+    pub(super) prepend: Maybe<u8>,
+    pub(super) local_pref: Maybe<u32>,
+    pub(super) med: Maybe<u32>,
+    pub(super) communities: List<Community>,
 }
 
 /// What services have and peers replace.
@@ -88,6 +107,7 @@ pub(super) fn read(document: &DeTable<'_>, end: Range<usize>, faults: &mut Vec<F
         bgp: table.tables("bgp", bgp).pop(),
         peers: table.tables("peer", peer),
         services: table.tables("service", service),
+        health: table.tables("health", health).pop(),
     };
     table.finish();
     file
@@ -102,6 +122,12 @@ fn bgp(mut table: Table<'_>) -> Bgp {
     };
     table.finish();
     bgp
+}
+
+fn health(mut table: Table<'_>) -> Health {
+    let health = Health { listener_watch: table.get("listener_watch", value::watch) };
+    table.finish();
+    health
 }
 
 fn peer(mut table: Table<'_>) -> Peer {
@@ -135,10 +161,26 @@ fn service(mut table: Table<'_>) -> Service {
         attributes: attributes(&mut table),
         announce_delay: table.get("announce_delay", value::within(Duration::ZERO..=SECOND * 3600)),
         flap_damping: table.get("flap_damping", value::flag),
+        listener_grace: table.get("listener_grace", value::within(Duration::ZERO..=SECOND * 10)),
+        require: table.get("require", value::require),
+        on_failure: table.get("on_failure", value::word),
+        backup: table.get("backup", value::boolean),
+        deprefer: table.tables("deprefer", deprefer).pop(),
         checks: table.tables("check", check::file::read),
     };
     table.finish();
     service
+}
+
+fn deprefer(mut table: Table<'_>) -> Deprefer {
+    let deprefer = Deprefer {
+        prepend: table.get("prepend", value::prepend),
+        local_pref: table.get("local_pref", value::med),
+        med: table.get("med", value::med),
+        communities: table.list("communities", value::word),
+    };
+    table.finish();
+    deprefer
 }
 
 fn attributes(table: &mut Table<'_>) -> Attributes {

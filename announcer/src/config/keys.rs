@@ -38,6 +38,8 @@ pub enum Need {
     OneOf(&'static str),
     /// A table that has to be there once.
     Table(&'static Section),
+    /// A table that may be there once; without it, its keys' defaults hold.
+    OptionalTable(&'static Section),
     /// A table that has to be there at least once.
     Tables(&'static Section),
 }
@@ -46,7 +48,24 @@ pub enum Need {
 pub const FILE: Section = Section {
     header: "",
     doc: "What announcer does on this host.",
-    keys: &[table("bgp", &BGP), tables("peer", &PEER), tables("service", &SERVICE)],
+    keys: &[
+        table("bgp", &BGP),
+        tables("peer", &PEER),
+        tables("service", &SERVICE),
+        optional_table("health", &HEALTH),
+    ],
+};
+
+/// `[health]`.
+pub const HEALTH: Section = Section {
+    header: "[health]",
+    doc: "How health is watched.",
+    keys: &[default(
+        "listener_watch",
+        "\"5ms\"",
+        "how often the kernel is asked whether anything listens where the checks ask; up to `20ms` apart where that would take \
+         more than 5 % of a core; zero (never), or 1ms to 1s",
+    )],
 };
 
 /// `[bgp]`.
@@ -167,14 +186,49 @@ pub const SERVICE: Section = Section {
             "true",
             "whether a VIP's third return within a minute waits 10s, the next twice as long, up to 5m",
         ),
+        default(
+            "listener_grace",
+            "\"0s\"",
+            "how long nothing may listen before that counts; `50ms` for servers that stop listening for a moment when they \
+             are reloaded (haproxy with `noreuseport`); 0s to 10s",
+        ),
+        default(
+            "require",
+            "\"all\"",
+            "how many of the checks have to pass: `all`, `any`, or a number of 1 to as many as there are",
+        ),
+        default(
+            "on_failure",
+            "\"withdraw\"",
+            "what is done when too few pass: `withdraw`; `deprefer`, announced with the attributes of `[service.deprefer]`; \
+             `warn`, announced as ever",
+        ),
+        default(
+            "backup",
+            "false",
+            "whether its VIPs are depreferred while all is well, so that others come first",
+        ),
+        optional_table("deprefer", &DEPREFER),
         tables("check", &CHECK),
+    ],
+};
+
+/// `[service.deprefer]`.
+pub const DEPREFER: Section = Section {
+    header: "[service.deprefer]",
+    doc: "How a VIP is announced that should be the last choice of the routers.",
+    keys: &[
+        default("prepend", "3", "on eBGP, how many times more our AS is prepended; 0 to 10"),
+        default("local_pref", "0", "on iBGP, the preference that replaces the service's; 0 to 4294967295"),
+        optional("med", "200", "the MED that replaces the service's; routers do not compare it between ASes"),
+        optional("communities", "[\"65001:666\"]", "communities that are added; at most 16"),
     ],
 };
 
 /// `[[service.check]]`.
 pub const CHECK: Section = Section {
     header: "[[service.check]]",
-    doc: "What is asked of each VIP of the service; all the checks have to pass.",
+    doc: "What is asked of each VIP of the service.",
     keys: &[
         one_of(
             "http",
@@ -186,6 +240,13 @@ pub const CHECK: Section = Section {
             "\"www.example.com:443\"",
             "a TLS handshake as with that server; the port is 443 without it",
         ),
+        one_of("tcp", "25", "a TCP connection to that port, and what is said over it; 1 to 65535"),
+        one_of(
+            "exec",
+            "[\"/usr/local/bin/check-www\"]",
+            "a program by its absolute path, with its arguments, and no shell; its exit code counts",
+        ),
+        one_of("file", "\"/run/www.up\"", "a file that has to be there, by its absolute path"),
         optional(
             "name",
             "\"site\"",
@@ -206,6 +267,11 @@ pub const CHECK: Section = Section {
         default("timeout", "\"1s\"", "for a whole probe; 1ms to 1m"),
         default("rise", "2", "passes in a row that make a VIP healthy; 1 to 100"),
         default("fall", "3", "failures in a row that make a VIP unhealthy; 1 to 100"),
+        optional(
+            "on_failure",
+            "\"deprefer\"",
+            "what its failure does; without it, the service's `on_failure`",
+        ),
         default("method", "\"GET\"", "http: the method of the request"),
         optional("headers", "[\"accept: text/plain\"]", "http: more header fields of the request"),
         optional("body", "\"ping\"", "http: the body of the request"),
@@ -252,6 +318,23 @@ pub const CHECK: Section = Section {
             "\"14days\"",
             "https, tls: warn of a certificate that ends within this time, and never fail; 0s (never) to 10years",
         ),
+        optional("send", "\"PING\"", "tcp: what is sent once connected; a line ends with `\\r\\n`"),
+        optional(
+            "expect",
+            "\"^220 \"",
+            "tcp: a regular expression that has to be found in the first 16 KiB that come; without it, the connection is \
+             enough",
+        ),
+        optional(
+            "user",
+            "\"nobody\"",
+            "exec: whose rights the program has; without it, the daemon's user, or `nobody` if that is root",
+        ),
+        default(
+            "exit_codes",
+            "\"zero\"",
+            "exec: `zero`: 0 passes; or `nagios`: 0 passes, 1 (WARNING) passes with a warning; all others fail",
+        ),
     ],
 };
 
@@ -275,6 +358,10 @@ const fn table(name: &'static str, section: &'static Section) -> Key {
     Key { name, need: Need::Table(section), doc: section.doc }
 }
 
+const fn optional_table(name: &'static str, section: &'static Section) -> Key {
+    Key { name, need: Need::OptionalTable(section), doc: section.doc }
+}
+
 const fn tables(name: &'static str, section: &'static Section) -> Key {
     Key { name, need: Need::Tables(section), doc: section.doc }
 }
@@ -296,7 +383,7 @@ impl Key {
     /// The table that it opens, if it opens one.
     pub fn section(&self) -> Option<&'static Section> {
         match self.need {
-            Need::Table(section) | Need::Tables(section) => Some(section),
+            Need::Table(section) | Need::OptionalTable(section) | Need::Tables(section) => Some(section),
             Need::Required(_) | Need::OneOf(_) | Need::Optional(_) | Need::Default(_) => None,
         }
     }
@@ -307,7 +394,7 @@ impl Key {
             Need::Required(value) | Need::OneOf(value) | Need::Optional(value) | Need::Default(value) => {
                 Some(value)
             }
-            Need::Table(_) | Need::Tables(_) => None,
+            Need::Table(_) | Need::OptionalTable(_) | Need::Tables(_) => None,
         }
     }
 

@@ -73,7 +73,9 @@ impl<'a> Table<'a> {
             self.mistyped(key, found, "an array");
             return None;
         };
-        if let (true, Need::Required(example) | Need::Default(example)) = (elements.is_empty(), &key.need) {
+        if let (true, Need::Required(example) | Need::OneOf(example) | Need::Default(example)) =
+            (elements.is_empty(), &key.need)
+        {
             let help = format!("write at least one, as in `{name} = {example}`");
             self.faults.push(Fault::new(found.span(), format!("`{name}` is empty"), help));
         }
@@ -96,17 +98,22 @@ impl<'a> Table<'a> {
         }
     }
 
-    /// The tables of a name, `[name]` or `[[name]]`.
+    /// The tables of a name, `[name]` or `[[name]]`. One that may be absent is read as if it were empty, unless a key of it
+    /// has no default.
     pub(super) fn tables<T>(&mut self, name: &'static str, mut read: impl FnMut(Table<'_>) -> T) -> Vec<T> {
         let Some((key, section)) = self.key(name).and_then(|key| Some((key, key.section()?))) else {
             return Vec::new();
         };
         let Some(found) = self.entries.get(name) else {
             self.absent(key);
+            let required = |key: &Key| matches!(key.need, Need::Required(_));
+            if matches!(key.need, Need::OptionalTable(_)) && !section.keys.iter().any(required) {
+                return vec![read(Table::new(section, &DeTable::new(), self.header.clone(), self.faults))];
+            }
             return Vec::new();
         };
         let tables = match (&key.need, found.get_ref()) {
-            (Need::Table(_), DeValue::Table(_)) => vec![found],
+            (Need::Table(_) | Need::OptionalTable(_), DeValue::Table(_)) => vec![found],
             (Need::Tables(_), DeValue::Array(array)) => array.iter().collect(),
             // TOML implies it where only a table below it is opened: then its place is that of its name.
             _ if self.entries.keys().any(|written| written.span() == found.span()) => {
@@ -206,7 +213,7 @@ impl<'a> Table<'a> {
         };
         let (message, help) = match &key.need {
             // Which one is for rules to say.
-            Need::Optional(_) | Need::OneOf(_) => return None,
+            Need::Optional(_) | Need::OptionalTable(_) | Need::OneOf(_) => return None,
             Need::Default(value) => return Some(value),
             // `finish` asks whether this one was meant.
             Need::Required(_) | Need::Table(_) | Need::Tables(_)
@@ -252,7 +259,7 @@ fn wanted(section: &Section) -> String {
                 one_of = true;
                 lines.push(format!("`{} = {example}`", key.name));
             }
-            Need::OneOf(_) | Need::Optional(_) | Need::Default(_) => {}
+            Need::OneOf(_) | Need::Optional(_) | Need::OptionalTable(_) | Need::Default(_) => {}
         }
     }
     format!("add `{}` with lines such as {}{below}", section.header, lines.join(", "))

@@ -14,13 +14,14 @@ use super::address::NextHop;
 use super::error::Fault;
 use super::file::{self, File};
 use super::value::span;
-use super::{Bgp, Config, Peer, PeerAddress, Service, check};
-use crate::model::{Attributes, Family, Overrides};
+use super::{Bgp, Config, Health, Peer, PeerAddress, Require, Service, check};
+use crate::model::{Attributes, Deprefer, Family, Overrides};
 
 /// Communities of a route: all lists full, half of an UPDATE of 4096 octets is left for prefixes.
 const COMMUNITIES: usize = 255;
 const EXTENDED_COMMUNITIES: usize = 31;
 const LARGE_COMMUNITIES: usize = 64;
+const DEPREFER_COMMUNITIES: usize = 16;
 
 /// Checks the file as a whole. `None`: something is missing or wrong, and told.
 pub(super) fn config(file: &File, faults: &mut Vec<Fault>) -> Option<Config> {
@@ -48,6 +49,7 @@ pub(super) fn config(file: &File, faults: &mut Vec<Fault>) -> Option<Config> {
         next_hops(service, faults);
         check::rules::judge(&service.checks, faults);
         sizes(&service.attributes, faults);
+        counts(service, faults);
     }
     let announced = file.services.iter().filter_map(|service| service.prefix.as_ref());
     unique(announced.flat_map(|all| all.get_ref()), "announce each prefix for one service alone", faults);
@@ -55,6 +57,7 @@ pub(super) fn config(file: &File, faults: &mut Vec<Fault>) -> Option<Config> {
         bgp: file.bgp.as_ref().and_then(bgp)?,
         peers: file.peers.iter().map(peer).collect::<Option<_>>()?,
         services: file.services.iter().map(service).collect::<Option<_>>()?,
+        health: Health { listener_watch: one(&file.health.as_ref()?.listener_watch)? },
     })
 }
 
@@ -238,6 +241,25 @@ fn next_hops(service: &file::Service, faults: &mut Vec<Fault>) {
     }
 }
 
+/// Whether as many checks can pass as have to, and the message keeps room for VIPs.
+fn counts(service: &file::Service, faults: &mut Vec<Fault>) {
+    if let Some(require) = &service.require
+        && let Require::AtLeast(least) = require.get_ref()
+        && !service.checks.is_empty()
+        && service.checks.len() < usize::try_from(*least).unwrap_or(usize::MAX)
+    {
+        let message = format!("{least} checks have to pass, and the service has {}", service.checks.len());
+        let help = format!("write `\"all\"`, or 1 to {}", service.checks.len());
+        faults.push(Fault::new(require.span(), message, help));
+    }
+    let added = service.deprefer.as_ref().and_then(|deprefer| deprefer.communities.as_ref());
+    if let Some(added) = added.filter(|all| all.get_ref().len() > DEPREFER_COMMUNITIES) {
+        let message = format!("{} communities are too many", added.get_ref().len());
+        let help = format!("write at most {DEPREFER_COMMUNITIES}; they are added to those of the service");
+        faults.push(Fault::new(added.span(), message, help));
+    }
+}
+
 fn sizes(attributes: &file::Attributes, faults: &mut Vec<Fault>) {
     let lists = [
         (
@@ -331,7 +353,21 @@ fn service(file: &file::Service) -> Option<Service> {
         attributes,
         announce_delay: one(&file.announce_delay)?,
         flap_damping: one(&file.flap_damping)?,
+        listener_grace: one(&file.listener_grace)?,
+        require: one(&file.require)?,
+        on_failure: one(&file.on_failure)?,
+        backup: one(&file.backup)?,
+        deprefer: deprefer(file.deprefer.as_ref()?)?,
         checks: check::rules::checks(&file.checks)?,
+    })
+}
+
+fn deprefer(file: &file::Deprefer) -> Option<Deprefer> {
+    Some(Deprefer {
+        prepend: one(&file.prepend)?,
+        local_pref: one(&file.local_pref),
+        med: one(&file.med),
+        communities: all(&file.communities).collect(),
     })
 }
 

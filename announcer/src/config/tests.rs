@@ -115,6 +115,11 @@ fn a_good_file_is_read_as_it_says() {
                 },
                 announce_delay: Duration::ZERO,
                 flap_damping: true,
+                listener_grace: Duration::ZERO,
+                require: Require::All,
+                on_failure: OnFailure::Withdraw,
+                backup: false,
+                deprefer: Deprefer { prepend: 3, local_pref: Some(0), ..Deprefer::default() },
                 checks: vec![Check {
                     name: "http".into(),
                     probe,
@@ -124,8 +129,10 @@ fn a_good_file_is_read_as_it_says() {
                     timeout: second,
                     rise: 2,
                     fall: 3,
+                    on_failure: None,
                 }],
             }],
+            health: Health { listener_watch: Duration::from_millis(5) },
         }
     );
 }
@@ -156,12 +163,14 @@ fn documented_bounds_are_the_ones_that_are_checked() {
         ("[[peer]]", "local_pref", "-1"),
         ("[[service]]", "prepend", "11"),
         ("[[service]]", "med", "-1"),
+        ("[[service]]", "listener_grace", "\"11s\""),
         ("[[service.check]]", "interval", "\"2h\""),
         ("[[service.check]]", "timeout", "\"1h\""),
         ("[[service.check]]", "rise", "0"),
         ("[[service.check]]", "fall", "0"),
         ("[[service.check]]", "fast_interval", "\"2h\""),
         ("[[service.check]]", "max_body", "0"),
+        ("[[service.check]]", "tcp", "65536"),
     ] {
         let told = told(&format!("[[service]]\n{section}\n{name} = {value}\n"));
         let section = FILE.all().into_iter().find(|all| all.header == section).unwrap();
@@ -259,6 +268,16 @@ fn what_is_unusual_and_good() {
             "http = \"http://www.example.com/healthz\"",
             "tls = \"[2001:db8::1]\"\nalpn = [\"h2\"]\nverify = \"off\"",
         ),
+        (
+            "http = \"http://www.example.com/healthz\"",
+            "tcp = 6379\nsend = \"PING\\r\\n\"\nexpect = '^\\+PONG\\r\\n'",
+        ),
+        ("http = \"http://www.example.com/healthz\"", "tcp = 65535\ntarget = \"127.0.0.1:1\""),
+        (
+            "http = \"http://www.example.com/healthz\"",
+            "exec = [\"/a b\", \"\", \"ü\"]\nuser = \"www-data\"\nexit_codes = \"nagios\"",
+        ),
+        ("http = \"http://www.example.com/healthz\"", "file = \"/run/a b\""),
         ("http = \"http://www.example.com/healthz\"", "tls = \"localhost:1\"\ncert_expires_within = \"0s\""),
     ] {
         assert_eq!(told(&GOOD.replacen(from, to, 1)), "  good\n", "{to}");
@@ -517,7 +536,7 @@ fn every_key_has_an_example_that_is_good_and_a_place_in_the_sample() {
                 Need::Default(value) if section.header == "[[service.check]]" => (value, all.as_str()),
                 Need::Default(value) | Need::Required(value) => (value, SAMPLE),
                 Need::OneOf(value) | Need::Optional(value) => (value, all.as_str()),
-                Need::Table(_) | Need::Tables(_) => continue,
+                Need::Table(_) | Need::OptionalTable(_) | Need::Tables(_) => continue,
             };
             let here = here.trim_end_matches(']');
             assert!(sample.contains(&format!("\n{} = {here}", key.name)), "{}", key.name);
@@ -557,6 +576,15 @@ fn a_canonical_configuration_writes_every_default_out() {
         large_communities = []
         announce_delay = "0s"
         flap_damping = true
+        listener_grace = "0s"
+        require = "all"
+        on_failure = "withdraw"
+        backup = false
+
+        [service.deprefer]
+        prepend = 3
+        local_pref = 0
+        communities = []
 
         [[service.check]]
         http = "http://www.example.com/healthz"
@@ -570,6 +598,9 @@ fn a_canonical_configuration_writes_every_default_out() {
         http_version = "auto"
         expect_status = "200-299"
         max_body = 65536
+
+        [health]
+        listener_watch = "5ms"
     "#]]
     .assert_eq(&canonical(&config));
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use toml::de::DeValue;
 
+use super::Require;
 use super::keys::{Key, Need};
 use crate::model::{Asn, Invalid, PeerAsn};
 
@@ -76,6 +77,7 @@ impl Value<'_> {
             | Need::Optional(_)
             | Need::Default(_)
             | Need::Table(_)
+            | Need::OptionalTable(_)
             | Need::Tables(_) => {
                 format!("write it as in `{} = {example}`", self.key.name)
             }
@@ -86,9 +88,12 @@ impl Value<'_> {
     fn help(&self, help: impl fmt::Display) -> String {
         match self.key.need {
             Need::Default(value) => format!("{help}; the default is `{}`", value.trim_matches('"')),
-            Need::Required(_) | Need::OneOf(_) | Need::Optional(_) | Need::Table(_) | Need::Tables(_) => {
-                help.to_string()
-            }
+            Need::Required(_)
+            | Need::OneOf(_)
+            | Need::Optional(_)
+            | Need::Table(_)
+            | Need::OptionalTable(_)
+            | Need::Tables(_) => help.to_string(),
         }
     }
 }
@@ -232,6 +237,18 @@ pub(super) fn count(value: &Value<'_>) -> Result<u32, Wrong> {
     number(value, 1..=100)
 }
 
+/// `all`, `any`, or a number from 1.
+pub(super) fn require(value: &Value<'_>) -> Result<Require, Wrong> {
+    const HELP: &str = "write `\"all\"`, `\"any\"`, or how many of the checks have to pass, as in `2`";
+    match (value.found, value.found.as_str()) {
+        (_, Some("all")) => Ok(Require::All),
+        (_, Some("any")) => Ok(Require::AtLeast(1)),
+        (DeValue::Integer(_), _) => Ok(Require::AtLeast(number(value, 1..=1000)?)),
+        (_, Some(text)) => wrong(format!("`{}` is no number of checks", text.escape_debug()), HELP),
+        (_, None) => Err(Wrong { help: HELP.into(), ..value.not("`\"all\"`, `\"any\"` or a number") }),
+    }
+}
+
 /// A word of the model: a name, a community.
 pub(super) fn word<T: FromStr<Err = Invalid>>(value: &Value<'_>) -> Result<T, Wrong> {
     Ok(text(value)?.parse()?)
@@ -292,5 +309,13 @@ pub(super) fn hold_time(value: &Value<'_>) -> Result<Duration, Wrong> {
         wrong(format!("{value} must be at most `65535s`"), help)
     } else {
         Ok(hold)
+    }
+}
+
+/// Zero, or 1 ms to 1 s.
+pub(super) fn watch(value: &Value<'_>) -> Result<Duration, Wrong> {
+    match duration(value)? {
+        Duration::ZERO => Ok(Duration::ZERO),
+        _ => within(Duration::from_millis(1)..=Duration::from_secs(1))(value),
     }
 }

@@ -100,8 +100,26 @@ pub struct Status {
     pub services: Vec<Service>,
     /// The drains in force, by file name (`_all`: every service).
     pub drains: BTreeMap<String, Drain>,
+    /// How it is watched whether anything listens; none while nothing is watched.
+    #[serde(default)]
+    pub listener_watch: Option<ListenerWatch>,
     /// What an operator should look at, a sentence each.
     pub warnings: Vec<String>,
+}
+
+/// The listener watch.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ListenerWatch {
+    /// Milliseconds from look to look.
+    pub period_ms: f64,
+    /// How many VIPs and ports are watched.
+    pub targets: usize,
+    /// How the kernel is asked: `lookups` or `dump`.
+    pub by: String,
+    /// Those that are up and left to their probes, and why, a sentence each.
+    pub disarmed: Vec<String>,
+    /// Why nothing can be seen at present; none while all is well.
+    pub blind: Option<String>,
 }
 
 /// A router.

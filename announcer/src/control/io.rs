@@ -4,6 +4,7 @@
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Seek, Write};
+use std::net::SocketAddr;
 use std::os::unix::fs::{OpenOptionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use crate::bgp::io::session;
 use crate::config::{self, Config};
 use crate::director::{Report, VipReport};
 use crate::drain::{self, Drain, Drains};
+use crate::health::io::listener;
 use crate::model::{Asn, Generation, PeerAsn, RouterId, ServiceName};
 
 /// A request longer than this is refused unread.
@@ -167,6 +169,8 @@ pub struct Context {
     pub router_id: watch::Receiver<Option<RouterId>>,
     /// The sessions, in the order of the configuration.
     pub peers: watch::Receiver<Peers>,
+    /// How the listener watch stands.
+    pub listener_watch: watch::Receiver<listener::Report>,
     /// Where drains are kept.
     pub drain_dir: PathBuf,
     /// The director's ear.
@@ -438,11 +442,21 @@ fn status(context: &Context, report: &Report, on_disk: Option<String>) -> api::S
             })
             .collect(),
         drains,
-        warnings: (report.unknown_drains.iter())
-            .map(|name| format!("drain file `{}` names no service", name.escape_default()))
-            .chain(on_disk)
-            .collect(),
+        listener_watch: listener_watch(&context.listener_watch.borrow()),
+        warnings: report.warnings().into_iter().chain(on_disk).collect(),
     }
+}
+
+fn listener_watch(report: &listener::Report) -> Option<api::ListenerWatch> {
+    Some(api::ListenerWatch {
+        period_ms: report.period.as_secs_f64() * 1000.0,
+        targets: report.pairs,
+        by: report.how?.word().to_owned(),
+        disarmed: (report.disarmed.iter())
+            .map(|((vip, port), why)| format!("{}: {}", SocketAddr::new(*vip, *port), why.sentence()))
+            .collect(),
+        blind: report.blind.clone(),
+    })
 }
 
 fn peer(context: &Context, peer: &config::Peer, status: &session::Status) -> api::Peer {

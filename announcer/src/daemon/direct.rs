@@ -15,13 +15,15 @@ use crate::control::io::Ask;
 use crate::director::{Change, Director, Fact, Presence, Standing};
 use crate::drain::Drains;
 use crate::health::io::probe;
-use crate::health::{Pace, Probed, Target};
+use crate::health::watch::Wanted;
+use crate::health::{Listening, Pace, Probed, Target};
 use crate::rib::LocRib;
 
 /// What the director's task hears.
 pub(super) struct Hears {
     pub(super) asked: mpsc::Receiver<Ask>,
     pub(super) probed: mpsc::Receiver<Probed>,
+    pub(super) listening: mpsc::Receiver<Listening>,
     pub(super) vips: mpsc::Receiver<(IpAddr, Presence)>,
     pub(super) drained: mpsc::Receiver<Drains>,
 }
@@ -32,8 +34,9 @@ pub(super) async fn direct(
     mut probes: Probes,
     mut hears: Hears,
     rib: watch::Sender<Arc<LocRib>>,
+    watched: watch::Sender<Arc<Wanted>>,
 ) {
-    let mut probed = Vec::new();
+    let (mut probed, mut listening) = (Vec::new(), Vec::new());
     loop {
         let (mut facts, mut changes, mut reply) = (Vec::new(), Vec::new(), None);
         let deadline = director.deadline();
@@ -53,12 +56,13 @@ pub(super) async fn direct(
                     reply = Some(asker);
                 }
             },
+            _ = hears.listening.recv_many(&mut listening, 1024) => {}
             Some(drains) = hears.drained.recv() => facts.push(Fact::Drains(drains)),
             Some((vip, presence)) = hears.vips.recv() => facts.push(Fact::Vip(vip, presence)),
             _ = hears.probed.recv_many(&mut probed, 1024) => {}
             () = sleep_until(deadline.unwrap_or_else(Instant::now).into()), if deadline.is_some() => {}
         }
-        let asked: Vec<(IpAddr, usize)> = probed.iter().map(|probed| (probed.vip, probed.check)).collect();
+        facts.extend(listening.drain(..).map(|fact| Fact::Listening(fact, probe::issued())));
         facts.extend(probed.drain(..).map(Fact::Probed));
         let now = Instant::now();
         changes.extend(director.expire(now));
@@ -74,7 +78,16 @@ pub(super) async fn direct(
         if let Some(reply) = reply {
             let _ = reply.send(generation); // who asked may be gone
         }
-        asked.into_iter().for_each(|key| probes.pace(key, &director));
+        if let Some(wanted) = director.take_watched() {
+            watched.send_if_modified(|told| {
+                let news = **told != wanted;
+                if news {
+                    *told = Arc::new(wanted);
+                }
+                news
+            });
+        }
+        director.take_paced().into_iter().for_each(|key| probes.pace(key, &director));
     }
 }
 
@@ -82,6 +95,7 @@ fn log(change: &Change) {
     let (service, vip) = (change.service.as_str(), change.vip);
     match &change.standing {
         Standing::Announced => info!(service, %vip, "VIP was announced"),
+        Standing::Depreferred(_) => info!(service, %vip, reason = %change.standing, "VIP was depreferred"),
         Standing::Draining(_) => info!(service, %vip, reason = %change.standing, "VIP was drained"),
         Standing::Withheld(_) => info!(service, %vip, reason = %change.standing, "VIP was withheld"),
     }

@@ -19,7 +19,6 @@ use crate::bgp::io::peers::Peers;
 use crate::config::{Config, Peer};
 use crate::control::api::Response;
 use crate::control::io::{Ask, Reload};
-use crate::director::Standing;
 use crate::drain::io::blocking;
 use crate::model::Generation;
 
@@ -110,8 +109,8 @@ impl Reloader {
         let (reply, report) = oneshot::channel();
         self.asks.send(Ask::Report(reply)).await.ok()?;
         let report = report.await.ok()?;
-        let vips = report.services.iter().flat_map(|service| &service.vips);
-        Some(vips.filter(|vip| vip.standing == Standing::Announced).map(|vip| vip.address).collect())
+        let told = report.vips().filter(|(_, vip)| vip.standing.is_told());
+        Some(told.map(|(_, vip)| vip.address).collect())
     }
 }
 

@@ -1,14 +1,17 @@
 //! The probes: one loop a check and VIP, one file a kind.
 //!
-//! Touches the network: connects to the VIPs of this host, or to the targets of the configuration, and to nothing else.
-//!
-//! ```text
-//! probe   the loop, on time     connect  TCP from the VIP to itself     tls, trust  handshake, certificate
-//! http    the kind `http`       tls      the kind `tls`
-//! ```
+//! Touches the network, processes and files: asks the VIPs of this host, and what the configuration names.
 
-pub mod connect;
+#[cfg(test)]
+mod alone;
+mod aside;
+mod connect;
+pub mod exec;
+pub mod file;
 pub mod http;
+pub mod listener;
 pub mod probe;
+pub mod tcp;
 pub mod tls;
-pub mod trust;
+mod trouble;
+mod trust;

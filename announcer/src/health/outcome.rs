@@ -39,6 +39,14 @@ pub enum Answer {
     Http(u16),
     /// A TLS handshake.
     Tls(TlsVersion),
+    /// It took a TCP connection, which is all that was asked for.
+    Connected,
+    /// What was expected came.
+    Expected,
+    /// The file is there.
+    Exists,
+    /// A program's exit code that passes.
+    Exit(i32),
 }
 
 /// The version of TLS that was agreed.
@@ -57,6 +65,8 @@ pub enum Warning {
     Certificate(Flaw),
     /// It ends within `cert_expires_within`, or has ended.
     Expires(Date),
+    /// A program's exit code warns; the first line that it printed, if any.
+    Program(Option<Shown>),
 }
 
 /// What is wrong with the certificate of a server.
@@ -137,6 +147,29 @@ pub enum Reason {
     NoProtocol,
     /// The certificate, by `verify = "require"`.
     Certificate(Flaw),
+    /// Something else came than what was expected; its beginning.
+    Unexpected(Shown),
+    /// The file is not there.
+    Missing,
+    /// A program's exit code that does not pass.
+    Exit {
+        /// 1 to 255.
+        code: i32,
+        /// The first line that it printed, if any.
+        said: Option<Shown>,
+    },
+    /// A program ended by a signal of this name.
+    Killed(&'static str),
+    /// A program printed so much that it was stopped.
+    Endless,
+    /// The programs of earlier probes were killed and have not ended: they hang in the kernel, on a disk perhaps.
+    Lingering,
+    /// A program could not be started.
+    NotRun(Errno),
+    /// A program's `user` is not in /etc/passwd.
+    NoUser(Shown),
+    /// A program's `user` is another than ours, which takes rights that we do not have.
+    NotAllowed,
     /// The kernel refused for another reason.
     Os(Errno),
     /// Something that we have no word for, in the words of the library.
@@ -154,17 +187,25 @@ pub enum Waiting {
     Answer,
     /// The rest of the body.
     Body,
+    /// A look at a file: its mount hangs.
+    Files,
+    /// The start of a program: its mount hangs, or the host is very busy.
+    Start,
+    /// The end of a program.
+    Exit,
 }
 
 /// What we ourselves ran out of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Shortage {
     /// File descriptors of this process or host (EMFILE, ENFILE).
     Files,
-    /// Memory for sockets (ENOMEM, ENOBUFS).
+    /// The kernel's memory (ENOMEM, ENOBUFS).
     Memory,
     /// Local ports of the VIP (EADDRINUSE).
     Ports,
+    /// Processes of the user that a program is to run as (EAGAIN of fork).
+    Processes,
 }
 
 impl Shortage {
@@ -233,6 +274,10 @@ impl fmt::Display for Answer {
             Answer::Http(status) => write!(f, "HTTP {status}"),
             Answer::Tls(TlsVersion::V1_2) => f.write_str("TLS 1.2"),
             Answer::Tls(TlsVersion::V1_3) => f.write_str("TLS 1.3"),
+            Answer::Connected => f.write_str("connected"),
+            Answer::Expected => f.write_str("answered as expected"),
+            Answer::Exists => f.write_str("the file is there"),
+            Answer::Exit(code) => write!(f, "exit code {code}"),
         }
     }
 }
@@ -242,6 +287,8 @@ impl fmt::Display for Warning {
         match self {
             Warning::Certificate(flaw) => flaw.fmt(f),
             Warning::Expires(date) => write!(f, "the certificate ends on {date}"),
+            Warning::Program(Some(said)) => write!(f, "the program warns: {said}"),
+            Warning::Program(None) => f.write_str("the program warns"),
         }
     }
 }
@@ -287,6 +334,20 @@ impl fmt::Display for Reason {
             Reason::Tls(text) => write!(f, "TLS failed: {text}"),
             Reason::NoProtocol => f.write_str("the server chose no protocol of those offered"),
             Reason::Certificate(flaw) => flaw.fmt(f),
+            Reason::Unexpected(came) => write!(f, "answered unexpectedly: {came}"),
+            Reason::Missing => f.write_str("the file is not there"),
+            Reason::Exit { code, said: Some(said) } => write!(f, "exit code {code}: {said}"),
+            Reason::Exit { code, said: None } => write!(f, "exit code {code}"),
+            Reason::Killed(signal) => write!(f, "the program was ended by {signal}"),
+            Reason::Endless => f.write_str("the program printed more than 1 MiB and was killed"),
+            Reason::Lingering => {
+                f.write_str("not run, 8 programs of earlier probes were killed and do not end")
+            }
+            Reason::NotRun(errno) => write!(f, "the program cannot be run: {}", errno.desc()),
+            Reason::NoUser(name) => write!(f, "there is no user `{name}` in /etc/passwd"),
+            Reason::NotAllowed => f.write_str(
+                "announcer may not run programs as another user: it needs CAP_SETUID and CAP_SETGID",
+            ),
             Reason::Os(errno) => f.write_str(errno.desc()),
             Reason::Other(text) => text.fmt(f),
         }
@@ -300,6 +361,9 @@ impl fmt::Display for Waiting {
             Waiting::Handshake => "no TLS",
             Waiting::Answer => "no answer",
             Waiting::Body => "no end of the answer",
+            Waiting::Files => "no answer of the file system",
+            Waiting::Start => "no start of the program",
+            Waiting::Exit => "no end of the program",
         })
     }
 }
@@ -308,8 +372,9 @@ impl fmt::Display for Shortage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Shortage::Files => "announcer is out of file descriptors",
-            Shortage::Memory => "the kernel is out of memory for sockets",
+            Shortage::Memory => "the kernel is out of memory",
             Shortage::Ports => "the VIP is out of local ports",
+            Shortage::Processes => "the program's user may have no more processes",
         })
     }
 }

@@ -13,6 +13,7 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use crate::bgp::io::dial::{Dialed, broken};
+use crate::bgp::io::links::Cut;
 use crate::bgp::io::password::Key;
 use crate::bgp::io::path::Address;
 use crate::bgp::io::sockopt;
@@ -70,6 +71,12 @@ impl Connection {
         let Dialed { stream, local, peer, interface, addresses, key, kept: _ } = dialed;
         let (framer, outbox) = (Framer::default(), Outbox::default());
         Connection { stream, framer, outbox, local, peer, key, interface, addresses, waiting: None }
+    }
+
+    /// The link that it runs over, if that is cut. A connection from an address of another interface may find another way.
+    pub(super) fn cut<'a>(&self, cut: &'a Cut) -> Option<&'a String> {
+        let own = self.addresses.iter().any(|address| address.ip == self.local.ip());
+        cut.get(&self.interface).filter(|_| own)
     }
 
     pub(super) async fn readable(&self) {

@@ -23,10 +23,11 @@ use tracing::{Instrument, debug, info, info_span};
 use crate::bgp::fsm::{self, Action, Event, Moment, State, StateName};
 use crate::bgp::io::connection::Connection;
 use crate::bgp::io::dial::{Dialed, Missed, dial};
+use crate::bgp::io::links::Cut;
 use crate::bgp::io::netstat;
 use crate::bgp::io::path::{self, Address};
 use crate::bgp::open::{Offer, Restart};
-use crate::bgp::reason::{Clues, DownReason, Neighbour};
+use crate::bgp::reason::{Clues, DownReason, Neighbour, TcpFailure};
 use crate::config::Peer;
 use crate::model::{Asn, Family, Liveness, RouterId};
 use crate::rib::LocRib;
@@ -47,6 +48,8 @@ pub struct Local {
     pub restarted: bool,
     /// Never a source, never a next hop.
     pub vips: watch::Receiver<Arc<BTreeSet<IpAddr>>>,
+    /// A session over one of these is over.
+    pub cut: watch::Receiver<Cut>,
 }
 
 /// Holds a session with `peer`, dialling again whenever it fails, until `order` ends it and the peer has heard why. A
@@ -84,6 +87,7 @@ pub async fn run(
         peer: config,
         peers: peer,
         vips: local.vips,
+        cut: local.cut,
         rib,
         liveness,
         wanted,
@@ -111,6 +115,7 @@ struct Session {
     peer: Arc<Peer>,
     peers: watch::Receiver<Arc<Peer>>,
     vips: watch::Receiver<Arc<BTreeSet<IpAddr>>>,
+    cut: watch::Receiver<Cut>,
     rib: watch::Receiver<Arc<LocRib>>,
     liveness: watch::Receiver<Liveness>,
     order: watch::Receiver<Order>,
@@ -153,6 +158,7 @@ enum Wake {
     Rib,
     Peer,
     Liveness,
+    Links,
     Order(Order),
     FarewellSaid,
 }
@@ -191,6 +197,7 @@ impl Session {
             () = changed(&mut self.rib) => Wake::Rib,
             () = changed(&mut self.peers) => Wake::Peer,
             () = changed(&mut self.liveness) => Wake::Liveness,
+            () = changed(&mut self.cut) => Wake::Links,
             order = next_order(&mut self.order), if self.wanted == Order::Run => Wake::Order(order),
             () = done(&mut self.farewell) => Wake::FarewellSaid,
         }
@@ -246,6 +253,12 @@ impl Session {
             Wake::Liveness => {
                 if *self.liveness.borrow_and_update() == Liveness::Down {
                     self.handle(Event::LivenessLost);
+                }
+            }
+            Wake::Links => {
+                let cut = Arc::clone(&self.cut.borrow_and_update());
+                if let Some(link) = self.connection.as_ref().and_then(|connection| connection.cut(&cut)) {
+                    self.handle(Event::TcpFails(TcpFailure::LinkDown(link.clone())));
                 }
             }
             Wake::Order(order) => {

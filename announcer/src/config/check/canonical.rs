@@ -6,14 +6,17 @@ use toml::Value;
 
 use super::super::canonical::{Out, array, text};
 use super::super::value::span;
-use super::{Certificate, Check, Http, Probe, Statuses, Tls, Verify, Version};
+use super::{Certificate, Check, Exec, ExitCodes, Http, Probe, Statuses, Tcp, Tls, Verify, Version};
 
 pub(in crate::config) fn check(check: &Check, out: &mut Out) {
-    let Check { name, probe, target, interval, fast_interval, timeout, rise, fall } = check;
+    let Check { name, probe, target, interval, fast_interval, timeout, rise, fall, on_failure } = check;
     out.header("[[service.check]]");
     match probe {
         Probe::Http(http) => out.line("http", text(&http.url)),
         Probe::Tls(Tls { host, port, .. }) => out.line("tls", text(format_args!("{host}:{port}"))),
+        Probe::Tcp(Tcp { port, .. }) => out.line("tcp", port),
+        Probe::Exec(Exec { command, .. }) => out.line("exec", array(command)),
+        Probe::File(path) => out.line("file", text(path.display())),
     }
     out.line("name", text(name));
     out.maybe("target", target.as_ref().map(text));
@@ -22,12 +25,26 @@ pub(in crate::config) fn check(check: &Check, out: &mut Out) {
     out.line("timeout", text(span(*timeout)));
     out.line("rise", rise);
     out.line("fall", fall);
+    out.maybe("on_failure", on_failure.as_ref().map(text));
     match probe {
         Probe::Http(http) => of_http(http, out),
         Probe::Tls(Tls { alpn, certificate, .. }) => {
             out.maybe("alpn", (!alpn.is_empty()).then(|| array(alpn)));
             of_certificate(certificate, out);
         }
+        Probe::Tcp(Tcp { port: _, send, expect }) => {
+            out.maybe("send", (!send.is_empty()).then(|| text(send)));
+            out.maybe("expect", expect.as_ref().map(text));
+        }
+        Probe::Exec(Exec { command: _, user, exit_codes }) => {
+            out.maybe("user", user.as_ref().map(text));
+            let codes = match exit_codes {
+                ExitCodes::Zero => "zero",
+                ExitCodes::Nagios => "nagios",
+            };
+            out.line("exit_codes", text(codes));
+        }
+        Probe::File(_) => {}
     }
 }
 

@@ -8,10 +8,11 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue, Method};
 use url::{Host, Url};
 
+use super::super::OnFailure;
 use super::super::file::{List, Maybe};
 use super::super::reader::{Table, Written};
-use super::super::value::{count, path, text, within};
-use super::{Digest, Pattern, Place, Statuses, Verify, Version, value};
+use super::super::value::{count, path, port, text, within, word};
+use super::{Digest, ExitCodes, Pattern, Place, Statuses, Verify, Version, value};
 
 /// The keys of every kind.
 #[derive(Debug)]
@@ -19,6 +20,9 @@ pub(in crate::config) struct Check {
     pub(super) written: Written,
     pub(super) http: Maybe<Url>,
     pub(super) tls: Maybe<(Host, u16)>,
+    pub(super) tcp: Maybe<u16>,
+    pub(super) exec: List<String>,
+    pub(super) file: Maybe<PathBuf>,
     pub(super) name: Maybe<String>,
     pub(super) target: Maybe<Place>,
     pub(super) interval: Maybe<Duration>,
@@ -26,6 +30,7 @@ pub(in crate::config) struct Check {
     pub(super) timeout: Maybe<Duration>,
     pub(super) rise: Maybe<u32>,
     pub(super) fall: Maybe<u32>,
+    pub(super) on_failure: Maybe<OnFailure>,
     pub(super) method: Maybe<Method>,
     pub(super) headers: List<(HeaderName, HeaderValue)>,
     pub(super) body: Maybe<String>,
@@ -38,6 +43,10 @@ pub(in crate::config) struct Check {
     pub(super) verify: Maybe<Verify>,
     pub(super) ca_file: Maybe<PathBuf>,
     pub(super) cert_expires_within: Maybe<Duration>,
+    pub(super) send: Maybe<String>,
+    pub(super) expect: Maybe<Pattern>,
+    pub(super) user: Maybe<String>,
+    pub(super) exit_codes: Maybe<ExitCodes>,
 }
 
 pub(in crate::config) fn read(mut table: Table<'_>) -> Check {
@@ -46,6 +55,9 @@ pub(in crate::config) fn read(mut table: Table<'_>) -> Check {
         written: table.written(),
         http: table.get("http", value::url),
         tls: table.get("tls", value::server),
+        tcp: table.get("tcp", port),
+        exec: table.list("exec", value::argument),
+        file: table.get("file", value::absolute),
         name: table.get("name", value::name),
         target: table.get("target", value::place),
         interval: table.get("interval", interval()),
@@ -53,6 +65,7 @@ pub(in crate::config) fn read(mut table: Table<'_>) -> Check {
         timeout: table.get("timeout", within(MILLISECOND..=SECOND * 60)),
         rise: table.get("rise", count),
         fall: table.get("fall", count),
+        on_failure: table.get("on_failure", word),
         method: table.get("method", value::method),
         headers: table.list("headers", value::header),
         body: table.get("body", |value| text(value).map(str::to_owned)),
@@ -65,6 +78,10 @@ pub(in crate::config) fn read(mut table: Table<'_>) -> Check {
         verify: table.get("verify", value::verify),
         ca_file: table.get("ca_file", path),
         cert_expires_within: table.get("cert_expires_within", within(Duration::ZERO..=YEAR * 10)),
+        send: table.get("send", |value| text(value).map(str::to_owned)),
+        expect: table.get("expect", value::pattern),
+        user: table.get("user", value::user),
+        exit_codes: table.get("exit_codes", value::exit_codes),
     };
     table.finish();
     check

@@ -11,7 +11,7 @@ use toml::Spanned;
 use super::super::error::Fault;
 use super::super::rules::{all, one, unique};
 use super::super::value::span;
-use super::{Certificate, Check, Http, Probe, Tls, Verify, file};
+use super::{Certificate, Check, Exec, Http, Probe, Tcp, Tls, Verify, file};
 
 /// Each kind: the key that makes a check of it, and the keys that go with it. Those of no kind go with all.
 const KINDS: &[(&str, &[&str])] = &[
@@ -33,6 +33,9 @@ const KINDS: &[(&str, &[&str])] = &[
         ],
     ),
     ("tls", &["target", "alpn", "verify", "ca_file", "cert_expires_within"]),
+    ("tcp", &["target", "send", "expect"]),
+    ("exec", &["user", "exit_codes"]),
+    ("file", &[]),
 ];
 
 /// Those that need a server with a certificate.
@@ -107,6 +110,7 @@ fn together(check: &file::Check, faults: &mut Vec<Fault>) {
         let help = format!("write `{}` or less", span(*interval.get_ref()));
         faults.push(Fault::new(fast.span(), message, help));
     }
+    program(check, faults);
     let head = check.method.as_ref().is_some_and(|method| *method.get_ref() == Method::HEAD);
     let of_body =
         [check.expect_body.as_ref().map(Spanned::span), check.expect_digest.as_ref().map(Spanned::span)];
@@ -120,6 +124,17 @@ fn together(check: &file::Check, faults: &mut Vec<Fault>) {
         let fault = Fault::new(ca_file.span(), "`ca_file` says nothing where nothing is verified", help);
         faults.push(fault.beside(off.span(), "off here"));
     }
+}
+
+/// A program is named by its absolute path: nothing looks it up.
+fn program(check: &file::Check, faults: &mut Vec<Fault>) {
+    let Some(program) = check.exec.as_ref().and_then(|exec| exec.get_ref().first()) else { return };
+    if program.get_ref().starts_with('/') {
+        return;
+    }
+    let message = format!("`{}` is no absolute path", program.get_ref().escape_debug());
+    let help = "write the program's path and its arguments, as in `[\"/usr/lib/nagios/plugins/check_load\", \"-w\", \"8\"]`";
+    faults.push(Fault::new(program.span(), message, help));
 }
 
 /// The checks of one service, each with a name.
@@ -141,6 +156,7 @@ pub(in crate::config) fn checks(written: &[file::Check]) -> Option<Vec<Check>> {
                 timeout: one(&file.timeout)?,
                 rise: one(&file.rise)?,
                 fall: one(&file.fall)?,
+                on_failure: one(&file.on_failure),
             })
         })
         .collect()
@@ -168,6 +184,17 @@ fn probe(file: &file::Check) -> Option<Probe> {
             max_body: one(&file.max_body)?,
             certificate,
         })));
+    }
+    if let Some(port) = one(&file.tcp) {
+        let send = one(&file.send).unwrap_or_default();
+        return Some(Probe::Tcp(Tcp { port, send, expect: one(&file.expect) }));
+    }
+    if file.exec.is_some() {
+        let (command, exit_codes) = (all(&file.exec).collect(), one(&file.exit_codes)?);
+        return Some(Probe::Exec(Exec { command, user: one(&file.user), exit_codes }));
+    }
+    if let Some(path) = one(&file.file) {
+        return Some(Probe::File(path));
     }
     let (host, port) = one(&file.tls)?;
     Some(Probe::Tls(Tls { host, port, alpn: all(&file.alpn).collect(), certificate: certificate(file)? }))

@@ -3,12 +3,13 @@
 //! Pure.
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 
 use http::{HeaderName, HeaderValue, Method, header};
 use url::{Host, Url};
 
-use super::super::value::{Value, Wrong, number, text, wrong};
-use super::{Digest, Pattern, Place, Statuses, Verify, Version};
+use super::super::value::{Value, Wrong, number, path, text, wrong};
+use super::{Digest, ExitCodes, Pattern, Place, Statuses, Verify, Version};
 use crate::model::ServiceName;
 
 /// `http[s]://HOST[:PORT][/PATH][?QUERY]`.
@@ -208,6 +209,46 @@ pub(super) fn verify(value: &Value<'_>) -> Result<Verify, Wrong> {
         other => wrong(
             format!("`{}` is no way to verify", other.escape_debug()),
             "write `\"warn\"`, `\"require\"` or `\"off\"`",
+        ),
+    }
+}
+
+/// An argument of a program: what the kernel can pass on.
+pub(super) fn argument(value: &Value<'_>) -> Result<String, Wrong> {
+    let text = text(value)?;
+    if text.contains('\0') {
+        return wrong("an argument ends at its first NUL", "leave NUL out");
+    }
+    Ok(text.to_owned())
+}
+
+/// A path that begins with `/`.
+pub(super) fn absolute(value: &Value<'_>) -> Result<PathBuf, Wrong> {
+    let path = path(value)?;
+    if path.has_root() {
+        return Ok(path);
+    }
+    let help = "write it from the root on, as in `\"/run/www.up\"`";
+    wrong(format!("`{}` is no absolute path", path.display().to_string().escape_debug()), help)
+}
+
+/// A name that /etc/passwd can have.
+pub(super) fn user(value: &Value<'_>) -> Result<String, Wrong> {
+    let text = text(value)?;
+    if text.is_empty() || text.contains(|c: char| c.is_control() || c.is_whitespace() || ":/".contains(c)) {
+        let help = "write its name as /etc/passwd has it, as in `\"nobody\"`";
+        return wrong(format!("`{}` is no user", text.escape_debug()), help);
+    }
+    Ok(text.to_owned())
+}
+
+pub(super) fn exit_codes(value: &Value<'_>) -> Result<ExitCodes, Wrong> {
+    match text(value)? {
+        "zero" => Ok(ExitCodes::Zero),
+        "nagios" => Ok(ExitCodes::Nagios),
+        other => wrong(
+            format!("`{}` is no meaning of exit codes", other.escape_debug()),
+            "write `\"zero\"` or `\"nagios\"`",
         ),
     }
 }

@@ -212,4 +212,34 @@ pub(super) const BAD: &[(&str, &[(&str, &str)])] = &[
         "no protocol, no way to verify",
         &[("http = \"http://www.example.com/healthz\"", "tls = \"a\"\nalpn = [\"\"]\nverify = \"yes\"")],
     ),
+    (
+        "programs that are none",
+        &[
+            ("http = \"http://www.example.com/healthz\"", "exec = [\"check-www\", \"-v\"]"),
+            (
+                "[[service.check]]",
+                "[[service.check]]\nexec = []\n[[service.check]]\nexec = \"/bin/true\"\n[[service.check]]\nexec = \
+                 [\"/bin/true\", 1, \"a\\u0000\"]\n[[service.check]]",
+            ),
+        ],
+    ),
+    (
+        "no user, no meaning of exit codes",
+        &[(
+            "http = \"http://www.example.com/healthz\"",
+            "exec = [\"/bin/true\"]\nuser = \"a:b\"\nexit_codes = \"unix\"",
+        )],
+    ),
+    ("a file that is not absolute", &[("http = \"http://www.example.com/healthz\"", "file = \"www.up\"")]),
+    (
+        "a port that is none, and what goes with it",
+        &[(
+            "http = \"http://www.example.com/healthz\"",
+            "tcp = 0\nsend = 1\nexpect = \"(\"\nuser = \"nobody\"",
+        )],
+    ),
+    (
+        "a target of a program",
+        &[("http = \"http://www.example.com/healthz\"", "exec = [\"/bin/true\"]\ntarget = \"::1\"")],
+    ),
 ];

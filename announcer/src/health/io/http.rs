@@ -22,8 +22,9 @@ use ring::digest;
 use tokio::io::{AsyncRead, AsyncWrite};
 use url::{Position, Url};
 
-use super::connect::{Passed, Route, Trouble, of_kernel, outcome};
+use super::connect::Route;
 use super::tls::Handshake;
+use super::trouble::{self, Passed, Trouble, of_kernel};
 use crate::config::check::{self, Digest, Pattern, Place, Statuses, Version};
 use crate::health::outcome::{Answer, Outcome, Reason, Shown, Waiting};
 
@@ -84,7 +85,7 @@ impl Http {
             Ok(ready) => tokio::time::timeout(self.timeout, ready.ask(&mut waiting)).await,
             Err(reason) => Ok(Err(Trouble::Fail(reason.clone()))),
         };
-        outcome(end, waiting, self.timeout, start.elapsed())
+        trouble::outcome(end, waiting, self.timeout, start.elapsed())
     }
 }
 
@@ -132,7 +133,7 @@ impl Ready {
                 Version::Auto | Version::Http1 => false,
                 Version::Http2 => true,
             };
-            return Ok((self.talk(tcp, two, waiting).await?, None));
+            return Ok(self.talk(tcp, two, waiting).await?.into());
         };
         *waiting = Waiting::Handshake;
         let shaken = handshake.shake(tcp).await?;
@@ -142,7 +143,7 @@ impl Ready {
             (_, Version::Auto | Version::Http1) => false,
             (_, Version::Http2) => return Err(Trouble::Fail(Reason::NoProtocol)),
         };
-        Ok((self.talk(shaken.stream, two, waiting).await?, shaken.warning))
+        Ok(Passed { answer: self.talk(shaken.stream, two, waiting).await?, warning: shaken.warning })
     }
 
     /// One request and its answer, in HTTP/2 or in HTTP/1.1.

@@ -1,6 +1,6 @@
 //! The probe loop of one check and VIP: it starts probes on time and sends up what they saw.
 //!
-//! Touches the clock, and the network through [`super::http`]. One task, no more: the probes in flight are futures of it,
+//! Touches the clock, and the world through the kinds of probes beside it. One task, no more: the probes in flight are futures of it,
 //! so that dropping it cancels them all.
 //!
 //! Probes overlap, so that a slow one does not delay the next. At most eight are in flight, or seen and not yet sent
@@ -9,7 +9,7 @@
 
 use std::collections::VecDeque;
 use std::future::Future;
-use std::net::IpAddr;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -19,9 +19,13 @@ use futures_util::stream::FuturesUnordered;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
+use super::exec::{Exec, Order};
+use super::file::File;
 use super::http::Http;
+use super::tcp::Tcp;
 use super::tls::Tls;
-use crate::config::{Check, Probe};
+use crate::config::check;
+use crate::config::{self, Probe};
 use crate::health::outcome::Outcome;
 use crate::health::{Pace, Probed, Target};
 
@@ -29,7 +33,7 @@ use crate::health::{Pace, Probed, Target};
 mod tests;
 
 /// The most probes of one check and VIP at a time.
-const MOST: usize = 8;
+pub const MOST: usize = 8;
 
 /// The first probe comes within this time, or within one interval if that is shorter, of the loop's turn.
 const FIRST: Duration = Duration::from_millis(50);
@@ -66,7 +70,9 @@ pub fn issued() -> u64 {
 
 /// Probes a target until nobody sets its pace or wants to know.
 pub async fn run(target: Target, pace: watch::Receiver<Pace>, facts: mpsc::Sender<Probed>) {
-    let Target { service, vip, check, config } = target;
+    let wait = TURNS.lock().unwrap_or_else(PoisonError::into_inner).next(std::time::Instant::now());
+    let ready = Ready::new(&target);
+    let Target { service, vip, check, .. } = target;
     let named = |Seen { sequence, outcome, at }| Probed {
         service: service.clone(),
         vip,
@@ -75,24 +81,54 @@ pub async fn run(target: Target, pace: watch::Receiver<Pace>, facts: mpsc::Sende
         outcome,
         at: at.into_std(),
     };
-    let wait = TURNS.lock().unwrap_or_else(PoisonError::into_inner).next(std::time::Instant::now());
-    match &config.probe {
-        Probe::Http(http) => {
-            let http = Http::new(vip, http, config.target, config.timeout);
-            drive(|| http.probe(), wait, pace, facts, named).await;
-        }
-        Probe::Tls(tls) => {
-            let tls = Tls::new(vip, tls, config.target, config.timeout);
-            drive(|| tls.probe(), wait, pace, facts, named).await;
-        }
-    }
+    drive(|| ready.probe(), wait, pace, facts, named).await;
 }
 
-/// Probes once, for whoever wants to see what comes of it.
-pub async fn once(vip: IpAddr, config: &Check) -> Outcome {
-    match &config.probe {
-        Probe::Http(http) => Http::new(vip, http, config.target, config.timeout).probe().await,
-        Probe::Tls(tls) => Tls::new(vip, tls, config.target, config.timeout).probe().await,
+/// Probes a target once, for whoever wants to see what comes of it.
+pub async fn once(target: &Target) -> Outcome {
+    Ready::new(target).probe().await
+}
+
+/// A probe of one of the kinds, ready to be sent again and again.
+enum Ready {
+    Http(Box<Http>),
+    Tls(Tls),
+    Tcp(Tcp),
+    Exec(Exec),
+    File(File),
+}
+
+impl Ready {
+    fn new(Target { service, vip, config, .. }: &Target) -> Self {
+        let config::Check { name, target, timeout, .. } = config;
+        match &config.probe {
+            Probe::Http(http) => Ready::Http(Box::new(Http::new(*vip, http, *target, *timeout))),
+            Probe::Tls(tls) => Ready::Tls(Tls::new(*vip, tls, *target, *timeout)),
+            Probe::Tcp(check::Tcp { port, send, expect }) => {
+                let to = target.map_or(SocketAddr::new(*vip, *port), |place| {
+                    SocketAddr::new(place.ip, place.port.unwrap_or(*port))
+                });
+                let from = target.is_none().then_some(*vip);
+                let (send, expect, timeout) = (send.clone(), expect.clone(), *timeout);
+                Ready::Tcp(Tcp { from, to, send, expect, timeout })
+            }
+            Probe::Exec(check::Exec { command, user, exit_codes }) => {
+                let (command, user) = (command.clone(), user.clone());
+                let order = Order { command, user, service: service.clone(), vip: *vip, check: name.clone() };
+                Ready::Exec(Exec::new(order, *exit_codes, *timeout))
+            }
+            Probe::File(path) => Ready::File(File::new(path.clone(), *timeout)),
+        }
+    }
+
+    async fn probe(&self) -> Outcome {
+        match self {
+            Ready::Http(http) => http.probe().await,
+            Ready::Tls(tls) => tls.probe().await,
+            Ready::Tcp(tcp) => tcp.probe().await,
+            Ready::Exec(exec) => exec.probe().await,
+            Ready::File(file) => file.probe().await,
+        }
     }
 }
 

@@ -20,7 +20,8 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use url::Host;
 
-use super::connect::{Passed, Route, Trouble, of_kernel, outcome};
+use super::connect::Route;
+use super::trouble::{self, Passed, Trouble, of_kernel};
 use super::trust::Judge;
 use crate::config::check::{self, Certificate, Place, Verify};
 use crate::health::outcome::{Answer, Flaw, Outcome, Reason, Shown, TlsVersion, Waiting, Warning};
@@ -50,7 +51,7 @@ impl Tls {
         let start = Instant::now();
         let mut waiting = Waiting::Connection;
         let end = tokio::time::timeout(self.timeout, self.ask(&mut waiting)).await;
-        outcome(end, waiting, self.timeout, start.elapsed())
+        trouble::outcome(end, waiting, self.timeout, start.elapsed())
     }
 
     async fn ask(&self, waiting: &mut Waiting) -> Result<Passed, Trouble> {
@@ -62,13 +63,13 @@ impl Tls {
             return Err(Trouble::Fail(Reason::NoProtocol));
         }
         let _ = stream.shutdown().await; // a farewell: the server may be gone
-        Ok((Answer::Tls(version), warning))
+        Ok(Passed { answer: Answer::Tls(version), warning })
     }
 }
 
 /// All that a handshake with one server needs, ready to be done again and again.
 #[derive(Debug)]
-pub struct Handshake {
+pub(super) struct Handshake {
     config: Arc<ClientConfig>,
     name: ServerName<'static>,
     judge: Judge,
@@ -76,13 +77,13 @@ pub struct Handshake {
 
 /// A connection that can be spoken over.
 #[derive(Debug)]
-pub struct Shaken {
+pub(super) struct Shaken {
     /// The connection.
-    pub stream: TlsStream<TcpStream>,
+    pub(super) stream: TlsStream<TcpStream>,
     /// What was found and does not count.
-    pub warning: Option<Warning>,
+    pub(super) warning: Option<Warning>,
     /// What was agreed.
-    pub version: TlsVersion,
+    pub(super) version: TlsVersion,
 }
 
 impl Handshake {
@@ -91,7 +92,7 @@ impl Handshake {
     /// # Errors
     ///
     /// The name is one that no certificate can have.
-    pub fn new(host: &Host, offered: Vec<Vec<u8>>, certificate: &Certificate) -> Result<Self, Reason> {
+    pub(super) fn new(host: &Host, offered: Vec<Vec<u8>>, certificate: &Certificate) -> Result<Self, Reason> {
         let name = match host {
             Host::Domain(name) => ServerName::try_from(name.clone()).map_err(|_| {
                 Reason::Tls(Shown::new(&format!("`{name}` is no name that a certificate can have")))
@@ -106,7 +107,7 @@ impl Handshake {
     }
 
     /// Whether protocols are offered.
-    pub fn offers(&self) -> bool {
+    pub(super) fn offers(&self) -> bool {
         !self.config.alpn_protocols.is_empty()
     }
 
@@ -115,7 +116,7 @@ impl Handshake {
     /// # Errors
     ///
     /// There was no handshake, or the certificate counts and is not good.
-    pub async fn shake(&self, tcp: TcpStream) -> Result<Shaken, Trouble> {
+    pub(super) async fn shake(&self, tcp: TcpStream) -> Result<Shaken, Trouble> {
         let connector = TlsConnector::from(self.config.clone());
         let stream = connector.connect(self.name.clone(), tcp).await.map_err(|error| failed(&error))?;
         let session = stream.get_ref().1;

@@ -21,7 +21,7 @@ mod tests;
 
 /// What is held of the certificates of one server.
 #[derive(Debug)]
-pub struct Judge {
+pub(super) struct Judge {
     name: ServerName<'static>,
     verify: Verify,
     expires_within: Duration,
@@ -31,16 +31,16 @@ pub struct Judge {
 
 /// What was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Findings {
+pub(super) struct Findings {
     /// What is wrong, unless `verify` is off.
-    pub flaw: Option<Flaw>,
+    pub(super) flaw: Option<Flaw>,
     /// When it ends, if that is soon, or was.
-    pub ends: Option<Date>,
+    pub(super) ends: Option<Date>,
 }
 
 impl Judge {
     /// Of a server of this name. Reads those whom it trusts, unless another one has.
-    pub fn new(name: ServerName<'static>, certificate: &Certificate) -> Self {
+    pub(super) fn new(name: ServerName<'static>, certificate: &Certificate) -> Self {
         let trusted = match certificate.verify {
             Verify::Warn | Verify::Require => Some(Trusted::shared(certificate.ca_file.clone())),
             Verify::Off => None,
@@ -49,12 +49,12 @@ impl Judge {
     }
 
     /// Whether what is wrong ends the probe.
-    pub fn verify(&self) -> Verify {
+    pub(super) fn verify(&self) -> Verify {
         self.verify
     }
 
     /// Judges the certificates that a server has sent, its own first, as of now.
-    pub fn judge(&self, chain: &[CertificateDer<'_>]) -> Findings {
+    pub(super) fn judge(&self, chain: &[CertificateDer<'_>]) -> Findings {
         self.judge_at(chain, SystemTime::now())
     }
 

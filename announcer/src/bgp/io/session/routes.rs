@@ -141,7 +141,7 @@ impl Session {
         connection.outbox.mark(want.generation, news);
 
         self.status.announced = routes.told.len();
-        let withheld = routes.export.withheld(&want);
+        let withheld = routes.told.withheld();
         for (family, why) in &withheld {
             if self.status.withheld.get(family) != Some(why) {
                 warn!(%family, reason = %why, label = why.label(), "family was withheld");

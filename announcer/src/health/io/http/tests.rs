@@ -1,7 +1,6 @@
 //! Against scripted servers on loopback addresses of their own.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::process::Command;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -10,6 +9,7 @@ use tokio::sync::mpsc;
 use super::*;
 use crate::config::Probe;
 use crate::config::tests::a_check;
+use crate::health::io::alone::alone;
 use crate::health::outcome::Shortage;
 
 mod secure;
@@ -109,7 +109,7 @@ fn probe(vip: IpAddr, url: &str, lines: &str) -> Http {
     let check = a_check(&format!("http = \"{url}\"\n{lines}"));
     match &check.probe {
         Probe::Http(http) => Http::new(vip, http, check.target, TIMEOUT),
-        Probe::Tls(_) => panic!("no http"),
+        Probe::Tls(_) | Probe::Tcp(_) | Probe::Exec(_) | Probe::File(_) => panic!("no http"),
     }
 }
 
@@ -274,27 +274,11 @@ async fn an_address_in_the_url_is_a_name_too() {
     }
 }
 
-/// Runs one of the tests marked for it in a process of its own, by way of a shell.
-fn alone(test: &str, shell: &str) {
-    let itself = std::env::current_exe().unwrap();
-    let run = Command::new("sh")
-        .args(["-c", &format!("{shell} exec \"$0\" --exact --ignored health::io::http::tests::{test}")])
-        .arg(itself)
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&run.stdout);
-    assert!(
-        run.status.success() && said.contains("1 passed"),
-        "{said}{}",
-        String::from_utf8_lossy(&run.stderr)
-    );
-}
-
 #[test]
 fn a_proxy_of_the_environment_is_not_used() {
     let proxies = "export HTTP_PROXY=http://127.0.0.1:1 http_proxy=http://127.0.0.1:1 \
                    ALL_PROXY=http://127.0.0.1:1 all_proxy=http://127.0.0.1:1;";
-    alone("alone_with_a_proxy", proxies);
+    alone("health::io::http::tests::alone_with_a_proxy", proxies);
 }
 
 #[tokio::test]
@@ -307,7 +291,7 @@ async fn alone_with_a_proxy() {
 
 #[test]
 fn a_lack_of_file_descriptors_is_no_verdict() {
-    alone("alone_without_files", "ulimit -n 64;");
+    alone("health::io::http::tests::alone_without_files", "ulimit -n 64;");
 }
 
 #[tokio::test]

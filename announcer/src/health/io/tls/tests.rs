@@ -107,7 +107,7 @@ async fn probe(port: u16, name: &str, lines: &str) -> Outcome {
     let check = a_check(&format!("tls = \"{name}:{port}\"\n{lines}"));
     match &check.probe {
         Probe::Tls(tls) => Tls::new(VIP, tls, check.target, TIMEOUT).probe().await,
-        Probe::Http(_) => panic!("no tls"),
+        Probe::Http(_) | Probe::Tcp(_) | Probe::Exec(_) | Probe::File(_) => panic!("no tls"),
     }
 }
 
@@ -274,7 +274,15 @@ async fn a_fixed_target_is_asked_in_place_of_the_vip() {
             "tls = \"www.example.com:{asked}\"\ntarget = \"{target}\"\nca_file = \"{}\"",
             ours.path()
         ));
-        let outcome = crate::health::io::probe::once(missing, &check).await;
+        let outcome = {
+            let target = crate::health::Target {
+                service: "www".parse().unwrap(),
+                vip: missing,
+                check: 0,
+                config: check,
+            };
+            crate::health::io::probe::once(&target).await
+        };
         assert_eq!(told(&outcome), "pass: TLS 1.3");
     }
 }

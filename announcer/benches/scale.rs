@@ -65,7 +65,7 @@ fn text(ports: &[u16]) -> String {
         write!(
             text,
             "[[service]]\nname = \"s{service}\"\nvips = [{}]\nflap_damping = false\ncommunities = [\"65001:{service}\"]\n\
-             [[service.check]]\nhttp = \"http://www.example.com/\"\nrise = 1\nfall = 1\n",
+             [[service.check]]\nhttp = \"http://www.example.com/\"\ninterval = \"1h\"\nrise = 1\nfall = 1\n",
             vips.join(", ")
         )
         .unwrap();
@@ -108,6 +108,7 @@ async fn bench() {
             graceful_restart: None,
             restarted: false,
             vips: vips.clone(),
+            cut: watch::channel(Arc::default()).1,
         };
         let (_, peer) = watch::channel(Arc::new(peer.clone()));
         tokio::spawn(session::run(local, peer, ribs.clone(), alive.clone(), orders.clone(), told));

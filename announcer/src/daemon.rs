@@ -201,6 +201,10 @@ async fn serve(options: Options, config: Arc<Config>) -> anyhow::Result<()> {
         tokio::select! {
             name = signals.next() => match name {
                 "SIGHUP" => reloader.by_signal().await,
+                "SIGUSR1" => {
+                    info!("every check was asked for by SIGUSR1, probing now");
+                    let _ = asks.send(Ask::Recheck(None)).await; // the director's end ends us
+                }
                 name => break name,
             },
             Some(reload) = reloads.recv() => reloader.by_request(reload).await,
@@ -291,6 +295,7 @@ struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hang_up: Signal,
+    recheck: Signal,
 }
 
 impl Signals {
@@ -299,6 +304,7 @@ impl Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             hang_up: signal(SignalKind::hangup())?,
+            recheck: signal(SignalKind::user_defined1())?,
         })
     }
 
@@ -307,11 +313,12 @@ impl Signals {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",
             _ = self.hang_up.recv() => "SIGHUP",
+            _ = self.recheck.recv() => "SIGUSR1",
         }
     }
 
     /// A second signal to end.
     async fn second(&mut self) {
-        while self.next().await == "SIGHUP" {}
+        while matches!(self.next().await, "SIGHUP" | "SIGUSR1") {}
     }
 }

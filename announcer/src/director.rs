@@ -23,6 +23,8 @@ use ipnet::IpNet;
 use crate::config::Config;
 use crate::drain::Drains;
 use crate::health::check::Verdict;
+use crate::health::outcome::Outcome;
+use crate::health::shortages::Shortages;
 use crate::health::watch::{Pair, Wanted};
 use crate::health::{Listening, Pace, Probed, Watched};
 use crate::model::{Generation, ServiceName};
@@ -99,6 +101,7 @@ pub struct Director {
     paced: BTreeSet<(IpAddr, usize)>,
     /// Whether what the listener watch wants to know changed.
     unwatched: bool,
+    shortages: Shortages,
 }
 
 impl Director {
@@ -118,6 +121,7 @@ impl Director {
             stale: Some(now),
             paced: BTreeSet::new(),
             unwatched: true,
+            shortages: Shortages::default(),
         };
         for (index, service) in director.config.services.iter().enumerate() {
             director.vips.extend(service.vips.iter().map(|vip| (*vip, Vip::new(index, service, now))));
@@ -135,6 +139,9 @@ impl Director {
             Fact::Probed(Probed { vip: address, check: index, sequence, outcome, at, .. }) => {
                 let vip = self.vips.get_mut(&address);
                 let Some(check) = vip.and_then(|vip| vip.checks.get_mut(index)) else { return changes };
+                if let Outcome::Skipped(shortage) = outcome {
+                    self.shortages.note(shortage, at);
+                }
                 let settling = (check.settling(), check.verdict());
                 let verdict = check.observe(sequence, outcome, at); // the standing, below, says what changed
                 if settling != (check.settling(), check.verdict()) {

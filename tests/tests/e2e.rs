@@ -2,6 +2,9 @@
 //!
 //! One lab for all scenarios, one scenario after the other; each begins with everything mended.
 
+#[path = "e2e/bgp.rs"]
+mod bgp;
+
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -46,6 +49,9 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("each_key_reloaded_under_load_withdraws_nothing", reload_under_load),
     ("a_key_rotated_router_by_router_never_takes_the_vip_away", key_rotation),
     ("ttl_security_against_an_unmodified_router_is_hinted_at", ttl_security),
+    ("a_router_mended_under_ttl_security_is_seen_soon", bgp::ttl_security_mended),
+    ("rfc_8950_ipv4_goes_over_an_ipv6_session", bgp::ipv4_over_ipv6),
+    ("rfc_4724_a_daemon_back_in_time_is_never_missed", bgp::graceful_restart),
     ("router_restart", router_restart),
     ("dsr_setup_is_idempotent_and_refuses_while_announced", dsr_setup),
     ("power_off_of_a_router_is_survived", router_power_off), // the last: the router stays off

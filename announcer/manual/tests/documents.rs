@@ -304,6 +304,7 @@ fn every_reason_of_a_session_that_is_down_is_explained() {
         DownReason::Tcp(TcpFailure::Closed),
         DownReason::Tcp(TcpFailure::Reset),
         DownReason::Tcp(TcpFailure::TimedOut),
+        DownReason::Tcp(TcpFailure::Unheard(seconds(4))),
         DownReason::Tcp(TcpFailure::Other("anything else, in the words of the kernel".into())),
     ];
     for reason in &all {
@@ -318,6 +319,7 @@ fn every_reason_of_a_session_that_is_down_is_explained() {
                 TcpFailure::NoGateway | TcpFailure::NoInterface(_) | TcpFailure::Password(_) => {}
                 TcpFailure::Reset | TcpFailure::TimedOut | TcpFailure::Other(_) => {}
                 TcpFailure::LinkDown(_) => {}
+                TcpFailure::Unheard(_) => {}
             },
             DownReason::Stopped(_) | DownReason::Notified(_) | DownReason::HoldExpired(_) => {}
             DownReason::NoOpen(_) | DownReason::SendHoldExpired(_) | DownReason::Malformed(_) => {}

@@ -32,6 +32,19 @@ pub enum Request {
         /// Which.
         what: Scope,
     },
+    /// Probe now, whatever the interval.
+    Recheck {
+        /// Which.
+        what: Scope,
+    },
+    /// All that is known of a VIP, in sentences.
+    Explain {
+        /// Which.
+        vip: IpAddr,
+        /// What this router has been told of it; without it, each.
+        #[serde(default)]
+        peer: Option<String>,
+    },
     /// Read the configuration anew.
     Reload {
         /// Also when it withdraws every VIP or ends every session.
@@ -57,7 +70,7 @@ pub enum Response {
     /// To `status`.
     Status {
         /// How things stand.
-        status: Status,
+        status: Box<Status>,
     },
     /// It is done; what is worth saying about it, a sentence each.
     Done {
@@ -161,7 +174,7 @@ pub struct Service {
 pub struct Vip {
     /// The address.
     pub address: IpAddr,
-    /// `announced`, `draining` or `withheld`.
+    /// `announced`, `depreferred`, `draining` or `withheld`.
     pub standing: String,
     /// The sentence that says why.
     pub reason: String,

@@ -4,6 +4,7 @@
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Seek, Write};
+use std::net::IpAddr;
 use std::net::SocketAddr;
 use std::os::unix::fs::{OpenOptionsExt, chown};
 use std::path::{Path, PathBuf};
@@ -18,6 +19,7 @@ use tokio::time::timeout;
 use tracing::{debug, info};
 
 use super::api::{self, Request, Response, Scope};
+use super::explain::{Router, Session, Story, explain};
 use crate::bgp::fsm::StateName;
 use crate::bgp::io::peers::Peers;
 use crate::bgp::io::session;
@@ -25,7 +27,7 @@ use crate::config::{self, Config};
 use crate::director::{Report, VipReport};
 use crate::drain::{self, Drain, Drains};
 use crate::health::io::listener;
-use crate::model::{Asn, Generation, PeerAsn, RouterId, ServiceName};
+use crate::model::{Asn, Family, Generation, PeerAsn, RouterId, ServiceName};
 
 /// A request longer than this is refused unread.
 const LONGEST_REQUEST: u64 = 64 * 1024;
@@ -42,6 +44,8 @@ pub enum Ask {
     /// The drains were changed, and these services are forgiven (`None` in it: all): which generation of the Loc-RIB
     /// has that in it?
     Drains(Drains, Option<Option<Vec<String>>>, oneshot::Sender<Generation>),
+    /// These services are to be probed at once (`None`: all).
+    Recheck(Option<Vec<String>>),
     /// The configuration is another one: which generation of the Loc-RIB has that in it?
     Reload(Arc<Config>, oneshot::Sender<Generation>),
     /// The daemon ends: which generation of the Loc-RIB announces nothing?
@@ -221,7 +225,9 @@ async fn serve_one(stream: UnixStream, context: &Context) -> io::Result<()> {
 async fn answer(request: Request, uid: u32, context: &Context) -> Response {
     match request {
         Request::Status => match ask(&context.asks, Ask::Report).await {
-            Some(report) => Response::Status { status: status(context, &report, on_disk(context).await) },
+            Some(report) => {
+                Response::Status { status: Box::new(status(context, &report, on_disk(context).await)) }
+            }
             None => ending(),
         },
         Request::Drain { what, reason, by, wait_ms } => {
@@ -268,6 +274,23 @@ async fn answer(request: Request, uid: u32, context: &Context) -> Response {
                 Ok((_, removed)) => undrained(context, &what, &removed).await,
             }
         }
+        Request::Recheck { what } => {
+            if let Err(message) = files(&what, &context.configs.borrow()) {
+                return Response::Refused { message };
+            }
+            let (services, said) = match what {
+                Scope::All => (None, "every service is probed now".to_owned()),
+                Scope::Services(names) => (Some(names.clone()), format!("probed now: {}", names.join(", "))),
+            };
+            match context.asks.send(Ask::Recheck(services)).await {
+                Ok(()) => Response::Done { notes: vec![said] },
+                Err(_) => ending(),
+            }
+        }
+        Request::Explain { vip, peer } => match ask(&context.asks, Ask::Report).await {
+            Some(report) => explained(context, &report, vip, peer.as_deref()),
+            None => ending(),
+        },
         Request::Reload { force } => {
             let (reply, done) = oneshot::channel();
             match context.reloads.send(Reload { force, reply }).await {
@@ -320,6 +343,42 @@ async fn wait(context: &Context, generation: Generation, limit: Duration) -> Res
             },
         },
     }
+}
+
+/// All that is known of a VIP, in sentences.
+fn explained(context: &Context, report: &Report, address: IpAddr, peer: Option<&str>) -> Response {
+    let config = context.configs.borrow().clone();
+    let found = config.vips().find(|(vip, _)| *vip == address);
+    let known = report.vips().find(|(_, vip)| vip.address == address);
+    let (Some((_, service)), Some((_, vip))) = (found, known) else {
+        let all: Vec<String> = config.vips().map(|(vip, _)| vip.to_string()).take(20).collect();
+        let message = format!("error: `{address}` is no VIP; there is {}", all.join(", "));
+        return Response::Refused { message };
+    };
+    if let Some(name) = peer.filter(|name| config.peers.iter().all(|peer| peer.name.as_str() != *name)) {
+        let all: Vec<&str> = config.peers.iter().map(|peer| peer.name.as_str()).collect();
+        let message = format!("error: `{}` is no peer; there is {}", name.escape_default(), all.join(", "));
+        return Response::Refused { message };
+    }
+    let peers = context.peers.borrow().clone();
+    let routers = peers.iter().map(|(peer, status)| {
+        let down = status.last_down.as_ref().map(|down| format!("{}, {}", down.why, ago(down.at.elapsed())));
+        let session = match status.withheld.get(&Family::of(address)) {
+            _ if status.state != StateName::Established => Session::Down(status.state.to_string(), down),
+            Some(why) => Session::Withholds(why.to_string()),
+            None if status.told < report.generation => Session::Telling,
+            None => Session::Told,
+        };
+        let internal = match peer.asn {
+            PeerAsn::Internal => true,
+            PeerAsn::External => false,
+            PeerAsn::Is(asn) => asn == config.bgp.asn,
+        };
+        Router { name: peer.name.to_string(), overrides: peer.overrides.clone(), internal, session }
+    });
+    let routers = routers.filter(|router| peer.is_none_or(|name| router.name == name)).collect();
+    let story = Story { vip, service, drain: report.drains.of(&service.name), routers };
+    Response::Done { notes: explain(&story, Instant::now()) }
 }
 
 async fn undrained(context: &Context, what: &Scope, removed: &[(bool, String)]) -> Response {
@@ -443,7 +502,7 @@ fn status(context: &Context, report: &Report, on_disk: Option<String>) -> api::S
             .collect(),
         drains,
         listener_watch: listener_watch(&context.listener_watch.borrow()),
-        warnings: report.warnings().into_iter().chain(on_disk).collect(),
+        warnings: report.warnings(Instant::now()).into_iter().chain(on_disk).collect(),
     }
 }
 

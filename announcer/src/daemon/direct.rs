@@ -36,7 +36,7 @@ pub(super) async fn direct(
     rib: watch::Sender<Arc<LocRib>>,
     watched: watch::Sender<Arc<Wanted>>,
 ) {
-    let (mut probed, mut listening) = (Vec::new(), Vec::new());
+    let (mut probed, mut listening, mut vips) = (Vec::new(), Vec::new(), Vec::new());
     loop {
         let (mut facts, mut changes, mut reply) = (Vec::new(), Vec::new(), None);
         let deadline = director.deadline();
@@ -44,6 +44,7 @@ pub(super) async fn direct(
             biased;
             Some(asked) = hears.asked.recv() => match asked {
                 Ask::Report(reply) => { let _ = reply.send(director.report()); } // who asked may be gone
+                Ask::Recheck(services) => facts.push(Fact::Recheck(services)),
                 Ask::Stop(asker) => { facts.push(Fact::Stop); reply = Some(asker); }
                 Ask::Drains(drains, forgiven, asker) => {
                     facts.push(Fact::Drains(drains));
@@ -58,11 +59,12 @@ pub(super) async fn direct(
             },
             _ = hears.listening.recv_many(&mut listening, 1024) => {}
             Some(drains) = hears.drained.recv() => facts.push(Fact::Drains(drains)),
-            Some((vip, presence)) = hears.vips.recv() => facts.push(Fact::Vip(vip, presence)),
+            _ = hears.vips.recv_many(&mut vips, 1024) => {}
             _ = hears.probed.recv_many(&mut probed, 1024) => {}
             () = sleep_until(deadline.unwrap_or_else(Instant::now).into()), if deadline.is_some() => {}
         }
         facts.extend(listening.drain(..).map(|fact| Fact::Listening(fact, probe::issued())));
+        facts.extend(vips.drain(..).map(|(vip, presence)| Fact::Vip(vip, presence)));
         facts.extend(probed.drain(..).map(Fact::Probed));
         let now = Instant::now();
         changes.extend(director.expire(now));

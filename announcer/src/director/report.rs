@@ -2,6 +2,7 @@
 //!
 //! Pure.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
@@ -14,7 +15,8 @@ use crate::config::{self, OnFailure};
 use crate::drain::Drains;
 use crate::health::check::{Evidence, Verdict};
 use crate::health::outcome::Outcome;
-use crate::model::ServiceName;
+use crate::health::shortages::Shortages;
+use crate::model::{Generation, ServiceName};
 
 /// What is decided of everything, and why.
 #[derive(Debug, Clone)]
@@ -25,6 +27,10 @@ pub struct Report {
     pub drains: Drains,
     /// Drain files that name no service.
     pub unknown_drains: Vec<String>,
+    /// The generation of the Loc-RIB that is this.
+    pub generation: Generation,
+    /// What the probes ran out of.
+    pub shortages: Shortages,
 }
 
 /// What is decided of one service.
@@ -77,25 +83,40 @@ impl Report {
     }
 
     /// What an operator should look at though it changes nothing that is announced, a sentence each.
-    pub fn warnings(&self) -> Vec<String> {
-        let mut warnings: Vec<String> = self
-            .unknown_drains
-            .iter()
+    pub fn warnings(&self, now: Instant) -> Vec<String> {
+        let mut warnings: Vec<String> = (self.unknown_drains.iter())
             .map(|name| format!("drain file `{}` names no service", name.escape_default()))
+            .chain(self.shortages.warnings(now))
             .collect();
+        // What a thousand VIPs share is told once.
+        let mut seen: BTreeMap<(&str, &str, String), Vec<IpAddr>> = BTreeMap::new();
         for (service, vip) in self.vips() {
             for check in &vip.checks {
-                if check.verdict == Verdict::Down
-                    && check.on_failure == OnFailure::Warn
-                    && vip.standing.is_told()
-                {
-                    let Evidence { streak, last, .. } = &check.evidence;
-                    let seen = Evidence { check: None, streak: *streak, last: last.clone() };
-                    warnings.push(format!("check `{}` of {service} at {}: {seen}", check.name, vip.address));
+                if let Some(warning) = check.warning(vip.standing.is_told()) {
+                    let key = (service.as_str(), check.name.as_str(), warning);
+                    seen.entry(key).or_default().push(vip.address);
                 }
             }
         }
+        warnings.extend(seen.into_iter().map(|((service, check, warning), vips)| {
+            let others = if vips.len() > 1 { format!(" and {} more", vips.len() - 1) } else { String::new() };
+            let first = vips.first().map(ToString::to_string).unwrap_or_default();
+            format!("check `{check}` of {service} at {first}{others}: {warning}")
+        }));
         warnings
+    }
+}
+
+impl CheckReport {
+    /// What it warns of: a failure that counts for nothing, or what a pass told beside.
+    fn warning(&self, told: bool) -> Option<String> {
+        match &self.evidence.last {
+            _ if self.verdict == Verdict::Down && self.on_failure == OnFailure::Warn && told => {
+                Some(Evidence { check: None, ..self.evidence.clone() }.to_string())
+            }
+            Some(Outcome::Pass { warning: Some(warning), .. }) => Some(warning.to_string()),
+            Some(Outcome::Pass { .. } | Outcome::Fail { .. } | Outcome::Skipped(_)) | None => None,
+        }
     }
 }
 
@@ -112,6 +133,8 @@ impl Director {
         Report {
             services: self.config.services.iter().map(service).collect(),
             drains: self.drains.clone(),
+            generation: self.rib.generation,
+            shortages: self.shortages.clone(),
             unknown_drains: self.drains.named.keys().filter(|name| !known(name)).cloned().collect(),
         }
     }

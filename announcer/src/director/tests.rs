@@ -324,7 +324,7 @@ fn the_mildest_thing_that_makes_up_for_what_fails_is_done() {
             scene.probes(V4, index, &outcome.to_string());
         }
         let report = scene.director.report();
-        (report.vips().next().unwrap().1.standing.word(), report.warnings().len())
+        (report.vips().next().unwrap().1.standing.word(), report.warnings(scene.now).len())
     };
     const W: &str = "withdraw";
     const D: &str = "deprefer";

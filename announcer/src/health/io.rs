@@ -10,6 +10,7 @@ pub mod exec;
 pub mod file;
 pub mod http;
 pub mod listener;
+pub mod once;
 pub mod probe;
 pub mod tcp;
 pub mod tls;

@@ -138,6 +138,11 @@ impl Connection {
         Ok(if moved { Progress::Some } else { Progress::None })
     }
 
+    /// Whether the kernel dropped segments of the peer's that it should have liked (minimum TTL, key). Not to know is no.
+    pub(super) fn drops(&self) -> bool {
+        sockopt::drops(self.stream.as_fd()).is_ok_and(|count| count > 0)
+    }
+
     /// Signs and demands another key from now on (RFC 2385).
     pub(super) fn set_key(&mut self, key: Key) -> io::Result<()> {
         sockopt::set_key(self.stream.as_fd(), self.peer, &key)?;

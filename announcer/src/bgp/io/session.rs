@@ -288,9 +288,9 @@ impl Session {
     fn act(&mut self, action: Action) {
         match action {
             Action::Connect => {
-                let vips = Arc::clone(&self.vips.borrow());
                 (self.neighbour, self.ttl_drops) = (Neighbour::Unknown, netstat::ttl_drops());
-                self.dialing = Some(Box::pin(dial(Arc::clone(&self.peer), vips, self.timers.connect)));
+                self.dialing =
+                    Some(Box::pin(dial(Arc::clone(&self.peer), self.vips.clone(), self.timers.connect)));
             }
             Action::Send(message) => self.send(&message),
             Action::Hangup => {
@@ -344,13 +344,21 @@ impl Session {
     /// Tells why there is no session while the machine still waits for one.
     fn hangs(&mut self) {
         self.hang = None;
-        if self.state.name() == StateName::OpenSent {
-            let why = DownReason::NoOpen(HANG);
-            let hint = why.hint(&self.clues());
-            let known = self.status.last_down.as_ref();
-            if known.is_none_or(|down| (down.why.label(), down.hint) != (why.label(), hint)) {
-                info!(reason = %why, hint, "peer is silent");
+        if self.state.name() != StateName::OpenSent {
+            return;
+        }
+        if self.peer.ttl_security {
+            // What does not pass the minimum TTL is dropped, RST and FIN too: this connection will never hear of its end.
+            if self.connection.as_ref().is_some_and(Connection::drops) {
+                return self.handle(Event::TcpFails(TcpFailure::Unheard(HANG)));
             }
+            self.hang = Some(now() + HANG);
+        }
+        let why = DownReason::NoOpen(HANG);
+        let hint = why.hint(&self.clues());
+        let known = self.status.last_down.as_ref();
+        if known.is_none_or(|down| (down.why.label(), down.hint) != (why.label(), hint)) {
+            info!(reason = %why, hint, "peer is silent");
             self.status.last_down = Some(Down { why, hint, at: now() });
         }
     }

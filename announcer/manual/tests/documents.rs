@@ -10,12 +10,15 @@ use std::time::Duration;
 use announcer::bgp::notification::{self, Notification};
 use announcer::bgp::open::OpenError;
 use announcer::bgp::reason::{DownReason, TcpFailure};
+use announcer::config::check::Digest;
 use announcer::config::keys::{self, Need, Section};
 use announcer::damping::Wait;
 use announcer::director::{Depreference, Reason, Standing};
 use announcer::drain::Drain;
 use announcer::health::check::{Evidence, Streak};
-use announcer::health::outcome::{self, Answer, Date, Flaw, Outcome, Shortage, Shown, Waiting, Warning};
+use announcer::health::outcome::{
+    self, Answer, Date, Flaw, Outcome, Shortage, Shown, TlsVersion, Waiting, Warning,
+};
 use announcer::model::{Asn, Family, PeerAsn};
 use announcer::rib::Withheld;
 
@@ -179,6 +182,7 @@ fn every_outcome_of_a_probe_is_explained() {
         Why::Refused,
         Why::VipMissing,
         timed_out(Waiting::Connection),
+        timed_out(Waiting::Handshake),
         timed_out(Waiting::Answer),
         timed_out(Waiting::Body),
         timed_out(Waiting::Files),
@@ -190,6 +194,14 @@ fn every_outcome_of_a_probe_is_explained() {
         Why::NotHttp,
         Why::Status(503),
         Why::Redirect { status: 301, to: Shown::new("https://www.example.com/") },
+        Why::NotHttp2,
+        Why::BodyTooLong(65536),
+        Why::NoMatch,
+        Why::Digest(Digest::Sha1([0; 20])),
+        Why::NotTls,
+        Why::Tls(Shown::new("received fatal alert: HandshakeFailure")),
+        Why::NoProtocol,
+        Why::Certificate(Flaw::Untrusted),
         Why::Unexpected(Shown::new("554 no service")),
         Why::Missing,
         Why::Exit { code: 2, said: Some(Shown::new("DISK CRITICAL - 99% of /")) },
@@ -204,7 +216,10 @@ fn every_outcome_of_a_probe_is_explained() {
     ];
     for failure in &failures {
         match failure {
-            Why::TimedOut { waiting: Waiting::Connection | Waiting::Answer | Waiting::Body, .. } => {}
+            Why::TimedOut { waiting: Waiting::Connection | Waiting::Handshake, .. } => {}
+            Why::TimedOut { waiting: Waiting::Answer | Waiting::Body, .. } => {}
+            Why::NotHttp2 | Why::BodyTooLong(_) | Why::NoMatch | Why::Digest(_) => {}
+            Why::NotTls | Why::Tls(_) | Why::NoProtocol | Why::Certificate(_) => {}
             Why::TimedOut { waiting: Waiting::Files | Waiting::Start | Waiting::Exit, .. } => {}
             Why::Unexpected(_) | Why::Missing | Why::Exit { .. } | Why::Killed(_) | Why::Endless => {}
             Why::Lingering | Why::NotRun(_) | Why::NoUser(_) | Why::NotAllowed => {}
@@ -220,9 +235,12 @@ fn every_outcome_of_a_probe_is_explained() {
     }
     let all = failures.iter().map(Why::to_string);
     let all = all.chain(shortages.into_iter().map(|shortage| Outcome::Skipped(shortage).to_string()));
-    let answers = [Answer::Http(204), Answer::Connected, Answer::Expected, Answer::Exists, Answer::Exit(0)];
-    for answer in answers {
+    let answers = [Answer::Http(204), Answer::Tls(TlsVersion::V1_2), Answer::Tls(TlsVersion::V1_3)];
+    let answers =
+        answers.into_iter().chain([Answer::Connected, Answer::Expected, Answer::Exists, Answer::Exit(0)]);
+    for answer in answers.clone() {
         match answer {
+            Answer::Tls(TlsVersion::V1_2 | TlsVersion::V1_3) => {}
             Answer::Http(_) | Answer::Connected | Answer::Expected | Answer::Exists | Answer::Exit(_) => {}
         }
     }

@@ -5,6 +5,7 @@
 #[cfg(test)]
 mod alone;
 mod aside;
+mod connect;
 pub mod exec;
 pub mod file;
 pub mod http;
@@ -12,4 +13,6 @@ pub mod listener;
 pub mod once;
 pub mod probe;
 pub mod tcp;
+pub mod tls;
 mod trouble;
+mod trust;

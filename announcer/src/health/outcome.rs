@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 
+use crate::config::check::Digest;
+
 /// What one probe saw.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
@@ -33,8 +35,10 @@ pub enum Outcome {
 /// What a healthy VIP said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answer {
-    /// An HTTP status, 200 to 299.
+    /// An HTTP status that passes.
     Http(u16),
+    /// A TLS handshake.
+    Tls(TlsVersion),
     /// It took a TCP connection, which is all that was asked for.
     Connected,
     /// What was expected came.
@@ -43,6 +47,15 @@ pub enum Answer {
     Exists,
     /// A program's exit code that passes.
     Exit(i32),
+}
+
+/// The version of TLS that was agreed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TlsVersion {
+    /// TLS 1.2 (RFC 5246).
+    V1_2,
+    /// TLS 1.3 (RFC 8446).
+    V1_3,
 }
 
 /// What is wrong though the probe passed.
@@ -118,6 +131,22 @@ pub enum Reason {
         /// The Location field, fit to print.
         to: Shown,
     },
+    /// What came is no HTTP/2, where nothing else was offered.
+    NotHttp2,
+    /// The body has more octets than this, and its digest was asked for.
+    BodyTooLong(u32),
+    /// `expect_body` is not in the body.
+    NoMatch,
+    /// The body has this digest, and not the one of `expect_digest`.
+    Digest(Digest),
+    /// What came is no TLS.
+    NotTls,
+    /// The handshake failed, in the words of the library.
+    Tls(Shown),
+    /// The server chose none of the protocols that were offered by ALPN.
+    NoProtocol,
+    /// The certificate, by `verify = "require"`.
+    Certificate(Flaw),
     /// Something else came than what was expected; its beginning.
     Unexpected(Shown),
     /// The file is not there.
@@ -152,6 +181,8 @@ pub enum Reason {
 pub enum Waiting {
     /// The connection: the server's queue is full, or packets are dropped.
     Connection,
+    /// The end of the TLS handshake.
+    Handshake,
     /// The first byte to the last of the header: the server hangs.
     Answer,
     /// The rest of the body.
@@ -229,6 +260,8 @@ impl fmt::Display for Outcome {
             }
             // Says after how long by itself.
             Outcome::Fail { reason: reason @ Reason::TimedOut { .. }, .. } => reason.fmt(f),
+            // Would be said of the date.
+            Outcome::Fail { reason: reason @ Reason::Certificate(_), .. } => reason.fmt(f),
             Outcome::Fail { reason, took } => write!(f, "{reason} after {}", Millis(*took)),
             Outcome::Skipped(shortage) => write!(f, "not asked, {shortage}"),
         }
@@ -239,6 +272,8 @@ impl fmt::Display for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Answer::Http(status) => write!(f, "HTTP {status}"),
+            Answer::Tls(TlsVersion::V1_2) => f.write_str("TLS 1.2"),
+            Answer::Tls(TlsVersion::V1_3) => f.write_str("TLS 1.3"),
             Answer::Connected => f.write_str("connected"),
             Answer::Expected => f.write_str("answered as expected"),
             Answer::Exists => f.write_str("the file is there"),
@@ -291,6 +326,14 @@ impl fmt::Display for Reason {
             Reason::NotHttp => f.write_str("answer is no HTTP"),
             Reason::Status(status) => write!(f, "HTTP {status}"),
             Reason::Redirect { status, to } => write!(f, "HTTP {status} to {to}"),
+            Reason::NotHttp2 => f.write_str("answer is no HTTP/2"),
+            Reason::BodyTooLong(most) => write!(f, "body is longer than {most} octets"),
+            Reason::NoMatch => f.write_str("`expect_body` is not in the body"),
+            Reason::Digest(digest) => write!(f, "body has the digest {digest}"),
+            Reason::NotTls => f.write_str("answer is no TLS"),
+            Reason::Tls(text) => write!(f, "TLS failed: {text}"),
+            Reason::NoProtocol => f.write_str("the server chose no protocol of those offered"),
+            Reason::Certificate(flaw) => flaw.fmt(f),
             Reason::Unexpected(came) => write!(f, "answered unexpectedly: {came}"),
             Reason::Missing => f.write_str("the file is not there"),
             Reason::Exit { code, said: Some(said) } => write!(f, "exit code {code}: {said}"),
@@ -315,6 +358,7 @@ impl fmt::Display for Waiting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Waiting::Connection => "no connection",
+            Waiting::Handshake => "no TLS",
             Waiting::Answer => "no answer",
             Waiting::Body => "no end of the answer",
             Waiting::Files => "no answer of the file system",

@@ -50,7 +50,7 @@ impl Run {
                 if lasts(number).is_zero() { pass() } else { hung() }
             }
         };
-        let task = tokio::task::spawn_local(drive(probe, paced, send, |seen| seen));
+        let task = tokio::task::spawn_local(drive(probe, Duration::ZERO, paced, send, |seen| seen));
         Run { pace, facts, starts, most_at_once, epoch, task }
     }
 
@@ -238,4 +238,11 @@ async fn a_target_is_probed_over_http_and_named_in_what_is_told() {
     assert!(matches!(probed.outcome, Outcome::Pass { answer: Answer::Http(204), .. }), "{}", probed.outcome);
     assert!(probed.at > start && probed.at.elapsed() < INTERVAL);
     task.abort();
+}
+
+#[test]
+fn loops_that_start_together_take_turns_and_one_alone_waits_for_none() {
+    let (now, mut turns) = (std::time::Instant::now(), Turns { last: None });
+    assert!((0..1000).all(|n| turns.next(now) == APART * n));
+    assert_eq!(turns.next(now + APART * 1010), Duration::ZERO);
 }

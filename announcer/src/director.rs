@@ -23,6 +23,7 @@ use ipnet::IpNet;
 use crate::config::Config;
 use crate::drain::Drains;
 use crate::health::check::Verdict;
+use crate::health::shortages::Shortages;
 use crate::health::watch::{Pair, Wanted};
 use crate::health::{Listening, Pace, Probed, Watched};
 use crate::model::{Generation, ServiceName};
@@ -89,6 +90,7 @@ pub struct Director {
     /// The VIPs that wait for their first verdict.
     undecided: BTreeSet<IpAddr>,
     drains: Drains,
+    shortages: Shortages,
     stopping: bool,
     said: Vec<Said>,
     routes: Routes,
@@ -111,6 +113,7 @@ impl Director {
             deadlines: BTreeSet::new(),
             undecided: BTreeSet::new(),
             drains,
+            shortages: Shortages::default(),
             stopping: false,
             said: Vec::new(),
             routes: Routes::default(),
@@ -133,6 +136,7 @@ impl Director {
         let mut changes = Vec::new();
         match fact {
             Fact::Probed(Probed { vip: address, check: index, sequence, outcome, at, .. }) => {
+                self.shortages.note(&outcome, at);
                 let vip = self.vips.get_mut(&address);
                 let Some(check) = vip.and_then(|vip| vip.checks.get_mut(index)) else { return changes };
                 let settling = (check.settling(), check.verdict());

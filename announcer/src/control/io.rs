@@ -443,7 +443,10 @@ fn status(context: &Context, report: &Report, on_disk: Option<String>) -> api::S
             .collect(),
         drains,
         listener_watch: listener_watch(&context.listener_watch.borrow()),
-        warnings: report.warnings().into_iter().chain(on_disk).collect(),
+        warnings: (report.warnings().into_iter())
+            .chain(report.shortages.warnings(Instant::now()))
+            .chain(on_disk)
+            .collect(),
     }
 }
 

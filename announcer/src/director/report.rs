@@ -14,6 +14,7 @@ use crate::config::{self, OnFailure};
 use crate::drain::Drains;
 use crate::health::check::{Evidence, Verdict};
 use crate::health::outcome::Outcome;
+use crate::health::shortages::Shortages;
 use crate::model::ServiceName;
 
 /// What is decided of everything, and why.
@@ -25,6 +26,8 @@ pub struct Report {
     pub drains: Drains,
     /// Drain files that name no service.
     pub unknown_drains: Vec<String>,
+    /// What kept probes from asking.
+    pub shortages: Shortages,
 }
 
 /// What is decided of one service.
@@ -112,6 +115,7 @@ impl Director {
         Report {
             services: self.config.services.iter().map(service).collect(),
             drains: self.drains.clone(),
+            shortages: self.shortages.clone(),
             unknown_drains: self.drains.named.keys().filter(|name| !known(name)).cloned().collect(),
         }
     }

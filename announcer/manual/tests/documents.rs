@@ -242,10 +242,10 @@ fn every_outcome_of_a_probe_is_explained() {
             Flaw::NoRoots(_) | Flaw::Other(_) => {}
         }
     }
-    let warnings = flaws.into_iter().map(Warning::Certificate).chain([
-        Warning::Expires(date),
-        Warning::Program(Some(Shown::new("LOAD WARNING - 7"))),
-    ]);
+    let warnings = flaws
+        .into_iter()
+        .map(Warning::Certificate)
+        .chain([Warning::Expires(date), Warning::Program(Some(Shown::new("LOAD WARNING - 7")))]);
     let all = all.chain(warnings.map(|warning| match warning {
         Warning::Certificate(_) | Warning::Expires(_) | Warning::Program(_) => warning.to_string(),
     }));

@@ -72,10 +72,9 @@ fn ask(mut stream: UnixStream) -> Status {
     writeln!(stream, "{request}").unwrap();
     let mut answer = String::new();
     BufReader::new(stream).read_line(&mut answer).unwrap();
-    match serde_json::from_str(&answer).unwrap() {
-        Response::Status { status } => status,
-        other => panic!("{other:?}"),
-    }
+    let answer: Response = serde_json::from_str(&answer).unwrap();
+    let Response::Status { status } = answer else { panic!("{answer:?}") };
+    status
 }
 
 /// Asks until the VIP stands like that.

@@ -23,7 +23,6 @@ use ipnet::IpNet;
 use crate::config::Config;
 use crate::drain::Drains;
 use crate::health::check::Verdict;
-use crate::health::outcome::Outcome;
 use crate::health::shortages::Shortages;
 use crate::health::watch::{Pair, Wanted};
 use crate::health::{Listening, Pace, Probed, Watched};
@@ -91,6 +90,7 @@ pub struct Director {
     /// The VIPs that wait for their first verdict.
     undecided: BTreeSet<IpAddr>,
     drains: Drains,
+    shortages: Shortages,
     stopping: bool,
     said: Vec<Said>,
     routes: Routes,
@@ -114,6 +114,7 @@ impl Director {
             deadlines: BTreeSet::new(),
             undecided: BTreeSet::new(),
             drains,
+            shortages: Shortages::default(),
             stopping: false,
             said: Vec::new(),
             routes: Routes::default(),
@@ -137,11 +138,9 @@ impl Director {
         let mut changes = Vec::new();
         match fact {
             Fact::Probed(Probed { vip: address, check: index, sequence, outcome, at, .. }) => {
+                self.shortages.note(&outcome, at);
                 let vip = self.vips.get_mut(&address);
                 let Some(check) = vip.and_then(|vip| vip.checks.get_mut(index)) else { return changes };
-                if let Outcome::Skipped(shortage) = outcome {
-                    self.shortages.note(shortage, at);
-                }
                 let settling = (check.settling(), check.verdict());
                 let verdict = check.observe(sequence, outcome, at); // the standing, below, says what changed
                 if settling != (check.settling(), check.verdict()) {

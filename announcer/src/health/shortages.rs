@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use super::outcome::Shortage;
+use super::outcome::{Outcome, Shortage};
 
 /// For so long after the last of them a shortage is warned of.
 const FRESH: Duration = Duration::from_secs(60);
@@ -15,9 +15,10 @@ const FRESH: Duration = Duration::from_secs(60);
 pub struct Shortages(BTreeMap<Shortage, (u64, Instant)>);
 
 impl Shortages {
-    /// A probe could not ask.
-    pub fn note(&mut self, shortage: Shortage, at: Instant) {
-        let (count, last) = self.0.entry(shortage).or_insert((0, at));
+    /// Takes in what a probe saw.
+    pub fn note(&mut self, outcome: &Outcome, at: Instant) {
+        let Outcome::Skipped(shortage) = outcome else { return };
+        let (count, last) = self.0.entry(*shortage).or_insert((0, at));
         *count = count.saturating_add(1);
         *last = at.max(*last);
     }
@@ -46,9 +47,9 @@ mod tests {
         let (start, second) = (Instant::now(), Duration::from_secs(1));
         let mut shortages = Shortages::default();
         assert_eq!(shortages.warnings(start).count(), 0);
-        shortages.note(Shortage::Files, start);
-        shortages.note(Shortage::Ports, start + second * 30);
-        shortages.note(Shortage::Files, start + second * 31);
+        shortages.note(&Outcome::Skipped(Shortage::Files), start);
+        shortages.note(&Outcome::Skipped(Shortage::Ports), start + second * 30);
+        shortages.note(&Outcome::Skipped(Shortage::Files), start + second * 31);
         assert_eq!(shortages.counts().collect::<Vec<_>>(), [(Shortage::Files, 2), (Shortage::Ports, 1)]);
         let told = |now| shortages.warnings(now).collect::<Vec<_>>();
         let files = "announcer is out of file descriptors: 2 probes were not asked since the start, and counted neither way";
@@ -58,7 +59,7 @@ mod tests {
         assert_eq!(told(start + second * 90), [files]);
         assert!(told(start + second * 91).is_empty());
         // A fact that comes late makes nothing older.
-        shortages.note(Shortage::Files, start);
+        shortages.note(&Outcome::Skipped(Shortage::Files), start);
         assert_eq!(shortages.warnings(start + second * 90).count(), 1);
     }
 }

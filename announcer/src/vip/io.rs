@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dsr_setup::{Ensured, Error, Link, Store, VipEvent, Vips};
+use nix::errno::Errno;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
@@ -41,6 +42,12 @@ pub async fn keep(wanted: Wanted, told: mpsc::Sender<(IpAddr, Presence)>) {
     let mut keeper = Keeper { wanted, known: BTreeMap::new(), stays: BTreeMap::new(), told };
     loop {
         let Err(e) = keeper.run().await else { return };
+        if is_own_fault(&e) {
+            // We could not look: what was there is there, as far as anyone knows.
+            warn!(error = %e, "VIPs are not watched, tried again");
+            sleep(RETRY).await;
+            continue;
+        }
         let missing = Presence::Missing(e.to_string());
         let vips = keeper.wanted.vips.borrow().clone();
         for vip in vips.iter() {
@@ -48,6 +55,12 @@ pub async fn keep(wanted: Wanted, told: mpsc::Sender<(IpAddr, Presence)>) {
         }
         sleep(RETRY).await;
     }
+}
+
+/// Whether we had no descriptor or no memory left: that says nothing of lo.
+fn is_own_fault(error: &Error) -> bool {
+    let ours = [Errno::EMFILE, Errno::ENFILE, Errno::ENOMEM, Errno::ENOBUFS];
+    error.errno().is_some_and(|errno| ours.contains(&Errno::from_raw(errno)))
 }
 
 struct Keeper {

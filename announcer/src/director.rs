@@ -101,7 +101,6 @@ pub struct Director {
     paced: BTreeSet<(IpAddr, usize)>,
     /// Whether what the listener watch wants to know changed.
     unwatched: bool,
-    shortages: Shortages,
 }
 
 impl Director {
@@ -122,7 +121,6 @@ impl Director {
             stale: Some(now),
             paced: BTreeSet::new(),
             unwatched: true,
-            shortages: Shortages::default(),
         };
         for (index, service) in director.config.services.iter().enumerate() {
             director.vips.extend(service.vips.iter().map(|vip| (*vip, Vip::new(index, service, now))));

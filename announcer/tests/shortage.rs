@@ -74,7 +74,7 @@ fn ask(mut stream: UnixStream) -> Status {
     BufReader::new(stream).read_line(&mut answer).unwrap();
     let answer: Response = serde_json::from_str(&answer).unwrap();
     let Response::Status { status } = answer else { panic!("{answer:?}") };
-    status
+    *status
 }
 
 /// Asks until the VIP stands like that.

@@ -1,11 +1,12 @@
 //! The probe loop of one check and VIP: it starts probes on time and sends up what they saw.
 //!
-//! Touches the clock, and the world through the kinds of probes beside it. One task, no more: the probes in flight are futures of it,
-//! so that dropping it cancels them all.
+//! Touches the clock, and the world through the kinds of probes beside it. One task, no more: the probes in flight are
+//! futures of it, so that dropping it cancels them all.
 //!
 //! Probes overlap, so that a slow one does not delay the next. At most eight are in flight, or seen and not yet sent
-//! up; then the next waits for one to end. A server that hangs is still found down after `timeout` and `fall - 1` intervals, for the probes end as they
-//! began, an interval apart.
+//! up; then the next waits for one to end. A server that hangs is still found down after `timeout` and `fall - 1` intervals,
+//! for the probes end as they began, an interval apart. What they saw is told in the order in which they began: of a server
+//! that hangs now and then, the passes of later probes would else hide the failures of those that have not yet timed out.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -15,7 +16,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use futures_util::stream::FuturesUnordered;
+use futures_util::stream::FuturesOrdered;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
@@ -151,7 +152,7 @@ async fn drive<F, T>(
 {
     let mut now = *pace.borrow_and_update();
     let mut beat = Beat::new(Instant::now() + wait, now.interval);
-    let mut in_flight = FuturesUnordered::new();
+    let mut in_flight = FuturesOrdered::new();
     let mut unsent = VecDeque::new();
     loop {
         let room = in_flight.len() + unsent.len() < MOST;
@@ -162,12 +163,14 @@ async fn drive<F, T>(
                 (Ok(_), None) => {}
                 (Err(_), _) => return,
             },
-            Some(seen) = in_flight.next() => unsent.push_back(seen),
+            Some((sequence, outcome)) = in_flight.next() => {
+                unsent.push_back(Seen { sequence, outcome, at: Instant::now() });
+            }
             () = sleep_until(beat.next), if room => {
                 beat.struck(Instant::now());
                 let sequence = SEQUENCE.fetch_add(1, Ordering::Relaxed);
                 let probe = probe();
-                in_flight.push(async move { Seen { sequence, outcome: probe.await, at: Instant::now() } });
+                in_flight.push_back(async move { (sequence, probe.await) });
             }
             changed = pace.changed() => {
                 if changed.is_err() {

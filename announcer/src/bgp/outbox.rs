@@ -71,9 +71,11 @@ impl Outbox {
 
     /// The next fact whose UPDATEs the kernel has taken, if one is left to tell.
     pub fn written_for(&mut self) -> Option<Instant> {
-        let written = self.written();
-        let (_, at) = self.causes.pop_front_if(|(offset, _)| *offset <= written)?;
-        Some(at)
+        let (offset, at) = *self.causes.front()?;
+        (offset <= self.written()).then(|| {
+            self.causes.pop_front();
+            at
+        })
     }
 
     /// The kernel took this many octets.

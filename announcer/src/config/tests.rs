@@ -525,8 +525,11 @@ fn every_key_has_an_example_that_is_good_and_a_place_in_the_sample() {
         line.split_once(" = ").is_some_and(|(name, _)| FILE.all().iter().any(|s| s.key(name).is_some()))
     };
     let header = |line: &str| FILE.all().iter().any(|s| s.header == line);
-    let open =
-        |line: &'static str| line.strip_prefix('#').filter(|rest| key(rest) || header(rest) || rest.starts_with("[[")).unwrap_or(line);
+    let open = |line: &'static str| {
+        line.strip_prefix('#')
+            .filter(|rest| key(rest) || header(rest) || rest.starts_with("[["))
+            .unwrap_or(line)
+    };
     let all: String = SAMPLE.lines().map(|line| format!("{}\n", open(line))).collect();
     let config = parse("announcer.toml", &all).unwrap_or_else(|errors| panic!("{errors}"));
     let written = canonical(&config);

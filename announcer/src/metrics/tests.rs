@@ -134,8 +134,6 @@ fn a_scrape_reads_as_prometheus_wants_it() {
         announcer_probes_total{service="www",vip="192.0.2.80",check="http",result="pass",reason=""} 2
         announcer_probes_total{service="www",vip="192.0.2.80",check="http",result="fail",reason="refused"} 1
         announcer_probes_total{service="www",vip="192.0.2.80",check="http",result="skipped",reason="files"} 1
-        announcer_probes_total{service="www",vip="192.0.2.80",check="http",result="pass",reason=""} 0
-        announcer_probes_total{service="www",vip="2001:db8::80",check="http",result="pass",reason=""} 0
         announcer_probes_total{service="www",vip="2001:db8::80",check="http",result="pass",reason=""} 0
         # TYPE announcer_probe_duration_seconds histogram
         announcer_probe_duration_seconds_sum{service="www",check="http"} 0.0035
@@ -150,18 +148,6 @@ fn a_scrape_reads_as_prometheus_wants_it() {
         announcer_probe_duration_seconds_bucket{le="3.0",service="www",check="http"} 3
         announcer_probe_duration_seconds_bucket{le="10.0",service="www",check="http"} 3
         announcer_probe_duration_seconds_bucket{le="+Inf",service="www",check="http"} 3
-        announcer_probe_duration_seconds_sum{service="www",check="http"} 0.0
-        announcer_probe_duration_seconds_count{service="www",check="http"} 0
-        announcer_probe_duration_seconds_bucket{le="0.001",service="www",check="http"} 0
-        announcer_probe_duration_seconds_bucket{le="0.003",service="www",check="http"} 0
-        announcer_probe_duration_seconds_bucket{le="0.01",service="www",check="http"} 0
-        announcer_probe_duration_seconds_bucket{le="0.03",service="www",check="http"} 0
-        announcer_probe_duration_seconds_bucket{le="0.1",service="www",check="http"} 0
-        announcer_probe_duration_seconds_bucket{le="0.3",service="www",check="http"} 0
-        announcer_probe_duration_seconds_bucket{le="1.0",service="www",check="http"} 0
-        announcer_probe_duration_seconds_bucket{le="3.0",service="www",check="http"} 0
-        announcer_probe_duration_seconds_bucket{le="10.0",service="www",check="http"} 0
-        announcer_probe_duration_seconds_bucket{le="+Inf",service="www",check="http"} 0
         # TYPE announcer_peer_state gauge
         announcer_peer_state{peer="r1",state="Idle"} 0
         announcer_peer_state{peer="r1",state="Connect"} 0

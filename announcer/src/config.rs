@@ -29,7 +29,7 @@ pub(crate) mod tests;
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -59,6 +59,26 @@ pub struct Config {
     pub services: Vec<Service>,
     /// How health is watched.
     pub health: Health,
+    /// Who is told of changes; `None`: nobody.
+    pub hooks: Option<Hooks>,
+    /// What Prometheus can read; `None`: nothing.
+    pub metrics: Option<Metrics>,
+}
+
+/// `[hooks]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hooks {
+    /// `on_change`: a program by its whole path, and its arguments.
+    pub on_change: Vec<String>,
+    /// `timeout`, default 10s: for a run.
+    pub timeout: Duration,
+}
+
+/// `[metrics]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Metrics {
+    /// `listen`: where it is listened; the port is not 0.
+    pub listen: SocketAddr,
 }
 
 /// `[health]`.

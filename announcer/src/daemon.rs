@@ -12,12 +12,15 @@
 //!                                                           watch<Wanted>         -> listeners
 //!                                                           watch<Pace>           -> probes
 //! links             netlink                                 watch<Cut>            -> sessions
+//!                                                           watch<Queue>          -> hook
 //! session, one a    watch<LocRib>, watch<Liveness>,         watch<Status>         -> control, stop
 //!   peer              watch<Order>, watch<VIPs>, watch<Cut>
 //! sessions          watch<Config>, watch<stop>              watch<Order>          -> session
 //!                                                           watch<Peers>          -> control, stop
 //! control           unix socket                             mpsc<Ask>             -> director
 //!                                                           mpsc<Reload>          -> run
+//! hook              watch<Queue>, watch<Config>             watch<Queue>          -> metrics
+//! metrics           TCP, watch<Config>, watch<Status>       mpsc<Ask>             -> director
 //! run (main)        signals, mpsc<Reload>                   watch<Config>, watch<VIPs>, Ask::Reload, Ask::Stop, stop
 //! ```
 //!
@@ -43,7 +46,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
-use self::direct::{Hears, Probes, direct};
+use self::direct::{Counts, Hears, Probes, direct};
 use self::reload::Reloader;
 use self::sessions::Shared;
 use self::tasks::Kept;
@@ -54,6 +57,8 @@ use crate::control::io::{self as control, Ask, Socket};
 use crate::director::Director;
 use crate::drain;
 use crate::health::io::listener;
+use crate::hook::{self, Queue};
+use crate::metrics::{self, Reloads, Tally};
 use crate::model::RouterId;
 use crate::rib::LocRib;
 use crate::vip;
@@ -143,13 +148,10 @@ async fn serve(options: Options, config: Arc<Config>) -> anyhow::Result<()> {
     let director = Director::new(config.clone(), drains, started);
     let mut probes = Probes::new(probes_told);
     probes.apply(&config, &director);
-    let mut directing = tokio::spawn(direct(
-        director,
-        probes,
-        Hears { asked, probed, listening, vips, drained },
-        rib,
-        watched_told,
-    ));
+    let hooks = watch::Sender::new(Queue::default());
+    let counts = Counts { tally: Tally::new(&config), hooks: hooks.clone() };
+    let hears = Hears { asked, probed, listening, vips, drained };
+    let mut directing = tokio::spawn(direct(director, probes, hears, rib, watched_told, counts));
     let _listeners = Kept::new("listener watch".into(), move || {
         listener::run(watched.clone(), listeners_told.clone(), watch_told.clone())
     });
@@ -176,7 +178,11 @@ async fn serve(options: Options, config: Arc<Config>) -> anyhow::Result<()> {
         Kept::new("sessions".into(), move || sessions::keep(shared.clone(), peers_told.clone()));
     let named = config.clone();
     let _router_id = Kept::new("router id".into(), move || find_router_id(named.clone(), router_id.clone()));
+    let (deaf_told, deaf) = watch::channel(None);
+    let (reloads_told, reloaded) = watch::channel(Reloads::new(reload::unix_time()));
+    let hook_configs = configs.clone();
     let context = control::Context {
+        deaf,
         configs,
         config_file: options.config.clone(),
         router_id: router_ids,
@@ -187,10 +193,19 @@ async fn serve(options: Options, config: Arc<Config>) -> anyhow::Result<()> {
         reloads: reload,
         started,
     };
+    let figures = metrics::io::Context {
+        control: context.clone(),
+        reloads: reloaded,
+        hooks: hooks.subscribe(),
+        deaf: deaf_told,
+    };
     let _control =
         Kept::new("control socket".into(), move || control::serve(socket.clone(), context.clone()));
+    let _metrics = Kept::new("metrics".into(), move || metrics::io::serve(figures.clone()));
+    let _hook = Kept::new("hook".into(), move || hook::io::run(hook_configs.clone(), hooks.clone()));
 
     let mut reloader = Reloader {
+        counts: reloads_told,
         file: options.config,
         configs: configs_told,
         wanted: wanted_told,

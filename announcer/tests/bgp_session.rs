@@ -61,6 +61,29 @@ async fn a_generation_that_says_nothing_to_a_peer_is_told_at_once() {
 }
 
 #[tokio::test]
+async fn the_way_to_the_wire_is_measured_of_what_is_said_while_the_session_is_there() {
+    let mut session = Session::start().await;
+    session.announce(1, &["192.0.2.80/32"]);
+    let _router = session.established().await;
+    let status = session.until(|status| status.told == 1).await;
+    assert_eq!((status.wire.count(), status.established), (0, 1), "the first table is old news");
+    session.announce(2, &["192.0.2.80/32", "192.0.2.81/32"]);
+    session.until(|status| status.told == 2).await;
+    session.announce(3, &[]);
+    let status = session.until(|status| status.told == 3).await;
+    assert_eq!(status.wire.count(), 2);
+    assert!(
+        Duration::ZERO < status.wire.sum() && status.wire.sum() < Duration::from_secs(2),
+        "{:?}",
+        status.wire
+    );
+    session.announce(4, &[]);
+    assert_eq!(session.until(|status| status.told == 4).await.wire.count(), 2, "nothing was said");
+    session.order.send_replace(Order::Deconfigured);
+    session.until(|status| status.downs == [("stopped", 1)].into()).await;
+}
+
+#[tokio::test]
 async fn a_family_that_the_peer_does_not_have_is_withheld() {
     let mut session = Session::start().await;
     session.announce(1, &["192.0.2.80/32", "2001:db8::80/128"]);

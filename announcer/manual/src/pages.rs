@@ -136,7 +136,16 @@ fn example() -> String {
         format!("{}\n{}", section.header, section.keys.iter().filter_map(line).collect::<String>())
     };
     let tables = keys::FILE.all();
-    tables.iter().filter(|section| !section.header.is_empty()).map(table).collect::<Vec<_>>().join("\n")
+    let optional = |section: &Section| {
+        let mut keys = tables.iter().flat_map(|table| table.keys);
+        keys.any(|key| matches!(key.need, Need::OptionalTable(table) if table.header == section.header))
+    };
+    tables
+        .iter()
+        .filter(|section| !section.header.is_empty() && !optional(section))
+        .map(table)
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ use announcer::health::check::{Evidence, Streak};
 use announcer::health::outcome::{
     self, Answer, Date, Flaw, Outcome, Shortage, Shown, TlsVersion, Waiting, Warning,
 };
+use announcer::metrics::{self, Metric};
 use announcer::model::{Asn, Family, PeerAsn};
 use announcer::rib::Withheld;
 
@@ -90,6 +91,69 @@ fn configuration_md_has_every_key_with_its_default_and_no_other() {
     let headings: Vec<_> =
         text.lines().filter_map(|line| line.strip_prefix("## `")?.strip_suffix('`')).collect();
     assert_eq!(headings, sections.iter().map(|section| section.header).collect::<Vec<_>>());
+}
+
+/// The table of docs/metrics.md.
+fn metrics_table() -> String {
+    let row = |metric: &&Metric| {
+        let labels: Vec<String> = metric.labels.iter().map(|label| format!("`{label}`")).collect();
+        let (name, kind, help) = (metric.name, metric.kind.word(), metric.help);
+        format!("| `{name}` | {kind} | {} | {help} |\n", labels.join(", "))
+    };
+    format!(
+        "| name | type | labels | |\n|---|---|---|---|\n{}",
+        metrics::ALL.iter().map(row).collect::<String>()
+    )
+}
+
+#[test]
+fn metrics_md_has_every_metric_and_no_other() {
+    let text = document("metrics.md");
+    let here = below(&text, "## The metrics");
+    let rows: String = here.lines().filter(|line| line.starts_with('|')).map(|l| format!("{l}\n")).collect();
+    if std::env::var_os("UPDATE_EXPECT").is_some() {
+        let text = text.replacen(&rows, &metrics_table(), 1);
+        return std::fs::write(repository().join("docs/metrics.md"), text).unwrap();
+    }
+    assert_eq!(rows, metrics_table(), "docs/metrics.md: UPDATE_EXPECT=1 writes it");
+}
+
+#[test]
+fn alerts_ask_for_metrics_that_there_are() {
+    let text = document("metrics.md");
+    let rules = below(&text, "## Alerts to begin with")
+        .split("```yaml\n")
+        .nth(1)
+        .unwrap()
+        .split("```")
+        .next()
+        .unwrap();
+    let mut named = 0;
+    for word in rules.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_')) {
+        if word.starts_with("announcer_") {
+            named += 1;
+            let name = word.strip_suffix("_bucket").unwrap_or(word);
+            assert!(metrics::ALL.iter().any(|metric| metric.name == name), "{word}");
+        }
+    }
+    assert!(named > 8);
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("rules.yml");
+    std::fs::write(&file, rules).unwrap();
+    let promtool = std::process::Command::new("promtool").args(["check", "rules"]).arg(&file).output();
+    if let Ok(judged) = promtool {
+        assert!(judged.status.success(), "{}", String::from_utf8_lossy(&judged.stderr));
+    }
+}
+
+/// Each word of a label stands below its heading in docs/metrics.md, and no other does.
+fn words_are_listed(heading: &str, words: impl IntoIterator<Item = &'static str>) {
+    let text = document("metrics.md");
+    let listed = below(&text, heading).lines().skip_while(|line| !line.starts_with("- "));
+    let listed: BTreeSet<String> = listed
+        .flat_map(|line| line.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>())
+        .collect();
+    assert_eq!(listed, said(words.into_iter().map(str::to_owned)), "docs/metrics.md, {heading}");
 }
 
 #[test]
@@ -171,6 +235,7 @@ fn every_standing_of_a_vip_is_explained() {
             ) => {}
         }
     }
+    words_are_listed("## Why a VIP has its standing", all.iter().map(Standing::label));
     assert_eq!(listed("### Of a VIP"), said(all.iter().map(Standing::to_string)));
 }
 
@@ -233,6 +298,10 @@ fn every_outcome_of_a_probe_is_explained() {
             Shortage::Files | Shortage::Memory | Shortage::Ports | Shortage::Processes => {}
         }
     }
+    words_are_listed(
+        "## Why a probe failed or was skipped",
+        failures.iter().map(Why::label).chain(shortages.map(Shortage::label)),
+    );
     let all = failures.iter().map(Why::to_string);
     let all = all.chain(shortages.into_iter().map(|shortage| Outcome::Skipped(shortage).to_string()));
     let answers = [Answer::Http(204), Answer::Tls(TlsVersion::V1_2), Answer::Tls(TlsVersion::V1_3)];
@@ -326,6 +395,7 @@ fn every_reason_of_a_session_that_is_down_is_explained() {
             DownReason::OutOfTurn(_) | DownReason::Collision | DownReason::LivenessLost => {}
         }
     }
+    words_are_listed("## Why a session is down", all.iter().map(DownReason::label));
     assert_eq!(listed("### Of a peer"), said(all.iter().map(DownReason::to_string)));
 }
 

@@ -7,7 +7,7 @@ use std::fmt::Display;
 use toml::Value;
 
 use super::value::span;
-use super::{Bgp, Config, Health, Peer, Require, Service, check};
+use super::{Bgp, Config, Health, Hooks, Metrics, Peer, Require, Service, check};
 use crate::model::{Attributes, Deprefer, Overrides, PeerAsn};
 
 /// Writes a configuration as it is understood; `parse` of that gives the equal [`Config`].
@@ -23,6 +23,15 @@ pub fn canonical(config: &Config) -> String {
     let Health { listener_watch } = config.health;
     out.header("[health]");
     out.line("listener_watch", text(span(listener_watch)));
+    if let Some(Hooks { on_change, timeout }) = &config.hooks {
+        out.header("[hooks]");
+        out.line("on_change", array(on_change));
+        out.line("timeout", text(span(*timeout)));
+    }
+    if let Some(Metrics { listen }) = &config.metrics {
+        out.header("[metrics]");
+        out.line("listen", text(listen));
+    }
     out.0
 }
 

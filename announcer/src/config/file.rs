@@ -2,7 +2,7 @@
 //!
 //! Pure. What one value or one table cannot know is checked in [`rules`](super::rules).
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -29,6 +29,19 @@ pub(super) struct File {
     pub(super) peers: Vec<Peer>,
     pub(super) services: Vec<Service>,
     pub(super) health: Option<Health>,
+    pub(super) hooks: Option<Hooks>,
+    pub(super) metrics: Option<Metrics>,
+}
+
+#[derive(Debug)]
+pub(super) struct Hooks {
+    pub(super) on_change: List<String>,
+    pub(super) timeout: Maybe<Duration>,
+}
+
+#[derive(Debug)]
+pub(super) struct Metrics {
+    pub(super) listen: Maybe<SocketAddr>,
 }
 
 #[derive(Debug)]
@@ -108,6 +121,8 @@ pub(super) fn read(document: &DeTable<'_>, end: Range<usize>, faults: &mut Vec<F
         peers: table.tables("peer", peer),
         services: table.tables("service", service),
         health: table.tables("health", health).pop(),
+        hooks: table.tables("hooks", hooks).pop(),
+        metrics: table.tables("metrics", metrics).pop(),
     };
     table.finish();
     file
@@ -193,6 +208,21 @@ fn attributes(table: &mut Table<'_>) -> Attributes {
         extended_communities: table.list("extended_communities", value::word),
         large_communities: table.list("large_communities", value::word),
     }
+}
+
+fn hooks(mut table: Table<'_>) -> Hooks {
+    let hooks = Hooks {
+        on_change: table.list("on_change", value::argument),
+        timeout: table.get("timeout", value::within(SECOND / 10..=SECOND * 300)),
+    };
+    table.finish();
+    hooks
+}
+
+fn metrics(mut table: Table<'_>) -> Metrics {
+    let metrics = Metrics { listen: table.get("listen", value::listen) };
+    table.finish();
+    metrics
 }
 
 const SECOND: Duration = Duration::from_secs(1);

@@ -53,6 +53,8 @@ pub const FILE: Section = Section {
         tables("peer", &PEER),
         tables("service", &SERVICE),
         optional_table("health", &HEALTH),
+        optional_table("hooks", &HOOKS),
+        optional_table("metrics", &METRICS),
     ],
 };
 
@@ -336,6 +338,31 @@ pub const CHECK: Section = Section {
             "exec: `zero`: 0 passes; or `nagios`: 0 passes, 1 (WARNING) passes with a warning; all others fail",
         ),
     ],
+};
+
+/// `[hooks]`.
+pub const HOOKS: Section = Section {
+    header: "[hooks]",
+    doc: "A command that is told when the standing of a VIP has changed; without the table, none is.",
+    keys: &[
+        required(
+            "on_change",
+            "[\"/usr/local/bin/hook\", \"web\"]",
+            "the program's whole path, and its arguments; run without a shell, one run at a time",
+        ),
+        default("timeout", "\"10s\"", "how long a run may take before it is killed; 100ms to 5m"),
+    ],
+};
+
+/// `[metrics]`.
+pub const METRICS: Section = Section {
+    header: "[metrics]",
+    doc: "Figures for Prometheus; without the table, there are none.",
+    keys: &[required(
+        "listen",
+        "\"127.0.0.1:9179\"",
+        "address and port of `/metrics`, as in `[::1]:9179` too; whoever can connect can read",
+    )],
 };
 
 const fn required(name: &'static str, example: &'static str, doc: &'static str) -> Key {

@@ -14,7 +14,7 @@ use super::address::NextHop;
 use super::error::Fault;
 use super::file::{self, File};
 use super::value::span;
-use super::{Bgp, Config, Health, Peer, PeerAddress, Require, Service, check};
+use super::{Bgp, Config, Health, Hooks, Metrics, Peer, PeerAddress, Require, Service, check};
 use crate::model::{Attributes, Deprefer, Family, Overrides};
 
 /// Communities of a route: all lists full, half of an UPDATE of 4096 octets is left for prefixes.
@@ -53,12 +53,36 @@ pub(super) fn config(file: &File, faults: &mut Vec<Fault>) -> Option<Config> {
     }
     let announced = file.services.iter().filter_map(|service| service.prefix.as_ref());
     unique(announced.flat_map(|all| all.get_ref()), "announce each prefix for one service alone", faults);
+    let hooks = file.hooks.as_ref().map(|written| hooks(written, faults));
+    let metrics = file.metrics.as_ref().map(metrics);
     Some(Config {
         bgp: file.bgp.as_ref().and_then(bgp)?,
         peers: file.peers.iter().map(peer).collect::<Option<_>>()?,
         services: file.services.iter().map(service).collect::<Option<_>>()?,
         health: Health { listener_watch: one(&file.health.as_ref()?.listener_watch)? },
+        hooks: absent_or_good(hooks)?,
+        metrics: absent_or_good(metrics)?,
     })
+}
+
+/// A table that may be absent: `None` if it is there and not good.
+fn absent_or_good<T>(table: Option<Option<T>>) -> Option<Option<T>> {
+    table.map_or(Some(None), |found| found.map(Some))
+}
+
+/// A program that is looked for is one that somebody else can put there first.
+fn hooks(file: &file::Hooks, faults: &mut Vec<Fault>) -> Option<Hooks> {
+    let written = file.on_change.as_ref()?.get_ref();
+    if let Some(program) = written.first().filter(|program| !program.get_ref().starts_with('/')) {
+        let message = format!("`{}` is no whole path", program.get_ref().escape_debug());
+        faults.push(Fault::new(program.span(), message, "write where the program is, from `/` on"));
+    }
+    let on_change: Vec<String> = written.iter().map(|part| part.get_ref().clone()).collect();
+    Some(Hooks { on_change, timeout: one(&file.timeout)? })
+}
+
+fn metrics(file: &file::Metrics) -> Option<Metrics> {
+    Some(Metrics { listen: one(&file.listen)? })
 }
 
 /// Where a peer is found: the same address may be behind two interfaces.

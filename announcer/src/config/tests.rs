@@ -133,6 +133,8 @@ fn a_good_file_is_read_as_it_says() {
                 }],
             }],
             health: Health { listener_watch: Duration::from_millis(5) },
+            hooks: None,
+            metrics: None,
         }
     );
 }
@@ -522,8 +524,11 @@ fn every_key_has_an_example_that_is_good_and_a_place_in_the_sample() {
     let key = |line: &str| {
         line.split_once(" = ").is_some_and(|(name, _)| FILE.all().iter().any(|s| s.key(name).is_some()))
     };
+    let header = |line: &str| FILE.all().iter().any(|s| s.header == line);
     let open = |line: &'static str| {
-        line.strip_prefix('#').filter(|rest| key(rest) || rest.starts_with("[[")).unwrap_or(line)
+        line.strip_prefix('#')
+            .filter(|rest| key(rest) || header(rest) || rest.starts_with("[["))
+            .unwrap_or(line)
     };
     let all: String = SAMPLE.lines().map(|line| format!("{}\n", open(line))).collect();
     let config = parse("announcer.toml", &all).unwrap_or_else(|errors| panic!("{errors}"));
@@ -534,7 +539,12 @@ fn every_key_has_an_example_that_is_good_and_a_place_in_the_sample() {
             let (here, sample) = match key.need {
                 // Not every check has them.
                 Need::Default(value) if section.header == "[[service.check]]" => (value, all.as_str()),
-                Need::Default(value) | Need::Required(value) => (value, SAMPLE),
+                Need::Default(value) | Need::Required(value)
+                    if SAMPLE.contains(&format!("\n{}\n", section.header)) =>
+                {
+                    (value, SAMPLE)
+                }
+                Need::Default(value) | Need::Required(value) => (value, all.as_str()),
                 Need::OneOf(value) | Need::Optional(value) => (value, all.as_str()),
                 Need::Table(_) | Need::OptionalTable(_) | Need::Tables(_) => continue,
             };

@@ -3,6 +3,7 @@
 //! Pure.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -190,6 +191,26 @@ pub(super) fn path(value: &Value<'_>) -> Result<PathBuf, Wrong> {
         return wrong(format!("`{}` is no path", text.escape_debug()), "write the path of a file");
     }
     Ok(PathBuf::from(text))
+}
+
+/// An argument of a program: what the kernel can pass on.
+pub(super) fn argument(value: &Value<'_>) -> Result<String, Wrong> {
+    let text = text(value)?;
+    if text.contains('\0') {
+        return wrong("an argument ends at its first NUL", "leave NUL out");
+    }
+    Ok(text.to_owned())
+}
+
+/// `ADDRESS:PORT`, the address of IPv6 in brackets.
+pub(super) fn listen(value: &Value<'_>) -> Result<SocketAddr, Wrong> {
+    const HELP: &str = "write address and port, as in `\"127.0.0.1:9179\"` or `\"[::1]:9179\"`";
+    let text = text(value)?;
+    match text.parse::<SocketAddr>() {
+        Ok(address) if address.port() > 0 => Ok(address),
+        Ok(_) => wrong("port 0 cannot be connected to", HELP),
+        Err(_) => wrong(format!("`{}` is no address with a port", text.escape_debug()), HELP),
+    }
 }
 
 /// A name that Linux gives to an interface.

@@ -27,6 +27,7 @@ use crate::config::{self, Config};
 use crate::director::{Report, VipReport};
 use crate::drain::{self, Drain, Drains};
 use crate::health::io::listener;
+use crate::metrics::Tally;
 use crate::model::{Asn, Family, Generation, PeerAsn, RouterId, ServiceName};
 
 /// A request longer than this is refused unread.
@@ -41,6 +42,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub enum Ask {
     /// What is decided, and why.
     Report(oneshot::Sender<Report>),
+    /// The same, and what was counted: for metrics.
+    Count(oneshot::Sender<(Report, Tally)>),
     /// The drains were changed, and these services are forgiven (`None` in it: all): which generation of the Loc-RIB
     /// has that in it?
     Drains(Drains, Option<Option<Vec<String>>>, oneshot::Sender<Generation>),
@@ -177,6 +180,8 @@ pub struct Context {
     pub listener_watch: watch::Receiver<listener::Report>,
     /// Where drains are kept.
     pub drain_dir: PathBuf,
+    /// Why metrics cannot be read, if they are wanted.
+    pub deaf: watch::Receiver<Option<String>>,
     /// The director's ear.
     pub asks: mpsc::Sender<Ask>,
     /// The daemon's.
@@ -226,7 +231,8 @@ async fn answer(request: Request, uid: u32, context: &Context) -> Response {
     match request {
         Request::Status => match ask(&context.asks, Ask::Report).await {
             Some(report) => {
-                Response::Status { status: Box::new(status(context, &report, on_disk(context).await)) }
+                let warnings = warnings(context, &report).await;
+                Response::Status { status: Box::new(status(context, &report, warnings)) }
             }
             None => ending(),
         },
@@ -439,7 +445,11 @@ fn who(uid: u32, claimed: Option<String>) -> String {
     }
 }
 
-async fn ask<T>(asks: &mpsc::Sender<Ask>, question: impl FnOnce(oneshot::Sender<T>) -> Ask) -> Option<T> {
+/// Asks the director; `None`: it is ending.
+pub(crate) async fn ask<T>(
+    asks: &mpsc::Sender<Ask>,
+    question: impl FnOnce(oneshot::Sender<T>) -> Ask,
+) -> Option<T> {
     let (reply, answer) = oneshot::channel();
     asks.send(question(reply)).await.ok()?;
     answer.await.ok()
@@ -449,11 +459,21 @@ fn ending() -> Response {
     Response::Failed { message: "announcer is ending".into() }
 }
 
+/// What an operator should look at, a sentence each.
+pub(crate) async fn warnings(context: &Context, report: &Report) -> Vec<String> {
+    let mut warnings = report.warnings(Instant::now());
+    warnings.extend(context.deaf.borrow().clone());
+    warnings.extend(on_disk(context).await);
+    warnings
+}
+
 /// What is wrong with the configuration's file, or what it says that does not run.
 async fn on_disk(context: &Context) -> Option<String> {
     let (file, name) = (context.config_file.clone(), context.config_file.display().to_string());
-    let text = drain::io::blocking(move || fs::read_to_string(file)).await;
-    match text.map(|text| config::parse(&name, &text)) {
+    let called = name.clone();
+    // A large file takes a while to read: not the time of who has to withdraw.
+    let read = drain::io::blocking(move || Ok(config::parse(&called, &fs::read_to_string(file)?))).await;
+    match read {
         Err(e) => Some(format!("`{name}` cannot be read: {e}; what it said before runs on")),
         Ok(Err(errors)) => {
             let count =
@@ -467,7 +487,7 @@ async fn on_disk(context: &Context) -> Option<String> {
     }
 }
 
-fn status(context: &Context, report: &Report, on_disk: Option<String>) -> api::Status {
+fn status(context: &Context, report: &Report, warnings: Vec<String>) -> api::Status {
     let drain = |drain: &Drain| api::Drain {
         reason: drain.reason.clone(),
         by: drain.by.clone(),
@@ -502,7 +522,7 @@ fn status(context: &Context, report: &Report, on_disk: Option<String>) -> api::S
             .collect(),
         drains,
         listener_watch: listener_watch(&context.listener_watch.borrow()),
-        warnings: report.warnings(Instant::now()).into_iter().chain(on_disk).collect(),
+        warnings,
     }
 }
 

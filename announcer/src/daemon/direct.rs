@@ -17,6 +17,8 @@ use crate::drain::Drains;
 use crate::health::io::probe;
 use crate::health::watch::Wanted;
 use crate::health::{Listening, Pace, Probed, Target};
+use crate::hook::Queue;
+use crate::metrics::Tally;
 use crate::rib::LocRib;
 
 /// What the director's task hears.
@@ -28,6 +30,24 @@ pub(super) struct Hears {
     pub(super) drained: mpsc::Receiver<Drains>,
 }
 
+/// What is told of facts and changes beside what they lead to.
+pub(super) struct Counts {
+    /// For metrics.
+    pub(super) tally: Tally,
+    /// For the hook.
+    pub(super) hooks: watch::Sender<Queue>,
+}
+
+impl Counts {
+    fn changed(&mut self, changes: &[Change]) {
+        if changes.is_empty() {
+            return;
+        }
+        changes.iter().for_each(|change| self.tally.changed(change));
+        self.hooks.send_modify(|queue| changes.iter().for_each(|change| queue.changed(change)));
+    }
+}
+
 /// Runs for ever. Facts that wait together are decided together.
 pub(super) async fn direct(
     mut director: Director,
@@ -35,6 +55,7 @@ pub(super) async fn direct(
     mut hears: Hears,
     rib: watch::Sender<Arc<LocRib>>,
     watched: watch::Sender<Arc<Wanted>>,
+    mut counts: Counts,
 ) {
     let (mut probed, mut listening, mut vips) = (Vec::new(), Vec::new(), Vec::new());
     loop {
@@ -45,6 +66,7 @@ pub(super) async fn direct(
             Some(asked) = hears.asked.recv() => match asked {
                 Ask::Report(reply) => { let _ = reply.send(director.report()); } // who asked may be gone
                 Ask::Recheck(services) => facts.push(Fact::Recheck(services)),
+                Ask::Count(reply) => { let _ = reply.send((director.report(), counts.tally.clone())); } // as above
                 Ask::Stop(asker) => { facts.push(Fact::Stop); reply = Some(asker); }
                 Ask::Drains(drains, forgiven, asker) => {
                     facts.push(Fact::Drains(drains));
@@ -54,6 +76,7 @@ pub(super) async fn direct(
                 Ask::Reload(config, asker) => {
                     changes = director.reload(config.clone(), probe::issued(), Instant::now());
                     probes.apply(&config, &director);
+                    counts.tally.reload(&config);
                     reply = Some(asker);
                 }
             },
@@ -65,11 +88,11 @@ pub(super) async fn direct(
         }
         facts.extend(listening.drain(..).map(|fact| Fact::Listening(fact, probe::issued())));
         facts.extend(vips.drain(..).map(|(vip, presence)| Fact::Vip(vip, presence)));
+        probed.iter().for_each(|probed| counts.tally.probed(probed));
         facts.extend(probed.drain(..).map(Fact::Probed));
         let now = Instant::now();
         changes.extend(director.expire(now));
         changes.extend(facts.into_iter().flat_map(|fact| director.handle(fact, now)));
-        changes.iter().for_each(log);
         let decided = director.rib();
         let generation = decided.generation;
         rib.send_if_modified(|told| {
@@ -77,6 +100,8 @@ pub(super) async fn direct(
             *told = decided;
             news
         });
+        changes.iter().for_each(log);
+        counts.changed(&changes);
         if let Some(reply) = reply {
             let _ = reply.send(generation); // who asked may be gone
         }

@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{sleep, timeout};
@@ -20,6 +21,7 @@ use crate::config::{Config, Peer};
 use crate::control::api::Response;
 use crate::control::io::{Ask, Reload};
 use crate::drain::io::blocking;
+use crate::metrics::Reloads;
 use crate::model::Generation;
 
 /// Applies configurations, one at a time.
@@ -29,6 +31,12 @@ pub(super) struct Reloader {
     pub(super) wanted: watch::Sender<Arc<BTreeSet<IpAddr>>>,
     pub(super) peers: watch::Receiver<Peers>,
     pub(super) asks: mpsc::Sender<Ask>,
+    pub(super) counts: watch::Sender<Reloads>,
+}
+
+/// For people and other hosts alone: no decision reads it.
+pub(super) fn unix_time() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
 }
 
 impl Reloader {
@@ -58,6 +66,13 @@ impl Reloader {
     }
 
     async fn reload(&mut self, force: bool) -> Response {
+        let response = self.apply(force).await;
+        let applied = matches!(response, Response::Done { .. });
+        self.counts.send_modify(|counts| counts.count(applied, unix_time()));
+        response
+    }
+
+    async fn apply(&mut self, force: bool) -> Response {
         let file = self.file.clone();
         let config = match blocking(move || Ok(read_config(&file))).await {
             Ok(Ok(config)) => Arc::new(config),

@@ -53,7 +53,10 @@ pub enum Reason {
 }
 
 impl Standing {
-    /// One word, as `status`, JSON and metrics have it.
+    /// Every [`word`](Self::word) there is.
+    pub const WORDS: [&'static str; 4] = ["announced", "depreferred", "draining", "withheld"];
+
+    /// One word, as `status`, JSON, metrics and the hook have it.
     pub fn word(&self) -> &'static str {
         match self {
             Standing::Announced => "announced",

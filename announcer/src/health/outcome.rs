@@ -209,6 +209,16 @@ pub enum Shortage {
 }
 
 impl Shortage {
+    /// One word for metrics.
+    pub fn label(self) -> &'static str {
+        match self {
+            Shortage::Files => "files",
+            Shortage::Memory => "memory",
+            Shortage::Ports => "ports",
+            Shortage::Processes => "processes",
+        }
+    }
+
     /// The shortage that an error of the kernel tells of, if it does.
     pub fn of(errno: Errno) -> Option<Self> {
         let is_one_of = |these: [Errno; 2]| these.contains(&errno);
@@ -249,6 +259,67 @@ impl Shown {
 /// Whether a character is not seen itself, but changes how others are (bidirectional controls, zero widths).
 fn turns_text_around(c: char) -> bool {
     matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+}
+
+impl Outcome {
+    /// For metrics: what it counts as, and the one word why; none of a pass.
+    pub fn labels(&self) -> (&'static str, &'static str) {
+        match self {
+            Outcome::Pass { .. } => ("pass", ""),
+            Outcome::Fail { reason, .. } => ("fail", reason.label()),
+            Outcome::Skipped(shortage) => ("skipped", shortage.label()),
+        }
+    }
+
+    /// How long it took; none of a probe that could not ask.
+    pub fn took(&self) -> Option<Duration> {
+        match self {
+            Outcome::Pass { took, .. } | Outcome::Fail { took, .. } => Some(*took),
+            Outcome::Skipped(_) => None,
+        }
+    }
+}
+
+impl Reason {
+    /// One word for metrics.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Reason::Refused => "refused",
+            Reason::VipMissing => "vip_missing",
+            Reason::TimedOut { waiting: Waiting::Connection, .. } => "timeout_connect",
+            Reason::TimedOut { waiting: Waiting::Handshake, .. } => "timeout_handshake",
+            Reason::TimedOut { waiting: Waiting::Answer, .. } => "timeout_answer",
+            Reason::TimedOut { waiting: Waiting::Body, .. } => "timeout_body",
+            Reason::TimedOut { waiting: Waiting::Files, .. } => "timeout_file",
+            Reason::TimedOut { waiting: Waiting::Start, .. } => "timeout_start",
+            Reason::TimedOut { waiting: Waiting::Exit, .. } => "timeout_exit",
+            Reason::Reset => "reset",
+            Reason::Closed => "closed",
+            Reason::CutShort => "cut_short",
+            Reason::NotHttp => "not_http",
+            Reason::Status(_) => "status",
+            Reason::Redirect { .. } => "redirect",
+            Reason::NotHttp2 => "not_http2",
+            Reason::BodyTooLong(_) => "body_too_long",
+            Reason::NoMatch => "no_match",
+            Reason::Digest(_) => "digest",
+            Reason::NotTls => "not_tls",
+            Reason::Tls(_) => "tls",
+            Reason::NoProtocol => "no_protocol",
+            Reason::Certificate(_) => "certificate",
+            Reason::Unexpected(_) => "unexpected",
+            Reason::Missing => "missing",
+            Reason::Exit { .. } => "exit_code",
+            Reason::Killed(_) => "killed",
+            Reason::Endless => "endless",
+            Reason::Lingering => "lingering",
+            Reason::NotRun(_) => "not_run",
+            Reason::NoUser(_) => "no_user",
+            Reason::NotAllowed => "not_allowed",
+            Reason::Os(_) => "os",
+            Reason::Other(_) => "other",
+        }
+    }
 }
 
 impl fmt::Display for Outcome {

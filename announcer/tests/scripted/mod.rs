@@ -216,7 +216,8 @@ impl Session {
     pub fn announce_with(&self, generation: Generation, vips: &[&str], attributes: Attributes) {
         let attributes = Arc::new(attributes);
         let routes = vips.iter().map(|vip| (vip.parse().unwrap(), Arc::clone(&attributes))).collect();
-        self.rib.send_replace(Arc::new(LocRib { generation, complete: true, caused: None, routes }));
+        let caused = Some(tokio::time::Instant::now().into_std());
+        self.rib.send_replace(Arc::new(LocRib { generation, complete: true, caused, routes }));
     }
 }
 

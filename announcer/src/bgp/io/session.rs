@@ -33,7 +33,7 @@ use crate::model::{Asn, Family, Liveness, RouterId};
 use crate::rib::LocRib;
 
 use routes::Routes;
-pub use status::{Counters, Down, Order, Status};
+pub use status::{Counters, Down, Order, Status, Wire};
 
 /// What a session needs to know for its whole life.
 #[derive(Debug, Clone)]
@@ -334,6 +334,7 @@ impl Session {
 
     fn down(&mut self, why: DownReason, hint: Option<&'static str>) {
         self.routes = None;
+        *self.status.downs.entry(why.label()).or_default() += 1;
         self.status.last_down = Some(Down { why, hint, at: now() });
         self.status.local_address = None;
         self.status.negotiated = None;

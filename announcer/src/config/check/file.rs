@@ -11,7 +11,7 @@ use url::{Host, Url};
 use super::super::OnFailure;
 use super::super::file::{List, Maybe};
 use super::super::reader::{Table, Written};
-use super::super::value::{count, path, port, text, within, word};
+use super::super::value::{argument, count, path, port, text, within, word};
 use super::{Digest, ExitCodes, Pattern, Place, Statuses, Verify, Version, value};
 
 /// The keys of every kind.
@@ -56,7 +56,7 @@ pub(in crate::config) fn read(mut table: Table<'_>) -> Check {
         http: table.get("http", value::url),
         tls: table.get("tls", value::server),
         tcp: table.get("tcp", port),
-        exec: table.list("exec", value::argument),
+        exec: table.list("exec", argument),
         file: table.get("file", value::absolute),
         name: table.get("name", value::name),
         target: table.get("target", value::place),

@@ -213,15 +213,6 @@ pub(super) fn verify(value: &Value<'_>) -> Result<Verify, Wrong> {
     }
 }
 
-/// An argument of a program: what the kernel can pass on.
-pub(super) fn argument(value: &Value<'_>) -> Result<String, Wrong> {
-    let text = text(value)?;
-    if text.contains('\0') {
-        return wrong("an argument ends at its first NUL", "leave NUL out");
-    }
-    Ok(text.to_owned())
-}
-
 /// A path that begins with `/`.
 pub(super) fn absolute(value: &Value<'_>) -> Result<PathBuf, Wrong> {
     let path = path(value)?;

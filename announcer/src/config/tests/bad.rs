@@ -242,4 +242,12 @@ pub(super) const BAD: &[(&str, &[(&str, &str)])] = &[
         "a target of a program",
         &[("http = \"http://www.example.com/healthz\"", "exec = [\"/bin/true\"]\ntarget = \"::1\"")],
     ),
+    ("a hook without a command, and one that is too slow", &[("[bgp]", "[hooks]\ntimeout = \"1h\"\n[bgp]")]),
+    ("an empty command", &[("[bgp]", "[hooks]\non_change = []\n[bgp]")]),
+    ("a command that is looked for", &[("[bgp]", "[hooks]\non_change = [\"hook\", \"x\"]\n[bgp]")]),
+    ("a command with a NUL in it", &[("[bgp]", "[hooks]\non_change = [\"/hook\", \"\\u0000\"]\n[bgp]")]),
+    ("a command in one string", &[("[bgp]", "[hooks]\non_change = \"/hook x\"\n[bgp]")]),
+    ("metrics without an address", &[("[bgp]", "[metrics]\n[bgp]")]),
+    ("metrics without a port", &[("[bgp]", "[metrics]\nlisten = \"127.0.0.1\"\n[bgp]")]),
+    ("metrics at port 0", &[("[bgp]", "[metrics]\nlisten = \"[::]:0\"\n[bgp]")]),
 ];

@@ -210,6 +210,18 @@ prop_compose! {
 }
 
 prop_compose! {
+    fn hooks()(arguments in proptest::collection::vec("[^\0]{0,8}", 0..3), timeout in millisecond(100..=300_000)) -> Hooks {
+        Hooks { on_change: std::iter::once("/bin/hook".into()).chain(arguments).collect(), timeout }
+    }
+}
+
+prop_compose! {
+    fn metrics()(address in any::<IpAddr>(), port in 1u16..) -> Metrics {
+        Metrics { listen: SocketAddr::new(address, port) }
+    }
+}
+
+prop_compose! {
     fn configs()(
         asn in 23457u32.., id in proptest::option::of(1u8..), settle in millisecond(0..=60_000), flaps in any::<bool>(),
         mut peers in proptest::collection::vec(peers(), 1..4),
@@ -217,7 +229,7 @@ prop_compose! {
             "[a-zA-Z0-9][a-zA-Z0-9._-]{0,8}", proptest::collection::vec(any::<bool>(), 1..5), any::<bool>(), attributes(),
             proptest::collection::vec(checks(), 1..3),
         ), 1..4), restart in option::of(second(1..=4095)), deprefer in deprefers(),
-        on_failure in on_failure(),
+        on_failure in on_failure(), hooks in option::of(hooks()), metrics in option::of(metrics()),
     ) -> Config {
         for (i, peer) in (0..).zip(&mut peers) {
             peer.name = format!("r{i}").parse().unwrap();
@@ -251,7 +263,7 @@ prop_compose! {
         }).collect();
         let all_six = peers.iter().all(|peer| matches!(peer.address, PeerAddress::Ip(IpAddr::V6(_))));
         let router_id = id.or(all_six.then_some(1)).map(|id| RouterId::try_from(Ipv4Addr::new(10, 1, 1, id)).unwrap());
-        Config { bgp: Bgp { asn: Asn::try_from(asn).unwrap(), router_id, settle, graceful_restart: restart }, peers, services, health: Health { listener_watch: (settle / 60).max(Duration::from_millis(1)).min(settle) } }
+        Config { bgp: Bgp { asn: Asn::try_from(asn).unwrap(), router_id, settle, graceful_restart: restart }, peers, services, health: Health { listener_watch: (settle / 60).max(Duration::from_millis(1)).min(settle) }, hooks, metrics }
     }
 }
 

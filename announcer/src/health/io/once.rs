@@ -3,14 +3,11 @@
 //! Touches what the probes touch.
 
 use std::net::IpAddr;
-use std::time::Duration;
-
-use tokio::sync::{mpsc, watch};
 
 use super::probe;
 use crate::config::Service;
+use crate::health::Target;
 use crate::health::outcome::{Outcome, Reason};
-use crate::health::{Pace, Target};
 
 /// What one probe saw.
 #[derive(Debug)]
@@ -53,12 +50,16 @@ pub fn run(service: &Service) -> std::io::Result<Vec<Seen>> {
             for (index, check) in service.checks.iter().enumerate() {
                 let target =
                     Target { service: service.name.clone(), vip: *vip, check: index, config: check.clone() };
-                asked.push((*vip, check.name.clone(), tokio::spawn(once(target))));
+                asked.push((
+                    *vip,
+                    check.name.clone(),
+                    tokio::spawn(async move { probe::once(&target).await }),
+                ));
             }
         }
         let mut seen = Vec::new();
         for (vip, check, outcome) in asked {
-            if let Ok(Some(outcome)) = outcome.await {
+            if let Ok(outcome) = outcome.await {
                 seen.push(Seen { vip, check, outcome });
             }
         }
@@ -66,14 +67,4 @@ pub fn run(service: &Service) -> std::io::Result<Vec<Seen>> {
     });
     runtime.shutdown_background(); // a file system that hangs keeps nobody from ending
     Ok(seen)
-}
-
-/// The first thing that a probe loop sees.
-async fn once(target: Target) -> Option<Outcome> {
-    let (_pace, paced) = watch::channel(Pace { interval: Duration::from_secs(3600), kick: 0 });
-    let (facts, mut heard) = mpsc::channel(1);
-    let probing = tokio::spawn(probe::run(target, paced, facts));
-    let probed = heard.recv().await;
-    probing.abort();
-    probed.map(|probed| probed.outcome)
 }

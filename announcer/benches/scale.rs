@@ -108,6 +108,7 @@ async fn bench() {
             graceful_restart: None,
             restarted: false,
             vips: vips.clone(),
+            cut: watch::channel(Arc::default()).1,
         };
         let (_, peer) = watch::channel(Arc::new(peer.clone()));
         tokio::spawn(session::run(local, peer, ribs.clone(), alive.clone(), orders.clone(), told));

@@ -4,23 +4,21 @@
 //! VIP too: its socket is bound to it, so that a probe fails when the VIP is not on this host, and never asks another host
 //! that has it. No name is looked up, no proxy used, no redirect followed, nothing asked twice (RFC 9110).
 
-use std::error::Error;
-use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use hyper_util::client::legacy;
 use reqwest::header::{HOST, HeaderMap, HeaderValue, LOCATION};
 use reqwest::{Client, Request, Response, StatusCode, redirect, retry};
 use ring::digest;
 use rustls::ClientConfig;
 use url::{Host, Position, Url};
 
-use super::tls::{self, Seen, watched};
-use super::trouble::{self, Passed, Trouble, causes, errno_of, find, innermost, of_kind};
+use super::tls::{self, watched};
+use super::trouble::{self, Passed, Trouble, innermost};
 use crate::config::check::{self, Digest, Pattern, Place, Statuses, Version};
 use crate::health::outcome::{Answer, Outcome, Reason, Shortage, Shown, Waiting};
 
+mod errors;
 #[cfg(test)]
 mod tests;
 
@@ -143,11 +141,12 @@ impl Ready {
                 let answer = self.wanted.judge(answer, waiting).await?;
                 Ok(Passed { answer, warning: seen.warning })
             }
-            Err(error) => Err(match before_answer(&error, seen) {
+            Err(error) => {
+                let trouble = errors::before_answer(&error, seen);
                 // A socket that is bound to no VIP misses none: no port was free.
-                Trouble::Fail(Reason::VipMissing) if !self.bound => Trouble::Skip(Shortage::Ports),
-                trouble => trouble,
-            }),
+                let no_port = !self.bound && trouble == Trouble::Fail(Reason::VipMissing);
+                Err(if no_port { Trouble::Skip(Shortage::Ports) } else { trouble })
+            }
         }
     }
 }
@@ -235,7 +234,7 @@ impl Wanted {
         let (mut length, mut text) = (0, Vec::new());
         // Whether it goes on matters to its digest alone.
         while length < most || sum.is_some() {
-            let next = body.chunk().await.map_err(|error| within_answer(&error))?;
+            let next = body.chunk().await.map_err(|error| errors::within_answer(&error))?;
             let Some(mut data) = next else { break };
             if data.len() > most - length {
                 if sum.is_some() {
@@ -282,66 +281,6 @@ fn not_wanted(status: StatusCode, headers: &HeaderMap) -> Reason {
         },
         None => Reason::Status(status.as_u16()),
     }
-}
-
-/// What an error means that came before a whole header did.
-fn before_answer(error: &reqwest::Error, seen: Seen) -> Trouble {
-    if error.is_connect() && error.is_timeout() {
-        return Trouble::TimedOut(if seen.begun { Waiting::Handshake } else { Waiting::Connection });
-    }
-    if error.is_connect() && seen.begun {
-        return tls::failed(error, seen);
-    }
-    if let Some(trouble) = errno_of(error) {
-        return trouble;
-    }
-    if let Some(two) = find::<h2::Error>(error) {
-        return of_two(two, Reason::Closed);
-    }
-    // HTTP/2 keeps the kind of what the kernel says, and not its number.
-    if of_kind(error, io::ErrorKind::ConnectionReset) {
-        return Trouble::Fail(Reason::Reset);
-    }
-    // A server that ends TLS without a word does so by an end that was not expected.
-    if of_kind(error, io::ErrorKind::UnexpectedEof) || of_kind(error, io::ErrorKind::BrokenPipe) {
-        return Trouble::Fail(Reason::Closed);
-    }
-    let negotiated = find::<legacy::Error>(error).and_then(legacy::Error::connect_info);
-    Trouble::Fail(match causes(error).filter_map(|cause| cause.downcast_ref::<hyper::Error>()).last() {
-        Some(hyper) if hyper.is_parse() => Reason::NotHttp,
-        Some(hyper) if hyper.is_incomplete_message() || hyper.is_canceled() || hyper.is_closed() => {
-            Reason::Closed
-        }
-        // It has spoken before it was asked.
-        Some(hyper) if hyper.source().is_none() && !hyper.is_user() => Reason::NotHttp,
-        // The request was not sent: it is one of HTTP/2, and the connection is not.
-        None if negotiated.is_some_and(|connected| !connected.is_negotiated_h2()) => Reason::NoProtocol,
-        Some(_) | None => other(&innermost(error)),
-    })
-}
-
-/// What an error means that came after the header.
-fn within_answer(error: &reqwest::Error) -> Trouble {
-    if let Some(two) = find::<h2::Error>(error) {
-        return of_two(two, Reason::CutShort);
-    }
-    match find::<io::Error>(error).map(io::Error::kind) {
-        // A chunk that is none.
-        Some(io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData) => Trouble::Fail(Reason::NotHttp),
-        Some(_) | None => Trouble::Fail(Reason::CutShort),
-    }
-}
-
-/// What an error of HTTP/2 means; `ended`: what it means that the connection is gone.
-fn of_two(error: &h2::Error, ended: Reason) -> Trouble {
-    Trouble::Fail(if error.is_io() {
-        ended
-    } else if error.is_library() {
-        // What the library itself objects to, and not the server.
-        Reason::NotHttp2
-    } else {
-        other(&error.to_string())
-    })
 }
 
 fn other(text: &str) -> Reason {

@@ -93,7 +93,9 @@ pub(super) fn innermost(error: &(dyn Error + 'static)) -> String {
 }
 
 /// An error and what caused it.
-pub(super) fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+pub(super) fn causes<'a>(
+    error: &'a (dyn Error + 'static),
+) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     successors(Some(error), |error| match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
         // Its source is the source of what is in it.
         Some(within) => Some(within as &(dyn Error + 'static)),

@@ -291,6 +291,42 @@ async fn an_address_in_the_url_is_a_name_too() {
     }
 }
 
+#[tokio::test]
+async fn a_fixed_target_is_asked_in_place_of_the_vip_and_told_the_host_of_the_url() {
+    let mut server =
+        Server::start(vip(9), &[Say("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"), Hold]).await;
+    let missing: IpAddr = "192.0.2.80".parse().unwrap();
+    let port = server.address.port();
+    let (whole, address) = (server.address.to_string(), server.address.ip().to_string());
+    for (url, target, host) in [
+        ("http://www.example.com/", &whole, "www.example.com".to_owned()),
+        ("http://www.example.com:81/", &whole, "www.example.com:81".to_owned()),
+        ("http://[2001:db8::1]/", &whole, "[2001:db8::1]".to_owned()),
+        (&format!("http://192.0.2.80:{port}/"), &address, format!("192.0.2.80:{port}")),
+        (&format!("http://www.example.com:{port}/"), &address, format!("www.example.com:{port}")),
+    ] {
+        let http = probe(missing, url, &format!("target = \"{target}\""));
+        assert_eq!(told(&http.probe().await), "pass: HTTP 200", "{url}");
+        let (from, head) = server.request().await;
+        assert_ne!(from.ip(), missing);
+        assert!(head.to_ascii_lowercase().contains(&format!("\r\nhost: {host}\r\n")), "{head}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_speaks_before_it_is_asked_speaks_no_http() {
+    let listener = TcpListener::bind((vip(9), 0)).await.unwrap();
+    let url = format!("http://www.example.com:{}/", listener.local_addr().unwrap().port());
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            stream.write_all(b"SSH-2.0-OpenSSH_9.9\r\n").await.unwrap();
+            drop(stream.read(&mut [0; 4096]).await);
+        }
+    });
+    assert_eq!(told(&probe(vip(9), &url, "").probe().await), "fail: answer is no HTTP");
+}
+
 #[test]
 fn a_proxy_of_the_environment_is_not_used() {
     let proxies = "export HTTP_PROXY=http://127.0.0.1:1 http_proxy=http://127.0.0.1:1 \

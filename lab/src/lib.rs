@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! topology     pure: the file -> nodes, links                 load    an open-loop HTTP client
+//! generate     pure: the topology `scale`, of any size
 //!    │
 //! engine       Lab: up, down        node    Node: exec, spawn, kill, in_netns
 //!    ├── containerlab  real containerlab, Docker's containers
@@ -25,6 +26,7 @@ pub mod cancel;
 pub mod engine;
 pub mod enter;
 mod error;
+pub mod generate;
 pub mod init;
 mod link;
 pub mod load;

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, RangeInclusive};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use clap::{Parser, Subcommand};
 use lab::engine::{self, containerlab, must_be_root};
 use lab::state::{self, State};
-use lab::{Cancel, Engine, Lab, Options, enter, init, load};
+use lab::{Cancel, Engine, Lab, Options, enter, generate, init, load};
 use nix::unistd::Pid;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -59,6 +59,15 @@ enum Cmd {
     },
     /// Says what is up
     Status,
+    /// Prints the topology `scale` of a size; its file belongs beside the others
+    Generate {
+        /// How many frontends
+        #[arg(long, value_parser = clap::value_parser!(u16).range(within(&generate::FRONTENDS)))]
+        frontends: u16,
+        /// How many routers
+        #[arg(long, value_parser = clap::value_parser!(u16).range(within(&generate::ROUTERS)))]
+        routers: u16,
+    },
     /// Opens connections at a steady rate and counts what becomes of them, as JSON
     Load {
         /// New connections a second
@@ -107,6 +116,10 @@ fn hidden() -> Option<ExitCode> {
     }
 }
 
+fn within(range: &RangeInclusive<u16>) -> RangeInclusive<i64> {
+    i64::from(*range.start())..=i64::from(*range.end())
+}
+
 fn number(pid: &OsString) -> Option<Pid> {
     pid.to_str()?.parse().ok().map(Pid::from_raw)
 }
@@ -134,6 +147,9 @@ fn run(command: Cmd) -> Result<ExitCode> {
             return Ok(ExitCode::from(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1)));
         }
         Cmd::Status => return status(),
+        Cmd::Generate { frontends, routers } => {
+            std::io::stdout().write_all(generate::scale(frontends, routers).as_bytes())?;
+        }
         Cmd::Load { rate, seconds, timeout_ms, live, url } => {
             let mut plan =
                 load::Plan::new(&url, rate, Duration::from_secs(seconds)).map_err(|e| anyhow!(e))?;

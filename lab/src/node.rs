@@ -14,10 +14,10 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::cancel::Cancel;
+use crate::engine::containerlab;
 use crate::enter::{self, ENTER, environment};
 use crate::error::Error;
 use crate::link;
-use crate::engine::containerlab;
 use crate::{state, topology};
 
 /// One node of it.
@@ -92,9 +92,7 @@ impl Node {
     pub fn at_terminal<S: AsRef<OsStr>>(&self, words: &[S]) -> Command {
         match &self.container {
             None => self.entering(words),
-            Some(container) => {
-                containerlab::exec(container, &self.env, &["--interactive", "--tty"], words)
-            }
+            Some(container) => containerlab::exec(container, &self.env, &["--interactive", "--tty"], words),
         }
     }
 

@@ -43,9 +43,10 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Whether all is there that this engine needs; each message says how to get it.
 pub(super) fn ready(lab: &str, topology: &Topology) -> Result<Made, Error> {
-    for (tool, from) in
-        [("containerlab", "https://containerlab.dev/install"), ("docker", "https://docs.docker.com/engine/install")]
-    {
+    for (tool, from) in [
+        ("containerlab", "https://containerlab.dev/install"),
+        ("docker", "https://docs.docker.com/engine/install"),
+    ] {
         if !on_path(tool) {
             return Err(Error::Missing(format!(
                 "`{tool}` is missing ({from}), or leave out ENGINE=containerlab: `netns` needs neither"
@@ -68,7 +69,9 @@ pub(super) fn ready(lab: &str, topology: &Topology) -> Result<Made, Error> {
     let images: BTreeSet<&str> = topology.nodes.values().filter_map(|node| node.image.as_deref()).collect();
     for image in images {
         if !docker(&["image", "inspect", "--format", "there", image])?.status.success() {
-            return Err(Error::Missing(format!("the image `{image}` is missing: `lab/images/build {image}` makes it")));
+            return Err(Error::Missing(format!(
+                "the image `{image}` is missing: `lab/images/build {image}` makes it"
+            )));
         }
     }
     if !containers(lab)?.is_empty() {
@@ -174,10 +177,14 @@ pub(crate) fn exec<S: AsRef<OsStr>>(
 
 /// The containers of a lab, whatever their state.
 fn containers(lab: &str) -> Result<Vec<String>, Error> {
-    let output = docker(&["ps", "--all", "--quiet", "--no-trunc", "--filter", &format!("label=containerlab={lab}")])?;
+    let output =
+        docker(&["ps", "--all", "--quiet", "--no-trunc", "--filter", &format!("label=containerlab={lab}")])?;
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
-        return Err(Error::Missing(format!("Docker's engine does not answer: start `dockerd` ({})", said.trim())));
+        return Err(Error::Missing(format!(
+            "Docker's engine does not answer: start `dockerd` ({})",
+            said.trim()
+        )));
     }
     Ok(String::from_utf8_lossy(&output.stdout).lines().map(str::to_string).collect())
 }
@@ -201,7 +208,8 @@ fn containerlab(program: &Path, lab: &str, dir: &Path, state: &State, verb: &str
 fn keepers(dir: &Path) -> Vec<Pid> {
     let mark = [FOLDER.as_bytes(), b"=", dir.as_os_str().as_bytes()].concat();
     let marked = |pid: &i32| {
-        fs::read(format!("/proc/{pid}/environ")).is_ok_and(|all| all.split(|b| *b == 0).any(|one| one == mark))
+        fs::read(format!("/proc/{pid}/environ"))
+            .is_ok_and(|all| all.split(|b| *b == 0).any(|one| one == mark))
     };
     state::pids().filter(marked).map(Pid::from_raw).collect()
 }
@@ -232,7 +240,8 @@ fn apart(dir: &Path) -> Result<(), String> {
     };
     unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWNET).map_err(failed("make namespaces"))?;
     let none: Option<&str> = None;
-    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).map_err(failed("detach the mounts"))?;
+    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)
+        .map_err(failed("detach the mounts"))?;
     let (hosts, copy) = (Path::new("/etc/hosts"), dir.join("hosts"));
     if hosts.exists() {
         fs::copy(hosts, &copy).map_err(file(&copy))?;

@@ -38,4 +38,4 @@ pub mod topology;
 pub use cancel::Cancel;
 pub use engine::{Engine, Lab, Options};
 pub use error::Error;
-pub use node::{Node, Output};
+pub use node::{Cut, Node, Output};

@@ -31,6 +31,15 @@ pub struct Node {
     container: Option<String>,
 }
 
+/// How a link is cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cut {
+    /// The neighbour loses carrier. The node's own routes over the interface go with it: cut at the end that matters less.
+    Carrier,
+    /// Nothing passes either way, and neither end is told.
+    Silent,
+}
+
 /// What a command in a node did.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Output {
@@ -183,4 +192,39 @@ impl Node {
         link::all_down(self.netns()?).map_err(|e| Error::of(&self.name, e))?;
         kill(self.pid, Signal::SIGKILL).map_err(|e| Error::of(&self.name, e.into()))
     }
+
+    /// Cuts the link at one of the node's interfaces.
+    pub fn cut(&self, interface: &str, how: Cut) -> Result<(), Error> {
+        match how {
+            Cut::Carrier => link::down(self.netns()?, interface).map_err(|e| self.at(interface, e)),
+            Cut::Silent => {
+                let hook = |hook: &str| {
+                    format!(
+                        "chain {hook} {{ type filter hook {hook} device \"{interface}\" priority 0; policy drop; }}"
+                    )
+                };
+                let rules =
+                    format!("table netdev {} {{ {}; {}; }}", table(interface), hook("ingress"), hook("egress"));
+                self.must(&["nft", &rules]).map(drop)
+            }
+        }
+    }
+
+    /// Mends the link, however it was cut.
+    pub fn mend(&self, interface: &str) -> Result<(), Error> {
+        let table = table(interface);
+        // Added first, so that there is one to delete.
+        self.must(&["nft", &format!("add table netdev {table}; delete table netdev {table}")])?;
+        link::up(self.netns()?, interface).map_err(|e| self.at(interface, e))
+    }
+
+    fn at(&self, interface: &str, error: std::io::Error) -> Error {
+        Error::of(format!("{}: {interface}", self.name), error)
+    }
+}
+
+/// The nftables table that silences an interface.
+fn table(interface: &str) -> String {
+    let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
+    format!("cut_{}", interface.chars().map(plain).collect::<String>())
 }

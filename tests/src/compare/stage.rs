@@ -53,6 +53,8 @@ pub const FALL: u32 = 3;
 pub struct Stage {
     /// The lab.
     pub scene: Scene,
+    /// What runs on the frontend whoever plays.
+    furniture: BTreeSet<Pid>,
 }
 
 impl Stage {
@@ -62,9 +64,10 @@ impl Stage {
     /// When the lab does not come up, or anycast_healthchecker can neither be found nor fetched.
     pub fn up() -> Result<Stage> {
         let scene = Scene::of(Lab::up(&topology("ecmp"))?)?;
-        let stage = Stage { scene };
+        let mut stage = Stage { scene, furniture: BTreeSet::new() };
+        stage.node()?.must(&["/lab/announcer", "stop"])?;
+        stage.furniture = stage.players()?.into_iter().map(|process| process.pid).collect();
         let node = stage.node()?;
-        node.must(&["/lab/announcer", "stop"])?;
         let bench = node.root().join("bench");
         copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("peers"), &bench)?;
         install_healthchecker(node).with_context(|| format!("installing {HEALTHCHECKER} from PyPI"))?;
@@ -191,7 +194,7 @@ impl Stage {
         Ok((wire.map(ms), ms(fib)))
     }
 
-    /// What runs on the frontend beside its init and its web server.
+    /// The candidate's processes: what runs on the frontend beside its init, its `cmd` and its web server.
     ///
     /// # Errors
     /// When the node has ended.
@@ -207,7 +210,7 @@ impl Stage {
                 continue;
             };
             let pid = Pid::from_raw(pid);
-            if pid == node.pid() || namespace(text) != own {
+            if pid == node.pid() || self.furniture.contains(&pid) || namespace(text) != own {
                 continue;
             }
             let Ok(comm) = fs::read_to_string(format!("/proc/{text}/comm")) else { continue };

@@ -30,7 +30,7 @@ pub fn page(results: &Results) -> String {
         );
     }
     page += "\n## To the wire\n\nMilliseconds from the event until the first BGP message about it is at the slower router's end \
-             of the link: what the candidate itself takes.\n\n";
+             of the link: what the candidate itself takes. *none*: it ended its session without a message.\n\n";
     page += &times(results, &candidates, |reaction| reaction.wire_ms);
     page += &format!(
         "\n## Requests lost\n\nOf {RATE} new connections a second over three frontends, the candidate on one of them.\n\n"
@@ -103,11 +103,12 @@ fn row(results: &Results, candidates: &[Candidate], event: Event, found: &[Optio
     }
     let mark = if event.of_the_router() { MARK } else { "" };
     let cells = candidates.iter().zip(found).map(|(candidate, found)| {
-        let failed = match results.failed(*candidate, event) {
-            0 => String::new(),
-            failed => format!("; failed {failed} ×"),
-        };
-        found.map_or("none".to_owned(), spread) + &failed
+        match (found, results.failed(*candidate, event)) {
+            (Some(found), 0) => spread(*found),
+            (Some(found), failed) => format!("{}; failed {failed} ×", spread(*found)),
+            (None, 0) => "none".to_owned(),
+            (None, failed) => format!("failed {failed} ×"),
+        }
     });
     let cells: Vec<String> = cells.collect();
     format!("| {}{mark} | {} | {} |\n", event.title(), cells.join(" | "), place(candidates, found))

@@ -23,12 +23,6 @@ pub const RATE: u32 = 2000;
 const BEFORE: Duration = Duration::from_millis(500);
 /// And this long after the routers acted on it.
 const AFTER: Duration = Duration::from_millis(200);
-/// What cuts a host off, its links staying up: nothing comes in, nothing goes out, ARP included.
-const SILENCE: &str = "table inet dead { \
-    chain in { type filter hook prerouting priority -400; iif != lo drop; } \
-    chain out { type filter hook output priority -400; oif != lo drop; } } \
-    table arp dead { chain in { type filter hook input priority 0; drop; } \
-    chain out { type filter hook output priority 0; drop; } }";
 
 /// What of a turn is played.
 #[derive(Debug, Clone, Copy)]
@@ -110,7 +104,7 @@ impl Turn<'_> {
         self.control("start")?;
         self.steady()?;
         let (times, lost) = self.under_load(false, |turn| {
-            turn.stage.node()?.must(&["nft", SILENCE])?;
+            turn.stage.node()?.must(&["nft", "-f", "/bench/silence"])?;
             Ok(())
         })?;
         self.results.reactions.push(reacted(self.candidate, Event::Death, times));

@@ -1,0 +1,250 @@
+//! `docs/benchmarks.md`: every figure in it is a measured one.
+//!
+//! Pure.
+
+use super::candidate::Candidate;
+use super::results::{Event, Place, Reaction, Results, Spread, Usage};
+use super::stage::{CALM, FALL, FAST, RISE};
+use super::turn::RATE;
+
+/// The numbers of services that are tried; one that does not keep up is not tried with more.
+pub const SERVICES: [usize; 4] = [1, 10, 100, 1000];
+/// A row of more than this is repeated less often.
+const MARK: &str = " †";
+
+/// The page, in Markdown.
+pub fn page(results: &Results) -> String {
+    let candidates: Vec<Candidate> = Candidate::ALL
+        .into_iter()
+        .filter(|one| results.versions.iter().any(|(known, _)| known == one))
+        .collect();
+    let mut page = head(results, &candidates);
+    page += "\n## To the FIB\n\nMilliseconds from the event until the slower router's FIB has followed.\n\n";
+    page += &times(results, &candidates, |reaction| Some(reaction.fib_ms));
+    if let Some(floor) = Spread::of(results.floor_ms.iter().copied()) {
+        page += &format!(
+            "\nThe floor of this table{MARK}: from a withdraw at the router's end of the link to the same router's FIB it took {} ms, \
+             whoever had sent it ({} withdraws). This is the router's, and no candidate can be below it.\n",
+            spread(floor),
+            floor.runs
+        );
+    }
+    page += "\n## To the wire\n\nMilliseconds from the event until the first BGP message about it is at the slower router's end \
+             of the link: what the candidate itself takes. *none*: it ended its session without a message.\n\n";
+    page += &times(results, &candidates, |reaction| reaction.wire_ms);
+    page += &format!(
+        "\n## Requests lost\n\nOf {RATE} new connections a second over three frontends, the candidate on one of them.\n\n"
+    );
+    page += &losses(results, &candidates);
+    page += &costs(results, &candidates);
+    page += &failures(results);
+    page
+}
+
+fn head(results: &Results, candidates: &[Candidate]) -> String {
+    let mut head = format!(
+        "# Benchmarks\n\n\
+         `make bench` wrote this page: announcer and the other ways to announce a VIP while its server is healthy, in the lab of\n\
+         `lab/ecmp.clab.yml`, on the same frontend, taking turns. Each is configured as its own documents advise, with the same\n\
+         check (a GET of `/healthz` at the VIP), interval {} ms, timeout {} ms, rise {RISE}, fall {FALL}, and a hold time of 3 s; their configurations stand in\n\
+         [tests/peers](../tests/peers/README.md). Figures are medians, with minimum and maximum; the last column sets announcer's against the\n\
+         best of the others: *even* where each median is within the other's runs. †: the router decides this row.\n\n",
+        FAST.interval_ms, FAST.timeout_ms
+    );
+    head += "| event | from |\n|---|---|\n\
+             | crash | the clock just before SIGKILL to every process of the web server |\n\
+             | hang | the same with SIGSTOP: connections are accepted, and never answered |\n\
+             | return | just before the crashed web server is started |\n\
+             | start | just before the candidate is started, its BGP daemon too, beside a healthy web server |\n\
+             | stop | just before it is stopped, its BGP daemon too |\n\
+             | drain | just before the command that its documents have for taking a host out |\n\
+             | host death | just before every packet from and to the host is dropped, its links staying up |\n\n";
+    head += "| on | |\n|---|---|\n";
+    for line in &results.machine {
+        head += &format!("| | {line} |\n");
+    }
+    for candidate in candidates {
+        let version = results.versions.iter().find(|(known, _)| known == candidate);
+        let version = version.map_or("", |(_, version)| version.as_str());
+        head += &format!("| [{}](../tests/peers/{}) | {version} |\n", candidate.title(), candidate.folder());
+    }
+    head
+}
+
+/// A table's head: what the rows are, the candidates, the comparison.
+fn columns(first: &str, candidates: &[Candidate]) -> String {
+    let titles: Vec<&str> = candidates.iter().map(|one| one.title()).collect();
+    format!("| {first} | {} | announcer |\n|---|{}---|\n", titles.join(" | "), "---|".repeat(titles.len()))
+}
+
+fn times(results: &Results, candidates: &[Candidate], of: fn(&Reaction) -> Option<f64>) -> String {
+    let mut table = columns("event", candidates);
+    for event in Event::ALL {
+        let found: Vec<Option<Spread>> =
+            candidates.iter().map(|one| results.spread(*one, event, of)).collect();
+        table += &row(results, candidates, event, &found);
+    }
+    table
+}
+
+fn losses(results: &Results, candidates: &[Candidate]) -> String {
+    let mut table = columns("event", candidates);
+    for event in Event::ALL {
+        let found: Vec<Option<Spread>> = candidates.iter().map(|one| results.lost(*one, event)).collect();
+        table += &row(results, candidates, event, &found);
+    }
+    table
+        + "\nA drain and a stop are followed by the web server's polite end as soon as their command has returned.\n"
+}
+
+fn row(results: &Results, candidates: &[Candidate], event: Event, found: &[Option<Spread>]) -> String {
+    if found.iter().all(Option::is_none) {
+        return String::new();
+    }
+    let mark = if event.of_the_router() { MARK } else { "" };
+    let cells = candidates.iter().zip(found).map(|(candidate, found)| {
+        match (found, results.failed(*candidate, event)) {
+            (Some(found), 0) => spread(*found),
+            (Some(found), failed) => format!("{}; failed {failed} ×", spread(*found)),
+            (None, 0) => "none".to_owned(),
+            (None, failed) => format!("failed {failed} ×"),
+        }
+    });
+    let cells: Vec<String> = cells.collect();
+    format!("| {}{mark} | {} | {} |\n", event.title(), cells.join(" | "), place(candidates, found))
+}
+
+fn place(candidates: &[Candidate], found: &[Option<Spread>]) -> String {
+    let of = |ours: bool| {
+        let all = candidates.iter().zip(found);
+        all.filter(move |(one, _)| (**one == Candidate::Announcer) == ours).filter_map(|(_, found)| *found)
+    };
+    let place = of(true).next().and_then(|ours| Place::of(ours, of(false)));
+    match place {
+        Some(Place::Ahead(times)) if times.is_finite() => format!("**{times:.1} × ahead**"),
+        Some(Place::Ahead(_)) => "**ahead**".to_owned(),
+        Some(Place::Even) => "even".to_owned(),
+        Some(Place::Behind(times)) if times.is_finite() => format!("{times:.1} × behind"),
+        Some(Place::Behind(_)) => "behind".to_owned(),
+        None => String::new(),
+    }
+}
+
+fn costs(results: &Results, candidates: &[Candidate]) -> String {
+    if results.costs.is_empty() {
+        return String::new();
+    }
+    let mut text = format!(
+        "\n## Memory and CPU\n\nWith so many VIPs, a check each, every {} ms; all processes of a candidate counted, its BGP daemon and what \
+         it starts for a check too. One that does not keep up is not tried with more services.\n",
+        CALM.interval_ms
+    );
+    type Of = fn(&Usage) -> f64;
+    let parts: [(&str, Of); 2] = [
+        ("services: PSS, MiB", |usage| usage.pss_mib),
+        ("services: CPU, % of a core", |usage| usage.cpu_percent),
+    ];
+    for (first, of) in parts {
+        text += "\n";
+        text += &columns(first, candidates);
+        for services in SERVICES {
+            let costs: Vec<_> = candidates.iter().map(|one| results.cost(*one, services)).collect();
+            if costs.iter().all(Option::is_none) {
+                continue;
+            }
+            let cells = costs.iter().map(|cost| match cost {
+                Some(Ok(usage)) => format!("{:.1}", of(usage)),
+                Some(Err(why)) => why.clone(),
+                None => "not tried".to_owned(),
+            });
+            let cells: Vec<String> = cells.collect();
+            let found: Vec<Option<Spread>> = costs
+                .iter()
+                .map(|cost| Spread::of([of(cost.and_then(|cost| cost.as_ref().ok())?)]))
+                .collect();
+            text += &format!("| {services} | {} | {} |\n", cells.join(" | "), place(candidates, &found));
+        }
+    }
+    text
+}
+
+fn failures(results: &Results) -> String {
+    if results.failures.is_empty() {
+        return String::new();
+    }
+    let mut text = "\n## What failed\n\n".to_owned();
+    for failure in &results.failures {
+        let seen = failure.seen.replace('\n', " ");
+        text += &format!("- {}, {}: {seen}\n", failure.candidate.title(), failure.event.title());
+    }
+    text
+}
+
+/// `71.3 (64.0 to 90.2)`: whole numbers where they are large, or counts.
+fn spread(spread: Spread) -> String {
+    let Spread { median, min, max, .. } = spread;
+    let whole = [median, min, max].iter().all(|one| one.fract() == 0.0) || median >= 1000.0;
+    if whole {
+        format!("{median:.0} ({min:.0} to {max:.0})")
+    } else {
+        format!("{median:.1} ({min:.1} to {max:.1})")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::results::{Cost, Failure, Loss};
+    use super::*;
+
+    fn results() -> Results {
+        let reaction =
+            |candidate, wire_ms, fib_ms| Reaction { candidate, event: Event::Crash, wire_ms, fib_ms };
+        let (ours, theirs) = (Candidate::Announcer, Candidate::Exabgp);
+        Results {
+            versions: vec![(ours, "announcer 1".to_owned()), (theirs, "ExaBGP 2".to_owned())],
+            reactions: vec![
+                reaction(ours, Some(2.0), 63.0),
+                reaction(ours, Some(4.5), 65.25),
+                reaction(theirs, Some(250.0), 310.5),
+                reaction(theirs, None, 1310.0),
+            ],
+            losses: vec![
+                Loss { candidate: ours, event: Event::Stop, lost: 0 },
+                Loss { candidate: theirs, event: Event::Stop, lost: 12 },
+            ],
+            failures: vec![Failure { candidate: theirs, event: Event::Crash, seen: "no\nFIB".to_owned() }],
+            costs: vec![
+                Cost {
+                    candidate: ours,
+                    services: 1000,
+                    measured: Ok(Usage { pss_mib: 9.04, cpu_percent: 12.0, probes: 1.0 }),
+                },
+                Cost {
+                    candidate: theirs,
+                    services: 1000,
+                    measured: Err("did not keep up: 41 % of the probes".to_owned()),
+                },
+            ],
+            floor_ms: vec![61.0],
+            machine: vec!["2 cores".to_owned()],
+        }
+    }
+
+    #[test]
+    fn a_row_says_the_medians_what_failed_and_who_is_ahead() {
+        let page = page(&results());
+        for line in [
+            "| event | announcer | ExaBGP healthcheck | announcer |",
+            "| crash | 64.1 (63.0 to 65.2) | 810.2 (310.5 to 1310.0); failed 1 × | **12.6 × ahead** |",
+            "| crash | 3.2 (2.0 to 4.5) | 250 (250 to 250); failed 1 × | **76.9 × ahead** |",
+            "| stop | 0 (0 to 0) | 12 (12 to 12) | **ahead** |",
+            "| 1000 | 9.0 | did not keep up: 41 % of the probes |  |",
+            "- ExaBGP healthcheck, crash: no FIB",
+            "| [ExaBGP healthcheck](../tests/peers/exabgp) | ExaBGP 2 |",
+        ] {
+            assert!(page.lines().any(|found| found == line), "{line}\n\n{page}");
+        }
+        assert!(page.contains("it took 61 (61 to 61) ms"), "{page}");
+        assert!(!page.contains("| drain | none"), "what was not measured is no row\n{page}");
+    }
+}

@@ -65,7 +65,7 @@ fn text(ports: &[u16]) -> String {
         write!(
             text,
             "[[service]]\nname = \"s{service}\"\nvips = [{}]\nflap_damping = false\ncommunities = [\"65001:{service}\"]\n\
-             [[service.check]]\nhttp = \"http://www.example.com/\"\nrise = 1\nfall = 1\n",
+             [[service.check]]\nhttp = \"http://www.example.com/\"\ninterval = \"1h\"\nrise = 1\nfall = 1\n",
             vips.join(", ")
         )
         .unwrap();
@@ -108,6 +108,7 @@ async fn bench() {
             graceful_restart: None,
             restarted: false,
             vips: vips.clone(),
+            cut: watch::channel(Arc::default()).1,
         };
         let (_, peer) = watch::channel(Arc::new(peer.clone()));
         tokio::spawn(session::run(local, peer, ribs.clone(), alive.clone(), orders.clone(), told));
@@ -227,7 +228,7 @@ impl Speaker {
         self.sequence += 1;
         let took = Duration::from_millis(1);
         let outcome = match pass {
-            true => Outcome::Pass { answer: Answer::Http(200), took },
+            true => Outcome::Pass { answer: Answer::Http(200), warning: None, took },
             false => Outcome::Fail { reason: Reason::Refused, took },
         };
         let service = self.config.vips().find(|(address, _)| *address == vip).unwrap().1.name.clone();

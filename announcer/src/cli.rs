@@ -5,10 +5,13 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::bgp::io::password::{self, Finding};
 use crate::config;
-use crate::control::api::{Request, Response, Scope, Status};
+use crate::control::api::{ListenerWatch, Request, Response, Scope, Status};
 use crate::control::client::{self, ClientError};
 use crate::daemon::{self, Options};
+use crate::health::io::once;
+use crate::health::outcome::Outcome;
 
 /// Announces this host's VIPs by BGP while its own HTTP stack is healthy.
 #[derive(Debug, Parser)]
@@ -46,6 +49,28 @@ enum Command {
         /// As JSON, for programs.
         #[arg(long)]
         json: bool,
+    },
+    /// Tell all that is known of a VIP: what was seen, what follows from it, and what each router has been told.
+    Explain {
+        /// The VIP.
+        vip: std::net::IpAddr,
+        /// What this router has been told; without it, each.
+        #[arg(long, value_name = "NAME")]
+        peer: Option<String>,
+    },
+    /// Run each check of a service once, here and now and without the daemon, and say what it saw.
+    Check {
+        /// The service, by name.
+        service: String,
+        /// The configuration.
+        #[arg(long, value_name = "FILE", default_value = config::DEFAULT_PATH)]
+        config: PathBuf,
+    },
+    /// Let the daemon probe now, whatever the interval; SIGUSR1 does the same.
+    Recheck {
+        /// The services, by name; without one, every service.
+        #[arg(value_name = "SERVICE")]
+        services: Vec<String>,
     },
     /// Apply the changed configuration without touching what stays the same.
     Reload {
@@ -110,6 +135,7 @@ pub fn call(arguments: Arguments) -> Result<(), Failure> {
         Command::Run { config, log } => run(Options { config, socket, state_dir }, &log),
         Command::Validate { file } => {
             let config = daemon::read_config(&file).map_err(|e| Failure::Usage(e.to_string()))?;
+            check_keys(&config)?;
             let vips = config.vips().count();
             println!("{}: good, {}", file.display(), counts(config.peers.len(), config.services.len(), vips));
             Ok(())
@@ -120,6 +146,14 @@ pub fn call(arguments: Arguments) -> Result<(), Failure> {
             let text = if json { serde_json::to_string_pretty(&status).map_err(no)? } else { table(&status) };
             println!("{}", text.trim_end());
             Ok(())
+        }
+        Command::Explain { vip, peer } => {
+            told(client::ask(&socket, &Request::Explain { vip, peer }, Duration::ZERO).map_err(no)?)
+        }
+        Command::Check { service, config } => check(&config, &service),
+        Command::Recheck { services } => {
+            let what = if services.is_empty() { Scope::All } else { Scope::Services(services) };
+            told(client::ask(&socket, &Request::Recheck { what }, Duration::ZERO).map_err(no)?)
         }
         Command::Reload { force } => {
             // Sessions that begin anew do so afterwards, in the background.
@@ -150,6 +184,43 @@ pub fn call(arguments: Arguments) -> Result<(), Failure> {
             }
         }
     }
+}
+
+/// The files of the keys, which are no part of the configuration's text: what no daemon would take is wrong, and what
+/// cannot be seen from here is told.
+fn check_keys(config: &config::Config) -> Result<(), Failure> {
+    let mut wrong = Vec::new();
+    for peer in &config.peers {
+        let Some(file) = &peer.password_file else { continue };
+        match password::check(file) {
+            Ok(()) => {}
+            Err(Finding::Wrong(error)) => wrong.push(format!("error: peer `{}`: {error}", peer.name)),
+            Err(unseen @ Finding::Unseen(_)) => eprintln!("warning: peer `{}`: {unseen}", peer.name),
+        }
+    }
+    if wrong.is_empty() { Ok(()) } else { Err(Failure::Usage(wrong.join("\n"))) }
+}
+
+/// Runs each check of a service once.
+fn check(file: &Path, name: &str) -> Result<(), Failure> {
+    let config = daemon::read_config(file).map_err(|e| Failure::Usage(e.to_string()))?;
+    let Some(service) = config.services.iter().find(|service| service.name.as_str() == name) else {
+        let all: Vec<&str> = config.services.iter().map(|service| service.name.as_str()).collect();
+        let all = all.join(", ");
+        return Err(Failure::Usage(format!(
+            "error: `{}` is no service; there is {all}",
+            name.escape_default()
+        )));
+    };
+    let mut failed = 0;
+    for seen in once::run(service).map_err(no)? {
+        println!("{}  {}  {}", seen.vip, seen.check, seen.outcome);
+        if let Some(hint) = seen.hint() {
+            println!("    hint: {hint}");
+        }
+        failed += usize::from(!matches!(seen.outcome, Outcome::Pass { .. }));
+    }
+    if failed == 0 { Ok(()) } else { Err(Failure::No(format!("error: {failed} did not pass"))) }
 }
 
 fn run(options: Options, log: &str) -> Result<(), Failure> {
@@ -237,7 +308,25 @@ fn table(status: &Status) -> String {
             age(vip.since)
         ));
     }
+    lines.extend(status.listener_watch.iter().map(listeners));
     lines.extend(status.warnings.iter().map(|warning| format!("warning: {warning}")));
+    lines.join("\n")
+}
+
+/// The listener watch in a line; what it leaves to the probes below it, a few of them.
+fn listeners(watch: &ListenerWatch) -> String {
+    const SHOWN: usize = 3;
+    if let Some(why) = &watch.blind {
+        return format!("warning: listeners cannot be seen, the probes alone find a crash: {why}");
+    }
+    let what = if watch.targets == 1 { "listener" } else { "listeners" };
+    let mut lines =
+        vec![format!("{} {what} watched every {} ms, by {}", watch.targets, watch.period_ms, watch.by)];
+    lines.extend(watch.disarmed.iter().take(SHOWN).map(|why| format!("  left to the probes: {why}")));
+    let more = watch.disarmed.len().saturating_sub(SHOWN);
+    if more > 0 {
+        lines.push(format!("  and {more} more"));
+    }
     lines.join("\n")
 }
 

@@ -7,6 +7,7 @@
 //! syntax     TOML's own errors, and how much of a broken file can still be judged
 //! reader     one table, key by key: unknown and missing keys     value, address  one value: its type and rule
 //! file       the file as written                                 rules  what one key cannot know alone
+//! check      `[[service.check]]`: the same steps once more, for each kind
 //! canonical  a `Config` as text that parses to the same          error   how errors are told
 //! ```
 //!
@@ -14,6 +15,7 @@
 
 mod address;
 mod canonical;
+pub mod check;
 mod error;
 mod file;
 pub mod keys;
@@ -23,21 +25,24 @@ mod syntax;
 mod value;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use ipnet::IpNet;
 use toml::de::DeTable;
-use url::Url;
 
-use crate::model::{Asn, Attributes, Family, Overrides, PeerAsn, PeerName, RouterId, ServiceName};
+use crate::model::{
+    Asn, Attributes, Deprefer, Family, Invalid, Overrides, PeerAsn, PeerName, RouterId, ServiceName,
+};
 
 pub use canonical::canonical;
+pub use check::{Check, Probe};
 pub use error::{Error, Errors};
 
 /// Where the configuration is looked for unless told otherwise.
@@ -52,6 +57,35 @@ pub struct Config {
     pub peers: Vec<Peer>,
     /// What we announce, in the order of the file; at least one, names and VIPs unique.
     pub services: Vec<Service>,
+    /// How health is watched.
+    pub health: Health,
+    /// Who is told of changes; `None`: nobody.
+    pub hooks: Option<Hooks>,
+    /// What Prometheus can read; `None`: nothing.
+    pub metrics: Option<Metrics>,
+}
+
+/// `[hooks]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hooks {
+    /// `on_change`: a program by its whole path, and its arguments.
+    pub on_change: Vec<String>,
+    /// `timeout`, default 10s: for a run.
+    pub timeout: Duration,
+}
+
+/// `[metrics]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Metrics {
+    /// `listen`: where it is listened; the port is not 0.
+    pub listen: SocketAddr,
+}
+
+/// `[health]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Health {
+    /// `listener_watch`, default 5ms: how often it is looked whether anything listens; zero: never.
+    pub listener_watch: Duration,
 }
 
 /// `[bgp]`.
@@ -149,8 +183,73 @@ pub struct Service {
     pub announce_delay: Duration,
     /// `flap_damping`, default true: whether a VIP that comes and goes waits ever longer.
     pub flap_damping: bool,
-    /// `[[service.check]]`: at least one; all have to pass.
+    /// `listener_grace`, default 0s: how long nothing may listen before that counts.
+    pub listener_grace: Duration,
+    /// `require`, default all: how many checks have to pass; no more than there are.
+    pub require: Require,
+    /// `on_failure`, default withdraw: what is done while fewer pass.
+    pub on_failure: OnFailure,
+    /// `backup`, default false: whether it is depreferred while all is well.
+    pub backup: bool,
+    /// `[service.deprefer]`: what a depreferred route is said with.
+    pub deprefer: Deprefer,
+    /// `[[service.check]]`: at least one.
     pub checks: Vec<Check>,
+}
+
+/// How many checks of a service have to pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Require {
+    /// Each of them.
+    All,
+    /// This many, at least 1.
+    AtLeast(u32),
+}
+
+impl Require {
+    /// How many of `count` checks that is.
+    pub fn of(self, count: usize) -> usize {
+        match self {
+            Require::All => count,
+            Require::AtLeast(least) => usize::try_from(least).unwrap_or(count).min(count),
+        }
+    }
+}
+
+/// What is done when a check fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum OnFailure {
+    /// Nothing but a warning.
+    Warn,
+    /// The VIP is announced as the last choice.
+    Deprefer,
+    /// The VIP is withdrawn.
+    Withdraw,
+}
+
+impl FromStr for OnFailure {
+    type Err = Invalid;
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        match text {
+            "withdraw" => Ok(OnFailure::Withdraw),
+            "deprefer" => Ok(OnFailure::Deprefer),
+            "warn" => Ok(OnFailure::Warn),
+            other => Err(Invalid(format!(
+                "`{}` is nothing that is done; write `withdraw`, `deprefer` or `warn`",
+                other.escape_debug()
+            ))),
+        }
+    }
+}
+
+impl fmt::Display for OnFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            OnFailure::Withdraw => "withdraw",
+            OnFailure::Deprefer => "deprefer",
+            OnFailure::Warn => "warn",
+        })
+    }
 }
 
 impl Service {
@@ -158,28 +257,6 @@ impl Service {
     pub fn prefix_of(&self, vip: IpAddr) -> IpNet {
         self.prefixes.iter().find(|prefix| prefix.contains(&vip)).copied().unwrap_or_else(|| vip.into())
     }
-}
-
-/// `[[service.check]]`: asked of each VIP of its service.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Check {
-    /// What is asked.
-    pub probe: Probe,
-    /// `interval`, default 1s, at least 50ms: from the start of one probe to the start of the next.
-    pub interval: Duration,
-    /// `timeout`, default 1s: for a whole probe.
-    pub timeout: Duration,
-    /// `rise`, default 2, at least 1: passes in a row that make a VIP healthy.
-    pub rise: u32,
-    /// `fall`, default 3, at least 1: failures in a row that make it unhealthy.
-    pub fall: u32,
-}
-
-/// What a check asks.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Probe {
-    /// `http`: a GET of what a client would ask, sent to the VIP itself; a 2xx passes.
-    Http(Url),
 }
 
 /// Reads a whole configuration. `name` is what messages call the file: its path, or `<stdin>`.

@@ -4,16 +4,23 @@
 //! task              hears                                   says
 //! probe, one a      watch<Pace>                             mpsc<Probed>          -> director
 //!   VIP and check
+//! listeners         netlink, watch<Wanted>                  mpsc<Listening>       -> director
+//!                                                           watch<Report>         -> control
 //! vips              netlink, watch<VIPs>                    mpsc<(VIP, Presence)> -> director
 //! drains            inotify                                 mpsc<Drains>          -> director
-//! director          the three above, mpsc<Ask>              watch<LocRib>         -> sessions
+//! director          the four above, mpsc<Ask>               watch<LocRib>         -> sessions
+//!                                                           watch<Wanted>         -> listeners
 //!                                                           watch<Pace>           -> probes
+//! links             netlink                                 watch<Cut>            -> sessions
+//!                                                           watch<Queue>          -> hook
 //! session, one a    watch<LocRib>, watch<Liveness>,         watch<Status>         -> control, stop
-//!   peer              watch<Order>, watch<VIPs>
+//!   peer              watch<Order>, watch<VIPs>, watch<Cut>
 //! sessions          watch<Config>, watch<stop>              watch<Order>          -> session
 //!                                                           watch<Peers>          -> control, stop
 //! control           unix socket                             mpsc<Ask>             -> director
 //!                                                           mpsc<Reload>          -> run
+//! hook              watch<Queue>, watch<Config>             watch<Queue>          -> metrics
+//! metrics           TCP, watch<Config>, watch<Status>       mpsc<Ask>             -> director
 //! run (main)        signals, mpsc<Reload>                   watch<Config>, watch<VIPs>, Ask::Reload, Ask::Stop, stop
 //! ```
 //!
@@ -21,6 +28,7 @@
 //! cannot be done without; the daemon ends with it, and the service manager starts the next.
 
 mod direct;
+mod limits;
 mod reload;
 mod sessions;
 mod tasks;
@@ -38,16 +46,19 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
-use self::direct::{Hears, Probes, direct};
+use self::direct::{Counts, Hears, Probes, direct};
 use self::reload::Reloader;
 use self::sessions::Shared;
 use self::tasks::Kept;
-use crate::bgp::io::path;
 use crate::bgp::io::peers::Peers;
+use crate::bgp::io::{links, path};
 use crate::config::{self, Config, PeerAddress};
 use crate::control::io::{self as control, Ask, Socket};
 use crate::director::Director;
 use crate::drain;
+use crate::health::io::listener;
+use crate::hook::{self, Queue};
+use crate::metrics::{self, Reloads, Tally};
 use crate::model::RouterId;
 use crate::rib::LocRib;
 use crate::vip;
@@ -100,6 +111,8 @@ pub fn read_config(path: &Path) -> Result<Config, ReadError> {
 /// # Errors
 /// When it cannot start, or cannot go on.
 pub fn run(options: Options, config: Config) -> anyhow::Result<()> {
+    limits::keep_capabilities(); // before there is another thread, which would have its own
+    limits::raise_files(&config);
     // One thread: probes, sessions and decisions together need a few percent of a core.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let ended = runtime.block_on(serve(options, Arc::new(config)));
@@ -119,19 +132,29 @@ async fn serve(options: Options, config: Arc<Config>) -> anyhow::Result<()> {
     let (asks, asked) = mpsc::channel(16);
     let (reload, mut reloads) = mpsc::channel(4);
     let (probes_told, probed) = mpsc::channel(1024);
+    let (listeners_told, listening) = mpsc::channel(1024);
+    let (watched_told, watched) = watch::channel(Arc::default());
+    let (watch_told, listener_watch) = watch::channel(listener::Report::default());
     let (vips_told, vips) = mpsc::channel(64);
     let (drains_told, drained) = mpsc::channel(4);
     let (rib, ribs) = watch::channel(Arc::new(LocRib::default()));
     let (router_id, router_ids) = watch::channel(config.bgp.router_id);
     let (configs_told, configs) = watch::channel(config.clone());
     let (wanted_told, wanted) = watch::channel(Arc::new(addresses(&config)));
+    let (cut_told, cut) = watch::channel(links::Cut::default());
     let (peers_told, peers) = watch::channel(Peers::default());
     let (stop, stopped) = watch::channel(None);
 
     let director = Director::new(config.clone(), drains, started);
     let mut probes = Probes::new(probes_told);
     probes.apply(&config, &director);
-    let mut directing = tokio::spawn(direct(director, probes, Hears { asked, probed, vips, drained }, rib));
+    let hooks = watch::Sender::new(Queue::default());
+    let counts = Counts { tally: Tally::new(&config), hooks: hooks.clone() };
+    let hears = Hears { asked, probed, listening, vips, drained };
+    let mut directing = tokio::spawn(direct(director, probes, hears, rib, watched_told, counts));
+    let _listeners = Kept::new("listener watch".into(), move || {
+        listener::run(watched.clone(), listeners_told.clone(), watch_told.clone())
+    });
 
     let keep = vip::io::Wanted {
         vips: wanted.clone(),
@@ -141,10 +164,12 @@ async fn serve(options: Options, config: Arc<Config>) -> anyhow::Result<()> {
     let _vips = Kept::new("VIPs".into(), move || vip::io::keep(keep.clone(), vips_told.clone()));
     let dir = drain_dir.clone();
     let _drains = Kept::new("drain files".into(), move || drain::io::watch(dir.clone(), drains_told.clone()));
+    let _links = Kept::new("links".into(), move || links::watch(cut_told.clone()));
     let shared = Shared {
         configs: configs.clone(),
         router_ids: router_ids.clone(),
         vips: wanted,
+        cut,
         ribs,
         restarted: mark_running(&options.state_dir),
         stop: stopped,
@@ -153,20 +178,34 @@ async fn serve(options: Options, config: Arc<Config>) -> anyhow::Result<()> {
         Kept::new("sessions".into(), move || sessions::keep(shared.clone(), peers_told.clone()));
     let named = config.clone();
     let _router_id = Kept::new("router id".into(), move || find_router_id(named.clone(), router_id.clone()));
+    let (deaf_told, deaf) = watch::channel(None);
+    let (reloads_told, reloaded) = watch::channel(Reloads::new(reload::unix_time()));
+    let hook_configs = configs.clone();
     let context = control::Context {
+        deaf,
         configs,
         config_file: options.config.clone(),
         router_id: router_ids,
         peers: peers.clone(),
+        listener_watch,
         drain_dir,
         asks: asks.clone(),
         reloads: reload,
         started,
     };
+    let figures = metrics::io::Context {
+        control: context.clone(),
+        reloads: reloaded,
+        hooks: hooks.subscribe(),
+        deaf: deaf_told,
+    };
     let _control =
         Kept::new("control socket".into(), move || control::serve(socket.clone(), context.clone()));
+    let _metrics = Kept::new("metrics".into(), move || metrics::io::serve(figures.clone()));
+    let _hook = Kept::new("hook".into(), move || hook::io::run(hook_configs.clone(), hooks.clone()));
 
     let mut reloader = Reloader {
+        counts: reloads_told,
         file: options.config,
         configs: configs_told,
         wanted: wanted_told,
@@ -177,6 +216,10 @@ async fn serve(options: Options, config: Arc<Config>) -> anyhow::Result<()> {
         tokio::select! {
             name = signals.next() => match name {
                 "SIGHUP" => reloader.by_signal().await,
+                "SIGUSR1" => {
+                    info!("every check was asked for by SIGUSR1, probing now");
+                    let _ = asks.send(Ask::Recheck(None)).await; // the director's end ends us
+                }
                 name => break name,
             },
             Some(reload) = reloads.recv() => reloader.by_request(reload).await,
@@ -267,6 +310,7 @@ struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hang_up: Signal,
+    recheck: Signal,
 }
 
 impl Signals {
@@ -275,6 +319,7 @@ impl Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             hang_up: signal(SignalKind::hangup())?,
+            recheck: signal(SignalKind::user_defined1())?,
         })
     }
 
@@ -283,11 +328,12 @@ impl Signals {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",
             _ = self.hang_up.recv() => "SIGHUP",
+            _ = self.recheck.recv() => "SIGUSR1",
         }
     }
 
     /// A second signal to end.
     async fn second(&mut self) {
-        while self.next().await == "SIGHUP" {}
+        while matches!(self.next().await, "SIGHUP" | "SIGUSR1") {}
     }
 }

@@ -3,136 +3,59 @@
 //! Pure. Routes and `status` both read [`Standing`], so they cannot disagree.
 //!
 //! ```text
-//! Probed, Vip, Drains, Stop ── handle ──→ standing of each VIP ──→ LocRib (routes)
-//!                                                             └──→ Report (sentences)
+//! Probed, Listening, Vip, Drains, … ── handle ──→ standing of each VIP ──→ LocRib (routes)
+//!              time ────────────────── expire ──↗                     └──→ Report (sentences)
 //! ```
+//!
+//! [`standing`] has the words, `vip` what one VIP deserves by itself, [`report`] what is told of it all.
+
+pub mod report;
+pub mod standing;
+mod vip;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 
-use crate::config::{self, Config};
-use crate::damping::{Damping, Policy, Wait};
-use crate::drain::{Drain, Drains};
-use crate::health::check::{Check, Evidence, Verdict};
-use crate::health::{Pace, Probed};
+use crate::config::Config;
+use crate::drain::Drains;
+use crate::health::check::Verdict;
+use crate::health::shortages::Shortages;
+use crate::health::watch::{Pair, Wanted};
+use crate::health::{Listening, Pace, Probed, Watched};
 use crate::model::{Generation, ServiceName};
-use crate::rib::{Attributes, LocRib};
+use crate::rib::{Attributes, LocRib, Routes};
+
+pub use report::{CheckReport, Report, ServiceReport, VipReport};
+pub use standing::{Depreference, Reason, Standing};
+pub use vip::Presence;
+use vip::Vip;
 
 /// Before its first verdict a check is asked at least this often, so that a start is not `rise` intervals long.
 const FIRST_VERDICT_INTERVAL: Duration = Duration::from_millis(200);
+/// A deadline that is met later than this was missed by ourselves: the process stood still, and so did the probes.
+const STOOD_STILL: Duration = Duration::from_millis(500);
 
 /// Something that happened, and that may change what is announced.
 #[derive(Debug, Clone)]
 pub enum Fact {
     /// A probe ended.
     Probed(Probed),
+    /// The kernel says that a listener is gone, or there again. Probes numbered below the number were started before.
+    Listening(Listening, u64),
     /// A VIP is on the host, or is not.
     Vip(IpAddr, Presence),
     /// The drain directory holds these now.
     Drains(Drains),
     /// An operator wants these services announced as soon as they are fit, whatever they did before; `None`: all.
     Forgive(Option<Vec<String>>),
+    /// Someone wants these services probed at once; `None`: all.
+    Recheck(Option<Vec<String>>),
     /// The daemon is to end: nothing is announced from now on.
     Stop,
-}
-
-/// Whether a VIP is on the host.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Presence {
-    /// Nobody has looked yet.
-    Unknown,
-    /// It is on lo.
-    Present,
-    /// It is not, and could not be put there.
-    Missing(String),
-}
-
-/// What is done with a VIP.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Standing {
-    /// It is announced.
-    Announced,
-    /// An operator holds it back.
-    Draining(Drain),
-    /// It is held back by what we see.
-    Withheld(Reason),
-}
-
-/// Why a VIP is withheld.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Reason {
-    /// The daemon is ending.
-    Stopping,
-    /// Whether the VIP is on the host is not known yet.
-    NotLookedFor,
-    /// The VIP is not on the host, and could not be put there.
-    VipMissing(String),
-    /// A check has no verdict yet; what it saw so far.
-    NoVerdict(Evidence),
-    /// A check has failed; what it saw.
-    Unhealthy(Evidence),
-    /// It could be announced, and waits.
-    Waiting(Wait),
-}
-
-impl Standing {
-    /// One word, as `status` and JSON have it.
-    pub fn word(&self) -> &'static str {
-        match self {
-            Standing::Announced => "announced",
-            Standing::Draining(_) => "draining",
-            Standing::Withheld(_) => "withheld",
-        }
-    }
-}
-
-impl fmt::Display for Standing {
-    /// A sentence without its subject, as in "withheld, 3 of 3 probes failed".
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Standing::Announced => f.write_str("announced"),
-            Standing::Draining(drain) => write!(f, "drained{drain}"),
-            Standing::Withheld(reason) => write!(f, "withheld, {reason}"),
-        }
-    }
-}
-
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Reason::Stopping => f.write_str("announcer is stopping"),
-            Reason::NotLookedFor => f.write_str("starting, lo was not looked at yet"),
-            Reason::VipMissing(why) => write!(f, "the VIP is not on lo: {why}"),
-            Reason::NoVerdict(seen) | Reason::Unhealthy(seen) => seen.fmt(f),
-            Reason::Waiting(Wait::Delay(delay)) => {
-                write!(f, "healthy, announced once it has been for {}", humantime::format_duration(*delay))
-            }
-            Reason::Waiting(Wait::Flapping { returns, penalty }) => write!(
-                f,
-                "healthy, but it came back {returns} times in short order: announced once it has been for {}, or by \
-                 `announcer undrain`",
-                humantime::format_duration(*penalty)
-            ),
-        }
-    }
-}
-
-/// What is known of one VIP.
-#[derive(Debug, Clone)]
-struct Vip {
-    service: usize,
-    presence: Presence,
-    checks: Vec<Check>,
-    damping: Damping,
-    /// The wait's end, as [`Director::deadlines`] has it.
-    deadline: Option<Instant>,
-    standing: Standing,
-    since: Instant,
 }
 
 /// A VIP whose standing became another one: a line in the log.
@@ -142,8 +65,17 @@ pub struct Change {
     pub service: ServiceName,
     /// Which.
     pub vip: IpAddr,
+    /// What held before.
+    pub before: Standing,
     /// What holds from now on.
     pub standing: Standing,
+}
+
+/// What a service's routes are said with.
+#[derive(Debug, Clone)]
+struct Said {
+    normal: Arc<Attributes>,
+    depreferred: Arc<Attributes>,
 }
 
 /// Owns what is known and decides what is announced.
@@ -151,31 +83,49 @@ pub struct Change {
 pub struct Director {
     config: Arc<Config>,
     vips: BTreeMap<IpAddr, Vip>,
-    /// When the VIPs that wait have waited.
+    /// The VIPs that share a prefix, by that.
+    shared: BTreeMap<IpNet, Vec<IpAddr>>,
+    /// When VIPs are to be looked at again though nothing is heard of them.
     deadlines: BTreeSet<(Instant, IpAddr)>,
+    /// The VIPs that wait for their first verdict.
+    undecided: BTreeSet<IpAddr>,
     drains: Drains,
+    shortages: Shortages,
     stopping: bool,
+    said: Vec<Said>,
+    routes: Routes,
     rib: Arc<LocRib>,
-    stale: bool,
+    /// Whether the routes are others than those of `rib`, and when the first fact was known that made them so.
+    stale: Option<Instant>,
+    /// The checks whose pace changed.
+    paced: BTreeSet<(IpAddr, usize)>,
+    /// Whether what the listener watch wants to know changed.
+    unwatched: bool,
 }
 
 impl Director {
     /// Knows nothing yet, and so announces nothing.
     pub fn new(config: Arc<Config>, drains: Drains, now: Instant) -> Self {
-        let vips = (config.services.iter().enumerate())
-            .flat_map(|(index, service)| {
-                service.vips.iter().map(move |address| (*address, Vip::new(index, service, now)))
-            })
-            .collect();
         let mut director = Director {
             config,
-            vips,
+            vips: BTreeMap::new(),
+            shared: BTreeMap::new(),
             deadlines: BTreeSet::new(),
+            undecided: BTreeSet::new(),
             drains,
+            shortages: Shortages::default(),
             stopping: false,
+            said: Vec::new(),
+            routes: Routes::default(),
             rib: Arc::default(),
-            stale: true,
+            stale: Some(now),
+            paced: BTreeSet::new(),
+            unwatched: true,
         };
+        for (index, service) in director.config.services.iter().enumerate() {
+            director.vips.extend(service.vips.iter().map(|vip| (*vip, Vip::new(index, service, now))));
+        }
+        director.read_config();
         let _ = director.judge_all(now); // nothing has changed for anyone: this is the beginning
         director
     }
@@ -183,37 +133,75 @@ impl Director {
     /// Takes one fact in; says whose standing changed.
     #[must_use]
     pub fn handle(&mut self, fact: Fact, now: Instant) -> Vec<Change> {
+        let mut changes = Vec::new();
         match fact {
-            Fact::Probed(probed) => {
-                let vip = self.vips.get_mut(&probed.vip);
-                let Some(check) = vip.and_then(|vip| vip.checks.get_mut(probed.check)) else {
-                    return Vec::new();
-                };
-                let _ = check.observe(probed.sequence, probed.outcome); // the standing, below, says what changed
-                self.judge(probed.vip, now).into_iter().collect()
+            Fact::Probed(Probed { vip: address, check: index, sequence, outcome, at, .. }) => {
+                self.shortages.note(&outcome, at);
+                let vip = self.vips.get_mut(&address);
+                let Some(check) = vip.and_then(|vip| vip.checks.get_mut(index)) else { return changes };
+                let settling = (check.settling(), check.verdict());
+                let verdict = check.observe(sequence, outcome, at); // the standing, below, says what changed
+                if settling != (check.settling(), check.verdict()) {
+                    self.paced.insert((address, index));
+                }
+                self.unwatched |= verdict.is_some();
+                self.judge(address, at, now, &mut changes);
             }
+            Fact::Listening(listening, since) => self.listening(listening, since, now, &mut changes),
             Fact::Vip(address, presence) => {
-                let Some(vip) = self.vips.get_mut(&address) else { return Vec::new() };
-                vip.presence = presence;
-                self.judge(address, now).into_iter().collect()
+                if let Some(vip) = self.vips.get_mut(&address) {
+                    vip.presence = presence;
+                    self.judge(address, now, now, &mut changes);
+                }
             }
             Fact::Drains(drains) => {
                 self.drains = drains;
-                self.judge_all(now)
+                return self.judge_all(now);
             }
             Fact::Forgive(services) => {
-                for vip in self.vips.values_mut() {
-                    let name = self.config.services[vip.service].name.as_str();
-                    if services.as_ref().is_none_or(|services| services.iter().any(|service| service == name))
-                    {
-                        vip.damping.forgive(now);
-                    }
-                }
-                self.judge_all(now)
+                self.each_of(&services, |vip, _| vip.damping.forgive(now));
+                return self.judge_all(now);
+            }
+            Fact::Recheck(services) => {
+                let mut kicked = Vec::new();
+                self.each_of(&services, |vip, address| {
+                    vip.kicks += 1;
+                    kicked.extend((0..vip.checks.len()).map(|index| (address, index)));
+                });
+                self.paced.extend(kicked);
             }
             Fact::Stop => {
                 self.stopping = true;
-                self.judge_all(now)
+                return self.judge_all(now);
+            }
+        }
+        changes
+    }
+
+    /// A listener that is gone fails the checks that ask there; one that is back has them asked at once.
+    fn listening(&mut self, fact: Listening, since: u64, now: Instant, changes: &mut Vec<Change>) {
+        let Some(vip) = self.vips.get_mut(&fact.vip) else { return };
+        let checks = &self.config.services[vip.service].checks;
+        let asked = checks.iter().enumerate().filter(|(_, check)| check.port() == Some(fact.port));
+        if fact.listening {
+            vip.kicks += 1;
+            self.paced.extend((0..vip.checks.len()).map(|index| (fact.vip, index)));
+            return;
+        }
+        for (index, _) in asked {
+            if let Some(check) = vip.checks.get_mut(index) {
+                self.unwatched |= check.vanished(since).is_some();
+                self.paced.insert((fact.vip, index));
+            }
+        }
+        self.judge(fact.vip, fact.at, now, changes);
+    }
+
+    fn each_of(&mut self, services: &Option<Vec<String>>, mut what: impl FnMut(&mut Vip, IpAddr)) {
+        for (address, vip) in &mut self.vips {
+            let name = self.config.services[vip.service].name.as_str();
+            if services.as_ref().is_none_or(|services| services.iter().any(|service| service == name)) {
+                what(vip, *address);
             }
         }
     }
@@ -223,12 +211,21 @@ impl Director {
         self.deadlines.first().map(|(at, _)| *at)
     }
 
-    /// Ends the waits that are over; says whose standing changed.
+    /// Ends the waits and the leases that are over; says whose standing changed.
     #[must_use]
     pub fn expire(&mut self, now: Instant) -> Vec<Change> {
+        let Some(late) = self.deadline().and_then(|due| now.checked_duration_since(due)) else {
+            return Vec::new();
+        };
+        if late > STOOD_STILL {
+            let checks = self.vips.values_mut().flat_map(|vip| &mut vip.checks);
+            checks.for_each(|check| check.excuse(now));
+        }
         let over: Vec<IpAddr> =
             self.deadlines.iter().take_while(|(at, _)| *at <= now).map(|(_, address)| *address).collect();
-        over.into_iter().filter_map(|address| self.judge(address, now)).collect()
+        let mut changes = Vec::new();
+        over.into_iter().for_each(|address| self.judge(address, now, now, &mut changes));
+        changes
     }
 
     /// Goes on with another configuration; says whose standing changed.
@@ -243,243 +240,224 @@ impl Director {
         for (index, service) in self.config.services.iter().enumerate() {
             for address in &service.vips {
                 let vip = match before.remove(address) {
-                    Some(vip) => vip.moved(&old.services, index, service, since),
+                    Some(vip) => vip.moved(&old.services, index, service, since, now),
                     None => Vip::new(index, service, now),
                 };
                 self.vips.insert(*address, vip);
             }
         }
         self.deadlines.retain(|(_, address)| self.vips.contains_key(address));
-        self.stale = true;
-        self.judge_all(now)
+        self.undecided.retain(|address| self.vips.contains_key(address));
+        self.read_config();
+        let changes = self.judge_all(now);
+        let wanted: BTreeSet<IpNet> =
+            self.config.vips().map(|(vip, service)| service.prefix_of(vip)).collect();
+        let told: Vec<IpNet> = self.routes.keys().copied().collect();
+        for prefix in told.iter().filter(|prefix| !wanted.contains(prefix)) {
+            self.say(*prefix, None, now);
+        }
+        self.vips.keys().copied().collect::<Vec<_>>().into_iter().for_each(|vip| self.route(vip, now));
+        changes
+    }
+
+    /// What follows from the configuration alone.
+    fn read_config(&mut self) {
+        self.said = self.config.services.iter().map(Said::of).collect();
+        self.shared.clear();
+        for (vip, service) in self.config.vips().filter(|(_, service)| !service.prefixes.is_empty()) {
+            self.shared.entry(service.prefix_of(vip)).or_default().push(vip);
+        }
+        let checks = |(address, vip): (&IpAddr, &Vip)| {
+            (0..vip.checks.len()).map(|index| (*address, index)).collect::<Vec<_>>()
+        };
+        self.paced = self.vips.iter().flat_map(checks).collect();
+        self.unwatched = true;
     }
 
     /// What is to be announced now; its generation rises only when that changed.
     pub fn rib(&mut self) -> Arc<LocRib> {
-        if std::mem::take(&mut self.stale) {
-            let routes = self.routes();
-            let complete = self.vips.values().all(Vip::has_verdict) && !self.stopping;
-            if (complete, &routes) != (self.rib.complete, &self.rib.routes) {
-                let generation: Generation = self.rib.generation + 1;
-                self.rib = Arc::new(LocRib { generation, complete, routes });
-            }
+        let complete = self.undecided.is_empty() && !self.stopping;
+        let stale = self.stale.take();
+        if stale.is_some() || complete != self.rib.complete {
+            let generation: Generation = self.rib.generation + 1;
+            let routes = self.routes.clone();
+            self.rib = Arc::new(LocRib { generation, complete, caused: stale, routes });
         }
         self.rib.clone()
-    }
-
-    /// A prefix that stands for several VIPs is announced only while each of them is.
-    fn routes(&self) -> BTreeMap<IpNet, Arc<Attributes>> {
-        let shared: Vec<Arc<Attributes>> = self.config.services.iter().map(attributes).collect();
-        let mut routes = BTreeMap::new();
-        let mut withheld = BTreeSet::new();
-        for (address, vip) in &self.vips {
-            let prefix = self.config.services[vip.service].prefix_of(*address);
-            if vip.standing == Standing::Announced {
-                routes.insert(prefix, Arc::clone(&shared[vip.service]));
-            } else {
-                withheld.insert(prefix);
-            }
-        }
-        routes.retain(|prefix, _| !withheld.contains(prefix));
-        routes
     }
 
     /// How often, from now on, a check of a VIP is asked.
     pub fn pace(&self, vip: IpAddr, check: usize) -> Option<Pace> {
         let vip = self.vips.get(&vip)?;
-        let interval = self.config.services[vip.service].checks.get(check)?.interval;
-        Some(Pace {
-            interval: match vip.checks.get(check)?.verdict() {
-                Verdict::Unknown => interval.min(FIRST_VERDICT_INTERVAL),
-                Verdict::Up | Verdict::Down => interval,
-            },
-            kick: 0,
-        })
+        let config = self.config.services[vip.service].checks.get(check)?;
+        let check = vip.checks.get(check)?;
+        let interval = match check.verdict() {
+            Verdict::Unknown => config.fast_interval.min(FIRST_VERDICT_INTERVAL),
+            Verdict::Up | Verdict::Down if check.settling() => config.fast_interval,
+            Verdict::Up | Verdict::Down => config.interval,
+        };
+        Some(Pace { interval, kick: vip.kicks })
     }
 
-    /// What is decided of each VIP, and why, in the order of the configuration.
-    pub fn report(&self) -> Report {
-        let service = |service: &config::Service| ServiceReport {
-            name: service.name.clone(),
-            vips: (service.vips.iter())
-                .filter_map(|address| {
-                    let vip = self.vips.get(address)?;
-                    Some(VipReport { address: *address, standing: vip.standing.clone(), since: vip.since })
-                })
-                .collect(),
-        };
-        let known = |name: &str| self.config.services.iter().any(|service| service.name.as_str() == name);
-        Report {
-            services: self.config.services.iter().map(service).collect(),
-            drains: self.drains.clone(),
-            unknown_drains: self.drains.named.keys().filter(|name| !known(name)).cloned().collect(),
+    /// The checks whose pace changed since this was last asked.
+    pub fn take_paced(&mut self) -> BTreeSet<(IpAddr, usize)> {
+        std::mem::take(&mut self.paced)
+    }
+
+    /// What the listener watch has to know, if that changed since this was last asked. A pair is up if any check that asks
+    /// it is: something answers there.
+    pub fn take_watched(&mut self) -> Option<Wanted> {
+        if !std::mem::take(&mut self.unwatched) {
+            return None;
         }
+        let every = self.config.health.listener_watch;
+        let mut pairs: BTreeMap<Pair, Watched> = BTreeMap::new();
+        for (address, vip) in &self.vips {
+            let service = &self.config.services[vip.service];
+            for (check, config) in vip.checks.iter().zip(&service.checks) {
+                if let Some(port) = config.port() {
+                    let up = check.verdict() == Verdict::Up;
+                    let grace = service.listener_grace;
+                    pairs.entry((*address, port)).or_insert(Watched { grace, up }).up |= up;
+                }
+            }
+        }
+        Some(Wanted { every, pairs })
     }
 
     fn judge_all(&mut self, now: Instant) -> Vec<Change> {
         let addresses: Vec<IpAddr> = self.vips.keys().copied().collect();
-        addresses.into_iter().filter_map(|address| self.judge(address, now)).collect()
-    }
-
-    fn judge(&mut self, address: IpAddr, now: Instant) -> Option<Change> {
-        let vip = self.vips.get_mut(&address)?;
-        let service = &self.config.services[vip.service];
-        let standing = vip.judge(self.stopping, self.drains.of(&service.name), service, now);
-        let deadline = vip.damping.deadline();
-        if let Some(before) = std::mem::replace(&mut vip.deadline, deadline) {
-            self.deadlines.remove(&(before, address));
+        let mut changes = Vec::new();
+        for address in &addresses {
+            self.weigh(*address, now);
         }
-        self.deadlines.extend(deadline.map(|at| (at, address)));
-        let changed = kind(&standing) != kind(&vip.standing);
-        vip.standing = standing;
-        changed.then(|| {
-            vip.since = now;
-            self.stale = true;
-            Change { service: service.name.clone(), vip: address, standing: vip.standing.clone() }
-        })
-    }
-}
-
-impl Vip {
-    /// Of which nothing is known.
-    fn new(service: usize, of: &config::Service, now: Instant) -> Self {
-        Vip {
-            service,
-            presence: Presence::Unknown,
-            checks: of
-                .checks
-                .iter()
-                .map(|check| Check::new(check.rise, check.fall, Verdict::Unknown))
-                .collect(),
-            damping: Damping::default(),
-            deadline: None,
-            standing: Standing::Withheld(Reason::NotLookedFor),
-            since: now,
+        let groups: Vec<Vec<IpAddr>> = self.shared.values().cloned().collect();
+        for group in groups {
+            self.settle_all(group, now, now, &mut changes);
         }
-    }
-
-    /// The same VIP under another configuration.
-    fn moved(self, old: &[config::Service], index: usize, service: &config::Service, since: u64) -> Self {
-        let verdict = self.verdict();
-        let mut kept: Vec<(&config::Check, Check)> =
-            old[self.service].checks.iter().zip(self.checks).collect();
-        let checks = service.checks.iter().map(|check| {
-            match kept.iter().position(|(known, _)| *known == check) {
-                Some(place) => kept.swap_remove(place).1,
-                None => Check::new(check.rise, check.fall, verdict),
+        for address in addresses {
+            if self.siblings(address).is_none() {
+                self.settle(address, None, now, now, &mut changes);
             }
-            .ignoring(since)
-        });
-        let checks = checks.collect();
-        Vip { service: index, checks, ..self }
+        }
+        changes
     }
 
-    /// Down if a check is, up if all are.
-    fn verdict(&self) -> Verdict {
-        let any = |verdict: Verdict| self.checks.iter().any(|check| check.verdict() == verdict);
-        if any(Verdict::Down) {
-            Verdict::Down
-        } else if any(Verdict::Unknown) {
-            Verdict::Unknown
-        } else {
-            Verdict::Up
+    /// Decides on a VIP anew, and on those that share its prefix; `at` is when the fact was known that made it so.
+    fn judge(&mut self, address: IpAddr, at: Instant, now: Instant, changes: &mut Vec<Change>) {
+        let decided = self.weigh(address, now);
+        match self.siblings(address) {
+            None => self.settle(address, None, at, now, changes),
+            Some(siblings) if decided => self.settle_all(siblings.to_vec(), at, now, changes),
+            // It deserves what it did before, and its siblings are what they were.
+            Some(_) => {}
         }
     }
 
-    fn judge(
+    /// The VIPs that a VIP shares its prefix with, itself among them.
+    fn siblings(&self, address: IpAddr) -> Option<&[IpAddr]> {
+        let service = self.config.services.get(self.vips.get(&address)?.service)?;
+        self.shared.get(&service.prefix_of(address)).map(Vec::as_slice)
+    }
+
+    /// Finds what a VIP deserves by itself; whether that is another thing, or only has other words for it.
+    fn weigh(&mut self, address: IpAddr, now: Instant) -> bool {
+        let Some(vip) = self.vips.get_mut(&address) else { return false };
+        let service = &self.config.services[vip.service];
+        let own = vip.judge(self.stopping, self.drains.of(&service.name), service, now);
+        let due = vip.due(service);
+        if due.is_none_or(|due| vip.deadline.is_none_or(|deadline| due < deadline || deadline <= now)) {
+            if let Some(before) = std::mem::replace(&mut vip.deadline, due) {
+                self.deadlines.remove(&(before, address));
+            }
+            self.deadlines.extend(due.map(|at| (at, address)));
+        }
+        let before = std::mem::replace(&mut vip.own, own);
+        if vip.is_decided() {
+            self.undecided.remove(&address);
+        } else {
+            self.undecided.insert(address);
+        }
+        vip.own != before
+    }
+
+    /// Gives VIPs that share a prefix what the least of them leaves.
+    fn settle_all(&mut self, siblings: Vec<IpAddr>, at: Instant, now: Instant, changes: &mut Vec<Change>) {
+        let own = siblings.iter().filter_map(|sibling| Some((*sibling, &self.vips.get(sibling)?.own)));
+        let worst = own.max_by_key(|(_, own)| rank(own)).map(|(vip, own)| (vip, own.clone()));
+        siblings.into_iter().for_each(|sibling| self.settle(sibling, worst.as_ref(), at, now, changes));
+    }
+
+    /// Gives a VIP what it deserves, or what the `worst` of its siblings leaves of it.
+    fn settle(
         &mut self,
-        stopping: bool,
-        drain: Option<&Drain>,
-        service: &config::Service,
+        address: IpAddr,
+        worst: Option<&(IpAddr, Standing)>,
+        at: Instant,
         now: Instant,
-    ) -> Standing {
-        let unfit = self.unfit();
-        let policy = Policy { delay: service.announce_delay, flaps: service.flap_damping };
-        let wait = self.damping.observe(unfit.is_none(), policy, now);
-        if stopping {
-            Standing::Withheld(Reason::Stopping)
-        } else if let Some(drain) = drain {
-            Standing::Draining(drain.clone())
-        } else {
-            unfit.or(wait.map(Reason::Waiting)).map_or(Standing::Announced, Standing::Withheld)
+        changes: &mut Vec<Change>,
+    ) {
+        let Some(vip) = self.vips.get_mut(&address) else { return };
+        let standing = match worst {
+            Some((sibling, theirs)) if vip.own.is_told() && rank(theirs) > rank(&vip.own) => {
+                if theirs.is_told() {
+                    Standing::Depreferred(Depreference::Sibling(*sibling))
+                } else {
+                    Standing::Withheld(Reason::Sibling(*sibling))
+                }
+            }
+            Some(_) | None => vip.own.clone(),
+        };
+        let before = std::mem::replace(&mut vip.standing, standing);
+        if vip.standing.is_news_after(&before) {
+            vip.since = now;
+            let service = self.config.services[vip.service].name.clone();
+            changes.push(Change { service, vip: address, before, standing: vip.standing.clone() });
+            self.route(address, at);
         }
     }
 
-    /// What speaks against announcing it, as far as the host goes.
-    fn unfit(&self) -> Option<Reason> {
-        match &self.presence {
-            Presence::Present => {}
-            Presence::Unknown => return Some(Reason::NotLookedFor),
-            Presence::Missing(why) => return Some(Reason::VipMissing(why.clone())),
+    /// Brings the route of a VIP's prefix up to date.
+    fn route(&mut self, address: IpAddr, at: Instant) {
+        let Some(vip) = self.vips.get(&address) else { return };
+        let prefix = self.config.services[vip.service].prefix_of(address);
+        let said = &self.said[vip.service];
+        let attributes = match &vip.standing {
+            Standing::Announced => Some(Arc::clone(&said.normal)),
+            Standing::Depreferred(_) => Some(Arc::clone(&said.depreferred)),
+            Standing::Draining(_) | Standing::Withheld(_) => None,
+        };
+        self.say(prefix, attributes, at);
+    }
+
+    /// Announces a prefix with these attributes, or withdraws it.
+    fn say(&mut self, prefix: IpNet, attributes: Option<Arc<Attributes>>, at: Instant) {
+        if self.routes.get(&prefix) == attributes.as_ref() {
+            return;
         }
-        let with = |verdict: Verdict| self.checks.iter().find(|check| check.verdict() == verdict);
-        with(Verdict::Down)
-            .map(|check| Reason::Unhealthy(check.evidence()))
-            .or_else(|| with(Verdict::Unknown).map(|check| Reason::NoVerdict(check.evidence())))
-    }
-
-    /// A verdict is there when it no longer depends on what is still to be seen for the first time.
-    fn has_verdict(&self) -> bool {
-        match &self.standing {
-            Standing::Announced | Standing::Draining(_) => true,
-            Standing::Withheld(reason) => match reason {
-                Reason::NotLookedFor | Reason::NoVerdict(_) | Reason::Waiting(Wait::Delay(_)) => false,
-                Reason::Stopping | Reason::VipMissing(_) | Reason::Unhealthy(_) => true,
-                Reason::Waiting(Wait::Flapping { .. }) => true,
-            },
+        match attributes {
+            Some(attributes) => drop(self.routes.insert(prefix, attributes)),
+            None => drop(self.routes.remove(&prefix)),
         }
+        self.stale = Some(self.stale.map_or(at, |since| since.min(at)));
     }
 }
 
-/// What makes two standings the same to the log: a reason's numbers may move without being news.
-fn kind(standing: &Standing) -> (u8, Option<&Drain>) {
-    match standing {
-        Standing::Announced => (0, None),
-        Standing::Draining(drain) => (1, Some(drain)),
-        Standing::Withheld(reason) => match reason {
-            Reason::Stopping => (2, None),
-            Reason::NotLookedFor => (3, None),
-            Reason::VipMissing(_) => (4, None),
-            Reason::NoVerdict(_) => (5, None),
-            Reason::Unhealthy(_) => (6, None),
-            Reason::Waiting(_) => (7, None),
-        },
+impl Said {
+    fn of(service: &crate::config::Service) -> Self {
+        let normal = Arc::new(service.attributes.clone());
+        let deprefer = Some(Box::new(service.deprefer.clone()));
+        Said { depreferred: Arc::new(Attributes { deprefer, ..service.attributes.clone() }), normal }
     }
 }
 
-fn attributes(service: &config::Service) -> Arc<Attributes> {
-    Arc::new(service.attributes.clone())
-}
-
-/// What is decided of everything, and why.
-#[derive(Debug, Clone)]
-pub struct Report {
-    /// In the order of the configuration.
-    pub services: Vec<ServiceReport>,
-    /// The drains in force.
-    pub drains: Drains,
-    /// Drain files that name no service.
-    pub unknown_drains: Vec<String>,
-}
-
-/// What is decided of one service.
-#[derive(Debug, Clone)]
-pub struct ServiceReport {
-    /// Its name.
-    pub name: ServiceName,
-    /// Its VIPs, in the order of the configuration.
-    pub vips: Vec<VipReport>,
-}
-
-/// What is decided of one VIP.
-#[derive(Debug, Clone)]
-pub struct VipReport {
-    /// The VIP.
-    pub address: IpAddr,
-    /// What is decided; its Display is the sentence.
-    pub standing: Standing,
-    /// Since when.
-    pub since: Instant,
+/// The least of a prefix's VIPs decides.
+fn rank(own: &Standing) -> u8 {
+    match own {
+        Standing::Announced => 0,
+        Standing::Depreferred(_) => 1,
+        Standing::Draining(_) | Standing::Withheld(_) => 2,
+    }
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 //!
 //! ```text
 //! io::probe ── mpsc<Probed{sequence, outcome}> ─→ check::Check::observe ─→ Verdict
+//! io::listener ─ mpsc<Listening{vip, port}> ─→ check::Check::vanished ─→ Verdict
 //!     ↑                                                  │ settling()
 //!     └───────────── watch<Pace> ────────────────────────┘
 //! ```
@@ -12,6 +13,8 @@
 pub mod check;
 pub mod io;
 pub mod outcome;
+pub mod shortages;
+pub mod watch;
 
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -41,6 +44,28 @@ pub struct Pace {
     pub interval: Duration,
     /// A change means: probe now.
     pub kick: u64,
+}
+
+/// A fact: the kernel's word that a listener is gone, or there again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Listening {
+    /// The VIP that was listened on.
+    pub vip: IpAddr,
+    /// The TCP port.
+    pub port: u16,
+    /// `false`: nothing would accept, and a connection was refused. `true`: it is back.
+    pub listening: bool,
+    /// When it was known (monotonic).
+    pub at: Instant,
+}
+
+/// What the listener watch has to know of a VIP and port, decided from above.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Watched {
+    /// How long a listener may be gone before that counts.
+    pub grace: Duration,
+    /// Whether a check that asks there is up.
+    pub up: bool,
 }
 
 /// A fact: what one probe saw.

@@ -5,9 +5,10 @@
 //!
 //! ```text
 //! 4  main, cli, control/client
-//! 3  daemon, control/io
-//! 2  bgp/io  health/io  drain/io  vip/io
+//! 3  daemon, control/io, metrics/io
+//! 2  bgp/io  health/io  drain/io  vip/io  hook/io
 //! 1  director -> {health::check, damping, drain, rib, config}    bgp::{fsm, open, wire}    control::api
+//!    metrics -> director    hook -> director
 //! 0  model, config
 //! ```
 //!
@@ -24,6 +25,8 @@ pub mod damping;
 pub mod director;
 pub mod drain;
 pub mod health;
+pub mod hook;
+pub mod metrics;
 pub mod model;
 pub mod rib;
 pub mod vip;

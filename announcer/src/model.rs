@@ -9,11 +9,13 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-pub use attributes::{Attributes, Overrides};
+pub use attributes::{Attributes, Deprefer, Overrides};
 pub use community::{Community, ExtendedCommunity, LargeCommunity};
+pub use histogram::Histogram;
 
 mod attributes;
 mod community;
+pub mod histogram;
 
 /// An address family that a session can carry (AFI 1 or 2 with SAFI 1, RFC 4760).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

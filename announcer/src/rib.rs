@@ -7,22 +7,41 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
+use std::time::Instant;
 
 use ipnet::IpNet;
 
 pub use crate::model::Attributes;
 use crate::model::{Family, Generation, Overrides};
+pub use treap::{Pair, Treap};
+
+mod treap;
+
+/// Routes by prefix, with what they are announced with. Its copies share what they have in common.
+pub type Routes = Treap<IpNet, Arc<Attributes>>;
 
 /// The routes that are to be announced, by the director's decision.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct LocRib {
     /// Rises with every change.
     pub generation: Generation,
     /// Whether each VIP has had its first verdict: End-of-RIB waits for it (RFC 4724 §3).
     pub complete: bool,
+    /// When the fact was known that made the routes other than those of the generation before.
+    pub caused: Option<Instant>,
     /// What is announced, and with what; routes of one service share theirs.
-    pub routes: BTreeMap<IpNet, Arc<Attributes>>,
+    pub routes: Routes,
 }
+
+/// What is announced, whenever it was caused.
+impl PartialEq for LocRib {
+    fn eq(&self, other: &Self) -> bool {
+        let LocRib { generation, complete, caused: _, routes } = self;
+        (generation, complete, routes) == (&other.generation, &other.complete, &other.routes)
+    }
+}
+
+impl Eq for LocRib {}
 
 /// A route's next hop, as it is said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -51,13 +70,16 @@ pub struct Export {
 /// A route as one peer gets it. The attributes' own next hops are `None`: there is one, and it is beside them.
 type Told = (NextHop, Arc<Attributes>);
 
+/// A route as one peer gets it, or why it does not.
+type Said = Result<Told, Withheld>;
+
 impl Export {
     /// A route as it is said on this session, or why it is not.
     fn route(&self, family: Family, attributes: &Attributes) -> Result<(NextHop, Attributes), Withheld> {
         if !self.families.contains(&family) {
             return Err(Withheld::FamilyNotNegotiated(family));
         }
-        let mut attributes = self.overrides.over(attributes);
+        let mut attributes = self.overrides.over(attributes).depreferred();
         let given = (attributes.next_hop_v4.take(), attributes.next_hop_v6.take());
         let next_hop = match family {
             Family::V4 => given.0.map(NextHop::V4).or(self.next_hop_v4),
@@ -65,38 +87,31 @@ impl Export {
         };
         Ok((next_hop.ok_or(Withheld::NoNextHop(family))?, attributes))
     }
+}
 
-    /// All routes as they are said on this session, and of each family that is not, why.
-    fn routes(&self, want: &LocRib) -> (BTreeMap<IpNet, Told>, BTreeMap<Family, Withheld>) {
-        let (mut told, mut withheld) = (BTreeMap::new(), BTreeMap::new());
-        // Thousands of routes share a few attributes.
-        let mut made: HashMap<(Family, *const Attributes), Option<Told>> = HashMap::new();
-        for (prefix, attributes) in &want.routes {
-            let family = Family::of(prefix.addr());
-            let route = made.entry((family, Arc::as_ptr(attributes))).or_insert_with(|| {
-                match self.route(family, attributes) {
-                    Ok((next_hop, attributes)) => Some((next_hop, Arc::new(attributes))),
-                    Err(why) => {
-                        withheld.insert(family, why);
-                        None
-                    }
-                }
-            });
-            if let Some(route) = route {
-                told.insert(*prefix, route.clone());
-            }
-        }
-        (told, withheld)
+/// Routes as one session says them. Thousands of them share a few attributes.
+struct Sayings<'a> {
+    export: &'a Export,
+    /// The attributes are kept, so that no others take their place in memory.
+    made: HashMap<(Family, *const Attributes), (Arc<Attributes>, Said)>,
+}
+
+impl<'a> Sayings<'a> {
+    fn new(export: &'a Export) -> Self {
+        Sayings { export, made: HashMap::new() }
     }
 
-    /// Families that have routes and of which this session is not told some, with the reason.
-    pub fn withheld(&self, want: &LocRib) -> BTreeMap<Family, Withheld> {
-        self.routes(want).1
+    fn of(&mut self, family: Family, attributes: &Arc<Attributes>) -> Said {
+        let make = || {
+            let route = self.export.route(family, attributes);
+            (Arc::clone(attributes), route.map(|(next_hop, attributes)| (next_hop, Arc::new(attributes))))
+        };
+        self.made.entry((family, Arc::as_ptr(attributes))).or_insert_with(make).1.clone()
     }
 }
 
 /// Why one peer is not told of a family's routes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Withheld {
     /// The peer's OPEN did not have the family.
     FamilyNotNegotiated(Family),
@@ -105,6 +120,13 @@ pub enum Withheld {
 }
 
 impl Withheld {
+    /// Whose routes.
+    pub fn family(&self) -> Family {
+        match self {
+            Withheld::FamilyNotNegotiated(family) | Withheld::NoNextHop(family) => *family,
+        }
+    }
+
     /// One word for metrics and JSON.
     pub fn label(&self) -> &'static str {
         match self {
@@ -157,40 +179,65 @@ pub enum Update {
     EndOfRib(Family),
 }
 
-/// What one peer has been told on its present session (RFC 4271 §3.2).
+/// What one peer has been told on its present session (RFC 4271 §3.2): these routes, as that export said them.
 #[derive(Debug, Clone, Default)]
 pub struct AdjRibOut {
-    /// `None`: the peer may know it and wants to hear it again.
-    told: BTreeMap<IpNet, Option<Told>>,
+    routes: Routes,
+    export: Export,
+    /// How many of the routes were said.
+    said: usize,
+    /// How many were not, and why.
+    withheld: BTreeMap<Withheld, usize>,
+    /// Families that the peer may know and wants to hear again.
+    again: BTreeSet<Family>,
     ended: BTreeSet<Family>,
 }
 
 impl AdjRibOut {
     /// What to say so that the peer knows `want`: withdrawals first, only what changed, End-of-RIB once for each family
     /// when `want` is complete.
+    ///
+    /// Costs as much as differs from the last `want`, unless `export` is another or a refresh was asked for.
     #[must_use]
     pub fn advance(&mut self, want: &LocRib, export: &Export) -> Vec<Update> {
-        let (wanted, _) = export.routes(want);
-
+        let again = std::mem::take(&mut self.again);
+        let pairs = match again.is_empty() && *export == self.export {
+            true => self.routes.diff(&want.routes),
+            false => self.routes.beside(&want.routes),
+        };
+        let (mut before, mut now) = (Sayings::new(&self.export), Sayings::new(export));
         let mut gone: BTreeMap<Family, Vec<IpNet>> = BTreeMap::new();
-        for prefix in self.told.keys().filter(|prefix| !wanted.contains_key(prefix)) {
-            gone.entry(Family::of(prefix.addr())).or_default().push(*prefix);
-        }
-        let mut updates: Vec<Update> =
-            gone.into_iter().map(|(family, p)| Update::Withdraw(family, p)).collect();
-
-        let mut news: BTreeMap<(Family, &Told), Vec<IpNet>> = BTreeMap::new();
-        for (prefix, route) in &wanted {
-            if self.told.get(prefix).and_then(Option::as_ref) != Some(route) {
-                news.entry((Family::of(prefix.addr()), route)).or_default().push(*prefix);
+        let mut news: BTreeMap<(Family, Told), Vec<IpNet>> = BTreeMap::new();
+        for Pair { key: prefix, old, new } in pairs {
+            let family = Family::of(prefix.addr());
+            let old = old.map(|attributes| before.of(family, &attributes));
+            let new = new.map(|attributes| now.of(family, &attributes));
+            match &old {
+                Some(Ok(_)) => self.said -= 1,
+                Some(Err(why)) => *self.withheld.entry(*why).or_default() -= 1,
+                None => {}
+            }
+            match &new {
+                Some(Ok(_)) => self.said += 1,
+                Some(Err(why)) => *self.withheld.entry(*why).or_default() += 1,
+                None => {}
+            }
+            match (old.and_then(Result::ok), new.and_then(Result::ok)) {
+                (Some(old), Some(new)) if old == new && !again.contains(&family) => {}
+                (_, Some(new)) => news.entry((family, new)).or_default().push(prefix),
+                (Some(_), None) => gone.entry(family).or_default().push(prefix),
+                (None, None) => {}
             }
         }
-        let announce = |((family, (next_hop, attributes)), prefixes): ((Family, &Told), Vec<IpNet>)| {
-            Update::Announce { family, next_hop: *next_hop, attributes: Arc::clone(attributes), prefixes }
-        };
-        updates.extend(news.into_iter().map(announce));
-        self.told = wanted.into_iter().map(|(prefix, route)| (prefix, Some(route))).collect();
+        self.withheld.retain(|_, count| *count > 0);
+        self.routes = want.routes.clone();
+        self.export = export.clone();
 
+        let mut updates: Vec<Update> =
+            gone.into_iter().map(|(family, p)| Update::Withdraw(family, p)).collect();
+        updates.extend(news.into_iter().map(|((family, (next_hop, attributes)), prefixes)| {
+            Update::Announce { family, next_hop, attributes, prefixes }
+        }));
         if want.complete {
             let owed: Vec<Family> = export.families.difference(&self.ended).copied().collect();
             updates.extend(owed.iter().map(|family| Update::EndOfRib(*family)));
@@ -201,9 +248,7 @@ impl AdjRibOut {
 
     /// Lets the next [`advance`](Self::advance) say all of a family again (RFC 2918 §4).
     pub fn refresh(&mut self, family: Family) {
-        for (_, route) in self.told.iter_mut().filter(|(prefix, _)| Family::of(prefix.addr()) == family) {
-            *route = None;
-        }
+        self.again.insert(family);
     }
 
     /// Whether End-of-RIB was said: before it, a refresh is part of the first table (RFC 7313 §4).
@@ -213,12 +258,17 @@ impl AdjRibOut {
 
     /// How many prefixes the peer knows from us.
     pub fn len(&self) -> usize {
-        self.told.len()
+        self.said
     }
 
     /// Whether the peer knows nothing from us.
     pub fn is_empty(&self) -> bool {
-        self.told.is_empty()
+        self.said == 0
+    }
+
+    /// Families with routes that this peer was not told, and why.
+    pub fn withheld(&self) -> BTreeMap<Family, Withheld> {
+        self.withheld.keys().map(|why| (why.family(), *why)).collect()
     }
 }
 

@@ -133,6 +133,34 @@ async fn rfc_4724_off_by_default_r_on_a_restart_f_only_if_vips_are_present() {
 }
 
 #[tokio::test]
+async fn rfc_4724_f_is_what_is_true_when_the_open_is_sent() {
+    // The router takes one connection at a time: ours waits until the other is accepted.
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = socket.listen(0).unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut session = {
+        let _first = tokio::net::TcpStream::connect(address).await.unwrap();
+        let mut session = Session::dialing(
+            listener,
+            |_| {},
+            |local| {
+                local.graceful_restart = Some(Duration::from_secs(10));
+            },
+        );
+        session.until(|status| status.state == StateName::Connect).await;
+        tokio::time::sleep(Duration::from_millis(200)).await; // its SYN is out, and was dropped
+        session.vips.send_replace(Arc::new(["::1".parse().unwrap()].into()));
+        session.accept().await;
+        session
+    };
+    let (_router, offered) = session.opened().await;
+    let restart = offered.into_iter().find(|(code, _)| *code == 64).map(|(_, value)| value);
+    assert_eq!(restart, Some(vec![0, 10, 0, 1, 1, 0, 0, 2, 1, 0x80]));
+    session.until(|status| status.last_down.is_none()).await;
+}
+
+#[tokio::test]
 async fn rfc_4724_end_of_rib_waits_for_the_first_verdicts_and_r_is_said_once() {
     let graceful = |local: &mut announcer::bgp::io::session::Local| {
         local.graceful_restart = Some(Duration::from_secs(10));
@@ -185,6 +213,33 @@ async fn rfc_5082_minimum_ttl_in_only_with_ttl_security_and_a_hint() {
     })
     .await;
     session.established().await;
+}
+
+#[tokio::test]
+async fn rfc_5082_a_router_whose_octets_are_all_dropped_is_dialled_again_soon() {
+    // As FRR does it: the SYN is answered with TTL 255, and all that follows has its own.
+    let mut session = Session::start_with(|peer| peer.ttl_security = true).await;
+    socket2::SockRef::from(&session.listener).set_ttl_v4(255).unwrap();
+    let mut router = session.accept().await;
+    router.stream.set_ttl(64).unwrap();
+    router.send(&scripted::good_open()).await;
+    let down = session.until_late(|status| status.last_down.is_some()).await.last_down.unwrap();
+    assert_eq!(down.why.label(), "unheard", "{}", down.why);
+    assert!(down.hint.unwrap().contains("TTL 255"), "{down:?}");
+    // Mended while the other connection still seems to be there.
+    session.established().await;
+}
+
+#[tokio::test]
+async fn rfc_5082_a_router_that_takes_its_time_is_waited_for() {
+    let mut session = Session::start_with(|peer| peer.ttl_security = true).await;
+    socket2::SockRef::from(&session.listener).set_ttl_v4(255).unwrap();
+    let mut router = session.open_sent().await;
+    let down = session.until_late(|status| status.last_down.is_some()).await.last_down.unwrap();
+    assert_eq!(down.why.label(), "no_open");
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    router.send(&scripted::good_open()).await;
+    router.expect(KEEPALIVE).await;
 }
 
 #[tokio::test]
@@ -312,6 +367,91 @@ async fn rfc_8950_v4_nlri_with_a_v6_next_hop_only_if_agreed() {
     let session = Session::start().await;
     let (_router, offered) = session.opened().await;
     assert!(offered.iter().all(|(code, _)| *code != 5));
+}
+
+/// Plays on a host of its own, set up by these lines of `ip`; that needs root.
+fn on_a_host_of_its_own<F: Future<Output = ()>>(
+    lines: &'static [&str],
+    play: impl FnOnce() -> F + Send + 'static,
+) {
+    if !nix::unistd::geteuid().is_root() {
+        return println!("SKIPPED: needs root to make a network namespace; run the tests with sudo");
+    }
+    let played = std::thread::spawn(move || {
+        nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
+        for line in lines {
+            let ip = std::process::Command::new("ip").args(line.split(' ')).status().unwrap();
+            assert!(ip.success(), "ip {line}");
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(play());
+    });
+    played.join().unwrap();
+}
+
+#[test]
+fn rfc_8950_agreed_an_ipv4_route_has_our_ipv6_address_as_its_next_hop() {
+    on_a_host_of_its_own(&["link set lo up", "address add 2001:db8:1::7/128 dev lo nodad"], agreed_8950);
+}
+
+#[test]
+fn rfc_2545_on_a_link_local_session_a_v6_next_hop_of_32_octets() {
+    let lines = &[
+        "link add name them index 78 type veth peer name us",
+        "link set us up addrgenmode none",
+        "link set them up addrgenmode none",
+        "address add fe80::1/64 dev us nodad",
+        "address add 2001:db8:1::7/64 dev us nodad",
+        "address add fe80::2/64 dev them nodad",
+    ];
+    on_a_host_of_its_own(lines, link_local_2545);
+}
+
+async fn link_local_2545() {
+    let [us, them]: [std::net::Ipv6Addr; 2] = ["fe80::1", "fe80::2"].map(|ip| ip.parse().unwrap());
+    let listener = tokio::net::TcpListener::bind(std::net::SocketAddrV6::new(them, 0, 0, 78)).await.unwrap();
+    let change = |peer: &mut Peer| {
+        peer.address = PeerAddress::Ip(them.into());
+        peer.interface = Some("us".into());
+        peer.overrides = Overrides::default();
+    };
+    let mut session = Session::dialing(listener, change, |_| {});
+    session.announce(1, BOTH);
+    let mut router = session.established().await;
+    let body = announced(&mut router, Family::V6).await;
+    let global: std::net::Ipv6Addr = "2001:db8:1::7".parse().unwrap();
+    let next_hop = [&[0, 2, 1, 32], global.octets().as_slice(), &us.octets(), &[0]].concat();
+    assert!(has(&body, &next_hop), "{body:02x?}");
+}
+
+async fn agreed_8950() {
+    let own: std::net::Ipv6Addr = "2001:db8:1::7".parse().unwrap();
+    let listener = tokio::net::TcpListener::bind((own, 0)).await.unwrap();
+    let change = |peer: &mut Peer| {
+        peer.address = PeerAddress::Ip(own.into());
+        peer.overrides = Overrides::default();
+    };
+    let mut session = Session::dialing(listener, change, |_| {});
+    session.announce(1, BOTH);
+    let extended = [CAPABILITIES, &[2, 8, 5, 6, 0, 1, 0, 1, 0, 2]].concat();
+    let mut router = session.established_with(&open(65000, &extended)).await;
+    let next_hop = |family: u8| [&[0, family, 1, 16], own.octets().as_slice(), &[0]].concat();
+    let (mut v4, mut v6) = (vec![], vec![]);
+    while v4.is_empty() || v6.is_empty() {
+        let body = router.update().await;
+        if has(&body, &next_hop(1)) {
+            v4 = body;
+        } else if has(&body, &next_hop(2)) {
+            v6 = body;
+        }
+    }
+    assert!(has(&v4, &[&next_hop(1), VIP].concat()), "{v4:02x?}");
+    assert!(!has(&v4, &[0x40, 3, 4]), "no NEXT_HOP beside it: {v4:02x?}");
+    assert!(session.until(|status| status.told == 1).await.withheld.is_empty());
+    session.announce(2, &[]);
+    let withdrawn = [&[0, 5], VIP, &[0, 0]].concat();
+    while router.update().await != withdrawn {}
+    assert_eq!(session.status.borrow().state, StateName::Established);
 }
 
 #[tokio::test]

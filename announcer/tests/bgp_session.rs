@@ -4,6 +4,7 @@
 
 mod scripted;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use announcer::bgp::fsm::StateName;
@@ -13,6 +14,7 @@ use announcer::rib::Withheld;
 use scripted::{ENHANCED, KEEPALIVE, OPEN, REFRESH, Session, UPDATE, keepalive, message, open_body};
 use socket2::SockRef;
 use tokio::io::AsyncReadExt;
+use tokio::sync::watch;
 
 const VIP: &[u8] = &[32, 192, 0, 2, 80];
 const END_OF_RIB_V4: &[u8] = &[0, 0, 0, 0];
@@ -56,6 +58,29 @@ async fn a_generation_that_says_nothing_to_a_peer_is_told_at_once() {
     let status = session.until(|status| status.told == 2).await;
     assert_eq!(status.withheld, [(Family::V6, Withheld::NoNextHop(Family::V6))].into());
     assert_eq!((status.announced, status.sent.update), (1, 3));
+}
+
+#[tokio::test]
+async fn the_way_to_the_wire_is_measured_of_what_is_said_while_the_session_is_there() {
+    let mut session = Session::start().await;
+    session.announce(1, &["192.0.2.80/32"]);
+    let _router = session.established().await;
+    let status = session.until(|status| status.told == 1).await;
+    assert_eq!((status.wire.count(), status.established), (0, 1), "the first table is old news");
+    session.announce(2, &["192.0.2.80/32", "192.0.2.81/32"]);
+    session.until(|status| status.told == 2).await;
+    session.announce(3, &[]);
+    let status = session.until(|status| status.told == 3).await;
+    assert_eq!(status.wire.count(), 2);
+    assert!(
+        Duration::ZERO < status.wire.sum() && status.wire.sum() < Duration::from_secs(2),
+        "{:?}",
+        status.wire
+    );
+    session.announce(4, &[]);
+    assert_eq!(session.until(|status| status.told == 4).await.wire.count(), 2, "nothing was said");
+    session.order.send_replace(Order::Deconfigured);
+    session.until(|status| status.downs == [("stopped", 1)].into()).await;
 }
 
 #[tokio::test]
@@ -238,4 +263,27 @@ async fn a_vip_is_never_the_source() {
     let status =
         session.until(|status| status.last_down.as_ref().is_some_and(|d| d.why.label() == "no_source")).await;
     assert_eq!(status.local_address, None);
+}
+
+#[tokio::test]
+async fn a_link_that_goes_down_ends_its_session_at_once_and_no_other() {
+    let (links, seen) = watch::channel(Arc::default());
+    let mut session = Session::start_as(|local| local.cut = seen, |_| {}).await;
+    let mut router = session.established().await;
+    links.send_replace(Arc::new([(4711, "eth9".to_owned())].into()));
+    session.announce(1, &["192.0.2.80/32"]);
+    assert!(router.update().await.ends_with(VIP), "another link is none of its business");
+    session.until(|status| status.told == 1).await;
+
+    let lo = 1;
+    links.send_replace(Arc::new([(lo, "lo".to_owned())].into()));
+    let status = session.until(|status| status.state == StateName::Idle).await;
+    let down = status.last_down.unwrap();
+    assert_eq!(
+        (down.why.label(), down.why.to_string().as_str()),
+        ("link_down", "the link of `lo` went down")
+    );
+    assert!(down.hint.is_some());
+    links.send_replace(Arc::default());
+    session.established().await;
 }

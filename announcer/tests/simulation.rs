@@ -173,7 +173,8 @@ impl Simulation {
         self.router.rib = Arc::new(LocRib {
             generation: 1,
             complete: true,
-            routes: BTreeMap::from([("198.51.100.0/24".parse().unwrap(), Default::default())]),
+            caused: None,
+            routes: [("198.51.100.0/24".parse().unwrap(), Default::default())].into(),
         });
         self.on(Who::Router, Speaker::start);
         self.on(Who::Us, Speaker::start);

@@ -46,6 +46,19 @@ pub enum Error {
     Store(#[from] StoreError),
 }
 
+impl Error {
+    /// The kernel's number for it, where it was the kernel that refused in its own words.
+    pub fn errno(&self) -> Option<i32> {
+        match self {
+            Error::Proc { error, .. }
+            | Error::Netlink(error)
+            | Error::Store(StoreError::Io { error, .. }) => error.raw_os_error(),
+            Error::NotPermitted | Error::ReadOnly(_) | Error::Ipv6Disabled => None,
+            Error::Store(StoreError::Text { .. }) => None,
+        }
+    }
+}
+
 /// This host, or rather the network namespace that the program runs in.
 #[derive(Debug, Clone)]
 pub struct Host {

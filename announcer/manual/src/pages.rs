@@ -103,8 +103,9 @@ fn key(roff: &mut Roff, key: &Key) {
     let (value, what) = match key.need {
         Need::Required(example) => (example, "required; for example"),
         Need::Optional(example) => (example, "optional; for example"),
+        Need::OneOf(example) => (example, "one of these is required; for example"),
         Need::Default(value) => (value, "default"),
-        Need::Table(_) | Need::Tables(_) => return,
+        Need::Table(_) | Need::OptionalTable(_) | Need::Tables(_) => return,
     };
     roff.control("TP", []).text([
         bold(key.name),
@@ -120,14 +121,31 @@ fn key(roff: &mut Roff, key: &Key) {
 /// The smallest file that is good: every key that has to be there.
 fn example() -> String {
     let table = |section: &&Section| {
+        let mut one_of = false;
         let line = |key: &Key| match key.need {
             Need::Required(value) => Some(format!("{} = {value}\n", key.name)),
-            Need::Optional(_) | Need::Default(_) | Need::Table(_) | Need::Tables(_) => None,
+            Need::OneOf(value) => {
+                (!std::mem::replace(&mut one_of, true)).then(|| format!("{} = {value}\n", key.name))
+            }
+            Need::Optional(_)
+            | Need::Default(_)
+            | Need::Table(_)
+            | Need::OptionalTable(_)
+            | Need::Tables(_) => None,
         };
         format!("{}\n{}", section.header, section.keys.iter().filter_map(line).collect::<String>())
     };
     let tables = keys::FILE.all();
-    tables.iter().filter(|section| !section.header.is_empty()).map(table).collect::<Vec<_>>().join("\n")
+    let optional = |section: &Section| {
+        let mut keys = tables.iter().flat_map(|table| table.keys);
+        keys.any(|key| matches!(key.need, Need::OptionalTable(table) if table.header == section.header))
+    };
+    tables
+        .iter()
+        .filter(|section| !section.header.is_empty() && !optional(section))
+        .map(table)
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 #[cfg(test)]

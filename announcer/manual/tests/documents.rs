@@ -10,12 +10,16 @@ use std::time::Duration;
 use announcer::bgp::notification::{self, Notification};
 use announcer::bgp::open::OpenError;
 use announcer::bgp::reason::{DownReason, TcpFailure};
+use announcer::config::check::Digest;
 use announcer::config::keys::{self, Need, Section};
 use announcer::damping::Wait;
-use announcer::director::{Reason, Standing};
+use announcer::director::{Depreference, Reason, Standing};
 use announcer::drain::Drain;
 use announcer::health::check::{Evidence, Streak};
-use announcer::health::outcome::{self, Answer, Outcome, Shortage, Shown, Waiting};
+use announcer::health::outcome::{
+    self, Answer, Date, Flaw, Outcome, Shortage, Shown, TlsVersion, Waiting, Warning,
+};
+use announcer::metrics::{self, Metric};
 use announcer::model::{Asn, Family, PeerAsn};
 use announcer::rib::Withheld;
 
@@ -51,9 +55,10 @@ fn table(section: &Section) -> String {
     let row = |key: &keys::Key| {
         let value = match key.need {
             Need::Required(example) => format!("required, as in `{example}`"),
+            Need::OneOf(example) => format!("one of these; as in `{example}`"),
             Need::Optional(example) => format!("none; as in `{example}`"),
             Need::Default(value) => format!("`{value}`"),
-            Need::Table(_) | Need::Tables(_) => return None,
+            Need::Table(_) | Need::OptionalTable(_) | Need::Tables(_) => return None,
         };
         Some(format!("| `{}` | {value} | {} |\n", key.name, key.doc))
     };
@@ -71,7 +76,8 @@ fn configuration_md_has_every_key_with_its_default_and_no_other() {
         let rows: String =
             here.lines().filter(|line| line.starts_with('|')).map(|l| format!("{l}\n")).collect();
         if std::env::var_os("UPDATE_EXPECT").is_some() {
-            text = text.replacen(&rows, &table(section), 1);
+            let written = text.replacen(here, &here.replacen(&rows, &table(section), 1), 1);
+            text = written;
             std::fs::write(repository().join("docs/configuration.md"), &text).unwrap();
             continue;
         }
@@ -85,6 +91,69 @@ fn configuration_md_has_every_key_with_its_default_and_no_other() {
     let headings: Vec<_> =
         text.lines().filter_map(|line| line.strip_prefix("## `")?.strip_suffix('`')).collect();
     assert_eq!(headings, sections.iter().map(|section| section.header).collect::<Vec<_>>());
+}
+
+/// The table of docs/metrics.md.
+fn metrics_table() -> String {
+    let row = |metric: &&Metric| {
+        let labels: Vec<String> = metric.labels.iter().map(|label| format!("`{label}`")).collect();
+        let (name, kind, help) = (metric.name, metric.kind.word(), metric.help);
+        format!("| `{name}` | {kind} | {} | {help} |\n", labels.join(", "))
+    };
+    format!(
+        "| name | type | labels | |\n|---|---|---|---|\n{}",
+        metrics::ALL.iter().map(row).collect::<String>()
+    )
+}
+
+#[test]
+fn metrics_md_has_every_metric_and_no_other() {
+    let text = document("metrics.md");
+    let here = below(&text, "## The metrics");
+    let rows: String = here.lines().filter(|line| line.starts_with('|')).map(|l| format!("{l}\n")).collect();
+    if std::env::var_os("UPDATE_EXPECT").is_some() {
+        let text = text.replacen(&rows, &metrics_table(), 1);
+        return std::fs::write(repository().join("docs/metrics.md"), text).unwrap();
+    }
+    assert_eq!(rows, metrics_table(), "docs/metrics.md: UPDATE_EXPECT=1 writes it");
+}
+
+#[test]
+fn alerts_ask_for_metrics_that_there_are() {
+    let text = document("metrics.md");
+    let rules = below(&text, "## Alerts to begin with")
+        .split("```yaml\n")
+        .nth(1)
+        .unwrap()
+        .split("```")
+        .next()
+        .unwrap();
+    let mut named = 0;
+    for word in rules.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_')) {
+        if word.starts_with("announcer_") {
+            named += 1;
+            let name = word.strip_suffix("_bucket").unwrap_or(word);
+            assert!(metrics::ALL.iter().any(|metric| metric.name == name), "{word}");
+        }
+    }
+    assert!(named > 8);
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("rules.yml");
+    std::fs::write(&file, rules).unwrap();
+    let promtool = std::process::Command::new("promtool").args(["check", "rules"]).arg(&file).output();
+    if let Ok(judged) = promtool {
+        assert!(judged.status.success(), "{}", String::from_utf8_lossy(&judged.stderr));
+    }
+}
+
+/// Each word of a label stands below its heading in docs/metrics.md, and no other does.
+fn words_are_listed(heading: &str, words: impl IntoIterator<Item = &'static str>) {
+    let text = document("metrics.md");
+    let listed = below(&text, heading).lines().skip_while(|line| !line.starts_with("- "));
+    let listed: BTreeSet<String> = listed
+        .flat_map(|line| line.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>())
+        .collect();
+    assert_eq!(listed, said(words.into_iter().map(str::to_owned)), "docs/metrics.md, {heading}");
 }
 
 #[test]
@@ -122,37 +191,51 @@ const TOOK: Duration = Duration::from_millis(12);
 
 #[test]
 fn every_standing_of_a_vip_is_explained() {
-    let evidence = |streak, reason| Evidence { streak, last: Some(Outcome::Fail { reason, took: TOOK }) };
+    let failure = || Outcome::Fail { reason: outcome::Reason::Status(503), took: TOOK };
+    let evidence = |streak| Evidence { check: None, streak, last: Some(failure()) };
     let drain = Drain {
         by: Some("ann".into()),
         at: Some("2026-01-31T12:00:00Z".into()),
         reason: Some("new kernel".into()),
     };
-    let failed = evidence(Streak::Failed { run: 3, fall: 3 }, outcome::Reason::Status(503));
+    let failed = evidence(Streak::Failed { run: 3, fall: 3 });
+    let of_several = Evidence { check: Some("backend".into()), ..failed.clone() };
+    let sibling = "192.0.2.81".parse().unwrap();
     let all = [
         Standing::Announced,
+        Standing::Depreferred(Depreference::Backup),
+        Standing::Depreferred(Depreference::Unhealthy(of_several)),
+        Standing::Depreferred(Depreference::Sibling(sibling)),
         Standing::Draining(drain),
         Standing::Withheld(Reason::Stopping),
         Standing::Withheld(Reason::NotLookedFor),
         Standing::Withheld(Reason::VipMissing("needs CAP_NET_ADMIN: run it with sudo".into())),
-        Standing::Withheld(Reason::NoVerdict(Evidence { streak: Streak::None, last: None })),
+        Standing::Withheld(Reason::NoVerdict(Evidence { check: None, streak: Streak::None, last: None })),
+        Standing::Withheld(Reason::NoVerdict(evidence(Streak::Lapsed(Duration::from_secs(4))))),
+        Standing::Withheld(Reason::Unhealthy(evidence(Streak::Gone))),
         Standing::Withheld(Reason::Unhealthy(failed)),
+        Standing::Withheld(Reason::Sibling(sibling)),
         Standing::Withheld(Reason::Waiting(Wait::Delay(TOOK))),
         Standing::Withheld(Reason::Waiting(Wait::Flapping { returns: 3, penalty: Duration::from_secs(10) })),
     ];
     for standing in &all {
         match standing {
             Standing::Announced | Standing::Draining(_) => {}
+            Standing::Depreferred(
+                Depreference::Backup | Depreference::Unhealthy(_) | Depreference::Sibling(_),
+            ) => {}
             Standing::Withheld(
                 Reason::Stopping
                 | Reason::NotLookedFor
                 | Reason::VipMissing(_)
                 | Reason::NoVerdict(_)
                 | Reason::Unhealthy(_)
+                | Reason::Sibling(_)
                 | Reason::Waiting(Wait::Delay(_) | Wait::Flapping { .. }),
             ) => {}
         }
     }
+    words_are_listed("## Why a VIP has its standing", all.iter().map(Standing::label));
     assert_eq!(listed("### Of a VIP"), said(all.iter().map(Standing::to_string)));
 }
 
@@ -164,33 +247,95 @@ fn every_outcome_of_a_probe_is_explained() {
         Why::Refused,
         Why::VipMissing,
         timed_out(Waiting::Connection),
+        timed_out(Waiting::Handshake),
         timed_out(Waiting::Answer),
         timed_out(Waiting::Body),
+        timed_out(Waiting::Files),
+        timed_out(Waiting::Start),
+        timed_out(Waiting::Exit),
         Why::Reset,
         Why::Closed,
         Why::CutShort,
         Why::NotHttp,
         Why::Status(503),
         Why::Redirect { status: 301, to: Shown::new("https://www.example.com/") },
+        Why::NotHttp2,
+        Why::BodyTooLong(65536),
+        Why::NoMatch,
+        Why::Digest(Digest::Sha1([0; 20])),
+        Why::NotTls,
+        Why::Tls(Shown::new("received fatal alert: HandshakeFailure")),
+        Why::NoProtocol,
+        Why::Certificate(Flaw::Untrusted),
+        Why::Unexpected(Shown::new("554 no service")),
+        Why::Missing,
+        Why::Exit { code: 2, said: Some(Shown::new("DISK CRITICAL - 99% of /")) },
+        Why::Killed("SIGSEGV"),
+        Why::Endless,
+        Why::Lingering,
+        Why::NotRun(nix::errno::Errno::ENOENT),
+        Why::NoUser(Shown::new("www-check")),
+        Why::NotAllowed,
         Why::Os(nix::errno::Errno::EPERM),
         Why::Other(Shown::new("anything else, in the words of the HTTP library")),
     ];
     for failure in &failures {
         match failure {
-            Why::TimedOut { waiting: Waiting::Connection | Waiting::Answer | Waiting::Body, .. } => {}
+            Why::TimedOut { waiting: Waiting::Connection | Waiting::Handshake, .. } => {}
+            Why::TimedOut { waiting: Waiting::Answer | Waiting::Body, .. } => {}
+            Why::NotHttp2 | Why::BodyTooLong(_) | Why::NoMatch | Why::Digest(_) => {}
+            Why::NotTls | Why::Tls(_) | Why::NoProtocol | Why::Certificate(_) => {}
+            Why::TimedOut { waiting: Waiting::Files | Waiting::Start | Waiting::Exit, .. } => {}
+            Why::Unexpected(_) | Why::Missing | Why::Exit { .. } | Why::Killed(_) | Why::Endless => {}
+            Why::Lingering | Why::NotRun(_) | Why::NoUser(_) | Why::NotAllowed => {}
             Why::Refused | Why::VipMissing | Why::Reset | Why::Closed | Why::CutShort | Why::NotHttp => {}
             Why::Status(_) | Why::Redirect { .. } | Why::Os(_) | Why::Other(_) => {}
         }
     }
-    let shortages = [Shortage::Files, Shortage::Memory, Shortage::Ports];
+    let shortages = [Shortage::Files, Shortage::Memory, Shortage::Ports, Shortage::Processes];
     for shortage in shortages {
         match shortage {
-            Shortage::Files | Shortage::Memory | Shortage::Ports => {}
+            Shortage::Files | Shortage::Memory | Shortage::Ports | Shortage::Processes => {}
         }
     }
+    words_are_listed(
+        "## Why a probe failed or was skipped",
+        failures.iter().map(Why::label).chain(shortages.map(Shortage::label)),
+    );
     let all = failures.iter().map(Why::to_string);
     let all = all.chain(shortages.into_iter().map(|shortage| Outcome::Skipped(shortage).to_string()));
-    let all = all.chain([Answer::Http(204).to_string()]);
+    let answers = [Answer::Http(204), Answer::Tls(TlsVersion::V1_2), Answer::Tls(TlsVersion::V1_3)];
+    let answers =
+        answers.into_iter().chain([Answer::Connected, Answer::Expected, Answer::Exists, Answer::Exit(0)]);
+    for answer in answers.clone() {
+        match answer {
+            Answer::Tls(TlsVersion::V1_2 | TlsVersion::V1_3) => {}
+            Answer::Http(_) | Answer::Connected | Answer::Expected | Answer::Exists | Answer::Exit(_) => {}
+        }
+    }
+    let all = all.chain(answers.map(|answer| answer.to_string()));
+    let date = Date::of_unix(1_900_000_000);
+    let flaws = [
+        Flaw::Untrusted,
+        Flaw::WrongName(Shown::new("www.example.com")),
+        Flaw::Expired(date),
+        Flaw::NotYetValid(date),
+        Flaw::NoRoots(Shown::new("`/etc/announcer/ca.pem` has no certificate")),
+        Flaw::Other(Shown::new("anything else, in the words of the TLS library")),
+    ];
+    for flaw in &flaws {
+        match flaw {
+            Flaw::Untrusted | Flaw::WrongName(_) | Flaw::Expired(_) | Flaw::NotYetValid(_) => {}
+            Flaw::NoRoots(_) | Flaw::Other(_) => {}
+        }
+    }
+    let warnings = flaws
+        .into_iter()
+        .map(Warning::Certificate)
+        .chain([Warning::Expires(date), Warning::Program(Some(Shown::new("LOAD WARNING - 7")))]);
+    let all = all.chain(warnings.map(|warning| match warning {
+        Warning::Certificate(_) | Warning::Expires(_) | Warning::Program(_) => warning.to_string(),
+    }));
     assert_eq!(listed("### Of a probe"), said(all));
 }
 
@@ -220,6 +365,7 @@ fn every_reason_of_a_session_that_is_down_is_explained() {
         DownReason::Tcp(TcpFailure::Unreachable),
         DownReason::Tcp(TcpFailure::NoSource(Ipv4Addr::new(192, 0, 2, 80).into())),
         DownReason::Tcp(TcpFailure::NoGateway),
+        DownReason::Tcp(TcpFailure::LinkDown("eth0".into())),
         DownReason::Tcp(TcpFailure::NoInterface("eth7".into())),
         DownReason::Tcp(TcpFailure::Password(
             "`/etc/announcer/key` is readable by others: chmod 0640".into(),
@@ -227,6 +373,7 @@ fn every_reason_of_a_session_that_is_down_is_explained() {
         DownReason::Tcp(TcpFailure::Closed),
         DownReason::Tcp(TcpFailure::Reset),
         DownReason::Tcp(TcpFailure::TimedOut),
+        DownReason::Tcp(TcpFailure::Unheard(seconds(4))),
         DownReason::Tcp(TcpFailure::Other("anything else, in the words of the kernel".into())),
     ];
     for reason in &all {
@@ -240,12 +387,15 @@ fn every_reason_of_a_session_that_is_down_is_explained() {
                 TcpFailure::Unreachable | TcpFailure::NoSource(_) | TcpFailure::Closed => {}
                 TcpFailure::NoGateway | TcpFailure::NoInterface(_) | TcpFailure::Password(_) => {}
                 TcpFailure::Reset | TcpFailure::TimedOut | TcpFailure::Other(_) => {}
+                TcpFailure::LinkDown(_) => {}
+                TcpFailure::Unheard(_) => {}
             },
             DownReason::Stopped(_) | DownReason::Notified(_) | DownReason::HoldExpired(_) => {}
             DownReason::NoOpen(_) | DownReason::SendHoldExpired(_) | DownReason::Malformed(_) => {}
             DownReason::OutOfTurn(_) | DownReason::Collision | DownReason::LivenessLost => {}
         }
     }
+    words_are_listed("## Why a session is down", all.iter().map(DownReason::label));
     assert_eq!(listed("### Of a peer"), said(all.iter().map(DownReason::to_string)));
 }
 

@@ -4,6 +4,7 @@
 
 mod connection;
 mod dial;
+pub mod links;
 mod netstat;
 pub mod password;
 pub mod path;

@@ -4,6 +4,7 @@
 //! the last octet of its UPDATEs.
 
 use std::collections::VecDeque;
+use std::time::Instant;
 
 use crate::model::Generation;
 
@@ -21,6 +22,8 @@ pub struct Outbox {
     /// What is told once the octets up to an offset are acknowledged; both rise.
     marks: VecDeque<(u64, Generation)>,
     told: Generation,
+    /// Where UPDATEs end whose cause was known at a time, until the kernel takes them; both rise.
+    causes: VecDeque<(u64, Instant)>,
 }
 
 /// Above it nothing new is said to a peer: the Loc-RIB changes on meanwhile, and the peer gets the sum.
@@ -59,6 +62,20 @@ impl Outbox {
             _ => self.marks.push_back((self.said, generation)),
         }
         self.settle();
+    }
+
+    /// What was appended last tells of a fact that was known at `at`.
+    pub fn because(&mut self, at: Instant) {
+        self.causes.push_back((self.before + self.octets.len() as u64, at));
+    }
+
+    /// The next fact whose UPDATEs the kernel has taken, if one is left to tell.
+    pub fn written_for(&mut self) -> Option<Instant> {
+        let (offset, at) = *self.causes.front()?;
+        (offset <= self.written()).then(|| {
+            self.causes.pop_front();
+            at
+        })
     }
 
     /// The kernel took this many octets.
@@ -160,6 +177,23 @@ mod tests {
             outbox.acknowledge(0);
             assert_eq!(outbox.told(), generation);
         }
+    }
+
+    #[test]
+    fn a_cause_is_told_once_when_the_kernel_has_taken_the_last_octet() {
+        let (mut outbox, first) = (Outbox::default(), Instant::now());
+        let second = first + std::time::Duration::from_secs(1);
+        outbox.tail().extend([0; 10]);
+        outbox.because(first);
+        outbox.tail().extend([0; 10]);
+        outbox.because(second);
+        outbox.took(9);
+        assert_eq!(outbox.written_for(), None);
+        outbox.took(11);
+        assert_eq!([(); 3].map(|()| outbox.written_for()), [Some(first), Some(second), None]);
+        outbox.tail().extend([0; 10]);
+        outbox.because(first);
+        assert_eq!(outbox.written_for(), None, "the buffer began anew, the count of octets did not");
     }
 
     #[test]

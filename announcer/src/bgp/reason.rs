@@ -67,6 +67,9 @@ pub enum TcpFailure {
     /// The interface that the session is bound to is not there.
     #[error("the interface `{0}` does not exist")]
     NoInterface(String),
+    /// The link that the connection ran over is gone.
+    #[error("the link of `{0}` went down")]
+    LinkDown(String),
     /// The file of the key cannot be used; why.
     #[error("{0}")]
     Password(String),
@@ -82,6 +85,9 @@ pub enum TcpFailure {
     /// Our octets were not acknowledged in time.
     #[error("the connection timed out: the peer acknowledged nothing")]
     TimedOut,
+    /// The kernel dropped what came from the peer: its TTL is too low.
+    #[error("the kernel dropped what the peer sent, and nothing else came for {} s", .0.as_secs())]
+    Unheard(Duration),
     /// Anything else that the kernel says.
     #[error("{0}")]
     Other(String),
@@ -117,7 +123,11 @@ impl DownReason {
     pub fn hint(&self, clues: &Clues) -> Option<&'static str> {
         let too_far = clues.ttl_security && clues.ttl_drops;
         match self {
-            DownReason::Tcp(TcpFailure::NoAnswer(_) | TcpFailure::TimedOut)
+            DownReason::Tcp(TcpFailure::NoAnswer(_)) if too_far => Some(
+                "the kernel dropped its answer for its TTL: is its BGP daemon running, and does it send TTL 255 (FRR: \
+                 `ttl-security hops`, BIRD: `ttl security on`)? A refusal looks the same. Else remove `ttl_security`",
+            ),
+            DownReason::Tcp(TcpFailure::TimedOut | TcpFailure::Unheard(_))
             | DownReason::NoOpen(_)
             | DownReason::HoldExpired(_)
                 if too_far =>
@@ -152,6 +162,9 @@ impl DownReason {
             DownReason::Tcp(TcpFailure::NoInterface(_)) => {
                 Some("compare `interface` with what `ip link` has")
             }
+            DownReason::Tcp(TcpFailure::LinkDown(_)) => {
+                Some("check the cable and the port at its other end; the session comes back with the link")
+            }
             DownReason::Tcp(TcpFailure::Password(_)) => Some("no try is made without the key"),
             DownReason::Tcp(TcpFailure::Unreachable) => {
                 Some("it answers neither ARP nor ND: check its address, the cable and the VLAN")
@@ -162,7 +175,7 @@ impl DownReason {
             DownReason::Tcp(TcpFailure::Closed | TcpFailure::Reset) => Some(
                 "the router's log says why; a neighbour that is not configured there is closed without a word",
             ),
-            DownReason::Tcp(TcpFailure::TimedOut) => {
+            DownReason::Tcp(TcpFailure::TimedOut | TcpFailure::Unheard(_)) => {
                 Some("check the way to the router; a key that it changed alone looks the same")
             }
             DownReason::HoldExpired(_) => Some(
@@ -232,10 +245,12 @@ impl DownReason {
                 TcpFailure::NoSource(_) => "no_source",
                 TcpFailure::NoGateway => "no_gateway",
                 TcpFailure::NoInterface(_) => "no_interface",
+                TcpFailure::LinkDown(_) => "link_down",
                 TcpFailure::Password(_) => "password",
                 TcpFailure::Closed => "closed",
                 TcpFailure::Reset => "reset",
                 TcpFailure::TimedOut => "timed_out",
+                TcpFailure::Unheard(_) => "unheard",
                 TcpFailure::Other(_) => "tcp_error",
             },
         }

@@ -7,8 +7,8 @@ use std::fmt::Display;
 use toml::Value;
 
 use super::value::span;
-use super::{Bgp, Check, Config, Peer, Probe, Service};
-use crate::model::{Attributes, Overrides, PeerAsn};
+use super::{Bgp, Config, Health, Hooks, Metrics, Peer, Require, Service, check};
+use crate::model::{Attributes, Deprefer, Overrides, PeerAsn};
 
 /// Writes a configuration as it is understood; `parse` of that gives the equal [`Config`].
 pub fn canonical(config: &Config) -> String {
@@ -19,6 +19,18 @@ pub fn canonical(config: &Config) -> String {
     }
     for each in &config.services {
         service(each, &mut out);
+    }
+    let Health { listener_watch } = config.health;
+    out.header("[health]");
+    out.line("listener_watch", text(span(listener_watch)));
+    if let Some(Hooks { on_change, timeout }) = &config.hooks {
+        out.header("[hooks]");
+        out.line("on_change", array(on_change));
+        out.line("timeout", text(span(*timeout)));
+    }
+    if let Some(Metrics { listen }) = &config.metrics {
+        out.header("[metrics]");
+        out.line("listen", text(listen));
     }
     out.0
 }
@@ -66,7 +78,8 @@ fn peer(peer: &Peer, out: &mut Out) {
 }
 
 fn service(service: &Service, out: &mut Out) {
-    let Service { name, vips, prefixes, attributes, announce_delay, flap_damping, checks } = service;
+    let Service { name, vips, prefixes, attributes, announce_delay, flap_damping, .. } = service;
+    let Service { listener_grace, require, on_failure, backup, deprefer, checks, .. } = service;
     let Attributes { origin, med, local_pref, prepend, next_hop_v4, next_hop_v6, .. } = attributes;
     let Attributes { communities, extended_communities, large_communities, .. } = attributes;
     out.header("[[service]]");
@@ -85,38 +98,39 @@ fn service(service: &Service, out: &mut Out) {
     out.line("large_communities", array(large_communities));
     out.line("announce_delay", text(span(*announce_delay)));
     out.line("flap_damping", flap_damping);
+    out.line("listener_grace", text(span(*listener_grace)));
+    match require {
+        Require::All => out.line("require", text("all")),
+        Require::AtLeast(least) => out.line("require", least),
+    }
+    out.line("on_failure", text(on_failure));
+    out.line("backup", backup);
+    let Deprefer { prepend, local_pref, med, communities } = deprefer;
+    out.header("[service.deprefer]");
+    out.line("prepend", prepend);
+    out.maybe("local_pref", *local_pref);
+    out.maybe("med", *med);
+    out.line("communities", array(communities));
     for each in checks {
-        check(each, out);
+        check::canonical::check(each, out);
     }
-}
-
-fn check(check: &Check, out: &mut Out) {
-    let Check { probe, interval, timeout, rise, fall } = check;
-    out.header("[[service.check]]");
-    match probe {
-        Probe::Http(url) => out.line("http", text(url)),
-    }
-    out.line("interval", text(span(*interval)));
-    out.line("timeout", text(span(*timeout)));
-    out.line("rise", rise);
-    out.line("fall", fall);
 }
 
 /// The text so far.
 #[derive(Default)]
-struct Out(String);
+pub(super) struct Out(String);
 
 impl Out {
-    fn header(&mut self, header: &str) {
+    pub(super) fn header(&mut self, header: &str) {
         let apart = if self.0.is_empty() { "" } else { "\n" };
         self.0.push_str(&format!("{apart}{header}\n"));
     }
 
-    fn line(&mut self, key: &str, value: impl Display) {
+    pub(super) fn line(&mut self, key: &str, value: impl Display) {
         self.0.push_str(&format!("{key} = {value}\n"));
     }
 
-    fn maybe(&mut self, key: &str, value: Option<impl Display>) {
+    pub(super) fn maybe(&mut self, key: &str, value: Option<impl Display>) {
         if let Some(value) = value {
             self.line(key, value);
         }
@@ -124,10 +138,10 @@ impl Out {
 }
 
 /// As a string of TOML.
-fn text(value: impl ToString) -> Value {
+pub(super) fn text(value: impl ToString) -> Value {
     Value::String(value.to_string())
 }
 
-fn array<'a, T: ToString + 'a>(values: impl IntoIterator<Item = &'a T>) -> Value {
+pub(super) fn array<'a, T: ToString + 'a>(values: impl IntoIterator<Item = &'a T>) -> Value {
     Value::Array(values.into_iter().map(|value| text(value.to_string())).collect())
 }

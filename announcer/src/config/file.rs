@@ -2,7 +2,7 @@
 //!
 //! Pure. What one value or one table cannot know is checked in [`rules`](super::rules).
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,18 +10,17 @@ use std::time::Duration;
 use ipnet::IpNet;
 use toml::Spanned;
 use toml::de::DeTable;
-use url::Url;
 
 use super::error::Fault;
 use super::reader::Table;
-use super::{PeerAddress, address, keys, value};
+use super::{OnFailure, PeerAddress, Require, address, check, keys, value};
 use crate::model::{
     Asn, Community, ExtendedCommunity, Family, LargeCommunity, Origin, PeerAsn, PeerName, RouterId,
     ServiceName,
 };
 
-type Maybe<T> = Option<Spanned<T>>;
-type List<T> = Maybe<Vec<Spanned<T>>>;
+pub(super) type Maybe<T> = Option<Spanned<T>>;
+pub(super) type List<T> = Maybe<Vec<Spanned<T>>>;
 
 /// The tables of the file.
 #[derive(Debug)]
@@ -29,6 +28,25 @@ pub(super) struct File {
     pub(super) bgp: Option<Bgp>,
     pub(super) peers: Vec<Peer>,
     pub(super) services: Vec<Service>,
+    pub(super) health: Option<Health>,
+    pub(super) hooks: Option<Hooks>,
+    pub(super) metrics: Option<Metrics>,
+}
+
+#[derive(Debug)]
+pub(super) struct Hooks {
+    pub(super) on_change: List<String>,
+    pub(super) timeout: Maybe<Duration>,
+}
+
+#[derive(Debug)]
+pub(super) struct Metrics {
+    pub(super) listen: Maybe<SocketAddr>,
+}
+
+#[derive(Debug)]
+pub(super) struct Health {
+    pub(super) listener_watch: Maybe<Duration>,
 }
 
 #[derive(Debug)]
@@ -67,7 +85,20 @@ pub(super) struct Service {
     pub(super) attributes: Attributes,
     pub(super) announce_delay: Maybe<Duration>,
     pub(super) flap_damping: Maybe<bool>,
-    pub(super) checks: Vec<Check>,
+    pub(super) listener_grace: Maybe<Duration>,
+    pub(super) require: Maybe<Require>,
+    pub(super) on_failure: Maybe<OnFailure>,
+    pub(super) backup: Maybe<bool>,
+    pub(super) deprefer: Option<Deprefer>,
+    pub(super) checks: Vec<check::file::Check>,
+}
+
+#[derive(Debug)]
+pub(super) struct Deprefer {
+    pub(super) prepend: Maybe<u8>,
+    pub(super) local_pref: Maybe<u32>,
+    pub(super) med: Maybe<u32>,
+    pub(super) communities: List<Community>,
 }
 
 /// What services have and peers replace.
@@ -82,15 +113,6 @@ pub(super) struct Attributes {
     pub(super) large_communities: List<LargeCommunity>,
 }
 
-#[derive(Debug)]
-pub(super) struct Check {
-    pub(super) http: Maybe<Url>,
-    pub(super) interval: Maybe<Duration>,
-    pub(super) timeout: Maybe<Duration>,
-    pub(super) rise: Maybe<u32>,
-    pub(super) fall: Maybe<u32>,
-}
-
 /// Reads the whole file; `end` is marked when a table is missing from it.
 pub(super) fn read(document: &DeTable<'_>, end: Range<usize>, faults: &mut Vec<Fault>) -> File {
     let mut table = Table::new(&keys::FILE, document, end, faults);
@@ -98,6 +120,9 @@ pub(super) fn read(document: &DeTable<'_>, end: Range<usize>, faults: &mut Vec<F
         bgp: table.tables("bgp", bgp).pop(),
         peers: table.tables("peer", peer),
         services: table.tables("service", service),
+        health: table.tables("health", health).pop(),
+        hooks: table.tables("hooks", hooks).pop(),
+        metrics: table.tables("metrics", metrics).pop(),
     };
     table.finish();
     file
@@ -112,6 +137,12 @@ fn bgp(mut table: Table<'_>) -> Bgp {
     };
     table.finish();
     bgp
+}
+
+fn health(mut table: Table<'_>) -> Health {
+    let health = Health { listener_watch: table.get("listener_watch", value::watch) };
+    table.finish();
+    health
 }
 
 fn peer(mut table: Table<'_>) -> Peer {
@@ -145,10 +176,26 @@ fn service(mut table: Table<'_>) -> Service {
         attributes: attributes(&mut table),
         announce_delay: table.get("announce_delay", value::within(Duration::ZERO..=SECOND * 3600)),
         flap_damping: table.get("flap_damping", value::flag),
-        checks: table.tables("check", check),
+        listener_grace: table.get("listener_grace", value::within(Duration::ZERO..=SECOND * 10)),
+        require: table.get("require", value::require),
+        on_failure: table.get("on_failure", value::word),
+        backup: table.get("backup", value::boolean),
+        deprefer: table.tables("deprefer", deprefer).pop(),
+        checks: table.tables("check", check::file::read),
     };
     table.finish();
     service
+}
+
+fn deprefer(mut table: Table<'_>) -> Deprefer {
+    let deprefer = Deprefer {
+        prepend: table.get("prepend", value::prepend),
+        local_pref: table.get("local_pref", value::med),
+        med: table.get("med", value::med),
+        communities: table.list("communities", value::word),
+    };
+    table.finish();
+    deprefer
 }
 
 fn attributes(table: &mut Table<'_>) -> Attributes {
@@ -163,17 +210,19 @@ fn attributes(table: &mut Table<'_>) -> Attributes {
     }
 }
 
-fn check(mut table: Table<'_>) -> Check {
-    let check = Check {
-        http: table.get("http", value::http),
-        interval: table.get("interval", value::within(MILLISECOND * 50..=SECOND * 3600)),
-        timeout: table.get("timeout", value::within(MILLISECOND..=SECOND * 60)),
-        rise: table.get("rise", value::count),
-        fall: table.get("fall", value::count),
+fn hooks(mut table: Table<'_>) -> Hooks {
+    let hooks = Hooks {
+        on_change: table.list("on_change", value::argument),
+        timeout: table.get("timeout", value::within(SECOND / 10..=SECOND * 300)),
     };
     table.finish();
-    check
+    hooks
+}
+
+fn metrics(mut table: Table<'_>) -> Metrics {
+    let metrics = Metrics { listen: table.get("listen", value::listen) };
+    table.finish();
+    metrics
 }
 
 const SECOND: Duration = Duration::from_secs(1);
-const MILLISECOND: Duration = Duration::from_millis(1);

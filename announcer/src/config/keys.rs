@@ -34,8 +34,12 @@ pub enum Need {
     Optional(&'static str),
     /// Without it, this value holds.
     Default(&'static str),
+    /// One key of this need has to be there, and no more; as in this example.
+    OneOf(&'static str),
     /// A table that has to be there once.
     Table(&'static Section),
+    /// A table that may be there once; without it, its keys' defaults hold.
+    OptionalTable(&'static Section),
     /// A table that has to be there at least once.
     Tables(&'static Section),
 }
@@ -44,7 +48,26 @@ pub enum Need {
 pub const FILE: Section = Section {
     header: "",
     doc: "What announcer does on this host.",
-    keys: &[table("bgp", &BGP), tables("peer", &PEER), tables("service", &SERVICE)],
+    keys: &[
+        table("bgp", &BGP),
+        tables("peer", &PEER),
+        tables("service", &SERVICE),
+        optional_table("health", &HEALTH),
+        optional_table("hooks", &HOOKS),
+        optional_table("metrics", &METRICS),
+    ],
+};
+
+/// `[health]`.
+pub const HEALTH: Section = Section {
+    header: "[health]",
+    doc: "How health is watched.",
+    keys: &[default(
+        "listener_watch",
+        "\"5ms\"",
+        "how often the kernel is asked whether anything listens where the checks ask; up to `20ms` apart where that would take \
+         more than 5 % of a core; zero (never), or 1ms to 1s",
+    )],
 };
 
 /// `[bgp]`.
@@ -165,29 +188,189 @@ pub const SERVICE: Section = Section {
             "true",
             "whether a VIP's third return within a minute waits 10s, the next twice as long, up to 5m",
         ),
+        default(
+            "listener_grace",
+            "\"0s\"",
+            "how long nothing may listen before that counts; `50ms` for servers that stop listening for a moment when they \
+             are reloaded (haproxy with `noreuseport`); 0s to 10s",
+        ),
+        default(
+            "require",
+            "\"all\"",
+            "how many of the checks have to pass: `all`, `any`, or a number of 1 to as many as there are",
+        ),
+        default(
+            "on_failure",
+            "\"withdraw\"",
+            "what is done when too few pass: `withdraw`; `deprefer`, announced with the attributes of `[service.deprefer]`; \
+             `warn`, announced as ever",
+        ),
+        default(
+            "backup",
+            "false",
+            "whether its VIPs are depreferred while all is well, so that others come first",
+        ),
+        optional_table("deprefer", &DEPREFER),
         tables("check", &CHECK),
+    ],
+};
+
+/// `[service.deprefer]`.
+pub const DEPREFER: Section = Section {
+    header: "[service.deprefer]",
+    doc: "How a VIP is announced that should be the last choice of the routers.",
+    keys: &[
+        default("prepend", "3", "on eBGP, how many times more our AS is prepended; 0 to 10"),
+        default("local_pref", "0", "on iBGP, the preference that replaces the service's; 0 to 4294967295"),
+        optional("med", "200", "the MED that replaces the service's; routers do not compare it between ASes"),
+        optional("communities", "[\"65001:666\"]", "communities that are added; at most 16"),
     ],
 };
 
 /// `[[service.check]]`.
 pub const CHECK: Section = Section {
     header: "[[service.check]]",
-    doc: "What is asked of each VIP of the service; all the checks have to pass.",
+    doc: "What is asked of each VIP of the service.",
     keys: &[
-        required(
+        one_of(
             "http",
             "\"http://www.example.com/healthz\"",
-            "a GET of what a client asks, at the VIP; a 2xx passes",
+            "a request as a client of that URL sends it; `https://` too",
+        ),
+        one_of(
+            "tls",
+            "\"www.example.com:443\"",
+            "a TLS handshake as with that server; the port is 443 without it",
+        ),
+        one_of("tcp", "25", "a TCP connection to that port, and what is said over it; 1 to 65535"),
+        one_of(
+            "exec",
+            "[\"/usr/local/bin/check-www\"]",
+            "a program by its absolute path, with its arguments, and no shell; its exit code counts",
+        ),
+        one_of("file", "\"/run/www.up\"", "a file that has to be there, by its absolute path"),
+        optional(
+            "name",
+            "\"site\"",
+            "what logs, status and metrics call it: letters, digits, `.`, `_`, `-`; without it, its kind, and `http-2` \
+             where `http` is taken",
+        ),
+        optional(
+            "target",
+            "\"127.0.0.1:8080\"",
+            "the address that is asked, with a port if it has another one; without it, each VIP",
         ),
         default("interval", "\"1s\"", "from the start of one probe to the start of the next; 50ms to 1h"),
+        optional(
+            "fast_interval",
+            "\"250ms\"",
+            "the interval while passes or failures add up to another verdict; without it, `interval`; 50ms to 1h",
+        ),
         default("timeout", "\"1s\"", "for a whole probe; 1ms to 1m"),
         default("rise", "2", "passes in a row that make a VIP healthy; 1 to 100"),
         default("fall", "3", "failures in a row that make a VIP unhealthy; 1 to 100"),
+        optional(
+            "on_failure",
+            "\"deprefer\"",
+            "what its failure does; without it, the service's `on_failure`",
+        ),
+        default("method", "\"GET\"", "http: the method of the request"),
+        optional("headers", "[\"accept: text/plain\"]", "http: more header fields of the request"),
+        optional("body", "\"ping\"", "http: the body of the request"),
+        default(
+            "http_version",
+            "\"auto\"",
+            "http: `1.1`, `2` (without TLS too, by prior knowledge), or `auto`: what the server chooses by ALPN, and 1.1 \
+             without TLS",
+        ),
+        default(
+            "expect_status",
+            "\"200-299\"",
+            "http: the statuses that pass, as in `[\"200-299\", 401]`; 200 to 599",
+        ),
+        optional("expect_body", "\"^ok\"", "http: a regular expression that has to be found in the body"),
+        optional(
+            "expect_digest",
+            "\"2ef7bde608ce5404e97d5f042f95f89f1c232871\"",
+            "http: the SHA-1 or SHA-256 of the body, in hexadecimal",
+        ),
+        default(
+            "max_body",
+            "65536",
+            "http: how many octets of the body are read; one with an `expect_digest` has no more; 1 to 16777216",
+        ),
+        optional(
+            "alpn",
+            "[\"h2\", \"http/1.1\"]",
+            "tls: the protocols that are offered (RFC 7301); the server has to choose one",
+        ),
+        default(
+            "verify",
+            "\"warn\"",
+            "https, tls: what a certificate does whose chain, name or dates are wrong: `warn`, `require` (the probe \
+             fails) or `off`",
+        ),
+        optional(
+            "ca_file",
+            "\"/etc/announcer/ca.pem\"",
+            "https, tls: whose certificates are trusted, in PEM; without it, those whom the host trusts",
+        ),
+        default(
+            "cert_expires_within",
+            "\"14days\"",
+            "https, tls: warn of a certificate that ends within this time, and never fail; 0s (never) to 10years",
+        ),
+        optional("send", "\"PING\"", "tcp: what is sent once connected; a line ends with `\\r\\n`"),
+        optional(
+            "expect",
+            "\"^220 \"",
+            "tcp: a regular expression that has to be found in the first 16 KiB that come; without it, the connection is \
+             enough",
+        ),
+        optional(
+            "user",
+            "\"nobody\"",
+            "exec: whose rights the program has; without it, the daemon's user, or `nobody` if that is root",
+        ),
+        default(
+            "exit_codes",
+            "\"zero\"",
+            "exec: `zero`: 0 passes; or `nagios`: 0 passes, 1 (WARNING) passes with a warning; all others fail",
+        ),
     ],
+};
+
+/// `[hooks]`.
+pub const HOOKS: Section = Section {
+    header: "[hooks]",
+    doc: "A command that is told when the standing of a VIP has changed; without the table, none is.",
+    keys: &[
+        required(
+            "on_change",
+            "[\"/usr/local/bin/hook\", \"web\"]",
+            "the program's whole path, and its arguments; run without a shell, one run at a time",
+        ),
+        default("timeout", "\"10s\"", "how long a run may take before it is killed; 100ms to 5m"),
+    ],
+};
+
+/// `[metrics]`.
+pub const METRICS: Section = Section {
+    header: "[metrics]",
+    doc: "Figures for Prometheus; without the table, there are none.",
+    keys: &[required(
+        "listen",
+        "\"127.0.0.1:9179\"",
+        "address and port of `/metrics`, as in `[::1]:9179` too; whoever can connect can read",
+    )],
 };
 
 const fn required(name: &'static str, example: &'static str, doc: &'static str) -> Key {
     Key { name, need: Need::Required(example), doc }
+}
+
+const fn one_of(name: &'static str, example: &'static str, doc: &'static str) -> Key {
+    Key { name, need: Need::OneOf(example), doc }
 }
 
 const fn optional(name: &'static str, example: &'static str, doc: &'static str) -> Key {
@@ -200,6 +383,10 @@ const fn default(name: &'static str, value: &'static str, doc: &'static str) -> 
 
 const fn table(name: &'static str, section: &'static Section) -> Key {
     Key { name, need: Need::Table(section), doc: section.doc }
+}
+
+const fn optional_table(name: &'static str, section: &'static Section) -> Key {
+    Key { name, need: Need::OptionalTable(section), doc: section.doc }
 }
 
 const fn tables(name: &'static str, section: &'static Section) -> Key {
@@ -223,16 +410,18 @@ impl Key {
     /// The table that it opens, if it opens one.
     pub fn section(&self) -> Option<&'static Section> {
         match self.need {
-            Need::Table(section) | Need::Tables(section) => Some(section),
-            Need::Required(_) | Need::Optional(_) | Need::Default(_) => None,
+            Need::Table(section) | Need::OptionalTable(section) | Need::Tables(section) => Some(section),
+            Need::Required(_) | Need::OneOf(_) | Need::Optional(_) | Need::Default(_) => None,
         }
     }
 
     /// A good value, in TOML: the default if it has one.
     pub fn example(&self) -> Option<&'static str> {
         match self.need {
-            Need::Required(value) | Need::Optional(value) | Need::Default(value) => Some(value),
-            Need::Table(_) | Need::Tables(_) => None,
+            Need::Required(value) | Need::OneOf(value) | Need::Optional(value) | Need::Default(value) => {
+                Some(value)
+            }
+            Need::Table(_) | Need::OptionalTable(_) | Need::Tables(_) => None,
         }
     }
 

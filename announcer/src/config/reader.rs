@@ -11,6 +11,15 @@ use super::error::Fault;
 use super::keys::{self, Key, Need, Section};
 use super::value::{Value, Wrong};
 
+/// The keys of a table that are there, as written.
+#[derive(Debug)]
+pub(super) struct Written {
+    pub(super) header: Range<usize>,
+    pub(super) keys: Vec<(&'static str, Range<usize>)>,
+    /// Keys that a misspelt one may have meant.
+    pub(super) meant: Vec<&'static str>,
+}
+
 /// A table of the file, being read. [`finish`](Table::finish) it.
 #[derive(Debug)]
 pub(super) struct Table<'a> {
@@ -64,7 +73,9 @@ impl<'a> Table<'a> {
             self.mistyped(key, found, "an array");
             return None;
         };
-        if let (true, Need::Required(example) | Need::Default(example)) = (elements.is_empty(), &key.need) {
+        if let (true, Need::Required(example) | Need::OneOf(example) | Need::Default(example)) =
+            (elements.is_empty(), &key.need)
+        {
             let help = format!("write at least one, as in `{name} = {example}`");
             self.faults.push(Fault::new(found.span(), format!("`{name}` is empty"), help));
         }
@@ -87,17 +98,22 @@ impl<'a> Table<'a> {
         }
     }
 
-    /// The tables of a name, `[name]` or `[[name]]`.
+    /// The tables of a name, `[name]` or `[[name]]`. One that may be absent is read as if it were empty, unless a key of it
+    /// has no default.
     pub(super) fn tables<T>(&mut self, name: &'static str, mut read: impl FnMut(Table<'_>) -> T) -> Vec<T> {
         let Some((key, section)) = self.key(name).and_then(|key| Some((key, key.section()?))) else {
             return Vec::new();
         };
         let Some(found) = self.entries.get(name) else {
             self.absent(key);
+            let required = |key: &Key| matches!(key.need, Need::Required(_));
+            if matches!(key.need, Need::OptionalTable(_)) && !section.keys.iter().any(required) {
+                return vec![read(Table::new(section, &DeTable::new(), self.header.clone(), self.faults))];
+            }
             return Vec::new();
         };
         let tables = match (&key.need, found.get_ref()) {
-            (Need::Table(_), DeValue::Table(_)) => vec![found],
+            (Need::Table(_) | Need::OptionalTable(_), DeValue::Table(_)) => vec![found],
             (Need::Tables(_), DeValue::Array(array)) => array.iter().collect(),
             // TOML implies it where only a table below it is opened: then its place is that of its name.
             _ if self.entries.keys().any(|written| written.span() == found.span()) => {
@@ -121,6 +137,26 @@ impl<'a> Table<'a> {
             }
         }
         good
+    }
+
+    /// Where it opens, and its keys that it may have, in the order of the list: what [`rules`](super::rules) need to say
+    /// which of them belong together.
+    pub(super) fn written(&self) -> Written {
+        let place = |key: &'static Key| {
+            self.entries
+                .iter()
+                .find(|(name, _)| name.get_ref() == key.name)
+                .map(|(name, _)| (key.name, name.span()))
+        };
+        let misspelt = self.entries.keys().filter(|name| self.section.key(name.get_ref()).is_none());
+        Written {
+            header: self.header.clone(),
+            keys: self.section.keys.iter().filter_map(place).collect(),
+            meant: misspelt
+                .filter_map(|name| nearest(self.section, name.get_ref()))
+                .map(|key| key.name)
+                .collect(),
+        }
     }
 
     /// Tells the keys that the table does not have.
@@ -176,7 +212,8 @@ impl<'a> Table<'a> {
                 && nearest(self.section, name).is_some_and(|near| near.name == key.name)
         };
         let (message, help) = match &key.need {
-            Need::Optional(_) => return None,
+            // Which one is for rules to say.
+            Need::Optional(_) | Need::OptionalTable(_) | Need::OneOf(_) => return None,
             Need::Default(value) => return Some(value),
             // `finish` asks whether this one was meant.
             Need::Required(_) | Need::Table(_) | Need::Tables(_)
@@ -211,14 +248,18 @@ impl<'a> Table<'a> {
 /// What to write so that a table is there.
 fn wanted(section: &Section) -> String {
     let mut lines = Vec::new();
-    let mut below = String::new();
+    let (mut below, mut one_of) = (String::new(), false);
     for key in section.keys {
         match &key.need {
             Need::Required(example) => lines.push(format!("`{} = {example}`", key.name)),
             Need::Table(table) | Need::Tables(table) => {
                 below.push_str(&format!("; below it, {}", wanted(table)))
             }
-            Need::Optional(_) | Need::Default(_) => {}
+            Need::OneOf(example) if !one_of => {
+                one_of = true;
+                lines.push(format!("`{} = {example}`", key.name));
+            }
+            Need::OneOf(_) | Need::Optional(_) | Need::OptionalTable(_) | Need::Default(_) => {}
         }
     }
     format!("add `{}` with lines such as {}{below}", section.header, lines.join(", "))

@@ -14,13 +14,14 @@ use super::address::NextHop;
 use super::error::Fault;
 use super::file::{self, File};
 use super::value::span;
-use super::{Bgp, Check, Config, Peer, PeerAddress, Probe, Service};
-use crate::model::{Attributes, Family, Overrides};
+use super::{Bgp, Config, Health, Hooks, Metrics, Peer, PeerAddress, Require, Service, check};
+use crate::model::{Attributes, Deprefer, Family, Overrides};
 
 /// Communities of a route: all lists full, half of an UPDATE of 4096 octets is left for prefixes.
 const COMMUNITIES: usize = 255;
 const EXTENDED_COMMUNITIES: usize = 31;
 const LARGE_COMMUNITIES: usize = 64;
+const DEPREFER_COMMUNITIES: usize = 16;
 
 /// Checks the file as a whole. `None`: something is missing or wrong, and told.
 pub(super) fn config(file: &File, faults: &mut Vec<Fault>) -> Option<Config> {
@@ -46,15 +47,42 @@ pub(super) fn config(file: &File, faults: &mut Vec<Fault>) -> Option<Config> {
     for service in &file.services {
         prefixes(service, faults);
         next_hops(service, faults);
+        check::rules::judge(&service.checks, faults);
         sizes(&service.attributes, faults);
+        counts(service, faults);
     }
     let announced = file.services.iter().filter_map(|service| service.prefix.as_ref());
     unique(announced.flat_map(|all| all.get_ref()), "announce each prefix for one service alone", faults);
+    let hooks = file.hooks.as_ref().map(|written| hooks(written, faults));
+    let metrics = file.metrics.as_ref().map(metrics);
     Some(Config {
         bgp: file.bgp.as_ref().and_then(bgp)?,
         peers: file.peers.iter().map(peer).collect::<Option<_>>()?,
         services: file.services.iter().map(service).collect::<Option<_>>()?,
+        health: Health { listener_watch: one(&file.health.as_ref()?.listener_watch)? },
+        hooks: absent_or_good(hooks)?,
+        metrics: absent_or_good(metrics)?,
     })
+}
+
+/// A table that may be absent: `None` if it is there and not good.
+fn absent_or_good<T>(table: Option<Option<T>>) -> Option<Option<T>> {
+    table.map_or(Some(None), |found| found.map(Some))
+}
+
+/// A program that is looked for is one that somebody else can put there first.
+fn hooks(file: &file::Hooks, faults: &mut Vec<Fault>) -> Option<Hooks> {
+    let written = file.on_change.as_ref()?.get_ref();
+    if let Some(program) = written.first().filter(|program| !program.get_ref().starts_with('/')) {
+        let message = format!("`{}` is no whole path", program.get_ref().escape_debug());
+        faults.push(Fault::new(program.span(), message, "write where the program is, from `/` on"));
+    }
+    let on_change: Vec<String> = written.iter().map(|part| part.get_ref().clone()).collect();
+    Some(Hooks { on_change, timeout: one(&file.timeout)? })
+}
+
+fn metrics(file: &file::Metrics) -> Option<Metrics> {
+    Some(Metrics { listen: one(&file.listen)? })
 }
 
 /// Where a peer is found: the same address may be behind two interfaces.
@@ -68,7 +96,7 @@ fn vips(file: &File) -> impl Iterator<Item = &Spanned<IpAddr>> {
     file.services.iter().filter_map(|service| service.vips.as_ref()).flat_map(|vips| vips.get_ref())
 }
 
-fn unique<'a, T: Hash + Eq + ToString + 'a>(
+pub(super) fn unique<'a, T: Hash + Eq + ToString + 'a>(
     values: impl Iterator<Item = &'a Spanned<T>>,
     help: &str,
     faults: &mut Vec<Fault>,
@@ -237,6 +265,25 @@ fn next_hops(service: &file::Service, faults: &mut Vec<Fault>) {
     }
 }
 
+/// Whether as many checks can pass as have to, and the message keeps room for VIPs.
+fn counts(service: &file::Service, faults: &mut Vec<Fault>) {
+    if let Some(require) = &service.require
+        && let Require::AtLeast(least) = require.get_ref()
+        && !service.checks.is_empty()
+        && service.checks.len() < usize::try_from(*least).unwrap_or(usize::MAX)
+    {
+        let message = format!("{least} checks have to pass, and the service has {}", service.checks.len());
+        let help = format!("write `\"all\"`, or 1 to {}", service.checks.len());
+        faults.push(Fault::new(require.span(), message, help));
+    }
+    let added = service.deprefer.as_ref().and_then(|deprefer| deprefer.communities.as_ref());
+    if let Some(added) = added.filter(|all| all.get_ref().len() > DEPREFER_COMMUNITIES) {
+        let message = format!("{} communities are too many", added.get_ref().len());
+        let help = format!("write at most {DEPREFER_COMMUNITIES}; they are added to those of the service");
+        faults.push(Fault::new(added.span(), message, help));
+    }
+}
+
 fn sizes(attributes: &file::Attributes, faults: &mut Vec<Fault>) {
     let lists = [
         (
@@ -330,24 +377,28 @@ fn service(file: &file::Service) -> Option<Service> {
         attributes,
         announce_delay: one(&file.announce_delay)?,
         flap_damping: one(&file.flap_damping)?,
-        checks: file.checks.iter().map(check).collect::<Option<_>>()?,
+        listener_grace: one(&file.listener_grace)?,
+        require: one(&file.require)?,
+        on_failure: one(&file.on_failure)?,
+        backup: one(&file.backup)?,
+        deprefer: deprefer(file.deprefer.as_ref()?)?,
+        checks: check::rules::checks(&file.checks)?,
     })
 }
 
-fn check(file: &file::Check) -> Option<Check> {
-    Some(Check {
-        probe: Probe::Http(one(&file.http)?),
-        interval: one(&file.interval)?,
-        timeout: one(&file.timeout)?,
-        rise: one(&file.rise)?,
-        fall: one(&file.fall)?,
+fn deprefer(file: &file::Deprefer) -> Option<Deprefer> {
+    Some(Deprefer {
+        prepend: one(&file.prepend)?,
+        local_pref: one(&file.local_pref),
+        med: one(&file.med),
+        communities: all(&file.communities).collect(),
     })
 }
 
-fn one<T: Clone>(value: &Option<Spanned<T>>) -> Option<T> {
+pub(super) fn one<T: Clone>(value: &Option<Spanned<T>>) -> Option<T> {
     value.as_ref().map(|value| value.get_ref().clone())
 }
 
-fn all<T: Copy>(values: &Option<Spanned<Vec<Spanned<T>>>>) -> impl Iterator<Item = T> {
-    values.iter().flat_map(|values| values.get_ref()).map(|value| *value.get_ref())
+pub(super) fn all<T: Clone>(values: &Option<Spanned<Vec<Spanned<T>>>>) -> impl Iterator<Item = T> {
+    values.iter().flat_map(|values| values.get_ref()).map(|value| value.get_ref().clone())
 }

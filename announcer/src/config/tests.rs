@@ -38,6 +38,13 @@ fall = 3
 
 const SAMPLE: &str = include_str!("../../etc/announcer.toml");
 
+/// A check as these lines say, and as the defaults say.
+pub(crate) fn a_check(lines: &str) -> Check {
+    let (above, _) = GOOD.split_once("[[service.check]]").unwrap();
+    let text = format!("{above}[[service.check]]\n{lines}\n");
+    parse("check", &text).unwrap_or_else(|errors| panic!("{errors}")).services.remove(0).checks.remove(0)
+}
+
 fn check(text: &str, want: Expect) {
     want.assert_eq(&parse("announcer.toml", text).unwrap_err().to_string());
 }
@@ -56,7 +63,18 @@ fn told(text: &str) -> String {
 #[test]
 fn a_good_file_is_read_as_it_says() {
     let config = parse("announcer.toml", GOOD).unwrap();
-    let probe = Probe::Http(Url::parse("http://www.example.com/healthz").unwrap());
+    let probe = Probe::Http(Box::new(check::Http {
+        url: url::Url::parse("http://www.example.com/healthz").unwrap(),
+        version: check::Version::Auto,
+        method: http::Method::GET,
+        headers: vec![],
+        body: String::new(),
+        expect_status: vec![check::Statuses { first: 200, last: 299 }],
+        expect_body: None,
+        expect_digest: None,
+        max_body: 65536,
+        certificate: None,
+    }));
     let second = Duration::from_secs(1);
     assert_eq!(
         config,
@@ -97,8 +115,26 @@ fn a_good_file_is_read_as_it_says() {
                 },
                 announce_delay: Duration::ZERO,
                 flap_damping: true,
-                checks: vec![Check { probe, interval: second, timeout: second, rise: 2, fall: 3 }],
+                listener_grace: Duration::ZERO,
+                require: Require::All,
+                on_failure: OnFailure::Withdraw,
+                backup: false,
+                deprefer: Deprefer { prepend: 3, local_pref: Some(0), ..Deprefer::default() },
+                checks: vec![Check {
+                    name: "http".into(),
+                    probe,
+                    target: None,
+                    interval: second,
+                    fast_interval: second,
+                    timeout: second,
+                    rise: 2,
+                    fall: 3,
+                    on_failure: None,
+                }],
             }],
+            health: Health { listener_watch: Duration::from_millis(5) },
+            hooks: None,
+            metrics: None,
         }
     );
 }
@@ -129,10 +165,14 @@ fn documented_bounds_are_the_ones_that_are_checked() {
         ("[[peer]]", "local_pref", "-1"),
         ("[[service]]", "prepend", "11"),
         ("[[service]]", "med", "-1"),
+        ("[[service]]", "listener_grace", "\"11s\""),
         ("[[service.check]]", "interval", "\"2h\""),
         ("[[service.check]]", "timeout", "\"1h\""),
         ("[[service.check]]", "rise", "0"),
         ("[[service.check]]", "fall", "0"),
+        ("[[service.check]]", "fast_interval", "\"2h\""),
+        ("[[service.check]]", "max_body", "0"),
+        ("[[service.check]]", "tcp", "65536"),
     ] {
         let told = told(&format!("[[service]]\n{section}\n{name} = {value}\n"));
         let section = FILE.all().into_iter().find(|all| all.header == section).unwrap();
@@ -217,6 +257,30 @@ fn what_is_unusual_and_good() {
         ("med = 100", "next_hop = [\"10.0.1.11\", \"2001:db8:1::11\"]"),
         ("med = 100", "next_hop = [\"self\"]"),
         ("\"65001:80\"", "\"no-export\", \"graceful-shutdown\", \"blackhole\""),
+        ("rise = 2", "target = \"127.0.0.1\""),
+        ("rise = 2", "target = \"[::1]:8080\"\nfast_interval = \"50ms\""),
+        ("rise = 2", "method = \"PURGE\"\nbody = \"ü\"\nhttp_version = \"2\"\nmax_body = 16777216"),
+        ("rise = 2", "expect_status = [\"200-299\", 401, \"404\"]\nexpect_body = 'a\\.b'"),
+        ("rise = 2", "headers = [\"X-Probe: a: b\", \"User-Agent: x\"]\nexpect_status = 301"),
+        (
+            "http://www.example.com/healthz\"",
+            "https://[2001:db8::1]:8443/\"\nverify = \"require\"\nca_file = \"ca\"",
+        ),
+        (
+            "http = \"http://www.example.com/healthz\"",
+            "tls = \"[2001:db8::1]\"\nalpn = [\"h2\"]\nverify = \"off\"",
+        ),
+        (
+            "http = \"http://www.example.com/healthz\"",
+            "tcp = 6379\nsend = \"PING\\r\\n\"\nexpect = '^\\+PONG\\r\\n'",
+        ),
+        ("http = \"http://www.example.com/healthz\"", "tcp = 65535\ntarget = \"127.0.0.1:1\""),
+        (
+            "http = \"http://www.example.com/healthz\"",
+            "exec = [\"/a b\", \"\", \"ü\"]\nuser = \"www-data\"\nexit_codes = \"nagios\"",
+        ),
+        ("http = \"http://www.example.com/healthz\"", "file = \"/run/a b\""),
+        ("http = \"http://www.example.com/healthz\"", "tls = \"localhost:1\"\ncert_expires_within = \"0s\""),
     ] {
         assert_eq!(told(&GOOD.replacen(from, to, 1)), "  good\n", "{to}");
     }
@@ -460,7 +524,12 @@ fn every_key_has_an_example_that_is_good_and_a_place_in_the_sample() {
     let key = |line: &str| {
         line.split_once(" = ").is_some_and(|(name, _)| FILE.all().iter().any(|s| s.key(name).is_some()))
     };
-    let open = |line: &'static str| line.strip_prefix('#').filter(|rest| key(rest)).unwrap_or(line);
+    let header = |line: &str| FILE.all().iter().any(|s| s.header == line);
+    let open = |line: &'static str| {
+        line.strip_prefix('#')
+            .filter(|rest| key(rest) || header(rest) || rest.starts_with("[["))
+            .unwrap_or(line)
+    };
     let all: String = SAMPLE.lines().map(|line| format!("{}\n", open(line))).collect();
     let config = parse("announcer.toml", &all).unwrap_or_else(|errors| panic!("{errors}"));
     let written = canonical(&config);
@@ -468,9 +537,16 @@ fn every_key_has_an_example_that_is_good_and_a_place_in_the_sample() {
         assert!(all.contains(section.header) && written.contains(section.header), "{}", section.header);
         for key in section.keys {
             let (here, sample) = match key.need {
-                Need::Default(value) | Need::Required(value) => (value, SAMPLE),
-                Need::Optional(value) => (value, all.as_str()),
-                Need::Table(_) | Need::Tables(_) => continue,
+                // Not every check has them.
+                Need::Default(value) if section.header == "[[service.check]]" => (value, all.as_str()),
+                Need::Default(value) | Need::Required(value)
+                    if SAMPLE.contains(&format!("\n{}\n", section.header)) =>
+                {
+                    (value, SAMPLE)
+                }
+                Need::Default(value) | Need::Required(value) => (value, all.as_str()),
+                Need::OneOf(value) | Need::Optional(value) => (value, all.as_str()),
+                Need::Table(_) | Need::OptionalTable(_) | Need::Tables(_) => continue,
             };
             let here = here.trim_end_matches(']');
             assert!(sample.contains(&format!("\n{} = {here}", key.name)), "{}", key.name);
@@ -510,13 +586,31 @@ fn a_canonical_configuration_writes_every_default_out() {
         large_communities = []
         announce_delay = "0s"
         flap_damping = true
+        listener_grace = "0s"
+        require = "all"
+        on_failure = "withdraw"
+        backup = false
+
+        [service.deprefer]
+        prepend = 3
+        local_pref = 0
+        communities = []
 
         [[service.check]]
         http = "http://www.example.com/healthz"
+        name = "http"
         interval = "1s"
+        fast_interval = "1s"
         timeout = "1s"
         rise = 2
         fall = 3
+        method = "GET"
+        http_version = "auto"
+        expect_status = "200-299"
+        max_body = 65536
+
+        [health]
+        listener_watch = "5ms"
     "#]]
     .assert_eq(&canonical(&config));
 }

@@ -3,14 +3,15 @@
 //! Pure.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
 use toml::de::DeValue;
-use url::Url;
 
+use super::Require;
 use super::keys::{Key, Need};
 use crate::model::{Asn, Invalid, PeerAsn};
 
@@ -72,7 +73,13 @@ impl Value<'_> {
         let example = self.key.example().unwrap_or(wanted);
         let help = match self.key.need {
             Need::Default("false") => format!("write `{} = true`", self.key.name),
-            Need::Required(_) | Need::Optional(_) | Need::Default(_) | Need::Table(_) | Need::Tables(_) => {
+            Need::Required(_)
+            | Need::OneOf(_)
+            | Need::Optional(_)
+            | Need::Default(_)
+            | Need::Table(_)
+            | Need::OptionalTable(_)
+            | Need::Tables(_) => {
                 format!("write it as in `{} = {example}`", self.key.name)
             }
         };
@@ -82,7 +89,12 @@ impl Value<'_> {
     fn help(&self, help: impl fmt::Display) -> String {
         match self.key.need {
             Need::Default(value) => format!("{help}; the default is `{}`", value.trim_matches('"')),
-            Need::Required(_) | Need::Optional(_) | Need::Table(_) | Need::Tables(_) => help.to_string(),
+            Need::Required(_)
+            | Need::OneOf(_)
+            | Need::Optional(_)
+            | Need::Table(_)
+            | Need::OptionalTable(_)
+            | Need::Tables(_) => help.to_string(),
         }
     }
 }
@@ -116,7 +128,7 @@ fn integer(value: &Value<'_>) -> Result<Option<u32>, Wrong> {
     Err(wrong)
 }
 
-fn number(value: &Value<'_>, bounds: RangeInclusive<u32>) -> Result<u32, Wrong> {
+pub(super) fn number(value: &Value<'_>, bounds: RangeInclusive<u32>) -> Result<u32, Wrong> {
     integer(value)?.filter(|number| bounds.contains(number)).ok_or_else(|| outside(value, bounds))
 }
 
@@ -181,6 +193,26 @@ pub(super) fn path(value: &Value<'_>) -> Result<PathBuf, Wrong> {
     Ok(PathBuf::from(text))
 }
 
+/// An argument of a program: what the kernel can pass on.
+pub(super) fn argument(value: &Value<'_>) -> Result<String, Wrong> {
+    let text = text(value)?;
+    if text.contains('\0') {
+        return wrong("an argument ends at its first NUL", "leave NUL out");
+    }
+    Ok(text.to_owned())
+}
+
+/// `ADDRESS:PORT`, the address of IPv6 in brackets.
+pub(super) fn listen(value: &Value<'_>) -> Result<SocketAddr, Wrong> {
+    const HELP: &str = "write address and port, as in `\"127.0.0.1:9179\"` or `\"[::1]:9179\"`";
+    let text = text(value)?;
+    match text.parse::<SocketAddr>() {
+        Ok(address) if address.port() > 0 => Ok(address),
+        Ok(_) => wrong("port 0 cannot be connected to", HELP),
+        Err(_) => wrong(format!("`{}` is no address with a port", text.escape_debug()), HELP),
+    }
+}
+
 /// A name that Linux gives to an interface.
 pub(super) fn interface(value: &Value<'_>) -> Result<String, Wrong> {
     let text = text(value)?;
@@ -224,6 +256,18 @@ pub(super) fn flag(value: &Value<'_>) -> Result<bool, Wrong> {
 
 pub(super) fn count(value: &Value<'_>) -> Result<u32, Wrong> {
     number(value, 1..=100)
+}
+
+/// `all`, `any`, or a number from 1.
+pub(super) fn require(value: &Value<'_>) -> Result<Require, Wrong> {
+    const HELP: &str = "write `\"all\"`, `\"any\"`, or how many of the checks have to pass, as in `2`";
+    match (value.found, value.found.as_str()) {
+        (_, Some("all")) => Ok(Require::All),
+        (_, Some("any")) => Ok(Require::AtLeast(1)),
+        (DeValue::Integer(_), _) => Ok(Require::AtLeast(number(value, 1..=1000)?)),
+        (_, Some(text)) => wrong(format!("`{}` is no number of checks", text.escape_debug()), HELP),
+        (_, None) => Err(Wrong { help: HELP.into(), ..value.not("`\"all\"`, `\"any\"` or a number") }),
+    }
 }
 
 /// A word of the model: a name, a community.
@@ -289,37 +333,10 @@ pub(super) fn hold_time(value: &Value<'_>) -> Result<Duration, Wrong> {
     }
 }
 
-/// `http://HOST[:PORT][/PATH][?QUERY]`.
-pub(super) fn http(value: &Value<'_>) -> Result<Url, Wrong> {
-    const EXAMPLE: &str = "write what a client asks, as in `\"http://www.example.com/healthz\"`";
-    let text = text(value)?;
-    if text.chars().any(|c| c.is_whitespace() || c.is_control()) {
-        return wrong("this URL has a blank in it", "write `%20` for a blank");
+/// Zero, or 1 ms to 1 s.
+pub(super) fn watch(value: &Value<'_>) -> Result<Duration, Wrong> {
+    match duration(value)? {
+        Duration::ZERO => Ok(Duration::ZERO),
+        _ => within(Duration::from_millis(1)..=Duration::from_secs(1))(value),
     }
-    let Ok(url) = Url::parse(text) else {
-        return wrong(format!("`{}` is no URL", text.escape_debug()), EXAMPLE);
-    };
-    match url.scheme() {
-        "http" => {}
-        "https" => {
-            return wrong(
-                "`https` is not supported yet",
-                "write an `http://` URL that the same server answers",
-            );
-        }
-        scheme if text.starts_with(&format!("{scheme}://")) => {
-            return wrong(format!("`{scheme}` is none of the protocols that are spoken"), EXAMPLE);
-        }
-        _ => return wrong(format!("`{}` does not begin with `http://`", text.escape_debug()), EXAMPLE),
-    }
-    if !url.username().is_empty() || url.password().is_some() {
-        return wrong("user and password in a URL are not supported", EXAMPLE);
-    }
-    if url.fragment().is_some() {
-        return wrong("no server is sent what follows `#` in a URL", "leave out `#` and what follows");
-    }
-    if url.port() == Some(0) {
-        return wrong("port 0 cannot be connected to", "write the port of the server, or none for 80");
-    }
-    Ok(url)
 }

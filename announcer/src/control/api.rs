@@ -32,6 +32,19 @@ pub enum Request {
         /// Which.
         what: Scope,
     },
+    /// Probe now, whatever the interval.
+    Recheck {
+        /// Which.
+        what: Scope,
+    },
+    /// All that is known of a VIP, in sentences.
+    Explain {
+        /// Which.
+        vip: IpAddr,
+        /// What this router has been told of it; without it, each.
+        #[serde(default)]
+        peer: Option<String>,
+    },
     /// Read the configuration anew.
     Reload {
         /// Also when it withdraws every VIP or ends every session.
@@ -57,7 +70,7 @@ pub enum Response {
     /// To `status`.
     Status {
         /// How things stand.
-        status: Status,
+        status: Box<Status>,
     },
     /// It is done; what is worth saying about it, a sentence each.
     Done {
@@ -100,8 +113,26 @@ pub struct Status {
     pub services: Vec<Service>,
     /// The drains in force, by file name (`_all`: every service).
     pub drains: BTreeMap<String, Drain>,
+    /// How it is watched whether anything listens; none while nothing is watched.
+    #[serde(default)]
+    pub listener_watch: Option<ListenerWatch>,
     /// What an operator should look at, a sentence each.
     pub warnings: Vec<String>,
+}
+
+/// The listener watch.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ListenerWatch {
+    /// Milliseconds from look to look.
+    pub period_ms: f64,
+    /// How many VIPs and ports are watched.
+    pub targets: usize,
+    /// How the kernel is asked: `lookups` or `dump`.
+    pub by: String,
+    /// Those that are up and left to their probes, and why, a sentence each.
+    pub disarmed: Vec<String>,
+    /// Why nothing can be seen at present; none while all is well.
+    pub blind: Option<String>,
 }
 
 /// A router.
@@ -143,7 +174,7 @@ pub struct Service {
 pub struct Vip {
     /// The address.
     pub address: IpAddr,
-    /// `announced`, `draining` or `withheld`.
+    /// `announced`, `depreferred`, `draining` or `withheld`.
     pub standing: String,
     /// The sentence that says why.
     pub reason: String,

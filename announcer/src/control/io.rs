@@ -4,6 +4,8 @@
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Seek, Write};
+use std::net::IpAddr;
+use std::net::SocketAddr;
 use std::os::unix::fs::{OpenOptionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,13 +19,16 @@ use tokio::time::timeout;
 use tracing::{debug, info};
 
 use super::api::{self, Request, Response, Scope};
+use super::explain::{Router, Session, Story, explain};
 use crate::bgp::fsm::StateName;
 use crate::bgp::io::peers::Peers;
 use crate::bgp::io::session;
 use crate::config::{self, Config};
 use crate::director::{Report, VipReport};
 use crate::drain::{self, Drain, Drains};
-use crate::model::{Asn, Generation, PeerAsn, RouterId, ServiceName};
+use crate::health::io::listener;
+use crate::metrics::Tally;
+use crate::model::{Asn, Family, Generation, PeerAsn, RouterId, ServiceName};
 
 /// A request longer than this is refused unread.
 const LONGEST_REQUEST: u64 = 64 * 1024;
@@ -37,9 +42,13 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub enum Ask {
     /// What is decided, and why.
     Report(oneshot::Sender<Report>),
+    /// The same, and what was counted: for metrics.
+    Count(oneshot::Sender<(Report, Tally)>),
     /// The drains were changed, and these services are forgiven (`None` in it: all): which generation of the Loc-RIB
     /// has that in it?
     Drains(Drains, Option<Option<Vec<String>>>, oneshot::Sender<Generation>),
+    /// These services are to be probed at once (`None`: all).
+    Recheck(Option<Vec<String>>),
     /// The configuration is another one: which generation of the Loc-RIB has that in it?
     Reload(Arc<Config>, oneshot::Sender<Generation>),
     /// The daemon ends: which generation of the Loc-RIB announces nothing?
@@ -167,8 +176,12 @@ pub struct Context {
     pub router_id: watch::Receiver<Option<RouterId>>,
     /// The sessions, in the order of the configuration.
     pub peers: watch::Receiver<Peers>,
+    /// How the listener watch stands.
+    pub listener_watch: watch::Receiver<listener::Report>,
     /// Where drains are kept.
     pub drain_dir: PathBuf,
+    /// Why metrics cannot be read, if they are wanted.
+    pub deaf: watch::Receiver<Option<String>>,
     /// The director's ear.
     pub asks: mpsc::Sender<Ask>,
     /// The daemon's.
@@ -217,7 +230,10 @@ async fn serve_one(stream: UnixStream, context: &Context) -> io::Result<()> {
 async fn answer(request: Request, uid: u32, context: &Context) -> Response {
     match request {
         Request::Status => match ask(&context.asks, Ask::Report).await {
-            Some(report) => Response::Status { status: status(context, &report, on_disk(context).await) },
+            Some(report) => {
+                let warnings = warnings(context, &report).await;
+                Response::Status { status: Box::new(status(context, &report, warnings)) }
+            }
             None => ending(),
         },
         Request::Drain { what, reason, by, wait_ms } => {
@@ -264,6 +280,23 @@ async fn answer(request: Request, uid: u32, context: &Context) -> Response {
                 Ok((_, removed)) => undrained(context, &what, &removed).await,
             }
         }
+        Request::Recheck { what } => {
+            if let Err(message) = files(&what, &context.configs.borrow()) {
+                return Response::Refused { message };
+            }
+            let (services, said) = match what {
+                Scope::All => (None, "every service is probed now".to_owned()),
+                Scope::Services(names) => (Some(names.clone()), format!("probed now: {}", names.join(", "))),
+            };
+            match context.asks.send(Ask::Recheck(services)).await {
+                Ok(()) => Response::Done { notes: vec![said] },
+                Err(_) => ending(),
+            }
+        }
+        Request::Explain { vip, peer } => match ask(&context.asks, Ask::Report).await {
+            Some(report) => explained(context, &report, vip, peer.as_deref()),
+            None => ending(),
+        },
         Request::Reload { force } => {
             let (reply, done) = oneshot::channel();
             match context.reloads.send(Reload { force, reply }).await {
@@ -316,6 +349,42 @@ async fn wait(context: &Context, generation: Generation, limit: Duration) -> Res
             },
         },
     }
+}
+
+/// All that is known of a VIP, in sentences.
+fn explained(context: &Context, report: &Report, address: IpAddr, peer: Option<&str>) -> Response {
+    let config = context.configs.borrow().clone();
+    let found = config.vips().find(|(vip, _)| *vip == address);
+    let known = report.vips().find(|(_, vip)| vip.address == address);
+    let (Some((_, service)), Some((_, vip))) = (found, known) else {
+        let all: Vec<String> = config.vips().map(|(vip, _)| vip.to_string()).take(20).collect();
+        let message = format!("error: `{address}` is no VIP; there is {}", all.join(", "));
+        return Response::Refused { message };
+    };
+    if let Some(name) = peer.filter(|name| config.peers.iter().all(|peer| peer.name.as_str() != *name)) {
+        let all: Vec<&str> = config.peers.iter().map(|peer| peer.name.as_str()).collect();
+        let message = format!("error: `{}` is no peer; there is {}", name.escape_default(), all.join(", "));
+        return Response::Refused { message };
+    }
+    let peers = context.peers.borrow().clone();
+    let routers = peers.iter().map(|(peer, status)| {
+        let down = status.last_down.as_ref().map(|down| format!("{}, {}", down.why, ago(down.at.elapsed())));
+        let session = match status.withheld.get(&Family::of(address)) {
+            _ if status.state != StateName::Established => Session::Down(status.state.to_string(), down),
+            Some(why) => Session::Withholds(why.to_string()),
+            None if status.told < report.generation => Session::Telling,
+            None => Session::Told,
+        };
+        let internal = match peer.asn {
+            PeerAsn::Internal => true,
+            PeerAsn::External => false,
+            PeerAsn::Is(asn) => asn == config.bgp.asn,
+        };
+        Router { name: peer.name.to_string(), overrides: peer.overrides.clone(), internal, session }
+    });
+    let routers = routers.filter(|router| peer.is_none_or(|name| router.name == name)).collect();
+    let story = Story { vip, service, drain: report.drains.of(&service.name), routers };
+    Response::Done { notes: explain(&story, Instant::now()) }
 }
 
 async fn undrained(context: &Context, what: &Scope, removed: &[(bool, String)]) -> Response {
@@ -376,7 +445,11 @@ fn who(uid: u32, claimed: Option<String>) -> String {
     }
 }
 
-async fn ask<T>(asks: &mpsc::Sender<Ask>, question: impl FnOnce(oneshot::Sender<T>) -> Ask) -> Option<T> {
+/// Asks the director; `None`: it is ending.
+pub(crate) async fn ask<T>(
+    asks: &mpsc::Sender<Ask>,
+    question: impl FnOnce(oneshot::Sender<T>) -> Ask,
+) -> Option<T> {
     let (reply, answer) = oneshot::channel();
     asks.send(question(reply)).await.ok()?;
     answer.await.ok()
@@ -386,11 +459,21 @@ fn ending() -> Response {
     Response::Failed { message: "announcer is ending".into() }
 }
 
+/// What an operator should look at, a sentence each.
+pub(crate) async fn warnings(context: &Context, report: &Report) -> Vec<String> {
+    let mut warnings = report.warnings(Instant::now());
+    warnings.extend(context.deaf.borrow().clone());
+    warnings.extend(on_disk(context).await);
+    warnings
+}
+
 /// What is wrong with the configuration's file, or what it says that does not run.
 async fn on_disk(context: &Context) -> Option<String> {
     let (file, name) = (context.config_file.clone(), context.config_file.display().to_string());
-    let text = drain::io::blocking(move || fs::read_to_string(file)).await;
-    match text.map(|text| config::parse(&name, &text)) {
+    let called = name.clone();
+    // A large file takes a while to read: not the time of who has to withdraw.
+    let read = drain::io::blocking(move || Ok(config::parse(&called, &fs::read_to_string(file)?))).await;
+    match read {
         Err(e) => Some(format!("`{name}` cannot be read: {e}; what it said before runs on")),
         Ok(Err(errors)) => {
             let count =
@@ -404,7 +487,7 @@ async fn on_disk(context: &Context) -> Option<String> {
     }
 }
 
-fn status(context: &Context, report: &Report, on_disk: Option<String>) -> api::Status {
+fn status(context: &Context, report: &Report, warnings: Vec<String>) -> api::Status {
     let drain = |drain: &Drain| api::Drain {
         reason: drain.reason.clone(),
         by: drain.by.clone(),
@@ -438,11 +521,21 @@ fn status(context: &Context, report: &Report, on_disk: Option<String>) -> api::S
             })
             .collect(),
         drains,
-        warnings: (report.unknown_drains.iter())
-            .map(|name| format!("drain file `{}` names no service", name.escape_default()))
-            .chain(on_disk)
-            .collect(),
+        listener_watch: listener_watch(&context.listener_watch.borrow()),
+        warnings,
     }
+}
+
+fn listener_watch(report: &listener::Report) -> Option<api::ListenerWatch> {
+    Some(api::ListenerWatch {
+        period_ms: report.period.as_secs_f64() * 1000.0,
+        targets: report.pairs,
+        by: report.how?.word().to_owned(),
+        disarmed: (report.disarmed.iter())
+            .map(|((vip, port), why)| format!("{}: {}", SocketAddr::new(*vip, *port), why.sentence()))
+            .collect(),
+        blind: report.blind.clone(),
+    })
 }
 
 fn peer(context: &Context, peer: &config::Peer, status: &session::Status) -> api::Peer {

@@ -15,15 +15,37 @@ use crate::control::io::Ask;
 use crate::director::{Change, Director, Fact, Presence, Standing};
 use crate::drain::Drains;
 use crate::health::io::probe;
-use crate::health::{Pace, Probed, Target};
+use crate::health::watch::Wanted;
+use crate::health::{Listening, Pace, Probed, Target};
+use crate::hook::Queue;
+use crate::metrics::Tally;
 use crate::rib::LocRib;
 
 /// What the director's task hears.
 pub(super) struct Hears {
     pub(super) asked: mpsc::Receiver<Ask>,
     pub(super) probed: mpsc::Receiver<Probed>,
+    pub(super) listening: mpsc::Receiver<Listening>,
     pub(super) vips: mpsc::Receiver<(IpAddr, Presence)>,
     pub(super) drained: mpsc::Receiver<Drains>,
+}
+
+/// What is told of facts and changes beside what they lead to.
+pub(super) struct Counts {
+    /// For metrics.
+    pub(super) tally: Tally,
+    /// For the hook.
+    pub(super) hooks: watch::Sender<Queue>,
+}
+
+impl Counts {
+    fn changed(&mut self, changes: &[Change]) {
+        if changes.is_empty() {
+            return;
+        }
+        changes.iter().for_each(|change| self.tally.changed(change));
+        self.hooks.send_modify(|queue| changes.iter().for_each(|change| queue.changed(change)));
+    }
 }
 
 /// Runs for ever. Facts that wait together are decided together.
@@ -32,8 +54,10 @@ pub(super) async fn direct(
     mut probes: Probes,
     mut hears: Hears,
     rib: watch::Sender<Arc<LocRib>>,
+    watched: watch::Sender<Arc<Wanted>>,
+    mut counts: Counts,
 ) {
-    let mut probed = Vec::new();
+    let (mut probed, mut listening, mut vips) = (Vec::new(), Vec::new(), Vec::new());
     loop {
         let (mut facts, mut changes, mut reply) = (Vec::new(), Vec::new(), None);
         let deadline = director.deadline();
@@ -41,6 +65,8 @@ pub(super) async fn direct(
             biased;
             Some(asked) = hears.asked.recv() => match asked {
                 Ask::Report(reply) => { let _ = reply.send(director.report()); } // who asked may be gone
+                Ask::Recheck(services) => facts.push(Fact::Recheck(services)),
+                Ask::Count(reply) => { let _ = reply.send((director.report(), counts.tally.clone())); } // as above
                 Ask::Stop(asker) => { facts.push(Fact::Stop); reply = Some(asker); }
                 Ask::Drains(drains, forgiven, asker) => {
                     facts.push(Fact::Drains(drains));
@@ -50,20 +76,23 @@ pub(super) async fn direct(
                 Ask::Reload(config, asker) => {
                     changes = director.reload(config.clone(), probe::issued(), Instant::now());
                     probes.apply(&config, &director);
+                    counts.tally.reload(&config);
                     reply = Some(asker);
                 }
             },
+            _ = hears.listening.recv_many(&mut listening, 1024) => {}
             Some(drains) = hears.drained.recv() => facts.push(Fact::Drains(drains)),
-            Some((vip, presence)) = hears.vips.recv() => facts.push(Fact::Vip(vip, presence)),
+            _ = hears.vips.recv_many(&mut vips, 1024) => {}
             _ = hears.probed.recv_many(&mut probed, 1024) => {}
             () = sleep_until(deadline.unwrap_or_else(Instant::now).into()), if deadline.is_some() => {}
         }
-        let asked: Vec<(IpAddr, usize)> = probed.iter().map(|probed| (probed.vip, probed.check)).collect();
+        facts.extend(listening.drain(..).map(|fact| Fact::Listening(fact, probe::issued())));
+        facts.extend(vips.drain(..).map(|(vip, presence)| Fact::Vip(vip, presence)));
+        probed.iter().for_each(|probed| counts.tally.probed(probed));
         facts.extend(probed.drain(..).map(Fact::Probed));
         let now = Instant::now();
         changes.extend(director.expire(now));
         changes.extend(facts.into_iter().flat_map(|fact| director.handle(fact, now)));
-        changes.iter().for_each(log);
         let decided = director.rib();
         let generation = decided.generation;
         rib.send_if_modified(|told| {
@@ -71,10 +100,21 @@ pub(super) async fn direct(
             *told = decided;
             news
         });
+        changes.iter().for_each(log);
+        counts.changed(&changes);
         if let Some(reply) = reply {
             let _ = reply.send(generation); // who asked may be gone
         }
-        asked.into_iter().for_each(|key| probes.pace(key, &director));
+        if let Some(wanted) = director.take_watched() {
+            watched.send_if_modified(|told| {
+                let news = **told != wanted;
+                if news {
+                    *told = Arc::new(wanted);
+                }
+                news
+            });
+        }
+        director.take_paced().into_iter().for_each(|key| probes.pace(key, &director));
     }
 }
 
@@ -82,6 +122,7 @@ fn log(change: &Change) {
     let (service, vip) = (change.service.as_str(), change.vip);
     match &change.standing {
         Standing::Announced => info!(service, %vip, "VIP was announced"),
+        Standing::Depreferred(_) => info!(service, %vip, reason = %change.standing, "VIP was depreferred"),
         Standing::Draining(_) => info!(service, %vip, reason = %change.standing, "VIP was drained"),
         Standing::Withheld(_) => info!(service, %vip, reason = %change.standing, "VIP was withheld"),
     }

@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{sleep, timeout};
@@ -19,8 +20,8 @@ use crate::bgp::io::peers::Peers;
 use crate::config::{Config, Peer};
 use crate::control::api::Response;
 use crate::control::io::{Ask, Reload};
-use crate::director::Standing;
 use crate::drain::io::blocking;
+use crate::metrics::Reloads;
 use crate::model::Generation;
 
 /// Applies configurations, one at a time.
@@ -30,6 +31,12 @@ pub(super) struct Reloader {
     pub(super) wanted: watch::Sender<Arc<BTreeSet<IpAddr>>>,
     pub(super) peers: watch::Receiver<Peers>,
     pub(super) asks: mpsc::Sender<Ask>,
+    pub(super) counts: watch::Sender<Reloads>,
+}
+
+/// For people and other hosts alone: no decision reads it.
+pub(super) fn unix_time() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
 }
 
 impl Reloader {
@@ -59,6 +66,13 @@ impl Reloader {
     }
 
     async fn reload(&mut self, force: bool) -> Response {
+        let response = self.apply(force).await;
+        let applied = matches!(response, Response::Done { .. });
+        self.counts.send_modify(|counts| counts.count(applied, unix_time()));
+        response
+    }
+
+    async fn apply(&mut self, force: bool) -> Response {
         let file = self.file.clone();
         let config = match blocking(move || Ok(read_config(&file))).await {
             Ok(Ok(config)) => Arc::new(config),
@@ -110,8 +124,8 @@ impl Reloader {
         let (reply, report) = oneshot::channel();
         self.asks.send(Ask::Report(reply)).await.ok()?;
         let report = report.await.ok()?;
-        let vips = report.services.iter().flat_map(|service| &service.vips);
-        Some(vips.filter(|vip| vip.standing == Standing::Announced).map(|vip| vip.address).collect())
+        let told = report.vips().filter(|(_, vip)| vip.standing.is_told());
+        Some(told.map(|(_, vip)| vip.address).collect())
     }
 }
 

@@ -15,6 +15,7 @@ use tracing::{info, warn};
 
 use super::tasks::Kept;
 use crate::bgp::fsm::StateName;
+use crate::bgp::io::links::Cut;
 use crate::bgp::io::peers::Peers;
 use crate::bgp::io::session::{self, Local, Order, Status};
 use crate::config::{self, Config};
@@ -32,6 +33,7 @@ pub(super) struct Shared {
     pub(super) configs: watch::Receiver<Arc<Config>>,
     pub(super) router_ids: watch::Receiver<Option<RouterId>>,
     pub(super) vips: watch::Receiver<Arc<BTreeSet<IpAddr>>>,
+    pub(super) cut: watch::Receiver<Cut>,
     pub(super) ribs: watch::Receiver<Arc<LocRib>>,
     /// Whether the daemon before this one ended without a goodbye.
     pub(super) restarted: bool,
@@ -187,8 +189,8 @@ fn start(bgp: config::Bgp, peer: config::Peer, shared: &Shared) -> Running {
             };
             let Ok(Some(router_id)) = router_id else { return };
             let (_alive, liveness) = watch::channel(Liveness::Up); // until something detects failures
-            let (restarted, vips) = (shared.restarted, shared.vips);
-            let local = Local { asn, router_id, graceful_restart, restarted, vips };
+            let (restarted, vips, cut) = (shared.restarted, shared.vips, shared.cut);
+            let local = Local { asn, router_id, graceful_restart, restarted, vips, cut };
             session::run(local, peer, shared.ribs, liveness, orders, status).await;
         }
     });

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 
+use crate::config::check::Digest;
+
 /// What one probe saw.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
@@ -14,6 +16,8 @@ pub enum Outcome {
     Pass {
         /// What it said.
         answer: Answer,
+        /// What is wrong all the same, and does not count.
+        warning: Option<Warning>,
         /// From the start of the probe to its end.
         took: Duration,
     },
@@ -31,8 +35,69 @@ pub enum Outcome {
 /// What a healthy VIP said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answer {
-    /// An HTTP status, 200 to 299.
+    /// An HTTP status that passes.
     Http(u16),
+    /// A TLS handshake.
+    Tls(TlsVersion),
+    /// It took a TCP connection, which is all that was asked for.
+    Connected,
+    /// What was expected came.
+    Expected,
+    /// The file is there.
+    Exists,
+    /// A program's exit code that passes.
+    Exit(i32),
+}
+
+/// The version of TLS that was agreed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TlsVersion {
+    /// TLS 1.2 (RFC 5246).
+    V1_2,
+    /// TLS 1.3 (RFC 8446).
+    V1_3,
+}
+
+/// What is wrong though the probe passed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Warning {
+    /// The certificate, by `verify = "warn"`.
+    Certificate(Flaw),
+    /// It ends within `cert_expires_within`, or has ended.
+    Expires(Date),
+    /// A program's exit code warns; the first line that it printed, if any.
+    Program(Option<Shown>),
+}
+
+/// What is wrong with the certificate of a server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Flaw {
+    /// It was signed by nobody whom we trust.
+    Untrusted,
+    /// It is for other names than the one that was asked for.
+    WrongName(Shown),
+    /// Its time, or that of a certificate above it, ended then.
+    Expired(Date),
+    /// Its time, or that of a certificate above it, begins then.
+    NotYetValid(Date),
+    /// Nobody knows: the certificates that we trust cannot be read, for this reason.
+    NoRoots(Shown),
+    /// Something that we have no word for, in the words of the library.
+    Other(Shown),
+}
+
+/// A date of a certificate, in seconds since 1970 UTC; displays to the minute.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Date(u64);
+
+impl Date {
+    /// The end of the year 9999, which certificates without an end have (RFC 5280 §4.1.2.5).
+    const LAST: u64 = 253_402_300_799;
+
+    /// That many seconds since 1970; what is beyond the year 9999 is its end.
+    pub fn of_unix(seconds: u64) -> Self {
+        Date(seconds.min(Self::LAST))
+    }
 }
 
 /// Why a probe failed.
@@ -66,6 +131,45 @@ pub enum Reason {
         /// The Location field, fit to print.
         to: Shown,
     },
+    /// What came is no HTTP/2, where nothing else was offered.
+    NotHttp2,
+    /// The body has more octets than this, and its digest was asked for.
+    BodyTooLong(u32),
+    /// `expect_body` is not in the body.
+    NoMatch,
+    /// The body has this digest, and not the one of `expect_digest`.
+    Digest(Digest),
+    /// What came is no TLS.
+    NotTls,
+    /// The handshake failed, in the words of the library.
+    Tls(Shown),
+    /// The server chose none of the protocols that were offered by ALPN.
+    NoProtocol,
+    /// The certificate, by `verify = "require"`.
+    Certificate(Flaw),
+    /// Something else came than what was expected; its beginning.
+    Unexpected(Shown),
+    /// The file is not there.
+    Missing,
+    /// A program's exit code that does not pass.
+    Exit {
+        /// 1 to 255.
+        code: i32,
+        /// The first line that it printed, if any.
+        said: Option<Shown>,
+    },
+    /// A program ended by a signal of this name.
+    Killed(&'static str),
+    /// A program printed so much that it was stopped.
+    Endless,
+    /// The programs of earlier probes were killed and have not ended: they hang in the kernel, on a disk perhaps.
+    Lingering,
+    /// A program could not be started.
+    NotRun(Errno),
+    /// A program's `user` is not in /etc/passwd.
+    NoUser(Shown),
+    /// A program's `user` is another than ours, which takes rights that we do not have.
+    NotAllowed,
     /// The kernel refused for another reason.
     Os(Errno),
     /// Something that we have no word for, in the words of the library.
@@ -77,24 +181,44 @@ pub enum Reason {
 pub enum Waiting {
     /// The connection: the server's queue is full, or packets are dropped.
     Connection,
+    /// The end of the TLS handshake.
+    Handshake,
     /// The first byte to the last of the header: the server hangs.
     Answer,
     /// The rest of the body.
     Body,
+    /// A look at a file: its mount hangs.
+    Files,
+    /// The start of a program: its mount hangs, or the host is very busy.
+    Start,
+    /// The end of a program.
+    Exit,
 }
 
 /// What we ourselves ran out of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Shortage {
     /// File descriptors of this process or host (EMFILE, ENFILE).
     Files,
-    /// Memory for sockets (ENOMEM, ENOBUFS).
+    /// The kernel's memory (ENOMEM, ENOBUFS).
     Memory,
     /// Local ports of the VIP (EADDRINUSE).
     Ports,
+    /// Processes of the user that a program is to run as (EAGAIN of fork).
+    Processes,
 }
 
 impl Shortage {
+    /// One word for metrics.
+    pub fn label(self) -> &'static str {
+        match self {
+            Shortage::Files => "files",
+            Shortage::Memory => "memory",
+            Shortage::Ports => "ports",
+            Shortage::Processes => "processes",
+        }
+    }
+
     /// The shortage that an error of the kernel tells of, if it does.
     pub fn of(errno: Errno) -> Option<Self> {
         let is_one_of = |these: [Errno; 2]| these.contains(&errno);
@@ -137,12 +261,78 @@ fn turns_text_around(c: char) -> bool {
     matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
+impl Outcome {
+    /// For metrics: what it counts as, and the one word why; none of a pass.
+    pub fn labels(&self) -> (&'static str, &'static str) {
+        match self {
+            Outcome::Pass { .. } => ("pass", ""),
+            Outcome::Fail { reason, .. } => ("fail", reason.label()),
+            Outcome::Skipped(shortage) => ("skipped", shortage.label()),
+        }
+    }
+
+    /// How long it took; none of a probe that could not ask.
+    pub fn took(&self) -> Option<Duration> {
+        match self {
+            Outcome::Pass { took, .. } | Outcome::Fail { took, .. } => Some(*took),
+            Outcome::Skipped(_) => None,
+        }
+    }
+}
+
+impl Reason {
+    /// One word for metrics.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Reason::Refused => "refused",
+            Reason::VipMissing => "vip_missing",
+            Reason::TimedOut { waiting: Waiting::Connection, .. } => "timeout_connect",
+            Reason::TimedOut { waiting: Waiting::Handshake, .. } => "timeout_handshake",
+            Reason::TimedOut { waiting: Waiting::Answer, .. } => "timeout_answer",
+            Reason::TimedOut { waiting: Waiting::Body, .. } => "timeout_body",
+            Reason::TimedOut { waiting: Waiting::Files, .. } => "timeout_file",
+            Reason::TimedOut { waiting: Waiting::Start, .. } => "timeout_start",
+            Reason::TimedOut { waiting: Waiting::Exit, .. } => "timeout_exit",
+            Reason::Reset => "reset",
+            Reason::Closed => "closed",
+            Reason::CutShort => "cut_short",
+            Reason::NotHttp => "not_http",
+            Reason::Status(_) => "status",
+            Reason::Redirect { .. } => "redirect",
+            Reason::NotHttp2 => "not_http2",
+            Reason::BodyTooLong(_) => "body_too_long",
+            Reason::NoMatch => "no_match",
+            Reason::Digest(_) => "digest",
+            Reason::NotTls => "not_tls",
+            Reason::Tls(_) => "tls",
+            Reason::NoProtocol => "no_protocol",
+            Reason::Certificate(_) => "certificate",
+            Reason::Unexpected(_) => "unexpected",
+            Reason::Missing => "missing",
+            Reason::Exit { .. } => "exit_code",
+            Reason::Killed(_) => "killed",
+            Reason::Endless => "endless",
+            Reason::Lingering => "lingering",
+            Reason::NotRun(_) => "not_run",
+            Reason::NoUser(_) => "no_user",
+            Reason::NotAllowed => "not_allowed",
+            Reason::Os(_) => "os",
+            Reason::Other(_) => "other",
+        }
+    }
+}
+
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Outcome::Pass { answer, took } => write!(f, "{answer} after {}", Millis(*took)),
+            Outcome::Pass { answer, warning: None, took } => write!(f, "{answer} after {}", Millis(*took)),
+            Outcome::Pass { answer, warning: Some(warning), took } => {
+                write!(f, "{answer} after {}, but {warning}", Millis(*took))
+            }
             // Says after how long by itself.
             Outcome::Fail { reason: reason @ Reason::TimedOut { .. }, .. } => reason.fmt(f),
+            // Would be said of the date.
+            Outcome::Fail { reason: reason @ Reason::Certificate(_), .. } => reason.fmt(f),
             Outcome::Fail { reason, took } => write!(f, "{reason} after {}", Millis(*took)),
             Outcome::Skipped(shortage) => write!(f, "not asked, {shortage}"),
         }
@@ -153,7 +343,45 @@ impl fmt::Display for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Answer::Http(status) => write!(f, "HTTP {status}"),
+            Answer::Tls(TlsVersion::V1_2) => f.write_str("TLS 1.2"),
+            Answer::Tls(TlsVersion::V1_3) => f.write_str("TLS 1.3"),
+            Answer::Connected => f.write_str("connected"),
+            Answer::Expected => f.write_str("answered as expected"),
+            Answer::Exists => f.write_str("the file is there"),
+            Answer::Exit(code) => write!(f, "exit code {code}"),
         }
+    }
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Warning::Certificate(flaw) => flaw.fmt(f),
+            Warning::Expires(date) => write!(f, "the certificate ends on {date}"),
+            Warning::Program(Some(said)) => write!(f, "the program warns: {said}"),
+            Warning::Program(None) => f.write_str("the program warns"),
+        }
+    }
+}
+
+impl fmt::Display for Flaw {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Flaw::Untrusted => f.write_str("the certificate was signed by nobody who is trusted"),
+            Flaw::WrongName(name) => write!(f, "the certificate is not for `{name}`"),
+            Flaw::Expired(date) => write!(f, "the certificate ended on {date}"),
+            Flaw::NotYetValid(date) => write!(f, "the certificate does not begin before {date}"),
+            Flaw::NoRoots(why) => write!(f, "nobody is trusted to sign certificates: {why}"),
+            Flaw::Other(text) => write!(f, "the certificate is not valid: {text}"),
+        }
+    }
+}
+
+impl fmt::Display for Date {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let time = std::time::UNIX_EPOCH + Duration::from_secs(self.0);
+        let text = humantime::format_rfc3339_seconds(time).to_string();
+        write!(f, "{} {} UTC", text.get(..10).unwrap_or_default(), text.get(11..16).unwrap_or_default())
     }
 }
 
@@ -169,6 +397,28 @@ impl fmt::Display for Reason {
             Reason::NotHttp => f.write_str("answer is no HTTP"),
             Reason::Status(status) => write!(f, "HTTP {status}"),
             Reason::Redirect { status, to } => write!(f, "HTTP {status} to {to}"),
+            Reason::NotHttp2 => f.write_str("answer is no HTTP/2"),
+            Reason::BodyTooLong(most) => write!(f, "body is longer than {most} octets"),
+            Reason::NoMatch => f.write_str("`expect_body` is not in the body"),
+            Reason::Digest(digest) => write!(f, "body has the digest {digest}"),
+            Reason::NotTls => f.write_str("answer is no TLS"),
+            Reason::Tls(text) => write!(f, "TLS failed: {text}"),
+            Reason::NoProtocol => f.write_str("the server chose no protocol of those offered"),
+            Reason::Certificate(flaw) => flaw.fmt(f),
+            Reason::Unexpected(came) => write!(f, "answered unexpectedly: {came}"),
+            Reason::Missing => f.write_str("the file is not there"),
+            Reason::Exit { code, said: Some(said) } => write!(f, "exit code {code}: {said}"),
+            Reason::Exit { code, said: None } => write!(f, "exit code {code}"),
+            Reason::Killed(signal) => write!(f, "the program was ended by {signal}"),
+            Reason::Endless => f.write_str("the program printed more than 1 MiB and was killed"),
+            Reason::Lingering => {
+                f.write_str("not run, 8 programs of earlier probes were killed and do not end")
+            }
+            Reason::NotRun(errno) => write!(f, "the program cannot be run: {}", errno.desc()),
+            Reason::NoUser(name) => write!(f, "there is no user `{name}` in /etc/passwd"),
+            Reason::NotAllowed => f.write_str(
+                "announcer may not run programs as another user: it needs CAP_SETUID and CAP_SETGID",
+            ),
             Reason::Os(errno) => f.write_str(errno.desc()),
             Reason::Other(text) => text.fmt(f),
         }
@@ -179,8 +429,12 @@ impl fmt::Display for Waiting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Waiting::Connection => "no connection",
+            Waiting::Handshake => "no TLS",
             Waiting::Answer => "no answer",
             Waiting::Body => "no end of the answer",
+            Waiting::Files => "no answer of the file system",
+            Waiting::Start => "no start of the program",
+            Waiting::Exit => "no end of the program",
         })
     }
 }
@@ -189,8 +443,9 @@ impl fmt::Display for Shortage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Shortage::Files => "announcer is out of file descriptors",
-            Shortage::Memory => "the kernel is out of memory for sockets",
+            Shortage::Memory => "the kernel is out of memory",
             Shortage::Ports => "the VIP is out of local ports",
+            Shortage::Processes => "the program's user may have no more processes",
         })
     }
 }
@@ -224,11 +479,20 @@ mod tests {
         let took = Duration::from_micros(12_340);
         let fail = |reason| Outcome::Fail { reason, took };
         let timed_out = |waiting| fail(Reason::TimedOut { waiting, after: Duration::from_millis(100) });
+        let ends = |at| Warning::Expires(Date::of_unix(at));
         let redirect = Reason::Redirect { status: 301, to: Shown::new("http://x/") };
         for (outcome, want) in [
             (
-                Outcome::Pass { answer: Answer::Http(204), took: Duration::from_micros(350) },
+                Outcome::Pass { answer: Answer::Http(204), warning: None, took: Duration::from_micros(350) },
                 "HTTP 204 after 0.3 ms",
+            ),
+            (
+                Outcome::Pass { answer: Answer::Http(200), warning: Some(ends(1_893_456_060)), took },
+                "HTTP 200 after 12 ms, but the certificate ends on 2030-01-01 00:01 UTC",
+            ),
+            (
+                Outcome::Pass { answer: Answer::Http(200), warning: Some(ends(u64::MAX)), took },
+                "HTTP 200 after 12 ms, but the certificate ends on 9999-12-31 23:59 UTC",
             ),
             (fail(Reason::Status(503)), "HTTP 503 after 12 ms"),
             (fail(redirect), "HTTP 301 to http://x/ after 12 ms"),

@@ -28,6 +28,35 @@ pub struct Attributes {
     pub extended_communities: BTreeSet<ExtendedCommunity>,
     /// LARGE_COMMUNITY (RFC 8092).
     pub large_communities: BTreeSet<LargeCommunity>,
+    /// What makes routers prefer others' routes to this one; `None`: nothing. It stands above what a peer replaces.
+    pub deprefer: Option<Box<Deprefer>>,
+}
+
+/// What is done to the attributes of a route that is to be a last resort.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Deprefer {
+    /// Added to [`Attributes::prepend`].
+    pub prepend: u8,
+    /// Replaces [`Attributes::local_pref`]; `None`: it stays.
+    pub local_pref: Option<u32>,
+    /// Replaces [`Attributes::med`]; `None`: it stays.
+    pub med: Option<u32>,
+    /// Added to [`Attributes::communities`].
+    pub communities: BTreeSet<Community>,
+}
+
+impl Attributes {
+    /// The attributes with [`deprefer`](Self::deprefer) done to them.
+    #[must_use]
+    pub fn depreferred(mut self) -> Self {
+        if let Some(deprefer) = self.deprefer.take() {
+            self.prepend = self.prepend.saturating_add(deprefer.prepend);
+            self.local_pref = deprefer.local_pref.or(self.local_pref);
+            self.med = deprefer.med.or(self.med);
+            self.communities.extend(deprefer.communities);
+        }
+        self
+    }
 }
 
 /// What a peer replaces of any route's attributes; `None`: nothing.
@@ -68,6 +97,7 @@ impl Overrides {
                 .unwrap_or(&route.extended_communities)
                 .clone(),
             large_communities: self.large_communities.as_ref().unwrap_or(&route.large_communities).clone(),
+            deprefer: route.deprefer.clone(),
         }
     }
 }
@@ -102,5 +132,29 @@ mod tests {
             ..route.clone()
         };
         assert_eq!(peer.over(&route), want);
+    }
+
+    #[test]
+    fn a_depreference_adds_and_replaces_and_is_done_with() {
+        let route = Attributes {
+            med: Some(1),
+            local_pref: Some(200),
+            prepend: 254,
+            communities: [Community(7)].into(),
+            ..Attributes::default()
+        };
+        assert_eq!(route.clone().depreferred(), route);
+        let with = |deprefer| Attributes { deprefer: Some(Box::new(deprefer)), ..route.clone() };
+        assert_eq!(with(Deprefer::default()).depreferred(), route, "what is not said stays");
+        let deprefer =
+            Deprefer { prepend: 3, local_pref: Some(0), med: Some(9), communities: [Community(8)].into() };
+        let want = Attributes {
+            med: Some(9),
+            local_pref: Some(0),
+            prepend: 255,
+            communities: [Community(7), Community(8)].into(),
+            ..route.clone()
+        };
+        assert_eq!(with(deprefer).depreferred(), want);
     }
 }

@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use std::net::IpAddr;
 
 use super::*;
-use crate::model::Community;
+use crate::model::{Community, Deprefer};
 
 /// A router that does as it is told (RFC 4271 §9), and complains about what it should not have been told.
 #[derive(Debug, Default)]
@@ -49,6 +49,8 @@ impl Router {
 #[derive(Debug, Clone)]
 enum Step {
     Rib(LocRib),
+    /// One prefix of the present Loc-RIB gets what another Loc-RIB has for it, if it has anything.
+    Change(LocRib, usize),
     Export(Export),
     Refresh(Family),
     Advance,
@@ -64,16 +66,28 @@ fn rib() -> impl Strategy<Value = LocRib> {
         (0_u8..6).prop_map(|n| IpNet::from(IpAddr::from([192, 0, 2, n]))),
         (0_u16..6).prop_map(|n| IpNet::from(IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, n]))),
     ];
-    let attributes = (proptest::option::of(0_u32..2), proptest::collection::btree_set(0_u32..2, 0..2))
-        .prop_map(|(med, communities)| Attributes {
+    let deprefer = proptest::option::weighted(0.2, proptest::option::of(0_u32..2)).prop_map(|deprefer| {
+        deprefer.map(|med| Box::new(Deprefer { prepend: 1, med, ..Deprefer::default() }))
+    });
+    let own_next_hop = proptest::option::weighted(0.2, Just("fd00::9".parse().unwrap()));
+    let attributes = (
+        proptest::option::of(0_u32..2),
+        proptest::collection::btree_set(0_u32..2, 0..2),
+        own_next_hop,
+        deprefer,
+    )
+        .prop_map(|(med, communities, next_hop_v6, deprefer)| Attributes {
             med,
             communities: communities.into_iter().map(Community).collect(),
+            next_hop_v6,
+            deprefer,
             ..Attributes::default()
         });
     (proptest::collection::btree_map(prefix, attributes, 0..10), any::<bool>()).prop_map(
         |(routes, complete)| LocRib {
             generation: 1,
             complete,
+            caused: None,
             routes: routes.into_iter().map(|(prefix, attributes)| (prefix, Arc::new(attributes))).collect(),
         },
     )
@@ -98,7 +112,8 @@ fn export() -> impl Strategy<Value = Export> {
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        3 => rib().prop_map(Step::Rib),
+        2 => rib().prop_map(Step::Rib),
+        3 => (rib(), any::<usize>()).prop_map(|(rib, nth)| Step::Change(rib, nth)),
         1 => export().prop_map(Step::Export),
         1 => family().prop_map(Step::Refresh),
         3 => Just(Step::Advance),
@@ -113,6 +128,14 @@ fn wanted(rib: &LocRib, export: &Export) -> BTreeMap<IpNet, Told> {
     rib.routes.iter().filter_map(|(prefix, attributes)| route(prefix, attributes)).collect()
 }
 
+fn withheld(rib: &LocRib, export: &Export) -> BTreeMap<Family, Withheld> {
+    let why = |prefix: &IpNet, attributes: &Arc<Attributes>| {
+        let family = Family::of(prefix.addr());
+        Some((family, export.route(family, attributes).err()?))
+    };
+    rib.routes.iter().filter_map(|(prefix, attributes)| why(prefix, attributes)).collect()
+}
+
 proptest! {
     #[test]
     fn a_peer_that_applies_advance_ends_equal_to_what_is_wanted(
@@ -123,6 +146,15 @@ proptest! {
         for step in steps.into_iter().chain([Step::Advance]) {
             match step {
                 Step::Rib(new) => rib = new,
+                Step::Change(other, nth) => {
+                    let prefixes: BTreeSet<IpNet> = rib.routes.keys().chain(other.routes.keys()).copied().collect();
+                    if let Some(prefix) = prefixes.iter().cycle().nth(nth % 16) {
+                        match other.routes.get(prefix) {
+                            Some(route) => rib.routes.insert(*prefix, Arc::clone(route)),
+                            None => rib.routes.remove(prefix),
+                        };
+                    }
+                }
                 Step::Export(new) => export = new,
                 Step::Refresh(family) => {
                     told.refresh(family);
@@ -138,6 +170,7 @@ proptest! {
                     router.apply(&updates, &again);
                     prop_assert_eq!(&router.routes, &wanted(&rib, &export));
                     prop_assert_eq!(told.len(), router.routes.len());
+                    prop_assert_eq!(told.withheld(), withheld(&rib, &export));
                     for prefix in router.routes.keys().filter(|p| again.contains(&Family::of(p.addr()))) {
                         prop_assert!(heard.contains(prefix), "{} was asked for again and not said", prefix);
                     }
@@ -166,7 +199,7 @@ fn both() -> Export {
 
 fn rib_of(prefixes: &[&str], complete: bool) -> LocRib {
     let routes = prefixes.iter().map(|text| (prefix(text), Arc::default())).collect();
-    LocRib { generation: 1, complete, routes }
+    LocRib { generation: 1, complete, caused: None, routes }
 }
 
 #[test]
@@ -193,14 +226,45 @@ fn end_of_rib_waits_for_the_first_verdicts_and_comes_once_for_each_family() {
 #[test]
 fn what_is_withheld_says_why() {
     let v6 = rib_of(&["2001:db8::80/128"], false);
-    assert_eq!(both().withheld(&v6), [(Family::V6, Withheld::NoNextHop(Family::V6))].into());
-    let v4_alone = Export { families: [Family::V4].into(), ..both() };
-    assert_eq!(v4_alone.withheld(&v6), [(Family::V6, Withheld::FamilyNotNegotiated(Family::V6))].into());
     let mut told = AdjRibOut::default();
     assert_eq!(told.advance(&v6, &both()), []);
+    assert_eq!(told.withheld(), [(Family::V6, Withheld::NoNextHop(Family::V6))].into());
+    let v4_alone = Export { families: [Family::V4].into(), ..both() };
+    assert_eq!(told.advance(&v6, &v4_alone), []);
+    assert_eq!(told.withheld(), [(Family::V6, Withheld::FamilyNotNegotiated(Family::V6))].into());
     let given = Attributes { next_hop_v6: Some("fd00::1".parse().unwrap()), ..Attributes::default() };
     let given = LocRib { routes: [(prefix("2001:db8::80/128"), Arc::new(given))].into(), ..v6 };
-    assert_eq!(both().withheld(&given), BTreeMap::new());
+    assert_eq!(told.advance(&given, &both()).len(), 1);
+    assert_eq!(told.withheld(), BTreeMap::new());
+}
+
+#[test]
+fn a_peer_that_replaces_attributes_never_undoes_a_depreference() {
+    let deprefer = Deprefer {
+        prepend: 3,
+        local_pref: Some(10),
+        med: Some(4_000_000_000),
+        communities: [Community(0xffff_0000)].into(),
+    };
+    let route = Attributes { prepend: 1, deprefer: Some(Box::new(deprefer)), ..Attributes::default() };
+    let overrides = Overrides {
+        prepend: Some(0),
+        local_pref: Some(200),
+        med: Some(0),
+        communities: Some([Community(7)].into()),
+        ..Overrides::default()
+    };
+    let rib = LocRib { routes: [(prefix("192.0.2.1/32"), Arc::new(route))].into(), ..LocRib::default() };
+    let updates = AdjRibOut::default().advance(&rib, &Export { overrides, ..both() });
+    let [Update::Announce { attributes, .. }] = updates.as_slice() else { panic!("{updates:?}") };
+    let want = Attributes {
+        prepend: 3,
+        local_pref: Some(10),
+        med: Some(4_000_000_000),
+        communities: [Community(7), Community(0xffff_0000)].into(),
+        ..Attributes::default()
+    };
+    assert_eq!(**attributes, want);
 }
 
 #[test]
@@ -208,7 +272,7 @@ fn a_changed_attribute_announces_again_and_never_withdraws() {
     let mut told = AdjRibOut::default();
     let prefixes = ["192.0.2.1/32", "192.0.2.2/32", "192.0.2.3/32"];
     let _ = told.advance(&rib_of(&prefixes, true), &both());
-    let changes: [fn(&mut Attributes); 9] = [
+    let changes: [fn(&mut Attributes); 10] = [
         |a| a.origin = crate::model::Origin::Incomplete,
         |a| a.med = Some(1),
         |a| a.local_pref = Some(1),
@@ -223,14 +287,15 @@ fn a_changed_attribute_announces_again_and_never_withdraws() {
         |a| {
             a.large_communities.insert(crate::model::LargeCommunity([1; 3]));
         },
+        |a| a.deprefer = Some(Box::new(Deprefer { prepend: 1, ..Deprefer::default() })),
         |a| *a = Attributes::default(),
     ];
     let mut attributes = Attributes::default();
     for change in changes {
         change(&mut attributes);
         let shared = Arc::new(attributes.clone());
-        let mut rib = rib_of(&prefixes, true);
-        rib.routes.values_mut().for_each(|route| *route = Arc::clone(&shared));
+        let routes = prefixes.iter().map(|text| (prefix(text), Arc::clone(&shared))).collect();
+        let rib = LocRib { routes, ..rib_of(&prefixes, true) };
         let updates = told.advance(&rib, &both());
         let [Update::Announce { prefixes: said, .. }] = updates.as_slice() else { panic!("{updates:?}") };
         assert_eq!(said.len(), 3);

@@ -1,7 +1,8 @@
 //! Keeps the VIPs on lo, and tells whether each is there.
 //!
-//! Touches lo by netlink, through the dsr-setup library. A VIP that disappears is put back at once; one that no longer
-//! has a service, and that is ours, is removed once the routers had time to stop sending to it.
+//! Touches lo by netlink, through the dsr-setup library. A VIP that disappears is put back at once, and what is made of it
+//! is decided by [`stay`](super::stay); one that no longer has a service, and that is ours, is removed once the routers had
+//! time to stop sending to it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -10,12 +11,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dsr_setup::{Ensured, Error, Link, Store, VipEvent, Vips};
+use nix::errno::Errno;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{info, warn};
 
 use crate::director::Presence;
+use crate::vip::stay::Stay;
 
 /// Before what failed is tried again.
 const RETRY: Duration = Duration::from_secs(1);
@@ -36,9 +39,15 @@ pub struct Wanted {
 
 /// Looks after the VIPs for ever. Each change of a VIP's presence is told once.
 pub async fn keep(wanted: Wanted, told: mpsc::Sender<(IpAddr, Presence)>) {
-    let mut keeper = Keeper { wanted, known: BTreeMap::new(), told };
+    let mut keeper = Keeper { wanted, known: BTreeMap::new(), stays: BTreeMap::new(), told };
     loop {
         let Err(e) = keeper.run().await else { return };
+        if is_own_fault(&e) {
+            // We could not look: what was there is there, as far as anyone knows.
+            warn!(error = %e, "VIPs are not watched, tried again");
+            sleep(RETRY).await;
+            continue;
+        }
         let missing = Presence::Missing(e.to_string());
         let vips = keeper.wanted.vips.borrow().clone();
         for vip in vips.iter() {
@@ -48,9 +57,16 @@ pub async fn keep(wanted: Wanted, told: mpsc::Sender<(IpAddr, Presence)>) {
     }
 }
 
+/// Whether we had no descriptor or no memory left: that says nothing of lo.
+fn is_own_fault(error: &Error) -> bool {
+    let ours = [Errno::EMFILE, Errno::ENFILE, Errno::ENOMEM, Errno::ENOBUFS];
+    error.errno().is_some_and(|errno| ours.contains(&Errno::from_raw(errno)))
+}
+
 struct Keeper {
     wanted: Wanted,
     known: BTreeMap<IpAddr, Presence>,
+    stays: BTreeMap<IpAddr, Stay>,
     told: mpsc::Sender<(IpAddr, Presence)>,
 }
 
@@ -77,6 +93,7 @@ impl Keeper {
         let mut tidy = Some(Instant::now() + self.wanted.settle);
         loop {
             let pause = if all_there { AUDIT } else { RETRY };
+            let trial = self.stays.values().filter_map(Stay::deadline).min().map(Instant::from_std);
             let event = tokio::select! {
                 event = timeout(pause, events.next()) => event,
                 () = sleep_until(tidy.unwrap_or_else(Instant::now)), if tidy.is_some() => {
@@ -84,11 +101,17 @@ impl Keeper {
                     tidy = None;
                     continue;
                 }
+                () = sleep_until(trial.unwrap_or_else(Instant::now)), if trial.is_some() => {
+                    self.tell_those_that_stayed().await;
+                    continue;
+                }
                 changed = self.wanted.vips.changed() => {
                     if changed.is_err() {
                         return Ok(());
                     }
                     self.known.clear(); // whoever decides may have forgotten
+                    let wanted = self.wanted.vips.borrow().clone();
+                    self.stays.retain(|vip, _| wanted.contains(vip));
                     all_there = self.audit(&vips).await?;
                     if tidy.is_none() {
                         self.tidy(&vips).await?;
@@ -99,6 +122,7 @@ impl Keeper {
             all_there = match event {
                 Ok(Ok(VipEvent::Removed(vip))) if self.wanted.vips.borrow().contains(&vip) => {
                     warn!(%vip, "VIP was removed from lo by someone else");
+                    self.stays.entry(vip).or_default().removed(now());
                     self.put(&vips, vip).await && all_there
                 }
                 Ok(Ok(VipEvent::Added(_) | VipEvent::Removed(_))) => all_there,
@@ -125,9 +149,13 @@ impl Keeper {
         let mut all_there = true;
         let wanted = self.wanted.vips.borrow_and_update().clone();
         for vip in wanted.iter() {
+            let stay = self.stays.entry(*vip).or_default();
             if lo.holds(*vip) {
-                self.tell(*vip, Presence::Present).await;
+                stay.seen(now());
+                let presence = stay.presence(now());
+                self.tell(*vip, presence).await;
             } else {
+                stay.removed(now());
                 all_there &= self.put(vips, *vip).await;
             }
         }
@@ -136,18 +164,28 @@ impl Keeper {
 
     /// Puts a VIP on lo; whether it is there now.
     async fn put(&mut self, vips: &Vips, vip: IpAddr) -> bool {
-        let presence = match vips.ensure(vip).await {
+        let done = match vips.ensure(vip).await {
             Ok(ensured) => {
                 if ensured == Ensured::Added {
                     info!(%vip, "VIP was put on lo");
                 }
-                Presence::Present
+                Ok(())
             }
-            Err(e) => Presence::Missing(e.to_string()),
+            Err(e) => Err(e.to_string()),
         };
-        let there = presence == Presence::Present;
+        let there = done.is_ok();
+        let stay = self.stays.entry(vip).or_default();
+        stay.put(done, now());
+        let presence = stay.presence(now());
         self.tell(vip, presence).await;
         there
+    }
+
+    async fn tell_those_that_stayed(&mut self) {
+        let stays = self.stays.iter_mut().map(|(vip, stay)| (*vip, stay.presence(now())));
+        for (vip, presence) in stays.collect::<Vec<_>>() {
+            self.tell(vip, presence).await;
+        }
     }
 
     async fn tell(&mut self, vip: IpAddr, presence: Presence) {
@@ -155,9 +193,13 @@ impl Keeper {
             return;
         }
         if let Presence::Missing(why) = &presence {
-            warn!(%vip, error = why, "VIP could not be put on lo");
+            warn!(%vip, reason = why, "VIP is not on lo");
         }
         self.known.insert(vip, presence.clone());
         let _ = self.told.send((vip, presence)).await; // the daemon is ending
     }
+}
+
+fn now() -> std::time::Instant {
+    Instant::now().into_std()
 }

@@ -6,7 +6,7 @@
     reason = "each test binary uses its own part of a module that no crate exports"
 )]
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -140,6 +140,7 @@ impl Session {
             graceful_restart: None,
             restarted: false,
             vips: vips_seen,
+            cut: watch::channel(Arc::default()).1,
         };
         adjust(&mut local);
         let task =
@@ -214,9 +215,9 @@ impl Session {
 
     pub fn announce_with(&self, generation: Generation, vips: &[&str], attributes: Attributes) {
         let attributes = Arc::new(attributes);
-        let routes: BTreeMap<_, _> =
-            vips.iter().map(|vip| (vip.parse().unwrap(), Arc::clone(&attributes))).collect();
-        self.rib.send_replace(Arc::new(LocRib { generation, complete: true, routes }));
+        let routes = vips.iter().map(|vip| (vip.parse().unwrap(), Arc::clone(&attributes))).collect();
+        let caused = Some(tokio::time::Instant::now().into_std());
+        self.rib.send_replace(Arc::new(LocRib { generation, complete: true, caused, routes }));
     }
 }
 

@@ -36,10 +36,12 @@ fn text(rise: u32, fall: u32) -> String {
         communities = ["65001:80", "65001:81"]
         [[service.check]]
         http = "http://www.example.com/"
+        interval = "1h"
         rise = {rise}
         fall = {fall}
         [[service.check]]
         http = "http://www.example.com/other"
+        interval = "1h"
         rise = 1
         fall = {rise}
         [[service]]
@@ -49,6 +51,7 @@ fn text(rise: u32, fall: u32) -> String {
         med = 7
         [[service.check]]
         http = "http://mail.example.com/"
+        interval = "1h"
         rise = {fall}
         fall = {rise}
         "#
@@ -102,7 +105,7 @@ impl Health {
         for prefix in rib.routes.keys() {
             assert!(healthy.contains(prefix), "{prefix} is announced and may not be");
         }
-        assert!(rib.routes.len() == healthy.len(), "announced {:?}, healthy {healthy:?}", rib.routes.keys());
+        assert!(rib.routes.len() == healthy.len(), "announced {:?}, healthy {healthy:?}", rib.routes);
         rib
     }
 
@@ -187,7 +190,7 @@ impl Health {
         let sequence = if late { self.sequence - luck.u64(1..9) } else { self.sequence };
         let outcome = match (luck.u8(..8), pass) {
             (0, _) => Outcome::Skipped(Shortage::Files),
-            (_, true) => Outcome::Pass { answer: Answer::Http(200), took },
+            (_, true) => Outcome::Pass { answer: Answer::Http(200), warning: None, took },
             (_, false) => Outcome::Fail { reason: Reason::Refused, took },
         };
         if let Some((_, service)) = self.config.vips().find(|(address, _)| *address == vip) {

@@ -153,6 +153,17 @@ pub enum StateName {
     Established,
 }
 
+impl StateName {
+    /// All of them, in the order in which a session passes through.
+    pub const ALL: [StateName; 5] = [
+        StateName::Idle,
+        StateName::Connect,
+        StateName::OpenSent,
+        StateName::OpenConfirm,
+        StateName::Established,
+    ];
+}
+
 impl std::fmt::Display for StateName {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.pad(match self {

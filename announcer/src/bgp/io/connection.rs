@@ -13,6 +13,7 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use crate::bgp::io::dial::{Dialed, broken};
+use crate::bgp::io::links::Cut;
 use crate::bgp::io::password::Key;
 use crate::bgp::io::path::Address;
 use crate::bgp::io::sockopt;
@@ -72,6 +73,12 @@ impl Connection {
         Connection { stream, framer, outbox, local, peer, key, interface, addresses, waiting: None }
     }
 
+    /// The link that it runs over, if that is cut. A connection from an address of another interface may find another way.
+    pub(super) fn cut<'a>(&self, cut: &'a Cut) -> Option<&'a String> {
+        let own = self.addresses.iter().any(|address| address.ip == self.local.ip());
+        cut.get(&self.interface).filter(|_| own)
+    }
+
     pub(super) async fn readable(&self) {
         // An error shows again, and is told, when it is read.
         let _ = self.stream.readable().await;
@@ -129,6 +136,11 @@ impl Connection {
         let pause = (now.duration_since(since) / 8).clamp(POLL.0, POLL.1);
         self.waiting = Some(Waiting { since, ask: now + pause });
         Ok(if moved { Progress::Some } else { Progress::None })
+    }
+
+    /// Whether the kernel dropped segments of the peer's that it should have liked (minimum TTL, key). Not to know is no.
+    pub(super) fn drops(&self) -> bool {
+        sockopt::drops(self.stream.as_fd()).is_ok_and(|count| count > 0)
     }
 
     /// Signs and demands another key from now on (RFC 2385).

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpSocket, TcpStream};
+use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
 use crate::bgp::io::password::{self, Key};
@@ -61,7 +62,7 @@ const LOOK: Duration = Duration::from_millis(500);
 /// Connects to the peer from an address that is no VIP; gives up a little before `patience` is over.
 pub(super) async fn dial(
     peer: Arc<Peer>,
-    vips: Arc<BTreeSet<IpAddr>>,
+    vips: watch::Receiver<Arc<BTreeSet<IpAddr>>>,
     patience: Duration,
 ) -> Result<Dialed, Missed> {
     let key = match &peer.password_file {
@@ -82,9 +83,8 @@ pub(super) async fn dial(
     let addresses = path::addresses(route.interface).await?;
     let source = match peer.source_address {
         Some(source) => source,
-        None => path::source(route, &addresses, &vips).ok_or(TcpFailure::NoSource(route.source))?,
+        None => path::source(route, &addresses, &vips.borrow()).ok_or(TcpFailure::NoSource(route.source))?,
     };
-    let kept = path::families_on_host(&vips).await?;
 
     let began = Instant::now();
     let end = end(address, peer.port, route.interface);
@@ -101,6 +101,9 @@ pub(super) async fn dial(
         Ok(Ok(stream)) => {
             let local = stream.local_addr()?;
             let interface = route.interface;
+            // What the OPEN says of the VIPs is to be true when it is sent. Not to know is not to have them.
+            let vips = Arc::clone(&vips.borrow());
+            let kept = path::families_on_host(&vips).await.unwrap_or_default();
             return Ok(Dialed { stream, local, peer: end, interface, addresses, key, kept });
         }
         Ok(Err(error)) => {

@@ -69,6 +69,36 @@ pub fn read(file: &Path) -> Result<Key, PasswordError> {
     read_below(file, std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from).as_deref())
 }
 
+/// What speaks against a password file.
+#[derive(Debug, thiserror::Error)]
+pub enum Finding {
+    /// No daemon would take it.
+    #[error("{0}")]
+    Wrong(PasswordError),
+    /// It is not there, or not for us to read. It may be on the host that it is meant for, or for the daemon's user.
+    #[error("{0}; its key was not checked")]
+    Unseen(PasswordError),
+}
+
+/// Checks a password file as far as it can be seen from here; systemd alone can see what is below its credentials.
+///
+/// # Errors
+/// What speaks against it.
+pub fn check(file: &Path) -> Result<(), Finding> {
+    if file.is_relative() {
+        return Ok(());
+    }
+    match read(file) {
+        Ok(_) => Ok(()),
+        Err(PasswordError::Unreadable(path, error))
+            if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) =>
+        {
+            Err(Finding::Unseen(PasswordError::Unreadable(path, error)))
+        }
+        Err(error) => Err(Finding::Wrong(error)),
+    }
+}
+
 fn read_below(file: &Path, credentials: Option<&Path>) -> Result<Key, PasswordError> {
     let whole = match credentials {
         _ if file.is_absolute() => file.to_owned(),
@@ -143,6 +173,17 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_seen_is_told_apart_from_one_that_is_wrong() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(check(&file(dir.path(), "good", "s3cret", 0o600)).is_ok());
+        assert!(check(Path::new("r1")).is_ok(), "systemd's");
+        assert!(matches!(check(&dir.path().join("none")), Err(Finding::Unseen(_))));
+        assert!(matches!(check(&file(dir.path(), "open", "s3cret", 0o644)), Err(Finding::Wrong(_))));
+        assert!(matches!(check(&file(dir.path(), "empty", "\n", 0o600)), Err(Finding::Wrong(_))));
+        assert!(matches!(check(dir.path()), Err(Finding::Wrong(_))));
     }
 
     #[test]

@@ -249,13 +249,13 @@ fn is_global(ip: Ipv6Addr) -> bool {
 }
 
 /// A netlink connection that ends with its owner.
-struct Netlink {
-    handle: Handle,
+pub(super) struct Netlink {
+    pub(super) handle: Handle,
     task: JoinHandle<()>,
 }
 
 impl Netlink {
-    fn open() -> io::Result<Self> {
+    pub(super) fn open() -> io::Result<Self> {
         let (connection, handle, _) = rtnetlink::new_connection()?;
         Ok(Netlink { handle, task: tokio::spawn(connection) })
     }
@@ -267,7 +267,7 @@ impl Drop for Netlink {
     }
 }
 
-fn to_io(error: rtnetlink::Error) -> io::Error {
+pub(super) fn to_io(error: rtnetlink::Error) -> io::Error {
     if let rtnetlink::Error::NetlinkError(message) = &error {
         message.to_io()
     } else {

@@ -23,16 +23,17 @@ use tracing::{Instrument, debug, info, info_span};
 use crate::bgp::fsm::{self, Action, Event, Moment, State, StateName};
 use crate::bgp::io::connection::Connection;
 use crate::bgp::io::dial::{Dialed, Missed, dial};
+use crate::bgp::io::links::Cut;
 use crate::bgp::io::netstat;
 use crate::bgp::io::path::{self, Address};
 use crate::bgp::open::{Offer, Restart};
-use crate::bgp::reason::{Clues, DownReason, Neighbour};
+use crate::bgp::reason::{Clues, DownReason, Neighbour, TcpFailure};
 use crate::config::Peer;
 use crate::model::{Asn, Family, Liveness, RouterId};
 use crate::rib::LocRib;
 
 use routes::Routes;
-pub use status::{Counters, Down, Order, Status};
+pub use status::{Counters, Down, Order, Status, Wire};
 
 /// What a session needs to know for its whole life.
 #[derive(Debug, Clone)]
@@ -47,6 +48,8 @@ pub struct Local {
     pub restarted: bool,
     /// Never a source, never a next hop.
     pub vips: watch::Receiver<Arc<BTreeSet<IpAddr>>>,
+    /// A session over one of these is over.
+    pub cut: watch::Receiver<Cut>,
 }
 
 /// Holds a session with `peer`, dialling again whenever it fails, until `order` ends it and the peer has heard why. A
@@ -84,6 +87,7 @@ pub async fn run(
         peer: config,
         peers: peer,
         vips: local.vips,
+        cut: local.cut,
         rib,
         liveness,
         wanted,
@@ -111,6 +115,7 @@ struct Session {
     peer: Arc<Peer>,
     peers: watch::Receiver<Arc<Peer>>,
     vips: watch::Receiver<Arc<BTreeSet<IpAddr>>>,
+    cut: watch::Receiver<Cut>,
     rib: watch::Receiver<Arc<LocRib>>,
     liveness: watch::Receiver<Liveness>,
     order: watch::Receiver<Order>,
@@ -153,6 +158,7 @@ enum Wake {
     Rib,
     Peer,
     Liveness,
+    Links,
     Order(Order),
     FarewellSaid,
 }
@@ -191,6 +197,7 @@ impl Session {
             () = changed(&mut self.rib) => Wake::Rib,
             () = changed(&mut self.peers) => Wake::Peer,
             () = changed(&mut self.liveness) => Wake::Liveness,
+            () = changed(&mut self.cut) => Wake::Links,
             order = next_order(&mut self.order), if self.wanted == Order::Run => Wake::Order(order),
             () = done(&mut self.farewell) => Wake::FarewellSaid,
         }
@@ -248,6 +255,12 @@ impl Session {
                     self.handle(Event::LivenessLost);
                 }
             }
+            Wake::Links => {
+                let cut = Arc::clone(&self.cut.borrow_and_update());
+                if let Some(link) = self.connection.as_ref().and_then(|connection| connection.cut(&cut)) {
+                    self.handle(Event::TcpFails(TcpFailure::LinkDown(link.clone())));
+                }
+            }
             Wake::Order(order) => {
                 if let Some(farewell) = order.farewell() {
                     self.handle(Event::Stop(farewell));
@@ -275,9 +288,9 @@ impl Session {
     fn act(&mut self, action: Action) {
         match action {
             Action::Connect => {
-                let vips = Arc::clone(&self.vips.borrow());
                 (self.neighbour, self.ttl_drops) = (Neighbour::Unknown, netstat::ttl_drops());
-                self.dialing = Some(Box::pin(dial(Arc::clone(&self.peer), vips, self.timers.connect)));
+                self.dialing =
+                    Some(Box::pin(dial(Arc::clone(&self.peer), self.vips.clone(), self.timers.connect)));
             }
             Action::Send(message) => self.send(&message),
             Action::Hangup => {
@@ -321,6 +334,7 @@ impl Session {
 
     fn down(&mut self, why: DownReason, hint: Option<&'static str>) {
         self.routes = None;
+        *self.status.downs.entry(why.label()).or_default() += 1;
         self.status.last_down = Some(Down { why, hint, at: now() });
         self.status.local_address = None;
         self.status.negotiated = None;
@@ -331,13 +345,21 @@ impl Session {
     /// Tells why there is no session while the machine still waits for one.
     fn hangs(&mut self) {
         self.hang = None;
-        if self.state.name() == StateName::OpenSent {
-            let why = DownReason::NoOpen(HANG);
-            let hint = why.hint(&self.clues());
-            let known = self.status.last_down.as_ref();
-            if known.is_none_or(|down| (down.why.label(), down.hint) != (why.label(), hint)) {
-                info!(reason = %why, hint, "peer is silent");
+        if self.state.name() != StateName::OpenSent {
+            return;
+        }
+        if self.peer.ttl_security {
+            // What does not pass the minimum TTL is dropped, RST and FIN too: this connection will never hear of its end.
+            if self.connection.as_ref().is_some_and(Connection::drops) {
+                return self.handle(Event::TcpFails(TcpFailure::Unheard(HANG)));
             }
+            self.hang = Some(now() + HANG);
+        }
+        let why = DownReason::NoOpen(HANG);
+        let hint = why.hint(&self.clues());
+        let known = self.status.last_down.as_ref();
+        if known.is_none_or(|down| (down.why.label(), down.hint) != (why.label(), hint)) {
+            info!(reason = %why, hint, "peer is silent");
             self.status.last_down = Some(Down { why, hint, at: now() });
         }
     }

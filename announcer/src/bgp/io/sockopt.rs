@@ -1,10 +1,10 @@
-//! Socket options, and the one number that no safe interface gives.
+//! Socket options, and the two numbers that no safe interface gives.
 //!
 //! Touches sockets. The crate's only `unsafe`. RFC 2385 (MD5), RFC 5082 (GTSM), tcp(7), ip(7).
 
 #![allow(
     unsafe_code,
-    reason = "TCP MD5, the least TTL and the count of unacknowledged octets have no safe interface"
+    reason = "TCP MD5, the least TTL and what the kernel counts of a socket have no safe interface"
 )]
 
 use std::io;
@@ -120,6 +120,26 @@ pub(super) fn unacknowledged(socket: BorrowedFd<'_>) -> io::Result<u64> {
         return Err(io::Error::last_os_error());
     }
     Ok(u64::try_from(octets).unwrap_or(0))
+}
+
+/// How many segments for this socket the kernel dropped: of a TTL below the least, or without the key (SK_MEMINFO_DROPS
+/// of linux/sock_diag.h).
+pub(super) fn drops(socket: BorrowedFd<'_>) -> io::Result<u32> {
+    const DROPS: usize = 8;
+    let mut counts = [0_u32; DROPS + 1];
+    let mut length = libc::socklen_t::try_from(size_of_val(&counts)).map_err(io::Error::other)?;
+    // SAFETY: the descriptor is borrowed, so open; the kernel writes at most `length` octets to the array, which has as
+    // many, and what it wrote to `length`. Both are ours alone.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_MEMINFO,
+            counts.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(counts[DROPS]) }
 }
 
 #[cfg(test)]

@@ -341,6 +341,7 @@ fn attributes() -> impl Strategy<Value = Attributes> {
             communities,
             extended_communities: extended,
             large_communities: large,
+            deprefer: None,
         })
 }
 

@@ -141,7 +141,6 @@ pub(super) const BAD: &[(&str, &[(&str, &str)])] = &[
     ),
     ("a timeout of nothing", &[("timeout = \"1s\"", "timeout = \"0s\"")]),
     ("rise and fall of none, of too many", &[("rise = 2", "rise = 0"), ("fall = 3", "fall = 101")]),
-    ("https", &[("http://www", "https://www")]),
     ("another protocol", &[("http://www", "ftp://www")]),
     ("a URL without its protocol", &[("http://www", "www")]),
     ("a host and port alone", &[("http://www.example.com/healthz", "localhost:80")]),
@@ -151,4 +150,104 @@ pub(super) const BAD: &[(&str, &[(&str, &str)])] = &[
     ("a URL with a blank", &[("/healthz", "/a b")]),
     ("a URL with port 0", &[(".com/", ".com:0/")]),
     ("no check's kind", &[("http = \"http://www.example.com/healthz\"\n", "")]),
+    ("a check's kind misspelt", &[("http = ", "htttp = ")]),
+    ("a check of two kinds", &[("rise = 2", "tls = \"www.example.com\"")]),
+    (
+        "keys of another kind",
+        &[(
+            "http = \"http://www.example.com/healthz\"",
+            "tls = \"www.example.com\"\nmethod = \"GET\"\nexpect_status = 200",
+        )],
+    ),
+    ("a key of TLS alone", &[("rise = 2", "alpn = [\"h2\"]")]),
+    (
+        "certificates without TLS",
+        &[("rise = 2", "verify = \"off\"\nca_file = \"ca\"\ncert_expires_within = \"1d\"")],
+    ),
+    (
+        "an authority for nothing",
+        &[("http://www", "https://www"), ("rise = 2", "verify = \"off\"\nca_file = \"ca\"")],
+    ),
+    ("two checks of one name", &[("rise = 2", "name = \"a\"\n[[service.check]]\ntls = \"a\"\nname = \"a\"")]),
+    ("a fast interval that is slower", &[("rise = 2", "fast_interval = \"2s\"")]),
+    (
+        "targets that are none",
+        &[
+            ("rise = 2", "target = \"localhost:80\""),
+            (
+                "[[service.check]]",
+                "[[service.check]]\ntls = \"a\"\ntarget = \"0.0.0.0:80\"\n[[service.check]]",
+            ),
+            ("[[service.check]]", "[[service.check]]\ntls = \"a\"\ntarget = \"[::1]:0\"\n[[service.check]]"),
+        ],
+    ),
+    ("a method in small letters", &[("rise = 2", "method = \"get\"")]),
+    ("a method that asks for a tunnel", &[("rise = 2", "method = \"CONNECT\"")]),
+    ("a HEAD with a body", &[("rise = 2", "method = \"HEAD\"\nexpect_body = \"ok\"")]),
+    (
+        "header fields that are none, or taken",
+        &[("rise = 2", "headers = [\"Accept\", \"Host: a\", \"Content-Length: 1\", \"X: ü\", \"a b: c\"]")],
+    ),
+    ("no version of HTTP", &[("rise = 2", "http_version = \"3\"")]),
+    ("a version without quotes", &[("rise = 2", "http_version = 1.1")]),
+    (
+        "statuses that are none",
+        &[("rise = 2", "expect_status = [\"2xx\", \"299-200\", 99, \"100-200\", true]")],
+    ),
+    ("no statuses", &[("rise = 2", "expect_status = []")]),
+    ("a regular expression that is none", &[("rise = 2", "expect_body = \"(\"")]),
+    ("digests that are none", &[("rise = 2", "expect_digest = \"d41d8cd98f00b204e9800998ecf8427e\"")]),
+    ("a body too long", &[("rise = 2", "max_body = 16777217")]),
+    (
+        "servers that are none",
+        &[
+            ("http = \"http://www.example.com/healthz\"", "tls = \"https://www.example.com/\""),
+            (
+                "[[service.check]]",
+                "[[service.check]]\ntls = \"a:0\"\n[[service.check]]\ntls = \"a b\"\n[[service.check]]",
+            ),
+        ],
+    ),
+    (
+        "no protocol, no way to verify",
+        &[("http = \"http://www.example.com/healthz\"", "tls = \"a\"\nalpn = [\"\"]\nverify = \"yes\"")],
+    ),
+    (
+        "programs that are none",
+        &[
+            ("http = \"http://www.example.com/healthz\"", "exec = [\"check-www\", \"-v\"]"),
+            (
+                "[[service.check]]",
+                "[[service.check]]\nexec = []\n[[service.check]]\nexec = \"/bin/true\"\n[[service.check]]\nexec = \
+                 [\"/bin/true\", 1, \"a\\u0000\"]\n[[service.check]]",
+            ),
+        ],
+    ),
+    (
+        "no user, no meaning of exit codes",
+        &[(
+            "http = \"http://www.example.com/healthz\"",
+            "exec = [\"/bin/true\"]\nuser = \"a:b\"\nexit_codes = \"unix\"",
+        )],
+    ),
+    ("a file that is not absolute", &[("http = \"http://www.example.com/healthz\"", "file = \"www.up\"")]),
+    (
+        "a port that is none, and what goes with it",
+        &[(
+            "http = \"http://www.example.com/healthz\"",
+            "tcp = 0\nsend = 1\nexpect = \"(\"\nuser = \"nobody\"",
+        )],
+    ),
+    (
+        "a target of a program",
+        &[("http = \"http://www.example.com/healthz\"", "exec = [\"/bin/true\"]\ntarget = \"::1\"")],
+    ),
+    ("a hook without a command, and one that is too slow", &[("[bgp]", "[hooks]\ntimeout = \"1h\"\n[bgp]")]),
+    ("an empty command", &[("[bgp]", "[hooks]\non_change = []\n[bgp]")]),
+    ("a command that is looked for", &[("[bgp]", "[hooks]\non_change = [\"hook\", \"x\"]\n[bgp]")]),
+    ("a command with a NUL in it", &[("[bgp]", "[hooks]\non_change = [\"/hook\", \"\\u0000\"]\n[bgp]")]),
+    ("a command in one string", &[("[bgp]", "[hooks]\non_change = \"/hook x\"\n[bgp]")]),
+    ("metrics without an address", &[("[bgp]", "[metrics]\n[bgp]")]),
+    ("metrics without a port", &[("[bgp]", "[metrics]\nlisten = \"127.0.0.1\"\n[bgp]")]),
+    ("metrics at port 0", &[("[bgp]", "[metrics]\nlisten = \"[::]:0\"\n[bgp]")]),
 ];

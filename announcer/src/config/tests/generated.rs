@@ -5,7 +5,11 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use proptest::collection::btree_set;
 use proptest::option;
 use proptest::prelude::*;
+use url::Url;
 
+use super::super::check::{
+    Certificate, Digest, Exec, ExitCodes, Http, Pattern, Place, Statuses, Tcp, Tls, Verify, Version,
+};
 use super::super::*;
 use super::GOOD;
 use crate::model::{Community, ExtendedCommunity, LargeCommunity, Origin};
@@ -19,14 +23,113 @@ fn millisecond(range: std::ops::RangeInclusive<u64>) -> impl Strategy<Value = Du
 }
 
 prop_compose! {
-    fn checks()(
-        path in "[a-z0-9/?&='\\\\\"%ü.-]{0,12}", port in proptest::option::of(1u16..), interval in millisecond(50..=3_600_000),
-        timeout in millisecond(1..=60_000), rise in 1u32..=100, fall in 1u32..=100,
-    ) -> Check {
-        let port = port.map_or(String::new(), |port| format!(":{port}"));
-        let url = Url::parse(&format!("http://www.example.com{port}/{path}")).unwrap();
-        Check { probe: Probe::Http(url), interval, timeout, rise, fall }
+    fn certificates()(
+        verify in 0u8..3, ca in any::<bool>(), expires_within in second(0..=315_576_000),
+    ) -> Certificate {
+        let verify = [Verify::Warn, Verify::Require, Verify::Off][usize::from(verify)];
+        let ca_file = (ca && verify != Verify::Off).then(|| "ca/ü.pem".into());
+        Certificate { verify, ca_file, expires_within }
     }
+}
+
+prop_compose! {
+    fn https()(
+        path in "[a-z0-9/?&='\\\\\"%ü.-]{0,12}", port in option::of(1u16..), tls in any::<bool>(), certificate in certificates(),
+        version in 0u8..3, method in "[A-Z]{1,7}", body in ".{0,9}", max_body in 1u32..=16_777_216,
+        headers in proptest::collection::vec(("[a-z][a-z0-9-]{0,9}", "([!-~]([ -~]{0,9}[!-~])?)?"), 0..3),
+        statuses in proptest::collection::vec((200u16..=599, 0u16..100), 1..4),
+        pattern in option::of("[a-z^$.|\\[\\]*]{0,4}"), digest in any::<([bool; 2], [u8; 32])>(),
+    ) -> Http {
+        let port = port.map_or(String::new(), |port| format!(":{port}"));
+        let scheme = if tls { "https" } else { "http" };
+        let taken = ["host", "content-length", "transfer-encoding", "connection", "te", "trailer", "upgrade"];
+        let ([given, long], octets) = digest;
+        let method: http::Method = method.parse().unwrap();
+        let bodiless = method == http::Method::HEAD;
+        Http {
+            url: Url::parse(&format!("{scheme}://www.example.com{port}/{path}")).unwrap(),
+            version: [Version::Auto, Version::Http1, Version::Http2][usize::from(version)],
+            method: if method == http::Method::CONNECT { http::Method::GET } else { method },
+            headers: headers.into_iter().filter(|(name, _)| !taken.contains(&name.as_str()))
+                .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect(),
+            body,
+            expect_status: statuses.into_iter()
+                .map(|(first, more)| Statuses { first, last: (first + more).min(599) }).collect(),
+            expect_body: pattern.filter(|_| !bodiless)
+                .and_then(|text| parse_check(&format!("expect_body = '{text}'"))),
+            expect_digest: (given && !bodiless).then(|| {
+                if long { Digest::Sha256(octets) } else { Digest::Sha1(octets[..20].try_into().unwrap()) }
+            }),
+            max_body,
+            certificate: tls.then_some(certificate),
+        }
+    }
+}
+
+/// The pattern of a check with this line, if it is good.
+fn parse_check(line: &str) -> Option<Pattern> {
+    let config = parse("x", &GOOD.replace("rise = 2", line)).ok()?;
+    match &config.services[0].checks[0].probe {
+        Probe::Http(http) => http.expect_body.clone(),
+        Probe::Tls(_) | Probe::Tcp(_) | Probe::Exec(_) | Probe::File(_) => None,
+    }
+}
+
+fn tls() -> impl Strategy<Value = Tls> {
+    let hosts = prop_oneof![
+        "[a-z][a-z0-9-]{0,6}[a-z](\\.[a-z]{1,3})?".prop_map(url::Host::Domain),
+        any::<u32>().prop_map(|octets| url::Host::Ipv4(Ipv4Addr::from(octets))),
+        any::<u128>().prop_map(|octets| url::Host::Ipv6(Ipv6Addr::from(octets))),
+    ];
+    (hosts, 1u16.., proptest::collection::vec("[!-~]{1,9}", 0..3), certificates())
+        .prop_map(|(host, port, alpn, certificate)| Tls { host, port, alpn, certificate })
+}
+
+fn tcp() -> impl Strategy<Value = Tcp> {
+    let pattern = option::of("[a-z^$.|\\[\\]*]{0,4}");
+    (1u16.., any::<String>(), pattern).prop_map(|(port, send, pattern)| {
+        let expect = pattern.and_then(|text| parse_check(&format!("expect_body = '{text}'")));
+        Tcp { port, send, expect }
+    })
+}
+
+fn exec() -> impl Strategy<Value = Exec> {
+    let arguments = proptest::collection::vec("[^\\x00]{0,9}", 0..3);
+    let user = option::of("[a-z_][a-z0-9_-]{0,6}");
+    ("/[^\\x00]{0,9}", arguments, user, any::<bool>()).prop_map(|(program, mut command, user, nagios)| {
+        command.insert(0, program);
+        let exit_codes = if nagios { ExitCodes::Nagios } else { ExitCodes::Zero };
+        Exec { command, user, exit_codes }
+    })
+}
+
+prop_compose! {
+    fn checks()(
+        probe in prop_oneof![
+            https().prop_map(|http| Probe::Http(Box::new(http))),
+            tls().prop_map(Probe::Tls),
+            tcp().prop_map(Probe::Tcp),
+            exec().prop_map(Probe::Exec),
+            "/[^\\x00]{0,9}".prop_map(|path| Probe::File(path.into())),
+        ],
+        target in option::of((any::<[bool; 2]>(), 1u16..)), interval in millisecond(50..=3_600_000),
+        fast in 50u64..3_600_000,
+        timeout in millisecond(1..=60_000), rise in 1u32..=100, fall in 1u32..=100,
+        on_failure in option::of(on_failure()),
+    ) -> Check {
+        let target = target.map(|([six, ported], port)| Place {
+            ip: if six { Ipv6Addr::LOCALHOST.into() } else { Ipv4Addr::LOCALHOST.into() },
+            port: ported.then_some(port),
+        });
+        let has_target = matches!(probe, Probe::Http(_) | Probe::Tls(_) | Probe::Tcp(_));
+        let target = target.filter(|_| has_target);
+        let fast_interval = Duration::from_millis(fast).min(interval);
+        Check { name: String::new(), probe, target, interval, fast_interval, timeout, rise, fall, on_failure }
+    }
+}
+
+fn on_failure() -> impl Strategy<Value = OnFailure> {
+    prop_oneof![Just(OnFailure::Withdraw), Just(OnFailure::Deprefer), Just(OnFailure::Warn)]
 }
 
 fn origin() -> impl Strategy<Value = Origin> {
@@ -45,8 +148,14 @@ prop_compose! {
             origin, med, local_pref: Some(local_pref), prepend,
             next_hop_v4: hops.0.map(|hop| Ipv4Addr::new(10, 3, 3, hop)),
             next_hop_v6: hops.1.map(|hop| Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, hop)),
-            communities, extended_communities, large_communities,
+            communities, extended_communities, large_communities, deprefer: None,
         }
+    }
+}
+
+prop_compose! {
+    fn deprefers()(all in attributes()) -> Deprefer {
+        Deprefer { prepend: all.prepend, local_pref: all.local_pref, med: all.med, communities: all.communities }
     }
 }
 
@@ -101,13 +210,26 @@ prop_compose! {
 }
 
 prop_compose! {
+    fn hooks()(arguments in proptest::collection::vec("[^\0]{0,8}", 0..3), timeout in millisecond(100..=300_000)) -> Hooks {
+        Hooks { on_change: std::iter::once("/bin/hook".into()).chain(arguments).collect(), timeout }
+    }
+}
+
+prop_compose! {
+    fn metrics()(address in any::<IpAddr>(), port in 1u16..) -> Metrics {
+        Metrics { listen: SocketAddr::new(address, port) }
+    }
+}
+
+prop_compose! {
     fn configs()(
         asn in 23457u32.., id in proptest::option::of(1u8..), settle in millisecond(0..=60_000), flaps in any::<bool>(),
         mut peers in proptest::collection::vec(peers(), 1..4),
         services in proptest::collection::vec((
             "[a-zA-Z0-9][a-zA-Z0-9._-]{0,8}", proptest::collection::vec(any::<bool>(), 1..5), any::<bool>(), attributes(),
             proptest::collection::vec(checks(), 1..3),
-        ), 1..4), restart in option::of(second(1..=4095)),
+        ), 1..4), restart in option::of(second(1..=4095)), deprefer in deprefers(),
+        on_failure in on_failure(), hooks in option::of(hooks()), metrics in option::of(metrics()),
     ) -> Config {
         for (i, peer) in (0..).zip(&mut peers) {
             peer.name = format!("r{i}").parse().unwrap();
@@ -134,11 +256,14 @@ prop_compose! {
             } else {
                 IpNet::new(Ipv4Addr::new(192, 0, i.to_be_bytes()[1], 0).into(), 24).unwrap()
             }]) } else { BTreeSet::new() },
-            attributes, announce_delay: settle, flap_damping: flaps, checks,
+            attributes, announce_delay: settle, flap_damping: flaps, listener_grace: settle / 6,
+            require: if restart.is_some() { Require::All } else { Require::AtLeast(1) },
+            on_failure, backup: flaps, deprefer: deprefer.clone(),
+            checks: (0..).zip(checks).map(|(k, check)| Check { name: format!("c{k}"), ..check }).collect(),
         }).collect();
         let all_six = peers.iter().all(|peer| matches!(peer.address, PeerAddress::Ip(IpAddr::V6(_))));
         let router_id = id.or(all_six.then_some(1)).map(|id| RouterId::try_from(Ipv4Addr::new(10, 1, 1, id)).unwrap());
-        Config { bgp: Bgp { asn: Asn::try_from(asn).unwrap(), router_id, settle, graceful_restart: restart }, peers, services }
+        Config { bgp: Bgp { asn: Asn::try_from(asn).unwrap(), router_id, settle, graceful_restart: restart }, peers, services, health: Health { listener_watch: (settle / 60).max(Duration::from_millis(1)).min(settle) }, hooks, metrics }
     }
 }
 

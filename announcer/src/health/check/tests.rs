@@ -1,15 +1,19 @@
-use std::time::Duration;
+use std::sync::LazyLock;
+use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 
 use super::*;
 use crate::health::outcome::{Answer, Reason, Shortage};
 
+/// When everything happens, where the time does not matter.
+static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+
 /// `+` pass, `-` fail, `!` skipped.
 fn outcome(mark: char) -> Outcome {
     let took = Duration::from_millis(1);
     match mark {
-        '+' => Outcome::Pass { answer: Answer::Http(200), took },
+        '+' => Outcome::Pass { answer: Answer::Http(200), warning: None, took },
         '-' => Outcome::Fail { reason: Reason::Refused, took },
         '!' => Outcome::Skipped(Shortage::Files),
         other => panic!("no mark: {other}"),
@@ -27,7 +31,11 @@ fn mark(change: Option<Verdict>) -> char {
 }
 
 fn draw(mut check: Check, probes: &str) -> String {
-    probes.chars().enumerate().map(|(at, probe)| mark(check.observe(at as u64, outcome(probe)))).collect()
+    probes
+        .chars()
+        .enumerate()
+        .map(|(at, probe)| mark(check.observe(at as u64, outcome(probe), *START)))
+        .collect()
 }
 
 #[test]
@@ -44,19 +52,19 @@ fn rise_two_fall_three() {
         ("+-+-+-+-", "........"),
         ("++---++---", ".U..D.U..D"),
     ] {
-        assert_eq!(draw(Check::new(2, 3, Verdict::Unknown), probes), want, "{probes}");
+        assert_eq!(draw(Check::new(2, 3, Verdict::Unknown, *START), probes), want, "{probes}");
     }
 }
 
 #[test]
 fn rise_one_fall_one_follows_each_probe() {
-    assert_eq!(draw(Check::new(1, 1, Verdict::Unknown), "+-+--"), "UDUD.");
+    assert_eq!(draw(Check::new(1, 1, Verdict::Unknown, *START), "+-+--"), "UDUD.");
 }
 
 #[test]
 fn a_skipped_probe_neither_counts_nor_breaks_a_run() {
     for (probes, want) in [("+!+", "..U"), ("++-!-!-", ".U....D"), ("!!!!", "....")] {
-        assert_eq!(draw(Check::new(2, 3, Verdict::Unknown), probes), want, "{probes}");
+        assert_eq!(draw(Check::new(2, 3, Verdict::Unknown, *START), probes), want, "{probes}");
     }
 }
 
@@ -68,54 +76,101 @@ fn an_inherited_verdict_stands_until_as_many_probes_speak_against_it() {
         (Verdict::Up, "--+--", "....."),
         (Verdict::Down, "--++", "...U"),
     ] {
-        assert_eq!(draw(Check::new(2, 3, initial), probes), want, "{initial} {probes}");
+        assert_eq!(draw(Check::new(2, 3, initial, *START), probes), want, "{initial} {probes}");
     }
 }
 
 #[test]
 fn a_late_outcome_does_not_override_a_newer_one() {
-    let mut check = Check::new(2, 1, Verdict::Unknown);
-    assert_eq!(check.observe(2, outcome('+')), None);
-    assert_eq!(check.observe(3, outcome('+')), Some(Verdict::Up));
-    assert_eq!(check.observe(1, outcome('-')), None, "started before the newest that passed");
+    let mut check = Check::new(2, 1, Verdict::Unknown, *START);
+    assert_eq!(check.observe(2, outcome('+'), *START), None);
+    assert_eq!(check.observe(3, outcome('+'), *START), Some(Verdict::Up));
+    assert_eq!(check.observe(1, outcome('-'), *START), None, "started before the newest that passed");
     assert_eq!((check.verdict(), check.last()), (Verdict::Up, Some(&outcome('+'))));
-    assert_eq!(check.observe(4, outcome('-')), Some(Verdict::Down));
-    assert_eq!(check.observe(0, outcome('+')), None);
+    assert_eq!(check.observe(4, outcome('-'), *START), Some(Verdict::Down));
+    assert_eq!(check.observe(0, outcome('+'), *START), None);
     assert_eq!(check.streak(), Streak::Failed { run: 1, fall: 1 });
 }
 
 #[test]
 fn an_older_outcome_still_counts_behind_a_skipped_one() {
-    let mut check = Check::new(1, 1, Verdict::Unknown);
-    assert_eq!(check.observe(5, outcome('!')), None);
-    assert_eq!(check.observe(4, outcome('-')), Some(Verdict::Down));
+    let mut check = Check::new(1, 1, Verdict::Unknown, *START);
+    assert_eq!(check.observe(5, outcome('!'), *START), None);
+    assert_eq!(check.observe(4, outcome('-'), *START), Some(Verdict::Down));
 }
 
 #[test]
 fn probes_hurry_while_the_verdict_may_change() {
-    let mut check = Check::new(2, 3, Verdict::Unknown);
+    let mut check = Check::new(2, 3, Verdict::Unknown, *START);
     let seen: String = "++-+---+-++"
         .chars()
         .enumerate()
         .map(|(at, probe)| {
-            let _ = check.observe(at as u64, outcome(probe));
+            let _ = check.observe(at as u64, outcome(probe), *START);
             if check.settling() { 's' } else { '.' }
         })
         .collect();
     assert_eq!(seen, "s.s.ss.s.s.");
-    assert!(Check::new(2, 3, Verdict::Unknown).settling());
-    assert!(!Check::new(2, 3, Verdict::Up).settling());
+    assert!(Check::new(2, 3, Verdict::Unknown, *START).settling());
+    assert!(!Check::new(2, 3, Verdict::Up, *START).settling());
+}
+
+#[test]
+fn nothing_that_listens_is_down_at_once_and_takes_rise_passes() {
+    let mut check = Check::new(2, 3, Verdict::Unknown, *START);
+    for sequence in [1, 2] {
+        let _ = check.observe(sequence, outcome('+'), *START);
+    }
+    assert_eq!(check.vanished(4), Some(Verdict::Down));
+    assert_eq!(check.vanished(4), None);
+    assert_eq!(check.streak().to_string(), "nothing listens any more");
+    assert_eq!(check.observe(3, outcome('+'), *START), None, "was started before");
+    assert!(check.absent());
+    assert_eq!(check.observe(4, outcome('+'), *START), None);
+    assert!(check.absent(), "until it is up");
+    assert_eq!(check.observe(5, outcome('+'), *START), Some(Verdict::Up));
+    assert!(!check.absent());
+}
+
+#[test]
+fn refusals_in_a_row_are_an_absence_and_other_failures_are_not() {
+    let timed_out = || Outcome::Fail { reason: Reason::Closed, took: Duration::ZERO };
+    let mut check = Check::new(1, 2, Verdict::Unknown, *START);
+    for (sequence, failed, absent) in
+        [(1, timed_out(), false), (2, outcome('-'), false), (3, outcome('-'), true), (4, timed_out(), false)]
+    {
+        let _ = check.observe(sequence, failed, *START);
+        assert_eq!(check.absent(), absent, "{sequence}");
+    }
+}
+
+#[test]
+fn what_is_not_renewed_is_unknown_and_takes_rise_passes() {
+    let mut check = Check::new(2, 3, Verdict::Up, *START);
+    let later = *START + Duration::from_secs(1);
+    let _ = check.observe(1, outcome('!'), later);
+    assert_eq!(check.renewed(), later, "who cannot ask is alive");
+    check.lapse(Duration::from_secs(3));
+    assert_eq!(
+        (check.verdict(), check.streak().to_string()),
+        (Verdict::Unknown, "no probe has ended for 3s".into())
+    );
+    assert_eq!(check.observe(2, outcome('+'), later), None);
+    assert_eq!(check.observe(3, outcome('+'), later), Some(Verdict::Up));
+    let mut down = Check::new(2, 3, Verdict::Down, *START);
+    down.lapse(Duration::from_secs(3));
+    assert_eq!((down.verdict(), down.streak()), (Verdict::Down, Streak::None));
 }
 
 #[test]
 fn a_streak_reads_as_a_sentence() {
-    let mut check = Check::new(2, 3, Verdict::Unknown);
+    let mut check = Check::new(2, 3, Verdict::Unknown, *START);
     assert_eq!(check.streak().to_string(), "no probe has answered yet");
     let said: Vec<String> = "+----"
         .chars()
         .enumerate()
         .map(|(at, probe)| {
-            let _ = check.observe(at as u64, outcome(probe));
+            let _ = check.observe(at as u64, outcome(probe), *START);
             check.streak().to_string()
         })
         .collect();
@@ -157,10 +212,10 @@ proptest! {
     /// changes alternate, never go back to Unknown, and the verdict is the last of them.
     #[test]
     fn verdicts_follow_runs(arrivals in arrivals(), rise in 1..5u32, fall in 1..5u32) {
-        let mut check = Check::new(rise, fall, Verdict::Unknown);
+        let mut check = Check::new(rise, fall, Verdict::Unknown, *START);
         let mut before = Verdict::Unknown;
         for (at, (sequence, probe)) in arrivals.iter().enumerate() {
-            let change = check.observe(*sequence, outcome(*probe));
+            let change = check.observe(*sequence, outcome(*probe), *START);
             let so_far = counted(&arrivals[..=at]);
             let risen = so_far.ends_with(&"+".repeat(rise as usize));
             let fallen = so_far.ends_with(&"-".repeat(fall as usize));
@@ -174,13 +229,13 @@ proptest! {
     /// An outcome that comes late changes nothing at all.
     #[test]
     fn late_outcomes_leave_no_trace(arrivals in arrivals(), late in prop::sample::select(vec!['+', '-', '!'])) {
-        let mut check = Check::new(2, 3, Verdict::Unknown);
+        let mut check = Check::new(2, 3, Verdict::Unknown, *START);
         for (sequence, probe) in &arrivals {
-            let _ = check.observe(sequence + 1, outcome(*probe));
+            let _ = check.observe(sequence + 1, outcome(*probe), *START);
         }
         prop_assume!(check.newest.is_some());
         let (verdict, streak, last) = (check.verdict(), check.streak(), check.last().cloned());
-        prop_assert_eq!(check.observe(0, outcome(late)), None);
+        prop_assert_eq!(check.observe(0, outcome(late), *START), None);
         prop_assert_eq!((verdict, streak, last.as_ref()), (check.verdict(), check.streak(), check.last()));
     }
 }

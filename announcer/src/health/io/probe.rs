@@ -1,24 +1,32 @@
 //! The probe loop of one check and VIP: it starts probes on time and sends up what they saw.
 //!
-//! Touches the clock, and the network through [`super::http`]. One task, no more: the probes in flight are futures of it,
-//! so that dropping it cancels them all.
+//! Touches the clock, and the world through the kinds of probes beside it. One task, no more: the probes in flight are
+//! futures of it, so that dropping it cancels them all.
 //!
 //! Probes overlap, so that a slow one does not delay the next. At most eight are in flight, or seen and not yet sent
-//! up; then the next waits for one to end. A server that hangs is still found down after `timeout` and `fall - 1` intervals, for the probes end as they
-//! began, an interval apart.
+//! up; then the next waits for one to end. A server that hangs is still found down after `timeout` and `fall - 1` intervals,
+//! for the probes end as they began, an interval apart. What they saw is told in the order in which they began: of a server
+//! that hangs now and then, the passes of later probes would else hide the failures of those that have not yet timed out.
 
 use std::collections::VecDeque;
 use std::future::Future;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use futures_util::stream::FuturesUnordered;
+use futures_util::stream::FuturesOrdered;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
+use super::exec::{Exec, Order};
+use super::file::File;
 use super::http::Http;
-use crate::config::Probe;
+use super::tcp::Tcp;
+use super::tls::Tls;
+use crate::config::check;
+use crate::config::{self, Probe};
 use crate::health::outcome::Outcome;
 use crate::health::{Pace, Probed, Target};
 
@@ -26,10 +34,31 @@ use crate::health::{Pace, Probed, Target};
 mod tests;
 
 /// The most probes of one check and VIP at a time.
-const MOST: usize = 8;
+pub const MOST: usize = 8;
 
-/// The first probe comes within this time, or within one interval if that is shorter.
+/// The first probe comes within this time, or within one interval if that is shorter, of the loop's turn.
 const FIRST: Duration = Duration::from_millis(50);
+
+/// Loops that are started together have their turns so far apart: a thousand connections at once would cost the daemon
+/// more memory than all else, for good.
+const APART: Duration = Duration::from_millis(1);
+
+/// The turns of all loops of this process.
+static TURNS: Mutex<Turns> = Mutex::new(Turns { last: None });
+
+/// When the loop that was started last has its turn.
+struct Turns {
+    last: Option<std::time::Instant>,
+}
+
+impl Turns {
+    /// How long a loop that starts now waits for its turn; not at all if it starts alone.
+    fn next(&mut self, now: std::time::Instant) -> Duration {
+        let next = self.last.map_or(now, |last| now.max(last + APART));
+        self.last = Some(next);
+        next - now
+    }
+}
 
 /// One count for all loops and for the whole life of the process, so that the probes of a loop that is started anew are
 /// newer than those before.
@@ -42,19 +71,64 @@ pub fn issued() -> u64 {
 
 /// Probes a target until nobody sets its pace or wants to know.
 pub async fn run(target: Target, pace: watch::Receiver<Pace>, facts: mpsc::Sender<Probed>) {
-    let Target { service, vip, check, config } = target;
-    match config.probe {
-        Probe::Http(url) => {
-            let http = Http::new(vip, &url, config.timeout);
-            let named = |Seen { sequence, outcome, at }| Probed {
-                service: service.clone(),
-                vip,
-                check,
-                sequence,
-                outcome,
-                at: at.into_std(),
-            };
-            drive(|| http.probe(), pace, facts, named).await;
+    let wait = TURNS.lock().unwrap_or_else(PoisonError::into_inner).next(std::time::Instant::now());
+    let ready = Ready::new(&target);
+    let Target { service, vip, check, .. } = target;
+    let named = |Seen { sequence, outcome, at }| Probed {
+        service: service.clone(),
+        vip,
+        check,
+        sequence,
+        outcome,
+        at: at.into_std(),
+    };
+    drive(|| ready.probe(), wait, pace, facts, named).await;
+}
+
+/// Probes a target once, for whoever wants to see what comes of it.
+pub async fn once(target: &Target) -> Outcome {
+    Ready::new(target).probe().await
+}
+
+/// A probe of one of the kinds, ready to be sent again and again.
+enum Ready {
+    Http(Box<Http>),
+    Tls(Tls),
+    Tcp(Tcp),
+    Exec(Exec),
+    File(File),
+}
+
+impl Ready {
+    fn new(Target { service, vip, config, .. }: &Target) -> Self {
+        let config::Check { name, target, timeout, .. } = config;
+        match &config.probe {
+            Probe::Http(http) => Ready::Http(Box::new(Http::new(*vip, http, *target, *timeout))),
+            Probe::Tls(tls) => Ready::Tls(Tls::new(*vip, tls, *target, *timeout)),
+            Probe::Tcp(check::Tcp { port, send, expect }) => {
+                let to = target.map_or(SocketAddr::new(*vip, *port), |place| {
+                    SocketAddr::new(place.ip, place.port.unwrap_or(*port))
+                });
+                let from = target.is_none().then_some(*vip);
+                let (send, expect, timeout) = (send.clone(), expect.clone(), *timeout);
+                Ready::Tcp(Tcp { from, to, send, expect, timeout })
+            }
+            Probe::Exec(check::Exec { command, user, exit_codes }) => {
+                let (command, user) = (command.clone(), user.clone());
+                let order = Order { command, user, service: service.clone(), vip: *vip, check: name.clone() };
+                Ready::Exec(Exec::new(order, *exit_codes, *timeout))
+            }
+            Probe::File(path) => Ready::File(File::new(path.clone(), *timeout)),
+        }
+    }
+
+    async fn probe(&self) -> Outcome {
+        match self {
+            Ready::Http(http) => http.probe().await,
+            Ready::Tls(tls) => tls.probe().await,
+            Ready::Tcp(tcp) => tcp.probe().await,
+            Ready::Exec(exec) => exec.probe().await,
+            Ready::File(file) => file.probe().await,
         }
     }
 }
@@ -66,9 +140,10 @@ struct Seen {
     at: Instant,
 }
 
-/// Starts `probe` at the pace given; sends up what each saw, `named`.
+/// Starts `probe` at the pace given, after a `wait`; sends up what each saw, `named`.
 async fn drive<F, T>(
     probe: impl Fn() -> F,
+    wait: Duration,
     mut pace: watch::Receiver<Pace>,
     facts: mpsc::Sender<T>,
     named: impl Fn(Seen) -> T,
@@ -76,8 +151,8 @@ async fn drive<F, T>(
     F: Future<Output = Outcome>,
 {
     let mut now = *pace.borrow_and_update();
-    let mut beat = Beat::new(Instant::now(), now.interval);
-    let mut in_flight = FuturesUnordered::new();
+    let mut beat = Beat::new(Instant::now() + wait, now.interval);
+    let mut in_flight = FuturesOrdered::new();
     let mut unsent = VecDeque::new();
     loop {
         let room = in_flight.len() + unsent.len() < MOST;
@@ -88,12 +163,14 @@ async fn drive<F, T>(
                 (Ok(_), None) => {}
                 (Err(_), _) => return,
             },
-            Some(seen) = in_flight.next() => unsent.push_back(seen),
+            Some((sequence, outcome)) = in_flight.next() => {
+                unsent.push_back(Seen { sequence, outcome, at: Instant::now() });
+            }
             () = sleep_until(beat.next), if room => {
                 beat.struck(Instant::now());
                 let sequence = SEQUENCE.fetch_add(1, Ordering::Relaxed);
                 let probe = probe();
-                in_flight.push(async move { Seen { sequence, outcome: probe.await, at: Instant::now() } });
+                in_flight.push_back(async move { (sequence, probe.await) });
             }
             changed = pace.changed() => {
                 if changed.is_err() {
@@ -123,8 +200,9 @@ struct Beat {
 }
 
 impl Beat {
-    fn new(now: Instant, interval: Duration) -> Self {
-        let next = now + between(Duration::ZERO, interval.min(FIRST));
+    /// With its first probe soon after `turn`.
+    fn new(turn: Instant, interval: Duration) -> Self {
+        let next = turn + between(Duration::ZERO, interval.min(FIRST));
         Beat { next, last: None, interval, shift: Some(Duration::ZERO) }
     }
 

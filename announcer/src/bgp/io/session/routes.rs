@@ -17,7 +17,7 @@ use crate::bgp::open::{Negotiated, RefreshKind, Restart};
 use crate::bgp::outbox::News;
 use crate::bgp::wire::{self, Bound, Voice};
 use crate::config::Peer;
-use crate::model::Family;
+use crate::model::{Family, Generation};
 use crate::rib::{AdjRibOut, Export, NextHop};
 
 /// What the peer was told, and what it is still owed.
@@ -26,6 +26,8 @@ pub(super) struct Routes {
     pub(super) voice: Voice,
     export: Export,
     told: AdjRibOut,
+    /// The generation that it was told last; `None`: not even the first table.
+    generation: Option<Generation>,
     /// Families that the peer asked for again.
     pub(super) refresh: BTreeSet<Family>,
     /// Whether there may be something to say.
@@ -53,11 +55,13 @@ impl Session {
             export: export(&self.peer, connection, &negotiated, &self.vips.borrow()),
             negotiated: negotiated.clone(),
             told: AdjRibOut::default(),
+            generation: None,
             refresh: BTreeSet::new(),
             stale: true,
             look: now(),
         });
         self.status.negotiated = Some(negotiated);
+        self.status.established += 1;
     }
 
     /// The interface's addresses may have changed, and our next hops with them.
@@ -139,9 +143,14 @@ impl Session {
         }
         sent.refresh += bound(tail, Bound::End);
         connection.outbox.mark(want.generation, news);
+        // The first table tells of facts that were known long before the session was.
+        let newer = routes.generation.replace(want.generation).is_some_and(|told| told < want.generation);
+        if let (true, News::Said, Some(known)) = (newer, news, want.caused) {
+            connection.outbox.because(known);
+        }
 
         self.status.announced = routes.told.len();
-        let withheld = routes.export.withheld(&want);
+        let withheld = routes.told.withheld();
         for (family, why) in &withheld {
             if self.status.withheld.get(family) != Some(why) {
                 warn!(%family, reason = %why, label = why.label(), "family was withheld");

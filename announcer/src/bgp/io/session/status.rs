@@ -4,13 +4,14 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::bgp::fsm::StateName;
 use crate::bgp::notification::{self, Notification};
 use crate::bgp::open::Negotiated;
 use crate::bgp::reason::DownReason;
-use crate::model::{Family, Generation};
+use crate::model::histogram::micros;
+use crate::model::{Family, Generation, Histogram};
 use crate::rib::Withheld;
 
 /// Whether a session is wanted.
@@ -66,7 +67,20 @@ pub struct Status {
     pub received: Counters,
     /// Messages sent since the task began.
     pub sent: Counters,
+    /// How often a session was established since the task began.
+    pub established: u64,
+    /// How often a session ended or a try failed since the task began, by [`DownReason::label`].
+    pub downs: BTreeMap<&'static str, u64>,
+    /// From when a fact was known to when the kernel took the UPDATEs that tell of it; of sessions that were there then.
+    pub wire: Wire,
 }
+
+/// From the knowledge of a fact to its octets' way.
+pub type Wire = Histogram<13>;
+
+const WIRE: [Duration; 13] = micros([
+    100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 100_000, 200_000, 500_000, 1_000_000,
+]);
 
 /// Why and when a session was down.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -109,6 +123,9 @@ impl Status {
             negotiated: None,
             received: Counters::default(),
             sent: Counters::default(),
+            established: 0,
+            downs: BTreeMap::new(),
+            wire: Wire::new(&WIRE),
         }
     }
 }

@@ -4,7 +4,7 @@
 
 use tracing::debug;
 
-use super::Session;
+use super::{Session, now};
 use crate::bgp::fsm::{Event, Outgoing, Waiting};
 use crate::bgp::io::connection::{Progress, Read};
 use crate::bgp::open::negotiate;
@@ -102,7 +102,11 @@ impl Session {
 
     pub(super) fn flush(&mut self) {
         let Some(connection) = &mut self.connection else { return };
-        match connection.write() {
+        let written = connection.write();
+        while let Some(known) = connection.outbox.written_for() {
+            self.status.wire.add(now().duration_since(known));
+        }
+        match written {
             Ok(true) => self.handle(Event::Unsent),
             Ok(false) => {}
             Err(failure) => {

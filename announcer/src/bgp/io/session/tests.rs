@@ -82,6 +82,7 @@ async fn a_changed_key_is_set_on_the_live_socket_and_resets_nothing() {
         graceful_restart: None,
         restarted: false,
         vips: watch::channel(Arc::default()).1,
+        cut: watch::channel(Arc::default()).1,
     };
     let (peers, peer_seen) = watch::channel(peer.clone());
     let (rib, ribs) = watch::channel(Arc::new(LocRib::default()));
@@ -99,7 +100,7 @@ async fn a_changed_key_is_set_on_the_live_socket_and_resets_nothing() {
     let announce = |generation| {
         let route = ("192.0.2.80/32".parse().unwrap(), Arc::default());
         let routes = if generation == 1 { [route].into() } else { [].into() };
-        rib.send_replace(Arc::new(LocRib { generation, complete: false, routes }));
+        rib.send_replace(Arc::new(LocRib { generation, complete: false, caused: None, routes }));
     };
     tokio::time::sleep(Duration::from_millis(50)).await;
     announce(1);

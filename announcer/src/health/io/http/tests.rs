@@ -1,13 +1,18 @@
 //! Against scripted servers on loopback addresses of their own.
 
-use std::net::Ipv4Addr;
-use std::process::Command;
+use std::net::{Ipv4Addr, SocketAddr};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::mpsc;
 
 use super::*;
+use crate::config::Probe;
+use crate::config::tests::a_check;
+use crate::health::io::alone::alone;
+use crate::health::outcome::Shortage;
+
+mod secure;
 
 const TIMEOUT: Duration = Duration::from_millis(200);
 
@@ -54,12 +59,17 @@ impl Server {
         Server { address, seen }
     }
 
-    fn url(&self, host: &str) -> Url {
-        format!("http://{host}:{}/healthz?deep=1", self.address.port()).parse().unwrap()
+    fn url(&self, host: &str) -> String {
+        format!("http://{host}:{}/healthz?deep=1", self.address.port())
     }
 
     async fn probe(&self) -> Outcome {
-        Http::new(self.address.ip(), &self.url("www.example.com"), TIMEOUT).probe().await
+        self.probe_with("").await
+    }
+
+    /// With more lines of the check.
+    async fn probe_with(&self, lines: &str) -> Outcome {
+        probe(self.address.ip(), &self.url("www.example.com"), lines).probe().await
     }
 
     async fn request(&mut self) -> (SocketAddr, String) {
@@ -94,6 +104,15 @@ async fn serve(
     let _ = tell.send(Seen::Left);
 }
 
+/// A probe of a URL, as the configuration has it.
+fn probe(vip: IpAddr, url: &str, lines: &str) -> Http {
+    let check = a_check(&format!("http = \"{url}\"\n{lines}"));
+    match &check.probe {
+        Probe::Http(http) => Http::new(vip, http, check.target, TIMEOUT),
+        Probe::Tls(_) | Probe::Tcp(_) | Probe::Exec(_) | Probe::File(_) => panic!("no http"),
+    }
+}
+
 fn vip(last: u8) -> IpAddr {
     IpAddr::V4(Ipv4Addr::new(127, 0, 0, last))
 }
@@ -101,7 +120,7 @@ fn vip(last: u8) -> IpAddr {
 /// The outcome without its time, which has to be within the timeout.
 fn told(outcome: &Outcome) -> String {
     match outcome {
-        Outcome::Pass { answer, took } => {
+        Outcome::Pass { answer, took, .. } => {
             assert!(*took < TIMEOUT, "{took:?}");
             format!("pass: {answer}")
         }
@@ -166,8 +185,8 @@ async fn each_answer_has_its_reason() {
 async fn a_port_that_nobody_listens_on_refuses() {
     let holder = TcpSocket::new_v4().unwrap();
     holder.bind(SocketAddr::new(vip(3), 0)).unwrap();
-    let url = format!("http://www.example.com:{}/", holder.local_addr().unwrap().port()).parse().unwrap();
-    assert_eq!(told(&Http::new(vip(3), &url, TIMEOUT).probe().await), "fail: connection refused");
+    let url = format!("http://www.example.com:{}/", holder.local_addr().unwrap().port());
+    assert_eq!(told(&probe(vip(3), &url, "").probe().await), "fail: connection refused");
 }
 
 #[tokio::test]
@@ -176,17 +195,16 @@ async fn a_full_queue_gives_no_connection() {
     socket.bind(SocketAddr::new(vip(3), 0)).unwrap();
     let listener = socket.listen(0).unwrap();
     let address = listener.local_addr().unwrap();
-    let url = format!("http://www.example.com:{}/", address.port()).parse().unwrap();
+    let url = format!("http://www.example.com:{}/", address.port());
     let _fills = TcpStream::connect(address).await.unwrap();
-    let outcome = Http::new(vip(3), &url, TIMEOUT).probe().await;
+    let outcome = probe(vip(3), &url, "").probe().await;
     assert_eq!(told(&outcome), "fail: no connection within 200 ms");
 }
 
 #[tokio::test]
 async fn a_vip_that_is_not_on_the_host_is_asked_nowhere() {
-    let url = "http://www.example.com/".parse().unwrap();
     for missing in ["192.0.2.80", "2001:db8::80"] {
-        let outcome = Http::new(missing.parse().unwrap(), &url, TIMEOUT).probe().await;
+        let outcome = probe(missing.parse().unwrap(), "http://www.example.com/", "").probe().await;
         assert_eq!(told(&outcome), "fail: the VIP is not on this host");
     }
 }
@@ -202,7 +220,7 @@ async fn an_endless_body_is_left_after_64_kib() {
 #[tokio::test]
 async fn a_body_that_stalls_beyond_64_kib_passes() {
     static BODY: std::sync::LazyLock<String> = std::sync::LazyLock::new(|| {
-        format!("HTTP/1.1 200 OK\r\nContent-Length: 99999999\r\n\r\n{}", "x".repeat(MOST_BODY))
+        format!("HTTP/1.1 200 OK\r\nContent-Length: 99999999\r\n\r\n{}", "x".repeat(65536))
     });
     let script: &'static [Then] = Box::leak(Box::new([Say(&BODY), Hold]));
     assert_eq!(told(&Server::start(vip(4), script).await.probe().await), "pass: HTTP 200");
@@ -213,7 +231,7 @@ async fn asks_as_a_client_of_the_name_does_over_a_new_connection_each_time() {
     let mut server =
         Server::start(vip(5), &[Say("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"), Hold]).await;
     let port = server.address.port();
-    let http = Http::new(vip(5), &server.url("www.example.com"), TIMEOUT);
+    let http = probe(vip(5), &server.url("www.example.com"), "");
     let mut ports = Vec::new();
     for _ in 0..3 {
         assert_eq!(told(&http.probe().await), "pass: HTTP 200");
@@ -246,7 +264,7 @@ async fn an_address_in_the_url_is_a_name_too() {
     ] {
         let mut server = Server::start(vip, script).await;
         let url = server.url(host);
-        assert_eq!(told(&Http::new(vip, &url, TIMEOUT).probe().await), "pass: HTTP 200", "{host}");
+        assert_eq!(told(&probe(vip, &url, "").probe().await), "pass: HTTP 200", "{host}");
         let (from, head) = server.request().await;
         assert_eq!(from.ip(), vip);
         let hosts: Vec<_> =
@@ -256,33 +274,11 @@ async fn an_address_in_the_url_is_a_name_too() {
     }
 }
 
-#[tokio::test]
-async fn a_url_that_cannot_be_asked_says_so() {
-    let outcome = Http::new(vip(2), &"https://www.example.com/".parse().unwrap(), TIMEOUT).probe().await;
-    assert!(told(&outcome).starts_with("fail: invalid URL, scheme is not http"), "{outcome}");
-}
-
-/// Runs one of the tests marked for it in a process of its own, by way of a shell.
-fn alone(test: &str, shell: &str) {
-    let itself = std::env::current_exe().unwrap();
-    let run = Command::new("sh")
-        .args(["-c", &format!("{shell} exec \"$0\" --exact --ignored health::io::http::tests::{test}")])
-        .arg(itself)
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&run.stdout);
-    assert!(
-        run.status.success() && said.contains("1 passed"),
-        "{said}{}",
-        String::from_utf8_lossy(&run.stderr)
-    );
-}
-
 #[test]
 fn a_proxy_of_the_environment_is_not_used() {
     let proxies = "export HTTP_PROXY=http://127.0.0.1:1 http_proxy=http://127.0.0.1:1 \
                    ALL_PROXY=http://127.0.0.1:1 all_proxy=http://127.0.0.1:1;";
-    alone("alone_with_a_proxy", proxies);
+    alone("health::io::http::tests::alone_with_a_proxy", proxies);
 }
 
 #[tokio::test]
@@ -295,14 +291,14 @@ async fn alone_with_a_proxy() {
 
 #[test]
 fn a_lack_of_file_descriptors_is_no_verdict() {
-    alone("alone_without_files", "ulimit -n 64;");
+    alone("health::io::http::tests::alone_without_files", "ulimit -n 64;");
 }
 
 #[tokio::test]
 #[ignore = "runs alone"]
 async fn alone_without_files() {
     let server = Server::start(vip(8), &[Say("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")]).await;
-    let http = Http::new(vip(8), &server.url("www.example.com"), TIMEOUT);
+    let http = probe(vip(8), &server.url("www.example.com"), "");
     let mut files = Vec::new();
     while let Ok(file) = std::fs::File::open("/dev/null") {
         files.push(file);
@@ -310,24 +306,4 @@ async fn alone_without_files() {
     assert_eq!(http.probe().await, Outcome::Skipped(Shortage::Files));
     drop(files);
     assert_eq!(told(&http.probe().await), "pass: HTTP 200");
-}
-
-#[test]
-fn errors_of_the_kernel_have_their_meaning() {
-    let fail = |reason| Some(Trouble::Fail(reason));
-    for (errno, want) in [
-        (Errno::EMFILE, Some(Trouble::Skip(Shortage::Files))),
-        (Errno::ENFILE, Some(Trouble::Skip(Shortage::Files))),
-        (Errno::ENOMEM, Some(Trouble::Skip(Shortage::Memory))),
-        (Errno::ENOBUFS, Some(Trouble::Skip(Shortage::Memory))),
-        (Errno::EADDRINUSE, Some(Trouble::Skip(Shortage::Ports))),
-        (Errno::EADDRNOTAVAIL, fail(Reason::VipMissing)),
-        (Errno::ECONNREFUSED, fail(Reason::Refused)),
-        (Errno::EPIPE, fail(Reason::Closed)),
-        (Errno::EPERM, fail(Reason::Os(Errno::EPERM))),
-        (Errno::ETIMEDOUT, Some(Trouble::TimedOut(Waiting::Connection))),
-    ] {
-        assert_eq!(of_kernel(&io::Error::from_raw_os_error(errno as i32)), want);
-    }
-    assert_eq!(of_kernel(&io::Error::other("no errno")), None);
 }

@@ -1,0 +1,177 @@
+//! A VIP's whole story in sentences: what was seen, what that makes of it, and what each router has been told.
+//!
+//! Pure. `explain` reads what `status` reads, so that they cannot disagree.
+
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use crate::config::check::{Check, Probe};
+use crate::director::{CheckReport, Presence, Standing, VipReport};
+use crate::drain::Drain;
+use crate::model::{Attributes, Overrides};
+
+/// What one router has to do with a VIP.
+#[derive(Debug, Clone)]
+pub struct Router {
+    /// Its configured name.
+    pub name: String,
+    /// What it replaces.
+    pub overrides: Overrides,
+    /// Whether it is in our AS.
+    pub internal: bool,
+    /// How its session stands.
+    pub session: Session,
+}
+
+/// How a session stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Session {
+    /// It is not Established: the state's name, and why if that is known.
+    Down(String, Option<String>),
+    /// It is, and the VIP's family is withheld on it, for this reason.
+    Withholds(String),
+    /// It is, and the router's kernel has acknowledged all that is decided.
+    Told,
+    /// It is, and the last change is still on its way.
+    Telling,
+}
+
+/// A VIP with its surroundings.
+#[derive(Debug)]
+pub struct Story<'a> {
+    /// The VIP.
+    pub vip: &'a VipReport,
+    /// Its service.
+    pub service: &'a crate::config::Service,
+    /// The drain that holds it back, if one does.
+    pub drain: Option<&'a Drain>,
+    /// The routers that are of interest.
+    pub routers: Vec<Router>,
+}
+
+/// The sentences, a line each; what belongs to the line before is indented.
+pub fn explain(story: &Story<'_>, now: Instant) -> Vec<String> {
+    let Story { vip, service, drain, routers } = story;
+    let mut lines = vec![format!(
+        "{} of service {}: {} (for {})",
+        vip.address,
+        service.name,
+        vip.standing,
+        span(now, vip.since)
+    )];
+    lines.push(match &vip.presence {
+        Presence::Present => "The VIP is on lo.".into(),
+        Presence::Unknown => "Nobody has looked at lo yet.".into(),
+        Presence::Missing(why) => format!("The VIP is not on lo: {why}."),
+    });
+    let needed = service.require.of(service.checks.len());
+    if service.checks.len() > 1 {
+        lines.push(format!("{needed} of its {} checks have to pass.", service.checks.len()));
+    }
+    for (check, config) in vip.checks.iter().zip(&service.checks) {
+        self::check(check, config, vip.address, now, &mut lines);
+    }
+    lines.push(match drain {
+        Some(drain) => format!("It is drained{drain}: `announcer undrain` ends that."),
+        None => "No drain holds it back.".into(),
+    });
+    if service.backup {
+        lines.push("Its service is a backup: it is the last choice while all is well.".into());
+    }
+    for router in routers {
+        lines.push(format!("Router {} {}.", router.name, told(router, vip, service)));
+    }
+    lines
+}
+
+fn check(check: &CheckReport, config: &Check, vip: IpAddr, now: Instant, lines: &mut Vec<String>) {
+    let every = humantime::format_duration(config.interval);
+    lines.push(format!(
+        "Check `{}` asks {} every {every}: {}, {}; a failure would {}.",
+        check.name,
+        asked(config, vip),
+        check.verdict,
+        check.evidence.streak,
+        check.on_failure
+    ));
+    for (at, outcome) in check.history.iter().rev() {
+        lines.push(format!("    {} ago: {outcome}", span(now, *at)));
+    }
+    let (renewed, lease) = check.renewed;
+    lines.push(format!(
+        "    Its probe loop was heard of {} ago; the verdict holds for {} from there.",
+        span(now, renewed),
+        humantime::format_duration(lease)
+    ));
+}
+
+/// What a check asks, and where.
+pub fn asked(config: &Check, vip: IpAddr) -> String {
+    let at = config.target.as_ref().map_or_else(|| vip.to_string(), ToString::to_string);
+    match &config.probe {
+        Probe::Http(http) => format!("{} {} at {at}", http.method, http.url),
+        Probe::Tls(tls) => format!("for a TLS handshake as with {}:{} at {at}", tls.host, tls.port),
+        Probe::Tcp(tcp) => format!("for a connection to TCP port {} at {at}", tcp.port),
+        Probe::Exec(exec) => format!("`{}`", exec.command.join(" ")),
+        Probe::File(path) => format!("for the file `{}`", path.display()),
+    }
+}
+
+fn told(router: &Router, vip: &VipReport, service: &crate::config::Service) -> String {
+    match &router.session {
+        Session::Down(state, None) => format!("knows nothing from us: the session is {state}"),
+        Session::Down(state, Some(why)) => format!("knows nothing from us: the session is {state}, {why}"),
+        Session::Withholds(why) => format!("is not told of it: {why}"),
+        Session::Telling if vip.standing.is_told() => {
+            "is being told, and has not acknowledged all of it yet".into()
+        }
+        Session::Telling => "is being told that it is gone, and has not acknowledged that yet".into(),
+        Session::Told if vip.standing.is_told() => {
+            let deprefer = match &vip.standing {
+                Standing::Depreferred(_) => Some(Box::new(service.deprefer.clone())),
+                Standing::Announced | Standing::Draining(_) | Standing::Withheld(_) => None,
+            };
+            let route = router.overrides.over(&service.attributes);
+            let route = Attributes { deprefer, ..route }.depreferred();
+            format!("has {}{}", vip.prefix, attributes(&route, router.internal))
+        }
+        Session::Told => format!("does not have {} from us", vip.prefix),
+    }
+}
+
+/// What is worth saying of a route: all that is not as it is without configuration.
+fn attributes(route: &Attributes, internal: bool) -> String {
+    let mut said = Vec::new();
+    said.extend(route.med.map(|med| format!("MED {med}")));
+    if internal {
+        said.push(format!("local preference {}", route.local_pref.unwrap_or(100)));
+    } else if route.prepend > 0 {
+        said.push(format!("our AS prepended {} times more", route.prepend));
+    }
+    let all =
+        |what: &str, list: Vec<String>| (!list.is_empty()).then(|| format!("{what} {}", list.join(" ")));
+    let texts = |list: &mut dyn Iterator<Item = String>| list.collect::<Vec<_>>();
+    said.extend(all("communities", texts(&mut route.communities.iter().map(ToString::to_string))));
+    said.extend(all(
+        "extended communities",
+        texts(&mut route.extended_communities.iter().map(ToString::to_string)),
+    ));
+    said.extend(all(
+        "large communities",
+        texts(&mut route.large_communities.iter().map(ToString::to_string)),
+    ));
+    if said.is_empty() { String::new() } else { format!(", with {}", said.join(", ")) }
+}
+
+/// The time between two instants, to a tenth of a second below ten.
+fn span(now: Instant, then: Instant) -> String {
+    let time = now.saturating_duration_since(then);
+    if time < Duration::from_secs(10) {
+        format!("{}.{}s", time.as_secs(), time.subsec_millis() / 100)
+    } else {
+        humantime::format_duration(Duration::from_secs(time.as_secs())).to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests;

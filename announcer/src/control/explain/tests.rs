@@ -1,0 +1,108 @@
+use std::sync::Arc;
+
+use expect_test::expect;
+
+use super::*;
+use crate::config;
+use crate::director::{Director, Fact};
+use crate::drain::Drains;
+use crate::health::Probed;
+use crate::health::outcome::{Answer, Outcome, Reason};
+
+const CONFIG: &str = r#"
+[bgp]
+asn = 65001
+
+[[peer]]
+name = "r1"
+address = "10.0.1.1"
+asn = 65000
+
+[[service]]
+name = "www"
+vips = ["192.0.2.80"]
+communities = ["65001:80"]
+
+[[service.check]]
+http = "http://www.example.com/healthz"
+rise = 1
+
+[[service.check]]
+name = "backend"
+tcp = 5432
+target = "10.9.9.9"
+rise = 1
+fall = 1
+on_failure = "deprefer"
+"#;
+
+/// The story after these outcomes of the second check, `+` or `-`, a second apart; the first check has just passed.
+fn told(backend: &str, sessions: Vec<Session>) -> String {
+    let config = Arc::new(config::parse("test.toml", CONFIG).unwrap_or_else(|errors| panic!("{errors}")));
+    let start = Instant::now();
+    let mut director = Director::new(config.clone(), Drains::default(), start);
+    let vip = "192.0.2.80".parse().unwrap();
+    let mut now = start;
+    let mut probe = |check: usize, pass: bool, now: Instant| {
+        let took = Duration::from_millis(2);
+        let outcome = match pass {
+            true => Outcome::Pass { answer: Answer::Connected, took, warning: None },
+            false => Outcome::Fail { reason: Reason::Refused, took },
+        };
+        let service = "www".parse().unwrap();
+        let sequence = u64::try_from(now.duration_since(start).as_millis()).unwrap();
+        let _ =
+            director.handle(Fact::Probed(Probed { service, vip, check, sequence, outcome, at: now }), now);
+    };
+    for outcome in backend.chars() {
+        now += Duration::from_secs(1);
+        probe(1, outcome == '+', now);
+    }
+    probe(0, true, now);
+    let _ = director.handle(Fact::Vip(vip, Presence::Present), now);
+    let report = director.report();
+    let (_, known) = report.vips().next().unwrap();
+    let routers = sessions.into_iter().enumerate().map(|(index, session)| Router {
+        name: format!("r{}", index + 1),
+        overrides: Overrides { med: Some(7), ..Overrides::default() },
+        internal: index == 1,
+        session,
+    });
+    let story = Story { vip: known, service: &config.services[0], drain: None, routers: routers.collect() };
+    explain(&story, now + Duration::from_millis(250)).join("\n")
+}
+
+#[test]
+fn the_whole_chain_is_told_in_sentences() {
+    let down = Session::Down("Connect".into(), Some("connection refused, 3s ago".into()));
+    let withholds = Session::Withholds("IPv4 is withheld".into());
+    expect![[r#"
+        192.0.2.80 of service www: depreferred, check `backend`: 1 of 1 probes failed (last: connection refused after 2 ms) (for 0.2s)
+        The VIP is on lo.
+        2 of its 2 checks have to pass.
+        Check `http` asks GET http://www.example.com/healthz at 192.0.2.80 every 1s: up, 1 of 1 probes passed; a failure would withdraw.
+            0.2s ago: connected after 2 ms
+            Its probe loop was heard of 0.2s ago; the verdict holds for 4s from there.
+        Check `backend` asks for a connection to TCP port 5432 at 10.9.9.9 every 1s: down, 1 of 1 probes failed; a failure would deprefer.
+            0.2s ago: connection refused after 2 ms
+            1.2s ago: connected after 2 ms
+            Its probe loop was heard of 0.2s ago; the verdict holds for 4s from there.
+        No drain holds it back.
+        Router r1 has 192.0.2.80/32, with MED 7, our AS prepended 3 times more, communities 65001:80.
+        Router r2 has 192.0.2.80/32, with MED 7, local preference 0, communities 65001:80.
+        Router r3 is being told, and has not acknowledged all of it yet.
+        Router r4 knows nothing from us: the session is Connect, connection refused, 3s ago.
+        Router r5 is not told of it: IPv4 is withheld."#]]
+        .assert_eq(&told("+-", vec![Session::Told, Session::Told, Session::Telling, down, withholds]));
+}
+
+#[test]
+fn what_is_not_announced_is_with_nobody() {
+    let told = told("", vec![Session::Told, Session::Telling]);
+    assert!(told.contains("withheld, check `backend`: no probe has answered yet"), "{told}");
+    assert!(told.contains("Router r1 does not have 192.0.2.80/32 from us."), "{told}");
+    assert!(
+        told.contains("Router r2 is being told that it is gone, and has not acknowledged that yet."),
+        "{told}"
+    );
+}

@@ -1,0 +1,102 @@
+//! What the kernel allows this process, and what it passes on to the programs that it starts.
+//!
+//! Touches this process alone.
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tracing::{info, warn};
+
+use crate::config::{Check, Config, Probe};
+use crate::health::io::probe;
+
+/// As many descriptors as the unit asks for. More is not worth it: programs that close all that they could have open go
+/// through them one by one.
+const MOST_FILES: u64 = 65_536;
+
+/// What is open besides sessions and probes: logs, netlink, inotify, the control socket and its clients.
+const OTHER_FILES: u64 = 64;
+
+/// Raises the limit of file descriptors as far as we may, and says if that is little for so many checks.
+pub(super) fn raise_files(config: &Config) {
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = raised(&limit);
+    let raised = match setrlimit(Resource::Nofile, Rlimit { current: wanted, maximum: limit.maximum }) {
+        Ok(()) => wanted,
+        Err(error) => {
+            warn!(%error, "limit of file descriptors was not raised");
+            limit.current
+        }
+    };
+    let (files, needed) = (raised.unwrap_or(u64::MAX), needed(config));
+    if files < needed {
+        warn!(files, needed, "limit of file descriptors is low for these checks, raise LimitNOFILE=");
+    } else if raised != limit.current {
+        info!(files, "limit of file descriptors was raised");
+    }
+}
+
+/// The soft limit up to the hard one, and never down; `None`: there is none.
+fn raised(limit: &Rlimit) -> Option<u64> {
+    let current = limit.current?;
+    Some(current.max(limit.maximum.map_or(MOST_FILES, |most| most.min(MOST_FILES))))
+}
+
+/// How many descriptors a configuration may have open at once, if all that it asks hangs.
+fn needed(config: &Config) -> u64 {
+    let one = |check: &Check| {
+        let kind = match check.probe {
+            Probe::Http(_) | Probe::Tls(_) | Probe::Tcp(_) => 1,
+            Probe::Exec(_) => 4, // its pipe's two ends, its process, /dev/null
+            Probe::File(_) => 0,
+        };
+        kind * check
+            .timeout
+            .as_nanos()
+            .div_ceil(check.fast_interval.as_nanos().max(1))
+            .clamp(1, probe::MOST as u128)
+    };
+    let probes: u128 = config.vips().flat_map(|(_, service)| &service.checks).map(one).sum();
+    // A session's own, and one that is dialled while that is closed.
+    OTHER_FILES + 2 * config.peers.len() as u64 + u64::try_from(probes).unwrap_or(u64::MAX)
+}
+
+/// Keeps our capabilities to ourselves: the unit gives them to all that this process starts, until this.
+pub(super) fn keep_capabilities() {
+    if let Err(error) = rustix::thread::clear_ambient_capability_set() {
+        warn!(%error, "programs of checks have the daemon's capabilities");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_soft_limit_rises_to_the_hard_one_and_never_falls() {
+        for (current, maximum, want) in [
+            (Some(1024), Some(4096), Some(4096)),
+            (Some(1024), Some(524_288), Some(65_536)),
+            (Some(1024), None, Some(65_536)),
+            (Some(100_000), Some(524_288), Some(100_000)),
+            (Some(65_536), Some(65_536), Some(65_536)),
+            (None, None, None),
+        ] {
+            assert_eq!(raised(&Rlimit { current, maximum }), want);
+        }
+    }
+
+    #[test]
+    fn what_a_configuration_needs_grows_with_what_may_hang() {
+        let with = |check: &str| {
+            let text = format!(
+                "[bgp]\nasn = 65001\n[[peer]]\nname = \"r\"\naddress = \"10.0.1.1\"\nasn = 65000\n[[service]]\n\
+                 name = \"www\"\nvips = [\"192.0.2.80\", \"192.0.2.81\"]\n[[service.check]]\n{check}\n"
+            );
+            needed(&crate::config::parse("x", &text).unwrap_or_else(|errors| panic!("{errors}")))
+        };
+        assert_eq!(with("tcp = 25"), 66 + 2);
+        assert_eq!(with("tcp = 25\ninterval = \"100ms\"\ntimeout = \"250ms\""), 66 + 2 * 3);
+        assert_eq!(with("tcp = 25\ninterval = \"50ms\"\ntimeout = \"1m\""), 66 + 2 * 8);
+        assert_eq!(with("exec = [\"/bin/true\"]"), 66 + 2 * 4);
+        assert_eq!(with("file = \"/run/up\""), 66);
+    }
+}

@@ -1,0 +1,163 @@
+//! What is decided of everything, and why, for whoever asks.
+//!
+//! Pure.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use ipnet::IpNet;
+
+use super::standing::Standing;
+use super::vip::{Presence, evidence, lease};
+use super::{Director, vip::Vip};
+use crate::config::{self, OnFailure};
+use crate::drain::Drains;
+use crate::health::check::{Evidence, Verdict};
+use crate::health::outcome::Outcome;
+use crate::health::shortages::Shortages;
+use crate::model::{Generation, ServiceName};
+
+/// What is decided of everything, and why.
+#[derive(Debug, Clone)]
+pub struct Report {
+    /// In the order of the configuration.
+    pub services: Vec<ServiceReport>,
+    /// The drains in force.
+    pub drains: Drains,
+    /// Drain files that name no service.
+    pub unknown_drains: Vec<String>,
+    /// The generation of the Loc-RIB that is this.
+    pub generation: Generation,
+    /// What the probes ran out of.
+    pub shortages: Shortages,
+}
+
+/// What is decided of one service.
+#[derive(Debug, Clone)]
+pub struct ServiceReport {
+    /// Its name.
+    pub name: ServiceName,
+    /// Its VIPs, in the order of the configuration.
+    pub vips: Vec<VipReport>,
+}
+
+/// What is decided of one VIP.
+#[derive(Debug, Clone)]
+pub struct VipReport {
+    /// The VIP.
+    pub address: IpAddr,
+    /// What is announced for it.
+    pub prefix: IpNet,
+    /// What is decided; its Display is the sentence.
+    pub standing: Standing,
+    /// Since when.
+    pub since: Instant,
+    /// Whether it is on the host.
+    pub presence: Presence,
+    /// Its checks, in the order of the configuration.
+    pub checks: Vec<CheckReport>,
+}
+
+/// What is known from one check of one VIP.
+#[derive(Debug, Clone)]
+pub struct CheckReport {
+    /// Its name.
+    pub name: String,
+    /// What is held of the VIP by it.
+    pub verdict: Verdict,
+    /// What that rests on.
+    pub evidence: Evidence,
+    /// What its failure does.
+    pub on_failure: OnFailure,
+    /// When its probe loop was last heard of, and how long its verdict holds from there.
+    pub renewed: (Instant, Duration),
+    /// The newest outcomes and when they were known, the newest last.
+    pub history: Vec<(Instant, Outcome)>,
+}
+
+impl Report {
+    /// Every VIP with its service.
+    pub fn vips(&self) -> impl Iterator<Item = (&ServiceName, &VipReport)> {
+        self.services.iter().flat_map(|service| service.vips.iter().map(|vip| (&service.name, vip)))
+    }
+
+    /// What an operator should look at though it changes nothing that is announced, a sentence each.
+    pub fn warnings(&self, now: Instant) -> Vec<String> {
+        let mut warnings: Vec<String> = (self.unknown_drains.iter())
+            .map(|name| format!("drain file `{}` names no service", name.escape_default()))
+            .chain(self.shortages.warnings(now))
+            .collect();
+        // What a thousand VIPs share is told once.
+        let mut seen: BTreeMap<(&str, &str, String), Vec<IpAddr>> = BTreeMap::new();
+        for (service, vip) in self.vips() {
+            for check in &vip.checks {
+                if let Some(warning) = check.warning(vip.standing.is_told()) {
+                    let key = (service.as_str(), check.name.as_str(), warning);
+                    seen.entry(key).or_default().push(vip.address);
+                }
+            }
+        }
+        warnings.extend(seen.into_iter().map(|((service, check, warning), vips)| {
+            let others = if vips.len() > 1 { format!(" and {} more", vips.len() - 1) } else { String::new() };
+            let first = vips.first().map(ToString::to_string).unwrap_or_default();
+            format!("check `{check}` of {service} at {first}{others}: {warning}")
+        }));
+        warnings
+    }
+}
+
+impl CheckReport {
+    /// What it warns of: a failure that counts for nothing, or what a pass told beside.
+    fn warning(&self, told: bool) -> Option<String> {
+        match &self.evidence.last {
+            _ if self.verdict == Verdict::Down && self.on_failure == OnFailure::Warn && told => {
+                Some(Evidence { check: None, ..self.evidence.clone() }.to_string())
+            }
+            Some(Outcome::Pass { warning: Some(warning), .. }) => Some(warning.to_string()),
+            Some(Outcome::Pass { .. } | Outcome::Fail { .. } | Outcome::Skipped(_)) | None => None,
+        }
+    }
+}
+
+impl Director {
+    /// What is decided of each VIP, and why, in the order of the configuration.
+    pub fn report(&self) -> Report {
+        let service = |service: &config::Service| ServiceReport {
+            name: service.name.clone(),
+            vips: (service.vips.iter())
+                .filter_map(|address| Some(report(*address, self.vips.get(address)?, service)))
+                .collect(),
+        };
+        let known = |name: &str| self.config.services.iter().any(|service| service.name.as_str() == name);
+        Report {
+            services: self.config.services.iter().map(service).collect(),
+            drains: self.drains.clone(),
+            generation: self.rib.generation,
+            shortages: self.shortages.clone(),
+            unknown_drains: self.drains.named.keys().filter(|name| !known(name)).cloned().collect(),
+        }
+    }
+}
+
+fn report(address: IpAddr, vip: &Vip, service: &config::Service) -> VipReport {
+    let check = |(index, config): (usize, &config::Check)| {
+        let check = vip.checks.get(index)?;
+        Some(CheckReport {
+            name: config.name.clone(),
+            verdict: check.verdict(),
+            evidence: evidence(vip, service, index),
+            on_failure: config.on_failure.unwrap_or(service.on_failure),
+            renewed: (check.renewed(), lease(config)),
+            history: check.history().cloned().collect(),
+        })
+    };
+    VipReport {
+        address,
+        prefix: service.prefix_of(address),
+        standing: vip.standing.clone(),
+        since: vip.since,
+        presence: vip.presence.clone(),
+        checks: service.checks.iter().enumerate().filter_map(check).collect(),
+    }
+}

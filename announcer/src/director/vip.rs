@@ -1,0 +1,219 @@
+//! One VIP: what is known of it, and the standing that it deserves by itself.
+//!
+//! Pure.
+
+use std::time::{Duration, Instant};
+
+use super::standing::{Depreference, Reason, Standing};
+use crate::config::{self, OnFailure};
+use crate::damping::{Damping, Policy, Wait};
+use crate::drain::Drain;
+use crate::health::check::{Check, Evidence, Verdict};
+
+/// The shortest lease.
+const SHORTEST_LEASE: Duration = Duration::from_secs(3);
+
+/// Whether a VIP is on the host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Presence {
+    /// Nobody has looked yet.
+    Unknown,
+    /// It is on lo.
+    Present,
+    /// It is not, and could not be put there.
+    Missing(String),
+}
+
+/// What is known of one VIP.
+#[derive(Debug, Clone)]
+pub(super) struct Vip {
+    /// Its service's place in the configuration.
+    pub(super) service: usize,
+    pub(super) presence: Presence,
+    pub(super) checks: Vec<Check>,
+    pub(super) damping: Damping,
+    /// How often its checks were asked to probe at once.
+    pub(super) kicks: u64,
+    /// When it is to be looked at again, as the director has it; never too late, at times too early.
+    pub(super) deadline: Option<Instant>,
+    /// What it deserves by itself.
+    pub(super) own: Standing,
+    /// What it gets, its siblings in the prefix being what they are.
+    pub(super) standing: Standing,
+    pub(super) since: Instant,
+}
+
+/// What a check says to the question whether a VIP is healthy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Vote {
+    Passes,
+    Pending,
+    Fails(OnFailure),
+}
+
+impl Vip {
+    /// Of which nothing is known.
+    pub(super) fn new(service: usize, of: &config::Service, now: Instant) -> Self {
+        let check = |check: &config::Check| Check::new(check.rise, check.fall, Verdict::Unknown, now);
+        Vip {
+            service,
+            presence: Presence::Unknown,
+            checks: of.checks.iter().map(check).collect(),
+            damping: Damping::default(),
+            kicks: 0,
+            deadline: None,
+            own: Standing::Withheld(Reason::NotLookedFor),
+            standing: Standing::Withheld(Reason::NotLookedFor),
+            since: now,
+        }
+    }
+
+    /// The same VIP under another configuration.
+    pub(super) fn moved(
+        self,
+        old: &[config::Service],
+        index: usize,
+        service: &config::Service,
+        since: u64,
+        now: Instant,
+    ) -> Self {
+        let verdict = self.verdict(&old[self.service]);
+        let mut kept: Vec<(&config::Check, Check)> =
+            old[self.service].checks.iter().zip(self.checks).collect();
+        let checks = service.checks.iter().map(|check| {
+            match kept.iter().position(|(known, _)| *known == check) {
+                Some(place) => kept.swap_remove(place).1,
+                None => Check::new(check.rise, check.fall, verdict, now),
+            }
+            .ignoring(since)
+        });
+        let checks = checks.collect();
+        Vip { service: index, checks, ..self }
+    }
+
+    /// What all checks together say: what a check that is new to the VIP starts from.
+    fn verdict(&self, service: &config::Service) -> Verdict {
+        match self.health(service) {
+            Ok(_) => Verdict::Up,
+            Err(Reason::NoVerdict(_)) => Verdict::Unknown,
+            Err(_) => Verdict::Down,
+        }
+    }
+
+    /// What it deserves, its checks, leases and waits being what they are `now`.
+    pub(super) fn judge(
+        &mut self,
+        stopping: bool,
+        drain: Option<&Drain>,
+        service: &config::Service,
+        now: Instant,
+    ) -> Standing {
+        for (check, config) in self.checks.iter_mut().zip(&service.checks) {
+            if check.renewed() + lease(config) <= now {
+                check.lapse(lease(config));
+            }
+        }
+        let fit = self.fitness(service);
+        let policy = Policy { delay: service.announce_delay, flaps: service.flap_damping };
+        let wait = self.damping.observe(fit.is_ok(), policy, now);
+        if stopping {
+            Standing::Withheld(Reason::Stopping)
+        } else if let Some(drain) = drain {
+            Standing::Draining(drain.clone())
+        } else {
+            match (fit, wait) {
+                (Err(reason), _) => Standing::Withheld(reason),
+                (Ok(_), Some(wait)) => Standing::Withheld(Reason::Waiting(wait)),
+                (Ok(Some(why)), None) => Standing::Depreferred(why),
+                (Ok(None), None) => Standing::Announced,
+            }
+        }
+    }
+
+    /// When it has to be judged again though nothing is heard of it.
+    pub(super) fn due(&self, service: &config::Service) -> Option<Instant> {
+        let leases = (self.checks.iter().zip(&service.checks))
+            .filter(|(check, _)| check.verdict() == Verdict::Up)
+            .map(|(check, config)| check.renewed() + lease(config));
+        leases.chain(self.damping.deadline()).min()
+    }
+
+    /// Whether it can be announced, as far as the host goes, and why not as one among equals.
+    fn fitness(&self, service: &config::Service) -> Result<Option<Depreference>, Reason> {
+        match &self.presence {
+            Presence::Present => {}
+            Presence::Unknown => return Err(Reason::NotLookedFor),
+            Presence::Missing(why) => return Err(Reason::VipMissing(why.clone())),
+        }
+        let health = self.health(service)?;
+        Ok(health.or(service.backup.then_some(Depreference::Backup)))
+    }
+
+    /// The mildest thing that makes up for the checks that do not pass.
+    fn health(&self, service: &config::Service) -> Result<Option<Depreference>, Reason> {
+        let votes: Vec<Vote> = (self.checks.iter().zip(&service.checks))
+            .map(|(check, config)| vote(check, config, service))
+            .collect();
+        let enough = |counts: &dyn Fn(Vote) -> bool| {
+            votes.iter().filter(|vote| counts(**vote)).count() >= service.require.of(votes.len())
+        };
+        let first = |wanted: &dyn Fn(Vote) -> bool| {
+            let index = votes.iter().position(|vote| wanted(*vote)).unwrap_or_default();
+            evidence(self, service, index)
+        };
+        let warned = |vote| matches!(vote, Vote::Passes | Vote::Fails(OnFailure::Warn));
+        let depreferred = |vote| warned(vote) || vote == Vote::Fails(OnFailure::Deprefer);
+        let hoped = |vote| depreferred(vote) || vote == Vote::Pending;
+        if enough(&warned) {
+            Ok(None)
+        } else if enough(&depreferred) {
+            Ok(Some(Depreference::Unhealthy(first(&|vote| vote == Vote::Fails(OnFailure::Deprefer)))))
+        } else if enough(&hoped) {
+            Err(Reason::NoVerdict(first(&|vote| vote == Vote::Pending)))
+        } else {
+            Err(Reason::Unhealthy(first(&|vote| vote == Vote::Fails(OnFailure::Withdraw))))
+        }
+    }
+
+    /// A verdict is there when it no longer depends on what is still to be seen for the first time.
+    pub(super) fn is_decided(&self) -> bool {
+        match &self.own {
+            Standing::Announced | Standing::Depreferred(_) | Standing::Draining(_) => true,
+            Standing::Withheld(reason) => match reason {
+                Reason::NotLookedFor | Reason::NoVerdict(_) | Reason::Waiting(Wait::Delay(_)) => false,
+                Reason::Stopping | Reason::VipMissing(_) | Reason::Unhealthy(_) | Reason::Sibling(_) => true,
+                Reason::Waiting(Wait::Flapping { .. }) => true,
+            },
+        }
+    }
+}
+
+/// A check whose failure is only warned of holds nothing up; one that nothing listens for is never mild.
+fn vote(check: &Check, config: &config::Check, service: &config::Service) -> Vote {
+    let on_failure = config.on_failure.unwrap_or(service.on_failure);
+    match check.verdict() {
+        Verdict::Up => Vote::Passes,
+        Verdict::Unknown if on_failure == OnFailure::Warn && !lapsed(check) => Vote::Fails(OnFailure::Warn),
+        Verdict::Unknown => Vote::Pending,
+        Verdict::Down if config.port().is_some() && check.absent() => Vote::Fails(OnFailure::Withdraw),
+        Verdict::Down => Vote::Fails(on_failure),
+    }
+}
+
+fn lapsed(check: &Check) -> bool {
+    matches!(check.streak(), crate::health::check::Streak::Lapsed(_))
+}
+
+/// What a check of a VIP saw, with its name where there are several.
+pub(super) fn evidence(vip: &Vip, service: &config::Service, index: usize) -> Evidence {
+    let (Some(check), Some(config)) = (vip.checks.get(index), service.checks.get(index)) else {
+        return Evidence { check: None, streak: crate::health::check::Streak::None, last: None };
+    };
+    let name = (service.checks.len() > 1).then(|| config.name.clone());
+    Evidence { check: name, ..check.evidence() }
+}
+
+/// How long a verdict holds without news from the probe loop.
+pub(super) fn lease(config: &config::Check) -> Duration {
+    (config.interval * 3 + config.timeout).max(SHORTEST_LEASE)
+}

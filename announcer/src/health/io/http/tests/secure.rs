@@ -1,0 +1,266 @@
+//! Over TLS, in HTTP/2, and what an answer has to be.
+
+use tokio_rustls::TlsAcceptor;
+
+use super::*;
+use crate::health::io::tls::tests::{Authority, EACH, told as told_all};
+
+/// What a server saw of a request.
+#[derive(Debug, PartialEq, Eq)]
+struct Asked {
+    version: http::Version,
+    method: Method,
+    uri: String,
+    host: Option<String>,
+    body: String,
+}
+
+/// A server of one answer, in whatever HTTP is spoken to it.
+struct Site {
+    port: u16,
+    asked: mpsc::UnboundedReceiver<Asked>,
+}
+
+const VIP: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 22));
+
+impl Site {
+    async fn start(tls: Option<TlsAcceptor>, two: bool, status: u16, body: &'static [u8]) -> Site {
+        let listener = TcpListener::bind((VIP, 0)).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (tell, asked) = mpsc::unbounded_channel();
+        tokio::spawn(async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                let (tls, tell) = (tls.clone(), tell.clone());
+                tokio::spawn(async move {
+                    let Some(tls) = tls else { return talk(stream, two, status, body, tell).await };
+                    if let Ok(stream) = tls.accept(stream).await {
+                        let two = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+                        talk(stream, two, status, body, tell).await;
+                    }
+                });
+            }
+        });
+        Site { port, asked }
+    }
+
+    async fn probe(&self, scheme: &str, lines: &str) -> String {
+        let url = format!("{scheme}://www.example.com:{}/healthz?deep=1", self.port);
+        told_all(&super::probe(VIP, &url, lines).probe().await)
+    }
+}
+
+async fn talk(
+    io: impl AsyncRead + AsyncWrite + Unpin,
+    two: bool,
+    status: u16,
+    body: &'static [u8],
+    tell: mpsc::UnboundedSender<Asked>,
+) {
+    if two { talk_two(io, status, body, tell).await } else { talk_one(io, status, body, tell).await }
+}
+
+async fn talk_two(
+    io: impl AsyncRead + AsyncWrite + Unpin,
+    status: u16,
+    body: &'static [u8],
+    tell: mpsc::UnboundedSender<Asked>,
+) {
+    let Ok(mut server) = h2::server::handshake(io).await else { return };
+    while let Some(Ok((request, mut respond))) = server.accept().await {
+        let (head, mut sent) = request.into_parts();
+        let tell = tell.clone();
+        tokio::spawn(async move {
+            let mut text = Vec::new();
+            while let Some(Ok(data)) = sent.data().await {
+                text.extend_from_slice(&data);
+            }
+            let host = head.uri.authority().map(ToString::to_string);
+            let uri = head.uri.path_and_query().unwrap().to_string();
+            let body_of_it = String::from_utf8(text).unwrap();
+            let asked = Asked { version: head.version, method: head.method, uri, host, body: body_of_it };
+            let _ = tell.send(asked);
+            let answer = http::Response::builder().status(status).body(()).unwrap();
+            let mut stream = respond.send_response(answer, false).unwrap();
+            let _ = stream.send_data(Bytes::from_static(body), true);
+        });
+    }
+}
+
+async fn talk_one(
+    mut io: impl AsyncRead + AsyncWrite + Unpin,
+    status: u16,
+    body: &'static [u8],
+    tell: mpsc::UnboundedSender<Asked>,
+) {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        match io.read_u8().await {
+            Ok(octet) => head.push(octet),
+            Err(_) => return,
+        }
+    }
+    let head = String::from_utf8(head).unwrap();
+    let field = |name: &str| {
+        head.lines().find_map(|line| {
+            let (field, value) = line.split_once(": ")?;
+            field.eq_ignore_ascii_case(name).then(|| value.to_owned())
+        })
+    };
+    let mut sent = vec![0; field("content-length").map_or(0, |length| length.parse().unwrap())];
+    io.read_exact(&mut sent).await.unwrap();
+    let mut words = head.split(' ');
+    let _ = tell.send(Asked {
+        method: words.next().unwrap().parse().unwrap(),
+        uri: words.next().unwrap().to_owned(),
+        version: http::Version::HTTP_11,
+        host: field("host"),
+        body: String::from_utf8(sent).unwrap(),
+    });
+    let answer = format!("HTTP/1.1 {status} So\r\nContent-Length: {}\r\n\r\n", body.len());
+    let _ = io.write_all(answer.as_bytes()).await;
+    let _ = io.write_all(body).await;
+    let _ = io.flush().await;
+    let _ = io.read(&mut [0]).await;
+}
+
+#[tokio::test]
+async fn each_version_is_spoken_as_the_check_and_the_server_have_it() {
+    use http::Version;
+    let ours = Authority::new();
+    let identity = ours.sign(&["www.example.com"], (1, 90));
+    let acceptor = |alpn: &[&str]| Some(identity.acceptor(alpn, EACH));
+    let lines = format!("verify = \"require\"\nca_file = \"{}\"\nhttp_version = ", ours.path());
+    let (none, both) = ("fail: the server chose no protocol of those offered", &["h2", "http/1.1"][..]);
+    for (server, two, scheme, version, want, spoken) in [
+        (acceptor(both), false, "https", "auto", "pass: HTTP 200", Some(Version::HTTP_2)),
+        (acceptor(both), false, "https", "1.1", "pass: HTTP 200", Some(Version::HTTP_11)),
+        (acceptor(both), false, "https", "2", "pass: HTTP 200", Some(Version::HTTP_2)),
+        (acceptor(&["http/1.1"]), false, "https", "auto", "pass: HTTP 200", Some(Version::HTTP_11)),
+        (acceptor(&["http/1.1"]), false, "https", "2", none, None),
+        (acceptor(&[]), false, "https", "auto", "pass: HTTP 200", Some(Version::HTTP_11)),
+        (acceptor(&[]), false, "https", "2", none, None),
+        (None, false, "http", "auto", "pass: HTTP 200", Some(Version::HTTP_11)),
+        (None, true, "http", "2", "pass: HTTP 200", Some(Version::HTTP_2)),
+        (None, true, "http", "1.1", "fail: answer is no HTTP", None),
+    ] {
+        let mut site = Site::start(server, two, 200, b"ok").await;
+        let lines = if scheme == "https" { &lines } else { "http_version = " };
+        let version = format!("{lines}\"{version}\"");
+        let answer = site.probe(scheme, &version).await;
+        assert_eq!(answer, want, "{scheme} {version}");
+        let Some(spoken) = spoken else { continue };
+        let want = Asked {
+            version: spoken,
+            method: Method::GET,
+            uri: "/healthz?deep=1".into(),
+            host: Some(format!("www.example.com:{}", site.port)),
+            body: String::new(),
+        };
+        assert_eq!(site.asked.recv().await.unwrap(), want);
+    }
+}
+
+#[tokio::test]
+async fn a_server_of_http_1_is_no_server_of_http_2() {
+    for script in [
+        &[Say("HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")][..],
+        &[Say("HTTP/1.1 505 HTTP Version Not Supported\r\nServer: a server of some name\r\n\r\n"), Hold],
+    ] {
+        let server = Server::start(vip(10), script).await;
+        assert_eq!(told(&server.probe_with("http_version = \"2\"").await), "fail: answer is no HTTP/2");
+    }
+    for (script, want) in
+        [(&[Wait(400)][..], "fail: no answer within 200 ms"), (&[Reset], "fail: connection reset")]
+    {
+        let server = Server::start(vip(10), script).await;
+        assert_eq!(told(&server.probe_with("http_version = \"2\"").await), want);
+    }
+}
+
+#[tokio::test]
+async fn the_request_is_as_the_check_has_it() {
+    for two in [false, true] {
+        let mut site = Site::start(None, two, 201, b"").await;
+        let version = if two { "http_version = \"2\"\n" } else { "" };
+        let lines = format!("{version}method = \"POST\"\nbody = \"ping ü\"\nheaders = [\"X-A: 1\"]");
+        assert_eq!(site.probe("http", &lines).await, "pass: HTTP 201");
+        let asked = site.asked.recv().await.unwrap();
+        assert_eq!((asked.method, asked.body.as_str()), (Method::POST, "ping ü"));
+    }
+    let mut server =
+        Server::start(vip(10), &[Say("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n"), Hold]).await;
+    let lines = "method = \"HEAD\"\nheaders = [\"X-A: 1\", \"X-A: 2\", \"User-Agent: a person\"]";
+    assert_eq!(told(&server.probe_with(lines).await), "pass: HTTP 200");
+    let (_, head) = server.request().await;
+    let head = head.to_ascii_lowercase();
+    assert!(head.starts_with("head /healthz?deep=1 http/1.1\r\n"), "{head}");
+    for line in ["x-a: 1\r\n", "x-a: 2\r\n", "user-agent: a person\r\n"] {
+        assert!(head.contains(line), "{head}");
+    }
+    assert_eq!(head.matches("user-agent").count(), 1, "{head}");
+}
+
+#[tokio::test]
+async fn an_answer_passes_as_the_check_says() {
+    static LONG: [u8; 200_000] = [b'x'; 200_000];
+    const SHA1: &str = "2aae6c35c94fcfb415dbe95f408b9ce91ee846ed"; // of "hello world"
+    const SHA256: &str = "b94d27b9934d3e08a52e52d7da7dabfac484efe37a5380ee9088f7ace2efcde9";
+    let hello: &'static [u8] = b"hello world";
+    for two in [false, true] {
+        let version = if two { "http_version = \"2\"\n" } else { "" };
+        for (status, body, lines, want) in [
+            (200, hello, "", "pass: HTTP 200"),
+            (404, hello, "expect_status = [\"200-299\", 404]", "pass: HTTP 404"),
+            (301, hello, "expect_status = 301", "pass: HTTP 301"),
+            (200, hello, "expect_status = \"201-299\"", "fail: HTTP 200"),
+            (299, hello, "expect_status = \"200-299\"", "pass: HTTP 299"),
+            (300, hello, "expect_status = \"200-299\"", "fail: HTTP 300"),
+            (200, hello, "expect_body = '^hello\\s\\w+$'", "pass: HTTP 200"),
+            (200, hello, "expect_body = 'hello$'", "fail: `expect_body` is not in the body"),
+            (200, b"\xffok", "expect_body = 'ok$'", "pass: HTTP 200"),
+            (200, hello, "expect_body = 'world'\nmax_body = 10", "fail: `expect_body` is not in the body"),
+            (200, hello, "expect_body = 'world'\nmax_body = 11", "pass: HTTP 200"),
+            (200, hello, &format!("expect_digest = \"{SHA1}\"\nmax_body = 11"), "pass: HTTP 200"),
+            (200, hello, &format!("expect_digest = \"{}\"", SHA256.to_uppercase()), "pass: HTTP 200"),
+            (
+                200,
+                hello,
+                &format!("expect_digest = \"{SHA1}\"\nmax_body = 10"),
+                "fail: body is longer than 10 octets",
+            ),
+            (
+                200,
+                b"hello",
+                &format!("expect_digest = \"{SHA1}\""),
+                "fail: body has the digest aaf4c61ddcc5e8a2dabede0f3b482cd9aea9434d",
+            ),
+            (200, &LONG, "", "pass: HTTP 200"),
+            (200, &LONG, "max_body = 200000\nexpect_body = 'x'", "pass: HTTP 200"),
+            (
+                200,
+                &LONG,
+                "max_body = 200000\nexpect_digest = \"62951f943c41cdd326e5ce2b53a779e7916a820d\"",
+                "pass: HTTP 200",
+            ),
+        ] {
+            let site = Site::start(None, two, status, body).await;
+            let answer = site.probe("http", &format!("{version}{lines}")).await;
+            assert_eq!(answer, want, "{version}{lines}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_that_counts_lets_nothing_be_asked() {
+    let (ours, theirs) = (Authority::new(), Authority::new());
+    let identity = theirs.sign(&["www.example.com"], (1, 90));
+    let mut site = Site::start(Some(identity.acceptor(&["h2"], EACH)), false, 200, b"").await;
+    let lines = format!("ca_file = \"{}\"\n", ours.path());
+    let wrong = "the certificate was signed by nobody who is trusted";
+    let required = site.probe("https", &format!("{lines}verify = \"require\"")).await;
+    assert_eq!(required, format!("fail: {wrong}"));
+    assert!(site.asked.try_recv().is_err());
+    assert_eq!(site.probe("https", &lines).await, format!("pass: HTTP 200, but {wrong}"));
+    assert_eq!(site.asked.recv().await.unwrap().uri, "/healthz?deep=1");
+}

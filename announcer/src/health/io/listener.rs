@@ -1,0 +1,295 @@
+//! Looks every few milliseconds whether anything listens on the watched VIPs and ports, and tells when nothing does.
+//!
+//! Touches netlink (sock_diag(7)), through [`diag`], the clock, and the VIPs of this host: one connect for each listener
+//! that went away. What is made of it is decided by [`watch`](crate::health::watch). A look waits for nothing: the kernel
+//! answers within the call.
+
+pub mod diag;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use nix::time::{ClockId, clock_gettime};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use tokio::net::TcpStream;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep_until, timeout};
+use tracing::{debug, info, warn};
+
+use crate::health::Listening;
+use crate::health::watch::{Action, Answer, Disarmed, How, Pair, Period, Sight, Wanted, Watch};
+
+use diag::Diag;
+
+#[cfg(test)]
+mod tests;
+
+/// How long a confirming connect may take. On this host an answer takes microseconds.
+const PATIENCE: Duration = Duration::from_millis(50);
+/// Before what failed is tried again.
+const RETRY: Duration = Duration::from_secs(1);
+/// What waking up for a look costs beside the look itself.
+const WAKE: Duration = Duration::from_micros(20);
+
+/// How the watch itself stands.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Report {
+    /// From look to look, in steps of a millisecond; zero: nothing is watched.
+    pub period: Duration,
+    /// How many VIPs and ports are watched.
+    pub pairs: usize,
+    /// How the kernel is asked; none while nothing is watched.
+    pub how: Option<How>,
+    /// Those that are up and left to their probes, and why.
+    pub disarmed: Vec<(Pair, Disarmed)>,
+    /// Why nothing can be seen at present.
+    pub blind: Option<String>,
+}
+
+/// Watches what is wanted until nobody wants anything any more, or nobody wants to know.
+pub async fn run(
+    mut wanted: watch::Receiver<Arc<Wanted>>,
+    facts: mpsc::Sender<Listening>,
+    report: watch::Sender<Report>,
+) {
+    let mut watcher = Watcher::new(&wanted.borrow_and_update().clone());
+    let mut confirming = FuturesUnordered::new();
+    loop {
+        report.send_if_modified(|told| {
+            let now = watcher.report();
+            let news = *told != now;
+            *told = now;
+            news
+        });
+        let actions = tokio::select! {
+            changed = wanted.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+                watcher.set(&wanted.borrow_and_update().clone());
+                continue;
+            }
+            Some((pair, answer)) = confirming.next() => watcher.answered(pair, answer),
+            () = sleep_until(watcher.next), if watcher.is_on() => watcher.look(),
+            () = facts.closed() => return,
+        };
+        let mut told = Vec::new();
+        for action in actions {
+            match action {
+                Action::Tell { pair, listening } => told.push((pair, listening)),
+                Action::Connect(pair) => match Connect::start(pair) {
+                    Connect::Answered(answer) => {
+                        told.extend(watcher.answered(pair, answer).into_iter().filter_map(tell))
+                    }
+                    Connect::UnderWay(socket) => confirming.push(later(pair, socket)),
+                },
+            }
+        }
+        for ((vip, port), listening) in told {
+            let at = Instant::now().into_std();
+            if facts.send(Listening { vip, port, listening, at }).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+fn tell(action: Action) -> Option<(Pair, bool)> {
+    match action {
+        Action::Tell { pair, listening } => Some((pair, listening)),
+        Action::Connect(_) => None,
+    }
+}
+
+/// The machine, the kernel, and the clock between them.
+struct Watcher {
+    watch: Watch,
+    every: Duration,
+    period: Period,
+    diag: Option<Diag>,
+    next: Instant,
+    blind: Option<String>,
+}
+
+impl Watcher {
+    fn new(wanted: &Wanted) -> Self {
+        let (watch, every) = (Watch::default(), Duration::ZERO);
+        let mut watcher = Watcher {
+            watch,
+            every,
+            period: Period::new(every),
+            diag: None,
+            next: Instant::now(),
+            blind: None,
+        };
+        watcher.set(wanted);
+        watcher
+    }
+
+    fn set(&mut self, wanted: &Wanted) {
+        self.watch.set(&wanted.pairs);
+        if wanted.every != self.every {
+            self.every = wanted.every;
+            self.period = Period::new(wanted.every);
+            self.next = Instant::now();
+        }
+        if !self.is_on() {
+            (self.diag, self.blind) = (None, None);
+        }
+    }
+
+    fn is_on(&self) -> bool {
+        !self.every.is_zero() && self.watch.pairs().len() > 0
+    }
+
+    fn how(&self) -> How {
+        How::of(self.watch.pairs().len())
+    }
+
+    /// One look at every pair.
+    fn look(&mut self) -> Vec<Action> {
+        let began = busy();
+        let sights = match self.sights() {
+            Ok(sights) => {
+                if self.blind.take().is_some() {
+                    info!("listeners can be seen again");
+                }
+                sights
+            }
+            Err((error, again)) => {
+                let why = error.to_string();
+                if self.blind.as_ref() != Some(&why) {
+                    warn!(error = why, "listeners cannot be seen, the probes alone find a crash");
+                }
+                (self.blind, self.diag) = (Some(why), None);
+                self.next = Instant::now() + again;
+                return Vec::new();
+            }
+        };
+        let now = Instant::now();
+        let actions = self.watch.look(&sights, now.into_std());
+        self.period.measured(busy().saturating_sub(began) + WAKE);
+        // No burst after looks that were missed, and none behind the end of a grace.
+        let next = (self.next + self.period.get()).max(now);
+        self.next = self.watch.deadline().map_or(next, |ends| next.min(ends.into()));
+        actions
+    }
+
+    /// What the kernel says of each pair; an error says when to ask again.
+    fn sights(&mut self) -> Result<Vec<Sight>, (diag::Error, Duration)> {
+        let diag = match &mut self.diag {
+            Some(diag) => diag,
+            none => none.insert(Diag::open().map_err(|error| (error, RETRY))?),
+        };
+        let pairs: Vec<Pair> = self.watch.pairs().collect();
+        let once_more = |error| (error, self.period.get());
+        match How::of(pairs.len()) {
+            How::Lookups => diag.look_up(&pairs).map_err(once_more),
+            How::Dump => {
+                // A dump in several parts may miss a socket while others come and go: what would have consequences is
+                // looked up.
+                let mut sights = diag.dump(&pairs).map_err(once_more)?;
+                let doubtful = self.watch.doubtful(&sights);
+                let again: Vec<Pair> =
+                    doubtful.iter().filter_map(|place| pairs.get(*place).copied()).collect();
+                for (place, sight) in doubtful.into_iter().zip(diag.look_up(&again).map_err(once_more)?) {
+                    sights[place] = sight;
+                }
+                Ok(sights)
+            }
+        }
+    }
+
+    fn answered(&mut self, pair: Pair, answer: Answer) -> Vec<Action> {
+        match answer {
+            Answer::Refused => {}
+            Answer::Accepted | Answer::Unanswered => {
+                debug!(vip = %pair.0, port = pair.1, ?answer, "listener is gone, left to the probes");
+            }
+        }
+        self.watch.answered(pair, answer).into_iter().collect()
+    }
+
+    fn report(&self) -> Report {
+        if !self.is_on() {
+            return Report::default();
+        }
+        Report {
+            period: Duration::from_millis((self.period.get().as_micros() as u64).div_ceil(1000)),
+            pairs: self.watch.pairs().len(),
+            how: Some(self.how()),
+            disarmed: self.watch.disarmed(),
+            blind: self.blind.clone(),
+        }
+    }
+}
+
+/// What this thread has used of a core so far.
+fn busy() -> Duration {
+    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map(Duration::from).unwrap_or_default()
+}
+
+/// A confirming connect.
+enum Connect {
+    Answered(Answer),
+    UnderWay(Socket),
+}
+
+impl Connect {
+    /// From the VIP to the VIP, as the probes. On loopback it is mostly answered within the call.
+    fn start((vip, port): Pair) -> Connect {
+        let to = SocketAddr::new(vip, port);
+        let begin = || {
+            let socket = Socket::new(Domain::for_address(to), Type::STREAM, Some(Protocol::TCP))?;
+            socket.set_nonblocking(true)?;
+            // A reset: the server is not left with a connection to look after.
+            socket.set_linger(Some(Duration::ZERO))?;
+            socket.bind(&SocketAddr::new(vip, 0).into())?;
+            Ok::<Socket, std::io::Error>(socket)
+        };
+        // What we lack, a descriptor or the VIP itself, says nothing of the server.
+        let Ok(socket) = begin() else { return Connect::Answered(Answer::Unanswered) };
+        match socket.connect(&to.into()) {
+            Ok(()) => Connect::Answered(met(&socket)),
+            Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => match socket.take_error() {
+                Ok(None) if socket.peer_addr().is_ok() => Connect::Answered(met(&socket)),
+                Ok(None) => Connect::UnderWay(socket),
+                Ok(Some(error)) | Err(error) => Connect::Answered(failed(&error)),
+            },
+            Err(error) => Connect::Answered(failed(&error)),
+        }
+    }
+}
+
+/// Who took the connection: nobody, if it met itself, as TCP lets a socket do whose own port is the one that it asks.
+fn met(socket: &Socket) -> Answer {
+    match (socket.local_addr(), socket.peer_addr()) {
+        (Ok(own), Ok(other)) if own.as_socket() == other.as_socket() => Answer::Refused,
+        (Ok(_), Ok(_)) => Answer::Accepted,
+        (Err(_), _) | (_, Err(_)) => Answer::Unanswered,
+    }
+}
+
+fn failed(error: &std::io::Error) -> Answer {
+    if error.kind() == std::io::ErrorKind::ConnectionRefused { Answer::Refused } else { Answer::Unanswered }
+}
+
+/// Waits for the answer to a connect that is under way.
+async fn later(pair: Pair, socket: Socket) -> (Pair, Answer) {
+    let answer = async {
+        let stream = TcpStream::from_std(socket.into())?;
+        stream.writable().await?;
+        match stream.take_error()? {
+            Some(error) => Err(error),
+            None => Ok(met(&SockRef::from(&stream))),
+        }
+    };
+    let answer = match timeout(PATIENCE, answer).await {
+        Ok(answer) => answer.unwrap_or_else(|error| failed(&error)),
+        Err(_) => Answer::Unanswered,
+    };
+    (pair, answer)
+}

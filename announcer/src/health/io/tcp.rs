@@ -1,0 +1,112 @@
+//! The TCP probe: one connection, over which something may be said and something be expected.
+//!
+//! Touches the network. A probe of a VIP comes from the VIP too, as that of [`super::http`] does (RFC 9293).
+//!
+//! We close first and with a FIN, so that TIME-WAIT stays at our port and never takes up the server's. A reset would leave
+//! none, but many servers log it as a client that broke off, and with it what they had not read is lost to them. What has
+//! arrived is read before the close, which would be a reset otherwise. On one host TIME-WAIT costs little: the kernel
+//! uses such a port again after a second (`tcp_tw_reuse` 2, the default), and a VIP has 28,000 of them.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
+
+use super::trouble::{self, Trouble, of_kernel};
+use crate::config::check::Pattern;
+use crate::health::outcome::{Answer, Outcome, Reason, Shortage, Shown, Waiting};
+
+#[cfg(test)]
+mod tests;
+
+/// Octets of an answer in which the expected is looked for.
+const MOST: usize = 16 * 1024;
+
+/// A probe of one address and port, ready to be sent again and again.
+#[derive(Debug)]
+pub struct Tcp {
+    /// Where it comes from; the kernel's choice without it.
+    pub from: Option<IpAddr>,
+    /// Where it goes.
+    pub to: SocketAddr,
+    /// What is said once connected; may be empty.
+    pub send: String,
+    /// What has to come; without it the connection is enough.
+    pub expect: Option<Pattern>,
+    /// For a whole probe.
+    pub timeout: Duration,
+}
+
+impl Tcp {
+    /// Asks once. Dropped, it lets go of its connection.
+    pub async fn probe(&self) -> Outcome {
+        let start = Instant::now();
+        let (mut waiting, mut came) = (Waiting::Connection, Vec::with_capacity(1024));
+        let mut answer = tokio::time::timeout(self.timeout, self.ask(&mut waiting, &mut came)).await;
+        if answer.is_err() && !came.is_empty() {
+            answer = Ok(Err(unexpected(&came)));
+        }
+        trouble::outcome(answer, waiting, self.timeout, start.elapsed())
+    }
+
+    async fn ask(&self, waiting: &mut Waiting, came: &mut Vec<u8>) -> Result<Answer, Trouble> {
+        let mut stream = self.connect().await.map_err(|error| self.trouble(&error))?;
+        *waiting = Waiting::Answer;
+        let said = stream.write_all(self.send.as_bytes()).await;
+        let Some(expect) = &self.expect else {
+            said.map_err(|error| self.trouble(&error))?;
+            finish(&stream);
+            return Ok(Answer::Connected);
+        };
+        // A server that refuses before it has listened says so: what it said counts, and not that we could not speak.
+        while !expect.found_in(&String::from_utf8_lossy(came)) {
+            let room = MOST.saturating_sub(came.len());
+            let read = (&mut stream).take(u64::try_from(room).unwrap_or(0)).read_buf(came).await;
+            match read {
+                Ok(0) if came.is_empty() => return Err(Trouble::Fail(Reason::Closed)),
+                Ok(0) => return Err(unexpected(came)),
+                Ok(_) => {}
+                Err(_) if !came.is_empty() => return Err(unexpected(came)),
+                Err(error) => return Err(self.trouble(&error)),
+            }
+        }
+        finish(&stream);
+        Ok(Answer::Expected)
+    }
+
+    async fn connect(&self) -> io::Result<TcpStream> {
+        let socket = match self.to {
+            SocketAddr::V4(_) => TcpSocket::new_v4()?,
+            SocketAddr::V6(_) => TcpSocket::new_v6()?,
+        };
+        if let Some(from) = self.from {
+            socket.bind(SocketAddr::new(from, 0))?;
+        }
+        socket.connect(self.to).await
+    }
+
+    fn trouble(&self, error: &io::Error) -> Trouble {
+        match of_kernel(error) {
+            // A socket that is bound to no VIP misses none: no port was free.
+            Some(Trouble::Fail(Reason::VipMissing)) if self.from.is_none() => Trouble::Skip(Shortage::Ports),
+            Some(trouble) => trouble,
+            None => Trouble::Fail(Reason::Other(Shown::new(&error.to_string()))),
+        }
+    }
+}
+
+fn unexpected(came: &[u8]) -> Trouble {
+    Trouble::Fail(Reason::Unexpected(Shown::new(&String::from_utf8_lossy(came))))
+}
+
+/// Takes what has arrived, so that the close is a FIN.
+fn finish(stream: &TcpStream) {
+    let mut left = MOST;
+    while let Ok(read @ 1..) = stream.try_read(&mut [0; 4096])
+        && left > 0
+    {
+        left = left.saturating_sub(read);
+    }
+}

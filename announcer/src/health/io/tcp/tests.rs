@@ -1,0 +1,191 @@
+//! Against scripted servers on loopback addresses of their own.
+
+use std::net::Ipv4Addr;
+
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+
+use super::*;
+
+const TIMEOUT: Duration = Duration::from_millis(200);
+
+/// What a server does with a connection.
+#[derive(Clone, Copy)]
+enum Then {
+    Say(&'static str),
+    /// Says it again and again, until the client has left.
+    Repeat(&'static str),
+    /// Reads until this came, or the end.
+    Hear(&'static str),
+    /// Leaves the connection as it is.
+    Hold,
+    Reset,
+}
+use Then::{Hear, Hold, Repeat, Reset, Say};
+
+/// How a connection ended, as the server saw it.
+#[derive(Debug, PartialEq, Eq)]
+struct Ended {
+    from: IpAddr,
+    heard: String,
+    by: Result<(), io::ErrorKind>,
+}
+
+struct Server {
+    tcp: Tcp,
+    ended: mpsc::UnboundedReceiver<Ended>,
+}
+
+impl Server {
+    async fn start(vip: IpAddr, send: &str, expect: Option<&str>, script: &'static [Then]) -> Server {
+        let listener = TcpListener::bind((vip, 0)).await.unwrap();
+        let to = listener.local_addr().unwrap();
+        let (tell, ended) = mpsc::unbounded_channel();
+        tokio::spawn(async move {
+            loop {
+                let (stream, from) = listener.accept().await.unwrap();
+                let tell = tell.clone();
+                tokio::spawn(async move {
+                    let (heard, by) = serve(stream, script).await;
+                    let _ = tell.send(Ended { from: from.ip(), heard, by: by.map_err(|e| e.kind()) });
+                });
+            }
+        });
+        let expect = expect.map(pattern);
+        let tcp = Tcp { from: Some(vip), to, send: send.into(), expect, timeout: TIMEOUT };
+        Server { tcp, ended }
+    }
+}
+
+async fn serve(mut stream: TcpStream, script: &[Then]) -> (String, io::Result<()>) {
+    let mut heard = Vec::new();
+    for then in script {
+        match then {
+            Say(text) => stream.write_all(text.as_bytes()).await.unwrap(),
+            Repeat(text) => while stream.write_all(text.as_bytes()).await.is_ok() {},
+            Hear(text) => {
+                while !heard.ends_with(text.as_bytes()) && stream.read_buf(&mut heard).await.unwrap() > 0 {}
+            }
+            Hold => {
+                let ended = stream.read_to_end(&mut heard).await;
+                return (String::from_utf8(heard).unwrap(), ended.map(drop));
+            }
+            Reset => stream.set_zero_linger().unwrap(),
+        }
+    }
+    (String::from_utf8(heard).unwrap(), Ok(()))
+}
+
+fn pattern(text: &str) -> Pattern {
+    let check = crate::config::tests::a_check(&format!("tcp = 1\nexpect = '{text}'"));
+    let crate::config::Probe::Tcp(tcp) = check.probe else { panic!("{check:?}") };
+    tcp.expect.unwrap()
+}
+
+fn vip(last: u8) -> IpAddr {
+    IpAddr::V4(Ipv4Addr::new(127, 0, 1, last))
+}
+
+/// The outcome without its time, which has to be within the timeout.
+fn told(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Pass { answer, took, .. } => {
+            assert!(*took < TIMEOUT, "{took:?}");
+            format!("pass: {answer}")
+        }
+        Outcome::Fail { reason, took } => {
+            assert!(*took < TIMEOUT * 2, "{took:?}");
+            format!("fail: {reason}")
+        }
+        Outcome::Skipped(shortage) => format!("skipped: {shortage}"),
+    }
+}
+
+#[tokio::test]
+async fn each_answer_has_its_reason() {
+    type Row = (&'static str, Option<&'static str>, &'static [Then], &'static str);
+    const LINE: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcde\n";
+    let rows: &[Row] = &[
+        ("", None, &[Hold], "pass: connected"),
+        ("", None, &[Say("220 mail\r\n"), Hold], "pass: connected"),
+        ("", None, &[], "pass: connected"),
+        ("", Some("^220 "), &[Say("220 mail\r\n"), Hold], "pass: answered as expected"),
+        ("", Some("^220 "), &[Say("22"), Say("0 mail\r\n"), Hold], "pass: answered as expected"),
+        (
+            "PING\r\n",
+            Some(r"\+PONG"),
+            &[Hear("PING\r\n"), Say("+PONG\r\n"), Hold],
+            "pass: answered as expected",
+        ),
+        ("PING\r\n", Some(r"\+PONG"), &[Hear("PING\r\n"), Say("+PONG\r\n")], "pass: answered as expected"),
+        ("", Some("^220 "), &[Say("554 no\r\nservice")], "fail: answered unexpectedly: 554 no\\r\\nservice"),
+        // It could still come, and has not.
+        ("", Some("^220 "), &[Say("421 busy"), Hold], "fail: answered unexpectedly: 421 busy"),
+        ("", Some("^220 "), &[Say("421 busy"), Reset], "fail: answered unexpectedly: 421 busy"),
+        ("", Some("^220 "), &[], "fail: connection closed without an answer"),
+        ("", Some("^220 "), &[Reset], "fail: connection reset"),
+        ("", Some("^220 "), &[Hold], "fail: no answer within 200 ms"),
+        ("PING\r\n", Some("x"), &[Hear("PING\r\n"), Hold], "fail: no answer within 200 ms"),
+    ];
+    for (at, (send, expect, script, want)) in rows.iter().enumerate() {
+        let server = Server::start(vip(2), send, *expect, script).await;
+        assert_eq!(told(&server.tcp.probe().await), *want, "row {at}");
+    }
+    let endless = Server::start(vip(2), "", Some("never"), &[Repeat(LINE)]).await;
+    let said = told(&endless.tcp.probe().await);
+    assert!(said.starts_with("fail: answered unexpectedly: 0123456789abcdef") && said.len() < 300, "{said}");
+}
+
+#[tokio::test]
+async fn comes_from_the_vip_and_leaves_without_a_reset() {
+    let banner: &'static str = Box::leak(format!("220 mail\r\n{}", "x".repeat(9000)).into_boxed_str());
+    let script: &'static [Then] = Box::leak(Box::new([Say(banner), Hold]));
+    for vip in [vip(3), IpAddr::from(std::net::Ipv6Addr::LOCALHOST)] {
+        let mut server = Server::start(vip, "QUIT\r\n", Some("220 mail"), script).await;
+        for _ in 0..20 {
+            assert_eq!(told(&server.tcp.probe().await), "pass: answered as expected");
+            let ended = server.ended.recv().await.unwrap();
+            assert_eq!(ended, Ended { from: vip, heard: "QUIT\r\n".into(), by: Ok(()) });
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_port_that_nobody_listens_on_refuses() {
+    let holder = TcpSocket::new_v4().unwrap();
+    holder.bind(SocketAddr::new(vip(4), 0)).unwrap();
+    let to = holder.local_addr().unwrap();
+    let tcp = Tcp { from: Some(vip(4)), to, send: String::new(), expect: None, timeout: TIMEOUT };
+    assert_eq!(told(&tcp.probe().await), "fail: connection refused");
+}
+
+#[tokio::test]
+async fn a_full_queue_gives_no_connection() {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(SocketAddr::new(vip(5), 0)).unwrap();
+    let listener = socket.listen(0).unwrap();
+    let to = listener.local_addr().unwrap();
+    let _fills = TcpStream::connect(to).await.unwrap();
+    let tcp = Tcp { from: Some(vip(5)), to, send: String::new(), expect: None, timeout: TIMEOUT };
+    assert_eq!(told(&tcp.probe().await), "fail: no connection within 200 ms");
+}
+
+#[tokio::test]
+async fn a_vip_that_is_not_on_the_host_is_asked_nowhere() {
+    for missing in ["192.0.2.80", "2001:db8::80"] {
+        let missing: IpAddr = missing.parse().unwrap();
+        let to = SocketAddr::new(missing, 80);
+        let tcp = Tcp { from: Some(missing), to, send: String::new(), expect: None, timeout: TIMEOUT };
+        assert_eq!(told(&tcp.probe().await), "fail: the VIP is not on this host");
+    }
+}
+
+#[tokio::test]
+async fn a_target_is_asked_from_wherever_the_kernel_likes() {
+    let mut server = Server::start(vip(6), "", None, &[Hold]).await;
+    server.tcp.from = None;
+    assert_eq!(told(&server.tcp.probe().await), "pass: connected");
+    assert_ne!(server.ended.recv().await.unwrap().from, vip(7));
+    let none = server.tcp.trouble(&io::Error::from_raw_os_error(nix::errno::Errno::EADDRNOTAVAIL as i32));
+    assert_eq!(none, Trouble::Skip(Shortage::Ports));
+}

@@ -1,0 +1,288 @@
+//! Against servers with certificates that are good, wrong, and none.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::SystemTime;
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use rustls::ServerConfig;
+use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
+
+use super::*;
+use crate::config::Probe;
+use crate::config::tests::a_check;
+
+/// An authority of these tests alone, and its certificate in a file.
+pub(in crate::health::io) struct Authority {
+    pub(in crate::health::io) issuer: CertifiedIssuer<'static, KeyPair>,
+    pub(in crate::health::io) file: tempfile::NamedTempFile,
+}
+
+impl Authority {
+    pub(in crate::health::io) fn new() -> Self {
+        let mut params = CertificateParams::new(Vec::<String>::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(DnType::CommonName, "an authority of tests");
+        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), issuer.pem()).unwrap();
+        Authority { issuer, file }
+    }
+
+    pub(in crate::health::io) fn path(&self) -> &str {
+        self.file.path().to_str().unwrap()
+    }
+
+    /// A certificate for these names, from so many days ago until so many days ahead, and its key.
+    pub(in crate::health::io) fn sign(&self, names: &[&str], days: (i64, i64)) -> Identity {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let mut params = CertificateParams::new(names).unwrap();
+        let day = |days: i64| {
+            let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+            time_of(i64::try_from(now).unwrap() + days * 86_400)
+        };
+        (params.not_before, params.not_after) = (day(-days.0), day(days.1));
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        Identity {
+            chain: vec![certificate.der().clone()],
+            key: PrivatePkcs8KeyDer::from(key.serialize_der()).into(),
+        }
+    }
+}
+
+/// As rcgen has its dates.
+fn time_of(unix: i64) -> time::OffsetDateTime {
+    time::OffsetDateTime::from_unix_timestamp(unix).unwrap()
+}
+
+pub(in crate::health::io) struct Identity {
+    pub(in crate::health::io) chain: Vec<CertificateDer<'static>>,
+    pub(in crate::health::io) key: PrivateKeyDer<'static>,
+}
+
+impl Identity {
+    /// What a server does with it.
+    pub(in crate::health::io) fn acceptor(&self, alpn: &[&str], versions: Versions) -> TlsAcceptor {
+        let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_protocol_versions(versions)
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(self.chain.clone(), self.key.clone_key())
+            .unwrap();
+        config.alpn_protocols = alpn.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
+        TlsAcceptor::from(Arc::new(config))
+    }
+}
+
+type Versions = &'static [&'static rustls::SupportedProtocolVersion];
+
+pub(in crate::health::io) const EACH: Versions = rustls::ALL_VERSIONS;
+static OLD: Versions = &[&rustls::version::TLS12];
+
+const VIP: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 21));
+
+/// A server that shakes hands and waits until the client has left; its port, and the names that clients asked for.
+async fn server(acceptor: TlsAcceptor) -> (u16, tokio::sync::mpsc::UnboundedReceiver<Option<String>>) {
+    let listener = TcpListener::bind((VIP, 0)).await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (tell, told) = tokio::sync::mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let (acceptor, tell) = (acceptor.clone(), tell.clone());
+            tokio::spawn(async move {
+                if let Ok(mut stream) = acceptor.accept(stream).await {
+                    let _ = tell.send(stream.get_ref().1.server_name().map(str::to_owned));
+                    let _ = tokio::io::AsyncReadExt::read(&mut stream, &mut [0]).await;
+                }
+            });
+        }
+    });
+    (port, told)
+}
+
+async fn probe(port: u16, name: &str, lines: &str) -> Outcome {
+    let check = a_check(&format!("tls = \"{name}:{port}\"\n{lines}"));
+    match &check.probe {
+        Probe::Tls(tls) => Tls::new(VIP, tls, check.target, TIMEOUT).probe().await,
+        Probe::Http(_) | Probe::Tcp(_) | Probe::Exec(_) | Probe::File(_) => panic!("no tls"),
+    }
+}
+
+const TIMEOUT: Duration = Duration::from_millis(500);
+
+/// The outcome without its time.
+pub(in crate::health::io) fn told(outcome: &Outcome) -> String {
+    let date = |date: &crate::health::outcome::Date| date.to_string();
+    let said = match outcome {
+        Outcome::Pass { answer, warning: None, .. } => format!("pass: {answer}"),
+        Outcome::Pass { answer, warning: Some(warning), .. } => format!("pass: {answer}, but {warning}"),
+        Outcome::Fail { reason, .. } => format!("fail: {reason}"),
+        Outcome::Skipped(shortage) => format!("skipped: {shortage}"),
+    };
+    // Dates are relative to today.
+    let dates = match outcome {
+        Outcome::Pass { warning: Some(Warning::Expires(at)), .. }
+        | Outcome::Pass {
+            warning: Some(Warning::Certificate(Flaw::Expired(at) | Flaw::NotYetValid(at))),
+            ..
+        }
+        | Outcome::Fail { reason: Reason::Certificate(Flaw::Expired(at) | Flaw::NotYetValid(at)), .. } => {
+            date(at)
+        }
+        Outcome::Pass { .. } | Outcome::Fail { .. } | Outcome::Skipped(_) => return said,
+    };
+    said.replace(&dates, "DATE")
+}
+
+#[tokio::test]
+async fn a_certificate_is_judged_as_the_check_says() {
+    let (ours, theirs) = (Authority::new(), Authority::new());
+    let name = "www.example.com";
+    let good = ours.sign(&[name, "127.0.0.21"], (1, 90));
+    let cases: &[(&Identity, &str, &str)] = &[
+        // What is wrong, as a warning, and as a failure.
+        (&good, "pass: TLS 1.3", "pass: TLS 1.3"),
+        (
+            &ours.sign(&["other.example.com"], (1, 90)),
+            "pass: TLS 1.3, but the certificate is not for `www.example.com`",
+            "fail: the certificate is not for `www.example.com`",
+        ),
+        (
+            &ours.sign(&[name], (30, -1)),
+            "pass: TLS 1.3, but the certificate ended on DATE",
+            "fail: the certificate ended on DATE",
+        ),
+        (
+            &ours.sign(&[name], (-2, 90)),
+            "pass: TLS 1.3, but the certificate does not begin before DATE",
+            "fail: the certificate does not begin before DATE",
+        ),
+        (
+            &theirs.sign(&[name], (1, 90)),
+            "pass: TLS 1.3, but the certificate was signed by nobody who is trusted",
+            "fail: the certificate was signed by nobody who is trusted",
+        ),
+        (
+            &ours.sign(&[name], (1, 13)),
+            "pass: TLS 1.3, but the certificate ends on DATE",
+            "pass: TLS 1.3, but the certificate ends on DATE",
+        ),
+    ];
+    for (identity, warned, required) in cases {
+        let (port, _seen) = server(identity.acceptor(&[], EACH)).await;
+        let ca = format!("ca_file = \"{}\"\n", ours.path());
+        assert_eq!(told(&probe(port, name, &ca).await), *warned);
+        assert_eq!(told(&probe(port, name, &format!("{ca}verify = \"require\"")).await), *required);
+        let off = probe(port, name, "verify = \"off\"\ncert_expires_within = \"0s\"").await;
+        assert_eq!(told(&off), "pass: TLS 1.3");
+    }
+    let (port, _seen) = server(ours.sign(&[name], (30, -1)).acceptor(&[], EACH)).await;
+    let outcome = probe(port, name, "verify = \"off\"").await;
+    assert_eq!(told(&outcome), "pass: TLS 1.3, but the certificate ends on DATE");
+}
+
+#[tokio::test]
+async fn the_name_is_sent_and_an_address_is_not() {
+    let ours = Authority::new();
+    let identity = ours.sign(&["www.example.com", "192.0.2.80"], (1, 90));
+    let (port, mut seen) = server(identity.acceptor(&[], EACH)).await;
+    let lines = format!("verify = \"require\"\nca_file = \"{}\"", ours.path());
+    for (name, sni) in [("www.example.com", Some("www.example.com".to_owned())), ("192.0.2.80", None)] {
+        assert_eq!(told(&probe(port, name, &lines).await), "pass: TLS 1.3");
+        assert_eq!(seen.recv().await.unwrap(), sni);
+    }
+    // Not of the certificate.
+    assert_eq!(
+        told(&probe(port, "[2001:db8::80]", &lines).await),
+        "fail: the certificate is not for `2001:db8::80`"
+    );
+}
+
+#[tokio::test]
+async fn each_version_and_protocol_is_said() {
+    let ours = Authority::new();
+    let identity = ours.sign(&["www.example.com"], (1, 90));
+    let lines = format!("ca_file = \"{}\"\n", ours.path());
+    let offer = format!("{lines}alpn = [\"h2\", \"http/1.1\"]");
+    let none = "fail: the server chose no protocol of those offered";
+    for (alpn, versions, lines, want) in [
+        (&[][..], OLD, &lines, "pass: TLS 1.2"),
+        (&["h2"], EACH, &offer, "pass: TLS 1.3"),
+        (&[], EACH, &offer, none),
+        (&["smtp"], EACH, &offer, none),
+    ] {
+        let (port, _seen) = server(identity.acceptor(alpn, versions)).await;
+        assert_eq!(told(&probe(port, "www.example.com", lines).await), want);
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_tls_has_its_reason() {
+    use tokio::io::AsyncReadExt;
+    for (says, want) in [
+        (Some("HTTP/1.1 400 Bad Request\r\n\r\n"), "fail: answer is no TLS"),
+        (Some(""), "fail: connection closed without an answer"),
+        (None, "fail: no TLS within 500 ms"),
+        // An alert: handshake failure.
+        (
+            Some("\u{15}\u{3}\u{3}\0\u{2}\u{2}\u{28}"),
+            "fail: TLS failed: received fatal alert: HandshakeFailure",
+        ),
+    ] {
+        let listener = TcpListener::bind((VIP, 0)).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let _ = stream.read(&mut [0; 4096]).await;
+            match says {
+                Some(text) => stream.write_all(text.as_bytes()).await.unwrap(),
+                None => tokio::time::sleep(TIMEOUT * 2).await,
+            }
+        });
+        let outcome = probe(port, "www.example.com", "").await;
+        assert_eq!(told(&outcome), want);
+    }
+    let nobody = TcpListener::bind((VIP, 0)).await.unwrap().local_addr().unwrap().port();
+    assert_eq!(told(&probe(nobody, "www.example.com", "").await), "fail: connection refused");
+}
+
+#[tokio::test]
+async fn each_handshake_shows_a_certificate_also_when_it_could_be_resumed() {
+    let (ours, theirs) = (Authority::new(), Authority::new());
+    for versions in [EACH, OLD] {
+        let (port, _seen) = server(theirs.sign(&["www.example.com"], (1, 90)).acceptor(&[], versions)).await;
+        let check = a_check(&format!("tls = \"www.example.com:{port}\"\nca_file = \"{}\"", ours.path()));
+        let Probe::Tls(tls) = &check.probe else { panic!("no tls") };
+        let tls = Tls::new(VIP, tls, None, TIMEOUT);
+        for _ in 0..3 {
+            let outcome = tls.probe().await;
+            assert!(matches!(outcome, Outcome::Pass { warning: Some(_), .. }), "{outcome}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_fixed_target_is_asked_in_place_of_the_vip() {
+    let ours = Authority::new();
+    let (port, _seen) = server(ours.sign(&["www.example.com"], (1, 90)).acceptor(&[], EACH)).await;
+    let missing: IpAddr = "192.0.2.80".parse().unwrap();
+    for (target, asked) in [(SocketAddr::new(VIP, port).to_string(), 1), (VIP.to_string(), port)] {
+        let check = a_check(&format!(
+            "tls = \"www.example.com:{asked}\"\ntarget = \"{target}\"\nca_file = \"{}\"",
+            ours.path()
+        ));
+        let outcome = {
+            let target = crate::health::Target {
+                service: "www".parse().unwrap(),
+                vip: missing,
+                check: 0,
+                config: check,
+            };
+            crate::health::io::probe::once(&target).await
+        };
+        assert_eq!(told(&outcome), "pass: TLS 1.3");
+    }
+}

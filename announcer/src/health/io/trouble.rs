@@ -1,0 +1,96 @@
+//! What the probes have in common: what ends one, and what an error of the kernel means to it.
+//!
+//! Pure, but for the errors' type.
+
+use std::io;
+use std::time::Duration;
+
+use nix::errno::Errno;
+use tokio::time::error::Elapsed;
+
+use crate::health::outcome::{Answer, Outcome, Reason, Shortage, Waiting, Warning};
+
+/// What ends a probe that did not pass.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Trouble {
+    Fail(Reason),
+    TimedOut(Waiting),
+    Skip(Shortage),
+}
+
+/// What a probe that passed has to say.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Passed {
+    pub(super) answer: Answer,
+    pub(super) warning: Option<Warning>,
+}
+
+impl From<Answer> for Passed {
+    fn from(answer: Answer) -> Self {
+        Passed { answer, warning: None }
+    }
+}
+
+/// What a probe saw that `took` so long, of `timeout`; `waiting` is for one that was cut off.
+pub(super) fn outcome(
+    ended: Result<Result<impl Into<Passed>, Trouble>, Elapsed>,
+    waiting: Waiting,
+    timeout: Duration,
+    took: Duration,
+) -> Outcome {
+    let reason = match ended {
+        Ok(Ok(passed)) => {
+            let Passed { answer, warning } = passed.into();
+            return Outcome::Pass { answer, warning, took };
+        }
+        Ok(Err(Trouble::Skip(shortage))) => return Outcome::Skipped(shortage),
+        Ok(Err(Trouble::Fail(reason))) => reason,
+        Ok(Err(Trouble::TimedOut(waiting))) => Reason::TimedOut { waiting, after: timeout },
+        Err(_) => Reason::TimedOut { waiting, after: timeout },
+    };
+    Outcome::Fail { reason, took }
+}
+
+/// What an error of a system call on a socket of ours means; none if it comes from elsewhere.
+pub(super) fn of_kernel(error: &io::Error) -> Option<Trouble> {
+    let errno = Errno::from_raw(error.raw_os_error()?);
+    if let Some(shortage) = Shortage::of(errno) {
+        return Some(Trouble::Skip(shortage));
+    }
+    if errno == Errno::ETIMEDOUT {
+        return Some(Trouble::TimedOut(Waiting::Connection));
+    }
+    let known = [
+        (Errno::ECONNREFUSED, Reason::Refused),
+        (Errno::ECONNRESET, Reason::Reset),
+        (Errno::EPIPE, Reason::Closed),
+        (Errno::EADDRNOTAVAIL, Reason::VipMissing), // from bind(2): a probe's socket is bound to the VIP
+    ];
+    let reason = known.into_iter().find(|(known, _)| *known == errno).map(|(_, reason)| reason);
+    Some(Trouble::Fail(reason.unwrap_or(Reason::Os(errno))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_of_the_kernel_have_their_meaning() {
+        let fail = |reason| Some(Trouble::Fail(reason));
+        for (errno, want) in [
+            (Errno::EMFILE, Some(Trouble::Skip(Shortage::Files))),
+            (Errno::ENFILE, Some(Trouble::Skip(Shortage::Files))),
+            (Errno::ENOMEM, Some(Trouble::Skip(Shortage::Memory))),
+            (Errno::ENOBUFS, Some(Trouble::Skip(Shortage::Memory))),
+            (Errno::EADDRINUSE, Some(Trouble::Skip(Shortage::Ports))),
+            (Errno::EADDRNOTAVAIL, fail(Reason::VipMissing)),
+            (Errno::ECONNREFUSED, fail(Reason::Refused)),
+            (Errno::EPIPE, fail(Reason::Closed)),
+            (Errno::EPERM, fail(Reason::Os(Errno::EPERM))),
+            (Errno::ETIMEDOUT, Some(Trouble::TimedOut(Waiting::Connection))),
+        ] {
+            assert_eq!(of_kernel(&io::Error::from_raw_os_error(errno as i32)), want);
+        }
+        assert_eq!(of_kernel(&io::Error::other("no errno")), None);
+    }
+}

@@ -1,0 +1,65 @@
+//! Counts the probes that could not ask, by our own fault: they change no verdict, and somebody has to know.
+//!
+//! Pure.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use super::outcome::{Outcome, Shortage};
+
+/// For so long after the last of them a shortage is warned of.
+const FRESH: Duration = Duration::from_secs(60);
+
+/// What we ran out of, since the start.
+#[derive(Debug, Clone, Default)]
+pub struct Shortages(BTreeMap<Shortage, (u64, Instant)>);
+
+impl Shortages {
+    /// Takes in what a probe saw.
+    pub fn note(&mut self, outcome: &Outcome, at: Instant) {
+        let Outcome::Skipped(shortage) = outcome else { return };
+        let (count, last) = self.0.entry(*shortage).or_insert((0, at));
+        *count = count.saturating_add(1);
+        *last = at.max(*last);
+    }
+
+    /// How many probes each shortage has kept from asking; never falls, kinds that never were are absent.
+    pub fn counts(&self) -> impl Iterator<Item = (Shortage, u64)> {
+        self.0.iter().map(|(shortage, (count, _))| (*shortage, *count))
+    }
+
+    /// What an operator should look at, a sentence each.
+    pub fn warnings(&self, now: Instant) -> impl Iterator<Item = String> {
+        let fresh = move |last: Instant| now.saturating_duration_since(last) < FRESH;
+        self.0.iter().filter(move |(_, (_, last))| fresh(*last)).map(|(shortage, (count, _))| {
+            let probes = if *count == 1 { "1 probe was".to_owned() } else { format!("{count} probes were") };
+            format!("{shortage}: {probes} not asked since the start, and counted neither way")
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_each_kind_and_warns_while_it_is_fresh() {
+        let (start, second) = (Instant::now(), Duration::from_secs(1));
+        let mut shortages = Shortages::default();
+        assert_eq!(shortages.warnings(start).count(), 0);
+        shortages.note(&Outcome::Skipped(Shortage::Files), start);
+        shortages.note(&Outcome::Skipped(Shortage::Ports), start + second * 30);
+        shortages.note(&Outcome::Skipped(Shortage::Files), start + second * 31);
+        assert_eq!(shortages.counts().collect::<Vec<_>>(), [(Shortage::Files, 2), (Shortage::Ports, 1)]);
+        let told = |now| shortages.warnings(now).collect::<Vec<_>>();
+        let files = "announcer is out of file descriptors: 2 probes were not asked since the start, and counted neither way";
+        let ports =
+            "the VIP is out of local ports: 1 probe was not asked since the start, and counted neither way";
+        assert_eq!(told(start + second * 89), [files, ports]);
+        assert_eq!(told(start + second * 90), [files]);
+        assert!(told(start + second * 91).is_empty());
+        // A fact that comes late makes nothing older.
+        shortages.note(&Outcome::Skipped(Shortage::Files), start);
+        assert_eq!(shortages.warnings(start + second * 90).count(), 1);
+    }
+}

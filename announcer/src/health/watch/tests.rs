@@ -1,0 +1,174 @@
+//! The machine in pictures, the resolution of listeners, the period.
+
+use super::*;
+
+const PAIR: Pair = (IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 80)), 80);
+
+fn up(grace: u64) -> Watched {
+    Watched { grace: Duration::from_millis(grace), up: true }
+}
+
+/// Looks 5 ms apart: `+` a listener, `-` none, `?` the look failed; `u` and `d`: the checks are up, are down; `r`, `a`, `n`:
+/// the connect is refused, accepted, not answered. What came of each: `C` connect, `D` told gone, `U` told back, `.` nothing.
+fn play(events: &str, grace: u64) -> String {
+    let mut watch = Watch::default();
+    let mut watched = Watched { up: false, ..up(grace) };
+    watch.set(&[(PAIR, watched)].into());
+    let mut now = Instant::now();
+    let mut said = String::new();
+    for event in events.chars() {
+        let sight = match event {
+            '+' => Some(Sight::Listens),
+            '-' => Some(Sight::Nothing),
+            '?' => Some(Sight::Unknown),
+            _ => None,
+        };
+        let actions: Vec<Action> = match event {
+            'u' | 'd' => {
+                watched.up = event == 'u';
+                watch.set(&[(PAIR, watched)].into());
+                vec![]
+            }
+            'r' => watch.answered(PAIR, Answer::Refused).into_iter().collect(),
+            'a' => watch.answered(PAIR, Answer::Accepted).into_iter().collect(),
+            'n' => watch.answered(PAIR, Answer::Unanswered).into_iter().collect(),
+            _ => {
+                now += Duration::from_millis(5);
+                watch.look(&[sight.unwrap()], now)
+            }
+        };
+        said.push(match actions.as_slice() {
+            [] => '.',
+            [Action::Connect(pair)] if *pair == PAIR => 'C',
+            [Action::Tell { pair, listening: false }] if *pair == PAIR => 'D',
+            [Action::Tell { pair, listening: true }] if *pair == PAIR => 'U',
+            other => panic!("{other:?}"),
+        });
+    }
+    said
+}
+
+#[test]
+fn it_arms_fires_and_disarms() {
+    for (what, grace, events, want) in [
+        ("a crash, and the return", 0, "u++-r--+d+", "...CD..U.."),
+        ("the second crash", 0, "u+-rd-+u+-r", "..CD..U..CD"),
+        ("never armed while its checks are down", 0, "++-+-", "....."),
+        ("nor by checks that pass without a listener", 0, "u---+-", ".....C"),
+        ("it stays armed while its checks fail for another reason", 0, "u+d+-r", "....CD"),
+        ("socket activation: one connect, then left alone", 0, "u+-a------", "..C......."),
+        ("and watched again once a listener was seen", 0, "u+-a--+-r", "..C....CD"),
+        ("a black hole is no crash", 0, "u+-n-----", "..C......"),
+        ("one connect at a time", 0, "u+----r", "..C...D"),
+        ("a listener that is back before the refusal is told gone, then back", 0, "u+-+r+", "..C.DU"),
+        ("a look that fails says nothing", 0, "u+????-r??+", "......CD..U"),
+        ("a gap within the grace", 10, "u+--+--+", "........"),
+        ("a gap as long as the grace", 10, "u+---r", "....CD"),
+        ("a look that fails within the grace", 10, "u+-??+-", "......."),
+    ] {
+        assert_eq!(play(events, grace), want, "{what}: {events}");
+    }
+}
+
+#[test]
+fn the_end_of_a_grace_is_its_deadline() {
+    let mut watch = Watch::default();
+    watch.set(&[(PAIR, up(7))].into());
+    let now = Instant::now();
+    assert_eq!(watch.look(&[Sight::Listens], now), []);
+    assert_eq!(watch.deadline(), None);
+    assert_eq!(watch.look(&[Sight::Nothing], now), []);
+    assert_eq!(watch.deadline(), Some(now + Duration::from_millis(7)));
+    assert_eq!(watch.look(&[Sight::Nothing], now + Duration::from_millis(7)), [Action::Connect(PAIR)]);
+    assert_eq!(watch.deadline(), None);
+}
+
+#[test]
+fn what_is_left_to_the_probes_is_told_with_its_reason() {
+    let mut watch = Watch::default();
+    watch.set(&[(PAIR, up(0))].into());
+    assert_eq!(watch.disarmed(), [(PAIR, Disarmed::Unseen)]);
+    let now = Instant::now();
+    let _ = watch.look(&[Sight::Listens], now);
+    assert_eq!(watch.disarmed(), []);
+    let _ = watch.look(&[Sight::Nothing], now);
+    assert_eq!(watch.answered(PAIR, Answer::Accepted), None);
+    assert_eq!(watch.disarmed(), [(PAIR, Disarmed::Answers)]);
+}
+
+#[test]
+fn a_pair_that_is_not_watched_any_more_is_forgotten() {
+    let mut watch = Watch::default();
+    watch.set(&[(PAIR, up(0))].into());
+    let now = Instant::now();
+    let _ = watch.look(&[Sight::Listens], now);
+    assert_eq!(watch.look(&[Sight::Nothing], now), [Action::Connect(PAIR)]);
+    watch.set(&BTreeMap::new());
+    assert_eq!(watch.answered(PAIR, Answer::Refused), None);
+    watch.set(&[(PAIR, up(0))].into());
+    assert_eq!(watch.answered(PAIR, Answer::Refused), None, "the answer is of a connect of before");
+    assert_eq!(watch.look(&[Sight::Nothing], now), []);
+}
+
+#[test]
+fn only_what_would_fire_is_worth_a_second_look() {
+    let pairs: BTreeMap<Pair, Watched> = (1..=3).map(|port| ((PAIR.0, port), up(0))).collect();
+    let mut watch = Watch::default();
+    watch.set(&pairs);
+    let _ = watch.look(&[Sight::Listens, Sight::Nothing, Sight::Listens], Instant::now());
+    assert_eq!(watch.doubtful(&[Sight::Nothing; 3]), [0, 2]);
+    assert_eq!(watch.doubtful(&[Sight::Nothing, Sight::Nothing, Sight::Listens]), [0]);
+}
+
+#[test]
+fn a_listener_serves_what_the_kernel_lets_it_serve() {
+    let v6: Pair = ("2001:db8::80".parse().unwrap(), 80);
+    let pairs = [PAIR, v6];
+    let serves = |address: &str, port, v6only| {
+        let mut served = Served::new(pairs.into_iter());
+        served.add(Listener { address: address.parse().unwrap(), port, v6only });
+        served.take().into_iter().map(|sight| sight == Sight::Listens).collect::<Vec<_>>()
+    };
+    for (address, port, v6only, want) in [
+        ("192.0.2.80", 80, false, [true, false]),
+        ("192.0.2.80", 81, false, [false, false]),
+        ("192.0.2.81", 80, false, [false, false]),
+        ("0.0.0.0", 80, false, [true, false]),
+        ("::", 80, false, [true, true]),
+        ("::", 80, true, [false, true]),
+        ("::", 8080, false, [false, false]),
+        ("::ffff:192.0.2.80", 80, false, [true, false]),
+        ("2001:db8::80", 80, true, [false, true]),
+    ] {
+        assert_eq!(serves(address, port, v6only), want, "[{address}]:{port} v6only {v6only}");
+    }
+    let mut served = Served::new(pairs.into_iter());
+    served.add(Listener { address: "::".parse().unwrap(), port: 80, v6only: false });
+    let _ = served.take();
+    assert_eq!(served.take(), [Sight::Nothing; 2], "each dump stands for itself");
+}
+
+#[test]
+fn the_period_keeps_the_watch_within_a_twentieth_of_a_core() {
+    let settled = |configured: u64, cost: u64| {
+        let mut period = Period::new(Duration::from_millis(configured));
+        for _ in 0..200 {
+            period.measured(Duration::from_micros(cost));
+        }
+        period.get()
+    };
+    let close =
+        |got: Duration, want: u64| got.abs_diff(Duration::from_micros(want)) < Duration::from_micros(50);
+    assert!(close(settled(5, 100), 5_000), "{:?}", settled(5, 100));
+    assert!(close(settled(5, 400), 8_000), "{:?}", settled(5, 400));
+    assert!(close(settled(5, 5_000), 20_000), "{:?}", settled(5, 5_000));
+    assert!(close(settled(50, 5_000), 50_000), "what is asked for is never shortened");
+    let mut period = Period::new(Duration::from_millis(5));
+    period.measured(Duration::from_millis(2));
+    assert!(period.get() < LONGEST, "one slow look alone does not make it the longest: {:?}", period.get());
+}
+
+#[test]
+fn few_pairs_are_looked_up_and_many_are_dumped() {
+    assert_eq!((How::of(1), How::of(29), How::of(30)), (How::Lookups, How::Lookups, How::Dump));
+}

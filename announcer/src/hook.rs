@@ -1,0 +1,207 @@
+//! The hook: a command that is told of each VIP whose standing changed.
+//!
+//! Pure, but for [`io`]. What it still has to be told is a state and no list of events: a VIP that changes again before
+//! the hook heard of it is told of once, as it is then, and one that is back to what the hook knows is not told at all. So
+//! a thousand changes at once are a thousand runs at most, one after the other, and a hook that is slow piles up nothing.
+
+pub mod io;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::IpAddr;
+
+use crate::director::Change;
+use crate::model::ServiceName;
+
+/// What the hook is told, in one run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Call {
+    /// Whose VIP.
+    pub service: ServiceName,
+    /// Which.
+    pub vip: IpAddr,
+    /// Its standing, as `status` has it.
+    pub standing: &'static str,
+    /// Why, in one word as metrics have it.
+    pub reason: &'static str,
+    /// The sentence that `status` has.
+    pub message: String,
+    /// The standing that the hook knows of it.
+    pub previous: &'static str,
+}
+
+impl Call {
+    /// The environment of the run: nothing else is in it but `PATH`.
+    pub fn environment(&self) -> [(&'static str, String); 6] {
+        [
+            ("ANNOUNCER_SERVICE", self.service.to_string()),
+            ("ANNOUNCER_VIP", self.vip.to_string()),
+            ("ANNOUNCER_STANDING", self.standing.to_owned()),
+            ("ANNOUNCER_REASON", self.reason.to_owned()),
+            ("ANNOUNCER_MESSAGE", self.message.replace('\0', " ")),
+            ("ANNOUNCER_PREVIOUS", self.previous.to_owned()),
+        ]
+    }
+}
+
+/// How the runs of the hook ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Runs {
+    /// With exit code 0.
+    pub ok: u64,
+    /// With another, or by a signal.
+    pub failed: u64,
+    /// They took too long, and were killed.
+    pub timeout: u64,
+    /// They could not be started.
+    pub not_started: u64,
+    /// Changes that were not told, because another of the same VIP came before their turn.
+    pub replaced: u64,
+}
+
+/// What the hook is still to be told, and what became of what it was.
+#[derive(Debug, Default)]
+pub struct Queue {
+    /// Counts.
+    pub runs: Runs,
+    /// VIPs that wait, in the order in which they changed; each once.
+    order: VecDeque<IpAddr>,
+    waiting: BTreeMap<IpAddr, Call>,
+    /// What the hook knows of a VIP; of one that is not here, that it is withheld, as each VIP is at first.
+    told: BTreeMap<IpAddr, &'static str>,
+}
+
+impl Queue {
+    /// Takes in a change.
+    pub fn changed(&mut self, change: &Change) {
+        let previous = self.told.get(&change.vip).copied().unwrap_or(AT_FIRST);
+        let standing = change.standing.word();
+        if self.waiting.remove(&change.vip).is_some() {
+            self.runs.replaced += 1;
+        } else if standing != previous {
+            self.order.push_back(change.vip);
+        }
+        if standing == previous {
+            self.order.retain(|vip| *vip != change.vip);
+            return;
+        }
+        let call = Call {
+            service: change.service.clone(),
+            vip: change.vip,
+            standing,
+            reason: change.standing.label(),
+            message: change.standing.to_string(),
+            previous,
+        };
+        self.waiting.insert(change.vip, call);
+    }
+
+    /// What the hook is told next; it knows that from now on.
+    pub fn take(&mut self) -> Option<Call> {
+        let call = self.waiting.remove(&self.order.pop_front()?)?;
+        if call.standing == AT_FIRST {
+            self.told.remove(&call.vip);
+        } else {
+            self.told.insert(call.vip, call.standing);
+        }
+        Some(call)
+    }
+}
+
+/// The standing that every VIP begins with.
+const AT_FIRST: &str = "withheld";
+
+/// The most of a run's output that is logged, in characters.
+const MOST: usize = 1000;
+
+/// A run's output as one line that no terminal minds; `None`: it said nothing.
+fn line(output: &[u8]) -> Option<String> {
+    let text = String::from_utf8_lossy(output);
+    let clean: String =
+        text.trim().chars().map(|c| if c.is_control() { ' ' } else { c }).take(MOST).collect();
+    (!clean.is_empty()).then_some(clean)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::director::{Reason, Standing};
+    use crate::drain::Drain;
+
+    fn change(vip: u8, standing: Standing) -> Change {
+        Change {
+            service: "www".parse().unwrap(),
+            vip: [192, 0, 2, vip].into(),
+            standing,
+            before: Standing::Withheld(Reason::NotLookedFor),
+        }
+    }
+
+    fn told(queue: &mut Queue) -> Vec<(u8, &'static str, &'static str)> {
+        let last = |vip: IpAddr| match vip {
+            IpAddr::V4(vip) => vip.octets()[3],
+            IpAddr::V6(_) => 0,
+        };
+        std::iter::from_fn(|| queue.take())
+            .map(|call| (last(call.vip), call.previous, call.standing))
+            .collect()
+    }
+
+    const GONE: Standing = Standing::Withheld(Reason::Stopping);
+
+    #[test]
+    fn each_vip_is_told_in_order_once_and_as_it_is_when_its_turn_comes() {
+        let mut queue = Queue::default();
+        for vip in [1, 2, 3] {
+            queue.changed(&change(vip, Standing::Announced));
+        }
+        queue.changed(&change(1, Standing::Draining(Drain::default())));
+        let want = [(1, "withheld", "draining"), (2, "withheld", "announced"), (3, "withheld", "announced")];
+        assert_eq!(told(&mut queue), want);
+        assert_eq!(queue.runs.replaced, 1);
+        queue.changed(&change(2, GONE));
+        assert_eq!(told(&mut queue), [(2, "announced", "withheld")]);
+    }
+
+    #[test]
+    fn what_the_hook_knows_is_not_told() {
+        let mut queue = Queue::default();
+        queue.changed(&change(1, Standing::Withheld(Reason::NotLookedFor)));
+        assert_eq!(told(&mut queue), [], "every VIP begins withheld");
+        queue.changed(&change(1, Standing::Announced));
+        queue.changed(&change(2, Standing::Announced));
+        queue.changed(&change(1, GONE));
+        assert_eq!(
+            told(&mut queue),
+            [(2, "withheld", "announced")],
+            "it came and went before the hook's turn"
+        );
+        queue.changed(&change(1, Standing::Announced));
+        assert_eq!(told(&mut queue), [(1, "withheld", "announced")]);
+    }
+
+    #[test]
+    fn ten_thousand_changes_of_one_vip_are_one_call() {
+        let mut queue = Queue::default();
+        for _ in 0..5_000 {
+            queue.changed(&change(1, GONE));
+            queue.changed(&change(1, Standing::Announced));
+        }
+        assert_eq!((queue.order.len(), queue.waiting.len()), (1, 1));
+    }
+
+    #[test]
+    fn the_environment_says_all_that_status_does() {
+        let mut queue = Queue::default();
+        queue.changed(&change(1, Standing::Draining(Drain::parse("new\0kernel"))));
+        let environment = queue.take().unwrap().environment();
+        let want = ["www", "192.0.2.1", "draining", "drained", "drained: new kernel", "withheld"];
+        assert_eq!(environment.each_ref().map(|(_, value)| value.as_str()), want);
+    }
+
+    #[test]
+    fn output_is_one_line() {
+        assert_eq!(line(b" \n"), None);
+        assert_eq!(line(b"a\x1b[2J\nb\n").as_deref(), Some("a [2J b"));
+        assert_eq!(line(&[b'x'; 5000]).unwrap().len(), MOST);
+    }
+}

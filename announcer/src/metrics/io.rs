@@ -1,0 +1,253 @@
+//! The listener that Prometheus reads from: `GET /metrics` (RFC 9110), and a pointer to it at `/`.
+//!
+//! Touches TCP, the clock and `/proc`. Whoever decides is asked once a scrape, for copies; the text is made of them on
+//! another thread and leaves in pieces, as fast as the client reads, so that neither a large host nor a slow client is in
+//! anybody's way. A client has one answer and ten seconds.
+
+mod process;
+
+#[cfg(test)]
+mod tests;
+
+use std::convert::Infallible;
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context as Poller, Poll};
+use std::time::Duration;
+
+use hyper::body::{Body, Bytes, Frame, Incoming};
+use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::time::{sleep, timeout};
+use tracing::{debug, info, warn};
+
+use super::{Peer, Reloads, Scrape, write};
+use crate::bgp::io::session::{Counters, Status};
+use crate::config;
+use crate::control::io::{self as control, Ask};
+use crate::hook::Queue;
+
+/// Clients served at once; more wait for their turn.
+const CLIENTS: usize = 4;
+/// For all that a client may ask and read.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Until the next try to listen.
+const AGAIN: Duration = Duration::from_secs(1);
+/// Octets of an answer that are made at once.
+const PIECE: usize = 32 * 1024;
+
+/// The text format that every reader knows.
+const TEXT: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+
+/// What the listener answers from.
+#[derive(Debug, Clone)]
+pub struct Context {
+    /// What `status` is answered from.
+    pub control: control::Context,
+    /// What became of the reloads.
+    pub reloads: watch::Receiver<Reloads>,
+    /// What became of the hook's runs.
+    pub hooks: watch::Receiver<Queue>,
+    /// Why nobody is listened to, if the configuration wants it.
+    pub deaf: watch::Sender<Option<String>>,
+}
+
+/// Listens wherever the configuration says, for ever.
+pub async fn serve(context: Context) {
+    let mut configs = context.control.configs.clone();
+    let places = Arc::new(Semaphore::new(CLIENTS));
+    loop {
+        let address = configs.borrow_and_update().metrics.as_ref().map(|metrics| metrics.listen);
+        let moved = async {
+            let other = |config: &Arc<config::Config>| {
+                config.metrics.as_ref().map(|metrics| metrics.listen) != address
+            };
+            configs.wait_for(other).await.map(drop)
+        };
+        tokio::select! {
+            ended = moved => if ended.is_err() { return },
+            () = listen(address, &context, &places) => {}
+        }
+        context.deaf.send_replace(None);
+    }
+}
+
+/// Serves clients for ever; waits for ever without an address.
+async fn listen(address: Option<SocketAddr>, context: &Context, places: &Arc<Semaphore>) {
+    let Some(address) = address else { return std::future::pending().await };
+    let listener = loop {
+        match TcpListener::bind(address).await {
+            Ok(listener) => break listener,
+            Err(error) => {
+                let news = context.deaf.send_replace(Some(deaf(address, &error))).is_none();
+                if news {
+                    warn!(%address, %error, "metrics cannot be read, tried again every second");
+                }
+                sleep(AGAIN).await;
+            }
+        }
+    };
+    context.deaf.send_replace(None);
+    info!(%address, "metrics can be read");
+    loop {
+        let Ok(place) = places.clone().acquire_owned().await else { return };
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let context = context.clone();
+                tokio::spawn(async move {
+                    if timeout(PATIENCE, serve_one(stream, context)).await.is_err() {
+                        debug!("metrics client took too long and was let go");
+                    }
+                    drop(place);
+                });
+            }
+            Err(error) => {
+                debug!(%error, "metrics listener did not accept");
+                sleep(Duration::from_millis(100)).await; // out of descriptors, most likely
+            }
+        }
+    }
+}
+
+fn deaf(address: SocketAddr, error: &io::Error) -> String {
+    format!("metrics cannot be read: `listen = \"{address}\"`: {error}")
+}
+
+async fn serve_one(stream: TcpStream, context: Context) {
+    let answer = service_fn(|request| {
+        let context = context.clone();
+        async move { Ok::<_, Infallible>(answer(&request, context).await) }
+    });
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(PATIENCE)
+        .keep_alive(false)
+        .serve_connection(TokioIo::new(stream), answer)
+        .await;
+    if let Err(error) = served {
+        debug!(%error, "metrics client was let go");
+    }
+}
+
+async fn answer(request: &Request<Incoming>, context: Context) -> Response<Text> {
+    let page = match request.uri().path() {
+        _ if ![Method::GET, Method::HEAD].contains(request.method()) => {
+            let mut response = told(StatusCode::METHOD_NOT_ALLOWED, "only GET is answered\n");
+            response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+            return response;
+        }
+        "/metrics" => scrape(context).await,
+        "/" => return told(StatusCode::OK, "announcer; its figures are at /metrics\n"),
+        _ => return told(StatusCode::NOT_FOUND, "the figures are at /metrics\n"),
+    };
+    match page {
+        Some(text) => with(StatusCode::OK, text),
+        None => told(StatusCode::SERVICE_UNAVAILABLE, "announcer is ending\n"),
+    }
+}
+
+fn told(status: StatusCode, text: &'static str) -> Response<Text> {
+    with(status, Text::Whole(Some(Bytes::from_static(text.as_bytes()))))
+}
+
+fn with(status: StatusCode, text: Text) -> Response<Text> {
+    let mut response = Response::new(text);
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, TEXT);
+    response
+}
+
+/// Gathers the figures, and begins to write them. `None`: the daemon ends.
+async fn scrape(context: Context) -> Option<Text> {
+    let (report, tally) = control::ask(&context.control.asks, Ask::Count).await?;
+    let warnings = control::warnings(&context.control, &report).await.len();
+    let peers =
+        context.control.peers.borrow().iter().map(|(peer, status)| self::peer(peer, status)).collect();
+    let (reloads, hooks) = (*context.reloads.borrow(), context.hooks.borrow().runs);
+    let (pieces, text) = mpsc::channel(1);
+    tokio::task::spawn_blocking(move || {
+        let process = process::read();
+        let scrape = Scrape { report, tally, peers, warnings, reloads, hooks, process };
+        let mut writer = Pieces { ready: String::with_capacity(PIECE), pieces };
+        // A client that is gone wants no more.
+        let _ = write(scrape, &mut writer).and_then(|()| writer.send());
+    });
+    Some(Text::Pieces(text))
+}
+
+fn peer(peer: &config::Peer, status: Status) -> Peer {
+    let counts = |Counters { open, update, notification, keepalive, refresh }| {
+        [
+            ("OPEN", open),
+            ("UPDATE", update),
+            ("NOTIFICATION", notification),
+            ("KEEPALIVE", keepalive),
+            ("ROUTE-REFRESH", refresh),
+        ]
+    };
+    Peer {
+        name: peer.name.clone(),
+        state: status.state,
+        lasts: status.since.elapsed(),
+        established: status.established,
+        downs: status.downs,
+        prefixes: status.announced,
+        withheld: status.withheld.into_values().collect(),
+        sent: counts(status.sent),
+        received: counts(status.received),
+        wire: status.wire,
+    }
+}
+
+/// Collects what is written, and hands it on in pieces; waits while the client reads.
+struct Pieces {
+    ready: String,
+    pieces: mpsc::Sender<Bytes>,
+}
+
+impl Pieces {
+    fn send(&mut self) -> fmt::Result {
+        let piece = std::mem::replace(&mut self.ready, String::with_capacity(PIECE));
+        self.pieces.blocking_send(piece.into()).map_err(|_| fmt::Error)
+    }
+}
+
+impl fmt::Write for Pieces {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        if self.ready.len() + text.len() > PIECE {
+            self.send()?;
+        }
+        self.ready.push_str(text);
+        Ok(())
+    }
+}
+
+/// The body of an answer.
+enum Text {
+    Whole(Option<Bytes>),
+    Pieces(mpsc::Receiver<Bytes>),
+}
+
+impl Body for Text {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        poller: &mut Poller<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let piece = match self.get_mut() {
+            Text::Whole(text) => Poll::Ready(text.take()),
+            Text::Pieces(pieces) => pieces.poll_recv(poller),
+        };
+        piece.map(|piece| piece.map(|piece| Ok(Frame::data(piece))))
+    }
+}

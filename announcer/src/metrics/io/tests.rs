@@ -1,0 +1,185 @@
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::*;
+use crate::bgp::io::peers::Peers;
+use crate::director::Director;
+use crate::drain::Drains;
+use crate::health::io::listener;
+use crate::metrics::Tally;
+
+const LONG: Duration = Duration::from_secs(20);
+
+/// A listener over a director that answers, with as many VIPs as are asked for.
+struct Host {
+    configs: watch::Sender<Arc<config::Config>>,
+    deaf: watch::Receiver<Option<String>>,
+    _kept: Vec<Box<dyn std::any::Any + Send>>,
+}
+
+fn config(vips: u16, listen: Option<SocketAddr>) -> Arc<config::Config> {
+    let vips: Vec<String> = (0..vips).map(|n| format!("10.20.{}.{}", n / 256, n % 256)).collect();
+    let mut config = config::parse(
+        "test",
+        &format!(
+            "[bgp]\nasn = 65001\n[[peer]]\nname = \"r1\"\naddress = \"10.0.1.1\"\nasn = 65000\n[[service]]\nname = \"www\"\n\
+             vips = {vips:?}\n[[service.check]]\nhttp = \"http://x/\"\n"
+        ),
+    )
+    .unwrap_or_else(|e| panic!("{e}"));
+    config.metrics = listen.map(|listen| config::Metrics { listen });
+    Arc::new(config)
+}
+
+fn host(vips: u16, listen: SocketAddr) -> Host {
+    let config = config(vips, Some(listen));
+    let (configs, given) = watch::channel(config.clone());
+    let (asks, mut asked) = mpsc::channel(1);
+    let (reloads, _) = mpsc::channel(1);
+    let (counts, reloaded) = watch::channel(Reloads::new(1.0));
+    let (queue, hooks) = watch::channel(Queue::default());
+    let (tell_deaf, deaf) = watch::channel(None);
+    let (id, router_id) = watch::channel(None);
+    let (peers_told, peers) = watch::channel(Peers::default());
+    let control = control::Context {
+        configs: given,
+        config_file: "/nonexistent/announcer.toml".into(),
+        router_id,
+        peers,
+        listener_watch: watch::channel(listener::Report::default()).1,
+        drain_dir: "/nonexistent".into(),
+        deaf: deaf.clone(),
+        asks,
+        reloads,
+        started: Instant::now(),
+    };
+    let director = Director::new(config.clone(), Drains::default(), Instant::now());
+    let tally = Tally::new(&config);
+    tokio::spawn(async move {
+        while let Some(ask) = asked.recv().await {
+            if let Ask::Count(reply) = ask {
+                let _ = reply.send((director.report(), tally.clone()));
+            }
+        }
+    });
+    tokio::spawn(serve(Context { control, reloads: reloaded, hooks, deaf: tell_deaf }));
+    Host { configs, deaf, _kept: vec![Box::new(counts), Box::new(queue), Box::new(id), Box::new(peers_told)] }
+}
+
+/// An address that nothing listens on.
+fn free() -> SocketAddr {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+async fn connect(address: SocketAddr) -> TcpStream {
+    let start = Instant::now();
+    loop {
+        match TcpStream::connect(address).await {
+            Ok(stream) => return stream,
+            Err(error) => assert!(start.elapsed() < LONG, "{error}"),
+        }
+        sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Status and fields, and the body.
+async fn ask(address: SocketAddr, request: &str) -> (String, String) {
+    let mut stream = connect(address).await;
+    stream.write_all(format!("{request} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    timeout(LONG, stream.read_to_string(&mut answer)).await.unwrap().unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.to_owned(), body.to_owned())
+}
+
+/// Without its chunks' lengths.
+fn whole(body: &str) -> String {
+    let mut text = String::new();
+    let mut rest = body;
+    while let Some((length, after)) = rest.split_once("\r\n") {
+        let length = usize::from_str_radix(length, 16).unwrap();
+        text += &after[..length];
+        rest = after[length..].strip_prefix("\r\n").unwrap();
+    }
+    text
+}
+
+#[tokio::test]
+async fn figures_are_at_metrics_and_the_rest_points_there() {
+    let address = free();
+    let _host = host(3, address);
+    let (head, body) = ask(address, "GET /metrics").await;
+    assert!(head.starts_with("HTTP/1.1 200 OK"), "{head}");
+    assert!(head.contains("content-type: text/plain; version=0.0.4; charset=utf-8"), "{head}");
+    let text = whole(&body);
+    assert!(
+        text.contains(
+            "\nannouncer_vip_standing{service=\"www\",vip=\"10.20.0.2\",standing=\"withheld\"} 1\n"
+        )
+    );
+    assert!(text.contains("\nannouncer_warnings 1\n"), "its configuration is not on disk");
+    assert!(text.contains("\nprocess_start_time_seconds "));
+    for (request, status, said) in [
+        ("GET /", "200 OK", "/metrics"),
+        ("GET /other", "404 Not Found", "/metrics"),
+        ("POST /metrics", "405 Method Not Allowed", "GET"),
+    ] {
+        let (head, body) = ask(address, request).await;
+        assert!(head.starts_with(&format!("HTTP/1.1 {status}")) && body.contains(said), "{head}\n{body}");
+    }
+    let (head, body) = ask(address, "HEAD /metrics").await;
+    assert!(head.starts_with("HTTP/1.1 200 OK") && body.is_empty());
+}
+
+#[tokio::test]
+async fn a_large_host_is_told_in_pieces_and_whole() {
+    let address = free();
+    let _host = host(1000, address);
+    let (_, body) = ask(address, "GET /metrics").await;
+    let text = whole(&body);
+    assert!(text.len() > 10 * PIECE);
+    let mut standings: BTreeMap<&str, u32> = BTreeMap::new();
+    for line in text.lines().filter(|line| line.starts_with("announcer_vip_standing{")) {
+        *standings.entry(line.rsplit(' ').next().unwrap()).or_default() += 1;
+    }
+    assert_eq!(standings, BTreeMap::from([("0", 3000), ("1", 1000)]));
+}
+
+#[tokio::test]
+async fn clients_that_do_not_read_keep_nobody_from_reading() {
+    let address = free();
+    let _host = host(1000, address);
+    let mut idle = Vec::new();
+    for _ in 0..CLIENTS - 1 {
+        let mut stream = connect(address).await;
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        idle.push(stream);
+    }
+    let (head, _) = ask(address, "GET /metrics").await;
+    assert!(head.starts_with("HTTP/1.1 200 OK"));
+}
+
+#[tokio::test]
+async fn a_reload_moves_the_listener_and_one_that_cannot_be_is_a_warning() {
+    let (first, second) = (free(), free());
+    let mut host = host(1, first);
+    ask(first, "GET /").await;
+    let taken = std::net::TcpListener::bind(second).unwrap();
+    host.configs.send_replace(config(1, Some(second)));
+    let warned = timeout(LONG, host.deaf.wait_for(Option::is_some)).await.unwrap().unwrap().clone().unwrap();
+    let want =
+        format!("metrics cannot be read: `listen = \"{second}\"`: Address already in use (os error 98)");
+    assert_eq!(warned, want);
+    drop(taken);
+    timeout(LONG, host.deaf.wait_for(Option::is_none)).await.unwrap().unwrap();
+    ask(second, "GET /").await;
+    assert!(TcpStream::connect(first).await.is_err(), "nobody listens where it was");
+    host.configs.send_replace(config(1, None));
+    let start = Instant::now();
+    while TcpStream::connect(second).await.is_ok() {
+        assert!(start.elapsed() < LONG);
+        sleep(Duration::from_millis(5)).await;
+    }
+}

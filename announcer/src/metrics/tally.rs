@@ -1,0 +1,108 @@
+//! What the director's task counts as it happens: probes by result, their time, changes of standings.
+//!
+//! Pure. Laid out once for a configuration, so that counting one probe looks up a place and adds to it; a scrape gets a
+//! copy.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::Config;
+use crate::director::Change;
+use crate::health::Probed;
+use crate::model::histogram::micros;
+use crate::model::{Histogram, ServiceName};
+
+/// How long probes take.
+pub type Took = Histogram<9>;
+
+/// One a service and check, not one a VIP: a thousand of them have to be small, in memory and in a scrape.
+const TOOK: [Duration; 9] =
+    micros([1_000, 3_000, 10_000, 30_000, 100_000, 300_000, 1_000_000, 3_000_000, 10_000_000]);
+
+/// The counts so far.
+#[derive(Debug, Clone, Default)]
+pub struct Tally {
+    /// By VIP and the check's place in its service.
+    pub(super) probes: BTreeMap<(IpAddr, usize), Probes>,
+    /// By service, then the check's place in it.
+    pub(super) took: BTreeMap<ServiceName, Vec<(Arc<str>, Took)>>,
+    pub(super) changes: BTreeMap<IpAddr, u64>,
+}
+
+/// What became of a check's probes of one VIP.
+#[derive(Debug, Clone)]
+pub(super) struct Probes {
+    pub(super) service: ServiceName,
+    pub(super) check: Arc<str>,
+    /// By result and reason; only what was seen.
+    pub(super) results: Vec<(Labels, u64)>,
+}
+
+/// Result and reason.
+pub(super) type Labels = (&'static str, &'static str);
+
+impl Tally {
+    /// Nothing counted yet.
+    pub fn new(config: &Config) -> Self {
+        let mut tally = Tally::default();
+        tally.reload(config);
+        tally
+    }
+
+    /// Goes on with another configuration: what it no longer names is forgotten, and so is a VIP that moved.
+    pub fn reload(&mut self, config: &Config) {
+        let mut before = std::mem::take(self);
+        for service in &config.services {
+            let names: Vec<Arc<str>> =
+                service.checks.iter().map(|check| check.name.as_str().into()).collect();
+            for vip in &service.vips {
+                for (place, check) in names.iter().enumerate() {
+                    let same = |probes: &Probes| probes.service == service.name && probes.check == *check;
+                    let known = (before.probes.range((*vip, 0)..=(*vip, usize::MAX)))
+                        .find_map(|(key, probes)| same(probes).then_some(*key));
+                    let kept = known.and_then(|key| before.probes.remove(&key));
+                    let new = || Probes {
+                        service: service.name.clone(),
+                        check: check.clone(),
+                        results: vec![(("pass", ""), 0)],
+                    };
+                    self.probes.insert((*vip, place), kept.unwrap_or_else(new));
+                }
+                self.changes.insert(*vip, before.changes.remove(vip).unwrap_or_default());
+            }
+            let mut old = before.took.remove(&service.name).unwrap_or_default();
+            let took =
+                names.into_iter().map(|check| match old.iter().position(|(known, _)| *known == check) {
+                    Some(place) => old.swap_remove(place),
+                    None => (check, Took::new(&TOOK)),
+                });
+            self.took.insert(service.name.clone(), took.collect());
+        }
+    }
+
+    /// Counts a probe that ended; one of a check that the configuration no longer has counts nowhere.
+    pub fn probed(&mut self, probed: &Probed) {
+        let Some(probes) = self.probes.get_mut(&(probed.vip, probed.check)) else { return };
+        if probes.service != probed.service {
+            return;
+        }
+        let labels = probed.outcome.labels();
+        match probes.results.iter_mut().find(|(known, _)| *known == labels) {
+            Some((_, count)) => *count += 1,
+            None => probes.results.push((labels, 1)),
+        }
+        let took = self.took.get_mut(&probed.service).and_then(|checks| checks.get_mut(probed.check));
+        if let (Some((_, histogram)), Some(took)) = (took, probed.outcome.took()) {
+            histogram.add(took);
+        }
+    }
+
+    /// Counts a VIP whose standing changed.
+    pub fn changed(&mut self, change: &Change) {
+        if let Some(count) = self.changes.get_mut(&change.vip) {
+            *count += 1;
+        }
+    }
+}

@@ -1,0 +1,336 @@
+use std::collections::BTreeSet;
+use std::io::Write as _;
+use std::net::IpAddr;
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use expect_test::expect;
+
+use super::*;
+use crate::config::{self, Config};
+use crate::director::{Change, Depreference, Presence, Reason, ServiceReport, Standing, VipReport};
+use crate::drain::{Drain, Drains};
+use crate::health::Probed;
+use crate::health::outcome::{Answer, Outcome, Reason as Why, Shortage};
+use crate::health::shortages::Shortages;
+use crate::model::Family;
+
+fn config(services: &[(&str, &[&str])]) -> Config {
+    let mut text =
+        "[bgp]\nasn = 65001\n[[peer]]\nname = \"r1\"\naddress = \"10.0.1.1\"\nasn = 65000\n".to_owned();
+    for (name, vips) in services {
+        text += &format!(
+            "[[service]]\nname = \"{name}\"\nvips = {vips:?}\n[[service.check]]\nhttp = \"http://x/\"\n\
+             [[service.check]]\nhttp = \"http://x/two\"\n"
+        );
+    }
+    config::parse("test", &text).unwrap_or_else(|e| panic!("{e}"))
+}
+
+const MILLISECOND: Duration = Duration::from_millis(1);
+
+fn passed(millis: u32) -> Outcome {
+    Outcome::Pass { answer: Answer::Http(200), warning: None, took: MILLISECOND * millis }
+}
+
+fn probed(service: &str, vip: &str, check: usize, outcome: Outcome) -> Probed {
+    Probed {
+        service: service.parse().unwrap(),
+        vip: vip.parse().unwrap(),
+        check,
+        sequence: 1,
+        outcome,
+        at: Instant::now(),
+    }
+}
+
+/// Something of everything.
+fn scrape() -> Scrape {
+    let mut tally = Tally::new(&config(&[("www", &["192.0.2.80", "2001:db8::80"])]));
+    let refused = Outcome::Fail { reason: Why::Refused, took: Duration::from_micros(500) };
+    for outcome in [passed(1), passed(2), refused, Outcome::Skipped(Shortage::Files)] {
+        tally.probed(&probed("www", "192.0.2.80", 0, outcome));
+    }
+    let vip = |address: &str, standing: Standing| VipReport {
+        address: address.parse().unwrap(),
+        prefix: address.parse::<IpAddr>().unwrap().into(),
+        standing,
+        since: Instant::now(),
+        presence: Presence::Present,
+        checks: Vec::new(),
+    };
+    let withheld = Standing::Withheld(Reason::NotLookedFor);
+    tally.changed(&Change {
+        service: "www".parse().unwrap(),
+        vip: "192.0.2.80".parse().unwrap(),
+        standing: Standing::Announced,
+        before: Standing::Withheld(Reason::NotLookedFor),
+    });
+    let mut wire = crate::bgp::io::session::Status::new().wire;
+    wire.add(MILLISECOND);
+    let messages = [("OPEN", 1), ("UPDATE", 2), ("NOTIFICATION", 0), ("KEEPALIVE", 3), ("ROUTE-REFRESH", 0)];
+    Scrape {
+        report: Report {
+            services: vec![ServiceReport {
+                name: "www".parse().unwrap(),
+                vips: vec![vip("192.0.2.80", Standing::Announced), vip("2001:db8::80", withheld)],
+            }],
+            drains: Drains { all: Some(Drain::default()), ..Drains::default() },
+            unknown_drains: Vec::new(),
+            generation: 1,
+            shortages: Shortages::default(),
+        },
+        tally,
+        peers: vec![Peer {
+            name: "r1".parse().unwrap(),
+            state: StateName::Established,
+            lasts: Duration::from_millis(1500),
+            established: 2,
+            downs: [("hold_expired", 1)].into(),
+            prefixes: 1,
+            withheld: vec![Withheld::NoNextHop(Family::V6)],
+            sent: messages,
+            received: messages,
+            wire,
+        }],
+        warnings: 2,
+        reloads: Reloads { applied: 1, refused: 2, last_applied: false, applied_at: 1_700_000_000.25 },
+        hooks: Runs { ok: 3, failed: 1, timeout: 0, not_started: 0, replaced: 7 },
+        process: Process { open_files: Some(12), cpu: Some(0.25), ..Process::default() },
+    }
+}
+
+fn text(scrape: Scrape) -> String {
+    let mut text = String::new();
+    write(scrape, &mut text).unwrap();
+    text
+}
+
+#[test]
+fn a_scrape_reads_as_prometheus_wants_it() {
+    let text = text(scrape());
+    let told: String = (text.lines())
+        .filter(|line| !line.starts_with("# HELP") && !line.starts_with("announcer_build_info"))
+        .filter(|line| !line.contains("_messages_received_") && !line.contains("check=\"http-2\""))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    expect![[r##"
+        # TYPE announcer_build_info gauge
+        # TYPE announcer_vip_standing gauge
+        announcer_vip_standing{service="www",vip="192.0.2.80",standing="announced"} 1
+        announcer_vip_standing{service="www",vip="192.0.2.80",standing="depreferred"} 0
+        announcer_vip_standing{service="www",vip="192.0.2.80",standing="draining"} 0
+        announcer_vip_standing{service="www",vip="192.0.2.80",standing="withheld"} 0
+        announcer_vip_standing{service="www",vip="2001:db8::80",standing="announced"} 0
+        announcer_vip_standing{service="www",vip="2001:db8::80",standing="depreferred"} 0
+        announcer_vip_standing{service="www",vip="2001:db8::80",standing="draining"} 0
+        announcer_vip_standing{service="www",vip="2001:db8::80",standing="withheld"} 1
+        # TYPE announcer_vip_reason gauge
+        announcer_vip_reason{service="www",vip="192.0.2.80",reason="healthy"} 1
+        announcer_vip_reason{service="www",vip="2001:db8::80",reason="not_looked_for"} 1
+        # TYPE announcer_vip_changes_total counter
+        announcer_vip_changes_total{service="www",vip="192.0.2.80"} 1
+        announcer_vip_changes_total{service="www",vip="2001:db8::80"} 0
+        # TYPE announcer_service_drained gauge
+        announcer_service_drained{service="www"} 1
+        # TYPE announcer_probes_total counter
+        announcer_probes_total{service="www",vip="192.0.2.80",check="http",result="pass",reason=""} 2
+        announcer_probes_total{service="www",vip="192.0.2.80",check="http",result="fail",reason="refused"} 1
+        announcer_probes_total{service="www",vip="192.0.2.80",check="http",result="skipped",reason="files"} 1
+        announcer_probes_total{service="www",vip="2001:db8::80",check="http",result="pass",reason=""} 0
+        # TYPE announcer_probe_duration_seconds histogram
+        announcer_probe_duration_seconds_sum{service="www",check="http"} 0.0035
+        announcer_probe_duration_seconds_count{service="www",check="http"} 3
+        announcer_probe_duration_seconds_bucket{le="0.001",service="www",check="http"} 2
+        announcer_probe_duration_seconds_bucket{le="0.003",service="www",check="http"} 3
+        announcer_probe_duration_seconds_bucket{le="0.01",service="www",check="http"} 3
+        announcer_probe_duration_seconds_bucket{le="0.03",service="www",check="http"} 3
+        announcer_probe_duration_seconds_bucket{le="0.1",service="www",check="http"} 3
+        announcer_probe_duration_seconds_bucket{le="0.3",service="www",check="http"} 3
+        announcer_probe_duration_seconds_bucket{le="1.0",service="www",check="http"} 3
+        announcer_probe_duration_seconds_bucket{le="3.0",service="www",check="http"} 3
+        announcer_probe_duration_seconds_bucket{le="10.0",service="www",check="http"} 3
+        announcer_probe_duration_seconds_bucket{le="+Inf",service="www",check="http"} 3
+        # TYPE announcer_peer_state gauge
+        announcer_peer_state{peer="r1",state="Idle"} 0
+        announcer_peer_state{peer="r1",state="Connect"} 0
+        announcer_peer_state{peer="r1",state="OpenSent"} 0
+        announcer_peer_state{peer="r1",state="OpenConfirm"} 0
+        announcer_peer_state{peer="r1",state="Established"} 1
+        # TYPE announcer_peer_uptime_seconds gauge
+        announcer_peer_uptime_seconds{peer="r1"} 1.5
+        # TYPE announcer_peer_established_total counter
+        announcer_peer_established_total{peer="r1"} 2
+        # TYPE announcer_peer_down_total counter
+        announcer_peer_down_total{peer="r1",reason="hold_expired"} 1
+        # TYPE announcer_peer_prefixes gauge
+        announcer_peer_prefixes{peer="r1"} 1
+        # TYPE announcer_peer_withheld gauge
+        announcer_peer_withheld{peer="r1",family="ipv6",reason="no_next_hop"} 1
+        # TYPE announcer_peer_messages_sent_total counter
+        announcer_peer_messages_sent_total{peer="r1",type="OPEN"} 1
+        announcer_peer_messages_sent_total{peer="r1",type="UPDATE"} 2
+        announcer_peer_messages_sent_total{peer="r1",type="NOTIFICATION"} 0
+        announcer_peer_messages_sent_total{peer="r1",type="KEEPALIVE"} 3
+        announcer_peer_messages_sent_total{peer="r1",type="ROUTE-REFRESH"} 0
+        # TYPE announcer_verdict_to_wire_seconds histogram
+        announcer_verdict_to_wire_seconds_sum{peer="r1"} 0.001
+        announcer_verdict_to_wire_seconds_count{peer="r1"} 1
+        announcer_verdict_to_wire_seconds_bucket{le="0.0001",peer="r1"} 0
+        announcer_verdict_to_wire_seconds_bucket{le="0.0002",peer="r1"} 0
+        announcer_verdict_to_wire_seconds_bucket{le="0.0005",peer="r1"} 0
+        announcer_verdict_to_wire_seconds_bucket{le="0.001",peer="r1"} 1
+        announcer_verdict_to_wire_seconds_bucket{le="0.002",peer="r1"} 1
+        announcer_verdict_to_wire_seconds_bucket{le="0.005",peer="r1"} 1
+        announcer_verdict_to_wire_seconds_bucket{le="0.01",peer="r1"} 1
+        announcer_verdict_to_wire_seconds_bucket{le="0.02",peer="r1"} 1
+        announcer_verdict_to_wire_seconds_bucket{le="0.05",peer="r1"} 1
+        announcer_verdict_to_wire_seconds_bucket{le="0.1",peer="r1"} 1
+        announcer_verdict_to_wire_seconds_bucket{le="0.2",peer="r1"} 1
+        announcer_verdict_to_wire_seconds_bucket{le="0.5",peer="r1"} 1
+        announcer_verdict_to_wire_seconds_bucket{le="1.0",peer="r1"} 1
+        announcer_verdict_to_wire_seconds_bucket{le="+Inf",peer="r1"} 1
+        # TYPE announcer_warnings gauge
+        announcer_warnings 2
+        # TYPE announcer_config_last_reload_successful gauge
+        announcer_config_last_reload_successful 0
+        # TYPE announcer_config_last_reload_success_timestamp_seconds gauge
+        announcer_config_last_reload_success_timestamp_seconds 1700000000.25
+        # TYPE announcer_config_reloads_total counter
+        announcer_config_reloads_total{result="applied"} 1
+        announcer_config_reloads_total{result="refused"} 2
+        # TYPE announcer_hook_runs_total counter
+        announcer_hook_runs_total{result="ok"} 3
+        announcer_hook_runs_total{result="failed"} 1
+        announcer_hook_runs_total{result="timeout"} 0
+        announcer_hook_runs_total{result="not_started"} 0
+        # TYPE announcer_hook_replaced_total counter
+        announcer_hook_replaced_total 7
+        # TYPE process_cpu_seconds_total counter
+        process_cpu_seconds_total 0.25
+        # TYPE process_open_fds gauge
+        process_open_fds 12
+    "##]]
+    .assert_eq(&told);
+}
+
+/// The rules of promtool, so that they hold where it is not: promlint of client_golang.
+#[test]
+fn names_follow_the_conventions() {
+    let text = text(scrape());
+    let mut names = BTreeSet::new();
+    for metric in ALL {
+        let Metric { name, kind, labels, help } = metric;
+        assert!(names.insert(name), "{name} is there twice");
+        let word =
+            |text: &str| text.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+        assert!(word(name) && (name.starts_with("announcer_") || name.starts_with("process_")), "{name}");
+        assert!(
+            labels.iter().all(|label| word(label) && !label.starts_with("__") && *label != "le"),
+            "{name}"
+        );
+        assert!(!help.is_empty() && !help.contains(['\n', '\\']), "{name}: {help}");
+        assert_eq!(name.ends_with("_total"), *kind == Kind::Counter, "{name}");
+        for suffix in ["_count", "_sum", "_bucket", "_gauge", "_counter", "_histogram"] {
+            assert!(!name.ends_with(suffix), "{name} ends as another type's samples do");
+        }
+        let parts: Vec<&str> = name.split('_').collect();
+        for unit in [
+            "ms",
+            "s",
+            "us",
+            "sec",
+            "millis",
+            "milliseconds",
+            "micros",
+            "minutes",
+            "kb",
+            "kilobytes",
+            "percent",
+        ] {
+            assert!(!parts.contains(&unit), "{name} is in no base unit");
+        }
+        if *kind == Kind::Histogram {
+            assert!(name.ends_with("_seconds"), "{name}");
+        }
+        let typed = format!("# TYPE {name} {}\n", kind.word());
+        let expected = usize::from(![START, RESIDENT, VIRTUAL, MOST_FILES].iter().any(|m| m.name == *name));
+        assert_eq!(text.matches(&typed).count(), expected, "{name}");
+    }
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
+        let sample = line.split(['{', ' ']).next().unwrap();
+        let family = ["_bucket", "_sum", "_count"].iter().find_map(|suffix| sample.strip_suffix(suffix));
+        assert!(names.contains(&sample) || names.contains(&family.unwrap_or(sample)), "{line}");
+    }
+}
+
+/// Where promtool is, it judges itself.
+#[test]
+fn promtool_finds_nothing() {
+    let Ok(mut promtool) = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+    else {
+        return; // the rules above hold without it
+    };
+    promtool.stdin.take().unwrap().write_all(text(scrape()).as_bytes()).unwrap();
+    let output = promtool.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
+#[test]
+fn a_label_cannot_break_out_of_its_quotes() {
+    let mut scrape = scrape();
+    scrape.peers[0].downs = [("a\"} 1\nb", 1)].into();
+    assert!(text(scrape).contains(r#"announcer_peer_down_total{peer="r1",reason="a\"} 1\nb"} 1"#));
+}
+
+#[test]
+fn every_standing_is_one_of_the_words() {
+    let all = [
+        Standing::Announced,
+        Standing::Depreferred(Depreference::Backup),
+        Standing::Draining(Drain::default()),
+        Standing::Withheld(Reason::Stopping),
+    ];
+    for standing in &all {
+        match standing {
+            Standing::Announced
+            | Standing::Depreferred(_)
+            | Standing::Draining(_)
+            | Standing::Withheld(_) => {}
+        }
+    }
+    assert_eq!(all.each_ref().map(Standing::word), Standing::WORDS);
+}
+
+#[test]
+fn counts_go_on_over_a_reload_and_what_is_gone_is_forgotten() {
+    let (v4, v6) = ("192.0.2.80", "2001:db8::80");
+    let mut tally = Tally::new(&config(&[("www", &[v4, v6]), ("mail", &["192.0.2.25"])]));
+    tally.probed(&probed("www", v4, 0, passed(1)));
+    tally.probed(&probed("www", v4, 1, passed(4)));
+    tally.probed(&probed("mail", v4, 0, passed(1)));
+    tally.probed(&probed("www", v4, 2, passed(1)));
+    let count = |tally: &Tally, vip: &str, check| {
+        tally.probes.get(&(vip.parse::<IpAddr>().unwrap(), check)).map(|probes| probes.results[0].1)
+    };
+    assert_eq!(count(&tally, v4, 0), Some(1), "a probe of another service's time counts nowhere");
+    tally.reload(&config(&[("mail", &[v6]), ("www", &[v4])]));
+    assert_eq!([count(&tally, v4, 0), count(&tally, v4, 1)], [Some(1), Some(1)]);
+    assert_eq!(count(&tally, v6, 0), Some(0), "it is another service's now");
+    assert_eq!(count(&tally, "192.0.2.25", 0), None);
+    let took =
+        |tally: &Tally, service: &str, check: usize| tally.took[&service.parse().unwrap()][check].1.count();
+    assert_eq!([took(&tally, "www", 0), took(&tally, "www", 1), took(&tally, "mail", 0)], [1, 1, 0]);
+}
+
+#[test]
+fn a_reload_counts_by_what_became_of_it() {
+    let mut reloads = Reloads::new(1.0);
+    reloads.count(true, 2.0);
+    reloads.count(false, 3.0);
+    assert_eq!(reloads, Reloads { applied: 1, refused: 1, last_applied: false, applied_at: 2.0 });
+}

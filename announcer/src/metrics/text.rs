@@ -1,0 +1,207 @@
+//! A scrape as text: Prometheus' format, version 0.0.4.
+//!
+//! Pure. prometheus-client writes it; by itself that writes OpenMetrics, which calls a counter's family by the name
+//! without `_total`. Here a family is called what its samples are, so that every reader of the older format, promtool
+//! among them, finds the type and the meaning of each.
+
+use std::fmt;
+use std::time::Duration;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeGaugeValue, MetricEncoder, NoLabelSet, text};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::Registry;
+
+use super::*;
+use crate::bgp::fsm::StateName;
+use crate::director::Standing;
+use crate::model::Histogram;
+
+/// Writes what a scrape tells.
+///
+/// # Errors
+/// Those of the writer.
+pub fn write(scrape: Scrape, writer: &mut impl fmt::Write) -> fmt::Result {
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(scrape));
+    text::encode_registry(writer, &registry)
+}
+
+impl Collector for Scrape {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let mut out = Out(encoder);
+        out.family(&BUILD, |rows| rows.row(&[env!("CARGO_PKG_VERSION")], 1_u64))?;
+        self.vips(&mut out)?;
+        self.probes(&mut out)?;
+        self.peers(&mut out)?;
+        out.one(&WARNINGS, Some(self.warnings as u64))?;
+        out.one(&RELOADED, Some(u64::from(self.reloads.last_applied)))?;
+        out.one(&RELOADED_AT, Some(self.reloads.applied_at))?;
+        out.family(&RELOADS, |rows| {
+            rows.row(&["applied"], self.reloads.applied)?;
+            rows.row(&["refused"], self.reloads.refused)
+        })?;
+        out.family(&HOOKS, |rows| {
+            let Runs { ok, failed, timeout, not_started, replaced: _ } = self.hooks;
+            for (result, count) in
+                [("ok", ok), ("failed", failed), ("timeout", timeout), ("not_started", not_started)]
+            {
+                rows.row(&[result], count)?;
+            }
+            Ok(())
+        })?;
+        out.one(&HOOKS_REPLACED, Some(self.hooks.replaced))?;
+        let Process { started, cpu, resident, virtual_size, open_files, most_files } = self.process;
+        out.one(&START, started)?;
+        out.one(&CPU, cpu)?;
+        out.one(&RESIDENT, resident)?;
+        out.one(&VIRTUAL, virtual_size)?;
+        out.one(&FILES, open_files)?;
+        out.one(&MOST_FILES, most_files)
+    }
+}
+
+impl Scrape {
+    fn vips(&self, out: &mut Out<'_>) -> fmt::Result {
+        let services = &self.report.services;
+        let vips = || services.iter().flat_map(|service| service.vips.iter().map(move |vip| (service, vip)));
+        out.family(&STANDING, |rows| {
+            for (service, vip) in vips() {
+                let address = vip.address.to_string();
+                for word in Standing::WORDS {
+                    let holds = u64::from(word == vip.standing.word());
+                    rows.row(&[service.name.as_str(), &address, word], holds)?;
+                }
+            }
+            Ok(())
+        })?;
+        out.family(&REASON, |rows| {
+            for (service, vip) in vips() {
+                let (address, reason) = (vip.address.to_string(), vip.standing.label());
+                rows.row(&[service.name.as_str(), &address, reason], 1_u64)?;
+            }
+            Ok(())
+        })?;
+        out.family(&CHANGES, |rows| {
+            for (service, vip) in vips() {
+                let count = self.tally.changes.get(&vip.address).copied().unwrap_or_default();
+                rows.row(&[service.name.as_str(), &vip.address.to_string()], count)?;
+            }
+            Ok(())
+        })?;
+        out.family(&DRAINED, |rows| {
+            services.iter().try_for_each(|service| {
+                let drained = self.report.drains.of(&service.name).is_some();
+                rows.row(&[service.name.as_str()], u64::from(drained))
+            })
+        })
+    }
+
+    fn probes(&self, out: &mut Out<'_>) -> fmt::Result {
+        out.family(&PROBES, |rows| {
+            for ((vip, _), probes) in &self.tally.probes {
+                let vip = vip.to_string();
+                for ((result, reason), count) in &probes.results {
+                    rows.row(&[probes.service.as_str(), &vip, &probes.check, result, reason], *count)?;
+                }
+            }
+            Ok(())
+        })?;
+        out.family(&PROBE_TIME, |rows| {
+            for (service, checks) in &self.tally.took {
+                for (check, took) in checks {
+                    rows.histogram(&[service.as_str(), check], took)?;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    fn peers(&self, out: &mut Out<'_>) -> fmt::Result {
+        let mut each = |metric, row: &dyn Fn(&mut Rows<'_>, &Peer) -> fmt::Result| {
+            out.family(metric, |rows| self.peers.iter().try_for_each(|peer| row(rows, peer)))
+        };
+        each(&PEER_STATE, &|rows, peer| {
+            StateName::ALL.iter().try_for_each(|state| {
+                rows.row(&[peer.name.as_str(), &state.to_string()], u64::from(*state == peer.state))
+            })
+        })?;
+        each(&PEER_UPTIME, &|rows, peer| {
+            let up = if peer.state == StateName::Established { peer.lasts } else { Duration::ZERO };
+            rows.row(&[peer.name.as_str()], up.as_secs_f64())
+        })?;
+        each(&PEER_UPS, &|rows, peer| rows.row(&[peer.name.as_str()], peer.established))?;
+        each(&PEER_DOWNS, &|rows, peer| {
+            let mut downs = peer.downs.iter();
+            downs.try_for_each(|(reason, count)| rows.row(&[peer.name.as_str(), reason], *count))
+        })?;
+        each(&PEER_PREFIXES, &|rows, peer| rows.row(&[peer.name.as_str()], peer.prefixes as u64))?;
+        each(&PEER_WITHHELD, &|rows, peer| {
+            peer.withheld.iter().try_for_each(|why| {
+                let (Withheld::FamilyNotNegotiated(family) | Withheld::NoNextHop(family)) = why;
+                let family = family.to_string().to_lowercase();
+                rows.row(&[peer.name.as_str(), &family, why.label()], 1_u64)
+            })
+        })?;
+        each(&SENT, &|rows, peer| {
+            peer.sent.iter().try_for_each(|(kind, count)| rows.row(&[peer.name.as_str(), kind], *count))
+        })?;
+        each(&RECEIVED, &|rows, peer| {
+            peer.received.iter().try_for_each(|(kind, count)| rows.row(&[peer.name.as_str(), kind], *count))
+        })?;
+        each(&super::WIRE, &|rows, peer| rows.histogram(&[peer.name.as_str()], &peer.wire))
+    }
+}
+
+/// The text so far.
+struct Out<'a>(DescriptorEncoder<'a>);
+
+impl Out<'_> {
+    /// A metric with all its samples.
+    fn family(&mut self, metric: &Metric, samples: impl FnOnce(&mut Rows<'_>) -> fmt::Result) -> fmt::Result {
+        let kind = match metric.kind {
+            Kind::Gauge => MetricType::Gauge,
+            Kind::Counter => MetricType::Counter,
+            Kind::Histogram => MetricType::Histogram,
+        };
+        let encoder = self.0.encode_descriptor(metric.name, metric.help, None, kind)?;
+        samples(&mut Rows { encoder, labels: metric.labels })
+    }
+
+    /// A metric without labels, if there is a value.
+    fn one(&mut self, metric: &Metric, value: Option<impl EncodeGaugeValue>) -> fmt::Result {
+        value.map_or(Ok(()), |value| self.family(metric, |rows| rows.row(&[], value)))
+    }
+}
+
+/// The samples of a metric.
+struct Rows<'a> {
+    encoder: MetricEncoder<'a>,
+    labels: &'static [&'static str],
+}
+
+impl Rows<'_> {
+    /// One sample; its labels' values are in the order of their names.
+    fn row(&mut self, values: &[&str], value: impl EncodeGaugeValue) -> fmt::Result {
+        // A counter's value too: its name has its suffix already.
+        if values.is_empty() {
+            return self.encoder.encode_gauge(&value);
+        }
+        let labels = self.labels(values);
+        self.encoder.encode_family(&labels)?.encode_gauge(&value)
+    }
+
+    fn histogram<const N: usize>(&mut self, values: &[&str], histogram: &Histogram<N>) -> fmt::Result {
+        let labels = self.labels(values);
+        let bound = |bound: Option<Duration>| bound.map_or(f64::INFINITY, |bound| bound.as_secs_f64());
+        let buckets: Vec<(f64, u64)> =
+            histogram.buckets().map(|(most, count)| (bound(most), count)).collect();
+        let (sum, count) = (histogram.sum().as_secs_f64(), histogram.count());
+        self.encoder.encode_family(&labels)?.encode_histogram::<NoLabelSet>(sum, count, &buckets, None)
+    }
+
+    fn labels<'v>(&self, values: &[&'v str]) -> Vec<(&'static str, &'v str)> {
+        debug_assert_eq!(self.labels.len(), values.len(), "each label has a value");
+        self.labels.iter().copied().zip(values.iter().copied()).collect()
+    }
+}

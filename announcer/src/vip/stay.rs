@@ -1,0 +1,179 @@
+//! Whether a VIP that somebody keeps removing from lo can be relied on.
+//!
+//! Pure. A VIP that was removed is put back at once, and nobody need know. One that cannot be put back, or that is gone
+//! again within [`TRIAL`] of being put there, counts as missing until it has stayed for as long.
+//!
+//! ```text
+//!          put              removed within the trial           put
+//! Settled ─────→ Returned ──────────────────────────→ Removed ─────→ OnTrial
+//!    ↑              │ trial over                          ↑  removed    │ │ trial over
+//!    └──────────────┘                                     └─────────────┘ │
+//!    └────────────────────────────────────────────────────────────────────┘
+//! ```
+
+use std::time::{Duration, Instant};
+
+use crate::director::Presence;
+
+/// How long a VIP has to stay.
+pub const TRIAL: Duration = Duration::from_secs(10);
+
+/// What is known of one VIP's stay on lo.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Stay(State);
+
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+enum State {
+    /// Nobody has looked yet.
+    #[default]
+    Unknown,
+    /// There, and nothing is held against it.
+    Settled,
+    /// We put it there; it is relied on.
+    Returned { until: Instant },
+    /// Gone again too soon, and not there.
+    Removed,
+    /// There, and not relied on before `until`.
+    OnTrial { until: Instant },
+    /// It could not be put there, and why; `again`: it had been removed too soon before.
+    Failed { why: String, again: bool },
+}
+
+impl Stay {
+    /// It is on lo, as a look at it shows.
+    pub fn seen(&mut self, now: Instant) {
+        self.expire(now);
+        self.0 = match std::mem::take(&mut self.0) {
+            State::Unknown | State::Settled | State::Failed { again: false, .. } => State::Settled,
+            State::Removed | State::Failed { again: true, .. } => State::OnTrial { until: now + TRIAL },
+            stays @ (State::Returned { .. } | State::OnTrial { .. }) => stays,
+        };
+    }
+
+    /// It is gone from lo.
+    pub fn removed(&mut self, now: Instant) {
+        self.expire(now);
+        self.0 = match std::mem::take(&mut self.0) {
+            State::Returned { .. } | State::OnTrial { .. } => State::Removed,
+            other @ (State::Unknown | State::Settled | State::Removed | State::Failed { .. }) => other,
+        };
+    }
+
+    /// It was put on lo, or it could not be, and why.
+    pub fn put(&mut self, done: Result<(), String>, now: Instant) {
+        let again = match self.0 {
+            State::Removed | State::Failed { again: true, .. } => true,
+            State::Unknown
+            | State::Settled
+            | State::Returned { .. }
+            | State::OnTrial { .. }
+            | State::Failed { again: false, .. } => false,
+        };
+        let until = now + TRIAL;
+        self.0 = match done {
+            Ok(()) if again => State::OnTrial { until },
+            Ok(()) => State::Returned { until },
+            Err(why) => State::Failed { why, again },
+        };
+    }
+
+    /// When it has stayed long enough to be relied on again.
+    pub fn deadline(&self) -> Option<Instant> {
+        match self.0 {
+            State::OnTrial { until } => Some(until),
+            State::Unknown
+            | State::Settled
+            | State::Returned { .. }
+            | State::Removed
+            | State::Failed { .. } => None,
+        }
+    }
+
+    /// What is to be held of it.
+    pub fn presence(&mut self, now: Instant) -> Presence {
+        self.expire(now);
+        match &self.0 {
+            State::Unknown => Presence::Unknown,
+            State::Settled | State::Returned { .. } => Presence::Present,
+            State::Removed | State::OnTrial { .. } => Presence::Missing(format!(
+                "it was removed again soon after it was put back, and counts once it has stayed for {}",
+                humantime::format_duration(TRIAL)
+            )),
+            State::Failed { why, .. } => Presence::Missing(why.clone()),
+        }
+    }
+
+    fn expire(&mut self, now: Instant) {
+        match self.0 {
+            State::Returned { until } | State::OnTrial { until } if now >= until => self.0 = State::Settled,
+            State::Returned { .. }
+            | State::OnTrial { .. }
+            | State::Unknown
+            | State::Settled
+            | State::Removed
+            | State::Failed { .. } => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One character a second: `.` nothing happens, `x` it is removed and put back, `f` it is removed and cannot be put
+    /// back, `o` it is put there after all, `s` a look sees it there. What is held of it then: `+` present, `-` missing.
+    fn play(events: &str) -> String {
+        let mut now = Instant::now();
+        let mut stay = Stay::default();
+        stay.seen(now);
+        let mut held = String::new();
+        for event in events.chars() {
+            now += Duration::from_secs(1);
+            match event {
+                'x' => {
+                    stay.removed(now);
+                    stay.put(Ok(()), now);
+                }
+                'f' => {
+                    stay.removed(now);
+                    stay.put(Err("not permitted".into()), now);
+                }
+                'o' => stay.put(Ok(()), now),
+                's' => stay.seen(now),
+                _ => {}
+            }
+            held.push(if stay.presence(now) == Presence::Present { '+' } else { '-' });
+        }
+        held
+    }
+
+    #[test]
+    fn a_vip_that_is_removed_too_often_counts_as_missing_until_it_stays() {
+        for (what, events, want) in [
+            ("removed once", "..x..........", "+++++++++++++"),
+            ("removed again when it had stayed", "x.........x..", "+++++++++++++"),
+            ("removed again too soon", "x........x.........:...", "+++++++++----------++++"),
+            ("and again", "x..x........x.........:", "+++-------------------+"),
+            ("it cannot be put back, then it can", ".f..o...", "+---++++"),
+            ("it cannot be put back the second time", "x.f.o.........:", "++------------+"),
+            ("a look that sees it ends no trial", "x.xsss......:", "++----------+"),
+            ("seen after it could not be put there", ".f.s", "+--+"),
+        ] {
+            assert_eq!(play(events), want, "{what}: {events}");
+        }
+    }
+
+    #[test]
+    fn the_end_of_the_trial_is_its_deadline() {
+        let now = Instant::now();
+        let mut stay = Stay::default();
+        assert_eq!(stay.presence(now), Presence::Unknown);
+        stay.put(Ok(()), now);
+        assert_eq!(stay.deadline(), None);
+        stay.removed(now);
+        stay.put(Ok(()), now);
+        assert_eq!(stay.deadline(), Some(now + TRIAL));
+        assert_eq!(stay.presence(now + TRIAL), Presence::Present);
+        assert_eq!(stay.deadline(), None);
+    }
+}

@@ -1,0 +1,141 @@
+//! A daemon that has no descriptors left: nothing is withdrawn, and everybody is told. In a network namespace of its own.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use announcer::control::api::{Request, Response, Status};
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
+
+const VIP: &str = "192.0.2.80";
+
+/// The daemon; ends when it is dropped.
+struct Daemon(Child);
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Daemon {
+    fn start(folder: &Path) -> Daemon {
+        let config = folder.join("announcer.toml");
+        let text = format!(
+            "[bgp]\nasn = 65001\nrouter_id = \"10.0.1.11\"\n[[peer]]\nname = \"r1\"\naddress = \"10.0.1.1\"\nasn = 65000\n\
+             [[service]]\nname = \"www\"\nvips = [\"{VIP}\"]\n\
+             [[service.check]]\ntcp = 8080\ninterval = \"50ms\"\n\
+             [[service.check]]\nexec = [\"/bin/true\"]\ninterval = \"50ms\"\n"
+        );
+        std::fs::write(&config, text).unwrap();
+        let daemon = Command::new("sh")
+            .args([
+                "-c",
+                "ulimit -Sn 32; exec \"$0\" --socket \"$1/socket\" --state-dir \"$1\" run --config \"$2\"",
+            ])
+            .args([Path::new(env!("CARGO_BIN_EXE_announcer")), folder, &config])
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        Daemon(daemon)
+    }
+
+    /// Changes its limit of descriptors; what it was before.
+    fn limit(&self, current: Option<u64>) -> Option<u64> {
+        let maximum = getrlimit(Resource::Nofile).maximum; // which it has from us
+        prlimit(Some(Pid::from_child(&self.0)), Resource::Nofile, Rlimit { current, maximum })
+            .unwrap()
+            .current
+    }
+}
+
+/// A connection to the daemon that is there already, for when no other can be made.
+fn connect(folder: &Path) -> UnixStream {
+    let start = Instant::now();
+    loop {
+        match UnixStream::connect(folder.join("socket")) {
+            Ok(stream) => return stream,
+            Err(e) if start.elapsed() > Duration::from_secs(10) => panic!("{e}"),
+            Err(_) => std::thread::sleep(Duration::from_millis(20)),
+        }
+    }
+}
+
+fn ask(mut stream: UnixStream) -> Status {
+    let request = serde_json::to_string(&Request::Status).unwrap();
+    writeln!(stream, "{request}").unwrap();
+    let mut answer = String::new();
+    BufReader::new(stream).read_line(&mut answer).unwrap();
+    let answer: Response = serde_json::from_str(&answer).unwrap();
+    let Response::Status { status } = answer else { panic!("{answer:?}") };
+    *status
+}
+
+/// Asks until the VIP stands like that.
+fn until(folder: &Path, standing: &str) -> Status {
+    let start = Instant::now();
+    loop {
+        let status = ask(connect(folder));
+        if status.services[0].vips[0].standing == standing {
+            return status;
+        }
+        assert!(start.elapsed() < Duration::from_secs(10), "{:?}", status.services);
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// How many probes were not asked for want of descriptors, as status warns of it.
+fn not_asked(status: &Status) -> u32 {
+    let said = "announcer is out of file descriptors: ";
+    let count = status.warnings.iter().find_map(|warning| warning.strip_prefix(said)?.split(' ').next());
+    count.map_or(0, |count| count.parse().unwrap())
+}
+
+fn without_descriptors() {
+    nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
+    assert!(Command::new("ip").args(["link", "set", "lo", "up"]).status().unwrap().success());
+    let listener = TcpListener::bind("0.0.0.0:8080").unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let daemon = Daemon::start(folder);
+    let status = until(folder, "announced");
+    assert_eq!(not_asked(&status), 0, "{:?}", status.warnings);
+
+    let asker = [connect(folder), connect(folder)];
+    std::thread::sleep(Duration::from_millis(200)); // until they are accepted
+    let limit = daemon.limit(Some(3));
+    assert!(limit.is_none_or(|limit| limit > 32), "it was not raised: {limit:?}");
+    let mut before = 0;
+    for asker in asker {
+        std::thread::sleep(Duration::from_millis(1000));
+        let status = ask(asker);
+        assert_eq!(status.services[0].vips[0].standing, "announced", "{:?}", status.services);
+        // Two checks, 20 times a second each.
+        assert!(not_asked(&status) >= before + 20, "{:?}", status.warnings);
+        before = not_asked(&status);
+    }
+
+    // What they see counts again as soon as they can look.
+    daemon.limit(limit);
+    drop(listener);
+    let status = until(folder, "withheld");
+    assert!(not_asked(&status) >= before);
+}
+
+#[test]
+fn a_daemon_without_descriptors_withdraws_nothing_and_says_so() {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("skipped: needs root to make a network namespace");
+        return;
+    }
+    // On a thread of its own, which alone is in the namespace.
+    if let Err(panic) = std::thread::spawn(without_descriptors).join() {
+        std::panic::resume_unwind(panic);
+    }
+}

@@ -1,0 +1,270 @@
+//! A server that crashes is withdrawn at once, and one that reloads never; the VIP on lo and the link under a session are
+//! watched alike.
+
+use std::thread::sleep;
+use std::time::{Duration, Instant, SystemTime};
+
+use anyhow::{Context, Result, ensure};
+use e2e::scene::{Mark, PATIENCE, Scene, VIPS, address, server};
+use nix::sys::signal::Signal;
+
+use crate::{configure, reason, status, with_own_configuration};
+
+/// Crashes for each median.
+const CRASHES: usize = 20;
+/// What the median may be.
+const WIRE: Duration = Duration::from_millis(12);
+const FIB: Duration = Duration::from_millis(80);
+
+fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort();
+    times.get(times.len() / 2).copied().unwrap_or_default()
+}
+
+/// No router was told that `frontend` serves a VIP no more.
+fn not_withdrawn(scene: &Scene, mark: &Mark, frontend: &str, what: &str) -> Result<()> {
+    for (index, router) in scene.routers.iter().enumerate() {
+        let from = address(index, frontend, VIPS[0]);
+        let said = router.wire.since(mark.wire(index));
+        for vip in VIPS {
+            let vip = vip.parse()?;
+            let told = said.iter().any(|message| message.from == from && message.withdraws(vip));
+            ensure!(!told, "{what}: {vip} was withdrawn from {}", router.name);
+        }
+    }
+    Ok(())
+}
+
+/// Waits until what `announcer status` of a frontend says fits.
+fn wait_status(scene: &Scene, frontend: &str, what: &str, fits: impl Fn(&str) -> bool) -> Result<String> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let said = scene.node(frontend)?.must(&["announcer", "status"])?;
+        if fits(&said) {
+            return Ok(said);
+        }
+        ensure!(Instant::now() < deadline, "{what}: {said}");
+        sleep(Duration::from_millis(5)); // between looks
+    }
+}
+
+fn armed(said: &str) -> bool {
+    said.contains("watched every") && !said.contains("left to the probes")
+}
+
+/// A crash is on the wire within milliseconds, whatever the interval and however many VIPs.
+pub(crate) fn crashes(scene: &Scene) -> Result<()> {
+    let more: Vec<String> = (100..198).map(|last| format!("\"192.0.2.{last}\"")).collect();
+    let hundred = format!("vips = [{}, \"192.0.2.80\",", more.join(", "));
+    let (node, v4) = (scene.node("fe1")?, VIPS[0]);
+    with_own_configuration(scene, "fe1", || {
+        for (interval, vips) in [("1s", 2), ("10s", 2), ("1s", 100)] {
+            let vips_line = if vips == 100 { hundred.as_str() } else { "vips = [\"192.0.2.80\"," };
+            let interval_line = format!("interval = \"{interval}\" #");
+            configure(
+                scene,
+                "fe1",
+                &[
+                    ("interval = \"100ms\" #", &interval_line),
+                    ("rise = 2", "rise = 1"),
+                    ("communities = [", "flap_damping = false\ncommunities = ["),
+                    ("vips = [\"192.0.2.80\",", vips_line),
+                ],
+            )?;
+            node.must(&["announcer", "reload"])?;
+            let (mut wire, mut fib) = (Vec::new(), Vec::new());
+            for crash in 0..CRASHES {
+                wait_status(scene, "fe1", "not armed", |said| {
+                    armed(said) && said.matches("  announced (").count() >= vips
+                })?;
+                sleep(Duration::from_millis(37 + 13 * (crash as u64 % 7))); // anywhere between two probes
+                let (mark, at) = (scene.mark(), SystemTime::now());
+                ensure!(node.kill(server("fe1"), Signal::SIGKILL) > 0, "no server was killed");
+                let mut slowest = scene.withdrawn(&mark, at, "fe1", v4)?;
+                if vips == 100 {
+                    for vip in ["192.0.2.100", "192.0.2.197"] {
+                        let figures = scene.withdrawn(&mark, at, "fe1", vip)?;
+                        slowest.wire = slowest.wire.max(figures.wire);
+                    }
+                }
+                wire.push(slowest.wire);
+                fib.push(slowest.fib);
+                let why = reason(&status(scene, "fe1")?, v4);
+                ensure!(why.contains("nothing listens any more") || why.contains("refused"), "{why}");
+                scene.wait_next_hops(v4, &["fe2", "fe3"])?;
+                node.must(&["/lab/web", "start"])?;
+            }
+            let (wire, fib) = (median(wire), median(fib));
+            println!("  crash, interval {interval}, {vips} VIPs: wire {wire:.1?}, FIB {fib:.1?}");
+            ensure!(wire <= WIRE, "{wire:?} to the wire");
+            ensure!(fib <= FIB || vips == 100, "{fib:?} to the FIB");
+            wait_status(scene, "fe1", "not announced", |said| said.matches("  announced (").count() >= vips)?;
+        }
+        Ok(())
+    })
+}
+
+/// nginx: reloads, a binary upgrade and a dead worker, with one socket for all workers and with one each.
+pub(crate) fn nginx(scene: &Scene) -> Result<()> {
+    let node = scene.node("fe1")?;
+    let sh = |script: &str| node.must(&["/bin/sh", "-ec", script]);
+    for (what, edit) in [
+        ("one socket", "s/worker_processes 1/worker_processes 2/"),
+        ("SO_REUSEPORT", "s/worker_processes 1/worker_processes 2/; s/backlog=4096/backlog=4096 reuseport/"),
+    ] {
+        sh("/lab/web stop")?;
+        sh(&format!("sed '{edit}' /etc/nginx/nginx.conf >/run/own.conf; nginx -c /run/own.conf"))?;
+        scene.all_announced()?;
+        wait_status(scene, "fe1", "not armed", armed)?;
+        let mark = scene.mark();
+        let load = scene.load(VIPS[0], 500, Duration::from_secs(8))?;
+        for round in 0..3 {
+            sh("nginx -c /run/own.conf -s reload")?;
+            sleep(Duration::from_millis(500));
+            // The one that accepts at present, and one that does not.
+            sh("kill -KILL $(pgrep -P $(cat /run/nginx.pid) | head -n 1)")?;
+            sleep(Duration::from_millis(300));
+            sh("old=$(cat /run/nginx.pid); kill -USR2 $old; until [ -s /run/nginx.pid ] && [ \"$(cat /run/nginx.pid)\" != $old ]; \
+                do sleep 0.05; done; sleep 0.2; kill -WINCH $old; sleep 0.3; kill -QUIT $old")
+            .with_context(|| format!("upgrade {round}"))?;
+            sleep(Duration::from_millis(500));
+        }
+        let report = load.report()?;
+        println!("  nginx, {what}: {} of {} lost", report.total.lost(), report.sent);
+        not_withdrawn(scene, &mark, "fe1", &format!("nginx, {what}"))?;
+        let said = node.must(&["announcer", "status"])?;
+        ensure!(armed(&said), "{said}");
+        sh(
+            "kill -QUIT $(cat /run/nginx.pid); while pgrep -x nginx >/dev/null; do sleep 0.05; done; /lab/web start",
+        )?;
+    }
+    scene.all_announced()
+}
+
+/// HAProxy: `-sf`, the master's reload, and `noreuseport`, which stops listening for a moment.
+pub(crate) fn haproxy(scene: &Scene) -> Result<()> {
+    let node = scene.node("fe3")?;
+    let sh = |script: &str| node.must(&["/bin/sh", "-ec", script]);
+    with_own_configuration(scene, "fe3", || {
+        for (what, edit, mode, grace, reload) in [
+            (
+                "-sf",
+                "",
+                "-D",
+                "0s",
+                "haproxy -D -p /run/haproxy.pid -f /run/own.cfg -sf $(cat /run/haproxy.pid)",
+            ),
+            ("-W", "", "-W -D", "0s", "kill -USR2 $(cat /run/haproxy.pid)"),
+            (
+                "noreuseport with grace",
+                "s/^global/global\\n\\tnoreuseport/",
+                "-D",
+                "50ms",
+                "haproxy -D -p /run/haproxy.pid -f /run/own.cfg -sf $(cat /run/haproxy.pid)",
+            ),
+        ] {
+            let grace = format!("listener_grace = \"{grace}\"\ncommunities = [");
+            configure(scene, "fe3", &[("communities = [", &grace)])?;
+            node.must(&["announcer", "reload"])?;
+            sh(&format!(
+                "pkill -KILL -x haproxy || :; sed '{edit}' /etc/haproxy/haproxy.cfg >/run/own.cfg; \
+                 haproxy {mode} -p /run/haproxy.pid -f /run/own.cfg"
+            ))?;
+            node.must(&["announcer", "undrain", "--all"])?;
+            scene.all_announced()?;
+            wait_status(scene, "fe3", "not armed", armed)?;
+            let mark = scene.mark();
+            let load = scene.load(VIPS[0], 500, Duration::from_secs(6))?;
+            for _ in 0..5 {
+                sh(reload)?;
+                sleep(Duration::from_secs(1));
+            }
+            let report = load.report()?;
+            println!("  haproxy {what}: {} of {} lost", report.total.lost(), report.sent);
+            not_withdrawn(scene, &mark, "fe3", &format!("haproxy {what}"))?;
+        }
+        sh("pkill -KILL -x haproxy; rm -f /run/haproxy.pid; /lab/web start")?;
+        Ok(())
+    })
+}
+
+/// A listener that dies in front of a server that the kernel would send its clients to: the probes go on passing.
+pub(crate) fn translated(scene: &Scene) -> Result<()> {
+    let node = scene.node("fe1")?;
+    let sh = |script: &str| node.must(&["/bin/sh", "-ec", script]);
+    sh(
+        "sed 's/:80 /:8080 /; s/listen 80 /listen 8080 /; s,/run/nginx.pid,/run/behind.pid,' /etc/nginx/nginx.conf \
+        >/run/behind.conf; nginx -c /run/behind.conf",
+    )?;
+    let played = (|| {
+        let mark = scene.mark();
+        wait_status(scene, "fe1", "not armed", armed)?;
+        sh(
+            "nft 'table inet translated { chain in { type nat hook prerouting priority -100; tcp dport 80 redirect to :8080; }; \
+            chain out { type nat hook output priority -100; oifname lo tcp dport 80 redirect to :8080; }; }'",
+        )?;
+        sh("kill -KILL $(cat /run/nginx.pid) $(pgrep -P $(cat /run/nginx.pid))")?;
+        let said = wait_status(scene, "fe1", "still armed", |said| said.contains("left to the probes"))?;
+        ensure!(said.contains("it answers, and no socket"), "{said}");
+        sleep(Duration::from_secs(1)); // ten probes
+        not_withdrawn(scene, &mark, "fe1", "DNAT")?;
+        sh("nginx -t -q; nginx")?; // a listener again: watched again
+        wait_status(scene, "fe1", "not armed again", armed)?;
+        not_withdrawn(scene, &mark, "fe1", "DNAT")
+    })();
+    sh("nft delete table inet translated || :; kill -QUIT $(cat /run/behind.pid)")?;
+    played
+}
+
+/// Put back at once, and nobody hears of it; the second time it has to stay before it is announced.
+pub(crate) fn vip_removed(scene: &Scene) -> Result<()> {
+    let node = scene.node("fe1")?;
+    let mark = scene.mark();
+    let lo = || node.must(&["ip", "-o", "address", "show", "dev", "lo"]);
+    let remove = || {
+        node.must(&["ip", "address", "del", &format!("{}/32", VIPS[0]), "dev", "lo"])?;
+        let deadline = Instant::now() + PATIENCE;
+        while !lo()?.contains(VIPS[0]) {
+            ensure!(Instant::now() < deadline, "not put back");
+        }
+        anyhow::Ok(())
+    };
+    // What earlier scenarios did to it is forgotten.
+    sleep(Duration::from_secs(11));
+    remove()?;
+    sleep(Duration::from_secs(1));
+    not_withdrawn(scene, &mark, "fe1", "removed once")?;
+    let (mark, at) = (scene.mark(), SystemTime::now());
+    remove()?;
+    println!("  removed again: {}", scene.withdrawn(&mark, at, "fe1", VIPS[0])?);
+    let why = reason(&status(scene, "fe1")?, VIPS[0]);
+    ensure!(why.contains("removed again"), "{why}");
+    ensure!(reason(&status(scene, "fe1")?, VIPS[1]) == "announced", "the other VIP went too");
+    scene.announced(&mark, at, "fe1", VIPS[0])?;
+    ensure!(at.elapsed()? >= Duration::from_secs(9), "it did not have to stay");
+    scene.all_announced()
+}
+
+/// The session over a link that is cut ends at once, whatever the hold timer says; the VIPs keep their health.
+pub(crate) fn link_down(scene: &Scene) -> Result<()> {
+    let mark = scene.mark();
+    let r1 = scene.node("r1")?;
+    let began = Instant::now();
+    r1.must(&["ip", "link", "set", "eth2", "down"])?;
+    let cut = wait_status(scene, "fe1", "the cut was not seen", |said| {
+        said.lines().any(|line| line.starts_with("peer r1") && !line.contains("Established"))
+    });
+    let took = began.elapsed();
+    let kept = reason(&status(scene, "fe1")?, VIPS[0]);
+    let from = address(1, "fe1", VIPS[0]);
+    let vip = VIPS[0].parse()?;
+    let withdrawn =
+        scene.routers[1].wire.since(mark.wire(1)).iter().any(|m| m.from == from && m.withdraws(vip));
+    r1.must(&["ip", "link", "set", "eth2", "up"])?;
+    let said = cut?;
+    println!("  cut: known after {took:.1?}");
+    ensure!(said.contains("the link of `eth1` went down"), "{said}");
+    ensure!(kept == "announced" && !withdrawn, "the VIP went with the link: {kept}");
+    ensure!(took < Duration::from_secs(2), "{took:?}");
+    scene.all_announced()
+}

@@ -57,10 +57,10 @@ fn main() -> Result<()> {
     };
     let stage = Stage::up()?;
     let ended = run(&stage, &args, &mut results);
-    stage.down()?;
     if let Some(file) = &args.results {
         fs::write(file, serde_json::to_string_pretty(&results)?)?;
     }
+    stage.down()?;
     println!("\n{}", page(&results));
     ended?;
     let whole = !args.quick && args.only.is_empty() && args.runs.is_none() && args.skip.is_empty();
@@ -79,7 +79,8 @@ fn run(stage: &Stage, args: &Args, results: &mut Results) -> Result<()> {
         results.versions.push((*candidate, stage.version(*candidate)?));
     }
     let plays = |part: &str| !args.skip.iter().any(|skipped| skipped == part);
-    let runs = args.runs.unwrap_or(if args.quick { QUICK_RUNS } else { RUNS });
+    let costs_alone = ["times", "losses", "death"].iter().all(|part| !plays(part));
+    let runs = args.runs.unwrap_or(if args.quick { QUICK_RUNS } else { RUNS }) * usize::from(!costs_alone);
     for run in 0..runs {
         for turn in 0..candidates.len() {
             // Nobody always plays after the same one.

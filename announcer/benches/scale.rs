@@ -246,7 +246,10 @@ impl Speaker {
             found.and_then(|(bound, _)| *bound).map_or("beyond".to_owned(), |bound| format!("{bound:.1?}"))
         };
         let (half, most, all) = (bound(50), bound(99), bound(100));
-        println!("verdict to wire, {whole} times: p50 {half}, p99 {most}, all {all} at most; {} beyond", beyond.1);
+        println!(
+            "verdict to wire, {whole} times: p50 {half}, p99 {most}, all {all} at most; {} beyond",
+            beyond.1
+        );
     }
 
     fn drain(&mut self, all: bool) {

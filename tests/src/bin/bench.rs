@@ -57,9 +57,6 @@ fn main() -> Result<()> {
     };
     let stage = Stage::up()?;
     let ended = run(&stage, &args, &mut results);
-    if let Some(file) = &args.results {
-        fs::write(file, serde_json::to_string_pretty(&results)?)?;
-    }
     stage.down()?;
     println!("\n{}", page(&results));
     ended?;
@@ -93,6 +90,7 @@ fn run(stage: &Stage, args: &Args, results: &mut Results) -> Result<()> {
             };
             let began = Instant::now();
             turn::play(stage, candidate, parts, results)?;
+            keep(args, results)?;
             println!(
                 "run {} of {runs}, {:28}{:6.1} s",
                 run + 1,
@@ -126,7 +124,17 @@ fn run(stage: &Stage, args: &Args, results: &mut Results) -> Result<()> {
             );
             results.costs.retain(|known| (known.candidate, known.services) != (*candidate, services));
             results.costs.push(cost);
+            keep(args, results)?;
         }
     }
     Ok(())
+}
+
+/// After every step: what is interrupted is added to later.
+fn keep(args: &Args, results: &Results) -> Result<()> {
+    match &args.results {
+        Some(file) => fs::write(file, serde_json::to_string_pretty(results)?)
+            .with_context(|| format!("{}", file.display())),
+        None => Ok(()),
+    }
 }

@@ -1,4 +1,5 @@
-# demo · test · interop · lint · bench · bench-scale · fuzz · simulate · build · install · uninstall · lab · lab-down · picture.
+# demo · test · e2e · interop · lint · bench · bench-quick · bench-scale · fuzz · simulate · build · install · uninstall · lab · lab-down ·
+# picture.
 # Root is needed to install and by the lab alone; sudo is asked for it where you are not root.
 
 TARGET := $(shell uname -m)-unknown-linux-gnu
@@ -14,7 +15,7 @@ DESTDIR :=
 MANUAL := target/lab/manual
 SOURCES := Cargo.toml Cargo.lock $(shell find announcer/src dsr-setup/src announcer/manual/src -name '*.rs')
 
-.PHONY: demo test interop lint bench bench-scale fuzz simulate build needs install uninstall lab lab-down picture
+.PHONY: demo test e2e interop lint bench bench-quick bench-scale fuzz simulate build needs install uninstall lab lab-down picture
 
 demo: build
 	$(RELEASE) --bin demo
@@ -24,6 +25,13 @@ demo: build
 test: build
 	cargo test --workspace --exclude lab --exclude e2e
 	$(if $(SUDO),$(CARGO_TARGET)_RUNNER="$(SUDO) -E") cargo test -p lab -p e2e
+
+# The end-to-end tests alone. ENGINE=containerlab plays the same on real containerlab and Docker: lab/README.md.
+ENGINE ?= netns
+
+e2e: build
+	$(if $(SUDO),$(CARGO_TARGET)_RUNNER="$(SUDO) -E") LAB_ENGINE=$(ENGINE) \
+		cargo test -p lab -p e2e --test $(ENGINE) --test topologies --test e2e
 
 # Against the routers of docs/interop.md, which it writes.
 interop: build
@@ -35,9 +43,16 @@ lint:
 	cargo clippy --workspace --all-targets -- -D warnings
 	cargo deny check bans licenses sources
 
+# Against the others of tests/peers, taking turns: docs/benchmarks.md is written by it, in under 50 minutes. The first run fetches
+# anycast_healthchecker from PyPI. Nothing else should run meanwhile.
 bench: build
 	$(RELEASE) --bin bench
 	$(SUDO) target/$(TARGET)/release/bench
+
+# A run of each, with few services: to see that it works, in 10 minutes. Writes nothing.
+bench-quick: build
+	$(RELEASE) --bin bench
+	$(SUDO) target/$(TARGET)/release/bench --quick
 
 build: needs
 	$(RELEASE) --bin announcer --bin dsr-setup --bin lab --bin manual
@@ -60,7 +75,7 @@ $(MANUAL): $(SOURCES)
 	$(MAKE) build
 
 lab: build
-	$(SUDO) $(BIN)/lab up
+	$(SUDO) $(BIN)/lab up --engine $(ENGINE)
 
 lab-down:
 	$(SUDO) $(BIN)/lab down --all

@@ -1,31 +1,75 @@
-//! A lab that is up, and its nodes.
+//! A lab that is up, and its nodes: the one interface of both engines.
 //!
-//! Touches the world through `init`, `enter`, `link`, `rootfs` and `state`.
+//! Touches the world through `netns` and `containerlab`, which make and end the nodes, and `state`. Whatever is done to a
+//! node after that is `Node`'s, and the same for both.
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::thread;
 
-use nix::unistd::Uid;
+use clap::ValueEnum;
+use nix::unistd::{Pid, Uid};
+use serde::{Deserialize, Serialize};
 
 use crate::cancel::Cancel;
 use crate::error::Error;
-use crate::init::READY;
 use crate::node::Node;
-use crate::state::{self, Lock, LockError, NODE, Owner, State};
+use crate::state::{self, Lock, LockError, Made, Owner, State};
 use crate::topology::{self, Topology};
-use crate::{link, rootfs};
+
+pub mod containerlab;
+mod netns;
+
+/// Who makes the nodes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Engine {
+    /// This program, of namespaces alone.
+    #[default]
+    Netns,
+    /// Real containerlab, of Docker's containers.
+    Containerlab,
+}
+
+impl Engine {
+    /// The one that `LAB_ENGINE` names, else [`Engine::Netns`].
+    fn wanted() -> Result<Engine, Error> {
+        match variable("LAB_ENGINE") {
+            None => Ok(Engine::default()),
+            Some(name) => Engine::from_str(&name, false).map_err(|_| {
+                Error::Missing(format!("LAB_ENGINE is `{name}`: write `netns` or `containerlab`"))
+            }),
+        }
+    }
+}
+
+/// A lab that is being made.
+struct Site<'a> {
+    name: &'a str,
+    dir: &'a Path,
+    topology: &'a Topology,
+    state: &'a State,
+    program: &'a Path,
+}
+
+/// The first process of each node that runs, as the host sees it, by the node's name.
+pub fn running(lab: &str, state: &State) -> BTreeMap<String, Pid> {
+    match state.made {
+        Made::Netns { .. } => netns::running(&state::dir(lab)),
+        Made::Containerlab => containerlab::running(lab, state),
+    }
+}
 
 /// What `up` is asked for.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// The topology file.
     pub topology: PathBuf,
-    /// The lab's name, where it shall not be the file's: two labs of one file can be up side by side.
+    /// The lab's name, where it shall not be the file's: two labs of one file can be up side by side. `None`: `LAB_NAME`,
+    /// else the file's.
     pub name: Option<String>,
+    /// Who makes the nodes. `None`: `LAB_ENGINE`, else [`Engine::Netns`].
+    pub engine: Option<Engine>,
     /// The `lab` program, whose hidden subcommands make the nodes.
     pub program: PathBuf,
     /// The folder of the list of packages that the nodes' root filesystem is made of.
@@ -46,6 +90,7 @@ impl Options {
         Options {
             topology: topology.to_path_buf(),
             name: None,
+            engine: None,
             program: or("LAB_PROGRAM", target.join("bin/lab")),
             images: or("LAB_IMAGES", folder.join("images")),
             cache: or("LAB_CACHE", target),
@@ -82,8 +127,8 @@ impl Lab {
         let folder = file.parent().unwrap_or(Path::new("/"));
         let text = fs::read_to_string(&file).map_err(|e| Error::file(&file, e))?;
         let topology = topology::parse(&text, &options.topology.display().to_string())?.based(folder);
-        let name = match &options.name {
-            Some(name) if topology::is_name(name) => name.clone(),
+        let name = match options.name.clone().or_else(named) {
+            Some(name) if topology::is_name(&name) => name,
             Some(name) => {
                 return Err(Error::Missing(format!(
                     "`{name}` is no lab name: write letters, digits, `-`, `.` and `_`"
@@ -99,87 +144,37 @@ impl Lab {
         if dir.exists() {
             return Err(already_up(name, &dir));
         }
-        let rootfs = rootfs::ready(&options.images, &absolute(&options.cache)?, cancel)?;
+        let made = match options.engine.map_or_else(Engine::wanted, Ok)? {
+            Engine::Netns => netns::ready(options, cancel)?,
+            Engine::Containerlab => containerlab::ready(&name, &topology)?,
+        };
         let state =
-            State { topology: file, rootfs, owner: options.owner.clone(), nodes: with_sources(&topology)? };
+            State { topology: file, made, owner: options.owner.clone(), nodes: with_sources(&topology)? };
         // From here on, whatever happens, dropping it ends what has been begun; before `_lock` is given back.
         let mut lab = Lab { name, dir, nodes: BTreeMap::new(), at_drop: AtDrop::End };
         fs::create_dir(&lab.dir).map_err(|e| Error::file(&lab.dir, e))?;
         state.write(&lab.dir).map_err(|e| Error::file(&lab.dir, e))?;
-        let built = lab.build(&topology, &state, &program, cancel);
-        if let Err(error) = built {
-            let interrupted = cancel.is_cancelled();
-            lab.end_now()?;
-            return Err(if interrupted { Error::Interrupted } else { error });
+        let site =
+            Site { name: &lab.name, dir: &lab.dir, topology: &topology, state: &state, program: &program };
+        let built = match state.made {
+            Made::Netns { .. } => netns::build(&site, cancel),
+            Made::Containerlab => containerlab::build(&site, cancel),
+        };
+        match built {
+            Ok(nodes) => lab.nodes = nodes,
+            Err(error) => {
+                lab.end_now()?;
+                return Err(if cancel.is_cancelled() { Error::Interrupted } else { error });
+            }
         }
         Ok(lab)
-    }
-
-    fn build(
-        &mut self,
-        topology: &Topology,
-        state: &State,
-        program: &Path,
-        cancel: &Cancel,
-    ) -> Result<(), Error> {
-        for name in topology.nodes.keys() {
-            let place = self.dir.join(name);
-            fs::create_dir(&place).map_err(|e| Error::file(&place, e))?;
-        }
-        // All at once, then wait for each.
-        let mut starting = Vec::new();
-        for name in topology.nodes.keys() {
-            let mut command = Command::new(program);
-            command.arg(NODE).arg(&self.dir).arg(name);
-            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
-            starting.push((name, cancel.spawn(&mut command).map_err(|e| Error::of(name, e))?));
-        }
-        for (name, mut child) in starting {
-            let mut line = String::new();
-            if let Some(pipe) = child.stdout.take() {
-                BufReader::new(pipe).read_line(&mut line).map_err(|e| Error::of(name, e))?;
-            }
-            cancel.wait(&mut child).map_err(|e| Error::of(name, e))?;
-            match line.trim_end() {
-                READY => {}
-                "" => return Err(Error::Node(format!("{name}: ended before it was there"))),
-                message => return Err(Error::Node(format!("{name}: {message}"))),
-            }
-            let node = Node::find(&self.name, &self.dir, name, state, program)?;
-            self.nodes.insert(name.clone(), node);
-        }
-        for node in self.nodes.values() {
-            link::up(node.netns()?, "lo").map_err(|e| Error::of(format!("{}: lo", node.name()), e))?;
-        }
-        for link in &topology.links {
-            let [a, b] = &link.ends;
-            let (here, there) = (self.node(&a.node)?.netns()?, self.node(&b.node)?.netns()?);
-            link::connect(link, here, there).map_err(|e| {
-                Error::of(format!("link {}:{} - {}:{}", a.node, a.interface, b.node, b.interface), e)
-            })?;
-        }
-        // One node's commands are run in their order; the nodes do not wait for one another.
-        thread::scope(|scope| {
-            let running: Vec<_> = self
-                .nodes
-                .values()
-                .filter_map(|node| Some((node, topology.nodes.get(node.name())?)))
-                .map(|(node, written)| scope.spawn(move || node.run_all(&written.exec, cancel)))
-                .collect();
-            let results: Vec<Result<(), Error>> = running
-                .into_iter()
-                .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-                .collect();
-            results.into_iter().collect()
-        })
     }
 
     /// A lab that is up already, started by whomever. Dropping this does not end it.
     pub fn attach(name: &str, program: &Path) -> Result<Lab, Error> {
         let dir = state::dir(name);
         let state = State::read(&dir).map_err(|_| Error::NotUp(name.to_string()))?;
-        let found = state.nodes.keys().filter_map(|node| Node::find(name, &dir, node, &state, program).ok());
-        let nodes = found.map(|node| (node.name().to_string(), node)).collect();
+        let nodes = nodes(name, &state, program);
         Ok(Lab { name: name.to_string(), dir, nodes, at_drop: AtDrop::Leave })
     }
 
@@ -214,7 +209,7 @@ impl Lab {
 
     fn end_now(&mut self) -> Result<(), Error> {
         self.at_drop = AtDrop::Leave;
-        state::remove(&self.dir).map_err(|e| Error::file(&self.dir, e))
+        end(&self.name, &self.dir)
     }
 }
 
@@ -239,7 +234,42 @@ pub fn down(name: &str) -> Result<(), Error> {
     if !dir.exists() {
         return Err(Error::NotUp(name.to_string()));
     }
-    state::remove(&dir).map_err(|e| Error::file(&dir, e))
+    end(name, &dir)
+}
+
+/// Ends all that either engine made of it, and then its folder. The lock must be held.
+fn end(name: &str, dir: &Path) -> Result<(), Error> {
+    // Nothing was begun before the state was written.
+    if let Ok(state) = State::read(dir) {
+        match state.made {
+            Made::Netns { .. } => {} // found by their command lines, below
+            Made::Containerlab => containerlab::end(name, dir, &state)?,
+        }
+    }
+    state::remove(dir).map_err(|e| Error::file(dir, e))
+}
+
+/// The nodes that run.
+fn nodes(lab: &str, state: &State, program: &Path) -> BTreeMap<String, Node> {
+    let running = running(lab, state);
+    let found = state.nodes.iter().filter_map(|(name, written)| {
+        let door = match state.made {
+            Made::Netns { .. } => None,
+            Made::Containerlab => Some(containerlab::container(lab, name)),
+        };
+        Some((name.clone(), Node::new(name, *running.get(name)?, program, written, door)))
+    });
+    found.collect()
+}
+
+/// The name that `LAB_NAME` gives to whatever lab is meant.
+pub fn named() -> Option<String> {
+    variable("LAB_NAME")
+}
+
+/// A variable of the environment, unless it is empty.
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
 /// Whether this process may make labs.
@@ -273,13 +303,9 @@ fn end_abandoned() {
             && let Ok(_lock) = lock(&name)
             && abandoned(&dir)
         {
-            let _ = state::remove(&dir);
+            let _ = end(&name, &dir);
         }
     }
-}
-
-fn absolute(path: &Path) -> Result<PathBuf, Error> {
-    fs::create_dir_all(path).and_then(|()| path.canonicalize()).map_err(|e| Error::file(path, e))
 }
 
 /// The nodes, their binds' sources resolved, so that a missing one is told here.

@@ -35,7 +35,7 @@ pub enum Error {
     },
     /// There is one of this name.
     #[error(
-        "lab `{name}` is up already (from {topology}): `lab down --name {name}` ends it, `--name OTHER` makes a second one"
+        "lab `{name}` is up already (from {topology}): `lab down --name {name}` ends it, `--name OTHER` (or LAB_NAME) makes a second one"
     )]
     AlreadyUp {
         /// The lab.

@@ -18,7 +18,7 @@ use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{Pid, chdir, dup2_stdout, pivot_root, sethostname, setsid};
 
 use crate::enter::environment;
-use crate::state::{self, State};
+use crate::state::{self, Made, State};
 use crate::topology::{Access, Bind, Node};
 
 /// The line on standard output that says that the node is there; any other line says why not.
@@ -69,7 +69,8 @@ fn make_namespaces(dir: &Path, name: &str) -> Result<(), String> {
 fn prepare(dir: &Path, name: &str) -> Result<Pid, String> {
     let state = State::read(dir).map_err(|e| format!("{}: {e}", dir.join("lab.json").display()))?;
     let node = state.nodes.get(name).ok_or_else(|| format!("no node `{name}`"))?;
-    mounts(dir, name, &state.rootfs, &node.binds)?;
+    let Made::Netns { rootfs } = &state.made else { return Err("a container's engine makes it".to_string()) };
+    mounts(dir, name, rootfs, &node.binds)?;
     identity(name)?;
     for (key, value) in &node.sysctls {
         let path = Path::new("/proc/sys").join(key.replace('.', "/"));

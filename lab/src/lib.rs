@@ -1,17 +1,21 @@
-//! The lab's engine: reads a containerlab topology file and realises it without Docker.
+//! The lab: reads a containerlab topology file and brings it up, by either of two engines: without Docker, or by real
+//! containerlab.
 //!
 //! ```text
 //! topology     pure: the file -> nodes, links                 load    an open-loop HTTP client
+//! generate     pure: the topology `scale`, of any size
 //!    │
 //! engine       Lab: up, down        node    Node: exec, spawn, kill, in_netns
-//!    ├── rootfs   the nodes' root filesystem, built once by debootstrap
-//!    ├── init     `lab __node`, `lab __init`: a node's namespaces, mounts and first process
-//!    ├── link     veth pairs, by netlink
-//!    ├── enter    `lab __enter`, `lab __exec`: a command inside a node
-//!    └── state    what is up, where another process finds it; locks; the end of it all
+//!    ├── containerlab  real containerlab, Docker's containers
+//!    ├── netns         this program alone
+//!    │      ├── rootfs   the nodes' root filesystem, built once by debootstrap
+//!    │      ├── init     `lab __node`, `lab __init`: a node's namespaces, mounts and first process
+//!    │      └── link     veth pairs, by netlink
+//!    ├── enter         `lab __enter`, `lab __exec`: a command inside a node
+//!    └── state         what is up, where another process finds it; locks; the end of it all
 //! ```
 //!
-//! A node is a set of namespaces (network, mount, pid, uts, ipc) kept by one process, its init. Everything that belongs
+//! In the engine `netns` a node is a set of namespaces (network, mount, pid, uts, ipc) kept by one process, its init. Everything that belongs
 //! to a node (processes, mounts, interfaces) lives in these namespaces alone, so killing that one process leaves
 //! nothing; a node is found by its init's command line, so nothing has to be remembered either. `unsafe` is not needed:
 //! what must happen in a single-threaded process happens in the hidden subcommands of the `lab` program.
@@ -22,6 +26,7 @@ pub mod cancel;
 pub mod engine;
 pub mod enter;
 mod error;
+pub mod generate;
 pub mod init;
 mod link;
 pub mod load;
@@ -31,6 +36,6 @@ pub mod state;
 pub mod topology;
 
 pub use cancel::Cancel;
-pub use engine::{Lab, Options};
+pub use engine::{Engine, Lab, Options};
 pub use error::Error;
-pub use node::{Node, Output};
+pub use node::{Cut, Node, Output};

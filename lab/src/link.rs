@@ -49,6 +49,12 @@ pub(crate) fn up(netns: impl AsFd, interface: &str) -> io::Result<()> {
     ask(netns.as_fd(), |handle| async move { handle.link().set(up).execute().await })
 }
 
+/// Sets an interface down.
+pub(crate) fn down(netns: impl AsFd, interface: &str) -> io::Result<()> {
+    let down = LinkUnspec::new_with_name(interface).down().build();
+    ask(netns.as_fd(), |handle| async move { handle.link().set(down).execute().await })
+}
+
 /// Sets every interface of the namespace down.
 pub(crate) fn all_down(netns: impl AsFd) -> io::Result<()> {
     ask(netns.as_fd(), |handle| async move {

@@ -1,21 +1,21 @@
-//! `lab`: brings a containerlab topology up without Docker, and load to it.
+//! `lab`: brings a containerlab topology up, with or without Docker, and load to it.
 
 use std::ffi::OsString;
-use std::io::Write;
-use std::ops::ControlFlow;
+use std::io::{IsTerminal, Write};
+use std::ops::{ControlFlow, RangeInclusive};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::{Parser, Subcommand};
-use lab::engine::{self, must_be_root};
+use lab::engine::{self, containerlab, must_be_root};
 use lab::state::{self, State};
-use lab::{Cancel, Lab, Options, enter, init, load};
+use lab::{Cancel, Engine, Lab, Options, enter, generate, init, load};
 use nix::unistd::Pid;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Realises a containerlab topology in network namespaces, without Docker. Needs root.
+/// Brings a containerlab topology up: in network namespaces, or by containerlab and Docker. Needs root.
 #[derive(Parser)]
 #[command(version, disable_help_subcommand = true)]
 struct Cli {
@@ -30,13 +30,16 @@ enum Cmd {
         /// The topology file
         #[arg(default_value = "lab/ecmp.clab.yml")]
         topology: PathBuf,
-        /// The lab's name, if it shall not be the file's
+        /// The lab's name; without it LAB_NAME, or the file's
         #[arg(long)]
         name: Option<String>,
+        /// Who makes the nodes; without it LAB_ENGINE, or `netns`
+        #[arg(long)]
+        engine: Option<Engine>,
     },
     /// Ends a lab; nothing of it is left
     Down {
-        /// Which; without it the only one that is up
+        /// Which; without it LAB_NAME, or the only one that is up
         #[arg(long)]
         name: Option<String>,
         /// All of them
@@ -45,7 +48,7 @@ enum Cmd {
     },
     /// Runs a command in a node; its exit code is passed on
     Exec {
-        /// In which lab; without it the only one that is up
+        /// In which lab; without it LAB_NAME, or the only one that is up
         #[arg(long)]
         name: Option<String>,
         /// The node
@@ -56,6 +59,15 @@ enum Cmd {
     },
     /// Says what is up
     Status,
+    /// Prints the topology `scale` of a size; its file belongs beside the others
+    Generate {
+        /// How many frontends
+        #[arg(long, value_parser = clap::value_parser!(u16).range(within(&generate::FRONTENDS)))]
+        frontends: u16,
+        /// How many routers
+        #[arg(long, value_parser = clap::value_parser!(u16).range(within(&generate::ROUTERS)))]
+        routers: u16,
+    },
     /// Opens connections at a steady rate and counts what becomes of them, as JSON
     Load {
         /// New connections a second
@@ -96,9 +108,16 @@ fn hidden() -> Option<ExitCode> {
         (state::NODE, [dir, node]) => Some(init::node(Path::new(dir), node.to_str()?)),
         (state::INIT, [dir, node]) => Some(init::init(Path::new(dir), node.to_str()?)),
         (enter::ENTER, [pid, command @ ..]) => Some(enter::enter(number(pid)?, command)),
+        (containerlab::CONTAINERLAB, [dir, parent, words @ ..]) => {
+            Some(containerlab::become_containerlab(Path::new(dir), number(parent)?, words))
+        }
         (enter::EXEC, [pid, command @ ..]) => Some(enter::exec(number(pid)?, command)),
         _ => None,
     }
+}
+
+fn within(range: &RangeInclusive<u16>) -> RangeInclusive<i64> {
+    i64::from(*range.start())..=i64::from(*range.end())
 }
 
 fn number(pid: &OsString) -> Option<Pid> {
@@ -107,7 +126,7 @@ fn number(pid: &OsString) -> Option<Pid> {
 
 fn run(command: Cmd) -> Result<ExitCode> {
     match command {
-        Cmd::Up { topology, name } => up(topology, name)?,
+        Cmd::Up { topology, name, engine } => up(topology, name, engine)?,
         Cmd::Down { name: None, all: true } => {
             must_be_root()?;
             for name in state::labs() {
@@ -121,10 +140,16 @@ fn run(command: Cmd) -> Result<ExitCode> {
         Cmd::Exec { name, node, command } => {
             must_be_root()?;
             let lab = Lab::attach(&only(name)?, &std::env::current_exe()?)?;
-            let status = lab.node(&node)?.command(&command).status().context("cannot start myself")?;
+            let node = lab.node(&node)?;
+            let person = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
+            let mut command = if person { node.at_terminal(&command) } else { node.command(&command) };
+            let status = command.status().context("cannot enter the node")?;
             return Ok(ExitCode::from(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1)));
         }
         Cmd::Status => return status(),
+        Cmd::Generate { frontends, routers } => {
+            std::io::stdout().write_all(generate::scale(frontends, routers).as_bytes())?;
+        }
         Cmd::Load { rate, seconds, timeout_ms, live, url } => {
             let mut plan =
                 load::Plan::new(&url, rate, Duration::from_secs(seconds)).map_err(|e| anyhow!(e))?;
@@ -135,11 +160,12 @@ fn run(command: Cmd) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn up(topology: PathBuf, name: Option<String>) -> Result<()> {
+fn up(topology: PathBuf, name: Option<String>, engine: Option<Engine>) -> Result<()> {
     must_be_root()?;
     let mut options = Options::new(&topology);
     options.program = std::env::current_exe()?;
     options.name = name;
+    options.engine = engine;
     options.owner = None;
     let cancel = Cancel::new();
     cancel_on_signal(cancel.clone())?;
@@ -170,7 +196,7 @@ fn cancel_on_signal(cancel: Cancel) -> Result<()> {
 
 /// The lab that is meant: the one that is named, else the only one there is.
 fn only(name: Option<String>) -> Result<String> {
-    if let Some(name) = name {
+    if let Some(name) = name.or_else(engine::named) {
         return Ok(name);
     }
     let mut labs = state::labs();
@@ -193,8 +219,9 @@ fn status() -> Result<ExitCode> {
             continue;
         };
         println!("{name}: from {}", state.topology.display());
+        let running = engine::running(name, &state);
         for node in state.nodes.keys() {
-            match state::init_of(&dir, node) {
+            match running.get(node) {
                 Some(pid) => println!("  {node:<12} running, pid {pid}"),
                 None => {
                     println!("  {node:<12} ended");

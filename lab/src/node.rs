@@ -5,22 +5,20 @@
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
-use std::io::{Read, Seek};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use nix::fcntl::OFlag;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::cancel::Cancel;
+use crate::engine::containerlab;
 use crate::enter::{self, ENTER, environment};
 use crate::error::Error;
 use crate::link;
-use crate::state::{self, State};
+use crate::{state, topology};
 
 /// One node of it.
 #[derive(Debug, Clone)]
@@ -29,6 +27,17 @@ pub struct Node {
     pid: Pid,
     program: PathBuf,
     env: BTreeMap<String, String>,
+    /// Its name where it is a container: commands are run by Docker then.
+    container: Option<String>,
+}
+
+/// How a link is cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cut {
+    /// The neighbour loses carrier. The node's own routes over the interface go with it: cut at the end that matters less.
+    Carrier,
+    /// Nothing passes either way, and neither end is told.
+    Silent,
 }
 
 /// What a command in a node did.
@@ -43,19 +52,15 @@ pub struct Output {
 }
 
 impl Node {
-    pub(crate) fn find(
-        lab: &str,
-        dir: &Path,
+    pub(crate) fn new(
         name: &str,
-        state: &State,
+        pid: Pid,
         program: &Path,
-    ) -> Result<Node, Error> {
-        let written =
-            state.nodes.get(name).ok_or_else(|| Error::Node(format!("lab `{lab}` has no node `{name}`")))?;
-        let pid = state::init_of(dir, name).ok_or_else(|| {
-            Error::Node(format!("node `{name}` of lab `{lab}` has ended: its `cmd` did, or it was killed"))
-        })?;
-        Ok(Node { name: name.to_string(), pid, program: program.to_path_buf(), env: environment(written) })
+        written: &topology::Node,
+        container: Option<String>,
+    ) -> Node {
+        let (name, program) = (name.to_string(), program.to_path_buf());
+        Node { name, pid, program, env: environment(written), container }
     }
 
     /// Its name.
@@ -84,17 +89,34 @@ impl Node {
         link::inside(self.netns()?.as_fd(), work).map_err(|e| Error::of(&self.name, e))
     }
 
-    /// A command that runs inside, in every namespace, root's environment and `/`. It dies with the process that `spawn`
-    /// returns, which passes its exit code on.
+    /// A command that runs inside, in every namespace, with root's environment, in `/`. Its exit code is passed on.
     pub fn command<S: AsRef<OsStr>>(&self, words: &[S]) -> Command {
+        match &self.container {
+            None => self.entering(words),
+            Some(container) => containerlab::exec(container, &self.env, &["--interactive"], words),
+        }
+    }
+
+    /// As [`Node::command`], for a person at a terminal.
+    pub fn at_terminal<S: AsRef<OsStr>>(&self, words: &[S]) -> Command {
+        match &self.container {
+            None => self.entering(words),
+            Some(container) => containerlab::exec(container, &self.env, &["--interactive", "--tty"], words),
+        }
+    }
+
+    /// By the node's namespaces, with no engine asked: it dies with the process that is started.
+    fn entering<S: AsRef<OsStr>>(&self, words: &[S]) -> Command {
         let mut command = Command::new(&self.program);
         command.arg(ENTER).arg(self.pid.to_string()).args(words).env_clear().envs(&self.env);
         command
     }
 
-    /// Starts a command inside; see [`Node::command`]. Its standard input is empty, its output is read from the child's pipes.
+    /// Starts a command inside that dies with what is returned, whichever engine made the node: what Docker starts would
+    /// go on. Its standard input is empty, its output is read from the child's pipes. In a container it has the rights of
+    /// the host's root: it is for those who look on.
     pub fn spawn<S: AsRef<OsStr>>(&self, words: &[S]) -> Result<Child, Error> {
-        let mut command = self.command(words);
+        let mut command = self.entering(words);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command.process_group(0); // an interrupt at the terminal is for its starter, who ends it with the node
         command.spawn().map_err(|e| Error::of(&self.name, e))
@@ -113,21 +135,15 @@ impl Node {
 
     fn run<S: AsRef<OsStr>>(&self, words: &[S], cancel: &Cancel) -> Result<Output, Error> {
         // Files and not pipes: a daemon that keeps its output open would keep us waiting.
-        let (mut stdout, mut stderr) = (nameless()?, nameless()?);
+        let (stdout, stderr) = (state::nameless()?, state::nameless()?);
         let copy = |file: &File| file.try_clone().map_err(|e| Error::of(&self.name, e));
         let mut command = self.command(words);
         command.stdin(Stdio::null()).stdout(copy(&stdout)?).stderr(copy(&stderr)?);
         command.process_group(0); // as in `spawn`
         let ended = cancel.spawn(&mut command).and_then(|mut child| cancel.wait(&mut child));
         let status = ended.map_err(|e| Error::of(&self.name, e))?;
-        let text = |file: &mut File| -> Result<String, Error> {
-            let mut bytes = Vec::new();
-            file.rewind()
-                .and_then(|()| file.read_to_end(&mut bytes))
-                .map_err(|e| Error::of(&self.name, e))?;
-            Ok(String::from_utf8_lossy(&bytes).into_owned())
-        };
-        Ok(Output { code: enter::code(status), stdout: text(&mut stdout)?, stderr: text(&mut stderr)? })
+        let text = |file: File| state::text_of(file).map_err(|e| Error::of(&self.name, e));
+        Ok(Output { code: enter::code(status), stdout: text(stdout)?, stderr: text(stderr)? })
     }
 
     pub(crate) fn run_all(&self, commands: &[Vec<String>], cancel: &Cancel) -> Result<(), Error> {
@@ -176,10 +192,43 @@ impl Node {
         link::all_down(self.netns()?).map_err(|e| Error::of(&self.name, e))?;
         kill(self.pid, Signal::SIGKILL).map_err(|e| Error::of(&self.name, e.into()))
     }
+
+    /// Cuts the link at one of the node's interfaces.
+    pub fn cut(&self, interface: &str, how: Cut) -> Result<(), Error> {
+        match how {
+            Cut::Carrier => link::down(self.netns()?, interface).map_err(|e| self.at(interface, e)),
+            Cut::Silent => {
+                let hook = |hook: &str| {
+                    format!(
+                        "chain {hook} {{ type filter hook {hook} device \"{interface}\" priority 0; policy drop; }}"
+                    )
+                };
+                let rules = format!(
+                    "table netdev {} {{ {}; {}; }}",
+                    table(interface),
+                    hook("ingress"),
+                    hook("egress")
+                );
+                self.must(&["nft", &rules]).map(drop)
+            }
+        }
+    }
+
+    /// Mends the link, however it was cut.
+    pub fn mend(&self, interface: &str) -> Result<(), Error> {
+        let table = table(interface);
+        // Added first, so that there is one to delete.
+        self.must(&["nft", &format!("add table netdev {table}; delete table netdev {table}")])?;
+        link::up(self.netns()?, interface).map_err(|e| self.at(interface, e))
+    }
+
+    fn at(&self, interface: &str, error: std::io::Error) -> Error {
+        Error::of(format!("{}: {interface}", self.name), error)
+    }
 }
 
-/// A file in memory that ends with its last handle.
-fn nameless() -> Result<File, Error> {
-    let open = File::options().read(true).write(true).custom_flags(OFlag::O_TMPFILE.bits()).open(state::RUN);
-    open.map_err(|e| Error::of(state::RUN, e))
+/// The nftables table that silences an interface.
+fn table(interface: &str) -> String {
+    let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
+    format!("cut_{}", interface.chars().map(plain).collect::<String>())
 }

@@ -88,7 +88,8 @@ fn remove(dir: &Path) -> Result<(), Error> {
     }
 }
 
-fn on_path(tool: &str) -> bool {
+/// Whether there is a program of that name.
+pub(crate) fn on_path(tool: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).any(|folder| folder.join(tool).is_file())
 }

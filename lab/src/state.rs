@@ -8,15 +8,17 @@ use std::ffi::OsStr;
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::fcntl::OFlag;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
+use crate::error::Error;
 use crate::topology;
 
 /// Where labs are kept.
@@ -32,12 +34,25 @@ pub const INIT: &str = "__init";
 pub struct State {
     /// The topology file, absolute.
     pub topology: PathBuf,
-    /// The root filesystem that every node's is laid over.
-    pub rootfs: PathBuf,
+    /// Who makes the nodes, and of what.
+    pub made: Made,
     /// The process that made it for itself alone (a test): when that one is gone, the lab is abandoned. `None`: made to stay.
     pub owner: Option<Owner>,
     /// The nodes, their binds' sources absolute.
     pub nodes: BTreeMap<String, topology::Node>,
+}
+
+/// Who makes the nodes, and of what.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Made {
+    /// This program.
+    Netns {
+        /// The root filesystem that every node's is laid over.
+        rootfs: PathBuf,
+    },
+    /// containerlab.
+    Containerlab,
 }
 
 /// A process that cannot be mistaken for a later one with the same number.
@@ -95,10 +110,13 @@ pub fn labs() -> Vec<String> {
 
 /// The pid of a node's init, if it runs.
 pub fn init_of(dir: &Path, node: &str) -> Option<Pid> {
-    processes(dir)
-        .into_iter()
-        .find(|process| process.role == INIT && process.node == node)
-        .map(|found| found.pid)
+    inits(dir).remove(node)
+}
+
+/// The inits that run, by their node's name.
+pub(crate) fn inits(dir: &Path) -> BTreeMap<String, Pid> {
+    let inits = processes(dir).into_iter().filter(|process| process.role == INIT);
+    inits.map(|process| (process.node, process.pid)).collect()
 }
 
 /// A process that keeps a node, or is about to make one.
@@ -143,14 +161,15 @@ fn stat(pid: i32) -> Option<Stat> {
     Some(Stat { ended, started: fields.nth(18)?.parse().ok()? })
 }
 
-/// Kills every node of the lab in `dir` and waits until the kernel has ended all that ran in them.
-pub(crate) fn kill_nodes(dir: &Path) -> io::Result<()> {
+/// Kills every process that `find` finds, until it finds none, and waits for their ends. Returns whether there were any.
+pub(crate) fn kill_all(find: impl Fn() -> Vec<Pid>) -> io::Result<bool> {
     let deadline = Instant::now() + Duration::from_secs(15);
-    let mut dying = Vec::new();
+    let (mut dying, mut any) = (Vec::new(), false);
     loop {
         // Again and again: one that was found may have started the next one just before it was killed.
-        let found = processes(dir);
-        for Keeper { pid, .. } in &found {
+        let found = find();
+        for pid in &found {
+            any = true;
             let _ = kill(*pid, Signal::SIGKILL);
             if !dying.contains(pid) {
                 dying.push(*pid);
@@ -158,7 +177,7 @@ pub(crate) fn kill_nodes(dir: &Path) -> io::Result<()> {
         }
         dying.retain(|pid| stat(pid.as_raw()).is_some_and(|stat| !stat.ended));
         if found.is_empty() && dying.is_empty() {
-            return Ok(());
+            return Ok(any);
         }
         if Instant::now() > deadline {
             let pids: Vec<String> = dying.iter().map(Pid::to_string).collect();
@@ -170,11 +189,24 @@ pub(crate) fn kill_nodes(dir: &Path) -> io::Result<()> {
 
 /// Ends the nodes and removes the folder. The lock must be held.
 pub(crate) fn remove(dir: &Path) -> io::Result<()> {
-    kill_nodes(dir)?;
+    kill_all(|| processes(dir).into_iter().map(|keeper| keeper.pid).collect())?;
     match fs::remove_dir_all(dir) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         Ok(()) | Err(_) => Ok(()),
     }
+}
+
+/// A file in memory that ends with its last handle.
+pub(crate) fn nameless() -> Result<File, Error> {
+    let open = File::options().read(true).write(true).custom_flags(OFlag::O_TMPFILE.bits()).open(RUN);
+    open.map_err(|e| Error::of(RUN, e))
+}
+
+/// All that was written to it.
+pub(crate) fn text_of(mut file: File) -> io::Result<String> {
+    let mut bytes = Vec::new();
+    file.rewind().and_then(|()| file.read_to_end(&mut bytes))?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// The right to change one lab; given back when dropped, or when its process dies.

@@ -18,15 +18,28 @@ mod tests;
 pub struct Topology {
     /// The lab's name: a letter or digit, then letters, digits, `-`, `.` and `_`.
     pub name: String,
+    /// Whether the lab has a network of its own by which the host reaches the nodes.
+    pub management: Management,
     /// The nodes, by name.
     pub nodes: BTreeMap<String, Node>,
     /// The links, in the file's order. Both ends name a node of `nodes`, and no end occurs twice.
     pub links: Vec<Link>,
 }
 
+/// A network between the host and the nodes: containerlab makes one unless told not to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Management {
+    /// There is none: `mgmt: { network: none }`.
+    None,
+    /// containerlab would make one.
+    Bridge,
+}
+
 /// One node: a host of its own.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Node {
+    /// The container engine's image; this program's own engine does without.
+    pub image: Option<String>,
     /// The main process, split into words. When it ends, the node ends.
     pub cmd: Vec<String>,
     /// Commands that run, one after the other, when the links are there, split into words: there is no shell.
@@ -116,11 +129,13 @@ pub fn parse(text: &str, file: &str) -> Result<Topology, Error> {
 #[serde(deny_unknown_fields)]
 struct File {
     name: Spanned<String>,
-    #[serde(default, rename = "prefix")]
-    _prefix: Ignored,
-    #[serde(default, rename = "mgmt")]
-    _mgmt: Ignored,
+    mgmt: Option<Mgmt>,
     topology: Body,
+}
+
+#[derive(Deserialize)]
+struct Mgmt {
+    network: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -142,11 +157,12 @@ struct Config {
     binds: Option<Vec<Spanned<String>>>,
     sysctls: Option<BTreeMap<String, Spanned<Scalar>>>,
     env: Option<BTreeMap<String, Scalar>>,
+    image: Option<String>,
     // A container engine's alone.
-    #[serde(default, rename = "image")]
-    _image: Ignored,
     #[serde(default, rename = "image-pull-policy")]
     _image_pull_policy: Ignored,
+    #[serde(default, rename = "restart-policy")]
+    _restart_policy: Ignored,
     #[serde(default, rename = "network-mode")]
     _network_mode: Ignored,
     #[serde(default, rename = "privileged")]
@@ -223,7 +239,11 @@ impl Reader<'_> {
             nodes.insert(name, node);
         }
         let links = self.links(cables, &nodes)?;
-        Ok(Topology { name, nodes, links })
+        let management = match written.mgmt.and_then(|mgmt| mgmt.network).as_deref() {
+            Some("none") => Management::None,
+            Some(_) | None => Management::Bridge,
+        };
+        Ok(Topology { name, management, nodes, links })
     }
 
     fn node(&self, name: &str, defaults: &Config, own: Config) -> Result<Node, Error> {
@@ -263,7 +283,8 @@ impl Reader<'_> {
         for (key, value) in own.env.iter().flatten() {
             env.insert(key.clone(), value.to_text());
         }
-        Ok(Node { cmd, exec, binds, sysctls, env })
+        let image = own.image.or_else(|| defaults.image.clone());
+        Ok(Node { image, cmd, exec, binds, sysctls, env })
     }
 
     fn words(&self, line: &Spanned<String>) -> Result<Vec<String>, Error> {

@@ -13,7 +13,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use lab::state::{self, Owner, State};
-use lab::{Cancel, Error, Lab, Node, Options};
+use lab::{Cancel, Cut, Engine, Error, Lab, Node, Options};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, Uid};
 
@@ -34,6 +34,7 @@ fn options(name: &str, topology: PathBuf) -> Options {
     Options {
         topology,
         name: Some(format!("{name}-{}", Pid::this())),
+        engine: Some(Engine::Netns),
         program: PathBuf::from(PROGRAM),
         images: lab.join("images"),
         cache: std::env::var_os("LAB_CACHE").map_or(lab.join("../target/lab"), PathBuf::from),
@@ -198,6 +199,47 @@ fn a_power_cut_takes_carrier_at_once() {
 }
 
 #[test]
+fn a_link_is_cut_with_and_without_carrier_and_mended() {
+    if skipped("a_link_is_cut_with_and_without_carrier_and_mended") {
+        return;
+    }
+    let lab = up("cut");
+    let (a, b) = (lab.node("a").unwrap(), lab.node("b").unwrap());
+    let carrier = || fs::read_to_string(b.root().join("sys/class/net/eth1/carrier")).unwrap();
+    let reached = || b.exec(&["ping", "-c", "1", "-W", "1", "10.0.0.0"]).unwrap().code == 0;
+    for how in [Cut::Silent, Cut::Carrier] {
+        assert!(reached() && carrier() == "1\n");
+        a.cut("eth1", how).unwrap();
+        assert!(!reached(), "{how:?}");
+        assert_eq!(carrier() == "1\n", how == Cut::Silent, "{how:?}");
+        a.mend("eth1").unwrap();
+        a.mend("eth1").unwrap(); // nothing to mend is no mistake
+    }
+    wait_for(|| reached().then_some(()));
+    assert!(a.cut("eth7", Cut::Carrier).unwrap_err().to_string().starts_with("a: eth7: "));
+}
+
+#[test]
+fn what_containerlab_needs_is_named_where_it_is_missing() {
+    if skipped("what_containerlab_needs_is_named_where_it_is_missing") {
+        return;
+    }
+    let name = format!("missing-{}", Pid::this());
+    let mut command = Command::new(PROGRAM);
+    command.args(["up", "--engine", "containerlab", "--name", &name]).arg(pair());
+    let output = command.env("PATH", "/nonexistent").output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.starts_with("lab: `containerlab` is missing (https://containerlab.dev/install)"), "{said}");
+    assert_eq!((said.lines().count(), output.status.code()), (1, Some(1)), "{said}");
+    gone(&name, &BTreeSet::new());
+
+    let mut command = Command::new(PROGRAM);
+    command.args(["up", "--name", &name]).arg(pair()).env("LAB_ENGINE", "podman");
+    let said = String::from_utf8(command.output().unwrap().stderr).unwrap();
+    assert_eq!(said, "lab: LAB_ENGINE is `podman`: write `netns` or `containerlab`\n");
+}
+
+#[test]
 fn a_second_one_of_the_same_name_is_refused_and_of_another_name_works() {
     if skipped("a_second_one_of_the_same_name_is_refused_and_of_another_name_works") {
         return;
@@ -250,7 +292,11 @@ fn a_command_that_fails_fails_up_with_all_that_it_printed() {
 /// `lab up` as a person starts it.
 fn up_by_hand(name: &str) -> Child {
     let mut command = Command::new(PROGRAM);
-    command.args(["up", "--name", name]).arg(pair()).stdout(Stdio::null()).stderr(Stdio::null());
+    command
+        .args(["up", "--engine", "netns", "--name", name])
+        .arg(pair())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
     let lab = Path::new(env!("CARGO_MANIFEST_DIR"));
     command.env("LAB_IMAGES", lab.join("images"));
     if std::env::var_os("LAB_CACHE").is_none() {
@@ -305,6 +351,12 @@ fn killed_at_any_moment_up_is_cleaned_by_down() {
     let name = format!("killed-{}", Pid::this());
     for _ in 0..30 {
         interrupted_at_random(&name, Signal::SIGKILL);
+        // `down` may be killed as well: the next one ends what it left.
+        let mut down =
+            Command::new(PROGRAM).args(["down", "--name", &name]).stderr(Stdio::null()).spawn().unwrap();
+        sleep(Duration::from_micros(fastrand::u64(0..20_000)));
+        let _ = down.kill();
+        down.wait().unwrap();
         assert_eq!(state::dir(&name).exists(), down_by_hand(&name));
         gone(&name, &BTreeSet::new());
     }

@@ -67,3 +67,13 @@ fn every_topology_can_be_read_and_every_file_it_binds_is_there() {
         }
     }
 }
+
+#[test]
+fn the_scale_that_is_written_down_is_the_one_that_is_generated() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("scale.clab.yml");
+    let want = lab::generate::scale(8, 4);
+    if std::env::var_os("UPDATE_EXPECT").is_some() {
+        fs::write(&path, &want).unwrap();
+    }
+    assert_eq!(fs::read_to_string(path).unwrap(), want);
+}

@@ -173,18 +173,7 @@ impl Scene {
     /// # Errors
     /// When it cannot be asked.
     pub fn next_hops(&self, router: &str, vip: &str) -> Result<BTreeSet<IpAddr>> {
-        let family = if vip.contains(':') { "-6" } else { "-4" };
-        let routes = self.node(router)?.must(&["ip", "-j", family, "route", "show", vip])?;
-        let routes: serde_json::Value = serde_json::from_str(&routes).context("ip -j route")?;
-        let mut found = BTreeSet::new();
-        for route in routes.as_array().into_iter().flatten() {
-            let many = route["nexthops"].as_array().into_iter().flatten();
-            for hop in std::iter::once(route).chain(many) {
-                let gateway = hop["gateway"].as_str().or_else(|| hop["via"]["host"].as_str());
-                found.extend(gateway.and_then(|gateway| gateway.parse::<IpAddr>().ok()));
-            }
-        }
-        Ok(found)
+        next_hops(self.node(router)?, vip)
     }
 
     /// The pids of a frontend's web server.
@@ -333,6 +322,25 @@ impl<R: std::io::Read> std::io::Read for Ready<R> {
         }
         Ok(read)
     }
+}
+
+/// The next hops that a router's kernel has for a VIP.
+///
+/// # Errors
+/// When it cannot be asked.
+pub fn next_hops(router: &Node, vip: &str) -> Result<BTreeSet<IpAddr>> {
+    let family = if vip.contains(':') { "-6" } else { "-4" };
+    let routes = router.must(&["ip", "-j", family, "route", "show", vip])?;
+    let routes: serde_json::Value = serde_json::from_str(&routes).context("ip -j route")?;
+    let mut found = BTreeSet::new();
+    for route in routes.as_array().into_iter().flatten() {
+        let many = route["nexthops"].as_array().into_iter().flatten();
+        for hop in std::iter::once(route).chain(many) {
+            let gateway = hop["gateway"].as_str().or_else(|| hop["via"]["host"].as_str());
+            found.extend(gateway.and_then(|gateway| gateway.parse::<IpAddr>().ok()));
+        }
+    }
+    Ok(found)
 }
 
 /// The process name of a frontend's web server.

@@ -29,6 +29,8 @@ topology:
 fn defaults_are_merged_and_commands_are_split_without_a_shell() {
     let topology = parse(SMALL, "small.clab.yml").unwrap().based(Path::new("/lab"));
     let a = &topology.nodes["a"];
+    assert_eq!(topology.management, Management::None);
+    assert_eq!(a.image.as_deref(), Some("lab/node"));
     assert_eq!(a.cmd, ["sleep", "infinity"]);
     assert_eq!(a.sysctls["net.ipv4.ip_forward"], "1");
     assert_eq!(a.sysctls["net.ipv4.conf.all.rp_filter"], "2");
@@ -124,16 +126,16 @@ fn a_key_that_would_be_left_out_is_refused_and_marked() {
         "    cmd: sleep",
         "    entrypoint: sleep",
         expect![[r#"
-        error: line 8 column 5: unknown field `entrypoint`, expected one of kind, cmd, exec, binds, sysctls, env, image, image-pull-policy, network-mode, privileged, cap-add, labels, group
-          --> small.clab.yml:8:5
-           |
-         6 |     image: lab/node
-         7 |     cap-add: [NET_ADMIN]
-         8 |     entrypoint: sleep infinity
-           |     ^ unknown field `entrypoint`, expected one of kind, cmd, exec, binds, sysctls, env, image, image-pull-policy, network-mode, privileged, cap-add, labels, group
-         9 |     sysctls: { net.ipv4.ip_forward: 0, net.ipv4.conf.all.rp_filter: 2…
-        10 |   nodes:
-           |"#]],
+            error: line 8 column 5: unknown field `entrypoint`, expected one of kind, cmd, exec, binds, sysctls, env, image, image-pull-policy, restart-policy, network-mode, privileged, cap-add, labels, group
+              --> small.clab.yml:8:5
+               |
+             6 |     image: lab/node
+             7 |     cap-add: [NET_ADMIN]
+             8 |     entrypoint: sleep infinity
+               |     ^ unknown field `entrypoint`, expected one of kind, cmd, exec, binds, sysctls, env, image, image-pull-policy, restart-policy, network-mode, privileged, cap-add, labels, group
+             9 |     sysctls: { net.ipv4.ip_forward: 0, net.ipv4.conf.all.rp_filter: 2…
+            10 |   nodes:
+               |"#]],
     );
     told(
         "mtu: 9000",

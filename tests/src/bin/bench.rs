@@ -1,96 +1,140 @@
-//! Our own figures, measured as docs and tests mean them: fault is the clock just before the kill(2) of every server
-//! process, wire the capture at the router's end of the link, FIB rtnetlink's event in the router's namespace; the
-//! slower of the two routers counts. Prints medians with minimum and maximum of [`RUNS`] runs; asserts nothing.
+//! `make bench`: announcer and the others in turns, in tables; kept in `docs/benchmarks.md` when the whole of it was run.
+//!
+//! `--quick` is a smaller one, `--only` some of the candidates, `--runs` and `--skip` a part; these keep nothing but what
+//! `--results` says. A file of results that is there already is added to.
 
-use std::thread;
-use std::time::{Duration, SystemTime};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
-use e2e::scene::{Figures, Scene, VIPS, server};
-use nix::sys::signal::Signal;
+use anyhow::{Context, Result};
+use clap::Parser;
+use e2e::compare::candidate::Candidate;
+use e2e::compare::page::{SERVICES, page};
+use e2e::compare::resources;
+use e2e::compare::results::{Cost, Results};
+use e2e::compare::stage::Stage;
+use e2e::compare::turn::{self, Parts};
 
+/// announcer and the other ways to announce a VIP while its server is healthy, in the same lab, taking turns.
+#[derive(Parser)]
+struct Args {
+    /// Few runs, and few services: to see that it works
+    #[arg(long)]
+    quick: bool,
+    /// These candidates alone, by their folders in tests/peers
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<Candidate>,
+    /// How often each takes its turn
+    #[arg(long)]
+    runs: Option<usize>,
+    /// Without these parts: times, losses, death, costs
+    #[arg(long, value_delimiter = ',')]
+    skip: Vec<String>,
+    /// As many services at most
+    #[arg(long)]
+    services: Option<usize>,
+    /// Adds to the results of this file, and keeps them there
+    #[arg(long)]
+    results: Option<PathBuf>,
+    /// Writes the page here
+    #[arg(long)]
+    page: Option<PathBuf>,
+}
+
+/// How often each takes its turn, and what of it is repeated less: what lasts longer than 3 s, or loads the machine.
 const RUNS: usize = 10;
-const FRONTEND: &str = "fe1";
+const LONG_RUNS: usize = 5;
+const QUICK_RUNS: usize = 1;
 
 fn main() -> Result<()> {
-    let scene = Scene::up()?;
-    println!("interval 100 ms, timeout 100 ms, rise 2, fall 3; {RUNS} runs; median (minimum to maximum)\n");
-    println!("{:28}{:>26}{:>26}", "", "to the wire, ms", "to the FIB, ms");
-    row(&scene, "crash: kill -9", || kill(&scene, Signal::SIGKILL))?;
-    row(&scene, "hang: SIGSTOP", || kill(&scene, Signal::SIGSTOP))?;
-    row(&scene, "drain: announcer drain", || {
-        let at = SystemTime::now();
-        scene.node(FRONTEND)?.must(&["announcer", "drain", "www"])?;
-        Ok(at)
-    })?;
-    row(&scene, "stop: SIGTERM", || {
-        let at = SystemTime::now();
-        ensure!(scene.node(FRONTEND)?.kill("announcer", Signal::SIGTERM) == 1, "no daemon was running");
-        Ok(at)
-    })?;
-    lost(&scene)?;
-    scene.down()
-}
-
-fn kill(scene: &Scene, signal: Signal) -> Result<SystemTime> {
-    let at = SystemTime::now();
-    ensure!(scene.node(FRONTEND)?.kill(server(FRONTEND), signal) > 0, "no server was running");
-    Ok(at)
-}
-
-fn row(scene: &Scene, name: &str, fault: impl Fn() -> Result<SystemTime>) -> Result<()> {
-    let mut figures = Vec::new();
-    for _ in 0..RUNS {
-        ready(scene)?;
-        let mark = scene.mark();
-        let at = fault()?;
-        figures.push(scene.withdrawn(&mark, at, FRONTEND, VIPS[0])?);
+    let args = Args::parse();
+    let mut results = match &args.results {
+        Some(file) if file.exists() => {
+            serde_json::from_str(&fs::read_to_string(file)?).context("the results")?
+        }
+        Some(_) | None => Results::default(),
+    };
+    let stage = Stage::up()?;
+    let ended = run(&stage, &args, &mut results);
+    stage.down()?;
+    println!("\n{}", page(&results));
+    ended?;
+    let whole = !args.quick && args.only.is_empty() && args.runs.is_none() && args.skip.is_empty();
+    let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/benchmarks.md");
+    if let Some(file) = args.page.or(whole.then_some(kept)) {
+        fs::write(&file, page(&results)).with_context(|| format!("{}", file.display()))?;
     }
-    println!("{name:28}{:>26}{:>26}", spread(&figures, |f| f.wire), spread(&figures, |f| f.fib));
     Ok(())
 }
 
-/// Everything mended, and probes at their steady pace.
-fn ready(scene: &Scene) -> Result<()> {
-    scene.node(FRONTEND)?.kill(server(FRONTEND), Signal::SIGCONT);
-    while scene.node(FRONTEND)?.kill("announcer", Signal::SIGCONT) > 0
-        && scene.node(FRONTEND)?.exec(&["announcer", "status"])?.stdout.contains("stopping")
-    {
-        thread::sleep(Duration::from_millis(50)); // it is ending
+fn run(stage: &Stage, args: &Args, results: &mut Results) -> Result<()> {
+    let candidates = if args.only.is_empty() { Candidate::ALL.to_vec() } else { args.only.clone() };
+    results.machine = stage.machine()?;
+    for candidate in &candidates {
+        results.versions.retain(|(known, _)| known != candidate);
+        results.versions.push((*candidate, stage.version(*candidate)?));
     }
-    scene.mend()?;
-    thread::sleep(Duration::from_millis(300)); // three intervals: the fault falls anywhere between two probes
+    let plays = |part: &str| !args.skip.iter().any(|skipped| skipped == part);
+    let costs_alone = ["times", "losses", "death"].iter().all(|part| !plays(part));
+    let runs = args.runs.unwrap_or(if args.quick { QUICK_RUNS } else { RUNS }) * usize::from(!costs_alone);
+    for run in 0..runs {
+        for turn in 0..candidates.len() {
+            // Nobody always plays after the same one.
+            let candidate = candidates[(run + turn) % candidates.len()];
+            let long = run < LONG_RUNS;
+            let parts = Parts {
+                times: plays("times"),
+                losses: long && plays("losses"),
+                death: long && plays("death"),
+            };
+            let began = Instant::now();
+            turn::play(stage, candidate, parts, results)?;
+            keep(args, results)?;
+            println!(
+                "run {} of {runs}, {:28}{:6.1} s",
+                run + 1,
+                candidate.title(),
+                began.elapsed().as_secs_f64()
+            );
+        }
+    }
+    if !plays("costs") {
+        return Ok(());
+    }
+    resources::prepare(stage)?;
+    let most = args.services.unwrap_or(if args.quick { 10 } else { 1000 });
+    let lasts = Duration::from_secs(if args.quick { 5 } else { 10 });
+    for services in SERVICES.into_iter().filter(|services| *services <= most) {
+        for candidate in &candidates {
+            let fails = |cost: &Cost| cost.candidate == *candidate && cost.measured.is_err();
+            if results.costs.iter().any(fails) {
+                continue;
+            }
+            let began = Instant::now();
+            let cost = resources::measure(stage, *candidate, services, lasts)?;
+            let said = match &cost.measured {
+                Ok(usage) => format!("{:.1} MiB, {:.1} %", usage.pss_mib, usage.cpu_percent),
+                Err(why) => why.clone(),
+            };
+            println!(
+                "{services} services, {:28}{:6.1} s  {said}",
+                candidate.title(),
+                began.elapsed().as_secs_f64()
+            );
+            results.costs.retain(|known| (known.candidate, known.services) != (*candidate, services));
+            results.costs.push(cost);
+            keep(args, results)?;
+        }
+    }
     Ok(())
 }
 
-fn spread(figures: &[Figures], of: impl Fn(&Figures) -> Duration) -> String {
-    let mut ms: Vec<f64> = figures.iter().map(|figure| of(figure).as_secs_f64() * 1e3).collect();
-    ms.sort_by(f64::total_cmp);
-    let median = (ms[(ms.len() - 1) / 2] + ms[ms.len() / 2]) / 2.0;
-    format!("{median:.1} ({:.1} to {:.1})", ms[0], ms[ms.len() - 1])
-}
-
-/// Requests lost at 2,000/s: in a crash, and when daemon and web server are stopped one after the other.
-fn lost(scene: &Scene) -> Result<()> {
-    println!("\nrequests lost at 2,000/s over three frontends");
-    let mut crash = Vec::new();
-    let mut stop = Vec::new();
-    for _ in 0..RUNS {
-        ready(scene)?;
-        let load = scene.load(VIPS[0], 2000, Duration::from_secs(2))?;
-        thread::sleep(Duration::from_millis(700)); // requests flow before the fault
-        kill(scene, Signal::SIGKILL)?;
-        let total = load.report()?.total;
-        crash.push(total.lost());
-        ready(scene)?;
-        let load = scene.load(VIPS[0], 2000, Duration::from_millis(3500))?;
-        thread::sleep(Duration::from_millis(700)); // requests flow before the stop
-        scene.node(FRONTEND)?.must(&["/lab/announcer", "stop"])?;
-        scene.node(FRONTEND)?.must(&["/lab/web", "stop"])?;
-        let total = load.report()?.total;
-        stop.push((total.refused, total.lost()));
+/// After every step: what is interrupted is added to later.
+fn keep(args: &Args, results: &Results) -> Result<()> {
+    match &args.results {
+        Some(file) => fs::write(file, serde_json::to_string_pretty(results)?)
+            .with_context(|| format!("{}", file.display())),
+        None => Ok(()),
     }
-    println!("crash: {crash:?}");
-    println!("stop of announcer, then of the web server (refused, all lost): {stop:?}");
-    Ok(())
 }

@@ -1,0 +1,258 @@
+//! The engine that is real containerlab, with Docker's containers for nodes.
+//!
+//! Touches processes: `containerlab` and `docker`. containerlab runs in a network and a mount namespace of its own (`lab
+//! __containerlab`): the links that it has not yet given to a container, and what it writes to /etc and /run/netns, end
+//! with it however it ends. What it made is known by its label in Docker, and it by its environment; so nothing has to be
+//! remembered here either.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, ExitCode, Output, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::prctl::set_pdeathsig;
+use nix::sys::signal::Signal;
+use nix::unistd::{Pid, getppid};
+
+use super::{Site, nodes};
+use crate::cancel::Cancel;
+use crate::error::Error;
+use crate::node::Node;
+use crate::rootfs::on_path;
+use crate::state::{self, Made, State};
+use crate::topology::{Management, Topology};
+
+/// The hidden subcommand that becomes containerlab.
+pub const CONTAINERLAB: &str = "__containerlab";
+/// Where containerlab puts its folder; also the mark by which its processes are found.
+const FOLDER: &str = "CLAB_LABDIR_BASE";
+/// What containerlab logs of an `exec` that failed; it goes on then, and says 0.
+const EXEC_FAILED: &str = "Failed to execute command";
+/// How long nothing may appear before it is believed that nothing will: Docker finishes what a killed client asked for.
+const QUIET: Duration = Duration::from_millis(500);
+/// How long Docker may take to end a lab.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Whether all is there that this engine needs; each message says how to get it.
+pub(super) fn ready(lab: &str, topology: &Topology) -> Result<Made, Error> {
+    for (tool, from) in [
+        ("containerlab", "https://containerlab.dev/install"),
+        ("docker", "https://docs.docker.com/engine/install"),
+    ] {
+        if !on_path(tool) {
+            return Err(Error::Missing(format!(
+                "`{tool}` is missing ({from}), or leave out ENGINE=containerlab: `netns` needs neither"
+            )));
+        }
+    }
+    match topology.management {
+        Management::None => {}
+        Management::Bridge => {
+            let message = "a management network is not supported: write `mgmt: { network: none }` and `network-mode: none`";
+            return Err(Error::Missing(message.to_string()));
+        }
+    }
+    let server = docker(&["version", "--format", "{{.Server.Version}}"])?;
+    if !server.status.success() {
+        let said = String::from_utf8_lossy(&server.stderr);
+        let said = said.lines().last().unwrap_or_default().trim();
+        return Err(Error::Missing(format!("Docker's engine does not answer: start `dockerd` ({said})")));
+    }
+    let images: BTreeSet<&str> = topology.nodes.values().filter_map(|node| node.image.as_deref()).collect();
+    for image in images {
+        if !docker(&["image", "inspect", "--format", "there", image])?.status.success() {
+            return Err(Error::Missing(format!(
+                "the image `{image}` is missing: `lab/images/build {image}` makes it"
+            )));
+        }
+    }
+    if !containers(lab)?.is_empty() {
+        return Err(Error::Missing(format!(
+            "lab `{lab}` is up already, by containerlab alone: `containerlab destroy --name {lab}` ends it, `--name OTHER` (or LAB_NAME) makes a second one"
+        )));
+    }
+    Ok(Made::Containerlab)
+}
+
+/// The name of a node's container.
+pub(super) fn container(lab: &str, node: &str) -> String {
+    format!("clab-{lab}-{node}")
+}
+
+/// The nodes' first processes.
+pub(super) fn running(lab: &str, state: &State) -> BTreeMap<String, Pid> {
+    let names: Vec<String> = state.nodes.keys().map(|node| container(lab, node)).collect();
+    let mut words = vec!["inspect", "--type", "container", "--format", "{{.Name}} {{.State.Pid}}"];
+    words.extend(names.iter().map(String::as_str));
+    // It fails when one of them is not there, and tells of the others.
+    let Ok(output) = docker(&words) else { return BTreeMap::new() };
+    let text = String::from_utf8_lossy(&output.stdout);
+    let known = |name: &str| state.nodes.keys().find(|node| container(lab, node) == name).cloned();
+    text.lines()
+        .filter_map(|line| {
+            let (name, pid) = line.trim_start_matches('/').split_once(' ')?;
+            let pid: i32 = pid.parse().ok().filter(|pid| *pid > 0)?; // 0: it has ended
+            Some((known(name)?, Pid::from_raw(pid)))
+        })
+        .collect()
+}
+
+/// `containerlab deploy`.
+pub(super) fn build(site: &Site<'_>, cancel: &Cancel) -> Result<BTreeMap<String, Node>, Error> {
+    let mut command = containerlab(site.program, site.name, site.dir, site.state, "deploy");
+    let said = state::nameless()?;
+    let copy = || said.try_clone().map_err(|e| Error::of("containerlab", e));
+    command.stdin(Stdio::null()).stdout(copy()?).stderr(copy()?);
+    let ended = cancel.spawn(&mut command).and_then(|mut child| cancel.wait(&mut child));
+    let status = ended.map_err(|e| Error::of("containerlab", e))?;
+    let text = state::text_of(said).map_err(|e| Error::of("containerlab", e))?;
+    let failed: Vec<&str> = text.lines().filter(|line| line.contains(EXEC_FAILED)).collect();
+    if let [first, ..] = failed.as_slice() {
+        return Err(Error::Node(format!("containerlab: {first}")));
+    }
+    if !status.success() {
+        let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+        let last = lines[lines.len().saturating_sub(8)..].join("\n  ");
+        return Err(Error::Node(format!("containerlab deploy failed:\n  {last}")));
+    }
+    let nodes = nodes(site.name, site.state, site.program);
+    match site.state.nodes.keys().find(|name| !nodes.contains_key(*name)) {
+        Some(name) => Err(Error::Node(format!("{name}: its `cmd` has ended already"))),
+        None => Ok(nodes),
+    }
+}
+
+/// Ends whatever containerlab made or is about to make.
+pub(super) fn end(lab: &str, dir: &Path, state: &State) -> Result<(), Error> {
+    let killed = state::kill_all(|| keepers(dir)).map_err(|e| Error::of("containerlab", e))?;
+    let polite = !killed && on_path("containerlab") && !containers(lab)?.is_empty();
+    if polite && let Ok(program) = std::env::current_exe() {
+        let mut command = containerlab(&program, lab, dir, state, "destroy");
+        command.arg("--cleanup").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let _ = command.status(); // what it did is seen below
+    }
+    let deadline = Instant::now() + PATIENCE;
+    let mut quiet_since = Instant::now();
+    loop {
+        let left = containers(lab)?;
+        if left.is_empty() && (polite || quiet_since.elapsed() >= QUIET) {
+            return Ok(());
+        }
+        if !left.is_empty() {
+            quiet_since = Instant::now();
+            let mut words = vec!["rm", "--force", "--volumes"];
+            words.extend(left.iter().map(String::as_str));
+            let _ = docker(&words)?; // one that is being removed already is no error
+        }
+        if Instant::now() > deadline {
+            return Err(Error::Node(format!("Docker does not end container {}", left.join(", "))));
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// A command in a container, by Docker.
+pub(crate) fn exec<S: AsRef<OsStr>>(
+    container: &str,
+    env: &BTreeMap<String, String>,
+    options: &[&str],
+    words: &[S],
+) -> Command {
+    let mut command = Command::new("docker");
+    command.arg("exec").args(options).args(["--workdir", "/"]);
+    for (key, value) in env {
+        command.arg("--env").arg(format!("{key}={value}"));
+    }
+    command.arg(container).args(words);
+    command
+}
+
+/// The containers of a lab, whatever their state.
+fn containers(lab: &str) -> Result<Vec<String>, Error> {
+    let output =
+        docker(&["ps", "--all", "--quiet", "--no-trunc", "--filter", &format!("label=containerlab={lab}")])?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        return Err(Error::Missing(format!(
+            "Docker's engine does not answer: start `dockerd` ({})",
+            said.trim()
+        )));
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).lines().map(str::to_string).collect())
+}
+
+fn docker(words: &[&str]) -> Result<Output, Error> {
+    let mut command = Command::new("docker");
+    command.args(words).stdin(Stdio::null()).process_group(0);
+    command.output().map_err(|e| Error::of("docker", e))
+}
+
+fn containerlab(program: &Path, lab: &str, dir: &Path, state: &State, verb: &str) -> Command {
+    let mut command = Command::new(program);
+    command.arg(CONTAINERLAB).arg(dir).arg(Pid::this().to_string()).arg(verb);
+    command.args(["--name", lab, "--topo"]).arg(&state.topology);
+    command.env(FOLDER, dir).env("CLAB_VERSION_CHECK", "disable").env("NO_COLOR", "1");
+    command.process_group(0); // an interrupt at the terminal is for its starter
+    command
+}
+
+/// The processes that are containerlab for the lab in `dir`, or about to be.
+fn keepers(dir: &Path) -> Vec<Pid> {
+    let mark = [FOLDER.as_bytes(), b"=", dir.as_os_str().as_bytes()].concat();
+    let marked = |pid: &i32| {
+        fs::read(format!("/proc/{pid}/environ"))
+            .is_ok_and(|all| all.split(|b| *b == 0).any(|one| one == mark))
+    };
+    state::pids().filter(marked).map(Pid::from_raw).collect()
+}
+
+/// `lab __containerlab DIR PARENT WORD…`: becomes `containerlab WORD…`, which ends when PARENT does.
+pub fn become_containerlab(dir: &Path, parent: Pid, words: &[OsString]) -> ExitCode {
+    let ready = set_pdeathsig(Signal::SIGKILL)
+        .map_err(|e| e.desc().to_string())
+        .and_then(|()| if getppid() == parent { Ok(()) } else { Err("its starter has ended".to_string()) })
+        .and_then(|()| apart(dir));
+    if let Err(message) = ready {
+        eprintln!("lab: {message}");
+        return ExitCode::FAILURE;
+    }
+    let error = Command::new("containerlab").args(words).exec();
+    eprintln!("lab: cannot run `containerlab`: {error}");
+    ExitCode::FAILURE
+}
+
+fn apart(dir: &Path) -> Result<(), String> {
+    let failed = |what: &str| {
+        let what = what.to_string();
+        move |e: nix::errno::Errno| format!("cannot {what}: {}", e.desc())
+    };
+    let file = |path: &Path| {
+        let path = path.display().to_string();
+        move |e: io::Error| format!("{path}: {e}")
+    };
+    unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWNET).map_err(failed("make namespaces"))?;
+    let none: Option<&str> = None;
+    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)
+        .map_err(failed("detach the mounts"))?;
+    let (hosts, copy) = (Path::new("/etc/hosts"), dir.join("hosts"));
+    if hosts.exists() {
+        fs::copy(hosts, &copy).map_err(file(&copy))?;
+        mount(Some(&copy), hosts, none, MsFlags::MS_BIND, none).map_err(failed("cover /etc/hosts"))?;
+    }
+    for folder in ["/run/netns", "/etc/ssh/ssh_config.d"] {
+        // Where there is none containerlab does without, or makes it in what is covered.
+        if Path::new(folder).exists() {
+            mount(Some("lab"), folder, Some("tmpfs"), MsFlags::empty(), none)
+                .map_err(failed(&format!("cover {folder}")))?;
+        }
+    }
+    Ok(())
+}

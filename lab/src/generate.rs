@@ -1,0 +1,72 @@
+//! The topology `scale`: as many frontends and routers as wanted, in the shape of `ecmp`.
+//!
+//! Pure. The file is to lie in the lab's folder: what it binds is taken from there. Each node makes its own
+//! configuration, from its number, by the scripts in `nodes/scale`.
+
+use std::fmt::Write;
+use std::ops::RangeInclusive;
+
+/// How many frontends there may be: their number is an octet of an address.
+pub const FRONTENDS: RangeInclusive<u16> = 1..=250;
+/// How many routers: their number is an octet of an address too, and 9 is the client's.
+pub const ROUTERS: RangeInclusive<u16> = 1..=8;
+
+const HEAD: &str = include_str!("generate/head.yml");
+
+/// The text of the topology file, for numbers within [`FRONTENDS`] and [`ROUTERS`].
+pub fn scale(frontends: u16, routers: u16) -> String {
+    let mut text = format!(
+        "# Written by `lab generate --frontends {frontends} --routers {routers}`; drawn and explained in README.md.\n{HEAD}"
+    );
+    let mut node = |name: &str, body: &str| {
+        let _ = write!(text, "\n    {name}:\n{body}"); // writing to a string cannot fail
+    };
+    for r in 1..=routers {
+        let body = format!(
+            "      sysctls: {{ net.ipv4.ip_forward: 1, net.ipv6.conf.all.forwarding: 1 }}\n      binds:\n        \
+             - nodes/scale:/scale:ro\n        - nodes/r1/frr.conf:/etc/lab/frr.conf:ro\n        \
+             - nodes/r1/daemons:/etc/frr/daemons:ro\n        - nodes/r1/vtysh.conf:/etc/frr/vtysh.conf:ro\n        \
+             - nodes/r1/nftables.conf:/etc/nftables.conf:ro\n      exec:\n        - /scale/router {r} {frontends}\n"
+        );
+        node(&format!("r{r}"), &body);
+    }
+    for n in 1..=frontends {
+        let body = format!(
+            "      binds: [../target/lab/bin:/usr/local/bin:ro, nodes/fe:/lab:ro, nodes/scale:/scale:ro, \
+             nodes/fe1/nginx.conf:/etc/lab/nginx.conf:ro]\n      exec: [/scale/frontend {n} {routers}]\n"
+        );
+        node(&format!("fe{n}"), &body);
+    }
+    let body = format!(
+        "      sysctls: {{ net.ipv4.ip_local_port_range: 1024 65535 }}\n      \
+         binds: [../target/lab/bin:/usr/local/bin:ro, nodes/scale:/scale:ro]\n      exec: [/scale/client {routers}]\n"
+    );
+    node("client", &body);
+
+    text.push_str("\n  links:\n");
+    for r in 1..=routers {
+        let _ = writeln!(text, "    - endpoints: [\"client:eth{r}\", \"r{r}:eth1\"]");
+    }
+    for n in 1..=frontends {
+        for r in 1..=routers {
+            let _ = writeln!(text, "    - endpoints: [\"fe{n}:eth{r}\", \"r{r}:eth{}\"]", n + 1);
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::topology;
+
+    #[test]
+    fn every_size_is_a_topology_with_a_link_from_each_frontend_to_each_router() {
+        for (frontends, routers) in [(1, 1), (3, 2), (100, 1), (250, 8)] {
+            let topology = topology::parse(&scale(frontends, routers), "scale").unwrap();
+            let (f, r) = (usize::from(frontends), usize::from(routers));
+            assert_eq!(topology.nodes.len(), f + r + 1);
+            assert_eq!(topology.links.len(), f * r + r);
+        }
+    }
+}

@@ -6,6 +6,10 @@
 mod announce;
 #[path = "e2e/bgp.rs"]
 mod bgp;
+#[path = "e2e/checks.rs"]
+mod checks;
+#[path = "e2e/common.rs"]
+mod common;
 #[path = "e2e/daemon.rs"]
 mod daemon;
 #[path = "e2e/drain.rs"]
@@ -41,6 +45,10 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("crash_is_withdrawn_and_return_announced", server::crash_and_return),
     ("hang_is_withdrawn", server::hang),
     ("http_503_is_withdrawn", server::unhealthy),
+    ("a_check_that_fails_everywhere_withdraws_the_vip", common::withdraw),
+    ("deprefer_everywhere_loses_no_request", common::deprefer),
+    ("a_backup_takes_over_and_gives_back", common::backup),
+    ("each_kind_of_check_against_real_servers", checks::kinds),
     ("drain_by_command_and_undrain", drain::drain_by_command),
     ("drain_by_file", drain::drain_by_file),
     ("drain_outlives_a_restart", drain::drain_over_restart),

@@ -1,11 +1,9 @@
 //! What both ends of a session must agree on: keys and TTLs.
 
-use std::time::{Duration, SystemTime};
-
 use anyhow::{Context, Result, ensure};
 use e2e::scene::{PATIENCE, ROUTERS, Scene, VIPS, address};
 
-use crate::support::{configure, established, route, until_peer, with_own_configuration};
+use crate::support::{configure, established, never_left, route, until_peer, with_own_configuration};
 
 pub(crate) fn key_rotation(scene: &Scene) -> Result<()> {
     let node = scene.node("fe1")?;
@@ -40,26 +38,8 @@ pub(crate) fn key_rotation(scene: &Scene) -> Result<()> {
             until_peer(scene, "fe1", index, "back with the second key", established)?;
             scene.all_announced()?;
         }
+        never_left(scene, &mark)?;
         for (index, router) in scene.routers.iter().enumerate() {
-            for vip in VIPS {
-                let vip: std::net::IpAddr = vip.parse()?;
-                let changes: Vec<_> = router
-                    .fib
-                    .since(mark.fib(index))
-                    .into_iter()
-                    .filter(|c| c.prefix.addr() == vip)
-                    .collect();
-                // An IPv6 route of several next hops is replaced by taking it out and putting it in.
-                let replaced = |at: SystemTime| {
-                    let back = |c: &&e2e::fib::Change| c.at >= at && !c.next_hops.is_empty();
-                    changes
-                        .iter()
-                        .find(back)
-                        .is_some_and(|c| e2e::wire::between(at, c.at) < Duration::from_millis(10))
-                };
-                let gone = changes.iter().find(|c| c.next_hops.is_empty() && !replaced(c.at));
-                ensure!(gone.is_none(), "{vip} left {}: {gone:?}", router.name);
-            }
             let from = address(index, "fe1", VIPS[0]);
             let ours = |m: &e2e::wire::Message| m.from == from && m.notification().is_some();
             ensure!(

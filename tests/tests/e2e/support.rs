@@ -1,10 +1,17 @@
 //! What the scenarios share: a frontend's status, its configuration, a fault and its consequences.
 
+use std::net::IpAddr;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime};
 
-use anyhow::{Context, Result, ensure};
-use e2e::scene::{FRONTENDS, Mark, PATIENCE, Scene, VIPS, address, topology};
+use anyhow::{Context, Result, bail, ensure};
+use e2e::fib::Change;
+use e2e::scene::{FRONTENDS, Load, Mark, PATIENCE, Scene, VIPS, address, topology};
+use e2e::wire::between;
+use lab::load::Report;
 use serde_json::Value;
 
 pub(crate) fn json(text: &str) -> Result<Value> {
@@ -63,21 +70,51 @@ pub(crate) fn with_own_configuration(
     frontend: &str,
     play: impl FnOnce() -> Result<()>,
 ) -> Result<()> {
-    let node = scene.node(frontend)?;
-    configure(scene, frontend, &[])?;
-    node.must(&["/lab/announcer", "stop"])?;
-    node.must(&["/lab/announcer", "start", "--config", "/run/reload.toml"])?;
+    with_own_configurations(scene, &[frontend], play)
+}
+
+/// As [`with_own_configuration`], for several.
+pub(crate) fn with_own_configurations(
+    scene: &Scene,
+    frontends: &[&str],
+    play: impl FnOnce() -> Result<()>,
+) -> Result<()> {
+    for frontend in frontends {
+        configure(scene, frontend, &[])?;
+    }
+    start_again(scene, frontends, &["--config", "/run/reload.toml"])?;
     scene.all_announced()?;
     let played = play();
-    node.must(&["/lab/announcer", "stop"])?;
-    node.must(&["/lab/announcer", "start"])?;
+    start_again(scene, frontends, &[])?;
     played?;
     scene.all_announced()
 }
 
+/// Stops these frontends' daemons side by side, and starts them with these arguments.
+fn start_again(scene: &Scene, frontends: &[&str], arguments: &[&str]) -> Result<()> {
+    let again = |frontend: &str| -> Result<()> {
+        let node = scene.node(frontend)?;
+        node.must(&["/lab/announcer", "stop"])?;
+        node.must(&[&["/lab/announcer", "start"], arguments].concat())?;
+        Ok(())
+    };
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = frontends.iter().map(|frontend| scope.spawn(|| again(frontend))).collect();
+        threads
+            .into_iter()
+            .try_for_each(|thread| thread.join().unwrap_or_else(|_| bail!("a thread panicked")))
+    })
+}
+
 /// Says something to a router's BGP configuration.
 pub(crate) fn route(scene: &Scene, router: &str, line: &str) -> Result<()> {
-    scene.node(router)?.must(&["vtysh", "-c", "configure terminal", "-c", "router bgp 65000", "-c", line])?;
+    vtysh(scene, router, &["router bgp 65000", line])
+}
+
+/// Says something to a router's configuration, a line after the other.
+pub(crate) fn vtysh(scene: &Scene, router: &str, lines: &[&str]) -> Result<()> {
+    let lines = ["configure terminal"].iter().chain(lines).flat_map(|line| ["-c", line]);
+    scene.node(router)?.must(&std::iter::once("vtysh").chain(lines).collect::<Vec<_>>())?;
     Ok(())
 }
 
@@ -144,5 +181,64 @@ pub(crate) fn until(scene: &Scene, what: &str, fits: impl Fn() -> Result<bool>) 
         ensure!(Instant::now() < deadline, "not so: {what}; r1 has {routes}");
         sleep(Duration::from_millis(50)); // between looks
     }
+    Ok(())
+}
+
+/// No VIP was without a next hop at any router.
+pub(crate) fn never_left(scene: &Scene, mark: &Mark) -> Result<()> {
+    for (index, router) in scene.routers.iter().enumerate() {
+        for vip in VIPS {
+            let vip: IpAddr = vip.parse()?;
+            let mut changes = router.fib.since(mark.fib(index));
+            changes.retain(|change| change.prefix.addr() == vip);
+            // An IPv6 route of several next hops is replaced by taking it out and putting it in.
+            let replaced = |at: SystemTime| {
+                let back = |c: &&Change| c.at >= at && !c.next_hops.is_empty();
+                changes.iter().find(back).is_some_and(|c| between(at, c.at) < Duration::from_millis(10))
+            };
+            let gone = changes.iter().find(|c| c.next_hops.is_empty() && !replaced(c.at));
+            ensure!(gone.is_none(), "{vip} left {}: {gone:?}", router.name);
+        }
+    }
+    Ok(())
+}
+
+/// A frontend's web server answers 503 where it is asked for its health, or 200 again; everything else it serves as ever.
+pub(crate) fn sick(scene: &Scene, frontend: &str, sick: bool) -> Result<()> {
+    scene.node(frontend)?.must(&["/lab/web", if sick { "unhealthy" } else { "healthy" }])?;
+    Ok(())
+}
+
+/// Requests that go on until they are asked for.
+pub(crate) struct Endless {
+    load: Load,
+    stop: Arc<AtomicBool>,
+}
+
+impl Endless {
+    pub(crate) fn begin(scene: &Scene, vip: &str, rate: u32) -> Result<Endless> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let asked = stop.clone();
+        let load = scene.load_live(vip, rate, PATIENCE * 10, move |_| {
+            if asked.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        })?;
+        sleep(Duration::from_millis(500)); // requests flow before anything happens to them
+        Ok(Endless { load, stop })
+    }
+
+    /// Ends it half a second from now; what became of the requests.
+    pub(crate) fn report(self) -> Result<Report> {
+        sleep(Duration::from_millis(500));
+        self.stop.store(true, Ordering::Relaxed);
+        self.load.report()
+    }
+}
+
+/// Whoever asked was answered, but for those whose connection the routers moved to another frontend within it: they change
+/// what each next hop gets whenever there is one more or less.
+pub(crate) fn none_lost(what: &str, report: &Report) -> Result<()> {
+    let counts = &report.total;
+    println!("  {what}: {} sent, {} moved within their connection", report.sent, counts.reset);
+    ensure!(counts.lost() == counts.reset && counts.reset <= report.sent / 100, "{what}: {counts:?}");
     Ok(())
 }

@@ -18,6 +18,12 @@ mod drain;
 mod host;
 #[path = "e2e/listener.rs"]
 mod listener;
+#[path = "e2e/operator.rs"]
+mod operator;
+#[path = "e2e/paths.rs"]
+mod paths;
+#[path = "e2e/refusal.rs"]
+mod refusal;
 #[path = "e2e/reload.rs"]
 mod reload;
 #[path = "e2e/router.rs"]
@@ -26,6 +32,10 @@ mod router;
 mod server;
 #[path = "e2e/session.rs"]
 mod session;
+#[path = "e2e/shortage.rs"]
+mod shortage;
+#[path = "e2e/silence.rs"]
+mod silence;
 #[path = "e2e/support.rs"]
 mod support;
 
@@ -65,7 +75,22 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("a_listener_that_dies_before_a_translated_server_is_no_crash", listener::translated),
     ("a_link_that_is_cut_ends_its_session_alone", listener::link_down),
     ("a_vip_without_a_service_is_removed_if_ours", host::vip_without_service),
-    ("the_acl_lets_the_web_through_alone", host::acl),
+    ("a_server_that_is_not_ready_is_not_announced", operator::slow_start),
+    ("explain_and_check_say_what_is", operator::explain_and_check),
+    ("recheck_probes_at_once", operator::recheck),
+    ("metrics_follow_what_happens", operator::metrics),
+    ("a_hook_is_told_and_waited_for_by_nobody", operator::hook),
+    ("no_descriptor_left_withdraws_nothing", shortage::descriptors),
+    ("a_full_disk_refuses_drains_alone", shortage::disk),
+    ("a_storm_of_reloads_resets_nothing", shortage::reloads),
+    ("a_rolling_restart_loses_no_request", shortage::rolling_restart),
+    ("the_acl_lets_the_web_through_alone", paths::acl),
+    ("replies_leave_by_the_other_router", paths::other_way),
+    ("silence_is_ended_by_the_hold_timer", silence::hold_timer),
+    ("one_router_goes_and_the_other_has_all", silence::one_router_gone),
+    ("a_wrong_as_is_told_of_on_either_side", refusal::wrong_as),
+    ("a_refused_prefix_leaves_the_session_and_a_route_refresh_is_answered", refusal::prefix_refused),
+    ("a_tripped_maximum_prefix_is_told_of", refusal::maximum_prefix),
     ("reload_changes_what_changed_and_nothing_else", reload::reload),
     ("a_reload_that_is_wrong_or_too_much_changes_nothing", reload::reload_refused),
     ("each_key_reloaded_under_load_withdraws_nothing", reload::reload_under_load),

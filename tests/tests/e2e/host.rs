@@ -1,4 +1,4 @@
-//! What announcer does to the host, and what the host and its routers let through.
+//! What announcer does to the host.
 
 use std::time::Duration;
 
@@ -37,32 +37,6 @@ pub(crate) fn vip_without_service(scene: &Scene) -> Result<()> {
         ensure!(std::time::Instant::now() < deadline, "not removed: {lo}");
         std::thread::sleep(Duration::from_millis(50)); // between looks
     }
-}
-
-pub(crate) fn acl(scene: &Scene) -> Result<()> {
-    let client = scene.node("client")?;
-    let node = scene.node("fe1")?;
-    // Something that would answer, were it let through.
-    let mut server = node.spawn(&["python3", "-m", "http.server", "8080"])?;
-    let reach = |port: &str| {
-        client.exec(&[
-            "curl",
-            "-s",
-            "-o",
-            "/dev/null",
-            "--connect-timeout",
-            "1",
-            &format!("http://192.0.2.80:{port}/"),
-        ])
-    };
-    let closed: Vec<u8> =
-        ["22", "179", "8080"].iter().map(|port| Ok(reach(port)?.code)).collect::<Result<_>>()?;
-    let web = reach("80")?.code;
-    let _ = server.kill();
-    let _ = server.wait();
-    ensure!(web == 0, "the web is not reached: {web}");
-    ensure!(closed == [28, 28, 28], "not dropped, but {closed:?} (28 is a timeout)");
-    Ok(())
 }
 
 pub(crate) fn dsr_setup(scene: &Scene) -> Result<()> {

@@ -15,7 +15,16 @@ pub(crate) fn router_power_off(scene: &Scene) -> Result<()> {
     std::thread::sleep(Duration::from_secs(1)); // requests flow before it
     scene.node("r2")?.power_off()?;
     let report = load.report()?;
-    println!("  {} sent, {} lost", report.sent, report.total.lost());
+    let counts = &report.total;
+    println!(
+        "  {} sent, {} lost: {} without a reply, {} reset, {} refused, {} without a route",
+        report.sent,
+        counts.lost(),
+        counts.timed_out,
+        counts.reset,
+        counts.refused,
+        counts.other
+    );
     let last_second: u64 =
         report.buckets.iter().rev().take(10).map(|bucket| bucket.counts.ok.values().sum::<u64>()).sum();
     ensure!(last_second > 400, "{last_second} answers in the last second");

@@ -239,6 +239,6 @@ impl Endless {
 pub(crate) fn none_lost(what: &str, report: &Report) -> Result<()> {
     let counts = &report.total;
     println!("  {what}: {} sent, {} moved within their connection", report.sent, counts.reset);
-    ensure!(counts.lost() == counts.reset && counts.reset <= report.sent / 100, "{what}: {counts:?}");
+    ensure!(counts.lost() == counts.reset && counts.reset <= report.sent / 20, "{what}: {counts:?}");
     Ok(())
 }

@@ -148,6 +148,7 @@ impl Speaker {
         }
         println!("all announced: {}", memory());
 
+        let measured = self.wire();
         let (before, watch) = (self.messages(), Stopwatch::start());
         for (count, vip) in vips[..SINGLES].iter().enumerate() {
             self.probe(*vip, false);
@@ -161,6 +162,7 @@ impl Speaker {
             self.messages() - before,
             &format!(", {each:.1?} each until the last router has read it"),
         );
+        self.say_wire(&measured);
         vips[..SINGLES].iter().for_each(|vip| self.probe(*vip, true));
         self.phase("and announced again", whole).await;
 
@@ -217,6 +219,37 @@ impl Speaker {
 
     fn messages(&self) -> u64 {
         self.peers.iter().map(|(_, status)| status.sent.update).sum()
+    }
+
+    /// The sessions' own measure of the way from a verdict to the wire: how many took at most each bound, and how many more.
+    fn wire(&self) -> BTreeMap<Option<Duration>, u64> {
+        let mut all = BTreeMap::new();
+        for (_, status) in self.peers.iter() {
+            status.wire.buckets().for_each(|(bound, count)| *all.entry(bound).or_default() += count);
+        }
+        all
+    }
+
+    /// What was measured since `before`, as the bounds that half, 99 of 100 and all of them kept.
+    fn say_wire(&self, before: &BTreeMap<Option<Duration>, u64>) {
+        let new: Vec<(Option<Duration>, u64)> =
+            self.wire().into_iter().map(|(bound, count)| (bound, count - before[&bound])).collect();
+        // `None`, what is beyond the last bound, sorts first.
+        let (beyond, within) = new.split_first().unwrap();
+        let whole: u64 = new.iter().map(|(_, count)| count).sum();
+        let bound = |percent: u64| {
+            let mut left = (whole * percent).div_ceil(100);
+            let found = within.iter().find(|(_, count)| {
+                left = left.saturating_sub(*count);
+                left == 0
+            });
+            found.and_then(|(bound, _)| *bound).map_or("beyond".to_owned(), |bound| format!("{bound:.1?}"))
+        };
+        let (half, most, all) = (bound(50), bound(99), bound(100));
+        println!(
+            "verdict to wire, {whole} times: p50 {half}, p99 {most}, all {all} at most; {} beyond",
+            beyond.1
+        );
     }
 
     fn drain(&mut self, all: bool) {

@@ -136,6 +136,7 @@ pub fn call(arguments: Arguments) -> Result<(), Failure> {
         Command::Validate { file } => {
             let config = daemon::read_config(&file).map_err(|e| Failure::Usage(e.to_string()))?;
             check_keys(&config)?;
+            config.warnings().iter().for_each(|warning| eprintln!("warning: {warning}"));
             let vips = config.vips().count();
             println!("{}: good, {}", file.display(), counts(config.peers.len(), config.services.len(), vips));
             Ok(())

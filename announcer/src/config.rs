@@ -8,6 +8,7 @@
 //! reader     one table, key by key: unknown and missing keys     value, address  one value: its type and rule
 //! file       the file as written                                 rules  what one key cannot know alone
 //! check      `[[service.check]]`: the same steps once more, for each kind
+//! warnings   what is no error and seldom meant
 //! canonical  a `Config` as text that parses to the same          error   how errors are told
 //! ```
 //!
@@ -23,6 +24,7 @@ mod reader;
 mod rules;
 mod syntax;
 mod value;
+mod warnings;
 
 #[cfg(test)]
 pub(crate) mod tests;

@@ -11,8 +11,8 @@
 //! director          the four above, mpsc<Ask>               watch<LocRib>         -> sessions
 //!                                                           watch<Wanted>         -> listeners
 //!                                                           watch<Pace>           -> probes
-//! links             netlink                                 watch<Cut>            -> sessions
 //!                                                           watch<Queue>          -> hook
+//! links             netlink                                 watch<Cut>            -> sessions
 //! session, one a    watch<LocRib>, watch<Liveness>,         watch<Status>         -> control, stop
 //!   peer              watch<Order>, watch<VIPs>, watch<Cut>
 //! sessions          watch<Config>, watch<stop>              watch<Order>          -> session
@@ -21,7 +21,8 @@
 //!                                                           mpsc<Reload>          -> run
 //! hook              watch<Queue>, watch<Config>             watch<Queue>          -> metrics
 //! metrics           TCP, watch<Config>, watch<Status>       mpsc<Ask>             -> director
-//! run (main)        signals, mpsc<Reload>                   watch<Config>, watch<VIPs>, Ask::Reload, Ask::Stop, stop
+//! run (main)        signals, mpsc<Reload>                   watch<Config>, watch<VIPs>, Ask::Reload, Ask::Recheck,
+//!                                                           Ask::Stop, stop
 //! ```
 //!
 //! A task that panics is logged and started again after a second: it costs one VIP or one session. Only the director

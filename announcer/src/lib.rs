@@ -8,7 +8,7 @@
 //! 3  daemon, control/io, metrics/io
 //! 2  bgp/io  health/io  drain/io  vip/io  hook/io
 //! 1  director -> {health::check, damping, drain, rib, config}    bgp::{fsm, open, wire}    control::api
-//!    metrics -> director    hook -> director
+//!    metrics -> director    hook -> director    control::explain -> director
 //! 0  model, config
 //! ```
 //!

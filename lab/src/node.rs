@@ -203,8 +203,12 @@ impl Node {
                         "chain {hook} {{ type filter hook {hook} device \"{interface}\" priority 0; policy drop; }}"
                     )
                 };
-                let rules =
-                    format!("table netdev {} {{ {}; {}; }}", table(interface), hook("ingress"), hook("egress"));
+                let rules = format!(
+                    "table netdev {} {{ {}; {}; }}",
+                    table(interface),
+                    hook("ingress"),
+                    hook("egress")
+                );
                 self.must(&["nft", &rules]).map(drop)
             }
         }

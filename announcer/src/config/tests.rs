@@ -640,3 +640,31 @@ fn what_is_said_can_change_on_a_session_and_what_it_runs_on_cannot() {
     }
     assert!(!keyed("a").same_session(&before));
 }
+
+#[test]
+fn a_depreference_that_routers_would_not_see_is_warned_of() {
+    let warned = |peer: &str, service: &str, deprefer: &str| {
+        let text = GOOD.replacen("asn = 65000", &format!("asn = {peer}"), 1);
+        let text = text.replacen(
+            "[[service.check]]",
+            &format!("{service}\n[service.deprefer]\n{deprefer}\n[[service.check]]"),
+            1,
+        );
+        parse("x", &text).unwrap_or_else(|errors| panic!("{errors}")).warnings()
+    };
+    const DEPREFER: &str = "on_failure = \"deprefer\"";
+    for (peer, service, deprefer, want) in [
+        ("65000", DEPREFER, "", None),
+        ("65000", "", "prepend = 0\nmed = 9", None),
+        ("65000", DEPREFER, "prepend = 0\nmed = 9", Some("MED alone")),
+        ("65000", "backup = true", "prepend = 0", Some("cannot tell")),
+        ("\"internal\"", DEPREFER, "prepend = 0", None),
+        ("\"internal\"", DEPREFER, "local_pref = 100", Some("not below the 100")),
+    ] {
+        let warnings = warned(peer, service, deprefer);
+        match want {
+            None => assert_eq!(warnings, [""; 0], "{peer} {service} {deprefer}"),
+            Some(want) => assert!(warnings.len() == 1 && warnings[0].contains(want), "{warnings:?}"),
+        }
+    }
+}

@@ -462,6 +462,7 @@ fn ending() -> Response {
 /// What an operator should look at, a sentence each.
 pub(crate) async fn warnings(context: &Context, report: &Report) -> Vec<String> {
     let mut warnings = report.warnings(Instant::now());
+    warnings.extend(context.configs.borrow().warnings());
     warnings.extend(context.deaf.borrow().clone());
     warnings.extend(on_disk(context).await);
     warnings

@@ -171,3 +171,6 @@ impl Probes {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

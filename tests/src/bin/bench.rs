@@ -58,9 +58,6 @@ fn main() -> Result<()> {
     let stage = Stage::up()?;
     let ended = run(&stage, &args, &mut results);
     stage.down()?;
-    if let Some(file) = &args.results {
-        fs::write(file, serde_json::to_string_pretty(&results)?)?;
-    }
     println!("\n{}", page(&results));
     ended?;
     let whole = !args.quick && args.only.is_empty() && args.runs.is_none() && args.skip.is_empty();
@@ -79,7 +76,8 @@ fn run(stage: &Stage, args: &Args, results: &mut Results) -> Result<()> {
         results.versions.push((*candidate, stage.version(*candidate)?));
     }
     let plays = |part: &str| !args.skip.iter().any(|skipped| skipped == part);
-    let runs = args.runs.unwrap_or(if args.quick { QUICK_RUNS } else { RUNS });
+    let costs_alone = ["times", "losses", "death"].iter().all(|part| !plays(part));
+    let runs = args.runs.unwrap_or(if args.quick { QUICK_RUNS } else { RUNS }) * usize::from(!costs_alone);
     for run in 0..runs {
         for turn in 0..candidates.len() {
             // Nobody always plays after the same one.
@@ -92,6 +90,7 @@ fn run(stage: &Stage, args: &Args, results: &mut Results) -> Result<()> {
             };
             let began = Instant::now();
             turn::play(stage, candidate, parts, results)?;
+            keep(args, results)?;
             println!(
                 "run {} of {runs}, {:28}{:6.1} s",
                 run + 1,
@@ -125,7 +124,17 @@ fn run(stage: &Stage, args: &Args, results: &mut Results) -> Result<()> {
             );
             results.costs.retain(|known| (known.candidate, known.services) != (*candidate, services));
             results.costs.push(cost);
+            keep(args, results)?;
         }
     }
     Ok(())
+}
+
+/// After every step: what is interrupted is added to later.
+fn keep(args: &Args, results: &Results) -> Result<()> {
+    match &args.results {
+        Some(file) => fs::write(file, serde_json::to_string_pretty(results)?)
+            .with_context(|| format!("{}", file.display())),
+        None => Ok(()),
+    }
 }

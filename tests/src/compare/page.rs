@@ -3,13 +3,13 @@
 //! Pure.
 
 use super::candidate::Candidate;
-use super::results::{Event, Place, Reaction, Results, Spread, Usage};
+use super::results::{Event, Figure, Place, Reaction, Results, Spread, Usage};
 use super::stage::{CALM, FALL, FAST, RISE};
 use super::turn::RATE;
 
 /// The numbers of services that are tried; one that does not keep up is not tried with more.
 pub const SERVICES: [usize; 4] = [1, 10, 100, 1000];
-/// A row of more than this is repeated less often.
+/// Of a row that the router decides.
 const MARK: &str = " †";
 
 /// The page, in Markdown.
@@ -48,8 +48,12 @@ fn head(results: &Results, candidates: &[Candidate]) -> String {
          `lab/ecmp.clab.yml`, on the same frontend, taking turns. Each is configured as its own documents advise, with the same\n\
          check (a GET of `/healthz` at the VIP), interval {} ms, timeout {} ms, rise {RISE}, fall {FALL}, and a hold time of 3 s; their configurations stand in\n\
          [tests/peers](../tests/peers/README.md). Figures are medians, with minimum and maximum; the last column sets announcer's against the\n\
-         best of the others: *even* where each median is within the other's runs. †: the router decides this row.\n\n",
-        FAST.interval_ms, FAST.timeout_ms
+         best of the others: *even* where one's median is within the middle half of the other's runs. †: the router decides this row. {} runs of\n\
+         each; {} of those under load, and of the host's death.\n\n",
+        FAST.interval_ms,
+        FAST.timeout_ms,
+        results.runs(Event::Crash),
+        results.runs(Event::Death),
     );
     head += "| event | from |\n|---|---|\n\
              | crash | the clock just before SIGKILL to every process of the web server |\n\
@@ -78,48 +82,85 @@ fn columns(first: &str, candidates: &[Candidate]) -> String {
 }
 
 fn times(results: &Results, candidates: &[Candidate], of: fn(&Reaction) -> Option<f64>) -> String {
-    let mut table = columns("event", candidates);
-    for event in Event::ALL {
-        let found: Vec<Option<Spread>> =
-            candidates.iter().map(|one| results.spread(*one, event, of)).collect();
-        table += &row(results, candidates, event, &found);
-    }
-    table
+    rows(results, candidates, Figure::Time, |candidate, event| results.spread(candidate, event, of))
 }
 
 fn losses(results: &Results, candidates: &[Candidate]) -> String {
-    let mut table = columns("event", candidates);
-    for event in Event::ALL {
-        let found: Vec<Option<Spread>> = candidates.iter().map(|one| results.lost(*one, event)).collect();
-        table += &row(results, candidates, event, &found);
-    }
-    table
+    rows(results, candidates, Figure::Loss, |candidate, event| results.lost(candidate, event))
         + "\nA drain and a stop are followed by the web server's polite end as soon as their command has returned.\n"
 }
 
-fn row(results: &Results, candidates: &[Candidate], event: Event, found: &[Option<Spread>]) -> String {
-    if found.iter().all(Option::is_none) {
-        return String::new();
-    }
-    let mark = if event.of_the_router() { MARK } else { "" };
-    let cells = candidates.iter().zip(found).map(|(candidate, found)| {
-        match (found, results.failed(*candidate, event)) {
-            (Some(found), 0) => spread(*found),
-            (Some(found), failed) => format!("{}; failed {failed} ×", spread(*found)),
-            (None, 0) => "none".to_owned(),
-            (None, failed) => format!("failed {failed} ×"),
+fn rows(
+    results: &Results,
+    candidates: &[Candidate],
+    figure: Figure,
+    of: impl Fn(Candidate, Event) -> Option<Spread>,
+) -> String {
+    let (mut table, mut notes) = (columns("event", candidates), String::new());
+    for event in Event::ALL {
+        let found: Vec<Option<Spread>> = candidates.iter().map(|one| of(*one, event)).collect();
+        if found.iter().all(Option::is_none) {
+            continue;
         }
-    });
-    let cells: Vec<String> = cells.collect();
-    format!("| {}{mark} | {} | {} |\n", event.title(), cells.join(" | "), place(candidates, found))
+        let mark = if event.of_the_router() { MARK } else { "" };
+        let cells = candidates.iter().zip(&found).map(|(candidate, found)| {
+            match (found, results.failed(*candidate, event, figure)) {
+                (Some(found), 0) => spread(*found),
+                (Some(found), failed) => format!("{}; failed {failed} ×", spread(*found)),
+                (None, 0) => "none".to_owned(),
+                (None, failed) => format!("failed {failed} ×"),
+            }
+        });
+        let cells: Vec<String> = cells.collect();
+        let place = place(candidates, &found);
+        table += &format!("| {}{mark} | {} | {} |\n", event.title(), cells.join(" | "), said(place));
+        match place {
+            Some(Place::Even | Place::Behind(_)) => {
+                notes += &format!("- Not ahead in *{}*: {}.\n", event.title(), why(event, figure));
+            }
+            Some(Place::Ahead(_)) | None => {}
+        }
+    }
+    if notes.is_empty() { table } else { format!("{table}\n{notes}") }
 }
 
-fn place(candidates: &[Candidate], found: &[Option<Spread>]) -> String {
+/// What levels a row out, should announcer not be ahead in it.
+fn why(event: Event, figure: Figure) -> &'static str {
+    match (event, figure) {
+        (Event::Crash, Figure::Time) => "what is left is the floor, the routers'",
+        (Event::Crash, Figure::Loss) => {
+            "what the routers send to the dead server until their FIBs have followed is lost to all"
+        }
+        (Event::Hang, Figure::Time) => {
+            "as many probes at the same interval have to fail first, whoever sends them"
+        }
+        (Event::Hang, Figure::Loss) => "what was accepted while as many probes had to fail is lost to all",
+        (Event::Return, Figure::Time) => {
+            "as many probes at the same interval have to pass first, whoever sends them"
+        }
+        (Event::Start, Figure::Time) => "as many probes have to pass first, whoever sends them",
+        (Event::Return | Event::Start, Figure::Loss) => {
+            "nothing has to be lost here; what is, is lost while the routers take the next hop into their groups"
+        }
+        (Event::Stop | Event::Drain, Figure::Time) => "what is left is the floor, the routers'",
+        (Event::Stop | Event::Drain, Figure::Loss) => {
+            "nothing has to be lost here; what is, is lost while the routers take the next hop out of their groups"
+        }
+        (Event::Death, Figure::Time | Figure::Loss) => {
+            "the routers' hold timer decides, which is the same for all"
+        }
+    }
+}
+
+fn place(candidates: &[Candidate], found: &[Option<Spread>]) -> Option<Place> {
     let of = |ours: bool| {
         let all = candidates.iter().zip(found);
         all.filter(move |(one, _)| (**one == Candidate::Announcer) == ours).filter_map(|(_, found)| *found)
     };
-    let place = of(true).next().and_then(|ours| Place::of(ours, of(false)));
+    of(true).next().and_then(|ours| Place::of(ours, of(false)))
+}
+
+fn said(place: Option<Place>) -> String {
     match place {
         Some(Place::Ahead(times)) if times.is_finite() => format!("**{times:.1} × ahead**"),
         Some(Place::Ahead(_)) => "**ahead**".to_owned(),
@@ -140,13 +181,23 @@ fn costs(results: &Results, candidates: &[Candidate]) -> String {
         CALM.interval_ms
     );
     type Of = fn(&Usage) -> f64;
-    let parts: [(&str, Of); 2] = [
-        ("services: PSS, MiB", |usage| usage.pss_mib),
-        ("services: CPU, % of a core", |usage| usage.cpu_percent),
+    let parts: [(&str, Of, &str); 2] = [
+        (
+            "services: PSS, MiB",
+            |usage| usage.pss_mib,
+            "what it keeps for its services weighs more than their daemons and loops",
+        ),
+        (
+            "services: CPU, % of a core",
+            |usage| usage.cpu_percent,
+            "announcer asks the kernel every 5 ms whether anything listens, be the services few or many: that is how it knows of a \
+             crash at once",
+        ),
     ];
-    for (first, of) in parts {
+    for (first, of, why) in parts {
         text += "\n";
         text += &columns(first, candidates);
+        let mut level = false;
         for services in SERVICES {
             let costs: Vec<_> = candidates.iter().map(|one| results.cost(*one, services)).collect();
             if costs.iter().all(Option::is_none) {
@@ -162,7 +213,12 @@ fn costs(results: &Results, candidates: &[Candidate]) -> String {
                 .iter()
                 .map(|cost| Spread::of([of(cost.and_then(|cost| cost.as_ref().ok())?)]))
                 .collect();
-            text += &format!("| {services} | {} | {} |\n", cells.join(" | "), place(candidates, &found));
+            let place = place(candidates, &found);
+            text += &format!("| {services} | {} | {} |\n", cells.join(" | "), said(place));
+            level |= matches!(place, Some(Place::Even | Place::Behind(_)));
+        }
+        if level {
+            text += &format!("\nWhere announcer is not ahead here: {why}.\n");
         }
     }
     text
@@ -212,7 +268,12 @@ mod tests {
                 Loss { candidate: ours, event: Event::Stop, lost: 0 },
                 Loss { candidate: theirs, event: Event::Stop, lost: 12 },
             ],
-            failures: vec![Failure { candidate: theirs, event: Event::Crash, seen: "no\nFIB".to_owned() }],
+            failures: vec![Failure {
+                candidate: theirs,
+                event: Event::Crash,
+                figure: Figure::Time,
+                seen: "no\nFIB".to_owned(),
+            }],
             costs: vec![
                 Cost {
                     candidate: ours,

@@ -77,6 +77,16 @@ pub struct Loss {
     pub lost: u64,
 }
 
+/// What is measured of an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Figure {
+    /// How long it takes.
+    Time,
+    /// What it costs the client.
+    Loss,
+}
+
 /// An event that did not end as it should.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Failure {
@@ -84,6 +94,8 @@ pub struct Failure {
     pub candidate: Candidate,
     /// In what.
     pub event: Event,
+    /// What is not known because of it.
+    pub figure: Figure,
     /// What was seen.
     pub seen: String,
 }
@@ -138,6 +150,8 @@ pub struct Spread {
     pub min: f64,
     /// The largest.
     pub max: f64,
+    /// The ends of the middle half.
+    pub middle: (f64, f64),
     /// How many there are.
     pub runs: usize,
 }
@@ -148,8 +162,14 @@ impl Spread {
         let mut sorted: Vec<f64> = figures.into_iter().collect();
         sorted.sort_by(f64::total_cmp);
         let (min, max) = (*sorted.first()?, *sorted.last()?);
-        let median = f64::midpoint(sorted[(sorted.len() - 1) / 2], sorted[sorted.len() / 2]);
-        Some(Spread { median, min, max, runs: sorted.len() })
+        // Where a quarter, or three, of the way lies between two of them, so does the quartile.
+        let quartile = |quarters: usize| {
+            let (whole, part) = ((sorted.len() - 1) * quarters / 4, (sorted.len() - 1) * quarters % 4);
+            let next = sorted.get(whole + 1).copied().unwrap_or(max);
+            sorted[whole] + (next - sorted[whole]) * [0.0, 0.25, 0.5, 0.75][part]
+        };
+        let middle = (quartile(1), quartile(3));
+        Some(Spread { median: quartile(2), min, max, middle, runs: sorted.len() })
     }
 }
 
@@ -158,7 +178,7 @@ impl Spread {
 pub enum Place {
     /// So many times better than the best of the others.
     Ahead(f64),
-    /// No difference that these runs could show: each median is within the other's runs.
+    /// No difference that these runs could show: one's median is within the middle half of the other's runs.
     Even,
     /// The best of the others is so many times better.
     Behind(f64),
@@ -168,8 +188,8 @@ impl Place {
     /// Against the best of the others; none where there is no other.
     pub fn of(ours: Spread, others: impl IntoIterator<Item = Spread>) -> Option<Place> {
         let best = others.into_iter().min_by(|a, b| a.median.total_cmp(&b.median))?;
-        let within = |one: Spread, other: Spread| (other.min..=other.max).contains(&one.median);
-        Some(if within(ours, best) && within(best, ours) {
+        let within = |one: Spread, other: Spread| (other.middle.0..=other.middle.1).contains(&one.median);
+        Some(if within(ours, best) || within(best, ours) {
             Place::Even
         } else if ours.median < best.median {
             Place::Ahead(best.median / ours.median)
@@ -191,6 +211,14 @@ impl Results {
         Spread::of(ours.filter_map(of))
     }
 
+    /// How many times of an event there are, of the one of whom there are most.
+    pub fn runs(&self, event: Event) -> usize {
+        let runs = Candidate::ALL.map(|candidate| {
+            self.reactions.iter().filter(|one| one.candidate == candidate && one.event == event).count()
+        });
+        runs.into_iter().max().unwrap_or(0)
+    }
+
     /// The requests lost.
     pub fn lost(&self, candidate: Candidate, event: Event) -> Option<Spread> {
         let ours = self.losses.iter().filter(|one| one.candidate == candidate && one.event == event);
@@ -199,8 +227,9 @@ impl Results {
     }
 
     /// How often an event did not end as it should.
-    pub fn failed(&self, candidate: Candidate, event: Event) -> usize {
-        self.failures.iter().filter(|one| one.candidate == candidate && one.event == event).count()
+    pub fn failed(&self, candidate: Candidate, event: Event, figure: Figure) -> usize {
+        let theirs = self.failures.iter().filter(|one| one.candidate == candidate && one.event == event);
+        theirs.filter(|one| one.figure == figure).count()
     }
 
     /// What so many services cost.
@@ -211,29 +240,31 @@ impl Results {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
     #[test]
     fn a_spread_is_the_median_and_the_ends() {
         assert_eq!(Spread::of([]), None);
-        let of = |median, min, max, runs| Some(Spread { median, min, max, runs });
-        assert_eq!(Spread::of([3.0]), of(3.0, 3.0, 3.0, 1));
-        assert_eq!(Spread::of([9.0, 1.0, 4.0]), of(4.0, 1.0, 9.0, 3));
-        assert_eq!(Spread::of([9.0, 1.0, 4.0, 2.0]), of(3.0, 1.0, 9.0, 4));
+        let of = |median, (min, max), middle, runs| Some(Spread { median, min, max, middle, runs });
+        assert_eq!(Spread::of([3.0]), of(3.0, (3.0, 3.0), (3.0, 3.0), 1));
+        assert_eq!(Spread::of([9.0, 1.0]), of(5.0, (1.0, 9.0), (3.0, 7.0), 2));
+        assert_eq!(Spread::of([9.0, 1.0, 4.0]), of(4.0, (1.0, 9.0), (2.5, 6.5), 3));
+        assert_eq!(Spread::of([5.0, 9.0, 1.0, 4.0, 2.0]), of(4.0, (1.0, 9.0), (2.0, 5.0), 5));
     }
 
     #[test]
     fn a_place_is_against_the_best_of_the_others() {
-        let spread = |median, min, max| Spread { median, min, max, runs: 3 };
-        let ours = spread(10.0, 8.0, 12.0);
+        let spread = |figures: [f64; 5]| Spread::of(figures).unwrap();
+        let ours = spread([8.0, 9.0, 10.0, 11.0, 12.0]);
+        let slow = spread([40.0; 5]);
         assert_eq!(Place::of(ours, []), None);
-        assert_eq!(
-            Place::of(ours, [spread(40.0, 30.0, 50.0), spread(20.0, 15.0, 99.0)]),
-            Some(Place::Ahead(2.0))
-        );
-        assert_eq!(Place::of(ours, [spread(11.0, 9.0, 13.0), spread(99.0, 99.0, 99.0)]), Some(Place::Even));
-        // Theirs are spread wide, ours are not: no median of theirs is among ours, so it is a difference.
-        assert_eq!(Place::of(ours, [spread(5.0, 1.0, 99.0)]), Some(Place::Behind(2.0)));
+        let better = spread([15.0, 19.0, 20.0, 21.0, 99.0]);
+        assert_eq!(Place::of(ours, [slow, better]), Some(Place::Ahead(2.0)));
+        assert_eq!(Place::of(ours, [spread([1.0, 10.5, 11.0, 12.0, 99.0]), slow]), Some(Place::Even));
+        // One run of theirs that took long makes no difference of theirs.
+        assert_eq!(Place::of(ours, [spread([1.0, 4.0, 5.0, 6.0, 99.0])]), Some(Place::Behind(2.0)));
+        assert_eq!(Place::of(spread([0.0; 5]), [spread([0.0; 5])]), Some(Place::Even));
     }
 }

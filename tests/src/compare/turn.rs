@@ -13,7 +13,7 @@ use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
 
 use super::candidate::Candidate;
-use super::results::{Event, Failure, Loss, Results};
+use super::results::{Event, Failure, Figure, Loss, Results};
 use super::stage::{FAST, FRONTEND, Stage, VIP, reacted};
 use crate::scene::server;
 
@@ -41,10 +41,10 @@ pub struct Parts {
 /// When the lab itself fails.
 pub fn play(stage: &Stage, candidate: Candidate, parts: Parts, results: &mut Results) -> Result<()> {
     let mut turn = Turn { stage, candidate, results, event: Event::Start };
-    for (wanted, part) in [
-        (parts.times, (|turn| turn.times()) as Part),
-        (parts.losses, |turn| turn.losses()),
-        (parts.death, |turn| turn.death()),
+    for (wanted, figure, part) in [
+        (parts.times, Figure::Time, (|turn| turn.times()) as Part),
+        (parts.losses, Figure::Loss, |turn| turn.losses()),
+        (parts.death, Figure::Time, |turn| turn.death()),
     ] {
         if !wanted {
             continue;
@@ -53,7 +53,7 @@ pub fn play(stage: &Stage, candidate: Candidate, parts: Parts, results: &mut Res
         if let Err(error) = part(&mut turn) {
             let seen = format!("{error:#}");
             eprintln!("{}, {}: {seen}", candidate.title(), turn.event.title());
-            turn.results.failures.push(Failure { candidate, event: turn.event, seen });
+            turn.results.failures.push(Failure { candidate, event: turn.event, figure, seen });
         }
         turn.stage.clear(candidate)?;
     }

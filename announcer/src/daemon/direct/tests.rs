@@ -1,0 +1,80 @@
+use std::net::IpAddr;
+use std::time::Duration;
+
+use tokio::time::{sleep, timeout};
+
+use super::*;
+use crate::config;
+use crate::health::outcome::{Answer, Outcome};
+
+const CONFIG: &str = r#"
+[bgp]
+asn = 65001
+
+[[peer]]
+name = "r1"
+address = "10.0.1.1"
+asn = 65000
+
+[[service]]
+name = "www"
+vips = ["192.0.2.1", "192.0.2.2", "192.0.2.3"]
+
+[[service.check]]
+http = "http://www.example.com/"
+interval = "50ms"
+timeout = "50ms"
+rise = 1
+"#;
+
+/// What becomes of a probe loop.
+#[derive(Clone, Copy, PartialEq)]
+enum Fate {
+    Lives,
+    Hangs,
+    Dies,
+}
+
+/// A probe loop that passes ten times and then meets its fate.
+async fn probing(vip: IpAddr, fate: Fate, facts: mpsc::Sender<Probed>) {
+    for sequence in 0.. {
+        match fate {
+            Fate::Hangs if sequence == 10 => std::future::pending().await,
+            Fate::Dies if sequence == 10 => panic!("as a test"),
+            Fate::Lives | Fate::Hangs | Fate::Dies => {}
+        }
+        let took = Duration::from_millis(1);
+        let outcome = Outcome::Pass { answer: Answer::Http(200), warning: None, took };
+        let (service, at) = ("www".parse().unwrap(), Instant::now());
+        facts.send(Probed { service, vip, check: 0, sequence, outcome, at }).await.unwrap();
+        sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test]
+async fn what_a_probe_task_does_not_renew_lapses_whether_it_hangs_or_dies() {
+    let config = Arc::new(config::parse("test.toml", CONFIG).unwrap_or_else(|errors| panic!("{errors}")));
+    let director = Director::new(config.clone(), Drains::default(), Instant::now());
+    let (_asks, asked) = mpsc::channel(1);
+    let (facts, probed) = mpsc::channel(16);
+    let (_listeners, listening) = mpsc::channel(1);
+    let (vips_told, vips) = mpsc::channel(16);
+    let (_drains, drained) = mpsc::channel(1);
+    let (rib, mut ribs) = watch::channel(Arc::new(LocRib::default()));
+    let (watched, _watching) = watch::channel(Arc::default());
+    let counts = Counts { tally: Tally::new(&config), hooks: watch::Sender::new(Queue::default()) };
+    let hears = Hears { asked, probed, listening, vips, drained };
+    let _directing = tokio::spawn(direct(director, Probes::new(facts.clone()), hears, rib, watched, counts));
+
+    let all: Vec<IpAddr> = config.vips().map(|(vip, _)| vip).collect();
+    for (vip, fate) in all.iter().zip([Fate::Lives, Fate::Hangs, Fate::Dies]) {
+        vips_told.send((*vip, Presence::Present)).await.unwrap();
+        tokio::spawn(probing(*vip, fate, facts.clone()));
+    }
+    let long = Duration::from_secs(20);
+    timeout(long, ribs.wait_for(|rib| rib.routes.len() == 3)).await.unwrap().unwrap();
+    let began = Instant::now();
+    let left = timeout(long, ribs.wait_for(|rib| rib.routes.len() == 1)).await.unwrap().unwrap();
+    assert!(began.elapsed() >= Duration::from_secs(3), "a lease is no shorter");
+    assert!(left.routes.contains_key(&all[0].into()), "who renews it keeps it");
+}

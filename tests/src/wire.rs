@@ -25,8 +25,11 @@ pub const TCPDUMP: &[&str] = &[
     "--immediate-mode",
     "-U",
     "-n",
+    // A slot of the kernel's buffer is as large as a packet may be: by default there is room for eight alone.
     "-s",
-    "0",
+    "65535",
+    "-B",
+    "32768",
     "-w",
     "-",
     "tcp port 179",

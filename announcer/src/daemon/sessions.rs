@@ -137,11 +137,28 @@ async fn work(
                 let Some(mut status) = running.last().map(|one| one.status.clone()) else { continue };
                 let generation = shared.ribs.borrow().generation;
                 let back = status.wait_for(|s| s.state == StateName::Established && s.told >= generation);
-                if timeout(RETURN, back).await.is_err() {
-                    warn!(peer = %name, "peer's session did not come back within 30 s, going on with the next");
+                tokio::select! {
+                    returned = timeout(RETURN, back) => if returned.is_err() {
+                        warn!(peer = %name, "peer's session did not come back within 30 s, going on with the next");
+                    },
+                    // Wrong as it was, it may never come back: what mends it is not kept waiting, and it is the first again.
+                    () = changed_again(&configs, running, &name) => running.rotate_right(1),
                 }
             }
         }
+    }
+}
+
+/// Ends when a newer configuration wants the session with this peer to begin anew once more, or not at all.
+async fn changed_again(configs: &watch::Receiver<Arc<Config>>, running: &[Running], name: &PeerName) {
+    let one = running.iter().find(|one| one.name() == *name);
+    let goes_on = |config: &Config| {
+        let peer = config.peers.iter().find(|peer| peer.name == *name);
+        one.zip(peer).is_some_and(|(one, peer)| one.goes_on(&config.bgp, peer))
+    };
+    let mut configs = configs.clone(); // whose change is seen by the next step
+    if configs.wait_for(|config| !goes_on(config)).await.is_err() {
+        std::future::pending().await // announcer is ending
     }
 }
 

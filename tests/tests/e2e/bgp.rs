@@ -7,14 +7,14 @@ use anyhow::{Context, Result, ensure};
 use e2e::scene::{FRONTENDS, PATIENCE, ROUTERS, Scene, VIPS, address};
 use e2e::wire::Message;
 
-use super::{configure, established, json, route, until_peer, with_own_configuration};
+use crate::support::{configure, established, json, route, until, until_peer, with_own_configuration};
 
 /// Both ends of fe1's link to r1.
 const FE1: &str = "2001:db8:1:1::2";
 const R1: &str = "2001:db8:1:1::1";
 
 /// One session over IPv6 carries both families, and IPv4 packets follow it.
-pub(super) fn ipv4_over_ipv6(scene: &Scene) -> Result<()> {
+pub(crate) fn ipv4_over_ipv6(scene: &Scene) -> Result<()> {
     let node = scene.node("fe1")?;
     let played = with_own_configuration(scene, "fe1", || {
         let mark = scene.mark();
@@ -50,7 +50,7 @@ pub(super) fn ipv4_over_ipv6(scene: &Scene) -> Result<()> {
 }
 
 /// A daemon that dies and is back in time is never missed; one that stays away is, when the restart time is over.
-pub(super) fn graceful_restart(scene: &Scene) -> Result<()> {
+pub(crate) fn graceful_restart(scene: &Scene) -> Result<()> {
     const RESTART: Duration = Duration::from_secs(8);
     let node = scene.node("fe2")?;
     let start = || node.must(&["/lab/announcer", "start", "--config", "/run/reload.toml"]);
@@ -108,7 +108,7 @@ pub(super) fn graceful_restart(scene: &Scene) -> Result<()> {
 }
 
 /// A router that is mended while we hear nothing of it, not even that it ended the connection.
-pub(super) fn ttl_security_mended(scene: &Scene) -> Result<()> {
+pub(crate) fn ttl_security_mended(scene: &Scene) -> Result<()> {
     let node = scene.node("fe3")?;
     let neighbor = address(0, "fe3", VIPS[0]);
     let played = with_own_configuration(scene, "fe3", || {
@@ -138,14 +138,4 @@ fn stale(scene: &Scene, router: &str) -> Result<bool> {
     let ours = paths.iter().find(|path| path["nexthops"][0]["ip"] == hop.as_str());
     let ours = ours.with_context(|| format!("{router} has no route by fe2: {shown}"))?;
     Ok(ours["stale"] == true)
-}
-
-fn until(scene: &Scene, what: &str, fits: impl Fn() -> Result<bool>) -> Result<()> {
-    let deadline = Instant::now() + PATIENCE;
-    while !fits()? {
-        let routes = scene.node("r1")?.must(&["ip", "route"])?;
-        ensure!(Instant::now() < deadline, "not so: {what}; r1 has {routes}");
-        std::thread::sleep(Duration::from_millis(50)); // between looks
-    }
-    Ok(())
 }

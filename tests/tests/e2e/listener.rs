@@ -5,10 +5,10 @@ use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, ensure};
-use e2e::scene::{Mark, PATIENCE, Scene, VIPS, address, server};
+use e2e::scene::{PATIENCE, Scene, VIPS, address, server};
 use nix::sys::signal::Signal;
 
-use crate::{configure, reason, status, with_own_configuration};
+use crate::support::{configure, not_withdrawn, reason, status, wait_status, with_own_configuration};
 
 /// Crashes for each median.
 const CRASHES: usize = 20;
@@ -19,33 +19,6 @@ const DEADLINE: Duration = Duration::from_millis(500);
 fn median(mut times: Vec<Duration>) -> Duration {
     times.sort();
     times.get(times.len() / 2).copied().unwrap_or_default()
-}
-
-/// No router was told that `frontend` serves a VIP no more.
-fn not_withdrawn(scene: &Scene, mark: &Mark, frontend: &str, what: &str) -> Result<()> {
-    for (index, router) in scene.routers.iter().enumerate() {
-        let from = address(index, frontend, VIPS[0]);
-        let said = router.wire.since(mark.wire(index));
-        for vip in VIPS {
-            let vip = vip.parse()?;
-            let told = said.iter().any(|message| message.from == from && message.withdraws(vip));
-            ensure!(!told, "{what}: {vip} was withdrawn from {}", router.name);
-        }
-    }
-    Ok(())
-}
-
-/// Waits until what `announcer status` of a frontend says fits.
-fn wait_status(scene: &Scene, frontend: &str, what: &str, fits: impl Fn(&str) -> bool) -> Result<String> {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let said = scene.node(frontend)?.must(&["announcer", "status"])?;
-        if fits(&said) {
-            return Ok(said);
-        }
-        ensure!(Instant::now() < deadline, "{what}: {said}");
-        sleep(Duration::from_millis(5)); // between looks
-    }
 }
 
 fn armed(said: &str) -> bool {

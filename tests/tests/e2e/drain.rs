@@ -1,0 +1,83 @@
+//! Drains, by each way there is.
+
+use std::time::SystemTime;
+
+use anyhow::{Context, Result, ensure};
+use e2e::scene::{PATIENCE, ROUTERS, Scene, VIPS, address};
+
+use crate::support::{fault, reason, status};
+
+pub(crate) fn drain_by_command(scene: &Scene) -> Result<()> {
+    let node = scene.node("fe1")?;
+    fault(scene, "fe1", "drain", || {
+        let at = SystemTime::now();
+        node.must(&["announcer", "drain", "www", "--reason", "kernel upgrade"])?;
+        Ok(at)
+    })?;
+    let why = reason(&status(scene, "fe1")?, VIPS[0]);
+    ensure!(why.contains("drained by root") && why.contains("kernel upgrade"), "{why}");
+    node.must(&["announcer", "undrain", "www"])?;
+    scene.all_announced()?;
+
+    // With --wait it returns when the routers have acknowledged it and their FIBs had time to follow.
+    node.must(&["announcer", "drain", "--all", "--wait"])?;
+    for (index, router) in ROUTERS.iter().enumerate() {
+        let left = scene.next_hops(router, VIPS[0])?;
+        ensure!(!left.contains(&address(index, "fe1", VIPS[0])), "{router} still has fe1 after drain --wait");
+    }
+    let note = node.must(&["announcer", "undrain", "www"])?;
+    ensure!(note.contains("undrain --all"), "nobody said that --all still drains: {note}");
+    node.must(&["announcer", "undrain", "--all"])?;
+    scene.all_announced()?;
+
+    let late = node.exec(&["announcer", "drain", "www", "--wait", "--timeout", "1ms"])?;
+    ensure!(late.code == 1, "exit {} {}", late.code, late.stderr);
+    node.must(&["announcer", "undrain", "www"])?;
+    scene.all_announced()
+}
+
+pub(crate) fn drain_by_file(scene: &Scene) -> Result<()> {
+    let node = scene.node("fe2")?;
+    fault(scene, "fe2", "drain by file", || {
+        let at = SystemTime::now();
+        node.must(&["touch", "/var/lib/announcer/drain/www"])?;
+        Ok(at)
+    })?;
+    node.must(&["rm", "/var/lib/announcer/drain/www"])?;
+    scene.all_announced()
+}
+
+pub(crate) fn drain_over_restart(scene: &Scene) -> Result<()> {
+    let node = scene.node("fe3")?;
+    node.must(&["announcer", "drain", "www", "--reason", "disk", "--wait"])?;
+    node.must(&["/lab/announcer", "stop"])?;
+    let mark = scene.mark();
+    node.must(&["/lab/announcer", "start"])?;
+    // Established and End-of-RIB said: whatever was to be announced has been by then.
+    let from = address(0, "fe3", VIPS[0]);
+    let end_of_rib = |message: &e2e::wire::Message| {
+        message.from == from && message.octets.len() == 23 && message.octets[18] == 2
+    };
+    let router = &scene.routers[0];
+    router.wire.wait(mark.wire(0), PATIENCE, end_of_rib).context("no End-of-RIB from a drained frontend")?;
+    for vip in VIPS {
+        let vip = vip.parse()?;
+        ensure!(
+            !router.wire.since(mark.wire(0)).iter().any(|m| m.from == from && m.announces(vip)),
+            "announced though drained"
+        );
+    }
+    let why = reason(&status(scene, "fe3")?, VIPS[0]);
+    ensure!(why.contains("disk"), "{why}");
+    node.must(&["announcer", "undrain", "www"])?;
+    scene.all_announced()
+}
+
+pub(crate) fn drain_usage(scene: &Scene) -> Result<()> {
+    let node = scene.node("fe1")?;
+    for words in [&["announcer", "drain"][..], &["announcer", "undrain"], &["announcer", "drain", "nosuch"]] {
+        let output = node.exec(words)?;
+        ensure!(output.code == 2, "{words:?}: exit {} {}", output.code, output.stderr);
+    }
+    scene.all_announced()
+}

@@ -1,0 +1,54 @@
+//! What announcer does to the host.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use e2e::scene::{PATIENCE, Scene, VIPS};
+
+pub(crate) fn vip_removed(scene: &Scene) -> Result<()> {
+    let node = scene.node("fe1")?;
+    for (vip, length) in VIPS.iter().zip([32, 128]) {
+        node.must(&["ip", "address", "del", &format!("{vip}/{length}"), "dev", "lo"])?;
+    }
+    let deadline = std::time::Instant::now() + PATIENCE;
+    loop {
+        let lo = node.must(&["ip", "-o", "address", "show", "dev", "lo"])?;
+        if VIPS.iter().all(|vip| lo.contains(vip)) {
+            return scene.all_announced();
+        }
+        ensure!(std::time::Instant::now() < deadline, "not put back: {lo}");
+    }
+}
+
+pub(crate) fn vip_without_service(scene: &Scene) -> Result<()> {
+    let node = scene.node("fe3")?;
+    node.must(&["/lab/announcer", "stop"])?;
+    node.must(&["ip", "address", "add", "192.0.2.99/32", "dev", "lo"])?; // somebody's
+    node.must(&["dsr-setup", "apply", "--vip", "192.0.2.98"])?; // ours, of an older configuration
+    node.must(&["/lab/announcer", "start"])?;
+    let deadline = std::time::Instant::now() + PATIENCE;
+    loop {
+        let lo = node.must(&["ip", "-o", "address", "show", "dev", "lo"])?;
+        ensure!(lo.contains("192.0.2.99") && lo.contains(VIPS[0]), "removed what it should not: {lo}");
+        if !lo.contains("192.0.2.98") {
+            node.must(&["ip", "address", "del", "192.0.2.99/32", "dev", "lo"])?;
+            return scene.all_announced();
+        }
+        ensure!(std::time::Instant::now() < deadline, "not removed: {lo}");
+        std::thread::sleep(Duration::from_millis(50)); // between looks
+    }
+}
+
+pub(crate) fn dsr_setup(scene: &Scene) -> Result<()> {
+    let node = scene.node("fe1")?;
+    node.must(&["dsr-setup", "apply"])?;
+    let again = node.exec(&["dsr-setup", "apply"])?;
+    ensure!(again.code == 0 && again.stdout.is_empty() && again.stderr.is_empty(), "{again:?}");
+    for (key, value) in [("arp_ignore", "1"), ("arp_announce", "2")] {
+        let found = node.must(&["cat", &format!("/proc/sys/net/ipv4/conf/all/{key}")])?;
+        ensure!(found.trim() == value, "{key} is {found}");
+    }
+    let refused = node.exec(&["dsr-setup", "remove"])?;
+    ensure!(refused.code == 1 && refused.stderr.contains(VIPS[0]), "{refused:?}");
+    scene.all_announced()
+}

@@ -1,0 +1,122 @@
+//! Routers that do not agree with us, or do not want what we announce: the session or the prefix is refused at one of
+//! them, `status` says why, and the other goes on.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use e2e::scene::{FRONTENDS, PATIENCE, Scene, VIPS, address};
+use serde_json::Value;
+
+use crate::support::{
+    configure, established, json, route, status, until, until_peer, vtysh, with_own_configuration,
+};
+
+fn says(peer: &Value, words: &str) -> bool {
+    peer["state"] != "Established" && peer["reason"].as_str().is_some_and(|reason| reason.contains(words))
+}
+
+/// The other router has every frontend.
+fn other_goes_on(scene: &Scene) -> Result<()> {
+    let kept = scene.next_hops("r2", VIPS[0])?;
+    ensure!(kept.len() == FRONTENDS.len(), "r2 has {kept:?}");
+    Ok(())
+}
+
+/// An AS that is not the router's, and one that it does not expect.
+pub(crate) fn wrong_as(scene: &Scene) -> Result<()> {
+    let node = scene.node("fe1")?;
+    with_own_configuration(scene, "fe1", || {
+        let r1 = "address = \"10.1.1.0\"\nasn = 65000";
+        configure(scene, "fe1", &[(r1, &r1.replace("65000", "65009"))])?;
+        node.must(&["announcer", "reload"])?;
+        until_peer(scene, "fe1", 0, "told of the router's AS", |peer| {
+            says(peer, "its OPEN has AS 65000, we expect AS 65009")
+        })?;
+        other_goes_on(scene)?;
+        configure(scene, "fe1", &[])?;
+        node.must(&["announcer", "reload"])?;
+        until_peer(scene, "fe1", 0, "up again", established)?;
+        // Our own, with which no router takes us: one session is tried, and the others are left as they are until it is up.
+        configure(scene, "fe1", &[("asn = 65001", "asn = 65002")])?;
+        node.must(&["announcer", "reload", "--force"])?;
+        let states = || -> Result<Vec<Value>> {
+            Ok(status(scene, "fe1")?["peers"].as_array().cloned().unwrap_or_default())
+        };
+        until(scene, "one router says that our AS is not expected", || {
+            Ok(states()?.iter().any(|peer| says(peer, "Bad Peer AS")))
+        })?;
+        let peers = states()?;
+        ensure!(peers.iter().any(established), "both sessions were given up: {peers:?}");
+        configure(scene, "fe1", &[])?;
+        let mended = Instant::now();
+        node.must(&["announcer", "reload", "--force"])?;
+        until(scene, "both are up again", || Ok(states()?.iter().all(established)))?;
+        println!("  up again after {:.1?}", mended.elapsed());
+        ensure!(mended.elapsed() < Duration::from_secs(20), "what mends it had to wait for what was wrong");
+        scene.all_announced()
+    })
+}
+
+/// A route map that denies what one frontend announces; and the route refresh by which the router learns it again.
+pub(crate) fn prefix_refused(scene: &Scene) -> Result<()> {
+    let (from, vip) = (address(0, "fe1", VIPS[0]), VIPS[0].parse()?);
+    let ask_again = || {
+        scene
+            .node("r1")?
+            .must(&["vtysh", "-c", &format!("clear bgp ipv4 unicast {from} soft in")])
+            .map_err(anyhow::Error::from)
+    };
+    let played = (|| {
+        let mark = scene.mark();
+        vtysh(scene, "r1", &["route-map VIPS-IN deny 5", &format!("match peer {from}")])?;
+        ask_again()?;
+        until(scene, "r1 refuses fe1's", || Ok(!scene.next_hops("r1", VIPS[0])?.contains(&from)))?;
+        ensure!(established(&status(scene, "fe1")?["peers"][0]), "the session went with the prefix");
+        other_goes_on(scene)?;
+        let refresh = |m: &e2e::wire::Message| m.octets[18] == 5;
+        let wire = &scene.routers[0].wire;
+        wire.wait(mark.wire(0), PATIENCE, refresh).context("FRR sent no ROUTE-REFRESH")?;
+        let again = wire.wait(mark.wire(0), PATIENCE, |m| m.from == from && m.announces(vip));
+        again.context("the route refresh was not answered")?;
+        let other = wire
+            .since(mark.wire(0))
+            .into_iter()
+            .find(|m| m.from == from && (m.withdraws(vip) || matches!(m.octets[18], 1 | 3)));
+        ensure!(other.is_none(), "answered by {other:02x?}");
+        anyhow::Ok(())
+    })();
+    vtysh(scene, "r1", &["no route-map VIPS-IN deny 5"])?;
+    ask_again()?;
+    played?;
+    scene.all_announced()
+}
+
+/// A router that takes one prefix alone: it ends the session, and says why.
+pub(crate) fn maximum_prefix(scene: &Scene) -> Result<()> {
+    let node = scene.node("fe1")?;
+    let neighbor = address(0, "fe1", VIPS[0]);
+    let limit =
+        |line: String| vtysh(scene, "r1", &["router bgp 65000", "address-family ipv4 unicast", &line]);
+    let played = with_own_configuration(scene, "fe1", || {
+        limit(format!("neighbor {neighbor} maximum-prefix 1"))?;
+        configure(scene, "fe1", &[("\"192.0.2.80\"", "\"192.0.2.80\", \"192.0.2.81\"")])?;
+        node.must(&["announcer", "reload"])?;
+        until_peer(scene, "fe1", 0, "told of the limit", |peer| {
+            says(peer, "Maximum Number of Prefixes Reached")
+        })?;
+        until(scene, "r1 goes on without fe1", || Ok(scene.next_hops("r1", VIPS[0])?.len() == 2))?;
+        other_goes_on(scene)?;
+        let shown = scene.node("r2")?.must(&["vtysh", "-c", "show bgp ipv4 unicast 192.0.2.81 json"])?;
+        ensure!(json(&shown)?["paths"].as_array().is_some_and(|paths| paths.len() == 1), "{shown}");
+        limit(format!("neighbor {neighbor} maximum-prefix 100"))?;
+        configure(scene, "fe1", &[])?;
+        node.must(&["announcer", "reload"])?;
+        scene.node("r1")?.must(&["vtysh", "-c", &format!("clear bgp {neighbor}")])?;
+        until_peer(scene, "fe1", 0, "up again", established)
+    });
+    // Back to what the peer group has, also where it failed half-way.
+    let _ = limit(format!("no neighbor {neighbor} maximum-prefix"));
+    let _ = route(scene, "r1", &format!("neighbor {neighbor} description fe1"));
+    let _ = scene.node("r1")?.exec(&["vtysh", "-c", &format!("clear bgp {neighbor}")]);
+    played
+}

@@ -1,0 +1,175 @@
+//! Reloads: what they change, what they refuse.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use e2e::scene::{PATIENCE, Scene, VIPS, address};
+use nix::sys::signal::Signal;
+
+use crate::support::{configure, reason, status, with_own_configuration};
+
+pub(crate) fn reload(scene: &Scene) -> Result<()> {
+    let node = scene.node("fe1")?;
+    with_own_configuration(scene, "fe1", || {
+        let (mark, vip) = (scene.mark(), VIPS[0].parse()?);
+        let from = address(0, "fe1", VIPS[0]);
+        let said = |what: fn(&e2e::wire::Message, std::net::IpAddr) -> bool| {
+            scene.routers[0].wire.since(mark.wire(0)).iter().any(|m| m.from == from && what(m, vip))
+        };
+        // Every key of the check, and its name: nothing is said to the routers.
+        for changes in [
+            &[("100ms", "200ms")][..],
+            &[("rise = 2", "rise = 5"), ("fall = 3", "fall = 2")],
+            &[("/healthz", "/")],
+            &[("name = \"www\"", "name = \"web\"")],
+        ] {
+            configure(scene, "fe1", changes)?;
+            let warned = node.must(&["announcer", "status"])?;
+            ensure!(warned.contains("announcer reload"), "the changed file is not told of: {warned}");
+            let notes = node.must(&["announcer", "reload"])?;
+            ensure!(notes.contains("service"), "{notes}");
+            ensure!(reason(&status(scene, "fe1")?, VIPS[0]) == "announced", "{changes:?} withdrew");
+        }
+        ensure!(
+            !said(e2e::wire::Message::withdraws) && !said(e2e::wire::Message::announces),
+            "said for nothing"
+        );
+        // An attribute is announced again, without a withdraw; by SIGHUP.
+        configure(scene, "fe1", &[("\"65001:80\"", "\"65001:81\"")])?;
+        ensure!(node.kill("announcer", Signal::SIGHUP) == 1, "no daemon");
+        let again =
+            scene.routers[0].wire.wait(mark.wire(0), PATIENCE, |m| m.from == from && m.announces(vip));
+        ensure!(again.is_some() && !said(e2e::wire::Message::withdraws), "no announcement, or a withdraw");
+        // A VIP more, and one less: withdrawn, and later off lo.
+        configure(scene, "fe1", &[("\"192.0.2.80\"", "\"192.0.2.80\", \"192.0.2.81\"")])?;
+        node.must(&["announcer", "reload"])?;
+        scene.wait_next_hops("192.0.2.81", &["fe1"])?;
+        configure(scene, "fe1", &[])?;
+        let mark = scene.mark();
+        node.must(&["announcer", "reload"])?;
+        let gone = "192.0.2.81".parse()?;
+        let withdraw =
+            scene.routers[0].wire.wait(mark.wire(0), PATIENCE, |m| m.from == from && m.withdraws(gone));
+        ensure!(withdraw.is_some(), "192.0.2.81 was not withdrawn");
+        let on_lo = || {
+            Ok::<_, anyhow::Error>(
+                node.must(&["ip", "-o", "address", "show", "dev", "lo"])?.contains("192.0.2.81/"),
+            )
+        };
+        ensure!(on_lo()?, "the VIP left lo together with the route");
+        let deadline = std::time::Instant::now() + PATIENCE;
+        while on_lo()? {
+            ensure!(std::time::Instant::now() < deadline, "192.0.2.81 stays on lo");
+            std::thread::sleep(Duration::from_millis(50)); // between looks
+        }
+        let opened =
+            scene.routers[0].wire.since(mark.wire(0)).iter().any(|m| m.from == from && m.octets[18] == 1);
+        ensure!(!opened, "a session was begun anew");
+        Ok(())
+    })
+}
+
+pub(crate) fn reload_refused(scene: &Scene) -> Result<()> {
+    let node = scene.node("fe2")?;
+    with_own_configuration(scene, "fe2", || {
+        let (mark, from) = (scene.mark(), address(0, "fe2", VIPS[0]));
+        let refuse = |changes: &[(&str, &str)], why: &str| -> Result<()> {
+            configure(scene, "fe2", changes)?;
+            let output = node.exec(&["announcer", "reload"])?;
+            ensure!(output.code == 2 && output.stderr.contains(why), "{output:?}");
+            Ok(())
+        };
+        refuse(&[("rise = 2", "rise = \"two\""), ("asn = 65001", "asn = 0")], "error: AS 0 is reserved")?;
+        let warned = node.must(&["announcer", "status"])?;
+        ensure!(warned.contains("2 errors"), "{warned}");
+        refuse(&[("192.0.2.80", "192.0.2.83"), ("2001:db8::80", "2001:db8::83")], "--force")?;
+        refuse(&[("asn = 65000", "asn = 65000\nhold_time = \"6s\"")], "--force")?;
+        ensure!(node.kill("announcer", Signal::SIGHUP) == 1, "no daemon");
+        node.must(&["announcer", "status"])?;
+        let quiet = |m: &e2e::wire::Message| m.from == from && matches!(m.octets[18], 1..=3);
+        ensure!(
+            !scene.routers[0].wire.since(mark.wire(0)).iter().any(quiet),
+            "something was said to the router"
+        );
+        // Forced: one session after the other, so that one router always has the way.
+        node.must(&["announcer", "reload", "--force"])?;
+        for (index, router) in scene.routers.iter().enumerate() {
+            let from = address(index, "fe2", VIPS[0]);
+            let again = scene.routers[index]
+                .wire
+                .wait(mark.wire(index), PATIENCE, |m| m.from == from && m.octets[18] == 1);
+            ensure!(again.is_some(), "{} saw no new session", router.name);
+        }
+        scene.all_announced()?;
+        let cease = |index: usize| {
+            let from = address(index, "fe2", VIPS[0]);
+            let seen = scene.routers[index].wire.since(mark.wire(index));
+            seen.into_iter()
+                .find(move |m| m.from == from && m.notification().is_some_and(|(c, s, _)| (c, s) == (6, 6)))
+        };
+        let back = |index: usize| {
+            let (from, vip) = (address(index, "fe2", VIPS[0]), VIPS[0].parse()?);
+            let seen = scene.routers[index].wire.since(mark.wire(index));
+            Ok::<_, anyhow::Error>(seen.into_iter().find(|m| m.from == from && m.announces(vip)))
+        };
+        let (first, second) =
+            (back(0)?.context("r1 was not told again")?, cease(1).context("no Cease 6/6 at r2")?);
+        ensure!(cease(0).is_some() && first.at < second.at, "both sessions were away at once");
+        Ok(())
+    })
+}
+
+pub(crate) fn reload_under_load(scene: &Scene) -> Result<()> {
+    let node = scene.node("fe1")?;
+    with_own_configuration(scene, "fe1", || {
+        let mark = scene.mark();
+        let load = scene.load(VIPS[0], 500, Duration::from_secs(6))?;
+        let service = |line: &str| format!("communities = [\"65001:80\"]\n{line}");
+        for (from, to) in [
+            ("100ms\" #", "150ms\" #".to_owned()),
+            ("timeout = \"100ms\"", "timeout = \"90ms\"".into()),
+            ("rise = 2", "rise = 3".into()),
+            ("fall = 3", "fall = 4".into()),
+            ("example.com/healthz", "example.com/".into()),
+            ("65001:80", "65001:81".into()),
+            ("communities = [\"65001:80\"]", service("med = 5")),
+            ("communities = [\"65001:80\"]", service("origin = \"egp\"")),
+            ("communities = [\"65001:80\"]", service("prepend = 2")),
+            ("communities = [\"65001:80\"]", service("local_pref = 50")),
+            ("communities = [\"65001:80\"]", service("extended_communities = [\"rt:65001:80\"]")),
+            ("communities = [\"65001:80\"]", service("large_communities = [\"65001:1:2\"]")),
+            ("communities = [\"65001:80\"]", service("announce_delay = \"5s\"")),
+            ("communities = [\"65001:80\"]", service("flap_damping = false")),
+            ("name = \"r1\"", "name = \"r1\"\nmed = 6".into()),
+            ("name = \"r2\"", "name = \"r2\"\nprepend = 1".into()),
+        ] {
+            configure(scene, "fe1", &[(from, &to)])?;
+            node.must(&["announcer", "reload"]).with_context(|| to.clone())?;
+            std::thread::sleep(Duration::from_millis(300)); // three probes under each
+        }
+        configure(scene, "fe1", &[])?;
+        node.must(&["announcer", "reload"])?;
+        let report = load.report()?;
+        ensure!(report.sent > 2900 && report.total.refused == 0, "{:?}", report.total);
+        for (index, router) in scene.routers.iter().enumerate() {
+            let from = address(index, "fe1", VIPS[0]);
+            let said: Vec<_> =
+                router.wire.since(mark.wire(index)).into_iter().filter(|m| m.from == from).collect();
+            for vip in VIPS {
+                let vip = vip.parse()?;
+                ensure!(!said.iter().any(|m| m.withdraws(vip)), "{vip} was withdrawn from {}", router.name);
+                ensure!(
+                    said.iter().any(|m| m.announces(vip)),
+                    "no attribute of {vip} reached {}",
+                    router.name
+                );
+            }
+            ensure!(
+                !said.iter().any(|m| matches!(m.octets[18], 1 | 3)),
+                "the session with {} was reset",
+                router.name
+            );
+        }
+        Ok(())
+    })
+}

@@ -1,0 +1,94 @@
+//! What both ends of a session must agree on: keys and TTLs.
+
+use anyhow::{Context, Result, ensure};
+use e2e::scene::{PATIENCE, ROUTERS, Scene, VIPS, address};
+
+use crate::support::{configure, established, never_left, route, until_peer, with_own_configuration};
+
+pub(crate) fn key_rotation(scene: &Scene) -> Result<()> {
+    let node = scene.node("fe1")?;
+    let key = |router: &str, key: &str| -> Result<()> {
+        let file = format!("/run/key-{router}");
+        node.must(&["/bin/sh", "-c", &format!("umask 077 && echo {key} > {file}")])?;
+        Ok(())
+    };
+    let played = with_own_configuration(scene, "fe1", || {
+        let with_keys = |name: &str| {
+            (format!("name = \"{name}\""), format!("name = \"{name}\"\npassword_file = \"/run/key-{name}\""))
+        };
+        let (r1, r2) = (with_keys("r1"), with_keys("r2"));
+        let both = [(r1.0.as_str(), r1.1.as_str()), (r2.0.as_str(), r2.1.as_str())];
+        // One router after the other gets a key at all.
+        for (index, router) in ROUTERS.iter().enumerate() {
+            key(router, "first")?;
+            configure(scene, "fe1", &both[..=index])?;
+            node.must(&["announcer", "reload"])?;
+            until_peer(scene, "fe1", index, "told of the key", |peer| {
+                peer["hint"].as_str().is_some_and(|hint| hint.contains("password"))
+            })?;
+            route(scene, router, &format!("neighbor {} password first", address(index, "fe1", VIPS[0])))?;
+            until_peer(scene, "fe1", index, "back with a key", established)?;
+        }
+        scene.all_announced()?;
+        let mark = scene.mark();
+        for (index, router) in ROUTERS.iter().enumerate() {
+            key(router, "second")?;
+            node.must(&["announcer", "reload"])?;
+            route(scene, router, &format!("neighbor {} password second", address(index, "fe1", VIPS[0])))?;
+            until_peer(scene, "fe1", index, "back with the second key", established)?;
+            scene.all_announced()?;
+        }
+        never_left(scene, &mark)?;
+        for (index, router) in scene.routers.iter().enumerate() {
+            let from = address(index, "fe1", VIPS[0]);
+            let ours = |m: &e2e::wire::Message| m.from == from && m.notification().is_some();
+            ensure!(
+                !router.wire.since(mark.wire(index)).iter().any(ours),
+                "we ended the session with {}",
+                router.name
+            );
+        }
+        for (index, router) in ROUTERS.iter().enumerate() {
+            route(scene, router, &format!("no neighbor {} password", address(index, "fe1", VIPS[0])))?;
+        }
+        Ok(())
+    });
+    for (index, router) in ROUTERS.iter().enumerate() {
+        // Where it failed half-way; where it did not there is none left.
+        let _ = route(scene, router, &format!("no neighbor {} password", address(index, "fe1", VIPS[0])));
+    }
+    played
+}
+
+pub(crate) fn ttl_security(scene: &Scene) -> Result<()> {
+    let node = scene.node("fe1")?;
+    let neighbor = address(0, "fe1", VIPS[0]);
+    let demand = |yes: bool| -> Result<()> {
+        let change = [("name = \"r1\"", "name = \"r1\"\nttl_security = true")];
+        configure(scene, "fe1", if yes { &change } else { &[] })?;
+        node.must(&["announcer", "reload"])?;
+        Ok(())
+    };
+    let played = with_own_configuration(scene, "fe1", || {
+        demand(true)?;
+        until_peer(scene, "fe1", 0, "told of the TTL", |peer| {
+            !established(peer) && peer["hint"].as_str().is_some_and(|hint| hint.contains("TTL"))
+        })?;
+        demand(false)?;
+        until_peer(scene, "fe1", 0, "up without GTSM", established)?;
+        route(scene, "r1", &format!("neighbor {neighbor} ttl-security hops 1"))?;
+        let cleared = scene.mark();
+        scene.node("r1")?.must(&["vtysh", "-c", &format!("clear bgp {neighbor}")])?;
+        let vip = VIPS[0].parse()?;
+        let again = |m: &e2e::wire::Message| m.from == neighbor && m.announces(vip);
+        scene.routers[0]
+            .wire
+            .wait(cleared.wire(0), PATIENCE, again)
+            .context("no GTSM at the router alone")?;
+        demand(true)?;
+        until_peer(scene, "fe1", 0, "up with GTSM on both sides", established)
+    });
+    // Where it failed before, there is none to remove.
+    let _ = route(scene, "r1", &format!("no neighbor {neighbor} ttl-security hops 1"));
+    played
+}

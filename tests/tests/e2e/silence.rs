@@ -1,0 +1,84 @@
+//! Hosts that fall silent without a word: the hold timer is all that routers have then.
+
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use e2e::scene::{PATIENCE, ROUTERS, Scene, VIPS, address};
+use lab::Cut;
+use nix::sys::signal::Signal;
+
+use crate::support::{Endless, configure, none_lost, status, until_peer, with_own_configuration};
+
+const LINKS: [&str; 2] = ["eth1", "eth2"];
+
+/// The daemon stands still, and then the host is gone, with a hold time of 3 s.
+pub(crate) fn hold_timer(scene: &Scene) -> Result<()> {
+    let node = scene.node("fe2")?;
+    let played = with_own_configuration(scene, "fe2", || {
+        let mark = scene.mark();
+        configure(scene, "fe2", &[("asn = 65000", "asn = 65000\nhold_time = \"3s\"")])?;
+        node.must(&["announcer", "reload", "--force"])?;
+        for (index, router) in scene.routers.iter().enumerate() {
+            let from = address(index, "fe2", VIPS[0]);
+            let open = router.wire.wait(mark.wire(index), PATIENCE, |m| m.from == from && m.octets[18] == 1);
+            let open = open.with_context(|| format!("no OPEN at {}", router.name))?;
+            ensure!(open.octets[22..24] == [0, 3], "{:02x?}", open.octets);
+            let vip = VIPS[0].parse()?;
+            let told = router.wire.wait(mark.wire(index), PATIENCE, |m| m.from == from && m.announces(vip));
+            if told.is_none() {
+                let said: Vec<_> =
+                    router.wire.since(mark.wire(index)).into_iter().filter(|m| m.from == from).collect();
+                bail!("{} was not told again, but {said:02x?}; {}", router.name, status(scene, "fe2")?);
+            }
+        }
+        scene.all_announced()?;
+
+        // Its server still serves: no request is lost.
+        let (load, began) = (Endless::begin(scene, VIPS[0], 300)?, Instant::now());
+        ensure!(node.kill("announcer", Signal::SIGSTOP) == 1, "no daemon");
+        scene.wait_next_hops(VIPS[0], &["fe1", "fe3"])?;
+        println!("  SIGSTOP: gone after {:.1?}", began.elapsed());
+        none_lost("SIGSTOP", &load.report()?)?;
+        ensure!(node.kill("announcer", Signal::SIGCONT) == 1, "no daemon");
+        scene.all_announced().context("after SIGCONT")?;
+
+        let (load, began) = (Endless::begin(scene, VIPS[0], 300)?, Instant::now());
+        LINKS.iter().try_for_each(|link| node.cut(link, Cut::Silent))?;
+        for vip in VIPS {
+            scene.wait_next_hops(vip, &["fe1", "fe3"])?;
+        }
+        let gone = began.elapsed();
+        let counts = load.report()?.total;
+        println!(
+            "  power-off: gone after {gone:.1?}, {} requests lost of {}",
+            counts.lost(),
+            counts.lost() + counts.answered()
+        );
+        ensure!(counts.lost() > 0, "the frontend was never away");
+        let report = scene.load(VIPS[0], 300, Duration::from_secs(1))?.report()?;
+        ensure!(report.total.lost() == 0, "without it: {:?}", report.total);
+        LINKS.iter().try_for_each(|link| node.mend(link))?;
+        scene.all_announced().context("after its power came back")
+    });
+    node.kill("announcer", Signal::SIGCONT);
+    LINKS.iter().try_for_each(|link| node.mend(link))?;
+    played
+}
+
+/// One router's BGP ends: the other has every frontend all the while.
+pub(crate) fn one_router_gone(scene: &Scene) -> Result<()> {
+    let mark = scene.mark();
+    scene.node("r2")?.must(&["/usr/lib/frr/frrinit.sh", "stop"])?;
+    let away = until_peer(scene, "fe1", 1, "without r2", |peer| peer["state"] != "Established");
+    let kept = scene.next_hops(ROUTERS[0], VIPS[0]);
+    scene.node("r2")?.must(&["/usr/lib/frr/frrinit.sh", "start"])?;
+    away?;
+    let kept = kept?;
+    ensure!(kept.len() == 3, "r1 has {kept:?}");
+    scene.all_announced()?;
+    let vip: IpAddr = VIPS[0].parse()?;
+    let lost = scene.routers[0].fib.since(mark.fib(0)).into_iter().find(|c| c.prefix.addr() == vip);
+    ensure!(lost.is_none(), "r1's FIB changed: {lost:?}");
+    Ok(())
+}

@@ -1,0 +1,244 @@
+//! What the scenarios share: a frontend's status, its configuration, a fault and its consequences.
+
+use std::net::IpAddr;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::sleep;
+use std::time::{Duration, Instant, SystemTime};
+
+use anyhow::{Context, Result, bail, ensure};
+use e2e::fib::Change;
+use e2e::scene::{FRONTENDS, Load, Mark, PATIENCE, Scene, VIPS, address, topology};
+use e2e::wire::between;
+use lab::load::Report;
+use serde_json::Value;
+
+pub(crate) fn json(text: &str) -> Result<Value> {
+    serde_json::from_str(text).with_context(|| format!("no JSON: {text}"))
+}
+
+/// What a frontend's daemon says of its VIPs and peers.
+pub(crate) fn status(scene: &Scene, frontend: &str) -> Result<Value> {
+    json(&scene.node(frontend)?.must(&["announcer", "status", "--json"])?)
+}
+
+pub(crate) fn reason(status: &Value, vip: &str) -> String {
+    let vips = status["services"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .flat_map(|s| s["vips"].as_array().into_iter().flatten());
+    let found = vips
+        .filter(|known| known["address"] == vip)
+        .map(|known| known["reason"].as_str().unwrap_or_default());
+    found.collect::<Vec<_>>().join("; ")
+}
+
+/// Breaks one frontend's web server and checks that both VIPs leave both routers, and no other frontend's do.
+pub(crate) fn fault(
+    scene: &Scene,
+    frontend: &str,
+    what: &str,
+    fault: impl FnOnce() -> Result<SystemTime>,
+) -> Result<()> {
+    let mark = scene.mark();
+    let at = fault()?;
+    for vip in VIPS {
+        let figures = scene.withdrawn(&mark, at, frontend, vip)?;
+        println!("  {what}: {vip}: {figures}");
+        let others: Vec<&str> = FRONTENDS.into_iter().filter(|other| *other != frontend).collect();
+        scene.wait_next_hops(vip, &others)?;
+    }
+    Ok(())
+}
+
+/// Writes a frontend's configuration, of the lab's with the given replacements, to where its daemon reads it.
+pub(crate) fn configure(scene: &Scene, frontend: &str, changes: &[(&str, &str)]) -> Result<()> {
+    let original =
+        std::fs::read_to_string(topology("ecmp").with_file_name(format!("nodes/{frontend}/announcer.toml")))?;
+    let text = changes.iter().try_fold(original, |text, (from, to)| {
+        ensure!(text.contains(from), "the lab's configuration has no `{from}`");
+        Ok(text.replace(from, to))
+    })?;
+    Ok(std::fs::write(scene.node(frontend)?.root().join("run/reload.toml"), text)?)
+}
+
+/// Runs `frontend`'s daemon on a configuration that can be written to, plays, and restores.
+pub(crate) fn with_own_configuration(
+    scene: &Scene,
+    frontend: &str,
+    play: impl FnOnce() -> Result<()>,
+) -> Result<()> {
+    with_own_configurations(scene, &[frontend], play)
+}
+
+/// As [`with_own_configuration`], for several.
+pub(crate) fn with_own_configurations(
+    scene: &Scene,
+    frontends: &[&str],
+    play: impl FnOnce() -> Result<()>,
+) -> Result<()> {
+    for frontend in frontends {
+        configure(scene, frontend, &[])?;
+    }
+    start_again(scene, frontends, &["--config", "/run/reload.toml"])?;
+    scene.all_announced()?;
+    let played = play();
+    start_again(scene, frontends, &[])?;
+    played?;
+    scene.all_announced()
+}
+
+/// Stops these frontends' daemons side by side, and starts them with these arguments.
+fn start_again(scene: &Scene, frontends: &[&str], arguments: &[&str]) -> Result<()> {
+    let again = |frontend: &str| -> Result<()> {
+        let node = scene.node(frontend)?;
+        node.must(&["/lab/announcer", "stop"])?;
+        node.must(&[&["/lab/announcer", "start"], arguments].concat())?;
+        Ok(())
+    };
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = frontends.iter().map(|frontend| scope.spawn(|| again(frontend))).collect();
+        threads
+            .into_iter()
+            .try_for_each(|thread| thread.join().unwrap_or_else(|_| bail!("a thread panicked")))
+    })
+}
+
+/// Says something to a router's BGP configuration.
+pub(crate) fn route(scene: &Scene, router: &str, line: &str) -> Result<()> {
+    vtysh(scene, router, &["router bgp 65000", line])
+}
+
+/// Says something to a router's configuration, a line after the other.
+pub(crate) fn vtysh(scene: &Scene, router: &str, lines: &[&str]) -> Result<()> {
+    let lines = ["configure terminal"].iter().chain(lines).flat_map(|line| ["-c", line]);
+    scene.node(router)?.must(&std::iter::once("vtysh").chain(lines).collect::<Vec<_>>())?;
+    Ok(())
+}
+
+/// Waits for the state of a session, as the frontend's daemon has it.
+pub(crate) fn until_peer(
+    scene: &Scene,
+    frontend: &str,
+    peer: usize,
+    what: &str,
+    fits: impl Fn(&Value) -> bool,
+) -> Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let status = status(scene, frontend)?;
+        if fits(&status["peers"][peer]) {
+            return Ok(());
+        }
+        ensure!(Instant::now() < deadline, "not {what}: {}", status["peers"][peer]);
+        sleep(Duration::from_millis(50)); // between looks
+    }
+}
+
+pub(crate) fn established(peer: &Value) -> bool {
+    peer["state"] == "Established"
+}
+
+/// No router was told that `frontend` serves a VIP no more.
+pub(crate) fn not_withdrawn(scene: &Scene, mark: &Mark, frontend: &str, what: &str) -> Result<()> {
+    for (index, router) in scene.routers.iter().enumerate() {
+        let from = address(index, frontend, VIPS[0]);
+        let said = router.wire.since(mark.wire(index));
+        for vip in VIPS {
+            let vip = vip.parse()?;
+            let told = said.iter().any(|message| message.from == from && message.withdraws(vip));
+            ensure!(!told, "{what}: {vip} was withdrawn from {}", router.name);
+        }
+    }
+    Ok(())
+}
+
+/// Waits until what `announcer status` of a frontend says fits.
+pub(crate) fn wait_status(
+    scene: &Scene,
+    frontend: &str,
+    what: &str,
+    fits: impl Fn(&str) -> bool,
+) -> Result<String> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let said = scene.node(frontend)?.must(&["announcer", "status"])?;
+        if fits(&said) {
+            return Ok(said);
+        }
+        ensure!(Instant::now() < deadline, "{what}: {said}");
+        sleep(Duration::from_millis(5)); // between looks
+    }
+}
+
+/// Waits until it is so.
+pub(crate) fn until(scene: &Scene, what: &str, fits: impl Fn() -> Result<bool>) -> Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    while !fits()? {
+        let routes = scene.node("r1")?.must(&["ip", "route"])?;
+        ensure!(Instant::now() < deadline, "not so: {what}; r1 has {routes}");
+        sleep(Duration::from_millis(50)); // between looks
+    }
+    Ok(())
+}
+
+/// No VIP was without a next hop at any router.
+pub(crate) fn never_left(scene: &Scene, mark: &Mark) -> Result<()> {
+    for (index, router) in scene.routers.iter().enumerate() {
+        for vip in VIPS {
+            let vip: IpAddr = vip.parse()?;
+            let mut changes = router.fib.since(mark.fib(index));
+            changes.retain(|change| change.prefix.addr() == vip);
+            // An IPv6 route of several next hops is replaced by taking it out and putting it in.
+            let replaced = |at: SystemTime| {
+                let back = |c: &&Change| c.at >= at && !c.next_hops.is_empty();
+                changes.iter().find(back).is_some_and(|c| between(at, c.at) < Duration::from_millis(10))
+            };
+            let gone = changes.iter().find(|c| c.next_hops.is_empty() && !replaced(c.at));
+            ensure!(gone.is_none(), "{vip} left {}: {gone:?}", router.name);
+        }
+    }
+    Ok(())
+}
+
+/// A frontend's web server answers 503 where it is asked for its health, or 200 again; everything else it serves as ever.
+pub(crate) fn sick(scene: &Scene, frontend: &str, sick: bool) -> Result<()> {
+    scene.node(frontend)?.must(&["/lab/web", if sick { "unhealthy" } else { "healthy" }])?;
+    Ok(())
+}
+
+/// Requests that go on until they are asked for.
+pub(crate) struct Endless {
+    load: Load,
+    stop: Arc<AtomicBool>,
+}
+
+impl Endless {
+    pub(crate) fn begin(scene: &Scene, vip: &str, rate: u32) -> Result<Endless> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let asked = stop.clone();
+        let load = scene.load_live(vip, rate, PATIENCE * 10, move |_| {
+            if asked.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        })?;
+        sleep(Duration::from_millis(500)); // requests flow before anything happens to them
+        Ok(Endless { load, stop })
+    }
+
+    /// Ends it half a second from now; what became of the requests.
+    pub(crate) fn report(self) -> Result<Report> {
+        sleep(Duration::from_millis(500));
+        self.stop.store(true, Ordering::Relaxed);
+        self.load.report()
+    }
+}
+
+/// Whoever asked was answered, but for those whose connection the routers moved to another frontend within it: they change
+/// what each next hop gets whenever there is one more or less.
+pub(crate) fn none_lost(what: &str, report: &Report) -> Result<()> {
+    let counts = &report.total;
+    println!("  {what}: {} sent, {} moved within their connection", report.sent, counts.reset);
+    ensure!(counts.lost() == counts.reset && counts.reset <= report.sent / 20, "{what}: {counts:?}");
+    Ok(())
+}

@@ -11,14 +11,15 @@
 use std::collections::VecDeque;
 use std::future::Future;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesOrdered;
-use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, sleep_until};
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::exec::{Exec, Order};
 use super::file::File;
@@ -60,6 +61,13 @@ impl Turns {
     }
 }
 
+/// The most probes of all loops that are young at a time.
+const PLACES: usize = 64;
+/// How long a probe is young: a server that is well has answered by then, and one that hangs keeps nobody waiting.
+const YOUTH: Duration = Duration::from_millis(20);
+/// The places of the young.
+static YOUNG: Semaphore = Semaphore::const_new(PLACES);
+
 /// One count for all loops and for the whole life of the process, so that the probes of a loop that is started anew are
 /// newer than those before.
 static SEQUENCE: AtomicU64 = AtomicU64::new(1);
@@ -82,7 +90,7 @@ pub async fn run(target: Target, pace: watch::Receiver<Pace>, facts: mpsc::Sende
         outcome,
         at: at.into_std(),
     };
-    drive(|| ready.probe(), wait, pace, facts, named).await;
+    drive(|| ready.admitted(), wait, pace, facts, named).await;
 }
 
 /// Probes a target once, for whoever wants to see what comes of it.
@@ -122,13 +130,28 @@ impl Ready {
         }
     }
 
+    /// Probes once there is a place among the young: where the machine has no time for them, probes wait here, where they
+    /// cost nothing, and not with a connection each.
+    async fn admitted(&self) -> Outcome {
+        let place = YOUNG.acquire().await; // it is never closed
+        let mut probe = pin!(self.probe());
+        match timeout(YOUTH, probe.as_mut()).await {
+            Ok(outcome) => outcome,
+            Err(_) => {
+                drop(place);
+                probe.await
+            }
+        }
+    }
+
+    /// Boxed, kind by kind: the largest is four times the most frequent.
     async fn probe(&self) -> Outcome {
         match self {
-            Ready::Http(http) => http.probe().await,
-            Ready::Tls(tls) => tls.probe().await,
-            Ready::Tcp(tcp) => tcp.probe().await,
-            Ready::Exec(exec) => exec.probe().await,
-            Ready::File(file) => file.probe().await,
+            Ready::Http(http) => Box::pin(http.probe()).await,
+            Ready::Tls(tls) => Box::pin(tls.probe()).await,
+            Ready::Tcp(tcp) => Box::pin(tcp.probe()).await,
+            Ready::Exec(exec) => Box::pin(exec.probe()).await,
+            Ready::File(file) => Box::pin(file.probe()).await,
         }
     }
 }

@@ -245,3 +245,23 @@ fn loops_that_start_together_take_turns_and_one_alone_waits_for_none() {
     assert!((0..1000).all(|n| turns.next(now) == APART * n));
     assert_eq!(turns.next(now + APART * 1010), Duration::ZERO);
 }
+
+/// A file that is looked for, as a probe that takes no network.
+fn looking() -> Ready {
+    Ready::File(File::new("/proc/self".into(), INTERVAL))
+}
+
+#[tokio::test]
+async fn a_probe_is_admitted_when_there_are_few_young_ones() {
+    let all = u32::try_from(PLACES).unwrap();
+    let places = YOUNG.acquire_many(all).await.unwrap();
+    let ready = looking();
+    let mut waiting = Box::pin(ready.admitted());
+    assert!(
+        tokio::time::timeout(Duration::from_millis(50), &mut waiting).await.is_err(),
+        "there is no place"
+    );
+    drop(places);
+    assert!(matches!(waiting.await, Outcome::Pass { .. }));
+    assert_eq!(YOUNG.available_permits(), PLACES, "its place is free again");
+}

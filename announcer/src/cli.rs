@@ -225,7 +225,8 @@ fn check(file: &Path, name: &str) -> Result<(), Failure> {
 }
 
 fn run(options: Options, log: &str) -> Result<(), Failure> {
-    let filter = tracing_subscriber::EnvFilter::try_new(log)
+    // What a probe meets, its outcome says: the library below it would say it again, each time.
+    let filter = tracing_subscriber::EnvFilter::try_new(format!("hyper_util=error,{log}"))
         .map_err(|e| Failure::Usage(format!("error: `--log {log}` is no filter: {e}")))?;
     let config = daemon::read_config(&options.config).map_err(|e| Failure::Usage(e.to_string()))?;
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();

@@ -2,7 +2,9 @@
 //!
 //! Pure, but for the errors' type.
 
+use std::error::Error;
 use std::io;
+use std::iter::successors;
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -70,6 +72,37 @@ pub(super) fn of_kernel(error: &io::Error) -> Option<Trouble> {
     Some(Trouble::Fail(reason.unwrap_or(Reason::Os(errno))))
 }
 
+/// The same of an error that a library has wrapped.
+pub(super) fn errno_of(error: &(dyn Error + 'static)) -> Option<Trouble> {
+    causes(error).filter_map(|cause| cause.downcast_ref()).find_map(of_kernel)
+}
+
+/// Whether an error of this kind is among the causes.
+pub(super) fn of_kind(error: &(dyn Error + 'static), kind: io::ErrorKind) -> bool {
+    causes(error).filter_map(|cause| cause.downcast_ref()).any(|cause: &io::Error| cause.kind() == kind)
+}
+
+/// The first cause of a type.
+pub(super) fn find<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {
+    causes(error).find_map(|cause| cause.downcast_ref())
+}
+
+/// What the last cause says.
+pub(super) fn innermost(error: &(dyn Error + 'static)) -> String {
+    causes(error).last().map(ToString::to_string).unwrap_or_default()
+}
+
+/// An error and what caused it.
+pub(super) fn causes<'a>(
+    error: &'a (dyn Error + 'static),
+) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    successors(Some(error), |error| match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+        // Its source is the source of what is in it.
+        Some(within) => Some(within as &(dyn Error + 'static)),
+        None => (*error).source(),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -92,5 +125,17 @@ mod tests {
             assert_eq!(of_kernel(&io::Error::from_raw_os_error(errno as i32)), want);
         }
         assert_eq!(of_kernel(&io::Error::other("no errno")), None);
+    }
+
+    #[test]
+    fn a_cause_is_found_in_what_is_wrapped_twice() {
+        let eof = io::Error::new(io::ErrorKind::UnexpectedEof, "gone");
+        let wrapped = io::Error::other(io::Error::other(eof));
+        assert!(of_kind(&wrapped, io::ErrorKind::UnexpectedEof));
+        assert!(!of_kind(&wrapped, io::ErrorKind::TimedOut));
+        assert_eq!(innermost(&wrapped), "gone");
+        let wrapped = io::Error::other(io::Error::from_raw_os_error(Errno::ECONNRESET as i32));
+        assert_eq!(errno_of(&wrapped), Some(Trouble::Fail(Reason::Reset)));
+        assert_eq!(errno_of(&io::Error::other("no errno")), None);
     }
 }

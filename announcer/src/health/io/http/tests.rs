@@ -106,9 +106,13 @@ async fn serve(
 
 /// A probe of a URL, as the configuration has it.
 fn probe(vip: IpAddr, url: &str, lines: &str) -> Http {
+    probe_within(TIMEOUT, vip, url, lines)
+}
+
+fn probe_within(timeout: Duration, vip: IpAddr, url: &str, lines: &str) -> Http {
     let check = a_check(&format!("http = \"{url}\"\n{lines}"));
     match &check.probe {
-        Probe::Http(http) => Http::new(vip, http, check.target, TIMEOUT),
+        Probe::Http(http) => Http::new(vip, http, check.target, timeout),
         Probe::Tls(_) | Probe::Tcp(_) | Probe::Exec(_) | Probe::File(_) => panic!("no http"),
     }
 }
@@ -170,7 +174,6 @@ async fn each_answer_has_its_reason() {
         (&[Say("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nab"), Wait(20), Reset], "fail: answer cut short"),
         (&[Say("SSH-2.0-OpenSSH_9.9\r\n"), Hold], "fail: answer is no HTTP"),
         (&[Say("\0\x01\x02\x03\r\n\r\n")], "fail: answer is no HTTP"),
-        (&[Say("HTTP/1.1 200 OK\r\n"), Repeat("X-More: and more\r\n")], "fail: answer is no HTTP"),
         (&[], "fail: connection closed without an answer"),
         (&[Say("HTTP/1.1 20")], "fail: connection closed without an answer"),
         (&[Reset], "fail: connection reset"),
@@ -206,6 +209,20 @@ async fn a_vip_that_is_not_on_the_host_is_asked_nowhere() {
     for missing in ["192.0.2.80", "2001:db8::80"] {
         let outcome = probe(missing.parse().unwrap(), "http://www.example.com/", "").probe().await;
         assert_eq!(told(&outcome), "fail: the VIP is not on this host");
+    }
+}
+
+/// The bound is one of octets and fields: the time would end it only if there were none.
+#[tokio::test]
+async fn an_endless_header_is_no_http() {
+    const FIELD: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcde";
+    let fields: &[Then] = &[Say("HTTP/1.1 200 OK\r\n"), Repeat("X-More: and more\r\n")];
+    let field = &[Say("HTTP/1.1 200 OK\r\nX-More: "), Repeat(FIELD)];
+    for script in [fields, field] {
+        let server = Server::start(vip(4), script).await;
+        let (ip, url) = (server.address.ip(), server.url("www.example.com"));
+        let outcome = probe_within(Duration::from_secs(60), ip, &url, "").probe().await;
+        assert!(matches!(outcome, Outcome::Fail { reason: Reason::NotHttp, .. }), "{outcome}");
     }
 }
 
@@ -272,6 +289,42 @@ async fn an_address_in_the_url_is_a_name_too() {
         assert_eq!(hosts.len(), 1, "{head}");
         assert!(hosts[0].ends_with(&format!(" {host}:{}", server.address.port())), "{head}");
     }
+}
+
+#[tokio::test]
+async fn a_fixed_target_is_asked_in_place_of_the_vip_and_told_the_host_of_the_url() {
+    let mut server =
+        Server::start(vip(9), &[Say("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"), Hold]).await;
+    let missing: IpAddr = "192.0.2.80".parse().unwrap();
+    let port = server.address.port();
+    let (whole, address) = (server.address.to_string(), server.address.ip().to_string());
+    for (url, target, host) in [
+        ("http://www.example.com/", &whole, "www.example.com".to_owned()),
+        ("http://www.example.com:81/", &whole, "www.example.com:81".to_owned()),
+        ("http://[2001:db8::1]/", &whole, "[2001:db8::1]".to_owned()),
+        (&format!("http://192.0.2.80:{port}/"), &address, format!("192.0.2.80:{port}")),
+        (&format!("http://www.example.com:{port}/"), &address, format!("www.example.com:{port}")),
+    ] {
+        let http = probe(missing, url, &format!("target = \"{target}\""));
+        assert_eq!(told(&http.probe().await), "pass: HTTP 200", "{url}");
+        let (from, head) = server.request().await;
+        assert_ne!(from.ip(), missing);
+        assert!(head.to_ascii_lowercase().contains(&format!("\r\nhost: {host}\r\n")), "{head}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_speaks_before_it_is_asked_speaks_no_http() {
+    let listener = TcpListener::bind((vip(9), 0)).await.unwrap();
+    let url = format!("http://www.example.com:{}/", listener.local_addr().unwrap().port());
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            stream.write_all(b"SSH-2.0-OpenSSH_9.9\r\n").await.unwrap();
+            drop(stream.read(&mut [0; 4096]).await);
+        }
+    });
+    assert_eq!(told(&probe(vip(9), &url, "").probe().await), "fail: answer is no HTTP");
 }
 
 #[test]

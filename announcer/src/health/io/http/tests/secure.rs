@@ -1,5 +1,8 @@
 //! Over TLS, in HTTP/2, and what an answer has to be.
 
+use hyper::body::Bytes;
+use reqwest::Method;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsAcceptor;
 
 use super::*;
@@ -46,7 +49,8 @@ impl Site {
 
     async fn probe(&self, scheme: &str, lines: &str) -> String {
         let url = format!("{scheme}://www.example.com:{}/healthz?deep=1", self.port);
-        told_all(&super::probe(VIP, &url, lines).probe().await)
+        // Time enough for any machine: it is not what is told of.
+        told_all(&probe_within(Duration::from_secs(20), VIP, &url, lines).probe().await)
     }
 }
 
@@ -163,15 +167,17 @@ async fn each_version_is_spoken_as_the_check_and_the_server_have_it() {
 
 #[tokio::test]
 async fn a_server_of_http_1_is_no_server_of_http_2() {
+    // The preface alone is what a server of HTTP/1 takes for a request. One that then closes at once may do so before our
+    // request is out, and its words are lost.
     for script in [
-        &[Say("HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")][..],
-        &[Say("HTTP/1.1 505 HTTP Version Not Supported\r\nServer: a server of some name\r\n\r\n"), Hold],
+        &[Say("HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"), Wait(50)][..],
+        &[Say("HTTP/1.1 505 HTTP Version Not Supported\r\nServer: a server of some name\r\n\r\n"), Wait(50)],
     ] {
         let server = Server::start(vip(10), script).await;
         assert_eq!(told(&server.probe_with("http_version = \"2\"").await), "fail: answer is no HTTP/2");
     }
     for (script, want) in
-        [(&[Wait(400)][..], "fail: no answer within 200 ms"), (&[Reset], "fail: connection reset")]
+        [(&[Wait(400)][..], "fail: no answer within 200 ms"), (&[Wait(50), Reset], "fail: connection reset")]
     {
         let server = Server::start(vip(10), script).await;
         assert_eq!(told(&server.probe_with("http_version = \"2\"").await), want);
@@ -263,4 +269,71 @@ async fn a_certificate_that_counts_lets_nothing_be_asked() {
     assert!(site.asked.try_recv().is_err());
     assert_eq!(site.probe("https", &lines).await, format!("pass: HTTP 200, but {wrong}"));
     assert_eq!(site.asked.recv().await.unwrap().uri, "/healthz?deep=1");
+}
+
+/// The client that asks has no pool, so that its handshakes are polled where the probe is.
+#[tokio::test]
+async fn probes_that_overlap_have_each_their_own_findings() {
+    let (ours, theirs) = (Authority::new(), Authority::new());
+    let acceptor = theirs.sign(&["www.example.com"], (1, 90)).acceptor(&[], EACH);
+    let site = Site::start(Some(acceptor), false, 200, b"").await;
+    let url = format!("https://www.example.com:{}/", site.port);
+    let http = super::probe(VIP, &url, &format!("ca_file = \"{}\"", ours.path()));
+    let wrong = "pass: HTTP 200, but the certificate was signed by nobody who is trusted";
+    let (one, two, three) = tokio::join!(http.probe(), http.probe(), http.probe());
+    for outcome in [one, two, three, http.probe().await] {
+        assert_eq!(told_all(&outcome), wrong);
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_tls_has_its_reason() {
+    for (says, want) in [
+        (Some("HTTP/1.1 400 Bad Request\r\n\r\n"), "fail: answer is no TLS"),
+        (Some(""), "fail: connection closed without an answer"),
+        (None, "fail: no TLS within 200 ms"),
+        // An alert: handshake failure.
+        (
+            Some("\u{15}\u{3}\u{3}\0\u{2}\u{2}\u{28}"),
+            "fail: TLS failed: received fatal alert: HandshakeFailure",
+        ),
+    ] {
+        let listener = TcpListener::bind((VIP, 0)).await.unwrap();
+        let url = format!("https://www.example.com:{}/", listener.local_addr().unwrap().port());
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let _ = stream.read(&mut [0; 4096]).await;
+            match says {
+                Some(text) => stream.write_all(text.as_bytes()).await.unwrap(),
+                None => tokio::time::sleep(TIMEOUT * 2).await,
+            }
+        });
+        assert_eq!(told_all(&super::probe(VIP, &url, "").probe().await), want);
+    }
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(SocketAddr::new(VIP, 0)).unwrap();
+    let url = format!("https://www.example.com:{}/", socket.local_addr().unwrap().port());
+    assert_eq!(told_all(&super::probe(VIP, &url, "").probe().await), "fail: connection refused");
+    let listener = socket.listen(0).unwrap();
+    let _fills = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    let outcome = super::probe(VIP, &url, "").probe().await;
+    assert_eq!(told_all(&outcome), "fail: no connection within 200 ms");
+}
+
+#[tokio::test]
+async fn an_address_in_the_url_is_what_the_certificate_has_to_have() {
+    let ours = Authority::new();
+    let acceptor = ours.sign(&["192.0.2.80"], (1, 90)).acceptor(&["h2", "http/1.1"], EACH);
+    let mut site = Site::start(Some(acceptor), false, 200, b"").await;
+    let lines = format!("verify = \"require\"\nca_file = \"{}\"", ours.path());
+    for (host, want) in [
+        ("192.0.2.80", "pass: HTTP 200".to_owned()),
+        ("192.0.2.81", "fail: the certificate is not for `192.0.2.81`".to_owned()),
+    ] {
+        let url = format!("https://{host}:{}/", site.port);
+        assert_eq!(told_all(&super::probe(VIP, &url, &lines).probe().await), want);
+    }
+    let asked = site.asked.recv().await.unwrap();
+    // HTTP/2 would have to say the address that is connected to.
+    assert_eq!(asked.host, Some(format!("192.0.2.80:{}", site.port)));
 }

@@ -7,7 +7,7 @@ use e2e::scene::{FRONTENDS, ROUTERS, Scene, VIPS, server};
 use nix::sys::signal::Signal;
 
 use crate::support::{
-    Endless, configure, never_left, none_lost, reason, sick, status, vtysh, with_own_configuration,
+    Endless, configure, none_lost, reason, sick, status, vtysh, with_own_configuration,
     with_own_configurations,
 };
 
@@ -65,8 +65,7 @@ pub(crate) fn deprefer(scene: &Scene) -> Result<()> {
             sick(scene, "fe1", false)?;
             sick(scene, "fe3", false)?;
             scene.all_announced()?;
-            none_lost(what, &load.report()?)?;
-            never_left(scene, &mark)?;
+            none_lost(scene, &mark, what, &load.report()?)?;
         }
         ROUTERS.iter().try_for_each(|router| vtysh(scene, router, &restore))
     });

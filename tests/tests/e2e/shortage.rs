@@ -99,7 +99,7 @@ pub(crate) fn reloads(scene: &Scene) -> Result<()> {
                     .any(|path| path["nexthops"][0]["ip"] == hop.as_str() && path["metric"] == 4242))
             })?;
         }
-        none_lost("reloads", &load.report()?)?;
+        none_lost(scene, &mark, "reloads", &load.report()?)?;
         not_withdrawn(scene, &mark, "fe1", "reloads")?;
         for (index, router) in scene.routers.iter().enumerate() {
             let from = address(index, "fe1", VIPS[0]);
@@ -116,6 +116,7 @@ pub(crate) fn reloads(scene: &Scene) -> Result<()> {
 
 /// Every daemon is stopped and started again, one after the other, as an upgrade does.
 pub(crate) fn rolling_restart(scene: &Scene) -> Result<()> {
+    let mark = scene.mark();
     let load = Endless::begin(scene, VIPS[0], 500)?;
     for frontend in FRONTENDS {
         let node = scene.node(frontend)?;
@@ -123,5 +124,5 @@ pub(crate) fn rolling_restart(scene: &Scene) -> Result<()> {
         node.must(&["/lab/announcer", "start"])?;
         scene.all_announced().with_context(|| format!("after {frontend}'s restart"))?;
     }
-    none_lost("rolling restart", &load.report()?)
+    none_lost(scene, &mark, "rolling restart", &load.report()?)
 }

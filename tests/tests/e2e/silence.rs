@@ -35,11 +35,12 @@ pub(crate) fn hold_timer(scene: &Scene) -> Result<()> {
         scene.all_announced()?;
 
         // Its server still serves: no request is lost.
+        let mark = scene.mark();
         let (load, began) = (Endless::begin(scene, VIPS[0], 300)?, Instant::now());
         ensure!(node.kill("announcer", Signal::SIGSTOP) == 1, "no daemon");
         scene.wait_next_hops(VIPS[0], &["fe1", "fe3"])?;
         println!("  SIGSTOP: gone after {:.1?}", began.elapsed());
-        none_lost("SIGSTOP", &load.report()?)?;
+        none_lost(scene, &mark, "SIGSTOP", &load.report()?)?;
         ensure!(node.kill("announcer", Signal::SIGCONT) == 1, "no daemon");
         scene.all_announced().context("after SIGCONT")?;
 

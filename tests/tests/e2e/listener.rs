@@ -50,6 +50,8 @@ pub(crate) fn crashes(scene: &Scene) -> Result<()> {
                 wait_status(scene, "fe1", "not armed", |said| {
                     armed(said) && said.matches("  announced (").count() >= vips
                 })?;
+                // A router that has not followed yet has nothing to take out.
+                scene.wait_next_hops(v4, &["fe1", "fe2", "fe3"])?;
                 sleep(Duration::from_millis(37 + 13 * (crash as u64 % 7))); // anywhere between two probes
                 let (mark, at) = (scene.mark(), SystemTime::now());
                 ensure!(node.kill(server("fe1"), Signal::SIGKILL) > 0, "no server was killed");

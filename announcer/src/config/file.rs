@@ -175,7 +175,7 @@ fn service(mut table: Table<'_>) -> Service {
         next_hop: table.either("next_hop", address::next_hop),
         attributes: attributes(&mut table),
         announce_delay: table.get("announce_delay", value::within(Duration::ZERO..=SECOND * 3600)),
-        flap_damping: table.get("flap_damping", value::flag),
+        flap_damping: table.get("flap_damping", value::boolean),
         listener_grace: table.get("listener_grace", value::within(Duration::ZERO..=SECOND * 10)),
         require: table.get("require", value::require),
         on_failure: table.get("on_failure", value::word),

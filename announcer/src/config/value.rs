@@ -173,15 +173,7 @@ fn octet(value: &Value<'_>, bounds: RangeInclusive<u32>) -> Result<u8, Wrong> {
 }
 
 pub(super) fn boolean(value: &Value<'_>) -> Result<bool, Wrong> {
-    match value.found {
-        DeValue::Boolean(found) => Ok(*found),
-        DeValue::String(_)
-        | DeValue::Integer(_)
-        | DeValue::Float(_)
-        | DeValue::Datetime(_)
-        | DeValue::Array(_)
-        | DeValue::Table(_) => Err(value.not("`true` or `false`")),
-    }
+    value.found.as_bool().ok_or_else(|| value.not("`true` or `false`"))
 }
 
 /// A path that is not empty.
@@ -250,10 +242,6 @@ pub(super) fn port(value: &Value<'_>) -> Result<u16, Wrong> {
 }
 
 /// 1 to 100.
-pub(super) fn flag(value: &Value<'_>) -> Result<bool, Wrong> {
-    value.found.as_bool().ok_or_else(|| value.not("`true` or `false`"))
-}
-
 pub(super) fn count(value: &Value<'_>) -> Result<u32, Wrong> {
     number(value, 1..=100)
 }

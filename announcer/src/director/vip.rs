@@ -8,7 +8,7 @@ use super::standing::{Depreference, Reason, Standing};
 use crate::config::{self, OnFailure};
 use crate::damping::{Damping, Policy, Wait};
 use crate::drain::Drain;
-use crate::health::check::{Check, Evidence, Verdict};
+use crate::health::check::{Check, Evidence, Streak, Verdict};
 
 /// The shortest lease.
 const SHORTEST_LEASE: Duration = Duration::from_secs(3);
@@ -201,13 +201,13 @@ fn vote(check: &Check, config: &config::Check, service: &config::Service) -> Vot
 }
 
 fn lapsed(check: &Check) -> bool {
-    matches!(check.streak(), crate::health::check::Streak::Lapsed(_))
+    matches!(check.streak(), Streak::Lapsed(_))
 }
 
 /// What a check of a VIP saw, with its name where there are several.
 pub(super) fn evidence(vip: &Vip, service: &config::Service, index: usize) -> Evidence {
     let (Some(check), Some(config)) = (vip.checks.get(index), service.checks.get(index)) else {
-        return Evidence { check: None, streak: crate::health::check::Streak::None, last: None };
+        return Evidence { check: None, streak: Streak::None, last: None };
     };
     let name = (service.checks.len() > 1).then(|| config.name.clone());
     Evidence { check: name, ..check.evidence() }

@@ -13,11 +13,12 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesOrdered;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 
@@ -60,6 +61,12 @@ impl Turns {
         next - now
     }
 }
+
+/// Probes of all loops start at multiples of this, from [`EPOCH`] on: those that are due within it share a wake-up, and find
+/// the code that they need in the processor's caches. It is most of what a probe costs.
+const STRIDE: Duration = Duration::from_millis(5);
+/// When this process first asked; left to chance, for a fleet.
+static EPOCH: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 /// The most probes of all loops that are young at a time.
 const PLACES: usize = 64;
@@ -175,25 +182,34 @@ async fn drive<F, T>(
 {
     let mut now = *pace.borrow_and_update();
     let mut beat = Beat::new(Instant::now() + wait, now.interval);
+    let (mut due, mut closed) = (pin!(sleep_until(beat.next)), pin!(facts.closed()));
     let mut in_flight = FuturesOrdered::new();
     let mut unsent = VecDeque::new();
     loop {
+        if due.deadline() != beat.next {
+            due.as_mut().reset(beat.next);
+        }
         let room = in_flight.len() + unsent.len() < MOST;
+        // In this order, so that what was seen goes first; none comes so often that another would starve.
         tokio::select! {
+            biased;
             // Sending beside the probes, and not instead of them: a slow receiver costs no probe its time.
             permit = facts.reserve(), if !unsent.is_empty() => match (permit, unsent.pop_front()) {
-                (Ok(permit), Some(seen)) => permit.send(named(seen)),
+                (Ok(permit), Some(seen)) => permit.send(seen),
                 (Ok(_), None) => {}
                 (Err(_), _) => return,
             },
             Some((sequence, outcome)) = in_flight.next() => {
-                unsent.push_back(Seen { sequence, outcome, at: Instant::now() });
-            }
-            () = sleep_until(beat.next), if room => {
-                beat.struck(Instant::now());
-                let sequence = SEQUENCE.fetch_add(1, Ordering::Relaxed);
-                let probe = probe();
-                in_flight.push_back(async move { (sequence, probe.await) });
+                let seen = named(Seen { sequence, outcome, at: Instant::now() });
+                if unsent.is_empty() {
+                    match facts.try_send(seen) {
+                        Ok(()) => {}
+                        Err(TrySendError::Full(seen)) => unsent.push_back(seen),
+                        Err(TrySendError::Closed(_)) => return,
+                    }
+                } else {
+                    unsent.push_back(seen);
+                }
             }
             changed = pace.changed() => {
                 if changed.is_err() {
@@ -206,7 +222,13 @@ async fn drive<F, T>(
                 }
                 now = wanted;
             }
-            () = facts.closed() => return,
+            () = due.as_mut(), if room => {
+                beat.struck(Instant::now());
+                let sequence = SEQUENCE.fetch_add(1, Ordering::Relaxed);
+                let probe = probe();
+                in_flight.push_back(async move { (sequence, probe.await) });
+            }
+            () = closed.as_mut() => return,
         }
     }
 }
@@ -225,7 +247,7 @@ struct Beat {
 impl Beat {
     /// With its first probe soon after `turn`.
     fn new(turn: Instant, interval: Duration) -> Self {
-        let next = turn + between(Duration::ZERO, interval.min(FIRST));
+        let next = shared(turn + between(Duration::ZERO, interval.min(FIRST)));
         Beat { next, last: None, interval, shift: Some(Duration::ZERO) }
     }
 
@@ -234,7 +256,7 @@ impl Beat {
         let due = self.next;
         self.last = Some(due);
         self.next = match self.shift.take() {
-            Some(least) => now + between(least, self.interval),
+            Some(least) => shared(now + between(least, self.interval)),
             None => due + self.interval,
         };
         if self.next <= now {
@@ -260,6 +282,13 @@ impl Beat {
         }
         self.interval = interval;
     }
+}
+
+/// The next start that probes share.
+fn shared(next: Instant) -> Instant {
+    let stride = STRIDE.as_nanos();
+    let past = next.saturating_duration_since(*EPOCH).as_nanos() % stride;
+    next + Duration::from_nanos(u64::try_from((stride - past) % stride).unwrap_or_default())
 }
 
 /// A random time in `[least, most]`.

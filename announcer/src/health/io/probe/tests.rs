@@ -82,9 +82,9 @@ fn the_first_probe_is_soon_and_the_rest_keep_a_grid_of_their_own() {
         virtually(async {
             let run = Run::start(Duration::from_secs(1), 64, |_| Duration::ZERO);
             sleep(Duration::from_secs(20)).await;
-            assert!(run.starts.borrow()[0] <= FIRST + Duration::from_millis(1));
+            assert!(run.starts.borrow()[0] <= FIRST + STRIDE);
             let gaps = run.gaps();
-            assert!(gaps[0] <= Duration::from_millis(1001));
+            assert!(gaps[0] <= Duration::from_secs(1) + STRIDE);
             assert!(gaps[1..].iter().all(|gap| near(*gap, Duration::from_secs(1))), "{gaps:?}");
             let last = *run.starts.borrow().last().unwrap();
             // No drift: the last is as far from the second as the grid says.
@@ -95,6 +95,24 @@ fn the_first_probe_is_soon_and_the_rest_keep_a_grid_of_their_own() {
     phases.sort_unstable();
     phases.dedup();
     assert!(phases.len() > 10, "fleets would probe in step: {phases:?}");
+}
+
+#[test]
+fn probes_of_all_loops_share_their_starts() {
+    virtually(async {
+        let runs: Vec<Run> =
+            (0..20).map(|_| Run::start(Duration::from_secs(1), 64, |_| Duration::ZERO)).collect();
+        sleep(Duration::from_secs(5)).await;
+        let stride = STRIDE.as_micros();
+        let mut phases: Vec<u128> = runs
+            .iter()
+            .flat_map(|run| run.starts.borrow().iter().map(|start| start.as_micros()).collect::<Vec<_>>())
+            .map(|start| start % stride)
+            .collect();
+        phases.sort_unstable();
+        phases.dedup_by(|a, b| a.abs_diff(*b) <= 1000);
+        assert!(phases.len() <= 2, "a phase for all, seen from both sides of a stride: {phases:?}");
+    });
 }
 
 #[test]

@@ -1,5 +1,5 @@
 //! Every topology of the lab but `ecmp`, which `e2e` is about: it comes up, its routers serve by all frontends, a crash
-//! is withdrawn and its return announced.
+//! is withdrawn and its return announced. And `scale` again, of a hundred frontends at one router.
 //!
 //! One lab after the other.
 
@@ -13,17 +13,83 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use e2e::scene::{PATIENCE, VIPS, next_hops, server, topology};
 use lab::load::{self, Plan};
-use lab::{Lab, Node};
+use lab::{Cancel, Lab, Node, Options, generate};
 use libtest_mimic::{Arguments, Failed, Trial};
 use nix::sys::signal::Signal;
+use tempfile::TempDir;
 
 fn main() -> ExitCode {
     let arguments = Arguments { test_threads: Some(1), ..Arguments::from_args() };
     let trial = |name: &'static str| {
         Trial::test(name, move || play(name).map_err(|e| Failed::from(format!("{e:#}"))))
     };
-    let trials = ["bird", "mixed", "v6only", "scale"].map(trial);
-    libtest_mimic::run(&arguments, trials.into()).exit_code()
+    let mut trials = Vec::from(["bird", "mixed", "v6only", "scale"].map(trial));
+    trials.push(Trial::test("a_hundred_frontends_at_one_router", || {
+        hundred().map_err(|e| Failed::from(format!("{e:#}")))
+    }));
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+/// A topology `scale` of that many frontends and one router. Its file lies in a folder of its own, where everything that it
+/// binds seems to lie beside it.
+fn one_router(frontends: u16) -> Result<Lab> {
+    let project = topology("scale").with_file_name("..").canonicalize()?;
+    let site = TempDir::new()?;
+    let folder = site.path().join("lab");
+    std::fs::create_dir(&folder)?;
+    std::os::unix::fs::symlink(project.join("target"), site.path().join("target"))?;
+    for name in ["nodes", "images"] {
+        std::os::unix::fs::symlink(project.join("lab").join(name), folder.join(name))?;
+    }
+    let file = folder.join("hundred.clab.yml");
+    std::fs::write(&file, generate::scale(frontends, 1))?;
+    Ok(Lab::start(&Options::new(&file), &Cancel::new())?)
+}
+
+/// One router serves by all of many frontends; one that crashes, or has no power, is out and gets no request.
+fn hundred() -> Result<()> {
+    // A container takes a second or so to begin, a node of namespaces a twentieth of that.
+    let count =
+        if std::env::var("LAB_ENGINE").is_ok_and(|engine| engine == "containerlab") { 30 } else { 100 };
+    let begun = Instant::now();
+    let lab = one_router(count)?;
+    let (routers, count) = ([lab.node("r1")?], usize::from(count));
+    println!("  {count} frontends up after {:.1?}", begun.elapsed());
+    served_by(&routers, count)?;
+    println!("  served by all after {:.1?}", begun.elapsed());
+    let spread = |without: &str| -> Result<()> {
+        for vip in VIPS {
+            let total = ask(&lab, vip, 6 * count)?.total;
+            let heard = total.ok.len();
+            let most = total.ok.values().max().copied().unwrap_or_default();
+            println!("  {vip}: {} answers from {heard}, at most {most} from one", total.answered());
+            ensure!(total.lost() == 0, "{vip}: {} lost: {total:?}", total.lost());
+            ensure!(!total.ok.contains_key(without), "{vip} is still answered by {without}");
+            // Six each on average: that one in twenty has none does not happen by chance.
+            ensure!(heard * 20 >= count * 19, "{vip} was answered by {heard} of {count} alone");
+        }
+        Ok(())
+    };
+    spread("nobody")?;
+
+    let crashed = lab.node("fe1")?;
+    let at = Instant::now();
+    ensure!(crashed.kill(server("fe1"), Signal::SIGKILL) > 0, "no server was killed");
+    served_by(&routers, count - 1).context("after the crash")?;
+    println!("  a crash: out of the FIB after {:.1?}", at.elapsed());
+    spread("fe1")?;
+    crashed.must(&["/lab/web", "start"])?;
+    served_by(&routers, count).context("after the return")?;
+
+    let last = format!("fe{count}");
+    let at = Instant::now();
+    lab.node(&last)?.power_off()?;
+    served_by(&routers, count - 1).context("after the power cut")?;
+    println!("  power-off: out of the FIB after {:.1?}", at.elapsed());
+    spread(&last)?;
+    lab.down()?;
+    println!("  in all {:.1?}", begun.elapsed());
+    Ok(())
 }
 
 /// The nodes of a role.
@@ -47,7 +113,7 @@ fn play(name: &str) -> Result<()> {
     println!("  served by {} at {} routers after {:.1?}", all.len(), routers.len(), begun.elapsed());
 
     for vip in VIPS {
-        let report = ask(&lab, vip)?;
+        let report = ask(&lab, vip, 300)?;
         ensure!(
             report.total.lost() == 0,
             "{} of {} lost at {vip}: {:?}",
@@ -63,7 +129,7 @@ fn play(name: &str) -> Result<()> {
     ensure!(first.kill(server("fe1"), Signal::SIGKILL) > 0, "no server was killed");
     served_by(&routers, frontends.len() - 1).context("after the crash")?;
     for vip in VIPS {
-        let report = ask(&lab, vip)?;
+        let report = ask(&lab, vip, 300)?;
         ensure!(
             report.total.lost() == 0,
             "{} of {} lost at {vip}: {:?}",
@@ -91,17 +157,17 @@ fn served_by(routers: &[&Node], count: usize) -> Result<()> {
                 }
                 let name = router.name();
                 ensure!(Instant::now() < deadline, "{name} has {found:?} for {vip}, not {count} next hops");
-                thread::sleep(Duration::from_millis(50)); // between looks at a table, not instead of one
+                thread::sleep(Duration::from_millis(20)); // between looks at a table, not instead of one
             }
         }
     }
     Ok(())
 }
 
-/// A second's requests from the client.
-fn ask(lab: &Lab, vip: &str) -> Result<load::Report> {
+/// Requests from the client, 300 a second.
+fn ask(lab: &Lab, vip: &str, requests: usize) -> Result<load::Report> {
     let host = if vip.contains(':') { format!("[{vip}]") } else { vip.to_owned() };
-    let plan =
-        Plan::new(&format!("http://{host}/"), 300, Duration::from_secs(1)).map_err(anyhow::Error::msg)?;
+    let lasts = Duration::from_secs_f64(requests as f64 / 300.0);
+    let plan = Plan::new(&format!("http://{host}/"), 300, lasts).map_err(anyhow::Error::msg)?;
     Ok(lab.node("client")?.in_netns(|| load::run(&plan, |_| ControlFlow::Continue(())))??)
 }

@@ -8,6 +8,8 @@ mod announce;
 mod bgp;
 #[path = "e2e/checks.rs"]
 mod checks;
+#[path = "e2e/clock.rs"]
+mod clock;
 #[path = "e2e/common.rs"]
 mod common;
 #[path = "e2e/daemon.rs"]
@@ -87,6 +89,8 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("the_acl_lets_the_web_through_alone", paths::acl),
     ("replies_leave_by_the_other_router", paths::other_way),
     ("silence_is_ended_by_the_hold_timer", silence::hold_timer),
+    ("a_router_that_falls_silent_is_survived", silence::router),
+    ("a_clock_stepped_by_a_year_withdraws_nothing", clock::stepped),
     ("one_router_goes_and_the_other_has_all", silence::one_router_gone),
     ("a_wrong_as_is_told_of_on_either_side", refusal::wrong_as),
     ("a_refused_prefix_leaves_the_session_and_a_route_refresh_is_answered", refusal::prefix_refused),

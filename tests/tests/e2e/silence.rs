@@ -4,11 +4,13 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use e2e::scene::{PATIENCE, ROUTERS, Scene, VIPS, address};
+use e2e::scene::{FRONTENDS, PATIENCE, ROUTERS, Scene, VIPS, address};
 use lab::Cut;
 use nix::sys::signal::Signal;
 
-use crate::support::{Endless, configure, none_lost, status, until_peer, with_own_configuration};
+use crate::support::{
+    Endless, configure, established, none_lost, not_withdrawn, status, until_peer, with_own_configuration,
+};
 
 const LINKS: [&str; 2] = ["eth1", "eth2"];
 
@@ -65,6 +67,48 @@ pub(crate) fn hold_timer(scene: &Scene) -> Result<()> {
     node.kill("announcer", Signal::SIGCONT);
     LINKS.iter().try_for_each(|link| node.mend(link))?;
     played
+}
+
+/// A router loses its power, and nobody carrier: the frontends' sessions end by their hold timers, their replies and the
+/// client's requests go by the other router as soon as the dead one answers no ARP. What is lost until then is the client's
+/// doing more than anybody's: it has static routes, where the network above the routers would run a routing protocol.
+pub(crate) fn router(scene: &Scene) -> Result<()> {
+    let (mark, node) = (scene.mark(), scene.node("r2")?);
+    let all = ["eth1", "eth2", "eth3", "eth4"];
+    let (load, began) = (Endless::begin(scene, VIPS[0], 500)?, Instant::now());
+    let played = (|| {
+        all.iter().try_for_each(|link| node.cut(link, Cut::Silent))?;
+        for frontend in FRONTENDS {
+            until_peer(scene, frontend, 1, "without r2", |peer| !established(peer))?;
+        }
+        println!("  no session with it after {:.1?}", began.elapsed());
+        let deadline = began + PATIENCE;
+        while scene.load(VIPS[0], 300, Duration::from_secs(1))?.report()?.total.lost() > 0 {
+            ensure!(Instant::now() < deadline, "requests are lost for ever");
+        }
+        println!("  no request lost from {:.1?} on", began.elapsed() - Duration::from_secs(1));
+        let kept = scene.next_hops(ROUTERS[0], VIPS[0])?;
+        ensure!(kept.len() == 3, "r1 has {kept:?}");
+        Ok(())
+    })();
+    all.iter().try_for_each(|link| node.mend(link))?;
+    played?;
+    let report = load.report()?;
+    let counts = &report.total;
+    println!(
+        "  {} sent, {} lost: {} without a reply, {} reset, {} refused, {} without a route",
+        report.sent,
+        counts.lost(),
+        counts.timed_out,
+        counts.reset,
+        counts.refused,
+        counts.other
+    );
+    ensure!(counts.timed_out > 0, "the router was never away");
+    for frontend in FRONTENDS {
+        not_withdrawn(scene, &mark, frontend, "one router's silence")?;
+    }
+    scene.all_announced().context("after its power came back")
 }
 
 /// One router's BGP ends: the other has every frontend all the while.

@@ -91,7 +91,7 @@ pub(crate) fn with_own_configurations(
 }
 
 /// Stops these frontends' daemons side by side, and starts them with these arguments.
-fn start_again(scene: &Scene, frontends: &[&str], arguments: &[&str]) -> Result<()> {
+pub(crate) fn start_again(scene: &Scene, frontends: &[&str], arguments: &[&str]) -> Result<()> {
     let again = |frontend: &str| -> Result<()> {
         let node = scene.node(frontend)?;
         node.must(&["/lab/announcer", "stop"])?;

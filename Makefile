@@ -1,4 +1,4 @@
-# demo · test · e2e · interop · lint · bench · bench-quick · bench-scale · fuzz · simulate · build · install · uninstall · lab · lab-down ·
+# demo · test · e2e · soak · interop · lint · bench · bench-quick · bench-scale · fuzz · simulate · build · install · uninstall · lab · lab-down ·
 # picture.
 # Root is needed to install and by the lab alone; sudo is asked for it where you are not root.
 
@@ -15,7 +15,7 @@ DESTDIR :=
 MANUAL := target/lab/manual
 SOURCES := Cargo.toml Cargo.lock $(shell find announcer/src dsr-setup/src announcer/manual/src -name '*.rs')
 
-.PHONY: demo test e2e interop lint bench bench-quick bench-scale fuzz simulate build needs install uninstall lab lab-down picture
+.PHONY: demo test e2e soak interop lint bench bench-quick bench-scale fuzz simulate build needs install uninstall lab lab-down picture
 
 demo: build
 	$(RELEASE) --bin demo
@@ -29,9 +29,18 @@ test: build
 # The end-to-end tests alone. ENGINE=containerlab plays the same on real containerlab and Docker: lab/README.md.
 ENGINE ?= netns
 
+# One scenario runs the daemon as cargo builds it by default: libfaketime gets into no static program.
 e2e: build
+	cargo build -p announcer
 	$(if $(SUDO),$(CARGO_TARGET)_RUNNER="$(SUDO) -E") LAB_ENGINE=$(ENGINE) \
 		cargo test -p lab -p e2e --test $(ENGINE) --test topologies --test e2e
+
+# Web servers are reloaded, upgraded, killed and activated again and again, for MINUTES under load: none may be withdrawn.
+MINUTES ?= 10
+
+soak: build
+	$(if $(SUDO),$(CARGO_TARGET)_RUNNER="$(SUDO) -E") LAB_ENGINE=$(ENGINE) SOAK=$(MINUTES) \
+		cargo test -p e2e --test e2e -- --ignored --nocapture
 
 # Against the routers of docs/interop.md, which it writes.
 interop: build

@@ -28,6 +28,8 @@ mod paths;
 mod refusal;
 #[path = "e2e/reload.rs"]
 mod reload;
+#[path = "e2e/replaced.rs"]
+mod replaced;
 #[path = "e2e/router.rs"]
 mod router;
 #[path = "e2e/server.rs"]
@@ -49,6 +51,9 @@ use e2e::scene::Scene;
 use libtest_mimic::{Arguments, Failed, Trial};
 
 type Scenario = fn(&Scene) -> Result<()>;
+
+/// Takes minutes: played by `make soak` alone.
+const SOAK: &str = "servers_replaced_for_minutes_are_never_withdrawn";
 
 const SCENARIOS: &[(&str, Scenario)] = &[
     ("announce", announce::announce),
@@ -72,9 +77,10 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("a_vip_removed_by_hand_is_put_back", host::vip_removed),
     ("a_vip_removed_again_and_again_has_to_stay", listener::vip_removed),
     ("a_crash_is_withdrawn_within_milliseconds_whatever_the_interval", listener::crashes),
-    ("nginx_reloads_upgrades_and_loses_workers_without_a_withdraw", listener::nginx),
-    ("haproxy_reloads_without_a_withdraw", listener::haproxy),
-    ("a_listener_that_dies_before_a_translated_server_is_no_crash", listener::translated),
+    ("nginx_reloads_upgrades_and_loses_workers_without_a_withdraw", replaced::nginx),
+    ("haproxy_reloads_without_a_withdraw", replaced::haproxy),
+    ("a_server_activated_by_its_socket_is_never_withdrawn", replaced::activated),
+    ("a_listener_that_dies_before_a_translated_server_is_no_crash", replaced::translated),
     ("a_link_that_is_cut_ends_its_session_alone", listener::link_down),
     ("a_vip_without_a_service_is_removed_if_ours", host::vip_without_service),
     ("a_server_that_is_not_ready_is_not_announced", operator::slow_start),
@@ -105,6 +111,7 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("rfc_4724_a_daemon_back_in_time_is_never_missed", bgp::graceful_restart),
     ("router_restart", router::router_restart),
     ("dsr_setup_is_idempotent_and_refuses_while_announced", host::dsr_setup),
+    (SOAK, replaced::soak),
     ("power_off_of_a_router_is_survived", router::router_power_off), // the last: the router stays off
 ];
 
@@ -115,7 +122,8 @@ fn main() -> ExitCode {
             |filter: &String| if arguments.exact { name == filter } else { name.contains(filter.as_str()) };
         arguments.filter.as_ref().is_none_or(fits)
     };
-    let any = SCENARIOS.iter().any(|(name, _)| wanted(name));
+    let patient = arguments.ignored || arguments.include_ignored;
+    let any = SCENARIOS.iter().any(|(name, _)| wanted(name) && (patient || *name != SOAK));
     if arguments.list || !any {
         return run(&arguments, None);
     }
@@ -147,6 +155,7 @@ fn run(arguments: &Arguments, scene: Option<Arc<Scene>>) -> ExitCode {
             let played = scene.mend().context("before it").and_then(|()| scenario(&scene));
             played.map_err(|e| Failed::from(format!("{e:#}")))
         })
+        .with_ignored_flag(name == SOAK)
     };
     libtest_mimic::run(arguments, SCENARIOS.iter().map(trial).collect()).exit_code()
 }

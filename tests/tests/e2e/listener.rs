@@ -1,10 +1,9 @@
-//! A server that crashes is withdrawn at once, and one that reloads never; the VIP on lo and the link under a session are
-//! watched alike.
+//! A server that crashes is withdrawn at once; the VIP on lo and the link under a session are watched alike.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use e2e::scene::{PATIENCE, Scene, VIPS, address, server};
 use nix::sys::signal::Signal;
 
@@ -21,7 +20,7 @@ fn median(mut times: Vec<Duration>) -> Duration {
     times.get(times.len() / 2).copied().unwrap_or_default()
 }
 
-fn armed(said: &str) -> bool {
+pub(crate) fn armed(said: &str) -> bool {
     said.contains("watched every") && !said.contains("left to the probes")
 }
 
@@ -76,118 +75,6 @@ pub(crate) fn crashes(scene: &Scene) -> Result<()> {
         }
         Ok(())
     })
-}
-
-/// nginx: reloads, a binary upgrade and a dead worker, with one socket for all workers and with one each.
-pub(crate) fn nginx(scene: &Scene) -> Result<()> {
-    let node = scene.node("fe1")?;
-    let sh = |script: &str| node.must(&["/bin/sh", "-ec", script]);
-    for (what, edit) in [
-        ("one socket", "s/worker_processes 1/worker_processes 2/"),
-        ("SO_REUSEPORT", "s/worker_processes 1/worker_processes 2/; s/backlog=4096/backlog=4096 reuseport/"),
-    ] {
-        sh("/lab/web stop")?;
-        sh(&format!("sed '{edit}' /etc/nginx/nginx.conf >/run/own.conf; /usr/sbin/nginx -c /run/own.conf"))?;
-        scene.all_announced()?;
-        wait_status(scene, "fe1", "not armed", armed)?;
-        let mark = scene.mark();
-        let load = scene.load(VIPS[0], 500, Duration::from_secs(8))?;
-        for round in 0..3 {
-            sh("/usr/sbin/nginx -c /run/own.conf -s reload")?;
-            sleep(Duration::from_millis(500));
-            // The one that accepts at present, and one that does not.
-            sh("kill -KILL $(pgrep -P $(cat /run/nginx.pid) | head -n 1)")?;
-            sleep(Duration::from_millis(300));
-            sh("old=$(cat /run/nginx.pid); kill -USR2 $old; until [ -s /run/nginx.pid ] && [ \"$(cat /run/nginx.pid)\" != $old ]; \
-                do sleep 0.05; done; sleep 0.2; kill -WINCH $old; sleep 0.3; kill -QUIT $old")
-            .with_context(|| format!("upgrade {round}"))?;
-            sleep(Duration::from_millis(500));
-        }
-        let report = load.report()?;
-        println!("  nginx, {what}: {} of {} lost", report.total.lost(), report.sent);
-        not_withdrawn(scene, &mark, "fe1", &format!("nginx, {what}"))?;
-        let said = node.must(&["announcer", "status"])?;
-        ensure!(armed(&said), "{said}");
-        sh(
-            "kill -QUIT $(cat /run/nginx.pid); while pgrep -x nginx >/dev/null; do sleep 0.05; done; /lab/web start",
-        )?;
-    }
-    scene.all_announced()
-}
-
-/// HAProxy: `-sf`, the master's reload, and `noreuseport`, which stops listening for a moment.
-pub(crate) fn haproxy(scene: &Scene) -> Result<()> {
-    let node = scene.node("fe3")?;
-    let sh = |script: &str| node.must(&["/bin/sh", "-ec", script]);
-    with_own_configuration(scene, "fe3", || {
-        for (what, edit, mode, grace, reload) in [
-            (
-                "-sf",
-                "",
-                "-D",
-                "0s",
-                "haproxy -D -p /run/haproxy.pid -f /run/own.cfg -sf $(cat /run/haproxy.pid)",
-            ),
-            ("-W", "", "-W -D", "0s", "kill -USR2 $(cat /run/haproxy.pid)"),
-            (
-                "noreuseport with grace",
-                "s/^global/global\\n\\tnoreuseport/",
-                "-D",
-                "50ms",
-                "haproxy -D -p /run/haproxy.pid -f /run/own.cfg -sf $(cat /run/haproxy.pid)",
-            ),
-        ] {
-            let grace = format!("listener_grace = \"{grace}\"\ncommunities = [");
-            configure(scene, "fe3", &[("communities = [", &grace)])?;
-            node.must(&["announcer", "reload"])?;
-            sh(&format!(
-                "pkill -KILL -x haproxy || :; sed '{edit}' /etc/haproxy/haproxy.cfg >/run/own.cfg; \
-                 haproxy {mode} -p /run/haproxy.pid -f /run/own.cfg"
-            ))?;
-            node.must(&["announcer", "undrain", "--all"])?;
-            scene.all_announced()?;
-            wait_status(scene, "fe3", "not armed", armed)?;
-            let mark = scene.mark();
-            let load = scene.load(VIPS[0], 500, Duration::from_secs(6))?;
-            for _ in 0..5 {
-                sh(reload)?;
-                sleep(Duration::from_secs(1));
-            }
-            let report = load.report()?;
-            println!("  haproxy {what}: {} of {} lost", report.total.lost(), report.sent);
-            not_withdrawn(scene, &mark, "fe3", &format!("haproxy {what}"))?;
-        }
-        sh("pkill -KILL -x haproxy; rm -f /run/haproxy.pid; /lab/web start")?;
-        Ok(())
-    })
-}
-
-/// A listener that dies in front of a server that the kernel would send its clients to: the probes go on passing.
-pub(crate) fn translated(scene: &Scene) -> Result<()> {
-    let node = scene.node("fe1")?;
-    let sh = |script: &str| node.must(&["/bin/sh", "-ec", script]);
-    sh(
-        "sed 's/:80 /:8080 /; s/listen 80 /listen 8080 /; s,/run/nginx.pid,/run/behind.pid,' /etc/nginx/nginx.conf \
-        >/run/behind.conf; /usr/sbin/nginx -c /run/behind.conf",
-    )?;
-    let played = (|| {
-        let mark = scene.mark();
-        wait_status(scene, "fe1", "not armed", armed)?;
-        sh(
-            "nft 'table inet translated { chain in { type nat hook prerouting priority -100; tcp dport 80 redirect to :8080; }; \
-            chain out { type nat hook output priority -100; oifname lo tcp dport 80 redirect to :8080; }; }'",
-        )?;
-        sh("kill -KILL $(cat /run/nginx.pid) $(pgrep -P $(cat /run/nginx.pid))")?;
-        let said = wait_status(scene, "fe1", "still armed", |said| said.contains("left to the probes"))?;
-        ensure!(said.contains("it answers, and no socket"), "{said}");
-        sleep(Duration::from_secs(1)); // ten probes
-        not_withdrawn(scene, &mark, "fe1", "DNAT")?;
-        sh("nginx -t -q; /usr/sbin/nginx")?; // a listener again: watched again
-        wait_status(scene, "fe1", "not armed again", armed)?;
-        not_withdrawn(scene, &mark, "fe1", "DNAT")
-    })();
-    sh("nft delete table inet translated || :; kill -QUIT $(cat /run/behind.pid)")?;
-    played
 }
 
 /// Put back at once, and nobody hears of it; the second time it has to stay before it is announced.

@@ -212,7 +212,16 @@ pub(crate) fn sick(scene: &Scene, frontend: &str, sick: bool) -> Result<()> {
 /// Requests that go on until they are asked for.
 pub(crate) struct Endless {
     load: Load,
-    stop: Arc<AtomicBool>,
+    stop: Stop,
+}
+
+/// Ends the requests, at the latest when a scenario that failed lets go of them.
+struct Stop(Arc<AtomicBool>);
+
+impl Drop for Stop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 impl Endless {
@@ -223,13 +232,13 @@ impl Endless {
             if asked.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         })?;
         sleep(Duration::from_millis(500)); // requests flow before anything happens to them
-        Ok(Endless { load, stop })
+        Ok(Endless { load, stop: Stop(stop) })
     }
 
     /// Ends it half a second from now; what became of the requests.
     pub(crate) fn report(self) -> Result<Report> {
         sleep(Duration::from_millis(500));
-        self.stop.store(true, Ordering::Relaxed);
+        drop(self.stop);
         self.load.report()
     }
 }

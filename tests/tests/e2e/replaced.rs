@@ -64,8 +64,9 @@ fn under_load(scene: &Scene, what: &str, lasts: Duration, replace: impl Fn() -> 
     Ok(tally)
 }
 
+/// Half a minute at most: what a script waits for may never come.
 fn sh(scene: &Scene, frontend: &str, script: &str) -> Result<()> {
-    scene.node(frontend)?.must(&["/bin/sh", "-ec", script])?;
+    scene.node(frontend)?.must(&["timeout", "30", "/bin/sh", "-ec", script])?;
     Ok(())
 }
 

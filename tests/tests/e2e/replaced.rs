@@ -223,6 +223,6 @@ fn translated_for(scene: &Scene, lasts: Duration) -> Result<Tally> {
             Ok(())
         })
     })();
-    sh("nft delete table inet translated || :; kill -QUIT $(cat /run/behind.pid)")?;
+    sh("nft delete table inet translated || :; kill -QUIT $(cat /run/behind.pid) || :")?;
     played
 }

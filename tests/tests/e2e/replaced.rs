@@ -195,7 +195,7 @@ fn activated_for(scene: &Scene, lasts: Duration) -> Result<Tally> {
         Ok(tally)
     })();
     sh(
-        "kill -KILL $(cat /run/activator.pid); pkill -KILL -x nginx || :; rm -f /run/activator.* /run/nginx.pid; /lab/web start",
+        "kill -KILL $(cat /run/activator.pid) || :; pkill -KILL -x nginx || :; rm -f /run/activator.* /run/nginx.pid; /lab/web start",
     )?;
     played
 }

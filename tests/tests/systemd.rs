@@ -165,6 +165,7 @@ fn installed_under_systemd() {
     reload(&machine);
     crashes(&machine);
     newer_files(&machine);
+    socket_activation(&machine);
     wrong_configuration(&machine);
     stop(&machine);
     uninstall(&machine);
@@ -257,6 +258,51 @@ fn newer_files(machine: &Machine) {
         machine.must(&format!("readlink /proc/{before}/exe")).ends_with("(deleted)"),
         "nothing newer was installed"
     );
+    machine.announced();
+}
+
+/// The web server's sockets are systemd's, and it ends and is activated again, politely or not: never a withdraw.
+fn socket_activation(machine: &Machine) {
+    let socket = "[Socket]\nListenStream=0.0.0.0:80\nListenStream=[::]:80\nBindIPv6Only=ipv6-only";
+    let service = "[Unit]\nStartLimitIntervalSec=0\n[Service]\nEnvironment=\"NGINX=3;4;\"\n\
+        ExecStart=/usr/sbin/nginx -g \"daemon off;\"\nKillSignal=SIGQUIT";
+    machine.must("systemctl stop nginx");
+    for (unit, text) in [("www.socket", socket), ("www.service", service)] {
+        machine.must(&format!("cat >/run/systemd/system/{unit} <<'E'\n{text}\nE"));
+    }
+    machine.must("systemctl daemon-reload && systemctl start www.socket");
+    machine.announced();
+    // Load: a request after the other, a dot for each that failed.
+    let mut load = machine
+        .command(
+            "until [ -e /run/enough ]; do echo >>/run/asked; \
+             curl -sf -m 2 -o /dev/null http://192.0.2.80/ || echo >>/run/lost; sleep 0.02; done",
+        )
+        .spawn()
+        .unwrap();
+    let begun = Instant::now();
+    let pid = || machine.must("systemctl show --value --property=MainPID www.service");
+    for round in 0..6 {
+        let before = pid();
+        machine.must(match round % 2 {
+            0 => "systemctl stop www.service",
+            _ => "systemctl kill --signal=KILL www.service",
+        });
+        machine.until("activated again", |machine| {
+            pid() != before && pid() != "0" && machine.run("systemctl is-active www.service").0 == 0
+        });
+        sleep(Duration::from_millis(700)); // anywhere between two probes
+    }
+    let lasted = begun.elapsed().as_secs_f64();
+    machine.must(": >/run/enough");
+    load.wait().unwrap();
+    let status: serde_json::Value = serde_json::from_str(&machine.must("announcer status --json")).unwrap();
+    let vip = &status["services"][0]["vips"][0];
+    assert_eq!(vip["reason"], "announced", "{status}");
+    assert!(vip["for"].as_f64().unwrap() > lasted, "withdrawn meanwhile, in {lasted} s: {status}");
+    let counts = machine.must("wc -l </run/asked; cat /run/lost 2>/dev/null | wc -l");
+    println!("activated six times in {lasted:.1} s; requests, and lost ones: {}", counts.replace('\n', ", "));
+    machine.must("systemctl stop www.socket www.service; rm /run/systemd/system/www.*; systemctl daemon-reload; systemctl start nginx");
     machine.announced();
 }
 

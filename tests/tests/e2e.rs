@@ -62,6 +62,7 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("crash_is_withdrawn_and_return_announced", server::crash_and_return),
     ("hang_is_withdrawn", server::hang),
     ("http_503_is_withdrawn", server::unhealthy),
+    ("a_server_that_flaps_has_to_stay", server::flaps),
     ("a_check_that_fails_everywhere_withdraws_the_vip", common::withdraw),
     ("deprefer_everywhere_loses_no_request", common::deprefer),
     ("a_backup_takes_over_and_gives_back", common::backup),

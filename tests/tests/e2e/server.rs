@@ -1,12 +1,12 @@
 //! A web server that fails, and comes back.
 
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Result, ensure};
 use e2e::scene::{Scene, VIPS, server};
 use nix::sys::signal::Signal;
 
-use crate::support::{fault, reason, status};
+use crate::support::{fault, reason, status, wait_status};
 
 pub(crate) fn crash_and_return(scene: &Scene) -> Result<()> {
     for frontend in ["fe1", "fe3"] {
@@ -49,4 +49,40 @@ pub(crate) fn unhealthy(scene: &Scene) -> Result<()> {
     ensure!(why.contains("HTTP 503"), "{why}");
     scene.node("fe2")?.must(&["/lab/web", "healthy"])?;
     scene.all_announced()
+}
+
+/// One that crashes and returns again and again has to stay before it is announced, and an operator may say that it did.
+pub(crate) fn flaps(scene: &Scene) -> Result<()> {
+    let node = scene.node("fe3")?;
+    let crash_and_return = || -> Result<Instant> {
+        ensure!(node.kill(server("fe3"), Signal::SIGKILL) > 0, "no server was killed");
+        VIPS.iter().try_for_each(|vip| scene.wait_next_hops(vip, &["fe1", "fe2"]))?;
+        node.must(&["/lab/web", "start"])?;
+        Ok(Instant::now())
+    };
+    let damped = |said: &str| said.matches("times in short order").count() == VIPS.len();
+    let mut returns = 0;
+    let returned = loop {
+        let at = crash_and_return()?;
+        returns += 1;
+        let settled = |said: &str| damped(said) || said.matches("  announced (").count() == VIPS.len();
+        if damped(&wait_status(scene, "fe3", "neither announced nor damped", settled)?) {
+            break at;
+        }
+        ensure!(returns < 3, "its third return was announced at once");
+        scene.all_announced()?;
+    };
+    scene.wait_next_hops(VIPS[0], &["fe1", "fe2"])?;
+    scene.all_announced()?;
+    let waited = returned.elapsed();
+    println!("  return {returns} was announced after {waited:.1?}");
+    ensure!(waited >= Duration::from_secs(9), "it did not have to stay: {waited:?}");
+
+    let returned = crash_and_return()?;
+    wait_status(scene, "fe3", "not damped", damped)?;
+    node.must(&["announcer", "undrain", "--all"])?;
+    scene.all_announced()?;
+    println!("  the next by `undrain`, after {:.1?}", returned.elapsed());
+    ensure!(returned.elapsed() < Duration::from_secs(10), "`undrain` did not end the wait");
+    Ok(())
 }

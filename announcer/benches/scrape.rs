@@ -48,7 +48,8 @@ fn main() {
         let config = Arc::new(config::parse("scrape", &text()).unwrap_or_else(|e| panic!("{e}")));
         let mut director = Director::new(Arc::clone(&config), Drains::default(), Instant::now());
         let mut tally = Tally::new(&config);
-        let vips: Vec<(IpAddr, _)> = config.vips().map(|(vip, service)| (vip, service.name.clone())).collect();
+        let vips: Vec<(IpAddr, _)> =
+            config.vips().map(|(vip, service)| (vip, service.name.clone())).collect();
         for sequence in 1..=6 {
             for (vip, service) in &vips {
                 for check in 0..2 {
@@ -66,7 +67,8 @@ fn main() {
         println!("{VIPS} VIPs, {name}:");
         say("Report, for `status` and `explain`", || director.report());
         say("its warnings", || director.report().warnings(Instant::now()));
-        say("Tally", || tally.clone());
+        say("Figures, for metrics", || director.figures(Instant::now()));
+        say("Tally, for metrics too", || tally.clone());
     }
 }
 

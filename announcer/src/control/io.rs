@@ -24,7 +24,7 @@ use crate::bgp::fsm::StateName;
 use crate::bgp::io::peers::Peers;
 use crate::bgp::io::session;
 use crate::config::{self, Config};
-use crate::director::{Report, VipReport};
+use crate::director::{Figures, Report, VipReport};
 use crate::drain::{self, Drain, Drains};
 use crate::health::io::listener;
 use crate::metrics::Tally;
@@ -42,8 +42,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub enum Ask {
     /// What is decided, and why.
     Report(oneshot::Sender<Report>),
-    /// The same, and what was counted: for metrics.
-    Count(oneshot::Sender<(Report, Tally)>),
+    /// What metrics want of it, and what was counted.
+    Count(oneshot::Sender<(Figures, Tally)>),
     /// The drains were changed, and these services are forgiven (`None` in it: all): which generation of the Loc-RIB
     /// has that in it?
     Drains(Drains, Option<Option<Vec<String>>>, oneshot::Sender<Generation>),
@@ -231,7 +231,8 @@ async fn answer(request: Request, uid: u32, context: &Context) -> Response {
     match request {
         Request::Status => match ask(&context.asks, Ask::Report).await {
             Some(report) => {
-                let warnings = warnings(context, &report).await;
+                let mut warnings = report.warnings(Instant::now());
+                warnings.extend(warnings_beside(context).await);
                 Response::Status { status: Box::new(status(context, &report, warnings)) }
             }
             None => ending(),
@@ -459,10 +460,9 @@ fn ending() -> Response {
     Response::Failed { message: "announcer is ending".into() }
 }
 
-/// What an operator should look at, a sentence each.
-pub(crate) async fn warnings(context: &Context, report: &Report) -> Vec<String> {
-    let mut warnings = report.warnings(Instant::now());
-    warnings.extend(context.configs.borrow().warnings());
+/// What an operator should look at beside what the director warns of, a sentence each.
+pub(crate) async fn warnings_beside(context: &Context) -> Vec<String> {
+    let mut warnings = context.configs.borrow().warnings();
     warnings.extend(context.deaf.borrow().clone());
     warnings.extend(on_disk(context).await);
     warnings

@@ -13,7 +13,7 @@ use super::vip::{Presence, evidence, lease};
 use super::{Director, vip::Vip};
 use crate::config::{self, OnFailure};
 use crate::drain::Drains;
-use crate::health::check::{Evidence, Verdict};
+use crate::health::check::{Evidence, Streak, Verdict};
 use crate::health::outcome::Outcome;
 use crate::health::shortages::Shortages;
 use crate::model::{Generation, ServiceName};
@@ -92,7 +92,10 @@ impl Report {
         let mut seen: BTreeMap<(&str, &str, String), Vec<IpAddr>> = BTreeMap::new();
         for (service, vip) in self.vips() {
             for check in &vip.checks {
-                if let Some(warning) = check.warning(vip.standing.is_told()) {
+                let Evidence { streak, last, .. } = &check.evidence;
+                let told = vip.standing.is_told();
+                if let Some(warning) = warning(check.verdict, check.on_failure, told, *streak, last.as_ref())
+                {
                     let key = (service.as_str(), check.name.as_str(), warning);
                     seen.entry(key).or_default().push(vip.address);
                 }
@@ -107,16 +110,20 @@ impl Report {
     }
 }
 
-impl CheckReport {
-    /// What it warns of: a failure that counts for nothing, or what a pass told beside.
-    fn warning(&self, told: bool) -> Option<String> {
-        match &self.evidence.last {
-            _ if self.verdict == Verdict::Down && self.on_failure == OnFailure::Warn && told => {
-                Some(Evidence { check: None, ..self.evidence.clone() }.to_string())
-            }
-            Some(Outcome::Pass { warning: Some(warning), .. }) => Some(warning.to_string()),
-            Some(Outcome::Pass { .. } | Outcome::Fail { .. } | Outcome::Skipped(_)) | None => None,
+/// What a check warns of: a failure that counts for nothing while the VIP is `told`, or what a pass told beside.
+pub(super) fn warning(
+    verdict: Verdict,
+    on_failure: OnFailure,
+    told: bool,
+    streak: Streak,
+    last: Option<&Outcome>,
+) -> Option<String> {
+    match last {
+        _ if verdict == Verdict::Down && on_failure == OnFailure::Warn && told => {
+            Some(Evidence { check: None, streak, last: last.cloned() }.to_string())
         }
+        Some(Outcome::Pass { warning: Some(warning), .. }) => Some(warning.to_string()),
+        Some(Outcome::Pass { .. } | Outcome::Fail { .. } | Outcome::Skipped(_)) | None => None,
     }
 }
 

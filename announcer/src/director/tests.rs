@@ -3,6 +3,8 @@ use crate::config;
 use crate::health::outcome::{Answer, Outcome, Reason as Failure};
 use proptest::prelude::*;
 
+mod figures;
+
 const CONFIG: &str = r#"
 [bgp]
 asn = 65001

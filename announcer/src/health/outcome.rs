@@ -98,6 +98,11 @@ impl Date {
     pub fn of_unix(seconds: u64) -> Self {
         Date(seconds.min(Self::LAST))
     }
+
+    /// Seconds since 1970.
+    pub fn unix(self) -> u64 {
+        self.0
+    }
 }
 
 /// Why a probe failed.
@@ -209,6 +214,9 @@ pub enum Shortage {
 }
 
 impl Shortage {
+    /// Every one.
+    pub const ALL: [Shortage; 4] = [Shortage::Files, Shortage::Memory, Shortage::Ports, Shortage::Processes];
+
     /// One word for metrics.
     pub fn label(self) -> &'static str {
         match self {
@@ -271,11 +279,40 @@ impl Outcome {
         }
     }
 
+    /// What it says of the server's certificate, if anything: what is wrong with it, and when it ends if that is soon or
+    /// was.
+    pub fn certificate(&self) -> Option<(Option<&Flaw>, Option<Date>)> {
+        match self {
+            Outcome::Pass { warning: Some(Warning::Expires(date)), .. } => Some((None, Some(*date))),
+            Outcome::Pass { warning: Some(Warning::Certificate(flaw)), .. }
+            | Outcome::Fail { reason: Reason::Certificate(flaw), .. } => match flaw {
+                Flaw::Expired(date) => Some((Some(flaw), Some(*date))),
+                Flaw::Untrusted | Flaw::WrongName(_) | Flaw::NotYetValid(_) => Some((Some(flaw), None)),
+                Flaw::NoRoots(_) | Flaw::Other(_) => Some((Some(flaw), None)),
+            },
+            Outcome::Pass { .. } | Outcome::Fail { .. } | Outcome::Skipped(_) => None,
+        }
+    }
+
     /// How long it took; none of a probe that could not ask.
     pub fn took(&self) -> Option<Duration> {
         match self {
             Outcome::Pass { took, .. } | Outcome::Fail { took, .. } => Some(*took),
             Outcome::Skipped(_) => None,
+        }
+    }
+}
+
+impl Flaw {
+    /// One word for metrics.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Flaw::Untrusted => "untrusted",
+            Flaw::WrongName(_) => "wrong_name",
+            Flaw::Expired(_) => "expired",
+            Flaw::NotYetValid(_) => "not_yet_valid",
+            Flaw::NoRoots(_) => "no_roots",
+            Flaw::Other(_) => "other",
         }
     }
 }

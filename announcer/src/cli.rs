@@ -4,13 +4,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use tracing::warn;
 
 use crate::bgp::io::password::{self, Finding};
 use crate::config;
 use crate::control::api::{ListenerWatch, Request, Response, Scope, Status};
 use crate::control::client::{self, ClientError};
-use crate::daemon::{self, Options};
-use crate::health::io::once;
+use crate::daemon::{self, Options, Text};
+use crate::health::io::{once, trust};
 use crate::health::outcome::Outcome;
 
 /// Announces this host's VIPs by BGP while its own HTTP stack is healthy.
@@ -134,7 +135,15 @@ pub fn call(arguments: Arguments) -> Result<(), Failure> {
     match command {
         Command::Run { config, log } => run(Options { config, socket, state_dir }, &log),
         Command::Validate { file } => {
-            let config = daemon::read_config(&file).map_err(|e| Failure::Usage(e.to_string()))?;
+            let text = Text::read(&file).map_err(usage)?;
+            let config =
+                text.parse_looking(|finding| matches!(finding, trust::Finding::Wrong(_))).map_err(usage)?;
+            for unseen in text.parse_looking(|_| true).err().iter().flat_map(config::Errors::iter) {
+                eprintln!(
+                    "warning: line {}: {}; its certificates were not checked",
+                    unseen.line, unseen.message
+                );
+            }
             check_keys(&config)?;
             config.warnings().iter().for_each(|warning| eprintln!("warning: {warning}"));
             let vips = config.vips().count();
@@ -204,7 +213,7 @@ fn check_keys(config: &config::Config) -> Result<(), Failure> {
 
 /// Runs each check of a service once.
 fn check(file: &Path, name: &str) -> Result<(), Failure> {
-    let config = daemon::read_config(file).map_err(|e| Failure::Usage(e.to_string()))?;
+    let config = Text::read(file).and_then(|text| Ok(text.parse()?)).map_err(usage)?;
     let Some(service) = config.services.iter().find(|service| service.name.as_str() == name) else {
         let all: Vec<&str> = config.services.iter().map(|service| service.name.as_str()).collect();
         let all = all.join(", ");
@@ -228,9 +237,19 @@ fn run(options: Options, log: &str) -> Result<(), Failure> {
     // What a probe meets, its outcome says: the library below it would say it again, each time.
     let filter = tracing_subscriber::EnvFilter::try_new(format!("hyper_util=error,{log}"))
         .map_err(|e| Failure::Usage(format!("error: `--log {log}` is no filter: {e}")))?;
-    let config = daemon::read_config(&options.config).map_err(|e| Failure::Usage(e.to_string()))?;
+    let text = Text::read(&options.config).map_err(usage)?;
+    let config = text.parse().map_err(usage)?;
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+    // One service's file is no reason to announce none of them: its own VIPs stay withheld until it can be used.
+    for error in text.parse_looking(|_| true).err().iter().flat_map(config::Errors::iter) {
+        warn!(config = %options.config.display(), line = error.line, error = error.message, help = error.help,
+            "certificates cannot be judged, the check fails");
+    }
     daemon::run(options, config).map_err(no)
+}
+
+fn usage(error: impl std::fmt::Display) -> Failure {
+    Failure::Usage(error.to_string())
 }
 
 fn no(error: impl std::fmt::Display) -> Failure {

@@ -32,7 +32,7 @@ pub(crate) mod tests;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -267,6 +267,20 @@ impl Service {
 ///
 /// Everything that is wrong with it, at once, in the order of the file.
 pub fn parse(name: &str, text: &str) -> Result<Config, Errors> {
+    parse_looking(name, text, |_| Ok(()))
+}
+
+/// The same, and `look` says what speaks against each file without which a check can only fail: the `ca_file` of one that
+/// requires a good certificate.
+///
+/// # Errors
+///
+/// Everything that is wrong with it or with such a file, at once, in the order of the file.
+pub fn parse_looking(
+    name: &str,
+    text: &str,
+    look: impl Fn(&Path) -> Result<(), String>,
+) -> Result<Config, Errors> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut faults = Vec::new();
     let trusted = syntax::trusted(text, &mut faults);
@@ -276,6 +290,8 @@ pub fn parse(name: &str, text: &str) -> Result<Config, Errors> {
     let end = text.trim_end().len();
     let file = file::read(document.get_ref(), end..end, &mut faults);
     let config = rules::config(&file, &mut faults);
+    let checks = file.services.iter().flat_map(|service| &service.checks);
+    checks.for_each(|check| check::rules::look(check, &look, &mut faults));
     if !whole {
         // What is absent may stand in a line that could not be read.
         faults.retain(|fault| !fault.absence);

@@ -58,6 +58,7 @@ use crate::control::io::{self as control, Ask, Socket};
 use crate::director::Director;
 use crate::drain;
 use crate::health::io::listener;
+use crate::health::io::trust::{self, Finding};
 use crate::hook::{self, Queue};
 use crate::metrics::{self, Reloads, Tally};
 use crate::model::RouterId;
@@ -91,20 +92,49 @@ pub enum ReadError {
     Wrong(#[from] config::Errors),
 }
 
-/// Reads and checks a configuration; `-` is standard input.
-///
-/// # Errors
-/// When it cannot be read, or everything that is wrong with it.
-pub fn read_config(path: &Path) -> Result<Config, ReadError> {
-    let name = if path == Path::new("-") { "<stdin>".to_owned() } else { path.display().to_string() };
-    let text = if path == Path::new("-") {
-        let mut text = String::new();
-        io::stdin().read_to_string(&mut text).map(|_| text)
-    } else {
-        std::fs::read_to_string(path)
-    };
-    let text = text.map_err(|e| ReadError::Unreadable(name.clone(), e))?;
-    Ok(config::parse(&name, &text)?)
+/// A configuration's text, and what it is called.
+#[derive(Debug)]
+pub struct Text {
+    name: String,
+    text: String,
+}
+
+impl Text {
+    /// Reads a configuration; `-` is standard input.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn read(path: &Path) -> Result<Self, ReadError> {
+        let name = if path == Path::new("-") { "<stdin>".to_owned() } else { path.display().to_string() };
+        let text = if path == Path::new("-") {
+            let mut text = String::new();
+            io::stdin().read_to_string(&mut text).map(|_| text)
+        } else {
+            std::fs::read_to_string(path)
+        };
+        let text = text.map_err(|e| ReadError::Unreadable(name.clone(), e))?;
+        Ok(Text { name, text })
+    }
+
+    /// What it says.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn parse(&self) -> Result<Config, config::Errors> {
+        config::parse(&self.name, &self.text)
+    }
+
+    /// What it says, where the files that it cannot do without are as they should be; `counts` says which findings count.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it or with them.
+    pub fn parse_looking(&self, counts: impl Fn(&Finding) -> bool) -> Result<Config, config::Errors> {
+        let look = |file: &Path| match trust::check(file) {
+            Err(finding) if counts(&finding) => Err(finding.to_string()),
+            Ok(()) | Err(_) => Ok(()),
+        };
+        config::parse_looking(&self.name, &self.text, look)
+    }
 }
 
 /// Runs until a signal ends it.

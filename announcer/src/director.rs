@@ -7,8 +7,9 @@
 //!              time ────────────────── expire ──↗                     └──→ Report (sentences)
 //! ```
 //!
-//! [`standing`] has the words, `vip` what one VIP deserves by itself, [`report`] what is told of it all.
+//! [`standing`] has the words, `vip` what one VIP deserves by itself, [`report`] what is told of it all, [`figures`] what metrics want of that.
 
+pub mod figures;
 pub mod report;
 pub mod standing;
 mod vip;
@@ -29,6 +30,7 @@ use crate::health::{Listening, Pace, Probed, Watched};
 use crate::model::{Generation, ServiceName};
 use crate::rib::{Attributes, LocRib, Routes};
 
+pub use figures::Figures;
 pub use report::{CheckReport, Report, ServiceReport, VipReport};
 pub use standing::{Depreference, Reason, Standing};
 pub use vip::Presence;
@@ -91,6 +93,8 @@ pub struct Director {
     undecided: BTreeSet<IpAddr>,
     drains: Drains,
     shortages: Shortages,
+    /// How often a lease ran out.
+    lapses: u64,
     stopping: bool,
     said: Vec<Said>,
     routes: Routes,
@@ -114,6 +118,7 @@ impl Director {
             undecided: BTreeSet::new(),
             drains,
             shortages: Shortages::default(),
+            lapses: 0,
             stopping: false,
             said: Vec::new(),
             routes: Routes::default(),
@@ -364,6 +369,7 @@ impl Director {
     fn weigh(&mut self, address: IpAddr, now: Instant) -> bool {
         let Some(vip) = self.vips.get_mut(&address) else { return false };
         let service = &self.config.services[vip.service];
+        self.lapses += vip.lapse(service, now);
         let own = vip.judge(self.stopping, self.drains.of(&service.name), service, now);
         let due = vip.due(service);
         if due.is_none_or(|due| vip.deadline.is_none_or(|deadline| due < deadline || deadline <= now)) {

@@ -6,7 +6,7 @@
 //! ```text
 //! 4  main, cli, control/client
 //! 3  daemon, control/io, metrics/io
-//! 2  bgp/io  health/io  drain/io  vip/io  hook/io
+//! 2  bgp/io  health/io  drain/io  vip/io  hook/io -> program/io
 //! 1  director -> {health::check, damping, drain, rib, config}    bgp::{fsm, open, wire}    control::api
 //!    metrics -> director    hook -> director    control::explain -> director
 //! 0  model, config
@@ -28,5 +28,6 @@ pub mod health;
 pub mod hook;
 pub mod metrics;
 pub mod model;
+pub mod program;
 pub mod rib;
 pub mod vip;

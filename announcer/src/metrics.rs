@@ -1,6 +1,6 @@
 //! What Prometheus is told: every metric's name, type, labels and meaning in one table, and what a scrape makes of it.
 //!
-//! Pure, but for [`io`]. What holds at the moment of a scrape is read from the director's report and the sessions' states,
+//! Pure, but for [`io`]. What holds at the moment of a scrape is read from the director's figures and the sessions' states,
 //! so that it costs nothing while nobody asks; what has to be counted as it happens is counted by who sees it, in plain
 //! numbers that it owns: the director's task ([`Tally`]), each session, the reloads, the hook. A scrape gets copies of
 //! them all ([`Scrape`]), and no lock is shared with whoever decides.
@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::bgp::fsm::StateName;
-use crate::director::Report;
+use crate::director::Figures;
 use crate::hook::Runs;
 use crate::model::{Histogram, PeerName};
 use crate::rib::Withheld;
@@ -83,6 +83,22 @@ table! {
         "Probes that ended, by result: pass, fail, or skipped, which is our own shortage and counts neither way"
     PROBE_TIME Histogram "announcer_probe_duration_seconds" ["service", "check"]
         "How long probes took that passed or failed"
+    PROBES_SKIPPED Counter "announcer_probes_skipped_total" ["reason"]
+        "Probes that were not asked, of all checks together, by what we ran out of"
+    LAPSES Counter "announcer_leases_lapsed_total" []
+        "How often a verdict was taken back because its probe loop was not heard of in time"
+    CERTIFICATE_ENDS Gauge "announcer_certificate_expiry_timestamp_seconds" ["service", "vip", "check"]
+        "When a certificate ends that ends within `cert_expires_within` or has ended, in Unix time; absent for others"
+    CERTIFICATE_FLAW Gauge "announcer_certificate_flaw" ["service", "vip", "check", "reason"]
+        "1 for what the newest probe saw wrong with a certificate; absent for others"
+    WATCH_PERIOD Gauge "announcer_listener_watch_period_seconds" []
+        "From look to look whether anything listens; 0 while nothing is watched"
+    WATCH_TARGETS Gauge "announcer_listener_watch_targets" []
+        "How many pairs of VIP and port the listener watch watches"
+    WATCH_DISARMED Gauge "announcer_listener_watch_disarmed" []
+        "How many of them are up and left to their probes alone; `announcer status` says why"
+    WATCH_BLIND Gauge "announcer_listener_watch_blind" []
+        "1 while the listener watch cannot see anything, so that probes alone notice what ends, else 0"
     PEER_STATE Gauge "announcer_peer_state" ["peer", "state"]
         "1 for the state that the session with a router has (RFC 4271), 0 for the others"
     PEER_UPTIME Gauge "announcer_peer_uptime_seconds" ["peer"]
@@ -131,9 +147,11 @@ table! {
 #[derive(Debug)]
 pub struct Scrape {
     /// What is decided of every VIP.
-    pub report: Report,
+    pub figures: Figures,
     /// What the director's task has counted.
     pub tally: Tally,
+    /// How the listener watch stands.
+    pub listeners: Listeners,
     /// The sessions, in the order of the configuration.
     pub peers: Vec<Peer>,
     /// How many warnings there are.
@@ -144,6 +162,19 @@ pub struct Scrape {
     pub hooks: Runs,
     /// The process; what the host does not tell is absent.
     pub process: Process,
+}
+
+/// How the listener watch stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Listeners {
+    /// From look to look; zero: nothing is watched.
+    pub period: Duration,
+    /// How many VIPs and ports are watched.
+    pub targets: usize,
+    /// How many of them are up and left to their probes.
+    pub disarmed: usize,
+    /// Whether nothing can be seen at present.
+    pub blind: bool,
 }
 
 /// A router, and the session with it.

@@ -79,7 +79,7 @@ impl Export {
         if !self.families.contains(&family) {
             return Err(Withheld::FamilyNotNegotiated(family));
         }
-        let mut attributes = self.overrides.over(attributes).depreferred();
+        let mut attributes = self.overrides.over(attributes);
         let given = (attributes.next_hop_v4.take(), attributes.next_hop_v6.take());
         let next_hop = match family {
             Family::V4 => given.0.map(NextHop::V4).or(self.next_hop_v4),

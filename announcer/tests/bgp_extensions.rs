@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod scripted;
+#[path = "bgp_extensions/transport.rs"]
+mod transport;
 
 use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt;
@@ -196,78 +198,6 @@ async fn rfc_8538_the_n_bit_is_not_set_and_a_stop_withdraws_then_ceases() {
     session.order.send_replace(Order::Shutdown { text: "bye".into() });
     assert_eq!(router.update().await, [&[0, 5], VIP, &[0, 0]].concat());
     assert_eq!(router.farewell().await, (6, 2, b"\x03bye".to_vec()));
-}
-
-#[tokio::test]
-async fn rfc_5082_minimum_ttl_in_only_with_ttl_security_and_a_hint() {
-    // The router's kernel answers with TTL 64: what comes from further away than one hop is dropped.
-    let mut session = Session::start_with(|peer| peer.ttl_security = true).await;
-    let status = session.until_late(|status| status.last_down.is_some()).await;
-    let down = status.last_down.unwrap();
-    assert_eq!(down.why.label(), "no_answer");
-    assert!(down.hint.unwrap().contains("TTL 255"), "{down:?}");
-
-    let mut session = Session::start_with(|peer| {
-        peer.ttl_security = true;
-        peer.multihop = 192; // 256 - 192 = 64
-    })
-    .await;
-    session.established().await;
-}
-
-#[tokio::test]
-async fn rfc_5082_a_router_whose_octets_are_all_dropped_is_dialled_again_soon() {
-    // As FRR does it: the SYN is answered with TTL 255, and all that follows has its own.
-    let mut session = Session::start_with(|peer| peer.ttl_security = true).await;
-    socket2::SockRef::from(&session.listener).set_ttl_v4(255).unwrap();
-    let mut router = session.accept().await;
-    router.stream.set_ttl(64).unwrap();
-    router.send(&scripted::good_open()).await;
-    let down = session.until_late(|status| status.last_down.is_some()).await.last_down.unwrap();
-    assert_eq!(down.why.label(), "unheard", "{}", down.why);
-    assert!(down.hint.unwrap().contains("TTL 255"), "{down:?}");
-    // Mended while the other connection still seems to be there.
-    session.established().await;
-}
-
-#[tokio::test]
-async fn rfc_5082_a_router_that_takes_its_time_is_waited_for() {
-    let mut session = Session::start_with(|peer| peer.ttl_security = true).await;
-    socket2::SockRef::from(&session.listener).set_ttl_v4(255).unwrap();
-    let mut router = session.open_sent().await;
-    let down = session.until_late(|status| status.last_down.is_some()).await.last_down.unwrap();
-    assert_eq!(down.why.label(), "no_open");
-    tokio::time::sleep(Duration::from_secs(5)).await;
-    router.send(&scripted::good_open()).await;
-    router.expect(KEEPALIVE).await;
-}
-
-#[tokio::test]
-async fn rfc_2385_no_try_is_made_without_the_key() {
-    let dir = tempfile::tempdir().unwrap();
-    let key = dir.path().join("r1.key");
-    std::fs::write(&key, "s3cret\n").unwrap();
-    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o644)).unwrap();
-    let mut session = Session::start_with(|peer| peer.password_file = Some(key)).await;
-    let down = session.until(|status| status.last_down.is_some()).await.last_down.unwrap();
-    assert_eq!((down.why.label(), down.hint), ("password", Some("no try is made without the key")));
-    assert!(
-        down.why.to_string().contains("mode 644") && !down.why.to_string().contains("s3cret"),
-        "{}",
-        down.why
-    );
-}
-
-#[tokio::test]
-async fn rfc_2385_a_keyed_try_at_a_router_without_it_is_a_silence_with_a_hint() {
-    let dir = tempfile::tempdir().unwrap();
-    let key = dir.path().join("r1.key");
-    std::fs::write(&key, "s3cret\n").unwrap();
-    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).unwrap();
-    let mut session = Session::start_with(|peer| peer.password_file = Some(key)).await;
-    let down = session.until_late(|status| status.last_down.is_some()).await.last_down.unwrap();
-    assert_eq!(down.why.label(), "no_answer");
-    assert!(down.hint.unwrap().contains("`password_file`"), "{down:?}");
 }
 
 #[tokio::test]
@@ -521,94 +451,4 @@ async fn a_changed_attribute_of_the_peer_is_announced_again_and_resets_nothing()
     session.announce(2, &[]);
     assert_eq!(router.update().await, [&[0, 5], VIP, &[0, 0]].concat());
     assert_eq!(session.status.borrow().state, StateName::Established);
-}
-
-/// Fills what the session and the kernel hold for a router that takes little and reads nothing.
-async fn block(session: &mut Session) -> Router {
-    let router = session.established().await;
-    let vips: Vec<String> =
-        (0..8000_u32).map(|n| format!("{}/32", std::net::Ipv4Addr::from(0x0a00_0000 + n))).collect();
-    let vips: Vec<&str> = vips.iter().map(String::as_str).collect();
-    for generation in 1..=8 {
-        session.announce(generation, if generation % 2 == 1 { &vips } else { &[] });
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    assert!(session.status.borrow().told < 8, "the test blocks nobody");
-    router
-}
-
-#[tokio::test]
-async fn rfc_9687_a_peer_that_takes_no_bytes_is_dropped_without_tcp_user_timeout() {
-    // Without a hold time there is no TCP_USER_TIMEOUT, and no hold timer either.
-    let mut session = Session::start_narrow(|peer| {
-        peer.hold_time = Duration::ZERO;
-        peer.send_hold_time = Duration::from_secs(3);
-    })
-    .await;
-    let _router = block(&mut session).await;
-    let down = session.until_late(|status| status.last_down.is_some()).await.last_down.unwrap();
-    assert_eq!(down.why.label(), "send_hold_expired");
-    assert!(down.hint.unwrap().contains("hangs"));
-}
-
-#[tokio::test]
-async fn tcp_user_timeout_drops_a_peer_that_takes_no_bytes_without_the_send_hold_timer() {
-    // The send hold timer would take 8 minutes, and the router keeps the hold timer from expiring.
-    let mut session = Session::start_narrow(|peer| peer.hold_time = Duration::from_secs(3)).await;
-    let mut router = block(&mut session).await;
-    let alive = async {
-        loop {
-            router.send(&keepalive()).await;
-            tokio::time::sleep(Duration::from_millis(500)).await;
-        }
-    };
-    let down = tokio::select! {
-        status = session.until_late(|status| status.last_down.is_some()) => status.last_down.unwrap(),
-        () = alive => unreachable!("it has no end"),
-    };
-    assert_eq!(down.why.label(), "timed_out", "{}", down.why);
-}
-
-#[tokio::test]
-async fn refused_no_route_and_no_such_interface_have_reasons_and_hints() {
-    let nobody = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = nobody.local_addr().unwrap().port();
-    drop(nobody);
-    for (change, label, hint) in [
-        (
-            Box::new(move |peer: &mut Peer| peer.port = port) as Box<dyn FnOnce(&mut Peer)>,
-            "refused",
-            "BGP daemon",
-        ),
-        (Box::new(|peer: &mut Peer| peer.interface = Some("nosuch0".into())), "no_interface", "`ip link`"),
-    ] {
-        let mut session = Session::start_with(change).await;
-        let down = session.until(|status| status.last_down.is_some()).await.last_down.unwrap();
-        assert_eq!(down.why.label(), label, "{}", down.why);
-        assert!(down.hint.unwrap().contains(hint), "{down:?}");
-    }
-}
-
-#[tokio::test]
-async fn source_address_and_interface_are_the_sessions() {
-    let mut session = Session::start_with(|peer| {
-        peer.source_address = Some("127.0.0.9".parse().unwrap());
-        peer.interface = Some("lo".into());
-        peer.address = PeerAddress::Ip("127.0.0.1".parse().unwrap());
-    })
-    .await;
-    let router = session.established().await;
-    assert_eq!(router.stream.peer_addr().unwrap().ip(), "127.0.0.9".parse::<IpAddr>().unwrap());
-    let local = session.status.borrow().local_address.unwrap();
-    assert_eq!(local.ip(), "127.0.0.9".parse::<IpAddr>().unwrap());
-}
-
-#[tokio::test]
-async fn a_router_that_connects_and_says_nothing_is_told_of_long_before_it_is_given_up() {
-    let mut session = Session::start().await;
-    let _router = session.open_sent().await;
-    let status = session.until_late(|status| status.last_down.is_some()).await;
-    assert_eq!(status.state, StateName::OpenSent);
-    let down = status.last_down.unwrap();
-    assert_eq!((down.why.label(), down.hint.is_some()), ("no_open", true));
 }

@@ -58,6 +58,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("drain::io", 2),
     ("vip::io", 2),
     ("hook::io", 2),
+    ("program::io", 2),
     ("control::api", 1),
     ("control", 4),
     ("metrics", 1),
@@ -69,6 +70,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("damping", 1),
     ("director", 1),
     ("rib", 1),
+    ("program", 1),
     ("config", 0),
     ("model", 0),
 ];

@@ -292,7 +292,7 @@ fn every_outcome_of_a_probe_is_explained() {
             Why::Status(_) | Why::Redirect { .. } | Why::Os(_) | Why::Other(_) => {}
         }
     }
-    let shortages = [Shortage::Files, Shortage::Memory, Shortage::Ports, Shortage::Processes];
+    let shortages = Shortage::ALL;
     for shortage in shortages {
         match shortage {
             Shortage::Files | Shortage::Memory | Shortage::Ports | Shortage::Processes => {}
@@ -329,6 +329,7 @@ fn every_outcome_of_a_probe_is_explained() {
             Flaw::NoRoots(_) | Flaw::Other(_) => {}
         }
     }
+    words_are_listed("## What is wrong with a certificate", flaws.iter().map(Flaw::label));
     let warnings = flaws
         .into_iter()
         .map(Warning::Certificate)

@@ -313,7 +313,8 @@ pub const CHECK: Section = Section {
         optional(
             "ca_file",
             "\"/etc/announcer/ca.pem\"",
-            "https, tls: whose certificates are trusted, in PEM; without it, those whom the host trusts",
+            "https, tls: whose certificates are trusted, in PEM; without it, those whom the host trusts. With `verify = \
+             \"require\"` a file of no use is told at the start and stops a reload",
         ),
         default(
             "cert_expires_within",

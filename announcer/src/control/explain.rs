@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use crate::config::check::{Check, Probe};
-use crate::director::{CheckReport, Presence, Standing, VipReport};
+use crate::director::{CheckReport, Presence, VipReport};
 use crate::drain::Drain;
 use crate::model::{Attributes, Overrides};
 
@@ -79,7 +79,7 @@ pub fn explain(story: &Story<'_>, now: Instant) -> Vec<String> {
         lines.push("Its service is a backup: it is the last choice while all is well.".into());
     }
     for router in routers {
-        lines.push(format!("Router {} {}.", router.name, told(router, vip, service)));
+        lines.push(format!("Router {} {}.", router.name, told(router, vip)));
     }
     lines
 }
@@ -117,7 +117,7 @@ pub fn asked(config: &Check, vip: IpAddr) -> String {
     }
 }
 
-fn told(router: &Router, vip: &VipReport, service: &crate::config::Service) -> String {
+fn told(router: &Router, vip: &VipReport) -> String {
     match &router.session {
         Session::Down(state, None) => format!("knows nothing from us: the session is {state}"),
         Session::Down(state, Some(why)) => format!("knows nothing from us: the session is {state}, {why}"),
@@ -126,16 +126,12 @@ fn told(router: &Router, vip: &VipReport, service: &crate::config::Service) -> S
             "is being told, and has not acknowledged all of it yet".into()
         }
         Session::Telling => "is being told that it is gone, and has not acknowledged that yet".into(),
-        Session::Told if vip.standing.is_told() => {
-            let deprefer = match &vip.standing {
-                Standing::Depreferred(_) => Some(Box::new(service.deprefer.clone())),
-                Standing::Announced | Standing::Draining(_) | Standing::Withheld(_) => None,
-            };
-            let route = router.overrides.over(&service.attributes);
-            let route = Attributes { deprefer, ..route }.depreferred();
-            format!("has {}{}", vip.prefix, attributes(&route, router.internal))
-        }
-        Session::Told => format!("does not have {} from us", vip.prefix),
+        Session::Told => match &vip.route {
+            Some(route) => {
+                format!("has {}{}", vip.prefix, attributes(&router.overrides.over(route), router.internal))
+            }
+            None => format!("does not have {} from us", vip.prefix),
+        },
     }
 }
 

@@ -2,10 +2,10 @@
 //!
 //! Touches the unix socket, its lock file and, for a drain, the drain directory.
 
+mod told;
+
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Seek, Write};
-use std::net::IpAddr;
-use std::net::SocketAddr;
 use std::os::unix::fs::{OpenOptionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,17 +18,17 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::timeout;
 use tracing::{debug, info};
 
-use super::api::{self, Request, Response, Scope};
-use super::explain::{Router, Session, Story, explain};
-use crate::bgp::fsm::StateName;
+use self::told::{explained, status};
+use super::api::{Request, Response, Scope};
 use crate::bgp::io::peers::Peers;
-use crate::bgp::io::session;
-use crate::config::{self, Config};
-use crate::director::{Report, VipReport};
+use crate::config::Config;
+use crate::director::{Figures, Report};
 use crate::drain::{self, Drain, Drains};
 use crate::health::io::listener;
 use crate::metrics::Tally;
-use crate::model::{Asn, Family, Generation, PeerAsn, RouterId, ServiceName};
+use crate::model::{Generation, RouterId, ServiceName};
+
+pub(crate) use told::warnings_beside;
 
 /// A request longer than this is refused unread.
 const LONGEST_REQUEST: u64 = 64 * 1024;
@@ -42,8 +42,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub enum Ask {
     /// What is decided, and why.
     Report(oneshot::Sender<Report>),
-    /// The same, and what was counted: for metrics.
-    Count(oneshot::Sender<(Report, Tally)>),
+    /// What metrics want of it, and what was counted.
+    Count(oneshot::Sender<(Figures, Tally)>),
     /// The drains were changed, and these services are forgiven (`None` in it: all): which generation of the Loc-RIB
     /// has that in it?
     Drains(Drains, Option<Option<Vec<String>>>, oneshot::Sender<Generation>),
@@ -231,7 +231,8 @@ async fn answer(request: Request, uid: u32, context: &Context) -> Response {
     match request {
         Request::Status => match ask(&context.asks, Ask::Report).await {
             Some(report) => {
-                let warnings = warnings(context, &report).await;
+                let mut warnings = report.warnings(Instant::now());
+                warnings.extend(warnings_beside(context).await);
                 Response::Status { status: Box::new(status(context, &report, warnings)) }
             }
             None => ending(),
@@ -351,42 +352,6 @@ async fn wait(context: &Context, generation: Generation, limit: Duration) -> Res
     }
 }
 
-/// All that is known of a VIP, in sentences.
-fn explained(context: &Context, report: &Report, address: IpAddr, peer: Option<&str>) -> Response {
-    let config = context.configs.borrow().clone();
-    let found = config.vips().find(|(vip, _)| *vip == address);
-    let known = report.vips().find(|(_, vip)| vip.address == address);
-    let (Some((_, service)), Some((_, vip))) = (found, known) else {
-        let all: Vec<String> = config.vips().map(|(vip, _)| vip.to_string()).take(20).collect();
-        let message = format!("error: `{address}` is no VIP; there is {}", all.join(", "));
-        return Response::Refused { message };
-    };
-    if let Some(name) = peer.filter(|name| config.peers.iter().all(|peer| peer.name.as_str() != *name)) {
-        let all: Vec<&str> = config.peers.iter().map(|peer| peer.name.as_str()).collect();
-        let message = format!("error: `{}` is no peer; there is {}", name.escape_default(), all.join(", "));
-        return Response::Refused { message };
-    }
-    let peers = context.peers.borrow().clone();
-    let routers = peers.iter().map(|(peer, status)| {
-        let down = status.last_down.as_ref().map(|down| format!("{}, {}", down.why, ago(down.at.elapsed())));
-        let session = match status.withheld.get(&Family::of(address)) {
-            _ if status.state != StateName::Established => Session::Down(status.state.to_string(), down),
-            Some(why) => Session::Withholds(why.to_string()),
-            None if status.told < report.generation => Session::Telling,
-            None => Session::Told,
-        };
-        let internal = match peer.asn {
-            PeerAsn::Internal => true,
-            PeerAsn::External => false,
-            PeerAsn::Is(asn) => asn == config.bgp.asn,
-        };
-        Router { name: peer.name.to_string(), overrides: peer.overrides.clone(), internal, session }
-    });
-    let routers = routers.filter(|router| peer.is_none_or(|name| router.name == name)).collect();
-    let story = Story { vip, service, drain: report.drains.of(&service.name), routers };
-    Response::Done { notes: explain(&story, Instant::now()) }
-}
-
 async fn undrained(context: &Context, what: &Scope, removed: &[(bool, String)]) -> Response {
     let Some(report) = ask(&context.asks, Ask::Report).await else { return ending() };
     let mut notes: Vec<String> = (removed.iter())
@@ -457,110 +422,4 @@ pub(crate) async fn ask<T>(
 
 fn ending() -> Response {
     Response::Failed { message: "announcer is ending".into() }
-}
-
-/// What an operator should look at, a sentence each.
-pub(crate) async fn warnings(context: &Context, report: &Report) -> Vec<String> {
-    let mut warnings = report.warnings(Instant::now());
-    warnings.extend(context.configs.borrow().warnings());
-    warnings.extend(context.deaf.borrow().clone());
-    warnings.extend(on_disk(context).await);
-    warnings
-}
-
-/// What is wrong with the configuration's file, or what it says that does not run.
-async fn on_disk(context: &Context) -> Option<String> {
-    let (file, name) = (context.config_file.clone(), context.config_file.display().to_string());
-    let called = name.clone();
-    // A large file takes a while to read: not the time of who has to withdraw.
-    let read = drain::io::blocking(move || Ok(config::parse(&called, &fs::read_to_string(file)?))).await;
-    match read {
-        Err(e) => Some(format!("`{name}` cannot be read: {e}; what it said before runs on")),
-        Ok(Err(errors)) => {
-            let count =
-                if errors.len() == 1 { "1 error".to_owned() } else { format!("{} errors", errors.len()) };
-            Some(format!("`{name}` has {count} and does not run; `announcer validate {name}` tells them"))
-        }
-        Ok(Ok(config)) if config != **context.configs.borrow() => {
-            Some(format!("`{name}` says something else than what runs; `announcer reload` applies it"))
-        }
-        Ok(Ok(_)) => None,
-    }
-}
-
-fn status(context: &Context, report: &Report, warnings: Vec<String>) -> api::Status {
-    let drain = |drain: &Drain| api::Drain {
-        reason: drain.reason.clone(),
-        by: drain.by.clone(),
-        at: drain.at.clone(),
-    };
-    let all = report.drains.all.iter().map(|all| (drain::ALL, all));
-    let named = report.drains.named.iter().map(|(name, one)| (name.as_str(), one));
-    let drains = all.chain(named).map(|(name, one)| (name.to_owned(), drain(one))).collect();
-    let vip = |vip: &VipReport| api::Vip {
-        address: vip.address,
-        standing: vip.standing.word().to_owned(),
-        reason: vip.standing.to_string(),
-        since: vip.since.elapsed().as_secs_f64(),
-    };
-    api::Status {
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        pid: std::process::id(),
-        uptime: context.started.elapsed().as_secs_f64(),
-        asn: context.configs.borrow().bgp.asn.get(),
-        router_id: context.router_id.borrow().map(|id| id.to_string()),
-        peers: context
-            .peers
-            .borrow()
-            .iter()
-            .map(|(peer, status)| self::peer(context, peer, &status))
-            .collect(),
-        services: (report.services.iter())
-            .map(|service| api::Service {
-                name: service.name.to_string(),
-                vips: service.vips.iter().map(vip).collect(),
-            })
-            .collect(),
-        drains,
-        listener_watch: listener_watch(&context.listener_watch.borrow()),
-        warnings,
-    }
-}
-
-fn listener_watch(report: &listener::Report) -> Option<api::ListenerWatch> {
-    Some(api::ListenerWatch {
-        period_ms: report.period.as_secs_f64() * 1000.0,
-        targets: report.pairs,
-        by: report.how?.word().to_owned(),
-        disarmed: (report.disarmed.iter())
-            .map(|((vip, port), why)| format!("{}: {}", SocketAddr::new(*vip, *port), why.sentence()))
-            .collect(),
-        blind: report.blind.clone(),
-    })
-}
-
-fn peer(context: &Context, peer: &config::Peer, status: &session::Status) -> api::Peer {
-    let established = status.state == StateName::Established;
-    let ours = context.configs.borrow().bgp.asn;
-    let asn = match (peer.asn, &status.negotiated) {
-        (PeerAsn::Is(asn), _) => Some(asn),
-        (PeerAsn::Internal, _) => Some(ours),
-        (PeerAsn::External, agreed) => agreed.as_ref().map(|agreed| agreed.peer_asn),
-    };
-    let down = status.last_down.as_ref().filter(|_| !established);
-    api::Peer {
-        name: peer.name.to_string(),
-        address: status.peer_address.map_or_else(|| peer.address.to_string(), |ip| ip.to_string()),
-        asn: asn.map(Asn::get),
-        state: status.state.to_string(),
-        since: status.since.elapsed().as_secs_f64(),
-        announced: status.announced,
-        reason: down.map(|down| format!("{}, {}", down.why, ago(down.at.elapsed()))),
-        hint: down.and_then(|down| down.hint).map(str::to_owned),
-        withheld: status.withheld.values().map(ToString::to_string).collect(),
-    }
-}
-
-fn ago(time: Duration) -> String {
-    format!("{} ago", humantime::format_duration(Duration::from_secs(time.as_secs())))
 }

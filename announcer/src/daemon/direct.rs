@@ -66,7 +66,9 @@ pub(super) async fn direct(
             Some(asked) = hears.asked.recv() => match asked {
                 Ask::Report(reply) => { let _ = reply.send(director.report()); } // who asked may be gone
                 Ask::Recheck(services) => facts.push(Fact::Recheck(services)),
-                Ask::Count(reply) => { let _ = reply.send((director.report(), counts.tally.clone())); } // as above
+                Ask::Count(reply) => {
+                    let _ = reply.send((director.figures(Instant::now()), counts.tally.clone())); // as above
+                }
                 Ask::Stop(asker) => { facts.push(Fact::Stop); reply = Some(asker); }
                 Ask::Drains(drains, forgiven, asker) => {
                     facts.push(Fact::Drains(drains));

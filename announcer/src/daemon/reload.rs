@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
-use super::{ACKNOWLEDGE, addresses, read_config};
+use super::{ACKNOWLEDGE, ReadError, Text, addresses};
 use crate::bgp::io::peers::Peers;
 use crate::config::{Config, Peer};
 use crate::control::api::Response;
@@ -74,7 +74,8 @@ impl Reloader {
 
     async fn apply(&mut self, force: bool) -> Response {
         let file = self.file.clone();
-        let config = match blocking(move || Ok(read_config(&file))).await {
+        let read = move || Ok(Text::read(&file)?.parse_looking(|_| true)?);
+        let config = match blocking(move || Ok::<Result<_, ReadError>, _>(read())).await {
             Ok(Ok(config)) => Arc::new(config),
             Ok(Err(e)) => return Response::Refused { message: e.to_string() },
             Err(e) => return Response::Failed { message: e.to_string() },

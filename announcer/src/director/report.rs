@@ -4,19 +4,20 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 
+use super::Director;
 use super::standing::Standing;
 use super::vip::{Presence, evidence, lease};
-use super::{Director, vip::Vip};
 use crate::config::{self, OnFailure};
 use crate::drain::Drains;
-use crate::health::check::{Evidence, Verdict};
+use crate::health::check::{Evidence, Streak, Verdict};
 use crate::health::outcome::Outcome;
 use crate::health::shortages::Shortages;
-use crate::model::{Generation, ServiceName};
+use crate::model::{Attributes, Generation, ServiceName};
 
 /// What is decided of everything, and why.
 #[derive(Debug, Clone)]
@@ -49,6 +50,8 @@ pub struct VipReport {
     pub address: IpAddr,
     /// What is announced for it.
     pub prefix: IpNet,
+    /// What the prefix is announced with; none while it is not.
+    pub route: Option<Arc<Attributes>>,
     /// What is decided; its Display is the sentence.
     pub standing: Standing,
     /// Since when.
@@ -92,7 +95,10 @@ impl Report {
         let mut seen: BTreeMap<(&str, &str, String), Vec<IpAddr>> = BTreeMap::new();
         for (service, vip) in self.vips() {
             for check in &vip.checks {
-                if let Some(warning) = check.warning(vip.standing.is_told()) {
+                let Evidence { streak, last, .. } = &check.evidence;
+                let told = vip.standing.is_told();
+                if let Some(warning) = warning(check.verdict, check.on_failure, told, *streak, last.as_ref())
+                {
                     let key = (service.as_str(), check.name.as_str(), warning);
                     seen.entry(key).or_default().push(vip.address);
                 }
@@ -107,16 +113,20 @@ impl Report {
     }
 }
 
-impl CheckReport {
-    /// What it warns of: a failure that counts for nothing, or what a pass told beside.
-    fn warning(&self, told: bool) -> Option<String> {
-        match &self.evidence.last {
-            _ if self.verdict == Verdict::Down && self.on_failure == OnFailure::Warn && told => {
-                Some(Evidence { check: None, ..self.evidence.clone() }.to_string())
-            }
-            Some(Outcome::Pass { warning: Some(warning), .. }) => Some(warning.to_string()),
-            Some(Outcome::Pass { .. } | Outcome::Fail { .. } | Outcome::Skipped(_)) | None => None,
+/// What a check warns of: a failure that counts for nothing while the VIP is `told`, or what a pass told beside.
+pub(super) fn warning(
+    verdict: Verdict,
+    on_failure: OnFailure,
+    told: bool,
+    streak: Streak,
+    last: Option<&Outcome>,
+) -> Option<String> {
+    match last {
+        _ if verdict == Verdict::Down && on_failure == OnFailure::Warn && told => {
+            Some(Evidence { check: None, streak, last: last.cloned() }.to_string())
         }
+        Some(Outcome::Pass { warning: Some(warning), .. }) => Some(warning.to_string()),
+        Some(Outcome::Pass { .. } | Outcome::Fail { .. } | Outcome::Skipped(_)) | None => None,
     }
 }
 
@@ -125,9 +135,7 @@ impl Director {
     pub fn report(&self) -> Report {
         let service = |service: &config::Service| ServiceReport {
             name: service.name.clone(),
-            vips: (service.vips.iter())
-                .filter_map(|address| Some(report(*address, self.vips.get(address)?, service)))
-                .collect(),
+            vips: (service.vips.iter()).filter_map(|address| self.of_vip(*address, service)).collect(),
         };
         let known = |name: &str| self.config.services.iter().any(|service| service.name.as_str() == name);
         Report {
@@ -138,26 +146,29 @@ impl Director {
             unknown_drains: self.drains.named.keys().filter(|name| !known(name)).cloned().collect(),
         }
     }
-}
 
-fn report(address: IpAddr, vip: &Vip, service: &config::Service) -> VipReport {
-    let check = |(index, config): (usize, &config::Check)| {
-        let check = vip.checks.get(index)?;
-        Some(CheckReport {
-            name: config.name.clone(),
-            verdict: check.verdict(),
-            evidence: evidence(vip, service, index),
-            on_failure: config.on_failure.unwrap_or(service.on_failure),
-            renewed: (check.renewed(), lease(config)),
-            history: check.history().cloned().collect(),
+    fn of_vip(&self, address: IpAddr, service: &config::Service) -> Option<VipReport> {
+        let vip = self.vips.get(&address)?;
+        let check = |(index, config): (usize, &config::Check)| {
+            let check = vip.checks.get(index)?;
+            Some(CheckReport {
+                name: config.name.clone(),
+                verdict: check.verdict(),
+                evidence: evidence(vip, service, index),
+                on_failure: config.on_failure.unwrap_or(service.on_failure),
+                renewed: (check.renewed(), lease(config)),
+                history: check.history().cloned().collect(),
+            })
+        };
+        let prefix = service.prefix_of(address);
+        Some(VipReport {
+            address,
+            prefix,
+            route: self.routes.get(&prefix).cloned(),
+            standing: vip.standing.clone(),
+            since: vip.since,
+            presence: vip.presence.clone(),
+            checks: service.checks.iter().enumerate().filter_map(check).collect(),
         })
-    };
-    VipReport {
-        address,
-        prefix: service.prefix_of(address),
-        standing: vip.standing.clone(),
-        since: vip.since,
-        presence: vip.presence.clone(),
-        checks: service.checks.iter().enumerate().filter_map(check).collect(),
     }
 }

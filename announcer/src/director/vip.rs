@@ -100,7 +100,14 @@ impl Vip {
         }
     }
 
-    /// What it deserves, its checks, leases and waits being what they are `now`.
+    /// Takes back the verdicts whose leases are over `now`; how many there were.
+    pub(super) fn lapse(&mut self, service: &config::Service, now: Instant) -> u64 {
+        let over = (self.checks.iter_mut().zip(&service.checks))
+            .filter(|(check, config)| check.renewed() + lease(config) <= now);
+        over.map(|(check, config)| u64::from(check.lapse(lease(config)))).sum()
+    }
+
+    /// What it deserves, its checks and waits being what they are `now`.
     pub(super) fn judge(
         &mut self,
         stopping: bool,
@@ -108,11 +115,6 @@ impl Vip {
         service: &config::Service,
         now: Instant,
     ) -> Standing {
-        for (check, config) in self.checks.iter_mut().zip(&service.checks) {
-            if check.renewed() + lease(config) <= now {
-                check.lapse(lease(config));
-            }
-        }
         let fit = self.fitness(service);
         let policy = Policy { delay: service.announce_delay, flaps: service.flap_damping };
         let wait = self.damping.observe(fit.is_ok(), policy, now);

@@ -229,12 +229,14 @@ impl Check {
         (before != Verdict::Down).then_some(Verdict::Down)
     }
 
-    /// Takes back what no probe has renewed for the time of a `lease`: what was up is unknown.
-    pub fn lapse(&mut self, lease: Duration) {
-        if self.verdict == Verdict::Up {
+    /// Takes back what no probe has renewed for the time of a `lease`: what was up is unknown. Whether it was up.
+    pub fn lapse(&mut self, lease: Duration) -> bool {
+        let was_up = self.verdict == Verdict::Up;
+        if was_up {
             self.verdict = Verdict::Unknown;
             self.streak = Streak::Lapsed(lease);
         }
+        was_up
     }
 
     /// Begins a lease anew: nobody has listened to the probe loop until `now`.

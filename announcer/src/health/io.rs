@@ -15,4 +15,4 @@ pub mod probe;
 pub mod tcp;
 pub mod tls;
 mod trouble;
-mod trust;
+pub mod trust;

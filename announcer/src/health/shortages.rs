@@ -23,9 +23,9 @@ impl Shortages {
         *last = at.max(*last);
     }
 
-    /// How many probes each shortage has kept from asking; never falls, kinds that never were are absent.
-    pub fn counts(&self) -> impl Iterator<Item = (Shortage, u64)> {
-        self.0.iter().map(|(shortage, (count, _))| (*shortage, *count))
+    /// How many probes a shortage has kept from asking; never falls.
+    pub fn count(&self, shortage: Shortage) -> u64 {
+        self.0.get(&shortage).map_or(0, |(count, _)| *count)
     }
 
     /// What an operator should look at, a sentence each.
@@ -50,7 +50,7 @@ mod tests {
         shortages.note(&Outcome::Skipped(Shortage::Files), start);
         shortages.note(&Outcome::Skipped(Shortage::Ports), start + second * 30);
         shortages.note(&Outcome::Skipped(Shortage::Files), start + second * 31);
-        assert_eq!(shortages.counts().collect::<Vec<_>>(), [(Shortage::Files, 2), (Shortage::Ports, 1)]);
+        assert_eq!(Shortage::ALL.map(|shortage| shortages.count(shortage)), [2, 0, 1, 0]);
         let told = |now| shortages.warnings(now).collect::<Vec<_>>();
         let files = "announcer is out of file descriptors: 2 probes were not asked since the start, and counted neither way";
         let ports =

@@ -9,22 +9,18 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
-use nix::sys::signal::{Signal, killpg};
-use nix::unistd::Pid;
 use tokio::io::{AsyncRead, AsyncReadExt};
-use tokio::process::{Child, Command};
+use tokio::process::Child;
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tracing::{debug, info, warn};
 
 use super::{Call, Queue, Runs, line};
 use crate::config::{Config, Hooks};
+use crate::program::io::{self as program, Group};
 
 #[cfg(test)]
 mod tests;
-
-/// Where programs are looked for, by name and by the hook itself.
-const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Octets of a run's output that are kept; the rest is read and forgotten.
 const KEPT: usize = 4096;
@@ -98,11 +94,10 @@ fn tell(call: &Call, ended: &Ended, output: &[u8], limit: Duration) {
 async fn once(hooks: &Hooks, call: &Call) -> (Ended, Vec<u8>) {
     let mut output = Vec::new();
     // Without a limit: what hangs here cannot be killed, and a second one beside it would hang as well.
-    let mut child = match start(hooks, call).await {
-        Ok(child) => child,
+    let (mut child, group) = match start(hooks, call).await {
+        Ok(started) => started,
         Err(error) => return (Ended::NotStarted(error), output),
     };
-    let group = child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw);
     let (out, err) = (child.stdout.take(), child.stderr.take());
     let mut said = (Vec::new(), Vec::new());
     let ending = async {
@@ -115,9 +110,7 @@ async fn once(hooks: &Hooks, call: &Call) -> (Ended, Vec<u8>) {
         Ok(Ok(status)) => Ended::Failed(status.to_string()),
         Ok(Err(error)) => Ended::Failed(error.to_string()),
         Err(_) => {
-            if let Some(group) = group {
-                let _ = killpg(group, Signal::SIGKILL); // it may have ended by itself at this very moment
-            }
+            group.kill();
             let _ = child.wait().await; // nothing survives that signal
             Ended::TimedOut
         }
@@ -128,22 +121,12 @@ async fn once(hooks: &Hooks, call: &Call) -> (Ended, Vec<u8>) {
 }
 
 /// Makes the process, on a thread that may hang.
-async fn start(hooks: &Hooks, call: &Call) -> io::Result<Child> {
-    let Some((program, arguments)) = hooks.on_change.split_first() else {
+async fn start(hooks: &Hooks, call: &Call) -> io::Result<(Child, Group)> {
+    let Some(mut command) = program::command(&hooks.on_change) else {
         return Err(io::ErrorKind::InvalidInput.into());
     };
-    let mut command = Command::new(program);
-    command
-        .args(arguments)
-        .env_clear()
-        .env("PATH", PATH)
-        .envs(call.environment())
-        .current_dir("/")
-        .process_group(0)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    tokio::task::spawn_blocking(move || command.spawn()).await.map_err(io::Error::other)?
+    command.envs(call.environment()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    tokio::task::spawn_blocking(move || program::spawn(command)).await.map_err(io::Error::other)?
 }
 
 /// Reads to the end; keeps as much as is worth a line.

@@ -29,10 +29,11 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
-use super::{Peer, Reloads, Scrape, write};
+use super::{Listeners, Peer, Reloads, Scrape, write};
 use crate::bgp::io::session::{Counters, Status};
 use crate::config;
 use crate::control::io::{self as control, Ask};
+use crate::health::io::listener;
 use crate::hook::Queue;
 
 /// Clients served at once; more wait for their turn.
@@ -167,20 +168,30 @@ fn with(status: StatusCode, text: Text) -> Response<Text> {
 
 /// Gathers the figures, and begins to write them. `None`: the daemon ends.
 async fn scrape(context: Context) -> Option<Text> {
-    let (report, tally) = control::ask(&context.control.asks, Ask::Count).await?;
-    let warnings = control::warnings(&context.control, &report).await.len();
+    let (figures, tally) = control::ask(&context.control.asks, Ask::Count).await?;
+    let warnings = figures.warnings + control::warnings_beside(&context.control).await.len();
+    let listeners = listeners(&context.control.listener_watch.borrow());
     let peers =
         context.control.peers.borrow().iter().map(|(peer, status)| self::peer(peer, status)).collect();
     let (reloads, hooks) = (*context.reloads.borrow(), context.hooks.borrow().runs);
     let (pieces, text) = mpsc::channel(1);
     tokio::task::spawn_blocking(move || {
         let process = process::read();
-        let scrape = Scrape { report, tally, peers, warnings, reloads, hooks, process };
+        let scrape = Scrape { figures, tally, listeners, peers, warnings, reloads, hooks, process };
         let mut writer = Pieces { ready: String::with_capacity(PIECE), pieces };
         // A client that is gone wants no more.
         let _ = write(scrape, &mut writer).and_then(|()| writer.send());
     });
     Some(Text::Pieces(text))
+}
+
+fn listeners(report: &listener::Report) -> Listeners {
+    Listeners {
+        period: report.period,
+        targets: report.pairs,
+        disarmed: report.disarmed.len(),
+        blind: report.blind.is_some(),
+    }
 }
 
 fn peer(peer: &config::Peer, status: Status) -> Peer {

@@ -8,10 +8,11 @@ use expect_test::expect;
 
 use super::*;
 use crate::config::{self, Config};
-use crate::director::{Change, Depreference, Presence, Reason, ServiceReport, Standing, VipReport};
-use crate::drain::{Drain, Drains};
+use crate::director::figures::{CertificateFigures, Figures, ServiceFigures, VipFigures};
+use crate::director::{Change, Depreference, Reason, Standing};
+use crate::drain::Drain;
 use crate::health::Probed;
-use crate::health::outcome::{Answer, Outcome, Reason as Why, Shortage};
+use crate::health::outcome::{Answer, Date, Flaw, Outcome, Reason as Why, Shortage};
 use crate::health::shortages::Shortages;
 use crate::model::Family;
 
@@ -51,14 +52,19 @@ fn scrape() -> Scrape {
     for outcome in [passed(1), passed(2), refused, Outcome::Skipped(Shortage::Files)] {
         tally.probed(&probed("www", "192.0.2.80", 0, outcome));
     }
-    let vip = |address: &str, standing: Standing| VipReport {
+    let vip = |address: &str, standing: Standing| VipFigures {
         address: address.parse().unwrap(),
-        prefix: address.parse::<IpAddr>().unwrap().into(),
-        standing,
-        since: Instant::now(),
-        presence: Presence::Present,
-        checks: Vec::new(),
+        standing: standing.word(),
+        reason: standing.label(),
     };
+    let certificate = |vip: &str, ends, flaw: Option<Flaw>| CertificateFigures {
+        vip: vip.parse().unwrap(),
+        check: "http".into(),
+        ends,
+        flaw: flaw.map(|flaw| flaw.label()),
+    };
+    let mut shortages = Shortages::default();
+    shortages.note(&Outcome::Skipped(Shortage::Files), Instant::now());
     let withheld = Standing::Withheld(Reason::NotLookedFor);
     tally.changed(&Change {
         service: "www".parse().unwrap(),
@@ -70,16 +76,21 @@ fn scrape() -> Scrape {
     wire.add(MILLISECOND);
     let messages = [("OPEN", 1), ("UPDATE", 2), ("NOTIFICATION", 0), ("KEEPALIVE", 3), ("ROUTE-REFRESH", 0)];
     Scrape {
-        report: Report {
-            services: vec![ServiceReport {
+        figures: Figures {
+            services: vec![ServiceFigures {
                 name: "www".parse().unwrap(),
+                drained: true,
                 vips: vec![vip("192.0.2.80", Standing::Announced), vip("2001:db8::80", withheld)],
+                certificates: vec![
+                    certificate("192.0.2.80", Some(Date::of_unix(1_900_000_000)), None),
+                    certificate("2001:db8::80", None, Some(Flaw::Untrusted)),
+                ],
             }],
-            drains: Drains { all: Some(Drain::default()), ..Drains::default() },
-            unknown_drains: Vec::new(),
-            generation: 1,
-            shortages: Shortages::default(),
+            shortages,
+            lapses: 4,
+            warnings: 1,
         },
+        listeners: Listeners { period: MILLISECOND * 6, targets: 2, disarmed: 1, blind: false },
         tally,
         peers: vec![Peer {
             name: "r1".parse().unwrap(),
@@ -151,6 +162,25 @@ fn a_scrape_reads_as_prometheus_wants_it() {
         announcer_probe_duration_seconds_bucket{le="3.0",service="www",check="http"} 3
         announcer_probe_duration_seconds_bucket{le="10.0",service="www",check="http"} 3
         announcer_probe_duration_seconds_bucket{le="+Inf",service="www",check="http"} 3
+        # TYPE announcer_probes_skipped_total counter
+        announcer_probes_skipped_total{reason="files"} 1
+        announcer_probes_skipped_total{reason="memory"} 0
+        announcer_probes_skipped_total{reason="ports"} 0
+        announcer_probes_skipped_total{reason="processes"} 0
+        # TYPE announcer_leases_lapsed_total counter
+        announcer_leases_lapsed_total 4
+        # TYPE announcer_certificate_expiry_timestamp_seconds gauge
+        announcer_certificate_expiry_timestamp_seconds{service="www",vip="192.0.2.80",check="http"} 1900000000
+        # TYPE announcer_certificate_flaw gauge
+        announcer_certificate_flaw{service="www",vip="2001:db8::80",check="http",reason="untrusted"} 1
+        # TYPE announcer_listener_watch_period_seconds gauge
+        announcer_listener_watch_period_seconds 0.006
+        # TYPE announcer_listener_watch_targets gauge
+        announcer_listener_watch_targets 2
+        # TYPE announcer_listener_watch_disarmed gauge
+        announcer_listener_watch_disarmed 1
+        # TYPE announcer_listener_watch_blind gauge
+        announcer_listener_watch_blind 0
         # TYPE announcer_peer_state gauge
         announcer_peer_state{peer="r1",state="Idle"} 0
         announcer_peer_state{peer="r1",state="Connect"} 0

@@ -15,6 +15,7 @@ use prometheus_client::registry::Registry;
 use super::*;
 use crate::bgp::fsm::StateName;
 use crate::director::Standing;
+use crate::health::outcome::Shortage;
 use crate::model::Histogram;
 
 /// Writes what a scrape tells.
@@ -33,6 +34,12 @@ impl Collector for Scrape {
         out.family(&BUILD, |rows| rows.row(&[env!("CARGO_PKG_VERSION")], 1_u64))?;
         self.vips(&mut out)?;
         self.probes(&mut out)?;
+        self.certificates(&mut out)?;
+        let Listeners { period, targets, disarmed, blind } = self.listeners;
+        out.one(&WATCH_PERIOD, Some(period.as_secs_f64()))?;
+        out.one(&WATCH_TARGETS, Some(targets as u64))?;
+        out.one(&WATCH_DISARMED, Some(disarmed as u64))?;
+        out.one(&WATCH_BLIND, Some(u64::from(blind)))?;
         self.peers(&mut out)?;
         out.one(&WARNINGS, Some(self.warnings as u64))?;
         out.one(&RELOADED, Some(u64::from(self.reloads.last_applied)))?;
@@ -63,13 +70,13 @@ impl Collector for Scrape {
 
 impl Scrape {
     fn vips(&self, out: &mut Out<'_>) -> fmt::Result {
-        let services = &self.report.services;
+        let services = &self.figures.services;
         let vips = || services.iter().flat_map(|service| service.vips.iter().map(move |vip| (service, vip)));
         out.family(&STANDING, |rows| {
             for (service, vip) in vips() {
                 let address = vip.address.to_string();
                 for word in Standing::WORDS {
-                    let holds = u64::from(word == vip.standing.word());
+                    let holds = u64::from(word == vip.standing);
                     rows.row(&[service.name.as_str(), &address, word], holds)?;
                 }
             }
@@ -77,8 +84,7 @@ impl Scrape {
         })?;
         out.family(&REASON, |rows| {
             for (service, vip) in vips() {
-                let (address, reason) = (vip.address.to_string(), vip.standing.label());
-                rows.row(&[service.name.as_str(), &address, reason], 1_u64)?;
+                rows.row(&[service.name.as_str(), &vip.address.to_string(), vip.reason], 1_u64)?;
             }
             Ok(())
         })?;
@@ -90,10 +96,9 @@ impl Scrape {
             Ok(())
         })?;
         out.family(&DRAINED, |rows| {
-            services.iter().try_for_each(|service| {
-                let drained = self.report.drains.of(&service.name).is_some();
-                rows.row(&[service.name.as_str()], u64::from(drained))
-            })
+            services
+                .iter()
+                .try_for_each(|service| rows.row(&[service.name.as_str()], u64::from(service.drained)))
         })
     }
 
@@ -111,6 +116,36 @@ impl Scrape {
             for (service, checks) in &self.tally.took {
                 for (check, took) in checks {
                     rows.histogram(&[service.as_str(), check], took)?;
+                }
+            }
+            Ok(())
+        })?;
+        out.family(&PROBES_SKIPPED, |rows| {
+            let shortages = &self.figures.shortages;
+            let mut all = Shortage::ALL.into_iter();
+            all.try_for_each(|shortage| rows.row(&[shortage.label()], shortages.count(shortage)))
+        })?;
+        out.one(&LAPSES, Some(self.figures.lapses))
+    }
+
+    fn certificates(&self, out: &mut Out<'_>) -> fmt::Result {
+        let services = &self.figures.services;
+        let seen =
+            || services.iter().flat_map(|service| service.certificates.iter().map(move |one| (service, one)));
+        out.family(&CERTIFICATE_ENDS, |rows| {
+            for (service, one) in seen() {
+                let (vip, check) = (one.vip.to_string(), one.check.as_str());
+                if let Some(date) = one.ends {
+                    rows.row(&[service.name.as_str(), &vip, check], date.unix())?;
+                }
+            }
+            Ok(())
+        })?;
+        out.family(&CERTIFICATE_FLAW, |rows| {
+            for (service, one) in seen() {
+                let (vip, check) = (one.vip.to_string(), one.check.as_str());
+                if let Some(flaw) = one.flaw {
+                    rows.row(&[service.name.as_str(), &vip, check, flaw], 1_u64)?;
                 }
             }
             Ok(())

@@ -48,7 +48,7 @@ pub struct Deprefer {
 impl Attributes {
     /// The attributes with [`deprefer`](Self::deprefer) done to them.
     #[must_use]
-    pub fn depreferred(mut self) -> Self {
+    fn depreferred(mut self) -> Self {
         if let Some(deprefer) = self.deprefer.take() {
             self.prepend = self.prepend.saturating_add(deprefer.prepend);
             self.local_pref = deprefer.local_pref.or(self.local_pref);
@@ -83,7 +83,7 @@ pub struct Overrides {
 }
 
 impl Overrides {
-    /// A route's attributes as this peer gets them.
+    /// A route's attributes as this peer gets them, with what is to be done to them done.
     pub fn over(&self, route: &Attributes) -> Attributes {
         Attributes {
             origin: self.origin.unwrap_or(route.origin),
@@ -99,6 +99,7 @@ impl Overrides {
             large_communities: self.large_communities.as_ref().unwrap_or(&route.large_communities).clone(),
             deprefer: route.deprefer.clone(),
         }
+        .depreferred()
     }
 }
 

@@ -10,6 +10,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use proptest::prelude::*;
 
+use self::heard::{Heard, decoded, frames, heard};
 use super::*;
 use crate::bgp::open::Open;
 use std::sync::Arc;
@@ -17,84 +18,11 @@ use std::sync::Arc;
 use crate::bgp::open::Restart;
 use crate::model::{Community, ExtendedCommunity, LargeCommunity, PeerAsn, RouterId};
 
+mod heard;
+mod open;
+
 fn voice(asn: u32, kind: Kind, as_width: AsWidth) -> Voice {
     Voice { asn: Asn::try_from(asn).unwrap(), kind, as_width }
-}
-
-/// The frames of a buffer, each decoded by an independent decoder.
-fn decoded(out: &[u8], width: AsWidth) -> Vec<BgpUpdateMessage> {
-    let width = match width {
-        AsWidth::Two => AsnLength::Bits16,
-        AsWidth::Four => AsnLength::Bits32,
-    };
-    let parse = |frame: &[u8]| {
-        let mut octets = bytes::Bytes::copy_from_slice(frame);
-        match bgpkit_parser::parser::bgp::messages::parse_bgp_message(&mut octets, false, &width).unwrap() {
-            Theirs::Update(update) => update,
-            other => panic!("{other:?} is no UPDATE"),
-        }
-    };
-    frames(out).into_iter().map(parse).collect()
-}
-
-fn frames(mut out: &[u8]) -> Vec<&[u8]> {
-    let mut frames = vec![];
-    while !out.is_empty() {
-        let (frame, rest) = out.split_at(usize::from(u16::from_be_bytes([out[16], out[17]])));
-        assert!(frame.len() <= MAX_LENGTH);
-        frames.push(frame);
-        out = rest;
-    }
-    frames
-}
-
-/// What a router would make of it: prefixes announced with their attributes, prefixes withdrawn.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Heard {
-    announced: BTreeSet<IpNet>,
-    withdrawn: BTreeSet<IpNet>,
-    next_hops: BTreeSet<IpAddr>,
-    paths: BTreeSet<Vec<u32>>,
-    wide_paths: BTreeSet<Vec<u32>>,
-    origins: BTreeSet<String>,
-    link_locals: BTreeSet<Ipv6Addr>,
-    meds: BTreeSet<u32>,
-    local_prefs: BTreeSet<u32>,
-    communities: BTreeSet<Community>,
-    extended_communities: BTreeSet<ExtendedCommunity>,
-    large_communities: BTreeSet<LargeCommunity>,
-}
-
-fn community(theirs: &TheirCommunity) -> Community {
-    Community(match theirs {
-        TheirCommunity::NoExport => 0xffff_ff01,
-        TheirCommunity::NoAdvertise => 0xffff_ff02,
-        TheirCommunity::NoExportSubConfed => 0xffff_ff03,
-        TheirCommunity::Custom(high, low) => u32::from(*high) << 16 | u32::from(*low),
-    })
-}
-
-/// The octets that the decoder understood, of the kinds that a configuration has words for.
-fn extended(theirs: &Extended) -> ExtendedCommunity {
-    let two = |asn: u32| u16::try_from(asn).unwrap().to_be_bytes();
-    let octets = match theirs {
-        Extended::TransitiveTwoOctetAs(c) => {
-            [&[0, c.subtype], two(c.global_admin.into()).as_slice(), &c.local_admin].concat()
-        }
-        Extended::TransitiveIpv4Addr(c) => {
-            [&[1, c.subtype], c.global_admin.octets().as_slice(), &c.local_admin].concat()
-        }
-        Extended::TransitiveFourOctetAs(c) => {
-            [&[2, c.subtype], u32::from(c.global_admin).to_be_bytes().as_slice(), &c.local_admin].concat()
-        }
-        Extended::LinkBandwidth(c) => {
-            let kind = if c.transitive { 0 } else { 0x40 };
-            [&[kind, 4], two(c.global_admin.into()).as_slice(), &c.bandwidth.to_be_bytes()].concat()
-        }
-        Extended::Raw(octets) => octets.to_vec(),
-        other => panic!("{other:?} was not said"),
-    };
-    ExtendedCommunity(octets.try_into().unwrap())
 }
 
 fn extended_community() -> impl Strategy<Value = ExtendedCommunity> {
@@ -108,63 +36,6 @@ fn extended_community() -> impl Strategy<Value = ExtendedCommunity> {
         (0x8000_0000_0000_0000_u64..).prop_map(|octets| format!("0x{octets:016x}")),
     ]
     .prop_map(|text| text.parse().unwrap())
-}
-
-fn asns(path: &AsPath) -> Vec<u32> {
-    let segments = path.segments.iter().map(|segment| match segment {
-        AsPathSegment::AsSequence(asns) => asns.iter().map(|asn| u32::from(*asn)),
-        other => panic!("{other:?} is no AS_SEQUENCE"),
-    });
-    segments.flatten().collect()
-}
-
-fn heard(updates: &[BgpUpdateMessage]) -> Heard {
-    let mut heard = Heard::default();
-    for update in updates {
-        heard.announced.extend(update.announced_prefixes.iter().map(|p| p.prefix));
-        heard.withdrawn.extend(update.withdrawn_prefixes.iter().map(|p| p.prefix));
-        assert!(
-            update.attributes.validation_warnings().is_empty(),
-            "{:?}",
-            update.attributes.validation_warnings()
-        );
-        for attribute in update.attributes.iter() {
-            match attribute {
-                AttributeValue::NextHop(ip) => drop(heard.next_hops.insert(*ip)),
-                AttributeValue::MultiExitDiscriminator(med) => drop(heard.meds.insert(*med)),
-                AttributeValue::LocalPreference(pref) => drop(heard.local_prefs.insert(*pref)),
-                AttributeValue::AsPath(path) => drop(heard.paths.insert(asns(path))),
-                AttributeValue::As4Path(path) => drop(heard.wide_paths.insert(asns(path))),
-                AttributeValue::Communities(list) => {
-                    heard.communities.extend(list.iter().map(community));
-                }
-                AttributeValue::ExtendedCommunities(list) => {
-                    heard.extended_communities.extend(list.iter().map(extended));
-                }
-                AttributeValue::LargeCommunities(list) => heard.large_communities.extend(
-                    list.iter().map(|c| LargeCommunity([c.global_admin, c.local_data[0], c.local_data[1]])),
-                ),
-                AttributeValue::MpReachNlri(nlri) => {
-                    heard.announced.extend(nlri.prefixes.iter().map(|p| p.prefix));
-                    match nlri.next_hop.unwrap() {
-                        NextHopAddress::Ipv6LinkLocal(global, link_local) => {
-                            heard.next_hops.insert(global.into());
-                            heard.link_locals.insert(link_local);
-                        }
-                        one => drop(heard.next_hops.insert(one.addr())),
-                    }
-                }
-                AttributeValue::MpUnreachNlri(nlri) => {
-                    heard.withdrawn.extend(nlri.prefixes.iter().map(|p| p.prefix))
-                }
-                AttributeValue::Origin(origin) => {
-                    heard.origins.insert(origin.to_string().to_lowercase());
-                }
-                other => panic!("we never send {other:?}"),
-            }
-        }
-    }
-    heard
 }
 
 fn said(voice: &Voice, updates: &[Update]) -> (Vec<u8>, Heard) {
@@ -467,95 +338,4 @@ fn run<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<Message>, Option<
         }
     }
     (messages, None)
-}
-
-fn parsed(length: u8, parameters: &[u8]) -> Result<Vec<Capability>, crate::bgp::open::OpenError> {
-    let body = [&[4, 0xfd, 0xe8, 0, 9, 10, 0, 0, 1, length], parameters].concat();
-    params::open(&body).map(|open| open.capabilities)
-}
-
-#[test]
-fn capabilities_are_read_one_by_one_and_no_foreign_one_hurts() {
-    use Capability::{
-        EnhancedRouteRefresh, ForeignMultiprotocol, FourOctetAs, Multiprotocol, Other, RouteRefresh,
-    };
-    let fqdn = [73, 9, 3, b'f', b'r', b'r', 4, b'l', b'a', b'b', b's'];
-    let parameters = [
-        [2, 6, 1, 4, 0, 1, 0, 1].as_slice(),
-        &[2, 6, 1, 4, 0, 25, 0, 70],
-        &[2, 8, 2, 0, 70, 0, 2, 0, 1, 0],
-        &[2, 6, 65, 4, 0, 0, 0, 0],
-        &[2, 11],
-        &fqdn,
-        &[2, 0],
-        &[2, 3, 65, 1, 9],
-    ]
-    .concat();
-    assert_eq!(
-        parsed(u8::try_from(parameters.len()).unwrap(), &parameters),
-        Ok(vec![
-            Multiprotocol(Family::V4),
-            ForeignMultiprotocol,
-            RouteRefresh,
-            EnhancedRouteRefresh,
-            RouteRefresh,
-            Other(1),
-            FourOctetAs(0),
-            Other(73),
-            Other(65),
-        ])
-    );
-}
-
-#[test]
-fn the_extended_form_is_read_as_rfc_9072_has_it() {
-    let parameter = [2, 0, 6, 65, 4, 0, 1, 0, 0];
-    let extended = |length: [u8; 2]| [&[255, length[0], length[1]], parameter.as_slice()].concat();
-    assert_eq!(parsed(255, &extended([0, 9])), Ok(vec![Capability::FourOctetAs(65536)]));
-    assert_eq!(parsed(7, &extended([0, 9])), Ok(vec![Capability::FourOctetAs(65536)]));
-    assert!(parsed(255, &extended([0, 10])).is_err());
-    assert!(parsed(255, &extended([0, 8])).is_err());
-}
-
-#[test]
-fn our_open_is_read_as_it_was_meant() {
-    let offer = Offer {
-        asn: Asn::try_from(4_200_000_000).unwrap(),
-        router_id: RouterId::try_from(std::net::Ipv4Addr::new(10, 0, 1, 11)).unwrap(),
-        hold_time: 9,
-        families: [Family::V4, Family::V6].into(),
-        peer_asn: PeerAsn::External,
-        extended_next_hop: true,
-        restart: Some(Restart { seconds: 10, restarted: true, kept: [Family::V6].into() }),
-    };
-    let mut out = vec![];
-    open(&mut out, &offer);
-    // RFC 4724 §3: R and 10 s; IPv4 without F, IPv6 with it.
-    let restart = [2, 12, 64, 10, 0x80, 10, 0, 1, 1, 0, 0, 2, 1, 0x80];
-    assert!(out.windows(restart.len()).any(|octets| octets == restart), "{out:02x?}");
-    let (messages, error) = run([out.as_slice()]);
-    assert_eq!(error, None);
-    assert_eq!(
-        messages,
-        [Message::Open(Ok(Open {
-            asn: AS_TRANS,
-            hold_time: 9,
-            identifier: [10, 0, 1, 11].into(),
-            capabilities: vec![
-                Capability::Multiprotocol(Family::V4),
-                Capability::Multiprotocol(Family::V6),
-                Capability::RouteRefresh,
-                Capability::EnhancedRouteRefresh,
-                Capability::FourOctetAs(4_200_000_000),
-                Capability::ExtendedNextHop,
-                Capability::Other(64),
-            ],
-        }))]
-    );
-    let mut octets = bytes::Bytes::from(out);
-    let theirs =
-        bgpkit_parser::parser::bgp::messages::parse_bgp_message(&mut octets, false, &AsnLength::Bits32)
-            .unwrap();
-    let Theirs::Open(theirs) = theirs else { panic!("{theirs:?}") };
-    assert_eq!((theirs.hold_time, u32::from(theirs.asn)), (9, 23456));
 }

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::ops::Range;
+use std::path::Path;
 
 use http::Method;
 use toml::Spanned;
@@ -123,6 +124,22 @@ fn together(check: &file::Check, faults: &mut Vec<Fault>) {
         let help = "write `verify = \"warn\"` or `\"require\"`, or leave it out";
         let fault = Fault::new(ca_file.span(), "`ca_file` says nothing where nothing is verified", help);
         faults.push(fault.beside(off.span(), "off here"));
+    }
+}
+
+/// A file without which nobody is trusted, where that fails the check.
+pub(in crate::config) fn look(
+    check: &file::Check,
+    look: impl Fn(&Path) -> Result<(), String>,
+    faults: &mut Vec<Fault>,
+) {
+    let require = check.verify.as_ref().filter(|verify| *verify.get_ref() == Verify::Require);
+    let (Some(require), Some(ca_file)) = (require, &check.ca_file) else { return };
+    if let Err(why) = look(ca_file.get_ref()) {
+        let message = format!("nobody is trusted to sign certificates: {why}");
+        let help = "write the path of a file with certificates in PEM, or `verify = \"warn\"`";
+        let fault = Fault::new(ca_file.span(), message, help);
+        faults.push(fault.beside(require.span(), "so the check can only fail"));
     }
 }
 

@@ -150,7 +150,7 @@ fn what_is_not_renewed_is_unknown_and_takes_rise_passes() {
     let later = *START + Duration::from_secs(1);
     let _ = check.observe(1, outcome('!'), later);
     assert_eq!(check.renewed(), later, "who cannot ask is alive");
-    check.lapse(Duration::from_secs(3));
+    assert!(check.lapse(Duration::from_secs(3)));
     assert_eq!(
         (check.verdict(), check.streak().to_string()),
         (Verdict::Unknown, "no probe has ended for 3s".into())
@@ -158,7 +158,7 @@ fn what_is_not_renewed_is_unknown_and_takes_rise_passes() {
     assert_eq!(check.observe(2, outcome('+'), later), None);
     assert_eq!(check.observe(3, outcome('+'), later), Some(Verdict::Up));
     let mut down = Check::new(2, 3, Verdict::Down, *START);
-    down.lapse(Duration::from_secs(3));
+    assert!(!down.lapse(Duration::from_secs(3)));
     assert_eq!((down.verdict(), down.streak()), (Verdict::Down, Streak::None));
 }
 

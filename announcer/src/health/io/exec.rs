@@ -11,13 +11,13 @@
 use std::io;
 use std::net::IpAddr;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{ExitStatus, Stdio};
+use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::sys::signal::{Signal, killpg};
-use nix::unistd::{Pid, Uid};
+use nix::sys::signal::Signal;
+use nix::unistd::Uid;
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
 use tokio::process::Child;
@@ -29,12 +29,10 @@ use super::trouble::{self, Passed, Trouble};
 use crate::config::check::ExitCodes;
 use crate::health::outcome::{Answer, Outcome, Reason, Shortage, Shown, Waiting, Warning};
 use crate::model::ServiceName;
+use crate::program::io::{self as program, Group};
 
 #[cfg(test)]
 mod tests;
-
-/// What a program finds its own programs by.
-const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Who runs them for a daemon that is root and was not told.
 const NOBODY: &str = "nobody";
@@ -131,33 +129,28 @@ fn first_line(codes: ExitCodes, said: &[u8]) -> Option<Shown> {
 struct Running {
     /// None: it has ended and is reaped.
     child: Option<(Child, OwnedSemaphorePermit)>,
-    group: Pid,
+    group: Group,
     output: pipe::Receiver,
 }
 
 impl Running {
     /// Starts it; blocks until its program is loaded.
     fn start(order: &Order, place: OwnedSemaphorePermit) -> Result<Running, Trouble> {
-        let Some((program, arguments)) = order.command.split_first() else {
+        let Some(mut command) = program::command(&order.command) else {
             return Err(Trouble::Fail(Reason::NotRun(Errno::ENOENT)));
         };
         let ids = ids(order.user.as_deref())?;
         let refused = |error: io::Error| refused(&error, ids.is_some());
         let (output, write) = io::pipe().map_err(refused)?;
-        let mut command = std::process::Command::new(program);
-        command.args(arguments).current_dir("/").process_group(0).env_clear();
-        command.env("PATH", PATH).env("ANNOUNCER_SERVICE", order.service.as_str());
+        command.env("ANNOUNCER_SERVICE", order.service.as_str());
         command.env("ANNOUNCER_VIP", order.vip.to_string()).env("ANNOUNCER_CHECK", &order.check);
-        command.stdin(Stdio::null()).stdout(write.try_clone().map_err(refused)?).stderr(write);
+        command.stdout(write.try_clone().map_err(refused)?).stderr(write);
         if let Some((uid, gid)) = ids {
             command.uid(uid).gid(gid); // which for root ends the membership in all other groups
         }
         let output = pipe::Receiver::from_owned_fd(output.into()).map_err(refused)?;
-        let child = tokio::process::Command::from(command).spawn().map_err(refused)?;
-        // A child that has not been waited for has its id.
-        let id = child.id().and_then(|id| i32::try_from(id).ok()).unwrap_or(i32::MAX);
-        expose(id);
-        Ok(Running { child: Some((child, place)), group: Pid::from_raw(id), output })
+        let (child, group) = program::spawn(command).map_err(refused)?;
+        Ok(Running { child: Some((child, place)), group, output })
     }
 
     /// Waits for its end; the beginning of what it printed.
@@ -184,7 +177,7 @@ impl Running {
             }
         };
         // What it left behind; its number is free by now, but no other takes it in this instant.
-        let _ = killpg(self.group, Signal::SIGKILL);
+        self.group.kill();
         self.child = None;
         while let Ok(read @ 1..) = self.output.try_read(&mut buffer) {
             hear(buffer.get(..read).unwrap_or_default())?;
@@ -196,21 +189,13 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         let Some((mut child, place)) = self.child.take() else { return };
-        let _ = killpg(self.group, Signal::SIGKILL); // one that took other rights stays, and keeps its place
+        self.group.kill(); // one that took other rights stays, and keeps its place
         if let Ok(runtime) = Handle::try_current() {
             runtime.spawn(async move {
                 let _ = child.wait().await;
                 drop(place);
             });
         }
-    }
-}
-
-/// Takes from a program what the daemon has against the kernel's lack of memory: it may be what eats it.
-fn expose(id: i32) {
-    let adjustment = |of: &str| std::fs::read_to_string(format!("/proc/{of}/oom_score_adj"));
-    if adjustment("self").is_ok_and(|own| own.starts_with('-')) {
-        let _ = std::fs::write(format!("/proc/{id}/oom_score_adj"), "0"); // it may have ended
     }
 }
 

@@ -132,6 +132,32 @@ struct Read {
     changed: Option<SystemTime>,
 }
 
+/// What speaks against a `ca_file`, as the middle of a sentence.
+#[derive(Debug, thiserror::Error)]
+pub enum Finding {
+    /// It is of no use.
+    #[error("{0}")]
+    Wrong(Shown),
+    /// It is not there, or not for us to read. It may be on the host that it is meant for, or for the daemon's user.
+    #[error("{0}")]
+    Unseen(Shown),
+}
+
+/// Looks at a `ca_file` as a probe would.
+///
+/// # Errors
+/// What speaks against it.
+pub fn check(ca_file: &Path) -> Result<(), Finding> {
+    let unseen = |error: std::io::Error| {
+        matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::PermissionDenied)
+    };
+    match &*read(Some(ca_file)).roots {
+        Ok(_) => Ok(()),
+        Err(why) if std::fs::File::open(ca_file).is_err_and(unseen) => Err(Finding::Unseen(why.clone())),
+        Err(why) => Err(Finding::Wrong(why.clone())),
+    }
+}
+
 /// All that are in use.
 static SHARED: LazyLock<Mutex<BTreeMap<Option<PathBuf>, Weak<Trusted>>>> = LazyLock::new(Mutex::default);
 

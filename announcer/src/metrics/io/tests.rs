@@ -60,7 +60,7 @@ fn host(vips: u16, listen: SocketAddr) -> Host {
     tokio::spawn(async move {
         while let Some(ask) = asked.recv().await {
             if let Ask::Count(reply) = ask {
-                let _ = reply.send((director.report(), tally.clone()));
+                let _ = reply.send((director.figures(Instant::now()), tally.clone()));
             }
         }
     });

@@ -261,8 +261,9 @@ impl View {
         if whole {
             let note = [
                 "Times are from the fault or the command to the slower of the two routers: the UPDATE",
-                "at its end of the link (tcpdump), the route in its kernel (rtnetlink). Each web server",
-                "is probed every 100 ms here; 3 failures in a row withdraw it, 2 passes bring it back.",
+                "at its end of the link (tcpdump), the route in its kernel (rtnetlink). A crash is known",
+                "when nothing listens any more, which the kernel is asked every few milliseconds; to come",
+                "back takes 2 probes that pass, 100 ms apart here.",
                 "Lost: refused by the dead server until then; or open while routes changed, and so",
                 "moved to another frontend, which resets what it does not know.",
             ];

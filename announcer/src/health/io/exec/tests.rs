@@ -149,7 +149,7 @@ async fn a_program_finds_what_is_documented_and_nothing_else() {
     let environment = read("environment");
     let mut environment: Vec<_> = environment.lines().collect();
     environment.sort_unstable();
-    let path = format!("PATH={PATH}");
+    let path = format!("PATH={}", program::PATH);
     assert_eq!(
         environment,
         ["ANNOUNCER_CHECK=load", "ANNOUNCER_SERVICE=www", "ANNOUNCER_VIP=192.0.2.80", &path]

@@ -1,0 +1,100 @@
+//! What is written of a configuration: its sample and its canonical text.
+
+use super::*;
+
+#[test]
+fn every_key_has_an_example_that_is_good_and_a_place_in_the_sample() {
+    parse("announcer.toml", SAMPLE).unwrap_or_else(|errors| panic!("{errors}"));
+    let key = |line: &str| {
+        line.split_once(" = ").is_some_and(|(name, _)| FILE.all().iter().any(|s| s.key(name).is_some()))
+    };
+    let header = |line: &str| FILE.all().iter().any(|s| s.header == line);
+    let open = |line: &'static str| {
+        line.strip_prefix('#')
+            .filter(|rest| key(rest) || header(rest) || rest.starts_with("[["))
+            .unwrap_or(line)
+    };
+    let all: String = SAMPLE.lines().map(|line| format!("{}\n", open(line))).collect();
+    let config = parse("announcer.toml", &all).unwrap_or_else(|errors| panic!("{errors}"));
+    let written = canonical(&config);
+    for section in FILE.all() {
+        assert!(all.contains(section.header) && written.contains(section.header), "{}", section.header);
+        for key in section.keys {
+            let (here, sample) = match key.need {
+                // Not every check has them.
+                Need::Default(value) if section.header == "[[service.check]]" => (value, all.as_str()),
+                Need::Default(value) | Need::Required(value)
+                    if SAMPLE.contains(&format!("\n{}\n", section.header)) =>
+                {
+                    (value, SAMPLE)
+                }
+                Need::Default(value) | Need::Required(value) => (value, all.as_str()),
+                Need::OneOf(value) | Need::Optional(value) => (value, all.as_str()),
+                Need::Table(_) | Need::OptionalTable(_) | Need::Tables(_) => continue,
+            };
+            let here = here.trim_end_matches(']');
+            assert!(sample.contains(&format!("\n{} = {here}", key.name)), "{}", key.name);
+            assert!(written.contains(&format!("\n{} = {here}", key.name)), "{}", key.name);
+        }
+    }
+}
+
+#[test]
+fn a_canonical_configuration_writes_every_default_out() {
+    let config = parse("x", SAMPLE).unwrap();
+    expect![[r#"
+        [bgp]
+        asn = 65001
+        settle = "1s"
+
+        [[peer]]
+        name = "r1"
+        address = "10.0.1.1"
+        port = 179
+        asn = 65000
+        hold_time = "9s"
+        send_hold_time = "8m"
+        families = ["ipv4", "ipv6"]
+        multihop = 1
+        ttl_security = false
+
+        [[service]]
+        name = "www"
+        vips = ["192.0.2.80", "2001:db8::80"]
+        next_hop = "self"
+        origin = "igp"
+        local_pref = 100
+        prepend = 0
+        communities = []
+        extended_communities = []
+        large_communities = []
+        announce_delay = "0s"
+        flap_damping = true
+        listener_grace = "0s"
+        require = "all"
+        on_failure = "withdraw"
+        backup = false
+
+        [service.deprefer]
+        prepend = 3
+        local_pref = 0
+        communities = []
+
+        [[service.check]]
+        http = "http://www.example.com/healthz"
+        name = "http"
+        interval = "1s"
+        fast_interval = "1s"
+        timeout = "1s"
+        rise = 2
+        fall = 3
+        method = "GET"
+        http_version = "auto"
+        expect_status = "200-299"
+        max_body = 65536
+
+        [health]
+        listener_watch = "5ms"
+    "#]]
+    .assert_eq(&canonical(&config));
+}

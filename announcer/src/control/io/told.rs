@@ -1,0 +1,159 @@
+//! What is told of how things stand: `status`, `explain`, and what an operator should look at.
+//!
+//! Touches the configuration's file.
+
+use std::fs;
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use super::Context;
+use crate::bgp::fsm::StateName;
+use crate::bgp::io::session;
+use crate::config;
+use crate::control::api::{self, Response};
+use crate::control::explain::{Router, Session, Story, explain};
+use crate::director::{Report, VipReport};
+use crate::drain::{self, Drain};
+use crate::health::io::listener;
+use crate::model::{Asn, Family, PeerAsn};
+
+/// All that is known of a VIP, in sentences.
+pub(super) fn explained(context: &Context, report: &Report, address: IpAddr, peer: Option<&str>) -> Response {
+    let config = context.configs.borrow().clone();
+    let found = config.vips().find(|(vip, _)| *vip == address);
+    let known = report.vips().find(|(_, vip)| vip.address == address);
+    let (Some((_, service)), Some((_, vip))) = (found, known) else {
+        let all: Vec<String> = config.vips().map(|(vip, _)| vip.to_string()).take(20).collect();
+        let message = format!("error: `{address}` is no VIP; there is {}", all.join(", "));
+        return Response::Refused { message };
+    };
+    if let Some(name) = peer.filter(|name| config.peers.iter().all(|peer| peer.name.as_str() != *name)) {
+        let all: Vec<&str> = config.peers.iter().map(|peer| peer.name.as_str()).collect();
+        let message = format!("error: `{}` is no peer; there is {}", name.escape_default(), all.join(", "));
+        return Response::Refused { message };
+    }
+    let peers = context.peers.borrow().clone();
+    let routers = peers.iter().map(|(peer, status)| {
+        let down = status.last_down.as_ref().map(|down| format!("{}, {}", down.why, ago(down.at.elapsed())));
+        let session = match status.withheld.get(&Family::of(address)) {
+            _ if status.state != StateName::Established => Session::Down(status.state.to_string(), down),
+            Some(why) => Session::Withholds(why.to_string()),
+            None if status.told < report.generation => Session::Telling,
+            None => Session::Told,
+        };
+        let internal = match peer.asn {
+            PeerAsn::Internal => true,
+            PeerAsn::External => false,
+            PeerAsn::Is(asn) => asn == config.bgp.asn,
+        };
+        Router { name: peer.name.to_string(), overrides: peer.overrides.clone(), internal, session }
+    });
+    let routers = routers.filter(|router| peer.is_none_or(|name| router.name == name)).collect();
+    let story = Story { vip, service, drain: report.drains.of(&service.name), routers };
+    Response::Done { notes: explain(&story, Instant::now()) }
+}
+
+/// What an operator should look at beside what the director warns of, a sentence each.
+pub(crate) async fn warnings_beside(context: &Context) -> Vec<String> {
+    let mut warnings = context.configs.borrow().warnings();
+    warnings.extend(context.deaf.borrow().clone());
+    warnings.extend(on_disk(context).await);
+    warnings
+}
+
+/// What is wrong with the configuration's file, or what it says that does not run.
+async fn on_disk(context: &Context) -> Option<String> {
+    let (file, name) = (context.config_file.clone(), context.config_file.display().to_string());
+    let called = name.clone();
+    // A large file takes a while to read: not the time of who has to withdraw.
+    let read = drain::io::blocking(move || Ok(config::parse(&called, &fs::read_to_string(file)?))).await;
+    match read {
+        Err(e) => Some(format!("`{name}` cannot be read: {e}; what it said before runs on")),
+        Ok(Err(errors)) => {
+            let count =
+                if errors.len() == 1 { "1 error".to_owned() } else { format!("{} errors", errors.len()) };
+            Some(format!("`{name}` has {count} and does not run; `announcer validate {name}` tells them"))
+        }
+        Ok(Ok(config)) if config != **context.configs.borrow() => {
+            Some(format!("`{name}` says something else than what runs; `announcer reload` applies it"))
+        }
+        Ok(Ok(_)) => None,
+    }
+}
+
+pub(super) fn status(context: &Context, report: &Report, warnings: Vec<String>) -> api::Status {
+    let drain = |drain: &Drain| api::Drain {
+        reason: drain.reason.clone(),
+        by: drain.by.clone(),
+        at: drain.at.clone(),
+    };
+    let all = report.drains.all.iter().map(|all| (drain::ALL, all));
+    let named = report.drains.named.iter().map(|(name, one)| (name.as_str(), one));
+    let drains = all.chain(named).map(|(name, one)| (name.to_owned(), drain(one))).collect();
+    let vip = |vip: &VipReport| api::Vip {
+        address: vip.address,
+        standing: vip.standing.word().to_owned(),
+        reason: vip.standing.to_string(),
+        since: vip.since.elapsed().as_secs_f64(),
+    };
+    api::Status {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        pid: std::process::id(),
+        uptime: context.started.elapsed().as_secs_f64(),
+        asn: context.configs.borrow().bgp.asn.get(),
+        router_id: context.router_id.borrow().map(|id| id.to_string()),
+        peers: context
+            .peers
+            .borrow()
+            .iter()
+            .map(|(peer, status)| self::peer(context, peer, &status))
+            .collect(),
+        services: (report.services.iter())
+            .map(|service| api::Service {
+                name: service.name.to_string(),
+                vips: service.vips.iter().map(vip).collect(),
+            })
+            .collect(),
+        drains,
+        listener_watch: listener_watch(&context.listener_watch.borrow()),
+        warnings,
+    }
+}
+
+fn listener_watch(report: &listener::Report) -> Option<api::ListenerWatch> {
+    Some(api::ListenerWatch {
+        period_ms: report.period.as_secs_f64() * 1000.0,
+        targets: report.pairs,
+        by: report.how?.word().to_owned(),
+        disarmed: (report.disarmed.iter())
+            .map(|((vip, port), why)| format!("{}: {}", SocketAddr::new(*vip, *port), why.sentence()))
+            .collect(),
+        blind: report.blind.clone(),
+    })
+}
+
+fn peer(context: &Context, peer: &config::Peer, status: &session::Status) -> api::Peer {
+    let established = status.state == StateName::Established;
+    let ours = context.configs.borrow().bgp.asn;
+    let asn = match (peer.asn, &status.negotiated) {
+        (PeerAsn::Is(asn), _) => Some(asn),
+        (PeerAsn::Internal, _) => Some(ours),
+        (PeerAsn::External, agreed) => agreed.as_ref().map(|agreed| agreed.peer_asn),
+    };
+    let down = status.last_down.as_ref().filter(|_| !established);
+    api::Peer {
+        name: peer.name.to_string(),
+        address: status.peer_address.map_or_else(|| peer.address.to_string(), |ip| ip.to_string()),
+        asn: asn.map(Asn::get),
+        state: status.state.to_string(),
+        since: status.since.elapsed().as_secs_f64(),
+        announced: status.announced,
+        reason: down.map(|down| format!("{}, {}", down.why, ago(down.at.elapsed()))),
+        hint: down.and_then(|down| down.hint).map(str::to_owned),
+        withheld: status.withheld.values().map(ToString::to_string).collect(),
+    }
+}
+
+fn ago(time: Duration) -> String {
+    format!("{} ago", humantime::format_duration(Duration::from_secs(time.as_secs())))
+}

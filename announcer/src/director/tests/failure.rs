@@ -1,0 +1,142 @@
+//! What fails, and what is done about it.
+
+use super::*;
+
+#[test]
+fn a_verdict_that_no_probe_renews_lapses() {
+    let mut scene = Scene::all_up();
+    assert_eq!(scene.wait(Duration::from_millis(3_900)), []);
+    let lapsed: Vec<IpAddr> =
+        scene.wait(Duration::from_millis(200)).into_iter().map(|change| change.vip).collect();
+    assert_eq!(
+        lapsed,
+        [V4.parse::<IpAddr>().unwrap(), V6.parse().unwrap()],
+        "3 x interval + timeout; MAIL's probes go on"
+    );
+    assert_eq!(scene.announced(), [MAIL]);
+    assert_eq!(scene.sentence(V4), "withheld, check `http`: no probe has ended for 4s");
+    for check in [0, 1] {
+        scene.probes(V4, check, "+");
+    }
+    assert_eq!(scene.announced(), [MAIL], "it has to rise again");
+    for check in [0, 1] {
+        scene.probes(V4, check, "+");
+    }
+    assert_eq!(scene.announced(), [MAIL, V4]);
+}
+
+#[test]
+fn a_process_that_stood_still_holds_that_against_no_probe() {
+    let mut scene = Scene::all_up();
+    scene.now += Duration::from_secs(60);
+    assert_eq!(scene.director.expire(scene.now), []);
+    assert_eq!(scene.announced(), [MAIL, V4, V6]);
+    let lapsed = scene.wait(Duration::from_millis(4_500));
+    assert_eq!(lapsed.len(), 2, "from now on it counts");
+}
+
+#[test]
+fn a_listener_that_is_gone_withdraws_at_once_whatever_a_failure_does_and_back_is_asked_at_once() {
+    for on_failure in ["withdraw", "deprefer", "warn"] {
+        let mut scene =
+            Scene::with(&CONFIG.replace("med = 7", &format!("med = 7\non_failure = \"{on_failure}\"")));
+        for (vip, check) in [(V4, 0), (V4, 1), (V6, 0), (V6, 1)] {
+            scene.probes(vip, check, "++");
+        }
+        let _ = (scene.director.take_paced(), scene.director.take_watched());
+        let (vip, at) = (V4.parse().unwrap(), scene.now);
+        let since = scene.sequence + 2;
+        let listening = |listening, port| Fact::Listening(Listening { vip, port, listening, at }, since);
+        assert_eq!(scene.fact(listening(false, 443)), [], "nobody asks there");
+        assert_eq!(scene.fact(listening(false, 80)).len(), 1);
+        assert_eq!(scene.announced(), [V6], "{on_failure}");
+        assert_eq!(scene.sentence(V4), "withheld, check `http`: nothing listens any more");
+        assert!(!scene.director.take_watched().unwrap().pairs[&(vip, 80)].up);
+        scene.probes(V4, 0, "+"); // one that was under way
+        let kicks = scene.director.pace(vip, 0).unwrap().kick;
+        scene.fact(listening(true, 80));
+        assert_eq!(scene.director.pace(vip, 0).unwrap().kick, kicks + 1);
+        assert!(scene.director.take_paced().contains(&(vip, 1)));
+        scene.probes(V4, 0, "++");
+        assert_eq!(scene.announced(), [V6]);
+        scene.probes(V4, 1, "++");
+        assert_eq!(scene.announced(), [V4, V6]);
+    }
+}
+
+#[test]
+fn the_mildest_thing_that_makes_up_for_what_fails_is_done() {
+    let check = |index: usize, on_failure: &str| {
+        format!(
+            "[[service.check]]\nhttp = \"http://www.example.com/{index}\"\nrise = 1\nfall = 1\non_failure = \"{on_failure}\"\n"
+        )
+    };
+    let head = &CONFIG[..CONFIG.find("[[service.check]]").unwrap()];
+    let word = |require: &str, checks: &[(&str, char)]| {
+        let checks_text: String = (0..).zip(checks).map(|(index, (what, _))| check(index, what)).collect();
+        let mut scene = Scene::with(&format!("{head}require = {require}\n{checks_text}"));
+        for (index, (_, outcome)) in checks.iter().enumerate().filter(|(_, (_, outcome))| *outcome != '?') {
+            scene.probes(V4, index, &outcome.to_string());
+        }
+        let report = scene.director.report();
+        (report.vips().next().unwrap().1.standing.word(), report.warnings(scene.now).len())
+    };
+    const W: &str = "withdraw";
+    const D: &str = "deprefer";
+    for (require, checks, want, warnings) in [
+        ("\"all\"", vec![(W, '+'), (W, '+')], "announced", 0),
+        ("\"all\"", vec![(W, '+'), (W, '-')], "withheld", 0),
+        ("\"any\"", vec![(W, '+'), (W, '-')], "announced", 0),
+        ("\"any\"", vec![(W, '-'), (W, '-')], "withheld", 0),
+        ("\"any\"", vec![(W, '?'), (W, '+')], "announced", 0),
+        ("\"any\"", vec![(W, '?'), (W, '-')], "withheld", 0),
+        ("2", vec![(W, '+'), (W, '-'), (W, '+')], "announced", 0),
+        ("2", vec![(W, '+'), (W, '-'), (W, '-')], "withheld", 0),
+        ("\"all\"", vec![(W, '+'), (D, '-')], "depreferred", 0),
+        ("\"all\"", vec![(W, '-'), (D, '-')], "withheld", 0),
+        ("\"all\"", vec![(W, '+'), (D, '?')], "withheld", 0),
+        ("\"all\"", vec![(W, '+'), ("warn", '-')], "announced", 1),
+        ("\"all\"", vec![(W, '+'), ("warn", '?')], "announced", 0),
+        ("\"all\"", vec![("warn", '-'), (D, '-')], "depreferred", 1),
+        ("\"any\"", vec![(W, '-'), (D, '-')], "depreferred", 0),
+    ] {
+        assert_eq!(word(require, &checks), (want, warnings), "{require} {checks:?}");
+    }
+}
+
+#[test]
+fn a_depreferred_vip_stays_announced_with_less_and_a_dead_server_is_withdrawn() {
+    let text = CONFIG.replace("med = 7", "med = 7\non_failure = \"deprefer\"\nlocal_pref = 200");
+    let text = text.replacen("[[service.check]]", "[service.deprefer]\nprepend = 2\n[[service.check]]", 1);
+    let mut scene = Scene::with(&text);
+    for (vip, check) in [(V4, 0), (V4, 1), (V6, 0), (V6, 1)] {
+        scene.probes(vip, check, "++");
+    }
+    let before = scene.route("192.0.2.80/32").unwrap();
+    let changes = scene.probes(V4, 1, "---");
+    assert_eq!(changes.len(), 1);
+    assert_eq!(
+        scene.sentence(V4),
+        "depreferred, check `http-2`: 3 of 3 probes failed (last: HTTP 503 after 12 ms)"
+    );
+    let after = scene.route("192.0.2.80/32").unwrap();
+    assert_eq!((before.deprefer.as_ref(), before.local_pref), (None, Some(200)));
+    let deprefer = after.deprefer.as_ref().unwrap();
+    assert_eq!((deprefer.prepend, deprefer.local_pref), (2, Some(0)));
+    assert_eq!(scene.route("2001:db8::80/128").unwrap(), before, "verdicts are per VIP");
+    scene.refuse(V4, 1, 3);
+    assert_eq!(scene.announced(), [V6], "a server that is not there is no backend that fails");
+    scene.probes(V4, 1, "++");
+    assert_eq!(scene.route("192.0.2.80/32").unwrap(), before);
+}
+
+#[test]
+fn a_backup_is_depreferred_while_all_is_well_and_withdrawn_when_it_fails() {
+    let mut scene =
+        Scene::with(&CONFIG.replace("vips = [\"192.0.2.25\"]", "vips = [\"192.0.2.25\"]\nbackup = true"));
+    scene.probes(MAIL, 0, "+");
+    assert_eq!(scene.sentence(MAIL), "depreferred, healthy, a backup for when others have withdrawn");
+    assert!(scene.route("192.0.2.25/32").unwrap().deprefer.is_some());
+    scene.probes(MAIL, 0, "-");
+    assert_eq!(scene.announced(), [""; 0]);
+}

@@ -1,0 +1,67 @@
+//! Another configuration, and what stays of the one before.
+
+use super::*;
+
+#[test]
+fn a_changed_check_inherits_the_verdict_and_withdraws_only_by_failing_itself() {
+    for (from, to) in [
+        ("example.com/healthz", "example.com/health"),
+        ("rise = 1", "rise = 9"),
+        ("fall = 1", "fall = 2\ntimeout = \"7s\""),
+        ("name = \"www\"", "name = \"web\""),
+    ] {
+        let mut scene = Scene::all_up();
+        let before = scene.director.rib();
+        assert_eq!(scene.reload(changed(from, to)), [], "{to}");
+        assert_eq!(scene.director.rib(), before, "{to}: not even a new generation");
+    }
+    let mut scene = Scene::all_up();
+    scene.reload(changed("example.com/healthz", "example.com/health"));
+    scene.probes(V4, 0, "--");
+    assert_eq!(scene.announced(), [MAIL, V4, V6]);
+    scene.probes(V4, 0, "-");
+    assert_eq!(scene.announced(), [MAIL, V6]);
+}
+
+#[test]
+fn a_check_that_stays_keeps_its_streak() {
+    let mut scene = Scene::all_up();
+    scene.probes(V4, 1, "--");
+    scene.reload(changed("example.com/healthz", "example.com/health"));
+    scene.probes(V4, 1, "-");
+    assert_eq!(scene.announced(), [MAIL, V6]);
+}
+
+#[test]
+fn a_vip_new_to_the_host_starts_from_nothing() {
+    let mut scene = Scene::all_up();
+    scene.reload(changed("\"192.0.2.25\"", "\"192.0.2.25\", \"192.0.2.26\""));
+    assert_eq!(scene.announced(), [MAIL, V4, V6]);
+    assert!(!scene.director.rib().complete);
+    scene.probes("192.0.2.26", 0, "+");
+    assert_eq!(scene.sentence("192.0.2.26"), "withheld, starting, lo was not looked at yet");
+    scene.fact(Fact::Vip("192.0.2.26".parse().unwrap(), Presence::Present));
+    assert_eq!(scene.announced(), [MAIL, "192.0.2.26", V4, V6]);
+}
+
+#[test]
+fn a_removed_vip_is_withdrawn_and_an_attribute_announced_again() {
+    let mut scene = Scene::all_up();
+    scene.reload(changed("vips = [\"192.0.2.80\", \"2001:db8::80\"]", "vips = [\"192.0.2.80\"]"));
+    assert_eq!(scene.announced(), [MAIL, V4]);
+    let mut scene = Scene::all_up();
+    let before = scene.director.rib().generation;
+    scene.reload(changed("med = 7", "med = 8"));
+    assert_eq!(scene.announced(), [MAIL, V4, V6]);
+    assert_eq!(scene.director.rib().generation, before + 1);
+}
+
+#[test]
+fn what_an_old_probe_saw_is_not_held_against_the_new_check() {
+    let mut scene = Scene::all_up();
+    let old = scene.sequence;
+    scene.reload(changed("fall = 1", "fall = 1\ntimeout = \"7s\""));
+    scene.sequence = old - 1; // a probe of the old loop, still on its way
+    scene.probes(MAIL, 0, "-");
+    assert_eq!(scene.announced(), [MAIL, V4, V6]);
+}

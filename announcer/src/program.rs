@@ -1,0 +1,3 @@
+//! The operator's programs, as probes and the hook run them.
+
+pub mod io;

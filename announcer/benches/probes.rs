@@ -93,12 +93,19 @@ fn compare() {
     nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).expect("root, for a network namespace");
     let folder = tempfile::tempdir().unwrap();
     let this = std::env::current_exe().unwrap();
-    ip("link set lo up\nlink add v0 type veth peer name v1\naddr add 10.99.0.2/24 dev v0\nlink set v0 up\nlink set v1 up\n");
+    ip(
+        "link set lo up\nlink add v0 type veth peer name v1\naddr add 10.99.0.2/24 dev v0\nlink set v0 up\nlink set v1 up\n",
+    );
     let mut server = Command::new(&this).arg("serve").spawn().unwrap();
-    println!("{:<34} {:>9} {:>12} {:>15} {:>9} {:>13}", "", "probes/s", "of a core", "user + system", "PSS", "of the loop");
+    println!(
+        "{:<34} {:>9} {:>12} {:>15} {:>9} {:>13}",
+        "", "probes/s", "of a core", "user + system", "PSS", "of the loop"
+    );
     let mut there = 0;
     for services in [100, 1000] {
-        ip(&(there..services).map(|index| format!("addr add {}/32 dev lo\n", vip(index))).collect::<String>());
+        ip(&(there..services)
+            .map(|index| format!("addr add {}/32 dev lo\n", vip(index)))
+            .collect::<String>());
         there = services;
         let asked = measure(Command::new(&this).args(["ask", &services.to_string()]));
         asked.print(&format!("{services} asked by reqwest alone"), &asked);

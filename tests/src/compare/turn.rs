@@ -19,6 +19,8 @@ use crate::scene::server;
 
 /// New connections a second.
 pub const RATE: u32 = 2000;
+/// A third of the hold time (RFC 4271 §4.4): the routers' patience with a dead host counts from the last one.
+const KEEPALIVE: Duration = Duration::from_secs(1);
 /// Requests flow this long before an event.
 const BEFORE: Duration = Duration::from_millis(500);
 /// And this long after the routers acted on it.
@@ -103,6 +105,7 @@ impl Turn<'_> {
         self.event = Event::Death;
         self.control("start")?;
         self.steady()?;
+        thread::sleep(KEEPALIVE.mul_f64(fastrand::f64())); // anywhere between two of them
         let (times, lost) = self.under_load(false, |turn| {
             turn.stage.node()?.must(&["nft", "-f", "/bench/silence"])?;
             Ok(())

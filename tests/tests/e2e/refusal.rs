@@ -106,8 +106,10 @@ pub(crate) fn maximum_prefix(scene: &Scene) -> Result<()> {
         })?;
         until(scene, "r1 goes on without fe1", || Ok(scene.next_hops("r1", VIPS[0])?.len() == 2))?;
         other_goes_on(scene)?;
-        let shown = scene.node("r2")?.must(&["vtysh", "-c", "show bgp ipv4 unicast 192.0.2.81 json"])?;
-        ensure!(json(&shown)?["paths"].as_array().is_some_and(|paths| paths.len() == 1), "{shown}");
+        until(scene, "r2 has the second VIP", || {
+            let shown = scene.node("r2")?.must(&["vtysh", "-c", "show bgp ipv4 unicast 192.0.2.81 json"])?;
+            Ok(json(&shown)?["paths"].as_array().is_some_and(|paths| paths.len() == 1))
+        })?;
         limit(format!("neighbor {neighbor} maximum-prefix 100"))?;
         configure(scene, "fe1", &[])?;
         node.must(&["announcer", "reload"])?;

@@ -98,9 +98,11 @@ pub(crate) fn maximum_prefix(scene: &Scene) -> Result<()> {
     let limit =
         |line: String| vtysh(scene, "r1", &["router bgp 65000", "address-family ipv4 unicast", &line]);
     let played = with_own_configuration(scene, "fe1", || {
-        limit(format!("neighbor {neighbor} maximum-prefix 1"))?;
         configure(scene, "fe1", &[("\"192.0.2.80\"", "\"192.0.2.80\", \"192.0.2.81\"")])?;
         node.must(&["announcer", "reload"])?;
+        // Lowered below what there is: FRR looks at its count before it adds the prefix at hand.
+        until(scene, "r1 has the second VIP", || Ok(scene.next_hops("r1", "192.0.2.81")?.len() == 1))?;
+        limit(format!("neighbor {neighbor} maximum-prefix 1"))?;
         until_peer(scene, "fe1", 0, "told of the limit", |peer| {
             says(peer, "Maximum Number of Prefixes Reached")
         })?;

@@ -57,7 +57,7 @@ fn hundred() -> Result<()> {
     println!("  {count} frontends up after {:.1?}", begun.elapsed());
     served_by(&routers, count)?;
     println!("  served by all after {:.1?}", begun.elapsed());
-    let spread = |without: &str| -> Result<()> {
+    let spread = |there: usize, without: &str| -> Result<()> {
         for vip in VIPS {
             let total = ask(&lab, vip, 6 * count)?.total;
             let heard = total.ok.len();
@@ -65,19 +65,19 @@ fn hundred() -> Result<()> {
             println!("  {vip}: {} answers from {heard}, at most {most} from one", total.answered());
             ensure!(total.lost() == 0, "{vip}: {} lost: {total:?}", total.lost());
             ensure!(!total.ok.contains_key(without), "{vip} is still answered by {without}");
-            // Six each on average: that one in twenty has none does not happen by chance.
-            ensure!(heard * 20 >= count * 19, "{vip} was answered by {heard} of {count} alone");
+            // Six each on average: one or two may have none by chance, but not five.
+            ensure!(heard + 5 > there, "{vip} was answered by {heard} of {there} alone");
         }
         Ok(())
     };
-    spread("nobody")?;
+    spread(count, "nobody")?;
 
     let crashed = lab.node("fe1")?;
     let at = Instant::now();
     ensure!(crashed.kill(server("fe1"), Signal::SIGKILL) > 0, "no server was killed");
     served_by(&routers, count - 1).context("after the crash")?;
     println!("  a crash: out of the FIB after {:.1?}", at.elapsed());
-    spread("fe1")?;
+    spread(count - 1, "fe1")?;
     crashed.must(&["/lab/web", "start"])?;
     served_by(&routers, count).context("after the return")?;
 
@@ -86,7 +86,7 @@ fn hundred() -> Result<()> {
     lab.node(&last)?.power_off()?;
     served_by(&routers, count - 1).context("after the power cut")?;
     println!("  power-off: out of the FIB after {:.1?}", at.elapsed());
-    spread(&last)?;
+    spread(count - 1, &last)?;
     lab.down()?;
     println!("  in all {:.1?}", begun.elapsed());
     Ok(())

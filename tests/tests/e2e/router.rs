@@ -5,6 +5,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use e2e::scene::{Scene, VIPS};
 
+use crate::support::tell_lost;
+
 pub(crate) fn router_restart(scene: &Scene) -> Result<()> {
     scene.node("r1")?.must(&["/usr/lib/frr/frrinit.sh", "restart"])?;
     scene.all_announced().context("after the restart")
@@ -15,16 +17,7 @@ pub(crate) fn router_power_off(scene: &Scene) -> Result<()> {
     std::thread::sleep(Duration::from_secs(1)); // requests flow before it
     scene.node("r2")?.power_off()?;
     let report = load.report()?;
-    let counts = &report.total;
-    println!(
-        "  {} sent, {} lost: {} without a reply, {} reset, {} refused, {} without a route",
-        report.sent,
-        counts.lost(),
-        counts.timed_out,
-        counts.reset,
-        counts.refused,
-        counts.other
-    );
+    tell_lost(&report);
     let last_second: u64 =
         report.buckets.iter().rev().take(10).map(|bucket| bucket.counts.ok.values().sum::<u64>()).sum();
     ensure!(last_second > 400, "{last_second} answers in the last second");

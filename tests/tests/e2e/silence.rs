@@ -9,7 +9,8 @@ use lab::Cut;
 use nix::sys::signal::Signal;
 
 use crate::support::{
-    Endless, configure, established, none_lost, not_withdrawn, status, until_peer, with_own_configuration,
+    Endless, configure, established, none_lost, not_withdrawn, status, tell_lost, until_peer,
+    with_own_configuration,
 };
 
 const LINKS: [&str; 2] = ["eth1", "eth2"];
@@ -94,17 +95,8 @@ pub(crate) fn router(scene: &Scene) -> Result<()> {
     all.iter().try_for_each(|link| node.mend(link))?;
     played?;
     let report = load.report()?;
-    let counts = &report.total;
-    println!(
-        "  {} sent, {} lost: {} without a reply, {} reset, {} refused, {} without a route",
-        report.sent,
-        counts.lost(),
-        counts.timed_out,
-        counts.reset,
-        counts.refused,
-        counts.other
-    );
-    ensure!(counts.timed_out > 0, "the router was never away");
+    tell_lost(&report);
+    ensure!(report.total.timed_out > 0, "the router was never away");
     for frontend in FRONTENDS {
         not_withdrawn(scene, &mark, frontend, "one router's silence")?;
     }

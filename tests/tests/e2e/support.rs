@@ -253,3 +253,17 @@ pub(crate) fn none_lost(scene: &Scene, mark: &Mark, what: &str, report: &Report)
     ensure!(counts.lost() == moved && moved <= report.sent / 4, "{what}: {counts:?}");
     never_left(scene, mark)
 }
+
+/// Prints how many requests a fault lost, and how each ended.
+pub(crate) fn tell_lost(report: &Report) {
+    let counts = &report.total;
+    println!(
+        "  {} sent, {} lost: {} without a reply, {} reset, {} refused, {} without a route",
+        report.sent,
+        counts.lost(),
+        counts.timed_out,
+        counts.reset,
+        counts.refused,
+        counts.other
+    );
+}

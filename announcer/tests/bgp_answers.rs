@@ -5,6 +5,7 @@
 mod scripted;
 
 use announcer::bgp::fsm::StateName;
+use announcer::bgp::io::session::Status;
 use scripted::{
     CAPABILITIES, ENHANCED, KEEPALIVE, OPEN, REFRESH, Session, UPDATE, keepalive, message, open_body,
 };
@@ -239,4 +240,32 @@ async fn a_notification_is_never_answered() {
     let why = status.last_down.unwrap().why.to_string();
     assert_eq!(why, "the peer sent NOTIFICATION: Cease/Administrative Shutdown (\"disk\")");
     session.open_sent().await;
+}
+
+#[tokio::test]
+async fn what_the_router_said_stays_beside_the_tries_that_it_hangs_up_on() {
+    let mut session = Session::start().await;
+    let mut router = session.established().await;
+    router.send(&message(3, &[6, 1])).await;
+    let said = "the peer sent NOTIFICATION: Cease/Maximum Number of Prefixes Reached";
+    let hint = Some("more VIPs than the router's `maximum-prefix` for this neighbour");
+    let (reason, shown) = session.until(|status| status.last_down.is_some()).await.trouble().unwrap();
+    assert!(reason.starts_with(said) && !reason.contains(';'), "{reason}");
+    assert_eq!(shown, hint);
+    drop(router);
+    drop(session.accept().await);
+    let hung_up = |status: &Status| {
+        status.last_down.as_ref().is_some_and(|down| matches!(down.why.label(), "closed" | "reset"))
+    };
+    let (reason, shown) = session.until(hung_up).await.trouble().unwrap();
+    assert!(reason.contains(&format!(" ago; before that {said}")), "{reason}");
+    assert_eq!(shown, hint);
+
+    let router = session.established().await;
+    assert_eq!(session.status.borrow().trouble(), None);
+    drop(router);
+    let (reason, shown) =
+        session.until(|status| status.state != StateName::Established).await.trouble().unwrap();
+    assert!(!reason.contains("NOTIFICATION"), "{reason}");
+    assert_ne!(shown, hint);
 }

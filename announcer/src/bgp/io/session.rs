@@ -335,7 +335,11 @@ impl Session {
     fn down(&mut self, why: DownReason, hint: Option<&'static str>) {
         self.routes = None;
         *self.status.downs.entry(why.label()).or_default() += 1;
-        self.status.last_down = Some(Down { why, hint, at: now() });
+        let down = Down { why, hint, at: now() };
+        if matches!(down.why, DownReason::Notified(_)) {
+            self.status.notified = Some(down.clone());
+        }
+        self.status.last_down = Some(down);
         self.status.local_address = None;
         self.status.negotiated = None;
         self.status.announced = 0;

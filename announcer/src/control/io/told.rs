@@ -4,7 +4,7 @@
 
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::Context;
 use crate::bgp::fsm::StateName;
@@ -34,7 +34,7 @@ pub(super) fn explained(context: &Context, report: &Report, address: IpAddr, pee
     }
     let peers = context.peers.borrow().clone();
     let routers = peers.iter().map(|(peer, status)| {
-        let down = status.last_down.as_ref().map(|down| format!("{}, {}", down.why, ago(down.at.elapsed())));
+        let down = status.trouble().map(|(reason, _)| reason);
         let session = match status.withheld.get(&Family::of(address)) {
             _ if status.state != StateName::Established => Session::Down(status.state.to_string(), down),
             Some(why) => Session::Withholds(why.to_string()),
@@ -133,14 +133,13 @@ fn listener_watch(report: &listener::Report) -> Option<api::ListenerWatch> {
 }
 
 fn peer(context: &Context, peer: &config::Peer, status: &session::Status) -> api::Peer {
-    let established = status.state == StateName::Established;
     let ours = context.configs.borrow().bgp.asn;
     let asn = match (peer.asn, &status.negotiated) {
         (PeerAsn::Is(asn), _) => Some(asn),
         (PeerAsn::Internal, _) => Some(ours),
         (PeerAsn::External, agreed) => agreed.as_ref().map(|agreed| agreed.peer_asn),
     };
-    let down = status.last_down.as_ref().filter(|_| !established);
+    let (reason, hint) = status.trouble().unzip();
     api::Peer {
         name: peer.name.to_string(),
         address: status.peer_address.map_or_else(|| peer.address.to_string(), |ip| ip.to_string()),
@@ -148,12 +147,8 @@ fn peer(context: &Context, peer: &config::Peer, status: &session::Status) -> api
         state: status.state.to_string(),
         since: status.since.elapsed().as_secs_f64(),
         announced: status.announced,
-        reason: down.map(|down| format!("{}, {}", down.why, ago(down.at.elapsed()))),
-        hint: down.and_then(|down| down.hint).map(str::to_owned),
+        reason,
+        hint: hint.flatten().map(str::to_owned),
         withheld: status.withheld.values().map(ToString::to_string).collect(),
     }
-}
-
-fn ago(time: Duration) -> String {
-    format!("{} ago", humantime::format_duration(Duration::from_secs(time.as_secs())))
 }

@@ -62,6 +62,7 @@ impl Session {
         });
         self.status.negotiated = Some(negotiated);
         self.status.established += 1;
+        self.status.notified = None;
     }
 
     /// The interface's addresses may have changed, and our next hops with them.

@@ -3,13 +3,14 @@
 //! Touches nothing but the clock's type.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use crate::bgp::fsm::StateName;
 use crate::bgp::notification::{self, Notification};
 use crate::bgp::open::Negotiated;
-use crate::bgp::reason::DownReason;
+use crate::bgp::reason::{DownReason, TcpFailure};
 use crate::model::histogram::micros;
 use crate::model::{Family, Generation, Histogram};
 use crate::rib::Withheld;
@@ -57,6 +58,8 @@ pub struct Status {
     pub withheld: BTreeMap<Family, Withheld>,
     /// Why the last session ended, the last try failed, or the present one hangs.
     pub last_down: Option<Down>,
+    /// What the peer ended a session with since the last one was established: the tries that it refuses afterwards say less.
+    pub notified: Option<Down>,
     /// Where the peer was found: its configured address, or the default gateway's.
     pub peer_address: Option<IpAddr>,
     /// Our end of the connection.
@@ -93,6 +96,13 @@ pub struct Down {
     pub at: Instant,
 }
 
+impl fmt::Display for Down {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ago = Duration::from_secs(self.at.elapsed().as_secs());
+        write!(f, "{}, {} ago", self.why, humantime::format_duration(ago))
+    }
+}
+
 /// Messages by type. All UPDATEs received are dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counters {
@@ -118,6 +128,7 @@ impl Status {
             announced: 0,
             withheld: BTreeMap::new(),
             last_down: None,
+            notified: None,
             peer_address: None,
             local_address: None,
             negotiated: None,
@@ -127,6 +138,19 @@ impl Status {
             downs: BTreeMap::new(),
             wire: Wire::new(&WIRE),
         }
+    }
+
+    /// Why there is no session, in a sentence, and what to look at; `None` while there is one, and before a try failed.
+    pub fn trouble(&self) -> Option<(String, Option<&'static str>)> {
+        let down = self.last_down.as_ref().filter(|_| self.state != StateName::Established)?;
+        let Some(said) = self.notified.as_ref().filter(|said| *said != down) else {
+            return Some((down.to_string(), down.hint));
+        };
+        // A router that has said why hangs up on what follows.
+        let hung_up =
+            matches!(down.why, DownReason::Tcp(TcpFailure::Refused | TcpFailure::Closed | TcpFailure::Reset));
+        let hint = said.hint.filter(|_| hung_up).or(down.hint);
+        Some((format!("{down}; before that {said}"), hint))
     }
 }
 

@@ -78,15 +78,19 @@ fn run(stage: &Stage, args: &Args, results: &mut Results) -> Result<()> {
     let plays = |part: &str| !args.skip.iter().any(|skipped| skipped == part);
     let costs_alone = ["times", "losses", "death"].iter().all(|part| !plays(part));
     let runs = args.runs.unwrap_or(if args.quick { QUICK_RUNS } else { RUNS }) * usize::from(!costs_alone);
+    let long_runs = runs.min(LONG_RUNS);
     for run in 0..runs {
         for turn in 0..candidates.len() {
             // Nobody always plays after the same one.
             let candidate = candidates[(run + turn) % candidates.len()];
-            let long = run < LONG_RUNS;
+            let long = run < long_runs;
+            // As many deaths early between two keepalives as late, for each.
+            let phase = (run as f64 + fastrand::f64()) / long_runs as f64;
             let parts = Parts {
                 times: plays("times"),
                 losses: long && plays("losses"),
                 death: long && plays("death"),
+                phase,
             };
             let began = Instant::now();
             turn::play(stage, candidate, parts, results)?;

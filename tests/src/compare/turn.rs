@@ -35,6 +35,8 @@ pub struct Parts {
     pub losses: bool,
     /// The host's death: time and loss.
     pub death: bool,
+    /// How far between two keepalives that comes: 0 to 1.
+    pub phase: f64,
 }
 
 /// Plays one turn, and adds what was seen.
@@ -42,7 +44,7 @@ pub struct Parts {
 /// # Errors
 /// When the lab itself fails.
 pub fn play(stage: &Stage, candidate: Candidate, parts: Parts, results: &mut Results) -> Result<()> {
-    let mut turn = Turn { stage, candidate, results, event: Event::Start };
+    let mut turn = Turn { stage, candidate, phase: parts.phase, results, event: Event::Start };
     for (wanted, figure, part) in [
         (parts.times, Figure::Time, (|turn| turn.times()) as Part),
         (parts.losses, Figure::Loss, |turn| turn.losses()),
@@ -67,6 +69,7 @@ type Part = fn(&mut Turn<'_>) -> Result<()>;
 struct Turn<'a> {
     stage: &'a Stage,
     candidate: Candidate,
+    phase: f64,
     results: &'a mut Results,
     event: Event,
 }
@@ -105,7 +108,7 @@ impl Turn<'_> {
         self.event = Event::Death;
         self.control("start")?;
         self.steady()?;
-        thread::sleep(KEEPALIVE.mul_f64(fastrand::f64())); // anywhere between two of them
+        thread::sleep(KEEPALIVE.mul_f64(self.phase));
         let (times, lost) = self.under_load(false, |turn| {
             turn.stage.node()?.must(&["nft", "-f", "/bench/silence"])?;
             Ok(())

@@ -109,6 +109,7 @@ fn run(stage: &Stage, args: &Args, results: &mut Results) -> Result<()> {
     resources::prepare(stage)?;
     let most = args.services.unwrap_or(if args.quick { 10 } else { 1000 });
     let lasts = Duration::from_secs(if args.quick { 5 } else { 10 });
+    results.waking_percent = Some(resources::waking(lasts)?);
     for services in SERVICES.into_iter().filter(|services| *services <= most) {
         for candidate in &candidates {
             let fails = |cost: &Cost| cost.candidate == *candidate && cost.measured.is_err();

@@ -181,17 +181,22 @@ fn costs(results: &Results, candidates: &[Candidate]) -> String {
         CALM.interval_ms
     );
     type Of = fn(&Usage) -> f64;
-    let parts: [(&str, Of, &str); 2] = [
+    let waking = results.waking_percent.map_or(String::new(), |percent| {
+        format!("; on this machine waking up that often takes {percent:.1} % of a core alone")
+    });
+    let parts: [(&str, Of, String); 2] = [
         (
             "services: PSS, MiB",
             |usage| usage.pss_mib,
-            "what it keeps for its services weighs more than their daemons and loops",
+            "what it keeps for its services weighs more than their daemons and loops".to_owned(),
         ),
         (
             "services: CPU, % of a core",
             |usage| usage.cpu_percent,
-            "announcer asks the kernel every 5 ms whether anything listens, be the services few or many: that is how it knows of a \
-             crash at once",
+            format!(
+                "announcer asks the kernel every 5 ms whether anything listens, be the services few or many: that is how it knows of a \
+                 crash at once{waking}"
+            ),
         ),
     ];
     for (first, of, why) in parts {
@@ -287,6 +292,7 @@ mod tests {
                 },
             ],
             floor_ms: vec![61.0],
+            waking_percent: None,
             machine: vec!["2 cores".to_owned()],
         }
     }

@@ -139,6 +139,9 @@ pub struct Results {
     pub failures: Vec<Failure>,
     /// Memory and CPU.
     pub costs: Vec<Cost>,
+    /// What waking up as often as announcer's listener watch does takes here, in percent of a core.
+    #[serde(default)]
+    pub waking_percent: Option<f64>,
 }
 
 /// The middle of some figures, and their ends.

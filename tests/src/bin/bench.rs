@@ -42,9 +42,9 @@ struct Args {
     page: Option<PathBuf>,
 }
 
-/// How often each takes its turn, and what of it is repeated less: what lasts longer than 3 s, or loads the machine.
+/// How often each takes its turn, and the losses of it, which take longest.
 const RUNS: usize = 10;
-const LONG_RUNS: usize = 5;
+const LOSS_RUNS: usize = 5;
 const QUICK_RUNS: usize = 1;
 
 fn main() -> Result<()> {
@@ -78,18 +78,16 @@ fn run(stage: &Stage, args: &Args, results: &mut Results) -> Result<()> {
     let plays = |part: &str| !args.skip.iter().any(|skipped| skipped == part);
     let costs_alone = ["times", "losses", "death"].iter().all(|part| !plays(part));
     let runs = args.runs.unwrap_or(if args.quick { QUICK_RUNS } else { RUNS }) * usize::from(!costs_alone);
-    let long_runs = runs.min(LONG_RUNS);
     for run in 0..runs {
         for turn in 0..candidates.len() {
             // Nobody always plays after the same one.
             let candidate = candidates[(run + turn) % candidates.len()];
-            let long = run < long_runs;
             // As many deaths early between two keepalives as late, for each.
-            let phase = (run as f64 + fastrand::f64()) / long_runs as f64;
+            let phase = (run as f64 + fastrand::f64()) / runs as f64;
             let parts = Parts {
                 times: plays("times"),
-                losses: long && plays("losses"),
-                death: long && plays("death"),
+                losses: run < LOSS_RUNS && plays("losses"),
+                death: plays("death"),
                 phase,
             };
             let began = Instant::now();

@@ -49,11 +49,11 @@ fn head(results: &Results, candidates: &[Candidate]) -> String {
          check (a GET of `/healthz` at the VIP), interval {} ms, timeout {} ms, rise {RISE}, fall {FALL}, and a hold time of 3 s; their configurations stand in\n\
          [tests/peers](../tests/peers/README.md). Figures are medians, with minimum and maximum; the last column sets announcer's against the\n\
          best of the others: *even* where one's median is within the middle half of the other's runs. †: the router decides this row. {} runs of\n\
-         each; {} of those under load, and of the host's death.\n\n",
+         each; {} of the requests lost, but for the host's death.\n\n",
         FAST.interval_ms,
         FAST.timeout_ms,
         results.runs(Event::Crash),
-        results.runs(Event::Death),
+        results.lost(Candidate::Announcer, Event::Crash).map_or(0, |lost| lost.runs),
     );
     head += "| event | from |\n|---|---|\n\
              | crash | the clock just before SIGKILL to every process of the web server |\n\

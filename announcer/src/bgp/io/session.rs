@@ -224,9 +224,7 @@ impl Session {
                 self.neighbour = neighbour;
                 self.handle(Event::TcpFails(failure));
             }
-            Wake::Readable => {
-                self.read();
-            }
+            Wake::Readable => self.read(),
             // The loop flushes.
             Wake::Writable => {}
             Wake::Deadline => {

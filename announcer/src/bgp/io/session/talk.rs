@@ -6,24 +6,19 @@ use tracing::debug;
 
 use super::{Session, now};
 use crate::bgp::fsm::{Event, Outgoing, Waiting};
-use crate::bgp::io::connection::{Progress, Read};
+use crate::bgp::io::connection::{Connection, Progress, Read};
 use crate::bgp::open::negotiate;
 use crate::bgp::reason::TcpFailure;
 use crate::bgp::wire::{self, Message};
 
 impl Session {
     /// Reads once and handles the messages that this completes.
-    pub(super) fn read(&mut self) -> Option<Read> {
-        let read = self.connection.as_mut()?.read();
-        match read {
-            Ok(Read::Octets) => self.messages(),
-            Ok(Read::Nothing) => {}
-            Err(failure) => {
-                self.handle(Event::TcpFails(failure));
-                return None;
-            }
+    pub(super) fn read(&mut self) {
+        match self.connection.as_mut().map(Connection::read) {
+            Some(Ok(Read::Octets)) => self.messages(),
+            Some(Ok(Read::Nothing)) | None => {}
+            Some(Err(failure)) => self.handle(Event::TcpFails(failure)),
         }
-        read.ok()
     }
 
     fn messages(&mut self) {
@@ -110,8 +105,11 @@ impl Session {
             Ok(true) => self.handle(Event::Unsent),
             Ok(false) => {}
             Err(failure) => {
-                // The peer's last words may wait to be read.
-                while self.read() == Some(Read::Octets) {}
+                // The peer's last words may wait to be read. That there are no more says less than why the write failed: the
+                // kernel tells that once.
+                while self.connection.as_mut().map(Connection::read) == Some(Ok(Read::Octets)) {
+                    self.messages();
+                }
                 if self.connection.is_some() {
                     self.handle(Event::TcpFails(failure));
                 }

@@ -5,7 +5,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context, Result};
 use clap::Parser;
@@ -106,8 +106,7 @@ fn run(stage: &Stage, args: &Args, results: &mut Results) -> Result<()> {
     }
     resources::prepare(stage)?;
     let most = args.services.unwrap_or(if args.quick { 10 } else { 1000 });
-    let lasts = Duration::from_secs(if args.quick { 5 } else { 10 });
-    results.waking_percent = Some(resources::waking(lasts)?);
+    results.waking_percent = Some(resources::waking()?);
     for services in SERVICES.into_iter().filter(|services| *services <= most) {
         for candidate in &candidates {
             let fails = |cost: &Cost| cost.candidate == *candidate && cost.measured.is_err();
@@ -115,7 +114,7 @@ fn run(stage: &Stage, args: &Args, results: &mut Results) -> Result<()> {
                 continue;
             }
             let began = Instant::now();
-            let cost = resources::measure(stage, *candidate, services, lasts)?;
+            let cost = resources::measure(stage, *candidate, services)?;
             let said = match &cost.measured {
                 Ok(usage) => format!("{:.1} MiB, {:.1} %", usage.pss_mib, usage.cpu_percent),
                 Err(why) => why.clone(),

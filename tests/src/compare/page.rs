@@ -42,6 +42,9 @@ pub fn page(results: &Results) -> String {
 }
 
 fn head(results: &Results, candidates: &[Candidate]) -> String {
+    type Of<'a> = &'a dyn Fn(Candidate) -> Option<Spread>;
+    let most =
+        |of: Of<'_>| candidates.iter().filter_map(|one| of(*one)).map(|found| found.runs).max().unwrap_or(0);
     let mut head = format!(
         "# Benchmarks\n\n\
          `make bench` wrote this page: announcer and the other ways to announce a VIP while its server is healthy, in the lab of\n\
@@ -52,8 +55,8 @@ fn head(results: &Results, candidates: &[Candidate]) -> String {
          each; {} of the requests lost, but for the host's death.\n\n",
         FAST.interval_ms,
         FAST.timeout_ms,
-        results.runs(Event::Crash),
-        results.lost(Candidate::Announcer, Event::Crash).map_or(0, |lost| lost.runs),
+        most(&|one| results.spread(one, Event::Crash, |reaction| Some(reaction.fib_ms))),
+        most(&|one| results.lost(one, Event::Crash)),
     );
     head += "| event | from |\n|---|---|\n\
              | crash | the clock just before SIGKILL to every process of the web server |\n\
@@ -282,6 +285,16 @@ mod tests {
             costs: vec![
                 Cost {
                     candidate: ours,
+                    services: 1,
+                    measured: Ok(Usage { pss_mib: 8.0, cpu_percent: 1.6, probes: 1.0 }),
+                },
+                Cost {
+                    candidate: theirs,
+                    services: 1,
+                    measured: Ok(Usage { pss_mib: 47.0, cpu_percent: 1.28, probes: 1.0 }),
+                },
+                Cost {
+                    candidate: ours,
                     services: 1000,
                     measured: Ok(Usage { pss_mib: 9.04, cpu_percent: 12.0, probes: 1.0 }),
                 },
@@ -292,7 +305,7 @@ mod tests {
                 },
             ],
             floor_ms: vec![61.0],
-            waking_percent: None,
+            waking_percent: Some(0.71),
             machine: vec!["2 cores".to_owned()],
         }
     }
@@ -305,12 +318,14 @@ mod tests {
             "| crash | 64.1 (63.0 to 65.2) | 810.2 (310.5 to 1310.0); failed 1 × | **12.6 × ahead** |",
             "| crash | 3.2 (2.0 to 4.5) | 250 (250 to 250); failed 1 × | **76.9 × ahead** |",
             "| stop | 0 (0 to 0) | 12 (12 to 12) | **ahead** |",
+            "| 1 | 1.6 | 1.3 | 1.2 × behind |",
             "| 1000 | 9.0 | did not keep up: 41 % of the probes |  |",
             "- ExaBGP healthcheck, crash: no FIB",
             "| [ExaBGP healthcheck](../tests/peers/exabgp) | ExaBGP 2 |",
         ] {
             assert!(page.lines().any(|found| found == line), "{line}\n\n{page}");
         }
+        assert!(page.contains("waking up that often takes 0.7 % of a core alone"), "{page}");
         assert!(page.contains("it took 61 (61 to 61) ms"), "{page}");
         assert!(!page.contains("| drain | none"), "what was not measured is no row\n{page}");
     }

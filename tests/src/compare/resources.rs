@@ -19,6 +19,8 @@ use super::stage::{CALM, Stage};
 const PATIENCE: Duration = Duration::from_secs(45);
 /// The VIPs: their range is a lab's own (RFC 2544).
 const RANGE: &str = "198.18.0.0/15";
+/// What is measured. So long that one probe in its first or last moment decides nothing.
+const LASTS: Duration = Duration::from_secs(10);
 /// Fewer of the due probes than this is a candidate that does not keep up.
 const ENOUGH: f64 = 0.8;
 /// Ticks a second in `/proc`: Linux's promise to its users, whatever its own.
@@ -49,21 +51,21 @@ pub fn prepare(stage: &Stage) -> Result<()> {
     Ok(())
 }
 
-/// Measures one candidate with so many services, for so long.
+/// Measures one candidate with so many services.
 ///
 /// # Errors
 /// When the lab itself fails.
-pub fn measure(stage: &Stage, candidate: Candidate, services: usize, lasts: Duration) -> Result<Cost> {
+pub fn measure(stage: &Stage, candidate: Candidate, services: usize) -> Result<Cost> {
     let vips: Vec<String> = (0..services).map(|i| format!("198.18.{}.{}", i / 250, i % 250 + 1)).collect();
     addresses(stage, "add", &vips)?;
     stage.configure(candidate, &vips, CALM)?;
-    let measured = usage(stage, candidate, services, lasts).map_err(|error| format!("{error:#}"));
+    let measured = usage(stage, candidate, services).map_err(|error| format!("{error:#}"));
     stage.clear(candidate)?;
     addresses(stage, "del", &vips)?;
     Ok(Cost { candidate, services, measured })
 }
 
-fn usage(stage: &Stage, candidate: Candidate, services: usize, lasts: Duration) -> Result<Usage> {
+fn usage(stage: &Stage, candidate: Candidate, services: usize) -> Result<Usage> {
     stage.control(candidate, "start")?;
     let began = Instant::now();
     loop {
@@ -81,12 +83,11 @@ fn usage(stage: &Stage, candidate: Candidate, services: usize, lasts: Duration) 
     }
     thread::sleep(Duration::from_secs(3)); // what starting cost is not what running costs
     let (cpu, probes, start) = (ticks(stage)?, accepted(stage)?, Instant::now());
-    thread::sleep(lasts);
+    thread::sleep(LASTS);
     let (cpu, probes, lasted) =
         (ticks(stage)? - cpu, accepted(stage)? - probes, start.elapsed().as_secs_f64());
     let pss_mib = pss(stage)?;
-    // One of each service's may lie just outside.
-    let due = (lasted * 1e3 / f64::from(CALM.interval_ms) - 1.0) * real(services as u64);
+    let due = lasted * 1e3 / f64::from(CALM.interval_ms) * real(services as u64);
     let probes = real(probes) / due;
     ensure!(probes >= ENOUGH, "did not keep up: {:.0} % of the probes", probes * 100.0);
     let there = announced(stage)?;
@@ -98,10 +99,10 @@ fn usage(stage: &Stage, candidate: Candidate, services: usize, lasts: Duration) 
 ///
 /// # Errors
 /// When the thread's clock cannot be read.
-pub fn waking(lasts: Duration) -> Result<f64> {
+pub fn waking() -> Result<f64> {
     let busy = || clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map(Duration::from);
     let (began, start) = (busy()?, Instant::now());
-    while start.elapsed() < lasts {
+    while start.elapsed() < LASTS {
         thread::sleep(WATCH);
     }
     Ok((busy()? - began).as_secs_f64() / start.elapsed().as_secs_f64() * 100.0)

@@ -214,14 +214,6 @@ impl Results {
         Spread::of(ours.filter_map(of))
     }
 
-    /// How many times of an event there are, of the one of whom there are most.
-    pub fn runs(&self, event: Event) -> usize {
-        let runs = Candidate::ALL.map(|candidate| {
-            self.reactions.iter().filter(|one| one.candidate == candidate && one.event == event).count()
-        });
-        runs.into_iter().max().unwrap_or(0)
-    }
-
     /// The requests lost.
     pub fn lost(&self, candidate: Candidate, event: Event) -> Option<Spread> {
         let ours = self.losses.iter().filter(|one| one.candidate == candidate && one.event == event);

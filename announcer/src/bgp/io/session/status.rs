@@ -1,6 +1,6 @@
 //! What a session is told to do, and what it tells of itself.
 //!
-//! Touches nothing but the clock's type.
+//! Touches the clock.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -58,7 +58,7 @@ pub struct Status {
     pub withheld: BTreeMap<Family, Withheld>,
     /// Why the last session ended, the last try failed, or the present one hangs.
     pub last_down: Option<Down>,
-    /// What the peer ended a session with since the last one was established: the tries that it refuses afterwards say less.
+    /// The last NOTIFICATION from the peer since a session was established: the tries that it refuses afterwards say less.
     pub notified: Option<Down>,
     /// Where the peer was found: its configured address, or the default gateway's.
     pub peer_address: Option<IpAddr>,

@@ -6,7 +6,7 @@
 //! ```text
 //! 4  main, cli, control/client
 //! 3  daemon, control/io, metrics/io
-//! 2  bgp/io  health/io  drain/io  vip/io  hook/io -> program/io
+//! 2  bgp/io  health/io  drain/io  vip/io  hook/io -> program/io    all of them -> files/io
 //! 1  director -> {health::check, damping, drain, rib, config}    bgp::{fsm, open, wire}    control::api
 //!    metrics -> director    hook -> director    control::explain -> director
 //! 0  model, config
@@ -24,6 +24,7 @@ pub mod daemon;
 pub mod damping;
 pub mod director;
 pub mod drain;
+pub mod files;
 pub mod health;
 pub mod hook;
 pub mod metrics;

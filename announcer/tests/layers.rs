@@ -59,6 +59,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("vip::io", 2),
     ("hook::io", 2),
     ("program::io", 2),
+    ("files::io", 2),
     ("control::api", 1),
     ("control", 4),
     ("metrics", 1),
@@ -71,6 +72,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("director", 1),
     ("rib", 1),
     ("program", 1),
+    ("files", 1),
     ("config", 0),
     ("model", 0),
 ];

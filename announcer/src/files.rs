@@ -1,0 +1,3 @@
+//! Files, which the daemon reads and writes through [`io`] alone.
+
+pub mod io;

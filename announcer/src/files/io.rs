@@ -1,0 +1,241 @@
+//! The one door to the disk: every file that the daemon reads or writes is read or written here.
+//!
+//! Touches the file system, on tokio's threads for blocking work. A file system can hang (NFS, a dying disk), and then only the
+//! requests for that path may suffer. So:
+//!
+//! - No request runs on the main thread.
+//! - At most [`PLACES`] requests run at a time. One that hangs gives its place back after its time limit.
+//! - One request a path is under way. The next one for the same path waits for it, within its own time limit.
+//! - Each request has a time limit. What hangs is published with its path, for `status`, until it returns.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Mutex as Lane, OwnedSemaphorePermit, Semaphore, oneshot, watch};
+use tokio::time::{timeout, timeout_at};
+use tracing::{info, warn};
+
+/// How many requests run at a time.
+pub const PLACES: usize = 8;
+/// How long a request may take.
+pub const LIMIT: Duration = Duration::from_secs(2);
+
+/// Paths whose file system does not answer, and since when.
+pub type Hanging = BTreeMap<PathBuf, Instant>;
+
+/// Why a request failed. Each Display is the rest of a sentence that begins with the file's name.
+#[derive(Debug, thiserror::Error)]
+pub enum FileError {
+    /// The system refused it.
+    #[error("{}", sentence(.0))]
+    Io(#[from] io::Error),
+    /// There was no answer within the time limit.
+    #[error("there is no answer from the file system within {}", humantime::format_duration(*.0))]
+    Hangs(Duration),
+    /// It is larger than the caller reads.
+    #[error("the file is larger than {0} octets")]
+    TooLarge(u64),
+    /// It is a directory, a FIFO, a socket or a device.
+    #[error("it is not a regular file")]
+    NotRegular,
+}
+
+impl FileError {
+    /// Whether the file is not there.
+    pub fn is_not_found(&self) -> bool {
+        match self {
+            FileError::Io(error) => error.kind() == io::ErrorKind::NotFound,
+            FileError::Hangs(_) | FileError::TooLarge(_) | FileError::NotRegular => false,
+        }
+    }
+}
+
+/// What the system says, without Rust's `(os error 2)`.
+fn sentence(error: &io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or(&text).to_owned()
+}
+
+/// The door. Clones are the same door; a daemon has one, and so has each test.
+#[derive(Debug, Clone)]
+pub struct Files(Arc<Door>);
+
+#[derive(Debug)]
+struct Door {
+    places: Arc<Semaphore>,
+    /// The paths that a request is under way for, or waits for.
+    lanes: Mutex<BTreeMap<PathBuf, Arc<Lane<()>>>>,
+    hanging: watch::Sender<Hanging>,
+}
+
+impl Default for Files {
+    fn default() -> Self {
+        Files::new()
+    }
+}
+
+impl Files {
+    /// A door of its own.
+    pub fn new() -> Self {
+        let (places, lanes) = (Arc::new(Semaphore::new(PLACES)), Mutex::default());
+        Files(Arc::new(Door { places, lanes, hanging: watch::Sender::default() }))
+    }
+
+    /// What hangs now, and each change of it.
+    pub fn hanging(&self) -> watch::Receiver<Hanging> {
+        self.0.hanging.subscribe()
+    }
+
+    /// Reads a regular file of at most `most` octets.
+    ///
+    /// # Errors
+    /// See [`FileError`]; never later than [`LIMIT`], and twice that while another request for the path is under way.
+    pub async fn read(&self, path: &Path, most: u64) -> Result<Vec<u8>, FileError> {
+        self.run(path, move |path| Ok(read(path, most))).await?
+    }
+
+    /// Reads a regular file of at most `most` octets as text.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read), and when it is not UTF-8.
+    pub async fn read_text(&self, path: &Path, most: u64) -> Result<String, FileError> {
+        String::from_utf8(self.read(path, most).await?).map_err(|_| not_text())
+    }
+
+    /// Runs other file work about `path` where it may block, within [`LIMIT`].
+    ///
+    /// # Errors
+    /// Those of `work`, and [`FileError::Hangs`]. Work that hangs is not ended: it may still happen later.
+    pub async fn run<T: Send + 'static>(
+        &self,
+        path: &Path,
+        work: impl FnOnce(&Path) -> io::Result<T> + Send + 'static,
+    ) -> Result<T, FileError> {
+        self.run_within(path, LIMIT, work).await
+    }
+
+    /// Runs other file work about `path` where it may block, within `limit`.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub async fn run_within<T: Send + 'static>(
+        &self,
+        path: &Path,
+        limit: Duration,
+        work: impl FnOnce(&Path) -> io::Result<T> + Send + 'static,
+    ) -> Result<T, FileError> {
+        let (reply, answer) = oneshot::channel();
+        // A task of its own: a caller that no longer waits leaves the bounds as they are.
+        tokio::spawn(self.clone().serve(path.to_owned(), limit, work, reply));
+        answer.await.unwrap_or_else(|_| Err(io::Error::other("announcer is ending").into()))
+    }
+
+    async fn serve<T: Send + 'static>(
+        self,
+        path: PathBuf,
+        limit: Duration,
+        work: impl FnOnce(&Path) -> io::Result<T> + Send + 'static,
+        reply: oneshot::Sender<Result<T, FileError>>,
+    ) {
+        let lane = self.lane(&path);
+        match self.enter(&lane, limit).await {
+            Some((turn, place)) => {
+                let at = path.clone();
+                let running = tokio::task::spawn_blocking(move || {
+                    let _turn = turn; // the path's next request begins when this one has really ended
+                    work(&at)
+                });
+                self.finish(&path, limit, running, place, reply).await;
+            }
+            None => drop(reply.send(Err(FileError::Hangs(limit)))), // the caller may have gone
+        }
+        self.leave(&path, lane);
+    }
+
+    /// Waits for the path's turn and for a place; `None`: both did not come within `limit`.
+    async fn enter(
+        &self,
+        lane: &Arc<Lane<()>>,
+        limit: Duration,
+    ) -> Option<(tokio::sync::OwnedMutexGuard<()>, OwnedSemaphorePermit)> {
+        let until = tokio::time::Instant::now() + limit;
+        let turn = timeout_at(until, lane.clone().lock_owned()).await.ok()?;
+        let place = timeout_at(until, self.0.places.clone().acquire_owned()).await.ok()?.ok()?;
+        Some((turn, place))
+    }
+
+    async fn finish<T>(
+        &self,
+        path: &Path,
+        limit: Duration,
+        mut running: tokio::task::JoinHandle<io::Result<T>>,
+        place: OwnedSemaphorePermit,
+        reply: oneshot::Sender<Result<T, FileError>>,
+    ) {
+        let ended = |ended: Result<io::Result<T>, tokio::task::JoinError>| {
+            Ok(ended.unwrap_or_else(|error| Err(io::Error::other(error)))?)
+        };
+        match timeout(limit, &mut running).await {
+            Ok(result) => drop(reply.send(ended(result))), // the caller may have gone
+            Err(_) => {
+                drop(place);
+                let since = Instant::now();
+                self.0.hanging.send_modify(|hanging| hanging.extend([(path.to_owned(), since)]));
+                warn!(file = %path.display(), "file system does not answer");
+                let _ = reply.send(Err(FileError::Hangs(limit))); // the caller may have gone
+                let _ = running.await; // what it says now is too late for anyone
+                self.0.hanging.send_modify(|hanging| hanging.retain(|other, _| other != path));
+                info!(file = %path.display(), "file system answered again");
+            }
+        }
+    }
+
+    fn lane(&self, path: &Path) -> Arc<Lane<()>> {
+        let mut lanes = self.0.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        lanes.entry(path.to_owned()).or_default().clone()
+    }
+
+    /// Forgets a path that no request is left for. Lanes are cloned under the same lock, so that none is missed.
+    fn leave(&self, path: &Path, lane: Arc<Lane<()>>) {
+        let mut lanes = self.0.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(lane);
+        if lanes.get(path).is_some_and(|lane| Arc::strong_count(lane) == 1) {
+            lanes.remove(path);
+        }
+    }
+}
+
+/// Reads a regular file of at most `most` octets, and blocks: for commands, which have nothing else to do.
+///
+/// # Errors
+/// See [`FileError`], of which `Hangs` does not occur.
+pub fn read(path: &Path, most: u64) -> Result<Vec<u8>, FileError> {
+    // A FIFO without a writer is opened too, and then refused.
+    let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(FileError::NotRegular);
+    }
+    let mut octets = Vec::new();
+    file.take(most.saturating_add(1)).read_to_end(&mut octets)?;
+    if octets.len() as u64 > most { Err(FileError::TooLarge(most)) } else { Ok(octets) }
+}
+
+/// Reads a regular file of at most `most` octets as text, and blocks.
+///
+/// # Errors
+/// As [`read`](fn@read), and when it is not UTF-8.
+pub fn read_text(path: &Path, most: u64) -> Result<String, FileError> {
+    String::from_utf8(read(path, most)?).map_err(|_| not_text())
+}
+
+fn not_text() -> FileError {
+    io::Error::new(io::ErrorKind::InvalidData, "the file is not UTF-8 text").into()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,122 @@
+use std::sync::mpsc;
+
+use nix::sys::stat::Mode;
+
+use super::*;
+
+const LONG: Duration = Duration::from_secs(60);
+
+/// Work that blocks until the sender is dropped.
+fn blocked() -> (mpsc::Sender<()>, impl FnOnce(&Path) -> io::Result<()> + Send + 'static) {
+    let (release, wait) = mpsc::channel::<()>();
+    (release, move |_: &Path| {
+        let _ = wait.recv(); // an error is the release
+        Ok(())
+    })
+}
+
+#[tokio::test]
+async fn a_file_that_hangs_delays_nothing_but_itself() {
+    let files = Files::new();
+    let short = Duration::from_millis(50);
+    let mut releases = Vec::new();
+    // More files hang than there are places.
+    for number in 0..PLACES * 2 {
+        let (release, work) = blocked();
+        releases.push(release);
+        let path = PathBuf::from(format!("/hangs/{number}"));
+        let files = files.clone();
+        let error = files.run_within(&path, short, work).await.unwrap_err();
+        assert!(matches!(error, FileError::Hangs(_)), "{error}");
+        assert_eq!(error.to_string(), "there is no answer from the file system within 50ms");
+    }
+    assert_eq!(files.hanging().borrow().len(), PLACES * 2);
+    // The same path is not tried again while it hangs, and another one is served.
+    let again = files.run_within(Path::new("/hangs/0"), short, |_| Ok(())).await;
+    assert!(matches!(again, Err(FileError::Hangs(_))));
+    assert_eq!(files.run(Path::new("/other"), |_| Ok(7)).await.unwrap(), 7);
+    drop(releases);
+    let mut hanging = files.hanging();
+    hanging.wait_for(Hanging::is_empty).await.unwrap();
+    files.run_within(Path::new("/hangs/0"), LONG, |_| Ok(())).await.unwrap();
+}
+
+#[tokio::test]
+async fn one_request_for_a_path_is_under_way() {
+    let files = Files::new();
+    let (release, work) = blocked();
+    let (first, started) = (files.clone(), Arc::new(Mutex::new(Vec::new())));
+    let order = started.clone();
+    let first = tokio::spawn(async move {
+        first
+            .run_within(Path::new("/one"), LONG, move |path| {
+                work(path)?;
+                order.lock().unwrap().push("first");
+                Ok(())
+            })
+            .await
+    });
+    while files.0.places.available_permits() == PLACES {
+        tokio::task::yield_now().await;
+    }
+    let (second, order) = (files.clone(), started.clone());
+    let second = tokio::spawn(async move {
+        second
+            .run_within(Path::new("/one"), LONG, move |_| {
+                order.lock().unwrap().push("second");
+                Ok(())
+            })
+            .await
+    });
+    files.run(Path::new("/other"), |_| Ok(())).await.unwrap();
+    assert!(started.lock().unwrap().is_empty());
+    drop(release);
+    first.await.unwrap().unwrap();
+    second.await.unwrap().unwrap();
+    assert_eq!(*started.lock().unwrap(), ["first", "second"]);
+}
+
+#[tokio::test]
+async fn at_most_so_many_requests_run_at_a_time_and_a_caller_that_goes_changes_nothing() {
+    let files = Files::new();
+    let mut releases = Vec::new();
+    for number in 0..PLACES {
+        let (release, work) = blocked();
+        releases.push(release);
+        let (door, path) = (files.clone(), PathBuf::from(format!("/busy/{number}")));
+        let caller = tokio::spawn(async move { door.run_within(&path, LONG, work).await });
+        while files.0.places.available_permits() > PLACES - 1 - number {
+            tokio::task::yield_now().await;
+        }
+        caller.abort();
+    }
+    while files.0.places.available_permits() > 0 {
+        tokio::task::yield_now().await;
+    }
+    let full = files.run_within(Path::new("/late"), Duration::from_millis(20), |_| Ok(())).await;
+    assert!(matches!(full, Err(FileError::Hangs(_))), "all places are taken");
+    drop(releases);
+    files.run_within(Path::new("/late"), LONG, |_| Ok(())).await.unwrap();
+    while files.0.places.available_permits() < PLACES {
+        tokio::task::yield_now().await;
+    }
+    assert!(files.0.lanes.lock().unwrap().is_empty(), "nothing is kept of paths that are done");
+}
+
+#[tokio::test]
+async fn what_is_read_is_a_regular_file_of_a_bounded_size() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    std::fs::write(at("text"), "12345").unwrap();
+    std::fs::write(at("latin-1"), [0xe4]).unwrap();
+    nix::unistd::mkfifo(&at("fifo"), Mode::from_bits_truncate(0o600)).unwrap();
+    let files = Files::new();
+    let why = |result: Result<String, FileError>| result.unwrap_err().to_string();
+    assert_eq!(files.read_text(&at("text"), 5).await.unwrap(), "12345");
+    assert_eq!(why(files.read_text(&at("text"), 4).await), "the file is larger than 4 octets");
+    assert_eq!(why(files.read_text(&at("fifo"), 5).await), "it is not a regular file");
+    assert_eq!(why(files.read_text(folder.path(), 5).await), "it is not a regular file");
+    assert_eq!(why(files.read_text(&at("latin-1"), 5).await), "the file is not UTF-8 text");
+    let missing = files.read_text(&at("missing"), 5).await.unwrap_err();
+    assert_eq!((missing.is_not_found(), missing.to_string().as_str()), (true, "No such file or directory"));
+}

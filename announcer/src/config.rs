@@ -17,8 +17,10 @@
 mod address;
 mod canonical;
 pub mod check;
+pub mod diff;
 mod error;
 mod file;
+pub mod io;
 pub mod keys;
 mod reader;
 mod rules;
@@ -303,6 +305,11 @@ pub fn parse_looking(
 }
 
 impl Config {
+    /// Whether a service has this name.
+    pub fn names(&self, service: &str) -> bool {
+        self.services.iter().any(|one| one.name.as_str() == service)
+    }
+
     /// Every VIP with its service, in the order of the file.
     pub fn vips(&self) -> impl Iterator<Item = (IpAddr, &Service)> {
         self.services.iter().flat_map(|service| service.vips.iter().map(move |vip| (*vip, service)))

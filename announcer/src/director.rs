@@ -9,6 +9,7 @@
 //!
 //! [`standing`] has the words, `vip` what one VIP deserves by itself, [`report`] what is told of it all, [`figures`] what metrics want of that.
 
+pub mod ask;
 pub mod figures;
 pub mod report;
 pub mod standing;

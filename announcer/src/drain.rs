@@ -8,10 +8,85 @@ pub mod io;
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::model::ServiceName;
+use crate::model::{ServiceName, text};
 
 /// The file that drains every service; no service can have this name.
 pub const ALL: &str = "_all";
+
+/// The longest reason that a command takes, in octets: a drain file is read up to four times as many.
+pub const LONGEST_REASON: usize = 1000;
+
+/// What a command changes. Names are those of drain files: a service's, or [`ALL`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// Each of these gets a drain file.
+    Drain {
+        /// At least one.
+        names: Vec<String>,
+        /// What each file says.
+        drain: Drain,
+    },
+    /// The drain file of each of these is removed.
+    Undrain {
+        /// At least one.
+        names: Vec<String>,
+    },
+}
+
+impl Change {
+    /// The services whose flaps are forgotten with this change.
+    pub fn forgiven(&self) -> Forgiven {
+        match self {
+            Change::Drain { .. } => Forgiven::Nobody,
+            Change::Undrain { names } if names.iter().any(|name| name == ALL) => Forgiven::All,
+            Change::Undrain { names } => Forgiven::Services(names.clone()),
+        }
+    }
+}
+
+/// The services of which it is forgotten that they came and went.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Forgiven {
+    /// None.
+    Nobody,
+    /// Every service.
+    All,
+    /// These.
+    Services(Vec<String>),
+}
+
+/// What is known of the drain folder.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct State {
+    /// The drains in force: what the folder held when it could last be read.
+    pub drains: Drains,
+    /// Why the folder cannot be read now; `None`: it was read.
+    pub unreadable: Option<String>,
+}
+
+impl State {
+    /// What an operator should know of the folder.
+    pub fn warning(&self) -> Option<String> {
+        let why = self.unreadable.as_ref()?;
+        Some(format!(
+            "the drain folder cannot be read: {why}; what was drained stays drained, and files that are made there now do not count"
+        ))
+    }
+}
+
+/// A reason that a command takes, or why it does not.
+///
+/// # Errors
+/// When it is longer than [`LONGEST_REASON`].
+pub fn reason(text: &str) -> Result<String, String> {
+    if text.len() > LONGEST_REASON {
+        return Err(format!(
+            "the reason has {} octets; write at most {LONGEST_REASON}, such as the number of a ticket",
+            text.len()
+        ));
+    }
+    Ok(text.to_owned())
+}
 
 /// One drain, as its file says.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -55,9 +130,9 @@ impl Drain {
     }
 }
 
-/// Control characters and line ends become spaces: what a file says ends up on a terminal.
+/// As much of a line as a file has room for.
 fn one_line(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect::<String>().trim().to_owned()
+    text::one_line(text, text.len())
 }
 
 impl fmt::Display for Drain {
@@ -127,6 +202,28 @@ mod tests {
         assert_eq!(read.to_string(), " by ann at now: new [2J kernel");
         assert_eq!(Drain::parse("").to_string(), ", no reason given");
         assert_eq!(Drain::parse("see: ticket 7").reason.as_deref(), Some("see: ticket 7"));
+    }
+
+    // H23: 100 KB were cut by the protocol, and the command said "EOF while parsing a string".
+    #[test]
+    fn a_reason_has_a_limit_that_is_said() {
+        assert_eq!(reason(&"x".repeat(LONGEST_REASON)).unwrap().len(), LONGEST_REASON);
+        let error = reason(&"x".repeat(100_000)).unwrap_err();
+        assert_eq!(error, "the reason has 100000 octets; write at most 1000, such as the number of a ticket");
+        let longest = Drain { reason: Some("x".repeat(LONGEST_REASON)), ..Drain::default() };
+        assert!(longest.to_file().len() < 4096, "a drain file of our own is read as a whole");
+    }
+
+    #[test]
+    fn an_undrain_forgives_whom_it_names() {
+        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        for (change, want) in [
+            (Change::Drain { names: names(&["www"]), drain: Drain::default() }, Forgiven::Nobody),
+            (Change::Undrain { names: names(&["www"]) }, Forgiven::Services(names(&["www"]))),
+            (Change::Undrain { names: names(&[ALL]) }, Forgiven::All),
+        ] {
+            assert_eq!(change.forgiven(), want, "{change:?}");
+        }
     }
 
     #[test]

@@ -16,6 +16,7 @@ pub use histogram::Histogram;
 mod attributes;
 mod community;
 pub mod histogram;
+pub mod text;
 
 /// An address family that a session can carry (AFI 1 or 2 with SAFI 1, RFC 4760).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

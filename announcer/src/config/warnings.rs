@@ -2,6 +2,7 @@
 //!
 //! Pure.
 
+use super::io::ReadError;
 use super::{Config, OnFailure, Service};
 use crate::model::PeerAsn;
 
@@ -43,5 +44,25 @@ impl Service {
     fn may_be_depreferred(&self) -> bool {
         let of = |check: &super::Check| check.on_failure.unwrap_or(self.on_failure);
         self.backup || self.checks.iter().any(|check| of(check) == OnFailure::Deprefer)
+    }
+}
+
+/// What an operator should know of the configuration's file, called `name`, while `running` is the configuration that runs.
+pub(super) fn of_file(name: &str, found: &Result<Config, ReadError>, running: &Config) -> Option<String> {
+    match found {
+        Err(ReadError::Unreadable(_, error)) => {
+            Some(format!("`{name}` cannot be read: {error}; what it said before runs on"))
+        }
+        Err(ReadError::Wrong(errors)) => {
+            let count = match errors.len() {
+                1 => "1 error".to_owned(),
+                many => format!("{many} errors"),
+            };
+            Some(format!("`{name}` has {count} and does not run; `announcer validate {name}` says which"))
+        }
+        Ok(config) if config != running => {
+            Some(format!("`{name}` differs from the configuration that runs; `announcer reload` applies it"))
+        }
+        Ok(_) => None,
     }
 }

@@ -7,9 +7,8 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use super::api::{Request, Response, Scope};
-use crate::drain::{self, Drain};
-use crate::model::ServiceName;
+use super::api::{Request, Response};
+use crate::drain::{self, Change, Drains};
 
 /// A daemon that says nothing for this long, beyond what it was told to wait, is stuck.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -51,27 +50,37 @@ pub fn ask(socket: &Path, request: &Request, patience: Duration) -> Result<Respo
     line.push(b'\n');
     stream.write_all(&line).map_err(broken)?;
     let mut answer = String::new();
-    BufReader::new(stream).read_line(&mut answer).map_err(broken)?;
+    #[allow(clippy::wildcard_enum_match_arm)] // the system has many words for it
+    BufReader::new(stream).read_line(&mut answer).map_err(|error| match error.kind() {
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => broken(io::Error::other(format!(
+            "there was no answer within {}",
+            humantime::format_duration(PATIENCE + patience)
+        ))),
+        _ => broken(error),
+    })?;
+    if answer.is_empty() {
+        return Err(broken(io::Error::other("it closed the connection; too many clients may be waiting, try again")));
+    }
     serde_json::from_str(&answer).map_err(|e| broken(e.into()))
 }
 
-/// Drains or undrains where no daemon runs, by the files that it will read when it starts.
+/// Changes drains where no daemon runs, by the files that it will read when it starts; the names of an undrain that had no file.
 ///
 /// # Errors
-/// When the files cannot be changed; a name that is none is an [`io::ErrorKind::InvalidInput`].
-pub fn offline(state_dir: &Path, what: &Scope, drain: Option<(Option<String>, String)>) -> io::Result<()> {
-    let dir = drain::io::directory(state_dir);
-    let files = match what {
-        Scope::All => vec![drain::ALL.to_owned()],
-        Scope::Services(names) => names.clone(),
-    };
-    for file in files.iter().filter(|file| *file != drain::ALL) {
-        file.parse::<ServiceName>().map_err(|e| io::Error::new(io::ErrorKind::InvalidInput, e))?;
-    }
-    let at = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
-    let drain = drain.map(|(reason, by)| Drain { reason, by: Some(by), at: Some(at) });
-    files.iter().try_for_each(|file| match &drain {
-        Some(drain) => drain::io::write(&dir, file, drain),
-        None => drain::io::remove(&dir, file).map(drop),
-    })
+/// When the files cannot be changed.
+pub fn offline(state_dir: &Path, change: &Change) -> io::Result<Vec<String>> {
+    drain::io::change(&drain::io::directory(state_dir), change)
+}
+
+/// The drains in force where no daemon runs.
+///
+/// # Errors
+/// When the folder cannot be read.
+pub fn offline_drains(state_dir: &Path) -> io::Result<Drains> {
+    drain::io::read(&drain::io::directory(state_dir))
+}
+
+/// The time, as a drain file has it.
+pub fn timestamp() -> String {
+    humantime::format_rfc3339_seconds(SystemTime::now()).to_string()
 }

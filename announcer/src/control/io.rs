@@ -1,168 +1,56 @@
-//! The control socket's server, and the lock that keeps a host to one daemon.
+//! The control socket's server.
 //!
-//! Touches the unix socket, its lock file and, for a drain, the drain directory.
+//! Touches the unix socket and the clock. What a request asks is decided by [`request`](super::request), and what is answered
+//! comes from the tasks that own it.
 
+mod socket;
 mod told;
 
-use std::fs::{self, File, TryLockError};
-use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::{OpenOptionsExt, chown};
-use std::path::{Path, PathBuf};
+use std::collections::VecDeque;
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use nix::sys::stat::{Mode, umask};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::{UnixListener, UnixStream};
+use tokio::net::UnixStream;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
-use tokio::time::timeout;
-use tracing::{debug, info};
+use tokio::time::{sleep, timeout};
+use tracing::debug;
 
+use self::socket::user_name;
 use self::told::{explained, status};
-use super::api::{Request, Response, Scope};
+use super::admission::{Admission, REQUEST_LIMIT, admit};
+use super::api::{Request, Response};
+use super::request::{Command, Job, Query, Waited, job, undrain_notes, wait_response, who};
 use crate::bgp::io::peers::Peers;
 use crate::config::Config;
-use crate::director::{Figures, Report};
-use crate::drain::{self, Drain, Drains};
+use crate::director::ask::{Ask, ask};
+use crate::drain::{self, Change};
+use crate::files::io::Files;
 use crate::health::io::listener;
-use crate::metrics::Tally;
 use crate::model::{Generation, RouterId, ServiceName};
 
-pub(crate) use told::warnings_beside;
+pub use self::socket::{BindError, Socket};
+pub(crate) use self::told::warnings_beside;
 
 /// A request longer than this is refused unread.
 const LONGEST_REQUEST: u64 = 64 * 1024;
-/// Clients served at once; more wait for their turn.
-const CLIENTS: usize = 32;
-/// Who connects and says nothing is let go after this.
+/// Requests that are answered at once, such as `status`, at a time; more wait for their turn.
+const QUICK: usize = 32;
+/// Requests that wait for others, such as `drain --wait`, at a time; more are refused.
+const SLOW: usize = 64;
+/// Clients that read their answer slowly, at a time; more are let go.
+const SLOW_READERS: usize = 16;
+/// How long a client may take to read its answer, and a request to be answered at once.
 const PATIENCE: Duration = Duration::from_secs(5);
-
-/// What the server asks of the director's task.
-#[derive(Debug)]
-pub enum Ask {
-    /// What is decided, and why.
-    Report(oneshot::Sender<Report>),
-    /// What metrics want of it, and what was counted.
-    Count(oneshot::Sender<(Figures, Tally)>),
-    /// The drains were changed, and these services are forgiven (`None` in it: all): which generation of the Loc-RIB
-    /// has that in it?
-    Drains(Drains, Option<Option<Vec<String>>>, oneshot::Sender<Generation>),
-    /// These services are to be probed at once (`None`: all).
-    Recheck(Option<Vec<String>>),
-    /// The configuration is another one: which generation of the Loc-RIB has that in it?
-    Reload(Arc<Config>, oneshot::Sender<Generation>),
-    /// The daemon ends: which generation of the Loc-RIB announces nothing?
-    Stop(oneshot::Sender<Generation>),
-}
 
 /// What the server asks of the daemon: read the configuration anew.
 #[derive(Debug)]
 pub struct Reload {
     /// Also when it withdraws every VIP or ends every session.
     pub force: bool,
-    /// What became of it.
-    pub reply: oneshot::Sender<Response>,
-}
-
-/// The socket, bound and locked.
-#[derive(Debug)]
-pub struct Socket {
-    listener: UnixListener,
-    path: PathBuf,
-    _lock: File,
-}
-
-/// Why there is no control socket.
-#[derive(Debug, thiserror::Error)]
-pub enum BindError {
-    /// One daemon a host.
-    #[error(
-        "announcer is already running{pid} and holds `{lock}`; one daemon a host is enough for any number of services"
-    )]
-    Running {
-        /// Its process id, as in ` as pid 7`, when it is known.
-        pid: String,
-        /// The lock file.
-        lock: String,
-    },
-    /// The lock or the socket cannot be made.
-    #[error("cannot make the control socket `{path}`: {source}")]
-    Io {
-        /// Where it was to be.
-        path: String,
-        /// What the system says.
-        source: io::Error,
-    },
-}
-
-impl Socket {
-    /// Takes the lock beside `path`, replaces a socket that a dead daemon left, and listens: mode 0660, of group
-    /// `announcer` where there is one.
-    ///
-    /// # Errors
-    /// When another daemon runs, or the file system refuses.
-    pub fn bind(path: &Path) -> Result<Socket, BindError> {
-        let failed = |source: io::Error| BindError::Io { path: path.display().to_string(), source };
-        if let Some(dir) = path.parent() {
-            fs::create_dir_all(dir).map_err(failed)?;
-        }
-        let lock_path = path.with_added_extension("lock");
-        let mut options = File::options();
-        let mut lock = options
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o644)
-            .open(&lock_path)
-            .map_err(failed)?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let mut pid = String::new();
-                let known = lock.read_to_string(&mut pid).is_ok() && pid.trim().parse::<u32>().is_ok();
-                let pid = if known { format!(" as pid {}", pid.trim()) } else { String::new() };
-                return Err(BindError::Running { pid, lock: lock_path.display().to_string() });
-            }
-            Err(TryLockError::Error(e)) => return Err(failed(e)),
-        }
-        let written = lock
-            .set_len(0)
-            .and_then(|()| lock.rewind())
-            .and_then(|()| writeln!(lock, "{}", std::process::id()));
-        written.map_err(failed)?;
-        match fs::remove_file(path) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(failed(e)),
-            Ok(()) | Err(_) => {}
-        }
-        let before = umask(Mode::from_bits_truncate(0o117));
-        let bound = UnixListener::bind(path);
-        umask(before);
-        let listener = bound.map_err(failed)?;
-        if let Some(group) = id_in("/etc/group", |name, _| name == "announcer")
-            && let Err(e) = chown(path, None, Some(group.1))
-        {
-            info!(socket = %path.display(), error = %e, "socket was left to its owner's group");
-        }
-        Ok(Socket { listener, path: path.to_owned(), _lock: lock })
-    }
-}
-
-impl Drop for Socket {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.path); // a stale socket is replaced by the next daemon
-    }
-}
-
-/// Name and id of the first line of `/etc/passwd` or `/etc/group` that fits. Read as files: a static binary has no
-/// name service.
-fn id_in(file: &str, fits: impl Fn(&str, u32) -> bool) -> Option<(String, u32)> {
-    let text = fs::read_to_string(file).ok()?;
-    text.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        let (name, _, id) = (fields.next()?, fields.next()?, fields.next()?.parse().ok()?);
-        fits(name, id).then(|| (name.to_owned(), id))
-    })
+    /// Where the response goes; `None`: nobody waits for it.
+    pub reply: Option<oneshot::Sender<Response>>,
 }
 
 /// What the server answers from.
@@ -170,137 +58,170 @@ fn id_in(file: &str, fits: impl Fn(&str, u32) -> bool) -> Option<(String, u32)> 
 pub struct Context {
     /// The configuration that runs.
     pub configs: watch::Receiver<Arc<Config>>,
-    /// Where it came from.
-    pub config_file: PathBuf,
     /// Our BGP identifier, once it is known.
     pub router_id: watch::Receiver<Option<RouterId>>,
     /// The sessions, in the order of the configuration.
     pub peers: watch::Receiver<Peers>,
     /// How the listener watch stands.
     pub listener_watch: watch::Receiver<listener::Report>,
-    /// Where drains are kept.
-    pub drain_dir: PathBuf,
-    /// Why metrics cannot be read, if they are wanted.
-    pub deaf: watch::Receiver<Option<String>>,
-    /// The director's ear.
+    /// What is known of the drain folder.
+    pub drains: watch::Receiver<drain::State>,
+    /// The owner of the drain folder.
+    pub drain_requests: mpsc::Sender<drain::io::Request>,
+    /// What other tasks want an operator to know, a sentence each.
+    pub warnings: Vec<watch::Receiver<Vec<String>>>,
+    /// The director's task.
     pub asks: mpsc::Sender<Ask>,
-    /// The daemon's.
+    /// Whoever reloads.
     pub reloads: mpsc::Sender<Reload>,
+    /// The door to the disk.
+    pub files: Files,
     /// When the daemon began.
     pub started: Instant,
 }
 
+/// The places for requests, by how long they may take.
+#[derive(Debug)]
+struct Places {
+    quick: Semaphore,
+    slow: Semaphore,
+    slow_readers: Semaphore,
+}
+
 /// Serves clients for ever.
 pub async fn serve(socket: Arc<Socket>, context: Context) {
-    let places = Arc::new(Semaphore::new(CLIENTS));
+    let places = Arc::new(Places {
+        quick: Semaphore::new(QUICK),
+        slow: Semaphore::new(SLOW),
+        slow_readers: Semaphore::new(SLOW_READERS),
+    });
+    let mut sending = VecDeque::new();
     loop {
-        let Ok(place) = places.clone().acquire_owned().await else { return };
+        make_room(&mut sending).await;
         match socket.listener.accept().await {
             Ok((stream, _)) => {
-                let context = context.clone();
+                let (keep, let_go) = oneshot::channel();
+                sending.push_back((Instant::now(), keep));
+                let (context, places) = (context.clone(), places.clone());
                 tokio::spawn(async move {
-                    if let Err(e) = serve_one(stream, &context).await {
-                        debug!(error = %e, "control client was let go");
+                    if let Err(error) = serve_one(stream, let_go, &context, &places).await {
+                        debug!(%error, "control client was let go");
                     }
-                    drop(place);
                 });
             }
-            Err(e) => {
-                debug!(error = %e, "control socket did not accept");
-                tokio::time::sleep(Duration::from_millis(100)).await; // out of descriptors, most likely
+            Err(error) => {
+                debug!(%error, "control socket did not accept");
+                sleep(Duration::from_millis(100)).await; // out of descriptors, most likely
             }
         }
     }
 }
 
-async fn serve_one(stream: UnixStream, context: &Context) -> io::Result<()> {
-    let uid = stream.peer_cred()?.uid();
-    let (read, mut write) = stream.into_split();
-    let mut line = String::new();
-    timeout(PATIENCE, BufReader::new(read.take(LONGEST_REQUEST)).read_line(&mut line)).await??;
-    let response = match serde_json::from_str(&line) {
-        Ok(request) => answer(request, uid, context).await,
-        Err(e) => Response::Refused { message: format!("error: the request was not understood: {e}") },
-    };
-    let mut text = serde_json::to_vec(&response)?;
-    text.push(b'\n');
-    timeout(PATIENCE, write.write_all(&text)).await?
+/// Waits until another client can be admitted. A client is let go by dropping its sender; one whose receiver is gone has sent
+/// its request.
+async fn make_room(sending: &mut VecDeque<(Instant, oneshot::Sender<()>)>) {
+    loop {
+        sending.retain(|(_, keep)| !keep.is_closed());
+        let ages: Vec<Duration> = sending.iter().map(|(since, _)| since.elapsed()).collect();
+        match admit(&ages) {
+            Admission::Now => return,
+            Admission::InPlaceOfTheOldest => drop(sending.pop_front()),
+            Admission::After(wait) => sleep(wait).await,
+        }
+    }
 }
 
-async fn answer(request: Request, uid: u32, context: &Context) -> Response {
-    match request {
-        Request::Status => match ask(&context.asks, Ask::Report).await {
-            Some(report) => {
-                let mut warnings = report.warnings(Instant::now());
-                warnings.extend(warnings_beside(context).await);
-                Response::Status { status: Box::new(status(context, &report, warnings)) }
+async fn serve_one(
+    stream: UnixStream,
+    let_go: oneshot::Receiver<()>,
+    context: &Context,
+    places: &Places,
+) -> io::Result<()> {
+    let uid = stream.peer_cred()?.uid();
+    let (read, write) = stream.into_split();
+    let (mut line, mut read) = (String::new(), BufReader::new(read.take(LONGEST_REQUEST)));
+    tokio::select! {
+        biased;
+        line = timeout(REQUEST_LIMIT, read.read_line(&mut line)) => drop(line??),
+        _ = let_go => return Err(io::Error::other("others waited, and its request did not come")),
+    }
+    let response = match serde_json::from_str(&line) {
+        Ok(request) => answer(request, uid, context, places).await,
+        Err(error) => Response::Refused { message: format!("error: the request was not understood: {error}") },
+    };
+    let mut text = serde_json::to_vec(&response)?;
+    drop(response);
+    text.push(b'\n');
+    send(write, &text, places).await
+}
+
+/// Sends an answer. A client that takes all of it at once needs no place.
+async fn send(mut write: tokio::net::unix::OwnedWriteHalf, text: &[u8], places: &Places) -> io::Result<()> {
+    write.writable().await?;
+    let sent = match write.try_write(text) {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+        sent => sent?,
+    };
+    if sent == text.len() {
+        return Ok(());
+    }
+    let Ok(_place) = places.slow_readers.try_acquire() else {
+        return Err(io::Error::other("too many clients read slowly"));
+    };
+    timeout(PATIENCE, write.write_all(text.get(sent..).unwrap_or_default())).await?
+}
+
+async fn answer(request: Request, uid: u32, context: &Context, places: &Places) -> Response {
+    let by = match &request {
+        Request::Drain { by, .. } => who(uid, user_name(&context.files, uid).await, by.clone()),
+        Request::Status
+        | Request::Undrain { .. }
+        | Request::Recheck { .. }
+        | Request::Explain { .. }
+        | Request::Reload { .. } => String::new(), // nothing records it
+    };
+    let at = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
+    let config = context.configs.borrow().clone();
+    let drains = context.drains.borrow().drains.clone();
+    match job(request, by, at, &config, &drains) {
+        Err(response) => response,
+        Ok(Job::Query(query)) => match timeout(PATIENCE, places.quick.acquire()).await {
+            Ok(_place) => answer_query(query, context).await,
+            Err(_) => Response::Failed { message: "too many requests wait; try again".into() },
+        },
+        Ok(Job::Command(command)) => match places.slow.try_acquire() {
+            Ok(_place) => answer_command(command, context).await,
+            Err(_) => {
+                let message = format!("{SLOW} commands wait for routers or files already; try again");
+                Response::Failed { message }
             }
+        },
+    }
+}
+
+async fn answer_query(query: Query, context: &Context) -> Response {
+    match query {
+        Query::Status => match ask(&context.asks, Ask::Report).await {
+            Some(report) => Response::Status { status: Box::new(status(context, &report)) },
             None => ending(),
         },
-        Request::Drain { what, reason, by, wait_ms } => {
-            let files = match files(&what, &context.configs.borrow()) {
-                Ok(files) => files,
-                Err(message) => return Response::Refused { message },
-            };
-            let at = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
-            let drain = Drain { reason, by: Some(who(uid, by)), at: Some(at) };
-            let dir = context.drain_dir.clone();
-            let write = move || files.iter().try_for_each(|file| drain::io::write(&dir, file, &drain));
-            match (apply(context, None, write).await, wait_ms) {
-                (Err(response), _) => response,
-                (Ok(_), None) => Response::Done { notes: Vec::new() },
-                (Ok((generation, ())), Some(ms)) => {
-                    wait(context, generation, Duration::from_millis(ms)).await
-                }
-            }
-        }
-        Request::Undrain { what } => {
-            // A service that the configuration no longer names may still have its drain file.
-            let files = match &what {
-                Scope::All => vec![drain::ALL.to_owned()],
-                Scope::Services(names) => names.clone(),
-            };
-            if let Some(bad) =
-                files.iter().find(|file| *file != drain::ALL && file.parse::<ServiceName>().is_err())
-            {
-                return Response::Refused {
-                    message: format!("error: `{}` is no service", bad.escape_default()),
-                };
-            }
-            let dir = context.drain_dir.clone();
-            let remove = move || {
-                let removed = files.into_iter().map(|file| Ok((drain::io::remove(&dir, &file)?, file)));
-                removed.collect::<io::Result<Vec<(bool, String)>>>()
-            };
-            let forgiven = match &what {
-                Scope::All => None,
-                Scope::Services(names) => Some(names.clone()),
-            };
-            match apply(context, Some(forgiven), remove).await {
-                Err(response) => response,
-                Ok((_, removed)) => undrained(context, &what, &removed).await,
-            }
-        }
-        Request::Recheck { what } => {
-            if let Err(message) = files(&what, &context.configs.borrow()) {
-                return Response::Refused { message };
-            }
-            let (services, said) = match what {
-                Scope::All => (None, "every service is probed now".to_owned()),
-                Scope::Services(names) => (Some(names.clone()), format!("probed now: {}", names.join(", "))),
-            };
-            match context.asks.send(Ask::Recheck(services)).await {
-                Ok(()) => Response::Done { notes: vec![said] },
-                Err(_) => ending(),
-            }
-        }
-        Request::Explain { vip, peer } => match ask(&context.asks, Ask::Report).await {
+        Query::Explain { vip, peer } => match ask(&context.asks, Ask::Report).await {
             Some(report) => explained(context, &report, vip, peer.as_deref()),
             None => ending(),
         },
-        Request::Reload { force } => {
+        Query::Recheck { services, note } => match context.asks.send(Ask::Recheck(services)).await {
+            Ok(()) => Response::Done { notes: vec![note] },
+            Err(_) => ending(),
+        },
+    }
+}
+
+async fn answer_command(command: Command, context: &Context) -> Response {
+    match command {
+        Command::Drain { change, wait } => change_drains(change, wait, context).await,
+        Command::Reload { force } => {
             let (reply, done) = oneshot::channel();
-            match context.reloads.send(Reload { force, reply }).await {
+            match context.reloads.send(Reload { force, reply: Some(reply) }).await {
                 Ok(()) => done.await.unwrap_or_else(|_| ending()),
                 Err(_) => ending(),
             }
@@ -308,116 +229,43 @@ async fn answer(request: Request, uid: u32, context: &Context) -> Response {
     }
 }
 
-/// Changes drain files and lets the director see them at once; the generation that has the change in it.
-async fn apply<T: Send + 'static>(
-    context: &Context,
-    forgiven: Option<Option<Vec<String>>>,
-    change: impl FnOnce() -> io::Result<T> + Send + 'static,
-) -> Result<(Generation, T), Response> {
-    let dir = context.drain_dir.clone();
-    let changed = drain::io::blocking(move || {
-        let outcome = change()?;
-        Ok((drain::io::read(&dir)?, outcome))
-    });
-    let failed = |e: io::Error| Response::Failed {
-        message: format!("the drain files in `{}` cannot be changed: {e}", context.drain_dir.display()),
+/// Hands a change to the owner of the drains, and waits for the routers if that is wanted.
+async fn change_drains(change: Change, limit: Option<Duration>, context: &Context) -> Response {
+    let (reply, changed) = oneshot::channel();
+    let undrained = match &change {
+        Change::Drain { .. } => Vec::new(),
+        Change::Undrain { names } => names.clone(),
     };
-    let (drains, outcome) = changed.await.map_err(failed)?;
-    let generation =
-        ask(&context.asks, |reply| Ask::Drains(drains, forgiven, reply)).await.ok_or_else(ending)?;
-    Ok((generation, outcome))
+    if context.drain_requests.send(drain::io::Request { change, reply }).await.is_err() {
+        return ending();
+    }
+    let changed = match changed.await {
+        Ok(Ok(changed)) => changed,
+        Ok(Err(failure)) => return Response::Failed { message: failure.to_string() },
+        Err(_) => return ending(),
+    };
+    if let Some(limit) = limit {
+        return wait(context, changed.generation, limit).await;
+    }
+    let config = context.configs.borrow().clone();
+    let services: Vec<ServiceName> = config.services.iter().map(|service| service.name.clone()).collect();
+    let drains = context.drains.borrow().drains.clone();
+    Response::Done { notes: undrain_notes(&undrained, &changed.absent, &drains, &services) }
 }
 
 /// Waits until every established peer's kernel has the withdraw, and its FIB had time to follow.
 async fn wait(context: &Context, generation: Generation, limit: Duration) -> Response {
     let settle = context.configs.borrow().bgp.settle;
     let peers = context.peers.borrow().clone();
-    let told = async {
+    let settled = async {
         peers.told(generation).await;
-        tokio::time::sleep(settle).await;
+        sleep(settle).await;
     };
-    match timeout(limit, told).await {
-        Ok(()) => Response::Done { notes: Vec::new() },
-        Err(_) => match peers.untold(generation).as_slice() {
-            [] => Response::Timeout {
-                message: format!(
-                    "drained and acknowledged, but the routers' FIB had no time to follow; allow more than settle, {}",
-                    humantime::format_duration(settle)
-                ),
-            },
-            peers => Response::Timeout {
-                message: format!("drained, but not acknowledged by {} in time", peers.join(", ")),
-            },
-        },
-    }
-}
-
-async fn undrained(context: &Context, what: &Scope, removed: &[(bool, String)]) -> Response {
-    let Some(report) = ask(&context.asks, Ask::Report).await else { return ending() };
-    let mut notes: Vec<String> = (removed.iter())
-        .filter(|(there, _)| !there)
-        .map(|(_, file)| match file.as_str() {
-            drain::ALL => "there was no drain of all services".to_owned(),
-            name => format!("{name} was not drained by name"),
-        })
-        .collect();
-    let asked = |name: &str| match what {
-        Scope::All => true,
-        Scope::Services(names) => names.iter().any(|n| n == name),
+    let waited = match timeout(limit, settled).await {
+        Ok(()) => Waited::Settled,
+        Err(_) => Waited::TimeIsUp(peers.untold(generation)),
     };
-    for service in report.services.iter().filter(|service| asked(service.name.as_str())) {
-        if let Some(drain) = report.drains.of(&service.name) {
-            let command = if report.drains.named.contains_key(service.name.as_str()) {
-                format!("announcer undrain {}", service.name)
-            } else {
-                "announcer undrain --all".to_owned()
-            };
-            notes.push(format!("{} stays drained{drain}; `{command}` ends that", service.name));
-        }
-    }
-    Response::Done { notes }
-}
-
-/// The drain files of a scope.
-fn files(what: &Scope, config: &Config) -> Result<Vec<String>, String> {
-    match what {
-        Scope::All => Ok(vec![drain::ALL.to_owned()]),
-        Scope::Services(names) if names.is_empty() => Err("error: name a service, or `--all`".into()),
-        Scope::Services(names) => {
-            let known = |name: &&String| config.services.iter().any(|service| service.name.as_str() == *name);
-            match names.iter().find(|name| !known(name)) {
-                None => Ok(names.clone()),
-                Some(unknown) => {
-                    let all: Vec<&str> =
-                        config.services.iter().map(|service| service.name.as_str()).collect();
-                    Err(format!(
-                        "error: `{}` is no service; there is {}",
-                        unknown.escape_default(),
-                        all.join(", ")
-                    ))
-                }
-            }
-        }
-    }
-}
-
-/// Who asks: the socket's word for it, and the name that sudo kept.
-fn who(uid: u32, claimed: Option<String>) -> String {
-    let name = id_in("/etc/passwd", |_, id| id == uid).map_or_else(|| format!("uid {uid}"), |(name, _)| name);
-    match claimed {
-        Some(claimed) if uid == 0 && claimed != name => format!("{claimed} (sudo)"),
-        Some(_) | None => name,
-    }
-}
-
-/// Asks the director; `None`: it is ending.
-pub(crate) async fn ask<T>(
-    asks: &mpsc::Sender<Ask>,
-    question: impl FnOnce(oneshot::Sender<T>) -> Ask,
-) -> Option<T> {
-    let (reply, answer) = oneshot::channel();
-    asks.send(question(reply)).await.ok()?;
-    answer.await.ok()
+    wait_response(&waited, settle)
 }
 
 fn ending() -> Response {

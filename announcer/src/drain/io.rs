@@ -1,141 +1,267 @@
-//! The drain files: read at the start, watched by inotify, written for the control socket.
+//! The drain folder and its one owner: read at the start, watched by inotify, changed for commands.
 //!
-//! Touches the file system below the state directory.
+//! Touches the file system below the state directory, through [`files::io`](crate::files::io) alone. Drains reach the director
+//! from here and from nowhere else, in the order in which the folder was read, so that a stale copy cannot overtake a newer one.
+//! A command hands its change in, and gets the generation of the Loc-RIB in which that change holds.
 
-use std::fs;
-use std::io::{self, ErrorKind, Write};
+use std::future::pending;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::StreamExt;
-use inotify::{Inotify, WatchMask};
-use tokio::sync::mpsc;
+use futures_util::{FutureExt, StreamExt};
+use inotify::{EventMask, EventStream, Inotify, WatchMask};
+use tokio::sync::{Mutex, mpsc, oneshot, watch};
+use tokio::time::sleep;
 use tracing::{info, warn};
 
-use super::{Drain, Drains};
+use super::{Change, Drain, Drains, Forgiven, State};
+use crate::files::io::{self as files, FileError, Files};
+use crate::model::Generation;
 
-/// The drain directory below a state directory.
+/// How much of a drain file is read, in octets.
+const LONGEST_FILE: u64 = 4096;
+/// Between two looks at a folder that is not watched or cannot be read.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// A change that a command wants.
+#[derive(Debug)]
+pub struct Request {
+    /// What to change.
+    pub change: Change,
+    /// What became of it.
+    pub reply: oneshot::Sender<Result<Changed, Failure>>,
+}
+
+/// A change that holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Changed {
+    /// The first generation of the Loc-RIB that has the change in it.
+    pub generation: Generation,
+    /// Names of an undrain that had no drain file.
+    pub absent: Vec<String>,
+}
+
+/// Why a change was not made, or not as a whole.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// The folder or a file in it.
+    #[error("the drain folder `{0}` cannot be changed: {1}")]
+    Folder(String, FileError),
+    /// The daemon ends.
+    #[error("announcer is ending")]
+    Ending,
+}
+
+/// What the director hears: the folder's content, and whose flaps are forgotten.
+#[derive(Debug)]
+pub struct Fact {
+    /// All drains in force.
+    pub drains: Drains,
+    /// Whose flaps are forgotten.
+    pub forgiven: Forgiven,
+    /// Where the generation goes in which this holds; `None`: nobody waits for it.
+    pub applied: Option<oneshot::Sender<Generation>>,
+}
+
+/// The requests of commands. A task that is started again goes on with those that wait.
+#[derive(Debug, Clone)]
+pub struct Requests(Arc<Mutex<mpsc::Receiver<Request>>>);
+
+/// A channel for requests.
+pub fn requests() -> (mpsc::Sender<Request>, Requests) {
+    let (sender, receiver) = mpsc::channel(16);
+    (sender, Requests(Arc::new(Mutex::new(receiver))))
+}
+
+/// The drain folder below a state directory.
 pub fn directory(state_dir: &Path) -> PathBuf {
     state_dir.join("drain")
 }
 
-/// Reads the drains in force; a directory that is not there is made.
+/// Reads the drains in force, and blocks; a folder that is not there is made.
 ///
 /// # Errors
-/// When the directory can neither be read nor made: then nobody knows what is drained.
-pub fn read(dir: &Path) -> io::Result<Drains> {
-    fs::create_dir_all(dir)?;
-    let mut files = Vec::new();
-    for entry in fs::read_dir(dir)? {
-        let entry = entry?;
-        let name = entry.file_name().to_string_lossy().into_owned();
-        match read_file(&entry.path()) {
-            Err(e) if e.kind() == ErrorKind::NotFound => {} // removed since the directory was listed
-            Err(e) => files.push((name, Err(e.to_string()))),
-            Ok(text) => files.push((name, Ok(text))),
+/// When the folder can neither be read nor made: then it is not known what is drained.
+pub fn read(folder: &Path) -> io::Result<Drains> {
+    files::make_folder(folder)?;
+    let mut found = Vec::new();
+    for name in files::names(folder)? {
+        let shown = name.to_string_lossy().into_owned();
+        match files::read_start(&folder.join(&name), LONGEST_FILE) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {} // removed since the folder was listed
+            Err(error) => found.push((shown, Err(files::sentence(&error)))),
+            Ok(text) => found.push((shown, Ok(String::from_utf8_lossy(&text).into_owned()))),
         }
     }
-    Ok(Drains::from_files(files))
+    Ok(Drains::from_files(found))
 }
 
-/// A drain file's text, of which 4 KiB are enough for anyone; a FIFO or a device is no drain's text and is not opened.
-fn read_file(path: &Path) -> io::Result<String> {
-    use std::io::Read;
-    if !fs::metadata(path)?.is_file() {
-        return Err(io::Error::other("it is no regular file"));
-    }
-    let mut text = Vec::new();
-    fs::File::open(path)?.take(4096).read_to_end(&mut text)?;
-    Ok(String::from_utf8_lossy(&text).into_owned())
-}
-
-/// Makes or replaces a drain file. On a full disk it is left empty, which drains as well.
+/// Makes or replaces a drain file, and blocks. On a full disk it is left empty, which drains as well.
 ///
 /// # Errors
 /// When there is no drain file afterwards.
-pub fn write(dir: &Path, name: &str, drain: &Drain) -> io::Result<()> {
-    fs::create_dir_all(dir)?;
-    let new = dir.join(format!(".{name}.new"));
-    let written = fs::File::create(&new).and_then(|mut file| {
-        match file.write_all(drain.to_file().as_bytes()).and_then(|()| file.sync_all()) {
-            Err(e) if e.kind() == ErrorKind::StorageFull => file.set_len(0),
-            other => other,
+pub fn write(folder: &Path, name: &str, drain: &Drain) -> io::Result<()> {
+    files::replace(folder, name, &drain.to_file())
+}
+
+/// Makes a change, and blocks; the names of an undrain that had no drain file.
+///
+/// # Errors
+/// Those of the file system; what was changed before the error stays changed.
+pub fn change(folder: &Path, change: &Change) -> io::Result<Vec<String>> {
+    match change {
+        Change::Drain { names, drain } => {
+            names.iter().try_for_each(|name| write(folder, name, drain))?;
+            Ok(Vec::new())
         }
-    });
-    let renamed = written.and_then(|()| fs::rename(&new, dir.join(name)));
-    if renamed.is_err() {
-        let _ = fs::remove_file(&new); // the error that counts is the one above
-        return renamed;
-    }
-    fs::File::open(dir)?.sync_all() // a drain outlives a power cut
-}
-
-/// Removes a drain file; `false` when there was none.
-///
-/// # Errors
-/// When it is there and cannot be removed.
-pub fn remove(dir: &Path, name: &str) -> io::Result<bool> {
-    match fs::remove_file(dir.join(name)) {
-        Ok(()) => Ok(true),
-        Err(e) if e.kind() == ErrorKind::NotFound => Ok(false),
-        Err(e) => Err(e),
-    }
-}
-
-/// Runs file work where a disk that stalls holds up no session.
-///
-/// # Errors
-/// Those of `work`.
-pub async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> io::Result<T> + Send + 'static,
-) -> io::Result<T> {
-    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
-}
-
-/// Tells of every change of the directory, for ever; reads it anew at each start, so that nothing is missed between.
-pub async fn watch(dir: PathBuf, facts: mpsc::Sender<Drains>) {
-    let mut complained = false;
-    loop {
-        match watch_once(&dir, &facts).await {
-            Ok(()) => complained = false,
-            Err(e) if !complained => {
-                warn!(directory = %dir.display(), error = %e, "drain files are not watched, read every second");
-                complained = true;
+        Change::Undrain { names } => {
+            let mut absent = Vec::new();
+            for name in names {
+                if !files::remove(&folder.join(name))? {
+                    absent.push(name.clone());
+                }
             }
-            Err(_) => {}
+            Ok(absent)
         }
-        tokio::time::sleep(Duration::from_secs(1)).await;
     }
 }
 
-/// Returns when the directory itself was moved or removed.
-async fn watch_once(dir: &Path, facts: &mpsc::Sender<Drains>) -> io::Result<()> {
-    let tell = async || {
-        let owned = dir.to_path_buf();
-        let drains = blocking(move || read(&owned)).await?; // on an error what was drained stays drained
-        facts.send(drains).await.map_err(|_| io::Error::other("the daemon is ending"))
-    };
-    fs::create_dir_all(dir)?;
-    let inotify = match Inotify::init() {
-        Ok(inotify) => inotify,
-        Err(e) => return tell().await.and(Err(e)),
-    };
-    let files =
-        WatchMask::CREATE | WatchMask::DELETE | WatchMask::MOVE | WatchMask::CLOSE_WRITE | WatchMask::ATTRIB;
-    let itself = WatchMask::DELETE_SELF | WatchMask::MOVE_SELF | WatchMask::ONLYDIR;
-    if let Err(e) = inotify.watches().add(dir, files | itself) {
-        return tell().await.and(Err(e));
-    }
-    tell().await?;
-    let mut events = inotify.into_event_stream([0; 4096])?;
-    while let Some(event) = events.next().await {
-        let gone =
-            inotify::EventMask::DELETE_SELF | inotify::EventMask::MOVE_SELF | inotify::EventMask::IGNORED;
-        if event?.mask.intersects(gone) {
-            info!(directory = %dir.display(), "drain directory was removed, made again");
-            return Ok(());
-        }
-        tell().await?;
-    }
-    Ok(())
+/// The owner of the drain folder.
+#[derive(Debug, Clone)]
+pub struct Owner {
+    /// The folder.
+    pub folder: PathBuf,
+    /// The door to the disk.
+    pub files: Files,
+    /// To the director.
+    pub facts: mpsc::Sender<Fact>,
+    /// What is known, for whoever asks.
+    pub state: watch::Sender<State>,
 }
+
+impl Owner {
+    /// Serves requests and follows the folder, for ever; reads it anew at each start, so that nothing is missed between.
+    pub async fn run(self, requests: Requests) {
+        let mut requests = requests.0.lock().await;
+        let (mut events, mut complained) = (None, false);
+        loop {
+            if events.is_none() {
+                events = match self.watch().await {
+                    Ok(events) => Some(events),
+                    Err(error) => {
+                        if !complained {
+                            warn!(folder = %self.folder.display(), %error, "drain folder is not watched, read every second");
+                        }
+                        None
+                    }
+                };
+                complained = events.is_none();
+                self.refresh(Forgiven::Nobody, None).await;
+            }
+            let look_again = events.is_none() || self.state.borrow().unreadable.is_some();
+            tokio::select! {
+                Some(request) = requests.recv() => self.serve(request).await,
+                gone = next(&mut events) => {
+                    if gone {
+                        info!(folder = %self.folder.display(), "drain folder was removed, made again");
+                        events = None;
+                    } else {
+                        self.refresh(Forgiven::Nobody, None).await;
+                    }
+                }
+                () = sleep(LOOK_AGAIN), if look_again => self.refresh(Forgiven::Nobody, None).await,
+            }
+        }
+    }
+
+    async fn serve(&self, Request { change, reply }: Request) {
+        let forgiven = change.forgiven();
+        let changed = self.files.run(&self.folder, move |folder| self::change(folder, &change)).await;
+        let done = match changed {
+            // What an error left undone is read from the folder all the same.
+            Err(error) => {
+                self.refresh(Forgiven::Nobody, None).await;
+                Err(Failure::Folder(self.folder.display().to_string(), error))
+            }
+            Ok(absent) => {
+                let (applied, generation) = oneshot::channel();
+                match self.refresh(forgiven, Some(applied)).await {
+                    Some(error) => Err(Failure::Folder(self.folder.display().to_string(), error)),
+                    None => match generation.await {
+                        Ok(generation) => Ok(Changed { generation, absent }),
+                        Err(_) => Err(Failure::Ending),
+                    },
+                }
+            }
+        };
+        let _ = reply.send(done); // who asked may be gone
+    }
+
+    /// Reads the folder, and lets the director and everyone else know; the error that kept it from being read. Then what was
+    /// drained stays drained.
+    async fn refresh(
+        &self,
+        forgiven: Forgiven,
+        applied: Option<oneshot::Sender<Generation>>,
+    ) -> Option<FileError> {
+        match self.files.run(&self.folder, read).await {
+            Ok(drains) => {
+                self.publish(|state| *state = State { drains: drains.clone(), unreadable: None });
+                let _ = self.facts.send(Fact { drains, forgiven, applied }).await; // the daemon is ending
+                None
+            }
+            Err(error) => {
+                let why = error.to_string();
+                if self.state.borrow().unreadable.as_ref() != Some(&why) {
+                    warn!(folder = %self.folder.display(), error = why, "drain folder was not read, what was drained stays drained");
+                }
+                self.publish(|state| state.unreadable = Some(why));
+                Some(error)
+            }
+        }
+    }
+
+    fn publish(&self, change: impl FnOnce(&mut State)) {
+        self.state.send_if_modified(|state| {
+            let before = state.clone();
+            change(state);
+            *state != before
+        });
+    }
+
+    /// Begins to watch the folder.
+    async fn watch(&self) -> Result<EventStream<[u8; 4096]>, FileError> {
+        let content =
+            WatchMask::CREATE | WatchMask::DELETE | WatchMask::MOVE | WatchMask::CLOSE_WRITE | WatchMask::ATTRIB;
+        let itself = WatchMask::DELETE_SELF | WatchMask::MOVE_SELF | WatchMask::ONLYDIR;
+        let begin = move |folder: &Path| {
+            files::make_folder(folder)?;
+            let inotify = Inotify::init()?;
+            inotify.watches().add(folder, content | itself)?;
+            Ok(inotify)
+        };
+        Ok(self.files.run(&self.folder, begin).await?.into_event_stream([0; 4096])?)
+    }
+}
+
+/// Waits for events, and takes all that are there; whether the folder itself is gone, or can no longer be watched.
+async fn next(events: &mut Option<EventStream<[u8; 4096]>>) -> bool {
+    let Some(events) = events else { return pending().await };
+    let mut event = events.next().await;
+    loop {
+        let itself = EventMask::DELETE_SELF | EventMask::MOVE_SELF | EventMask::IGNORED;
+        match event {
+            Some(Ok(event)) if !event.mask.intersects(itself) => {}
+            Some(Ok(_) | Err(_)) | None => return true,
+        }
+        match events.next().now_or_never() {
+            Some(more) => event = more,
+            None => return false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -8,10 +8,13 @@
 //! - One request a path is under way. The next one for the same path waits for it, within its own time limit.
 //! - Each request has a time limit. What hangs is published with its path, for `status`, until it returns.
 
+pub mod lock;
+
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{self, Read};
-use std::os::unix::fs::OpenOptionsExt;
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -28,6 +31,19 @@ pub const LIMIT: Duration = Duration::from_secs(2);
 /// Paths whose file system does not answer, and since when.
 pub type Hanging = BTreeMap<PathBuf, Instant>;
 
+/// What an operator should know of paths that hang, a sentence each.
+pub fn warnings(hanging: &Hanging, now: Instant) -> Vec<String> {
+    let sentence = |(path, since): (&PathBuf, &Instant)| {
+        let seconds = Duration::from_secs(now.saturating_duration_since(*since).as_secs());
+        format!(
+            "the file system of `{}` has not answered for {}",
+            path.display(),
+            humantime::format_duration(seconds)
+        )
+    };
+    hanging.iter().map(sentence).collect()
+}
+
 /// Why a request failed. Each Display is the rest of a sentence that begins with the file's name.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
@@ -43,6 +59,12 @@ pub enum FileError {
     /// It is a directory, a FIFO, a socket or a device.
     #[error("it is not a regular file")]
     NotRegular,
+    /// Everybody on the host can write it; its permission bits.
+    #[error("others can write it (mode {0:04o}): take that from them by `chmod o-w`")]
+    WritableByOthers(u32),
+    /// It is not UTF-8.
+    #[error("the file is not UTF-8 text")]
+    NotText,
 }
 
 impl FileError {
@@ -50,13 +72,17 @@ impl FileError {
     pub fn is_not_found(&self) -> bool {
         match self {
             FileError::Io(error) => error.kind() == io::ErrorKind::NotFound,
-            FileError::Hangs(_) | FileError::TooLarge(_) | FileError::NotRegular => false,
+            FileError::Hangs(_)
+            | FileError::TooLarge(_)
+            | FileError::NotRegular
+            | FileError::WritableByOthers(_)
+            | FileError::NotText => false,
         }
     }
 }
 
 /// What the system says, without Rust's `(os error 2)`.
-fn sentence(error: &io::Error) -> String {
+pub fn sentence(error: &io::Error) -> String {
     let text = error.to_string();
     text.split(" (os error").next().unwrap_or(&text).to_owned()
 }
@@ -104,7 +130,7 @@ impl Files {
     /// # Errors
     /// As [`read`](Self::read), and when it is not UTF-8.
     pub async fn read_text(&self, path: &Path, most: u64) -> Result<String, FileError> {
-        String::from_utf8(self.read(path, most).await?).map_err(|_| not_text())
+        String::from_utf8(self.read(path, most).await?).map_err(|_| FileError::NotText)
     }
 
     /// Runs other file work about `path` where it may block, within [`LIMIT`].
@@ -210,19 +236,13 @@ impl Files {
     }
 }
 
-/// Reads a regular file of at most `most` octets, and blocks: for commands, which have nothing else to do.
+/// Reads a regular file of at most `most` octets, and blocks: for commands, which have nothing else to do, and within
+/// [`Files::run`].
 ///
 /// # Errors
 /// See [`FileError`], of which `Hangs` does not occur.
 pub fn read(path: &Path, most: u64) -> Result<Vec<u8>, FileError> {
-    // A FIFO without a writer is opened too, and then refused.
-    let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
-    if !file.metadata()?.is_file() {
-        return Err(FileError::NotRegular);
-    }
-    let mut octets = Vec::new();
-    file.take(most.saturating_add(1)).read_to_end(&mut octets)?;
-    if octets.len() as u64 > most { Err(FileError::TooLarge(most)) } else { Ok(octets) }
+    Ok(read_with_mode(path, most)?.0)
 }
 
 /// Reads a regular file of at most `most` octets as text, and blocks.
@@ -230,11 +250,137 @@ pub fn read(path: &Path, most: u64) -> Result<Vec<u8>, FileError> {
 /// # Errors
 /// As [`read`](fn@read), and when it is not UTF-8.
 pub fn read_text(path: &Path, most: u64) -> Result<String, FileError> {
-    String::from_utf8(read(path, most)?).map_err(|_| not_text())
+    String::from_utf8(read(path, most)?).map_err(|_| FileError::NotText)
 }
 
-fn not_text() -> FileError {
-    io::Error::new(io::ErrorKind::InvalidData, "the file is not UTF-8 text").into()
+/// Reads a file by which others could give the daemon orders, and blocks.
+///
+/// # Errors
+/// As [`read`](fn@read), and when everybody on the host can write the file.
+pub fn read_trusted(path: &Path, most: u64) -> Result<Vec<u8>, FileError> {
+    let (octets, mode) = read_with_mode(path, most)?;
+    if is_writable_by_others(mode) { Err(FileError::WritableByOthers(mode)) } else { Ok(octets) }
+}
+
+/// Whether permission bits let everybody write. The file's group may: it is how a site lets its operators edit.
+pub fn is_writable_by_others(mode: u32) -> bool {
+    mode & 0o002 != 0
+}
+
+fn read_with_mode(path: &Path, most: u64) -> Result<(Vec<u8>, u32), FileError> {
+    // A FIFO without a writer is opened too, and then refused.
+    let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        return Err(FileError::NotRegular);
+    }
+    let mut octets = Vec::new();
+    file.take(most.saturating_add(1)).read_to_end(&mut octets)?;
+    if octets.len() as u64 > most {
+        return Err(FileError::TooLarge(most));
+    }
+    Ok((octets, metadata.mode() & 0o7777))
+}
+
+/// Reads the first `most` octets of a regular file, and blocks. A symbolic link that leads nowhere is an error that says so,
+/// and never [`NotFound`](io::ErrorKind::NotFound): the name is there.
+///
+/// # Errors
+/// Those of the file system.
+pub fn read_start(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    match fs::metadata(path) {
+        Ok(file) if file.is_file() => {}
+        Ok(_) => return Err(io::Error::other("it is not a regular file")),
+        Err(error) if error.kind() == io::ErrorKind::NotFound && fs::symlink_metadata(path).is_ok() => {
+            return Err(io::Error::other("it is a symbolic link that leads nowhere"));
+        }
+        Err(error) => return Err(error),
+    }
+    let mut octets = Vec::new();
+    File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path)?.take(most).read_to_end(&mut octets)?;
+    Ok(octets)
+}
+
+/// Makes a folder with all that are above it, and blocks; one that is there stays as it is.
+///
+/// # Errors
+/// Those of the file system.
+pub fn make_folder(path: &Path) -> io::Result<()> {
+    fs::create_dir_all(path)
+}
+
+/// The names of what a folder holds, and blocks.
+///
+/// # Errors
+/// Those of the file system.
+pub fn names(folder: &Path) -> io::Result<Vec<OsString>> {
+    fs::read_dir(folder)?.map(|entry| Ok(entry?.file_name())).collect()
+}
+
+/// Makes or replaces a file as a whole, so that it outlives a power cut, and blocks. `folder/.NAME.new` is what it is written
+/// to first. On a full disk the file is left empty.
+///
+/// # Errors
+/// When the file is not there afterwards.
+pub fn replace(folder: &Path, name: &str, text: &str) -> io::Result<()> {
+    fs::create_dir_all(folder)?;
+    let new = folder.join(format!(".{name}.new"));
+    let written = File::create(&new).and_then(|mut file| {
+        match file.write_all(text.as_bytes()).and_then(|()| file.sync_all()) {
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => file.set_len(0),
+            other => other,
+        }
+    });
+    let renamed = written.and_then(|()| fs::rename(&new, folder.join(name)));
+    if renamed.is_err() {
+        let _ = fs::remove_file(&new); // the error that counts is the one above
+        return renamed;
+    }
+    File::open(folder)?.sync_all()
+}
+
+/// Removes a file, and blocks; `false`: there was none.
+///
+/// # Errors
+/// When it is there and cannot be removed.
+pub fn remove(path: &Path) -> io::Result<bool> {
+    match fs::remove_file(path) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Gives a file to a group, and blocks.
+///
+/// # Errors
+/// Those of the file system.
+pub fn give_to_group(path: &Path, group: u32) -> io::Result<()> {
+    chown(path, None, Some(group))
+}
+
+/// Whether a file is there, and blocks; one that cannot be looked for is not.
+pub fn exists(path: &Path) -> bool {
+    path.exists()
+}
+
+/// What tells one version of a file from the next without reading it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Version {
+    device: u64,
+    inode: u64,
+    size: u64,
+    changed: (i64, i64),
+}
+
+/// The version of a file, and blocks.
+///
+/// # Errors
+/// Those of the file system.
+pub fn version(path: &Path) -> io::Result<Version> {
+    let file = fs::metadata(path)?;
+    let changed = (file.ctime(), file.ctime_nsec());
+    Ok(Version { device: file.dev(), inode: file.ino(), size: file.size(), changed })
 }
 
 #[cfg(test)]

@@ -1,8 +1,7 @@
 //! What is told of how things stand: `status`, `explain`, and what an operator should look at.
 //!
-//! Touches the configuration's file.
+//! Touches the clock.
 
-use std::fs;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
@@ -10,10 +9,12 @@ use super::Context;
 use crate::bgp::fsm::StateName;
 use crate::bgp::io::session;
 use crate::config;
+use crate::control::names;
 use crate::control::api::{self, Response};
 use crate::control::explain::{Router, Session, Story, explain};
 use crate::director::{Report, VipReport};
 use crate::drain::{self, Drain};
+use crate::files::io as files;
 use crate::health::io::listener;
 use crate::model::{Asn, Family, PeerAsn};
 
@@ -23,13 +24,12 @@ pub(super) fn explained(context: &Context, report: &Report, address: IpAddr, pee
     let found = config.vips().find(|(vip, _)| *vip == address);
     let known = report.vips().find(|(_, vip)| vip.address == address);
     let (Some((_, service)), Some((_, vip))) = (found, known) else {
-        let all: Vec<String> = config.vips().map(|(vip, _)| vip.to_string()).take(20).collect();
-        let message = format!("error: `{address}` is no VIP; there is {}", all.join(", "));
+        let all: Vec<String> = config.vips().map(|(vip, _)| vip.to_string()).collect();
+        let message = names::unknown("VIP", &address.to_string(), all.iter().map(String::as_str));
         return Response::Refused { message };
     };
     if let Some(name) = peer.filter(|name| config.peers.iter().all(|peer| peer.name.as_str() != *name)) {
-        let all: Vec<&str> = config.peers.iter().map(|peer| peer.name.as_str()).collect();
-        let message = format!("error: `{}` is no peer; there is {}", name.escape_default(), all.join(", "));
+        let message = names::unknown("peer", name, config.peers.iter().map(|peer| peer.name.as_str()));
         return Response::Refused { message };
     }
     let peers = context.peers.borrow().clone();
@@ -53,35 +53,20 @@ pub(super) fn explained(context: &Context, report: &Report, address: IpAddr, pee
     Response::Done { notes: explain(&story, Instant::now()) }
 }
 
-/// What an operator should look at beside what the director warns of, a sentence each.
-pub(crate) async fn warnings_beside(context: &Context) -> Vec<String> {
+/// What an operator should look at beside what the director warns of, a sentence each. Nothing is read for it.
+pub(crate) fn warnings_beside(context: &Context) -> Vec<String> {
     let mut warnings = context.configs.borrow().warnings();
-    warnings.extend(context.deaf.borrow().clone());
-    warnings.extend(on_disk(context).await);
+    for others in &context.warnings {
+        warnings.extend(others.borrow().iter().cloned());
+    }
+    warnings.extend(context.drains.borrow().warning());
+    warnings.extend(files::warnings(&context.files.hanging().borrow(), Instant::now()));
     warnings
 }
 
-/// What is wrong with the configuration's file, or what it says that does not run.
-async fn on_disk(context: &Context) -> Option<String> {
-    let (file, name) = (context.config_file.clone(), context.config_file.display().to_string());
-    let called = name.clone();
-    // A large file takes a while to read: not the time of who has to withdraw.
-    let read = drain::io::blocking(move || Ok(config::parse(&called, &fs::read_to_string(file)?))).await;
-    match read {
-        Err(e) => Some(format!("`{name}` cannot be read: {e}; what it said before runs on")),
-        Ok(Err(errors)) => {
-            let count =
-                if errors.len() == 1 { "1 error".to_owned() } else { format!("{} errors", errors.len()) };
-            Some(format!("`{name}` has {count} and does not run; `announcer validate {name}` tells them"))
-        }
-        Ok(Ok(config)) if config != **context.configs.borrow() => {
-            Some(format!("`{name}` says something else than what runs; `announcer reload` applies it"))
-        }
-        Ok(Ok(_)) => None,
-    }
-}
-
-pub(super) fn status(context: &Context, report: &Report, warnings: Vec<String>) -> api::Status {
+pub(super) fn status(context: &Context, report: &Report) -> api::Status {
+    let mut warnings = report.warnings(Instant::now());
+    warnings.extend(warnings_beside(context));
     let drain = |drain: &Drain| api::Drain {
         reason: drain.reason.clone(),
         by: drain.by.clone(),

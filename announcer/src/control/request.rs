@@ -1,0 +1,187 @@
+//! What a request asks of the daemon's tasks, or why it is refused.
+//!
+//! Pure.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use super::api::{Request, Response, Scope};
+use super::names;
+use crate::config::Config;
+use crate::drain::{self, Change, Drain, Drains};
+
+/// What is to be done for a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Job {
+    /// Something that is answered at once.
+    Query(Query),
+    /// Something that waits for files or routers.
+    Command(Command),
+}
+
+/// What is answered at once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Query {
+    /// How things stand.
+    Status,
+    /// All that is known of a VIP, towards one router or all.
+    Explain {
+        /// The VIP.
+        vip: IpAddr,
+        /// The router; `None`: each.
+        peer: Option<String>,
+    },
+    /// Have services probed at once.
+    Recheck {
+        /// Which; `None`: all.
+        services: Option<Vec<String>>,
+        /// What is answered.
+        note: String,
+    },
+}
+
+/// What waits for files or routers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// Change the drains.
+    Drain {
+        /// What to change.
+        change: Change,
+        /// How long to wait for the routers; `None`: not at all.
+        wait: Option<Duration>,
+    },
+    /// Read the configuration anew.
+    Reload {
+        /// Whatever it interrupts.
+        force: bool,
+    },
+}
+
+/// The job of a request. `by` and `at` are who asks and when, for a drain file.
+///
+/// # Errors
+/// The refusal, when the request names what is not there.
+pub fn job(
+    request: Request,
+    by: String,
+    at: String,
+    config: &Config,
+    drains: &Drains,
+) -> Result<Job, Response> {
+    let refused = |message: String| Response::Refused { message };
+    Ok(match request {
+        Request::Status => Job::Query(Query::Status),
+        Request::Explain { vip, peer } => Job::Query(Query::Explain { vip, peer }),
+        Request::Reload { force } => Job::Command(Command::Reload { force }),
+        Request::Drain { what, reason, by: _, wait_ms } => {
+            let names = drain_names(&what, &service_names(config)).map_err(refused)?;
+            let reason = reason.map(|reason| drain::reason(&reason)).transpose();
+            let reason = reason.map_err(|message| refused(format!("error: {message}")))?;
+            let change = Change::Drain { names, drain: Drain { reason, by: Some(by), at: Some(at) } };
+            Job::Command(Command::Drain { change, wait: wait_ms.map(Duration::from_millis) })
+        }
+        Request::Undrain { what } => {
+            // A service that the configuration no longer names may still have its drain file.
+            let mut known = service_names(config);
+            known.extend(drains.named.keys().map(String::as_str).filter(|name| !config.names(name)));
+            let names = drain_names(&what, &known).map_err(refused)?;
+            Job::Command(Command::Drain { change: Change::Undrain { names }, wait: None })
+        }
+        Request::Recheck { what } => {
+            drain_names(&what, &service_names(config)).map_err(refused)?;
+            Job::Query(match what {
+                Scope::All => Query::Recheck { services: None, note: "every service is probed now".into() },
+                Scope::Services(names) => {
+                    let note = format!("probed now: {}", names.join(", "));
+                    Query::Recheck { services: Some(names), note }
+                }
+            })
+        }
+    })
+}
+
+/// The names of the services, in the order of the configuration.
+pub fn service_names(config: &Config) -> Vec<&str> {
+    config.services.iter().map(|service| service.name.as_str()).collect()
+}
+
+/// The drain files of a scope.
+///
+/// # Errors
+/// A sentence, when a name is not among the `known` ones, or there is none.
+pub fn drain_names(what: &Scope, known: &[&str]) -> Result<Vec<String>, String> {
+    match what {
+        Scope::All => Ok(vec![drain::ALL.to_owned()]),
+        Scope::Services(names) if names.is_empty() => Err("error: name a service, or `--all`".into()),
+        Scope::Services(names) => match names.iter().find(|name| !known.contains(&name.as_str())) {
+            None => Ok(names.clone()),
+            Some(name) => Err(names::unknown("service", name, known.iter().copied())),
+        },
+    }
+}
+
+/// Who asks: the socket's word for it, `user` or its number, and the name that sudo kept.
+pub fn who(uid: u32, user: Option<String>, claimed: Option<String>) -> String {
+    let name = user.unwrap_or_else(|| format!("uid {uid}"));
+    match claimed {
+        Some(claimed) if uid == 0 && claimed != name => format!("{claimed} (sudo)"),
+        Some(_) | None => name,
+    }
+}
+
+/// What an undrain says beside being done: what had no drain file (`absent`), and what stays drained all the same.
+pub fn undrain_notes(
+    names: &[String],
+    absent: &[String],
+    drains: &Drains,
+    services: &[crate::model::ServiceName],
+) -> Vec<String> {
+    let mut notes: Vec<String> = absent
+        .iter()
+        .map(|name| match name.as_str() {
+            drain::ALL => "there was no drain of all services".to_owned(),
+            name => format!("{name} was not drained by name"),
+        })
+        .collect();
+    let all = names.iter().any(|name| name == drain::ALL);
+    for service in services.iter().filter(|service| all || names.iter().any(|name| name == service.as_str())) {
+        if let Some(drain) = drains.of(service) {
+            let command = if drains.named.contains_key(service.as_str()) {
+                format!("announcer undrain {service}")
+            } else {
+                "announcer undrain --all".to_owned()
+            };
+            notes.push(format!("{service} stays drained{drain}; `{command}` ends that"));
+        }
+    }
+    notes
+}
+
+/// How a wait for the routers ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Waited {
+    /// Every established peer's kernel has acknowledged the change, and its FIB had `settle` to follow.
+    Settled,
+    /// Time was up; these established peers have not acknowledged. Empty: all have, but `settle` was not over.
+    TimeIsUp(Vec<String>),
+}
+
+/// The answer of a `drain --wait`.
+pub fn wait_response(waited: &Waited, settle: Duration) -> Response {
+    let settle = humantime::format_duration(settle);
+    match waited {
+        Waited::Settled => Response::Done { notes: Vec::new() },
+        Waited::TimeIsUp(peers) if peers.is_empty() => Response::Timeout {
+            message: format!(
+                "drained and acknowledged by the routers' kernels, but their forwarding tables had no time to follow; \
+                 allow more than `settle`, {settle}"
+            ),
+        },
+        Waited::TimeIsUp(peers) => Response::Timeout {
+            message: format!("drained, but not acknowledged by {} in time", peers.join(", ")),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,35 @@
+//! What other tasks ask of the director's task.
+//!
+//! Pure. A question carries the channel for its answer; whoever asked may be gone by then.
+
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::{Change, Figures, Report};
+use crate::config::Config;
+use crate::model::Generation;
+
+/// A question, or an order, to the director's task.
+#[derive(Debug)]
+pub enum Ask {
+    /// What is decided, and why.
+    Report(oneshot::Sender<Report>),
+    /// What metrics want of it.
+    Figures(oneshot::Sender<Figures>),
+    /// These services are to be probed at once (`None`: all).
+    Recheck(Option<Vec<String>>),
+    /// Which standings would change if this were the configuration? Nothing changes.
+    Would(Arc<Config>, oneshot::Sender<Vec<Change>>),
+    /// The configuration is another one: which generation of the Loc-RIB has that in it?
+    Reload(Arc<Config>, oneshot::Sender<Generation>),
+    /// The daemon ends: which generation of the Loc-RIB announces nothing?
+    Stop(oneshot::Sender<Generation>),
+}
+
+/// Asks the director's task; `None`: it has ended.
+pub async fn ask<T>(asks: &mpsc::Sender<Ask>, question: impl FnOnce(oneshot::Sender<T>) -> Ask) -> Option<T> {
+    let (reply, answer) = oneshot::channel();
+    asks.send(question(reply)).await.ok()?;
+    answer.await.ok()
+}

@@ -1,0 +1,41 @@
+//! Text of others, made safe for a terminal and a log.
+//!
+//! Pure. Whatever comes from outside (a router, a web server, a program, a file, an operator) may hold control characters,
+//! which move a terminal's cursor, and characters that turn the direction of writing, which make a line read as another one.
+//! Each of them becomes a space.
+
+/// As much of a text as belongs into one line, in characters.
+pub const LINE: usize = 1000;
+
+/// The text as one line of at most `most` characters, without white space around it.
+pub fn one_line(text: &str, most: usize) -> String {
+    let clean: String = text.chars().map(|c| if is_unsafe(c) { ' ' } else { c }).collect();
+    clean.trim().chars().take(most).collect()
+}
+
+/// Whether a character is not seen itself, but changes what is: control characters (Unicode's Cc), those that set the direction of
+/// writing, those without a width, and those that end a line.
+pub fn is_unsafe(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_one_line_and_moves_no_cursor() {
+        for (text, want) in [
+            ("plain", "plain"),
+            ("  two\nlines\r\n", "two lines"),
+            ("\x1b[2J\x07bell", "[2J bell"),
+            ("c1 \u{9b}31m", "c1  31m"),
+            ("a\u{202e}b\u{2066}c\u{2028}d", "a b c d"),
+            ("äß 漢", "äß 漢"),
+        ] {
+            assert_eq!(one_line(text, LINE), want, "{text:?}");
+        }
+        assert_eq!(one_line("12345", 3), "123");
+    }
+}

@@ -1,0 +1,181 @@
+//! The decision on each VIP: its own standing, then what the VIPs of the same prefix leave of it, then the route.
+//!
+//! Pure. Everything here takes a [`Moment`], which [`Director::catch_up`] alone makes: no decision can be made before the
+//! waits and the leases that are over have been ended, and before the time in which the process stood still was excused.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ipnet::IpNet;
+
+use super::standing::{Depreference, Reason, Standing};
+use super::{Change, Director};
+use crate::rib::Attributes;
+
+/// A deadline that is met later than this was missed by ourselves: the process stood still, and so did the probes.
+const STOOD_STILL: Duration = Duration::from_millis(500);
+
+/// The time of a decision. The director has caught up with it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Moment(Instant);
+
+impl Moment {
+    /// The time.
+    pub(super) fn time(self) -> Instant {
+        self.0
+    }
+}
+
+impl Director {
+    /// Ends the waits and the leases that are over; tells whose standing changed for that. Every entry point of the
+    /// director begins with it.
+    ///
+    /// A deadline that was missed by more than [`STOOD_STILL`] shows that the process stood still. Nobody listened to the
+    /// probe loops meanwhile, so the leases begin anew.
+    pub(super) fn catch_up(&mut self, now: Instant, changes: &mut Vec<Change>) -> Moment {
+        let moment = Moment(now);
+        let Some(late) = self.deadline().and_then(|due| now.checked_duration_since(due)) else {
+            return moment;
+        };
+        if late > STOOD_STILL {
+            let checks = self.vips.values_mut().flat_map(|vip| &mut vip.checks);
+            checks.for_each(|check| check.excuse(now));
+        }
+        let due = self.deadlines.iter().take_while(|(at, _)| *at <= now);
+        let over: Vec<IpAddr> = due.map(|(_, address)| *address).collect();
+        over.into_iter().for_each(|address| self.judge(address, now, moment, changes));
+        moment
+    }
+
+    /// Decides on every VIP anew.
+    pub(super) fn judge_all(&mut self, now: Moment, changes: &mut Vec<Change>) {
+        let addresses: Vec<IpAddr> = self.vips.keys().copied().collect();
+        for address in &addresses {
+            self.weigh(*address, now);
+        }
+        let groups: Vec<Vec<IpAddr>> = self.shared.values().cloned().collect();
+        for group in groups {
+            self.settle_all(group, now.0, now, changes);
+        }
+        for address in addresses {
+            if self.siblings(address).is_none() {
+                self.settle(address, None, now.0, now, changes);
+            }
+        }
+    }
+
+    /// Decides on a VIP anew, and on those that share its prefix; `at` is when the fact was known that made it so.
+    pub(super) fn judge(&mut self, address: IpAddr, at: Instant, now: Moment, changes: &mut Vec<Change>) {
+        let decided = self.weigh(address, now);
+        match self.siblings(address) {
+            None => self.settle(address, None, at, now, changes),
+            Some(siblings) if decided => self.settle_all(siblings.to_vec(), at, now, changes),
+            // It deserves what it did before, and its siblings are what they were.
+            Some(_) => {}
+        }
+    }
+
+    /// The VIPs that a VIP shares its prefix with, itself among them.
+    fn siblings(&self, address: IpAddr) -> Option<&[IpAddr]> {
+        let service = self.config.services.get(self.vips.get(&address)?.service)?;
+        self.shared.get(&service.prefix_of(address)).map(Vec::as_slice)
+    }
+
+    /// Finds what a VIP deserves by itself; whether that is another thing, or only has other words for it.
+    fn weigh(&mut self, address: IpAddr, Moment(now): Moment) -> bool {
+        let Some(vip) = self.vips.get_mut(&address) else { return false };
+        let service = &self.config.services[vip.service];
+        let lapsed = vip.lapse(service, now);
+        if lapsed > 0 {
+            self.lapses += lapsed;
+            self.unwatched = true;
+            self.paced.extend((0..vip.checks.len()).map(|index| (address, index)));
+        }
+        let own = vip.judge(self.stopping, self.drains.of(&service.name), service, now);
+        let due = vip.due(service);
+        if due.is_none_or(|due| vip.deadline.is_none_or(|deadline| due < deadline || deadline <= now)) {
+            if let Some(before) = std::mem::replace(&mut vip.deadline, due) {
+                self.deadlines.remove(&(before, address));
+            }
+            self.deadlines.extend(due.map(|at| (at, address)));
+        }
+        let before = std::mem::replace(&mut vip.own, own);
+        if vip.is_decided() {
+            self.undecided.remove(&address);
+        } else {
+            self.undecided.insert(address);
+        }
+        vip.own != before
+    }
+
+    /// Gives VIPs that share a prefix what the least of them leaves.
+    fn settle_all(&mut self, siblings: Vec<IpAddr>, at: Instant, now: Moment, changes: &mut Vec<Change>) {
+        let own = siblings.iter().filter_map(|sibling| Some((*sibling, &self.vips.get(sibling)?.own)));
+        let worst = own.max_by_key(|(_, own)| rank(own)).map(|(vip, own)| (vip, own.clone()));
+        siblings.into_iter().for_each(|sibling| self.settle(sibling, worst.as_ref(), at, now, changes));
+    }
+
+    /// Gives a VIP what it deserves, or what the `worst` of its siblings leaves of it.
+    fn settle(
+        &mut self,
+        address: IpAddr,
+        worst: Option<&(IpAddr, Standing)>,
+        at: Instant,
+        now: Moment,
+        changes: &mut Vec<Change>,
+    ) {
+        let Some(vip) = self.vips.get_mut(&address) else { return };
+        let standing = match worst {
+            Some((sibling, theirs)) if vip.own.is_told() && rank(theirs) > rank(&vip.own) => {
+                if theirs.is_told() {
+                    Standing::Depreferred(Depreference::Sibling(*sibling))
+                } else {
+                    Standing::Withheld(Reason::Sibling(*sibling))
+                }
+            }
+            Some(_) | None => vip.own.clone(),
+        };
+        let before = std::mem::replace(&mut vip.standing, standing);
+        if vip.standing.is_news_after(&before) {
+            vip.since = now.0;
+            let service = self.config.services[vip.service].name.clone();
+            changes.push(Change { service, vip: address, before, standing: vip.standing.clone() });
+            self.route(address, at);
+        }
+    }
+
+    /// Brings the route of a VIP's prefix up to date.
+    pub(super) fn route(&mut self, address: IpAddr, at: Instant) {
+        let Some(vip) = self.vips.get(&address) else { return };
+        let prefix = self.config.services[vip.service].prefix_of(address);
+        let said = &self.said[vip.service];
+        let attributes = match &vip.standing {
+            Standing::Announced => Some(Arc::clone(&said.normal)),
+            Standing::Depreferred(_) => Some(Arc::clone(&said.depreferred)),
+            Standing::Draining(_) | Standing::Withheld(_) => None,
+        };
+        self.say(prefix, attributes, at);
+    }
+
+    /// Announces a prefix with these attributes, or withdraws it.
+    pub(super) fn say(&mut self, prefix: IpNet, attributes: Option<Arc<Attributes>>, at: Instant) {
+        if self.routes.get(&prefix) == attributes.as_ref() {
+            return;
+        }
+        match attributes {
+            Some(attributes) => drop(self.routes.insert(prefix, attributes)),
+            None => drop(self.routes.remove(&prefix)),
+        }
+        self.stale = Some(self.stale.map_or(at, |since| since.min(at)));
+    }
+}
+
+/// The least of a prefix's VIPs decides.
+fn rank(own: &Standing) -> u8 {
+    match own {
+        Standing::Announced => 0,
+        Standing::Depreferred(_) => 1,
+        Standing::Draining(_) | Standing::Withheld(_) => 2,
+    }
+}

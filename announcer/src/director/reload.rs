@@ -1,0 +1,63 @@
+//! Another configuration: what stays of each VIP, and what the new one makes of it.
+//!
+//! Pure.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use ipnet::IpNet;
+
+use super::{Change, Director, Said, Vip};
+use crate::config::Config;
+
+impl Director {
+    /// Goes on with another configuration; says whose standing changed.
+    ///
+    /// A VIP that is there already keeps its health: a check that stays is not touched, and one that is new or changed
+    /// inherits the VIP's verdict, so that what is announced stays until the new check has failed by itself. Only a VIP
+    /// new to the host starts from nothing. Outcomes of probes numbered below `since` are of the old checks.
+    #[must_use]
+    pub fn reload(&mut self, config: Arc<Config>, since: u64, now: Instant) -> Vec<Change> {
+        let mut changes = Vec::new();
+        let moment = self.catch_up(now, &mut changes);
+        let old = std::mem::replace(&mut self.config, config);
+        let mut before = std::mem::take(&mut self.vips);
+        for (index, service) in self.config.services.iter().enumerate() {
+            for address in &service.vips {
+                let vip = match before.remove(address) {
+                    Some(vip) => vip.moved(&old.services, index, service, since, now),
+                    None => Vip::new(index, service, now),
+                };
+                self.vips.insert(*address, vip);
+            }
+        }
+        self.deadlines.retain(|(_, address)| self.vips.contains_key(address));
+        self.undecided.retain(|address| self.vips.contains_key(address));
+        self.read_config();
+        self.judge_all(moment, &mut changes);
+        let wanted: BTreeSet<IpNet> =
+            self.config.vips().map(|(vip, service)| service.prefix_of(vip)).collect();
+        let told: Vec<IpNet> = self.routes.keys().copied().collect();
+        for prefix in told.iter().filter(|prefix| !wanted.contains(prefix)) {
+            self.say(*prefix, None, now);
+        }
+        self.vips.keys().copied().collect::<Vec<_>>().into_iter().for_each(|vip| self.route(vip, now));
+        changes
+    }
+
+    /// What follows from the configuration alone.
+    pub(super) fn read_config(&mut self) {
+        self.said = self.config.services.iter().map(Said::of).collect();
+        self.shared.clear();
+        for (vip, service) in self.config.vips().filter(|(_, service)| !service.prefixes.is_empty()) {
+            self.shared.entry(service.prefix_of(vip)).or_default().push(vip);
+        }
+        let checks = |(address, vip): (&IpAddr, &Vip)| {
+            (0..vip.checks.len()).map(|index| (*address, index)).collect::<Vec<_>>()
+        };
+        self.paced = self.vips.iter().flat_map(checks).collect();
+        self.unwatched = true;
+    }
+}

@@ -20,12 +20,13 @@ use announcer::bgp::fsm::StateName;
 use announcer::bgp::io::peers::Peers;
 use announcer::bgp::io::session::{self, Local, Order, Status};
 use announcer::config::{self, Config, PeerAddress};
-use announcer::director::{Director, Fact, Presence};
+use announcer::director::{Director, Fact};
 use announcer::drain::Drains;
 use announcer::health::Probed;
 use announcer::health::outcome::{Answer, Outcome, Reason};
 use announcer::model::Liveness;
 use announcer::rib::LocRib;
+use announcer::vip::Presence;
 use routers::Routers;
 use tokio::sync::watch;
 

@@ -10,11 +10,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use announcer::config;
-use announcer::director::{Director, Fact, Presence};
+use announcer::director::{Director, Fact};
 use announcer::drain::Drains;
 use announcer::health::Probed;
 use announcer::health::outcome::{Answer, Date, Outcome, Warning};
 use announcer::metrics::Tally;
+use announcer::vip::Presence;
 
 const SERVICES: u32 = 50;
 const VIPS: u32 = 1000;

@@ -35,13 +35,13 @@ use crate::health::watch::{Pair, Wanted};
 use crate::health::{Listening, Pace, Probed, Watched};
 use crate::model::{Generation, ServiceName};
 use crate::rib::{Attributes, LocRib, Routes};
+use crate::vip::Presence;
 
 use decide::Moment;
 pub use figures::Figures;
 pub use preview::Preview;
 pub use report::{CheckReport, Report, ServiceReport, VipReport};
 pub use standing::{Depreference, Reason, Standing};
-pub use vip::Presence;
 use vip::Vip;
 
 /// Before its first verdict a check is asked at least this often, so that a start is not `rise` intervals long.

@@ -7,7 +7,7 @@
 //! 4  main, cli, control/client
 //! 3  daemon, control/io, metrics/io
 //! 2  bgp/io  health/io  drain/io  vip/io  hook/io -> program/io    all of them -> files/io
-//! 1  director -> {health::check, damping, drain, rib, config}    bgp::{fsm, open, wire}    control::api
+//! 1  director -> {health::check, damping, drain, rib, vip, config}    bgp::{fsm, open, wire}    control::api
 //!    metrics -> director    hook -> director    control::explain -> director
 //! 0  model, config
 //! ```

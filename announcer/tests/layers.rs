@@ -96,6 +96,7 @@ const FORBIDDEN: &[(&str, &str)] = &[
     ("drain", "health"),
     ("drain", "director"),
     ("vip", "bgp"),
+    ("vip", "director"),
     ("vip", "health"),
     ("director", "bgp"),
     ("director", "control"),

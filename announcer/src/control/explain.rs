@@ -6,9 +6,10 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use crate::config::check::{Check, Probe};
-use crate::director::{CheckReport, Presence, VipReport};
+use crate::director::{CheckReport, VipReport};
 use crate::drain::Drain;
 use crate::model::{Attributes, Overrides};
+use crate::vip::Presence;
 
 /// What one router has to do with a VIP.
 #[derive(Debug, Clone)]

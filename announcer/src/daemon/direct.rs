@@ -12,7 +12,7 @@ use tracing::info;
 use super::tasks::Kept;
 use crate::config::Config;
 use crate::control::io::Ask;
-use crate::director::{Change, Director, Fact, Presence, Standing};
+use crate::director::{Change, Director, Fact, Standing};
 use crate::drain::Drains;
 use crate::health::io::probe;
 use crate::health::watch::Wanted;
@@ -20,6 +20,7 @@ use crate::health::{Listening, Pace, Probed, Target};
 use crate::hook::Queue;
 use crate::metrics::Tally;
 use crate::rib::LocRib;
+use crate::vip::Presence;
 
 /// What the director's task hears.
 pub(super) struct Hears {

@@ -11,13 +11,14 @@ use ipnet::IpNet;
 
 use super::Director;
 use super::standing::Standing;
-use super::vip::{Presence, evidence, lease};
+use super::vip::{evidence, lease};
 use crate::config::{self, OnFailure};
 use crate::drain::Drains;
 use crate::health::check::{Evidence, Streak, Verdict};
 use crate::health::outcome::Outcome;
 use crate::health::shortages::Shortages;
 use crate::model::{Attributes, Generation, ServiceName};
+use crate::vip::Presence;
 
 /// What is decided of everything, and why.
 #[derive(Debug, Clone)]

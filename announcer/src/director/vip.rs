@@ -9,20 +9,10 @@ use crate::config::{self, OnFailure};
 use crate::damping::{Damping, Policy, Wait};
 use crate::drain::Drain;
 use crate::health::check::{Check, Evidence, Streak, Verdict};
+use crate::vip::Presence;
 
 /// The shortest lease.
 const SHORTEST_LEASE: Duration = Duration::from_secs(3);
-
-/// Whether a VIP is on the host.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Presence {
-    /// Nobody has looked yet.
-    Unknown,
-    /// It is on lo.
-    Present,
-    /// It is not, and could not be put there.
-    Missing(String),
-}
 
 /// What is known of one VIP.
 #[derive(Debug, Clone)]

@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{info, warn};
 
-use crate::director::Presence;
+use crate::vip::Presence;
 use crate::vip::stay::Stay;
 
 /// Before what failed is tried again.

@@ -13,7 +13,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::director::Presence;
+use crate::vip::Presence;
 
 /// How long a VIP has to stay.
 pub const TRIAL: Duration = Duration::from_secs(10);

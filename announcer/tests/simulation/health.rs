@@ -6,11 +6,12 @@ use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use announcer::config::{self, Config};
-use announcer::director::{Director, Fact, Presence};
+use announcer::director::{Director, Fact};
 use announcer::drain::{Drain, Drains};
 use announcer::health::Probed;
 use announcer::health::outcome::{Answer, Outcome, Reason, Shortage};
 use announcer::rib::LocRib;
+use announcer::vip::Presence;
 use ipnet::IpNet;
 
 /// Two services with VIPs of both families, with every `rise` and `fall` of 1 to 3.

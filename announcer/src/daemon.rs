@@ -58,6 +58,7 @@ use crate::control::io::{self as control, Ask, Socket};
 use crate::director::Director;
 use crate::drain;
 use crate::health::io::listener;
+use crate::health::io::prober::Prober;
 use crate::health::io::trust::{self, Finding};
 use crate::hook::{self, Queue};
 use crate::metrics::{self, Reloads, Tally};
@@ -177,7 +178,7 @@ async fn serve(options: Options, config: Arc<Config>) -> anyhow::Result<()> {
     let (stop, stopped) = watch::channel(None);
 
     let director = Director::new(config.clone(), drains, started);
-    let mut probes = Probes::new(probes_told);
+    let mut probes = Probes::new(Prober::new(), probes_told);
     probes.apply(&config, &director);
     let hooks = watch::Sender::new(Queue::default());
     let counts = Counts { tally: Tally::new(&config), hooks: hooks.clone() };

@@ -15,6 +15,7 @@ use crate::control::io::Ask;
 use crate::director::{Change, Director, Fact, Standing};
 use crate::drain::Drains;
 use crate::health::io::probe;
+use crate::health::io::prober::Prober;
 use crate::health::watch::Wanted;
 use crate::health::{Listening, Pace, Probed, Target};
 use crate::hook::Queue;
@@ -77,7 +78,7 @@ pub(super) async fn direct(
                     reply = Some(asker);
                 }
                 Ask::Reload(config, asker) => {
-                    changes = director.reload(config.clone(), probe::issued(), Instant::now());
+                    changes = director.reload(config.clone(), probes.prober.issued(), Instant::now());
                     probes.apply(&config, &director);
                     counts.tally.reload(&config);
                     reply = Some(asker);
@@ -89,7 +90,7 @@ pub(super) async fn direct(
             _ = hears.probed.recv_many(&mut probed, 1024) => {}
             () = sleep_until(deadline.unwrap_or_else(Instant::now).into()), if deadline.is_some() => {}
         }
-        facts.extend(listening.drain(..).map(|fact| Fact::Listening(fact, probe::issued())));
+        facts.extend(listening.drain(..).map(|fact| Fact::Listening(fact, probes.prober.issued())));
         facts.extend(vips.drain(..).map(|(vip, presence)| Fact::Vip(vip, presence)));
         probed.iter().for_each(|probed| counts.tally.probed(probed));
         facts.extend(probed.drain(..).map(Fact::Probed));
@@ -134,13 +135,14 @@ fn log(change: &Change) {
 /// The probe loops, one a VIP and check.
 pub(super) struct Probes {
     running: BTreeMap<(IpAddr, usize), (Target, watch::Sender<Pace>, Kept)>,
+    prober: Prober,
     facts: mpsc::Sender<Probed>,
 }
 
 impl Probes {
     /// None yet.
-    pub(super) fn new(facts: mpsc::Sender<Probed>) -> Self {
-        Probes { running: BTreeMap::new(), facts }
+    pub(super) fn new(prober: Prober, facts: mpsc::Sender<Probed>) -> Self {
+        Probes { running: BTreeMap::new(), prober, facts }
     }
 
     /// Runs what `config` wants: a loop whose target is the same goes on undisturbed.
@@ -161,9 +163,11 @@ impl Probes {
         let pace = director.pace(target.vip, target.check);
         let (pace, paced) =
             watch::channel(pace.unwrap_or(Pace { interval: target.config.interval, kick: 0 }));
-        let (facts, running) = (self.facts.clone(), target.clone());
+        let (prober, facts, running) = (self.prober.clone(), self.facts.clone(), target.clone());
         let name = format!("probe of {}", target.vip);
-        let kept = Kept::new(name, move || probe::run(running.clone(), paced.clone(), facts.clone()));
+        let kept = Kept::new(name, move || {
+            probe::run(prober.clone(), running.clone(), paced.clone(), facts.clone())
+        });
         (target, pace, kept)
     }
 

@@ -12,6 +12,7 @@ pub mod http;
 pub mod listener;
 pub mod once;
 pub mod probe;
+pub mod prober;
 pub mod tcp;
 pub mod tls;
 mod trouble;

@@ -64,7 +64,14 @@ async fn what_a_probe_task_does_not_renew_lapses_whether_it_hangs_or_dies() {
     let (watched, _watching) = watch::channel(Arc::default());
     let counts = Counts { tally: Tally::new(&config), hooks: watch::Sender::new(Queue::default()) };
     let hears = Hears { asked, probed, listening, vips, drained };
-    let _directing = tokio::spawn(direct(director, Probes::new(facts.clone()), hears, rib, watched, counts));
+    let _directing = tokio::spawn(direct(
+        director,
+        Probes::new(Prober::new(), facts.clone()),
+        hears,
+        rib,
+        watched,
+        counts,
+    ));
 
     let all: Vec<IpAddr> = config.vips().map(|(vip, _)| vip).collect();
     for (vip, fate) in all.iter().zip([Fate::Lives, Fate::Hangs, Fate::Dies]) {

@@ -12,19 +12,18 @@ use std::collections::VecDeque;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::pin;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesOrdered;
 use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::{Semaphore, mpsc, watch};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep_until};
 
 use super::exec::{Exec, Order};
 use super::file::File;
 use super::http::Http;
+use super::prober::Prober;
 use super::tcp::Tcp;
 use super::tls::Tls;
 use crate::config::check;
@@ -41,52 +40,9 @@ pub const MOST: usize = 8;
 /// The first probe comes within this time, or within one interval if that is shorter, of the loop's turn.
 const FIRST: Duration = Duration::from_millis(50);
 
-/// Loops that are started together have their turns so far apart: a thousand connections at once would cost the daemon
-/// more memory than all else, for good.
-const APART: Duration = Duration::from_millis(1);
-
-/// The turns of all loops of this process.
-static TURNS: Mutex<Turns> = Mutex::new(Turns { last: None });
-
-/// When the loop that was started last has its turn.
-struct Turns {
-    last: Option<std::time::Instant>,
-}
-
-impl Turns {
-    /// How long a loop that starts now waits for its turn; not at all if it starts alone.
-    fn next(&mut self, now: std::time::Instant) -> Duration {
-        let next = self.last.map_or(now, |last| now.max(last + APART));
-        self.last = Some(next);
-        next - now
-    }
-}
-
-/// Probes of all loops start at multiples of this, from [`EPOCH`] on: those that are due within it share a wake-up, and find
-/// the code that they need in the processor's caches. It is most of what a probe costs.
-const STRIDE: Duration = Duration::from_millis(5);
-/// When this process first asked; left to chance, for a fleet.
-static EPOCH: LazyLock<Instant> = LazyLock::new(Instant::now);
-
-/// The most probes of all loops that are young at a time.
-const PLACES: usize = 64;
-/// How long a probe is young: a server that is well has answered by then, and one that hangs keeps nobody waiting.
-const YOUTH: Duration = Duration::from_millis(20);
-/// The places of the young.
-static YOUNG: Semaphore = Semaphore::const_new(PLACES);
-
-/// One count for all loops and for the whole life of the process, so that the probes of a loop that is started anew are
-/// newer than those before.
-static SEQUENCE: AtomicU64 = AtomicU64::new(1);
-
-/// Above the number of every probe started so far: what is numbered below it is of the past.
-pub fn issued() -> u64 {
-    SEQUENCE.load(Ordering::Relaxed)
-}
-
 /// Probes a target until nobody sets its pace or wants to know.
-pub async fn run(target: Target, pace: watch::Receiver<Pace>, facts: mpsc::Sender<Probed>) {
-    let wait = TURNS.lock().unwrap_or_else(PoisonError::into_inner).next(std::time::Instant::now());
+pub async fn run(prober: Prober, target: Target, pace: watch::Receiver<Pace>, facts: mpsc::Sender<Probed>) {
+    let wait = prober.turn();
     let ready = Ready::new(&target);
     let Target { service, vip, check, .. } = target;
     let named = |Seen { sequence, outcome, at }| Probed {
@@ -97,7 +53,7 @@ pub async fn run(target: Target, pace: watch::Receiver<Pace>, facts: mpsc::Sende
         outcome,
         at: at.into_std(),
     };
-    drive(|| ready.admitted(), wait, pace, facts, named).await;
+    drive(&prober, || prober.admit(ready.probe()), wait, pace, facts, named).await;
 }
 
 /// Probes a target once, for whoever wants to see what comes of it.
@@ -137,20 +93,6 @@ impl Ready {
         }
     }
 
-    /// Probes once there is a place among the young: where the machine has no time for them, probes wait here, where they
-    /// cost nothing, and not with a connection each.
-    async fn admitted(&self) -> Outcome {
-        let place = YOUNG.acquire().await; // it is never closed
-        let mut probe = pin!(self.probe());
-        match timeout(YOUTH, probe.as_mut()).await {
-            Ok(outcome) => outcome,
-            Err(_) => {
-                drop(place);
-                probe.await
-            }
-        }
-    }
-
     /// Boxed, kind by kind: the largest is four times the most frequent.
     async fn probe(&self) -> Outcome {
         match self {
@@ -172,6 +114,7 @@ struct Seen {
 
 /// Starts `probe` at the pace given, after a `wait`; sends up what each saw, `named`.
 async fn drive<F, T>(
+    prober: &Prober,
     probe: impl Fn() -> F,
     wait: Duration,
     mut pace: watch::Receiver<Pace>,
@@ -181,7 +124,7 @@ async fn drive<F, T>(
     F: Future<Output = Outcome>,
 {
     let mut now = *pace.borrow_and_update();
-    let mut beat = Beat::new(Instant::now() + wait, now.interval);
+    let mut beat = Beat::new(prober, Instant::now() + wait, now.interval);
     let (mut due, mut closed) = (pin!(sleep_until(beat.next)), pin!(facts.closed()));
     let mut in_flight = FuturesOrdered::new();
     let mut unsent = VecDeque::new();
@@ -224,7 +167,7 @@ async fn drive<F, T>(
             }
             () = due.as_mut(), if room => {
                 beat.struck(Instant::now());
-                let sequence = SEQUENCE.fetch_add(1, Ordering::Relaxed);
+                let sequence = prober.number();
                 let probe = probe();
                 in_flight.push_back(async move { (sequence, probe.await) });
             }
@@ -235,7 +178,9 @@ async fn drive<F, T>(
 
 /// When the next probe starts: on a grid of one interval, whose place is left to chance, so that neither VIPs nor fleets
 /// probe in step.
-struct Beat {
+struct Beat<'a> {
+    /// Whose grid the first probes and those after a change are put on.
+    prober: &'a Prober,
     next: Instant,
     /// When the last probe was due to start; none has yet.
     last: Option<Instant>,
@@ -244,11 +189,11 @@ struct Beat {
     shift: Option<Duration>,
 }
 
-impl Beat {
+impl<'a> Beat<'a> {
     /// With its first probe soon after `turn`.
-    fn new(turn: Instant, interval: Duration) -> Self {
-        let next = shared(turn + between(Duration::ZERO, interval.min(FIRST)));
-        Beat { next, last: None, interval, shift: Some(Duration::ZERO) }
+    fn new(prober: &'a Prober, turn: Instant, interval: Duration) -> Self {
+        let next = prober.on_grid(turn + between(Duration::ZERO, interval.min(FIRST)));
+        Beat { prober, next, last: None, interval, shift: Some(Duration::ZERO) }
     }
 
     /// A probe starts: no drift, and no burst after ticks that were missed.
@@ -256,7 +201,7 @@ impl Beat {
         let due = self.next;
         self.last = Some(due);
         self.next = match self.shift.take() {
-            Some(least) => shared(now + between(least, self.interval)),
+            Some(least) => self.prober.on_grid(now + between(least, self.interval)),
             None => due + self.interval,
         };
         if self.next <= now {
@@ -282,13 +227,6 @@ impl Beat {
         }
         self.interval = interval;
     }
-}
-
-/// The next start that probes share.
-fn shared(next: Instant) -> Instant {
-    let stride = STRIDE.as_nanos();
-    let past = next.saturating_duration_since(*EPOCH).as_nanos() % stride;
-    next + Duration::from_nanos(u64::try_from((stride - past) % stride).unwrap_or_default())
 }
 
 /// A random time in `[least, most]`.

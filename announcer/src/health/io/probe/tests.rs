@@ -7,6 +7,7 @@ use tokio::time::{advance, sleep, timeout};
 
 use super::*;
 use crate::config::tests::a_check;
+use crate::health::io::prober::STRIDE;
 use crate::health::outcome::{Answer, Reason};
 
 const INTERVAL: Duration = Duration::from_millis(200);
@@ -32,6 +33,11 @@ struct Run {
 impl Run {
     /// The `n`th probe, from 0, lasts `lasts(n)`.
     fn start(interval: Duration, room: usize, lasts: fn(usize) -> Duration) -> Run {
+        Run::of(Prober::new(), interval, room, lasts)
+    }
+
+    /// The same, of a daemon that has other loops.
+    fn of(prober: Prober, interval: Duration, room: usize, lasts: fn(usize) -> Duration) -> Run {
         let (pace, paced) = watch::channel(Pace { interval, kick: 0 });
         let (send, facts) = mpsc::channel(room);
         let (starts, most_at_once) = (Rc::new(RefCell::new(Vec::new())), Rc::new(RefCell::new(0)));
@@ -50,7 +56,9 @@ impl Run {
                 if lasts(number).is_zero() { pass() } else { hung() }
             }
         };
-        let task = tokio::task::spawn_local(drive(probe, Duration::ZERO, paced, send, |seen| seen));
+        let task = tokio::task::spawn_local(async move {
+            drive(&prober, probe, Duration::ZERO, paced, send, |seen| seen).await;
+        });
         Run { pace, facts, starts, most_at_once, epoch, task }
     }
 
@@ -100,8 +108,10 @@ fn the_first_probe_is_soon_and_the_rest_keep_a_grid_of_their_own() {
 #[test]
 fn probes_of_all_loops_share_their_starts() {
     virtually(async {
-        let runs: Vec<Run> =
-            (0..20).map(|_| Run::start(Duration::from_secs(1), 64, |_| Duration::ZERO)).collect();
+        let prober = Prober::new();
+        let runs: Vec<Run> = (0..20)
+            .map(|_| Run::of(prober.clone(), Duration::from_secs(1), 64, |_| Duration::ZERO))
+            .collect();
         sleep(Duration::from_secs(5)).await;
         let stride = STRIDE.as_micros();
         let mut phases: Vec<u128> = runs
@@ -223,9 +233,9 @@ fn it_ends_when_nobody_paces_it_or_listens_and_probes_end_with_it() {
 #[test]
 fn a_loop_that_is_started_anew_goes_on_counting() {
     virtually(async {
-        let mut before = 0;
+        let (prober, mut before) = (Prober::new(), 0);
         for _ in 0..3 {
-            let mut run = Run::start(INTERVAL, 4, |_| Duration::ZERO);
+            let mut run = Run::of(prober.clone(), INTERVAL, 4, |_| Duration::ZERO);
             for _ in 0..2 {
                 let seen = run.facts.recv().await.unwrap();
                 assert!(seen.sequence > before);
@@ -247,7 +257,7 @@ async fn a_target_is_probed_over_http_and_named_in_what_is_told() {
     let (_pace, paced) = watch::channel(Pace { interval: INTERVAL, kick: 0 });
     let (send, mut facts) = mpsc::channel(1);
     let start = std::time::Instant::now();
-    let task = tokio::spawn(run(target.clone(), paced, send));
+    let task = tokio::spawn(run(Prober::new(), target.clone(), paced, send));
     let (mut stream, _) = listener.accept().await.unwrap();
     stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
     let probed = facts.recv().await.unwrap();
@@ -255,31 +265,4 @@ async fn a_target_is_probed_over_http_and_named_in_what_is_told() {
     assert!(matches!(probed.outcome, Outcome::Pass { answer: Answer::Http(204), .. }), "{}", probed.outcome);
     assert!(probed.at > start && probed.at.elapsed() < INTERVAL);
     task.abort();
-}
-
-#[test]
-fn loops_that_start_together_take_turns_and_one_alone_waits_for_none() {
-    let (now, mut turns) = (std::time::Instant::now(), Turns { last: None });
-    assert!((0..1000).all(|n| turns.next(now) == APART * n));
-    assert_eq!(turns.next(now + APART * 1010), Duration::ZERO);
-}
-
-/// A file that is looked for, as a probe that takes no network.
-fn looking() -> Ready {
-    Ready::File(File::new("/proc/self".into(), INTERVAL))
-}
-
-#[tokio::test]
-async fn a_probe_is_admitted_when_there_are_few_young_ones() {
-    let all = u32::try_from(PLACES).unwrap();
-    let places = YOUNG.acquire_many(all).await.unwrap();
-    let ready = looking();
-    let mut waiting = Box::pin(ready.admitted());
-    assert!(
-        tokio::time::timeout(Duration::from_millis(50), &mut waiting).await.is_err(),
-        "there is no place"
-    );
-    drop(places);
-    assert!(matches!(waiting.await, Outcome::Pass { .. }));
-    assert_eq!(YOUNG.available_permits(), PLACES, "its place is free again");
 }

@@ -1,5 +1,7 @@
 //! The command line: what a person types, and what they see.
 
+mod log;
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -8,11 +10,16 @@ use tracing::warn;
 
 use crate::bgp::io::password::{self, Finding};
 use crate::config;
+use crate::config::io::Text;
 use crate::control::api::{ListenerWatch, Request, Response, Scope, Status};
 use crate::control::client::{self, ClientError};
-use crate::daemon::{self, Options, Text};
+use crate::control::names;
+use crate::control::request::{drain_names, service_names};
+use crate::daemon::{self, Options};
+use crate::drain::{self, Change, Drain};
 use crate::health::io::{once, trust};
 use crate::health::outcome::Outcome;
+use crate::model::ServiceName;
 
 /// Announces this host's VIPs by BGP while its own HTTP stack is healthy.
 #[derive(Debug, Parser)]
@@ -84,7 +91,7 @@ enum Command {
         #[command(flatten)]
         scope: ScopeArguments,
         /// Why, for whoever asks later.
-        #[arg(long, value_name = "TEXT")]
+        #[arg(long, value_name = "TEXT", value_parser = drain::reason)]
         reason: Option<String>,
         /// Return only when the routers have acknowledged it and had time to follow.
         #[arg(long)]
@@ -92,11 +99,17 @@ enum Command {
         /// How long to wait before giving up with exit code 1.
         #[arg(long, value_name = "TIME", default_value = "10s", requires = "wait", value_parser = humantime::parse_duration)]
         timeout: Duration,
+        /// The configuration that names are looked up in while the daemon does not run.
+        #[arg(long, value_name = "FILE", default_value = config::DEFAULT_PATH)]
+        config: PathBuf,
     },
     /// End a drain; a healthy service is announced again.
     Undrain {
         #[command(flatten)]
         scope: ScopeArguments,
+        /// The configuration that names are looked up in while the daemon does not run.
+        #[arg(long, value_name = "FILE", default_value = config::DEFAULT_PATH)]
+        config: PathBuf,
     },
 }
 
@@ -136,9 +149,8 @@ pub fn call(arguments: Arguments) -> Result<(), Failure> {
         Command::Run { config, log } => run(Options { config, socket, state_dir }, &log),
         Command::Validate { file } => {
             let text = Text::read(&file).map_err(usage)?;
-            let config =
-                text.parse_looking(|finding| matches!(finding, trust::Finding::Wrong(_))).map_err(usage)?;
-            for unseen in text.parse_looking(|_| true).err().iter().flat_map(config::Errors::iter) {
+            let config = text.parse_looking(useless_ca_file).map_err(usage)?;
+            for unseen in text.parse_looking(any_ca_file).err().iter().flat_map(config::Errors::iter) {
                 eprintln!(
                     "warning: line {}: {}; its certificates were not checked",
                     unseen.line, unseen.message
@@ -169,7 +181,7 @@ pub fn call(arguments: Arguments) -> Result<(), Failure> {
             // Sessions that begin anew do so afterwards, in the background.
             told(client::ask(&socket, &Request::Reload { force }, Duration::ZERO).map_err(no)?)
         }
-        Command::Drain { scope, reason, wait, timeout } => {
+        Command::Drain { scope, reason, wait, timeout, config } => {
             let wait_ms = wait.then(|| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX));
             let patience = if wait { timeout } else { Duration::ZERO };
             let by = std::env::var("SUDO_USER").ok();
@@ -178,21 +190,57 @@ pub fn call(arguments: Arguments) -> Result<(), Failure> {
                 Request::Drain { what: what.clone(), reason: reason.clone(), by: by.clone(), wait_ms };
             match client::ask(&socket, &request, patience) {
                 Err(ClientError::NotRunning(_)) => {
-                    let drain = (reason, by.unwrap_or_else(|| "an operator".into()));
-                    offline(&state_dir, &what, Some(drain), "drained from its next start on")
+                    let names = drain_names(&what, &offline_names(&config, &what, &[])).map_err(usage)?;
+                    let by = Some(by.unwrap_or_else(|| "an operator".into()));
+                    let drain = Drain { reason, by, at: Some(client::timestamp()) };
+                    offline(&state_dir, &Change::Drain { names, drain }, "drained from its next start on")
                 }
                 answer => told(answer.map_err(no)?),
             }
         }
-        Command::Undrain { scope } => {
+        Command::Undrain { scope, config } => {
             let what = scope.scope();
             match client::ask(&socket, &Request::Undrain { what: what.clone() }, Duration::ZERO) {
                 Err(ClientError::NotRunning(_)) => {
-                    offline(&state_dir, &what, None, "no longer drained when it starts")
+                    let drains =
+                        client::offline_drains(&state_dir).map_err(|error| cannot(&state_dir, &error))?;
+                    let drained: Vec<String> = drains.named.into_keys().collect();
+                    let names =
+                        drain_names(&what, &offline_names(&config, &what, &drained)).map_err(usage)?;
+                    offline(&state_dir, &Change::Undrain { names }, "no longer drained when it starts")
                 }
                 answer => told(answer.map_err(no)?),
             }
         }
+    }
+}
+
+/// The names that a drain without a daemon may have: those of the configuration, and those that are drained already. Without a
+/// configuration every name may be one, and a warning says that it was not looked up.
+fn offline_names(config: &Path, what: &Scope, drained: &[String]) -> Vec<String> {
+    let mut names = drained.to_vec();
+    match Text::read(config).and_then(|text| Ok(text.parse()?)) {
+        Ok(config) => names.extend(service_names(&config).into_iter().map(str::to_owned)),
+        Err(error) => {
+            if let Scope::Services(asked) = what {
+                eprintln!("warning: the names were not looked up in a configuration: {error}");
+                names.extend(asked.iter().filter(|name| name.parse::<ServiceName>().is_ok()).cloned());
+            }
+        }
+    }
+    names
+}
+
+/// What speaks against a `ca_file`, whether it is seen from here or not.
+fn any_ca_file(file: &Path) -> Result<(), String> {
+    trust::check(file).map_err(|finding| finding.to_string())
+}
+
+/// What speaks against a `ca_file` wherever it is used.
+fn useless_ca_file(file: &Path) -> Result<(), String> {
+    match trust::check(file) {
+        Err(finding @ trust::Finding::Wrong(_)) => Err(finding.to_string()),
+        Err(trust::Finding::Unseen(_)) | Ok(()) => Ok(()),
     }
 }
 
@@ -215,12 +263,7 @@ fn check_keys(config: &config::Config) -> Result<(), Failure> {
 fn check(file: &Path, name: &str) -> Result<(), Failure> {
     let config = Text::read(file).and_then(|text| Ok(text.parse()?)).map_err(usage)?;
     let Some(service) = config.services.iter().find(|service| service.name.as_str() == name) else {
-        let all: Vec<&str> = config.services.iter().map(|service| service.name.as_str()).collect();
-        let all = all.join(", ");
-        return Err(Failure::Usage(format!(
-            "error: `{}` is no service; there is {all}",
-            name.escape_default()
-        )));
+        return Err(Failure::Usage(names::unknown("service", name, service_names(&config))));
     };
     let mut failed = 0;
     for seen in once::run(service).map_err(no)? {
@@ -235,13 +278,14 @@ fn check(file: &Path, name: &str) -> Result<(), Failure> {
 
 fn run(options: Options, log: &str) -> Result<(), Failure> {
     // What a probe meets, its outcome says: the library below it would say it again, each time.
-    let filter = tracing_subscriber::EnvFilter::try_new(format!("hyper_util=error,{log}"))
-        .map_err(|e| Failure::Usage(format!("error: `--log {log}` is no filter: {e}")))?;
+    log::check(log).map_err(|why| Failure::Usage(format!("error: `--log {log}`: {why}")))?;
+    let filter = tracing_subscriber::EnvFilter::try_new(format!("info,hyper_util=error,{log}"))
+        .map_err(|e| Failure::Usage(format!("error: `--log {log}` is not a filter: {e}")))?;
     let text = Text::read(&options.config).map_err(usage)?;
     let config = text.parse().map_err(usage)?;
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
     // One service's file is no reason to announce none of them: its own VIPs stay withheld until it can be used.
-    for error in text.parse_looking(|_| true).err().iter().flat_map(config::Errors::iter) {
+    for error in text.parse_looking(any_ca_file).err().iter().flat_map(config::Errors::iter) {
         warn!(config = %options.config.display(), line = error.line, error = error.message, help = error.help,
             "certificates cannot be judged, the check fails");
     }
@@ -256,22 +300,15 @@ fn no(error: impl std::fmt::Display) -> Failure {
     Failure::No(format!("error: {error}"))
 }
 
-fn offline(
-    state_dir: &Path,
-    what: &Scope,
-    drain: Option<(Option<String>, String)>,
-    then: &str,
-) -> Result<(), Failure> {
-    match client::offline(state_dir, what, drain) {
-        Ok(()) => {
-            println!("announcer is not running; {then}");
-            Ok(())
-        }
-        Err(e) if e.kind() == std::io::ErrorKind::InvalidInput => Err(Failure::Usage(format!("error: {e}"))),
-        Err(e) => {
-            Err(no(format!("announcer is not running, and `{}` cannot be changed: {e}", state_dir.display())))
-        }
-    }
+fn offline(state_dir: &Path, change: &Change, then: &str) -> Result<(), Failure> {
+    let absent = client::offline(state_dir, change).map_err(|error| cannot(state_dir, &error))?;
+    absent.iter().for_each(|name| println!("{name} was not drained"));
+    println!("announcer is not running; {then}");
+    Ok(())
+}
+
+fn cannot(state_dir: &Path, error: &std::io::Error) -> Failure {
+    no(format!("announcer is not running, and `{}` cannot be changed: {error}", state_dir.display()))
 }
 
 fn told(answer: Response) -> Result<(), Failure> {

@@ -26,7 +26,7 @@ mod reader;
 mod rules;
 mod syntax;
 mod value;
-mod warnings;
+pub mod warnings;
 
 #[cfg(test)]
 pub(crate) mod tests;

@@ -35,9 +35,10 @@ mod sessions;
 mod tasks;
 
 use std::collections::BTreeSet;
-use std::io::{self, Read};
+use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -54,12 +55,13 @@ use self::tasks::Kept;
 use crate::bgp::io::peers::Peers;
 use crate::bgp::io::{links, path};
 use crate::config::{self, Config, PeerAddress};
-use crate::control::io::{self as control, Ask, Socket};
+use crate::control::io::{self as control, Reload, Socket};
 use crate::director::Director;
+use crate::director::ask::Ask;
 use crate::drain;
+use crate::files::io::{self as files, Files};
 use crate::health::io::listener;
 use crate::health::io::prober::Prober;
-use crate::health::io::trust::{self, Finding};
 use crate::hook::{self, Queue};
 use crate::metrics::{self, Reloads, Tally};
 use crate::model::RouterId;
@@ -82,62 +84,6 @@ pub struct Options {
     pub state_dir: PathBuf,
 }
 
-/// Why there is no configuration.
-#[derive(Debug, thiserror::Error)]
-pub enum ReadError {
-    /// The file cannot be read.
-    #[error("error: cannot read the configuration `{0}`: {1}")]
-    Unreadable(String, io::Error),
-    /// It says something that is wrong.
-    #[error("{0}")]
-    Wrong(#[from] config::Errors),
-}
-
-/// A configuration's text, and what it is called.
-#[derive(Debug)]
-pub struct Text {
-    name: String,
-    text: String,
-}
-
-impl Text {
-    /// Reads a configuration; `-` is standard input.
-    ///
-    /// # Errors
-    /// When it cannot be read.
-    pub fn read(path: &Path) -> Result<Self, ReadError> {
-        let name = if path == Path::new("-") { "<stdin>".to_owned() } else { path.display().to_string() };
-        let text = if path == Path::new("-") {
-            let mut text = String::new();
-            io::stdin().read_to_string(&mut text).map(|_| text)
-        } else {
-            std::fs::read_to_string(path)
-        };
-        let text = text.map_err(|e| ReadError::Unreadable(name.clone(), e))?;
-        Ok(Text { name, text })
-    }
-
-    /// What it says.
-    ///
-    /// # Errors
-    /// Everything that is wrong with it.
-    pub fn parse(&self) -> Result<Config, config::Errors> {
-        config::parse(&self.name, &self.text)
-    }
-
-    /// What it says, where the files that it cannot do without are as they should be; `counts` says which findings count.
-    ///
-    /// # Errors
-    /// Everything that is wrong with it or with them.
-    pub fn parse_looking(&self, counts: impl Fn(&Finding) -> bool) -> Result<Config, config::Errors> {
-        let look = |file: &Path| match trust::check(file) {
-            Err(finding) if counts(&finding) => Err(finding.to_string()),
-            Ok(()) | Err(_) => Ok(()),
-        };
-        config::parse_looking(&self.name, &self.text, look)
-    }
-}
-
 /// Runs until a signal ends it.
 ///
 /// # Errors
@@ -153,22 +99,25 @@ pub fn run(options: Options, config: Config) -> anyhow::Result<()> {
 }
 
 async fn serve(options: Options, config: Arc<Config>) -> anyhow::Result<()> {
-    let started = Instant::now();
+    let (started, files) = (Instant::now(), Files::new());
     let mut signals = Signals::new()?;
-    let socket = Arc::new(Socket::bind(&options.socket)?);
+    let socket = Arc::new(Socket::bind(&files, &options.socket).await?);
     let drain_dir = drain::io::directory(&options.state_dir);
-    let drains = drain::io::read(&drain_dir)
-        .with_context(|| format!("cannot read the drains in `{}`", drain_dir.display()))?;
+    let drains = files.run(&drain_dir, drain::io::read).await;
+    let drains = drains.with_context(|| format!("cannot read the drains in `{}`", drain_dir.display()))?;
     info!(version = env!("CARGO_PKG_VERSION"), config = %options.config.display(), "announcer started");
 
     let (asks, asked) = mpsc::channel(16);
-    let (reload, mut reloads) = mpsc::channel(4);
+    let (reload, reloads) = mpsc::channel(4);
+    let (drain_facts, drain_facts_heard) = mpsc::channel(4);
+    let (drain_requests, drain_requests_heard) = drain::io::requests();
+    let (drain_states, drain_state) =
+        watch::channel(drain::State { drains: drains.clone(), unreadable: None });
     let (probes_told, probed) = mpsc::channel(1024);
     let (listeners_told, listening) = mpsc::channel(1024);
     let (watched_told, watched) = watch::channel(Arc::default());
     let (watch_told, listener_watch) = watch::channel(listener::Report::default());
     let (vips_told, vips) = mpsc::channel(64);
-    let (drains_told, drained) = mpsc::channel(4);
     let (rib, ribs) = watch::channel(Arc::new(LocRib::default()));
     let (router_id, router_ids) = watch::channel(config.bgp.router_id);
     let (configs_told, configs) = watch::channel(config.clone());
@@ -176,13 +125,17 @@ async fn serve(options: Options, config: Arc<Config>) -> anyhow::Result<()> {
     let (cut_told, cut) = watch::channel(links::Cut::default());
     let (peers_told, peers) = watch::channel(Peers::default());
     let (stop, stopped) = watch::channel(None);
+    let (tallies, tally) = watch::channel(Tally::new(&config));
+    let (file_warnings, file_warning) = watch::channel(Vec::new());
+    let (bind_errors, bind_error) = watch::channel(Vec::new());
+    let (reloads_told, reloaded) = watch::channel(Reloads::new(reload::unix_time()));
 
     let director = Director::new(config.clone(), drains, started);
     let mut probes = Probes::new(Prober::new(), probes_told);
     probes.apply(&config, &director);
     let hooks = watch::Sender::new(Queue::default());
-    let counts = Counts { tally: Tally::new(&config), hooks: hooks.clone() };
-    let hears = Hears { asked, probed, listening, vips, drained };
+    let counts = Counts { tally: tallies, hooks: hooks.clone() };
+    let hears = Hears { asked, probed, listening, vips, drains: drain_facts_heard };
     let mut directing = tokio::spawn(direct(director, probes, hears, rib, watched_told, counts));
     let _listeners = Kept::new("listener watch".into(), move || {
         listener::run(watched.clone(), listeners_told.clone(), watch_told.clone())
@@ -194,8 +147,13 @@ async fn serve(options: Options, config: Arc<Config>) -> anyhow::Result<()> {
         state_dir: options.state_dir.clone(),
     };
     let _vips = Kept::new("VIPs".into(), move || vip::io::keep(keep.clone(), vips_told.clone()));
-    let dir = drain_dir.clone();
-    let _drains = Kept::new("drain files".into(), move || drain::io::watch(dir.clone(), drains_told.clone()));
+    let owner =
+        drain::io::Owner { folder: drain_dir, files: files.clone(), facts: drain_facts, state: drain_states };
+    let _drains = Kept::new("drains".into(), move || owner.clone().run(drain_requests_heard.clone()));
+    let (file, file_configs, door) = (options.config.clone(), configs.clone(), files.clone());
+    let _file = Kept::new("configuration file".into(), move || {
+        config::io::watch_file(door.clone(), file.clone(), file_configs.clone(), file_warnings.clone())
+    });
     let _links = Kept::new("links".into(), move || links::watch(cut_told.clone()));
     let shared = Shared {
         configs: configs.clone(),
@@ -203,40 +161,41 @@ async fn serve(options: Options, config: Arc<Config>) -> anyhow::Result<()> {
         vips: wanted,
         cut,
         ribs,
-        restarted: mark_running(&options.state_dir),
+        restarted: mark_running(&files, &options.state_dir).await,
         stop: stopped,
     };
     let mut sessions =
         Kept::new("sessions".into(), move || sessions::keep(shared.clone(), peers_told.clone()));
     let named = config.clone();
     let _router_id = Kept::new("router id".into(), move || find_router_id(named.clone(), router_id.clone()));
-    let (deaf_told, deaf) = watch::channel(None);
-    let (reloads_told, reloaded) = watch::channel(Reloads::new(reload::unix_time()));
     let hook_configs = configs.clone();
     let context = control::Context {
-        deaf,
-        configs,
-        config_file: options.config.clone(),
+        configs: configs.clone(),
         router_id: router_ids,
         peers: peers.clone(),
         listener_watch,
-        drain_dir,
+        drains: drain_state,
+        drain_requests,
+        warnings: vec![file_warning, bind_error],
         asks: asks.clone(),
-        reloads: reload,
+        reloads: reload.clone(),
+        files: files.clone(),
         started,
     };
     let figures = metrics::io::Context {
         control: context.clone(),
         reloads: reloaded,
         hooks: hooks.subscribe(),
-        deaf: deaf_told,
+        tally,
+        bind_error: bind_errors,
     };
     let _control =
         Kept::new("control socket".into(), move || control::serve(socket.clone(), context.clone()));
     let _metrics = Kept::new("metrics".into(), move || metrics::io::serve(figures.clone()));
     let _hook = Kept::new("hook".into(), move || hook::io::run(hook_configs.clone(), hooks.clone()));
 
-    let mut reloader = Reloader {
+    let reloader = Reloader {
+        files: files.clone(),
         counts: reloads_told,
         file: options.config,
         configs: configs_told,
@@ -244,22 +203,25 @@ async fn serve(options: Options, config: Arc<Config>) -> anyhow::Result<()> {
         peers: peers.clone(),
         asks: asks.clone(),
     };
+    // A reload is one of the futures here: while it waits for a file, signals are heard.
+    let mut reloading = pin!(reloader.serve(reloads));
     let name = loop {
         tokio::select! {
             name = signals.next() => match name {
-                "SIGHUP" => reloader.by_signal().await,
+                // Where requests wait already, the last of them reads the file after this moment.
+                "SIGHUP" => drop(reload.try_send(Reload { force: false, reply: None })),
                 "SIGUSR1" => {
                     info!("every check was asked for by SIGUSR1, probing now");
-                    let _ = asks.send(Ask::Recheck(None)).await; // the director's end ends us
+                    let _ = asks.try_send(Ask::Recheck(None)); // where questions wait already, probes are not late
                 }
                 name => break name,
             },
-            Some(reload) = reloads.recv() => reloader.by_request(reload).await,
+            () = &mut reloading => {} // never: a sender is kept here
             ended = &mut directing => anyhow::bail!("the director ended: {ended:?}"),
         }
     };
     info!(signal = name, "stop was asked for, withdrawing");
-    let (settle, told) = (reloader.config().bgp.settle, peers.borrow().clone());
+    let (settle, told) = (configs.borrow().bgp.settle, peers.borrow().clone());
     tokio::select! {
         () = withdraw(&asks, &told, settle) => {}
         () = signals.second() => warn!("second signal, not waiting for the routers"),
@@ -267,7 +229,7 @@ async fn serve(options: Options, config: Arc<Config>) -> anyhow::Result<()> {
     stop.send_replace(Some(format!("announcer was stopped by {name}")));
     sessions.ended().await;
     // An end that the routers were told of is no restart.
-    let _ = std::fs::remove_file(options.state_dir.join(RUNNING));
+    let _ = files.run(&options.state_dir.join(RUNNING), files::remove).await;
     info!("announcer ended");
     Ok(())
 }
@@ -276,13 +238,15 @@ async fn serve(options: Options, config: Arc<Config>) -> anyhow::Result<()> {
 const RUNNING: &str = "running";
 
 /// Whether the daemon before this one ended without a goodbye (RFC 4724 §3, the R bit); from now on this one runs.
-fn mark_running(state_dir: &Path) -> bool {
-    let file = state_dir.join(RUNNING);
-    let before = file.exists();
-    if let Err(error) = std::fs::write(&file, "") {
-        warn!(file = %file.display(), %error, "the next start will not know of a crash");
-    }
-    before
+async fn mark_running(files: &Files, state_dir: &Path) -> bool {
+    let marked = files.run(state_dir, |folder| {
+        let before = files::exists(&folder.join(RUNNING));
+        files::replace(folder, RUNNING, "").map(|()| before)
+    });
+    marked.await.unwrap_or_else(|error| {
+        warn!(folder = %state_dir.display(), %error, "the next start will not know of a crash");
+        false
+    })
 }
 
 /// Every VIP that a configuration names.

@@ -148,9 +148,8 @@ fn in_list(list: &str, one: &Difference, found: &mut Vec<KeyChange>) {
         TableChange::Removed => {
             found.push(KeyChange { key: whole, before: Some("removed".into()), after: None });
         }
-        TableChange::Changed(keys) => found.extend(
-            keys.iter().map(|key| KeyChange { key: format!("{whole}: {}", key.key), ..key.clone() }),
-        ),
+        TableChange::Changed(keys) => found
+            .extend(keys.iter().map(|key| KeyChange { key: format!("{whole}: {}", key.key), ..key.clone() })),
     }
 }
 

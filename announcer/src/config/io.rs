@@ -12,6 +12,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
+use super::warnings::{FileState, of_file};
 use super::{Config, Errors, parse, parse_looking};
 use crate::files::io::{self as files, FileError, Files};
 
@@ -123,6 +124,19 @@ async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static
     tokio::task::spawn_blocking(work).await.map_err(|error| io::Error::other(error).into())
 }
 
+/// What the file holds, and blocks.
+fn state(path: &Path, running: &Config) -> FileState {
+    match Text::read(path) {
+        Err(ReadError::Unreadable(_, error)) => FileState::Unreadable(error.to_string()),
+        Err(ReadError::Wrong(errors)) => FileState::Wrong(errors.len()),
+        Ok(text) => match text.parse() {
+            Err(errors) => FileState::Wrong(errors.len()),
+            Ok(config) if config == *running => FileState::Running,
+            Ok(_) => FileState::Different,
+        },
+    }
+}
+
 /// Keeps `warning` true: what is wrong with the configuration's file, or that it is another one than what runs.
 pub async fn watch_file(
     files: Files,
@@ -136,18 +150,9 @@ pub async fn watch_file(
         let running = configs.has_changed().unwrap_or(false);
         if running || seen.as_ref() != Some(&version) {
             let config = configs.borrow_and_update().clone();
-            let called = path.clone();
-            let read = files.run(&path, move |path| {
-                Ok(match Text::read(path) {
-                    Ok(text) => text.parse().map_err(ReadError::from),
-                    Err(error) => Err(error),
-                })
-            });
-            let found = match read.await {
-                Ok(found) => found,
-                Err(error) => Err(ReadError::Unreadable(called.display().to_string(), error)),
-            };
-            let sentence = super::warnings::of_file(&path.display().to_string(), &found, &config);
+            let read = files.run(&path, move |path| Ok(state(path, &config)));
+            let state = read.await.unwrap_or_else(|error| FileState::Unreadable(error.to_string()));
+            let sentence = of_file(&path.display().to_string(), &state);
             warning.send_replace(sentence.into_iter().collect());
             seen = Some(version);
         }

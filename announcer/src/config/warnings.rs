@@ -2,7 +2,6 @@
 //!
 //! Pure.
 
-use super::io::ReadError;
 use super::{Config, OnFailure, Service};
 use crate::model::PeerAsn;
 
@@ -47,22 +46,62 @@ impl Service {
     }
 }
 
-/// What an operator should know of the configuration's file, called `name`, while `running` is the configuration that runs.
-pub(super) fn of_file(name: &str, found: &Result<Config, ReadError>, running: &Config) -> Option<String> {
-    match found {
-        Err(ReadError::Unreadable(_, error)) => {
-            Some(format!("`{name}` cannot be read: {error}; what it said before runs on"))
+/// What the configuration's file holds, as far as it can be told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FileState {
+    /// It cannot be read; why.
+    Unreadable(String),
+    /// It has so many errors.
+    Wrong(usize),
+    /// It is the configuration that runs.
+    Running,
+    /// It is another configuration.
+    Different,
+}
+
+/// What an operator should know of the configuration's file, called `name`.
+pub fn of_file(name: &str, state: &FileState) -> Option<String> {
+    match state {
+        FileState::Unreadable(why) => {
+            Some(format!("`{name}` cannot be read: {why}; what it said before runs on"))
         }
-        Err(ReadError::Wrong(errors)) => {
-            let count = match errors.len() {
-                1 => "1 error".to_owned(),
-                many => format!("{many} errors"),
-            };
-            Some(format!("`{name}` has {count} and does not run; `announcer validate {name}` says which"))
+        FileState::Wrong(count) => {
+            let errors = if *count == 1 { "1 error".to_owned() } else { format!("{count} errors") };
+            Some(format!("`{name}` has {errors} and does not run; `announcer validate {name}` says which"))
         }
-        Ok(config) if config != running => {
+        FileState::Different => {
             Some(format!("`{name}` differs from the configuration that runs; `announcer reload` applies it"))
         }
-        Ok(_) => None,
+        FileState::Running => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_with_the_file_says_which_command_helps() {
+        for (state, want) in [
+            (FileState::Running, None),
+            (
+                FileState::Unreadable("it is not a regular file".into()),
+                Some("`x` cannot be read: it is not a regular file; what it said before runs on"),
+            ),
+            (
+                FileState::Wrong(1),
+                Some("`x` has 1 error and does not run; `announcer validate x` says which"),
+            ),
+            (
+                FileState::Wrong(3),
+                Some("`x` has 3 errors and does not run; `announcer validate x` says which"),
+            ),
+            (
+                FileState::Different,
+                Some("`x` differs from the configuration that runs; `announcer reload` applies it"),
+            ),
+        ] {
+            assert_eq!(of_file("x", &state).as_deref(), want);
+        }
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 /// How many clients may be sending their request at a time.
 pub const SENDERS: usize = 64;
 /// How long a client may take to send its request.
-pub const REQUEST_LIMIT: Duration = Duration::from_secs(2);
+pub const REQUEST_LIMIT: Duration = Duration::from_secs(5);
 /// How long it may take where others wait.
 pub const GRACE: Duration = Duration::from_millis(50);
 

@@ -59,7 +59,9 @@ pub fn ask(socket: &Path, request: &Request, patience: Duration) -> Result<Respo
         _ => broken(error),
     })?;
     if answer.is_empty() {
-        return Err(broken(io::Error::other("it closed the connection; too many clients may be waiting, try again")));
+        return Err(broken(io::Error::other(
+            "it closed the connection; too many clients may be waiting, try again",
+        )));
     }
     serde_json::from_str(&answer).map_err(|e| broken(e.into()))
 }

@@ -147,7 +147,9 @@ async fn serve_one(
     }
     let response = match serde_json::from_str(&line) {
         Ok(request) => answer(request, uid, context, places).await,
-        Err(error) => Response::Refused { message: format!("error: the request was not understood: {error}") },
+        Err(error) => {
+            Response::Refused { message: format!("error: the request was not understood: {error}") }
+        }
     };
     let mut text = serde_json::to_vec(&response)?;
     drop(response);

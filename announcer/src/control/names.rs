@@ -46,7 +46,7 @@ mod tests {
             ("ww", &["www", "mail"][..], "error: there is no service `ww`; did you mean `www`?".to_owned()),
             ("nonsuch", &["www", "mail"], "error: there is no service `nonsuch`; there is www, mail".into()),
             ("www", &[], "error: there is no service `www`; the configuration has no service".into()),
-            ("\x1b[2J", &["www"], "error: there is no service ` [2J`; there is www".into()),
+            ("\x1b[2J", &["www"], "error: there is no service `[2J`; there is www".into()),
             ("?", &all, format!("error: there is no service `?`; there is {twenty} and 5 more")),
         ] {
             assert_eq!(unknown("service", name, known.iter().copied()), want);

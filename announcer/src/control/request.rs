@@ -109,14 +109,16 @@ pub fn service_names(config: &Config) -> Vec<&str> {
 ///
 /// # Errors
 /// A sentence, when a name is not among the `known` ones, or there is none.
-pub fn drain_names(what: &Scope, known: &[&str]) -> Result<Vec<String>, String> {
+pub fn drain_names(what: &Scope, known: &[impl AsRef<str>]) -> Result<Vec<String>, String> {
     match what {
         Scope::All => Ok(vec![drain::ALL.to_owned()]),
         Scope::Services(names) if names.is_empty() => Err("error: name a service, or `--all`".into()),
-        Scope::Services(names) => match names.iter().find(|name| !known.contains(&name.as_str())) {
-            None => Ok(names.clone()),
-            Some(name) => Err(names::unknown("service", name, known.iter().copied())),
-        },
+        Scope::Services(names) => {
+            match names.iter().find(|name| known.iter().all(|one| one.as_ref() != name.as_str())) {
+                None => Ok(names.clone()),
+                Some(name) => Err(names::unknown("service", name, known.iter().map(AsRef::as_ref))),
+            }
+        }
     }
 }
 
@@ -144,7 +146,8 @@ pub fn undrain_notes(
         })
         .collect();
     let all = names.iter().any(|name| name == drain::ALL);
-    for service in services.iter().filter(|service| all || names.iter().any(|name| name == service.as_str())) {
+    for service in services.iter().filter(|service| all || names.iter().any(|name| name == service.as_str()))
+    {
         if let Some(drain) = drains.of(service) {
             let command = if drains.named.contains_key(service.as_str()) {
                 format!("announcer undrain {service}")

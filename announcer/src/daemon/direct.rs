@@ -5,21 +5,23 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::sleep_until;
 use tracing::info;
 
 use super::tasks::Kept;
 use crate::config::Config;
-use crate::control::io::Ask;
+use crate::director::ask::Ask;
+use crate::director::preview::Refusal;
 use crate::director::{Change, Director, Fact, Standing};
-use crate::drain::Drains;
+use crate::drain::{self, Forgiven};
 use crate::health::io::probe;
 use crate::health::io::prober::Prober;
 use crate::health::watch::Wanted;
 use crate::health::{Listening, Pace, Probed, Target};
 use crate::hook::Queue;
 use crate::metrics::Tally;
+use crate::model::Generation;
 use crate::rib::LocRib;
 use crate::vip::Presence;
 
@@ -29,13 +31,13 @@ pub(super) struct Hears {
     pub(super) probed: mpsc::Receiver<Probed>,
     pub(super) listening: mpsc::Receiver<Listening>,
     pub(super) vips: mpsc::Receiver<(IpAddr, Presence)>,
-    pub(super) drained: mpsc::Receiver<Drains>,
+    pub(super) drains: mpsc::Receiver<drain::io::Fact>,
 }
 
-/// What is told of facts and changes beside what they lead to.
+/// What is counted of facts and changes, beside what they lead to.
 pub(super) struct Counts {
     /// For metrics.
-    pub(super) tally: Tally,
+    pub(super) tally: watch::Sender<Tally>,
     /// For the hook.
     pub(super) hooks: watch::Sender<Queue>,
 }
@@ -45,8 +47,28 @@ impl Counts {
         if changes.is_empty() {
             return;
         }
-        changes.iter().for_each(|change| self.tally.changed(change));
+        self.tally.send_modify(|tally| changes.iter().for_each(|change| tally.changed(change)));
         self.hooks.send_modify(|queue| changes.iter().for_each(|change| queue.changed(change)));
+    }
+}
+
+/// Where the generation goes in which an order holds.
+enum Applied {
+    Plain(oneshot::Sender<Generation>),
+    Reload(oneshot::Sender<Result<Generation, Refusal>>),
+}
+
+impl Applied {
+    /// Who asked may be gone.
+    fn answer(self, generation: Generation) {
+        match self {
+            Applied::Plain(reply) => {
+                let _ = reply.send(generation);
+            }
+            Applied::Reload(reply) => {
+                let _ = reply.send(Ok(generation));
+            }
+        }
     }
 }
 
@@ -61,59 +83,74 @@ pub(super) async fn direct(
 ) {
     let (mut probed, mut listening, mut vips) = (Vec::new(), Vec::new(), Vec::new());
     loop {
-        let (mut facts, mut changes, mut reply) = (Vec::new(), Vec::new(), None);
+        let (mut facts, mut changes) = (Vec::new(), Vec::new());
+        let mut applied = None;
         let deadline = director.deadline();
         tokio::select! {
             biased;
             Some(asked) = hears.asked.recv() => match asked {
-                Ask::Report(reply) => { let _ = reply.send(director.report()); } // who asked may be gone
+                // Who asked may be gone, here and below.
+                Ask::Report(reply) => drop(reply.send(director.report()).ok()),
+                Ask::Figures(reply) => drop(reply.send(director.figures(Instant::now())).ok()),
                 Ask::Recheck(services) => facts.push(Fact::Recheck(services)),
-                Ask::Count(reply) => {
-                    let _ = reply.send((director.figures(Instant::now()), counts.tally.clone())); // as above
+                Ask::Stop(reply) => {
+                    facts.push(Fact::Stop);
+                    applied = Some(Applied::Plain(reply));
                 }
-                Ask::Stop(asker) => { facts.push(Fact::Stop); reply = Some(asker); }
-                Ask::Drains(drains, forgiven, asker) => {
-                    facts.push(Fact::Drains(drains));
-                    facts.extend(forgiven.map(Fact::Forgive));
-                    reply = Some(asker);
-                }
-                Ask::Reload(config, asker) => {
-                    changes = director.reload(config.clone(), probes.prober.issued(), Instant::now());
-                    probes.apply(&config, &director);
-                    counts.tally.reload(&config);
-                    reply = Some(asker);
+                Ask::Reload { config, force, reply } => {
+                    let now = Instant::now();
+                    let refusal = if force { None } else { director.would(&config, now).refusal() };
+                    match refusal {
+                        Some(refusal) => drop(reply.send(Err(refusal)).ok()),
+                        None => {
+                            changes = director.reload(config.clone(), probes.prober.issued(), now);
+                            probes.apply(&config, &director);
+                            counts.tally.send_modify(|tally| tally.reload(&config));
+                            applied = Some(Applied::Reload(reply));
+                        }
+                    }
                 }
             },
             _ = hears.listening.recv_many(&mut listening, 1024) => {}
-            Some(drains) = hears.drained.recv() => facts.push(Fact::Drains(drains)),
+            Some(drain::io::Fact { drains, forgiven, applied: waits }) = hears.drains.recv() => {
+                facts.push(Fact::Drains(drains));
+                facts.extend(match forgiven {
+                    Forgiven::Nobody => None,
+                    Forgiven::All => Some(Fact::Forgive(None)),
+                    Forgiven::Services(services) => Some(Fact::Forgive(Some(services))),
+                });
+                applied = waits.map(Applied::Plain);
+            }
             _ = hears.vips.recv_many(&mut vips, 1024) => {}
             _ = hears.probed.recv_many(&mut probed, 1024) => {}
             () = sleep_until(deadline.unwrap_or_else(Instant::now).into()), if deadline.is_some() => {}
         }
         facts.extend(listening.drain(..).map(|fact| Fact::Listening(fact, probes.prober.issued())));
         facts.extend(vips.drain(..).map(|(vip, presence)| Fact::Vip(vip, presence)));
-        probed.iter().for_each(|probed| counts.tally.probed(probed));
+        if !probed.is_empty() {
+            counts.tally.send_modify(|tally| probed.iter().for_each(|probed| tally.probed(probed)));
+        }
         facts.extend(probed.drain(..).map(Fact::Probed));
         let now = Instant::now();
         changes.extend(director.expire(now));
         changes.extend(facts.into_iter().flat_map(|fact| director.handle(fact, now)));
         let decided = director.rib();
         let generation = decided.generation;
-        rib.send_if_modified(|told| {
-            let news = told.generation != generation;
-            *told = decided;
+        rib.send_if_modified(|published| {
+            let news = published.generation != generation;
+            *published = decided;
             news
         });
         changes.iter().for_each(log);
         counts.changed(&changes);
-        if let Some(reply) = reply {
-            let _ = reply.send(generation); // who asked may be gone
+        if let Some(applied) = applied {
+            applied.answer(generation);
         }
         if let Some(wanted) = director.take_watched() {
-            watched.send_if_modified(|told| {
-                let news = **told != wanted;
+            watched.send_if_modified(|published| {
+                let news = **published != wanted;
                 if news {
-                    *told = Arc::new(wanted);
+                    *published = Arc::new(wanted);
                 }
                 news
             });

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Change, Figures, Report};
+use super::preview::Refusal;
+use super::{Figures, Report};
 use crate::config::Config;
 use crate::model::Generation;
 
@@ -19,10 +20,16 @@ pub enum Ask {
     Figures(oneshot::Sender<Figures>),
     /// These services are to be probed at once (`None`: all).
     Recheck(Option<Vec<String>>),
-    /// Which standings would change if this were the configuration? Nothing changes.
-    Would(Arc<Config>, oneshot::Sender<Vec<Change>>),
-    /// The configuration is another one: which generation of the Loc-RIB has that in it?
-    Reload(Arc<Config>, oneshot::Sender<Generation>),
+    /// The configuration is another one: which generation of the Loc-RIB has that in it? Unless it is forced, it is judged at
+    /// the same moment, and a refusal leaves everything as it was.
+    Reload {
+        /// The new configuration.
+        config: Arc<Config>,
+        /// Whether it is taken whatever it withdraws.
+        force: bool,
+        /// The generation, or why the configuration was not taken.
+        reply: oneshot::Sender<Result<Generation, Refusal>>,
+    },
     /// The daemon ends: which generation of the Loc-RIB announces nothing?
     Stop(oneshot::Sender<Generation>),
 }

@@ -171,7 +171,7 @@ impl Owner {
                         self.refresh(Forgiven::Nobody, None).await;
                     }
                 }
-                () = sleep(LOOK_AGAIN), if look_again => self.refresh(Forgiven::Nobody, None).await,
+                () = sleep(LOOK_AGAIN), if look_again => drop(self.refresh(Forgiven::Nobody, None).await),
             }
         }
     }
@@ -233,8 +233,11 @@ impl Owner {
 
     /// Begins to watch the folder.
     async fn watch(&self) -> Result<EventStream<[u8; 4096]>, FileError> {
-        let content =
-            WatchMask::CREATE | WatchMask::DELETE | WatchMask::MOVE | WatchMask::CLOSE_WRITE | WatchMask::ATTRIB;
+        let content = WatchMask::CREATE
+            | WatchMask::DELETE
+            | WatchMask::MOVE
+            | WatchMask::CLOSE_WRITE
+            | WatchMask::ATTRIB;
         let itself = WatchMask::DELETE_SELF | WatchMask::MOVE_SELF | WatchMask::ONLYDIR;
         let begin = move |folder: &Path| {
             files::make_folder(folder)?;

@@ -297,7 +297,12 @@ pub fn read_start(path: &Path, most: u64) -> io::Result<Vec<u8>> {
         Err(error) => return Err(error),
     }
     let mut octets = Vec::new();
-    File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path)?.take(most).read_to_end(&mut octets)?;
+    File::options()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK)
+        .open(path)?
+        .take(most)
+        .read_to_end(&mut octets)?;
     Ok(octets)
 }
 

@@ -29,10 +29,11 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
-use super::{Listeners, Peer, Reloads, Scrape, write};
+use super::{Listeners, Peer, Reloads, Scrape, Tally, write};
 use crate::bgp::io::session::{Counters, Status};
 use crate::config;
-use crate::control::io::{self as control, Ask};
+use crate::control::io as control;
+use crate::director::ask::{Ask, ask};
 use crate::health::io::listener;
 use crate::hook::Queue;
 
@@ -57,8 +58,10 @@ pub struct Context {
     pub reloads: watch::Receiver<Reloads>,
     /// What became of the hook's runs.
     pub hooks: watch::Receiver<Queue>,
-    /// Why nobody is listened to, if the configuration wants it.
-    pub deaf: watch::Sender<Option<String>>,
+    /// What was counted of probes and changes.
+    pub tally: watch::Receiver<Tally>,
+    /// Why the metrics listener could not be opened, if the configuration wants one.
+    pub bind_error: watch::Sender<Vec<String>>,
 }
 
 /// Listens wherever the configuration says, for ever.
@@ -77,7 +80,7 @@ pub async fn serve(context: Context) {
             ended = moved => if ended.is_err() { return },
             () = listen(address, &context, &places) => {}
         }
-        context.deaf.send_replace(None);
+        context.bind_error.send_replace(Vec::new());
     }
 }
 
@@ -88,7 +91,7 @@ async fn listen(address: Option<SocketAddr>, context: &Context, places: &Arc<Sem
         match TcpListener::bind(address).await {
             Ok(listener) => break listener,
             Err(error) => {
-                let news = context.deaf.send_replace(Some(deaf(address, &error))).is_none();
+                let news = context.bind_error.send_replace(vec![bind_error(address, &error)]).is_empty();
                 if news {
                     warn!(%address, %error, "metrics cannot be read, tried again every second");
                 }
@@ -96,7 +99,7 @@ async fn listen(address: Option<SocketAddr>, context: &Context, places: &Arc<Sem
             }
         }
     };
-    context.deaf.send_replace(None);
+    context.bind_error.send_replace(Vec::new());
     info!(%address, "metrics can be read");
     loop {
         let Ok(place) = places.clone().acquire_owned().await else { return };
@@ -118,7 +121,7 @@ async fn listen(address: Option<SocketAddr>, context: &Context, places: &Arc<Sem
     }
 }
 
-fn deaf(address: SocketAddr, error: &io::Error) -> String {
+fn bind_error(address: SocketAddr, error: &io::Error) -> String {
     format!("metrics cannot be read: `listen = \"{address}\"`: {error}")
 }
 
@@ -168,8 +171,9 @@ fn with(status: StatusCode, text: Text) -> Response<Text> {
 
 /// Gathers the figures, and begins to write them. `None`: the daemon ends.
 async fn scrape(context: Context) -> Option<Text> {
-    let (figures, tally) = control::ask(&context.control.asks, Ask::Count).await?;
-    let warnings = figures.warnings + control::warnings_beside(&context.control).await.len();
+    let figures = ask(&context.control.asks, Ask::Figures).await?;
+    let tally = context.tally.borrow().clone();
+    let warnings = figures.warnings + control::warnings_beside(&context.control).len();
     let listeners = listeners(&context.control.listener_watch.borrow());
     let peers =
         context.control.peers.borrow().iter().map(|(peer, status)| self::peer(peer, status)).collect();

@@ -117,7 +117,6 @@ fn entry(line: &str) -> Option<(&str, u32)> {
     Some((name, id.parse().ok()?))
 }
 
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -137,7 +136,10 @@ mod tests {
         let (path, files) = (folder.path().join("run/control.sock"), Files::new());
         let socket = Socket::bind(&files, &path).await.unwrap();
         let second = Socket::bind(&files, &path).await.unwrap_err().to_string();
-        assert!(second.starts_with(&format!("announcer is already running as pid {}", std::process::id())), "{second}");
+        assert!(
+            second.starts_with(&format!("announcer is already running as pid {}", std::process::id())),
+            "{second}"
+        );
         drop(socket);
         assert!(!path.exists());
         Socket::bind(&files, &path).await.unwrap();

@@ -70,7 +70,11 @@ fn each_request_is_a_job_or_a_refusal_that_says_what_there_is() {
         ),
         (drain(services(&[]), None, None), &[], "error: name a service, or `--all`"),
         (drain(services(&["www", "ww"]), None, None), &[], did_you_mean),
-        (drain(services(&["old"]), None, None), &["old"], "error: there is no service `old`; there is www, mail"),
+        (
+            drain(services(&["old"]), None, None),
+            &["old"],
+            "error: there is no service `old`; there is www, mail",
+        ),
         (
             drain(services(&["www"]), Some(&long), None),
             &[],
@@ -86,11 +90,7 @@ fn each_request_is_a_job_or_a_refusal_that_says_what_there_is() {
             "error: there is no service `../x`; there is www, mail, old",
         ),
         (Request::Recheck { what: Scope::All }, &[], "recheck None, every service is probed now"),
-        (
-            Request::Recheck { what: services(&["www"]) },
-            &[],
-            "recheck Some([\"www\"]), probed now: www",
-        ),
+        (Request::Recheck { what: services(&["www"]) }, &[], "recheck Some([\"www\"]), probed now: www"),
         (Request::Recheck { what: services(&["ww"]) }, &[], did_you_mean),
     ] {
         assert_eq!(shown(request.clone(), drained), want, "{request:?}");

@@ -54,16 +54,19 @@ async fn probing(vip: IpAddr, fate: Fate, facts: mpsc::Sender<Probed>) {
 #[tokio::test]
 async fn what_a_probe_task_does_not_renew_lapses_whether_it_hangs_or_dies() {
     let config = Arc::new(config::parse("test.toml", CONFIG).unwrap_or_else(|errors| panic!("{errors}")));
-    let director = Director::new(config.clone(), Drains::default(), Instant::now());
+    let director = Director::new(config.clone(), drain::Drains::default(), Instant::now());
     let (_asks, asked) = mpsc::channel(1);
     let (facts, probed) = mpsc::channel(16);
     let (_listeners, listening) = mpsc::channel(1);
     let (vips_told, vips) = mpsc::channel(16);
-    let (_drains, drained) = mpsc::channel(1);
+    let (_drains, drains) = mpsc::channel(1);
     let (rib, mut ribs) = watch::channel(Arc::new(LocRib::default()));
     let (watched, _watching) = watch::channel(Arc::default());
-    let counts = Counts { tally: Tally::new(&config), hooks: watch::Sender::new(Queue::default()) };
-    let hears = Hears { asked, probed, listening, vips, drained };
+    let counts = Counts {
+        tally: watch::Sender::new(Tally::new(&config)),
+        hooks: watch::Sender::new(Queue::default()),
+    };
+    let hears = Hears { asked, probed, listening, vips, drains };
     let _directing = tokio::spawn(direct(
         director,
         Probes::new(Prober::new(), facts.clone()),

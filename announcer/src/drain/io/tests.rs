@@ -64,7 +64,10 @@ async fn of_parallel_commands_each_gets_a_generation_in_which_its_own_change_hol
         let seen = running.seen.borrow().clone();
         for (name, changed) in names.iter().zip(changed) {
             let from = changed.unwrap().generation as usize - 1;
-            assert!(seen[from..].iter().all(|drains| drains.named.contains_key(*name)), "{name} from {from} on");
+            assert!(
+                seen[from..].iter().all(|drains| drains.named.contains_key(*name)),
+                "{name} from {from} on"
+            );
         }
         for name in names {
             running.ask(undrain(name)).await.unwrap();
@@ -131,7 +134,11 @@ async fn whatever_stands_in_the_folder_drains() {
     let reason = |name: &str| drains.named[name].reason.clone().unwrap();
     assert_eq!(drains.named.len(), 5);
     assert_eq!(reason("link"), "its drain file cannot be read: it is a symbolic link that leads nowhere");
-    assert!(reason("loop").starts_with("its drain file cannot be read: Too many levels"), "{}", reason("loop"));
+    assert!(
+        reason("loop").starts_with("its drain file cannot be read: Too many levels"),
+        "{}",
+        reason("loop")
+    );
     assert_eq!(reason("folder"), "its drain file cannot be read: it is not a regular file");
     assert_eq!(reason("fifo"), "its drain file cannot be read: it is not a regular file");
     assert_eq!(reason("large").len(), 4096);

@@ -2,21 +2,26 @@
 //!
 //! Touches `/proc`. What it does not say is absent.
 
-use std::fs;
+use std::path::Path;
 
 use nix::unistd::{SysconfVar, sysconf};
 
+use crate::files::io as files;
 use crate::metrics::Process;
 
-/// Reads it.
+/// The longest file of `/proc` that is read, in octets.
+const LONGEST: u64 = 1024 * 1024;
+
+/// Reads it, and blocks.
 pub(super) fn read() -> Process {
-    let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let booted = fs::read_to_string("/proc/stat").ok();
-    let limits = fs::read_to_string("/proc/self/limits").unwrap_or_default();
+    let text = |file: &str| files::read_text(Path::new(file), LONGEST).ok();
+    let (stat, limits) =
+        (text("/proc/self/stat").unwrap_or_default(), text("/proc/self/limits").unwrap_or_default());
+    let booted = text("/proc/stat");
     let ticks = number(SysconfVar::CLK_TCK);
     let page = number(SysconfVar::PAGE_SIZE);
     let mut process = Process { most_files: most_files(&limits), ..Process::default() };
-    process.open_files = fs::read_dir("/proc/self/fd").ok().map(|files| files.count() as u64);
+    process.open_files = files::names(Path::new("/proc/self/fd")).ok().map(|names| names.len() as u64);
     if let (Some(stat), Some(ticks), Some(page)) = (Stat::of(&stat), ticks, page) {
         let seconds = |count: u64| count as f64 / ticks as f64;
         process.cpu = Some(seconds(stat.cpu));

@@ -1,3 +1,4 @@
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::time::Instant;
 
@@ -7,6 +8,7 @@ use super::*;
 use crate::bgp::io::peers::Peers;
 use crate::director::Director;
 use crate::drain::Drains;
+use crate::files::io::Files;
 use crate::health::io::listener;
 use crate::metrics::Tally;
 
@@ -15,7 +17,7 @@ const LONG: Duration = Duration::from_secs(20);
 /// A listener over a director that answers, with as many VIPs as are asked for.
 struct Host {
     configs: watch::Sender<Arc<config::Config>>,
-    deaf: watch::Receiver<Option<String>>,
+    bind_error: watch::Receiver<Vec<String>>,
     _kept: Vec<Box<dyn std::any::Any + Send>>,
 }
 
@@ -40,32 +42,43 @@ fn host(vips: u16, listen: SocketAddr) -> Host {
     let (reloads, _) = mpsc::channel(1);
     let (counts, reloaded) = watch::channel(Reloads::new(1.0));
     let (queue, hooks) = watch::channel(Queue::default());
-    let (tell_deaf, deaf) = watch::channel(None);
+    let (bind_errors, bind_error) = watch::channel(Vec::new());
+    let (tallies, tally) = watch::channel(Tally::new(&config));
+    let (drain_state, drains) = watch::channel(crate::drain::State::default());
+    let (drain_requests, _) = mpsc::channel(1);
     let (id, router_id) = watch::channel(None);
     let (peers_told, peers) = watch::channel(Peers::default());
     let control = control::Context {
         configs: given,
-        config_file: "/nonexistent/announcer.toml".into(),
         router_id,
         peers,
         listener_watch: watch::channel(listener::Report::default()).1,
-        drain_dir: "/nonexistent".into(),
-        deaf: deaf.clone(),
+        drains,
+        drain_requests,
+        warnings: vec![bind_error.clone(), watch::channel(vec!["as a test".to_owned()]).1],
+        files: Files::new(),
         asks,
         reloads,
         started: Instant::now(),
     };
     let director = Director::new(config.clone(), Drains::default(), Instant::now());
-    let tally = Tally::new(&config);
     tokio::spawn(async move {
         while let Some(ask) = asked.recv().await {
-            if let Ask::Count(reply) = ask {
-                let _ = reply.send((director.figures(Instant::now()), tally.clone()));
+            if let Ask::Figures(reply) = ask {
+                let _ = reply.send(director.figures(Instant::now()));
             }
         }
     });
-    tokio::spawn(serve(Context { control, reloads: reloaded, hooks, deaf: tell_deaf }));
-    Host { configs, deaf, _kept: vec![Box::new(counts), Box::new(queue), Box::new(id), Box::new(peers_told)] }
+    tokio::spawn(serve(Context { control, reloads: reloaded, hooks, tally, bind_error: bind_errors }));
+    let kept: Vec<Box<dyn Any + Send>> = vec![
+        Box::new(counts),
+        Box::new(queue),
+        Box::new(id),
+        Box::new(peers_told),
+        Box::new(tallies),
+        Box::new(drain_state),
+    ];
+    Host { configs, bind_error, _kept: kept }
 }
 
 /// An address that nothing listens on.
@@ -119,7 +132,7 @@ async fn figures_are_at_metrics_and_the_rest_points_there() {
             "\nannouncer_vip_standing{service=\"www\",vip=\"10.20.0.2\",standing=\"withheld\"} 1\n"
         )
     );
-    assert!(text.contains("\nannouncer_warnings 1\n"), "its configuration is not on disk");
+    assert!(text.contains("\nannouncer_warnings 1\n"), "a task has something to say");
     assert!(text.contains("\nprocess_start_time_seconds "));
     for (request, status, said) in [
         ("GET /", "200 OK", "/metrics"),
@@ -168,12 +181,13 @@ async fn a_reload_moves_the_listener_and_one_that_cannot_be_is_a_warning() {
     ask(first, "GET /").await;
     let taken = std::net::TcpListener::bind(second).unwrap();
     host.configs.send_replace(config(1, Some(second)));
-    let warned = timeout(LONG, host.deaf.wait_for(Option::is_some)).await.unwrap().unwrap().clone().unwrap();
+    let warned =
+        timeout(LONG, host.bind_error.wait_for(|why| !why.is_empty())).await.unwrap().unwrap().concat();
     let want =
         format!("metrics cannot be read: `listen = \"{second}\"`: Address already in use (os error 98)");
     assert_eq!(warned, want);
     drop(taken);
-    timeout(LONG, host.deaf.wait_for(Option::is_none)).await.unwrap().unwrap();
+    timeout(LONG, host.bind_error.wait_for(Vec::is_empty)).await.unwrap().unwrap();
     ask(second, "GET /").await;
     assert!(TcpStream::connect(first).await.is_err(), "nobody listens where it was");
     host.configs.send_replace(config(1, None));

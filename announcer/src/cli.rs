@@ -190,7 +190,7 @@ pub fn call(arguments: Arguments) -> Result<(), Failure> {
                 Request::Drain { what: what.clone(), reason: reason.clone(), by: by.clone(), wait_ms };
             match client::ask(&socket, &request, patience) {
                 Err(ClientError::NotRunning(_)) => {
-                    let names = drain_names(&what, &offline_names(&config, &what, &[])).map_err(usage)?;
+                    let names = drain_names(&what, &offline_names(&config, &what, &[])?).map_err(usage)?;
                     let by = Some(by.unwrap_or_else(|| "an operator".into()));
                     let drain = Drain { reason, by, at: Some(client::timestamp()) };
                     offline(&state_dir, &Change::Drain { names, drain }, "drained from its next start on")
@@ -206,7 +206,7 @@ pub fn call(arguments: Arguments) -> Result<(), Failure> {
                         client::offline_drains(&state_dir).map_err(|error| cannot(&state_dir, &error))?;
                     let drained: Vec<String> = drains.named.into_keys().collect();
                     let names =
-                        drain_names(&what, &offline_names(&config, &what, &drained)).map_err(usage)?;
+                        drain_names(&what, &offline_names(&config, &what, &drained)?).map_err(usage)?;
                     offline(&state_dir, &Change::Undrain { names }, "no longer drained when it starts")
                 }
                 answer => told(answer.map_err(no)?),
@@ -217,18 +217,21 @@ pub fn call(arguments: Arguments) -> Result<(), Failure> {
 
 /// The names that a drain without a daemon may have: those of the configuration, and those that are drained already. Without a
 /// configuration every name may be one, and a warning says that it was not looked up.
-fn offline_names(config: &Path, what: &Scope, drained: &[String]) -> Vec<String> {
+fn offline_names(config: &Path, what: &Scope, drained: &[String]) -> Result<Vec<String>, Failure> {
     let mut names = drained.to_vec();
-    match Text::read(config).and_then(|text| Ok(text.parse()?)) {
-        Ok(config) => names.extend(service_names(&config).into_iter().map(str::to_owned)),
-        Err(error) => {
-            if let Scope::Services(asked) = what {
-                eprintln!("warning: the names were not looked up in a configuration: {error}");
-                names.extend(asked.iter().filter(|name| name.parse::<ServiceName>().is_ok()).cloned());
+    match (Text::read(config).and_then(|text| Ok(text.parse()?)), what) {
+        (Ok(config), _) => names.extend(service_names(&config).into_iter().map(str::to_owned)),
+        (Err(error), Scope::Services(asked)) => {
+            for name in asked {
+                name.parse::<ServiceName>().map_err(|why| usage(format!("error: {why}")))?;
             }
+            eprintln!("{error}");
+            eprintln!("warning: without it the names were not looked up");
+            names.extend(asked.iter().cloned());
         }
+        (Err(_), Scope::All) => {}
     }
-    names
+    Ok(names)
 }
 
 /// What speaks against a `ca_file`, whether it is seen from here or not.

@@ -132,8 +132,10 @@ fn a_wait_says_what_is_missing() {
     let settle = Duration::from_secs(1);
     let message = |waited| match wait_response(&waited, settle) {
         Response::Done { .. } => "done".to_owned(),
-        Response::Timeout { message } => message,
-        other => panic!("{other:?}"),
+        Response::Timeout { message } | Response::Refused { message } | Response::Failed { message } => {
+            message
+        }
+        Response::Status { .. } => panic!("a status is no answer"),
     };
     assert_eq!(message(Waited::Settled), "done");
     assert_eq!(

@@ -19,7 +19,10 @@ pub mod watch;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use url::Host;
+
 use crate::config;
+use crate::config::endpoint::Endpoint;
 use crate::model::ServiceName;
 
 use outcome::Outcome;
@@ -35,6 +38,22 @@ pub struct Target {
     pub check: usize,
     /// What is asked, and how.
     pub config: config::Check,
+}
+
+impl Target {
+    /// Where its probes go: to the check's target or the VIP; at `port`, unless the target has another.
+    pub fn endpoint(&self, port: u16, host: Option<Host>) -> Endpoint {
+        Endpoint::new(self.vip, self.config.target, port, host)
+    }
+}
+
+#[cfg(test)]
+impl Target {
+    /// The first check of a service `www`, with a timeout.
+    pub(crate) fn of_test(vip: IpAddr, mut config: config::Check, timeout: Duration) -> Self {
+        config.timeout = timeout;
+        Target { service: "www".parse().unwrap(), vip, check: 0, config }
+    }
 }
 
 /// How fast a probe loop probes; decided from above.

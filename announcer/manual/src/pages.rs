@@ -4,7 +4,8 @@
 
 use std::io;
 
-use announcer::config::keys::{self, Key, Need, Section};
+use announcer::config::FILE;
+use announcer::config::keys::{Key, Need, Section};
 use clap::Command;
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, italic, roman};
@@ -82,9 +83,9 @@ pub(crate) fn configuration() -> io::Result<Vec<u8>> {
         "The file is TOML. Times are strings with a unit, as in \"250ms\", \"9s\" or \"1m\". A key or table that is not \
          listed here is refused. announcer-validate(8) says all that is wrong with a file, and changes nothing.",
     )]);
-    for section in keys::FILE.all().into_iter().filter(|section| !section.header.is_empty()) {
+    for section in FILE.all().into_iter().filter(|section| !section.header.is_empty()) {
         roff.control("SH", [section.header]).text([roman(section.doc)]);
-        for key in section.keys.iter().filter(|key| key.section().is_none()) {
+        for key in section.keys().filter(|key| key.section().is_none()) {
             self::key(&mut roff, key);
         }
     }
@@ -133,11 +134,11 @@ fn example() -> String {
             | Need::OptionalTable(_)
             | Need::Tables(_) => None,
         };
-        format!("{}\n{}", section.header, section.keys.iter().filter_map(line).collect::<String>())
+        format!("{}\n{}", section.header, section.keys().filter_map(line).collect::<String>())
     };
-    let tables = keys::FILE.all();
+    let tables = FILE.all();
     let optional = |section: &Section| {
-        let mut keys = tables.iter().flat_map(|table| table.keys);
+        let mut keys = tables.iter().flat_map(|table| table.keys());
         keys.any(|key| matches!(key.need, Need::OptionalTable(table) if table.header == section.header))
     };
     tables

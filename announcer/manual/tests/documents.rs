@@ -10,8 +10,9 @@ use std::time::Duration;
 use announcer::bgp::notification::{self, Notification};
 use announcer::bgp::open::OpenError;
 use announcer::bgp::reason::{DownReason, TcpFailure};
-use announcer::config::check::Digest;
-use announcer::config::keys::{self, Need, Section};
+use announcer::config::FILE;
+use announcer::config::keys::{Key, Need, Section};
+use announcer::config::kind::http::Digest;
 use announcer::damping::Wait;
 use announcer::director::{Depreference, Reason, Standing};
 use announcer::drain::Drain;
@@ -52,7 +53,7 @@ fn below<'a>(text: &'a str, heading: &str) -> &'a str {
 
 /// The table of a section of the configuration, as docs/configuration.md has it.
 fn table(section: &Section) -> String {
-    let row = |key: &keys::Key| {
+    let row = |key: &Key| {
         let value = match key.need {
             Need::Required(example) => format!("required, as in `{example}`"),
             Need::OneOf(example) => format!("one of these; as in `{example}`"),
@@ -62,14 +63,13 @@ fn table(section: &Section) -> String {
         };
         Some(format!("| `{}` | {value} | {} |\n", key.name, key.doc))
     };
-    format!("| key | default | |\n|---|---|---|\n{}", section.keys.iter().filter_map(row).collect::<String>())
+    format!("| key | default | |\n|---|---|---|\n{}", section.keys().filter_map(row).collect::<String>())
 }
 
 #[test]
 fn configuration_md_has_every_key_with_its_default_and_no_other() {
     let mut text = document("configuration.md");
-    let sections: Vec<_> =
-        keys::FILE.all().into_iter().filter(|section| !section.header.is_empty()).collect();
+    let sections: Vec<_> = FILE.all().into_iter().filter(|section| !section.header.is_empty()).collect();
     for section in &sections {
         let here = below(&text, &format!("## `{}`", section.header));
         assert!(here.contains(section.doc), "{}: write `{}`", section.header, section.doc);

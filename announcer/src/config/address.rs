@@ -6,11 +6,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 
-use super::PeerAddress;
 use super::value::{Value, Wrong, text, wrong};
 use crate::model::RouterId;
 
-fn address(value: &Value<'_>) -> Result<IpAddr, Wrong> {
+pub(super) fn address(value: &Value<'_>) -> Result<IpAddr, Wrong> {
     let text = text(value)?;
     if let Ok(address) = text.parse() {
         return Ok(address);
@@ -56,7 +55,7 @@ fn special(address: IpAddr) -> Option<&'static str> {
     }
 }
 
-fn usable(address: IpAddr, help: &str) -> Result<IpAddr, Wrong> {
+pub(super) fn usable(address: IpAddr, help: &str) -> Result<IpAddr, Wrong> {
     let Some(what) = special(address) else { return Ok(address) };
     let plain = match address {
         IpAddr::V6(v6) => v6.to_ipv4_mapped(),
@@ -72,27 +71,6 @@ pub(super) fn vip(value: &Value<'_>) -> Result<IpAddr, Wrong> {
         address(value)?,
         "write the address that clients connect to, as in `\"192.0.2.80\"` or `\"2001:db8::80\"`",
     )
-}
-
-/// What can be dialled: an address, or the host's own default gateway.
-pub(super) fn peer_address(value: &Value<'_>) -> Result<PeerAddress, Wrong> {
-    if value.found.as_str() == Some("default-gateway") {
-        return Ok(PeerAddress::DefaultGateway);
-    }
-    let address = address(value)?;
-    let link_local = match address {
-        IpAddr::V4(v4) => v4.is_link_local(),
-        IpAddr::V6(v6) => v6.is_unicast_link_local(),
-    };
-    if link_local {
-        return Ok(PeerAddress::Ip(address));
-    }
-    let help = if address.is_loopback() {
-        "a BGP daemon on the same host is not supported yet; write the router's address"
-    } else {
-        "write the router's address, as in `\"10.0.1.1\"`"
-    };
-    usable(address, help).map(PeerAddress::Ip)
 }
 
 /// An address of this host that a session may begin at.

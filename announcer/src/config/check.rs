@@ -1,21 +1,51 @@
 //! `[[service.check]]`: what is asked, of whom, and how often.
 //!
-//! Pure. A check is of the kind whose key it has; the keys of another kind are refused. A new kind is a key of need `OneOf`
-//! in [`keys`](super::keys), its line in `rules::KINDS`, and an arm wherever a [`Probe`] is matched.
+//! Pure. The keys that every check has are here; those of each kind are in [`kind`](super::kind).
 
-pub(super) mod canonical;
-pub(super) mod file;
-pub(super) mod rules;
-mod value;
-
+use std::collections::BTreeSet;
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::net::IpAddr;
+use std::ops::Range;
+use std::path::Path;
+use std::str::FromStr;
 use std::time::Duration;
 
-use super::OnFailure;
-use http::{HeaderName, HeaderValue, Method};
-use url::{Host, Url};
+use toml::{Spanned, Value as Toml};
+
+use super::endpoint::{self, Endpoint, Place};
+use super::error::{Fault, unique};
+use super::keys::Section;
+use super::kind::{self, Probe};
+use super::reader::{Present, Table};
+use super::table::{nowhere, one, table};
+use super::value::{HOUR, MILLISECOND, MINUTE, Value, Wrong, count, span, text, within, word};
+use super::writer::{self, Out, ToToml};
+use crate::model::{Invalid, ServiceName};
+
+pub(super) const SECTION: Section = Section {
+    header: "[[service.check]]",
+    doc: "What is asked of each VIP of the service.",
+    keys: &[kind::HEADS, &[Keys::KEYS, endpoint::Written::KEYS], kind::RESTS],
+};
+
+table! {
+    struct Keys {
+        name: one String, derived "\"site\"", name,
+            "what logs, status and metrics call it: letters, digits, `.`, `_`, `-`; without it, its kind, and `http-2` where `http` is taken";
+        interval: one Duration, default "\"1s\"", within(MILLISECOND * 50..=HOUR),
+            "from the start of one probe to the start of the next; 50ms to 1h";
+        fast_interval: one Duration, derived "\"250ms\"", within(MILLISECOND * 50..=HOUR),
+            "the interval while passes or failures add up to another verdict; without it, `interval`; 50ms to 1h";
+        timeout: one Duration, default "\"1s\"", within(MILLISECOND..=MINUTE), "for a whole probe; 1ms to 1m";
+        rise: one u32, default "2", count, "passes in a row that make a VIP healthy; 1 to 100";
+        fall: one u32, default "3", count, "failures in a row that make a VIP unhealthy; 1 to 100";
+        on_failure: one OnFailure, optional "\"deprefer\"", word,
+            "what its failure does; without it, the service's `on_failure`";
+    }
+    with {
+        target: Option<Place> as endpoint::Written;
+    }
+}
 
 /// `[[service.check]]`: asked of each VIP of its service, or of a fixed target.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,224 +80,234 @@ impl Check {
     pub fn port(&self) -> Option<u16> {
         if self.target.is_some() { None } else { self.probe.port() }
     }
-}
 
-/// What a check asks: one variant a kind.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Probe {
-    /// `http`: a request, and what its answer has to be.
-    Http(Box<Http>),
-    /// `tls`: a handshake.
-    Tls(Tls),
-    /// `tcp`: a connection, and what is said over it.
-    Tcp(Tcp),
-    /// `exec`: a program and its exit code.
-    Exec(Exec),
-    /// `file`: an absolute path at which something has to be.
-    File(PathBuf),
-}
-
-impl Probe {
-    /// The key that makes a check of it.
-    pub fn kind(&self) -> &'static str {
-        match self {
-            Probe::Http(_) => "http",
-            Probe::Tls(_) => "tls",
-            Probe::Tcp(_) => "tcp",
-            Probe::Exec(_) => "exec",
-            Probe::File(_) => "file",
-        }
-    }
-
-    /// The port that it asks, unless the target has another; `None`: it asks none.
-    pub fn port(&self) -> Option<u16> {
-        match self {
-            Probe::Http(http) => http.url.port_or_known_default(),
-            Probe::Tls(tls) => Some(tls.port),
-            Probe::Tcp(tcp) => Some(tcp.port),
-            Probe::Exec(_) | Probe::File(_) => None,
-        }
+    /// Where its probes for a VIP go; `None`: to no server.
+    pub fn endpoint(&self, vip: IpAddr) -> Option<Endpoint> {
+        Some(Endpoint::new(vip, self.target, self.probe.port()?, self.probe.host()))
     }
 }
 
-/// `target`: an address of its own, and a port where it is not that of the probe.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Place {
-    /// The address.
-    pub ip: IpAddr,
-    /// The port, above 0.
-    pub port: Option<u16>,
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.port {
-            Some(port) => SocketAddr::new(self.ip, port).fmt(f),
-            None => self.ip.fmt(f),
-        }
-    }
-}
-
-/// A request, and what its answer has to be.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Http {
-    /// `http`: `http://` or `https://`, with a host; no user, no fragment.
-    pub url: Url,
-    /// `http_version`, default auto.
-    pub version: Version,
-    /// `method`, default GET; never CONNECT.
-    pub method: Method,
-    /// `headers`: more fields of the request; none that is set by HTTP itself.
-    pub headers: Vec<(HeaderName, HeaderValue)>,
-    /// `body`: of the request; may be empty.
-    pub body: String,
-    /// `expect_status`, default 200 to 299: what passes; never empty.
-    pub expect_status: Vec<Statuses>,
-    /// `expect_body`: what has to be found in the body.
-    pub expect_body: Option<Pattern>,
-    /// `expect_digest`: of the whole body.
-    pub expect_digest: Option<Digest>,
-    /// `max_body`, default 65536, above zero: octets of a body that are read.
-    pub max_body: u32,
-    /// How its certificate is judged; `None`: there is none, the URL is `http://`.
-    pub certificate: Option<Certificate>,
-}
-
-/// `http_version`: which HTTP is spoken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Version {
-    /// What the server chooses by ALPN; without TLS, 1.1.
-    Auto,
-    /// HTTP/1.1.
-    Http1,
-    /// HTTP/2; without TLS by prior knowledge (RFC 9113 §3.3).
-    Http2,
-}
-
-/// Statuses that pass, one or a range; 200 to 599.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Statuses {
-    /// The first.
-    pub first: u16,
-    /// The last, never below the first.
-    pub last: u16,
-}
-
-impl Statuses {
-    /// Whether a status is one of them.
-    pub fn contains(self, status: u16) -> bool {
-        (self.first..=self.last).contains(&status)
-    }
-}
-
-/// A regular expression, compiled; two are equal if their texts are.
-#[derive(Debug, Clone)]
-pub struct Pattern(regex_lite::Regex);
-
-impl Pattern {
-    /// Whether it is found in a text. In time linear in it.
-    pub fn found_in(&self, text: &str) -> bool {
-        self.0.is_match(text)
-    }
-}
-
-impl PartialEq for Pattern {
-    fn eq(&self, other: &Self) -> bool {
-        self.0.as_str() == other.0.as_str()
-    }
-}
-
-impl Eq for Pattern {}
-
-impl fmt::Display for Pattern {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0.as_str())
-    }
-}
-
-/// `expect_digest`; which of them it is, its length says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Digest {
-    /// SHA-1.
-    Sha1([u8; 20]),
-    /// SHA-256.
-    Sha256([u8; 32]),
-}
-
-/// In hexadecimal, lower case.
-impl fmt::Display for Digest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let octets = match self {
-            Digest::Sha1(octets) => octets.as_slice(),
-            Digest::Sha256(octets) => octets.as_slice(),
-        };
-        octets.iter().try_for_each(|octet| write!(f, "{octet:02x}"))
-    }
-}
-
-/// A TLS handshake.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Tls {
-    /// Of `tls`: the name that is sent (SNI), unless it is an address, and that the certificate has to have.
-    pub host: Host,
-    /// Of `tls`, default 443, above 0.
-    pub port: u16,
-    /// `alpn`: what is offered (RFC 7301), 1 to 255 octets each; the server has to choose one, unless there is none.
-    pub alpn: Vec<String>,
-    /// How its certificate is judged.
-    pub certificate: Certificate,
-}
-
-/// A connection, and what is said over it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Tcp {
-    /// `tcp`, above 0.
-    pub port: u16,
-    /// `send`: what we say first; may be empty.
-    pub send: String,
-    /// `expect`: what has to be found in what the server says; `None`: it need say nothing.
-    pub expect: Option<Pattern>,
-}
-
-/// A program and its exit code.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Exec {
-    /// `exec`: the absolute path of the program, then its arguments; never empty, no NUL in it.
-    pub command: Vec<String>,
-    /// `user`: whose rights it has; `None`: the daemon's own user, or `nobody` if that is root.
-    pub user: Option<String>,
-    /// `exit_codes`, default zero.
-    pub exit_codes: ExitCodes,
-}
-
-/// `exit_codes`: what a program's exit code means.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ExitCodes {
-    /// 0 passes, all others fail.
-    Zero,
-    /// Those of Nagios' plugins: 0 (OK) passes, 1 (WARNING) passes with a warning, 2 (CRITICAL), 3 (UNKNOWN) and all others
-    /// fail.
-    Nagios,
-}
-
-/// How the certificate of a server is judged.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Certificate {
-    /// `verify`, default warn.
-    pub verify: Verify,
-    /// `ca_file`: whose certificates are trusted; `None`: those whom the host trusts.
-    pub ca_file: Option<PathBuf>,
-    /// `cert_expires_within`, default 14 days: warned of, whatever `verify` is; zero: never.
-    pub expires_within: Duration,
-}
-
-/// `verify`: what a certificate does whose chain, name or dates are wrong.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verify {
-    /// The probe passes with a warning: the fleet shares one certificate, and would go all at once.
+/// What is done when a check fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum OnFailure {
+    /// Nothing but a warning.
     Warn,
-    /// The probe fails.
-    Require,
-    /// Nothing.
-    Off,
+    /// The VIP is announced as the last choice.
+    Deprefer,
+    /// The VIP is withdrawn.
+    Withdraw,
+}
+
+impl FromStr for OnFailure {
+    type Err = Invalid;
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        match text {
+            "withdraw" => Ok(OnFailure::Withdraw),
+            "deprefer" => Ok(OnFailure::Deprefer),
+            "warn" => Ok(OnFailure::Warn),
+            other => Err(Invalid(format!(
+                "`{}` is nothing that is done; write `withdraw`, `deprefer` or `warn`",
+                other.escape_debug()
+            ))),
+        }
+    }
+}
+
+impl fmt::Display for OnFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            OnFailure::Withdraw => "withdraw",
+            OnFailure::Deprefer => "deprefer",
+            OnFailure::Warn => "warn",
+        })
+    }
+}
+
+impl ToToml for OnFailure {
+    fn to_toml(&self) -> Toml {
+        writer::text(self)
+    }
+}
+
+/// What a service may be called.
+fn name(value: &Value<'_>) -> Result<String, Wrong> {
+    let name: ServiceName = text(value)?.parse()?;
+    Ok(name.as_str().to_owned())
+}
+
+/// A check as written.
+#[derive(Debug)]
+pub(super) struct Written {
+    present: Present,
+    keys: Keys,
+    /// One of each kind whose key is there.
+    kinds: Vec<kind::Written>,
+}
+
+impl Written {
+    fn read(table: &mut Table<'_>) -> Self {
+        let present = table.present();
+        let mut keys = Keys::read(table);
+        if !table.has("fast_interval") {
+            keys.fast_interval = keys.interval.clone();
+        }
+        Written { keys, kinds: kind::Written::read_all(table, &present), present }
+    }
+
+    /// Its kind, if it is of one.
+    fn kind(&self) -> Option<&kind::Written> {
+        self.kinds.first().filter(|_| self.kinds.len() == 1)
+    }
+
+    fn used(&self) -> Option<Check> {
+        let Keys { name, interval, fast_interval, timeout, rise, fall, on_failure, target } = &self.keys;
+        Some(Check {
+            name: one(name)?,
+            probe: self.kind()?.used()?,
+            target: one(&target.target),
+            interval: one(interval)?,
+            fast_interval: one(fast_interval)?,
+            timeout: one(timeout)?,
+            rise: one(rise)?,
+            fall: one(fall)?,
+            on_failure: one(on_failure),
+        })
+    }
+}
+
+/// The checks of one service as written.
+#[derive(Debug)]
+pub(super) struct Checks(pub(super) Vec<Written>);
+
+impl Checks {
+    pub(super) fn read(table: &mut Table<'_>) -> Self {
+        let mut checks = table.tables("check", Written::read);
+        let mut taken: BTreeSet<String> = checks.iter().filter_map(|check| one(&check.keys.name)).collect();
+        for check in checks.iter_mut().filter(|check| !check.present.has("name")) {
+            let Some(kind) = check.kind() else { continue };
+            let name = free(kind.name(), &taken);
+            taken.insert(name.clone());
+            check.keys.name = Some(Spanned::new(check.present.header.clone(), name));
+        }
+        Checks(checks)
+    }
+
+    pub(super) fn used(&self) -> Option<Vec<Check>> {
+        self.0.iter().map(Written::used).collect()
+    }
+
+    pub(super) fn write(&self, out: &mut Out) {
+        for check in &self.0 {
+            out.header(SECTION.header);
+            check.kinds.iter().for_each(|kind| kind.write(out));
+            check.keys.write(out);
+        }
+    }
+}
+
+impl From<&Vec<Check>> for Checks {
+    fn from(used: &Vec<Check>) -> Self {
+        let written = |check: &Check| {
+            let Check { name, probe, target, interval, fast_interval, timeout, rise, fall, on_failure } =
+                check;
+            Written {
+                present: Present::default(),
+                keys: Keys {
+                    name: Some(nowhere(name.clone())),
+                    interval: Some(nowhere(*interval)),
+                    fast_interval: Some(nowhere(*fast_interval)),
+                    timeout: Some(nowhere(*timeout)),
+                    rise: Some(nowhere(*rise)),
+                    fall: Some(nowhere(*fall)),
+                    on_failure: on_failure.map(nowhere),
+                    target: endpoint::Written { target: target.map(nowhere) },
+                },
+                kinds: vec![probe.into()],
+            }
+        };
+        Checks(used.iter().map(written).collect())
+    }
+}
+
+/// The first of `http`, `http-2`, `http-3` … that nobody has.
+fn free(kind: &str, taken: &BTreeSet<String>) -> String {
+    let numbered = (2..=taken.len() + 1).map(|number| format!("{kind}-{number}"));
+    let mut names = std::iter::once(kind.to_owned()).chain(numbered);
+    names.find(|name| !taken.contains(name)).unwrap_or_else(|| kind.to_owned())
+}
+
+/// Checks the checks of one service.
+pub(super) fn judge(Checks(checks): &Checks, faults: &mut Vec<Fault>) {
+    unique(
+        checks.iter().filter_map(|check| check.keys.name.as_ref()),
+        "give each check a name of its own",
+        faults,
+    );
+    for check in checks {
+        if let Some(at) = one_kind(check, faults)
+            && let Some(kind) = check.kind()
+        {
+            strangers(check, kind, at, faults);
+        }
+        check.kinds.iter().for_each(|kind| kind.judge(&check.present, faults));
+        intervals(check, faults);
+    }
+}
+
+/// Looks at the files without which a check can only fail.
+pub(super) fn look(
+    Checks(checks): &Checks,
+    look: &dyn Fn(&Path) -> Result<(), String>,
+    faults: &mut Vec<Fault>,
+) {
+    let kinds = checks.iter().flat_map(|check| &check.kinds);
+    kinds.for_each(|kind| kind.look(look, faults));
+}
+
+/// Where the key of its one kind is; tells if it has none or two.
+fn one_kind(check: &Written, faults: &mut Vec<Fault>) -> Option<Range<usize>> {
+    let is_kind = |name: &&str| kind::NAMES.contains(name);
+    let mut kinds = check.present.keys.iter().filter(|(name, _)| is_kind(name));
+    let Some((first, at)) = kinds.next() else {
+        if !check.present.meant.iter().any(is_kind) {
+            let all: Vec<String> = kind::NAMES.iter().map(|kind| format!("`{kind}`")).collect();
+            let message = format!("this `[[service.check]]` has none of {}", all.join(", "));
+            let help = "add a line such as `http = \"http://www.example.com/healthz\"`";
+            faults.push(Fault::new(check.present.header.clone(), message, help).absence());
+        }
+        return None;
+    };
+    let mut alone = true;
+    for (other, place) in kinds {
+        alone = false;
+        let message = format!("a check is of one kind, and `{first}` is another than `{other}`");
+        let help = "write a `[[service.check]]` for each";
+        faults.push(Fault::new(place.clone(), message, help).beside(at.clone(), "the first kind"));
+    }
+    alone.then(|| at.clone())
+}
+
+/// Tells the keys of other kinds.
+fn strangers(check: &Written, kind: &kind::Written, at: Range<usize>, faults: &mut Vec<Fault>) {
+    for (key, place) in &check.present.keys {
+        let homes = kind::homes(key);
+        if !homes.is_empty() && !homes.contains(&kind.name()) {
+            let homes: Vec<String> = homes.iter().map(|home| format!("`{home}`")).collect();
+            let message = format!("`{key}` does not go with `{}`", kind.name());
+            let help = format!("`{key}` goes with {}", homes.join(" and "));
+            faults
+                .push(Fault::new(place.clone(), message, help).beside(at.clone(), "the kind of this check"));
+        }
+    }
+}
+
+/// Tells an interval that is faster than the fast one.
+fn intervals(check: &Written, faults: &mut Vec<Fault>) {
+    if let (Some(fast), Some(interval)) = (&check.keys.fast_interval, &check.keys.interval)
+        && fast.get_ref() > interval.get_ref()
+    {
+        let message = "`fast_interval` must be at most `interval`";
+        let help = format!("write `{}` or less", span(*interval.get_ref()));
+        faults.push(Fault::new(fast.span(), message, help));
+    }
 }

@@ -2,11 +2,14 @@
 //!
 //! Pure.
 
+use std::collections::HashMap;
 use std::fmt;
+use std::hash::Hash;
 use std::ops::Range;
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 use serde::Serialize;
+use toml::Spanned;
 
 /// So many errors are printed; the rest are counted.
 const SHOWN: usize = 100;
@@ -34,6 +37,25 @@ impl Fault {
 
     pub(super) fn absence(self) -> Self {
         Fault { absence: true, ..self }
+    }
+}
+
+/// Tells the values that are there twice.
+pub(super) fn unique<'a, T: Hash + Eq + ToString + 'a>(
+    values: impl IntoIterator<Item = &'a Spanned<T>>,
+    help: &str,
+    faults: &mut Vec<Fault>,
+) {
+    let mut seen: HashMap<&T, Range<usize>> = HashMap::new();
+    for value in values {
+        match seen.get(value.get_ref()) {
+            Some(first) => {
+                let message = format!("`{}` is named twice", value.get_ref().to_string());
+                faults
+                    .push(Fault::new(value.span(), message, help).beside(first.clone(), "first named here"));
+            }
+            None => drop(seen.insert(value.get_ref(), value.span())),
+        }
     }
 }
 

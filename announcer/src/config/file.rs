@@ -1,228 +1,132 @@
-//! The file as written: every good value with its place, `None` for what is absent or already told.
+//! The whole file: its tables, as written and as used.
 //!
-//! Pure. What one value or one table cannot know is checked in [`rules`](super::rules).
+//! Pure.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::IpAddr;
 use std::ops::Range;
-use std::path::PathBuf;
-use std::time::Duration;
 
-use ipnet::IpNet;
-use toml::Spanned;
 use toml::de::DeTable;
 
+use super::bgp::Bgp;
 use super::error::Fault;
-use super::reader::Table;
-use super::{OnFailure, PeerAddress, Require, address, check, keys, value};
-use crate::model::{
-    Asn, Community, ExtendedCommunity, Family, LargeCommunity, Origin, PeerAsn, PeerName, RouterId,
-    ServiceName,
+use super::health::Health;
+use super::hooks::Hooks;
+use super::keys::{Section, optional_table, table, tables};
+use super::metrics::Metrics;
+use super::peer::Peer;
+use super::reader;
+use super::service::Service;
+use super::writer::Out;
+use super::{bgp, health, hooks, metrics, peer, service};
+
+/// The whole file.
+pub const FILE: Section = Section {
+    header: "",
+    doc: "What announcer does on this host.",
+    keys: &[&[&[
+        table("bgp", &bgp::SECTION),
+        tables("peer", &peer::SECTION),
+        tables("service", &service::SECTION),
+        optional_table("health", &health::SECTION),
+        optional_table("hooks", &hooks::SECTION),
+        optional_table("metrics", &metrics::SECTION),
+    ]]],
 };
 
-pub(super) type Maybe<T> = Option<Spanned<T>>;
-pub(super) type List<T> = Maybe<Vec<Spanned<T>>>;
+/// All that an operator said, checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Ourselves, as a BGP speaker.
+    pub bgp: Bgp,
+    /// The routers that we dial, in the order of the file; at least one, names and addresses unique.
+    pub peers: Vec<Peer>,
+    /// What we announce, in the order of the file; at least one, names and VIPs unique.
+    pub services: Vec<Service>,
+    /// How health is watched.
+    pub health: Health,
+    /// Who is told of changes; `None`: nobody.
+    pub hooks: Option<Hooks>,
+    /// What Prometheus can read; `None`: nothing.
+    pub metrics: Option<Metrics>,
+}
 
-/// The tables of the file.
+impl Config {
+    /// Whether a service has this name.
+    pub fn names(&self, service: &str) -> bool {
+        self.services.iter().any(|one| one.name.as_str() == service)
+    }
+
+    /// Every VIP with its service, in the order of the file.
+    pub fn vips(&self) -> impl Iterator<Item = (IpAddr, &Service)> {
+        self.services.iter().flat_map(|service| service.vips.iter().map(move |vip| (*vip, service)))
+    }
+}
+
+/// The tables of the file as written.
 #[derive(Debug)]
 pub(super) struct File {
-    pub(super) bgp: Option<Bgp>,
-    pub(super) peers: Vec<Peer>,
-    pub(super) services: Vec<Service>,
-    pub(super) health: Option<Health>,
-    pub(super) hooks: Option<Hooks>,
-    pub(super) metrics: Option<Metrics>,
-}
-
-#[derive(Debug)]
-pub(super) struct Hooks {
-    pub(super) on_change: List<String>,
-    pub(super) timeout: Maybe<Duration>,
-}
-
-#[derive(Debug)]
-pub(super) struct Metrics {
-    pub(super) listen: Maybe<SocketAddr>,
-}
-
-#[derive(Debug)]
-pub(super) struct Health {
-    pub(super) listener_watch: Maybe<Duration>,
-}
-
-#[derive(Debug)]
-pub(super) struct Bgp {
-    pub(super) asn: Maybe<Asn>,
-    pub(super) router_id: Maybe<RouterId>,
-    pub(super) settle: Maybe<Duration>,
-    pub(super) graceful_restart: Maybe<Duration>,
-}
-
-#[derive(Debug)]
-pub(super) struct Peer {
-    pub(super) name: Maybe<PeerName>,
-    pub(super) address: Maybe<PeerAddress>,
-    pub(super) port: Maybe<u16>,
-    pub(super) asn: Maybe<PeerAsn>,
-    pub(super) hold_time: Maybe<Duration>,
-    pub(super) send_hold_time: Maybe<Duration>,
-    pub(super) families: List<Family>,
-    pub(super) interface: Maybe<String>,
-    pub(super) source_address: Maybe<IpAddr>,
-    pub(super) multihop: Maybe<u8>,
-    pub(super) ttl_security: Maybe<bool>,
-    pub(super) password_file: Maybe<PathBuf>,
-    pub(super) next_hop_v4: Maybe<Ipv4Addr>,
-    pub(super) next_hop_v6: Maybe<Ipv6Addr>,
-    pub(super) attributes: Attributes,
-}
-
-#[derive(Debug)]
-pub(super) struct Service {
-    pub(super) name: Maybe<ServiceName>,
-    pub(super) vips: List<IpAddr>,
-    pub(super) prefix: List<IpNet>,
-    pub(super) next_hop: List<address::NextHop>,
-    pub(super) attributes: Attributes,
-    pub(super) announce_delay: Maybe<Duration>,
-    pub(super) flap_damping: Maybe<bool>,
-    pub(super) listener_grace: Maybe<Duration>,
-    pub(super) require: Maybe<Require>,
-    pub(super) on_failure: Maybe<OnFailure>,
-    pub(super) backup: Maybe<bool>,
-    pub(super) deprefer: Option<Deprefer>,
-    pub(super) checks: Vec<check::file::Check>,
-}
-
-#[derive(Debug)]
-pub(super) struct Deprefer {
-    pub(super) prepend: Maybe<u8>,
-    pub(super) local_pref: Maybe<u32>,
-    pub(super) med: Maybe<u32>,
-    pub(super) communities: List<Community>,
-}
-
-/// What services have and peers replace.
-#[derive(Debug)]
-pub(super) struct Attributes {
-    pub(super) origin: Maybe<Origin>,
-    pub(super) med: Maybe<u32>,
-    pub(super) local_pref: Maybe<u32>,
-    pub(super) prepend: Maybe<u8>,
-    pub(super) communities: List<Community>,
-    pub(super) extended_communities: List<ExtendedCommunity>,
-    pub(super) large_communities: List<LargeCommunity>,
+    pub(super) bgp: Option<bgp::Written>,
+    pub(super) peers: Vec<peer::Written>,
+    pub(super) services: Vec<service::Written>,
+    pub(super) health: Option<health::Written>,
+    pub(super) hooks: Option<hooks::Written>,
+    pub(super) metrics: Option<metrics::Written>,
 }
 
 /// Reads the whole file; `end` is marked when a table is missing from it.
 pub(super) fn read(document: &DeTable<'_>, end: Range<usize>, faults: &mut Vec<Fault>) -> File {
-    let mut table = Table::new(&keys::FILE, document, end, faults);
-    let file = File {
-        bgp: table.tables("bgp", bgp).pop(),
-        peers: table.tables("peer", peer),
-        services: table.tables("service", service),
-        health: table.tables("health", health).pop(),
-        hooks: table.tables("hooks", hooks).pop(),
-        metrics: table.tables("metrics", metrics).pop(),
-    };
-    table.finish();
-    file
+    reader::read(&FILE, document, end, faults, |table| File {
+        bgp: table.table("bgp", bgp::Written::read),
+        peers: table.tables("peer", peer::read),
+        services: table.tables("service", service::Written::read),
+        health: table.table("health", health::Written::read),
+        hooks: table.table("hooks", hooks::Written::read),
+        metrics: table.table("metrics", metrics::Written::read),
+    })
 }
 
-fn bgp(mut table: Table<'_>) -> Bgp {
-    let bgp = Bgp {
-        asn: table.get("asn", value::asn),
-        router_id: table.get("router_id", address::router_id),
-        settle: table.get("settle", value::within(Duration::ZERO..=SECOND * 60)),
-        graceful_restart: table.get("graceful_restart", value::restart_time),
-    };
-    table.finish();
-    bgp
-}
-
-fn health(mut table: Table<'_>) -> Health {
-    let health = Health { listener_watch: table.get("listener_watch", value::watch) };
-    table.finish();
-    health
-}
-
-fn peer(mut table: Table<'_>) -> Peer {
-    let peer = Peer {
-        name: table.get("name", value::word),
-        address: table.get("address", address::peer_address),
-        port: table.get("port", value::port),
-        asn: table.get("asn", value::peer_asn),
-        hold_time: table.get("hold_time", value::hold_time),
-        send_hold_time: table.get("send_hold_time", value::within(SECOND * 3..=SECOND * 86_400)),
-        families: table.list("families", value::word),
-        interface: table.get("interface", value::interface),
-        source_address: table.get("source_address", address::source),
-        multihop: table.get("multihop", value::hops),
-        ttl_security: table.get("ttl_security", value::boolean),
-        password_file: table.get("password_file", value::path),
-        next_hop_v4: table.get("next_hop_v4", address::next_hop_v4),
-        next_hop_v6: table.get("next_hop_v6", address::next_hop_v6),
-        attributes: attributes(&mut table),
-    };
-    table.finish();
-    peer
-}
-
-fn service(mut table: Table<'_>) -> Service {
-    let service = Service {
-        name: table.get("name", value::word),
-        vips: table.list("vips", address::vip),
-        prefix: table.either("prefix", address::prefix),
-        next_hop: table.either("next_hop", address::next_hop),
-        attributes: attributes(&mut table),
-        announce_delay: table.get("announce_delay", value::within(Duration::ZERO..=SECOND * 3600)),
-        flap_damping: table.get("flap_damping", value::boolean),
-        listener_grace: table.get("listener_grace", value::within(Duration::ZERO..=SECOND * 10)),
-        require: table.get("require", value::require),
-        on_failure: table.get("on_failure", value::word),
-        backup: table.get("backup", value::boolean),
-        deprefer: table.tables("deprefer", deprefer).pop(),
-        checks: table.tables("check", check::file::read),
-    };
-    table.finish();
-    service
-}
-
-fn deprefer(mut table: Table<'_>) -> Deprefer {
-    let deprefer = Deprefer {
-        prepend: table.get("prepend", value::prepend),
-        local_pref: table.get("local_pref", value::med),
-        med: table.get("med", value::med),
-        communities: table.list("communities", value::word),
-    };
-    table.finish();
-    deprefer
-}
-
-fn attributes(table: &mut Table<'_>) -> Attributes {
-    Attributes {
-        origin: table.get("origin", value::word),
-        med: table.get("med", value::med),
-        local_pref: table.get("local_pref", value::med),
-        prepend: table.get("prepend", value::prepend),
-        communities: table.list("communities", value::word),
-        extended_communities: table.list("extended_communities", value::word),
-        large_communities: table.list("large_communities", value::word),
+impl File {
+    /// As the program uses it; `None`: something is missing or wrong, and told.
+    pub(super) fn used(&self) -> Option<Config> {
+        Some(Config {
+            bgp: self.bgp.as_ref()?.used()?,
+            peers: self.peers.iter().map(peer::Written::used).collect::<Option<_>>()?,
+            services: self.services.iter().map(service::Written::used).collect::<Option<_>>()?,
+            health: self.health.as_ref()?.used()?,
+            hooks: absent_or_good(self.hooks.as_ref().map(hooks::Written::used))?,
+            metrics: absent_or_good(self.metrics.as_ref().map(metrics::Written::used))?,
+        })
     }
 }
 
-fn hooks(mut table: Table<'_>) -> Hooks {
-    let hooks = Hooks {
-        on_change: table.list("on_change", value::argument),
-        timeout: table.get("timeout", value::within(SECOND / 10..=SECOND * 300)),
-    };
-    table.finish();
-    hooks
+/// A table that may be absent: `None` if it is there and not good.
+fn absent_or_good<T>(table: Option<Option<T>>) -> Option<Option<T>> {
+    table.map_or(Some(None), |found| found.map(Some))
 }
 
-fn metrics(mut table: Table<'_>) -> Metrics {
-    let metrics = Metrics { listen: table.get("listen", value::listen) };
-    table.finish();
-    metrics
+/// Writes a configuration as it is understood, every default written out; `parse` of that gives the equal [`Config`].
+pub fn canonical(config: &Config) -> String {
+    let Config { bgp, peers, services, health, hooks, metrics } = config;
+    let mut out = Out::default();
+    out.header(bgp::SECTION.header);
+    bgp::Written::from(bgp).write(&mut out);
+    for peer in peers {
+        out.header(peer::SECTION.header);
+        peer::Written::from(peer).write(&mut out);
+    }
+    for service in services {
+        out.header(service::SECTION.header);
+        service::Written::from(service).write(&mut out);
+    }
+    out.header(health::SECTION.header);
+    health::Written::from(health).write(&mut out);
+    if let Some(hooks) = hooks {
+        out.header(hooks::SECTION.header);
+        hooks::Written::from(hooks).write(&mut out);
+    }
+    if let Some(metrics) = metrics {
+        out.header(metrics::SECTION.header);
+        metrics::Written::from(metrics).write(&mut out);
+    }
+    out.0
 }
-
-const SECOND: Duration = Duration::from_secs(1);

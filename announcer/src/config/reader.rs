@@ -1,6 +1,6 @@
 //! One table of the file, read key by key; what is unknown, missing or of the wrong type is told and reading goes on.
 //!
-//! Pure. Whether a key has to be there, and its default, come from [`keys`](super::keys) alone.
+//! Pure. Whether a key has to be there, and its default, come from its [`Key`] alone.
 
 use std::ops::Range;
 
@@ -8,67 +8,133 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::error::Fault;
-use super::keys::{self, Key, Need, Section};
+use super::keys::{Key, Need, Section};
+use super::table::{List, Maybe};
 use super::value::{Value, Wrong};
 
-/// The keys of a table that are there, as written.
-#[derive(Debug)]
-pub(super) struct Written {
+/// The keys of a table that are there.
+#[derive(Debug, Default)]
+pub(super) struct Present {
     pub(super) header: Range<usize>,
     pub(super) keys: Vec<(&'static str, Range<usize>)>,
     /// Keys that a misspelt one may have meant.
     pub(super) meant: Vec<&'static str>,
 }
 
-/// A table of the file, being read. [`finish`](Table::finish) it.
+impl Present {
+    /// Where a key is.
+    pub(super) fn place(&self, name: &str) -> Option<Range<usize>> {
+        self.keys.iter().find(|(key, _)| *key == name).map(|(_, place)| place.clone())
+    }
+
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.place(name).is_some()
+    }
+}
+
+/// A table of the file, being read.
 #[derive(Debug)]
 pub(super) struct Table<'a> {
+    /// The whole file, to find the table that a misplaced key belongs to.
+    whole: &'static Section,
     section: &'static Section,
     entries: &'a DeTable<'a>,
     /// What is marked when something is missing: the header.
     header: Range<usize>,
     faults: &'a mut Vec<Fault>,
-    asked: Vec<&'static str>,
+}
+
+/// Reads the file itself, whose `entries` end at `end`.
+pub(super) fn read<T>(
+    whole: &'static Section,
+    entries: &DeTable<'_>,
+    end: Range<usize>,
+    faults: &mut Vec<Fault>,
+    read: impl FnOnce(&mut Table<'_>) -> T,
+) -> T {
+    let mut table = Table { whole, section: whole, entries, header: end, faults };
+    let file = read(&mut table);
+    table.finish();
+    file
 }
 
 impl<'a> Table<'a> {
-    pub(super) fn new(
-        section: &'static Section,
-        entries: &'a DeTable<'a>,
-        header: Range<usize>,
-        faults: &'a mut Vec<Fault>,
-    ) -> Self {
-        Table { section, entries, header, faults, asked: Vec::new() }
-    }
-
     /// A value; without it its default. `None`: it is optional and absent, or it is told.
-    pub(super) fn get<T>(
+    pub(super) fn one<T>(
         &mut self,
         name: &'static str,
         read: impl Fn(&Value<'_>) -> Result<T, Wrong>,
-    ) -> Option<Spanned<T>> {
-        let key = self.key(name)?;
-        match self.entries.get(name) {
-            Some(found) => self.value(key, found, false, read),
-            None => {
-                let default =
-                    Spanned::new(self.header.clone(), DeValue::parse(self.absent(key)?).ok()?.into_inner());
-                self.value(key, &default, false, read)
-            }
-        }
+    ) -> Maybe<T> {
+        self.found(name, |table, key, found| table.value(key, found, false, &read))
     }
 
-    /// An array of values: those that are good. `None` as in [`get`](Table::get).
+    /// An array of values: those that are good; without it its default. `None` as in [`one`](Table::one).
     pub(super) fn list<T>(
         &mut self,
         name: &'static str,
         read: impl Fn(&Value<'_>) -> Result<T, Wrong>,
-    ) -> Option<Spanned<Vec<Spanned<T>>>> {
-        let key = self.key(name)?;
-        let Some(found) = self.entries.get(name) else {
-            self.absent(key);
-            return None;
-        };
+    ) -> List<T> {
+        self.found(name, |table, key, found| table.values(key, found, &read))
+    }
+
+    /// The same.
+    pub(super) fn set<T>(
+        &mut self,
+        name: &'static str,
+        read: impl Fn(&Value<'_>) -> Result<T, Wrong>,
+    ) -> List<T> {
+        self.list(name, read)
+    }
+
+    /// One value, or an array of them; without it, its default. `None` as in [`one`](Table::one).
+    pub(super) fn one_or_list<T>(
+        &mut self,
+        name: &'static str,
+        read: impl Fn(&Value<'_>) -> Result<T, Wrong>,
+    ) -> List<T> {
+        self.found(name, |table, key, found| {
+            if found.get_ref().is_array() {
+                return table.values(key, found, &read);
+            }
+            let one = table.value(key, found, false, &read)?;
+            Some(Spanned::new(one.span(), vec![one]))
+        })
+    }
+
+    /// The same.
+    pub(super) fn one_or_set<T>(
+        &mut self,
+        name: &'static str,
+        read: impl Fn(&Value<'_>) -> Result<T, Wrong>,
+    ) -> List<T> {
+        self.one_or_list(name, read)
+    }
+
+    /// Whether a key is there.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.entries.get(name).is_some()
+    }
+
+    /// What a key has, or its default; `None` as in [`one`](Table::one).
+    fn found<T>(
+        &mut self,
+        name: &'static str,
+        judge: impl FnOnce(&mut Self, &'static Key, &Spanned<DeValue<'_>>) -> Option<T>,
+    ) -> Option<T> {
+        let key = self.section.key(name)?;
+        if let Some(found) = self.entries.get(name) {
+            return judge(self, key, found);
+        }
+        let default = DeValue::parse(self.absent(key)?).ok()?.into_inner();
+        judge(self, key, &Spanned::new(self.header.clone(), default))
+    }
+
+    fn values<T>(
+        &mut self,
+        key: &'static Key,
+        found: &Spanned<DeValue<'_>>,
+        read: impl Fn(&Value<'_>) -> Result<T, Wrong>,
+    ) -> List<T> {
         let Some(elements) = found.get_ref().as_array() else {
             self.mistyped(key, found, "an array");
             return None;
@@ -76,39 +142,29 @@ impl<'a> Table<'a> {
         if let (true, Need::Required(example) | Need::OneOf(example) | Need::Default(example)) =
             (elements.is_empty(), &key.need)
         {
-            let help = format!("write at least one, as in `{name} = {example}`");
-            self.faults.push(Fault::new(found.span(), format!("`{name}` is empty"), help));
+            let help = format!("write at least one, as in `{} = {example}`", key.name);
+            self.faults.push(Fault::new(found.span(), format!("`{}` is empty", key.name), help));
         }
         let good = elements.iter().filter_map(|element| self.value(key, element, true, &read)).collect();
         Some(Spanned::new(found.span(), good))
     }
 
-    /// One value, or an array of them; without it, its default. `None` as in [`get`](Table::get).
-    pub(super) fn either<T>(
-        &mut self,
-        name: &'static str,
-        read: impl Fn(&Value<'_>) -> Result<T, Wrong>,
-    ) -> Option<Spanned<Vec<Spanned<T>>>> {
-        match self.entries.get(name) {
-            Some(found) if found.get_ref().is_array() => self.list(name, read),
-            Some(_) | None => {
-                let one = self.get(name, read)?;
-                Some(Spanned::new(one.span(), vec![one]))
-            }
-        }
+    /// The table of a name, `[name]`.
+    pub(super) fn table<T>(&mut self, name: &'static str, read: impl Fn(&mut Table<'_>) -> T) -> Option<T> {
+        self.tables(name, read).pop()
     }
 
     /// The tables of a name, `[name]` or `[[name]]`. One that may be absent is read as if it were empty, unless a key of it
     /// has no default.
-    pub(super) fn tables<T>(&mut self, name: &'static str, mut read: impl FnMut(Table<'_>) -> T) -> Vec<T> {
-        let Some((key, section)) = self.key(name).and_then(|key| Some((key, key.section()?))) else {
+    pub(super) fn tables<T>(&mut self, name: &'static str, read: impl Fn(&mut Table<'_>) -> T) -> Vec<T> {
+        let Some((key, section)) = self.section.key(name).and_then(|key| Some((key, key.section()?))) else {
             return Vec::new();
         };
         let Some(found) = self.entries.get(name) else {
             self.absent(key);
             let required = |key: &Key| matches!(key.need, Need::Required(_));
-            if matches!(key.need, Need::OptionalTable(_)) && !section.keys.iter().any(required) {
-                return vec![read(Table::new(section, &DeTable::new(), self.header.clone(), self.faults))];
+            if matches!(key.need, Need::OptionalTable(_)) && !section.keys().any(required) {
+                return vec![self.below(section, &DeTable::new(), self.header.clone(), &read)];
             }
             return Vec::new();
         };
@@ -132,16 +188,29 @@ impl<'a> Table<'a> {
         let mut good = Vec::new();
         for table in tables {
             match table.get_ref().as_table() {
-                Some(entries) => good.push(read(Table::new(section, entries, table.span(), self.faults))),
+                Some(entries) => good.push(self.below(section, entries, table.span(), &read)),
                 None => self.mistyped(key, table, section.header),
             }
         }
         good
     }
 
+    fn below<T>(
+        &mut self,
+        section: &'static Section,
+        entries: &DeTable<'_>,
+        header: Range<usize>,
+        read: impl Fn(&mut Table<'_>) -> T,
+    ) -> T {
+        let mut table = Table { whole: self.whole, section, entries, header, faults: self.faults };
+        let good = read(&mut table);
+        table.finish();
+        good
+    }
+
     /// Where it opens, and its keys that it may have, in the order of the list: what [`rules`](super::rules) need to say
     /// which of them belong together.
-    pub(super) fn written(&self) -> Written {
+    pub(super) fn present(&self) -> Present {
         let place = |key: &'static Key| {
             self.entries
                 .iter()
@@ -149,9 +218,9 @@ impl<'a> Table<'a> {
                 .map(|(name, _)| (key.name, name.span()))
         };
         let misspelt = self.entries.keys().filter(|name| self.section.key(name.get_ref()).is_none());
-        Written {
+        Present {
             header: self.header.clone(),
-            keys: self.section.keys.iter().filter_map(place).collect(),
+            keys: self.section.keys().filter_map(place).collect(),
             meant: misspelt
                 .filter_map(|name| nearest(self.section, name.get_ref()))
                 .map(|key| key.name)
@@ -160,12 +229,7 @@ impl<'a> Table<'a> {
     }
 
     /// Tells the keys that the table does not have.
-    pub(super) fn finish(self) {
-        debug_assert!(
-            self.section.keys.iter().all(|key| self.asked.contains(&key.name)),
-            "every key of {} is read",
-            self.section.header
-        );
+    fn finish(self) {
         for (written, value) in self.entries.iter() {
             let name: &str = written.get_ref();
             if self.section.key(name).is_none() {
@@ -177,16 +241,9 @@ impl<'a> Table<'a> {
                     header => format!(" in `{header}`"),
                 };
                 let message = format!("unknown {what} `{}`{place}", name.escape_debug());
-                self.faults.push(Fault::new(span, message, suggestion(self.section, name)));
+                self.faults.push(Fault::new(span, message, suggestion(self.whole, self.section, name)));
             }
         }
-    }
-
-    fn key(&mut self, name: &'static str) -> Option<&'static Key> {
-        let key = self.section.key(name);
-        debug_assert!(key.is_some(), "`{name}` is in the list of keys");
-        self.asked.push(name);
-        key
     }
 
     fn value<T>(
@@ -195,7 +252,7 @@ impl<'a> Table<'a> {
         found: &Spanned<DeValue<'_>>,
         element: bool,
         read: impl Fn(&Value<'_>) -> Result<T, Wrong>,
-    ) -> Option<Spanned<T>> {
+    ) -> Maybe<T> {
         match read(&Value { key, element, found: found.get_ref() }) {
             Ok(value) => Some(Spanned::new(found.span(), value)),
             Err(wrong) => {
@@ -249,7 +306,7 @@ impl<'a> Table<'a> {
 fn wanted(section: &Section) -> String {
     let mut lines = Vec::new();
     let (mut below, mut one_of) = (String::new(), false);
-    for key in section.keys {
+    for key in section.keys() {
         match &key.need {
             Need::Required(example) => lines.push(format!("`{} = {example}`", key.name)),
             Need::Table(table) | Need::Tables(table) => {
@@ -268,12 +325,12 @@ fn wanted(section: &Section) -> String {
 /// The key that a word is a misspelling of.
 fn nearest(section: &'static Section, name: &str) -> Option<&'static Key> {
     let far = |key: &&Key| strsim::osa_distance(name, key.name);
-    section.keys.iter().filter(|key| far(key) <= 1.max(key.name.len() / 3)).min_by_key(far)
+    section.keys().filter(|key| far(key) <= 1.max(key.name.len() / 3)).min_by_key(far)
 }
 
 /// What may have been meant: a key of another table, a key that is spelt much alike, or any of this table's.
-fn suggestion(section: &'static Section, name: &str) -> String {
-    let all = keys::FILE.all();
+fn suggestion(whole: &'static Section, section: &'static Section, name: &str) -> String {
+    let all = whole.all();
     let elsewhere = all.iter().find_map(|other| Some((other, other.key(name)?)));
     match (elsewhere, nearest(section, name)) {
         (Some((other, key)), _) => match key.section() {
@@ -282,7 +339,7 @@ fn suggestion(section: &'static Section, name: &str) -> String {
         },
         (None, Some(key)) => format!("did you mean `{}`?", key.shown()),
         (None, None) => {
-            let all: Vec<String> = section.keys.iter().map(|key| format!("`{}`", key.shown())).collect();
+            let all: Vec<String> = section.keys().map(|key| format!("`{}`", key.shown())).collect();
             format!("write one of {}", all.join(", "))
         }
     }

@@ -2,8 +2,17 @@ use std::net::Ipv4Addr;
 
 use expect_test::{Expect, expect, expect_file};
 
-use super::keys::{FILE, Need};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use super::endpoint::Place;
+use super::keys::Need;
+use super::kind::certificate::{Certificate, Verify};
+use super::kind::http::{Http, Statuses, Version};
 use super::*;
+use crate::model::{Asn, Attributes, Deprefer, Family, Overrides, PeerAsn, RouterId};
 
 mod bad;
 mod generated;
@@ -65,18 +74,22 @@ fn told(text: &str) -> String {
 #[test]
 fn a_good_file_is_read_as_it_says() {
     let config = parse("announcer.toml", GOOD).unwrap();
-    let probe = Probe::Http(Box::new(check::Http {
+    let probe = Probe::Http(Http {
         url: url::Url::parse("http://www.example.com/healthz").unwrap(),
-        version: check::Version::Auto,
+        version: Version::Auto,
         method: http::Method::GET,
         headers: vec![],
-        body: String::new(),
-        expect_status: vec![check::Statuses { first: 200, last: 299 }],
+        body: None,
+        expect_status: vec![Statuses { first: 200, last: 299 }],
         expect_body: None,
         expect_digest: None,
         max_body: 65536,
-        certificate: None,
-    }));
+        certificate: Certificate {
+            verify: Verify::Warn,
+            ca_file: None,
+            expires_within: Duration::from_secs(14 * 86_400),
+        },
+    });
     let second = Duration::from_secs(1);
     assert_eq!(
         config,

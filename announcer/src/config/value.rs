@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use toml::de::DeValue;
 
-use super::Require;
 use super::keys::{Key, Need};
 use crate::model::{Asn, Invalid, PeerAsn};
 
@@ -112,6 +111,11 @@ fn a(value: &DeValue<'_>) -> &'static str {
     }
 }
 
+/// A string, whatever is in it.
+pub(super) fn string(value: &Value<'_>) -> Result<String, Wrong> {
+    text(value).map(str::to_owned)
+}
+
 pub(super) fn text<'a>(value: &'a Value<'_>) -> Result<&'a str, Wrong> {
     value.found.as_str().ok_or_else(|| value.not("a string"))
 }
@@ -174,6 +178,16 @@ fn octet(value: &Value<'_>, bounds: RangeInclusive<u32>) -> Result<u8, Wrong> {
 
 pub(super) fn boolean(value: &Value<'_>) -> Result<bool, Wrong> {
     value.found.as_bool().ok_or_else(|| value.not("`true` or `false`"))
+}
+
+/// A path that begins with `/`.
+pub(super) fn absolute(value: &Value<'_>) -> Result<PathBuf, Wrong> {
+    let path = path(value)?;
+    if path.has_root() {
+        return Ok(path);
+    }
+    let help = "write it from the root on, as in `\"/run/www.up\"`";
+    wrong(format!("`{}` is no absolute path", path.display().to_string().escape_debug()), help)
 }
 
 /// A path that is not empty.
@@ -246,18 +260,6 @@ pub(super) fn count(value: &Value<'_>) -> Result<u32, Wrong> {
     number(value, 1..=100)
 }
 
-/// `all`, `any`, or a number from 1.
-pub(super) fn require(value: &Value<'_>) -> Result<Require, Wrong> {
-    const HELP: &str = "write `\"all\"`, `\"any\"`, or how many of the checks have to pass, as in `2`";
-    match (value.found, value.found.as_str()) {
-        (_, Some("all")) => Ok(Require::All),
-        (_, Some("any")) => Ok(Require::AtLeast(1)),
-        (DeValue::Integer(_), _) => Ok(Require::AtLeast(number(value, 1..=1000)?)),
-        (_, Some(text)) => wrong(format!("`{}` is no number of checks", text.escape_debug()), HELP),
-        (_, None) => Err(Wrong { help: HELP.into(), ..value.not("`\"all\"`, `\"any\"` or a number") }),
-    }
-}
-
 /// A word of the model: a name, a community.
 pub(super) fn word<T: FromStr<Err = Invalid>>(value: &Value<'_>) -> Result<T, Wrong> {
     Ok(text(value)?.parse()?)
@@ -328,3 +330,11 @@ pub(super) fn watch(value: &Value<'_>) -> Result<Duration, Wrong> {
         _ => within(Duration::from_millis(1)..=Duration::from_secs(1))(value),
     }
 }
+
+pub(super) const MILLISECOND: Duration = Duration::from_millis(1);
+pub(super) const SECOND: Duration = Duration::from_secs(1);
+pub(super) const MINUTE: Duration = Duration::from_secs(60);
+pub(super) const HOUR: Duration = Duration::from_secs(3600);
+pub(super) const DAY: Duration = Duration::from_secs(86_400);
+/// As humantime counts it: 365.25 days.
+pub(super) const YEAR: Duration = Duration::from_secs(31_557_600);

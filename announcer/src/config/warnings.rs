@@ -2,7 +2,9 @@
 //!
 //! Pure.
 
-use super::{Config, OnFailure, Service};
+use super::check::{Check, OnFailure};
+use super::file::Config;
+use super::service::Service;
 use crate::model::PeerAsn;
 
 impl Config {
@@ -41,7 +43,7 @@ impl Config {
 impl Service {
     /// Whether its VIPs are ever the last choice.
     fn may_be_depreferred(&self) -> bool {
-        let of = |check: &super::Check| check.on_failure.unwrap_or(self.on_failure);
+        let of = |check: &Check| check.on_failure.unwrap_or(self.on_failure);
         self.backup || self.checks.iter().any(|check| of(check) == OnFailure::Deprefer)
     }
 }

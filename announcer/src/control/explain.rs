@@ -5,7 +5,7 @@
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use crate::config::check::{Check, Probe};
+use crate::config::Check;
 use crate::director::{CheckReport, VipReport};
 use crate::drain::Drain;
 use crate::model::{Attributes, Overrides};
@@ -109,13 +109,7 @@ fn check(check: &CheckReport, config: &Check, vip: IpAddr, now: Instant, lines: 
 /// What a check asks, and where.
 pub fn asked(config: &Check, vip: IpAddr) -> String {
     let at = config.target.as_ref().map_or_else(|| vip.to_string(), ToString::to_string);
-    match &config.probe {
-        Probe::Http(http) => format!("{} {} at {at}", http.method, http.url),
-        Probe::Tls(tls) => format!("for a TLS handshake as with {}:{} at {at}", tls.host, tls.port),
-        Probe::Tcp(tcp) => format!("for a connection to TCP port {} at {at}", tcp.port),
-        Probe::Exec(exec) => format!("`{}`", exec.command.join(" ")),
-        Probe::File(path) => format!("for the file `{}`", path.display()),
-    }
+    config.probe.request(&at)
 }
 
 fn told(router: &Router, vip: &VipReport) -> String {

@@ -5,7 +5,7 @@
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing::{info, warn};
 
-use crate::config::{Check, Config, Probe};
+use crate::config::{Check, Config};
 use crate::health::io::probe;
 
 /// As many descriptors as the unit asks for. More is not worth it: programs that close all that they could have open go
@@ -43,16 +43,12 @@ fn raised(limit: &Rlimit) -> Option<u64> {
 /// How many descriptors a configuration may have open at once, if all that it asks hangs.
 fn needed(config: &Config) -> u64 {
     let one = |check: &Check| {
-        let kind = match check.probe {
-            Probe::Http(_) | Probe::Tls(_) | Probe::Tcp(_) => 1,
-            Probe::Exec(_) => 4, // its pipe's two ends, its process, /dev/null
-            Probe::File(_) => 0,
-        };
-        kind * check
-            .timeout
-            .as_nanos()
-            .div_ceil(check.fast_interval.as_nanos().max(1))
-            .clamp(1, probe::MOST as u128)
+        u128::from(check.probe.descriptors())
+            * check
+                .timeout
+                .as_nanos()
+                .div_ceil(check.fast_interval.as_nanos().max(1))
+                .clamp(1, probe::MOST as u128)
     };
     let probes: u128 = config.vips().flat_map(|(_, service)| &service.checks).map(one).sum();
     // A session's own, and one that is dialled while that is closed.

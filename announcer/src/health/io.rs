@@ -1,4 +1,4 @@
-//! The probes: one loop a check and VIP, one file a kind.
+//! The probes: one loop a check and VIP, one file a kind, and the list of the kinds.
 //!
 //! Touches the network, processes and files: asks the VIPs of this host, and what the configuration names.
 
@@ -17,3 +17,39 @@ pub mod tcp;
 pub mod tls;
 mod trouble;
 pub mod trust;
+
+use crate::config::Probe;
+use crate::health::Target;
+use crate::health::outcome::Outcome;
+
+macro_rules! kinds {
+    ($($Kind:ident = $module:ident;)*) => {
+        /// A probe of one of the kinds, ready to be sent again and again.
+        enum Ready {
+            $( $Kind(Box<$module::$Kind>), )*
+        }
+
+        impl Ready {
+            fn new(target: &Target) -> Self {
+                match &target.config.probe {
+                    $( Probe::$Kind(kind) => Ready::$Kind(Box::new($module::$Kind::of(target, kind))), )*
+                }
+            }
+
+            /// Boxed, kind by kind: the largest is four times the most frequent.
+            async fn probe(&self) -> Outcome {
+                match self {
+                    $( Ready::$Kind(probe) => Box::pin(probe.probe()).await, )*
+                }
+            }
+        }
+    };
+}
+
+kinds! {
+    Http = http;
+    Tls = tls;
+    Tcp = tcp;
+    Exec = exec;
+    File = file;
+}

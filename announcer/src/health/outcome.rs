@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 
-use crate::config::check::Digest;
+use crate::config::kind::http::Digest;
 
 /// What one probe saw.
 #[derive(Debug, Clone, PartialEq, Eq)]

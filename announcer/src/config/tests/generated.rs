@@ -1,17 +1,20 @@
 //! Configurations and texts by chance.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::collections::BTreeSet;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use proptest::collection::btree_set;
 use proptest::option;
 use proptest::prelude::*;
 use url::Url;
 
-use super::super::check::{
-    Certificate, Digest, Exec, ExitCodes, Http, Pattern, Place, Statuses, Tcp, Tls, Verify, Version,
-};
-use super::super::*;
-use super::GOOD;
+use super::super::kind::exec::{Exec, ExitCodes};
+use super::super::kind::file::File;
+use super::super::kind::http::Digest;
+use super::super::kind::tcp::Tcp;
+use super::super::kind::tls::{Server, Tls};
+use super::super::pattern::Pattern;
+use super::*;
 use crate::model::{Community, ExtendedCommunity, LargeCommunity, Origin};
 
 fn second(range: std::ops::RangeInclusive<u64>) -> impl Strategy<Value = Duration> {
@@ -35,7 +38,7 @@ prop_compose! {
 prop_compose! {
     fn https()(
         path in "[a-z0-9/?&='\\\\\"%ü.-]{0,12}", port in option::of(1u16..), tls in any::<bool>(), certificate in certificates(),
-        version in 0u8..3, method in "[A-Z]{1,7}", body in ".{0,9}", max_body in 1u32..=16_777_216,
+        version in 0u8..3, method in "[A-Z]{1,7}", body in option::of(".{0,9}"), max_body in 1u32..=16_777_216,
         headers in proptest::collection::vec(("[a-z][a-z0-9-]{0,9}", "([!-~]([ -~]{0,9}[!-~])?)?"), 0..3),
         statuses in proptest::collection::vec((200u16..=599, 0u16..100), 1..4),
         pattern in option::of("[a-z^$.|\\[\\]*]{0,4}"), digest in any::<([bool; 2], [u8; 32])>(),
@@ -61,7 +64,10 @@ prop_compose! {
                 if long { Digest::Sha256(octets) } else { Digest::Sha1(octets[..20].try_into().unwrap()) }
             }),
             max_body,
-            certificate: tls.then_some(certificate),
+            // Without TLS there are its defaults.
+            certificate: if tls { certificate } else {
+                Certificate { verify: Verify::Warn, ca_file: None, expires_within: Duration::from_secs(14 * 86_400) }
+            },
         }
     }
 }
@@ -69,10 +75,8 @@ prop_compose! {
 /// The pattern of a check with this line, if it is good.
 fn parse_check(line: &str) -> Option<Pattern> {
     let config = parse("x", &GOOD.replace("rise = 2", line)).ok()?;
-    match &config.services[0].checks[0].probe {
-        Probe::Http(http) => http.expect_body.clone(),
-        Probe::Tls(_) | Probe::Tcp(_) | Probe::Exec(_) | Probe::File(_) => None,
-    }
+    let Probe::Http(http) = &config.services[0].checks[0].probe else { return None };
+    http.expect_body.clone()
 }
 
 fn tls() -> impl Strategy<Value = Tls> {
@@ -82,12 +86,12 @@ fn tls() -> impl Strategy<Value = Tls> {
         any::<u128>().prop_map(|octets| url::Host::Ipv6(Ipv6Addr::from(octets))),
     ];
     (hosts, 1u16.., proptest::collection::vec("[!-~]{1,9}", 0..3), certificates())
-        .prop_map(|(host, port, alpn, certificate)| Tls { host, port, alpn, certificate })
+        .prop_map(|(host, port, alpn, certificate)| Tls { server: Server { host, port }, alpn, certificate })
 }
 
 fn tcp() -> impl Strategy<Value = Tcp> {
     let pattern = option::of("[a-z^$.|\\[\\]*]{0,4}");
-    (1u16.., any::<String>(), pattern).prop_map(|(port, send, pattern)| {
+    (1u16.., option::of(any::<String>()), pattern).prop_map(|(port, send, pattern)| {
         let expect = pattern.and_then(|text| parse_check(&format!("expect_body = '{text}'")));
         Tcp { port, send, expect }
     })
@@ -106,11 +110,11 @@ fn exec() -> impl Strategy<Value = Exec> {
 prop_compose! {
     fn checks()(
         probe in prop_oneof![
-            https().prop_map(|http| Probe::Http(Box::new(http))),
+            https().prop_map(Probe::Http),
             tls().prop_map(Probe::Tls),
             tcp().prop_map(Probe::Tcp),
             exec().prop_map(Probe::Exec),
-            "/[^\\x00]{0,9}".prop_map(|path| Probe::File(path.into())),
+            "/[^\\x00]{0,9}".prop_map(|path| Probe::File(File { path: path.into() })),
         ],
         target in option::of((any::<[bool; 2]>(), 1u16..)), interval in millisecond(50..=3_600_000),
         fast in 50u64..3_600_000,
@@ -121,7 +125,7 @@ prop_compose! {
             ip: if six { Ipv6Addr::LOCALHOST.into() } else { Ipv4Addr::LOCALHOST.into() },
             port: ported.then_some(port),
         });
-        let has_target = matches!(probe, Probe::Http(_) | Probe::Tls(_) | Probe::Tcp(_));
+        let has_target = probe.port().is_some();
         let target = target.filter(|_| has_target);
         let fast_interval = Duration::from_millis(fast).min(interval);
         Check { name: String::new(), probe, target, interval, fast_interval, timeout, rise, fall, on_failure }

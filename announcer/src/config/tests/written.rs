@@ -19,7 +19,7 @@ fn every_key_has_an_example_that_is_good_and_a_place_in_the_sample() {
     let written = canonical(&config);
     for section in FILE.all() {
         assert!(all.contains(section.header) && written.contains(section.header), "{}", section.header);
-        for key in section.keys {
+        for key in section.keys() {
             let (here, sample) = match key.need {
                 // Not every check has them.
                 Need::Default(value) if section.header == "[[service.check]]" => (value, all.as_str()),
@@ -61,6 +61,13 @@ fn a_canonical_configuration_writes_every_default_out() {
         [[service]]
         name = "www"
         vips = ["192.0.2.80", "2001:db8::80"]
+        prefix = []
+        announce_delay = "0s"
+        flap_damping = true
+        listener_grace = "0s"
+        require = "all"
+        on_failure = "withdraw"
+        backup = false
         next_hop = "self"
         origin = "igp"
         local_pref = 100
@@ -68,12 +75,6 @@ fn a_canonical_configuration_writes_every_default_out() {
         communities = []
         extended_communities = []
         large_communities = []
-        announce_delay = "0s"
-        flap_damping = true
-        listener_grace = "0s"
-        require = "all"
-        on_failure = "withdraw"
-        backup = false
 
         [service.deprefer]
         prepend = 3
@@ -82,16 +83,17 @@ fn a_canonical_configuration_writes_every_default_out() {
 
         [[service.check]]
         http = "http://www.example.com/healthz"
+        method = "GET"
+        headers = []
+        http_version = "auto"
+        expect_status = "200-299"
+        max_body = 65536
         name = "http"
         interval = "1s"
         fast_interval = "1s"
         timeout = "1s"
         rise = 2
         fall = 3
-        method = "GET"
-        http_version = "auto"
-        expect_status = "200-299"
-        max_body = 65536
 
         [health]
         listener_watch = "5ms"

@@ -26,7 +26,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::aside::Aside;
 use super::trouble::{self, Passed, Trouble};
-use crate::config::check::ExitCodes;
+use crate::config::kind;
+use crate::config::kind::exec::ExitCodes;
+use crate::health::Target;
 use crate::health::outcome::{Answer, Outcome, Reason, Shortage, Shown, Waiting, Warning};
 use crate::model::ServiceName;
 use crate::program::io::{self as program, Group};
@@ -72,6 +74,18 @@ pub struct Exec {
 }
 
 impl Exec {
+    /// A probe by the program of `exec`, for a target.
+    pub fn of(target: &Target, exec: &kind::exec::Exec) -> Self {
+        let order = Order {
+            command: exec.command.clone(),
+            user: exec.user.clone(),
+            service: target.service.clone(),
+            vip: target.vip,
+            check: target.config.name.clone(),
+        };
+        Exec::new(order, exec.exit_codes, target.config.timeout)
+    }
+
     /// A probe by `order`; `timeout` is for the whole run.
     pub fn new(order: Order, codes: ExitCodes, timeout: Duration) -> Self {
         let places = Arc::new(Semaphore::new(MOST_LEFT));

@@ -10,6 +10,8 @@ use nix::errno::Errno;
 
 use super::aside::Aside;
 use super::trouble::{self, Trouble};
+use crate::config::kind;
+use crate::health::Target;
 use crate::health::outcome::{Answer, Outcome, Reason, Shortage, Shown, Waiting};
 
 /// A probe of one path, ready to be sent again and again.
@@ -21,6 +23,11 @@ pub struct File {
 }
 
 impl File {
+    /// A probe of the path of `file`.
+    pub fn of(target: &Target, file: &kind::file::File) -> Self {
+        File::new(file.path.clone(), target.config.timeout)
+    }
+
     /// A probe of `path`; `timeout` is for a mount that hangs.
     pub fn new(path: PathBuf, timeout: Duration) -> Self {
         File { path, timeout, aside: Aside::new() }

@@ -4,7 +4,6 @@
 //! VIP too: its socket is bound to it, so that a probe fails when the VIP is not on this host, and never asks another host
 //! that has it. No name is looked up, no proxy used, no redirect followed, nothing asked twice (RFC 9110).
 
-use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use reqwest::header::{HOST, HeaderMap, HeaderValue, LOCATION};
@@ -15,7 +14,11 @@ use url::{Host, Position, Url};
 
 use super::tls::{self, watched};
 use super::trouble::{self, Passed, Trouble, innermost};
-use crate::config::check::{self, Digest, Pattern, Place, Statuses, Version};
+use crate::config::endpoint::Endpoint;
+use crate::config::kind;
+use crate::config::kind::http::{Digest, Statuses, Version};
+use crate::config::pattern::Pattern;
+use crate::health::Target;
 use crate::health::outcome::{Answer, Outcome, Reason, Shortage, Shown, Waiting};
 
 mod errors;
@@ -61,9 +64,17 @@ struct Wanted {
 }
 
 impl Http {
-    /// A probe of `http` at `vip`, or at `target`; `timeout` is for a whole probe.
-    pub fn new(vip: IpAddr, http: &check::Http, target: Option<Place>, timeout: Duration) -> Self {
-        Http { ready: Ready::new(vip, http, target, timeout), timeout }
+    /// A probe of `http` at a target.
+    pub fn of(target: &Target, http: &kind::http::Http) -> Self {
+        let timeout = target.config.timeout;
+        let ready = match http.url.port_or_known_default() {
+            Some(port) => {
+                let host = http.url.host().map(|host| host.to_owned());
+                Ready::new(http, &target.endpoint(port, host), timeout)
+            }
+            None => Err(other("URL has no port")),
+        };
+        Http { ready, timeout }
     }
 
     /// Asks once. Dropped, it lets go of its connection.
@@ -80,13 +91,8 @@ impl Http {
 }
 
 impl Ready {
-    fn new(
-        vip: IpAddr,
-        http: &check::Http,
-        target: Option<Place>,
-        timeout: Duration,
-    ) -> Result<Self, Reason> {
-        let Route { url, name, to } = Route::new(vip, &http.url, target)?;
+    fn new(http: &kind::http::Http, endpoint: &Endpoint, timeout: Duration) -> Result<Self, Reason> {
+        let (url, name) = asked(&http.url, endpoint)?;
         let host = authority(&http.url)?;
         // HTTP/2 says the authority of the URL that is asked, and nothing else.
         let as_asked = host == authority(&url)?;
@@ -96,15 +102,15 @@ impl Ready {
             Version::Auto | Version::Http1 => vec![one],
             Version::Http2 => vec![two],
         };
-        let tls = match (&http.certificate, http.url.host()) {
-            (Some(certificate), Some(host)) => tls::config(&host, offered, certificate)?.0,
+        let tls = match (http.certificate(), &endpoint.host) {
+            (Some(certificate), Some(host)) => tls::config(host, offered, certificate)?.0,
             (Some(_) | None, _) => tls::without_trust()?,
         };
         let mut builder = bare(tls)
-            .local_address(target.is_none().then_some(vip))
+            .local_address(endpoint.from)
             .connect_timeout(timeout.saturating_sub(SOONER).max(timeout / 2));
         if let Some(name) = name {
-            builder = builder.resolve(&name, to);
+            builder = builder.resolve(&name, endpoint.to);
         }
         let mut request = Request::new(http.method.clone(), url);
         for (name, value) in &http.headers {
@@ -114,16 +120,16 @@ impl Ready {
             Version::Auto | Version::Http1 if as_asked => {}
             Version::Auto | Version::Http1 => drop(request.headers_mut().insert(HOST, host)),
             // By ALPN, or else by prior knowledge.
-            Version::Http2 if http.certificate.is_some() => *request.version_mut() = http::Version::HTTP_2,
+            Version::Http2 if http.certificate().is_some() => *request.version_mut() = http::Version::HTTP_2,
             Version::Http2 => builder = builder.http2_prior_knowledge(),
         }
-        if !http.body.is_empty() {
-            *request.body_mut() = Some(http.body.clone().into());
+        if let Some(body) = &http.body {
+            *request.body_mut() = Some(body.clone().into());
         }
         Ok(Ready {
             client: builder.build().map_err(|error| other(&innermost(&error)))?,
             request,
-            bound: target.is_none(),
+            bound: endpoint.from.is_some(),
             wanted: Wanted {
                 status: http.expect_status.clone(),
                 pattern: http.expect_body.clone(),
@@ -151,40 +157,24 @@ impl Ready {
     }
 }
 
-/// How a URL is asked of an address of ours.
-struct Route {
-    /// The URL that is asked in place of the check's: it differs where the library leaves no other way to an address.
-    url: Url,
-    /// The name in it, of which the library has to be told where it is.
-    name: Option<String>,
-    /// Where it is.
-    to: SocketAddr,
-}
-
-impl Route {
-    /// To `target`, or to the VIP; at the port of the URL, unless the target has another.
-    fn new(vip: IpAddr, url: &Url, target: Option<Place>) -> Result<Self, Reason> {
-        let (Some(port), Some(host)) = (url.port_or_known_default(), url.host()) else {
-            return Err(other("URL has no host"));
-        };
-        let to = target.map_or(SocketAddr::new(vip, port), |place| {
-            SocketAddr::new(place.ip, place.port.unwrap_or(port))
-        });
-        let no_host = |()| other("URL has no host that could be replaced");
-        let mut asked = url.clone();
-        let name = match host {
-            Host::Domain(name) => Some(name.to_owned()),
-            Host::Ipv4(_) | Host::Ipv6(_) => {
-                asked.set_ip_host(to.ip()).map_err(no_host)?;
-                None
-            }
-        };
-        // A port in the URL is asked, whatever is said of the name.
-        if name.is_none() || asked.port().is_some() {
-            asked.set_port(Some(to.port())).map_err(no_host)?;
+/// The URL that is asked in place of the check's, so that the library goes to the endpoint; and the name in it, of which the
+/// library has to be told where it is.
+fn asked(url: &Url, endpoint: &Endpoint) -> Result<(Url, Option<String>), Reason> {
+    let no_host = |()| other("URL has no host that could be replaced");
+    let mut asked = url.clone();
+    let name = match &endpoint.host {
+        Some(Host::Domain(name)) => Some(name.clone()),
+        Some(Host::Ipv4(_) | Host::Ipv6(_)) => {
+            asked.set_ip_host(endpoint.to.ip()).map_err(no_host)?;
+            None
         }
-        Ok(Route { url: asked, name, to })
+        None => return Err(other("URL has no host")),
+    };
+    // A port in the URL is asked, whatever is said of the name.
+    if name.is_none() || asked.port().is_some() {
+        asked.set_port(Some(endpoint.to.port())).map_err(no_host)?;
     }
+    Ok((asked, name))
 }
 
 /// A client that does no more than it is told to. What it does not share with others is small.

@@ -10,7 +10,6 @@
 
 use std::collections::VecDeque;
 use std::future::Future;
-use std::net::SocketAddr;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -20,14 +19,8 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
-use super::exec::{Exec, Order};
-use super::file::File;
-use super::http::Http;
+use super::Ready;
 use super::prober::Prober;
-use super::tcp::Tcp;
-use super::tls::Tls;
-use crate::config::check;
-use crate::config::{self, Probe};
 use crate::health::outcome::Outcome;
 use crate::health::{Pace, Probed, Target};
 
@@ -59,50 +52,6 @@ pub async fn run(prober: Prober, target: Target, pace: watch::Receiver<Pace>, fa
 /// Probes a target once, for whoever wants to see what comes of it.
 pub async fn once(target: &Target) -> Outcome {
     Ready::new(target).probe().await
-}
-
-/// A probe of one of the kinds, ready to be sent again and again.
-enum Ready {
-    Http(Box<Http>),
-    Tls(Tls),
-    Tcp(Tcp),
-    Exec(Exec),
-    File(File),
-}
-
-impl Ready {
-    fn new(Target { service, vip, config, .. }: &Target) -> Self {
-        let config::Check { name, target, timeout, .. } = config;
-        match &config.probe {
-            Probe::Http(http) => Ready::Http(Box::new(Http::new(*vip, http, *target, *timeout))),
-            Probe::Tls(tls) => Ready::Tls(Tls::new(*vip, tls, *target, *timeout)),
-            Probe::Tcp(check::Tcp { port, send, expect }) => {
-                let to = target.map_or(SocketAddr::new(*vip, *port), |place| {
-                    SocketAddr::new(place.ip, place.port.unwrap_or(*port))
-                });
-                let from = target.is_none().then_some(*vip);
-                let (send, expect, timeout) = (send.clone(), expect.clone(), *timeout);
-                Ready::Tcp(Tcp { from, to, send, expect, timeout })
-            }
-            Probe::Exec(check::Exec { command, user, exit_codes }) => {
-                let (command, user) = (command.clone(), user.clone());
-                let order = Order { command, user, service: service.clone(), vip: *vip, check: name.clone() };
-                Ready::Exec(Exec::new(order, *exit_codes, *timeout))
-            }
-            Probe::File(path) => Ready::File(File::new(path.clone(), *timeout)),
-        }
-    }
-
-    /// Boxed, kind by kind: the largest is four times the most frequent.
-    async fn probe(&self) -> Outcome {
-        match self {
-            Ready::Http(http) => Box::pin(http.probe()).await,
-            Ready::Tls(tls) => Box::pin(tls.probe()).await,
-            Ready::Tcp(tcp) => Box::pin(tcp.probe()).await,
-            Ready::Exec(exec) => Box::pin(exec.probe()).await,
-            Ready::File(file) => Box::pin(file.probe()).await,
-        }
-    }
 }
 
 /// What one probe saw, and when.

@@ -7,16 +7,18 @@
 //! arrived is read before the close, which would be a reset otherwise. On one host TIME-WAIT costs little: the kernel
 //! uses such a port again after a second (`tcp_tw_reuse` 2, the default), and a VIP has 28,000 of them.
 
-use std::io;
-use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::TcpStream;
 
-use super::trouble::{self, Trouble, of_kernel};
-use crate::config::check::Pattern;
-use crate::health::outcome::{Answer, Outcome, Reason, Shortage, Shown, Waiting};
+use super::connect::{connect, meaning};
+use super::trouble::{self, Trouble};
+use crate::config::endpoint::Endpoint;
+use crate::config::kind;
+use crate::config::pattern::Pattern;
+use crate::health::Target;
+use crate::health::outcome::{Answer, Outcome, Reason, Shown, Waiting};
 
 #[cfg(test)]
 mod tests;
@@ -27,19 +29,27 @@ const MOST: usize = 16 * 1024;
 /// A probe of one address and port, ready to be sent again and again.
 #[derive(Debug)]
 pub struct Tcp {
-    /// Where it comes from; the kernel's choice without it.
-    pub from: Option<IpAddr>,
     /// Where it goes.
-    pub to: SocketAddr,
+    endpoint: Endpoint,
     /// What is said once connected; may be empty.
-    pub send: String,
+    send: String,
     /// What has to come; without it the connection is enough.
-    pub expect: Option<Pattern>,
+    expect: Option<Pattern>,
     /// For a whole probe.
-    pub timeout: Duration,
+    timeout: Duration,
 }
 
 impl Tcp {
+    /// A probe of `tcp` at a target.
+    pub fn of(target: &Target, tcp: &kind::tcp::Tcp) -> Self {
+        Tcp {
+            endpoint: target.endpoint(tcp.port, None),
+            send: tcp.send.clone().unwrap_or_default(),
+            expect: tcp.expect.clone(),
+            timeout: target.config.timeout,
+        }
+    }
+
     /// Asks once. Dropped, it lets go of its connection.
     pub async fn probe(&self) -> Outcome {
         let start = Instant::now();
@@ -52,11 +62,11 @@ impl Tcp {
     }
 
     async fn ask(&self, waiting: &mut Waiting, came: &mut Vec<u8>) -> Result<Answer, Trouble> {
-        let mut stream = self.connect().await.map_err(|error| self.trouble(&error))?;
+        let mut stream = connect(&self.endpoint).await?;
         *waiting = Waiting::Answer;
         let said = stream.write_all(self.send.as_bytes()).await;
         let Some(expect) = &self.expect else {
-            said.map_err(|error| self.trouble(&error))?;
+            said.map_err(|error| meaning(&self.endpoint, &error))?;
             finish(&stream);
             return Ok(Answer::Connected);
         };
@@ -69,31 +79,11 @@ impl Tcp {
                 Ok(0) => return Err(unexpected(came)),
                 Ok(_) => {}
                 Err(_) if !came.is_empty() => return Err(unexpected(came)),
-                Err(error) => return Err(self.trouble(&error)),
+                Err(error) => return Err(meaning(&self.endpoint, &error)),
             }
         }
         finish(&stream);
         Ok(Answer::Expected)
-    }
-
-    async fn connect(&self) -> io::Result<TcpStream> {
-        let socket = match self.to {
-            SocketAddr::V4(_) => TcpSocket::new_v4()?,
-            SocketAddr::V6(_) => TcpSocket::new_v6()?,
-        };
-        if let Some(from) = self.from {
-            socket.bind(SocketAddr::new(from, 0))?;
-        }
-        socket.connect(self.to).await
-    }
-
-    fn trouble(&self, error: &io::Error) -> Trouble {
-        match of_kernel(error) {
-            // A socket that is bound to no VIP misses none: no port was free.
-            Some(Trouble::Fail(Reason::VipMissing)) if self.from.is_none() => Trouble::Skip(Shortage::Ports),
-            Some(trouble) => trouble,
-            None => Trouble::Fail(Reason::Other(Shown::new(&error.to_string()))),
-        }
     }
 }
 

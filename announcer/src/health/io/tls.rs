@@ -25,10 +25,13 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use url::Host;
 
-use super::connect::Route;
+use super::connect::connect;
 use super::trouble::{self, Passed, Trouble, errno_of, find, innermost};
 use super::trust::Judge;
-use crate::config::check::{self, Certificate, Place, Verify};
+use crate::config::endpoint::Endpoint;
+use crate::config::kind;
+use crate::config::kind::certificate::{Certificate, Verify};
+use crate::health::Target;
 use crate::health::outcome::{Answer, Flaw, Outcome, Reason, Shown, TlsVersion, Waiting, Warning};
 
 #[cfg(test)]
@@ -37,18 +40,20 @@ pub(super) mod tests;
 /// A probe that shakes hands and leaves.
 #[derive(Debug)]
 pub struct Tls {
-    route: Route,
+    endpoint: Endpoint,
     /// Why it cannot be sent, if so: then each probe fails with that.
     handshake: Result<Handshake, Reason>,
     timeout: Duration,
 }
 
 impl Tls {
-    /// A probe of `tls` at `vip`, or at `target`; `timeout` is for a whole probe.
-    pub fn new(vip: IpAddr, tls: &check::Tls, target: Option<Place>, timeout: Duration) -> Self {
-        let route = Route::new(vip, target, tls.port);
+    /// A probe of `tls` at a target.
+    pub fn of(target: &Target, tls: &kind::tls::Tls) -> Self {
+        let host = &tls.server.host;
+        let endpoint = target.endpoint(tls.server.port, Some(host.clone()));
         let offered = tls.alpn.iter().map(|protocol| protocol.clone().into_bytes()).collect();
-        Tls { route, handshake: Handshake::new(&tls.host, offered, &tls.certificate), timeout }
+        let handshake = Handshake::new(host, offered, &tls.certificate);
+        Tls { endpoint, handshake, timeout: target.config.timeout }
     }
 
     /// Asks once. Dropped, it lets go of its connection.
@@ -61,7 +66,7 @@ impl Tls {
 
     async fn ask(&self, waiting: &mut Waiting) -> Result<Passed, Trouble> {
         let handshake = self.handshake.as_ref().map_err(|reason| Trouble::Fail(reason.clone()))?;
-        let tcp = self.route.connect().await?;
+        let tcp = connect(&self.endpoint).await?;
         *waiting = Waiting::Handshake;
         let Shaken { mut stream, warning, version } = handshake.shake(tcp).await?;
         if handshake.offers() && stream.get_ref().1.alpn_protocol().is_none() {

@@ -13,7 +13,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, TrustAnchor, UnixTime};
 use webpki::{EndEntityCert, KeyUsage};
 
-use crate::config::check::{Certificate, Verify};
+use crate::config::kind::certificate::{Certificate, Verify};
 use crate::health::outcome::{Date, Flaw, Shown};
 
 #[cfg(test)]

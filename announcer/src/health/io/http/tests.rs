@@ -1,6 +1,6 @@
 //! Against scripted servers on loopback addresses of their own.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -111,10 +111,9 @@ fn probe(vip: IpAddr, url: &str, lines: &str) -> Http {
 
 fn probe_within(timeout: Duration, vip: IpAddr, url: &str, lines: &str) -> Http {
     let check = a_check(&format!("http = \"{url}\"\n{lines}"));
-    match &check.probe {
-        Probe::Http(http) => Http::new(vip, http, check.target, timeout),
-        Probe::Tls(_) | Probe::Tcp(_) | Probe::Exec(_) | Probe::File(_) => panic!("no http"),
-    }
+    let target = Target::of_test(vip, check, timeout);
+    let Probe::Http(http) = &target.config.probe else { panic!("no http") };
+    Http::of(&target, http)
 }
 
 fn vip(last: u8) -> IpAddr {

@@ -1,11 +1,13 @@
 //! Against scripted servers on loopback addresses of their own.
 
-use std::net::Ipv4Addr;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::mpsc;
 
 use super::*;
+use crate::health::outcome::Shortage;
 
 const TIMEOUT: Duration = Duration::from_millis(200);
 
@@ -52,7 +54,12 @@ impl Server {
             }
         });
         let expect = expect.map(pattern);
-        let tcp = Tcp { from: Some(vip), to, send: send.into(), expect, timeout: TIMEOUT };
+        let tcp = Tcp {
+            endpoint: Endpoint { from: Some(vip), to, host: None },
+            send: send.into(),
+            expect,
+            timeout: TIMEOUT,
+        };
         Server { tcp, ended }
     }
 }
@@ -155,7 +162,12 @@ async fn a_port_that_nobody_listens_on_refuses() {
     let holder = TcpSocket::new_v4().unwrap();
     holder.bind(SocketAddr::new(vip(4), 0)).unwrap();
     let to = holder.local_addr().unwrap();
-    let tcp = Tcp { from: Some(vip(4)), to, send: String::new(), expect: None, timeout: TIMEOUT };
+    let tcp = Tcp {
+        endpoint: Endpoint { from: Some(vip(4)), to, host: None },
+        send: String::new(),
+        expect: None,
+        timeout: TIMEOUT,
+    };
     assert_eq!(told(&tcp.probe().await), "fail: connection refused");
 }
 
@@ -166,7 +178,12 @@ async fn a_full_queue_gives_no_connection() {
     let listener = socket.listen(0).unwrap();
     let to = listener.local_addr().unwrap();
     let _fills = TcpStream::connect(to).await.unwrap();
-    let tcp = Tcp { from: Some(vip(5)), to, send: String::new(), expect: None, timeout: TIMEOUT };
+    let tcp = Tcp {
+        endpoint: Endpoint { from: Some(vip(5)), to, host: None },
+        send: String::new(),
+        expect: None,
+        timeout: TIMEOUT,
+    };
     assert_eq!(told(&tcp.probe().await), "fail: no connection within 200 ms");
 }
 
@@ -175,7 +192,12 @@ async fn a_vip_that_is_not_on_the_host_is_asked_nowhere() {
     for missing in ["192.0.2.80", "2001:db8::80"] {
         let missing: IpAddr = missing.parse().unwrap();
         let to = SocketAddr::new(missing, 80);
-        let tcp = Tcp { from: Some(missing), to, send: String::new(), expect: None, timeout: TIMEOUT };
+        let tcp = Tcp {
+            endpoint: Endpoint { from: Some(missing), to, host: None },
+            send: String::new(),
+            expect: None,
+            timeout: TIMEOUT,
+        };
         assert_eq!(told(&tcp.probe().await), "fail: the VIP is not on this host");
     }
 }
@@ -183,9 +205,10 @@ async fn a_vip_that_is_not_on_the_host_is_asked_nowhere() {
 #[tokio::test]
 async fn a_target_is_asked_from_wherever_the_kernel_likes() {
     let mut server = Server::start(vip(6), "", None, &[Hold]).await;
-    server.tcp.from = None;
+    server.tcp.endpoint.from = None;
     assert_eq!(told(&server.tcp.probe().await), "pass: connected");
     assert_ne!(server.ended.recv().await.unwrap().from, vip(7));
-    let none = server.tcp.trouble(&io::Error::from_raw_os_error(nix::errno::Errno::EADDRNOTAVAIL as i32));
+    let none =
+        meaning(&server.tcp.endpoint, &io::Error::from_raw_os_error(nix::errno::Errno::EADDRNOTAVAIL as i32));
     assert_eq!(none, Trouble::Skip(Shortage::Ports));
 }

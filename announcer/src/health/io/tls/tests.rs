@@ -105,10 +105,9 @@ async fn server(acceptor: TlsAcceptor) -> (u16, tokio::sync::mpsc::UnboundedRece
 
 async fn probe(port: u16, name: &str, lines: &str) -> Outcome {
     let check = a_check(&format!("tls = \"{name}:{port}\"\n{lines}"));
-    match &check.probe {
-        Probe::Tls(tls) => Tls::new(VIP, tls, check.target, TIMEOUT).probe().await,
-        Probe::Http(_) | Probe::Tcp(_) | Probe::Exec(_) | Probe::File(_) => panic!("no tls"),
-    }
+    let target = Target::of_test(VIP, check, TIMEOUT);
+    let Probe::Tls(tls) = &target.config.probe else { panic!("no tls") };
+    Tls::of(&target, tls).probe().await
 }
 
 const TIMEOUT: Duration = Duration::from_millis(500);
@@ -255,8 +254,9 @@ async fn each_handshake_shows_a_certificate_also_when_it_could_be_resumed() {
     for versions in [EACH, OLD] {
         let (port, _seen) = server(theirs.sign(&["www.example.com"], (1, 90)).acceptor(&[], versions)).await;
         let check = a_check(&format!("tls = \"www.example.com:{port}\"\nca_file = \"{}\"", ours.path()));
-        let Probe::Tls(tls) = &check.probe else { panic!("no tls") };
-        let tls = Tls::new(VIP, tls, None, TIMEOUT);
+        let target = Target::of_test(VIP, check, TIMEOUT);
+        let Probe::Tls(tls) = &target.config.probe else { panic!("no tls") };
+        let tls = Tls::of(&target, tls);
         for _ in 0..3 {
             let outcome = tls.probe().await;
             assert!(matches!(outcome, Outcome::Pass { warning: Some(_), .. }), "{outcome}");

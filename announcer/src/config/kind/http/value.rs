@@ -1,16 +1,108 @@
-//! The values of a check's keys: what each may be.
+//! The values of the keys of `http`: what each may be.
 //!
 //! Pure.
 
-use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::fmt;
 
-use http::{HeaderName, HeaderValue, Method, header};
-use url::{Host, Url};
+use ::http::{HeaderName, HeaderValue, Method, header};
+use toml::Value as Toml;
+use url::Url;
 
-use super::super::value::{Value, Wrong, number, path, text, wrong};
-use super::{Digest, ExitCodes, Pattern, Place, Statuses, Verify, Version};
-use crate::model::ServiceName;
+use super::super::super::value::{Value, Wrong, number, text, wrong};
+use super::super::super::writer::{self, ToToml};
+
+/// `http_version`: which HTTP is spoken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Version {
+    /// What the server chooses by ALPN; without TLS, 1.1.
+    Auto,
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2; without TLS by prior knowledge (RFC 9113 §3.3).
+    Http2,
+}
+
+/// Statuses that pass, one or a range; 200 to 599.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Statuses {
+    /// The first.
+    pub first: u16,
+    /// The last, never below the first.
+    pub last: u16,
+}
+
+impl Statuses {
+    /// Whether a status is one of them.
+    pub fn contains(self, status: u16) -> bool {
+        (self.first..=self.last).contains(&status)
+    }
+}
+
+/// `expect_digest`; which of them it is, its length says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Digest {
+    /// SHA-1.
+    Sha1([u8; 20]),
+    /// SHA-256.
+    Sha256([u8; 32]),
+}
+
+/// In hexadecimal, lower case.
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let octets = match self {
+            Digest::Sha1(octets) => octets.as_slice(),
+            Digest::Sha256(octets) => octets.as_slice(),
+        };
+        octets.iter().try_for_each(|octet| write!(f, "{octet:02x}"))
+    }
+}
+
+impl ToToml for Url {
+    fn to_toml(&self) -> Toml {
+        writer::text(self)
+    }
+}
+
+impl ToToml for Method {
+    fn to_toml(&self) -> Toml {
+        writer::text(self)
+    }
+}
+
+impl ToToml for (HeaderName, HeaderValue) {
+    fn to_toml(&self) -> Toml {
+        let (name, value) = self;
+        writer::text(format_args!("{name}: {}", value.to_str().unwrap_or_default()))
+    }
+}
+
+impl ToToml for Version {
+    fn to_toml(&self) -> Toml {
+        writer::text(match self {
+            Version::Auto => "auto",
+            Version::Http1 => "1.1",
+            Version::Http2 => "2",
+        })
+    }
+}
+
+impl ToToml for Statuses {
+    fn to_toml(&self) -> Toml {
+        let Statuses { first, last } = self;
+        if first == last {
+            Toml::Integer((*first).into())
+        } else {
+            writer::text(format_args!("{first}-{last}"))
+        }
+    }
+}
+
+impl ToToml for Digest {
+    fn to_toml(&self) -> Toml {
+        writer::text(self)
+    }
+}
 
 /// `http[s]://HOST[:PORT][/PATH][?QUERY]`.
 pub(super) fn url(value: &Value<'_>) -> Result<Url, Wrong> {
@@ -41,51 +133,6 @@ pub(super) fn url(value: &Value<'_>) -> Result<Url, Wrong> {
         return wrong("port 0 cannot be connected to", help);
     }
     Ok(url)
-}
-
-/// `HOST[:PORT]`.
-pub(super) fn server(value: &Value<'_>) -> Result<(Host, u16), Wrong> {
-    let text = text(value)?;
-    let plain = !text.is_empty()
-        && !text.contains(|c: char| c.is_whitespace() || c.is_control() || "/?#@\\".contains(c));
-    let url = Url::parse(&format!("https://{text}")).ok().filter(|_| plain);
-    let port = url.as_ref().and_then(Url::port_or_known_default).filter(|port| *port > 0);
-    match (url.as_ref().and_then(Url::host), port) {
-        (Some(host), Some(port)) => Ok((host.to_owned(), port)),
-        (None, _) | (_, None) => wrong(
-            format!("`{}` is no host and port", text.escape_debug()),
-            "write the server as its clients name it, as in `\"www.example.com\"` or `\"www.example.com:8443\"`",
-        ),
-    }
-}
-
-/// What a service may be called.
-pub(super) fn name(value: &Value<'_>) -> Result<String, Wrong> {
-    let name: ServiceName = text(value)?.parse()?;
-    Ok(name.as_str().to_owned())
-}
-
-/// `ADDRESS` or `ADDRESS:PORT`.
-pub(super) fn place(value: &Value<'_>) -> Result<Place, Wrong> {
-    let text = text(value)?;
-    let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
-    let place = match (text.parse::<SocketAddr>(), bare.parse::<IpAddr>()) {
-        (Ok(both), _) => Place { ip: both.ip(), port: Some(both.port()) },
-        (Err(_), Ok(ip)) => Place { ip, port: None },
-        (Err(_), Err(_)) => {
-            return wrong(
-                format!("`{}` is no address", text.escape_debug()),
-                "write an address, with a port or without, as in `\"127.0.0.1:8080\"` or `\"[::1]:8080\"`",
-            );
-        }
-    };
-    if place.ip.is_unspecified() || place.ip.is_multicast() || place.port == Some(0) {
-        return wrong(
-            format!("`{place}` cannot be connected to"),
-            "write an address that a server listens at",
-        );
-    }
-    Ok(place)
 }
 
 /// A token in capitals; CONNECT asks for something else than an answer.
@@ -160,16 +207,6 @@ pub(super) fn statuses(value: &Value<'_>) -> Result<Statuses, Wrong> {
     Ok(Statuses { first: one, last: one })
 }
 
-pub(super) fn pattern(value: &Value<'_>) -> Result<Pattern, Wrong> {
-    match regex_lite::Regex::new(text(value)?) {
-        Ok(regex) => Ok(Pattern(regex)),
-        Err(error) => wrong(
-            format!("this is no regular expression: {error}"),
-            "write one as in `\"^ok\"`; `\\\\` stands for itself in `'…'`",
-        ),
-    }
-}
-
 /// Hexadecimal, as long as a SHA-1 or a SHA-256.
 pub(super) fn digest(value: &Value<'_>) -> Result<Digest, Wrong> {
     let text = text(value)?;
@@ -189,57 +226,4 @@ pub(super) fn digest(value: &Value<'_>) -> Result<Digest, Wrong> {
 /// 1 to 16 MiB.
 pub(super) fn max_body(value: &Value<'_>) -> Result<u32, Wrong> {
     number(value, 1..=16 * 1024 * 1024)
-}
-
-/// The name of a protocol: 1 to 255 octets (RFC 7301 §3.1).
-pub(super) fn protocol(value: &Value<'_>) -> Result<String, Wrong> {
-    let text = text(value)?;
-    if text.is_empty() || text.len() > 255 || !text.chars().all(|c| c.is_ascii_graphic()) {
-        let help = "write the names that are registered, as in `[\"h2\", \"http/1.1\"]`";
-        return wrong(format!("`{}` is no protocol of ALPN", text.escape_debug()), help);
-    }
-    Ok(text.to_owned())
-}
-
-pub(super) fn verify(value: &Value<'_>) -> Result<Verify, Wrong> {
-    match text(value)? {
-        "warn" => Ok(Verify::Warn),
-        "require" => Ok(Verify::Require),
-        "off" => Ok(Verify::Off),
-        other => wrong(
-            format!("`{}` is no way to verify", other.escape_debug()),
-            "write `\"warn\"`, `\"require\"` or `\"off\"`",
-        ),
-    }
-}
-
-/// A path that begins with `/`.
-pub(super) fn absolute(value: &Value<'_>) -> Result<PathBuf, Wrong> {
-    let path = path(value)?;
-    if path.has_root() {
-        return Ok(path);
-    }
-    let help = "write it from the root on, as in `\"/run/www.up\"`";
-    wrong(format!("`{}` is no absolute path", path.display().to_string().escape_debug()), help)
-}
-
-/// A name that /etc/passwd can have.
-pub(super) fn user(value: &Value<'_>) -> Result<String, Wrong> {
-    let text = text(value)?;
-    if text.is_empty() || text.contains(|c: char| c.is_control() || c.is_whitespace() || ":/".contains(c)) {
-        let help = "write its name as /etc/passwd has it, as in `\"nobody\"`";
-        return wrong(format!("`{}` is no user", text.escape_debug()), help);
-    }
-    Ok(text.to_owned())
-}
-
-pub(super) fn exit_codes(value: &Value<'_>) -> Result<ExitCodes, Wrong> {
-    match text(value)? {
-        "zero" => Ok(ExitCodes::Zero),
-        "nagios" => Ok(ExitCodes::Nagios),
-        other => wrong(
-            format!("`{}` is no meaning of exit codes", other.escape_debug()),
-            "write `\"zero\"` or `\"nagios\"`",
-        ),
-    }
 }

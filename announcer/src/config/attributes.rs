@@ -1,0 +1,105 @@
+//! The keys of `[[service]]` that say what its routes carry.
+//!
+//! Pure.
+
+use std::net::IpAddr;
+
+use toml::Spanned;
+use toml::Value as Toml;
+
+use super::address::{NextHop, next_hop};
+use super::error::Fault;
+use super::overrides::sizes;
+use super::table::{all, list, nowhere, one, table};
+use super::value::{med, prepend, word};
+use super::writer::{ToToml, text};
+use crate::model::{Attributes, Community, ExtendedCommunity, Family, LargeCommunity, Origin};
+
+table! {
+    struct Written {
+        next_hop: one_or_list NextHop, default "\"self\"", next_hop,
+            "`self`, or an address for each family, as in `[\"10.0.1.11\"]`";
+        origin: one Origin, default "\"igp\"", word, "`igp`, `egp` or `incomplete`";
+        med: one u32, optional "100", med, "the MED that they carry; 0 to 4294967295";
+        local_pref: one u32, default "100", med, "on iBGP, the preference that they carry; 0 to 4294967295";
+        prepend: one u8, default "0", prepend, "on eBGP, how many times our AS is prepended once more; 0 to 10";
+        communities: set Community, optional "[\"65001:80\"]", word,
+            "communities (RFC 1997) that they carry, well-known ones by name, such as `no-export`; at most 255";
+        extended_communities: set ExtendedCommunity, optional "[\"rt:65001:80\"]", word,
+            "extended communities (RFC 4360): `rt:…`, `soo:…`, `bandwidth:AS:OCTETS_PER_SECOND`; at most 31";
+        large_communities: set LargeCommunity, optional "[\"65001:1:2\"]", word, "large communities (RFC 8092); at most 64";
+    }
+}
+
+impl ToToml for NextHop {
+    fn to_toml(&self) -> Toml {
+        match self {
+            NextHop::Own => text("self"),
+            NextHop::Is(ip) => text(ip),
+        }
+    }
+}
+
+impl Written {
+    pub(super) fn used(&self) -> Option<Attributes> {
+        let mut attributes = Attributes {
+            origin: one(&self.origin)?,
+            med: one(&self.med),
+            local_pref: one(&self.local_pref),
+            prepend: one(&self.prepend)?,
+            communities: all(&self.communities),
+            extended_communities: all(&self.extended_communities),
+            large_communities: all(&self.large_communities),
+            ..Attributes::default()
+        };
+        for next_hop in all::<_, Vec<NextHop>>(&self.next_hop) {
+            match next_hop {
+                NextHop::Own => {}
+                NextHop::Is(IpAddr::V4(ip)) => attributes.next_hop_v4 = Some(ip),
+                NextHop::Is(IpAddr::V6(ip)) => attributes.next_hop_v6 = Some(ip),
+            }
+        }
+        Some(attributes)
+    }
+}
+
+impl From<&Attributes> for Written {
+    fn from(used: &Attributes) -> Self {
+        let Attributes { origin, med, local_pref, prepend, next_hop_v4, next_hop_v6, .. } = used;
+        let Attributes { communities, extended_communities, large_communities, .. } = used;
+        let v4 = next_hop_v4.map(|ip| NextHop::Is(ip.into()));
+        let mut next_hops: Vec<NextHop> = v4.into_iter().collect();
+        next_hops.extend(next_hop_v6.map(|ip| NextHop::Is(ip.into())));
+        if next_hops.is_empty() {
+            next_hops.push(NextHop::Own);
+        }
+        Written {
+            next_hop: list(&next_hops),
+            origin: Some(nowhere(*origin)),
+            med: med.map(nowhere),
+            local_pref: local_pref.map(nowhere),
+            prepend: Some(nowhere(*prepend)),
+            communities: list(communities),
+            extended_communities: list(extended_communities),
+            large_communities: list(large_communities),
+        }
+    }
+}
+
+/// `self` alone, or one address a family; and whether the message keeps room for VIPs.
+pub(super) fn judge(written: &Written, faults: &mut Vec<Fault>) {
+    sizes(&written.communities, &written.extended_communities, &written.large_communities, faults);
+    let Some(next_hops) = &written.next_hop else { return };
+    let kind = |next_hop: &Spanned<NextHop>| match next_hop.get_ref() {
+        NextHop::Own => None,
+        NextHop::Is(ip) => Some(Family::of(*ip)),
+    };
+    for (index, next_hop) in next_hops.get_ref().iter().enumerate() {
+        let before = next_hops.get_ref().iter().take(index);
+        let clash = before.clone().any(|other| kind(other).is_none() || kind(other) == kind(next_hop));
+        if clash || (index > 0 && kind(next_hop).is_none()) {
+            let help = "write `\"self\"`, or one IPv4 and one IPv6 address at most";
+            faults.push(Fault::new(next_hop.span(), "this next hop has no routes left to be of", help));
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! `[hooks]`.
+//!
+//! Pure.
+
+use std::time::Duration;
+
+use super::error::Fault;
+use super::keys::Section;
+use super::table::table;
+use super::value::{MINUTE, SECOND, argument, within};
+
+pub(super) const SECTION: Section = Section {
+    header: "[hooks]",
+    doc: "A command that is told when the standing of a VIP has changed; without the table, none is.",
+    keys: &[&[Written::KEYS]],
+};
+
+table! {
+    /// `[hooks]`.
+    pub struct Hooks as Written {
+        /// A program by its whole path, and its arguments.
+        on_change: list String, required "[\"/usr/local/bin/hook\", \"web\"]", argument,
+            "the program's whole path, and its arguments; run without a shell, one run at a time";
+        /// For a run.
+        timeout: one Duration, default "\"10s\"", within(SECOND / 10..=MINUTE * 5),
+            "how long a run may take before it is killed; 100ms to 5m";
+    }
+}
+
+/// A program that is looked for is one that somebody else can put there first.
+pub(super) fn judge(hooks: &Written, faults: &mut Vec<Fault>) {
+    let program = hooks.on_change.as_ref().and_then(|written| written.get_ref().first());
+    if let Some(program) = program.filter(|program| !program.get_ref().starts_with('/')) {
+        let message = format!("`{}` is no whole path", program.get_ref().escape_debug());
+        faults.push(Fault::new(program.span(), message, "write where the program is, from `/` on"));
+    }
+}

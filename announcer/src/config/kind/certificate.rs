@@ -1,0 +1,85 @@
+//! How the certificate of a server is judged: keys that `http` and `tls` share.
+//!
+//! Pure.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use toml::Value as Toml;
+
+use super::super::error::Fault;
+use super::super::table::table;
+use super::super::value::{Value, Wrong, YEAR, path, text, within, wrong};
+use super::super::writer::{self, ToToml};
+
+table! {
+    /// How the certificate of a server is judged.
+    pub struct Certificate as Written {
+        /// What one does that is wrong.
+        verify: one Verify, default "\"warn\"", verify,
+            "https, tls: what a certificate does whose chain, name or dates are wrong: `warn`, `require` (the probe fails) or `off`";
+        /// Whose certificates are trusted; `None`: those whom the host trusts.
+        ca_file: one PathBuf, optional "\"/etc/announcer/ca.pem\"", path,
+            "https, tls: whose certificates are trusted, in PEM; without it, those whom the host trusts. With `verify = \"require\"` a file of no use is told at the start and stops a reload";
+        /// Warned of, whatever `verify` is; zero: never.
+        expires_within("cert_expires_within"): one Duration, default "\"14days\"", within(Duration::ZERO..=YEAR * 10),
+            "https, tls: warn of a certificate that ends within this time, and never fail; 0s (never) to 10years";
+    }
+}
+
+/// `verify`: what a certificate does whose chain, name or dates are wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verify {
+    /// The probe passes with a warning: the fleet shares one certificate, and would go all at once.
+    Warn,
+    /// The probe fails.
+    Require,
+    /// Nothing.
+    Off,
+}
+
+impl ToToml for Verify {
+    fn to_toml(&self) -> Toml {
+        writer::text(match self {
+            Verify::Warn => "warn",
+            Verify::Require => "require",
+            Verify::Off => "off",
+        })
+    }
+}
+
+fn verify(value: &Value<'_>) -> Result<Verify, Wrong> {
+    match text(value)? {
+        "warn" => Ok(Verify::Warn),
+        "require" => Ok(Verify::Require),
+        "off" => Ok(Verify::Off),
+        other => wrong(
+            format!("`{}` is no way to verify", other.escape_debug()),
+            "write `\"warn\"`, `\"require\"` or `\"off\"`",
+        ),
+    }
+}
+
+impl Written {
+    /// Tells keys that contradict one another.
+    pub(super) fn judge(&self, faults: &mut Vec<Fault>) {
+        let off = self.verify.as_ref().filter(|verify| *verify.get_ref() == Verify::Off);
+        if let (Some(off), Some(ca_file)) = (off, &self.ca_file) {
+            let help = "write `verify = \"warn\"` or `\"require\"`, or leave it out";
+            let fault = Fault::new(ca_file.span(), "`ca_file` says nothing where nothing is verified", help);
+            faults.push(fault.beside(off.span(), "off here"));
+        }
+    }
+
+    /// A file without which nobody is trusted, where that fails the check.
+    pub(super) fn look(&self, look: &dyn Fn(&Path) -> Result<(), String>, faults: &mut Vec<Fault>) {
+        let require = self.verify.as_ref().filter(|verify| *verify.get_ref() == Verify::Require);
+        let (Some(require), Some(ca_file)) = (require, &self.ca_file) else { return };
+        if let Err(why) = look(ca_file.get_ref()) {
+            let message = format!("nobody is trusted to sign certificates: {why}");
+            let help = "write the path of a file with certificates in PEM, or `verify = \"warn\"`";
+            let fault = Fault::new(ca_file.span(), message, help);
+            faults.push(fault.beside(require.span(), "so the check can only fail"));
+        }
+    }
+}

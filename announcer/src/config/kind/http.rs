@@ -1,0 +1,123 @@
+//! The kind `http`: a request, and what its answer has to be.
+//!
+//! Pure. Its probe is `health/io/http.rs`.
+
+use std::path::Path;
+
+use ::http::{HeaderName, HeaderValue, Method};
+use toml::Spanned;
+use url::{Host, Url};
+
+use super::super::endpoint;
+use super::super::error::Fault;
+use super::super::keys::Key;
+use super::super::pattern::{Pattern, pattern};
+use super::super::reader::Present;
+use super::super::table::table;
+use super::super::value::string;
+use super::super::writer::Out;
+use super::certificate::{self, Certificate};
+use super::interface::Kind;
+use value::{digest, header, max_body, method, statuses, url, version};
+
+mod value;
+
+pub use value::{Digest, Statuses, Version};
+
+/// A field of the request.
+pub type Field = (HeaderName, HeaderValue);
+
+table! {
+    /// A request, and what its answer has to be.
+    pub struct Http as Written {
+        /// `http://` or `https://`, with a host; no user, no fragment.
+        url("http"): one Url, one_of "\"http://www.example.com/healthz\"", url,
+            "a request as a client of that URL sends it; `https://` too";
+        /// Never CONNECT.
+        method: one Method, default "\"GET\"", method, "http: the method of the request";
+        /// More fields of the request; none that is set by HTTP itself.
+        headers: list Field, optional "[\"accept: text/plain\"]", header, "http: more header fields of the request";
+        /// Of the request; `None`: there is none.
+        body: one String, optional "\"ping\"", string, "http: the body of the request";
+        /// Which HTTP is spoken.
+        version("http_version"): one Version, default "\"auto\"", version,
+            "http: `1.1`, `2` (without TLS too, by prior knowledge), or `auto`: what the server chooses by ALPN, and 1.1 without TLS";
+        /// What passes; never empty.
+        expect_status: one_or_list Statuses, default "\"200-299\"", statuses,
+            "http: the statuses that pass, as in `[\"200-299\", 401]`; 200 to 599";
+        /// What has to be found in the body.
+        expect_body: one Pattern, optional "\"^ok\"", pattern,
+            "http: a regular expression that has to be found in the body";
+        /// Of the whole body.
+        expect_digest: one Digest, optional "\"2ef7bde608ce5404e97d5f042f95f89f1c232871\"", digest,
+            "http: the SHA-1 or SHA-256 of the body, in hexadecimal";
+        /// Octets of a body that are read, above zero.
+        max_body: one u32, default "65536", max_body,
+            "http: how many octets of the body are read; one with an `expect_digest` has no more; 1 to 16777216";
+    }
+    with {
+        /// How its certificate is judged, if it has one: see [`Http::certificate`].
+        certificate: Certificate as certificate::Written;
+    }
+}
+
+impl Http {
+    /// How its certificate is judged; `None`: there is none, the URL is `http://`.
+    pub fn certificate(&self) -> Option<&Certificate> {
+        (self.url.scheme() == "https").then_some(&self.certificate)
+    }
+}
+
+impl Kind for Http {
+    type Written = Written;
+    const SHARED: &'static [&'static [Key]] = &[endpoint::Written::KEYS, certificate::Written::KEYS];
+    const DESCRIPTORS: u64 = 1;
+
+    fn port(&self) -> Option<u16> {
+        self.url.port_or_known_default()
+    }
+
+    fn host(&self) -> Option<Host> {
+        self.url.host().map(|host| host.to_owned())
+    }
+
+    fn request(&self, at: &str) -> String {
+        format!("{} {} at {at}", self.method, self.url)
+    }
+
+    fn judge(written: &Written, present: &Present, faults: &mut Vec<Fault>) {
+        written.certificate.judge(faults);
+        let head = written.method.as_ref().is_some_and(|method| *method.get_ref() == Method::HEAD);
+        let (body, digest) = (&written.expect_body, &written.expect_digest);
+        let of_body = [body.as_ref().map(Spanned::span), digest.as_ref().map(Spanned::span)];
+        for place in of_body.into_iter().flatten().filter(|_| head) {
+            let help = "write another `method`, such as `\"GET\"`";
+            faults.push(Fault::new(place, "the answer to a HEAD has no body", help));
+        }
+        let Some(at) = present.place("http").filter(|_| plain(written)) else { return };
+        for key in certificate::Written::KEYS {
+            let Some(place) = present.place(key.name) else { continue };
+            let message = format!("`{}` does not go with `http://`", key.name);
+            let help = "write an `https://` URL; without TLS there is no certificate";
+            faults.push(Fault::new(place, message, help).beside(at.clone(), "the URL"));
+        }
+    }
+
+    fn look(written: &Written, look: &dyn Fn(&Path) -> Result<(), String>, faults: &mut Vec<Fault>) {
+        if !plain(written) {
+            written.certificate.look(look, faults);
+        }
+    }
+
+    fn write(written: &Written, out: &mut Out) {
+        match plain(written) {
+            true => written.write_own(out),
+            false => written.write(out),
+        }
+    }
+}
+
+/// Whether it is asked without TLS.
+fn plain(written: &Written) -> bool {
+    written.url.as_ref().is_some_and(|url| url.get_ref().scheme() == "http")
+}

@@ -1,0 +1,115 @@
+//! The kind `tls`: a handshake.
+//!
+//! Pure. Its probe is `health/io/tls.rs`.
+
+use std::fmt;
+
+use toml::Value as Toml;
+use url::{Host, Url};
+
+use super::super::endpoint;
+use super::super::error::Fault;
+use super::super::keys::Key;
+use super::super::reader::Present;
+use super::super::table::table;
+use super::super::value::{Value, Wrong, text, wrong};
+use super::super::writer::{self, Out, ToToml};
+use super::certificate::{self, Certificate};
+use super::interface::Kind;
+
+table! {
+    /// A TLS handshake.
+    pub struct Tls as Written {
+        /// Whom a client of it would ask.
+        server("tls"): one Server, one_of "\"www.example.com:443\"", server,
+            "a TLS handshake as with that server; the port is 443 without it";
+        /// What is offered (RFC 7301), 1 to 255 octets each; the server has to choose one, unless there is none.
+        alpn: list String, optional "[\"h2\", \"http/1.1\"]", protocol,
+            "tls: the protocols that are offered (RFC 7301); the server has to choose one";
+    }
+    with {
+        /// How its certificate is judged.
+        certificate: Certificate as certificate::Written;
+    }
+}
+
+/// A server as its clients name it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Server {
+    /// The name that is sent (SNI), unless it is an address, and that the certificate has to have.
+    pub host: Host,
+    /// Above 0.
+    pub port: u16,
+}
+
+impl fmt::Display for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.host, self.port)
+    }
+}
+
+impl ToToml for Server {
+    fn to_toml(&self) -> Toml {
+        writer::text(self)
+    }
+}
+
+impl Kind for Tls {
+    type Written = Written;
+    const SHARED: &'static [&'static [Key]] = &[endpoint::Written::KEYS, certificate::Written::KEYS];
+    const DESCRIPTORS: u64 = 1;
+
+    fn port(&self) -> Option<u16> {
+        Some(self.server.port)
+    }
+
+    fn host(&self) -> Option<Host> {
+        Some(self.server.host.clone())
+    }
+
+    fn request(&self, at: &str) -> String {
+        format!("for a TLS handshake as with {} at {at}", self.server)
+    }
+
+    fn judge(written: &Written, _present: &Present, faults: &mut Vec<Fault>) {
+        written.certificate.judge(faults);
+    }
+
+    fn look(
+        written: &Written,
+        look: &dyn Fn(&std::path::Path) -> Result<(), String>,
+        faults: &mut Vec<Fault>,
+    ) {
+        written.certificate.look(look, faults);
+    }
+
+    fn write(written: &Written, out: &mut Out) {
+        written.write(out);
+    }
+}
+
+/// `HOST[:PORT]`.
+fn server(value: &Value<'_>) -> Result<Server, Wrong> {
+    let text = text(value)?;
+    let plain = !text.is_empty()
+        && !text.contains(|c: char| c.is_whitespace() || c.is_control() || "/?#@\\".contains(c));
+    let url = Url::parse(&format!("https://{text}")).ok().filter(|_| plain);
+    let port = url.as_ref().and_then(Url::port_or_known_default).filter(|port| *port > 0);
+    match (url.as_ref().and_then(Url::host), port) {
+        (Some(host), Some(port)) => Ok(Server { host: host.to_owned(), port }),
+        (None, _) | (_, None) => wrong(
+            format!("`{}` is no host and port", text.escape_debug()),
+            "write the server as its clients name it, as in `\"www.example.com\"` or `\"www.example.com:8443\"`",
+        ),
+    }
+}
+
+/// The name of a protocol: 1 to 255 octets (RFC 7301 §3.1).
+fn protocol(value: &Value<'_>) -> Result<String, Wrong> {
+    let text = text(value)?;
+    if text.is_empty() || text.len() > 255 || !text.chars().all(|c| c.is_ascii_graphic()) {
+        let help = "write the names that are registered, as in `[\"h2\", \"http/1.1\"]`";
+        return wrong(format!("`{}` is no protocol of ALPN", text.escape_debug()), help);
+    }
+    Ok(text.to_owned())
+}

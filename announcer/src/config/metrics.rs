@@ -1,0 +1,24 @@
+//! `[metrics]`.
+//!
+//! Pure.
+
+use std::net::SocketAddr;
+
+use super::keys::Section;
+use super::table::table;
+use super::value::listen;
+
+pub(super) const SECTION: Section = Section {
+    header: "[metrics]",
+    doc: "Figures for Prometheus; without the table, there are none.",
+    keys: &[&[Written::KEYS]],
+};
+
+table! {
+    /// `[metrics]`.
+    pub struct Metrics as Written {
+        /// Where it is listened; the port is not 0.
+        listen: one SocketAddr, required "\"127.0.0.1:9179\"", listen,
+            "address and port of `/metrics`, as in `[::1]:9179` too; whoever can connect can read";
+    }
+}

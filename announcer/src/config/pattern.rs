@@ -1,0 +1,51 @@
+//! A regular expression that has to be found in an answer.
+//!
+//! Pure.
+
+use std::fmt;
+
+use toml::Value as Toml;
+
+use super::value::{Value, Wrong, text, wrong};
+use super::writer::{self, ToToml};
+
+/// A regular expression, compiled; two are equal if their texts are.
+#[derive(Debug, Clone)]
+pub struct Pattern(regex_lite::Regex);
+
+impl Pattern {
+    /// Whether it is found in a text. In time linear in it.
+    pub fn found_in(&self, text: &str) -> bool {
+        self.0.is_match(text)
+    }
+}
+
+impl PartialEq for Pattern {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.as_str() == other.0.as_str()
+    }
+}
+
+impl Eq for Pattern {}
+
+impl fmt::Display for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.as_str())
+    }
+}
+
+impl ToToml for Pattern {
+    fn to_toml(&self) -> Toml {
+        writer::text(self)
+    }
+}
+
+pub(super) fn pattern(value: &Value<'_>) -> Result<Pattern, Wrong> {
+    match regex_lite::Regex::new(text(value)?) {
+        Ok(regex) => Ok(Pattern(regex)),
+        Err(error) => wrong(
+            format!("this is no regular expression: {error}"),
+            "write one as in `\"^ok\"`; `\\\\` stands for itself in `'…'`",
+        ),
+    }
+}

@@ -1,0 +1,211 @@
+//! `[[peer]]`.
+//!
+//! Pure.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::ops::Range;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use toml::{Spanned, Value as Toml};
+
+use super::address::{address, source, usable};
+use super::error::Fault;
+use super::keys::Section;
+use super::overrides;
+use super::table::table;
+use super::value::{
+    DAY, SECOND, Value, Wrong, boolean, hold_time, hops, interface, path, peer_asn, port, span, within, word,
+};
+use super::writer::{ToToml, text};
+use crate::model::{Family, Overrides, PeerAsn, PeerName};
+
+pub(super) const SECTION: Section = Section {
+    header: "[[peer]]",
+    doc: "A router that is dialled.",
+    keys: &[&[Written::KEYS, overrides::Written::KEYS]],
+};
+
+table! {
+    /// `[[peer]]`: a router that we dial.
+    pub struct Peer as Written {
+        /// Unique.
+        name: one PeerName, required "\"r1\"", word,
+            "what logs, status and metrics call it: letters, digits, `.`, `_`, `-`";
+        /// Where it listens; an IPv6 link-local one goes with an interface.
+        address: one PeerAddress, required "\"10.0.1.1\"", peer_address,
+            "where it listens: IPv4, IPv6 (link-local with `interface`), or `default-gateway`";
+        /// Where it listens.
+        port: one u16, default "179", port, "where it listens; 1 to 65535";
+        /// The AS that its OPEN must carry.
+        asn: one PeerAsn, required "65000", peer_asn,
+            "the AS of the router, there `router bgp 65000`; or `external`, or `internal`";
+        /// 0 or at least 3 whole seconds, at most 65535 (RFC 4271 §4.2).
+        hold_time: one Duration, default "\"9s\"", hold_time,
+            "silence that ends the session; zero (never), or 3s to 65535s";
+        /// Default the larger of 8 minutes and twice the hold time: at least the hold time (RFC 9687).
+        send_hold_time: one Duration, derived "\"8m\"", within(SECOND * 3..=DAY),
+            "how long it may take no octet (RFC 9687); without it, 8m or twice `hold_time`; 3s to 1day";
+        /// What our OPEN offers; never empty.
+        families: set Family, default "[\"ipv4\", \"ipv6\"]", word,
+            "what the session carries, whatever it runs over";
+        /// The session is bound to it.
+        interface: one String, optional "\"eth0\"", interface, "the interface that the session is bound to";
+        /// Our end of the session; no VIP.
+        source_address: one IpAddr, optional "\"10.0.1.11\"", source,
+            "our end of the session; without it, the kernel's choice";
+        /// How many hops away the router is at most, for `ttl_security`.
+        multihop: one u8, default "1", hops, "how many hops away the router may be under `ttl_security`; 1 to 255";
+        /// Whether what has come further is dropped (RFC 5082).
+        ttl_security: one bool, default "false", boolean,
+            "drop what has come further than `multihop` (RFC 5082); the router has to send TTL 255";
+        /// The key of TCP MD5 (RFC 2385).
+        password_file: one PathBuf, optional "\"/etc/announcer/r1.key\"", path,
+            "the file of the TCP MD5 key (RFC 2385), not readable by others; a relative path is below `$CREDENTIALS_DIRECTORY`";
+    }
+    with {
+        /// `med`, `communities`, `next_hop_v4` and so on: what is said to this peer in place of what the services have.
+        overrides: Overrides as overrides::Written;
+    }
+}
+
+/// Reads a peer.
+pub(super) fn read(table: &mut super::reader::Table<'_>) -> Written {
+    let mut peer = Written::read(table);
+    // RFC 9687 §6.
+    let follows = |hold: &Spanned<Duration>| {
+        Spanned::new(hold.span(), (*hold.get_ref() * 2).max(Duration::from_secs(480)))
+    };
+    if !table.has("send_hold_time") {
+        peer.send_hold_time = peer.hold_time.as_ref().map(follows);
+    }
+    peer
+}
+
+/// Where a peer is found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum PeerAddress {
+    /// There.
+    Ip(IpAddr),
+    /// At the default route's next hop, looked up before each try.
+    DefaultGateway,
+}
+
+impl fmt::Display for PeerAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            PeerAddress::Ip(address) => address.fmt(f),
+            PeerAddress::DefaultGateway => f.pad("default-gateway"),
+        }
+    }
+}
+
+impl ToToml for PeerAddress {
+    fn to_toml(&self) -> Toml {
+        text(self)
+    }
+}
+
+/// What can be dialled: an address, or the host's own default gateway.
+fn peer_address(value: &Value<'_>) -> Result<PeerAddress, Wrong> {
+    if value.found.as_str() == Some("default-gateway") {
+        return Ok(PeerAddress::DefaultGateway);
+    }
+    let address = address(value)?;
+    let link_local = match address {
+        IpAddr::V4(v4) => v4.is_link_local(),
+        IpAddr::V6(v6) => v6.is_unicast_link_local(),
+    };
+    if link_local {
+        return Ok(PeerAddress::Ip(address));
+    }
+    let help = if address.is_loopback() {
+        "a BGP daemon on the same host is not supported yet; write the router's address"
+    } else {
+        "write the router's address, as in `\"10.0.1.1\"`"
+    };
+    usable(address, help).map(PeerAddress::Ip)
+}
+
+impl Peer {
+    /// Whether a session with `self` can go on under `other`: only what is said on it differs, or the file of its key.
+    pub fn same_session(&self, other: &Peer) -> bool {
+        let with_our_words = Peer {
+            overrides: self.overrides.clone(),
+            password_file: match (&self.password_file, &other.password_file) {
+                (Some(ours), Some(_)) => Some(ours.clone()),
+                (Some(_) | None, theirs) => theirs.clone(),
+            },
+            ..other.clone()
+        };
+        *self == with_our_words
+    }
+}
+
+impl Written {
+    /// Where it is found: the same address may be behind two interfaces.
+    pub(super) fn place(&self) -> Option<Spanned<String>> {
+        let address = self.address.as_ref()?;
+        let behind = self.interface.as_ref().map_or(String::new(), |name| format!(" on {}", name.get_ref()));
+        Some(Spanned::new(address.span(), format!("{}{behind}", address.get_ref())))
+    }
+
+    /// Its address, if it is one.
+    pub(super) fn ip(&self) -> Option<(IpAddr, Range<usize>)> {
+        let address = self.address.as_ref()?;
+        match address.get_ref() {
+            PeerAddress::Ip(ip) => Some((*ip, address.span())),
+            PeerAddress::DefaultGateway => None,
+        }
+    }
+}
+
+/// What makes a session possible.
+pub(super) fn judge(peer: &Written, faults: &mut Vec<Fault>) {
+    overrides::judge(&peer.overrides, faults);
+    if let Some((peer_ip, at)) = peer.ip() {
+        for (next_hop, span) in peer.overrides.next_hops().filter(|(ip, _)| *ip == peer_ip) {
+            let message = format!("the next hop `{next_hop}` is the peer's own address");
+            let help = format!("write a global {} address of this host", Family::of(next_hop));
+            faults.push(Fault::new(span, message, help).beside(at.clone(), "the peer's address"));
+        }
+        if let IpAddr::V6(v6) = peer_ip
+            && v6.is_unicast_link_local()
+            && peer.interface.is_none()
+        {
+            let help = "add a line such as `interface = \"eth0\"`";
+            faults.push(Fault::new(
+                at.clone(),
+                format!("`{v6}` is link-local, and no interface is named"),
+                help,
+            ));
+        }
+        if let Some(source) = &peer.source_address {
+            let ip = *source.get_ref();
+            let fault = |message: String, help: &str| {
+                Fault::new(source.span(), message, help).beside(at.clone(), "the peer's address")
+            };
+            if Family::of(ip) != Family::of(peer_ip) {
+                let message = format!(
+                    "the source address is {}, the peer's is {}",
+                    Family::of(ip),
+                    Family::of(peer_ip)
+                );
+                faults.push(fault(message, "write an address of the session's own family"));
+            } else if ip == peer_ip {
+                faults.push(fault(
+                    format!("the source address `{ip}` is the peer's own"),
+                    "write an address of this host",
+                ));
+            }
+        }
+    }
+    if let (Some(hold), Some(send)) = (&peer.hold_time, &peer.send_hold_time)
+        && send.get_ref() < hold.get_ref()
+    {
+        let message = "`send_hold_time` must be at least `hold_time`";
+        let help = format!("write `{}` or more; RFC 9687 section 6 wants twice that", span(*hold.get_ref()));
+        faults.push(Fault::new(send.span(), message, help));
+    }
+}

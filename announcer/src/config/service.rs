@@ -1,0 +1,169 @@
+//! `[[service]]`.
+//!
+//! Pure.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::ops::Range;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use toml::Value as Toml;
+use toml::de::DeValue;
+
+use super::address::{prefix, vip};
+use super::check::{Check, OnFailure};
+use super::error::Fault;
+use super::keys::{Section, optional_table, tables};
+use super::table::table;
+use super::value::{HOUR, SECOND, Value, Wrong, boolean, number, within, word, wrong};
+use super::writer::{ToToml, text};
+use super::{attributes, check, deprefer};
+use crate::model::{Attributes, Deprefer, Family, ServiceName};
+
+pub(super) const SECTION: Section = Section {
+    header: "[[service]]",
+    doc: "VIPs that stand and fall with the same checks.",
+    keys: &[&[
+        Written::KEYS,
+        attributes::Written::KEYS,
+        &[optional_table("deprefer", &deprefer::SECTION), tables("check", &check::SECTION)],
+    ]],
+};
+
+table! {
+    /// `[[service]]`: VIPs that stand and fall with the same checks.
+    pub struct Service as Written {
+        /// Unique.
+        name: one ServiceName, required "\"www\"", word,
+            "what logs, status and drains call it: letters, digits, `.`, `_`, `-`";
+        /// At least one; each global unicast, and in no other service.
+        vips: list IpAddr, required "[\"192.0.2.80\"]", vip,
+            "the addresses that are announced, IPv4 or IPv6; at least one";
+        /// `prefix`: what is announced for all VIPs of a family, in place of themselves; one a family at most, each with all
+        /// VIPs of its family in it.
+        prefixes("prefix"): one_or_set IpNet, optional "[\"192.0.2.0/24\"]", prefix,
+            "what is announced for the VIPs, one for each family at most, and while each VIP of the family is well; without it, the VIPs themselves";
+        /// How long a VIP has to be healthy before it is announced.
+        announce_delay: one Duration, default "\"0s\"", within(Duration::ZERO..=HOUR),
+            "how long a VIP has to be healthy before it is announced; 0s to 1h";
+        /// Whether a VIP that comes and goes waits ever longer.
+        flap_damping: one bool, default "true", boolean,
+            "whether a VIP's third return within a minute waits 10s, the next twice as long, up to 5m";
+        /// How long nothing may listen before that counts.
+        listener_grace: one Duration, default "\"0s\"", within(Duration::ZERO..=SECOND * 10),
+            "how long nothing may listen before that counts; `50ms` for servers that stop listening for a moment when they are reloaded (haproxy with `noreuseport`); 0s to 10s";
+        /// How many checks have to pass; no more than there are.
+        require: one Require, default "\"all\"", require,
+            "how many of the checks have to pass: `all`, `any`, or a number of 1 to as many as there are";
+        /// What is done while fewer pass.
+        on_failure: one OnFailure, default "\"withdraw\"", word,
+            "what is done when too few pass: `withdraw`; `deprefer`, announced with the attributes of `[service.deprefer]`; `warn`, announced as ever";
+        /// Whether it is depreferred while all is well.
+        backup: one bool, default "false", boolean,
+            "whether its VIPs are depreferred while all is well, so that others come first";
+    }
+    with {
+        /// `med`, `communities`, `next_hop` and so on.
+        attributes: Attributes as attributes::Written;
+        /// `[service.deprefer]`: what a depreferred route is said with.
+        deprefer: Deprefer as deprefer::Written;
+        /// `[[service.check]]`: at least one.
+        checks: Vec<Check> as check::Checks;
+    }
+}
+
+impl Service {
+    /// What is announced for a VIP: itself, or the prefix that covers it and its siblings.
+    pub fn prefix_of(&self, vip: IpAddr) -> IpNet {
+        self.prefixes.iter().find(|prefix| prefix.contains(&vip)).copied().unwrap_or_else(|| vip.into())
+    }
+}
+
+/// How many checks of a service have to pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Require {
+    /// Each of them.
+    All,
+    /// This many, at least 1.
+    AtLeast(u32),
+}
+
+impl Require {
+    /// How many of `count` checks that is.
+    pub fn of(self, count: usize) -> usize {
+        match self {
+            Require::All => count,
+            Require::AtLeast(least) => usize::try_from(least).unwrap_or(count).min(count),
+        }
+    }
+}
+
+impl ToToml for Require {
+    fn to_toml(&self) -> Toml {
+        match self {
+            Require::All => text("all"),
+            Require::AtLeast(least) => least.to_toml(),
+        }
+    }
+}
+
+/// `all`, `any`, or a number from 1.
+fn require(value: &Value<'_>) -> Result<Require, Wrong> {
+    const HELP: &str = "write `\"all\"`, `\"any\"`, or how many of the checks have to pass, as in `2`";
+    match (value.found, value.found.as_str()) {
+        (_, Some("all")) => Ok(Require::All),
+        (_, Some("any")) => Ok(Require::AtLeast(1)),
+        (DeValue::Integer(_), _) => Ok(Require::AtLeast(number(value, 1..=1000)?)),
+        (_, Some(text)) => wrong(format!("`{}` is no number of checks", text.escape_debug()), HELP),
+        (_, None) => Err(Wrong { help: HELP.into(), ..value.not("`\"all\"`, `\"any\"` or a number") }),
+    }
+}
+
+/// What the keys of a service are together.
+pub(super) fn judge(service: &Written, faults: &mut Vec<Fault>) {
+    covered(service, faults);
+    attributes::judge(&service.attributes, faults);
+    check::judge(&service.checks, faults);
+    enough(service, faults);
+    deprefer::judge(&service.deprefer, faults);
+}
+
+/// Whether prefixes cover the VIPs that they stand for.
+fn covered(service: &Written, faults: &mut Vec<Fault>) {
+    let (Some(prefixes), Some(vips)) = (&service.prefixes, &service.vips) else { return };
+    let mut seen: HashMap<Family, Range<usize>> = HashMap::new();
+    for prefix in prefixes.get_ref() {
+        let (net, family) = (prefix.get_ref(), Family::of(prefix.get_ref().addr()));
+        if let Some(first) = seen.get(&family) {
+            let message = format!("a service has one {family} prefix at most");
+            let help = "write another service for the VIPs of the other prefix";
+            faults.push(Fault::new(prefix.span(), message, help).beside(first.clone(), "the first one"));
+            continue;
+        }
+        seen.insert(family, prefix.span());
+        let mut ours = vips.get_ref().iter().filter(|vip| Family::of(*vip.get_ref()) == family).peekable();
+        if ours.peek().is_none() && !vips.get_ref().is_empty() {
+            let message = format!("`{net}` covers no VIP of this service");
+            faults.push(Fault::new(prefix.span(), message, "write a prefix that its VIPs are in, or none"));
+        }
+        for vip in ours.filter(|vip| !net.contains(vip.get_ref())) {
+            let message = format!("the VIP `{}` is not in `{net}`, which is announced for it", vip.get_ref());
+            let help = "write a prefix that all VIPs of its family are in";
+            faults.push(Fault::new(vip.span(), message, help).beside(prefix.span(), "the prefix"));
+        }
+    }
+}
+
+/// Whether as many checks can pass as have to.
+fn enough(service: &Written, faults: &mut Vec<Fault>) {
+    let count = service.checks.0.len();
+    if let Some(require) = &service.require
+        && let Require::AtLeast(least) = require.get_ref()
+        && count > 0
+        && count < usize::try_from(*least).unwrap_or(usize::MAX)
+    {
+        let message = format!("{least} checks have to pass, and the service has {count}");
+        faults.push(Fault::new(require.span(), message, format!("write `\"all\"`, or 1 to {count}")));
+    }
+}

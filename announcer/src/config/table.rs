@@ -1,0 +1,182 @@
+//! The declaration of a table: each of its keys once.
+//!
+//! Pure. From one declaration follow: the value as written with its place in the file ([`Maybe`], [`List`]), its reader, its
+//! default, how it is written again ([`canonical`](super::canonical)), its row in the documents ([`Key`](super::keys::Key)),
+//! and, where the table is used as it is written, the field of the struct that the program uses.
+//!
+//! ```text
+//! table! {
+//!     /// `[hooks]`.                                            the struct as the program uses it, and
+//!     pub struct Hooks as Written {                             the struct as written
+//!         /// For a run.                                        the field's doc
+//!         timeout: one Duration, default "\"10s\"", within(…), "how long a run may take; 100ms to 5m";
+//!     }     │       │            │                 │           └ its row in docs/configuration.md and in the man page
+//!     │     │       │            │                 └ the reader of one value: fn(&Value) -> Result<T, Wrong>
+//!     │     │       │            └ required, one_of, optional or derived with an example; default with its value (in TOML)
+//!     │     │       └ what one value is in the program
+//!     │     └ one value; list, set: an array of them; one_or_list, one_or_set: one, or an array
+//!     └ the field, and the key; where they differ, `field("key")`
+//!     with {
+//!         certificate: Certificate as certificate::Written;     keys that are declared elsewhere, since tables share them
+//!     }
+//! }
+//! ```
+//!
+//! `derived`: without the key, its value follows from other keys; the table puts it there before [`rules`](super::rules) look.
+//! A table that is used in another form than it is written in has `struct Written { … }` alone, and `used` and `From` by
+//! hand.
+
+use std::collections::BTreeSet;
+
+use toml::Spanned;
+
+/// A value with its place; `None`: it is absent, or it is wrong and that is told.
+pub(super) type Maybe<T> = Option<Spanned<T>>;
+/// An array with its place, and the good values in it with theirs.
+pub(super) type List<T> = Maybe<Vec<Spanned<T>>>;
+
+/// The value alone.
+pub(super) fn one<T: Clone>(value: &Maybe<T>) -> Option<T> {
+    value.as_ref().map(|value| value.get_ref().clone())
+}
+
+/// The values alone.
+pub(super) fn all<T: Clone, C: FromIterator<T>>(values: &List<T>) -> C {
+    values.iter().flat_map(|values| values.get_ref()).map(|value| value.get_ref().clone()).collect()
+}
+
+/// A value that stands in no file.
+pub(super) fn nowhere<T>(value: T) -> Spanned<T> {
+    Spanned::new(0..0, value)
+}
+
+/// Values that stand in no file.
+pub(super) fn list<'a, T: Clone + 'a>(values: impl IntoIterator<Item = &'a T>) -> List<T> {
+    Some(nowhere(values.into_iter().cloned().map(nowhere).collect()))
+}
+
+/// The same, where `None` says that the key is absent.
+pub(super) fn maybe_list<T: Clone>(values: &Option<BTreeSet<T>>) -> List<T> {
+    values.as_ref().and_then(list)
+}
+
+macro_rules! table {
+    // A table that is used as it is written.
+    (
+        $(#[$about:meta])*
+        pub struct $Used:ident as $Written:ident {
+            $(
+                $(#[$what:meta])*
+                $field:ident $(($name:literal))?: $shape:ident $type:ty, $need:ident $example:literal, $read:expr, $row:literal;
+            )*
+        }
+        $( with { $( $(#[$shared:meta])* $group:ident: $Group:ty as $Keys:ty; )* } )?
+    ) => {
+        $(#[$about])*
+        #[derive(Debug, Clone, PartialEq, Eq)]
+        pub struct $Used {
+            $( $(#[$what])* pub $field: table!(@used $shape $need $type), )*
+            $( $( $(#[$shared])* pub $group: $Group, )* )?
+        }
+
+        table! {
+            struct $Written {
+                $( $field $(($name))?: $shape $type, $need $example, $read, $row; )*
+            }
+            $( with { $( $group: $Group as $Keys; )* } )?
+        }
+
+        impl $Written {
+            /// As the program uses it; `None`: something is missing or wrong, and told.
+            pub(in crate::config) fn used(&self) -> Option<$Used> {
+                Some($Used {
+                    $( $field: table!(@take $shape $need &self.$field), )*
+                    $( $( $group: self.$group.used()?, )* )?
+                })
+            }
+        }
+
+        impl From<&$Used> for $Written {
+            fn from(used: &$Used) -> Self {
+                $Written {
+                    $( $field: table!(@put $shape $need &used.$field), )*
+                    $( $( $group: (&used.$group).into(), )* )?
+                }
+            }
+        }
+    };
+
+    // The keys of a table as written.
+    (
+        $(#[$about:meta])*
+        struct $Written:ident {
+            $( $field:ident $(($name:literal))?: $shape:ident $type:ty, $need:ident $example:literal, $read:expr, $row:literal; )*
+        }
+        $( with { $( $group:ident: $Group:ty as $Keys:ty; )* } )?
+    ) => {
+        $(#[$about])*
+        #[derive(Debug)]
+        pub(in crate::config) struct $Written {
+            $( pub(in crate::config) $field: table!(@written $shape $type), )*
+            $( $( pub(in crate::config) $group: $Keys, )* )?
+        }
+
+        impl $Written {
+            /// Its own keys.
+            pub(in crate::config) const KEYS: &'static [$crate::config::keys::Key] = &[
+                $( $crate::config::keys::Key {
+                    name: table!(@name $field $($name)?),
+                    need: table!(@need $need $example),
+                    doc: $row,
+                }, )*
+            ];
+
+            /// Reads the table; what is wrong is told.
+            pub(in crate::config) fn read(table: &mut $crate::config::reader::Table<'_>) -> Self {
+                $Written {
+                    $( $field: table.$shape(table!(@name $field $($name)?), $read), )*
+                    $( $( $group: <$Keys>::read(table), )* )?
+                }
+            }
+
+            /// Writes its own keys.
+            pub(in crate::config) fn write_own(&self, out: &mut $crate::config::writer::Out) {
+                $( out.$shape(table!(@name $field $($name)?), &self.$field); )*
+            }
+
+            /// Writes its keys, and those that it shares.
+            #[allow(dead_code, reason = "some tables write a part")]
+            pub(in crate::config) fn write(&self, out: &mut $crate::config::writer::Out) {
+                self.write_own(out);
+                $( $( self.$group.write(out); )* )?
+            }
+        }
+    };
+
+    (@name $field:ident) => { stringify!($field) };
+    (@name $field:ident $name:literal) => { $name };
+
+    (@need required $example:literal) => { $crate::config::keys::Need::Required($example) };
+    (@need one_of $example:literal) => { $crate::config::keys::Need::OneOf($example) };
+    (@need optional $example:literal) => { $crate::config::keys::Need::Optional($example) };
+    (@need derived $example:literal) => { $crate::config::keys::Need::Optional($example) };
+    (@need default $value:literal) => { $crate::config::keys::Need::Default($value) };
+
+    (@written one $type:ty) => { $crate::config::table::Maybe<$type> };
+    (@written $shape:ident $type:ty) => { $crate::config::table::List<$type> };
+
+    (@used one optional $type:ty) => { Option<$type> };
+    (@used one $need:ident $type:ty) => { $type };
+    (@used set $need:ident $type:ty) => { std::collections::BTreeSet<$type> };
+    (@used one_or_set $need:ident $type:ty) => { std::collections::BTreeSet<$type> };
+    (@used $shape:ident $need:ident $type:ty) => { Vec<$type> };
+
+    (@take one optional $value:expr) => { $crate::config::table::one($value) };
+    (@take one $need:ident $value:expr) => { $crate::config::table::one($value)? };
+    (@take $shape:ident $need:ident $values:expr) => { $crate::config::table::all($values) };
+
+    (@put one optional $value:expr) => { $value.clone().map($crate::config::table::nowhere) };
+    (@put one $need:ident $value:expr) => { Some($crate::config::table::nowhere($value.clone())) };
+    (@put $shape:ident $need:ident $values:expr) => { $crate::config::table::list($values) };
+}
+pub(super) use table;

@@ -1,0 +1,106 @@
+//! Values as TOML: what [`reader`](super::reader) and its readers of values take, written again.
+//!
+//! Pure.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use toml::Value;
+
+use super::table::{List, Maybe};
+use super::value::span;
+use crate::model::{
+    Asn, Community, ExtendedCommunity, Family, LargeCommunity, Origin, PeerAsn, PeerName, RouterId,
+    ServiceName,
+};
+
+/// A value that can be written so that its reader takes it for the same.
+pub(super) trait ToToml {
+    /// As TOML.
+    fn to_toml(&self) -> Value;
+}
+
+/// As a string of TOML.
+pub(super) fn text(value: impl ToString) -> Value {
+    Value::String(value.to_string())
+}
+
+fn integer<N: Copy + Into<i64>>(number: &N) -> Value {
+    Value::Integer((*number).into())
+}
+
+/// The text so far.
+#[derive(Debug, Default)]
+pub(super) struct Out(pub(super) String);
+
+impl Out {
+    /// Opens a table.
+    pub(super) fn header(&mut self, header: &str) {
+        let apart = if self.0.is_empty() { "" } else { "\n" };
+        self.0.push_str(&format!("{apart}{header}\n"));
+    }
+
+    /// A key, if it has a value.
+    pub(super) fn one<T: ToToml>(&mut self, key: &str, value: &Maybe<T>) {
+        if let Some(value) = value {
+            self.line(key, value.get_ref().to_toml());
+        }
+    }
+
+    /// A key that has an array, if it has one.
+    pub(super) fn list<T: ToToml>(&mut self, key: &str, values: &List<T>) {
+        if let Some(values) = values {
+            self.line(
+                key,
+                Value::Array(values.get_ref().iter().map(|value| value.get_ref().to_toml()).collect()),
+            );
+        }
+    }
+
+    /// The same.
+    pub(super) fn set<T: ToToml>(&mut self, key: &str, values: &List<T>) {
+        self.list(key, values);
+    }
+
+    /// The same; one value stands alone.
+    pub(super) fn one_or_list<T: ToToml>(&mut self, key: &str, values: &List<T>) {
+        match values.as_ref().map(|values| values.get_ref().as_slice()) {
+            Some([one]) => self.line(key, one.get_ref().to_toml()),
+            Some(_) | None => self.list(key, values),
+        }
+    }
+
+    /// The same as [`list`](Self::list).
+    pub(super) fn one_or_set<T: ToToml>(&mut self, key: &str, values: &List<T>) {
+        self.list(key, values);
+    }
+
+    fn line(&mut self, key: &str, value: Value) {
+        self.0.push_str(&format!("{key} = {value}\n"));
+    }
+}
+
+macro_rules! written {
+    ($($type:ty),* => $how:expr) => {
+        $(impl ToToml for $type {
+            fn to_toml(&self) -> Value {
+                $how(self)
+            }
+        })*
+    };
+}
+
+written!(IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, IpNet, String, PeerName, ServiceName, RouterId, Origin => text);
+written!(Community, ExtendedCommunity, LargeCommunity => text);
+written!(u8, u16, u32 => integer);
+written!(bool => |is: &bool| Value::Boolean(*is));
+written!(Duration => |time: &Duration| text(span(*time)));
+written!(PathBuf => |path: &PathBuf| text(path.display()));
+written!(Asn => |asn: &Asn| asn.get().to_toml());
+written!(Family => |family: &Family| text(family.to_string().to_lowercase()));
+written!(PeerAsn => |asn: &PeerAsn| match asn {
+    PeerAsn::Is(asn) => asn.to_toml(),
+    PeerAsn::External | PeerAsn::Internal => text(asn),
+});

@@ -42,6 +42,7 @@ mod table;
 mod value;
 pub mod warnings;
 mod writer;
+mod written;
 
 #[cfg(test)]
 pub(crate) mod tests;

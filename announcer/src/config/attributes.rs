@@ -10,9 +10,10 @@ use toml::Value as Toml;
 use super::address::{NextHop, next_hop};
 use super::error::Fault;
 use super::overrides::sizes;
-use super::table::{all, list, nowhere, one, table};
+use super::table::table;
 use super::value::{med, prepend, word};
 use super::writer::{ToToml, text};
+use super::written::{all, list, nowhere, one};
 use crate::model::{Attributes, Community, ExtendedCommunity, Family, LargeCommunity, Origin};
 
 table! {

@@ -17,9 +17,10 @@ use super::error::{Fault, unique};
 use super::keys::Section;
 use super::kind::{self, Probe};
 use super::reader::{Present, Table};
-use super::table::{nowhere, one, table};
+use super::table::table;
 use super::value::{HOUR, MILLISECOND, MINUTE, Value, Wrong, count, span, text, within, word};
 use super::writer::{self, Out, ToToml};
+use super::written::{nowhere, one};
 use crate::model::{Invalid, ServiceName};
 
 pub(super) const SECTION: Section = Section {

@@ -5,9 +5,10 @@
 use super::error::Fault;
 use super::keys::Section;
 use super::reader::Table;
-use super::table::{all, list, nowhere, one, table};
+use super::table::table;
 use super::value::{med, prepend, word};
 use super::writer::Out;
+use super::written::{all, list, nowhere, one};
 use crate::model::{Community, Deprefer};
 
 pub(super) const SECTION: Section = Section {

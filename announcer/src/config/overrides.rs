@@ -7,8 +7,9 @@ use std::ops::Range;
 
 use super::address::{next_hop_v4, next_hop_v6};
 use super::error::Fault;
-use super::table::{List, all, maybe_list, nowhere, one, table};
+use super::table::table;
 use super::value::{med, prepend, word};
+use super::written::{List, all, maybe_list, nowhere, one};
 use crate::model::{Community, ExtendedCommunity, LargeCommunity, Origin, Overrides};
 
 table! {

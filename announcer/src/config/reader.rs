@@ -9,8 +9,8 @@ use toml::de::{DeTable, DeValue};
 
 use super::error::Fault;
 use super::keys::{Key, Need, Section};
-use super::table::{List, Maybe};
 use super::value::{Value, Wrong};
+use super::written::{List, Maybe};
 
 /// The keys of a table that are there.
 #[derive(Debug, Default)]

@@ -26,40 +26,6 @@
 //! A table that is used in another form than it is written in has `struct Written { … }` alone, and `used` and `From` by
 //! hand.
 
-use std::collections::BTreeSet;
-
-use toml::Spanned;
-
-/// A value with its place; `None`: it is absent, or it is wrong and that is told.
-pub(super) type Maybe<T> = Option<Spanned<T>>;
-/// An array with its place, and the good values in it with theirs.
-pub(super) type List<T> = Maybe<Vec<Spanned<T>>>;
-
-/// The value alone.
-pub(super) fn one<T: Clone>(value: &Maybe<T>) -> Option<T> {
-    value.as_ref().map(|value| value.get_ref().clone())
-}
-
-/// The values alone.
-pub(super) fn all<T: Clone, C: FromIterator<T>>(values: &List<T>) -> C {
-    values.iter().flat_map(|values| values.get_ref()).map(|value| value.get_ref().clone()).collect()
-}
-
-/// A value that stands in no file.
-pub(super) fn nowhere<T>(value: T) -> Spanned<T> {
-    Spanned::new(0..0, value)
-}
-
-/// Values that stand in no file.
-pub(super) fn list<'a, T: Clone + 'a>(values: impl IntoIterator<Item = &'a T>) -> List<T> {
-    Some(nowhere(values.into_iter().cloned().map(nowhere).collect()))
-}
-
-/// The same, where `None` says that the key is absent.
-pub(super) fn maybe_list<T: Clone>(values: &Option<BTreeSet<T>>) -> List<T> {
-    values.as_ref().and_then(list)
-}
-
 macro_rules! table {
     // A table that is used as it is written.
     (
@@ -162,8 +128,8 @@ macro_rules! table {
     (@need derived $example:literal) => { $crate::config::keys::Need::Optional($example) };
     (@need default $value:literal) => { $crate::config::keys::Need::Default($value) };
 
-    (@written one $type:ty) => { $crate::config::table::Maybe<$type> };
-    (@written $shape:ident $type:ty) => { $crate::config::table::List<$type> };
+    (@written one $type:ty) => { $crate::config::written::Maybe<$type> };
+    (@written $shape:ident $type:ty) => { $crate::config::written::List<$type> };
 
     (@used one optional $type:ty) => { Option<$type> };
     (@used one $need:ident $type:ty) => { $type };
@@ -171,12 +137,12 @@ macro_rules! table {
     (@used one_or_set $need:ident $type:ty) => { std::collections::BTreeSet<$type> };
     (@used $shape:ident $need:ident $type:ty) => { Vec<$type> };
 
-    (@take one optional $value:expr) => { $crate::config::table::one($value) };
-    (@take one $need:ident $value:expr) => { $crate::config::table::one($value)? };
-    (@take $shape:ident $need:ident $values:expr) => { $crate::config::table::all($values) };
+    (@take one optional $value:expr) => { $crate::config::written::one($value) };
+    (@take one $need:ident $value:expr) => { $crate::config::written::one($value)? };
+    (@take $shape:ident $need:ident $values:expr) => { $crate::config::written::all($values) };
 
-    (@put one optional $value:expr) => { $value.clone().map($crate::config::table::nowhere) };
-    (@put one $need:ident $value:expr) => { Some($crate::config::table::nowhere($value.clone())) };
-    (@put $shape:ident $need:ident $values:expr) => { $crate::config::table::list($values) };
+    (@put one optional $value:expr) => { $value.clone().map($crate::config::written::nowhere) };
+    (@put one $need:ident $value:expr) => { Some($crate::config::written::nowhere($value.clone())) };
+    (@put $shape:ident $need:ident $values:expr) => { $crate::config::written::list($values) };
 }
 pub(super) use table;

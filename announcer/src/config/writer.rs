@@ -9,8 +9,8 @@ use std::time::Duration;
 use ipnet::IpNet;
 use toml::Value;
 
-use super::table::{List, Maybe};
 use super::value::span;
+use super::written::{List, Maybe};
 use crate::model::{
     Asn, Community, ExtendedCommunity, Family, LargeCommunity, Origin, PeerAsn, PeerName, RouterId,
     ServiceName,

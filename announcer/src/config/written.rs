@@ -1,0 +1,37 @@
+//! Values as they are written: with their places in the file.
+//!
+//! Pure.
+
+use std::collections::BTreeSet;
+
+use toml::Spanned;
+
+/// A value with its place; `None`: it is absent, or it is wrong and that is told.
+pub(super) type Maybe<T> = Option<Spanned<T>>;
+/// An array with its place, and the good values in it with theirs.
+pub(super) type List<T> = Maybe<Vec<Spanned<T>>>;
+
+/// The value alone.
+pub(super) fn one<T: Clone>(value: &Maybe<T>) -> Option<T> {
+    value.as_ref().map(|value| value.get_ref().clone())
+}
+
+/// The values alone.
+pub(super) fn all<T: Clone, C: FromIterator<T>>(values: &List<T>) -> C {
+    values.iter().flat_map(|values| values.get_ref()).map(|value| value.get_ref().clone()).collect()
+}
+
+/// A value that stands in no file.
+pub(super) fn nowhere<T>(value: T) -> Spanned<T> {
+    Spanned::new(0..0, value)
+}
+
+/// Values that stand in no file.
+pub(super) fn list<'a, T: Clone + 'a>(values: impl IntoIterator<Item = &'a T>) -> List<T> {
+    Some(nowhere(values.into_iter().cloned().map(nowhere).collect()))
+}
+
+/// The same, where `None` says that the key is absent.
+pub(super) fn maybe_list<T: Clone>(values: &Option<BTreeSet<T>>) -> List<T> {
+    values.as_ref().and_then(list)
+}

@@ -60,7 +60,7 @@ pub use hooks::Hooks;
 pub use kind::Probe;
 pub use metrics::Metrics;
 pub use peer::{Peer, PeerAddress};
-pub use service::{Require, Service};
+pub use service::{FlapDamping, Require, Service};
 
 /// Where the configuration is looked for unless told otherwise.
 pub const DEFAULT_PATH: &str = "/etc/announcer/announcer.toml";

@@ -1,11 +1,13 @@
-//! Holds back a VIP that comes and goes: joining an ECMP group disturbs more flows than leaving it.
+//! Damps a VIP that comes and goes: joining an ECMP group disturbs more flows than leaving it.
 //!
 //! Pure. The first [`FREE`] returns within [`WINDOW`] are free, the next waits [`FIRST`], each further one twice as long,
-//! at most [`LONGEST`]; a VIP that has been announced for [`WINDOW`] without a fault begins anew. Beside that, every
-//! join may wait a fixed delay.
+//! at most [`LONGEST`]; a VIP that has been announced for [`WINDOW`] without a fault begins anew. What is done with a VIP
+//! that waits for that is not decided here. Beside that, every join may wait a fixed delay.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
+
+use crate::config::FlapDamping;
 
 /// Returns that cost nothing.
 const FREE: usize = 2;
@@ -21,8 +23,8 @@ const LONGEST: Duration = Duration::from_secs(300);
 pub struct Policy {
     /// How long every join waits.
     pub delay: Duration,
-    /// Whether returns are counted.
-    pub flaps: bool,
+    /// Whether returns are counted, and what is done with a VIP that came back too often.
+    pub flaps: FlapDamping,
 }
 
 /// Why a fit VIP still waits.
@@ -31,18 +33,24 @@ pub enum Wait {
     /// Every join waits this long.
     Delay(Duration),
     /// It came back too often.
-    Flapping {
-        /// How often within the window, this return included.
-        returns: usize,
-        /// How long it waits for that.
-        penalty: Duration,
-    },
+    Flapping(Flapping),
+}
+
+/// How a VIP came and went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Flapping {
+    /// How often it came back within the window, the last return included.
+    pub returns: usize,
+    /// How long it waits for that, from its return.
+    pub penalty: Duration,
 }
 
 /// How fit the VIP is, and what it did before.
 #[derive(Debug, Clone, Default)]
 pub struct Damping {
     state: State,
+    /// When the wait that was last seen ends.
+    deadline: Option<Instant>,
     /// When it came back, as far as it counts.
     returns: VecDeque<Instant>,
     /// How many waits it was given since it was last calm.
@@ -55,12 +63,15 @@ enum State {
     #[default]
     New,
     Unfit,
-    Waiting(Instant, Wait),
+    /// Fit since then; it may have come back too often.
+    Waiting(Instant, Option<Flapping>),
+    /// Fit, and no wait left since then.
     Joined(Instant),
 }
 
 impl Damping {
-    /// Takes in whether the VIP could be announced, were it not for this; what it still waits for.
+    /// Takes in whether the VIP could be announced, were it not for this; what it still waits for. The waits follow the
+    /// `policy`, whatever it was when the VIP came back.
     pub fn observe(&mut self, fit: bool, policy: Policy, now: Instant) -> Option<Wait> {
         self.state = match (fit, &self.state) {
             (false, State::New) => State::New,
@@ -71,31 +82,40 @@ impl Damping {
                 }
                 State::Unfit
             }
-            (true, State::New) => Damping::join(now, Wait::Delay(policy.delay)),
-            (true, State::Unfit) => Damping::join(now, self.returned(policy, now)),
-            (true, State::Waiting(until, wait)) if now < *until => State::Waiting(*until, *wait),
-            (true, State::Waiting(..)) => State::Joined(now),
+            (true, State::New) => State::Waiting(now, None),
+            (true, State::Unfit) => State::Waiting(now, self.returned(policy, now)),
+            (true, State::Waiting(since, flapping)) => State::Waiting(*since, *flapping),
             (true, State::Joined(since)) => State::Joined(*since),
         };
-        match &self.state {
-            State::Waiting(_, wait) => Some(*wait),
+        let wait = match self.state {
+            State::Waiting(since, flapping) => wait(since, flapping, policy, now),
             State::New | State::Unfit | State::Joined(_) => None,
+        };
+        if let (State::Waiting(..), None) = (&self.state, wait) {
+            self.state = State::Joined(now);
         }
+        self.deadline = wait.map(|(until, _)| until);
+        wait.map(|(_, wait)| wait)
     }
 
     /// When a wait ends.
     pub fn deadline(&self) -> Option<Instant> {
-        match &self.state {
-            State::Waiting(until, _) => Some(*until),
-            State::New | State::Unfit | State::Joined(_) => None,
+        self.deadline
+    }
+
+    /// Forgets what it did, and ends the wait for that. A delay of every join goes on.
+    pub fn forgive(&mut self) {
+        self.forget();
+        if let State::Waiting(_, flapping) = &mut self.state {
+            *flapping = None;
         }
     }
 
-    /// Forgets what it did, and ends its wait.
-    pub fn forgive(&mut self, now: Instant) {
-        self.forget();
-        if let State::Waiting(_, Wait::Flapping { .. }) = &self.state {
-            self.state = State::Joined(now);
+    /// The process stood still for this long: nobody knows how fit the VIP was, so that the time counts for nothing.
+    pub fn excuse(&mut self, stood_still: Duration) {
+        match &mut self.state {
+            State::Waiting(since, _) | State::Joined(since) => *since += stood_still,
+            State::New | State::Unfit => {}
         }
     }
 
@@ -104,25 +124,34 @@ impl Damping {
         self.penalties = 0;
     }
 
-    fn join(now: Instant, wait: Wait) -> State {
-        let (Wait::Delay(time) | Wait::Flapping { penalty: time, .. }) = wait;
-        if time.is_zero() { State::Joined(now) } else { State::Waiting(now + time, wait) }
-    }
-
-    fn returned(&mut self, policy: Policy, now: Instant) -> Wait {
-        if !policy.flaps {
-            return Wait::Delay(policy.delay);
+    /// Counts a return; whether there were too many.
+    fn returned(&mut self, policy: Policy, now: Instant) -> Option<Flapping> {
+        match policy.flaps {
+            FlapDamping::Off => return None,
+            FlapDamping::Deprefer | FlapDamping::Withhold => self.returns.push_back(now),
         }
-        self.returns.push_back(now);
         if self.penalties == 0 {
             self.returns.retain(|at| now.duration_since(*at) < WINDOW);
         }
         if self.returns.len() <= FREE {
-            return Wait::Delay(policy.delay);
+            return None;
         }
         let penalty = FIRST.saturating_mul(1 << self.penalties.min(16)).min(LONGEST);
         self.penalties += 1;
-        Wait::Flapping { returns: self.returns.len(), penalty: penalty.max(policy.delay) }
+        Some(Flapping { returns: self.returns.len(), penalty })
+    }
+}
+
+/// What a VIP that is fit `since` waits for, and until when. The stricter of two waits is the one that is named: where flaps
+/// only make a VIP the last choice, that is the delay of every join.
+fn wait(since: Instant, flapping: Option<Flapping>, policy: Policy, now: Instant) -> Option<(Instant, Wait)> {
+    let delay = Some((since + policy.delay, Wait::Delay(policy.delay))).filter(|(until, _)| now < *until);
+    let flapping = flapping.map(|flapping| (since + flapping.penalty, Wait::Flapping(flapping)));
+    let flapping = flapping.filter(|(until, _)| now < *until);
+    match policy.flaps {
+        FlapDamping::Off => delay,
+        FlapDamping::Deprefer => delay.or(flapping),
+        FlapDamping::Withhold => flapping.or(delay),
     }
 }
 
@@ -130,7 +159,7 @@ impl Damping {
 mod tests {
     use super::*;
 
-    const ON: Policy = Policy { delay: Duration::ZERO, flaps: true };
+    const ON: Policy = Policy { delay: Duration::ZERO, flaps: FlapDamping::Withhold };
 
     /// Plays `(second, fit)`; the wait after each.
     fn play(policy: Policy, steps: &[(u64, bool)]) -> (Damping, Vec<Option<u64>>, Instant) {
@@ -138,7 +167,7 @@ mod tests {
         let mut damping = Damping::default();
         let waits = steps.iter().map(|(second, fit)| {
             let wait = damping.observe(*fit, policy, start + Duration::from_secs(*second))?;
-            let (Wait::Delay(time) | Wait::Flapping { penalty: time, .. }) = wait;
+            let (Wait::Delay(time) | Wait::Flapping(Flapping { penalty: time, .. })) = wait;
             Some(time.as_secs())
         });
         let waits = waits.collect();
@@ -178,7 +207,7 @@ mod tests {
         let (mut damping, waits, start) =
             play(ON, &[(0, true), (1, false), (2, true), (3, false), (4, true), (5, false), (6, true)]);
         assert_eq!(waits[6], Some(10));
-        damping.forgive(start + Duration::from_secs(7));
+        damping.forgive();
         assert_eq!(damping.observe(true, ON, start + Duration::from_secs(7)), None);
         damping.observe(false, ON, start + Duration::from_secs(8));
         assert_eq!(damping.observe(true, ON, start + Duration::from_secs(9)), None, "it begins anew");
@@ -186,11 +215,57 @@ mod tests {
 
     #[test]
     fn every_join_waits_the_delay_and_a_fault_within_it_begins_it_anew() {
-        let policy = Policy { delay: Duration::from_secs(5), flaps: false };
+        let policy = Policy { delay: Duration::from_secs(5), flaps: FlapDamping::Off };
         let (_, waits, _) = play(
             policy,
             &[(0, true), (4, true), (5, true), (6, false), (7, true), (8, false), (9, true), (13, true)],
         );
         assert_eq!(waits, [Some(5), Some(5), None, None, Some(5), None, Some(5), Some(5)]);
+    }
+
+    /// A wait goes by the policy that holds now, and not by that of the return.
+    #[test]
+    fn a_wait_follows_the_policy_when_that_changes() {
+        let policy = |delay, flaps| Policy { delay: Duration::from_secs(delay), flaps };
+        let (off, deprefer, withhold) = (FlapDamping::Off, FlapDamping::Deprefer, FlapDamping::Withhold);
+        let flapping = [(0, true), (1, false), (2, true), (3, false), (4, true), (5, false), (6, true)];
+        let delayed = |seconds| Some(Wait::Delay(Duration::from_secs(seconds)));
+        let damped = Some(Wait::Flapping(Flapping { returns: 3, penalty: FIRST }));
+        for (delay, flaps, second, want, until) in [
+            (0, off, 6, None, None),
+            (0, deprefer, 6, damped, Some(16)),
+            (0, deprefer, 16, None, None),
+            (0, withhold, 15, damped, Some(16)),
+            (20, off, 6, delayed(20), Some(26)),
+            // Not announced for the whole delay, then the last choice.
+            (5, deprefer, 6, delayed(5), Some(11)),
+            (5, deprefer, 11, damped, Some(16)),
+            (20, deprefer, 6, delayed(20), Some(26)),
+            (20, deprefer, 26, None, None),
+            (5, withhold, 6, damped, Some(16)),
+            (20, withhold, 6, damped, Some(16)),
+            (20, withhold, 16, delayed(20), Some(26)),
+        ] {
+            let (mut damping, waits, start) = play(ON, &flapping);
+            assert_eq!(waits[6], Some(10));
+            let at = |second| start + Duration::from_secs(second);
+            let wait = damping.observe(true, policy(delay, flaps), at(second));
+            assert_eq!((wait, damping.deadline()), (want, until.map(at)), "{delay} s, {flaps:?}, {second} s");
+        }
+    }
+
+    #[test]
+    fn the_time_in_which_the_process_stood_still_ends_no_wait() {
+        let flapping = [(0, true), (1, false), (2, true), (3, false), (4, true), (5, false), (6, true)];
+        let (mut damping, _, start) = play(ON, &flapping);
+        let at = |second| start + Duration::from_secs(second);
+        damping.excuse(Duration::from_secs(50));
+        assert!(damping.observe(true, ON, at(57)).is_some());
+        assert_eq!(damping.deadline(), Some(at(66)));
+        assert_eq!(damping.observe(true, ON, at(66)), None);
+        // Nor does it make a VIP calm.
+        damping.excuse(Duration::from_secs(60));
+        damping.observe(false, ON, at(127));
+        assert!(damping.observe(true, ON, at(128)).is_some());
     }
 }

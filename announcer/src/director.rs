@@ -186,7 +186,7 @@ impl Director {
                 self.judge_all(now, &mut changes);
             }
             Fact::Forgive(services) => {
-                self.each_of(&services, |vip, _| vip.damping.forgive(now.time()));
+                self.each_of(&services, |vip, _| vip.damping.forgive());
                 self.judge_all(now, &mut changes);
             }
             Fact::Recheck(services) => {

@@ -13,7 +13,7 @@ use announcer::bgp::reason::{DownReason, TcpFailure};
 use announcer::config::FILE;
 use announcer::config::keys::{Key, Need, Section};
 use announcer::config::kind::http::Digest;
-use announcer::damping::Wait;
+use announcer::damping::{Flapping, Wait};
 use announcer::director::{Depreference, Reason, Standing};
 use announcer::drain::Drain;
 use announcer::health::check::{Evidence, Streak};
@@ -201,10 +201,12 @@ fn every_standing_of_a_vip_is_explained() {
     let failed = evidence(Streak::Failed { run: 3, fall: 3 });
     let of_several = Evidence { check: Some("backend".into()), ..failed.clone() };
     let sibling = "192.0.2.81".parse().unwrap();
+    let flapping = Flapping { returns: 3, penalty: Duration::from_secs(10) };
     let all = [
         Standing::Announced,
         Standing::Depreferred(Depreference::Backup),
         Standing::Depreferred(Depreference::Unhealthy(of_several)),
+        Standing::Depreferred(Depreference::Flapping(flapping)),
         Standing::Depreferred(Depreference::Sibling(sibling)),
         Standing::Draining(drain),
         Standing::Withheld(Reason::Stopping),
@@ -216,13 +218,16 @@ fn every_standing_of_a_vip_is_explained() {
         Standing::Withheld(Reason::Unhealthy(failed)),
         Standing::Withheld(Reason::Sibling(sibling)),
         Standing::Withheld(Reason::Waiting(Wait::Delay(TOOK))),
-        Standing::Withheld(Reason::Waiting(Wait::Flapping { returns: 3, penalty: Duration::from_secs(10) })),
+        Standing::Withheld(Reason::Waiting(Wait::Flapping(flapping))),
     ];
     for standing in &all {
         match standing {
             Standing::Announced | Standing::Draining(_) => {}
             Standing::Depreferred(
-                Depreference::Backup | Depreference::Unhealthy(_) | Depreference::Sibling(_),
+                Depreference::Backup
+                | Depreference::Unhealthy(_)
+                | Depreference::Flapping(_)
+                | Depreference::Sibling(_),
             ) => {}
             Standing::Withheld(
                 Reason::Stopping
@@ -231,7 +236,7 @@ fn every_standing_of_a_vip_is_explained() {
                 | Reason::NoVerdict(_)
                 | Reason::Unhealthy(_)
                 | Reason::Sibling(_)
-                | Reason::Waiting(Wait::Delay(_) | Wait::Flapping { .. }),
+                | Reason::Waiting(Wait::Delay(_) | Wait::Flapping(_)),
             ) => {}
         }
     }

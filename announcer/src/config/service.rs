@@ -47,9 +47,9 @@ table! {
         /// How long a VIP has to be healthy before it is announced.
         announce_delay: one Duration, default "\"0s\"", within(Duration::ZERO..=HOUR),
             "how long a VIP has to be healthy before it is announced; 0s to 1h";
-        /// Whether a VIP that comes and goes waits ever longer.
-        flap_damping: one bool, default "true", boolean,
-            "whether a VIP's third return within a minute waits 10s, the next twice as long, up to 5m";
+        /// What is done with a VIP that comes and goes.
+        flap_damping: one FlapDamping, default "true", flap_damping,
+            "what is done with a VIP at its third return within a minute for 10s, and at each further one for twice as long, up to 5m: `true`, announced with the attributes of `[service.deprefer]`; `\"withhold\"`, not announced; `false`, announced as ever";
         /// How long nothing may listen before that counts.
         listener_grace: one Duration, default "\"0s\"", within(Duration::ZERO..=SECOND * 10),
             "how long nothing may listen before that counts; `50ms` for servers that stop listening for a moment when they are reloaded (haproxy with `noreuseport`); 0s to 10s";
@@ -77,6 +77,39 @@ impl Service {
     /// What is announced for a VIP: itself, or the prefix that covers it and its siblings.
     pub fn prefix_of(&self, vip: IpAddr) -> IpNet {
         self.prefixes.iter().find(|prefix| prefix.contains(&vip)).copied().unwrap_or_else(|| vip.into())
+    }
+}
+
+/// What is done with a VIP that comes and goes, until it has been healthy for a time that grows with each return.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FlapDamping {
+    /// `false`: nothing.
+    Off,
+    /// `true`: it is announced as the last choice, so that it is reachable where no other host announces it.
+    Deprefer,
+    /// `withhold`: it is not announced.
+    Withhold,
+}
+
+impl ToToml for FlapDamping {
+    fn to_toml(&self) -> Toml {
+        match self {
+            FlapDamping::Off => false.to_toml(),
+            FlapDamping::Deprefer => true.to_toml(),
+            FlapDamping::Withhold => text("withhold"),
+        }
+    }
+}
+
+/// `true`, `false` or `"withhold"`.
+fn flap_damping(value: &Value<'_>) -> Result<FlapDamping, Wrong> {
+    const HELP: &str = "write `true` (the last choice of the routers), `\"withhold\"` or `false`";
+    match (value.found, value.found.as_str()) {
+        (DeValue::Boolean(true), _) => Ok(FlapDamping::Deprefer),
+        (DeValue::Boolean(false), _) => Ok(FlapDamping::Off),
+        (_, Some("withhold")) => Ok(FlapDamping::Withhold),
+        (_, Some(text)) => wrong(format!("`{}` is no way to damp flapping", text.escape_debug()), HELP),
+        (_, None) => Err(Wrong { help: HELP.into(), ..value.not("`true`, `false` or `\"withhold\"`") }),
     }
 }
 

@@ -129,7 +129,7 @@ fn a_good_file_is_read_as_it_says() {
                     ..Attributes::default()
                 },
                 announce_delay: Duration::ZERO,
-                flap_damping: true,
+                flap_damping: FlapDamping::Deprefer,
                 listener_grace: Duration::ZERO,
                 require: Require::All,
                 on_failure: OnFailure::Withdraw,

@@ -32,15 +32,14 @@ impl Director {
     /// director begins with it.
     ///
     /// A deadline that was missed by more than [`STOOD_STILL`] shows that the process stood still. Nobody listened to the
-    /// probe loops meanwhile, so the leases begin anew.
+    /// probe loops meanwhile, so the leases begin anew, and the waits go on from where they were.
     pub(super) fn catch_up(&mut self, now: Instant, changes: &mut Vec<Change>) -> Moment {
         let moment = Moment(now);
         let Some(late) = self.deadline().and_then(|due| now.checked_duration_since(due)) else {
             return moment;
         };
         if late > STOOD_STILL {
-            let checks = self.vips.values_mut().flat_map(|vip| &mut vip.checks);
-            checks.for_each(|check| check.excuse(now));
+            self.vips.values_mut().for_each(|vip| vip.excuse(late, now));
         }
         let due = self.deadlines.iter().take_while(|(at, _)| *at <= now);
         let over: Vec<IpAddr> = due.map(|(_, address)| *address).collect();

@@ -5,7 +5,7 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use crate::damping::Wait;
+use crate::damping::{Flapping, Wait};
 use crate::drain::Drain;
 use crate::health::check::Evidence;
 
@@ -29,6 +29,8 @@ pub enum Depreference {
     Backup,
     /// A check has failed whose `on_failure` is `deprefer`; what it saw.
     Unhealthy(Evidence),
+    /// It is healthy, and came back too often in short order.
+    Flapping(Flapping),
     /// It shares its prefix with this VIP, which is.
     Sibling(IpAddr),
 }
@@ -90,7 +92,9 @@ impl Standing {
             Standing::Withheld(Reason::NotLookedFor) => "not_looked_for",
             Standing::Withheld(Reason::VipMissing(_)) => "vip_missing",
             Standing::Withheld(Reason::NoVerdict(_)) => "no_verdict",
-            Standing::Withheld(Reason::Waiting(_)) => "waiting",
+            Standing::Withheld(Reason::Waiting(Wait::Delay(_))) => "waiting",
+            Standing::Depreferred(Depreference::Flapping(_))
+            | Standing::Withheld(Reason::Waiting(Wait::Flapping(_))) => "flapping",
         }
     }
 
@@ -120,6 +124,12 @@ impl fmt::Display for Depreference {
         match self {
             Depreference::Backup => f.write_str("healthy, a backup for when others have withdrawn"),
             Depreference::Unhealthy(seen) => seen.fmt(f),
+            Depreference::Flapping(Flapping { returns, penalty }) => write!(
+                f,
+                "healthy, but it came back {returns} times in short order: the last choice of the routers until it has \
+                 been healthy for {}, or until `announcer undrain`",
+                humantime::format_duration(*penalty)
+            ),
             Depreference::Sibling(vip) => write!(f, "as {vip} is, which is in the same prefix"),
         }
     }
@@ -135,7 +145,7 @@ impl fmt::Display for Reason {
             Reason::Waiting(Wait::Delay(delay)) => {
                 write!(f, "healthy, announced once it has been for {}", humantime::format_duration(*delay))
             }
-            Reason::Waiting(Wait::Flapping { returns, penalty }) => write!(
+            Reason::Waiting(Wait::Flapping(Flapping { returns, penalty })) => write!(
                 f,
                 "healthy, but it came back {returns} times in short order: announced once it has been for {}, or by \
                  `announcer undrain`",

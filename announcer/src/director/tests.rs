@@ -5,7 +5,9 @@ use proptest::prelude::*;
 
 mod failure;
 mod figures;
+mod flapping;
 mod reload;
+mod time;
 
 const CONFIG: &str = r#"
 [bgp]
@@ -320,38 +322,6 @@ impl Scene {
         assert_eq!(scene.announced(), [MAIL, V4, V6]);
         scene
     }
-}
-
-#[test]
-fn a_vip_that_flaps_waits_and_undrain_ends_that() {
-    let mut scene = Scene::all_up();
-    let flap = |scene: &mut Scene| {
-        scene.probes(MAIL, 0, "-");
-        scene.now += Duration::from_secs(1);
-        scene.probes(MAIL, 0, "+");
-    };
-    flap(&mut scene);
-    flap(&mut scene);
-    assert!(scene.announced().contains(&MAIL.to_owned()));
-    flap(&mut scene);
-    assert!(!scene.announced().contains(&MAIL.to_owned()));
-    assert_eq!(
-        scene.sentence(MAIL),
-        "withheld, healthy, but it came back 3 times in short order: announced once it has been for 10s, or by `announcer undrain`"
-    );
-    let mut of_mail = |millis| {
-        let changes = scene.wait(Duration::from_millis(millis)).into_iter();
-        changes.filter(|change| change.service.as_str() == "mail").count()
-    };
-    assert_eq!(of_mail(9_900), 0);
-    assert_eq!(of_mail(200), 1);
-    assert!(scene.announced().contains(&MAIL.to_owned()));
-    flap(&mut scene);
-    assert!(!scene.announced().contains(&MAIL.to_owned()));
-    scene.fact(Fact::Forgive(Some(vec!["www".into()])));
-    assert!(!scene.announced().contains(&MAIL.to_owned()), "another service was forgiven");
-    scene.fact(Fact::Forgive(Some(vec!["mail".into()])));
-    assert!(scene.announced().contains(&MAIL.to_owned()));
 }
 
 #[test]

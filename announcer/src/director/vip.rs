@@ -5,7 +5,7 @@
 use std::time::{Duration, Instant};
 
 use super::standing::{Depreference, Reason, Standing};
-use crate::config::{self, OnFailure};
+use crate::config::{self, FlapDamping, OnFailure};
 use crate::damping::{Damping, Policy, Wait};
 use crate::drain::Drain;
 use crate::health::check::{Check, Evidence, Streak, Verdict};
@@ -97,6 +97,12 @@ impl Vip {
         over.map(|(check, config)| u64::from(check.lapse(lease(config)))).sum()
     }
 
+    /// The process stood still for this long, until `now`.
+    pub(super) fn excuse(&mut self, stood_still: Duration, now: Instant) {
+        self.checks.iter_mut().for_each(|check| check.excuse(now));
+        self.damping.excuse(stood_still);
+    }
+
     /// What it deserves, its checks and waits being what they are `now`.
     pub(super) fn judge(
         &mut self,
@@ -115,9 +121,16 @@ impl Vip {
         } else {
             match (fit, wait) {
                 (Err(reason), _) => Standing::Withheld(reason),
-                (Ok(_), Some(wait)) => Standing::Withheld(Reason::Waiting(wait)),
-                (Ok(Some(why)), None) => Standing::Depreferred(why),
-                (Ok(None), None) => Standing::Announced,
+                (Ok(_), Some(wait @ Wait::Delay(_))) => Standing::Withheld(Reason::Waiting(wait)),
+                (Ok(why), Some(wait @ Wait::Flapping(flapping))) => match service.flap_damping {
+                    FlapDamping::Withhold => Standing::Withheld(Reason::Waiting(wait)),
+                    // Every host may be one that flaps, for what they share: the VIP has to stay reachable.
+                    FlapDamping::Deprefer => {
+                        Standing::Depreferred(why.unwrap_or(Depreference::Flapping(flapping)))
+                    }
+                    FlapDamping::Off => why.map_or(Standing::Announced, Standing::Depreferred),
+                },
+                (Ok(why), None) => why.map_or(Standing::Announced, Standing::Depreferred),
             }
         }
     }
@@ -174,7 +187,7 @@ impl Vip {
             Standing::Withheld(reason) => match reason {
                 Reason::NotLookedFor | Reason::NoVerdict(_) | Reason::Waiting(Wait::Delay(_)) => false,
                 Reason::Stopping | Reason::VipMissing(_) | Reason::Unhealthy(_) | Reason::Sibling(_) => true,
-                Reason::Waiting(Wait::Flapping { .. }) => true,
+                Reason::Waiting(Wait::Flapping(_)) => true,
             },
         }
     }

@@ -132,6 +132,8 @@ pub(super) const BAD: &[(&str, &[(&str, &str)])] = &[
         &[("med = 100", "next_hop = [\"10.0.1.11\", \"10.0.1.12\", \"self\"]")],
     ),
     ("a service's next hop that is a VIP", &[("med = 100", "next_hop = \"192.0.2.80\"")]),
+    ("another way to damp flapping", &[("med = 100", "flap_damping = \"deprefer\"")]),
+    ("flap damping of another type", &[("med = 100", "flap_damping = 1")]),
     ("a community that is none", &[("65001:80", "65536:80")]),
     ("a community without quotes", &[("\"65001:80\"", "6500180")]),
     ("a negative MED", &[("med = 100", "med = -1")]),

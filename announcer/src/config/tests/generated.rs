@@ -219,6 +219,10 @@ prop_compose! {
     }
 }
 
+fn flap_damping() -> impl Strategy<Value = FlapDamping> {
+    prop_oneof![Just(FlapDamping::Off), Just(FlapDamping::Deprefer), Just(FlapDamping::Withhold)]
+}
+
 prop_compose! {
     fn metrics()(address in any::<IpAddr>(), port in 1u16..) -> Metrics {
         Metrics { listen: SocketAddr::new(address, port) }
@@ -227,7 +231,7 @@ prop_compose! {
 
 prop_compose! {
     fn configs()(
-        asn in 23457u32.., id in proptest::option::of(1u8..), settle in millisecond(0..=60_000), flaps in any::<bool>(),
+        asn in 23457u32.., id in proptest::option::of(1u8..), settle in millisecond(0..=60_000), flaps in any::<bool>(), flap_damping in flap_damping(),
         mut peers in proptest::collection::vec(peers(), 1..4),
         services in proptest::collection::vec((
             "[a-zA-Z0-9][a-zA-Z0-9._-]{0,8}", proptest::collection::vec(any::<bool>(), 1..5), any::<bool>(), attributes(),
@@ -260,7 +264,7 @@ prop_compose! {
             } else {
                 IpNet::new(Ipv4Addr::new(192, 0, i.to_be_bytes()[1], 0).into(), 24).unwrap()
             }]) } else { BTreeSet::new() },
-            attributes, announce_delay: settle, flap_damping: flaps, listener_grace: settle / 6,
+            attributes, announce_delay: settle, flap_damping, listener_grace: settle / 6,
             require: if restart.is_some() { Require::All } else { Require::AtLeast(1) },
             on_failure, backup: flaps, deprefer: deprefer.clone(),
             checks: (0..).zip(checks).map(|(k, check)| Check { name: format!("c{k}"), ..check }).collect(),

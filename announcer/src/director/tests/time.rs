@@ -1,0 +1,69 @@
+//! What time alone changes, and what it does not: leases, waits, and a process that stood still.
+
+use super::*;
+
+/// Every way into the director. The facts are of MAIL, or change nothing.
+fn entries() -> Vec<(&'static str, fn(&mut Scene) -> Vec<Change>)> {
+    vec![
+        ("time", |scene| scene.director.expire(scene.now)),
+        ("a probe", |scene| scene.probes(MAIL, 0, "+")),
+        ("the listener watch", |scene| {
+            let (vip, at) = (MAIL.parse().unwrap(), scene.now);
+            scene.fact(Fact::Listening(Listening { vip, port: 80, listening: true, at }, 0))
+        }),
+        ("an unknown VIP", |scene| scene.fact(Fact::Vip("192.0.2.99".parse().unwrap(), Presence::Present))),
+        ("a VIP", |scene| scene.fact(Fact::Vip(MAIL.parse().unwrap(), Presence::Present))),
+        ("the drains", |scene| scene.fact(Fact::Drains(drains(&[])))),
+        ("undrain", |scene| scene.fact(Fact::Forgive(None))),
+        ("a recheck", |scene| scene.fact(Fact::Recheck(None))),
+        ("a reload", |scene| scene.reload(changed("med = 7", "med = 8"))),
+    ]
+}
+
+/// Whatever waited while the process stood still, and is taken first then, holds that against no probe (W16).
+#[test]
+fn a_process_that_stood_still_excuses_the_leases_before_anything_else() {
+    for (name, enter) in entries() {
+        let mut scene = Scene::all_up();
+        scene.now += Duration::from_secs(60);
+        assert_eq!(enter(&mut scene), [], "{name}");
+        assert_eq!(scene.announced(), [MAIL, V4, V6], "{name}");
+        assert_eq!(scene.wait(Duration::from_millis(3_900)), [], "{name}: the leases began anew");
+        assert_eq!(scene.wait(Duration::from_millis(200)).len(), 2, "{name}: and they run out");
+    }
+}
+
+/// A lease that is over is over whatever the director hears first.
+#[test]
+fn a_lease_runs_out_before_anything_else() {
+    for (name, enter) in entries() {
+        let mut scene = Scene::all_up();
+        scene.now += Duration::from_millis(4_100);
+        let changes = enter(&mut scene);
+        let lapsed: Vec<String> = changes.iter().map(|change| change.vip.to_string()).take(3).collect();
+        assert_eq!(lapsed, [MAIL, V4, V6], "{name}");
+        let paced = scene.director.take_paced();
+        assert!(paced.contains(&(V4.parse().unwrap(), 1)), "{name}: probes come fast again");
+        assert!(scene.director.take_watched().is_some(), "{name}: the listener watch knows");
+    }
+}
+
+#[test]
+fn no_wait_ends_by_the_time_in_which_the_process_stood_still() {
+    for (name, enter) in entries().into_iter().filter(|(name, _)| *name != "undrain") {
+        let delayed =
+            CONFIG.replace("vips = [\"192.0.2.25\"]", "vips = [\"192.0.2.25\"]\nannounce_delay = \"10s\"");
+        let mut scene = Scene::with(&delayed);
+        scene.probes(MAIL, 0, "+");
+        scene.now += Duration::from_secs(60);
+        if name == "a reload" {
+            let delayed = delayed.replace("med = 7", "med = 8");
+            scene.reload(Arc::new(config::parse("test.toml", &delayed).unwrap()));
+        } else {
+            enter(&mut scene);
+        }
+        assert!(scene.announced().is_empty(), "{name}: nobody saw it healthy for ten seconds");
+        scene.wait(Duration::from_secs(10));
+        assert_eq!(scene.announced(), [MAIL], "{name}");
+    }
+}

@@ -1,9 +1,11 @@
 //! Two machines joined on a virtual clock: ours, fed by the director, and a router's, with loss, delay, resets, power
-//! cuts, sleeping readers and garbage between them. What is held, at every step of every seed:
+//! cuts, sleeping readers and garbage between them. Probes, drains, reloads and lost VIPs come in any order, and their sources
+//! hang for a while. What is held, at every step of every seed:
 //!
 //! - Up and Down alternate; nothing is sent without TCP; a deadline that comes moves; who wants a session waits for
 //!   something.
-//! - What is announced is healthy, by an oracle that judges from the whole history.
+//! - What is healthy is announced, and nothing else is, by an oracle that judges from the whole history.
+//! - A reload is refused exactly where it would withdraw all that is announced, or end a drain.
 //! - A router that has read all that was said has exactly the Loc-RIB, attributes and all, by a decoder of its own.
 //! - When nothing more goes wrong the session comes back, and stays.
 //!
@@ -17,6 +19,8 @@
 mod health;
 #[path = "simulation/link.rs"]
 mod link;
+#[path = "simulation/oracle.rs"]
+mod oracle;
 #[path = "simulation/speaker.rs"]
 mod speaker;
 #[path = "simulation/table.rs"]
@@ -76,6 +80,7 @@ fn two_machines_keep_their_promises_whatever_happens() {
     println!("{seeds} seeds in {:.1?}: {sum:?}", began.elapsed());
     // It would be easy to promise much of a world in which nothing happens.
     assert!(sum.sessions > seeds && sum.updates > 3 * seeds && sum.held > 10 * seeds, "{sum:?}");
+    assert!(sum.reloads > seeds && sum.refused > seeds / 4 && sum.lapsed > seeds / 4, "{sum:?}");
 }
 
 /// What happened, to show that something did.
@@ -87,6 +92,11 @@ struct Sum {
     updates: u64,
     /// How often a router's table was held against the Loc-RIB.
     held: u64,
+    /// Reloads that were made, and that were refused.
+    reloads: u64,
+    refused: u64,
+    /// How often leases ran out.
+    lapsed: u64,
     /// Events of all kinds.
     events: u64,
     /// Virtual time.
@@ -98,6 +108,9 @@ impl Sum {
         self.sessions += other.sessions;
         self.updates += other.updates;
         self.held += other.held;
+        self.reloads += other.reloads;
+        self.refused += other.refused;
+        self.lapsed += other.lapsed;
         self.events += other.events;
         self.lived += other.lived;
     }
@@ -178,7 +191,7 @@ impl Simulation {
         });
         self.on(Who::Router, Speaker::start);
         self.on(Who::Us, Speaker::start);
-        self.health.appear(self.now);
+        self.health.appear(self.now, &mut self.luck);
         for _ in 0..self.luck.u32(20..80) {
             let pause = Duration::from_micros(1 << self.luck.u32(8..22));
             self.live_until(self.now + pause, |_| false);
@@ -192,6 +205,9 @@ impl Simulation {
         }
         self.sum.sessions = self.us.ups;
         self.sum.updates = self.us.updates;
+        self.sum.reloads = self.health.reloads;
+        self.sum.refused = self.health.refused;
+        self.sum.lapsed = self.health.lapsed;
         self.sum.lived = self.now - self.began;
         self.sum
     }
@@ -199,12 +215,17 @@ impl Simulation {
     /// Runs the world until then, or until `enough`.
     fn live_until(&mut self, end: Instant, enough: impl Fn(&Self) -> bool) -> bool {
         while !enough(self) {
-            let mut times: Vec<Instant> =
-                [self.link.next(), self.us.deadline(), self.router.deadline(), self.wakes]
-                    .into_iter()
-                    .chain(self.restart)
-                    .flatten()
-                    .collect();
+            let mut times: Vec<Instant> = [
+                self.link.next(),
+                self.us.deadline(),
+                self.router.deadline(),
+                self.wakes,
+                self.health.next(),
+            ]
+            .into_iter()
+            .chain(self.restart)
+            .flatten()
+            .collect();
             times.sort();
             match times.first() {
                 Some(next) if *next <= end => self.now = self.now.max(*next),
@@ -236,6 +257,9 @@ impl Simulation {
                 speaker.arrived(arrival.connection, arrival.segment, world);
             });
         }
+        if self.health.next().is_some_and(|at| at <= self.now) {
+            return self.health.happen(self.now, &mut self.luck);
+        }
         if self.wakes.is_some_and(|at| at <= self.now) {
             self.wakes = None;
             return self.on(Who::Router, Speaker::wake);
@@ -253,7 +277,7 @@ impl Simulation {
 
     /// What each speaker does after whatever woke it, and what holds then.
     fn settle(&mut self) {
-        let rib = self.health.rib();
+        let rib = self.health.rib(self.now);
         if self.us.rib.generation != rib.generation {
             self.us.rib = rib;
             if let Some(routes) = &mut self.us.routes {
@@ -371,6 +395,7 @@ impl Simulation {
         let up = self.link.heal();
         self.live_until(up, |_| false);
         self.wakes = self.wakes.map(|_| self.now);
+        self.health.heal(self.now, &mut self.luck);
         for who in [Who::Us, Who::Router] {
             let again = self.restart[who as usize].take();
             if again.is_some() && !self.speaker(who).wanted {

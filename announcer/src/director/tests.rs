@@ -6,6 +6,7 @@ use proptest::prelude::*;
 mod failure;
 mod figures;
 mod flapping;
+mod interleaving;
 mod reload;
 mod time;
 

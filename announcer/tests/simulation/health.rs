@@ -1,4 +1,7 @@
-//! Who is healthy: the director under random facts, and an oracle that remembers everything and judges from scratch.
+//! Who is healthy: the director under random facts, drains and reloads, and sources of facts that hang for a while.
+//!
+//! A probe loop, the drain folder, the watch of lo and the file of the configuration can each hang: what they would have said
+//! is said when they go on, as far as it is still so.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -14,13 +17,54 @@ use announcer::rib::LocRib;
 use announcer::vip::Presence;
 use ipnet::IpNet;
 
-/// Two services with VIPs of both families, with every `rise` and `fall` of 1 to 3.
-static CONFIGS: LazyLock<Vec<Arc<Config>>> = LazyLock::new(|| {
+use super::oracle::Oracle;
+
+/// Services with VIPs of both families, with every `rise` and `fall` of 1 to 3, each in several layouts.
+static CONFIGS: LazyLock<Vec<Vec<Arc<Config>>>> = LazyLock::new(|| {
     let numbers = (1..=3).flat_map(|rise| (1..=3).map(move |fall| (rise, fall)));
-    numbers.map(|(rise, fall)| Arc::new(config::parse("simulation", &text(rise, fall)).unwrap())).collect()
+    let parse = |text: String| Arc::new(config::parse("simulation", &text).unwrap());
+    numbers.map(|numbers| LAYOUTS.iter().map(|layout| parse(text(numbers, layout))).collect()).collect()
 });
 
-fn text(rise: u32, fall: u32) -> String {
+/// What a reload changes.
+struct Layout {
+    /// The first service: its name, VIPs, `require`, and what its second check asks.
+    name: &'static str,
+    vips: &'static str,
+    require: &'static str,
+    path: &'static str,
+    /// The second service: its VIPs and MED.
+    others: &'static str,
+    med: u32,
+}
+
+const BASE: Layout = Layout {
+    name: "www",
+    vips: "\"192.0.2.80\", \"192.0.2.81\", \"2001:db8::80\"",
+    require: "all",
+    path: "other",
+    others: "\"192.0.2.25\", \"2001:db8::25\"",
+    med: 7,
+};
+
+const LAYOUTS: [Layout; 8] = [
+    BASE,
+    Layout { name: "web", ..BASE },
+    Layout { require: "any", ..BASE },
+    Layout { path: "changed", ..BASE },
+    Layout { med: 8, ..BASE },
+    Layout { vips: "\"192.0.2.80\", \"192.0.2.82\"", ..BASE },
+    Layout {
+        vips: "\"192.0.2.80\", \"2001:db8::80\"",
+        others: "\"192.0.2.25\", \"2001:db8::25\", \"192.0.2.81\"",
+        require: "any",
+        ..BASE
+    },
+    Layout { vips: "\"192.0.2.99\"", others: "\"2001:db8::99\"", ..BASE },
+];
+
+fn text((rise, fall): (u32, u32), layout: &Layout) -> String {
+    let Layout { name, vips, require, path, others, med } = layout;
     format!(
         r#"
         [bgp]
@@ -31,105 +75,205 @@ fn text(rise: u32, fall: u32) -> String {
         address = "10.0.1.1"
         asn = 65000
         [[service]]
-        name = "www"
-        flap_damping = false
-        vips = ["192.0.2.80", "192.0.2.81", "2001:db8::80"]
+        name = "{name}"
+        vips = [{vips}]
+        require = "{require}"
         communities = ["65001:80", "65001:81"]
         [[service.check]]
         http = "http://www.example.com/"
-        interval = "1h"
+        interval = "2s"
         rise = {rise}
         fall = {fall}
         [[service.check]]
-        http = "http://www.example.com/other"
-        interval = "1h"
+        http = "http://www.example.com/{path}"
+        interval = "2s"
         rise = 1
         fall = {rise}
         [[service]]
         name = "mail"
         flap_damping = false
-        vips = ["192.0.2.25", "2001:db8::25"]
-        med = 7
+        vips = [{others}]
+        med = {med}
         [[service.check]]
         http = "http://mail.example.com/"
-        interval = "1h"
+        interval = "2s"
         rise = {fall}
         fall = {rise}
         "#
     )
 }
 
-/// All that was ever seen of one check of one VIP.
+/// How often a probe loop is heard of, at most: sooner than the lease ends.
+const HEARD: Duration = Duration::from_secs(6);
+
+/// The loop of one check of one VIP.
+struct Loop {
+    /// What it sees.
+    passes: bool,
+    /// When it is heard of next.
+    next: Instant,
+}
+
+/// A source of facts that can hang.
 #[derive(Default)]
-struct Seen {
-    /// In the order in which it counts.
-    passes: Vec<bool>,
-    newest: u64,
+struct Source<T> {
+    /// Until then nothing comes of it.
+    hangs: Option<Instant>,
+    /// What it would say.
+    unsaid: Option<T>,
+}
+
+impl<T> Source<T> {
+    /// What is to be said now, if anything.
+    fn take(&mut self, now: Instant) -> Option<T> {
+        self.hangs = self.hangs.filter(|until| *until > now);
+        if self.hangs.is_none() { self.unsaid.take() } else { None }
+    }
+
+    fn next(&self) -> Option<Instant> {
+        self.hangs.filter(|_| self.unsaid.is_some())
+    }
 }
 
 /// The director, and what it may announce.
 pub struct Health {
+    configs: &'static [Arc<Config>],
     config: Arc<Config>,
     director: Director,
-    seen: BTreeMap<(IpAddr, usize), Seen>,
-    present: BTreeSet<IpAddr>,
-    drained: BTreeSet<&'static str>,
-    stopped: bool,
+    oracle: Oracle,
+    loops: BTreeMap<(IpAddr, usize), Loop>,
+    /// The drain files, and whether the folder is to be read.
+    files: BTreeSet<&'static str>,
+    folder: Source<()>,
+    lo: Source<BTreeMap<IpAddr, bool>>,
+    /// The next configuration, and whether it is forced.
+    reload: Source<(Arc<Config>, bool)>,
     sequence: u64,
     generation: u64,
+    /// What the oracle said, after how many facts, and until when that holds.
+    healthy: BTreeMap<IpNet, Option<u32>>,
+    judged: Option<u64>,
+    until: Option<Instant>,
+    pub reloads: u64,
+    pub refused: u64,
+    pub lapsed: u64,
 }
 
-/// The files in the drain directory that chaos makes and removes.
-const FILES: [&str; 3] = ["www", "mail", "_all"];
+/// The files in the drain folder that chaos makes and removes.
+const FILES: [&str; 4] = ["www", "web", "mail", "_all"];
 
 impl Health {
     pub fn new(now: Instant, luck: &mut fastrand::Rng) -> Self {
-        let config = Arc::clone(&CONFIGS[luck.usize(..CONFIGS.len())]);
-        Health {
+        let configs = &CONFIGS[luck.usize(..CONFIGS.len())];
+        let config = Arc::clone(&configs[0]);
+        let mut health = Health {
             director: Director::new(Arc::clone(&config), Drains::default(), now),
+            oracle: Oracle::new(&config, now),
+            configs,
             config,
-            seen: BTreeMap::new(),
-            present: BTreeSet::new(),
-            drained: BTreeSet::new(),
-            stopped: false,
+            loops: BTreeMap::new(),
+            files: BTreeSet::new(),
+            folder: Source { hangs: None, unsaid: None },
+            lo: Source { hangs: None, unsaid: None },
+            reload: Source { hangs: None, unsaid: None },
             sequence: 10,
             generation: 0,
-        }
+            healthy: BTreeMap::new(),
+            judged: None,
+            until: None,
+            reloads: 0,
+            refused: 0,
+            lapsed: 0,
+        };
+        health.apply(now, luck);
+        health
     }
 
     /// What the director decided, held against the oracle.
-    pub fn rib(&mut self) -> Arc<LocRib> {
+    pub fn rib(&mut self, now: Instant) -> Arc<LocRib> {
+        if self.director.deadline().is_some_and(|due| due <= now) {
+            self.lapsed += u64::from(!self.director.expire(now).is_empty());
+        }
         let rib = self.director.rib();
         assert!(rib.generation >= self.generation, "generations rise");
         self.generation = rib.generation;
-        let healthy = self.healthy();
-        for prefix in rib.routes.keys() {
-            assert!(healthy.contains(prefix), "{prefix} is announced and may not be");
-        }
-        assert!(rib.routes.len() == healthy.len(), "announced {:?}, healthy {healthy:?}", rib.routes);
+        self.judge(now);
+        let announced: BTreeMap<IpNet, Option<u32>> =
+            rib.routes.iter().map(|(prefix, attributes)| (*prefix, attributes.med)).collect();
+        assert_eq!(announced, self.healthy, "what is announced, and what is healthy");
         rib
     }
 
-    /// By the whole history: what may be announced now.
+    /// By the whole history: what may be announced now, as [`rib`](Self::rib) found it.
     pub fn healthy(&self) -> BTreeSet<IpNet> {
-        let good = |(vip, service): &(IpAddr, &config::Service)| {
-            let drained = self.drained.contains("_all") || self.drained.contains(service.name.as_str());
-            let up = (service.checks.iter().enumerate()).all(|(index, check)| {
-                self.seen.get(&(*vip, index)).is_some_and(|seen| up(&seen.passes, check.rise, check.fall))
-            });
-            !self.stopped && !drained && self.present.contains(vip) && up
-        };
-        self.config.vips().filter(good).map(|(vip, _)| IpNet::from(vip)).collect()
+        self.healthy.keys().copied().collect()
+    }
+
+    /// Asks the oracle, where anything may have changed since it was asked.
+    fn judge(&mut self, now: Instant) {
+        let facts = self.oracle.facts();
+        if self.judged != Some(facts) || self.until.is_some_and(|until| until <= now) {
+            self.healthy = self.oracle.healthy(now);
+            self.until = self.oracle.until(now);
+            self.judged = Some(facts);
+        }
+    }
+
+    /// When something happens by itself.
+    pub fn next(&self) -> Option<Instant> {
+        let loops = self.loops.values().map(|one| one.next);
+        let sources = [self.folder.next(), self.lo.next(), self.reload.next(), self.director.deadline()];
+        loops.chain(sources.into_iter().flatten()).min()
+    }
+
+    /// All that is due.
+    pub fn happen(&mut self, now: Instant, luck: &mut fastrand::Rng) {
+        let due: Vec<(IpAddr, usize)> =
+            self.loops.iter().filter(|(_, one)| one.next <= now).map(|(key, _)| *key).collect();
+        for (vip, check) in due {
+            let pass = self.loops[&(vip, check)].passes;
+            self.probe(vip, check, pass, now, luck);
+        }
+        self.say(now, luck);
+    }
+
+    /// Whatever was not said for a source that hung, and can be now.
+    fn say(&mut self, now: Instant, luck: &mut fastrand::Rng) {
+        if let Some((config, forced)) = self.reload.take(now) {
+            self.reload_to(config, forced, now, luck);
+        }
+        if self.folder.take(now).is_some() {
+            self.oracle.drains(self.files.clone());
+            let files = self.files.iter().map(|name| ((*name).to_owned(), Ok(Drain::default().to_file())));
+            let _ = self.director.handle(Fact::Drains(Drains::from_files(files)), now);
+        }
+        for (vip, there) in self.lo.take(now).unwrap_or_default() {
+            self.oracle.presence(vip, there);
+            let presence = if there { Presence::Present } else { Presence::Missing("taken away".into()) };
+            let _ = self.director.handle(Fact::Vip(vip, presence), now);
+        }
     }
 
     /// Something happens to somebody's health.
     pub fn befall(&mut self, now: Instant, luck: &mut fastrand::Rng) {
-        match luck.u8(..16) {
-            0 => self.drain(now, luck),
-            1 => {
-                let vip = self.some_vip(luck);
-                let there = luck.u8(..4) > 0;
-                self.place(vip, there, now);
+        let soon = now + Duration::from_millis(luck.u64(1..30_000));
+        match luck.u8(..32) {
+            0..=1 => self.drain(luck),
+            2..=3 => {
+                let (vip, there) = (self.some_vip(luck), luck.u8(..4) > 0);
+                self.lo.unsaid.get_or_insert_default().insert(vip, there);
+            }
+            4..=5 => {
+                let config = Arc::clone(&self.configs[luck.usize(..self.configs.len())]);
+                self.reload.unsaid = Some((config, luck.u8(..4) == 0));
+            }
+            6 => self.folder.hangs = Some(soon),
+            7 => self.lo.hangs = Some(soon),
+            8 => self.reload.hangs = Some(soon),
+            9 => {
+                let some = luck.usize(..self.loops.len());
+                let hung = self.loops.values_mut().nth(some);
+                hung.into_iter().for_each(|one| one.next = soon);
             }
             _ => {
                 let vip = self.some_vip(luck);
@@ -141,18 +285,25 @@ impl Health {
                 }
             }
         }
+        self.say(now, luck);
     }
 
     /// Everything is present, for a beginning.
-    pub fn appear(&mut self, now: Instant) {
-        for (vip, _) in Arc::clone(&self.config).vips() {
-            self.place(vip, true, now);
-        }
+    pub fn appear(&mut self, now: Instant, luck: &mut fastrand::Rng) {
+        self.lo.unsaid = Some(self.config.vips().map(|(vip, _)| (vip, true)).collect());
+        self.say(now, luck);
+    }
+
+    /// Nothing hangs any more.
+    pub fn heal(&mut self, now: Instant, luck: &mut fastrand::Rng) {
+        (self.folder.hangs, self.lo.hangs, self.reload.hangs) = (None, None, None);
+        self.loops.values_mut().for_each(|one| one.next = one.next.min(now + HEARD));
+        self.say(now, luck);
     }
 
     /// The daemon ends.
     pub fn stop(&mut self, now: Instant) {
-        self.stopped = true;
+        self.oracle.stop();
         let _ = self.director.handle(Fact::Stop, now);
     }
 
@@ -161,66 +312,72 @@ impl Health {
         vips[luck.usize(..vips.len())]
     }
 
-    fn place(&mut self, vip: IpAddr, there: bool, now: Instant) {
-        let presence = if there {
-            self.present.insert(vip);
-            Presence::Present
-        } else {
-            self.present.remove(&vip);
-            Presence::Missing("taken away".into())
-        };
-        let _ = self.director.handle(Fact::Vip(vip, presence), now);
-    }
-
-    fn drain(&mut self, now: Instant, luck: &mut fastrand::Rng) {
+    fn drain(&mut self, luck: &mut fastrand::Rng) {
         let file = FILES[luck.usize(..FILES.len())];
         // Drained half of the time if at all: else nothing else would matter.
-        let ended = self.drained.pop_first().is_some();
+        let ended = self.files.pop_first().is_some();
         if !ended {
-            self.drained.insert(file);
+            self.files.insert(file);
         }
-        let files = self.drained.iter().map(|name| ((*name).to_owned(), Ok(Drain::default().to_file())));
-        let _ = self.director.handle(Fact::Drains(Drains::from_files(files)), now);
+        self.folder.unsaid = Some(());
+    }
+
+    /// As the daemon reloads: asked first, refused unless it is forced, and then as it was said.
+    fn reload_to(&mut self, config: Arc<Config>, forced: bool, now: Instant, luck: &mut fastrand::Rng) {
+        let refused = self.director.would(&config, now).refusal().is_some();
+        let mut after = self.oracle.clone();
+        after.reload(&config, 0, now);
+        let (announced, still) = (self.oracle.healthy(now), after.healthy(now));
+        let withdraws_all =
+            !announced.is_empty() && !announced.keys().any(|prefix| still.contains_key(prefix));
+        let vips: BTreeSet<IpAddr> = config.vips().map(|(vip, _)| vip).collect();
+        let drained = after.drained();
+        let ends_drain = self.oracle.drained().iter().any(|vip| vips.contains(vip) && !drained.contains(vip));
+        assert_eq!(refused, withdraws_all || ends_drain, "a reload is refused for these two reasons alone");
+        if refused && !forced {
+            self.refused += 1;
+            return;
+        }
+        self.reloads += 1;
+        let since = self.sequence + 1;
+        self.oracle.reload(&config, since, now);
+        let _ = self.director.reload(Arc::clone(&config), since, now);
+        self.config = config;
+        self.apply(now, luck);
+    }
+
+    /// Runs the probe loops that the configuration wants, and puts its VIPs on lo.
+    fn apply(&mut self, now: Instant, luck: &mut fastrand::Rng) {
+        let mut before = std::mem::take(&mut self.loops);
+        for (vip, service) in self.config.vips() {
+            for check in 0..service.checks.len() {
+                let new = Loop { passes: luck.u8(..4) > 0, next: now + HEARD.mul_f64(luck.f64()) };
+                let one = before.remove(&(vip, check)).unwrap_or(new);
+                self.loops.insert((vip, check), one);
+                self.lo.unsaid.get_or_insert_default().entry(vip).or_insert(true);
+            }
+        }
     }
 
     fn probe(&mut self, vip: IpAddr, check: usize, pass: bool, now: Instant, luck: &mut fastrand::Rng) {
+        // A loop that hangs says nothing.
+        let Some(one) = self.loops.get_mut(&(vip, check)).filter(|one| one.next <= now + HEARD) else {
+            return;
+        };
+        *one = Loop { passes: pass, next: one.next.max(now + HEARD.mul_f64(luck.f64())) };
         self.sequence += 1;
         let took = Duration::from_millis(3);
         // One in eight was started before others that have ended; one in eight could not ask.
         let late = luck.u8(..8) == 0;
         let sequence = if late { self.sequence - luck.u64(1..9) } else { self.sequence };
-        let outcome = match (luck.u8(..8), pass) {
-            (0, _) => Outcome::Skipped(Shortage::Files),
-            (_, true) => Outcome::Pass { answer: Answer::Http(200), warning: None, took },
-            (_, false) => Outcome::Fail { reason: Reason::Refused, took },
+        let (outcome, counts) = match (luck.u8(..8), pass) {
+            (0, _) => (Outcome::Skipped(Shortage::Files), None),
+            (_, true) => (Outcome::Pass { answer: Answer::Http(200), warning: None, took }, Some(true)),
+            (_, false) => (Outcome::Fail { reason: Reason::Refused, took }, Some(false)),
         };
-        if let Some((_, service)) = self.config.vips().find(|(address, _)| *address == vip) {
-            let seen = self.seen.entry((vip, check)).or_default();
-            if sequence >= seen.newest && !matches!(outcome, Outcome::Skipped(_)) {
-                seen.passes.push(pass);
-                seen.newest = sequence;
-            }
-            let service = service.name.clone();
-            let _ = self
-                .director
-                .handle(Fact::Probed(Probed { service, vip, check, sequence, outcome, at: now }), now);
-        }
+        self.oracle.probed(vip, check, sequence, counts, now);
+        let service = "www".parse().unwrap();
+        let probed = Probed { service, vip, check, sequence, outcome, at: now };
+        let _ = self.director.handle(Fact::Probed(probed), now);
     }
-}
-
-/// The last run that was long enough says it.
-fn up(passes: &[bool], rise: u32, fall: u32) -> bool {
-    let ends = |end: usize, of: bool, run: u32| {
-        let run = usize::try_from(run).unwrap();
-        end >= run && passes[end - run..end].iter().all(|pass| *pass == of)
-    };
-    for end in (1..=passes.len()).rev() {
-        if ends(end, true, rise) {
-            return true;
-        }
-        if ends(end, false, fall) {
-            return false;
-        }
-    }
-    false
 }

@@ -1,13 +1,13 @@
 //! What fails for every frontend at once, and what a service then does: withdraw, be the last choice, stand in.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use e2e::scene::{FRONTENDS, ROUTERS, Scene, VIPS, server};
 use nix::sys::signal::Signal;
 
 use crate::support::{
-    Endless, configure, none_lost, reason, sick, status, vtysh, with_own_configuration,
+    Endless, configure, none_lost, reason, sick, status, vtysh, wait_status, with_own_configuration,
     with_own_configurations,
 };
 
@@ -28,6 +28,33 @@ pub(crate) fn withdraw(scene: &Scene) -> Result<()> {
         ensure!(why.contains("HTTP 503"), "{frontend}: {why}");
         sick(scene, frontend, false)?;
     }
+    scene.all_announced()
+}
+
+/// A backend that all frontends share fails three times within a minute. Once it is back, every frontend serves at once, as the
+/// last choice, and as ever when it has stayed.
+pub(crate) fn flapping(scene: &Scene) -> Result<()> {
+    let mut returned = Instant::now();
+    for failure in 1..=3 {
+        FRONTENDS.iter().try_for_each(|frontend| sick(scene, frontend, true))?;
+        next_hops(scene, &[])?;
+        returned = Instant::now();
+        FRONTENDS.iter().try_for_each(|frontend| sick(scene, frontend, false))?;
+        scene.all_announced()?;
+        println!("  return {failure}: every frontend served after {:.1?}", returned.elapsed());
+        ensure!(returned.elapsed() < SECOND * 5, "not at once: {:.1?}", returned.elapsed());
+        let served = scene.load(VIPS[0], 100, SECOND)?.report()?;
+        ensure!(served.total.lost() == 0, "return {failure}: {:?}", served.total);
+        for frontend in FRONTENDS {
+            let why = reason(&status(scene, frontend)?, VIPS[0]);
+            ensure!(why.starts_with("depreferred") == (failure == 3), "return {failure}, {frontend}: {why}");
+        }
+    }
+    let announced = |said: &str| said.matches("  announced (").count() == VIPS.len();
+    for frontend in FRONTENDS {
+        wait_status(scene, frontend, "not announced as ever", announced)?;
+    }
+    ensure!(returned.elapsed() >= SECOND * 9, "it did not have to stay: {:.1?}", returned.elapsed());
     scene.all_announced()
 }
 

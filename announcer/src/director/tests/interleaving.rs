@@ -1,0 +1,389 @@
+//! Commands, drain files, reloads, probes and VIPs in any order on a moving clock.
+//!
+//! The drain folder is a set of names. Its owner reads it as a whole after each change by a command, and some time after each
+//! change by hand; what it read reaches the director later, in the same order. An oracle keeps the last facts of each kind and
+//! derives the routes from them alone.
+
+use super::*;
+use crate::drain::{self, Drain, Forgiven};
+use std::collections::VecDeque;
+
+/// A service of a configuration: name, VIPs, `require`, `flap_damping`, MED.
+type Service = (&'static str, &'static [&'static str], &'static str, &'static str, u32);
+/// The services of a configuration.
+type Layout = &'static [Service];
+
+const A: &str = "192.0.2.1";
+const B: &str = "192.0.2.2";
+const C: &str = "2001:db8::3";
+
+const LAYOUTS: [Layout; 7] = [
+    &[("www", &[A, B], "\"any\"", "true", 1), ("mail", &[C], "\"any\"", "true", 2)],
+    // Another attribute, and stricter.
+    &[("www", &[A, B], "\"all\"", "true", 3), ("mail", &[C], "\"any\"", "true", 2)],
+    // Renamed.
+    &[("web", &[A, B], "\"any\"", "false", 1), ("mail", &[C], "\"any\"", "true", 2)],
+    // A VIP moves to the other service.
+    &[("www", &[A], "\"any\"", "true", 1), ("mail", &[B, C], "\"any\"", "false", 2)],
+    // The names change places.
+    &[("mail", &[A, B], "\"any\"", "true", 1), ("www", &[C], "\"any\"", "true", 2)],
+    // A VIP goes.
+    &[("www", &[A], "\"any\"", "false", 1), ("mail", &[C], "\"all\"", "false", 4)],
+    // All others go.
+    &[("web", &[B], "\"any\"", "true", 5)],
+];
+
+/// Names that a drain file may have.
+const FILES: [&str; 5] = ["www", "mail", "web", "_all", "nobody"];
+
+fn configs() -> Vec<Arc<Config>> {
+    let head = &CONFIG[..CONFIG.find("[[service]]").unwrap()];
+    let text = |layout: &Layout| {
+        layout.iter().fold(head.to_owned(), |text, (name, vips, require, flap_damping, med)| {
+            let check = |which| {
+                format!(
+                    "[[service.check]]\nname = \"{which}\"\nfile = \"/run/{which}\"\ninterval = \"1s\"\nrise = 1\nfall = 1\n"
+                )
+            };
+            format!(
+                "{text}[[service]]\nname = \"{name}\"\nvips = {vips:?}\nrequire = {require}\nmed = {med}\n\
+                 flap_damping = {flap_damping}\n{}{}",
+                check("a"),
+                check("b")
+            )
+        })
+    };
+    LAYOUTS.iter().map(|layout| Arc::new(config::parse("test.toml", &text(layout)).unwrap())).collect()
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    /// A command: drains or undrains these.
+    Command {
+        drain: bool,
+        files: Vec<usize>,
+    },
+    /// A file is made or removed by hand. The folder's owner has not read it yet.
+    ByHand {
+        there: bool,
+        file: usize,
+    },
+    /// The owner reads the folder, unless it hangs.
+    Read {
+        hangs: bool,
+    },
+    /// The director hears what was read first of what it has not heard yet.
+    Hear,
+    Reload {
+        layout: usize,
+        forced: bool,
+    },
+    Probe {
+        vip: usize,
+        check: usize,
+        pass: bool,
+    },
+    Vip {
+        vip: usize,
+        there: bool,
+    },
+    /// Time goes by; the probe loops go on with what they saw last, or hang.
+    Wait {
+        millis: u64,
+        hang: bool,
+    },
+    /// The process stands still.
+    StandStill {
+        seconds: u64,
+    },
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let file = 0..FILES.len();
+    let step = prop_oneof![
+        3 => (any::<bool>(), proptest::collection::vec(file.clone(), 1..3))
+            .prop_map(|(drain, files)| Step::Command { drain, files }),
+        2 => (any::<bool>(), file).prop_map(|(there, file)| Step::ByHand { there, file }),
+        2 => (0..4u8).prop_map(|hangs| Step::Read { hangs: hangs == 0 }),
+        6 => Just(Step::Hear),
+        4 => (0..LAYOUTS.len(), (0..4u8).prop_map(|forced| forced == 0))
+            .prop_map(|(layout, forced)| Step::Reload { layout, forced }),
+        5 => (0..3usize, 0..2usize, (0..3u8).prop_map(|pass| pass > 0))
+            .prop_map(|(vip, check, pass)| Step::Probe { vip, check, pass }),
+        1 => (0..3usize, any::<bool>()).prop_map(|(vip, there)| Step::Vip { vip, there }),
+        4 => (1..3_000u64, (0..4u8).prop_map(|hang| hang == 0))
+            .prop_map(|(millis, hang)| Step::Wait { millis, hang }),
+        1 => (1..100u64).prop_map(|seconds| Step::StandStill { seconds }),
+    ];
+    proptest::collection::vec(step, 1..80)
+}
+
+/// What is known of a VIP, as the facts say.
+#[derive(Debug, Clone, Copy)]
+struct Known {
+    there: bool,
+    /// What each of its checks saw last, and when it was heard of last.
+    checks: [(Option<bool>, Instant); 2],
+}
+
+/// What the owner read.
+struct Read {
+    files: BTreeSet<&'static str>,
+    /// Whose flaps are forgotten.
+    forgiven: Forgiven,
+    /// Of a command that drains: the files that it made and nobody began to remove since.
+    made: BTreeSet<&'static str>,
+}
+
+struct World {
+    configs: Vec<Arc<Config>>,
+    layout: usize,
+    scene: Scene,
+    folder: BTreeSet<&'static str>,
+    /// What the owner read and the director has not heard.
+    read: VecDeque<Read>,
+    /// What the director heard last.
+    drained: BTreeSet<&'static str>,
+    known: BTreeMap<IpAddr, Known>,
+    /// The VIPs that are inside a drain, with the service that was drained.
+    held: BTreeMap<IpAddr, &'static str>,
+    /// What commands were answered: these files are there until somebody begins to remove them.
+    answered: BTreeSet<&'static str>,
+}
+
+/// A lease: three intervals and a timeout.
+const LEASE: Duration = Duration::from_secs(4);
+
+impl World {
+    fn new() -> Self {
+        let configs = configs();
+        let now = Instant::now();
+        let director = Director::new(Arc::clone(&configs[0]), Drains::default(), now);
+        let mut world = World {
+            configs,
+            layout: 0,
+            scene: Scene { director, sequence: 0, now },
+            folder: BTreeSet::new(),
+            read: VecDeque::new(),
+            drained: BTreeSet::new(),
+            known: BTreeMap::new(),
+            held: BTreeMap::new(),
+            answered: BTreeSet::new(),
+        };
+        world.begin();
+        for vip in [A, B, C] {
+            world.vip(vip.parse().unwrap(), true);
+            world.probe(vip.parse().unwrap(), 0, true);
+            world.probe(vip.parse().unwrap(), 1, true);
+        }
+        world
+    }
+
+    fn services(&self) -> Layout {
+        LAYOUTS[self.layout]
+    }
+
+    fn service_of(&self, vip: IpAddr) -> Option<&'static Service> {
+        self.services().iter().find(|(_, vips, ..)| vips.iter().any(|known| known.parse() == Ok(vip)))
+    }
+
+    /// VIPs that are new to the host begin with nothing; what is known of those that are gone is forgotten.
+    fn begin(&mut self) {
+        let vips: Vec<IpAddr> =
+            self.services().iter().flat_map(|(_, vips, ..)| *vips).map(|vip| vip.parse().unwrap()).collect();
+        self.known.retain(|vip, _| vips.contains(vip));
+        self.held.retain(|vip, _| vips.contains(vip));
+        let new = Known { there: false, checks: [(None, self.scene.now); 2] };
+        vips.into_iter().for_each(|vip| drop(self.known.entry(vip).or_insert(new)));
+    }
+
+    fn is_drained(&self, service: &str) -> bool {
+        self.drained.contains("_all") || self.drained.contains(service)
+    }
+
+    /// Whether a VIP may be announced, as the last facts say.
+    fn is_fit(&self, vip: IpAddr) -> bool {
+        let (Some((name, _, require, ..)), Some(known)) = (self.service_of(vip), self.known.get(&vip)) else {
+            return false;
+        };
+        let passed = known.checks.iter().filter(|(seen, _)| *seen == Some(true)).count();
+        known.there && passed >= if *require == "\"all\"" { 2 } else { 1 } && !self.is_drained(name)
+    }
+
+    fn vip(&mut self, vip: IpAddr, there: bool) {
+        if let Some(known) = self.known.get_mut(&vip) {
+            known.there = there;
+        }
+        let presence = if there { Presence::Present } else { Presence::Missing("gone".into()) };
+        self.scene.fact(Fact::Vip(vip, presence));
+    }
+
+    fn probe(&mut self, vip: IpAddr, check: usize, pass: bool) {
+        if let Some(known) = self.known.get_mut(&vip) {
+            known.checks[check] = (Some(pass), self.scene.now);
+        }
+        self.scene.probes(&vip.to_string(), check, if pass { "+" } else { "-" });
+    }
+
+    /// The owner of the folder reads it as a whole.
+    fn read(&mut self, forgiven: Forgiven, made: BTreeSet<&'static str>) {
+        self.read.push_back(Read { files: self.folder.clone(), forgiven, made });
+    }
+
+    fn remove(&mut self, file: &'static str) {
+        self.folder.remove(file);
+        self.answered.remove(file);
+        self.read.iter_mut().for_each(|read| drop(read.made.remove(file)));
+    }
+
+    fn hear(&mut self) {
+        let Some(Read { files, forgiven, made }) = self.read.pop_front() else { return };
+        self.drained = files.clone();
+        let texts = files.iter().map(|name| ((*name).to_owned(), Ok(Drain::default().to_file())));
+        self.scene.fact(Fact::Drains(Drains::from_files(texts)));
+        match forgiven {
+            Forgiven::Nobody => {}
+            Forgiven::All => drop(self.scene.fact(Fact::Forgive(None))),
+            Forgiven::Services(names) => drop(self.scene.fact(Fact::Forgive(Some(names)))),
+        }
+        self.answered.extend(made);
+        let services = self.services();
+        for (name, vips, ..) in services {
+            if self.is_drained(name) {
+                self.held.extend(vips.iter().map(|vip| (vip.parse::<IpAddr>().unwrap(), *name)));
+            }
+        }
+        let drained = self.drained.clone();
+        self.held.retain(|_, service| drained.contains("_all") || drained.contains(service));
+    }
+
+    fn reload(&mut self, layout: usize, forced: bool) {
+        let before: Vec<IpAddr> = self.known.keys().copied().filter(|vip| self.is_fit(*vip)).collect();
+        let config = Arc::clone(&self.configs[layout]);
+        let preview = self.scene.director.would(&config, self.scene.now);
+        let old = self.layout;
+        self.layout = layout;
+        let withdraws_all = !before.is_empty() && !before.iter().any(|vip| self.is_fit(*vip));
+        let ended: BTreeSet<IpAddr> = (self.held.keys().copied())
+            .filter(|vip| self.service_of(*vip).is_some_and(|(name, ..)| !self.is_drained(name)))
+            .collect();
+        assert_eq!(preview.withdraws_every_vip(), withdraws_all, "{before:?} {preview:?}");
+        assert_eq!(preview.ended_drains().map(|vip| vip.vip).collect::<BTreeSet<_>>(), ended);
+        if preview.refusal().is_some() && !forced {
+            self.layout = old;
+            return;
+        }
+        let _ = self.scene.reload(config);
+        self.held.retain(|vip, _| !ended.contains(vip));
+        let services = self.services();
+        for (name, vips, ..) in services {
+            if self.is_drained(name) {
+                self.held.extend(vips.iter().map(|vip| (vip.parse::<IpAddr>().unwrap(), *name)));
+            }
+        }
+        self.begin();
+    }
+
+    fn step(&mut self, step: Step) {
+        match step {
+            Step::Command { drain, files } => {
+                let names: Vec<String> = files.iter().map(|file| FILES[*file].to_owned()).collect();
+                let files: BTreeSet<&str> = files.iter().map(|file| FILES[*file]).collect();
+                if drain {
+                    self.folder.extend(&files);
+                    let change = drain::Change::Drain { names, drain: Drain::default() };
+                    self.read(change.forgiven(), files);
+                } else {
+                    files.into_iter().for_each(|file| self.remove(file));
+                    self.read(drain::Change::Undrain { names }.forgiven(), BTreeSet::new());
+                }
+            }
+            Step::ByHand { there: true, file } => drop(self.folder.insert(FILES[file])),
+            Step::ByHand { there: false, file } => self.remove(FILES[file]),
+            Step::Read { hangs: true } => {}
+            Step::Read { hangs: false } => self.read(Forgiven::Nobody, BTreeSet::new()),
+            Step::Hear => self.hear(),
+            Step::Reload { layout, forced } => self.reload(layout, forced),
+            Step::Probe { vip, check, pass } => self.probe([A, B, C][vip].parse().unwrap(), check, pass),
+            Step::Vip { vip, there } => self.vip([A, B, C][vip].parse().unwrap(), there),
+            Step::Wait { millis, hang } => self.wait_for(Duration::from_millis(millis), hang),
+            Step::StandStill { seconds } => {
+                // Too short to be noticed is as good as time that goes by without probes.
+                let due = self.scene.director.deadline();
+                self.scene.now += Duration::from_secs(seconds);
+                let noticed = due.is_some_and(|due| self.scene.now > due + Duration::from_millis(500));
+                let now = self.scene.now;
+                if noticed {
+                    self.known
+                        .values_mut()
+                        .flat_map(|known| &mut known.checks)
+                        .for_each(|(_, heard)| *heard = now);
+                }
+                let _ = self.scene.director.expire(now);
+                self.lapse();
+            }
+        }
+    }
+
+    fn wait_for(&mut self, time: Duration, hang: bool) {
+        let until = self.scene.now + time;
+        while self.scene.now < until {
+            self.scene.now = until.min(self.scene.now + Duration::from_millis(250));
+            if self.scene.director.deadline().is_some_and(|due| due <= self.scene.now) {
+                let _ = self.scene.director.expire(self.scene.now);
+            }
+            self.lapse();
+            for (vip, known) in self.known.clone() {
+                for (check, (seen, _)) in known.checks.iter().enumerate().filter(|_| !hang) {
+                    seen.iter().for_each(|pass| self.probe(vip, check, *pass));
+                }
+            }
+            self.hold();
+        }
+    }
+
+    /// What nobody heard of for a lease is not known any more.
+    fn lapse(&mut self) {
+        for (seen, heard) in self.known.values_mut().flat_map(|known| &mut known.checks) {
+            if *heard + LEASE <= self.scene.now && *seen == Some(true) {
+                *seen = None;
+            }
+        }
+    }
+
+    /// What has to be so at every moment.
+    fn hold(&mut self) {
+        let rib = self.scene.director.rib();
+        for (prefix, attributes) in &rib.routes {
+            let vip = prefix.addr();
+            assert!(!self.held.contains_key(&vip), "{vip} is announced inside its drain");
+            let (name, _, _, flap_damping, med) =
+                self.service_of(vip).expect("only VIPs of the configuration");
+            assert!(!self.answered.contains(name), "{vip} is announced after a drain of {name} was answered");
+            assert!(!self.answered.contains("_all"), "{vip} is announced after a drain of all was answered");
+            assert_eq!(attributes.med, Some(*med), "{vip} has the attributes of its service");
+            let sentence = self.scene.sentence(&vip.to_string());
+            assert_eq!(
+                attributes.deprefer.is_some(),
+                sentence.starts_with("depreferred"),
+                "{vip}: {sentence}"
+            );
+            assert!(attributes.deprefer.is_none() || *flap_damping == "true", "{vip}: {sentence}");
+        }
+        let fit: BTreeSet<IpAddr> = self.known.keys().copied().filter(|vip| self.is_fit(*vip)).collect();
+        let announced: BTreeSet<IpAddr> = rib.routes.keys().map(IpNet::addr).collect();
+        assert_eq!(announced, fit, "the routes are what the last facts say");
+    }
+}
+
+proptest! {
+    #[test]
+    fn the_routes_are_what_the_last_facts_say_and_nothing_is_announced_inside_its_drain(steps in steps()) {
+        let mut world = World::new();
+        world.hold();
+        for step in steps {
+            world.step(step);
+            world.hold();
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! What may be announced, by an oracle that remembers everything and judges from scratch.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use announcer::config::{Check, Config, Require, Service};
+use announcer::health::check::Verdict;
+use ipnet::IpNet;
+
+/// All that was ever seen of one check of one VIP, since it was what it is.
+#[derive(Clone)]
+struct Seen {
+    check: Check,
+    /// What it began with, and when.
+    start: (Verdict, Instant),
+    /// The number below which probes were of the old check, and the highest that counted.
+    newest: u64,
+    /// When the probe loop was heard of, and what that says; `None`: it counts for nothing.
+    heard: Vec<(Instant, Option<bool>)>,
+}
+
+impl Seen {
+    fn new(check: &Check, verdict: Verdict, now: Instant) -> Self {
+        Seen { check: check.clone(), start: (verdict, now), newest: 0, heard: Vec::new() }
+    }
+
+    fn lease(&self) -> Duration {
+        (self.check.interval * 3 + self.check.timeout).max(Duration::from_secs(3))
+    }
+
+    fn hear(&mut self, sequence: u64, pass: Option<bool>, now: Instant) {
+        let counts = pass.filter(|_| sequence >= self.newest);
+        if counts.is_some() {
+            self.newest = sequence;
+        }
+        self.heard.push((now, counts));
+    }
+
+    /// The whole history once more: passes and failures in a row, and silence that lasted for a lease.
+    fn verdict(&self, now: Instant) -> Verdict {
+        let (mut verdict, mut renewed) = self.start;
+        let (mut passes, mut failures) = (0, 0);
+        let moments = self.heard.iter().copied().chain([(now, None)]);
+        for (at, pass) in moments {
+            if verdict == Verdict::Up && at.duration_since(renewed) >= self.lease() {
+                (verdict, passes, failures) = (Verdict::Unknown, 0, 0);
+            }
+            renewed = at;
+            match pass {
+                Some(true) => (passes, failures) = (passes + 1, 0),
+                Some(false) => (passes, failures) = (0, failures + 1),
+                None => continue,
+            }
+            if passes >= self.check.rise {
+                verdict = Verdict::Up;
+            } else if failures >= self.check.fall {
+                verdict = Verdict::Down;
+            }
+        }
+        verdict
+    }
+}
+
+/// What is known of a VIP of the configuration.
+#[derive(Clone, Default)]
+struct Vip {
+    present: bool,
+    checks: Vec<Seen>,
+}
+
+impl Vip {
+    /// What its checks together say.
+    fn verdict(&self, service: &Service, now: Instant) -> Verdict {
+        let verdicts: Vec<Verdict> = self.checks.iter().map(|seen| seen.verdict(now)).collect();
+        let needed = match service.require {
+            Require::All => verdicts.len(),
+            Require::AtLeast(least) => usize::try_from(least).unwrap(),
+        };
+        let count = |wanted: &[Verdict]| verdicts.iter().filter(|verdict| wanted.contains(verdict)).count();
+        if count(&[Verdict::Up]) >= needed {
+            Verdict::Up
+        } else if count(&[Verdict::Up, Verdict::Unknown]) >= needed {
+            Verdict::Unknown
+        } else {
+            Verdict::Down
+        }
+    }
+}
+
+/// The facts, in the order in which the director heard them.
+#[derive(Clone)]
+pub struct Oracle {
+    config: Arc<Config>,
+    vips: BTreeMap<IpAddr, Vip>,
+    drained: BTreeSet<&'static str>,
+    stopped: bool,
+    facts: u64,
+}
+
+impl Oracle {
+    pub fn new(config: &Arc<Config>, now: Instant) -> Self {
+        let mut oracle = Oracle {
+            config: Arc::clone(config),
+            vips: BTreeMap::new(),
+            drained: BTreeSet::new(),
+            stopped: false,
+            facts: 0,
+        };
+        oracle.reload(config, 0, now);
+        oracle
+    }
+
+    /// How many facts it was told.
+    pub fn facts(&self) -> u64 {
+        self.facts
+    }
+
+    /// What is drained, by the names of files.
+    pub fn drains(&mut self, files: BTreeSet<&'static str>) {
+        self.facts += 1;
+        self.drained = files;
+    }
+
+    pub fn presence(&mut self, vip: IpAddr, there: bool) {
+        self.facts += 1;
+        if let Some(vip) = self.vips.get_mut(&vip) {
+            vip.present = there;
+        }
+    }
+
+    pub fn probed(&mut self, vip: IpAddr, check: usize, sequence: u64, pass: Option<bool>, now: Instant) {
+        self.facts += 1;
+        if let Some(seen) = self.vips.get_mut(&vip).and_then(|vip| vip.checks.get_mut(check)) {
+            seen.hear(sequence, pass, now);
+        }
+    }
+
+    pub fn stop(&mut self) {
+        self.facts += 1;
+        self.stopped = true;
+    }
+
+    /// A check that stays keeps its history; one that is new to a VIP begins with what all checks of the VIP said.
+    pub fn reload(&mut self, config: &Arc<Config>, since: u64, now: Instant) {
+        self.facts += 1;
+        let old = std::mem::replace(&mut self.config, Arc::clone(config));
+        let mut before = std::mem::take(&mut self.vips);
+        let service_of = |vip| old.vips().find(|(known, _)| *known == vip).map(|(_, service)| service);
+        for (address, service) in config.vips() {
+            let known = before.remove(&address);
+            let verdict = match (&known, service_of(address)) {
+                (Some(known), Some(service)) => known.verdict(service, now),
+                (_, _) => Verdict::Unknown,
+            };
+            let known = known.unwrap_or_default();
+            let kept = |check: &Check| known.checks.iter().find(|seen| seen.check == *check).cloned();
+            let checks = service.checks.iter().map(|check| {
+                let seen = kept(check).unwrap_or_else(|| Seen::new(check, verdict, now));
+                Seen { newest: seen.newest.max(since), ..seen }
+            });
+            let vip = Vip { present: known.present, checks: checks.collect() };
+            self.vips.insert(address, vip);
+        }
+    }
+
+    pub fn is_drained(&self, service: &Service) -> bool {
+        self.drained.contains("_all") || self.drained.contains(service.name.as_str())
+    }
+
+    /// The VIPs that are drained, of those that the configuration has.
+    pub fn drained(&self) -> BTreeSet<IpAddr> {
+        self.config.vips().filter(|(_, service)| self.is_drained(service)).map(|(vip, _)| vip).collect()
+    }
+
+    /// Until when nothing changes by itself: the end of the next lease, if not later.
+    pub fn until(&self, now: Instant) -> Option<Instant> {
+        let checks = self.vips.values().flat_map(|vip| &vip.checks);
+        let ends = checks.map(|seen| seen.heard.last().map_or(seen.start.1, |(at, _)| *at) + seen.lease());
+        ends.filter(|end| *end > now).min()
+    }
+
+    /// What has to be announced now, and with which MED.
+    pub fn healthy(&self, now: Instant) -> BTreeMap<IpNet, Option<u32>> {
+        let good = |(address, service): &(IpAddr, &Service)| {
+            let vip = &self.vips[address];
+            let fit = vip.present && vip.verdict(service, now) == Verdict::Up;
+            fit && !self.stopped && !self.is_drained(service)
+        };
+        let routes = self.config.vips().filter(good);
+        routes.map(|(vip, service)| (IpNet::from(vip), service.attributes.med)).collect()
+    }
+}

@@ -1,0 +1,315 @@
+//! Each file that the daemon reads hangs, one after the other: keepalives, probes, the detection of a crash, `status` and the
+//! stop go on. In a network namespace of its own, with a router that is part of the test.
+//!
+//! A file hangs in two ways: it is replaced by a FIFO that nobody writes, and its open(2) is held back by fanotify(7), as a file
+//! server that does not answer holds it back.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use announcer::control::api::{Request, Response, Status};
+use nix::sys::fanotify::{EventFFlags, Fanotify, InitFlags, MarkFlags, MaskFlags};
+use nix::sys::signal::{Signal, kill};
+use nix::sys::stat::Mode;
+use nix::unistd::Pid;
+
+/// Nothing here may take longer than this while a file hangs.
+const AT_ONCE: Duration = Duration::from_secs(2);
+const LONG: Duration = Duration::from_secs(20);
+
+/// The daemon; ends when it is dropped.
+struct Daemon(Child);
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A router on port 1179: it keeps its session with a hold time of 3 s, and counts the KEEPALIVEs that it gets and the sessions
+/// that end.
+#[derive(Default)]
+struct Router {
+    keepalives: AtomicU64,
+    sessions: AtomicU64,
+    ended: AtomicU64,
+}
+
+impl Router {
+    fn start() -> Arc<Router> {
+        let router = Arc::new(Router::default());
+        let listener = TcpListener::bind("10.9.9.1:1179").unwrap();
+        let counts = router.clone();
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                counts.sessions.fetch_add(1, Ordering::Relaxed);
+                let _ = counts.speak(stream.unwrap()); // its end is counted
+                counts.ended.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        router
+    }
+
+    /// OPEN and KEEPALIVEs (RFC 4271 §4), until the session ends.
+    fn speak(&self, mut stream: TcpStream) -> std::io::Result<()> {
+        let message = |kind: u8, body: &[u8]| {
+            let length = u16::try_from(19 + body.len()).unwrap().to_be_bytes();
+            [&[0xff; 16][..], &length, &[kind], body].concat()
+        };
+        // Version 4, AS 65000, hold time 3 s, 10.9.9.9, capabilities: IPv4 unicast, four-octet AS.
+        let open = [
+            &[4, 0xfd, 0xe8, 0, 3, 10, 9, 9, 9][..],
+            &[14, 2, 12, 1, 4, 0, 1, 0, 1],
+            &[65, 4, 0, 0, 0xfd, 0xe8],
+        ];
+        stream.write_all(&message(1, &open.concat()))?;
+        stream.write_all(&message(4, &[]))?;
+        let mut writer = stream.try_clone()?;
+        let keepalive = message(4, &[]);
+        std::thread::spawn(move || {
+            while writer.write_all(&keepalive).is_ok() {
+                std::thread::sleep(Duration::from_millis(500));
+            }
+        });
+        // What the hold timer would do.
+        stream.set_read_timeout(Some(Duration::from_secs(3)))?;
+        loop {
+            let mut header = [0; 19];
+            stream.read_exact(&mut header)?;
+            let length = usize::from(u16::from_be_bytes([header[16], header[17]]));
+            let mut body = vec![0; length - 19];
+            stream.read_exact(&mut body)?;
+            if header[18] == 4 {
+                self.keepalives.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+}
+
+/// Asks for the status, which has to come at once.
+fn status(folder: &Path) -> Status {
+    let began = Instant::now();
+    let mut stream = UnixStream::connect(folder.join("run/socket")).unwrap();
+    stream.set_read_timeout(Some(AT_ONCE)).unwrap();
+    writeln!(stream, "{}", serde_json::to_string(&Request::Status).unwrap()).unwrap();
+    let mut answer = String::new();
+    BufReader::new(stream).read_line(&mut answer).expect("status comes at once");
+    let Response::Status { status } = serde_json::from_str(&answer).unwrap() else { panic!("{answer}") };
+    assert!(began.elapsed() < AT_ONCE, "status took {:?}", began.elapsed());
+    *status
+}
+
+/// Asks until it fits; what did not, within the limit.
+fn until(folder: &Path, limit: Duration, what: &str, fits: impl Fn(&Status) -> bool) -> Status {
+    let began = Instant::now();
+    loop {
+        let status = status(folder);
+        if fits(&status) {
+            return status;
+        }
+        assert!(began.elapsed() < limit, "{what}: {status:#?}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn is_announced(status: &Status, service: &str) -> bool {
+    status.services.iter().any(|one| one.name == service && one.vips[0].standing == "announced")
+}
+
+/// A way to hang, and back.
+enum Hang {
+    Fifo {
+        file: PathBuf,
+        aside: PathBuf,
+    },
+    /// Open(2) waits until it is dropped.
+    Open(Fanotify),
+}
+
+impl Hang {
+    fn by_fifo(file: &Path) -> Hang {
+        let aside = file.with_added_extension("aside");
+        if file.exists() {
+            std::fs::rename(file, &aside).unwrap();
+        }
+        nix::unistd::mkfifo(file, Mode::from_bits_truncate(0o600)).unwrap();
+        Hang::Fifo { file: file.to_owned(), aside }
+    }
+
+    fn by_open(file: &Path) -> Hang {
+        let group = Fanotify::init(InitFlags::FAN_CLASS_CONTENT, EventFFlags::O_RDONLY).unwrap();
+        let mask = MaskFlags::FAN_OPEN_PERM | MaskFlags::FAN_ONDIR;
+        group.mark(MarkFlags::FAN_MARK_ADD, mask, nix::fcntl::AT_FDCWD, Some(file)).unwrap();
+        Hang::Open(group)
+    }
+
+    fn end(self) {
+        match self {
+            Hang::Fifo { file, aside } => {
+                std::fs::remove_file(&file).unwrap();
+                if aside.exists() {
+                    std::fs::rename(&aside, &file).unwrap();
+                }
+            }
+            Hang::Open(group) => drop(group),
+        }
+    }
+}
+
+/// A request whose answer nobody waits for.
+fn poke(folder: &Path, request: &Request) -> UnixStream {
+    let mut stream = UnixStream::connect(folder.join("run/socket")).unwrap();
+    writeln!(stream, "{}", serde_json::to_string(request).unwrap()).unwrap();
+    stream
+}
+
+fn ip(line: &str) {
+    assert!(Command::new("ip").args(line.split(' ')).status().unwrap().success(), "ip {line}");
+}
+
+fn each_file_hangs() {
+    nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
+    for line in [
+        "link set lo up",
+        "link add fe type veth peer name router",
+        "address add 10.9.9.1/24 dev router",
+        "address add 10.9.9.11/24 dev fe",
+        "link set router up",
+        "link set fe up",
+    ] {
+        ip(line);
+    }
+    let router = Router::start();
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let at = |name: &str| folder.join(name);
+    for inner in ["run", "state"] {
+        std::fs::create_dir(at(inner)).unwrap();
+    }
+    std::fs::write(at("up"), "").unwrap();
+    std::fs::write(at("key"), "secret").unwrap();
+    std::fs::set_permissions(at("key"), std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let authority = rcgen::generate_simple_self_signed(["test".to_owned()]).unwrap();
+    std::fs::write(at("ca.pem"), authority.cert.pem()).unwrap();
+    let config = at("announcer.toml");
+    let text = format!(
+        "[bgp]\nasn = 65001\nrouter_id = \"10.0.1.11\"\nsettle = \"0s\"\n\
+         [[peer]]\nname = \"r1\"\naddress = \"10.9.9.1\"\nport = 1179\nasn = 65000\nhold_time = \"3s\"\nfamilies = [\"ipv4\"]\n\
+         [[peer]]\nname = \"r2\"\naddress = \"10.9.9.2\"\nasn = 65000\npassword_file = \"{key}\"\n\
+         [[service]]\nname = \"www\"\nvips = [\"192.0.2.80\"]\n[[service.check]]\ntcp = 8080\ninterval = \"100ms\"\n\
+         [[service]]\nname = \"file\"\nvips = [\"192.0.2.81\"]\n[[service.check]]\nfile = \"{up}\"\ninterval = \"100ms\"\n\
+         [[service]]\nname = \"tls\"\nvips = [\"192.0.2.82\"]\n[[service.check]]\ntls = \"test:8443\"\ninterval = \"100ms\"\n\
+         verify = \"require\"\nca_file = \"{ca}\"\non_failure = \"warn\"\n",
+        key = at("key").display(),
+        up = at("up").display(),
+        ca = at("ca.pem").display(),
+    );
+    std::fs::write(&config, text).unwrap();
+    let program = env!("CARGO_BIN_EXE_announcer");
+    let listener = TcpListener::bind("0.0.0.0:8080").unwrap();
+    let tls = TcpListener::bind("0.0.0.0:8443").unwrap();
+    std::thread::spawn(move || tls.incoming().for_each(drop));
+    let child = Command::new(program)
+        .args(["--socket", at("run/socket").to_str().unwrap(), "--state-dir", at("state").to_str().unwrap()])
+        .args(["run", "--config", config.to_str().unwrap()])
+        .stderr(Stdio::inherit())
+        .spawn()
+        .unwrap();
+    let mut daemon = Daemon(child);
+    let began = Instant::now();
+    while UnixStream::connect(at("run/socket")).is_err() {
+        assert!(began.elapsed() < LONG, "the daemon does not listen");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let mut listener = Some(listener);
+    until(folder, LONG, "start", |status| {
+        is_announced(status, "www") && status.peers[0].state == "Established"
+    });
+    std::fs::write(at("state/drain/nonsuch"), "as a test").unwrap();
+    let sessions = router.sessions.load(Ordering::Relaxed);
+
+    type Way = fn(&Path) -> Hang;
+    let ways: [(&str, Way); 2] = [("FIFO", Hang::by_fifo), ("open", Hang::by_open)];
+    let files = [
+        "announcer.toml",
+        "state/dsr-setup.json",
+        "state/drain/nonsuch",
+        "state/drain",
+        "key",
+        "ca.pem",
+        "up",
+    ];
+    for (way, hang) in ways {
+        for file in files {
+            // A folder is no FIFO, and a record that is not there cannot be opened.
+            if (way, file) == ("FIFO", "state/drain") || (way == "open" && !at(file).exists()) {
+                continue;
+            }
+            let what = format!("{file} hangs by {way}");
+            let hanging = hang(&at(file));
+            let keepalives = router.keepalives.load(Ordering::Relaxed);
+            // Everything that reads a file is asked to, and nobody waits for it.
+            let began = Instant::now();
+            let asked = [
+                poke(folder, &Request::Reload { force: false }),
+                poke(folder, &Request::Recheck { what: announcer::control::api::Scope::All }),
+            ];
+            kill(Pid::from_raw(i32::try_from(daemon.0.id()).unwrap()), Signal::SIGHUP).unwrap();
+            // A VIP is removed, and comes back.
+            assert!(
+                Command::new("ip")
+                    .args(["address", "delete", "192.0.2.80/32", "dev", "lo"])
+                    .status()
+                    .unwrap()
+                    .success()
+            );
+            // A crash is seen, and so is the return.
+            drop(listener.take());
+            until(folder, AT_ONCE, &what, |status| !is_announced(status, "www"));
+            listener = Some(TcpListener::bind("0.0.0.0:8080").unwrap());
+            until(folder, LONG, &what, |status| is_announced(status, "www"));
+            while router.keepalives.load(Ordering::Relaxed) < keepalives + 3 {
+                assert!(began.elapsed() < LONG, "{what}: no keepalives");
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            assert_eq!(router.sessions.load(Ordering::Relaxed), sessions, "{what}: the session ended");
+            assert_eq!(router.ended.load(Ordering::Relaxed), sessions - 1, "{what}: the session ended");
+            drop(asked);
+            hanging.end();
+        }
+    }
+
+    // A stop goes on too, while what it could read hangs.
+    let hanging = Hang::by_open(&config);
+    drop(poke(folder, &Request::Reload { force: false }));
+    std::thread::sleep(Duration::from_millis(100)); // the reload is under way
+    kill(Pid::from_raw(i32::try_from(daemon.0.id()).unwrap()), Signal::SIGTERM).unwrap();
+    let began = Instant::now();
+    while daemon.0.try_wait().unwrap().is_none() {
+        assert!(began.elapsed() < LONG, "the stop waits for a file");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    hanging.end();
+}
+
+// W2, W3, W7, W8, and every other file: none of them could hang without the daemon standing still.
+#[test]
+fn a_file_that_hangs_costs_its_own_purpose_alone() {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("skipped: needs root to make a network namespace");
+        return;
+    }
+    // On a thread of its own, which alone is in the namespace, and which its own threads inherit.
+    if let Err(panic) = std::thread::spawn(each_file_hangs).join() {
+        std::panic::resume_unwind(panic);
+    }
+}

@@ -134,7 +134,7 @@ impl Director {
             unwatched: true,
         };
         for (index, service) in director.config.services.iter().enumerate() {
-            director.vips.extend(service.vips.iter().map(|vip| (*vip, Vip::new(index, service, now))));
+            director.vips.extend(service.vips.iter().map(|vip| (*vip, Vip::new(index, service, 0, now))));
         }
         director.read_config();
         let mut changes = Vec::new(); // nothing has changed for anyone: this is the beginning

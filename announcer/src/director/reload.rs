@@ -28,7 +28,7 @@ impl Director {
             for address in &service.vips {
                 let vip = match before.remove(address) {
                     Some(vip) => vip.moved(&old.services, index, service, since, now),
-                    None => Vip::new(index, service, now),
+                    None => Vip::new(index, service, since, now),
                 };
                 self.vips.insert(*address, vip);
             }

@@ -42,9 +42,10 @@ enum Vote {
 }
 
 impl Vip {
-    /// Of which nothing is known.
-    pub(super) fn new(service: usize, of: &config::Service, now: Instant) -> Self {
-        let check = |check: &config::Check| Check::new(check.rise, check.fall, Verdict::Unknown, now);
+    /// Of which nothing is known. Outcomes of probes numbered below `since` are of an earlier time in which the host had it.
+    pub(super) fn new(service: usize, of: &config::Service, since: u64, now: Instant) -> Self {
+        let check =
+            |check: &config::Check| Check::new(check.rise, check.fall, Verdict::Unknown, now).ignoring(since);
         Vip {
             service,
             presence: Presence::Unknown,

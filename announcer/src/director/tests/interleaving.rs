@@ -194,7 +194,9 @@ impl World {
         self.known.retain(|vip, _| vips.contains(vip));
         self.held.retain(|vip, _| vips.contains(vip));
         let new = Known { there: false, checks: [(None, self.scene.now); 2] };
-        vips.into_iter().for_each(|vip| drop(self.known.entry(vip).or_insert(new)));
+        for vip in vips {
+            self.known.entry(vip).or_insert(new);
+        }
     }
 
     fn is_drained(&self, service: &str) -> bool {
@@ -233,7 +235,9 @@ impl World {
     fn remove(&mut self, file: &'static str) {
         self.folder.remove(file);
         self.answered.remove(file);
-        self.read.iter_mut().for_each(|read| drop(read.made.remove(file)));
+        for read in &mut self.read {
+            read.made.remove(file);
+        }
     }
 
     fn hear(&mut self) {

@@ -65,3 +65,19 @@ fn what_an_old_probe_saw_is_not_held_against_the_new_check() {
     scene.probes(MAIL, 0, "-");
     assert_eq!(scene.announced(), [MAIL, V4, V6]);
 }
+
+/// A VIP that was removed and comes back is new: a probe that was started before does not count for it.
+#[test]
+fn what_a_probe_of_an_earlier_time_saw_does_not_count_for_a_vip_that_comes_back() {
+    let mut scene = Scene::all_up();
+    scene.reload(changed("\"192.0.2.25\"", "\"192.0.2.26\""));
+    let old = scene.sequence;
+    scene.reload(changed("med = 7", "med = 8"));
+    scene.fact(Fact::Vip(MAIL.parse().unwrap(), Presence::Present));
+    scene.sequence = old - 1;
+    scene.probes(MAIL, 0, "+");
+    assert_eq!(scene.announced(), [V4, V6]);
+    scene.sequence = old + 1;
+    scene.probes(MAIL, 0, "+");
+    assert_eq!(scene.announced(), [MAIL, V4, V6]);
+}

@@ -15,9 +15,10 @@ use crate::config::Config;
 impl Director {
     /// Goes on with another configuration; says whose standing changed.
     ///
-    /// A VIP that is there already keeps its health: a check that stays is not touched, and one that is new or changed
-    /// inherits the VIP's verdict, so that what is announced stays until the new check has failed by itself. Only a VIP
-    /// new to the host starts from nothing. Outcomes of probes numbered below `since` are of the old checks.
+    /// A VIP that is there already keeps its health: a check that stays is not touched, one that asks the same at another pace
+    /// keeps its verdict, and one that is new or asks another thing inherits the VIP's verdict, so that what is announced stays
+    /// until the new check has failed by itself. Only a VIP new to the host starts from nothing. Outcomes of probes numbered
+    /// below `since` are of the old checks.
     #[must_use]
     pub fn reload(&mut self, config: Arc<Config>, since: u64, now: Instant) -> Vec<Change> {
         let mut changes = Vec::new();

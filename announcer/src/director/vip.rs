@@ -72,8 +72,16 @@ impl Vip {
         let mut kept: Vec<(&config::Check, Check)> =
             old[self.service].checks.iter().zip(self.checks).collect();
         let checks = service.checks.iter().map(|check| {
-            match kept.iter().position(|(known, _)| *known == check) {
-                Some(place) => kept.swap_remove(place).1,
+            // Of one that asks the same, but at another pace or to another end, the verdict is known.
+            let asks_the_same = |known: &config::Check| {
+                let same = (&known.probe, known.target) == (&check.probe, check.target);
+                same && !service.checks.contains(known)
+            };
+            if let Some(place) = kept.iter().position(|(known, _)| *known == check) {
+                return kept.swap_remove(place).1.ignoring(since);
+            }
+            match kept.iter().position(|(known, _)| asks_the_same(known)) {
+                Some(place) => kept.swap_remove(place).1.counting(check.rise, check.fall, now),
                 None => Check::new(check.rise, check.fall, verdict, now),
             }
             .ignoring(since)

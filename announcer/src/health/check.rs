@@ -148,6 +148,12 @@ impl Check {
         Check { newest: self.newest.max(Some(since)), ..self }
     }
 
+    /// The same verdict and streak, with other numbers of passes and failures. The lease begins anew `now`: the pace of the
+    /// probes may be another one too.
+    pub fn counting(self, rise: u32, fall: u32, now: Instant) -> Self {
+        Check { rise, fall, renewed: self.renewed.max(now), ..self }
+    }
+
     /// The verdict so far.
     pub fn verdict(&self) -> Verdict {
         self.verdict

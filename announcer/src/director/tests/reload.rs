@@ -81,3 +81,33 @@ fn what_a_probe_of_an_earlier_time_saw_does_not_count_for_a_vip_that_comes_back(
     scene.probes(MAIL, 0, "+");
     assert_eq!(scene.announced(), [MAIL, V4, V6]);
 }
+
+/// What is known of a check that goes on asking the same is known: a reload that makes its failure count withdraws at once, so
+/// that it is refused where it would withdraw every VIP (W6, by a key of the check).
+#[test]
+fn a_check_that_asks_the_same_keeps_its_own_verdict() {
+    let ready = "http = \"http://www.example.com/ready\"";
+    let with = |service: &str, check: &str| {
+        let text = CONFIG.replace(ready, &format!("{ready}\n{check}"));
+        text.replace("med = 7", &format!("med = 7\n{service}"))
+    };
+    let any = with("require = \"any\"", "");
+    for (before, after) in [
+        (with("", "on_failure = \"warn\""), CONFIG.to_owned()),
+        (with("", "on_failure = \"deprefer\""), CONFIG.to_owned()),
+        (with("", "on_failure = \"warn\""), with("", "on_failure = \"withdraw\"\ninterval = \"2s\"")),
+        (any.clone(), with("", "fall = 2")),
+        (any.clone(), with("", "rise = 9\nname = \"other\"")),
+        (any, with("", "timeout = \"2s\"")),
+    ] {
+        let mut scene = Scene::with(&before);
+        scene.probes(V4, 0, "++");
+        scene.probes(V4, 1, "---");
+        assert_eq!(scene.announced(), [V4], "{before}");
+        let config = Arc::new(config::parse("test.toml", &after).unwrap());
+        assert!(scene.director.would(&config, scene.now).withdraws_every_vip(), "{after}");
+        scene.reload(config);
+        assert_eq!(scene.announced(), [""; 0], "{after}");
+        assert!(scene.sentence(V4).contains("probes failed (last: HTTP 503"), "{}", scene.sentence(V4));
+    }
+}

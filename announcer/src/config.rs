@@ -9,7 +9,7 @@
 //! table      the declaration of a table           keys    what it says to the documents
 //! reader     one table, key by key: unknown and missing keys     value, address  one value: its type and rule
 //! writer     values as TOML                       error   how errors are told
-//! syntax     TOML's own errors, and how much of a broken file can still be judged
+//! encoding   octets as text                       syntax  TOML's own errors, and how much of a broken file can still be judged
 //! file       all tables together: read, used, written again      rules  what one table cannot know alone
 //! warnings   what is no error and seldom meant
 //! ```
@@ -22,6 +22,7 @@ mod bgp;
 pub mod check;
 mod deprefer;
 pub mod diff;
+mod encoding;
 pub mod endpoint;
 mod error;
 mod file;
@@ -53,6 +54,7 @@ use toml::de::DeTable;
 
 pub use bgp::Bgp;
 pub use check::{Check, OnFailure};
+pub use encoding::decode;
 pub use error::{Error, Errors};
 pub use file::{Config, FILE, canonical};
 pub use health::Health;

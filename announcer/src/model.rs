@@ -81,6 +81,14 @@ impl Asn {
     }
 }
 
+/// The number that an AS written `HIGH.LOW` is (asdot, RFC 5396), as in `65000.1`.
+pub fn asdot(text: &str) -> Option<u32> {
+    let (high, low) = text.split_once('.')?;
+    let digits = |text: &str| text.bytes().all(|digit| digit.is_ascii_digit());
+    let number = |text: &str| text.parse::<u16>().ok().filter(|_| digits(text));
+    Some(u32::from(number(high)?) << 16 | u32::from(number(low)?))
+}
+
 impl TryFrom<u32> for Asn {
     type Error = Invalid;
     fn try_from(number: u32) -> Result<Self, Invalid> {

@@ -106,7 +106,7 @@ fn key(roff: &mut Roff, key: &Key) {
         Need::Optional(example) => (example, "optional; for example"),
         Need::OneOf(example) => (example, "one of these is required; for example"),
         Need::Default(value) => (value, "default"),
-        Need::Table(_) | Need::OptionalTable(_) | Need::Tables(_) => return,
+        Need::Table(_) | Need::OptionalTable(_) | Need::Tables(_) | Need::OptionalTables(_) => return,
     };
     roff.control("TP", []).text([
         bold(key.name),
@@ -132,7 +132,8 @@ fn example() -> String {
             | Need::Default(_)
             | Need::Table(_)
             | Need::OptionalTable(_)
-            | Need::Tables(_) => None,
+            | Need::Tables(_)
+            | Need::OptionalTables(_) => None,
         };
         format!("{}\n{}", section.header, section.keys().filter_map(line).collect::<String>())
     };

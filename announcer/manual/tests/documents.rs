@@ -59,7 +59,9 @@ fn table(section: &Section) -> String {
             Need::OneOf(example) => format!("one of these; as in `{example}`"),
             Need::Optional(example) => format!("none; as in `{example}`"),
             Need::Default(value) => format!("`{value}`"),
-            Need::Table(_) | Need::OptionalTable(_) | Need::Tables(_) => return None,
+            Need::Table(_) | Need::OptionalTable(_) | Need::Tables(_) | Need::OptionalTables(_) => {
+                return None;
+            }
         };
         Some(format!("| `{}` | {value} | {} |\n", key.name, key.doc))
     };

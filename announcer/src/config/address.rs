@@ -2,7 +2,7 @@
 //!
 //! Pure.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use ipnet::IpNet;
 
@@ -13,6 +13,15 @@ pub(super) fn address(value: &Value<'_>) -> Result<IpAddr, Wrong> {
     let text = text(value)?;
     if let Ok(address) = text.parse() {
         return Ok(address);
+    }
+    let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    if let Some(Ok(alone)) = bare.map(str::parse::<Ipv6Addr>) {
+        let help = format!("write the address alone: `\"{alone}\"`");
+        return wrong(format!("`{}` has brackets", text.escape_debug()), help);
+    }
+    if let Ok(both) = text.parse::<SocketAddr>() {
+        let help = format!("write the address alone: `\"{}\"`", both.ip());
+        return wrong(format!("`{both}` has a port"), help);
     }
     if let Some((Ok(alone), _)) =
         text.split_once('/').map(|(alone, length)| (alone.parse::<IpAddr>(), length))

@@ -11,7 +11,7 @@ use super::bgp::Bgp;
 use super::error::Fault;
 use super::health::Health;
 use super::hooks::Hooks;
-use super::keys::{Section, optional_table, table, tables};
+use super::keys::{Section, optional_table, optional_tables, table, tables};
 use super::metrics::Metrics;
 use super::peer::Peer;
 use super::reader;
@@ -26,7 +26,7 @@ pub const FILE: Section = Section {
     keys: &[&[&[
         table("bgp", &bgp::SECTION),
         tables("peer", &peer::SECTION),
-        tables("service", &service::SECTION),
+        optional_tables("service", &service::SECTION),
         optional_table("health", &health::SECTION),
         optional_table("hooks", &hooks::SECTION),
         optional_table("metrics", &metrics::SECTION),
@@ -40,7 +40,7 @@ pub struct Config {
     pub bgp: Bgp,
     /// The routers that we dial, in the order of the file; at least one, names and addresses unique.
     pub peers: Vec<Peer>,
-    /// What we announce, in the order of the file; at least one, names and VIPs unique.
+    /// What we announce, in the order of the file; names and VIPs unique. None: nothing is announced.
     pub services: Vec<Service>,
     /// How health is watched.
     pub health: Health,

@@ -41,6 +41,8 @@ pub enum Need {
     OptionalTable(&'static Section),
     /// A table that has to be there at least once.
     Tables(&'static Section),
+    /// A table that may be there any number of times.
+    OptionalTables(&'static Section),
 }
 
 pub(super) const fn table(name: &'static str, section: &'static Section) -> Key {
@@ -53,6 +55,10 @@ pub(super) const fn optional_table(name: &'static str, section: &'static Section
 
 pub(super) const fn tables(name: &'static str, section: &'static Section) -> Key {
     Key { name, need: Need::Tables(section), doc: section.doc }
+}
+
+pub(super) const fn optional_tables(name: &'static str, section: &'static Section) -> Key {
+    Key { name, need: Need::OptionalTables(section), doc: section.doc }
 }
 
 impl Section {
@@ -77,7 +83,8 @@ impl Key {
     /// The table that it opens, if it opens one.
     pub fn section(&self) -> Option<&'static Section> {
         match self.need {
-            Need::Table(section) | Need::OptionalTable(section) | Need::Tables(section) => Some(section),
+            Need::Table(section) | Need::OptionalTable(section) => Some(section),
+            Need::Tables(section) | Need::OptionalTables(section) => Some(section),
             Need::Required(_) | Need::OneOf(_) | Need::Optional(_) | Need::Default(_) => None,
         }
     }
@@ -88,7 +95,7 @@ impl Key {
             Need::Required(value) | Need::OneOf(value) | Need::Optional(value) | Need::Default(value) => {
                 Some(value)
             }
-            Need::Table(_) | Need::OptionalTable(_) | Need::Tables(_) => None,
+            Need::Table(_) | Need::OptionalTable(_) | Need::Tables(_) | Need::OptionalTables(_) => None,
         }
     }
 

@@ -3,7 +3,7 @@
 //! Pure.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -17,6 +17,7 @@ use super::overrides;
 use super::table::table;
 use super::value::{
     DAY, SECOND, Value, Wrong, boolean, hold_time, hops, interface, path, peer_asn, port, span, within, word,
+    wrong,
 };
 use super::writer::{ToToml, text};
 use crate::model::{Family, Overrides, PeerAsn, PeerName};
@@ -111,6 +112,10 @@ impl ToToml for PeerAddress {
 fn peer_address(value: &Value<'_>) -> Result<PeerAddress, Wrong> {
     if value.found.as_str() == Some("default-gateway") {
         return Ok(PeerAddress::DefaultGateway);
+    }
+    if let Some(both) = value.found.as_str().and_then(|text| text.parse::<SocketAddr>().ok()) {
+        let help = format!("write `address = \"{}\"` and `port = {}`", both.ip(), both.port());
+        return wrong(format!("`{both}` has a port"), help);
     }
     let address = address(value)?;
     let link_local = match address {

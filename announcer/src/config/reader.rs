@@ -170,7 +170,7 @@ impl<'a> Table<'a> {
         };
         let tables = match (&key.need, found.get_ref()) {
             (Need::Table(_) | Need::OptionalTable(_), DeValue::Table(_)) => vec![found],
-            (Need::Tables(_), DeValue::Array(array)) => array.iter().collect(),
+            (Need::Tables(_) | Need::OptionalTables(_), DeValue::Array(array)) => array.iter().collect(),
             // TOML implies it where only a table below it is opened: then its place is that of its name.
             _ if self.entries.keys().any(|written| written.span() == found.span()) => {
                 let message = format!("a `{}` is missing above", section.header);
@@ -270,7 +270,9 @@ impl<'a> Table<'a> {
         };
         let (message, help) = match &key.need {
             // Which one is for rules to say.
-            Need::Optional(_) | Need::OptionalTable(_) | Need::OneOf(_) => return None,
+            Need::Optional(_) | Need::OptionalTable(_) | Need::OptionalTables(_) | Need::OneOf(_) => {
+                return None;
+            }
             Need::Default(value) => return Some(value),
             // `finish` asks whether this one was meant.
             Need::Required(_) | Need::Table(_) | Need::Tables(_)
@@ -316,7 +318,8 @@ fn wanted(section: &Section) -> String {
                 one_of = true;
                 lines.push(format!("`{} = {example}`", key.name));
             }
-            Need::OneOf(_) | Need::Optional(_) | Need::OptionalTable(_) | Need::Default(_) => {}
+            Need::OneOf(_) | Need::Optional(_) | Need::Default(_) => {}
+            Need::OptionalTable(_) | Need::OptionalTables(_) => {}
         }
     }
     format!("add `{}` with lines such as {}{below}", section.header, lines.join(", "))

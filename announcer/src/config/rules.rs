@@ -22,18 +22,43 @@ pub(super) fn judge(file: &File, faults: &mut Vec<Fault>) {
     unique(&places, "write one `[[peer]]` for each router", faults);
     let names = file.services.iter().filter_map(|service| service.name.as_ref());
     unique(names, "give each service a name of its own", faults);
-    unique(vips(file), "name each VIP once, in one service", faults);
+    vips_once(file, faults);
     roles(file, faults);
     identifier(file, faults);
     file.peers.iter().for_each(|peer| peer::judge(peer, faults));
     file.services.iter().for_each(|service| service::judge(service, faults));
     let announced = file.services.iter().filter_map(|service| service.prefixes.as_ref());
-    unique(announced.flat_map(|all| all.get_ref()), "announce each prefix for one service alone", faults);
+    unique(
+        announced.flat_map(|all| all.get_ref()),
+        "write one `[[service]]` with the VIPs and the checks of both, or a prefix for each",
+        faults,
+    );
     file.hooks.iter().for_each(|written| hooks::judge(written, faults));
 }
 
 fn vips(file: &File) -> impl Iterator<Item = &Spanned<IpAddr>> {
     file.services.iter().filter_map(|service| service.vips.as_ref()).flat_map(|vips| vips.get_ref())
+}
+
+/// A VIP stands and falls with the checks of one service.
+fn vips_once(file: &File, faults: &mut Vec<Fault>) {
+    let mut seen: HashMap<IpAddr, (usize, Range<usize>)> = HashMap::new();
+    for (index, service) in file.services.iter().enumerate() {
+        for vip in service.vips.iter().flat_map(|vips| vips.get_ref()) {
+            let Some((first, place)) = seen.get(vip.get_ref()) else {
+                seen.insert(*vip.get_ref(), (index, vip.span()));
+                continue;
+            };
+            let help = match *first == index {
+                true => "name each VIP once",
+                false => {
+                    "write one `[[service]]` with the VIP and the checks of both: `require` says how many have to pass"
+                }
+            };
+            let message = format!("`{}` is named twice", vip.get_ref());
+            faults.push(Fault::new(vip.span(), message, help).beside(place.clone(), "first named here"));
+        }
+    }
 }
 
 /// A VIP is on every frontend, so it can be nothing else.

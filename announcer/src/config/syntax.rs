@@ -47,7 +47,15 @@ pub(super) fn trusted<'a>(text: &'a str, faults: &mut Vec<Fault>) -> Cow<'a, str
             continue;
         }
         let array = array_of(here);
-        if let Some(array) = array.filter(|array| unclosed.contains(array)) {
+        if let Some((at, c, what)) = look_alike(text, line(text, here)) {
+            let message = format!("a {what} (U+{:04X}) stands here", u32::from(c));
+            let help = match c.is_whitespace() || is_invisible(c) {
+                true => "write a plain space, or nothing".to_owned(),
+                false => "write a plain `\"`".to_owned(),
+            };
+            faults.push(Fault::new(at..at + c.len_utf8(), message, help));
+            excused = Some(line(text, here));
+        } else if let Some(array) = array.filter(|array| unclosed.contains(array)) {
             let help = "write `]` behind its last value";
             faults.push(Fault::new(array.start..array.start + 1, "this array is not closed", help));
             excused = Some(array.clone());
@@ -66,6 +74,37 @@ pub(super) fn trusted<'a>(text: &'a str, faults: &mut Vec<Fault>) -> Cow<'a, str
     }
     let places = errors.iter().map(|(span, _)| span.start);
     set_aside(text, places).filter(|rest| DeTable::parse(rest).is_ok()).unwrap_or_default().into()
+}
+
+/// The first character of a line, outside of strings and comments, that looks like a space or a quotation mark and is
+/// none to TOML.
+fn look_alike(text: &str, line: Range<usize>) -> Option<(usize, char, &'static str)> {
+    let mut open: Option<char> = None;
+    for (at, c) in text.get(line.clone())?.char_indices() {
+        match (open, c) {
+            (Some(mark), _) if mark == c => open = None,
+            (Some(_), _) => {}
+            (None, '"' | '\'') => open = Some(c),
+            (None, '#') => return None,
+            (None, _) => {
+                let what = match c {
+                    '\u{a0}' | '\u{2007}' | '\u{202f}' => "no-break space",
+                    '\u{feff}' => "byte order mark",
+                    '“' | '”' | '„' | '‘' | '’' | '«' | '»' => "typographic quotation mark",
+                    c if is_invisible(c) => "character that is not seen",
+                    c if c.is_whitespace() && !c.is_ascii() => "space that is none to TOML",
+                    _ => continue,
+                };
+                return Some((line.start + at, c, what));
+            }
+        }
+    }
+    None
+}
+
+/// Whether a character takes no place on a screen.
+fn is_invisible(c: char) -> bool {
+    matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2060}' | '\u{feff}')
 }
 
 /// The text with blanks for the lines of these places, which are in order.

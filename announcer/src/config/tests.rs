@@ -361,3 +361,45 @@ fn a_depreference_that_routers_would_not_see_is_warned_of() {
         }
     }
 }
+
+// H14: an address in the URL was asked nowhere, and nobody said so.
+#[test]
+fn an_address_in_the_url_that_is_not_asked_is_warned_of() {
+    let warned = |check: &str| {
+        let text = GOOD.replacen("http = \"http://www.example.com/healthz\"", check, 1);
+        parse("x", &text).unwrap_or_else(|errors| panic!("{errors}")).warnings()
+    };
+    let want = |host: &str, port: u16, target: &str, kind: &str| {
+        format!(
+            "service `www`, check `{kind}`: `{host}` is not asked: each VIP is, at port {port}; to ask it, write `target = \"{target}\"`"
+        )
+    };
+    for (check, want) in [
+        ("http = \"http://www.example.com:8080/x\"", None),
+        ("http = \"http://192.0.2.80:8080/x\"", None),
+        ("http = \"https://[2001:db8::80]/\"", None),
+        ("http = \"http://127.0.0.1:8080/x\"\ntarget = \"127.0.0.1\"", None),
+        ("tcp = 25", None),
+        ("http = \"http://127.0.0.1:8080/x\"", Some(want("127.0.0.1", 8080, "127.0.0.1:8080", "http"))),
+        ("http = \"http://[::1]/\"", Some(want("[::1]", 80, "[::1]:80", "http"))),
+        ("http = \"http://localhost:8080/\"", Some(want("localhost", 8080, "127.0.0.1:8080", "http"))),
+        ("tls = \"10.0.0.7:8443\"", Some(want("10.0.0.7", 8443, "10.0.0.7:8443", "tls"))),
+    ] {
+        assert_eq!(warned(check), want.into_iter().collect::<Vec<_>>(), "{check}");
+    }
+}
+
+// H16: a template without services was refused.
+#[test]
+fn without_a_service_nothing_is_announced_and_that_is_warned_of() {
+    let (above, _) = GOOD.split_once("[[service]]").unwrap();
+    for text in [above.to_owned(), format!("service = []\n{above}")] {
+        let config = parse("x", &text).unwrap_or_else(|errors| panic!("{errors}"));
+        assert_eq!(config.services, []);
+        assert_eq!(
+            config.warnings(),
+            ["no service is configured: nothing is announced; add a `[[service]]`"]
+        );
+        assert_eq!(parse("x", &canonical(&config)).unwrap(), config);
+    }
+}

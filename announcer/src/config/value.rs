@@ -12,7 +12,7 @@ use std::time::Duration;
 use toml::de::DeValue;
 
 use super::keys::{Key, Need};
-use crate::model::{Asn, Invalid, PeerAsn};
+use crate::model::{Asn, Invalid, PeerAsn, asdot};
 
 /// A value as it was found.
 #[derive(Debug)]
@@ -38,7 +38,7 @@ pub(super) fn wrong<T>(message: impl Into<String>, help: impl Into<String>) -> R
 /// "message; help", as the model's types say it.
 impl From<Invalid> for Wrong {
     fn from(Invalid(text): Invalid) -> Self {
-        let (message, help) = text.split_once("; ").unwrap_or((&text, "write another value"));
+        let (message, help) = text.rsplit_once("; ").unwrap_or((&text, "write another value"));
         Wrong { message: message.to_owned(), help: help.to_owned() }
     }
 }
@@ -78,7 +78,8 @@ impl Value<'_> {
             | Need::Default(_)
             | Need::Table(_)
             | Need::OptionalTable(_)
-            | Need::Tables(_) => {
+            | Need::Tables(_)
+            | Need::OptionalTables(_) => {
                 format!("write it as in `{} = {example}`", self.key.name)
             }
         };
@@ -93,7 +94,8 @@ impl Value<'_> {
             | Need::Optional(_)
             | Need::Table(_)
             | Need::OptionalTable(_)
-            | Need::Tables(_) => help.to_string(),
+            | Need::Tables(_)
+            | Need::OptionalTables(_) => help.to_string(),
         }
     }
 }
@@ -144,6 +146,19 @@ fn outside(value: &Value<'_>, bounds: RangeInclusive<u32>) -> Wrong {
 
 /// 1 to 4294967295.
 pub(super) fn asn(value: &Value<'_>) -> Result<Asn, Wrong> {
+    let dotted = match value.found {
+        DeValue::Float(found) => asdot(found.as_str()),
+        DeValue::String(found) => asdot(found),
+        DeValue::Integer(_)
+        | DeValue::Boolean(_)
+        | DeValue::Datetime(_)
+        | DeValue::Array(_)
+        | DeValue::Table(_) => None,
+    };
+    if let Some(number) = dotted {
+        let help = format!("write `{number}`, which is the same AS (RFC 5396)");
+        return wrong(format!("{value} must be one number, without a dot"), help);
+    }
     let number = integer(value)?.ok_or_else(|| outside(value, 1..=u32::MAX))?;
     Ok(Asn::try_from(number)?)
 }
@@ -153,7 +168,7 @@ pub(super) fn peer_asn(value: &Value<'_>) -> Result<PeerAsn, Wrong> {
     match value.found.as_str() {
         Some("external") => Ok(PeerAsn::External),
         Some("internal") => Ok(PeerAsn::Internal),
-        Some(text) if text.parse::<u32>().is_err() => wrong(
+        Some(text) if text.parse::<u32>().is_err() && asdot(text).is_none() => wrong(
             format!("`{}` is no AS", text.escape_debug()),
             "write a number of 1 to 4294967295, `\"external\"` or `\"internal\"`",
         ),
@@ -178,6 +193,22 @@ fn octet(value: &Value<'_>, bounds: RangeInclusive<u32>) -> Result<u8, Wrong> {
 
 pub(super) fn boolean(value: &Value<'_>) -> Result<bool, Wrong> {
     value.found.as_bool().ok_or_else(|| value.not("`true` or `false`"))
+}
+
+/// The name of a host in a URL: letters, digits, `-` and `_` between dots.
+pub(super) fn host_name(name: &str) -> Result<(), Wrong> {
+    let good = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.bytes().all(|octet| octet.is_ascii_alphanumeric() || b"-_".contains(&octet))
+    };
+    if name.len() <= 253 && name.strip_suffix('.').unwrap_or(name).split('.').all(good) {
+        return Ok(());
+    }
+    let help = match name.contains(['$', '{', '%', '<', '@']) {
+        true => "write the name itself: no variable is replaced in this file",
+        false => "write the name as clients write it, as in `www.example.com`",
+    };
+    wrong(format!("`{}` is no host name", name.escape_debug()), help)
 }
 
 /// A path that begins with `/`.

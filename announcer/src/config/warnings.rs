@@ -2,6 +2,10 @@
 //!
 //! Pure.
 
+use std::net::{IpAddr, SocketAddr};
+
+use url::Host;
+
 use super::check::{Check, OnFailure};
 use super::file::Config;
 use super::service::Service;
@@ -18,6 +22,10 @@ impl Config {
         let (inside, outside): (Vec<bool>, Vec<bool>) =
             self.peers.iter().map(|peer| internal(&peer.asn)).partition(|internal| *internal);
         let mut warnings = Vec::new();
+        if self.services.is_empty() {
+            warnings.push("no service is configured: nothing is announced; add a `[[service]]`".to_owned());
+        }
+        self.services.iter().for_each(|service| service.asked_elsewhere(&mut warnings));
         for service in self.services.iter().filter(|service| service.may_be_depreferred()) {
             let (name, deprefer) = (&service.name, &service.deprefer);
             if !outside.is_empty() && deprefer.prepend == 0 {
@@ -41,6 +49,27 @@ impl Config {
 }
 
 impl Service {
+    /// An address in the URL looks like where the probe goes, and is not.
+    fn asked_elsewhere(&self, warnings: &mut Vec<String>) {
+        for check in self.checks.iter().filter(|check| check.target.is_none()) {
+            let (Some(host), Some(port)) = (check.probe.host(), check.probe.port()) else { continue };
+            let elsewhere = match &host {
+                Host::Ipv4(ip) if !self.vips.contains(&IpAddr::V4(*ip)) => {
+                    SocketAddr::new((*ip).into(), port).to_string()
+                }
+                Host::Ipv6(ip) if !self.vips.contains(&IpAddr::V6(*ip)) => {
+                    SocketAddr::new((*ip).into(), port).to_string()
+                }
+                Host::Domain(name) if name == "localhost" => format!("127.0.0.1:{port}"),
+                Host::Domain(_) | Host::Ipv4(_) | Host::Ipv6(_) => continue,
+            };
+            let (service, name) = (&self.name, &check.name);
+            warnings.push(format!(
+                "service `{service}`, check `{name}`: `{host}` is not asked: each VIP is, at port {port}; to ask it, write `target = \"{elsewhere}\"`"
+            ));
+        }
+    }
+
     /// Whether its VIPs are ever the last choice.
     fn may_be_depreferred(&self) -> bool {
         let of = |check: &Check| check.on_failure.unwrap_or(self.on_failure);

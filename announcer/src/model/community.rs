@@ -6,7 +6,7 @@ use std::fmt;
 use std::net::Ipv4Addr;
 use std::str::FromStr;
 
-use super::{AS_TRANS, Invalid};
+use super::{AS_TRANS, Invalid, asdot};
 
 /// A standard community (RFC 1997), written `65001:80` or by its well-known name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -36,12 +36,35 @@ impl FromStr for Community {
             text.split_once(':').and_then(|(high, low)| Some((number::<u16>(high)?, number::<u16>(low)?)));
         match halves {
             Some((high, low)) => Ok(Community(u32::from(high) << 16 | u32::from(low))),
-            None => Err(Invalid(format!(
-                "`{}` is no community; write two numbers of 0 to 65535, as in `65001:80`, or a name such as `no-export`",
-                text.escape_debug()
-            ))),
+            None => {
+                Err(Invalid(format!("`{}` is no community; {}", text.escape_debug(), Community::help(text))))
+            }
         }
     }
+}
+
+impl Community {
+    /// What to write in place of a text that is none.
+    fn help(text: &str) -> String {
+        let parts: Vec<&str> = text.split(':').collect();
+        let asn = |text: &str| number::<u32>(text).or_else(|| asdot(text));
+        match parts.as_slice() {
+            [high, low] => match (asn(high), number::<u32>(low)) {
+                (Some(high), Some(low)) if high > 0xffff || low > 0xffff => format!(
+                    "a number above 65535 takes a large community: write three numbers in `large_communities`, as in `{high}:{low}:0`"
+                ),
+                (Some(high), Some(low)) => format!("write `{high}:{low}`"),
+                (_, _) => Self::HELP.into(),
+            },
+            ["rt" | "soo" | "bandwidth", ..] => "write it in `extended_communities`".into(),
+            [_, _, _] if parts.iter().all(|part| asn(part).is_some()) => {
+                "write it in `large_communities`".into()
+            }
+            _ => Self::HELP.into(),
+        }
+    }
+
+    const HELP: &str = "write two numbers of 0 to 65535, as in `65001:80`, or a name such as `no-export`";
 }
 
 impl fmt::Display for Community {
@@ -145,6 +168,16 @@ impl FromStr for ExtendedCommunity {
     type Err = Invalid;
     fn from_str(text: &str) -> Result<Self, Invalid> {
         Self::read(text).ok_or_else(|| {
+            let mut parts: Vec<String> = text.split(':').map(str::to_owned).collect();
+            if let [_, admin, _] = parts.as_mut_slice()
+                && let Some(asn) = asdot(admin)
+            {
+                *admin = asn.to_string();
+                if Self::read(&parts.join(":")).is_some() {
+                    let (text, same) = (text.escape_debug(), parts.join(":"));
+                    return Invalid(format!("`{text}` has an AS with a dot; write `{same}`"));
+                }
+            }
             Invalid(format!(
                 "`{}` is no extended community; write one as in `rt:65001:80`, `soo:10.0.0.1:80`, \
                  `bandwidth:65001:125000000` (octets a second) or `0x0002fde900000050`",
@@ -173,10 +206,22 @@ impl FromStr for LargeCommunity {
         let parts: Option<Vec<u32>> = text.split(':').map(number).collect();
         match parts.as_deref() {
             Some([a, b, c]) => Ok(LargeCommunity([*a, *b, *c])),
-            _ => Err(Invalid(format!(
-                "`{}` is no large community; write three numbers of 0 to 4294967295, as in `65001:1:2`",
-                text.escape_debug()
-            ))),
+            _ => {
+                Err(Invalid(format!("`{}` is no large community; {}", text.escape_debug(), Self::help(text))))
+            }
+        }
+    }
+}
+
+impl LargeCommunity {
+    /// What to write in place of a text that is none.
+    fn help(text: &str) -> String {
+        let asn = |text: &str| number::<u32>(text).or_else(|| asdot(text));
+        let parts: Option<Vec<u32>> = text.split(':').map(asn).collect();
+        match parts.as_deref() {
+            Some([a, b, c]) => format!("write `{a}:{b}:{c}`"),
+            Some([a, b]) if *a <= 0xffff && *b <= 0xffff => "write it in `communities`".into(),
+            Some(_) | None => "write three numbers of 0 to 4294967295, as in `65001:1:2`".into(),
         }
     }
 }

@@ -12,7 +12,7 @@ use super::super::error::Fault;
 use super::super::keys::Key;
 use super::super::reader::Present;
 use super::super::table::table;
-use super::super::value::{Value, Wrong, text, wrong};
+use super::super::value::{Value, Wrong, host_name, text, wrong};
 use super::super::writer::{self, Out, ToToml};
 use super::certificate::{self, Certificate};
 use super::interface::Kind;
@@ -96,7 +96,12 @@ fn server(value: &Value<'_>) -> Result<Server, Wrong> {
     let url = Url::parse(&format!("https://{text}")).ok().filter(|_| plain);
     let port = url.as_ref().and_then(Url::port_or_known_default).filter(|port| *port > 0);
     match (url.as_ref().and_then(Url::host), port) {
-        (Some(host), Some(port)) => Ok(Server { host: host.to_owned(), port }),
+        (Some(host), Some(port)) => {
+            if let Host::Domain(name) = host {
+                host_name(name)?;
+            }
+            Ok(Server { host: host.to_owned(), port })
+        }
         (None, _) | (_, None) => wrong(
             format!("`{}` is no host and port", text.escape_debug()),
             "write the server as its clients name it, as in `\"www.example.com\"` or `\"www.example.com:8443\"`",

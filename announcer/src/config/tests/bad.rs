@@ -252,4 +252,58 @@ pub(super) const BAD: &[(&str, &[(&str, &str)])] = &[
     ("metrics without an address", &[("[bgp]", "[metrics]\n[bgp]")]),
     ("metrics without a port", &[("[bgp]", "[metrics]\nlisten = \"127.0.0.1\"\n[bgp]")]),
     ("metrics at port 0", &[("[bgp]", "[metrics]\nlisten = \"[::]:0\"\n[bgp]")]),
+    // B20.
+    (
+        "an AS with a dot in quotes",
+        &[("asn = 65001", "asn = \"65000.1\""), ("asn = 65000", "asn = \"65000.1\"")],
+    ),
+    ("a port that has a dot", &[("port = 179", "port = 1.10")]),
+    (
+        "addresses with a port, in brackets",
+        &[
+            ("\"10.0.1.1\"", "\"[2001:db8:1::1]:179\""),
+            ("port = 179", "source_address = \"10.0.1.11:179\""),
+            ("\"2001:db8::80\"", "\"[2001:db8::80]\", \"192.0.2.81:443\""),
+        ],
+    ),
+    (
+        "communities of an AS above 65535, of another kind",
+        &[(
+            "\"65001:80\"",
+            "\"199999:666\", \"65000.1:666\", \"0.1:2\", \"65001:1:2\", \"rt:65001:80\", \"1:2; 3\"",
+        )],
+    ),
+    (
+        "extended and large communities with a dot, of another kind",
+        &[(
+            "med = 100",
+            "extended_communities = [\"rt:65000.1:80\"]\nlarge_communities = [\"65000.1:1:2\", \"65001:80\"]",
+        )],
+    ),
+    // H19.
+    ("a variable for a host", &[("www.example.com", "$HOSTNAME")]),
+    ("no host before the path", &[("http://www.example.com/healthz", "http:///healthz")]),
+    ("one slash, none, a backslash", &[("http://www.example.com/healthz", "http:/www.example.com/healthz")]),
+    (
+        "hosts that are none",
+        &[
+            ("http://www.example.com/healthz", "http://${HOST}:80/"),
+            (
+                "[[service.check]]",
+                "[[service.check]]\ntls = \"$HOSTNAME:443\"\n[[service.check]]\nhttp = \"http://a..b/\"\n[[service.check]]\nhttp = \"http:a\"\n[[service.check]]",
+            ),
+        ],
+    ),
+    // H18.
+    (
+        "a no-break space before a key, behind one",
+        &[("settle =", "\u{a0}settle ="), ("port =", "port\u{a0}=")],
+    ),
+    ("a no-break space before a value", &[("\"1s\"", "\u{a0}\"1s\"")]),
+    ("a no-break space before a header", &[("[[peer]]", "\u{a0}[[peer]]")]),
+    (
+        "a zero width space, a byte order mark within",
+        &[("settle =", "settle\u{200b} ="), ("port =", "\u{feff}port =")],
+    ),
+    ("typographic quotation marks", &[("\"1s\"", "“1s”"), ("\"r1\"", "„r1“")]),
 ];

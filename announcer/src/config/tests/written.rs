@@ -30,7 +30,9 @@ fn every_key_has_an_example_that_is_good_and_a_place_in_the_sample() {
                 }
                 Need::Default(value) | Need::Required(value) => (value, all.as_str()),
                 Need::OneOf(value) | Need::Optional(value) => (value, all.as_str()),
-                Need::Table(_) | Need::OptionalTable(_) | Need::Tables(_) => continue,
+                Need::Table(_) | Need::OptionalTable(_) | Need::Tables(_) | Need::OptionalTables(_) => {
+                    continue;
+                }
             };
             let here = here.trim_end_matches(']');
             assert!(sample.contains(&format!("\n{} = {here}", key.name)), "{}", key.name);

@@ -6,9 +6,9 @@ use std::fmt;
 
 use ::http::{HeaderName, HeaderValue, Method, header};
 use toml::Value as Toml;
-use url::Url;
+use url::{Host, Url};
 
-use super::super::super::value::{Value, Wrong, number, text, wrong};
+use super::super::super::value::{Value, Wrong, host_name, number, text, wrong};
 use super::super::super::writer::{self, ToToml};
 
 /// `http_version`: which HTTP is spoken.
@@ -115,7 +115,14 @@ pub(super) fn url(value: &Value<'_>) -> Result<Url, Wrong> {
         return wrong(format!("`{}` is no URL", text.escape_debug()), EXAMPLE);
     };
     match url.scheme() {
-        "http" | "https" => {}
+        "http" | "https" => {
+            let Some((_, behind)) = text.split_once("://") else {
+                return wrong(format!("`{}` does not begin with `http://`", text.escape_debug()), EXAMPLE);
+            };
+            if behind.starts_with(['/', '\\', '?', '#']) {
+                return wrong(format!("`{}` has no host", text.escape_debug()), EXAMPLE);
+            }
+        }
         scheme if text.starts_with(&format!("{scheme}://")) => {
             return wrong(format!("`{scheme}` is none of the protocols that are spoken"), EXAMPLE);
         }
@@ -127,6 +134,9 @@ pub(super) fn url(value: &Value<'_>) -> Result<Url, Wrong> {
     }
     if url.fragment().is_some() {
         return wrong("no server is sent what follows `#` in a URL", "leave out `#` and what follows");
+    }
+    if let Some(Host::Domain(name)) = url.host() {
+        host_name(name)?;
     }
     if url.port() == Some(0) {
         let help = "write the port of the server, or none for 80 and 443";

@@ -1,0 +1,96 @@
+//! A file's octets as text, and what to say of those that are none.
+//!
+//! Pure.
+
+use super::error::{Errors, Fault};
+
+/// The text of a file. `name` is what messages call it.
+///
+/// # Errors
+///
+/// Each place that is no UTF-8, with its octet; a file of UTF-16 is told once.
+pub fn decode(name: &str, octets: Vec<u8>) -> Result<String, Errors> {
+    let wide = match octets.as_slice() {
+        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => true,
+        // Without a byte order mark: every other octet of a text in ASCII is zero.
+        [first, 0, _, 0, ..] | [0, first, 0, _, ..] => first.is_ascii(),
+        _ => false,
+    };
+    if wide {
+        let octet = octets.first().copied().unwrap_or_default();
+        let message = format!("octet 0x{octet:02x}: this file is UTF-16");
+        let fault = Fault::new(0..0, message, "save it as UTF-8; `iconv -f UTF-16 -t UTF-8` converts it");
+        return Err(Errors::new(name, "", vec![fault]));
+    }
+    let octets = match String::from_utf8(octets) {
+        Ok(text) => return Ok(text),
+        Err(error) => error.into_bytes(),
+    };
+    let (mut text, mut faults) = (String::new(), Vec::new());
+    for chunk in octets.utf8_chunks() {
+        text.push_str(chunk.valid());
+        let Some(octet) = chunk.invalid().first() else { continue };
+        let message = format!("octet 0x{octet:02x} is no UTF-8");
+        let help = match char::from(*octet) {
+            c if c.is_alphanumeric() => {
+                format!(
+                    "in Latin-1 it is `{c}`: save the file as UTF-8; `iconv -f ISO-8859-1 -t UTF-8` converts it"
+                )
+            }
+            '\u{a0}' => "in Latin-1 it is a no-break space: write a plain space".to_owned(),
+            _ => "save the file as UTF-8".to_owned(),
+        };
+        let start = text.len();
+        text.push(char::REPLACEMENT_CHARACTER);
+        faults.push(Fault::new(start..text.len(), message, help));
+    }
+    let without_mark = text.strip_prefix('\u{feff}');
+    if without_mark.is_some() {
+        for fault in &mut faults {
+            fault.span = fault.span.start - 3..fault.span.end - 3; // the mark is no part of what is shown
+        }
+    }
+    Err(Errors::new(name, without_mark.unwrap_or(&text), faults))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(octets: &[u8]) -> Vec<String> {
+        let errors = decode("x", octets.to_vec()).unwrap_err();
+        assert!(errors.to_string().starts_with("error: octet 0x"), "{errors}");
+        errors.iter().map(|e| format!("{}:{}: {}; {}", e.line, e.column, e.message, e.help)).collect()
+    }
+
+    // H18.
+    #[test]
+    fn a_file_that_is_no_utf_8_is_told_with_line_column_and_octet() {
+        assert_eq!(decode("x", "[bgp] # für\n".into()).unwrap(), "[bgp] # für\n");
+        let wide = "save it as UTF-8; `iconv -f UTF-16 -t UTF-8` converts it";
+        let little: Vec<u8> = "[bgp]\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
+        let big: Vec<u8> = "[bgp]\n".encode_utf16().flat_map(u16::to_be_bytes).collect();
+        for (mark, text, octet) in [
+            (&[0xff, 0xfe][..], &little, "ff"),
+            (&[0xfe, 0xff], &big, "fe"),
+            (&[], &little, "5b"),
+            (&[], &big, "00"),
+        ] {
+            let want = format!("1:1: octet 0x{octet}: this file is UTF-16; {wide}");
+            assert_eq!(said(&[mark, text].concat()), [want]);
+        }
+        let latin =
+            "in Latin-1 it is `ü`: save the file as UTF-8; `iconv -f ISO-8859-1 -t UTF-8` converts it";
+        assert_eq!(
+            said(b"[bgp]\nasn = 1 # f\xfcr\n\xa0x = \"\xfc\"\n\x80"),
+            [
+                format!("2:12: octet 0xfc is no UTF-8; {latin}"),
+                "3:1: octet 0xa0 is no UTF-8; in Latin-1 it is a no-break space: write a plain space"
+                    .to_owned(),
+                format!("3:7: octet 0xfc is no UTF-8; {latin}"),
+                "4:1: octet 0x80 is no UTF-8; save the file as UTF-8".to_owned(),
+            ]
+        );
+        assert_eq!(said(b"\xef\xbb\xbf\xfc"), [format!("1:1: octet 0xfc is no UTF-8; {latin}")]);
+    }
+}

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 
 use super::warnings::{FileState, of_file};
-use super::{Config, Errors, parse, parse_looking};
+use super::{Config, Errors, decode, parse, parse_looking};
 use crate::files::io::{self as files, FileError, Files};
 
 /// The longest configuration, in octets: some 100,000 services.
@@ -45,19 +45,15 @@ impl Text {
     /// # Errors
     /// When it cannot be read, or when others than its owner and its group can write it.
     pub fn read(path: &Path) -> Result<Self, ReadError> {
-        if path == Path::new("-") {
-            let (mut text, name) = (String::new(), "<stdin>".to_owned());
-            return match io::stdin().read_to_string(&mut text) {
-                Ok(_) => Ok(Text { name, text }),
-                Err(error) => Err(ReadError::Unreadable(name, error.into())),
-            };
-        }
-        let name = path.display().to_string();
-        match files::read_trusted(path, LONGEST) {
-            Ok(octets) => match String::from_utf8(octets) {
-                Ok(text) => Ok(Text { name, text }),
-                Err(_) => Err(ReadError::Unreadable(name, FileError::NotText)),
-            },
+        let (name, octets) = if path == Path::new("-") {
+            let mut octets = Vec::new();
+            let read = io::stdin().take(LONGEST).read_to_end(&mut octets);
+            ("<stdin>".to_owned(), read.map(|_| octets).map_err(FileError::from))
+        } else {
+            (path.display().to_string(), files::read_trusted(path, LONGEST))
+        };
+        match octets {
+            Ok(octets) => Ok(Text { text: decode(&name, octets)?, name }),
             Err(error) => Err(ReadError::Unreadable(name, error)),
         }
     }

@@ -6,7 +6,9 @@
 //!   VIP and check
 //! listeners         netlink, watch<Wanted>                  mpsc<Listening>       -> director
 //!                                                           watch<Report>         -> control
-//! vips              netlink, watch<VIPs>                    mpsc<(VIP, Presence)> -> director
+//! vips              netlink, watch<VipsWanted>,             mpsc<(VIP, Presence)> -> director
+//!                     acknowledgements of sessions          watch<VIPs>           -> sessions
+//!                                                           watch<warnings>       -> control
 //! drains            inotify                                 mpsc<Drains>          -> director
 //! director          the four above, mpsc<Ask>               watch<LocRib>         -> sessions
 //!                                                           watch<Wanted>         -> listeners
@@ -21,8 +23,8 @@
 //!                                                           mpsc<Reload>          -> run
 //! hook              watch<Queue>, watch<Config>             watch<Queue>          -> metrics
 //! metrics           TCP, watch<Config>, watch<Status>       mpsc<Ask>             -> director
-//! run (main)        signals, mpsc<Reload>                   watch<Config>, watch<VIPs>, Ask::Reload, Ask::Recheck,
-//!                                                           Ask::Stop, stop
+//! run (main)        signals, mpsc<Reload>                   watch<Config>, watch<VipsWanted>, Ask::Reload,
+//!                                                           Ask::Recheck, Ask::Stop, stop
 //! ```
 //!
 //! A task that panics is logged and started again after a second: it costs one VIP or one session. Only the director
@@ -64,9 +66,9 @@ use crate::health::io::listener;
 use crate::health::io::prober::Prober;
 use crate::hook::{self, Queue};
 use crate::metrics::{self, Reloads, Tally};
-use crate::model::RouterId;
+use crate::model::{Generation, RouterId};
 use crate::rib::LocRib;
-use crate::vip;
+use crate::vip::{self, VipsWanted};
 
 /// How long a stop waits for the routers' acknowledgement of the withdraw.
 const ACKNOWLEDGE: Duration = Duration::from_secs(2);
@@ -121,7 +123,9 @@ async fn serve(options: Options, config: Arc<Config>) -> anyhow::Result<()> {
     let (rib, ribs) = watch::channel(Arc::new(LocRib::default()));
     let (router_id, router_ids) = watch::channel(config.bgp.router_id);
     let (configs_told, configs) = watch::channel(config.clone());
-    let (wanted_told, wanted) = watch::channel(Arc::new(addresses(&config)));
+    let (wanted_told, wanted) = watch::channel(vips_wanted(&config, ribs.borrow().generation));
+    let (held, vips_held) = watch::channel(wanted.borrow().vips.clone());
+    let (vip_warnings, vip_warning) = watch::channel(Vec::new());
     let (cut_told, cut) = watch::channel(links::Cut::default());
     let (peers_told, peers) = watch::channel(Peers::default());
     let (stop, stopped) = watch::channel(None);
@@ -141,12 +145,20 @@ async fn serve(options: Options, config: Arc<Config>) -> anyhow::Result<()> {
         listener::run(watched.clone(), listeners_told.clone(), watch_told.clone())
     });
 
-    let keep = vip::io::Wanted {
-        vips: wanted.clone(),
-        settle: config.bgp.settle,
+    let sessions_seen = peers.clone();
+    let setup = vip::io::Setup {
+        wanted,
+        acknowledged: Arc::new(move |generation| {
+            let peers = sessions_seen.borrow().clone();
+            Box::pin(async move { peers.told(generation).await })
+        }),
+        held,
+        facts: vips_told,
+        warnings: vip_warnings,
+        files: files.clone(),
         state_dir: options.state_dir.clone(),
     };
-    let _vips = Kept::new("VIPs".into(), move || vip::io::keep(keep.clone(), vips_told.clone()));
+    let _vips = Kept::new("VIPs".into(), move || vip::io::keep(setup.clone()));
     let owner =
         drain::io::Owner { folder: drain_dir, files: files.clone(), facts: drain_facts, state: drain_states };
     let _drains = Kept::new("drains".into(), move || owner.clone().run(drain_requests_heard.clone()));
@@ -158,7 +170,7 @@ async fn serve(options: Options, config: Arc<Config>) -> anyhow::Result<()> {
     let shared = Shared {
         configs: configs.clone(),
         router_ids: router_ids.clone(),
-        vips: wanted,
+        vips: vips_held,
         cut,
         ribs,
         restarted: mark_running(&files, &options.state_dir).await,
@@ -176,7 +188,7 @@ async fn serve(options: Options, config: Arc<Config>) -> anyhow::Result<()> {
         listener_watch,
         drains: drain_state,
         drain_requests,
-        warnings: vec![file_warning, bind_error],
+        warnings: vec![file_warning, bind_error, vip_warning],
         asks: asks.clone(),
         reloads: reload.clone(),
         files: files.clone(),
@@ -200,7 +212,6 @@ async fn serve(options: Options, config: Arc<Config>) -> anyhow::Result<()> {
         file: options.config,
         configs: configs_told,
         wanted: wanted_told,
-        peers: peers.clone(),
         asks: asks.clone(),
     };
     // A reload is one of the futures here: while it waits for a file, signals are heard.
@@ -247,6 +258,11 @@ async fn mark_running(files: &Files, state_dir: &Path) -> bool {
         warn!(folder = %state_dir.display(), %error, "the next start will not know of a crash");
         false
     })
+}
+
+/// Which VIPs have to be on lo by a configuration that holds from `generation` on.
+fn vips_wanted(config: &Config, generation: Generation) -> VipsWanted {
+    VipsWanted { vips: Arc::new(addresses(config)), generation, settle: config.bgp.settle }
 }
 
 /// Every VIP that a configuration names.

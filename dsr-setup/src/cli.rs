@@ -11,8 +11,11 @@ use clap::{Args, Parser, Subcommand};
 use crate::STATE_DIR;
 use crate::config::{self, ConfigError};
 use crate::io::announcer::{self, AskError};
-use crate::io::{self as host, Error, Host};
+use crate::io::units;
+use crate::io::{self as host, Done, Error, Host};
 use crate::plan::{Desired, Observed, Owner, Step, in_use, plan};
+use crate::units::{UNITS, Unit};
+use crate::warning::{self, Warning};
 
 /// Sets a frontend up for VIPs that a router sends it directly (DSR): the VIPs on lo, and ARP that keeps quiet
 /// about them (arp_ignore = 1, arp_announce = 2).
@@ -42,8 +45,14 @@ enum Command {
 
     /// Undo what `apply` and the announcer daemon did here, and nothing else
     ///
-    /// VIPs that somebody else put on lo stay, and so do settings that somebody changed since. lo stays up.
+    /// VIPs that somebody else put on lo stay, and so do settings that somebody changed since. lo stays up. Refused while
+    /// announcer runs and holds one of the VIPs, drained or not: it would put them back.
     Remove(Remove),
+
+    /// Let a web server start after the VIPs are on lo, and stop after announcer has withdrawn them
+    ///
+    /// The units of announcer know the common web servers. For any other this writes a drop-in into its unit.
+    Order(Order),
 }
 
 #[derive(Debug, Args)]
@@ -63,13 +72,28 @@ struct Remove {
     #[arg(long = "vip", value_name = "ADDRESS", value_parser = config::vip)]
     vips: Vec<IpAddr>,
 
-    /// Also while announcer announces the VIPs: clients lose their connections
+    /// Also while announcer holds the VIPs: clients lose their connections, and it puts the VIPs back
     #[arg(long)]
     force: bool,
 
-    /// The control socket at which announcer is asked what it announces
+    /// The control socket at which announcer is asked which VIPs it holds
     #[arg(long, value_name = "SOCKET", default_value = "/run/announcer/control.sock")]
     socket: PathBuf,
+}
+
+#[derive(Debug, Args)]
+struct Order {
+    /// The web server's unit, as in `caddy.service`; name more if there are
+    #[arg(value_name = "UNIT", required = true, value_parser = Unit::parse)]
+    units: Vec<Unit>,
+
+    /// Remove the drop-in again
+    #[arg(long)]
+    remove: bool,
+
+    /// Where the operator's units and drop-ins are
+    #[arg(long, value_name = "DIR", default_value = UNITS)]
+    units_dir: PathBuf,
 }
 
 /// Why a command came to nothing.
@@ -102,11 +126,25 @@ pub enum Failure {
         /// How many steps after it were not done.
         after: usize,
     },
-    /// VIPs are announced that were to be removed.
-    #[error("announcer announces {}: drain or stop it first, or `--force`", join(.0))]
+    /// A running daemon holds VIPs that were to be removed.
+    #[error(
+        "announcer runs and holds {}: it would put {} back; stop it first, by `systemctl stop announcer`, or `--force`",
+        join(.0), if .0.len() == 1 { "it" } else { "them" }
+    )]
     InUse(BTreeSet<IpAddr>),
-    /// A daemon is there and does not say what it announces.
-    #[error("cannot ask announcer at `{}` what it announces: {error}; `--force` goes on without asking", socket.display())]
+    /// A drop-in could not be written or removed.
+    #[error("`{}`: {error}", path.display())]
+    DropIn {
+        /// The drop-in.
+        path: PathBuf,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// What was done is to be undone, and it cannot be read what that was.
+    #[error("{0}")]
+    Record(String),
+    /// A daemon is there and does not say which VIPs it holds.
+    #[error("cannot ask announcer at `{}` which VIPs it holds: {error}; `--force` goes on without asking", socket.display())]
     Ask {
         /// Its control socket.
         socket: PathBuf,
@@ -116,13 +154,17 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// 1 for a step that failed or was refused, 2 for usage, configuration or a host that cannot be read.
+    /// 1 for a step that failed or was refused, 2 for usage, configuration, or a host or a state file that cannot be read.
     pub fn exit_code(&self) -> ExitCode {
         match self {
-            Failure::ConfigFile { .. } | Failure::Config(_) | Failure::Observe(_) => ExitCode::from(2),
-            Failure::NotPermitted(_) | Failure::Step { .. } | Failure::InUse(_) | Failure::Ask { .. } => {
-                ExitCode::from(1)
+            Failure::ConfigFile { .. } | Failure::Config(_) | Failure::Observe(_) | Failure::Record(_) => {
+                ExitCode::from(2)
             }
+            Failure::NotPermitted(_)
+            | Failure::Step { .. }
+            | Failure::InUse(_)
+            | Failure::DropIn { .. }
+            | Failure::Ask { .. } => ExitCode::from(1),
         }
     }
 }
@@ -156,28 +198,58 @@ pub async fn run(cli: Cli) -> Result<ExitCode, Failure> {
     tokio::spawn(connection);
     match cli.command {
         Command::Plan(source) => {
-            let desired = Desired::Present(source.vips()?);
-            let steps = plan(&observe(&host).await?, &desired);
+            let vips = source.vips()?;
+            let observed = observe(&host).await?;
+            let steps = plan(&observed, &Desired::Present(vips.clone()));
             steps.iter().for_each(say);
+            warn(&observed, &vips);
             Ok(ExitCode::from(u8::from(!steps.is_empty())))
         }
         Command::Apply(source) => {
-            let desired = Desired::Present(source.vips()?);
-            carry_out(&host, plan(&observe(&host).await?, &desired)).await
+            let vips = source.vips()?;
+            let observed = observe(&host).await?;
+            warn(&observed, &vips);
+            carry_out(&host, plan(&observed, &Desired::Present(vips))).await
         }
         Command::Remove(remove) => {
             let observed = observe(&host).await?;
             let named: BTreeSet<IpAddr> = remove.vips.into_iter().collect();
+            // Without the record the settings would stay as they are, and nobody would know. Single VIPs bear a mark.
+            if let (Some(error), true) = (&observed.record_error, named.is_empty()) {
+                return Err(Failure::Record(error.clone()));
+            }
             named.iter().filter(|vip| is_foreign(&observed, **vip)).for_each(|vip| {
                 eprintln!("{vip} on lo was put there by somebody else: left as it is");
             });
             let desired = if named.is_empty() { Desired::Clean } else { Desired::Absent(named) };
             let steps = plan(&observed, &desired);
             if !steps.is_empty() && !remove.force {
-                refuse_if_announced(&steps, &remove.socket).await?;
+                refuse_if_held(&steps, &remove.socket).await?;
             }
             carry_out(&host, steps).await
         }
+        Command::Order(order) => order.carry_out(),
+    }
+}
+
+impl Order {
+    fn carry_out(self) -> Result<ExitCode, Failure> {
+        let mut is_changed = false;
+        for unit in &self.units {
+            let (verb, done) = if self.remove {
+                ("removed", units::remove(&self.units_dir, unit))
+            } else {
+                ("wrote", units::write(&self.units_dir, unit))
+            };
+            if let Some(path) = done.map_err(|(path, error)| Failure::DropIn { path, error })? {
+                is_changed = true;
+                let _ = writeln!(io::stdout(), "{verb} {}", path.display()); // a reader that has gone away stops nothing
+            }
+        }
+        if is_changed {
+            let _ = writeln!(io::stdout(), "`systemctl daemon-reload` lets systemd read it"); // as above
+        }
+        Ok(ExitCode::SUCCESS)
     }
 }
 
@@ -202,11 +274,18 @@ fn is_foreign(observed: &Observed, vip: IpAddr) -> bool {
     observed.lo.addresses.iter().any(|on_lo| on_lo.net.addr() == vip && on_lo.owner == Owner::Foreign)
 }
 
-async fn refuse_if_announced(steps: &[Step], socket: &Path) -> Result<(), Failure> {
-    let announced = announcer::announced(socket)
-        .await
-        .map_err(|error| Failure::Ask { socket: socket.to_owned(), error })?;
-    let in_use = in_use(steps, &announced);
+/// Says what harms the host beside what there are steps for.
+fn warn(observed: &Observed, vips: &BTreeSet<IpAddr>) {
+    let record = observed.record_error.clone().map(Warning::Record);
+    for warning in warning::of_addresses(&observed.lo, vips).into_iter().chain(record) {
+        eprintln!("warning: {warning}");
+    }
+}
+
+async fn refuse_if_held(steps: &[Step], socket: &Path) -> Result<(), Failure> {
+    let held =
+        announcer::held(socket).await.map_err(|error| Failure::Ask { socket: socket.to_owned(), error })?;
+    let in_use = in_use(steps, &held);
     if in_use.is_empty() { Ok(()) } else { Err(Failure::InUse(in_use)) }
 }
 
@@ -218,7 +297,12 @@ async fn carry_out(host: &Host, steps: Vec<Step>) -> Result<ExitCode, Failure> {
     for step in steps {
         left -= 1;
         match host.carry_out(&step).await {
-            Ok(()) => say(&step),
+            Ok(done) => {
+                say(&step);
+                if let Done::NotRecorded(error) = done {
+                    eprintln!("warning: {error}; `dsr-setup remove` will not undo this");
+                }
+            }
             Err(error) => return Err(Failure::Step { step, error, after: left }),
         }
     }

@@ -7,14 +7,18 @@ pub mod announcer;
 pub mod events;
 pub mod store;
 pub mod sysctl;
+pub mod units;
 pub mod vips;
 
+use std::collections::BTreeSet;
 use std::io;
+use std::net::IpAddr;
 use std::path::Path;
 
-use crate::plan::{Observed, Step};
+use crate::plan::{Change, Marks, Observed, Step, Sysctl};
+use crate::record::Record;
 use store::{Store, StoreError};
-use vips::Vips;
+use vips::{Ensured, Vips};
 
 /// Why the host could not be read or changed.
 #[derive(Debug, thiserror::Error)]
@@ -54,7 +58,7 @@ impl Error {
             | Error::Netlink(error)
             | Error::Store(StoreError::Io { error, .. }) => error.raw_os_error(),
             Error::NotPermitted | Error::ReadOnly(_) | Error::Ipv6Disabled => None,
-            Error::Store(StoreError::Text { .. }) => None,
+            Error::Store(StoreError::Text { .. } | StoreError::NotRegular { .. }) => None,
         }
     }
 }
@@ -70,41 +74,88 @@ impl Host {
     /// The host whose state file is in `state_dir`. The future carries the netlink messages and must be polled
     /// (spawned) for as long as the host is in use.
     pub fn connect(state_dir: &Path) -> Result<(impl Future<Output = ()> + Send + 'static, Host), Error> {
-        let store = Store::new(state_dir);
-        let (connection, vips) = vips::connect(store.clone())?;
-        Ok((connection, Host { vips, store }))
+        let (connection, vips) = vips::connect()?;
+        Ok((connection, Host { vips, store: Store::new(state_dir) }))
     }
 
     /// What is there now.
     pub async fn observe(&self) -> Result<Observed, Error> {
-        let lo = self.vips.observe().await?;
-        Ok(Observed { lo, sysctls: sysctl::read_all()?, changes: self.store.load()?.changes })
+        let (record, record_error) = match self.store.load() {
+            Ok(record) => (record, None),
+            Err(error) => (Record::default(), Some(error.to_string())),
+        };
+        let lo = self.vips.observe(&record.addresses).await?;
+        Ok(Observed { lo, sysctls: sysctl::read_all()?, changes: record.changes, record_error })
     }
 
-    /// Carries out one step. A setting is recorded before it is written, so that a crash between the two loses nothing.
-    pub async fn carry_out(&self, step: &Step) -> Result<(), Error> {
+    /// Carries out one step. A setting is recorded before it is written, so that a crash between the two loses nothing. What
+    /// cannot be recorded is done all the same: then it cannot be undone.
+    pub async fn carry_out(&self, step: &Step) -> Result<Done, Error> {
         match step {
-            Step::RaiseLo => self.vips.raise_lo().await,
-            Step::Add(vip) => self.vips.ensure(*vip).await.map(drop),
-            Step::Remove(net) => self.vips.remove_if_ours(net.addr()).await.map(drop),
-            Step::Set { sysctl, change } => {
-                let before = self.store.load()?.changes.remove(sysctl);
-                self.store.update(|record| record.changes.insert(sysctl.clone(), *change))?;
-                sysctl::write(sysctl, change.set).inspect_err(|_| {
-                    // Nothing was changed; should this fail too, `remove` finds a value that is not the one set.
-                    let _ = self.store.update(|record| match before {
-                        Some(before) => record.changes.insert(sysctl.clone(), before),
-                        None => record.changes.remove(sysctl),
-                    });
-                })
+            Step::RaiseLo => self.vips.raise_lo().await.map(|()| Done::Recorded),
+            Step::Add(vip) => self.add(*vip).await,
+            Step::Remove(net) => {
+                self.vips.remove(*net).await?;
+                if self.store.load().is_ok_and(|record| record.addresses.contains(&net.addr())) {
+                    self.store.update(|record| record.addresses.remove(&net.addr()))?;
+                }
+                Ok(Done::Recorded)
             }
+            Step::Set { sysctl, change } => self.set(sysctl, *change),
             Step::Restore { sysctl, change } => {
                 sysctl::write(sysctl, change.was)?;
-                Ok(self.store.update(|record| record.changes.remove(sysctl))?)
+                self.store.update(|record| record.changes.remove(sysctl))?;
+                Ok(Done::Recorded)
             }
-            Step::Leave { sysctl, .. } => Ok(self.store.update(|record| record.changes.remove(sysctl))?),
+            Step::Leave { sysctl, .. } => {
+                self.store.update(|record| record.changes.remove(sysctl))?;
+                Ok(Done::Recorded)
+            }
         }
     }
+
+    async fn add(&self, vip: IpAddr) -> Result<Done, Error> {
+        let added = self.vips.add(&[vip]).await.into_iter().next().map(|(_, ensured)| ensured).transpose()?;
+        let lo = self.vips.observe(&BTreeSet::new()).await?;
+        if added != Some(Ensured::Added) || lo.marks == Marks::Kept {
+            return Ok(Done::Recorded);
+        }
+        Ok(match self.store.update(|record| record.addresses.insert(vip)) {
+            Ok(()) => Done::Recorded,
+            Err(error) => Done::NotRecorded(error),
+        })
+    }
+
+    fn set(&self, sysctl: &Sysctl, change: Change) -> Result<Done, Error> {
+        let before = self.store.load().map(|mut record| record.changes.remove(sysctl));
+        let recorded = before.and_then(|before| {
+            self.store.update(|record| record.changes.insert(sysctl.clone(), change))?;
+            Ok(before)
+        });
+        let written = sysctl::write(sysctl, change.set);
+        match (written, recorded) {
+            (Ok(()), Ok(_)) => Ok(Done::Recorded),
+            (Ok(()), Err(error)) => Ok(Done::NotRecorded(error)),
+            (Err(error), Ok(before)) => {
+                // Nothing was changed; should this fail too, `remove` finds a value that is not the one set.
+                let _ = self.store.update(|record| match before {
+                    Some(before) => record.changes.insert(sysctl.clone(), before),
+                    None => record.changes.remove(sysctl),
+                });
+                Err(error)
+            }
+            (Err(error), Err(_)) => Err(error),
+        }
+    }
+}
+
+/// What became of a step that was done.
+#[derive(Debug)]
+pub enum Done {
+    /// It can be undone.
+    Recorded,
+    /// It cannot be undone by `remove`, since the state file could not be written, and why.
+    NotRecorded(StoreError),
 }
 
 /// Whether this process has CAP_NET_ADMIN, without which no step can be carried out.

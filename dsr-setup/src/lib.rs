@@ -6,10 +6,11 @@
 //! way, so either may remove what the other put there, and neither touches what somebody else did.
 //!
 //! ```text
-//! main, cli          the program: plan, apply, remove
-//! io                 observe the host, carry out one step       io/{vips,events,sysctl,store,announcer}
-//! plan               pure: observed, desired -> steps
+//! main, cli          the program: plan, apply, remove, order
+//! io                 observe the host, carry out one step       io/{vips,events,sysctl,store,announcer,units}
+//! plan               pure: observed, desired -> steps       warning   pure: what harms a host beside that
 //! record             pure: the state file's text                config, answer   pure: texts that name VIPs
+//! units              pure: the order of systemd's units
 //! ```
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
@@ -19,12 +20,16 @@ pub mod config;
 pub mod io;
 pub mod plan;
 pub mod record;
+pub mod units;
+pub mod warning;
 
 pub use io::Error;
 pub use io::events::{Events, VipEvent, watch};
 pub use io::store::Store;
+pub use io::sysctl::read_all as read_sysctls;
 pub use io::vips::{Ensured, Removed, Vips, connect};
-pub use plan::{Link, Loopback, OnLo, Owner};
+pub use plan::{Difference, Elsewhere, Link, Loopback, Marks, OnLo, Owner, Sysctl};
+pub use record::Record;
 
 /// Where the state file is kept unless told otherwise.
 pub const STATE_DIR: &str = "/var/lib/announcer";

@@ -29,21 +29,62 @@ pub enum Link {
 }
 
 /// One address on `lo`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OnLo {
     /// The address, with the prefix length it was added with.
     pub net: IpNet,
     /// Who added it.
     pub owner: Owner,
+    /// What of it is not as a VIP is added here.
+    pub differences: BTreeSet<Difference>,
 }
 
-/// `lo` as the kernel tells it.
+/// What of an address on `lo` is not as a VIP is added here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Difference {
+    /// The host may choose it as the source of what it sends: IPv4 scope global, or an IPv6 preferred lifetime.
+    Source,
+    /// It is subject to duplicate address detection, or has a route for its prefix (IPv6).
+    Flags,
+    /// Its lifetime ends, and then the kernel removes it.
+    Ends,
+    /// It does not bear our mark, on a kernel that keeps marks.
+    Mark,
+}
+
+/// Whether the kernel keeps the mark of who added an address (IFA_PROTO, Linux 5.18). It does if any address bears one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Marks {
+    /// The mark says whose an address is.
+    Kept,
+    /// The state file says it.
+    NotKept,
+}
+
+/// An address of another interface than `lo`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Elsewhere {
+    /// The address, with its prefix length.
+    pub net: IpNet,
+    /// Its interface's name; `interface 7` where nobody needed the name.
+    pub interface: String,
+    /// Whether it is link-local.
+    pub link_local: bool,
+    /// Whether the kernel may use it yet: duplicate address detection is over and found none.
+    pub usable: bool,
+}
+
+/// `lo` as the kernel tells it, and the addresses of the other interfaces.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Loopback {
     /// Up or down.
     pub link: Link,
+    /// Whether the kernel keeps marks.
+    pub marks: Marks,
     /// Every address on it, 127.0.0.1 and ::1 too.
     pub addresses: Vec<OnLo>,
+    /// Every address on another interface.
+    pub elsewhere: Vec<Elsewhere>,
 }
 
 impl Loopback {
@@ -142,6 +183,8 @@ pub struct Observed {
     pub sysctls: BTreeMap<Sysctl, i32>,
     /// What the state file says was changed here since boot.
     pub changes: BTreeMap<Sysctl, Change>,
+    /// Why the state file could not be used, if it could not. That costs what it is for, which is undoing, and nothing else.
+    pub record_error: Option<String>,
 }
 
 /// The host as it should be.
@@ -228,33 +271,51 @@ pub fn plan(observed: &Observed, desired: &Desired) -> Vec<Step> {
     }
 }
 
-/// The announced VIPs that these steps would take from under their clients: those that are removed, and all of them
-/// where ARP would speak again.
+/// The VIPs of a running daemon that these steps would take from it: those that are removed, which it would put back, and all
+/// of them where ARP would speak again.
 #[must_use]
-pub fn in_use(steps: &[Step], announced: &BTreeSet<IpAddr>) -> BTreeSet<IpAddr> {
+pub fn in_use(steps: &[Step], held: &BTreeSet<IpAddr>) -> BTreeSet<IpAddr> {
     let touches = |vip: &IpAddr, step: &Step| match step {
         Step::Remove(net) => net.addr() == *vip,
         Step::Restore { .. } => true,
         Step::RaiseLo | Step::Add(_) | Step::Set { .. } | Step::Leave { .. } => false,
     };
-    announced.iter().filter(|vip| steps.iter().any(|step| touches(vip, step))).copied().collect()
+    held.iter().filter(|vip| steps.iter().any(|step| touches(vip, step))).copied().collect()
 }
 
+/// The settings by which an interface that is there answers ARP for addresses on `lo`, or speaks of them.
+pub fn answering(sysctls: &BTreeMap<Sysctl, i32>) -> BTreeMap<Sysctl, i32> {
+    let interfaces =
+        sysctls.iter().filter(|(sysctl, _)| !matches!(sysctl.interface.as_str(), "all" | "default" | "lo"));
+    let decides = interfaces.filter_map(|(sysctl, &own)| {
+        let all = Sysctl { interface: "all".into(), knob: sysctl.knob };
+        let of_all = sysctls.get(&all).copied().unwrap_or(0);
+        let decisive = if own > of_all { (sysctl.clone(), own) } else { (all, of_all) };
+        (!sysctl.knob.hides(decisive.1)).then_some(decisive)
+    });
+    decides.collect()
+}
+
+fn quiet(sysctls: &BTreeMap<Sysctl, i32>) -> impl Iterator<Item = Step> {
+    sysctls.iter().filter(|(sysctl, now)| !hides(sysctls, sysctl, **now)).map(|(sysctl, was)| {
+        let set = sysctl.knob.target();
+        Step::Set { sysctl: sysctl.clone(), change: Change { was: *was, set } }
+    })
+}
+
+/// Whether a setting hides the VIPs, once `all` has been set where it has to be.
+///
 /// For both settings the kernel takes the larger of `all` and the interface's own. So `all` is enough, but for an
 /// interface whose own value is larger and answers.
-fn quiet(sysctls: &BTreeMap<Sysctl, i32>) -> impl Iterator<Item = Step> {
-    sysctls.iter().filter_map(|(sysctl, &now)| {
-        let knob = sysctl.knob;
-        let all = sysctls.get(&Sysctl { interface: "all".into(), knob }).copied().unwrap_or(0);
-        let all = if knob.hides(all) { all } else { knob.target() };
-        let hidden = match sysctl.interface.as_str() {
-            "all" => knob.hides(now),
-            "lo" => true, // no ARP there
-            _interface => knob.hides(now.max(all)),
-        };
-        let set = knob.target();
-        (!hidden).then(|| Step::Set { sysctl: sysctl.clone(), change: Change { was: now, set } })
-    })
+fn hides(sysctls: &BTreeMap<Sysctl, i32>, sysctl: &Sysctl, now: i32) -> bool {
+    let knob = sysctl.knob;
+    let all = sysctls.get(&Sysctl { interface: "all".into(), knob }).copied().unwrap_or(0);
+    let all = if knob.hides(all) { all } else { knob.target() };
+    match sysctl.interface.as_str() {
+        "all" => knob.hides(now),
+        "lo" => true, // no ARP there
+        _interface => knob.hides(now.max(all)),
+    }
 }
 
 fn undo(observed: &Observed, sysctl: &Sysctl, change: Change) -> Step {

@@ -162,8 +162,8 @@ fn an_interface_whose_own_setting_would_answer_is_set_and_restored() {
     assert_eq!(host.netns.sysctl("v0.7/arp_ignore"), "3");
 }
 
-/// An announcer that says these standings for its two VIPs, as often as it is asked.
-fn announcer(socket: &Path, v4: &'static str, v6: &'static str) {
+/// An announcer that holds one VIP, with this standing, as often as it is asked.
+fn announcer(socket: &Path, standing: &'static str) {
     let listener = UnixListener::bind(socket).unwrap();
     std::thread::spawn(move || {
         for stream in listener.incoming().map(Result::unwrap) {
@@ -172,43 +172,45 @@ fn announcer(socket: &Path, v4: &'static str, v6: &'static str) {
             assert_eq!(request, "{\"request\":\"status\"}\n");
             let answer = format!(
                 r#"{{"response":"status","status":{{"services":[{{"name":"www","vips":[
-                {{"address":"192.0.2.80","standing":"{v4}"}},{{"address":"2001:db8::80","standing":"{v6}"}}]}}]}}}}"#
+                {{"address":"192.0.2.80","standing":"{standing}"}}]}}]}}}}"#
             );
             writeln!(&stream, "{}", answer.replace('\n', "")).unwrap();
         }
     });
 }
 
+/// Case W21: the daemon puts back what it holds, also while it is drained, and ARP would answer for it meanwhile.
 #[test]
-fn remove_refuses_while_announcer_announces_unless_forced() {
+fn remove_refuses_while_announcer_holds_a_vip_unless_forced() {
     if !is_root() {
         return;
     }
-    let host = Host::new();
-    assert_eq!(host.apply().0, 0);
-    let before = host.lo();
-    announcer(&host.socket(), "announced", "withheld");
-    let refusal = "error: announcer announces 192.0.2.80: drain or stop it first, or `--force`\n";
-    assert_eq!(host.remove(&[]), (1, String::new(), refusal.into()));
-    assert_eq!(host.remove(&["--vip", "192.0.2.80"]), (1, String::new(), refusal.into()));
-    assert_eq!((host.lo(), host.netns.sysctl("all/arp_ignore")), (before, "1".into()));
+    for standing in ["announced", "withheld", "draining"] {
+        let host = Host::new();
+        assert_eq!(host.apply().0, 0);
+        let before = host.lo();
+        announcer(&host.socket(), standing);
+        let refusal = "error: announcer runs and holds 192.0.2.80: it would put it back; stop it first, by `systemctl stop \
+                       announcer`, or `--force`\n";
+        assert_eq!(host.remove(&[]), (1, String::new(), refusal.into()), "{standing}");
+        assert_eq!(host.remove(&["--vip", "192.0.2.80"]), (1, String::new(), refusal.into()), "{standing}");
+        assert_eq!((host.lo(), host.netns.sysctl("all/arp_ignore")), (before, "1".into()));
 
-    assert_eq!(host.remove(&["--vip", "2001:db8::80"]), done("remove 2001:db8::80/128 from lo\n"));
-    assert_eq!(host.remove(&["--force"]).0, 0);
-    assert!(!host.lo().contains("192.0.2.80"));
-    assert_eq!(host.remove(&[]), done(""));
+        // A VIP that it does not hold may go.
+        assert_eq!(host.remove(&["--vip", "2001:db8::80"]), done("remove 2001:db8::80/128 from lo\n"));
+        assert_eq!(host.remove(&["--force"]).0, 0);
+        assert!(!host.lo().contains("192.0.2.80"));
+        assert_eq!(host.remove(&[]), done(""));
+    }
 }
 
 #[test]
-fn remove_goes_on_when_all_is_drained_or_the_daemon_is_gone() {
+fn remove_goes_on_when_the_daemon_is_gone() {
     if !is_root() {
         return;
     }
     let host = Host::new();
     assert_eq!(host.apply().0, 0);
-    announcer(&host.socket(), "withheld", "draining");
-    assert_eq!(host.remove(&["--vip", "192.0.2.80"]).0, 0);
-    std::fs::remove_file(host.socket()).unwrap();
     drop(UnixListener::bind(host.socket()).unwrap()); // a stale socket: nobody listens
     assert_eq!(host.remove(&[]).0, 0);
     assert!(!host.lo().contains("2001:db8::80"));
@@ -314,17 +316,87 @@ fn the_vips_come_from_the_configuration() {
     }
 }
 
+/// Cases W1 and W2: a state file that is broken, of another version or no file at all costs what it is for, which is
+/// undoing, and nothing else.
 #[test]
-fn a_state_file_that_is_not_ours_stops_everything_before_anything_is_done() {
+fn a_state_file_that_cannot_be_used_is_a_warning_and_the_vips_are_put_on_lo() {
+    if !is_root() {
+        return;
+    }
+    let of_another_version = {
+        let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+        move |netns: &Netns| {
+            let namespace = std::fs::read_link(format!("/proc/{}/ns/net", netns.pid())).unwrap();
+            let life = format!("{} {}", boot.trim(), namespace.display());
+            format!(r#"{{"life":"{life}","sysctls":{{"kernel.panic":{{"was":0,"set":1}}}},"addresses":[]}}"#)
+        }
+    };
+    for what in ["broken", "of another version", "a FIFO", "a folder"] {
+        let host = Host::new();
+        let file = host.state_dir().join("dsr-setup.json");
+        std::fs::create_dir(host.state_dir()).unwrap();
+        match what {
+            "broken" => std::fs::write(&file, "{").unwrap(),
+            "of another version" => std::fs::write(&file, of_another_version(&host.netns)).unwrap(),
+            "a FIFO" => {
+                nix::unistd::mkfifo(&file, nix::sys::stat::Mode::from_bits_truncate(0o644)).unwrap();
+            }
+            _ => std::fs::create_dir(&file).unwrap(),
+        }
+        let (code, stdout, stderr) = host.apply();
+        assert_eq!((code, stdout.as_str()), (0, STEPS), "{what}: {stderr}");
+        assert!(stderr.starts_with("warning: `") && stderr.contains("dsr-setup.json"), "{what}: {stderr}");
+        assert!(stderr.contains("; `dsr-setup remove` will not undo this\n"), "{what}: {stderr}");
+        assert_eq!(host.netns.sysctl("all/arp_ignore"), "1", "{what}");
+        // What would have to be undone is not known.
+        let (code, stdout, stderr) = host.remove(&[]);
+        assert_eq!((code, stdout.as_str()), (2, ""), "{what}: {stderr}");
+        // The mark says whose the address is.
+        assert_eq!(host.remove(&["--vip", "192.0.2.80"]), done("remove 192.0.2.80/32 from lo\n"), "{what}");
+    }
+}
+
+/// Cases H6 and H12.
+#[test]
+fn plan_tells_what_harms_the_host_and_what_mends_it() {
     if !is_root() {
         return;
     }
     let host = Host::new();
-    std::fs::create_dir(host.state_dir()).unwrap();
-    std::fs::write(host.state_dir().join("dsr-setup.json"), "{").unwrap();
-    let (code, stdout, stderr) = host.apply();
-    assert_eq!((code, stdout.as_str()), (2, ""));
-    assert!(stderr.contains("is not readable") && stderr.contains("delete it"), "{stderr}");
+    for line in [
+        "ip link set lo up",
+        "ip link add v0 type veth peer name v1",
+        "ip link set v0 up",
+        "ip link set v1 up",
+        "ip addr add 192.0.2.80/24 dev lo",
+    ] {
+        host.netns.run(line);
+    }
+    let (_, _, stderr) = host.plan();
+    assert!(
+        stderr.contains(
+            "warning: 192.0.2.80/24 is on lo: this host keeps what is for the rest of 192.0.2.0/24"
+        ),
+        "{stderr}"
+    );
+    assert!(stderr.contains("warning: this host has link-local IPv6 addresses alone"), "{stderr}");
+    // The commands that it names mend it.
+    host.netns.run("ip address del 192.0.2.80/24 dev lo");
+    host.netns.run("ip addr add 192.0.2.80/24 dev v0");
+    host.netns.run("ip addr add 2001:db8:1::1/64 dev v0 nodad");
+    assert_eq!(host.apply().0, 0);
+    let (code, stdout, stderr) = host.plan();
+    assert_eq!(
+        (code, stdout.as_str(), stderr.as_str()),
+        (
+            0,
+            "",
+            "warning: 192.0.2.80/24 is on v0 too, where this host answers ARP for it, also while it is drained; \
+             `ip address del 192.0.2.80/24 dev v0` takes it away\n"
+        )
+    );
+    host.netns.run("ip address del 192.0.2.80/24 dev v0");
+    assert_eq!(host.plan(), done(""));
 }
 
 #[test]
@@ -346,4 +418,26 @@ fn the_state_file_belongs_to_whom_its_folder_belongs_and_can_be_read() {
     let file = std::fs::metadata(host.state_dir().join("dsr-setup.json")).unwrap();
     assert_eq!((file.uid(), file.gid(), file.mode() & 0o7777), (4711, 4712, 0o644));
     assert!(!half.exists());
+}
+
+/// Case H5: a web server that our units do not name.
+#[test]
+fn order_writes_a_drop_in_and_removes_it_again() {
+    let dir = TempDir::new().unwrap();
+    let order = |args: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_dsr-setup"));
+        let output = command.arg("order").args(args).arg("--units-dir").arg(dir.path()).output().unwrap();
+        (output.status.code().unwrap(), text(&output.stdout), text(&output.stderr))
+    };
+    let file = dir.path().join("shop.service.d/announcer.conf");
+    let next = "`systemctl daemon-reload` lets systemd read it\n";
+    assert_eq!(order(&["shop"]), done(&format!("wrote {}\n{next}", file.display())));
+    let written = std::fs::read_to_string(&file).unwrap();
+    assert!(written.contains("\nAfter=dsr-setup.service\nBefore=announcer.service\n"), "{written}");
+    assert_eq!(order(&["shop.service"]), done(""));
+    assert_eq!(order(&["shop", "--remove"]), done(&format!("removed {}\n{next}", file.display())));
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+    assert_eq!(order(&["shop", "--remove"]), done(""));
+    assert_eq!(order(&["announcer"]).0, 2);
+    assert_eq!(order(&["../x"]).0, 2);
 }

@@ -214,6 +214,7 @@ fn every_standing_of_a_vip_is_explained() {
         Standing::Withheld(Reason::Stopping),
         Standing::Withheld(Reason::NotLookedFor),
         Standing::Withheld(Reason::VipMissing("needs CAP_NET_ADMIN: run it with sudo".into())),
+        Standing::Withheld(Reason::LoDown("needs CAP_NET_ADMIN: run it with sudo".into())),
         Standing::Withheld(Reason::NoVerdict(Evidence { check: None, streak: Streak::None, last: None })),
         Standing::Withheld(Reason::NoVerdict(evidence(Streak::Lapsed(Duration::from_secs(4))))),
         Standing::Withheld(Reason::Unhealthy(evidence(Streak::Gone))),
@@ -235,6 +236,7 @@ fn every_standing_of_a_vip_is_explained() {
                 Reason::Stopping
                 | Reason::NotLookedFor
                 | Reason::VipMissing(_)
+                | Reason::LoDown(_)
                 | Reason::NoVerdict(_)
                 | Reason::Unhealthy(_)
                 | Reason::Sibling(_)

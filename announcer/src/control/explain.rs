@@ -64,6 +64,7 @@ pub fn explain(story: &Story<'_>, now: Instant) -> Vec<String> {
         Presence::Present => "The VIP is on lo.".into(),
         Presence::Unknown => "Nobody has looked at lo yet.".into(),
         Presence::Missing(why) => format!("The VIP is not on lo: {why}."),
+        Presence::LoDown(why) => format!("lo is down, and could not be set up: {why}."),
     });
     let needed = service.require.of(service.checks.len());
     if service.checks.len() > 1 {

@@ -1,22 +1,18 @@
 //! A new configuration for a running daemon: read, judged, applied; or refused, and then nothing has changed.
 //!
 //! ```text
-//! read and parse ─→ sessions? ─→ director judges and applies ─→ VIPs on lo ─→ sessions ─→ withdrawn, settled: old VIPs off lo
+//! read and parse ─→ sessions? ─→ director judges and applies ─→ VIPs wanted on lo ─→ sessions
 //!      └── error: the caller gets it, the old configuration runs on ──┘
 //! ```
 
-use std::collections::BTreeSet;
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::sync::{mpsc, watch};
-use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
-use super::{ACKNOWLEDGE, addresses};
-use crate::bgp::io::peers::Peers;
+use super::vips_wanted;
 use crate::config::diff::differences;
 use crate::config::io::load;
 use crate::config::{Config, Peer};
@@ -26,15 +22,14 @@ use crate::director::ask::{Ask, ask};
 use crate::files::io::Files;
 use crate::health::io::trust;
 use crate::metrics::Reloads;
-use crate::model::Generation;
+use crate::vip::VipsWanted;
 
 /// Applies configurations, one at a time.
 pub(super) struct Reloader {
     pub(super) files: Files,
     pub(super) file: PathBuf,
     pub(super) configs: watch::Sender<Arc<Config>>,
-    pub(super) wanted: watch::Sender<Arc<BTreeSet<IpAddr>>>,
-    pub(super) peers: watch::Receiver<Peers>,
+    pub(super) wanted: watch::Sender<VipsWanted>,
     pub(super) asks: mpsc::Sender<Ask>,
     pub(super) counts: watch::Sender<Reloads>,
 }
@@ -82,31 +77,15 @@ impl Reloader {
         if !force && let Some(message) = ends_every_session(&old, &config) {
             return Err(refused(message));
         }
-        let (before, after) = (addresses(&old), addresses(&config));
         let applied = ask(&self.asks, |reply| Ask::Reload { config: config.clone(), force, reply }).await;
         let generation = applied.ok_or_else(ending)?.map_err(|refusal| {
             refused(format!("error: {refusal}; `announcer reload --force` does it all the same"))
         })?;
         // The director first: what is sent of a VIP that it does not know is lost.
-        self.wanted.send_modify(|wanted| *wanted = Arc::new(wanted.union(&after).copied().collect()));
+        self.wanted.send_replace(vips_wanted(&config, generation));
         self.configs.send_replace(config.clone());
-        if before.difference(&after).next().is_some() {
-            self.remove_old(generation);
-        }
         let notes = differences(&old, &config).iter().map(ToString::to_string).collect();
         Ok(Response::Done { notes })
-    }
-
-    /// Takes VIPs that no service has any more off lo, once no router sends to them.
-    fn remove_old(&self, generation: Generation) {
-        let peers = self.peers.borrow().clone();
-        let (configs, wanted) = (self.configs.clone(), self.wanted.clone());
-        tokio::spawn(async move {
-            let _ = timeout(ACKNOWLEDGE, peers.told(generation)).await; // a router that says nothing holds up nothing
-            let settle = configs.borrow().bgp.settle;
-            sleep(settle).await;
-            wanted.send_replace(Arc::new(addresses(&configs.borrow())));
-        });
     }
 }
 

@@ -44,6 +44,8 @@ pub enum Reason {
     NotLookedFor,
     /// The VIP is not on the host, and could not be put there.
     VipMissing(String),
+    /// lo is down and could not be set up.
+    LoDown(String),
     /// A check has no verdict yet, or none any more; what it saw so far.
     NoVerdict(Evidence),
     /// A check has failed; what it saw.
@@ -91,6 +93,7 @@ impl Standing {
             Standing::Withheld(Reason::Stopping) => "stopping",
             Standing::Withheld(Reason::NotLookedFor) => "not_looked_for",
             Standing::Withheld(Reason::VipMissing(_)) => "vip_missing",
+            Standing::Withheld(Reason::LoDown(_)) => "lo_down",
             Standing::Withheld(Reason::NoVerdict(_)) => "no_verdict",
             Standing::Withheld(Reason::Waiting(Wait::Delay(_))) => "waiting",
             Standing::Depreferred(Depreference::Flapping(_))
@@ -141,6 +144,7 @@ impl fmt::Display for Reason {
             Reason::Stopping => f.write_str("announcer is stopping"),
             Reason::NotLookedFor => f.write_str("starting, lo was not looked at yet"),
             Reason::VipMissing(why) => write!(f, "the VIP is not on lo: {why}"),
+            Reason::LoDown(why) => write!(f, "lo is down, and could not be set up: {why}"),
             Reason::NoVerdict(seen) | Reason::Unhealthy(seen) => seen.fmt(f),
             Reason::Waiting(Wait::Delay(delay)) => {
                 write!(f, "healthy, announced once it has been for {}", humantime::format_duration(*delay))

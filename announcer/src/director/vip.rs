@@ -158,6 +158,7 @@ impl Vip {
             Presence::Present => {}
             Presence::Unknown => return Err(Reason::NotLookedFor),
             Presence::Missing(why) => return Err(Reason::VipMissing(why.clone())),
+            Presence::LoDown(why) => return Err(Reason::LoDown(why.clone())),
         }
         let health = self.health(service)?;
         Ok(health.or(service.backup.then_some(Depreference::Backup)))
@@ -195,7 +196,8 @@ impl Vip {
             Standing::Announced | Standing::Depreferred(_) | Standing::Draining(_) => true,
             Standing::Withheld(reason) => match reason {
                 Reason::NotLookedFor | Reason::NoVerdict(_) | Reason::Waiting(Wait::Delay(_)) => false,
-                Reason::Stopping | Reason::VipMissing(_) | Reason::Unhealthy(_) | Reason::Sibling(_) => true,
+                Reason::Stopping | Reason::VipMissing(_) | Reason::LoDown(_) => true,
+                Reason::Unhealthy(_) | Reason::Sibling(_) => true,
                 Reason::Waiting(Wait::Flapping(_)) => true,
             },
         }

@@ -1,57 +1,86 @@
 //! Keeps the VIPs on lo, and tells whether each is there.
 //!
-//! Touches lo by netlink, through the dsr-setup library. A VIP that disappears is put back at once, and what is made of it
-//! is decided by [`stay`](super::stay); one that no longer has a service, and that is ours, is removed once the routers had
-//! time to stop sending to it.
+//! Touches lo by netlink, through the dsr-setup library, and dsr-setup's state file and the ARP settings by the door to the
+//! disk. What is done, and when, is decided by the [keeper](super::keeper) alone.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dsr_setup::{Ensured, Error, Link, Store, VipEvent, Vips};
+use dsr_setup::{Ensured, Error, Link, Record, Removed, Store, Sysctl, VipEvent, Vips};
+use futures_util::future::{BoxFuture, FutureExt};
+use futures_util::stream::{FuturesUnordered, StreamExt};
 use nix::errno::Errno;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{info, warn};
 
-use crate::vip::Presence;
-use crate::vip::stay::Stay;
+use crate::files::io::Files;
+use crate::model::Generation;
+use crate::vip::keeper::{Keeper, LOOK, RETRY, Step};
+use crate::vip::{Presence, VipsWanted};
 
-/// Before what failed is tried again.
-const RETRY: Duration = Duration::from_secs(1);
-/// How often lo is looked at though no event came.
-const AUDIT: Duration = Duration::from_secs(60);
+/// How long the kernel may take for an answer.
+const ANSWER: Duration = Duration::from_secs(10);
+/// The ARP settings, which are read together.
+const ARP_SETTINGS: &str = "/proc/sys/net/ipv4/conf";
 
-/// What to look after.
-#[derive(Debug, Clone)]
-pub struct Wanted {
-    /// The VIPs that have to be on lo; one that is no longer among them is removed at once, if it is ours.
-    pub vips: watch::Receiver<Arc<BTreeSet<IpAddr>>>,
-    /// How long after the start those are removed that never were among them: nobody announces them, but a router's FIB
-    /// may still follow.
-    pub settle: Duration,
+/// Says when the routers have acknowledged a generation.
+pub type Acknowledgement = Arc<dyn Fn(Generation) -> BoxFuture<'static, ()> + Send + Sync>;
+
+/// What the task hears and says.
+#[derive(Clone)]
+pub struct Setup {
+    /// The VIPs that have to be on lo.
+    pub wanted: watch::Receiver<VipsWanted>,
+    /// When the routers have acknowledged that others were withdrawn.
+    pub acknowledged: Acknowledgement,
+    /// The VIPs that are wanted or may still be on lo.
+    pub held: watch::Sender<Arc<BTreeSet<IpAddr>>>,
+    /// Each change of a VIP's presence, once.
+    pub facts: mpsc::Sender<(IpAddr, Presence)>,
+    /// What is on the host and harms it, a sentence each.
+    pub warnings: watch::Sender<Vec<String>>,
+    /// The door to the disk.
+    pub files: Files,
     /// Where dsr-setup records whose address is whose, for kernels that cannot.
     pub state_dir: PathBuf,
 }
 
-/// Looks after the VIPs for ever. Each change of a VIP's presence is told once.
-pub async fn keep(wanted: Wanted, told: mpsc::Sender<(IpAddr, Presence)>) {
-    let mut keeper = Keeper { wanted, known: BTreeMap::new(), stays: BTreeMap::new(), told };
+impl fmt::Debug for Setup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Setup").field("state_dir", &self.state_dir).finish_non_exhaustive()
+    }
+}
+
+/// Looks after the VIPs for ever.
+pub async fn keep(mut setup: Setup) {
+    let wanted = setup.wanted.borrow_and_update().clone();
+    let host = host(setup.files.clone(), setup.state_dir.clone(), Duration::ZERO).boxed();
+    let (keeper, acknowledgements) = (Keeper::new(wanted, now()), FuturesUnordered::new());
+    let mut task = Task { setup, keeper, acknowledgements, host };
     loop {
-        let Err(e) = keeper.run().await else { return };
-        if is_own_fault(&e) {
+        let Err(error) = task.run().await else { return };
+        if is_own_fault(&error) {
             // We could not look: what was there is there, as far as anyone knows.
-            warn!(error = %e, "VIPs are not watched, tried again");
-            sleep(RETRY).await;
-            continue;
-        }
-        let missing = Presence::Missing(e.to_string());
-        let vips = keeper.wanted.vips.borrow().clone();
-        for vip in vips.iter() {
-            keeper.tell(*vip, missing.clone()).await;
+            warn!(%error, "VIPs are not watched, tried again");
+            task.keeper.look_again(now() + RETRY);
+        } else {
+            task.keeper.look_failed(&error.to_string(), now());
+            // Without a look at lo nothing is done there.
+            for step in task.keeper.steps(now()) {
+                match step {
+                    Step::Report(vip, presence) => task.report(vip, presence).await,
+                    Step::Await(generation) => task.wait_for(generation),
+                    Step::Look | Step::RaiseLo | Step::Add(_) | Step::Mend(_) => {}
+                    Step::Remove(_) | Step::Record(_) | Step::Forget(_) => {}
+                }
+            }
         }
         sleep(RETRY).await;
     }
@@ -63,11 +92,35 @@ fn is_own_fault(error: &Error) -> bool {
     error.errno().is_some_and(|errno| ours.contains(&Errno::from_raw(errno)))
 }
 
-struct Keeper {
-    wanted: Wanted,
-    known: BTreeMap<IpAddr, Presence>,
-    stays: BTreeMap<IpAddr, Stay>,
-    told: mpsc::Sender<(IpAddr, Presence)>,
+struct Task {
+    setup: Setup,
+    keeper: Keeper,
+    acknowledgements: FuturesUnordered<BoxFuture<'static, Generation>>,
+    host: Pin<Box<dyn Future<Output = Host> + Send>>,
+}
+
+/// What files say of the host.
+struct Host {
+    sysctls: Result<BTreeMap<Sysctl, i32>, String>,
+    record: Result<BTreeSet<IpAddr>, String>,
+}
+
+/// Reads them after `pause`, off the main thread.
+async fn host(files: Files, state_dir: PathBuf, pause: Duration) -> Host {
+    sleep(pause).await;
+    let sysctls = files.run(Path::new(ARP_SETTINGS), |_| Ok(dsr_setup::read_sysctls())).await;
+    let sysctls = match sysctls {
+        Ok(read) => read.map_err(|error| error.to_string()),
+        Err(error) => Err(format!("`{ARP_SETTINGS}`: {error}")),
+    };
+    let store = Store::new(&state_dir);
+    let path = store.path();
+    let record = match files.run(&path, move |_| Ok(store.load())).await {
+        Ok(Ok(Record { addresses, changes: _ })) => Ok(addresses),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(error) => Err(format!("`{}`: {error}", path.display())),
+    };
+    Host { sysctls, record }
 }
 
 /// The netlink connection's task, which ends with it.
@@ -79,124 +132,178 @@ impl Drop for Connection {
     }
 }
 
-impl Keeper {
+impl Task {
     async fn run(&mut self) -> Result<(), Error> {
         let mut events = dsr_setup::watch()?;
-        let (connection, vips) = dsr_setup::connect(Store::new(&self.wanted.state_dir))?;
+        let (connection, vips) = dsr_setup::connect()?;
         let _requests = Connection(tokio::spawn(connection));
-
-        if vips.observe().await?.link == Link::Down {
-            vips.raise_lo().await?;
-            info!("lo was set up");
-        }
-        let mut all_there = self.audit(&vips).await?;
-        let mut tidy = Some(Instant::now() + self.wanted.settle);
+        self.keeper.look_again(now()); // nothing was heard meanwhile
         loop {
-            let pause = if all_there { AUDIT } else { RETRY };
-            let trial = self.stays.values().filter_map(Stay::deadline).min().map(Instant::from_std);
-            let event = tokio::select! {
-                event = timeout(pause, events.next()) => event,
-                () = sleep_until(tidy.unwrap_or_else(Instant::now)), if tidy.is_some() => {
-                    self.tidy(&vips).await?;
-                    tidy = None;
-                    continue;
+            self.work(&vips).await?;
+            self.publish();
+            let deadline = Instant::from_std(self.keeper.deadline());
+            tokio::select! {
+                event = events.next() => {
+                    self.hear(event?);
+                    // What is there already is heard together.
+                    while let Some(event) = events.next().now_or_never() {
+                        self.hear(event?);
+                    }
                 }
-                () = sleep_until(trial.unwrap_or_else(Instant::now)), if trial.is_some() => {
-                    self.tell_those_that_stayed().await;
-                    continue;
-                }
-                changed = self.wanted.vips.changed() => {
+                changed = self.setup.wanted.changed() => {
                     if changed.is_err() {
                         return Ok(());
                     }
-                    self.known.clear(); // whoever decides may have forgotten
-                    let wanted = self.wanted.vips.borrow().clone();
-                    self.stays.retain(|vip, _| wanted.contains(vip));
-                    all_there = self.audit(&vips).await?;
-                    if tidy.is_none() {
-                        self.tidy(&vips).await?;
-                    }
-                    continue;
+                    let wanted = self.setup.wanted.borrow_and_update().clone();
+                    self.keeper.wanted(wanted, now());
                 }
-            };
-            all_there = match event {
-                Ok(Ok(VipEvent::Removed(vip))) if self.wanted.vips.borrow().contains(&vip) => {
-                    warn!(%vip, "VIP was removed from lo by someone else");
-                    self.stays.entry(vip).or_default().removed(now());
-                    self.put(&vips, vip).await && all_there
+                Some(generation) = self.acknowledgements.next(), if !self.acknowledgements.is_empty() => {
+                    self.keeper.acknowledged(generation, now());
                 }
-                Ok(Ok(VipEvent::Added(_) | VipEvent::Removed(_))) => all_there,
-                Ok(Ok(VipEvent::Overrun)) | Err(_) => self.audit(&vips).await?,
-                Ok(Err(e)) => return Err(e),
-            };
+                Host { sysctls, record } = &mut self.host => {
+                    let sysctls = sysctls.unwrap_or_else(|error| {
+                        warn!(error, "ARP settings cannot be read");
+                        BTreeMap::new()
+                    });
+                    self.keeper.host(sysctls, record);
+                    self.host = host(self.setup.files.clone(), self.setup.state_dir.clone(), LOOK).boxed();
+                }
+                () = sleep_until(deadline) => {}
+            }
         }
     }
 
-    /// Removes what is ours and has no service.
-    async fn tidy(&mut self, vips: &Vips) -> Result<(), Error> {
-        let wanted = self.wanted.vips.borrow().clone();
-        for vip in vips.ours().await?.into_iter().filter(|vip| !wanted.contains(vip)) {
-            vips.remove_if_ours(vip).await?;
-            self.known.remove(&vip);
-            info!(%vip, "VIP without a service was removed from lo");
+    fn hear(&mut self, event: VipEvent) {
+        match event {
+            VipEvent::Removed(vip) => {
+                if self.keeper.wants(vip) {
+                    warn!(%vip, "VIP was removed from lo by someone else");
+                }
+                self.keeper.gone(vip, now());
+            }
+            VipEvent::Added(_) => self.keeper.changed(now()),
+            VipEvent::Link(link) => {
+                if link == Link::Down {
+                    warn!("lo was set down by someone else");
+                }
+                self.keeper.link(link, now());
+            }
+            VipEvent::Overrun => self.keeper.look_again(now()),
+        }
+    }
+
+    /// Carries out all that is to be done now.
+    async fn work(&mut self, vips: &Vips) -> Result<(), Error> {
+        loop {
+            let steps = self.keeper.steps(now());
+            if steps.is_empty() {
+                return Ok(());
+            }
+            for step in steps {
+                let answer = timeout(ANSWER, self.carry_out(vips, step)).await;
+                answer.map_err(|_| Error::Netlink(std::io::ErrorKind::TimedOut.into()))??;
+            }
+        }
+    }
+
+    async fn carry_out(&mut self, vips: &Vips, step: Step) -> Result<(), Error> {
+        match step {
+            Step::Look => {
+                let lo = vips.observe(&self.keeper.recorded()).await?;
+                self.keeper.looked(lo, now());
+            }
+            Step::RaiseLo => {
+                let done = vips.raise_lo().await.map_err(|error| error.to_string());
+                if done.is_ok() {
+                    info!("lo was set up");
+                }
+                self.keeper.raised(done, now());
+            }
+            Step::Add(wanted) => {
+                for (vip, done) in vips.add(&wanted).await {
+                    if matches!(done, Ok(Ensured::Added)) {
+                        info!(%vip, "VIP was put on lo");
+                    }
+                    self.keeper.added(vip, done.map_err(|error| error.to_string()), now());
+                }
+            }
+            Step::Mend(changed) => {
+                for (vip, done) in vips.mend(&changed).await {
+                    match done {
+                        Ok(()) => warn!(%vip, "VIP was changed on lo by someone else, and was set right"),
+                        Err(error) => {
+                            warn!(%vip, %error, "VIP was changed on lo by someone else, and could not be set right")
+                        }
+                    }
+                }
+            }
+            Step::Remove(nets) => {
+                for net in nets {
+                    let (vip, done) = (net.addr(), vips.remove(net).await);
+                    match &done {
+                        Ok(Removed::Removed) => info!(%vip, "VIP without a service was removed from lo"),
+                        Ok(Removed::Absent) => {}
+                        Err(error) => {
+                            warn!(%vip, %error, "VIP without a service could not be removed from lo, tried again")
+                        }
+                    }
+                    self.keeper.removed(vip, done.is_ok(), now());
+                }
+            }
+            Step::Record(vips) => self.record(move |record| record.addresses.extend(vips)),
+            Step::Forget(vips) => {
+                self.record(move |record| record.addresses.retain(|vip| !vips.contains(vip)))
+            }
+            Step::Report(vip, presence) => self.report(vip, presence).await,
+            Step::Await(generation) => self.wait_for(generation),
         }
         Ok(())
     }
 
-    /// Looks at lo in full and puts there what is missing; whether all is there now.
-    async fn audit(&mut self, vips: &Vips) -> Result<bool, Error> {
-        let lo = vips.observe().await?;
-        let mut all_there = true;
-        let wanted = self.wanted.vips.borrow_and_update().clone();
-        for vip in wanted.iter() {
-            let stay = self.stays.entry(*vip).or_default();
-            if lo.holds(*vip) {
-                stay.seen(now());
-                let presence = stay.presence(now());
-                self.tell(*vip, presence).await;
-            } else {
-                stay.removed(now());
-                all_there &= self.put(vips, *vip).await;
+    fn wait_for(&mut self, generation: Generation) {
+        let acknowledged = (self.setup.acknowledged)(generation);
+        self.acknowledgements.push(acknowledged.map(move |()| generation).boxed());
+    }
+
+    /// Writes the state file, off the main thread and while nobody waits.
+    fn record(&self, change: impl FnOnce(&mut Record) + Send + 'static) {
+        let (files, store) = (self.setup.files.clone(), Store::new(&self.setup.state_dir));
+        tokio::spawn(async move {
+            let path = store.path();
+            let error = match files.run(&path, move |_| Ok(store.update(change))).await {
+                Ok(Ok(())) => return,
+                Ok(Err(error)) => error.to_string(),
+                Err(error) => error.to_string(),
+            };
+            warn!(file = %path.display(), error, "whose an address on lo is was not recorded");
+        });
+    }
+
+    async fn report(&mut self, vip: IpAddr, presence: Presence) {
+        match &presence {
+            Presence::Missing(why) => warn!(%vip, reason = why, "VIP is not on lo"),
+            Presence::LoDown(why) => warn!(%vip, reason = why, "lo is down"),
+            Presence::Present | Presence::Unknown => {}
+        }
+        let _ = self.setup.facts.send((vip, presence)).await; // the daemon is ending
+    }
+
+    fn publish(&self) {
+        let held = self.keeper.held();
+        self.setup.held.send_if_modified(|known| {
+            let is_news = **known != held;
+            if is_news {
+                *known = Arc::new(held);
             }
-        }
-        Ok(all_there)
-    }
-
-    /// Puts a VIP on lo; whether it is there now.
-    async fn put(&mut self, vips: &Vips, vip: IpAddr) -> bool {
-        let done = match vips.ensure(vip).await {
-            Ok(ensured) => {
-                if ensured == Ensured::Added {
-                    info!(%vip, "VIP was put on lo");
-                }
-                Ok(())
-            }
-            Err(e) => Err(e.to_string()),
-        };
-        let there = done.is_ok();
-        let stay = self.stays.entry(vip).or_default();
-        stay.put(done, now());
-        let presence = stay.presence(now());
-        self.tell(vip, presence).await;
-        there
-    }
-
-    async fn tell_those_that_stayed(&mut self) {
-        let stays = self.stays.iter_mut().map(|(vip, stay)| (*vip, stay.presence(now())));
-        for (vip, presence) in stays.collect::<Vec<_>>() {
-            self.tell(vip, presence).await;
-        }
-    }
-
-    async fn tell(&mut self, vip: IpAddr, presence: Presence) {
-        if self.known.get(&vip) == Some(&presence) {
-            return;
-        }
-        if let Presence::Missing(why) = &presence {
-            warn!(%vip, reason = why, "VIP is not on lo");
-        }
-        self.known.insert(vip, presence.clone());
-        let _ = self.told.send((vip, presence)).await; // the daemon is ending
+            is_news
+        });
+        let warnings: Vec<String> = self.keeper.warnings().iter().map(ToString::to_string).collect();
+        self.setup.warnings.send_if_modified(|known| {
+            let is_news = *known != warnings;
+            warnings.iter().filter(|warning| !known.contains(warning)).for_each(|warning| warn!("{warning}"));
+            *known = warnings;
+            is_news
+        });
     }
 }
 

@@ -1,22 +1,25 @@
 //! Whether a VIP that somebody keeps removing from lo can be relied on.
 //!
-//! Pure. A VIP that was removed is put back at once, and nobody need know. One that cannot be put back, or that is gone
-//! again within [`TRIAL`] of being put there, counts as missing until it has stayed for as long.
+//! Pure. A VIP that was removed is put back at once, and nobody need know. Removals within [`BURST`] of the first are one:
+//! `ip address flush dev lo` and `nmcli connection up` remove an address more than once. One that cannot be put back, or that
+//! is gone again within [`TRIAL`] of being put there, counts as missing until it has stayed for as long.
 //!
 //! ```text
-//!          put              removed within the trial           put
-//! Settled ─────→ Returned ──────────────────────────→ Removed ─────→ OnTrial
-//!    ↑              │ trial over                          ↑  removed    │ │ trial over
-//!    └──────────────┘                                     └─────────────┘ │
-//!    └────────────────────────────────────────────────────────────────────┘
+//!          put              removed after the burst and within the trial      put
+//! Settled ─────→ Returned ──────────────────────────────────────→ Removed ─────→ OnTrial
+//!    ↑              │ trial over                                      ↑  removed    │ │ trial over
+//!    └──────────────┘                                                 └─────────────┘ │
+//!    └────────────────────────────────────────────────────────────────────────────────┘
 //! ```
 
 use std::time::{Duration, Instant};
 
-use crate::vip::Presence;
+use super::Presence;
 
 /// How long a VIP has to stay.
 pub const TRIAL: Duration = Duration::from_secs(10);
+/// Removals within this time count as one.
+pub const BURST: Duration = Duration::from_secs(1);
 
 /// What is known of one VIP's stay on lo.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -29,14 +32,14 @@ enum State {
     Unknown,
     /// There, and nothing is held against it.
     Settled,
-    /// We put it there; it is relied on.
-    Returned { until: Instant },
+    /// We put it there; it is relied on. `first`: when the burst of removals began.
+    Returned { first: Instant, until: Instant },
     /// Gone again too soon, and not there.
     Removed,
     /// There, and not relied on before `until`.
     OnTrial { until: Instant },
     /// It could not be put there, and why; `again`: it had been removed too soon before.
-    Failed { why: String, again: bool },
+    Failed { why: Presence, again: bool },
 }
 
 impl Stay {
@@ -54,25 +57,33 @@ impl Stay {
     pub fn removed(&mut self, now: Instant) {
         self.expire(now);
         self.0 = match std::mem::take(&mut self.0) {
+            State::Returned { first, until } if now < first + BURST => State::Returned { first, until },
             State::Returned { .. } | State::OnTrial { .. } => State::Removed,
             other @ (State::Unknown | State::Settled | State::Removed | State::Failed { .. }) => other,
         };
     }
 
     /// It was put on lo, or it could not be, and why.
-    pub fn put(&mut self, done: Result<(), String>, now: Instant) {
+    pub fn put(&mut self, done: Result<(), Presence>, now: Instant) {
         let again = match self.0 {
-            State::Removed | State::Failed { again: true, .. } => true,
+            State::Removed | State::OnTrial { .. } | State::Failed { again: true, .. } => true,
+            State::Unknown | State::Settled | State::Returned { .. } | State::Failed { again: false, .. } => {
+                false
+            }
+        };
+        let first = match self.0 {
+            State::Returned { first, .. } => first,
             State::Unknown
             | State::Settled
-            | State::Returned { .. }
+            | State::Removed
             | State::OnTrial { .. }
-            | State::Failed { again: false, .. } => false,
+            | State::Failed { .. } => now,
         };
         let until = now + TRIAL;
         self.0 = match done {
             Ok(()) if again => State::OnTrial { until },
-            Ok(()) => State::Returned { until },
+            Ok(()) if self.0 == State::Unknown => State::Settled, // nobody has taken it away yet
+            Ok(()) => State::Returned { first, until },
             Err(why) => State::Failed { why, again },
         };
     }
@@ -96,16 +107,18 @@ impl Stay {
             State::Unknown => Presence::Unknown,
             State::Settled | State::Returned { .. } => Presence::Present,
             State::Removed | State::OnTrial { .. } => Presence::Missing(format!(
-                "it was removed again soon after it was put back, and counts once it has stayed for {}",
+                "it was gone again soon after it was put back, and counts once it has stayed for {}",
                 humantime::format_duration(TRIAL)
             )),
-            State::Failed { why, .. } => Presence::Missing(why.clone()),
+            State::Failed { why, .. } => why.clone(),
         }
     }
 
     fn expire(&mut self, now: Instant) {
         match self.0 {
-            State::Returned { until } | State::OnTrial { until } if now >= until => self.0 = State::Settled,
+            State::Returned { until, .. } | State::OnTrial { until } if now >= until => {
+                self.0 = State::Settled
+            }
             State::Returned { .. }
             | State::OnTrial { .. }
             | State::Unknown
@@ -120,8 +133,9 @@ impl Stay {
 mod tests {
     use super::*;
 
-    /// One character a second: `.` nothing happens, `x` it is removed and put back, `f` it is removed and cannot be put
-    /// back, `o` it is put there after all, `s` a look sees it there. What is held of it then: `+` present, `-` missing.
+    /// One character a second: `.` nothing happens, `x` it is removed and put back, `d` that happens twice, 5 ms apart, `f` it
+    /// is removed and cannot be put back, `o` it is put there after all, `s` a look sees it there. What is held of it then: `+`
+    /// present, `-` missing.
     fn play(events: &str) -> String {
         let mut now = Instant::now();
         let mut stay = Stay::default();
@@ -134,9 +148,15 @@ mod tests {
                     stay.removed(now);
                     stay.put(Ok(()), now);
                 }
+                'd' => {
+                    for later in [0, 5] {
+                        stay.removed(now + Duration::from_millis(later));
+                        stay.put(Ok(()), now + Duration::from_millis(later));
+                    }
+                }
                 'f' => {
                     stay.removed(now);
-                    stay.put(Err("not permitted".into()), now);
+                    stay.put(Err(Presence::Missing("not permitted".into())), now);
                 }
                 'o' => stay.put(Ok(()), now),
                 's' => stay.seen(now),
@@ -158,9 +178,31 @@ mod tests {
             ("it cannot be put back the second time", "x.f.o.........:", "++------------+"),
             ("a look that sees it ends no trial", "x.xsss......:", "++----------+"),
             ("seen after it could not be put there", ".f.s", "+--+"),
+            // Case H3.
+            ("removed twice within milliseconds", ".d.......", "+++++++++"),
+            ("and again when it had stayed", ".d..........d..", "+++++++++++++++"),
+            ("and again too soon: a fight", ".d..d..........:", "++++-----------+"),
         ] {
             assert_eq!(play(events), want, "{what}: {events}");
         }
+    }
+
+    /// Case H3: a fight goes on for longer than a burst.
+    #[test]
+    fn removals_within_a_second_of_the_first_are_one_and_those_after_it_are_a_fight() {
+        let start = Instant::now();
+        let mut stay = Stay::default();
+        stay.seen(start);
+        for ms in (0..1_000).step_by(50) {
+            stay.removed(start + Duration::from_millis(ms));
+            stay.put(Ok(()), start + Duration::from_millis(ms));
+            assert_eq!(stay.presence(start + Duration::from_millis(ms)), Presence::Present, "{ms}");
+        }
+        let later = start + BURST;
+        stay.removed(later);
+        stay.put(Ok(()), later);
+        assert!(matches!(stay.presence(later), Presence::Missing(_)));
+        assert_eq!(stay.presence(later + TRIAL), Presence::Present);
     }
 
     #[test]
@@ -169,11 +211,15 @@ mod tests {
         let mut stay = Stay::default();
         assert_eq!(stay.presence(now), Presence::Unknown);
         stay.put(Ok(()), now);
-        assert_eq!(stay.deadline(), None);
+        assert_eq!(stay, Stay(State::Settled));
         stay.removed(now);
         stay.put(Ok(()), now);
-        assert_eq!(stay.deadline(), Some(now + TRIAL));
-        assert_eq!(stay.presence(now + TRIAL), Presence::Present);
+        assert_eq!(stay.deadline(), None);
+        let later = now + BURST;
+        stay.removed(later);
+        stay.put(Ok(()), later);
+        assert_eq!(stay.deadline(), Some(later + TRIAL));
+        assert_eq!(stay.presence(later + TRIAL), Presence::Present);
         assert_eq!(stay.deadline(), None);
     }
 }

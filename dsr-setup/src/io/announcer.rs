@@ -1,4 +1,4 @@
-//! Asks a running announcer which VIPs it announces.
+//! Asks a running announcer which VIPs it holds on lo.
 //!
 //! Touches its control socket: one line of JSON out, one line back.
 
@@ -16,8 +16,8 @@ use crate::answer;
 const PATIENCE: Duration = Duration::from_secs(2);
 const LONGEST_ANSWER: u64 = 64 << 20; // octets
 
-/// The announced VIPs; none when no daemon listens at `socket`.
-pub async fn announced(socket: &Path) -> Result<BTreeSet<IpAddr>, AskError> {
+/// The VIPs that it holds; none when no daemon listens at `socket`.
+pub async fn held(socket: &Path) -> Result<BTreeSet<IpAddr>, AskError> {
     let stream = match UnixStream::connect(socket).await {
         Ok(stream) => stream,
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {
@@ -26,7 +26,7 @@ pub async fn announced(socket: &Path) -> Result<BTreeSet<IpAddr>, AskError> {
         Err(error) => return Err(error.into()),
     };
     let line = tokio::time::timeout(PATIENCE, ask(stream)).await.map_err(|_| AskError::Silent)??;
-    Ok(answer::announced(&line)?)
+    Ok(answer::held(&line)?)
 }
 
 async fn ask(mut stream: UnixStream) -> io::Result<String> {

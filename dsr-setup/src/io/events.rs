@@ -9,11 +9,13 @@ use std::net::IpAddr;
 use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::address::AddressMessage;
+use netlink_packet_route::link::LinkFlags;
 use netlink_sys::protocols::NETLINK_ROUTE;
 use netlink_sys::{AsyncSocket, AsyncSocketExt, TokioSocket};
 
 use super::Error;
 use super::vips::{LO, net};
+use crate::plan::Link;
 
 const DATAGRAM: usize = 8 << 10; // octets; one address event takes about a hundred
 const EVENT_BUFFER: i32 = 1 << 20; // octets; the kernel caps it at net.core.rmem_max
@@ -25,6 +27,8 @@ pub enum VipEvent {
     Added(IpAddr),
     /// An address is gone.
     Removed(IpAddr),
+    /// `lo` itself was set up or down, or told anew.
+    Link(Link),
     /// Events were lost: observe again in full.
     Overrun,
 }
@@ -43,7 +47,7 @@ enum Drain {
     UntilEmpty,
 }
 
-/// Subscribes to every address that comes to `lo` or leaves it, ours or not. Whatever happens after this call is
+/// Subscribes to `lo` going up or down and to every address that comes to it or leaves it, ours or not. Whatever happens after this call is
 /// told; so watch first, then observe. To be called within a tokio runtime.
 pub fn watch() -> Result<Events, Error> {
     let open = || {
@@ -51,6 +55,7 @@ pub fn watch() -> Result<Events, Error> {
         let inner = socket.socket_mut();
         inner.set_rx_buf_sz(EVENT_BUFFER)?;
         inner.bind_auto()?;
+        inner.add_membership(libc::RTNLGRP_LINK)?;
         inner.add_membership(libc::RTNLGRP_IPV4_IFADDR)?;
         inner.add_membership(libc::RTNLGRP_IPV6_IFADDR)?;
         Ok(socket)
@@ -97,6 +102,10 @@ impl Events {
 fn events(mut octets: &[u8]) -> VecDeque<VipEvent> {
     let mut events = VecDeque::new();
     while !octets.is_empty() {
+        if let Some(rest) = behind_another_link(octets) {
+            octets = rest;
+            continue;
+        }
         let Ok(message) = NetlinkMessage::deserialize(octets) else {
             events.push_back(VipEvent::Overrun);
             break;
@@ -108,6 +117,19 @@ fn events(mut octets: &[u8]) -> VecDeque<VipEvent> {
     events
 }
 
+/// What follows a message about another interface, which is not worth reading: it is large, and a host may have thousands of
+/// them. The layout is that of `struct nlmsghdr` and `struct ifinfomsg`.
+fn behind_another_link(octets: &[u8]) -> Option<&[u8]> {
+    let word =
+        |at: usize| octets.get(at..at + 4).and_then(|word| word.try_into().ok()).map(u32::from_ne_bytes);
+    let kind = octets.get(4..6).and_then(|kind| kind.try_into().ok()).map(u16::from_ne_bytes)?;
+    if !matches!(kind, libc::RTM_NEWLINK | libc::RTM_DELLINK) || word(20)? == LO {
+        return None;
+    }
+    let length = usize::try_from(word(0)?).ok()?.next_multiple_of(4).max(16);
+    Some(octets.get(length..).unwrap_or_default())
+}
+
 #[allow(clippy::wildcard_enum_match_arm)] // netlink's own enums grow
 fn event(payload: NetlinkPayload<RouteNetlinkMessage>) -> Option<VipEvent> {
     let on_lo = |message: AddressMessage| (message.header.index == LO).then(|| net(&message)).flatten();
@@ -117,6 +139,10 @@ fn event(payload: NetlinkPayload<RouteNetlinkMessage>) -> Option<VipEvent> {
         }
         NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelAddress(message)) => {
             on_lo(message).map(|net| VipEvent::Removed(net.addr()))
+        }
+        NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(message)) if message.header.index == LO => {
+            let is_up = message.header.flags.contains(LinkFlags::Up);
+            Some(VipEvent::Link(if is_up { Link::Up } else { Link::Down }))
         }
         _ => None,
     }

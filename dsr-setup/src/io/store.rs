@@ -1,11 +1,11 @@
 //! The state file `dsr-setup.json`, shared by the daemon and the program.
 //!
-//! Touches one folder. Written to a file beside it and renamed, with the folder locked meanwhile; gone when there is
+//! Touches one folder, and blocks: the daemon calls it where that harms nothing. Written to a file beside it and renamed, with the folder locked meanwhile; gone when there is
 //! nothing to keep. Reads what names this life of the host: the boot id and the network namespace.
 
 use std::fs::{self, File};
-use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use crate::record::{Record, RecordError};
@@ -29,6 +29,12 @@ pub enum StoreError {
         /// What the kernel said.
         error: io::Error,
     },
+    /// It is a folder, a FIFO, a socket or a device.
+    #[error("`{}` is not a regular file: move it away", path.display())]
+    NotRegular {
+        /// The state file.
+        path: PathBuf,
+    },
     /// It was not written by us.
     #[error("`{}` is not readable: {error}; delete it to forget which settings and addresses were ours", path.display())]
     Text {
@@ -49,14 +55,26 @@ impl Store {
         Store { dir: dir.to_owned() }
     }
 
+    /// The state file's path.
+    pub fn path(&self) -> PathBuf {
+        self.dir.join(FILE)
+    }
+
     /// What is recorded; empty when there is no file.
     pub fn load(&self) -> Result<Record, StoreError> {
-        let path = self.dir.join(FILE);
-        match fs::read_to_string(&path) {
-            Ok(text) => Record::read(&text, &life()?).map_err(|error| StoreError::Text { path, error }),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Record::default()),
-            Err(error) => Err(at(&path)(error)),
+        let path = self.path();
+        // A FIFO without a writer is opened too, and then refused.
+        let mut file = match File::options().read(true).custom_flags(libc::O_NONBLOCK).open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Record::default()),
+            Err(error) => return Err(at(&path)(error)),
+        };
+        if !file.metadata().map_err(at(&path))?.is_file() {
+            return Err(StoreError::NotRegular { path });
         }
+        let mut text = String::new();
+        file.read_to_string(&mut text).map_err(at(&path))?;
+        Record::read(&text, &life()?).map_err(|error| StoreError::Text { path, error })
     }
 
     /// Changes what is recorded. When it returns, the new record is on disk.

@@ -8,40 +8,43 @@
 //! - IPv6: /128, preferred lifetime 0 (never chosen as a source, RFC 6724 rule 3), no duplicate address detection
 //!   (every frontend has the same VIP), no route for the prefix.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use futures_util::stream::TryStreamExt;
+use futures_util::stream::{self, StreamExt, TryStreamExt};
 use ipnet::IpNet;
 use netlink_packet_route::address::{
     AddressAttribute, AddressFlags, AddressMessage, AddressProtocol, AddressScope, CacheInfo,
 };
-use netlink_packet_route::link::LinkFlags;
+use netlink_packet_route::link::{LinkAttribute, LinkFlags};
 use netlink_packet_route::route::RouteType;
 use rtnetlink::{Handle, LinkUnspec, RouteMessageBuilder};
 
 use super::Error;
-use super::store::Store;
-use crate::plan::{Link, Loopback, OnLo, Owner};
-use crate::record::Record;
+use crate::plan::{Difference, Elsewhere, Link, Loopback, Marks, OnLo, Owner};
 
 /// IFA_PROTO of every address that is ours.
 pub const PROTOCOL: u8 = 0xB6;
 /// The kernel gives `lo` this index in every network namespace.
 pub(super) const LO: u32 = 1;
+/// How many requests are under way at a time. The kernel answers each at once, and its answers have to fit into the
+/// socket's buffer.
+const REQUESTS: usize = 64;
 const ROUTE_PATIENCE: Duration = Duration::from_secs(1);
 const ROUTE_POLL: Duration = Duration::from_millis(1);
 const LABEL: &str = "lo:vip";
+/// A lifetime in seconds that does not end.
+const FOR_EVER: u32 = u32::MAX;
 
-/// The VIPs on `lo` of this network namespace. Cheap to clone.
+/// The VIPs on `lo` of this network namespace. Cheap to clone. No call touches a file.
 #[derive(Debug, Clone)]
 pub struct Vips {
     handle: Handle,
-    store: Store,
 }
 
-/// What [`Vips::ensure`] found.
+/// What [`Vips::add`] found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ensured {
     /// It was not there, and now is, as ours.
@@ -50,39 +53,48 @@ pub enum Ensured {
     AlreadyThere,
 }
 
-/// What [`Vips::remove_if_ours`] found.
+/// What [`Vips::remove`] found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Removed {
-    /// It was ours, and is gone.
+    /// It is gone.
     Removed,
-    /// It is on `lo` and somebody else's: it stays.
-    Foreign,
     /// It was not there.
     Absent,
 }
 
 /// Opens a netlink connection. The future carries its messages and must be polled (spawned) for as long as the
 /// [`Vips`] are in use; it ends when the last clone is dropped.
-pub fn connect(store: Store) -> Result<(impl Future<Output = ()> + Send + 'static, Vips), Error> {
+pub fn connect() -> Result<(impl Future<Output = ()> + Send + 'static, Vips), Error> {
     let (connection, handle, _unasked) = rtnetlink::new_connection().map_err(Error::Netlink)?;
-    Ok((connection, Vips { handle, store }))
+    Ok((connection, Vips { handle }))
 }
 
 impl Vips {
-    /// `lo` and every address on it.
-    pub async fn observe(&self) -> Result<Loopback, Error> {
-        let record = self.store.load()?;
-        let addresses = self.dump().await?;
-        let addresses = addresses.iter().filter_map(|message| {
-            let net = net(message)?;
-            Some(OnLo { net, owner: owner(message, net.addr(), &record) })
-        });
-        Ok(Loopback { link: self.link().await?, addresses: addresses.collect() })
-    }
-
-    /// The VIPs on `lo` that are ours, whoever of the daemon and `dsr-setup` added them, and when.
-    pub async fn ours(&self) -> Result<Vec<IpAddr>, Error> {
-        Ok(self.observe().await?.ours().map(|net| net.addr()).collect())
+    /// `lo` and every address on it, as the kernel tells it. `recorded` are the addresses that the state file calls ours: they
+    /// count where the kernel keeps no marks, and nowhere else.
+    pub async fn observe(&self, recorded: &BTreeSet<IpAddr>) -> Result<Loopback, Error> {
+        let all = self.handle.address().get().execute().try_collect::<Vec<_>>().await.map_err(refused)?;
+        let marks =
+            if all.iter().any(|message| protocol(message).is_some()) { Marks::Kept } else { Marks::NotKept };
+        let (on_lo, others): (Vec<_>, Vec<_>) =
+            all.into_iter().partition(|message| message.header.index == LO);
+        let addresses: Vec<OnLo> =
+            on_lo.iter().filter_map(|message| read(message, marks, recorded)).collect();
+        let mut elsewhere = Vec::new();
+        for message in others {
+            let Some(net) = net(&message) else { continue };
+            let interface = match label(&message) {
+                Some(label) => label.split(':').next().unwrap_or(label).to_owned(),
+                None if addresses.iter().any(|on_lo| on_lo.net.addr() == net.addr()) => {
+                    self.name(message.header.index).await?
+                }
+                None => format!("interface {}", message.header.index),
+            };
+            let link_local = message.header.scope == AddressScope::Link;
+            let usable = !flags(&message).intersects(AddressFlags::Tentative | AddressFlags::Dadfailed);
+            elsewhere.push(Elsewhere { net, interface, link_local, usable });
+        }
+        Ok(Loopback { link: self.link().await?, marks, addresses, elsewhere })
     }
 
     /// Sets `lo` up; harmless if it is.
@@ -91,28 +103,42 @@ impl Vips {
         self.handle.link().set(up).execute().await.map_err(refused)
     }
 
-    /// Puts `vip` on `lo` unless it is there. When it returns, and `lo` is up, the host answers for the VIP.
-    pub async fn ensure(&self, vip: IpAddr) -> Result<Ensured, Error> {
-        let lo = self.observe().await?;
-        if lo.holds(vip) {
-            return Ok(Ensured::AlreadyThere);
-        }
+    /// Puts `vips` on `lo`, many at a time. When it returns, and `lo` is up, the host answers for those that were added.
+    pub async fn add(&self, vips: &[IpAddr]) -> Vec<(IpAddr, Result<Ensured, Error>)> {
+        let requests =
+            stream::iter(vips.iter().copied()).map(|vip| async move { (vip, self.add_one(vip).await) });
+        let done: Vec<_> = requests.buffer_unordered(REQUESTS).collect().await;
+        let added =
+            done.iter().filter(|(vip, ensured)| vip.is_ipv6() && matches!(ensured, Ok(Ensured::Added)));
+        let added: Vec<IpAddr> = added.map(|(vip, _)| *vip).collect();
+        let routed = stream::iter(added).for_each_concurrent(REQUESTS, |vip| self.local(vip));
+        // Should the kernel be slower still, the VIPs are there all the same, and a probe will tell.
+        let _ = tokio::time::timeout(ROUTE_PATIENCE, routed).await;
+        done
+    }
+
+    async fn add_one(&self, vip: IpAddr) -> Result<Ensured, Error> {
         let mut request = self.handle.address().add(LO, vip, IpNet::from(vip).prefix_len());
         mark(request.message_mut(), vip);
         match request.execute().await {
-            Ok(()) => {}
-            Err(error) if is(&error, libc::EEXIST) => return Ok(Ensured::AlreadyThere),
+            Ok(()) => Ok(Ensured::Added),
+            Err(error) if is(&error, libc::EEXIST) => Ok(Ensured::AlreadyThere),
             Err(error) if vip.is_ipv6() && NO_IPV6.iter().any(|code| is(&error, *code)) => {
-                return Err(Error::Ipv6Disabled);
+                Err(Error::Ipv6Disabled)
             }
-            Err(error) => return Err(refused(error)),
+            Err(error) => Err(refused(error)),
         }
-        self.own(vip).await?;
-        if vip.is_ipv6() && lo.link == Link::Up {
-            // Should the kernel be slower still, the VIP is there all the same, and a probe will tell.
-            let _ = tokio::time::timeout(ROUTE_PATIENCE, self.local(vip)).await;
-        }
-        Ok(Ensured::Added)
+    }
+
+    /// Gives addresses of ours the flags, lifetimes and mark that [`add`](Self::add) gives. The scope of an IPv4 address
+    /// cannot be changed.
+    pub async fn mend(&self, vips: &[IpAddr]) -> Vec<(IpAddr, Result<(), Error>)> {
+        let requests = stream::iter(vips.iter().copied()).map(|vip| async move {
+            let mut request = self.handle.address().add(LO, vip, IpNet::from(vip).prefix_len()).replace();
+            mark(request.message_mut(), vip);
+            (vip, request.execute().await.map_err(refused))
+        });
+        requests.buffer_unordered(REQUESTS).collect().await
     }
 
     /// Waits until `vip` is routed to this host itself. For IPv6 the kernel inserts that route a moment after it has
@@ -132,49 +158,15 @@ impl Vips {
         }
     }
 
-    /// Removes `vip` from `lo` if it is ours.
-    pub async fn remove_if_ours(&self, vip: IpAddr) -> Result<Removed, Error> {
-        let record = self.store.load()?;
-        let mut found = Removed::Absent;
-        for message in self.dump().await?.into_iter().filter(|message| holds(message, vip)) {
-            match owner(&message, vip, &record) {
-                Owner::Ours => {
-                    match self.handle.address().del(message).execute().await {
-                        Ok(()) => {}
-                        Err(error) if is(&error, libc::EADDRNOTAVAIL) => {}
-                        Err(error) => return Err(refused(error)),
-                    }
-                    found = Removed::Removed;
-                }
-                Owner::Foreign if found == Removed::Absent => found = Removed::Foreign,
-                Owner::Foreign => {}
-            }
+    /// Removes an address from `lo`. Whose it is, the caller has seen by [`observe`](Self::observe).
+    pub async fn remove(&self, net: IpNet) -> Result<Removed, Error> {
+        let mut request = self.handle.address().add(LO, net.addr(), net.prefix_len());
+        let message = request.message_mut().clone();
+        match self.handle.address().del(message).execute().await {
+            Ok(()) => Ok(Removed::Removed),
+            Err(error) if is(&error, libc::EADDRNOTAVAIL) => Ok(Removed::Absent),
+            Err(error) => Err(refused(error)),
         }
-        if record.addresses.contains(&vip) {
-            self.store.update(|record| record.addresses.remove(&vip))?;
-        }
-        Ok(found)
-    }
-
-    /// Records an address that was just added, if the kernel did not keep its mark. If that fails the address goes
-    /// again: an address that nobody owns would stay for ever.
-    async fn own(&self, vip: IpAddr) -> Result<(), Error> {
-        let Some(message) = self.dump().await?.into_iter().find(|message| holds(message, vip)) else {
-            return Ok(());
-        };
-        if protocol(&message).is_some() {
-            return Ok(());
-        }
-        if let Err(error) = self.store.update(|record| record.addresses.insert(vip)) {
-            let _ = self.handle.address().del(message).execute().await;
-            return Err(error.into());
-        }
-        Ok(())
-    }
-
-    async fn dump(&self) -> Result<Vec<AddressMessage>, Error> {
-        let all = self.handle.address().get().execute().try_collect::<Vec<_>>().await.map_err(refused)?;
-        Ok(all.into_iter().filter(|message| message.header.index == LO).collect())
     }
 
     async fn link(&self) -> Result<Link, Error> {
@@ -182,6 +174,18 @@ impl Vips {
         let lo = links.try_next().await.map_err(refused)?;
         let is_up = lo.is_some_and(|lo| lo.header.flags.contains(LinkFlags::Up));
         Ok(if is_up { Link::Up } else { Link::Down })
+    }
+
+    /// An interface's name; its number, should it have gone.
+    #[allow(clippy::wildcard_enum_match_arm)] // netlink's own enums grow
+    async fn name(&self, index: u32) -> Result<String, Error> {
+        let link = self.handle.link().get().match_index(index).execute().try_next().await;
+        let attributes = link.ok().flatten().map(|link| link.attributes).unwrap_or_default();
+        let name = attributes.into_iter().find_map(|attribute| match attribute {
+            LinkAttribute::IfName(name) => Some(name),
+            _ => None,
+        });
+        Ok(name.unwrap_or_else(|| format!("interface {index}")))
     }
 }
 
@@ -194,23 +198,79 @@ fn mark(message: &mut AddressMessage, vip: IpAddr) {
         }
         IpAddr::V6(_) => {
             let flags = AddressFlags::Nodad | AddressFlags::Noprefixroute;
-            let mut lifetime = CacheInfo::default();
-            lifetime.ifa_preferred = 0;
-            lifetime.ifa_valid = u32::MAX; // for ever
             message.attributes.push(AddressAttribute::Flags(flags));
-            message.attributes.push(AddressAttribute::CacheInfo(lifetime));
         }
     }
+    let mut lifetime = CacheInfo::default();
+    lifetime.ifa_preferred = if vip.is_ipv4() { FOR_EVER } else { 0 };
+    lifetime.ifa_valid = FOR_EVER;
+    message.attributes.push(AddressAttribute::CacheInfo(lifetime));
     message.attributes.push(AddressAttribute::Protocol(AddressProtocol::Other(PROTOCOL)));
 }
 
-/// The mark decides where there is one; else the record does.
-fn owner(message: &AddressMessage, vip: IpAddr, record: &Record) -> Owner {
-    let is_ours = match protocol(message) {
-        Some(protocol) => protocol == PROTOCOL,
-        None => record.addresses.contains(&vip),
+/// What a message says of an address on `lo`.
+fn read(message: &AddressMessage, marks: Marks, recorded: &BTreeSet<IpAddr>) -> Option<OnLo> {
+    let net = net(message)?;
+    let owner = owner(protocol(message), marks, recorded.contains(&net.addr()));
+    Some(OnLo { net, owner, differences: differences(message, net.addr(), marks) })
+}
+
+/// The mark decides where the kernel keeps marks; else the record does.
+fn owner(protocol: Option<u8>, marks: Marks, is_recorded: bool) -> Owner {
+    let is_ours = match marks {
+        Marks::Kept => protocol == Some(PROTOCOL),
+        Marks::NotKept => is_recorded,
     };
     if is_ours { Owner::Ours } else { Owner::Foreign }
+}
+
+fn differences(message: &AddressMessage, vip: IpAddr, marks: Marks) -> BTreeSet<Difference> {
+    let lifetime = lifetime(message);
+    let (may_be_source, flags_differ) = match vip {
+        IpAddr::V4(_) => (matches!(message.header.scope, AddressScope::Universe | AddressScope::Site), false),
+        IpAddr::V6(_) => {
+            let wanted = AddressFlags::Nodad | AddressFlags::Noprefixroute;
+            (lifetime.is_none_or(|lifetime| lifetime.ifa_preferred != 0), !flags(message).contains(wanted))
+        }
+    };
+    let ends = lifetime.is_some_and(|lifetime| lifetime.ifa_valid != FOR_EVER);
+    let mark_is_lost = marks == Marks::Kept && protocol(message) != Some(PROTOCOL);
+    [
+        (may_be_source, Difference::Source),
+        (flags_differ, Difference::Flags),
+        (ends, Difference::Ends),
+        (mark_is_lost, Difference::Mark),
+    ]
+    .into_iter()
+    .filter_map(|(differs, difference)| differs.then_some(difference))
+    .collect()
+}
+
+/// The flags: IFA_FLAGS, or the header's where there is none.
+#[allow(clippy::wildcard_enum_match_arm)] // netlink's own enums grow
+fn flags(message: &AddressMessage) -> AddressFlags {
+    let all = message.attributes.iter().find_map(|attribute| match attribute {
+        AddressAttribute::Flags(flags) => Some(*flags),
+        _ => None,
+    });
+    let in_header = || AddressFlags::from_bits_retain(u32::from(message.header.flags.bits()));
+    all.unwrap_or_else(in_header)
+}
+
+#[allow(clippy::wildcard_enum_match_arm)] // netlink's own enums grow
+fn lifetime(message: &AddressMessage) -> Option<&CacheInfo> {
+    message.attributes.iter().find_map(|attribute| match attribute {
+        AddressAttribute::CacheInfo(lifetime) => Some(lifetime),
+        _ => None,
+    })
+}
+
+#[allow(clippy::wildcard_enum_match_arm)] // netlink's own enums grow
+fn label(message: &AddressMessage) -> Option<&str> {
+    message.attributes.iter().find_map(|attribute| match attribute {
+        AddressAttribute::Label(label) => Some(label.as_str()),
+        _ => None,
+    })
 }
 
 #[allow(clippy::wildcard_enum_match_arm)] // netlink's own enums grow
@@ -233,10 +293,6 @@ pub(super) fn net(message: &AddressMessage) -> Option<IpNet> {
         }
     }
     IpNet::new(local.or(address)?, message.header.prefix_len).ok()
-}
-
-fn holds(message: &AddressMessage, vip: IpAddr) -> bool {
-    net(message).is_some_and(|net| net.addr() == vip)
 }
 
 /// How the kernel refuses an IPv6 address where IPv6 is switched off: by sysctl, or for the whole kernel.

@@ -9,7 +9,11 @@ fn ip(text: &str) -> IpAddr {
 /// `192.0.2.80/32` is ours, `~192.0.2.80/32` is somebody else's.
 fn on_lo(text: &str) -> OnLo {
     let owner = if text.starts_with('~') { Owner::Foreign } else { Owner::Ours };
-    OnLo { net: text.trim_start_matches('~').parse().unwrap(), owner }
+    OnLo { net: text.trim_start_matches('~').parse().unwrap(), owner, differences: BTreeSet::new() }
+}
+
+fn loopback(link: Link, addresses: Vec<OnLo>) -> Loopback {
+    Loopback { link, marks: Marks::Kept, addresses, elsewhere: Vec::new() }
 }
 
 /// `all.arp_ignore=1`, or `all.arp_ignore=0>1` for a recorded change.
@@ -25,9 +29,10 @@ fn observed(lo: &[&str], sysctls: &str, changes: &str) -> Observed {
         Change { was: value(was), set: value(set) }
     };
     Observed {
-        lo: Loopback { link: Link::Up, addresses: lo.iter().map(|text| on_lo(text)).collect() },
+        lo: loopback(Link::Up, lo.iter().map(|text| on_lo(text)).collect()),
         sysctls: sysctls.split_whitespace().map(sysctl).map(|(name, text)| (name, value(text))).collect(),
         changes: changes.split_whitespace().map(sysctl).map(|(name, text)| (name, change(text))).collect(),
+        record_error: None,
     }
 }
 
@@ -128,22 +133,22 @@ fn absent_takes_the_named_vips_of_ours_alone() {
 }
 
 #[test]
-fn an_announced_vip_is_in_use_when_it_goes_or_when_arp_speaks_again() {
-    let announced = BTreeSet::from([ip("192.0.2.80"), ip("192.0.2.81")]);
+fn a_held_vip_is_in_use_when_it_goes_or_when_arp_speaks_again() {
+    let held = BTreeSet::from([ip("192.0.2.80"), ip("192.0.2.81")]);
     let remove = Step::Remove("192.0.2.80/32".parse().unwrap());
     let other = Step::Remove("192.0.2.99/32".parse().unwrap());
     let (sysctl, _) = sysctl("all.arp_ignore=1");
     let restore = Step::Restore { sysctl, change: Change { was: 0, set: 1 } };
-    assert_eq!(in_use(&[remove, other.clone()], &announced), [ip("192.0.2.80")].into());
-    assert_eq!(in_use(std::slice::from_ref(&other), &announced), BTreeSet::new());
-    assert_eq!(in_use(&[other, restore], &announced), announced);
+    assert_eq!(in_use(&[remove, other.clone()], &held), [ip("192.0.2.80")].into());
+    assert_eq!(in_use(std::slice::from_ref(&other), &held), BTreeSet::new());
+    assert_eq!(in_use(&[other, restore], &held), held);
 }
 
 /// What carrying out a step does to the host.
 fn carry_out(host: &mut Observed, step: &Step) {
     match step {
         Step::RaiseLo => host.lo.link = Link::Up,
-        Step::Add(vip) => host.lo.addresses.push(OnLo { net: IpNet::from(*vip), owner: Owner::Ours }),
+        Step::Add(vip) => host.lo.addresses.push(on_lo(&IpNet::from(*vip).to_string())),
         Step::Remove(net) => {
             host.lo.addresses.retain(|on_lo| on_lo.net != *net || on_lo.owner != Owner::Ours)
         }
@@ -184,9 +189,10 @@ fn sysctls() -> impl Strategy<Value = BTreeMap<Sysctl, i32>> {
 /// A host with nothing of ours on it.
 fn untouched() -> impl Strategy<Value = Observed> {
     (any::<bool>(), vips(), sysctls()).prop_map(|(up, foreign, sysctls)| {
-        let foreign = foreign.into_iter().map(|vip| OnLo { net: vip.into(), owner: Owner::Foreign });
+        let foreign = foreign.into_iter().map(|vip| on_lo(&format!("~{}", IpNet::from(vip))));
         let link = if up { Link::Up } else { Link::Down };
-        Observed { lo: Loopback { link, addresses: foreign.collect() }, sysctls, changes: BTreeMap::new() }
+        let (changes, record_error) = (BTreeMap::new(), None);
+        Observed { lo: loopback(link, foreign.collect()), sysctls, changes, record_error }
     })
 }
 

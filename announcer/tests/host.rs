@@ -1,0 +1,335 @@
+//! The daemon and what others do to lo, to addresses and to its state file, in a network namespace of its own: with the real
+//! kernel and the programs that people use.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+#[path = "../../dsr-setup/tests/common/mod.rs"]
+mod common;
+
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use announcer::control::api::Status;
+use common::{Netns, is_root, text};
+use tempfile::TempDir;
+
+const V4: &str = "192.0.2.80";
+const V6: &str = "2001:db8::80";
+/// How long anything may take before it is called broken.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A namespace with one interface beside lo, quiet ARP, and a daemon that announces two VIPs to whoever would connect.
+struct Host {
+    netns: Netns,
+    dir: TempDir,
+    daemon: Option<Child>,
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        if let Some(daemon) = &mut self.daemon {
+            let _ = daemon.kill();
+            let _ = daemon.wait();
+        }
+    }
+}
+
+impl Host {
+    fn new() -> Host {
+        let host = Host { netns: Netns::new(), dir: TempDir::new().unwrap(), daemon: None };
+        for line in [
+            "ip link add v0 type veth peer name v1",
+            "ip link set v0 up",
+            "ip link set v1 up",
+            "ip addr add 10.0.0.1/24 dev v0",
+            "ip addr add 2001:db8:1::1/64 dev v0 nodad",
+        ] {
+            host.netns.run(line);
+        }
+        host.netns.set_sysctl("all/arp_ignore", 1);
+        host.netns.set_sysctl("all/arp_announce", 2);
+        std::fs::create_dir(host.state_dir()).unwrap();
+        std::fs::write(host.dir.path().join("up"), "").unwrap();
+        host
+    }
+
+    fn state_dir(&self) -> PathBuf {
+        self.dir.path().join("state")
+    }
+
+    /// Writes the configuration.
+    fn configure(&self, vips: &[&str], settle: &str) {
+        let vips: Vec<String> = vips.iter().map(|vip| format!("\"{vip}\"")).collect();
+        let config = format!(
+            "[bgp]\nasn = 65001\nrouter_id = \"10.0.0.1\"\nsettle = \"{settle}\"\n\
+             [[peer]]\nname = \"r1\"\naddress = \"10.0.0.2\"\nasn = 65000\n\
+             [[service]]\nname = \"www\"\nvips = [{}]\n\
+             [[service.check]]\nfile = \"{}\"\ninterval = \"100ms\"\nrise = 1\n",
+            vips.join(", "),
+            self.dir.path().join("up").display()
+        );
+        std::fs::write(self.config(), config).unwrap();
+    }
+
+    fn config(&self) -> PathBuf {
+        self.dir.path().join("announcer.toml")
+    }
+
+    fn announcer(&self, args: &[&str]) -> Command {
+        let mut command = self.netns.command(&[env!("CARGO_BIN_EXE_announcer")]);
+        command.arg("--socket").arg(self.dir.path().join("socket"));
+        command.arg("--state-dir").arg(self.state_dir()).args(args);
+        command
+    }
+
+    /// Starts the daemon and waits until it announces what it should.
+    fn start(&mut self) {
+        let log = std::fs::File::create(self.dir.path().join("log")).unwrap();
+        let config = self.config();
+        let mut run = self.announcer(&["run", "--config"]);
+        self.daemon = Some(
+            run.arg(config)
+                .stdin(Stdio::null())
+                .stdout(log.try_clone().unwrap())
+                .stderr(log)
+                .spawn()
+                .unwrap(),
+        );
+        self.wait("announced", |host| host.status().is_some_and(|status| is_announced(&status)));
+    }
+
+    fn status(&self) -> Option<Status> {
+        let output = self.announcer(&["status", "--json"]).output().unwrap();
+        serde_json::from_slice(&output.stdout).ok()
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.dir.path().join("log")).unwrap()
+    }
+
+    fn lo(&self) -> String {
+        self.netns.run("ip -d addr show dev lo")
+    }
+
+    fn holds(&self, vip: &str) -> bool {
+        self.lo().contains(&format!(" {vip}/"))
+    }
+
+    fn wait(&self, what: &str, is_so: impl Fn(&Host) -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        while !is_so(self) {
+            assert!(Instant::now() < deadline, "never {what}:\n{}\n{}", self.lo(), self.log());
+            std::thread::sleep(Duration::from_millis(20)); // between looks
+        }
+    }
+
+    /// Waits for a warning that has these words.
+    fn warns(&self, words: &str) {
+        self.wait(words, |host| host.warnings().iter().any(|warning| warning.contains(words)));
+        assert!(self.log().contains(words), "not in the log: {words}\n{}", self.log());
+    }
+
+    fn warns_no_more(&self) {
+        self.wait("without warnings", |host| host.warnings().is_empty());
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        self.status().unwrap().warnings
+    }
+
+    fn reload(&self, vips: &[&str], settle: &str) {
+        self.configure(vips, settle);
+        let output = self.announcer(&["reload", "--force"]).output().unwrap();
+        assert!(output.status.success(), "{}", text(&output.stderr));
+    }
+
+    /// Watches for a while that nothing is withdrawn.
+    fn stays_announced(&self, time: Duration) {
+        let end = Instant::now() + time;
+        while Instant::now() < end {
+            assert!(is_announced(&self.status().unwrap()), "{}", self.log());
+            std::thread::sleep(Duration::from_millis(20)); // between looks
+        }
+        let log = self.log();
+        let withheld = log.lines().filter(|line| line.contains("VIP was withheld"));
+        let later: Vec<&str> = withheld.filter(|line| !line.contains("no probe has answered yet")).collect();
+        assert!(later.is_empty(), "{log}");
+    }
+}
+
+fn is_announced(status: &Status) -> bool {
+    status.services.iter().flat_map(|service| &service.vips).all(|vip| vip.standing == "announced")
+}
+
+fn started() -> Option<Host> {
+    if !is_root() {
+        return None;
+    }
+    let mut host = Host::new();
+    host.configure(&[V4, V6], "2s");
+    host.start();
+    Some(host)
+}
+
+/// Case W1.
+#[test]
+fn a_state_file_that_cannot_be_used_is_a_warning_and_withholds_nothing() {
+    let Some(host) = started() else { return };
+    let file = host.state_dir().join("dsr-setup.json");
+    std::fs::write(&file, r#"{"life":"x"#).unwrap();
+    host.warns("dsr-setup.json` is not readable");
+    // Looked at again, by an event and by a removal.
+    host.netns.run(&format!("ip addr del {V4}/32 dev lo"));
+    host.wait("put back", |host| host.holds(V4));
+    host.stays_announced(Duration::from_secs(2));
+    std::fs::remove_file(&file).unwrap();
+    host.warns_no_more();
+}
+
+/// Case W2.
+#[test]
+fn a_state_file_that_is_a_fifo_holds_nothing_up() {
+    let Some(host) = started() else { return };
+    let file = host.state_dir().join("dsr-setup.json");
+    nix::unistd::mkfifo(&file, nix::sys::stat::Mode::from_bits_truncate(0o644)).unwrap();
+    host.netns.run(&format!("ip addr del {V4}/32 dev lo"));
+    host.wait("put back", |host| host.holds(V4));
+    host.warns("dsr-setup.json` is not a regular file");
+    host.stays_announced(Duration::from_secs(2));
+}
+
+/// Case W4, where no router has to acknowledge.
+#[test]
+fn each_vip_leaves_lo_settle_after_its_own_reload() {
+    let Some(host) = started() else { return };
+    host.reload(&[V4, V6, "192.0.2.81"], "3s");
+    host.wait("three VIPs", |host| host.holds("192.0.2.81"));
+    let first = Instant::now();
+    host.reload(&[V4, V6], "3s");
+    std::thread::sleep(Duration::from_millis(2_500)); // within the first one's `settle`
+    let second = Instant::now();
+    host.reload(&[V4], "3s");
+    host.wait("without the first", |host| !host.holds("192.0.2.81"));
+    assert!(first.elapsed() >= Duration::from_secs(3), "{:?}", first.elapsed());
+    assert!(host.holds(V6), "the second left with the first, {:?} after its reload", second.elapsed());
+    host.wait("without the second", |host| !host.holds(V6));
+    assert!(second.elapsed() >= Duration::from_secs(3), "{:?}", second.elapsed());
+    assert!(host.holds(V4));
+}
+
+/// Case H3: what `ip address flush` and `nmcli connection up` do.
+#[test]
+fn lo_that_is_flushed_twice_within_milliseconds_withdraws_nothing() {
+    let Some(host) = started() else { return };
+    for _ in 0..2 {
+        host.netns.run("ip addr flush dev lo");
+        host.wait("put back", |host| host.holds(V4) && host.holds(V6));
+    }
+    host.stays_announced(Duration::from_secs(2));
+}
+
+/// Case H3: a real fight is told.
+#[test]
+fn a_vip_that_is_removed_again_and_again_is_withheld() {
+    let Some(host) = started() else { return };
+    let end = Instant::now() + PATIENCE;
+    while is_announced(&host.status().unwrap()) {
+        assert!(Instant::now() < end, "{}", host.log());
+        let _ = host.netns.command(&["ip", "addr", "del", &format!("{V4}/32"), "dev", "lo"]).output(); // gone already
+    }
+    let status = host.status().unwrap();
+    let reasons: Vec<&str> =
+        status.services.iter().flat_map(|service| &service.vips).map(|vip| vip.reason.as_str()).collect();
+    assert!(
+        reasons.iter().any(|reason| reason.contains("gone again soon after it was put back")),
+        "{reasons:?}"
+    );
+}
+
+/// Case H4: NetworkManager's `device reapply` replaces the address.
+#[test]
+fn a_vip_that_was_replaced_gets_its_flags_and_lifetimes_back() {
+    let Some(host) = started() else { return };
+    host.netns.run(&format!("ip addr replace {V6}/128 dev lo"));
+    host.wait("deprecated again", |host| {
+        let lo = host.lo();
+        let lines: String = lo.lines().skip_while(|line| !line.contains(V6)).take(2).collect();
+        ["nodad", "deprecated", "noprefixroute"].iter().all(|word| lines.contains(word))
+    });
+    assert!(host.log().contains("was set right"), "{}", host.log());
+    host.stays_announced(Duration::from_secs(1));
+    // Its mark is back too: it leaves when nobody wants it.
+    host.reload(&[V4], "1s");
+    host.wait("without it", |host| !host.holds(V6));
+}
+
+/// Case H10.
+#[test]
+fn lo_that_is_set_down_is_set_up_again() {
+    let Some(host) = started() else { return };
+    host.netns.run("ip link set lo down");
+    host.wait("up again", |host| host.lo().contains("LOOPBACK,UP") && host.holds(V6));
+    host.stays_announced(Duration::from_secs(2));
+    assert!(host.log().contains("lo was set down by someone else"), "{}", host.log());
+}
+
+/// Cases H11 and W21: a later file in /etc/sysctl.d, or `dsr-setup remove`.
+#[test]
+fn arp_settings_that_were_reset_are_a_warning_also_while_drained() {
+    let Some(host) = started() else { return };
+    assert_eq!(host.warnings(), [""; 0]);
+    assert!(host.announcer(&["drain", "--all"]).status().unwrap().success());
+    host.netns.set_sysctl("all/arp_ignore", 0);
+    host.warns("net.ipv4.conf.all.arp_ignore = 0; `dsr-setup apply` mends it");
+    host.netns.set_sysctl("all/arp_ignore", 1);
+    host.warns_no_more();
+}
+
+/// Case H12, and the commands that the warnings name.
+#[test]
+fn somebody_elses_form_of_a_vip_is_a_warning_with_the_command_that_mends_it() {
+    if !is_root() {
+        return;
+    }
+    let mut host = Host::new();
+    host.netns.run("ip link set lo up");
+    host.netns.run(&format!("ip addr add {V4}/24 dev lo"));
+    host.configure(&[V4, V6], "2s");
+    host.start();
+    host.warns("192.0.2.80/24 is on lo: this host keeps what is for the rest of 192.0.2.0/24 to itself");
+    host.netns.run("ip address del 192.0.2.80/24 dev lo");
+    host.wait("put there as it should be", |host| host.lo().contains(" 192.0.2.80/32 scope link lo:vip"));
+    host.warns_no_more();
+
+    host.netns.run(&format!("ip addr add {V4}/24 dev v0"));
+    host.warns("192.0.2.80/24 is on v0 too");
+    host.netns.run("ip address del 192.0.2.80/24 dev v0");
+    host.warns_no_more();
+}
+
+/// Case H6.
+#[test]
+fn a_host_with_link_local_addresses_alone_is_warned_that_it_sends_from_a_vip() {
+    let Some(host) = started() else { return };
+    host.netns.run("ip addr del 2001:db8:1::1/64 dev v0");
+    host.warns("this host has link-local IPv6 addresses alone");
+    host.netns.run("ip addr add 2001:db8:1::1/64 dev v0 nodad");
+    host.warns_no_more();
+}
+
+/// What nobody wants at the start leaves after `settle`; what somebody else put there stays.
+#[test]
+fn a_vip_of_an_older_configuration_leaves_after_the_start() {
+    let Some(mut host) = started() else { return };
+    let mut daemon = host.daemon.take().unwrap();
+    daemon.kill().unwrap();
+    daemon.wait().unwrap();
+    host.netns.run("ip addr add 192.0.2.99/32 dev lo");
+    host.configure(&[V4], "1s");
+    let start = Instant::now();
+    host.start();
+    host.wait("without it", |host| !host.holds(V6));
+    assert!(start.elapsed() >= Duration::from_secs(1), "{:?}", start.elapsed());
+    assert!(host.holds(V4) && host.holds("192.0.2.99"));
+}

@@ -1,0 +1,76 @@
+//! The drop-in that orders a web server of which our units do not know.
+//!
+//! Pure. It comes after `dsr-setup.service`, so that it finds the VIPs on lo at boot, and before `announcer.service`: what is
+//! started after it is stopped before it, so that the routers have stopped sending before the web server stops serving.
+
+use std::path::PathBuf;
+
+/// Where systemd looks for drop-ins of the operator's.
+pub const UNITS: &str = "/etc/systemd/system";
+
+/// The drop-in's text.
+pub const DROP_IN: &str = "\
+# Written by `dsr-setup order`; `dsr-setup order --remove` removes it.
+[Unit]
+After=dsr-setup.service
+Before=announcer.service
+";
+
+/// A service's unit, as in `caddy.service`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unit(String);
+
+impl Unit {
+    /// Reads `caddy.service`, or `caddy` for short.
+    pub fn parse(text: &str) -> Result<Unit, UnitError> {
+        let name = text.strip_suffix(".service").unwrap_or(text);
+        let fits = |character: char| character.is_ascii_alphanumeric() || ":-_.\\@".contains(character);
+        if name.is_empty() || name.len() > 200 || !name.chars().all(fits) || name.starts_with('.') {
+            return Err(UnitError::NoName);
+        }
+        if ["announcer", "dsr-setup"].contains(&name) {
+            return Err(UnitError::Ours);
+        }
+        Ok(Unit(format!("{name}.service")))
+    }
+
+    /// The drop-in's path below [`UNITS`].
+    pub fn drop_in(&self) -> PathBuf {
+        PathBuf::from(format!("{}.d", self.0)).join("announcer.conf")
+    }
+}
+
+/// Why a text names no unit that can be ordered. Reads on from the text itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum UnitError {
+    /// systemd has no such names.
+    #[error("is no unit's name; write it as in `caddy.service`")]
+    NoName,
+    /// One of our own.
+    #[error("is ordered already; name the unit of a web server")]
+    Ours,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_unit_is_named_with_or_without_its_suffix() {
+        for text in ["php8.2-fpm", "php8.2-fpm.service"] {
+            let path = Unit::parse(text).unwrap().drop_in();
+            assert_eq!(path.to_str().unwrap(), "php8.2-fpm.service.d/announcer.conf");
+        }
+        for (text, want) in [
+            ("", UnitError::NoName),
+            (".service", UnitError::NoName),
+            ("../../etc/passwd", UnitError::NoName),
+            ("..", UnitError::NoName),
+            ("a b", UnitError::NoName),
+            ("announcer.service", UnitError::Ours),
+            ("dsr-setup", UnitError::Ours),
+        ] {
+            assert_eq!(Unit::parse(text), Err(want), "{text}");
+        }
+    }
+}

@@ -32,7 +32,7 @@ impl Seen {
             Reason::Status(401 | 403) => {
                 Some(format!("the probe comes from the VIP itself: let {} in", self.vip))
             }
-            Reason::VipMissing => Some("`dsr-setup add` puts it on lo, and so does the daemon".into()),
+            Reason::VipMissing => Some("`dsr-setup apply` puts it on lo, and so does the daemon".into()),
             _ => None,
         }
     }

@@ -162,6 +162,7 @@ fn installed_under_systemd() {
     machine.install();
     units(&machine);
     start(&machine);
+    ordering(&machine);
     reload(&machine);
     crashes(&machine);
     newer_files(&machine);
@@ -222,6 +223,34 @@ fn start(machine: &Machine) {
     // Root's work by hand, with a careful umask, is the daemon's to read.
     machine.must("umask 077 && dsr-setup remove --force && dsr-setup apply");
     machine.must("setpriv --reuid=announcer --clear-groups cat /var/lib/announcer/dsr-setup.json >/dev/null");
+    machine.announced();
+}
+
+/// A web server that our units do not name (case H5).
+fn ordering(machine: &Machine) {
+    machine.must("printf '[Service]\\nExecStart=/bin/sleep infinity\\n' >/etc/systemd/system/shop.service");
+    machine.must("dsr-setup order shop && systemctl daemon-reload && systemctl start shop");
+    let of =
+        |unit: &str, property: &str| machine.must(&format!("systemctl show --value -p {property} {unit}"));
+    let (after, before) = (of("shop", "After"), of("shop", "Before"));
+    assert!(after.contains("dsr-setup.service") && before.contains("announcer.service"), "{after}; {before}");
+    let before = of("dsr-setup", "Before");
+    assert!(before.contains("network.target"), "{before}");
+
+    machine.must("systemctl stop shop announcer");
+    let at = |unit: &str, property: &str| of(unit, property).parse::<u64>().unwrap();
+    let (withdrawn, told) =
+        (at("announcer", "InactiveEnterTimestampMonotonic"), at("shop", "ActiveExitTimestampMonotonic"));
+    assert!(
+        withdrawn <= told,
+        "the server was told to stop {} us before the withdraw had settled",
+        withdrawn - told
+    );
+
+    machine.must(
+        "dsr-setup order --remove shop && rm /etc/systemd/system/shop.service && systemctl daemon-reload",
+    );
+    machine.must("systemctl start announcer");
     machine.announced();
 }
 

@@ -271,7 +271,7 @@ fn check(file: &Path, name: &str) -> Result<(), Failure> {
     let mut failed = 0;
     for seen in once::run(service).map_err(no)? {
         println!("{}  {}  {}", seen.vip, seen.check, seen.outcome);
-        if let Some(hint) = seen.hint() {
+        if let Some(hint) = &seen.hint {
             println!("    hint: {hint}");
         }
         failed += usize::from(!matches!(seen.outcome, Outcome::Pass { .. }));

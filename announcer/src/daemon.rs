@@ -135,7 +135,7 @@ async fn serve(options: Options, config: Arc<Config>) -> anyhow::Result<()> {
     let (reloads_told, reloaded) = watch::channel(Reloads::new(reload::unix_time()));
 
     let director = Director::new(config.clone(), drains, started);
-    let mut probes = Probes::new(Prober::new(), probes_told);
+    let mut probes = Probes::new(Prober::new(files.clone()), probes_told);
     probes.apply(&config, &director);
     let hooks = watch::Sender::new(Queue::default());
     let counts = Counts { tally: tallies, hooks: hooks.clone() };

@@ -18,7 +18,7 @@ use announcer::director::{Depreference, Reason, Standing};
 use announcer::drain::Drain;
 use announcer::health::check::{Evidence, Streak};
 use announcer::health::outcome::{
-    self, Answer, Date, Flaw, Outcome, Shortage, Shown, TlsVersion, Waiting, Warning,
+    self, Answer, Date, Field, Flaw, Outcome, Shortage, Shown, TlsVersion, Waiting, Warning,
 };
 use announcer::metrics::{self, Metric};
 use announcer::model::{Asn, Family, PeerAsn};
@@ -266,14 +266,24 @@ fn every_outcome_of_a_probe_is_explained() {
         Why::Closed,
         Why::CutShort,
         Why::NotHttp,
+        Why::Malformed(Field::Any),
+        Why::Malformed(Field::ContentLength),
+        Why::Malformed(Field::TransferEncoding),
+        Why::HeaderTooLong,
+        Why::WantsTls,
+        Why::WantsCertificate,
         Why::Status(503),
         Why::Redirect { status: 301, to: Shown::new("https://www.example.com/") },
         Why::NotHttp2,
         Why::BodyTooLong(65536),
-        Why::NoMatch,
-        Why::Digest(Digest::Sha1([0; 20])),
+        Why::NoMatch { encoding: None, within: None },
+        Why::NoMatch { encoding: None, within: Some(65536) },
+        Why::NoMatch { encoding: Some(Shown::new("gzip")), within: None },
+        Why::Digest { got: Digest::Sha1([0; 20]), encoding: None },
+        Why::Digest { got: Digest::Sha1([0; 20]), encoding: Some(Shown::new("gzip")) },
         Why::NotTls,
-        Why::Tls(Shown::new("received fatal alert: HandshakeFailure")),
+        Why::Tls("a sentence that says why, and what to do"),
+        Why::NoServerName(Shown::new("_.example.com")),
         Why::NoProtocol,
         Why::Certificate(Flaw::Untrusted),
         Why::Unexpected(Shown::new("554 no service")),
@@ -286,13 +296,15 @@ fn every_outcome_of_a_probe_is_explained() {
         Why::NoUser(Shown::new("www-check")),
         Why::NotAllowed,
         Why::Os(nix::errno::Errno::EPERM),
-        Why::Other(Shown::new("anything else, in the words of the HTTP library")),
+        Why::Other("another sentence that says why"),
     ];
     for failure in &failures {
         match failure {
             Why::TimedOut { waiting: Waiting::Connection | Waiting::Handshake, .. } => {}
             Why::TimedOut { waiting: Waiting::Answer | Waiting::Body, .. } => {}
-            Why::NotHttp2 | Why::BodyTooLong(_) | Why::NoMatch | Why::Digest(_) => {}
+            Why::NotHttp2 | Why::BodyTooLong(_) | Why::NoMatch { .. } | Why::Digest { .. } => {}
+            Why::Malformed(Field::Any | Field::ContentLength | Field::TransferEncoding) => {}
+            Why::HeaderTooLong | Why::WantsTls | Why::WantsCertificate | Why::NoServerName(_) => {}
             Why::NotTls | Why::Tls(_) | Why::NoProtocol | Why::Certificate(_) => {}
             Why::TimedOut { waiting: Waiting::Files | Waiting::Start | Waiting::Exit, .. } => {}
             Why::Unexpected(_) | Why::Missing | Why::Exit { .. } | Why::Killed(_) | Why::Endless => {}
@@ -327,14 +339,19 @@ fn every_outcome_of_a_probe_is_explained() {
     let flaws = [
         Flaw::Untrusted,
         Flaw::WrongName(Shown::new("www.example.com")),
+        Flaw::NoName(Shown::new("www.example.com")),
         Flaw::Expired(date),
         Flaw::NotYetValid(date),
         Flaw::NoRoots(Shown::new("`/etc/announcer/ca.pem` has no certificate")),
-        Flaw::Other(Shown::new("anything else, in the words of the TLS library")),
+        Flaw::Other("a sentence that says why, and what to do"),
     ];
     for flaw in &flaws {
         match flaw {
-            Flaw::Untrusted | Flaw::WrongName(_) | Flaw::Expired(_) | Flaw::NotYetValid(_) => {}
+            Flaw::Untrusted
+            | Flaw::WrongName(_)
+            | Flaw::NoName(_)
+            | Flaw::Expired(_)
+            | Flaw::NotYetValid(_) => {}
             Flaw::NoRoots(_) | Flaw::Other(_) => {}
         }
     }

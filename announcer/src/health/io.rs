@@ -30,9 +30,9 @@ macro_rules! kinds {
         }
 
         impl Ready {
-            fn new(target: &Target) -> Self {
+            fn new(prober: &prober::Prober, target: &Target) -> Self {
                 match &target.config.probe {
-                    $( Probe::$Kind(kind) => Ready::$Kind(Box::new($module::$Kind::of(target, kind))), )*
+                    $( Probe::$Kind(kind) => Ready::$Kind(Box::new($module::$Kind::of(prober, target, kind))), )*
                 }
             }
 

@@ -77,14 +77,16 @@ pub enum Flaw {
     Untrusted,
     /// It is for other names than the one that was asked for.
     WrongName(Shown),
+    /// It is for no name at all, and so not for the one that was asked for.
+    NoName(Shown),
     /// Its time, or that of a certificate above it, ended then.
     Expired(Date),
     /// Its time, or that of a certificate above it, begins then.
     NotYetValid(Date),
     /// Nobody knows: the certificates that we trust cannot be read, for this reason.
     NoRoots(Shown),
-    /// Something that we have no word for, in the words of the library.
-    Other(Shown),
+    /// Something else, as a sentence of ours about the certificate, and what to do.
+    Other(&'static str),
 }
 
 /// A date of a certificate, in seconds since 1970 UTC; displays to the minute.
@@ -128,6 +130,14 @@ pub enum Reason {
     CutShort,
     /// What came is no HTTP.
     NotHttp,
+    /// What came is HTTP, but for a header field.
+    Malformed(Field),
+    /// The header has more fields or octets than are read.
+    HeaderTooLong,
+    /// The server said that its port is one of TLS, which was not spoken.
+    WantsTls,
+    /// The server wants a certificate of the client, and we have none.
+    WantsCertificate,
     /// An HTTP status that does not pass.
     Status(u16),
     /// An HTTP status that sends the client elsewhere; not followed.
@@ -142,13 +152,25 @@ pub enum Reason {
     /// The body has more octets than this, and its digest was asked for.
     BodyTooLong(u32),
     /// `expect_body` is not in the body.
-    NoMatch,
-    /// The body has this digest, and not the one of `expect_digest`.
-    Digest(Digest),
+    NoMatch {
+        /// How the body is encoded, by Content-Encoding, if it is.
+        encoding: Option<Shown>,
+        /// The octets in which it was looked for, if there are more.
+        within: Option<u32>,
+    },
+    /// The body has another digest than `expect_digest`.
+    Digest {
+        /// This one.
+        got: Digest,
+        /// How the body is encoded, by Content-Encoding, if it is.
+        encoding: Option<Shown>,
+    },
     /// What came is no TLS.
     NotTls,
-    /// The handshake failed, in the words of the library.
-    Tls(Shown),
+    /// The handshake failed, for a reason that is a sentence of ours.
+    Tls(&'static str),
+    /// No certificate can be for a name such as this one.
+    NoServerName(Shown),
     /// The server chose none of the protocols that were offered by ALPN.
     NoProtocol,
     /// The certificate, by `verify = "require"`.
@@ -178,8 +200,19 @@ pub enum Reason {
     NotAllowed,
     /// The kernel refused for another reason.
     Os(Errno),
-    /// Something that we have no word for, in the words of the library.
-    Other(Shown),
+    /// Something else, as a sentence of ours: what libraries say is for programmers.
+    Other(&'static str),
+}
+
+/// Which header field of an answer is malformed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Field {
+    /// Content-Length: it is no number, or there are two that differ.
+    ContentLength,
+    /// Transfer-Encoding: in an answer that cannot have it, or not one that is known.
+    TransferEncoding,
+    /// Another one: it has a NUL in it, or a carriage return that ends no line.
+    Any,
 }
 
 /// What a probe that ran out of time was waiting for.
@@ -288,8 +321,8 @@ impl Outcome {
             Outcome::Pass { warning: Some(Warning::Certificate(flaw)), .. }
             | Outcome::Fail { reason: Reason::Certificate(flaw), .. } => match flaw {
                 Flaw::Expired(date) => Some((Some(flaw), Some(*date))),
-                Flaw::Untrusted | Flaw::WrongName(_) | Flaw::NotYetValid(_) => Some((Some(flaw), None)),
-                Flaw::NoRoots(_) | Flaw::Other(_) => Some((Some(flaw), None)),
+                Flaw::Untrusted | Flaw::WrongName(_) | Flaw::NoName(_) => Some((Some(flaw), None)),
+                Flaw::NotYetValid(_) | Flaw::NoRoots(_) | Flaw::Other(_) => Some((Some(flaw), None)),
             },
             Outcome::Pass { .. } | Outcome::Fail { .. } | Outcome::Skipped(_) => None,
         }
@@ -309,7 +342,7 @@ impl Flaw {
     pub fn label(&self) -> &'static str {
         match self {
             Flaw::Untrusted => "untrusted",
-            Flaw::WrongName(_) => "wrong_name",
+            Flaw::WrongName(_) | Flaw::NoName(_) => "wrong_name",
             Flaw::Expired(_) => "expired",
             Flaw::NotYetValid(_) => "not_yet_valid",
             Flaw::NoRoots(_) => "no_roots",
@@ -335,14 +368,18 @@ impl Reason {
             Reason::Closed => "closed",
             Reason::CutShort => "cut_short",
             Reason::NotHttp => "not_http",
+            Reason::Malformed(_) => "malformed",
+            Reason::HeaderTooLong => "header_too_long",
+            Reason::WantsTls => "wants_tls",
+            Reason::WantsCertificate => "wants_certificate",
             Reason::Status(_) => "status",
             Reason::Redirect { .. } => "redirect",
             Reason::NotHttp2 => "not_http2",
             Reason::BodyTooLong(_) => "body_too_long",
-            Reason::NoMatch => "no_match",
-            Reason::Digest(_) => "digest",
+            Reason::NoMatch { .. } => "no_match",
+            Reason::Digest { .. } => "digest",
             Reason::NotTls => "not_tls",
-            Reason::Tls(_) => "tls",
+            Reason::Tls(_) | Reason::NoServerName(_) => "tls",
             Reason::NoProtocol => "no_protocol",
             Reason::Certificate(_) => "certificate",
             Reason::Unexpected(_) => "unexpected",

@@ -5,6 +5,7 @@ use tokio::time::{sleep, timeout};
 
 use super::*;
 use crate::config;
+use crate::files::io::Files;
 use crate::health::outcome::{Answer, Outcome};
 
 const CONFIG: &str = r#"
@@ -69,7 +70,7 @@ async fn what_a_probe_task_does_not_renew_lapses_whether_it_hangs_or_dies() {
     let hears = Hears { asked, probed, listening, vips, drains };
     let _directing = tokio::spawn(direct(
         director,
-        Probes::new(Prober::new(), facts.clone()),
+        Probes::new(Prober::new(Files::new()), facts.clone()),
         hears,
         rib,
         watched,

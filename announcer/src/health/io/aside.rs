@@ -8,7 +8,7 @@ use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::trouble::Trouble;
-use crate::health::outcome::{Reason, Shown};
+use crate::health::outcome::Reason;
 
 /// The most looks at a time, of all checks: half of the threads that the runtime has for such.
 static PLACES: Semaphore = Semaphore::const_new(256);
@@ -27,13 +27,14 @@ impl Aside {
         &self,
         work: impl FnOnce() -> Result<T, Trouble> + Send + 'static,
     ) -> Result<T, Trouble> {
-        let ended = |_| Trouble::Fail(Reason::Other(Shown::new("announcer is ending")));
+        let ended = |_| Trouble::Fail(Reason::Other("announcer is ending"));
         let own: OwnedSemaphorePermit = self.0.clone().acquire_owned().await.map_err(ended)?;
         let place = PLACES.acquire().await.map_err(ended)?;
         let done = tokio::task::spawn_blocking(move || {
             let _places = (own, place);
             work()
         });
-        done.await.unwrap_or_else(|error| Err(Trouble::Fail(Reason::Other(Shown::new(&error.to_string())))))
+        done.await
+            .unwrap_or(Err(Trouble::Fail(Reason::Other("a part of announcer ended by a fault of its own"))))
     }
 }

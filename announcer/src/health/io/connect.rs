@@ -8,9 +8,9 @@ use std::net::SocketAddr;
 
 use tokio::net::{TcpSocket, TcpStream};
 
-use super::trouble::{Trouble, of_kernel};
+use super::trouble::{self, Trouble, of_kernel};
 use crate::config::endpoint::Endpoint;
-use crate::health::outcome::{Reason, Shortage, Shown};
+use crate::health::outcome::{Reason, Shortage};
 
 /// Connects.
 ///
@@ -27,7 +27,7 @@ pub(super) fn meaning(endpoint: &Endpoint, error: &io::Error) -> Trouble {
         // A socket that is bound to no VIP misses none: no port was free.
         Some(Trouble::Fail(Reason::VipMissing)) if endpoint.from.is_none() => Trouble::Skip(Shortage::Ports),
         Some(trouble) => trouble,
-        None => Trouble::Fail(Reason::Other(Shown::new(&error.to_string()))),
+        None => Trouble::Fail(trouble::refused(error)),
     }
 }
 

@@ -25,6 +25,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::aside::Aside;
+use super::prober::Prober;
 use super::trouble::{self, Passed, Trouble};
 use crate::config::kind;
 use crate::config::kind::exec::ExitCodes;
@@ -75,7 +76,7 @@ pub struct Exec {
 
 impl Exec {
     /// A probe by the program of `exec`, for a target.
-    pub fn of(target: &Target, exec: &kind::exec::Exec) -> Self {
+    pub fn of(_: &Prober, target: &Target, exec: &kind::exec::Exec) -> Self {
         let order = Order {
             command: exec.command.clone(),
             user: exec.user.clone(),
@@ -169,7 +170,7 @@ impl Running {
 
     /// Waits for its end; the beginning of what it printed.
     async fn end(&mut self) -> Result<(ExitStatus, Vec<u8>), Trouble> {
-        let failed = |error: io::Error| Trouble::Fail(Reason::Other(Shown::new(&error.to_string())));
+        let failed = |error: io::Error| Trouble::Fail(trouble::refused(&error));
         let Some((child, _)) = &mut self.child else {
             return Err(failed(io::ErrorKind::NotFound.into()));
         };
@@ -243,7 +244,7 @@ fn in_passwd(text: &str, name: &str) -> Option<(u32, u32)> {
 /// Why a program did not start. `switched`: it was to have other rights than ours.
 fn refused(error: &io::Error, switched: bool) -> Trouble {
     let Some(errno) = error.raw_os_error().map(Errno::from_raw) else {
-        return Trouble::Fail(Reason::Other(Shown::new(&error.to_string())));
+        return Trouble::Fail(trouble::refused(error));
     };
     if errno == Errno::EAGAIN {
         return Trouble::Skip(Shortage::Processes);

@@ -1,49 +1,71 @@
 //! The file probe: whether a file is there, whatever it is.
 //!
-//! Touches the file system. A link counts as what it leads to.
+//! Touches the file system, through [`Files`]. A link counts as what it leads to.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 
-use super::aside::Aside;
+use super::prober::Prober;
 use super::trouble::{self, Trouble};
 use crate::config::kind;
+use crate::files::io::{FileError, Files};
 use crate::health::Target;
-use crate::health::outcome::{Answer, Outcome, Reason, Shortage, Shown, Waiting};
+use crate::health::outcome::{Answer, Outcome, Reason, Shortage, Waiting};
 
 /// A probe of one path, ready to be sent again and again.
 #[derive(Debug)]
 pub struct File {
     path: PathBuf,
     timeout: Duration,
-    aside: Aside,
+    files: Files,
 }
 
 impl File {
     /// A probe of the path of `file`.
-    pub fn of(target: &Target, file: &kind::file::File) -> Self {
-        File::new(file.path.clone(), target.config.timeout)
+    pub fn of(prober: &Prober, target: &Target, file: &kind::file::File) -> Self {
+        File::new(file.path.clone(), target.config.timeout, prober.files())
     }
 
     /// A probe of `path`; `timeout` is for a mount that hangs.
-    pub fn new(path: PathBuf, timeout: Duration) -> Self {
-        File { path, timeout, aside: Aside::new() }
+    pub fn new(path: PathBuf, timeout: Duration, files: Files) -> Self {
+        File { path, timeout, files }
     }
 
     /// Looks once.
     pub async fn probe(&self) -> Outcome {
-        let path = self.path.clone();
-        self.ask(move || std::fs::metadata(path).map(drop)).await
+        self.ask(|path| path.metadata().map(drop)).await
     }
 
-    async fn ask(&self, look: impl FnOnce() -> io::Result<()> + Send + 'static) -> Outcome {
+    async fn ask(&self, look: impl Fn(&Path) -> io::Result<()> + Clone + Send + 'static) -> Outcome {
         let start = Instant::now();
-        let look = || look().map(|()| Answer::Exists).map_err(|error| meaning(&error));
-        let answer = tokio::time::timeout(self.timeout, self.aside.run(look)).await;
+        let answer = tokio::time::timeout(self.timeout, self.look(look)).await;
         trouble::outcome(answer, Waiting::Files, self.timeout, start.elapsed())
+    }
+
+    /// Waits for as long as the file system takes.
+    async fn look(
+        &self,
+        look: impl Fn(&Path) -> io::Result<()> + Clone + Send + 'static,
+    ) -> Result<Answer, Trouble> {
+        loop {
+            match self.files.run(&self.path, look.clone()).await {
+                Ok(()) => return Ok(Answer::Exists),
+                Err(FileError::Io(error)) => return Err(meaning(&error)),
+                // The next look begins once this one has ended.
+                Err(FileError::Hangs(_)) => {}
+                Err(
+                    FileError::TooLarge(_)
+                    | FileError::NotRegular
+                    | FileError::WritableByOthers(_)
+                    | FileError::NotText,
+                ) => {
+                    return Err(Trouble::Fail(Reason::Other("the file was read, and not looked at")));
+                }
+            }
+        }
     }
 }
 
@@ -54,8 +76,7 @@ fn meaning(error: &io::Error) -> Trouble {
     }
     Trouble::Fail(match errno {
         Some(Errno::ENOENT | Errno::ENOTDIR) => Reason::Missing,
-        Some(errno) => Reason::Os(errno),
-        None => Reason::Other(Shown::new(&error.to_string())),
+        Some(_) | None => trouble::refused(error),
     })
 }
 
@@ -80,16 +101,22 @@ mod tests {
     async fn passes_while_the_file_is_there() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("up");
-        let file = File::new(path.clone(), TIMEOUT);
+        let file = File::new(path.clone(), TIMEOUT, Files::new());
         assert_eq!(told(&file).await, "fail: the file is not there");
         std::fs::write(&path, "").unwrap();
         assert_eq!(told(&file).await, "pass: the file is there");
         let link = folder.path().join("link");
         symlink(&path, &link).unwrap();
-        let link = File::new(link, TIMEOUT);
+        let link = File::new(link, TIMEOUT, Files::new());
         assert_eq!(told(&link).await, "pass: the file is there");
-        assert_eq!(told(&File::new(path.join("below"), TIMEOUT)).await, "fail: the file is not there");
-        assert_eq!(told(&File::new(folder.path().into(), TIMEOUT)).await, "pass: the file is there");
+        assert_eq!(
+            told(&File::new(path.join("below"), TIMEOUT, Files::new())).await,
+            "fail: the file is not there"
+        );
+        assert_eq!(
+            told(&File::new(folder.path().into(), TIMEOUT, Files::new())).await,
+            "pass: the file is there"
+        );
         std::fs::remove_file(&path).unwrap();
         assert_eq!(told(&file).await, "fail: the file is not there");
         assert_eq!(told(&link).await, "fail: the file is not there");
@@ -100,7 +127,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("round");
         symlink(&path, &path).unwrap();
-        let round = File::new(path, TIMEOUT);
+        let round = File::new(path, TIMEOUT, Files::new());
         assert_eq!(told(&round).await, "fail: Too many symbolic links encountered");
         assert_eq!(
             meaning(&io::Error::from_raw_os_error(Errno::ENOMEM as i32)),
@@ -110,16 +137,23 @@ mod tests {
 
     #[tokio::test]
     async fn a_mount_that_hangs_costs_one_thread_and_no_more_than_the_timeout() {
-        let file = File::new("/".into(), TIMEOUT);
+        let file = File::new("/".into(), TIMEOUT, Files::new());
         let (release, hang) = mpsc::channel::<()>();
-        let hung = file.ask(move || {
-            let _ = hang.recv();
+        let hang = std::sync::Arc::new(std::sync::Mutex::new(hang));
+        let hung = file.ask(move |_| {
+            let _ = hang.lock().unwrap().recv();
             Ok(())
         });
         assert_eq!(hung.await.to_string(), "no answer of the file system within 200 ms");
         // The next one waits for the first, and starts no other.
-        let next = file.ask(|| panic!("looked while the first still hangs"));
+        let looks = std::sync::Arc::new(std::sync::atomic::AtomicU32::new(0));
+        let count = looks.clone();
+        let next = file.ask(move |_| {
+            count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            Ok(())
+        });
         assert_eq!(next.await.to_string(), "no answer of the file system within 200 ms");
+        assert_eq!(looks.load(std::sync::atomic::Ordering::Relaxed), 0);
         drop(release);
         assert_eq!(told(&file).await, "pass: the file is there");
     }

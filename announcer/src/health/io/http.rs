@@ -2,28 +2,38 @@
 //!
 //! Touches the network. HTTP/1.1 (RFC 9112) or HTTP/2 (RFC 9113), as ALPN or the check says. The connection comes from the
 //! VIP too: its socket is bound to it, so that a probe fails when the VIP is not on this host, and never asks another host
-//! that has it. No name is looked up, no proxy used, no redirect followed, nothing asked twice (RFC 9110).
+//! that has it. No name is looked up, no proxy used, no redirect followed, nothing asked twice (RFC 9110). A server that answers
+//! before it is asked is asked by [`early`], for the library takes no such answer.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use reqwest::header::{HOST, HeaderMap, HeaderValue, LOCATION};
-use reqwest::{Client, Request, Response, StatusCode, redirect, retry};
+use reqwest::header::{
+    ACCEPT, CONTENT_ENCODING, CONTENT_LENGTH, HOST, HeaderMap, HeaderValue, LOCATION, TRANSFER_ENCODING,
+    USER_AGENT,
+};
+use reqwest::{Client, Method, Request, Response, StatusCode, redirect, retry};
 use ring::digest;
 use rustls::ClientConfig;
 use url::{Host, Position, Url};
 
+use super::prober::Prober;
 use super::tls::{self, watched};
-use super::trouble::{self, Passed, Trouble, innermost};
+use super::trouble::{self, Passed, Trouble};
+use super::trust::{Judge, TrustStore};
 use crate::config::endpoint::Endpoint;
 use crate::config::kind;
 use crate::config::kind::http::{Digest, Statuses, Version};
 use crate::config::pattern::Pattern;
 use crate::health::Target;
-use crate::health::outcome::{Answer, Outcome, Reason, Shortage, Shown, Waiting};
+use crate::health::outcome::{Answer, Flaw, Outcome, Reason, Shortage, Shown, Waiting, Warning};
 
+mod early;
 mod errors;
 #[cfg(test)]
 mod tests;
+
+use early::Early;
 
 /// What we call ourselves.
 const NAME: &str = concat!("announcer/", env!("CARGO_PKG_VERSION"));
@@ -34,8 +44,14 @@ const MOST_HEADER: u32 = 32 * 1024;
 /// Octets of a body in HTTP/2 that the server sends before we have read them (RFC 9113 §6.9.2, the least).
 const WINDOW: u32 = 65_535;
 
-/// By so much the time for the connection is less than the whole, so that it is known what was being waited for.
-const SOONER: Duration = Duration::from_millis(2);
+/// Octets of what a server says of a request that it does not like.
+const MOST_COMPLAINT: usize = 4096;
+/// How long that is waited for.
+const FOR_COMPLAINT: Duration = Duration::from_millis(50);
+
+/// By one part in so many the time for the connection is less than the whole, so that it is known what was being waited for, also
+/// where the machine is busy and the time for the connection begins late.
+const SOONER: u32 = 16;
 
 /// A probe of one URL at one VIP, ready to be sent again and again.
 #[derive(Debug)]
@@ -49,6 +65,10 @@ pub struct Http {
 struct Ready {
     client: Client,
     request: Request,
+    /// How a server is asked that answers before it is; none in HTTP/2, where each side may begin.
+    early: Option<Early>,
+    /// Who judges its certificates; none without TLS, and where the name is no name.
+    judge: Option<Arc<Judge>>,
     /// Whether the socket is bound to the VIP.
     bound: bool,
     wanted: Wanted,
@@ -65,20 +85,23 @@ struct Wanted {
 
 impl Http {
     /// A probe of `http` at a target.
-    pub fn of(target: &Target, http: &kind::http::Http) -> Self {
+    pub fn of(prober: &Prober, target: &Target, http: &kind::http::Http) -> Self {
         let timeout = target.config.timeout;
         let ready = match http.url.port_or_known_default() {
             Some(port) => {
                 let host = http.url.host().map(|host| host.to_owned());
-                Ready::new(http, &target.endpoint(port, host), timeout)
+                Ready::new(http, &target.endpoint(port, host), timeout, prober.trust())
             }
-            None => Err(other("URL has no port")),
+            None => Err(Reason::Other("the URL has no port")),
         };
         Http { ready, timeout }
     }
 
     /// Asks once. Dropped, it lets go of its connection.
     pub async fn probe(&self) -> Outcome {
+        if let Ok(Ready { judge: Some(judge), .. }) = &self.ready {
+            judge.prepare().await;
+        }
         let start = Instant::now();
         // The time for the connection is up before the whole is.
         let mut waiting = Waiting::Answer;
@@ -91,7 +114,12 @@ impl Http {
 }
 
 impl Ready {
-    fn new(http: &kind::http::Http, endpoint: &Endpoint, timeout: Duration) -> Result<Self, Reason> {
+    fn new(
+        http: &kind::http::Http,
+        endpoint: &Endpoint,
+        timeout: Duration,
+        store: &TrustStore,
+    ) -> Result<Self, Reason> {
         let (url, name) = asked(&http.url, endpoint)?;
         let host = authority(&http.url)?;
         // HTTP/2 says the authority of the URL that is asked, and nothing else.
@@ -102,19 +130,27 @@ impl Ready {
             Version::Auto | Version::Http1 => vec![one],
             Version::Http2 => vec![two],
         };
-        let tls = match (http.certificate(), &endpoint.host) {
-            (Some(certificate), Some(host)) => tls::config(host, offered, certificate)?.0,
-            (Some(_) | None, _) => tls::without_trust()?,
+        let (tls, judge) = match (http.certificate(), &endpoint.host) {
+            (Some(certificate), Some(host)) => {
+                let tls = tls::config(host, offered, certificate, store, timeout)?;
+                (tls.config, Some(tls.judge))
+            }
+            (Some(_) | None, _) => (tls::without_trust()?, None),
         };
-        let mut builder = bare(tls)
-            .local_address(endpoint.from)
-            .connect_timeout(timeout.saturating_sub(SOONER).max(timeout / 2));
+        let early = match http.version {
+            Version::Auto | Version::Http1 => Some(Early::new(http, endpoint, timeout, store)?),
+            Version::Http2 => None,
+        };
+        let mut builder = bare(tls).local_address(endpoint.from).connect_timeout(timeout - timeout / SOONER);
         if let Some(name) = name {
             builder = builder.resolve(&name, endpoint.to);
         }
         let mut request = Request::new(http.method.clone(), url);
         for (name, value) in &http.headers {
             request.headers_mut().append(name, value.clone());
+        }
+        for (name, value) in [(ACCEPT, "*/*"), (USER_AGENT, NAME)] {
+            request.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));
         }
         match http.version {
             Version::Auto | Version::Http1 if as_asked => {}
@@ -123,12 +159,19 @@ impl Ready {
             Version::Http2 if http.certificate().is_some() => *request.version_mut() = http::Version::HTTP_2,
             Version::Http2 => builder = builder.http2_prior_knowledge(),
         }
-        if let Some(body) = &http.body {
+        if let Some(body) = http.body.as_ref().filter(|body| !body.is_empty()) {
             *request.body_mut() = Some(body.clone().into());
+        } else if [Method::POST, Method::PUT, Method::PATCH].contains(&http.method) {
+            // Servers ask for it where a method has a meaning for a body (RFC 9110 §8.6).
+            request.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
         }
         Ok(Ready {
-            client: builder.build().map_err(|error| other(&innermost(&error)))?,
+            client: builder
+                .build()
+                .map_err(|_| Reason::Other("the HTTP library cannot be set up like this"))?,
             request,
+            early,
+            judge,
             bound: endpoint.from.is_some(),
             wanted: Wanted {
                 status: http.expect_status.clone(),
@@ -140,27 +183,64 @@ impl Ready {
     }
 
     async fn ask(&self, waiting: &mut Waiting) -> Result<Passed, Trouble> {
-        let request = self.request.try_clone().ok_or_else(|| Trouble::Fail(other("request is in use")))?;
-        let (answer, seen) = watched(self.client.execute(request)).await;
-        match answer {
-            Ok(answer) => {
+        let mut asked = self.ask_by_library().await;
+        if let Err(Unanswered::TrustChanged) = asked {
+            asked = self.ask_by_library().await;
+        }
+        let answered = match asked {
+            Ok(answered) => Ok(answered),
+            Err(Unanswered::TooEarly(early)) => early.ask(self.request()?, waiting).await,
+            Err(Unanswered::TrustChanged) => Err(Trouble::Fail(Reason::Certificate(Flaw::Untrusted))),
+            Err(Unanswered::Failed(trouble)) => Err(trouble),
+        };
+        match answered {
+            Ok((answer, warning)) => {
+                *waiting = Waiting::Answer;
                 let answer = self.wanted.judge(answer, waiting).await?;
-                Ok(Passed { answer, warning: seen.warning })
+                Ok(Passed { answer, warning })
             }
-            Err(error) => {
-                let trouble = errors::before_answer(&error, seen);
-                // A socket that is bound to no VIP misses none: no port was free.
-                let no_port = !self.bound && trouble == Trouble::Fail(Reason::VipMissing);
-                Err(if no_port { Trouble::Skip(Shortage::Ports) } else { trouble })
-            }
+            // A socket that is bound to no VIP misses none: no port was free.
+            Err(Trouble::Fail(Reason::VipMissing)) if !self.bound => Err(Trouble::Skip(Shortage::Ports)),
+            Err(trouble) => Err(trouble),
         }
     }
+
+    async fn ask_by_library(&self) -> Result<(Response, Option<Warning>), Unanswered<'_>> {
+        let request = self.request().map_err(Unanswered::Failed)?;
+        let (answer, mut seen) = watched(self.client.execute(request)).await;
+        let trust_changed = match &self.judge {
+            Some(judge) => seen.reconsider(judge).await,
+            None => false,
+        };
+        match (answer, &self.early) {
+            (Ok(answer), _) => Ok((answer, seen.warning)),
+            (Err(_), _) if trust_changed => Err(Unanswered::TrustChanged),
+            (Err(error), Some(early)) if errors::came_too_early(&error) => Err(Unanswered::TooEarly(early)),
+            (Err(error), _) => Err(Unanswered::Failed(errors::before_answer(&error, &seen))),
+        }
+    }
+
+    fn request(&self) -> Result<Request, Trouble> {
+        self.request
+            .try_clone()
+            .ok_or(Trouble::Fail(Reason::Other("the request cannot be sent a second time")))
+    }
+}
+
+/// Why there is no answer. But for the first, no request was sent.
+enum Unanswered<'a> {
+    /// For good.
+    Failed(Trouble),
+    /// The server answered before the request was sent: it has to be asked otherwise.
+    TooEarly(&'a Early),
+    /// The handshake ended by a certificate that is trusted now.
+    TrustChanged,
 }
 
 /// The URL that is asked in place of the check's, so that the library goes to the endpoint; and the name in it, of which the
 /// library has to be told where it is.
 fn asked(url: &Url, endpoint: &Endpoint) -> Result<(Url, Option<String>), Reason> {
-    let no_host = |()| other("URL has no host that could be replaced");
+    let no_host = |()| Reason::Other("the URL has no host that could be replaced");
     let mut asked = url.clone();
     let name = match &endpoint.host {
         Some(Host::Domain(name)) => Some(name.clone()),
@@ -168,7 +248,7 @@ fn asked(url: &Url, endpoint: &Endpoint) -> Result<(Url, Option<String>), Reason
             asked.set_ip_host(endpoint.to.ip()).map_err(no_host)?;
             None
         }
-        None => return Err(other("URL has no host")),
+        None => return Err(Reason::Other("the URL has no host")),
     };
     // A port in the URL is asked, whatever is said of the name.
     if name.is_none() || asked.port().is_some() {
@@ -191,6 +271,10 @@ fn bare(tls: ClientConfig) -> reqwest::ClientBuilder {
         .tcp_keepalive_interval(None)
         .tcp_keepalive_retries(None)
         .tcp_user_timeout(None)
+        // As other clients do: a folded field becomes one line (RFC 9112 §5.2), and one that is no field is passed over.
+        .http1_allow_obsolete_multiline_headers_in_responses(true)
+        .http1_allow_spaces_after_header_name_in_responses(true)
+        .http1_ignore_invalid_headers_in_responses(true)
         .http2_max_header_list_size(MOST_HEADER)
         .http2_initial_stream_window_size(WINDOW)
         .http2_initial_connection_window_size(WINDOW)
@@ -200,14 +284,14 @@ fn bare(tls: ClientConfig) -> reqwest::ClientBuilder {
 /// `HOST[:PORT]`, the port where it is not that of the scheme.
 fn authority(url: &Url) -> Result<HeaderValue, Reason> {
     HeaderValue::from_str(&url[Position::BeforeHost..Position::AfterPort])
-        .map_err(|error| other(&error.to_string()))
+        .map_err(|_| Reason::Other("the URL's host cannot stand in a Host field"))
 }
 
 impl Wanted {
     async fn judge(&self, answer: Response, waiting: &mut Waiting) -> Result<Answer, Trouble> {
         let status = answer.status();
         if !self.status.iter().any(|range| range.contains(status.as_u16())) {
-            return Err(Trouble::Fail(not_wanted(status, answer.headers())));
+            return Err(Trouble::Fail(not_wanted(answer).await));
         }
         *waiting = Waiting::Body;
         self.read(answer).await?;
@@ -216,6 +300,7 @@ impl Wanted {
 
     /// Reads a body, or as much of it as we care for.
     async fn read(&self, mut body: Response) -> Result<(), Trouble> {
+        let (encoding, until_closed) = (encoding(body.headers()), is_until_closed(&body));
         let most = usize::try_from(self.max_body).unwrap_or(usize::MAX);
         let mut sum = self.digest.map(|digest| match digest {
             Digest::Sha1(_) => digest::Context::new(&digest::SHA1_FOR_LEGACY_USE_ONLY),
@@ -224,8 +309,12 @@ impl Wanted {
         let (mut length, mut text) = (0, Vec::new());
         // Whether it goes on matters to its digest alone.
         while length < most || sum.is_some() {
-            let next = body.chunk().await.map_err(|error| errors::within_answer(&error))?;
-            let Some(mut data) = next else { break };
+            let mut data = match body.chunk().await {
+                Ok(Some(data)) => data,
+                Ok(None) => break,
+                Err(error) if until_closed && errors::is_reset(&error) => break,
+                Err(error) => return Err(errors::within_answer(&error)),
+            };
             if data.len() > most - length {
                 if sum.is_some() {
                     return Err(Trouble::Fail(Reason::BodyTooLong(self.max_body)));
@@ -243,16 +332,33 @@ impl Wanted {
         if let (Some(sum), Some(want)) = (sum, self.digest) {
             let got = same_kind(want, sum.finish().as_ref());
             if got != Some(want) {
-                return Err(Trouble::Fail(got.map_or_else(|| other("no digest"), Reason::Digest)));
+                let digest = |got| Reason::Digest { got, encoding };
+                return Err(Trouble::Fail(
+                    got.map_or(Reason::Other("there is no digest of the body"), digest),
+                ));
             }
         }
         match &self.pattern {
             Some(pattern) if !pattern.found_in(&String::from_utf8_lossy(&text)) => {
-                Err(Trouble::Fail(Reason::NoMatch))
+                let within = (length >= most).then_some(self.max_body);
+                Err(Trouble::Fail(Reason::NoMatch { encoding, within }))
             }
             Some(_) | None => Ok(()),
         }
     }
+}
+
+/// Whether the connection's end is the only end that the body has (RFC 9112 §6.3). Then a reset is one too: a server that closes
+/// with our request unread resets, and nobody knows more of its body.
+fn is_until_closed(answer: &Response) -> bool {
+    let has = |name| answer.headers().contains_key(name);
+    answer.version() <= http::Version::HTTP_11 && !has(CONTENT_LENGTH) && !has(TRANSFER_ENCODING)
+}
+
+/// How a body is encoded, if it is: what is expected of it is compared with what was sent.
+fn encoding(headers: &HeaderMap) -> Option<Shown> {
+    let encoding = headers.get(CONTENT_ENCODING)?.as_bytes();
+    (!encoding.eq_ignore_ascii_case(b"identity")).then(|| Shown::new(&String::from_utf8_lossy(encoding)))
 }
 
 /// Octets as a digest of the kind of `like`, if they are as many.
@@ -263,16 +369,41 @@ fn same_kind(like: Digest, octets: &[u8]) -> Option<Digest> {
     }
 }
 
-fn not_wanted(status: StatusCode, headers: &HeaderMap) -> Reason {
-    match headers.get(LOCATION).filter(|_| status.is_redirection()) {
-        Some(to) => Reason::Redirect {
-            status: status.as_u16(),
-            to: Shown::new(&String::from_utf8_lossy(to.as_bytes())),
-        },
-        None => Reason::Status(status.as_u16()),
+async fn not_wanted(answer: Response) -> Reason {
+    let status = answer.status();
+    let location = answer.headers().get(LOCATION).filter(|_| status.is_redirection());
+    if let Some(to) = location {
+        let to = Shown::new(&String::from_utf8_lossy(to.as_bytes()));
+        return Reason::Redirect { status: status.as_u16(), to };
     }
+    let complains = status == StatusCode::BAD_REQUEST;
+    let complaint = if complains { complaint(answer).await } else { String::new() };
+    if OF_TLS.iter().any(|words| complaint.contains(words)) {
+        return Reason::WantsTls;
+    }
+    if OF_CERTIFICATE.iter().any(|words| complaint.contains(words)) {
+        return Reason::WantsCertificate;
+    }
+    Reason::Status(status.as_u16())
 }
 
-fn other(text: &str) -> Reason {
-    Reason::Other(Shown::new(text))
+/// What servers say, in lower case, to a request without TLS at a port that is one of TLS: nginx, Apache, Go, Tomcat.
+const OF_TLS: [&str; 4] =
+    ["request was sent to https port", "to an ssl-enabled server port", "to an https server", "requires tls"];
+
+/// The same to a client without a certificate: nginx.
+const OF_CERTIFICATE: [&str; 2] = ["no required ssl certificate was sent", "the ssl certificate error"];
+
+/// What a server says of a request that it does not like: the beginning of the body, in lower case. Nobody waits for it long.
+async fn complaint(mut answer: Response) -> String {
+    let mut text = Vec::new();
+    let read = async {
+        while text.len() < MOST_COMPLAINT
+            && let Ok(Some(data)) = answer.chunk().await
+        {
+            text.extend_from_slice(&data);
+        }
+    };
+    let _ = tokio::time::timeout(FOR_COMPLAINT, read).await; // what has come by then has to do
+    String::from_utf8_lossy(&text).to_ascii_lowercase()
 }

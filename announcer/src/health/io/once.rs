@@ -5,9 +5,11 @@
 use std::net::IpAddr;
 
 use super::probe;
+use super::prober::Prober;
 use crate::config::Service;
-use crate::health::Target;
-use crate::health::outcome::{Outcome, Reason};
+use crate::files::io::Files;
+use crate::health::outcome::Outcome;
+use crate::health::{Target, hint};
 
 /// What one probe saw.
 #[derive(Debug)]
@@ -18,24 +20,8 @@ pub struct Seen {
     pub check: String,
     /// What it saw.
     pub outcome: Outcome,
-}
-
-impl Seen {
     /// What to look at, where the outcome alone could leave a person at a loss.
-    pub fn hint(&self) -> Option<String> {
-        let Outcome::Fail { reason, .. } = &self.outcome else { return None };
-        #[allow(clippy::wildcard_enum_match_arm)] // most failures need no hint
-        match reason {
-            Reason::Redirect { .. } => {
-                Some("a redirect is not followed: write the URL that it leads to, or its status in `expect_status`".into())
-            }
-            Reason::Status(401 | 403) => {
-                Some(format!("the probe comes from the VIP itself: let {} in", self.vip))
-            }
-            Reason::VipMissing => Some("`dsr-setup apply` puts it on lo, and so does the daemon".into()),
-            _ => None,
-        }
-    }
+    pub hint: Option<String>,
 }
 
 /// Asks everything at the same time; in the order of the configuration, a VIP after the other.
@@ -45,22 +31,21 @@ impl Seen {
 pub fn run(service: &Service) -> std::io::Result<Vec<Seen>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let seen = runtime.block_on(async {
+        let prober = Prober::new(Files::new());
         let mut asked = Vec::new();
         for vip in &service.vips {
             for (index, check) in service.checks.iter().enumerate() {
                 let target =
                     Target { service: service.name.clone(), vip: *vip, check: index, config: check.clone() };
-                asked.push((
-                    *vip,
-                    check.name.clone(),
-                    tokio::spawn(async move { probe::once(&target).await }),
-                ));
+                let prober = prober.clone();
+                asked.push((*vip, check, tokio::spawn(async move { probe::once(&prober, &target).await })));
             }
         }
         let mut seen = Vec::new();
         for (vip, check, outcome) in asked {
             if let Ok(outcome) = outcome.await {
-                seen.push(Seen { vip, check, outcome });
+                let hint = hint::of(check, vip, &outcome);
+                seen.push(Seen { vip, check: check.name.clone(), outcome, hint });
             }
         }
         seen

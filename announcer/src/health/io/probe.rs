@@ -36,7 +36,7 @@ const FIRST: Duration = Duration::from_millis(50);
 /// Probes a target until nobody sets its pace or wants to know.
 pub async fn run(prober: Prober, target: Target, pace: watch::Receiver<Pace>, facts: mpsc::Sender<Probed>) {
     let wait = prober.turn();
-    let ready = Ready::new(&target);
+    let ready = Ready::new(&prober, &target);
     let Target { service, vip, check, .. } = target;
     let named = |Seen { sequence, outcome, at }| Probed {
         service: service.clone(),
@@ -50,8 +50,8 @@ pub async fn run(prober: Prober, target: Target, pace: watch::Receiver<Pace>, fa
 }
 
 /// Probes a target once, for whoever wants to see what comes of it.
-pub async fn once(target: &Target) -> Outcome {
-    Ready::new(target).probe().await
+pub async fn once(prober: &Prober, target: &Target) -> Outcome {
+    Ready::new(prober, target).probe().await
 }
 
 /// What one probe saw, and when.

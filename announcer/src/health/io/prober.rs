@@ -11,6 +11,8 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 
+use super::trust::TrustStore;
+use crate::files::io::Files;
 use crate::health::outcome::Outcome;
 
 #[cfg(test)]
@@ -44,6 +46,8 @@ struct Shared {
     /// The number of the next probe: one count for all loops, so that the probes of a loop that is started anew are newer than
     /// those before.
     sequence: AtomicU64,
+    files: Files,
+    trust: TrustStore,
 }
 
 /// When the loop that was started last has its turn.
@@ -61,21 +65,27 @@ impl Turns {
     }
 }
 
-impl Default for Prober {
-    fn default() -> Self {
-        Prober::new()
-    }
-}
-
 impl Prober {
-    /// One whose probes are numbered from 1.
-    pub fn new() -> Self {
+    /// One whose probes are numbered from 1, and look at files through `files`.
+    pub fn new(files: Files) -> Self {
         Prober(Arc::new(Shared {
+            trust: TrustStore::new(files.clone()),
+            files,
             turns: Mutex::default(),
             epoch: Instant::now(),
             starting: Semaphore::new(MAX_STARTING),
             sequence: AtomicU64::new(1),
         }))
+    }
+
+    /// The way to files.
+    pub(super) fn files(&self) -> Files {
+        self.0.files.clone()
+    }
+
+    /// Those whom probes trust to sign certificates.
+    pub(super) fn trust(&self) -> &TrustStore {
+        &self.0.trust
     }
 
     /// Above the number of every probe that was started so far: what is numbered below it is of the past.

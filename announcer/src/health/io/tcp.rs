@@ -13,6 +13,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::connect::{connect, meaning};
+use super::prober::Prober;
 use super::trouble::{self, Trouble};
 use crate::config::endpoint::Endpoint;
 use crate::config::kind;
@@ -41,7 +42,7 @@ pub struct Tcp {
 
 impl Tcp {
     /// A probe of `tcp` at a target.
-    pub fn of(target: &Target, tcp: &kind::tcp::Tcp) -> Self {
+    pub fn of(_: &Prober, target: &Target, tcp: &kind::tcp::Tcp) -> Self {
         Tcp {
             endpoint: target.endpoint(tcp.port, None),
             send: tcp.send.clone().unwrap_or_default(),

@@ -1,9 +1,10 @@
 //! TLS to a server: the handshake and what becomes of its certificate, and the kind `tls`, which is no more than that.
 //!
 //! Touches the network. The handshake proves that the server has the key of its certificate; what is wrong with the
-//! certificate is found by [`trust`](super::trust), within the handshake, and ends it or not, as the check says. What was
-//! found is of one probe: it stands beside the task that polls it, and [`watched`] hands it over. No session is resumed, so
-//! that each handshake shows a certificate (RFC 8446).
+//! certificate is found by [`trust`](super::trust), within the handshake, and ends it or not, as the check says. Where nothing in
+//! a certificate counts (`verify` is off or warn), neither does a signature that cannot be checked with it: version 1 of X.509
+//! and some kinds of keys are unknown to the library. What was found is of one probe: it stands beside the task that polls it,
+//! and [`watched`] hands it over. No session is resumed, so that each handshake shows a certificate (RFC 8446).
 
 use std::cell::RefCell;
 use std::error::Error;
@@ -26,14 +27,16 @@ use tokio_rustls::client::TlsStream;
 use url::Host;
 
 use super::connect::connect;
-use super::trouble::{self, Passed, Trouble, errno_of, find, innermost};
-use super::trust::Judge;
+use super::prober::Prober;
+use super::trouble::{self, Passed, Trouble, errno_of, find};
+use super::trust::{Findings, Judge, TrustStore};
 use crate::config::endpoint::Endpoint;
 use crate::config::kind;
 use crate::config::kind::certificate::{Certificate, Verify};
 use crate::health::Target;
 use crate::health::outcome::{Answer, Flaw, Outcome, Reason, Shown, TlsVersion, Waiting, Warning};
 
+mod sentences;
 #[cfg(test)]
 pub(super) mod tests;
 
@@ -48,16 +51,19 @@ pub struct Tls {
 
 impl Tls {
     /// A probe of `tls` at a target.
-    pub fn of(target: &Target, tls: &kind::tls::Tls) -> Self {
-        let host = &tls.server.host;
+    pub fn of(prober: &Prober, target: &Target, tls: &kind::tls::Tls) -> Self {
+        let (host, timeout) = (&tls.server.host, target.config.timeout);
         let endpoint = target.endpoint(tls.server.port, Some(host.clone()));
         let offered = tls.alpn.iter().map(|protocol| protocol.clone().into_bytes()).collect();
-        let handshake = Handshake::new(host, offered, &tls.certificate);
-        Tls { endpoint, handshake, timeout: target.config.timeout }
+        let handshake = Handshake::new(host, offered, &tls.certificate, prober.trust(), timeout);
+        Tls { endpoint, handshake, timeout }
     }
 
     /// Asks once. Dropped, it lets go of its connection.
     pub async fn probe(&self) -> Outcome {
+        if let Ok(handshake) = &self.handshake {
+            handshake.judge.prepare().await;
+        }
         let start = Instant::now();
         let mut waiting = Waiting::Connection;
         let end = tokio::time::timeout(self.timeout, self.ask(&mut waiting)).await;
@@ -66,38 +72,67 @@ impl Tls {
 
     async fn ask(&self, waiting: &mut Waiting) -> Result<Passed, Trouble> {
         let handshake = self.handshake.as_ref().map_err(|reason| Trouble::Fail(reason.clone()))?;
-        let tcp = connect(&self.endpoint).await?;
-        *waiting = Waiting::Handshake;
-        let Shaken { mut stream, warning, version } = handshake.shake(tcp).await?;
+        let shaken = match self.connect(handshake, waiting).await {
+            Err(Broken { again: true, .. }) => self.connect(handshake, waiting).await,
+            end => end,
+        };
+        let Shaken { mut stream, warning, version } = shaken.map_err(|broken| broken.trouble)?;
         if handshake.offers() && stream.get_ref().1.alpn_protocol().is_none() {
             return Err(Trouble::Fail(Reason::NoProtocol));
         }
         let _ = stream.shutdown().await; // a farewell: the server may be gone
         Ok(Passed { answer: Answer::Tls(version), warning })
     }
+
+    async fn connect(&self, handshake: &Handshake, waiting: &mut Waiting) -> Result<Shaken, Broken> {
+        *waiting = Waiting::Connection;
+        let tcp = connect(&self.endpoint).await?;
+        *waiting = Waiting::Handshake;
+        handshake.shake(tcp).await
+    }
 }
 
 /// All that a handshake with one server needs, ready to be done again and again.
 #[derive(Debug)]
-struct Handshake {
+pub(super) struct Handshake {
     config: Arc<ClientConfig>,
     name: ServerName<'static>,
+    judge: Arc<Judge>,
 }
 
 /// A connection that can be spoken over.
-struct Shaken {
-    stream: TlsStream<TcpStream>,
+pub(super) struct Shaken {
+    pub(super) stream: TlsStream<TcpStream>,
     /// What was found and does not count.
-    warning: Option<Warning>,
+    pub(super) warning: Option<Warning>,
     /// What was agreed.
     version: TlsVersion,
 }
 
+/// A handshake that failed.
+pub(super) struct Broken {
+    pub(super) trouble: Trouble,
+    /// Whether the next one would go otherwise: those who are trusted have changed.
+    again: bool,
+}
+
+impl From<Trouble> for Broken {
+    fn from(trouble: Trouble) -> Self {
+        Broken { trouble, again: false }
+    }
+}
+
 impl Handshake {
     /// See [`config`].
-    fn new(host: &Host, offered: Vec<Vec<u8>>, certificate: &Certificate) -> Result<Self, Reason> {
-        let (config, name) = config(host, offered, certificate)?;
-        Ok(Handshake { config: Arc::new(config), name })
+    pub(super) fn new(
+        host: &Host<impl AsRef<str>>,
+        offered: Vec<Vec<u8>>,
+        certificate: &Certificate,
+        store: &TrustStore,
+        timeout: Duration,
+    ) -> Result<Self, Reason> {
+        let Config { config, name, judge } = config(host, offered, certificate, store, timeout)?;
+        Ok(Handshake { config: Arc::new(config), name, judge })
     }
 
     /// Whether protocols are offered.
@@ -105,19 +140,26 @@ impl Handshake {
         !self.config.alpn_protocols.is_empty()
     }
 
-    async fn shake(&self, tcp: TcpStream) -> Result<Shaken, Trouble> {
+    pub(super) async fn shake(&self, tcp: TcpStream) -> Result<Shaken, Broken> {
         let connector = TlsConnector::from(self.config.clone());
-        let (end, seen) = watched(connector.connect(self.name.clone(), tcp)).await;
-        let stream = match end {
-            Ok(stream) => stream,
-            Err(error) => return Err(failed(&error, seen)),
-        };
+        let (end, mut seen) = watched(connector.connect(self.name.clone(), tcp)).await;
+        let again = seen.reconsider(&self.judge).await;
+        let stream = end.map_err(|error| Broken { trouble: failed(&error, &seen), again })?;
         let version = match stream.get_ref().1.protocol_version() {
             Some(ProtocolVersion::TLSv1_3) => TlsVersion::V1_3,
             Some(_) | None => TlsVersion::V1_2,
         };
         Ok(Shaken { stream, warning: seen.warning, version })
     }
+}
+
+/// What TLS with one server needs.
+pub(super) struct Config {
+    pub(super) config: ClientConfig,
+    /// The server's name, which is sent unless it is an address.
+    pub(super) name: ServerName<'static>,
+    /// Who judges its certificates: to be prepared before each handshake.
+    pub(super) judge: Arc<Judge>,
 }
 
 /// How to shake hands with the server of that name, which certificates have to have; `offered` are protocols for ALPN.
@@ -129,13 +171,13 @@ pub(super) fn config(
     host: &Host<impl AsRef<str>>,
     offered: Vec<Vec<u8>>,
     certificate: &Certificate,
-) -> Result<(ClientConfig, ServerName<'static>), Reason> {
+    store: &TrustStore,
+    timeout: Duration,
+) -> Result<Config, Reason> {
     let name = match host {
         Host::Domain(name) => {
             let name = name.as_ref();
-            ServerName::try_from(name.to_owned()).map_err(|_| {
-                Reason::Tls(Shown::new(&format!("`{name}` is no name that a certificate can have")))
-            })?
+            ServerName::try_from(name.to_owned()).map_err(|_| Reason::NoServerName(Shown::new(name)))?
         }
         Host::Ipv4(ip) => ServerName::from(IpAddr::V4(*ip)),
         Host::Ipv6(ip) => ServerName::from(IpAddr::V6(*ip)),
@@ -143,9 +185,10 @@ pub(super) fn config(
     let mut config = without_trust()?;
     config.alpn_protocols = offered;
     let provider = config.crypto_provider().clone();
-    let judge = Judge::new(name.clone(), certificate);
-    config.dangerous().set_certificate_verifier(Arc::new(Verifier { provider, judge }));
-    Ok((config, name))
+    let judge = Arc::new(Judge::new(name.clone(), certificate, store, timeout));
+    let verifier = Verifier { provider, judge: judge.clone() };
+    config.dangerous().set_certificate_verifier(Arc::new(verifier));
+    Ok(Config { config, name, judge })
 }
 
 /// Shakes hands with nobody: for a client that speaks no TLS. It shares with all others what can be shared.
@@ -154,13 +197,13 @@ pub(super) fn config(
 ///
 /// The library has no TLS.
 pub(super) fn without_trust() -> Result<ClientConfig, Reason> {
-    BASE.clone().map_err(|why| Reason::Tls(Shown::new(&why)))
+    BASE.clone().map_err(|error| Reason::Tls(sentences::of_tls(&error)))
 }
 
-static BASE: LazyLock<Result<ClientConfig, String>> = LazyLock::new(|| {
+/// Never changed: one copy saves memory for every check.
+static BASE: LazyLock<Result<ClientConfig, rustls::Error>> = LazyLock::new(|| {
     let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(|error| error.to_string())?
+        .with_safe_default_protocol_versions()?
         .with_root_certificates(RootCertStore::empty())
         .with_no_client_auth();
     config.resumption = Resumption::disabled();
@@ -176,6 +219,31 @@ pub(super) struct Seen {
     pub(super) warning: Option<Warning>,
     /// What was found and ended it.
     flaw: Option<Flaw>,
+    /// The server's certificates, where others who are trusted could make them good.
+    chain: Vec<CertificateDer<'static>>,
+}
+
+impl Seen {
+    /// Takes what was found of the certificates; a warning that there is of them already gives way.
+    fn found(&mut self, found: Findings, verify: Verify) {
+        (self.flaw, self.warning) = match (found.flaw, verify) {
+            (Some(flaw), Verify::Require) => (Some(flaw), None),
+            (Some(flaw), Verify::Warn) => (None, Some(Warning::Certificate(flaw))),
+            (Some(_), Verify::Off) | (None, _) => (None, found.ends.map(Warning::Expires)),
+        };
+    }
+
+    /// Judges once more what was not trusted, if a `ca_file` has changed; whether a handshake that this has ended would not end
+    /// now.
+    pub(super) async fn reconsider(&mut self, judge: &Judge) -> bool {
+        if self.chain.is_empty() {
+            return false;
+        }
+        let Some(found) = judge.reconsider(&self.chain).await else { return false };
+        let ended = self.flaw.is_some();
+        self.found(found, judge.verify());
+        ended && self.flaw.is_none()
+    }
 }
 
 tokio::task_local! {
@@ -193,9 +261,9 @@ pub(super) async fn watched<T>(work: impl Future<Output = T>) -> (T, Seen) {
 }
 
 /// What an error means that came in a handshake.
-pub(super) fn failed(error: &(dyn Error + 'static), seen: Seen) -> Trouble {
-    if let Some(flaw) = seen.flaw {
-        return Trouble::Fail(Reason::Certificate(flaw));
+pub(super) fn failed(error: &(dyn Error + 'static), seen: &Seen) -> Trouble {
+    if let Some(flaw) = &seen.flaw {
+        return Trouble::Fail(Reason::Certificate(flaw.clone()));
     }
     if let Some(trouble) = errno_of(error) {
         return trouble;
@@ -203,27 +271,30 @@ pub(super) fn failed(error: &(dyn Error + 'static), seen: Seen) -> Trouble {
     if trouble::of_kind(error, io::ErrorKind::UnexpectedEof) {
         return Trouble::Fail(Reason::Closed);
     }
-    // The library may come to know more errors: the rest is in its words.
+    Trouble::Fail(find(error).map_or(Reason::Tls(sentences::UNKNOWN), of_tls))
+}
+
+/// What an error of TLS means, whenever it came.
+pub(super) fn of_tls(error: &rustls::Error) -> Reason {
+    // The library may come to know more errors: they have one sentence.
     #[allow(clippy::wildcard_enum_match_arm)]
-    Trouble::Fail(match find::<rustls::Error>(error) {
-        Some(rustls::Error::InvalidMessage(_)) => Reason::NotTls,
-        Some(
-            rustls::Error::NoApplicationProtocol
-            | rustls::Error::AlertReceived(AlertDescription::NoApplicationProtocol),
-        ) => Reason::NoProtocol,
-        Some(rustls::Error::InvalidCertificate(error)) => {
-            Reason::Certificate(Flaw::Other(Shown::new(&error.to_string())))
+    match error {
+        rustls::Error::InvalidMessage(_) => Reason::NotTls,
+        rustls::Error::NoApplicationProtocol
+        | rustls::Error::AlertReceived(AlertDescription::NoApplicationProtocol) => Reason::NoProtocol,
+        rustls::Error::AlertReceived(AlertDescription::CertificateRequired) => Reason::WantsCertificate,
+        rustls::Error::InvalidCertificate(error) => {
+            Reason::Certificate(Flaw::Other(sentences::of_signature(error)))
         }
-        Some(other) => Reason::Tls(Shown::new(&other.to_string())),
-        None => Reason::Tls(Shown::new(&innermost(error))),
-    })
+        other => Reason::Tls(sentences::of_tls(other)),
+    }
 }
 
 /// Judges the certificates of one server.
 #[derive(Debug)]
 struct Verifier {
     provider: Arc<CryptoProvider>,
-    judge: Judge,
+    judge: Arc<Judge>,
 }
 
 impl ServerCertVerifier for Verifier {
@@ -237,20 +308,18 @@ impl ServerCertVerifier for Verifier {
     ) -> Result<ServerCertVerified, rustls::Error> {
         let chain: Vec<_> = std::iter::once(end_entity).chain(intermediates).cloned().collect();
         let found = self.judge.judge(&chain);
-        let (flaw, warning) = match (found.flaw, self.judge.verify()) {
-            (Some(flaw), Verify::Require) => (Some(flaw), None),
-            (Some(flaw), Verify::Warn) => (None, Some(Warning::Certificate(flaw))),
-            (Some(_), Verify::Off) | (None, _) => (None, found.ends.map(Warning::Expires)),
-        };
-        let good = flaw.is_none();
         // Nobody would hear of a warning where no probe is polled.
-        let told = SEEN.try_with(|seen| {
+        let good = SEEN.try_with(|seen| {
             let mut seen = seen.borrow_mut();
-            (seen.flaw, seen.warning) = (flaw, warning);
+            if found.is_of_trust() {
+                seen.chain = chain.into_iter().map(CertificateDer::into_owned).collect();
+            }
+            seen.found(found, self.judge.verify());
+            seen.flaw.is_none()
         });
-        match told {
-            Ok(()) if good => Ok(ServerCertVerified::assertion()),
-            Ok(()) | Err(_) => Err(CertificateError::ApplicationVerificationFailure.into()),
+        match good {
+            Ok(true) => Ok(ServerCertVerified::assertion()),
+            Ok(false) | Err(_) => Err(CertificateError::ApplicationVerificationFailure.into()),
         }
     }
 
@@ -260,7 +329,8 @@ impl ServerCertVerifier for Verifier {
         cert: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, cert, signed, &self.provider.signature_verification_algorithms)
+        let algorithms = &self.provider.signature_verification_algorithms;
+        self.proof(verify_tls12_signature(message, cert, signed, algorithms))
     }
 
     fn verify_tls13_signature(
@@ -269,12 +339,52 @@ impl ServerCertVerifier for Verifier {
         cert: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, cert, signed, &self.provider.signature_verification_algorithms)
+        let algorithms = &self.provider.signature_verification_algorithms;
+        self.proof(verify_tls13_signature(message, cert, signed, algorithms))
     }
 
     /// Asked for whenever a handshake begins, to say it in the first message.
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         let _ = SEEN.try_with(|seen| seen.borrow_mut().begun = true);
-        self.provider.signature_verification_algorithms.supported_schemes()
+        let mut schemes = self.provider.signature_verification_algorithms.supported_schemes();
+        match self.judge.verify() {
+            Verify::Require => {}
+            Verify::Warn | Verify::Off => schemes.extend(UNCHECKED),
+        }
+        schemes
+    }
+}
+
+/// Schemes that the library cannot check, for servers whose certificates have no other; the last choice.
+const UNCHECKED: [SignatureScheme; 4] = [
+    SignatureScheme::ECDSA_NISTP521_SHA512,
+    SignatureScheme::ED448,
+    SignatureScheme::RSA_PKCS1_SHA1,
+    SignatureScheme::ECDSA_SHA1_Legacy,
+];
+
+impl Verifier {
+    /// What becomes of the server's proof that it has the key of its certificate. Where nothing in the certificate counts, a
+    /// proof that cannot be checked with it does not either.
+    fn proof(
+        &self,
+        proof: Result<HandshakeSignatureValid, rustls::Error>,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let Err(error) = proof else { return proof };
+        match self.judge.verify() {
+            Verify::Require => return Err(error),
+            Verify::Off => {}
+            Verify::Warn => {
+                let flaw = Warning::Certificate(Flaw::Other(sentences::of_tls(&error)));
+                // What is wrong with the certificate itself says more.
+                let _ = SEEN.try_with(|seen| match &mut seen.borrow_mut().warning {
+                    Some(Warning::Certificate(_)) => {}
+                    warning @ (Some(Warning::Expires(_) | Warning::Program(_)) | None) => {
+                        *warning = Some(flaw)
+                    }
+                });
+            }
+        }
+        Ok(HandshakeSignatureValid::assertion())
     }
 }

@@ -53,6 +53,14 @@ pub(super) fn outcome(
     Outcome::Fail { reason, took }
 }
 
+/// Of an error that should have a number of the kernel's, and has none.
+const NO_ERRNO: &str = "the kernel refused it, and gave no reason";
+
+/// Why the kernel refused something.
+pub(super) fn refused(error: &io::Error) -> Reason {
+    error.raw_os_error().map_or(Reason::Other(NO_ERRNO), |errno| Reason::Os(Errno::from_raw(errno)))
+}
+
 /// What an error of a system call on a socket of ours means; none if it comes from elsewhere.
 pub(super) fn of_kernel(error: &io::Error) -> Option<Trouble> {
     let errno = Errno::from_raw(error.raw_os_error()?);
@@ -85,11 +93,6 @@ pub(super) fn of_kind(error: &(dyn Error + 'static), kind: io::ErrorKind) -> boo
 /// The first cause of a type.
 pub(super) fn find<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {
     causes(error).find_map(|cause| cause.downcast_ref())
-}
-
-/// What the last cause says.
-pub(super) fn innermost(error: &(dyn Error + 'static)) -> String {
-    causes(error).last().map(ToString::to_string).unwrap_or_default()
 }
 
 /// An error and what caused it.
@@ -133,7 +136,6 @@ mod tests {
         let wrapped = io::Error::other(io::Error::other(eof));
         assert!(of_kind(&wrapped, io::ErrorKind::UnexpectedEof));
         assert!(!of_kind(&wrapped, io::ErrorKind::TimedOut));
-        assert_eq!(innermost(&wrapped), "gone");
         let wrapped = io::Error::other(io::Error::from_raw_os_error(Errno::ECONNRESET as i32));
         assert_eq!(errno_of(&wrapped), Some(Trouble::Fail(Reason::Reset)));
         assert_eq!(errno_of(&io::Error::other("no errno")), None);

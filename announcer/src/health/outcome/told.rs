@@ -54,6 +54,9 @@ impl fmt::Display for Flaw {
         match self {
             Flaw::Untrusted => f.write_str("the certificate was signed by nobody who is trusted"),
             Flaw::WrongName(name) => write!(f, "the certificate is not for `{name}`"),
+            Flaw::NoName(name) => {
+                write!(f, "the certificate has no subjectAltName, and so is not for `{name}`")
+            }
             Flaw::Expired(date) => write!(f, "the certificate ended on {date}"),
             Flaw::NotYetValid(date) => write!(f, "the certificate does not begin before {date}"),
             Flaw::NoRoots(why) => write!(f, "nobody is trusted to sign certificates: {why}"),
@@ -80,14 +83,40 @@ impl fmt::Display for Reason {
             Reason::Closed => f.write_str("connection closed without an answer"),
             Reason::CutShort => f.write_str("answer cut short"),
             Reason::NotHttp => f.write_str("answer is no HTTP"),
+            Reason::Malformed(Field::ContentLength) => {
+                f.write_str("the header field Content-Length is malformed, or there are two that differ")
+            }
+            Reason::Malformed(Field::TransferEncoding) => f.write_str(
+                "the header field Transfer-Encoding is malformed, or has no place in such an answer",
+            ),
+            Reason::Malformed(Field::Any) => {
+                f.write_str("a header field is malformed, with a NUL or a carriage return in it")
+            }
+            Reason::HeaderTooLong => {
+                f.write_str("the header is too long, with more than 100 fields or 400 KiB")
+            }
+            Reason::WantsTls => f.write_str("HTTP 400, the server says that the port is one of TLS"),
+            Reason::WantsCertificate => f.write_str("the server wants a certificate of the client"),
             Reason::Status(status) => write!(f, "HTTP {status}"),
             Reason::Redirect { status, to } => write!(f, "HTTP {status} to {to}"),
             Reason::NotHttp2 => f.write_str("answer is no HTTP/2"),
             Reason::BodyTooLong(most) => write!(f, "body is longer than {most} octets"),
-            Reason::NoMatch => f.write_str("`expect_body` is not in the body"),
-            Reason::Digest(digest) => write!(f, "body has the digest {digest}"),
+            Reason::NoMatch { encoding: Some(encoding), .. } => {
+                write!(f, "`expect_body` is not in the body, which has the Content-Encoding `{encoding}`")
+            }
+            Reason::NoMatch { encoding: None, within: Some(octets) } => {
+                write!(f, "`expect_body` is not in the first {octets} octets of the body")
+            }
+            Reason::NoMatch { encoding: None, within: None } => {
+                f.write_str("`expect_body` is not in the body")
+            }
+            Reason::Digest { got, encoding: None } => write!(f, "body has the digest {got}"),
+            Reason::Digest { got, encoding: Some(encoding) } => {
+                write!(f, "body has the digest {got}, with the Content-Encoding `{encoding}`")
+            }
             Reason::NotTls => f.write_str("answer is no TLS"),
             Reason::Tls(text) => write!(f, "TLS failed: {text}"),
+            Reason::NoServerName(name) => write!(f, "`{name}` is no name that a certificate can have"),
             Reason::NoProtocol => f.write_str("the server chose no protocol of those offered"),
             Reason::Certificate(flaw) => flaw.fmt(f),
             Reason::Unexpected(came) => write!(f, "answered unexpectedly: {came}"),
@@ -105,7 +134,7 @@ impl fmt::Display for Reason {
                 "announcer may not run programs as another user: it needs CAP_SETUID and CAP_SETGID",
             ),
             Reason::Os(errno) => f.write_str(errno.desc()),
-            Reason::Other(text) => text.fmt(f),
+            Reason::Other(text) => f.write_str(text),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What the errors of the HTTP library mean.
+//! What the errors of the HTTP libraries mean, in our words.
 //!
 //! Pure, but for the errors' types.
 
@@ -7,24 +7,49 @@ use std::io;
 
 use hyper_util::client::legacy;
 
-use super::other;
 use crate::health::io::tls::{self, Seen};
-use crate::health::io::trouble::{Trouble, causes, errno_of, find, innermost, of_kind};
-use crate::health::outcome::{Reason, Waiting};
+use crate::health::io::trouble::{Trouble, causes, errno_of, find, of_kind};
+use crate::health::outcome::{Field, Reason, Waiting};
+
+/// Of an error that we have no sentence for.
+const UNKNOWN: &str =
+    "the connection failed for a reason that announcer has no words for; the server's log may have one";
+
+/// Whether the server has spoken before the request was sent, so that none was.
+pub(super) fn came_too_early(error: &reqwest::Error) -> bool {
+    errno_of(error).is_none()
+        && find::<h2::Error>(error).is_none()
+        && last_of_hyper(error).is_some_and(is_of_early)
+}
+
+fn is_of_early(hyper: &hyper::Error) -> bool {
+    let known = hyper.is_parse() || hyper.is_incomplete_message() || hyper.is_canceled() || hyper.is_closed();
+    !known && !hyper.is_user() && hyper.source().is_none()
+}
+
+fn last_of_hyper<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a hyper::Error> {
+    causes(error).filter_map(|cause| cause.downcast_ref::<hyper::Error>()).last()
+}
 
 /// What an error means that came before a whole header did.
-pub(super) fn before_answer(error: &reqwest::Error, seen: Seen) -> Trouble {
-    if error.is_connect() && error.is_timeout() {
-        return Trouble::TimedOut(if seen.begun { Waiting::Handshake } else { Waiting::Connection });
-    }
-    if error.is_connect() && seen.begun {
-        return tls::failed(error, seen);
+pub(super) fn before_answer(error: &(dyn Error + 'static), seen: &Seen) -> Trouble {
+    if let Some(library) = find::<reqwest::Error>(error).filter(|library| library.is_connect()) {
+        if library.is_timeout() {
+            return Trouble::TimedOut(if seen.begun { Waiting::Handshake } else { Waiting::Connection });
+        }
+        if seen.begun {
+            return tls::failed(error, seen);
+        }
     }
     if let Some(trouble) = errno_of(error) {
         return trouble;
     }
     if let Some(two) = find::<h2::Error>(error) {
         return of_two(two, Reason::Closed);
+    }
+    // In TLS 1.3 a server says after the handshake what it has against the client.
+    if let Some(tls) = find::<rustls::Error>(error) {
+        return Trouble::Fail(tls::of_tls(tls));
     }
     // HTTP/2 keeps the kind of what the kernel says, and not its number.
     if of_kind(error, io::ErrorKind::ConnectionReset) {
@@ -35,17 +60,30 @@ pub(super) fn before_answer(error: &reqwest::Error, seen: Seen) -> Trouble {
         return Trouble::Fail(Reason::Closed);
     }
     let negotiated = find::<legacy::Error>(error).and_then(legacy::Error::connect_info);
-    Trouble::Fail(match causes(error).filter_map(|cause| cause.downcast_ref::<hyper::Error>()).last() {
-        Some(hyper) if hyper.is_parse() => Reason::NotHttp,
+    Trouble::Fail(match last_of_hyper(error) {
+        Some(hyper) if hyper.is_parse() => of_parse(hyper),
         Some(hyper) if hyper.is_incomplete_message() || hyper.is_canceled() || hyper.is_closed() => {
             Reason::Closed
         }
-        // It has spoken before it was asked.
-        Some(hyper) if hyper.source().is_none() && !hyper.is_user() => Reason::NotHttp,
+        Some(hyper) if is_of_early(hyper) => Reason::NotHttp,
         // The request was not sent: it is one of HTTP/2, and the connection is not.
         None if negotiated.is_some_and(|connected| !connected.is_negotiated_h2()) => Reason::NoProtocol,
-        Some(_) | None => other(&innermost(error)),
+        Some(_) | None => Reason::Other(UNKNOWN),
     })
+}
+
+/// What is wrong with the header of an answer. The library has no other way than its text to tell one from another.
+fn of_parse(hyper: &hyper::Error) -> Reason {
+    if hyper.is_parse_too_large() {
+        return Reason::HeaderTooLong;
+    }
+    match hyper.to_string().as_str() {
+        // With what is tolerated, nothing else is left.
+        "invalid HTTP header parsed" => Reason::Malformed(Field::Any),
+        "invalid content-length parsed" => Reason::Malformed(Field::ContentLength),
+        "unexpected transfer-encoding parsed" => Reason::Malformed(Field::TransferEncoding),
+        _ => Reason::NotHttp,
+    }
 }
 
 /// What an error means that came after the header.
@@ -60,6 +98,11 @@ pub(super) fn within_answer(error: &reqwest::Error) -> Trouble {
     }
 }
 
+/// Whether the server reset the connection, or closed it with our request unread, which is the same.
+pub(super) fn is_reset(error: &reqwest::Error) -> bool {
+    errno_of(error) == Some(Trouble::Fail(Reason::Reset))
+}
+
 /// What an error of HTTP/2 means; `ended`: what it means that the connection is gone.
 fn of_two(error: &h2::Error, ended: Reason) -> Trouble {
     Trouble::Fail(if error.is_io() {
@@ -68,6 +111,31 @@ fn of_two(error: &h2::Error, ended: Reason) -> Trouble {
         // What the library itself objects to, and not the server.
         Reason::NotHttp2
     } else {
-        other(&error.to_string())
+        Reason::Other(error.reason().map_or(UNKNOWN, of_server))
     })
+}
+
+/// Why a server ended a stream or connection of HTTP/2, by its names in RFC 9113.
+fn of_server(reason: h2::Reason) -> &'static str {
+    match reason {
+        h2::Reason::NO_ERROR => {
+            "the server ended HTTP/2 without an answer (NO_ERROR): it was about to stop, perhaps"
+        }
+        h2::Reason::PROTOCOL_ERROR => {
+            "the server refused what it was sent over HTTP/2 (PROTOCOL_ERROR): see its log"
+        }
+        h2::Reason::INTERNAL_ERROR => "the server failed over HTTP/2 (INTERNAL_ERROR): see its log",
+        h2::Reason::REFUSED_STREAM => {
+            "the server takes no request now (REFUSED_STREAM): it has too many, or stops"
+        }
+        h2::Reason::CANCEL => "the server gave the request up (CANCEL): see its log",
+        h2::Reason::ENHANCE_YOUR_CALM => {
+            "the server has had too many requests (ENHANCE_YOUR_CALM): see its limits"
+        }
+        h2::Reason::INADEQUATE_SECURITY => "the server wants other ciphers for HTTP/2 (INADEQUATE_SECURITY)",
+        h2::Reason::HTTP_1_1_REQUIRED => {
+            "the server wants HTTP/1.1 for this (HTTP_1_1_REQUIRED): write `http_version = \"1.1\"`"
+        }
+        _ => "the server ended HTTP/2 by an error: see its log, or write `http_version = \"1.1\"`",
+    }
 }

@@ -7,6 +7,7 @@ use tokio::time::{advance, sleep, timeout};
 
 use super::*;
 use crate::config::tests::a_check;
+use crate::files::io::Files;
 use crate::health::io::prober::STRIDE;
 use crate::health::outcome::{Answer, Reason};
 
@@ -33,7 +34,7 @@ struct Run {
 impl Run {
     /// The `n`th probe, from 0, lasts `lasts(n)`.
     fn start(interval: Duration, room: usize, lasts: fn(usize) -> Duration) -> Run {
-        Run::of(Prober::new(), interval, room, lasts)
+        Run::of(Prober::new(Files::new()), interval, room, lasts)
     }
 
     /// The same, of a daemon that has other loops.
@@ -108,7 +109,7 @@ fn the_first_probe_is_soon_and_the_rest_keep_a_grid_of_their_own() {
 #[test]
 fn probes_of_all_loops_share_their_starts() {
     virtually(async {
-        let prober = Prober::new();
+        let prober = Prober::new(Files::new());
         let runs: Vec<Run> = (0..20)
             .map(|_| Run::of(prober.clone(), Duration::from_secs(1), 64, |_| Duration::ZERO))
             .collect();
@@ -170,7 +171,8 @@ fn a_receiver_that_is_slow_costs_no_outcome_and_no_memory() {
             assert!(seen.at - run.epoch < Duration::from_secs(3), "known long before it was taken");
             before = seen.sequence;
         }
-        sleep(INTERVAL * 3).await;
+        // Not on the grid, so that no probe is due just now.
+        sleep(INTERVAL * 3 + STRIDE / 2).await;
         assert!(near(run.starts.borrow()[MOST + 1], now), "the next starts as soon as there is room");
         assert_eq!(run.started(), MOST + 1 + 4, "and no burst makes up for those that were missed");
     });
@@ -233,7 +235,7 @@ fn it_ends_when_nobody_paces_it_or_listens_and_probes_end_with_it() {
 #[test]
 fn a_loop_that_is_started_anew_goes_on_counting() {
     virtually(async {
-        let (prober, mut before) = (Prober::new(), 0);
+        let (prober, mut before) = (Prober::new(Files::new()), 0);
         for _ in 0..3 {
             let mut run = Run::of(prober.clone(), INTERVAL, 4, |_| Duration::ZERO);
             for _ in 0..2 {
@@ -257,7 +259,7 @@ async fn a_target_is_probed_over_http_and_named_in_what_is_told() {
     let (_pace, paced) = watch::channel(Pace { interval: INTERVAL, kick: 0 });
     let (send, mut facts) = mpsc::channel(1);
     let start = std::time::Instant::now();
-    let task = tokio::spawn(run(Prober::new(), target.clone(), paced, send));
+    let task = tokio::spawn(run(Prober::new(Files::new()), target.clone(), paced, send));
     let (mut stream, _) = listener.accept().await.unwrap();
     stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
     let probed = facts.recv().await.unwrap();

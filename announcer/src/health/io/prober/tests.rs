@@ -18,7 +18,7 @@ async fn passes() -> Outcome {
 
 #[tokio::test]
 async fn a_probe_is_admitted_when_few_others_are_starting() {
-    let prober = Prober::new();
+    let prober = Prober::new(Files::new());
     let places = prober.0.starting.acquire_many(u32::try_from(MAX_STARTING).unwrap()).await.unwrap();
     let mut waiting = Box::pin(prober.admit(passes()));
     assert!(timeout(Duration::from_millis(50), &mut waiting).await.is_err(), "there is no place");
@@ -30,7 +30,7 @@ async fn a_probe_is_admitted_when_few_others_are_starting() {
 // W23: the probes of another test, or of another daemon in this process, once counted here.
 #[tokio::test]
 async fn each_prober_has_its_own_limit_turns_and_count() {
-    let (one, other) = (Prober::new(), Prober::new());
+    let (one, other) = (Prober::new(Files::new()), Prober::new(Files::new()));
     let _places = one.0.starting.acquire_many(u32::try_from(MAX_STARTING).unwrap()).await.unwrap();
     assert!(matches!(other.admit(passes()).await, Outcome::Pass { .. }));
     assert_eq!((one.number(), one.number(), one.clone().issued(), other.issued()), (1, 2, 3, 1));

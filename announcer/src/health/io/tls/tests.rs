@@ -12,6 +12,7 @@ use tokio_rustls::TlsAcceptor;
 use super::*;
 use crate::config::Probe;
 use crate::config::tests::a_check;
+use crate::files::io::Files;
 
 /// An authority of these tests alone, and its certificate in a file.
 pub(in crate::health::io) struct Authority {
@@ -65,6 +66,10 @@ pub(in crate::health::io) struct Identity {
 impl Identity {
     /// What a server does with it.
     pub(in crate::health::io) fn acceptor(&self, alpn: &[&str], versions: Versions) -> TlsAcceptor {
+        TlsAcceptor::from(Arc::new(self.config(alpn, versions)))
+    }
+
+    pub(in crate::health::io) fn config(&self, alpn: &[&str], versions: Versions) -> ServerConfig {
         let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_protocol_versions(versions)
             .unwrap()
@@ -72,7 +77,7 @@ impl Identity {
             .with_single_cert(self.chain.clone(), self.key.clone_key())
             .unwrap();
         config.alpn_protocols = alpn.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
-        TlsAcceptor::from(Arc::new(config))
+        config
     }
 }
 
@@ -107,10 +112,11 @@ async fn probe(port: u16, name: &str, lines: &str) -> Outcome {
     let check = a_check(&format!("tls = \"{name}:{port}\"\n{lines}"));
     let target = Target::of_test(VIP, check, TIMEOUT);
     let Probe::Tls(tls) = &target.config.probe else { panic!("no tls") };
-    Tls::of(&target, tls).probe().await
+    Tls::of(&Prober::new(Files::new()), &target, tls).probe().await
 }
 
-const TIMEOUT: Duration = Duration::from_millis(500);
+/// Long enough for a machine that is busy with other tests.
+const TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The outcome without its time.
 pub(in crate::health::io) fn told(outcome: &Outcome) -> String {
@@ -224,11 +230,12 @@ async fn what_is_no_tls_has_its_reason() {
     for (says, want) in [
         (Some("HTTP/1.1 400 Bad Request\r\n\r\n"), "fail: answer is no TLS"),
         (Some(""), "fail: connection closed without an answer"),
-        (None, "fail: no TLS within 500 ms"),
+        (None, "fail: no TLS within 1000 ms"),
         // An alert: handshake failure.
         (
             Some("\u{15}\u{3}\u{3}\0\u{2}\u{2}\u{28}"),
-            "fail: TLS failed: received fatal alert: HandshakeFailure",
+            "fail: TLS failed: the server sent the alert handshake_failure: it has no version, cipher or signature in common \
+             with announcer, or it wants a certificate of the client, and announcer has none",
         ),
     ] {
         let listener = TcpListener::bind((VIP, 0)).await.unwrap();
@@ -256,7 +263,7 @@ async fn each_handshake_shows_a_certificate_also_when_it_could_be_resumed() {
         let check = a_check(&format!("tls = \"www.example.com:{port}\"\nca_file = \"{}\"", ours.path()));
         let target = Target::of_test(VIP, check, TIMEOUT);
         let Probe::Tls(tls) = &target.config.probe else { panic!("no tls") };
-        let tls = Tls::of(&target, tls);
+        let tls = Tls::of(&Prober::new(Files::new()), &target, tls);
         for _ in 0..3 {
             let outcome = tls.probe().await;
             assert!(matches!(outcome, Outcome::Pass { warning: Some(_), .. }), "{outcome}");
@@ -281,8 +288,134 @@ async fn a_fixed_target_is_asked_in_place_of_the_vip() {
                 check: 0,
                 config: check,
             };
-            crate::health::io::probe::once(&target).await
+            let prober = crate::health::io::prober::Prober::new(Files::new());
+            crate::health::io::probe::once(&prober, &target).await
         };
         assert_eq!(told(&outcome), "pass: TLS 1.3");
     }
+}
+
+/// What `openssl req -new` and `openssl x509 -req -signkey` make: a certificate of X.509 version 1.
+const OF_VERSION_1: &str = "\
+-----BEGIN CERTIFICATE-----\n\
+MIIBMTCB1wIUSaV6GgL2nPIpbINHMwcpSKg3sbcwCgYIKoZIzj0EAwIwGjEYMBYG\n\
+A1UEAwwPd3d3LmV4YW1wbGUuY29tMCAXDTI2MTEyNjE0MDYxMloYDzIxMjYxMTAy\n\
+MTQwNjEyWjAaMRgwFgYDVQQDDA93d3cuZXhhbXBsZS5jb20wWTATBgcqhkjOPQIB\n\
+BggqhkjOPQMBBwNCAATKDHgBwvjwofhKGSlruLus3AD3/P/q9uVR3i6/qkhoZiXG\n\
+M6zAALJnvnXD4NEuAUML7RrNfZB3uNsHchAmoNTPMAoGCCqGSM49BAMCA0kAMEYC\n\
+IQDBN5tAPAKKCR2+SKOv8uiOYc39kZdJk3MqLwkugbeaOAIhAPlXpRVHMVijmbtu\n\
+UBfVkIFiimwYhsSoz+aiojKaSB2C\n\
+-----END CERTIFICATE-----\n\
+";
+const ITS_KEY: &str = "\
+-----BEGIN PRIVATE KEY-----\n\
+MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgJ55sRNturE3PWgQa\n\
+tpObbYJ0RP3laIvv5P13j5gLtCahRANCAATKDHgBwvjwofhKGSlruLus3AD3/P/q\n\
+9uVR3i6/qkhoZiXGM6zAALJnvnXD4NEuAUML7RrNfZB3uNsHchAmoNTP\n\
+-----END PRIVATE KEY-----\n\
+";
+
+/// A server that shows this certificate, whatever it is, and signs with the key of [`OF_VERSION_1`].
+async fn shows(certificate: CertificateDer<'static>, versions: Versions) -> u16 {
+    use rustls::pki_types::pem::PemObject;
+    let key = PrivateKeyDer::from_pem_slice(ITS_KEY.as_bytes()).unwrap();
+    let key = ring::sign::any_supported_type(&key).unwrap();
+    let shown = Arc::new(rustls::sign::CertifiedKey::new(vec![certificate], key));
+    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_protocol_versions(versions)
+        .unwrap()
+        .with_no_client_auth()
+        .with_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(shown)));
+    server(TlsAcceptor::from(Arc::new(config))).await.0
+}
+
+// H2: with `off` and `warn` nothing in a certificate fails a probe, whatever is wrong with it.
+#[tokio::test]
+async fn a_certificate_that_the_library_cannot_read_fails_a_probe_with_require_alone() {
+    use rustls::pki_types::pem::PemObject;
+    let version_1 = CertificateDer::from_pem_slice(OF_VERSION_1.as_bytes()).unwrap();
+    let ours = Authority::new();
+    let of_another_key = ours.sign(&["www.example.com"], (1, 90)).chain.remove(0);
+    let old = "the certificate is not valid: it is not of X.509 version 3";
+    let garbage = "the certificate is not valid: it, or one above it, is malformed";
+    let unproven = "the certificate is not valid: the server did not prove that it has its key";
+    for versions in [EACH, OLD] {
+        for (certificate, wrong) in [
+            (version_1.clone(), old),
+            (CertificateDer::from(vec![0x30, 0x03, 0x02, 0x01, 0x01]), garbage),
+            (CertificateDer::from(b"no certificate".to_vec()), garbage),
+            (of_another_key.clone(), unproven),
+        ] {
+            let port = shows(certificate, versions).await;
+            let ca = format!("ca_file = \"{}\"\n", ours.path());
+            let off = told(&probe(port, "www.example.com", "verify = \"off\"").await);
+            assert!(off == "pass: TLS 1.3" || off == "pass: TLS 1.2", "{off}");
+            let warned = told(&probe(port, "www.example.com", &ca).await);
+            assert!(
+                warned.starts_with("pass: TLS 1.") && warned.contains(&format!(", but {wrong}")),
+                "{warned}"
+            );
+            let required = told(&probe(port, "www.example.com", &format!("{ca}verify = \"require\"")).await);
+            assert!(required.starts_with(&format!("fail: {wrong}")), "{required}");
+        }
+    }
+}
+
+// H13: what an operator names in `ca_file` is trusted, whether it may sign or not.
+#[tokio::test]
+async fn a_certificate_that_is_in_the_ca_file_itself_is_trusted() {
+    let (name, file) = ("www.example.com", tempfile::NamedTempFile::new().unwrap());
+    let lines = format!("verify = \"require\"\nca_file = \"{}\"", file.path().display());
+    let self_signed = |is_ca, (before, after): (i64, i64)| {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+        let day = |days: i64| time_of(i64::try_from(now).unwrap() + days * 86_400);
+        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        (params.is_ca, params.not_before, params.not_after) = (is_ca, day(-before), day(after));
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.self_signed(&key).unwrap();
+        let key = PrivatePkcs8KeyDer::from(key.serialize_der()).into();
+        (Identity { chain: vec![certificate.der().clone()], key }, certificate.pem())
+    };
+    let authority = || IsCa::Ca(BasicConstraints::Unconstrained);
+    let (of_authority, pem) = self_signed(authority(), (1, 90));
+    let (bare, bare_pem) = self_signed(IsCa::NoCa, (1, 90));
+    let (ended, ended_pem) = self_signed(authority(), (30, -1));
+    let signed = Authority::new().sign(&[name], (1, 90));
+    let signed_pem = pem_of(&signed.chain[0]);
+    for (identity, pem, asked, want) in [
+        (&of_authority, &pem, name, "pass: TLS 1.3"),
+        (&of_authority, &pem, "other.example.com", "fail: the certificate is not for `other.example.com`"),
+        (&bare, &bare_pem, name, "pass: TLS 1.3"),
+        (&signed, &signed_pem, name, "pass: TLS 1.3"),
+        (&ended, &ended_pem, name, "fail: the certificate ended on DATE"),
+        (&bare, &pem, name, "fail: the certificate was signed by nobody who is trusted"),
+    ] {
+        std::fs::write(file.path(), pem).unwrap();
+        let (port, _seen) = server(identity.acceptor(&[], EACH)).await;
+        assert_eq!(told(&probe(port, asked, &lines).await), want);
+    }
+    // Without it in the file, it is said what is wrong with it (W13).
+    std::fs::write(file.path(), &bare_pem).unwrap();
+    let (port, _seen) = server(of_authority.acceptor(&[], EACH)).await;
+    let told = told(&probe(port, name, &lines).await);
+    assert!(
+        told.starts_with("fail: the certificate is not valid: it is one of an authority (CA:TRUE)"),
+        "{told}"
+    );
+}
+
+/// A certificate in PEM (RFC 7468).
+fn pem_of(der: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::new();
+    for three in der.chunks(3) {
+        let octets = [three[0], *three.get(1).unwrap_or(&0), *three.get(2).unwrap_or(&0)];
+        let bits = u32::from_be_bytes([0, octets[0], octets[1], octets[2]]);
+        for digit in 0..4 {
+            let at = (bits >> (18 - 6 * digit)) & 63;
+            text.push(if digit <= three.len() { char::from(DIGITS[at as usize]) } else { '=' });
+        }
+    }
+    let lines: Vec<_> = text.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).unwrap()).collect();
+    format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", lines.join("\n"))
 }

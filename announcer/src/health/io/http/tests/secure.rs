@@ -176,9 +176,10 @@ async fn a_server_of_http_1_is_no_server_of_http_2() {
         let server = Server::start(vip(10), script).await;
         assert_eq!(told(&server.probe_with("http_version = \"2\"").await), "fail: answer is no HTTP/2");
     }
-    for (script, want) in
-        [(&[Wait(400)][..], "fail: no answer within 200 ms"), (&[Wait(50), Reset], "fail: connection reset")]
-    {
+    for (script, want) in [
+        (&[Wait(2000)][..], "fail: no answer within 1000 ms"),
+        (&[Wait(50), Reset], "fail: connection reset"),
+    ] {
         let server = Server::start(vip(10), script).await;
         assert_eq!(told(&server.probe_with("http_version = \"2\"").await), want);
     }
@@ -225,7 +226,12 @@ async fn an_answer_passes_as_the_check_says() {
             (200, hello, "expect_body = '^hello\\s\\w+$'", "pass: HTTP 200"),
             (200, hello, "expect_body = 'hello$'", "fail: `expect_body` is not in the body"),
             (200, b"\xffok", "expect_body = 'ok$'", "pass: HTTP 200"),
-            (200, hello, "expect_body = 'world'\nmax_body = 10", "fail: `expect_body` is not in the body"),
+            (
+                200,
+                hello,
+                "expect_body = 'world'\nmax_body = 10",
+                "fail: `expect_body` is not in the first 10 octets of the body",
+            ),
             (200, hello, "expect_body = 'world'\nmax_body = 11", "pass: HTTP 200"),
             (200, hello, &format!("expect_digest = \"{SHA1}\"\nmax_body = 11"), "pass: HTTP 200"),
             (200, hello, &format!("expect_digest = \"{}\"", SHA256.to_uppercase()), "pass: HTTP 200"),
@@ -257,6 +263,50 @@ async fn an_answer_passes_as_the_check_says() {
     }
 }
 
+// H20: gzip that nobody has asked for looks like another page.
+#[tokio::test]
+async fn a_body_that_is_not_as_expected_is_told_with_its_encoding() {
+    const GZIP: &[Then] =
+        &[Say("HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 2\r\n\r\n\u{1f}z"), Hold];
+    const PLAIN: &[Then] =
+        &[Say("HTTP/1.1 200 OK\r\nContent-Encoding: identity\r\nContent-Length: 2\r\n\r\nok"), Hold];
+    let digest = format!("expect_digest = \"{}\"", "0".repeat(40));
+    for (script, lines, want) in [
+        (
+            GZIP,
+            "expect_body = 'ok'",
+            "`expect_body` is not in the body, which has the Content-Encoding `gzip`",
+        ),
+        (PLAIN, "expect_body = 'no'", "`expect_body` is not in the body"),
+        (
+            GZIP,
+            &digest,
+            "body has the digest 6ccb7ee6ebb6ff4e3a7b7b7b5a0d0c0a3a3b7f0e, with the Content-Encoding `gzip`",
+        ),
+    ] {
+        let said = told(&Server::start(vip(10), script).await.probe_with(lines).await);
+        let (head, tail) = want.split_once(" digest ").unwrap_or((want, ""));
+        let tail = tail.split_once(',').map_or("", |(_, tail)| tail);
+        assert!(said.starts_with(&format!("fail: {head}")) && said.ends_with(tail), "{said}");
+    }
+}
+
+// H9: servers answer 411 without it.
+#[tokio::test]
+async fn a_request_without_a_body_says_so_where_its_method_has_one() {
+    for (method, want) in [("POST", 1), ("PUT", 1), ("PATCH", 1), ("GET", 0), ("DELETE", 0), ("HEAD", 0)] {
+        let mut server = Server::start(vip(10), &[Say("HTTP/1.1 204 No Content\r\n\r\n"), Hold]).await;
+        let outcome = server.probe_with(&format!("method = \"{method}\"")).await;
+        assert_eq!(told(&outcome), "pass: HTTP 204");
+        let head = server.request().await.1.to_ascii_lowercase();
+        assert_eq!(head.matches("\r\ncontent-length: 0\r\n").count(), want, "{head}");
+        assert_eq!(head.matches("content-length").count(), want, "{head}");
+    }
+    let mut site = Site::start(None, true, 200, b"").await;
+    assert_eq!(site.probe("http", "http_version = \"2\"\nmethod = \"POST\"").await, "pass: HTTP 200");
+    assert_eq!(site.asked.recv().await.unwrap().method, Method::POST);
+}
+
 #[tokio::test]
 async fn a_certificate_that_counts_lets_nothing_be_asked() {
     let (ours, theirs) = (Authority::new(), Authority::new());
@@ -278,7 +328,7 @@ async fn probes_that_overlap_have_each_their_own_findings() {
     let acceptor = theirs.sign(&["www.example.com"], (1, 90)).acceptor(&[], EACH);
     let site = Site::start(Some(acceptor), false, 200, b"").await;
     let url = format!("https://www.example.com:{}/", site.port);
-    let http = super::probe(VIP, &url, &format!("ca_file = \"{}\"", ours.path()));
+    let http = probe_within(Duration::from_secs(20), VIP, &url, &format!("ca_file = \"{}\"", ours.path()));
     let wrong = "pass: HTTP 200, but the certificate was signed by nobody who is trusted";
     let (one, two, three) = tokio::join!(http.probe(), http.probe(), http.probe());
     for outcome in [one, two, three, http.probe().await] {
@@ -291,11 +341,12 @@ async fn what_is_no_tls_has_its_reason() {
     for (says, want) in [
         (Some("HTTP/1.1 400 Bad Request\r\n\r\n"), "fail: answer is no TLS"),
         (Some(""), "fail: connection closed without an answer"),
-        (None, "fail: no TLS within 200 ms"),
+        (None, "fail: no TLS within 1000 ms"),
         // An alert: handshake failure.
         (
             Some("\u{15}\u{3}\u{3}\0\u{2}\u{2}\u{28}"),
-            "fail: TLS failed: received fatal alert: HandshakeFailure",
+            "fail: TLS failed: the server sent the alert handshake_failure: it has no version, cipher or signature in common \
+             with announcer, or it wants a certificate of the client, and announcer has none",
         ),
     ] {
         let listener = TcpListener::bind((VIP, 0)).await.unwrap();
@@ -308,7 +359,7 @@ async fn what_is_no_tls_has_its_reason() {
                 None => tokio::time::sleep(TIMEOUT * 2).await,
             }
         });
-        assert_eq!(told_all(&super::probe(VIP, &url, "").probe().await), want);
+        assert_eq!(told_all(&probe_within(TIMEOUT, VIP, &url, "").probe().await), want);
     }
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind(SocketAddr::new(VIP, 0)).unwrap();
@@ -316,8 +367,8 @@ async fn what_is_no_tls_has_its_reason() {
     assert_eq!(told_all(&super::probe(VIP, &url, "").probe().await), "fail: connection refused");
     let listener = socket.listen(0).unwrap();
     let _fills = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-    let outcome = super::probe(VIP, &url, "").probe().await;
-    assert_eq!(told_all(&outcome), "fail: no connection within 200 ms");
+    let outcome = probe_within(TIMEOUT, VIP, &url, "").probe().await;
+    assert_eq!(told_all(&outcome), "fail: no connection within 1000 ms");
 }
 
 #[tokio::test]
@@ -331,7 +382,7 @@ async fn an_address_in_the_url_is_what_the_certificate_has_to_have() {
         ("192.0.2.81", "fail: the certificate is not for `192.0.2.81`".to_owned()),
     ] {
         let url = format!("https://{host}:{}/", site.port);
-        assert_eq!(told_all(&super::probe(VIP, &url, &lines).probe().await), want);
+        assert_eq!(told_all(&probe_within(Duration::from_secs(20), VIP, &url, &lines).probe().await), want);
     }
     let asked = site.asked.recv().await.unwrap();
     // HTTP/2 would have to say the address that is connected to.

@@ -1,0 +1,175 @@
+//! One request to a server that answers before it is asked, as small scripts behind inetd do.
+//!
+//! Touches the network. hyper takes no answer on a connection over which it has not sent a request yet, and reqwest offers no
+//! way around that: whether it saw the answer before or after it had sent the request was left to chance. So such a server is
+//! asked once more, over a connection of our own that shows hyper the answer once the request is under way. The first
+//! connection has sent nothing. See docs/decisions/0014.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
+
+use http::Uri;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use reqwest::header::HOST;
+use reqwest::{Body, Request, Response};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::{authority, errors};
+use crate::config::endpoint::Endpoint;
+use crate::config::kind;
+use crate::health::io::connect::connect;
+use crate::health::io::tls::{Handshake, Seen};
+use crate::health::io::trouble::Trouble;
+use crate::health::io::trust::TrustStore;
+use crate::health::outcome::{Reason, Waiting, Warning};
+
+/// Where a server is asked that answers early, and how.
+#[derive(Debug)]
+pub(super) struct Early {
+    endpoint: Endpoint,
+    /// None without TLS.
+    handshake: Option<Handshake>,
+}
+
+impl Early {
+    /// At the same endpoint as the library asks, with the same view of certificates.
+    pub(super) fn new(
+        http: &kind::http::Http,
+        endpoint: &Endpoint,
+        timeout: Duration,
+        store: &TrustStore,
+    ) -> Result<Self, Reason> {
+        let handshake = match (http.certificate(), &endpoint.host) {
+            (Some(certificate), Some(host)) => {
+                let one = vec![b"http/1.1".to_vec()];
+                Some(Handshake::new(host, one, certificate, store, timeout)?)
+            }
+            (Some(_) | None, _) => None,
+        };
+        Ok(Early { endpoint: endpoint.clone(), handshake })
+    }
+
+    /// Sends the request, and takes the answer whenever it came.
+    pub(super) async fn ask(
+        &self,
+        request: Request,
+        waiting: &mut Waiting,
+    ) -> Result<(Response, Option<Warning>), Trouble> {
+        *waiting = Waiting::Connection;
+        let tcp = connect(&self.endpoint).await?;
+        let Some(handshake) = &self.handshake else {
+            *waiting = Waiting::Answer;
+            return Ok((send(tcp, request).await?, None));
+        };
+        *waiting = Waiting::Handshake;
+        let shaken = handshake.shake(tcp).await.map_err(|broken| broken.trouble)?;
+        *waiting = Waiting::Answer;
+        Ok((send(shaken.stream, request).await?, shaken.warning))
+    }
+}
+
+async fn send(
+    io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    mut request: Request,
+) -> Result<Response, Trouble> {
+    let host = authority(request.url()).map_err(Trouble::Fail)?;
+    request.headers_mut().entry(HOST).or_insert(host);
+    let mut request = http::Request::<Body>::try_from(request)
+        .map_err(|_| Trouble::Fail(Reason::Other("the URL cannot be asked over HTTP")))?;
+    // To the server itself a request names no more of the URL than its path (RFC 9112 §3.2.1).
+    if let Some(path) = request.uri().path_and_query().cloned() {
+        *request.uri_mut() = Uri::from(path);
+    }
+    let failed = |error: hyper::Error| errors::before_answer(&error, &Seen::default());
+    let (mut sender, connection) = http1::Builder::new()
+        .allow_obsolete_multiline_headers_in_responses(true)
+        .allow_spaces_after_header_name_in_responses(true)
+        .ignore_invalid_headers_in_responses(true)
+        .handshake(TokioIo::new(AskFirst::new(io)))
+        .await
+        .map_err(failed)?;
+    tokio::spawn(connection); // it ends with the answer and its body, or when they are dropped
+    let answer = sender.send_request(request).await.map_err(failed)?;
+    Ok(answer.map(Body::wrap).into())
+}
+
+/// A connection on which nothing is heard until something was said, and which is heard to its end when nothing more can be
+/// said: what has come by then may be the answer.
+struct AskFirst<T> {
+    io: T,
+    said: Said,
+    /// Who waits to hear.
+    waker: Option<Waker>,
+}
+
+/// What was said over a connection.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Said {
+    Nothing,
+    Something,
+    /// The server takes no more.
+    InVain,
+}
+
+impl<T> AskFirst<T> {
+    fn new(io: T) -> Self {
+        AskFirst { io, said: Said::Nothing, waker: None }
+    }
+
+    fn say(&mut self, said: Said) {
+        self.said = said;
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+}
+
+impl<T: AsyncRead + Unpin> AsyncRead for AskFirst<T> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.said == Said::Nothing {
+            self.waker = Some(context.waker().clone());
+            return Poll::Pending;
+        }
+        Pin::new(&mut self.io).poll_read(context, buffer)
+    }
+}
+
+impl<T: AsyncWrite + Unpin> AsyncWrite for AskFirst<T> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        data: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        if self.said == Said::InVain {
+            return Poll::Ready(Ok(data.len()));
+        }
+        match ready!(Pin::new(&mut self.io).poll_write(context, data)) {
+            Ok(written) => {
+                self.say(Said::Something);
+                Poll::Ready(Ok(written))
+            }
+            Err(_) => {
+                self.say(Said::InVain);
+                Poll::Ready(Ok(data.len()))
+            }
+        }
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.said != Said::InVain && ready!(Pin::new(&mut self.io).poll_flush(context)).is_err() {
+            self.say(Said::InVain);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(context)
+    }
+}

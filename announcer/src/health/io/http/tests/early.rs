@@ -1,0 +1,119 @@
+//! Servers that answer before they read the request, as scripts behind inetd do (H1). They have threads of their own, so that
+//! their answer comes at any time.
+
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+
+use super::*;
+use crate::health::io::tls::tests::{Authority, EACH, told as told_all};
+
+const VIP: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 23));
+
+/// What an early server does after its answer.
+#[derive(Clone, Copy)]
+enum After {
+    /// Reads until the client has left.
+    Read,
+    /// Closes without having read.
+    Close,
+    /// Closes once it has waited a while: the request has come, and nobody read it.
+    CloseLate,
+}
+
+/// Says `answer` at once to whoever connects; the port, and what it heard.
+fn serve(answer: &'static str, after: After) -> (u16, Receiver<String>) {
+    let listener = TcpListener::bind((VIP, 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (tell, heard) = channel();
+    std::thread::spawn(move || {
+        for client in listener.incoming() {
+            let _ = answer_early(client.unwrap(), answer, after, &tell); // the client may have left
+        }
+    });
+    (port, heard)
+}
+
+fn answer_early(
+    mut client: impl Read + Write,
+    answer: &str,
+    after: After,
+    tell: &Sender<String>,
+) -> std::io::Result<()> {
+    client.write_all(answer.as_bytes())?;
+    client.flush()?;
+    match after {
+        After::Read => {
+            let mut request = Vec::new();
+            let _ = client.read_to_end(&mut request); // a reset is an end too
+            let _ = tell.send(String::from_utf8(request).unwrap());
+        }
+        After::Close => {}
+        After::CloseLate => std::thread::sleep(Duration::from_millis(2)),
+    }
+    Ok(())
+}
+
+async fn probes(port: u16, scheme: &str, lines: &str, want: &str) {
+    let url = format!("{scheme}://www.example.com:{port}/healthz");
+    let http = probe_within(Duration::from_secs(20), VIP, &url, lines);
+    for round in 0..60 {
+        assert_eq!(told_all(&http.probe().await), want, "round {round}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_answers_before_it_reads_has_the_same_verdict_every_time() {
+    const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok";
+    const BUSY: &str = "HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n";
+    for after in [After::Read, After::Close, After::CloseLate] {
+        probes(serve(OK, after).0, "http", "expect_body = 'ok'", "pass: HTTP 200").await;
+        probes(serve(BUSY, after).0, "http", "", "fail: HTTP 503").await;
+    }
+    // Whether its end is seen as one, or as a reset, depends on whether the request had come.
+    for after in [After::Close, After::CloseLate] {
+        let until_closed = serve("HTTP/1.0 200 OK\r\n\r\nuntil the end", after).0;
+        probes(until_closed, "http", "expect_body = 'end$'", "pass: HTTP 200").await;
+    }
+    probes(serve("SSH-2.0-OpenSSH_9.9\r\n", After::Read).0, "http", "", "fail: answer is no HTTP").await;
+}
+
+#[tokio::test]
+async fn an_early_answer_is_still_asked_for_as_any_other_is() {
+    let (port, heard) = serve("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", After::Read);
+    let body = "x".repeat(50_000);
+    let lines = format!("method = \"POST\"\nbody = \"{body}\"\nheaders = [\"X-A: 1\"]");
+    probes(port, "http", &lines, "pass: HTTP 200").await;
+    let mut requests: Vec<String> = heard.try_iter().filter(|request| !request.is_empty()).collect();
+    assert!(requests.len() >= 50, "{}", requests.len());
+    requests.dedup_by_key(|request| {
+        let mut lines: Vec<_> = request.lines().map(str::to_ascii_lowercase).collect();
+        lines.sort();
+        lines
+    });
+    let [request] = requests.as_slice() else { panic!("the two ways to ask differ: {requests:?}") };
+    let head = request.to_ascii_lowercase();
+    assert!(head.starts_with("post /healthz http/1.1\r\n") && request.ends_with(&body), "{head}");
+    for line in ["x-a: 1", "accept: */*", &format!("host: www.example.com:{port}"), "content-length: 50000"] {
+        assert_eq!(head.matches(&format!("\r\n{line}\r\n")).count(), 1, "{head}");
+    }
+}
+
+#[tokio::test]
+async fn an_early_answer_over_tls_counts_too() {
+    let ours = Authority::new();
+    let config = ours.sign(&["www.example.com"], (1, 90)).config(&["http/1.1"], EACH);
+    let listener = TcpListener::bind((VIP, 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for client in listener.incoming() {
+            let session = rustls::ServerConnection::new(Arc::new(config.clone())).unwrap();
+            let stream = rustls::StreamOwned::new(session, client.unwrap());
+            let (tell, _heard) = channel();
+            let _ = answer_early(stream, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", After::Read, &tell);
+        }
+    });
+    let lines = format!("verify = \"require\"\nca_file = \"{}\"", ours.path());
+    probes(port, "https", &lines, "pass: HTTP 200").await;
+}

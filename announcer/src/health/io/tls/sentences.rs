@@ -1,0 +1,163 @@
+//! What the TLS library's errors mean, in our words: its own are for programmers.
+//!
+//! Pure, but for the errors' types. A sentence is a `&'static str`, so that none of the library's text can stand in it.
+
+use rustls::{AlertDescription, CertificateError, Error, PeerIncompatible};
+
+/// Of an error that we have no sentence for. Goes on from "TLS failed: ".
+pub(super) const UNKNOWN: &str =
+    "for a reason that announcer has no words for; the server's log may have one";
+
+/// What ended a handshake or a connection. Goes on from "TLS failed: ".
+pub(super) fn of_tls(error: &Error) -> &'static str {
+    // The library may come to know more errors: they have one sentence.
+    #[allow(clippy::wildcard_enum_match_arm)]
+    match error {
+        Error::AlertReceived(alert) => of_alert(*alert),
+        Error::PeerIncompatible(what) => of_incompatible(what),
+        Error::InvalidCertificate(error) => of_signature(error),
+        Error::NoCertificatesPresented => "the server has no certificate: give it one",
+        Error::PeerMisbehaved(_)
+        | Error::InappropriateMessage { .. }
+        | Error::InappropriateHandshakeMessage { .. }
+        | Error::PeerSentOversizedRecord => {
+            "the server broke a rule of TLS: its log may say more, and a newer version of it may do better"
+        }
+        Error::DecryptError => {
+            "what the server sent cannot be decrypted: something between may have changed it"
+        }
+        Error::FailedToGetRandomBytes => "the kernel gave no random numbers",
+        _ => UNKNOWN,
+    }
+}
+
+#[allow(clippy::wildcard_enum_match_arm)] // as above
+fn of_incompatible(what: &PeerIncompatible) -> &'static str {
+    match what {
+        PeerIncompatible::ServerDoesNotSupportTls12Or13
+        | PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig
+        | PeerIncompatible::Tls12NotOffered
+        | PeerIncompatible::Tls12NotOfferedOrEnabled => "the server speaks neither TLS 1.2 nor 1.3: let it",
+        PeerIncompatible::NoCipherSuitesInCommon => {
+            "the server has no cipher that announcer has: let it speak TLS 1.3, or ECDHE with AES-GCM or CHACHA20"
+        }
+        PeerIncompatible::NoKxGroupsInCommon => {
+            "the server has no key exchange that announcer has: let it use X25519, P-256 or P-384"
+        }
+        PeerIncompatible::NoSignatureSchemesInCommon => {
+            "the server's key signs in no way that announcer knows: give it one of RSA with 2048 bits or on P-256"
+        }
+        _ => "the server and announcer have no way of TLS in common: let it speak TLS 1.3",
+    }
+}
+
+/// An alert of the server, by its name in RFC 8446.
+#[allow(clippy::wildcard_enum_match_arm)] // as above
+fn of_alert(alert: AlertDescription) -> &'static str {
+    match alert {
+        AlertDescription::CloseNotify => "the server ended it without an alert: its log may say why",
+        AlertDescription::UnexpectedMessage => {
+            "the server sent the alert unexpected_message: does the port speak another protocol first?"
+        }
+        AlertDescription::HandshakeFailure => {
+            "the server sent the alert handshake_failure: it has no version, cipher or signature in common with announcer, or it \
+             wants a certificate of the client, and announcer has none"
+        }
+        AlertDescription::NoCertificate | AlertDescription::CertificateRequired => {
+            "the server sent the alert certificate_required: it wants a certificate of the client, and announcer has none"
+        }
+        AlertDescription::BadCertificate
+        | AlertDescription::UnsupportedCertificate
+        | AlertDescription::CertificateRevoked
+        | AlertDescription::CertificateExpired
+        | AlertDescription::CertificateUnknown
+        | AlertDescription::UnknownCA => {
+            "the server sent an alert about the client's certificate: it wants one, and announcer has none"
+        }
+        AlertDescription::AccessDenied => {
+            "the server sent the alert access_denied: let it take connections from the VIP, where probes come from"
+        }
+        AlertDescription::ProtocolVersion => {
+            "the server sent the alert protocol_version: it speaks neither TLS 1.2 nor 1.3: let it"
+        }
+        AlertDescription::InsufficientSecurity => {
+            "the server sent the alert insufficient_security: it wants other ciphers or keys than announcer has: let it take \
+             AES-GCM or CHACHA20, and X25519 or P-256"
+        }
+        AlertDescription::UnrecognisedName => {
+            "the server sent the alert unrecognized_name: it has no site of the name in `http` or `tls`"
+        }
+        AlertDescription::NoApplicationProtocol => {
+            "the server sent the alert no_application_protocol: it has no protocol of those offered"
+        }
+        AlertDescription::InternalError => {
+            "the server sent the alert internal_error: a server without a certificate for the name does; its log may say more"
+        }
+        AlertDescription::BadRecordMac
+        | AlertDescription::DecryptionFailed
+        | AlertDescription::DecryptError
+        | AlertDescription::DecodeError
+        | AlertDescription::RecordOverflow
+        | AlertDescription::IllegalParameter
+        | AlertDescription::MissingExtension
+        | AlertDescription::UnsupportedExtension => {
+            "the server sent an alert: it cannot read what announcer sent; its log may say more"
+        }
+        _ => "the server sent an alert that tells little; its log may say more",
+    }
+}
+
+/// Why the server's signature does not prove that it has the key of its certificate. Goes on from "the certificate is not
+/// valid: ".
+#[allow(clippy::wildcard_enum_match_arm)] // as above
+#[allow(deprecated)] // the library still has it
+pub(super) fn of_signature(error: &CertificateError) -> &'static str {
+    match error {
+        CertificateError::BadSignature => {
+            "the server did not prove that it has its key: is it another certificate's, or one of RSA with less than 2048 bits?"
+        }
+        CertificateError::UnsupportedSignatureAlgorithm
+        | CertificateError::UnsupportedSignatureAlgorithmContext { .. }
+        | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
+            "its key is of a kind that the TLS library does not know: make one of RSA with 2048 bits or on P-256"
+        }
+        CertificateError::BadEncoding => "it, or one above it, is malformed: make it anew",
+        _ => "the TLS library cannot read its key: `openssl x509 -text` shows what is in it",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustls::{InvalidMessage, PeerMisbehaved};
+
+    use super::*;
+    use crate::health::io::trust::sentences_tests::has_debug_text;
+
+    // W13: the library tells the name of an alert, and much else, in the words of its source.
+    #[test]
+    fn no_error_of_the_tls_library_is_told_in_its_own_words() {
+        let alerts = (0..=u8::MAX).map(|code| Error::AlertReceived(code.into()));
+        let others = [
+            Error::InvalidMessage(InvalidMessage::InvalidContentType),
+            Error::NoCertificatesPresented,
+            Error::UnsupportedNameType,
+            Error::DecryptError,
+            Error::EncryptError,
+            Error::PeerIncompatible(PeerIncompatible::NoCipherSuitesInCommon),
+            Error::PeerIncompatible(PeerIncompatible::ServerDoesNotSupportTls12Or13),
+            Error::PeerIncompatible(PeerIncompatible::ExtendedMasterSecretExtensionRequired),
+            Error::PeerMisbehaved(PeerMisbehaved::SignedKxWithWrongAlgorithm),
+            Error::InvalidCertificate(CertificateError::BadSignature),
+            Error::InvalidCertificate(CertificateError::UnknownIssuer),
+            Error::General("SomeText".into()),
+            Error::FailedToGetRandomBytes,
+            Error::HandshakeNotComplete,
+            Error::PeerSentOversizedRecord,
+            Error::NoApplicationProtocol,
+        ];
+        for error in alerts.chain(others) {
+            let told = super::super::of_tls(&error).to_string();
+            assert!(!has_debug_text(&told) && !told.is_empty(), "{error:?}: {told}");
+        }
+    }
+}

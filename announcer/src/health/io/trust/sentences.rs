@@ -1,0 +1,156 @@
+//! What the certificate library's errors mean, in our words: it has none for people.
+//!
+//! Pure, but for the errors' type. A sentence is a `&'static str`, so that none of the library's text can stand in it.
+
+use rustls::pki_types::ServerName;
+use webpki::Error;
+
+use crate::health::outcome::{Date, Flaw, Shown};
+
+/// What is wrong with a certificate that should be for `name`.
+pub(super) fn flaw(error: &Error, name: &ServerName<'_>) -> Flaw {
+    let date = |time: &rustls::pki_types::UnixTime| Date::of_unix(time.as_secs());
+    let name = || Shown::new(&name.to_str());
+    // The library may come to know more errors: they have one sentence.
+    #[allow(clippy::wildcard_enum_match_arm)]
+    match error {
+        // Or by another key of one whom we trust by name.
+        Error::UnknownIssuer | Error::InvalidSignatureForPublicKey => Flaw::Untrusted,
+        Error::CertExpired { not_after, .. } => Flaw::Expired(date(not_after)),
+        Error::CertNotValidYet { not_before, .. } => Flaw::NotYetValid(date(not_before)),
+        Error::CertNotValidForName(context) if context.presented.is_empty() => Flaw::NoName(name()),
+        Error::CertNotValidForName(_) => Flaw::WrongName(name()),
+        other => Flaw::Other(sentence(other)),
+    }
+}
+
+/// Goes on from "the certificate is not valid: ".
+#[allow(clippy::wildcard_enum_match_arm)] // as above
+#[allow(deprecated)] // the library still has them
+fn sentence(error: &Error) -> &'static str {
+    match error {
+        Error::CaUsedAsEndEntity => {
+            "it is one of an authority (CA:TRUE), and a server needs one of its own: name it in `ca_file`, or make it anew with \
+             `openssl req -x509 -addext basicConstraints=critical,CA:FALSE`"
+        }
+        Error::EndEntityUsedAsCa => "one that is no authority (CA:FALSE) has signed it or one above it",
+        Error::UnsupportedCertVersion => {
+            "it is not of X.509 version 3, and the TLS library reads no other: make it anew with \
+             `openssl req -x509 -addext subjectAltName=DNS:NAME`"
+        }
+        Error::RequiredEkuNotFound | Error::RequiredEkuNotFoundContext(_) | Error::EmptyEkuExtension => {
+            "it is for another use (extendedKeyUsage): make it anew with `serverAuth`"
+        }
+        Error::InvalidCertValidity => "its time ends before it begins: make it anew",
+        Error::NameConstraintViolation => {
+            "an authority above it may not sign for its names (nameConstraints)"
+        }
+        Error::PathLenConstraintViolated => {
+            "there are more authorities above it than one of them allows (pathlen)"
+        }
+        Error::CertRevoked => "it was revoked: make a new one",
+        Error::CertDistrusted => "its key is not to be trusted: make a new one",
+        Error::UnsupportedCriticalExtension => {
+            "it, or one above it, has a critical extension that the TLS library does not know: make it anew without"
+        }
+        Error::UnsupportedSignatureAlgorithm
+        | Error::UnsupportedSignatureAlgorithmContext(_)
+        | Error::UnsupportedSignatureAlgorithmForPublicKey
+        | Error::UnsupportedSignatureAlgorithmForPublicKeyContext(_) => {
+            "it, or one above it, is signed in a way that the TLS library does not know, with SHA-1 or by a key on P-521 perhaps: \
+             make it anew with SHA-256"
+        }
+        Error::SignatureAlgorithmMismatch => "it names two ways in which it is signed: make it anew",
+        Error::MaximumPathBuildCallsExceeded
+        | Error::MaximumPathDepthExceeded
+        | Error::MaximumSignatureChecksExceeded
+        | Error::MaximumNameConstraintComparisonsExceeded => {
+            "the server sends too many certificates to go through: let it send its own, then the one above it, and so on"
+        }
+        Error::MalformedDnsIdentifier
+        | Error::MalformedNameConstraint
+        | Error::InvalidNetworkMaskConstraint => {
+            "a name in it, or in one above it, is malformed: make it anew"
+        }
+        Error::InvalidSerialNumber => "its serial number is malformed: make it anew",
+        Error::BadDer
+        | Error::BadDerTime
+        | Error::ExtensionValueInvalid
+        | Error::MalformedExtensions
+        | Error::TrailingData(_) => "it, or one above it, is malformed: make it anew",
+        _ => {
+            "the TLS library refuses it for a rule that announcer has no words for: `openssl x509 -text` shows what is in it"
+        }
+    }
+}
+
+#[cfg(test)]
+pub(in crate::health::io) mod tests {
+    use webpki::{DerTypeId, InvalidNameContext};
+
+    use super::*;
+
+    /// Words of a programmer, such as `CaUsedAsEndEntity` or `Some(3)`, that Debug text has and a sentence has not.
+    pub(in crate::health::io) fn has_debug_text(text: &str) -> bool {
+        let words = text.split(|c: char| !c.is_alphanumeric() && c != '_');
+        let inner_capital = |word: &str| {
+            let pairs = word.chars().zip(word.chars().skip(1));
+            pairs.into_iter().any(|(one, next)| one.is_lowercase() && next.is_uppercase())
+        };
+        // What operators write themselves, and X.509 has such names.
+        let known =
+            ["subjectAltName", "basicConstraints", "extendedKeyUsage", "serverAuth", "nameConstraints"];
+        text.contains(" {") || text.contains("Some(") || {
+            words.filter(|word| !known.contains(word)).any(inner_capital)
+        }
+    }
+
+    // W13: the library's Display is its Debug.
+    #[test]
+    fn no_error_of_the_certificate_library_is_told_in_its_own_words() {
+        assert!(has_debug_text(&Error::CaUsedAsEndEntity.to_string()));
+        let name = ServerName::try_from("www.example.com").unwrap();
+        let context = |presented: &[&str]| {
+            let presented = presented.iter().map(ToString::to_string).collect();
+            Error::CertNotValidForName(InvalidNameContext { expected: name.clone(), presented })
+        };
+        #[allow(deprecated)]
+        for error in [
+            Error::BadDer,
+            Error::BadDerTime,
+            Error::CaUsedAsEndEntity,
+            Error::CertDistrusted,
+            context(&[]),
+            context(&["DnsName(\"other.example.com\")"]),
+            Error::CertRevoked,
+            Error::EmptyEkuExtension,
+            Error::EndEntityUsedAsCa,
+            Error::ExtensionValueInvalid,
+            Error::InvalidCertValidity,
+            Error::InvalidNetworkMaskConstraint,
+            Error::InvalidSerialNumber,
+            Error::InvalidSignatureForPublicKey,
+            Error::IssuerNotCrlSigner,
+            Error::MalformedDnsIdentifier,
+            Error::MalformedExtensions,
+            Error::MalformedNameConstraint,
+            Error::MaximumPathBuildCallsExceeded,
+            Error::MaximumPathDepthExceeded,
+            Error::MaximumSignatureChecksExceeded,
+            Error::NameConstraintViolation,
+            Error::PathLenConstraintViolated,
+            Error::RequiredEkuNotFound,
+            Error::SignatureAlgorithmMismatch,
+            Error::TrailingData(DerTypeId::Certificate),
+            Error::UnknownIssuer,
+            Error::UnsupportedCertVersion,
+            Error::UnsupportedCriticalExtension,
+            Error::UnsupportedNameType,
+            Error::UnsupportedSignatureAlgorithm,
+            Error::UnsupportedSignatureAlgorithmForPublicKey,
+        ] {
+            let told = flaw(&error, &name).to_string();
+            assert!(!has_debug_text(&told) && told.starts_with("the certificate "), "{error:?}: {told}");
+        }
+    }
+}

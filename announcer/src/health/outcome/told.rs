@@ -16,8 +16,11 @@ impl fmt::Display for Outcome {
             }
             // Says after how long by itself.
             Outcome::Fail { reason: reason @ Reason::TimedOut { .. }, .. } => reason.fmt(f),
-            // Would be said of the date.
-            Outcome::Fail { reason: reason @ Reason::Certificate(_), .. } => reason.fmt(f),
+            // Would be said of the date, or of what to do.
+            Outcome::Fail {
+                reason: reason @ (Reason::Certificate(_) | Reason::Tls(_) | Reason::Other(_)),
+                ..
+            } => reason.fmt(f),
             Outcome::Fail { reason, took } => write!(f, "{reason} after {}", Millis(*took)),
             Outcome::Skipped(shortage) => write!(f, "not asked, {shortage}"),
         }
@@ -215,6 +218,10 @@ mod tests {
             (timed_out(Waiting::Connection), "no connection within 100 ms"),
             (timed_out(Waiting::Answer), "no answer within 100 ms"),
             (timed_out(Waiting::Body), "no end of the answer within 100 ms"),
+            (
+                fail(Reason::Tls("the server has no certificate: give it one")),
+                "TLS failed: the server has no certificate: give it one",
+            ),
             (fail(Reason::Os(Errno::EPERM)), "Operation not permitted after 12 ms"),
             (Outcome::Skipped(Shortage::Files), "not asked, announcer is out of file descriptors"),
         ] {

@@ -110,6 +110,7 @@ async fn bench() {
             restarted: false,
             vips: vips.clone(),
             cut: watch::channel(Arc::default()).1,
+            files: announcer::files::io::Files::new(),
         };
         let (_, peer) = watch::channel(Arc::new(peer.clone()));
         tokio::spawn(session::run(local, peer, ribs.clone(), alive.clone(), orders.clone(), told));

@@ -172,6 +172,7 @@ async fn serve(options: Options, config: Arc<Config>) -> anyhow::Result<()> {
         router_ids: router_ids.clone(),
         vips: vips_held,
         cut,
+        files: files.clone(),
         ribs,
         restarted: mark_running(&files, &options.state_dir).await,
         stop: stopped,

@@ -110,7 +110,7 @@ table! {
     PEER_PREFIXES Gauge "announcer_peer_prefixes" ["peer"]
         "How many prefixes a router knows from us"
     PEER_WITHHELD Gauge "announcer_peer_withheld" ["peer", "family", "reason"]
-        "1 for a family with routes that a router is not told, and why; absent else"
+        "1 for a family of the peer's `families` with routes that a router is not told, and why; absent else"
     SENT Counter "announcer_peer_messages_sent_total" ["peer", "type"]
         "Messages sent to a router, by type"
     RECEIVED Counter "announcer_peer_messages_received_total" ["peer", "type"]

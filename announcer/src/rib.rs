@@ -54,11 +54,23 @@ pub enum NextHop {
     V6AndLinkLocal(Ipv6Addr, Ipv6Addr),
 }
 
+impl fmt::Display for NextHop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            NextHop::V4(ip) => ip.fmt(f),
+            NextHop::V6(ip) => ip.fmt(f),
+            NextHop::V6AndLinkLocal(global, link_local) => write!(f, "{global} and {link_local}"),
+        }
+    }
+}
+
 /// What a session makes of a route: which families it carries, our next hops on it, and the peer's own attributes.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Export {
     /// The families that both OPENs had (RFC 4760 §8).
     pub families: BTreeSet<Family>,
+    /// The families that our own configuration leaves out of this session: that their routes are not said is no fault.
+    pub left_out: BTreeSet<Family>,
     /// The next hop of IPv4 routes that name none; `None`: they are withheld.
     pub next_hop_v4: Option<NextHop>,
     /// The next hop of IPv6 routes that name none; `None`: they are withheld.
@@ -70,14 +82,30 @@ pub struct Export {
 /// A route as one peer gets it. The attributes' own next hops are `None`: there is one, and it is beside them.
 type Told = (NextHop, Arc<Attributes>);
 
-/// A route as one peer gets it, or why it does not.
-type Said = Result<Told, Withheld>;
+/// A route as one peer gets it, or why it does not; `None`: it is not meant to.
+type Said = Result<Told, Option<Withheld>>;
 
 impl Export {
+    /// The next hop of the routes of each family that name none.
+    pub fn next_hops(&self) -> BTreeMap<Family, NextHop> {
+        let both = [(Family::V4, self.next_hop_v4), (Family::V6, self.next_hop_v6)];
+        let known = both.into_iter().filter_map(|(family, next_hop)| Some((family, next_hop?)));
+        known
+            .filter(|(family, _)| self.families.contains(family) && !self.left_out.contains(family))
+            .collect()
+    }
+
     /// A route as it is said on this session, or why it is not.
-    fn route(&self, family: Family, attributes: &Attributes) -> Result<(NextHop, Attributes), Withheld> {
+    fn route(
+        &self,
+        family: Family,
+        attributes: &Attributes,
+    ) -> Result<(NextHop, Attributes), Option<Withheld>> {
+        if self.left_out.contains(&family) {
+            return Err(None);
+        }
         if !self.families.contains(&family) {
-            return Err(Withheld::FamilyNotNegotiated(family));
+            return Err(Some(Withheld::FamilyNotNegotiated(family)));
         }
         let mut attributes = self.overrides.over(attributes);
         let given = (attributes.next_hop_v4.take(), attributes.next_hop_v6.take());
@@ -85,7 +113,7 @@ impl Export {
             Family::V4 => given.0.map(NextHop::V4).or(self.next_hop_v4),
             Family::V6 => given.1.map(NextHop::V6).or(self.next_hop_v6),
         };
-        Ok((next_hop.ok_or(Withheld::NoNextHop(family))?, attributes))
+        Ok((next_hop.ok_or(Some(Withheld::NoNextHop(family)))?, attributes))
     }
 }
 
@@ -214,13 +242,13 @@ impl AdjRibOut {
             let new = new.map(|attributes| now.of(family, &attributes));
             match &old {
                 Some(Ok(_)) => self.said -= 1,
-                Some(Err(why)) => *self.withheld.entry(*why).or_default() -= 1,
-                None => {}
+                Some(Err(Some(why))) => *self.withheld.entry(*why).or_default() -= 1,
+                Some(Err(None)) | None => {}
             }
             match &new {
                 Some(Ok(_)) => self.said += 1,
-                Some(Err(why)) => *self.withheld.entry(*why).or_default() += 1,
-                None => {}
+                Some(Err(Some(why))) => *self.withheld.entry(*why).or_default() += 1,
+                Some(Err(None)) | None => {}
             }
             match (old.and_then(Result::ok), new.and_then(Result::ok)) {
                 (Some(old), Some(new)) if old == new && !again.contains(&family) => {}

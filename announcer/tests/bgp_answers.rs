@@ -242,23 +242,28 @@ async fn a_notification_is_never_answered() {
     session.open_sent().await;
 }
 
+// B12
 #[tokio::test]
-async fn what_the_router_said_stays_beside_the_tries_that_it_hangs_up_on() {
+async fn what_the_router_said_stays_before_the_tries_that_it_hangs_up_on() {
     let mut session = Session::start().await;
     let mut router = session.established().await;
-    router.send(&message(3, &[6, 1])).await;
-    let said = "the peer sent NOTIFICATION: Cease/Maximum Number of Prefixes Reached";
-    let hint = Some("more VIPs than the router's `maximum-prefix` for this neighbour");
-    let (reason, shown) = session.until(|status| status.last_down.is_some()).await.trouble().unwrap();
-    assert!(reason.starts_with(said) && !reason.contains(';'), "{reason}");
-    assert_eq!(shown, hint);
+    router.send(&message(3, &[6, 1, 0, 1, 1, 0, 0, 0, 2])).await;
+    let said =
+        "the peer sent NOTIFICATION: Cease/Maximum Number of Prefixes Reached (IPv4, at most 2), 0s ago";
+    let (reason, hint) = session.until(|status| status.last_down.is_some()).await.trouble().unwrap();
+    assert_eq!(reason, said);
+    assert!(
+        hint.as_ref()
+            .unwrap()
+            .starts_with("more IPv4 prefixes than the 2 that the router's `maximum-prefix`")
+    );
     drop(router);
     drop(session.accept().await);
     let hung_up = |status: &Status| {
         status.last_down.as_ref().is_some_and(|down| matches!(down.why.label(), "closed" | "reset"))
     };
     let (reason, shown) = session.until(hung_up).await.trouble().unwrap();
-    assert!(reason.contains(&format!(" ago; before that {said}")), "{reason}");
+    assert!(reason.starts_with(said) && reason.contains("; since then the peer "), "{reason}");
     assert_eq!(shown, hint);
 
     let router = session.established().await;
@@ -268,4 +273,48 @@ async fn what_the_router_said_stays_beside_the_tries_that_it_hangs_up_on() {
         session.until(|status| status.state != StateName::Established).await.trouble().unwrap();
     assert!(!reason.contains("NOTIFICATION"), "{reason}");
     assert_ne!(shown, hint);
+}
+
+// B25
+#[tokio::test]
+async fn a_router_that_is_silent_in_open_confirm_is_told_of_with_what_it_said() {
+    let mut session = Session::start().await;
+    let _router = session.open_confirm().await;
+    let status = session.until_late(|status| status.last_down.is_some()).await;
+    assert_eq!(status.state, StateName::OpenConfirm);
+    let (reason, hint) = status.trouble().unwrap();
+    assert!(
+        reason.starts_with("the peer sent its OPEN, and no KEEPALIVE that accepts ours for 4 s"),
+        "{reason}"
+    );
+    assert!(hint.unwrap().contains("after its OPEN"));
+    let over = |status: &Status| status.state == StateName::Idle;
+    let (reason, _) = session.until_late(over).await.trouble().unwrap();
+    assert!(
+        reason.starts_with("the peer sent its OPEN, and no KEEPALIVE that accepts ours for 9 s"),
+        "{reason}"
+    );
+}
+
+// B27
+#[tokio::test]
+async fn a_source_address_that_the_host_lacks_is_named() {
+    let absent = "192.0.2.99".parse().unwrap();
+    let mut session = Session::start_with(|peer| peer.source_address = Some(absent)).await;
+    let (reason, hint) = session.until(|status| status.last_down.is_some()).await.trouble().unwrap();
+    assert!(reason.starts_with("the source address 192.0.2.99 cannot be used"), "{reason}");
+    assert!(hint.unwrap().contains("put 192.0.2.99 on an interface"));
+}
+
+// B22
+#[tokio::test]
+async fn as_trans_without_the_capability_for_four_octets_is_named() {
+    let mut session = Session::start().await;
+    let mut router = session.open_sent().await;
+    router
+        .send(&message(1, &scripted::open_body(23456, 180, [10, 9, 9, 9], &[2, 6, 1, 4, 0, 1, 0, 1])))
+        .await;
+    let (reason, hint) = session.until(|status| status.last_down.is_some()).await.trouble().unwrap();
+    assert!(reason.starts_with("its OPEN has AS 23456, we expect AS 65000"), "{reason}");
+    assert!(hint.unwrap().contains("AS_TRANS"));
 }

@@ -224,7 +224,7 @@ async fn rfc_9003_received_text_is_sanitised() {
     let down = session.until(|status| status.last_down.is_some()).await.last_down.unwrap();
     let said = down.why.to_string();
     assert!(said.contains("go away") && !said.contains(['\u{1b}', '\u{202e}']), "{said:?}");
-    assert_eq!(down.hint, Some("the router's operator shut this neighbour down"));
+    assert_eq!(down.hint.as_deref(), Some("the router's operator shut this neighbour down"));
 }
 
 #[tokio::test]
@@ -419,7 +419,7 @@ async fn external_and_internal_are_held_to_and_the_hint_says_where_to_look() {
         assert_eq!(router.farewell().await, (2, 2, vec![]));
         let down = session.until(|status| status.last_down.is_some()).await.last_down.unwrap();
         assert_eq!(down.why.label(), "wrong_as");
-        assert!(down.hint.unwrap().contains("`asn`"));
+        assert!(down.hint.as_deref().unwrap().contains("`asn`"));
     }
 }
 

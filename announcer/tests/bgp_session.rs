@@ -95,6 +95,40 @@ async fn a_family_that_the_peer_does_not_have_is_withheld() {
     assert_eq!(status.withheld, [(Family::V6, Withheld::FamilyNotNegotiated(Family::V6))].into());
 }
 
+// B1
+#[tokio::test]
+async fn a_family_that_our_configuration_leaves_out_is_no_fault_of_the_session() {
+    let mut session = Session::start_with(|peer| peer.families = [Family::V4].into()).await;
+    session.announce(1, &["192.0.2.80/32", "2001:db8::80/128"]);
+    let mut router = session.established().await;
+    assert!(router.update().await.ends_with(VIP));
+    assert_eq!(router.update().await, END_OF_RIB_V4);
+    let status = session.until(|status| status.told == 1).await;
+    assert_eq!((status.announced, status.withheld), (1, [].into()));
+}
+
+// B24
+#[tokio::test]
+async fn without_capabilities_an_old_router_has_a_session_and_the_ipv4_vips() {
+    let session = Session::start_with(|peer| {
+        peer.capabilities = false;
+        peer.families = [Family::V4].into();
+    })
+    .await;
+    session.announce(1, &["192.0.2.80/32"]);
+    let (mut router, capabilities) = session.opened().await;
+    assert_eq!(capabilities, []);
+    router.send(&message(OPEN, &open_body(65000, 180, [10, 9, 9, 9], &[]))).await;
+    router.expect(KEEPALIVE).await;
+    router.send(&keepalive()).await;
+    let update = router.update().await;
+    // AS_PATH with an AS of two octets.
+    assert!(
+        update.ends_with(VIP) && update.windows(7).any(|o| o == [0x40, 2, 4, 2, 1, 0xfd, 0xe9]),
+        "{update:02x?}"
+    );
+}
+
 #[tokio::test]
 async fn what_is_withdrawn_in_mid_handshake_is_never_announced() {
     let mut session = Session::start().await;

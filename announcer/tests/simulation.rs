@@ -143,6 +143,7 @@ fn offer(asn: u32, peer: u32, id: [u8; 4], luck: &mut fastrand::Rng) -> Offer {
         hold_time,
         families: families.iter().copied().collect(),
         peer_asn: PeerAsn::Is(Asn::try_from(peer).unwrap()),
+        capabilities: true,
         extended_next_hop: false,
         restart: None,
     }

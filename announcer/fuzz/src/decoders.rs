@@ -8,9 +8,9 @@ use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use announcer::bgp::fsm::{self, Action, Event, Moment, Outgoing, State, StateName, Timers};
+use announcer::bgp::hint::Clues;
 use announcer::bgp::notification::Notification;
 use announcer::bgp::open::{Negotiated, Offer, negotiate};
-use announcer::bgp::reason::Clues;
 use announcer::bgp::wire::{self, Framer, Message};
 use announcer::control::api::Request;
 use announcer::drain::Drain;
@@ -103,7 +103,8 @@ fn session(begin: StateName, (messages, broken): &Heard) {
                 out.clear();
             }
             if let Action::Down(why) = &action {
-                let said = format!("{why}, {}", why.hint(&Clues::default()).unwrap_or(why.label()));
+                let said =
+                    format!("{why}, {}", why.hint(&Clues::default()).unwrap_or_else(|| why.label().into()));
                 assert!(!said.bytes().any(|octet| octet < b' '), "{said:?} moves the cursor");
             }
         }
@@ -164,6 +165,7 @@ fn offer() -> Offer {
         hold_time: 9,
         families,
         peer_asn: PeerAsn::Is(asn(65000)),
+        capabilities: true,
         extended_next_hop: true,
         restart: None,
     }

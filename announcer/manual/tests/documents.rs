@@ -375,6 +375,7 @@ fn every_reason_of_a_session_that_is_down_is_explained() {
         DownReason::Notified(Notification::shutdown("new cable")),
         DownReason::HoldExpired(seconds(9)),
         DownReason::NoOpen(seconds(9)),
+        DownReason::NoKeepalive(seconds(9)),
         DownReason::SendHoldExpired(seconds(9)),
         DownReason::Open(OpenError::Malformed),
         DownReason::Open(OpenError::Version(3)),
@@ -391,6 +392,9 @@ fn every_reason_of_a_session_that_is_down_is_explained() {
         DownReason::Tcp(TcpFailure::NoRoute),
         DownReason::Tcp(TcpFailure::Unreachable),
         DownReason::Tcp(TcpFailure::NoSource(Ipv4Addr::new(192, 0, 2, 80).into())),
+        DownReason::Tcp(TcpFailure::NoAddress),
+        DownReason::Tcp(TcpFailure::SourceMissing(Ipv4Addr::new(10, 0, 1, 99).into())),
+        DownReason::Tcp(TcpFailure::Forbidden),
         DownReason::Tcp(TcpFailure::NoGateway),
         DownReason::Tcp(TcpFailure::LinkDown("eth0".into())),
         DownReason::Tcp(TcpFailure::NoInterface("eth7".into())),
@@ -415,10 +419,12 @@ fn every_reason_of_a_session_that_is_down_is_explained() {
                 TcpFailure::NoGateway | TcpFailure::NoInterface(_) | TcpFailure::Password(_) => {}
                 TcpFailure::Reset | TcpFailure::TimedOut | TcpFailure::Other(_) => {}
                 TcpFailure::LinkDown(_) => {}
-                TcpFailure::Unheard(_) => {}
+                TcpFailure::Unheard(_) | TcpFailure::NoAddress => {}
+                TcpFailure::SourceMissing(_) | TcpFailure::Forbidden => {}
             },
             DownReason::Stopped(_) | DownReason::Notified(_) | DownReason::HoldExpired(_) => {}
-            DownReason::NoOpen(_) | DownReason::SendHoldExpired(_) | DownReason::Malformed(_) => {}
+            DownReason::NoOpen(_) | DownReason::NoKeepalive(_) => {}
+            DownReason::SendHoldExpired(_) | DownReason::Malformed(_) => {}
             DownReason::OutOfTurn(_) | DownReason::Collision | DownReason::LivenessLost => {}
         }
     }

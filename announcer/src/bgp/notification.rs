@@ -4,6 +4,10 @@
 
 use std::fmt;
 
+pub use detail::{NamedCapability, PrefixLimit, family_name};
+
+mod detail;
+
 /// What a speaker says before it closes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Notification {
@@ -47,6 +51,8 @@ pub const UNEXPECTED_IN_ESTABLISHED: (u8, u8) = (5, 3);
 pub const ADMINISTRATIVE_SHUTDOWN: (u8, u8) = (6, 2);
 /// Cease/Peer De-configured.
 pub const PEER_DECONFIGURED: (u8, u8) = (6, 3);
+/// Cease/Connection Rejected (RFC 4486 §4).
+pub const CONNECTION_REJECTED: (u8, u8) = (6, 5);
 /// Cease/Other Configuration Change (RFC 4486 §4).
 pub const OTHER_CONFIGURATION_CHANGE: (u8, u8) = (6, 6);
 /// Cease/Administrative Reset; data is a text (RFC 9003).
@@ -102,16 +108,6 @@ impl Notification {
         let text = text.get(..usize::from(*length)).filter(|text| !text.is_empty())?;
         let harmless = |c: char| if misleads(c) { char::REPLACEMENT_CHARACTER } else { c };
         Some(String::from_utf8_lossy(text).chars().map(harmless).collect())
-    }
-
-    /// What a hard reset stands for (RFC 8538 §3.1).
-    fn inner(&self) -> Option<Notification> {
-        match (self.kind(), self.data.as_slice()) {
-            (HARD_RESET, [code, subcode, data @ ..]) if (*code, *subcode) != HARD_RESET => {
-                Some(Notification::new((*code, *subcode), data))
-            }
-            _ => None,
-        }
     }
 }
 
@@ -184,13 +180,7 @@ impl fmt::Display for Notification {
             (Some(name), None) => write!(f, "{name}/subcode {subcode}")?,
             (None, _) => write!(f, "code {code}, subcode {subcode}")?,
         }
-        if let Some(text) = self.text() {
-            write!(f, " (\"{text}\")")?;
-        }
-        if let Some(inner) = self.inner() {
-            write!(f, " ({inner})")?;
-        }
-        Ok(())
+        self.detail().map_or(Ok(()), |detail| write!(f, " ({detail})"))
     }
 }
 

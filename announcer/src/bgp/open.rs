@@ -23,6 +23,9 @@ pub struct Offer {
     pub families: BTreeSet<Family>,
     /// The AS that the peer's OPEN must have.
     pub peer_asn: PeerAsn,
+    /// Whether our OPEN has capabilities at all (RFC 5492 §3: a peer that refuses them is dialled without). Without them the
+    /// session carries IPv4 alone, and AS numbers of two octets.
+    pub capabilities: bool,
     /// Whether IPv4 routes may have an IPv6 next hop: on sessions over IPv6 that carry IPv4 (RFC 8950 §4).
     pub extended_next_hop: bool,
     /// The graceful restart capability (RFC 4724 §3); `None`: it is not offered.
@@ -226,15 +229,20 @@ pub fn negotiate(offer: &Offer, open: &Open) -> Result<Negotiated, OpenError> {
         return Err(OpenError::HoldTime(open.hold_time));
     }
     let seconds = offer.hold_time.min(open.hold_time);
-    let has = |wanted: Capability| open.capabilities.contains(&wanted);
+    // What only one side says is not agreed.
+    let has = |wanted: Capability| offer.capabilities && open.capabilities.contains(&wanted);
+    let mut families: BTreeSet<Family> = peer_families(open).intersection(&offer.families).copied().collect();
+    if !offer.capabilities {
+        families.retain(|family| *family == Family::V4);
+    }
 
     Ok(Negotiated {
         kind,
         peer_asn,
         peer_id,
         hold_time: (seconds != 0).then(|| Duration::from_secs(seconds.into())),
-        as_width: if wide.is_some() { AsWidth::Four } else { AsWidth::Two },
-        families: peer_families(open).intersection(&offer.families).copied().collect(),
+        as_width: if wide.is_some() && offer.capabilities { AsWidth::Four } else { AsWidth::Two },
+        families,
         extended_next_hop: offer.extended_next_hop && has(Capability::ExtendedNextHop),
         refresh: if has(Capability::EnhancedRouteRefresh) {
             RefreshKind::Enhanced

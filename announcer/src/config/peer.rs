@@ -51,6 +51,9 @@ table! {
         /// What our OPEN offers; never empty.
         families: set Family, default "[\"ipv4\", \"ipv6\"]", word,
             "what the session carries, whatever it runs over";
+        /// Whether our OPEN has any (RFC 5492); without them `families` is IPv4 alone.
+        capabilities: one bool, default "true", boolean,
+            "whether our OPEN has capabilities; `false` for a router that refuses them (RFC 5492): then IPv4 alone, AS 23456 in place of one of four octets, no graceful restart";
         /// The session is bound to it.
         interface: one String, optional "\"eth0\"", interface, "the interface that the session is bound to";
         /// Our end of the session; no VIP.
@@ -80,6 +83,13 @@ pub(super) fn read(table: &mut super::reader::Table<'_>) -> Written {
     };
     if !table.has("send_hold_time") {
         peer.send_hold_time = peer.hold_time.as_ref().map(follows);
+    }
+    // Families need a capability (RFC 4760 §8).
+    if let Some(written) = peer.capabilities.as_ref().filter(|written| !*written.get_ref())
+        && !table.has("families")
+    {
+        let span = written.span();
+        peer.families = Some(Spanned::new(span.clone(), vec![Spanned::new(span, Family::V4)]));
     }
     peer
 }
@@ -205,6 +215,14 @@ pub(super) fn judge(peer: &Written, faults: &mut Vec<Fault>) {
                 ));
             }
         }
+    }
+    if let (Some(families), Some(capabilities)) = (&peer.families, &peer.capabilities)
+        && !*capabilities.get_ref()
+        && families.get_ref().iter().any(|family| *family.get_ref() != Family::V4)
+    {
+        let message = "without capabilities a session carries IPv4 alone";
+        let help = "write `families = [\"ipv4\"]`, or remove `capabilities = false`";
+        faults.push(Fault::new(families.span(), message, help));
     }
     if let (Some(hold), Some(send)) = (&peer.hold_time, &peer.send_hold_time)
         && send.get_ref() < hold.get_ref()

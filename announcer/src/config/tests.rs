@@ -108,6 +108,7 @@ fn a_good_file_is_read_as_it_says() {
                 hold_time: second * 9,
                 send_hold_time: second * 480,
                 families: [Family::V4, Family::V6].into(),
+                capabilities: true,
                 interface: None,
                 source_address: None,
                 multihop: 1,
@@ -259,6 +260,8 @@ fn what_is_unusual_and_good() {
         ("port = 179", "families = [\"ipv6\"]"),
         ("port = 179", "source_address = \"10.0.1.11\""),
         ("port = 179", "ttl_security = true\nmultihop = 3"),
+        ("port = 179", "capabilities = false"),
+        ("port = 179", "capabilities = false\nfamilies = [\"ipv4\"]"),
         ("port = 179", "password_file = \"r1.key\""),
         ("port = 179", "send_hold_time = \"9s\""),
         (
@@ -328,10 +331,32 @@ fn what_is_said_can_change_on_a_session_and_what_it_runs_on_cannot() {
         ("port = 179", "ttl_security = true"),
         ("port = 179", "families = [\"ipv4\"]"),
         ("port = 179", "password_file = \"a\""),
+        ("port = 179", "capabilities = false"),
     ] {
         assert!(!before.same_session(&of(from, to)), "{to}");
     }
     assert!(!keyed("a").same_session(&before));
+}
+
+// B1
+#[test]
+fn a_vip_that_no_session_carries_is_warned_of_and_one_that_another_carries_is_not() {
+    let of = |families: &[&str]| {
+        let mut text = String::from("[bgp]\nasn = 65001\n");
+        for (n, families) in families.iter().enumerate() {
+            text += &format!(
+                "[[peer]]\nname = \"r{n}\"\naddress = \"10.0.1.{}\"\nasn = 65000\nfamilies = {families}\n",
+                n + 1
+            );
+        }
+        text += "[[service]]\nname = \"www\"\nvips = [\"192.0.2.80\", \"2001:db8::80\"]\n[[service.check]]\ntcp = 80\n";
+        parse("x", &text).unwrap_or_else(|errors| panic!("{errors}")).warnings()
+    };
+    assert_eq!(of(&["[\"ipv4\"]", "[\"ipv6\"]"]), [""; 0]);
+    assert_eq!(
+        of(&["[\"ipv4\"]", "[\"ipv4\"]"]),
+        ["service `www`: no router is told of 2001:db8::80: `families` of each peer leaves IPv6 out"]
+    );
 }
 
 #[test]

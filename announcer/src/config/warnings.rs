@@ -9,7 +9,7 @@ use url::Host;
 use super::check::{Check, OnFailure};
 use super::file::Config;
 use super::service::Service;
-use crate::model::PeerAsn;
+use crate::model::{Family, PeerAsn};
 
 impl Config {
     /// What an operator should look at though it is no error.
@@ -26,6 +26,20 @@ impl Config {
             warnings.push("no service is configured: nothing is announced; add a `[[service]]`".to_owned());
         }
         self.services.iter().for_each(|service| service.asked_elsewhere(&mut warnings));
+        for family in [Family::V4, Family::V6] {
+            if self.peers.iter().any(|peer| peer.families.contains(&family)) {
+                continue;
+            }
+            for service in &self.services {
+                let mut vips = service.vips.iter().filter(|vip| Family::of(**vip) == family);
+                warnings.extend(vips.next().map(|vip| {
+                    format!(
+                        "service `{}`: no router is told of {vip}: `families` of each peer leaves {family} out",
+                        service.name
+                    )
+                }));
+            }
+        }
         for service in self.services.iter().filter(|service| service.may_be_depreferred()) {
             let (name, deprefer) = (&service.name, &service.deprefer);
             if !outside.is_empty() && deprefer.prepend == 0 {

@@ -19,6 +19,7 @@ use crate::bgp::io::links::Cut;
 use crate::bgp::io::peers::Peers;
 use crate::bgp::io::session::{self, Local, Order, Status};
 use crate::config::{self, Config};
+use crate::files::io::Files;
 use crate::model::{Liveness, PeerName, RouterId};
 use crate::rib::LocRib;
 
@@ -34,6 +35,7 @@ pub(super) struct Shared {
     pub(super) router_ids: watch::Receiver<Option<RouterId>>,
     pub(super) vips: watch::Receiver<Arc<BTreeSet<IpAddr>>>,
     pub(super) cut: watch::Receiver<Cut>,
+    pub(super) files: Files,
     pub(super) ribs: watch::Receiver<Arc<LocRib>>,
     /// Whether the daemon before this one ended without a goodbye.
     pub(super) restarted: bool,
@@ -206,8 +208,8 @@ fn start(bgp: config::Bgp, peer: config::Peer, shared: &Shared) -> Running {
             };
             let Ok(Some(router_id)) = router_id else { return };
             let (_alive, liveness) = watch::channel(Liveness::Up); // until something detects failures
-            let (restarted, vips, cut) = (shared.restarted, shared.vips, shared.cut);
-            let local = Local { asn, router_id, graceful_restart, restarted, vips, cut };
+            let (restarted, vips, cut, files) = (shared.restarted, shared.vips, shared.cut, shared.files);
+            let local = Local { asn, router_id, graceful_restart, restarted, vips, cut, files };
             session::run(local, peer, shared.ribs, liveness, orders, status).await;
         }
     });

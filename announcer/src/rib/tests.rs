@@ -100,9 +100,11 @@ fn export() -> impl Strategy<Value = Export> {
         (1_u16..3).prop_map(|n| NextHop::V6(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, n))),
     );
     let overrides = proptest::option::of(0_u32..2).prop_map(|med| Overrides { med, ..Overrides::default() });
-    (proptest::collection::btree_set(family(), 0..3), v4, v6, overrides).prop_map(
-        |(families, next_hop_v4, next_hop_v6, overrides)| Export {
+    let families = || proptest::collection::btree_set(family(), 0..3);
+    (families(), families(), v4, v6, overrides).prop_map(
+        |(families, left_out, next_hop_v4, next_hop_v6, overrides)| Export {
             families,
+            left_out,
             next_hop_v4,
             next_hop_v6,
             overrides,
@@ -131,7 +133,7 @@ fn wanted(rib: &LocRib, export: &Export) -> BTreeMap<IpNet, Told> {
 fn withheld(rib: &LocRib, export: &Export) -> BTreeMap<Family, Withheld> {
     let why = |prefix: &IpNet, attributes: &Arc<Attributes>| {
         let family = Family::of(prefix.addr());
-        Some((family, export.route(family, attributes).err()?))
+        Some((family, export.route(family, attributes).err()??))
     };
     rib.routes.iter().filter_map(|(prefix, attributes)| why(prefix, attributes)).collect()
 }
@@ -191,6 +193,7 @@ fn prefix(text: &str) -> IpNet {
 fn both() -> Export {
     Export {
         families: [Family::V4, Family::V6].into(),
+        left_out: BTreeSet::new(),
         next_hop_v4: Some(NextHop::V4(Ipv4Addr::new(10, 0, 0, 1))),
         next_hop_v6: None,
         overrides: Overrides::default(),
@@ -200,6 +203,22 @@ fn both() -> Export {
 fn rib_of(prefixes: &[&str], complete: bool) -> LocRib {
     let routes = prefixes.iter().map(|text| (prefix(text), Arc::default())).collect();
     LocRib { generation: 1, complete, caused: None, routes }
+}
+
+// B1
+#[test]
+fn a_family_that_we_leave_out_is_not_withheld() {
+    let dual = rib_of(&["192.0.2.80/32", "2001:db8::80/128"], false);
+    let mut told = AdjRibOut::default();
+    let v4 = Export { families: [Family::V4].into(), left_out: [Family::V6].into(), ..both() };
+    assert_eq!(told.advance(&dual, &v4).len(), 1);
+    assert_eq!((told.withheld(), told.len()), (BTreeMap::new(), 1));
+    // The same of a family that the router offers against our will.
+    let offered = Export { left_out: [Family::V6].into(), ..both() };
+    assert_eq!(told.advance(&dual, &offered), []);
+    assert_eq!((told.withheld(), told.len()), (BTreeMap::new(), 1));
+    assert_eq!(told.advance(&rib_of(&[], false), &offered).len(), 1);
+    assert!(told.is_empty());
 }
 
 #[test]

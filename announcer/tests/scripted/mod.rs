@@ -14,6 +14,7 @@ use std::time::Duration;
 use announcer::bgp::fsm::StateName;
 use announcer::bgp::io::session::{self, Local, Order, Status};
 use announcer::config::{Peer, PeerAddress};
+use announcer::files::io::Files;
 use announcer::model::{Asn, Family, Generation, Liveness, Overrides, PeerAsn, RouterId};
 use announcer::rib::{Attributes, LocRib};
 use socket2::SockRef;
@@ -78,6 +79,7 @@ pub fn peer(port: u16) -> Peer {
         hold_time: Duration::from_secs(9),
         send_hold_time: Duration::from_secs(480),
         families: [Family::V4, Family::V6].into(),
+        capabilities: true,
         interface: None,
         source_address: None,
         multihop: 1,
@@ -141,6 +143,7 @@ impl Session {
             restarted: false,
             vips: vips_seen,
             cut: watch::channel(Arc::default()).1,
+            files: Files::new(),
         };
         adjust(&mut local);
         let task =

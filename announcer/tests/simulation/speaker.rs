@@ -214,6 +214,7 @@ impl Speaker {
             voice: Voice { asn: self.offer.asn, kind: negotiated.kind, as_width: negotiated.as_width },
             export: Export {
                 families: negotiated.families.clone(),
+                left_out: BTreeSet::new(),
                 next_hop_v4: Some(NextHop::V4("10.0.1.11".parse().unwrap())),
                 next_hop_v6: Some(NextHop::V6("2001:db8:1::11".parse().unwrap())),
                 overrides: Overrides::default(),

@@ -212,7 +212,7 @@ fn open_confirm(
         }
         Event::TimerExpires => match tick(hold, moment) {
             Tick::Silent(time) => failed(
-                DownReason::HoldExpired(time),
+                DownReason::NoKeepalive(time),
                 Farewell::Say(Notification::bare(notification::HOLD_EXPIRED)),
             ),
             Tick::Speak(timers, actions) => (State::OpenConfirm { negotiated, timers, tries }, actions),

@@ -68,7 +68,7 @@ pub(super) enum Progress {
 
 impl Connection {
     pub(super) fn new(dialed: Dialed) -> Self {
-        let Dialed { stream, local, peer, interface, addresses, key, kept: _ } = dialed;
+        let Dialed { stream, local, peer, interface, addresses, key, kept: _, seen: _ } = dialed;
         let (framer, outbox) = (Framer::default(), Outbox::default());
         Connection { stream, framer, outbox, local, peer, key, interface, addresses, waiting: None }
     }

@@ -13,11 +13,14 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
+use crate::bgp::hint::{Clues, Neighbour, Way};
+use crate::bgp::io::netstat::Counters;
 use crate::bgp::io::password::{self, Key};
-use crate::bgp::io::path::{self, Address, Path};
+use crate::bgp::io::path::{self, Address};
 use crate::bgp::io::sockopt::{self, Wants};
-use crate::bgp::reason::{Neighbour, TcpFailure};
+use crate::bgp::reason::TcpFailure;
 use crate::config::{Peer, PeerAddress};
+use crate::files::io::Files;
 use crate::model::Family;
 
 /// A connection, and what was learnt on the way.
@@ -35,25 +38,14 @@ pub(super) struct Dialed {
     pub(super) key: Option<Key>,
     /// The families all of whose VIPs are on the host.
     pub(super) kept: BTreeSet<Family>,
+    /// What was seen on the way.
+    pub(super) seen: Clues,
 }
 
 /// A try that came to nothing, and what was seen.
 pub(super) struct Missed {
     pub(super) failure: TcpFailure,
-    /// What ARP or ND know of the next host on the way.
-    pub(super) neighbour: Neighbour,
-}
-
-impl From<TcpFailure> for Missed {
-    fn from(failure: TcpFailure) -> Self {
-        Missed { failure, neighbour: Neighbour::Unknown }
-    }
-}
-
-impl From<io::Error> for Missed {
-    fn from(error: io::Error) -> Self {
-        broken(&error).into()
-    }
+    pub(super) seen: Clues,
 }
 
 /// What is left of a try's time to look around after it.
@@ -61,30 +53,74 @@ const LOOK: Duration = Duration::from_millis(500);
 
 /// Connects to the peer from an address that is no VIP; gives up a little before `patience` is over.
 pub(super) async fn dial(
+    files: Files,
     peer: Arc<Peer>,
     vips: watch::Receiver<Arc<BTreeSet<IpAddr>>>,
     patience: Duration,
 ) -> Result<Dialed, Missed> {
+    let mut seen = Clues::default();
+    let before = counters(&files).await;
+    let mut next = None;
+    let tried = attempt(&files, &peer, &vips, patience.saturating_sub(LOOK), &mut seen, &mut next).await;
+    match tried {
+        Ok(dialed) => Ok(Dialed { seen, ..dialed }),
+        Err(failure) => {
+            if let Some((next, interface)) = next {
+                let (neighbour, now) = tokio::join!(neighbour(next, interface), counters(&files));
+                (seen.neighbour, seen.counted) = (neighbour, now.rose_since(&before));
+            }
+            Err(Missed { failure, seen })
+        }
+    }
+}
+
+/// What the kernel counts; nothing, if that takes too long.
+async fn counters(files: &Files) -> Counters {
+    timeout(LOOK / 2, Counters::read(files)).await.unwrap_or_default()
+}
+
+/// The try. `next` becomes the next host on the way, and the interface towards it, once both are known.
+async fn attempt(
+    files: &Files,
+    peer: &Peer,
+    vips: &watch::Receiver<Arc<BTreeSet<IpAddr>>>,
+    patience: Duration,
+    seen: &mut Clues,
+    next: &mut Option<(IpAddr, u32)>,
+) -> Result<Dialed, TcpFailure> {
     let key = match &peer.password_file {
-        Some(file) => Some(password::read(file).map_err(|error| TcpFailure::Password(error.to_string()))?),
+        Some(file) => {
+            let key =
+                password::read(files, file).await.map_err(|error| TcpFailure::Password(error.to_string()))?;
+            seen.key = key.oddity();
+            Some(key)
+        }
         None => None,
     };
     let interface = match &peer.interface {
-        Some(name) => {
-            Some(path::interface(name).await?.ok_or_else(|| TcpFailure::NoInterface(name.clone()))?)
-        }
+        Some(name) => Some(
+            path::interface(name)
+                .await
+                .map_err(|error| broken(&error))?
+                .ok_or_else(|| TcpFailure::NoInterface(name.clone()))?,
+        ),
         None => None,
     };
     let (address, interface) = match peer.address {
         PeerAddress::Ip(address) => (address, interface),
-        PeerAddress::DefaultGateway => path::gateway(interface).await?.ok_or(TcpFailure::NoGateway)?,
+        PeerAddress::DefaultGateway => {
+            path::gateway(interface).await.map_err(|error| broken(&error))?.ok_or(TcpFailure::NoGateway)?
+        }
     };
-    let route = path::towards(address, interface).await?;
-    let addresses = path::addresses(route.interface).await?;
+    let route = path::towards(address, interface).await.map_err(|error| no_route(&error))?;
+    seen.way = if route.via.is_some() { Way::Routed } else { Way::OnLink };
+    let addresses = path::addresses(route.interface).await.map_err(|error| broken(&error))?;
     let source = match peer.source_address {
         Some(source) => source,
         None => path::source(route, &addresses, &vips.borrow()).ok_or(TcpFailure::NoSource(route.source))?,
     };
+    seen.source = Some(source);
+    *next = Some((route.via.unwrap_or(address), route.interface));
 
     let began = Instant::now();
     let end = end(address, peer.port, route.interface);
@@ -96,27 +132,23 @@ pub(super) async fn dial(
         interface: peer.interface.as_deref(),
         key: key.as_ref(),
     };
-    let connecting = connect(&wants, self::end(source, 0, route.interface));
-    let failure = match timeout(patience.saturating_sub(LOOK), connecting).await {
+    match timeout(patience, connect(&wants, self::end(source, 0, route.interface))).await {
         Ok(Ok(stream)) => {
-            let local = stream.local_addr()?;
+            let local = stream.local_addr().map_err(|error| broken(&error))?;
             let interface = route.interface;
             // What the OPEN says of the VIPs is to be true when it is sent. Not to know is not to have them.
             let vips = Arc::clone(&vips.borrow());
             let kept = path::families_on_host(&vips).await.unwrap_or_default();
-            return Ok(Dialed { stream, local, peer: end, interface, addresses, key, kept });
+            Ok(Dialed { stream, local, peer: end, interface, addresses, key, kept, seen: Clues::default() })
         }
-        Ok(Err(error)) => {
-            let failure = broken(&error);
-            if failure == TcpFailure::TimedOut { TcpFailure::NoAnswer(began.elapsed()) } else { failure }
-        }
-        Err(_) => TcpFailure::NoAnswer(began.elapsed()),
-    };
-    Err(Missed { failure, neighbour: neighbour(route, address).await })
+        Ok(Err(failure)) if failure == TcpFailure::TimedOut => Err(TcpFailure::NoAnswer(began.elapsed())),
+        Ok(Err(failure)) => Err(failure),
+        Err(_) => Err(TcpFailure::NoAnswer(began.elapsed())),
+    }
 }
 
-async fn neighbour(route: Path, peer: IpAddr) -> Neighbour {
-    let known = timeout(LOOK / 2, path::neighbour(route.via.unwrap_or(peer), route.interface)).await;
+async fn neighbour(next: IpAddr, interface: u32) -> Neighbour {
+    let known = timeout(LOOK / 2, path::neighbour(next, interface)).await;
     // Not to know is no failure of its own.
     known.ok().and_then(Result::ok).unwrap_or_default()
 }
@@ -129,11 +161,37 @@ fn end(ip: IpAddr, port: u16, interface: u32) -> SocketAddr {
     }
 }
 
-async fn connect(wants: &Wants<'_>, source: SocketAddr) -> io::Result<TcpStream> {
-    let socket = Socket::new(Domain::for_address(wants.peer), Type::STREAM, Some(Protocol::TCP))?;
-    sockopt::prepare(&socket, wants)?;
-    socket.bind(&source.into())?;
-    TcpSocket::from_std_stream(socket.into()).connect(wants.peer).await
+async fn connect(wants: &Wants<'_>, source: SocketAddr) -> Result<TcpStream, TcpFailure> {
+    let open = || {
+        let socket = Socket::new(Domain::for_address(wants.peer), Type::STREAM, Some(Protocol::TCP))?;
+        sockopt::prepare(&socket, wants)?;
+        io::Result::Ok(socket)
+    };
+    let socket = open().map_err(|error| broken(&error))?;
+    socket.bind(&source.into()).map_err(|error| {
+        let missing = error.kind() == io::ErrorKind::AddrNotAvailable;
+        if missing { TcpFailure::SourceMissing(source.ip()) } else { broken(&error) }
+    })?;
+    let connected = TcpSocket::from_std_stream(socket.into()).connect(wants.peer).await;
+    connected.map_err(|error| {
+        let failure = broken(&error);
+        // There is a route, so this is an ICMP message.
+        if failure == TcpFailure::NoRoute { TcpFailure::Unreachable } else { failure }
+    })
+}
+
+/// What it means that the routing table was asked in vain: routes of the types `unreachable`, `prohibit` and `blackhole` are
+/// errors of their own.
+#[allow(clippy::wildcard_enum_match_arm, reason = "the list of kinds is open")]
+fn no_route(error: &io::Error) -> TcpFailure {
+    match error.kind() {
+        io::ErrorKind::NetworkUnreachable
+        | io::ErrorKind::HostUnreachable
+        | io::ErrorKind::PermissionDenied
+        | io::ErrorKind::InvalidInput => TcpFailure::NoRoute,
+        io::ErrorKind::AddrNotAvailable => TcpFailure::NoAddress,
+        _ => broken(error),
+    }
 }
 
 /// What an error of a connection means.
@@ -145,6 +203,7 @@ pub(super) fn broken(error: &io::Error) -> TcpFailure {
         io::ErrorKind::HostUnreachable => TcpFailure::Unreachable,
         io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => TcpFailure::Reset,
         io::ErrorKind::TimedOut => TcpFailure::TimedOut,
+        io::ErrorKind::PermissionDenied => TcpFailure::Forbidden,
         _ => TcpFailure::Other(error.to_string()),
     }
 }

@@ -1,15 +1,62 @@
-//! What the kernel counts of packets that it dropped.
+//! What the kernel counts of packets that it dropped, did not send or refused.
 //!
-//! Touches /proc (proc_pid_net(5)), the network namespace's own.
+//! Touches /proc (proc_pid_net(5)), the network namespace's own, through the door to the disk.
 
-/// How many packets were dropped because their TTL was below what a socket demands (RFC 5082); `None`: the kernel does
-/// not say.
-pub(super) fn ttl_drops() -> Option<u64> {
-    counter(&std::fs::read_to_string("/proc/thread-self/net/netstat").ok()?, "TcpExt:", "TCPMinTTLDrop")
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use crate::bgp::hint::Counted;
+use crate::files::io::Files;
+
+/// The files, and the most octets of one.
+const FILES: [&str; 3] =
+    ["/proc/thread-self/net/netstat", "/proc/thread-self/net/snmp", "/proc/thread-self/net/snmp6"];
+const MOST: u64 = 64 << 10;
+
+/// Each counter, and where it stands: names with values two lines a group, or one line a counter.
+const COUNTERS: [(Counted, &str, &str); 6] = [
+    (Counted::LowTtl, "TcpExt:", "TCPMinTTLDrop"),
+    (Counted::Unsigned, "TcpExt:", "TCPMD5NotFound"),
+    (Counted::OtherKey, "TcpExt:", "TCPMD5Failure"),
+    (Counted::NotSent, "TcpExt:", "TCPRetransFail"),
+    (Counted::Rejected, "Icmp:", "OutDestUnreachs"),
+    (Counted::Rejected, "", "Icmp6OutDestUnreachs"),
+];
+
+/// The counters at one time; what the kernel does not count is `None`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Counters([Option<u64>; COUNTERS.len()]);
+
+impl Counters {
+    /// As they stand.
+    pub(super) async fn read(files: &Files) -> Counters {
+        let mut all = String::new();
+        for file in FILES {
+            // Not to know is to count nothing.
+            all.push_str(&files.read_text(Path::new(file), MOST).await.unwrap_or_default());
+        }
+        Counters::of(&all)
+    }
+
+    fn of(text: &str) -> Counters {
+        Counters(COUNTERS.map(|(_, group, name)| counter(text, group, name)))
+    }
+
+    /// What rose since `before`.
+    pub(super) fn rose_since(&self, before: &Counters) -> BTreeSet<Counted> {
+        let all = COUNTERS.iter().zip(self.0).zip(before.0);
+        all.filter(|((_, now), before)| now > before && before.is_some())
+            .map(|(((what, ..), _), _)| *what)
+            .collect()
+    }
 }
 
-/// A number of a file of two lines a group: names, then values.
+/// A number of a file of two lines a group, names and then values; without a group, of a file of one line a counter.
 fn counter(text: &str, group: &str, name: &str) -> Option<u64> {
+    if group.is_empty() {
+        let mut pairs = text.lines().filter_map(|line| line.split_once(char::is_whitespace));
+        return pairs.find(|(found, _)| *found == name)?.1.trim().parse().ok();
+    }
     let mut lines = text.lines().filter(|line| line.starts_with(group));
     let (names, values) = (lines.next()?, lines.next()?);
     let mut pairs = names.split_ascii_whitespace().zip(values.split_ascii_whitespace());
@@ -22,11 +69,27 @@ mod tests {
 
     #[test]
     fn a_counter_is_found_by_its_name() {
-        let text = "TcpExt: A TCPMinTTLDrop B\nTcpExt: 1 22 3\nIpExt: TCPMinTTLDrop\nIpExt: 4\n";
+        let text = "TcpExt: A TCPMinTTLDrop B\nTcpExt: 1 22 3\nIcmp: TCPMinTTLDrop\nIcmp: 4\nIcmp6OutDestUnreachs \t 7\n";
         assert_eq!(counter(text, "TcpExt:", "TCPMinTTLDrop"), Some(22));
-        assert_eq!(counter(text, "IpExt:", "TCPMinTTLDrop"), Some(4));
+        assert_eq!(counter(text, "Icmp:", "TCPMinTTLDrop"), Some(4));
+        assert_eq!(counter(text, "", "Icmp6OutDestUnreachs"), Some(7));
         assert_eq!(counter(text, "TcpExt:", "C"), None);
         assert_eq!(counter("", "TcpExt:", "A"), None);
-        assert!(ttl_drops().is_some(), "this kernel counts them");
+    }
+
+    #[test]
+    fn what_rose_is_told_apart_from_what_stands_and_what_is_not_counted() {
+        let of = |low, unsigned| {
+            Counters::of(&format!("TcpExt: TCPMinTTLDrop TCPMD5NotFound\nTcpExt: {low} {unsigned}\n"))
+        };
+        assert_eq!(of(3, 5).rose_since(&of(2, 5)), [Counted::LowTtl].into());
+        assert_eq!(of(3, 5).rose_since(&Counters::default()), [].into());
+        assert_eq!(Counters::default().rose_since(&of(1, 1)), [].into());
+    }
+
+    #[tokio::test]
+    async fn this_kernel_counts_them() {
+        let found = Counters::read(&Files::new()).await;
+        assert!(found.0.iter().take(5).all(Option::is_some), "{found:?}");
     }
 }

@@ -1,12 +1,14 @@
 //! The key of TCP MD5, from its file.
 //!
-//! Touches the file system and `$CREDENTIALS_DIRECTORY` (systemd.exec(5)). A key is never shown.
+//! Touches the file system, through the door to the disk, and `$CREDENTIALS_DIRECTORY` (systemd.exec(5)). A key is never shown.
 
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+
+use crate::files::io::{FileError, Files};
 
 /// The longest key that Linux takes (TCP_MD5SIG_MAXKEYLEN).
 const LONGEST: usize = 80;
@@ -24,6 +26,32 @@ impl Key {
     /// The octets.
     pub(super) fn octets(&self) -> &[u8] {
         &self.0
+    }
+
+    /// What the key seems to contain that is seldom meant and yet part of it, as words behind "contain".
+    pub fn oddity(&self) -> Option<&'static str> {
+        let octets = self.0.as_slice();
+        let first_and_last = (octets.first().copied(), octets.last().copied());
+        let blank = |octet: Option<u8>| octet.is_some_and(|octet| b" \t".contains(&octet));
+        if octets.starts_with(b"\xef\xbb\xbf") {
+            Some("a byte order mark at its beginning")
+        } else if octets.starts_with(b"\xff\xfe") || octets.starts_with(b"\xfe\xff") || octets.contains(&0) {
+            Some("text in UTF-16: save the file as UTF-8")
+        } else if octets.contains(&b'\n') || octets.contains(&b'\r') {
+            Some("a second line: the line break and what follows it are part of the key")
+        } else if blank(first_and_last.1) || octets.ends_with("\u{a0}".as_bytes()) {
+            Some("a blank at its end")
+        } else if blank(first_and_last.0) || octets.starts_with("\u{a0}".as_bytes()) {
+            Some("a blank at its beginning")
+        } else if octets.len() > 1
+            && matches!(first_and_last, (Some(b'"'), Some(b'"')) | (Some(b'\''), Some(b'\'')))
+        {
+            Some("quotes around it, which are part of the key")
+        } else if octets.iter().any(u8::is_ascii_control) {
+            Some("a control character")
+        } else {
+            None
+        }
     }
 }
 
@@ -53,6 +81,12 @@ pub enum PasswordError {
         "the password file `{0}` has mode {1:03o}; others must not read it, nor group or others write it: `chmod 640`"
     )]
     Open(PathBuf, u32),
+    /// Others may put another file in its place; the directory and its mode.
+    #[error("the directory `{0}` of a password file has mode {1:03o}; others must not write it: `chmod o-w`")]
+    OpenDirectory(PathBuf, u32),
+    /// The file system does not answer.
+    #[error("the password file `{0}` cannot be read: {1}")]
+    Hangs(PathBuf, FileError),
     /// It has no key.
     #[error("the password file `{0}` is empty")]
     Empty(PathBuf),
@@ -61,12 +95,18 @@ pub enum PasswordError {
     TooLong(PathBuf),
 }
 
-/// Reads the key of a peer. The line end behind it is no part of it.
+/// Reads the key of a peer, through the door to the disk. The line end behind it is no part of it.
 ///
 /// # Errors
-/// When the file is not there, cannot be used, or is open to others.
-pub fn read(file: &Path) -> Result<Key, PasswordError> {
-    read_below(file, std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from).as_deref())
+/// When the file is not there, cannot be used, is open to others, or its file system does not answer.
+pub async fn read(files: &Files, file: &Path) -> Result<Key, PasswordError> {
+    let whole = whole(file, credentials().as_deref())?;
+    let key = files.run(&whole, |path| Ok(read_whole(path))).await;
+    key.map_err(|error| PasswordError::Hangs(whole, error))?
+}
+
+fn credentials() -> Option<PathBuf> {
+    std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from)
 }
 
 /// What speaks against a password file.
@@ -80,16 +120,19 @@ pub enum Finding {
     Unseen(PasswordError),
 }
 
-/// Checks a password file as far as it can be seen from here; systemd alone can see what is below its credentials.
+/// Checks a password file as far as it can be seen from here; systemd alone can see what is below its credentials. Returns
+/// what is allowed and yet seldom meant.
 ///
 /// # Errors
 /// What speaks against it.
-pub fn check(file: &Path) -> Result<(), Finding> {
+pub fn check(file: &Path) -> Result<Option<String>, Finding> {
     if file.is_relative() {
-        return Ok(());
+        return Ok(None);
     }
-    match read(file) {
-        Ok(_) => Ok(()),
+    match read_whole(file) {
+        Ok(key) => Ok(key.oddity().map(|what| {
+            format!("the key in the password file `{}` seems to contain {what}", file.display())
+        })),
         Err(PasswordError::Unreadable(path, error))
             if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) =>
         {
@@ -99,32 +142,41 @@ pub fn check(file: &Path) -> Result<(), Finding> {
     }
 }
 
-fn read_below(file: &Path, credentials: Option<&Path>) -> Result<Key, PasswordError> {
-    let whole = match credentials {
-        _ if file.is_absolute() => file.to_owned(),
-        Some(directory) => directory.join(file),
-        None => return Err(PasswordError::NoDirectory(file.to_owned())),
-    };
-    let unreadable = |error| PasswordError::Unreadable(whole.clone(), error);
+fn whole(file: &Path, credentials: Option<&Path>) -> Result<PathBuf, PasswordError> {
+    match credentials {
+        _ if file.is_absolute() => Ok(file.to_owned()),
+        Some(directory) => Ok(directory.join(file)),
+        None => Err(PasswordError::NoDirectory(file.to_owned())),
+    }
+}
+
+fn read_whole(whole: &Path) -> Result<Key, PasswordError> {
+    let unreadable = |error| PasswordError::Unreadable(whole.to_owned(), error);
     // A pipe would let us wait for its writer.
-    let opened =
-        File::options().read(true).custom_flags(libc::O_NONBLOCK).open(&whole).map_err(unreadable)?;
+    let opened = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(whole).map_err(unreadable)?;
     let facts = opened.metadata().map_err(unreadable)?;
     if !facts.is_file() {
-        return Err(PasswordError::NoFile(whole));
+        return Err(PasswordError::NoFile(whole.to_owned()));
     }
     let mode = facts.mode() & 0o777;
     if mode & 0o026 != 0 {
-        return Err(PasswordError::Open(whole, mode));
+        return Err(PasswordError::Open(whole.to_owned(), mode));
+    }
+    if let Some(directory) = whole.parent() {
+        let mode = directory.metadata().map_err(unreadable)?.mode() & 0o1777;
+        // In a sticky directory nobody can replace a file of another.
+        if mode & 0o1002 == 0o002 {
+            return Err(PasswordError::OpenDirectory(directory.to_owned(), mode));
+        }
     }
     let mut octets = Vec::new();
     opened.take(4096).read_to_end(&mut octets).map_err(unreadable)?;
     let end = octets.iter().rposition(|octet| !b"\r\n".contains(octet)).map_or(0, |last| last + 1);
     octets.truncate(end);
     match octets.len() {
-        0 => Err(PasswordError::Empty(whole)),
+        0 => Err(PasswordError::Empty(whole.to_owned())),
         1..=LONGEST => Ok(Key(octets)),
-        _ => Err(PasswordError::TooLong(whole)),
+        _ => Err(PasswordError::TooLong(whole.to_owned())),
     }
 }
 
@@ -134,6 +186,10 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
+
+    fn read_below(file: &Path, credentials: Option<&Path>) -> Result<Key, PasswordError> {
+        whole(file, credentials).and_then(|whole| read_whole(&whole))
+    }
 
     fn file(dir: &Path, name: &str, text: &str, mode: u32) -> PathBuf {
         let path = dir.join(name);
@@ -163,6 +219,7 @@ mod tests {
             (0o620, false),
             (0o660, false),
             (0o602, false),
+            (0o666, false),
         ] {
             let read = read_below(&file(dir.path(), &format!("{mode:o}"), "s3cret", mode), None);
             assert_eq!(read.is_ok(), good, "{mode:o}");
@@ -184,6 +241,54 @@ mod tests {
         assert!(matches!(check(&file(dir.path(), "open", "s3cret", 0o644)), Err(Finding::Wrong(_))));
         assert!(matches!(check(&file(dir.path(), "empty", "\n", 0o600)), Err(Finding::Wrong(_))));
         assert!(matches!(check(dir.path()), Err(Finding::Wrong(_))));
+    }
+
+    // B19
+    #[test]
+    fn a_key_that_seems_to_contain_what_is_seldom_meant_is_read_and_warned_of() {
+        let dir = tempfile::tempdir().unwrap();
+        for (text, want) in [
+            (&b"s3cret\n"[..], None),
+            (b"two words\r\n", None),
+            (b"\"", None),
+            (b"\xef\xbb\xbfs3cret\n", Some("a byte order mark")),
+            (b"\xff\xfes\x003\x00", Some("UTF-16")),
+            (b"s3cret \n", Some("a blank at its end")),
+            (b"s3cret\t\n", Some("a blank at its end")),
+            (b"s3cret\xc2\xa0\n", Some("a blank at its end")),
+            (b" s3cret\n", Some("a blank at its beginning")),
+            (b"s3cret\nold\n", Some("a second line")),
+            (b"s3cret\r\n# old\r\n", Some("a second line")),
+            (b"\"s3cret\"\n", Some("quotes")),
+            (b"s3\x07cret\n", Some("a control character")),
+        ] {
+            let path = dir.path().join("key");
+            fs::write(&path, text).unwrap();
+            fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+            let key = read_below(&path, None).unwrap();
+            assert_eq!(key.oddity().is_some(), want.is_some(), "{text:?}: {:?}", key.oddity());
+            let said = check(&path).unwrap_or_else(|_| panic!("{text:?}")).unwrap_or_default();
+            assert!(said.contains(want.unwrap_or_default()) && !said.contains("s3cret"), "{text:?}: {said}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_others_can_replace_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = file(dir.path(), "key", "s3cret", 0o600);
+        for (mode, good) in [(0o755, true), (0o1777, true), (0o777, false), (0o703, false)] {
+            fs::set_permissions(dir.path(), Permissions::from_mode(mode)).unwrap();
+            assert_eq!(read_below(&path, None).is_ok(), good, "{mode:o}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_key_is_read_through_the_door() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = Files::new();
+        let key = read(&files, &file(dir.path(), "r1", "s3cret", 0o600)).await.unwrap();
+        assert_eq!(key.octets(), b"s3cret");
+        assert!(matches!(read(&files, &dir.path().join("none")).await, Err(PasswordError::Unreadable(..))));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteHeader, Rou
 use rtnetlink::Handle;
 use tokio::task::JoinHandle;
 
-use crate::bgp::reason::Neighbour;
+use crate::bgp::hint::Neighbour;
 use crate::model::Family;
 
 /// Where the kernel would send packets for an address.

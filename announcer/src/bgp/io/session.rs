@@ -18,17 +18,20 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use tokio::time::sleep_until;
-use tracing::{Instrument, debug, info, info_span};
+use tracing::{Instrument, debug, info, info_span, warn};
 
 use crate::bgp::fsm::{self, Action, Event, Moment, State, StateName};
+use crate::bgp::hint::{Clues, Counted, Ours, Setting};
 use crate::bgp::io::connection::Connection;
 use crate::bgp::io::dial::{Dialed, Missed, dial};
 use crate::bgp::io::links::Cut;
-use crate::bgp::io::netstat;
+use crate::bgp::io::password::{Key, PasswordError};
 use crate::bgp::io::path::{self, Address};
 use crate::bgp::open::{Offer, Restart};
-use crate::bgp::reason::{Clues, DownReason, Neighbour, TcpFailure};
+use crate::bgp::outage::Line;
+use crate::bgp::reason::{DownReason, TcpFailure};
 use crate::config::Peer;
+use crate::files::io::Files;
 use crate::model::{Asn, Family, Liveness, RouterId};
 use crate::rib::LocRib;
 
@@ -50,6 +53,8 @@ pub struct Local {
     pub vips: watch::Receiver<Arc<BTreeSet<IpAddr>>>,
     /// A session over one of these is over.
     pub cut: watch::Receiver<Cut>,
+    /// Where the file of the key is read, and what the kernel counts.
+    pub files: Files,
 }
 
 /// Holds a session with `peer`, dialling again whenever it fails, until `order` ends it and the peer has heard why. A
@@ -73,8 +78,9 @@ pub async fn run(
         hold_time: u16::try_from(config.hold_time.as_secs()).unwrap_or(u16::MAX),
         families: config.families.clone(),
         peer_asn: config.asn,
+        capabilities: config.capabilities,
         extended_next_hop: false,
-        restart: local.graceful_restart.map(|time| Restart {
+        restart: local.graceful_restart.filter(|_| config.capabilities).map(|time| Restart {
             seconds: u16::try_from(time.as_secs()).unwrap_or(u16::MAX),
             restarted: local.restarted,
             kept: BTreeSet::new(),
@@ -88,6 +94,7 @@ pub async fn run(
         peers: peer,
         vips: local.vips,
         cut: local.cut,
+        files: local.files,
         rib,
         liveness,
         wanted,
@@ -99,8 +106,9 @@ pub async fn run(
         routes: None,
         farewell: None,
         lookup: None,
-        neighbour: Neighbour::Unknown,
-        ttl_drops: None,
+        key: None,
+        seen: Clues::default(),
+        odd_key: None,
         hang: None,
         status: Status::new(),
     };
@@ -116,6 +124,7 @@ struct Session {
     peers: watch::Receiver<Arc<Peer>>,
     vips: watch::Receiver<Arc<BTreeSet<IpAddr>>>,
     cut: watch::Receiver<Cut>,
+    files: Files,
     rib: watch::Receiver<Arc<LocRib>>,
     liveness: watch::Receiver<Liveness>,
     order: watch::Receiver<Order>,
@@ -133,16 +142,18 @@ struct Session {
     farewell: Option<Later<()>>,
     /// A look at the interface's addresses under way.
     lookup: Option<Later<std::io::Result<Vec<Address>>>>,
-    /// What the last try saw of the next host on the way.
-    neighbour: Neighbour,
-    /// What the kernel had dropped for its TTL when the try began.
-    ttl_drops: Option<u64>,
-    /// When a router that has sent no OPEN is told of, long before it is given up.
+    /// A look at the key's file under way.
+    key: Option<Later<Result<Key, PasswordError>>>,
+    /// What the present try saw, or the last one.
+    seen: Clues,
+    /// What the log has of the key.
+    odd_key: Option<&'static str>,
+    /// When it is said that the router has sent no OPEN or no KEEPALIVE, long before it is given up.
     hang: Option<Instant>,
     status: Status,
 }
 
-/// How long an OPEN may take before people are told that it does.
+/// How long an OPEN, and the KEEPALIVE after it, may take before people are told that it does.
 const HANG: Duration = Duration::from_secs(4);
 
 /// What ended a wait.
@@ -155,6 +166,7 @@ enum Wake {
     Ask,
     Look,
     Addresses(std::io::Result<Vec<Address>>),
+    Key(Result<Key, PasswordError>),
     Rib,
     Peer,
     Liveness,
@@ -194,6 +206,7 @@ impl Session {
             () = at(ask) => Wake::Ask,
             () = at(look) => Wake::Look,
             addresses = done(&mut self.lookup) => Wake::Addresses(addresses),
+            key = done(&mut self.key) => Wake::Key(key),
             () = changed(&mut self.rib) => Wake::Rib,
             () = changed(&mut self.peers) => Wake::Peer,
             () = changed(&mut self.liveness) => Wake::Liveness,
@@ -215,13 +228,14 @@ impl Session {
                 if let Some(restart) = &mut self.offer.restart {
                     restart.kept.clone_from(&dialed.kept);
                 }
+                self.saw(dialed.seen.clone());
                 self.connection = Some(Connection::new(dialed));
                 self.hang = Some(now() + HANG);
                 self.handle(Event::TcpConnected);
             }
-            Wake::Dialed(Err(Missed { failure, neighbour })) => {
+            Wake::Dialed(Err(Missed { failure, seen })) => {
                 self.dialing = None;
-                self.neighbour = neighbour;
+                self.saw(seen);
                 self.handle(Event::TcpFails(failure));
             }
             Wake::Readable => self.read(),
@@ -242,6 +256,10 @@ impl Session {
             Wake::Addresses(addresses) => {
                 self.lookup = None;
                 self.looked(addresses);
+            }
+            Wake::Key(key) => {
+                self.key = None;
+                self.keyed(key);
             }
             Wake::Rib => self.stale(),
             Wake::Peer => {
@@ -286,40 +304,40 @@ impl Session {
     fn act(&mut self, action: Action) {
         match action {
             Action::Connect => {
-                (self.neighbour, self.ttl_drops) = (Neighbour::Unknown, netstat::ttl_drops());
-                self.dialing =
-                    Some(Box::pin(dial(Arc::clone(&self.peer), self.vips.clone(), self.timers.connect)));
+                self.seen = Clues::default();
+                let (files, peer, vips) = (self.files.clone(), Arc::clone(&self.peer), self.vips.clone());
+                self.dialing = Some(Box::pin(dial(files, peer, vips, self.timers.connect)));
             }
             Action::Send(message) => self.send(&message),
             Action::Hangup => {
+                self.look_for_drops();
                 self.dialing = None;
-                self.lookup = None;
+                (self.lookup, self.key) = (None, None);
                 self.farewell =
                     self.connection.take().map(|connection| -> Later<()> { Box::pin(connection.farewell()) });
             }
             Action::Abort => {
+                self.look_for_drops();
                 self.dialing = None;
-                self.lookup = None;
+                (self.lookup, self.key) = (None, None);
                 if let Some(connection) = self.connection.take() {
                     connection.abort();
                 }
             }
             Action::Up(negotiated) => self.up(negotiated),
             Action::Down(why) => {
-                let hint = why.hint(&self.clues());
-                info!(reason = %why, hint, "session ended");
-                self.down(why, hint);
+                let hint = self.status.outage.session_ended(why.clone(), &self.clues(), now());
+                info!(reason = %why, hint = hint.as_deref(), "session ended");
+                self.down(&why);
             }
             Action::Failed(why) => {
-                let hint = why.hint(&self.clues());
-                // A peer that is off for a night is one line, not thousands.
-                let known = self.status.last_down.as_ref();
-                if known.is_some_and(|down| (down.why.label(), down.hint) == (why.label(), hint)) {
-                    debug!(reason = %why, "try failed");
-                } else {
-                    info!(reason = %why, hint, "try failed");
+                match self.status.outage.try_ended(why.clone(), &self.clues(), now()) {
+                    Some(Line { hint, tries }) => {
+                        info!(reason = %why, hint = hint.as_deref(), tries, "try failed");
+                    }
+                    None => debug!(reason = %why, "try failed"),
                 }
-                self.down(why, hint);
+                self.down(&why);
             }
             Action::Refresh(family) => {
                 if let Some(routes) = &mut self.routes {
@@ -330,49 +348,70 @@ impl Session {
         }
     }
 
-    fn down(&mut self, why: DownReason, hint: Option<&'static str>) {
+    fn down(&mut self, why: &DownReason) {
         self.routes = None;
         *self.status.downs.entry(why.label()).or_default() += 1;
-        let down = Down { why, hint, at: now() };
-        if matches!(down.why, DownReason::Notified(_)) {
-            self.status.notified = Some(down.clone());
-        }
-        self.status.last_down = Some(down);
+        self.status.last_down = self.status.outage.last().cloned();
         self.status.local_address = None;
         self.status.negotiated = None;
         self.status.announced = 0;
         self.status.withheld.clear();
+        self.status.next_hops.clear();
     }
 
-    /// Tells why there is no session while the machine still waits for one.
+    /// Says why there is no session while the machine still waits for one.
     fn hangs(&mut self) {
         self.hang = None;
-        if self.state.name() != StateName::OpenSent {
-            return;
-        }
-        if self.peer.ttl_security {
+        let why = match self.state.name() {
+            StateName::OpenSent => DownReason::NoOpen(HANG),
+            StateName::OpenConfirm => DownReason::NoKeepalive(HANG),
+            StateName::Idle | StateName::Connect | StateName::Established => return,
+        };
+        if self.peer.ttl_security && self.state.name() == StateName::OpenSent {
             // What does not pass the minimum TTL is dropped, RST and FIN too: this connection will never hear of its end.
             if self.connection.as_ref().is_some_and(Connection::drops) {
                 return self.handle(Event::TcpFails(TcpFailure::Unheard(HANG)));
             }
             self.hang = Some(now() + HANG);
         }
-        let why = DownReason::NoOpen(HANG);
-        let hint = why.hint(&self.clues());
-        let known = self.status.last_down.as_ref();
-        if known.is_none_or(|down| (down.why.label(), down.hint) != (why.label(), hint)) {
-            info!(reason = %why, hint, "peer is silent");
-            self.status.last_down = Some(Down { why, hint, at: now() });
+        if let Some(Line { hint, .. }) = self.status.outage.try_waits(why.clone(), &self.clues(), now()) {
+            info!(reason = %why, hint = hint.as_deref(), "peer is silent");
+        }
+        self.status.last_down = self.status.outage.last().cloned();
+    }
+
+    /// Keeps what the kernel dropped of the connection's segments, before the connection is gone.
+    fn look_for_drops(&mut self) {
+        if self.peer.ttl_security && self.connection.as_ref().is_some_and(Connection::drops) {
+            self.seen.counted.insert(Counted::LowTtl);
         }
     }
 
+    /// What a try saw; what its key seems to contain is a line once.
+    fn saw(&mut self, seen: Clues) {
+        if let Some(contains) = seen.key.filter(|_| seen.key != self.odd_key) {
+            warn!(contains, "key may not be what was meant");
+        }
+        self.odd_key = seen.key;
+        self.seen = seen;
+    }
+
     fn clues(&self) -> Clues {
-        let rose = |before| netstat::ttl_drops().is_some_and(|now| now > before);
+        let settings = [
+            (Setting::Password, self.peer.password_file.is_some()),
+            (Setting::TtlSecurity, self.peer.ttl_security),
+            (Setting::NoCapabilities, !self.offer.capabilities),
+            (Setting::GracefulRestart, self.offer.restart.is_some()),
+        ];
         Clues {
-            neighbour: self.neighbour,
-            password: self.peer.password_file.is_some(),
-            ttl_security: self.peer.ttl_security,
-            ttl_drops: self.peer.ttl_security && self.ttl_drops.is_some_and(rose),
+            ours: Ours {
+                asn: self.offer.asn.get(),
+                families: self.offer.families.clone(),
+                hold_time: self.peer.hold_time,
+                multihop: self.peer.multihop,
+                settings: settings.into_iter().filter(|(_, set)| *set).map(|(setting, _)| setting).collect(),
+            },
+            ..self.seen.clone()
         }
     }
 

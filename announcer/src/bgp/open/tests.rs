@@ -7,6 +7,7 @@ fn offer() -> Offer {
         hold_time: 9,
         families: [Family::V4, Family::V6].into(),
         peer_asn: PeerAsn::Is(Asn::try_from(65000).unwrap()),
+        capabilities: true,
         extended_next_hop: false,
         restart: None,
     }
@@ -132,4 +133,17 @@ fn an_ipv6_next_hop_for_ipv4_is_agreed_by_both_or_not_at_all() {
                 .unwrap();
         assert_eq!(agreed.extended_next_hop, want);
     }
+}
+
+// B24
+#[test]
+fn without_capabilities_of_ours_only_what_every_peer_has_is_agreed() {
+    let offer = Offer { capabilities: false, extended_next_hop: true, ..offer() };
+    let mut open = open();
+    open.capabilities.extend([Capability::EnhancedRouteRefresh, Capability::ExtendedNextHop]);
+    let agreed = negotiate(&offer, &open).unwrap();
+    assert_eq!(agreed.families, [Family::V4].into());
+    assert_eq!((agreed.as_width, agreed.refresh), (AsWidth::Two, RefreshKind::Plain));
+    assert!(!agreed.extended_next_hop);
+    assert_eq!(agreed.peer_asn.get(), 65000);
 }

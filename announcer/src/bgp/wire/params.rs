@@ -52,6 +52,9 @@ pub(super) fn open(body: &[u8]) -> Result<Open, OpenError> {
 /// Our optional parameters. IPv4 is named whenever it is spoken: BIRD answers 2/7 without it.
 pub(super) fn offered(offer: &Offer) -> Vec<u8> {
     let mut out = Vec::new();
+    if !offer.capabilities {
+        return out;
+    }
     for family in &offer.families {
         let [afi_high, afi_low, safi] = numbers(*family);
         parameter(&mut out, MULTIPROTOCOL, &[afi_high, afi_low, 0, safi]);

@@ -98,6 +98,7 @@ pub(super) const BAD: &[(&str, &[(&str, &str)])] = &[
     ("a source that is a VIP", &[("port = 179", "source_address = \"192.0.2.80\"")]),
     ("no hops", &[("port = 179", "multihop = 0")]),
     ("TTL security of another type", &[("port = 179", "ttl_security = 255")]),
+    ("IPv6 without capabilities", &[("port = 179", "families = [\"ipv4\", \"ipv6\"]\ncapabilities = false")]),
     ("no password file", &[("port = 179", "password_file = \"\"")]),
     ("a send hold time below the hold time", &[("port = 179", "send_hold_time = \"5s\"")]),
     ("a restart time with a fraction", &[("settle = \"1s\"", "graceful_restart = \"1500ms\"")]),

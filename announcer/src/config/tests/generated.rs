@@ -189,7 +189,7 @@ prop_compose! {
         hold in prop_oneof![Just(Duration::ZERO), second(3..=40000)], send_hold in second(40000..=86400),
         host in 1u8..=254, kind in 0u8..4, port in 1u16.., overrides in overrides(),
         families in proptest::sample::subsequence(vec![Family::V4, Family::V6], 1..=2),
-        options in any::<[bool; 4]>(), multihop in 1u8..,
+        options in any::<[bool; 4]>(), capable in any::<bool>(), multihop in 1u8..,
     ) -> Peer {
         let [bound, source, ttl_security, password] = options;
         let address = match kind {
@@ -204,7 +204,7 @@ prop_compose! {
         };
         Peer {
             name: "r".parse().unwrap(), address, port, asn, hold_time: hold, send_hold_time: send_hold,
-            families: families.into_iter().collect(),
+            capabilities: capable || families.contains(&Family::V6), families: families.into_iter().collect(),
             interface: (bound || kind == 3).then(|| "eth0".into()),
             source_address: source.then_some(own), multihop, ttl_security,
             password_file: password.then(|| "keys/r.key".into()),

@@ -57,6 +57,7 @@ fn a_canonical_configuration_writes_every_default_out() {
         hold_time = "9s"
         send_hold_time = "8m"
         families = ["ipv4", "ipv6"]
+        capabilities = true
         multihop = 1
         ttl_security = false
 

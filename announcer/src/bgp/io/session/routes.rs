@@ -1,6 +1,6 @@
 //! What a session says of routes: brought up to date whenever the Loc-RIB, our addresses or the peer's configuration change.
 //!
-//! Touches the session's connection, and the key's file when a reload changed it.
+//! Touches the session's connection, and the key's file when the configuration is read again.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -11,7 +11,7 @@ use tracing::{debug, info, warn};
 
 use super::{Session, now};
 use crate::bgp::io::connection::Connection;
-use crate::bgp::io::password;
+use crate::bgp::io::password::{self, Key, PasswordError};
 use crate::bgp::io::path::{self, Address};
 use crate::bgp::open::{Negotiated, RefreshKind, Restart};
 use crate::bgp::outbox::News;
@@ -43,10 +43,12 @@ impl Session {
         if let Err(error) = connection.set_user_timeout(negotiated.hold_time) {
             debug!(%error, "TCP_USER_TIMEOUT was not set");
         }
+        let tries = self.status.outage.established();
         info!(
             peer_id = %negotiated.peer_id,
             hold_time = negotiated.hold_time.map_or(0, |time| time.as_secs()),
             local = %connection.local,
+            tries,
             "session established"
         );
         self.offer.restart = self.offer.restart.take().map(|restart| Restart { restarted: false, ..restart });
@@ -60,9 +62,10 @@ impl Session {
             stale: true,
             look: now(),
         });
+        self.status.next_hops =
+            self.routes.as_ref().map(|routes| routes.export.next_hops()).unwrap_or_default();
         self.status.negotiated = Some(negotiated);
         self.status.established += 1;
-        self.status.notified = None;
     }
 
     /// The interface's addresses may have changed, and our next hops with them.
@@ -79,8 +82,16 @@ impl Session {
     pub(super) fn reconfigured(&mut self, peer: Arc<Peer>) {
         self.peer = peer;
         self.exports();
-        let (Some(file), Some(connection)) = (&self.peer.password_file, &mut self.connection) else { return };
-        match password::read(file) {
+        if let (Some(file), Some(_)) = (self.peer.password_file.clone(), &self.connection) {
+            let files = self.files.clone();
+            self.key = Some(Box::pin(async move { password::read(&files, &file).await }));
+        }
+    }
+
+    /// The file of the key was read again.
+    pub(super) fn keyed(&mut self, key: Result<Key, PasswordError>) {
+        let Some(connection) = &mut self.connection else { return };
+        match key {
             Ok(key) if connection.key.as_ref() == Some(&key) => {}
             Ok(key) => match connection.set_key(key) {
                 Ok(()) => info!("key was changed"),
@@ -98,6 +109,7 @@ impl Session {
         routes.look = now() + Duration::from_secs(pause);
         routes.stale |= export != routes.export;
         routes.export = export;
+        self.status.next_hops = routes.export.next_hops();
     }
 
     pub(super) fn stale(&mut self) {
@@ -181,6 +193,10 @@ fn export(peer: &Peer, connection: &Connection, negotiated: &Negotiated, vips: &
     };
     Export {
         families: negotiated.families.clone(),
+        left_out: [Family::V4, Family::V6]
+            .into_iter()
+            .filter(|family| !peer.families.contains(family))
+            .collect(),
         next_hop_v4,
         next_hop_v6,
         overrides: peer.overrides.clone(),

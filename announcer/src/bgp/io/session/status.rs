@@ -3,17 +3,17 @@
 //! Touches the clock.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use crate::bgp::fsm::StateName;
 use crate::bgp::notification::{self, Notification};
 use crate::bgp::open::Negotiated;
-use crate::bgp::reason::{DownReason, TcpFailure};
+pub use crate::bgp::outage::Down;
+use crate::bgp::outage::Outage;
 use crate::model::histogram::micros;
 use crate::model::{Family, Generation, Histogram};
-use crate::rib::Withheld;
+use crate::rib::{NextHop, Withheld};
 
 /// Whether a session is wanted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,12 +54,14 @@ pub struct Status {
     pub told: Generation,
     /// How many prefixes the peer was told and knows.
     pub announced: usize,
+    /// The next hop of the routes of each family that name none, while Established.
+    pub next_hops: BTreeMap<Family, NextHop>,
     /// Families with routes that this peer is not told.
     pub withheld: BTreeMap<Family, Withheld>,
     /// Why the last session ended, the last try failed, or the present one hangs.
     pub last_down: Option<Down>,
-    /// The last NOTIFICATION from the peer since a session was established: the tries that it refuses afterwards say less.
-    pub notified: Option<Down>,
+    /// What was learnt since the last session ended.
+    pub outage: Outage,
     /// Where the peer was found: its configured address, or the default gateway's.
     pub peer_address: Option<IpAddr>,
     /// Our end of the connection.
@@ -72,7 +74,8 @@ pub struct Status {
     pub sent: Counters,
     /// How often a session was established since the task began.
     pub established: u64,
-    /// How often a session ended or a try failed since the task began, by [`DownReason::label`].
+    /// How often a session ended or a try failed since the task began, by
+    /// [`DownReason::label`](crate::bgp::reason::DownReason::label).
     pub downs: BTreeMap<&'static str, u64>,
     /// From when a fact was known to when the kernel took the UPDATEs that tell of it; of sessions that were there then.
     pub wire: Wire,
@@ -84,24 +87,6 @@ pub type Wire = Histogram<13>;
 const WIRE: [Duration; 13] = micros([
     100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 100_000, 200_000, 500_000, 1_000_000,
 ]);
-
-/// Why and when a session was down.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Down {
-    /// Why.
-    pub why: DownReason,
-    /// What to look at, where a person could be at a loss.
-    pub hint: Option<&'static str>,
-    /// When.
-    pub at: Instant,
-}
-
-impl fmt::Display for Down {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ago = Duration::from_secs(self.at.elapsed().as_secs());
-        write!(f, "{}, {} ago", self.why, humantime::format_duration(ago))
-    }
-}
 
 /// Messages by type. All UPDATEs received are dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -126,9 +111,10 @@ impl Status {
             since: super::now(),
             told: 0,
             announced: 0,
+            next_hops: BTreeMap::new(),
             withheld: BTreeMap::new(),
             last_down: None,
-            notified: None,
+            outage: Outage::default(),
             peer_address: None,
             local_address: None,
             negotiated: None,
@@ -141,16 +127,8 @@ impl Status {
     }
 
     /// Why there is no session, in a sentence, and what to look at; `None` while there is one, and before a try failed.
-    pub fn trouble(&self) -> Option<(String, Option<&'static str>)> {
-        let down = self.last_down.as_ref().filter(|_| self.state != StateName::Established)?;
-        let Some(said) = self.notified.as_ref().filter(|said| *said != down) else {
-            return Some((down.to_string(), down.hint));
-        };
-        // A router that has said why hangs up on what follows.
-        let hung_up =
-            matches!(down.why, DownReason::Tcp(TcpFailure::Refused | TcpFailure::Closed | TcpFailure::Reset));
-        let hint = said.hint.filter(|_| hung_up).or(down.hint);
-        Some((format!("{down}; before that {said}"), hint))
+    pub fn trouble(&self) -> Option<(String, Option<String>)> {
+        if self.state == StateName::Established { None } else { self.outage.reason(super::now()) }
     }
 }
 

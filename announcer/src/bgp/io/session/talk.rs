@@ -43,7 +43,11 @@ impl Session {
                 received.open += 1;
                 debug!(kind = "OPEN", "message received");
                 match open.and_then(|open| negotiate(&self.offer, &open)) {
-                    Ok(negotiated) => Event::Open(negotiated),
+                    Ok(negotiated) => {
+                        self.status.outage.open_accepted();
+                        self.hang = Some(now() + super::HANG);
+                        Event::Open(negotiated)
+                    }
                     Err(error) => Event::OpenError(error),
                 }
             }

@@ -21,8 +21,8 @@ fn write_key(file: &Path, key: &str) {
     fs::set_permissions(file, Permissions::from_mode(0o600)).unwrap();
 }
 
-fn router_key(socket: &impl AsFd, of: SocketAddr, file: &Path) {
-    set_key(socket.as_fd(), of, &password::read(file).unwrap()).unwrap();
+async fn router_key(socket: &impl AsFd, of: SocketAddr, file: &Path) {
+    set_key(socket.as_fd(), of, &password::read(&Files::new(), file).await.unwrap()).unwrap();
 }
 
 /// Reads one message; its type.
@@ -60,7 +60,7 @@ async fn a_changed_key_is_set_on_the_live_socket_and_resets_nothing() {
     let file = dir.path().join("r1.key");
     write_key(&file, "old");
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    router_key(&listener, "127.0.0.1:0".parse().unwrap(), &file);
+    router_key(&listener, "127.0.0.1:0".parse().unwrap(), &file).await;
     let peer = Arc::new(Peer {
         name: "r1".parse().unwrap(),
         address: PeerAddress::Ip("127.0.0.1".parse().unwrap()),
@@ -69,6 +69,7 @@ async fn a_changed_key_is_set_on_the_live_socket_and_resets_nothing() {
         hold_time: Duration::from_secs(9),
         send_hold_time: Duration::from_secs(480),
         families: [Family::V4].into(),
+        capabilities: true,
         interface: None,
         source_address: None,
         multihop: 1,
@@ -83,6 +84,7 @@ async fn a_changed_key_is_set_on_the_live_socket_and_resets_nothing() {
         restarted: false,
         vips: watch::channel(Arc::default()).1,
         cut: watch::channel(Arc::default()).1,
+        files: Files::new(),
     };
     let (peers, peer_seen) = watch::channel(peer.clone());
     let (rib, ribs) = watch::channel(Arc::new(LocRib::default()));
@@ -108,7 +110,7 @@ async fn a_changed_key_is_set_on_the_live_socket_and_resets_nothing() {
         hear(&router, Duration::from_millis(300)).await.is_err(),
         "the router still has the old key, and so hears nothing"
     );
-    router_key(&router, of, &file);
+    router_key(&router, of, &file).await;
     assert_eq!(
         hear(&router, Duration::from_secs(5)).await.unwrap(),
         2,

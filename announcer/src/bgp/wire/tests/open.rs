@@ -58,6 +58,7 @@ fn our_open_is_read_as_it_was_meant() {
         hold_time: 9,
         families: [Family::V4, Family::V6].into(),
         peer_asn: PeerAsn::External,
+        capabilities: true,
         extended_next_hop: true,
         restart: Some(Restart { seconds: 10, restarted: true, kept: [Family::V6].into() }),
     };
@@ -91,4 +92,23 @@ fn our_open_is_read_as_it_was_meant() {
             .unwrap();
     let Theirs::Open(theirs) = theirs else { panic!("{theirs:?}") };
     assert_eq!((theirs.hold_time, u32::from(theirs.asn)), (9, 23456));
+}
+
+// B24
+#[test]
+fn an_open_without_capabilities_has_no_parameter_and_a_short_as() {
+    let offer = Offer {
+        asn: Asn::try_from(4_200_000_000).unwrap(),
+        router_id: RouterId::try_from(std::net::Ipv4Addr::new(10, 0, 1, 11)).unwrap(),
+        hold_time: 9,
+        families: [Family::V4].into(),
+        peer_asn: PeerAsn::External,
+        capabilities: false,
+        extended_next_hop: true,
+        restart: Some(Restart { seconds: 10, restarted: true, kept: [].into() }),
+    };
+    let mut out = vec![];
+    open(&mut out, &offer);
+    // RFC 4271 §4.2: version, AS_TRANS, hold time, identifier, and no octet of parameters.
+    assert_eq!(out[19..], [4, 0x5b, 0xa0, 0, 9, 10, 0, 1, 11, 0]);
 }

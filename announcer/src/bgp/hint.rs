@@ -1,0 +1,354 @@
+//! What to look at when a session is down: a sentence that follows from the reason and from what was seen around it.
+//!
+//! Pure. [`notification`] has the hints for what the router said. A hint names what an operator can compare or write, and claims no more
+//! than the clues show: where several causes look the same from here, it names each.
+
+mod notification;
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use crate::bgp::open::OpenError;
+use crate::bgp::reason::{DownReason, TcpFailure};
+use crate::model::{AS_TRANS, Family};
+
+/// What was seen around a failure, and what our side is configured to do.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Clues {
+    /// Whether the peer, or the router on the way to it, answers ARP or ND.
+    pub neighbour: Neighbour,
+    /// Whether the peer is on a link of ours.
+    pub way: Way,
+    /// The source address of the try.
+    pub source: Option<IpAddr>,
+    /// What the kernel counted since the try began.
+    pub counted: BTreeSet<Counted>,
+    /// What the key seems to contain that is seldom meant, such as a blank at its end.
+    pub key: Option<&'static str>,
+    /// What we offer and demand.
+    pub ours: Ours,
+}
+
+/// What our side offers and demands of the session, as far as hints speak of it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Ours {
+    /// Our AS; 0 where nobody says.
+    pub asn: u32,
+    /// The families of our OPEN.
+    pub families: BTreeSet<Family>,
+    /// The hold time of our OPEN.
+    pub hold_time: Duration,
+    /// The peer's `multihop`.
+    pub multihop: u8,
+    /// What is configured beside them.
+    pub settings: BTreeSet<Setting>,
+}
+
+/// What a peer's configuration has or has not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Setting {
+    /// `password_file`.
+    Password,
+    /// `ttl_security`.
+    TtlSecurity,
+    /// `capabilities = false`.
+    NoCapabilities,
+    /// `graceful_restart` of `[bgp]`.
+    GracefulRestart,
+}
+
+/// A counter of the kernel that rose. Each is of the whole network namespace: it is a clue and no proof.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Counted {
+    /// Something came with a lower TTL than a socket demands (TCPMinTTLDrop).
+    LowTtl,
+    /// Something came unsigned to a socket that has a key (TCPMD5NotFound).
+    Unsigned,
+    /// Something came signed with another key (TCPMD5Failure).
+    OtherKey,
+    /// What this host repeated did not leave it (TCPRetransFail).
+    NotSent,
+    /// This host itself sent an ICMP "destination unreachable" (OutDestUnreachs).
+    Rejected,
+}
+
+/// What ARP or ND know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Neighbour {
+    /// Nobody asked, or nothing is known.
+    #[default]
+    Unknown,
+    /// It answers.
+    Answers,
+    /// It does not.
+    Silent,
+}
+
+/// Where the peer is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Way {
+    /// Nobody looked.
+    #[default]
+    Unknown,
+    /// On a link of ours.
+    OnLink,
+    /// Behind a router.
+    Routed,
+}
+
+impl Clues {
+    fn has(&self, setting: Setting) -> bool {
+        self.ours.settings.contains(&setting)
+    }
+
+    /// Whether what the peer sends is dropped for its TTL.
+    pub(super) fn too_far(&self) -> bool {
+        self.has(Setting::TtlSecurity) && self.counted.contains(&Counted::LowTtl)
+    }
+
+    /// Whose neighbour the router has to know.
+    fn us(&self) -> String {
+        self.source.map_or_else(|| "this host".into(), |source| source.to_string())
+    }
+
+    /// What shows that this host's own packet filter has to do with it.
+    fn own_filter(&self) -> Option<String> {
+        let what = if self.counted.contains(&Counted::NotSent) {
+            "what this host sent did not leave it"
+        } else if self.counted.contains(&Counted::Rejected) && self.neighbour != Neighbour::Silent {
+            "this host itself sent an ICMP \"unreachable\" at that time"
+        } else {
+            return None;
+        };
+        Some(format!("{what}: look at its own packet filter first ({OWN_FILTER})"))
+    }
+}
+
+/// How to look at this host's own packet filter.
+const OWN_FILTER: &str = "`nft list ruleset`, `iptables -S`";
+
+impl DownReason {
+    /// What to look at, where a person could be at a loss.
+    pub fn hint(&self, clues: &Clues) -> Option<String> {
+        match self {
+            DownReason::Tcp(failure) => tcp(failure, clues),
+            DownReason::Open(error) => open(error, clues),
+            DownReason::Notified(notification) => notification::hint(notification, clues),
+            DownReason::NoOpen(_) | DownReason::HoldExpired(_) | DownReason::NoKeepalive(_)
+                if clues.too_far() =>
+            {
+                Some(low_ttl(clues))
+            }
+            DownReason::NoOpen(_) => Some(no_open(clues)),
+            DownReason::NoKeepalive(_) => Some(
+                "the router's BGP daemon is busy or hangs, or what it sends after its OPEN is lost on the way: its log says \
+                 what it waits for"
+                    .into(),
+            ),
+            DownReason::HoldExpired(_) => Some(
+                "the router or the way to it is overloaded or gone; a key that it changed alone looks the same".into(),
+            ),
+            DownReason::SendHoldExpired(_) => {
+                Some("the router's BGP daemon hangs: TCP lives, and nobody reads from it".into())
+            }
+            DownReason::Collision => Some(same_router()),
+            DownReason::Stopped(_)
+            | DownReason::Malformed(_)
+            | DownReason::OutOfTurn(_)
+            | DownReason::LivenessLost => None,
+        }
+    }
+}
+
+/// Two connections with one router.
+fn same_router() -> String {
+    "the router has another connection with this host: is another `[[peer]]` of the file the same router (such as its \
+     address and `default-gateway`), or does the router dial this host too? One is enough"
+        .into()
+}
+
+fn low_ttl(clues: &Clues) -> String {
+    match clues.way {
+        Way::Routed => format!(
+            "the kernel dropped its packets for their TTL, and the router is not on a link of ours: raise `multihop` (now \
+             {}) to its distance in hops, and let the router send TTL 255 (FRR: `ttl-security hops`, BIRD: `ttl security \
+             on`), or remove `ttl_security`",
+            clues.ours.multihop
+        ),
+        Way::OnLink | Way::Unknown => "the kernel dropped its packets for their TTL: let the router send TTL 255 (FRR: \
+                                       `ttl-security hops`, BIRD: `ttl security on`), or remove `ttl_security`"
+            .into(),
+    }
+}
+
+fn no_open(clues: &Clues) -> String {
+    match clues.way {
+        Way::Routed => "the router is not on a link of ours: what it sends has TTL 1 and does not get here unless it has \
+                        `ebgp-multihop` (FRR, GoBGP) or `multihop` (BIRD, OpenBGPD) for this neighbour"
+            .into(),
+        Way::OnLink | Way::Unknown => "its kernel took the connection, and its BGP daemon said nothing: the daemon hangs or \
+                                       is starting, or a TTL that it demands or sends (1 or 255) lets TCP through and drops the rest"
+            .into(),
+    }
+}
+
+fn tcp(failure: &TcpFailure, clues: &Clues) -> Option<String> {
+    let hint: String = match failure {
+        TcpFailure::NoAnswer(_) if clues.too_far() => match clues.way {
+            Way::Routed => low_ttl(clues),
+            Way::OnLink | Way::Unknown => "the kernel dropped its answer for its TTL: is its BGP daemon running, and does it \
+                 send TTL 255 (FRR: `ttl-security hops`, BIRD: `ttl security on`)? A refusal looks the same. Else remove \
+                 `ttl_security`"
+                .into(),
+        },
+        TcpFailure::TimedOut | TcpFailure::Unheard(_) if clues.too_far() => low_ttl(clues),
+        TcpFailure::NoAnswer(_) => no_answer(clues),
+        TcpFailure::Refused => clues.own_filter().unwrap_or_else(|| {
+            let us = clues.us();
+            format!(
+                "is the router's BGP daemon running, is {us} configured as its neighbour, and does no firewall on the way \
+                 reject, this host's own ({OWN_FILTER}) among them"
+            )
+        }),
+        TcpFailure::Unreachable => unreachable(clues),
+        TcpFailure::Closed | TcpFailure::Reset => closed(clues),
+        TcpFailure::NoRoute => "check the interface and the route towards the peer: `ip route get` with its address".into(),
+        TcpFailure::NoGateway => "add a default route, or write the router's address".into(),
+        TcpFailure::NoInterface(_) => "compare `interface` with what `ip link` has".into(),
+        TcpFailure::LinkDown(_) => {
+            "check the cable and the port at its other end; the session comes back with the link".into()
+        }
+        TcpFailure::Password(_) => "no try is made without the key".into(),
+        TcpFailure::NoSource(_) => "give the interface an address of its own; a VIP is never a source".into(),
+        TcpFailure::NoAddress => {
+            "give the interface towards the peer an address of the peer's family (`ip address`)".into()
+        }
+        TcpFailure::SourceMissing(IpAddr::V6(source)) if source.is_unicast_link_local() => format!(
+            "`ip -6 address` has to show {source} on the interface of the session, neither `tentative` (duplicate address \
+             detection still runs) nor `dadfailed` (another host has it)"
+        ),
+        TcpFailure::SourceMissing(source) => format!(
+            "put {source} on an interface (`ip address`), write another `source_address`, or remove it: the kernel then \
+             takes its own"
+        ),
+        TcpFailure::Forbidden => "the service manager or a security module forbids it: look at `IPAddressDeny=` and \
+                                  `RestrictAddressFamilies=` of the unit, and at the audit log"
+            .into(),
+        TcpFailure::TimedOut | TcpFailure::Unheard(_) => {
+            "check the way to the router; a key that it changed alone looks the same".into()
+        }
+        TcpFailure::Other(_) => return None,
+    };
+    Some(hint)
+}
+
+fn no_answer(clues: &Clues) -> String {
+    if clues.neighbour == Neighbour::Silent {
+        return "the next host on the way answers neither ARP nor ND: check its address, the cable and the VLAN".into();
+    }
+    if let Some(own) = clues.own_filter() {
+        return own;
+    }
+    let us = clues.us();
+    let reached = match (clues.neighbour, clues.way) {
+        (Neighbour::Answers, Way::Routed) => "the next router on the way can be reached",
+        (Neighbour::Answers, Way::OnLink | Way::Unknown) => "it answers ARP or ND",
+        (Neighbour::Unknown | Neighbour::Silent, _) => "a way to it is known",
+    };
+    let far = match clues.way {
+        Way::Routed => ", a TTL that it demands (`ttl-security hops`)",
+        Way::OnLink | Way::Unknown => "",
+    };
+    if clues.counted.contains(&Counted::OtherKey) {
+        return format!(
+            "what came from it was signed with another key: compare `password_file` with the router's for {us}"
+        );
+    }
+    if clues.has(Setting::Password) && clues.counted.contains(&Counted::Unsigned) {
+        return format!(
+            "an unsigned answer came and was dropped, as a refusal is: is the router's BGP daemon running, and is {us} \
+             configured there as neighbour, with the key of `password_file`?"
+        );
+    }
+    if clues.has(Setting::Password) {
+        let contains = clues.key.map_or_else(String::new, |what| format!(" (it seems to contain {what})"));
+        return format!(
+            "{reached}: compare the key in `password_file`{contains} with the router's for {us}, and look whether its BGP \
+             daemon runs: while a key is set here, a refusal is as silent as a wrong key. Its access lists{far} and \
+             this host's own packet filter ({OWN_FILTER}) drop silently too"
+        );
+    }
+    format!(
+        "{reached}: look whether the router has a password for {us} (then write `password_file`), at its access \
+         lists{far}, and at this host's own packet filter ({OWN_FILTER}): all drop silently"
+    )
+}
+
+fn unreachable(clues: &Clues) -> String {
+    if let Some(own) = clues.own_filter() {
+        return own;
+    }
+    match (clues.neighbour, clues.way) {
+        (Neighbour::Answers, Way::OnLink | Way::Unknown) => format!(
+            "it answers ARP or ND, so an ICMP message said so: a firewall or an access list on the router rejects {} \
+             (firewalld and `reject with icmp-host-prohibited` do so)",
+            clues.us()
+        ),
+        (Neighbour::Answers, Way::Routed) => format!(
+            "the next router on the way answers ARP or ND, so an ICMP message said so: a router on the way does not reach \
+             it, or a firewall or an access list rejects {}",
+            clues.us()
+        ),
+        (Neighbour::Silent, Way::Routed) => {
+            "the next router on the way answers neither ARP nor ND: check the route (`ip route get`), the cable and the VLAN"
+                .into()
+        }
+        (Neighbour::Silent, Way::OnLink | Way::Unknown) => {
+            "it answers neither ARP nor ND: check its address, the cable and the VLAN".into()
+        }
+        (Neighbour::Unknown, _) => "it does not answer ARP or ND, or a firewall rejects: check its address, the cable and \
+                                    the VLAN, then the access lists on the way"
+            .into(),
+    }
+}
+
+fn closed(clues: &Clues) -> String {
+    let us = clues.us();
+    let far = match clues.way {
+        Way::Routed => {
+            " The router is not on a link of ours: it needs `ebgp-multihop` (FRR, GoBGP) or `multihop` (BIRD, OpenBGPD) too."
+        }
+        Way::OnLink | Way::Unknown => "",
+    };
+    format!(
+        "the router's log says why; one that has no neighbour {us}, that waits after an error, or that has this host \
+         already as another `[[peer]]`, closes without a word.{far} If it expects another address, write `source_address`"
+    )
+}
+
+fn open(error: &OpenError, _: &Clues) -> Option<String> {
+    match error {
+        OpenError::WrongAs { got, .. } if *got == u32::from(AS_TRANS) => Some(
+            "AS 23456 is AS_TRANS (RFC 6793): the router's AS has four octets, and its OPEN lacks the capability that tells \
+             it; let it negotiate capabilities (FRR: no `dont-capability-negotiate`, BIRD: `enable as4 on`)"
+                .into(),
+        ),
+        OpenError::WrongAs { got, .. } => Some(format!(
+            "compare `asn` of the peer with the router's `router bgp`; with `local-as` for this neighbour, or in a \
+             confederation, the router's OPEN has that AS instead: if this router is meant, write `asn = {got}`"
+        )),
+        OpenError::Identifier(_) => {
+            Some("give the router a router id of its own; on iBGP not ours either".into())
+        }
+        OpenError::HoldTime(_) => Some("raise the router's hold time for this neighbour to 3 s or more, or to 0".into()),
+        OpenError::Parameter(_) => {
+            Some("what runs there speaks an older BGP: let it use capabilities and TCP MD5 alone".into())
+        }
+        OpenError::Version(_) => Some("what runs there speaks another BGP than version 4".into()),
+        OpenError::Malformed => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,248 @@
+//! What is known of why there is no session with a peer: from the end of the last one, or the start, to the next.
+//!
+//! Pure. The last cause that was learnt stays until something contradicts it, and one cause is one line in the log, whatever way the tries
+//! end that follow it.
+//!
+//! | class of a reason | is shown | what contradicts it |
+//! |---|---|---|
+//! | learnt: a NOTIFICATION, a refused OPEN, packets dropped for their TTL | until it is contradicted | a session; another that is learnt; of OPEN and TTL: an OPEN that is accepted |
+//! | hung up: the connection was refused, closed or reset | alone, or behind what was learnt: many routers hang up for a while after an error | any other end |
+//! | plain: all others | before what was learnt | any other end |
+
+use std::fmt::Write as _;
+use std::time::{Duration, Instant};
+
+use crate::bgp::hint::Clues;
+use crate::bgp::notification;
+use crate::bgp::reason::{DownReason, TcpFailure};
+
+/// For how long tries have to end in one way before a cause that the log has already is said again, and before a refused
+/// connection counts for more than what was learnt. No router waits longer after an error (BIRD: 300 s).
+const SETTLED: Duration = Duration::from_secs(330);
+/// How many causes of one outage are remembered as logged.
+const REMEMBERED: usize = 16;
+
+/// Why and when a session was down.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Down {
+    /// Why.
+    pub why: DownReason,
+    /// What to look at, where a person could be at a loss.
+    pub hint: Option<String>,
+    /// When.
+    pub at: Instant,
+}
+
+/// What a peer's outage has shown so far.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Outage {
+    /// The last cause that says more than that a connection came to nothing.
+    learnt: Option<Down>,
+    /// How the last try ended, or why the present one waits.
+    last: Option<Run>,
+    /// The causes that the log has.
+    logged: Vec<Key>,
+    /// Tries that ended since the last line of the log.
+    unlogged: u64,
+    /// Tries that ended since the outage began.
+    tries: u64,
+}
+
+/// Tries in a row that ended in one way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Run {
+    down: Down,
+    class: Class,
+    since: Instant,
+    tries: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Class {
+    Learnt,
+    HungUp,
+    Plain,
+}
+
+/// What makes two causes one: the label and the hint; all ways to hang up on us are one.
+type Key = (&'static str, Option<String>);
+
+/// A line for the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Line {
+    /// What to look at.
+    pub hint: Option<String>,
+    /// How many tries ended since the line before.
+    pub tries: u64,
+}
+
+impl Outage {
+    /// A session ended, which is always a line: a new outage begins. Returns what to look at.
+    pub fn session_ended(&mut self, why: DownReason, clues: &Clues, at: Instant) -> Option<String> {
+        *self = Outage::default();
+        self.note(why, clues, at).and_then(|line| line.hint)
+    }
+
+    /// A try ended. Returns what the log lacks.
+    pub fn try_ended(&mut self, why: DownReason, clues: &Clues, at: Instant) -> Option<Line> {
+        self.tries += 1;
+        self.unlogged += 1;
+        self.note(why, clues, at)
+    }
+
+    /// A try has waited for long. Returns what the log lacks.
+    pub fn try_waits(&mut self, why: DownReason, clues: &Clues, at: Instant) -> Option<Line> {
+        self.note(why, clues, at)
+    }
+
+    /// The peer's OPEN was accepted: what was wrong with an earlier one is so no more, and its packets arrive.
+    pub fn open_accepted(&mut self) {
+        let contradicted =
+            |down: &Down| matches!(down.why, DownReason::Open(_)) || self_evident(&down.why).is_none();
+        if self.learnt.as_ref().is_some_and(contradicted) {
+            self.learnt = None;
+        }
+    }
+
+    /// There is a session. Returns how many tries it took.
+    pub fn established(&mut self) -> u64 {
+        std::mem::take(self).tries.saturating_add(1)
+    }
+
+    /// The last end, whatever it says.
+    pub fn last(&self) -> Option<&Down> {
+        self.last.as_ref().map(|run| &run.down)
+    }
+
+    /// Why there is no session, in a sentence, and what to look at; `None` before a try failed.
+    pub fn reason(&self, now: Instant) -> Option<(String, Option<String>)> {
+        let last = self.last.as_ref()?;
+        let mut text = String::new();
+        let Some(learnt) = self.learnt.as_ref().filter(|learnt| **learnt != last.down) else {
+            let _ = write!(text, "{}", last.down.text(now));
+            return Some((text, last.down.hint.clone()));
+        };
+        if last.hangs_up(now) {
+            let times = if last.tries == 1 { "once".to_owned() } else { format!("{} times", last.tries) };
+            let _ = write!(text, "{}; since then {} ({times})", learnt.text(now), last.down.why);
+            return Some((text, learnt.hint.clone()));
+        }
+        let _ = write!(text, "{}; before that {}", last.down.text(now), learnt.text(now));
+        let hint = match last.class {
+            Class::HungUp => {
+                let both: Vec<&str> =
+                    [&learnt.hint, &last.down.hint].into_iter().filter_map(Option::as_deref).collect();
+                (!both.is_empty()).then(|| both.join("; then "))
+            }
+            Class::Plain | Class::Learnt => last.down.hint.clone(),
+        };
+        Some((text, hint))
+    }
+
+    fn note(&mut self, why: DownReason, clues: &Clues, at: Instant) -> Option<Line> {
+        let class = class(&why, clues);
+        let down = Down { hint: why.hint(clues), why, at };
+        let key = key(&down, class);
+        let same = self.last.as_ref().filter(|run| self::key(&run.down, run.class) == key);
+        let (since, tries) = same.map_or((at, 1), |run| (run.since, run.tries + 1));
+        let run = Run { down, class, since, tries };
+        let muted = self.learnt.is_some() && run.hangs_up(at);
+        let settled = run.held(at);
+        if class == Class::Learnt {
+            self.learnt = Some(run.down.clone());
+        }
+        let hint = run.down.hint.clone();
+        self.last = Some(run);
+        // The present line of the log is the last of the list.
+        let line = match self.logged.iter().position(|logged| *logged == key) {
+            _ if muted => false,
+            None => true,
+            Some(place) => place + 1 < self.logged.len() && settled,
+        };
+        if !line {
+            return None;
+        }
+        self.logged.retain(|logged| *logged != key);
+        self.logged.push(key);
+        if self.logged.len() > REMEMBERED {
+            self.logged.remove(0);
+        }
+        Some(Line { hint, tries: std::mem::take(&mut self.unlogged) })
+    }
+}
+
+impl Run {
+    /// Whether it has gone on for so long that it is no passing state of the router's.
+    fn held(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.since) >= SETTLED
+    }
+
+    /// Whether it says less than what was learnt before. A router that is shut for this neighbour closes without a word for
+    /// ever; one that refuses for long has no BGP daemon that listens.
+    fn hangs_up(&self, now: Instant) -> bool {
+        let refused = matches!(self.down.why, DownReason::Tcp(TcpFailure::Refused));
+        self.class == Class::HungUp && !(refused && self.held(now))
+    }
+}
+
+impl Down {
+    /// "why, 3s ago".
+    pub fn text(&self, now: Instant) -> String {
+        let ago = Duration::from_secs(now.saturating_duration_since(self.at).as_secs());
+        format!("{}, {} ago", self.why, humantime::format_duration(ago))
+    }
+}
+
+fn key(down: &Down, class: Class) -> Key {
+    match (&down.why, class) {
+        (DownReason::Tcp(TcpFailure::Closed | TcpFailure::Reset), _) => ("closed", None),
+        (DownReason::Notified(notification), _) => (down.why.label(), Some(notification.to_string())),
+        (DownReason::Open(error), _) => (down.why.label(), Some(error.to_string())),
+        (_, Class::Learnt | Class::HungUp | Class::Plain) => (down.why.label(), down.hint.clone()),
+    }
+}
+
+fn class(why: &DownReason, clues: &Clues) -> Class {
+    self_evident(why).unwrap_or(if clues.too_far() { Class::Learnt } else { Class::Plain })
+}
+
+/// The class of a reason whatever the clues; `None`: it is learnt where packets were dropped for their TTL, else plain.
+fn self_evident(why: &DownReason) -> Option<Class> {
+    match why {
+        // They say less than what came before them.
+        DownReason::Notified(said)
+            if said.kind() == notification::COLLISION || said.kind() == notification::CONNECTION_REJECTED =>
+        {
+            Some(Class::HungUp)
+        }
+        DownReason::Tcp(TcpFailure::Refused | TcpFailure::Closed | TcpFailure::Reset) => Some(Class::HungUp),
+        DownReason::Notified(_)
+        | DownReason::Open(_)
+        | DownReason::Malformed(_)
+        | DownReason::OutOfTurn(_) => Some(Class::Learnt),
+        DownReason::NoOpen(_)
+        | DownReason::NoKeepalive(_)
+        | DownReason::HoldExpired(_)
+        | DownReason::Tcp(TcpFailure::NoAnswer(_) | TcpFailure::TimedOut | TcpFailure::Unheard(_)) => None,
+        DownReason::Stopped(_)
+        | DownReason::SendHoldExpired(_)
+        | DownReason::Collision
+        | DownReason::LivenessLost
+        | DownReason::Tcp(
+            TcpFailure::NoRoute
+            | TcpFailure::Unreachable
+            | TcpFailure::NoSource(_)
+            | TcpFailure::NoAddress
+            | TcpFailure::SourceMissing(_)
+            | TcpFailure::Forbidden
+            | TcpFailure::NoGateway
+            | TcpFailure::NoInterface(_)
+            | TcpFailure::LinkDown(_)
+            | TcpFailure::Password(_)
+            | TcpFailure::Other(_),
+        ) => Some(Class::Plain),
+    }
+}
+
+#[cfg(test)]
+mod tests;

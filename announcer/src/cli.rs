@@ -58,11 +58,12 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Tell all that is known of a VIP: what was seen, what follows from it, and what each router has been told.
+    /// Tell all that is known of a VIP, and what each router has been told; or of a router, and what its session agreed.
     Explain {
-        /// The VIP.
-        vip: std::net::IpAddr,
-        /// What this router has been told; without it, each.
+        /// The VIP's address, or the name of a peer.
+        #[arg(value_name = "VIP|PEER")]
+        what: String,
+        /// Of a VIP, what this router has been told; without it, each.
         #[arg(long, value_name = "NAME")]
         peer: Option<String>,
     },
@@ -169,8 +170,13 @@ pub fn call(arguments: Arguments) -> Result<(), Failure> {
             println!("{}", text.trim_end());
             Ok(())
         }
-        Command::Explain { vip, peer } => {
-            told(client::ask(&socket, &Request::Explain { vip, peer }, Duration::ZERO).map_err(no)?)
+        Command::Explain { what, peer } => {
+            let request = match what.parse() {
+                Ok(vip) => Request::Explain { vip, peer },
+                Err(_) if peer.is_none() => Request::ExplainPeer { peer: what },
+                Err(_) => return Err(Failure::Usage("error: `--peer` goes with a VIP".into())),
+            };
+            told(client::ask(&socket, &request, Duration::ZERO).map_err(no)?)
         }
         Command::Check { service, config } => check(&config, &service),
         Command::Recheck { services } => {
@@ -254,7 +260,7 @@ fn check_keys(config: &config::Config) -> Result<(), Failure> {
     for peer in &config.peers {
         let Some(file) = &peer.password_file else { continue };
         match password::check(file) {
-            Ok(()) => {}
+            Ok(oddity) => oddity.iter().for_each(|what| eprintln!("warning: peer `{}`: {what}", peer.name)),
             Err(Finding::Wrong(error)) => wrong.push(format!("error: peer `{}`: {error}", peer.name)),
             Err(unseen @ Finding::Unseen(_)) => eprintln!("warning: peer `{}`: {unseen}", peer.name),
         }

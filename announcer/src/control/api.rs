@@ -45,6 +45,11 @@ pub enum Request {
         #[serde(default)]
         peer: Option<String>,
     },
+    /// All that is known of a router and of the session with it, in sentences.
+    ExplainPeer {
+        /// Its configured name.
+        peer: String,
+    },
     /// Read the configuration anew.
     Reload {
         /// Also when it withdraws every VIP or ends every session.
@@ -158,6 +163,48 @@ pub struct Peer {
     pub hint: Option<String>,
     /// What is withheld from this peer alone, a sentence each.
     pub withheld: Vec<String>,
+    /// The families that our configuration gives to it.
+    #[serde(default)]
+    pub families: Vec<String>,
+    /// What was agreed on the session; none without one.
+    #[serde(default)]
+    pub session: Option<Session>,
+    /// How often a session was established since the daemon began.
+    #[serde(default)]
+    pub established: u64,
+    /// How the last session ended, or the last try, a sentence; there may be a session since.
+    #[serde(default)]
+    pub last_end: Option<String>,
+    /// Another peer of the configuration that is the same router.
+    #[serde(default)]
+    pub same_router: Option<String>,
+    /// Messages received from it, by type.
+    #[serde(default)]
+    pub received: BTreeMap<String, u64>,
+    /// Messages sent to it, by type.
+    #[serde(default)]
+    pub sent: BTreeMap<String, u64>,
+}
+
+/// What both OPENs agreed, and what follows from it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Session {
+    /// Our end of the connection, address and port.
+    pub local_address: Option<String>,
+    /// The router's BGP identifier.
+    pub router_id: String,
+    /// The agreed hold time in seconds; 0: there are no timers.
+    pub hold_time: u64,
+    /// The families of both OPENs.
+    pub families: Vec<String>,
+    /// How many octets an AS number has towards it: 4, or 2 with an old router.
+    pub asn_octets: u8,
+    /// `plain`, or `enhanced` (RFC 7313).
+    pub route_refresh: String,
+    /// Whether IPv4 routes may have an IPv6 next hop (RFC 8950).
+    pub extended_next_hop: bool,
+    /// The next hop of routes that name none, by family.
+    pub next_hops: BTreeMap<String, String>,
 }
 
 /// A service.

@@ -2,6 +2,8 @@
 //!
 //! Pure. `explain` reads what `status` reads, so that they cannot disagree.
 
+pub mod peer;
+
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
@@ -119,14 +121,17 @@ fn told(router: &Router, vip: &VipReport) -> String {
         Session::Down(state, Some(why)) => format!("knows nothing from us: the session is {state}, {why}"),
         Session::Withholds(why) => format!("is not told of it: {why}"),
         Session::Telling if vip.standing.is_told() => {
-            "is being told, and has not acknowledged all of it yet".into()
+            "is being told, and its kernel has not acknowledged all of it yet".into()
         }
-        Session::Telling => "is being told that it is gone, and has not acknowledged that yet".into(),
+        Session::Telling => {
+            "is being told that it is gone, and its kernel has not acknowledged that yet".into()
+        }
         Session::Told => match &vip.route {
             Some(route) => {
-                format!("has {}{}", vip.prefix, attributes(&router.overrides.over(route), router.internal))
+                let attributes = attributes(&router.overrides.over(route), router.internal);
+                format!("was sent {}{attributes}; its kernel has acknowledged all", vip.prefix)
             }
-            None => format!("does not have {} from us", vip.prefix),
+            None => format!("is not sent {}; its kernel has acknowledged all withdrawals", vip.prefix),
         },
     }
 }

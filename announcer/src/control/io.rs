@@ -18,7 +18,7 @@ use tokio::time::{sleep, timeout};
 use tracing::debug;
 
 use self::socket::user_name;
-use self::told::{explained, status};
+use self::told::{explained, explained_peer, status};
 use super::admission::{Admission, REQUEST_LIMIT, admit};
 use super::api::{Request, Response};
 use super::request::{Command, Job, Query, Waited, job, undrain_notes, wait_response, who};
@@ -180,6 +180,7 @@ async fn answer(request: Request, uid: u32, context: &Context, places: &Places) 
         | Request::Undrain { .. }
         | Request::Recheck { .. }
         | Request::Explain { .. }
+        | Request::ExplainPeer { .. }
         | Request::Reload { .. } => String::new(), // nothing records it
     };
     let at = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
@@ -211,6 +212,7 @@ async fn answer_query(query: Query, context: &Context) -> Response {
             Some(report) => explained(context, &report, vip, peer.as_deref()),
             None => ending(),
         },
+        Query::ExplainPeer { peer } => explained_peer(context, &peer),
         Query::Recheck { services, note } => match context.asks.send(Ask::Recheck(services)).await {
             Ok(()) => Response::Done { notes: vec![note] },
             Err(_) => ending(),

@@ -31,6 +31,11 @@ pub enum Query {
         /// The router; `None`: each.
         peer: Option<String>,
     },
+    /// All that is known of a router and of the session with it.
+    ExplainPeer {
+        /// The router.
+        peer: String,
+    },
     /// Have services probed at once.
     Recheck {
         /// Which; `None`: all.
@@ -72,6 +77,7 @@ pub fn job(
     Ok(match request {
         Request::Status => Job::Query(Query::Status),
         Request::Explain { vip, peer } => Job::Query(Query::Explain { vip, peer }),
+        Request::ExplainPeer { peer } => Job::Query(Query::ExplainPeer { peer }),
         Request::Reload { force } => Job::Command(Command::Reload { force }),
         Request::Drain { what, reason, by: _, wait_ms } => {
             let names = drain_names(&what, &service_names(config)).map_err(refused)?;

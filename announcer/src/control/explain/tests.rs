@@ -88,9 +88,9 @@ fn the_whole_chain_is_told_in_sentences() {
             1.2s ago: connected after 2 ms
             Its probe loop was heard of 0.2s ago; the verdict holds for 4s from there.
         No drain holds it back.
-        Router r1 has 192.0.2.80/32, with MED 7, our AS prepended 3 times more, communities 65001:80.
-        Router r2 has 192.0.2.80/32, with MED 7, local preference 0, communities 65001:80.
-        Router r3 is being told, and has not acknowledged all of it yet.
+        Router r1 was sent 192.0.2.80/32, with MED 7, our AS prepended 3 times more, communities 65001:80; its kernel has acknowledged all.
+        Router r2 was sent 192.0.2.80/32, with MED 7, local preference 0, communities 65001:80; its kernel has acknowledged all.
+        Router r3 is being told, and its kernel has not acknowledged all of it yet.
         Router r4 knows nothing from us: the session is Connect, connection refused, 3s ago.
         Router r5 is not told of it: IPv4 is withheld."#]]
         .assert_eq(&told("+-", vec![Session::Told, Session::Told, Session::Telling, down, withholds]));
@@ -100,9 +100,14 @@ fn the_whole_chain_is_told_in_sentences() {
 fn what_is_not_announced_is_with_nobody() {
     let told = told("", vec![Session::Told, Session::Telling]);
     assert!(told.contains("withheld, check `backend`: no probe has answered yet"), "{told}");
-    assert!(told.contains("Router r1 does not have 192.0.2.80/32 from us."), "{told}");
     assert!(
-        told.contains("Router r2 is being told that it is gone, and has not acknowledged that yet."),
+        told.contains("Router r1 is not sent 192.0.2.80/32; its kernel has acknowledged all withdrawals."),
+        "{told}"
+    );
+    assert!(
+        told.contains(
+            "Router r2 is being told that it is gone, and its kernel has not acknowledged that yet."
+        ),
         "{told}"
     );
 }

@@ -2,15 +2,17 @@
 //!
 //! Touches the clock.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 use super::Context;
 use crate::bgp::fsm::StateName;
 use crate::bgp::io::session;
+use crate::bgp::open::{AsWidth, RefreshKind};
 use crate::config;
 use crate::control::api::{self, Response};
-use crate::control::explain::{Router, Session, Story, explain};
+use crate::control::explain::{self, Router, Session, Story};
 use crate::control::names;
 use crate::director::{Report, VipReport};
 use crate::drain::{self, Drain};
@@ -38,6 +40,9 @@ pub(super) fn explained(context: &Context, report: &Report, address: IpAddr, pee
         let session = match status.withheld.get(&Family::of(address)) {
             _ if status.state != StateName::Established => Session::Down(status.state.to_string(), down),
             Some(why) => Session::Withholds(why.to_string()),
+            None if !peer.families.contains(&Family::of(address)) => {
+                Session::Withholds(format!("`families` of this peer leaves {} out", Family::of(address)))
+            }
             None if status.told < report.generation => Session::Telling,
             None => Session::Told,
         };
@@ -50,7 +55,7 @@ pub(super) fn explained(context: &Context, report: &Report, address: IpAddr, pee
     });
     let routers = routers.filter(|router| peer.is_none_or(|name| router.name == name)).collect();
     let story = Story { vip, service, drain: report.drains.of(&service.name), routers };
-    Response::Done { notes: explain(&story, Instant::now()) }
+    Response::Done { notes: explain::explain(&story, Instant::now()) }
 }
 
 /// What an operator should look at beside what the director warns of, a sentence each. Nothing is read for it.
@@ -124,7 +129,15 @@ fn peer(context: &Context, peer: &config::Peer, status: &session::Status) -> api
         (PeerAsn::Internal, _) => Some(ours),
         (PeerAsn::External, agreed) => agreed.as_ref().map(|agreed| agreed.peer_asn),
     };
+    let address = address_of(peer, status);
+    let peers = context.peers.borrow();
+    let mut others = peers.iter().filter(|(other, _)| other.name != peer.name && other.port == peer.port);
+    let same = others.find(|(other, status)| address.is_some() && address_of(other, status) == address);
+    let same_router = same.map(|(other, _)| other.name.to_string());
     let (reason, hint) = status.trouble().unzip();
+    let twin = same_router.as_ref().filter(|_| reason.is_some());
+    let twin = twin.map(|other| format!("the peer `{other}` is the same router: remove one of the two"));
+    let families = |families: &BTreeSet<Family>| families.iter().map(ToString::to_string).collect();
     api::Peer {
         name: peer.name.to_string(),
         address: status.peer_address.map_or_else(|| peer.address.to_string(), |ip| ip.to_string()),
@@ -133,7 +146,65 @@ fn peer(context: &Context, peer: &config::Peer, status: &session::Status) -> api
         since: status.since.elapsed().as_secs_f64(),
         announced: status.announced,
         reason,
-        hint: hint.flatten().map(str::to_owned),
+        hint: twin.or(hint.flatten()),
         withheld: status.withheld.values().map(ToString::to_string).collect(),
+        families: families(&peer.families),
+        session: status.negotiated.as_ref().map(|agreed| api::Session {
+            local_address: status.local_address.map(|local| local.to_string()),
+            router_id: agreed.peer_id.to_string(),
+            hold_time: agreed.hold_time.map_or(0, |time| time.as_secs()),
+            families: families(&agreed.families),
+            asn_octets: match agreed.as_width {
+                AsWidth::Two => 2,
+                AsWidth::Four => 4,
+            },
+            route_refresh: match agreed.refresh {
+                RefreshKind::Plain => "plain".to_owned(),
+                RefreshKind::Enhanced => "enhanced".to_owned(),
+            },
+            extended_next_hop: agreed.extended_next_hop,
+            next_hops: (status.next_hops.iter())
+                .map(|(family, next_hop)| (family.to_string(), next_hop.to_string()))
+                .collect(),
+        }),
+        established: status.established,
+        last_end: status.last_down.as_ref().map(|down| down.text(Instant::now())),
+        same_router,
+        received: messages(&status.received),
+        sent: messages(&status.sent),
+    }
+}
+
+/// Where a peer is, as far as that is known.
+fn address_of(peer: &config::Peer, status: &session::Status) -> Option<IpAddr> {
+    match peer.address {
+        config::PeerAddress::Ip(address) => Some(address),
+        config::PeerAddress::DefaultGateway => status.peer_address,
+    }
+}
+
+fn messages(counters: &session::Counters) -> BTreeMap<String, u64> {
+    let session::Counters { open, update, notification, keepalive, refresh } = *counters;
+    let all = [
+        ("OPEN", open),
+        ("UPDATE", update),
+        ("NOTIFICATION", notification),
+        ("KEEPALIVE", keepalive),
+        ("ROUTE-REFRESH", refresh),
+    ];
+    all.into_iter().filter(|(_, count)| *count > 0).map(|(kind, count)| (kind.to_owned(), count)).collect()
+}
+
+/// All that is known of a router, in sentences.
+pub(super) fn explained_peer(context: &Context, name: &str) -> Response {
+    let peers = context.peers.borrow().clone();
+    match peers.iter().find(|(peer, _)| peer.name.as_str() == name) {
+        Some((found, status)) => {
+            Response::Done { notes: explain::peer::peer(&self::peer(context, found, &status)) }
+        }
+        None => {
+            let all: Vec<&str> = peers.iter().map(|(peer, _)| peer.name.as_str()).collect();
+            Response::Refused { message: names::unknown("peer", name, all) }
+        }
     }
 }

@@ -37,6 +37,7 @@ fn shown(request: Request, drained: &[&str]) -> String {
     match job(request, "ann".into(), "now".into(), &config(), &drains(drained)) {
         Ok(Job::Query(Query::Status)) => "status".into(),
         Ok(Job::Query(Query::Explain { vip, peer })) => format!("explain {vip} {peer:?}"),
+        Ok(Job::Query(Query::ExplainPeer { peer })) => format!("explain peer {peer}"),
         Ok(Job::Query(Query::Recheck { services, note })) => format!("recheck {services:?}, {note}"),
         Ok(Job::Command(Command::Reload { force })) => format!("reload {force}"),
         Ok(Job::Command(Command::Drain { change: Change::Drain { names, drain }, wait })) => {

@@ -1,0 +1,162 @@
+//! A router's whole story in sentences: the session with it, what was agreed, and how the last one ended.
+//!
+//! Pure. It tells what `status --json` has, so that they cannot disagree.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::control::api::{Peer, Session};
+
+/// The sentences, a line each.
+pub fn peer(peer: &Peer) -> Vec<String> {
+    let asn = peer.asn.map_or_else(|| "an AS that it has not told".into(), |asn| format!("AS {asn}"));
+    let mut lines = vec![format!(
+        "Router {} at {}, {asn}: the session is {} (for {}).",
+        peer.name,
+        peer.address,
+        peer.state,
+        span(peer.since)
+    )];
+    lines.extend(peer.reason.iter().map(|reason| format!("Why there is none: {reason}.")));
+    lines.extend(peer.hint.iter().map(|hint| format!("Hint: {hint}.")));
+    match &peer.session {
+        Some(session) => agreed(session, &mut lines),
+        None => lines.push(format!("Our OPEN offers {}.", families(&peer.families))),
+    }
+    if peer.session.is_some() {
+        let prefixes =
+            if peer.announced == 1 { "1 prefix".into() } else { format!("{} prefixes", peer.announced) };
+        lines.push(format!("It was sent {prefixes}."));
+    }
+    lines.extend(peer.withheld.iter().map(|why| format!("{why}.")));
+    lines.extend(
+        (peer.same_router.iter())
+            .map(|other| format!("The peer `{other}` has the same address: it is the same router.")),
+    );
+    lines.push(format!("Messages received: {}; sent: {}.", counts(&peer.received), counts(&peer.sent)));
+    let times = match peer.established {
+        0 => "never".into(),
+        1 => "once".into(),
+        times => format!("{times} times"),
+    };
+    lines.push(format!("A session was established {times} since announcer started."));
+    if peer.reason.is_none() {
+        lines.extend(peer.last_end.iter().map(|end| format!("The last end: {end}.")));
+    }
+    lines
+}
+
+fn agreed(session: &Session, lines: &mut Vec<String>) {
+    let Session { local_address, router_id, hold_time, asn_octets, route_refresh, .. } = session;
+    if let Some(local) = local_address {
+        lines.push(format!("Our end is {local}; its BGP identifier is {router_id}."));
+    }
+    let timers = match hold_time {
+        0 => "no hold time (it is 0 at one side: only TCP notices that the other is gone)".into(),
+        seconds => format!("a hold time of {seconds} s"),
+    };
+    let extended = if session.extended_next_hop { ", IPv6 next hops for IPv4 routes" } else { "" };
+    lines.push(format!(
+        "Both sides agreed on {timers}, on {}, on AS numbers of {asn_octets} octets, and on {route_refresh} route \
+         refresh{extended}.",
+        families(&session.families)
+    ));
+    for (family, next_hop) in &session.next_hops {
+        lines.push(format!("The next hop of {family} routes is {next_hop}, unless a route names its own."));
+    }
+}
+
+fn families(families: &[String]) -> String {
+    if families.is_empty() { "no family".into() } else { families.join(" and ") }
+}
+
+fn counts(counts: &BTreeMap<String, u64>) -> String {
+    let all: Vec<String> = counts.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
+    if all.is_empty() { "none".into() } else { all.join(", ") }
+}
+
+fn span(seconds: f64) -> String {
+    humantime::format_duration(Duration::from_secs(seconds.max(0.0) as u64)).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn router() -> Peer {
+        Peer {
+            name: "r1".into(),
+            address: "10.0.1.1".into(),
+            asn: Some(65000),
+            state: "Established".into(),
+            since: 61.5,
+            announced: 2,
+            reason: None,
+            hint: None,
+            withheld: vec![],
+            families: vec!["IPv4".into(), "IPv6".into()],
+            session: Some(Session {
+                local_address: Some("10.0.1.11:40001".into()),
+                router_id: "10.0.0.1".into(),
+                hold_time: 9,
+                families: vec!["IPv4".into()],
+                asn_octets: 4,
+                route_refresh: "enhanced".into(),
+                extended_next_hop: false,
+                next_hops: [("IPv4".into(), "10.0.1.11".into())].into(),
+            }),
+            established: 2,
+            last_end: Some("the peer closed the connection, 2m ago".into()),
+            same_router: None,
+            received: [("OPEN".into(), 2)].into(),
+            sent: BTreeMap::new(),
+        }
+    }
+
+    // B17
+    #[test]
+    fn all_that_was_agreed_is_told() {
+        let lines = peer(&router());
+        assert_eq!(
+            lines,
+            [
+                "Router r1 at 10.0.1.1, AS 65000: the session is Established (for 1m 1s).",
+                "Our end is 10.0.1.11:40001; its BGP identifier is 10.0.0.1.",
+                "Both sides agreed on a hold time of 9 s, on IPv4, on AS numbers of 4 octets, and on enhanced route refresh.",
+                "The next hop of IPv4 routes is 10.0.1.11, unless a route names its own.",
+                "It was sent 2 prefixes.",
+                "Messages received: 2 OPEN; sent: none.",
+                "A session was established 2 times since announcer started.",
+                "The last end: the peer closed the connection, 2m ago.",
+            ]
+        );
+    }
+
+    #[test]
+    fn without_a_session_it_is_told_why_and_what_is_offered() {
+        let lines = peer(&Peer {
+            state: "Idle".into(),
+            session: None,
+            reason: Some("connection refused, 2s ago".into()),
+            hint: Some("look there".into()),
+            same_router: Some("r2".into()),
+            ..router()
+        });
+        for words in [
+            "Why there is none: connection refused, 2s ago.",
+            "Hint: look there.",
+            "Our OPEN offers IPv4 and IPv6.",
+        ] {
+            assert!(lines.iter().any(|line| line == words), "{words}: {lines:#?}");
+        }
+        assert!(lines.iter().any(|line| line.contains("`r2` has the same address")));
+        assert!(!lines.iter().any(|line| line.starts_with("The last end")), "it is the reason");
+    }
+
+    #[test]
+    fn a_hold_time_of_zero_is_told() {
+        let mut router = router();
+        router.session.as_mut().unwrap().hold_time = 0;
+        assert!(peer(&router).iter().any(|line| line.contains("no hold time")));
+    }
+}

@@ -46,6 +46,8 @@ soak: build
 interop: build
 	cargo build -p e2e --bin interop
 	$(SUDO) target/debug/interop
+	cargo test -p announcer --test routers --no-run
+	$(SUDO) env PATH="$$PATH" cargo test -p announcer --test routers -- --ignored --nocapture
 
 lint:
 	cargo fmt --all --check

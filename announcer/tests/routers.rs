@@ -1,0 +1,33 @@
+//! Each hint at a real router in that state: FRR, BIRD, GoBGP, OpenBGPD and ExaBGP, as Debian has them, in network namespaces.
+//!
+//! It needs root, the routers, nftables and iproute2, and takes minutes: `make interop` runs it.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod routers {
+    pub(crate) mod bench;
+    pub(crate) mod cases;
+}
+
+use routers::bench::Bench;
+use routers::cases::CASES;
+
+/// `ROUTER_HINTS=words` runs the cases whose name has them.
+#[test]
+#[ignore = "needs root and routers; `make interop` runs it"]
+fn each_hint_is_seen_at_a_router_in_that_state() {
+    let only = std::env::var("ROUTER_HINTS").unwrap_or_default();
+    let bench = Bench::up();
+    let mut wrong = Vec::new();
+    println!("| state of the router | reason | hint |\n|---|---|---|");
+    for case in CASES.iter().filter(|case| case.name.contains(&only)) {
+        match bench.run(case) {
+            Ok((reason, hint)) => println!("| {} | {reason} | {hint} |", case.name),
+            Err(seen) => {
+                println!("| {} | FAILED: {seen} | |", case.name);
+                wrong.push(case.name);
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "not as it should be: {wrong:#?}");
+}

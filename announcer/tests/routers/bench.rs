@@ -1,0 +1,250 @@
+//! One frontend, a router on its link, and one behind that: three network namespaces, and one case after the other on them.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use super::cases::{Case, Software};
+
+/// How long a state may take to be seen.
+const PATIENCE: Duration = Duration::from_secs(25);
+
+pub(crate) struct Bench {
+    dir: tempfile::TempDir,
+    prefix: String,
+}
+
+/// A process that ends with its case.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // The group: FRR and OpenBGPD are several processes.
+        if let Ok(pid) = i32::try_from(self.0.id()) {
+            let _ =
+                Command::new("kill").args(["-KILL", "--", &format!("-{pid}")]).stderr(Stdio::null()).status();
+        }
+        let _ = self.0.wait();
+    }
+}
+
+impl Bench {
+    pub(crate) fn up() -> Bench {
+        let prefix = format!("hints-{}", std::process::id());
+        let dir = tempfile::tempdir().unwrap();
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let bench = Bench { dir, prefix };
+        for node in ["fe", "near", "far"] {
+            bench
+                .must(&format!("ip netns add {p}-{node}; ip -n {p}-{node} link set lo up", p = bench.prefix));
+        }
+        bench.must(&format!(
+            "ip -n {p}-fe link add eth1 type veth peer name eth1 netns {p}-near
+             ip -n {p}-far link add eth1 type veth peer name eth2 netns {p}-near
+             ip netns exec {p}-near sysctl -qw net.ipv4.ip_forward=1
+             for node in fe near far; do
+               ip netns exec {p}-$node sysctl -qw net.ipv6.conf.all.accept_dad=0 net.ipv6.conf.default.accept_dad=0
+             done
+             ip -n {p}-fe address add 10.9.0.1/24 dev eth1
+             ip -n {p}-fe address add 2001:db8:9::1/64 dev eth1
+             ip -n {p}-near address add 10.9.0.2/24 dev eth1
+             ip -n {p}-near address add 2001:db8:9::2/64 dev eth1
+             ip -n {p}-near address add 10.9.8.1/24 dev eth2
+             ip -n {p}-far address add 10.9.8.2/24 dev eth1
+             ip -n {p}-fe link set eth1 up; ip -n {p}-near link set eth1 up
+             ip -n {p}-near link set eth2 up; ip -n {p}-far link set eth1 up
+             ip -n {p}-fe route add default via 10.9.0.2; ip -n {p}-far route add default via 10.9.8.1",
+            p = bench.prefix
+        ));
+        bench
+    }
+
+    /// Brings the case's state about, and waits for what it should show: its reason and its hint.
+    pub(crate) fn run(&self, case: &Case) -> Result<(String, String), String> {
+        let at = |node: &str| format!("ip netns exec {}-{node} ", self.prefix);
+        let shell = |commands: &str| {
+            commands
+                .replace("@fe ", &at("fe"))
+                .replace("@near ", &at("near"))
+                .replace("@far ", &at("far"))
+                .replace("@dir", &self.dir.path().display().to_string())
+        };
+        self.must(&shell("@fe nft flush ruleset; @near nft flush ruleset; @far nft flush ruleset; true"));
+        self.must(&shell(case.before));
+        let _router = self.router(case)?;
+        let _announcer = self.announcer(case);
+        if !case.then.is_empty() {
+            self.wait(case, |peer| peer["state"] == "Established")?;
+            self.must(&shell(case.then));
+        }
+        let shown = self.wait(case, |peer| {
+            let has = |key: &str, words: &[&str]| {
+                words.iter().all(|words| peer[key].as_str().unwrap_or_default().contains(words))
+            };
+            if case.reason.is_empty() {
+                return peer["state"] == "Established";
+            }
+            has("reason", case.reason) && has("hint", case.hint)
+        })?;
+        let text = |key: &str| shown[key].as_str().unwrap_or_default().to_owned();
+        Ok((if case.reason.is_empty() { "Established".into() } else { text("reason") }, text("hint")))
+    }
+
+    fn wait(
+        &self,
+        case: &Case,
+        holds: impl Fn(&serde_json::Value) -> bool,
+    ) -> Result<serde_json::Value, String> {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let peer = self.status().map(|status| status["peers"][case.peer].clone()).unwrap_or_default();
+            if holds(&peer) {
+                return Ok(peer);
+            }
+            if Instant::now() > end {
+                let log = |file: &str| {
+                    let text = fs::read_to_string(self.path(file)).unwrap_or_default();
+                    let lines: Vec<&str> = text.lines().collect();
+                    lines[lines.len().saturating_sub(5)..].join(" / ")
+                };
+                let (state, reason, hint) = (&peer["state"], &peer["reason"], &peer["hint"]);
+                return Err(format!(
+                    "{state} {reason} {hint} // {} // {}",
+                    log("router.log"),
+                    log("announcer.log")
+                ));
+            }
+            sleep(Duration::from_millis(100)); // between looks
+        }
+    }
+
+    fn status(&self) -> Option<serde_json::Value> {
+        let output = Command::new(env!("CARGO_BIN_EXE_announcer"))
+            .args(["status", "--json", "--socket"])
+            .arg(self.path("control.sock"))
+            .output()
+            .unwrap();
+        serde_json::from_slice(&output.stdout).ok()
+    }
+
+    fn announcer(&self, case: &Case) -> Running {
+        let _ = fs::remove_dir_all(self.path("state"));
+        for (key, text) in [("key", "correct-horse"), ("odd.key", "correct-horse ")] {
+            fs::write(self.path(key), text).unwrap();
+            fs::set_permissions(self.path(key), fs::Permissions::from_mode(0o600)).unwrap();
+        }
+        fs::write(self.path("healthy"), "").unwrap();
+        let dir = self.dir.path().display();
+        let config = format!(
+            "[bgp]\n{}\nrouter_id = \"10.9.0.1\"\nsettle = \"0s\"\n{}\n[[service]]\nname = \"www\"\n\
+             vips = [\"192.0.2.80\", \"192.0.2.81\", \"2001:db8::80\"]\n[[service.check]]\nfile = \"{dir}/healthy\"\n\
+             interval = \"100ms\"\nrise = 1\n",
+            case.bgp,
+            case.ours.replace("@dir", &dir.to_string())
+        );
+        fs::write(self.path("announcer.toml"), config).unwrap();
+        let log = fs::File::create(self.path("announcer.log")).unwrap();
+        let mut command = self.command("fe", &[env!("CARGO_BIN_EXE_announcer"), "run", "--config"]);
+        command.arg(self.path("announcer.toml")).arg("--socket").arg(self.path("control.sock"));
+        command.arg("--state-dir").arg(self.path("state"));
+        fs::create_dir_all(self.path("state")).unwrap();
+        Running(command.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap())
+    }
+
+    fn router(&self, case: &Case) -> Result<Vec<Running>, String> {
+        let dir = self.dir.path().display().to_string();
+        let _ = fs::remove_file(self.path("router.log"));
+        let node = if case.far { "far" } else { "near" };
+        let own = if case.far { "10.9.8.2" } else { "10.9.0.2" };
+        let text = case.config.replace("@own", own).replace("@dir", &dir);
+        let (file, commands) = match case.software {
+            Software::None => return Ok(Vec::new()),
+            Software::Frr => {
+                // It runs as a user of its own, in a directory of its own.
+                self.must(&format!(
+                    "mkdir -p {dir}/frr && cp /dev/null {dir}/frr/frr.log && chown -R frr:frr {dir}/frr"
+                ));
+                let frr = format!("--vty_socket {dir}/frr -z {dir}/frr/zserv.api -P 0");
+                (
+                    "frr.conf",
+                    vec![
+                        format!("/usr/lib/frr/zebra {frr} -i {dir}/frr/zebra.pid"),
+                        format!(
+                            "sleep 0.3; exec /usr/lib/frr/bgpd {frr} -i {dir}/frr/bgpd.pid -f {dir}/frr.conf --log stdout"
+                        ),
+                    ],
+                )
+            }
+            Software::Bird => (
+                "bird.conf",
+                vec![format!("bird -f -c {dir}/bird.conf -s {dir}/bird.ctl -D {dir}/router.log")],
+            ),
+            Software::Gobgp => (
+                "gobgpd.toml",
+                vec![format!("gobgpd -t toml -f {dir}/gobgpd.toml --api-hosts 127.0.0.1:50051 -l debug")],
+            ),
+            Software::Openbgpd => {
+                ("bgpd.conf", vec![format!("mkdir -p /run/openbgpd; exec bgpd -d -v -f {dir}/bgpd.conf")])
+            }
+            Software::Exabgp => (
+                "exabgp.conf",
+                vec![format!(
+                    "env exabgp_tcp_bind={own} exabgp_tcp_port=179 exabgp_daemon_user=root exabgp_daemon_daemonize=false \
+                     exabgp_log_destination=stdout exabgp_log_all=true exabgp {dir}/exabgp.conf"
+                )],
+            ),
+        };
+        fs::write(self.path(file), text).unwrap();
+        // OpenBGPD refuses what others can read; FRR reads as its own user.
+        let mode = if case.software == Software::Frr { 0o644 } else { 0o600 };
+        fs::set_permissions(self.path(file), fs::Permissions::from_mode(mode)).unwrap();
+        let all = commands.iter().map(|command| {
+            let log = fs::File::options().create(true).append(true).open(self.path("router.log")).unwrap();
+            let mut started = self.command(node, &["sh", "-c", command]);
+            Running(started.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap())
+        });
+        let all: Vec<Running> = all.collect();
+        let listens = format!("ip netns exec {}-{node} ss -Hltn sport = 179", self.prefix);
+        let end = Instant::now() + PATIENCE;
+        while Instant::now() < end {
+            let seen = Command::new("sh").args(["-c", &listens]).output().unwrap();
+            if !seen.stdout.is_empty() {
+                return Ok(all);
+            }
+            sleep(Duration::from_millis(50)); // between looks
+        }
+        Err(format!(
+            "it does not listen: {}",
+            fs::read_to_string(self.path("router.log")).unwrap_or_default()
+        ))
+    }
+
+    /// A command in a node, with a process group of its own.
+    fn command(&self, node: &str, words: &[&str]) -> Command {
+        use std::os::unix::process::CommandExt;
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &format!("{}-{node}", self.prefix)]).args(words);
+        command.stdin(Stdio::null()).process_group(0);
+        command
+    }
+
+    fn path(&self, file: &str) -> PathBuf {
+        self.dir.path().join(file)
+    }
+
+    fn must(&self, commands: &str) {
+        let output = Command::new("sh").args(["-c", commands]).output().unwrap();
+        assert!(output.status.success(), "{commands}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        for node in ["fe", "near", "far"] {
+            let _ = Command::new("ip").args(["netns", "delete", &format!("{}-{node}", self.prefix)]).status();
+        }
+    }
+}

@@ -16,8 +16,8 @@ use super::keys::Section;
 use super::overrides;
 use super::table::table;
 use super::value::{
-    DAY, SECOND, Value, Wrong, boolean, hold_time, hops, interface, path, peer_asn, port, span, within, word,
-    wrong,
+    DAY, SECOND, Value, Wrong, boolean, hold_time, hops, interface, min_hold_time, path, peer_asn, port,
+    segment_size, span, within, word, wrong,
 };
 use super::writer::{ToToml, text};
 use crate::model::{Family, Overrides, PeerAsn, PeerName};
@@ -48,6 +48,9 @@ table! {
         /// Default the larger of 8 minutes and twice the hold time: at least the hold time (RFC 9687).
         send_hold_time: one Duration, derived "\"8m\"", within(SECOND * 3..=DAY),
             "how long it may take no octet (RFC 9687); without it, 8m or twice `hold_time`; 3s to 1day";
+        /// The least that may be agreed, 3 s to `hold_time`; without it any, and zero too.
+        min_hold_time: one Duration, optional "\"3s\"", min_hold_time,
+            "the least hold time that both sides may agree on, at most `hold_time`: a router that offers less, or zero, is refused; without it, any is accepted; 3s to 18h12m15s";
         /// What our OPEN offers; never empty.
         families: set Family, default "[\"ipv4\", \"ipv6\"]", word,
             "what the session carries, whatever it runs over";
@@ -59,6 +62,9 @@ table! {
         /// Our end of the session; no VIP.
         source_address: one IpAddr, optional "\"10.0.1.11\"", source,
             "our end of the session; without it, the kernel's choice";
+        /// The largest TCP segment, in octets; without it what the kernel finds.
+        tcp_mss: one u16, optional "1340", segment_size,
+            "the largest TCP segment of the session, in octets, for a path whose MTU is not discovered: the path MTU less 40 for IPv4, less 60 for IPv6; 536 to 32767";
         /// How many hops away the router is at most, for `ttl_security`.
         multihop: one u8, default "1", hops, "how many hops away the router may be under `ttl_security`; 1 to 255";
         /// Whether what has come further is dropped (RFC 5082).
@@ -223,6 +229,20 @@ pub(super) fn judge(peer: &Written, faults: &mut Vec<Fault>) {
         let message = "without capabilities a session carries IPv4 alone";
         let help = "write `families = [\"ipv4\"]`, or remove `capabilities = false`";
         faults.push(Fault::new(families.span(), message, help));
+    }
+    if let (Some(hold), Some(least)) = (&peer.hold_time, &peer.min_hold_time)
+        && least.get_ref() > hold.get_ref()
+    {
+        let message = "`min_hold_time` must be at most `hold_time`";
+        let help = if hold.get_ref().is_zero() {
+            "remove it, or write a `hold_time` that is not zero".to_owned()
+        } else {
+            format!(
+                "write `{}` or less: both sides agree on the smaller of their hold times",
+                span(*hold.get_ref())
+            )
+        };
+        faults.push(Fault::new(least.span(), message, help));
     }
     if let (Some(hold), Some(send)) = (&peer.hold_time, &peer.send_hold_time)
         && send.get_ref() < hold.get_ref()

@@ -186,6 +186,13 @@ pub(super) fn hops(value: &Value<'_>) -> Result<u8, Wrong> {
     octet(value, 1..=255)
 }
 
+/// Octets of a TCP segment: 536 (RFC 9293 §3.7.1) to the most that Linux takes for TCP_MAXSEG.
+pub(super) fn segment_size(value: &Value<'_>) -> Result<u16, Wrong> {
+    let bounds = 536..=32767;
+    let found = number(value, bounds.clone())?;
+    u16::try_from(found).map_err(|_| outside(value, bounds))
+}
+
 fn octet(value: &Value<'_>, bounds: RangeInclusive<u32>) -> Result<u8, Wrong> {
     let found = number(value, bounds.clone())?;
     u8::try_from(found).map_err(|_| outside(value, bounds))
@@ -352,6 +359,12 @@ pub(super) fn hold_time(value: &Value<'_>) -> Result<Duration, Wrong> {
     } else {
         Ok(hold)
     }
+}
+
+/// 3 to 65535 whole seconds: a hold time that is not zero.
+pub(super) fn min_hold_time(value: &Value<'_>) -> Result<Duration, Wrong> {
+    within(Duration::from_secs(3)..=Duration::from_secs(u16::MAX.into()))(value)?;
+    hold_time(value)
 }
 
 /// Zero, or 1 ms to 1 s.

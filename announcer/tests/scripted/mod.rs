@@ -82,6 +82,8 @@ pub fn peer(port: u16) -> Peer {
         capabilities: true,
         interface: None,
         source_address: None,
+        min_hold_time: None,
+        tcp_mss: None,
         multihop: 1,
         ttl_security: false,
         password_file: None,

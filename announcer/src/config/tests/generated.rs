@@ -190,6 +190,7 @@ prop_compose! {
         host in 1u8..=254, kind in 0u8..4, port in 1u16.., overrides in overrides(),
         families in proptest::sample::subsequence(vec![Family::V4, Family::V6], 1..=2),
         options in any::<[bool; 4]>(), capable in any::<bool>(), multihop in 1u8..,
+        (least, tcp_mss) in (proptest::option::of(second(3..=3)), proptest::option::of(536u16..=32767)),
     ) -> Peer {
         let [bound, source, ttl_security, password] = options;
         let address = match kind {
@@ -204,6 +205,7 @@ prop_compose! {
         };
         Peer {
             name: "r".parse().unwrap(), address, port, asn, hold_time: hold, send_hold_time: send_hold,
+            min_hold_time: least.filter(|least| *least <= hold), tcp_mss,
             capabilities: capable || families.contains(&Family::V6), families: families.into_iter().collect(),
             interface: (bound || kind == 3).then(|| "eth0".into()),
             source_address: source.then_some(own), multihop, ttl_security,

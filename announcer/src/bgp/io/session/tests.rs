@@ -72,6 +72,8 @@ async fn a_changed_key_is_set_on_the_live_socket_and_resets_nothing() {
         capabilities: true,
         interface: None,
         source_address: None,
+        min_hold_time: None,
+        tcp_mss: None,
         multihop: 1,
         ttl_security: false,
         password_file: Some(file.clone()),

@@ -1,0 +1,179 @@
+use super::*;
+
+fn ours(list: &[(&str, bool)]) -> Vec<Address> {
+    let address = |(ip, lasting): &(&str, bool)| {
+        let net: IpNet = ip.parse().unwrap();
+        Address { ip: net.addr(), prefix: net.prefix_len(), lasting: *lasting, temporary: false }
+    };
+    list.iter().map(address).collect()
+}
+
+fn vips(list: &[&str]) -> BTreeSet<IpAddr> {
+    list.iter().map(|ip| ip.parse().unwrap()).collect()
+}
+
+fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+#[test]
+fn a_vip_is_never_the_source_and_an_address_of_the_routers_subnet_goes_first() {
+    let addresses = ours(&[
+        ("fe80::1/64", true),
+        ("192.0.2.1/32", true),
+        ("10.0.0.9/24", false),
+        ("10.8.0.1/24", true),
+        ("10.0.0.1/24", true),
+    ]);
+    let vips = vips(&["192.0.2.1", "2001:db8::80"]);
+    for (choice, host, want) in [
+        ("10.0.0.9", "10.0.0.254", Some("10.0.0.9")),
+        ("192.0.2.1", "10.0.0.254", Some("10.0.0.1")),
+        ("192.0.2.1", "10.7.0.254", Some("10.8.0.1")),
+        ("2001:db8::80", "2001:db8::1", None),
+    ] {
+        assert_eq!(source(ip(choice), ip(host), &addresses, &vips), want.map(ip), "{choice} {host}");
+    }
+}
+
+/// B6.
+#[test]
+fn a_temporary_address_is_neither_source_nor_next_hop() {
+    let mut addresses = ours(&[("2001:db8::7e:1/64", false), ("2001:db8::1/64", true)]);
+    addresses[0].temporary = true;
+    let (temporary, stable, none) = (ip("2001:db8::7e:1"), ip("2001:db8::1"), vips(&[]));
+    assert_eq!(source(temporary, ip("2001:db8::ff"), &addresses, &none), Some(stable));
+    assert_eq!(source(temporary, ip("2001:db8::ff"), &addresses[..1], &none), None);
+    let next_hop = next_hop_v6(ip("10.0.0.1"), None, &addresses, &none);
+    assert_eq!(next_hop.map(IpAddr::V6), Some(stable));
+}
+
+#[test]
+fn the_next_hop_is_a_global_address_that_lasts_and_is_no_vip() {
+    let vips = vips(&["2001:db8::80"]);
+    for (session, before, list, want) in [
+        (
+            "10.0.0.1",
+            None,
+            vec![("fe80::1/64", true), ("2001:db8::80/128", true), ("2001:db8::7/64", true)],
+            Some("2001:db8::7"),
+        ),
+        ("10.0.0.1", None, vec![("2001:db8::7/64", false)], None),
+        ("2001:db8::9", Some("2001:db8::7"), vec![("2001:db8::7/64", true)], Some("2001:db8::9")),
+        ("fe80::1", None, vec![("2001:db8::7/64", true)], Some("2001:db8::7")),
+        ("::ffff:10.0.0.1", None, vec![], None),
+        // What was advertised stays as long as it can.
+        (
+            "fe80::1",
+            Some("2001:db8::8"),
+            vec![("2001:db8::7/64", true), ("2001:db8::8/64", true)],
+            Some("2001:db8::8"),
+        ),
+        (
+            "fe80::1",
+            Some("2001:db8::8"),
+            vec![("2001:db8::7/64", true), ("2001:db8::8/64", false)],
+            Some("2001:db8::7"),
+        ),
+        ("fe80::1", Some("2001:db8::80"), vec![("2001:db8::80/128", true)], None),
+    ] {
+        let before = before.map(|ip: &str| ip.parse().unwrap());
+        let got = next_hop_v6(ip(session), before, &ours(&list), &vips);
+        assert_eq!(got, want.map(|ip| ip.parse().unwrap()), "{session} {list:?}");
+    }
+    let fours = ours(&[
+        ("2001:db8::7/64", true),
+        ("192.0.2.80/32", true),
+        ("10.0.0.8/24", false),
+        ("10.0.0.7/24", true),
+        ("10.0.0.6/24", true),
+    ]);
+    let vips = ["192.0.2.80".parse().unwrap()].into();
+    for (before, want) in [(None, "10.0.0.7"), (Some("10.0.0.6"), "10.0.0.6"), (Some("10.0.0.8"), "10.0.0.7")]
+    {
+        let before = before.map(|ip: &str| ip.parse().unwrap());
+        assert_eq!(next_hop_v4(before, &fours, &vips), Some(want.parse().unwrap()));
+    }
+}
+
+fn network(links: &[(u32, LinkState)], addresses: &[(u32, &str)]) -> Network {
+    let mut network = Network::default();
+    for (index, state) in links {
+        network.links.insert(*index, Link { name: format!("eth{index}"), state: *state });
+    }
+    for (index, address) in addresses {
+        network.addresses.entry(*index).or_default().extend(ours(&[(address, true)]));
+    }
+    network
+}
+
+fn used() -> Used {
+    Used {
+        peer: ip("10.0.0.254"),
+        local: ip("10.0.0.1"),
+        interface: 2,
+        own: true,
+        seen: false,
+        pinned: false,
+    }
+}
+
+/// W15 and B7: whatever was missed, what there is now decides.
+#[test]
+fn a_session_stands_by_the_network_as_it_is_and_not_by_what_was_heard_of_it() {
+    use LinkState::{Down, Up};
+    let own = (2, "10.0.0.1/24");
+    let gone = PathState::AddressGone(ip("10.0.0.1"));
+    let cut = PathState::LinkDown("eth2".into());
+    // The networks one after the other, and what the last makes of the session.
+    for (networks, change, want) in [
+        (vec![network(&[], &[])], (|_| {}) as fn(&mut Used), PathState::Intact),
+        (vec![network(&[(1, Up), (2, Up)], &[own])], |_| {}, PathState::Intact),
+        (vec![network(&[(1, Up), (2, Down)], &[own])], |_| {}, cut),
+        (vec![network(&[(1, Up), (3, Up)], &[(3, "10.0.0.1/24")])], |_| {}, PathState::InterfaceGone),
+        // From the address of another interface: there may be another way.
+        (
+            vec![network(&[(1, Up), (2, Down)], &[(1, "10.0.0.1/32")])],
+            |used| used.own = false,
+            PathState::Intact,
+        ),
+        (
+            vec![network(&[(1, Up), (2, Up)], &[own]), network(&[(1, Up), (2, Up)], &[(2, "10.0.0.2/24")])],
+            |_| {},
+            gone,
+        ),
+        // The same link-local address on another interface is another one.
+        (
+            vec![
+                network(&[(1, Up), (2, Up)], &[(2, "fe80::1/64")]),
+                network(&[(1, Up), (2, Up)], &[(1, "fe80::1/64")]),
+            ],
+            |used| used.local = ip("fe80::1"),
+            PathState::AddressGone(ip("fe80::1")),
+        ),
+        // An address that no interface was ever seen to have, such as 127.0.0.9.
+        (vec![network(&[(1, Up), (2, Up)], &[])], |_| {}, PathState::Intact),
+    ] {
+        let mut used = used();
+        change(&mut used);
+        let last = networks.iter().map(|network| used.judge(network)).last().unwrap();
+        assert_eq!(last, want, "{networks:?}");
+    }
+}
+
+/// B13.
+#[test]
+fn a_session_has_moved_when_a_new_one_would_leave_by_another_interface_or_reach_another_router() {
+    let path = |interface| Path { source: ip("10.9.0.1"), interface, via: None };
+    for (peer, interface, pinned, want) in [
+        ("10.0.0.254", 2, false, false),
+        ("10.0.0.254", 3, false, true),
+        ("10.0.0.254", 3, true, false),
+        ("10.0.0.253", 2, false, true),
+        ("10.0.0.253", 2, true, true),
+    ] {
+        let used = Used { pinned, ..used() };
+        assert_eq!(used.moved(Some((ip(peer), path(interface)))), want, "{peer} {interface} {pinned}");
+    }
+    assert!(!used().moved(None), "a route that is away for a moment moves nobody");
+}

@@ -1,0 +1,138 @@
+use super::*;
+use crate::config;
+
+fn id(text: &str) -> RouterId {
+    RouterId::try_from(text.parse::<std::net::Ipv4Addr>().unwrap()).unwrap()
+}
+
+/// A configuration with `bgp` in `[bgp]` and a peer for each name, whose keys stand behind it.
+fn config(bgp: &str, peers: &[&str]) -> Config {
+    let mut text = format!("[bgp]\nasn = 65001\n{bgp}\n");
+    for (index, peer) in peers.iter().enumerate() {
+        let (name, keys) = peer.split_once(' ').unwrap_or((peer, ""));
+        let host = name.trim_start_matches('r').parse().unwrap_or(index + 1);
+        text += &format!("[[peer]]\nname = \"{name}\"\naddress = \"10.0.1.{host}\"\nasn = 65000\n{keys}\n");
+    }
+    text += "[[service]]\nname = \"www\"\nvips = [\"192.0.2.80\"]\n[[service.check]]\ntcp = 80\n";
+    config::parse("x", &text).unwrap_or_else(|errors| panic!("{errors}"))
+}
+
+/// All steps until nothing is left to do, each taken at once.
+fn steps(mut running: Vec<Running>, wanted: &Wanted<'_>) -> Vec<String> {
+    let mut taken = vec![];
+    while let Some(step) = next(&running, wanted) {
+        let fresh = |name: &PeerName| Running {
+            settings: wanted.settings(wanted.peer(name).unwrap()),
+            state: Up::Established,
+            way: Way::Same,
+        };
+        taken.push(match step {
+            Step::End(name) => {
+                running.retain(|one| one.settings.peer.name != name);
+                format!("end {name}")
+            }
+            Step::Start(name) => {
+                running.retain(|one| one.settings.peer.name != name);
+                running.push(fresh(&name));
+                format!("start {name}")
+            }
+            Step::Restart(name, cause) => {
+                running.retain(|one| one.settings.peer.name != name);
+                running.push(fresh(&name));
+                format!("restart {name}: {cause:?}")
+            }
+        });
+        assert!(taken.len() < 20, "it comes to no end: {taken:?}");
+    }
+    taken
+}
+
+fn running(config: &Config, router_id: Option<&str>) -> Vec<Running> {
+    let wanted = Wanted { config, router_id: router_id.map(id) };
+    let one = |peer| Running { settings: wanted.settings(peer), state: Up::Established, way: Way::Same };
+    config.peers.iter().map(one).collect()
+}
+
+#[test]
+fn removed_peers_end_first_then_new_ones_start_and_the_rest_begins_anew_one_after_the_other() {
+    let two = config("", &["r1", "r2"]);
+    for (new, id_before, id_now, want) in [
+        (two.clone(), Some("10.0.0.1"), Some("10.0.0.1"), vec![]),
+        (config("", &["r2", "r1"]), Some("10.0.0.1"), Some("10.0.0.1"), vec![]),
+        (config("settle = \"2s\"", &["r1", "r2"]), Some("10.0.0.1"), Some("10.0.0.1"), vec![]),
+        (config("", &["r1 med = 5", "r2"]), Some("10.0.0.1"), Some("10.0.0.1"), vec![]),
+        (
+            config("", &["r3", "r1 port = 1790"]),
+            Some("10.0.0.1"),
+            Some("10.0.0.1"),
+            vec!["end r2", "start r3", "restart r1: Configuration"],
+        ),
+        (
+            config("graceful_restart = \"10s\"", &["r2", "r1"]),
+            Some("10.0.0.1"),
+            Some("10.0.0.1"),
+            vec!["restart r2: Configuration", "restart r1: Configuration"],
+        ),
+        // W5: what waited for a router id begins as soon as it is known, all at once; another one is a new session each.
+        (two.clone(), None, None, vec![]),
+        (config("", &["r1 port = 1790", "r2"]), None, None, vec!["start r1"]),
+        (two.clone(), None, Some("10.0.0.1"), vec!["start r1", "start r2"]),
+        (
+            two.clone(),
+            Some("10.0.0.1"),
+            Some("10.0.0.2"),
+            vec!["restart r1: RouterId", "restart r2: RouterId"],
+        ),
+        (two.clone(), Some("10.0.0.1"), None, vec![]),
+    ] {
+        let wanted = Wanted { config: &new, router_id: id_now.map(id) };
+        assert_eq!(steps(running(&two, id_before), &wanted), want, "{id_before:?} {id_now:?}");
+    }
+}
+
+#[test]
+fn what_is_down_begins_anew_first_since_it_has_nothing_to_lose() {
+    let old = config("", &["r1", "r2", "r3"]);
+    let new = config("", &["r1 port = 1790", "r2 port = 1790", "r3 port = 1790"]);
+    let mut running = running(&old, Some("10.0.0.1"));
+    running[2].state = Up::Down;
+    let wanted = Wanted { config: &new, router_id: Some(id("10.0.0.1")) };
+    let want = ["restart r3: Configuration", "restart r1: Configuration", "restart r2: Configuration"];
+    assert_eq!(steps(running, &wanted), want);
+}
+
+/// B13.
+#[test]
+fn sessions_whose_way_has_changed_begin_anew_one_after_the_other() {
+    let config = config("", &["r1", "r2", "r3"]);
+    let mut running = running(&config, Some("10.0.0.1"));
+    running[0].way = Way::Other;
+    running[2].way = Way::Other;
+    let wanted = Wanted { config: &config, router_id: Some(id("10.0.0.1")) };
+    assert_eq!(steps(running, &wanted), ["restart r1: Way", "restart r3: Way"]);
+}
+
+#[test]
+fn whether_a_reload_interrupts_every_session_is_known_whichever_key_does_it() {
+    let two = || config("", &["r1", "r2"]);
+    for (old, new, in_use, want) in [
+        (two(), two(), Some("10.0.0.1"), false),
+        (two(), config("", &["r1"]), Some("10.0.0.1"), false),
+        (two(), config("", &["r3"]), Some("10.0.0.1"), true),
+        (two(), config("", &["r1 port = 1790", "r2"]), Some("10.0.0.1"), false),
+        (two(), config("", &["r1 port = 1790", "r2 port = 1790"]), Some("10.0.0.1"), true),
+        (two(), config("graceful_restart = \"10s\"", &["r1", "r2"]), Some("10.0.0.1"), true),
+        // The router id: only one that is not in use already.
+        (two(), config("router_id = \"10.0.0.1\"", &["r1", "r2"]), Some("10.0.0.1"), false),
+        (two(), config("router_id = \"10.0.0.9\"", &["r1", "r2"]), Some("10.0.0.1"), true),
+        (config("router_id = \"10.0.0.9\"", &["r1", "r2"]), two(), Some("10.0.0.9"), false),
+        (
+            config("router_id = \"10.0.0.9\"", &["r1"]),
+            config("router_id = \"10.0.0.8\"", &["r1"]),
+            None,
+            true,
+        ),
+    ] {
+        assert_eq!(interrupts_every_session(&old, &new, in_use.map(id)), want, "{new:?}");
+    }
+}

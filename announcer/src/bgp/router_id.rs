@@ -1,0 +1,162 @@
+//! Our BGP Identifier (RFC 4271 §4.2): the configuration's, or an address of this host.
+//!
+//! Pure. Routers tell us apart by it, and a session cannot change its own. So one that sessions use stays, whatever happens to
+//! the address that it was taken from; only the configuration replaces it, and then the sessions begin anew.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use crate::config::{Config, Peer, PeerAddress};
+use crate::model::{PeerName, RouterId};
+
+/// The identifier, and what it waits for.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Identity {
+    /// The identifier; `None`: it is not known, and no session can begin.
+    pub id: Option<RouterId>,
+    /// Why it is not known, a sentence.
+    pub waits: Option<String>,
+}
+
+/// Where the identifier can be taken from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Candidate {
+    /// The configured source address of a session.
+    Configured(PeerName, IpAddr),
+    /// The source address towards a router.
+    Towards(PeerName),
+}
+
+/// The sources that could be asked for, in the order of the file.
+pub fn candidates(config: &Config) -> Vec<Candidate> {
+    let candidate = |peer: &Peer| match (peer.source_address, peer.address) {
+        (Some(source @ IpAddr::V4(_)), _) => Some(Candidate::Configured(peer.name.clone(), source)),
+        (_, PeerAddress::Ip(IpAddr::V6(_))) => None,
+        (_, PeerAddress::Ip(IpAddr::V4(_)) | PeerAddress::DefaultGateway) => {
+            Some(Candidate::Towards(peer.name.clone()))
+        }
+    };
+    config.peers.iter().filter_map(candidate).collect()
+}
+
+/// What was found out about the source towards a router.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Found {
+    /// The source that a session takes.
+    Source(IpAddr),
+    /// The kernel would take this VIP, and its interface has no other address.
+    Vip(IpAddr),
+    /// There is no way to the router at present; why.
+    NoWay(String),
+}
+
+/// Whether sessions have said an identifier to a router.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Usage {
+    /// They have.
+    InUse,
+    /// No router has heard it yet.
+    Unused,
+}
+
+/// The identifier that holds from now on. `found` has the candidates that were looked at, in their order.
+pub fn choose(
+    configured: Option<RouterId>,
+    now: &Identity,
+    usage: Usage,
+    found: &[(PeerName, Found)],
+    vips: &BTreeSet<IpAddr>,
+) -> Identity {
+    if let Some(id) = configured {
+        return Identity { id: Some(id), waits: None };
+    }
+    if now.id.is_some() && usage == Usage::InUse {
+        return now.clone();
+    }
+    let usable = |found: &Found| match found {
+        Found::Source(IpAddr::V4(ip)) if !vips.contains(&IpAddr::V4(*ip)) => RouterId::try_from(*ip).ok(),
+        Found::Source(_) | Found::Vip(_) | Found::NoWay(_) => None,
+    };
+    match found.iter().find_map(|(_, found)| usable(found)) {
+        Some(id) => Identity { id: Some(id), waits: None },
+        // A route that is away for a moment takes nothing back.
+        None if now.id.is_some() => now.clone(),
+        None => Identity { id: None, waits: Some(waits(found)) },
+    }
+}
+
+fn waits(found: &[(PeerName, Found)]) -> String {
+    let why = found.iter().map(|(peer, found)| match found {
+        Found::Vip(vip) => format!(
+            "towards {peer} the kernel's source is the VIP {vip}, and its interface has no other IPv4 address"
+        ),
+        Found::NoWay(why) => format!("towards {peer}: {why}"),
+        Found::Source(ip) => format!("towards {peer} the source is {ip}, which cannot be one"),
+    });
+    let why: Vec<String> = why.collect();
+    format!(
+        "no session can begin: the router id is not known ({}); write `router_id`, or give the host an IPv4 address of its own \
+         and a route to a router",
+        why.join("; ")
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(text: &str) -> RouterId {
+        RouterId::try_from(text.parse::<std::net::Ipv4Addr>().unwrap()).unwrap()
+    }
+
+    fn known(text: &str) -> Identity {
+        Identity { id: Some(id(text)), waits: None }
+    }
+
+    fn source(text: &str) -> Found {
+        Found::Source(text.parse().unwrap())
+    }
+
+    /// W5 and W14.
+    #[test]
+    fn the_router_id_follows_the_configuration_and_does_not_flap() {
+        use Usage::{InUse, Unused};
+        let none = Identity::default();
+        let vip: IpAddr = "192.0.2.80".parse().unwrap();
+        let no_way = || Found::NoWay("no route".into());
+        for (configured, now, usage, found, want) in [
+            (Some("10.0.0.9"), &none, Unused, vec![], Some("10.0.0.9")),
+            (Some("10.0.0.9"), &known("10.0.0.1"), InUse, vec![], Some("10.0.0.9")),
+            (None, &none, Unused, vec![source("10.0.0.1")], Some("10.0.0.1")),
+            (None, &none, Unused, vec![no_way()], None),
+            (None, &none, Unused, vec![no_way(), source("10.0.0.1")], Some("10.0.0.1")),
+            (None, &none, Unused, vec![Found::Vip(vip)], None),
+            (None, &none, Unused, vec![Found::Source(vip)], None),
+            (None, &none, Unused, vec![source("2001:db8::1"), source("0.0.0.0")], None),
+            // What routers have heard stays, also what the configuration said before.
+            (None, &known("10.0.0.1"), InUse, vec![source("10.0.0.2")], Some("10.0.0.1")),
+            (None, &known("10.0.0.1"), Unused, vec![source("10.0.0.2")], Some("10.0.0.2")),
+            (None, &known("10.0.0.1"), Unused, vec![no_way()], Some("10.0.0.1")),
+        ] {
+            let found: Vec<_> = found.into_iter().map(|found| ("r1".parse().unwrap(), found)).collect();
+            let got = choose(configured.map(id), now, usage, &found, &[vip].into());
+            assert_eq!(got.id, want.map(id), "{configured:?} {now:?} {usage:?} {found:?}");
+            assert_eq!(got.waits.is_some(), want.is_none());
+        }
+    }
+
+    #[test]
+    fn why_the_router_id_is_not_known_is_said() {
+        let found = [
+            ("r1".parse().unwrap(), Found::Vip("192.0.2.80".parse().unwrap())),
+            ("r2".parse().unwrap(), Found::NoWay("Network is unreachable".into())),
+        ];
+        let waits = choose(None, &Identity::default(), Usage::Unused, &found, &[].into()).waits.unwrap();
+        assert_eq!(
+            waits,
+            "no session can begin: the router id is not known (towards r1 the kernel's source is the VIP 192.0.2.80, and its \
+             interface has no other IPv4 address; towards r2: Network is unreachable); write `router_id`, or give the host an \
+             IPv4 address of its own and a route to a router"
+        );
+    }
+}

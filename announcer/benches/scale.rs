@@ -109,7 +109,7 @@ async fn bench() {
             graceful_restart: None,
             restarted: false,
             vips: vips.clone(),
-            cut: watch::channel(Arc::default()).1,
+            network: watch::channel(Arc::default()).1,
             files: announcer::files::io::Files::new(),
         };
         let (_, peer) = watch::channel(Arc::new(peer.clone()));

@@ -344,7 +344,7 @@ fn table(status: &Status) -> String {
         status.version,
         status.pid,
         status.asn,
-        status.router_id.as_deref().unwrap_or("not known yet: no route towards the first IPv4 peer"),
+        status.router_id.as_deref().unwrap_or("not known yet"),
         age(status.uptime)
     )];
     let width = |names: &mut dyn Iterator<Item = usize>| names.max().unwrap_or(0);

@@ -14,9 +14,11 @@
 //!                                                           watch<Wanted>         -> listeners
 //!                                                           watch<Pace>           -> probes
 //!                                                           watch<Queue>          -> hook
-//! links             netlink                                 watch<Cut>            -> sessions
+//! network           netlink                                 watch<Network>        -> sessions, router id
+//! router id         watch<Config>, watch<Network>,          watch<Identity>       -> sessions, control
+//!                     watch<Peers>
 //! session, one a    watch<LocRib>, watch<Liveness>,         watch<Status>         -> control, stop
-//!   peer              watch<Order>, watch<VIPs>, watch<Cut>
+//!   peer              watch<Order>, watch<VIPs>, watch<Network>
 //! sessions          watch<Config>, watch<stop>              watch<Order>          -> session
 //!                                                           watch<Peers>          -> control, stop
 //! control           unix socket                             mpsc<Ask>             -> director
@@ -55,8 +57,10 @@ use self::reload::Reloader;
 use self::sessions::Shared;
 use self::tasks::Kept;
 use crate::bgp::io::peers::Peers;
-use crate::bgp::io::{links, path};
-use crate::config::{self, Config, PeerAddress};
+use crate::bgp::io::{network, router_id};
+use crate::bgp::path::Network;
+use crate::bgp::router_id::Identity;
+use crate::config::{self, Config};
 use crate::control::io::{self as control, Reload, Socket};
 use crate::director::Director;
 use crate::director::ask::Ask;
@@ -66,14 +70,12 @@ use crate::health::io::listener;
 use crate::health::io::prober::Prober;
 use crate::hook::{self, Queue};
 use crate::metrics::{self, Reloads, Tally};
-use crate::model::{Generation, RouterId};
+use crate::model::Generation;
 use crate::rib::LocRib;
 use crate::vip::{self, VipsWanted};
 
 /// How long a stop waits for the routers' acknowledgement of the withdraw.
 const ACKNOWLEDGE: Duration = Duration::from_secs(2);
-/// Between two looks for a route.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// What the command line says.
 #[derive(Debug, Clone)]
@@ -121,12 +123,12 @@ async fn serve(options: Options, config: Arc<Config>) -> anyhow::Result<()> {
     let (watch_told, listener_watch) = watch::channel(listener::Report::default());
     let (vips_told, vips) = mpsc::channel(64);
     let (rib, ribs) = watch::channel(Arc::new(LocRib::default()));
-    let (router_id, router_ids) = watch::channel(config.bgp.router_id);
+    let (router_id, router_ids) = watch::channel(Identity { id: config.bgp.router_id, waits: None });
     let (configs_told, configs) = watch::channel(config.clone());
     let (wanted_told, wanted) = watch::channel(vips_wanted(&config, ribs.borrow().generation));
     let (held, vips_held) = watch::channel(wanted.borrow().vips.clone());
     let (vip_warnings, vip_warning) = watch::channel(Vec::new());
-    let (cut_told, cut) = watch::channel(links::Cut::default());
+    let (network_told, network) = watch::channel(Arc::new(Network::default()));
     let (peers_told, peers) = watch::channel(Peers::default());
     let (stop, stopped) = watch::channel(None);
     let (tallies, tally) = watch::channel(Tally::new(&config));
@@ -166,12 +168,12 @@ async fn serve(options: Options, config: Arc<Config>) -> anyhow::Result<()> {
     let _file = Kept::new("configuration file".into(), move || {
         config::io::watch_file(door.clone(), file.clone(), file_configs.clone(), file_warnings.clone())
     });
-    let _links = Kept::new("links".into(), move || links::watch(cut_told.clone()));
+    let _network = Kept::new("network".into(), move || network::watch(network_told.clone()));
     let shared = Shared {
         configs: configs.clone(),
         router_ids: router_ids.clone(),
         vips: vips_held,
-        cut,
+        network: network.clone(),
         files: files.clone(),
         ribs,
         restarted: mark_running(&files, &options.state_dir).await,
@@ -179,8 +181,11 @@ async fn serve(options: Options, config: Arc<Config>) -> anyhow::Result<()> {
     };
     let mut sessions =
         Kept::new("sessions".into(), move || sessions::keep(shared.clone(), peers_told.clone()));
-    let named = config.clone();
-    let _router_id = Kept::new("router id".into(), move || find_router_id(named.clone(), router_id.clone()));
+    let follows = (configs.clone(), network, peers.clone());
+    let _router_id = Kept::new("router id".into(), move || {
+        let (configs, network, peers) = follows.clone();
+        router_id::follow(configs, network, peers, router_id.clone())
+    });
     let hook_configs = configs.clone();
     let context = control::Context {
         configs: configs.clone(),
@@ -284,37 +289,6 @@ async fn withdraw(asks: &mpsc::Sender<Ask>, peers: &Peers, settle: Duration) {
     }
     if announcing {
         sleep(settle).await;
-    }
-}
-
-/// The default BGP identifier: the IPv4 source address towards the first IPv4 peer, as soon as there is a route.
-async fn find_router_id(config: Arc<Config>, found: watch::Sender<Option<RouterId>>) {
-    let address = |peer: &config::Peer| match peer.address {
-        PeerAddress::Ip(ip @ IpAddr::V4(_)) => Some((peer.name.clone(), ip)),
-        // Any address beyond the gateway: documentation's own will do (RFC 5737).
-        PeerAddress::DefaultGateway => Some((peer.name.clone(), IpAddr::from([192, 0, 2, 0]))),
-        PeerAddress::Ip(IpAddr::V6(_)) => None,
-    };
-    let Some((name, towards)) = config.peers.iter().find_map(address) else { return };
-    let mut waiting = false;
-    while found.borrow().is_none() {
-        match path::source_towards(towards).await {
-            Ok(IpAddr::V4(source))
-                if config.vips().all(|(vip, _)| vip != IpAddr::V4(source))
-                    && let Ok(id) = RouterId::try_from(source) =>
-            {
-                info!(router_id = %id, "router id was chosen");
-                found.send_replace(Some(id));
-                return;
-            }
-            Ok(_) => {}
-            Err(e) if !waiting => {
-                warn!(peer = %name, error = %e, "router id waits for a route towards the first IPv4 peer");
-                waiting = true;
-            }
-            Err(_) => {}
-        }
-        sleep(LOOK_AGAIN).await;
     }
 }
 

@@ -88,7 +88,11 @@ type Said = Result<Told, Option<Withheld>>;
 impl Export {
     /// The next hop of the routes of each family that name none.
     pub fn next_hops(&self) -> BTreeMap<Family, NextHop> {
-        let both = [(Family::V4, self.next_hop_v4), (Family::V6, self.next_hop_v6)];
+        let Overrides { next_hop_v4, next_hop_v6, .. } = &self.overrides;
+        let both = [
+            (Family::V4, next_hop_v4.map(NextHop::V4).or(self.next_hop_v4)),
+            (Family::V6, next_hop_v6.map(NextHop::V6).or(self.next_hop_v6)),
+        ];
         let known = both.into_iter().filter_map(|(family, next_hop)| Some((family, next_hop?)));
         known
             .filter(|(family, _)| self.families.contains(family) && !self.left_out.contains(family))

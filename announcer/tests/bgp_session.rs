@@ -8,9 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use announcer::bgp::fsm::StateName;
+use announcer::bgp::io::peers::Peers;
 use announcer::bgp::io::session::Order;
+use announcer::bgp::path::{Link, LinkState, Network};
 use announcer::model::{Family, Liveness};
-use announcer::rib::Withheld;
+use announcer::rib::{NextHop, Withheld};
 use scripted::{ENHANCED, KEEPALIVE, OPEN, REFRESH, Session, UPDATE, keepalive, message, open_body};
 use socket2::SockRef;
 use tokio::io::AsyncReadExt;
@@ -299,18 +301,27 @@ async fn a_vip_is_never_the_source() {
     assert_eq!(status.local_address, None);
 }
 
+/// A host with lo and one interface more.
+fn network(lo: LinkState, other: LinkState) -> Arc<Network> {
+    let link = |name: &str, state| Link { name: name.into(), state };
+    Arc::new(Network {
+        links: [(1, link("lo", lo)), (4711, link("eth9", other))].into(),
+        ..Network::default()
+    })
+}
+
 #[tokio::test]
 async fn a_link_that_goes_down_ends_its_session_at_once_and_no_other() {
+    use LinkState::{Down, Up};
     let (links, seen) = watch::channel(Arc::default());
-    let mut session = Session::start_as(|local| local.cut = seen, |_| {}).await;
+    let mut session = Session::start_as(|local| local.network = seen, |_| {}).await;
     let mut router = session.established().await;
-    links.send_replace(Arc::new([(4711, "eth9".to_owned())].into()));
+    links.send_replace(network(Up, Down));
     session.announce(1, &["192.0.2.80/32"]);
     assert!(router.update().await.ends_with(VIP), "another link is none of its business");
     session.until(|status| status.told == 1).await;
 
-    let lo = 1;
-    links.send_replace(Arc::new([(lo, "lo".to_owned())].into()));
+    links.send_replace(network(Down, Up));
     let status = session.until(|status| status.state == StateName::Idle).await;
     let down = status.last_down.unwrap();
     assert_eq!(
@@ -318,6 +329,78 @@ async fn a_link_that_goes_down_ends_its_session_at_once_and_no_other() {
         ("link_down", "the link of `lo` went down")
     );
     assert!(down.hint.is_some());
-    links.send_replace(Arc::default());
+    links.send_replace(network(Up, Up));
     session.established().await;
+}
+
+/// W15: the cut is there before the connection is.
+#[tokio::test]
+async fn a_cut_is_state_and_not_an_event_that_can_be_missed() {
+    use LinkState::{Down, Up};
+    let (links, seen) = watch::channel(network(Down, Up));
+    let mut session = Session::start_as(|local| local.network = seen, |_| {}).await;
+    let status = session.until(|status| status.last_down.is_some()).await;
+    assert_eq!(status.last_down.unwrap().why.label(), "link_down");
+    assert_eq!(status.established, 0);
+    links.send_replace(network(Up, Up));
+    let up = async {
+        // Those that were given up before wait to be accepted too.
+        loop {
+            let mut router = session.accept().await;
+            if let Some((OPEN, _)) = router.next().await {
+                return router;
+            }
+        }
+    };
+    let mut router = up.await;
+    router.send(&scripted::good_open()).await;
+    router.expect(KEEPALIVE).await;
+}
+
+/// B5: the router's kernel has it, or it does not count.
+#[tokio::test]
+async fn prefixes_count_when_they_are_acknowledged_and_what_is_under_way_is_said_beside() {
+    let vips: Vec<String> =
+        (0..20_000_u32).map(|n| format!("{}/32", std::net::Ipv4Addr::from(0x0a00_0000 + n))).collect();
+    let vips: Vec<&str> = vips.iter().map(String::as_str).collect();
+    let mut session = Session::start_narrow(|peer| peer.hold_time = Duration::ZERO).await;
+    let mut router = session.established().await;
+    session.announce(1, &vips);
+    let status = session.until(|status| status.advertised == vips.len()).await;
+    assert_eq!((status.told, status.announced), (0, 0), "100 kB fit into no buffer of this router");
+    let reader = tokio::spawn(async move { while router.next().await.is_some() {} });
+    session.until_late(|status| status.told == 1 && status.announced == vips.len()).await;
+    reader.abort();
+}
+
+#[tokio::test]
+async fn the_next_hops_that_are_advertised_can_be_seen() {
+    let mut session = Session::start().await;
+    let _router = session.established().await;
+    let status = session.until(|status| status.next_hops.len() == 2).await;
+    let want = [
+        (Family::V4, NextHop::V4("127.0.0.1".parse().unwrap())),
+        (Family::V6, NextHop::V6("2001:db8:1::1".parse().unwrap())),
+    ];
+    assert_eq!(status.next_hops, want.into());
+    session.order.send_replace(Order::Deconfigured);
+    session.until(|status| status.next_hops.is_empty()).await;
+}
+
+/// B3.
+#[tokio::test]
+async fn a_router_that_switches_the_hold_timer_off_is_refused_where_min_hold_time_says_so() {
+    let open = message(OPEN, &open_body(65000, 0, [10, 9, 9, 9], scripted::CAPABILITIES));
+    let mut session = Session::start_with(|peer| peer.min_hold_time = Some(Duration::from_secs(3))).await;
+    let mut router = session.open_sent().await;
+    router.send(&open).await;
+    assert_eq!(router.farewell().await, (2, 6, vec![]));
+    let down = session.until(|status| status.last_down.is_some()).await.last_down.unwrap();
+    assert!(down.why.to_string().contains("`min_hold_time`") && down.hint.is_some(), "{down:?}");
+
+    let mut session = Session::start().await;
+    let _router = session.established_with(&open).await;
+    let peer = session.peer.borrow().as_ref().clone();
+    let warnings = Peers::new(vec![(peer, session.status.clone())]).warnings();
+    assert!(warnings.len() == 1 && warnings[0].contains("hold timer off"), "{warnings:?}");
 }

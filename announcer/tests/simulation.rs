@@ -141,6 +141,7 @@ fn offer(asn: u32, peer: u32, id: [u8; 4], luck: &mut fastrand::Rng) -> Offer {
         asn: Asn::try_from(asn).unwrap(),
         router_id: RouterId::try_from(std::net::Ipv4Addr::from(id)).unwrap(),
         hold_time,
+        min_hold_time: 0,
         families: families.iter().copied().collect(),
         peer_asn: PeerAsn::Is(Asn::try_from(peer).unwrap()),
         capabilities: true,

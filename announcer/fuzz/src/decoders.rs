@@ -163,6 +163,7 @@ fn offer() -> Offer {
         asn: asn(65001),
         router_id,
         hold_time: 9,
+        min_hold_time: 0,
         families,
         peer_asn: PeerAsn::Is(asn(65000)),
         capabilities: true,

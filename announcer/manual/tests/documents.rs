@@ -383,6 +383,7 @@ fn every_reason_of_a_session_that_is_down_is_explained() {
         DownReason::Open(OpenError::Identifier(Ipv4Addr::UNSPECIFIED)),
         DownReason::Open(OpenError::Parameter(1)),
         DownReason::Open(OpenError::HoldTime(2)),
+        DownReason::Open(OpenError::ShortHoldTime { got: 0, least: 3 }),
         DownReason::Malformed(Notification::bare(notification::BAD_LENGTH)),
         DownReason::OutOfTurn(Notification::bare(notification::UNEXPECTED_IN_OPEN_SENT)),
         DownReason::Collision,
@@ -397,6 +398,8 @@ fn every_reason_of_a_session_that_is_down_is_explained() {
         DownReason::Tcp(TcpFailure::Forbidden),
         DownReason::Tcp(TcpFailure::NoGateway),
         DownReason::Tcp(TcpFailure::LinkDown("eth0".into())),
+        DownReason::Tcp(TcpFailure::InterfaceGone),
+        DownReason::Tcp(TcpFailure::AddressGone(Ipv4Addr::new(10, 0, 1, 11).into())),
         DownReason::Tcp(TcpFailure::NoInterface("eth7".into())),
         DownReason::Tcp(TcpFailure::Password(
             "`/etc/announcer/key` is readable by others: chmod 0640".into(),
@@ -412,13 +415,14 @@ fn every_reason_of_a_session_that_is_down_is_explained() {
             DownReason::Open(open) => match open {
                 OpenError::Malformed | OpenError::Version(_) | OpenError::WrongAs { .. } => {}
                 OpenError::Identifier(_) | OpenError::Parameter(_) | OpenError::HoldTime(_) => {}
+                OpenError::ShortHoldTime { .. } => {}
             },
             DownReason::Tcp(failure) => match failure {
                 TcpFailure::Refused | TcpFailure::NoAnswer(_) | TcpFailure::NoRoute => {}
                 TcpFailure::Unreachable | TcpFailure::NoSource(_) | TcpFailure::Closed => {}
                 TcpFailure::NoGateway | TcpFailure::NoInterface(_) | TcpFailure::Password(_) => {}
                 TcpFailure::Reset | TcpFailure::TimedOut | TcpFailure::Other(_) => {}
-                TcpFailure::LinkDown(_) => {}
+                TcpFailure::LinkDown(_) | TcpFailure::InterfaceGone | TcpFailure::AddressGone(_) => {}
                 TcpFailure::Unheard(_) | TcpFailure::NoAddress => {}
                 TcpFailure::SourceMissing(_) | TcpFailure::Forbidden => {}
             },

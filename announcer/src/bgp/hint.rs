@@ -24,6 +24,8 @@ pub struct Clues {
     pub source: Option<IpAddr>,
     /// What the kernel counted since the try began.
     pub counted: BTreeSet<Counted>,
+    /// Whether full TCP segments of ours were sent again in vain while the peer was heard and acknowledged small ones.
+    pub large_lost: bool,
     /// What the key seems to contain that is seldom meant, such as a blank at its end.
     pub key: Option<&'static str>,
     /// What we offer and demand.
@@ -132,6 +134,11 @@ impl DownReason {
     /// What to look at, where a person could be at a loss.
     pub fn hint(&self, clues: &Clues) -> Option<String> {
         match self {
+            DownReason::Tcp(TcpFailure::TimedOut | TcpFailure::Reset) | DownReason::HoldExpired(_)
+                if clues.large_lost =>
+            {
+                Some(path_mtu())
+            }
             DownReason::Tcp(failure) => tcp(failure, clues),
             DownReason::Open(error) => open(error, clues),
             DownReason::Notified(notification) => notification::hint(notification, clues),
@@ -159,6 +166,14 @@ impl DownReason {
             | DownReason::LivenessLost => None,
         }
     }
+}
+
+/// Large segments do not arrive.
+fn path_mtu() -> String {
+    "large segments of ours are never acknowledged and small ones are: the path has a smaller MTU than both ends believe, and \
+     the ICMP message that would say so is filtered; mend that, or write `tcp_mss` for this peer, or set \
+     `net.ipv4.tcp_mtu_probing=1`"
+        .into()
 }
 
 /// Two connections with one router.
@@ -218,6 +233,14 @@ fn tcp(failure: &TcpFailure, clues: &Clues) -> Option<String> {
         TcpFailure::NoInterface(_) => "compare `interface` with what `ip link` has".into(),
         TcpFailure::LinkDown(_) => {
             "check the cable and the port at its other end; the session comes back with the link".into()
+        }
+        TcpFailure::InterfaceGone => {
+            "the session begins anew over the way that the kernel takes now, once there is one".into()
+        }
+        TcpFailure::AddressGone(_) => {
+            "the session begins anew from another address; the router has to know this host by that one, or write \
+             `source_address`"
+                .into()
         }
         TcpFailure::Password(_) => "no try is made without the key".into(),
         TcpFailure::NoSource(_) => "give the interface an address of its own; a VIP is never a source".into(),
@@ -342,6 +365,11 @@ fn open(error: &OpenError, _: &Clues) -> Option<String> {
             Some("give the router a router id of its own; on iBGP not ours either".into())
         }
         OpenError::HoldTime(_) => Some("raise the router's hold time for this neighbour to 3 s or more, or to 0".into()),
+        OpenError::ShortHoldTime { .. } => Some(
+            "raise the hold time of the router for this neighbour (FRR: `timers`, BIRD: `hold time`), or lower \
+             `min_hold_time`"
+                .into(),
+        ),
         OpenError::Parameter(_) => {
             Some("what runs there speaks an older BGP: let it use capabilities and TCP MD5 alone".into())
         }

@@ -4,10 +4,11 @@
 
 mod connection;
 mod dial;
-pub mod links;
 mod netstat;
+pub mod network;
 pub mod password;
-pub mod path;
+mod path;
 pub mod peers;
+pub mod router_id;
 pub mod session;
 mod sockopt;

@@ -19,6 +19,8 @@ pub struct Offer {
     pub router_id: RouterId,
     /// Our hold time in seconds: 0, or at least 3.
     pub hold_time: u16,
+    /// The least hold time that may be agreed, in seconds; 0: any, and none.
+    pub min_hold_time: u16,
     /// The families that we speak; each goes into its own multiprotocol capability.
     pub families: BTreeSet<Family>,
     /// The AS that the peer's OPEN must have.
@@ -101,6 +103,14 @@ pub enum OpenError {
     /// 1 or 2 seconds.
     #[error("its OPEN has a hold time of {0} s, less than 3 s")]
     HoldTime(u16),
+    /// Less than the configuration accepts; zero switches the hold timer off.
+    #[error("its OPEN has a hold time of {got} s, less than our `min_hold_time` of {least} s")]
+    ShortHoldTime {
+        /// What it said.
+        got: u16,
+        /// What is configured.
+        least: u16,
+    },
 }
 
 fn expected(want: &PeerAsn) -> String {
@@ -120,7 +130,9 @@ impl OpenError {
             OpenError::WrongAs { .. } => Notification::bare(notification::BAD_PEER_AS),
             OpenError::Identifier(_) => Notification::bare(notification::BAD_IDENTIFIER),
             OpenError::Parameter(_) => Notification::bare(notification::BAD_PARAMETER),
-            OpenError::HoldTime(_) => Notification::bare(notification::BAD_HOLD_TIME),
+            OpenError::HoldTime(_) | OpenError::ShortHoldTime { .. } => {
+                Notification::bare(notification::BAD_HOLD_TIME)
+            }
         }
     }
 }
@@ -229,6 +241,9 @@ pub fn negotiate(offer: &Offer, open: &Open) -> Result<Negotiated, OpenError> {
         return Err(OpenError::HoldTime(open.hold_time));
     }
     let seconds = offer.hold_time.min(open.hold_time);
+    if seconds < offer.min_hold_time {
+        return Err(OpenError::ShortHoldTime { got: open.hold_time, least: offer.min_hold_time });
+    }
     // What only one side says is not agreed.
     let has = |wanted: Capability| offer.capabilities && open.capabilities.contains(&wanted);
     let mut families: BTreeSet<Family> = peer_families(open).intersection(&offer.families).copied().collect();

@@ -238,6 +238,8 @@ fn self_evident(why: &DownReason) -> Option<Class> {
             | TcpFailure::NoGateway
             | TcpFailure::NoInterface(_)
             | TcpFailure::LinkDown(_)
+            | TcpFailure::InterfaceGone
+            | TcpFailure::AddressGone(_)
             | TcpFailure::Password(_)
             | TcpFailure::Other(_),
         ) => Some(Class::Plain),

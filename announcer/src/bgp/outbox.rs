@@ -19,11 +19,20 @@ pub struct Outbox {
     /// Where the last UPDATE ends.
     said: u64,
     acknowledged: u64,
-    /// What is told once the octets up to an offset are acknowledged; both rise.
-    marks: VecDeque<(u64, Generation)>,
-    told: Generation,
+    /// What holds once the octets up to an offset are acknowledged; offsets and generations rise.
+    marks: VecDeque<(u64, Known)>,
+    known: Known,
     /// Where UPDATEs end whose cause was known at a time, until the kernel takes them; both rise.
     causes: VecDeque<(u64, Instant)>,
+}
+
+/// What the peer's kernel has of the Loc-RIB.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Known {
+    /// Up to which generation.
+    pub generation: Generation,
+    /// How many prefixes that is.
+    pub prefixes: usize,
 }
 
 /// Above it nothing new is said to a peer: the Loc-RIB changes on meanwhile, and the peer gets the sum.
@@ -51,15 +60,15 @@ impl Outbox {
         &mut self.octets
     }
 
-    /// All that was appended so far ends with the UPDATEs that bring the peer to `generation`. Call it with `Said` after
+    /// All that was appended so far ends with the UPDATEs after which the peer has `known`. Call it with `Said` after
     /// appending them, with `Nothing` when the peer knew it all.
-    pub fn mark(&mut self, generation: Generation, news: News) {
+    pub fn mark(&mut self, known: Known, news: News) {
         if news == News::Said {
             self.said = self.before + self.octets.len() as u64;
         }
         match self.marks.back_mut() {
-            Some((offset, last)) if *offset == self.said => *last = generation,
-            _ => self.marks.push_back((self.said, generation)),
+            Some((offset, last)) if *offset == self.said => *last = known,
+            _ => self.marks.push_back((self.said, known)),
         }
         self.settle();
     }
@@ -98,9 +107,14 @@ impl Outbox {
         progress
     }
 
+    /// What the peer's kernel has acknowledged.
+    pub fn known(&self) -> Known {
+        self.known
+    }
+
     /// Up to which generation the peer's kernel has all.
     pub fn told(&self) -> Generation {
-        self.told
+        self.known.generation
     }
 
     fn written(&self) -> u64 {
@@ -108,10 +122,10 @@ impl Outbox {
     }
 
     fn settle(&mut self) {
-        while let Some((offset, generation)) = self.marks.front().copied()
+        while let Some((offset, known)) = self.marks.front().copied()
             && offset <= self.acknowledged
         {
-            self.told = generation;
+            self.known = known;
             self.marks.pop_front();
         }
     }
@@ -130,13 +144,30 @@ pub enum News {
 mod tests {
     use super::*;
 
+    fn known(generation: Generation) -> Known {
+        Known { generation, prefixes: 0 }
+    }
+
+    /// B5.
+    #[test]
+    fn prefixes_count_once_they_are_acknowledged() {
+        let mut outbox = Outbox::default();
+        outbox.tail().extend([0; 10]);
+        outbox.mark(Known { generation: 1, prefixes: 400 }, News::Said);
+        outbox.took(10);
+        outbox.acknowledge(1);
+        assert_eq!(outbox.known(), Known::default());
+        outbox.acknowledge(0);
+        assert_eq!(outbox.known(), Known { generation: 1, prefixes: 400 });
+    }
+
     #[test]
     fn a_generation_is_told_when_its_last_octet_is_acknowledged() {
         let mut outbox = Outbox::default();
         outbox.tail().extend([0; 10]);
-        outbox.mark(1, News::Said);
+        outbox.mark(known(1), News::Said);
         outbox.tail().extend([0; 10]);
-        outbox.mark(2, News::Said);
+        outbox.mark(known(2), News::Said);
         outbox.took(15);
         assert_eq!((outbox.told(), outbox.outstanding(), outbox.unsent().len()), (0, 20, 5));
         assert_eq!(outbox.acknowledge(6), 9);
@@ -152,17 +183,17 @@ mod tests {
     fn what_needs_no_word_is_told_at_once_and_a_keepalive_on_its_way_delays_nothing() {
         let mut outbox = Outbox::default();
         outbox.tail().extend([0; 19]);
-        outbox.mark(7, News::Nothing);
+        outbox.mark(known(7), News::Nothing);
         assert_eq!(outbox.told(), 7);
         outbox.tail().extend([0; 30]);
-        outbox.mark(8, News::Said);
-        outbox.mark(9, News::Nothing);
+        outbox.mark(known(8), News::Said);
+        outbox.mark(known(9), News::Nothing);
         assert_eq!(outbox.told(), 7, "generation 9 is told when 8 is");
         outbox.took(49);
         outbox.acknowledge(0);
         assert_eq!(outbox.told(), 9);
         outbox.tail().extend([0; 19]);
-        outbox.mark(10, News::Nothing);
+        outbox.mark(known(10), News::Nothing);
         assert_eq!(outbox.told(), 10);
     }
 
@@ -171,7 +202,7 @@ mod tests {
         let mut outbox = Outbox::default();
         for generation in 1..=3 {
             outbox.tail().extend([0; 100]);
-            outbox.mark(generation, News::Said);
+            outbox.mark(known(generation), News::Said);
             outbox.took(100);
             assert_eq!(outbox.told(), generation - 1);
             outbox.acknowledge(0);

@@ -66,7 +66,7 @@ pub enum Step {
     End(PeerName),
     /// Start a session, or let one that waited for the router id begin.
     Start(PeerName),
-    /// End the session, start another, and wait until it is back before the next step.
+    /// End the session and start another.
     Restart(PeerName, Cause),
 }
 
@@ -132,6 +132,16 @@ pub fn next(running: &[Running], wanted: &Wanted<'_>) -> Option<Step> {
         Some((one.state, Step::Restart(peer.name.clone(), cause)))
     });
     restarts.min_by_key(|(state, _)| *state).map(|(_, step)| step)
+}
+
+/// Whether the next step takes routes away, so that what was begun anew before has to be back first.
+pub fn takes_routes(running: &[Running], wanted: &Wanted<'_>) -> bool {
+    match next(running, wanted) {
+        Some(Step::Restart(name, _)) => {
+            running.iter().any(|one| one.settings.peer.name == name && one.state == Up::Established)
+        }
+        Some(Step::End(_) | Step::Start(_)) | None => false,
+    }
 }
 
 /// Whether a reload would end every session that there is, each by itself or one after the other. `in_use` is the router id

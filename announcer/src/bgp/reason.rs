@@ -73,6 +73,12 @@ pub enum TcpFailure {
     /// The link that the connection ran over is gone.
     #[error("the link of `{0}` went down")]
     LinkDown(String),
+    /// The interface that the connection ran over does not exist any more.
+    #[error("the interface that the connection ran over was removed")]
+    InterfaceGone,
+    /// The host has lost the address that the connection ran from.
+    #[error("this host no longer has {0}, the session's own address")]
+    AddressGone(IpAddr),
     /// The file of the key cannot be used; why.
     #[error("{0}")]
     Password(String),
@@ -133,6 +139,8 @@ impl DownReason {
                 TcpFailure::NoGateway => "no_gateway",
                 TcpFailure::NoInterface(_) => "no_interface",
                 TcpFailure::LinkDown(_) => "link_down",
+                TcpFailure::InterfaceGone => "interface_gone",
+                TcpFailure::AddressGone(_) => "address_gone",
                 TcpFailure::Password(_) => "password",
                 TcpFailure::Closed => "closed",
                 TcpFailure::Reset => "reset",

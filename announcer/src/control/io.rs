@@ -23,12 +23,13 @@ use super::admission::{Admission, REQUEST_LIMIT, admit};
 use super::api::{Request, Response};
 use super::request::{Command, Job, Query, Waited, job, undrain_notes, wait_response, who};
 use crate::bgp::io::peers::Peers;
+use crate::bgp::router_id::Identity;
 use crate::config::Config;
 use crate::director::ask::{Ask, ask};
 use crate::drain::{self, Change};
 use crate::files::io::Files;
 use crate::health::io::listener;
-use crate::model::{Generation, RouterId, ServiceName};
+use crate::model::{Generation, ServiceName};
 
 pub use self::socket::{BindError, Socket};
 pub(crate) use self::told::warnings_beside;
@@ -59,7 +60,7 @@ pub struct Context {
     /// The configuration that runs.
     pub configs: watch::Receiver<Arc<Config>>,
     /// Our BGP identifier, once it is known.
-    pub router_id: watch::Receiver<Option<RouterId>>,
+    pub router_id: watch::Receiver<Identity>,
     /// The sessions, in the order of the configuration.
     pub peers: watch::Receiver<Peers>,
     /// How the listener watch stands.

@@ -1,23 +1,24 @@
-//! Keeps the sessions that the configuration wants. Level-triggered: each step looks at what is wanted now, and at what
-//! runs.
+//! Keeps the sessions that the configuration wants: starts and ends their tasks as [`plan`] says, one step after the other.
 //!
-//! A peer whose configuration is equal keeps its session. Sessions that have to begin anew do so one after the other, so
-//! that a reload never takes every path away at once.
+//! Level-triggered: each step looks at what is wanted now, and at what runs.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::select_all;
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tracing::{info, warn};
 
 use super::tasks::Kept;
 use crate::bgp::fsm::StateName;
-use crate::bgp::io::links::Cut;
 use crate::bgp::io::peers::Peers;
 use crate::bgp::io::session::{self, Local, Order, Status};
+use crate::bgp::path::Network;
+use crate::bgp::plan::{self, Cause, Settings, Step, Up, Wanted, Way};
+use crate::bgp::router_id::Identity;
 use crate::config::{self, Config};
 use crate::files::io::Files;
 use crate::model::{Liveness, PeerName, RouterId};
@@ -32,9 +33,9 @@ const RETURN: Duration = Duration::from_secs(30);
 #[derive(Debug, Clone)]
 pub(super) struct Shared {
     pub(super) configs: watch::Receiver<Arc<Config>>,
-    pub(super) router_ids: watch::Receiver<Option<RouterId>>,
+    pub(super) router_ids: watch::Receiver<Identity>,
     pub(super) vips: watch::Receiver<Arc<BTreeSet<IpAddr>>>,
-    pub(super) cut: watch::Receiver<Cut>,
+    pub(super) network: watch::Receiver<Arc<Network>>,
     pub(super) files: Files,
     pub(super) ribs: watch::Receiver<Arc<LocRib>>,
     /// Whether the daemon before this one ended without a goodbye.
@@ -44,188 +45,224 @@ pub(super) struct Shared {
 }
 
 struct Running {
-    bgp: config::Bgp,
+    settings: Settings,
     peer: watch::Sender<Arc<config::Peer>>,
     order: watch::Sender<Order>,
     status: watch::Receiver<Status>,
-    task: Kept,
+    /// `None` while the router id is not known.
+    task: Option<Kept>,
 }
 
 impl Running {
-    fn name(&self) -> PeerName {
-        self.peer.borrow().name.clone()
+    fn name(&self) -> &PeerName {
+        &self.settings.peer.name
     }
 
-    /// Whether the session can go on under another configuration.
-    fn goes_on(&self, bgp: &config::Bgp, peer: &config::Peer) -> bool {
-        (self.bgp.asn, self.bgp.graceful_restart) == (bgp.asn, bgp.graceful_restart)
-            && self.peer.borrow().same_session(peer)
+    /// As the plan sees it.
+    fn seen(&self) -> plan::Running {
+        let status = self.status.borrow();
+        let state = if status.state == StateName::Established { Up::Established } else { Up::Down };
+        plan::Running { settings: self.settings.clone(), state, way: status.way }
     }
-}
-
-/// What is to be done next.
-enum Step {
-    End(usize),
-    Reset(usize),
-    Start(Box<config::Peer>),
 }
 
 /// Holds the sessions until `stop`; publishes them in the order of the configuration.
 pub(super) async fn keep(shared: Shared, peers: watch::Sender<Peers>) {
-    let mut running: Vec<Running> = Vec::new();
-    let (mut configs, mut stop) = (shared.configs.clone(), shared.stop.clone());
+    let mut keeper = Keeper { running: Vec::new(), peers, inputs: Inputs::of(&shared), shared };
+    let mut stop = keeper.shared.stop.clone();
     while stop.borrow_and_update().is_none() {
-        let config = configs.borrow_and_update().clone();
-        let working = work(&mut running, &config, &shared, &peers);
         tokio::select! {
-            () = working => {}
-            _ = stop.changed() => break,
-        }
-        tokio::select! {
-            changed = configs.changed() => if changed.is_err() { break },
+            news = keeper.work() => if !news { break },
             _ = stop.changed() => {}
         }
     }
     let text = stop.borrow().clone().unwrap_or_default();
-    for one in &running {
-        one.order.send_replace(Order::Shutdown { text: text.clone() });
+    keeper.shut_down(&text).await;
+}
+
+/// What decides about sessions, and can change.
+struct Inputs {
+    configs: watch::Receiver<Arc<Config>>,
+    router_ids: watch::Receiver<Identity>,
+}
+
+impl Inputs {
+    fn of(shared: &Shared) -> Self {
+        Inputs { configs: shared.configs.clone(), router_ids: shared.router_ids.clone() }
     }
-    let ended = async {
-        for one in &mut running {
-            one.task.ended().await;
+
+    /// What is wanted now.
+    fn now(&mut self) -> (Arc<Config>, Option<RouterId>) {
+        (self.configs.borrow_and_update().clone(), self.router_ids.borrow_and_update().id)
+    }
+
+    /// Waits until something else may be wanted; `false`: the daemon ends.
+    async fn changed(&mut self) -> bool {
+        tokio::select! {
+            changed = self.configs.changed() => changed.is_ok(),
+            changed = self.router_ids.changed() => changed.is_ok(),
         }
-    };
-    if timeout(HANG_UP, ended).await.is_err() {
-        warn!("a peer did not close its session in time");
     }
 }
 
-/// Does all that `config` wants, one step after the other; a newer configuration is seen between two of them.
-async fn work(
-    running: &mut Vec<Running>,
-    config: &Arc<Config>,
-    shared: &Shared,
-    peers: &watch::Sender<Peers>,
-) {
-    let mut configs = shared.configs.clone();
-    configs.mark_unchanged();
-    let mut config = config.clone();
-    loop {
-        if configs.has_changed().unwrap_or(false) {
-            config = configs.borrow_and_update().clone();
-        }
-        tell(running, &config);
-        let step = next(running, &config);
-        match step {
-            None => return,
-            Some(Step::End(index)) => {
-                let one = running.remove(index);
-                info!(peer = %one.name(), "peer was removed by the configuration");
-                publish(running, &config, peers);
-                end(one, Order::Deconfigured).await;
-            }
-            Some(Step::Start(peer)) => {
-                running.push(start(config.bgp.clone(), *peer, shared));
-                publish(running, &config, peers);
-            }
-            Some(Step::Reset(index)) => {
-                let one = running.remove(index);
-                let name = one.name();
-                info!(peer = %name, "peer was changed by the configuration, its session begins anew");
-                end(one, Order::Reconfigured).await;
-                let Some(peer) = config.peers.iter().find(|peer| peer.name == name) else { continue };
-                running.push(start(config.bgp.clone(), peer.clone(), shared));
-                publish(running, &config, peers);
-                let Some(mut status) = running.last().map(|one| one.status.clone()) else { continue };
-                let generation = shared.ribs.borrow().generation;
-                let back = status.wait_for(|s| s.state == StateName::Established && s.told >= generation);
-                tokio::select! {
-                    returned = timeout(RETURN, back) => if returned.is_err() {
-                        warn!(peer = %name, "peer's session did not come back within 30 s, going on with the next");
-                    },
-                    // Wrong as it was, it may never come back: what mends it is not kept waiting, and it is the first again.
-                    () = changed_again(&configs, running, &name) => running.rotate_right(1),
+struct Keeper {
+    running: Vec<Running>,
+    peers: watch::Sender<Peers>,
+    inputs: Inputs,
+    shared: Shared,
+}
+
+impl Keeper {
+    /// Takes the steps that there are, then waits until there can be others; `false`: the daemon ends.
+    async fn work(&mut self) -> bool {
+        loop {
+            let (config, router_id) = self.inputs.now();
+            let wanted = Wanted { config: &config, router_id };
+            self.update(&wanted);
+            match plan::next(&self.seen(), &wanted) {
+                None => break,
+                Some(Step::End(name)) => {
+                    info!(peer = %name, "peer was removed by the configuration");
+                    self.end(&name, Order::Deconfigured, &config).await;
+                }
+                Some(Step::Start(name)) => self.start(&name, &wanted),
+                Some(Step::Restart(name, cause)) => {
+                    info!(peer = %name, reason = reason(cause), "session begins anew");
+                    self.end(&name, Order::Reconfigured, &config).await;
+                    self.start(&name, &wanted);
+                    if plan::takes_routes(&self.seen(), &wanted) {
+                        self.wait_for_return(&name).await;
+                    }
                 }
             }
         }
-    }
-}
-
-/// Ends when a newer configuration wants the session with this peer to begin anew once more, or not at all.
-async fn changed_again(configs: &watch::Receiver<Arc<Config>>, running: &[Running], name: &PeerName) {
-    let one = running.iter().find(|one| one.name() == *name);
-    let goes_on = |config: &Config| {
-        let peer = config.peers.iter().find(|peer| peer.name == *name);
-        one.zip(peer).is_some_and(|(one, peer)| one.goes_on(&config.bgp, peer))
-    };
-    let mut configs = configs.clone(); // whose change is seen by the next step
-    if configs.wait_for(|config| !goes_on(config)).await.is_err() {
-        std::future::pending().await // announcer is ending
-    }
-}
-
-/// Lets the sessions that go on know what they have to say from now on, and read their keys again.
-fn tell(running: &[Running], config: &Config) {
-    for one in running {
-        if let Some(peer) = config.peers.iter().find(|peer| peer.name == one.name())
-            && one.goes_on(&config.bgp, peer)
-        {
-            one.peer.send_replace(Arc::new(peer.clone()));
+        let moved = self.running.iter().map(|one| {
+            let mut status = one.status.clone();
+            Box::pin(async move {
+                if status.wait_for(|status| status.way == Way::Other).await.is_err() {
+                    std::future::pending().await // the session's task has ended, and the plan knows why
+                }
+            })
+        });
+        let moved: Vec<_> = moved.collect();
+        tokio::select! {
+            more = self.inputs.changed() => more,
+            () = async { if moved.is_empty() { std::future::pending().await } else { select_all(moved).await; } } => true,
         }
     }
+
+    fn seen(&self) -> Vec<plan::Running> {
+        self.running.iter().map(Running::seen).collect()
+    }
+
+    /// Lets the sessions that go on know what they have to say from now on, and read their keys again.
+    fn update(&mut self, wanted: &Wanted<'_>) {
+        for one in &mut self.running {
+            if let Some(peer) = wanted.peer(&one.settings.peer.name)
+                && plan::cause(&one.settings, peer, wanted).is_none()
+            {
+                one.settings.peer = peer.clone();
+                one.peer.send_replace(Arc::new(peer.clone()));
+            }
+        }
+        self.publish(wanted.config);
+    }
+
+    fn start(&mut self, name: &PeerName, wanted: &Wanted<'_>) {
+        let Some(peer) = wanted.peer(name) else { return };
+        self.running.retain(|one| one.name() != name); // one that waited for the router id
+        self.running.push(start(wanted.settings(peer), &self.shared));
+        self.publish(wanted.config);
+    }
+
+    async fn end(&mut self, name: &PeerName, order: Order, config: &Config) {
+        let Some(place) = self.running.iter().position(|one| one.name() == name) else { return };
+        let mut one = self.running.remove(place);
+        self.publish(config);
+        one.order.send_replace(order);
+        if let Some(task) = &mut one.task {
+            let _ = timeout(HANG_UP, task.ended()).await; // dropped then, which closes it
+        }
+    }
+
+    /// Waits until a session that was begun anew is up and its router has all, or until something else is wanted of it.
+    async fn wait_for_return(&mut self, name: &PeerName) {
+        let Some(one) = self.running.iter().find(|one| one.name() == name) else { return };
+        let (mut status, settings) = (one.status.clone(), one.settings.clone());
+        let generation = self.shared.ribs.borrow().generation;
+        let back = status.wait_for(|s| s.state == StateName::Established && s.told >= generation);
+        let mut inputs = Inputs::of(&self.shared);
+        // Wrong as it was, it may never come back: what mends it is not kept waiting.
+        let changed = async {
+            loop {
+                let (config, router_id) = inputs.now();
+                let wanted = Wanted { config: &config, router_id };
+                let continues =
+                    wanted.peer(name).is_some_and(|peer| plan::cause(&settings, peer, &wanted).is_none());
+                if !continues || !inputs.changed().await {
+                    return;
+                }
+            }
+        };
+        tokio::select! {
+            returned = timeout(RETURN, back) => if returned.is_err() {
+                warn!(peer = %name, "peer's session did not come back within 30 s, going on with the next");
+            },
+            () = changed => {}
+        }
+    }
+
+    async fn shut_down(&mut self, text: &str) {
+        for one in &self.running {
+            one.order.send_replace(Order::Shutdown { text: text.to_owned() });
+        }
+        let ended = async {
+            for task in self.running.iter_mut().filter_map(|one| one.task.as_mut()) {
+                task.ended().await;
+            }
+        };
+        if timeout(HANG_UP, ended).await.is_err() {
+            warn!("a peer did not close its session in time");
+        }
+    }
+
+    fn publish(&self, config: &Config) {
+        let place = |one: &&Running| config.peers.iter().position(|peer| peer.name == *one.name());
+        let mut ordered: Vec<&Running> = self.running.iter().collect();
+        ordered.sort_by_key(place);
+        self.peers.send_replace(Peers::new(
+            ordered.into_iter().map(|one| (one.settings.peer.clone(), one.status.clone())).collect(),
+        ));
+    }
 }
 
-/// Removed peers first, then new ones, then those that have to begin anew.
-fn next(running: &[Running], config: &Config) -> Option<Step> {
-    let wanted = |one: &Running| config.peers.iter().find(|peer| peer.name == one.name());
-    if let Some(index) = running.iter().position(|one| wanted(one).is_none()) {
-        return Some(Step::End(index));
+fn reason(cause: Cause) -> &'static str {
+    match cause {
+        Cause::Configuration => "the configuration says something else of it",
+        Cause::RouterId => "the router id is another",
+        Cause::Way => "the way to the router is another",
     }
-    let runs = |peer: &&config::Peer| running.iter().any(|one| one.name() == peer.name);
-    if let Some(peer) = config.peers.iter().find(|peer| !runs(peer)) {
-        return Some(Step::Start(Box::new(peer.clone())));
-    }
-    running
-        .iter()
-        .position(|one| wanted(one).is_none_or(|peer| !one.goes_on(&config.bgp, peer)))
-        .map(Step::Reset)
 }
 
-fn start(bgp: config::Bgp, peer: config::Peer, shared: &Shared) -> Running {
+fn start(settings: Settings, shared: &Shared) -> Running {
     let (status, seen) = watch::channel(Status::new());
     let (order, orders) = watch::channel(Order::Run);
-    let name = format!("session with {}", peer.name);
-    let (peer, given) = watch::channel(Arc::new(peer));
-    let (asn, graceful_restart, shared) = (bgp.asn, bgp.graceful_restart, shared.clone());
-    let task = Kept::new(name, move || {
-        let (peer, shared, orders, status) = (given.clone(), shared.clone(), orders.clone(), status.clone());
-        async move {
-            let mut router_ids = shared.router_ids;
-            let mut ordered = orders.clone();
-            let router_id = tokio::select! {
-                id = router_ids.wait_for(Option::is_some) => id.map(|id| *id),
-                _ = ordered.wait_for(|order| *order != Order::Run) => return,
-            };
-            let Ok(Some(router_id)) = router_id else { return };
-            let (_alive, liveness) = watch::channel(Liveness::Up); // until something detects failures
-            let (restarted, vips, cut, files) = (shared.restarted, shared.vips, shared.cut, shared.files);
-            let local = Local { asn, router_id, graceful_restart, restarted, vips, cut, files };
-            session::run(local, peer, shared.ribs, liveness, orders, status).await;
-        }
+    let name = format!("session with {}", settings.peer.name);
+    let (peer, given) = watch::channel(Arc::new(settings.peer.clone()));
+    let task = settings.router_id.map(|router_id| {
+        let (asn, graceful_restart, shared) = (settings.asn, settings.graceful_restart, shared.clone());
+        Kept::new(name, move || {
+            let Shared { vips, network, files, ribs, restarted, .. } = shared.clone();
+            let local = Local { asn, router_id, graceful_restart, restarted, vips, network, files };
+            let (peer, orders, status) = (given.clone(), orders.clone(), status.clone());
+            async move {
+                let (_alive, liveness) = watch::channel(Liveness::Up); // until something detects failures
+                session::run(local, peer, ribs, liveness, orders, status).await;
+            }
+        })
     });
-    Running { bgp, peer, order, status: seen, task }
+    Running { settings, peer, order, status: seen, task }
 }
 
-async fn end(mut one: Running, order: Order) {
-    one.order.send_replace(order);
-    let _ = timeout(HANG_UP, one.task.ended()).await; // dropped then, which closes it
-}
-
-fn publish(running: &[Running], config: &Config, peers: &watch::Sender<Peers>) {
-    let place = |one: &&Running| config.peers.iter().position(|peer| peer.name == one.name());
-    let mut ordered: Vec<&Running> = running.iter().collect();
-    ordered.sort_by_key(place);
-    peers.send_replace(Peers::new(
-        ordered.into_iter().map(|one| (one.peer.borrow().as_ref().clone(), one.status.clone())).collect(),
-    ));
-}
+#[cfg(test)]
+mod tests;

@@ -144,7 +144,7 @@ impl Session {
             graceful_restart: None,
             restarted: false,
             vips: vips_seen,
-            cut: watch::channel(Arc::default()).1,
+            network: watch::channel(Arc::default()).1,
             files: Files::new(),
         };
         adjust(&mut local);

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use announcer::bgp::fsm::{self, Action, Event, Moment, Outgoing, State, StateName, Timers, Waiting};
 use announcer::bgp::notification::{self, Notification};
 use announcer::bgp::open::{Negotiated, Offer, RefreshKind, negotiate};
-use announcer::bgp::outbox::{News, Outbox};
+use announcer::bgp::outbox::{Known, News, Outbox};
 use announcer::bgp::reason::{DownReason, TcpFailure};
 use announcer::bgp::wire::{self, Bound, Framer, Message, Voice};
 use announcer::model::{Family, Overrides};
@@ -277,7 +277,7 @@ impl Speaker {
         }
         bounded.iter().for_each(|family| wire::refresh_bound(tail, *family, Bound::End).unwrap());
         let news = if updates.is_empty() { News::Nothing } else { News::Said };
-        tcp.outbox.mark(self.rib.generation, news);
+        tcp.outbox.mark(Known { generation: self.rib.generation, prefixes: routes.told.len() }, news);
     }
 
     /// Gives the kernel what it takes.

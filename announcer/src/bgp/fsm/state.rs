@@ -18,8 +18,9 @@ pub struct Timers {
     pub retry_max: Duration,
     /// How long one try to connect may take.
     pub connect: Duration,
-    /// How long the peer's OPEN may take (RFC 4271 §8.2.2: "a large value").
-    pub large_hold: Duration,
+    /// How long the peer's OPEN may take, and its KEEPALIVE where the hold time is zero. RFC 4271 §8.2.2 suggests 4 minutes;
+    /// but a router whose OPEN is lost on the way cannot reach us meanwhile, since we do not listen.
+    pub open_wait: Duration,
     /// How long the peer may take no octet (RFC 9687 §3).
     pub send_hold: Duration,
     /// How long a session has to last for its failures to be forgotten.
@@ -33,7 +34,7 @@ impl Timers {
             retry_first: Duration::from_millis(250),
             retry_max: Duration::from_secs(5),
             connect: Duration::from_secs(5),
-            large_hold: Duration::from_secs(240),
+            open_wait: Duration::from_secs(15),
             send_hold,
             calm: Duration::from_secs(30),
         }

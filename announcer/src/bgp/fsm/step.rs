@@ -113,7 +113,7 @@ fn connect(
     let failed = |reason| fall(timers, tries, None, reason, Farewell::Silent, moment);
     match event {
         Event::TcpConnected => (
-            State::OpenSent { hold: moment.now + timers.large_hold, tries },
+            State::OpenSent { hold: moment.now + timers.open_wait, tries },
             vec![Action::Send(Outgoing::Open)],
         ),
         Event::TcpFails(failure) => failed(failure.into()),
@@ -157,7 +157,7 @@ fn open_sent(
             // Zero begins with the session: a router that dies without a word before must not hold us here for ever.
             let timers = Some(match negotiated.hold_time {
                 Some(time) => Hold::start(time, moment),
-                None => Hold::silent(timers.large_hold, moment.now),
+                None => Hold::silent(timers.open_wait, moment.now),
             });
             let next = State::OpenConfirm { negotiated, timers, tries };
             (next, vec![Action::Send(Outgoing::Keepalive)])
@@ -177,7 +177,7 @@ fn open_sent(
             failed(DownReason::Collision, Farewell::Say(Notification::bare(notification::COLLISION)))
         }
         Event::TimerExpires if moment.now >= hold => failed(
-            DownReason::NoOpen(timers.large_hold),
+            DownReason::NoOpen(timers.open_wait),
             Farewell::Say(Notification::bare(notification::HOLD_EXPIRED)),
         ),
         Event::Start

@@ -109,7 +109,7 @@ fn a_session_comes_up_lives_on_keepalives_and_dies_of_silence() {
         ),
         &expect![[r#"
             0s Start -> Connect due 5s [Connect]
-            0s TcpConnected -> OpenSent due 240s [Send(Open)]
+            0s TcpConnected -> OpenSent due 15s [Send(Open)]
             0s BGPOpen -> OpenConfirm due 3s [Send(Keepalive)]
             0s Keepalive -> Established due 3s [Up]
             3s TimerExpires -> Established due 6s [Send(Keepalive)]
@@ -227,8 +227,8 @@ fn a_peer_that_takes_no_octet_is_dropped_without_waiting_for_it() {
         ),
         &expect![[r#"
             0s Start -> Connect due 5s [Connect]
-            0s TcpConnected -> OpenSent due 240s [Send(Open)]
-            0s BGPOpen -> OpenConfirm due 240s [Send(Keepalive)]
+            0s TcpConnected -> OpenSent due 15s [Send(Open)]
+            0s BGPOpen -> OpenConfirm due 15s [Send(Keepalive)]
             0s Keepalive -> Established [Up]
             1s Unsent -> Established due 481s []
             2s Unsent -> Established due 481s []
@@ -246,10 +246,10 @@ fn no_open_and_a_notification_each_end_a_try() {
         &[
             (0.0, Event::Start),
             (0.1, Event::TcpConnected),
-            (240.1, Event::TimerExpires),
-            (240.35, Event::TimerExpires),
-            (240.4, Event::TcpConnected),
-            (240.5, Event::Notification(Notification::bare(notification::BAD_PEER_AS))),
+            (15.1, Event::TimerExpires),
+            (15.35, Event::TimerExpires),
+            (15.4, Event::TcpConnected),
+            (15.5, Event::Notification(Notification::bare(notification::BAD_PEER_AS))),
             (241.0, Event::TimerExpires),
             (241.1, Event::TcpConnected),
             (241.2, Event::OpenError(OpenError::Version(3))),
@@ -260,16 +260,16 @@ fn no_open_and_a_notification_each_end_a_try() {
         ],
         &expect![[r#"
             0s Start -> Connect due 5s [Connect]
-            0.1s TcpConnected -> OpenSent due 240.1s [Send(Open)]
-            240.1s TimerExpires -> Idle due 240.35s [Send(Hold Timer Expired), Hangup, Failed: the peer connected and sent no OPEN for 240 s]
-            240.35s TimerExpires -> Connect due 245.35s [Connect]
-            240.4s TcpConnected -> OpenSent due 480.4s [Send(Open)]
-            240.5s NotifMsg(OPEN Message Error/Bad Peer AS) -> Idle due 241s [Hangup, Failed: the peer sent NOTIFICATION: OPEN Message Error/Bad Peer AS]
+            0.1s TcpConnected -> OpenSent due 15.1s [Send(Open)]
+            15.1s TimerExpires -> Idle due 15.35s [Send(Hold Timer Expired), Hangup, Failed: the peer connected and sent no OPEN for 15 s]
+            15.35s TimerExpires -> Connect due 20.35s [Connect]
+            15.4s TcpConnected -> OpenSent due 30.4s [Send(Open)]
+            15.5s NotifMsg(OPEN Message Error/Bad Peer AS) -> Idle due 16s [Hangup, Failed: the peer sent NOTIFICATION: OPEN Message Error/Bad Peer AS]
             241s TimerExpires -> Connect due 246s [Connect]
-            241.1s TcpConnected -> OpenSent due 481.1s [Send(Open)]
+            241.1s TcpConnected -> OpenSent due 256.1s [Send(Open)]
             241.2s OpenMsgErr(its OPEN has BGP version 3, not 4) -> Idle due 242.2s [Send(OPEN Message Error/Unsupported Version Number (version 4 at most) [00, 04]), Hangup, Failed: its OPEN has BGP version 3, not 4]
             243s TimerExpires -> Connect due 248s [Connect]
-            243s TcpConnected -> OpenSent due 483s [Send(Open)]
+            243s TcpConnected -> OpenSent due 258s [Send(Open)]
             243s BGPOpen -> OpenConfirm due 246s [Send(Keepalive)]
             243.1s ManualStop(Cease/Administrative Shutdown ("bye")) -> Idle [Send(Cease/Administrative Shutdown ("bye") [03, 62, 79, 65]), Hangup, Failed: we ended it: Cease/Administrative Shutdown ("bye")]
         "#]],
@@ -291,12 +291,12 @@ fn a_router_that_dies_in_mid_handshake_holds_up_nobody_even_with_a_hold_time_of_
         ],
         &expect![[r#"
             0s Start -> Connect due 5s [Connect]
-            0s TcpConnected -> OpenSent due 240s [Send(Open)]
-            1s BGPOpen -> OpenConfirm due 241s [Send(Keepalive)]
-            241s TimerExpires -> Idle due 241.25s [Send(Hold Timer Expired), Hangup, Failed: the peer sent its OPEN, and no KEEPALIVE that accepts ours for 240 s]
+            0s TcpConnected -> OpenSent due 15s [Send(Open)]
+            1s BGPOpen -> OpenConfirm due 16s [Send(Keepalive)]
+            241s TimerExpires -> Idle due 241.25s [Send(Hold Timer Expired), Hangup, Failed: the peer sent its OPEN, and no KEEPALIVE that accepts ours for 15 s]
             242s TimerExpires -> Connect due 247s [Connect]
-            242s TcpConnected -> OpenSent due 482s [Send(Open)]
-            242s BGPOpen -> OpenConfirm due 482s [Send(Keepalive)]
+            242s TcpConnected -> OpenSent due 257s [Send(Open)]
+            242s BGPOpen -> OpenConfirm due 257s [Send(Keepalive)]
             243s Keepalive -> Established [Up]
         "#]],
     );
@@ -322,18 +322,18 @@ fn a_session_that_lasted_forgives_and_one_that_did_not_does_not() {
         &begin,
         &expect![[r#"
             0s Start -> Connect due 5s [Connect]
-            0s TcpConnected -> OpenSent due 240s [Send(Open)]
+            0s TcpConnected -> OpenSent due 15s [Send(Open)]
             0s BGPOpen -> OpenConfirm due 3s [Send(Keepalive)]
             0s Keepalive -> Established due 3s [Up]
             1s TcpFails(Closed) -> Idle due 1.25s [Hangup, Down: the peer closed the connection]
             1.5s TimerExpires -> Connect due 6.5s [Connect]
-            1.5s TcpConnected -> OpenSent due 241.5s [Send(Open)]
-            1.5s BGPOpen -> OpenConfirm due 241.5s [Send(Keepalive)]
+            1.5s TcpConnected -> OpenSent due 16.5s [Send(Open)]
+            1.5s BGPOpen -> OpenConfirm due 16.5s [Send(Keepalive)]
             1.5s Keepalive -> Established [Up]
             2s TcpFails(Closed) -> Idle due 2.5s [Hangup, Down: the peer closed the connection]
             3s TimerExpires -> Connect due 8s [Connect]
-            3s TcpConnected -> OpenSent due 243s [Send(Open)]
-            3s BGPOpen -> OpenConfirm due 243s [Send(Keepalive)]
+            3s TcpConnected -> OpenSent due 18s [Send(Open)]
+            3s BGPOpen -> OpenConfirm due 18s [Send(Keepalive)]
             3s Keepalive -> Established [Up]
             33s TcpFails(Closed) -> Idle due 33.25s [Hangup, Down: the peer closed the connection]
         "#]],

@@ -2,7 +2,7 @@
 //!
 //! Pure. RFC 4271 §6, RFC 5492 §3 and §5, RFC 4486, RFC 8538, RFC 9234 §4.2, RFC 9384.
 
-use super::{Clues, Setting, same_router};
+use super::{Clues, Setting, path_mtu, same_router};
 use crate::bgp::notification::{NamedCapability, Notification, PrefixLimit, family_name};
 use crate::model::{AS_TRANS, Family};
 
@@ -23,6 +23,7 @@ pub(super) fn hint(notification: &Notification, clues: &Clues) -> Option<String>
                     `local-role … strict-mode`, BIRD: `require roles`)"
             .into(),
         (3, _) => attribute(notification),
+        (4, _) if clues.large_lost => path_mtu(),
         (4, _) => "the router heard nothing from us for its hold time: is this host overloaded, or are large segments lost \
                    on the way (a path MTU whose ICMP is filtered)?"
             .into(),

@@ -6,6 +6,7 @@ const SECOND: Duration = Duration::from_secs(1);
 
 fn clues(settings: &[Setting], counted: &[Counted]) -> Clues {
     Clues {
+        large_lost: false,
         neighbour: Neighbour::Answers,
         way: Way::OnLink,
         source: Some("10.0.1.11".parse().unwrap()),

@@ -13,18 +13,22 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use crate::bgp::io::dial::{Dialed, broken};
-use crate::bgp::io::links::Cut;
 use crate::bgp::io::password::Key;
-use crate::bgp::io::path::Address;
 use crate::bgp::io::sockopt;
 use crate::bgp::outbox::Outbox;
+use crate::bgp::path::{Address, Used};
 use crate::bgp::reason::TcpFailure;
+use crate::bgp::stall::{self, Stall};
 use crate::bgp::wire::Framer;
 
 /// How long a goodbye may take.
 const FAREWELL: Duration = Duration::from_secs(1);
 /// How often the kernel is asked at first, and at most, whether octets were acknowledged.
 const POLL: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(50));
+/// After so long without progress the kernel is asked why.
+const STALLED: Duration = Duration::from_secs(1);
+/// The most octets that are read at once: more than a session's peer sends in its hold time.
+const MOST: usize = 1 << 20;
 
 pub(super) struct Connection {
     stream: TcpStream,
@@ -34,8 +38,14 @@ pub(super) struct Connection {
     peer: SocketAddr,
     /// The key of its segments.
     pub(super) key: Option<Key>,
-    pub(super) interface: u32,
+    /// What it uses of the host's network.
+    pub(super) used: Used,
+    /// The addresses of the interface.
     pub(super) addresses: Vec<Address>,
+    /// How long the peer's kernel may acknowledge nothing.
+    silence: Duration,
+    /// Whether full segments seem to be lost on the way, and small ones not.
+    pub(super) large_lost: bool,
     /// Since when octets wait without progress.
     waiting: Option<Waiting>,
 }
@@ -64,19 +74,27 @@ pub(super) enum Progress {
     Some,
     /// None is.
     None,
+    /// None is, and the peer is gone, or the path to it.
+    Lost,
 }
 
 impl Connection {
     pub(super) fn new(dialed: Dialed) -> Self {
-        let Dialed { stream, local, peer, interface, addresses, key, kept: _, seen: _ } = dialed;
+        let Dialed { stream, local, peer, used, addresses, silence, key, kept: _, seen: _ } = dialed;
         let (framer, outbox) = (Framer::default(), Outbox::default());
-        Connection { stream, framer, outbox, local, peer, key, interface, addresses, waiting: None }
-    }
-
-    /// The link that it runs over, if that is cut. A connection from an address of another interface may find another way.
-    pub(super) fn cut<'a>(&self, cut: &'a Cut) -> Option<&'a String> {
-        let own = self.addresses.iter().any(|address| address.ip == self.local.ip());
-        cut.get(&self.interface).filter(|_| own)
+        Connection {
+            stream,
+            framer,
+            outbox,
+            local,
+            peer,
+            key,
+            used,
+            addresses,
+            silence,
+            large_lost: false,
+            waiting: None,
+        }
     }
 
     pub(super) async fn readable(&self) {
@@ -100,6 +118,29 @@ impl Connection {
             Err(error) if again(&error) => Ok(Read::Nothing),
             Err(error) => Err(broken(&error)),
         }
+    }
+
+    /// Reads all that is there, whether or not the kernel has said that there is something: a process that stood still may
+    /// judge by its clock before it has heard of its sockets.
+    pub(super) fn read_all(&mut self) -> Result<Read, TcpFailure> {
+        let mut octets = [0; 16 * 1024];
+        let mut count = 0;
+        while count < MOST {
+            match io::Read::read(&mut &*SockRef::from(&self.stream), &mut octets) {
+                Ok(0) if count == 0 => return Err(TcpFailure::Closed),
+                Ok(0) => break,
+                Ok(read) => {
+                    self.framer.feed(octets.get(..read).unwrap_or_default());
+                    count += read;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                // It shows again when it is read next.
+                Err(_) if count > 0 => break,
+                Err(error) => return Err(broken(&error)),
+            }
+        }
+        Ok(if count == 0 { Read::Nothing } else { Read::Octets })
     }
 
     /// Gives the kernel what it takes. Returns whether octets wait for the peer.
@@ -127,14 +168,24 @@ impl Connection {
     /// Asks the kernel how much the peer has; the longer nothing moves, the rarer.
     pub(super) fn ask(&mut self) -> io::Result<Progress> {
         let moved = self.outbox.acknowledge(sockopt::unacknowledged(self.stream.as_fd())?) > 0;
-        if self.outbox.outstanding() == 0 {
+        self.large_lost &= !moved;
+        let waits = self.outbox.outstanding();
+        if waits == 0 {
             self.waiting = None;
             return Ok(Progress::All);
         }
         let now = Instant::now();
         let since = self.waiting.filter(|_| !moved).map_or(now, |waiting| waiting.since);
-        let pause = (now.duration_since(since) / 8).clamp(POLL.0, POLL.1);
+        let waited = now.duration_since(since);
+        let pause = (waited / 8).clamp(POLL.0, POLL.1);
         self.waiting = Some(Waiting { since, ask: now + pause });
+        if waited >= STALLED {
+            let info = sockopt::tcp_info(self.stream.as_fd())?;
+            self.large_lost = stall::large_segments_lost(&info, waits, waited);
+            if stall::judge(&info, waited, self.silence) == Stall::Lost {
+                return Ok(Progress::Lost);
+            }
+        }
         Ok(if moved { Progress::Some } else { Progress::None })
     }
 
@@ -150,9 +201,10 @@ impl Connection {
         Ok(())
     }
 
-    /// Follows the agreed hold time: the kernel gives up on a dead peer when we would.
-    pub(super) fn set_user_timeout(&self, hold_time: Option<Duration>) -> io::Result<()> {
-        SockRef::from(&self.stream).set_tcp_user_timeout(hold_time)
+    /// How long the peer's kernel may be silent: as long as the peer, by the hold time that was agreed.
+    pub(super) fn set_silence(&mut self, silence: Duration) -> io::Result<()> {
+        self.silence = silence;
+        sockopt::keep_alive(SockRef::from(&self.stream), silence)
     }
 
     /// Sends what is left, half-closes and drains, so that the peer reads our last words: a close with octets unread

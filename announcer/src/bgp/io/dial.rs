@@ -11,13 +11,15 @@ use std::time::Duration;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::watch;
+use tokio::time::error::Elapsed;
 use tokio::time::{Instant, timeout};
 
 use crate::bgp::hint::{Clues, Neighbour, Way};
 use crate::bgp::io::netstat::Counters;
 use crate::bgp::io::password::{self, Key};
-use crate::bgp::io::path::{self, Address};
+use crate::bgp::io::path;
 use crate::bgp::io::sockopt::{self, Wants};
+use crate::bgp::path::{Address, Path, Used};
 use crate::bgp::reason::TcpFailure;
 use crate::config::{Peer, PeerAddress};
 use crate::files::io::Files;
@@ -30,10 +32,12 @@ pub(super) struct Dialed {
     pub(super) local: SocketAddr,
     /// The other end.
     pub(super) peer: SocketAddr,
-    /// The outgoing interface.
-    pub(super) interface: u32,
-    /// Its addresses.
+    /// What it uses of the host's network.
+    pub(super) used: Used,
+    /// The addresses of the outgoing interface.
     pub(super) addresses: Vec<Address>,
+    /// How long the peer's kernel may be silent.
+    pub(super) silence: Duration,
     /// The key of its segments.
     pub(super) key: Option<Key>,
     /// The families all of whose VIPs are on the host.
@@ -97,53 +101,94 @@ async fn attempt(
         }
         None => None,
     };
-    let interface = match &peer.interface {
-        Some(name) => Some(
-            path::interface(name)
-                .await
-                .map_err(|error| broken(&error))?
-                .ok_or_else(|| TcpFailure::NoInterface(name.clone()))?,
-        ),
-        None => None,
-    };
-    let (address, interface) = match peer.address {
-        PeerAddress::Ip(address) => (address, interface),
-        PeerAddress::DefaultGateway => {
-            path::gateway(interface).await.map_err(|error| broken(&error))?.ok_or(TcpFailure::NoGateway)?
-        }
-    };
-    let route = path::towards(address, interface).await.map_err(|error| no_route(&error))?;
+    let (address, route) = locate(peer).await?;
     seen.way = if route.via.is_some() { Way::Routed } else { Way::OnLink };
-    let addresses = path::addresses(route.interface).await.map_err(|error| broken(&error))?;
-    let source = match peer.source_address {
-        Some(source) => source,
-        None => path::source(route, &addresses, &vips.borrow()).ok_or(TcpFailure::NoSource(route.source))?,
-    };
+    let end = end(address, peer.port, route.interface);
+    let avoided = Arc::clone(&vips.borrow());
+    let chosen = path::source(end, peer.interface.as_deref(), route, &avoided).await;
+    let (choice, addresses) = chosen.map_err(|error| broken(&error))?;
+    let source = peer.source_address.or(choice).ok_or(TcpFailure::NoSource(route.source))?;
     seen.source = Some(source);
     *next = Some((route.via.unwrap_or(address), route.interface));
 
-    let began = Instant::now();
-    let end = end(address, peer.port, route.interface);
+    let (began, silence) = (Instant::now(), silence(peer.hold_time));
     let wants = Wants {
         peer: end,
-        hold_time: peer.hold_time,
+        silence,
+        mss: peer.tcp_mss,
         // RFC 5082 §3: a packet of 255 loses one at each router on the way.
         least_ttl: peer.ttl_security.then(|| u8::MAX - (peer.multihop - 1)),
         interface: peer.interface.as_deref(),
         key: key.as_ref(),
     };
-    match timeout(patience, connect(&wants, self::end(source, 0, route.interface))).await {
+    match patient(patience, connect(&wants, self::end(source, 0, route.interface))).await {
         Ok(Ok(stream)) => {
             let local = stream.local_addr().map_err(|error| broken(&error))?;
-            let interface = route.interface;
+            let used = Used {
+                peer: address,
+                local: local.ip(),
+                interface: route.interface,
+                own: addresses.iter().any(|ours| ours.ip == local.ip()),
+                seen: false,
+                pinned: peer.source_address.is_some(),
+            };
             // What the OPEN says of the VIPs is to be true when it is sent. Not to know is not to have them.
             let vips = Arc::clone(&vips.borrow());
             let kept = path::families_on_host(&vips).await.unwrap_or_default();
-            Ok(Dialed { stream, local, peer: end, interface, addresses, key, kept, seen: Clues::default() })
+            Ok(Dialed {
+                stream,
+                local,
+                peer: end,
+                used,
+                addresses,
+                silence,
+                key,
+                kept,
+                seen: Clues::default(),
+            })
         }
         Ok(Err(failure)) if failure == TcpFailure::TimedOut => Err(TcpFailure::NoAnswer(began.elapsed())),
         Ok(Err(failure)) => Err(failure),
         Err(_) => Err(TcpFailure::NoAnswer(began.elapsed())),
+    }
+}
+
+/// Where the peer is at present, and the way to it.
+pub(super) async fn locate(peer: &Peer) -> Result<(IpAddr, Path), TcpFailure> {
+    let broken = |error| broken(&error);
+    let over = match &peer.interface {
+        Some(name) => Some(
+            path::interface(name)
+                .await
+                .map_err(broken)?
+                .ok_or_else(|| TcpFailure::NoInterface(name.clone()))?,
+        ),
+        None => None,
+    };
+    let (address, over) = match peer.address {
+        PeerAddress::Ip(address) => (address, over),
+        PeerAddress::DefaultGateway => {
+            path::gateway(over).await.map_err(broken)?.ok_or(TcpFailure::NoGateway)?
+        }
+    };
+    Ok((address, path::towards(address, over).await.map_err(|error| no_route(&error))?))
+}
+
+/// How long the peer's kernel may be silent: as long as the peer, and half a minute where that may be for ever.
+pub(super) fn silence(hold_time: Duration) -> Duration {
+    if hold_time.is_zero() { Duration::from_secs(30) } else { hold_time }
+}
+
+/// Waits for at most `limit`. What has come while this process stood still counts, however late it is seen.
+async fn patient<T>(limit: Duration, future: impl Future<Output = T>) -> Result<T, Elapsed> {
+    let mut future = std::pin::pin!(future);
+    match timeout(limit, &mut future).await {
+        Ok(result) => Ok(result),
+        Err(_) => {
+            // Lets the sockets be looked at once: a process that is continued sees its timers first.
+            tokio::task::yield_now().await;
+            timeout(Duration::ZERO, future).await
+        }
     }
 }
 

@@ -1,10 +1,11 @@
-//! The way to a peer: the interface, our addresses on it, and which of them may be a source or a next hop.
+//! The way to a peer, as the kernel knows it: the route, the interface, and our addresses on it.
 //!
-//! Touches rtnetlink (RTM_GETROUTE, RTM_GETADDR, RTM_GETLINK, RTM_GETNEIGH). A VIP is never a source: the answer would go to any host that has it.
+//! Touches rtnetlink (RTM_GETROUTE, RTM_GETADDR, RTM_GETLINK, RTM_GETNEIGH). What is made of the answers is decided by
+//! [`bgp::path`](crate::bgp::path).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, SocketAddr};
 
 use futures_util::TryStreamExt;
 use netlink_packet_route::AddressFamily;
@@ -15,34 +16,23 @@ use rtnetlink::Handle;
 use tokio::task::JoinHandle;
 
 use crate::bgp::hint::Neighbour;
+use crate::bgp::io::sockopt;
+use crate::bgp::path::{self as pure, Address, Path};
 use crate::model::Family;
 
-/// Where the kernel would send packets for an address.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Path {
-    /// The source address that it would take.
-    pub source: IpAddr,
-    /// The outgoing interface's index.
-    pub interface: u32,
-    /// The router on the way; `None`: the address is on the link.
-    pub via: Option<IpAddr>,
-}
-
-/// An address of an interface.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Address {
-    /// The address.
-    pub ip: IpAddr,
-    /// Of global scope, and neither tentative nor deprecated.
-    pub lasting: bool,
-}
-
-/// The source address that the kernel would take towards `address`: the default of `router_id`.
+/// The source for a session with `peer`, and the addresses of the outgoing interface.
 ///
-/// # Errors
-/// What the kernel says, such as that there is no route.
-pub async fn source_towards(address: IpAddr) -> io::Result<IpAddr> {
-    Ok(towards(address, None).await?.source)
+/// The kernel is asked by a socket that prefers public addresses (RFC 5014): RTM_GETROUTE knows no preference.
+pub(super) async fn source(
+    peer: SocketAddr,
+    interface: Option<&str>,
+    path: Path,
+    vips: &BTreeSet<IpAddr>,
+) -> io::Result<(Option<IpAddr>, Vec<Address>)> {
+    let ours = addresses(path.interface).await?;
+    // Where the socket gets no answer, such as over a route that is there since a moment, the route's own stands.
+    let choice = sockopt::preferred_source(peer, interface).unwrap_or(path.source);
+    Ok((pure::source(choice, path.via.unwrap_or(peer.ip()), &ours, vips), ours))
 }
 
 /// Where the kernel would send packets for `address`, over an interface if one is given.
@@ -188,6 +178,17 @@ pub(super) async fn families_on_host(vips: &BTreeSet<IpAddr>) -> io::Result<BTre
     Ok(vips.iter().map(|vip| Family::of(*vip)).filter(|family| !missing.contains(family)).collect())
 }
 
+/// The addresses of every interface, in the kernel's order.
+pub(super) async fn all_addresses() -> io::Result<BTreeMap<u32, Vec<Address>>> {
+    let netlink = Netlink::open()?;
+    let mut dump = netlink.handle.address().get().execute();
+    let mut all: BTreeMap<u32, Vec<Address>> = BTreeMap::new();
+    while let Some(message) = dump.try_next().await.map_err(to_io)? {
+        all.entry(message.header.index).or_default().extend(read(&message));
+    }
+    Ok(all)
+}
+
 /// The addresses of an interface, in the kernel's order.
 pub(super) async fn addresses(interface: u32) -> io::Result<Vec<Address>> {
     let netlink = Netlink::open()?;
@@ -208,44 +209,12 @@ fn read(message: &AddressMessage) -> Option<Address> {
             flags = *wide;
         }
     }
+    // Of IPv4, the kernel's name of the same bit is IFA_F_SECONDARY: a further address of a subnet, as good as any.
+    let ip = local.or(prefix)?;
+    let temporary = ip.is_ipv6() && flags.contains(AddressFlags::Secondary);
     let unsure = AddressFlags::Tentative | AddressFlags::Deprecated | AddressFlags::Dadfailed;
-    let lasting = message.header.scope == AddressScope::Universe && !flags.intersects(unsure);
-    Some(Address { ip: local.or(prefix)?, lasting })
-}
-
-/// The source for a session: the kernel's choice, or another address of the interface where that is a VIP.
-pub(super) fn source(path: Path, ours: &[Address], vips: &BTreeSet<IpAddr>) -> Option<IpAddr> {
-    if !vips.contains(&path.source) {
-        return Some(path.source);
-    }
-    let fits = |ours: &&Address| {
-        ours.ip.is_ipv4() == path.source.is_ipv4() && ours.lasting && !vips.contains(&ours.ip)
-    };
-    ours.iter().find(fits).map(|ours| ours.ip)
-}
-
-/// The next hop of IPv6 routes (RFC 2545 §3): the session's own address, else the interface's first global one that is no
-/// VIP.
-pub(super) fn next_hop_v6(session: IpAddr, ours: &[Address], vips: &BTreeSet<IpAddr>) -> Option<Ipv6Addr> {
-    let own = Address { ip: session, lasting: true };
-    let global = |candidate: &Address| match candidate.ip {
-        IpAddr::V6(ip) if candidate.lasting && !vips.contains(&candidate.ip) && is_global(ip) => Some(ip),
-        IpAddr::V6(_) | IpAddr::V4(_) => None,
-    };
-    std::iter::once(&own).chain(ours).find_map(global)
-}
-
-/// The next hop of IPv4 routes on a session over IPv6: the interface's first IPv4 address that is no VIP.
-pub(super) fn next_hop_v4(ours: &[Address], vips: &BTreeSet<IpAddr>) -> Option<Ipv4Addr> {
-    ours.iter().filter(|ours| ours.lasting && !vips.contains(&ours.ip)).find_map(|ours| match ours.ip {
-        IpAddr::V4(ip) => Some(ip),
-        IpAddr::V6(_) => None,
-    })
-}
-
-fn is_global(ip: Ipv6Addr) -> bool {
-    !(ip.is_loopback() || ip.is_unspecified() || ip.is_multicast() || ip.is_unicast_link_local())
-        && ip.to_ipv4_mapped().is_none()
+    let lasting = message.header.scope == AddressScope::Universe && !flags.intersects(unsure) && !temporary;
+    Some(Address { ip, prefix: message.header.prefix_len, lasting, temporary })
 }
 
 /// A netlink connection that ends with its owner.
@@ -278,48 +247,6 @@ pub(super) fn to_io(error: rtnetlink::Error) -> io::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn ours(list: &[(&str, bool)]) -> Vec<Address> {
-        list.iter().map(|(ip, lasting)| Address { ip: ip.parse().unwrap(), lasting: *lasting }).collect()
-    }
-
-    fn vips(list: &[&str]) -> BTreeSet<IpAddr> {
-        list.iter().map(|ip| ip.parse().unwrap()).collect()
-    }
-
-    #[test]
-    fn a_vip_is_never_the_source() {
-        let via = |source: &str| Path { source: source.parse().unwrap(), interface: 2, via: None };
-        let addresses =
-            ours(&[("fe80::1", true), ("192.0.2.1", true), ("10.0.0.9", false), ("10.0.0.1", true)]);
-        let vips = vips(&["192.0.2.1", "2001:db8::80"]);
-        assert_eq!(source(via("10.0.0.9"), &addresses, &vips), Some("10.0.0.9".parse().unwrap()));
-        assert_eq!(source(via("192.0.2.1"), &addresses, &vips), Some("10.0.0.1".parse().unwrap()));
-        assert_eq!(source(via("2001:db8::80"), &ours(&[("2001:db8::80", true)]), &vips), None);
-    }
-
-    #[test]
-    fn the_next_hop_is_a_global_address_that_lasts_and_is_no_vip() {
-        let vips = vips(&["2001:db8::80"]);
-        for (session, list, want) in [
-            (
-                "10.0.0.1",
-                vec![("fe80::1", true), ("2001:db8::80", true), ("2001:db8::7", true)],
-                Some("2001:db8::7"),
-            ),
-            ("10.0.0.1", vec![("2001:db8::7", false)], None),
-            ("2001:db8::9", vec![("2001:db8::7", true)], Some("2001:db8::9")),
-            ("fe80::1", vec![("2001:db8::7", true)], Some("2001:db8::7")),
-            ("::ffff:10.0.0.1", vec![], None),
-        ] {
-            let got = next_hop_v6(session.parse().unwrap(), &ours(&list), &vips);
-            assert_eq!(got, want.map(|ip| ip.parse().unwrap()), "{session} {list:?}");
-        }
-        let fours =
-            ours(&[("2001:db8::7", true), ("192.0.2.80", true), ("10.0.0.8", false), ("10.0.0.7", true)]);
-        let vips = ["192.0.2.80".parse().unwrap()].into();
-        assert_eq!(next_hop_v4(&fours, &vips), Some("10.0.0.7".parse().unwrap()));
-    }
 
     #[tokio::test]
     async fn the_kernel_is_asked() {

@@ -24,9 +24,32 @@ impl Peers {
         self.0.iter().map(|(peer, status)| (peer, status.borrow().clone()))
     }
 
-    /// Whether an established peer knows a prefix from us.
+    /// What an operator should look at, a sentence each.
+    pub fn warnings(&self) -> Vec<String> {
+        let no_hold_timer = |(peer, status): &(config::Peer, watch::Receiver<Status>)| {
+            let agreed = status.borrow().negotiated.as_ref().map(|negotiated| negotiated.hold_time);
+            (agreed == Some(None) && !peer.hold_time.is_zero()).then(|| {
+                format!(
+                    "{} has switched the hold timer off: only TCP keepalive notices that it is gone; `min_hold_time` refuses \
+                     such a session",
+                    peer.name
+                )
+            })
+        };
+        self.0.iter().filter_map(no_hold_timer).collect()
+    }
+
+    /// Whether a router has heard our BGP Identifier.
+    pub fn have_spoken(&self) -> bool {
+        self.0.iter().any(|(_, status)| status.borrow().sent.open > 0)
+    }
+
+    /// Whether an established peer knows a prefix from us, or may.
     pub fn announcing(&self) -> bool {
-        self.0.iter().any(|(_, status)| status.borrow().announced > 0)
+        self.0.iter().any(|(_, status)| {
+            let status = status.borrow();
+            status.announced.max(status.advertised) > 0
+        })
     }
 
     /// Returns when the kernel of each established peer has acknowledged what `generation` has to say.

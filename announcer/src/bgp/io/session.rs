@@ -5,6 +5,7 @@
 //! decisions from above (`rib`, `liveness`, `order`) and tells one state (`status`); nothing is queued, and no peer can
 //! hold up another.
 
+mod network;
 mod routes;
 mod status;
 mod talk;
@@ -24,17 +25,19 @@ use crate::bgp::fsm::{self, Action, Event, Moment, State, StateName};
 use crate::bgp::hint::{Clues, Counted, Ours, Setting};
 use crate::bgp::io::connection::Connection;
 use crate::bgp::io::dial::{Dialed, Missed, dial};
-use crate::bgp::io::links::Cut;
 use crate::bgp::io::password::{Key, PasswordError};
-use crate::bgp::io::path::{self, Address};
 use crate::bgp::open::{Offer, Restart};
 use crate::bgp::outage::Line;
+use crate::bgp::outbox::Known;
+use crate::bgp::path::{Network, Path};
+use crate::bgp::plan::Way;
 use crate::bgp::reason::{DownReason, TcpFailure};
 use crate::config::Peer;
 use crate::files::io::Files;
 use crate::model::{Asn, Family, Liveness, RouterId};
 use crate::rib::LocRib;
 
+use network::Course;
 use routes::Routes;
 pub use status::{Counters, Down, Order, Status, Wire};
 
@@ -51,8 +54,8 @@ pub struct Local {
     pub restarted: bool,
     /// Never a source, never a next hop.
     pub vips: watch::Receiver<Arc<BTreeSet<IpAddr>>>,
-    /// A session over one of these is over.
-    pub cut: watch::Receiver<Cut>,
+    /// The host's links and addresses, which the session stands and falls with.
+    pub network: watch::Receiver<Arc<Network>>,
     /// Where the file of the key is read, and what the kernel counts.
     pub files: Files,
 }
@@ -76,6 +79,9 @@ pub async fn run(
         asn: local.asn,
         router_id: local.router_id,
         hold_time: u16::try_from(config.hold_time.as_secs()).unwrap_or(u16::MAX),
+        min_hold_time: config
+            .min_hold_time
+            .map_or(0, |least| u16::try_from(least.as_secs()).unwrap_or(u16::MAX)),
         families: config.families.clone(),
         peer_asn: config.asn,
         capabilities: config.capabilities,
@@ -93,7 +99,7 @@ pub async fn run(
         peer: config,
         peers: peer,
         vips: local.vips,
-        cut: local.cut,
+        network: local.network,
         files: local.files,
         rib,
         liveness,
@@ -105,11 +111,12 @@ pub async fn run(
         connection: None,
         routes: None,
         farewell: None,
-        lookup: None,
+        course: Course::default(),
         key: None,
         seen: Clues::default(),
         odd_key: None,
         hang: None,
+        excused: None,
         status: Status::new(),
     };
     session.run().instrument(span).await;
@@ -117,13 +124,16 @@ pub async fn run(
 
 type Later<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
+/// Where the peer is, and the way to it.
+type Answer = Result<(IpAddr, Path), TcpFailure>;
+
 struct Session {
     timers: fsm::Timers,
     offer: Offer,
     peer: Arc<Peer>,
     peers: watch::Receiver<Arc<Peer>>,
     vips: watch::Receiver<Arc<BTreeSet<IpAddr>>>,
-    cut: watch::Receiver<Cut>,
+    network: watch::Receiver<Arc<Network>>,
     files: Files,
     rib: watch::Receiver<Arc<LocRib>>,
     liveness: watch::Receiver<Liveness>,
@@ -140,8 +150,8 @@ struct Session {
     routes: Option<Routes>,
     /// The last connection's goodbye.
     farewell: Option<Later<()>>,
-    /// A look at the interface's addresses under way.
-    lookup: Option<Later<std::io::Result<Vec<Address>>>>,
+    /// Whether the way to the peer is still the same.
+    course: Course,
     /// A look at the key's file under way.
     key: Option<Later<Result<Key, PasswordError>>>,
     /// What the present try saw, or the last one.
@@ -150,11 +160,16 @@ struct Session {
     odd_key: Option<&'static str>,
     /// When it is said that the router has sent no OPEN or no KEEPALIVE, long before it is given up.
     hang: Option<Instant>,
+    /// Until when deadlines are put off, since this process stood still.
+    excused: Option<Instant>,
     status: Status,
 }
 
 /// How long an OPEN, and the KEEPALIVE after it, may take before people are told that it does.
 const HANG: Duration = Duration::from_secs(4);
+
+/// A deadline that is seen later than that means that this process stood still; it is put off for as long.
+const LATE: Duration = Duration::from_millis(200);
 
 /// What ended a wait.
 enum Wake {
@@ -164,13 +179,13 @@ enum Wake {
     Deadline,
     Hang,
     Ask,
-    Look,
-    Addresses(std::io::Result<Vec<Address>>),
+    Network,
+    Way(Answer),
+    WaySettled,
     Key(Result<Key, PasswordError>),
     Rib,
     Peer,
     Liveness,
-    Links,
     Order(Order),
     FarewellSaid,
 }
@@ -188,6 +203,9 @@ impl Session {
                 return;
             }
             let wake = self.wait().await;
+            if self.is_late(&wake) {
+                continue;
+            }
             self.woken(wake);
         }
     }
@@ -195,22 +213,22 @@ impl Session {
     async fn wait(&mut self) -> Wake {
         let connection = self.connection.as_ref();
         let unsent = connection.filter(|connection| !connection.outbox.unsent().is_empty());
+        let (deadline, hang) = (self.due(self.state.deadline()), self.due(self.hang));
         let ask = connection.and_then(Connection::ask_at).map(tokio::time::Instant::into_std);
-        let look = self.routes.as_ref().filter(|_| self.lookup.is_none()).map(|routes| routes.look);
         tokio::select! {
             dialed = done(&mut self.dialing) => Wake::Dialed(dialed),
             () = async { match connection { Some(c) => c.readable().await, None => pending().await } } => Wake::Readable,
             () = async { match unsent { Some(c) => c.writable().await, None => pending().await } } => Wake::Writable,
-            () = at(self.state.deadline()) => Wake::Deadline,
-            () = at(self.hang) => Wake::Hang,
+            () = at(deadline) => Wake::Deadline,
+            () = at(hang) => Wake::Hang,
             () = at(ask) => Wake::Ask,
-            () = at(look) => Wake::Look,
-            addresses = done(&mut self.lookup) => Wake::Addresses(addresses),
+            () = at(self.course.settles) => Wake::WaySettled,
+            way = done(&mut self.course.question) => Wake::Way(way),
             key = done(&mut self.key) => Wake::Key(key),
             () = changed(&mut self.rib) => Wake::Rib,
             () = changed(&mut self.peers) => Wake::Peer,
             () = changed(&mut self.liveness) => Wake::Liveness,
-            () = changed(&mut self.cut) => Wake::Links,
+            () = changed(&mut self.network) => Wake::Network,
             order = next_order(&mut self.order), if self.wanted == Order::Run => Wake::Order(order),
             () = done(&mut self.farewell) => Wake::FarewellSaid,
         }
@@ -231,7 +249,11 @@ impl Session {
                 self.saw(dialed.seen.clone());
                 self.connection = Some(Connection::new(dialed));
                 self.hang = Some(now() + HANG);
-                self.handle(Event::TcpConnected);
+                // A cut that came before the connection did is one all the same.
+                self.stand();
+                if self.connection.is_some() {
+                    self.handle(Event::TcpConnected);
+                }
             }
             Wake::Dialed(Err(Missed { failure, seen })) => {
                 self.dialing = None;
@@ -242,21 +264,18 @@ impl Session {
             // The loop flushes.
             Wake::Writable => {}
             Wake::Deadline => {
-                // What has arrived counts, however late we are to read it.
-                self.read();
+                self.read_all();
+                self.ask();
                 self.handle(Event::TimerExpires);
             }
-            Wake::Hang => self.hangs(),
+            Wake::Hang => {
+                self.read_all();
+                self.hangs();
+            }
             Wake::Ask => self.ask(),
-            Wake::Look => {
-                if let Some(connection) = &self.connection {
-                    self.lookup = Some(Box::pin(path::addresses(connection.interface)));
-                }
-            }
-            Wake::Addresses(addresses) => {
-                self.lookup = None;
-                self.looked(addresses);
-            }
+            Wake::Network => self.network_changed(),
+            Wake::Way(way) => self.found_the_way(way),
+            Wake::WaySettled => self.way_settled(),
             Wake::Key(key) => {
                 self.key = None;
                 self.keyed(key);
@@ -271,12 +290,6 @@ impl Session {
                     self.handle(Event::LivenessLost);
                 }
             }
-            Wake::Links => {
-                let cut = Arc::clone(&self.cut.borrow_and_update());
-                if let Some(link) = self.connection.as_ref().and_then(|connection| connection.cut(&cut)) {
-                    self.handle(Event::TcpFails(TcpFailure::LinkDown(link.clone())));
-                }
-            }
             Wake::Order(order) => {
                 if let Some(farewell) = order.farewell() {
                     self.handle(Event::Stop(farewell));
@@ -285,6 +298,38 @@ impl Session {
             }
             Wake::FarewellSaid => self.farewell = None,
         }
+    }
+
+    /// When a deadline is looked at: later, where this process stood still.
+    fn due(&self, deadline: Option<Instant>) -> Option<Instant> {
+        deadline.map(|deadline| self.excused.map_or(deadline, |until| deadline.max(until)))
+    }
+
+    /// Whether this process stood still until long after a deadline. A process that is continued sees its timers first, so the
+    /// deadline is put off until the sockets were looked at.
+    fn is_late(&mut self, wake: &Wake) -> bool {
+        let deadline = match wake {
+            Wake::Deadline => self.state.deadline(),
+            Wake::Hang => self.hang,
+            Wake::Dialed(_)
+            | Wake::Readable
+            | Wake::Writable
+            | Wake::Ask
+            | Wake::Network
+            | Wake::Way(_)
+            | Wake::WaySettled
+            | Wake::Key(_)
+            | Wake::Rib
+            | Wake::Peer
+            | Wake::Liveness
+            | Wake::Order(_)
+            | Wake::FarewellSaid => None,
+        };
+        let late = self.due(deadline).is_some_and(|due| now().saturating_duration_since(due) > LATE);
+        if late {
+            self.excused = Some(now() + LATE);
+        }
+        late
     }
 
     /// One event through the machine, and what comes of it.
@@ -312,14 +357,14 @@ impl Session {
             Action::Hangup => {
                 self.look_for_drops();
                 self.dialing = None;
-                (self.lookup, self.key) = (None, None);
+                (self.course, self.key) = (Course::default(), None);
                 self.farewell =
                     self.connection.take().map(|connection| -> Later<()> { Box::pin(connection.farewell()) });
             }
             Action::Abort => {
                 self.look_for_drops();
                 self.dialing = None;
-                (self.lookup, self.key) = (None, None);
+                (self.course, self.key) = (Course::default(), None);
                 if let Some(connection) = self.connection.take() {
                     connection.abort();
                 }
@@ -354,9 +399,10 @@ impl Session {
         self.status.last_down = self.status.outage.last().cloned();
         self.status.local_address = None;
         self.status.negotiated = None;
-        self.status.announced = 0;
-        self.status.withheld.clear();
+        (self.status.announced, self.status.advertised) = (0, 0);
         self.status.next_hops.clear();
+        self.status.way = Way::Same;
+        self.status.withheld.clear();
     }
 
     /// Says why there is no session while the machine still waits for one.
@@ -385,6 +431,7 @@ impl Session {
         if self.peer.ttl_security && self.connection.as_ref().is_some_and(Connection::drops) {
             self.seen.counted.insert(Counted::LowTtl);
         }
+        self.seen.large_lost = self.connection.as_ref().is_some_and(|connection| connection.large_lost);
     }
 
     /// What a try saw; what its key seems to contain is a line once.
@@ -418,7 +465,8 @@ impl Session {
     /// Publishes what changed.
     fn tell(&mut self) {
         let established = self.connection.as_ref().filter(|_| self.routes.is_some());
-        self.status.told = established.map_or(0, |connection| connection.outbox.told());
+        let known = established.map_or_else(Known::default, |connection| connection.outbox.known());
+        (self.status.told, self.status.announced) = (known.generation, known.prefixes);
         self.publish.send_if_modified(|known| {
             let news = *known != self.status;
             if news {

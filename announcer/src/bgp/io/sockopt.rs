@@ -1,6 +1,6 @@
-//! Socket options, and the two numbers that no safe interface gives.
+//! Socket options, and what the kernel knows of a socket that no safe interface gives.
 //!
-//! Touches sockets. The crate's only `unsafe`. RFC 2385 (MD5), RFC 5082 (GTSM), tcp(7), ip(7).
+//! Touches sockets. The crate's only `unsafe`. RFC 2385 (MD5), RFC 5082 (GTSM), RFC 5014 (source addresses), tcp(7), ip(7).
 
 #![allow(
     unsafe_code,
@@ -13,9 +13,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::time::Duration;
 
-use socket2::{SockAddr, Socket};
+use socket2::{Domain, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 
 use crate::bgp::io::password::Key;
+use crate::bgp::stall::TcpInfo;
 
 /// Network control (RFC 4594 §3.2), as routers mark their own.
 const CS6: u32 = 0xc0;
@@ -27,8 +28,10 @@ const TTL: u32 = 255;
 pub(super) struct Wants<'a> {
     /// Where it goes.
     pub(super) peer: SocketAddr,
-    /// The kernel gives up on a dead peer after it; zero: never.
-    pub(super) hold_time: Duration,
+    /// After about this much silence of its kernel a peer is gone.
+    pub(super) silence: Duration,
+    /// The largest segment, in octets.
+    pub(super) mss: Option<u16>,
     /// The least TTL that what is received may have.
     pub(super) least_ttl: Option<u8>,
     /// The interface that it is bound to.
@@ -52,6 +55,7 @@ pub(super) fn prepare(socket: &Socket, wants: &Wants<'_>) -> io::Result<()> {
         IpAddr::V6(_) => {
             socket.set_unicast_hops_v6(TTL)?;
             socket.set_tclass_v6(CS6)?;
+            prefer_public(socket)?;
             least.map_or(Ok(()), |ttl| {
                 set(socket.as_fd(), libc::IPPROTO_IPV6, libc::IPV6_MINHOPCOUNT, &ttl)
             })?;
@@ -60,10 +64,43 @@ pub(super) fn prepare(socket: &Socket, wants: &Wants<'_>) -> io::Result<()> {
     if let Some(key) = wants.key {
         set_key(socket.as_fd(), wants.peer, key)?;
     }
+    if let Some(mss) = wants.mss {
+        socket.set_tcp_mss(mss.into())?;
+    }
     socket.set_tcp_nodelay(true)?;
     socket.set_nonblocking(true)?;
-    let timeout = (!wants.hold_time.is_zero()).then_some(wants.hold_time);
-    socket.set_tcp_user_timeout(timeout)
+    keep_alive(SockRef::from(socket), wants.silence)
+}
+
+/// Lets the kernel ask a peer that says nothing whether it is still there, and give up after somewhat more than `silence`:
+/// where BGP has a hold timer, that one acts first.
+pub(super) fn keep_alive(socket: SockRef<'_>, silence: Duration) -> io::Result<()> {
+    let third = (silence / 3).clamp(Duration::from_secs(1), Duration::from_secs(32_767));
+    let keepalive = TcpKeepalive::new().with_time(third).with_interval(third).with_retries(3);
+    socket.set_tcp_keepalive(&keepalive)
+}
+
+/// IPV6_ADDR_PREFERENCES and IPV6_PREFER_SRC_PUBLIC of linux/in6.h (RFC 5014 §3).
+const ADDRESS_PREFERENCES: libc::c_int = 72;
+const PREFER_PUBLIC: libc::c_int = 2;
+
+/// Never a temporary address of its own choice (RFC 8981).
+fn prefer_public(socket: &Socket) -> io::Result<()> {
+    set(socket.as_fd(), libc::IPPROTO_IPV6, ADDRESS_PREFERENCES, &PREFER_PUBLIC)
+}
+
+/// The source that the kernel takes towards `peer` for a socket like a session's; nothing is sent.
+pub(super) fn preferred_source(peer: SocketAddr, interface: Option<&str>) -> io::Result<IpAddr> {
+    let socket = Socket::new(Domain::for_address(peer), Type::DGRAM, None)?;
+    if let Some(interface) = interface {
+        socket.bind_device(Some(interface.as_bytes()))?;
+    }
+    if peer.is_ipv6() {
+        prefer_public(&socket)?;
+    }
+    socket.connect(&peer.into())?;
+    let local = socket.local_addr()?.as_socket();
+    local.map(|local| local.ip()).ok_or_else(|| io::ErrorKind::AddrNotAvailable.into())
 }
 
 /// `struct tcp_md5sig` of linux/tcp.h.
@@ -122,6 +159,47 @@ pub(super) fn unacknowledged(socket: BorrowedFd<'_>) -> io::Result<u64> {
     Ok(u64::try_from(octets).unwrap_or(0))
 }
 
+/// What the kernel says of a connection (TCP_INFO). The offsets are those of `struct tcp_info` of linux/tcp.h, to which the
+/// kernel only ever appends; what an older one does not fill stays zero.
+pub(super) fn tcp_info(socket: BorrowedFd<'_>) -> io::Result<TcpInfo> {
+    const RETRANSMITS: usize = 2;
+    const PROBES: usize = 3;
+    const MSS: usize = 16;
+    const IN_FLIGHT: usize = 24;
+    const LAST_DATA: usize = 52;
+    const LAST_ACK: usize = 56;
+    const WINDOW: usize = 228;
+    let mut octets = [0_u8; WINDOW + 4];
+    let mut length = libc::socklen_t::try_from(octets.len()).map_err(io::Error::other)?;
+    // SAFETY: the descriptor is borrowed, so open; the kernel writes at most `length` octets to the array, which has as
+    // many, and what it wrote to `length`. Both are ours alone.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            octets.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let octet = |at: usize| octets.get(at).copied().unwrap_or_default();
+    let number = |at: usize| u32::from_ne_bytes([octet(at), octet(at + 1), octet(at + 2), octet(at + 3)]);
+    let milliseconds = |at: usize| Duration::from_millis(number(at).into());
+    let has_window = usize::try_from(length).is_ok_and(|length| length >= WINDOW + 4);
+    Ok(TcpInfo {
+        mss: number(MSS),
+        in_flight: number(IN_FLIGHT),
+        retransmits: octet(RETRANSMITS),
+        probes: octet(PROBES),
+        last_ack: milliseconds(LAST_ACK),
+        last_data: milliseconds(LAST_DATA),
+        window: has_window.then(|| number(WINDOW)),
+    })
+}
+
 /// How many segments for this socket the kernel dropped: of a TTL below the least, or without the key (SK_MEMINFO_DROPS
 /// of linux/sock_diag.h).
 pub(super) fn drops(socket: BorrowedFd<'_>) -> io::Result<u32> {
@@ -144,8 +222,6 @@ pub(super) fn drops(socket: BorrowedFd<'_>) -> io::Result<u32> {
 
 #[cfg(test)]
 mod tests {
-    use socket2::{Domain, Type};
-
     use super::*;
 
     fn get(socket: &Socket, level: libc::c_int, name: libc::c_int) -> libc::c_int {
@@ -162,7 +238,8 @@ mod tests {
     fn wants(peer: &str) -> Wants<'static> {
         Wants {
             peer: peer.parse().unwrap(),
-            hold_time: Duration::from_secs(9),
+            silence: Duration::from_secs(9),
+            mss: None,
             least_ttl: None,
             interface: None,
             key: None,
@@ -175,16 +252,63 @@ mod tests {
     }
 
     #[test]
-    fn a_socket_has_cs6_ttl_255_and_the_user_timeout() {
+    fn a_socket_has_cs6_ttl_255_and_tcp_keepalive_and_no_user_timeout() {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
         prepare(&socket, &wants("127.0.0.1:1")).unwrap();
         assert_eq!((socket.ttl_v4().unwrap(), socket.tos_v4().unwrap()), (255, 0xc0));
-        assert_eq!(socket.tcp_user_timeout().unwrap(), Some(Duration::from_secs(9)));
+        assert!(socket.keepalive().unwrap());
+        assert_eq!(socket.tcp_keepalive_time().unwrap(), Duration::from_secs(3));
+        assert_eq!(socket.tcp_keepalive_interval().unwrap(), Duration::from_secs(3));
+        assert_eq!(
+            socket.tcp_user_timeout().unwrap(),
+            None,
+            "it would end a session whose peer does not read"
+        );
         assert_eq!(get(&socket, libc::IPPROTO_IP, libc::IP_MINTTL), 0, "not unless it is wanted");
-        let never = Socket::new(Domain::IPV6, Type::STREAM, None).unwrap();
-        prepare(&never, &Wants { hold_time: Duration::ZERO, ..wants("[::1]:1") }).unwrap();
-        assert_eq!((never.unicast_hops_v6().unwrap(), never.tclass_v6().unwrap()), (255, 0xc0));
-        assert_eq!(never.tcp_user_timeout().unwrap(), None);
+        let v6 = Socket::new(Domain::IPV6, Type::STREAM, None).unwrap();
+        prepare(&v6, &wants("[::1]:1")).unwrap();
+        assert_eq!((v6.unicast_hops_v6().unwrap(), v6.tclass_v6().unwrap()), (255, 0xc0));
+        let preferences = get(&v6, libc::IPPROTO_IPV6, ADDRESS_PREFERENCES);
+        assert_eq!(preferences & PREFER_PUBLIC, PREFER_PUBLIC);
+    }
+
+    #[test]
+    fn tcp_mss_bounds_the_segments() {
+        let router = listener();
+        let mss = |mss| {
+            let peer = router.local_addr().unwrap().as_socket().unwrap();
+            let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+            prepare(&socket, &Wants { peer, mss, ..wants("127.0.0.1:1") }).unwrap();
+            socket.set_nonblocking(false).unwrap();
+            socket.connect(&peer.into()).unwrap();
+            let _accepted = router.accept().unwrap();
+            tcp_info(socket.as_fd()).unwrap().mss
+        };
+        assert!(mss(Some(1000)) <= 1000, "{}", mss(Some(1000)));
+        assert!(mss(None) > 1000, "{}", mss(None));
+    }
+
+    #[test]
+    fn the_kernel_says_how_a_connection_does() {
+        let router = listener();
+        let (ours, theirs) = dial(&router, None).unwrap();
+        assert!(says(&ours, &theirs) && says(&theirs, &ours));
+        let info = tcp_info(ours.as_fd()).unwrap();
+        assert!(info.mss > 500 && info.window.unwrap() > 0, "{info:?}");
+        assert_eq!((info.retransmits, info.probes), (0, 0));
+        assert!(
+            info.last_ack < Duration::from_secs(5) && info.last_data < Duration::from_secs(5),
+            "{info:?}"
+        );
+    }
+
+    #[test]
+    fn the_preferred_source_is_the_kernels() {
+        assert_eq!(
+            preferred_source("127.0.0.1:179".parse().unwrap(), None).unwrap(),
+            IpAddr::from([127, 0, 0, 1])
+        );
+        assert!(preferred_source("127.0.0.1:179".parse().unwrap(), Some("nosuch0")).is_err());
     }
 
     #[test]

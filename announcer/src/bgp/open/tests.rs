@@ -5,6 +5,7 @@ fn offer() -> Offer {
         asn: Asn::try_from(65001).unwrap(),
         router_id: RouterId::try_from(Ipv4Addr::new(10, 0, 0, 1)).unwrap(),
         hold_time: 9,
+        min_hold_time: 0,
         families: [Family::V4, Family::V6].into(),
         peer_asn: PeerAsn::Is(Asn::try_from(65000).unwrap()),
         capabilities: true,
@@ -146,4 +147,23 @@ fn without_capabilities_of_ours_only_what_every_peer_has_is_agreed() {
     assert_eq!((agreed.as_width, agreed.refresh), (AsWidth::Two, RefreshKind::Plain));
     assert!(!agreed.extended_next_hop);
     assert_eq!(agreed.peer_asn.get(), 65000);
+}
+
+/// B3.
+#[test]
+fn a_hold_time_below_the_least_that_is_configured_is_refused_and_zero_is_below_each() {
+    for (ours, least, theirs, want) in [
+        (9, 0, 0, true),
+        (9, 3, 3, true),
+        (9, 3, 180, true),
+        (9, 9, 9, true),
+        (9, 3, 0, false),
+        (90, 30, 29, false),
+    ] {
+        let offer = Offer { hold_time: ours, min_hold_time: least, ..offer() };
+        let agreed = negotiate(&offer, &Open { hold_time: theirs, ..open() });
+        let refused = OpenError::ShortHoldTime { got: theirs, least };
+        assert_eq!(agreed.as_ref().err(), (!want).then_some(&refused), "{ours} {least} {theirs}");
+        assert_eq!(refused.notification(), Notification::bare(notification::BAD_HOLD_TIME));
+    }
 }

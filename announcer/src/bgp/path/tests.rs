@@ -19,7 +19,7 @@ fn ip(text: &str) -> IpAddr {
 #[test]
 fn a_vip_is_never_the_source_and_an_address_of_the_routers_subnet_goes_first() {
     let addresses = ours(&[
-        ("fe80::1/64", true),
+        ("fe80::1/64", false),
         ("192.0.2.1/32", true),
         ("10.0.0.9/24", false),
         ("10.8.0.1/24", true),

@@ -101,6 +101,24 @@ fn what_is_down_begins_anew_first_since_it_has_nothing_to_lose() {
     assert_eq!(steps(running, &wanted), want);
 }
 
+#[test]
+fn only_a_session_that_carries_routes_waits_for_the_one_before_it() {
+    let old = config("", &["r1", "r2"]);
+    let new = config("", &["r1 port = 1790", "r2 port = 1790"]);
+    let wanted = Wanted { config: &new, router_id: Some(id("10.0.0.1")) };
+    for (first, second, want) in [
+        (Up::Established, Up::Established, true),
+        (Up::Established, Up::Down, false),
+        (Up::Down, Up::Down, false),
+    ] {
+        let mut running = running(&old, Some("10.0.0.1"));
+        (running[0].state, running[1].state) = (first, second);
+        assert_eq!(takes_routes(&running, &wanted), want, "{first:?} {second:?}");
+    }
+    let same = Wanted { config: &old, router_id: Some(id("10.0.0.1")) };
+    assert!(!takes_routes(&running(&old, Some("10.0.0.1")), &same), "nothing is to be done");
+}
+
 /// B13.
 #[test]
 fn sessions_whose_way_has_changed_begin_anew_one_after_the_other() {

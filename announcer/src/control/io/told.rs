@@ -65,6 +65,8 @@ pub(crate) fn warnings_beside(context: &Context) -> Vec<String> {
         warnings.extend(others.borrow().iter().cloned());
     }
     warnings.extend(context.drains.borrow().warning());
+    warnings.extend(context.router_id.borrow().waits.clone());
+    warnings.extend(context.peers.borrow().warnings());
     warnings.extend(files::warnings(&context.files.hanging().borrow(), Instant::now()));
     warnings
 }
@@ -91,7 +93,7 @@ pub(super) fn status(context: &Context, report: &Report) -> api::Status {
         pid: std::process::id(),
         uptime: context.started.elapsed().as_secs_f64(),
         asn: context.configs.borrow().bgp.asn.get(),
-        router_id: context.router_id.borrow().map(|id| id.to_string()),
+        router_id: context.router_id.borrow().id.map(|id| id.to_string()),
         peers: context
             .peers
             .borrow()

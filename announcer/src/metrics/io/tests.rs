@@ -6,6 +6,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
 use crate::bgp::io::peers::Peers;
+use crate::bgp::router_id::Identity;
 use crate::director::Director;
 use crate::drain::Drains;
 use crate::files::io::Files;
@@ -46,7 +47,7 @@ fn host(vips: u16, listen: SocketAddr) -> Host {
     let (tallies, tally) = watch::channel(Tally::new(&config));
     let (drain_state, drains) = watch::channel(crate::drain::State::default());
     let (drain_requests, _) = mpsc::channel(1);
-    let (id, router_id) = watch::channel(None);
+    let (id, router_id) = watch::channel(Identity::default());
     let (peers_told, peers) = watch::channel(Peers::default());
     let control = control::Context {
         configs: given,

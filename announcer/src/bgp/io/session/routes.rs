@@ -5,16 +5,16 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use tracing::{debug, info, warn};
 
-use super::{Session, now};
+use super::Session;
 use crate::bgp::io::connection::Connection;
+use crate::bgp::io::dial;
 use crate::bgp::io::password::{self, Key, PasswordError};
-use crate::bgp::io::path::{self, Address};
 use crate::bgp::open::{Negotiated, RefreshKind, Restart};
-use crate::bgp::outbox::News;
+use crate::bgp::outbox::{Known, News};
+use crate::bgp::path;
 use crate::bgp::wire::{self, Bound, Voice};
 use crate::config::Peer;
 use crate::model::{Family, Generation};
@@ -32,16 +32,18 @@ pub(super) struct Routes {
     pub(super) refresh: BTreeSet<Family>,
     /// Whether there may be something to say.
     pub(super) stale: bool,
-    /// When the interface's addresses are looked at again.
-    pub(super) look: Instant,
 }
 
 impl Session {
     pub(super) fn up(&mut self, negotiated: Negotiated) {
-        let Some(connection) = &self.connection else { return };
+        let Some(connection) = &mut self.connection else { return };
         let voice = Voice { asn: self.offer.asn, kind: negotiated.kind, as_width: negotiated.as_width };
-        if let Err(error) = connection.set_user_timeout(negotiated.hold_time) {
-            debug!(%error, "TCP_USER_TIMEOUT was not set");
+        let silence = negotiated.hold_time.unwrap_or_else(|| dial::silence(self.peer.hold_time));
+        if let Err(error) = connection.set_silence(silence) {
+            debug!(%error, "TCP keepalive was not set");
+        }
+        if negotiated.hold_time.is_none() && !self.peer.hold_time.is_zero() {
+            warn!("router has switched the hold timer off, only TCP keepalive notices that it is gone");
         }
         let tries = self.status.outage.established();
         info!(
@@ -54,28 +56,17 @@ impl Session {
         self.offer.restart = self.offer.restart.take().map(|restart| Restart { restarted: false, ..restart });
         self.routes = Some(Routes {
             voice,
-            export: export(&self.peer, connection, &negotiated, &self.vips.borrow()),
+            export: export(&self.peer, connection, &negotiated, &self.vips.borrow(), None),
             negotiated: negotiated.clone(),
             told: AdjRibOut::default(),
             generation: None,
             refresh: BTreeSet::new(),
             stale: true,
-            look: now(),
         });
         self.status.next_hops =
             self.routes.as_ref().map(|routes| routes.export.next_hops()).unwrap_or_default();
         self.status.negotiated = Some(negotiated);
         self.status.established += 1;
-    }
-
-    /// The interface's addresses may have changed, and our next hops with them.
-    pub(super) fn looked(&mut self, addresses: std::io::Result<Vec<Address>>) {
-        match (addresses, &mut self.connection) {
-            (Ok(addresses), Some(connection)) => connection.addresses = addresses,
-            (Err(error), _) => debug!(%error, "addresses were not read"),
-            (Ok(_), None) => {}
-        }
-        self.exports();
     }
 
     /// The configuration was read again: what is said may be another, and so may the key.
@@ -101,12 +92,11 @@ impl Session {
         }
     }
 
-    fn exports(&mut self) {
+    /// Our addresses or the peer's configuration may have changed, and our next hops with them.
+    pub(super) fn exports(&mut self) {
         let (Some(connection), Some(routes)) = (&self.connection, &mut self.routes) else { return };
-        let export = export(&self.peer, connection, &routes.negotiated, &self.vips.borrow());
-        // An address may be tentative when the session comes up: look again soon.
-        let pause = if export.next_hop_v6.is_none() { 1 } else { 10 };
-        routes.look = now() + Duration::from_secs(pause);
+        let before = Some(&routes.export);
+        let export = export(&self.peer, connection, &routes.negotiated, &self.vips.borrow(), before);
         routes.stale |= export != routes.export;
         routes.export = export;
         self.status.next_hops = routes.export.next_hops();
@@ -155,14 +145,14 @@ impl Session {
             }
         }
         sent.refresh += bound(tail, Bound::End);
-        connection.outbox.mark(want.generation, news);
+        connection.outbox.mark(Known { generation: want.generation, prefixes: routes.told.len() }, news);
         // The first table tells of facts that were known long before the session was.
         let newer = routes.generation.replace(want.generation).is_some_and(|told| told < want.generation);
         if let (true, News::Said, Some(known)) = (newer, news, want.caused) {
             connection.outbox.because(known);
         }
 
-        self.status.announced = routes.told.len();
+        self.status.advertised = routes.told.len();
         let withheld = routes.told.withheld();
         for (family, why) in &withheld {
             if self.status.withheld.get(family) != Some(why) {
@@ -174,10 +164,24 @@ impl Session {
     }
 }
 
-/// Our next hops on a connection, and the peer's own attributes.
-fn export(peer: &Peer, connection: &Connection, negotiated: &Negotiated, vips: &BTreeSet<IpAddr>) -> Export {
+/// Our next hops on a connection, and the peer's own attributes. What was advertised before stays while it can.
+fn export(
+    peer: &Peer,
+    connection: &Connection,
+    negotiated: &Negotiated,
+    vips: &BTreeSet<IpAddr>,
+    before: Option<&Export>,
+) -> Export {
     let session = connection.local.ip();
-    let global = path::next_hop_v6(session, &connection.addresses, vips);
+    let before_v6 = before.and_then(|export| match export.next_hop_v6? {
+        NextHop::V6(global) | NextHop::V6AndLinkLocal(global, _) => Some(global),
+        NextHop::V4(_) => None,
+    });
+    let before_v4 = before.and_then(|export| match export.next_hop_v4? {
+        NextHop::V4(ip) => Some(ip),
+        NextHop::V6(_) | NextHop::V6AndLinkLocal(..) => None,
+    });
+    let global = path::next_hop_v6(session, before_v6, &connection.addresses, vips);
     let next_hop_v6 = match (session, global) {
         // RFC 2545 §3: both, where the session itself shows that the peer is on the link.
         (IpAddr::V6(own), Some(global)) if own.is_unicast_link_local() => {
@@ -189,7 +193,7 @@ fn export(peer: &Peer, connection: &Connection, negotiated: &Negotiated, vips: &
     let next_hop_v4 = match session {
         IpAddr::V4(own) => Some(NextHop::V4(own)),
         IpAddr::V6(_) if negotiated.extended_next_hop => next_hop_v6,
-        IpAddr::V6(_) => path::next_hop_v4(&connection.addresses, vips).map(NextHop::V4),
+        IpAddr::V6(_) => path::next_hop_v4(before_v4, &connection.addresses, vips).map(NextHop::V4),
     };
     Export {
         families: negotiated.families.clone(),

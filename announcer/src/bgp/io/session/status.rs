@@ -11,6 +11,7 @@ use crate::bgp::notification::{self, Notification};
 use crate::bgp::open::Negotiated;
 pub use crate::bgp::outage::Down;
 use crate::bgp::outage::Outage;
+use crate::bgp::plan::Way;
 use crate::model::histogram::micros;
 use crate::model::{Family, Generation, Histogram};
 use crate::rib::{NextHop, Withheld};
@@ -52,10 +53,14 @@ pub struct Status {
     pub since: Instant,
     /// Up to which generation of the Loc-RIB the peer's kernel has acknowledged our octets; 0 unless Established.
     pub told: Generation,
-    /// How many prefixes the peer was told and knows.
+    /// How many prefixes the peer's kernel has acknowledged.
     pub announced: usize,
+    /// How many prefixes it has once all that was sent is acknowledged.
+    pub advertised: usize,
     /// The next hop of the routes of each family that name none, while Established.
     pub next_hops: BTreeMap<Family, NextHop>,
+    /// Whether a session that begins anew would leave by another interface or reach another router.
+    pub way: Way,
     /// Families with routes that this peer is not told.
     pub withheld: BTreeMap<Family, Withheld>,
     /// Why the last session ended, the last try failed, or the present one hangs.
@@ -111,7 +116,9 @@ impl Status {
             since: super::now(),
             told: 0,
             announced: 0,
+            advertised: 0,
             next_hops: BTreeMap::new(),
+            way: Way::Same,
             withheld: BTreeMap::new(),
             last_down: None,
             outage: Outage::default(),

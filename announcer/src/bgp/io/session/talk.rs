@@ -21,6 +21,15 @@ impl Session {
         }
     }
 
+    /// Reads all that has arrived, however late this is: only what is not there counts against the peer.
+    pub(super) fn read_all(&mut self) {
+        match self.connection.as_mut().map(Connection::read_all) {
+            Some(Ok(Read::Octets)) => self.messages(),
+            Some(Ok(Read::Nothing)) | None => {}
+            Some(Err(failure)) => self.handle(Event::TcpFails(failure)),
+        }
+    }
+
     fn messages(&mut self) {
         while let Some(connection) = &mut self.connection {
             let event = match connection.framer.next() {
@@ -127,6 +136,7 @@ impl Session {
             Ok(Progress::All) => self.handle(Event::Sent(Waiting::Nothing)),
             Ok(Progress::Some) => self.handle(Event::Sent(Waiting::Some)),
             Ok(Progress::None) => {}
+            Ok(Progress::Lost) => self.handle(Event::TcpFails(TcpFailure::TimedOut)),
             Err(error) => self.handle(Event::TcpFails(TcpFailure::Other(error.to_string()))),
         }
     }

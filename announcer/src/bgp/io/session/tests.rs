@@ -85,7 +85,7 @@ async fn a_changed_key_is_set_on_the_live_socket_and_resets_nothing() {
         graceful_restart: None,
         restarted: false,
         vips: watch::channel(Arc::default()).1,
-        cut: watch::channel(Arc::default()).1,
+        network: watch::channel(Arc::default()).1,
         files: Files::new(),
     };
     let (peers, peer_seen) = watch::channel(peer.clone());

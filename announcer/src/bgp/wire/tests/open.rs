@@ -56,6 +56,7 @@ fn our_open_is_read_as_it_was_meant() {
         asn: Asn::try_from(4_200_000_000).unwrap(),
         router_id: RouterId::try_from(std::net::Ipv4Addr::new(10, 0, 1, 11)).unwrap(),
         hold_time: 9,
+        min_hold_time: 0,
         families: [Family::V4, Family::V6].into(),
         peer_asn: PeerAsn::External,
         capabilities: true,
@@ -100,6 +101,7 @@ fn an_open_without_capabilities_has_no_parameter_and_a_short_as() {
     let offer = Offer {
         asn: Asn::try_from(4_200_000_000).unwrap(),
         router_id: RouterId::try_from(std::net::Ipv4Addr::new(10, 0, 1, 11)).unwrap(),
+        min_hold_time: 0,
         hold_time: 9,
         families: [Family::V4].into(),
         peer_asn: PeerAsn::External,

@@ -1,0 +1,254 @@
+//! The host's links and addresses, and that a route has changed: what sessions run over.
+//!
+//! Touches rtnetlink (RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR and so on; RTM_GETLINK, RTM_GETADDR). An event means: look at all
+//! links, or all addresses, anew; so none can be missed, whatever the kernel had to drop, and what is gone is forgotten. Of
+//! routes it is only said that one has changed: a host can have a million of them, and who wants to know asks for one.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::TryStreamExt;
+use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
+use netlink_sys::protocols::NETLINK_ROUTE;
+use netlink_sys::{AsyncSocket, AsyncSocketExt, TokioSocket};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, sleep_until};
+use tracing::{debug, info, warn};
+
+use crate::bgp::io::path::{self, Netlink, to_io};
+use crate::bgp::path::{Address, Link, LinkState, Network};
+
+/// Before what failed is tried again.
+const RETRY: Duration = Duration::from_secs(1);
+/// Octets of the kernel's queue of events; it caps it at net.core.rmem_max.
+const EVENT_BUFFER: i32 = 1 << 18;
+/// Between two looks at the addresses: thousands of VIPs can come at once.
+const ADDRESS_PAUSE: Duration = Duration::from_millis(100);
+/// Between two reports of changed routes: a routing daemon on the host can change thousands a second.
+const ROUTE_PAUSE: Duration = Duration::from_millis(250);
+/// The most events that are read at a time. The others wait, or are dropped, which says as much.
+const BATCH: usize = 64;
+
+/// Publishes the host's network, for ever.
+pub async fn watch(publish: watch::Sender<Arc<Network>>) {
+    loop {
+        let followed = tokio::select! {
+            followed = follow_links_and_addresses(&publish) => followed,
+            followed = follow_routes(&publish) => followed,
+            () = publish.closed() => return,
+        };
+        if let Err(error) = followed {
+            warn!(%error, "links and addresses cannot be seen, hold timers alone find a cut");
+        }
+        sleep(RETRY).await;
+    }
+}
+
+async fn follow_links_and_addresses(publish: &watch::Sender<Arc<Network>>) -> io::Result<()> {
+    let groups = [libc::RTNLGRP_LINK, libc::RTNLGRP_IPV4_IFADDR, libc::RTNLGRP_IPV6_IFADDR];
+    let mut events = subscribe(&groups)?;
+    let mut news = News { links: true, addresses: true };
+    let mut next_look = Instant::now();
+    loop {
+        if news.links {
+            let links = look_at_links().await?;
+            publish_links(publish, links);
+            news.links = false;
+        }
+        if news.addresses && Instant::now() >= next_look {
+            let addresses = path::all_addresses().await?;
+            publish_addresses(publish, addresses);
+            news.addresses = false;
+            next_look = Instant::now() + ADDRESS_PAUSE;
+        }
+        tokio::select! {
+            seen = next(&mut events) => {
+                let seen = seen?;
+                news.links |= seen.links;
+                news.addresses |= seen.addresses;
+            }
+            () = sleep_until(next_look), if news.addresses => {}
+        }
+    }
+}
+
+async fn follow_routes(publish: &watch::Sender<Arc<Network>>) -> io::Result<()> {
+    let mut events = subscribe(&[libc::RTNLGRP_IPV4_ROUTE, libc::RTNLGRP_IPV6_ROUTE])?;
+    loop {
+        next(&mut events).await?;
+        publish.send_modify(|network| Arc::make_mut(network).routes += 1);
+        sleep(ROUTE_PAUSE).await;
+    }
+}
+
+fn subscribe(groups: &[libc::c_uint]) -> io::Result<TokioSocket> {
+    let mut events = TokioSocket::new(NETLINK_ROUTE)?;
+    events.socket_mut().set_rx_buf_sz(EVENT_BUFFER)?;
+    events.socket_mut().bind_auto()?;
+    for group in groups {
+        events.socket_mut().add_membership(*group)?;
+    }
+    Ok(events)
+}
+
+/// What there is to look at again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct News {
+    links: bool,
+    addresses: bool,
+}
+
+impl News {
+    /// By the types of the messages in a datagram (nlmsghdr of linux/netlink.h).
+    fn of(datagram: &[u8]) -> Self {
+        let mut news = News::default();
+        let mut rest = datagram;
+        while let [a, b, c, d, kind, kind_high, ..] = rest {
+            match u16::from_ne_bytes([*kind, *kind_high]) {
+                libc::RTM_NEWLINK | libc::RTM_DELLINK => news.links = true,
+                libc::RTM_NEWADDR | libc::RTM_DELADDR => news.addresses = true,
+                _ => {}
+            }
+            let length = usize::try_from(u32::from_ne_bytes([*a, *b, *c, *d])).unwrap_or(usize::MAX);
+            rest = rest.get(length.max(1).next_multiple_of(4)..).unwrap_or_default();
+        }
+        news
+    }
+}
+
+/// Waits for events, and takes those that are there.
+async fn next(events: &mut TokioSocket) -> io::Result<News> {
+    let mut octets = Vec::with_capacity(32 << 10);
+    let mut news = News::default();
+    let mut received = events.recv(&mut octets).await;
+    for _ in 0..BATCH {
+        match received {
+            Ok(()) => {
+                let seen = News::of(&octets);
+                news.links |= seen.links;
+                news.addresses |= seen.addresses;
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+            // Some were dropped: what they said is seen all the same.
+            Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
+                news = News { links: true, addresses: true };
+            }
+            Err(error) => return Err(error),
+        }
+        octets.clear();
+        received = events.socket_ref().recv(&mut octets, 0).map(drop);
+    }
+    Ok(news)
+}
+
+async fn look_at_links() -> io::Result<BTreeMap<u32, Link>> {
+    let netlink = Netlink::open()?;
+    let links: Vec<LinkMessage> = netlink.handle.link().get().execute().try_collect().await.map_err(to_io)?;
+    Ok(links.iter().map(|link| (link.header.index, read(link))).collect())
+}
+
+/// A link is there while the interface is set up and has a carrier.
+fn read(link: &LinkMessage) -> Link {
+    let mut name = String::new();
+    for attribute in &link.attributes {
+        if let LinkAttribute::IfName(found) = attribute {
+            name.clone_from(found);
+        }
+    }
+    let up = link.header.flags.contains(LinkFlags::Up | LinkFlags::LowerUp);
+    Link { name, state: if up { LinkState::Up } else { LinkState::Down } }
+}
+
+fn publish_links(publish: &watch::Sender<Arc<Network>>, links: BTreeMap<u32, Link>) {
+    publish.send_if_modified(|network| {
+        if network.links == links {
+            return false;
+        }
+        for (index, link) in &links {
+            let before = network.links.get(index).map(|link| link.state);
+            match (before, link.state) {
+                (Some(LinkState::Down), LinkState::Up) => {
+                    info!(interface = link.name, "link is there again");
+                }
+                (Some(LinkState::Up), LinkState::Down) => info!(interface = link.name, "link went down"),
+                (Some(LinkState::Up), LinkState::Up)
+                | (Some(LinkState::Down), LinkState::Down)
+                | (None, _) => {}
+            }
+        }
+        debug!(links = links.len(), "links were looked at");
+        Arc::make_mut(network).links = links;
+        true
+    });
+}
+
+fn publish_addresses(publish: &watch::Sender<Arc<Network>>, addresses: BTreeMap<u32, Vec<Address>>) {
+    publish.send_if_modified(|network| {
+        let news = network.addresses != addresses;
+        if news {
+            debug!(interfaces = addresses.len(), "addresses were looked at");
+            Arc::make_mut(network).addresses = addresses;
+        }
+        news
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// W11.
+    #[tokio::test]
+    async fn loopback_has_a_link_and_an_interface_that_is_gone_is_forgotten() {
+        let mut before = Network::default();
+        before.links.insert(u32::MAX, Link { name: "eth9".into(), state: LinkState::Up });
+        let (publish, seen) = watch::channel(Arc::new(before));
+        publish_links(&publish, look_at_links().await.unwrap());
+        let network = seen.borrow().clone();
+        let lo = network.links.values().find(|link| link.name == "lo").unwrap();
+        assert_eq!(lo.state, LinkState::Up);
+        assert!(!network.links.contains_key(&u32::MAX), "{network:?}");
+    }
+
+    #[test]
+    fn a_link_takes_an_interface_that_is_up_and_a_carrier() {
+        for (flags, state) in [
+            (LinkFlags::Up | LinkFlags::LowerUp | LinkFlags::Running, LinkState::Up),
+            (LinkFlags::Up, LinkState::Down),
+            (LinkFlags::LowerUp, LinkState::Down),
+        ] {
+            let mut message = LinkMessage::default();
+            message.header.flags = flags;
+            message.attributes.push(LinkAttribute::IfName("eth0".into()));
+            assert_eq!(read(&message), Link { name: "eth0".into(), state }, "{flags:?}");
+        }
+    }
+
+    #[test]
+    fn an_event_says_what_is_to_be_looked_at_and_no_octets_make_it_loop() {
+        let message = |length: u32, kind: u16| {
+            let mut octets = length.to_ne_bytes().to_vec();
+            octets.extend(kind.to_ne_bytes());
+            octets.resize(16, 0);
+            octets
+        };
+        let (links, addresses) =
+            (News { links: true, addresses: false }, News { links: false, addresses: true });
+        for (octets, want) in [
+            (message(16, libc::RTM_NEWLINK), links),
+            (message(16, libc::RTM_DELADDR), addresses),
+            (
+                [message(16, libc::RTM_DELLINK), message(16, libc::RTM_NEWADDR)].concat(),
+                News { links: true, addresses: true },
+            ),
+            (message(16, libc::RTM_NEWROUTE), News::default()),
+            (message(0, libc::RTM_NEWLINK), links),
+            (message(u32::MAX, libc::RTM_NEWADDR), addresses),
+            (vec![], News::default()),
+        ] {
+            assert_eq!(News::of(&octets), want, "{octets:?}");
+        }
+    }
+}

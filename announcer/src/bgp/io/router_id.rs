@@ -1,0 +1,96 @@
+//! Follows the router id: the configuration's, or the source address towards a router.
+//!
+//! Touches rtnetlink, through [`dial`] and [`path`]. What is made of the answers is decided by
+//! [`bgp::router_id`](crate::bgp::router_id).
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::sleep;
+use tracing::{info, warn};
+
+use crate::bgp::io::peers::Peers;
+use crate::bgp::io::{dial, path};
+use crate::bgp::path::Network;
+use crate::bgp::router_id::{Candidate, Found, Identity, Usage, candidates, choose};
+use crate::config::Config;
+use crate::model::PeerName;
+
+/// Between two looks for a route while the router id is not known.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// Publishes the router id that holds, for ever.
+pub async fn follow(
+    mut configs: watch::Receiver<Arc<Config>>,
+    mut network: watch::Receiver<Arc<Network>>,
+    peers: watch::Receiver<Peers>,
+    publish: watch::Sender<Identity>,
+) {
+    loop {
+        let config = configs.borrow_and_update().clone();
+        network.mark_unchanged();
+        let vips: BTreeSet<IpAddr> = config.vips().map(|(vip, _)| vip).collect();
+        let now = publish.borrow().clone();
+        let usage = || if peers.borrow().have_spoken() { Usage::InUse } else { Usage::Unused };
+        let settled = config.bgp.router_id.is_some() || (now.id.is_some() && usage() == Usage::InUse);
+        let found = if settled { vec![] } else { look(&config, &vips).await };
+        // A session may have begun in the meantime.
+        let next = choose(config.bgp.router_id, &now, usage(), &found, &vips);
+        publish.send_if_modified(|known| {
+            if *known == next {
+                return false;
+            }
+            match (&next.id, &next.waits) {
+                (Some(id), _) if known.id != next.id => info!(router_id = %id, "router id was chosen"),
+                (None, Some(why)) => warn!(reason = why, "router id is not known"),
+                (Some(_), _) | (None, None) => {}
+            }
+            *known = next.clone();
+            true
+        });
+        tokio::select! {
+            changed = configs.changed() => if changed.is_err() { return },
+            changed = network.changed() => if changed.is_err() { return },
+            () = sleep(LOOK_AGAIN), if next.id.is_none() => {}
+        }
+    }
+}
+
+/// What can be found out about each candidate, up to the first that will do.
+async fn look(config: &Config, vips: &BTreeSet<IpAddr>) -> Vec<(PeerName, Found)> {
+    let mut found = Vec::new();
+    for candidate in candidates(config) {
+        let (name, seen) = match candidate {
+            Candidate::Configured(name, source) => (name, Found::Source(source)),
+            Candidate::Towards(name) => {
+                let seen = towards(config, &name, vips).await;
+                (name, seen)
+            }
+        };
+        let done = matches!(&seen, Found::Source(IpAddr::V4(ip)) if !vips.contains(&IpAddr::V4(*ip)));
+        found.push((name, seen));
+        if done {
+            break;
+        }
+    }
+    found
+}
+
+async fn towards(config: &Config, name: &PeerName, vips: &BTreeSet<IpAddr>) -> Found {
+    let Some(peer) = config.peers.iter().find(|peer| peer.name == *name) else {
+        return Found::NoWay("it is not configured".into());
+    };
+    let (address, route) = match dial::locate(peer).await {
+        Ok(found) => found,
+        Err(failure) => return Found::NoWay(failure.to_string()),
+    };
+    let end = SocketAddr::new(address, peer.port);
+    match path::source(end, peer.interface.as_deref(), route, vips).await {
+        Ok((Some(source), _)) => Found::Source(source),
+        Ok((None, _)) => Found::Vip(route.source),
+        Err(error) => Found::NoWay(error.to_string()),
+    }
+}

@@ -1,0 +1,102 @@
+//! What a session makes of the host's network: a cut, an address that is gone, another way to the peer.
+//!
+//! Touches rtnetlink, through [`dial`](crate::bgp::io::dial).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tracing::info;
+
+use super::{Session, now};
+use crate::bgp::fsm::Event;
+use crate::bgp::io::dial;
+use crate::bgp::path::PathState;
+use crate::bgp::plan::Way;
+use crate::bgp::reason::TcpFailure;
+
+/// How long another way to the peer has to be there before a session begins anew for it.
+const SETTLED: Duration = Duration::from_secs(3);
+
+/// What became of the way to the peer.
+#[derive(Default)]
+pub(super) struct Course {
+    /// A question to the kernel under way.
+    pub(super) question: Option<super::Later<super::Answer>>,
+    /// Whether the network changed while it was under way.
+    again: bool,
+    /// When a new session would begin to take another way for good.
+    pub(super) settles: Option<std::time::Instant>,
+}
+
+impl Session {
+    /// Judges the connection by the network as it is, whether or not that has changed.
+    pub(super) fn stand(&mut self) {
+        let Some(connection) = &mut self.connection else { return };
+        let network = Arc::clone(&self.network.borrow());
+        let failure = match connection.used.judge(&network) {
+            PathState::Intact => return,
+            PathState::LinkDown(name) => TcpFailure::LinkDown(name),
+            PathState::InterfaceGone => TcpFailure::InterfaceGone,
+            PathState::AddressGone(ip) => TcpFailure::AddressGone(ip),
+        };
+        self.handle(Event::TcpFails(failure));
+    }
+
+    /// The network has changed.
+    pub(super) fn network_changed(&mut self) {
+        let network = Arc::clone(&self.network.borrow_and_update());
+        self.stand();
+        let Some(connection) = &mut self.connection else { return };
+        if !network.addresses.is_empty() {
+            connection.addresses = network.of(connection.used.interface).to_vec();
+            self.exports();
+        }
+        self.look_for_the_way();
+    }
+
+    /// Asks the kernel which way a new session would take.
+    fn look_for_the_way(&mut self) {
+        if self.course.question.is_some() {
+            self.course.again = true;
+            return;
+        }
+        let peer = Arc::clone(&self.peer);
+        self.course.question = Some(Box::pin(async move { dial::locate(&peer).await }));
+    }
+
+    /// The kernel has answered.
+    pub(super) fn found_the_way(&mut self, answer: super::Answer) {
+        self.course.question = None;
+        let Some(connection) = &mut self.connection else { return };
+        // What fails now is for the hold timer and the link to judge.
+        let now_taken = answer.ok();
+        if connection.used.moved(now_taken) {
+            self.course.settles = self.course.settles.or(Some(now() + SETTLED));
+        } else {
+            self.course.settles = None;
+            self.status.way = Way::Same;
+            if let Some((_, path)) = now_taken.filter(|(_, path)| path.interface != connection.used.interface)
+            {
+                // From an address of its own it goes on by the other interface.
+                let network = Arc::clone(&self.network.borrow());
+                connection.used.interface = path.interface;
+                connection.addresses = network.of(path.interface).to_vec();
+                let local = connection.used.local;
+                connection.used.own = connection.addresses.iter().any(|ours| ours.ip == local);
+                self.exports();
+            }
+        }
+        if std::mem::take(&mut self.course.again) {
+            self.look_for_the_way();
+        }
+    }
+
+    /// Another way has been there for long enough: whoever keeps the sessions lets them begin anew, one after the other.
+    pub(super) fn way_settled(&mut self) {
+        self.course.settles = None;
+        if self.connection.is_some() && self.status.way == Way::Same {
+            info!("another way to the peer was found, the session is to begin anew over it");
+            self.status.way = Way::Other;
+        }
+    }
+}

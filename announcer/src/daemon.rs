@@ -13,7 +13,7 @@
 //! director          the four above, mpsc<Ask>               watch<LocRib>         -> sessions
 //!                                                           watch<Wanted>         -> listeners
 //!                                                           watch<Pace>           -> probes
-//!                                                           watch<Queue>          -> hook
+//!                                                           mpsc<Vec<Change>>     -> hook
 //! network           netlink                                 watch<Network>        -> sessions, router id
 //! router id         watch<Config>, watch<Network>,          watch<Identity>       -> sessions, control
 //!                     watch<Peers>
@@ -23,7 +23,7 @@
 //!                                                           watch<Peers>          -> control, stop
 //! control           unix socket                             mpsc<Ask>             -> director
 //!                                                           mpsc<Reload>          -> run
-//! hook              watch<Queue>, watch<Config>             watch<Queue>          -> metrics
+//! hook              mpsc<Vec<Change>>, watch<Config>        watch<Runs>           -> metrics
 //! metrics           TCP, watch<Config>, watch<Status>       mpsc<Ask>             -> director
 //! run (main)        signals, mpsc<Reload>                   watch<Config>, watch<VipsWanted>, Ask::Reload,
 //!                                                           Ask::Recheck, Ask::Stop, stop
@@ -68,9 +68,10 @@ use crate::drain;
 use crate::files::io::{self as files, Files};
 use crate::health::io::listener;
 use crate::health::io::prober::Prober;
-use crate::hook::{self, Queue};
+use crate::hook::{self, Runs};
 use crate::metrics::{self, Reloads, Tally};
 use crate::model::Generation;
+use crate::program::io::{DaemonFiles, Programs};
 use crate::rib::LocRib;
 use crate::vip::{self, VipsWanted};
 
@@ -137,10 +138,19 @@ async fn serve(options: Options, config: Arc<Config>) -> anyhow::Result<()> {
     let (reloads_told, reloaded) = watch::channel(Reloads::new(reload::unix_time()));
 
     let director = Director::new(config.clone(), drains, started);
-    let mut probes = Probes::new(Prober::new(files.clone()), probes_told);
+    let daemon_files = DaemonFiles {
+        state_dir: options.state_dir.clone(),
+        socket: options.socket.clone(),
+        config: options.config.clone(),
+    };
+    let programs = Programs::new(files.clone(), daemon_files, configs.clone());
+    let mut probes = Probes::new(Prober::with_programs(files.clone(), programs.clone()), probes_told);
     probes.apply(&config, &director);
-    let hooks = watch::Sender::new(Queue::default());
-    let counts = Counts { tally: tallies, hooks: hooks.clone() };
+    let (changes, changed) = mpsc::channel(16);
+    let (runs_told, runs) = watch::channel(Runs::default());
+    // It is not started again: a run that panics is a task of its own, and what waits would be lost.
+    tokio::spawn(hook::io::run(configs.clone(), changed, programs.clone(), runs_told));
+    let counts = Counts { tally: tallies, hooks: changes };
     let hears = Hears { asked, probed, listening, vips, drains: drain_facts_heard };
     let mut directing = tokio::spawn(direct(director, probes, hears, rib, watched_told, counts));
     let _listeners = Kept::new("listener watch".into(), move || {
@@ -186,7 +196,6 @@ async fn serve(options: Options, config: Arc<Config>) -> anyhow::Result<()> {
         let (configs, network, peers) = follows.clone();
         router_id::follow(configs, network, peers, router_id.clone())
     });
-    let hook_configs = configs.clone();
     let context = control::Context {
         configs: configs.clone(),
         router_id: router_ids,
@@ -198,19 +207,19 @@ async fn serve(options: Options, config: Arc<Config>) -> anyhow::Result<()> {
         asks: asks.clone(),
         reloads: reload.clone(),
         files: files.clone(),
+        programs,
         started,
     };
     let figures = metrics::io::Context {
         control: context.clone(),
         reloads: reloaded,
-        hooks: hooks.subscribe(),
+        hooks: runs,
         tally,
         bind_error: bind_errors,
     };
     let _control =
         Kept::new("control socket".into(), move || control::serve(socket.clone(), context.clone()));
     let _metrics = Kept::new("metrics".into(), move || metrics::io::serve(figures.clone()));
-    let _hook = Kept::new("hook".into(), move || hook::io::run(hook_configs.clone(), hooks.clone()));
 
     let reloader = Reloader {
         files: files.clone(),

@@ -1,6 +1,6 @@
 //! The hook: a command that is told of each VIP whose standing changed.
 //!
-//! Pure, but for [`io`]. What it still has to be told is a state and no list of events: a VIP that changes again before
+//! Pure, but for [`io`], whose task owns the [`Queue`]. What it still has to be told is a state and no list of events: a VIP that changes again before
 //! the hook heard of it is told of once, as it is then, and one that is back to what the hook knows is not told at all. So
 //! a thousand changes at once are a thousand runs at most, one after the other, and a hook that is slow piles up nothing.
 
@@ -11,6 +11,7 @@ use std::net::IpAddr;
 
 use crate::director::Change;
 use crate::model::ServiceName;
+use crate::program::End;
 
 /// What the hook is told, in one run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,7 +44,32 @@ impl Call {
     }
 }
 
-/// How the runs of the hook ended.
+/// How one run of the hook ended, as it is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// With exit code 0.
+    Ok,
+    /// With another, by a signal, or since it printed too much.
+    Failed,
+    /// It took too long, and was killed.
+    TimedOut,
+    /// It could not be started.
+    NotStarted,
+}
+
+impl Ended {
+    /// What an end counts as.
+    pub fn of(end: &End) -> Self {
+        match end {
+            End::Code(0) => Ended::Ok,
+            End::Code(_) | End::Signal(_) | End::Endless => Ended::Failed,
+            End::TimedOut(_) => Ended::TimedOut,
+            End::Lingering | End::NotStarted(_) => Ended::NotStarted,
+        }
+    }
+}
+
+/// How many runs of the hook ended how.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Runs {
     /// With exit code 0.
@@ -95,6 +121,17 @@ impl Queue {
         self.waiting.insert(change.vip, call);
     }
 
+    /// Counts the end of a run.
+    pub fn ended(&mut self, ended: Ended) {
+        let count = match ended {
+            Ended::Ok => &mut self.runs.ok,
+            Ended::Failed => &mut self.runs.failed,
+            Ended::TimedOut => &mut self.runs.timeout,
+            Ended::NotStarted => &mut self.runs.not_started,
+        };
+        *count += 1;
+    }
+
     /// What the hook is told next; it knows that from now on.
     pub fn take(&mut self) -> Option<Call> {
         let call = self.waiting.remove(&self.order.pop_front()?)?;
@@ -126,6 +163,7 @@ mod tests {
     use super::*;
     use crate::director::{Reason, Standing};
     use crate::drain::Drain;
+    use crate::program::{Phase, StartError};
 
     fn change(vip: u8, standing: Standing) -> Change {
         Change {
@@ -196,6 +234,26 @@ mod tests {
         let environment = queue.take().unwrap().environment();
         let want = ["www", "192.0.2.1", "draining", "drained", "drained: new kernel", "withheld"];
         assert_eq!(environment.each_ref().map(|(_, value)| value.as_str()), want);
+    }
+
+    #[test]
+    fn each_end_is_counted_once() {
+        let ends = [
+            (End::Code(0), Ended::Ok),
+            (End::Code(3), Ended::Failed),
+            (End::Signal("SIGSEGV"), Ended::Failed),
+            (End::Endless, Ended::Failed),
+            (End::TimedOut(Phase::Start), Ended::TimedOut),
+            (End::TimedOut(Phase::Exit), Ended::TimedOut),
+            (End::Lingering, Ended::NotStarted),
+            (End::NotStarted(StartError::NotExecutable), Ended::NotStarted),
+        ];
+        let mut queue = Queue::default();
+        for (end, want) in ends {
+            assert_eq!(Ended::of(&end), want, "{end}");
+            queue.ended(want);
+        }
+        assert_eq!(queue.runs, Runs { ok: 1, failed: 3, timeout: 2, not_started: 2, replaced: 0 });
     }
 
     #[test]

@@ -1,3 +1,237 @@
-//! The operator's programs, as probes and the hook run them.
+//! The operator's programs, as checks and hooks run them: what is run, how it can end, and what it may do.
+//!
+//! Pure, but for [`io`].
 
+pub mod confine;
 pub mod io;
+
+use std::fmt;
+use std::time::Duration;
+
+use nix::errno::Errno;
+
+/// Who runs the programs of checks for a daemon that is root and was not told.
+pub const NOBODY: &str = "nobody";
+
+/// The most programs of one runner that are killed and have not ended: they hang in the kernel.
+pub const MOST_LINGERING: usize = 8;
+
+/// The most octets that a program may print; a line is enough.
+pub const MOST_OUTPUT: usize = 1024 * 1024;
+
+/// What is run, and as whom.
+#[derive(Debug, Clone)]
+pub struct Order {
+    /// The program's absolute path, then its arguments.
+    pub command: Vec<String>,
+    /// Whose rights it has.
+    pub user: RunAs,
+    /// Its environment beside `PATH`.
+    pub environment: Vec<(&'static str, String)>,
+}
+
+/// Whose rights a program has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RunAs {
+    /// The daemon's own user.
+    Daemon,
+    /// The daemon's own user, or [`NOBODY`] if that is root.
+    Unprivileged,
+    /// This user of /etc/passwd.
+    User(String),
+}
+
+/// What a run is allowed.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// From the wish to start it to its end.
+    pub time: Duration,
+    /// Octets of its output that are kept; the rest is read and forgotten.
+    pub kept: usize,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum End {
+    /// With this exit code.
+    Code(i32),
+    /// By a signal of this name.
+    Signal(&'static str),
+    /// Its time was up; it was killed with all that it had started.
+    TimedOut(Phase),
+    /// It printed more than [`MOST_OUTPUT`], and was killed.
+    Endless,
+    /// It was not started: [`MOST_LINGERING`] programs before it were killed and have not ended.
+    Lingering,
+    /// It could not be started.
+    NotStarted(StartError),
+}
+
+/// What a run was waiting for when its time was up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Its program to be loaded: the disk hangs, or the host is very busy.
+    Start,
+    /// The program to end.
+    Exit,
+}
+
+/// Why a program could not be started.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StartError {
+    /// The kernel's reason.
+    Kernel(Errno),
+    /// The kernel has no process left for its user.
+    NoProcess,
+    /// It is there, and has no mode to be executed.
+    NotExecutable,
+    /// It is there, and the interpreter in its first line is not.
+    NoInterpreter(String),
+    /// It is there, and its first line ends with CR LF, which makes the CR a part of the interpreter's name.
+    CarriageReturn(String),
+    /// It is there, and the interpreter in its first line may not be executed.
+    InterpreterDenied(String),
+    /// It is there, and the loader that it names is not: it was built for another system.
+    NoLoader(String),
+    /// It is neither a script with a first line that names an interpreter, nor a program for this machine.
+    NoProgram,
+    /// There is no user of that name in /etc/passwd.
+    NoUser(String),
+    /// It was to run as another user, which takes capabilities that the daemon does not have.
+    MayNotSwitch,
+    /// Another reason, in the words of the system.
+    Other(String),
+}
+
+impl fmt::Display for End {
+    /// Reads by itself, or after "hook failed: ".
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            End::Code(code) => write!(f, "exit code {code}"),
+            End::Signal(name) => write!(f, "the program was ended by {name}"),
+            End::TimedOut(Phase::Start) => f.write_str("the program was not loaded in time"),
+            End::TimedOut(Phase::Exit) => f.write_str("the program did not end in time"),
+            End::Endless => f.write_str("the program printed more than 1 MiB and was killed"),
+            End::Lingering => write!(f, "{MOST_LINGERING} programs before it were killed and do not end"),
+            End::NotStarted(error) => write!(f, "the program cannot be run: {error}"),
+        }
+    }
+}
+
+impl fmt::Display for StartError {
+    /// Reads after "the program cannot be run: ". What comes from a file may have any character in it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StartError::Kernel(errno) => f.write_str(errno.desc()),
+            StartError::NoProcess => f.write_str("its user may have no more processes"),
+            StartError::NotExecutable => f.write_str("it is not executable: `chmod +x`"),
+            StartError::NoInterpreter(path) => {
+                write!(f, "its first line names the interpreter `{path}`, which is not there")
+            }
+            StartError::CarriageReturn(path) => write!(
+                f,
+                "its lines end with CR LF, and there is no interpreter `{path}` with a CR at the end of its name; \
+                 `sed -i 's/\\r$//'` ends them with LF"
+            ),
+            StartError::InterpreterDenied(path) => {
+                write!(f, "its first line names the interpreter `{path}`, which may not be executed")
+            }
+            StartError::NoLoader(path) => {
+                write!(f, "it needs the loader `{path}`, which is not there; it was built for another system")
+            }
+            StartError::NoProgram => f.write_str(
+                "it is no program for this machine, and its first line names no interpreter (`#!/bin/sh`)",
+            ),
+            StartError::NoUser(name) => write!(f, "there is no user `{name}` in /etc/passwd"),
+            StartError::MayNotSwitch => f.write_str(
+                "announcer may not run programs as another user: it needs CAP_SETUID and CAP_SETGID",
+            ),
+            StartError::Other(text) => f.write_str(text),
+        }
+    }
+}
+
+/// What is found at a program's path after the kernel refused to run it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Found<'a> {
+    /// Whether it has a mode to be executed.
+    pub executable: bool,
+    /// Its first octets, as many as the kernel looks at; none if it cannot be read.
+    pub head: &'a [u8],
+}
+
+/// Octets of a program that the kernel looks at for its interpreter (`BINPRM_BUF_SIZE`); of a loader's name more.
+pub const HEAD: usize = 4096;
+
+/// Why the kernel did not run a program. The errors of a missing or forbidden interpreter are those of the program itself,
+/// so a person looks for a file that is there.
+///
+/// `found` is the regular file at its path, if one is there; `is_there` says whether another path exists.
+pub fn why_not_run(errno: Errno, found: Option<Found<'_>>, is_there: impl Fn(&str) -> bool) -> StartError {
+    let Some(Found { executable, head }) = found else { return StartError::Kernel(errno) };
+    let is = |other: Errno| errno == other;
+    if is(Errno::ENOEXEC) {
+        return StartError::NoProgram;
+    }
+    if is(Errno::EACCES) && !executable {
+        return StartError::NotExecutable;
+    }
+    if !is(Errno::ENOENT) && !is(Errno::EACCES) {
+        return StartError::Kernel(errno);
+    }
+    match interpreter(head) {
+        Some(path) if path.ends_with('\r') => {
+            StartError::CarriageReturn(path.trim_end_matches('\r').to_owned())
+        }
+        Some(path) if is(Errno::EACCES) => StartError::InterpreterDenied(path),
+        Some(path) if !is_there(&path) => StartError::NoInterpreter(path),
+        Some(_) => StartError::Kernel(errno),
+        None => match loader(head) {
+            Some(path) if is(Errno::ENOENT) && !is_there(&path) => StartError::NoLoader(path),
+            Some(_) | None => StartError::Kernel(errno),
+        },
+    }
+}
+
+/// The interpreter that a script's first line names, as the kernel takes it (execve(2)).
+fn interpreter(head: &[u8]) -> Option<String> {
+    let line = head.strip_prefix(b"#!")?.split(|octet| *octet == b'\n').next()?;
+    let line = String::from_utf8_lossy(line);
+    let path = line.trim_start_matches([' ', '\t']).split([' ', '\t']).next()?;
+    (!path.is_empty()).then(|| path.to_owned())
+}
+
+/// The loader that a 64-bit little-endian ELF program names (elf(5), PT_INTERP).
+fn loader(head: &[u8]) -> Option<String> {
+    const PT_INTERP: u64 = 3;
+    head.strip_prefix(b"\x7fELF\x02\x01")?;
+    let number = |at: usize, size: usize| {
+        let octets = head.get(at..at.checked_add(size)?)?;
+        Some(octets.iter().rev().fold(0_u64, |number, octet| number << 8 | u64::from(*octet)))
+    };
+    let (table, size, count) = (number(32, 8)?, number(54, 2)?, number(56, 2)?);
+    let headers = (0..count).filter_map(|index| usize::try_from(table.checked_add(index * size)?).ok());
+    let header = headers.into_iter().find(|at| number(*at, 4) == Some(PT_INTERP))?;
+    let start = usize::try_from(number(header.checked_add(8)?, 8)?).ok()?;
+    let text = head.get(start..)?.split(|octet| *octet == 0).next()?;
+    String::from_utf8(text.to_vec()).ok()
+}
+
+/// User and group ids of a name, of the text of /etc/passwd: `name:password:uid:gid:…`
+pub fn in_passwd(text: &str, name: &str) -> Option<(u32, u32)> {
+    text.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let found = fields.next()? == name;
+        let mut number = |at| fields.nth(at)?.parse().ok();
+        found.then_some((number(1)?, number(0)?))
+    })
+}
+
+/// A process's parent, of the text of /proc/PID/stat; none of one whose parent is out of sight.
+pub fn parent_in_stat(text: &str) -> Option<i32> {
+    // The name, in parentheses, may hold anything; the state and the parent come after the last of them.
+    text.rsplit_once(") ")?.1.split(' ').nth(1)?.parse().ok().filter(|parent| *parent > 0)
+}
+
+#[cfg(test)]
+mod tests;

@@ -22,6 +22,7 @@ use announcer::health::outcome::{
 };
 use announcer::metrics::{self, Metric};
 use announcer::model::{Asn, Family, PeerAsn};
+use announcer::program::StartError;
 use announcer::rib::Withheld;
 
 fn repository() -> PathBuf {
@@ -252,6 +253,19 @@ fn every_standing_of_a_vip_is_explained() {
 fn every_outcome_of_a_probe_is_explained() {
     use outcome::Reason as Why;
     let timed_out = |waiting| Why::TimedOut { waiting, after: Duration::from_secs(1) };
+    let not_run = |error: StartError| {
+        match error {
+            StartError::Kernel(_) | StartError::NotExecutable | StartError::NoInterpreter(_) => {}
+            StartError::CarriageReturn(_) | StartError::InterpreterDenied(_) | StartError::NoLoader(_) => {}
+            StartError::NoProgram => {}
+            // Reasons of their own.
+            StartError::NoProcess
+            | StartError::NoUser(_)
+            | StartError::MayNotSwitch
+            | StartError::Other(_) => {}
+        }
+        Why::NotRun(Shown::new(&error.to_string()))
+    };
     let failures = [
         Why::Refused,
         Why::VipMissing,
@@ -292,7 +306,13 @@ fn every_outcome_of_a_probe_is_explained() {
         Why::Killed("SIGSEGV"),
         Why::Endless,
         Why::Lingering,
-        Why::NotRun(nix::errno::Errno::ENOENT),
+        not_run(StartError::Kernel(nix::errno::Errno::ENOENT)),
+        not_run(StartError::NotExecutable),
+        not_run(StartError::NoInterpreter("/usr/bin/python9".into())),
+        not_run(StartError::CarriageReturn("/bin/sh".into())),
+        not_run(StartError::InterpreterDenied("/mnt/bin/sh".into())),
+        not_run(StartError::NoLoader("/lib/ld-musl-x86_64.so.1".into())),
+        not_run(StartError::NoProgram),
         Why::NoUser(Shown::new("www-check")),
         Why::NotAllowed,
         Why::Os(nix::errno::Errno::EPERM),

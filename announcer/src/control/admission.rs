@@ -1,4 +1,4 @@
-//! How clients that send slowly are kept from standing in the way of those that send at once.
+//! Who is served at the control socket, and how clients that send slowly are kept from standing in the way of others.
 //!
 //! Pure. A client is admitted when it connects, and has a short time to send its request. Where many do not, the oldest of them
 //! is let go after a grace, so that the next one is served: however many connect and say nothing, a command waits for a
@@ -33,9 +33,35 @@ pub fn admit(sending: &[Duration]) -> Admission {
     }
 }
 
+/// Why a program of a check or a hook is refused.
+pub const OWN_PROGRAM: &str = "error: the control socket is not for the programs of checks and hooks, nor for others of the \
+     daemon's own user; run the command as root or as a member of group `announcer`";
+
+/// Whether a client is a program of a check or a hook, by its user and the daemon's. They have the daemon's user and, unless that
+/// is root, nobody else has. Root is an operator too: a client of root is refused if it descends from the daemon. That keeps a
+/// hook from a mistake, and not from malice, which root has other ways for.
+pub fn is_own_program(client: u32, daemon: u32, descends: bool) -> bool {
+    client == daemon && (daemon != 0 || descends)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_program_of_the_daemon_s_own_user_is_refused_and_an_operator_is_not() {
+        for (client, daemon, descends, want) in [
+            (998, 998, false, true),
+            (998, 998, true, true),
+            (0, 998, false, false),
+            (65534, 998, false, false),
+            (0, 0, false, false),
+            (0, 0, true, true),
+            (65534, 0, true, false), // by the socket's mode
+        ] {
+            assert_eq!(is_own_program(client, daemon, descends), want, "{client} {daemon} {descends}");
+        }
+    }
 
     #[test]
     fn the_oldest_makes_room_after_its_grace() {

@@ -13,13 +13,14 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
+use tokio::net::unix::UCred;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::{sleep, timeout};
 use tracing::debug;
 
 use self::socket::user_name;
 use self::told::{explained, explained_peer, status};
-use super::admission::{Admission, REQUEST_LIMIT, admit};
+use super::admission::{self, Admission, OWN_PROGRAM, REQUEST_LIMIT, admit};
 use super::api::{Request, Response};
 use super::request::{Command, Job, Query, Waited, job, undrain_notes, wait_response, who};
 use crate::bgp::io::peers::Peers;
@@ -30,6 +31,7 @@ use crate::drain::{self, Change};
 use crate::files::io::Files;
 use crate::health::io::listener;
 use crate::model::{Generation, ServiceName};
+use crate::program::io::{Programs, started_by_daemon};
 
 pub use self::socket::{BindError, Socket};
 pub(crate) use self::told::warnings_beside;
@@ -77,6 +79,8 @@ pub struct Context {
     pub reloads: mpsc::Sender<Reload>,
     /// The door to the disk.
     pub files: Files,
+    /// The programs of checks and hooks: what they cannot be kept from is a warning.
+    pub programs: Programs,
     /// When the daemon began.
     pub started: Instant,
 }
@@ -138,7 +142,8 @@ async fn serve_one(
     context: &Context,
     places: &Places,
 ) -> io::Result<()> {
-    let uid = stream.peer_cred()?.uid();
+    let caller = stream.peer_cred()?;
+    let own_program = is_own_program(caller).await;
     let (read, write) = stream.into_split();
     let (mut line, mut read) = (String::new(), BufReader::new(read.take(LONGEST_REQUEST)));
     tokio::select! {
@@ -147,7 +152,8 @@ async fn serve_one(
         _ = let_go => return Err(io::Error::other("others waited, and its request did not come")),
     }
     let response = match serde_json::from_str(&line) {
-        Ok(request) => answer(request, uid, context, places).await,
+        Ok(_) if own_program => Response::Refused { message: OWN_PROGRAM.into() },
+        Ok(request) => answer(request, caller.uid(), context, places).await,
         Err(error) => {
             Response::Refused { message: format!("error: the request was not understood: {error}") }
         }
@@ -156,6 +162,17 @@ async fn serve_one(
     drop(response);
     text.push(b'\n');
     send(write, &text, places).await
+}
+
+/// Whether the caller is a program of a check or a hook. A daemon that is root shares its user with operators, so there it goes
+/// by who started the caller.
+async fn is_own_program(caller: UCred) -> bool {
+    let daemon = nix::unistd::Uid::effective();
+    let descends = match caller.pid() {
+        Some(pid) if daemon.is_root() && caller.uid() == daemon.as_raw() => started_by_daemon(pid).await,
+        Some(_) | None => false,
+    };
+    admission::is_own_program(caller.uid(), daemon.as_raw(), descends)
 }
 
 /// Sends an answer. A client that takes all of it at once needs no place.

@@ -19,7 +19,6 @@ use crate::health::io::probe;
 use crate::health::io::prober::Prober;
 use crate::health::watch::Wanted;
 use crate::health::{Listening, Pace, Probed, Target};
-use crate::hook::Queue;
 use crate::metrics::Tally;
 use crate::model::Generation;
 use crate::rib::LocRib;
@@ -39,16 +38,17 @@ pub(super) struct Counts {
     /// For metrics.
     pub(super) tally: watch::Sender<Tally>,
     /// For the hook.
-    pub(super) hooks: watch::Sender<Queue>,
+    pub(super) hooks: mpsc::Sender<Vec<Change>>,
 }
 
 impl Counts {
-    fn changed(&mut self, changes: &[Change]) {
+    async fn changed(&mut self, changes: Vec<Change>) {
         if changes.is_empty() {
             return;
         }
         self.tally.send_modify(|tally| changes.iter().for_each(|change| tally.changed(change)));
-        self.hooks.send_modify(|queue| changes.iter().for_each(|change| queue.changed(change)));
+        // The hook's task takes them at once, whatever the hook does; it is gone when the daemon ends.
+        let _ = self.hooks.send(changes).await;
     }
 }
 
@@ -142,7 +142,7 @@ pub(super) async fn direct(
             news
         });
         changes.iter().for_each(log);
-        counts.changed(&changes);
+        counts.changed(changes).await;
         if let Some(applied) = applied {
             applied.answer(generation);
         }

@@ -4,7 +4,6 @@
 
 #[cfg(test)]
 mod alone;
-mod aside;
 mod connect;
 pub mod exec;
 pub mod file;
@@ -18,6 +17,7 @@ pub mod tls;
 mod trouble;
 pub mod trust;
 
+use self::prober::Prober;
 use crate::config::Probe;
 use crate::health::Target;
 use crate::health::outcome::Outcome;
@@ -30,7 +30,7 @@ macro_rules! kinds {
         }
 
         impl Ready {
-            fn new(prober: &prober::Prober, target: &Target) -> Self {
+            fn new(prober: &Prober, target: &Target) -> Self {
                 match &target.config.probe {
                     $( Probe::$Kind(kind) => Ready::$Kind(Box::new($module::$Kind::of(prober, target, kind))), )*
                 }

@@ -192,8 +192,8 @@ pub enum Reason {
     Endless,
     /// The programs of earlier probes were killed and have not ended: they hang in the kernel, on a disk perhaps.
     Lingering,
-    /// A program could not be started.
-    NotRun(Errno),
+    /// A program could not be started, for this reason.
+    NotRun(Shown),
     /// A program's `user` is not in /etc/passwd.
     NoUser(Shown),
     /// A program's `user` is another than ours, which takes rights that we do not have.

@@ -1,23 +1,20 @@
-//! Runs the hook: one run at a time, in the background.
+//! The hook's task: it owns what the hook still has to be told, and has it run, one run at a time.
 //!
-//! Touches processes. A run is a process group of its own, with nothing on its standard input and a clean environment, no
-//! shell around it, and it is killed with all that it started when its time is up. The process is made on another thread:
-//! a disk that hangs while it is loaded holds up nobody.
+//! Touches processes by way of [`crate::program::io`]. The task itself waits for nothing but the next change and the end of
+//! the run, so that the director never waits for it.
 
-use std::io;
-use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncReadExt};
-use tokio::process::Child;
-use tokio::sync::watch;
-use tokio::time::timeout;
-use tracing::{debug, info, warn};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tracing::{debug, error, info, warn};
 
-use super::{Call, Queue, Runs, line};
+use super::{Call, Ended, Queue, Runs, line};
 use crate::config::{Config, Hooks};
-use crate::program::io::{self as program, Group};
+use crate::director::Change;
+use crate::program::io::{Programs, Run, Runner};
+use crate::program::{Bounds, Order, RunAs};
 
 #[cfg(test)]
 mod tests;
@@ -25,117 +22,66 @@ mod tests;
 /// Octets of a run's output that are kept; the rest is read and forgotten.
 const KEPT: usize = 4096;
 
-/// How a run ended.
-#[derive(Debug)]
-enum Ended {
-    Ok,
-    Failed(String),
-    TimedOut,
-    NotStarted(io::Error),
-}
+/// How long the next run waits for the end of one that was killed. Longer, and it hangs in the kernel, perhaps for ever.
+const KILLED: Duration = Duration::from_secs(2);
 
-/// Tells the hook of `configs` what the queue has for it, for ever. Without a hook the queue is emptied all the same.
-pub async fn run(configs: watch::Receiver<Arc<Config>>, queue: watch::Sender<Queue>) {
-    let mut changes = queue.subscribe();
+/// Takes in what `changes` brings and tells the hook of `configs`, until nobody is left to bring changes. Without a hook the
+/// queue is emptied all the same. `runs` has how many runs ended how.
+pub async fn run(
+    configs: watch::Receiver<Arc<Config>>,
+    mut changes: mpsc::Receiver<Vec<Change>>,
+    programs: Programs,
+    runs: watch::Sender<Runs>,
+) {
+    let runner = Arc::new(Runner::new(&programs));
+    let (mut queue, mut running) = (Queue::default(), JoinSet::new());
     loop {
-        changes.mark_unchanged();
-        while let Some(call) = next(&queue) {
+        while running.is_empty()
+            && let Some(call) = queue.take()
+        {
             let hooks = configs.borrow().hooks.clone();
-            if let Some(hooks) = hooks {
-                let (ended, output) = once(&hooks, &call).await;
-                tell(&call, &ended, &output, hooks.timeout);
-                queue.send_if_modified(|queue| {
-                    *count(&mut queue.runs, &ended) += 1;
-                    false
-                });
-            }
+            hooks.map(|hooks| running.spawn(once(runner.clone(), hooks, call)));
         }
-        if changes.changed().await.is_err() {
-            return;
+        tokio::select! {
+            batch = changes.recv() => match batch {
+                Some(batch) => batch.iter().for_each(|change| queue.changed(change)),
+                None => return,
+            },
+            Some(ended) = running.join_next() => match ended {
+                Ok(ended) => queue.ended(ended),
+                Err(fault) => {
+                    error!(error = %fault, "run of the hook had a fault of announcer's own");
+                    queue.ended(Ended::NotStarted);
+                }
+            },
         }
+        runs.send_if_modified(|published| std::mem::replace(published, queue.runs) != queue.runs);
     }
 }
 
-/// Takes the next call; that is no change that anybody waits for.
-fn next(queue: &watch::Sender<Queue>) -> Option<Call> {
-    let mut next = None;
-    queue.send_if_modified(|queue| {
-        next = queue.take();
-        false
-    });
-    next
+/// One run, from its start to its end.
+async fn once(runner: Arc<Runner>, hooks: Hooks, call: Call) -> Ended {
+    runner.settled(KILLED).await;
+    let run = runner.run(&Arc::new(order(&hooks, &call)), Bounds { time: hooks.timeout, kept: KEPT }).await;
+    log(&call, &run, hooks.timeout);
+    Ended::of(&run.end)
 }
 
-fn count<'a>(runs: &'a mut Runs, ended: &Ended) -> &'a mut u64 {
-    match ended {
-        Ended::Ok => &mut runs.ok,
-        Ended::Failed(_) => &mut runs.failed,
-        Ended::TimedOut => &mut runs.timeout,
-        Ended::NotStarted(_) => &mut runs.not_started,
-    }
+fn order(hooks: &Hooks, call: &Call) -> Order {
+    Order { command: hooks.on_change.clone(), user: RunAs::Daemon, environment: call.environment().into() }
 }
 
-fn tell(call: &Call, ended: &Ended, output: &[u8], limit: Duration) {
+fn log(call: &Call, Run { end, output }: &Run, limit: Duration) {
     let (service, vip, standing) = (call.service.as_str(), call.vip, call.standing);
     let output = line(output).unwrap_or_default();
-    match ended {
+    match Ended::of(end) {
         Ended::Ok if output.is_empty() => debug!(service, %vip, standing, "hook was run"),
         Ended::Ok => info!(service, %vip, standing, output, "hook was run"),
-        Ended::Failed(how) => warn!(service, %vip, standing, how, output, "hook failed"),
+        Ended::Failed => warn!(service, %vip, standing, how = %end, output, "hook failed"),
         Ended::TimedOut => {
             let after = humantime::format_duration(limit);
-            warn!(service, %vip, standing, %after, output, "hook took too long and was killed");
+            warn!(service, %vip, standing, how = %end, %after, output, "hook took too long and was killed");
         }
-        Ended::NotStarted(error) => warn!(service, %vip, standing, %error, "hook was not started"),
-    }
-}
-
-/// One run, from its start to its end; and what it said.
-async fn once(hooks: &Hooks, call: &Call) -> (Ended, Vec<u8>) {
-    let mut output = Vec::new();
-    // Without a limit: what hangs here cannot be killed, and a second one beside it would hang as well.
-    let (mut child, group) = match start(hooks, call).await {
-        Ok(started) => started,
-        Err(error) => return (Ended::NotStarted(error), output),
-    };
-    let (out, err) = (child.stdout.take(), child.stderr.take());
-    let mut said = (Vec::new(), Vec::new());
-    let ending = async {
-        // Its output first, and its exit code last: until that is taken, its number is nobody else's.
-        tokio::join!(read(out, &mut said.0), read(err, &mut said.1));
-        child.wait().await
-    };
-    let ended = match timeout(hooks.timeout, ending).await {
-        Ok(Ok(status)) if status.success() => Ended::Ok,
-        Ok(Ok(status)) => Ended::Failed(status.to_string()),
-        Ok(Err(error)) => Ended::Failed(error.to_string()),
-        Err(_) => {
-            group.kill();
-            let _ = child.wait().await; // nothing survives that signal
-            Ended::TimedOut
-        }
-    };
-    output.append(&mut said.0);
-    output.append(&mut said.1);
-    (ended, output)
-}
-
-/// Makes the process, on a thread that may hang.
-async fn start(hooks: &Hooks, call: &Call) -> io::Result<(Child, Group)> {
-    let Some(mut command) = program::command(&hooks.on_change) else {
-        return Err(io::ErrorKind::InvalidInput.into());
-    };
-    command.envs(call.environment()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    tokio::task::spawn_blocking(move || program::spawn(command)).await.map_err(io::Error::other)?
-}
-
-/// Reads to the end; keeps as much as is worth a line.
-async fn read(from: Option<impl AsyncRead + Unpin>, kept: &mut Vec<u8>) {
-    let Some(mut from) = from else { return };
-    let mut octets = [0; 1024];
-    // An error ends it as its end does.
-    while let Ok(count @ 1..) = from.read(&mut octets).await {
-        let room = KEPT - kept.len();
-        kept.extend(octets.iter().take(count.min(room)));
+        Ended::NotStarted => warn!(service, %vip, standing, error = %end, "hook was not started"),
     }
 }

@@ -35,7 +35,7 @@ use crate::config;
 use crate::control::io as control;
 use crate::director::ask::{Ask, ask};
 use crate::health::io::listener;
-use crate::hook::Queue;
+use crate::hook::Runs;
 
 /// Clients served at once; more wait for their turn.
 const CLIENTS: usize = 4;
@@ -57,7 +57,7 @@ pub struct Context {
     /// What became of the reloads.
     pub reloads: watch::Receiver<Reloads>,
     /// What became of the hook's runs.
-    pub hooks: watch::Receiver<Queue>,
+    pub hooks: watch::Receiver<Runs>,
     /// What was counted of probes and changes.
     pub tally: watch::Receiver<Tally>,
     /// Why the metrics listener could not be opened, if the configuration wants one.
@@ -177,7 +177,7 @@ async fn scrape(context: Context) -> Option<Text> {
     let listeners = listeners(&context.control.listener_watch.borrow());
     let peers =
         context.control.peers.borrow().iter().map(|(peer, status)| self::peer(peer, status)).collect();
-    let (reloads, hooks) = (*context.reloads.borrow(), context.hooks.borrow().runs);
+    let (reloads, hooks) = (*context.reloads.borrow(), *context.hooks.borrow());
     let (pieces, text) = mpsc::channel(1);
     tokio::task::spawn_blocking(move || {
         let process = process::read();

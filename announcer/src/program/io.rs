@@ -1,46 +1,321 @@
-//! Starts a program of the operator's.
+//! Runs the operator's programs, for checks and for hooks alike.
 //!
-//! Touches processes. No shell, a clean environment, `/` as working directory, nothing on standard input, and a process
-//! group of its own, which is killed as a whole.
+//! Touches processes, /etc/passwd, and the directories on the way to what programs are kept from. No shell, a clean
+//! environment, `/` as working directory, nothing on standard input, and a process group of its own, which is killed as a
+//! whole when the program ends or its time is up. What blocks is done on another thread.
+//!
+//! ```text
+//! turn ─→ start (blocking thread) ─→ Running ─→ exit: its group is killed, the run is over
+//!                                       └─ dropped, or its time is up: its group is killed; it is reaped in the background
+//! ```
+//!
+//! The exit of the program itself ends its run. What it left in the background and holds its output does not.
 
-use std::io;
-use std::os::unix::process::CommandExt;
-use std::process::{Command, Stdio};
+mod confinement;
+mod landlock;
 
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::Path;
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use nix::errno::Errno;
 use nix::sys::signal::{Signal, killpg};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, Uid};
+use tokio::io::AsyncReadExt;
+use tokio::net::unix::pipe;
 use tokio::process::Child;
+use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::timeout;
+
+use self::confinement::{Confinement, Waiting};
+use super::confine::Rights;
+use super::{
+    Bounds, End, Found, HEAD, MOST_LINGERING, MOST_OUTPUT, NOBODY, Order, Phase, RunAs, StartError,
+    in_passwd, parent_in_stat, why_not_run,
+};
+use crate::config::Config;
+use crate::files::io::Files;
+
+pub use self::confinement::DaemonFiles;
 
 /// Where programs are looked for, by name and by themselves.
 pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// A program and its arguments, ready to be given more of an environment, and somewhere to print to; none of an empty line.
-pub fn command(line: &[String]) -> Option<Command> {
-    let (program, arguments) = line.split_first()?;
-    let mut command = Command::new(program);
-    command.args(arguments).env_clear().env("PATH", PATH);
-    command.current_dir("/").process_group(0).stdin(Stdio::null());
-    Some(command)
+/// How many programs are being started at a time: half a thread pool's worth would be more than two cores can load.
+const MOST_STARTING: usize = 64;
+
+/// How many ancestors of a process are looked at.
+const MOST_ANCESTORS: usize = 64;
+
+/// What all runs of programs share. Clones are the same; a daemon has one, and so has each test.
+#[derive(Debug, Clone)]
+pub struct Programs(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    confinement: Confinement,
+    starting: Arc<Semaphore>,
 }
 
-/// Starts it, and blocks until it is loaded; within a runtime.
-///
-/// # Errors
-/// Those of fork and execve.
-pub fn spawn(command: Command) -> io::Result<(Child, Group)> {
-    let child = tokio::process::Command::from(command).spawn()?;
-    let id = child.id().and_then(|id| i32::try_from(id).ok());
-    id.into_iter().for_each(expose);
-    Ok((child, Group(id.map(Pid::from_raw))))
+impl Programs {
+    /// Programs that are kept from the daemon's files, and from the keys that `configs` names.
+    pub fn new(files: Files, daemon: DaemonFiles, configs: watch::Receiver<Arc<Config>>) -> Self {
+        Self::with(Confinement::new(files, Some((daemon, configs))))
+    }
+
+    /// Programs that may do all that their user may.
+    pub fn unconfined(files: Files) -> Self {
+        Self::with(Confinement::new(files, None))
+    }
+
+    fn with(confinement: Confinement) -> Self {
+        Programs(Arc::new(Shared { confinement, starting: Arc::new(Semaphore::new(MOST_STARTING)) }))
+    }
+
+    /// What the operator has to know if programs of the configuration cannot be confined.
+    pub fn warning(&self) -> Option<String> {
+        self.0.confinement.warning()
+    }
+}
+
+/// Runs one program after the other: those of one check and VIP, or those of the hook.
+#[derive(Debug)]
+pub struct Runner {
+    programs: Programs,
+    /// One is being started at a time: a disk that hangs holds up one thread.
+    turn: Arc<Semaphore>,
+    /// Programs that run, or were killed and have not ended.
+    places: Arc<Semaphore>,
+}
+
+/// A run that is over.
+#[derive(Debug)]
+pub struct Run {
+    /// How it ended.
+    pub end: End,
+    /// The beginning of what it printed, on standard output and standard error.
+    pub output: Vec<u8>,
+}
+
+impl Runner {
+    /// A runner whose programs share what `programs` says.
+    pub fn new(programs: &Programs) -> Self {
+        Runner {
+            programs: programs.clone(),
+            turn: Arc::new(Semaphore::new(1)),
+            places: Arc::new(Semaphore::new(MOST_LINGERING)),
+        }
+    }
+
+    /// Runs a program to its end, or to the end of its time. Dropped, it kills it.
+    pub async fn run(&self, order: &Arc<Order>, bounds: Bounds) -> Run {
+        let (mut phase, mut output) = (Phase::Start, Vec::new());
+        let ended = timeout(bounds.time, self.attempt(order, bounds.kept, &mut phase, &mut output)).await;
+        let end = match ended {
+            Ok(Ok(end)) => end,
+            Ok(Err(error)) => End::NotStarted(error),
+            Err(_) => End::TimedOut(phase),
+        };
+        Run { end, output }
+    }
+
+    /// Waits until every program that was killed has ended, and no longer than `limit`.
+    pub async fn settled(&self, limit: Duration) {
+        let all = u32::try_from(MOST_LINGERING).unwrap_or(u32::MAX);
+        let _ = timeout(limit, self.places.acquire_many(all)).await; // one that hangs in the kernel is left to it
+    }
+
+    async fn attempt(
+        &self,
+        order: &Arc<Order>,
+        kept: usize,
+        phase: &mut Phase,
+        output: &mut Vec<u8>,
+    ) -> Result<End, StartError> {
+        let Ok(place) = self.places.clone().try_acquire_owned() else { return Ok(End::Lingering) };
+        let ending = |_| StartError::Other("announcer is ending".into());
+        let turn = self.turn.clone().acquire_owned().await.map_err(ending)?;
+        let starting = self.programs.0.starting.clone().acquire_owned().await.map_err(ending)?;
+        let start = Start { order: order.clone(), place, _held: (turn, starting) };
+        let mut running = match start.begin(self.programs.clone()).await? {
+            Begun::Running(running) => running,
+            Begun::Waiting(waiting, start) => {
+                let Waiting { ruleset, rules } = waiting;
+                let open = self.programs.0.confinement.open_remote(rules).await;
+                start.finish(ruleset, open).await?
+            }
+        };
+        *phase = Phase::Exit;
+        running.end(kept, output).await
+    }
+}
+
+/// A program that is to be started, and what it holds until it is.
+struct Start {
+    order: Arc<Order>,
+    place: OwnedSemaphorePermit,
+    _held: (OwnedSemaphorePermit, OwnedSemaphorePermit),
+}
+
+/// What the first step of a start came to.
+enum Begun {
+    Running(Running),
+    /// A file system of another host is asked before it goes on.
+    Waiting(Waiting, Start),
+}
+
+impl Start {
+    /// Starts it, unless something has to be awaited in between.
+    async fn begin(self, programs: Programs) -> Result<Begun, StartError> {
+        blocking(move || {
+            let own = ids(&self.order.user)?.is_none();
+            let ruleset =
+                if own { programs.0.confinement.ruleset().map_err(|e| refused(&e, false))? } else { None };
+            match ruleset {
+                Some(waiting) if !waiting.rules.is_empty() => Ok(Begun::Waiting(waiting, self)),
+                ruleset => Ok(Begun::Running(self.spawn(ruleset.map(|waiting| waiting.ruleset))?)),
+            }
+        })
+        .await
+    }
+
+    /// Starts it with what was open in the end.
+    async fn finish(
+        self,
+        ruleset: Arc<OwnedFd>,
+        open: Vec<(OwnedFd, Rights)>,
+    ) -> Result<Running, StartError> {
+        blocking(move || {
+            for (place, rights) in open {
+                confinement::allow(&ruleset, &place, rights).map_err(|error| refused(&error, false))?;
+            }
+            self.spawn(Some(ruleset))
+        })
+        .await
+    }
+
+    /// Starts it, and blocks until its program is loaded.
+    fn spawn(self, ruleset: Option<Arc<OwnedFd>>) -> Result<Running, StartError> {
+        let Some((program, arguments)) = self.order.command.split_first() else {
+            return Err(StartError::Kernel(Errno::ENOENT));
+        };
+        let ids = ids(&self.order.user)?;
+        let failed = |error: io::Error| refused(&error, false);
+        let (output, write) = io::pipe().map_err(failed)?;
+        let output = pipe::Receiver::from_owned_fd(output.into()).map_err(failed)?;
+        let mut command = Command::new(program);
+        command.args(arguments).env_clear().env("PATH", PATH);
+        command.envs(self.order.environment.iter().map(|(name, value)| (*name, value)));
+        command.current_dir("/").process_group(0).stdin(Stdio::null());
+        command.stdout(write.try_clone().map_err(failed)?).stderr(write);
+        if let Some((uid, gid)) = ids {
+            command.uid(uid).gid(gid); // which for root ends the membership in all other groups
+        }
+        if let Some(ruleset) = ruleset {
+            landlock::confine(&mut command, ruleset);
+        }
+        let child = tokio::process::Command::from(command).spawn();
+        let child = child.map_err(|error| {
+            let refused = refused(&error, ids.is_some());
+            if let StartError::Kernel(errno) = refused { look_at(Path::new(program), errno) } else { refused }
+        })?;
+        let id = child.id().and_then(|id| i32::try_from(id).ok());
+        id.into_iter().for_each(expose);
+        Ok(Running { child: Some((child, self.place)), group: Group(id.map(Pid::from_raw)), output })
+    }
+}
+
+/// Does what may block on a thread that may hang.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, StartError> + Send + 'static,
+) -> Result<T, StartError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|_| Err(StartError::Other("announcer is ending, or had a fault of its own".into())))
+}
+
+/// A program that runs. Dropped, it and all that it started are killed.
+#[derive(Debug)]
+struct Running {
+    /// None: it has ended and is reaped.
+    child: Option<(Child, OwnedSemaphorePermit)>,
+    group: Group,
+    output: pipe::Receiver,
+}
+
+impl Running {
+    /// Waits for the end of the program itself; keeps the beginning of what it printed.
+    async fn end(&mut self, kept: usize, output: &mut Vec<u8>) -> Result<End, StartError> {
+        let failed = |error: io::Error| StartError::Other(error.to_string());
+        let Some((child, _)) = &mut self.child else { return Err(failed(io::ErrorKind::NotFound.into())) };
+        let (mut printed, mut open) = (0, true);
+        let mut buffer = [0; 4096];
+        let mut take = |octets: &[u8]| {
+            let room = kept.saturating_sub(output.len());
+            output.extend_from_slice(octets.get(..room).unwrap_or(octets));
+            printed += octets.len();
+            printed <= MOST_OUTPUT
+        };
+        let status = loop {
+            tokio::select! {
+                status = child.wait() => break status.map_err(failed)?,
+                read = self.output.read(&mut buffer), if open => match read {
+                    Ok(read @ 1..) => if !take(buffer.get(..read).unwrap_or_default()) {
+                        return Ok(End::Endless);
+                    },
+                    Ok(0) | Err(_) => open = false,
+                },
+            }
+        };
+        // What it left behind; its number is free by now, but no other takes it in this instant.
+        self.group.kill();
+        self.child = None;
+        // What was printed before; one that escaped may print for ever, and costs no more than the bound.
+        while let Ok(read @ 1..) = self.output.try_read(&mut buffer) {
+            if !take(buffer.get(..read).unwrap_or_default()) {
+                return Ok(End::Endless);
+            }
+        }
+        Ok(of_status(status))
+    }
+}
+
+fn of_status(status: ExitStatus) -> End {
+    status.code().map_or_else(
+        || {
+            let signal = status.signal().and_then(|signal| Signal::try_from(signal).ok());
+            End::Signal(signal.map_or("a signal", Signal::as_str))
+        },
+        End::Code,
+    )
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let Some((mut child, place)) = self.child.take() else { return };
+        self.group.kill(); // one that took other rights stays, and keeps its place
+        if let Ok(runtime) = Handle::try_current() {
+            runtime.spawn(async move {
+                let _ = child.wait().await;
+                drop(place);
+            });
+        }
+    }
 }
 
 /// A program, and all that it started and that stayed with it.
 #[derive(Debug, Clone, Copy)]
-pub struct Group(Option<Pid>);
+struct Group(Option<Pid>);
 
 impl Group {
     /// Ends them all. One that took other rights stays.
-    pub fn kill(self) {
+    fn kill(self) {
         if let Some(group) = self.0 {
             let _ = killpg(group, Signal::SIGKILL); // it may have ended by itself at this very moment
         }
@@ -49,8 +324,64 @@ impl Group {
 
 /// Takes from a program what the daemon has against the kernel's lack of memory: it may be what eats it.
 fn expose(id: i32) {
-    let adjustment = |of: &str| std::fs::read_to_string(format!("/proc/{of}/oom_score_adj"));
+    let adjustment = |of: &str| fs::read_to_string(format!("/proc/{of}/oom_score_adj"));
     if adjustment("self").is_ok_and(|own| own.starts_with('-')) {
-        let _ = std::fs::write(format!("/proc/{id}/oom_score_adj"), "0"); // it may have ended
+        let _ = fs::write(format!("/proc/{id}/oom_score_adj"), "0"); // it may have ended
     }
 }
+
+/// User and group that a program has to run as; none: the daemon's own. Blocks.
+fn ids(user: &RunAs) -> Result<Option<(u32, u32)>, StartError> {
+    let own = Uid::effective();
+    let name = match user {
+        RunAs::User(name) => name.as_str(),
+        RunAs::Unprivileged if own.is_root() => NOBODY,
+        RunAs::Unprivileged | RunAs::Daemon => return Ok(None),
+    };
+    // Read as a file: a static binary has no name service.
+    let text = fs::read_to_string("/etc/passwd").map_err(|error| refused(&error, false))?;
+    match in_passwd(&text, name) {
+        Some((uid, _)) if uid == own.as_raw() => Ok(None),
+        Some(ids) => Ok(Some(ids)),
+        None => Err(StartError::NoUser(name.to_owned())),
+    }
+}
+
+/// Why a program did not start. `switched`: it was to have other rights than ours.
+fn refused(error: &io::Error, switched: bool) -> StartError {
+    let Some(errno) = error.raw_os_error().map(Errno::from_raw) else {
+        return StartError::Other(error.to_string());
+    };
+    if errno == Errno::EAGAIN {
+        StartError::NoProcess
+    } else if errno == Errno::EPERM && switched {
+        StartError::MayNotSwitch
+    } else {
+        StartError::Kernel(errno)
+    }
+}
+
+/// Whether a process is a program that this process started, or was started by one; as far as its ancestors still live.
+pub async fn started_by_daemon(pid: i32) -> bool {
+    let own = Pid::this().as_raw();
+    let parent = |pid: i32| parent_in_stat(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?);
+    let look = move || {
+        std::iter::successors(Some(pid), |pid| parent(*pid)).take(MOST_ANCESTORS).any(|pid| pid == own)
+    };
+    tokio::task::spawn_blocking(look).await.unwrap_or_default()
+}
+
+/// Looks at a program that the kernel refused to run. Blocks.
+fn look_at(program: &Path, errno: Errno) -> StartError {
+    let facts = fs::metadata(program).ok().filter(fs::Metadata::is_file);
+    let mut head = Vec::new();
+    let read = facts.as_ref().and_then(|_| File::open(program).ok());
+    if let Some(file) = read {
+        let _ = file.take(HEAD as u64).read_to_end(&mut head); // what cannot be read says nothing
+    }
+    let found = facts.map(|facts| Found { executable: facts.mode() & 0o111 != 0, head: &head });
+    why_not_run(errno, found, |path| Path::new(path).exists())
+}
+
+#[cfg(test)]
+mod tests;

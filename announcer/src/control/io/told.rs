@@ -67,6 +67,7 @@ pub(crate) fn warnings_beside(context: &Context) -> Vec<String> {
     warnings.extend(context.drains.borrow().warning());
     warnings.extend(context.router_id.borrow().waits.clone());
     warnings.extend(context.peers.borrow().warnings());
+    warnings.extend(context.programs.warning());
     warnings.extend(files::warnings(&context.files.hanging().borrow(), Instant::now()));
     warnings
 }

@@ -63,10 +63,9 @@ async fn what_a_probe_task_does_not_renew_lapses_whether_it_hangs_or_dies() {
     let (_drains, drains) = mpsc::channel(1);
     let (rib, mut ribs) = watch::channel(Arc::new(LocRib::default()));
     let (watched, _watching) = watch::channel(Arc::default());
-    let counts = Counts {
-        tally: watch::Sender::new(Tally::new(&config)),
-        hooks: watch::Sender::new(Queue::default()),
-    };
+    let (hooks, mut changes) = mpsc::channel(16);
+    tokio::spawn(async move { while changes.recv().await.is_some() {} });
+    let counts = Counts { tally: watch::Sender::new(Tally::new(&config)), hooks };
     let hears = Hears { asked, probed, listening, vips, drains };
     let _directing = tokio::spawn(direct(
         director,

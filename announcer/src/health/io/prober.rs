@@ -14,6 +14,7 @@ use tokio::time::{Instant, timeout};
 use super::trust::TrustStore;
 use crate::files::io::Files;
 use crate::health::outcome::Outcome;
+use crate::program::io::Programs;
 
 #[cfg(test)]
 mod tests;
@@ -39,6 +40,7 @@ pub struct Prober(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     turns: Mutex<Turns>,
+    programs: Programs,
     /// The grid's beginning. When a daemon starts is left to chance, so that a fleet does not probe in step.
     epoch: Instant,
     /// A permit for each probe that may still start.
@@ -66,11 +68,17 @@ impl Turns {
 }
 
 impl Prober {
-    /// One whose probes are numbered from 1, and look at files through `files`.
+    /// One whose probes are numbered from 1, which looks at files through `files`, and whose programs are not confined.
     pub fn new(files: Files) -> Self {
+        Self::with_programs(files.clone(), Programs::unconfined(files))
+    }
+
+    /// One whose probes are numbered from 1, with what its programs may do.
+    pub fn with_programs(files: Files, programs: Programs) -> Self {
         Prober(Arc::new(Shared {
             trust: TrustStore::new(files.clone()),
             files,
+            programs,
             turns: Mutex::default(),
             epoch: Instant::now(),
             starting: Semaphore::new(MAX_STARTING),
@@ -86,6 +94,11 @@ impl Prober {
     /// Those whom probes trust to sign certificates.
     pub(super) fn trust(&self) -> &TrustStore {
         &self.0.trust
+    }
+
+    /// What the programs of `exec` checks share.
+    pub(super) fn programs(&self) -> &Programs {
+        &self.0.programs
     }
 
     /// Above the number of every probe that was started so far: what is numbered below it is of the past.

@@ -131,7 +131,7 @@ impl fmt::Display for Reason {
             Reason::Lingering => {
                 f.write_str("not run, 8 programs of earlier probes were killed and do not end")
             }
-            Reason::NotRun(errno) => write!(f, "the program cannot be run: {}", errno.desc()),
+            Reason::NotRun(why) => write!(f, "the program cannot be run: {why}"),
             Reason::NoUser(name) => write!(f, "there is no user `{name}` in /etc/passwd"),
             Reason::NotAllowed => f.write_str(
                 "announcer may not run programs as another user: it needs CAP_SETUID and CAP_SETGID",

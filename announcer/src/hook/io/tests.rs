@@ -4,6 +4,8 @@ use std::time::Instant;
 
 use super::*;
 use crate::director::{Change, Reason, Standing};
+use crate::files::io::Files;
+use crate::program::{End, Phase};
 
 fn script(dir: &Path, text: &str) -> PathBuf {
     let file = dir.join("hook");
@@ -33,13 +35,24 @@ fn change(vip: u8, standing: Standing) -> Change {
 
 const LONG: Duration = Duration::from_secs(20);
 
+fn programs() -> Programs {
+    Programs::unconfined(Files::new())
+}
+
+/// What one run of the hook comes to, and what it printed.
+async fn run_once(program: &Path, limit: Duration) -> (End, String) {
+    let (runner, hooks) = (Runner::new(&programs()), hooks(program, limit));
+    let order = Arc::new(order(&hooks, &call()));
+    let Run { end, output } = runner.run(&order, Bounds { time: limit, kept: KEPT }).await;
+    (end, String::from_utf8(output).unwrap())
+}
+
 #[tokio::test]
 async fn a_run_has_its_arguments_and_a_clean_environment() {
     let dir = tempfile::tempdir().unwrap();
     let hook = script(dir.path(), "echo \"$1|$#|$(pwd)\"; cat; env | sort");
-    let (ended, output) = once(&hooks(&hook, LONG), &call()).await;
-    assert!(matches!(ended, Ended::Ok), "{ended:?}");
-    let output = String::from_utf8(output).unwrap();
+    let (end, output) = run_once(&hook, LONG).await;
+    assert_eq!(end, End::Code(0));
     let (first, environment) = output.split_once('\n').unwrap();
     assert_eq!(first, "an argument|1|/");
     let names: Vec<&str> = environment.lines().filter_map(|line| line.split('=').next()).collect();
@@ -52,40 +65,61 @@ async fn a_run_has_its_arguments_and_a_clean_environment() {
 }
 
 #[tokio::test]
-async fn a_run_that_hangs_is_killed_with_all_that_it_started() {
+async fn a_run_that_hangs_is_killed() {
     let dir = tempfile::tempdir().unwrap();
-    let hook = script(dir.path(), "sleep 600 & echo $!; sleep 600");
     let start = Instant::now();
-    let (ended, output) = once(&hooks(&hook, Duration::from_millis(300)), &call()).await;
-    assert!(matches!(ended, Ended::TimedOut), "{ended:?}");
+    let (end, _) = run_once(&script(dir.path(), "sleep 600 & sleep 600"), Duration::from_millis(300)).await;
+    assert_eq!(end, End::TimedOut(Phase::Exit));
     assert!(start.elapsed() < LONG);
-    let child: i32 = String::from_utf8(output).unwrap().trim().parse().unwrap();
-    let state = || std::fs::read_to_string(format!("/proc/{child}/stat")).ok();
-    let gone = |stat: Option<String>| stat.is_none_or(|stat| stat.contains(") Z "));
-    while !gone(state()) {
-        assert!(start.elapsed() < LONG, "what it started lives on");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
 }
 
 #[tokio::test]
 async fn a_run_that_fails_or_cannot_begin_says_so() {
     let dir = tempfile::tempdir().unwrap();
-    let hook = script(dir.path(), "echo oops >&2; exit 3");
-    let (ended, output) = once(&hooks(&hook, LONG), &call()).await;
-    assert!(matches!(&ended, Ended::Failed(how) if how == "exit status: 3"), "{ended:?}");
-    assert_eq!(output, b"oops\n");
-    let (ended, _) = once(&hooks(&dir.path().join("none"), LONG), &call()).await;
-    assert!(matches!(ended, Ended::NotStarted(_)), "{ended:?}");
+    let failed = run_once(&script(dir.path(), "echo oops >&2; exit 3"), LONG).await;
+    assert_eq!(failed, (End::Code(3), "oops\n".to_owned()));
+    let (end, _) = run_once(&dir.path().join("none"), LONG).await;
+    assert_eq!(end.to_string(), "the program cannot be run: No such file or directory");
 }
 
 #[tokio::test]
 async fn much_output_is_read_and_cut() {
     let dir = tempfile::tempdir().unwrap();
-    let hook = script(dir.path(), "head -c 1000000 /dev/zero");
-    let (ended, output) = once(&hooks(&hook, LONG), &call()).await;
-    assert!(matches!(ended, Ended::Ok), "{ended:?}");
-    assert_eq!(output.len(), KEPT);
+    let (end, output) = run_once(&script(dir.path(), "head -c 1000000 /dev/zero"), LONG).await;
+    assert_eq!((end, output.len()), (End::Code(0), KEPT));
+}
+
+fn config(hooks: Hooks) -> Arc<Config> {
+    let mut config = crate::config::parse(
+        "test",
+        "[bgp]\nasn = 65001\n[[peer]]\nname = \"r1\"\naddress = \"10.0.1.1\"\nasn = 65000\n[[service]]\n\
+         name = \"www\"\nvips = [\"192.0.2.80\"]\n[[service.check]]\nhttp = \"http://x/\"\n",
+    )
+    .unwrap();
+    config.hooks = Some(hooks);
+    Arc::new(config)
+}
+
+/// The hook's task, and what the director and the metrics have of it.
+struct Task {
+    changes: mpsc::Sender<Vec<Change>>,
+    runs: watch::Receiver<Runs>,
+    _configs: watch::Sender<Arc<Config>>,
+}
+
+impl Task {
+    fn start(hooks: Hooks) -> Task {
+        let (configs, given) = watch::channel(config(hooks));
+        let (changes, changed) = mpsc::channel(16);
+        let (counts, runs) = watch::channel(Runs::default());
+        tokio::spawn(run(given, changed, programs(), counts));
+        Task { changes, runs, _configs: configs }
+    }
+
+    async fn until(&mut self, holds: impl Fn(&Runs) -> bool) -> Runs {
+        let runs = tokio::time::timeout(LONG, self.runs.wait_for(holds)).await;
+        *runs.unwrap().unwrap()
+    }
 }
 
 #[tokio::test]
@@ -94,43 +128,39 @@ async fn a_thousand_changes_are_told_one_at_a_time_and_the_newest_of_each_vip() 
     let log = dir.path().join("log");
     // Two that run at once would meet in the directory that the first has made.
     let text = format!(
-        "cd {0}\nmkdir running || echo twice >> log\necho $ANNOUNCER_VIP $ANNOUNCER_STANDING >> log\nsleep 0.05\n\
-         rmdir running",
+        "cd {0}\nmkdir running || echo twice >> log\necho $ANNOUNCER_VIP $ANNOUNCER_STANDING >> log\n\
+         while [ ! -e go ]; do sleep 0.02; done\nrmdir running",
         dir.path().display()
     );
-    let hook = script(dir.path(), &text);
-    let config = |hooks| {
-        let mut config = crate::config::parse(
-            "test",
-            "[bgp]\nasn = 65001\n[[peer]]\nname = \"r1\"\naddress = \"10.0.1.1\"\nasn = 65000\n[[service]]\n\
-             name = \"www\"\nvips = [\"192.0.2.80\"]\n[[service.check]]\nhttp = \"http://x/\"\n",
-        )
-        .unwrap();
-        config.hooks = Some(hooks);
-        Arc::new(config)
-    };
-    let (_configs, given) = watch::channel(config(hooks(&hook, LONG)));
-    let queue = watch::Sender::new(Queue::default());
-    let running = tokio::spawn(run(given, queue.clone()));
-    let tell = |change: Change| queue.send_modify(|queue| queue.changed(&change));
-    tell(change(1, Standing::Announced));
+    let mut task = Task::start(hooks(&script(dir.path(), &text), LONG));
+    let gone = || Standing::Withheld(Reason::Stopping);
+    task.changes.send(vec![change(1, Standing::Announced)]).await.unwrap();
     while !log.exists() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     for _ in 0..500 {
-        tell(change(2, Standing::Announced));
-        tell(change(2, Standing::Withheld(Reason::Stopping)));
+        task.changes.send(vec![change(2, Standing::Announced), change(2, gone())]).await.unwrap();
     }
-    tell(change(3, Standing::Announced));
-    tell(change(2, Standing::Announced));
-    tell(change(1, Standing::Withheld(Reason::Stopping)));
-    let start = Instant::now();
-    while queue.borrow().runs.ok < 4 {
-        assert!(start.elapsed() < LONG, "{:?}", queue.borrow().runs);
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    running.abort();
+    let last = vec![change(3, Standing::Announced), change(2, Standing::Announced), change(1, gone())];
+    task.changes.send(last).await.unwrap();
+    // The task takes in all of it while the hook runs: the director waits for no hook.
+    task.until(|runs| runs.replaced == 500).await;
+    std::fs::write(dir.path().join("go"), "").unwrap();
+    task.until(|runs| runs.ok == 4).await;
     let told = std::fs::read_to_string(log).unwrap();
     let want = "192.0.2.1 announced\n192.0.2.3 announced\n192.0.2.2 announced\n192.0.2.1 withheld\n";
     assert_eq!(told, want);
+}
+
+// W12.
+#[tokio::test]
+async fn a_hook_that_leaves_a_program_behind_has_ended_and_the_next_vip_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let hook = script(dir.path(), "sleep 60 & setsid sleep 7 & exit 0");
+    let mut task = Task::start(hooks(&hook, LONG));
+    let start = Instant::now();
+    task.changes.send(vec![change(1, Standing::Announced), change(2, Standing::Announced)]).await.unwrap();
+    let runs = task.until(|runs| runs.ok + runs.failed + runs.timeout + runs.not_started == 2).await;
+    assert_eq!(runs, Runs { ok: 2, ..Runs::default() });
+    assert!(start.elapsed() < Duration::from_secs(7), "{:?}", start.elapsed());
 }

@@ -12,6 +12,7 @@ use crate::drain::Drains;
 use crate::files::io::Files;
 use crate::health::io::listener;
 use crate::metrics::Tally;
+use crate::program::io::Programs;
 
 const LONG: Duration = Duration::from_secs(20);
 
@@ -42,7 +43,7 @@ fn host(vips: u16, listen: SocketAddr) -> Host {
     let (asks, mut asked) = mpsc::channel(1);
     let (reloads, _) = mpsc::channel(1);
     let (counts, reloaded) = watch::channel(Reloads::new(1.0));
-    let (queue, hooks) = watch::channel(Queue::default());
+    let (runs, hooks) = watch::channel(Runs::default());
     let (bind_errors, bind_error) = watch::channel(Vec::new());
     let (tallies, tally) = watch::channel(Tally::new(&config));
     let (drain_state, drains) = watch::channel(crate::drain::State::default());
@@ -58,6 +59,7 @@ fn host(vips: u16, listen: SocketAddr) -> Host {
         drain_requests,
         warnings: vec![bind_error.clone(), watch::channel(vec!["as a test".to_owned()]).1],
         files: Files::new(),
+        programs: Programs::unconfined(Files::new()),
         asks,
         reloads,
         started: Instant::now(),
@@ -73,7 +75,7 @@ fn host(vips: u16, listen: SocketAddr) -> Host {
     tokio::spawn(serve(Context { control, reloads: reloaded, hooks, tally, bind_error: bind_errors }));
     let kept: Vec<Box<dyn Any + Send>> = vec![
         Box::new(counts),
-        Box::new(queue),
+        Box::new(runs),
         Box::new(id),
         Box::new(peers_told),
         Box::new(tallies),

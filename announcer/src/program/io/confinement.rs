@@ -1,0 +1,247 @@
+//! What programs are confined by: a ruleset, made of what is on the disk when a program starts.
+//!
+//! Touches the directories on the way to what programs are kept from. What is allowed is decided in
+//! [`confine`](crate::program::confine). All of it blocks but [`Confinement::open_remote`].
+
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use nix::errno::Errno;
+use nix::unistd::Uid;
+use tokio::sync::watch;
+
+use super::landlock;
+use crate::config::{Check, Config, Probe};
+use crate::files::io::Files;
+use crate::program::confine::{self, Abi, Kind, Protected, Rights, Rule, Support};
+
+#[cfg(test)]
+mod tests;
+
+/// How long the start of a program waits for a file system of another host; then the program cannot use it.
+const REMOTE_LIMIT: Duration = Duration::from_millis(100);
+
+/// A directory that has changed since may have the same time as before if this has not passed; whole seconds of it are looked at.
+const CLOCK_TICK: Duration = Duration::from_secs(2);
+
+/// The files of the daemon that its programs are kept from.
+#[derive(Debug, Clone)]
+pub struct DaemonFiles {
+    /// The state directory.
+    pub state_dir: PathBuf,
+    /// The control socket; its directory is the daemon's.
+    pub socket: PathBuf,
+    /// The configuration.
+    pub config: PathBuf,
+}
+
+/// Makes the rulesets of programs.
+#[derive(Debug)]
+pub(super) struct Confinement {
+    files: Files,
+    kept_from: Option<(DaemonFiles, watch::Receiver<Arc<Config>>)>,
+    pub(super) support: Support,
+    /// The ruleset of the last run.
+    made: Mutex<Option<Made>>,
+}
+
+impl Confinement {
+    /// `kept_from`: the daemon's files, and the configurations whose keys are not for programs; none: nothing is forbidden.
+    pub(super) fn new(files: Files, kept_from: Option<(DaemonFiles, watch::Receiver<Arc<Config>>)>) -> Self {
+        let support = match landlock::abi() {
+            Ok(abi) => Support::Landlock(abi),
+            Err(error) => Support::Missing(errno(&error)),
+        };
+        Confinement { files, kept_from, support, made: Mutex::new(None) }
+    }
+
+    /// What the operator has to know if programs of the configuration cannot be confined.
+    pub(super) fn warning(&self) -> Option<String> {
+        let (_, configs) = self.kept_from.as_ref()?;
+        let config = configs.borrow().clone();
+        let is_program = |check: &Check| matches!(check.probe, Probe::Exec(_));
+        let has_programs = config.hooks.is_some()
+            || config.services.iter().any(|service| service.checks.iter().any(is_program));
+        self.support.warning().filter(|_| has_programs && !Uid::effective().is_root())
+    }
+
+    /// Opens what is on file systems of other hosts, all at once; what does not answer is left out.
+    pub(super) async fn open_remote(&self, rules: Vec<Rule>) -> Vec<(OwnedFd, Rights)> {
+        let hanging = self.files.hanging().borrow().clone();
+        let rules = rules.into_iter().filter(|rule| !hanging.contains_key(&rule.path));
+        let opened = rules.map(|Rule { path, rights }| {
+            let files = self.files.clone();
+            async move {
+                let opened = files.run_within(&path, REMOTE_LIMIT, open).await;
+                opened.ok().map(|fd| (fd, rights))
+            }
+        });
+        futures_util::future::join_all(opened).await.into_iter().flatten().collect()
+    }
+
+    /// What programs with the daemon's own user are confined by; none if they are not.
+    ///
+    /// A daemon that is root does not confine the programs that it was told to run as root: no file would stop them.
+    pub(super) fn ruleset(&self) -> io::Result<Option<Waiting>> {
+        let (Some((daemon, configs)), Support::Landlock(abi)) = (&self.kept_from, self.support) else {
+            return Ok(None);
+        };
+        if Uid::effective().is_root() {
+            return Ok(None);
+        }
+        let keys = configs.borrow().peers.iter().filter_map(|peer| peer.password_file.clone()).collect();
+        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        let mut remote = confine::remote_mounts(&mounts);
+        remote.remove(Path::new("/")); // if that hangs, so does all
+        let is_remote = |path: &Path| remote.iter().any(|mount| path.starts_with(mount));
+        let protected = protected(daemon, keys, &is_remote);
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(made) = made.as_ref().filter(|made| made.holds(&mounts, &protected)) {
+            return Ok(Some(Waiting { ruleset: made.ruleset.clone(), rules: Vec::new() }));
+        }
+        *made = None;
+        let now = SystemTime::now();
+        let mut listed = Vec::new();
+        let waiting = ruleset(abi, &protected, &is_remote, &mut listed)?;
+        if waiting.rules.is_empty() && listed.iter().all(|(_, stamp)| stamp.is_some_and(|s| s.is_older(now)))
+        {
+            *made = Some(Made { mounts, protected, listed, ruleset: waiting.ruleset.clone() });
+        }
+        Ok(Some(waiting))
+    }
+}
+
+/// A ruleset, and the rules that wait for file systems of other hosts.
+pub(super) struct Waiting {
+    pub(super) ruleset: Arc<OwnedFd>,
+    pub(super) rules: Vec<Rule>,
+}
+
+/// A ruleset that was made, and what it was made from: it holds as long as that is the same.
+#[derive(Debug)]
+struct Made {
+    mounts: String,
+    protected: Protected,
+    /// The directories whose entries have a rule each.
+    listed: Vec<(PathBuf, Option<Stamp>)>,
+    ruleset: Arc<OwnedFd>,
+}
+
+impl Made {
+    fn holds(&self, mounts: &str, protected: &Protected) -> bool {
+        self.mounts == mounts
+            && self.protected == *protected
+            && self.listed.iter().all(|(path, stamp)| *stamp == Stamp::of(path))
+    }
+}
+
+/// What changes whenever an entry of a directory comes, goes or is replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stamp {
+    /// Device and inode.
+    identity: (u64, u64),
+    /// Seconds and nanoseconds since 1970.
+    changed: (i64, i64),
+}
+
+impl Stamp {
+    fn of(path: &Path) -> Option<Stamp> {
+        let facts = fs::symlink_metadata(path).ok()?;
+        Some(Stamp { identity: (facts.dev(), facts.ino()), changed: (facts.ctime(), facts.ctime_nsec()) })
+    }
+
+    /// Whether the next change cannot have the same time: the kernel's clock for it ticks every few milliseconds.
+    fn is_older(self, now: SystemTime) -> bool {
+        let seconds = u64::try_from(self.changed.0).unwrap_or_default();
+        now.duration_since(UNIX_EPOCH + Duration::from_secs(seconds)).is_ok_and(|age| age >= CLOCK_TICK)
+    }
+}
+
+/// Makes the ruleset, and says which directories were listed for it. Blocks, but never for a file system of another host.
+fn ruleset(
+    abi: Abi,
+    protected: &Protected,
+    is_remote: &impl Fn(&Path) -> bool,
+    listed: &mut Vec<(PathBuf, Option<Stamp>)>,
+) -> io::Result<Waiting> {
+    let handled = protected.handled(abi);
+    let ruleset = landlock::ruleset(abi, handled)?;
+    let mut list = |path: &Path| {
+        if is_remote(path) {
+            return Vec::new();
+        }
+        listed.push((path.to_owned(), Stamp::of(path)));
+        entries(path)
+    };
+    let rules = confine::rules(protected, abi, ("/".into(), Kind::Directory), handled, &mut list);
+    let (rules, local): (Vec<Rule>, Vec<Rule>) = rules.into_iter().partition(|rule| is_remote(&rule.path));
+    for Rule { path, rights } in local {
+        match open(&path) {
+            Ok(place) => allow(&ruleset, &place, rights)?,
+            Err(error) if is_shortage(&error) => return Err(error),
+            Err(_) => {} // it has gone since it was listed
+        }
+    }
+    Ok(Waiting { ruleset: Arc::new(ruleset), rules })
+}
+
+/// What is kept from programs, as it is on the disk now.
+fn protected(daemon: &DaemonFiles, keys: Vec<PathBuf>, is_remote: &impl Fn(&Path) -> bool) -> Protected {
+    let real = |path: &Path| match (is_remote(path), path.parent(), path.file_name()) {
+        (true, _, _) => path.to_owned(),
+        // What is not there yet has a place all the same.
+        (false, Some(parent), Some(name)) => fs::canonicalize(path)
+            .or_else(|_| fs::canonicalize(parent).map(|parent| parent.join(name)))
+            .unwrap_or_else(|_| path.to_owned()),
+        (false, _, _) => path.to_owned(),
+    };
+    // A directory that everybody may write to is not the daemon's.
+    let socket_dir = daemon.socket.parent().filter(|dir| {
+        !is_remote(dir) && fs::metadata(dir).is_ok_and(|facts| facts.is_dir() && facts.mode() & 0o002 == 0)
+    });
+    let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+    let unwritable = [Some(daemon.state_dir.as_path()), socket_dir, Some(daemon.config.as_path())];
+    let unreadable = keys.iter().filter(|key| key.is_absolute()).chain(&credentials);
+    Protected {
+        unwritable: unwritable.into_iter().flatten().map(real).collect(),
+        unreadable: unreadable.map(|path| real(path)).collect(),
+    }
+}
+
+/// What is in a directory; nothing of one that cannot be listed.
+fn entries(path: &Path) -> Vec<(PathBuf, Kind)> {
+    let entries = fs::read_dir(path).into_iter().flatten().flatten();
+    let kind = |entry: &fs::DirEntry| match entry.file_type() {
+        Ok(kind) if kind.is_dir() => Kind::Directory,
+        Ok(kind) if kind.is_symlink() => Kind::Link,
+        Ok(_) | Err(_) => Kind::File,
+    };
+    entries.map(|entry| (entry.path(), kind(&entry))).collect()
+}
+
+/// Opens a place for a rule, and neither reads nor writes it.
+fn open(path: &Path) -> io::Result<OwnedFd> {
+    let flags = libc::O_PATH | libc::O_NOFOLLOW | libc::O_CLOEXEC;
+    Ok(File::options().read(true).custom_flags(flags).open(path)?.into())
+}
+
+pub(super) fn allow(ruleset: &OwnedFd, place: &OwnedFd, rights: Rights) -> io::Result<()> {
+    match landlock::allow(ruleset, place.as_fd(), rights) {
+        // It has become another kind of file since it was listed, or is one that has no rules.
+        Err(error) if [Errno::EINVAL, Errno::EBADFD].contains(&errno(&error)) => Ok(()),
+        done => done,
+    }
+}
+
+fn errno(error: &io::Error) -> Errno {
+    Errno::from_raw(error.raw_os_error().unwrap_or_default())
+}
+
+fn is_shortage(error: &io::Error) -> bool {
+    [Errno::EMFILE, Errno::ENFILE, Errno::ENOMEM].contains(&errno(error))
+}

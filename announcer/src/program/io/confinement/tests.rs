@@ -1,0 +1,178 @@
+//! With a daemon's files below a folder, and programs of every host.
+
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::program::io::{Programs, Run, Runner};
+use crate::program::{Bounds, End, Order, RunAs};
+
+const LONG: Duration = Duration::from_secs(20);
+
+/// The daemon's files below a folder, and what its programs may not do to them.
+struct Daemon {
+    folder: TempDir,
+    programs: Programs,
+    _configs: watch::Sender<Arc<Config>>,
+}
+
+impl Daemon {
+    /// A state directory, a socket's directory, a configuration and a key; and a folder of a program's own.
+    fn new() -> Daemon {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        for directory in ["state", "state/drain", "run", "etc", "work"] {
+            fs::create_dir(at(directory)).unwrap();
+        }
+        for (file, mode) in [
+            ("state/running", 0o644),
+            ("run/lock", 0o644),
+            ("etc/key", 0o600),
+            ("etc/config", 0o644),
+            ("etc/other", 0o644),
+        ] {
+            fs::write(at(file), "text\n").unwrap();
+            fs::set_permissions(at(file), fs::Permissions::from_mode(mode)).unwrap();
+        }
+        // The names that are configured lead there by way of a link.
+        std::os::unix::fs::symlink("key", at("etc/link")).unwrap();
+        let config = format!(
+            "[bgp]\nasn = 65001\n[[peer]]\nname = \"r1\"\naddress = \"10.0.1.1\"\nasn = 65000\npassword_file = \"{}\"\n",
+            at("etc/link").display()
+        );
+        let (configs, given) = watch::channel(Arc::new(
+            crate::config::parse("test", &format!("{config}[[service]]\nname = \"www\"\nvips = [\"192.0.2.80\"]\n[[service.check]]\nexec = [\"/bin/true\"]\n"))
+                .unwrap_or_else(|errors| panic!("{errors}")),
+        ));
+        let files =
+            DaemonFiles { state_dir: at("state"), socket: at("run/control.sock"), config: at("etc/config") };
+        Daemon { programs: Programs::new(Files::new(), files, given), folder, _configs: configs }
+    }
+
+    /// The exit code of a script that finds the folder as its working directory and the daemon as `$1`.
+    async fn exit(&self, programs: &Programs, user: RunAs, script: &str) -> (End, String) {
+        let script = format!("cd {} && {{ {script}\n}}", self.folder.path().display());
+        let daemon = std::process::id().to_string();
+        let command = ["/bin/sh", "-c", &script, "sh", &daemon].map(str::to_owned).to_vec();
+        let order = Arc::new(Order { command, user, environment: Vec::new() });
+        let Run { end, output } = Runner::new(programs).run(&order, Bounds { time: LONG, kept: 4096 }).await;
+        (end, String::from_utf8_lossy(&output).into_owned())
+    }
+}
+
+/// As a user who is not root: what a root's programs may do is root's own matter.
+fn unprivileged(test: &str) {
+    let mut command = if Uid::effective().is_root() {
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
+        command.arg(std::env::current_exe().unwrap());
+        command
+    } else {
+        Command::new(std::env::current_exe().unwrap())
+    };
+    let run = command.args(["--exact", "--ignored", test]).output().unwrap();
+    let said = String::from_utf8_lossy(&run.stdout);
+    assert!(
+        run.status.success() && said.contains("1 passed"),
+        "{said}{}",
+        String::from_utf8_lossy(&run.stderr)
+    );
+}
+
+#[test]
+fn programs_of_checks_and_hooks_cannot_act_as_the_daemon() {
+    unprivileged("program::io::confinement::tests::alone_confined");
+}
+
+#[tokio::test]
+#[ignore = "runs alone"]
+async fn alone_confined() {
+    let open = Programs::unconfined(Files::new());
+    let Support::Landlock(abi) = open.0.confinement.support else { return println!("SKIPPED: no Landlock") };
+    let mut wrong = Vec::new();
+    for (script, least) in [
+        // Each does what it says if nothing keeps it from that.
+        ("echo > state/drain/www", 1),
+        ("echo > state/new", 1),
+        ("echo more >> state/running", 1),
+        ("rm state/running", 1),
+        ("mkdir state/drain/x", 1),
+        ("ln -s /etc/passwd state/drain/www", 1),
+        ("echo > work/y; mv work/y state/drain/www", 1),
+        ("mv state work/state", 1),
+        ("mv state elsewhere", 1),
+        ("truncate -s 0 state/running", 3),
+        ("rm run/lock", 1),
+        ("echo > run/control.sock", 1),
+        ("mv run work/run", 1),
+        ("echo >> etc/config", 1),
+        ("rm etc/config", 1),
+        ("cat etc/key", 1),
+        ("cat etc/link", 1),
+        ("ln etc/key work/key && cat work/key", 1),
+        ("cat /proc/$1/root/$PWD/etc/key", 1),
+        ("head -c 1 /proc/$1/environ", 1),
+        ("kill -0 $1", 6),
+        ("(setsid kill -0 $1)", 6),
+    ] {
+        if abi < Abi(least) {
+            continue;
+        }
+        for user in [RunAs::Unprivileged, RunAs::Daemon] {
+            let daemon = Daemon::new();
+            let (end, said) = daemon.exit(&daemon.programs, user.clone(), script).await;
+            if !matches!(end, End::Code(1..)) {
+                wrong.push(format!("{user:?}: done, and is forbidden: {script}: {end}: {said}"));
+            }
+            let (end, said) = Daemon::new().exit(&open, user.clone(), script).await;
+            if end != End::Code(0) {
+                wrong.push(format!("{user:?}: the case does not do what it says: {script}: {end}: {said}"));
+            }
+        }
+    }
+    for script in [
+        // What programs of checks and hooks do.
+        "cat state/running run/lock etc/config etc/other",
+        "ls -l state run etc / /etc /run /var/lib",
+        "echo more >> etc/other",
+        "echo > work/new; mkdir work/a; mv work/new work/a/new; ln work/a/new work/b; rm -r work/a; truncate -s 0 work/b",
+        "cat /etc/passwd /proc/self/status /proc/loadavg; ls /proc/$1; echo > /dev/null; head -c 1 /dev/urandom",
+        "echo to stdout > /dev/stdout; echo to stderr > /dev/stderr; echo a | cat | grep a; cat <<E\nhere\nE",
+        "sleep 60 & kill -0 $! && kill $!",
+        "t=$(mktemp work/XXXXXX) && echo > $t && rm $t",
+        "mkfifo work/fifo; echo > work/fifo & cat work/fifo",
+        "[ $(id -u) != 0 ] && command -v sh && env",
+    ] {
+        let daemon = Daemon::new();
+        let (end, said) = daemon.exit(&daemon.programs, RunAs::Daemon, script).await;
+        if end != End::Code(0) {
+            wrong.push(format!("forbidden, and has to work: {script}: {end}: {said}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn a_ruleset_is_made_anew_when_a_directory_on_the_way_or_a_mount_has_changed() {
+    let folder = tempfile::tempdir().unwrap();
+    let protected = Protected { unwritable: [folder.path().join("state")].into(), ..Protected::default() };
+    let listed = vec![(folder.path().to_owned(), Stamp::of(folder.path()))];
+    let ruleset = Arc::new(fs::File::open("/dev/null").unwrap().into());
+    let made = Made { mounts: "one".into(), protected: protected.clone(), listed, ruleset };
+    assert!(made.holds("one", &protected));
+    assert!(!made.holds("another", &protected), "a mount is another place under the same name");
+    assert!(!made.holds("one", &Protected::default()), "another key");
+    std::thread::sleep(Duration::from_millis(20)); // the tick of the clock for files
+    fs::write(folder.path().join("new"), "").unwrap();
+    assert!(!made.holds("one", &protected), "a new file has no rule yet");
+}
+
+#[test]
+fn what_changed_just_now_may_change_again_at_the_same_time() {
+    let stamp = Stamp { identity: (1, 2), changed: (1000, 999_999_999) };
+    for (seconds, older) in [(999, false), (1000, false), (1001, false), (1002, true), (5000, true)] {
+        assert_eq!(stamp.is_older(UNIX_EPOCH + Duration::from_secs(seconds)), older, "{seconds}");
+    }
+}

@@ -12,7 +12,8 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use announcer::control::api::{Request, Response, Status};
@@ -32,6 +33,34 @@ impl Drop for Daemon {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
+    }
+}
+
+/// A web server, as far as a connection goes: it takes each one and closes it. Dropped, nothing listens any more.
+struct Server(Arc<AtomicBool>, Option<JoinHandle<()>>);
+
+impl Server {
+    fn start(port: u16) -> Server {
+        let listener = TcpListener::bind(("0.0.0.0", port)).unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let ends = Arc::new(AtomicBool::new(false));
+        let end = ends.clone();
+        let serving = std::thread::spawn(move || {
+            while !end.load(Ordering::Relaxed) {
+                drop(listener.accept()); // none, most of the time
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        });
+        Server(ends, Some(serving))
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+        if let Some(serving) = self.1.take() {
+            serving.join().unwrap();
+        }
     }
 }
 
@@ -215,13 +244,12 @@ fn each_file_hangs() {
     );
     std::fs::write(&config, text).unwrap();
     let program = env!("CARGO_BIN_EXE_announcer");
-    let listener = TcpListener::bind("0.0.0.0:8080").unwrap();
-    let tls = TcpListener::bind("0.0.0.0:8443").unwrap();
-    std::thread::spawn(move || tls.incoming().for_each(drop));
+    let mut server = Some(Server::start(8080));
+    let _tls = Server::start(8443);
     let child = Command::new(program)
         .args(["--socket", at("run/socket").to_str().unwrap(), "--state-dir", at("state").to_str().unwrap()])
         .args(["run", "--config", config.to_str().unwrap()])
-        .stderr(Stdio::inherit())
+        .stderr(Stdio::null())
         .spawn()
         .unwrap();
     let mut daemon = Daemon(child);
@@ -230,7 +258,6 @@ fn each_file_hangs() {
         assert!(began.elapsed() < LONG, "the daemon does not listen");
         std::thread::sleep(Duration::from_millis(20));
     }
-    let mut listener = Some(listener);
     until(folder, LONG, "start", |status| {
         is_announced(status, "www") && status.peers[0].state == "Established"
     });
@@ -273,9 +300,9 @@ fn each_file_hangs() {
                     .success()
             );
             // A crash is seen, and so is the return.
-            drop(listener.take());
+            drop(server.take());
             until(folder, AT_ONCE, &what, |status| !is_announced(status, "www"));
-            listener = Some(TcpListener::bind("0.0.0.0:8080").unwrap());
+            server = Some(Server::start(8080));
             until(folder, LONG, &what, |status| is_announced(status, "www"));
             while router.keepalives.load(Ordering::Relaxed) < keepalives + 3 {
                 assert!(began.elapsed() < LONG, "{what}: no keepalives");

@@ -262,6 +262,28 @@ pub fn read_trusted(path: &Path, most: u64) -> Result<Vec<u8>, FileError> {
     if is_writable_by_others(mode) { Err(FileError::WritableByOthers(mode)) } else { Ok(octets) }
 }
 
+/// A file with a secret, and who may reach it.
+#[derive(Debug)]
+pub struct Secret {
+    /// What is in the file.
+    pub octets: Vec<u8>,
+    /// The permission bits of the file.
+    pub mode: u32,
+    /// The permission bits of its folder.
+    pub folder_mode: u32,
+}
+
+/// Reads a regular file of at most `most` octets with its permissions, and blocks.
+///
+/// # Errors
+/// As [`read`](fn@read), and when its folder cannot be looked at.
+pub fn read_secret(path: &Path, most: u64) -> Result<Secret, FileError> {
+    let (octets, mode) = read_with_mode(path, most)?;
+    let folder_mode =
+        path.parent().map_or(Ok(0), |folder| fs::metadata(folder).map(|folder| folder.mode()))?;
+    Ok(Secret { octets, mode, folder_mode: folder_mode & 0o7777 })
+}
+
 /// Whether permission bits let everybody write. The file's group may: it is how a site lets its operators edit.
 pub fn is_writable_by_others(mode: u32) -> bool {
     mode & 0o002 != 0

@@ -3,15 +3,15 @@
 //! Touches the file system, through the door to the disk, and `$CREDENTIALS_DIRECTORY` (systemd.exec(5)). A key is never shown.
 
 use std::fmt;
-use std::fs::File;
-use std::io::{self, Read};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::files::io::{FileError, Files};
+use crate::files::io::{self as files, FileError, Files};
 
 /// The longest key that Linux takes (TCP_MD5SIG_MAXKEYLEN).
 const LONGEST: usize = 80;
+/// The longest key file that is read, in octets.
+const LONGEST_FILE: u64 = 4096;
 
 /// A key: 1 to 80 octets. Its Debug does not have them.
 #[derive(Clone, PartialEq, Eq)]
@@ -151,26 +151,26 @@ fn whole(file: &Path, credentials: Option<&Path>) -> Result<PathBuf, PasswordErr
 }
 
 fn read_whole(whole: &Path) -> Result<Key, PasswordError> {
-    let unreadable = |error| PasswordError::Unreadable(whole.to_owned(), error);
-    // A pipe would let us wait for its writer.
-    let opened = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(whole).map_err(unreadable)?;
-    let facts = opened.metadata().map_err(unreadable)?;
-    if !facts.is_file() {
-        return Err(PasswordError::NoFile(whole.to_owned()));
-    }
-    let mode = facts.mode() & 0o777;
-    if mode & 0o026 != 0 {
-        return Err(PasswordError::Open(whole.to_owned(), mode));
-    }
-    if let Some(directory) = whole.parent() {
-        let mode = directory.metadata().map_err(unreadable)?.mode() & 0o1777;
-        // In a sticky directory nobody can replace a file of another.
-        if mode & 0o1002 == 0o002 {
-            return Err(PasswordError::OpenDirectory(directory.to_owned(), mode));
+    let path = || whole.to_owned();
+    let secret = files::read_secret(whole, LONGEST_FILE).map_err(|error| match error {
+        FileError::Io(error) => PasswordError::Unreadable(path(), error),
+        FileError::NotRegular => PasswordError::NoFile(path()),
+        FileError::TooLarge(_) => PasswordError::TooLong(path()),
+        error @ (FileError::Hangs(_) | FileError::WritableByOthers(_) | FileError::NotText) => {
+            PasswordError::Hangs(path(), error)
         }
+    })?;
+    let mode = secret.mode & 0o777;
+    if mode & 0o026 != 0 {
+        return Err(PasswordError::Open(path(), mode));
     }
-    let mut octets = Vec::new();
-    opened.take(4096).read_to_end(&mut octets).map_err(unreadable)?;
+    // In a sticky directory nobody can replace a file of another.
+    if let Some(directory) = whole.parent()
+        && secret.folder_mode & 0o1002 == 0o002
+    {
+        return Err(PasswordError::OpenDirectory(directory.to_owned(), secret.folder_mode & 0o1777));
+    }
+    let mut octets = secret.octets;
     let end = octets.iter().rposition(|octet| !b"\r\n".contains(octet)).map_or(0, |last| last + 1);
     octets.truncate(end);
     match octets.len() {

@@ -2,8 +2,11 @@
 
 use super::*;
 
+/// A way into the director.
+type Entry = fn(&mut Scene) -> Vec<Change>;
+
 /// Every way into the director. The facts are of MAIL, or change nothing.
-fn entries() -> Vec<(&'static str, fn(&mut Scene) -> Vec<Change>)> {
+fn entries() -> Vec<(&'static str, Entry)> {
     vec![
         ("time", |scene| scene.director.expire(scene.now)),
         ("a probe", |scene| scene.probes(MAIL, 0, "+")),

@@ -198,7 +198,7 @@ async fn serve(options: Options, config: Arc<Config>) -> anyhow::Result<()> {
     });
     let context = control::Context {
         configs: configs.clone(),
-        router_id: router_ids,
+        router_id: router_ids.clone(),
         peers: peers.clone(),
         listener_watch,
         drains: drain_state,
@@ -228,6 +228,7 @@ async fn serve(options: Options, config: Arc<Config>) -> anyhow::Result<()> {
         configs: configs_told,
         wanted: wanted_told,
         asks: asks.clone(),
+        identity: router_ids,
     };
     // A reload is one of the futures here: while it waits for a file, signals are heard.
     let mut reloading = pin!(reloader.serve(reloads));

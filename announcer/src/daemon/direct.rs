@@ -113,12 +113,13 @@ pub(super) async fn direct(
             },
             _ = hears.listening.recv_many(&mut listening, 1024) => {}
             Some(drain::io::Fact { drains, forgiven, applied: waits }) = hears.drains.recv() => {
-                facts.push(Fact::Drains(drains));
+                // Forgiven first: the VIPs of an undrain are announced at once, and are not withheld for a moment.
                 facts.extend(match forgiven {
                     Forgiven::Nobody => None,
                     Forgiven::All => Some(Fact::Forgive(None)),
                     Forgiven::Services(services) => Some(Fact::Forgive(Some(services))),
                 });
+                facts.push(Fact::Drains(drains));
                 applied = waits.map(Applied::Plain);
             }
             _ = hears.vips.recv_many(&mut vips, 1024) => {}

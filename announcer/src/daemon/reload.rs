@@ -13,9 +13,11 @@ use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 
 use super::vips_wanted;
+use crate::bgp::plan::interrupts_every_session;
+use crate::bgp::router_id::Identity;
+use crate::config::Config;
 use crate::config::diff::differences;
 use crate::config::io::load;
-use crate::config::{Config, Peer};
 use crate::control::api::Response;
 use crate::control::io::Reload;
 use crate::director::ask::{Ask, ask};
@@ -31,8 +33,13 @@ pub(super) struct Reloader {
     pub(super) configs: watch::Sender<Arc<Config>>,
     pub(super) wanted: watch::Sender<VipsWanted>,
     pub(super) asks: mpsc::Sender<Ask>,
+    pub(super) identity: watch::Receiver<Identity>,
     pub(super) counts: watch::Sender<Reloads>,
 }
+
+/// Why a reload that ends every session wants `--force`.
+const INTERRUPTS: &str = "error: this would end every session, by removing or changing each peer or what all sessions have in \
+                          common; `announcer reload --force` does it, one session after the other";
 
 /// For people and other hosts alone: no decision reads it.
 pub(super) fn unix_time() -> f64 {
@@ -74,8 +81,8 @@ impl Reloader {
             self.configs.send_replace(config); // sessions read their keys again
             return Ok(Response::Done { notes: vec!["nothing has changed".into()] });
         }
-        if !force && let Some(message) = ends_every_session(&old, &config) {
-            return Err(refused(message));
+        if !force && interrupts_every_session(&old, &config, self.identity.borrow().id) {
+            return Err(refused(INTERRUPTS.into()));
         }
         let applied = ask(&self.asks, |reply| Ask::Reload { config: config.clone(), force, reply }).await;
         let generation = applied.ok_or_else(ending)?.map_err(|refusal| {
@@ -87,19 +94,4 @@ impl Reloader {
         let notes = differences(&old, &config).iter().map(ToString::to_string).collect();
         Ok(Response::Done { notes })
     }
-}
-
-/// Why a reload wants `--force` for the sessions.
-fn ends_every_session(old: &Config, new: &Config) -> Option<String> {
-    let bgp = |of: &Config| (of.bgp.asn, of.bgp.graceful_restart);
-    let goes_on = |peer: &Peer, next: &Peer| next.name == peer.name && peer.same_session(next);
-    let kept = |peer: &Peer| bgp(old) == bgp(new) && new.peers.iter().any(|next| goes_on(peer, next));
-    if old.peers.iter().any(kept) {
-        return None;
-    }
-    Some(
-        "error: this would end every session, by removing or changing each peer; `announcer reload --force` does \
-         it, one session after the other"
-            .into(),
-    )
 }

@@ -170,6 +170,7 @@ impl Files {
     ) {
         let lane = self.lane(&path);
         match self.enter(&lane, limit).await {
+            Some(_) if reply.is_closed() => {} // the caller has gone, and nothing was begun
             Some((turn, place)) => {
                 let at = path.clone();
                 let running = tokio::task::spawn_blocking(move || {

@@ -292,7 +292,7 @@ pub(crate) const CASES: &[Case] = &[
         software: Software::Frr,
         config: frr!(
             65000,
-            " neighbor 10.9.0.1 remote-as 65001\n neighbor 10.9.0.1 passive\n address-family ipv4 unicast\n  neighbor 10.9.0.1 maximum-prefix 1"
+            " neighbor 10.9.0.1 remote-as 65001\n neighbor 10.9.0.1 passive\n address-family ipv4 unicast\n  neighbor 10.9.0.1 maximum-prefix 1 force"
         ),
         reason: &["Maximum Number of Prefixes Reached (IPv4, at most 1)", "since then"],
         hint: &["more IPv4 prefixes than the 1 that", "`maximum-prefix`"],
@@ -405,7 +405,7 @@ pub(crate) const CASES: &[Case] = &[
         ..USUAL
     },
     Case {
-        name: "FRR refuses our OPEN without capabilities? it does not",
+        name: "FRR takes our OPEN without capabilities",
         software: Software::Frr,
         config: frr!(65000, " neighbor 10.9.0.1 remote-as 65001\n neighbor 10.9.0.1 passive"),
         ours: near!("capabilities = false"),
@@ -524,19 +524,6 @@ pub(crate) const CASES: &[Case] = &[
         ..USUAL
     },
     Case {
-        name: "BIRD is two hops away without `multihop`",
-        software: Software::Bird,
-        far: true,
-        config: bird!(
-            "",
-            "  local 10.9.8.2 as 65000;\n  neighbor 10.9.0.1 as 65001;\n  ipv4 { import all; export none; };"
-        ),
-        ours: far!(""),
-        reason: &["the peer"],
-        hint: &["`multihop` (BIRD"],
-        ..USUAL
-    },
-    Case {
         name: "BIRD with `capabilities off`, and our OPEN has some",
         software: Software::Bird,
         config: bird!(
@@ -619,31 +606,6 @@ pub(crate) const CASES: &[Case] = &[
         config: openbgpd!(65000, "10.9.0.1", "  remote-as 65001\n  max-prefix 1"),
         reason: &["Maximum Number of Prefixes Reached"],
         hint: &["`maximum-prefix`"],
-        ..USUAL
-    },
-    Case {
-        name: "OpenBGPD: `announce policy enforce`, a role is required",
-        software: Software::Openbgpd,
-        config: openbgpd!(65000, "10.9.0.1", "  remote-as 65001\n  role provider\n  announce policy enforce"),
-        reason: &["Role Mismatch"],
-        hint: &["BGP role"],
-        ..USUAL
-    },
-    Case {
-        name: "OpenBGPD: `announce restart enforce`",
-        software: Software::Openbgpd,
-        config: openbgpd!(65000, "10.9.0.1", "  remote-as 65001\n  announce restart enforce"),
-        reason: &["Unsupported Capability"],
-        hint: &["graceful restart"],
-        ..USUAL
-    },
-    Case {
-        name: "OpenBGPD: `announce as-4byte enforce` and our OPEN without capabilities",
-        software: Software::Openbgpd,
-        config: openbgpd!(65000, "10.9.0.1", "  remote-as 65001\n  announce as-4byte enforce"),
-        ours: near!("capabilities = false"),
-        reason: &["Unsupported Capability"],
-        hint: &["remove `capabilities = false`"],
         ..USUAL
     },
     Case {

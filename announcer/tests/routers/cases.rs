@@ -27,8 +27,6 @@ pub(crate) struct Case {
     pub(crate) bgp: &'static str,
     /// Our `[[peer]]` tables.
     pub(crate) ours: &'static str,
-    /// Which of them is looked at.
-    pub(crate) peer: usize,
     /// What the reason has to have; empty: a session.
     pub(crate) reason: &'static [&'static str],
     /// What the hint has to have.
@@ -45,7 +43,6 @@ const USUAL: Case = Case {
     then: "",
     bgp: "asn = 65001",
     ours: NEAR,
-    peer: 0,
     reason: &[],
     hint: &[],
 };
@@ -390,9 +387,8 @@ pub(crate) const CASES: &[Case] = &[
             "[[peer]]\nname = \"r\"\naddress = \"10.9.0.2\"\nasn = 65000\n",
             "[[peer]]\nname = \"r2\"\naddress = \"default-gateway\"\nasn = 65000\n"
         ),
-        peer: 1,
         reason: &["the peer"],
-        hint: &["another `[[peer]]`"],
+        hint: &["is the same router"],
         ..USUAL
     },
     Case {

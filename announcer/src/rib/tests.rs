@@ -47,6 +47,7 @@ impl Router {
 }
 
 #[derive(Debug, Clone)]
+#[allow(clippy::large_enum_variant, reason = "a test has few of them")]
 enum Step {
     Rib(LocRib),
     /// One prefix of the present Loc-RIB gets what another Loc-RIB has for it, if it has anything.

@@ -34,8 +34,11 @@ fn notified(kind: (u8, u8), data: &[u8]) -> DownReason {
     DownReason::Notified(Notification::new(kind, data))
 }
 
+/// What it is, why and with which clues, what the hint has and what it has not.
+type Row<'a> = (&'a str, DownReason, Clues, &'a [&'a str], &'a [&'a str]);
+
 /// Each hint has these words and none of those.
-fn hold(cases: &[(&str, DownReason, Clues, &[&str], &[&str])]) {
+fn hold(cases: &[Row<'_>]) {
     for (case, why, clues, words, none) in cases {
         let hint = why.hint(clues).unwrap_or_default();
         for word in *words {

@@ -147,7 +147,7 @@ async fn attempt(
                 seen: Clues::default(),
             })
         }
-        Ok(Err(failure)) if failure == TcpFailure::TimedOut => Err(TcpFailure::NoAnswer(began.elapsed())),
+        Ok(Err(TcpFailure::TimedOut)) => Err(TcpFailure::NoAnswer(began.elapsed())),
         Ok(Err(failure)) => Err(failure),
         Err(_) => Err(TcpFailure::NoAnswer(began.elapsed())),
     }

@@ -172,6 +172,7 @@ const HANG: Duration = Duration::from_secs(4);
 const LATE: Duration = Duration::from_millis(200);
 
 /// What ended a wait.
+#[allow(clippy::large_enum_variant, reason = "there is one at a time, and it is taken apart at once")]
 enum Wake {
     Dialed(Result<Dialed, Missed>),
     Readable,

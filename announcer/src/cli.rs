@@ -12,7 +12,7 @@ use crate::bgp::io::password::{self, Finding};
 use crate::config;
 use crate::config::io::Text;
 use crate::control::api::{ListenerWatch, Request, Response, Scope, Status};
-use crate::control::client::{self, ClientError};
+use crate::control::io::client::{self, ClientError};
 use crate::control::names;
 use crate::control::request::{drain_names, service_names};
 use crate::daemon::{self, Options};

@@ -2,7 +2,6 @@
 
 pub mod admission;
 pub mod api;
-pub mod client;
 pub mod explain;
 pub mod io;
 pub mod names;

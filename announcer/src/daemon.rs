@@ -32,14 +32,9 @@
 //! A task that panics is logged and started again after a second: it costs one VIP or one session. Only the director
 //! cannot be done without; the daemon ends with it, and the service manager starts the next.
 
-mod direct;
-mod limits;
-mod reload;
-mod sessions;
-mod tasks;
+mod io;
 
 use std::collections::BTreeSet;
-use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
@@ -52,10 +47,11 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
-use self::direct::{Counts, Hears, Probes, direct};
-use self::reload::Reloader;
-use self::sessions::Shared;
-use self::tasks::Kept;
+use self::io::direct::{Counts, Hears, Probes, direct};
+use self::io::limits;
+use self::io::reload::{self, Reloader};
+use self::io::sessions::{self, Shared};
+use self::io::tasks::Kept;
 use crate::bgp::io::peers::Peers;
 use crate::bgp::io::{network, router_id};
 use crate::bgp::path::Network;
@@ -311,7 +307,7 @@ struct Signals {
 }
 
 impl Signals {
-    fn new() -> io::Result<Self> {
+    fn new() -> std::io::Result<Self> {
         Ok(Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,

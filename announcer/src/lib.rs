@@ -4,7 +4,7 @@
 //! folder named `io/`, touch the world.
 //!
 //! ```text
-//! 4  main, cli, control/client
+//! 4  main, cli, control/io/client
 //! 3  daemon, control/io, metrics/io
 //! 2  bgp/io  health/io  drain/io  vip/io  hook/io -> program/io    all of them -> files/io
 //! 1  director -> {health::check, damping, drain, rib, vip, config}    bgp::{fsm, open, wire}    control::api

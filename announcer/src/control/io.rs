@@ -3,6 +3,7 @@
 //! Touches the unix socket and the clock. What a request asks is decided by [`request`](super::request), and what is answered
 //! comes from the tasks that own it.
 
+pub mod client;
 mod socket;
 mod told;
 

@@ -16,7 +16,7 @@ const MOST_FILES: u64 = 65_536;
 const OTHER_FILES: u64 = 64;
 
 /// Raises the limit of file descriptors as far as we may, and says if that is little for so many checks.
-pub(super) fn raise_files(config: &Config) {
+pub(in crate::daemon) fn raise_files(config: &Config) {
     let limit = getrlimit(Resource::Nofile);
     let wanted = raised(&limit);
     let raised = match setrlimit(Resource::Nofile, Rlimit { current: wanted, maximum: limit.maximum }) {
@@ -56,7 +56,7 @@ fn needed(config: &Config) -> u64 {
 }
 
 /// Keeps our capabilities to ourselves: the unit gives them to all that this process starts, until this.
-pub(super) fn keep_capabilities() {
+pub(in crate::daemon) fn keep_capabilities() {
     if let Err(error) = rustix::thread::clear_ambient_capability_set() {
         warn!(%error, "programs of checks have the daemon's capabilities");
     }

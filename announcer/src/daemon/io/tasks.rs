@@ -11,11 +11,11 @@ const RESTART: Duration = Duration::from_secs(1);
 
 /// A task; dropped, it ends.
 #[derive(Debug)]
-pub(super) struct Kept(JoinHandle<()>);
+pub(in crate::daemon) struct Kept(JoinHandle<()>);
 
 impl Kept {
     /// Runs what `task` makes, and makes it anew when it panics.
-    pub(super) fn new<F>(name: String, mut task: impl FnMut() -> F + Send + 'static) -> Kept
+    pub(in crate::daemon) fn new<F>(name: String, mut task: impl FnMut() -> F + Send + 'static) -> Kept
     where
         F: Future<Output = ()> + Send + 'static,
     {
@@ -35,7 +35,7 @@ impl Kept {
     }
 
     /// Waits until it has ended by itself.
-    pub(super) async fn ended(&mut self) {
+    pub(in crate::daemon) async fn ended(&mut self) {
         let _ = (&mut self.0).await; // one that ended badly has ended too
     }
 }

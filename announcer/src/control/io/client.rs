@@ -7,7 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use super::api::{Request, Response};
+use crate::control::api::{Request, Response};
 use crate::drain::{self, Change, Drains};
 
 /// A daemon that says nothing for this long, beyond what it was told to wait, is stuck.

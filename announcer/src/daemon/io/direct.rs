@@ -25,20 +25,20 @@ use crate::rib::LocRib;
 use crate::vip::Presence;
 
 /// What the director's task hears.
-pub(super) struct Hears {
-    pub(super) asked: mpsc::Receiver<Ask>,
-    pub(super) probed: mpsc::Receiver<Probed>,
-    pub(super) listening: mpsc::Receiver<Listening>,
-    pub(super) vips: mpsc::Receiver<(IpAddr, Presence)>,
-    pub(super) drains: mpsc::Receiver<drain::io::Fact>,
+pub(in crate::daemon) struct Hears {
+    pub(in crate::daemon) asked: mpsc::Receiver<Ask>,
+    pub(in crate::daemon) probed: mpsc::Receiver<Probed>,
+    pub(in crate::daemon) listening: mpsc::Receiver<Listening>,
+    pub(in crate::daemon) vips: mpsc::Receiver<(IpAddr, Presence)>,
+    pub(in crate::daemon) drains: mpsc::Receiver<drain::io::Fact>,
 }
 
 /// What is counted of facts and changes, beside what they lead to.
-pub(super) struct Counts {
+pub(in crate::daemon) struct Counts {
     /// For metrics.
-    pub(super) tally: watch::Sender<Tally>,
+    pub(in crate::daemon) tally: watch::Sender<Tally>,
     /// For the hook.
-    pub(super) hooks: mpsc::Sender<Vec<Change>>,
+    pub(in crate::daemon) hooks: mpsc::Sender<Vec<Change>>,
 }
 
 impl Counts {
@@ -73,7 +73,7 @@ impl Applied {
 }
 
 /// Runs for ever. Facts that wait together are decided together.
-pub(super) async fn direct(
+pub(in crate::daemon) async fn direct(
     mut director: Director,
     mut probes: Probes,
     mut hears: Hears,
@@ -171,7 +171,7 @@ fn log(change: &Change) {
 }
 
 /// The probe loops, one a VIP and check.
-pub(super) struct Probes {
+pub(in crate::daemon) struct Probes {
     running: BTreeMap<(IpAddr, usize), (Target, watch::Sender<Pace>, Kept)>,
     prober: Prober,
     facts: mpsc::Sender<Probed>,
@@ -179,12 +179,12 @@ pub(super) struct Probes {
 
 impl Probes {
     /// None yet.
-    pub(super) fn new(prober: Prober, facts: mpsc::Sender<Probed>) -> Self {
+    pub(in crate::daemon) fn new(prober: Prober, facts: mpsc::Sender<Probed>) -> Self {
         Probes { running: BTreeMap::new(), prober, facts }
     }
 
     /// Runs what `config` wants: a loop whose target is the same goes on undisturbed.
-    pub(super) fn apply(&mut self, config: &Config, director: &Director) {
+    pub(in crate::daemon) fn apply(&mut self, config: &Config, director: &Director) {
         let mut before = std::mem::take(&mut self.running);
         for (vip, service) in config.vips() {
             for (check, config) in service.checks.iter().enumerate() {

@@ -31,17 +31,17 @@ const RETURN: Duration = Duration::from_secs(30);
 
 /// What every session is given.
 #[derive(Debug, Clone)]
-pub(super) struct Shared {
-    pub(super) configs: watch::Receiver<Arc<Config>>,
-    pub(super) router_ids: watch::Receiver<Identity>,
-    pub(super) vips: watch::Receiver<Arc<BTreeSet<IpAddr>>>,
-    pub(super) network: watch::Receiver<Arc<Network>>,
-    pub(super) files: Files,
-    pub(super) ribs: watch::Receiver<Arc<LocRib>>,
+pub(in crate::daemon) struct Shared {
+    pub(in crate::daemon) configs: watch::Receiver<Arc<Config>>,
+    pub(in crate::daemon) router_ids: watch::Receiver<Identity>,
+    pub(in crate::daemon) vips: watch::Receiver<Arc<BTreeSet<IpAddr>>>,
+    pub(in crate::daemon) network: watch::Receiver<Arc<Network>>,
+    pub(in crate::daemon) files: Files,
+    pub(in crate::daemon) ribs: watch::Receiver<Arc<LocRib>>,
     /// Whether the daemon before this one ended without a goodbye.
-    pub(super) restarted: bool,
+    pub(in crate::daemon) restarted: bool,
     /// Once it has a text the daemon ends: every session is shut down with it.
-    pub(super) stop: watch::Receiver<Option<String>>,
+    pub(in crate::daemon) stop: watch::Receiver<Option<String>>,
 }
 
 struct Running {
@@ -67,7 +67,7 @@ impl Running {
 }
 
 /// Holds the sessions until `stop`; publishes them in the order of the configuration.
-pub(super) async fn keep(shared: Shared, peers: watch::Sender<Peers>) {
+pub(in crate::daemon) async fn keep(shared: Shared, peers: watch::Sender<Peers>) {
     let mut keeper = Keeper { running: Vec::new(), peers, inputs: Inputs::of(&shared), shared };
     let mut stop = keeper.shared.stop.clone();
     while stop.borrow_and_update().is_none() {

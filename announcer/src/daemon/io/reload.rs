@@ -12,7 +12,6 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 
-use super::vips_wanted;
 use crate::bgp::plan::interrupts_every_session;
 use crate::bgp::router_id::Identity;
 use crate::config::Config;
@@ -20,6 +19,7 @@ use crate::config::diff::differences;
 use crate::config::io::load;
 use crate::control::api::Response;
 use crate::control::io::Reload;
+use crate::daemon::vips_wanted;
 use crate::director::ask::{Ask, ask};
 use crate::files::io::Files;
 use crate::health::io::trust;
@@ -27,14 +27,14 @@ use crate::metrics::Reloads;
 use crate::vip::VipsWanted;
 
 /// Applies configurations, one at a time.
-pub(super) struct Reloader {
-    pub(super) files: Files,
-    pub(super) file: PathBuf,
-    pub(super) configs: watch::Sender<Arc<Config>>,
-    pub(super) wanted: watch::Sender<VipsWanted>,
-    pub(super) asks: mpsc::Sender<Ask>,
-    pub(super) identity: watch::Receiver<Identity>,
-    pub(super) counts: watch::Sender<Reloads>,
+pub(in crate::daemon) struct Reloader {
+    pub(in crate::daemon) files: Files,
+    pub(in crate::daemon) file: PathBuf,
+    pub(in crate::daemon) configs: watch::Sender<Arc<Config>>,
+    pub(in crate::daemon) wanted: watch::Sender<VipsWanted>,
+    pub(in crate::daemon) asks: mpsc::Sender<Ask>,
+    pub(in crate::daemon) identity: watch::Receiver<Identity>,
+    pub(in crate::daemon) counts: watch::Sender<Reloads>,
 }
 
 /// Why a reload that ends every session wants `--force`.
@@ -42,13 +42,13 @@ const INTERRUPTS: &str = "error: this would end every session, by removing or ch
                           common; `announcer reload --force` does it, one session after the other";
 
 /// For people and other hosts alone: no decision reads it.
-pub(super) fn unix_time() -> f64 {
+pub(in crate::daemon) fn unix_time() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
 }
 
 impl Reloader {
     /// Serves requests for ever, one at a time; a request that waits for a file that hangs has a limit.
-    pub(super) async fn serve(self, mut requests: mpsc::Receiver<Reload>) {
+    pub(in crate::daemon) async fn serve(self, mut requests: mpsc::Receiver<Reload>) {
         while let Some(Reload { force, reply }) = requests.recv().await {
             let response = self.apply(force).await.unwrap_or_else(|response| response);
             let applied = matches!(response, Response::Done { .. });

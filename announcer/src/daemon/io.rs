@@ -1,0 +1,7 @@
+//! The daemon's tasks, and what they are made of.
+
+pub(super) mod direct;
+pub(super) mod limits;
+pub(super) mod reload;
+pub(super) mod sessions;
+pub(super) mod tasks;

@@ -22,6 +22,8 @@ use super::reader::{Present, Table};
 use super::writer::Out;
 use interface::Kind;
 
+pub use interface::FirstOctets;
+
 macro_rules! kinds {
     ($( $(#[$about:meta])* $Kind:ident = $module:ident; )*) => {
         /// What a check asks: one variant a kind.
@@ -45,6 +47,11 @@ macro_rules! kinds {
             /// The server's name or address as clients write it; `None`: it asks for none.
             pub fn host(&self) -> Option<Host> {
                 match self { $( Probe::$Kind(probe) => probe.host(), )* }
+            }
+
+            /// What a server hears first.
+            pub fn first_octets(&self) -> FirstOctets {
+                match self { $( Probe::$Kind(probe) => probe.first_octets(), )* }
             }
 
             /// What is asked, as the end of "the check asks"; `at`: the address that is asked.

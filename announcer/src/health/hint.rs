@@ -4,14 +4,15 @@
 
 use std::net::IpAddr;
 
-use crate::config::{Check, Probe};
+use crate::config::Check;
+use crate::config::kind::FirstOctets;
 
 use super::outcome::{Outcome, Reason, Waiting};
 
 /// A hint for a person who sees `outcome`, where that alone could leave them at a loss.
 pub fn of(check: &Check, vip: IpAddr, outcome: &Outcome) -> Option<String> {
     let Outcome::Fail { reason, .. } = outcome else { return None };
-    let from = Asks::of(check);
+    let from = check.probe.first_octets();
     #[allow(clippy::wildcard_enum_match_arm)] // most failures need no hint
     match reason {
         Reason::Redirect { .. } => {
@@ -25,15 +26,15 @@ pub fn of(check: &Check, vip: IpAddr, outcome: &Outcome) -> Option<String> {
         Reason::WantsCertificate => Some(
             "announcer has no certificate to show: ask another site or port of the server, where clients need none".into(),
         ),
-        Reason::NotHttp if from == Asks::PlainHttp => {
+        Reason::NotHttp if from == FirstOctets::PlainHttp => {
             Some("if the port is one of TLS, write `https://` in place of `http://`".into())
         }
         Reason::NotTls => Some(match from {
-            Asks::Http => "if the port speaks no TLS, write `http://` in place of `https://`".into(),
-            Asks::PlainHttp | Asks::Tls | Asks::Other => "if the port speaks no TLS, ask it by `http` or `tcp`".into(),
+            FirstOctets::HttpOverTls => "if the port speaks no TLS, write `http://` in place of `https://`".into(),
+            FirstOctets::PlainHttp | FirstOctets::Tls | FirstOctets::Other => "if the port speaks no TLS, ask it by `http` or `tcp`".into(),
         }),
         Reason::Closed | Reason::Reset => closed(from),
-        Reason::TimedOut { waiting: Waiting::Answer, .. } if from == Asks::PlainHttp => {
+        Reason::TimedOut { waiting: Waiting::Answer, .. } if from == FirstOctets::PlainHttp => {
             Some("if the port is one of TLS, write `https://` in place of `http://`".into())
         }
         Reason::NoMatch { encoding: Some(_), .. } | Reason::Digest { encoding: Some(_), .. } => Some(
@@ -48,36 +49,15 @@ pub fn of(check: &Check, vip: IpAddr, outcome: &Outcome) -> Option<String> {
     }
 }
 
-/// How a check asks, as far as a server could mistake it.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Asks {
-    PlainHttp,
-    /// HTTP over TLS.
-    Http,
-    Tls,
-    Other,
-}
-
-impl Asks {
-    fn of(check: &Check) -> Self {
-        match &check.probe {
-            Probe::Http(http) if http.certificate().is_none() => Asks::PlainHttp,
-            Probe::Http(_) => Asks::Http,
-            Probe::Tls(_) => Asks::Tls,
-            Probe::Tcp(_) | Probe::Exec(_) | Probe::File(_) => Asks::Other,
-        }
-    }
-}
-
 /// A server that closes a connection without a word does not like its first octets, most often.
-fn closed(asks: Asks) -> Option<String> {
+fn closed(asks: FirstOctets) -> Option<String> {
     let proxy = "if the port wants the PROXY protocol (`proxy_protocol` of nginx, `accept-proxy` of HAProxy), which announcer \
                  does not speak, ask a port without it";
     Some(match asks {
-        Asks::PlainHttp => {
+        FirstOctets::PlainHttp => {
             format!("if the port is one of TLS, write `https://` in place of `http://`; {proxy}")
         }
-        Asks::Http | Asks::Tls | Asks::Other => proxy.to_owned(),
+        FirstOctets::HttpOverTls | FirstOctets::Tls | FirstOctets::Other => proxy.to_owned(),
     })
 }
 

@@ -17,7 +17,7 @@ use super::super::table::table;
 use super::super::value::string;
 use super::super::writer::Out;
 use super::certificate::{self, Certificate};
-use super::interface::Kind;
+use super::interface::{FirstOctets, Kind};
 use value::{digest, header, max_body, method, statuses, url, version};
 
 mod value;
@@ -79,6 +79,13 @@ impl Kind for Http {
 
     fn host(&self) -> Option<Host> {
         self.url.host().map(|host| host.to_owned())
+    }
+
+    fn first_octets(&self) -> FirstOctets {
+        match self.certificate() {
+            Some(_) => FirstOctets::HttpOverTls,
+            None => FirstOctets::PlainHttp,
+        }
     }
 
     fn request(&self, at: &str) -> String {

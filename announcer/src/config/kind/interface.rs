@@ -11,6 +11,19 @@ use super::super::keys::Key;
 use super::super::reader::Present;
 use super::super::writer::Out;
 
+/// What a server hears first: what it could mistake a probe for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FirstOctets {
+    /// HTTP without TLS.
+    PlainHttp,
+    /// A TLS handshake, and HTTP after it.
+    HttpOverTls,
+    /// A TLS handshake alone.
+    Tls,
+    /// Anything else, or nothing.
+    Other,
+}
+
 /// A kind of probe, as the program uses it.
 pub(in crate::config) trait Kind {
     /// Its keys as written; the first makes a check of this kind.
@@ -30,6 +43,11 @@ pub(in crate::config) trait Kind {
     /// The server's name or address as clients write it; `None`: none is said.
     fn host(&self) -> Option<Host> {
         None
+    }
+
+    /// What a server hears first.
+    fn first_octets(&self) -> FirstOctets {
+        FirstOctets::Other
     }
 
     /// What is asked, as the end of "the check asks"; `at`: the address that is asked.

@@ -15,7 +15,7 @@ use super::super::table::table;
 use super::super::value::{Value, Wrong, host_name, text, wrong};
 use super::super::writer::{self, Out, ToToml};
 use super::certificate::{self, Certificate};
-use super::interface::Kind;
+use super::interface::{FirstOctets, Kind};
 
 table! {
     /// A TLS handshake.
@@ -65,6 +65,10 @@ impl Kind for Tls {
 
     fn host(&self) -> Option<Host> {
         Some(self.server.host.clone())
+    }
+
+    fn first_octets(&self) -> FirstOctets {
+        FirstOctets::Tls
     }
 
     fn request(&self, at: &str) -> String {

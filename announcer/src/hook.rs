@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 
 use crate::director::Change;
-use crate::model::ServiceName;
+use crate::model::{ServiceName, text};
 use crate::program::End;
 
 /// What the hook is told, in one run.
@@ -147,14 +147,9 @@ impl Queue {
 /// The standing that every VIP begins with.
 const AT_FIRST: &str = "withheld";
 
-/// The most of a run's output that is logged, in characters.
-const MOST: usize = 1000;
-
-/// A run's output as one line that no terminal minds; `None`: it said nothing.
+/// A run's output as one line; `None`: it printed nothing.
 fn line(output: &[u8]) -> Option<String> {
-    let text = String::from_utf8_lossy(output);
-    let clean: String =
-        text.trim().chars().map(|c| if c.is_control() { ' ' } else { c }).take(MOST).collect();
+    let clean = text::one_line(&String::from_utf8_lossy(output), text::LINE);
     (!clean.is_empty()).then_some(clean)
 }
 
@@ -260,6 +255,6 @@ mod tests {
     fn output_is_one_line() {
         assert_eq!(line(b" \n"), None);
         assert_eq!(line(b"a\x1b[2J\nb\n").as_deref(), Some("a [2J b"));
-        assert_eq!(line(&[b'x'; 5000]).unwrap().len(), MOST);
+        assert_eq!(line(&[b'x'; 5000]).unwrap().len(), text::LINE);
     }
 }

@@ -293,6 +293,21 @@ fn files_are_touched_by_the_door_alone() {
     assert!(wrong.is_empty(), "files are read and written by files/io.rs alone:\n{}", wrong.join("\n"));
 }
 
+/// What comes from outside is made safe for a terminal by one function; the configuration refuses such characters.
+#[test]
+fn text_is_made_safe_in_one_place() {
+    for source in sources().iter().filter(|source| !below(&source.module, "model::text")) {
+        for (number, line) in source.lines.iter().filter(|_| !below(&source.module, "config")) {
+            assert!(
+                !line.contains("is_control"),
+                "src/{}:{number}: text is made safe by model/text.rs: {}",
+                source.path,
+                line.trim()
+            );
+        }
+    }
+}
+
 /// Modules that import one another in a circle cannot be read one after the other. A module and those below it are one room, in
 /// which both directions are Rust's own way.
 #[test]

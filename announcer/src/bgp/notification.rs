@@ -4,6 +4,8 @@
 
 use std::fmt;
 
+use crate::model::text;
+
 pub use detail::{NamedCapability, PrefixLimit, family_name};
 
 mod detail;
@@ -104,16 +106,10 @@ impl Notification {
         if ![ADMINISTRATIVE_SHUTDOWN, ADMINISTRATIVE_RESET].contains(&self.kind()) {
             return None;
         }
-        let (length, text) = self.data.split_first()?;
-        let text = text.get(..usize::from(*length)).filter(|text| !text.is_empty())?;
-        let harmless = |c: char| if misleads(c) { char::REPLACEMENT_CHARACTER } else { c };
-        Some(String::from_utf8_lossy(text).chars().map(harmless).collect())
+        let (length, octets) = self.data.split_first()?;
+        let octets = octets.get(..usize::from(*length)).filter(|octets| !octets.is_empty())?;
+        Some(text::one_line(&String::from_utf8_lossy(octets), octets.len()))
     }
-}
-
-fn misleads(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
 fn code_name(code: u8) -> Option<&'static str> {
@@ -202,7 +198,7 @@ mod tests {
         let mut data = vec![9];
         data.extend_from_slice(b"a\x1b[2Jb\xff\n\nlong");
         let text = Notification::new(ADMINISTRATIVE_RESET, data).text().unwrap();
-        assert_eq!(text, "a\u{fffd}[2Jb\u{fffd}\u{fffd}\u{fffd}");
+        assert_eq!(text, "a [2Jb\u{fffd}");
         let overrun = Notification::new(ADMINISTRATIVE_SHUTDOWN, [200, b'x']);
         assert_eq!(overrun.text(), None);
         assert_eq!(Notification::new(ADMINISTRATIVE_SHUTDOWN, []).text(), None);

@@ -17,7 +17,7 @@ use crate::drain::Drains;
 use crate::health::check::{Evidence, Streak, Verdict};
 use crate::health::outcome::Outcome;
 use crate::health::shortages::Shortages;
-use crate::model::{Attributes, Generation, ServiceName};
+use crate::model::{Attributes, Generation, ServiceName, text};
 use crate::vip::Presence;
 
 /// What is decided of everything, and why.
@@ -89,7 +89,7 @@ impl Report {
     /// What an operator should look at though it changes nothing that is announced, a sentence each.
     pub fn warnings(&self, now: Instant) -> Vec<String> {
         let mut warnings: Vec<String> = (self.unknown_drains.iter())
-            .map(|name| format!("drain file `{}` names no service", name.escape_default()))
+            .map(|name| format!("drain file `{}` names no service", text::one_line(name, text::LINE)))
             .chain(self.shortages.warnings(now))
             .collect();
         // What a thousand VIPs share is told once.

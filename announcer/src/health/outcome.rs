@@ -9,6 +9,7 @@ use std::time::Duration;
 use nix::errno::Errno;
 
 use crate::config::kind::http::Digest;
+use crate::model::text;
 
 /// What one probe saw.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -282,25 +283,14 @@ impl Shown {
     /// The most characters that are kept.
     const MOST: usize = 200;
 
-    /// Escapes and cuts.
+    /// Made safe, and cut.
     pub fn new(text: &str) -> Self {
-        let mut shown = String::new();
-        for c in text.chars().take(Self::MOST) {
-            match c.is_control() || turns_text_around(c) {
-                true => shown.extend(c.escape_default()),
-                false => shown.push(c),
-            }
-        }
+        let mut shown = text::one_line(text, Self::MOST);
         if text.chars().nth(Self::MOST).is_some() {
             shown.push('…');
         }
         Shown(shown)
     }
-}
-
-/// Whether a character is not seen itself, but changes how others are (bidirectional controls, zero widths).
-fn turns_text_around(c: char) -> bool {
-    matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
 impl Outcome {

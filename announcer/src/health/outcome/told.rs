@@ -246,10 +246,7 @@ mod tests {
 
     #[test]
     fn what_a_server_says_cannot_move_the_cursor() {
-        assert_eq!(
-            Shown::new("http://x/\u{1b}[2J\n\u{202e}ü").to_string(),
-            "http://x/\\u{1b}[2J\\n\\u{202e}ü"
-        );
+        assert_eq!(Shown::new("http://x/\u{1b}[2J\n\u{202e}ü").to_string(), "http://x/ [2J  ü");
         assert_eq!(Shown::new(&"x".repeat(201)).to_string(), "x".repeat(200) + "…");
         assert_eq!(Shown::new(&"x".repeat(200)).to_string(), "x".repeat(200));
     }

@@ -5,10 +5,10 @@
 //!
 //! ```text
 //! 4  main, cli, control/io/client
-//! 3  daemon, control/io, metrics/io
-//! 2  bgp/io  health/io  drain/io  vip/io  hook/io -> program/io    all of them -> files/io
-//! 1  director -> {health::check, damping, drain, rib, vip, config}    bgp::{fsm, open, wire}    control::api
-//!    metrics -> director    hook -> director    control::explain -> director
+//! 3  daemon, daemon/io, control/io, metrics/io
+//! 2  bgp/io  health/io  drain/io  vip/io  hook/io  config/io -> program/io    all of them -> files/io
+//! 1  director -> {health::check, damping, drain, rib, vip, config}    bgp::{fsm, open, wire, path, plan, outage, hint}
+//!    metrics -> director    hook -> director    control::{api, admission, names, request, explain}
 //! 0  model, config
 //! ```
 //!

@@ -311,6 +311,17 @@ fn each_file_hangs() {
         }
     }
 
+    // W25: clients that send half a request, and wait.
+    let slow: Vec<UnixStream> = (0..600)
+        .map(|_| {
+            let mut stream = UnixStream::connect(at("run/socket")).unwrap();
+            let _ = stream.write_all(b"{\"request\":"); // it may have been let go already
+            stream
+        })
+        .collect();
+    status(folder);
+    drop(slow);
+
     // A stop goes on too, while what it could read hangs.
     let hanging = Hang::by_open(&config);
     drop(poke(folder, &Request::Reload { force: false }));

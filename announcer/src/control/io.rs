@@ -178,7 +178,7 @@ async fn is_own_program(caller: UCred) -> bool {
 
 /// Sends an answer. A client that takes all of it at once needs no place.
 async fn send(mut write: tokio::net::unix::OwnedWriteHalf, text: &[u8], places: &Places) -> io::Result<()> {
-    write.writable().await?;
+    timeout(PATIENCE, write.writable()).await??;
     let sent = match write.try_write(text) {
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
         sent => sent?,

@@ -55,6 +55,20 @@ pub enum Forgiven {
     Services(Vec<String>),
 }
 
+impl Forgiven {
+    /// These and those.
+    pub fn and(self, other: Forgiven) -> Forgiven {
+        match (self, other) {
+            (Forgiven::All, _) | (_, Forgiven::All) => Forgiven::All,
+            (Forgiven::Nobody, some) | (some, Forgiven::Nobody) => some,
+            (Forgiven::Services(mut names), Forgiven::Services(more)) => {
+                names.extend(more);
+                Forgiven::Services(names)
+            }
+        }
+    }
+}
+
 /// What is known of the drain folder.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct State {

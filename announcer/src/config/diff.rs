@@ -3,6 +3,7 @@
 //! Pure. Both configurations are compared as [`canonical`] text, which has every key, so that no key can be forgotten here.
 //! Peers, services and checks are compared by their names: another order alone is no difference.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use toml::{Table, Value};
@@ -86,26 +87,25 @@ fn named<'a>(of: &'a Table, list: &str) -> Vec<(&'a str, &'a Table)> {
     tables.filter_map(|table| Some((table.get("name")?.as_str()?, table))).collect()
 }
 
-fn compare_named(
-    old: &Table,
-    new: &Table,
+fn compare_named<'a>(
+    old: &'a Table,
+    new: &'a Table,
     list: &str,
     name_of: &dyn Fn(String) -> TableName,
     found: &mut Vec<Difference>,
 ) {
     let (old, new) = (named(old, list), named(new, list));
-    let find = |of: &[(&str, &Table)], name: &str| {
-        of.iter().find(|(other, _)| *other == name).map(|(_, table)| (*table).clone())
-    };
-    for (name, after) in &new {
-        let change = match find(&old, name) {
+    let by_name = |of: &[(&'a str, &'a Table)]| of.iter().copied().collect::<BTreeMap<&str, &Table>>();
+    let (before, after) = (by_name(&old), by_name(&new));
+    for (name, table) in &new {
+        let change = match before.get(name) {
             None => TableChange::Added,
-            Some(before) if before != **after => TableChange::Changed(keys(&before, after)),
+            Some(before) if before != table => TableChange::Changed(keys(before, table)),
             Some(_) => continue,
         };
         found.push(Difference { table: name_of((*name).to_owned()), change });
     }
-    for (name, _) in old.iter().filter(|(name, _)| find(&new, name).is_none()) {
+    for (name, _) in old.iter().filter(|(name, _)| !after.contains_key(name)) {
         found.push(Difference { table: name_of((*name).to_owned()), change: TableChange::Removed });
     }
 }

@@ -116,13 +116,15 @@ pub async fn load(
 }
 
 /// Runs what takes long on another thread: a large file takes a while to parse.
-async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, FileError> {
+pub(crate) async fn off_thread<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, FileError> {
     tokio::task::spawn_blocking(work).await.map_err(|error| io::Error::other(error).into())
 }
 
-/// What the file holds, and blocks.
-fn state(path: &Path, running: &Config) -> FileState {
-    match Text::read(path) {
+/// What the file holds.
+fn state(text: Result<Text, ReadError>, running: &Config) -> FileState {
+    match text {
         Err(ReadError::Unreadable(_, error)) => FileState::Unreadable(error.to_string()),
         Err(ReadError::Wrong(errors)) => FileState::Wrong(errors.len()),
         Ok(text) => match text.parse() {
@@ -146,8 +148,11 @@ pub async fn watch_file(
         let running = configs.has_changed().unwrap_or(false);
         if running || seen.as_ref() != Some(&version) {
             let config = configs.borrow_and_update().clone();
-            let read = files.run(&path, move |path| Ok(state(path, &config)));
-            let state = read.await.unwrap_or_else(|error| FileState::Unreadable(error.to_string()));
+            let state = match files.run(&path, |path| Ok(Text::read(path))).await {
+                Err(error) => Err(error),
+                Ok(text) => off_thread(move || state(text, &config)).await,
+            };
+            let state = state.unwrap_or_else(|error| FileState::Unreadable(error.to_string()));
             let sentence = of_file(&path.display().to_string(), &state);
             warning.send_replace(sentence.into_iter().collect());
             seen = Some(version);

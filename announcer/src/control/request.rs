@@ -121,7 +121,15 @@ pub fn drain_names(what: &Scope, known: &[impl AsRef<str>]) -> Result<Vec<String
         Scope::Services(names) if names.is_empty() => Err("error: name a service, or `--all`".into()),
         Scope::Services(names) => {
             match names.iter().find(|name| known.iter().all(|one| one.as_ref() != name.as_str())) {
-                None => Ok(names.clone()),
+                None => {
+                    let mut once: Vec<String> = Vec::new();
+                    for name in names {
+                        if !once.contains(name) {
+                            once.push(name.clone());
+                        }
+                    }
+                    Ok(once)
+                }
                 Some(name) => Err(names::unknown("service", name, known.iter().map(AsRef::as_ref))),
             }
         }

@@ -69,19 +69,26 @@ impl Vip {
         now: Instant,
     ) -> Self {
         let verdict = self.verdict(&old[self.service]);
-        let mut kept: Vec<(&config::Check, Check)> =
-            old[self.service].checks.iter().zip(self.checks).collect();
-        let checks = service.checks.iter().map(|check| {
+        let mut kept: Vec<(usize, &config::Check, Check)> = old[self.service]
+            .checks
+            .iter()
+            .zip(self.checks)
+            .enumerate()
+            .map(|(place, (known, check))| (place, known, check))
+            .collect();
+        let checks = service.checks.iter().enumerate().map(|(index, check)| {
             // Of one that asks the same, but at another pace or to another end, the verdict is known.
             let asks_the_same = |known: &config::Check| {
                 let same = (&known.probe, known.target) == (&check.probe, check.target);
                 same && !service.checks.contains(known)
             };
-            if let Some(place) = kept.iter().position(|(known, _)| *known == check) {
-                return kept.swap_remove(place).1.ignoring(since);
+            if let Some(place) = kept.iter().position(|(_, known, _)| *known == check) {
+                let (before, _, known) = kept.swap_remove(place);
+                // In its place it goes on undisturbed, with the probes that are under way.
+                return if before == index { known } else { known.ignoring(since) };
             }
-            match kept.iter().position(|(known, _)| asks_the_same(known)) {
-                Some(place) => kept.swap_remove(place).1.counting(check.rise, check.fall, now),
+            match kept.iter().position(|(_, known, _)| asks_the_same(known)) {
+                Some(place) => kept.swap_remove(place).2.counting(check.rise, check.fall, now),
                 None => Check::new(check.rise, check.fall, verdict, now),
             }
             .ignoring(since)

@@ -17,11 +17,13 @@ use tokio::time::sleep;
 use tracing::{info, warn};
 
 use super::{Change, Drain, Drains, Forgiven, State};
-use crate::files::io::{self as files, FileError, Files};
+use crate::files::io::{self as files, FileError, Files, LIMIT};
 use crate::model::Generation;
 
 /// How much of a drain file is read, in octets.
 const LONGEST_FILE: u64 = 4096;
+/// How many times [`LIMIT`] a change of many names may take.
+const MOST_LIMITS: u32 = 5;
 /// Between two looks at a folder that is not watched or cannot be read.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
@@ -49,6 +51,11 @@ pub enum Failure {
     /// The folder or a file in it.
     #[error("the drain folder `{0}` cannot be changed: {1}")]
     Folder(String, FileError),
+    /// It may have been made, and may still be.
+    #[error(
+        "the change of the drain folder `{0}` was not confirmed: {1}; `announcer status` says what is drained"
+    )]
+    Unconfirmed(String, FileError),
     /// The daemon ends.
     #[error("announcer is ending")]
     Ending,
@@ -146,9 +153,10 @@ impl Owner {
     pub async fn run(self, requests: Requests) {
         let mut requests = requests.0.lock().await;
         let (mut events, mut complained) = (None, false);
+        let mut folder = Folder::default();
         loop {
             if events.is_none() {
-                events = match self.watch().await {
+                events = match self.watch(&folder).await {
                     Ok(events) => Some(events),
                     Err(error) => {
                         if !complained {
@@ -158,37 +166,58 @@ impl Owner {
                     }
                 };
                 complained = events.is_none();
-                self.refresh(Forgiven::Nobody, None).await;
+                self.refresh(&mut folder, None).await;
             }
             let look_again = events.is_none() || self.state.borrow().unreadable.is_some();
             tokio::select! {
-                Some(request) = requests.recv() => self.serve(request).await,
-                gone = next(&mut events) => {
-                    if gone {
+                Some(request) = requests.recv() => self.serve(request, &mut folder).await,
+                event = next(&mut events) => match event {
+                    FolderEvent::Content => drop(self.refresh(&mut folder, None).await),
+                    FolderEvent::Removed => {
                         info!(folder = %self.folder.display(), "drain folder was removed, made again");
                         events = None;
-                    } else {
-                        self.refresh(Forgiven::Nobody, None).await;
                     }
+                    FolderEvent::Away => {
+                        warn!(folder = %self.folder.display(), "drain folder was moved or unmounted, what was drained stays drained");
+                        folder.away = true;
+                        events = None;
+                    }
+                },
+                () = sleep(LOOK_AGAIN), if look_again => {
+                    if folder.away {
+                        events = None;
+                    }
+                    self.refresh(&mut folder, None).await;
                 }
-                () = sleep(LOOK_AGAIN), if look_again => drop(self.refresh(Forgiven::Nobody, None).await),
             }
         }
     }
 
-    async fn serve(&self, Request { change, reply }: Request) {
-        let forgiven = change.forgiven();
-        let changed = self.files.run(&self.folder, move |folder| self::change(folder, &change)).await;
+    async fn serve(&self, Request { change, reply }: Request, folder: &mut Folder) {
+        // Each file is written and synced by itself.
+        let names = match &change {
+            Change::Drain { names, .. } | Change::Undrain { names } => names.len(),
+        };
+        let limit = LIMIT * u32::try_from(names).unwrap_or(u32::MAX).clamp(1, MOST_LIMITS);
+        folder.forgiven = folder.forgiven.clone().and(change.forgiven());
+        let changed =
+            self.files.run_within(&self.folder, limit, move |folder| self::change(folder, &change)).await;
+        let name = || self.folder.display().to_string();
         let done = match changed {
             // What an error left undone is read from the folder all the same.
             Err(error) => {
-                self.refresh(Forgiven::Nobody, None).await;
-                Err(Failure::Folder(self.folder.display().to_string(), error))
+                self.refresh(folder, None).await;
+                Err(match error {
+                    FileError::Hangs(_) => Failure::Unconfirmed(name(), error),
+                    error => Failure::Folder(name(), error),
+                })
             }
             Ok(absent) => {
+                folder.away = false; // an operator has decided by this folder
+                folder.device = None;
                 let (applied, generation) = oneshot::channel();
-                match self.refresh(forgiven, Some(applied)).await {
-                    Some(error) => Err(Failure::Folder(self.folder.display().to_string(), error)),
+                match self.refresh(folder, Some(applied)).await {
+                    Some(error) => Err(Failure::Unconfirmed(name(), error)),
                     None => match generation.await {
                         Ok(generation) => Ok(Changed { generation, absent }),
                         Err(_) => Err(Failure::Ending),
@@ -200,14 +229,24 @@ impl Owner {
     }
 
     /// Reads the folder, and lets the director and everyone else know; the error that kept it from being read. Then what was
-    /// drained stays drained.
+    /// drained stays drained, and what is to be forgiven stays to be.
     async fn refresh(
         &self,
-        forgiven: Forgiven,
+        folder: &mut Folder,
         applied: Option<oneshot::Sender<Generation>>,
     ) -> Option<FileError> {
-        match self.files.run(&self.folder, read).await {
-            Ok(drains) => {
+        let known = folder.clone();
+        let read = self.files.run(&self.folder, move |path| {
+            if known.away && known.device != Some(files::device(path)?) {
+                return Err(io::Error::other("it was moved or unmounted"));
+            }
+            let drains = read(path)?;
+            Ok((drains, files::device(path)?))
+        });
+        match read.await {
+            Ok((drains, device)) => {
+                (folder.away, folder.device) = (false, Some(device));
+                let forgiven = std::mem::replace(&mut folder.forgiven, Forgiven::Nobody);
                 self.publish(|state| *state = State { drains: drains.clone(), unreadable: None });
                 let _ = self.facts.send(Fact { drains, forgiven, applied }).await; // the daemon is ending
                 None
@@ -231,16 +270,19 @@ impl Owner {
         });
     }
 
-    /// Begins to watch the folder.
-    async fn watch(&self) -> Result<EventStream<[u8; 4096]>, FileError> {
+    /// Begins to watch the folder; one that was moved away is not made anew.
+    async fn watch(&self, known: &Folder) -> Result<EventStream<[u8; 4096]>, FileError> {
         let content = WatchMask::CREATE
             | WatchMask::DELETE
             | WatchMask::MOVE
             | WatchMask::CLOSE_WRITE
             | WatchMask::ATTRIB;
         let itself = WatchMask::DELETE_SELF | WatchMask::MOVE_SELF | WatchMask::ONLYDIR;
+        let away = known.away;
         let begin = move |folder: &Path| {
-            files::make_folder(folder)?;
+            if !away {
+                files::make_folder(folder)?;
+            }
             let inotify = Inotify::init()?;
             inotify.watches().add(folder, content | itself)?;
             Ok(inotify)
@@ -249,19 +291,52 @@ impl Owner {
     }
 }
 
-/// Waits for events, and takes all that are there; whether the folder itself is gone, or can no longer be watched.
-async fn next(events: &mut Option<EventStream<[u8; 4096]>>) -> bool {
+/// What is known of the folder between two looks.
+#[derive(Debug, Clone)]
+struct Folder {
+    /// The file system that it was on when it was read last.
+    device: Option<u64>,
+    /// It was moved or unmounted: what is in its place now says nothing of the drains.
+    away: bool,
+    /// Whose flaps are to be forgotten with the next look.
+    forgiven: Forgiven,
+}
+
+impl Default for Folder {
+    fn default() -> Self {
+        Folder { device: None, away: false, forgiven: Forgiven::Nobody }
+    }
+}
+
+/// What happened to the folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum FolderEvent {
+    /// Something in it changed.
+    Content,
+    /// It was removed.
+    Removed,
+    /// It was moved, or its file system was unmounted.
+    Away,
+}
+
+/// Waits for events, and takes all that are there.
+async fn next(events: &mut Option<EventStream<[u8; 4096]>>) -> FolderEvent {
     let Some(events) = events else { return pending().await };
-    let mut event = events.next().await;
+    let (mut event, mut seen) = (events.next().await, FolderEvent::Content);
     loop {
-        let itself = EventMask::DELETE_SELF | EventMask::MOVE_SELF | EventMask::IGNORED;
         match event {
-            Some(Ok(event)) if !event.mask.intersects(itself) => {}
-            Some(Ok(_) | Err(_)) | None => return true,
+            Some(Ok(event)) if event.mask.intersects(EventMask::MOVE_SELF | EventMask::UNMOUNT) => {
+                return FolderEvent::Away;
+            }
+            Some(Ok(event)) if event.mask.intersects(EventMask::DELETE_SELF | EventMask::IGNORED) => {
+                seen = FolderEvent::Removed;
+            }
+            Some(Ok(_)) => {}
+            Some(Err(_)) | None => return FolderEvent::Removed,
         }
         match events.next().now_or_never() {
             Some(more) => event = more,
-            None => return false,
+            None => return seen,
         }
     }
 }

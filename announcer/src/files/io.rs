@@ -4,7 +4,7 @@
 //! requests for that path may suffer. So:
 //!
 //! - No request runs on the main thread.
-//! - At most [`PLACES`] requests run at a time. One that hangs gives its place back after its time limit.
+//! - At most [`PLACES`] requests run at a time. One that is not done soon gives its place back, so that those that hang stop no other.
 //! - One request a path is under way. The next one for the same path waits for it, within its own time limit.
 //! - Each request has a time limit. What hangs is published with its path, for `status`, until it returns.
 
@@ -25,6 +25,8 @@ use tracing::{info, warn};
 
 /// How many requests run at a time.
 pub const PLACES: usize = 8;
+/// How long a request keeps its place. Files that answer do so in much less.
+const SOON: Duration = Duration::from_millis(100);
 /// How long a request may take.
 pub const LIMIT: Duration = Duration::from_secs(2);
 
@@ -53,6 +55,9 @@ pub enum FileError {
     /// There was no answer within the time limit.
     #[error("there is no answer from the file system within {}", humantime::format_duration(*.0))]
     Hangs(Duration),
+    /// Others were not done within the time limit.
+    #[error("too many other files were being read or written for {}", humantime::format_duration(*.0))]
+    Busy(Duration),
     /// It is larger than the caller reads.
     #[error("the file is larger than {0} octets")]
     TooLarge(u64),
@@ -73,6 +78,7 @@ impl FileError {
         match self {
             FileError::Io(error) => error.kind() == io::ErrorKind::NotFound,
             FileError::Hangs(_)
+            | FileError::Busy(_)
             | FileError::TooLarge(_)
             | FileError::NotRegular
             | FileError::WritableByOthers(_)
@@ -97,6 +103,8 @@ struct Door {
     /// The paths that a request is under way for, or waits for.
     lanes: Mutex<BTreeMap<PathBuf, Arc<Lane<()>>>>,
     hanging: watch::Sender<Hanging>,
+    /// How long a request keeps its place.
+    soon: Duration,
 }
 
 impl Default for Files {
@@ -108,8 +116,12 @@ impl Default for Files {
 impl Files {
     /// A door of its own.
     pub fn new() -> Self {
+        Self::with_places_for(SOON)
+    }
+
+    fn with_places_for(soon: Duration) -> Self {
         let (places, lanes) = (Arc::new(Semaphore::new(PLACES)), Mutex::default());
-        Files(Arc::new(Door { places, lanes, hanging: watch::Sender::default() }))
+        Files(Arc::new(Door { places, lanes, hanging: watch::Sender::default(), soon }))
     }
 
     /// What hangs now, and each change of it.
@@ -170,8 +182,8 @@ impl Files {
     ) {
         let lane = self.lane(&path);
         match self.enter(&lane, limit).await {
-            Some(_) if reply.is_closed() => {} // the caller has gone, and nothing was begun
-            Some((turn, place)) => {
+            Ok(_) if reply.is_closed() => {} // the caller has gone, and nothing was begun
+            Ok((turn, place)) => {
                 let at = path.clone();
                 let running = tokio::task::spawn_blocking(move || {
                     let _turn = turn; // the path's next request begins when this one has really ended
@@ -179,21 +191,24 @@ impl Files {
                 });
                 self.finish(&path, limit, running, place, reply).await;
             }
-            None => drop(reply.send(Err(FileError::Hangs(limit)))), // the caller may have gone
+            Err(error) => drop(reply.send(Err(error))), // the caller may have gone
         }
         self.leave(&path, lane);
     }
 
-    /// Waits for the path's turn and for a place; `None`: both did not come within `limit`.
+    /// Waits for the path's turn and for a place, both within `limit`.
     async fn enter(
         &self,
         lane: &Arc<Lane<()>>,
         limit: Duration,
-    ) -> Option<(tokio::sync::OwnedMutexGuard<()>, OwnedSemaphorePermit)> {
+    ) -> Result<(tokio::sync::OwnedMutexGuard<()>, OwnedSemaphorePermit), FileError> {
         let until = tokio::time::Instant::now() + limit;
-        let turn = timeout_at(until, lane.clone().lock_owned()).await.ok()?;
-        let place = timeout_at(until, self.0.places.clone().acquire_owned()).await.ok()?.ok()?;
-        Some((turn, place))
+        let turn = timeout_at(until, lane.clone().lock_owned()).await;
+        let turn = turn.map_err(|_| FileError::Hangs(limit))?;
+        match timeout_at(until, self.0.places.clone().acquire_owned()).await {
+            Ok(Ok(place)) => Ok((turn, place)),
+            Ok(Err(_)) | Err(_) => Err(FileError::Busy(limit)),
+        }
     }
 
     async fn finish<T>(
@@ -207,10 +222,15 @@ impl Files {
         let ended = |ended: Result<io::Result<T>, tokio::task::JoinError>| {
             Ok(ended.unwrap_or_else(|error| Err(io::Error::other(error)))?)
         };
-        match timeout(limit, &mut running).await {
+        let soon = self.0.soon.min(limit);
+        if let Ok(result) = timeout(soon, &mut running).await {
+            drop(reply.send(ended(result))); // the caller may have gone
+            return;
+        }
+        drop(place);
+        match timeout(limit - soon, &mut running).await {
             Ok(result) => drop(reply.send(ended(result))), // the caller may have gone
             Err(_) => {
-                drop(place);
                 let since = Instant::now();
                 self.0.hanging.send_modify(|hanging| hanging.extend([(path.to_owned(), since)]));
                 warn!(file = %path.display(), "file system does not answer");
@@ -385,6 +405,14 @@ pub fn remove(path: &Path) -> io::Result<bool> {
 /// Those of the file system.
 pub fn give_to_group(path: &Path, group: u32) -> io::Result<()> {
     chown(path, None, Some(group))
+}
+
+/// The file system that a path is on, as a number, and blocks.
+///
+/// # Errors
+/// Those of the file system.
+pub fn device(path: &Path) -> io::Result<u64> {
+    Ok(fs::metadata(path)?.dev())
 }
 
 /// Whether a file is there, and blocks; one that cannot be looked for is not.

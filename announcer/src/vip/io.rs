@@ -86,8 +86,13 @@ pub async fn keep(mut setup: Setup) {
     }
 }
 
-/// Whether we had no descriptor or no memory left: that says nothing of lo.
+/// Whether we had no descriptor or no memory left, or the kernel was too busy to answer: that says nothing of lo.
 fn is_own_fault(error: &Error) -> bool {
+    if let Error::Netlink(error) = error
+        && error.kind() == std::io::ErrorKind::TimedOut
+    {
+        return true;
+    }
     let ours = [Errno::EMFILE, Errno::ENFILE, Errno::ENOMEM, Errno::ENOBUFS];
     error.errno().is_some_and(|errno| ours.contains(&Errno::from_raw(errno)))
 }

@@ -77,8 +77,9 @@ async fn follow_links_and_addresses(publish: &watch::Sender<Arc<Network>>) -> io
 async fn follow_routes(publish: &watch::Sender<Arc<Network>>) -> io::Result<()> {
     let mut events = subscribe(&[libc::RTNLGRP_IPV4_ROUTE, libc::RTNLGRP_IPV6_ROUTE])?;
     loop {
-        next(&mut events).await?;
+        // At the start too: what changed before was not heard.
         publish.send_modify(|network| Arc::make_mut(network).routes += 1);
+        next(&mut events).await?;
         sleep(ROUTE_PAUSE).await;
     }
 }

@@ -156,9 +156,10 @@ fn read_whole(whole: &Path) -> Result<Key, PasswordError> {
         FileError::Io(error) => PasswordError::Unreadable(path(), error),
         FileError::NotRegular => PasswordError::NoFile(path()),
         FileError::TooLarge(_) => PasswordError::TooLong(path()),
-        error @ (FileError::Hangs(_) | FileError::WritableByOthers(_) | FileError::NotText) => {
-            PasswordError::Hangs(path(), error)
-        }
+        error @ (FileError::Hangs(_)
+        | FileError::Busy(_)
+        | FileError::WritableByOthers(_)
+        | FileError::NotText) => PasswordError::Hangs(path(), error),
     })?;
     let mode = secret.mode & 0o777;
     if mode & 0o026 != 0 {

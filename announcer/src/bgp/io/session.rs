@@ -326,7 +326,10 @@ impl Session {
             | Wake::Order(_)
             | Wake::FarewellSaid => None,
         };
-        let late = self.due(deadline).is_some_and(|due| now().saturating_duration_since(due) > LATE);
+        // Put off once: the second time the sockets were looked at, however late it is again.
+        let again = deadline.zip(self.excused).is_some_and(|(deadline, until)| deadline < until);
+        let late =
+            !again && self.due(deadline).is_some_and(|due| now().saturating_duration_since(due) > LATE);
         if late {
             self.excused = Some(now() + LATE);
         }

@@ -82,6 +82,7 @@ fn each_request_is_a_job_or_a_refusal_that_says_what_there_is() {
             "error: the reason has 70000 octets; write at most 1000, such as the number of a ticket",
         ),
         (Request::Undrain { what: services(&["www"]) }, &[], "undrain www"),
+        (Request::Undrain { what: services(&["www", "www"]) }, &[], "undrain www"),
         (Request::Undrain { what: Scope::All }, &[], "undrain _all"),
         (Request::Undrain { what: services(&["old"]) }, &["old"], "undrain old"),
         (Request::Undrain { what: services(&["ww"]) }, &["old"], did_you_mean),

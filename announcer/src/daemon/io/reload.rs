@@ -16,7 +16,7 @@ use crate::bgp::plan::interrupts_every_session;
 use crate::bgp::router_id::Identity;
 use crate::config::Config;
 use crate::config::diff::differences;
-use crate::config::io::load;
+use crate::config::io::{load, off_thread};
 use crate::control::api::Response;
 use crate::control::io::Reload;
 use crate::daemon::vips_wanted;
@@ -84,6 +84,10 @@ impl Reloader {
         if !force && interrupts_every_session(&old, &config, self.identity.borrow().id) {
             return Err(refused(INTERRUPTS.into()));
         }
+        let (before, after) = (old.clone(), config.clone());
+        let notes =
+            off_thread(move || differences(&before, &after).iter().map(ToString::to_string).collect());
+        let notes = notes.await.map_err(|error| Response::Failed { message: error.to_string() })?;
         let applied = ask(&self.asks, |reply| Ask::Reload { config: config.clone(), force, reply }).await;
         let generation = applied.ok_or_else(ending)?.map_err(|refusal| {
             refused(format!("error: {refusal}; `announcer reload --force` does it all the same"))
@@ -91,7 +95,6 @@ impl Reloader {
         // The director first: what is sent of a VIP that it does not know is lost.
         self.wanted.send_replace(vips_wanted(&config, generation));
         self.configs.send_replace(config.clone());
-        let notes = differences(&old, &config).iter().map(ToString::to_string).collect();
         Ok(Response::Done { notes })
     }
 }

@@ -68,7 +68,7 @@ impl Running {
 
 /// Holds the sessions until `stop`; publishes them in the order of the configuration.
 pub(in crate::daemon) async fn keep(shared: Shared, peers: watch::Sender<Peers>) {
-    let mut keeper = Keeper { running: Vec::new(), peers, inputs: Inputs::of(&shared), shared };
+    let mut keeper = Keeper { running: Vec::new(), peers, inputs: Inputs::of(&shared), shared, given: None };
     let mut stop = keeper.shared.stop.clone();
     while stop.borrow_and_update().is_none() {
         tokio::select! {
@@ -110,6 +110,8 @@ struct Keeper {
     peers: watch::Sender<Peers>,
     inputs: Inputs,
     shared: Shared,
+    /// The configuration that the sessions were given last.
+    given: Option<Arc<Config>>,
 }
 
 impl Keeper {
@@ -118,7 +120,7 @@ impl Keeper {
         loop {
             let (config, router_id) = self.inputs.now();
             let wanted = Wanted { config: &config, router_id };
-            self.update(&wanted);
+            self.update(&wanted, &config);
             match plan::next(&self.seen(), &wanted) {
                 None => break,
                 Some(Step::End(name)) => {
@@ -155,14 +157,18 @@ impl Keeper {
         self.running.iter().map(Running::seen).collect()
     }
 
-    /// Lets the sessions that go on know what they have to say from now on, and read their keys again.
-    fn update(&mut self, wanted: &Wanted<'_>) {
+    /// Lets the sessions that go on know what they have to say from now on, and read their keys again: at a reload alone.
+    fn update(&mut self, wanted: &Wanted<'_>, config: &Arc<Config>) {
+        let before = self.given.replace(config.clone());
+        let is_reload = before.is_none_or(|before| !Arc::ptr_eq(&before, config));
         for one in &mut self.running {
             if let Some(peer) = wanted.peer(&one.settings.peer.name)
                 && plan::cause(&one.settings, peer, wanted).is_none()
             {
                 one.settings.peer = peer.clone();
-                one.peer.send_replace(Arc::new(peer.clone()));
+                if is_reload {
+                    one.peer.send_replace(Arc::new(peer.clone()));
+                }
             }
         }
         self.publish(wanted.config);

@@ -41,9 +41,25 @@ async fn a_file_that_hangs_delays_nothing_but_itself() {
     files.run_within(Path::new("/hangs/0"), LONG, |_| Ok(())).await.unwrap();
 }
 
+/// More files hang than there are places, all at once: another file is served long before their time limit.
+#[tokio::test]
+async fn files_that_hang_together_hold_up_no_other() {
+    let files = Files::new();
+    let mut releases = Vec::new();
+    for number in 0..PLACES * 3 {
+        let (release, work) = blocked();
+        releases.push(release);
+        let (door, path) = (files.clone(), PathBuf::from(format!("/hangs/{number}")));
+        tokio::spawn(async move { door.run_within(&path, LONG, work).await });
+    }
+    files.run(Path::new("/other"), |_| Ok(())).await.unwrap();
+    assert!(files.hanging().borrow().is_empty(), "none of them is at its limit yet");
+    drop(releases);
+}
+
 #[tokio::test]
 async fn one_request_for_a_path_is_under_way() {
-    let files = Files::new();
+    let files = Files::with_places_for(LONG);
     let (release, work) = blocked();
     let (first, started) = (files.clone(), Arc::new(Mutex::new(Vec::new())));
     let order = started.clone();
@@ -78,7 +94,7 @@ async fn one_request_for_a_path_is_under_way() {
 
 #[tokio::test]
 async fn at_most_so_many_requests_run_at_a_time_and_a_caller_that_goes_changes_nothing() {
-    let files = Files::new();
+    let files = Files::with_places_for(LONG);
     let mut releases = Vec::new();
     for number in 0..PLACES {
         let (release, work) = blocked();
@@ -94,7 +110,7 @@ async fn at_most_so_many_requests_run_at_a_time_and_a_caller_that_goes_changes_n
         tokio::task::yield_now().await;
     }
     let full = files.run_within(Path::new("/late"), Duration::from_millis(20), |_| Ok(())).await;
-    assert!(matches!(full, Err(FileError::Hangs(_))), "all places are taken");
+    assert!(matches!(full, Err(FileError::Busy(_))), "all places are taken, and this file does not hang");
     drop(releases);
     files.run_within(Path::new("/late"), LONG, |_| Ok(())).await.unwrap();
     while files.0.places.available_permits() < PLACES {

@@ -55,7 +55,7 @@ impl File {
                 Ok(()) => return Ok(Answer::Exists),
                 Err(FileError::Io(error)) => return Err(meaning(&error)),
                 // The next look begins once this one has ended.
-                Err(FileError::Hangs(_)) => {}
+                Err(FileError::Hangs(_) | FileError::Busy(_)) => {}
                 Err(
                     FileError::TooLarge(_)
                     | FileError::NotRegular

@@ -86,7 +86,7 @@ impl Judge {
     /// Has those whom it trusts read, unless they were. A file that hangs costs no more than a part of the probe's time.
     pub(super) async fn prepare(&self) {
         if let Some(trusted) = &self.trusted
-            && trusted.never_read()
+            && (trusted.never_read() || trusted.roots().is_err())
         {
             trusted.read_anew(self.patience).await;
         }
@@ -363,7 +363,9 @@ pub fn check(ca_file: &Path) -> Result<(), Finding> {
         Err(FileError::Io(error)) => {
             matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied)
         }
-        Err(FileError::Hangs(_) | FileError::TooLarge(_) | FileError::NotRegular) => false,
+        Err(FileError::Hangs(_) | FileError::Busy(_) | FileError::TooLarge(_) | FileError::NotRegular) => {
+            false
+        }
         Err(FileError::WritableByOthers(_) | FileError::NotText) | Ok(_) => false,
     };
     match authorities(ca_file, octets) {

@@ -1,4 +1,4 @@
-//! Landlock (landlock(7)): the system calls, which have no safe interface.
+//! Landlock (landlock(7)) and a filter of system calls (seccomp(2)): the system calls, which have no safe interface.
 //!
 //! Touches the kernel. A ruleset is made and filled here; a program puts itself under it between fork and exec, and all
 //! that it starts is under it too, for good. What a ruleset says is decided in `crate::program::confine`.
@@ -23,6 +23,32 @@ const VERSION: u32 = 1;
 const PATH_BENEATH: u32 = 1;
 /// `LANDLOCK_SCOPE_ABSTRACT_UNIX_SOCKET` and `LANDLOCK_SCOPE_SIGNAL`: neither reaches a process outside.
 const SCOPES: u64 = 1 | 2;
+
+/// One instruction of a filter: code, jumps, operand.
+const fn instruction(code: u32, jump_true: u8, jump_false: u8, operand: u32) -> libc::sock_filter {
+    libc::sock_filter { code: code as u16, jt: jump_true, jf: jump_false, k: operand }
+}
+
+/// Loads a word of `struct seccomp_data`.
+const LOAD: u32 = libc::BPF_LD | libc::BPF_W | libc::BPF_ABS;
+/// Compares it.
+const EQUAL: u32 = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
+/// Ends the filter.
+const RETURN: u32 = libc::BPF_RET | libc::BPF_K;
+
+/// Refuses (EPERM) to set limits of other processes: prlimit64 with a process and with new limits. All else is allowed.
+static FILTER: [libc::sock_filter; 10] = [
+    instruction(LOAD, 0, 0, 0), // the number of the call
+    instruction(EQUAL, 0, 7, libc::SYS_prlimit64 as u32),
+    instruction(LOAD, 0, 0, 16), // the process, 0: itself
+    instruction(EQUAL, 5, 0, 0),
+    instruction(LOAD, 0, 0, 32), // the address of the new limits, both halves
+    instruction(EQUAL, 0, 2, 0),
+    instruction(LOAD, 0, 0, 36),
+    instruction(EQUAL, 1, 0, 0),
+    instruction(RETURN, 0, 0, libc::SECCOMP_RET_ERRNO | libc::EPERM as u32),
+    instruction(RETURN, 0, 0, libc::SECCOMP_RET_ALLOW),
+];
 
 /// `struct landlock_ruleset_attr`; an older kernel is given less of it.
 #[repr(C)]
@@ -80,16 +106,25 @@ pub(super) fn allow(ruleset: &OwnedFd, place: BorrowedFd<'_>, rights: Rights) ->
 ///
 /// A process without CAP_SYS_ADMIN has to give up set-user-ID programs for it; one that has it keeps them.
 pub(super) fn confine(command: &mut Command, ruleset: Arc<OwnedFd>) {
-    // SAFETY: between fork and exec, two system calls and nothing else: no memory is allocated, no lock is taken.
+    // SAFETY: between fork and exec, system calls and nothing else: no memory is allocated, no lock is taken. The kernel copies
+    // the filter, and does not write to it.
     unsafe {
         command.pre_exec(move || {
             let restrict =
                 || libc::syscall(libc::SYS_landlock_restrict_self, ruleset.as_raw_fd(), 0_u32) == 0;
-            if restrict() {
-                return Ok(());
+            if !restrict() {
+                libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+                if !restrict() {
+                    return Err(io::Error::last_os_error());
+                }
             }
-            libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-            if restrict() { Ok(()) } else { Err(io::Error::last_os_error()) }
+            // Landlock does not see prlimit(2), by which a process of the same user could take all descriptors from the daemon.
+            let filter = libc::sock_fprog { len: FILTER.len() as u16, filter: FILTER.as_ptr().cast_mut() };
+            if libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const filter) == 0 {
+                Ok(())
+            } else {
+                Err(io::Error::last_os_error())
+            }
         });
     }
 }

@@ -126,7 +126,7 @@ async fn each_answer_has_its_reason() {
             "pass: answered as expected",
         ),
         ("PING\r\n", Some(r"\+PONG"), &[Hear("PING\r\n"), Say("+PONG\r\n")], "pass: answered as expected"),
-        ("", Some("^220 "), &[Say("554 no\r\nservice")], "fail: answered unexpectedly: 554 no\\r\\nservice"),
+        ("", Some("^220 "), &[Say("554 no\r\nservice")], "fail: answered unexpectedly: 554 no  service"),
         // It could still come, and has not.
         ("", Some("^220 "), &[Say("421 busy"), Hold], "fail: answered unexpectedly: 421 busy"),
         ("", Some("^220 "), &[Say("421 busy"), Reset], "fail: answered unexpectedly: 421 busy"),

@@ -116,6 +116,7 @@ async fn alone_confined() {
         ("head -c 1 /proc/$1/environ", 1),
         ("kill -0 $1", 6),
         ("(setsid kill -0 $1)", 6),
+        ("prlimit --pid $1 --core=0:0", 1),
     ] {
         if abi < Abi(least) {
             continue;

@@ -352,13 +352,13 @@ fn table(status: &Status) -> String {
     for peer in &status.peers {
         let reason = peer.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
         lines.push(format!(
-            "peer {:wide$}  {} AS {}  {} for {}, knows {}{reason}",
+            "peer {:wide$}  {} AS {}  {} for {}, {}{reason}",
             peer.name,
             peer.address,
             peer.asn.map_or_else(|| "external".to_owned(), |asn| asn.to_string()),
             peer.state,
             age(peer.since),
-            if peer.announced == 1 { "1 prefix".to_owned() } else { format!("{} prefixes", peer.announced) },
+            peer.prefixes(),
         ));
         lines.extend(peer.hint.iter().map(|hint| format!("     {:wide$}  hint: {hint}", "")));
         lines.extend(peer.withheld.iter().map(|why| format!("     {:wide$}  {why}", "")));

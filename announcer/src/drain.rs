@@ -238,6 +238,10 @@ mod tests {
         ] {
             assert_eq!(change.forgiven(), want, "{change:?}");
         }
+        let some = |name: &str| Forgiven::Services(names(&[name]));
+        assert_eq!(some("a").and(Forgiven::Nobody), some("a"));
+        assert_eq!(some("a").and(some("b")), Forgiven::Services(names(&["a", "b"])));
+        assert_eq!(some("a").and(Forgiven::All), Forgiven::All);
     }
 
     #[test]

@@ -154,8 +154,11 @@ pub struct Peer {
     /// Seconds that it has been in that state.
     #[serde(rename = "for")]
     pub since: f64,
-    /// How many prefixes it knows from us.
+    /// How many prefixes its kernel has acknowledged.
     pub announced: usize,
+    /// How many prefixes it was sent; those that it has not acknowledged are under way.
+    #[serde(default)]
+    pub advertised: usize,
     /// Why the last session ended or the last attempt failed, a sentence; none while all is well.
     pub reason: Option<String>,
     /// What to look at, where the reason alone could leave a person at a loss.
@@ -205,6 +208,20 @@ pub struct Session {
     pub extended_next_hop: bool,
     /// The next hop of routes that name none, by family.
     pub next_hops: BTreeMap<String, String>,
+}
+
+impl Peer {
+    /// What it has acknowledged, and what is under way, as in "2 prefixes acknowledged, 1 under way".
+    pub fn prefixes(&self) -> String {
+        let acknowledged = match self.announced {
+            1 => "1 prefix acknowledged".to_owned(),
+            many => format!("{many} prefixes acknowledged"),
+        };
+        match self.advertised.saturating_sub(self.announced) {
+            0 => acknowledged,
+            more => format!("{acknowledged}, {more} under way"),
+        }
+    }
 }
 
 /// A service.

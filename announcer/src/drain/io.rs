@@ -207,10 +207,8 @@ impl Owner {
             // What an error left undone is read from the folder all the same.
             Err(error) => {
                 self.refresh(folder, None).await;
-                Err(match error {
-                    FileError::Hangs(_) => Failure::Unconfirmed(name(), error),
-                    error => Failure::Folder(name(), error),
-                })
+                let hangs = matches!(error, FileError::Hangs(_));
+                Err(if hangs { Failure::Unconfirmed(name(), error) } else { Failure::Folder(name(), error) })
             }
             Ok(absent) => {
                 folder.away = false; // an operator has decided by this folder

@@ -24,9 +24,7 @@ pub fn peer(peer: &Peer) -> Vec<String> {
         None => lines.push(format!("Our OPEN offers {}.", families(&peer.families))),
     }
     if peer.session.is_some() {
-        let prefixes =
-            if peer.announced == 1 { "1 prefix".into() } else { format!("{} prefixes", peer.announced) };
-        lines.push(format!("It was sent {prefixes}."));
+        lines.push(format!("Routes: {}.", peer.prefixes()));
     }
     lines.extend(peer.withheld.iter().map(|why| format!("{why}.")));
     lines.extend(
@@ -91,6 +89,7 @@ mod tests {
             state: "Established".into(),
             since: 61.5,
             announced: 2,
+            advertised: 3,
             reason: None,
             hint: None,
             withheld: vec![],
@@ -124,7 +123,7 @@ mod tests {
                 "Our end is 10.0.1.11:40001; its BGP identifier is 10.0.0.1.",
                 "Both sides agreed on a hold time of 9 s, on IPv4, on AS numbers of 4 octets, and on enhanced route refresh.",
                 "The next hop of IPv4 routes is 10.0.1.11, unless a route names its own.",
-                "It was sent 2 prefixes.",
+                "Routes: 2 prefixes acknowledged, 1 under way.",
                 "Messages received: 2 OPEN; sent: none.",
                 "A session was established 2 times since announcer started.",
                 "The last end: the peer closed the connection, 2m ago.",

@@ -148,6 +148,7 @@ fn peer(context: &Context, peer: &config::Peer, status: &session::Status) -> api
         state: status.state.to_string(),
         since: status.since.elapsed().as_secs_f64(),
         announced: status.announced,
+        advertised: status.advertised,
         reason,
         hint: twin.or(hint.flatten()),
         withheld: status.withheld.values().map(ToString::to_string).collect(),

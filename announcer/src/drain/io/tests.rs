@@ -119,6 +119,25 @@ async fn a_folder_that_cannot_be_read_is_said_and_what_was_drained_stays() {
     running.until(|state| state.unreadable.is_none() && state.drains.named.contains_key("www")).await;
 }
 
+// A folder that is moved or unmounted is not one that was emptied: what stands in its place says nothing of the drains.
+#[tokio::test]
+async fn a_folder_that_was_moved_away_ends_no_drain_until_a_command_decides() {
+    let folder = tempfile::tempdir().unwrap();
+    let (inner, aside) = (folder.path().join("drain"), folder.path().join("aside"));
+    let running = start(&inner);
+    running.ask(drain("www")).await.unwrap();
+    std::fs::rename(&inner, &aside).unwrap();
+    running.until(|state| state.unreadable.is_some()).await;
+    assert!(running.state.borrow().drains.named.contains_key("www"));
+    assert!(!inner.exists(), "it is not made anew");
+    std::fs::rename(&aside, &inner).unwrap();
+    running.until(|state| state.unreadable.is_none() && state.drains.named.contains_key("www")).await;
+    std::fs::rename(&inner, &aside).unwrap();
+    running.until(|state| state.unreadable.is_some()).await;
+    running.ask(drain("mail")).await.unwrap();
+    running.until(|state| state.unreadable.is_none() && state.drains.named.len() == 1).await;
+}
+
 // H23: a symbolic link that leads nowhere did not drain. W2's kind: a FIFO is not opened.
 #[tokio::test]
 async fn whatever_stands_in_the_folder_drains() {

@@ -93,6 +93,11 @@ pub fn directory(state_dir: &Path) -> PathBuf {
 /// When the folder can neither be read nor made: then it is not known what is drained.
 pub fn read(folder: &Path) -> io::Result<Drains> {
     files::make_folder(folder)?;
+    read_existing(folder)
+}
+
+/// Reads the drains in force, and blocks; a folder that is not there is an error.
+fn read_existing(folder: &Path) -> io::Result<Drains> {
     let mut found = Vec::new();
     for name in files::names(folder)? {
         let shown = name.to_string_lossy().into_owned();
@@ -175,6 +180,7 @@ impl Owner {
                     FolderEvent::Content => drop(self.refresh(&mut folder, None).await),
                     FolderEvent::Removed => {
                         info!(folder = %self.folder.display(), "drain folder was removed, made again");
+                        folder.make = true;
                         events = None;
                     }
                     FolderEvent::Away => {
@@ -238,12 +244,12 @@ impl Owner {
             if known.away && known.device != Some(files::device(path)?) {
                 return Err(io::Error::other("it was moved or unmounted"));
             }
-            let drains = read(path)?;
+            let drains = if known.make { read(path)? } else { read_existing(path)? };
             Ok((drains, files::device(path)?))
         });
         match read.await {
             Ok((drains, device)) => {
-                (folder.away, folder.device) = (false, Some(device));
+                (folder.away, folder.make, folder.device) = (false, false, Some(device));
                 let forgiven = std::mem::replace(&mut folder.forgiven, Forgiven::Nobody);
                 self.publish(|state| *state = State { drains: drains.clone(), unreadable: None });
                 let _ = self.facts.send(Fact { drains, forgiven, applied }).await; // the daemon is ending
@@ -268,7 +274,7 @@ impl Owner {
         });
     }
 
-    /// Begins to watch the folder; one that was moved away is not made anew.
+    /// Begins to watch the folder.
     async fn watch(&self, known: &Folder) -> Result<EventStream<[u8; 4096]>, FileError> {
         let content = WatchMask::CREATE
             | WatchMask::DELETE
@@ -276,9 +282,9 @@ impl Owner {
             | WatchMask::CLOSE_WRITE
             | WatchMask::ATTRIB;
         let itself = WatchMask::DELETE_SELF | WatchMask::MOVE_SELF | WatchMask::ONLYDIR;
-        let away = known.away;
+        let make = known.make;
         let begin = move |folder: &Path| {
-            if !away {
+            if make {
                 files::make_folder(folder)?;
             }
             let inotify = Inotify::init()?;
@@ -296,13 +302,16 @@ struct Folder {
     device: Option<u64>,
     /// It was moved or unmounted: what is in its place now says nothing of the drains.
     away: bool,
+    /// It is made where it is not there: at the start, and when it was removed. One that is gone for another reason is not made
+    /// anew, since an empty folder would end every drain.
+    make: bool,
     /// Whose flaps are to be forgotten with the next look.
     forgiven: Forgiven,
 }
 
 impl Default for Folder {
     fn default() -> Self {
-        Folder { device: None, away: false, forgiven: Forgiven::Nobody }
+        Folder { device: None, away: false, make: true, forgiven: Forgiven::Nobody }
     }
 }
 

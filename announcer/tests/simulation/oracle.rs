@@ -156,9 +156,13 @@ impl Oracle {
             };
             let known = known.unwrap_or_default();
             let kept = |check: &Check| known.checks.iter().find(|seen| seen.check == *check).cloned();
-            let checks = service.checks.iter().map(|check| {
+            let in_place = |index: usize, check: &Check| {
+                known.checks.get(index).is_some_and(|seen| seen.check == *check)
+            };
+            let checks = service.checks.iter().enumerate().map(|(index, check)| {
                 let seen = kept(check).unwrap_or_else(|| Seen::new(check, verdict, now));
-                Seen { newest: seen.newest.max(since), ..seen }
+                // Probes that are under way count where their check stays in its place.
+                if in_place(index, check) { seen } else { Seen { newest: seen.newest.max(since), ..seen } }
             });
             let vip = Vip { present: known.present, checks: checks.collect() };
             self.vips.insert(address, vip);

@@ -99,7 +99,7 @@ pub(crate) fn vip_removed(scene: &Scene) -> Result<()> {
     remove()?;
     println!("  removed again: {}", scene.withdrawn(&mark, at, "fe1", VIPS[0])?);
     let why = reason(&status(scene, "fe1")?, VIPS[0]);
-    ensure!(why.contains("removed again"), "{why}");
+    ensure!(why.contains("gone again"), "{why}");
     ensure!(reason(&status(scene, "fe1")?, VIPS[1]) == "announced", "the other VIP went too");
     scene.announced(&mark, at, "fe1", VIPS[0])?;
     ensure!(at.elapsed()? >= Duration::from_secs(9), "it did not have to stay");

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use e2e::scene::{PATIENCE, Scene, VIPS, address};
 use nix::sys::signal::Signal;
 
-use crate::support::{configure, reason, status, with_own_configuration};
+use crate::support::{configure, reason, status, wait_status, with_own_configuration};
 
 pub(crate) fn reload(scene: &Scene) -> Result<()> {
     let node = scene.node("fe1")?;
@@ -24,8 +24,10 @@ pub(crate) fn reload(scene: &Scene) -> Result<()> {
             &[("name = \"www\"", "name = \"web\"")],
         ] {
             configure(scene, "fe1", changes)?;
-            let warned = node.must(&["announcer", "status"])?;
-            ensure!(warned.contains("announcer reload"), "the changed file is not told of: {warned}");
+            // The file is looked at once a second.
+            wait_status(scene, "fe1", "no warning of the changed file", |said| {
+                said.contains("announcer reload")
+            })?;
             let notes = node.must(&["announcer", "reload"])?;
             ensure!(notes.contains("service"), "{notes}");
             ensure!(reason(&status(scene, "fe1")?, VIPS[0]) == "announced", "{changes:?} withdrew");
@@ -80,8 +82,7 @@ pub(crate) fn reload_refused(scene: &Scene) -> Result<()> {
             Ok(())
         };
         refuse(&[("rise = 2", "rise = \"two\""), ("asn = 65001", "asn = 0")], "error: AS 0 is reserved")?;
-        let warned = node.must(&["announcer", "status"])?;
-        ensure!(warned.contains("2 errors"), "{warned}");
+        wait_status(scene, "fe2", "no warning of the wrong file", |said| said.contains("2 errors"))?;
         refuse(&[("192.0.2.80", "192.0.2.83"), ("2001:db8::80", "2001:db8::83")], "--force")?;
         refuse(&[("asn = 65000", "asn = 65000\nhold_time = \"6s\"")], "--force")?;
         ensure!(node.kill("announcer", Signal::SIGHUP) == 1, "no daemon");

@@ -35,7 +35,7 @@ pub struct Clues {
 /// What our side offers and demands of the session, as far as hints speak of it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Ours {
-    /// Our AS; 0 where nobody says.
+    /// Our AS; 0 where it is not known.
     pub asn: u32,
     /// The families of our OPEN.
     pub families: BTreeSet<Family>,
@@ -157,7 +157,7 @@ impl DownReason {
                 "the router or the way to it is overloaded or gone; a key that it changed alone looks the same".into(),
             ),
             DownReason::SendHoldExpired(_) => {
-                Some("the router's BGP daemon hangs: TCP lives, and nobody reads from it".into())
+                Some("the router's BGP daemon hangs: its kernel still acknowledges, and the daemon reads nothing".into())
             }
             DownReason::Collision => Some(same_router()),
             DownReason::Stopped(_)

@@ -16,7 +16,7 @@ pub(super) fn hint(notification: &Notification, clues: &Clues) -> Option<String>
                 .into()
         }
         (2, 0 | 4) => "our OPEN has no optional parameter: the router's log says what it does not like".into(),
-        (2, 5) => "the router demands a way of authentication that nobody speaks any more: let it use TCP MD5".into(),
+        (2, 5) => "the router demands an authentication inside BGP that is no longer in use (RFC 4271): configure TCP MD5 there".into(),
         (2, 6) => hold_time(clues),
         (2, 7) => capability(notification, clues),
         (2, 11) => "the router demands a BGP role (RFC 9234), which announcer does not send: remove it there (FRR: \

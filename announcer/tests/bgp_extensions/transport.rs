@@ -127,7 +127,7 @@ async fn a_peer_that_lives_and_does_not_read_is_for_the_send_hold_timer_to_end()
     };
     assert_eq!(down.why.label(), "send_hold_expired", "{}", down.why);
     assert!(began.elapsed() > Duration::from_secs(5), "{:?}", began.elapsed());
-    assert!(down.hint.unwrap().contains("nobody reads"));
+    assert!(down.hint.unwrap().contains("the daemon reads nothing"));
 }
 
 #[tokio::test]

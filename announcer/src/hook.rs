@@ -2,12 +2,14 @@
 //!
 //! Pure, but for [`io`], whose task owns the [`Queue`]. What it still has to be told is a state and no list of events: a VIP that changes again before
 //! the hook heard of it is told of once, as it is then, and one that is back to what the hook knows is not told at all. So
-//! a thousand changes at once are a thousand runs at most, one after the other, and a hook that is slow piles up nothing.
+//! a thousand changes at once are a thousand runs at most, one after the other, and a hook that is slow piles up nothing. A
+//! run that could not be started told the hook nothing: it is tried again after a pause.
 
 pub mod io;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
+use std::time::Duration;
 
 use crate::director::Change;
 use crate::model::{ServiceName, text};
@@ -92,6 +94,8 @@ pub struct Queue {
     /// VIPs that wait, in the order in which they changed; each once.
     order: VecDeque<IpAddr>,
     waiting: BTreeMap<IpAddr, Call>,
+    /// How many runs in a row could not be started.
+    not_started: u32,
     /// What the hook knows of a VIP; of one that is not here, that it is withheld, as each VIP is at first.
     told: BTreeMap<IpAddr, &'static str>,
 }
@@ -121,8 +125,8 @@ impl Queue {
         self.waiting.insert(change.vip, call);
     }
 
-    /// Counts the end of a run.
-    pub fn ended(&mut self, ended: Ended) {
+    /// Takes in the end of a run. Returns how long the next one has to wait.
+    pub fn ended(&mut self, call: Call, ended: Ended) -> Duration {
         let count = match ended {
             Ended::Ok => &mut self.runs.ok,
             Ended::Failed => &mut self.runs.failed,
@@ -130,19 +134,51 @@ impl Queue {
             Ended::NotStarted => &mut self.runs.not_started,
         };
         *count += 1;
+        if ended != Ended::NotStarted {
+            self.not_started = 0;
+            return Duration::ZERO;
+        }
+        self.give_back(call);
+        self.not_started = self.not_started.saturating_add(1);
+        FIRST_PAUSE.saturating_mul(1 << (self.not_started - 1).min(16)).min(LONGEST_PAUSE)
     }
 
-    /// What the hook is told next; it knows that from now on.
+    /// What the hook is told next; it knows that from now on, unless its run cannot be started.
     pub fn take(&mut self) -> Option<Call> {
         let call = self.waiting.remove(&self.order.pop_front()?)?;
-        if call.standing == AT_FIRST {
-            self.told.remove(&call.vip);
-        } else {
-            self.told.insert(call.vip, call.standing);
-        }
+        self.knows(call.vip, call.standing);
         Some(call)
     }
+
+    fn knows(&mut self, vip: IpAddr, standing: &'static str) {
+        if standing == AT_FIRST {
+            self.told.remove(&vip);
+        } else {
+            self.told.insert(vip, standing);
+        }
+    }
+
+    /// The hook was not told: it knows what it knew before, and what has changed since waits as the one change.
+    fn give_back(&mut self, call: Call) {
+        self.knows(call.vip, call.previous);
+        match self.waiting.get_mut(&call.vip) {
+            Some(newer) if newer.standing == call.previous => {
+                self.waiting.remove(&call.vip);
+                self.order.retain(|vip| *vip != call.vip);
+            }
+            Some(newer) => newer.previous = call.previous,
+            None => {
+                self.order.push_back(call.vip);
+                self.waiting.insert(call.vip, call);
+            }
+        }
+    }
 }
+
+/// How long the next run waits after one that could not be started; twice as long after each that follows.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// And no longer than that.
+const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 
 /// The standing that every VIP begins with.
 const AT_FIRST: &str = "withheld";
@@ -246,9 +282,48 @@ mod tests {
         let mut queue = Queue::default();
         for (end, want) in ends {
             assert_eq!(Ended::of(&end), want, "{end}");
-            queue.ended(want);
+            queue.changed(&change(1, Standing::Announced));
+            let call = queue.take().unwrap();
+            queue.ended(call, want);
+            queue.told.clear();
+            (queue.waiting, queue.order) = Default::default();
         }
         assert_eq!(queue.runs, Runs { ok: 1, failed: 3, timeout: 2, not_started: 2, replaced: 0 });
+    }
+
+    #[test]
+    fn a_run_that_cannot_be_started_has_told_nothing_and_is_tried_again() {
+        let fails = |queue: &mut Queue| {
+            let call = queue.take().unwrap();
+            queue.ended(call, Ended::NotStarted)
+        };
+        let mut queue = Queue::default();
+        queue.changed(&change(1, Standing::Announced));
+        assert_eq!(fails(&mut queue), FIRST_PAUSE);
+        assert_eq!(fails(&mut queue), FIRST_PAUSE * 2);
+        assert_eq!(told(&mut queue), [(1, "withheld", "announced")], "it still is to be told");
+        for _ in 0..40 {
+            queue.changed(&change(2, Standing::Announced));
+            assert!(fails(&mut queue) <= LONGEST_PAUSE);
+        }
+        let call = queue.take().unwrap();
+        assert_eq!(queue.ended(call, Ended::Failed), Duration::ZERO, "it was started");
+        queue.changed(&change(2, GONE));
+        assert_eq!(fails(&mut queue), FIRST_PAUSE, "the pauses begin anew");
+    }
+
+    #[test]
+    fn what_changed_during_a_run_that_could_not_be_started_is_one_change() {
+        for (meanwhile, want) in
+            [(Standing::Draining(Drain::default()), vec![(1, "withheld", "draining")]), (GONE, vec![])]
+        {
+            let mut queue = Queue::default();
+            queue.changed(&change(1, Standing::Announced));
+            let call = queue.take().unwrap();
+            queue.changed(&change(1, meanwhile));
+            queue.ended(call, Ended::NotStarted);
+            assert_eq!(told(&mut queue), want);
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
 use tracing::{debug, error, info, warn};
 
 use super::{Call, Ended, Queue, Runs, line};
@@ -28,15 +29,17 @@ const KILLED: Duration = Duration::from_secs(2);
 /// Takes in what `changes` brings and tells the hook of `configs`, until nobody is left to bring changes. Without a hook the
 /// queue is emptied all the same. `runs` has how many runs ended how.
 pub async fn run(
-    configs: watch::Receiver<Arc<Config>>,
+    mut configs: watch::Receiver<Arc<Config>>,
     mut changes: mpsc::Receiver<Vec<Change>>,
     programs: Programs,
     runs: watch::Sender<Runs>,
 ) {
     let runner = Arc::new(Runner::new(&programs));
     let (mut queue, mut running) = (Queue::default(), JoinSet::new());
+    let mut not_before = Instant::now();
     loop {
         while running.is_empty()
+            && not_before <= Instant::now()
             && let Some(call) = queue.take()
         {
             let hooks = configs.borrow().hooks.clone();
@@ -48,23 +51,24 @@ pub async fn run(
                 None => return,
             },
             Some(ended) = running.join_next() => match ended {
-                Ok(ended) => queue.ended(ended),
-                Err(fault) => {
-                    error!(error = %fault, "run of the hook had a fault of announcer's own");
-                    queue.ended(Ended::NotStarted);
-                }
+                Ok((call, ended)) => not_before = Instant::now() + queue.ended(call, ended),
+                Err(fault) => error!(error = %fault, "run of the hook had a fault of announcer's own"),
             },
+            () = sleep_until(not_before), if not_before > Instant::now() => {}
+            // Another hook, perhaps, which may be one that can be started.
+            Ok(()) = configs.changed() => not_before = Instant::now(),
         }
         runs.send_if_modified(|published| std::mem::replace(published, queue.runs) != queue.runs);
     }
 }
 
 /// One run, from its start to its end.
-async fn once(runner: Arc<Runner>, hooks: Hooks, call: Call) -> Ended {
+async fn once(runner: Arc<Runner>, hooks: Hooks, call: Call) -> (Call, Ended) {
     runner.settled(KILLED).await;
     let run = runner.run(&Arc::new(order(&hooks, &call)), Bounds { time: hooks.timeout, kept: KEPT }).await;
     log(&call, &run, hooks.timeout);
-    Ended::of(&run.end)
+    let ended = Ended::of(&run.end);
+    (call, ended)
 }
 
 fn order(hooks: &Hooks, call: &Call) -> Order {

@@ -164,3 +164,16 @@ async fn a_hook_that_leaves_a_program_behind_has_ended_and_the_next_vip_is_told(
     assert_eq!(runs, Runs { ok: 2, ..Runs::default() });
     assert!(start.elapsed() < Duration::from_secs(7), "{:?}", start.elapsed());
 }
+
+#[tokio::test]
+async fn a_hook_that_could_not_be_started_is_told_once_it_can() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join("log");
+    let mut task = Task::start(hooks(&dir.path().join("hook"), LONG));
+    task.changes.send(vec![change(1, Standing::Announced)]).await.unwrap();
+    task.until(|runs| runs.not_started > 0).await;
+    script(dir.path(), &format!("echo $ANNOUNCER_PREVIOUS $ANNOUNCER_STANDING >> {}", log.display()));
+    let runs = task.until(|runs| runs.ok > 0).await;
+    assert_eq!(runs.ok, 1);
+    assert_eq!(std::fs::read_to_string(log).unwrap(), "withheld announced\n");
+}

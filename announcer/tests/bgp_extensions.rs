@@ -179,6 +179,8 @@ async fn rfc_4724_end_of_rib_waits_for_the_first_verdicts_and_r_is_said_once() {
     assert!(router.update().await.ends_with(VIP));
     assert_eq!(router.update().await, [0, 0, 0, 0], "End-of-RIB behind it");
     drop(router);
+    let lost = session.until(|status| status.last_down.is_some()).await;
+    assert!(lost.kept_until.is_some(), "the router keeps the routes, and nothing says that they are gone");
     let (_router, offered) = session.opened().await;
     assert!(offered.iter().any(|(code, value)| *code == 64 && value[0] == 0), "{offered:02x?}");
 }

@@ -112,6 +112,31 @@ pub enum TcpFailure {
 }
 
 impl DownReason {
+    /// For how long the router may keep our routes after a session that ended so.
+    ///
+    /// `hold_time`: the agreed one, after which a router that has noticed nothing gives us up. `restart_time`: that of our
+    /// OPEN (RFC 4724), for which it keeps the routes of a session that ended without a NOTIFICATION; zero without graceful
+    /// restart.
+    pub fn routes_kept_for(&self, hold_time: Duration, restart_time: Duration) -> Duration {
+        match self {
+            // With a NOTIFICATION of either side the routes go (RFC 4724 §4; the N-bit of RFC 8538 is never set by us).
+            DownReason::Stopped(_)
+            | DownReason::Notified(_)
+            | DownReason::NoOpen(_)
+            | DownReason::NoKeepalive(_)
+            | DownReason::Open(_)
+            | DownReason::Malformed(_)
+            | DownReason::OutOfTurn(_)
+            | DownReason::Collision => Duration::ZERO,
+            DownReason::Tcp(TcpFailure::Closed | TcpFailure::Reset) => restart_time,
+            // It may not have noticed, and what we sent at the end may not have reached it.
+            DownReason::HoldExpired(_)
+            | DownReason::SendHoldExpired(_)
+            | DownReason::LivenessLost
+            | DownReason::Tcp(_) => hold_time.saturating_add(restart_time),
+        }
+    }
+
     /// One word for metrics and JSON.
     pub fn label(&self) -> &'static str {
         match self {
@@ -148,6 +173,33 @@ impl DownReason {
                 TcpFailure::Unheard(_) => "unheard",
                 TcpFailure::Other(_) => "tcp_error",
             },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bgp::notification;
+
+    #[test]
+    fn a_router_may_keep_our_routes_unless_a_notification_took_them_or_it_noticed_the_end() {
+        let (hold, restart) = (Duration::from_secs(90), Duration::from_secs(120));
+        let stopped = Notification::bare(notification::PEER_DECONFIGURED);
+        for (why, without, with) in [
+            (DownReason::Stopped(stopped.clone()), 0, 0),
+            (DownReason::Notified(stopped.clone()), 0, 0),
+            (DownReason::Malformed(stopped), 0, 0),
+            (DownReason::Tcp(TcpFailure::Closed), 0, 120),
+            (DownReason::Tcp(TcpFailure::Reset), 0, 120),
+            (DownReason::Tcp(TcpFailure::TimedOut), 90, 210),
+            (DownReason::Tcp(TcpFailure::LinkDown("eth0".into())), 90, 210),
+            (DownReason::HoldExpired(hold), 90, 210),
+            (DownReason::SendHoldExpired(hold), 90, 210),
+            (DownReason::LivenessLost, 90, 210),
+        ] {
+            assert_eq!(why.routes_kept_for(hold, Duration::ZERO).as_secs(), without, "{why}");
+            assert_eq!(why.routes_kept_for(hold, restart).as_secs(), with, "{why}");
         }
     }
 }

@@ -2,10 +2,12 @@
 //!
 //! Touches nothing; reads what the session tasks publish.
 
-use tokio::sync::watch;
+use std::time::Duration;
 
-use super::session::Status;
-use crate::bgp::fsm::StateName;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::session::{Follows, Status};
 use crate::config;
 use crate::model::Generation;
 
@@ -52,22 +54,50 @@ impl Peers {
         })
     }
 
-    /// Returns when the kernel of each established peer has acknowledged what `generation` has to say.
+    /// Returns when each router follows `generation`: its kernel has acknowledged it, or it keeps no route of ours any more.
     pub async fn told(&self, generation: Generation) {
         for (_, status) in &self.0 {
-            // An error means that the session's task is gone, and its routes with it.
-            let _ = status.clone().wait_for(|status| knows(status, generation)).await;
+            follow(status.clone(), generation).await;
         }
     }
 
-    /// The names of the established peers that have not acknowledged `generation`.
+    /// The names of the routers that do not follow `generation`; with one without a session it stands for how long it may keep
+    /// routes.
     pub fn untold(&self, generation: Generation) -> Vec<String> {
-        let untold = self.0.iter().filter(|(_, status)| !knows(&status.borrow(), generation));
-        untold.map(|(peer, _)| peer.name.to_string()).collect()
+        let now = Instant::now();
+        let name = |(peer, status): &(config::Peer, watch::Receiver<Status>)| match status
+            .borrow()
+            .follows(generation, now.into_std())
+        {
+            Follows::Yes => None,
+            Follows::NotYet => Some(peer.name.to_string()),
+            Follows::MayKeepRoutes(until) => {
+                let left = Duration::from_secs(until.saturating_duration_since(now.into_std()).as_secs() + 1);
+                let left = humantime::format_duration(left);
+                Some(format!("{} (no session; it may keep routes of the last one for {left})", peer.name))
+            }
+        };
+        self.0.iter().filter_map(name).collect()
     }
 }
 
-/// A peer without a session has dropped our routes; it has nothing to be told.
-fn knows(status: &Status, generation: Generation) -> bool {
-    status.state != StateName::Established || status.told >= generation
+/// Returns when a router follows a generation.
+async fn follow(mut status: watch::Receiver<Status>, generation: Generation) {
+    loop {
+        let follows = status.borrow_and_update().follows(generation, Instant::now().into_std());
+        let until = match follows {
+            Follows::Yes => return,
+            Follows::NotYet => None,
+            Follows::MayKeepRoutes(until) => Some(until),
+        };
+        tokio::select! {
+            changed = status.changed() => if changed.is_err() {
+                return; // the session's task is gone, and its routes with it
+            },
+            () = super::session::at(until) => {}
+        }
+    }
 }
+
+#[cfg(test)]
+mod tests;

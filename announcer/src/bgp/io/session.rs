@@ -24,7 +24,7 @@ use tracing::{Instrument, debug, info, info_span, warn};
 use crate::bgp::fsm::{self, Action, Event, Moment, State, StateName};
 use crate::bgp::hint::{Clues, Counted, Ours, Setting};
 use crate::bgp::io::connection::Connection;
-use crate::bgp::io::dial::{Dialed, Missed, dial};
+use crate::bgp::io::dial::{self, Dialed, Missed, dial};
 use crate::bgp::io::password::{Key, PasswordError};
 use crate::bgp::open::{Offer, Restart};
 use crate::bgp::outage::Line;
@@ -39,7 +39,7 @@ use crate::rib::LocRib;
 
 use network::Course;
 use routes::Routes;
-pub use status::{Counters, Down, Order, Status, Wire};
+pub use status::{Counters, Down, Follows, Order, Status, Wire};
 
 /// What a session needs to know for its whole life.
 #[derive(Debug, Clone)]
@@ -377,6 +377,7 @@ impl Session {
             Action::Down(why) => {
                 let hint = self.status.outage.session_ended(why.clone(), &self.clues(), now());
                 info!(reason = %why, hint = hint.as_deref(), "session ended");
+                self.status.kept_until = self.kept_until(&why);
                 self.down(&why);
             }
             Action::Failed(why) => {
@@ -407,6 +408,19 @@ impl Session {
         self.status.next_hops.clear();
         self.status.way = Way::Same;
         self.status.withheld.clear();
+    }
+
+    /// Until when the router may keep the routes of a session that ends now.
+    fn kept_until(&self, why: &DownReason) -> Option<Instant> {
+        let agreed = self.status.negotiated.as_ref().and_then(|negotiated| negotiated.hold_time);
+        let hold_time = agreed.unwrap_or_else(|| dial::silence(self.peer.hold_time));
+        let restart_time = self
+            .offer
+            .restart
+            .as_ref()
+            .map_or(Duration::ZERO, |restart| Duration::from_secs(restart.seconds.into()));
+        let kept = why.routes_kept_for(hold_time, restart_time);
+        (!kept.is_zero()).then(|| now() + kept)
     }
 
     /// Says why there is no session while the machine still waits for one.
@@ -486,7 +500,7 @@ fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }
 
-async fn at(deadline: Option<Instant>) {
+pub(super) async fn at(deadline: Option<Instant>) {
     match deadline {
         Some(deadline) => sleep_until(deadline.into()).await,
         None => pending().await,

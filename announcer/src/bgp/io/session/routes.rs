@@ -66,6 +66,7 @@ impl Session {
         self.status.next_hops =
             self.routes.as_ref().map(|routes| routes.export.next_hops()).unwrap_or_default();
         self.status.negotiated = Some(negotiated);
+        self.status.kept_until = None;
         self.status.established += 1;
     }
 

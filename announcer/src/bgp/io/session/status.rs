@@ -53,6 +53,9 @@ pub struct Status {
     pub since: Instant,
     /// Up to which generation of the Loc-RIB the peer's kernel has acknowledged our octets; 0 unless Established.
     pub told: Generation,
+    /// Without a session: until when the router may keep routes of the last one, since it may not have noticed its end, or
+    /// since graceful restart lets it.
+    pub kept_until: Option<Instant>,
     /// How many prefixes the peer's kernel has acknowledged.
     pub announced: usize,
     /// How many prefixes it has once all that was sent is acknowledged.
@@ -86,6 +89,17 @@ pub struct Status {
     pub wire: Wire,
 }
 
+/// How far a router follows a generation of the Loc-RIB.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Follows {
+    /// Its kernel has acknowledged it, or it keeps none of our routes.
+    Yes,
+    /// There is a session, and the acknowledgement is still to come.
+    NotYet,
+    /// There is no session, and the router may keep older routes until then.
+    MayKeepRoutes(Instant),
+}
+
 /// From the knowledge of a fact to its octets' way.
 pub type Wire = Histogram<13>;
 
@@ -115,6 +129,7 @@ impl Status {
             state: StateName::Idle,
             since: super::now(),
             told: 0,
+            kept_until: None,
             announced: 0,
             advertised: 0,
             next_hops: BTreeMap::new(),
@@ -130,6 +145,16 @@ impl Status {
             established: 0,
             downs: BTreeMap::new(),
             wire: Wire::new(&WIRE),
+        }
+    }
+
+    /// Whether the router follows a generation.
+    pub fn follows(&self, generation: Generation, now: Instant) -> Follows {
+        match (self.state, self.kept_until) {
+            (StateName::Established, _) if self.told >= generation => Follows::Yes,
+            (StateName::Established, _) => Follows::NotYet,
+            (_, Some(until)) if now < until => Follows::MayKeepRoutes(until),
+            (_, _) => Follows::Yes,
         }
     }
 

@@ -27,10 +27,21 @@ pub struct Address {
     pub ip: IpAddr,
     /// The length of its subnet's prefix.
     pub prefix: u8,
-    /// Of global scope, and neither tentative, deprecated nor temporary.
-    pub lasting: bool,
+    /// Whether it may be a source or a next hop.
+    pub fitness: Fitness,
     /// One that the kernel made up for some hours (RFC 8981).
     pub temporary: bool,
+}
+
+/// Whether an address may be a source or a next hop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fitness {
+    /// Of global scope, and neither tentative, deprecated nor temporary.
+    Lasting,
+    /// The same, but deprecated (RFC 4862 §5.5.4): it still works, and serves while there is no other.
+    Deprecated,
+    /// It may not.
+    Unfit,
 }
 
 impl Address {
@@ -80,45 +91,59 @@ impl Network {
     }
 }
 
-/// The source for a session: the kernel's choice, or another address of the interface where that is a VIP or temporary;
-/// one of the next host's subnet goes first. `host` is the next host on the way to the peer.
+/// The source for a session: the kernel's choice, or another address of the interface where that is a VIP or temporary; a
+/// deprecated one goes last, and one of the next host's subnet before the others. `host` is the next host on the way to the
+/// peer.
 pub fn source(choice: IpAddr, host: IpAddr, ours: &[Address], vips: &BTreeSet<IpAddr>) -> Option<IpAddr> {
     let temporary = ours.iter().any(|ours| ours.ip == choice && ours.temporary);
     if !vips.contains(&choice) && !temporary {
         return Some(choice);
     }
-    let fits =
-        |ours: &&Address| ours.ip.is_ipv4() == choice.is_ipv4() && ours.lasting && !vips.contains(&ours.ip);
-    let near = ours.iter().filter(fits).find(|ours| ours.is_on_link_with(host));
-    near.or_else(|| ours.iter().find(fits)).map(|ours| ours.ip)
+    let fits = |ours: &&Address| ours.ip.is_ipv4() == choice.is_ipv4();
+    let candidates = candidates(ours, vips).filter(fits);
+    candidates.min_by_key(|ours| (ours.fitness, !ours.is_on_link_with(host))).map(|ours| ours.ip)
 }
 
 /// The next hop of IPv6 routes (RFC 2545 §3): the session's own address, else the one that was advertised before, else the
-/// interface's first global one that is no VIP.
+/// interface's first global one that is no VIP; a deprecated one while there is no other.
 pub fn next_hop_v6(
     session: IpAddr,
     before: Option<Ipv6Addr>,
     ours: &[Address],
     vips: &BTreeSet<IpAddr>,
 ) -> Option<Ipv6Addr> {
-    let own = Address { ip: session, prefix: 128, lasting: true, temporary: false };
-    let global = |candidate: &Address| match candidate.ip {
-        IpAddr::V6(ip) if candidate.lasting && !vips.contains(&candidate.ip) && is_global(ip) => Some(ip),
-        IpAddr::V6(_) | IpAddr::V4(_) => None,
+    let global = |ip: IpAddr| match ip {
+        IpAddr::V6(ip) => Some(ip).filter(|ip| is_global(*ip)),
+        IpAddr::V4(_) => None,
     };
-    let kept = ours.iter().filter(|ours| before.is_some_and(|before| ours.ip == before));
-    std::iter::once(&own).chain(kept).chain(ours).find_map(global)
+    let own = global(session).filter(|ip| !vips.contains(&IpAddr::V6(*ip)));
+    own.or_else(|| next_hop(ours, vips, before, global))
 }
 
 /// The next hop of IPv4 routes on a session over IPv6: the one that was advertised before, else the interface's first IPv4
-/// address that is no VIP.
+/// address that is no VIP; a deprecated one while there is no other.
 pub fn next_hop_v4(before: Option<Ipv4Addr>, ours: &[Address], vips: &BTreeSet<IpAddr>) -> Option<Ipv4Addr> {
-    let fits = |ours: &Address| match ours.ip {
-        IpAddr::V4(ip) if ours.lasting && !vips.contains(&ours.ip) => Some(ip),
-        IpAddr::V4(_) | IpAddr::V6(_) => None,
-    };
-    let kept = ours.iter().filter(|ours| before.is_some_and(|before| ours.ip == before));
-    kept.chain(ours).find_map(fits)
+    next_hop(ours, vips, before, |ip| match ip {
+        IpAddr::V4(ip) => Some(ip),
+        IpAddr::V6(_) => None,
+    })
+}
+
+/// The addresses that may be a source or a next hop, in the kernel's order.
+fn candidates<'a>(ours: &'a [Address], vips: &'a BTreeSet<IpAddr>) -> impl Iterator<Item = &'a Address> {
+    ours.iter().filter(|ours| ours.fitness != Fitness::Unfit && !vips.contains(&ours.ip))
+}
+
+/// The best of the addresses that `of` takes; of equal ones the one from before, else the first.
+fn next_hop<T: PartialEq>(
+    ours: &[Address],
+    vips: &BTreeSet<IpAddr>,
+    before: Option<T>,
+    of: impl Fn(IpAddr) -> Option<T>,
+) -> Option<T> {
+    let candidates = candidates(ours, vips).filter_map(|ours| Some((ours.fitness, of(ours.ip)?)));
+    let best = candidates.min_by_key(|(fitness, ip)| (*fitness, before.as_ref() != Some(ip)));
+    best.map(|(_, ip)| ip)
 }
 
 fn is_global(ip: Ipv6Addr) -> bool {

@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 
 use crate::bgp::hint::Neighbour;
 use crate::bgp::io::sockopt;
-use crate::bgp::path::{self as pure, Address, Path};
+use crate::bgp::path::{self as pure, Address, Fitness, Path};
 use crate::model::Family;
 
 /// The source for a session with `peer`, and the addresses of the outgoing interface.
@@ -212,9 +212,15 @@ fn read(message: &AddressMessage) -> Option<Address> {
     // Of IPv4, the kernel's name of the same bit is IFA_F_SECONDARY: a further address of a subnet, as good as any.
     let ip = local.or(prefix)?;
     let temporary = ip.is_ipv6() && flags.contains(AddressFlags::Secondary);
-    let unsure = AddressFlags::Tentative | AddressFlags::Deprecated | AddressFlags::Dadfailed;
-    let lasting = message.header.scope == AddressScope::Universe && !flags.intersects(unsure) && !temporary;
-    Some(Address { ip, prefix: message.header.prefix_len, lasting, temporary })
+    let unsure = flags.intersects(AddressFlags::Tentative | AddressFlags::Dadfailed);
+    let fitness = if message.header.scope != AddressScope::Universe || unsure || temporary {
+        Fitness::Unfit
+    } else if flags.contains(AddressFlags::Deprecated) {
+        Fitness::Deprecated
+    } else {
+        Fitness::Lasting
+    };
+    Some(Address { ip, prefix: message.header.prefix_len, fitness, temporary })
 }
 
 /// A netlink connection that ends with its owner.
@@ -258,6 +264,9 @@ mod tests {
         assert_eq!(families_on_host(&[].into()).await.unwrap(), [].into());
         assert!(path.source.is_loopback());
         let found = addresses(path.interface).await.unwrap();
-        assert!(found.iter().any(|address| address.ip.is_loopback() && !address.lasting), "{found:?}");
+        assert!(
+            found.iter().any(|address| address.ip.is_loopback() && address.fitness == Fitness::Unfit),
+            "{found:?}"
+        );
     }
 }

@@ -3,7 +3,8 @@ use super::*;
 fn ours(list: &[(&str, bool)]) -> Vec<Address> {
     let address = |(ip, lasting): &(&str, bool)| {
         let net: IpNet = ip.parse().unwrap();
-        Address { ip: net.addr(), prefix: net.prefix_len(), lasting: *lasting, temporary: false }
+        let fitness = if *lasting { Fitness::Lasting } else { Fitness::Unfit };
+        Address { ip: net.addr(), prefix: net.prefix_len(), fitness, temporary: false }
     };
     list.iter().map(address).collect()
 }
@@ -46,6 +47,43 @@ fn a_temporary_address_is_neither_source_nor_next_hop() {
     assert_eq!(source(temporary, ip("2001:db8::ff"), &addresses[..1], &none), None);
     let next_hop = next_hop_v6(ip("10.0.0.1"), None, &addresses, &none);
     assert_eq!(next_hop.map(IpAddr::V6), Some(stable));
+}
+
+#[test]
+fn a_deprecated_address_serves_while_there_is_no_other() {
+    let mut addresses = ours(&[
+        ("2001:db8::1/64", true),
+        ("2001:db8::2/64", true),
+        ("10.0.0.1/24", true),
+        ("10.0.0.2/24", true),
+    ]);
+    let none = vips(&[]);
+    let deprecate = |addresses: &mut Vec<Address>, index: usize| {
+        addresses.get_mut(index).unwrap().fitness = Fitness::Deprecated;
+    };
+    let v6 = |ours: &[Address], before: Option<&str>| {
+        let before = before.map(|ip| ip.parse().unwrap());
+        next_hop_v6(ip("fe80::1"), before, ours, &none).map(|ip| ip.to_string())
+    };
+    let v4 = |ours: &[Address], before: Option<&str>| {
+        let before = before.map(|ip| ip.parse().unwrap());
+        next_hop_v4(before, ours, &none).map(|ip| ip.to_string())
+    };
+    deprecate(&mut addresses, 0);
+    deprecate(&mut addresses, 2);
+    assert_eq!(v6(&addresses, Some("2001:db8::1")).as_deref(), Some("2001:db8::2"));
+    assert_eq!(v4(&addresses, Some("10.0.0.1")).as_deref(), Some("10.0.0.2"));
+    let vip = vips(&["10.9.9.9"]);
+    assert_eq!(source(ip("10.9.9.9"), ip("10.0.0.254"), &addresses, &vip), Some(ip("10.0.0.2")));
+    deprecate(&mut addresses, 1);
+    deprecate(&mut addresses, 3);
+    assert_eq!(
+        v6(&addresses, Some("2001:db8::2")).as_deref(),
+        Some("2001:db8::2"),
+        "what was advertised stays"
+    );
+    assert_eq!(v4(&addresses, None).as_deref(), Some("10.0.0.1"));
+    assert_eq!(source(ip("10.9.9.9"), ip("10.0.0.254"), &addresses, &vip), Some(ip("10.0.0.1")));
 }
 
 #[test]

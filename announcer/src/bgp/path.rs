@@ -77,12 +77,20 @@ pub struct Network {
     pub addresses: BTreeMap<u32, Vec<Address>>,
     /// Rises when a route has changed.
     pub routes: u64,
+    /// Rises when a default route has changed. The kernel says nothing of those that go with their link.
+    pub default_routes: u64,
 }
 
 impl Network {
     /// Whether an interface has this address.
     pub fn has(&self, ip: IpAddr) -> bool {
         self.addresses.values().flatten().any(|address| address.ip == ip)
+    }
+
+    /// Whether the default route is still what it was: nothing has changed since but other routes.
+    pub fn has_the_default_route_of(&self, before: &Network) -> bool {
+        let Network { links, addresses, routes: _, default_routes } = before;
+        (links, addresses, default_routes) == (&self.links, &self.addresses, &self.default_routes)
     }
 
     /// The addresses of an interface, in the kernel's order.

@@ -101,7 +101,7 @@ async fn attempt(
         }
         None => None,
     };
-    let (address, route) = locate(peer).await?;
+    let (address, route) = locate(peer, None).await?;
     seen.way = if route.via.is_some() { Way::Routed } else { Way::OnLink };
     let end = end(address, peer.port, route.interface);
     let avoided = Arc::clone(&vips.borrow());
@@ -153,8 +153,9 @@ async fn attempt(
     }
 }
 
-/// Where the peer is at present, and the way to it.
-pub(super) async fn locate(peer: &Peer) -> Result<(IpAddr, Path), TcpFailure> {
+/// Where the peer is at present, and the way to it. `known`: the default gateway and its interface, if they need not be looked
+/// for.
+pub(super) async fn locate(peer: &Peer, known: Option<(IpAddr, u32)>) -> Result<(IpAddr, Path), TcpFailure> {
     let broken = |error| broken(&error);
     let over = match &peer.interface {
         Some(name) => Some(
@@ -167,9 +168,10 @@ pub(super) async fn locate(peer: &Peer) -> Result<(IpAddr, Path), TcpFailure> {
     };
     let (address, over) = match peer.address {
         PeerAddress::Ip(address) => (address, over),
-        PeerAddress::DefaultGateway => {
-            path::gateway(over).await.map_err(broken)?.ok_or(TcpFailure::NoGateway)?
-        }
+        PeerAddress::DefaultGateway => match known {
+            Some((address, interface)) => (address, Some(interface)),
+            None => path::gateway(over).await.map_err(broken)?.ok_or(TcpFailure::NoGateway)?,
+        },
     };
     Ok((address, path::towards(address, over).await.map_err(|error| no_route(&error))?))
 }

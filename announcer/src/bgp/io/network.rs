@@ -2,7 +2,8 @@
 //!
 //! Touches rtnetlink (RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR and so on; RTM_GETLINK, RTM_GETADDR). An event means: look at all
 //! links, or all addresses, anew; so none can be missed, whatever the kernel had to drop, and what is gone is forgotten. Of
-//! routes it is only said that one has changed: a host can have a million of them, and who wants to know asks for one.
+//! routes it is only published that one has changed, and whether a default route did: a host can have a million of them, and
+//! who wants to know asks the kernel about one.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -49,7 +50,7 @@ pub async fn watch(publish: watch::Sender<Arc<Network>>) {
 async fn follow_links_and_addresses(publish: &watch::Sender<Arc<Network>>) -> io::Result<()> {
     let groups = [libc::RTNLGRP_LINK, libc::RTNLGRP_IPV4_IFADDR, libc::RTNLGRP_IPV6_IFADDR];
     let mut events = subscribe(&groups)?;
-    let mut news = News { links: true, addresses: true };
+    let mut news = News::ALL;
     let mut next_look = Instant::now();
     loop {
         if news.links {
@@ -64,11 +65,7 @@ async fn follow_links_and_addresses(publish: &watch::Sender<Arc<Network>>) -> io
             next_look = Instant::now() + ADDRESS_PAUSE;
         }
         tokio::select! {
-            seen = next(&mut events) => {
-                let seen = seen?;
-                news.links |= seen.links;
-                news.addresses |= seen.addresses;
-            }
+            seen = next(&mut events) => news.add(seen?),
             () = sleep_until(next_look), if news.addresses => {}
         }
     }
@@ -76,10 +73,15 @@ async fn follow_links_and_addresses(publish: &watch::Sender<Arc<Network>>) -> io
 
 async fn follow_routes(publish: &watch::Sender<Arc<Network>>) -> io::Result<()> {
     let mut events = subscribe(&[libc::RTNLGRP_IPV4_ROUTE, libc::RTNLGRP_IPV6_ROUTE])?;
+    // What changed before the start was not heard.
+    let mut news = News::ALL;
     loop {
-        // At the start too: what changed before was not heard.
-        publish.send_modify(|network| Arc::make_mut(network).routes += 1);
-        next(&mut events).await?;
+        publish.send_modify(|network| {
+            let network = Arc::make_mut(network);
+            network.routes += 1;
+            network.default_routes += u64::from(news.default_routes);
+        });
+        news = next(&mut events).await?;
         sleep(ROUTE_PAUSE).await;
     }
 }
@@ -99,10 +101,22 @@ fn subscribe(groups: &[libc::c_uint]) -> io::Result<TokioSocket> {
 struct News {
     links: bool,
     addresses: bool,
+    /// A default route has changed; each change of a route wakes, this one or another.
+    default_routes: bool,
 }
 
 impl News {
-    /// By the types of the messages in a datagram (nlmsghdr of linux/netlink.h).
+    /// All of it: what happened is not known.
+    const ALL: News = News { links: true, addresses: true, default_routes: true };
+
+    fn add(&mut self, other: News) {
+        self.links |= other.links;
+        self.addresses |= other.addresses;
+        self.default_routes |= other.default_routes;
+    }
+
+    /// By the types of the messages in a datagram (nlmsghdr of linux/netlink.h), and of a route by the length of its
+    /// destination's prefix (rtmsg of linux/rtnetlink.h).
     fn of(datagram: &[u8]) -> Self {
         let mut news = News::default();
         let mut rest = datagram;
@@ -110,6 +124,10 @@ impl News {
             match u16::from_ne_bytes([*kind, *kind_high]) {
                 libc::RTM_NEWLINK | libc::RTM_DELLINK => news.links = true,
                 libc::RTM_NEWADDR | libc::RTM_DELADDR => news.addresses = true,
+                libc::RTM_NEWROUTE | libc::RTM_DELROUTE => {
+                    // After the 16 octets of nlmsghdr: the family, then the length.
+                    news.default_routes |= rest.get(17).is_none_or(|length| *length == 0);
+                }
                 _ => {}
             }
             let length = usize::try_from(u32::from_ne_bytes([*a, *b, *c, *d])).unwrap_or(usize::MAX);
@@ -126,16 +144,10 @@ async fn next(events: &mut TokioSocket) -> io::Result<News> {
     let mut received = events.recv(&mut octets).await;
     for _ in 0..BATCH {
         match received {
-            Ok(()) => {
-                let seen = News::of(&octets);
-                news.links |= seen.links;
-                news.addresses |= seen.addresses;
-            }
+            Ok(()) => news.add(News::of(&octets)),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
             // Some were dropped: what they said is seen all the same.
-            Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
-                news = News { links: true, addresses: true };
-            }
+            Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => news = News::ALL,
             Err(error) => return Err(error),
         }
         octets.clear();
@@ -235,16 +247,26 @@ mod tests {
             octets.resize(16, 0);
             octets
         };
-        let (links, addresses) =
-            (News { links: true, addresses: false }, News { links: false, addresses: true });
+        let route = |kind: u16, prefix: u8| {
+            let mut octets = message(28, kind);
+            octets.extend([2, prefix]);
+            octets.resize(28, 0);
+            octets
+        };
+        let links = News { links: true, ..News::default() };
+        let addresses = News { addresses: true, ..News::default() };
+        let default_routes = News { default_routes: true, ..News::default() };
         for (octets, want) in [
             (message(16, libc::RTM_NEWLINK), links),
             (message(16, libc::RTM_DELADDR), addresses),
             (
                 [message(16, libc::RTM_DELLINK), message(16, libc::RTM_NEWADDR)].concat(),
-                News { links: true, addresses: true },
+                News { links: true, addresses: true, default_routes: false },
             ),
-            (message(16, libc::RTM_NEWROUTE), News::default()),
+            (route(libc::RTM_NEWROUTE, 24), News::default()),
+            (route(libc::RTM_NEWROUTE, 0), default_routes),
+            ([route(libc::RTM_NEWROUTE, 32), route(libc::RTM_DELROUTE, 0)].concat(), default_routes),
+            (message(16, libc::RTM_NEWROUTE), default_routes),
             (message(0, libc::RTM_NEWLINK), links),
             (message(u32::MAX, libc::RTM_NEWADDR), addresses),
             (vec![], News::default()),

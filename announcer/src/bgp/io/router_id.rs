@@ -83,7 +83,7 @@ async fn towards(config: &Config, name: &PeerName, vips: &BTreeSet<IpAddr>) -> F
     let Some(peer) = config.peers.iter().find(|peer| peer.name == *name) else {
         return Found::NoWay("it is not configured".into());
     };
-    let (address, route) = match dial::locate(peer).await {
+    let (address, route) = match dial::locate(peer, None).await {
         Ok(found) => found,
         Err(failure) => return Found::NoWay(failure.to_string()),
     };

@@ -2,6 +2,7 @@
 //!
 //! Touches rtnetlink, through [`dial`](crate::bgp::io::dial).
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use tracing::info;
 use super::{Session, now};
 use crate::bgp::fsm::Event;
 use crate::bgp::io::dial;
-use crate::bgp::path::PathState;
+use crate::bgp::path::{Network, PathState};
 use crate::bgp::plan::Way;
 use crate::bgp::reason::TcpFailure;
 
@@ -24,6 +25,10 @@ pub(super) struct Course {
     pub(super) question: Option<super::Later<super::Answer>>,
     /// Whether the network changed while it was under way.
     again: bool,
+    /// The host's network when the question was asked.
+    asked_with: Arc<Network>,
+    /// The last answer: where the peer is, over which interface, and the host's network at that time.
+    located: Option<(Arc<Network>, IpAddr, u32)>,
     /// When a new session would begin to take another way for good.
     pub(super) settles: Option<std::time::Instant>,
 }
@@ -61,7 +66,13 @@ impl Session {
             return;
         }
         let peer = Arc::clone(&self.peer);
-        self.course.question = Some(Box::pin(async move { dial::locate(&peer).await }));
+        let network = Arc::clone(&self.network.borrow());
+        // To find the default gateway, all routes are read: not for each of a million that changes.
+        let known =
+            self.course.located.as_ref().filter(|(before, ..)| network.has_the_default_route_of(before));
+        let known = known.map(|(_, address, interface)| (*address, *interface));
+        self.course.asked_with = network;
+        self.course.question = Some(Box::pin(async move { dial::locate(&peer, known).await }));
     }
 
     /// The kernel has answered.
@@ -70,6 +81,8 @@ impl Session {
         let Some(connection) = &mut self.connection else { return };
         // What fails now is for the hold timer and the link to judge.
         let now_taken = answer.ok();
+        let asked_with = std::mem::take(&mut self.course.asked_with);
+        self.course.located = now_taken.map(|(address, path)| (asked_with, address, path.interface));
         if connection.used.moved(now_taken) {
             self.course.settles = self.course.settles.or(Some(now() + SETTLED));
         } else {

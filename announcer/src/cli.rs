@@ -293,7 +293,7 @@ fn run(options: Options, log: &str) -> Result<(), Failure> {
     let text = Text::read(&options.config).map_err(usage)?;
     let config = text.parse().map_err(usage)?;
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
-    // One service's file is no reason to announce none of them: its own VIPs stay withheld until it can be used.
+    // One service's file is no reason to announce none of them: its own VIPs are not announced until it can be used.
     for error in text.parse_looking(any_ca_file).err().iter().flat_map(config::Errors::iter) {
         warn!(config = %options.config.display(), line = error.line, error = error.message, help = error.help,
             "certificates cannot be judged, the check fails");
@@ -361,7 +361,7 @@ fn table(status: &Status) -> String {
             peer.prefixes(),
         ));
         lines.extend(peer.hint.iter().map(|hint| format!("     {:wide$}  hint: {hint}", "")));
-        lines.extend(peer.withheld.iter().map(|why| format!("     {:wide$}  {why}", "")));
+        lines.extend(peer.not_sent.iter().map(|why| format!("     {:wide$}  {why}", "")));
     }
     let vips = || status.services.iter().flat_map(|s| s.vips.iter().map(move |vip| (s, vip)));
     let wide = width(&mut vips().map(|(service, _)| service.name.len()));

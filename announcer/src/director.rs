@@ -41,7 +41,7 @@ use decide::Moment;
 pub use figures::Figures;
 pub use preview::Preview;
 pub use report::{CheckReport, Report, ServiceReport, VipReport};
-pub use standing::{Depreference, Reason, Standing};
+pub use standing::{LastChoiceReason, NotAnnouncedReason, Standing};
 use vip::Vip;
 
 /// Before its first verdict a check is asked at least this often, so that a start is not `rise` intervals long.
@@ -83,7 +83,7 @@ pub struct Change {
 #[derive(Debug, Clone)]
 struct Said {
     normal: Arc<Attributes>,
-    depreferred: Arc<Attributes>,
+    last_choice: Arc<Attributes>,
 }
 
 /// Owns what is known and decides what is announced.
@@ -289,7 +289,7 @@ impl Said {
     fn of(service: &crate::config::Service) -> Self {
         let normal = Arc::new(service.attributes.clone());
         let deprefer = Some(Box::new(service.deprefer.clone()));
-        Said { depreferred: Arc::new(Attributes { deprefer, ..service.attributes.clone() }), normal }
+        Said { last_choice: Arc::new(Attributes { deprefer, ..service.attributes.clone() }), normal }
     }
 }
 

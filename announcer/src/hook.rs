@@ -96,7 +96,7 @@ pub struct Queue {
     waiting: BTreeMap<IpAddr, Call>,
     /// How many runs in a row could not be started.
     not_started: u32,
-    /// What the hook knows of a VIP; of one that is not here, that it is withheld, as each VIP is at first.
+    /// What the hook knows of a VIP; of one that is not here, that it is starting, as each VIP is at first.
     told: BTreeMap<IpAddr, &'static str>,
 }
 
@@ -181,7 +181,7 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 
 /// The standing that every VIP begins with.
-const AT_FIRST: &str = "withheld";
+const AT_FIRST: &str = "starting";
 
 /// A run's output as one line; `None`: it printed nothing.
 fn line(output: &[u8]) -> Option<String> {
@@ -192,7 +192,7 @@ fn line(output: &[u8]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::director::{Reason, Standing};
+    use crate::director::{NotAnnouncedReason, Standing};
     use crate::drain::Drain;
     use crate::program::{Phase, StartError};
 
@@ -201,7 +201,7 @@ mod tests {
             service: "www".parse().unwrap(),
             vip: [192, 0, 2, vip].into(),
             standing,
-            before: Standing::Withheld(Reason::NotLookedFor),
+            before: Standing::NotAnnounced(NotAnnouncedReason::NotLookedFor),
         }
     }
 
@@ -215,7 +215,8 @@ mod tests {
             .collect()
     }
 
-    const GONE: Standing = Standing::Withheld(Reason::Stopping);
+    const GONE: Standing = Standing::NotAnnounced(NotAnnouncedReason::Stopping);
+    const STARTING: Standing = Standing::NotAnnounced(NotAnnouncedReason::NotLookedFor);
 
     #[test]
     fn each_vip_is_told_in_order_once_and_as_it_is_when_its_turn_comes() {
@@ -223,29 +224,33 @@ mod tests {
         for vip in [1, 2, 3] {
             queue.changed(&change(vip, Standing::Announced));
         }
-        queue.changed(&change(1, Standing::Draining(Drain::default())));
-        let want = [(1, "withheld", "draining"), (2, "withheld", "announced"), (3, "withheld", "announced")];
+        queue.changed(&change(1, Standing::Drained(Drain::default())));
+        let want = [
+            (1, "starting", "drained"),
+            (2, "starting", "announced"),
+            (3, "starting", "announced"),
+        ];
         assert_eq!(told(&mut queue), want);
         assert_eq!(queue.runs.replaced, 1);
         queue.changed(&change(2, GONE));
-        assert_eq!(told(&mut queue), [(2, "announced", "withheld")]);
+        assert_eq!(told(&mut queue), [(2, "announced", "not_announced")]);
     }
 
     #[test]
     fn what_the_hook_knows_is_not_told() {
         let mut queue = Queue::default();
-        queue.changed(&change(1, Standing::Withheld(Reason::NotLookedFor)));
-        assert_eq!(told(&mut queue), [], "every VIP begins withheld");
+        queue.changed(&change(1, STARTING));
+        assert_eq!(told(&mut queue), [], "every VIP begins as starting");
         queue.changed(&change(1, Standing::Announced));
         queue.changed(&change(2, Standing::Announced));
-        queue.changed(&change(1, GONE));
+        queue.changed(&change(1, STARTING));
         assert_eq!(
             told(&mut queue),
-            [(2, "withheld", "announced")],
+            [(2, "starting", "announced")],
             "it came and went before the hook's turn"
         );
-        queue.changed(&change(1, Standing::Announced));
-        assert_eq!(told(&mut queue), [(1, "withheld", "announced")]);
+        queue.changed(&change(1, GONE));
+        assert_eq!(told(&mut queue), [(1, "starting", "not_announced")]);
     }
 
     #[test]
@@ -261,9 +266,9 @@ mod tests {
     #[test]
     fn the_environment_says_all_that_status_does() {
         let mut queue = Queue::default();
-        queue.changed(&change(1, Standing::Draining(Drain::parse("new\0kernel"))));
+        queue.changed(&change(1, Standing::Drained(Drain::parse("new\0kernel"))));
         let environment = queue.take().unwrap().environment();
-        let want = ["www", "192.0.2.1", "draining", "drained", "drained: new kernel", "withheld"];
+        let want = ["www", "192.0.2.1", "drained", "drained", "drained: new kernel", "starting"];
         assert_eq!(environment.each_ref().map(|(_, value)| value.as_str()), want);
     }
 
@@ -301,7 +306,7 @@ mod tests {
         queue.changed(&change(1, Standing::Announced));
         assert_eq!(fails(&mut queue), FIRST_PAUSE);
         assert_eq!(fails(&mut queue), FIRST_PAUSE * 2);
-        assert_eq!(told(&mut queue), [(1, "withheld", "announced")], "it still is to be told");
+        assert_eq!(told(&mut queue), [(1, "starting", "announced")], "it still is to be told");
         for _ in 0..40 {
             queue.changed(&change(2, Standing::Announced));
             assert!(fails(&mut queue) <= LONGEST_PAUSE);
@@ -315,7 +320,7 @@ mod tests {
     #[test]
     fn what_changed_during_a_run_that_could_not_be_started_is_one_change() {
         for (meanwhile, want) in
-            [(Standing::Draining(Drain::default()), vec![(1, "withheld", "draining")]), (GONE, vec![])]
+            [(Standing::Drained(Drain::default()), vec![(1, "starting", "drained")]), (STARTING, vec![])]
         {
             let mut queue = Queue::default();
             queue.changed(&change(1, Standing::Announced));

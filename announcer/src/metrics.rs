@@ -19,7 +19,7 @@ use crate::bgp::fsm::StateName;
 use crate::director::Figures;
 use crate::hook::Runs;
 use crate::model::{Histogram, PeerName};
-use crate::rib::Withheld;
+use crate::rib::NotSent;
 
 pub use tally::{Tally, Took};
 pub use text::write;
@@ -109,7 +109,7 @@ table! {
         "How often the session ended, or a try for it failed, and why"
     PEER_PREFIXES Gauge "announcer_peer_prefixes" ["peer"]
         "How many prefixes a router knows from us"
-    PEER_WITHHELD Gauge "announcer_peer_withheld" ["peer", "family", "reason"]
+    PEER_ROUTES_NOT_SENT Gauge "announcer_peer_routes_not_sent" ["peer", "family", "reason"]
         "1 for a family of the peer's `families` with routes that a router is not told, and why; absent else"
     SENT Counter "announcer_peer_messages_sent_total" ["peer", "type"]
         "Messages sent to a router, by type"
@@ -193,7 +193,7 @@ pub struct Peer {
     /// Prefixes that the router knows from us.
     pub prefixes: usize,
     /// What it is not told.
-    pub withheld: Vec<Withheld>,
+    pub not_sent: Vec<NotSent>,
     /// Messages by type.
     pub sent: [(&'static str, u64); 5],
     /// Messages by type.

@@ -71,9 +71,9 @@ pub struct Export {
     pub families: BTreeSet<Family>,
     /// The families that our own configuration leaves out of this session: that their routes are not said is no fault.
     pub left_out: BTreeSet<Family>,
-    /// The next hop of IPv4 routes that name none; `None`: they are withheld.
+    /// The next hop of IPv4 routes that name none; `None`: they are not sent.
     pub next_hop_v4: Option<NextHop>,
-    /// The next hop of IPv6 routes that name none; `None`: they are withheld.
+    /// The next hop of IPv6 routes that name none; `None`: they are not sent.
     pub next_hop_v6: Option<NextHop>,
     /// What the peer's configuration replaces.
     pub overrides: Overrides,
@@ -83,7 +83,7 @@ pub struct Export {
 type Told = (NextHop, Arc<Attributes>);
 
 /// A route as one peer gets it, or why it does not; `None`: it is not meant to.
-type Said = Result<Told, Option<Withheld>>;
+type Said = Result<Told, Option<NotSent>>;
 
 impl Export {
     /// The next hop of the routes of each family that name none.
@@ -104,12 +104,12 @@ impl Export {
         &self,
         family: Family,
         attributes: &Attributes,
-    ) -> Result<(NextHop, Attributes), Option<Withheld>> {
+    ) -> Result<(NextHop, Attributes), Option<NotSent>> {
         if self.left_out.contains(&family) {
             return Err(None);
         }
         if !self.families.contains(&family) {
-            return Err(Some(Withheld::FamilyNotNegotiated(family)));
+            return Err(Some(NotSent::FamilyNotNegotiated(family)));
         }
         let mut attributes = self.overrides.over(attributes);
         let given = (attributes.next_hop_v4.take(), attributes.next_hop_v6.take());
@@ -117,7 +117,7 @@ impl Export {
             Family::V4 => given.0.map(NextHop::V4).or(self.next_hop_v4),
             Family::V6 => given.1.map(NextHop::V6).or(self.next_hop_v6),
         };
-        Ok((next_hop.ok_or(Some(Withheld::NoNextHop(family)))?, attributes))
+        Ok((next_hop.ok_or(Some(NotSent::NoNextHop(family)))?, attributes))
     }
 }
 
@@ -144,47 +144,47 @@ impl<'a> Sayings<'a> {
 
 /// Why one peer is not told of a family's routes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Withheld {
+pub enum NotSent {
     /// The peer's OPEN did not have the family.
     FamilyNotNegotiated(Family),
     /// We have no address of that family on the session's interface, and none was configured.
     NoNextHop(Family),
 }
 
-impl Withheld {
+impl NotSent {
     /// Whose routes.
     pub fn family(&self) -> Family {
         match self {
-            Withheld::FamilyNotNegotiated(family) | Withheld::NoNextHop(family) => *family,
+            NotSent::FamilyNotNegotiated(family) | NotSent::NoNextHop(family) => *family,
         }
     }
 
     /// One word for metrics and JSON.
     pub fn label(&self) -> &'static str {
         match self {
-            Withheld::FamilyNotNegotiated(_) => "family_not_negotiated",
-            Withheld::NoNextHop(_) => "no_next_hop",
+            NotSent::FamilyNotNegotiated(_) => "family_not_negotiated",
+            NotSent::NoNextHop(_) => "no_next_hop",
         }
     }
 }
 
-impl fmt::Display for Withheld {
+impl fmt::Display for NotSent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Withheld::FamilyNotNegotiated(family) => {
+            NotSent::FamilyNotNegotiated(family) => {
                 write!(
                     f,
-                    "{family} is withheld: the peer's OPEN does not have it; activate the family on the router"
+                    "{family} routes are not sent: the peer's OPEN does not have it; activate the family on the router"
                 )
             }
-            Withheld::NoNextHop(Family::V4) => write!(
+            NotSent::NoNextHop(Family::V4) => write!(
                 f,
-                "IPv4 is withheld: the session runs over IPv6 and its interface has no IPv4 address that is no VIP; let the \
+                "IPv4 routes are not sent: the session runs over IPv6 and its interface has no IPv4 address that is no VIP; let the \
                  router offer `capability extended-nexthop`, or write `next_hop_v4`"
             ),
-            Withheld::NoNextHop(Family::V6) => write!(
+            NotSent::NoNextHop(Family::V6) => write!(
                 f,
-                "IPv6 is withheld: the session's interface has no global IPv6 address that is no VIP; give it one, or \
+                "IPv6 routes are not sent: the session's interface has no global IPv6 address that is no VIP; give it one, or \
                  write `next_hop_v6`"
             ),
         }
@@ -219,7 +219,7 @@ pub struct AdjRibOut {
     /// How many of the routes were said.
     said: usize,
     /// How many were not, and why.
-    withheld: BTreeMap<Withheld, usize>,
+    not_sent: BTreeMap<NotSent, usize>,
     /// Families that the peer may know and wants to hear again.
     again: BTreeSet<Family>,
     ended: BTreeSet<Family>,
@@ -246,12 +246,12 @@ impl AdjRibOut {
             let new = new.map(|attributes| now.of(family, &attributes));
             match &old {
                 Some(Ok(_)) => self.said -= 1,
-                Some(Err(Some(why))) => *self.withheld.entry(*why).or_default() -= 1,
+                Some(Err(Some(why))) => *self.not_sent.entry(*why).or_default() -= 1,
                 Some(Err(None)) | None => {}
             }
             match &new {
                 Some(Ok(_)) => self.said += 1,
-                Some(Err(Some(why))) => *self.withheld.entry(*why).or_default() += 1,
+                Some(Err(Some(why))) => *self.not_sent.entry(*why).or_default() += 1,
                 Some(Err(None)) | None => {}
             }
             match (old.and_then(Result::ok), new.and_then(Result::ok)) {
@@ -261,7 +261,7 @@ impl AdjRibOut {
                 (None, None) => {}
             }
         }
-        self.withheld.retain(|_, count| *count > 0);
+        self.not_sent.retain(|_, count| *count > 0);
         self.routes = want.routes.clone();
         self.export = export.clone();
 
@@ -299,8 +299,8 @@ impl AdjRibOut {
     }
 
     /// Families with routes that this peer was not told, and why.
-    pub fn withheld(&self) -> BTreeMap<Family, Withheld> {
-        self.withheld.keys().map(|why| (why.family(), *why)).collect()
+    pub fn not_sent(&self) -> BTreeMap<Family, NotSent> {
+        self.not_sent.keys().map(|why| (why.family(), *why)).collect()
     }
 }
 

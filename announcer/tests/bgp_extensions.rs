@@ -15,7 +15,7 @@ use announcer::bgp::fsm::StateName;
 use announcer::bgp::io::session::Order;
 use announcer::config::{Peer, PeerAddress};
 use announcer::model::{Attributes, Community, Family, LargeCommunity, Origin, Overrides, PeerAsn};
-use announcer::rib::Withheld;
+use announcer::rib::NotSent;
 use scripted::{CAPABILITIES, KEEPALIVE, OPEN, REFRESH, Router, Session, keepalive, message, open_body};
 
 const ID: [u8; 4] = [10, 9, 9, 9];
@@ -53,8 +53,8 @@ async fn rfc_4760_only_families_in_both_opens() {
     let body = router.update().await;
     assert!(has(&body, &[0x90, 14, 0]) && !body.ends_with(VIP), "{body:02x?}");
     let status = session.until(|status| status.told == 1).await;
-    assert_eq!(status.withheld, [(Family::V4, Withheld::FamilyNotNegotiated(Family::V4))].into());
-    assert_eq!(status.withheld[&Family::V4].label(), "family_not_negotiated");
+    assert_eq!(status.not_sent, [(Family::V4, NotSent::FamilyNotNegotiated(Family::V4))].into());
+    assert_eq!(status.not_sent[&Family::V4].label(), "family_not_negotiated");
 
     // And we offer what is configured, no more.
     let session = Session::start_with(|peer| peer.families = [Family::V4].into()).await;
@@ -279,9 +279,9 @@ async fn rfc_8950_v4_nlri_with_a_v6_next_hop_only_if_agreed() {
     router.send(&open(65000, CAPABILITIES)).await;
     router.expect(KEEPALIVE).await;
     router.send(&keepalive()).await;
-    // Not agreed, and the interface (lo) has no IPv4 address that lasts: withheld, not wrong.
+    // Not agreed, and the interface (lo) has no IPv4 address that lasts: not sent, and so not wrong.
     let status = session.until(|status| status.told == 1).await;
-    assert_eq!(status.withheld, [(Family::V4, Withheld::NoNextHop(Family::V4))].into());
+    assert_eq!(status.not_sent, [(Family::V4, NotSent::NoNextHop(Family::V4))].into());
     drop(router);
 
     let mut router = session.established_with(&open(65000, &extended)).await;
@@ -379,7 +379,7 @@ async fn agreed_8950() {
     }
     assert!(has(&v4, &[&next_hop(1), VIP].concat()), "{v4:02x?}");
     assert!(!has(&v4, &[0x40, 3, 4]), "no NEXT_HOP beside it: {v4:02x?}");
-    assert!(session.until(|status| status.told == 1).await.withheld.is_empty());
+    assert!(session.until(|status| status.told == 1).await.not_sent.is_empty());
     session.announce(2, &[]);
     let withdrawn = [&[0, 5], VIP, &[0, 0]].concat();
     while router.update().await != withdrawn {}

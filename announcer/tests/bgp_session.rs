@@ -12,7 +12,7 @@ use announcer::bgp::io::peers::Peers;
 use announcer::bgp::io::session::Order;
 use announcer::bgp::path::{Link, LinkState, Network};
 use announcer::model::{Family, Liveness};
-use announcer::rib::{NextHop, Withheld};
+use announcer::rib::{NextHop, NotSent};
 use scripted::{ENHANCED, KEEPALIVE, OPEN, REFRESH, Session, UPDATE, keepalive, message, open_body};
 use socket2::SockRef;
 use tokio::io::AsyncReadExt;
@@ -37,7 +37,7 @@ async fn a_vip_is_announced_withdrawn_and_announced_again() {
     assert_eq!(router.update().await, END_OF_RIB_V4);
     assert_eq!(router.update().await, END_OF_RIB_V6);
     let status = session.until(|status| status.told == 1).await;
-    assert_eq!((status.announced, status.withheld.len(), status.sent.update), (2, 0, 4));
+    assert_eq!((status.announced, status.not_sent.len(), status.sent.update), (2, 0, 4));
 
     session.announce(2, &["2001:db8::80/128"]);
     assert_eq!(router.update().await, [&[0, 5], VIP, &[0, 0]].concat());
@@ -58,7 +58,7 @@ async fn a_generation_that_says_nothing_to_a_peer_is_told_at_once() {
     session.until(|status| status.told == 1).await;
     session.announce(2, &["192.0.2.80/32", "2001:db8::80/128"]);
     let status = session.until(|status| status.told == 2).await;
-    assert_eq!(status.withheld, [(Family::V6, Withheld::NoNextHop(Family::V6))].into());
+    assert_eq!(status.not_sent, [(Family::V6, NotSent::NoNextHop(Family::V6))].into());
     assert_eq!((status.announced, status.sent.update), (1, 3));
 }
 
@@ -86,7 +86,7 @@ async fn the_way_to_the_wire_is_measured_of_what_is_said_while_the_session_is_th
 }
 
 #[tokio::test]
-async fn a_family_that_the_peer_does_not_have_is_withheld() {
+async fn a_family_that_the_peer_does_not_have_is_not_sent() {
     let mut session = Session::start().await;
     session.announce(1, &["192.0.2.80/32", "2001:db8::80/128"]);
     let open = message(OPEN, &open_body(65000, 180, [10, 9, 9, 9], ENHANCED));
@@ -94,7 +94,7 @@ async fn a_family_that_the_peer_does_not_have_is_withheld() {
     assert!(router.update().await.ends_with(VIP));
     assert_eq!(router.update().await, END_OF_RIB_V4);
     let status = session.until(|status| status.told == 1).await;
-    assert_eq!(status.withheld, [(Family::V6, Withheld::FamilyNotNegotiated(Family::V6))].into());
+    assert_eq!(status.not_sent, [(Family::V6, NotSent::FamilyNotNegotiated(Family::V6))].into());
 }
 
 // B1
@@ -106,7 +106,7 @@ async fn a_family_that_our_configuration_leaves_out_is_no_fault_of_the_session()
     assert!(router.update().await.ends_with(VIP));
     assert_eq!(router.update().await, END_OF_RIB_V4);
     let status = session.until(|status| status.told == 1).await;
-    assert_eq!((status.announced, status.withheld), (1, [].into()));
+    assert_eq!((status.announced, status.not_sent), (1, [].into()));
 }
 
 // B24

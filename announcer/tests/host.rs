@@ -152,8 +152,8 @@ impl Host {
             std::thread::sleep(Duration::from_millis(20)); // between looks
         }
         let log = self.log();
-        let withheld = log.lines().filter(|line| line.contains("VIP was withheld"));
-        let later: Vec<&str> = withheld.filter(|line| !line.contains("no probe has answered yet")).collect();
+        let lines = log.lines().filter(|line| line.contains("VIP is not announced"));
+        let later: Vec<&str> = lines.filter(|line| !line.contains("no probe has answered yet")).collect();
         assert!(later.is_empty(), "{log}");
     }
 }
@@ -231,7 +231,7 @@ fn lo_that_is_flushed_twice_within_milliseconds_withdraws_nothing() {
 
 /// Case H3: a real fight is told.
 #[test]
-fn a_vip_that_is_removed_again_and_again_is_withheld() {
+fn a_vip_that_is_removed_again_and_again_is_not_announced() {
     let Some(host) = started() else { return };
     let end = Instant::now() + PATIENCE;
     while is_announced(&host.status().unwrap()) {

@@ -124,7 +124,7 @@ fn without_descriptors() {
     // What they see counts again as soon as they can look.
     daemon.limit(limit);
     drop(listener);
-    let status = until(folder, "withheld");
+    let status = until(folder, "not_announced");
     assert!(not_asked(&status) >= before);
 }
 

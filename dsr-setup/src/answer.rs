@@ -43,7 +43,7 @@ mod tests {
 
     #[test]
     fn every_vip_is_held_whatever_its_standing() {
-        for standing in ["announced", "depreferred", "withheld", "draining", "something new"] {
+        for standing in ["announced", "last_choice", "not_announced", "drained", "something new"] {
             let answer = format!(
                 r#"{{"response":"status","status":{{"since":"x","services":[{{"name":"www","vips":[
                    {{"address":"192.0.2.80","standing":"{standing}","reason":"…"}}]}}]}}}}"#

@@ -185,7 +185,7 @@ fn remove_refuses_while_announcer_holds_a_vip_unless_forced() {
     if !is_root() {
         return;
     }
-    for standing in ["announced", "withheld", "draining"] {
+    for standing in ["announced", "not_announced", "drained"] {
         let host = Host::new();
         assert_eq!(host.apply().0, 0);
         let before = host.lo();

@@ -14,7 +14,7 @@ use announcer::config::FILE;
 use announcer::config::keys::{Key, Need, Section};
 use announcer::config::kind::http::Digest;
 use announcer::damping::{Flapping, Wait};
-use announcer::director::{Depreference, Reason, Standing};
+use announcer::director::{LastChoiceReason, NotAnnouncedReason, Standing};
 use announcer::drain::Drain;
 use announcer::health::check::{Evidence, Streak};
 use announcer::health::outcome::{
@@ -23,7 +23,7 @@ use announcer::health::outcome::{
 use announcer::metrics::{self, Metric};
 use announcer::model::{Asn, Family, PeerAsn};
 use announcer::program::StartError;
-use announcer::rib::Withheld;
+use announcer::rib::NotSent;
 
 fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
@@ -207,41 +207,49 @@ fn every_standing_of_a_vip_is_explained() {
     let flapping = Flapping { returns: 3, penalty: Duration::from_secs(10) };
     let all = [
         Standing::Announced,
-        Standing::Depreferred(Depreference::Backup),
-        Standing::Depreferred(Depreference::Unhealthy(of_several)),
-        Standing::Depreferred(Depreference::Flapping(flapping)),
-        Standing::Depreferred(Depreference::Sibling(sibling)),
-        Standing::Draining(drain),
-        Standing::Withheld(Reason::Stopping),
-        Standing::Withheld(Reason::NotLookedFor),
-        Standing::Withheld(Reason::VipMissing("needs CAP_NET_ADMIN: run it with sudo".into())),
-        Standing::Withheld(Reason::LoDown("needs CAP_NET_ADMIN: run it with sudo".into())),
-        Standing::Withheld(Reason::NoVerdict(Evidence { check: None, streak: Streak::None, last: None })),
-        Standing::Withheld(Reason::NoVerdict(evidence(Streak::Lapsed(Duration::from_secs(4))))),
-        Standing::Withheld(Reason::Unhealthy(evidence(Streak::Gone))),
-        Standing::Withheld(Reason::Unhealthy(failed)),
-        Standing::Withheld(Reason::Sibling(sibling)),
-        Standing::Withheld(Reason::Waiting(Wait::Delay(TOOK))),
-        Standing::Withheld(Reason::Waiting(Wait::Flapping(flapping))),
+        Standing::LastChoice(LastChoiceReason::Backup),
+        Standing::LastChoice(LastChoiceReason::Unhealthy(of_several)),
+        Standing::LastChoice(LastChoiceReason::Flapping(flapping)),
+        Standing::LastChoice(LastChoiceReason::Sibling(sibling)),
+        Standing::Drained(drain),
+        Standing::NotAnnounced(NotAnnouncedReason::Stopping),
+        Standing::NotAnnounced(NotAnnouncedReason::NotLookedFor),
+        Standing::NotAnnounced(NotAnnouncedReason::VipMissing(
+            "needs CAP_NET_ADMIN: run it with sudo".into(),
+        )),
+        Standing::NotAnnounced(NotAnnouncedReason::LoDown("needs CAP_NET_ADMIN: run it with sudo".into())),
+        Standing::NotAnnounced(NotAnnouncedReason::NoVerdict(Evidence {
+            check: None,
+            streak: Streak::None,
+            last: None,
+        })),
+        Standing::NotAnnounced(NotAnnouncedReason::NoVerdict(evidence(Streak::Lapsed(Duration::from_secs(
+            4,
+        ))))),
+        Standing::NotAnnounced(NotAnnouncedReason::Unhealthy(evidence(Streak::Gone))),
+        Standing::NotAnnounced(NotAnnouncedReason::Unhealthy(failed)),
+        Standing::NotAnnounced(NotAnnouncedReason::Sibling(sibling)),
+        Standing::NotAnnounced(NotAnnouncedReason::Waiting(Wait::Delay(TOOK))),
+        Standing::NotAnnounced(NotAnnouncedReason::Waiting(Wait::Flapping(flapping))),
     ];
     for standing in &all {
         match standing {
-            Standing::Announced | Standing::Draining(_) => {}
-            Standing::Depreferred(
-                Depreference::Backup
-                | Depreference::Unhealthy(_)
-                | Depreference::Flapping(_)
-                | Depreference::Sibling(_),
+            Standing::Announced | Standing::Drained(_) => {}
+            Standing::LastChoice(
+                LastChoiceReason::Backup
+                | LastChoiceReason::Unhealthy(_)
+                | LastChoiceReason::Flapping(_)
+                | LastChoiceReason::Sibling(_),
             ) => {}
-            Standing::Withheld(
-                Reason::Stopping
-                | Reason::NotLookedFor
-                | Reason::VipMissing(_)
-                | Reason::LoDown(_)
-                | Reason::NoVerdict(_)
-                | Reason::Unhealthy(_)
-                | Reason::Sibling(_)
-                | Reason::Waiting(Wait::Delay(_) | Wait::Flapping(_)),
+            Standing::NotAnnounced(
+                NotAnnouncedReason::Stopping
+                | NotAnnouncedReason::NotLookedFor
+                | NotAnnouncedReason::VipMissing(_)
+                | NotAnnouncedReason::LoDown(_)
+                | NotAnnouncedReason::NoVerdict(_)
+                | NotAnnouncedReason::Unhealthy(_)
+                | NotAnnouncedReason::Sibling(_)
+                | NotAnnouncedReason::Waiting(Wait::Delay(_) | Wait::Flapping(_)),
             ) => {}
         }
     }
@@ -459,17 +467,17 @@ fn every_reason_of_a_session_that_is_down_is_explained() {
 #[test]
 fn every_reason_to_withhold_a_family_is_explained() {
     let all = [
-        Withheld::FamilyNotNegotiated(Family::V6),
-        Withheld::NoNextHop(Family::V4),
-        Withheld::NoNextHop(Family::V6),
+        NotSent::FamilyNotNegotiated(Family::V6),
+        NotSent::NoNextHop(Family::V4),
+        NotSent::NoNextHop(Family::V6),
     ];
-    for withheld in all {
-        match withheld {
-            Withheld::FamilyNotNegotiated(Family::V4 | Family::V6)
-            | Withheld::NoNextHop(Family::V4 | Family::V6) => {}
+    for not_sent in all {
+        match not_sent {
+            NotSent::FamilyNotNegotiated(Family::V4 | Family::V6)
+            | NotSent::NoNextHop(Family::V4 | Family::V6) => {}
         }
     }
-    assert_eq!(listed("### Of a family at one peer"), said(all.iter().map(Withheld::to_string)));
+    assert_eq!(listed("### Of a family at one peer"), said(all.iter().map(NotSent::to_string)));
 }
 
 /// Every link to a file of ours leads to one.

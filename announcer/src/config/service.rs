@@ -59,14 +59,14 @@ table! {
         /// What is done while fewer pass.
         on_failure: one OnFailure, default "\"withdraw\"", word,
             "what is done when too few pass: `withdraw`; `deprefer`, announced with the attributes of `[service.deprefer]`; `warn`, announced as ever";
-        /// Whether it is depreferred while all is well.
+        /// Whether it is announced as the last choice while it is healthy.
         backup: one bool, default "false", boolean,
-            "whether its VIPs are depreferred while all is well, so that others come first";
+            "whether its VIPs are announced as the last choice while they are healthy, so that routers prefer other hosts";
     }
     with {
         /// `med`, `communities`, `next_hop` and so on.
         attributes: Attributes as attributes::Written;
-        /// `[service.deprefer]`: what a depreferred route is said with.
+        /// `[service.deprefer]`: the attributes of a route that is the last choice.
         deprefer: Deprefer as deprefer::Written;
         /// `[[service.check]]`: at least one.
         checks: Vec<Check> as check::Checks;

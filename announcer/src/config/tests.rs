@@ -158,7 +158,7 @@ fn a_good_file_is_read_as_it_says() {
 }
 
 #[test]
-fn every_rule_is_told() {
+fn every_rule_is_advertised() {
     let mut out = String::new();
     for (title, changes) in bad::BAD {
         let text = changes.iter().fold(GOOD.to_owned(), |text, (from, to)| {

@@ -40,14 +40,14 @@ impl Config {
                 }));
             }
         }
-        for service in self.services.iter().filter(|service| service.may_be_depreferred()) {
+        for service in self.services.iter().filter(|service| service.may_be_the_last_choice()) {
             let (name, deprefer) = (&service.name, &service.deprefer);
             if !outside.is_empty() && deprefer.prepend == 0 {
                 let why = match deprefer.med {
                     Some(_) => {
                         "MED alone takes no frontend out: routers do not compare it between different ASes"
                     }
-                    None => "routers outside our AS cannot tell that it is depreferred",
+                    None => "routers outside our AS cannot tell that it is the last choice",
                 };
                 warnings.push(format!("service `{name}`: {why}; write a `prepend` in `[service.deprefer]`"));
             }
@@ -85,7 +85,7 @@ impl Service {
     }
 
     /// Whether its VIPs are ever the last choice.
-    fn may_be_depreferred(&self) -> bool {
+    fn may_be_the_last_choice(&self) -> bool {
         let of = |check: &Check| check.on_failure.unwrap_or(self.on_failure);
         self.backup || self.checks.iter().any(|check| of(check) == OnFailure::Deprefer)
     }

@@ -164,8 +164,8 @@ pub struct Peer {
     /// What to look at, where the reason alone could leave a person at a loss.
     #[serde(default)]
     pub hint: Option<String>,
-    /// What is withheld from this peer alone, a sentence each.
-    pub withheld: Vec<String>,
+    /// Which routes are not sent to this peer and why, a sentence each.
+    pub not_sent: Vec<String>,
     /// The families that our configuration gives to it.
     #[serde(default)]
     pub families: Vec<String>,
@@ -238,7 +238,7 @@ pub struct Service {
 pub struct Vip {
     /// The address.
     pub address: IpAddr,
-    /// `announced`, `depreferred`, `draining` or `withheld`.
+    /// `announced`, `last_choice`, `drained`, `not_announced` or `starting`.
     pub standing: String,
     /// The sentence that says why.
     pub reason: String,

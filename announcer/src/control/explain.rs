@@ -31,8 +31,8 @@ pub struct Router {
 pub enum Session {
     /// It is not Established: the state's name, and why if that is known.
     Down(String, Option<String>),
-    /// It is, and the VIP's family is withheld on it, for this reason.
-    Withholds(String),
+    /// It is, and the routes of the VIP's family are not sent on it, for this reason.
+    DoesNotSend(String),
     /// It is, and the router's kernel has acknowledged all that is decided.
     Told,
     /// It is, and the last change is still on its way.
@@ -119,8 +119,8 @@ fn told(router: &Router, vip: &VipReport) -> String {
     match &router.session {
         Session::Down(state, None) => format!("knows nothing from us: the session is {state}"),
         Session::Down(state, Some(why)) => format!("knows nothing from us: the session is {state}, {why}"),
-        Session::Withholds(why) => format!("is not told of it: {why}"),
-        Session::Telling if vip.standing.is_told() => {
+        Session::DoesNotSend(why) => format!("is not told of it: {why}"),
+        Session::Telling if vip.standing.is_advertised() => {
             "is being told, and its kernel has not acknowledged all of it yet".into()
         }
         Session::Telling => {

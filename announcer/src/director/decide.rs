@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 
-use super::standing::{Depreference, Reason, Standing};
+use super::standing::{LastChoiceReason, NotAnnouncedReason, Standing};
 use super::{Change, Director};
 use crate::rib::Attributes;
 
@@ -126,11 +126,11 @@ impl Director {
     ) {
         let Some(vip) = self.vips.get_mut(&address) else { return };
         let standing = match worst {
-            Some((sibling, theirs)) if vip.own.is_told() && rank(theirs) > rank(&vip.own) => {
-                if theirs.is_told() {
-                    Standing::Depreferred(Depreference::Sibling(*sibling))
+            Some((sibling, theirs)) if vip.own.is_advertised() && rank(theirs) > rank(&vip.own) => {
+                if theirs.is_advertised() {
+                    Standing::LastChoice(LastChoiceReason::Sibling(*sibling))
                 } else {
-                    Standing::Withheld(Reason::Sibling(*sibling))
+                    Standing::NotAnnounced(NotAnnouncedReason::Sibling(*sibling))
                 }
             }
             Some(_) | None => vip.own.clone(),
@@ -151,8 +151,8 @@ impl Director {
         let said = &self.said[vip.service];
         let attributes = match &vip.standing {
             Standing::Announced => Some(Arc::clone(&said.normal)),
-            Standing::Depreferred(_) => Some(Arc::clone(&said.depreferred)),
-            Standing::Draining(_) | Standing::Withheld(_) => None,
+            Standing::LastChoice(_) => Some(Arc::clone(&said.last_choice)),
+            Standing::Drained(_) | Standing::NotAnnounced(_) => None,
         };
         self.say(prefix, attributes, at);
     }
@@ -174,7 +174,7 @@ impl Director {
 fn rank(own: &Standing) -> u8 {
     match own {
         Standing::Announced => 0,
-        Standing::Depreferred(_) => 1,
-        Standing::Draining(_) | Standing::Withheld(_) => 2,
+        Standing::LastChoice(_) => 1,
+        Standing::Drained(_) | Standing::NotAnnounced(_) => 2,
     }
 }

@@ -111,7 +111,7 @@ impl Director {
         for (_, vip) in self.vips_of(service) {
             for (index, (check, config)) in vip.checks.iter().zip(&service.checks).enumerate() {
                 let on_failure = config.on_failure.unwrap_or(service.on_failure);
-                let told = vip.standing.is_told();
+                let told = vip.standing.is_advertised();
                 let said = warning(check.verdict(), on_failure, told, check.streak(), check.last());
                 different.extend(said.map(|said| (index, said)));
             }

@@ -92,13 +92,13 @@ impl Preview {
 }
 
 fn is_announced(decision: &Option<Decision>) -> bool {
-    decision.as_ref().is_some_and(|decision| decision.standing.is_told())
+    decision.as_ref().is_some_and(|decision| decision.standing.is_advertised())
 }
 
 fn is_drained(decision: &Option<Decision>) -> bool {
     decision.as_ref().is_some_and(|decision| match decision.standing {
-        Standing::Draining(_) => true,
-        Standing::Announced | Standing::Depreferred(_) | Standing::Withheld(_) => false,
+        Standing::Drained(_) => true,
+        Standing::Announced | Standing::LastChoice(_) | Standing::NotAnnounced(_) => false,
     })
 }
 

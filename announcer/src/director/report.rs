@@ -97,7 +97,7 @@ impl Report {
         for (service, vip) in self.vips() {
             for check in &vip.checks {
                 let Evidence { streak, last, .. } = &check.evidence;
-                let told = vip.standing.is_told();
+                let told = vip.standing.is_advertised();
                 if let Some(warning) = warning(check.verdict, check.on_failure, told, *streak, last.as_ref())
                 {
                     let key = (service.as_str(), check.name.as_str(), warning);

@@ -14,17 +14,17 @@ use crate::health::check::Evidence;
 pub enum Standing {
     /// It is announced.
     Announced,
-    /// It is announced as the last choice of the routers.
-    Depreferred(Depreference),
-    /// An operator holds it back.
-    Draining(Drain),
-    /// It is held back by what we see.
-    Withheld(Reason),
+    /// It is announced with the attributes of `[service.deprefer]`: routers use it while no other host announces it.
+    LastChoice(LastChoiceReason),
+    /// An operator has withdrawn it.
+    Drained(Drain),
+    /// It is withdrawn because of what was seen, or not announced yet.
+    NotAnnounced(NotAnnouncedReason),
 }
 
 /// Why a VIP is the last choice.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Depreference {
+pub enum LastChoiceReason {
     /// Its service is a backup.
     Backup,
     /// A check has failed whose `on_failure` is `deprefer`; what it saw.
@@ -35,9 +35,9 @@ pub enum Depreference {
     Sibling(IpAddr),
 }
 
-/// Why a VIP is withheld.
+/// Why a VIP is not announced.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Reason {
+pub enum NotAnnouncedReason {
     /// The daemon is ending.
     Stopping,
     /// Whether the VIP is on the host is not known yet.
@@ -58,23 +58,25 @@ pub enum Reason {
 
 impl Standing {
     /// Every [`word`](Self::word) there is.
-    pub const WORDS: [&'static str; 4] = ["announced", "depreferred", "draining", "withheld"];
+    pub const WORDS: [&'static str; 5] = ["announced", "last_choice", "drained", "not_announced", "starting"];
 
-    /// One word, as `status`, JSON, metrics and the hook have it.
+    /// One word, as JSON, metrics and the hook have it. A VIP is starting while it has no verdict and lost none.
     pub fn word(&self) -> &'static str {
         match self {
             Standing::Announced => "announced",
-            Standing::Depreferred(_) => "depreferred",
-            Standing::Draining(_) => "draining",
-            Standing::Withheld(_) => "withheld",
+            Standing::LastChoice(_) => "last_choice",
+            Standing::Drained(_) => "drained",
+            Standing::NotAnnounced(NotAnnouncedReason::NotLookedFor) => "starting",
+            Standing::NotAnnounced(NotAnnouncedReason::NoVerdict(seen)) if !seen.has_lapsed() => "starting",
+            Standing::NotAnnounced(_) => "not_announced",
         }
     }
 
-    /// Whether routers are told of it.
-    pub fn is_told(&self) -> bool {
+    /// Whether it is advertised to the routers.
+    pub fn is_advertised(&self) -> bool {
         match self {
-            Standing::Announced | Standing::Depreferred(_) => true,
-            Standing::Draining(_) | Standing::Withheld(_) => false,
+            Standing::Announced | Standing::LastChoice(_) => true,
+            Standing::Drained(_) | Standing::NotAnnounced(_) => false,
         }
     }
 
@@ -82,80 +84,81 @@ impl Standing {
     pub fn label(&self) -> &'static str {
         match self {
             Standing::Announced => "healthy",
-            Standing::Depreferred(Depreference::Backup) => "backup",
-            Standing::Depreferred(Depreference::Unhealthy(_)) | Standing::Withheld(Reason::Unhealthy(_)) => {
-                "unhealthy"
-            }
-            Standing::Depreferred(Depreference::Sibling(_)) | Standing::Withheld(Reason::Sibling(_)) => {
-                "sibling"
-            }
-            Standing::Draining(_) => "drained",
-            Standing::Withheld(Reason::Stopping) => "stopping",
-            Standing::Withheld(Reason::NotLookedFor) => "not_looked_for",
-            Standing::Withheld(Reason::VipMissing(_)) => "vip_missing",
-            Standing::Withheld(Reason::LoDown(_)) => "lo_down",
-            Standing::Withheld(Reason::NoVerdict(_)) => "no_verdict",
-            Standing::Withheld(Reason::Waiting(Wait::Delay(_))) => "waiting",
-            Standing::Depreferred(Depreference::Flapping(_))
-            | Standing::Withheld(Reason::Waiting(Wait::Flapping(_))) => "flapping",
+            Standing::LastChoice(LastChoiceReason::Backup) => "backup",
+            Standing::LastChoice(LastChoiceReason::Unhealthy(_))
+            | Standing::NotAnnounced(NotAnnouncedReason::Unhealthy(_)) => "unhealthy",
+            Standing::LastChoice(LastChoiceReason::Sibling(_))
+            | Standing::NotAnnounced(NotAnnouncedReason::Sibling(_)) => "sibling",
+            Standing::Drained(_) => "drained",
+            Standing::NotAnnounced(NotAnnouncedReason::Stopping) => "stopping",
+            Standing::NotAnnounced(NotAnnouncedReason::NotLookedFor) => "not_looked_for",
+            Standing::NotAnnounced(NotAnnouncedReason::VipMissing(_)) => "vip_missing",
+            Standing::NotAnnounced(NotAnnouncedReason::LoDown(_)) => "lo_down",
+            Standing::NotAnnounced(NotAnnouncedReason::NoVerdict(_)) => "no_verdict",
+            Standing::NotAnnounced(NotAnnouncedReason::Waiting(Wait::Delay(_))) => "waiting",
+            Standing::LastChoice(LastChoiceReason::Flapping(_))
+            | Standing::NotAnnounced(NotAnnouncedReason::Waiting(Wait::Flapping(_))) => "flapping",
         }
     }
 
     /// Whether a change from `self` is news: a reason's numbers may move without being any.
     pub(super) fn is_news_after(&self, before: &Standing) -> bool {
         match (before, self) {
-            (Standing::Draining(before), Standing::Draining(now)) => before != now,
+            (Standing::Drained(before), Standing::Drained(now)) => before != now,
             (before, now) => (before.word(), before.label()) != (now.word(), now.label()),
         }
     }
 }
 
 impl fmt::Display for Standing {
-    /// A sentence without its subject, as in "withheld, 3 of 3 probes failed".
+    /// A sentence without its subject, as in "not announced, 3 of 3 probes failed".
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let word = self.word().replace('_', " ");
         match self {
-            Standing::Announced => f.write_str("announced"),
-            Standing::Depreferred(why) => write!(f, "depreferred, {why}"),
-            Standing::Draining(drain) => write!(f, "drained{drain}"),
-            Standing::Withheld(reason) => write!(f, "withheld, {reason}"),
+            Standing::Announced => f.write_str(&word),
+            Standing::LastChoice(why) => write!(f, "{word}, {why}"),
+            Standing::Drained(drain) => write!(f, "{word}{drain}"),
+            Standing::NotAnnounced(reason) => write!(f, "{word}, {reason}"),
         }
     }
 }
 
-impl fmt::Display for Depreference {
+impl fmt::Display for LastChoiceReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Depreference::Backup => f.write_str("healthy, a backup for when others have withdrawn"),
-            Depreference::Unhealthy(seen) => seen.fmt(f),
-            Depreference::Flapping(Flapping { returns, penalty }) => write!(
+            LastChoiceReason::Backup => f.write_str("healthy, a backup for when others have withdrawn"),
+            LastChoiceReason::Unhealthy(seen) => seen.fmt(f),
+            LastChoiceReason::Flapping(Flapping { returns, penalty }) => write!(
                 f,
                 "healthy, but it came back {returns} times in short order: the last choice of the routers until it has \
                  been healthy for {}, or until `announcer undrain`",
                 humantime::format_duration(*penalty)
             ),
-            Depreference::Sibling(vip) => write!(f, "as {vip} is, which is in the same prefix"),
+            LastChoiceReason::Sibling(vip) => write!(f, "as {vip} is, which is in the same prefix"),
         }
     }
 }
 
-impl fmt::Display for Reason {
+impl fmt::Display for NotAnnouncedReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Reason::Stopping => f.write_str("announcer is stopping"),
-            Reason::NotLookedFor => f.write_str("starting, lo was not looked at yet"),
-            Reason::VipMissing(why) => write!(f, "the VIP is not on lo: {why}"),
-            Reason::LoDown(why) => write!(f, "lo is down, and could not be set up: {why}"),
-            Reason::NoVerdict(seen) | Reason::Unhealthy(seen) => seen.fmt(f),
-            Reason::Waiting(Wait::Delay(delay)) => {
+            NotAnnouncedReason::Stopping => f.write_str("announcer is stopping"),
+            NotAnnouncedReason::NotLookedFor => f.write_str("lo was not looked at yet"),
+            NotAnnouncedReason::VipMissing(why) => write!(f, "the VIP is not on lo: {why}"),
+            NotAnnouncedReason::LoDown(why) => write!(f, "lo is down, and could not be set up: {why}"),
+            NotAnnouncedReason::NoVerdict(seen) | NotAnnouncedReason::Unhealthy(seen) => seen.fmt(f),
+            NotAnnouncedReason::Waiting(Wait::Delay(delay)) => {
                 write!(f, "healthy, announced once it has been for {}", humantime::format_duration(*delay))
             }
-            Reason::Waiting(Wait::Flapping(Flapping { returns, penalty })) => write!(
+            NotAnnouncedReason::Waiting(Wait::Flapping(Flapping { returns, penalty })) => write!(
                 f,
                 "healthy, but it came back {returns} times in short order: announced once it has been for {}, or by \
                  `announcer undrain`",
                 humantime::format_duration(*penalty)
             ),
-            Reason::Sibling(vip) => write!(f, "for {vip} is not announced, which is in the same prefix"),
+            NotAnnouncedReason::Sibling(vip) => {
+                write!(f, "for {vip} is not announced, which is in the same prefix")
+            }
         }
     }
 }

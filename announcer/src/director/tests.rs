@@ -130,14 +130,14 @@ fn drains(names: &[&str]) -> Drains {
 fn a_vip_is_announced_once_all_its_checks_have_risen_and_it_is_on_the_host() {
     let mut scene = Scene::new(&[]);
     scene.probes(V4, 0, "++");
-    assert_eq!(scene.sentence(V4), "withheld, starting, lo was not looked at yet");
+    assert_eq!(scene.sentence(V4), "starting, lo was not looked at yet");
     scene.fact(Fact::Vip(V4.parse().unwrap(), Presence::Present));
-    assert_eq!(scene.sentence(V4), "withheld, check `http-2`: no probe has answered yet");
+    assert_eq!(scene.sentence(V4), "starting, check `http-2`: no probe has answered yet");
     assert_eq!(scene.announced(), [""; 0]);
     scene.probes(V4, 1, "+");
     assert_eq!(
         scene.sentence(V4),
-        "withheld, check `http-2`: 1 of 2 probes passed (last: HTTP 200 after 12 ms)"
+        "starting, check `http-2`: 1 of 2 probes passed (last: HTTP 200 after 12 ms)"
     );
     let changes = scene.probes(V4, 1, "+");
     assert_eq!(changes.len(), 1);
@@ -158,7 +158,7 @@ fn a_failed_check_withdraws_its_vip_alone() {
     assert_eq!(scene.announced(), [V4]);
     assert_eq!(
         scene.sentence(V6),
-        "withheld, check `http-2`: 3 of 3 probes failed (last: HTTP 503 after 12 ms)"
+        "not announced, check `http-2`: 3 of 3 probes failed (last: HTTP 503 after 12 ms)"
     );
 }
 
@@ -168,7 +168,7 @@ fn a_vip_that_is_gone_is_withdrawn_and_comes_back_with_it() {
     scene.probes(MAIL, 0, "+");
     scene.fact(Fact::Vip(MAIL.parse().unwrap(), Presence::Missing("not permitted".into())));
     assert_eq!(scene.announced(), [""; 0]);
-    assert_eq!(scene.sentence(MAIL), "withheld, the VIP is not on lo: not permitted");
+    assert_eq!(scene.sentence(MAIL), "not announced, the VIP is not on lo: not permitted");
     scene.fact(Fact::Vip(MAIL.parse().unwrap(), Presence::Present));
     assert_eq!(scene.announced(), [MAIL]);
 }
@@ -212,7 +212,7 @@ fn a_stop_withdraws_everything_for_good() {
     assert_eq!(scene.director.rib().generation, before + 1);
     scene.probes(MAIL, 0, "+++");
     assert_eq!(scene.announced(), [""; 0]);
-    assert_eq!(scene.sentence(MAIL), "withheld, announcer is stopping");
+    assert_eq!(scene.sentence(MAIL), "not announced, announcer is stopping");
 }
 
 #[test]
@@ -351,9 +351,15 @@ fn a_covering_prefix_is_announced_only_while_every_vip_of_its_family_is() {
     assert_eq!(announced(&mut scene), ["192.0.2.64/26", "2001:db8::80/128"]);
     scene.probes("192.0.2.81", 0, "---");
     assert_eq!(announced(&mut scene), ["2001:db8::80/128"], "the prefix goes with any of its VIPs");
-    assert_eq!(scene.sentence(V4), "withheld, for 192.0.2.81 is not announced, which is in the same prefix");
+    assert_eq!(
+        scene.sentence(V4),
+        "not announced, for 192.0.2.81 is not announced, which is in the same prefix"
+    );
     assert_eq!(scene.probes(V4, 0, "++"), [], "its own passes change nothing");
-    assert_eq!(scene.sentence(V4), "withheld, for 192.0.2.81 is not announced, which is in the same prefix");
+    assert_eq!(
+        scene.sentence(V4),
+        "not announced, for 192.0.2.81 is not announced, which is in the same prefix"
+    );
     scene.probes("192.0.2.81", 0, "++");
     assert_eq!(announced(&mut scene), ["192.0.2.64/26", "2001:db8::80/128"]);
 }

@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::standing::{Depreference, Reason, Standing};
+use super::standing::{LastChoiceReason, NotAnnouncedReason, Standing};
 use crate::config::{self, FlapDamping, OnFailure};
 use crate::damping::{Damping, Policy, Wait};
 use crate::drain::Drain;
@@ -53,8 +53,8 @@ impl Vip {
             damping: Damping::default(),
             kicks: 0,
             deadline: None,
-            own: Standing::Withheld(Reason::NotLookedFor),
-            standing: Standing::Withheld(Reason::NotLookedFor),
+            own: Standing::NotAnnounced(NotAnnouncedReason::NotLookedFor),
+            standing: Standing::NotAnnounced(NotAnnouncedReason::NotLookedFor),
             since: now,
         }
     }
@@ -101,7 +101,7 @@ impl Vip {
     fn verdict(&self, service: &config::Service) -> Verdict {
         match self.health(service) {
             Ok(_) => Verdict::Up,
-            Err(Reason::NoVerdict(_)) => Verdict::Unknown,
+            Err(NotAnnouncedReason::NoVerdict(_)) => Verdict::Unknown,
             Err(_) => Verdict::Down,
         }
     }
@@ -131,22 +131,24 @@ impl Vip {
         let policy = Policy { delay: service.announce_delay, flaps: service.flap_damping };
         let wait = self.damping.observe(fit.is_ok(), policy, now);
         if stopping {
-            Standing::Withheld(Reason::Stopping)
+            Standing::NotAnnounced(NotAnnouncedReason::Stopping)
         } else if let Some(drain) = drain {
-            Standing::Draining(drain.clone())
+            Standing::Drained(drain.clone())
         } else {
             match (fit, wait) {
-                (Err(reason), _) => Standing::Withheld(reason),
-                (Ok(_), Some(wait @ Wait::Delay(_))) => Standing::Withheld(Reason::Waiting(wait)),
+                (Err(reason), _) => Standing::NotAnnounced(reason),
+                (Ok(_), Some(wait @ Wait::Delay(_))) => {
+                    Standing::NotAnnounced(NotAnnouncedReason::Waiting(wait))
+                }
                 (Ok(why), Some(wait @ Wait::Flapping(flapping))) => match service.flap_damping {
-                    FlapDamping::Withhold => Standing::Withheld(Reason::Waiting(wait)),
+                    FlapDamping::Withhold => Standing::NotAnnounced(NotAnnouncedReason::Waiting(wait)),
                     // Every host may be one that flaps, for what they share: the VIP has to stay reachable.
                     FlapDamping::Deprefer => {
-                        Standing::Depreferred(why.unwrap_or(Depreference::Flapping(flapping)))
+                        Standing::LastChoice(why.unwrap_or(LastChoiceReason::Flapping(flapping)))
                     }
-                    FlapDamping::Off => why.map_or(Standing::Announced, Standing::Depreferred),
+                    FlapDamping::Off => why.map_or(Standing::Announced, Standing::LastChoice),
                 },
-                (Ok(why), None) => why.map_or(Standing::Announced, Standing::Depreferred),
+                (Ok(why), None) => why.map_or(Standing::Announced, Standing::LastChoice),
             }
         }
     }
@@ -160,19 +162,19 @@ impl Vip {
     }
 
     /// Whether it can be announced, as far as the host goes, and why not as one among equals.
-    fn fitness(&self, service: &config::Service) -> Result<Option<Depreference>, Reason> {
+    fn fitness(&self, service: &config::Service) -> Result<Option<LastChoiceReason>, NotAnnouncedReason> {
         match &self.presence {
             Presence::Present => {}
-            Presence::Unknown => return Err(Reason::NotLookedFor),
-            Presence::Missing(why) => return Err(Reason::VipMissing(why.clone())),
-            Presence::LoDown(why) => return Err(Reason::LoDown(why.clone())),
+            Presence::Unknown => return Err(NotAnnouncedReason::NotLookedFor),
+            Presence::Missing(why) => return Err(NotAnnouncedReason::VipMissing(why.clone())),
+            Presence::LoDown(why) => return Err(NotAnnouncedReason::LoDown(why.clone())),
         }
         let health = self.health(service)?;
-        Ok(health.or(service.backup.then_some(Depreference::Backup)))
+        Ok(health.or(service.backup.then_some(LastChoiceReason::Backup)))
     }
 
     /// The mildest thing that makes up for the checks that do not pass.
-    fn health(&self, service: &config::Service) -> Result<Option<Depreference>, Reason> {
+    fn health(&self, service: &config::Service) -> Result<Option<LastChoiceReason>, NotAnnouncedReason> {
         let votes: Vec<Vote> = (self.checks.iter().zip(&service.checks))
             .map(|(check, config)| vote(check, config, service))
             .collect();
@@ -184,28 +186,32 @@ impl Vip {
             evidence(self, service, index)
         };
         let warned = |vote| matches!(vote, Vote::Passes | Vote::Fails(OnFailure::Warn));
-        let depreferred = |vote| warned(vote) || vote == Vote::Fails(OnFailure::Deprefer);
-        let hoped = |vote| depreferred(vote) || vote == Vote::Pending;
+        let last_choice = |vote| warned(vote) || vote == Vote::Fails(OnFailure::Deprefer);
+        let hoped = |vote| last_choice(vote) || vote == Vote::Pending;
         if enough(&warned) {
             Ok(None)
-        } else if enough(&depreferred) {
-            Ok(Some(Depreference::Unhealthy(first(&|vote| vote == Vote::Fails(OnFailure::Deprefer)))))
+        } else if enough(&last_choice) {
+            Ok(Some(LastChoiceReason::Unhealthy(first(&|vote| vote == Vote::Fails(OnFailure::Deprefer)))))
         } else if enough(&hoped) {
-            Err(Reason::NoVerdict(first(&|vote| vote == Vote::Pending)))
+            Err(NotAnnouncedReason::NoVerdict(first(&|vote| vote == Vote::Pending)))
         } else {
-            Err(Reason::Unhealthy(first(&|vote| vote == Vote::Fails(OnFailure::Withdraw))))
+            Err(NotAnnouncedReason::Unhealthy(first(&|vote| vote == Vote::Fails(OnFailure::Withdraw))))
         }
     }
 
     /// A verdict is there when it no longer depends on what is still to be seen for the first time.
     pub(super) fn is_decided(&self) -> bool {
         match &self.own {
-            Standing::Announced | Standing::Depreferred(_) | Standing::Draining(_) => true,
-            Standing::Withheld(reason) => match reason {
-                Reason::NotLookedFor | Reason::NoVerdict(_) | Reason::Waiting(Wait::Delay(_)) => false,
-                Reason::Stopping | Reason::VipMissing(_) | Reason::LoDown(_) => true,
-                Reason::Unhealthy(_) | Reason::Sibling(_) => true,
-                Reason::Waiting(Wait::Flapping(_)) => true,
+            Standing::Announced | Standing::LastChoice(_) | Standing::Drained(_) => true,
+            Standing::NotAnnounced(reason) => match reason {
+                NotAnnouncedReason::NotLookedFor
+                | NotAnnouncedReason::NoVerdict(_)
+                | NotAnnouncedReason::Waiting(Wait::Delay(_)) => false,
+                NotAnnouncedReason::Stopping
+                | NotAnnouncedReason::VipMissing(_)
+                | NotAnnouncedReason::LoDown(_) => true,
+                NotAnnouncedReason::Unhealthy(_) | NotAnnouncedReason::Sibling(_) => true,
+                NotAnnouncedReason::Waiting(Wait::Flapping(_)) => true,
             },
         }
     }

@@ -105,6 +105,13 @@ impl fmt::Display for Evidence {
     }
 }
 
+impl Evidence {
+    /// Whether there was a verdict that its probe loop did not renew in time.
+    pub fn has_lapsed(&self) -> bool {
+        matches!(self.streak, Streak::Lapsed(_))
+    }
+}
+
 /// How many outcomes are remembered for who asks.
 const HISTORY: usize = 5;
 

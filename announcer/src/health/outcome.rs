@@ -1,6 +1,6 @@
 //! What a probe saw, and how it is told.
 //!
-//! Pure. Every text reads as the middle of a sentence: "withheld, 3 of 3 probes failed (last: HTTP 503 after 12 ms)".
+//! Pure. Every text reads as the middle of a sentence: "not announced, 3 of 3 probes failed (last: HTTP 503 after 12 ms)".
 
 mod told;
 

@@ -215,7 +215,7 @@ fn peer(peer: &config::Peer, status: Status) -> Peer {
         established: status.established,
         downs: status.downs,
         prefixes: status.announced,
-        withheld: status.withheld.into_values().collect(),
+        not_sent: status.not_sent.into_values().collect(),
         sent: counts(status.sent),
         received: counts(status.received),
         wire: status.wire,

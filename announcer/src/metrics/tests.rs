@@ -9,7 +9,7 @@ use expect_test::expect;
 use super::*;
 use crate::config::{self, Config};
 use crate::director::figures::{CertificateFigures, Figures, ServiceFigures, VipFigures};
-use crate::director::{Change, Depreference, Reason, Standing};
+use crate::director::{Change, LastChoiceReason, NotAnnouncedReason, Standing};
 use crate::drain::Drain;
 use crate::health::Probed;
 use crate::health::outcome::{Answer, Date, Flaw, Outcome, Reason as Why, Shortage};
@@ -65,12 +65,12 @@ fn scrape() -> Scrape {
     };
     let mut shortages = Shortages::default();
     shortages.note(&Outcome::Skipped(Shortage::Files), Instant::now());
-    let withheld = Standing::Withheld(Reason::NotLookedFor);
+    let starting = Standing::NotAnnounced(NotAnnouncedReason::NotLookedFor);
     tally.changed(&Change {
         service: "www".parse().unwrap(),
         vip: "192.0.2.80".parse().unwrap(),
         standing: Standing::Announced,
-        before: Standing::Withheld(Reason::NotLookedFor),
+        before: Standing::NotAnnounced(NotAnnouncedReason::NotLookedFor),
     });
     let mut wire = crate::bgp::io::session::Status::new().wire;
     wire.add(MILLISECOND);
@@ -80,7 +80,7 @@ fn scrape() -> Scrape {
             services: vec![ServiceFigures {
                 name: "www".parse().unwrap(),
                 drained: true,
-                vips: vec![vip("192.0.2.80", Standing::Announced), vip("2001:db8::80", withheld)],
+                vips: vec![vip("192.0.2.80", Standing::Announced), vip("2001:db8::80", starting)],
                 certificates: vec![
                     certificate("192.0.2.80", Some(Date::of_unix(1_900_000_000)), None),
                     certificate("2001:db8::80", None, Some(Flaw::Untrusted)),
@@ -99,7 +99,7 @@ fn scrape() -> Scrape {
             established: 2,
             downs: [("hold_expired", 1)].into(),
             prefixes: 1,
-            withheld: vec![Withheld::NoNextHop(Family::V6)],
+            not_sent: vec![NotSent::NoNextHop(Family::V6)],
             sent: messages,
             received: messages,
             wire,
@@ -129,13 +129,15 @@ fn a_scrape_reads_as_prometheus_wants_it() {
         # TYPE announcer_build_info gauge
         # TYPE announcer_vip_standing gauge
         announcer_vip_standing{service="www",vip="192.0.2.80",standing="announced"} 1
-        announcer_vip_standing{service="www",vip="192.0.2.80",standing="depreferred"} 0
-        announcer_vip_standing{service="www",vip="192.0.2.80",standing="draining"} 0
-        announcer_vip_standing{service="www",vip="192.0.2.80",standing="withheld"} 0
+        announcer_vip_standing{service="www",vip="192.0.2.80",standing="last_choice"} 0
+        announcer_vip_standing{service="www",vip="192.0.2.80",standing="drained"} 0
+        announcer_vip_standing{service="www",vip="192.0.2.80",standing="not_announced"} 0
+        announcer_vip_standing{service="www",vip="192.0.2.80",standing="starting"} 0
         announcer_vip_standing{service="www",vip="2001:db8::80",standing="announced"} 0
-        announcer_vip_standing{service="www",vip="2001:db8::80",standing="depreferred"} 0
-        announcer_vip_standing{service="www",vip="2001:db8::80",standing="draining"} 0
-        announcer_vip_standing{service="www",vip="2001:db8::80",standing="withheld"} 1
+        announcer_vip_standing{service="www",vip="2001:db8::80",standing="last_choice"} 0
+        announcer_vip_standing{service="www",vip="2001:db8::80",standing="drained"} 0
+        announcer_vip_standing{service="www",vip="2001:db8::80",standing="not_announced"} 0
+        announcer_vip_standing{service="www",vip="2001:db8::80",standing="starting"} 1
         # TYPE announcer_vip_reason gauge
         announcer_vip_reason{service="www",vip="192.0.2.80",reason="healthy"} 1
         announcer_vip_reason{service="www",vip="2001:db8::80",reason="not_looked_for"} 1
@@ -195,8 +197,8 @@ fn a_scrape_reads_as_prometheus_wants_it() {
         announcer_peer_down_total{peer="r1",reason="hold_expired"} 1
         # TYPE announcer_peer_prefixes gauge
         announcer_peer_prefixes{peer="r1"} 1
-        # TYPE announcer_peer_withheld gauge
-        announcer_peer_withheld{peer="r1",family="ipv6",reason="no_next_hop"} 1
+        # TYPE announcer_peer_routes_not_sent gauge
+        announcer_peer_routes_not_sent{peer="r1",family="ipv6",reason="no_next_hop"} 1
         # TYPE announcer_peer_messages_sent_total counter
         announcer_peer_messages_sent_total{peer="r1",type="OPEN"} 1
         announcer_peer_messages_sent_total{peer="r1",type="UPDATE"} 2
@@ -321,16 +323,17 @@ fn a_label_cannot_break_out_of_its_quotes() {
 fn every_standing_is_one_of_the_words() {
     let all = [
         Standing::Announced,
-        Standing::Depreferred(Depreference::Backup),
-        Standing::Draining(Drain::default()),
-        Standing::Withheld(Reason::Stopping),
+        Standing::LastChoice(LastChoiceReason::Backup),
+        Standing::Drained(Drain::default()),
+        Standing::NotAnnounced(NotAnnouncedReason::Stopping),
+        Standing::NotAnnounced(NotAnnouncedReason::NotLookedFor),
     ];
     for standing in &all {
         match standing {
             Standing::Announced
-            | Standing::Depreferred(_)
-            | Standing::Draining(_)
-            | Standing::Withheld(_) => {}
+            | Standing::LastChoice(_)
+            | Standing::Drained(_)
+            | Standing::NotAnnounced(_) => {}
         }
     }
     assert_eq!(all.each_ref().map(Standing::word), Standing::WORDS);

@@ -171,9 +171,9 @@ impl Scrape {
             downs.try_for_each(|(reason, count)| rows.row(&[peer.name.as_str(), reason], *count))
         })?;
         each(&PEER_PREFIXES, &|rows, peer| rows.row(&[peer.name.as_str()], peer.prefixes as u64))?;
-        each(&PEER_WITHHELD, &|rows, peer| {
-            peer.withheld.iter().try_for_each(|why| {
-                let (Withheld::FamilyNotNegotiated(family) | Withheld::NoNextHop(family)) = why;
+        each(&PEER_ROUTES_NOT_SENT, &|rows, peer| {
+            peer.not_sent.iter().try_for_each(|why| {
+                let (NotSent::FamilyNotNegotiated(family) | NotSent::NoNextHop(family)) = why;
                 let family = family.to_string().to_lowercase();
                 rows.row(&[peer.name.as_str(), &family, why.label()], 1_u64)
             })

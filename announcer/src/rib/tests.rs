@@ -131,7 +131,7 @@ fn wanted(rib: &LocRib, export: &Export) -> BTreeMap<IpNet, Told> {
     rib.routes.iter().filter_map(|(prefix, attributes)| route(prefix, attributes)).collect()
 }
 
-fn withheld(rib: &LocRib, export: &Export) -> BTreeMap<Family, Withheld> {
+fn not_sent(rib: &LocRib, export: &Export) -> BTreeMap<Family, NotSent> {
     let why = |prefix: &IpNet, attributes: &Arc<Attributes>| {
         let family = Family::of(prefix.addr());
         Some((family, export.route(family, attributes).err()??))
@@ -173,7 +173,7 @@ proptest! {
                     router.apply(&updates, &again);
                     prop_assert_eq!(&router.routes, &wanted(&rib, &export));
                     prop_assert_eq!(told.len(), router.routes.len());
-                    prop_assert_eq!(told.withheld(), withheld(&rib, &export));
+                    prop_assert_eq!(told.not_sent(), not_sent(&rib, &export));
                     for prefix in router.routes.keys().filter(|p| again.contains(&Family::of(p.addr()))) {
                         prop_assert!(heard.contains(prefix), "{} was asked for again and not said", prefix);
                     }
@@ -208,16 +208,16 @@ fn rib_of(prefixes: &[&str], complete: bool) -> LocRib {
 
 // B1
 #[test]
-fn a_family_that_we_leave_out_is_not_withheld() {
+fn a_family_that_we_leave_out_is_not_called_unsent() {
     let dual = rib_of(&["192.0.2.80/32", "2001:db8::80/128"], false);
     let mut told = AdjRibOut::default();
     let v4 = Export { families: [Family::V4].into(), left_out: [Family::V6].into(), ..both() };
     assert_eq!(told.advance(&dual, &v4).len(), 1);
-    assert_eq!((told.withheld(), told.len()), (BTreeMap::new(), 1));
+    assert_eq!((told.not_sent(), told.len()), (BTreeMap::new(), 1));
     // The same of a family that the router offers against our will.
     let offered = Export { left_out: [Family::V6].into(), ..both() };
     assert_eq!(told.advance(&dual, &offered), []);
-    assert_eq!((told.withheld(), told.len()), (BTreeMap::new(), 1));
+    assert_eq!((told.not_sent(), told.len()), (BTreeMap::new(), 1));
     assert_eq!(told.advance(&rib_of(&[], false), &offered).len(), 1);
     assert!(told.is_empty());
 }
@@ -244,18 +244,18 @@ fn end_of_rib_waits_for_the_first_verdicts_and_comes_once_for_each_family() {
 }
 
 #[test]
-fn what_is_withheld_says_why() {
+fn what_is_not_sent_says_why() {
     let v6 = rib_of(&["2001:db8::80/128"], false);
     let mut told = AdjRibOut::default();
     assert_eq!(told.advance(&v6, &both()), []);
-    assert_eq!(told.withheld(), [(Family::V6, Withheld::NoNextHop(Family::V6))].into());
+    assert_eq!(told.not_sent(), [(Family::V6, NotSent::NoNextHop(Family::V6))].into());
     let v4_alone = Export { families: [Family::V4].into(), ..both() };
     assert_eq!(told.advance(&v6, &v4_alone), []);
-    assert_eq!(told.withheld(), [(Family::V6, Withheld::FamilyNotNegotiated(Family::V6))].into());
+    assert_eq!(told.not_sent(), [(Family::V6, NotSent::FamilyNotNegotiated(Family::V6))].into());
     let given = Attributes { next_hop_v6: Some("fd00::1".parse().unwrap()), ..Attributes::default() };
     let given = LocRib { routes: [(prefix("2001:db8::80/128"), Arc::new(given))].into(), ..v6 };
     assert_eq!(told.advance(&given, &both()).len(), 1);
-    assert_eq!(told.withheld(), BTreeMap::new());
+    assert_eq!(told.not_sent(), BTreeMap::new());
 }
 
 #[test]

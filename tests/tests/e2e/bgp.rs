@@ -25,7 +25,7 @@ pub(crate) fn ipv4_over_ipv6(scene: &Scene) -> Result<()> {
         until_peer(scene, "fe1", 0, "up over IPv6", established)?;
         let (from, vip): (IpAddr, IpAddr) = (FE1.parse()?, VIPS[0].parse()?);
         let said = scene.routers[0].wire.wait(mark.wire(0), PATIENCE, |m| m.from == from && m.announces(vip));
-        let said = said.context("the IPv4 VIP was not announced over IPv6")?;
+        let said = said.context("the IPv4 VIP is not announced over IPv6")?;
         let next_hop =
             [&[0, 1, 1, 16], "2001:db8:1:1::2".parse::<std::net::Ipv6Addr>()?.octets().as_slice()].concat();
         ensure!(said.octets.windows(next_hop.len()).any(|w| w == next_hop), "{said:02x?}");

@@ -27,7 +27,7 @@ pub(crate) fn explain_and_check(scene: &Scene) -> Result<()> {
     ensure!(seen.code == 1 && seen.stdout.matches("HTTP 503").count() == 2, "{seen:?}");
     scene.wait_next_hops(VIPS[0], &["fe2", "fe3"])?;
     let explained = node.must(&["announcer", "explain", VIPS[0]])?;
-    ensure!(explained.contains("withheld") && explained.contains("HTTP 503"), "{explained}");
+    ensure!(explained.contains("not_announced") && explained.contains("HTTP 503"), "{explained}");
     sick(scene, "fe1", false)?;
     scene.all_announced()?;
 
@@ -103,7 +103,10 @@ pub(crate) fn metrics(scene: &Scene) -> Result<()> {
         let to_wire =
             |scraped: &str| value(scraped, "announcer_verdict_to_wire_seconds_count{", &["peer=\"r1\""]);
         let before = scrape()?;
-        ensure!(standing(&before, "announced")? == 1.0 && standing(&before, "withheld")? == 0.0, "{before}");
+        ensure!(
+            standing(&before, "announced")? == 1.0 && standing(&before, "not_announced")? == 0.0,
+            "{before}"
+        );
         for peer in ["peer=\"r1\"", "peer=\"r2\""] {
             ensure!(
                 value(&before, "announcer_peer_state{", &[peer, "state=\"Established\""])? == 1.0,
@@ -114,7 +117,10 @@ pub(crate) fn metrics(scene: &Scene) -> Result<()> {
         scene.wait_next_hops(VIPS[0], &["fe2", "fe3"])?;
         scene.wait_next_hops(VIPS[1], &["fe2", "fe3"])?;
         let after = scrape()?;
-        ensure!(standing(&after, "announced")? == 0.0 && standing(&after, "withheld")? == 1.0, "{after}");
+        ensure!(
+            standing(&after, "announced")? == 0.0 && standing(&after, "not_announced")? == 1.0,
+            "{after}"
+        );
         ensure!(to_wire(&after)? > to_wire(&before)?, "the change was not counted: {after}");
         let failed = |scraped: &str| value(scraped, "announcer_probes_total{", &[&vip, "result=\"fail\""]);
         ensure!(failed(&after)? >= 3.0, "{after}");
@@ -148,11 +154,11 @@ pub(crate) fn hook(scene: &Scene) -> Result<()> {
         };
         sick(scene, "fe1", true)?;
         for vip in VIPS {
-            told(format!("{vip} announced withheld "))?;
+            told(format!("{vip} announced not_announced "))?;
         }
         sick(scene, "fe1", false)?;
         for vip in VIPS {
-            told(format!("{vip} withheld announced "))?;
+            told(format!("{vip} not_announced announced "))?;
         }
         scene.all_announced()?;
 

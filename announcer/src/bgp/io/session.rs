@@ -407,7 +407,7 @@ impl Session {
         (self.status.announced, self.status.advertised) = (0, 0);
         self.status.next_hops.clear();
         self.status.way = Way::Same;
-        self.status.withheld.clear();
+        self.status.not_sent.clear();
     }
 
     /// Until when the router may keep the routes of a session that ends now.

@@ -26,7 +26,7 @@ pub fn peer(peer: &Peer) -> Vec<String> {
     if peer.session.is_some() {
         lines.push(format!("Routes: {}.", peer.prefixes()));
     }
-    lines.extend(peer.withheld.iter().map(|why| format!("{why}.")));
+    lines.extend(peer.not_sent.iter().map(|why| format!("{why}.")));
     lines.extend(
         (peer.same_router.iter())
             .map(|other| format!("The peer `{other}` has the same address: it is the same router.")),
@@ -92,7 +92,7 @@ mod tests {
             advertised: 3,
             reason: None,
             hint: None,
-            withheld: vec![],
+            not_sent: vec![],
             families: vec!["IPv4".into(), "IPv6".into()],
             session: Some(Session {
                 local_address: Some("10.0.1.11:40001".into()),
@@ -114,7 +114,7 @@ mod tests {
 
     // B17
     #[test]
-    fn all_that_was_agreed_is_told() {
+    fn all_that_was_agreed_is_advertised() {
         let lines = peer(&router());
         assert_eq!(
             lines,
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hold_time_of_zero_is_told() {
+    fn a_hold_time_of_zero_is_advertised() {
         let mut router = router();
         router.session.as_mut().unwrap().hold_time = 0;
         assert!(peer(&router).iter().any(|line| line.contains("no hold time")));

@@ -75,9 +75,9 @@ fn told(backend: &str, sessions: Vec<Session>) -> String {
 #[test]
 fn the_whole_chain_is_told_in_sentences() {
     let down = Session::Down("Connect".into(), Some("connection refused, 3s ago".into()));
-    let withholds = Session::Withholds("IPv4 is withheld".into());
+    let not_sent = Session::DoesNotSend("IPv4 routes are not sent".into());
     expect![[r#"
-        192.0.2.80 of service www: depreferred, check `backend`: 1 of 1 probes failed (last: connection refused after 2 ms) (for 0.2s)
+        192.0.2.80 of service www: last choice, check `backend`: 1 of 1 probes failed (last: connection refused after 2 ms) (for 0.2s)
         The VIP is on lo.
         2 of its 2 checks have to pass.
         Check `http` asks GET http://www.example.com/healthz at 192.0.2.80 every 1s: up, 1 of 1 probes passed; a failure would withdraw.
@@ -92,14 +92,14 @@ fn the_whole_chain_is_told_in_sentences() {
         Router r2 was sent 192.0.2.80/32, with MED 7, local preference 0, communities 65001:80; its kernel has acknowledged all.
         Router r3 is being told, and its kernel has not acknowledged all of it yet.
         Router r4 knows nothing from us: the session is Connect, connection refused, 3s ago.
-        Router r5 is not told of it: IPv4 is withheld."#]]
-        .assert_eq(&told("+-", vec![Session::Told, Session::Told, Session::Telling, down, withholds]));
+        Router r5 is not told of it: IPv4 routes are not sent."#]]
+        .assert_eq(&told("+-", vec![Session::Told, Session::Told, Session::Telling, down, not_sent]));
 }
 
 #[test]
 fn what_is_not_announced_is_with_nobody() {
     let told = told("", vec![Session::Told, Session::Telling]);
-    assert!(told.contains("withheld, check `backend`: no probe has answered yet"), "{told}");
+    assert!(told.contains("starting, check `backend`: no probe has answered yet"), "{told}");
     assert!(
         told.contains("Router r1 is not sent 192.0.2.80/32; its kernel has acknowledged all withdrawals."),
         "{told}"

@@ -37,11 +37,11 @@ pub(super) fn explained(context: &Context, report: &Report, address: IpAddr, pee
     let peers = context.peers.borrow().clone();
     let routers = peers.iter().map(|(peer, status)| {
         let down = status.trouble().map(|(reason, _)| reason);
-        let session = match status.withheld.get(&Family::of(address)) {
+        let session = match status.not_sent.get(&Family::of(address)) {
             _ if status.state != StateName::Established => Session::Down(status.state.to_string(), down),
-            Some(why) => Session::Withholds(why.to_string()),
+            Some(why) => Session::DoesNotSend(why.to_string()),
             None if !peer.families.contains(&Family::of(address)) => {
-                Session::Withholds(format!("`families` of this peer leaves {} out", Family::of(address)))
+                Session::DoesNotSend(format!("`families` of this peer leaves {} out", Family::of(address)))
             }
             None if status.told < report.generation => Session::Telling,
             None => Session::Told,
@@ -151,7 +151,7 @@ fn peer(context: &Context, peer: &config::Peer, status: &session::Status) -> api
         advertised: status.advertised,
         reason,
         hint: twin.or(hint.flatten()),
-        withheld: status.withheld.values().map(ToString::to_string).collect(),
+        not_sent: status.not_sent.values().map(ToString::to_string).collect(),
         families: families(&peer.families),
         session: status.negotiated.as_ref().map(|agreed| api::Session {
             local_address: status.local_address.map(|local| local.to_string()),

@@ -113,7 +113,7 @@ pub(in crate::daemon) async fn direct(
             },
             _ = hears.listening.recv_many(&mut listening, 1024) => {}
             Some(drain::io::Fact { drains, forgiven, applied: waits }) = hears.drains.recv() => {
-                // Forgiven first: the VIPs of an undrain are announced at once, and are not withheld for a moment.
+                // Forgiven first: the VIPs of an undrain are announced at once, and are not withdrawn for a moment.
                 facts.extend(match forgiven {
                     Forgiven::Nobody => None,
                     Forgiven::All => Some(Fact::Forgive(None)),
@@ -164,9 +164,11 @@ fn log(change: &Change) {
     let (service, vip) = (change.service.as_str(), change.vip);
     match &change.standing {
         Standing::Announced => info!(service, %vip, "VIP was announced"),
-        Standing::Depreferred(_) => info!(service, %vip, reason = %change.standing, "VIP was depreferred"),
-        Standing::Draining(_) => info!(service, %vip, reason = %change.standing, "VIP was drained"),
-        Standing::Withheld(_) => info!(service, %vip, reason = %change.standing, "VIP was withheld"),
+        Standing::LastChoice(_) => {
+            info!(service, %vip, reason = %change.standing, "VIP was made the last choice")
+        }
+        Standing::Drained(_) => info!(service, %vip, reason = %change.standing, "VIP was drained"),
+        Standing::NotAnnounced(_) => info!(service, %vip, reason = %change.standing, "VIP is not announced"),
     }
 }
 

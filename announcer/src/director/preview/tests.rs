@@ -184,8 +184,8 @@ fn a_refusal_says_which_vips_and_why() {
     };
     assert_eq!(
         refusal(&[], &[("require = \"any\"", "require = \"all\"")]),
-        "this would withdraw every VIP that is announced: 192.0.2.80 of www would be withheld, check `b`: 1 of 1 probes \
-         failed (last: connection refused after 1 ms); 192.0.2.81 of www would be withheld, check `b`: 1 of 1 probes failed \
+        "this would withdraw every VIP that is announced: 192.0.2.80 of www would be not announced, check `b`: 1 of 1 probes \
+         failed (last: connection refused after 1 ms); 192.0.2.81 of www would be not announced, check `b`: 1 of 1 probes failed \
          (last: connection refused after 1 ms)"
     );
     assert_eq!(

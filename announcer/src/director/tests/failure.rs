@@ -14,7 +14,7 @@ fn a_verdict_that_no_probe_renews_lapses() {
         "3 x interval + timeout; MAIL's probes go on"
     );
     assert_eq!(scene.announced(), [MAIL]);
-    assert_eq!(scene.sentence(V4), "withheld, check `http`: no probe has ended for 4s");
+    assert_eq!(scene.sentence(V4), "not announced, check `http`: no probe has ended for 4s");
     for check in [0, 1] {
         scene.probes(V4, check, "+");
     }
@@ -50,7 +50,7 @@ fn a_listener_that_is_gone_withdraws_at_once_whatever_a_failure_does_and_back_is
         assert_eq!(scene.fact(listening(false, 443)), [], "nobody asks there");
         assert_eq!(scene.fact(listening(false, 80)).len(), 1);
         assert_eq!(scene.announced(), [V6], "{on_failure}");
-        assert_eq!(scene.sentence(V4), "withheld, check `http`: nothing listens any more");
+        assert_eq!(scene.sentence(V4), "not announced, check `http`: nothing listens any more");
         assert!(!scene.director.take_watched().unwrap().pairs[&(vip, 80)].up);
         scene.probes(V4, 0, "+"); // one that was under way
         let kicks = scene.director.pace(vip, 0).unwrap().kick;
@@ -85,27 +85,27 @@ fn the_mildest_thing_that_makes_up_for_what_fails_is_done() {
     const D: &str = "deprefer";
     for (require, checks, want, warnings) in [
         ("\"all\"", vec![(W, '+'), (W, '+')], "announced", 0),
-        ("\"all\"", vec![(W, '+'), (W, '-')], "withheld", 0),
+        ("\"all\"", vec![(W, '+'), (W, '-')], "not_announced", 0),
         ("\"any\"", vec![(W, '+'), (W, '-')], "announced", 0),
-        ("\"any\"", vec![(W, '-'), (W, '-')], "withheld", 0),
+        ("\"any\"", vec![(W, '-'), (W, '-')], "not_announced", 0),
         ("\"any\"", vec![(W, '?'), (W, '+')], "announced", 0),
-        ("\"any\"", vec![(W, '?'), (W, '-')], "withheld", 0),
+        ("\"any\"", vec![(W, '?'), (W, '-')], "starting", 0),
         ("2", vec![(W, '+'), (W, '-'), (W, '+')], "announced", 0),
-        ("2", vec![(W, '+'), (W, '-'), (W, '-')], "withheld", 0),
-        ("\"all\"", vec![(W, '+'), (D, '-')], "depreferred", 0),
-        ("\"all\"", vec![(W, '-'), (D, '-')], "withheld", 0),
-        ("\"all\"", vec![(W, '+'), (D, '?')], "withheld", 0),
+        ("2", vec![(W, '+'), (W, '-'), (W, '-')], "not_announced", 0),
+        ("\"all\"", vec![(W, '+'), (D, '-')], "last_choice", 0),
+        ("\"all\"", vec![(W, '-'), (D, '-')], "not_announced", 0),
+        ("\"all\"", vec![(W, '+'), (D, '?')], "starting", 0),
         ("\"all\"", vec![(W, '+'), ("warn", '-')], "announced", 1),
         ("\"all\"", vec![(W, '+'), ("warn", '?')], "announced", 0),
-        ("\"all\"", vec![("warn", '-'), (D, '-')], "depreferred", 1),
-        ("\"any\"", vec![(W, '-'), (D, '-')], "depreferred", 0),
+        ("\"all\"", vec![("warn", '-'), (D, '-')], "last_choice", 1),
+        ("\"any\"", vec![(W, '-'), (D, '-')], "last_choice", 0),
     ] {
         assert_eq!(word(require, &checks), (want, warnings), "{require} {checks:?}");
     }
 }
 
 #[test]
-fn a_depreferred_vip_stays_announced_with_less_and_a_dead_server_is_withdrawn() {
+fn a_vip_that_is_the_last_choice_stays_announced_with_less_and_a_dead_server_is_withdrawn() {
     let text = CONFIG.replace("med = 7", "med = 7\non_failure = \"deprefer\"\nlocal_pref = 200");
     let text = text.replacen("[[service.check]]", "[service.deprefer]\nprepend = 2\n[[service.check]]", 1);
     let mut scene = Scene::with(&text);
@@ -117,7 +117,7 @@ fn a_depreferred_vip_stays_announced_with_less_and_a_dead_server_is_withdrawn() 
     assert_eq!(changes.len(), 1);
     assert_eq!(
         scene.sentence(V4),
-        "depreferred, check `http-2`: 3 of 3 probes failed (last: HTTP 503 after 12 ms)"
+        "last choice, check `http-2`: 3 of 3 probes failed (last: HTTP 503 after 12 ms)"
     );
     let after = scene.route("192.0.2.80/32").unwrap();
     assert_eq!((before.deprefer.as_ref(), before.local_pref), (None, Some(200)));
@@ -131,11 +131,11 @@ fn a_depreferred_vip_stays_announced_with_less_and_a_dead_server_is_withdrawn() 
 }
 
 #[test]
-fn a_backup_is_depreferred_while_all_is_well_and_withdrawn_when_it_fails() {
+fn a_backup_is_the_last_choice_while_all_is_well_and_withdrawn_when_it_fails() {
     let mut scene =
         Scene::with(&CONFIG.replace("vips = [\"192.0.2.25\"]", "vips = [\"192.0.2.25\"]\nbackup = true"));
     scene.probes(MAIL, 0, "+");
-    assert_eq!(scene.sentence(MAIL), "depreferred, healthy, a backup for when others have withdrawn");
+    assert_eq!(scene.sentence(MAIL), "last choice, healthy, a backup for when others have withdrawn");
     assert!(scene.route("192.0.2.25/32").unwrap().deprefer.is_some());
     scene.probes(MAIL, 0, "-");
     assert_eq!(scene.announced(), [""; 0]);

@@ -369,7 +369,7 @@ impl World {
             let sentence = self.scene.sentence(&vip.to_string());
             assert_eq!(
                 attributes.deprefer.is_some(),
-                sentence.starts_with("depreferred"),
+                sentence.starts_with("last_choice"),
                 "{vip}: {sentence}"
             );
             assert!(attributes.deprefer.is_none() || *flap_damping == "true", "{vip}: {sentence}");

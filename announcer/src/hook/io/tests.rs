@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use super::*;
-use crate::director::{Change, Reason, Standing};
+use crate::director::{Change, NotAnnouncedReason, Standing};
 use crate::files::io::Files;
 use crate::program::{End, Phase};
 
@@ -29,7 +29,7 @@ fn change(vip: u8, standing: Standing) -> Change {
         service: "www".parse().unwrap(),
         vip: [192, 0, 2, vip].into(),
         standing,
-        before: Standing::Withheld(Reason::NotLookedFor),
+        before: Standing::NotAnnounced(NotAnnouncedReason::NotLookedFor),
     }
 }
 
@@ -133,13 +133,13 @@ async fn a_thousand_changes_are_told_one_at_a_time_and_the_newest_of_each_vip() 
         dir.path().display()
     );
     let mut task = Task::start(hooks(&script(dir.path(), &text), LONG));
-    let gone = || Standing::Withheld(Reason::Stopping);
+    let gone = || Standing::NotAnnounced(NotAnnouncedReason::Stopping);
     task.changes.send(vec![change(1, Standing::Announced)]).await.unwrap();
     while !log.exists() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     for _ in 0..500 {
-        task.changes.send(vec![change(2, Standing::Announced), change(2, gone())]).await.unwrap();
+        task.changes.send(vec![change(2, Standing::Announced), change(2, starting())]).await.unwrap();
     }
     let last = vec![change(3, Standing::Announced), change(2, Standing::Announced), change(1, gone())];
     task.changes.send(last).await.unwrap();
@@ -148,13 +148,13 @@ async fn a_thousand_changes_are_told_one_at_a_time_and_the_newest_of_each_vip() 
     std::fs::write(dir.path().join("go"), "").unwrap();
     task.until(|runs| runs.ok == 4).await;
     let told = std::fs::read_to_string(log).unwrap();
-    let want = "192.0.2.1 announced\n192.0.2.3 announced\n192.0.2.2 announced\n192.0.2.1 withheld\n";
+    let want = "192.0.2.1 announced\n192.0.2.3 announced\n192.0.2.2 announced\n192.0.2.1 not_announced\n";
     assert_eq!(told, want);
 }
 
 // W12.
 #[tokio::test]
-async fn a_hook_that_leaves_a_program_behind_has_ended_and_the_next_vip_is_told() {
+async fn a_hook_that_leaves_a_program_behind_has_ended_and_the_next_vip_is_advertised() {
     let dir = tempfile::tempdir().unwrap();
     let hook = script(dir.path(), "sleep 60 & setsid sleep 7 & exit 0");
     let mut task = Task::start(hooks(&hook, LONG));
@@ -175,5 +175,5 @@ async fn a_hook_that_could_not_be_started_is_told_once_it_can() {
     script(dir.path(), &format!("echo $ANNOUNCER_PREVIOUS $ANNOUNCER_STANDING >> {}", log.display()));
     let runs = task.until(|runs| runs.ok > 0).await;
     assert_eq!(runs.ok, 1);
-    assert_eq!(std::fs::read_to_string(log).unwrap(), "withheld announced\n");
+    assert_eq!(std::fs::read_to_string(log).unwrap(), "starting announced\n");
 }

@@ -130,11 +130,9 @@ async fn figures_are_at_metrics_and_the_rest_points_there() {
     assert!(head.starts_with("HTTP/1.1 200 OK"), "{head}");
     assert!(head.contains("content-type: text/plain; version=0.0.4; charset=utf-8"), "{head}");
     let text = whole(&body);
-    assert!(
-        text.contains(
-            "\nannouncer_vip_standing{service=\"www\",vip=\"10.20.0.2\",standing=\"withheld\"} 1\n"
-        )
-    );
+    assert!(text.contains(
+        "\nannouncer_vip_standing{service=\"www\",vip=\"10.20.0.2\",standing=\"starting\"} 1\n"
+    ));
     assert!(text.contains("\nannouncer_warnings 1\n"), "a task has something to say");
     assert!(text.contains("\nprocess_start_time_seconds "));
     for (request, status, said) in [
@@ -160,7 +158,7 @@ async fn a_large_host_is_told_in_pieces_and_whole() {
     for line in text.lines().filter(|line| line.starts_with("announcer_vip_standing{")) {
         *standings.entry(line.rsplit(' ').next().unwrap()).or_default() += 1;
     }
-    assert_eq!(standings, BTreeMap::from([("0", 3000), ("1", 1000)]));
+    assert_eq!(standings, BTreeMap::from([("0", 4000), ("1", 1000)]));
 }
 
 #[tokio::test]

@@ -340,7 +340,7 @@ fn a_vip_that_cannot_be_put_on_lo_is_tried_again_every_second() {
 
 /// Case H3.
 #[test]
-fn two_removals_within_milliseconds_are_no_fight_and_nobody_is_told() {
+fn two_removals_within_milliseconds_are_no_fight_and_nobody_is_advertised() {
     let scene = play("AB", 6, "2 take AB; 2.005 take AB");
     let after: Vec<&String> = scene.done.iter().skip(3).collect();
     assert_eq!(after, ["2.0 add AB", "2.0 add AB"]);
@@ -354,7 +354,7 @@ fn two_removals_within_milliseconds_are_no_fight_and_nobody_is_told() {
 
 /// Case H10.
 #[test]
-fn lo_that_somebody_sets_down_is_set_up_again_and_nobody_is_told() {
+fn lo_that_somebody_sets_down_is_set_up_again_and_nobody_is_advertised() {
     let mut scene = Scene::new("A", 6);
     scene.pass(2.0);
     scene.lo.link = Link::Down;
@@ -425,7 +425,7 @@ fn a_vip_of_ours_that_lost_its_mark_is_still_ours() {
 
 /// Case H12: what somebody else put there is told and left as it is.
 #[test]
-fn a_vip_of_somebody_else_is_never_changed_and_is_told() {
+fn a_vip_of_somebody_else_is_never_changed_and_is_advertised() {
     let mut scene = Scene::new("A", 6);
     scene.put(on_lo('A', Owner::Foreign, &[Difference::Source, Difference::Mark]));
     scene.pass(30.0);

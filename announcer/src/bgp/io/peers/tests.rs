@@ -33,7 +33,7 @@ fn sessions() -> (Vec<watch::Sender<Status>>, Peers) {
     (senders, Peers::new(peers))
 }
 
-fn is_told(peers: &Peers) -> bool {
+fn is_advertised(peers: &Peers) -> bool {
     use futures_util::FutureExt;
     peers.told(5).now_or_never().is_some()
 }
@@ -41,18 +41,18 @@ fn is_told(peers: &Peers) -> bool {
 #[tokio::test(start_paused = true)]
 async fn a_router_without_a_session_is_waited_for_while_it_may_keep_routes() {
     let (senders, peers) = sessions();
-    assert!(!is_told(&peers));
+    assert!(!is_advertised(&peers));
     assert_eq!(peers.untold(5), ["r1", "r2"]);
     for sender in &senders {
         sender.send_modify(|status| status.told = 5);
     }
-    assert!(is_told(&peers) && peers.untold(5).is_empty());
+    assert!(is_advertised(&peers) && peers.untold(5).is_empty());
 
     let until = Instant::now() + Duration::from_secs(90);
     senders[1].send_modify(|status| {
         (status.state, status.told, status.kept_until) = (StateName::Idle, 0, Some(until.into_std()));
     });
-    assert!(!is_told(&peers), "it may not have noticed that the session is gone");
+    assert!(!is_advertised(&peers), "it may not have noticed that the session is gone");
     assert_eq!(peers.untold(5), ["r2 (no session; it may keep routes of the last one for 1m 31s)"]);
     peers.told(5).await;
     assert!(Instant::now() >= until && peers.untold(5).is_empty());
@@ -65,5 +65,5 @@ async fn a_router_that_dropped_our_routes_and_one_that_is_not_configured_any_mor
     assert_eq!(peers.untold(5), ["r2"]);
     let gone = senders.remove(1);
     drop(gone);
-    assert!(is_told(&peers), "its task is gone");
+    assert!(is_advertised(&peers), "its task is gone");
 }

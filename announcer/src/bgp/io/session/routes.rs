@@ -154,13 +154,13 @@ impl Session {
         }
 
         self.status.advertised = routes.told.len();
-        let withheld = routes.told.withheld();
-        for (family, why) in &withheld {
-            if self.status.withheld.get(family) != Some(why) {
-                warn!(%family, reason = %why, label = why.label(), "family was withheld");
+        let not_sent = routes.told.not_sent();
+        for (family, why) in &not_sent {
+            if self.status.not_sent.get(family) != Some(why) {
+                warn!(%family, reason = %why, label = why.label(), "routes of a family were not sent");
             }
         }
-        self.status.withheld = withheld;
+        self.status.not_sent = not_sent;
         debug!(generation = want.generation, announced = routes.told.len(), "peer was brought up to date");
     }
 }

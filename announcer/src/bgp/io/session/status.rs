@@ -14,7 +14,7 @@ use crate::bgp::outage::Outage;
 use crate::bgp::plan::Way;
 use crate::model::histogram::micros;
 use crate::model::{Family, Generation, Histogram};
-use crate::rib::{NextHop, Withheld};
+use crate::rib::{NextHop, NotSent};
 
 /// Whether a session is wanted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,7 +65,7 @@ pub struct Status {
     /// Whether a session that begins anew would leave by another interface or reach another router.
     pub way: Way,
     /// Families with routes that this peer is not told.
-    pub withheld: BTreeMap<Family, Withheld>,
+    pub not_sent: BTreeMap<Family, NotSent>,
     /// Why the last session ended, the last try failed, or the present one hangs.
     pub last_down: Option<Down>,
     /// What was learnt since the last session ended.
@@ -134,7 +134,7 @@ impl Status {
             advertised: 0,
             next_hops: BTreeMap::new(),
             way: Way::Same,
-            withheld: BTreeMap::new(),
+            not_sent: BTreeMap::new(),
             last_down: None,
             outage: Outage::default(),
             peer_address: None,

@@ -191,13 +191,15 @@ async fn a_root_s_program_is_nobody_unless_it_is_told_otherwise() {
 #[tokio::test]
 async fn a_program_that_hangs_is_killed_with_all_that_it_started() {
     let folder = folder();
-    let script = "echo $$ > $1/self; sleep 1000 & echo $! > $1/child; trap '' TERM INT; wait";
+    let script = "sleep 1000 & echo $$ $! >> $1/ids; trap '' TERM INT; wait";
     let exec = shell(script, folder.path(), SHORT);
     for _ in 0..2 * MOST_LINGERING {
         assert_eq!(told(exec.probe().await), "fail: no end of the program within 200 ms");
-        for name in ["self", "child"] {
-            gone(&line(&folder.path().join(name)).await).await;
-        }
+    }
+    // On a busy host one or the other is killed before it has written.
+    let ids = line(&folder.path().join("ids")).await;
+    for id in ids.split_whitespace() {
+        gone(id).await;
     }
 }
 

@@ -255,6 +255,31 @@ fn a_vip_answers_on_the_host_itself_as_soon_as_it_is_ensured() {
     });
 }
 
+/// Where lo is down, the kernel routes no IPv6 address of it, so the wait for the route has no other end.
+#[test]
+fn a_vip_that_is_removed_again_at_once_is_not_waited_for() {
+    if !is_root() {
+        return;
+    }
+    inside_new_netns(async || {
+        let vips = vips();
+        ip("link set lo down");
+        let vip = addr("2001:db8::80");
+        let remove = async {
+            while ours(&lo(&vips).await).is_empty() {
+                tokio::task::yield_now().await;
+            }
+            vips.remove(vip.into()).await.unwrap();
+            Instant::now()
+        };
+        let added = async { (add(&vips, "2001:db8::80").await.unwrap(), Instant::now()) };
+        let ((ensured, returned), removed) = tokio::join!(added, remove);
+        assert_eq!(ensured, Ensured::Added);
+        let after = returned.saturating_duration_since(removed);
+        assert!(after < Duration::from_millis(500), "{after:?}");
+    });
+}
+
 /// v0 has no address of its own, as an unnumbered link to a router has none.
 #[test]
 fn a_vip_is_never_chosen_as_the_source_of_what_the_host_sends() {

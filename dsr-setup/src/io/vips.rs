@@ -33,6 +33,8 @@ pub(super) const LO: u32 = 1;
 /// socket's buffer.
 const REQUESTS: usize = 64;
 const ROUTE_PATIENCE: Duration = Duration::from_secs(1);
+/// How often it is looked for addresses that were removed again while their routes are awaited.
+const GONE_POLL: Duration = Duration::from_millis(20);
 const ROUTE_POLL: Duration = Duration::from_millis(1);
 const LABEL: &str = "lo:vip";
 /// A lifetime in seconds that does not end.
@@ -111,10 +113,27 @@ impl Vips {
         let added =
             done.iter().filter(|(vip, ensured)| vip.is_ipv6() && matches!(ensured, Ok(Ensured::Added)));
         let added: Vec<IpAddr> = added.map(|(vip, _)| *vip).collect();
-        let routed = stream::iter(added).for_each_concurrent(REQUESTS, |vip| self.local(vip));
+        let routed = stream::iter(&added).for_each_concurrent(REQUESTS, |vip| self.local(*vip));
         // Should the kernel be slower still, the VIPs are there all the same, and a probe will tell.
-        let _ = tokio::time::timeout(ROUTE_PATIENCE, routed).await;
+        tokio::select! {
+            () = routed => {}
+            () = self.one_is_gone(&added) => {}
+            () = tokio::time::sleep(ROUTE_PATIENCE) => {}
+        }
         done
+    }
+
+    /// Returns when somebody has removed one of these addresses again: it will not be routed, and has to be put back.
+    async fn one_is_gone(&self, vips: &[IpAddr]) {
+        loop {
+            tokio::time::sleep(GONE_POLL).await;
+            let dump = self.handle.address().get().set_link_index_filter(LO).execute();
+            let on_lo: Result<BTreeSet<IpAddr>, _> =
+                dump.try_filter_map(async |message| Ok(net(&message).map(|net| net.addr()))).try_collect().await;
+            if on_lo.is_ok_and(|on_lo| vips.iter().any(|vip| !on_lo.contains(vip))) {
+                return;
+            }
+        }
     }
 
     async fn add_one(&self, vip: IpAddr) -> Result<Ensured, Error> {

@@ -80,9 +80,9 @@ async fn measure(what: &str, vips: usize, served: Served) {
     let pairs: BTreeMap<Pair, Watched> =
         (0..vips).map(|index| ((vip(index), port), Watched { grace: Duration::ZERO, up: true })).collect();
     let (_wanted, wants) = watch::channel(Arc::new(Wanted { every: EVERY, pairs }));
-    let (told, mut facts) = mpsc::channel::<Listening>(4096);
+    let (facts_tx, mut facts) = mpsc::channel::<Listening>(4096);
     let (say, mut report) = watch::channel(Report::default());
-    let task = tokio::spawn(listener::run(wants, told, say));
+    let task = tokio::spawn(listener::run(wants, facts_tx, say));
     report.wait_for(|report| report.pairs == vips && report.disarmed.is_empty()).await.unwrap();
     sleep(Duration::from_secs(1)).await;
 

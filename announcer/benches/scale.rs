@@ -101,7 +101,7 @@ async fn bench() {
     let (_vips, vips) = watch::channel(Arc::new(config.vips().map(|(vip, _)| vip).collect()));
     let mut peers = Vec::new();
     for peer in &config.peers {
-        let (told, status) = watch::channel(Status::new());
+        let (status_tx, status) = watch::channel(Status::new());
         peers.push((peer.clone(), status));
         let local = Local {
             asn: config.bgp.asn,
@@ -113,7 +113,7 @@ async fn bench() {
             files: announcer::files::io::Files::new(),
         };
         let (_, peer) = watch::channel(Arc::new(peer.clone()));
-        tokio::spawn(session::run(local, peer, ribs.clone(), alive.clone(), orders.clone(), told));
+        tokio::spawn(session::run(local, peer, ribs.clone(), alive.clone(), orders.clone(), status_tx));
     }
     for (_, status) in &peers {
         status.clone().wait_for(|status| status.state == StateName::Established).await.unwrap();
@@ -155,7 +155,7 @@ impl Speaker {
         for (count, vip) in vips[..SINGLES].iter().enumerate() {
             self.probe(*vip, false);
             self.publish();
-            self.told().await;
+            self.acknowledged().await;
             self.routers.until(whole - count - 1, 0).await;
         }
         let each = watch.began.elapsed() / u32::try_from(SINGLES).unwrap();
@@ -191,10 +191,13 @@ impl Speaker {
         tokio::time::sleep(Duration::from_millis(200)).await;
         let states: Vec<StateName> = self.peers.iter().map(|(_, status)| status.state).collect();
         assert!(states.iter().all(|state| *state == StateName::Established), "{states:?}");
-        println!("  all sessions are up; behind: {:?}", self.peers.untold(self.rib.borrow().generation));
+        println!(
+            "  all sessions are up; behind: {:?}",
+            self.peers.unacknowledged(self.rib.borrow().generation)
+        );
         self.routers.order("go");
         let watch = Stopwatch::start();
-        self.told().await;
+        self.acknowledged().await;
         self.routers.until(whole, 0).await;
         watch.say("the router that had stopped has it all", 0, "");
     }
@@ -203,10 +206,10 @@ impl Speaker {
     async fn phase(&mut self, name: &str, want: usize) {
         let (before, watch) = (self.messages(), Stopwatch::start());
         self.publish();
-        self.told().await;
-        let told = watch.began.elapsed();
+        self.acknowledged().await;
+        let took = watch.began.elapsed();
         self.routers.until(want, 0).await;
-        watch.say(name, self.messages() - before, &format!(", acknowledged by all kernels after {told:.1?}"));
+        watch.say(name, self.messages() - before, &format!(", acknowledged by all kernels after {took:.1?}"));
     }
 
     fn publish(&mut self) {
@@ -214,9 +217,9 @@ impl Speaker {
         self.rib.send_replace(rib);
     }
 
-    async fn told(&self) {
+    async fn acknowledged(&self) {
         let generation = self.rib.borrow().generation;
-        self.peers.told(generation).await;
+        self.peers.acknowledged(generation).await;
     }
 
     fn messages(&self) -> u64 {

@@ -58,12 +58,12 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Tell all that is known of a VIP, and what each router has been told; or of a router, and what its session agreed.
+    /// Show all that is known of a VIP, and what was sent to each router; or of a router, and what its session agreed.
     Explain {
         /// The VIP's address, or the name of a peer.
         #[arg(value_name = "VIP|PEER")]
         what: String,
-        /// Of a VIP, what this router has been told; without it, each.
+        /// Of a VIP, what was sent to this router; without it, to each.
         #[arg(long, value_name = "NAME")]
         peer: Option<String>,
     },
@@ -165,7 +165,7 @@ pub fn call(arguments: Arguments) -> Result<(), Failure> {
         }
         Command::Status { json } => {
             let answer = client::ask(&socket, &Request::Status, Duration::ZERO).map_err(no)?;
-            let Response::Status { status } = answer else { return told(answer) };
+            let Response::Status { status } = answer else { return print_answer(answer) };
             let text = if json { serde_json::to_string_pretty(&status).map_err(no)? } else { table(&status) };
             println!("{}", text.trim_end());
             Ok(())
@@ -176,16 +176,16 @@ pub fn call(arguments: Arguments) -> Result<(), Failure> {
                 Err(_) if peer.is_none() => Request::ExplainPeer { peer: what },
                 Err(_) => return Err(Failure::Usage("error: `--peer` goes with a VIP".into())),
             };
-            told(client::ask(&socket, &request, Duration::ZERO).map_err(no)?)
+            print_answer(client::ask(&socket, &request, Duration::ZERO).map_err(no)?)
         }
         Command::Check { service, config } => check(&config, &service),
         Command::Recheck { services } => {
             let what = if services.is_empty() { Scope::All } else { Scope::Services(services) };
-            told(client::ask(&socket, &Request::Recheck { what }, Duration::ZERO).map_err(no)?)
+            print_answer(client::ask(&socket, &Request::Recheck { what }, Duration::ZERO).map_err(no)?)
         }
         Command::Reload { force } => {
             // Sessions that begin anew do so afterwards, in the background.
-            told(client::ask(&socket, &Request::Reload { force }, Duration::ZERO).map_err(no)?)
+            print_answer(client::ask(&socket, &Request::Reload { force }, Duration::ZERO).map_err(no)?)
         }
         Command::Drain { scope, reason, wait, timeout, config } => {
             let wait_ms = wait.then(|| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX));
@@ -201,7 +201,7 @@ pub fn call(arguments: Arguments) -> Result<(), Failure> {
                     let drain = Drain { reason, by, at: Some(client::timestamp()) };
                     offline(&state_dir, &Change::Drain { names, drain }, "drained from its next start on")
                 }
-                answer => told(answer.map_err(no)?),
+                answer => print_answer(answer.map_err(no)?),
             }
         }
         Command::Undrain { scope, config } => {
@@ -215,7 +215,7 @@ pub fn call(arguments: Arguments) -> Result<(), Failure> {
                         drain_names(&what, &offline_names(&config, &what, &drained)?).map_err(usage)?;
                     offline(&state_dir, &Change::Undrain { names }, "no longer drained when it starts")
                 }
-                answer => told(answer.map_err(no)?),
+                answer => print_answer(answer.map_err(no)?),
             }
         }
     }
@@ -254,7 +254,7 @@ fn useless_ca_file(file: &Path) -> Result<(), String> {
 }
 
 /// The files of the keys, which are no part of the configuration's text: what no daemon would take is wrong, and what
-/// cannot be seen from here is told.
+/// cannot be seen from here is said.
 fn check_keys(config: &config::Config) -> Result<(), Failure> {
     let mut wrong = Vec::new();
     for peer in &config.peers {
@@ -320,7 +320,7 @@ fn cannot(state_dir: &Path, error: &std::io::Error) -> Failure {
     no(format!("announcer is not running, and `{}` cannot be changed: {error}", state_dir.display()))
 }
 
-fn told(answer: Response) -> Result<(), Failure> {
+fn print_answer(answer: Response) -> Result<(), Failure> {
     match answer {
         Response::Done { notes } => {
             notes.iter().for_each(|note| println!("{note}"));

@@ -8,7 +8,7 @@
 //! kind       the kinds of probes, a file each; endpoint: where they go; pattern
 //! table      the declaration of a table           keys    what it says to the documents
 //! reader     one table, key by key: unknown and missing keys     value, address  one value: its type and rule
-//! writer     values as TOML                       error   how errors are told
+//! writer     values as TOML                       error   how errors are printed
 //! encoding   octets as text                       syntax  TOML's own errors, and how much of a broken file can still be judged
 //! file       all tables together: read, used, written again      rules  what one table cannot know alone
 //! warnings   what is no error and seldom meant
@@ -64,7 +64,7 @@ pub use metrics::Metrics;
 pub use peer::{Peer, PeerAddress};
 pub use service::{FlapDamping, Require, Service};
 
-/// Where the configuration is looked for unless told otherwise.
+/// Where the configuration is looked for unless `--config` says otherwise.
 pub const DEFAULT_PATH: &str = "/etc/announcer/announcer.toml";
 
 /// Reads a whole configuration. `name` is what messages call the file: its path, or `<stdin>`.

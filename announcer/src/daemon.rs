@@ -114,24 +114,24 @@ async fn serve(options: Options, config: Arc<Config>) -> anyhow::Result<()> {
     let (drain_requests, drain_requests_heard) = drain::io::requests();
     let (drain_states, drain_state) =
         watch::channel(drain::State { drains: drains.clone(), unreadable: None });
-    let (probes_told, probed) = mpsc::channel(1024);
-    let (listeners_told, listening) = mpsc::channel(1024);
-    let (watched_told, watched) = watch::channel(Arc::default());
-    let (watch_told, listener_watch) = watch::channel(listener::Report::default());
-    let (vips_told, vips) = mpsc::channel(64);
+    let (probes_tx, probed) = mpsc::channel(1024);
+    let (listeners_tx, listening) = mpsc::channel(1024);
+    let (watched_tx, watched) = watch::channel(Arc::default());
+    let (watch_tx, listener_watch) = watch::channel(listener::Report::default());
+    let (vips_tx, vips) = mpsc::channel(64);
     let (rib, ribs) = watch::channel(Arc::new(LocRib::default()));
     let (router_id, router_ids) = watch::channel(Identity { id: config.bgp.router_id, waits: None });
-    let (configs_told, configs) = watch::channel(config.clone());
-    let (wanted_told, wanted) = watch::channel(vips_wanted(&config, ribs.borrow().generation));
+    let (configs_tx, configs) = watch::channel(config.clone());
+    let (wanted_tx, wanted) = watch::channel(vips_wanted(&config, ribs.borrow().generation));
     let (held, vips_held) = watch::channel(wanted.borrow().vips.clone());
     let (vip_warnings, vip_warning) = watch::channel(Vec::new());
-    let (network_told, network) = watch::channel(Arc::new(Network::default()));
-    let (peers_told, peers) = watch::channel(Peers::default());
+    let (network_tx, network) = watch::channel(Arc::new(Network::default()));
+    let (peers_tx, peers) = watch::channel(Peers::default());
     let (stop, stopped) = watch::channel(None);
     let (tallies, tally) = watch::channel(Tally::new(&config));
     let (file_warnings, file_warning) = watch::channel(Vec::new());
     let (bind_errors, bind_error) = watch::channel(Vec::new());
-    let (reloads_told, reloaded) = watch::channel(Reloads::new(reload::unix_time()));
+    let (reloads_tx, reloaded) = watch::channel(Reloads::new(reload::unix_time()));
 
     let director = Director::new(config.clone(), drains, started);
     let daemon_files = DaemonFiles {
@@ -140,17 +140,17 @@ async fn serve(options: Options, config: Arc<Config>) -> anyhow::Result<()> {
         config: options.config.clone(),
     };
     let programs = Programs::new(files.clone(), daemon_files, configs.clone());
-    let mut probes = Probes::new(Prober::with_programs(files.clone(), programs.clone()), probes_told);
+    let mut probes = Probes::new(Prober::with_programs(files.clone(), programs.clone()), probes_tx);
     probes.apply(&config, &director);
     let (changes, changed) = mpsc::channel(16);
-    let (runs_told, runs) = watch::channel(Runs::default());
+    let (runs_tx, runs) = watch::channel(Runs::default());
     // It is not started again: a run that panics is a task of its own, and what waits would be lost.
-    tokio::spawn(hook::io::run(configs.clone(), changed, programs.clone(), runs_told));
+    tokio::spawn(hook::io::run(configs.clone(), changed, programs.clone(), runs_tx));
     let counts = Counts { tally: tallies, hooks: changes };
     let hears = Hears { asked, probed, listening, vips, drains: drain_facts_heard };
-    let mut directing = tokio::spawn(direct(director, probes, hears, rib, watched_told, counts));
+    let mut directing = tokio::spawn(direct(director, probes, hears, rib, watched_tx, counts));
     let _listeners = Kept::new("listener watch".into(), move || {
-        listener::run(watched.clone(), listeners_told.clone(), watch_told.clone())
+        listener::run(watched.clone(), listeners_tx.clone(), watch_tx.clone())
     });
 
     let sessions_seen = peers.clone();
@@ -158,10 +158,10 @@ async fn serve(options: Options, config: Arc<Config>) -> anyhow::Result<()> {
         wanted,
         acknowledged: Arc::new(move |generation| {
             let peers = sessions_seen.borrow().clone();
-            Box::pin(async move { peers.told(generation).await })
+            Box::pin(async move { peers.acknowledged(generation).await })
         }),
         held,
-        facts: vips_told,
+        facts: vips_tx,
         warnings: vip_warnings,
         files: files.clone(),
         state_dir: options.state_dir.clone(),
@@ -174,7 +174,7 @@ async fn serve(options: Options, config: Arc<Config>) -> anyhow::Result<()> {
     let _file = Kept::new("configuration file".into(), move || {
         config::io::watch_file(door.clone(), file.clone(), file_configs.clone(), file_warnings.clone())
     });
-    let _network = Kept::new("network".into(), move || network::watch(network_told.clone()));
+    let _network = Kept::new("network".into(), move || network::watch(network_tx.clone()));
     let shared = Shared {
         configs: configs.clone(),
         router_ids: router_ids.clone(),
@@ -185,8 +185,7 @@ async fn serve(options: Options, config: Arc<Config>) -> anyhow::Result<()> {
         restarted: mark_running(&files, &options.state_dir).await,
         stop: stopped,
     };
-    let mut sessions =
-        Kept::new("sessions".into(), move || sessions::keep(shared.clone(), peers_told.clone()));
+    let mut sessions = Kept::new("sessions".into(), move || sessions::keep(shared.clone(), peers_tx.clone()));
     let follows = (configs.clone(), network, peers.clone());
     let _router_id = Kept::new("router id".into(), move || {
         let (configs, network, peers) = follows.clone();
@@ -219,10 +218,10 @@ async fn serve(options: Options, config: Arc<Config>) -> anyhow::Result<()> {
 
     let reloader = Reloader {
         files: files.clone(),
-        counts: reloads_told,
+        counts: reloads_tx,
         file: options.config,
-        configs: configs_told,
-        wanted: wanted_told,
+        configs: configs_tx,
+        wanted: wanted_tx,
         asks: asks.clone(),
         identity: router_ids,
     };
@@ -244,14 +243,14 @@ async fn serve(options: Options, config: Arc<Config>) -> anyhow::Result<()> {
         }
     };
     info!(signal = name, "stop was asked for, withdrawing");
-    let (settle, told) = (configs.borrow().bgp.settle, peers.borrow().clone());
+    let (settle, peers_now) = (configs.borrow().bgp.settle, peers.borrow().clone());
     tokio::select! {
-        () = withdraw(&asks, &told, settle) => {}
+        () = withdraw(&asks, &peers_now, settle) => {}
         () = signals.second() => warn!("second signal, not waiting for the routers"),
     }
     stop.send_replace(Some(format!("announcer was stopped by {name}")));
     sessions.ended().await;
-    // An end that the routers were told of is no restart.
+    // After an end with a Cease no router keeps our routes, so the next start is no restart.
     let _ = files.run(&options.state_dir.join(RUNNING), files::remove).await;
     info!("announcer ended");
     Ok(())
@@ -290,8 +289,8 @@ async fn withdraw(asks: &mpsc::Sender<Ask>, peers: &Peers, settle: Duration) {
         return;
     }
     let Ok(generation) = generation.await else { return };
-    if timeout(ACKNOWLEDGE, peers.told(generation)).await.is_err() {
-        warn!(peers = peers.untold(generation).join(", "), "withdraw was not acknowledged in time");
+    if timeout(ACKNOWLEDGE, peers.acknowledged(generation)).await.is_err() {
+        warn!(peers = peers.unacknowledged(generation).join(", "), "withdraw was not acknowledged in time");
     }
     if announcing {
         sleep(settle).await;

@@ -79,9 +79,9 @@ pub struct Change {
     pub standing: Standing,
 }
 
-/// What a service's routes are said with.
+/// The attributes of the routes of a service.
 #[derive(Debug, Clone)]
-struct Said {
+struct ServiceAttributes {
     normal: Arc<Attributes>,
     last_choice: Arc<Attributes>,
 }
@@ -102,7 +102,7 @@ pub struct Director {
     /// How often a lease ran out.
     lapses: u64,
     stopping: bool,
-    said: Vec<Said>,
+    attributes: Vec<ServiceAttributes>,
     routes: Routes,
     rib: Arc<LocRib>,
     /// Whether the routes are others than those of `rib`, and when the first fact was known that made them so.
@@ -126,7 +126,7 @@ impl Director {
             shortages: Shortages::default(),
             lapses: 0,
             stopping: false,
-            said: Vec::new(),
+            attributes: Vec::new(),
             routes: Routes::default(),
             rib: Arc::default(),
             stale: Some(now),
@@ -285,11 +285,14 @@ impl Director {
     }
 }
 
-impl Said {
+impl ServiceAttributes {
     fn of(service: &crate::config::Service) -> Self {
         let normal = Arc::new(service.attributes.clone());
         let deprefer = Some(Box::new(service.deprefer.clone()));
-        Said { last_choice: Arc::new(Attributes { deprefer, ..service.attributes.clone() }), normal }
+        ServiceAttributes {
+            last_choice: Arc::new(Attributes { deprefer, ..service.attributes.clone() }),
+            normal,
+        }
     }
 }
 

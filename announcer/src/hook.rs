@@ -1,9 +1,9 @@
-//! The hook: a command that is told of each VIP whose standing changed.
+//! The hook: a command that is run for each VIP whose standing changed.
 //!
-//! Pure, but for [`io`], whose task owns the [`Queue`]. What it still has to be told is a state and no list of events: a VIP that changes again before
-//! the hook heard of it is told of once, as it is then, and one that is back to what the hook knows is not told at all. So
-//! a thousand changes at once are a thousand runs at most, one after the other, and a hook that is slow piles up nothing. A
-//! run that could not be started told the hook nothing: it is tried again after a pause.
+//! Pure, but for [`io`], whose task owns the [`Queue`]. The queue holds states and no events: for a VIP that changes again before
+//! its run, the hook is run once, with the newest standing; for one that is back to the standing of its last run, it is not
+//! run at all. So a thousand changes at once are a thousand runs at most, one after the other, and a slow hook cannot make
+//! the queue grow. A run that could not be started reported nothing: it is tried again after a pause.
 
 pub mod io;
 
@@ -15,7 +15,7 @@ use crate::director::Change;
 use crate::model::{ServiceName, text};
 use crate::program::End;
 
-/// What the hook is told, in one run.
+/// What one run of the hook reports.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Call {
     /// Whose VIP.
@@ -28,7 +28,7 @@ pub struct Call {
     pub reason: &'static str,
     /// The sentence that `status` has.
     pub message: String,
-    /// The standing that the hook knows of it.
+    /// The standing that the last run reported.
     pub previous: &'static str,
 }
 
@@ -82,11 +82,11 @@ pub struct Runs {
     pub timeout: u64,
     /// They could not be started.
     pub not_started: u64,
-    /// Changes that were not told, because another of the same VIP came before their turn.
+    /// Changes for which the hook was not run, because another of the same VIP came before their turn.
     pub replaced: u64,
 }
 
-/// What the hook is still to be told, and what became of what it was.
+/// The runs that are still to come, and how the runs ended.
 #[derive(Debug, Default)]
 pub struct Queue {
     /// Counts.
@@ -96,14 +96,14 @@ pub struct Queue {
     waiting: BTreeMap<IpAddr, Call>,
     /// How many runs in a row could not be started.
     not_started: u32,
-    /// What the hook knows of a VIP; of one that is not here, that it is starting, as each VIP is at first.
-    told: BTreeMap<IpAddr, &'static str>,
+    /// The standing of a VIP that the last run reported; a VIP that is not here was never reported and began as starting.
+    reported: BTreeMap<IpAddr, &'static str>,
 }
 
 impl Queue {
     /// Takes in a change.
     pub fn changed(&mut self, change: &Change) {
-        let previous = self.told.get(&change.vip).copied().unwrap_or(AT_FIRST);
+        let previous = self.reported.get(&change.vip).copied().unwrap_or(AT_FIRST);
         let standing = change.standing.word();
         if self.waiting.remove(&change.vip).is_some() {
             self.runs.replaced += 1;
@@ -143,24 +143,24 @@ impl Queue {
         FIRST_PAUSE.saturating_mul(1 << (self.not_started - 1).min(16)).min(LONGEST_PAUSE)
     }
 
-    /// What the hook is told next; it knows that from now on, unless its run cannot be started.
+    /// The next run. Its standing counts as reported, unless the run cannot be started.
     pub fn take(&mut self) -> Option<Call> {
         let call = self.waiting.remove(&self.order.pop_front()?)?;
-        self.knows(call.vip, call.standing);
+        self.set_reported(call.vip, call.standing);
         Some(call)
     }
 
-    fn knows(&mut self, vip: IpAddr, standing: &'static str) {
+    fn set_reported(&mut self, vip: IpAddr, standing: &'static str) {
         if standing == AT_FIRST {
-            self.told.remove(&vip);
+            self.reported.remove(&vip);
         } else {
-            self.told.insert(vip, standing);
+            self.reported.insert(vip, standing);
         }
     }
 
-    /// The hook was not told: it knows what it knew before, and what has changed since waits as the one change.
+    /// The run reported nothing: the standing before it holds again, and what has changed since is merged with it.
     fn give_back(&mut self, call: Call) {
-        self.knows(call.vip, call.previous);
+        self.set_reported(call.vip, call.previous);
         match self.waiting.get_mut(&call.vip) {
             Some(newer) if newer.standing == call.previous => {
                 self.waiting.remove(&call.vip);
@@ -205,7 +205,7 @@ mod tests {
         }
     }
 
-    fn told(queue: &mut Queue) -> Vec<(u8, &'static str, &'static str)> {
+    fn calls(queue: &mut Queue) -> Vec<(u8, &'static str, &'static str)> {
         let last = |vip: IpAddr| match vip {
             IpAddr::V4(vip) => vip.octets()[3],
             IpAddr::V6(_) => 0,
@@ -219,38 +219,34 @@ mod tests {
     const STARTING: Standing = Standing::NotAnnounced(NotAnnouncedReason::NotLookedFor);
 
     #[test]
-    fn each_vip_is_told_in_order_once_and_as_it_is_when_its_turn_comes() {
+    fn each_vip_is_reported_in_order_once_and_as_it_is_when_its_turn_comes() {
         let mut queue = Queue::default();
         for vip in [1, 2, 3] {
             queue.changed(&change(vip, Standing::Announced));
         }
         queue.changed(&change(1, Standing::Drained(Drain::default())));
-        let want = [
-            (1, "starting", "drained"),
-            (2, "starting", "announced"),
-            (3, "starting", "announced"),
-        ];
-        assert_eq!(told(&mut queue), want);
+        let want = [(1, "starting", "drained"), (2, "starting", "announced"), (3, "starting", "announced")];
+        assert_eq!(calls(&mut queue), want);
         assert_eq!(queue.runs.replaced, 1);
         queue.changed(&change(2, GONE));
-        assert_eq!(told(&mut queue), [(2, "announced", "not_announced")]);
+        assert_eq!(calls(&mut queue), [(2, "announced", "not_announced")]);
     }
 
     #[test]
-    fn what_the_hook_knows_is_not_told() {
+    fn what_was_reported_is_not_reported_again() {
         let mut queue = Queue::default();
         queue.changed(&change(1, STARTING));
-        assert_eq!(told(&mut queue), [], "every VIP begins as starting");
+        assert_eq!(calls(&mut queue), [], "every VIP begins as starting");
         queue.changed(&change(1, Standing::Announced));
         queue.changed(&change(2, Standing::Announced));
         queue.changed(&change(1, STARTING));
         assert_eq!(
-            told(&mut queue),
+            calls(&mut queue),
             [(2, "starting", "announced")],
             "it came and went before the hook's turn"
         );
         queue.changed(&change(1, GONE));
-        assert_eq!(told(&mut queue), [(1, "starting", "not_announced")]);
+        assert_eq!(calls(&mut queue), [(1, "starting", "not_announced")]);
     }
 
     #[test]
@@ -290,14 +286,14 @@ mod tests {
             queue.changed(&change(1, Standing::Announced));
             let call = queue.take().unwrap();
             queue.ended(call, want);
-            queue.told.clear();
+            queue.reported.clear();
             (queue.waiting, queue.order) = Default::default();
         }
         assert_eq!(queue.runs, Runs { ok: 1, failed: 3, timeout: 2, not_started: 2, replaced: 0 });
     }
 
     #[test]
-    fn a_run_that_cannot_be_started_has_told_nothing_and_is_tried_again() {
+    fn a_run_that_cannot_be_started_has_reported_nothing_and_is_tried_again() {
         let fails = |queue: &mut Queue| {
             let call = queue.take().unwrap();
             queue.ended(call, Ended::NotStarted)
@@ -306,7 +302,7 @@ mod tests {
         queue.changed(&change(1, Standing::Announced));
         assert_eq!(fails(&mut queue), FIRST_PAUSE);
         assert_eq!(fails(&mut queue), FIRST_PAUSE * 2);
-        assert_eq!(told(&mut queue), [(1, "starting", "announced")], "it still is to be told");
+        assert_eq!(calls(&mut queue), [(1, "starting", "announced")], "it is still to be reported");
         for _ in 0..40 {
             queue.changed(&change(2, Standing::Announced));
             assert!(fails(&mut queue) <= LONGEST_PAUSE);
@@ -327,7 +323,7 @@ mod tests {
             let call = queue.take().unwrap();
             queue.changed(&change(1, meanwhile));
             queue.ended(call, Ended::NotStarted);
-            assert_eq!(told(&mut queue), want);
+            assert_eq!(calls(&mut queue), want);
         }
     }
 

@@ -1,4 +1,4 @@
-//! What Prometheus is told: every metric's name, type, labels and meaning in one table, and what a scrape makes of it.
+//! The metrics for Prometheus: every metric's name, type, labels and meaning in one table, and what a scrape makes of it.
 //!
 //! Pure, but for [`io`]. What holds at the moment of a scrape is read from the director's figures and the sessions' states,
 //! so that it costs nothing while nobody asks; what has to be counted as it happens is counted by who sees it, in plain
@@ -63,7 +63,7 @@ macro_rules! table {
     ($($place:ident $kind:ident $name:literal [$($label:literal),*] $help:literal)*) => {
         $(#[doc = $help] pub const $place: Metric =
             Metric { name: $name, kind: Kind::$kind, labels: &[$($label),*], help: $help };)*
-        /// Every metric there is, in the order in which they are told.
+        /// Every metric there is, in the order in which they are printed.
         pub const ALL: &[&Metric] = &[$(&$place),*];
     };
 }
@@ -78,27 +78,27 @@ table! {
     CHANGES Counter "announcer_vip_changes_total" ["service", "vip"]
         "How often a VIP's standing, or the reason for it, changed"
     DRAINED Gauge "announcer_service_drained" ["service"]
-        "1 while a drain holds a service back, its own or that of all, else 0"
+        "1 while a drain withdraws a service, its own or that of all services, else 0"
     PROBES Counter "announcer_probes_total" ["service", "vip", "check", "result", "reason"]
-        "Probes that ended, by result: pass, fail, or skipped, which is our own shortage and counts neither way"
+        "Probes that ended, by result: pass, fail, or skipped, which means that announcer lacked something and counts neither way"
     PROBE_TIME Histogram "announcer_probe_duration_seconds" ["service", "check"]
         "How long probes took that passed or failed"
     PROBES_SKIPPED Counter "announcer_probes_skipped_total" ["reason"]
-        "Probes that were not asked, of all checks together, by what we ran out of"
-    LAPSES Counter "announcer_leases_lapsed_total" []
-        "How often a verdict was taken back because its probe loop was not heard of in time"
+        "Probes of all checks that were skipped, by what announcer lacked"
+    LAPSES Counter "announcer_probe_loops_hung_total" []
+        "How often a check lost its result because its probe loop had stopped"
     CERTIFICATE_ENDS Gauge "announcer_certificate_expiry_timestamp_seconds" ["service", "vip", "check"]
         "When a certificate ends that ends within `cert_expires_within` or has ended, in Unix time; absent for others"
     CERTIFICATE_FLAW Gauge "announcer_certificate_flaw" ["service", "vip", "check", "reason"]
         "1 for what the newest probe saw wrong with a certificate; absent for others"
     WATCH_PERIOD Gauge "announcer_listener_watch_period_seconds" []
-        "From look to look whether anything listens; 0 while nothing is watched"
+        "Time between two looks for listeners; 0 while nothing is watched"
     WATCH_TARGETS Gauge "announcer_listener_watch_targets" []
         "How many pairs of VIP and port the listener watch watches"
     WATCH_DISARMED Gauge "announcer_listener_watch_disarmed" []
-        "How many of them are up and left to their probes alone; `announcer status` says why"
+        "How many of them are up and watched by their probes alone; `announcer status` says why"
     WATCH_BLIND Gauge "announcer_listener_watch_blind" []
-        "1 while the listener watch cannot see anything, so that probes alone notice what ends, else 0"
+        "1 while the listener watch cannot see listeners, so that only probes notice a crash, else 0"
     PEER_STATE Gauge "announcer_peer_state" ["peer", "state"]
         "1 for the state that the session with a router has (RFC 4271), 0 for the others"
     PEER_UPTIME Gauge "announcer_peer_uptime_seconds" ["peer"]
@@ -108,15 +108,15 @@ table! {
     PEER_DOWNS Counter "announcer_peer_down_total" ["peer", "reason"]
         "How often the session ended, or a try for it failed, and why"
     PEER_PREFIXES Gauge "announcer_peer_prefixes" ["peer"]
-        "How many prefixes a router knows from us"
+        "How many prefixes are advertised to a router"
     PEER_ROUTES_NOT_SENT Gauge "announcer_peer_routes_not_sent" ["peer", "family", "reason"]
-        "1 for a family of the peer's `families` with routes that a router is not told, and why; absent else"
+        "1 for a family of the peer's `families` with routes that are not sent to a router, and why; absent otherwise"
     SENT Counter "announcer_peer_messages_sent_total" ["peer", "type"]
         "Messages sent to a router, by type"
     RECEIVED Counter "announcer_peer_messages_received_total" ["peer", "type"]
         "Messages received from a router, by type"
-    WIRE Histogram "announcer_verdict_to_wire_seconds" ["peer"]
-        "From when a fact was known that changes what is announced to when the kernel took the messages that say so"
+    WIRE Histogram "announcer_update_delay_seconds" ["peer"]
+        "Time from a fact that changes what is announced until the kernel has taken the UPDATEs"
     WARNINGS Gauge "announcer_warnings" []
         "How many warnings `announcer status` has"
     RELOADED Gauge "announcer_config_last_reload_successful" []
@@ -128,7 +128,7 @@ table! {
     HOOKS Counter "announcer_hook_runs_total" ["result"]
         "Runs of the hook: ok, failed, timeout (and so killed), or not_started"
     HOOKS_REPLACED Counter "announcer_hook_replaced_total" []
-        "Changes that the hook was not told of, because the VIP changed again before its turn came"
+        "Changes for which the hook was not run, because the VIP changed again before its turn came"
     START Gauge "process_start_time_seconds" []
         "When the process was started, in Unix time"
     CPU Counter "process_cpu_seconds_total" []
@@ -192,7 +192,7 @@ pub struct Peer {
     pub downs: BTreeMap<&'static str, u64>,
     /// Prefixes that the router knows from us.
     pub prefixes: usize,
-    /// What it is not told.
+    /// Which routes are not sent to it.
     pub not_sent: Vec<NotSent>,
     /// Messages by type.
     pub sent: [(&'static str, u64); 5],

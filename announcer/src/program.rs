@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 
-/// Who runs the programs of checks for a daemon that is root and was not told.
+/// Who runs the programs of checks for a daemon that is root, unless `user` says otherwise.
 pub const NOBODY: &str = "nobody";
 
 /// The most programs of one runner that are killed and have not ended: they hang in the kernel.

@@ -1,7 +1,7 @@
-//! What is announced: the Loc-RIB, and what each peer has been told of it.
+//! What is announced: the Loc-RIB, and the Adj-RIB-Out of each peer.
 //!
-//! Pure. RFC 4271 §3.2. A session starts from "told nothing" and is brought up to date by [`AdjRibOut::advance`]; the
-//! difference between what is wanted and what was told is all that is ever sent.
+//! Pure. RFC 4271 §3.2. A session starts with an empty Adj-RIB-Out and is brought up to date by [`AdjRibOut::advance`]:
+//! only the difference between the Loc-RIB and what was advertised before is ever sent.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
@@ -69,7 +69,7 @@ impl fmt::Display for NextHop {
 pub struct Export {
     /// The families that both OPENs had (RFC 4760 §8).
     pub families: BTreeSet<Family>,
-    /// The families that our own configuration leaves out of this session: that their routes are not said is no fault.
+    /// The families that our own configuration leaves out of this session: that their routes are not sent is no fault.
     pub left_out: BTreeSet<Family>,
     /// The next hop of IPv4 routes that name none; `None`: they are not sent.
     pub next_hop_v4: Option<NextHop>,
@@ -79,11 +79,11 @@ pub struct Export {
     pub overrides: Overrides,
 }
 
-/// A route as one peer gets it. The attributes' own next hops are `None`: there is one, and it is beside them.
-type Told = (NextHop, Arc<Attributes>);
+/// A route as it is advertised to one peer. The next hops within the attributes are `None`: the next hop stands beside them.
+type Advertised = (NextHop, Arc<Attributes>);
 
-/// A route as one peer gets it, or why it does not; `None`: it is not meant to.
-type Said = Result<Told, Option<NotSent>>;
+/// A route as it is advertised to one peer, or why it is not; `None`: our own configuration leaves its family out.
+type Exported = Result<Advertised, Option<NotSent>>;
 
 impl Export {
     /// The next hop of the routes of each family that name none.
@@ -99,7 +99,7 @@ impl Export {
             .collect()
     }
 
-    /// A route as it is said on this session, or why it is not.
+    /// A route as it is advertised on this session, or why it is not.
     fn route(
         &self,
         family: Family,
@@ -121,19 +121,20 @@ impl Export {
     }
 }
 
-/// Routes as one session says them. Thousands of them share a few attributes.
-struct Sayings<'a> {
+/// The routes of one session as they are advertised; remembers the attributes that it made, since thousands of routes share
+/// a few.
+struct Exporter<'a> {
     export: &'a Export,
     /// The attributes are kept, so that no others take their place in memory.
-    made: HashMap<(Family, *const Attributes), (Arc<Attributes>, Said)>,
+    made: HashMap<(Family, *const Attributes), (Arc<Attributes>, Exported)>,
 }
 
-impl<'a> Sayings<'a> {
+impl<'a> Exporter<'a> {
     fn new(export: &'a Export) -> Self {
-        Sayings { export, made: HashMap::new() }
+        Exporter { export, made: HashMap::new() }
     }
 
-    fn of(&mut self, family: Family, attributes: &Arc<Attributes>) -> Said {
+    fn of(&mut self, family: Family, attributes: &Arc<Attributes>) -> Exported {
         let make = || {
             let route = self.export.route(family, attributes);
             (Arc::clone(attributes), route.map(|(next_hop, attributes)| (next_hop, Arc::new(attributes))))
@@ -142,7 +143,7 @@ impl<'a> Sayings<'a> {
     }
 }
 
-/// Why one peer is not told of a family's routes.
+/// Why the routes of a family are not sent to one peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum NotSent {
     /// The peer's OPEN did not have the family.
@@ -211,22 +212,22 @@ pub enum Update {
     EndOfRib(Family),
 }
 
-/// What one peer has been told on its present session (RFC 4271 §3.2): these routes, as that export said them.
+/// What was advertised to one peer on its present session (RFC 4271 §3.2): these routes, as this export made them.
 #[derive(Debug, Clone, Default)]
 pub struct AdjRibOut {
     routes: Routes,
     export: Export,
-    /// How many of the routes were said.
-    said: usize,
+    /// How many of the routes were sent.
+    sent: usize,
     /// How many were not, and why.
     not_sent: BTreeMap<NotSent, usize>,
-    /// Families that the peer may know and wants to hear again.
+    /// Families that are to be sent again in full.
     again: BTreeSet<Family>,
     ended: BTreeSet<Family>,
 }
 
 impl AdjRibOut {
-    /// What to say so that the peer knows `want`: withdrawals first, only what changed, End-of-RIB once for each family
+    /// The UPDATEs after which the peer has the routes of `want`: withdrawals first, only what changed, End-of-RIB once for each family
     /// when `want` is complete.
     ///
     /// Costs as much as differs from the last `want`, unless `export` is another or a refresh was asked for.
@@ -237,20 +238,20 @@ impl AdjRibOut {
             true => self.routes.diff(&want.routes),
             false => self.routes.beside(&want.routes),
         };
-        let (mut before, mut now) = (Sayings::new(&self.export), Sayings::new(export));
+        let (mut before, mut now) = (Exporter::new(&self.export), Exporter::new(export));
         let mut gone: BTreeMap<Family, Vec<IpNet>> = BTreeMap::new();
-        let mut news: BTreeMap<(Family, Told), Vec<IpNet>> = BTreeMap::new();
+        let mut news: BTreeMap<(Family, Advertised), Vec<IpNet>> = BTreeMap::new();
         for Pair { key: prefix, old, new } in pairs {
             let family = Family::of(prefix.addr());
             let old = old.map(|attributes| before.of(family, &attributes));
             let new = new.map(|attributes| now.of(family, &attributes));
             match &old {
-                Some(Ok(_)) => self.said -= 1,
+                Some(Ok(_)) => self.sent -= 1,
                 Some(Err(Some(why))) => *self.not_sent.entry(*why).or_default() -= 1,
                 Some(Err(None)) | None => {}
             }
             match &new {
-                Some(Ok(_)) => self.said += 1,
+                Some(Ok(_)) => self.sent += 1,
                 Some(Err(Some(why))) => *self.not_sent.entry(*why).or_default() += 1,
                 Some(Err(None)) | None => {}
             }
@@ -278,27 +279,27 @@ impl AdjRibOut {
         updates
     }
 
-    /// Lets the next [`advance`](Self::advance) say all of a family again (RFC 2918 §4).
+    /// Lets the next [`advance`](Self::advance) send all of a family again (RFC 2918 §4).
     pub fn refresh(&mut self, family: Family) {
         self.again.insert(family);
     }
 
-    /// Whether End-of-RIB was said: before it, a refresh is part of the first table (RFC 7313 §4).
+    /// Whether End-of-RIB was sent: before it, a refresh is part of the first table (RFC 7313 §4).
     pub fn ended(&self, family: Family) -> bool {
         self.ended.contains(&family)
     }
 
-    /// How many prefixes the peer knows from us.
+    /// How many prefixes are advertised to the peer.
     pub fn len(&self) -> usize {
-        self.said
+        self.sent
     }
 
-    /// Whether the peer knows nothing from us.
+    /// Whether nothing is advertised to the peer.
     pub fn is_empty(&self) -> bool {
-        self.said == 0
+        self.sent == 0
     }
 
-    /// Families with routes that this peer was not told, and why.
+    /// Families with routes that were not sent to this peer, and why.
     pub fn not_sent(&self) -> BTreeMap<Family, NotSent> {
         self.not_sent.keys().map(|why| (why.family(), *why)).collect()
     }

@@ -37,7 +37,7 @@ async fn shrugs_at(open: &[u8], octets: &[u8]) {
     let mut router = session.established_with(open).await;
     session.announce(1, &["192.0.2.80/32"]);
     router.update().await;
-    session.until(|status| status.told == 1).await;
+    session.until(|status| status.acknowledged == 1).await;
     router.send(octets).await;
     router.send(&message(REFRESH, &[0, 1, 0, 1])).await;
     loop {

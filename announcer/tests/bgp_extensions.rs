@@ -52,7 +52,7 @@ async fn rfc_4760_only_families_in_both_opens() {
     let mut router = session.established_with(&open(65000, v6_alone)).await;
     let body = router.update().await;
     assert!(has(&body, &[0x90, 14, 0]) && !body.ends_with(VIP), "{body:02x?}");
-    let status = session.until(|status| status.told == 1).await;
+    let status = session.until(|status| status.acknowledged == 1).await;
     assert_eq!(status.not_sent, [(Family::V4, NotSent::FamilyNotNegotiated(Family::V4))].into());
     assert_eq!(status.not_sent[&Family::V4].label(), "family_not_negotiated");
 
@@ -88,7 +88,7 @@ async fn rfc_6793_as4_and_as_trans_to_old_peers() {
     assert!(has(&body, &[0x40, 2, 6, 2, 2, 0x5b, 0xa0, 0x5b, 0xa0]), "AS_PATH: {body:02x?}");
     let wide = [0xc0, 17, 10, 2, 2, 0xfa, 0x56, 0xea, 0, 0xfa, 0x56, 0xea, 0];
     assert!(has(&body, &wide), "AS4_PATH: {body:02x?}");
-    session.until(|status| status.told == 1).await;
+    session.until(|status| status.acknowledged == 1).await;
 }
 
 #[tokio::test]
@@ -196,7 +196,7 @@ async fn rfc_8538_the_n_bit_is_not_set_and_a_stop_withdraws_then_ceases() {
         router.update().await;
     }
     session.announce(2, &[]);
-    session.until(|status| status.told == 2).await;
+    session.until(|status| status.acknowledged == 2).await;
     session.order.send_replace(Order::Shutdown { text: "bye".into() });
     assert_eq!(router.update().await, [&[0, 5], VIP, &[0, 0]].concat());
     assert_eq!(router.farewell().await, (6, 2, b"\x03bye".to_vec()));
@@ -280,7 +280,7 @@ async fn rfc_8950_v4_nlri_with_a_v6_next_hop_only_if_agreed() {
     router.expect(KEEPALIVE).await;
     router.send(&keepalive()).await;
     // Not agreed, and the interface (lo) has no IPv4 address that lasts: not sent, and so not wrong.
-    let status = session.until(|status| status.told == 1).await;
+    let status = session.until(|status| status.acknowledged == 1).await;
     assert_eq!(status.not_sent, [(Family::V4, NotSent::NoNextHop(Family::V4))].into());
     drop(router);
 
@@ -379,7 +379,7 @@ async fn agreed_8950() {
     }
     assert!(has(&v4, &[&next_hop(1), VIP].concat()), "{v4:02x?}");
     assert!(!has(&v4, &[0x40, 3, 4]), "no NEXT_HOP beside it: {v4:02x?}");
-    assert!(session.until(|status| status.told == 1).await.not_sent.is_empty());
+    assert!(session.until(|status| status.acknowledged == 1).await.not_sent.is_empty());
     session.announce(2, &[]);
     let withdrawn = [&[0, 5], VIP, &[0, 0]].concat();
     while router.update().await != withdrawn {}

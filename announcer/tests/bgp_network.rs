@@ -187,7 +187,7 @@ fn the_next_hop_of_ipv6_follows_the_addresses_of_the_interface() {
         let has = |body: &[u8], wanted: &[u8]| body.windows(wanted.len()).any(|window| window == wanted);
         let body = router.update().await;
         assert!(has(&body, &next_hop(7)), "{body:02x?}");
-        session.until(|status| status.told == 1).await;
+        session.until(|status| status.acknowledged == 1).await;
 
         for (lines, last) in [
             (
@@ -275,12 +275,12 @@ fn what_no_router_acknowledges_does_not_count_and_ends_the_session() {
         let mut session = dialing(far.listener("10.0.1.1"), |peer| peer.hold_time = Duration::from_secs(3));
         let router = session.established().await;
         session.announce(1, &[]);
-        session.until(|status| status.told == 1).await;
+        session.until(|status| status.acknowledged == 1).await;
         let living = live(router);
         far.drops("tcp dport != 0");
         session.announce(2, &["192.0.2.80/32"]);
         let status = session.until(|status| status.advertised == 1).await;
-        assert_eq!((status.announced, status.told), (0, 1));
+        assert_eq!((status.announced, status.acknowledged), (0, 1));
         let down = session.until_late(|status| status.last_down.is_some()).await.last_down.unwrap();
         assert_eq!(down.why.label(), "timed_out", "{}", down.why);
         living.abort();
@@ -312,7 +312,7 @@ fn large_segments_that_are_lost_hint_at_the_path_mtu_and_tcp_mss_mends_it() {
         let mut session = dialing(far.listener("10.0.1.1"), change);
         session.announce(1, &vips);
         let living = live(session.established().await);
-        session.until_late(|status| status.told == 1 && status.announced == 400).await;
+        session.until_late(|status| status.acknowledged == 1 && status.announced == 400).await;
         living.abort();
     });
 }

@@ -69,7 +69,7 @@ async fn answer(begin: Begin, pieces: Vec<&[u8]>) -> Answer {
         Begin::OpenConfirm => session.open_confirm_with(&open()).await,
         Begin::Established => {
             let router = session.established_with(&open()).await;
-            session.until(|status| status.told == 1).await;
+            session.until(|status| status.acknowledged == 1).await;
             router
         }
     };
@@ -177,7 +177,8 @@ async fn valid_messages_however_they_are_cut_leave_the_session_up_and_the_table_
             let status = session
                 .until(|status| {
                     let received = status.received;
-                    status.told == 1000 && received.refresh + received.update + received.keepalive == 21
+                    status.acknowledged == 1000
+                        && received.refresh + received.update + received.keepalive == 21
                 })
                 .await;
             assert_eq!((status.state, status.announced), (StateName::Established, 2));

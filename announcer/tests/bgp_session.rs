@@ -36,15 +36,15 @@ async fn a_vip_is_announced_withdrawn_and_announced_again() {
     );
     assert_eq!(router.update().await, END_OF_RIB_V4);
     assert_eq!(router.update().await, END_OF_RIB_V6);
-    let status = session.until(|status| status.told == 1).await;
+    let status = session.until(|status| status.acknowledged == 1).await;
     assert_eq!((status.announced, status.not_sent.len(), status.sent.update), (2, 0, 4));
 
     session.announce(2, &["2001:db8::80/128"]);
     assert_eq!(router.update().await, [&[0, 5], VIP, &[0, 0]].concat());
-    session.until(|status| status.told == 2 && status.announced == 1).await;
+    session.until(|status| status.acknowledged == 2 && status.announced == 1).await;
     session.announce(3, &["192.0.2.80/32", "2001:db8::80/128"]);
     assert!(router.update().await.ends_with(VIP));
-    session.until(|status| status.told == 3).await;
+    session.until(|status| status.acknowledged == 3).await;
 }
 
 #[tokio::test]
@@ -55,9 +55,9 @@ async fn a_generation_that_says_nothing_to_a_peer_is_told_at_once() {
     for _ in 0..3 {
         router.update().await;
     }
-    session.until(|status| status.told == 1).await;
+    session.until(|status| status.acknowledged == 1).await;
     session.announce(2, &["192.0.2.80/32", "2001:db8::80/128"]);
-    let status = session.until(|status| status.told == 2).await;
+    let status = session.until(|status| status.acknowledged == 2).await;
     assert_eq!(status.not_sent, [(Family::V6, NotSent::NoNextHop(Family::V6))].into());
     assert_eq!((status.announced, status.sent.update), (1, 3));
 }
@@ -67,12 +67,12 @@ async fn the_way_to_the_wire_is_measured_of_what_is_said_while_the_session_is_th
     let mut session = Session::start().await;
     session.announce(1, &["192.0.2.80/32"]);
     let _router = session.established().await;
-    let status = session.until(|status| status.told == 1).await;
+    let status = session.until(|status| status.acknowledged == 1).await;
     assert_eq!((status.wire.count(), status.established), (0, 1), "the first table is old news");
     session.announce(2, &["192.0.2.80/32", "192.0.2.81/32"]);
-    session.until(|status| status.told == 2).await;
+    session.until(|status| status.acknowledged == 2).await;
     session.announce(3, &[]);
-    let status = session.until(|status| status.told == 3).await;
+    let status = session.until(|status| status.acknowledged == 3).await;
     assert_eq!(status.wire.count(), 2);
     assert!(
         Duration::ZERO < status.wire.sum() && status.wire.sum() < Duration::from_secs(2),
@@ -80,7 +80,7 @@ async fn the_way_to_the_wire_is_measured_of_what_is_said_while_the_session_is_th
         status.wire
     );
     session.announce(4, &[]);
-    assert_eq!(session.until(|status| status.told == 4).await.wire.count(), 2, "nothing was said");
+    assert_eq!(session.until(|status| status.acknowledged == 4).await.wire.count(), 2, "nothing was said");
     session.order.send_replace(Order::Deconfigured);
     session.until(|status| status.downs == [("stopped", 1)].into()).await;
 }
@@ -93,7 +93,7 @@ async fn a_family_that_the_peer_does_not_have_is_not_sent() {
     let mut router = session.established_with(&open).await;
     assert!(router.update().await.ends_with(VIP));
     assert_eq!(router.update().await, END_OF_RIB_V4);
-    let status = session.until(|status| status.told == 1).await;
+    let status = session.until(|status| status.acknowledged == 1).await;
     assert_eq!(status.not_sent, [(Family::V6, NotSent::FamilyNotNegotiated(Family::V6))].into());
 }
 
@@ -105,7 +105,7 @@ async fn a_family_that_our_configuration_leaves_out_is_no_fault_of_the_session()
     let mut router = session.established().await;
     assert!(router.update().await.ends_with(VIP));
     assert_eq!(router.update().await, END_OF_RIB_V4);
-    let status = session.until(|status| status.told == 1).await;
+    let status = session.until(|status| status.acknowledged == 1).await;
     assert_eq!((status.announced, status.not_sent), (1, [].into()));
 }
 
@@ -139,7 +139,7 @@ async fn what_is_withdrawn_in_mid_handshake_is_never_announced() {
     session.announce(2, &[]);
     router.send(&keepalive()).await;
     assert_eq!(router.update().await, END_OF_RIB_V4);
-    session.until(|status| status.told == 2).await;
+    session.until(|status| status.acknowledged == 2).await;
 }
 
 #[tokio::test]
@@ -247,10 +247,10 @@ async fn a_router_that_comes_back_is_told_all_again() {
     let mut router = session.established().await;
     assert!(router.update().await.ends_with(VIP));
     drop(router);
-    session.until(|status| status.state != StateName::Established && status.told == 0).await;
+    session.until(|status| status.state != StateName::Established && status.acknowledged == 0).await;
     let mut router = session.established().await;
     assert!(router.update().await.ends_with(VIP));
-    session.until(|status| status.told == 1).await;
+    session.until(|status| status.acknowledged == 1).await;
 }
 
 #[tokio::test]
@@ -276,10 +276,10 @@ async fn a_peer_that_stops_reading_holds_up_no_other_and_is_told_the_sum_later()
         let each: &[&str] = if generation % 2 == 1 { &vips } else { &[] };
         stuck.announce(generation, each);
         well.announce(generation, each);
-        well.until(|status| status.told == generation).await;
+        well.until(|status| status.acknowledged == generation).await;
     }
     let took = began.elapsed();
-    assert!(stuck.status.borrow().told < 16, "the test blocks nobody");
+    assert!(stuck.status.borrow().acknowledged < 16, "the test blocks nobody");
     assert_eq!(stuck.status.borrow().state, StateName::Established);
     SockRef::from(&blocked.stream).set_recv_buffer_size(1 << 20).unwrap();
     stuck.announce(17, &["192.0.2.80/32"]);
@@ -287,7 +287,7 @@ async fn a_peer_that_stops_reading_holds_up_no_other_and_is_told_the_sum_later()
     while !last.ends_with(VIP) {
         last = blocked.update().await;
     }
-    stuck.until(|status| status.told == 17 && status.announced == 1).await;
+    stuck.until(|status| status.acknowledged == 17 && status.announced == 1).await;
     assert!(took < Duration::from_secs(10), "{took:?}");
     reader.abort();
 }
@@ -319,7 +319,7 @@ async fn a_link_that_goes_down_ends_its_session_at_once_and_no_other() {
     links.send_replace(network(Up, Down));
     session.announce(1, &["192.0.2.80/32"]);
     assert!(router.update().await.ends_with(VIP), "another link is none of its business");
-    session.until(|status| status.told == 1).await;
+    session.until(|status| status.acknowledged == 1).await;
 
     links.send_replace(network(Down, Up));
     let status = session.until(|status| status.state == StateName::Idle).await;
@@ -367,9 +367,9 @@ async fn prefixes_count_when_they_are_acknowledged_and_what_is_under_way_is_said
     let mut router = session.established().await;
     session.announce(1, &vips);
     let status = session.until(|status| status.advertised == vips.len()).await;
-    assert_eq!((status.told, status.announced), (0, 0), "100 kB fit into no buffer of this router");
+    assert_eq!((status.acknowledged, status.announced), (0, 0), "100 kB fit into no buffer of this router");
     let reader = tokio::spawn(async move { while router.next().await.is_some() {} });
-    session.until_late(|status| status.told == 1 && status.announced == vips.len()).await;
+    session.until_late(|status| status.acknowledged == 1 && status.announced == vips.len()).await;
     reader.abort();
 }
 

@@ -301,7 +301,7 @@ impl Simulation {
         if !joined || !self.us.heard_out() {
             return;
         }
-        assert!(self.us.told(), "what was read was acknowledged");
+        assert!(self.us.acknowledged(), "what was read was acknowledged");
         let families = self.families();
         let known = &self.router.table.routes;
         let mut count = 0;

@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn every_unreadable_vip_is_told_with_its_place() {
+    fn every_unreadable_vip_is_reported_with_its_place() {
         let text = "[[service]]\nvips = [\"192.0.2.80/32\", \"192.0.2.81\",\n  \"ff02::1\"]\n";
         assert_eq!(
             vips("a.toml", text).unwrap_err().to_string(),
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn broken_toml_and_wrong_types_are_told_with_their_place() {
+    fn broken_toml_and_wrong_types_are_reported_with_their_place() {
         for (text, want) in [
             ("[[service]]\nvips = [\n", "a.toml:2:9: unclosed array"),
             ("[[service]]\nvips = \"192.0.2.80\"\n", "a.toml:2:8: invalid type"),

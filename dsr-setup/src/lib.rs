@@ -31,5 +31,5 @@ pub use io::vips::{Ensured, Removed, Vips, connect};
 pub use plan::{Difference, Elsewhere, Link, Loopback, Marks, OnLo, Owner, Sysctl};
 pub use record::Record;
 
-/// Where the state file is kept unless told otherwise.
+/// Where the state file is kept by default.
 pub const STATE_DIR: &str = "/var/lib/announcer";

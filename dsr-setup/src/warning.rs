@@ -10,7 +10,7 @@ use ipnet::IpNet;
 
 use crate::plan::{Difference, Elsewhere, Link, Loopback, OnLo, Owner, Sysctl, answering};
 
-/// The most warnings about single addresses that are told; of the others it is told how many they are.
+/// The most warnings about single addresses that are listed; the others are counted.
 const MOST: usize = 10;
 
 /// Something on the host that harms it, beside what `plan` has steps for.
@@ -195,7 +195,7 @@ mod tests {
 
     /// Cases H6 and H12, and a VIP that somebody put there so that it may be a source.
     #[test]
-    fn addresses_that_harm_are_told() {
+    fn addresses_that_harm_are_reported() {
         let vips = BTreeSet::from([ip("192.0.2.80"), ip("2001:db8::80")]);
         for (lo, want) in [
             ("~127.0.0.1/8! ~::1/128! 192.0.2.80/32 2001:db8::80/128", ""),
@@ -228,7 +228,7 @@ mod tests {
 
     /// Cases H11 and W21.
     #[test]
-    fn arp_that_answers_for_vips_is_told_where_there_are_any() {
+    fn arp_that_answers_for_vips_is_reported_where_there_are_any() {
         let sysctls = |text: &str| {
             let one = |word: &str| {
                 let (name, value) = word.split_once('=').unwrap();
@@ -237,17 +237,17 @@ mod tests {
             text.split_whitespace().map(one).collect::<BTreeMap<Sysctl, i32>>()
         };
         let vips = BTreeSet::from([ip("192.0.2.80")]);
-        let told = |lo: &str, text: &str| {
+        let warnings = |lo: &str, text: &str| {
             of_arp(&host(lo), &sysctls(text), &vips).map(|warning| warning.to_string()).unwrap_or_default()
         };
         const RESET: &str = "all.arp_ignore=0 all.arp_announce=2 eth0.arp_ignore=0 lo.arp_ignore=0";
         assert_eq!(
-            told("192.0.2.80/32", RESET),
+            warnings("192.0.2.80/32", RESET),
             "this host answers ARP for the VIPs on lo, or speaks of them, also while they are drained: \
              net.ipv4.conf.all.arp_ignore = 0; `dsr-setup apply` mends it"
         );
-        assert!(told("~192.0.2.80/32", RESET).contains("arp_ignore"));
-        assert!(told("192.0.2.99/32", RESET).contains("arp_ignore"), "ours, of an older configuration");
+        assert!(warnings("~192.0.2.80/32", RESET).contains("arp_ignore"));
+        assert!(warnings("192.0.2.99/32", RESET).contains("arp_ignore"), "ours, of an older configuration");
         for (lo, text) in [
             ("~192.0.2.99/32", RESET),
             ("2001:db8::80/128", RESET),
@@ -255,9 +255,11 @@ mod tests {
             ("192.0.2.80/32", "all.arp_ignore=0 all.arp_announce=2 eth0.arp_ignore=1 eth0.arp_announce=0"),
             ("192.0.2.80/32", "all.arp_ignore=0 all.arp_announce=0 default.arp_ignore=0 lo.arp_ignore=0"),
         ] {
-            assert_eq!(told(lo, text), "", "{lo} {text}");
+            assert_eq!(warnings(lo, text), "", "{lo} {text}");
         }
-        assert!(told("192.0.2.80/32", "all.arp_ignore=1 eth0.arp_ignore=3").contains("eth0.arp_ignore = 3"));
+        assert!(
+            warnings("192.0.2.80/32", "all.arp_ignore=1 eth0.arp_ignore=3").contains("eth0.arp_ignore = 3")
+        );
         let mut many = BTreeMap::new();
         for n in 0..5 {
             many.insert(Sysctl { interface: format!("eth{n}"), knob: Knob::ArpIgnore }, 3);

@@ -39,7 +39,7 @@ pub struct Offer {
 pub struct Restart {
     /// How long the peer may keep our routes without a session, in seconds; at most 4095.
     pub seconds: u16,
-    /// The R bit: we come back from an end that nobody was told of.
+    /// The R bit: we come back from an end without a NOTIFICATION.
     pub restarted: bool,
     /// The families whose F bit is set: their VIPs are on the host, so that what the peer kept is true.
     pub kept: BTreeSet<Family>,

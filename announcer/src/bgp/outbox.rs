@@ -1,7 +1,7 @@
 //! The octets on their way to a peer, and which generation of the Loc-RIB they carry.
 //!
-//! Pure. Offsets count from the connection's first octet. A generation is told once the peer's kernel has acknowledged
-//! the last octet of its UPDATEs.
+//! Pure. Offsets count from the connection's first octet. A generation is acknowledged once the peer's kernel has
+//! acknowledged the last octet of its UPDATEs.
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -17,7 +17,7 @@ pub struct Outbox {
     /// How many octets the kernel took before them.
     before: u64,
     /// Where the last UPDATE ends.
-    said: u64,
+    updates_end: u64,
     acknowledged: u64,
     /// What holds once the octets up to an offset are acknowledged; offsets and generations rise.
     marks: VecDeque<(u64, Known)>,
@@ -26,7 +26,7 @@ pub struct Outbox {
     causes: VecDeque<(u64, Instant)>,
 }
 
-/// What the peer's kernel has of the Loc-RIB.
+/// How far the peer's kernel has acknowledged the Loc-RIB.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Known {
     /// Up to which generation.
@@ -35,11 +35,12 @@ pub struct Known {
     pub prefixes: usize,
 }
 
-/// Above it nothing new is said to a peer: the Loc-RIB changes on meanwhile, and the peer gets the sum.
+/// With more than this unsent, no further UPDATEs are made: the Loc-RIB goes on changing, and the peer later gets the
+/// difference.
 const ROOM: usize = 64 * 1024;
 
 impl Outbox {
-    /// Whether the peer keeps up so well that it may be told more.
+    /// Whether further UPDATEs may be appended.
     pub fn has_room(&self) -> bool {
         self.unsent().len() < ROOM
     }
@@ -60,25 +61,25 @@ impl Outbox {
         &mut self.octets
     }
 
-    /// All that was appended so far ends with the UPDATEs after which the peer has `known`. Call it with `Said` after
-    /// appending them, with `Nothing` when the peer knew it all.
+    /// All that was appended so far ends with the UPDATEs after which the peer has `known`. Call it with
+    /// `Updates` after appending them, with `Nothing` when there were none to append.
     pub fn mark(&mut self, known: Known, news: News) {
-        if news == News::Said {
-            self.said = self.before + self.octets.len() as u64;
+        if news == News::Updates {
+            self.updates_end = self.before + self.octets.len() as u64;
         }
         match self.marks.back_mut() {
-            Some((offset, last)) if *offset == self.said => *last = known,
-            _ => self.marks.push_back((self.said, known)),
+            Some((offset, last)) if *offset == self.updates_end => *last = known,
+            _ => self.marks.push_back((self.updates_end, known)),
         }
         self.settle();
     }
 
     /// What was appended last tells of a fact that was known at `at`.
-    pub fn because(&mut self, at: Instant) {
+    pub fn mark_cause(&mut self, at: Instant) {
         self.causes.push_back((self.before + self.octets.len() as u64, at));
     }
 
-    /// The next fact whose UPDATEs the kernel has taken, if one is left to tell.
+    /// When the next fact was known whose UPDATEs the kernel has taken; `None`: there is none.
     pub fn written_for(&mut self) -> Option<Instant> {
         let (offset, at) = *self.causes.front()?;
         (offset <= self.written()).then(|| {
@@ -112,8 +113,8 @@ impl Outbox {
         self.known
     }
 
-    /// Up to which generation the peer's kernel has all.
-    pub fn told(&self) -> Generation {
+    /// Up to which generation the peer's kernel has acknowledged all.
+    pub fn acknowledged(&self) -> Generation {
         self.known.generation
     }
 
@@ -135,7 +136,7 @@ impl Outbox {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum News {
     /// UPDATEs were appended.
-    Said,
+    Updates,
     /// The peer knew it all.
     Nothing,
 }
@@ -153,7 +154,7 @@ mod tests {
     fn prefixes_count_once_they_are_acknowledged() {
         let mut outbox = Outbox::default();
         outbox.tail().extend([0; 10]);
-        outbox.mark(Known { generation: 1, prefixes: 400 }, News::Said);
+        outbox.mark(Known { generation: 1, prefixes: 400 }, News::Updates);
         outbox.took(10);
         outbox.acknowledge(1);
         assert_eq!(outbox.known(), Known::default());
@@ -162,39 +163,39 @@ mod tests {
     }
 
     #[test]
-    fn a_generation_is_told_when_its_last_octet_is_acknowledged() {
+    fn a_generation_is_acknowledged_when_its_last_octet_is_acknowledged() {
         let mut outbox = Outbox::default();
         outbox.tail().extend([0; 10]);
-        outbox.mark(known(1), News::Said);
+        outbox.mark(known(1), News::Updates);
         outbox.tail().extend([0; 10]);
-        outbox.mark(known(2), News::Said);
+        outbox.mark(known(2), News::Updates);
         outbox.took(15);
-        assert_eq!((outbox.told(), outbox.outstanding(), outbox.unsent().len()), (0, 20, 5));
+        assert_eq!((outbox.acknowledged(), outbox.outstanding(), outbox.unsent().len()), (0, 20, 5));
         assert_eq!(outbox.acknowledge(6), 9);
-        assert_eq!(outbox.told(), 0);
+        assert_eq!(outbox.acknowledged(), 0);
         assert_eq!(outbox.acknowledge(5), 1);
-        assert_eq!(outbox.told(), 1);
+        assert_eq!(outbox.acknowledged(), 1);
         outbox.took(5);
         outbox.acknowledge(0);
-        assert_eq!((outbox.told(), outbox.outstanding()), (2, 0));
+        assert_eq!((outbox.acknowledged(), outbox.outstanding()), (2, 0));
     }
 
     #[test]
-    fn what_needs_no_word_is_told_at_once_and_a_keepalive_on_its_way_delays_nothing() {
+    fn what_needs_no_update_is_acknowledged_at_once_and_a_keepalive_on_its_way_delays_nothing() {
         let mut outbox = Outbox::default();
         outbox.tail().extend([0; 19]);
         outbox.mark(known(7), News::Nothing);
-        assert_eq!(outbox.told(), 7);
+        assert_eq!(outbox.acknowledged(), 7);
         outbox.tail().extend([0; 30]);
-        outbox.mark(known(8), News::Said);
+        outbox.mark(known(8), News::Updates);
         outbox.mark(known(9), News::Nothing);
-        assert_eq!(outbox.told(), 7, "generation 9 is told when 8 is");
+        assert_eq!(outbox.acknowledged(), 7, "generation 9 is acknowledged when 8 is");
         outbox.took(49);
         outbox.acknowledge(0);
-        assert_eq!(outbox.told(), 9);
+        assert_eq!(outbox.acknowledged(), 9);
         outbox.tail().extend([0; 19]);
         outbox.mark(known(10), News::Nothing);
-        assert_eq!(outbox.told(), 10);
+        assert_eq!(outbox.acknowledged(), 10);
     }
 
     #[test]
@@ -202,28 +203,28 @@ mod tests {
         let mut outbox = Outbox::default();
         for generation in 1..=3 {
             outbox.tail().extend([0; 100]);
-            outbox.mark(known(generation), News::Said);
+            outbox.mark(known(generation), News::Updates);
             outbox.took(100);
-            assert_eq!(outbox.told(), generation - 1);
+            assert_eq!(outbox.acknowledged(), generation - 1);
             outbox.acknowledge(0);
-            assert_eq!(outbox.told(), generation);
+            assert_eq!(outbox.acknowledged(), generation);
         }
     }
 
     #[test]
-    fn a_cause_is_told_once_when_the_kernel_has_taken_the_last_octet() {
+    fn a_cause_is_returned_once_when_the_kernel_has_taken_the_last_octet() {
         let (mut outbox, first) = (Outbox::default(), Instant::now());
         let second = first + std::time::Duration::from_secs(1);
         outbox.tail().extend([0; 10]);
-        outbox.because(first);
+        outbox.mark_cause(first);
         outbox.tail().extend([0; 10]);
-        outbox.because(second);
+        outbox.mark_cause(second);
         outbox.took(9);
         assert_eq!(outbox.written_for(), None);
         outbox.took(11);
         assert_eq!([(); 3].map(|()| outbox.written_for()), [Some(first), Some(second), None]);
         outbox.tail().extend([0; 10]);
-        outbox.because(first);
+        outbox.mark_cause(first);
         assert_eq!(outbox.written_for(), None, "the buffer began anew, the count of octets did not");
     }
 

@@ -11,7 +11,7 @@ use crate::bgp::open::OpenError;
 /// Why a session ended or did not begin.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DownReason {
-    /// We were told to end it.
+    /// The daemon ended it, by an order.
     #[error("we ended it: {0}")]
     Stopped(Notification),
     /// The peer ended it.

@@ -46,9 +46,9 @@ impl From<BgpError> for EncodeError {
     }
 }
 
-/// Who speaks to whom: all that an UPDATE depends on beside the routes.
+/// What the encoding of an UPDATE depends on beside the routes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Voice {
+pub struct Encoding {
     /// Our AS.
     pub asn: Asn,
     /// Whose AS the peer is of.
@@ -110,7 +110,7 @@ pub fn refresh_bound(out: &mut Vec<u8>, family: Family, bound: Bound) -> Result<
 ///
 /// # Errors
 /// [`EncodeError::TooLong`] when the attributes leave no room for a prefix; then nothing is appended.
-pub fn update(out: &mut Vec<u8>, voice: &Voice, update: &Update) -> Result<u64, EncodeError> {
+pub fn update(out: &mut Vec<u8>, encoding: &Encoding, update: &Update) -> Result<u64, EncodeError> {
     match update {
         Update::EndOfRib(family) => {
             append(out, BgpMessageType::Update, &withdrawal(*family, &[])).map(|()| 1)
@@ -127,7 +127,7 @@ pub fn update(out: &mut Vec<u8>, voice: &Voice, update: &Update) -> Result<u64, 
                     |first| EncodeError::TooLong(*first),
                 ));
             }
-            split(out, prefixes, |chunk| announcement(voice, *family, *next_hop, attributes, chunk))
+            split(out, prefixes, |chunk| announcement(encoding, *family, *next_hop, attributes, chunk))
         }
     }
 }
@@ -180,7 +180,7 @@ fn withdrawal(family: Family, prefixes: &[IpNet]) -> BgpUpdateMessage {
 
 /// MP_REACH goes first (RFC 7606 §5.1), the others by their type codes.
 fn announcement(
-    voice: &Voice,
+    encoding: &Encoding,
     family: Family,
     next_hop: NextHop,
     attributes: &Attributes,
@@ -204,13 +204,13 @@ fn announcement(
         Origin::Egp => BgpAttrOrigin::Egp,
         Origin::Incomplete => BgpAttrOrigin::Incomplete,
     })));
-    attrs.push(as_path(voice, attributes.prepend));
+    attrs.push(as_path(encoding, attributes.prepend));
     if let Some(next_hop) = classic {
         attrs.push(BgpAttrItem::NextHop(BgpNextHop::new(next_hop.into())));
         message.updates = nlri(family, prefixes);
     }
     attrs.extend(attributes.med.map(|med| BgpAttrItem::MED(BgpMED::new(med))));
-    if voice.kind == Kind::Internal {
+    if encoding.kind == Kind::Internal {
         let preference = attributes.local_pref.unwrap_or(LOCAL_PREF);
         attrs.push(BgpAttrItem::LocalPref(BgpLocalpref::new(preference)));
     }
@@ -222,7 +222,7 @@ fn announcement(
         let octets = attributes.extended_communities.iter().flat_map(|community| community.0).collect();
         attrs.push(raw(EXTENDED_COMMUNITIES, OPTIONAL | TRANSITIVE, octets));
     }
-    attrs.extend(as4_path(voice, attributes.prepend));
+    attrs.extend(as4_path(encoding, attributes.prepend));
     if !attributes.large_communities.is_empty() {
         let numbers = attributes.large_communities.iter().flat_map(|community| community.0);
         let octets = numbers.flat_map(u32::to_be_bytes).collect();
@@ -262,23 +262,23 @@ const TRANSITIVE: u8 = 0x40;
 const OPTIONAL: u8 = 0x80;
 
 /// Our AS as a sequence of one and those that are prepended, or nothing on iBGP (RFC 4271 §5.1.2).
-fn as_path(voice: &Voice, prepend: u8) -> BgpAttrItem {
-    let value = match (voice.kind, voice.as_width) {
+fn as_path(encoding: &Encoding, prepend: u8) -> BgpAttrItem {
+    let value = match (encoding.kind, encoding.as_width) {
         (Kind::Internal, _) => vec![],
-        (Kind::External, AsWidth::Four) => sequence(&voice.asn.get().to_be_bytes(), prepend),
+        (Kind::External, AsWidth::Four) => sequence(&encoding.asn.get().to_be_bytes(), prepend),
         (Kind::External, AsWidth::Two) => {
-            sequence(&u16::try_from(voice.asn.get()).unwrap_or(AS_TRANS).to_be_bytes(), prepend)
+            sequence(&u16::try_from(encoding.asn.get()).unwrap_or(AS_TRANS).to_be_bytes(), prepend)
         }
     };
     raw(AS_PATH, TRANSITIVE, value)
 }
 
 /// Only where AS_PATH had to say AS_TRANS (RFC 6793 §4.2.2).
-fn as4_path(voice: &Voice, prepend: u8) -> Option<BgpAttrItem> {
-    let hidden = voice.kind == Kind::External
-        && voice.as_width == AsWidth::Two
-        && u16::try_from(voice.asn.get()).is_err();
-    let value = || sequence(&voice.asn.get().to_be_bytes(), prepend);
+fn as4_path(encoding: &Encoding, prepend: u8) -> Option<BgpAttrItem> {
+    let hidden = encoding.kind == Kind::External
+        && encoding.as_width == AsWidth::Two
+        && u16::try_from(encoding.asn.get()).is_err();
+    let value = || sequence(&encoding.asn.get().to_be_bytes(), prepend);
     hidden.then(|| raw(AS4_PATH, OPTIONAL | TRANSITIVE, value()))
 }
 

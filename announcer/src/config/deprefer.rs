@@ -29,7 +29,7 @@ table! {
     }
 }
 
-/// The table as written; `None`: it is wrong as a whole, and told.
+/// The table as written; `None`: it is wrong as a whole, and an error was recorded.
 #[derive(Debug)]
 pub(super) struct Written(Option<Keys>);
 

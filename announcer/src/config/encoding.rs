@@ -8,7 +8,7 @@ use super::error::{Errors, Fault};
 ///
 /// # Errors
 ///
-/// Each place that is no UTF-8, with its octet; a file of UTF-16 is told once.
+/// Each place that is no UTF-8, with its octet; a file of UTF-16 is reported once.
 pub fn decode(name: &str, octets: Vec<u8>) -> Result<String, Errors> {
     let wide = match octets.as_slice() {
         [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => true,
@@ -65,7 +65,7 @@ mod tests {
 
     // H18.
     #[test]
-    fn a_file_that_is_no_utf_8_is_told_with_line_column_and_octet() {
+    fn a_file_that_is_no_utf_8_is_reported_with_line_column_and_octet() {
         assert_eq!(decode("x", "[bgp] # für\n".into()).unwrap(), "[bgp] # für\n");
         let wide = "save it as UTF-8; `iconv -f UTF-16 -t UTF-8` converts it";
         let little: Vec<u8> = "[bgp]\n".encode_utf16().flat_map(u16::to_le_bytes).collect();

@@ -1,4 +1,4 @@
-//! How errors are told: what is wrong, where, and what to write instead.
+//! How errors are printed: what is wrong, where, and what to write instead.
 //!
 //! Pure.
 

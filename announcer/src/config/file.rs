@@ -44,7 +44,7 @@ pub struct Config {
     pub services: Vec<Service>,
     /// How health is watched.
     pub health: Health,
-    /// Who is told of changes; `None`: nobody.
+    /// The hook that is run on changes; `None`: there is none.
     pub hooks: Option<Hooks>,
     /// What Prometheus can read; `None`: nothing.
     pub metrics: Option<Metrics>,
@@ -86,7 +86,7 @@ pub(super) fn read(document: &DeTable<'_>, end: Range<usize>, faults: &mut Vec<F
 }
 
 impl File {
-    /// As the program uses it; `None`: something is missing or wrong, and told.
+    /// As the program uses it; `None`: something is missing or wrong, and an error was recorded.
     pub(super) fn used(&self) -> Option<Config> {
         Some(Config {
             bgp: self.bgp.as_ref()?.used()?,

@@ -11,7 +11,7 @@ use super::value::{MINUTE, SECOND, argument, within};
 
 pub(super) const SECTION: Section = Section {
     header: "[hooks]",
-    doc: "A command that is told when the standing of a VIP has changed; without the table, none is.",
+    doc: "A command that is run when the standing of a VIP has changed; without the table, none is.",
     keys: &[&[Written::KEYS]],
 };
 

@@ -1,4 +1,5 @@
-//! One table of the file, read key by key; what is unknown, missing or of the wrong type is told and reading goes on.
+//! One table of the file, read key by key; an error is recorded for what is unknown, missing or of the wrong type, and reading
+//! goes on.
 //!
 //! Pure. Whether a key has to be there, and its default, come from its [`Key`] alone.
 
@@ -59,7 +60,7 @@ pub(super) fn read<T>(
 }
 
 impl<'a> Table<'a> {
-    /// A value; without it its default. `None`: it is optional and absent, or it is told.
+    /// A value; without it its default. `None`: it is optional and absent, or an error was recorded.
     pub(super) fn one<T>(
         &mut self,
         name: &'static str,

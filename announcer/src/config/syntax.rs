@@ -1,6 +1,6 @@
 //! TOML's own errors, and how much of a broken file can still be judged.
 //!
-//! Pure. A line with a syntax error is told and set aside, and the rest is read as if that line were not there. Behind a
+//! Pure. A line with a syntax error is reported and set aside, and the rest is read as if that line were not there. Behind a
 //! broken table header nothing is read: nobody knows which table those keys belong to.
 
 use std::borrow::Cow;
@@ -40,7 +40,7 @@ pub(super) fn trusted<'a>(text: &'a str, faults: &mut Vec<Fault>) -> Cow<'a, str
 
     // What follows a broken structure in the same line, or in the same array, is its consequence.
     let mut excused: Option<Range<usize>> = None;
-    let mut told: Option<Range<usize>> = None;
+    let mut reported: Option<Range<usize>> = None;
     for (span, message) in &errors {
         let here = span.start;
         if excused.as_ref().is_some_and(|excused| within(excused, here)) {
@@ -60,12 +60,12 @@ pub(super) fn trusted<'a>(text: &'a str, faults: &mut Vec<Fault>) -> Cow<'a, str
             faults.push(Fault::new(array.start..array.start + 1, "this array is not closed", help));
             excused = Some(array.clone());
         } else if let Some(word) = bare_word(text, here) {
-            if told.as_ref() != Some(&word) {
+            if reported.as_ref() != Some(&word) {
                 let bare = text.get(word.clone()).unwrap_or_default();
                 let help = format!("if it is text, write `\"{bare}\"`");
                 faults.push(Fault::new(word.clone(), format!("`{bare}` is no TOML value"), help));
             }
-            told = Some(word);
+            reported = Some(word);
         } else {
             faults.push(structure(span.clone(), message));
             let line = line(text, here);

@@ -53,7 +53,7 @@ macro_rules! table {
         }
 
         impl $Written {
-            /// As the program uses it; `None`: something is missing or wrong, and told.
+            /// As the program uses it; `None`: something is missing or wrong, and an error was recorded.
             pub(in crate::config) fn used(&self) -> Option<$Used> {
                 Some($Used {
                     $( $field: table!(@take $shape $need &self.$field), )*
@@ -97,7 +97,7 @@ macro_rules! table {
                 }, )*
             ];
 
-            /// Reads the table; what is wrong is told.
+            /// Reads the table; records an error for what is wrong.
             pub(in crate::config) fn read(table: &mut $crate::config::reader::Table<'_>) -> Self {
                 $Written {
                     $( $field: table.$shape(table!(@name $field $($name)?), $read), )*

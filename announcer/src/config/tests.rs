@@ -16,7 +16,7 @@ use crate::model::{Asn, Attributes, Deprefer, Family, Overrides, PeerAsn, Router
 
 mod bad;
 mod generated;
-mod told;
+mod messages;
 mod written;
 
 /// Each line alone on it, so that a case can replace one.
@@ -61,7 +61,7 @@ fn check(text: &str, want: Expect) {
 }
 
 /// What `keys` says of where and what, a line each.
-fn told(text: &str) -> String {
+fn printed(text: &str) -> String {
     match parse("announcer.toml", text) {
         Ok(_) => "  good\n".into(),
         Err(errors) => {
@@ -158,14 +158,14 @@ fn a_good_file_is_read_as_it_says() {
 }
 
 #[test]
-fn every_rule_is_advertised() {
+fn every_rule_is_reported() {
     let mut out = String::new();
     for (title, changes) in bad::BAD {
         let text = changes.iter().fold(GOOD.to_owned(), |text, (from, to)| {
             assert!(text.contains(from), "{title}: {from}");
             text.replacen(from, to, 1)
         });
-        out += &format!("{title}\n{}", told(&text));
+        out += &format!("{title}\n{}", printed(&text));
     }
     assert!(!out.contains("  good\n"), "{out}");
     expect_file!["tests/bad.txt"].assert_eq(&out);
@@ -194,20 +194,20 @@ fn documented_bounds_are_the_ones_that_are_checked() {
         ("[[service.check]]", "max_body", "0"),
         ("[[service.check]]", "tcp", "65536"),
     ] {
-        let told = told(&format!("[[service]]\n{section}\n{name} = {value}\n"));
+        let printed = printed(&format!("[[service]]\n{section}\n{name} = {value}\n"));
         let section = FILE.all().into_iter().find(|all| all.header == section).unwrap();
         let doc = section.key(name).unwrap().doc;
         let bounds = doc.rsplit("; ").next().unwrap();
         assert!(
-            told.replace('`', "").replace("a number of ", "").contains(&format!("write {bounds}")),
-            "{name}: {told}"
+            printed.replace('`', "").replace("a number of ", "").contains(&format!("write {bounds}")),
+            "{name}: {printed}"
         );
     }
 }
 
 #[test]
 fn the_edges_of_what_a_vip_may_be() {
-    let takes = |vip: &str| told(&GOOD.replace("192.0.2.80", vip)) == "  good\n";
+    let takes = |vip: &str| printed(&GOOD.replace("192.0.2.80", vip)) == "  good\n";
     for good in
         ["1.0.0.0", "126.255.255.255", "128.0.0.0", "169.253.255.255", "169.255.0.0", "223.255.255.255"]
     {
@@ -230,15 +230,15 @@ fn the_edges_of_what_a_vip_may_be() {
 fn communities_leave_room_for_vips() {
     let of = |count: usize| {
         let all: Vec<String> = (0..count).map(|i| format!("\"1:{i}\"")).collect();
-        told(&GOOD.replace("\"65001:80\"", &all.join(", ")))
+        printed(&GOOD.replace("\"65001:80\"", &all.join(", ")))
     };
     assert_eq!(of(255), "  good\n");
     assert!(of(256).contains("17:15: 256 communities are too many"), "{}", of(256));
     for (key, each, most) in [("extended_communities", "rt:1:", 31), ("large_communities", "1:1:", 64)] {
         for (place, count) in [("med = 100", most), ("med = 100", most + 1), ("port = 179", most + 1)] {
             let all: Vec<String> = (0..count).map(|i| format!("\"{each}{i}\"")).collect();
-            let told = told(&GOOD.replace(place, &format!("{place}\n{key} = [{}]", all.join(", "))));
-            assert_eq!(told.contains("are too many"), count > most, "{told}");
+            let printed = printed(&GOOD.replace(place, &format!("{place}\n{key} = [{}]", all.join(", "))));
+            assert_eq!(printed.contains("are too many"), count > most, "{printed}");
         }
     }
 }
@@ -304,7 +304,7 @@ fn what_is_unusual_and_good() {
         ("http = \"http://www.example.com/healthz\"", "file = \"/run/a b\""),
         ("http = \"http://www.example.com/healthz\"", "tls = \"localhost:1\"\ncert_expires_within = \"0s\""),
     ] {
-        assert_eq!(told(&GOOD.replacen(from, to, 1)), "  good\n", "{to}");
+        assert_eq!(printed(&GOOD.replacen(from, to, 1)), "  good\n", "{to}");
     }
     let inline = "bgp = { asn = 1 }\npeer = [{ name = 'a', address = '10.0.0.1', asn = 2 }]\n[[service]]\n\
                   name = 's'\nvips = ['192.0.2.1']\ncheck = [{ http = 'http://a' }]";
@@ -359,7 +359,7 @@ fn a_vip_that_no_session_carries_is_warned_of_and_one_that_another_carries_is_no
     assert_eq!(of(&["[\"ipv4\"]", "[\"ipv6\"]"]), [""; 0]);
     assert_eq!(
         of(&["[\"ipv4\"]", "[\"ipv4\"]"]),
-        ["service `www`: no router is told of 2001:db8::80: `families` of each peer leaves IPv6 out"]
+        ["service `www`: no router gets a route to 2001:db8::80: `families` of each peer leaves IPv6 out"]
     );
 }
 

@@ -34,7 +34,7 @@ impl Config {
                 let mut vips = service.vips.iter().filter(|vip| Family::of(**vip) == family);
                 warnings.extend(vips.next().map(|vip| {
                     format!(
-                        "service `{}`: no router is told of {vip}: `families` of each peer leaves {family} out",
+                        "service `{}`: no router gets a route to {vip}: `families` of each peer leaves {family} out",
                         service.name
                     )
                 }));
@@ -91,7 +91,7 @@ impl Service {
     }
 }
 
-/// What the configuration's file holds, as far as it can be told.
+/// What the configuration's file holds, as far as that can be seen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FileState {
     /// It cannot be read; why.

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use toml::Spanned;
 
-/// A value with its place; `None`: it is absent, or it is wrong and that is told.
+/// A value with its place; `None`: it is absent, or it is wrong and an error was recorded.
 pub(super) type Maybe<T> = Option<Spanned<T>>;
 /// An array with its place, and the good values in it with theirs.
 pub(super) type List<T> = Maybe<Vec<Spanned<T>>>;

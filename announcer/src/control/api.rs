@@ -41,7 +41,7 @@ pub enum Request {
     Explain {
         /// Which.
         vip: IpAddr,
-        /// What this router has been told of it; without it, each.
+        /// What was sent to this router; without it, to each.
         #[serde(default)]
         peer: Option<String>,
     },

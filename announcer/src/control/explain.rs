@@ -1,4 +1,4 @@
-//! A VIP's whole story in sentences: what was seen, what that makes of it, and what each router has been told.
+//! A VIP's whole story in sentences: what was seen, what follows from it, and what was sent to each router.
 //!
 //! Pure. `explain` reads what `status` reads, so that they cannot disagree.
 
@@ -34,9 +34,9 @@ pub enum Session {
     /// It is, and the routes of the VIP's family are not sent on it, for this reason.
     DoesNotSend(String),
     /// It is, and the router's kernel has acknowledged all that is decided.
-    Told,
+    Acknowledged,
     /// It is, and the last change is still on its way.
-    Telling,
+    Sending,
 }
 
 /// A VIP with its surroundings.
@@ -83,7 +83,7 @@ pub fn explain(story: &Story<'_>, now: Instant) -> Vec<String> {
         lines.push("Its service is a backup: it is the last choice while all is well.".into());
     }
     for router in routers {
-        lines.push(format!("Router {} {}.", router.name, told(router, vip)));
+        lines.push(format!("Router {} {}.", router.name, session_sentence(router, vip)));
     }
     lines
 }
@@ -115,18 +115,16 @@ pub fn asked(config: &Check, vip: IpAddr) -> String {
     config.probe.request(&at)
 }
 
-fn told(router: &Router, vip: &VipReport) -> String {
+fn session_sentence(router: &Router, vip: &VipReport) -> String {
     match &router.session {
         Session::Down(state, None) => format!("knows nothing from us: the session is {state}"),
         Session::Down(state, Some(why)) => format!("knows nothing from us: the session is {state}, {why}"),
-        Session::DoesNotSend(why) => format!("is not told of it: {why}"),
-        Session::Telling if vip.standing.is_advertised() => {
-            "is being told, and its kernel has not acknowledged all of it yet".into()
+        Session::DoesNotSend(why) => format!("gets no route to it: {why}"),
+        Session::Sending if vip.standing.is_advertised() => {
+            "is being sent the route, and its kernel has not acknowledged all of it yet".into()
         }
-        Session::Telling => {
-            "is being told that it is gone, and its kernel has not acknowledged that yet".into()
-        }
-        Session::Told => match &vip.route {
+        Session::Sending => "is being sent the withdraw, and its kernel has not acknowledged it yet".into(),
+        Session::Acknowledged => match &vip.route {
             Some(route) => {
                 let attributes = attributes(&router.overrides.over(route), router.internal);
                 format!("was sent {}{attributes}; its kernel has acknowledged all", vip.prefix)

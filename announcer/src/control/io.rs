@@ -3,9 +3,9 @@
 //! Touches the unix socket and the clock. What a request asks is decided by [`request`](super::request), and what is answered
 //! comes from the tasks that own it.
 
+mod answers;
 pub mod client;
 mod socket;
-mod told;
 
 use std::collections::VecDeque;
 use std::io;
@@ -19,8 +19,8 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::{sleep, timeout};
 use tracing::debug;
 
+use self::answers::{explained, explained_peer, status};
 use self::socket::user_name;
-use self::told::{explained, explained_peer, status};
 use super::admission::{self, Admission, OWN_PROGRAM, REQUEST_LIMIT, admit};
 use super::api::{Request, Response};
 use super::request::{Command, Job, Query, Waited, job, undrain_notes, wait_response, who};
@@ -34,8 +34,8 @@ use crate::health::io::listener;
 use crate::model::{Generation, ServiceName};
 use crate::program::io::{Programs, started_by_daemon};
 
+pub(crate) use self::answers::warnings_beside;
 pub use self::socket::{BindError, Socket};
-pub(crate) use self::told::warnings_beside;
 
 /// A request longer than this is refused unread.
 const LONGEST_REQUEST: u64 = 64 * 1024;
@@ -281,12 +281,12 @@ async fn wait(context: &Context, generation: Generation, limit: Duration) -> Res
     let settle = context.configs.borrow().bgp.settle;
     let peers = context.peers.borrow().clone();
     let settled = async {
-        peers.told(generation).await;
+        peers.acknowledged(generation).await;
         sleep(settle).await;
     };
     let waited = match timeout(limit, settled).await {
         Ok(()) => Waited::Settled,
-        Err(_) => Waited::TimeIsUp(peers.untold(generation)),
+        Err(_) => Waited::TimeIsUp(peers.unacknowledged(generation)),
     };
     wait_response(&waited, settle)
 }

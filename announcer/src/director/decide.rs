@@ -148,10 +148,10 @@ impl Director {
     pub(super) fn route(&mut self, address: IpAddr, at: Instant) {
         let Some(vip) = self.vips.get(&address) else { return };
         let prefix = self.config.services[vip.service].prefix_of(address);
-        let said = &self.said[vip.service];
+        let of_service = &self.attributes[vip.service];
         let attributes = match &vip.standing {
-            Standing::Announced => Some(Arc::clone(&said.normal)),
-            Standing::LastChoice(_) => Some(Arc::clone(&said.last_choice)),
+            Standing::Announced => Some(Arc::clone(&of_service.normal)),
+            Standing::LastChoice(_) => Some(Arc::clone(&of_service.last_choice)),
             Standing::Drained(_) | Standing::NotAnnounced(_) => None,
         };
         self.say(prefix, attributes, at);

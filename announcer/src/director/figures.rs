@@ -37,7 +37,7 @@ pub struct ServiceFigures {
     pub drained: bool,
     /// Its VIPs, in the order of the configuration.
     pub vips: Vec<VipFigures>,
-    /// Of which certificates something is to be told, in the order of VIPs and checks.
+    /// Of which certificates something is to be reported, in the order of VIPs and checks.
     pub certificates: Vec<CertificateFigures>,
 }
 
@@ -111,8 +111,8 @@ impl Director {
         for (_, vip) in self.vips_of(service) {
             for (index, (check, config)) in vip.checks.iter().zip(&service.checks).enumerate() {
                 let on_failure = config.on_failure.unwrap_or(service.on_failure);
-                let told = vip.standing.is_advertised();
-                let said = warning(check.verdict(), on_failure, told, check.streak(), check.last());
+                let advertised = vip.standing.is_advertised();
+                let said = warning(check.verdict(), on_failure, advertised, check.streak(), check.last());
                 different.extend(said.map(|said| (index, said)));
             }
         }

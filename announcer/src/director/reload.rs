@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use ipnet::IpNet;
 
-use super::{Change, Director, Said, Vip};
+use super::{Change, Director, ServiceAttributes, Vip};
 use crate::config::Config;
 
 impl Director {
@@ -40,8 +40,8 @@ impl Director {
         self.judge_all(moment, &mut changes);
         let wanted: BTreeSet<IpNet> =
             self.config.vips().map(|(vip, service)| service.prefix_of(vip)).collect();
-        let told: Vec<IpNet> = self.routes.keys().copied().collect();
-        for prefix in told.iter().filter(|prefix| !wanted.contains(prefix)) {
+        let advertised: Vec<IpNet> = self.routes.keys().copied().collect();
+        for prefix in advertised.iter().filter(|prefix| !wanted.contains(prefix)) {
             self.say(*prefix, None, now);
         }
         self.vips.keys().copied().collect::<Vec<_>>().into_iter().for_each(|vip| self.route(vip, now));
@@ -50,7 +50,7 @@ impl Director {
 
     /// What follows from the configuration alone.
     pub(super) fn read_config(&mut self) {
-        self.said = self.config.services.iter().map(Said::of).collect();
+        self.attributes = self.config.services.iter().map(ServiceAttributes::of).collect();
         self.shared.clear();
         for (vip, service) in self.config.vips().filter(|(_, service)| !service.prefixes.is_empty()) {
             self.shared.entry(service.prefix_of(vip)).or_default().push(vip);

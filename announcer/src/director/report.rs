@@ -92,13 +92,14 @@ impl Report {
             .map(|name| format!("drain file `{}` names no service", text::one_line(name, text::LINE)))
             .chain(self.shortages.warnings(now))
             .collect();
-        // What a thousand VIPs share is told once.
+        // What a thousand VIPs share is reported once.
         let mut seen: BTreeMap<(&str, &str, String), Vec<IpAddr>> = BTreeMap::new();
         for (service, vip) in self.vips() {
             for check in &vip.checks {
                 let Evidence { streak, last, .. } = &check.evidence;
-                let told = vip.standing.is_advertised();
-                if let Some(warning) = warning(check.verdict, check.on_failure, told, *streak, last.as_ref())
+                let advertised = vip.standing.is_advertised();
+                if let Some(warning) =
+                    warning(check.verdict, check.on_failure, advertised, *streak, last.as_ref())
                 {
                     let key = (service.as_str(), check.name.as_str(), warning);
                     seen.entry(key).or_default().push(vip.address);
@@ -114,16 +115,16 @@ impl Report {
     }
 }
 
-/// What a check warns of: a failure that counts for nothing while the VIP is `told`, or what a pass told beside.
+/// What a check warns of: a failure that does not withdraw the VIP while it is `advertised`, or the warning of a pass.
 pub(super) fn warning(
     verdict: Verdict,
     on_failure: OnFailure,
-    told: bool,
+    advertised: bool,
     streak: Streak,
     last: Option<&Outcome>,
 ) -> Option<String> {
     match last {
-        _ if verdict == Verdict::Down && on_failure == OnFailure::Warn && told => {
+        _ if verdict == Verdict::Down && on_failure == OnFailure::Warn && advertised => {
             Some(Evidence { check: None, streak, last: last.cloned() }.to_string())
         }
         Some(Outcome::Pass { warning: Some(warning), .. }) => Some(warning.to_string()),

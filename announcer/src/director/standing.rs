@@ -91,10 +91,10 @@ impl Standing {
             | Standing::NotAnnounced(NotAnnouncedReason::Sibling(_)) => "sibling",
             Standing::Drained(_) => "drained",
             Standing::NotAnnounced(NotAnnouncedReason::Stopping) => "stopping",
-            Standing::NotAnnounced(NotAnnouncedReason::NotLookedFor) => "not_looked_for",
+            Standing::NotAnnounced(NotAnnouncedReason::NotLookedFor) => "lo_not_read",
             Standing::NotAnnounced(NotAnnouncedReason::VipMissing(_)) => "vip_missing",
             Standing::NotAnnounced(NotAnnouncedReason::LoDown(_)) => "lo_down",
-            Standing::NotAnnounced(NotAnnouncedReason::NoVerdict(_)) => "no_verdict",
+            Standing::NotAnnounced(NotAnnouncedReason::NoVerdict(_)) => "checks_undecided",
             Standing::NotAnnounced(NotAnnouncedReason::Waiting(Wait::Delay(_))) => "waiting",
             Standing::LastChoice(LastChoiceReason::Flapping(_))
             | Standing::NotAnnounced(NotAnnouncedReason::Waiting(Wait::Flapping(_))) => "flapping",

@@ -4,7 +4,7 @@
 //! requests for that path may suffer. So:
 //!
 //! - No request runs on the main thread.
-//! - At most [`PLACES`] requests run at a time. One that is not done soon gives its place back, so that those that hang stop no other.
+//! - At most [`MAX_RUNNING`] requests run at a time. One that is not done soon gives its place back, so that those that hang stop no other.
 //! - One request a path is under way. The next one for the same path waits for it, within its own time limit.
 //! - Each request has a time limit. What hangs is published with its path, for `status`, until it returns.
 
@@ -24,7 +24,7 @@ use tokio::time::{timeout, timeout_at};
 use tracing::{info, warn};
 
 /// How many requests run at a time.
-pub const PLACES: usize = 8;
+pub const MAX_RUNNING: usize = 8;
 /// How long a request keeps its place. Files that answer do so in much less.
 const SOON: Duration = Duration::from_millis(100);
 /// How long a request may take.
@@ -120,7 +120,7 @@ impl Files {
     }
 
     fn with_places_for(soon: Duration) -> Self {
-        let (places, lanes) = (Arc::new(Semaphore::new(PLACES)), Mutex::default());
+        let (places, lanes) = (Arc::new(Semaphore::new(MAX_RUNNING)), Mutex::default());
         Files(Arc::new(Door { places, lanes, hanging: watch::Sender::default(), soon }))
     }
 

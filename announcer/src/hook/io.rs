@@ -1,4 +1,4 @@
-//! The hook's task: it owns what the hook still has to be told, and has it run, one run at a time.
+//! The hook's task: it owns the queue of runs, and runs the hook, one run at a time.
 //!
 //! Touches processes by way of [`crate::program::io`]. The task itself waits for nothing but the next change and the end of
 //! the run, so that the director never waits for it.
@@ -26,7 +26,7 @@ const KEPT: usize = 4096;
 /// How long the next run waits for the end of one that was killed. Longer, and it hangs in the kernel, perhaps for ever.
 const KILLED: Duration = Duration::from_secs(2);
 
-/// Takes in what `changes` brings and tells the hook of `configs`, until nobody is left to bring changes. Without a hook the
+/// Takes in what `changes` brings and runs the hook of `configs`, until nobody is left to bring changes. Without a hook the
 /// queue is emptied all the same. `runs` has how many runs ended how.
 pub async fn run(
     mut configs: watch::Receiver<Arc<Config>>,

@@ -144,21 +144,21 @@ async fn serve_one(stream: TcpStream, context: Context) {
 async fn answer(request: &Request<Incoming>, context: Context) -> Response<Text> {
     let page = match request.uri().path() {
         _ if ![Method::GET, Method::HEAD].contains(request.method()) => {
-            let mut response = told(StatusCode::METHOD_NOT_ALLOWED, "only GET is answered\n");
+            let mut response = plain_text(StatusCode::METHOD_NOT_ALLOWED, "only GET is answered\n");
             response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
             return response;
         }
         "/metrics" => scrape(context).await,
-        "/" => return told(StatusCode::OK, "announcer; its figures are at /metrics\n"),
-        _ => return told(StatusCode::NOT_FOUND, "the figures are at /metrics\n"),
+        "/" => return plain_text(StatusCode::OK, "announcer; its figures are at /metrics\n"),
+        _ => return plain_text(StatusCode::NOT_FOUND, "the figures are at /metrics\n"),
     };
     match page {
         Some(text) => with(StatusCode::OK, text),
-        None => told(StatusCode::SERVICE_UNAVAILABLE, "announcer is ending\n"),
+        None => plain_text(StatusCode::SERVICE_UNAVAILABLE, "announcer is ending\n"),
     }
 }
 
-fn told(status: StatusCode, text: &'static str) -> Response<Text> {
+fn plain_text(status: StatusCode, text: &'static str) -> Response<Text> {
     with(status, Text::Whole(Some(Bytes::from_static(text.as_bytes()))))
 }
 

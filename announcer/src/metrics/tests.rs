@@ -120,7 +120,7 @@ fn text(scrape: Scrape) -> String {
 #[test]
 fn a_scrape_reads_as_prometheus_wants_it() {
     let text = text(scrape());
-    let told: String = (text.lines())
+    let lines: String = (text.lines())
         .filter(|line| !line.starts_with("# HELP") && !line.starts_with("announcer_build_info"))
         .filter(|line| !line.contains("_messages_received_") && !line.contains("check=\"http-2\""))
         .map(|line| format!("{line}\n"))
@@ -140,7 +140,7 @@ fn a_scrape_reads_as_prometheus_wants_it() {
         announcer_vip_standing{service="www",vip="2001:db8::80",standing="starting"} 1
         # TYPE announcer_vip_reason gauge
         announcer_vip_reason{service="www",vip="192.0.2.80",reason="healthy"} 1
-        announcer_vip_reason{service="www",vip="2001:db8::80",reason="not_looked_for"} 1
+        announcer_vip_reason{service="www",vip="2001:db8::80",reason="lo_not_read"} 1
         # TYPE announcer_vip_changes_total counter
         announcer_vip_changes_total{service="www",vip="192.0.2.80"} 1
         announcer_vip_changes_total{service="www",vip="2001:db8::80"} 0
@@ -169,8 +169,8 @@ fn a_scrape_reads_as_prometheus_wants_it() {
         announcer_probes_skipped_total{reason="memory"} 0
         announcer_probes_skipped_total{reason="ports"} 0
         announcer_probes_skipped_total{reason="processes"} 0
-        # TYPE announcer_leases_lapsed_total counter
-        announcer_leases_lapsed_total 4
+        # TYPE announcer_probe_loops_hung_total counter
+        announcer_probe_loops_hung_total 4
         # TYPE announcer_certificate_expiry_timestamp_seconds gauge
         announcer_certificate_expiry_timestamp_seconds{service="www",vip="192.0.2.80",check="http"} 1900000000
         # TYPE announcer_certificate_flaw gauge
@@ -205,23 +205,23 @@ fn a_scrape_reads_as_prometheus_wants_it() {
         announcer_peer_messages_sent_total{peer="r1",type="NOTIFICATION"} 0
         announcer_peer_messages_sent_total{peer="r1",type="KEEPALIVE"} 3
         announcer_peer_messages_sent_total{peer="r1",type="ROUTE-REFRESH"} 0
-        # TYPE announcer_verdict_to_wire_seconds histogram
-        announcer_verdict_to_wire_seconds_sum{peer="r1"} 0.001
-        announcer_verdict_to_wire_seconds_count{peer="r1"} 1
-        announcer_verdict_to_wire_seconds_bucket{le="0.0001",peer="r1"} 0
-        announcer_verdict_to_wire_seconds_bucket{le="0.0002",peer="r1"} 0
-        announcer_verdict_to_wire_seconds_bucket{le="0.0005",peer="r1"} 0
-        announcer_verdict_to_wire_seconds_bucket{le="0.001",peer="r1"} 1
-        announcer_verdict_to_wire_seconds_bucket{le="0.002",peer="r1"} 1
-        announcer_verdict_to_wire_seconds_bucket{le="0.005",peer="r1"} 1
-        announcer_verdict_to_wire_seconds_bucket{le="0.01",peer="r1"} 1
-        announcer_verdict_to_wire_seconds_bucket{le="0.02",peer="r1"} 1
-        announcer_verdict_to_wire_seconds_bucket{le="0.05",peer="r1"} 1
-        announcer_verdict_to_wire_seconds_bucket{le="0.1",peer="r1"} 1
-        announcer_verdict_to_wire_seconds_bucket{le="0.2",peer="r1"} 1
-        announcer_verdict_to_wire_seconds_bucket{le="0.5",peer="r1"} 1
-        announcer_verdict_to_wire_seconds_bucket{le="1.0",peer="r1"} 1
-        announcer_verdict_to_wire_seconds_bucket{le="+Inf",peer="r1"} 1
+        # TYPE announcer_update_delay_seconds histogram
+        announcer_update_delay_seconds_sum{peer="r1"} 0.001
+        announcer_update_delay_seconds_count{peer="r1"} 1
+        announcer_update_delay_seconds_bucket{le="0.0001",peer="r1"} 0
+        announcer_update_delay_seconds_bucket{le="0.0002",peer="r1"} 0
+        announcer_update_delay_seconds_bucket{le="0.0005",peer="r1"} 0
+        announcer_update_delay_seconds_bucket{le="0.001",peer="r1"} 1
+        announcer_update_delay_seconds_bucket{le="0.002",peer="r1"} 1
+        announcer_update_delay_seconds_bucket{le="0.005",peer="r1"} 1
+        announcer_update_delay_seconds_bucket{le="0.01",peer="r1"} 1
+        announcer_update_delay_seconds_bucket{le="0.02",peer="r1"} 1
+        announcer_update_delay_seconds_bucket{le="0.05",peer="r1"} 1
+        announcer_update_delay_seconds_bucket{le="0.1",peer="r1"} 1
+        announcer_update_delay_seconds_bucket{le="0.2",peer="r1"} 1
+        announcer_update_delay_seconds_bucket{le="0.5",peer="r1"} 1
+        announcer_update_delay_seconds_bucket{le="1.0",peer="r1"} 1
+        announcer_update_delay_seconds_bucket{le="+Inf",peer="r1"} 1
         # TYPE announcer_warnings gauge
         announcer_warnings 2
         # TYPE announcer_config_last_reload_successful gauge
@@ -243,7 +243,7 @@ fn a_scrape_reads_as_prometheus_wants_it() {
         # TYPE process_open_fds gauge
         process_open_fds 12
     "##]]
-    .assert_eq(&told);
+    .assert_eq(&lines);
 }
 
 /// The rules of promtool, so that they hold where it is not: promlint of client_golang.

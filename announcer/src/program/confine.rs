@@ -1,6 +1,6 @@
 //! What the programs of checks and hooks may do to files, as a list of rules for Landlock (landlock(7)).
 //!
-//! Pure. Landlock allows what it is told to, beneath a directory; it cannot say "all but this one". So a right that is
+//! Pure. Landlock allows access beneath the directories that it is given; it cannot say "all but this one". So a right that is
 //! withheld from one place is given to everything around it: to each entry of each directory on the way to that place,
 //! but for the way itself. With `/var/lib/announcer` withheld:
 //!

@@ -5,10 +5,10 @@ use std::net::IpAddr;
 use super::*;
 use crate::model::{Community, Deprefer};
 
-/// A router that does as it is told (RFC 4271 §9), and complains about what it should not have been told.
+/// A router that does as the RFC says (RFC 4271 §9), and complains about what it should not have been sent.
 #[derive(Debug, Default)]
 struct Router {
-    routes: BTreeMap<IpNet, Told>,
+    routes: BTreeMap<IpNet, Advertised>,
     ended: BTreeSet<Family>,
 }
 
@@ -123,7 +123,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-fn wanted(rib: &LocRib, export: &Export) -> BTreeMap<IpNet, Told> {
+fn wanted(rib: &LocRib, export: &Export) -> BTreeMap<IpNet, Advertised> {
     let route = |prefix: &IpNet, attributes: &Arc<Attributes>| {
         let (next_hop, attributes) = export.route(Family::of(prefix.addr()), attributes).ok()?;
         Some((*prefix, (next_hop, Arc::new(attributes))))
@@ -145,7 +145,7 @@ proptest! {
         steps in proptest::collection::vec(step(), 1..40)
     ) {
         let (mut rib, mut export) = (LocRib::default(), Export::default());
-        let (mut told, mut router, mut again) = (AdjRibOut::default(), Router::default(), BTreeSet::new());
+        let (mut adj_rib_out, mut router, mut again) = (AdjRibOut::default(), Router::default(), BTreeSet::new());
         for step in steps.into_iter().chain([Step::Advance]) {
             match step {
                 Step::Rib(new) => rib = new,
@@ -160,11 +160,11 @@ proptest! {
                 }
                 Step::Export(new) => export = new,
                 Step::Refresh(family) => {
-                    told.refresh(family);
+                    adj_rib_out.refresh(family);
                     again.insert(family);
                 }
                 Step::Advance => {
-                    let updates = told.advance(&rib, &export);
+                    let updates = adj_rib_out.advance(&rib, &export);
                     // A router that asked again may have forgotten all but must lose nothing by hearing it.
                     let heard: BTreeSet<IpNet> = updates.iter().flat_map(|update| match update {
                         Update::Announce { prefixes, .. } => prefixes.clone(),
@@ -172,13 +172,13 @@ proptest! {
                     }).collect();
                     router.apply(&updates, &again);
                     prop_assert_eq!(&router.routes, &wanted(&rib, &export));
-                    prop_assert_eq!(told.len(), router.routes.len());
-                    prop_assert_eq!(told.not_sent(), not_sent(&rib, &export));
+                    prop_assert_eq!(adj_rib_out.len(), router.routes.len());
+                    prop_assert_eq!(adj_rib_out.not_sent(), not_sent(&rib, &export));
                     for prefix in router.routes.keys().filter(|p| again.contains(&Family::of(p.addr()))) {
                         prop_assert!(heard.contains(prefix), "{} was asked for again and not said", prefix);
                     }
                     again.clear();
-                    prop_assert!(told.advance(&rib, &export).is_empty(), "nothing changed, yet something was said");
+                    prop_assert!(adj_rib_out.advance(&rib, &export).is_empty(), "nothing changed, yet something was said");
                     let ended = if rib.complete { export.families.clone() } else { BTreeSet::new() };
                     prop_assert!(router.ended.is_superset(&ended));
                 }
@@ -210,52 +210,52 @@ fn rib_of(prefixes: &[&str], complete: bool) -> LocRib {
 #[test]
 fn a_family_that_we_leave_out_is_not_called_unsent() {
     let dual = rib_of(&["192.0.2.80/32", "2001:db8::80/128"], false);
-    let mut told = AdjRibOut::default();
+    let mut adj_rib_out = AdjRibOut::default();
     let v4 = Export { families: [Family::V4].into(), left_out: [Family::V6].into(), ..both() };
-    assert_eq!(told.advance(&dual, &v4).len(), 1);
-    assert_eq!((told.not_sent(), told.len()), (BTreeMap::new(), 1));
+    assert_eq!(adj_rib_out.advance(&dual, &v4).len(), 1);
+    assert_eq!((adj_rib_out.not_sent(), adj_rib_out.len()), (BTreeMap::new(), 1));
     // The same of a family that the router offers against our will.
     let offered = Export { left_out: [Family::V6].into(), ..both() };
-    assert_eq!(told.advance(&dual, &offered), []);
-    assert_eq!((told.not_sent(), told.len()), (BTreeMap::new(), 1));
-    assert_eq!(told.advance(&rib_of(&[], false), &offered).len(), 1);
-    assert!(told.is_empty());
+    assert_eq!(adj_rib_out.advance(&dual, &offered), []);
+    assert_eq!((adj_rib_out.not_sent(), adj_rib_out.len()), (BTreeMap::new(), 1));
+    assert_eq!(adj_rib_out.advance(&rib_of(&[], false), &offered).len(), 1);
+    assert!(adj_rib_out.is_empty());
 }
 
 #[test]
 fn a_refresh_and_then_a_change_still_withdraws() {
-    let mut told = AdjRibOut::default();
-    let _ = told.advance(&rib_of(&["192.0.2.1/32", "192.0.2.2/32"], true), &both());
-    told.refresh(Family::V4);
-    let updates = told.advance(&rib_of(&["192.0.2.2/32"], true), &both());
+    let mut adj_rib_out = AdjRibOut::default();
+    let _ = adj_rib_out.advance(&rib_of(&["192.0.2.1/32", "192.0.2.2/32"], true), &both());
+    adj_rib_out.refresh(Family::V4);
+    let updates = adj_rib_out.advance(&rib_of(&["192.0.2.2/32"], true), &both());
     assert_eq!(updates.first(), Some(&Update::Withdraw(Family::V4, vec![prefix("192.0.2.1/32")])));
     assert_eq!(updates.len(), 2, "and says the other again: {updates:?}");
 }
 
 #[test]
 fn end_of_rib_waits_for_the_first_verdicts_and_comes_once_for_each_family() {
-    let mut told = AdjRibOut::default();
-    assert_eq!(told.advance(&rib_of(&[], false), &both()), []);
-    assert!(!told.ended(Family::V4));
+    let mut adj_rib_out = AdjRibOut::default();
+    assert_eq!(adj_rib_out.advance(&rib_of(&[], false), &both()), []);
+    assert!(!adj_rib_out.ended(Family::V4));
     let ends = [Update::EndOfRib(Family::V4), Update::EndOfRib(Family::V6)];
-    assert_eq!(told.advance(&rib_of(&[], true), &both()), ends);
-    assert!(told.ended(Family::V4));
-    assert_eq!(told.advance(&rib_of(&[], true), &both()), []);
+    assert_eq!(adj_rib_out.advance(&rib_of(&[], true), &both()), ends);
+    assert!(adj_rib_out.ended(Family::V4));
+    assert_eq!(adj_rib_out.advance(&rib_of(&[], true), &both()), []);
 }
 
 #[test]
 fn what_is_not_sent_says_why() {
     let v6 = rib_of(&["2001:db8::80/128"], false);
-    let mut told = AdjRibOut::default();
-    assert_eq!(told.advance(&v6, &both()), []);
-    assert_eq!(told.not_sent(), [(Family::V6, NotSent::NoNextHop(Family::V6))].into());
+    let mut adj_rib_out = AdjRibOut::default();
+    assert_eq!(adj_rib_out.advance(&v6, &both()), []);
+    assert_eq!(adj_rib_out.not_sent(), [(Family::V6, NotSent::NoNextHop(Family::V6))].into());
     let v4_alone = Export { families: [Family::V4].into(), ..both() };
-    assert_eq!(told.advance(&v6, &v4_alone), []);
-    assert_eq!(told.not_sent(), [(Family::V6, NotSent::FamilyNotNegotiated(Family::V6))].into());
+    assert_eq!(adj_rib_out.advance(&v6, &v4_alone), []);
+    assert_eq!(adj_rib_out.not_sent(), [(Family::V6, NotSent::FamilyNotNegotiated(Family::V6))].into());
     let given = Attributes { next_hop_v6: Some("fd00::1".parse().unwrap()), ..Attributes::default() };
     let given = LocRib { routes: [(prefix("2001:db8::80/128"), Arc::new(given))].into(), ..v6 };
-    assert_eq!(told.advance(&given, &both()).len(), 1);
-    assert_eq!(told.not_sent(), BTreeMap::new());
+    assert_eq!(adj_rib_out.advance(&given, &both()).len(), 1);
+    assert_eq!(adj_rib_out.not_sent(), BTreeMap::new());
 }
 
 #[test]
@@ -289,9 +289,9 @@ fn a_peer_that_replaces_attributes_never_undoes_a_depreference() {
 
 #[test]
 fn a_changed_attribute_announces_again_and_never_withdraws() {
-    let mut told = AdjRibOut::default();
+    let mut adj_rib_out = AdjRibOut::default();
     let prefixes = ["192.0.2.1/32", "192.0.2.2/32", "192.0.2.3/32"];
-    let _ = told.advance(&rib_of(&prefixes, true), &both());
+    let _ = adj_rib_out.advance(&rib_of(&prefixes, true), &both());
     let changes: [fn(&mut Attributes); 10] = [
         |a| a.origin = crate::model::Origin::Incomplete,
         |a| a.med = Some(1),
@@ -316,14 +316,14 @@ fn a_changed_attribute_announces_again_and_never_withdraws() {
         let shared = Arc::new(attributes.clone());
         let routes = prefixes.iter().map(|text| (prefix(text), Arc::clone(&shared))).collect();
         let rib = LocRib { routes, ..rib_of(&prefixes, true) };
-        let updates = told.advance(&rib, &both());
+        let updates = adj_rib_out.advance(&rib, &both());
         let [Update::Announce { prefixes: said, .. }] = updates.as_slice() else { panic!("{updates:?}") };
         assert_eq!(said.len(), 3);
     }
     // A peer's own attributes do the same, and again when they are gone.
     let med = Export { overrides: Overrides { med: Some(7), ..Overrides::default() }, ..both() };
     for export in [med, both()] {
-        let updates = told.advance(&rib_of(&prefixes, true), &export);
+        let updates = adj_rib_out.advance(&rib_of(&prefixes, true), &export);
         assert!(matches!(updates.as_slice(), [Update::Announce { .. }]), "{updates:?}");
     }
 }

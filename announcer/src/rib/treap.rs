@@ -1,5 +1,5 @@
 //! An ordered map whose copies share what they have in common: cloning costs nothing, and two copies that differ little
-//! are told apart without looking at what they share.
+//! are compared without looking at what they share.
 //!
 //! Pure. A treap whose priorities are hashes of the keys: its shape follows from its keys alone, so that however two maps
 //! came to be, equal parts lie at equal places. A change is O(log n), a difference of d entries O(d · log n).

@@ -1,6 +1,6 @@
 //! Decides when a VIP is put on lo, when it leaves, and what is known of it.
 //!
-//! Pure. It is told what is on lo, which VIPs are wanted, and what the routers have acknowledged; it answers with the steps
+//! Pure. Its input is what is on lo, which VIPs are wanted, and what the routers have acknowledged; its output is the steps
 //! that are to be done now, and with the time at which it wants to be asked again. Nothing else decides about lo.
 //!
 //! ```text
@@ -39,7 +39,7 @@ pub const GATHER: Duration = Duration::from_millis(100);
 /// How long an acknowledgement is waited for. The session with a router that is silent ends long before.
 pub const LONGEST_WAIT: Duration = Duration::from_secs(300);
 
-/// Something to do. What came of it is to be told to the keeper before it is asked for the next steps.
+/// Something to do. The result has to be given to the keeper before it is asked for the next steps.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
     /// Look at lo in full: [`Keeper::looked`] or [`Keeper::look_failed`].

@@ -87,7 +87,7 @@ async fn block(session: &mut Session) -> Router {
         session.announce(generation, if generation % 2 == 1 { &vips } else { &[] });
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    assert!(session.status.borrow().told < 8, "the test blocks nobody");
+    assert!(session.status.borrow().acknowledged < 8, "the test blocks nobody");
     router
 }
 

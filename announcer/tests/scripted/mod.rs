@@ -135,7 +135,7 @@ impl Session {
         let (rib, rib_seen) = watch::channel(Arc::new(LocRib::default()));
         let (liveness, liveness_seen) = watch::channel(Liveness::Up);
         let (order, order_seen) = watch::channel(Order::Run);
-        let (status_told, status) = watch::channel(Status::new());
+        let (status_tx, status) = watch::channel(Status::new());
         let (vips, vips_seen) = watch::channel(Arc::new(BTreeSet::new()));
         let (peer, peer_seen) = watch::channel(Arc::new(config));
         let mut local = Local {
@@ -149,7 +149,7 @@ impl Session {
         };
         adjust(&mut local);
         let task =
-            tokio::spawn(session::run(local, peer_seen, rib_seen, liveness_seen, order_seen, status_told));
+            tokio::spawn(session::run(local, peer_seen, rib_seen, liveness_seen, order_seen, status_tx));
         Session { rib, liveness, order, peer, status, vips, task, listener }
     }
 

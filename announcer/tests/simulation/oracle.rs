@@ -112,7 +112,7 @@ impl Oracle {
         oracle
     }
 
-    /// How many facts it was told.
+    /// How many facts it has heard.
     pub fn facts(&self) -> u64 {
         self.facts
     }

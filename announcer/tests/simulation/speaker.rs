@@ -9,7 +9,7 @@ use announcer::bgp::notification::{self, Notification};
 use announcer::bgp::open::{Negotiated, Offer, RefreshKind, negotiate};
 use announcer::bgp::outbox::{Known, News, Outbox};
 use announcer::bgp::reason::{DownReason, TcpFailure};
-use announcer::bgp::wire::{self, Bound, Framer, Message, Voice};
+use announcer::bgp::wire::{self, Bound, Encoding, Framer, Message};
 use announcer::model::{Family, Overrides};
 use announcer::rib::{AdjRibOut, Export, LocRib, NextHop, Update};
 use ipnet::IpNet;
@@ -43,12 +43,12 @@ pub struct Tcp {
     waiting: Option<Instant>,
 }
 
-/// What is told on an established session.
+/// What is sent on an established session.
 pub struct Routes {
     negotiated: Negotiated,
-    voice: Voice,
+    encoding: Encoding,
     export: Export,
-    told: AdjRibOut,
+    adj_rib_out: AdjRibOut,
     refresh: BTreeSet<Family>,
     pub stale: bool,
 }
@@ -154,7 +154,7 @@ impl Speaker {
             self.act(action, world);
         }
         let up = self.state.name() == StateName::Established;
-        assert!(up == (self.ups == self.downs + 1), "{:?}: Up and Down are told as the state goes", self.who);
+        assert!(up == (self.ups == self.downs + 1), "{:?}: Up and Down follow the state", self.who);
         assert!(
             self.state.deadline().is_some() || up || !self.wanted,
             "{:?}: {} waits for nothing",
@@ -211,7 +211,7 @@ impl Speaker {
 
     fn up(&mut self, negotiated: Negotiated) {
         self.routes = Some(Routes {
-            voice: Voice { asn: self.offer.asn, kind: negotiated.kind, as_width: negotiated.as_width },
+            encoding: Encoding { asn: self.offer.asn, kind: negotiated.kind, as_width: negotiated.as_width },
             export: Export {
                 families: negotiated.families.clone(),
                 left_out: BTreeSet::new(),
@@ -220,7 +220,7 @@ impl Speaker {
                 overrides: Overrides::default(),
             },
             negotiated,
-            told: AdjRibOut::default(),
+            adj_rib_out: AdjRibOut::default(),
             refresh: BTreeSet::new(),
             stale: true,
         });
@@ -247,7 +247,7 @@ impl Speaker {
         }
     }
 
-    /// Brings the peer up to date, if it has read what it was told before.
+    /// Brings the peer up to date, unless too much of what was sent before is unread.
     pub fn fill(&mut self, healthy: &BTreeSet<IpNet>) {
         let (Some(tcp), Some(routes)) = (&mut self.tcp, &mut self.routes) else { return };
         if !routes.stale || !tcp.outbox.has_room() {
@@ -257,11 +257,11 @@ impl Speaker {
         let asked = std::mem::take(&mut routes.refresh);
         let enhanced = routes.negotiated.refresh == RefreshKind::Enhanced;
         let bounded: Vec<Family> =
-            asked.iter().filter(|family| enhanced && routes.told.ended(**family)).copied().collect();
-        asked.iter().for_each(|family| routes.told.refresh(*family));
+            asked.iter().filter(|family| enhanced && routes.adj_rib_out.ended(**family)).copied().collect();
+        asked.iter().for_each(|family| routes.adj_rib_out.refresh(*family));
         let tail = tcp.outbox.tail();
         bounded.iter().for_each(|family| wire::refresh_bound(tail, *family, Bound::Begin).unwrap());
-        let updates = routes.told.advance(&self.rib, &routes.export);
+        let updates = routes.adj_rib_out.advance(&self.rib, &routes.export);
         let mut announced = false;
         for update in &updates {
             match update {
@@ -273,11 +273,11 @@ impl Speaker {
                 }
                 Update::EndOfRib(_) => assert!(self.rib.complete, "End-of-RIB waits for the first verdicts"),
             }
-            self.updates += wire::update(tail, &routes.voice, update).unwrap();
+            self.updates += wire::update(tail, &routes.encoding, update).unwrap();
         }
         bounded.iter().for_each(|family| wire::refresh_bound(tail, *family, Bound::End).unwrap());
-        let news = if updates.is_empty() { News::Nothing } else { News::Said };
-        tcp.outbox.mark(Known { generation: self.rib.generation, prefixes: routes.told.len() }, news);
+        let news = if updates.is_empty() { News::Nothing } else { News::Updates };
+        tcp.outbox.mark(Known { generation: self.rib.generation, prefixes: routes.adj_rib_out.len() }, news);
     }
 
     /// Gives the kernel what it takes.
@@ -454,8 +454,8 @@ impl Speaker {
     }
 
     /// Whether the peer's kernel has all of the Loc-RIB.
-    pub fn told(&self) -> bool {
-        self.tcp.as_ref().is_some_and(|tcp| tcp.outbox.told() == self.rib.generation)
+    pub fn acknowledged(&self) -> bool {
+        self.tcp.as_ref().is_some_and(|tcp| tcp.outbox.acknowledged() == self.rib.generation)
     }
 }
 

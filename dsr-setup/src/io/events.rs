@@ -27,7 +27,7 @@ pub enum VipEvent {
     Added(IpAddr),
     /// An address is gone.
     Removed(IpAddr),
-    /// `lo` itself was set up or down, or told anew.
+    /// `lo` itself was set up or down, or changed in another way.
     Link(Link),
     /// Events were lost: observe again in full.
     Overrun,
@@ -48,7 +48,7 @@ enum Drain {
 }
 
 /// Subscribes to `lo` going up or down and to every address that comes to it or leaves it, ours or not. Whatever happens after this call is
-/// told; so watch first, then observe. To be called within a tokio runtime.
+/// reported; so watch first, then observe. To be called within a tokio runtime.
 pub fn watch() -> Result<Events, Error> {
     let open = || {
         let mut socket = TokioSocket::new(NETLINK_ROUTE)?;

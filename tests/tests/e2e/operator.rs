@@ -101,7 +101,7 @@ pub(crate) fn metrics(scene: &Scene) -> Result<()> {
             value(scraped, "announcer_vip_standing{", &[&vip, &format!("standing=\"{standing}\"")])
         };
         let to_wire =
-            |scraped: &str| value(scraped, "announcer_verdict_to_wire_seconds_count{", &["peer=\"r1\""]);
+            |scraped: &str| value(scraped, "announcer_update_delay_seconds_count{", &["peer=\"r1\""]);
         let before = scrape()?;
         ensure!(
             standing(&before, "announced")? == 1.0 && standing(&before, "not_announced")? == 0.0,
@@ -124,7 +124,7 @@ pub(crate) fn metrics(scene: &Scene) -> Result<()> {
         ensure!(to_wire(&after)? > to_wire(&before)?, "the change was not counted: {after}");
         let failed = |scraped: &str| value(scraped, "announcer_probes_total{", &[&vip, "result=\"fail\""]);
         ensure!(failed(&after)? >= 3.0, "{after}");
-        let sum = value(&after, "announcer_verdict_to_wire_seconds_sum{", &["peer=\"r1\""])?;
+        let sum = value(&after, "announcer_update_delay_seconds_sum{", &["peer=\"r1\""])?;
         println!(
             "  verdict to wire: {:.3} ms on average of {}",
             sum / to_wire(&after)? * 1e3,

@@ -98,7 +98,7 @@ impl Connection {
     }
 
     pub(super) async fn readable(&self) {
-        // An error shows again, and is told, when it is read.
+        // An error shows again when it is read, and is handled there.
         let _ = self.stream.readable().await;
     }
 

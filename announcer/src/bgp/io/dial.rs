@@ -200,7 +200,7 @@ async fn neighbour(next: IpAddr, interface: u32) -> Neighbour {
     known.ok().and_then(Result::ok).unwrap_or_default()
 }
 
-/// An end of a connection; a link-local one is told by its interface.
+/// An end of a connection; a link-local one needs its interface.
 fn end(ip: IpAddr, port: u16, interface: u32) -> SocketAddr {
     match ip {
         IpAddr::V6(v6) if v6.is_unicast_link_local() => SocketAddrV6::new(v6, port, 0, interface).into(),

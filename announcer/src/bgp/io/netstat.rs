@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn what_rose_is_told_apart_from_what_stands_and_what_is_not_counted() {
+    fn what_rose_is_distinguished_from_what_stands_and_what_is_not_counted() {
         let of = |low, unsigned| {
             Counters::of(&format!("TcpExt: TCPMinTTLDrop TCPMD5NotFound\nTcpExt: {low} {unsigned}\n"))
         };

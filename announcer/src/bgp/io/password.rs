@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_cannot_be_seen_is_told_apart_from_one_that_is_wrong() {
+    fn a_file_that_cannot_be_seen_is_distinguished_from_one_that_is_wrong() {
         let dir = tempfile::tempdir().unwrap();
         assert!(check(&file(dir.path(), "good", "s3cret", 0o600)).is_ok());
         assert!(check(Path::new("r1")).is_ok(), "systemd's");

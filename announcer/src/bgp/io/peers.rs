@@ -55,7 +55,7 @@ impl Peers {
     }
 
     /// Returns when each router follows `generation`: its kernel has acknowledged it, or it keeps no route of ours any more.
-    pub async fn told(&self, generation: Generation) {
+    pub async fn acknowledged(&self, generation: Generation) {
         for (_, status) in &self.0 {
             follow(status.clone(), generation).await;
         }
@@ -63,7 +63,7 @@ impl Peers {
 
     /// The names of the routers that do not follow `generation`; with one without a session it stands for how long it may keep
     /// routes.
-    pub fn untold(&self, generation: Generation) -> Vec<String> {
+    pub fn unacknowledged(&self, generation: Generation) -> Vec<String> {
         let now = Instant::now();
         let name = |(peer, status): &(config::Peer, watch::Receiver<Status>)| match status
             .borrow()

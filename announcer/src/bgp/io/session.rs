@@ -165,7 +165,7 @@ struct Session {
     status: Status,
 }
 
-/// How long an OPEN, and the KEEPALIVE after it, may take before people are told that it does.
+/// How long an OPEN, and the KEEPALIVE after it, may take before `status` and the log say so.
 const HANG: Duration = Duration::from_secs(4);
 
 /// A deadline that is seen later than that means that this process stood still; it is put off for as long.
@@ -484,7 +484,7 @@ impl Session {
     fn tell(&mut self) {
         let established = self.connection.as_ref().filter(|_| self.routes.is_some());
         let known = established.map_or_else(Known::default, |connection| connection.outbox.known());
-        (self.status.told, self.status.announced) = (known.generation, known.prefixes);
+        (self.status.acknowledged, self.status.announced) = (known.generation, known.prefixes);
         self.publish.send_if_modified(|known| {
             let news = *known != self.status;
             if news {

@@ -1,4 +1,4 @@
-//! What may be wrong with a file, each rule once; `bad.txt` is what is told.
+//! What may be wrong with a file, each rule once; `bad.txt` has the errors that are printed.
 
 use super::GOOD;
 

@@ -9,7 +9,7 @@ use crate::control::api::{Peer, Session};
 
 /// The sentences, a line each.
 pub fn peer(peer: &Peer) -> Vec<String> {
-    let asn = peer.asn.map_or_else(|| "an AS that it has not told".into(), |asn| format!("AS {asn}"));
+    let asn = peer.asn.map_or_else(|| "an AS that is not known yet".into(), |asn| format!("AS {asn}"));
     let mut lines = vec![format!(
         "Router {} at {}, {asn}: the session is {} (for {}).",
         peer.name,
@@ -114,7 +114,7 @@ mod tests {
 
     // B17
     #[test]
-    fn all_that_was_agreed_is_advertised() {
+    fn all_that_was_agreed_is_reported() {
         let lines = peer(&router());
         assert_eq!(
             lines,
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hold_time_of_zero_is_advertised() {
+    fn a_hold_time_of_zero_is_reported() {
         let mut router = router();
         router.session.as_mut().unwrap().hold_time = 0;
         assert!(peer(&router).iter().any(|line| line.contains("no hold time")));

@@ -37,7 +37,7 @@ on_failure = "deprefer"
 "#;
 
 /// The story after these outcomes of the second check, `+` or `-`, a second apart; the first check has just passed.
-fn told(backend: &str, sessions: Vec<Session>) -> String {
+fn story(backend: &str, sessions: Vec<Session>) -> String {
     let config = Arc::new(config::parse("test.toml", CONFIG).unwrap_or_else(|errors| panic!("{errors}")));
     let start = Instant::now();
     let mut director = Director::new(config.clone(), Drains::default(), start);
@@ -90,24 +90,22 @@ fn the_whole_chain_is_told_in_sentences() {
         No drain holds it back.
         Router r1 was sent 192.0.2.80/32, with MED 7, our AS prepended 3 times more, communities 65001:80; its kernel has acknowledged all.
         Router r2 was sent 192.0.2.80/32, with MED 7, local preference 0, communities 65001:80; its kernel has acknowledged all.
-        Router r3 is being told, and its kernel has not acknowledged all of it yet.
+        Router r3 is being sent the route, and its kernel has not acknowledged all of it yet.
         Router r4 knows nothing from us: the session is Connect, connection refused, 3s ago.
-        Router r5 is not told of it: IPv4 routes are not sent."#]]
-        .assert_eq(&told("+-", vec![Session::Told, Session::Told, Session::Telling, down, not_sent]));
+        Router r5 gets no route to it: IPv4 routes are not sent."#]]
+        .assert_eq(&story("+-", vec![Session::Acknowledged, Session::Acknowledged, Session::Sending, down, not_sent]));
 }
 
 #[test]
 fn what_is_not_announced_is_with_nobody() {
-    let told = told("", vec![Session::Told, Session::Telling]);
-    assert!(told.contains("starting, check `backend`: no probe has answered yet"), "{told}");
+    let story = story("", vec![Session::Acknowledged, Session::Sending]);
+    assert!(story.contains("starting, check `backend`: no probe has answered yet"), "{story}");
     assert!(
-        told.contains("Router r1 is not sent 192.0.2.80/32; its kernel has acknowledged all withdrawals."),
-        "{told}"
+        story.contains("Router r1 is not sent 192.0.2.80/32; its kernel has acknowledged all withdrawals."),
+        "{story}"
     );
     assert!(
-        told.contains(
-            "Router r2 is being told that it is gone, and its kernel has not acknowledged that yet."
-        ),
-        "{told}"
+        story.contains("Router r2 is being sent the withdraw, and its kernel has not acknowledged it yet."),
+        "{story}"
     );
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 use crate::control::api::{Request, Response};
 use crate::drain::{self, Change, Drains};
 
-/// A daemon that says nothing for this long, beyond what it was told to wait, is stuck.
+/// A daemon that says nothing for this long, beyond what the request made it wait, is stuck.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Why there is no answer.

@@ -213,8 +213,8 @@ impl Probes {
 
     /// Tells a loop how fast it has to be now.
     fn pace(&self, key: (IpAddr, usize), director: &Director) {
-        if let (Some((_, told, _)), Some(pace)) = (self.running.get(&key), director.pace(key.0, key.1)) {
-            told.send_if_modified(|told| std::mem::replace(told, pace) != pace);
+        if let (Some((_, pace_tx, _)), Some(pace)) = (self.running.get(&key), director.pace(key.0, key.1)) {
+            pace_tx.send_if_modified(|current| std::mem::replace(current, pace) != pace);
         }
     }
 }

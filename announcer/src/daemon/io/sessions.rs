@@ -196,7 +196,7 @@ impl Keeper {
         let Some(one) = self.running.iter().find(|one| one.name() == name) else { return };
         let (mut status, settings) = (one.status.clone(), one.settings.clone());
         let generation = self.shared.ribs.borrow().generation;
-        let back = status.wait_for(|s| s.state == StateName::Established && s.told >= generation);
+        let back = status.wait_for(|s| s.state == StateName::Established && s.acknowledged >= generation);
         let mut inputs = Inputs::of(&self.shared);
         // Wrong as it was, it may never come back: what mends it is not kept waiting.
         let changed = async {

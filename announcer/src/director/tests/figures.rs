@@ -13,11 +13,11 @@ impl Scene {
     /// The figures, which say of each VIP, drain and warning what the report says.
     fn figures(&self) -> Figures {
         let (figures, report) = (self.director.figures(self.now), self.director.report());
-        let told: Vec<(IpAddr, &str, &str)> = (report.vips())
+        let reported: Vec<(IpAddr, &str, &str)> = (report.vips())
             .map(|(_, vip)| (vip.address, vip.standing.word(), vip.standing.label()))
             .collect();
         let vips = figures.services.iter().flat_map(|service| &service.vips);
-        assert_eq!(vips.map(|vip| (vip.address, vip.standing, vip.reason)).collect::<Vec<_>>(), told);
+        assert_eq!(vips.map(|vip| (vip.address, vip.standing, vip.reason)).collect::<Vec<_>>(), reported);
         for (service, reported) in figures.services.iter().zip(&report.services) {
             assert_eq!(service.name, reported.name);
             assert_eq!(service.drained, report.drains.of(&service.name).is_some(), "{}", service.name);

@@ -21,7 +21,7 @@ async fn a_file_that_hangs_delays_nothing_but_itself() {
     let short = Duration::from_millis(50);
     let mut releases = Vec::new();
     // More files hang than there are places.
-    for number in 0..PLACES * 2 {
+    for number in 0..MAX_RUNNING * 2 {
         let (release, work) = blocked();
         releases.push(release);
         let path = PathBuf::from(format!("/hangs/{number}"));
@@ -30,7 +30,7 @@ async fn a_file_that_hangs_delays_nothing_but_itself() {
         assert!(matches!(error, FileError::Hangs(_)), "{error}");
         assert_eq!(error.to_string(), "there is no answer from the file system within 50ms");
     }
-    assert_eq!(files.hanging().borrow().len(), PLACES * 2);
+    assert_eq!(files.hanging().borrow().len(), MAX_RUNNING * 2);
     // The same path is not tried again while it hangs, and another one is served.
     let again = files.run_within(Path::new("/hangs/0"), short, |_| Ok(())).await;
     assert!(matches!(again, Err(FileError::Hangs(_))));
@@ -46,7 +46,7 @@ async fn a_file_that_hangs_delays_nothing_but_itself() {
 async fn files_that_hang_together_hold_up_no_other() {
     let files = Files::new();
     let mut releases = Vec::new();
-    for number in 0..PLACES * 3 {
+    for number in 0..MAX_RUNNING * 3 {
         let (release, work) = blocked();
         releases.push(release);
         let (door, path) = (files.clone(), PathBuf::from(format!("/hangs/{number}")));
@@ -72,7 +72,7 @@ async fn one_request_for_a_path_is_under_way() {
             })
             .await
     });
-    while files.0.places.available_permits() == PLACES {
+    while files.0.places.available_permits() == MAX_RUNNING {
         tokio::task::yield_now().await;
     }
     let (second, order) = (files.clone(), started.clone());
@@ -96,12 +96,12 @@ async fn one_request_for_a_path_is_under_way() {
 async fn at_most_so_many_requests_run_at_a_time_and_a_caller_that_goes_changes_nothing() {
     let files = Files::with_places_for(LONG);
     let mut releases = Vec::new();
-    for number in 0..PLACES {
+    for number in 0..MAX_RUNNING {
         let (release, work) = blocked();
         releases.push(release);
         let (door, path) = (files.clone(), PathBuf::from(format!("/busy/{number}")));
         let caller = tokio::spawn(async move { door.run_within(&path, LONG, work).await });
-        while files.0.places.available_permits() > PLACES - 1 - number {
+        while files.0.places.available_permits() > MAX_RUNNING - 1 - number {
             tokio::task::yield_now().await;
         }
         caller.abort();
@@ -113,7 +113,7 @@ async fn at_most_so_many_requests_run_at_a_time_and_a_caller_that_goes_changes_n
     assert!(matches!(full, Err(FileError::Busy(_))), "all places are taken, and this file does not hang");
     drop(releases);
     files.run_within(Path::new("/late"), LONG, |_| Ok(())).await.unwrap();
-    while files.0.places.available_permits() < PLACES {
+    while files.0.places.available_permits() < MAX_RUNNING {
         tokio::task::yield_now().await;
     }
     assert!(files.0.lanes.lock().unwrap().is_empty(), "nothing is kept of paths that are done");

@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_the_file_system_says_is_advertised() {
+    async fn what_the_file_system_says_is_reported() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("round");
         symlink(&path, &path).unwrap();

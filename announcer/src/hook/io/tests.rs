@@ -134,6 +134,7 @@ async fn a_thousand_changes_are_told_one_at_a_time_and_the_newest_of_each_vip() 
     );
     let mut task = Task::start(hooks(&script(dir.path(), &text), LONG));
     let gone = || Standing::NotAnnounced(NotAnnouncedReason::Stopping);
+    let starting = || Standing::NotAnnounced(NotAnnouncedReason::NotLookedFor);
     task.changes.send(vec![change(1, Standing::Announced)]).await.unwrap();
     while !log.exists() {
         tokio::time::sleep(Duration::from_millis(5)).await;
@@ -147,14 +148,14 @@ async fn a_thousand_changes_are_told_one_at_a_time_and_the_newest_of_each_vip() 
     task.until(|runs| runs.replaced == 500).await;
     std::fs::write(dir.path().join("go"), "").unwrap();
     task.until(|runs| runs.ok == 4).await;
-    let told = std::fs::read_to_string(log).unwrap();
+    let reported = std::fs::read_to_string(log).unwrap();
     let want = "192.0.2.1 announced\n192.0.2.3 announced\n192.0.2.2 announced\n192.0.2.1 not_announced\n";
-    assert_eq!(told, want);
+    assert_eq!(reported, want);
 }
 
 // W12.
 #[tokio::test]
-async fn a_hook_that_leaves_a_program_behind_has_ended_and_the_next_vip_is_advertised() {
+async fn a_hook_that_leaves_a_program_behind_has_ended_and_the_next_vip_is_reported() {
     let dir = tempfile::tempdir().unwrap();
     let hook = script(dir.path(), "sleep 60 & setsid sleep 7 & exit 0");
     let mut task = Task::start(hooks(&hook, LONG));

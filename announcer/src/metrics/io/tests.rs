@@ -49,7 +49,7 @@ fn host(vips: u16, listen: SocketAddr) -> Host {
     let (drain_state, drains) = watch::channel(crate::drain::State::default());
     let (drain_requests, _) = mpsc::channel(1);
     let (id, router_id) = watch::channel(Identity::default());
-    let (peers_told, peers) = watch::channel(Peers::default());
+    let (peers_tx, peers) = watch::channel(Peers::default());
     let control = control::Context {
         configs: given,
         router_id,
@@ -77,7 +77,7 @@ fn host(vips: u16, listen: SocketAddr) -> Host {
         Box::new(counts),
         Box::new(runs),
         Box::new(id),
-        Box::new(peers_told),
+        Box::new(peers_tx),
         Box::new(tallies),
         Box::new(drain_state),
     ];
@@ -130,9 +130,11 @@ async fn figures_are_at_metrics_and_the_rest_points_there() {
     assert!(head.starts_with("HTTP/1.1 200 OK"), "{head}");
     assert!(head.contains("content-type: text/plain; version=0.0.4; charset=utf-8"), "{head}");
     let text = whole(&body);
-    assert!(text.contains(
-        "\nannouncer_vip_standing{service=\"www\",vip=\"10.20.0.2\",standing=\"starting\"} 1\n"
-    ));
+    assert!(
+        text.contains(
+            "\nannouncer_vip_standing{service=\"www\",vip=\"10.20.0.2\",standing=\"starting\"} 1\n"
+        )
+    );
     assert!(text.contains("\nannouncer_warnings 1\n"), "a task has something to say");
     assert!(text.contains("\nprocess_start_time_seconds "));
     for (request, status, said) in [

@@ -86,7 +86,7 @@ impl Confinement {
 
     /// What programs with the daemon's own user are confined by; none if they are not.
     ///
-    /// A daemon that is root does not confine the programs that it was told to run as root: no file would stop them.
+    /// A daemon that is root does not confine the programs that its configuration runs as root: no file would stop them.
     pub(super) fn ruleset(&self) -> io::Result<Option<Waiting>> {
         let (Some((daemon, configs)), Support::Landlock(abi)) = (&self.kept_from, self.support) else {
             return Ok(None);

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// A host whose lo does as it is told, on a clock that only the test moves.
+/// A host whose lo does what the steps say, on a clock that only the test moves.
 struct Scene {
     keeper: Keeper,
     start: Instant,
@@ -116,7 +116,7 @@ impl Scene {
                     Presence::Present => "present".to_owned(),
                     Presence::Missing(why) => format!("missing: {why}"),
                     Presence::LoDown(why) => format!("lo down: {why}"),
-                    Presence::Unknown => panic!("nothing is known of {vip}, and that is told"),
+                    Presence::Unknown => panic!("nothing is known of {vip}, and that was reported"),
                 };
                 self.note(format!("{} {text}", name(vip)));
             }
@@ -340,7 +340,7 @@ fn a_vip_that_cannot_be_put_on_lo_is_tried_again_every_second() {
 
 /// Case H3.
 #[test]
-fn two_removals_within_milliseconds_are_no_fight_and_nobody_is_advertised() {
+fn two_removals_within_milliseconds_are_no_fight_and_nothing_is_reported() {
     let scene = play("AB", 6, "2 take AB; 2.005 take AB");
     let after: Vec<&String> = scene.done.iter().skip(3).collect();
     assert_eq!(after, ["2.0 add AB", "2.0 add AB"]);
@@ -354,7 +354,7 @@ fn two_removals_within_milliseconds_are_no_fight_and_nobody_is_advertised() {
 
 /// Case H10.
 #[test]
-fn lo_that_somebody_sets_down_is_set_up_again_and_nobody_is_advertised() {
+fn lo_that_somebody_sets_down_is_set_up_again_and_nothing_is_reported() {
     let mut scene = Scene::new("A", 6);
     scene.pass(2.0);
     scene.lo.link = Link::Down;
@@ -423,9 +423,9 @@ fn a_vip_of_ours_that_lost_its_mark_is_still_ours() {
     assert_eq!(scene.all("remove"), "19.0 remove A");
 }
 
-/// Case H12: what somebody else put there is told and left as it is.
+/// Case H12: what somebody else put there is reported and left as it is.
 #[test]
-fn a_vip_of_somebody_else_is_never_changed_and_is_advertised() {
+fn a_vip_of_somebody_else_is_never_changed_and_is_reported() {
     let mut scene = Scene::new("A", 6);
     scene.put(on_lo('A', Owner::Foreign, &[Difference::Source, Difference::Mark]));
     scene.pass(30.0);

@@ -24,7 +24,7 @@ pub(super) struct Vip {
     pub(super) retry: Option<Instant>,
     /// Its flags, lifetimes or mark were changed, and when they are set again.
     pub(super) mend: Option<Instant>,
-    /// What was told of it last.
+    /// What was reported of it last.
     pub(super) reported: Option<Presence>,
 }
 

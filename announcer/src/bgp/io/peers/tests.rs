@@ -25,7 +25,7 @@ fn sessions() -> (Vec<watch::Sender<Status>>, Peers) {
     let mut senders = Vec::new();
     let mut peers = Vec::new();
     for peer in &config.peers {
-        let status = Status { state: StateName::Established, told: 4, ..Status::new() };
+        let status = Status { state: StateName::Established, acknowledged: 4, ..Status::new() };
         let (sender, status) = watch::channel(status);
         senders.push(sender);
         peers.push((peer.clone(), status));
@@ -35,34 +35,35 @@ fn sessions() -> (Vec<watch::Sender<Status>>, Peers) {
 
 fn is_advertised(peers: &Peers) -> bool {
     use futures_util::FutureExt;
-    peers.told(5).now_or_never().is_some()
+    peers.acknowledged(5).now_or_never().is_some()
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_router_without_a_session_is_waited_for_while_it_may_keep_routes() {
     let (senders, peers) = sessions();
     assert!(!is_advertised(&peers));
-    assert_eq!(peers.untold(5), ["r1", "r2"]);
+    assert_eq!(peers.unacknowledged(5), ["r1", "r2"]);
     for sender in &senders {
-        sender.send_modify(|status| status.told = 5);
+        sender.send_modify(|status| status.acknowledged = 5);
     }
-    assert!(is_advertised(&peers) && peers.untold(5).is_empty());
+    assert!(is_advertised(&peers) && peers.unacknowledged(5).is_empty());
 
     let until = Instant::now() + Duration::from_secs(90);
     senders[1].send_modify(|status| {
-        (status.state, status.told, status.kept_until) = (StateName::Idle, 0, Some(until.into_std()));
+        (status.state, status.acknowledged, status.kept_until) = (StateName::Idle, 0, Some(until.into_std()));
     });
     assert!(!is_advertised(&peers), "it may not have noticed that the session is gone");
-    assert_eq!(peers.untold(5), ["r2 (no session; it may keep routes of the last one for 1m 31s)"]);
-    peers.told(5).await;
-    assert!(Instant::now() >= until && peers.untold(5).is_empty());
+    assert_eq!(peers.unacknowledged(5), ["r2 (no session; it may keep routes of the last one for 1m 31s)"]);
+    peers.acknowledged(5).await;
+    assert!(Instant::now() >= until && peers.unacknowledged(5).is_empty());
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_router_that_dropped_our_routes_and_one_that_is_not_configured_any_more_have_nothing_to_be_told() {
+async fn a_router_that_dropped_our_routes_and_one_that_is_not_configured_any_more_have_nothing_to_acknowledge()
+ {
     let (mut senders, peers) = sessions();
-    senders[0].send_modify(|status| (status.state, status.told) = (StateName::Idle, 0));
-    assert_eq!(peers.untold(5), ["r2"]);
+    senders[0].send_modify(|status| (status.state, status.acknowledged) = (StateName::Idle, 0));
+    assert_eq!(peers.unacknowledged(5), ["r2"]);
     let gone = senders.remove(1);
     drop(gone);
     assert!(is_advertised(&peers), "its task is gone");

@@ -15,29 +15,29 @@ use crate::bgp::io::password::{self, Key, PasswordError};
 use crate::bgp::open::{Negotiated, RefreshKind, Restart};
 use crate::bgp::outbox::{Known, News};
 use crate::bgp::path;
-use crate::bgp::wire::{self, Bound, Voice};
+use crate::bgp::wire::{self, Bound, Encoding};
 use crate::config::Peer;
 use crate::model::{Family, Generation};
 use crate::rib::{AdjRibOut, Export, NextHop};
 
-/// What the peer was told, and what it is still owed.
+/// The routes of an established session: what was sent, and what is still to be sent.
 pub(super) struct Routes {
     pub(super) negotiated: Negotiated,
-    pub(super) voice: Voice,
+    pub(super) encoding: Encoding,
     export: Export,
-    told: AdjRibOut,
-    /// The generation that it was told last; `None`: not even the first table.
+    adj_rib_out: AdjRibOut,
+    /// The generation that was sent last; `None`: not even the first table was.
     generation: Option<Generation>,
     /// Families that the peer asked for again.
     pub(super) refresh: BTreeSet<Family>,
-    /// Whether there may be something to say.
+    /// Whether there may be something to send.
     pub(super) stale: bool,
 }
 
 impl Session {
     pub(super) fn up(&mut self, negotiated: Negotiated) {
         let Some(connection) = &mut self.connection else { return };
-        let voice = Voice { asn: self.offer.asn, kind: negotiated.kind, as_width: negotiated.as_width };
+        let encoding = Encoding { asn: self.offer.asn, kind: negotiated.kind, as_width: negotiated.as_width };
         let silence = negotiated.hold_time.unwrap_or_else(|| dial::silence(self.peer.hold_time));
         if let Err(error) = connection.set_silence(silence) {
             debug!(%error, "TCP keepalive was not set");
@@ -55,10 +55,10 @@ impl Session {
         );
         self.offer.restart = self.offer.restart.take().map(|restart| Restart { restarted: false, ..restart });
         self.routes = Some(Routes {
-            voice,
+            encoding,
             export: export(&self.peer, connection, &negotiated, &self.vips.borrow(), None),
             negotiated: negotiated.clone(),
-            told: AdjRibOut::default(),
+            adj_rib_out: AdjRibOut::default(),
             generation: None,
             refresh: BTreeSet::new(),
             stale: true,
@@ -70,7 +70,7 @@ impl Session {
         self.status.established += 1;
     }
 
-    /// The configuration was read again: what is said may be another, and so may the key.
+    /// The configuration was read again: the attributes and the key may differ.
     pub(super) fn reconfigured(&mut self, peer: Arc<Peer>) {
         self.peer = peer;
         self.exports();
@@ -109,7 +109,7 @@ impl Session {
         }
     }
 
-    /// Brings the peer up to date, if it has read what it was told before.
+    /// Sends what changed, unless too much of what was sent before is still unread.
     pub(super) fn fill(&mut self) {
         let (Some(connection), Some(routes)) = (&mut self.connection, &mut self.routes) else { return };
         if !routes.stale || !connection.outbox.has_room() {
@@ -123,7 +123,7 @@ impl Session {
 
         let asked = std::mem::take(&mut routes.refresh);
         let bounded = |family: &&Family| {
-            routes.negotiated.refresh == RefreshKind::Enhanced && routes.told.ended(**family)
+            routes.negotiated.refresh == RefreshKind::Enhanced && routes.adj_rib_out.ended(**family)
         };
         let bounded: Vec<Family> = asked.iter().filter(bounded).copied().collect();
         let bound = |tail: &mut Vec<u8>, bound| {
@@ -135,33 +135,39 @@ impl Session {
             bounded.len() as u64
         };
         for family in &asked {
-            routes.told.refresh(*family);
+            routes.adj_rib_out.refresh(*family);
         }
         sent.refresh += bound(tail, Bound::Begin);
-        for update in routes.told.advance(&want, &routes.export) {
-            news = News::Said;
-            match wire::update(tail, &routes.voice, &update) {
+        for update in routes.adj_rib_out.advance(&want, &routes.export) {
+            news = News::Updates;
+            match wire::update(tail, &routes.encoding, &update) {
                 Ok(messages) => sent.update += messages,
                 Err(error) => warn!(%error, "routes were not announced"),
             }
         }
         sent.refresh += bound(tail, Bound::End);
-        connection.outbox.mark(Known { generation: want.generation, prefixes: routes.told.len() }, news);
+        connection
+            .outbox
+            .mark(Known { generation: want.generation, prefixes: routes.adj_rib_out.len() }, news);
         // The first table tells of facts that were known long before the session was.
-        let newer = routes.generation.replace(want.generation).is_some_and(|told| told < want.generation);
-        if let (true, News::Said, Some(known)) = (newer, news, want.caused) {
-            connection.outbox.because(known);
+        let newer = routes.generation.replace(want.generation).is_some_and(|last| last < want.generation);
+        if let (true, News::Updates, Some(known)) = (newer, news, want.caused) {
+            connection.outbox.mark_cause(known);
         }
 
-        self.status.advertised = routes.told.len();
-        let not_sent = routes.told.not_sent();
+        self.status.advertised = routes.adj_rib_out.len();
+        let not_sent = routes.adj_rib_out.not_sent();
         for (family, why) in &not_sent {
             if self.status.not_sent.get(family) != Some(why) {
                 warn!(%family, reason = %why, label = why.label(), "routes of a family were not sent");
             }
         }
         self.status.not_sent = not_sent;
-        debug!(generation = want.generation, announced = routes.told.len(), "peer was brought up to date");
+        debug!(
+            generation = want.generation,
+            announced = routes.adj_rib_out.len(),
+            "peer was brought up to date"
+        );
     }
 }
 

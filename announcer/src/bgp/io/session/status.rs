@@ -1,4 +1,4 @@
-//! What a session is told to do, and what it tells of itself.
+//! The orders that a session gets, and the status that it publishes.
 //!
 //! Touches the clock.
 
@@ -44,7 +44,7 @@ impl Order {
     }
 }
 
-/// What there is to know of a session; told on every change.
+/// What there is to know of a session; published on every change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Status {
     /// The machine's state.
@@ -52,7 +52,7 @@ pub struct Status {
     /// Since when.
     pub since: Instant,
     /// Up to which generation of the Loc-RIB the peer's kernel has acknowledged our octets; 0 unless Established.
-    pub told: Generation,
+    pub acknowledged: Generation,
     /// Without a session: until when the router may keep routes of the last one, since it may not have noticed its end, or
     /// since graceful restart lets it.
     pub kept_until: Option<Instant>,
@@ -64,7 +64,7 @@ pub struct Status {
     pub next_hops: BTreeMap<Family, NextHop>,
     /// Whether a session that begins anew would leave by another interface or reach another router.
     pub way: Way,
-    /// Families with routes that this peer is not told.
+    /// Families with routes that are not sent to this peer.
     pub not_sent: BTreeMap<Family, NotSent>,
     /// Why the last session ended, the last try failed, or the present one hangs.
     pub last_down: Option<Down>,
@@ -128,7 +128,7 @@ impl Status {
         Status {
             state: StateName::Idle,
             since: super::now(),
-            told: 0,
+            acknowledged: 0,
             kept_until: None,
             announced: 0,
             advertised: 0,
@@ -151,7 +151,7 @@ impl Status {
     /// Whether the router follows a generation.
     pub fn follows(&self, generation: Generation, now: Instant) -> Follows {
         match (self.state, self.kept_until) {
-            (StateName::Established, _) if self.told >= generation => Follows::Yes,
+            (StateName::Established, _) if self.acknowledged >= generation => Follows::Yes,
             (StateName::Established, _) => Follows::NotYet,
             (_, Some(until)) if now < until => Follows::MayKeepRoutes(until),
             (_, _) => Follows::Yes,

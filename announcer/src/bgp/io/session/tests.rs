@@ -119,9 +119,9 @@ async fn a_changed_key_is_set_on_the_live_socket_and_resets_nothing() {
         "with the new one it hears what was sent meanwhile"
     );
     router.write_all(&KEEPALIVE).unwrap();
-    status.wait_for(|status| status.told == 1).await.unwrap();
+    status.wait_for(|status| status.acknowledged == 1).await.unwrap();
     announce(2);
-    status.wait_for(|status| status.told == 2).await.unwrap();
+    status.wait_for(|status| status.acknowledged == 2).await.unwrap();
     assert_eq!(status.borrow().state, StateName::Established);
     assert_eq!(status.borrow().last_down, None, "the session was never down");
 }

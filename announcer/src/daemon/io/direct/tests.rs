@@ -59,7 +59,7 @@ async fn what_a_probe_task_does_not_renew_lapses_whether_it_hangs_or_dies() {
     let (_asks, asked) = mpsc::channel(1);
     let (facts, probed) = mpsc::channel(16);
     let (_listeners, listening) = mpsc::channel(1);
-    let (vips_told, vips) = mpsc::channel(16);
+    let (vips_tx, vips) = mpsc::channel(16);
     let (_drains, drains) = mpsc::channel(1);
     let (rib, mut ribs) = watch::channel(Arc::new(LocRib::default()));
     let (watched, _watching) = watch::channel(Arc::default());
@@ -78,7 +78,7 @@ async fn what_a_probe_task_does_not_renew_lapses_whether_it_hangs_or_dies() {
 
     let all: Vec<IpAddr> = config.vips().map(|(vip, _)| vip).collect();
     for (vip, fate) in all.iter().zip([Fate::Lives, Fate::Hangs, Fate::Dies]) {
-        vips_told.send((*vip, Presence::Present)).await.unwrap();
+        vips_tx.send((*vip, Presence::Present)).await.unwrap();
         tokio::spawn(probing(*vip, fate, facts.clone()));
     }
     let long = Duration::from_secs(20);

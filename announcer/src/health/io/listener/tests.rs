@@ -174,7 +174,7 @@ async fn a_crash_is_told_at_once_and_so_is_the_return() {
 }
 
 #[tokio::test]
-async fn of_many_the_one_that_crashed_is_advertised() {
+async fn of_many_the_one_that_crashed_is_reported() {
     let mut listeners = vec![listen("127.2.0.0", 0, plain)];
     let port = port(&listeners[0]);
     listeners.extend((1..40).map(|index| listen(&format!("127.2.0.{index}"), port, plain)));

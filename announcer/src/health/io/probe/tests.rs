@@ -249,7 +249,7 @@ fn a_loop_that_is_started_anew_goes_on_counting() {
 }
 
 #[tokio::test]
-async fn a_target_is_probed_over_http_and_named_in_what_is_advertised() {
+async fn a_target_is_probed_over_http_and_named_in_what_is_reported() {
     use tokio::io::AsyncWriteExt;
     let vip = std::net::IpAddr::from([127, 0, 0, 9]);
     let listener = tokio::net::TcpListener::bind((vip, 0)).await.unwrap();

@@ -1,4 +1,4 @@
-//! How errors are told: all at once, each at its place, and nothing that moves a cursor.
+//! How errors are printed: all at once, each at its place, and nothing that moves a cursor.
 
 use super::*;
 
@@ -207,7 +207,7 @@ fn columns_count_characters() {
     );
     let columns: Vec<_> = parse("x", text).unwrap_err().iter().map(|e| (e.line, e.column)).collect();
     assert_eq!(columns, [(2, 8), (3, 1), (4, 1), (5, 17)]);
-    let first = told("\u{feff}x = 1");
+    let first = printed("\u{feff}x = 1");
     assert!(first.starts_with("  1:1: unknown key `x`"), "{first}");
 }
 

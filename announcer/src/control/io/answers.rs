@@ -1,4 +1,4 @@
-//! What is told of how things stand: `status`, `explain`, and what an operator should look at.
+//! The answers of `status` and `explain`, and the warnings that an operator should look at.
 //!
 //! Touches the clock.
 
@@ -43,8 +43,8 @@ pub(super) fn explained(context: &Context, report: &Report, address: IpAddr, pee
             None if !peer.families.contains(&Family::of(address)) => {
                 Session::DoesNotSend(format!("`families` of this peer leaves {} out", Family::of(address)))
             }
-            None if status.told < report.generation => Session::Telling,
-            None => Session::Told,
+            None if status.acknowledged < report.generation => Session::Sending,
+            None => Session::Acknowledged,
         };
         let internal = match peer.asn {
             PeerAsn::Internal => true,

@@ -24,6 +24,7 @@
 //! control           unix socket                             mpsc<Ask>             -> director
 //!                                                           mpsc<Reload>          -> run
 //! hook              mpsc<Vec<Change>>, watch<Config>        watch<Runs>           -> metrics
+//! memory            Trimmer: run, control
 //! metrics           TCP, watch<Config>, watch<Status>       mpsc<Ask>             -> director
 //! run (main)        signals, mpsc<Reload>                   watch<Config>, watch<VipsWanted>, Ask::Reload,
 //!                                                           Ask::Recheck, Ask::Stop, stop
@@ -65,6 +66,8 @@ use crate::files::io::{self as files, Files};
 use crate::health::io::listener;
 use crate::health::io::prober::Prober;
 use crate::hook::{self, Runs};
+use crate::memory;
+use crate::memory::io::Trimmer;
 use crate::metrics::{self, Reloads, Tally};
 use crate::model::Generation;
 use crate::program::io::{DaemonFiles, Programs};
@@ -108,6 +111,7 @@ async fn serve(options: Options, config: Arc<Config>) -> anyhow::Result<()> {
     let drains = drains.with_context(|| format!("cannot read the drains in `{}`", drain_dir.display()))?;
     info!(version = env!("CARGO_PKG_VERSION"), config = %options.config.display(), "announcer started");
 
+    let trimmer = Trimmer::default();
     let (asks, asked) = mpsc::channel(16);
     let (reload, reloads) = mpsc::channel(4);
     let (drain_facts, drain_facts_heard) = mpsc::channel(4);
@@ -203,6 +207,7 @@ async fn serve(options: Options, config: Arc<Config>) -> anyhow::Result<()> {
         reloads: reload.clone(),
         files: files.clone(),
         programs,
+        trimmer: trimmer.clone(),
         started,
     };
     let figures = metrics::io::Context {
@@ -216,8 +221,12 @@ async fn serve(options: Options, config: Arc<Config>) -> anyhow::Result<()> {
         Kept::new("control socket".into(), move || control::serve(socket.clone(), context.clone()));
     let _metrics = Kept::new("metrics".into(), move || metrics::io::serve(figures.clone()));
 
+    let of_memory = trimmer.clone();
+    let _memory = Kept::new("memory".into(), move || memory::io::run(of_memory.clone()));
+    trimmer.soon(); // the configuration was read
     let reloader = Reloader {
         files: files.clone(),
+        trimmer,
         counts: reloads_tx,
         file: options.config,
         configs: configs_tx,

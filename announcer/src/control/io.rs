@@ -31,6 +31,7 @@ use crate::director::ask::{Ask, ask};
 use crate::drain::{self, Change};
 use crate::files::io::Files;
 use crate::health::io::listener;
+use crate::memory::io::Trimmer;
 use crate::model::{Generation, ServiceName};
 use crate::program::io::{Programs, started_by_daemon};
 
@@ -45,6 +46,8 @@ const QUICK: usize = 32;
 const SLOW: usize = 64;
 /// Clients that read their answer slowly, at a time; more are let go.
 const SLOW_READERS: usize = 16;
+/// An answer of more octets than that leaves memory behind that is worth giving back.
+const LARGE_ANSWER: usize = 64 * 1024;
 /// How long a client may take to read its answer, and a request to be answered at once.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -82,6 +85,8 @@ pub struct Context {
     pub files: Files,
     /// The programs of checks and hooks: what they cannot be kept from is a warning.
     pub programs: Programs,
+    /// Gives memory back after large answers.
+    pub trimmer: Trimmer,
     /// When the daemon began.
     pub started: Instant,
 }
@@ -162,6 +167,9 @@ async fn serve_one(
     let mut text = serde_json::to_vec(&response)?;
     drop(response);
     text.push(b'\n');
+    if text.len() > LARGE_ANSWER {
+        context.trimmer.soon();
+    }
     send(write, &text, places).await
 }
 

@@ -23,12 +23,14 @@ use crate::daemon::vips_wanted;
 use crate::director::ask::{Ask, ask};
 use crate::files::io::Files;
 use crate::health::io::trust;
+use crate::memory::io::Trimmer;
 use crate::metrics::Reloads;
 use crate::vip::VipsWanted;
 
 /// Applies configurations, one at a time.
 pub(in crate::daemon) struct Reloader {
     pub(in crate::daemon) files: Files,
+    pub(in crate::daemon) trimmer: Trimmer,
     pub(in crate::daemon) file: PathBuf,
     pub(in crate::daemon) configs: watch::Sender<Arc<Config>>,
     pub(in crate::daemon) wanted: watch::Sender<VipsWanted>,
@@ -51,6 +53,7 @@ impl Reloader {
     pub(in crate::daemon) async fn serve(self, mut requests: mpsc::Receiver<Reload>) {
         while let Some(Reload { force, reply }) = requests.recv().await {
             let response = self.apply(force).await.unwrap_or_else(|response| response);
+            self.trimmer.soon();
             let applied = matches!(response, Response::Done { .. });
             self.counts.send_modify(|counts| counts.count(applied, unix_time()));
             match &response {

@@ -11,6 +11,7 @@ use crate::director::Director;
 use crate::drain::Drains;
 use crate::files::io::Files;
 use crate::health::io::listener;
+use crate::memory::io::Trimmer;
 use crate::metrics::Tally;
 use crate::program::io::Programs;
 
@@ -62,6 +63,7 @@ fn host(vips: u16, listen: SocketAddr) -> Host {
         programs: Programs::unconfined(Files::new()),
         asks,
         reloads,
+        trimmer: Trimmer::default(),
         started: Instant::now(),
     };
     let director = Director::new(config.clone(), Drains::default(), Instant::now());

@@ -19,11 +19,12 @@ use std::time::{Duration, Instant};
 use announcer::bgp::fsm::StateName;
 use announcer::bgp::io::peers::Peers;
 use announcer::bgp::io::session::{self, Local, Order, Status};
+use announcer::config::kind::http;
 use announcer::config::{self, Config, PeerAddress};
 use announcer::director::{Director, Fact};
 use announcer::drain::Drains;
 use announcer::health::Probed;
-use announcer::health::outcome::{Answer, Outcome, Reason};
+use announcer::health::outcome::{Outcome, Reason};
 use announcer::model::Liveness;
 use announcer::rib::LocRib;
 use announcer::vip::Presence;
@@ -266,7 +267,7 @@ impl Speaker {
         self.sequence += 1;
         let took = Duration::from_millis(1);
         let outcome = match pass {
-            true => Outcome::Pass { answer: Answer::Http(200), warning: None, took },
+            true => Outcome::Pass { answer: http::Answer::Status(200).into(), warning: None, took },
             false => Outcome::Fail { reason: Reason::Refused, took },
         };
         let service = self.config.vips().find(|(address, _)| *address == vip).unwrap().1.name.clone();

@@ -10,10 +10,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use announcer::config;
+use announcer::config::kind::certificate::Date;
+use announcer::config::kind::{Warning, handshake, http};
 use announcer::director::{Director, Fact};
 use announcer::drain::Drains;
 use announcer::health::Probed;
-use announcer::health::outcome::{Answer, Date, Outcome, Warning};
+use announcer::health::outcome::Outcome;
 use announcer::metrics::Tally;
 use announcer::vip::Presence;
 
@@ -44,7 +46,10 @@ fn text() -> String {
 fn main() {
     for (name, warning) in [
         ("all is well", None),
-        ("each certificate ends soon", Some(Warning::Expires(Date::of_unix(1_900_000_000)))),
+        (
+            "each certificate ends soon",
+            Some(Warning::from(handshake::Warning::Expires(Date::of_unix(1_900_000_000)))),
+        ),
     ] {
         let config = Arc::new(config::parse("scrape", &text()).unwrap_or_else(|e| panic!("{e}")));
         let mut director = Director::new(Arc::clone(&config), Drains::default(), Instant::now());
@@ -55,8 +60,11 @@ fn main() {
             for (vip, service) in &vips {
                 for check in 0..2 {
                     let warning = warning.clone().filter(|_| check == 0);
-                    let outcome =
-                        Outcome::Pass { answer: Answer::Http(200), warning, took: Duration::from_millis(1) };
+                    let outcome = Outcome::Pass {
+                        answer: http::Answer::Status(200).into(),
+                        warning,
+                        took: Duration::from_millis(1),
+                    };
                     let (service, now) = (service.clone(), Instant::now());
                     let probed = Probed { service, vip: *vip, check, sequence, outcome, at: now };
                     tally.probed(&probed);

@@ -12,15 +12,15 @@ use announcer::bgp::open::OpenError;
 use announcer::bgp::reason::{DownReason, TcpFailure};
 use announcer::config::FILE;
 use announcer::config::keys::{Key, Need, Section};
-use announcer::config::kind::http::Digest;
+use announcer::config::kind::certificate::Flaw;
+use announcer::config::kind::{self, exec, http};
 use announcer::damping::{Flapping, Wait};
 use announcer::director::{LastChoiceReason, NotAnnouncedReason, Standing};
 use announcer::drain::Drain;
 use announcer::health::check::{Evidence, Streak};
-use announcer::health::outcome::{
-    self, Answer, Date, Field, Flaw, Outcome, Shortage, Shown, TlsVersion, Waiting, Warning,
-};
+use announcer::health::outcome::{self, Outcome, Shortage, Waiting};
 use announcer::metrics::{self, Metric};
+use announcer::model::text::Shown;
 use announcer::model::{Asn, Family, PeerAsn};
 use announcer::program::StartError;
 use announcer::rib::NotSent;
@@ -194,7 +194,7 @@ const TOOK: Duration = Duration::from_millis(12);
 
 #[test]
 fn every_standing_of_a_vip_is_explained() {
-    let failure = || Outcome::Fail { reason: outcome::Reason::Status(503), took: TOOK };
+    let failure = || Outcome::Fail { reason: http::Failure::Status(503).into(), took: TOOK };
     let evidence = |streak| Evidence { check: None, streak, last: Some(failure()) };
     let drain = Drain {
         by: Some("ann".into()),
@@ -272,9 +272,9 @@ fn every_outcome_of_a_probe_is_explained() {
             | StartError::MayNotSwitch
             | StartError::Other(_) => {}
         }
-        Why::NotRun(Shown::new(&error.to_string()))
+        Why::from(exec::Failure::NotRun(Shown::new(&error.to_string())))
     };
-    let failures = [
+    let of_any_kind = [
         Why::Refused,
         Why::VipMissing,
         timed_out(Waiting::Connection),
@@ -286,34 +286,20 @@ fn every_outcome_of_a_probe_is_explained() {
         timed_out(Waiting::Exit),
         Why::Reset,
         Why::Closed,
-        Why::CutShort,
-        Why::NotHttp,
-        Why::Malformed(Field::Any),
-        Why::Malformed(Field::ContentLength),
-        Why::Malformed(Field::TransferEncoding),
-        Why::HeaderTooLong,
-        Why::WantsTls,
-        Why::WantsCertificate,
-        Why::Status(503),
-        Why::Redirect { status: 301, to: Shown::new("https://www.example.com/") },
-        Why::NotHttp2,
-        Why::BodyTooLong(65536),
-        Why::NoMatch { encoding: None, within: None },
-        Why::NoMatch { encoding: None, within: Some(65536) },
-        Why::NoMatch { encoding: Some(Shown::new("gzip")), within: None },
-        Why::Digest { got: Digest::Sha1([0; 20]), encoding: None },
-        Why::Digest { got: Digest::Sha1([0; 20]), encoding: Some(Shown::new("gzip")) },
-        Why::NotTls,
-        Why::Tls("a sentence that says why, and what to do"),
-        Why::NoServerName(Shown::new("_.example.com")),
-        Why::NoProtocol,
-        Why::Certificate(Flaw::Untrusted),
-        Why::Unexpected(Shown::new("554 no service")),
-        Why::Missing,
-        Why::Exit { code: 2, said: Some(Shown::new("DISK CRITICAL - 99% of /")) },
-        Why::Killed("SIGSEGV"),
-        Why::Endless,
-        Why::Lingering,
+        Why::Os(nix::errno::Errno::EPERM),
+        Why::Other("another sentence that says why"),
+    ];
+    for failure in &of_any_kind {
+        match failure {
+            Why::TimedOut { waiting: Waiting::Connection | Waiting::Handshake, .. } => {}
+            Why::TimedOut { waiting: Waiting::Answer | Waiting::Body, .. } => {}
+            Why::TimedOut { waiting: Waiting::Files | Waiting::Start | Waiting::Exit, .. } => {}
+            Why::Refused | Why::VipMissing | Why::Reset | Why::Closed | Why::Os(_) | Why::Other(_) => {}
+            // Each kind has a list of its own below, and a test with such a `match`.
+            Why::Kind(_) => {}
+        }
+    }
+    let programs = [
         not_run(StartError::Kernel(nix::errno::Errno::ENOENT)),
         not_run(StartError::NotExecutable),
         not_run(StartError::NoInterpreter("/usr/bin/python9".into())),
@@ -321,26 +307,11 @@ fn every_outcome_of_a_probe_is_explained() {
         not_run(StartError::InterpreterDenied("/mnt/bin/sh".into())),
         not_run(StartError::NoLoader("/lib/ld-musl-x86_64.so.1".into())),
         not_run(StartError::NoProgram),
-        Why::NoUser(Shown::new("www-check")),
-        Why::NotAllowed,
-        Why::Os(nix::errno::Errno::EPERM),
-        Why::Other("another sentence that says why"),
     ];
-    for failure in &failures {
-        match failure {
-            Why::TimedOut { waiting: Waiting::Connection | Waiting::Handshake, .. } => {}
-            Why::TimedOut { waiting: Waiting::Answer | Waiting::Body, .. } => {}
-            Why::NotHttp2 | Why::BodyTooLong(_) | Why::NoMatch { .. } | Why::Digest { .. } => {}
-            Why::Malformed(Field::Any | Field::ContentLength | Field::TransferEncoding) => {}
-            Why::HeaderTooLong | Why::WantsTls | Why::WantsCertificate | Why::NoServerName(_) => {}
-            Why::NotTls | Why::Tls(_) | Why::NoProtocol | Why::Certificate(_) => {}
-            Why::TimedOut { waiting: Waiting::Files | Waiting::Start | Waiting::Exit, .. } => {}
-            Why::Unexpected(_) | Why::Missing | Why::Exit { .. } | Why::Killed(_) | Why::Endless => {}
-            Why::Lingering | Why::NotRun(_) | Why::NoUser(_) | Why::NotAllowed => {}
-            Why::Refused | Why::VipMissing | Why::Reset | Why::Closed | Why::CutShort | Why::NotHttp => {}
-            Why::Status(_) | Why::Redirect { .. } | Why::Os(_) | Why::Other(_) => {}
-        }
-    }
+    let failures: Vec<Why> = (of_any_kind.into_iter())
+        .chain(kind::Failure::examples().into_iter().map(Why::Kind))
+        .chain(programs)
+        .collect();
     let shortages = Shortage::ALL;
     for shortage in shortages {
         match shortage {
@@ -353,44 +324,10 @@ fn every_outcome_of_a_probe_is_explained() {
     );
     let all = failures.iter().map(Why::to_string);
     let all = all.chain(shortages.into_iter().map(|shortage| Outcome::Skipped(shortage).to_string()));
-    let answers = [Answer::Http(204), Answer::Tls(TlsVersion::V1_2), Answer::Tls(TlsVersion::V1_3)];
-    let answers =
-        answers.into_iter().chain([Answer::Connected, Answer::Expected, Answer::Exists, Answer::Exit(0)]);
-    for answer in answers.clone() {
-        match answer {
-            Answer::Tls(TlsVersion::V1_2 | TlsVersion::V1_3) => {}
-            Answer::Http(_) | Answer::Connected | Answer::Expected | Answer::Exists | Answer::Exit(_) => {}
-        }
-    }
-    let all = all.chain(answers.map(|answer| answer.to_string()));
-    let date = Date::of_unix(1_900_000_000);
-    let flaws = [
-        Flaw::Untrusted,
-        Flaw::WrongName(Shown::new("www.example.com")),
-        Flaw::NoName(Shown::new("www.example.com")),
-        Flaw::Expired(date),
-        Flaw::NotYetValid(date),
-        Flaw::NoRoots(Shown::new("`/etc/announcer/ca.pem` has no certificate")),
-        Flaw::Other("a sentence that says why, and what to do"),
-    ];
-    for flaw in &flaws {
-        match flaw {
-            Flaw::Untrusted
-            | Flaw::WrongName(_)
-            | Flaw::NoName(_)
-            | Flaw::Expired(_)
-            | Flaw::NotYetValid(_) => {}
-            Flaw::NoRoots(_) | Flaw::Other(_) => {}
-        }
-    }
+    let all = all.chain(kind::Answer::examples().into_iter().map(|answer| answer.to_string()));
+    let flaws = Flaw::examples();
     words_are_listed("## What is wrong with a certificate", flaws.iter().map(Flaw::label));
-    let warnings = flaws
-        .into_iter()
-        .map(Warning::Certificate)
-        .chain([Warning::Expires(date), Warning::Program(Some(Shown::new("LOAD WARNING - 7")))]);
-    let all = all.chain(warnings.map(|warning| match warning {
-        Warning::Certificate(_) | Warning::Expires(_) | Warning::Program(_) => warning.to_string(),
-    }));
+    let all = all.chain(kind::Warning::examples().into_iter().map(|warning| warning.to_string()));
     assert_eq!(listed("### Of a probe"), said(all));
 }
 

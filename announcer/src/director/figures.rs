@@ -11,7 +11,7 @@ use super::Director;
 use super::report::warning;
 use super::vip::Vip;
 use crate::config;
-use crate::health::outcome::Date;
+use crate::config::kind::certificate::Date;
 use crate::health::shortages::Shortages;
 use crate::model::ServiceName;
 

@@ -1,6 +1,7 @@
 use super::*;
 use crate::config;
-use crate::health::outcome::{Answer, Outcome, Reason as Failure};
+use crate::config::kind::http;
+use crate::health::outcome::{Outcome, Reason as Why};
 use proptest::prelude::*;
 
 mod failure;
@@ -81,8 +82,8 @@ impl Scene {
             self.sequence += 1;
             let took = Duration::from_millis(12);
             let outcome = match outcome {
-                '+' => Outcome::Pass { answer: Answer::Http(200), warning: None, took },
-                _ => Outcome::Fail { reason: Failure::Status(503), took },
+                '+' => Outcome::Pass { answer: http::Answer::Status(200).into(), warning: None, took },
+                _ => Outcome::Fail { reason: http::Failure::Status(503).into(), took },
             };
             let service = "www".parse().unwrap();
             let probed = Probed {
@@ -102,7 +103,7 @@ impl Scene {
     fn refuse(&mut self, vip: &str, check: usize, times: usize) {
         for _ in 0..times {
             self.sequence += 1;
-            let outcome = Outcome::Fail { reason: Failure::Refused, took: Duration::ZERO };
+            let outcome = Outcome::Fail { reason: Why::Refused, took: Duration::ZERO };
             let (service, vip, sequence, at) =
                 ("www".parse().unwrap(), vip.parse().unwrap(), self.sequence, self.now);
             let _ = self.fact(Fact::Probed(Probed { service, vip, check, sequence, outcome, at }));

@@ -1,4 +1,5 @@
-//! The probes: one loop a check and VIP, one file a kind, and the list of the kinds.
+//! The probes: one loop a check and VIP, one file a kind, and the list of the kinds. The pure half of a kind, with the words of its
+//! results, is `config/kind/NAME.rs`.
 //!
 //! Touches the network, processes and files: asks the VIPs of this host, and what the configuration names.
 

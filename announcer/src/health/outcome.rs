@@ -1,6 +1,7 @@
 //! What a probe saw, and how it is told.
 //!
 //! Pure. Every text reads as the middle of a sentence: "not announced, 3 of 3 probes failed (last: HTTP 503 after 12 ms)".
+//! Here is what a probe of any kind can see. What one kind alone can say is declared with that kind, in `config/kind/NAME.rs`.
 
 mod told;
 
@@ -8,8 +9,8 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 
-use crate::config::kind::http::Digest;
-use crate::model::text;
+use crate::config::kind::certificate::{Date, Flaw};
+use crate::config::kind::{self, Answer, Warning};
 
 /// What one probe saw.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,81 +35,6 @@ pub enum Outcome {
     Skipped(Shortage),
 }
 
-/// What a healthy VIP said.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Answer {
-    /// An HTTP status that passes.
-    Http(u16),
-    /// A TLS handshake.
-    Tls(TlsVersion),
-    /// It took a TCP connection, which is all that was asked for.
-    Connected,
-    /// What was expected came.
-    Expected,
-    /// The file is there.
-    Exists,
-    /// A program's exit code that passes.
-    Exit(i32),
-}
-
-/// The version of TLS that was agreed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TlsVersion {
-    /// TLS 1.2 (RFC 5246).
-    V1_2,
-    /// TLS 1.3 (RFC 8446).
-    V1_3,
-}
-
-/// What is wrong though the probe passed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Warning {
-    /// The certificate, by `verify = "warn"`.
-    Certificate(Flaw),
-    /// It ends within `cert_expires_within`, or has ended.
-    Expires(Date),
-    /// A program's exit code warns; the first line that it printed, if any.
-    Program(Option<Shown>),
-}
-
-/// What is wrong with the certificate of a server.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Flaw {
-    /// It was signed by nobody whom we trust.
-    Untrusted,
-    /// It is for other names than the one that was asked for.
-    WrongName(Shown),
-    /// It is for no name at all, and so not for the one that was asked for.
-    NoName(Shown),
-    /// Its time, or that of a certificate above it, ended then.
-    Expired(Date),
-    /// Its time, or that of a certificate above it, begins then.
-    NotYetValid(Date),
-    /// Nobody knows: the certificates that we trust cannot be read, for this reason.
-    NoRoots(Shown),
-    /// Something else, as a sentence of ours about the certificate, and what to do.
-    Other(&'static str),
-}
-
-/// A date of a certificate, in seconds since 1970 UTC; displays to the minute.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Date(u64);
-
-impl Date {
-    /// The end of the year 9999, which certificates without an end have (RFC 5280 §4.1.2.5).
-    const LAST: u64 = 253_402_300_799;
-
-    /// That many seconds since 1970; what is beyond the year 9999 is its end.
-    pub fn of_unix(seconds: u64) -> Self {
-        Date(seconds.min(Self::LAST))
-    }
-
-    /// Seconds since 1970.
-    pub fn unix(self) -> u64 {
-        self.0
-    }
-}
-
 /// Why a probe failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reason {
@@ -127,93 +53,12 @@ pub enum Reason {
     Reset,
     /// The server closed the connection before it had answered.
     Closed,
-    /// The connection ended within the answer.
-    CutShort,
-    /// What came is no HTTP.
-    NotHttp,
-    /// What came is HTTP, but for a header field.
-    Malformed(Field),
-    /// The header has more fields or octets than are read.
-    HeaderTooLong,
-    /// The server said that its port is one of TLS, which was not spoken.
-    WantsTls,
-    /// The server wants a certificate of the client, and we have none.
-    WantsCertificate,
-    /// An HTTP status that does not pass.
-    Status(u16),
-    /// An HTTP status that sends the client elsewhere; not followed.
-    Redirect {
-        /// 300 to 399.
-        status: u16,
-        /// The Location field, fit to print.
-        to: Shown,
-    },
-    /// What came is no HTTP/2, where nothing else was offered.
-    NotHttp2,
-    /// The body has more octets than this, and its digest was asked for.
-    BodyTooLong(u32),
-    /// `expect_body` is not in the body.
-    NoMatch {
-        /// How the body is encoded, by Content-Encoding, if it is.
-        encoding: Option<Shown>,
-        /// The octets in which it was looked for, if there are more.
-        within: Option<u32>,
-    },
-    /// The body has another digest than `expect_digest`.
-    Digest {
-        /// This one.
-        got: Digest,
-        /// How the body is encoded, by Content-Encoding, if it is.
-        encoding: Option<Shown>,
-    },
-    /// What came is no TLS.
-    NotTls,
-    /// The handshake failed, for a reason that is a sentence of ours.
-    Tls(&'static str),
-    /// No certificate can be for a name such as this one.
-    NoServerName(Shown),
-    /// The server chose none of the protocols that were offered by ALPN.
-    NoProtocol,
-    /// The certificate, by `verify = "require"`.
-    Certificate(Flaw),
-    /// Something else came than what was expected; its beginning.
-    Unexpected(Shown),
-    /// The file is not there.
-    Missing,
-    /// A program's exit code that does not pass.
-    Exit {
-        /// 1 to 255.
-        code: i32,
-        /// The first line that it printed, if any.
-        said: Option<Shown>,
-    },
-    /// A program ended by a signal of this name.
-    Killed(&'static str),
-    /// A program printed so much that it was stopped.
-    Endless,
-    /// The programs of earlier probes were killed and have not ended: they hang in the kernel, on a disk perhaps.
-    Lingering,
-    /// A program could not be started, for this reason.
-    NotRun(Shown),
-    /// A program's `user` is not in /etc/passwd.
-    NoUser(Shown),
-    /// A program's `user` is another than ours, which takes rights that we do not have.
-    NotAllowed,
+    /// What the kind of the probe alone can say.
+    Kind(kind::Failure),
     /// The kernel refused for another reason.
     Os(Errno),
     /// Something else, as a sentence of ours: what libraries say is for programmers.
     Other(&'static str),
-}
-
-/// Which header field of an answer is malformed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Field {
-    /// Content-Length: it is no number, or there are two that differ.
-    ContentLength,
-    /// Transfer-Encoding: in an answer that cannot have it, or not one that is known.
-    TransferEncoding,
-    /// Another one: it has a NUL in it, or a carriage return that ends no line.
-    Any,
 }
 
 /// What a probe that ran out of time was waiting for.
@@ -275,24 +120,6 @@ impl Shortage {
     }
 }
 
-/// A text from outside that is fit to print: one line, no control characters, at most 200 characters.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Shown(String);
-
-impl Shown {
-    /// The most characters that are kept.
-    const MOST: usize = 200;
-
-    /// Made safe, and cut.
-    pub fn new(text: &str) -> Self {
-        let mut shown = text::one_line(text, Self::MOST);
-        if text.chars().nth(Self::MOST).is_some() {
-            shown.push('…');
-        }
-        Shown(shown)
-    }
-}
-
 impl Outcome {
     /// For metrics: what it counts as, and the one word why; none of a pass.
     pub fn labels(&self) -> (&'static str, &'static str) {
@@ -307,14 +134,9 @@ impl Outcome {
     /// was.
     pub fn certificate(&self) -> Option<(Option<&Flaw>, Option<Date>)> {
         match self {
-            Outcome::Pass { warning: Some(Warning::Expires(date)), .. } => Some((None, Some(*date))),
-            Outcome::Pass { warning: Some(Warning::Certificate(flaw)), .. }
-            | Outcome::Fail { reason: Reason::Certificate(flaw), .. } => match flaw {
-                Flaw::Expired(date) => Some((Some(flaw), Some(*date))),
-                Flaw::Untrusted | Flaw::WrongName(_) | Flaw::NoName(_) => Some((Some(flaw), None)),
-                Flaw::NotYetValid(_) | Flaw::NoRoots(_) | Flaw::Other(_) => Some((Some(flaw), None)),
-            },
-            Outcome::Pass { .. } | Outcome::Fail { .. } | Outcome::Skipped(_) => None,
+            Outcome::Pass { warning, .. } => warning.as_ref()?.certificate(),
+            Outcome::Fail { reason: Reason::Kind(failure), .. } => failure.certificate(),
+            Outcome::Fail { .. } | Outcome::Skipped(_) => None,
         }
     }
 
@@ -327,17 +149,10 @@ impl Outcome {
     }
 }
 
-impl Flaw {
-    /// One word for metrics.
-    pub fn label(&self) -> &'static str {
-        match self {
-            Flaw::Untrusted => "untrusted",
-            Flaw::WrongName(_) | Flaw::NoName(_) => "wrong_name",
-            Flaw::Expired(_) => "expired",
-            Flaw::NotYetValid(_) => "not_yet_valid",
-            Flaw::NoRoots(_) => "no_roots",
-            Flaw::Other(_) => "other",
-        }
+/// Whatever a kind says of a failure.
+impl<T: Into<kind::Failure>> From<T> for Reason {
+    fn from(failure: T) -> Self {
+        Reason::Kind(failure.into())
     }
 }
 
@@ -356,31 +171,7 @@ impl Reason {
             Reason::TimedOut { waiting: Waiting::Exit, .. } => "timeout_exit",
             Reason::Reset => "reset",
             Reason::Closed => "closed",
-            Reason::CutShort => "cut_short",
-            Reason::NotHttp => "not_http",
-            Reason::Malformed(_) => "malformed",
-            Reason::HeaderTooLong => "header_too_long",
-            Reason::WantsTls => "wants_tls",
-            Reason::WantsCertificate => "wants_certificate",
-            Reason::Status(_) => "status",
-            Reason::Redirect { .. } => "redirect",
-            Reason::NotHttp2 => "not_http2",
-            Reason::BodyTooLong(_) => "body_too_long",
-            Reason::NoMatch { .. } => "no_match",
-            Reason::Digest { .. } => "digest",
-            Reason::NotTls => "not_tls",
-            Reason::Tls(_) | Reason::NoServerName(_) => "tls",
-            Reason::NoProtocol => "no_protocol",
-            Reason::Certificate(_) => "certificate",
-            Reason::Unexpected(_) => "unexpected",
-            Reason::Missing => "missing",
-            Reason::Exit { .. } => "exit_code",
-            Reason::Killed(_) => "killed",
-            Reason::Endless => "endless",
-            Reason::Lingering => "lingering",
-            Reason::NotRun(_) => "not_run",
-            Reason::NoUser(_) => "no_user",
-            Reason::NotAllowed => "not_allowed",
+            Reason::Kind(failure) => failure.label(),
             Reason::Os(_) => "os",
             Reason::Other(_) => "other",
         }

@@ -7,12 +7,14 @@ use std::time::Instant;
 use expect_test::expect;
 
 use super::*;
+use crate::config::kind::certificate::{Date, Flaw};
+use crate::config::kind::http;
 use crate::config::{self, Config};
 use crate::director::figures::{CertificateFigures, Figures, ServiceFigures, VipFigures};
 use crate::director::{Change, LastChoiceReason, NotAnnouncedReason, Standing};
 use crate::drain::Drain;
 use crate::health::Probed;
-use crate::health::outcome::{Answer, Date, Flaw, Outcome, Reason as Why, Shortage};
+use crate::health::outcome::{Outcome, Reason as Why, Shortage};
 use crate::health::shortages::Shortages;
 use crate::model::Family;
 
@@ -31,7 +33,7 @@ fn config(services: &[(&str, &[&str])]) -> Config {
 const MILLISECOND: Duration = Duration::from_millis(1);
 
 fn passed(millis: u32) -> Outcome {
-    Outcome::Pass { answer: Answer::Http(200), warning: None, took: MILLISECOND * millis }
+    Outcome::Pass { answer: http::Answer::Status(200).into(), warning: None, took: MILLISECOND * millis }
 }
 
 fn probed(service: &str, vip: &str, check: usize, outcome: Outcome) -> Probed {

@@ -4,6 +4,8 @@
 //! which move a terminal's cursor, and characters that turn the direction of writing, which make a line read as another one.
 //! Each of them becomes a space.
 
+use std::fmt;
+
 /// As much of a text as belongs into one line, in characters.
 pub const LINE: usize = 1000;
 
@@ -18,6 +20,30 @@ pub fn one_line(text: &str, most: usize) -> String {
 pub fn is_unsafe(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+}
+
+/// A text from outside that is fit to print: one line, no control characters, at most 200 characters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shown(String);
+
+impl Shown {
+    /// The most characters that are kept.
+    const MOST: usize = 200;
+
+    /// Made safe, and cut.
+    pub fn new(text: &str) -> Self {
+        let mut shown = one_line(text, Self::MOST);
+        if text.chars().nth(Self::MOST).is_some() {
+            shown.push('…');
+        }
+        Shown(shown)
+    }
+}
+
+impl fmt::Display for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
 }
 
 #[cfg(test)]
@@ -37,5 +63,12 @@ mod tests {
             assert_eq!(one_line(text, LINE), want, "{text:?}");
         }
         assert_eq!(one_line("12345", 3), "123");
+    }
+
+    #[test]
+    fn what_a_server_says_cannot_move_the_cursor() {
+        assert_eq!(Shown::new("http://x/\u{1b}[2J\n\u{202e}ü").to_string(), "http://x/ [2J  ü");
+        assert_eq!(Shown::new(&"x".repeat(201)).to_string(), "x".repeat(200) + "…");
+        assert_eq!(Shown::new(&"x".repeat(200)).to_string(), "x".repeat(200));
     }
 }

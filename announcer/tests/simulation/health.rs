@@ -8,11 +8,12 @@ use std::net::IpAddr;
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
+use announcer::config::kind::http;
 use announcer::config::{self, Config};
 use announcer::director::{Director, Fact};
 use announcer::drain::{Drain, Drains};
 use announcer::health::Probed;
-use announcer::health::outcome::{Answer, Outcome, Reason, Shortage};
+use announcer::health::outcome::{Outcome, Reason, Shortage};
 use announcer::rib::LocRib;
 use announcer::vip::Presence;
 use ipnet::IpNet;
@@ -372,7 +373,9 @@ impl Health {
         let sequence = if late { self.sequence - luck.u64(1..9) } else { self.sequence };
         let (outcome, counts) = match (luck.u8(..8), pass) {
             (0, _) => (Outcome::Skipped(Shortage::Files), None),
-            (_, true) => (Outcome::Pass { answer: Answer::Http(200), warning: None, took }, Some(true)),
+            (_, true) => {
+                (Outcome::Pass { answer: http::Answer::Status(200).into(), warning: None, took }, Some(true))
+            }
             (_, false) => (Outcome::Fail { reason: Reason::Refused, took }, Some(false)),
         };
         self.oracle.probed(vip, check, sequence, counts, now);

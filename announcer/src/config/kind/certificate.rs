@@ -1,6 +1,6 @@
-//! How the certificate of a server is judged: keys that `http` and `tls` share.
+//! How the certificate of a server is judged: keys that `http` and `tls` share, and what may be wrong with one.
 //!
-//! Pure.
+//! Pure. The words of the results are in [`super::handshake`].
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -11,6 +11,10 @@ use super::super::error::Fault;
 use super::super::table::table;
 use super::super::value::{Value, Wrong, YEAR, path, text, within, wrong};
 use super::super::writer::{self, ToToml};
+
+mod flaw;
+
+pub use flaw::{Date, Flaw};
 
 table! {
     /// How the certificate of a server is judged.

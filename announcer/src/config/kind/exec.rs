@@ -2,6 +2,8 @@
 //!
 //! Pure. Its probe is `health/io/exec.rs`.
 
+use std::fmt;
+
 use toml::Value as Toml;
 
 use super::super::error::Fault;
@@ -9,7 +11,8 @@ use super::super::reader::Present;
 use super::super::table::table;
 use super::super::value::{Value, Wrong, argument, text, wrong};
 use super::super::writer::{self, Out, ToToml};
-use super::interface::Kind;
+use super::interface::{FailureWord, Kind, Word};
+use crate::model::text::Shown;
 
 table! {
     /// A program and its exit code.
@@ -88,5 +91,163 @@ fn exit_codes(value: &Value<'_>) -> Result<ExitCodes, Wrong> {
             format!("`{}` is no meaning of exit codes", other.escape_debug()),
             "write `\"zero\"` or `\"nagios\"`",
         ),
+    }
+}
+
+/// What passes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// An exit code that passes.
+    Exit(i32),
+}
+
+impl Word for Answer {
+    fn examples() -> Vec<Self> {
+        vec![Answer::Exit(0)]
+    }
+}
+
+impl fmt::Display for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Answer::Exit(code) => write!(f, "exit code {code}"),
+        }
+    }
+}
+
+/// What is wrong though the probe passed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Warning {
+    /// The exit code warns; the first line that the program printed, if any.
+    Program(Option<Shown>),
+}
+
+impl Word for Warning {
+    fn examples() -> Vec<Self> {
+        vec![Warning::Program(Some(Shown::new("LOAD WARNING - 7")))]
+    }
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Warning::Program(Some(said)) => write!(f, "the program warns: {said}"),
+            Warning::Program(None) => f.write_str("the program warns"),
+        }
+    }
+}
+
+/// Why a probe failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Failure {
+    /// An exit code that does not pass.
+    Exit {
+        /// 1 to 255.
+        code: i32,
+        /// The first line that the program printed, if any.
+        said: Option<Shown>,
+    },
+    /// The program ended by a signal of this name.
+    Killed(&'static str),
+    /// The program printed so much that it was stopped.
+    Endless,
+    /// The programs of earlier probes were killed and have not ended: they hang in the kernel, on a disk perhaps.
+    Lingering,
+    /// The program could not be started, for this reason.
+    NotRun(Shown),
+    /// `user` is not in /etc/passwd.
+    NoUser(Shown),
+    /// `user` is another than ours, which takes rights that we do not have.
+    NotAllowed,
+}
+
+impl Word for Failure {
+    fn examples() -> Vec<Self> {
+        vec![
+            Failure::Exit { code: 2, said: Some(Shown::new("DISK CRITICAL - 99% of /")) },
+            Failure::Killed("SIGSEGV"),
+            Failure::Endless,
+            Failure::Lingering,
+            Failure::NotRun(Shown::new("No such file or directory")),
+            Failure::NoUser(Shown::new("www-check")),
+            Failure::NotAllowed,
+        ]
+    }
+}
+
+impl FailureWord for Failure {
+    fn label(&self) -> &'static str {
+        match self {
+            Failure::Exit { .. } => "exit_code",
+            Failure::Killed(_) => "killed",
+            Failure::Endless => "endless",
+            Failure::Lingering => "lingering",
+            Failure::NotRun(_) => "not_run",
+            Failure::NoUser(_) => "no_user",
+            Failure::NotAllowed => "not_allowed",
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failure::Exit { code, said: Some(said) } => write!(f, "exit code {code}: {said}"),
+            Failure::Exit { code, said: None } => write!(f, "exit code {code}"),
+            Failure::Killed(signal) => write!(f, "the program was ended by {signal}"),
+            Failure::Endless => f.write_str("the program printed more than 1 MiB and was killed"),
+            Failure::Lingering => {
+                f.write_str("not run, 8 programs of earlier probes were killed and do not end")
+            }
+            Failure::NotRun(why) => write!(f, "the program cannot be run: {why}"),
+            Failure::NoUser(name) => write!(f, "there is no user `{name}` in /etc/passwd"),
+            Failure::NotAllowed => f.write_str(
+                "announcer may not run programs as another user: it needs CAP_SETUID and CAP_SETGID",
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_failure_has_its_label_and_its_text() {
+        let want = [
+            ("exit_code", "exit code 2: DISK CRITICAL - 99% of /"),
+            ("killed", "the program was ended by SIGSEGV"),
+            ("endless", "the program printed more than 1 MiB and was killed"),
+            ("lingering", "not run, 8 programs of earlier probes were killed and do not end"),
+            ("not_run", "the program cannot be run: No such file or directory"),
+            ("no_user", "there is no user `www-check` in /etc/passwd"),
+            (
+                "not_allowed",
+                "announcer may not run programs as another user: it needs CAP_SETUID and CAP_SETGID",
+            ),
+        ];
+        let failures = Failure::examples();
+        assert_eq!(failures.len(), want.len());
+        for (failure, want) in failures.iter().zip(want) {
+            match failure {
+                // A new variant does not compile before it is here, and then in the examples and above.
+                Failure::Exit { .. } | Failure::Killed(_) | Failure::Endless | Failure::Lingering => {}
+                Failure::NotRun(_) | Failure::NoUser(_) | Failure::NotAllowed => {}
+            }
+            assert_eq!((failure.label(), failure.to_string().as_str()), want);
+            assert!(failure.is_timed());
+        }
+    }
+
+    #[test]
+    fn what_a_program_printed_is_told_where_it_printed_something() {
+        assert_eq!(Answer::Exit(0).to_string(), "exit code 0");
+        assert_eq!(Failure::Exit { code: 2, said: None }.to_string(), "exit code 2");
+        assert_eq!(Warning::Program(None).to_string(), "the program warns");
+        let warnings = Warning::examples();
+        assert_eq!(
+            warnings.iter().map(Warning::to_string).collect::<Vec<_>>(),
+            ["the program warns: LOAD WARNING - 7"]
+        );
     }
 }

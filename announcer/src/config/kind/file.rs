@@ -2,12 +2,13 @@
 //!
 //! Pure. Its probe is `health/io/file.rs`.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use super::super::table::table;
 use super::super::value::absolute;
 use super::super::writer::Out;
-use super::interface::Kind;
+use super::interface::{FailureWord, Kind, Word};
 
 table! {
     /// A file that has to be there.
@@ -28,5 +29,74 @@ impl Kind for File {
 
     fn write(written: &Written, out: &mut Out) {
         written.write(out);
+    }
+}
+
+/// What passes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// The file is there.
+    Exists,
+}
+
+impl Word for Answer {
+    fn examples() -> Vec<Self> {
+        vec![Answer::Exists]
+    }
+}
+
+impl fmt::Display for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Answer::Exists => f.write_str("the file is there"),
+        }
+    }
+}
+
+/// Why a probe failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failure {
+    /// The file is not there.
+    Missing,
+}
+
+impl Word for Failure {
+    fn examples() -> Vec<Self> {
+        vec![Failure::Missing]
+    }
+}
+
+impl FailureWord for Failure {
+    fn label(&self) -> &'static str {
+        match self {
+            Failure::Missing => "missing",
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failure::Missing => f.write_str("the file is not there"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_word_has_its_label_and_its_text() {
+        let told: Vec<_> = Answer::examples().iter().map(Answer::to_string).collect();
+        assert_eq!(told, ["the file is there"]);
+        let failures = Failure::examples();
+        let told: Vec<_> = failures.iter().map(|failure| (failure.label(), failure.to_string())).collect();
+        assert_eq!(told, [("missing", "the file is not there".to_owned())]);
+        assert!(failures.iter().all(Failure::is_timed));
+        // A new variant does not compile before it is here, and then in the examples and above.
+        match (Answer::Exists, Failure::Missing) {
+            (Answer::Exists, Failure::Missing) => {}
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! The kind `http`: a request, and what its answer has to be.
 //!
-//! Pure. Its probe is `health/io/http.rs`.
+//! Pure. Its keys are below, their values in `value.rs`, the words of its results in `result.rs`. Its probe is
+//! `health/io/http.rs`.
 
 use std::path::Path;
 
@@ -20,8 +21,10 @@ use super::certificate::{self, Certificate};
 use super::interface::{FirstOctets, Kind};
 use value::{digest, header, max_body, method, statuses, url, version};
 
+mod result;
 mod value;
 
+pub use result::{Answer, Failure, MalformedField};
 pub use value::{Digest, Statuses, Version};
 
 /// A field of the request.

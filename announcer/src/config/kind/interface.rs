@@ -1,7 +1,9 @@
-//! What a kind of probe says of itself, beside its keys.
+//! What a kind of probe says of itself, beside its keys, and what it can say of its results.
 //!
-//! Pure.
+//! Pure. The results are data, so that they are named here and not in `health`, which imports this layer.
 
+use std::fmt;
+use std::net::IpAddr;
 use std::path::Path;
 
 use url::Host;
@@ -10,6 +12,7 @@ use super::super::error::Fault;
 use super::super::keys::Key;
 use super::super::reader::Present;
 use super::super::writer::Out;
+use super::certificate::{Date, Flaw};
 
 /// What a server hears first: what it could mistake a probe for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,4 +65,52 @@ pub(in crate::config) trait Kind {
 
     /// Writes its keys, those that hold.
     fn write(written: &Self::Written, out: &mut Out);
+}
+
+/// What a result can say: an answer, a failure or a warning. Displayed, it reads as the middle of a sentence.
+pub(in crate::config) trait Word: fmt::Display {
+    /// One of each, for the documents and the tests that list them.
+    fn examples() -> Vec<Self>
+    where
+        Self: Sized;
+
+    /// What it says of the server's certificate, if anything: what is wrong with it, and when it ends if that is soon or was.
+    fn certificate(&self) -> Option<(Option<&Flaw>, Option<Date>)> {
+        None
+    }
+}
+
+/// What a result can say of a probe that failed.
+pub(in crate::config) trait FailureWord: Word {
+    /// One word for metrics.
+    fn label(&self) -> &'static str;
+
+    /// Whether "after 12 ms" follows. Not where the text ends with a date or with what to do: it would be said of that.
+    fn is_timed(&self) -> bool {
+        true
+    }
+
+    /// What to look at, where the text alone could leave a person at a loss. It says "if" where there is more than one cause.
+    fn hint(&self, _asked: &Asked) -> Option<String> {
+        None
+    }
+}
+
+/// How a probe asked: what hints depend on.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked {
+    /// The VIP that was asked for.
+    pub vip: IpAddr,
+    /// Whether the VIP itself was asked, and no fixed target.
+    pub vip_itself: bool,
+    /// What the server heard first.
+    pub first_octets: FirstOctets,
+}
+
+#[cfg(test)]
+impl Asked {
+    /// The VIP 192.0.2.80 itself.
+    pub(in crate::config) fn of_test(first_octets: FirstOctets) -> Self {
+        Asked { vip: [192, 0, 2, 80].into(), vip_itself: true, first_octets }
+    }
 }

@@ -2,13 +2,16 @@
 //!
 //! Pure. Its probe is `health/io/tcp.rs`.
 
+use std::fmt;
+
 use super::super::endpoint;
 use super::super::keys::Key;
 use super::super::pattern::{Pattern, pattern};
 use super::super::table::table;
 use super::super::value::{port, string};
 use super::super::writer::Out;
-use super::interface::Kind;
+use super::interface::{FailureWord, Kind, Word};
+use crate::model::text::Shown;
 
 table! {
     /// A connection, and what is said over it.
@@ -38,5 +41,77 @@ impl Kind for Tcp {
 
     fn write(written: &Written, out: &mut Out) {
         written.write(out);
+    }
+}
+
+/// What a healthy server does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// It took a connection, which is all that was asked for.
+    Connected,
+    /// What was expected came.
+    Expected,
+}
+
+impl Word for Answer {
+    fn examples() -> Vec<Self> {
+        vec![Answer::Connected, Answer::Expected]
+    }
+}
+
+impl fmt::Display for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Answer::Connected => "connected",
+            Answer::Expected => "answered as expected",
+        })
+    }
+}
+
+/// Why a probe failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Failure {
+    /// Something else came than what was expected; its beginning.
+    Unexpected(Shown),
+}
+
+impl Word for Failure {
+    fn examples() -> Vec<Self> {
+        vec![Failure::Unexpected(Shown::new("554 no service"))]
+    }
+}
+
+impl FailureWord for Failure {
+    fn label(&self) -> &'static str {
+        match self {
+            Failure::Unexpected(_) => "unexpected",
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failure::Unexpected(came) => write!(f, "answered unexpectedly: {came}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_word_has_its_label_and_its_text() {
+        let told: Vec<_> = Answer::examples().iter().map(Answer::to_string).collect();
+        assert_eq!(told, ["connected", "answered as expected"]);
+        let failures = Failure::examples();
+        let told: Vec<_> = failures.iter().map(|failure| (failure.label(), failure.to_string())).collect();
+        assert_eq!(told, [("unexpected", "answered unexpectedly: 554 no service".to_owned())]);
+        assert!(failures.iter().all(Failure::is_timed));
+        // A new variant does not compile before it is here, and then in the examples and above.
+        match (Answer::Connected, Failure::Unexpected(Shown::new(""))) {
+            (Answer::Connected | Answer::Expected, Failure::Unexpected(_)) => {}
+        }
     }
 }

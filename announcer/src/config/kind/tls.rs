@@ -1,6 +1,6 @@
 //! The kind `tls`: a handshake.
 //!
-//! Pure. Its probe is `health/io/tls.rs`.
+//! Pure. Its probe is `health/io/tls.rs`. It fails in the words of any handshake: see [`super::handshake`].
 
 use std::fmt;
 
@@ -15,7 +15,7 @@ use super::super::table::table;
 use super::super::value::{Value, Wrong, host_name, text, wrong};
 use super::super::writer::{self, Out, ToToml};
 use super::certificate::{self, Certificate};
-use super::interface::{FirstOctets, Kind};
+use super::interface::{FirstOctets, Kind, Word};
 
 table! {
     /// A TLS handshake.
@@ -92,6 +92,30 @@ impl Kind for Tls {
     }
 }
 
+/// What a handshake has agreed upon: a version of TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// TLS 1.2 (RFC 5246).
+    V1_2,
+    /// TLS 1.3 (RFC 8446).
+    V1_3,
+}
+
+impl Word for Answer {
+    fn examples() -> Vec<Self> {
+        vec![Answer::V1_2, Answer::V1_3]
+    }
+}
+
+impl fmt::Display for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Answer::V1_2 => "TLS 1.2",
+            Answer::V1_3 => "TLS 1.3",
+        })
+    }
+}
+
 /// `HOST[:PORT]`.
 fn server(value: &Value<'_>) -> Result<Server, Wrong> {
     let text = text(value)?;
@@ -121,4 +145,18 @@ fn protocol(value: &Value<'_>) -> Result<String, Wrong> {
         return wrong(format!("`{}` is no protocol of ALPN", text.escape_debug()), help);
     }
     Ok(text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_the_version_that_was_agreed() {
+        let told: Vec<_> = Answer::examples().iter().map(Answer::to_string).collect();
+        assert_eq!(told, ["TLS 1.2", "TLS 1.3"]);
+        match Answer::V1_3 {
+            Answer::V1_2 | Answer::V1_3 => {} // each is in the examples
+        }
+    }
 }

@@ -4,10 +4,11 @@ use expect_test::expect;
 
 use super::*;
 use crate::config;
+use crate::config::kind::tcp;
 use crate::director::{Director, Fact};
 use crate::drain::Drains;
 use crate::health::Probed;
-use crate::health::outcome::{Answer, Outcome, Reason};
+use crate::health::outcome::{Outcome, Reason};
 
 const CONFIG: &str = r#"
 [bgp]
@@ -46,7 +47,7 @@ fn story(backend: &str, sessions: Vec<Session>) -> String {
     let mut probe = |check: usize, pass: bool, now: Instant| {
         let took = Duration::from_millis(2);
         let outcome = match pass {
-            true => Outcome::Pass { answer: Answer::Connected, took, warning: None },
+            true => Outcome::Pass { answer: tcp::Answer::Connected.into(), took, warning: None },
             false => Outcome::Fail { reason: Reason::Refused, took },
         };
         let service = "www".parse().unwrap();

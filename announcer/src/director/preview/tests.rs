@@ -2,10 +2,11 @@ use std::time::Duration;
 
 use super::*;
 use crate::config;
+use crate::config::kind::http;
 use crate::director::{Fact, Presence};
 use crate::drain::Drains;
 use crate::health::Probed;
-use crate::health::outcome::{Answer, Outcome, Reason};
+use crate::health::outcome::{Outcome, Reason};
 
 const CONFIG: &str = r#"
 [bgp]
@@ -54,7 +55,7 @@ fn director(healthy: bool, drained: &[&str], now: Instant) -> Director {
         let _ = director.handle(Fact::Vip(vip, Presence::Present), now);
         let www = vip != "192.0.2.25".parse::<IpAddr>().unwrap();
         let took = Duration::from_millis(1);
-        let pass = Outcome::Pass { answer: Answer::Http(200), warning: None, took };
+        let pass = Outcome::Pass { answer: http::Answer::Status(200).into(), warning: None, took };
         let fail = Outcome::Fail { reason: Reason::Refused, took };
         let outcomes = if www { vec![pass, fail] } else { vec![if healthy { pass } else { fail }] };
         for (check, outcome) in outcomes.into_iter().enumerate() {

@@ -1,5 +1,7 @@
 use super::*;
-use crate::health::outcome::{Date, Flaw, Shortage, Warning};
+use crate::config::kind::certificate::{Date, Flaw};
+use crate::config::kind::handshake::{self, Warning};
+use crate::health::outcome::Shortage;
 
 impl Scene {
     /// A probe of `www`, of a kind that `probes` has no character for.
@@ -30,18 +32,19 @@ impl Scene {
 #[test]
 fn figures_agree_with_the_report_and_count_beside() {
     let took = Duration::from_millis(1);
-    let pass = |warning| Outcome::Pass { answer: Answer::Http(200), warning, took };
+    let pass = |warning| Outcome::Pass { answer: http::Answer::Status(200).into(), warning, took };
     let ends = Date::of_unix(1_900_000_000);
     let mut scene = Scene::with_vips(&["mail", "nobody"]);
     assert_eq!(scene.figures().warnings, 1, "a drain of nothing");
 
     // The same certificate on two VIPs is one warning; another one is another.
     for vip in [V4, V6] {
-        scene.saw(vip, 0, pass(Some(Warning::Expires(ends))));
+        scene.saw(vip, 0, pass(Some(Warning::Expires(ends).into())));
     }
     assert_eq!(scene.figures().warnings, 2);
-    scene.saw(V6, 0, pass(Some(Warning::Certificate(Flaw::Untrusted))));
-    scene.saw(V6, 1, Outcome::Fail { reason: Failure::Certificate(Flaw::Expired(ends)), took });
+    scene.saw(V6, 0, pass(Some(Warning::Certificate(Flaw::Untrusted).into())));
+    let expired = handshake::Failure::Certificate(Flaw::Expired(ends));
+    scene.saw(V6, 1, Outcome::Fail { reason: expired.into(), took });
     scene.saw(V4, 1, Outcome::Skipped(Shortage::Ports));
     let figures = scene.figures();
     assert_eq!(figures.warnings, 4);

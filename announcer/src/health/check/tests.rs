@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 use proptest::prelude::*;
 
 use super::*;
-use crate::health::outcome::{Answer, Reason, Shortage};
+use crate::config::kind::http;
+use crate::health::outcome::{Reason, Shortage};
 
 /// When everything happens, where the time does not matter.
 static START: LazyLock<Instant> = LazyLock::new(Instant::now);
@@ -13,7 +14,7 @@ static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 fn outcome(mark: char) -> Outcome {
     let took = Duration::from_millis(1);
     match mark {
-        '+' => Outcome::Pass { answer: Answer::Http(200), warning: None, took },
+        '+' => Outcome::Pass { answer: http::Answer::Status(200).into(), warning: None, took },
         '-' => Outcome::Fail { reason: Reason::Refused, took },
         '!' => Outcome::Skipped(Shortage::Files),
         other => panic!("no mark: {other}"),

@@ -9,10 +9,11 @@ use std::time::{Duration, Instant};
 use super::prober::Prober;
 use super::trouble::{self, Passed, Trouble};
 use crate::config::kind;
-use crate::config::kind::exec::ExitCodes;
+use crate::config::kind::exec::{Answer, ExitCodes, Failure, Warning};
 use crate::health::Target;
-use crate::health::outcome::{Answer, Outcome, Reason, Shortage, Shown, Waiting, Warning};
+use crate::health::outcome::{Outcome, Shortage, Waiting};
 use crate::model::ServiceName;
+use crate::model::text::Shown;
 use crate::program::io::{Programs, Runner};
 use crate::program::{self, Bounds, End, Phase, RunAs, StartError};
 
@@ -88,39 +89,37 @@ impl Exec {
 fn judge(codes: ExitCodes, end: End, said: &[u8]) -> Result<Passed, Trouble> {
     let code = match end {
         End::Code(code) => code,
-        End::Signal(name) => return Err(Trouble::Fail(Reason::Killed(name))),
+        End::Signal(name) => return Err(Trouble::of(Failure::Killed(name))),
         End::TimedOut(Phase::Start) => return Err(Trouble::TimedOut(Waiting::Start)),
         End::TimedOut(Phase::Exit) => return Err(Trouble::TimedOut(Waiting::Exit)),
-        End::Endless => return Err(Trouble::Fail(Reason::Endless)),
-        End::Lingering => return Err(Trouble::Fail(Reason::Lingering)),
+        End::Endless => return Err(Trouble::of(Failure::Endless)),
+        End::Lingering => return Err(Trouble::of(Failure::Lingering)),
         End::NotStarted(error) => return Err(not_started(error)),
     };
     let said = first_line(codes, said);
     match (codes, code) {
         (ExitCodes::Zero | ExitCodes::Nagios, 0) => Ok(Answer::Exit(code).into()),
         (ExitCodes::Nagios, 1) => {
-            Ok(Passed { answer: Answer::Exit(code), warning: Some(Warning::Program(said)) })
+            Ok(Passed { answer: Answer::Exit(code).into(), warning: Some(Warning::Program(said).into()) })
         }
-        (ExitCodes::Zero | ExitCodes::Nagios, _) => Err(Trouble::Fail(Reason::Exit { code, said })),
+        (ExitCodes::Zero | ExitCodes::Nagios, _) => Err(Trouble::of(Failure::Exit { code, said })),
     }
 }
 
 fn not_started(error: StartError) -> Trouble {
-    let shown = |error: &StartError| Shown::new(&error.to_string());
+    let not_run = |error: &StartError| Trouble::of(Failure::NotRun(Shown::new(&error.to_string())));
     match error {
         StartError::NoProcess => Trouble::Skip(Shortage::Processes),
-        StartError::Kernel(errno) => {
-            Shortage::of(errno).map_or_else(|| Trouble::Fail(Reason::NotRun(shown(&error))), Trouble::Skip)
-        }
-        StartError::NoUser(name) => Trouble::Fail(Reason::NoUser(Shown::new(&name))),
-        StartError::MayNotSwitch => Trouble::Fail(Reason::NotAllowed),
+        StartError::Kernel(errno) => Shortage::of(errno).map_or_else(|| not_run(&error), Trouble::Skip),
+        StartError::NoUser(name) => Trouble::of(Failure::NoUser(Shown::new(&name))),
+        StartError::MayNotSwitch => Trouble::of(Failure::NotAllowed),
         StartError::Other(_)
         | StartError::NotExecutable
         | StartError::NoInterpreter(_)
         | StartError::CarriageReturn(_)
         | StartError::InterpreterDenied(_)
         | StartError::NoLoader(_)
-        | StartError::NoProgram => Trouble::Fail(Reason::NotRun(shown(&error))),
+        | StartError::NoProgram => not_run(&error),
     }
 }
 

@@ -11,9 +11,10 @@ use nix::errno::Errno;
 use super::prober::Prober;
 use super::trouble::{self, Trouble};
 use crate::config::kind;
+use crate::config::kind::file::{Answer, Failure};
 use crate::files::io::{FileError, Files};
 use crate::health::Target;
-use crate::health::outcome::{Answer, Outcome, Reason, Shortage, Waiting};
+use crate::health::outcome::{Outcome, Reason, Shortage, Waiting};
 
 /// A probe of one path, ready to be sent again and again.
 #[derive(Debug)]
@@ -75,7 +76,7 @@ fn meaning(error: &io::Error) -> Trouble {
         return Trouble::Skip(shortage);
     }
     Trouble::Fail(match errno {
-        Some(Errno::ENOENT | Errno::ENOTDIR) => Reason::Missing,
+        Some(Errno::ENOENT | Errno::ENOTDIR) => Failure::Missing.into(),
         Some(_) | None => trouble::refused(error),
     })
 }

@@ -23,10 +23,13 @@ use super::trouble::{self, Passed, Trouble};
 use super::trust::{Judge, TrustStore};
 use crate::config::endpoint::Endpoint;
 use crate::config::kind;
-use crate::config::kind::http::{Digest, Statuses, Version};
+use crate::config::kind::certificate::Flaw;
+use crate::config::kind::handshake::{self, Warning};
+use crate::config::kind::http::{Answer, Digest, Failure, Statuses, Version};
 use crate::config::pattern::Pattern;
 use crate::health::Target;
-use crate::health::outcome::{Answer, Flaw, Outcome, Reason, Shortage, Shown, Waiting, Warning};
+use crate::health::outcome::{Outcome, Reason, Shortage, Waiting};
+use crate::model::text::Shown;
 
 mod early;
 mod errors;
@@ -190,14 +193,16 @@ impl Ready {
         let answered = match asked {
             Ok(answered) => Ok(answered),
             Err(Unanswered::TooEarly(early)) => early.ask(self.request()?, waiting).await,
-            Err(Unanswered::TrustChanged) => Err(Trouble::Fail(Reason::Certificate(Flaw::Untrusted))),
+            Err(Unanswered::TrustChanged) => {
+                Err(Trouble::of(handshake::Failure::Certificate(Flaw::Untrusted)))
+            }
             Err(Unanswered::Failed(trouble)) => Err(trouble),
         };
         match answered {
             Ok((answer, warning)) => {
                 *waiting = Waiting::Answer;
                 let answer = self.wanted.judge(answer, waiting).await?;
-                Ok(Passed { answer, warning })
+                Ok(Passed { answer: answer.into(), warning: warning.map(Into::into) })
             }
             // A socket that is bound to no VIP misses none: no port was free.
             Err(Trouble::Fail(Reason::VipMissing)) if !self.bound => Err(Trouble::Skip(Shortage::Ports)),
@@ -291,11 +296,11 @@ impl Wanted {
     async fn judge(&self, answer: Response, waiting: &mut Waiting) -> Result<Answer, Trouble> {
         let status = answer.status();
         if !self.status.iter().any(|range| range.contains(status.as_u16())) {
-            return Err(Trouble::Fail(not_wanted(answer).await));
+            return Err(Trouble::of(not_wanted(answer).await));
         }
         *waiting = Waiting::Body;
         self.read(answer).await?;
-        Ok(Answer::Http(status.as_u16()))
+        Ok(Answer::Status(status.as_u16()))
     }
 
     /// Reads a body, or as much of it as we care for.
@@ -317,7 +322,7 @@ impl Wanted {
             };
             if data.len() > most - length {
                 if sum.is_some() {
-                    return Err(Trouble::Fail(Reason::BodyTooLong(self.max_body)));
+                    return Err(Trouble::of(Failure::BodyTooLong(self.max_body)));
                 }
                 data.truncate(most - length);
             }
@@ -332,7 +337,7 @@ impl Wanted {
         if let (Some(sum), Some(want)) = (sum, self.digest) {
             let got = same_kind(want, sum.finish().as_ref());
             if got != Some(want) {
-                let digest = |got| Reason::Digest { got, encoding };
+                let digest = |got| Failure::Digest { got, encoding }.into();
                 return Err(Trouble::Fail(
                     got.map_or(Reason::Other("there is no digest of the body"), digest),
                 ));
@@ -341,7 +346,7 @@ impl Wanted {
         match &self.pattern {
             Some(pattern) if !pattern.found_in(&String::from_utf8_lossy(&text)) => {
                 let within = (length >= most).then_some(self.max_body);
-                Err(Trouble::Fail(Reason::NoMatch { encoding, within }))
+                Err(Trouble::of(Failure::NoMatch { encoding, within }))
             }
             Some(_) | None => Ok(()),
         }
@@ -369,22 +374,22 @@ fn same_kind(like: Digest, octets: &[u8]) -> Option<Digest> {
     }
 }
 
-async fn not_wanted(answer: Response) -> Reason {
+async fn not_wanted(answer: Response) -> kind::Failure {
     let status = answer.status();
     let location = answer.headers().get(LOCATION).filter(|_| status.is_redirection());
     if let Some(to) = location {
         let to = Shown::new(&String::from_utf8_lossy(to.as_bytes()));
-        return Reason::Redirect { status: status.as_u16(), to };
+        return Failure::Redirect { status: status.as_u16(), to }.into();
     }
     let complains = status == StatusCode::BAD_REQUEST;
     let complaint = if complains { complaint(answer).await } else { String::new() };
     if OF_TLS.iter().any(|words| complaint.contains(words)) {
-        return Reason::WantsTls;
+        return Failure::WantsTls.into();
     }
     if OF_CERTIFICATE.iter().any(|words| complaint.contains(words)) {
-        return Reason::WantsCertificate;
+        return handshake::Failure::WantsCertificate.into();
     }
-    Reason::Status(status.as_u16())
+    Failure::Status(status.as_u16()).into()
 }
 
 /// What servers say, in lower case, to a request without TLS at a port that is one of TLS: nginx, Apache, Go, Tomcat.

@@ -17,9 +17,11 @@ use super::prober::Prober;
 use super::trouble::{self, Trouble};
 use crate::config::endpoint::Endpoint;
 use crate::config::kind;
+use crate::config::kind::tcp::{Answer, Failure};
 use crate::config::pattern::Pattern;
 use crate::health::Target;
-use crate::health::outcome::{Answer, Outcome, Reason, Shown, Waiting};
+use crate::health::outcome::{Outcome, Reason, Waiting};
+use crate::model::text::Shown;
 
 #[cfg(test)]
 mod tests;
@@ -89,7 +91,7 @@ impl Tcp {
 }
 
 fn unexpected(came: &[u8]) -> Trouble {
-    Trouble::Fail(Reason::Unexpected(Shown::new(&String::from_utf8_lossy(came))))
+    Trouble::of(Failure::Unexpected(Shown::new(&String::from_utf8_lossy(came))))
 }
 
 /// Takes what has arrived, so that the close is a FIN.

@@ -32,9 +32,12 @@ use super::trouble::{self, Passed, Trouble, errno_of, find};
 use super::trust::{Findings, Judge, TrustStore};
 use crate::config::endpoint::Endpoint;
 use crate::config::kind;
-use crate::config::kind::certificate::{Certificate, Verify};
+use crate::config::kind::certificate::{Certificate, Flaw, Verify};
+use crate::config::kind::handshake::{Failure, Warning};
+use crate::config::kind::tls::Answer;
 use crate::health::Target;
-use crate::health::outcome::{Answer, Flaw, Outcome, Reason, Shown, TlsVersion, Waiting, Warning};
+use crate::health::outcome::{Outcome, Reason, Waiting};
+use crate::model::text::Shown;
 
 mod sentences;
 #[cfg(test)]
@@ -45,7 +48,7 @@ pub(super) mod tests;
 pub struct Tls {
     endpoint: Endpoint,
     /// Why it cannot be sent, if so: then each probe fails with that.
-    handshake: Result<Handshake, Reason>,
+    handshake: Result<Handshake, Failure>,
     timeout: Duration,
 }
 
@@ -71,17 +74,17 @@ impl Tls {
     }
 
     async fn ask(&self, waiting: &mut Waiting) -> Result<Passed, Trouble> {
-        let handshake = self.handshake.as_ref().map_err(|reason| Trouble::Fail(reason.clone()))?;
+        let handshake = self.handshake.as_ref().map_err(|failure| Trouble::of(failure.clone()))?;
         let shaken = match self.connect(handshake, waiting).await {
             Err(Broken { again: true, .. }) => self.connect(handshake, waiting).await,
             end => end,
         };
         let Shaken { mut stream, warning, version } = shaken.map_err(|broken| broken.trouble)?;
         if handshake.offers() && stream.get_ref().1.alpn_protocol().is_none() {
-            return Err(Trouble::Fail(Reason::NoProtocol));
+            return Err(Trouble::of(Failure::NoProtocol));
         }
         let _ = stream.shutdown().await; // a farewell: the server may be gone
-        Ok(Passed { answer: Answer::Tls(version), warning })
+        Ok(Passed { answer: version.into(), warning: warning.map(Into::into) })
     }
 
     async fn connect(&self, handshake: &Handshake, waiting: &mut Waiting) -> Result<Shaken, Broken> {
@@ -106,7 +109,7 @@ pub(super) struct Shaken {
     /// What was found and does not count.
     pub(super) warning: Option<Warning>,
     /// What was agreed.
-    version: TlsVersion,
+    version: Answer,
 }
 
 /// A handshake that failed.
@@ -130,7 +133,7 @@ impl Handshake {
         certificate: &Certificate,
         store: &TrustStore,
         timeout: Duration,
-    ) -> Result<Self, Reason> {
+    ) -> Result<Self, Failure> {
         let Config { config, name, judge } = config(host, offered, certificate, store, timeout)?;
         Ok(Handshake { config: Arc::new(config), name, judge })
     }
@@ -146,8 +149,8 @@ impl Handshake {
         let again = seen.reconsider(&self.judge).await;
         let stream = end.map_err(|error| Broken { trouble: failed(&error, &seen), again })?;
         let version = match stream.get_ref().1.protocol_version() {
-            Some(ProtocolVersion::TLSv1_3) => TlsVersion::V1_3,
-            Some(_) | None => TlsVersion::V1_2,
+            Some(ProtocolVersion::TLSv1_3) => Answer::V1_3,
+            Some(_) | None => Answer::V1_2,
         };
         Ok(Shaken { stream, warning: seen.warning, version })
     }
@@ -173,11 +176,11 @@ pub(super) fn config(
     certificate: &Certificate,
     store: &TrustStore,
     timeout: Duration,
-) -> Result<Config, Reason> {
+) -> Result<Config, Failure> {
     let name = match host {
         Host::Domain(name) => {
             let name = name.as_ref();
-            ServerName::try_from(name.to_owned()).map_err(|_| Reason::NoServerName(Shown::new(name)))?
+            ServerName::try_from(name.to_owned()).map_err(|_| Failure::NoServerName(Shown::new(name)))?
         }
         Host::Ipv4(ip) => ServerName::from(IpAddr::V4(*ip)),
         Host::Ipv6(ip) => ServerName::from(IpAddr::V6(*ip)),
@@ -196,8 +199,8 @@ pub(super) fn config(
 /// # Errors
 ///
 /// The library has no TLS.
-pub(super) fn without_trust() -> Result<ClientConfig, Reason> {
-    BASE.clone().map_err(|error| Reason::Tls(sentences::of_tls(&error)))
+pub(super) fn without_trust() -> Result<ClientConfig, Failure> {
+    BASE.clone().map_err(|error| Failure::Tls(sentences::of_tls(&error)))
 }
 
 /// Never changed: one copy saves memory for every check.
@@ -263,7 +266,7 @@ pub(super) async fn watched<T>(work: impl Future<Output = T>) -> (T, Seen) {
 /// What an error means that came in a handshake.
 pub(super) fn failed(error: &(dyn Error + 'static), seen: &Seen) -> Trouble {
     if let Some(flaw) = &seen.flaw {
-        return Trouble::Fail(Reason::Certificate(flaw.clone()));
+        return Trouble::of(Failure::Certificate(flaw.clone()));
     }
     if let Some(trouble) = errno_of(error) {
         return trouble;
@@ -271,22 +274,22 @@ pub(super) fn failed(error: &(dyn Error + 'static), seen: &Seen) -> Trouble {
     if trouble::of_kind(error, io::ErrorKind::UnexpectedEof) {
         return Trouble::Fail(Reason::Closed);
     }
-    Trouble::Fail(find(error).map_or(Reason::Tls(sentences::UNKNOWN), of_tls))
+    Trouble::of(find(error).map_or(Failure::Tls(sentences::UNKNOWN), of_tls))
 }
 
 /// What an error of TLS means, whenever it came.
-pub(super) fn of_tls(error: &rustls::Error) -> Reason {
+pub(super) fn of_tls(error: &rustls::Error) -> Failure {
     // The library may come to know more errors: they have one sentence.
     #[allow(clippy::wildcard_enum_match_arm)]
     match error {
-        rustls::Error::InvalidMessage(_) => Reason::NotTls,
+        rustls::Error::InvalidMessage(_) => Failure::NotTls,
         rustls::Error::NoApplicationProtocol
-        | rustls::Error::AlertReceived(AlertDescription::NoApplicationProtocol) => Reason::NoProtocol,
-        rustls::Error::AlertReceived(AlertDescription::CertificateRequired) => Reason::WantsCertificate,
+        | rustls::Error::AlertReceived(AlertDescription::NoApplicationProtocol) => Failure::NoProtocol,
+        rustls::Error::AlertReceived(AlertDescription::CertificateRequired) => Failure::WantsCertificate,
         rustls::Error::InvalidCertificate(error) => {
-            Reason::Certificate(Flaw::Other(sentences::of_signature(error)))
+            Failure::Certificate(Flaw::Other(sentences::of_signature(error)))
         }
-        other => Reason::Tls(sentences::of_tls(other)),
+        other => Failure::Tls(sentences::of_tls(other)),
     }
 }
 
@@ -379,9 +382,7 @@ impl Verifier {
                 // What is wrong with the certificate itself says more.
                 let _ = SEEN.try_with(|seen| match &mut seen.borrow_mut().warning {
                     Some(Warning::Certificate(_)) => {}
-                    warning @ (Some(Warning::Expires(_) | Warning::Program(_)) | None) => {
-                        *warning = Some(flaw)
-                    }
+                    warning @ (Some(Warning::Expires(_)) | None) => *warning = Some(flaw),
                 });
             }
         }

@@ -10,7 +10,8 @@ use std::time::Duration;
 use nix::errno::Errno;
 use tokio::time::error::Elapsed;
 
-use crate::health::outcome::{Answer, Outcome, Reason, Shortage, Waiting, Warning};
+use crate::config::kind::{self, Answer, Warning};
+use crate::health::outcome::{Outcome, Reason, Shortage, Waiting};
 
 /// What ends a probe that did not pass.
 #[derive(Debug, PartialEq, Eq)]
@@ -27,9 +28,16 @@ pub(super) struct Passed {
     pub(super) warning: Option<Warning>,
 }
 
-impl From<Answer> for Passed {
-    fn from(answer: Answer) -> Self {
-        Passed { answer, warning: None }
+impl<T: Into<Answer>> From<T> for Passed {
+    fn from(answer: T) -> Self {
+        Passed { answer: answer.into(), warning: None }
+    }
+}
+
+impl Trouble {
+    /// A failure that a kind alone can tell of.
+    pub(super) fn of(failure: impl Into<kind::Failure>) -> Self {
+        Trouble::Fail(Reason::Kind(failure.into()))
     }
 }
 

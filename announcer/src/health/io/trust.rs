@@ -18,9 +18,9 @@ use tokio::time::timeout;
 use tracing::warn;
 use webpki::{EndEntityCert, KeyUsage};
 
-use crate::config::kind::certificate::{Certificate, Verify};
+use crate::config::kind::certificate::{Certificate, Date, Flaw, Verify};
 use crate::files::io::{self as files, FileError, Files};
-use crate::health::outcome::{Date, Flaw, Shown};
+use crate::model::text::Shown;
 
 mod sentences;
 #[cfg(test)]

@@ -5,8 +5,9 @@ use tokio::time::{sleep, timeout};
 
 use super::*;
 use crate::config;
+use crate::config::kind::http;
 use crate::files::io::Files;
-use crate::health::outcome::{Answer, Outcome};
+use crate::health::outcome::Outcome;
 
 const CONFIG: &str = r#"
 [bgp]
@@ -45,7 +46,7 @@ async fn probing(vip: IpAddr, fate: Fate, facts: mpsc::Sender<Probed>) {
             Fate::Lives | Fate::Hangs | Fate::Dies => {}
         }
         let took = Duration::from_millis(1);
-        let outcome = Outcome::Pass { answer: Answer::Http(200), warning: None, took };
+        let outcome = Outcome::Pass { answer: http::Answer::Status(200).into(), warning: None, took };
         let (service, at) = ("www".parse().unwrap(), Instant::now());
         facts.send(Probed { service, vip, check: 0, sequence, outcome, at }).await.unwrap();
         sleep(Duration::from_millis(50)).await;

@@ -20,11 +20,12 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::{authority, errors};
 use crate::config::endpoint::Endpoint;
 use crate::config::kind;
+use crate::config::kind::handshake::Warning;
 use crate::health::io::connect::connect;
 use crate::health::io::tls::{Handshake, Seen};
 use crate::health::io::trouble::Trouble;
 use crate::health::io::trust::TrustStore;
-use crate::health::outcome::{Reason, Waiting, Warning};
+use crate::health::outcome::{Reason, Waiting};
 
 /// Where a server is asked that answers early, and how.
 #[derive(Debug)]

@@ -7,9 +7,11 @@ use std::io;
 
 use hyper_util::client::legacy;
 
+use crate::config::kind::handshake;
+use crate::config::kind::http::{Failure, MalformedField};
 use crate::health::io::tls::{self, Seen};
 use crate::health::io::trouble::{Trouble, causes, errno_of, find, of_kind};
-use crate::health::outcome::{Field, Reason, Waiting};
+use crate::health::outcome::{Reason, Waiting};
 
 /// Of an error that we have no sentence for.
 const UNKNOWN: &str =
@@ -49,7 +51,7 @@ pub(super) fn before_answer(error: &(dyn Error + 'static), seen: &Seen) -> Troub
     }
     // In TLS 1.3 a server says after the handshake what it has against the client.
     if let Some(tls) = find::<rustls::Error>(error) {
-        return Trouble::Fail(tls::of_tls(tls));
+        return Trouble::of(tls::of_tls(tls));
     }
     // HTTP/2 keeps the kind of what the kernel says, and not its number.
     if of_kind(error, io::ErrorKind::ConnectionReset) {
@@ -61,40 +63,42 @@ pub(super) fn before_answer(error: &(dyn Error + 'static), seen: &Seen) -> Troub
     }
     let negotiated = find::<legacy::Error>(error).and_then(legacy::Error::connect_info);
     Trouble::Fail(match last_of_hyper(error) {
-        Some(hyper) if hyper.is_parse() => of_parse(hyper),
+        Some(hyper) if hyper.is_parse() => of_parse(hyper).into(),
         Some(hyper) if hyper.is_incomplete_message() || hyper.is_canceled() || hyper.is_closed() => {
             Reason::Closed
         }
-        Some(hyper) if is_of_early(hyper) => Reason::NotHttp,
+        Some(hyper) if is_of_early(hyper) => Failure::NotHttp.into(),
         // The request was not sent: it is one of HTTP/2, and the connection is not.
-        None if negotiated.is_some_and(|connected| !connected.is_negotiated_h2()) => Reason::NoProtocol,
+        None if negotiated.is_some_and(|connected| !connected.is_negotiated_h2()) => {
+            handshake::Failure::NoProtocol.into()
+        }
         Some(_) | None => Reason::Other(UNKNOWN),
     })
 }
 
 /// What is wrong with the header of an answer. The library has no other way than its text to tell one from another.
-fn of_parse(hyper: &hyper::Error) -> Reason {
+fn of_parse(hyper: &hyper::Error) -> Failure {
     if hyper.is_parse_too_large() {
-        return Reason::HeaderTooLong;
+        return Failure::HeaderTooLong;
     }
     match hyper.to_string().as_str() {
         // With what is tolerated, nothing else is left.
-        "invalid HTTP header parsed" => Reason::Malformed(Field::Any),
-        "invalid content-length parsed" => Reason::Malformed(Field::ContentLength),
-        "unexpected transfer-encoding parsed" => Reason::Malformed(Field::TransferEncoding),
-        _ => Reason::NotHttp,
+        "invalid HTTP header parsed" => Failure::Malformed(MalformedField::Any),
+        "invalid content-length parsed" => Failure::Malformed(MalformedField::ContentLength),
+        "unexpected transfer-encoding parsed" => Failure::Malformed(MalformedField::TransferEncoding),
+        _ => Failure::NotHttp,
     }
 }
 
 /// What an error means that came after the header.
 pub(super) fn within_answer(error: &reqwest::Error) -> Trouble {
     if let Some(two) = find::<h2::Error>(error) {
-        return of_two(two, Reason::CutShort);
+        return of_two(two, Failure::CutShort.into());
     }
     match find::<io::Error>(error).map(io::Error::kind) {
         // A chunk that is none.
-        Some(io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData) => Trouble::Fail(Reason::NotHttp),
-        Some(_) | None => Trouble::Fail(Reason::CutShort),
+        Some(io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData) => Trouble::of(Failure::NotHttp),
+        Some(_) | None => Trouble::of(Failure::CutShort),
     }
 }
 
@@ -109,7 +113,7 @@ fn of_two(error: &h2::Error, ended: Reason) -> Trouble {
         ended
     } else if error.is_library() {
         // What the library itself objects to, and not the server.
-        Reason::NotHttp2
+        Failure::NotHttp2.into()
     } else {
         Reason::Other(error.reason().map_or(UNKNOWN, of_server))
     })

@@ -6,15 +6,16 @@ use std::rc::Rc;
 use tokio::time::{advance, sleep, timeout};
 
 use super::*;
+use crate::config::kind::http;
 use crate::config::tests::a_check;
 use crate::files::io::Files;
 use crate::health::io::prober::STRIDE;
-use crate::health::outcome::{Answer, Reason};
+use crate::health::outcome::Reason;
 
 const INTERVAL: Duration = Duration::from_millis(200);
 
 fn pass() -> Outcome {
-    Outcome::Pass { answer: Answer::Http(200), warning: None, took: Duration::ZERO }
+    Outcome::Pass { answer: http::Answer::Status(200).into(), warning: None, took: Duration::ZERO }
 }
 
 fn hung() -> Outcome {
@@ -264,7 +265,8 @@ async fn a_target_is_probed_over_http_and_named_in_what_is_reported() {
     stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
     let probed = facts.recv().await.unwrap();
     assert_eq!((&probed.service, probed.vip, probed.check), (&target.service, vip, 1));
-    assert!(matches!(probed.outcome, Outcome::Pass { answer: Answer::Http(204), .. }), "{}", probed.outcome);
+    let Outcome::Pass { answer, .. } = probed.outcome else { panic!("{}", probed.outcome) };
+    assert_eq!(answer, http::Answer::Status(204).into());
     assert!(probed.at > start && probed.at.elapsed() < INTERVAL);
     task.abort();
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::health::outcome::Answer;
+use crate::config::kind::file;
 
 #[test]
 fn loops_that_start_together_take_turns_and_one_alone_waits_for_none() {
@@ -13,7 +13,7 @@ fn loops_that_start_together_take_turns_and_one_alone_waits_for_none() {
 }
 
 async fn passes() -> Outcome {
-    Outcome::Pass { answer: Answer::Exists, warning: None, took: Duration::ZERO }
+    Outcome::Pass { answer: file::Answer::Exists.into(), warning: None, took: Duration::ZERO }
 }
 
 #[tokio::test]

@@ -120,7 +120,6 @@ const TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The outcome without its time.
 pub(in crate::health::io) fn told(outcome: &Outcome) -> String {
-    let date = |date: &crate::health::outcome::Date| date.to_string();
     let said = match outcome {
         Outcome::Pass { answer, warning: None, .. } => format!("pass: {answer}"),
         Outcome::Pass { answer, warning: Some(warning), .. } => format!("pass: {answer}, but {warning}"),
@@ -129,14 +128,19 @@ pub(in crate::health::io) fn told(outcome: &Outcome) -> String {
     };
     // Dates are relative to today.
     let dates = match outcome {
-        Outcome::Pass { warning: Some(Warning::Expires(at)), .. }
+        Outcome::Pass { warning: Some(kind::Warning::Handshake(Warning::Expires(at))), .. }
         | Outcome::Pass {
-            warning: Some(Warning::Certificate(Flaw::Expired(at) | Flaw::NotYetValid(at))),
+            warning:
+                Some(kind::Warning::Handshake(Warning::Certificate(Flaw::Expired(at) | Flaw::NotYetValid(at)))),
             ..
         }
-        | Outcome::Fail { reason: Reason::Certificate(Flaw::Expired(at) | Flaw::NotYetValid(at)), .. } => {
-            date(at)
-        }
+        | Outcome::Fail {
+            reason:
+                Reason::Kind(kind::Failure::Handshake(Failure::Certificate(
+                    Flaw::Expired(at) | Flaw::NotYetValid(at),
+                ))),
+            ..
+        } => at.to_string(),
         Outcome::Pass { .. } | Outcome::Fail { .. } | Outcome::Skipped(_) => return said,
     };
     said.replace(&dates, "DATE")

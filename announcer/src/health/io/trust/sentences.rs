@@ -5,7 +5,8 @@
 use rustls::pki_types::ServerName;
 use webpki::Error;
 
-use crate::health::outcome::{Date, Flaw, Shown};
+use crate::config::kind::certificate::{Date, Flaw};
+use crate::model::text::Shown;
 
 /// What is wrong with a certificate that should be for `name`.
 pub(super) fn flaw(error: &Error, name: &ServerName<'_>) -> Flaw {

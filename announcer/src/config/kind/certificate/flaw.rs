@@ -1,0 +1,151 @@
+//! What may be wrong with the certificate of a server.
+//!
+//! Pure. Every text reads as the middle of a sentence.
+
+use std::fmt;
+use std::time::{Duration, UNIX_EPOCH};
+
+use crate::model::text::Shown;
+
+/// What is wrong with the certificate of a server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Flaw {
+    /// It was signed by nobody whom we trust.
+    Untrusted,
+    /// It is for other names than the one that was asked for.
+    WrongName(Shown),
+    /// It is for no name at all, and so not for the one that was asked for.
+    NoName(Shown),
+    /// Its time, or that of a certificate above it, ended then.
+    Expired(Date),
+    /// Its time, or that of a certificate above it, begins then.
+    NotYetValid(Date),
+    /// Nobody knows: the certificates that we trust cannot be read, for this reason.
+    NoRoots(Shown),
+    /// Something else, as a sentence of ours about the certificate, and what to do.
+    Other(&'static str),
+}
+
+impl Flaw {
+    /// One of each, for the documents and the tests that list them.
+    pub fn examples() -> Vec<Self> {
+        let date = Date::of_unix(1_900_000_000);
+        vec![
+            Flaw::Untrusted,
+            Flaw::WrongName(Shown::new("www.example.com")),
+            Flaw::NoName(Shown::new("www.example.com")),
+            Flaw::Expired(date),
+            Flaw::NotYetValid(date),
+            Flaw::NoRoots(Shown::new("`/etc/announcer/ca.pem` has no certificate")),
+            Flaw::Other("a sentence that says why, and what to do"),
+        ]
+    }
+
+    /// One word for metrics.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Flaw::Untrusted => "untrusted",
+            Flaw::WrongName(_) | Flaw::NoName(_) => "wrong_name",
+            Flaw::Expired(_) => "expired",
+            Flaw::NotYetValid(_) => "not_yet_valid",
+            Flaw::NoRoots(_) => "no_roots",
+            Flaw::Other(_) => "other",
+        }
+    }
+
+    /// When the certificate ended, if that is what is wrong.
+    pub fn ended(&self) -> Option<Date> {
+        match self {
+            Flaw::Expired(date) => Some(*date),
+            Flaw::Untrusted | Flaw::WrongName(_) | Flaw::NoName(_) => None,
+            Flaw::NotYetValid(_) | Flaw::NoRoots(_) | Flaw::Other(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Flaw {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Flaw::Untrusted => f.write_str("the certificate was signed by nobody who is trusted"),
+            Flaw::WrongName(name) => write!(f, "the certificate is not for `{name}`"),
+            Flaw::NoName(name) => {
+                write!(f, "the certificate has no subjectAltName, and so is not for `{name}`")
+            }
+            Flaw::Expired(date) => write!(f, "the certificate ended on {date}"),
+            Flaw::NotYetValid(date) => write!(f, "the certificate does not begin before {date}"),
+            Flaw::NoRoots(why) => write!(f, "nobody is trusted to sign certificates: {why}"),
+            Flaw::Other(text) => write!(f, "the certificate is not valid: {text}"),
+        }
+    }
+}
+
+/// A date of a certificate, in seconds since 1970 UTC; displays to the minute.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Date(u64);
+
+impl Date {
+    /// The end of the year 9999, which certificates without an end have (RFC 5280 §4.1.2.5).
+    const LAST: u64 = 253_402_300_799;
+
+    /// That many seconds since 1970; what is beyond the year 9999 is its end.
+    pub fn of_unix(seconds: u64) -> Self {
+        Date(seconds.min(Self::LAST))
+    }
+
+    /// Seconds since 1970.
+    pub fn unix(self) -> u64 {
+        self.0
+    }
+}
+
+impl fmt::Display for Date {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let time = UNIX_EPOCH + Duration::from_secs(self.0);
+        let text = humantime::format_rfc3339_seconds(time).to_string();
+        write!(f, "{} {} UTC", text.get(..10).unwrap_or_default(), text.get(11..16).unwrap_or_default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_flaw_has_its_label_and_its_text() {
+        let want = [
+            ("untrusted", "the certificate was signed by nobody who is trusted"),
+            ("wrong_name", "the certificate is not for `www.example.com`"),
+            ("wrong_name", "the certificate has no subjectAltName, and so is not for `www.example.com`"),
+            ("expired", "the certificate ended on 2030-03-17 17:46 UTC"),
+            ("not_yet_valid", "the certificate does not begin before 2030-03-17 17:46 UTC"),
+            (
+                "no_roots",
+                "nobody is trusted to sign certificates: `/etc/announcer/ca.pem` has no certificate",
+            ),
+            ("other", "the certificate is not valid: a sentence that says why, and what to do"),
+        ];
+        let flaws = Flaw::examples();
+        assert_eq!(flaws.len(), want.len());
+        for (flaw, want) in flaws.iter().zip(want) {
+            match flaw {
+                // A new variant does not compile before it is here, and then in the examples and above.
+                Flaw::Untrusted | Flaw::WrongName(_) | Flaw::NoName(_) | Flaw::Expired(_) => {}
+                Flaw::NotYetValid(_) | Flaw::NoRoots(_) | Flaw::Other(_) => {}
+            }
+            assert_eq!((flaw.label(), flaw.to_string().as_str()), want);
+            assert_eq!(flaw.ended().is_some(), flaw.label() == "expired");
+        }
+    }
+
+    #[test]
+    fn dates_are_told_to_the_minute_and_end_with_the_year_9999() {
+        for (seconds, want) in [
+            (0, "1970-01-01 00:00 UTC"),
+            (1_893_456_060, "2030-01-01 00:01 UTC"),
+            (1_893_456_119, "2030-01-01 00:01 UTC"),
+            (u64::MAX, "9999-12-31 23:59 UTC"),
+        ] {
+            assert_eq!(Date::of_unix(seconds).to_string(), want);
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! The words of a TLS handshake, which the results of `http` and `tls` share.
+//!
+//! Pure. Every text reads as the middle of a sentence. What may be wrong with a certificate is in [`super::certificate`].
+
+use std::fmt;
+
+use super::certificate::{Date, Flaw};
+use super::interface::{Asked, FailureWord, FirstOctets, Word};
+use crate::model::text::Shown;
+
+/// Why a handshake failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Failure {
+    /// What came is no TLS.
+    NotTls,
+    /// The handshake failed, for a reason that is a sentence of ours.
+    Tls(&'static str),
+    /// No certificate can be for a name such as this one.
+    NoServerName(Shown),
+    /// The server chose none of the protocols that were offered by ALPN.
+    NoProtocol,
+    /// The server wants a certificate of the client, and we have none.
+    WantsCertificate,
+    /// The certificate, by `verify = "require"`.
+    Certificate(Flaw),
+}
+
+impl Word for Failure {
+    fn examples() -> Vec<Self> {
+        vec![
+            Failure::NotTls,
+            Failure::Tls("a sentence that says why, and what to do"),
+            Failure::NoServerName(Shown::new("_.example.com")),
+            Failure::NoProtocol,
+            Failure::WantsCertificate,
+            Failure::Certificate(Flaw::Untrusted),
+        ]
+    }
+
+    fn certificate(&self) -> Option<(Option<&Flaw>, Option<Date>)> {
+        match self {
+            Failure::Certificate(flaw) => Some((Some(flaw), flaw.ended())),
+            Failure::NotTls | Failure::Tls(_) | Failure::NoServerName(_) => None,
+            Failure::NoProtocol | Failure::WantsCertificate => None,
+        }
+    }
+}
+
+impl FailureWord for Failure {
+    fn label(&self) -> &'static str {
+        match self {
+            Failure::NotTls => "not_tls",
+            Failure::Tls(_) | Failure::NoServerName(_) => "tls",
+            Failure::NoProtocol => "no_protocol",
+            Failure::WantsCertificate => "wants_certificate",
+            Failure::Certificate(_) => "certificate",
+        }
+    }
+
+    fn is_timed(&self) -> bool {
+        match self {
+            Failure::Certificate(_) | Failure::Tls(_) => false,
+            Failure::NotTls | Failure::NoServerName(_) => true,
+            Failure::NoProtocol | Failure::WantsCertificate => true,
+        }
+    }
+
+    fn hint(&self, asked: &Asked) -> Option<String> {
+        let hint = match self {
+            Failure::NotTls => match asked.first_octets {
+                FirstOctets::HttpOverTls => {
+                    "if the port speaks no TLS, write `http://` in place of `https://`"
+                }
+                FirstOctets::PlainHttp | FirstOctets::Tls | FirstOctets::Other => {
+                    "if the port speaks no TLS, ask it by `http` or `tcp`"
+                }
+            },
+            Failure::WantsCertificate => {
+                "announcer has no certificate to show: ask another site or port of the server, where clients need none"
+            }
+            Failure::Tls(_) | Failure::NoServerName(_) => return None,
+            Failure::NoProtocol | Failure::Certificate(_) => return None,
+        };
+        Some(hint.into())
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failure::NotTls => f.write_str("answer is no TLS"),
+            Failure::Tls(text) => write!(f, "TLS failed: {text}"),
+            Failure::NoServerName(name) => write!(f, "`{name}` is no name that a certificate can have"),
+            Failure::NoProtocol => f.write_str("the server chose no protocol of those offered"),
+            Failure::WantsCertificate => f.write_str("the server wants a certificate of the client"),
+            Failure::Certificate(flaw) => flaw.fmt(f),
+        }
+    }
+}
+
+/// What is wrong with a certificate though the probe passed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Warning {
+    /// The certificate, by `verify = "warn"`.
+    Certificate(Flaw),
+    /// It ends within `cert_expires_within`, or has ended.
+    Expires(Date),
+}
+
+impl Word for Warning {
+    fn examples() -> Vec<Self> {
+        let expires = Warning::Expires(Date::of_unix(1_900_000_000));
+        Flaw::examples().into_iter().map(Warning::Certificate).chain([expires]).collect()
+    }
+
+    fn certificate(&self) -> Option<(Option<&Flaw>, Option<Date>)> {
+        Some(match self {
+            Warning::Certificate(flaw) => (Some(flaw), flaw.ended()),
+            Warning::Expires(date) => (None, Some(*date)),
+        })
+    }
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Warning::Certificate(flaw) => flaw.fmt(f),
+            Warning::Expires(date) => write!(f, "the certificate ends on {date}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_failure_has_its_label_and_its_text() {
+        let want = [
+            ("not_tls", "answer is no TLS", true),
+            ("tls", "TLS failed: a sentence that says why, and what to do", false),
+            ("tls", "`_.example.com` is no name that a certificate can have", true),
+            ("no_protocol", "the server chose no protocol of those offered", true),
+            ("wants_certificate", "the server wants a certificate of the client", true),
+            ("certificate", "the certificate was signed by nobody who is trusted", false),
+        ];
+        let failures = Failure::examples();
+        assert_eq!(failures.len(), want.len());
+        for (failure, want) in failures.iter().zip(want) {
+            match failure {
+                // A new variant does not compile before it is here, and then in the examples and above.
+                Failure::NotTls | Failure::Tls(_) | Failure::NoServerName(_) | Failure::NoProtocol => {}
+                Failure::WantsCertificate | Failure::Certificate(_) => {}
+            }
+            assert_eq!((failure.label(), failure.to_string().as_str(), failure.is_timed()), want);
+        }
+    }
+
+    #[test]
+    fn a_warning_says_what_is_wrong_or_when_the_certificate_ends() {
+        let warnings = Warning::examples();
+        let ends = "the certificate ends on 2030-03-17 17:46 UTC";
+        assert_eq!(warnings.last().map(Warning::to_string).as_deref(), Some(ends));
+        for warning in &warnings {
+            match warning {
+                Warning::Certificate(flaw) => assert_eq!(warning.to_string(), flaw.to_string()),
+                Warning::Expires(_) => {}
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_said_of_a_certificate_is_its_flaw_and_its_end() {
+        let date = Date::of_unix(1_900_000_000);
+        let expired = Flaw::Expired(date);
+        assert_eq!(Warning::Expires(date).certificate(), Some((None, Some(date))));
+        assert_eq!(Warning::Certificate(expired.clone()).certificate(), Some((Some(&expired), Some(date))));
+        assert_eq!(Failure::Certificate(expired.clone()).certificate(), Some((Some(&expired), Some(date))));
+        let flaw = Flaw::NotYetValid(date);
+        assert_eq!(Failure::Certificate(flaw.clone()).certificate(), Some((Some(&flaw), None)));
+        assert_eq!(Failure::NotTls.certificate(), None);
+    }
+
+    // H9, H20: what was seen, and what a person should try.
+    #[test]
+    fn each_hint_is_for_what_was_seen_and_how_it_was_asked() {
+        let (https, tls) = (FirstOctets::HttpOverTls, FirstOctets::Tls);
+        for (asked, failure, want) in [
+            (https, Failure::NotTls, "write `http://`"),
+            (tls, Failure::NotTls, "ask it by `http` or `tcp`"),
+            (https, Failure::WantsCertificate, "announcer has no certificate to show"),
+            (https, Failure::NoProtocol, ""),
+        ] {
+            let hint = failure.hint(&Asked::of_test(asked)).unwrap_or_default();
+            assert!(hint.contains(want) && want.is_empty() == hint.is_empty(), "{failure}: {hint}");
+        }
+    }
+}

@@ -1,0 +1,276 @@
+//! The words of the results of `http`.
+//!
+//! Pure. Every text reads as the middle of a sentence. Those of its TLS are in `handshake`.
+
+use std::fmt;
+
+use super::super::interface::{Asked, FailureWord, FirstOctets, Word};
+use super::value::Digest;
+use crate::model::text::Shown;
+
+/// What a healthy server answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// A status that passes.
+    Status(u16),
+}
+
+impl Word for Answer {
+    fn examples() -> Vec<Self> {
+        vec![Answer::Status(204)]
+    }
+}
+
+impl fmt::Display for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Answer::Status(status) = self;
+        write!(f, "HTTP {status}")
+    }
+}
+
+/// Why a probe failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Failure {
+    /// The connection ended within the answer.
+    CutShort,
+    /// What came is no HTTP.
+    NotHttp,
+    /// What came is HTTP, but for a header field.
+    Malformed(MalformedField),
+    /// The header has more fields or octets than are read.
+    HeaderTooLong,
+    /// The server said that its port is one of TLS, which was not spoken.
+    WantsTls,
+    /// A status that does not pass.
+    Status(u16),
+    /// A status that sends the client elsewhere; not followed.
+    Redirect {
+        /// 300 to 399.
+        status: u16,
+        /// The Location field, fit to print.
+        to: Shown,
+    },
+    /// What came is no HTTP/2, where nothing else was offered.
+    NotHttp2,
+    /// The body has more octets than this, and its digest was asked for.
+    BodyTooLong(u32),
+    /// `expect_body` is not in the body.
+    NoMatch {
+        /// How the body is encoded, by Content-Encoding, if it is.
+        encoding: Option<Shown>,
+        /// The octets in which it was looked for, if there are more.
+        within: Option<u32>,
+    },
+    /// The body has another digest than `expect_digest`.
+    Digest {
+        /// This one.
+        got: Digest,
+        /// How the body is encoded, by Content-Encoding, if it is.
+        encoding: Option<Shown>,
+    },
+}
+
+/// Which header field of an answer is malformed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MalformedField {
+    /// Content-Length: it is no number, or there are two that differ.
+    ContentLength,
+    /// Transfer-Encoding: in an answer that cannot have it, or not one that is known.
+    TransferEncoding,
+    /// Another one: it has a NUL in it, or a carriage return that ends no line.
+    Any,
+}
+
+impl Word for Failure {
+    fn examples() -> Vec<Self> {
+        let gzip = || Some(Shown::new("gzip"));
+        vec![
+            Failure::CutShort,
+            Failure::NotHttp,
+            Failure::Malformed(MalformedField::Any),
+            Failure::Malformed(MalformedField::ContentLength),
+            Failure::Malformed(MalformedField::TransferEncoding),
+            Failure::HeaderTooLong,
+            Failure::WantsTls,
+            Failure::Status(503),
+            Failure::Redirect { status: 301, to: Shown::new("https://www.example.com/") },
+            Failure::NotHttp2,
+            Failure::BodyTooLong(65536),
+            Failure::NoMatch { encoding: None, within: None },
+            Failure::NoMatch { encoding: None, within: Some(65536) },
+            Failure::NoMatch { encoding: gzip(), within: None },
+            Failure::Digest { got: Digest::Sha1([0; 20]), encoding: None },
+            Failure::Digest { got: Digest::Sha1([0; 20]), encoding: gzip() },
+        ]
+    }
+}
+
+impl FailureWord for Failure {
+    fn label(&self) -> &'static str {
+        match self {
+            Failure::CutShort => "cut_short",
+            Failure::NotHttp => "not_http",
+            Failure::Malformed(_) => "malformed",
+            Failure::HeaderTooLong => "header_too_long",
+            Failure::WantsTls => "wants_tls",
+            Failure::Status(_) => "status",
+            Failure::Redirect { .. } => "redirect",
+            Failure::NotHttp2 => "not_http2",
+            Failure::BodyTooLong(_) => "body_too_long",
+            Failure::NoMatch { .. } => "no_match",
+            Failure::Digest { .. } => "digest",
+        }
+    }
+
+    #[allow(clippy::wildcard_enum_match_arm)] // most failures need no hint
+    fn hint(&self, asked: &Asked) -> Option<String> {
+        let hint = match self {
+            Failure::Redirect { .. } => {
+                "a redirect is not followed: write the URL that it leads to, or its status in `expect_status`"
+            }
+            Failure::Status(401 | 403) if asked.vip_itself => {
+                return Some(format!("the probe comes from the VIP itself: let {} in", asked.vip));
+            }
+            Failure::Status(411) => "the server wants a body: write `body`, or another `method`",
+            Failure::WantsTls => "write `https://` in place of `http://`",
+            Failure::NotHttp if asked.first_octets == FirstOctets::PlainHttp => {
+                "if the port is one of TLS, write `https://` in place of `http://`"
+            }
+            Failure::NoMatch { encoding: Some(_), .. } | Failure::Digest { encoding: Some(_), .. } => {
+                "the body is compared as it was sent: let the server send it without an encoding to a client that asks for none"
+            }
+            Failure::NoMatch { within: Some(_), .. } => {
+                "if it stands further on in the body, write a larger `max_body`"
+            }
+            _ => return None,
+        };
+        Some(hint.into())
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failure::CutShort => f.write_str("answer cut short"),
+            Failure::NotHttp => f.write_str("answer is no HTTP"),
+            Failure::Malformed(field) => field.fmt(f),
+            Failure::HeaderTooLong => {
+                f.write_str("the header is too long, with more than 100 fields or 400 KiB")
+            }
+            Failure::WantsTls => f.write_str("HTTP 400, the server says that the port is one of TLS"),
+            Failure::Status(status) => write!(f, "HTTP {status}"),
+            Failure::Redirect { status, to } => write!(f, "HTTP {status} to {to}"),
+            Failure::NotHttp2 => f.write_str("answer is no HTTP/2"),
+            Failure::BodyTooLong(most) => write!(f, "body is longer than {most} octets"),
+            Failure::NoMatch { encoding: Some(encoding), .. } => {
+                write!(f, "`expect_body` is not in the body, which has the Content-Encoding `{encoding}`")
+            }
+            Failure::NoMatch { encoding: None, within: Some(octets) } => {
+                write!(f, "`expect_body` is not in the first {octets} octets of the body")
+            }
+            Failure::NoMatch { encoding: None, within: None } => {
+                f.write_str("`expect_body` is not in the body")
+            }
+            Failure::Digest { got, encoding: None } => write!(f, "body has the digest {got}"),
+            Failure::Digest { got, encoding: Some(encoding) } => {
+                write!(f, "body has the digest {got}, with the Content-Encoding `{encoding}`")
+            }
+        }
+    }
+}
+
+impl fmt::Display for MalformedField {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            MalformedField::ContentLength => {
+                "the header field Content-Length is malformed, or there are two that differ"
+            }
+            MalformedField::TransferEncoding => {
+                "the header field Transfer-Encoding is malformed, or has no place in such an answer"
+            }
+            MalformedField::Any => "a header field is malformed, with a NUL or a carriage return in it",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_its_status() {
+        assert_eq!(Answer::Status(204).to_string(), "HTTP 204");
+    }
+
+    #[test]
+    fn each_failure_has_its_label_and_its_text() {
+        let nothing = "0".repeat(40);
+        let (plain, encoded) = (
+            format!("body has the digest {nothing}"),
+            format!("body has the digest {nothing}, with the Content-Encoding `gzip`"),
+        );
+        let want = [
+            ("cut_short", "answer cut short"),
+            ("not_http", "answer is no HTTP"),
+            ("malformed", "a header field is malformed, with a NUL or a carriage return in it"),
+            ("malformed", "the header field Content-Length is malformed, or there are two that differ"),
+            (
+                "malformed",
+                "the header field Transfer-Encoding is malformed, or has no place in such an answer",
+            ),
+            ("header_too_long", "the header is too long, with more than 100 fields or 400 KiB"),
+            ("wants_tls", "HTTP 400, the server says that the port is one of TLS"),
+            ("status", "HTTP 503"),
+            ("redirect", "HTTP 301 to https://www.example.com/"),
+            ("not_http2", "answer is no HTTP/2"),
+            ("body_too_long", "body is longer than 65536 octets"),
+            ("no_match", "`expect_body` is not in the body"),
+            ("no_match", "`expect_body` is not in the first 65536 octets of the body"),
+            ("no_match", "`expect_body` is not in the body, which has the Content-Encoding `gzip`"),
+            ("digest", &plain),
+            ("digest", &encoded),
+        ];
+        let failures = Failure::examples();
+        assert_eq!(failures.len(), want.len());
+        for (failure, want) in failures.iter().zip(want) {
+            match failure {
+                // A new variant does not compile before it is here, and then in the examples and above.
+                Failure::CutShort | Failure::NotHttp | Failure::HeaderTooLong | Failure::WantsTls => {}
+                Failure::Malformed(MalformedField::Any | MalformedField::ContentLength) => {}
+                Failure::Malformed(MalformedField::TransferEncoding) => {}
+                Failure::Status(_) | Failure::Redirect { .. } | Failure::NotHttp2 => {}
+                Failure::BodyTooLong(_) | Failure::NoMatch { .. } | Failure::Digest { .. } => {}
+            }
+            assert_eq!((failure.label(), failure.to_string().as_str()), want);
+            assert!(failure.is_timed() && failure.certificate().is_none());
+        }
+    }
+
+    // H21: what was seen, and what a person should try.
+    #[test]
+    fn each_hint_is_for_what_was_seen_and_how_it_was_asked() {
+        let (http, https) = (FirstOctets::PlainHttp, FirstOctets::HttpOverTls);
+        let redirect = Failure::Redirect { status: 301, to: Shown::new("https://x/") };
+        let gzip = Failure::NoMatch { encoding: Some(Shown::new("gzip")), within: None };
+        let digest = Failure::Digest { got: Digest::Sha1([0; 20]), encoding: Some(Shown::new("gzip")) };
+        for (asked, failure, want) in [
+            (http, redirect, "a redirect is not followed"),
+            (http, Failure::WantsTls, "write `https://`"),
+            (http, Failure::NotHttp, "if the port is one of TLS"),
+            (https, Failure::NotHttp, ""),
+            (http, Failure::Status(401), "let 192.0.2.80 in"),
+            (http, Failure::Status(403), "let 192.0.2.80 in"),
+            (http, Failure::Status(411), "write `body`"),
+            (http, Failure::Status(503), ""),
+            (http, gzip, "without an encoding"),
+            (http, digest, "without an encoding"),
+            (http, Failure::NoMatch { encoding: None, within: Some(10) }, "`max_body`"),
+            (http, Failure::NoMatch { encoding: None, within: None }, ""),
+        ] {
+            let hint = failure.hint(&Asked::of_test(asked)).unwrap_or_default();
+            assert!(hint.contains(want) && want.is_empty() == hint.is_empty(), "{failure}: {hint}");
+        }
+        let fixed = Asked { vip_itself: false, ..Asked::of_test(http) };
+        assert_eq!(Failure::Status(403).hint(&fixed), None);
+    }
+}

@@ -128,8 +128,10 @@ impl Vips {
         loop {
             tokio::time::sleep(GONE_POLL).await;
             let dump = self.handle.address().get().set_link_index_filter(LO).execute();
-            let on_lo: Result<BTreeSet<IpAddr>, _> =
-                dump.try_filter_map(async |message| Ok(net(&message).map(|net| net.addr()))).try_collect().await;
+            let on_lo: Result<BTreeSet<IpAddr>, _> = dump
+                .try_filter_map(async |message| Ok(net(&message).map(|net| net.addr())))
+                .try_collect()
+                .await;
             if on_lo.is_ok_and(|on_lo| vips.iter().any(|vip| !on_lo.contains(vip))) {
                 return;
             }

@@ -52,6 +52,7 @@ interop: build
 lint:
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --quiet --workspace --no-deps --document-private-items
 	cargo deny check bans licenses sources
 
 # Against the others of tests/peers, taking turns: docs/benchmarks.md is written by it, in under 50 minutes. The first run fetches

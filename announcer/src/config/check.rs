@@ -1,6 +1,6 @@
 //! `[[service.check]]`: what is asked, of whom, and how often.
 //!
-//! Pure. The keys that every check has are here; those of each kind are in [`kind`](super::kind).
+//! Pure. The keys that every check has are here; those of each kind are in [`kind`].
 
 use std::collections::BTreeSet;
 use std::fmt;

@@ -1,7 +1,7 @@
 //! The kinds of probes: the one list of them, and what is said of any.
 //!
 //! Pure. A kind is two files: here `kind/NAME.rs` (its keys and their rules, the request as data, the words of its results as
-//! data), and `health/io/NAME.rs` with the probe. A new kind is those two, a line in [`kinds`] below with its `mod`, and the same
+//! data), and `health/io/NAME.rs` with the probe. A new kind is those two, a line in `kinds!` below with its `mod`, and the same
 //! in `health/io.rs`. A check is of the kind whose first key it has; the keys of other kinds are refused.
 //!
 //! The words of its results are types in its file: `Answer` (what passes) and, where it has any of its own, `Failure` (why a

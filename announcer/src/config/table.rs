@@ -1,8 +1,9 @@
 //! The declaration of a table: each of its keys once.
 //!
-//! Pure. From one declaration follow: the value as written with its place in the file ([`Maybe`], [`List`]), its reader, its
-//! default, how it is written again ([`canonical`](super::canonical)), its row in the documents ([`Key`](super::keys::Key)),
-//! and, where the table is used as it is written, the field of the struct that the program uses.
+//! Pure. From one declaration follow: the value as written with its place in the file
+//! ([`Maybe`](super::written::Maybe), [`List`](super::written::List)), its reader, its default, how it is
+//! written again ([`canonical`](super::canonical)), its row in the documents ([`Key`](super::keys::Key)), and, where the table is
+//! used as it is written, the field of the struct that the program uses.
 //!
 //! ```text
 //! table! {

@@ -51,7 +51,7 @@ impl fmt::Display for Value<'_> {
 }
 
 impl Value<'_> {
-    /// Of another type than `wanted`: "a string", "[[peer]]".
+    /// Of another type than `wanted`, such as "a string" or "`[[peer]]`".
     pub(super) fn not(&self, wanted: &str) -> Wrong {
         if let Some(section) = self.key.section() {
             let name = section.header.trim_matches(['[', ']']);

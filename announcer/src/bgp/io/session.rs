@@ -1,6 +1,6 @@
 //! A session with one peer: one task, one `select!`.
 //!
-//! Touches sockets, rtnetlink and the clock, through [`connection`](super::connection) and [`dial`](super::dial). The
+//! Touches sockets, rtnetlink and the clock, through [`connection`](super::connection) and [`mod@dial`]. The
 //! machine ([`fsm`]) decides; this file makes events of what happens and does what the actions say. It takes three
 //! decisions from above (`rib`, `liveness`, `order`) and tells one state (`status`); nothing is queued, and no peer can
 //! hold up another.

@@ -1,7 +1,7 @@
 //! What programs are confined by: a ruleset, made of what is on the disk when a program starts.
 //!
-//! Touches the directories on the way to what programs are kept from. What is allowed is decided in
-//! [`confine`](crate::program::confine). All of it blocks but [`Confinement::open_remote`].
+//! Touches the directories on the way to what programs are kept from. What is allowed is decided in [`confine`].
+//! All of it blocks but [`Confinement::open_remote`].
 
 use std::fs::{self, File};
 use std::io;

@@ -1,6 +1,6 @@
 //! What a session makes of the host's network: a cut, an address that is gone, another way to the peer.
 //!
-//! Touches rtnetlink, through [`dial`](crate::bgp::io::dial).
+//! Touches rtnetlink, through [`dial`].
 
 use std::net::IpAddr;
 use std::sync::Arc;

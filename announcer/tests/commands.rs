@@ -68,7 +68,7 @@ fn all() -> Vec<Named> {
     let mut paths = Vec::new();
     files(&root.join("announcer/src"), &["rs"], &mut paths);
     files(&root.join("dsr-setup/src"), &["rs"], &mut paths);
-    files(&root.join("docs"), &["md"], &mut paths);
+    files(&root.join("docs"), &["md", "toml"], &mut paths);
     files(&root.join("announcer/etc"), &["toml"], &mut paths);
     paths.push(root.join("README.md"));
     let mut all = Vec::new();

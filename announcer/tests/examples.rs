@@ -1,0 +1,55 @@
+//! The configurations of `docs/examples` are ones that `announcer validate` finds nothing wrong with, and its table lists each.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/examples")
+}
+
+/// The names of the examples, without `.toml`.
+fn names() -> BTreeSet<String> {
+    let paths = fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().path());
+    let examples = paths.filter(|path| path.extension().is_some_and(|extension| extension == "toml"));
+    examples.map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned()).collect()
+}
+
+/// What `announcer validate` says of a file: whether the file can be used, and what it prints on standard error.
+fn validate(file: &Path) -> (bool, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_announcer")).arg("validate").arg(file).output().unwrap();
+    (output.status.success(), String::from_utf8(output.stderr).unwrap())
+}
+
+#[test]
+fn no_example_has_a_mistake_or_a_warning() {
+    assert!(names().len() >= 6, "the examples were not found");
+    for name in names() {
+        let found = validate(&folder().join(&name).with_extension("toml"));
+        assert_eq!(found, (true, String::new()), "docs/examples/{name}.toml");
+    }
+}
+
+#[test]
+fn the_table_of_the_examples_lists_each_of_them() {
+    let text = fs::read_to_string(folder().join("README.md")).unwrap();
+    let rows = text.lines().filter_map(|line| line.strip_prefix("| [")?.split_once(".toml]"));
+    assert_eq!(rows.map(|(name, _)| name.to_owned()).collect::<BTreeSet<_>>(), names());
+}
+
+/// The rule itself: a test that cannot fail holds nothing.
+#[test]
+fn a_mistake_and_a_warning_are_seen() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("example.toml");
+    let example = fs::read_to_string(self::folder().join("nginx.toml")).unwrap();
+    fs::write(&file, example.replace("vips = ", "vip = ")).unwrap();
+    let (is_good, stderr) = validate(&file);
+    assert!(!is_good && stderr.contains("unknown key `vip`"), "{stderr}");
+    fs::write(&file, example.replace("www.example.com/", "localhost/")).unwrap();
+    let (is_good, stderr) = validate(&file);
+    assert!(is_good && stderr.starts_with("warning: "), "{stderr}");
+}

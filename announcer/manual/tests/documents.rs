@@ -421,7 +421,7 @@ fn every_reason_to_withhold_a_family_is_explained() {
 #[test]
 fn links_lead_somewhere() {
     let root = repository();
-    let pages = ["README.md", "lab/README.md"];
+    let pages = ["README.md", "SECURITY.md", "lab/README.md"];
     let mut pages: Vec<PathBuf> = pages.into_iter().map(|page| root.join(page)).collect();
     for folder in ["docs", "docs/decisions", "docs/examples"] {
         let entries = std::fs::read_dir(root.join(folder)).unwrap();

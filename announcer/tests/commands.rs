@@ -70,7 +70,7 @@ fn all() -> Vec<Named> {
     files(&root.join("dsr-setup/src"), &["rs"], &mut paths);
     files(&root.join("docs"), &["md", "toml"], &mut paths);
     files(&root.join("announcer/etc"), &["toml"], &mut paths);
-    paths.extend(["README.md", "SECURITY.md"].map(|page| root.join(page)));
+    paths.extend(["README.md", "CONTRIBUTING.md", "SECURITY.md"].map(|page| root.join(page)));
     let mut all = Vec::new();
     for path in paths {
         let text = fs::read_to_string(&path).unwrap();

@@ -421,7 +421,7 @@ fn every_reason_to_withhold_a_family_is_explained() {
 #[test]
 fn links_lead_somewhere() {
     let root = repository();
-    let pages = ["README.md", "SECURITY.md", "lab/README.md"];
+    let pages = ["README.md", "CONTRIBUTING.md", "SECURITY.md", "lab/README.md"];
     let mut pages: Vec<PathBuf> = pages.into_iter().map(|page| root.join(page)).collect();
     for folder in ["docs", "docs/decisions", "docs/examples"] {
         let entries = std::fs::read_dir(root.join(folder)).unwrap();
@@ -440,4 +440,44 @@ fn links_lead_somewhere() {
         }
     }
     assert!(links > 10);
+}
+
+fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() && !path.ends_with("target") {
+            sources(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+/// CONTRIBUTING.md names each environment variable that the sources read, and its table has no variable that nothing reads.
+#[test]
+fn contributing_md_has_the_variables_that_are_read() {
+    let root = repository();
+    let mut paths = Vec::new();
+    for folder in ["announcer", "dsr-setup", "lab", "tests"] {
+        sources(&root.join(folder), &mut paths);
+    }
+    paths.retain(|path| !path.ends_with("documents.rs"));
+    let all: String = paths.iter().map(|path| std::fs::read_to_string(path).unwrap()).collect();
+    let text = std::fs::read_to_string(root.join("CONTRIBUTING.md")).unwrap();
+    let is_name = |name: &&str| {
+        !name.is_empty() && name.bytes().all(|octet| octet.is_ascii_uppercase() || octet == b'_')
+    };
+    let read = ["env::var(\"", "env::var_os(\""].into_iter().flat_map(|call| all.split(call).skip(1));
+    let read: BTreeSet<&str> = read.filter_map(|rest| rest.split('"').next()).filter(is_name).collect();
+    assert!(read.contains("UPDATE_EXPECT") && read.contains("LAB_ENGINE"), "{read:?}");
+    for name in read {
+        assert!(text.contains(&format!("`{name}")), "CONTRIBUTING.md does not name {name}");
+    }
+    // Those of libraries, of scripts and of cargo stand in no source of ours.
+    let others = ["TRYCMD", "PROPTEST_CASES", "LAB_MIRROR", "PROGRAM"];
+    let rows = below(&text, "## Variables").lines().filter(|line| line.starts_with("| `"));
+    for name in rows.filter_map(|row| row.split(['`', '=']).nth(1)) {
+        let is_read = all.contains(&format!("\"{name}\"")) || others.contains(&name);
+        assert!(is_read || name.starts_with("CARGO_"), "nothing reads {name}, which CONTRIBUTING.md has");
+    }
 }

@@ -6,6 +6,8 @@ TARGET := $(shell uname -m)-unknown-linux-gnu
 CARGO_TARGET := CARGO_TARGET_$(shell echo $(TARGET) | tr a-z- A-Z_)
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 BIN := target/lab/bin
+# The packages whose tests need root.
+AS_ROOT := -p lab -p demo -p e2e
 # Static, so that neither the host's libc matters nor a node's.
 RELEASE := $(CARGO_TARGET)_RUSTFLAGS=-Ctarget-feature=+crt-static cargo build --release --target $(TARGET)
 
@@ -21,10 +23,10 @@ demo: build
 	$(RELEASE) --bin demo
 	$(SUDO) target/$(TARGET)/release/demo
 
-# cargo is always run as who you are; the tests of these two packages are run by sudo.
+# cargo is always run as who you are; the tests that need root are run by sudo.
 test: build
-	cargo test --workspace --exclude lab --exclude e2e
-	$(if $(SUDO),$(CARGO_TARGET)_RUNNER="$(SUDO) -E") cargo test -p lab -p e2e
+	cargo test --workspace $(AS_ROOT:-p%=--exclude%)
+	$(if $(SUDO),$(CARGO_TARGET)_RUNNER="$(SUDO) -E") cargo test $(AS_ROOT)
 
 # The end-to-end tests alone. ENGINE=containerlab plays the same on real containerlab and Docker: lab/README.md.
 ENGINE ?= netns
@@ -44,7 +46,7 @@ soak: build
 
 # Against the routers of docs/interop.md, which it writes.
 interop: build
-	cargo build -p e2e --bin interop
+	cargo build -p interop
 	$(SUDO) target/debug/interop
 	cargo test -p announcer --test routers --no-run
 	$(SUDO) env PATH="$$PATH" cargo test -p announcer --test routers -- --ignored --nocapture
@@ -55,7 +57,7 @@ lint:
 	RUSTDOCFLAGS="-D warnings" cargo doc --quiet --workspace --no-deps --document-private-items
 	cargo deny check bans licenses sources
 
-# Against the others of tests/peers, taking turns: docs/benchmarks.md is written by it, in under 50 minutes. The first run fetches
+# Against the others of tests/bench/peers, taking turns: docs/benchmarks.md is written by it, in under 50 minutes. The first run fetches
 # anycast_healthchecker from PyPI. Nothing else should run meanwhile.
 bench: build
 	$(RELEASE) --bin bench

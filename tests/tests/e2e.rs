@@ -47,8 +47,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use e2e::scene::Scene;
 use libtest_mimic::{Arguments, Failed, Trial};
+use scene::Scene;
 
 type Scenario = fn(&Scene) -> Result<()>;
 

@@ -11,11 +11,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use e2e::scene::{PATIENCE, VIPS, next_hops, server, topology};
 use lab::load::{self, Plan};
 use lab::{Cancel, Lab, Node, Options, generate};
 use libtest_mimic::{Arguments, Failed, Trial};
 use nix::sys::signal::Signal;
+use scene::{PATIENCE, VIPS, next_hops, server, topology};
 use tempfile::TempDir;
 
 fn main() -> ExitCode {

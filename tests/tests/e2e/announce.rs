@@ -1,9 +1,12 @@
 //! What routers are told and make of it, and what clients get.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, ensure};
-use e2e::scene::{FRONTENDS, PATIENCE, ROUTERS, Scene, VIPS, address};
+use bgpkit_parser::models::{AsnLength, BgpMessage, NetworkPrefix, Nlri};
+use bgpkit_parser::parser::bgp::messages::parse_bgp_message;
+use scene::{FRONTENDS, PATIENCE, ROUTERS, Scene, VIPS, address};
 use serde_json::Value;
 
 use crate::support::{json, reason, status};
@@ -72,12 +75,20 @@ pub(crate) fn octets(scene: &Scene) -> Result<()> {
         said.octets
     );
     for message in scene.routers[0].wire.since(0).iter().filter(|message| message.from == from) {
-        ensure!(
-            message.parsed.is_ok(),
-            "an independent parser refuses {:02x?}: {:?}",
-            message.octets,
-            message.parsed
-        );
+        let parsed = parse_bgp_message(&mut message.octets.clone(), false, &AsnLength::Bits32)
+            .with_context(|| format!("an independent parser refuses {:02x?}", message.octets))?;
+        let BgpMessage::Update(update) = parsed else { continue };
+        let (gone, there) =
+            (update.attributes.get_unreachable_nlri(), update.attributes.get_reachable_nlri());
+        let addresses = |plain: &[NetworkPrefix], more: Option<&Nlri>| {
+            let more = more.into_iter().flat_map(|nlri| nlri.prefixes.iter());
+            plain.iter().chain(more).map(|prefix| prefix.prefix.addr()).collect::<BTreeSet<_>>()
+        };
+        let ours = message.prefixes().context("an UPDATE that our own parser refuses")?;
+        let ours = (BTreeSet::from_iter(ours.withdrawn), BTreeSet::from_iter(ours.announced));
+        let theirs =
+            (addresses(&update.withdrawn_prefixes, gone), addresses(&update.announced_prefixes, there));
+        ensure!(ours == theirs, "an independent parser reads {theirs:?} and not {ours:?}");
     }
     Ok(())
 }

@@ -4,8 +4,8 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use e2e::scene::{FRONTENDS, PATIENCE, ROUTERS, Scene, VIPS, address};
-use e2e::wire::Message;
+use scene::wire::Message;
+use scene::{FRONTENDS, PATIENCE, ROUTERS, Scene, VIPS, address};
 
 use crate::support::{configure, established, json, route, until, until_peer, with_own_configuration};
 
@@ -87,9 +87,11 @@ pub(crate) fn graceful_restart(scene: &Scene) -> Result<()> {
                     .find(|change| change.prefix.addr() == vip && !change.next_hops.contains(&hop));
                 // An IPv6 route of several next hops is replaced by taking it out and putting it in.
                 let replaced = gone.is_none_or(|gone| {
-                    let back = |c: &&e2e::fib::Change| c.at >= gone.at && c.next_hops.contains(&hop);
+                    let back = |c: &&scene::fib::Change| c.at >= gone.at && c.next_hops.contains(&hop);
                     let back = seen.iter().filter(|change| change.prefix.addr() == vip).find(back);
-                    back.is_some_and(|back| e2e::wire::between(gone.at, back.at) < Duration::from_millis(10))
+                    back.is_some_and(|back| {
+                        scene::wire::between(gone.at, back.at) < Duration::from_millis(10)
+                    })
                 });
                 ensure!(replaced, "{vip} left {router}: {gone:?}");
             }

@@ -4,8 +4,8 @@ use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Result, bail, ensure};
-use e2e::scene::{PATIENCE, Scene};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use scene::{PATIENCE, Scene};
 use serde_json::Value;
 use time::OffsetDateTime;
 

@@ -6,7 +6,7 @@ use std::thread::{scope, sleep};
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, bail, ensure};
-use e2e::scene::{PATIENCE, Scene, VIPS, address};
+use scene::{PATIENCE, Scene, VIPS, address};
 
 use crate::support::{Endless, configure, none_lost, not_withdrawn, reason, start_again, status, until};
 

@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use e2e::scene::{FRONTENDS, ROUTERS, Scene, VIPS, server};
 use nix::sys::signal::Signal;
+use scene::{FRONTENDS, ROUTERS, Scene, VIPS, server};
 
 use crate::support::{
     Endless, configure, none_lost, reason, sick, status, vtysh, wait_status, with_own_configuration,

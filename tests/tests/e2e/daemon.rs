@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, ensure};
-use e2e::scene::{PATIENCE, Scene, VIPS, address};
+use scene::{PATIENCE, Scene, VIPS, address};
 
 pub(crate) fn sigterm(scene: &Scene) -> Result<()> {
     let node = scene.node("fe1")?;
@@ -13,7 +13,7 @@ pub(crate) fn sigterm(scene: &Scene) -> Result<()> {
     println!("  stop: {}", scene.withdrawn(&mark, at, "fe1", VIPS[0])?);
     for (index, router) in scene.routers.iter().enumerate() {
         let from = address(index, "fe1", VIPS[0]);
-        let said = |m: &e2e::wire::Message| m.from == from && m.notification().is_some();
+        let said = |m: &scene::wire::Message| m.from == from && m.notification().is_some();
         let cease = router.wire.wait(mark.wire(index), PATIENCE, said).context("no NOTIFICATION")?;
         let (code, subcode, data) = cease.notification().context("no NOTIFICATION")?;
         ensure!((code, subcode) == (6, 2), "{code}/{subcode}");
@@ -21,7 +21,7 @@ pub(crate) fn sigterm(scene: &Scene) -> Result<()> {
         let mut withdrawn = router.wire.since(mark.wire(index)).into_iter();
         let vip = VIPS[0].parse()?;
         let withdraw = withdrawn.find(|m| m.from == from && m.withdraws(vip)).context("no withdraw")?;
-        let settled = e2e::wire::between(withdraw.at, cease.at);
+        let settled = scene::wire::between(withdraw.at, cease.at);
         ensure!(settled >= Duration::from_millis(990), "Cease came {settled:?} after the withdraw");
     }
     let lo = node.must(&["ip", "-o", "address", "show", "dev", "lo"])?;

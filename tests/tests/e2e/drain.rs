@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use anyhow::{Context, Result, ensure};
-use e2e::scene::{PATIENCE, ROUTERS, Scene, VIPS, address};
+use scene::{PATIENCE, ROUTERS, Scene, VIPS, address};
 
 use crate::support::{fault, reason, status};
 
@@ -55,7 +55,7 @@ pub(crate) fn drain_over_restart(scene: &Scene) -> Result<()> {
     node.must(&["/lab/announcer", "start"])?;
     // Established and End-of-RIB said: whatever was to be announced has been by then.
     let from = address(0, "fe3", VIPS[0]);
-    let end_of_rib = |message: &e2e::wire::Message| {
+    let end_of_rib = |message: &scene::wire::Message| {
         message.from == from && message.octets.len() == 23 && message.octets[18] == 2
     };
     let router = &scene.routers[0];

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use e2e::scene::{PATIENCE, Scene, VIPS};
+use scene::{PATIENCE, Scene, VIPS};
 
 pub(crate) fn vip_removed(scene: &Scene) -> Result<()> {
     let node = scene.node("fe1")?;

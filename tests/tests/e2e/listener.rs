@@ -4,8 +4,8 @@ use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Result, ensure};
-use e2e::scene::{PATIENCE, Scene, VIPS, address, server};
 use nix::sys::signal::Signal;
+use scene::{PATIENCE, Scene, VIPS, address, server};
 
 use crate::support::{configure, not_withdrawn, reason, status, wait_status, with_own_configuration};
 

@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, ensure};
-use e2e::scene::{PATIENCE, ROUTERS, Scene, VIPS};
 use nix::sys::signal::Signal;
+use scene::{PATIENCE, ROUTERS, Scene, VIPS};
 
 use crate::support::{configure, sick, until, wait_status, with_own_configuration};
 
@@ -195,7 +195,7 @@ pub(crate) fn slow_start(scene: &Scene) -> Result<()> {
     node.must(&["/lab/web", "start"])?;
     wait_status(scene, "fe1", "the new server was not asked", |said| said.contains("HTTP 503"))?;
     std::thread::sleep(Duration::from_secs(1)); // ten probes
-    let from = e2e::scene::address(0, "fe1", VIPS[0]);
+    let from = scene::address(0, "fe1", VIPS[0]);
     let vip = VIPS[0].parse()?;
     let early =
         scene.routers[0].wire.since(mark.wire(0)).into_iter().any(|m| m.from == from && m.announces(vip));

@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use e2e::scene::{FRONTENDS, PATIENCE, ROUTERS, Scene, VIPS};
+use scene::{FRONTENDS, PATIENCE, ROUTERS, Scene, VIPS};
 
 use crate::support::json;
 

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use e2e::scene::{FRONTENDS, PATIENCE, Scene, VIPS, address};
+use scene::{FRONTENDS, PATIENCE, Scene, VIPS, address};
 use serde_json::Value;
 
 use crate::support::{
@@ -73,7 +73,7 @@ pub(crate) fn prefix_refused(scene: &Scene) -> Result<()> {
         until(scene, "r1 refuses fe1's", || Ok(!scene.next_hops("r1", VIPS[0])?.contains(&from)))?;
         ensure!(established(&status(scene, "fe1")?["peers"][0]), "the session went with the prefix");
         other_goes_on(scene)?;
-        let refresh = |m: &e2e::wire::Message| m.octets[18] == 5;
+        let refresh = |m: &scene::wire::Message| m.octets[18] == 5;
         let wire = &scene.routers[0].wire;
         wire.wait(mark.wire(0), PATIENCE, refresh).context("FRR sent no ROUTE-REFRESH")?;
         let again = wire.wait(mark.wire(0), PATIENCE, |m| m.from == from && m.announces(vip));

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use e2e::scene::{PATIENCE, Scene, VIPS, address};
 use nix::sys::signal::Signal;
+use scene::{PATIENCE, Scene, VIPS, address};
 
 use crate::support::{configure, reason, status, wait_status, with_own_configuration};
 
@@ -13,7 +13,7 @@ pub(crate) fn reload(scene: &Scene) -> Result<()> {
     with_own_configuration(scene, "fe1", || {
         let (mark, vip) = (scene.mark(), VIPS[0].parse()?);
         let from = address(0, "fe1", VIPS[0]);
-        let said = |what: fn(&e2e::wire::Message, std::net::IpAddr) -> bool| {
+        let said = |what: fn(&scene::wire::Message, std::net::IpAddr) -> bool| {
             scene.routers[0].wire.since(mark.wire(0)).iter().any(|m| m.from == from && what(m, vip))
         };
         // Every key of the check, and its name: nothing is said to the routers.
@@ -33,7 +33,7 @@ pub(crate) fn reload(scene: &Scene) -> Result<()> {
             ensure!(reason(&status(scene, "fe1")?, VIPS[0]) == "announced", "{changes:?} withdrew");
         }
         ensure!(
-            !said(e2e::wire::Message::withdraws) && !said(e2e::wire::Message::announces),
+            !said(scene::wire::Message::withdraws) && !said(scene::wire::Message::announces),
             "said for nothing"
         );
         // An attribute is announced again, without a withdraw; by SIGHUP.
@@ -41,7 +41,7 @@ pub(crate) fn reload(scene: &Scene) -> Result<()> {
         ensure!(node.kill("announcer", Signal::SIGHUP) == 1, "no daemon");
         let again =
             scene.routers[0].wire.wait(mark.wire(0), PATIENCE, |m| m.from == from && m.announces(vip));
-        ensure!(again.is_some() && !said(e2e::wire::Message::withdraws), "no announcement, or a withdraw");
+        ensure!(again.is_some() && !said(scene::wire::Message::withdraws), "no announcement, or a withdraw");
         // A VIP more, and one less: withdrawn, and later off lo.
         configure(scene, "fe1", &[("\"192.0.2.80\"", "\"192.0.2.80\", \"192.0.2.81\"")])?;
         node.must(&["announcer", "reload"])?;
@@ -87,7 +87,7 @@ pub(crate) fn reload_refused(scene: &Scene) -> Result<()> {
         refuse(&[("asn = 65000", "asn = 65000\nhold_time = \"6s\"")], "--force")?;
         ensure!(node.kill("announcer", Signal::SIGHUP) == 1, "no daemon");
         node.must(&["announcer", "status"])?;
-        let quiet = |m: &e2e::wire::Message| m.from == from && matches!(m.octets[18], 1..=3);
+        let quiet = |m: &scene::wire::Message| m.from == from && matches!(m.octets[18], 1..=3);
         ensure!(
             !scene.routers[0].wire.since(mark.wire(0)).iter().any(quiet),
             "something was said to the router"

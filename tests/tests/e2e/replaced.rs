@@ -5,7 +5,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use e2e::scene::{FRONTENDS, Scene, VIPS};
+use scene::{FRONTENDS, Scene, VIPS};
 
 use crate::listener::armed;
 use crate::support::{Endless, configure, not_withdrawn, wait_status, with_own_configuration};

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use e2e::scene::{Scene, VIPS};
+use scene::{Scene, VIPS};
 
 use crate::support::tell_lost;
 

@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Result, ensure};
-use e2e::scene::{Scene, VIPS, server};
 use nix::sys::signal::Signal;
+use scene::{Scene, VIPS, server};
 
 use crate::support::{fault, reason, status, wait_status};
 

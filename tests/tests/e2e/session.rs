@@ -1,7 +1,7 @@
 //! What both ends of a session must agree on: keys and TTLs.
 
 use anyhow::{Context, Result, ensure};
-use e2e::scene::{PATIENCE, ROUTERS, Scene, VIPS, address};
+use scene::{PATIENCE, ROUTERS, Scene, VIPS, address};
 
 use crate::support::{configure, established, never_left, route, until_peer, with_own_configuration};
 
@@ -41,7 +41,7 @@ pub(crate) fn key_rotation(scene: &Scene) -> Result<()> {
         never_left(scene, &mark)?;
         for (index, router) in scene.routers.iter().enumerate() {
             let from = address(index, "fe1", VIPS[0]);
-            let ours = |m: &e2e::wire::Message| m.from == from && m.notification().is_some();
+            let ours = |m: &scene::wire::Message| m.from == from && m.notification().is_some();
             ensure!(
                 !router.wire.since(mark.wire(index)).iter().any(ours),
                 "we ended the session with {}",
@@ -80,7 +80,7 @@ pub(crate) fn ttl_security(scene: &Scene) -> Result<()> {
         let cleared = scene.mark();
         scene.node("r1")?.must(&["vtysh", "-c", &format!("clear bgp {neighbor}")])?;
         let vip = VIPS[0].parse()?;
-        let again = |m: &e2e::wire::Message| m.from == neighbor && m.announces(vip);
+        let again = |m: &scene::wire::Message| m.from == neighbor && m.announces(vip);
         scene.routers[0]
             .wire
             .wait(cleared.wire(0), PATIENCE, again)

@@ -4,8 +4,8 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use e2e::scene::{FRONTENDS, ROUTERS, Scene, VIPS, address};
 use nix::sys::signal::Signal;
+use scene::{FRONTENDS, ROUTERS, Scene, VIPS, address};
 
 use crate::support::{
     Endless, configure, json, none_lost, not_withdrawn, reason, status, until, wait_status,

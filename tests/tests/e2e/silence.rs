@@ -4,9 +4,9 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use e2e::scene::{FRONTENDS, PATIENCE, ROUTERS, Scene, VIPS, address};
 use lab::Cut;
 use nix::sys::signal::Signal;
+use scene::{FRONTENDS, PATIENCE, ROUTERS, Scene, VIPS, address};
 
 use crate::support::{
     Endless, configure, established, none_lost, not_withdrawn, status, tell_lost, until_peer,

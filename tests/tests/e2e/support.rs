@@ -8,10 +8,10 @@ use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, bail, ensure};
-use e2e::fib::Change;
-use e2e::scene::{FRONTENDS, Load, Mark, PATIENCE, Scene, VIPS, address, topology};
-use e2e::wire::between;
 use lab::load::Report;
+use scene::fib::Change;
+use scene::wire::between;
+use scene::{FRONTENDS, Load, Mark, PATIENCE, Scene, VIPS, address, topology};
 use serde_json::Value;
 
 pub(crate) fn json(text: &str) -> Result<Value> {

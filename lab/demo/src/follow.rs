@@ -1,0 +1,76 @@
+//! Turns what the routers and the client saw into what is shown.
+//!
+//! Pure but for the logs that it reads.
+
+use std::time::Duration;
+
+use scene::fib::Change;
+use scene::wire::{Message, between};
+use scene::{FRONTENDS, ROUTERS, address};
+
+use crate::script::{Logs, VIP};
+use crate::view::{Kind, View};
+
+/// A route that is taken out and put in again at once did not go: netlink tells of both.
+const REPLACED: Duration = Duration::from_millis(20);
+
+/// Where the logs were read up to.
+pub(crate) struct Follow {
+    logs: Logs,
+    wire: Vec<usize>,
+    fib: Vec<usize>,
+    buckets: usize,
+}
+
+impl Follow {
+    /// From now on, when every frontend is in both FIBs.
+    pub(crate) fn new(logs: Logs) -> Follow {
+        let wire = logs.wire.iter().map(scene::log::Log::mark).collect();
+        let fib = logs.fib.iter().map(scene::log::Log::mark).collect();
+        Follow { logs, wire, fib, buckets: 0 }
+    }
+
+    /// Reads what came since, and tells it to the view.
+    pub(crate) fn catch_up(&mut self, view: &mut View) {
+        for router in 0..ROUTERS.len() {
+            let heard = self.logs.wire[router].since(self.wire[router]);
+            self.wire[router] += heard.len();
+            heard.iter().for_each(|message| message_seen(view, router, message));
+
+            let changes = self.logs.fib[router].since(self.fib[router]);
+            self.fib[router] += changes.len();
+            let changes: Vec<&Change> =
+                changes.iter().filter(|change| change.prefix.addr().to_string() == VIP).collect();
+            for (index, change) in changes.iter().enumerate() {
+                let next = changes.get(index + 1);
+                if next.is_none_or(|next| between(change.at, next.at) > REPLACED) {
+                    let there = |frontend: &&str| change.next_hops.contains(&address(router, frontend, VIP));
+                    let hops: Vec<&str> = FRONTENDS.iter().filter(|fe| there(fe)).copied().collect();
+                    view.fib(router, change.at, &hops);
+                }
+            }
+        }
+        let full = self.logs.buckets.since(self.buckets);
+        self.buckets += full.len();
+        full.iter().for_each(|bucket| view.requests(bucket));
+        view.settle();
+    }
+}
+
+fn message_seen(view: &mut View, router: usize, message: &Message) {
+    let Ok(vip) = VIP.parse() else { return };
+    let Some(frontend) = FRONTENDS.into_iter().find(|fe| address(router, fe, VIP) == message.from) else {
+        return;
+    };
+    let name = ROUTERS[router];
+    if message.withdraws(vip) {
+        view.event(message.at, Kind::Gone, format!("{name} hears {frontend} withdraw {VIP}"));
+    }
+    if message.announces(vip) {
+        view.event(message.at, Kind::Back, format!("{name} hears {frontend} announce {VIP}"));
+    }
+    if let Some((code, subcode, _)) = message.notification() {
+        let text = format!("{name} hears {frontend} say goodbye (NOTIFICATION {code}/{subcode})");
+        view.event(message.at, Kind::Gone, text);
+    }
+}

@@ -1,0 +1,194 @@
+//! `demo`: the main job, live in a terminal, on real routers. Ends by itself, and leaves nothing behind.
+//!
+//! ```text
+//! script   a thread: brings the lab up, breaks and mends it step by step ──Said──┐ mpsc
+//! signals  a thread: SIGINT, SIGTERM, SIGHUP ────────────────────────────────────┤
+//! main     follows the routers' and the load's logs, draws; ends the lab ←───────┘
+//! view     pure: what is known -> lines         screen   lines -> a terminal, or a pipe
+//! ```
+//!
+//! The one who draws never waits for the lab, so an interrupt is answered at once, wherever the script is.
+
+#![allow(clippy::wildcard_enum_match_arm)] // errors of the lab grow
+
+mod follow;
+mod screen;
+mod script;
+mod view;
+
+use std::process::ExitCode;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant, SystemTime};
+
+use anyhow::{Context, Result};
+use clap::Parser;
+use lab::{Cancel, engine};
+use nix::sys::signal::Signal;
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use until::until;
+
+use crate::follow::Follow;
+use crate::screen::Screen;
+use crate::script::{Pace, Said};
+use crate::view::View;
+
+/// The lab's name; any other lab may be up beside it.
+const LAB: &str = "demo";
+/// How often the screen is drawn anew.
+const FRAME: Duration = Duration::from_millis(100);
+/// How long cleaning up may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Shows announcer at work on two routers and three frontends. Needs root.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    /// Look at each step for a shorter time.
+    #[arg(long)]
+    quick: bool,
+    /// Lines instead of a picture, as when the output is no terminal.
+    #[arg(long)]
+    plain: bool,
+}
+
+/// What the main thread is told.
+pub(crate) enum Input {
+    /// By the script.
+    Said(Said),
+    /// By the one at the keyboard.
+    Signal(Signal),
+}
+
+/// How it ended.
+enum End {
+    Played(Result<()>),
+    Interrupted(Signal),
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match run(&arguments) {
+        Ok(End::Played(Ok(()))) => ExitCode::SUCCESS,
+        Ok(End::Interrupted(signal)) => {
+            eprintln!("demo: interrupted; nothing is left behind");
+            ExitCode::from(128u8.saturating_add(signal as u8))
+        }
+        Ok(End::Played(Err(error))) | Err(error) => {
+            eprintln!("demo: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<End> {
+    let (tell, told) = mpsc::channel();
+    let cancel = Cancel::new();
+    signals(tell.clone())?;
+    let pace = if arguments.quick { Pace::QUICK } else { Pace::WATCHED };
+    let script = thread::spawn({
+        let cancel = cancel.clone();
+        move || script::play(&pace, &cancel, &|said| drop(tell.send(Input::Said(said))))
+    });
+    let mut screen = Screen::new(arguments.plain);
+    let mut view = View::new(SystemTime::now());
+    let signal = watch(&told, &script, &mut view, &mut screen)?;
+    screen.close();
+    match signal {
+        Some(signal) => {
+            cancel.cancel();
+            clean_up(&told, &script, &view).context("cleaning up")?;
+            Ok(End::Interrupted(signal))
+        }
+        None => {
+            let played = script.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            screen.print(&view.last_words(screen.has_drawn(), played.is_ok()))?;
+            Ok(End::Played(played))
+        }
+    }
+}
+
+/// Shows what happens until the script is over, or a signal comes, which is returned.
+fn watch(
+    told: &Receiver<Input>,
+    script: &JoinHandle<Result<()>>,
+    view: &mut View,
+    screen: &mut Screen,
+) -> Result<Option<Signal>> {
+    let mut follow: Option<Follow> = None;
+    let mut next = Instant::now() + FRAME;
+    loop {
+        match told.recv_timeout(next.saturating_duration_since(Instant::now())) {
+            Ok(Input::Signal(signal)) => return Ok(Some(signal)),
+            Ok(Input::Said(said)) => {
+                if let Said::Serving(logs) = &said {
+                    follow = Some(Follow::new(logs.clone()));
+                }
+                view.hear(said);
+            }
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
+                next = Instant::now() + FRAME;
+                let over = script.is_finished();
+                if let Some(follow) = &mut follow {
+                    follow.catch_up(view);
+                }
+                // Nobody reads any more, as when the terminal was closed: that is an interrupt too.
+                if screen.show(view, SystemTime::now()).is_err() {
+                    return Ok(Some(Signal::SIGPIPE));
+                }
+                if over {
+                    return Ok(None);
+                }
+            }
+        }
+    }
+}
+
+/// After an interrupt: the script's thread is wherever it is, and ends with this process.
+fn clean_up(told: &Receiver<Input>, script: &JoinHandle<Result<()>>, view: &View) -> Result<()> {
+    let mut up = view.lab_is_up();
+    // A lab that is being started undoes that itself.
+    let _ = until(PATIENCE, || {
+        up |= told.try_iter().any(|input| matches!(input, Input::Said(Said::LabUp)));
+        if up || script.is_finished() { Ok(()) } else { Err(()) }
+    });
+    if up {
+        // Another process may be ending it at the moment.
+        until(PATIENCE, || match engine::down(LAB) {
+            Err(error @ lab::Error::Busy { .. }) => Err(error),
+            Ok(()) | Err(lab::Error::NotUp(_)) => Ok(Ok(())),
+            Err(error) => Ok(Err(error)),
+        })??;
+    }
+    // Commands that ran in nodes end with them. This process waits for them, so that none outlives it.
+    let _ = until(PATIENCE, || {
+        while let Ok(ended) = waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+            if ended == WaitStatus::StillAlive {
+                return Err(());
+            }
+        }
+        Ok(()) // no child is left
+    });
+    Ok(())
+}
+
+fn signals(tell: mpsc::Sender<Input>) -> Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let guard = runtime.enter();
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    drop(guard);
+    thread::spawn(move || {
+        let signal = runtime.block_on(async {
+            tokio::select! {
+                _ = interrupt.recv() => Signal::SIGINT,
+                _ = terminate.recv() => Signal::SIGTERM,
+                _ = hangup.recv() => Signal::SIGHUP,
+            }
+        });
+        let _ = tell.send(Input::Signal(signal)); // it is ending already, then
+    });
+    Ok(())
+}

@@ -1,0 +1,250 @@
+//! What is done to the lab, step by step, and what came of each step.
+//!
+//! Touches the lab. A step is over when both routers followed and the requests go where they should: if they do not,
+//! the demo has failed.
+
+use std::cell::Cell;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context, Result, bail, ensure};
+use lab::load::{Bucket, Counts};
+use lab::{Cancel, Lab, Options};
+use nix::sys::signal::{Signal, kill};
+use scene::fib::Change;
+use scene::log::Log;
+use scene::wire::Message;
+use scene::{FRONTENDS, Figures, Scene, VIPS, server, topology};
+use until::until;
+
+/// The VIP that is asked.
+pub(crate) const VIP: &str = VIPS[0];
+/// New connections a second.
+pub(crate) const RATE: u32 = 1000;
+
+/// How long each state is looked at.
+pub(crate) struct Pace {
+    /// Before the first step.
+    first: Duration,
+    /// After each: longer than a request's patience, so that what a step loses is counted in it.
+    hold: Duration,
+}
+
+impl Pace {
+    /// For a person.
+    pub(crate) const WATCHED: Pace =
+        Pace { first: Duration::from_millis(3000), hold: Duration::from_millis(3500) };
+    /// For a machine.
+    pub(crate) const QUICK: Pace =
+        Pace { first: Duration::from_millis(1200), hold: Duration::from_millis(1500) };
+}
+
+/// What is heard of the script.
+pub(crate) enum Said {
+    /// The lab's nodes are there, and have to be ended by whoever ends.
+    LabUp,
+    /// Every frontend serves, and these are the logs to follow.
+    Serving(Logs),
+    /// A step begins.
+    Begin {
+        /// Its place in [`STEPS`].
+        step: usize,
+        /// When it was done.
+        at: SystemTime,
+    },
+    /// It is over.
+    Over(Row),
+}
+
+/// Where it can be read what happens.
+#[derive(Clone)]
+pub(crate) struct Logs {
+    /// Since when.
+    pub(crate) at: SystemTime,
+    /// What each router heard, in the order of `ROUTERS`.
+    pub(crate) wire: Vec<Log<Message>>,
+    /// What each router's FIB became.
+    pub(crate) fib: Vec<Log<Change>>,
+    /// What became of the requests.
+    pub(crate) buckets: Log<Bucket>,
+}
+
+/// What a step cost.
+#[derive(Debug, Clone)]
+pub(crate) struct Row {
+    /// From the fault or the command.
+    pub(crate) figures: Figures,
+    /// What became of the requests meanwhile.
+    pub(crate) requests: Counts,
+}
+
+/// What a frontend's part in it is after a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// It serves.
+    Serves,
+    /// Its web server is dead.
+    Crashed,
+    /// Somebody drained it.
+    Drained,
+    /// Its daemon was stopped.
+    Stopped,
+}
+
+/// A step.
+pub(crate) struct Step {
+    /// To whom.
+    pub(crate) frontend: &'static str,
+    /// What, for the table.
+    pub(crate) what: &'static str,
+    /// What the frontend is from then on.
+    pub(crate) then: Part,
+    /// Does it. It calls the last argument at the moment from which is measured.
+    act: fn(&Scene, &str, &dyn Fn()) -> Result<()>,
+}
+
+/// The whole script.
+pub(crate) const STEPS: &[Step] = &[
+    Step { frontend: "fe1", what: "kill -9 of every nginx process", then: Part::Crashed, act: crash },
+    Step { frontend: "fe1", what: "nginx started again", then: Part::Serves, act: web_start },
+    Step { frontend: "fe2", what: "announcer drain www", then: Part::Drained, act: drain },
+    Step { frontend: "fe2", what: "announcer undrain www", then: Part::Serves, act: undrain },
+    Step { frontend: "fe3", what: "announcer stopped (SIGTERM)", then: Part::Stopped, act: stop },
+    Step { frontend: "fe3", what: "announcer started again", then: Part::Serves, act: start },
+];
+
+fn crash(scene: &Scene, frontend: &str, now: &dyn Fn()) -> Result<()> {
+    let pids = scene.servers(frontend)?;
+    ensure!(!pids.is_empty(), "{frontend} has no {} to kill", server(frontend));
+    now();
+    pids.into_iter().try_for_each(|pid| kill(pid, Signal::SIGKILL)).context("kill")
+}
+
+fn web_start(scene: &Scene, frontend: &str, now: &dyn Fn()) -> Result<()> {
+    command(scene, frontend, now, &["/lab/web", "start"])
+}
+
+fn drain(scene: &Scene, frontend: &str, now: &dyn Fn()) -> Result<()> {
+    command(scene, frontend, now, &["announcer", "drain", "www", "--reason", "demo"])
+}
+
+fn undrain(scene: &Scene, frontend: &str, now: &dyn Fn()) -> Result<()> {
+    command(scene, frontend, now, &["announcer", "undrain", "www"])
+}
+
+fn stop(scene: &Scene, frontend: &str, now: &dyn Fn()) -> Result<()> {
+    command(scene, frontend, now, &["/lab/announcer", "stop"])
+}
+
+fn start(scene: &Scene, frontend: &str, now: &dyn Fn()) -> Result<()> {
+    command(scene, frontend, now, &["/lab/announcer", "start"])
+}
+
+fn command(scene: &Scene, frontend: &str, now: &dyn Fn(), words: &[&str]) -> Result<()> {
+    now();
+    scene.node(frontend)?.must(words)?;
+    Ok(())
+}
+
+/// Brings the lab up, plays every step, and ends the lab; when it fails too.
+///
+/// # Errors
+/// When something did not work as it should.
+pub(crate) fn play(pace: &Pace, cancel: &Cancel, say: &dyn Fn(Said)) -> Result<()> {
+    let mut options = Options::new(&topology("ecmp"));
+    options.name = Some(crate::LAB.to_owned());
+    let lab = Lab::start(&options, cancel)?;
+    say(Said::LabUp);
+    let scene = Scene::of(lab)?;
+    let played = steps(&scene, pace, say);
+    if cancel.is_cancelled() {
+        // Whoever cancelled ends the lab: not both at once.
+        std::mem::forget(scene);
+        bail!("interrupted");
+    }
+    let down = scene.down().context("the lab did not end");
+    played.and(down)
+}
+
+fn steps(scene: &Scene, pace: &Pace, say: &dyn Fn(Said)) -> Result<()> {
+    let buckets: Log<Bucket> = Log::default();
+    let over = Arc::new(AtomicBool::new(false));
+    let load = scene.load_live(VIP, RATE, Duration::from_secs(600), {
+        let (buckets, over) = (buckets.clone(), over.clone());
+        move |bucket| {
+            buckets.push(bucket.clone());
+            if over.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        }
+    })?;
+    say(Said::Serving(Logs {
+        at: SystemTime::now(),
+        wire: scene.routers.iter().map(|router| router.wire.clone()).collect(),
+        fib: scene.routers.iter().map(|router| router.fib.clone()).collect(),
+        buckets: buckets.clone(),
+    }));
+    thread::sleep(pace.first);
+    shares(&buckets, &FRONTENDS).context("before the first step")?;
+    for (index, step) in STEPS.iter().enumerate() {
+        let row = play_step(scene, index, step, &buckets, pace, say)
+            .with_context(|| format!("{}: {}", step.frontend, step.what))?;
+        say(Said::Over(row));
+    }
+    over.store(true, Ordering::Relaxed);
+    load.report().map(drop)
+}
+
+fn play_step(
+    scene: &Scene,
+    index: usize,
+    step: &Step,
+    buckets: &Log<Bucket>,
+    pace: &Pace,
+    say: &dyn Fn(Said),
+) -> Result<Row> {
+    let (mark, before) = (scene.mark(), buckets.mark());
+    let at = Cell::new(SystemTime::UNIX_EPOCH);
+    (step.act)(scene, step.frontend, &|| {
+        at.set(SystemTime::now());
+        say(Said::Begin { step: index, at: at.get() });
+    })?;
+    let at = at.get();
+    let (figures, serving) = match step.then {
+        Part::Serves => (scene.announced(&mark, at, step.frontend, VIP)?, FRONTENDS.to_vec()),
+        Part::Crashed | Part::Drained | Part::Stopped => {
+            let figures = scene.withdrawn(&mark, at, step.frontend, VIP)?;
+            (figures, FRONTENDS.into_iter().filter(|other| *other != step.frontend).collect())
+        }
+    };
+    scene.wait_next_hops(VIP, &serving)?;
+    thread::sleep(pace.hold);
+    shares(buckets, &serving)?;
+    let mut requests = Counts::default();
+    buckets.since(before).iter().for_each(|bucket| requests.merge(&bucket.counts));
+    Ok(Row { figures, requests })
+}
+
+/// Checks that in the last half second these frontends, and no other, served their share of what was asked.
+fn shares(buckets: &Log<Bucket>, serving: &[&str]) -> Result<()> {
+    until(Duration::from_secs(5), || {
+        ensure!(buckets.mark() >= 5, "no requests are sent");
+        Ok(())
+    })?;
+    let mark = buckets.mark();
+    let last = buckets.since(mark.saturating_sub(5));
+    let lost: u64 = last.iter().map(|bucket| bucket.counts.lost()).sum();
+    let answered: u64 = last.iter().map(|bucket| bucket.counts.answered()).sum();
+    ensure!(lost == 0 && answered > 0, "{lost} requests are lost and {answered} answered in half a second");
+    let fair = answered / u64::try_from(serving.len())?;
+    for frontend in FRONTENDS {
+        let got: u64 = last.iter().filter_map(|bucket| bucket.counts.ok.get(frontend)).sum();
+        if serving.contains(&frontend) {
+            ensure!(got > fair / 2, "{frontend} gets {got} of {answered} requests, and should get {fair}");
+        } else {
+            ensure!(got == 0, "{frontend} still gets {got} of {answered} requests");
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,366 @@
+//! What is known, and how it looks.
+//!
+//! Pure. A line is words with a style each; who draws it knows of colours and of the terminal's size.
+
+use std::collections::VecDeque;
+use std::time::SystemTime;
+
+use lab::load::{BUCKET, Bucket, Counts};
+use scene::wire::between;
+use scene::{FRONTENDS, Figures, ROUTERS, server};
+
+use crate::script::{Part, RATE, Row, STEPS, Said, VIP};
+
+/// The narrowest terminal that a picture is drawn on.
+pub(crate) const WIDTH: usize = 80;
+/// And the lowest.
+pub(crate) const HEIGHT: usize = 24;
+/// Over how many buckets rates are taken.
+const WINDOW: usize = 5;
+
+/// How words look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Style {
+    /// As they are.
+    Plain,
+    /// A heading.
+    Bold,
+    /// By the way.
+    Dim,
+    /// Broken.
+    Red,
+    /// Serving.
+    Green,
+    /// On purpose.
+    Yellow,
+    /// Told to do.
+    Cyan,
+}
+
+/// Words, each with its style.
+#[derive(Debug, Clone)]
+pub(crate) struct Line(pub(crate) Vec<(Style, String)>);
+
+impl Line {
+    fn of(style: Style, text: impl Into<String>) -> Line {
+        Line(vec![(style, text.into())])
+    }
+
+    fn empty() -> Line {
+        Line(Vec::new())
+    }
+
+    fn and(mut self, style: Style, text: impl Into<String>) -> Line {
+        self.0.push((style, text.into()));
+        self
+    }
+}
+
+/// What an event is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// What was done to the lab.
+    Cause,
+    /// A route goes.
+    Gone,
+    /// A route comes.
+    Back,
+}
+
+struct Event {
+    at: SystemTime,
+    line: Line,
+}
+
+/// Everything that is known.
+pub(crate) struct View {
+    start: SystemTime,
+    stage: Stage,
+    parts: [Part; 3],
+    in_fib: [[bool; 2]; 3],
+    recent: VecDeque<Bucket>,
+    lost: u64,
+    cause: Option<SystemTime>,
+    begun: usize,
+    rows: Vec<Row>,
+    fresh: Vec<Event>,
+    told: Vec<Line>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Starting,
+    Up,
+    Serving,
+}
+
+impl View {
+    /// Nothing is known yet.
+    pub(crate) fn new(start: SystemTime) -> View {
+        let welcome = Line::of(Style::Dim, "Two FRR routers, three frontends and a client come up …");
+        View {
+            start,
+            stage: Stage::Starting,
+            parts: [Part::Serves; 3],
+            in_fib: [[true; 2]; 3],
+            recent: VecDeque::new(),
+            lost: 0,
+            cause: None,
+            begun: 0,
+            rows: Vec::new(),
+            fresh: Vec::new(),
+            told: vec![welcome],
+        }
+    }
+
+    /// Whether there is a lab that somebody has to end.
+    pub(crate) fn lab_is_up(&self) -> bool {
+        self.stage != Stage::Starting
+    }
+
+    /// Whether every frontend serves, and requests are sent.
+    pub(crate) fn is_serving(&self) -> bool {
+        self.stage == Stage::Serving
+    }
+
+    /// Whether some of them have been counted.
+    pub(crate) fn has_rates(&self) -> bool {
+        !self.recent.is_empty()
+    }
+
+    /// Whether all has been played.
+    pub(crate) fn is_over(&self) -> bool {
+        self.rows.len() == STEPS.len()
+    }
+
+    /// What the script says.
+    pub(crate) fn hear(&mut self, said: Said) {
+        match said {
+            Said::LabUp => self.stage = Stage::Up,
+            Said::Serving(logs) => {
+                self.stage = Stage::Serving;
+                self.start = logs.at;
+                self.told.extend(topology());
+            }
+            Said::Begin { step: index, at } => {
+                let Some(step) = STEPS.get(index) else { return };
+                self.cause = Some(at);
+                self.begun = index + 1;
+                if let Some(place) = FRONTENDS.iter().position(|frontend| *frontend == step.frontend) {
+                    self.parts[place] = step.then;
+                }
+                self.event(at, Kind::Cause, format!("{}: {}", step.frontend, step.what));
+                self.settle();
+            }
+            Said::Over(row) => {
+                if let (1.., Some(step)) = (row.requests.lost(), STEPS.get(self.rows.len())) {
+                    let Counts { status, refused, reset, timed_out, other, ok: _ } = &row.requests;
+                    let all = [
+                        (*refused, "refused"),
+                        (*reset, "reset"),
+                        (*timed_out, "timed out"),
+                        (status.values().sum(), "answered with an error"),
+                        (*other, "without a route"),
+                    ];
+                    let some = all.into_iter().filter(|(count, _)| *count > 0);
+                    let some: Vec<String> = some.map(|(count, how)| format!("{count} {how}")).collect();
+                    let text = format!("{:23}{}: lost {}", "", step.frontend, some.join(", "));
+                    self.told.push(Line::of(Style::Yellow, text));
+                }
+                self.rows.push(row);
+            }
+        }
+    }
+
+    /// Something happened; shown at the next [`View::settle`].
+    pub(crate) fn event(&mut self, at: SystemTime, kind: Kind, text: String) {
+        let style = match kind {
+            Kind::Cause => Style::Cyan,
+            Kind::Gone => Style::Red,
+            Kind::Back => Style::Green,
+        };
+        let since = match (kind, self.cause) {
+            (Kind::Gone | Kind::Back, Some(cause)) => {
+                format!("+{:.1} ms", between(cause, at).as_secs_f64() * 1e3)
+            }
+            (Kind::Cause, _) | (_, None) => String::new(),
+        };
+        let line = Line::of(Style::Dim, format!(" {:>8}  ", self.clock(at)))
+            .and(Style::Plain, format!("{since:>11}  "))
+            .and(style, text);
+        self.fresh.push(Event { at, line });
+    }
+
+    /// A router's FIB leads to these frontends from now on.
+    pub(crate) fn fib(&mut self, router: usize, at: SystemTime, hops: &[&str]) {
+        let mut kind = None;
+        for (place, frontend) in FRONTENDS.iter().enumerate() {
+            let there = hops.contains(frontend);
+            if self.in_fib[place][router] != there {
+                kind = Some(if there { Kind::Back } else { Kind::Gone });
+                self.in_fib[place][router] = there;
+            }
+        }
+        if let Some(kind) = kind {
+            let hops = if hops.is_empty() { "nobody".to_owned() } else { hops.join(", ") };
+            self.event(at, kind, format!("{}'s FIB leads to {hops}", ROUTERS[router]));
+        }
+    }
+
+    /// A tenth of a second of requests.
+    pub(crate) fn requests(&mut self, bucket: &Bucket) {
+        self.lost += bucket.counts.lost();
+        self.recent.push_back(bucket.clone());
+        if self.recent.len() > WINDOW {
+            self.recent.pop_front();
+        }
+    }
+
+    /// Puts what happened since the last time in its order.
+    pub(crate) fn settle(&mut self) {
+        self.fresh.sort_by_key(|event| event.at);
+        self.told.extend(self.fresh.drain(..).map(|event| event.line));
+    }
+
+    /// The lines that came since `told` of them were told.
+    pub(crate) fn told_since(&self, told: &mut usize) -> Vec<Line> {
+        let lines = self.told.iter().skip(*told).cloned().collect();
+        *told = self.told.len();
+        lines
+    }
+
+    /// One line of rates.
+    pub(crate) fn rates(&self, now: SystemTime) -> Line {
+        let rates = FRONTENDS.iter().map(|frontend| format!("{frontend} {:>4}/s   ", self.rate(frontend)));
+        let text =
+            format!(" {:>8}               {}lost {}", self.clock(now), rates.collect::<String>(), self.lost);
+        Line::of(Style::Dim, text)
+    }
+
+    /// The picture.
+    pub(crate) fn frame(&self, now: SystemTime, width: usize, height: usize) -> Vec<Line> {
+        let mut lines =
+            vec![title().and(Style::Dim, format!("{:>1$} s", self.clock(now), width.min(100) - 66))];
+        lines.push(Line::empty());
+        lines.extend(self.drawing(width.min(100)));
+        lines.push(Line::empty());
+        lines.extend(self.table());
+        lines.push(Line::empty());
+        let room = height.saturating_sub(lines.len());
+        let events = self.told.iter().skip(1 + topology().len());
+        lines.extend(events.clone().skip(events.len().saturating_sub(room)).cloned());
+        lines
+    }
+
+    /// What stays when it is over: the figures, below all that happened where that was `drawn` and so is gone.
+    pub(crate) fn last_words(&self, drawn: bool, whole: bool) -> Vec<Line> {
+        let mut lines = if drawn { self.told[1..].to_vec() } else { Vec::new() };
+        lines.push(Line::empty());
+        lines.extend(self.table());
+        lines.push(Line::empty());
+        if whole {
+            let note = [
+                "Times are from the fault or the command to the slower of the two routers: the UPDATE",
+                "at its end of the link (tcpdump), the route in its kernel (rtnetlink). A crash is known",
+                "when nothing listens any more, which the kernel is asked every few milliseconds; to come",
+                "back takes 2 probes that pass, 100 ms apart here.",
+                "Lost: refused by the dead server until then; or open while routes changed, and so",
+                "moved to another frontend, which resets what it does not know.",
+            ];
+            lines.extend(note.map(|text| Line::of(Style::Dim, format!(" {text}"))));
+            lines.push(Line::of(Style::Green, " Every step did what it should; the lab is gone again."));
+        }
+        lines
+    }
+
+    /// The topology, with each frontend's routes and rate.
+    fn drawing(&self, width: usize) -> Vec<Line> {
+        let bar = width.saturating_sub(62);
+        let head = format!("{:34}r1 r2{:>w$}", "", "requests/s", w = bar + 7);
+        let mut lines = vec![Line::of(Style::Dim, head)];
+        for (place, frontend) in FRONTENDS.into_iter().enumerate() {
+            let part = self.parts[place];
+            let dot = |there: bool| match there {
+                true => (Style::Green, "●  ".to_owned()),
+                false => (Style::Red, "○  ".to_owned()),
+            };
+            let routes = self.in_fib[place];
+            let (style, standing) = standing(part, routes.contains(&true), frontend);
+            let rate = self.rate(frontend);
+            let mut line = Line::of(Style::Dim, TRUNK[place]).and(Style::Bold, format!("{frontend} "));
+            line = line.and(Style::Plain, format!("{:<9} ", server(frontend)));
+            line.0.extend(routes.map(dot));
+            line = line.and(style, format!(" {:<bar$} ", blocks(rate, bar)));
+            lines.push(line.and(Style::Plain, format!("{rate:>5}  ")).and(style, standing));
+        }
+        let lost = if self.lost == 0 { Style::Dim } else { Style::Plain };
+        let text = format!("{RATE} new connections a second to {VIP}; {} lost so far", self.lost);
+        lines.push(Line::of(lost, format!(" {text}")));
+        lines
+    }
+
+    fn table(&self) -> Vec<Line> {
+        let head = format!(" {:<37}{:>13}{:>13}{:>15}", "step", "to the wire", "to the FIB", "requests lost");
+        let mut lines = vec![Line::of(Style::Bold, head)];
+        for (index, step) in STEPS.iter().enumerate() {
+            let what = format!(" {} {:<33}", step.frontend, step.what);
+            lines.push(match self.rows.get(index) {
+                Some(Row { figures: Figures { wire, fib }, requests }) => {
+                    let ms = |time: &std::time::Duration| format!("{:.1} ms", time.as_secs_f64() * 1e3);
+                    let lost = format!("{} of {}", requests.lost(), requests.lost() + requests.answered());
+                    Line::of(Style::Plain, format!("{what}{:>13}{:>13}{lost:>15}", ms(wire), ms(fib)))
+                }
+                None if index < self.begun => Line::of(Style::Cyan, format!("{what}{:>13}", "…")),
+                None => Line::of(Style::Dim, what),
+            });
+        }
+        lines
+    }
+
+    fn rate(&self, frontend: &str) -> u64 {
+        let window = self.recent.iter().filter_map(|bucket| bucket.counts.ok.get(frontend)).sum::<u64>();
+        let millis = BUCKET.as_millis() as u64 * self.recent.len().max(1) as u64;
+        window * 1000 / millis
+    }
+
+    fn clock(&self, at: SystemTime) -> String {
+        format!("{:.3}", between(self.start, at).as_secs_f64())
+    }
+}
+
+/// The topology, left of the frontends.
+const TRUNK: [&str; 3] = ["          ┌─ r1 ─┬─ ", " client ──┤      ├─ ", "          └─ r2 ─┴─ "];
+
+/// The topology as it is drawn once, above what happened.
+fn topology() -> Vec<Line> {
+    let mut lines = vec![Line::empty(), title()];
+    lines.extend(FRONTENDS.into_iter().zip(TRUNK).map(|(frontend, trunk)| {
+        let line = Line::of(Style::Dim, trunk).and(Style::Bold, frontend);
+        line.and(Style::Plain, format!(" announcer, {:<8} {VIP} on lo", server(frontend)))
+    }));
+    lines.push(Line::empty());
+    lines
+}
+
+fn title() -> Line {
+    Line::of(Style::Bold, " announcer")
+        .and(Style::Plain, ": one VIP on three frontends, live on two FRR routers")
+}
+
+/// What a frontend does, in a word, and its colour.
+fn standing(part: Part, routed: bool, frontend: &str) -> (Style, String) {
+    match (part, routed) {
+        (Part::Serves, true) => (Style::Green, "announced".to_owned()),
+        (Part::Serves, false) => (Style::Yellow, "coming back".to_owned()),
+        (Part::Crashed, _) => (Style::Red, format!("{} killed", server(frontend))),
+        (Part::Drained, _) => (Style::Yellow, "drained".to_owned()),
+        (Part::Stopped, _) => (Style::Yellow, "daemon stopped".to_owned()),
+    }
+}
+
+/// A bar; a little more than half of all requests fills it.
+fn blocks(rate: u64, width: usize) -> String {
+    let eighths = (rate as usize * width * 8 / (RATE as usize * 55 / 100)).min(width * 8);
+    let part = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
+    "█".repeat(eighths / 8) + part[eighths % 8]
+}

@@ -1,0 +1,369 @@
+//! The lab as the scenarios use it: bring it up, break it, see what the routers saw, mend it.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::process::Child;
+use std::thread;
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context, Result, bail, ensure};
+use lab::load::{self, Plan};
+use lab::{Lab, Node};
+use until::until;
+
+use crate::fib::{self, Change};
+use crate::log::Log;
+use crate::wire::{self, Message, between};
+
+/// The VIPs of service `www`.
+pub const VIPS: [&str; 2] = ["192.0.2.80", "2001:db8::80"];
+/// The frontends.
+pub const FRONTENDS: [&str; 3] = ["fe1", "fe2", "fe3"];
+/// The routers.
+pub const ROUTERS: [&str; 2] = ["r1", "r2"];
+/// How long anything may take before it is called broken.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The lab `ecmp`, up, its routers listened to.
+pub struct Scene {
+    /// The lab.
+    pub lab: Lab,
+    /// In the order of [`ROUTERS`].
+    pub routers: Vec<Router>,
+}
+
+/// A router, and what it sees.
+pub struct Router {
+    /// Its node's name.
+    pub name: &'static str,
+    /// BGP on its links.
+    pub wire: Log<Message>,
+    /// Its FIB's changes.
+    pub fib: Log<Change>,
+    tcpdump: Child,
+}
+
+/// Where each router's logs stood: what came later is after it.
+#[derive(Debug, Clone)]
+pub struct Mark(Vec<(usize, usize)>);
+
+impl Mark {
+    /// Where the router of that index stood in its FIB.
+    pub fn fib(&self, router: usize) -> usize {
+        self.0[router].1
+    }
+
+    /// Where the router of that index stood on the wire.
+    pub fn wire(&self, router: usize) -> usize {
+        self.0[router].0
+    }
+}
+
+/// How long after a fault the slower router knew.
+#[derive(Debug, Clone, Copy)]
+pub struct Figures {
+    /// The withdraw at the router's end of the link.
+    pub wire: Duration,
+    /// The next hop out of the router's FIB.
+    pub fib: Duration,
+}
+
+impl std::fmt::Display for Figures {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let ms = |time: Duration| time.as_secs_f64() * 1e3;
+        write!(f, "wire {:.1} ms, FIB {:.1} ms", ms(self.wire), ms(self.fib))
+    }
+}
+
+impl Drop for Router {
+    fn drop(&mut self) {
+        let _ = self.tcpdump.kill(); // it is gone already, then
+        let _ = self.tcpdump.wait();
+    }
+}
+
+impl Scene {
+    /// Brings the lab up and waits until every VIP is served by every frontend.
+    ///
+    /// # Errors
+    /// When the lab does not come up, or not all of it within [`PATIENCE`].
+    pub fn up() -> Result<Scene> {
+        Scene::of(Lab::up(&topology("ecmp"))?)
+    }
+
+    /// As [`Scene::up`], in a lab `ecmp` that the caller brought up.
+    ///
+    /// # Errors
+    /// When not every VIP is served by every frontend within [`PATIENCE`].
+    pub fn of(lab: Lab) -> Result<Scene> {
+        let routers =
+            ROUTERS.iter().map(|name| Router::listen(lab.node(name)?, name)).collect::<Result<_>>()?;
+        let scene = Scene { lab, routers };
+        scene.all_announced().context("after the lab came up")?;
+        Ok(scene)
+    }
+
+    /// A node of the lab.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn node(&self, name: &str) -> Result<&Node> {
+        Ok(self.lab.node(name)?)
+    }
+
+    /// Mends whatever a scenario broke, and waits until every VIP is served by every frontend.
+    ///
+    /// # Errors
+    /// When it is not mended within [`PATIENCE`].
+    pub fn mend(&self) -> Result<()> {
+        for name in FRONTENDS {
+            let node = self.node(name)?;
+            node.must(&["/lab/web", "healthy"])?;
+            node.exec(&["/lab/web", "start"])?; // refuses where it runs; a worker that is ending is no server
+            node.must(&["/bin/sh", "-c", "rm -rf /var/lib/announcer/drain/*"])?;
+            if node.pids_of("announcer").is_empty() {
+                node.exec(&["/lab/announcer", "start"])?; // refuses where one is being started
+            }
+            node.exec(&["announcer", "undrain", "--all"])?; // also ends the wait of what came and went too often
+        }
+        self.all_announced()
+    }
+
+    /// Waits until both routers have every frontend as a next hop of every VIP.
+    ///
+    /// # Errors
+    /// When that takes longer than [`PATIENCE`]; the message says what each router has, and each daemon's status.
+    pub fn all_announced(&self) -> Result<()> {
+        for vip in VIPS {
+            self.wait_next_hops(vip, &FRONTENDS)?;
+        }
+        Ok(())
+    }
+
+    /// Waits until both routers have just these frontends as next hops of a VIP.
+    ///
+    /// # Errors
+    /// When that takes longer than [`PATIENCE`].
+    pub fn wait_next_hops(&self, vip: &str, frontends: &[&str]) -> Result<()> {
+        for (router, name) in ROUTERS.iter().enumerate() {
+            let wanted: BTreeSet<IpAddr> = frontends.iter().map(|fe| address(router, fe, vip)).collect();
+            until(PATIENCE, || {
+                let found = self.next_hops(name, vip)?;
+                ensure!(found == wanted, "{name} has {found:?} for {vip}, not {wanted:?}");
+                Ok(())
+            })
+            .or_else(|error| self.with_statuses(error))?;
+        }
+        Ok(())
+    }
+
+    /// The error, and below it the status of each frontend's daemon.
+    fn with_statuses(&self, error: anyhow::Error) -> Result<()> {
+        let mut message = format!("{error:#}");
+        for fe in FRONTENDS {
+            let status = self.node(fe)?.exec(&["announcer", "status"])?;
+            message += &format!("\n{fe}: {}{}", status.stdout, status.stderr);
+        }
+        bail!(message)
+    }
+
+    /// The next hops that a router's kernel has for a VIP.
+    ///
+    /// # Errors
+    /// When it cannot be asked.
+    pub fn next_hops(&self, router: &str, vip: &str) -> Result<BTreeSet<IpAddr>> {
+        next_hops(self.node(router)?, vip)
+    }
+
+    /// The pids of a frontend's web server.
+    ///
+    /// # Errors
+    /// When the node has ended.
+    pub fn servers(&self, frontend: &str) -> Result<Vec<nix::unistd::Pid>> {
+        Ok(self.node(frontend)?.pids_of(server(frontend)))
+    }
+
+    /// Where the logs stand now.
+    pub fn mark(&self) -> Mark {
+        Mark(self.routers.iter().map(|router| (router.wire.mark(), router.fib.mark())).collect())
+    }
+
+    /// How long after `fault` both routers had heard that `frontend` serves `vip` no more, and had acted on it.
+    ///
+    /// # Errors
+    /// When one did not within [`PATIENCE`].
+    pub fn withdrawn(&self, mark: &Mark, fault: SystemTime, frontend: &str, vip: &str) -> Result<Figures> {
+        self.told(mark, fault, frontend, vip, |message, vip| message.withdraws(vip), false)
+    }
+
+    /// How long after `cause` both routers had heard that `frontend` serves `vip` again, and had acted on it.
+    ///
+    /// # Errors
+    /// When one did not within [`PATIENCE`].
+    pub fn announced(&self, mark: &Mark, cause: SystemTime, frontend: &str, vip: &str) -> Result<Figures> {
+        self.told(mark, cause, frontend, vip, |message, vip| message.announces(vip), true)
+    }
+
+    fn told(
+        &self,
+        mark: &Mark,
+        cause: SystemTime,
+        frontend: &str,
+        vip: &str,
+        says: fn(&Message, IpAddr) -> bool,
+        there: bool,
+    ) -> Result<Figures> {
+        let prefix_of: IpAddr = vip.parse()?;
+        let mut slower = Figures { wire: Duration::ZERO, fib: Duration::ZERO };
+        for (index, router) in self.routers.iter().enumerate() {
+            let (session, hop) = (address(index, frontend, VIPS[0]), address(index, frontend, vip));
+            let (wire_mark, fib_mark) = mark.0[index];
+            let message = router.wire.wait(wire_mark, PATIENCE, |message| {
+                message.from == session && message.at >= cause && says(message, prefix_of)
+            });
+            let message = message
+                .with_context(|| format!("{} heard nothing from {frontend} about {vip}", router.name))?;
+            let change = router.fib.wait(fib_mark, PATIENCE, |change| {
+                change.prefix.addr() == prefix_of
+                    && change.at >= cause
+                    && change.next_hops.contains(&hop) == there
+            });
+            let change = change
+                .with_context(|| format!("{}'s FIB did not follow {frontend} for {vip}", router.name))?;
+            slower.wire = slower.wire.max(between(cause, message.at));
+            slower.fib = slower.fib.max(between(cause, change.at));
+        }
+        Ok(slower)
+    }
+
+    /// Requests from the client, in the background.
+    ///
+    /// # Errors
+    /// When the client's node has ended, or the URL is none.
+    pub fn load(&self, vip: &str, rate: u32, lasts: Duration) -> Result<Load> {
+        self.load_live(vip, rate, lasts, |_| ControlFlow::Continue(()))
+    }
+
+    /// As [`Scene::load`]; `live` sees each tenth of a second as it ends, and may end the load.
+    ///
+    /// # Errors
+    /// As [`Scene::load`].
+    pub fn load_live(
+        &self,
+        vip: &str,
+        rate: u32,
+        lasts: Duration,
+        live: impl FnMut(&load::Bucket) -> ControlFlow<()> + Send + 'static,
+    ) -> Result<Load> {
+        let host = if vip.contains(':') { format!("[{vip}]") } else { vip.to_owned() };
+        let plan = Plan::new(&format!("http://{host}/"), rate, lasts).map_err(anyhow::Error::msg)?;
+        let client = self.node("client")?.clone();
+        let thread = thread::spawn(move || client.in_netns(|| load::run(&plan, live)));
+        Ok(Load(thread))
+    }
+
+    /// Ends the lab, and says so if anything stays.
+    ///
+    /// # Errors
+    /// When it cannot be ended.
+    pub fn down(self) -> Result<()> {
+        let Scene { lab, routers } = self;
+        lab.down()?; // and with it what listens in the routers, seen off by its own parent
+        drop(routers);
+        Ok(())
+    }
+}
+
+/// A load that is running.
+pub struct Load(thread::JoinHandle<Result<std::io::Result<load::Report>, lab::Error>>);
+
+impl Load {
+    /// Waits for its end.
+    ///
+    /// # Errors
+    /// When it could not run.
+    pub fn report(self) -> Result<load::Report> {
+        match self.0.join() {
+            Ok(report) => Ok(report??),
+            Err(_) => bail!("the load's thread panicked"),
+        }
+    }
+}
+
+impl Router {
+    /// Listens to the BGP and follows the FIB of a node, from now on.
+    ///
+    /// # Errors
+    /// When the node has ended, or tcpdump does not start.
+    pub fn listen(node: &Node, name: &'static str) -> Result<Router> {
+        let (wire, fib) = (Log::default(), Log::default());
+        fib::watch(node.netns()?, fib.clone())?;
+        let mut tcpdump = node.spawn(wire::TCPDUMP)?;
+        let capture = tcpdump.stdout.take().context("tcpdump's output")?;
+        let log = wire.clone();
+        let (ready, started) = std::sync::mpsc::channel();
+        let announce = Ready(capture, Some(ready));
+        thread::spawn(move || {
+            if let Err(e) = wire::read(announce, &log) {
+                eprintln!("{name}: the capture ended: {e:#}");
+            }
+        });
+        started.recv_timeout(PATIENCE).context("tcpdump did not start")?;
+        ensure!(tcpdump.try_wait()?.is_none(), "{name}: tcpdump ended");
+        Ok(Router { name, wire, fib, tcpdump })
+    }
+}
+
+/// Tells when the first octets come: tcpdump writes its header once it captures.
+struct Ready<R>(R, Option<std::sync::mpsc::Sender<()>>);
+
+impl<R: std::io::Read> std::io::Read for Ready<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let read = self.0.read(buffer)?;
+        if let Some(ready) = self.1.take() {
+            let _ = ready.send(()); // nobody waits any more
+        }
+        Ok(read)
+    }
+}
+
+/// The next hops that a router's kernel has for a VIP.
+///
+/// # Errors
+/// When it cannot be asked.
+pub fn next_hops(router: &Node, vip: &str) -> Result<BTreeSet<IpAddr>> {
+    let family = if vip.contains(':') { "-6" } else { "-4" };
+    let routes = router.must(&["ip", "-j", family, "route", "show", vip])?;
+    let routes: serde_json::Value = serde_json::from_str(&routes).context("ip -j route")?;
+    let mut found = BTreeSet::new();
+    for route in routes.as_array().into_iter().flatten() {
+        let many = route["nexthops"].as_array().into_iter().flatten();
+        for hop in std::iter::once(route).chain(many) {
+            let gateway = hop["gateway"].as_str().or_else(|| hop["via"]["host"].as_str());
+            found.extend(gateway.and_then(|gateway| gateway.parse::<IpAddr>().ok()));
+        }
+    }
+    Ok(found)
+}
+
+/// The process name of a frontend's web server.
+pub fn server(frontend: &str) -> &'static str {
+    if frontend == "fe3" { "haproxy" } else { "nginx" }
+}
+
+/// The address by which the router of that index reaches a frontend, of the family of `vip`.
+pub fn address(router: usize, frontend: &str, vip: &str) -> IpAddr {
+    let (router, frontend) = (router + 1, frontend.trim_start_matches("fe"));
+    let text = match vip.contains(':') {
+        false => format!("10.{router}.{frontend}.1"),
+        true => format!("2001:db8:{router}:{frontend}::2"),
+    };
+    text.parse().unwrap_or_else(|_| unreachable!("`{text}` is an address by construction"))
+}
+
+/// A topology of the lab, by name.
+pub fn topology(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(format!("{name}.clab.yml"))
+}

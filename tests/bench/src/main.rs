@@ -1,0 +1,160 @@
+//! `make bench`: announcer and the others in turns, in tables; kept in `docs/benchmarks.md` when the whole of it was run.
+//!
+//! `--quick` is a smaller one, `--only` some of the candidates, `--runs` and `--skip` a part; these keep nothing but what
+//! `--results` says. A file of results that is there already is added to.
+//!
+//! All candidates play on the same frontend, one after the other.
+//!
+//! ```text
+//! candidate  who is compared: a folder of tests/bench/peers each
+//! stage      the lab, and the frontend on which a candidate plays
+//! turn       one candidate through every event once: to the wire, to the FIB, requests lost
+//! resources  memory and CPU with many services
+//! results    pure: what was measured, and its medians
+//! page       pure: docs/benchmarks.md
+//! ```
+
+mod candidate;
+mod page;
+mod resources;
+mod results;
+mod stage;
+mod turn;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use clap::Parser;
+
+use crate::candidate::Candidate;
+use crate::page::{SERVICES, page};
+use crate::results::{Cost, Results};
+use crate::stage::Stage;
+use crate::turn::Parts;
+
+/// announcer and the other ways to announce a VIP while its server is healthy, in the same lab, taking turns.
+#[derive(Parser)]
+struct Args {
+    /// Few runs, and few services: to see that it works
+    #[arg(long)]
+    quick: bool,
+    /// These candidates alone, by their folders in tests/bench/peers
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<Candidate>,
+    /// How often each takes its turn
+    #[arg(long)]
+    runs: Option<usize>,
+    /// Without these parts: times, losses, death, costs
+    #[arg(long, value_delimiter = ',')]
+    skip: Vec<String>,
+    /// As many services at most
+    #[arg(long)]
+    services: Option<usize>,
+    /// Adds to the results of this file, and keeps them there
+    #[arg(long)]
+    results: Option<PathBuf>,
+    /// Writes the page here
+    #[arg(long)]
+    page: Option<PathBuf>,
+}
+
+/// How often each takes its turn, and the losses of it, which take longest.
+const RUNS: usize = 10;
+const LOSS_RUNS: usize = 5;
+const QUICK_RUNS: usize = 1;
+
+fn main() -> Result<()> {
+    let args = Args::parse();
+    let mut results = match &args.results {
+        Some(file) if file.exists() => {
+            serde_json::from_str(&fs::read_to_string(file)?).context("the results")?
+        }
+        Some(_) | None => Results::default(),
+    };
+    let stage = Stage::up()?;
+    let ended = run(&stage, &args, &mut results);
+    stage.down()?;
+    println!("\n{}", page(&results));
+    ended?;
+    let whole = !args.quick && args.only.is_empty() && args.runs.is_none() && args.skip.is_empty();
+    let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/benchmarks.md");
+    if let Some(file) = args.page.or(whole.then_some(kept)) {
+        fs::write(&file, page(&results)).with_context(|| format!("{}", file.display()))?;
+    }
+    Ok(())
+}
+
+fn run(stage: &Stage, args: &Args, results: &mut Results) -> Result<()> {
+    let candidates = if args.only.is_empty() { Candidate::ALL.to_vec() } else { args.only.clone() };
+    results.machine = stage.machine()?;
+    for candidate in &candidates {
+        results.versions.retain(|(known, _)| known != candidate);
+        results.versions.push((*candidate, stage.version(*candidate)?));
+    }
+    let plays = |part: &str| !args.skip.iter().any(|skipped| skipped == part);
+    let costs_alone = ["times", "losses", "death"].iter().all(|part| !plays(part));
+    let runs = args.runs.unwrap_or(if args.quick { QUICK_RUNS } else { RUNS }) * usize::from(!costs_alone);
+    for run in 0..runs {
+        for turn in 0..candidates.len() {
+            // Nobody always plays after the same one.
+            let candidate = candidates[(run + turn) % candidates.len()];
+            // As many deaths early between two keepalives as late, for each.
+            let phase = (run as f64 + fastrand::f64()) / runs as f64;
+            let parts = Parts {
+                times: plays("times"),
+                losses: run < LOSS_RUNS && plays("losses"),
+                death: plays("death"),
+                phase,
+            };
+            let began = Instant::now();
+            turn::play(stage, candidate, parts, results)?;
+            keep(args, results)?;
+            println!(
+                "run {} of {runs}, {:28}{:6.1} s",
+                run + 1,
+                candidate.title(),
+                began.elapsed().as_secs_f64()
+            );
+        }
+    }
+    if !plays("costs") {
+        return Ok(());
+    }
+    resources::prepare(stage)?;
+    let most = args.services.unwrap_or(if args.quick { 10 } else { 1000 });
+    results.waking_percent = Some(resources::waking()?);
+    for services in SERVICES.into_iter().filter(|services| *services <= most) {
+        for candidate in &candidates {
+            let fails = |cost: &Cost| cost.candidate == *candidate && cost.measured.is_err();
+            if results.costs.iter().any(fails) {
+                continue;
+            }
+            let began = Instant::now();
+            let cost = resources::measure(stage, *candidate, services)?;
+            let said = match &cost.measured {
+                Ok(usage) => format!("{:.1} MiB, {:.1} %", usage.pss_mib, usage.cpu_percent),
+                Err(why) => why.clone(),
+            };
+            println!(
+                "{services} services, {:28}{:6.1} s  {said}",
+                candidate.title(),
+                began.elapsed().as_secs_f64()
+            );
+            results.costs.retain(|known| (known.candidate, known.services) != (*candidate, services));
+            results.costs.push(cost);
+            keep(args, results)?;
+        }
+    }
+    Ok(())
+}
+
+/// After every step: what is interrupted is added to later.
+fn keep(args: &Args, results: &Results) -> Result<()> {
+    match &args.results {
+        Some(file) => fs::write(file, serde_json::to_string_pretty(results)?)
+            .with_context(|| format!("{}", file.display())),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,336 @@
+//! `docs/benchmarks.md`: every figure in it is a measured one.
+//!
+//! Pure.
+
+use crate::candidate::Candidate;
+use crate::results::{Event, Figure, Place, Reaction, Results, Spread, Usage};
+use crate::stage::{CALM, FALL, FAST, RISE};
+use crate::turn::RATE;
+
+/// The numbers of services that are tried; one that does not keep up is not tried with more.
+pub(crate) const SERVICES: [usize; 4] = [1, 10, 100, 1000];
+/// Of a row that the router decides.
+const MARK: &str = " †";
+
+/// The page, in Markdown.
+pub(crate) fn page(results: &Results) -> String {
+    let candidates: Vec<Candidate> = Candidate::ALL
+        .into_iter()
+        .filter(|one| results.versions.iter().any(|(known, _)| known == one))
+        .collect();
+    let mut page = head(results, &candidates);
+    page += "\n## To the FIB\n\nMilliseconds from the event until the slower router's FIB has followed.\n\n";
+    page += &times(results, &candidates, |reaction| Some(reaction.fib_ms));
+    if let Some(floor) = Spread::of(results.floor_ms.iter().copied()) {
+        page += &format!(
+            "\nThe floor of this table{MARK}: from a withdraw at the router's end of the link to the same router's FIB it took {} ms, \
+             whoever had sent it ({} withdraws). This is the router's, and no candidate can be below it.\n",
+            spread(floor),
+            floor.runs
+        );
+    }
+    page += "\n## To the wire\n\nMilliseconds from the event until the first BGP message about it is at the slower router's end \
+             of the link: what the candidate itself takes. *none*: it ended its session without a message.\n\n";
+    page += &times(results, &candidates, |reaction| reaction.wire_ms);
+    page += &format!(
+        "\n## Requests lost\n\nOf {RATE} new connections a second over three frontends, the candidate on one of them.\n\n"
+    );
+    page += &losses(results, &candidates);
+    page += &costs(results, &candidates);
+    page += &failures(results);
+    page
+}
+
+fn head(results: &Results, candidates: &[Candidate]) -> String {
+    type Of<'a> = &'a dyn Fn(Candidate) -> Option<Spread>;
+    let most =
+        |of: Of<'_>| candidates.iter().filter_map(|one| of(*one)).map(|found| found.runs).max().unwrap_or(0);
+    let mut head = format!(
+        "# Benchmarks\n\n\
+         `make bench` wrote this page: announcer and the other ways to announce a VIP while its server is healthy, in the lab of\n\
+         `lab/ecmp.clab.yml`, on the same frontend, taking turns. Each is configured as its own documents advise, with the same\n\
+         check (a GET of `/healthz` at the VIP), interval {} ms, timeout {} ms, rise {RISE}, fall {FALL}, and a hold time of 3 s; their configurations stand in\n\
+         [tests/bench/peers](../tests/bench/peers/README.md). Figures are medians, with minimum and maximum; the last column sets announcer's against the\n\
+         best of the others: *even* where one's median is within the middle half of the other's runs. †: the router decides this row. {} runs of\n\
+         each; {} of the requests lost, but for the host's death.\n\n",
+        FAST.interval_ms,
+        FAST.timeout_ms,
+        most(&|one| results.spread(one, Event::Crash, |reaction| Some(reaction.fib_ms))),
+        most(&|one| results.lost(one, Event::Crash)),
+    );
+    head += "| event | from |\n|---|---|\n\
+             | crash | the clock just before SIGKILL to every process of the web server |\n\
+             | hang | the same with SIGSTOP: connections are accepted, and never answered |\n\
+             | return | just before the crashed web server is started |\n\
+             | start | just before the candidate is started, its BGP daemon too, beside a healthy web server |\n\
+             | stop | just before it is stopped, its BGP daemon too |\n\
+             | drain | just before the command that its documents have for taking a host out |\n\
+             | host death | just before every packet from and to the host is dropped, its links staying up |\n\n";
+    head += "| on | |\n|---|---|\n";
+    for line in &results.machine {
+        head += &format!("| | {line} |\n");
+    }
+    for candidate in candidates {
+        let version = results.versions.iter().find(|(known, _)| known == candidate);
+        let version = version.map_or("", |(_, version)| version.as_str());
+        head += &format!(
+            "| [{}](../tests/bench/peers/{}) | {version} |\n",
+            candidate.title(),
+            candidate.folder()
+        );
+    }
+    head
+}
+
+/// A table's head: what the rows are, the candidates, the comparison.
+fn columns(first: &str, candidates: &[Candidate]) -> String {
+    let titles: Vec<&str> = candidates.iter().map(|one| one.title()).collect();
+    format!("| {first} | {} | announcer |\n|---|{}---|\n", titles.join(" | "), "---|".repeat(titles.len()))
+}
+
+fn times(results: &Results, candidates: &[Candidate], of: fn(&Reaction) -> Option<f64>) -> String {
+    rows(results, candidates, Figure::Time, |candidate, event| results.spread(candidate, event, of))
+}
+
+fn losses(results: &Results, candidates: &[Candidate]) -> String {
+    rows(results, candidates, Figure::Loss, |candidate, event| results.lost(candidate, event))
+        + "\nA drain and a stop are followed by the web server's polite end as soon as their command has returned.\n"
+}
+
+fn rows(
+    results: &Results,
+    candidates: &[Candidate],
+    figure: Figure,
+    of: impl Fn(Candidate, Event) -> Option<Spread>,
+) -> String {
+    let (mut table, mut notes) = (columns("event", candidates), String::new());
+    for event in Event::ALL {
+        let found: Vec<Option<Spread>> = candidates.iter().map(|one| of(*one, event)).collect();
+        if found.iter().all(Option::is_none) {
+            continue;
+        }
+        let mark = if event.of_the_router() { MARK } else { "" };
+        let cells = candidates.iter().zip(&found).map(|(candidate, found)| {
+            match (found, results.failed(*candidate, event, figure)) {
+                (Some(found), 0) => spread(*found),
+                (Some(found), failed) => format!("{}; failed {failed} ×", spread(*found)),
+                (None, 0) => "none".to_owned(),
+                (None, failed) => format!("failed {failed} ×"),
+            }
+        });
+        let cells: Vec<String> = cells.collect();
+        let place = place(candidates, &found);
+        table += &format!("| {}{mark} | {} | {} |\n", event.title(), cells.join(" | "), said(place));
+        match place {
+            Some(Place::Even | Place::Behind(_)) => {
+                notes += &format!("- Not ahead in *{}*: {}.\n", event.title(), why(event, figure));
+            }
+            Some(Place::Ahead(_)) | None => {}
+        }
+    }
+    if notes.is_empty() { table } else { format!("{table}\n{notes}") }
+}
+
+/// What levels a row out, should announcer not be ahead in it.
+fn why(event: Event, figure: Figure) -> &'static str {
+    match (event, figure) {
+        (Event::Crash, Figure::Time) => "what is left is the floor, the routers'",
+        (Event::Crash, Figure::Loss) => {
+            "what the routers send to the dead server until their FIBs have followed is lost to all"
+        }
+        (Event::Hang, Figure::Time) => {
+            "as many probes at the same interval have to fail first, whoever sends them"
+        }
+        (Event::Hang, Figure::Loss) => "what was accepted while as many probes had to fail is lost to all",
+        (Event::Return, Figure::Time) => {
+            "as many probes at the same interval have to pass first, whoever sends them"
+        }
+        (Event::Start, Figure::Time) => "as many probes have to pass first, whoever sends them",
+        (Event::Return | Event::Start, Figure::Loss) => {
+            "nothing has to be lost here; what is, is lost while the routers take the next hop into their groups"
+        }
+        (Event::Stop | Event::Drain, Figure::Time) => "what is left is the floor, the routers'",
+        (Event::Stop | Event::Drain, Figure::Loss) => {
+            "nothing has to be lost here; what is, is lost while the routers take the next hop out of their groups"
+        }
+        (Event::Death, Figure::Time | Figure::Loss) => {
+            "the routers' hold timer decides, which is the same for all"
+        }
+    }
+}
+
+fn place(candidates: &[Candidate], found: &[Option<Spread>]) -> Option<Place> {
+    let of = |ours: bool| {
+        let all = candidates.iter().zip(found);
+        all.filter(move |(one, _)| (**one == Candidate::Announcer) == ours).filter_map(|(_, found)| *found)
+    };
+    of(true).next().and_then(|ours| Place::of(ours, of(false)))
+}
+
+fn said(place: Option<Place>) -> String {
+    match place {
+        Some(Place::Ahead(times)) if times.is_finite() => format!("**{times:.1} × ahead**"),
+        Some(Place::Ahead(_)) => "**ahead**".to_owned(),
+        Some(Place::Even) => "even".to_owned(),
+        Some(Place::Behind(times)) if times.is_finite() => format!("{times:.1} × behind"),
+        Some(Place::Behind(_)) => "behind".to_owned(),
+        None => String::new(),
+    }
+}
+
+fn costs(results: &Results, candidates: &[Candidate]) -> String {
+    if results.costs.is_empty() {
+        return String::new();
+    }
+    let mut text = format!(
+        "\n## Memory and CPU\n\nWith so many VIPs, a check each, every {} ms; all processes of a candidate counted, its BGP daemon and what \
+         it starts for a check too. One that does not keep up is not tried with more services.\n",
+        CALM.interval_ms
+    );
+    type Of = fn(&Usage) -> f64;
+    let waking = results.waking_percent.map_or(String::new(), |percent| {
+        format!("; on this machine waking up that often takes {percent:.1} % of a core alone")
+    });
+    let parts: [(&str, Of, String); 2] = [
+        (
+            "services: PSS, MiB",
+            |usage| usage.pss_mib,
+            "what it keeps for its services weighs more than their daemons and loops".to_owned(),
+        ),
+        (
+            "services: CPU, % of a core",
+            |usage| usage.cpu_percent,
+            format!(
+                "announcer asks the kernel every 5 ms whether anything listens, be the services few or many: that is how it knows of a \
+                 crash at once{waking}"
+            ),
+        ),
+    ];
+    for (first, of, why) in parts {
+        text += "\n";
+        text += &columns(first, candidates);
+        let mut level = false;
+        for services in SERVICES {
+            let costs: Vec<_> = candidates.iter().map(|one| results.cost(*one, services)).collect();
+            if costs.iter().all(Option::is_none) {
+                continue;
+            }
+            let cells = costs.iter().map(|cost| match cost {
+                Some(Ok(usage)) => format!("{:.1}", of(usage)),
+                Some(Err(why)) => why.clone(),
+                None => "not tried".to_owned(),
+            });
+            let cells: Vec<String> = cells.collect();
+            let found: Vec<Option<Spread>> = costs
+                .iter()
+                .map(|cost| Spread::of([of(cost.and_then(|cost| cost.as_ref().ok())?)]))
+                .collect();
+            let place = place(candidates, &found);
+            text += &format!("| {services} | {} | {} |\n", cells.join(" | "), said(place));
+            level |= matches!(place, Some(Place::Even | Place::Behind(_)));
+        }
+        if level {
+            text += &format!("\nWhere announcer is not ahead here: {why}.\n");
+        }
+    }
+    text
+}
+
+fn failures(results: &Results) -> String {
+    if results.failures.is_empty() {
+        return String::new();
+    }
+    let mut text = "\n## What failed\n\n".to_owned();
+    for failure in &results.failures {
+        let seen = failure.seen.replace('\n', " ");
+        text += &format!("- {}, {}: {seen}\n", failure.candidate.title(), failure.event.title());
+    }
+    text
+}
+
+/// `71.3 (64.0 to 90.2)`: whole numbers where they are large, or counts.
+fn spread(spread: Spread) -> String {
+    let Spread { median, min, max, .. } = spread;
+    let whole = [median, min, max].iter().all(|one| one.fract() == 0.0) || median >= 1000.0;
+    if whole {
+        format!("{median:.0} ({min:.0} to {max:.0})")
+    } else {
+        format!("{median:.1} ({min:.1} to {max:.1})")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::results::{Cost, Failure, Loss};
+
+    fn results() -> Results {
+        let reaction =
+            |candidate, wire_ms, fib_ms| Reaction { candidate, event: Event::Crash, wire_ms, fib_ms };
+        let (ours, theirs) = (Candidate::Announcer, Candidate::Exabgp);
+        Results {
+            versions: vec![(ours, "announcer 1".to_owned()), (theirs, "ExaBGP 2".to_owned())],
+            reactions: vec![
+                reaction(ours, Some(2.0), 63.0),
+                reaction(ours, Some(4.5), 65.25),
+                reaction(theirs, Some(250.0), 310.5),
+                reaction(theirs, None, 1310.0),
+            ],
+            losses: vec![
+                Loss { candidate: ours, event: Event::Stop, lost: 0 },
+                Loss { candidate: theirs, event: Event::Stop, lost: 12 },
+            ],
+            failures: vec![Failure {
+                candidate: theirs,
+                event: Event::Crash,
+                figure: Figure::Time,
+                seen: "no\nFIB".to_owned(),
+            }],
+            costs: vec![
+                Cost {
+                    candidate: ours,
+                    services: 1,
+                    measured: Ok(Usage { pss_mib: 8.0, cpu_percent: 1.6, probes: 1.0 }),
+                },
+                Cost {
+                    candidate: theirs,
+                    services: 1,
+                    measured: Ok(Usage { pss_mib: 47.0, cpu_percent: 1.28, probes: 1.0 }),
+                },
+                Cost {
+                    candidate: ours,
+                    services: 1000,
+                    measured: Ok(Usage { pss_mib: 9.04, cpu_percent: 12.0, probes: 1.0 }),
+                },
+                Cost {
+                    candidate: theirs,
+                    services: 1000,
+                    measured: Err("did not keep up: 41 % of the probes".to_owned()),
+                },
+            ],
+            floor_ms: vec![61.0],
+            waking_percent: Some(0.71),
+            machine: vec!["2 cores".to_owned()],
+        }
+    }
+
+    #[test]
+    fn a_row_says_the_medians_what_failed_and_who_is_ahead() {
+        let page = page(&results());
+        for line in [
+            "| event | announcer | ExaBGP healthcheck | announcer |",
+            "| crash | 64.1 (63.0 to 65.2) | 810.2 (310.5 to 1310.0); failed 1 × | **12.6 × ahead** |",
+            "| crash | 3.2 (2.0 to 4.5) | 250 (250 to 250); failed 1 × | **76.9 × ahead** |",
+            "| stop | 0 (0 to 0) | 12 (12 to 12) | **ahead** |",
+            "| 1 | 1.6 | 1.3 | 1.2 × behind |",
+            "| 1000 | 9.0 | did not keep up: 41 % of the probes |  |",
+            "- ExaBGP healthcheck, crash: no FIB",
+            "| [ExaBGP healthcheck](../tests/bench/peers/exabgp) | ExaBGP 2 |",
+        ] {
+            assert!(page.lines().any(|found| found == line), "{line}\n\n{page}");
+        }
+        assert!(page.contains("waking up that often takes 0.7 % of a core alone"), "{page}");
+        assert!(page.contains("it took 61 (61 to 61) ms"), "{page}");
+        assert!(!page.contains("| drain | none"), "what was not measured is no row\n{page}");
+    }
+}

@@ -1,0 +1,168 @@
+//! Memory and CPU of a candidate with many services: so many VIPs, a check each, once a second.
+//!
+//! Touches the lab and `/proc`. CPU is what the kernel charged every process of the candidate, and every one that it
+//! started and waited for; memory is the proportional set size at the end. Whether the probes that were due were sent is read
+//! from the connections that the web server's kernel accepted.
+
+use std::fs;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use nix::time::{ClockId, clock_gettime};
+use until::until;
+
+use crate::candidate::Candidate;
+use crate::results::{Cost, Usage};
+use crate::stage::{CALM, Stage};
+
+/// Until all is announced, and calm.
+const PATIENCE: Duration = Duration::from_secs(45);
+/// The VIPs: their range is a lab's own (RFC 2544).
+const RANGE: &str = "198.18.0.0/15";
+/// What is measured. So long that one probe in its first or last moment decides nothing.
+const LASTS: Duration = Duration::from_secs(10);
+/// Fewer of the due probes than this is a candidate that does not keep up.
+const ENOUGH: f64 = 0.8;
+/// Ticks a second in `/proc`: Linux's promise to its users, whatever its own.
+const USER_HZ: f64 = 100.0;
+/// From look to look of announcer's listener watch.
+const WATCH: Duration = Duration::from_millis(5);
+
+/// Has the routers believe so many VIPs.
+///
+/// # Errors
+/// When they refuse.
+pub(crate) fn prepare(stage: &Stage) -> Result<()> {
+    for router in &stage.scene.routers {
+        let words: Vec<String> = [
+            "configure terminal",
+            &format!("ip prefix-list VIPS seq 10 permit {RANGE} ge 32"),
+            "router bgp 65000",
+            "address-family ipv4 unicast",
+            "neighbor FRONTENDS maximum-prefix 10000",
+        ]
+        .iter()
+        .flat_map(|line| ["-c".to_owned(), (*line).to_owned()])
+        .collect();
+        let mut command = vec!["vtysh".to_owned()];
+        command.extend(words);
+        stage.scene.node(router.name)?.must(&command)?;
+    }
+    Ok(())
+}
+
+/// Measures one candidate with so many services.
+///
+/// # Errors
+/// When the lab itself fails.
+pub(crate) fn measure(stage: &Stage, candidate: Candidate, services: usize) -> Result<Cost> {
+    let vips: Vec<String> = (0..services).map(|i| format!("198.18.{}.{}", i / 250, i % 250 + 1)).collect();
+    addresses(stage, "add", &vips)?;
+    stage.configure(candidate, &vips, CALM)?;
+    let measured = usage(stage, candidate, services).map_err(|error| format!("{error:#}"));
+    stage.clear(candidate)?;
+    addresses(stage, "del", &vips)?;
+    Ok(Cost { candidate, services, measured })
+}
+
+fn usage(stage: &Stage, candidate: Candidate, services: usize) -> Result<Usage> {
+    stage.control(candidate, "start")?;
+    until(PATIENCE, || {
+        let there = announced(stage)?;
+        let limit = PATIENCE.as_secs();
+        ensure!(there == services, "did not keep up: {there} of {services} announced after {limit} s");
+        anyhow::Ok(())
+    })?;
+    thread::sleep(Duration::from_secs(3)); // what starting cost is not what running costs
+    let (cpu, probes, start) = (ticks(stage)?, accepted(stage)?, Instant::now());
+    thread::sleep(LASTS);
+    let (cpu, probes, lasted) =
+        (ticks(stage)? - cpu, accepted(stage)? - probes, start.elapsed().as_secs_f64());
+    let pss_mib = pss(stage)?;
+    let due = lasted * 1e3 / f64::from(CALM.interval_ms) * real(services as u64);
+    let probes = real(probes) / due;
+    ensure!(probes >= ENOUGH, "did not keep up: {:.0} % of the probes", probes * 100.0);
+    let there = announced(stage)?;
+    ensure!(there == services, "did not keep up: {there} of {services} still announced");
+    Ok(Usage { pss_mib, cpu_percent: real(cpu) / USER_HZ / lasted * 100.0, probes })
+}
+
+/// What waking up every 5 ms takes on this machine, and doing nothing then: percent of a core.
+///
+/// # Errors
+/// When the thread's clock cannot be read.
+pub(crate) fn waking() -> Result<f64> {
+    let busy = || clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map(Duration::from);
+    let (began, start) = (busy()?, Instant::now());
+    while start.elapsed() < LASTS {
+        thread::sleep(WATCH);
+    }
+    Ok((busy()? - began).as_secs_f64() / start.elapsed().as_secs_f64() * 100.0)
+}
+
+/// How many of the VIPs the router that has fewer of them leads to the frontend.
+fn announced(stage: &Stage) -> Result<usize> {
+    let mut fewest = usize::MAX;
+    for router in &stage.scene.routers {
+        let routes =
+            stage.scene.node(router.name)?.must(&["ip", "route", "show", "root", RANGE, "proto", "bgp"])?;
+        fewest = fewest.min(routes.lines().filter(|line| line.starts_with("198.")).count());
+    }
+    Ok(fewest)
+}
+
+fn addresses(stage: &Stage, word: &str, vips: &[String]) -> Result<()> {
+    let lines =
+        vips.iter().fold(String::new(), |all, vip| all + &format!("address {word} {vip}/32 dev lo\n"));
+    let node = stage.node()?;
+    fs::write(node.root().join("bench/addresses"), lines)?;
+    node.must(&["ip", "-force", "-batch", "/bench/addresses"])?;
+    Ok(())
+}
+
+/// CPU time of the candidate's processes and of those that they waited for, in ticks. What the init waited for is theirs too: a
+/// process whose parent has ended is its child.
+fn ticks(stage: &Stage) -> Result<u64> {
+    let own = |stat: &str| {
+        let fields: Vec<&str> =
+            stat.rsplit_once(')').map_or(Vec::new(), |(_, rest)| rest.split_whitespace().collect());
+        let at = |index: usize| fields.get(index).and_then(|field| field.parse::<u64>().ok()).unwrap_or(0);
+        (at(11) + at(12), at(13) + at(14)) // utime and stime; cutime and cstime
+    };
+    let init = fs::read_to_string(format!("/proc/{}/stat", stage.node()?.pid()))?;
+    let mut total = own(&init).1;
+    for process in stage.players()? {
+        let Ok(stat) = fs::read_to_string(format!("/proc/{}/stat", process.pid)) else { continue };
+        let (itself, children) = own(&stat);
+        total += itself + children;
+    }
+    Ok(total)
+}
+
+/// Proportional set size of the candidate's processes, in MiB.
+fn pss(stage: &Stage) -> Result<f64> {
+    let mut kib = 0;
+    for process in stage.players()? {
+        // One that ended meanwhile has none.
+        let Ok(text) = fs::read_to_string(format!("/proc/{}/smaps_rollup", process.pid)) else { continue };
+        let line = text.lines().find_map(|line| line.strip_prefix("Pss:"));
+        kib += line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0);
+    }
+    Ok(real(kib) / 1024.0)
+}
+
+/// Connections that the frontend's kernel accepted.
+fn accepted(stage: &Stage) -> Result<u64> {
+    let text = fs::read_to_string(format!("/proc/{}/net/snmp", stage.node()?.pid()))?;
+    let lines: Vec<&str> = text.lines().filter(|line| line.starts_with("Tcp:")).collect();
+    let [names, values] = lines.as_slice() else { anyhow::bail!("no Tcp in /proc/net/snmp") };
+    let mut pairs = names.split(' ').zip(values.split(' '));
+    let (_, value) = pairs.find(|(name, _)| *name == "PassiveOpens").context("no PassiveOpens")?;
+    Ok(value.parse()?)
+}
+
+#[allow(clippy::cast_precision_loss)] // far below 2^52
+fn real(number: u64) -> f64 {
+    number as f64
+}

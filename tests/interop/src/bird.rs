@@ -1,0 +1,96 @@
+//! BIRD 2: `bird.conf`, `birdc`.
+
+use std::collections::BTreeSet;
+
+use anyhow::Result;
+use lab::Node;
+
+use crate::router::{FRONTEND, ROUTER, Route, Router, Setup, prefix};
+
+/// BIRD 2.
+pub(crate) struct Bird;
+
+impl Router for Bird {
+    fn name(&self) -> &'static str {
+        "BIRD"
+    }
+
+    fn package(&self) -> &'static str {
+        "bird2"
+    }
+
+    fn cannot(&self, _: &str) -> Option<&'static str> {
+        None
+    }
+
+    fn files(&self, setup: &Setup) -> Vec<(&'static str, String)> {
+        let Setup { router_asn, frontend_asn, .. } = setup;
+        let password = setup.password.map(|key| format!("  password \"{key}\";\n")).unwrap_or_default();
+        let ttl = if setup.ttl_security { "  ttl security on;\n" } else { "" };
+        let text = format!(
+            "log \"/var/log/bird.log\" all;\nrouter id {ROUTER};\nprotocol device {{}}\nprotocol bgp fe {{\n  \
+             local {ROUTER} as {router_asn};\n  neighbor {FRONTEND} as {frontend_asn};\n  passive on;\n  \
+             error wait time 1,3;\n{password}{ttl}  ipv4 {{ import all; export none; }};\n  \
+             ipv6 {{ import all; export none; }};\n}}\n"
+        );
+        vec![("etc/bird/bird.conf", text)]
+    }
+
+    fn start(&self) -> &'static str {
+        "mkdir -p /run/bird && bird"
+    }
+
+    fn processes(&self) -> &'static [&'static str] {
+        &["bird"]
+    }
+
+    fn established(&self, node: &Node) -> Result<bool> {
+        Ok(node.must(&["birdc", "show", "protocols", "fe"])?.contains("Established"))
+    }
+
+    fn route(&self, node: &Node, vip: &str) -> Result<Option<Route>> {
+        let said = node.exec(&["birdc", "show", "route", "all", &prefix(vip)])?.stdout;
+        Ok(said.contains("BGP.").then(|| read(&said)))
+    }
+
+    fn refresh(&self) -> &'static [&'static [&'static str]] {
+        &[&["birdc", "reload", "in", "fe"]]
+    }
+
+    fn log(&self) -> &'static str {
+        "var/log/bird.log"
+    }
+}
+
+/// `birdc show route all` of one route: a line an attribute.
+fn read(said: &str) -> Route {
+    let mut route = Route::default();
+    for line in said.lines() {
+        let Some((name, value)) = line.trim().strip_prefix("BGP.").and_then(|line| line.split_once(':'))
+        else {
+            continue;
+        };
+        let value = value.trim();
+        match name {
+            "origin" => route.origin = value.to_lowercase(),
+            "as_path" => {
+                route.as_path = value.split_whitespace().filter_map(|asn| asn.parse().ok()).collect()
+            }
+            // With a link-local address after the global one, if there is one.
+            "next_hop" => route.next_hop = value.split_whitespace().next().and_then(|ip| ip.parse().ok()),
+            "med" => route.med = value.parse().ok(),
+            "local_pref" => route.local_pref = value.parse().ok(),
+            "community" => route.communities = tuples(value),
+            "ext_community" => route.extended = tuples(value),
+            "large_community" => route.large = tuples(value),
+            _ => {}
+        }
+    }
+    route
+}
+
+/// `(65001,80) (rt, 65001, 80)`, each as `65001:80`.
+fn tuples(text: &str) -> BTreeSet<String> {
+    let inner = text.split(['(', ')']).filter(|one| !one.trim().is_empty());
+    inner.map(|one| one.split(',').map(str::trim).collect::<Vec<_>>().join(":")).collect()
+}

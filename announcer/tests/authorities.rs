@@ -6,7 +6,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use until::until;
 
 const ANNOUNCER: &str = env!("CARGO_BIN_EXE_announcer");
 
@@ -31,11 +33,8 @@ impl Daemon {
         command.arg("--socket").arg(folder.join("socket")).arg("--state-dir").arg(folder);
         command.arg("run").arg("--config").arg(folder.join("announcer.toml"));
         let daemon = Daemon { child: command.stderr(log).spawn().unwrap(), folder: folder.to_owned() };
-        let start = Instant::now();
-        while !daemon.ask(&["status"]).status.success() {
-            assert!(start.elapsed() < Duration::from_secs(10), "{}", daemon.log());
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        let answers = || if daemon.ask(&["status"]).status.success() { Ok(()) } else { Err(daemon.log()) };
+        until(Duration::from_secs(10), answers).unwrap_or_else(|log| panic!("{log}"));
         daemon
     }
 

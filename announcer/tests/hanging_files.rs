@@ -21,6 +21,7 @@ use nix::sys::fanotify::{EventFFlags, Fanotify, InitFlags, MarkFlags, MaskFlags}
 use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::Mode;
 use nix::unistd::Pid;
+use until::{assert_until, until};
 
 /// Nothing here may take longer than this while a file hangs.
 const AT_ONCE: Duration = Duration::from_secs(2);
@@ -138,16 +139,12 @@ fn status(folder: &Path) -> Status {
 }
 
 /// Asks until it fits; what did not, within the limit.
-fn until(folder: &Path, limit: Duration, what: &str, fits: impl Fn(&Status) -> bool) -> Status {
-    let began = Instant::now();
-    loop {
-        let status = status(folder);
-        if fits(&status) {
-            return status;
-        }
-        assert!(began.elapsed() < limit, "{what}: {status:#?}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+fn until_status(folder: &Path, limit: Duration, what: &str, fits: impl Fn(&Status) -> bool) -> Status {
+    let fitted = until(limit, || {
+        let status = Box::new(status(folder));
+        if fits(&status) { Ok(status) } else { Err(status) }
+    });
+    *fitted.unwrap_or_else(|status| panic!("{what}: {status:#?}"))
 }
 
 fn is_announced(status: &Status, service: &str) -> bool {
@@ -253,12 +250,8 @@ fn each_file_hangs() {
         .spawn()
         .unwrap();
     let mut daemon = Daemon(child);
-    let began = Instant::now();
-    while UnixStream::connect(at("run/socket")).is_err() {
-        assert!(began.elapsed() < LONG, "the daemon does not listen");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    until(folder, LONG, "start", |status| {
+    until(LONG, || UnixStream::connect(at("run/socket"))).expect("the daemon listens");
+    until_status(folder, LONG, "start", |status| {
         is_announced(status, "www") && status.peers[0].state == "Established"
     });
     std::fs::write(at("state/drain/nonsuch"), "as a test").unwrap();
@@ -285,7 +278,6 @@ fn each_file_hangs() {
             let hanging = hang(&at(file));
             let keepalives = router.keepalives.load(Ordering::Relaxed);
             // Everything that reads a file is asked to, and nobody waits for it.
-            let began = Instant::now();
             let asked = [
                 poke(folder, &Request::Reload { force: false }),
                 poke(folder, &Request::Recheck { what: announcer::control::api::Scope::All }),
@@ -297,13 +289,12 @@ fn each_file_hangs() {
             }
             // A crash is seen, and so is the return.
             drop(server.take());
-            until(folder, AT_ONCE, &what, |status| !is_announced(status, "www"));
+            until_status(folder, AT_ONCE, &what, |status| !is_announced(status, "www"));
             server = Some(Server::start(8080));
-            until(folder, LONG, &what, |status| is_announced(status, "www"));
-            while router.keepalives.load(Ordering::Relaxed) < keepalives + 3 {
-                assert!(began.elapsed() < LONG, "{what}: no keepalives");
-                std::thread::sleep(Duration::from_millis(20));
-            }
+            until_status(folder, LONG, &what, |status| is_announced(status, "www"));
+            assert_until(LONG, &format!("{what}: KEEPALIVEs"), || {
+                router.keepalives.load(Ordering::Relaxed) >= keepalives + 3
+            });
             assert_eq!(router.sessions.load(Ordering::Relaxed), sessions, "{what}: the session ended");
             assert_eq!(router.ended.load(Ordering::Relaxed), sessions - 1, "{what}: the session ended");
             drop(asked);
@@ -327,11 +318,7 @@ fn each_file_hangs() {
     drop(poke(folder, &Request::Reload { force: false }));
     std::thread::sleep(Duration::from_millis(100)); // the reload is under way
     kill(Pid::from_raw(i32::try_from(daemon.0.id()).unwrap()), Signal::SIGTERM).unwrap();
-    let began = Instant::now();
-    while daemon.0.try_wait().unwrap().is_none() {
-        assert!(began.elapsed() < LONG, "the stop waits for a file");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    assert_until(LONG, "the stop waits for no file", || daemon.0.try_wait().unwrap().is_some());
     hanging.end();
 }
 

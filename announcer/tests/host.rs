@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use announcer::control::api::Status;
 use common::{Netns, is_root, text};
 use tempfile::TempDir;
+use until::until;
 
 const V4: &str = "192.0.2.80";
 const V6: &str = "2001:db8::80";
@@ -117,11 +118,8 @@ impl Host {
     }
 
     fn wait(&self, what: &str, is_so: impl Fn(&Host) -> bool) {
-        let deadline = Instant::now() + PATIENCE;
-        while !is_so(self) {
-            assert!(Instant::now() < deadline, "never {what}:\n{}\n{}", self.lo(), self.log());
-            std::thread::sleep(Duration::from_millis(20)); // between looks
-        }
+        let seen = until(PATIENCE, || is_so(self).then_some(()).ok_or(()));
+        assert!(seen.is_ok(), "never {what}:\n{}\n{}", self.lo(), self.log());
     }
 
     /// Waits for a warning that has these words.
@@ -233,11 +231,10 @@ fn lo_that_is_flushed_twice_within_milliseconds_withdraws_nothing() {
 #[test]
 fn a_vip_that_is_removed_again_and_again_is_not_announced() {
     let Some(host) = started() else { return };
-    let end = Instant::now() + PATIENCE;
-    while is_announced(&host.status().unwrap()) {
-        assert!(Instant::now() < end, "{}", host.log());
+    host.wait("withheld", |host| {
         let _ = host.netns.command(&["ip", "addr", "del", &format!("{V4}/32"), "dev", "lo"]).output(); // gone already
-    }
+        !is_announced(&host.status().unwrap())
+    });
     let status = host.status().unwrap();
     let reasons: Vec<&str> =
         status.services.iter().flat_map(|service| &service.vips).map(|vip| vip.reason.as_str()).collect();

@@ -7,12 +7,14 @@ use std::net::TcpListener;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use announcer::control::api::{Request, Response, Status};
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
+use until::until;
 
 const VIP: &str = "192.0.2.80";
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The daemon; ends when it is dropped.
 struct Daemon(Child);
@@ -57,14 +59,7 @@ impl Daemon {
 
 /// A connection to the daemon that is there already, for when no other can be made.
 fn connect(folder: &Path) -> UnixStream {
-    let start = Instant::now();
-    loop {
-        match UnixStream::connect(folder.join("socket")) {
-            Ok(stream) => return stream,
-            Err(e) if start.elapsed() > Duration::from_secs(10) => panic!("{e}"),
-            Err(_) => std::thread::sleep(Duration::from_millis(20)),
-        }
-    }
+    until(PATIENCE, || UnixStream::connect(folder.join("socket"))).unwrap()
 }
 
 fn ask(mut stream: UnixStream) -> Status {
@@ -78,16 +73,12 @@ fn ask(mut stream: UnixStream) -> Status {
 }
 
 /// Asks until the VIP stands like that.
-fn until(folder: &Path, standing: &str) -> Status {
-    let start = Instant::now();
-    loop {
+fn until_it_is(folder: &Path, standing: &str) -> Status {
+    let fitted = until(PATIENCE, || {
         let status = ask(connect(folder));
-        if status.services[0].vips[0].standing == standing {
-            return status;
-        }
-        assert!(start.elapsed() < Duration::from_secs(10), "{:?}", status.services);
-        std::thread::sleep(Duration::from_millis(20));
-    }
+        if status.services[0].vips[0].standing == standing { Ok(status) } else { Err(status.services) }
+    });
+    fitted.unwrap_or_else(|services| panic!("{services:?}"))
 }
 
 /// How many probes were not asked for want of descriptors, as status warns of it.
@@ -104,7 +95,7 @@ fn without_descriptors() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     let daemon = Daemon::start(folder);
-    let status = until(folder, "announced");
+    let status = until_it_is(folder, "announced");
     assert_eq!(not_asked(&status), 0, "{:?}", status.warnings);
 
     let asker = [connect(folder), connect(folder)];
@@ -124,7 +115,7 @@ fn without_descriptors() {
     // What they see counts again as soon as they can look.
     daemon.limit(limit);
     drop(listener);
-    let status = until(folder, "not_announced");
+    let status = until_it_is(folder, "not_announced");
     assert!(not_asked(&status) >= before);
 }
 

@@ -14,6 +14,7 @@ use lab::state::{self, Owner};
 use lab::{Cancel, Cut, Engine, Error, Lab, Options};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use until::until;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_lab");
 /// How often it is killed.
@@ -65,7 +66,7 @@ fn containers(name: &str) -> String {
 /// Nothing of the lab may be there, on the host or in Docker, now and a while later.
 fn gone(name: &str) {
     let dir = state::dir(name);
-    let until = Instant::now() + Duration::from_millis(300);
+    let end = Instant::now() + Duration::from_millis(300);
     loop {
         assert_eq!(containers(name), "");
         assert!(!dir.exists(), "{} is left", dir.display());
@@ -85,7 +86,7 @@ fn gone(name: &str) {
             assert_eq!(ours, None, "in {place}");
         }
         assert!(!fs::read_to_string("/etc/hosts").unwrap().contains(name));
-        if Instant::now() > until {
+        if Instant::now() > end {
             return;
         }
         sleep(Duration::from_millis(50));
@@ -93,14 +94,7 @@ fn gone(name: &str) {
 }
 
 fn wait_for<T>(mut look: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + Duration::from_secs(30);
-    loop {
-        if let Some(found) = look() {
-            return found;
-        }
-        assert!(Instant::now() < deadline, "it did not come");
-        sleep(Duration::from_millis(5));
-    }
+    until(Duration::from_secs(30), || look().ok_or(())).unwrap_or_else(|()| panic!("it did not come"))
 }
 
 #[test]

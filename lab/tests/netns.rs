@@ -10,12 +10,13 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use lab::state::{self, Owner, State};
 use lab::{Cancel, Cut, Engine, Error, Lab, Node, Options};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, Uid};
+use until::until;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_lab");
 
@@ -72,11 +73,11 @@ fn gone(name: &str, namespaces: &BTreeSet<PathBuf>) {
             })
             .collect()
     };
-    let deadline = Instant::now() + Duration::from_secs(5);
-    while !left().is_empty() {
-        assert!(Instant::now() < deadline, "processes {:?} of lab {name} are left", left());
-        sleep(Duration::from_millis(5));
-    }
+    let ended = until(Duration::from_secs(5), || {
+        let left = left();
+        if left.is_empty() { Ok(()) } else { Err(left) }
+    });
+    assert_eq!(ended, Ok(()), "processes of lab {name} are left");
     assert!(!dir.exists(), "{} is left", dir.display());
     assert!(!dir.with_extension("lock").exists());
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
@@ -154,14 +155,7 @@ fn nodes_are_hosts_of_their_own_and_leave_nothing() {
 
 /// Generous: the kernel takes network namespaces down one after the other, and the tests beside this one make many.
 fn wait_for<T>(mut look: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + Duration::from_secs(30);
-    loop {
-        if let Some(found) = look() {
-            return found;
-        }
-        assert!(Instant::now() < deadline, "it did not come");
-        sleep(Duration::from_millis(5));
-    }
+    until(Duration::from_secs(30), || look().ok_or(())).unwrap_or_else(|()| panic!("it did not come"))
 }
 
 #[test]

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use lab::{Cancel, Options};
 use tempfile::TempDir;
+use until::until;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -71,20 +72,18 @@ impl Machine {
         let mut pid = String::new();
         BufReader::new(boot.stdout.take().unwrap()).read_line(&mut pid).unwrap();
         let mut machine = Machine { boot, pid: pid.trim().to_owned(), _work: work };
-        let deadline = Instant::now() + PATIENCE;
-        while !machine.run("systemctl is-system-running").1.starts_with("running") {
-            if let Some(status) = machine.boot.try_wait().unwrap() {
-                let mut why = String::new();
-                machine.boot.stderr.take().unwrap().read_to_string(&mut why).unwrap();
-                assert_eq!(status.code(), Some(77), "systemd ended: {why}");
-                return Err(why);
+        let ended = until(PATIENCE, || {
+            if machine.run("systemctl is-system-running").1.starts_with("running") {
+                return Ok(None);
             }
-            assert!(
-                Instant::now() < deadline,
-                "{}",
-                machine.run("systemctl --failed; systemctl list-jobs").1
-            );
-            sleep(Duration::from_millis(100));
+            let ended = machine.boot.try_wait().unwrap();
+            ended.map(Some).ok_or_else(|| machine.run("systemctl --failed; systemctl list-jobs").1)
+        });
+        if let Some(status) = ended.unwrap_or_else(|jobs| panic!("{jobs}")) {
+            let mut why = String::new();
+            machine.boot.stderr.take().unwrap().read_to_string(&mut why).unwrap();
+            assert_eq!(status.code(), Some(77), "systemd ended: {why}");
+            return Err(why);
         }
         Ok(machine)
     }
@@ -115,11 +114,8 @@ impl Machine {
 
     /// Waits until something holds.
     fn until(&self, what: &str, holds: impl Fn(&Machine) -> bool) {
-        let deadline = Instant::now() + PATIENCE;
-        while !holds(self) {
-            assert!(Instant::now() < deadline, "{what}: {}", self.run("journalctl --no-pager -n 40").1);
-            sleep(Duration::from_millis(50));
-        }
+        let held = until(PATIENCE, || holds(self).then_some(()).ok_or(()));
+        assert!(held.is_ok(), "{what}: {}", self.run("journalctl --no-pager -n 40").1);
     }
 
     fn announced(&self) {

@@ -4,10 +4,8 @@
 //! One lab after the other.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
 use std::ops::ControlFlow;
 use std::process::ExitCode;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -17,6 +15,7 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use nix::sys::signal::Signal;
 use scene::{PATIENCE, VIPS, next_hops, server, topology};
 use tempfile::TempDir;
+use until::until;
 
 fn main() -> ExitCode {
     let arguments = Arguments { test_threads: Some(1), ..Arguments::from_args() };
@@ -152,16 +151,11 @@ fn play(name: &str) -> Result<()> {
 fn served_by(routers: &[&Node], count: usize) -> Result<()> {
     for router in routers {
         for vip in VIPS {
-            let deadline = Instant::now() + PATIENCE;
-            loop {
-                let found: BTreeSet<IpAddr> = next_hops(router, vip)?;
-                if found.len() == count {
-                    break;
-                }
-                let name = router.name();
-                ensure!(Instant::now() < deadline, "{name} has {found:?} for {vip}, not {count} next hops");
-                thread::sleep(Duration::from_millis(20)); // between looks at a table, not instead of one
-            }
+            until(PATIENCE, || {
+                let (name, found) = (router.name(), next_hops(router, vip)?);
+                ensure!(found.len() == count, "{name} has {found:?} for {vip}, not {count} next hops");
+                Ok(())
+            })?;
         }
     }
     Ok(())

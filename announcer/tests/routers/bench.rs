@@ -4,8 +4,9 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use until::until;
 
 use super::cases::{Case, Software};
 
@@ -94,29 +95,18 @@ impl Bench {
     }
 
     fn wait(&self, holds: impl Fn(&serde_json::Value) -> bool) -> Result<serde_json::Value, String> {
-        let end = Instant::now() + PATIENCE;
-        loop {
+        let log = |file: &str| {
+            let text = fs::read_to_string(self.path(file)).unwrap_or_default();
+            let lines: Vec<&str> = text.lines().collect();
+            lines[lines.len().saturating_sub(5)..].join(" / ")
+        };
+        let seen = until(PATIENCE, || {
             let status = self.status().unwrap_or_default();
             // Of two peers that are one router, either has the session.
             let mut peers = status["peers"].as_array().into_iter().flatten();
-            if let Some(peer) = peers.find(|peer| holds(peer)) {
-                return Ok(peer.clone());
-            }
-            if Instant::now() > end {
-                let log = |file: &str| {
-                    let text = fs::read_to_string(self.path(file)).unwrap_or_default();
-                    let lines: Vec<&str> = text.lines().collect();
-                    lines[lines.len().saturating_sub(5)..].join(" / ")
-                };
-                return Err(format!(
-                    "{} // {} // {}",
-                    status["peers"],
-                    log("router.log"),
-                    log("announcer.log")
-                ));
-            }
-            sleep(Duration::from_millis(100)); // between looks
-        }
+            peers.find(|peer| holds(peer)).cloned().ok_or_else(|| status["peers"].to_string())
+        });
+        seen.map_err(|peers| format!("{peers} // {} // {}", log("router.log"), log("announcer.log")))
     }
 
     fn status(&self) -> Option<serde_json::Value> {
@@ -206,18 +196,12 @@ impl Bench {
         });
         let all: Vec<Running> = all.collect();
         let listens = format!("ip netns exec {}-{node} ss -Hltn sport = 179", self.prefix);
-        let end = Instant::now() + PATIENCE;
-        while Instant::now() < end {
+        let listening = until(PATIENCE, || {
             let seen = Command::new("sh").args(["-c", &listens]).output().unwrap();
-            if !seen.stdout.is_empty() {
-                return Ok(all);
-            }
-            sleep(Duration::from_millis(50)); // between looks
-        }
-        Err(format!(
-            "it does not listen: {}",
-            fs::read_to_string(self.path("router.log")).unwrap_or_default()
-        ))
+            if seen.stdout.is_empty() { Err(()) } else { Ok(()) }
+        });
+        let log = || fs::read_to_string(self.path("router.log")).unwrap_or_default();
+        listening.map(|()| all).map_err(|()| format!("it does not listen: {}", log()))
     }
 
     /// A command in a node, with a process group of its own.

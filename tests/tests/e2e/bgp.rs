@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use scene::wire::Message;
 use scene::{FRONTENDS, PATIENCE, ROUTERS, Scene, VIPS, address};
 
-use crate::support::{configure, established, json, route, until, until_peer, with_own_configuration};
+use crate::support::{configure, established, json, route, until_peer, wait_for, with_own_configuration};
 
 /// Both ends of fe1's link to r1.
 const FE1: &str = "2001:db8:1:1::2";
@@ -29,7 +29,7 @@ pub(crate) fn ipv4_over_ipv6(scene: &Scene) -> Result<()> {
         let next_hop =
             [&[0, 1, 1, 16], "2001:db8:1:1::2".parse::<std::net::Ipv6Addr>()?.octets().as_slice()].concat();
         ensure!(said.octets.windows(next_hop.len()).any(|w| w == next_hop), "{said:02x?}");
-        until(scene, "r1's FIB has IPv4 by way of IPv6", || {
+        wait_for("r1's FIB has IPv4 by way of IPv6", || {
             let routes = scene.node("r1")?.must(&["ip", "route", "show", VIPS[0]])?;
             Ok(routes.contains("via inet6")
                 && ["10.1.2.1", "10.1.3.1"].iter().all(|other| routes.contains(other)))
@@ -61,14 +61,14 @@ pub(crate) fn graceful_restart(scene: &Scene) -> Result<()> {
             until_peer(scene, "fe2", index, "up with graceful restart", |peer| {
                 established(peer) && peer["announced"] == VIPS.len()
             })?;
-            until(scene, "the router knows of it", || Ok(!stale(scene, router)?))?;
+            wait_for("the router knows of it", || Ok(!stale(scene, router)?))?;
         }
         scene.all_announced()?;
 
         let mark = scene.mark();
         node.must(&["/lab/announcer", "kill"])?;
         for router in ROUTERS {
-            until(scene, "the router keeps what it knew", || stale(scene, router))?;
+            wait_for("the router keeps what it knew", || stale(scene, router))?;
         }
         start()?;
         for (index, router) in ROUTERS.iter().enumerate() {
@@ -78,7 +78,7 @@ pub(crate) fn graceful_restart(scene: &Scene) -> Result<()> {
             // R, 8 s, and F for each family.
             let want = [64, 10, 0x80, 8, 0, 1, 1, 0x80, 0, 2, 1, 0x80];
             ensure!(open.octets.windows(want.len()).any(|w| w == want), "{:02x?}", open.octets);
-            until(scene, "the router hears the end of the table", || Ok(!stale(scene, router)?))?;
+            wait_for("the router hears the end of the table", || Ok(!stale(scene, router)?))?;
             for vip in VIPS {
                 let (vip, hop): (IpAddr, IpAddr) = (vip.parse()?, address(index, "fe2", vip));
                 let seen = scene.routers[index].fib.since(mark.fib(index));

@@ -1,13 +1,13 @@
 //! Each kind of check against real servers: what passes, what fails, and the words for it.
 
-use std::thread::sleep;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::SystemTime;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, ensure};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use scene::{PATIENCE, Scene};
 use serde_json::Value;
 use time::OffsetDateTime;
+use until::until;
 
 use crate::support::{configure, reason, status, with_own_configuration};
 
@@ -167,8 +167,7 @@ fn service(index: usize, check: &str) -> String {
 
 /// Waits until each is so, of both the VIPs' reasons and the warnings.
 fn all_as_wanted(scene: &Scene, wanted: &[(usize, &str, Want)]) -> Result<()> {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
+    until(PATIENCE, || {
         let status = status(scene, "fe1")?;
         let differs = |(index, check, want): &(usize, &str, Want)| {
             let said = reason(&status, &vip(*index));
@@ -181,14 +180,9 @@ fn all_as_wanted(scene: &Scene, wanted: &[(usize, &str, Want)]) -> Result<()> {
             (!fits).then(|| format!("\n{check}\n  -> {said}; warnings: {warnings}"))
         };
         let differing: Vec<String> = wanted.iter().filter_map(differs).collect();
-        if differing.is_empty() {
-            return Ok(());
-        }
-        if Instant::now() > deadline {
-            bail!("not as wanted: {}", differing.concat());
-        }
-        sleep(Duration::from_millis(100)); // between looks
-    }
+        ensure!(differing.is_empty(), "not as wanted: {}", differing.concat());
+        Ok(())
+    })
 }
 
 /// What `status` warns of one of the services.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 use anyhow::{Context, Result, bail, ensure};
 use scene::{PATIENCE, Scene, VIPS, address};
 
-use crate::support::{Endless, configure, none_lost, not_withdrawn, reason, start_again, status, until};
+use crate::support::{Endless, configure, none_lost, not_withdrawn, reason, start_again, status, wait_for};
 
 const HOLD: Duration = Duration::from_secs(3);
 const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -43,7 +43,7 @@ pub(crate) fn stepped(scene: &Scene) -> Result<()> {
     // What the daemon logs now, and when it believes that to be.
     let now_is = |now: SystemTime, what: &str| -> Result<()> {
         node.must(&["announcer", "reload"])?;
-        until(scene, &format!("the daemon's clock is stepped {what}"), || {
+        wait_for(&format!("the daemon's clock is stepped {what}"), || {
             let log = node.must(&["tail", "-n", "1", "/var/log/announcer.log"])?;
             let at = log.split_whitespace().next().unwrap_or_default();
             let at = humantime::parse_rfc3339(at).with_context(|| format!("no time: {log}"))?;

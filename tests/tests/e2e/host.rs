@@ -1,23 +1,17 @@
 //! What announcer does to the host.
 
-use std::time::Duration;
-
 use anyhow::{Result, ensure};
-use scene::{PATIENCE, Scene, VIPS};
+use scene::{Scene, VIPS};
+
+use crate::support::wait_lo;
 
 pub(crate) fn vip_removed(scene: &Scene) -> Result<()> {
     let node = scene.node("fe1")?;
     for (vip, length) in VIPS.iter().zip([32, 128]) {
         node.must(&["ip", "address", "del", &format!("{vip}/{length}"), "dev", "lo"])?;
     }
-    let deadline = std::time::Instant::now() + PATIENCE;
-    loop {
-        let lo = node.must(&["ip", "-o", "address", "show", "dev", "lo"])?;
-        if VIPS.iter().all(|vip| lo.contains(vip)) {
-            return scene.all_announced();
-        }
-        ensure!(std::time::Instant::now() < deadline, "not put back: {lo}");
-    }
+    wait_lo(scene, "fe1", "not put back", |lo| VIPS.iter().all(|vip| lo.contains(vip)))?;
+    scene.all_announced()
 }
 
 pub(crate) fn vip_without_service(scene: &Scene) -> Result<()> {
@@ -26,17 +20,10 @@ pub(crate) fn vip_without_service(scene: &Scene) -> Result<()> {
     node.must(&["ip", "address", "add", "192.0.2.99/32", "dev", "lo"])?; // somebody's
     node.must(&["dsr-setup", "apply", "--vip", "192.0.2.98"])?; // ours, of an older configuration
     node.must(&["/lab/announcer", "start"])?;
-    let deadline = std::time::Instant::now() + PATIENCE;
-    loop {
-        let lo = node.must(&["ip", "-o", "address", "show", "dev", "lo"])?;
-        ensure!(lo.contains("192.0.2.99") && lo.contains(VIPS[0]), "removed what it should not: {lo}");
-        if !lo.contains("192.0.2.98") {
-            node.must(&["ip", "address", "del", "192.0.2.99/32", "dev", "lo"])?;
-            return scene.all_announced();
-        }
-        ensure!(std::time::Instant::now() < deadline, "not removed: {lo}");
-        std::thread::sleep(Duration::from_millis(50)); // between looks
-    }
+    let lo = wait_lo(scene, "fe3", "not removed", |lo| !lo.contains("192.0.2.98"))?;
+    ensure!(lo.contains("192.0.2.99") && lo.contains(VIPS[0]), "removed what it should not: {lo}");
+    node.must(&["ip", "address", "del", "192.0.2.99/32", "dev", "lo"])?;
+    scene.all_announced()
 }
 
 pub(crate) fn dsr_setup(scene: &Scene) -> Result<()> {

@@ -5,9 +5,11 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Result, ensure};
 use nix::sys::signal::Signal;
-use scene::{PATIENCE, Scene, VIPS, address, server};
+use scene::{Scene, VIPS, address, server};
 
-use crate::support::{configure, not_withdrawn, reason, status, wait_status, with_own_configuration};
+use crate::support::{
+    configure, not_withdrawn, reason, start_again, status, wait_lo, wait_status, with_own_configuration,
+};
 
 /// Crashes for each median.
 const CRASHES: usize = 20;
@@ -80,18 +82,14 @@ pub(crate) fn crashes(scene: &Scene) -> Result<()> {
 /// Put back at once, and nobody hears of it; the second time it has to stay before it is announced.
 pub(crate) fn vip_removed(scene: &Scene) -> Result<()> {
     let node = scene.node("fe1")?;
-    let mark = scene.mark();
-    let lo = || node.must(&["ip", "-o", "address", "show", "dev", "lo"]);
     let remove = || {
         node.must(&["ip", "address", "del", &format!("{}/32", VIPS[0]), "dev", "lo"])?;
-        let deadline = Instant::now() + PATIENCE;
-        while !lo()?.contains(VIPS[0]) {
-            ensure!(Instant::now() < deadline, "not put back");
-        }
-        anyhow::Ok(())
+        wait_lo(scene, "fe1", "not put back", |lo| lo.contains(VIPS[0]))
     };
-    // What earlier scenarios did to it is forgotten.
-    sleep(Duration::from_secs(11));
+    // A daemon that has just been started does not know what earlier scenarios did to it.
+    start_again(scene, &["fe1"], &[])?;
+    scene.all_announced()?;
+    let mark = scene.mark();
     remove()?;
     sleep(Duration::from_secs(1));
     not_withdrawn(scene, &mark, "fe1", "removed once")?;

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
 use scene::{PATIENCE, ROUTERS, Scene, VIPS};
 
-use crate::support::{configure, sick, until, wait_status, with_own_configuration};
+use crate::support::{configure, sick, wait_for, wait_status, with_own_configuration};
 
 /// The whole chain in sentences, and each check once, without the daemon too.
 pub(crate) fn explain_and_check(scene: &Scene) -> Result<()> {
@@ -147,7 +147,7 @@ pub(crate) fn hook(scene: &Scene) -> Result<()> {
         configure(scene, "fe1", &[("[[service]]", hooks)])?;
         node.must(&["announcer", "reload"])?;
         let told = |line: String| {
-            until(scene, &format!("the hook was told: {line}"), || {
+            wait_for(&format!("the hook was told: {line}"), || {
                 let hooked = node.exec(&["cat", "/run/hooked"])?.stdout;
                 Ok(hooked.lines().any(|said| said.starts_with(&line)))
             })

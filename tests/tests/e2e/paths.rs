@@ -3,10 +3,11 @@
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use scene::{FRONTENDS, PATIENCE, ROUTERS, Scene, VIPS};
+use until::until;
 
 use crate::support::json;
 
@@ -63,13 +64,14 @@ pub(crate) fn acl(scene: &Scene) -> Result<()> {
     let played = (|| {
         for vip in VIPS {
             let vip: IpAddr = vip.parse()?;
-            let deadline = Instant::now() + PATIENCE;
+            let answered = |(_, reached): &(u16, Reached)| *reached == Reached::Answered;
             // On every frontend: the client's connections go to any.
-            while reach(scene, vip, &[443; 12])?.iter().any(|(_, reached)| *reached != Reached::Answered) {
-                ensure!(Instant::now() < deadline, "{vip}: tcp/443 is not reached");
-            }
+            until(PATIENCE, || {
+                ensure!(reach(scene, vip, &[443; 12])?.iter().all(answered), "{vip}: tcp/443 is not reached");
+                Ok(())
+            })?;
             let web = reach(scene, vip, &[80; 12])?;
-            ensure!(web.iter().all(|(_, reached)| *reached == Reached::Answered), "{vip}: {web:?}");
+            ensure!(web.iter().all(answered), "{vip}: {web:?}");
             let others = reach(scene, vip, &OTHERS)?;
             ensure!(others.iter().all(|(_, reached)| *reached == Reached::Dropped), "{vip}: {others:?}");
         }

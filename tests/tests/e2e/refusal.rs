@@ -8,7 +8,7 @@ use scene::{FRONTENDS, PATIENCE, Scene, VIPS, address};
 use serde_json::Value;
 
 use crate::support::{
-    configure, established, json, route, status, until, until_peer, vtysh, with_own_configuration,
+    configure, established, json, route, status, until_peer, vtysh, wait_for, with_own_configuration,
 };
 
 fn says(peer: &Value, words: &str) -> bool {
@@ -42,7 +42,7 @@ pub(crate) fn wrong_as(scene: &Scene) -> Result<()> {
         let states = || -> Result<Vec<Value>> {
             Ok(status(scene, "fe1")?["peers"].as_array().cloned().unwrap_or_default())
         };
-        until(scene, "one router says that our AS is not expected", || {
+        wait_for("one router says that our AS is not expected", || {
             Ok(states()?.iter().any(|peer| says(peer, "Bad Peer AS")))
         })?;
         let peers = states()?;
@@ -50,7 +50,7 @@ pub(crate) fn wrong_as(scene: &Scene) -> Result<()> {
         configure(scene, "fe1", &[])?;
         let mended = Instant::now();
         node.must(&["announcer", "reload", "--force"])?;
-        until(scene, "both are up again", || Ok(states()?.iter().all(established)))?;
+        wait_for("both are up again", || Ok(states()?.iter().all(established)))?;
         println!("  up again after {:.1?}", mended.elapsed());
         ensure!(mended.elapsed() < Duration::from_secs(20), "what mends it had to wait for what was wrong");
         scene.all_announced()
@@ -70,7 +70,7 @@ pub(crate) fn prefix_refused(scene: &Scene) -> Result<()> {
         let mark = scene.mark();
         vtysh(scene, "r1", &["route-map VIPS-IN deny 5", &format!("match peer {from}")])?;
         ask_again()?;
-        until(scene, "r1 refuses fe1's", || Ok(!scene.next_hops("r1", VIPS[0])?.contains(&from)))?;
+        wait_for("r1 refuses fe1's", || Ok(!scene.next_hops("r1", VIPS[0])?.contains(&from)))?;
         ensure!(established(&status(scene, "fe1")?["peers"][0]), "the session went with the prefix");
         other_goes_on(scene)?;
         let refresh = |m: &scene::wire::Message| m.octets[18] == 5;
@@ -101,14 +101,14 @@ pub(crate) fn maximum_prefix(scene: &Scene) -> Result<()> {
         configure(scene, "fe1", &[("\"192.0.2.80\"", "\"192.0.2.80\", \"192.0.2.81\"")])?;
         node.must(&["announcer", "reload"])?;
         // Lowered below what there is: FRR looks at its count before it adds the prefix at hand.
-        until(scene, "r1 has the second VIP", || Ok(scene.next_hops("r1", "192.0.2.81")?.len() == 1))?;
+        wait_for("r1 has the second VIP", || Ok(scene.next_hops("r1", "192.0.2.81")?.len() == 1))?;
         limit(format!("neighbor {neighbor} maximum-prefix 1"))?;
         until_peer(scene, "fe1", 0, "told of the limit", |peer| {
             says(peer, "Maximum Number of Prefixes Reached")
         })?;
-        until(scene, "r1 goes on without fe1", || Ok(scene.next_hops("r1", VIPS[0])?.len() == 2))?;
+        wait_for("r1 goes on without fe1", || Ok(scene.next_hops("r1", VIPS[0])?.len() == 2))?;
         other_goes_on(scene)?;
-        until(scene, "r2 has the second VIP", || {
+        wait_for("r2 has the second VIP", || {
             let shown = scene.node("r2")?.must(&["vtysh", "-c", "show bgp ipv4 unicast 192.0.2.81 json"])?;
             Ok(json(&shown)?["paths"].as_array().is_some_and(|paths| paths.len() == 1))
         })?;

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
 use scene::{PATIENCE, Scene, VIPS, address};
 
-use crate::support::{configure, reason, status, wait_status, with_own_configuration};
+use crate::support::{configure, reason, status, wait_lo, wait_status, with_own_configuration};
 
 pub(crate) fn reload(scene: &Scene) -> Result<()> {
     let node = scene.node("fe1")?;
@@ -53,17 +53,9 @@ pub(crate) fn reload(scene: &Scene) -> Result<()> {
         let withdraw =
             scene.routers[0].wire.wait(mark.wire(0), PATIENCE, |m| m.from == from && m.withdraws(gone));
         ensure!(withdraw.is_some(), "192.0.2.81 was not withdrawn");
-        let on_lo = || {
-            Ok::<_, anyhow::Error>(
-                node.must(&["ip", "-o", "address", "show", "dev", "lo"])?.contains("192.0.2.81/"),
-            )
-        };
-        ensure!(on_lo()?, "the VIP left lo together with the route");
-        let deadline = std::time::Instant::now() + PATIENCE;
-        while on_lo()? {
-            ensure!(std::time::Instant::now() < deadline, "192.0.2.81 stays on lo");
-            std::thread::sleep(Duration::from_millis(50)); // between looks
-        }
+        let lo = node.must(&["ip", "-o", "address", "show", "dev", "lo"])?;
+        ensure!(lo.contains("192.0.2.81/"), "the VIP left lo together with the route");
+        wait_lo(scene, "fe1", "192.0.2.81 stays on lo", |lo| !lo.contains("192.0.2.81/"))?;
         let opened =
             scene.routers[0].wire.since(mark.wire(0)).iter().any(|m| m.from == from && m.octets[18] == 1);
         ensure!(!opened, "a session was begun anew");

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use scene::{Scene, VIPS};
+use scene::{PATIENCE, Scene, VIPS};
+use until::until;
 
-use crate::support::tell_lost;
+use crate::support::{Endless, tell_lost};
 
 pub(crate) fn router_restart(scene: &Scene) -> Result<()> {
     scene.node("r1")?.must(&["/usr/lib/frr/frrinit.sh", "restart"])?;
@@ -13,9 +14,13 @@ pub(crate) fn router_restart(scene: &Scene) -> Result<()> {
 }
 
 pub(crate) fn router_power_off(scene: &Scene) -> Result<()> {
-    let load = scene.load(VIPS[0], 500, Duration::from_secs(4))?;
-    std::thread::sleep(Duration::from_secs(1)); // requests flow before it
+    let load = Endless::begin(scene, VIPS[0], 500)?;
     scene.node("r2")?.power_off()?;
+    until(PATIENCE, || {
+        let total = scene.load(VIPS[0], 300, Duration::from_secs(1))?.report()?.total;
+        ensure!(total.lost() == 0, "requests are lost for ever: {total:?}");
+        Ok(())
+    })?;
     let report = load.report()?;
     tell_lost(&report);
     let last_second: u64 =

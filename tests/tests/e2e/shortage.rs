@@ -8,7 +8,7 @@ use nix::sys::signal::Signal;
 use scene::{FRONTENDS, ROUTERS, Scene, VIPS, address};
 
 use crate::support::{
-    Endless, configure, json, none_lost, not_withdrawn, reason, status, until, wait_status,
+    Endless, configure, json, none_lost, not_withdrawn, reason, status, wait_for, wait_status,
     with_own_configuration,
 };
 
@@ -87,7 +87,7 @@ pub(crate) fn reloads(scene: &Scene) -> Result<()> {
         node.must(&["announcer", "reload"])?;
         for (index, router) in ROUTERS.iter().enumerate() {
             let hop = address(index, "fe1", VIPS[0]).to_string();
-            until(scene, "the last one holds", || {
+            wait_for("the last one holds", || {
                 let shown = scene.node(router)?.must(&[
                     "vtysh",
                     "-c",

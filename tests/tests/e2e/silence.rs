@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail, ensure};
 use lab::Cut;
 use nix::sys::signal::Signal;
 use scene::{FRONTENDS, PATIENCE, ROUTERS, Scene, VIPS, address};
+use until::until;
 
 use crate::support::{
     Endless, configure, established, none_lost, not_withdrawn, status, tell_lost, until_peer,
@@ -83,10 +84,11 @@ pub(crate) fn router(scene: &Scene) -> Result<()> {
             until_peer(scene, frontend, 1, "without r2", |peer| !established(peer))?;
         }
         println!("  no session with it after {:.1?}", began.elapsed());
-        let deadline = began + PATIENCE;
-        while scene.load(VIPS[0], 300, Duration::from_secs(1))?.report()?.total.lost() > 0 {
-            ensure!(Instant::now() < deadline, "requests are lost for ever");
-        }
+        until(PATIENCE, || {
+            let total = scene.load(VIPS[0], 300, Duration::from_secs(1))?.report()?.total;
+            ensure!(total.lost() == 0, "requests are lost for ever: {total:?}");
+            Ok(())
+        })?;
         println!("  no request lost from {:.1?} on", began.elapsed() - Duration::from_secs(1));
         let kept = scene.next_hops(ROUTERS[0], VIPS[0])?;
         ensure!(kept.len() == 3, "r1 has {kept:?}");

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::sleep;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail, ensure};
 use lab::load::Report;
@@ -13,6 +13,7 @@ use scene::fib::Change;
 use scene::wire::between;
 use scene::{FRONTENDS, Load, Mark, PATIENCE, Scene, VIPS, address, topology};
 use serde_json::Value;
+use until::until;
 
 pub(crate) fn json(text: &str) -> Result<Value> {
     serde_json::from_str(text).with_context(|| format!("no JSON: {text}"))
@@ -126,15 +127,11 @@ pub(crate) fn until_peer(
     what: &str,
     fits: impl Fn(&Value) -> bool,
 ) -> Result<()> {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
+    until(PATIENCE, || {
         let status = status(scene, frontend)?;
-        if fits(&status["peers"][peer]) {
-            return Ok(());
-        }
-        ensure!(Instant::now() < deadline, "not {what}: {}", status["peers"][peer]);
-        sleep(Duration::from_millis(50)); // between looks
-    }
+        ensure!(fits(&status["peers"][peer]), "not {what}: {}", status["peers"][peer]);
+        Ok(())
+    })
 }
 
 pub(crate) fn established(peer: &Value) -> bool {
@@ -162,26 +159,28 @@ pub(crate) fn wait_status(
     what: &str,
     fits: impl Fn(&str) -> bool,
 ) -> Result<String> {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
+    until(PATIENCE, || {
         let said = scene.node(frontend)?.must(&["announcer", "status"])?;
-        if fits(&said) {
-            return Ok(said);
-        }
-        ensure!(Instant::now() < deadline, "{what}: {said}");
-        sleep(Duration::from_millis(5)); // between looks
-    }
+        ensure!(fits(&said), "{what}: {said}");
+        Ok(said)
+    })
 }
 
 /// Waits until it is so.
-pub(crate) fn until(scene: &Scene, what: &str, fits: impl Fn() -> Result<bool>) -> Result<()> {
-    let deadline = Instant::now() + PATIENCE;
-    while !fits()? {
-        let routes = scene.node("r1")?.must(&["ip", "route"])?;
-        ensure!(Instant::now() < deadline, "not so: {what}; r1 has {routes}");
-        sleep(Duration::from_millis(50)); // between looks
-    }
-    Ok(())
+pub(crate) fn wait_for(what: &str, fits: impl Fn() -> Result<bool>) -> Result<()> {
+    until(PATIENCE, || {
+        ensure!(fits()?, "not so: {what}");
+        Ok(())
+    })
+}
+
+/// Waits until the addresses on a node's lo fit.
+pub(crate) fn wait_lo(scene: &Scene, node: &str, what: &str, fits: impl Fn(&str) -> bool) -> Result<String> {
+    until(PATIENCE, || {
+        let lo = scene.node(node)?.must(&["ip", "-o", "address", "show", "dev", "lo"])?;
+        ensure!(fits(&lo), "{what}: {lo}");
+        Ok(lo)
+    })
 }
 
 /// No VIP was without a next hop at any router.
@@ -226,13 +225,18 @@ impl Drop for Stop {
 
 impl Endless {
     pub(crate) fn begin(scene: &Scene, vip: &str, rate: u32) -> Result<Endless> {
-        let stop = Arc::new(AtomicBool::new(false));
-        let asked = stop.clone();
-        let load = scene.load_live(vip, rate, PATIENCE * 10, move |_| {
+        let (stop, flows) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        let (asked, flow) = (stop.clone(), flows.clone());
+        let load = scene.load_live(vip, rate, PATIENCE * 10, move |bucket| {
+            flow.fetch_or(bucket.counts.answered() > 0, Ordering::Relaxed);
             if asked.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         })?;
-        sleep(Duration::from_millis(500)); // requests flow before anything happens to them
-        Ok(Endless { load, stop: Stop(stop) })
+        let endless = Endless { load, stop: Stop(stop) };
+        until(PATIENCE, || {
+            ensure!(flows.load(Ordering::Relaxed), "no request is answered");
+            Ok(())
+        })?;
+        Ok(endless)
     }
 
     /// Ends it half a second from now; what became of the requests.

@@ -6,22 +6,34 @@ TARGET := $(shell uname -m)-unknown-linux-gnu
 CARGO_TARGET := CARGO_TARGET_$(shell echo $(TARGET) | tr a-z- A-Z_)
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 BIN := target/lab/bin
+MANUAL := target/lab/manual
+
+# `release` is what is installed. `quick` is the same without link-time optimisation, which takes minutes and changes nothing
+# that a test sees.
+PROFILE ?= release
+demo picture test e2e soak interop lab: export PROFILE := quick
+OUT = target/$(TARGET)/$(PROFILE)
+# Static, so that neither the host's libc matters nor a node's.
+CARGO_BUILD = env $(CARGO_TARGET)_RUSTFLAGS=-Ctarget-feature=+crt-static cargo build --target $(TARGET) --profile $(PROFILE)
+# What the lab's hosts run, whichever profile was built last.
+TO_LAB = install -D -m 755 -t $(BIN) $(addprefix $(OUT)/,announcer dsr-setup lab)
 # The packages whose tests need root.
 AS_ROOT := -p lab -p demo -p e2e
-# Static, so that neither the host's libc matters nor a node's.
-RELEASE := $(CARGO_TARGET)_RUSTFLAGS=-Ctarget-feature=+crt-static cargo build --release --target $(TARGET)
 
 # Where it is installed: programs, units and man pages below PREFIX, all of it below DESTDIR for a package.
 PREFIX := /usr/local
 DESTDIR :=
-MANUAL := target/lab/manual
+BUILT = $(OUT)/built
 SOURCES := Cargo.toml Cargo.lock $(shell find announcer/src dsr-setup/src announcer/manual/src -name '*.rs')
 
-.PHONY: demo test e2e soak interop lint bench bench-quick bench-scale fuzz simulate build needs install uninstall lab lab-down picture
+.PHONY: demo demo-programs test e2e soak interop lint bench bench-quick bench-scale fuzz simulate build needs install uninstall lab lab-down picture
 
-demo: build
-	$(RELEASE) --bin demo
-	$(SUDO) target/$(TARGET)/release/demo
+demo: demo-programs
+	$(SUDO) $(OUT)/demo
+
+demo-programs: needs
+	@lab/demo/prepare $(CARGO_BUILD) -p announcer -p dsr-setup -p lab -p demo
+	@$(TO_LAB)
 
 # cargo is always run as who you are; the tests that need root are run by sudo.
 test: build
@@ -60,31 +72,31 @@ lint:
 # Against the others of tests/bench/peers, taking turns: docs/benchmarks.md is written by it, in under 50 minutes. The first run fetches
 # anycast_healthchecker from PyPI. Nothing else should run meanwhile.
 bench: build
-	$(RELEASE) --bin bench
-	$(SUDO) target/$(TARGET)/release/bench
+	$(CARGO_BUILD) -p bench
+	$(SUDO) $(OUT)/bench
 
 # A run of each, with few services: to see that it works, in 10 minutes. Writes nothing.
 bench-quick: build
-	$(RELEASE) --bin bench
-	$(SUDO) target/$(TARGET)/release/bench --quick
+	$(CARGO_BUILD) -p bench
+	$(SUDO) $(OUT)/bench --quick
 
 build: needs
-	$(RELEASE) --bin announcer --bin dsr-setup --bin lab --bin manual
-	mkdir -p $(BIN)
-	cd target/$(TARGET)/release && install -m 755 announcer dsr-setup lab $(CURDIR)/$(BIN)
-	target/$(TARGET)/release/manual $(MANUAL)
+	$(CARGO_BUILD) -p announcer -p dsr-setup -p lab -p manual
+	$(TO_LAB)
+	$(OUT)/manual $(MANUAL)
+	touch $(BUILT)
 
 needs:
 	@lab/needs
 
 # `make build` first, as the one whose target/ it is; then `sudo make install`. What is running goes on running.
-install: $(MANUAL)
-	announcer/packaging/install --programs $(BIN) --manual $(MANUAL) "$(DESTDIR)" "$(PREFIX)"
+install: $(BUILT)
+	announcer/packaging/install --programs $(OUT) --manual $(MANUAL) "$(DESTDIR)" "$(PREFIX)"
 
 uninstall:
 	announcer/packaging/install --remove "$(DESTDIR)" "$(PREFIX)"
 
-$(MANUAL): $(SOURCES)
+$(BUILT): $(SOURCES)
 	@if [ -n "$$SUDO_USER" ]; then echo "make build first, as $$SUDO_USER: what is built is older than its sources" >&2; exit 1; fi
 	$(MAKE) build
 
@@ -94,9 +106,8 @@ lab: build
 lab-down:
 	$(SUDO) $(BIN)/lab down --all
 
-picture: build
-	$(RELEASE) --bin demo
-	$(SUDO) docs/picture target/$(TARGET)/release/demo docs/demo.svg
+picture: demo-programs
+	$(SUDO) docs/picture $(OUT)/demo docs/demo.svg
 
 # Each decoder for TIME seconds, from the seeds beside it. cargo-fuzz runs on a stable toolchain with RUSTC_BOOTSTRAP, and
 # without a sanitizer: there is next to no `unsafe` to look after, and an allocator holds the memory to its bound.

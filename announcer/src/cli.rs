@@ -17,7 +17,7 @@ use crate::control::names;
 use crate::control::request::{drain_names, service_names};
 use crate::daemon::{self, Options};
 use crate::drain::{self, Change, Drain};
-use crate::health::io::{once, trust};
+use crate::health::io::{one_shot, trust};
 use crate::health::outcome::Outcome;
 use crate::model::ServiceName;
 
@@ -275,7 +275,7 @@ fn check(file: &Path, name: &str) -> Result<(), Failure> {
         return Err(Failure::Usage(names::unknown("service", name, service_names(&config))));
     };
     let mut failed = 0;
-    for seen in once::run(service).map_err(no)? {
+    for seen in one_shot::run(service).map_err(no)? {
         println!("{}  {}  {}", seen.vip, seen.check, seen.outcome);
         if let Some(hint) = &seen.hint {
             println!("    hint: {hint}");

@@ -192,7 +192,7 @@ impl Director {
             Fact::Recheck(services) => {
                 let mut kicked = Vec::new();
                 self.each_of(&services, |vip, address| {
-                    vip.kicks += 1;
+                    vip.rechecks += 1;
                     kicked.extend((0..vip.checks.len()).map(|index| (address, index)));
                 });
                 self.paced.extend(kicked);
@@ -211,7 +211,7 @@ impl Director {
         let checks = &self.config.services[vip.service].checks;
         let asked = checks.iter().enumerate().filter(|(_, check)| check.port() == Some(fact.port));
         if fact.listening {
-            vip.kicks += 1;
+            vip.rechecks += 1;
             self.paced.extend((0..vip.checks.len()).map(|index| (fact.vip, index)));
             return;
         }
@@ -255,7 +255,7 @@ impl Director {
             Verdict::Up | Verdict::Down if check.settling() => config.fast_interval,
             Verdict::Up | Verdict::Down => config.interval,
         };
-        Some(Pace { interval, kick: vip.kicks })
+        Some(Pace { interval, rechecks: vip.rechecks })
     }
 
     /// The checks whose pace changed since this was last asked.

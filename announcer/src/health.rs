@@ -62,8 +62,8 @@ impl Target {
 pub struct Pace {
     /// From the start of one probe to the start of the next, above zero.
     pub interval: Duration,
-    /// A change means: probe now.
-    pub kick: u64,
+    /// How often an immediate probe was asked for: a change means "probe now".
+    pub rechecks: u64,
 }
 
 /// A fact: the kernel's word that a listener is gone, or there again.

@@ -9,7 +9,7 @@ use crate::model::Generation;
 
 pub mod io;
 pub mod keeper;
-pub mod stay;
+pub mod removals;
 
 /// Whether a VIP is on the host.
 #[derive(Debug, Clone, PartialEq, Eq)]

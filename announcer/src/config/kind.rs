@@ -102,7 +102,7 @@ macro_rules! kinds {
         }
 
         impl Written {
-            /// The kinds whose key is there. Where there is none, each is read, so that what is wrong with the values is told.
+            /// The kinds whose key is there. Where there is none, each is read, so that what is wrong with the values is text.
             pub(super) fn read_all(table: &mut Table<'_>, present: &Present) -> Vec<Self> {
                 let mut kinds = Vec::new();
                 let all = !NAMES.iter().any(|name| present.has(name));

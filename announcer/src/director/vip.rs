@@ -23,7 +23,7 @@ pub(super) struct Vip {
     pub(super) checks: Vec<Check>,
     pub(super) damping: Damping,
     /// How often its checks were asked to probe at once.
-    pub(super) kicks: u64,
+    pub(super) rechecks: u64,
     /// When it is to be looked at again, as the director has it; never too late, at times too early.
     pub(super) deadline: Option<Instant>,
     /// What it deserves by itself.
@@ -51,7 +51,7 @@ impl Vip {
             presence: Presence::Unknown,
             checks: of.checks.iter().map(check).collect(),
             damping: Damping::default(),
-            kicks: 0,
+            rechecks: 0,
             deadline: None,
             own: Standing::NotAnnounced(NotAnnouncedReason::NotLookedFor),
             standing: Standing::NotAnnounced(NotAnnouncedReason::NotLookedFor),

@@ -206,7 +206,7 @@ impl Check {
     }
 
     /// Takes in what the probe numbered `sequence` saw; the new verdict, if it changed.
-    #[must_use = "a change of the verdict is told once"]
+    #[must_use = "a change of the verdict is returned once"]
     pub fn observe(&mut self, sequence: u64, outcome: Outcome, at: Instant) -> Option<Verdict> {
         self.renewed = self.renewed.max(at);
         if self.newest.is_some_and(|newest| sequence < newest) {
@@ -233,7 +233,7 @@ impl Check {
     }
 
     /// Nothing listens any more: down at once. Probes numbered below `since` were started before, and do not count.
-    #[must_use = "a change of the verdict is told once"]
+    #[must_use = "a change of the verdict is returned once"]
     pub fn vanished(&mut self, since: u64) -> Option<Verdict> {
         let before = std::mem::replace(&mut self.verdict, Verdict::Down);
         self.newest = self.newest.max(Some(since));

@@ -3,19 +3,19 @@
 //!
 //! Touches the network, processes and files: asks the VIPs of this host, and what the configuration names.
 
-#[cfg(test)]
-mod alone;
 mod connect;
 pub mod exec;
 pub mod file;
 pub mod http;
 pub mod listener;
-pub mod once;
+pub mod one_shot;
+#[cfg(test)]
+mod own_process;
 pub mod probe;
 pub mod prober;
+mod result;
 pub mod tcp;
 pub mod tls;
-mod trouble;
 pub mod trust;
 
 use self::prober::Prober;

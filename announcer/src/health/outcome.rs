@@ -1,9 +1,9 @@
-//! What a probe saw, and how it is told.
+//! What a probe saw, and the text for it.
 //!
 //! Pure. Every text reads as the middle of a sentence: "not announced, 3 of 3 probes failed (last: HTTP 503 after 12 ms)".
 //! Here is what a probe of any kind can see. What one kind alone can say is declared with that kind, in `config/kind/NAME.rs`.
 
-mod told;
+mod text;
 
 use std::time::Duration;
 

@@ -51,13 +51,13 @@ mod tests {
         shortages.note(&Outcome::Skipped(Shortage::Ports), start + second * 30);
         shortages.note(&Outcome::Skipped(Shortage::Files), start + second * 31);
         assert_eq!(Shortage::ALL.map(|shortage| shortages.count(shortage)), [2, 0, 1, 0]);
-        let told = |now| shortages.warnings(now).collect::<Vec<_>>();
+        let warnings = |now| shortages.warnings(now).collect::<Vec<_>>();
         let files = "announcer is out of file descriptors: 2 probes were not asked since the start, and counted neither way";
         let ports =
             "the VIP is out of local ports: 1 probe was not asked since the start, and counted neither way";
-        assert_eq!(told(start + second * 89), [files, ports]);
-        assert_eq!(told(start + second * 90), [files]);
-        assert!(told(start + second * 91).is_empty());
+        assert_eq!(warnings(start + second * 89), [files, ports]);
+        assert_eq!(warnings(start + second * 90), [files]);
+        assert!(warnings(start + second * 91).is_empty());
         // A fact that comes late makes nothing older.
         shortages.note(&Outcome::Skipped(Shortage::Files), start);
         assert_eq!(shortages.warnings(start + second * 90).count(), 1);

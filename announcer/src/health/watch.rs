@@ -9,7 +9,7 @@
 //!     ↑        Disarmed(Answers) ──────↑  ↑      │ seen: the gap was tolerated      │   │
 //!     │                ↑                  └──────┘                                  │   │ refused
 //!     │                └───────────── accepted, or no answer ──────────────────────┘   ↓
-//!     └───────────────────────────────── seen: told again ─────────────────────────── Down, told
+//!     └───────────────────────────────── seen: reported again ─────────────────────────── Down, reported
 //! ```
 //!
 //! What answers without a listener of ours (socket activation, DNAT, a server in another network namespace) is left to
@@ -72,8 +72,8 @@ pub enum Answer {
 pub enum Action {
     /// Connect to the pair once, and say how it was answered.
     Connect(Pair),
-    /// Tell that nothing listens there, or that something does again.
-    Tell {
+    /// Report that nothing listens there, or that something does again.
+    Report {
         /// Where.
         pair: Pair,
         /// Whether something does.
@@ -166,7 +166,7 @@ impl Watch {
         match answer {
             Answer::Refused => {
                 *state = State::Down;
-                Some(Action::Tell { pair, listening: false })
+                Some(Action::Report { pair, listening: false })
             }
             Answer::Accepted | Answer::Unanswered => {
                 *state = State::Disarmed(Disarmed::Answers);
@@ -205,7 +205,7 @@ fn step(pair: Pair, watched: Watched, state: State, sight: Sight, now: Instant) 
         (State::Disarmed(_), Sight::Listens) if watched.up => (State::Armed, None),
         (State::Gone { .. }, Sight::Listens) => (State::Armed, None),
         (State::Down, Sight::Listens) => {
-            (State::Disarmed(Disarmed::Unseen), Some(Action::Tell { pair, listening: true }))
+            (State::Disarmed(Disarmed::Unseen), Some(Action::Report { pair, listening: true }))
         }
         (State::Armed, Sight::Nothing) => gone(now + watched.grace),
         (State::Gone { counts }, Sight::Nothing) => gone(counts),

@@ -48,7 +48,7 @@ pub struct Deprefer {
 impl Attributes {
     /// The attributes with [`deprefer`](Self::deprefer) done to them.
     #[must_use]
-    fn as_last_choice(mut self) -> Self {
+    fn made_last_choice(mut self) -> Self {
         if let Some(deprefer) = self.deprefer.take() {
             self.prepend = self.prepend.saturating_add(deprefer.prepend);
             self.local_pref = deprefer.local_pref.or(self.local_pref);
@@ -99,7 +99,7 @@ impl Overrides {
             large_communities: self.large_communities.as_ref().unwrap_or(&route.large_communities).clone(),
             deprefer: route.deprefer.clone(),
         }
-        .as_last_choice()
+        .made_last_choice()
     }
 }
 
@@ -144,9 +144,9 @@ mod tests {
             communities: [Community(7)].into(),
             ..Attributes::default()
         };
-        assert_eq!(route.clone().as_last_choice(), route);
+        assert_eq!(route.clone().made_last_choice(), route);
         let with = |deprefer| Attributes { deprefer: Some(Box::new(deprefer)), ..route.clone() };
-        assert_eq!(with(Deprefer::default()).as_last_choice(), route, "what is not said stays");
+        assert_eq!(with(Deprefer::default()).made_last_choice(), route, "what is not said stays");
         let deprefer =
             Deprefer { prepend: 3, local_pref: Some(0), med: Some(9), communities: [Community(8)].into() };
         let want = Attributes {
@@ -156,6 +156,6 @@ mod tests {
             communities: [Community(7), Community(8)].into(),
             ..route.clone()
         };
-        assert_eq!(with(deprefer).as_last_choice(), want);
+        assert_eq!(with(deprefer).made_last_choice(), want);
     }
 }

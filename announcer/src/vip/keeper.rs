@@ -134,7 +134,7 @@ impl Keeper {
 
     /// When the next steps are due though nothing is heard.
     pub fn deadline(&self) -> Instant {
-        let trials = self.vips.values().filter_map(|vip| vip.stay.deadline());
+        let trials = self.vips.values().filter_map(|vip| vip.removals.deadline());
         let first = trials.fold(self.look_at, Instant::min);
         if self.lo.is_none() {
             return first;
@@ -261,7 +261,7 @@ impl Keeper {
     pub fn look_failed(&mut self, why: &str, now: Instant) {
         (self.lo, self.look_at) = (None, now + RETRY);
         for vip in self.vips.values_mut() {
-            vip.stay.put(Err(Presence::Missing(why.to_owned())), now);
+            vip.removals.put(Err(Presence::Missing(why.to_owned())), now);
         }
     }
 
@@ -271,7 +271,7 @@ impl Keeper {
             Ok(()) => self.look_at = now,
             Err(why) => {
                 for vip in self.vips.values_mut() {
-                    vip.stay.put(Err(Presence::LoDown(why.clone())), now);
+                    vip.removals.put(Err(Presence::LoDown(why.clone())), now);
                 }
             }
         }
@@ -286,7 +286,7 @@ impl Keeper {
                 vip.return_to(now);
             }
             Err(why) => {
-                vip.stay.put(Err(Presence::Missing(why)), now);
+                vip.removals.put(Err(Presence::Missing(why)), now);
                 vip.retry = Some(now + RETRY);
             }
         }
@@ -330,7 +330,7 @@ impl Keeper {
             }
         }
         for (address, vip) in &mut self.vips {
-            let presence = vip.stay.presence(now);
+            let presence = vip.removals.presence(now);
             if presence != Presence::Unknown && vip.reported.as_ref() != Some(&presence) {
                 vip.reported = Some(presence.clone());
                 steps.push(Step::Report(*address, presence));

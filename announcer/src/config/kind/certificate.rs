@@ -24,7 +24,7 @@ table! {
             "https, tls: what a certificate does whose chain, name or dates are wrong: `warn`, `require` (the probe fails) or `off`";
         /// Whose certificates are trusted; `None`: those whom the host trusts.
         ca_file: one PathBuf, optional "\"/etc/announcer/ca.pem\"", path,
-            "https, tls: whose certificates are trusted, in PEM; without it, those whom the host trusts. With `verify = \"require\"` a file of no use is told at the start and stops a reload";
+            "https, tls: whose certificates are trusted, in PEM; without it, those whom the host trusts. With `verify = \"require\"` a file of no use is logged at the start and stops a reload";
         /// Warned of, whatever `verify` is; zero: never.
         expires_within("cert_expires_within"): one Duration, default "\"14days\"", within(Duration::ZERO..=YEAR * 10),
             "https, tls: warn of a certificate that ends within this time, and never fail; 0s (never) to 10years";

@@ -88,11 +88,11 @@ mod tests {
 
     #[test]
     fn each_word_has_its_label_and_its_text() {
-        let told: Vec<_> = Answer::examples().iter().map(Answer::to_string).collect();
-        assert_eq!(told, ["the file is there"]);
+        let text: Vec<_> = Answer::examples().iter().map(Answer::to_string).collect();
+        assert_eq!(text, ["the file is there"]);
         let failures = Failure::examples();
-        let told: Vec<_> = failures.iter().map(|failure| (failure.label(), failure.to_string())).collect();
-        assert_eq!(told, [("missing", "the file is not there".to_owned())]);
+        let text: Vec<_> = failures.iter().map(|failure| (failure.label(), failure.to_string())).collect();
+        assert_eq!(text, [("missing", "the file is not there".to_owned())]);
         assert!(failures.iter().all(Failure::is_timed));
         // A new variant does not compile before it is here, and then in the examples and above.
         match (Answer::Exists, Failure::Missing) {

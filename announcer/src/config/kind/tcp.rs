@@ -103,11 +103,11 @@ mod tests {
 
     #[test]
     fn each_word_has_its_label_and_its_text() {
-        let told: Vec<_> = Answer::examples().iter().map(Answer::to_string).collect();
-        assert_eq!(told, ["connected", "answered as expected"]);
+        let text: Vec<_> = Answer::examples().iter().map(Answer::to_string).collect();
+        assert_eq!(text, ["connected", "answered as expected"]);
         let failures = Failure::examples();
-        let told: Vec<_> = failures.iter().map(|failure| (failure.label(), failure.to_string())).collect();
-        assert_eq!(told, [("unexpected", "answered unexpectedly: 554 no service".to_owned())]);
+        let text: Vec<_> = failures.iter().map(|failure| (failure.label(), failure.to_string())).collect();
+        assert_eq!(text, [("unexpected", "answered unexpectedly: 554 no service".to_owned())]);
         assert!(failures.iter().all(Failure::is_timed));
         // A new variant does not compile before it is here, and then in the examples and above.
         match (Answer::Connected, Failure::Unexpected(Shown::new(""))) {

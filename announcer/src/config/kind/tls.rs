@@ -153,8 +153,8 @@ mod tests {
 
     #[test]
     fn an_answer_is_the_version_that_was_agreed() {
-        let told: Vec<_> = Answer::examples().iter().map(Answer::to_string).collect();
-        assert_eq!(told, ["TLS 1.2", "TLS 1.3"]);
+        let text: Vec<_> = Answer::examples().iter().map(Answer::to_string).collect();
+        assert_eq!(text, ["TLS 1.2", "TLS 1.3"]);
         match Answer::V1_3 {
             Answer::V1_2 | Answer::V1_3 => {} // each is in the examples
         }

@@ -202,7 +202,7 @@ impl Probes {
     fn start(&self, target: Target, director: &Director) -> (Target, watch::Sender<Pace>, Kept) {
         let pace = director.pace(target.vip, target.check);
         let (pace, paced) =
-            watch::channel(pace.unwrap_or(Pace { interval: target.config.interval, kick: 0 }));
+            watch::channel(pace.unwrap_or(Pace { interval: target.config.interval, rechecks: 0 }));
         let (prober, facts, running) = (self.prober.clone(), self.facts.clone(), target.clone());
         let name = format!("probe of {}", target.vip);
         let kept = Kept::new(name, move || {

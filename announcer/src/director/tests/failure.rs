@@ -53,9 +53,9 @@ fn a_listener_that_is_gone_withdraws_at_once_whatever_a_failure_does_and_back_is
         assert_eq!(scene.sentence(V4), "not announced, check `http`: nothing listens any more");
         assert!(!scene.director.take_watched().unwrap().pairs[&(vip, 80)].up);
         scene.probes(V4, 0, "+"); // one that was under way
-        let kicks = scene.director.pace(vip, 0).unwrap().kick;
+        let rechecks = scene.director.pace(vip, 0).unwrap().rechecks;
         scene.fact(listening(true, 80));
-        assert_eq!(scene.director.pace(vip, 0).unwrap().kick, kicks + 1);
+        assert_eq!(scene.director.pace(vip, 0).unwrap().rechecks, rechecks + 1);
         assert!(scene.director.take_paced().contains(&(vip, 1)));
         scene.probes(V4, 0, "++");
         assert_eq!(scene.announced(), [V6]);

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 
 use tokio::net::{TcpSocket, TcpStream};
 
-use super::trouble::{self, Trouble, of_kernel};
+use super::result::{self, ProbeError, of_kernel};
 use crate::config::endpoint::Endpoint;
 use crate::health::outcome::{Reason, Shortage};
 
@@ -17,17 +17,19 @@ use crate::health::outcome::{Reason, Shortage};
 /// # Errors
 ///
 /// What the kernel says, as what it means for a probe.
-pub(super) async fn connect(endpoint: &Endpoint) -> Result<TcpStream, Trouble> {
+pub(super) async fn connect(endpoint: &Endpoint) -> Result<TcpStream, ProbeError> {
     try_connect(endpoint).await.map_err(|error| meaning(endpoint, &error))
 }
 
 /// What an error of a socket to an endpoint means.
-pub(super) fn meaning(endpoint: &Endpoint, error: &io::Error) -> Trouble {
+pub(super) fn meaning(endpoint: &Endpoint, error: &io::Error) -> ProbeError {
     match of_kernel(error) {
         // A socket that is bound to no VIP misses none: no port was free.
-        Some(Trouble::Fail(Reason::VipMissing)) if endpoint.from.is_none() => Trouble::Skip(Shortage::Ports),
+        Some(ProbeError::Fail(Reason::VipMissing)) if endpoint.from.is_none() => {
+            ProbeError::Skip(Shortage::Ports)
+        }
         Some(trouble) => trouble,
-        None => Trouble::Fail(trouble::refused(error)),
+        None => ProbeError::Fail(result::refused(error)),
     }
 }
 

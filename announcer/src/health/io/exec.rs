@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::prober::Prober;
-use super::trouble::{self, Passed, Trouble};
+use super::result::{self, ProbeError, ProbeSuccess};
 use crate::config::kind;
 use crate::config::kind::exec::{Answer, ExitCodes, Failure, Warning};
 use crate::health::Target;
@@ -81,38 +81,39 @@ impl Exec {
         let start = Instant::now();
         let run = self.runner.run(&self.order, Bounds { time: self.timeout, kept: MOST_LINE }).await;
         let seen = judge(self.codes, run.end, &run.output);
-        trouble::outcome(Ok(seen), Waiting::Exit, self.timeout, start.elapsed())
+        result::outcome(Ok(seen), Waiting::Exit, self.timeout, start.elapsed())
     }
 }
 
 /// What an end means. A program that does not say that all is well says that it is not: Nagios' UNKNOWN too.
-fn judge(codes: ExitCodes, end: End, said: &[u8]) -> Result<Passed, Trouble> {
+fn judge(codes: ExitCodes, end: End, said: &[u8]) -> Result<ProbeSuccess, ProbeError> {
     let code = match end {
         End::Code(code) => code,
-        End::Signal(name) => return Err(Trouble::of(Failure::Killed(name))),
-        End::TimedOut(Phase::Start) => return Err(Trouble::TimedOut(Waiting::Start)),
-        End::TimedOut(Phase::Exit) => return Err(Trouble::TimedOut(Waiting::Exit)),
-        End::Endless => return Err(Trouble::of(Failure::Endless)),
-        End::Lingering => return Err(Trouble::of(Failure::Lingering)),
+        End::Signal(name) => return Err(ProbeError::of(Failure::Killed(name))),
+        End::TimedOut(Phase::Start) => return Err(ProbeError::TimedOut(Waiting::Start)),
+        End::TimedOut(Phase::Exit) => return Err(ProbeError::TimedOut(Waiting::Exit)),
+        End::Endless => return Err(ProbeError::of(Failure::Endless)),
+        End::Lingering => return Err(ProbeError::of(Failure::Lingering)),
         End::NotStarted(error) => return Err(not_started(error)),
     };
     let said = first_line(codes, said);
     match (codes, code) {
         (ExitCodes::Zero | ExitCodes::Nagios, 0) => Ok(Answer::Exit(code).into()),
-        (ExitCodes::Nagios, 1) => {
-            Ok(Passed { answer: Answer::Exit(code).into(), warning: Some(Warning::Program(said).into()) })
-        }
-        (ExitCodes::Zero | ExitCodes::Nagios, _) => Err(Trouble::of(Failure::Exit { code, said })),
+        (ExitCodes::Nagios, 1) => Ok(ProbeSuccess {
+            answer: Answer::Exit(code).into(),
+            warning: Some(Warning::Program(said).into()),
+        }),
+        (ExitCodes::Zero | ExitCodes::Nagios, _) => Err(ProbeError::of(Failure::Exit { code, said })),
     }
 }
 
-fn not_started(error: StartError) -> Trouble {
-    let not_run = |error: &StartError| Trouble::of(Failure::NotRun(Shown::new(&error.to_string())));
+fn not_started(error: StartError) -> ProbeError {
+    let not_run = |error: &StartError| ProbeError::of(Failure::NotRun(Shown::new(&error.to_string())));
     match error {
-        StartError::NoProcess => Trouble::Skip(Shortage::Processes),
-        StartError::Kernel(errno) => Shortage::of(errno).map_or_else(|| not_run(&error), Trouble::Skip),
-        StartError::NoUser(name) => Trouble::of(Failure::NoUser(Shown::new(&name))),
-        StartError::MayNotSwitch => Trouble::of(Failure::NotAllowed),
+        StartError::NoProcess => ProbeError::Skip(Shortage::Processes),
+        StartError::Kernel(errno) => Shortage::of(errno).map_or_else(|| not_run(&error), ProbeError::Skip),
+        StartError::NoUser(name) => ProbeError::of(Failure::NoUser(Shown::new(&name))),
+        StartError::MayNotSwitch => ProbeError::of(Failure::NotAllowed),
         StartError::Other(_)
         | StartError::NotExecutable
         | StartError::NoInterpreter(_)

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 
 use super::prober::Prober;
-use super::trouble::{self, Trouble};
+use super::result::{self, ProbeError};
 use crate::config::kind;
 use crate::config::kind::file::{Answer, Failure};
 use crate::files::io::{FileError, Files};
@@ -43,14 +43,14 @@ impl File {
     async fn ask(&self, look: impl Fn(&Path) -> io::Result<()> + Clone + Send + 'static) -> Outcome {
         let start = Instant::now();
         let answer = tokio::time::timeout(self.timeout, self.look(look)).await;
-        trouble::outcome(answer, Waiting::Files, self.timeout, start.elapsed())
+        result::outcome(answer, Waiting::Files, self.timeout, start.elapsed())
     }
 
     /// Waits for as long as the file system takes.
     async fn look(
         &self,
         look: impl Fn(&Path) -> io::Result<()> + Clone + Send + 'static,
-    ) -> Result<Answer, Trouble> {
+    ) -> Result<Answer, ProbeError> {
         loop {
             match self.files.run(&self.path, look.clone()).await {
                 Ok(()) => return Ok(Answer::Exists),
@@ -63,21 +63,21 @@ impl File {
                     | FileError::WritableByOthers(_)
                     | FileError::NotText,
                 ) => {
-                    return Err(Trouble::Fail(Reason::Other("the file was read, and not looked at")));
+                    return Err(ProbeError::Fail(Reason::Other("the file was read, and not looked at")));
                 }
             }
         }
     }
 }
 
-fn meaning(error: &io::Error) -> Trouble {
+fn meaning(error: &io::Error) -> ProbeError {
     let errno = error.raw_os_error().map(Errno::from_raw);
     if let Some(shortage) = errno.and_then(Shortage::of) {
-        return Trouble::Skip(shortage);
+        return ProbeError::Skip(shortage);
     }
-    Trouble::Fail(match errno {
+    ProbeError::Fail(match errno {
         Some(Errno::ENOENT | Errno::ENOTDIR) => Failure::Missing.into(),
-        Some(_) | None => trouble::refused(error),
+        Some(_) | None => result::refused(error),
     })
 }
 
@@ -90,7 +90,7 @@ mod tests {
 
     const TIMEOUT: Duration = Duration::from_millis(200);
 
-    async fn told(file: &File) -> String {
+    async fn text_of(file: &File) -> String {
         match file.probe().await {
             Outcome::Pass { answer, .. } => format!("pass: {answer}"),
             Outcome::Fail { reason, .. } => format!("fail: {reason}"),
@@ -103,24 +103,24 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("up");
         let file = File::new(path.clone(), TIMEOUT, Files::new());
-        assert_eq!(told(&file).await, "fail: the file is not there");
+        assert_eq!(text_of(&file).await, "fail: the file is not there");
         std::fs::write(&path, "").unwrap();
-        assert_eq!(told(&file).await, "pass: the file is there");
+        assert_eq!(text_of(&file).await, "pass: the file is there");
         let link = folder.path().join("link");
         symlink(&path, &link).unwrap();
         let link = File::new(link, TIMEOUT, Files::new());
-        assert_eq!(told(&link).await, "pass: the file is there");
+        assert_eq!(text_of(&link).await, "pass: the file is there");
         assert_eq!(
-            told(&File::new(path.join("below"), TIMEOUT, Files::new())).await,
+            text_of(&File::new(path.join("below"), TIMEOUT, Files::new())).await,
             "fail: the file is not there"
         );
         assert_eq!(
-            told(&File::new(folder.path().into(), TIMEOUT, Files::new())).await,
+            text_of(&File::new(folder.path().into(), TIMEOUT, Files::new())).await,
             "pass: the file is there"
         );
         std::fs::remove_file(&path).unwrap();
-        assert_eq!(told(&file).await, "fail: the file is not there");
-        assert_eq!(told(&link).await, "fail: the file is not there");
+        assert_eq!(text_of(&file).await, "fail: the file is not there");
+        assert_eq!(text_of(&link).await, "fail: the file is not there");
     }
 
     #[tokio::test]
@@ -129,10 +129,10 @@ mod tests {
         let path = folder.path().join("round");
         symlink(&path, &path).unwrap();
         let round = File::new(path, TIMEOUT, Files::new());
-        assert_eq!(told(&round).await, "fail: Too many symbolic links encountered");
+        assert_eq!(text_of(&round).await, "fail: Too many symbolic links encountered");
         assert_eq!(
             meaning(&io::Error::from_raw_os_error(Errno::ENOMEM as i32)),
-            Trouble::Skip(Shortage::Memory)
+            ProbeError::Skip(Shortage::Memory)
         );
     }
 
@@ -156,6 +156,6 @@ mod tests {
         assert_eq!(next.await.to_string(), "no answer of the file system within 200 ms");
         assert_eq!(looks.load(std::sync::atomic::Ordering::Relaxed), 0);
         drop(release);
-        assert_eq!(told(&file).await, "pass: the file is there");
+        assert_eq!(text_of(&file).await, "pass: the file is there");
     }
 }

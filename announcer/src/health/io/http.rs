@@ -18,8 +18,8 @@ use rustls::ClientConfig;
 use url::{Host, Position, Url};
 
 use super::prober::Prober;
+use super::result::{self, ProbeError, ProbeSuccess};
 use super::tls::{self, watched};
-use super::trouble::{self, Passed, Trouble};
 use super::trust::{Judge, TrustStore};
 use crate::config::endpoint::Endpoint;
 use crate::config::kind;
@@ -110,9 +110,9 @@ impl Http {
         let mut waiting = Waiting::Answer;
         let end = match &self.ready {
             Ok(ready) => tokio::time::timeout(self.timeout, ready.ask(&mut waiting)).await,
-            Err(reason) => Ok(Err(Trouble::Fail(reason.clone()))),
+            Err(reason) => Ok(Err(ProbeError::Fail(reason.clone()))),
         };
-        trouble::outcome(end, waiting, self.timeout, start.elapsed())
+        result::outcome(end, waiting, self.timeout, start.elapsed())
     }
 }
 
@@ -185,7 +185,7 @@ impl Ready {
         })
     }
 
-    async fn ask(&self, waiting: &mut Waiting) -> Result<Passed, Trouble> {
+    async fn ask(&self, waiting: &mut Waiting) -> Result<ProbeSuccess, ProbeError> {
         let mut asked = self.ask_by_library().await;
         if let Err(Unanswered::TrustChanged) = asked {
             asked = self.ask_by_library().await;
@@ -194,7 +194,7 @@ impl Ready {
             Ok(answered) => Ok(answered),
             Err(Unanswered::TooEarly(early)) => early.ask(self.request()?, waiting).await,
             Err(Unanswered::TrustChanged) => {
-                Err(Trouble::of(handshake::Failure::Certificate(Flaw::Untrusted)))
+                Err(ProbeError::of(handshake::Failure::Certificate(Flaw::Untrusted)))
             }
             Err(Unanswered::Failed(trouble)) => Err(trouble),
         };
@@ -202,10 +202,12 @@ impl Ready {
             Ok((answer, warning)) => {
                 *waiting = Waiting::Answer;
                 let answer = self.wanted.judge(answer, waiting).await?;
-                Ok(Passed { answer: answer.into(), warning: warning.map(Into::into) })
+                Ok(ProbeSuccess { answer: answer.into(), warning: warning.map(Into::into) })
             }
             // A socket that is bound to no VIP misses none: no port was free.
-            Err(Trouble::Fail(Reason::VipMissing)) if !self.bound => Err(Trouble::Skip(Shortage::Ports)),
+            Err(ProbeError::Fail(Reason::VipMissing)) if !self.bound => {
+                Err(ProbeError::Skip(Shortage::Ports))
+            }
             Err(trouble) => Err(trouble),
         }
     }
@@ -225,17 +227,17 @@ impl Ready {
         }
     }
 
-    fn request(&self) -> Result<Request, Trouble> {
+    fn request(&self) -> Result<Request, ProbeError> {
         self.request
             .try_clone()
-            .ok_or(Trouble::Fail(Reason::Other("the request cannot be sent a second time")))
+            .ok_or(ProbeError::Fail(Reason::Other("the request cannot be sent a second time")))
     }
 }
 
 /// Why there is no answer. But for the first, no request was sent.
 enum Unanswered<'a> {
     /// For good.
-    Failed(Trouble),
+    Failed(ProbeError),
     /// The server answered before the request was sent: it has to be asked otherwise.
     TooEarly(&'a Early),
     /// The handshake ended by a certificate that is trusted now.
@@ -243,7 +245,7 @@ enum Unanswered<'a> {
 }
 
 /// The URL that is asked in place of the check's, so that the library goes to the endpoint; and the name in it, of which the
-/// library has to be told where it is.
+/// library has to be given its path.
 fn asked(url: &Url, endpoint: &Endpoint) -> Result<(Url, Option<String>), Reason> {
     let no_host = |()| Reason::Other("the URL has no host that could be replaced");
     let mut asked = url.clone();
@@ -262,7 +264,7 @@ fn asked(url: &Url, endpoint: &Endpoint) -> Result<(Url, Option<String>), Reason
     Ok((asked, name))
 }
 
-/// A client that does no more than it is told to. What it does not share with others is small.
+/// A client without redirects, proxies and retries. What it does not share with others is small.
 fn bare(tls: ClientConfig) -> reqwest::ClientBuilder {
     Client::builder()
         .user_agent(NAME)
@@ -293,10 +295,10 @@ fn authority(url: &Url) -> Result<HeaderValue, Reason> {
 }
 
 impl Wanted {
-    async fn judge(&self, answer: Response, waiting: &mut Waiting) -> Result<Answer, Trouble> {
+    async fn judge(&self, answer: Response, waiting: &mut Waiting) -> Result<Answer, ProbeError> {
         let status = answer.status();
         if !self.status.iter().any(|range| range.contains(status.as_u16())) {
-            return Err(Trouble::of(not_wanted(answer).await));
+            return Err(ProbeError::of(not_wanted(answer).await));
         }
         *waiting = Waiting::Body;
         self.read(answer).await?;
@@ -304,7 +306,7 @@ impl Wanted {
     }
 
     /// Reads a body, or as much of it as we care for.
-    async fn read(&self, mut body: Response) -> Result<(), Trouble> {
+    async fn read(&self, mut body: Response) -> Result<(), ProbeError> {
         let (encoding, until_closed) = (encoding(body.headers()), is_until_closed(&body));
         let most = usize::try_from(self.max_body).unwrap_or(usize::MAX);
         let mut sum = self.digest.map(|digest| match digest {
@@ -322,7 +324,7 @@ impl Wanted {
             };
             if data.len() > most - length {
                 if sum.is_some() {
-                    return Err(Trouble::of(Failure::BodyTooLong(self.max_body)));
+                    return Err(ProbeError::of(Failure::BodyTooLong(self.max_body)));
                 }
                 data.truncate(most - length);
             }
@@ -338,7 +340,7 @@ impl Wanted {
             let got = same_kind(want, sum.finish().as_ref());
             if got != Some(want) {
                 let digest = |got| Failure::Digest { got, encoding }.into();
-                return Err(Trouble::Fail(
+                return Err(ProbeError::Fail(
                     got.map_or(Reason::Other("there is no digest of the body"), digest),
                 ));
             }
@@ -346,7 +348,7 @@ impl Wanted {
         match &self.pattern {
             Some(pattern) if !pattern.found_in(&String::from_utf8_lossy(&text)) => {
                 let within = (length >= most).then_some(self.max_body);
-                Err(Trouble::of(Failure::NoMatch { encoding, within }))
+                Err(ProbeError::of(Failure::NoMatch { encoding, within }))
             }
             Some(_) | None => Ok(()),
         }

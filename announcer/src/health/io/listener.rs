@@ -58,10 +58,10 @@ pub async fn run(
     let mut watcher = Watcher::new(&wanted.borrow_and_update().clone());
     let mut confirming = FuturesUnordered::new();
     loop {
-        report.send_if_modified(|told| {
+        report.send_if_modified(|published| {
             let now = watcher.report();
-            let news = *told != now;
-            *told = now;
+            let news = *published != now;
+            *published = now;
             news
         });
         let actions = tokio::select! {
@@ -76,19 +76,19 @@ pub async fn run(
             () = sleep_until(watcher.next), if watcher.is_on() => watcher.look(),
             () = facts.closed() => return,
         };
-        let mut told = Vec::new();
+        let mut changes = Vec::new();
         for action in actions {
             match action {
-                Action::Tell { pair, listening } => told.push((pair, listening)),
+                Action::Report { pair, listening } => changes.push((pair, listening)),
                 Action::Connect(pair) => match Connect::start(pair) {
                     Connect::Answered(answer) => {
-                        told.extend(watcher.answered(pair, answer).into_iter().filter_map(tell))
+                        changes.extend(watcher.answered(pair, answer).into_iter().filter_map(tell))
                     }
                     Connect::UnderWay(socket) => confirming.push(later(pair, socket)),
                 },
             }
         }
-        for ((vip, port), listening) in told {
+        for ((vip, port), listening) in changes {
             let at = Instant::now().into_std();
             if facts.send(Listening { vip, port, listening, at }).await.is_err() {
                 return;
@@ -99,7 +99,7 @@ pub async fn run(
 
 fn tell(action: Action) -> Option<(Pair, bool)> {
     match action {
-        Action::Tell { pair, listening } => Some((pair, listening)),
+        Action::Report { pair, listening } => Some((pair, listening)),
         Action::Connect(_) => None,
     }
 }

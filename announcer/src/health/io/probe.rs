@@ -5,7 +5,7 @@
 //!
 //! Probes overlap, so that a slow one does not delay the next. At most eight are in flight, or seen and not yet sent
 //! up; then the next waits for one to end. A server that hangs is still found down after `timeout` and `fall - 1` intervals,
-//! for the probes end as they began, an interval apart. What they saw is told in the order in which they began: of a server
+//! for the probes end as they began, an interval apart. What they saw is reported in the order in which they began: of a server
 //! that hangs now and then, the passes of later probes would else hide the failures of those that have not yet timed out.
 
 use std::collections::VecDeque;
@@ -38,7 +38,7 @@ pub async fn run(prober: Prober, target: Target, pace: watch::Receiver<Pace>, fa
     let wait = prober.turn();
     let ready = Ready::new(&prober, &target);
     let Target { service, vip, check, .. } = target;
-    let named = |Seen { sequence, outcome, at }| Probed {
+    let named = |Observation { sequence, outcome, at }| Probed {
         service: service.clone(),
         vip,
         check,
@@ -55,7 +55,7 @@ pub async fn once(prober: &Prober, target: &Target) -> Outcome {
 }
 
 /// What one probe saw, and when.
-struct Seen {
+struct Observation {
     sequence: u64,
     outcome: Outcome,
     at: Instant,
@@ -68,18 +68,18 @@ async fn drive<F, T>(
     wait: Duration,
     mut pace: watch::Receiver<Pace>,
     facts: mpsc::Sender<T>,
-    named: impl Fn(Seen) -> T,
+    named: impl Fn(Observation) -> T,
 ) where
     F: Future<Output = Outcome>,
 {
     let mut now = *pace.borrow_and_update();
-    let mut beat = Beat::new(prober, Instant::now() + wait, now.interval);
-    let (mut due, mut closed) = (pin!(sleep_until(beat.next)), pin!(facts.closed()));
+    let mut schedule = Schedule::new(prober, Instant::now() + wait, now.interval);
+    let (mut due, mut closed) = (pin!(sleep_until(schedule.next)), pin!(facts.closed()));
     let mut in_flight = FuturesOrdered::new();
     let mut unsent = VecDeque::new();
     loop {
-        if due.deadline() != beat.next {
-            due.as_mut().reset(beat.next);
+        if due.deadline() != schedule.next {
+            due.as_mut().reset(schedule.next);
         }
         let room = in_flight.len() + unsent.len() < MOST;
         // In this order, so that what was seen goes first; none comes so often that another would starve.
@@ -92,7 +92,7 @@ async fn drive<F, T>(
                 (Err(_), _) => return,
             },
             Some((sequence, outcome)) = in_flight.next() => {
-                let seen = named(Seen { sequence, outcome, at: Instant::now() });
+                let seen = named(Observation { sequence, outcome, at: Instant::now() });
                 if unsent.is_empty() {
                     match facts.try_send(seen) {
                         Ok(()) => {}
@@ -108,14 +108,14 @@ async fn drive<F, T>(
                     return;
                 }
                 let wanted = *pace.borrow_and_update();
-                beat.set(wanted.interval);
-                if wanted.kick != now.kick {
-                    beat.kick(Instant::now());
+                schedule.set(wanted.interval);
+                if wanted.rechecks != now.rechecks {
+                    schedule.recheck(Instant::now());
                 }
                 now = wanted;
             }
             () = due.as_mut(), if room => {
-                beat.struck(Instant::now());
+                schedule.started(Instant::now());
                 let sequence = prober.number();
                 let probe = probe();
                 in_flight.push_back(async move { (sequence, probe.await) });
@@ -127,7 +127,7 @@ async fn drive<F, T>(
 
 /// When the next probe starts: on a grid of one interval, whose place is left to chance, so that neither VIPs nor fleets
 /// probe in step.
-struct Beat<'a> {
+struct Schedule<'a> {
     /// Whose grid the first probes and those after a change are put on.
     prober: &'a Prober,
     next: Instant,
@@ -138,15 +138,15 @@ struct Beat<'a> {
     shift: Option<Duration>,
 }
 
-impl<'a> Beat<'a> {
+impl<'a> Schedule<'a> {
     /// With its first probe soon after `turn`.
     fn new(prober: &'a Prober, turn: Instant, interval: Duration) -> Self {
         let next = prober.on_grid(turn + between(Duration::ZERO, interval.min(FIRST)));
-        Beat { prober, next, last: None, interval, shift: Some(Duration::ZERO) }
+        Schedule { prober, next, last: None, interval, shift: Some(Duration::ZERO) }
     }
 
     /// A probe starts: no drift, and no burst after ticks that were missed.
-    fn struck(&mut self, now: Instant) {
+    fn started(&mut self, now: Instant) {
         let due = self.next;
         self.last = Some(due);
         self.next = match self.shift.take() {
@@ -160,7 +160,7 @@ impl<'a> Beat<'a> {
     }
 
     /// The next probe is now; after it the grid is laid anew, for others are kicked at the same time.
-    fn kick(&mut self, now: Instant) {
+    fn recheck(&mut self, now: Instant) {
         self.next = now;
         self.shift = Some(Duration::ZERO);
     }

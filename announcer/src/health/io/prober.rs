@@ -19,27 +19,27 @@ use crate::program::io::Programs;
 #[cfg(test)]
 mod tests;
 
-/// Loops that are started together have their turns so far apart: a thousand connections at once would cost the daemon
+/// Loops that are started together have their start_times so far apart: a thousand connections at once would cost the daemon
 /// more memory than all else, for good.
 const APART: Duration = Duration::from_millis(1);
 
 /// Probes of all loops start at multiples of this, counted from the start of their [`Prober`]: those that are due within it share
 /// a wake-up, and find the code that they need in the processor's caches. It is most of what a probe costs.
-pub(super) const STRIDE: Duration = Duration::from_millis(5);
+pub(super) const START_GRID: Duration = Duration::from_millis(5);
 
 /// At most so many probes of all loops wait for a fast answer at the same time. More would hold a connection and its memory each.
 const MAX_STARTING: usize = 64;
 /// A server that is well has answered within this time. One that hangs keeps no other probe waiting for longer.
 const FAST_ANSWER: Duration = Duration::from_millis(20);
 
-/// What all probe loops of one daemon share: their turns, their grid, the limit of probes that start, and the count of probes.
+/// What all probe loops of one daemon share: their start_times, their grid, the limit of probes that start, and the count of probes.
 /// Clones are the same one; a daemon has one, and so has each test.
 #[derive(Debug, Clone)]
 pub struct Prober(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    turns: Mutex<Turns>,
+    start_times: Mutex<StartTimes>,
     programs: Programs,
     /// The grid's beginning. When a daemon starts is left to chance, so that a fleet does not probe in step.
     epoch: Instant,
@@ -54,11 +54,11 @@ struct Shared {
 
 /// When the loop that was started last has its turn.
 #[derive(Debug, Default)]
-struct Turns {
+struct StartTimes {
     last: Option<std::time::Instant>,
 }
 
-impl Turns {
+impl StartTimes {
     /// How long a loop that starts now waits for its turn; not at all if it starts alone.
     fn next(&mut self, now: std::time::Instant) -> Duration {
         let next = self.last.map_or(now, |last| now.max(last + APART));
@@ -79,7 +79,7 @@ impl Prober {
             trust: TrustStore::new(files.clone()),
             files,
             programs,
-            turns: Mutex::default(),
+            start_times: Mutex::default(),
             epoch: Instant::now(),
             starting: Semaphore::new(MAX_STARTING),
             sequence: AtomicU64::new(1),
@@ -113,12 +113,12 @@ impl Prober {
 
     /// How long a loop that starts now waits for its turn.
     pub(super) fn turn(&self) -> Duration {
-        self.0.turns.lock().unwrap_or_else(PoisonError::into_inner).next(std::time::Instant::now())
+        self.0.start_times.lock().unwrap_or_else(PoisonError::into_inner).next(std::time::Instant::now())
     }
 
     /// The first point of the grid that is not before `next`.
     pub(super) fn on_grid(&self, next: Instant) -> Instant {
-        let stride = STRIDE.as_nanos();
+        let stride = START_GRID.as_nanos();
         let past = next.saturating_duration_since(self.0.epoch).as_nanos() % stride;
         next + Duration::from_nanos(u64::try_from((stride - past) % stride).unwrap_or_default())
     }

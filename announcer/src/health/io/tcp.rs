@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 
 use super::connect::{connect, meaning};
 use super::prober::Prober;
-use super::trouble::{self, Trouble};
+use super::result::{self, ProbeError};
 use crate::config::endpoint::Endpoint;
 use crate::config::kind;
 use crate::config::kind::tcp::{Answer, Failure};
@@ -61,10 +61,10 @@ impl Tcp {
         if answer.is_err() && !came.is_empty() {
             answer = Ok(Err(unexpected(&came)));
         }
-        trouble::outcome(answer, waiting, self.timeout, start.elapsed())
+        result::outcome(answer, waiting, self.timeout, start.elapsed())
     }
 
-    async fn ask(&self, waiting: &mut Waiting, came: &mut Vec<u8>) -> Result<Answer, Trouble> {
+    async fn ask(&self, waiting: &mut Waiting, came: &mut Vec<u8>) -> Result<Answer, ProbeError> {
         let mut stream = connect(&self.endpoint).await?;
         *waiting = Waiting::Answer;
         let said = stream.write_all(self.send.as_bytes()).await;
@@ -78,7 +78,7 @@ impl Tcp {
             let room = MOST.saturating_sub(came.len());
             let read = (&mut stream).take(u64::try_from(room).unwrap_or(0)).read_buf(came).await;
             match read {
-                Ok(0) if came.is_empty() => return Err(Trouble::Fail(Reason::Closed)),
+                Ok(0) if came.is_empty() => return Err(ProbeError::Fail(Reason::Closed)),
                 Ok(0) => return Err(unexpected(came)),
                 Ok(_) => {}
                 Err(_) if !came.is_empty() => return Err(unexpected(came)),
@@ -90,8 +90,8 @@ impl Tcp {
     }
 }
 
-fn unexpected(came: &[u8]) -> Trouble {
-    Trouble::of(Failure::Unexpected(Shown::new(&String::from_utf8_lossy(came))))
+fn unexpected(came: &[u8]) -> ProbeError {
+    ProbeError::of(Failure::Unexpected(Shown::new(&String::from_utf8_lossy(came))))
 }
 
 /// Takes what has arrived, so that the close is a FIN.

@@ -28,7 +28,7 @@ use url::Host;
 
 use super::connect::connect;
 use super::prober::Prober;
-use super::trouble::{self, Passed, Trouble, errno_of, find};
+use super::result::{self, ProbeError, ProbeSuccess, errno_of, find};
 use super::trust::{Findings, Judge, TrustStore};
 use crate::config::endpoint::Endpoint;
 use crate::config::kind;
@@ -70,21 +70,21 @@ impl Tls {
         let start = Instant::now();
         let mut waiting = Waiting::Connection;
         let end = tokio::time::timeout(self.timeout, self.ask(&mut waiting)).await;
-        trouble::outcome(end, waiting, self.timeout, start.elapsed())
+        result::outcome(end, waiting, self.timeout, start.elapsed())
     }
 
-    async fn ask(&self, waiting: &mut Waiting) -> Result<Passed, Trouble> {
-        let handshake = self.handshake.as_ref().map_err(|failure| Trouble::of(failure.clone()))?;
+    async fn ask(&self, waiting: &mut Waiting) -> Result<ProbeSuccess, ProbeError> {
+        let handshake = self.handshake.as_ref().map_err(|failure| ProbeError::of(failure.clone()))?;
         let shaken = match self.connect(handshake, waiting).await {
             Err(Broken { again: true, .. }) => self.connect(handshake, waiting).await,
             end => end,
         };
         let Shaken { mut stream, warning, version } = shaken.map_err(|broken| broken.trouble)?;
         if handshake.offers() && stream.get_ref().1.alpn_protocol().is_none() {
-            return Err(Trouble::of(Failure::NoProtocol));
+            return Err(ProbeError::of(Failure::NoProtocol));
         }
         let _ = stream.shutdown().await; // a farewell: the server may be gone
-        Ok(Passed { answer: version.into(), warning: warning.map(Into::into) })
+        Ok(ProbeSuccess { answer: version.into(), warning: warning.map(Into::into) })
     }
 
     async fn connect(&self, handshake: &Handshake, waiting: &mut Waiting) -> Result<Shaken, Broken> {
@@ -114,13 +114,13 @@ pub(super) struct Shaken {
 
 /// A handshake that failed.
 pub(super) struct Broken {
-    pub(super) trouble: Trouble,
+    pub(super) trouble: ProbeError,
     /// Whether the next one would go otherwise: those who are trusted have changed.
     again: bool,
 }
 
-impl From<Trouble> for Broken {
-    fn from(trouble: Trouble) -> Self {
+impl From<ProbeError> for Broken {
+    fn from(trouble: ProbeError) -> Self {
         Broken { trouble, again: false }
     }
 }
@@ -264,17 +264,17 @@ pub(super) async fn watched<T>(work: impl Future<Output = T>) -> (T, Seen) {
 }
 
 /// What an error means that came in a handshake.
-pub(super) fn failed(error: &(dyn Error + 'static), seen: &Seen) -> Trouble {
+pub(super) fn failed(error: &(dyn Error + 'static), seen: &Seen) -> ProbeError {
     if let Some(flaw) = &seen.flaw {
-        return Trouble::of(Failure::Certificate(flaw.clone()));
+        return ProbeError::of(Failure::Certificate(flaw.clone()));
     }
     if let Some(trouble) = errno_of(error) {
         return trouble;
     }
-    if trouble::of_kind(error, io::ErrorKind::UnexpectedEof) {
-        return Trouble::Fail(Reason::Closed);
+    if result::of_kind(error, io::ErrorKind::UnexpectedEof) {
+        return ProbeError::Fail(Reason::Closed);
     }
-    Trouble::of(find(error).map_or(Failure::Tls(sentences::UNKNOWN), of_tls))
+    ProbeError::of(find(error).map_or(Failure::Tls(sentences::UNKNOWN), of_tls))
 }
 
 /// What an error of TLS means, whenever it came.

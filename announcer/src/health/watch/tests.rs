@@ -9,7 +9,7 @@ fn up(grace: u64) -> Watched {
 }
 
 /// Looks 5 ms apart: `+` a listener, `-` none, `?` the look failed; `u` and `d`: the checks are up, are down; `r`, `a`, `n`:
-/// the connect is refused, accepted, not answered. What came of each: `C` connect, `D` told gone, `U` told back, `.` nothing.
+/// the connect is refused, accepted, not answered. What came of each: `C` connect, `D` reported gone, `U` reported back, `.` nothing.
 fn play(events: &str, grace: u64) -> String {
     let mut watch = Watch::default();
     let mut watched = Watched { up: false, ..up(grace) };
@@ -40,8 +40,8 @@ fn play(events: &str, grace: u64) -> String {
         said.push(match actions.as_slice() {
             [] => '.',
             [Action::Connect(pair)] if *pair == PAIR => 'C',
-            [Action::Tell { pair, listening: false }] if *pair == PAIR => 'D',
-            [Action::Tell { pair, listening: true }] if *pair == PAIR => 'U',
+            [Action::Report { pair, listening: false }] if *pair == PAIR => 'D',
+            [Action::Report { pair, listening: true }] if *pair == PAIR => 'U',
             other => panic!("{other:?}"),
         });
     }
@@ -60,7 +60,7 @@ fn it_arms_fires_and_disarms() {
         ("and watched again once a listener was seen", 0, "u+-a--+-r", "..C....CD"),
         ("a black hole is no crash", 0, "u+-n-----", "..C......"),
         ("one connect at a time", 0, "u+----r", "..C...D"),
-        ("a listener that is back before the refusal is told gone, then back", 0, "u+-+r+", "..C.DU"),
+        ("a listener that is back before the refusal is reported gone, then back", 0, "u+-+r+", "..C.DU"),
         ("a look that fails says nothing", 0, "u+????-r??+", "......CD..U"),
         ("a gap within the grace", 10, "u+--+--+", "........"),
         ("a gap as long as the grace", 10, "u+---r", "....CD"),

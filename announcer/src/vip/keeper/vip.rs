@@ -9,12 +9,12 @@ use dsr_setup::{Difference, Marks, OnLo, Owner};
 use super::LONGEST_WAIT;
 use crate::model::Generation;
 use crate::vip::Presence;
-use crate::vip::stay::Stay;
+use crate::vip::removals::Removals;
 
 /// A VIP that is wanted.
 #[derive(Debug, Default)]
 pub(super) struct Vip {
-    pub(super) stay: Stay,
+    pub(super) removals: Removals,
     pub(super) on_lo: bool,
     /// It was on lo and is no longer, and has not been put back yet.
     pub(super) is_gone: bool,
@@ -51,23 +51,23 @@ impl Vip {
     /// It is not on lo, or lo is down.
     pub(super) fn leave(&mut self, now: Instant) {
         if !self.is_gone {
-            self.stay.removed(now);
+            self.removals.removed(now);
         }
         (self.is_gone, self.on_lo, self.is_ours, self.mend) = (true, false, false, None);
     }
 
     /// It is on lo again.
     pub(super) fn return_to(&mut self, now: Instant) {
-        self.stay.put(Ok(()), now);
+        self.removals.put(Ok(()), now);
         (self.is_gone, self.on_lo, self.retry) = (false, true, None);
     }
 
     /// It is on lo, as a look at it shows.
     pub(super) fn see(&mut self, found: &[&OnLo], marks: Marks, now: Instant) {
-        if self.is_gone && self.stay != Stay::default() {
+        if self.is_gone && self.removals != Removals::default() {
             self.return_to(now);
         } else {
-            self.stay.seen(now);
+            self.removals.seen(now);
             (self.is_gone, self.on_lo, self.retry) = (false, true, None);
         }
         let Some(on_lo) = found.iter().find(|on_lo| on_lo.net.prefix_len() == on_lo.net.max_prefix_len())

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::files::io::Files;
-use crate::health::io::alone::alone;
+use crate::health::io::own_process::in_own_process;
 use crate::program::{MOST_LINGERING, in_passwd, io};
 
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -32,7 +32,7 @@ fn shell(script: &str, folder: &Path, timeout: Duration) -> Exec {
     program(&["/bin/sh", "-c", script, "sh", folder], ExitCodes::Zero, timeout)
 }
 
-fn told(outcome: Outcome) -> String {
+fn text_of(outcome: Outcome) -> String {
     match outcome {
         Outcome::Pass { answer, warning: None, .. } => format!("pass: {answer}"),
         Outcome::Pass { answer, warning: Some(warning), .. } => format!("pass: {answer}, but {warning}"),
@@ -117,7 +117,7 @@ async fn each_end_has_its_reason() {
         ),
     ] {
         let exec = program(&["/bin/sh", "-c", script], codes, TIMEOUT);
-        assert_eq!(told(exec.probe().await), want, "{script}");
+        assert_eq!(text_of(exec.probe().await), want, "{script}");
     }
 }
 
@@ -131,11 +131,11 @@ async fn what_cannot_be_run_says_why() {
         ("/", "fail: the program cannot be run: Permission denied"),
         (text.to_str().unwrap(), "fail: the program cannot be run: it is not executable: `chmod +x`"),
     ] {
-        assert_eq!(told(program(&[path], ExitCodes::Zero, TIMEOUT).probe().await), want);
+        assert_eq!(text_of(program(&[path], ExitCodes::Zero, TIMEOUT).probe().await), want);
     }
     let mut exec = program(&["/bin/true"], ExitCodes::Zero, TIMEOUT);
     Arc::get_mut(&mut exec.order).unwrap().user = RunAs::User("nobody-of-that-name".into());
-    assert_eq!(told(exec.probe().await), "fail: there is no user `nobody-of-that-name` in /etc/passwd");
+    assert_eq!(text_of(exec.probe().await), "fail: there is no user `nobody-of-that-name` in /etc/passwd");
 }
 
 #[tokio::test]
@@ -147,7 +147,7 @@ async fn a_program_finds_what_is_documented_and_nothing_else() {
                   tr '\\0' '\\n' < /proc/$$/environ > $1/environment
                   for of in cwd fd/0; do readlink /proc/$$/$of; done > $1/links
                   cut -d' ' -f 1,5 /proc/$$/stat > $1/group";
-    assert_eq!(told(shell(script, folder.path(), TIMEOUT).probe().await), "pass: exit code 0");
+    assert_eq!(text_of(shell(script, folder.path(), TIMEOUT).probe().await), "pass: exit code 0");
     let read = |name: &str| fs::read_to_string(folder.path().join(name)).unwrap();
     let environment = read("environment");
     let mut environment: Vec<_> = environment.lines().collect();
@@ -179,7 +179,7 @@ async fn a_root_s_program_is_nobody_unless_it_is_told_otherwise() {
         let mut exec = shell("rm -f $1/ids; id -u > $1/ids; id -G >> $1/ids", folder.path(), TIMEOUT);
         Arc::get_mut(&mut exec.order).unwrap().user =
             user.map_or(RunAs::Unprivileged, |user| RunAs::User(user.into()));
-        assert_eq!(told(exec.probe().await), "pass: exit code 0", "{user:?}");
+        assert_eq!(text_of(exec.probe().await), "pass: exit code 0", "{user:?}");
         let ids = fs::read_to_string(folder.path().join("ids")).unwrap();
         match in_passwd(&passwd, want) {
             Some((uid, gid)) => assert_eq!(ids, format!("{uid}\n{gid}\n")),
@@ -194,7 +194,7 @@ async fn a_program_that_hangs_is_killed_with_all_that_it_started() {
     let script = "sleep 1000 & echo $$ $! >> $1/ids; trap '' TERM INT; wait";
     let exec = shell(script, folder.path(), SHORT);
     for _ in 0..2 * MOST_LINGERING {
-        assert_eq!(told(exec.probe().await), "fail: no end of the program within 200 ms");
+        assert_eq!(text_of(exec.probe().await), "fail: no end of the program within 200 ms");
     }
     // On a busy host one or the other is killed before it has written.
     let ids = line(&folder.path().join("ids")).await;
@@ -220,20 +220,20 @@ async fn a_probe_that_is_dropped_kills_its_program() {
 async fn what_a_program_leaves_behind_is_killed_and_not_waited_for() {
     let folder = folder();
     let stays = shell("sleep 1000 & echo $! > $1/child; exit 0", folder.path(), TIMEOUT);
-    assert_eq!(told(stays.probe().await), "pass: exit code 0");
+    assert_eq!(text_of(stays.probe().await), "pass: exit code 0");
     gone(&line(&folder.path().join("child")).await).await;
     // Out of reach, and with our pipe in its hands: it costs the probe nothing.
     let start = Instant::now();
     let escapes = shell("setsid sleep 3 & exit 0", folder.path(), TIMEOUT);
-    assert_eq!(told(escapes.probe().await), "pass: exit code 0");
+    assert_eq!(text_of(escapes.probe().await), "pass: exit code 0");
     assert!(start.elapsed() < Duration::from_secs(3));
 }
 
 #[test]
 fn a_shortage_is_no_verdict() {
-    alone("health::io::exec::tests::alone_without_files", "ulimit -n 64;");
+    in_own_process("health::io::exec::tests::alone_without_files", "ulimit -n 64;");
     if Uid::effective().is_root() {
-        alone("health::io::exec::tests::alone_without_processes", "prlimit --pid $$ --nproc=0;");
+        in_own_process("health::io::exec::tests::alone_without_processes", "prlimit --pid $$ --nproc=0;");
     }
 }
 
@@ -241,11 +241,11 @@ fn a_shortage_is_no_verdict() {
 #[ignore = "runs alone"]
 async fn alone_without_files() {
     let exec = program(&["/bin/sh", "-c", "echo well"], ExitCodes::Zero, TIMEOUT);
-    assert_eq!(told(exec.probe().await), "pass: exit code 0");
+    assert_eq!(text_of(exec.probe().await), "pass: exit code 0");
     let open = || fs::read_dir("/proc/self/fd").unwrap().count();
     let before = open();
     for _ in 0..50 {
-        assert_eq!(told(exec.probe().await), "pass: exit code 0");
+        assert_eq!(text_of(exec.probe().await), "pass: exit code 0");
     }
     assert_eq!(open(), before, "descriptors are left");
     // However few are left, it is our own fault.
@@ -270,5 +270,5 @@ async fn alone_without_files() {
 #[ignore = "runs alone"]
 async fn alone_without_processes() {
     let exec = program(&["/bin/true"], ExitCodes::Zero, TIMEOUT);
-    assert_eq!(told(exec.probe().await), "skipped: the program's user may have no more processes");
+    assert_eq!(text_of(exec.probe().await), "skipped: the program's user may have no more processes");
 }

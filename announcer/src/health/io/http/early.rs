@@ -22,8 +22,8 @@ use crate::config::endpoint::Endpoint;
 use crate::config::kind;
 use crate::config::kind::handshake::Warning;
 use crate::health::io::connect::connect;
+use crate::health::io::result::ProbeError;
 use crate::health::io::tls::{Handshake, Seen};
-use crate::health::io::trouble::Trouble;
 use crate::health::io::trust::TrustStore;
 use crate::health::outcome::{Reason, Waiting};
 
@@ -58,7 +58,7 @@ impl Early {
         &self,
         request: Request,
         waiting: &mut Waiting,
-    ) -> Result<(Response, Option<Warning>), Trouble> {
+    ) -> Result<(Response, Option<Warning>), ProbeError> {
         *waiting = Waiting::Connection;
         let tcp = connect(&self.endpoint).await?;
         let Some(handshake) = &self.handshake else {
@@ -75,11 +75,11 @@ impl Early {
 async fn send(
     io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     mut request: Request,
-) -> Result<Response, Trouble> {
-    let host = authority(request.url()).map_err(Trouble::Fail)?;
+) -> Result<Response, ProbeError> {
+    let host = authority(request.url()).map_err(ProbeError::Fail)?;
     request.headers_mut().entry(HOST).or_insert(host);
     let mut request = http::Request::<Body>::try_from(request)
-        .map_err(|_| Trouble::Fail(Reason::Other("the URL cannot be asked over HTTP")))?;
+        .map_err(|_| ProbeError::Fail(Reason::Other("the URL cannot be asked over HTTP")))?;
     // To the server itself a request names no more of the URL than its path (RFC 9112 §3.2.1).
     if let Some(path) = request.uri().path_and_query().cloned() {
         *request.uri_mut() = Uri::from(path);

@@ -9,8 +9,8 @@ use hyper_util::client::legacy;
 
 use crate::config::kind::handshake;
 use crate::config::kind::http::{Failure, MalformedField};
+use crate::health::io::result::{ProbeError, causes, errno_of, find, of_kind};
 use crate::health::io::tls::{self, Seen};
-use crate::health::io::trouble::{Trouble, causes, errno_of, find, of_kind};
 use crate::health::outcome::{Reason, Waiting};
 
 /// Of an error that we have no sentence for.
@@ -34,10 +34,10 @@ fn last_of_hyper<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a hyper::Erro
 }
 
 /// What an error means that came before a whole header did.
-pub(super) fn before_answer(error: &(dyn Error + 'static), seen: &Seen) -> Trouble {
+pub(super) fn before_answer(error: &(dyn Error + 'static), seen: &Seen) -> ProbeError {
     if let Some(library) = find::<reqwest::Error>(error).filter(|library| library.is_connect()) {
         if library.is_timeout() {
-            return Trouble::TimedOut(if seen.begun { Waiting::Handshake } else { Waiting::Connection });
+            return ProbeError::TimedOut(if seen.begun { Waiting::Handshake } else { Waiting::Connection });
         }
         if seen.begun {
             return tls::failed(error, seen);
@@ -51,18 +51,18 @@ pub(super) fn before_answer(error: &(dyn Error + 'static), seen: &Seen) -> Troub
     }
     // In TLS 1.3 a server says after the handshake what it has against the client.
     if let Some(tls) = find::<rustls::Error>(error) {
-        return Trouble::of(tls::of_tls(tls));
+        return ProbeError::of(tls::of_tls(tls));
     }
     // HTTP/2 keeps the kind of what the kernel says, and not its number.
     if of_kind(error, io::ErrorKind::ConnectionReset) {
-        return Trouble::Fail(Reason::Reset);
+        return ProbeError::Fail(Reason::Reset);
     }
     // A server that ends TLS without a word does so by an end that was not expected.
     if of_kind(error, io::ErrorKind::UnexpectedEof) || of_kind(error, io::ErrorKind::BrokenPipe) {
-        return Trouble::Fail(Reason::Closed);
+        return ProbeError::Fail(Reason::Closed);
     }
     let negotiated = find::<legacy::Error>(error).and_then(legacy::Error::connect_info);
-    Trouble::Fail(match last_of_hyper(error) {
+    ProbeError::Fail(match last_of_hyper(error) {
         Some(hyper) if hyper.is_parse() => of_parse(hyper).into(),
         Some(hyper) if hyper.is_incomplete_message() || hyper.is_canceled() || hyper.is_closed() => {
             Reason::Closed
@@ -91,25 +91,25 @@ fn of_parse(hyper: &hyper::Error) -> Failure {
 }
 
 /// What an error means that came after the header.
-pub(super) fn within_answer(error: &reqwest::Error) -> Trouble {
+pub(super) fn within_answer(error: &reqwest::Error) -> ProbeError {
     if let Some(two) = find::<h2::Error>(error) {
         return of_two(two, Failure::CutShort.into());
     }
     match find::<io::Error>(error).map(io::Error::kind) {
         // A chunk that is none.
-        Some(io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData) => Trouble::of(Failure::NotHttp),
-        Some(_) | None => Trouble::of(Failure::CutShort),
+        Some(io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData) => ProbeError::of(Failure::NotHttp),
+        Some(_) | None => ProbeError::of(Failure::CutShort),
     }
 }
 
 /// Whether the server reset the connection, or closed it with our request unread, which is the same.
 pub(super) fn is_reset(error: &reqwest::Error) -> bool {
-    errno_of(error) == Some(Trouble::Fail(Reason::Reset))
+    errno_of(error) == Some(ProbeError::Fail(Reason::Reset))
 }
 
 /// What an error of HTTP/2 means; `ended`: what it means that the connection is gone.
-fn of_two(error: &h2::Error, ended: Reason) -> Trouble {
-    Trouble::Fail(if error.is_io() {
+fn of_two(error: &h2::Error, ended: Reason) -> ProbeError {
+    ProbeError::Fail(if error.is_io() {
         ended
     } else if error.is_library() {
         // What the library itself objects to, and not the server.

@@ -10,7 +10,7 @@ use super::*;
 use crate::config::Probe;
 use crate::config::tests::a_check;
 use crate::files::io::Files;
-use crate::health::io::alone::alone;
+use crate::health::io::own_process::in_own_process;
 use crate::health::outcome::Shortage;
 
 mod early;
@@ -124,7 +124,7 @@ fn vip(last: u8) -> IpAddr {
 }
 
 /// The outcome without its time, which has to be within the timeout.
-fn told(outcome: &Outcome) -> String {
+fn text_of(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Pass { answer, took, .. } => {
             assert!(*took < TIMEOUT, "{took:?}");
@@ -176,7 +176,7 @@ async fn each_answer_has_its_reason() {
         (&[Say("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nab"), Wait(20), Reset], "fail: answer cut short"),
         (&[Say("SSH-2.0-OpenSSH_9.9\r\n"), Hold], "fail: answer is no HTTP"),
         (&[Say("\0\x01\x02\x03\r\n\r\n")], "fail: answer is no HTTP"),
-        // H8: what other clients take is taken, and what is malformed is told apart from what is no HTTP.
+        // H8: what other clients take is taken, and what is malformed is distinguished from what is no HTTP.
         (&[Say("HTTP/1.1 200 OK\r\nX-Long: a,\r\n\tb\r\nContent-Length: 0\r\n\r\n")], "pass: HTTP 200"),
         (&[Say("HTTP/1.1 200 OK\r\nX-Space : a\r\nContent-Length : 0\r\n\r\n"), Hold], "pass: HTTP 200"),
         (
@@ -228,7 +228,7 @@ async fn each_answer_has_its_reason() {
     ];
     for (at, (script, want)) in scripts.iter().enumerate() {
         let server = Server::start(vip(2), script).await;
-        assert_eq!(told(&server.probe().await), *want, "script {at}");
+        assert_eq!(text_of(&server.probe().await), *want, "script {at}");
     }
 }
 
@@ -237,7 +237,7 @@ async fn a_port_that_nobody_listens_on_refuses() {
     let holder = TcpSocket::new_v4().unwrap();
     holder.bind(SocketAddr::new(vip(3), 0)).unwrap();
     let url = format!("http://www.example.com:{}/", holder.local_addr().unwrap().port());
-    assert_eq!(told(&probe(vip(3), &url, "").probe().await), "fail: connection refused");
+    assert_eq!(text_of(&probe(vip(3), &url, "").probe().await), "fail: connection refused");
 }
 
 #[tokio::test]
@@ -256,7 +256,7 @@ async fn a_full_queue_gives_no_connection() {
 async fn a_vip_that_is_not_on_the_host_is_asked_nowhere() {
     for missing in ["192.0.2.80", "2001:db8::80"] {
         let outcome = probe(missing.parse().unwrap(), "http://www.example.com/", "").probe().await;
-        assert_eq!(told(&outcome), "fail: the VIP is not on this host");
+        assert_eq!(text_of(&outcome), "fail: the VIP is not on this host");
     }
 }
 
@@ -279,7 +279,7 @@ async fn an_endless_header_is_too_long() {
 async fn an_endless_body_is_left_after_64_kib() {
     const LINE: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcde\n";
     let mut server = Server::start(vip(4), &[Say("HTTP/1.1 200 OK\r\n\r\n"), Repeat(LINE)]).await;
-    assert_eq!(told(&server.probe().await), "pass: HTTP 200");
+    assert_eq!(text_of(&server.probe().await), "pass: HTTP 200");
     while !matches!(server.seen.recv().await, Some(Seen::Left)) {}
 }
 
@@ -289,7 +289,7 @@ async fn a_body_that_stalls_beyond_64_kib_passes() {
         format!("HTTP/1.1 200 OK\r\nContent-Length: 99999999\r\n\r\n{}", "x".repeat(65536))
     });
     let script: &'static [Then] = Box::leak(Box::new([Say(&BODY), Hold]));
-    assert_eq!(told(&Server::start(vip(4), script).await.probe().await), "pass: HTTP 200");
+    assert_eq!(text_of(&Server::start(vip(4), script).await.probe().await), "pass: HTTP 200");
 }
 
 #[tokio::test]
@@ -300,7 +300,7 @@ async fn asks_as_a_client_of_the_name_does_over_a_new_connection_each_time() {
     let http = probe(vip(5), &server.url("www.example.com"), "");
     let mut ports = Vec::new();
     for _ in 0..3 {
-        assert_eq!(told(&http.probe().await), "pass: HTTP 200");
+        assert_eq!(text_of(&http.probe().await), "pass: HTTP 200");
         let (from, head) = server.request().await;
         assert!(head.starts_with("GET /healthz?deep=1 HTTP/1.1\r\n"), "{head}");
         let head = head.to_ascii_lowercase();
@@ -330,7 +330,7 @@ async fn an_address_in_the_url_is_a_name_too() {
     ] {
         let mut server = Server::start(vip, script).await;
         let url = server.url(host);
-        assert_eq!(told(&probe(vip, &url, "").probe().await), "pass: HTTP 200", "{host}");
+        assert_eq!(text_of(&probe(vip, &url, "").probe().await), "pass: HTTP 200", "{host}");
         let (from, head) = server.request().await;
         assert_eq!(from.ip(), vip);
         let hosts: Vec<_> =
@@ -355,7 +355,7 @@ async fn a_fixed_target_is_asked_in_place_of_the_vip_and_told_the_host_of_the_ur
         (&format!("http://www.example.com:{port}/"), &address, format!("www.example.com:{port}")),
     ] {
         let http = probe(missing, url, &format!("target = \"{target}\""));
-        assert_eq!(told(&http.probe().await), "pass: HTTP 200", "{url}");
+        assert_eq!(text_of(&http.probe().await), "pass: HTTP 200", "{url}");
         let (from, head) = server.request().await;
         assert_ne!(from.ip(), missing);
         assert!(head.to_ascii_lowercase().contains(&format!("\r\nhost: {host}\r\n")), "{head}");
@@ -373,14 +373,14 @@ async fn a_server_that_speaks_before_it_is_asked_speaks_no_http() {
             drop(stream.read(&mut [0; 4096]).await);
         }
     });
-    assert_eq!(told(&probe(vip(9), &url, "").probe().await), "fail: answer is no HTTP");
+    assert_eq!(text_of(&probe(vip(9), &url, "").probe().await), "fail: answer is no HTTP");
 }
 
 #[test]
 fn a_proxy_of_the_environment_is_not_used() {
     let proxies = "export HTTP_PROXY=http://127.0.0.1:1 http_proxy=http://127.0.0.1:1 \
                    ALL_PROXY=http://127.0.0.1:1 all_proxy=http://127.0.0.1:1;";
-    alone("health::io::http::tests::alone_with_a_proxy", proxies);
+    in_own_process("health::io::http::tests::alone_with_a_proxy", proxies);
 }
 
 #[tokio::test]
@@ -388,12 +388,12 @@ fn a_proxy_of_the_environment_is_not_used() {
 async fn alone_with_a_proxy() {
     assert!(std::env::var("HTTP_PROXY").is_ok());
     let server = Server::start(vip(7), &[Say("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")]).await;
-    assert_eq!(told(&server.probe().await), "pass: HTTP 200");
+    assert_eq!(text_of(&server.probe().await), "pass: HTTP 200");
 }
 
 #[test]
 fn a_lack_of_file_descriptors_is_no_verdict() {
-    alone("health::io::http::tests::alone_without_files", "ulimit -n 64;");
+    in_own_process("health::io::http::tests::alone_without_files", "ulimit -n 64;");
 }
 
 #[tokio::test]
@@ -407,5 +407,5 @@ async fn alone_without_files() {
     }
     assert_eq!(http.probe().await, Outcome::Skipped(Shortage::Files));
     drop(files);
-    assert_eq!(told(&http.probe().await), "pass: HTTP 200");
+    assert_eq!(text_of(&http.probe().await), "pass: HTTP 200");
 }

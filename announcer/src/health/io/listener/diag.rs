@@ -60,7 +60,7 @@ pub struct Diag {
 }
 
 impl Diag {
-    /// Opens it, and asks once, so that a kernel that cannot answer is told from one where nothing listens: to a look-up
+    /// Opens it, and asks once, so that a kernel that cannot answer is distinguished from one where nothing listens: to a look-up
     /// both say ENOENT.
     ///
     /// # Errors

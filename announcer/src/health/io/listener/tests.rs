@@ -128,9 +128,9 @@ struct Running {
 impl Running {
     fn start() -> Self {
         let (wanted, wants) = watch::channel(Arc::default());
-        let (told, facts) = mpsc::channel(64);
+        let (facts_tx, facts) = mpsc::channel(64);
         let (say, report) = watch::channel(Report::default());
-        tokio::spawn(run(wants, told, say));
+        tokio::spawn(run(wants, facts_tx, say));
         Running { wanted, facts, report }
     }
 
@@ -150,10 +150,10 @@ impl Running {
         ((fact.vip, fact.port), fact.listening)
     }
 
-    /// Nothing is told for twenty looks.
+    /// Nothing is reported for twenty looks.
     async fn silent(&mut self) {
-        let told = timeout(Duration::from_millis(100), self.facts.recv()).await;
-        assert!(told.is_err(), "{told:?}");
+        let text = timeout(Duration::from_millis(100), self.facts.recv()).await;
+        assert!(text.is_err(), "{text:?}");
     }
 }
 

@@ -1,4 +1,4 @@
-//! In virtual time, with probes that answer as told.
+//! In virtual time, with probes that answer as text.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -9,7 +9,7 @@ use super::*;
 use crate::config::kind::http;
 use crate::config::tests::a_check;
 use crate::files::io::Files;
-use crate::health::io::prober::STRIDE;
+use crate::health::io::prober::START_GRID;
 use crate::health::outcome::Reason;
 
 const INTERVAL: Duration = Duration::from_millis(200);
@@ -25,7 +25,7 @@ fn hung() -> Outcome {
 /// A loop under test, and the times at which it started probes, since its own start.
 struct Run {
     pace: watch::Sender<Pace>,
-    facts: mpsc::Receiver<Seen>,
+    facts: mpsc::Receiver<Observation>,
     starts: Rc<RefCell<Vec<Duration>>>,
     most_at_once: Rc<RefCell<usize>>,
     epoch: Instant,
@@ -40,7 +40,7 @@ impl Run {
 
     /// The same, of a daemon that has other loops.
     fn of(prober: Prober, interval: Duration, room: usize, lasts: fn(usize) -> Duration) -> Run {
-        let (pace, paced) = watch::channel(Pace { interval, kick: 0 });
+        let (pace, paced) = watch::channel(Pace { interval, rechecks: 0 });
         let (send, facts) = mpsc::channel(room);
         let (starts, most_at_once) = (Rc::new(RefCell::new(Vec::new())), Rc::new(RefCell::new(0)));
         let epoch = Instant::now();
@@ -92,9 +92,9 @@ fn the_first_probe_is_soon_and_the_rest_keep_a_grid_of_their_own() {
         virtually(async {
             let run = Run::start(Duration::from_secs(1), 64, |_| Duration::ZERO);
             sleep(Duration::from_secs(20)).await;
-            assert!(run.starts.borrow()[0] <= FIRST + STRIDE);
+            assert!(run.starts.borrow()[0] <= FIRST + START_GRID);
             let gaps = run.gaps();
-            assert!(gaps[0] <= Duration::from_secs(1) + STRIDE);
+            assert!(gaps[0] <= Duration::from_secs(1) + START_GRID);
             assert!(gaps[1..].iter().all(|gap| near(*gap, Duration::from_secs(1))), "{gaps:?}");
             let last = *run.starts.borrow().last().unwrap();
             // No drift: the last is as far from the second as the grid says.
@@ -115,7 +115,7 @@ fn probes_of_all_loops_share_their_starts() {
             .map(|_| Run::of(prober.clone(), Duration::from_secs(1), 64, |_| Duration::ZERO))
             .collect();
         sleep(Duration::from_secs(5)).await;
-        let stride = STRIDE.as_micros();
+        let stride = START_GRID.as_micros();
         let mut phases: Vec<u128> = runs
             .iter()
             .flat_map(|run| run.starts.borrow().iter().map(|start| start.as_micros()).collect::<Vec<_>>())
@@ -173,7 +173,7 @@ fn a_receiver_that_is_slow_costs_no_outcome_and_no_memory() {
             before = seen.sequence;
         }
         // Not on the grid, so that no probe is due just now.
-        sleep(INTERVAL * 3 + STRIDE / 2).await;
+        sleep(INTERVAL * 3 + START_GRID / 2).await;
         assert!(near(run.starts.borrow()[MOST + 1], now), "the next starts as soon as there is room");
         assert_eq!(run.started(), MOST + 1 + 4, "and no burst makes up for those that were missed");
     });
@@ -184,7 +184,7 @@ fn a_kick_probes_now() {
     virtually(async {
         let mut run = Run::start(Duration::from_secs(60), 64, |_| Duration::ZERO);
         run.facts.recv().await.unwrap();
-        run.pace.send_modify(|pace| pace.kick += 1);
+        run.pace.send_modify(|pace| pace.rechecks += 1);
         let kicked = run.epoch.elapsed();
         let seen = timeout(Duration::from_millis(5), run.facts.recv()).await.unwrap().unwrap();
         assert!(near(seen.at - run.epoch, kicked));
@@ -257,7 +257,7 @@ async fn a_target_is_probed_over_http_and_named_in_what_is_reported() {
     let port = listener.local_addr().unwrap().port();
     let config = a_check(&format!("http = \"http://www.example.com:{port}/\"\ntimeout = \"200ms\""));
     let target = Target { service: "www".parse().unwrap(), vip, check: 1, config };
-    let (_pace, paced) = watch::channel(Pace { interval: INTERVAL, kick: 0 });
+    let (_pace, paced) = watch::channel(Pace { interval: INTERVAL, rechecks: 0 });
     let (send, mut facts) = mpsc::channel(1);
     let start = std::time::Instant::now();
     let task = tokio::spawn(run(Prober::new(Files::new()), target.clone(), paced, send));

@@ -7,9 +7,9 @@ use crate::config::kind::file;
 
 #[test]
 fn loops_that_start_together_take_turns_and_one_alone_waits_for_none() {
-    let (now, mut turns) = (std::time::Instant::now(), Turns { last: None });
-    assert!((0..1000).all(|n| turns.next(now) == APART * n));
-    assert_eq!(turns.next(now + APART * 1010), Duration::ZERO);
+    let (now, mut start_times) = (std::time::Instant::now(), StartTimes { last: None });
+    assert!((0..1000).all(|n| start_times.next(now) == APART * n));
+    assert_eq!(start_times.next(now + APART * 1010), Duration::ZERO);
 }
 
 async fn passes() -> Outcome {

@@ -95,7 +95,7 @@ fn vip(last: u8) -> IpAddr {
 }
 
 /// The outcome without its time, which has to be within the timeout.
-fn told(outcome: &Outcome) -> String {
+fn text_of(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Pass { answer, took, .. } => {
             assert!(*took < TIMEOUT, "{took:?}");
@@ -137,10 +137,10 @@ async fn each_answer_has_its_reason() {
     ];
     for (at, (send, expect, script, want)) in rows.iter().enumerate() {
         let server = Server::start(vip(2), send, *expect, script).await;
-        assert_eq!(told(&server.tcp.probe().await), *want, "row {at}");
+        assert_eq!(text_of(&server.tcp.probe().await), *want, "row {at}");
     }
     let endless = Server::start(vip(2), "", Some("never"), &[Repeat(LINE)]).await;
-    let said = told(&endless.tcp.probe().await);
+    let said = text_of(&endless.tcp.probe().await);
     assert!(said.starts_with("fail: answered unexpectedly: 0123456789abcdef") && said.len() < 300, "{said}");
 }
 
@@ -151,7 +151,7 @@ async fn comes_from_the_vip_and_leaves_without_a_reset() {
     for vip in [vip(3), IpAddr::from(std::net::Ipv6Addr::LOCALHOST)] {
         let mut server = Server::start(vip, "QUIT\r\n", Some("220 mail"), script).await;
         for _ in 0..20 {
-            assert_eq!(told(&server.tcp.probe().await), "pass: answered as expected");
+            assert_eq!(text_of(&server.tcp.probe().await), "pass: answered as expected");
             let ended = server.ended.recv().await.unwrap();
             assert_eq!(ended, Ended { from: vip, heard: "QUIT\r\n".into(), by: Ok(()) });
         }
@@ -169,7 +169,7 @@ async fn a_port_that_nobody_listens_on_refuses() {
         expect: None,
         timeout: TIMEOUT,
     };
-    assert_eq!(told(&tcp.probe().await), "fail: connection refused");
+    assert_eq!(text_of(&tcp.probe().await), "fail: connection refused");
 }
 
 #[tokio::test]
@@ -185,7 +185,7 @@ async fn a_full_queue_gives_no_connection() {
         expect: None,
         timeout: TIMEOUT,
     };
-    assert_eq!(told(&tcp.probe().await), "fail: no connection within 1000 ms");
+    assert_eq!(text_of(&tcp.probe().await), "fail: no connection within 1000 ms");
 }
 
 #[tokio::test]
@@ -199,7 +199,7 @@ async fn a_vip_that_is_not_on_the_host_is_asked_nowhere() {
             expect: None,
             timeout: TIMEOUT,
         };
-        assert_eq!(told(&tcp.probe().await), "fail: the VIP is not on this host");
+        assert_eq!(text_of(&tcp.probe().await), "fail: the VIP is not on this host");
     }
 }
 
@@ -207,9 +207,9 @@ async fn a_vip_that_is_not_on_the_host_is_asked_nowhere() {
 async fn a_target_is_asked_from_wherever_the_kernel_likes() {
     let mut server = Server::start(vip(6), "", None, &[Hold]).await;
     server.tcp.endpoint.from = None;
-    assert_eq!(told(&server.tcp.probe().await), "pass: connected");
+    assert_eq!(text_of(&server.tcp.probe().await), "pass: connected");
     assert_ne!(server.ended.recv().await.unwrap().from, vip(7));
     let none =
         meaning(&server.tcp.endpoint, &io::Error::from_raw_os_error(nix::errno::Errno::EADDRNOTAVAIL as i32));
-    assert_eq!(none, Trouble::Skip(Shortage::Ports));
+    assert_eq!(none, ProbeError::Skip(Shortage::Ports));
 }

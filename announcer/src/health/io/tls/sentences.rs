@@ -156,8 +156,8 @@ mod tests {
             Error::NoApplicationProtocol,
         ];
         for error in alerts.chain(others) {
-            let told = super::super::of_tls(&error).to_string();
-            assert!(!has_debug_text(&told) && !told.is_empty(), "{error:?}: {told}");
+            let text = super::super::of_tls(&error).to_string();
+            assert!(!has_debug_text(&text) && !text.is_empty(), "{error:?}: {text}");
         }
     }
 }

@@ -92,7 +92,7 @@ const VIP: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 21));
 async fn server(acceptor: TlsAcceptor) -> (u16, tokio::sync::mpsc::UnboundedReceiver<Option<String>>) {
     let listener = TcpListener::bind((VIP, 0)).await.unwrap();
     let port = listener.local_addr().unwrap().port();
-    let (tell, told) = tokio::sync::mpsc::unbounded_channel();
+    let (tell, text) = tokio::sync::mpsc::unbounded_channel();
     tokio::spawn(async move {
         loop {
             let (stream, _) = listener.accept().await.unwrap();
@@ -105,7 +105,7 @@ async fn server(acceptor: TlsAcceptor) -> (u16, tokio::sync::mpsc::UnboundedRece
             });
         }
     });
-    (port, told)
+    (port, text)
 }
 
 async fn probe(port: u16, name: &str, lines: &str) -> Outcome {
@@ -119,7 +119,7 @@ async fn probe(port: u16, name: &str, lines: &str) -> Outcome {
 const TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The outcome without its time.
-pub(in crate::health::io) fn told(outcome: &Outcome) -> String {
+pub(in crate::health::io) fn text_of(outcome: &Outcome) -> String {
     let said = match outcome {
         Outcome::Pass { answer, warning: None, .. } => format!("pass: {answer}"),
         Outcome::Pass { answer, warning: Some(warning), .. } => format!("pass: {answer}, but {warning}"),
@@ -183,14 +183,14 @@ async fn a_certificate_is_judged_as_the_check_says() {
     for (identity, warned, required) in cases {
         let (port, _seen) = server(identity.acceptor(&[], EACH)).await;
         let ca = format!("ca_file = \"{}\"\n", ours.path());
-        assert_eq!(told(&probe(port, name, &ca).await), *warned);
-        assert_eq!(told(&probe(port, name, &format!("{ca}verify = \"require\"")).await), *required);
+        assert_eq!(text_of(&probe(port, name, &ca).await), *warned);
+        assert_eq!(text_of(&probe(port, name, &format!("{ca}verify = \"require\"")).await), *required);
         let off = probe(port, name, "verify = \"off\"\ncert_expires_within = \"0s\"").await;
-        assert_eq!(told(&off), "pass: TLS 1.3");
+        assert_eq!(text_of(&off), "pass: TLS 1.3");
     }
     let (port, _seen) = server(ours.sign(&[name], (30, -1)).acceptor(&[], EACH)).await;
     let outcome = probe(port, name, "verify = \"off\"").await;
-    assert_eq!(told(&outcome), "pass: TLS 1.3, but the certificate ends on DATE");
+    assert_eq!(text_of(&outcome), "pass: TLS 1.3, but the certificate ends on DATE");
 }
 
 #[tokio::test]
@@ -200,12 +200,12 @@ async fn the_name_is_sent_and_an_address_is_not() {
     let (port, mut seen) = server(identity.acceptor(&[], EACH)).await;
     let lines = format!("verify = \"require\"\nca_file = \"{}\"", ours.path());
     for (name, sni) in [("www.example.com", Some("www.example.com".to_owned())), ("192.0.2.80", None)] {
-        assert_eq!(told(&probe(port, name, &lines).await), "pass: TLS 1.3");
+        assert_eq!(text_of(&probe(port, name, &lines).await), "pass: TLS 1.3");
         assert_eq!(seen.recv().await.unwrap(), sni);
     }
     // Not of the certificate.
     assert_eq!(
-        told(&probe(port, "[2001:db8::80]", &lines).await),
+        text_of(&probe(port, "[2001:db8::80]", &lines).await),
         "fail: the certificate is not for `2001:db8::80`"
     );
 }
@@ -224,7 +224,7 @@ async fn each_version_and_protocol_is_said() {
         (&["smtp"], EACH, &offer, none),
     ] {
         let (port, _seen) = server(identity.acceptor(alpn, versions)).await;
-        assert_eq!(told(&probe(port, "www.example.com", lines).await), want);
+        assert_eq!(text_of(&probe(port, "www.example.com", lines).await), want);
     }
 }
 
@@ -253,10 +253,10 @@ async fn what_is_no_tls_has_its_reason() {
             }
         });
         let outcome = probe(port, "www.example.com", "").await;
-        assert_eq!(told(&outcome), want);
+        assert_eq!(text_of(&outcome), want);
     }
     let nobody = TcpListener::bind((VIP, 0)).await.unwrap().local_addr().unwrap().port();
-    assert_eq!(told(&probe(nobody, "www.example.com", "").await), "fail: connection refused");
+    assert_eq!(text_of(&probe(nobody, "www.example.com", "").await), "fail: connection refused");
 }
 
 #[tokio::test]
@@ -295,7 +295,7 @@ async fn a_fixed_target_is_asked_in_place_of_the_vip() {
             let prober = crate::health::io::prober::Prober::new(Files::new());
             crate::health::io::probe::once(&prober, &target).await
         };
-        assert_eq!(told(&outcome), "pass: TLS 1.3");
+        assert_eq!(text_of(&outcome), "pass: TLS 1.3");
     }
 }
 
@@ -352,14 +352,15 @@ async fn a_certificate_that_the_library_cannot_read_fails_a_probe_with_require_a
         ] {
             let port = shows(certificate, versions).await;
             let ca = format!("ca_file = \"{}\"\n", ours.path());
-            let off = told(&probe(port, "www.example.com", "verify = \"off\"").await);
+            let off = text_of(&probe(port, "www.example.com", "verify = \"off\"").await);
             assert!(off == "pass: TLS 1.3" || off == "pass: TLS 1.2", "{off}");
-            let warned = told(&probe(port, "www.example.com", &ca).await);
+            let warned = text_of(&probe(port, "www.example.com", &ca).await);
             assert!(
                 warned.starts_with("pass: TLS 1.") && warned.contains(&format!(", but {wrong}")),
                 "{warned}"
             );
-            let required = told(&probe(port, "www.example.com", &format!("{ca}verify = \"require\"")).await);
+            let required =
+                text_of(&probe(port, "www.example.com", &format!("{ca}verify = \"require\"")).await);
             assert!(required.starts_with(&format!("fail: {wrong}")), "{required}");
         }
     }
@@ -396,15 +397,15 @@ async fn a_certificate_that_is_in_the_ca_file_itself_is_trusted() {
     ] {
         std::fs::write(file.path(), pem).unwrap();
         let (port, _seen) = server(identity.acceptor(&[], EACH)).await;
-        assert_eq!(told(&probe(port, asked, &lines).await), want);
+        assert_eq!(text_of(&probe(port, asked, &lines).await), want);
     }
     // Without it in the file, it is said what is wrong with it (W13).
     std::fs::write(file.path(), &bare_pem).unwrap();
     let (port, _seen) = server(of_authority.acceptor(&[], EACH)).await;
-    let told = told(&probe(port, name, &lines).await);
+    let text = text_of(&probe(port, name, &lines).await);
     assert!(
-        told.starts_with("fail: the certificate is not valid: it is one of an authority (CA:TRUE)"),
-        "{told}"
+        text.starts_with("fail: the certificate is not valid: it is one of an authority (CA:TRUE)"),
+        "{text}"
     );
 }
 

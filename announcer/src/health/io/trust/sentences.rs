@@ -150,8 +150,8 @@ pub(in crate::health::io) mod tests {
             Error::UnsupportedSignatureAlgorithm,
             Error::UnsupportedSignatureAlgorithmForPublicKey,
         ] {
-            let told = flaw(&error, &name).to_string();
-            assert!(!has_debug_text(&told) && told.starts_with("the certificate "), "{error:?}: {told}");
+            let text = flaw(&error, &name).to_string();
+            assert!(!has_debug_text(&text) && text.starts_with("the certificate "), "{error:?}: {text}");
         }
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use super::*;
-use crate::health::io::tls::tests::{Authority, EACH, told as told_all};
+use crate::health::io::tls::tests::{Authority, EACH, text_of as text_of_all};
 
 const VIP: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 23));
 
@@ -59,7 +59,7 @@ async fn probes(port: u16, scheme: &str, lines: &str, want: &str) {
     let url = format!("{scheme}://www.example.com:{port}/healthz");
     let http = probe_within(Duration::from_secs(20), VIP, &url, lines);
     for round in 0..60 {
-        assert_eq!(told_all(&http.probe().await), want, "round {round}");
+        assert_eq!(text_of_all(&http.probe().await), want, "round {round}");
     }
 }
 

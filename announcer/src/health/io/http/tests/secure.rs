@@ -6,7 +6,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsAcceptor;
 
 use super::*;
-use crate::health::io::tls::tests::{Authority, EACH, told as told_all};
+use crate::health::io::tls::tests::{Authority, EACH, text_of as text_of_all};
 
 /// What a server saw of a request.
 #[derive(Debug, PartialEq, Eq)]
@@ -49,8 +49,8 @@ impl Site {
 
     async fn probe(&self, scheme: &str, lines: &str) -> String {
         let url = format!("{scheme}://www.example.com:{}/healthz?deep=1", self.port);
-        // Time enough for any machine: it is not what is told of.
-        told_all(&probe_within(Duration::from_secs(20), VIP, &url, lines).probe().await)
+        // Time enough for any machine: the time is not what is tested.
+        text_of_all(&probe_within(Duration::from_secs(20), VIP, &url, lines).probe().await)
     }
 }
 
@@ -174,14 +174,14 @@ async fn a_server_of_http_1_is_no_server_of_http_2() {
         &[Say("HTTP/1.1 505 HTTP Version Not Supported\r\nServer: a server of some name\r\n\r\n"), Wait(50)],
     ] {
         let server = Server::start(vip(10), script).await;
-        assert_eq!(told(&server.probe_with("http_version = \"2\"").await), "fail: answer is no HTTP/2");
+        assert_eq!(text_of(&server.probe_with("http_version = \"2\"").await), "fail: answer is no HTTP/2");
     }
     for (script, want) in [
         (&[Wait(2000)][..], "fail: no answer within 1000 ms"),
         (&[Wait(50), Reset], "fail: connection reset"),
     ] {
         let server = Server::start(vip(10), script).await;
-        assert_eq!(told(&server.probe_with("http_version = \"2\"").await), want);
+        assert_eq!(text_of(&server.probe_with("http_version = \"2\"").await), want);
     }
 }
 
@@ -198,7 +198,7 @@ async fn the_request_is_as_the_check_has_it() {
     let mut server =
         Server::start(vip(10), &[Say("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n"), Hold]).await;
     let lines = "method = \"HEAD\"\nheaders = [\"X-A: 1\", \"X-A: 2\", \"User-Agent: a person\"]";
-    assert_eq!(told(&server.probe_with(lines).await), "pass: HTTP 200");
+    assert_eq!(text_of(&server.probe_with(lines).await), "pass: HTTP 200");
     let (_, head) = server.request().await;
     let head = head.to_ascii_lowercase();
     assert!(head.starts_with("head /healthz?deep=1 http/1.1\r\n"), "{head}");
@@ -284,7 +284,7 @@ async fn a_body_that_is_not_as_expected_is_told_with_its_encoding() {
             "body has the digest 6ccb7ee6ebb6ff4e3a7b7b7b5a0d0c0a3a3b7f0e, with the Content-Encoding `gzip`",
         ),
     ] {
-        let said = told(&Server::start(vip(10), script).await.probe_with(lines).await);
+        let said = text_of(&Server::start(vip(10), script).await.probe_with(lines).await);
         let (head, tail) = want.split_once(" digest ").unwrap_or((want, ""));
         let tail = tail.split_once(',').map_or("", |(_, tail)| tail);
         assert!(said.starts_with(&format!("fail: {head}")) && said.ends_with(tail), "{said}");
@@ -297,7 +297,7 @@ async fn a_request_without_a_body_says_so_where_its_method_has_one() {
     for (method, want) in [("POST", 1), ("PUT", 1), ("PATCH", 1), ("GET", 0), ("DELETE", 0), ("HEAD", 0)] {
         let mut server = Server::start(vip(10), &[Say("HTTP/1.1 204 No Content\r\n\r\n"), Hold]).await;
         let outcome = server.probe_with(&format!("method = \"{method}\"")).await;
-        assert_eq!(told(&outcome), "pass: HTTP 204");
+        assert_eq!(text_of(&outcome), "pass: HTTP 204");
         let head = server.request().await.1.to_ascii_lowercase();
         assert_eq!(head.matches("\r\ncontent-length: 0\r\n").count(), want, "{head}");
         assert_eq!(head.matches("content-length").count(), want, "{head}");
@@ -332,7 +332,7 @@ async fn probes_that_overlap_have_each_their_own_findings() {
     let wrong = "pass: HTTP 200, but the certificate was signed by nobody who is trusted";
     let (one, two, three) = tokio::join!(http.probe(), http.probe(), http.probe());
     for outcome in [one, two, three, http.probe().await] {
-        assert_eq!(told_all(&outcome), wrong);
+        assert_eq!(text_of_all(&outcome), wrong);
     }
 }
 
@@ -359,16 +359,16 @@ async fn what_is_no_tls_has_its_reason() {
                 None => tokio::time::sleep(TIMEOUT * 2).await,
             }
         });
-        assert_eq!(told_all(&probe_within(TIMEOUT, VIP, &url, "").probe().await), want);
+        assert_eq!(text_of_all(&probe_within(TIMEOUT, VIP, &url, "").probe().await), want);
     }
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind(SocketAddr::new(VIP, 0)).unwrap();
     let url = format!("https://www.example.com:{}/", socket.local_addr().unwrap().port());
-    assert_eq!(told_all(&super::probe(VIP, &url, "").probe().await), "fail: connection refused");
+    assert_eq!(text_of_all(&super::probe(VIP, &url, "").probe().await), "fail: connection refused");
     let listener = socket.listen(0).unwrap();
     let _fills = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let outcome = probe_within(TIMEOUT, VIP, &url, "").probe().await;
-    assert_eq!(told_all(&outcome), "fail: no connection within 1000 ms");
+    assert_eq!(text_of_all(&outcome), "fail: no connection within 1000 ms");
 }
 
 #[tokio::test]
@@ -382,7 +382,10 @@ async fn an_address_in_the_url_is_what_the_certificate_has_to_have() {
         ("192.0.2.81", "fail: the certificate is not for `192.0.2.81`".to_owned()),
     ] {
         let url = format!("https://{host}:{}/", site.port);
-        assert_eq!(told_all(&probe_within(Duration::from_secs(20), VIP, &url, &lines).probe().await), want);
+        assert_eq!(
+            text_of_all(&probe_within(Duration::from_secs(20), VIP, &url, &lines).probe().await),
+            want
+        );
     }
     let asked = site.asked.recv().await.unwrap();
     // HTTP/2 would have to say the address that is connected to.

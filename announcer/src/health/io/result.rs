@@ -15,7 +15,7 @@ use crate::health::outcome::{Outcome, Reason, Shortage, Waiting};
 
 /// What ends a probe that did not pass.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Trouble {
+pub(super) enum ProbeError {
     Fail(Reason),
     TimedOut(Waiting),
     Skip(Shortage),
@@ -23,39 +23,39 @@ pub(super) enum Trouble {
 
 /// What a probe that passed has to say.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Passed {
+pub(super) struct ProbeSuccess {
     pub(super) answer: Answer,
     pub(super) warning: Option<Warning>,
 }
 
-impl<T: Into<Answer>> From<T> for Passed {
+impl<T: Into<Answer>> From<T> for ProbeSuccess {
     fn from(answer: T) -> Self {
-        Passed { answer: answer.into(), warning: None }
+        ProbeSuccess { answer: answer.into(), warning: None }
     }
 }
 
-impl Trouble {
+impl ProbeError {
     /// A failure that a kind alone can tell of.
     pub(super) fn of(failure: impl Into<kind::Failure>) -> Self {
-        Trouble::Fail(Reason::Kind(failure.into()))
+        ProbeError::Fail(Reason::Kind(failure.into()))
     }
 }
 
 /// What a probe saw that `took` so long, of `timeout`; `waiting` is for one that was cut off.
 pub(super) fn outcome(
-    ended: Result<Result<impl Into<Passed>, Trouble>, Elapsed>,
+    ended: Result<Result<impl Into<ProbeSuccess>, ProbeError>, Elapsed>,
     waiting: Waiting,
     timeout: Duration,
     took: Duration,
 ) -> Outcome {
     let reason = match ended {
         Ok(Ok(passed)) => {
-            let Passed { answer, warning } = passed.into();
+            let ProbeSuccess { answer, warning } = passed.into();
             return Outcome::Pass { answer, warning, took };
         }
-        Ok(Err(Trouble::Skip(shortage))) => return Outcome::Skipped(shortage),
-        Ok(Err(Trouble::Fail(reason))) => reason,
-        Ok(Err(Trouble::TimedOut(waiting))) => Reason::TimedOut { waiting, after: timeout },
+        Ok(Err(ProbeError::Skip(shortage))) => return Outcome::Skipped(shortage),
+        Ok(Err(ProbeError::Fail(reason))) => reason,
+        Ok(Err(ProbeError::TimedOut(waiting))) => Reason::TimedOut { waiting, after: timeout },
         Err(_) => Reason::TimedOut { waiting, after: timeout },
     };
     Outcome::Fail { reason, took }
@@ -70,13 +70,13 @@ pub(super) fn refused(error: &io::Error) -> Reason {
 }
 
 /// What an error of a system call on a socket of ours means; none if it comes from elsewhere.
-pub(super) fn of_kernel(error: &io::Error) -> Option<Trouble> {
+pub(super) fn of_kernel(error: &io::Error) -> Option<ProbeError> {
     let errno = Errno::from_raw(error.raw_os_error()?);
     if let Some(shortage) = Shortage::of(errno) {
-        return Some(Trouble::Skip(shortage));
+        return Some(ProbeError::Skip(shortage));
     }
     if errno == Errno::ETIMEDOUT {
-        return Some(Trouble::TimedOut(Waiting::Connection));
+        return Some(ProbeError::TimedOut(Waiting::Connection));
     }
     let known = [
         (Errno::ECONNREFUSED, Reason::Refused),
@@ -85,11 +85,11 @@ pub(super) fn of_kernel(error: &io::Error) -> Option<Trouble> {
         (Errno::EADDRNOTAVAIL, Reason::VipMissing), // from bind(2): a probe's socket is bound to the VIP
     ];
     let reason = known.into_iter().find(|(known, _)| *known == errno).map(|(_, reason)| reason);
-    Some(Trouble::Fail(reason.unwrap_or(Reason::Os(errno))))
+    Some(ProbeError::Fail(reason.unwrap_or(Reason::Os(errno))))
 }
 
 /// The same of an error that a library has wrapped.
-pub(super) fn errno_of(error: &(dyn Error + 'static)) -> Option<Trouble> {
+pub(super) fn errno_of(error: &(dyn Error + 'static)) -> Option<ProbeError> {
     causes(error).filter_map(|cause| cause.downcast_ref()).find_map(of_kernel)
 }
 
@@ -120,18 +120,18 @@ mod tests {
 
     #[test]
     fn errors_of_the_kernel_have_their_meaning() {
-        let fail = |reason| Some(Trouble::Fail(reason));
+        let fail = |reason| Some(ProbeError::Fail(reason));
         for (errno, want) in [
-            (Errno::EMFILE, Some(Trouble::Skip(Shortage::Files))),
-            (Errno::ENFILE, Some(Trouble::Skip(Shortage::Files))),
-            (Errno::ENOMEM, Some(Trouble::Skip(Shortage::Memory))),
-            (Errno::ENOBUFS, Some(Trouble::Skip(Shortage::Memory))),
-            (Errno::EADDRINUSE, Some(Trouble::Skip(Shortage::Ports))),
+            (Errno::EMFILE, Some(ProbeError::Skip(Shortage::Files))),
+            (Errno::ENFILE, Some(ProbeError::Skip(Shortage::Files))),
+            (Errno::ENOMEM, Some(ProbeError::Skip(Shortage::Memory))),
+            (Errno::ENOBUFS, Some(ProbeError::Skip(Shortage::Memory))),
+            (Errno::EADDRINUSE, Some(ProbeError::Skip(Shortage::Ports))),
             (Errno::EADDRNOTAVAIL, fail(Reason::VipMissing)),
             (Errno::ECONNREFUSED, fail(Reason::Refused)),
             (Errno::EPIPE, fail(Reason::Closed)),
             (Errno::EPERM, fail(Reason::Os(Errno::EPERM))),
-            (Errno::ETIMEDOUT, Some(Trouble::TimedOut(Waiting::Connection))),
+            (Errno::ETIMEDOUT, Some(ProbeError::TimedOut(Waiting::Connection))),
         ] {
             assert_eq!(of_kernel(&io::Error::from_raw_os_error(errno as i32)), want);
         }
@@ -145,7 +145,7 @@ mod tests {
         assert!(of_kind(&wrapped, io::ErrorKind::UnexpectedEof));
         assert!(!of_kind(&wrapped, io::ErrorKind::TimedOut));
         let wrapped = io::Error::other(io::Error::from_raw_os_error(Errno::ECONNRESET as i32));
-        assert_eq!(errno_of(&wrapped), Some(Trouble::Fail(Reason::Reset)));
+        assert_eq!(errno_of(&wrapped), Some(ProbeError::Fail(Reason::Reset)));
         assert_eq!(errno_of(&io::Error::other("no errno")), None);
     }
 }

@@ -16,14 +16,14 @@ use std::time::{Duration, Instant};
 
 use super::Presence;
 
-/// How long a VIP has to stay.
+/// How long a VIP has to removals.
 pub const TRIAL: Duration = Duration::from_secs(10);
 /// Removals within this time count as one.
 pub const BURST: Duration = Duration::from_secs(1);
 
 /// What is known of one VIP's stay on lo.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Stay(State);
+pub struct Removals(State);
 
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 enum State {
@@ -42,7 +42,7 @@ enum State {
     Failed { why: Presence, again: bool },
 }
 
-impl Stay {
+impl Removals {
     /// It is on lo, as a look at it shows.
     pub fn seen(&mut self, now: Instant) {
         self.expire(now);
@@ -138,31 +138,31 @@ mod tests {
     /// present, `-` missing.
     fn play(events: &str) -> String {
         let mut now = Instant::now();
-        let mut stay = Stay::default();
-        stay.seen(now);
+        let mut removals = Removals::default();
+        removals.seen(now);
         let mut held = String::new();
         for event in events.chars() {
             now += Duration::from_secs(1);
             match event {
                 'x' => {
-                    stay.removed(now);
-                    stay.put(Ok(()), now);
+                    removals.removed(now);
+                    removals.put(Ok(()), now);
                 }
                 'd' => {
                     for later in [0, 5] {
-                        stay.removed(now + Duration::from_millis(later));
-                        stay.put(Ok(()), now + Duration::from_millis(later));
+                        removals.removed(now + Duration::from_millis(later));
+                        removals.put(Ok(()), now + Duration::from_millis(later));
                     }
                 }
                 'f' => {
-                    stay.removed(now);
-                    stay.put(Err(Presence::Missing("not permitted".into())), now);
+                    removals.removed(now);
+                    removals.put(Err(Presence::Missing("not permitted".into())), now);
                 }
-                'o' => stay.put(Ok(()), now),
-                's' => stay.seen(now),
+                'o' => removals.put(Ok(()), now),
+                's' => removals.seen(now),
                 _ => {}
             }
-            held.push(if stay.presence(now) == Presence::Present { '+' } else { '-' });
+            held.push(if removals.presence(now) == Presence::Present { '+' } else { '-' });
         }
         held
     }
@@ -191,35 +191,35 @@ mod tests {
     #[test]
     fn removals_within_a_second_of_the_first_are_one_and_those_after_it_are_a_fight() {
         let start = Instant::now();
-        let mut stay = Stay::default();
-        stay.seen(start);
+        let mut removals = Removals::default();
+        removals.seen(start);
         for ms in (0..1_000).step_by(50) {
-            stay.removed(start + Duration::from_millis(ms));
-            stay.put(Ok(()), start + Duration::from_millis(ms));
-            assert_eq!(stay.presence(start + Duration::from_millis(ms)), Presence::Present, "{ms}");
+            removals.removed(start + Duration::from_millis(ms));
+            removals.put(Ok(()), start + Duration::from_millis(ms));
+            assert_eq!(removals.presence(start + Duration::from_millis(ms)), Presence::Present, "{ms}");
         }
         let later = start + BURST;
-        stay.removed(later);
-        stay.put(Ok(()), later);
-        assert!(matches!(stay.presence(later), Presence::Missing(_)));
-        assert_eq!(stay.presence(later + TRIAL), Presence::Present);
+        removals.removed(later);
+        removals.put(Ok(()), later);
+        assert!(matches!(removals.presence(later), Presence::Missing(_)));
+        assert_eq!(removals.presence(later + TRIAL), Presence::Present);
     }
 
     #[test]
     fn the_end_of_the_trial_is_its_deadline() {
         let now = Instant::now();
-        let mut stay = Stay::default();
-        assert_eq!(stay.presence(now), Presence::Unknown);
-        stay.put(Ok(()), now);
-        assert_eq!(stay, Stay(State::Settled));
-        stay.removed(now);
-        stay.put(Ok(()), now);
-        assert_eq!(stay.deadline(), None);
+        let mut removals = Removals::default();
+        assert_eq!(removals.presence(now), Presence::Unknown);
+        removals.put(Ok(()), now);
+        assert_eq!(removals, Removals(State::Settled));
+        removals.removed(now);
+        removals.put(Ok(()), now);
+        assert_eq!(removals.deadline(), None);
         let later = now + BURST;
-        stay.removed(later);
-        stay.put(Ok(()), later);
-        assert_eq!(stay.deadline(), Some(later + TRIAL));
-        assert_eq!(stay.presence(later + TRIAL), Presence::Present);
-        assert_eq!(stay.deadline(), None);
+        removals.removed(later);
+        removals.put(Ok(()), later);
+        assert_eq!(removals.deadline(), Some(later + TRIAL));
+        assert_eq!(removals.presence(later + TRIAL), Presence::Present);
+        assert_eq!(removals.deadline(), None);
     }
 }

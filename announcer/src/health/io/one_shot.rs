@@ -13,7 +13,7 @@ use crate::health::{Target, hint};
 
 /// What one probe saw.
 #[derive(Debug)]
-pub struct Seen {
+pub struct CheckResult {
     /// The VIP that was asked.
     pub vip: IpAddr,
     /// The check, by name.
@@ -28,7 +28,7 @@ pub struct Seen {
 ///
 /// # Errors
 /// When there is no runtime for it.
-pub fn run(service: &Service) -> std::io::Result<Vec<Seen>> {
+pub fn run(service: &Service) -> std::io::Result<Vec<CheckResult>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let seen = runtime.block_on(async {
         let prober = Prober::new(Files::new());
@@ -45,7 +45,7 @@ pub fn run(service: &Service) -> std::io::Result<Vec<Seen>> {
         for (vip, check, outcome) in asked {
             if let Ok(outcome) = outcome.await {
                 let hint = hint::of(check, vip, &outcome);
-                seen.push(Seen { vip, check: check.name.clone(), outcome, hint });
+                seen.push(CheckResult { vip, check: check.name.clone(), outcome, hint });
             }
         }
         seen

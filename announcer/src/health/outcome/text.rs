@@ -1,4 +1,4 @@
-//! How outcomes are told: every text reads as the middle of a sentence.
+//! The texts of outcomes: every text reads as the middle of a sentence.
 //!
 //! Pure.
 

@@ -5,7 +5,7 @@
 use std::process::Command;
 
 /// Runs an ignored test of this crate, by its whole name, in a process of its own by way of a shell.
-pub(super) fn alone(test: &str, shell: &str) {
+pub(super) fn in_own_process(test: &str, shell: &str) {
     let run = Command::new("sh")
         .args(["-c", &format!("{shell} exec \"$0\" --exact --ignored {test}")])
         .arg(std::env::current_exe().unwrap())

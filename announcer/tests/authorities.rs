@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use until::until;
 
+const FIXTURE: &str = include_str!("fixture.toml");
 const ANNOUNCER: &str = env!("CARGO_BIN_EXE_announcer");
 
 /// The daemon and its folder; it ends when it is dropped.
@@ -49,7 +50,7 @@ impl Daemon {
 
 fn write_config(folder: &Path, service: &str) {
     let text = format!(
-        "[bgp]\nasn = 65001\nrouter_id = \"10.0.1.11\"\n[[peer]]\nname = \"r1\"\naddress = \"10.0.1.1\"\nasn = 65000\n\
+        "{FIXTURE}\
          [[service]]\nname = \"{service}\"\nvips = [\"192.0.2.80\"]\n\
          [[service.check]]\ntls = \"www.example.com\"\nverify = \"require\"\nca_file = \"{}\"\n",
         folder.join("ca.pem").display()
@@ -66,7 +67,7 @@ fn without_authorities() {
     write_config(folder, "old");
     let daemon = Daemon::start(folder);
     let said = "nobody is trusted to sign certificates";
-    assert!(daemon.log().contains(said) && daemon.log().contains("line=14"), "{}", daemon.log());
+    assert!(daemon.log().contains(said) && daemon.log().contains("line=16"), "{}", daemon.log());
 
     write_config(folder, "new");
     let services = || {
@@ -81,7 +82,7 @@ fn without_authorities() {
         let refused = daemon.ask(&["reload", "--force"]);
         let told = String::from_utf8(refused.stderr).unwrap();
         assert!(!refused.status.success() && told.contains(said), "{told}");
-        assert!(told.contains("announcer.toml:14:11") && told.contains("certificates in PEM"), "{told}");
+        assert!(told.contains("announcer.toml:16:11") && told.contains("certificates in PEM"), "{told}");
         assert_eq!(services(), "old");
     }
 

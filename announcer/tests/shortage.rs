@@ -13,6 +13,7 @@ use announcer::control::api::{Request, Response, Status};
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use until::until;
 
+const FIXTURE: &str = include_str!("fixture.toml");
 const VIP: &str = "192.0.2.80";
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -30,7 +31,7 @@ impl Daemon {
     fn start(folder: &Path) -> Daemon {
         let config = folder.join("announcer.toml");
         let text = format!(
-            "[bgp]\nasn = 65001\nrouter_id = \"10.0.1.11\"\n[[peer]]\nname = \"r1\"\naddress = \"10.0.1.1\"\nasn = 65000\n\
+            "{FIXTURE}\
              [[service]]\nname = \"www\"\nvips = [\"{VIP}\"]\n\
              [[service.check]]\ntcp = 8080\ninterval = \"50ms\"\n\
              [[service.check]]\nexec = [\"/bin/true\"]\ninterval = \"50ms\"\n"

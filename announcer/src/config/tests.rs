@@ -49,6 +49,14 @@ fall = 3
 
 const SAMPLE: &str = include_str!("../../etc/announcer.toml");
 
+/// A configuration of the router `r1` and these services. They are a literal, so that what is made of it is one too.
+macro_rules! with_services {
+    ($services:literal) => {
+        concat!(include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixture.toml")), $services)
+    };
+}
+pub(crate) use with_services;
+
 /// A check as these lines say, and as the defaults say.
 pub(crate) fn a_check(lines: &str) -> Check {
     let (above, _) = GOOD.split_once("[[service.check]]").unwrap();

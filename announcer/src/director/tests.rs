@@ -1,6 +1,7 @@
 use super::*;
 use crate::config;
 use crate::config::kind::http;
+use crate::config::tests::with_services;
 use crate::health::outcome::{Outcome, Reason as Why};
 use proptest::prelude::*;
 
@@ -11,16 +12,8 @@ mod interleaving;
 mod reload;
 mod time;
 
-const CONFIG: &str = r#"
-[bgp]
-asn = 65001
-router_id = "10.0.1.11"
-
-[[peer]]
-name = "r1"
-address = "10.0.1.1"
-asn = 65000
-
+const CONFIG: &str = with_services!(
+    r#"
 [[service]]
 name = "www"
 vips = ["192.0.2.80", "2001:db8::80"]
@@ -42,7 +35,8 @@ vips = ["192.0.2.25"]
 http = "http://mail.example.com/"
 rise = 1
 fall = 1
-"#;
+"#
+);
 
 const V4: &str = "192.0.2.80";
 const V6: &str = "2001:db8::80";

@@ -9,6 +9,7 @@ use expect_test::expect;
 use super::*;
 use crate::config::kind::certificate::{Date, Flaw};
 use crate::config::kind::http;
+use crate::config::tests::with_services;
 use crate::config::{self, Config};
 use crate::director::figures::{CertificateFigures, Figures, ServiceFigures, VipFigures};
 use crate::director::{Change, LastChoiceReason, NotAnnouncedReason, Standing};
@@ -19,8 +20,7 @@ use crate::health::shortages::Shortages;
 use crate::model::Family;
 
 fn config(services: &[(&str, &[&str])]) -> Config {
-    let mut text =
-        "[bgp]\nasn = 65001\n[[peer]]\nname = \"r1\"\naddress = \"10.0.1.1\"\nasn = 65000\n".to_owned();
+    let mut text = with_services!("").to_owned();
     for (name, vips) in services {
         text += &format!(
             "[[service]]\nname = \"{name}\"\nvips = {vips:?}\n[[service.check]]\nhttp = \"http://x/\"\n\

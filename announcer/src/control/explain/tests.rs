@@ -5,20 +5,14 @@ use expect_test::expect;
 use super::*;
 use crate::config;
 use crate::config::kind::tcp;
+use crate::config::tests::with_services;
 use crate::director::{Director, Fact};
 use crate::drain::Drains;
 use crate::health::Probed;
 use crate::health::outcome::{Outcome, Reason};
 
-const CONFIG: &str = r#"
-[bgp]
-asn = 65001
-
-[[peer]]
-name = "r1"
-address = "10.0.1.1"
-asn = 65000
-
+const CONFIG: &str = with_services!(
+    r#"
 [[service]]
 name = "www"
 vips = ["192.0.2.80"]
@@ -35,7 +29,8 @@ target = "10.9.9.9"
 rise = 1
 fall = 1
 on_failure = "deprefer"
-"#;
+"#
+);
 
 /// The story after these outcomes of the second check, `+` or `-`, a second apart; the first check has just passed.
 fn story(backend: &str, sessions: Vec<Session>) -> String {

@@ -1,13 +1,9 @@
 use super::*;
 use crate::config;
+use crate::config::tests::with_services;
 
-const CONFIG: &str = r#"
-[bgp]
-asn = 65001
-[[peer]]
-name = "r1"
-address = "10.0.1.1"
-asn = 65000
+const CONFIG: &str = with_services!(
+    r#"
 [[service]]
 name = "www"
 vips = ["192.0.2.80"]
@@ -18,7 +14,8 @@ name = "mail"
 vips = ["192.0.2.25"]
 [[service.check]]
 tcp = 25
-"#;
+"#
+);
 
 fn config() -> Config {
     config::parse("x", CONFIG).unwrap_or_else(|errors| panic!("{errors}"))

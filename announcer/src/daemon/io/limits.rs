@@ -65,6 +65,7 @@ pub(in crate::daemon) fn keep_capabilities() {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::tests::with_services;
 
     #[test]
     fn the_soft_limit_rises_to_the_hard_one_and_never_falls() {
@@ -84,8 +85,10 @@ mod tests {
     fn what_a_configuration_needs_grows_with_what_may_hang() {
         let with = |check: &str| {
             let text = format!(
-                "[bgp]\nasn = 65001\n[[peer]]\nname = \"r\"\naddress = \"10.0.1.1\"\nasn = 65000\n[[service]]\n\
-                 name = \"www\"\nvips = [\"192.0.2.80\", \"192.0.2.81\"]\n[[service.check]]\n{check}\n"
+                with_services!(
+                    "[[service]]\nname = \"www\"\nvips = [\"192.0.2.80\", \"192.0.2.81\"]\n[[service.check]]\n{}\n"
+                ),
+                check
             );
             needed(&crate::config::parse("x", &text).unwrap_or_else(|errors| panic!("{errors}")))
         };

@@ -3,19 +3,14 @@ use std::time::Duration;
 use super::*;
 use crate::config;
 use crate::config::kind::http;
+use crate::config::tests::with_services;
 use crate::director::{Fact, Presence};
 use crate::drain::Drains;
 use crate::health::Probed;
 use crate::health::outcome::{Outcome, Reason};
 
-const CONFIG: &str = r#"
-[bgp]
-asn = 65001
-router_id = "10.0.1.11"
-[[peer]]
-name = "r1"
-address = "10.0.1.1"
-asn = 65000
+const CONFIG: &str = with_services!(
+    r#"
 [[service]]
 name = "www"
 vips = ["192.0.2.80", "192.0.2.81"]
@@ -35,7 +30,8 @@ vips = ["192.0.2.25"]
 name = "m"
 file = "/run/m"
 rise = 1
-"#;
+"#
+);
 
 fn config(changes: &[(&str, &str)]) -> Arc<Config> {
     let text = changes.iter().fold(CONFIG.to_owned(), |text, (from, to)| {

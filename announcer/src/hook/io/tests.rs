@@ -3,6 +3,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use super::*;
+use crate::config::tests::with_services;
 use crate::director::{Change, NotAnnouncedReason, Standing};
 use crate::files::io::Files;
 use crate::program::{End, Phase};
@@ -92,8 +93,9 @@ async fn much_output_is_read_and_cut() {
 fn config(hooks: Hooks) -> Arc<Config> {
     let mut config = crate::config::parse(
         "test",
-        "[bgp]\nasn = 65001\n[[peer]]\nname = \"r1\"\naddress = \"10.0.1.1\"\nasn = 65000\n[[service]]\n\
-         name = \"www\"\nvips = [\"192.0.2.80\"]\n[[service.check]]\nhttp = \"http://x/\"\n",
+        with_services!(
+            "[[service]]\nname = \"www\"\nvips = [\"192.0.2.80\"]\n[[service.check]]\nhttp = \"http://x/\"\n"
+        ),
     )
     .unwrap();
     config.hooks = Some(hooks);

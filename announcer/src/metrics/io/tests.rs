@@ -7,6 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use super::*;
 use crate::bgp::io::peers::Peers;
 use crate::bgp::router_id::Identity;
+use crate::config::tests::with_services;
 use crate::director::Director;
 use crate::drain::Drains;
 use crate::files::io::Files;
@@ -29,8 +30,10 @@ fn config(vips: u16, listen: Option<SocketAddr>) -> Arc<config::Config> {
     let mut config = config::parse(
         "test",
         &format!(
-            "[bgp]\nasn = 65001\n[[peer]]\nname = \"r1\"\naddress = \"10.0.1.1\"\nasn = 65000\n[[service]]\nname = \"www\"\n\
-             vips = {vips:?}\n[[service.check]]\nhttp = \"http://x/\"\n"
+            with_services!(
+                "[[service]]\nname = \"www\"\nvips = {:?}\n[[service.check]]\nhttp = \"http://x/\"\n"
+            ),
+            vips
         ),
     )
     .unwrap_or_else(|e| panic!("{e}"));

@@ -6,18 +6,12 @@ use tokio::time::{sleep, timeout};
 use super::*;
 use crate::config;
 use crate::config::kind::http;
+use crate::config::tests::with_services;
 use crate::files::io::Files;
 use crate::health::outcome::Outcome;
 
-const CONFIG: &str = r#"
-[bgp]
-asn = 65001
-
-[[peer]]
-name = "r1"
-address = "10.0.1.1"
-asn = 65000
-
+const CONFIG: &str = with_services!(
+    r#"
 [[service]]
 name = "www"
 vips = ["192.0.2.1", "192.0.2.2", "192.0.2.3"]
@@ -27,7 +21,8 @@ http = "http://www.example.com/"
 interval = "50ms"
 timeout = "50ms"
 rise = 1
-"#;
+"#
+);
 
 /// What becomes of a probe loop.
 #[derive(Clone, Copy, PartialEq)]

@@ -6,6 +6,7 @@ use std::process::Command;
 use tempfile::TempDir;
 
 use super::*;
+use crate::config::tests::with_services;
 use crate::program::io::{Programs, Run, Runner};
 use crate::program::{Bounds, End, Order, RunAs};
 
@@ -39,12 +40,13 @@ impl Daemon {
         // The names that are configured lead there by way of a link.
         std::os::unix::fs::symlink("key", at("etc/link")).unwrap();
         let config = format!(
-            "[bgp]\nasn = 65001\n[[peer]]\nname = \"r1\"\naddress = \"10.0.1.1\"\nasn = 65000\npassword_file = \"{}\"\n",
+            with_services!(
+                "password_file = \"{}\"\n[[service]]\nname = \"www\"\nvips = [\"192.0.2.80\"]\n[[service.check]]\nexec = [\"/bin/true\"]\n"
+            ),
             at("etc/link").display()
         );
         let (configs, given) = watch::channel(Arc::new(
-            crate::config::parse("test", &format!("{config}[[service]]\nname = \"www\"\nvips = [\"192.0.2.80\"]\n[[service.check]]\nexec = [\"/bin/true\"]\n"))
-                .unwrap_or_else(|errors| panic!("{errors}")),
+            crate::config::parse("test", &config).unwrap_or_else(|errors| panic!("{errors}")),
         ));
         let files =
             DaemonFiles { state_dir: at("state"), socket: at("run/control.sock"), config: at("etc/config") };

@@ -175,7 +175,7 @@ fn all_as_wanted(scene: &Scene, wanted: &[(usize, &str, Want)]) -> Result<()> {
             let fits = match want {
                 Passes => said == "announced" && warnings.is_empty(),
                 Warns(words) => said == "announced" && warnings.contains(words),
-                Fails(words) => said.starts_with("not_announced") && said.contains(words),
+                Fails(words) => said.starts_with("not announced") && said.contains(words),
             };
             (!fits).then(|| format!("\n{check}\n  -> {said}; warnings: {warnings}"))
         };

@@ -47,7 +47,7 @@ pub(crate) fn flapping(scene: &Scene) -> Result<()> {
         ensure!(served.total.lost() == 0, "return {failure}: {:?}", served.total);
         for frontend in FRONTENDS {
             let why = reason(&status(scene, frontend)?, VIPS[0]);
-            ensure!(why.starts_with("last_choice") == (failure == 3), "return {failure}, {frontend}: {why}");
+            ensure!(why.starts_with("last choice") == (failure == 3), "return {failure}, {frontend}: {why}");
         }
     }
     let announced = |said: &str| said.matches("  announced (").count() == VIPS.len();
@@ -81,12 +81,12 @@ pub(crate) fn deprefer(scene: &Scene) -> Result<()> {
             sick(scene, "fe1", true)?;
             next_hops(scene, &["fe2", "fe3"])?;
             let why = reason(&status(scene, "fe1")?, VIPS[0]);
-            ensure!(why.starts_with("last_choice") && why.contains("HTTP 503"), "{why}");
+            ensure!(why.starts_with("last choice") && why.contains("HTTP 503"), "{why}");
             sick(scene, "fe2", true)?;
             sick(scene, "fe3", true)?;
             scene.all_announced()?;
             let why = reason(&status(scene, "fe3")?, VIPS[0]);
-            ensure!(why.starts_with("last_choice"), "{why}");
+            ensure!(why.starts_with("last choice"), "{why}");
             sick(scene, "fe2", false)?;
             next_hops(scene, &["fe2"])?;
             sick(scene, "fe1", false)?;
@@ -109,7 +109,7 @@ pub(crate) fn backup(scene: &Scene) -> Result<()> {
         scene.node("fe3")?.must(&["announcer", "reload"])?;
         next_hops(scene, &["fe1", "fe2"])?;
         let why = reason(&status(scene, "fe3")?, VIPS[0]);
-        ensure!(why.starts_with("last_choice") && why.contains("a backup"), "{why}");
+        ensure!(why.starts_with("last choice") && why.contains("a backup"), "{why}");
         let load = Endless::begin(scene, VIPS[0], 500)?;
         for frontend in ["fe1", "fe2"] {
             ensure!(

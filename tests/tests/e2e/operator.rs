@@ -27,7 +27,7 @@ pub(crate) fn explain_and_check(scene: &Scene) -> Result<()> {
     ensure!(seen.code == 1 && seen.stdout.matches("HTTP 503").count() == 2, "{seen:?}");
     scene.wait_next_hops(VIPS[0], &["fe2", "fe3"])?;
     let explained = node.must(&["announcer", "explain", VIPS[0]])?;
-    ensure!(explained.contains("not_announced") && explained.contains("HTTP 503"), "{explained}");
+    ensure!(explained.contains("not announced") && explained.contains("HTTP 503"), "{explained}");
     sick(scene, "fe1", false)?;
     scene.all_announced()?;
 

@@ -74,7 +74,7 @@ pub(crate) fn flaps(scene: &Scene) -> Result<()> {
         scene.all_announced()?;
     };
     let why = reason(&status(scene, "fe3")?, VIPS[0]);
-    ensure!(why.starts_with("last_choice"), "not the last choice: {why}");
+    ensure!(why.starts_with("last choice"), "not the last choice: {why}");
     scene.wait_next_hops(VIPS[0], &["fe1", "fe2"])?;
     scene.all_announced()?;
     let waited = returned.elapsed();

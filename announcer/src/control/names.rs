@@ -44,6 +44,13 @@ mod tests {
         let twenty = all[..20].join(", ");
         for (name, known, want) in [
             ("ww", &["www", "mail"][..], "error: there is no service `ww`; did you mean `www`?".to_owned()),
+            // In a long name more letters may differ.
+            (
+                "pyaments",
+                &["payments"],
+                "error: there is no service `pyaments`; did you mean `payments`?".into(),
+            ),
+            ("paymnt", &["payments"], "error: there is no service `paymnt`; did you mean `payments`?".into()),
             ("nonsuch", &["www", "mail"], "error: there is no service `nonsuch`; there is www, mail".into()),
             ("www", &[], "error: there is no service `www`; the configuration has no service".into()),
             ("\x1b[2J", &["www"], "error: there is no service `[2J`; there is www".into()),

@@ -36,24 +36,33 @@ pub async fn run(
 ) {
     let runner = Arc::new(Runner::new(&programs));
     let (mut queue, mut running) = (Queue::default(), JoinSet::new());
-    let mut not_before = Instant::now();
+    // The call of the run under way, and when the next run may start.
+    let (mut current, mut not_before) = (None, Instant::now());
     loop {
         while running.is_empty()
             && not_before <= Instant::now()
             && let Some(call) = queue.take()
         {
             let hooks = configs.borrow().hooks.clone();
-            hooks.map(|hooks| running.spawn(once(runner.clone(), hooks, call)));
+            if let Some(hooks) = hooks {
+                current = Some(call.clone());
+                running.spawn(once(runner.clone(), hooks, call));
+            }
         }
         tokio::select! {
             batch = changes.recv() => match batch {
                 Some(batch) => batch.iter().for_each(|change| queue.changed(change)),
                 None => return,
             },
-            Some(ended) = running.join_next() => match ended {
-                Ok((call, ended)) => not_before = Instant::now() + queue.ended(call, ended),
-                Err(fault) => error!(error = %fault, "run of the hook had a fault of announcer's own"),
-            },
+            Some(ended) = running.join_next() => {
+                let ended = ended.unwrap_or_else(|fault| {
+                    error!(error = %fault, "run of the hook had a fault of announcer's own");
+                    Ended::NotStarted
+                });
+                if let Some(call) = current.take() {
+                    not_before = Instant::now() + queue.ended(call, ended);
+                }
+            }
             () = sleep_until(not_before), if not_before > Instant::now() => {}
             // Another hook, perhaps, which may be one that can be started.
             Ok(()) = configs.changed() => not_before = Instant::now(),
@@ -63,12 +72,11 @@ pub async fn run(
 }
 
 /// One run, from its start to its end.
-async fn once(runner: Arc<Runner>, hooks: Hooks, call: Call) -> (Call, Ended) {
+async fn once(runner: Arc<Runner>, hooks: Hooks, call: Call) -> Ended {
     runner.settled(KILLED).await;
     let run = runner.run(&Arc::new(order(&hooks, &call)), Bounds { time: hooks.timeout, kept: KEPT }).await;
     log(&call, &run, hooks.timeout);
-    let ended = Ended::of(&run.end);
-    (call, ended)
+    Ended::of(&run.end)
 }
 
 fn order(hooks: &Hooks, call: &Call) -> Order {

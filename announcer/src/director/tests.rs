@@ -108,10 +108,14 @@ impl Scene {
         self.director.rib().routes.keys().map(|prefix| prefix.addr().to_string()).collect()
     }
 
-    fn sentence(&self, vip: &str) -> String {
+    fn standing(&self, vip: &str) -> Standing {
         let report = self.director.report();
         let mut vips = report.services.iter().flat_map(|service| &service.vips);
-        vips.find(|known| known.address.to_string() == vip).unwrap().standing.to_string()
+        vips.find(|known| known.address.to_string() == vip).unwrap().standing.clone()
+    }
+
+    fn sentence(&self, vip: &str) -> String {
+        self.standing(vip).to_string()
     }
 }
 

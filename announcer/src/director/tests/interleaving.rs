@@ -83,6 +83,10 @@ enum Step {
         check: usize,
         pass: bool,
     },
+    /// All checks of a VIP fail and pass again, as often as flap damping counts.
+    Flap {
+        vip: usize,
+    },
     Vip {
         vip: usize,
         there: bool,
@@ -110,6 +114,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
             .prop_map(|(layout, forced)| Step::Reload { layout, forced }),
         5 => (0..3usize, 0..2usize, (0..3u8).prop_map(|pass| pass > 0))
             .prop_map(|(vip, check, pass)| Step::Probe { vip, check, pass }),
+        1 => (0..3usize).prop_map(|vip| Step::Flap { vip }),
         1 => (0..3usize, any::<bool>()).prop_map(|(vip, there)| Step::Vip { vip, there }),
         4 => (1..3_000u64, (0..4u8).prop_map(|hang| hang == 0))
             .prop_map(|(millis, hang)| Step::Wait { millis, hang }),
@@ -309,6 +314,14 @@ impl World {
             Step::Hear => self.hear(),
             Step::Reload { layout, forced } => self.reload(layout, forced),
             Step::Probe { vip, check, pass } => self.probe([A, B, C][vip].parse().unwrap(), check, pass),
+            Step::Flap { vip } => {
+                for pass in [false, true].repeat(3) {
+                    for check in 0..2 {
+                        self.probe([A, B, C][vip].parse().unwrap(), check, pass);
+                        self.hold();
+                    }
+                }
+            }
             Step::Vip { vip, there } => self.vip([A, B, C][vip].parse().unwrap(), there),
             Step::Wait { millis, hang } => self.wait_for(Duration::from_millis(millis), hang),
             Step::StandStill { seconds } => {
@@ -366,13 +379,10 @@ impl World {
             assert!(!self.answered.contains(name), "{vip} is announced after a drain of {name} was answered");
             assert!(!self.answered.contains("_all"), "{vip} is announced after a drain of all was answered");
             assert_eq!(attributes.med, Some(*med), "{vip} has the attributes of its service");
-            let sentence = self.scene.sentence(&vip.to_string());
-            assert_eq!(
-                attributes.deprefer.is_some(),
-                sentence.starts_with("last_choice"),
-                "{vip}: {sentence}"
-            );
-            assert!(attributes.deprefer.is_none() || *flap_damping == "true", "{vip}: {sentence}");
+            let standing = self.scene.standing(&vip.to_string());
+            let last_choice = matches!(standing, Standing::LastChoice(_));
+            assert_eq!(attributes.deprefer.is_some(), last_choice, "{vip}: {standing}");
+            assert!(!last_choice || *flap_damping == "true", "{vip}: {standing}");
         }
         let fit: BTreeSet<IpAddr> = self.known.keys().copied().filter(|vip| self.is_fit(*vip)).collect();
         let announced: BTreeSet<IpAddr> = rib.routes.keys().map(IpNet::addr).collect();

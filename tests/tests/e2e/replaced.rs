@@ -137,7 +137,8 @@ fn nginx_for(scene: &Scene, lasts: Duration) -> Result<Tally> {
     Ok(all)
 }
 
-/// HAProxy: `-sf`, the master's reload, and `noreuseport`, which stops listening for a moment.
+/// HAProxy: `-sf`, the reload of the master process, and `noreuseport`, which stops listening for a moment: some milliseconds,
+/// and many more on a busy machine, so the grace is generous.
 fn haproxy_for(scene: &Scene, lasts: Duration) -> Result<Tally> {
     const HAND_OVER: &str = "haproxy -D -p /run/haproxy.pid -f /run/own.cfg -sf $(cat /run/haproxy.pid)";
     let node = scene.node("fe3")?;
@@ -147,7 +148,7 @@ fn haproxy_for(scene: &Scene, lasts: Duration) -> Result<Tally> {
         for (what, edit, mode, grace, reload) in [
             ("-sf", "", "-D", "0s", HAND_OVER),
             ("-W", "", "-W -D", "0s", "kill -USR2 $(cat /run/haproxy.pid)"),
-            ("noreuseport with grace", "s/^global/global\\n\\tnoreuseport/", "-D", "50ms", HAND_OVER),
+            ("noreuseport with grace", "s/^global/global\\n\\tnoreuseport/", "-D", "500ms", HAND_OVER),
         ] {
             let grace = format!("listener_grace = \"{grace}\"\ncommunities = [");
             configure(scene, "fe3", &[("communities = [", &grace)])?;

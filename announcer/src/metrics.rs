@@ -139,7 +139,7 @@ table! {
         "Virtual memory"
     FILES Gauge "process_open_fds" []
         "Open file descriptors"
-    MOST_FILES Gauge "process_max_fds" []
+    MAX_FILES Gauge "process_max_fds" []
         "The most file descriptors that may be open"
 }
 
@@ -247,5 +247,5 @@ pub struct Process {
     /// Descriptors that are open.
     pub open_files: Option<u64>,
     /// The most that may be; absent: there is no limit.
-    pub most_files: Option<u64>,
+    pub max_files: Option<u64>,
 }

@@ -227,11 +227,5 @@ pub fn in_passwd(text: &str, name: &str) -> Option<(u32, u32)> {
     })
 }
 
-/// A process's parent, of the text of /proc/PID/stat; none of one whose parent is out of sight.
-pub fn parent_in_stat(text: &str) -> Option<i32> {
-    // The name, in parentheses, may hold anything; the state and the parent come after the last of them.
-    text.rsplit_once(") ")?.1.split(' ').nth(1)?.parse().ok().filter(|parent| *parent > 0)
-}
-
 #[cfg(test)]
 mod tests;

@@ -16,6 +16,8 @@ use std::time::{Duration, Instant};
 use nix::fcntl::OFlag;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use procfs_core::FromRead;
+use procfs_core::process::Stat;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
@@ -68,12 +70,12 @@ impl Owner {
     /// This process.
     pub fn myself() -> Option<Owner> {
         let pid = Pid::this().as_raw();
-        Some(Owner { pid, started: stat(pid)?.started })
+        Some(Owner { pid, started: stat(pid)?.starttime })
     }
 
     /// Whether it still runs.
     pub fn lives(&self) -> bool {
-        stat(self.pid).is_some_and(|stat| stat.started == self.started && !stat.ended)
+        stat(self.pid).is_some_and(|stat| stat.starttime == self.started && !has_ended(&stat))
     }
 }
 
@@ -148,17 +150,12 @@ pub(crate) fn pids() -> impl Iterator<Item = i32> {
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }
 
-struct Stat {
-    ended: bool,
-    started: u64,
+fn stat(pid: i32) -> Option<Stat> {
+    Stat::from_file(format!("/proc/{pid}/stat")).ok()
 }
 
-fn stat(pid: i32) -> Option<Stat> {
-    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name, in parentheses, may hold anything; what follows the last one is plain.
-    let mut fields = text.rsplit_once(')')?.1.split_ascii_whitespace();
-    let ended = matches!(fields.next()?, "Z" | "X");
-    Some(Stat { ended, started: fields.nth(18)?.parse().ok()? })
+fn has_ended(stat: &Stat) -> bool {
+    matches!(stat.state, 'Z' | 'X')
 }
 
 /// Kills every process that `find` finds, until it finds none, and waits for their ends. Returns whether there were any.
@@ -175,7 +172,7 @@ pub(crate) fn kill_all(find: impl Fn() -> Vec<Pid>) -> io::Result<bool> {
                 dying.push(*pid);
             }
         }
-        dying.retain(|pid| stat(pid.as_raw()).is_some_and(|stat| !stat.ended));
+        dying.retain(|pid| stat(pid.as_raw()).is_some_and(|stat| !has_ended(&stat)));
         if found.is_empty() && dying.is_empty() {
             return Ok(any);
         }

@@ -58,13 +58,13 @@ impl Collector for Scrape {
             Ok(())
         })?;
         out.one(&HOOKS_REPLACED, Some(self.hooks.replaced))?;
-        let Process { started, cpu, resident, virtual_size, open_files, most_files } = self.process;
+        let Process { started, cpu, resident, virtual_size, open_files, max_files } = self.process;
         out.one(&START, started)?;
         out.one(&CPU, cpu)?;
         out.one(&RESIDENT, resident)?;
         out.one(&VIRTUAL, virtual_size)?;
         out.one(&FILES, open_files)?;
-        out.one(&MOST_FILES, most_files)
+        out.one(&MAX_FILES, max_files)
     }
 }
 

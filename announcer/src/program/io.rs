@@ -27,6 +27,8 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::{Pid, Uid};
+use procfs_core::FromRead;
+use procfs_core::process::Stat;
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
 use tokio::process::Child;
@@ -38,7 +40,7 @@ use self::confinement::{Confinement, Waiting};
 use super::confine::Rights;
 use super::{
     Bounds, End, Found, HEAD, MOST_LINGERING, MOST_OUTPUT, NOBODY, Order, Phase, RunAs, StartError,
-    in_passwd, parent_in_stat, why_not_run,
+    in_passwd, why_not_run,
 };
 use crate::config::Config;
 use crate::files::io::Files;
@@ -364,7 +366,10 @@ fn refused(error: &io::Error, switched: bool) -> StartError {
 /// Whether a process is a program that this process started, or was started by one; as far as its ancestors still live.
 pub async fn started_by_daemon(pid: i32) -> bool {
     let own = Pid::this().as_raw();
-    let parent = |pid: i32| parent_in_stat(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?);
+    // A parent outside of this process namespace has the number 0.
+    let parent = |pid: i32| {
+        Stat::from_file(format!("/proc/{pid}/stat")).ok().map(|stat| stat.ppid).filter(|parent| *parent > 0)
+    };
     let look = move || {
         std::iter::successors(Some(pid), |pid| parent(*pid)).take(MOST_ANCESTORS).any(|pid| pid == own)
     };

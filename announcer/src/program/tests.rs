@@ -78,10 +78,3 @@ fn a_user_is_found_by_its_whole_name() {
         assert_eq!(in_passwd(passwd, name), want, "{name}");
     }
 }
-
-#[test]
-fn a_parent_is_found_behind_any_name() {
-    assert_eq!(parent_in_stat("7 (a) S 9 (b) ) R 3 7 7 0"), Some(3));
-    assert_eq!(parent_in_stat("1 (init) S 0 1 1"), None);
-    assert_eq!(parent_in_stat(""), None);
-}

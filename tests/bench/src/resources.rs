@@ -8,8 +8,11 @@ use std::fs;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use nix::time::{ClockId, clock_gettime};
+use procfs_core::FromRead;
+use procfs_core::net::Snmp;
+use procfs_core::process::{SmapsRollup, Stat};
 use until::until;
 
 use crate::candidate::Candidate;
@@ -124,42 +127,39 @@ fn addresses(stage: &Stage, word: &str, vips: &[String]) -> Result<()> {
 /// CPU time of the candidate's processes and of those that they waited for, in ticks. What the init waited for is theirs too: a
 /// process whose parent has ended is its child.
 fn ticks(stage: &Stage) -> Result<u64> {
-    let own = |stat: &str| {
-        let fields: Vec<&str> =
-            stat.rsplit_once(')').map_or(Vec::new(), |(_, rest)| rest.split_whitespace().collect());
-        let at = |index: usize| fields.get(index).and_then(|field| field.parse::<u64>().ok()).unwrap_or(0);
-        (at(11) + at(12), at(13) + at(14)) // utime and stime; cutime and cstime
-    };
-    let init = fs::read_to_string(format!("/proc/{}/stat", stage.node()?.pid()))?;
-    let mut total = own(&init).1;
+    let init = Stat::from_file(format!("/proc/{}/stat", stage.node()?.pid()))?;
+    let mut total = waited_for(&init);
     for process in stage.players()? {
-        let Ok(stat) = fs::read_to_string(format!("/proc/{}/stat", process.pid)) else { continue };
-        let (itself, children) = own(&stat);
-        total += itself + children;
+        // One that ended meanwhile is among those that its parent waited for.
+        let Ok(stat) = Stat::from_file(format!("/proc/{}/stat", process.pid)) else { continue };
+        total += stat.utime + stat.stime + waited_for(&stat);
     }
     Ok(total)
 }
 
+/// CPU time of the children that a process has waited for, in ticks.
+fn waited_for(stat: &Stat) -> u64 {
+    u64::try_from(stat.cutime + stat.cstime).unwrap_or(0)
+}
+
 /// Proportional set size of the candidate's processes, in MiB.
 fn pss(stage: &Stage) -> Result<f64> {
-    let mut kib = 0;
+    let mut octets = 0;
     for process in stage.players()? {
         // One that ended meanwhile has none.
-        let Ok(text) = fs::read_to_string(format!("/proc/{}/smaps_rollup", process.pid)) else { continue };
-        let line = text.lines().find_map(|line| line.strip_prefix("Pss:"));
-        kib += line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0);
+        let Ok(rollup) = SmapsRollup::from_file(format!("/proc/{}/smaps_rollup", process.pid)) else {
+            continue;
+        };
+        octets +=
+            rollup.memory_map_rollup.0.iter().filter_map(|map| map.extension.map.get("Pss")).sum::<u64>();
     }
-    Ok(real(kib) / 1024.0)
+    Ok(real(octets) / 1_048_576.0)
 }
 
 /// Connections that the frontend's kernel accepted.
 fn accepted(stage: &Stage) -> Result<u64> {
-    let text = fs::read_to_string(format!("/proc/{}/net/snmp", stage.node()?.pid()))?;
-    let lines: Vec<&str> = text.lines().filter(|line| line.starts_with("Tcp:")).collect();
-    let [names, values] = lines.as_slice() else { anyhow::bail!("no Tcp in /proc/net/snmp") };
-    let mut pairs = names.split(' ').zip(values.split(' '));
-    let (_, value) = pairs.find(|(name, _)| *name == "PassiveOpens").context("no PassiveOpens")?;
-    Ok(value.parse()?)
+    let snmp = Snmp::from_file(format!("/proc/{}/net/snmp", stage.node()?.pid()))?;
+    Ok(snmp.tcp_passive_opens)
 }
 
 #[allow(clippy::cast_precision_loss)] // far below 2^52

@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use announcer::health::io::listener::{self, Report};
+use announcer::health::io::listener::{self, ListenerReport};
 use announcer::health::watch::{Pair, Wanted};
 use announcer::health::{Listening, Watched};
 use nix::time::{ClockId, clock_gettime};
@@ -81,7 +81,7 @@ async fn measure(what: &str, vips: usize, served: Served) {
         (0..vips).map(|index| ((vip(index), port), Watched { grace: Duration::ZERO, up: true })).collect();
     let (_wanted, wants) = watch::channel(Arc::new(Wanted { every: EVERY, pairs }));
     let (facts_tx, mut facts) = mpsc::channel::<Listening>(4096);
-    let (say, mut report) = watch::channel(Report::default());
+    let (say, mut report) = watch::channel(ListenerReport::default());
     let task = tokio::spawn(listener::run(wants, facts_tx, say));
     report.wait_for(|report| report.pairs == vips && report.disarmed.is_empty()).await.unwrap();
     sleep(Duration::from_secs(1)).await;
@@ -89,7 +89,7 @@ async fn measure(what: &str, vips: usize, served: Served) {
     let (began, used) = (Instant::now(), busy());
     sleep(MEASURED).await;
     let core = (busy() - used).as_secs_f64() / began.elapsed().as_secs_f64() * 100.0;
-    let Report { period, how, .. } = report.borrow().clone();
+    let ListenerReport { period, how, .. } = report.borrow().clone();
 
     // The last of the VIPs that a crash concerns counts.
     let concerned = if let Served::Wildcard = served { vips } else { 1 };

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use announcer::bgp::fsm::StateName;
 use announcer::bgp::io::peers::Peers;
-use announcer::bgp::io::session::{self, Local, Order, Status};
+use announcer::bgp::io::session::{self, Local, Order, SessionReport};
 use announcer::config::kind::http;
 use announcer::config::{self, Config, PeerAddress};
 use announcer::director::{Director, Fact};
@@ -102,7 +102,7 @@ async fn bench() {
     let (_vips, vips) = watch::channel(Arc::new(config.vips().map(|(vip, _)| vip).collect()));
     let mut peers = Vec::new();
     for peer in &config.peers {
-        let (status_tx, status) = watch::channel(Status::new());
+        let (status_tx, status) = watch::channel(SessionReport::new());
         peers.push((peer.clone(), status));
         let local = Local {
             asn: config.bgp.asn,

@@ -10,8 +10,8 @@ use tracing::warn;
 
 use crate::bgp::io::password::{self, Finding};
 use crate::config;
-use crate::config::io::Text;
-use crate::control::api::{ListenerWatch, Request, Response, Scope, Status};
+use crate::config::io::ConfigText;
+use crate::control::api::{ListenerWatchStatus, Request, Response, Scope, Status};
 use crate::control::io::client::{self, ClientError};
 use crate::control::names;
 use crate::control::request::{drain_names, service_names};
@@ -149,9 +149,9 @@ pub fn call(arguments: Arguments) -> Result<(), Failure> {
     match command {
         Command::Run { config, log } => run(Options { config, socket, state_dir }, &log),
         Command::Validate { file } => {
-            let text = Text::read(&file).map_err(usage)?;
+            let text = ConfigText::read(&file).map_err(usage)?;
             let config = text.parse_looking(useless_ca_file).map_err(usage)?;
-            for unseen in text.parse_looking(any_ca_file).err().iter().flat_map(config::Errors::iter) {
+            for unseen in text.parse_looking(any_ca_file).err().iter().flat_map(config::ConfigErrors::iter) {
                 eprintln!(
                     "warning: line {}: {}; its certificates were not checked",
                     unseen.line, unseen.message
@@ -225,7 +225,7 @@ pub fn call(arguments: Arguments) -> Result<(), Failure> {
 /// configuration every name may be one, and a warning says that it was not looked up.
 fn offline_names(config: &Path, what: &Scope, drained: &[String]) -> Result<Vec<String>, Failure> {
     let mut names = drained.to_vec();
-    match (Text::read(config).and_then(|text| Ok(text.parse()?)), what) {
+    match (ConfigText::read(config).and_then(|text| Ok(text.parse()?)), what) {
         (Ok(config), _) => names.extend(service_names(&config).into_iter().map(str::to_owned)),
         (Err(error), Scope::Services(asked)) => {
             for name in asked {
@@ -270,7 +270,7 @@ fn check_keys(config: &config::Config) -> Result<(), Failure> {
 
 /// Runs each check of a service once.
 fn check(file: &Path, name: &str) -> Result<(), Failure> {
-    let config = Text::read(file).and_then(|text| Ok(text.parse()?)).map_err(usage)?;
+    let config = ConfigText::read(file).and_then(|text| Ok(text.parse()?)).map_err(usage)?;
     let Some(service) = config.services.iter().find(|service| service.name.as_str() == name) else {
         return Err(Failure::Usage(names::unknown("service", name, service_names(&config))));
     };
@@ -290,11 +290,11 @@ fn run(options: Options, log: &str) -> Result<(), Failure> {
     log::check(log).map_err(|why| Failure::Usage(format!("error: `--log {log}`: {why}")))?;
     let filter = tracing_subscriber::EnvFilter::try_new(format!("info,hyper_util=error,{log}"))
         .map_err(|e| Failure::Usage(format!("error: `--log {log}` is not a filter: {e}")))?;
-    let text = Text::read(&options.config).map_err(usage)?;
+    let text = ConfigText::read(&options.config).map_err(usage)?;
     let config = text.parse().map_err(usage)?;
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
     // One service's file is no reason to announce none of them: its own VIPs are not announced until it can be used.
-    for error in text.parse_looking(any_ca_file).err().iter().flat_map(config::Errors::iter) {
+    for error in text.parse_looking(any_ca_file).err().iter().flat_map(config::ConfigErrors::iter) {
         warn!(config = %options.config.display(), line = error.line, error = error.message, help = error.help,
             "certificates cannot be judged, the check fails");
     }
@@ -381,7 +381,7 @@ fn table(status: &Status) -> String {
 }
 
 /// The listener watch in a line; what it leaves to the probes below it, a few of them.
-fn listeners(watch: &ListenerWatch) -> String {
+fn listeners(watch: &ListenerWatchStatus) -> String {
     const SHOWN: usize = 3;
     if let Some(why) = &watch.blind {
         return format!("warning: listeners cannot be seen, the probes alone find a crash: {why}");

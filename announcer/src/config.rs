@@ -1,6 +1,6 @@
 //! The configuration as the program uses it: a `Config` cannot be wrong.
 //!
-//! Pure. Text -> `File` (as written, spans kept) -> [`Config`], or every error at once ([`Errors`]).
+//! Pure. Text -> `File` (as written, spans kept) -> [`Config`], or every error at once ([`ConfigErrors`]).
 //!
 //! ```text
 //! bgp peer overrides service attributes deprefer check health hooks metrics       a table each: its keys, each declared
@@ -52,17 +52,17 @@ use std::path::Path;
 
 use toml::de::DeTable;
 
-pub use bgp::Bgp;
-pub use check::{Check, OnFailure};
+pub use bgp::BgpConfig;
+pub use check::{CheckConfig, OnFailure};
 pub use encoding::decode;
-pub use error::{Error, Errors};
+pub use error::{ConfigError, ConfigErrors};
 pub use file::{Config, FILE, canonical};
-pub use health::Health;
-pub use hooks::Hooks;
-pub use kind::Probe;
-pub use metrics::Metrics;
-pub use peer::{Peer, PeerAddress};
-pub use service::{FlapDamping, Require, Service};
+pub use health::HealthConfig;
+pub use hooks::HooksConfig;
+pub use kind::ProbeConfig;
+pub use metrics::MetricsConfig;
+pub use peer::{PeerAddress, PeerConfig};
+pub use service::{FlapDamping, Require, ServiceConfig};
 
 /// Where the configuration is looked for unless `--config` says otherwise.
 pub const DEFAULT_PATH: &str = "/etc/announcer/announcer.toml";
@@ -72,7 +72,7 @@ pub const DEFAULT_PATH: &str = "/etc/announcer/announcer.toml";
 /// # Errors
 ///
 /// Everything that is wrong with it, at once, in the order of the file.
-pub fn parse(name: &str, text: &str) -> Result<Config, Errors> {
+pub fn parse(name: &str, text: &str) -> Result<Config, ConfigErrors> {
     parse_looking(name, text, |_| Ok(()))
 }
 
@@ -86,7 +86,7 @@ pub fn parse_looking(
     name: &str,
     text: &str,
     look: impl Fn(&Path) -> Result<(), String>,
-) -> Result<Config, Errors> {
+) -> Result<Config, ConfigErrors> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut faults = Vec::new();
     let trusted = syntax::trusted(text, &mut faults);
@@ -103,6 +103,6 @@ pub fn parse_looking(
     }
     match file.used() {
         Some(config) if faults.is_empty() => Ok(config),
-        _ => Err(Errors::new(name, text, faults)),
+        _ => Err(ConfigErrors::new(name, text, faults)),
     }
 }

@@ -117,11 +117,11 @@ async fn serve(options: Options, config: Arc<Config>) -> anyhow::Result<()> {
     let (drain_facts, drain_facts_heard) = mpsc::channel(4);
     let (drain_requests, drain_requests_heard) = drain::io::requests();
     let (drain_states, drain_state) =
-        watch::channel(drain::State { drains: drains.clone(), unreadable: None });
+        watch::channel(drain::DrainFolderReport { drains: drains.clone(), unreadable: None });
     let (probes_tx, probed) = mpsc::channel(1024);
     let (listeners_tx, listening) = mpsc::channel(1024);
     let (watched_tx, watched) = watch::channel(Arc::default());
-    let (watch_tx, listener_watch) = watch::channel(listener::Report::default());
+    let (watch_tx, listener_watch) = watch::channel(listener::ListenerReport::default());
     let (vips_tx, vips) = mpsc::channel(64);
     let (rib, ribs) = watch::channel(Arc::new(LocRib::default()));
     let (router_id, router_ids) = watch::channel(Identity { id: config.bgp.router_id, waits: None });

@@ -286,7 +286,7 @@ impl Director {
 }
 
 impl ServiceAttributes {
-    fn of(service: &crate::config::Service) -> Self {
+    fn of(service: &crate::config::ServiceConfig) -> Self {
         let normal = Arc::new(service.attributes.clone());
         let deprefer = Some(Box::new(service.deprefer.clone()));
         ServiceAttributes {

@@ -71,14 +71,14 @@ impl Forgiven {
 
 /// What is known of the drain folder.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct State {
+pub struct DrainFolderReport {
     /// The drains in force: what the folder held when it could last be read.
     pub drains: Drains,
     /// Why the folder cannot be read now; `None`: it was read.
     pub unreadable: Option<String>,
 }
 
-impl State {
+impl DrainFolderReport {
     /// What an operator should know of the folder.
     pub fn warning(&self) -> Option<String> {
         let why = self.unreadable.as_ref()?;

@@ -38,7 +38,7 @@ pub struct Target {
     /// The check's place in its service, from 0.
     pub check: usize,
     /// What is asked, and how.
-    pub config: config::Check,
+    pub config: config::CheckConfig,
 }
 
 impl Target {
@@ -51,7 +51,7 @@ impl Target {
 #[cfg(test)]
 impl Target {
     /// The first check of a service `www`, with a timeout.
-    pub(crate) fn of_test(vip: IpAddr, mut config: config::Check, timeout: Duration) -> Self {
+    pub(crate) fn of_test(vip: IpAddr, mut config: config::CheckConfig, timeout: Duration) -> Self {
         config.timeout = timeout;
         Target { service: "www".parse().unwrap(), vip, check: 0, config }
     }

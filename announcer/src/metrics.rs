@@ -151,9 +151,9 @@ pub struct Scrape {
     /// What the director's task has counted.
     pub tally: Tally,
     /// How the listener watch stands.
-    pub listeners: Listeners,
+    pub listeners: ListenerMetrics,
     /// The sessions, in the order of the configuration.
-    pub peers: Vec<Peer>,
+    pub peers: Vec<PeerMetrics>,
     /// How many warnings there are.
     pub warnings: usize,
     /// What became of the reloads.
@@ -161,12 +161,12 @@ pub struct Scrape {
     /// What became of the hook's runs.
     pub hooks: Runs,
     /// The process; what the host does not tell is absent.
-    pub process: Process,
+    pub process: ProcessMetrics,
 }
 
 /// How the listener watch stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Listeners {
+pub struct ListenerMetrics {
     /// From look to look; zero: nothing is watched.
     pub period: Duration,
     /// How many VIPs and ports are watched.
@@ -179,7 +179,7 @@ pub struct Listeners {
 
 /// A router, and the session with it.
 #[derive(Debug)]
-pub struct Peer {
+pub struct PeerMetrics {
     /// Its configured name.
     pub name: PeerName,
     /// The session's state.
@@ -235,7 +235,7 @@ impl Reloads {
 
 /// What the kernel knows of the process.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub struct Process {
+pub struct ProcessMetrics {
     /// Unix time.
     pub started: Option<f64>,
     /// Seconds.

@@ -5,7 +5,7 @@
 mod scripted;
 
 use announcer::bgp::fsm::StateName;
-use announcer::bgp::io::session::Status;
+use announcer::bgp::io::session::SessionReport;
 use scripted::{
     CAPABILITIES, ENHANCED, KEEPALIVE, OPEN, REFRESH, Session, UPDATE, keepalive, message, open_body,
 };
@@ -259,7 +259,7 @@ async fn what_the_router_said_stays_before_the_tries_that_it_hangs_up_on() {
     );
     drop(router);
     drop(session.accept().await);
-    let hung_up = |status: &Status| {
+    let hung_up = |status: &SessionReport| {
         status.last_down.as_ref().is_some_and(|down| matches!(down.why.label(), "closed" | "reset"))
     };
     let (reason, shown) = session.until(hung_up).await.trouble().unwrap();
@@ -288,7 +288,7 @@ async fn a_router_that_is_silent_in_open_confirm_is_told_of_with_what_it_said() 
         "{reason}"
     );
     assert!(hint.unwrap().contains("after its OPEN"));
-    let over = |status: &Status| status.state == StateName::Idle;
+    let over = |status: &SessionReport| status.state == StateName::Idle;
     let (reason, _) = session.until_late(over).await.trouble().unwrap();
     assert!(
         reason.starts_with("the peer sent its OPEN, and no KEEPALIVE that accepts ours for 9 s"),

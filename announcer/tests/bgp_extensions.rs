@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use announcer::bgp::fsm::StateName;
 use announcer::bgp::io::session::Order;
-use announcer::config::{Peer, PeerAddress};
+use announcer::config::{PeerAddress, PeerConfig};
 use announcer::model::{Attributes, Community, Family, LargeCommunity, Origin, Overrides, PeerAsn};
 use announcer::rib::NotSent;
 use scripted::{CAPABILITIES, KEEPALIVE, OPEN, REFRESH, Router, Session, keepalive, message, open_body};
@@ -289,7 +289,7 @@ async fn rfc_8950_v4_nlri_with_a_v6_next_hop_only_if_agreed() {
         session.until(|status| status.negotiated.as_ref().is_some_and(|n| n.extended_next_hop)).await;
     assert_eq!(status.peer_address, Some("::1".parse().unwrap()));
     // ::1 is no global address: with one that is given, IPv4 goes with it as well.
-    let mut changed = Peer::clone(&session.peer.borrow());
+    let mut changed = PeerConfig::clone(&session.peer.borrow());
     changed.overrides.next_hop_v4 = Some("10.0.0.1".parse().unwrap());
     session.peer.send_replace(Arc::new(changed));
     let body = announced(&mut router, Family::V4).await;
@@ -342,7 +342,7 @@ fn rfc_2545_on_a_link_local_session_a_v6_next_hop_of_32_octets() {
 async fn link_local_2545() {
     let [us, them]: [std::net::Ipv6Addr; 2] = ["fe80::1", "fe80::2"].map(|ip| ip.parse().unwrap());
     let listener = tokio::net::TcpListener::bind(std::net::SocketAddrV6::new(them, 0, 0, 78)).await.unwrap();
-    let change = |peer: &mut Peer| {
+    let change = |peer: &mut PeerConfig| {
         peer.address = PeerAddress::Ip(them.into());
         peer.interface = Some("us".into());
         peer.overrides = Overrides::default();
@@ -359,7 +359,7 @@ async fn link_local_2545() {
 async fn agreed_8950() {
     let own: std::net::Ipv6Addr = "2001:db8:1::7".parse().unwrap();
     let listener = tokio::net::TcpListener::bind((own, 0)).await.unwrap();
-    let change = |peer: &mut Peer| {
+    let change = |peer: &mut PeerConfig| {
         peer.address = PeerAddress::Ip(own.into());
         peer.overrides = Overrides::default();
     };
@@ -440,7 +440,7 @@ async fn a_changed_attribute_of_the_peer_is_announced_again_and_resets_nothing()
         |o| *o = Overrides { next_hop_v6: o.next_hop_v6, ..Overrides::default() },
     ];
     for change in changes {
-        let mut peer = Peer::clone(&session.peer.borrow());
+        let mut peer = PeerConfig::clone(&session.peer.borrow());
         change(&mut peer.overrides);
         session.peer.send_replace(Arc::new(peer));
         let body = router.update().await;

@@ -18,7 +18,7 @@ use announcer::bgp::io::router_id;
 use announcer::bgp::path::Network;
 use announcer::bgp::plan::Way;
 use announcer::bgp::router_id::Identity;
-use announcer::config::{self, Config, Peer, PeerAddress};
+use announcer::config::{self, Config, PeerAddress, PeerConfig};
 use announcer::model::Family;
 use announcer::rib::NextHop;
 use scripted::{KEEPALIVE, OPEN, Router, Session, UPDATE, good_open, keepalive};
@@ -120,10 +120,10 @@ fn followed() -> watch::Receiver<Arc<Network>> {
     seen
 }
 
-fn dialing(listener: TcpListener, change: impl FnOnce(&mut Peer)) -> Session {
+fn dialing(listener: TcpListener, change: impl FnOnce(&mut PeerConfig)) -> Session {
     let address = PeerAddress::Ip(listener.local_addr().unwrap().ip());
-    let change = |peer: &mut Peer| {
-        *peer = Peer { address, ..peer.clone() };
+    let change = |peer: &mut PeerConfig| {
+        *peer = PeerConfig { address, ..peer.clone() };
         peer.overrides.next_hop_v6 = None;
         change(peer);
     };
@@ -305,7 +305,7 @@ fn large_segments_that_are_lost_hint_at_the_path_mtu_and_tcp_mss_mends_it() {
         assert!(down.hint.as_deref().is_some_and(|hint| hint.contains("`tcp_mss`")), "{down:?}");
         living.abort();
 
-        let change = |peer: &mut Peer| {
+        let change = |peer: &mut PeerConfig| {
             peer.hold_time = Duration::from_secs(6);
             peer.tcp_mss = Some(900);
         };
@@ -400,7 +400,7 @@ async fn session_in_a_process_of_its_own() {
     let Ok(port) = std::env::var("ANNOUNCER_TEST_PORT") else { return };
     let port: SocketAddr = port.parse().unwrap();
     let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let change = |peer: &mut Peer| {
+    let change = |peer: &mut PeerConfig| {
         peer.port = port.port();
         peer.hold_time = Duration::from_secs(3);
     };

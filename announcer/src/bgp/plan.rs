@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use crate::config::{Config, Peer};
+use crate::config::{Config, PeerConfig};
 use crate::model::{Asn, PeerName, RouterId};
 
 /// All that a session was started with.
@@ -18,7 +18,7 @@ pub struct Settings {
     /// Our BGP Identifier; `None`: the session has not begun, since it is not known.
     pub router_id: Option<RouterId>,
     /// The peer.
-    pub peer: Peer,
+    pub peer: PeerConfig,
 }
 
 /// A session that runs, or that waits for a router id.
@@ -83,19 +83,19 @@ pub enum Cause {
 
 impl Wanted<'_> {
     /// What a session with a peer is to be started with.
-    pub fn settings(&self, peer: &Peer) -> Settings {
+    pub fn settings(&self, peer: &PeerConfig) -> Settings {
         let (bgp, router_id) = (&self.config.bgp, self.router_id);
         Settings { asn: bgp.asn, graceful_restart: bgp.graceful_restart, router_id, peer: peer.clone() }
     }
 
     /// The peer of that name, if the configuration has one.
-    pub fn peer(&self, name: &PeerName) -> Option<&Peer> {
+    pub fn peer(&self, name: &PeerName) -> Option<&PeerConfig> {
         self.config.peers.iter().find(|peer| peer.name == *name)
     }
 }
 
 /// Why a session cannot continue with a peer that is still wanted; `None`: it can.
-pub fn cause(settings: &Settings, peer: &Peer, wanted: &Wanted<'_>) -> Option<Cause> {
+pub fn cause(settings: &Settings, peer: &PeerConfig, wanted: &Wanted<'_>) -> Option<Cause> {
     let next = wanted.settings(peer);
     let same = (settings.asn, settings.graceful_restart) == (next.asn, next.graceful_restart);
     if !same || !settings.peer.same_session(peer) {
@@ -112,12 +112,12 @@ pub fn cause(settings: &Settings, peer: &Peer, wanted: &Wanted<'_>) -> Option<Ca
 /// Peers that were removed go first, then new ones, then those that have to begin anew: of these the ones without a session
 /// go first, since they lose nothing, and the others in the order of the configuration.
 pub fn next(running: &[Running], wanted: &Wanted<'_>) -> Option<Step> {
-    let of = |peer: &Peer| running.iter().find(|one| one.settings.peer.name == peer.name);
+    let of = |peer: &PeerConfig| running.iter().find(|one| one.settings.peer.name == peer.name);
     let gone = running.iter().find(|one| wanted.peer(&one.settings.peer.name).is_none());
     if let Some(gone) = gone {
         return Some(Step::End(gone.settings.peer.name.clone()));
     }
-    let begins = |peer: &&Peer| {
+    let begins = |peer: &&PeerConfig| {
         of(peer).is_none_or(|one| {
             one.settings.router_id.is_none() && cause(&one.settings, peer, wanted).is_some()
         })

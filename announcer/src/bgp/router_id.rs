@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use crate::config::{Config, Peer, PeerAddress};
+use crate::config::{Config, PeerAddress, PeerConfig};
 use crate::model::{PeerName, RouterId};
 
 /// The identifier, and what it waits for.
@@ -29,7 +29,7 @@ pub enum Candidate {
 
 /// The sources that could be asked for, in the order of the file.
 pub fn candidates(config: &Config) -> Vec<Candidate> {
-    let candidate = |peer: &Peer| match (peer.source_address, peer.address) {
+    let candidate = |peer: &PeerConfig| match (peer.source_address, peer.address) {
         (Some(source @ IpAddr::V4(_)), _) => Some(Candidate::Configured(peer.name.clone(), source)),
         (_, PeerAddress::Ip(IpAddr::V6(_))) => None,
         (_, PeerAddress::Ip(IpAddr::V4(_)) | PeerAddress::DefaultGateway) => {

@@ -6,10 +6,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use ipnet::IpNet;
 
-use super::value::{Value, Wrong, text, wrong};
+use super::value::{Value, ValueError, text, wrong};
 use crate::model::RouterId;
 
-pub(super) fn address(value: &Value<'_>) -> Result<IpAddr, Wrong> {
+pub(super) fn address(value: &Value<'_>) -> Result<IpAddr, ValueError> {
     let text = text(value)?;
     if let Ok(address) = text.parse() {
         return Ok(address);
@@ -64,7 +64,7 @@ fn special(address: IpAddr) -> Option<&'static str> {
     }
 }
 
-pub(super) fn usable(address: IpAddr, help: &str) -> Result<IpAddr, Wrong> {
+pub(super) fn usable(address: IpAddr, help: &str) -> Result<IpAddr, ValueError> {
     let Some(what) = special(address) else { return Ok(address) };
     let plain = match address {
         IpAddr::V6(v6) => v6.to_ipv4_mapped(),
@@ -75,7 +75,7 @@ pub(super) fn usable(address: IpAddr, help: &str) -> Result<IpAddr, Wrong> {
 }
 
 /// An address that clients of other networks can use.
-pub(super) fn vip(value: &Value<'_>) -> Result<IpAddr, Wrong> {
+pub(super) fn vip(value: &Value<'_>) -> Result<IpAddr, ValueError> {
     usable(
         address(value)?,
         "write the address that clients connect to, as in `\"192.0.2.80\"` or `\"2001:db8::80\"`",
@@ -83,7 +83,7 @@ pub(super) fn vip(value: &Value<'_>) -> Result<IpAddr, Wrong> {
 }
 
 /// An address of this host that a session may begin at.
-pub(super) fn source(value: &Value<'_>) -> Result<IpAddr, Wrong> {
+pub(super) fn source(value: &Value<'_>) -> Result<IpAddr, ValueError> {
     let address = address(value)?;
     match address {
         IpAddr::V6(v6) if v6.is_unicast_link_local() => Ok(address),
@@ -95,22 +95,22 @@ pub(super) fn source(value: &Value<'_>) -> Result<IpAddr, Wrong> {
 
 /// What the next hop of a service's routes is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum NextHop {
+pub(super) enum NextHopValue {
     Own,
     Is(IpAddr),
 }
 
 /// `self`, or an address that other hosts can send to.
-pub(super) fn next_hop(value: &Value<'_>) -> Result<NextHop, Wrong> {
+pub(super) fn next_hop(value: &Value<'_>) -> Result<NextHopValue, ValueError> {
     if value.found.as_str() == Some("self") {
-        return Ok(NextHop::Own);
+        return Ok(NextHopValue::Own);
     }
     let help = "write `\"self\"`, or addresses of this host, as in `[\"10.0.1.11\", \"2001:db8:1::11\"]`";
-    Ok(NextHop::Is(usable(address(value)?, help)?))
+    Ok(NextHopValue::Is(usable(address(value)?, help)?))
 }
 
 /// A prefix that other networks can have a route for.
-pub(super) fn prefix(value: &Value<'_>) -> Result<IpNet, Wrong> {
+pub(super) fn prefix(value: &Value<'_>) -> Result<IpNet, ValueError> {
     const EXAMPLE: &str = "write a network and its length, as in `\"192.0.2.0/24\"`";
     let text = text(value)?;
     let Ok(prefix) = text.parse::<IpNet>() else {
@@ -130,7 +130,7 @@ pub(super) fn prefix(value: &Value<'_>) -> Result<IpNet, Wrong> {
 }
 
 /// An IPv4 address that other hosts can send to.
-pub(super) fn next_hop_v4(value: &Value<'_>) -> Result<Ipv4Addr, Wrong> {
+pub(super) fn next_hop_v4(value: &Value<'_>) -> Result<Ipv4Addr, ValueError> {
     let help = "write an IPv4 address of this host, as in `\"10.0.1.11\"`";
     match usable(address(value)?, help)? {
         IpAddr::V4(v4) => Ok(v4),
@@ -139,7 +139,7 @@ pub(super) fn next_hop_v4(value: &Value<'_>) -> Result<Ipv4Addr, Wrong> {
 }
 
 /// An IPv6 address that other hosts can send to.
-pub(super) fn next_hop_v6(value: &Value<'_>) -> Result<Ipv6Addr, Wrong> {
+pub(super) fn next_hop_v6(value: &Value<'_>) -> Result<Ipv6Addr, ValueError> {
     let help = "write a global IPv6 address of this host, as in `\"2001:db8:1::11\"`";
     match usable(address(value)?, help)? {
         IpAddr::V6(v6) => Ok(v6),
@@ -148,7 +148,7 @@ pub(super) fn next_hop_v6(value: &Value<'_>) -> Result<Ipv6Addr, Wrong> {
 }
 
 /// Four octets, not all zero.
-pub(super) fn router_id(value: &Value<'_>) -> Result<RouterId, Wrong> {
+pub(super) fn router_id(value: &Value<'_>) -> Result<RouterId, ValueError> {
     let text = text(value)?;
     let Ok(id) = text.parse::<Ipv4Addr>() else {
         let help = "write one of the host's own IPv4 addresses, as in `\"10.0.1.11\"`";

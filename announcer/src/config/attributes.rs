@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use toml::Spanned;
 use toml::Value as Toml;
 
-use super::address::{NextHop, next_hop};
+use super::address::{NextHopValue, next_hop};
 use super::error::Fault;
 use super::overrides::sizes;
 use super::table::table;
@@ -18,7 +18,7 @@ use crate::model::{Attributes, Community, ExtendedCommunity, Family, LargeCommun
 
 table! {
     struct Written {
-        next_hop: one_or_list NextHop, default "\"self\"", next_hop,
+        next_hop: one_or_list NextHopValue, default "\"self\"", next_hop,
             "`self`, or an address for each family, as in `[\"10.0.1.11\"]`";
         origin: one Origin, default "\"igp\"", word, "`igp`, `egp` or `incomplete`";
         med: one u32, optional "100", med, "the MED that they carry; 0 to 4294967295";
@@ -32,11 +32,11 @@ table! {
     }
 }
 
-impl ToToml for NextHop {
+impl ToToml for NextHopValue {
     fn to_toml(&self) -> Toml {
         match self {
-            NextHop::Own => text("self"),
-            NextHop::Is(ip) => text(ip),
+            NextHopValue::Own => text("self"),
+            NextHopValue::Is(ip) => text(ip),
         }
     }
 }
@@ -53,11 +53,11 @@ impl Written {
             large_communities: all(&self.large_communities),
             ..Attributes::default()
         };
-        for next_hop in all::<_, Vec<NextHop>>(&self.next_hop) {
+        for next_hop in all::<_, Vec<NextHopValue>>(&self.next_hop) {
             match next_hop {
-                NextHop::Own => {}
-                NextHop::Is(IpAddr::V4(ip)) => attributes.next_hop_v4 = Some(ip),
-                NextHop::Is(IpAddr::V6(ip)) => attributes.next_hop_v6 = Some(ip),
+                NextHopValue::Own => {}
+                NextHopValue::Is(IpAddr::V4(ip)) => attributes.next_hop_v4 = Some(ip),
+                NextHopValue::Is(IpAddr::V6(ip)) => attributes.next_hop_v6 = Some(ip),
             }
         }
         Some(attributes)
@@ -68,11 +68,11 @@ impl From<&Attributes> for Written {
     fn from(used: &Attributes) -> Self {
         let Attributes { origin, med, local_pref, prepend, next_hop_v4, next_hop_v6, .. } = used;
         let Attributes { communities, extended_communities, large_communities, .. } = used;
-        let v4 = next_hop_v4.map(|ip| NextHop::Is(ip.into()));
-        let mut next_hops: Vec<NextHop> = v4.into_iter().collect();
-        next_hops.extend(next_hop_v6.map(|ip| NextHop::Is(ip.into())));
+        let v4 = next_hop_v4.map(|ip| NextHopValue::Is(ip.into()));
+        let mut next_hops: Vec<NextHopValue> = v4.into_iter().collect();
+        next_hops.extend(next_hop_v6.map(|ip| NextHopValue::Is(ip.into())));
         if next_hops.is_empty() {
-            next_hops.push(NextHop::Own);
+            next_hops.push(NextHopValue::Own);
         }
         Written {
             next_hop: list(&next_hops),
@@ -91,9 +91,9 @@ impl From<&Attributes> for Written {
 pub(super) fn judge(written: &Written, faults: &mut Vec<Fault>) {
     sizes(&written.communities, &written.extended_communities, &written.large_communities, faults);
     let Some(next_hops) = &written.next_hop else { return };
-    let kind = |next_hop: &Spanned<NextHop>| match next_hop.get_ref() {
-        NextHop::Own => None,
-        NextHop::Is(ip) => Some(Family::of(*ip)),
+    let kind = |next_hop: &Spanned<NextHopValue>| match next_hop.get_ref() {
+        NextHopValue::Own => None,
+        NextHopValue::Is(ip) => Some(Family::of(*ip)),
     };
     for (index, next_hop) in next_hops.get_ref().iter().enumerate() {
         let before = next_hops.get_ref().iter().take(index);

@@ -15,7 +15,7 @@ pub(super) const SECTION: Section =
 
 table! {
     /// `[bgp]`.
-    pub struct Bgp as Written {
+    pub struct BgpConfig as Written {
         /// Our AS.
         asn: one Asn, required "65001", asn,
             "the AS of this host; on the router: `neighbor … remote-as 65001`";

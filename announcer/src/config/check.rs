@@ -12,25 +12,25 @@ use std::time::Duration;
 
 use toml::{Spanned, Value as Toml};
 
-use super::endpoint::{self, Endpoint, Place};
+use super::endpoint::{self, Endpoint, TargetAddress};
 use super::error::{Fault, unique};
 use super::keys::Section;
-use super::kind::{self, Probe};
-use super::reader::{Present, Table};
+use super::kind::{self, ProbeConfig};
+use super::reader::{PresentKeys, Table};
 use super::table::table;
-use super::value::{HOUR, MILLISECOND, MINUTE, Value, Wrong, count, span, text, within, word};
-use super::writer::{self, Out, ToToml};
+use super::value::{HOUR, MILLISECOND, MINUTE, Value, ValueError, count, span, text, within, word};
+use super::writer::{self, ToToml, TomlWriter};
 use super::written::{nowhere, one};
 use crate::model::{Invalid, ServiceName};
 
 pub(super) const SECTION: Section = Section {
     header: "[[service.check]]",
     doc: "What is asked of each VIP of the service.",
-    keys: &[kind::HEADS, &[Keys::KEYS, endpoint::Written::KEYS], kind::RESTS],
+    keys: &[kind::HEADS, &[CheckKeys::KEYS, endpoint::Written::KEYS], kind::RESTS],
 };
 
 table! {
-    struct Keys {
+    struct CheckKeys {
         name: one String, derived "\"site\"", name,
             "what logs, status and metrics call it: letters, digits, `.`, `_`, `-`; without it, its kind, and `http-2` where `http` is taken";
         interval: one Duration, default "\"1s\"", within(MILLISECOND * 50..=HOUR),
@@ -44,19 +44,19 @@ table! {
             "what its failure does; without it, the service's `on_failure`";
     }
     with {
-        target: Option<Place> as endpoint::Written;
+        target: Option<TargetAddress> as endpoint::Written;
     }
 }
 
 /// `[[service.check]]`: asked of each VIP of its service, or of a fixed target.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Check {
+pub struct CheckConfig {
     /// `name`, default its kind: unique in its service.
     pub name: String,
     /// What is asked.
-    pub probe: Probe,
+    pub probe: ProbeConfig,
     /// `target`: who is asked in place of each VIP.
-    pub target: Option<Place>,
+    pub target: Option<TargetAddress>,
     /// `interval`, default 1s, at least 50ms: from the start of one probe to the start of the next.
     pub interval: Duration,
     /// `fast_interval`, default `interval`, at least 50ms, never above `interval`: the same while a verdict is settling.
@@ -71,7 +71,7 @@ pub struct Check {
     pub on_failure: Option<OnFailure>,
 }
 
-impl Check {
+impl CheckConfig {
     /// What it is, as the key that makes it that: `http`, `tls`.
     pub fn kind(&self) -> &'static str {
         self.probe.kind()
@@ -131,7 +131,7 @@ impl ToToml for OnFailure {
 }
 
 /// What a service may be called.
-fn name(value: &Value<'_>) -> Result<String, Wrong> {
+fn name(value: &Value<'_>) -> Result<String, ValueError> {
     let name: ServiceName = text(value)?.parse()?;
     Ok(name.as_str().to_owned())
 }
@@ -139,8 +139,8 @@ fn name(value: &Value<'_>) -> Result<String, Wrong> {
 /// A check as written.
 #[derive(Debug)]
 pub(super) struct Written {
-    present: Present,
-    keys: Keys,
+    present: PresentKeys,
+    keys: CheckKeys,
     /// One of each kind whose key is there.
     kinds: Vec<kind::Written>,
 }
@@ -148,7 +148,7 @@ pub(super) struct Written {
 impl Written {
     fn read(table: &mut Table<'_>) -> Self {
         let present = table.present();
-        let mut keys = Keys::read(table);
+        let mut keys = CheckKeys::read(table);
         if !table.has("fast_interval") {
             keys.fast_interval = keys.interval.clone();
         }
@@ -160,9 +160,9 @@ impl Written {
         self.kinds.first().filter(|_| self.kinds.len() == 1)
     }
 
-    fn used(&self) -> Option<Check> {
-        let Keys { name, interval, fast_interval, timeout, rise, fall, on_failure, target } = &self.keys;
-        Some(Check {
+    fn used(&self) -> Option<CheckConfig> {
+        let CheckKeys { name, interval, fast_interval, timeout, rise, fall, on_failure, target } = &self.keys;
+        Some(CheckConfig {
             name: one(name)?,
             probe: self.kind()?.used()?,
             target: one(&target.target),
@@ -193,11 +193,11 @@ impl Checks {
         Checks(checks)
     }
 
-    pub(super) fn used(&self) -> Option<Vec<Check>> {
+    pub(super) fn used(&self) -> Option<Vec<CheckConfig>> {
         self.0.iter().map(Written::used).collect()
     }
 
-    pub(super) fn write(&self, out: &mut Out) {
+    pub(super) fn write(&self, out: &mut TomlWriter) {
         for check in &self.0 {
             out.header(SECTION.header);
             check.kinds.iter().for_each(|kind| kind.write(out));
@@ -206,14 +206,14 @@ impl Checks {
     }
 }
 
-impl From<&Vec<Check>> for Checks {
-    fn from(used: &Vec<Check>) -> Self {
-        let written = |check: &Check| {
-            let Check { name, probe, target, interval, fast_interval, timeout, rise, fall, on_failure } =
+impl From<&Vec<CheckConfig>> for Checks {
+    fn from(used: &Vec<CheckConfig>) -> Self {
+        let written = |check: &CheckConfig| {
+            let CheckConfig { name, probe, target, interval, fast_interval, timeout, rise, fall, on_failure } =
                 check;
             Written {
-                present: Present::default(),
-                keys: Keys {
+                present: PresentKeys::default(),
+                keys: CheckKeys {
                     name: Some(nowhere(name.clone())),
                     interval: Some(nowhere(*interval)),
                     fast_interval: Some(nowhere(*fast_interval)),

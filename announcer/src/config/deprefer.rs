@@ -7,21 +7,21 @@ use super::keys::Section;
 use super::reader::Table;
 use super::table::table;
 use super::value::{med, prepend, word};
-use super::writer::Out;
+use super::writer::TomlWriter;
 use super::written::{all, list, nowhere, one};
 use crate::model::{Community, Deprefer};
 
 pub(super) const SECTION: Section = Section {
     header: "[service.deprefer]",
     doc: "How a VIP is announced that should be the last choice of the routers.",
-    keys: &[&[Keys::KEYS]],
+    keys: &[&[DepreferKeys::KEYS]],
 };
 
 /// Added to those of a service, which are at most 255.
 const COMMUNITIES: usize = 16;
 
 table! {
-    struct Keys {
+    struct DepreferKeys {
         prepend: one u8, default "3", prepend, "on eBGP, how many times more our AS is prepended; 0 to 10";
         local_pref: one u32, default "0", med, "on iBGP, the preference that replaces the service's; 0 to 4294967295";
         med: one u32, optional "200", med, "the MED that replaces the service's; routers do not compare it between ASes";
@@ -31,15 +31,15 @@ table! {
 
 /// The table as written; `None`: it is wrong as a whole, and an error was recorded.
 #[derive(Debug)]
-pub(super) struct Written(Option<Keys>);
+pub(super) struct Written(Option<DepreferKeys>);
 
 impl Written {
     pub(super) fn read(table: &mut Table<'_>) -> Self {
-        Written(table.table("deprefer", Keys::read))
+        Written(table.table("deprefer", DepreferKeys::read))
     }
 
     pub(super) fn used(&self) -> Option<Deprefer> {
-        let Keys { prepend, local_pref, med, communities } = self.0.as_ref()?;
+        let DepreferKeys { prepend, local_pref, med, communities } = self.0.as_ref()?;
         Some(Deprefer {
             prepend: one(prepend)?,
             local_pref: one(local_pref),
@@ -48,7 +48,7 @@ impl Written {
         })
     }
 
-    pub(super) fn write(&self, out: &mut Out) {
+    pub(super) fn write(&self, out: &mut TomlWriter) {
         out.header(SECTION.header);
         self.0.iter().for_each(|keys| keys.write(out));
     }
@@ -56,7 +56,7 @@ impl Written {
 
 impl From<&Deprefer> for Written {
     fn from(Deprefer { prepend, local_pref, med, communities }: &Deprefer) -> Self {
-        Written(Some(Keys {
+        Written(Some(DepreferKeys {
             prepend: Some(nowhere(*prepend)),
             local_pref: local_pref.map(nowhere),
             med: med.map(nowhere),

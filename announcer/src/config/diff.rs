@@ -245,8 +245,8 @@ tcp = 25
     fn every_table_and_key_that_differs_is_named() {
         let append = |text: &'static str| move |old: &str| format!("{old}\n{text}\n");
         let replace = |from: &'static str, to: &'static str| move |old: &str| old.replacen(from, to, 1);
-        type Change = Box<dyn Fn(&str) -> String>;
-        let table: Vec<(&str, Change, &[&str])> = vec![
+        type Edit = Box<dyn Fn(&str) -> String>;
+        let table: Vec<(&str, Edit, &[&str])> = vec![
             ("nothing", Box::new(str::to_owned), &[]),
             ("a comment", Box::new(append("# more")), &[]),
             ("a default written out", Box::new(append("[health]\nlistener_watch = \"5ms\"")), &[]),

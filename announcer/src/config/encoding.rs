@@ -2,14 +2,14 @@
 //!
 //! Pure.
 
-use super::error::{Errors, Fault};
+use super::error::{ConfigErrors, Fault};
 
 /// The text of a file. `name` is what messages call it.
 ///
 /// # Errors
 ///
 /// Each place that is no UTF-8, with its octet; a file of UTF-16 is reported once.
-pub fn decode(name: &str, octets: Vec<u8>) -> Result<String, Errors> {
+pub fn decode(name: &str, octets: Vec<u8>) -> Result<String, ConfigErrors> {
     let wide = match octets.as_slice() {
         [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => true,
         // Without a byte order mark: every other octet of a text in ASCII is zero.
@@ -20,7 +20,7 @@ pub fn decode(name: &str, octets: Vec<u8>) -> Result<String, Errors> {
         let octet = octets.first().copied().unwrap_or_default();
         let message = format!("octet 0x{octet:02x}: this file is UTF-16");
         let fault = Fault::new(0..0, message, "save it as UTF-8; `iconv -f UTF-16 -t UTF-8` converts it");
-        return Err(Errors::new(name, "", vec![fault]));
+        return Err(ConfigErrors::new(name, "", vec![fault]));
     }
     let octets = match String::from_utf8(octets) {
         Ok(text) => return Ok(text),
@@ -50,7 +50,7 @@ pub fn decode(name: &str, octets: Vec<u8>) -> Result<String, Errors> {
             fault.span = fault.span.start - 3..fault.span.end - 3; // the mark is no part of what is shown
         }
     }
-    Err(Errors::new(name, without_mark.unwrap_or(&text), faults))
+    Err(ConfigErrors::new(name, without_mark.unwrap_or(&text), faults))
 }
 
 #[cfg(test)]

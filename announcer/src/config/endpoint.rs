@@ -9,12 +9,12 @@ use toml::Value as Toml;
 use url::Host;
 
 use super::table::table;
-use super::value::{Value, Wrong, text, wrong};
+use super::value::{Value, ValueError, text, wrong};
 use super::writer::{self, ToToml};
 
 table! {
     struct Written {
-        target: one Place, optional "\"127.0.0.1:8080\"", place,
+        target: one TargetAddress, optional "\"127.0.0.1:8080\"", place,
             "the address that is asked, with a port if it has another one; without it, each VIP";
     }
 }
@@ -34,9 +34,9 @@ pub struct Endpoint {
 
 impl Endpoint {
     /// Of `vip`, unless there is a `target`; at `port`, unless the target has another.
-    pub fn new(vip: IpAddr, target: Option<Place>, port: u16, host: Option<Host>) -> Self {
+    pub fn new(vip: IpAddr, target: Option<TargetAddress>, port: u16, host: Option<Host>) -> Self {
         match target {
-            Some(Place { ip, port: own }) => {
+            Some(TargetAddress { ip, port: own }) => {
                 Endpoint { to: SocketAddr::new(ip, own.unwrap_or(port)), from: None, host }
             }
             None => Endpoint { to: SocketAddr::new(vip, port), from: Some(vip), host },
@@ -46,14 +46,14 @@ impl Endpoint {
 
 /// `target`: an address of its own, and a port where it is not that of the probe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Place {
+pub struct TargetAddress {
     /// The address.
     pub ip: IpAddr,
     /// The port, above 0.
     pub port: Option<u16>,
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for TargetAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.port {
             Some(port) => SocketAddr::new(self.ip, port).fmt(f),
@@ -62,19 +62,19 @@ impl fmt::Display for Place {
     }
 }
 
-impl ToToml for Place {
+impl ToToml for TargetAddress {
     fn to_toml(&self) -> Toml {
         writer::text(self)
     }
 }
 
 /// `ADDRESS` or `ADDRESS:PORT`.
-fn place(value: &Value<'_>) -> Result<Place, Wrong> {
+fn place(value: &Value<'_>) -> Result<TargetAddress, ValueError> {
     let text = text(value)?;
     let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
     let place = match (text.parse::<SocketAddr>(), bare.parse::<IpAddr>()) {
-        (Ok(both), _) => Place { ip: both.ip(), port: Some(both.port()) },
-        (Err(_), Ok(ip)) => Place { ip, port: None },
+        (Ok(both), _) => TargetAddress { ip: both.ip(), port: Some(both.port()) },
+        (Err(_), Ok(ip)) => TargetAddress { ip, port: None },
         (Err(_), Err(_)) => {
             return wrong(
                 format!("`{}` is no address", text.escape_debug()),
@@ -103,7 +103,7 @@ mod tests {
             (Some(("127.0.0.1", None)), "127.0.0.1:443", None),
             (Some(("::1", Some(8080))), "[::1]:8080", None),
         ] {
-            let target = target.map(|(ip, port)| Place { ip: ip.parse().unwrap(), port });
+            let target = target.map(|(ip, port)| TargetAddress { ip: ip.parse().unwrap(), port });
             let want = Endpoint { to: to.parse().unwrap(), from, host: None };
             assert_eq!(Endpoint::new(vip, target, 443, None), want);
         }

@@ -63,7 +63,7 @@ pub(super) fn unique<'a, T: Hash + Eq + ToString + 'a>(
 ///
 /// Displays without colour, one paragraph an error, the last line unended.
 #[derive(Debug, Clone)]
-pub struct Errors {
+pub struct ConfigErrors {
     name: String,
     text: String,
     /// Where each line begins, in bytes.
@@ -73,7 +73,7 @@ pub struct Errors {
 
 /// One error, as data.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Error<'a> {
+pub struct ConfigError<'a> {
     /// The line of the file, from 1.
     pub line: usize,
     /// The column in characters, from 1; a tab is one.
@@ -84,19 +84,19 @@ pub struct Error<'a> {
     pub help: &'a str,
 }
 
-impl std::error::Error for Errors {}
+impl std::error::Error for ConfigErrors {}
 
-impl fmt::Display for Errors {
+impl fmt::Display for ConfigErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.render(&Renderer::plain()))
     }
 }
 
-impl Errors {
+impl ConfigErrors {
     pub(super) fn new(name: &str, text: &str, mut faults: Vec<Fault>) -> Self {
         faults.sort_by_key(|fault| (fault.span.start, fault.span.end));
         let lines = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
-        Errors { name: name.to_owned(), text: text.to_owned(), lines, faults }
+        ConfigErrors { name: name.to_owned(), text: text.to_owned(), lines, faults }
     }
 
     /// How many there are.
@@ -106,12 +106,12 @@ impl Errors {
     }
 
     /// Each of them, in the order of the file.
-    pub fn iter(&self) -> impl Iterator<Item = Error<'_>> {
+    pub fn iter(&self) -> impl Iterator<Item = ConfigError<'_>> {
         self.faults.iter().map(|fault| {
             let line = self.line(fault.span.start);
             let before = self.lines.get(line).and_then(|start| self.text.get(*start..fault.span.start));
             let column = before.unwrap_or_default().chars().count();
-            Error { line: line + 1, column: column + 1, message: &fault.message, help: &fault.help }
+            ConfigError { line: line + 1, column: column + 1, message: &fault.message, help: &fault.help }
         })
     }
 

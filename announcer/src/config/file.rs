@@ -7,16 +7,16 @@ use std::ops::Range;
 
 use toml::de::DeTable;
 
-use super::bgp::Bgp;
+use super::bgp::BgpConfig;
 use super::error::Fault;
-use super::health::Health;
-use super::hooks::Hooks;
+use super::health::HealthConfig;
+use super::hooks::HooksConfig;
 use super::keys::{Section, optional_table, optional_tables, table, tables};
-use super::metrics::Metrics;
-use super::peer::Peer;
+use super::metrics::MetricsConfig;
+use super::peer::PeerConfig;
 use super::reader;
-use super::service::Service;
-use super::writer::Out;
+use super::service::ServiceConfig;
+use super::writer::TomlWriter;
 use super::{bgp, health, hooks, metrics, peer, service};
 
 /// The whole file.
@@ -37,17 +37,17 @@ pub const FILE: Section = Section {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     /// Ourselves, as a BGP speaker.
-    pub bgp: Bgp,
+    pub bgp: BgpConfig,
     /// The routers that we dial, in the order of the file; at least one, names and addresses unique.
-    pub peers: Vec<Peer>,
+    pub peers: Vec<PeerConfig>,
     /// What we announce, in the order of the file; names and VIPs unique. None: nothing is announced.
-    pub services: Vec<Service>,
+    pub services: Vec<ServiceConfig>,
     /// How health is watched.
-    pub health: Health,
+    pub health: HealthConfig,
     /// The hook that is run on changes; `None`: there is none.
-    pub hooks: Option<Hooks>,
+    pub hooks: Option<HooksConfig>,
     /// What Prometheus can read; `None`: nothing.
-    pub metrics: Option<Metrics>,
+    pub metrics: Option<MetricsConfig>,
 }
 
 impl Config {
@@ -57,14 +57,14 @@ impl Config {
     }
 
     /// Every VIP with its service, in the order of the file.
-    pub fn vips(&self) -> impl Iterator<Item = (IpAddr, &Service)> {
+    pub fn vips(&self) -> impl Iterator<Item = (IpAddr, &ServiceConfig)> {
         self.services.iter().flat_map(|service| service.vips.iter().map(move |vip| (*vip, service)))
     }
 }
 
 /// The tables of the file as written.
 #[derive(Debug)]
-pub(super) struct File {
+pub(super) struct WrittenFile {
     pub(super) bgp: Option<bgp::Written>,
     pub(super) peers: Vec<peer::Written>,
     pub(super) services: Vec<service::Written>,
@@ -74,8 +74,8 @@ pub(super) struct File {
 }
 
 /// Reads the whole file; `end` is marked when a table is missing from it.
-pub(super) fn read(document: &DeTable<'_>, end: Range<usize>, faults: &mut Vec<Fault>) -> File {
-    reader::read(&FILE, document, end, faults, |table| File {
+pub(super) fn read(document: &DeTable<'_>, end: Range<usize>, faults: &mut Vec<Fault>) -> WrittenFile {
+    reader::read(&FILE, document, end, faults, |table| WrittenFile {
         bgp: table.table("bgp", bgp::Written::read),
         peers: table.tables("peer", peer::read),
         services: table.tables("service", service::Written::read),
@@ -85,7 +85,7 @@ pub(super) fn read(document: &DeTable<'_>, end: Range<usize>, faults: &mut Vec<F
     })
 }
 
-impl File {
+impl WrittenFile {
     /// As the program uses it; `None`: something is missing or wrong, and an error was recorded.
     pub(super) fn used(&self) -> Option<Config> {
         Some(Config {
@@ -107,7 +107,7 @@ fn absent_or_good<T>(table: Option<Option<T>>) -> Option<Option<T>> {
 /// Writes a configuration as it is understood, every default written out; `parse` of that gives the equal [`Config`].
 pub fn canonical(config: &Config) -> String {
     let Config { bgp, peers, services, health, hooks, metrics } = config;
-    let mut out = Out::default();
+    let mut out = TomlWriter::default();
     out.header(bgp::SECTION.header);
     bgp::Written::from(bgp).write(&mut out);
     for peer in peers {

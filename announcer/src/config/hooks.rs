@@ -17,7 +17,7 @@ pub(super) const SECTION: Section = Section {
 
 table! {
     /// `[hooks]`.
-    pub struct Hooks as Written {
+    pub struct HooksConfig as Written {
         /// A program by its whole path, and its arguments.
         on_change: list String, required "[\"/usr/local/bin/hook\", \"web\"]", argument,
             "the program's whole path, and its arguments; run without a shell, one run at a time";

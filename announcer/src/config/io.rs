@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 
 use super::warnings::{FileState, of_file};
-use super::{Config, Errors, decode, parse, parse_looking};
+use super::{Config, ConfigErrors, decode, parse, parse_looking};
 use crate::files::io::{self as files, FileError, Files};
 
 /// The longest configuration, in octets: some 100,000 services.
@@ -29,17 +29,17 @@ pub enum ReadError {
     Unreadable(String, FileError),
     /// It says something that is wrong.
     #[error("{0}")]
-    Wrong(#[from] Errors),
+    Wrong(#[from] ConfigErrors),
 }
 
 /// A configuration's text, and what messages call its file.
 #[derive(Debug, Clone)]
-pub struct Text {
+pub struct ConfigText {
     name: String,
     text: String,
 }
 
-impl Text {
+impl ConfigText {
     /// Reads a configuration, and blocks; `-` is standard input.
     ///
     /// # Errors
@@ -53,7 +53,7 @@ impl Text {
             (path.display().to_string(), files::read_trusted(path, LONGEST))
         };
         match octets {
-            Ok(octets) => Ok(Text { text: decode(&name, octets)?, name }),
+            Ok(octets) => Ok(ConfigText { text: decode(&name, octets)?, name }),
             Err(error) => Err(ReadError::Unreadable(name, error)),
         }
     }
@@ -62,7 +62,7 @@ impl Text {
     ///
     /// # Errors
     /// Everything that is wrong with it.
-    pub fn parse(&self) -> Result<Config, Errors> {
+    pub fn parse(&self) -> Result<Config, ConfigErrors> {
         parse(&self.name, &self.text)
     }
 
@@ -70,7 +70,7 @@ impl Text {
     ///
     /// # Errors
     /// Everything that is wrong with it or with them.
-    pub fn parse_looking(&self, look: impl Fn(&Path) -> Result<(), String>) -> Result<Config, Errors> {
+    pub fn parse_looking(&self, look: impl Fn(&Path) -> Result<(), String>) -> Result<Config, ConfigErrors> {
         parse_looking(&self.name, &self.text, look)
     }
 }
@@ -78,7 +78,7 @@ impl Text {
 /// Reads a configuration for a running daemon. `look` says what speaks against a `ca_file`; it may block.
 ///
 /// # Errors
-/// As [`Text::read`] and [`Text::parse_looking`]; each file has a time limit of its own.
+/// As [`ConfigText::read`] and [`ConfigText::parse_looking`]; each file has a time limit of its own.
 pub async fn load(
     files: &Files,
     path: &Path,
@@ -86,7 +86,7 @@ pub async fn load(
 ) -> Result<Config, ReadError> {
     let name = path.display().to_string();
     let unreadable = |error| ReadError::Unreadable(name.clone(), error);
-    let text = files.run(path, |path| Ok(Text::read(path))).await.map_err(unreadable)??;
+    let text = files.run(path, |path| Ok(ConfigText::read(path))).await.map_err(unreadable)??;
     let (text, named) = off_thread(move || {
         let named = RefCell::new(BTreeSet::new());
         let parsed = text.parse_looking(|file| {
@@ -123,7 +123,7 @@ pub(crate) async fn off_thread<T: Send + 'static>(
 }
 
 /// What the file holds.
-fn state(text: Result<Text, ReadError>, running: &Config) -> FileState {
+fn state(text: Result<ConfigText, ReadError>, running: &Config) -> FileState {
     match text {
         Err(ReadError::Unreadable(_, error)) => FileState::Unreadable(error.to_string()),
         Err(ReadError::Wrong(errors)) => FileState::Wrong(errors.len()),
@@ -148,7 +148,7 @@ pub async fn watch_file(
         let running = configs.has_changed().unwrap_or(false);
         if running || seen.as_ref() != Some(&version) {
             let config = configs.borrow_and_update().clone();
-            let state = match files.run(&path, |path| Ok(Text::read(path))).await {
+            let state = match files.run(&path, |path| Ok(ConfigText::read(path))).await {
                 Err(error) => Err(error),
                 Ok(text) => off_thread(move || state(text, &config)).await,
             };

@@ -25,54 +25,54 @@ use url::Host;
 
 use super::error::Fault;
 use super::keys::Key;
-use super::reader::{Present, Table};
-use super::writer::Out;
+use super::reader::{PresentKeys, Table};
+use super::writer::TomlWriter;
 use certificate::{Date, Flaw};
-use interface::{FailureWord, Kind, Word};
+use interface::{FailureWord, ProbeKind, Word};
 
-pub use interface::{Asked, FirstOctets};
+pub use interface::{FirstOctets, ProbeContext};
 
 macro_rules! kinds {
     ($(
         $(#[$about:meta])*
-        $Kind:ident = $module:ident $(, fails: $Failure:ident)? $(, warns: $Warning:ident)? ;
+        $Kind:ident = $module:ident::$Config:ident $(, fails: $Failure:ident)? $(, warns: $Warning:ident)? ;
     )*) => {
         /// What a check asks: one variant a kind.
         #[derive(Debug, Clone, PartialEq, Eq)]
         #[allow(clippy::large_enum_variant, reason = "a configuration has few checks")]
-        pub enum Probe {
-            $( $(#[$about])* $Kind($module::$Kind), )*
+        pub enum ProbeConfig {
+            $( $(#[$about])* $Kind($module::$Config), )*
         }
 
-        impl Probe {
+        impl ProbeConfig {
             /// The key that makes a check of it.
             pub fn kind(&self) -> &'static str {
-                match self { $( Probe::$Kind(_) => name($module::Written::KEYS), )* }
+                match self { $( ProbeConfig::$Kind(_) => name($module::Written::KEYS), )* }
             }
 
             /// The port that it asks, unless the target has another; `None`: it asks none.
             pub fn port(&self) -> Option<u16> {
-                match self { $( Probe::$Kind(probe) => probe.port(), )* }
+                match self { $( ProbeConfig::$Kind(probe) => probe.port(), )* }
             }
 
             /// The server's name or address as clients write it; `None`: it asks for none.
             pub fn host(&self) -> Option<Host> {
-                match self { $( Probe::$Kind(probe) => probe.host(), )* }
+                match self { $( ProbeConfig::$Kind(probe) => probe.host(), )* }
             }
 
             /// What a server hears first.
             pub fn first_octets(&self) -> FirstOctets {
-                match self { $( Probe::$Kind(probe) => probe.first_octets(), )* }
+                match self { $( ProbeConfig::$Kind(probe) => probe.first_octets(), )* }
             }
 
             /// What is asked, as the end of "the check asks"; `at`: the address that is asked.
             pub fn request(&self, at: &str) -> String {
-                match self { $( Probe::$Kind(probe) => probe.request(at), )* }
+                match self { $( ProbeConfig::$Kind(probe) => probe.request(at), )* }
             }
 
             /// How many file descriptors a probe holds that hangs.
             pub fn descriptors(&self) -> u64 {
-                match self { $( Probe::$Kind(_) => <$module::$Kind as Kind>::DESCRIPTORS, )* }
+                match self { $( ProbeConfig::$Kind(_) => <$module::$Config as ProbeKind>::DESCRIPTORS, )* }
             }
         }
 
@@ -95,7 +95,7 @@ macro_rules! kinds {
         pub(super) fn homes(key: &str) -> Vec<&'static str> {
             let has = |keys: &[Key]| keys.iter().any(|other| other.name == key);
             let mut homes = Vec::new();
-            $( if has($module::Written::KEYS) || <$module::$Kind as Kind>::SHARED.iter().any(|keys| has(keys)) {
+            $( if has($module::Written::KEYS) || <$module::$Config as ProbeKind>::SHARED.iter().any(|keys| has(keys)) {
                 homes.push(name($module::Written::KEYS));
             } )*
             homes
@@ -103,7 +103,7 @@ macro_rules! kinds {
 
         impl Written {
             /// The kinds whose key is there. Where there is none, each is read, so that what is wrong with the values is text.
-            pub(super) fn read_all(table: &mut Table<'_>, present: &Present) -> Vec<Self> {
+            pub(super) fn read_all(table: &mut Table<'_>, present: &PresentKeys) -> Vec<Self> {
                 let mut kinds = Vec::new();
                 let all = !NAMES.iter().any(|name| present.has(name));
                 $( if all || present.has(name($module::Written::KEYS)) {
@@ -117,28 +117,28 @@ macro_rules! kinds {
                 match self { $( Written::$Kind(_) => name($module::Written::KEYS), )* }
             }
 
-            pub(super) fn used(&self) -> Option<Probe> {
-                match self { $( Written::$Kind(written) => written.used().map(Probe::$Kind), )* }
+            pub(super) fn used(&self) -> Option<ProbeConfig> {
+                match self { $( Written::$Kind(written) => written.used().map(ProbeConfig::$Kind), )* }
             }
 
             /// Tells keys that contradict one another.
-            pub(super) fn judge(&self, present: &Present, faults: &mut Vec<Fault>) {
-                match self { $( Written::$Kind(written) => $module::$Kind::judge(written, present, faults), )* }
+            pub(super) fn judge(&self, present: &PresentKeys, faults: &mut Vec<Fault>) {
+                match self { $( Written::$Kind(written) => $module::$Config::judge(written, present, faults), )* }
             }
 
             /// Looks at the files without which a probe can only fail.
             pub(super) fn look(&self, look: &dyn Fn(&Path) -> Result<(), String>, faults: &mut Vec<Fault>) {
-                match self { $( Written::$Kind(written) => $module::$Kind::look(written, look, faults), )* }
+                match self { $( Written::$Kind(written) => $module::$Config::look(written, look, faults), )* }
             }
 
-            pub(super) fn write(&self, out: &mut Out) {
-                match self { $( Written::$Kind(written) => $module::$Kind::write(written, out), )* }
+            pub(super) fn write(&self, out: &mut TomlWriter) {
+                match self { $( Written::$Kind(written) => $module::$Config::write(written, out), )* }
             }
         }
 
-        impl From<&Probe> for Written {
-            fn from(probe: &Probe) -> Self {
-                match probe { $( Probe::$Kind(probe) => Written::$Kind(probe.into()), )* }
+        impl From<&ProbeConfig> for Written {
+            fn from(probe: &ProbeConfig) -> Self {
+                match probe { $( ProbeConfig::$Kind(probe) => Written::$Kind(probe.into()), )* }
             }
         }
 
@@ -221,7 +221,7 @@ impl Failure {
     }
 
     /// What to look at, where the text alone could leave a person at a loss.
-    pub fn hint(&self, asked: &Asked) -> Option<String> {
+    pub fn hint(&self, asked: &ProbeContext) -> Option<String> {
         self.word().hint(asked)
     }
 
@@ -246,18 +246,18 @@ const fn name(keys: &'static [Key]) -> &'static str {
     }
 }
 
-// After the name of a kind and its module: the words of failures and of warnings that are its own, if it has any.
+// After the name of a kind and its keys: the words of failures and of warnings that are its own, if it has any.
 kinds! {
     /// `http`: a request, and what its answer has to be.
-    Http = http, fails: Failure;
+    Http = http::HttpConfig, fails: Failure;
     /// `tls`: a handshake.
-    Tls = tls;
+    Tls = tls::TlsConfig;
     /// `tcp`: a connection, and what is said over it.
-    Tcp = tcp, fails: Failure;
+    Tcp = tcp::TcpConfig, fails: Failure;
     /// `exec`: a program and its exit code.
-    Exec = exec, fails: Failure, warns: Warning;
+    Exec = exec::ExecConfig, fails: Failure, warns: Warning;
     /// `file`: a path at which something has to be.
-    File = file, fails: Failure;
+    File = file::FileConfig, fails: Failure;
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::fmt;
 
 use toml::Value as Toml;
 
-use super::value::{Value, Wrong, text, wrong};
+use super::value::{Value, ValueError, text, wrong};
 use super::writer::{self, ToToml};
 
 /// A regular expression, compiled; two are equal if their texts are.
@@ -40,7 +40,7 @@ impl ToToml for Pattern {
     }
 }
 
-pub(super) fn pattern(value: &Value<'_>) -> Result<Pattern, Wrong> {
+pub(super) fn pattern(value: &Value<'_>) -> Result<Pattern, ValueError> {
     match regex_lite::Regex::new(text(value)?) {
         Ok(regex) => Ok(Pattern(regex)),
         Err(error) => wrong(

@@ -16,7 +16,7 @@ use super::keys::Section;
 use super::overrides;
 use super::table::table;
 use super::value::{
-    DAY, SECOND, Value, Wrong, boolean, hold_time, hops, interface, min_hold_time, path, peer_asn, port,
+    DAY, SECOND, Value, ValueError, boolean, hold_time, hops, interface, min_hold_time, path, peer_asn, port,
     segment_size, span, within, word, wrong,
 };
 use super::writer::{ToToml, text};
@@ -30,7 +30,7 @@ pub(super) const SECTION: Section = Section {
 
 table! {
     /// `[[peer]]`: a router that we dial.
-    pub struct Peer as Written {
+    pub struct PeerConfig as Written {
         /// Unique.
         name: one PeerName, required "\"r1\"", word,
             "what logs, status and metrics call it: letters, digits, `.`, `_`, `-`";
@@ -125,7 +125,7 @@ impl ToToml for PeerAddress {
 }
 
 /// What can be dialled: an address, or the host's own default gateway.
-fn peer_address(value: &Value<'_>) -> Result<PeerAddress, Wrong> {
+fn peer_address(value: &Value<'_>) -> Result<PeerAddress, ValueError> {
     if value.found.as_str() == Some("default-gateway") {
         return Ok(PeerAddress::DefaultGateway);
     }
@@ -149,10 +149,10 @@ fn peer_address(value: &Value<'_>) -> Result<PeerAddress, Wrong> {
     usable(address, help).map(PeerAddress::Ip)
 }
 
-impl Peer {
+impl PeerConfig {
     /// Whether a session with `self` can go on under `other`: only what is said on it differs, or the file of its key.
-    pub fn same_session(&self, other: &Peer) -> bool {
-        let with_our_words = Peer {
+    pub fn same_session(&self, other: &PeerConfig) -> bool {
+        let with_our_words = PeerConfig {
             overrides: self.overrides.clone(),
             password_file: match (&self.password_file, &other.password_file) {
                 (Some(ours), Some(_)) => Some(ours.clone()),

@@ -10,19 +10,19 @@ use toml::de::{DeTable, DeValue};
 
 use super::error::Fault;
 use super::keys::{Key, Need, Section};
-use super::value::{Value, Wrong};
+use super::value::{Value, ValueError};
 use super::written::{List, Maybe};
 
 /// The keys of a table that are there.
 #[derive(Debug, Default)]
-pub(super) struct Present {
+pub(super) struct PresentKeys {
     pub(super) header: Range<usize>,
     pub(super) keys: Vec<(&'static str, Range<usize>)>,
     /// Keys that a misspelt one may have meant.
     pub(super) meant: Vec<&'static str>,
 }
 
-impl Present {
+impl PresentKeys {
     /// Where a key is.
     pub(super) fn place(&self, name: &str) -> Option<Range<usize>> {
         self.keys.iter().find(|(key, _)| *key == name).map(|(_, place)| place.clone())
@@ -64,7 +64,7 @@ impl<'a> Table<'a> {
     pub(super) fn one<T>(
         &mut self,
         name: &'static str,
-        read: impl Fn(&Value<'_>) -> Result<T, Wrong>,
+        read: impl Fn(&Value<'_>) -> Result<T, ValueError>,
     ) -> Maybe<T> {
         self.found(name, |table, key, found| table.value(key, found, false, &read))
     }
@@ -73,7 +73,7 @@ impl<'a> Table<'a> {
     pub(super) fn list<T>(
         &mut self,
         name: &'static str,
-        read: impl Fn(&Value<'_>) -> Result<T, Wrong>,
+        read: impl Fn(&Value<'_>) -> Result<T, ValueError>,
     ) -> List<T> {
         self.found(name, |table, key, found| table.values(key, found, &read))
     }
@@ -82,7 +82,7 @@ impl<'a> Table<'a> {
     pub(super) fn set<T>(
         &mut self,
         name: &'static str,
-        read: impl Fn(&Value<'_>) -> Result<T, Wrong>,
+        read: impl Fn(&Value<'_>) -> Result<T, ValueError>,
     ) -> List<T> {
         self.list(name, read)
     }
@@ -91,7 +91,7 @@ impl<'a> Table<'a> {
     pub(super) fn one_or_list<T>(
         &mut self,
         name: &'static str,
-        read: impl Fn(&Value<'_>) -> Result<T, Wrong>,
+        read: impl Fn(&Value<'_>) -> Result<T, ValueError>,
     ) -> List<T> {
         self.found(name, |table, key, found| {
             if found.get_ref().is_array() {
@@ -106,7 +106,7 @@ impl<'a> Table<'a> {
     pub(super) fn one_or_set<T>(
         &mut self,
         name: &'static str,
-        read: impl Fn(&Value<'_>) -> Result<T, Wrong>,
+        read: impl Fn(&Value<'_>) -> Result<T, ValueError>,
     ) -> List<T> {
         self.one_or_list(name, read)
     }
@@ -134,7 +134,7 @@ impl<'a> Table<'a> {
         &mut self,
         key: &'static Key,
         found: &Spanned<DeValue<'_>>,
-        read: impl Fn(&Value<'_>) -> Result<T, Wrong>,
+        read: impl Fn(&Value<'_>) -> Result<T, ValueError>,
     ) -> List<T> {
         let Some(elements) = found.get_ref().as_array() else {
             self.mistyped(key, found, "an array");
@@ -211,7 +211,7 @@ impl<'a> Table<'a> {
 
     /// Where it opens, and its keys that it may have, in the order of the list: what [`rules`](super::rules) need to say
     /// which of them belong together.
-    pub(super) fn present(&self) -> Present {
+    pub(super) fn present(&self) -> PresentKeys {
         let place = |key: &'static Key| {
             self.entries
                 .iter()
@@ -219,7 +219,7 @@ impl<'a> Table<'a> {
                 .map(|(name, _)| (key.name, name.span()))
         };
         let misspelt = self.entries.keys().filter(|name| self.section.key(name.get_ref()).is_none());
-        Present {
+        PresentKeys {
             header: self.header.clone(),
             keys: self.section.keys().filter_map(place).collect(),
             meant: misspelt
@@ -252,7 +252,7 @@ impl<'a> Table<'a> {
         key: &'static Key,
         found: &Spanned<DeValue<'_>>,
         element: bool,
-        read: impl Fn(&Value<'_>) -> Result<T, Wrong>,
+        read: impl Fn(&Value<'_>) -> Result<T, ValueError>,
     ) -> Maybe<T> {
         match read(&Value { key, element, found: found.get_ref() }) {
             Ok(value) => Some(Spanned::new(found.span(), value)),
@@ -300,7 +300,7 @@ impl<'a> Table<'a> {
         self.tell(found.span(), Value { key, element: false, found: found.get_ref() }.not(wanted));
     }
 
-    fn tell(&mut self, span: Range<usize>, wrong: Wrong) {
+    fn tell(&mut self, span: Range<usize>, wrong: ValueError) {
         self.faults.push(Fault::new(span, wrong.message, wrong.help));
     }
 }

@@ -8,14 +8,14 @@ use std::ops::Range;
 
 use toml::Spanned;
 
-use super::address::NextHop;
+use super::address::NextHopValue;
 use super::error::{Fault, unique};
-use super::file::File;
+use super::file::WrittenFile;
 use super::peer::PeerAddress;
 use super::{hooks, peer, service};
 
 /// Checks the file as a whole.
-pub(super) fn judge(file: &File, faults: &mut Vec<Fault>) {
+pub(super) fn judge(file: &WrittenFile, faults: &mut Vec<Fault>) {
     let names = file.peers.iter().filter_map(|peer| peer.name.as_ref());
     unique(names, "give each peer a name of its own", faults);
     let places: Vec<Spanned<String>> = file.peers.iter().filter_map(peer::Written::place).collect();
@@ -36,12 +36,12 @@ pub(super) fn judge(file: &File, faults: &mut Vec<Fault>) {
     file.hooks.iter().for_each(|written| hooks::judge(written, faults));
 }
 
-fn vips(file: &File) -> impl Iterator<Item = &Spanned<IpAddr>> {
+fn vips(file: &WrittenFile) -> impl Iterator<Item = &Spanned<IpAddr>> {
     file.services.iter().filter_map(|service| service.vips.as_ref()).flat_map(|vips| vips.get_ref())
 }
 
 /// A VIP stands and falls with the checks of one service.
-fn vips_once(file: &File, faults: &mut Vec<Fault>) {
+fn vips_once(file: &WrittenFile, faults: &mut Vec<Fault>) {
     let mut seen: HashMap<IpAddr, (usize, Range<usize>)> = HashMap::new();
     for (index, service) in file.services.iter().enumerate() {
         for vip in service.vips.iter().flat_map(|vips| vips.get_ref()) {
@@ -62,7 +62,7 @@ fn vips_once(file: &File, faults: &mut Vec<Fault>) {
 }
 
 /// A VIP is on every frontend, so it can be nothing else.
-fn roles(file: &File, faults: &mut Vec<Fault>) {
+fn roles(file: &WrittenFile, faults: &mut Vec<Fault>) {
     let mut roles: HashMap<IpAddr, (&str, Range<usize>, &'static str)> = HashMap::new();
     let mut role = |ip: IpAddr, span: Range<usize>, role, label| {
         roles.insert(ip, (role, span, label));
@@ -72,7 +72,7 @@ fn roles(file: &File, faults: &mut Vec<Fault>) {
     }
     let next_hops = file.services.iter().flat_map(|service| &service.attributes.next_hop);
     for next_hop in next_hops.flat_map(|all| all.get_ref()) {
-        if let NextHop::Is(ip) = next_hop.get_ref() {
+        if let NextHopValue::Is(ip) = next_hop.get_ref() {
             role(*ip, next_hop.span(), "a next hop", "the next hop");
         }
     }
@@ -97,7 +97,7 @@ fn roles(file: &File, faults: &mut Vec<Fault>) {
 }
 
 /// The default of `router_id` is a source address towards a peer, which takes an IPv4 peer.
-fn identifier(file: &File, faults: &mut Vec<Fault>) {
+fn identifier(file: &WrittenFile, faults: &mut Vec<Fault>) {
     let Some(bgp) = file.bgp.as_ref().filter(|bgp| bgp.router_id.is_none()) else { return };
     let mut addresses = file.peers.iter().filter_map(|peer| peer.address.as_ref()).peekable();
     if let (Some(asn), Some(first)) = (&bgp.asn, addresses.peek().map(|address| address.span()))

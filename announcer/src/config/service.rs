@@ -12,11 +12,11 @@ use toml::Value as Toml;
 use toml::de::DeValue;
 
 use super::address::{prefix, vip};
-use super::check::{Check, OnFailure};
+use super::check::{CheckConfig, OnFailure};
 use super::error::Fault;
 use super::keys::{Section, optional_table, tables};
 use super::table::table;
-use super::value::{HOUR, SECOND, Value, Wrong, boolean, number, within, word, wrong};
+use super::value::{HOUR, SECOND, Value, ValueError, boolean, number, within, word, wrong};
 use super::writer::{ToToml, text};
 use super::{attributes, check, deprefer};
 use crate::model::{Attributes, Deprefer, Family, ServiceName};
@@ -33,7 +33,7 @@ pub(super) const SECTION: Section = Section {
 
 table! {
     /// `[[service]]`: VIPs that stand and fall with the same checks.
-    pub struct Service as Written {
+    pub struct ServiceConfig as Written {
         /// Unique.
         name: one ServiceName, required "\"www\"", word,
             "what logs, status and drains call it: letters, digits, `.`, `_`, `-`";
@@ -69,11 +69,11 @@ table! {
         /// `[service.deprefer]`: the attributes of a route that is the last choice.
         deprefer: Deprefer as deprefer::Written;
         /// `[[service.check]]`: at least one.
-        checks: Vec<Check> as check::Checks;
+        checks: Vec<CheckConfig> as check::Checks;
     }
 }
 
-impl Service {
+impl ServiceConfig {
     /// What is announced for a VIP: itself, or the prefix that covers it and its siblings.
     pub fn prefix_of(&self, vip: IpAddr) -> IpNet {
         self.prefixes.iter().find(|prefix| prefix.contains(&vip)).copied().unwrap_or_else(|| vip.into())
@@ -102,14 +102,14 @@ impl ToToml for FlapDamping {
 }
 
 /// `true`, `false` or `"withhold"`.
-fn flap_damping(value: &Value<'_>) -> Result<FlapDamping, Wrong> {
+fn flap_damping(value: &Value<'_>) -> Result<FlapDamping, ValueError> {
     const HELP: &str = "write `true` (the last choice of the routers), `\"withhold\"` or `false`";
     match (value.found, value.found.as_str()) {
         (DeValue::Boolean(true), _) => Ok(FlapDamping::Deprefer),
         (DeValue::Boolean(false), _) => Ok(FlapDamping::Off),
         (_, Some("withhold")) => Ok(FlapDamping::Withhold),
         (_, Some(text)) => wrong(format!("`{}` is no way to damp flapping", text.escape_debug()), HELP),
-        (_, None) => Err(Wrong { help: HELP.into(), ..value.not("`true`, `false` or `\"withhold\"`") }),
+        (_, None) => Err(ValueError { help: HELP.into(), ..value.not("`true`, `false` or `\"withhold\"`") }),
     }
 }
 
@@ -142,14 +142,14 @@ impl ToToml for Require {
 }
 
 /// `all`, `any`, or a number from 1.
-fn require(value: &Value<'_>) -> Result<Require, Wrong> {
+fn require(value: &Value<'_>) -> Result<Require, ValueError> {
     const HELP: &str = "write `\"all\"`, `\"any\"`, or how many of the checks have to pass, as in `2`";
     match (value.found, value.found.as_str()) {
         (_, Some("all")) => Ok(Require::All),
         (_, Some("any")) => Ok(Require::AtLeast(1)),
         (DeValue::Integer(_), _) => Ok(Require::AtLeast(number(value, 1..=1000)?)),
         (_, Some(text)) => wrong(format!("`{}` is no number of checks", text.escape_debug()), HELP),
-        (_, None) => Err(Wrong { help: HELP.into(), ..value.not("`\"all\"`, `\"any\"` or a number") }),
+        (_, None) => Err(ValueError { help: HELP.into(), ..value.not("`\"all\"`, `\"any\"` or a number") }),
     }
 }
 

@@ -107,13 +107,13 @@ macro_rules! table {
             }
 
             /// Writes its own keys.
-            pub(in crate::config) fn write_own(&self, out: &mut $crate::config::writer::Out) {
+            pub(in crate::config) fn write_own(&self, out: &mut $crate::config::writer::TomlWriter) {
                 $( out.$shape(table!(@name $field $($name)?), &self.$field); )*
             }
 
             /// Writes its keys, and those that it shares.
             #[allow(dead_code, reason = "some tables write a part")]
-            pub(in crate::config) fn write(&self, out: &mut $crate::config::writer::Out) {
+            pub(in crate::config) fn write(&self, out: &mut $crate::config::writer::TomlWriter) {
                 self.write_own(out);
                 $( $( self.$group.write(out); )* )?
             }

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::endpoint::Place;
+use super::endpoint::TargetAddress;
 use super::keys::Need;
-use super::kind::certificate::{Certificate, Verify};
-use super::kind::http::{Http, Statuses, Version};
+use super::kind::certificate::{CertificateConfig, Verify};
+use super::kind::http::{HttpConfig, HttpVersion, Statuses};
 use super::*;
 use crate::model::{Asn, Attributes, Deprefer, Family, Overrides, PeerAsn, RouterId};
 
@@ -58,7 +58,7 @@ macro_rules! with_services {
 pub(crate) use with_services;
 
 /// A check as these lines say, and as the defaults say.
-pub(crate) fn a_check(lines: &str) -> Check {
+pub(crate) fn a_check(lines: &str) -> CheckConfig {
     let (above, _) = GOOD.split_once("[[service.check]]").unwrap();
     let text = format!("{above}[[service.check]]\n{lines}\n");
     parse("check", &text).unwrap_or_else(|errors| panic!("{errors}")).services.remove(0).checks.remove(0)
@@ -73,7 +73,8 @@ fn printed(text: &str) -> String {
     match parse("announcer.toml", text) {
         Ok(_) => "  good\n".into(),
         Err(errors) => {
-            let line = |e: Error<'_>| format!("  {}:{}: {}\n      {}\n", e.line, e.column, e.message, e.help);
+            let line =
+                |e: ConfigError<'_>| format!("  {}:{}: {}\n      {}\n", e.line, e.column, e.message, e.help);
             errors.iter().map(line).collect()
         }
     }
@@ -82,9 +83,9 @@ fn printed(text: &str) -> String {
 #[test]
 fn a_good_file_is_read_as_it_says() {
     let config = parse("announcer.toml", GOOD).unwrap();
-    let probe = Probe::Http(Http {
+    let probe = ProbeConfig::Http(HttpConfig {
         url: url::Url::parse("http://www.example.com/healthz").unwrap(),
-        version: Version::Auto,
+        version: HttpVersion::Auto,
         method: http::Method::GET,
         headers: vec![],
         body: None,
@@ -92,7 +93,7 @@ fn a_good_file_is_read_as_it_says() {
         expect_body: None,
         expect_digest: None,
         max_body: 65536,
-        certificate: Certificate {
+        certificate: CertificateConfig {
             verify: Verify::Warn,
             ca_file: None,
             expires_within: Duration::from_secs(14 * 86_400),
@@ -102,13 +103,13 @@ fn a_good_file_is_read_as_it_says() {
     assert_eq!(
         config,
         Config {
-            bgp: Bgp {
+            bgp: BgpConfig {
                 asn: Asn::try_from(65001).unwrap(),
                 router_id: Some(RouterId::try_from(Ipv4Addr::new(10, 0, 1, 11)).unwrap()),
                 settle: second,
                 graceful_restart: None,
             },
-            peers: vec![Peer {
+            peers: vec![PeerConfig {
                 name: "r1".parse().unwrap(),
                 address: PeerAddress::Ip("10.0.1.1".parse().unwrap()),
                 port: 179,
@@ -129,7 +130,7 @@ fn a_good_file_is_read_as_it_says() {
                     ..Overrides::default()
                 },
             }],
-            services: vec![Service {
+            services: vec![ServiceConfig {
                 name: "www".parse().unwrap(),
                 vips: vec!["192.0.2.80".parse().unwrap(), "2001:db8::80".parse().unwrap()],
                 prefixes: [].into(),
@@ -146,7 +147,7 @@ fn a_good_file_is_read_as_it_says() {
                 on_failure: OnFailure::Withdraw,
                 backup: false,
                 deprefer: Deprefer { prepend: 3, local_pref: Some(0), ..Deprefer::default() },
-                checks: vec![Check {
+                checks: vec![CheckConfig {
                     name: "http".into(),
                     probe,
                     target: None,
@@ -158,7 +159,7 @@ fn a_good_file_is_read_as_it_says() {
                     on_failure: None,
                 }],
             }],
-            health: Health { listener_watch: Duration::from_millis(5) },
+            health: HealthConfig { listener_watch: Duration::from_millis(5) },
             hooks: None,
             metrics: None,
         }

@@ -25,21 +25,21 @@ pub(super) struct Value<'a> {
 
 /// Why it cannot be used.
 #[derive(Debug)]
-pub(super) struct Wrong {
+pub(super) struct ValueError {
     pub(super) message: String,
     /// What to write instead.
     pub(super) help: String,
 }
 
-pub(super) fn wrong<T>(message: impl Into<String>, help: impl Into<String>) -> Result<T, Wrong> {
-    Err(Wrong { message: message.into(), help: help.into() })
+pub(super) fn wrong<T>(message: impl Into<String>, help: impl Into<String>) -> Result<T, ValueError> {
+    Err(ValueError { message: message.into(), help: help.into() })
 }
 
 /// "message; help", as the model's types say it.
-impl From<Invalid> for Wrong {
+impl From<Invalid> for ValueError {
     fn from(Invalid(text): Invalid) -> Self {
         let (message, help) = text.rsplit_once("; ").unwrap_or((&text, "write another value"));
-        Wrong { message: message.to_owned(), help: help.to_owned() }
+        ValueError { message: message.to_owned(), help: help.to_owned() }
     }
 }
 
@@ -52,7 +52,7 @@ impl fmt::Display for Value<'_> {
 
 impl Value<'_> {
     /// Of another type than `wanted`, such as "a string" or "`[[peer]]`".
-    pub(super) fn not(&self, wanted: &str) -> Wrong {
+    pub(super) fn not(&self, wanted: &str) -> ValueError {
         if let Some(section) = self.key.section() {
             let name = section.header.trim_matches(['[', ']']);
             let found = if self.found.is_table() {
@@ -63,7 +63,7 @@ impl Value<'_> {
                 a(self.found).to_owned()
             };
             let help = format!("write `{wanted}` on a line of its own, and its keys below");
-            return Wrong {
+            return ValueError {
                 message: format!("`{name}` must be written as `{wanted}`, not as {found}"),
                 help,
             };
@@ -83,7 +83,7 @@ impl Value<'_> {
                 format!("write it as in `{} = {example}`", self.key.name)
             }
         };
-        Wrong { message: format!("{self} must be {wanted}, not {found}"), help }
+        ValueError { message: format!("{self} must be {wanted}, not {found}"), help }
     }
 
     fn help(&self, help: impl fmt::Display) -> String {
@@ -114,16 +114,16 @@ fn a(value: &DeValue<'_>) -> &'static str {
 }
 
 /// A string, whatever is in it.
-pub(super) fn string(value: &Value<'_>) -> Result<String, Wrong> {
+pub(super) fn string(value: &Value<'_>) -> Result<String, ValueError> {
     text(value).map(str::to_owned)
 }
 
-pub(super) fn text<'a>(value: &'a Value<'_>) -> Result<&'a str, Wrong> {
+pub(super) fn text<'a>(value: &'a Value<'_>) -> Result<&'a str, ValueError> {
     value.found.as_str().ok_or_else(|| value.not("a string"))
 }
 
 /// `None`: no `u32`.
-fn integer(value: &Value<'_>) -> Result<Option<u32>, Wrong> {
+fn integer(value: &Value<'_>) -> Result<Option<u32>, ValueError> {
     if let DeValue::Integer(found) = value.found {
         return Ok(u32::from_str_radix(found.as_str(), found.radix()).ok());
     }
@@ -134,18 +134,18 @@ fn integer(value: &Value<'_>) -> Result<Option<u32>, Wrong> {
     Err(wrong)
 }
 
-pub(super) fn number(value: &Value<'_>, bounds: RangeInclusive<u32>) -> Result<u32, Wrong> {
+pub(super) fn number(value: &Value<'_>, bounds: RangeInclusive<u32>) -> Result<u32, ValueError> {
     integer(value)?.filter(|number| bounds.contains(number)).ok_or_else(|| outside(value, bounds))
 }
 
-fn outside(value: &Value<'_>, bounds: RangeInclusive<u32>) -> Wrong {
+fn outside(value: &Value<'_>, bounds: RangeInclusive<u32>) -> ValueError {
     let (least, most) = bounds.into_inner();
     let help = value.help(format_args!("write a number of {least} to {most}"));
-    Wrong { message: format!("{value} must be {least} to {most}"), help }
+    ValueError { message: format!("{value} must be {least} to {most}"), help }
 }
 
 /// 1 to 4294967295.
-pub(super) fn asn(value: &Value<'_>) -> Result<Asn, Wrong> {
+pub(super) fn asn(value: &Value<'_>) -> Result<Asn, ValueError> {
     let dotted = match value.found {
         DeValue::Float(found) => asdot(found.as_str()),
         DeValue::String(found) => asdot(found),
@@ -164,7 +164,7 @@ pub(super) fn asn(value: &Value<'_>) -> Result<Asn, Wrong> {
 }
 
 /// An AS, or whose it is.
-pub(super) fn peer_asn(value: &Value<'_>) -> Result<PeerAsn, Wrong> {
+pub(super) fn peer_asn(value: &Value<'_>) -> Result<PeerAsn, ValueError> {
     match value.found.as_str() {
         Some("external") => Ok(PeerAsn::External),
         Some("internal") => Ok(PeerAsn::Internal),
@@ -177,33 +177,33 @@ pub(super) fn peer_asn(value: &Value<'_>) -> Result<PeerAsn, Wrong> {
 }
 
 /// 0 to 10.
-pub(super) fn prepend(value: &Value<'_>) -> Result<u8, Wrong> {
+pub(super) fn prepend(value: &Value<'_>) -> Result<u8, ValueError> {
     octet(value, 0..=10)
 }
 
 /// 1 to 255.
-pub(super) fn hops(value: &Value<'_>) -> Result<u8, Wrong> {
+pub(super) fn hops(value: &Value<'_>) -> Result<u8, ValueError> {
     octet(value, 1..=255)
 }
 
 /// Octets of a TCP segment: 536 (RFC 9293 §3.7.1) to the most that Linux takes for TCP_MAXSEG.
-pub(super) fn segment_size(value: &Value<'_>) -> Result<u16, Wrong> {
+pub(super) fn segment_size(value: &Value<'_>) -> Result<u16, ValueError> {
     let bounds = 536..=32767;
     let found = number(value, bounds.clone())?;
     u16::try_from(found).map_err(|_| outside(value, bounds))
 }
 
-fn octet(value: &Value<'_>, bounds: RangeInclusive<u32>) -> Result<u8, Wrong> {
+fn octet(value: &Value<'_>, bounds: RangeInclusive<u32>) -> Result<u8, ValueError> {
     let found = number(value, bounds.clone())?;
     u8::try_from(found).map_err(|_| outside(value, bounds))
 }
 
-pub(super) fn boolean(value: &Value<'_>) -> Result<bool, Wrong> {
+pub(super) fn boolean(value: &Value<'_>) -> Result<bool, ValueError> {
     value.found.as_bool().ok_or_else(|| value.not("`true` or `false`"))
 }
 
 /// The name of a host in a URL: letters, digits, `-` and `_` between dots.
-pub(super) fn host_name(name: &str) -> Result<(), Wrong> {
+pub(super) fn host_name(name: &str) -> Result<(), ValueError> {
     let good = |label: &str| {
         (1..=63).contains(&label.len())
             && label.bytes().all(|octet| octet.is_ascii_alphanumeric() || b"-_".contains(&octet))
@@ -219,7 +219,7 @@ pub(super) fn host_name(name: &str) -> Result<(), Wrong> {
 }
 
 /// A path that begins with `/`.
-pub(super) fn absolute(value: &Value<'_>) -> Result<PathBuf, Wrong> {
+pub(super) fn absolute(value: &Value<'_>) -> Result<PathBuf, ValueError> {
     let path = path(value)?;
     if path.has_root() {
         return Ok(path);
@@ -229,7 +229,7 @@ pub(super) fn absolute(value: &Value<'_>) -> Result<PathBuf, Wrong> {
 }
 
 /// A path that is not empty.
-pub(super) fn path(value: &Value<'_>) -> Result<PathBuf, Wrong> {
+pub(super) fn path(value: &Value<'_>) -> Result<PathBuf, ValueError> {
     let text = text(value)?;
     if text.is_empty() || text.contains('\0') {
         return wrong(format!("`{}` is no path", text.escape_debug()), "write the path of a file");
@@ -238,7 +238,7 @@ pub(super) fn path(value: &Value<'_>) -> Result<PathBuf, Wrong> {
 }
 
 /// An argument of a program: what the kernel can pass on.
-pub(super) fn argument(value: &Value<'_>) -> Result<String, Wrong> {
+pub(super) fn argument(value: &Value<'_>) -> Result<String, ValueError> {
     let text = text(value)?;
     if text.contains('\0') {
         return wrong("an argument ends at its first NUL", "leave NUL out");
@@ -247,7 +247,7 @@ pub(super) fn argument(value: &Value<'_>) -> Result<String, Wrong> {
 }
 
 /// `ADDRESS:PORT`, the address of IPv6 in brackets.
-pub(super) fn listen(value: &Value<'_>) -> Result<SocketAddr, Wrong> {
+pub(super) fn listen(value: &Value<'_>) -> Result<SocketAddr, ValueError> {
     const HELP: &str = "write address and port, as in `\"127.0.0.1:9179\"` or `\"[::1]:9179\"`";
     let text = text(value)?;
     match text.parse::<SocketAddr>() {
@@ -258,7 +258,7 @@ pub(super) fn listen(value: &Value<'_>) -> Result<SocketAddr, Wrong> {
 }
 
 /// A name that Linux gives to an interface.
-pub(super) fn interface(value: &Value<'_>) -> Result<String, Wrong> {
+pub(super) fn interface(value: &Value<'_>) -> Result<String, ValueError> {
     let text = text(value)?;
     let good = |c: char| c.is_ascii_graphic() && !"/:".contains(c);
     if text.is_empty() || text.len() > 15 || !text.chars().all(good) || [".", ".."].contains(&text) {
@@ -271,7 +271,7 @@ pub(super) fn interface(value: &Value<'_>) -> Result<String, Wrong> {
 }
 
 /// Whole seconds that a capability of 12 bits can say (RFC 4724 §3).
-pub(super) fn restart_time(value: &Value<'_>) -> Result<Duration, Wrong> {
+pub(super) fn restart_time(value: &Value<'_>) -> Result<Duration, ValueError> {
     let time = within(Duration::from_secs(1)..=Duration::from_secs(4095))(value)?;
     if time.subsec_nanos() != 0 {
         return wrong(
@@ -283,30 +283,30 @@ pub(super) fn restart_time(value: &Value<'_>) -> Result<Duration, Wrong> {
 }
 
 /// 0 to 4294967295.
-pub(super) fn med(value: &Value<'_>) -> Result<u32, Wrong> {
+pub(super) fn med(value: &Value<'_>) -> Result<u32, ValueError> {
     number(value, 0..=u32::MAX)
 }
 
 /// 1 to 65535.
-pub(super) fn port(value: &Value<'_>) -> Result<u16, Wrong> {
+pub(super) fn port(value: &Value<'_>) -> Result<u16, ValueError> {
     let port = number(value, 1..=u16::MAX.into())?;
     u16::try_from(port).or_else(|_| wrong("this is no port", "write a number of 1 to 65535"))
 }
 
 /// 1 to 100.
-pub(super) fn count(value: &Value<'_>) -> Result<u32, Wrong> {
+pub(super) fn count(value: &Value<'_>) -> Result<u32, ValueError> {
     number(value, 1..=100)
 }
 
 /// A word of the model: a name, a community.
-pub(super) fn word<T: FromStr<Err = Invalid>>(value: &Value<'_>) -> Result<T, Wrong> {
+pub(super) fn word<T: FromStr<Err = Invalid>>(value: &Value<'_>) -> Result<T, ValueError> {
     Ok(text(value)?.parse()?)
 }
 
-fn duration(value: &Value<'_>) -> Result<Duration, Wrong> {
+fn duration(value: &Value<'_>) -> Result<Duration, ValueError> {
     if let Ok(Some(number)) = integer(value) {
         let help = format!("write `\"{number}s\"`: a string with a unit, such as `ms`, `s` or `m`");
-        return Err(Wrong { help, ..value.not("a duration") });
+        return Err(ValueError { help, ..value.not("a duration") });
     }
     let text = value.found.as_str().ok_or_else(|| value.not("a duration"))?;
     match humantime::parse_duration(text) {
@@ -319,7 +319,9 @@ fn duration(value: &Value<'_>) -> Result<Duration, Wrong> {
 }
 
 /// A duration within bounds.
-pub(super) fn within(bounds: RangeInclusive<Duration>) -> impl Fn(&Value<'_>) -> Result<Duration, Wrong> {
+pub(super) fn within(
+    bounds: RangeInclusive<Duration>,
+) -> impl Fn(&Value<'_>) -> Result<Duration, ValueError> {
     move |value| {
         let duration = duration(value)?;
         let (least, most) = (span(*bounds.start()), span(*bounds.end()));
@@ -345,7 +347,7 @@ pub(super) fn span(duration: Duration) -> String {
 }
 
 /// Zero, or 3 to 65535 whole seconds (RFC 4271 §4.2).
-pub(super) fn hold_time(value: &Value<'_>) -> Result<Duration, Wrong> {
+pub(super) fn hold_time(value: &Value<'_>) -> Result<Duration, ValueError> {
     let hold = duration(value)?;
     if !hold.is_zero() && hold < Duration::from_secs(3) {
         let help = value.help("RFC 4271 section 4.2 forbids 1 and 2 seconds");
@@ -362,13 +364,13 @@ pub(super) fn hold_time(value: &Value<'_>) -> Result<Duration, Wrong> {
 }
 
 /// 3 to 65535 whole seconds: a hold time that is not zero.
-pub(super) fn min_hold_time(value: &Value<'_>) -> Result<Duration, Wrong> {
+pub(super) fn min_hold_time(value: &Value<'_>) -> Result<Duration, ValueError> {
     within(Duration::from_secs(3)..=Duration::from_secs(u16::MAX.into()))(value)?;
     hold_time(value)
 }
 
 /// Zero, or 1 ms to 1 s.
-pub(super) fn watch(value: &Value<'_>) -> Result<Duration, Wrong> {
+pub(super) fn watch(value: &Value<'_>) -> Result<Duration, ValueError> {
     match duration(value)? {
         Duration::ZERO => Ok(Duration::ZERO),
         _ => within(Duration::from_millis(1)..=Duration::from_secs(1))(value),

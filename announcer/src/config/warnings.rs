@@ -6,9 +6,9 @@ use std::net::{IpAddr, SocketAddr};
 
 use url::Host;
 
-use super::check::{Check, OnFailure};
+use super::check::{CheckConfig, OnFailure};
 use super::file::Config;
-use super::service::Service;
+use super::service::ServiceConfig;
 use crate::model::{Family, PeerAsn};
 
 impl Config {
@@ -62,7 +62,7 @@ impl Config {
     }
 }
 
-impl Service {
+impl ServiceConfig {
     /// An address in the URL looks like where the probe goes, and is not.
     fn asked_elsewhere(&self, warnings: &mut Vec<String>) {
         for check in self.checks.iter().filter(|check| check.target.is_none()) {
@@ -86,7 +86,7 @@ impl Service {
 
     /// Whether its VIPs are ever the last choice.
     fn may_be_the_last_choice(&self) -> bool {
-        let of = |check: &Check| check.on_failure.unwrap_or(self.on_failure);
+        let of = |check: &CheckConfig| check.on_failure.unwrap_or(self.on_failure);
         self.backup || self.checks.iter().any(|check| of(check) == OnFailure::Deprefer)
     }
 }

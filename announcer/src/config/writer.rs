@@ -33,9 +33,9 @@ fn integer<N: Copy + Into<i64>>(number: &N) -> Value {
 
 /// The text so far.
 #[derive(Debug, Default)]
-pub(super) struct Out(pub(super) String);
+pub(super) struct TomlWriter(pub(super) String);
 
-impl Out {
+impl TomlWriter {
     /// Opens a table.
     pub(super) fn header(&mut self, header: &str) {
         let apart = if self.0.is_empty() { "" } else { "\n" };

@@ -113,21 +113,21 @@ pub struct Status {
     /// Our BGP identifier, once it is known.
     pub router_id: Option<String>,
     /// The routers, in the order of the configuration.
-    pub peers: Vec<Peer>,
+    pub peers: Vec<PeerStatus>,
     /// The services, in the order of the configuration.
-    pub services: Vec<Service>,
+    pub services: Vec<ServiceStatus>,
     /// The drains in force, by file name (`_all`: every service).
-    pub drains: BTreeMap<String, Drain>,
+    pub drains: BTreeMap<String, DrainStatus>,
     /// How it is watched whether anything listens; none while nothing is watched.
     #[serde(default)]
-    pub listener_watch: Option<ListenerWatch>,
+    pub listener_watch: Option<ListenerWatchStatus>,
     /// What an operator should look at, a sentence each.
     pub warnings: Vec<String>,
 }
 
 /// The listener watch.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct ListenerWatch {
+pub struct ListenerWatchStatus {
     /// Milliseconds from look to look.
     pub period_ms: f64,
     /// How many VIPs and ports are watched.
@@ -142,7 +142,7 @@ pub struct ListenerWatch {
 
 /// A router.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Peer {
+pub struct PeerStatus {
     /// Its configured name.
     pub name: String,
     /// Its address; `default-gateway` until that was found.
@@ -171,7 +171,7 @@ pub struct Peer {
     pub families: Vec<String>,
     /// What was agreed on the session; none without one.
     #[serde(default)]
-    pub session: Option<Session>,
+    pub session: Option<SessionStatus>,
     /// How often a session was established since the daemon began.
     #[serde(default)]
     pub established: u64,
@@ -191,7 +191,7 @@ pub struct Peer {
 
 /// What both OPENs agreed, and what follows from it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Session {
+pub struct SessionStatus {
     /// Our end of the connection, address and port.
     pub local_address: Option<String>,
     /// The router's BGP identifier.
@@ -210,7 +210,7 @@ pub struct Session {
     pub next_hops: BTreeMap<String, String>,
 }
 
-impl Peer {
+impl PeerStatus {
     /// What it has acknowledged, and what is under way, as in "2 prefixes acknowledged, 1 under way".
     pub fn prefixes(&self) -> String {
         let acknowledged = match self.announced {
@@ -226,16 +226,16 @@ impl Peer {
 
 /// A service.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Service {
+pub struct ServiceStatus {
     /// Its configured name.
     pub name: String,
     /// Its VIPs.
-    pub vips: Vec<Vip>,
+    pub vips: Vec<VipStatus>,
 }
 
 /// A VIP.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Vip {
+pub struct VipStatus {
     /// The address.
     pub address: IpAddr,
     /// `announced`, `last_choice`, `drained`, `not_announced` or `starting`.
@@ -249,7 +249,7 @@ pub struct Vip {
 
 /// A drain.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Drain {
+pub struct DrainStatus {
     /// Why.
     pub reason: Option<String>,
     /// Who.

@@ -7,7 +7,7 @@ pub mod peer;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use crate::config::Check;
+use crate::config::CheckConfig;
 use crate::director::{CheckReport, VipReport};
 use crate::drain::Drain;
 use crate::model::{Attributes, Overrides};
@@ -45,7 +45,7 @@ pub struct Story<'a> {
     /// The VIP.
     pub vip: &'a VipReport,
     /// Its service.
-    pub service: &'a crate::config::Service,
+    pub service: &'a crate::config::ServiceConfig,
     /// The drain that holds it back, if one does.
     pub drain: Option<&'a Drain>,
     /// The routers that are of interest.
@@ -88,7 +88,7 @@ pub fn explain(story: &Story<'_>, now: Instant) -> Vec<String> {
     lines
 }
 
-fn check(check: &CheckReport, config: &Check, vip: IpAddr, now: Instant, lines: &mut Vec<String>) {
+fn check(check: &CheckReport, config: &CheckConfig, vip: IpAddr, now: Instant, lines: &mut Vec<String>) {
     let every = humantime::format_duration(config.interval);
     lines.push(format!(
         "Check `{}` asks {} every {every}: {}, {}; a failure would {}.",
@@ -110,7 +110,7 @@ fn check(check: &CheckReport, config: &Check, vip: IpAddr, now: Instant, lines: 
 }
 
 /// What a check asks, and where.
-pub fn asked(config: &Check, vip: IpAddr) -> String {
+pub fn asked(config: &CheckConfig, vip: IpAddr) -> String {
     let at = config.target.as_ref().map_or_else(|| vip.to_string(), ToString::to_string);
     config.probe.request(&at)
 }

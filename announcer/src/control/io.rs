@@ -70,9 +70,9 @@ pub struct Context {
     /// The sessions, in the order of the configuration.
     pub peers: watch::Receiver<Peers>,
     /// How the listener watch stands.
-    pub listener_watch: watch::Receiver<listener::Report>,
+    pub listener_watch: watch::Receiver<listener::ListenerReport>,
     /// What is known of the drain folder.
-    pub drains: watch::Receiver<drain::State>,
+    pub drains: watch::Receiver<drain::DrainFolderReport>,
     /// The owner of the drain folder.
     pub drain_requests: mpsc::Sender<drain::io::Request>,
     /// What other tasks want an operator to know, a sentence each.

@@ -79,7 +79,7 @@ impl Director {
         }
     }
 
-    fn of_service(&self, service: &config::Service) -> ServiceFigures {
+    fn of_service(&self, service: &config::ServiceConfig) -> ServiceFigures {
         let decided = |(address, vip): (IpAddr, &Vip)| VipFigures {
             address,
             standing: vip.standing.word(),
@@ -101,12 +101,12 @@ impl Director {
         }
     }
 
-    fn vips_of(&self, service: &config::Service) -> impl Iterator<Item = (IpAddr, &Vip)> {
+    fn vips_of(&self, service: &config::ServiceConfig) -> impl Iterator<Item = (IpAddr, &Vip)> {
         service.vips.iter().filter_map(|address| Some((*address, self.vips.get(address)?)))
     }
 
     /// How many different things a service's checks warn of: what its VIPs share counts once.
-    fn warned(&self, service: &config::Service) -> usize {
+    fn warned(&self, service: &config::ServiceConfig) -> usize {
         let mut different = BTreeSet::new();
         for (_, vip) in self.vips_of(service) {
             for (index, (check, config)) in vip.checks.iter().zip(&service.checks).enumerate() {

@@ -135,7 +135,7 @@ pub(super) fn warning(
 impl Director {
     /// What is decided of each VIP, and why, in the order of the configuration.
     pub fn report(&self) -> Report {
-        let service = |service: &config::Service| ServiceReport {
+        let service = |service: &config::ServiceConfig| ServiceReport {
             name: service.name.clone(),
             vips: (service.vips.iter()).filter_map(|address| self.of_vip(*address, service)).collect(),
         };
@@ -149,9 +149,9 @@ impl Director {
         }
     }
 
-    fn of_vip(&self, address: IpAddr, service: &config::Service) -> Option<VipReport> {
+    fn of_vip(&self, address: IpAddr, service: &config::ServiceConfig) -> Option<VipReport> {
         let vip = self.vips.get(&address)?;
-        let check = |(index, config): (usize, &config::Check)| {
+        let check = |(index, config): (usize, &config::CheckConfig)| {
             let check = vip.checks.get(index)?;
             Some(CheckReport {
                 name: config.name.clone(),

@@ -43,9 +43,10 @@ enum Vote {
 
 impl Vip {
     /// Of which nothing is known. Outcomes of probes numbered below `since` are of an earlier time in which the host had it.
-    pub(super) fn new(service: usize, of: &config::Service, since: u64, now: Instant) -> Self {
-        let check =
-            |check: &config::Check| Check::new(check.rise, check.fall, Verdict::Unknown, now).ignoring(since);
+    pub(super) fn new(service: usize, of: &config::ServiceConfig, since: u64, now: Instant) -> Self {
+        let check = |check: &config::CheckConfig| {
+            Check::new(check.rise, check.fall, Verdict::Unknown, now).ignoring(since)
+        };
         Vip {
             service,
             presence: Presence::Unknown,
@@ -62,14 +63,14 @@ impl Vip {
     /// The same VIP under another configuration.
     pub(super) fn moved(
         self,
-        old: &[config::Service],
+        old: &[config::ServiceConfig],
         index: usize,
-        service: &config::Service,
+        service: &config::ServiceConfig,
         since: u64,
         now: Instant,
     ) -> Self {
         let verdict = self.verdict(&old[self.service]);
-        let mut kept: Vec<(usize, &config::Check, Check)> = old[self.service]
+        let mut kept: Vec<(usize, &config::CheckConfig, Check)> = old[self.service]
             .checks
             .iter()
             .zip(self.checks)
@@ -78,7 +79,7 @@ impl Vip {
             .collect();
         let checks = service.checks.iter().enumerate().map(|(index, check)| {
             // Of one that asks the same, but at another pace or to another end, the verdict is known.
-            let asks_the_same = |known: &config::Check| {
+            let asks_the_same = |known: &config::CheckConfig| {
                 let same = (&known.probe, known.target) == (&check.probe, check.target);
                 same && !service.checks.contains(known)
             };
@@ -98,7 +99,7 @@ impl Vip {
     }
 
     /// What all checks together say: what a check that is new to the VIP starts from.
-    fn verdict(&self, service: &config::Service) -> Verdict {
+    fn verdict(&self, service: &config::ServiceConfig) -> Verdict {
         match self.health(service) {
             Ok(_) => Verdict::Up,
             Err(NotAnnouncedReason::NoVerdict(_)) => Verdict::Unknown,
@@ -107,7 +108,7 @@ impl Vip {
     }
 
     /// Takes back the verdicts whose leases are over `now`; how many there were.
-    pub(super) fn lapse(&mut self, service: &config::Service, now: Instant) -> u64 {
+    pub(super) fn lapse(&mut self, service: &config::ServiceConfig, now: Instant) -> u64 {
         let over = (self.checks.iter_mut().zip(&service.checks))
             .filter(|(check, config)| check.renewed() + lease(config) <= now);
         over.map(|(check, config)| u64::from(check.lapse(lease(config)))).sum()
@@ -124,7 +125,7 @@ impl Vip {
         &mut self,
         stopping: bool,
         drain: Option<&Drain>,
-        service: &config::Service,
+        service: &config::ServiceConfig,
         now: Instant,
     ) -> Standing {
         let fit = self.fitness(service);
@@ -154,7 +155,7 @@ impl Vip {
     }
 
     /// When it has to be judged again though nothing is heard of it.
-    pub(super) fn due(&self, service: &config::Service) -> Option<Instant> {
+    pub(super) fn due(&self, service: &config::ServiceConfig) -> Option<Instant> {
         let leases = (self.checks.iter().zip(&service.checks))
             .filter(|(check, _)| check.verdict() == Verdict::Up)
             .map(|(check, config)| check.renewed() + lease(config));
@@ -162,7 +163,10 @@ impl Vip {
     }
 
     /// Whether it can be announced, as far as the host goes, and why not as one among equals.
-    fn fitness(&self, service: &config::Service) -> Result<Option<LastChoiceReason>, NotAnnouncedReason> {
+    fn fitness(
+        &self,
+        service: &config::ServiceConfig,
+    ) -> Result<Option<LastChoiceReason>, NotAnnouncedReason> {
         match &self.presence {
             Presence::Present => {}
             Presence::Unknown => return Err(NotAnnouncedReason::NotLookedFor),
@@ -174,7 +178,10 @@ impl Vip {
     }
 
     /// The mildest thing that makes up for the checks that do not pass.
-    fn health(&self, service: &config::Service) -> Result<Option<LastChoiceReason>, NotAnnouncedReason> {
+    fn health(
+        &self,
+        service: &config::ServiceConfig,
+    ) -> Result<Option<LastChoiceReason>, NotAnnouncedReason> {
         let votes: Vec<Vote> = (self.checks.iter().zip(&service.checks))
             .map(|(check, config)| vote(check, config, service))
             .collect();
@@ -218,7 +225,7 @@ impl Vip {
 }
 
 /// A check whose failure is only warned of holds nothing up; one that nothing listens for is never mild.
-fn vote(check: &Check, config: &config::Check, service: &config::Service) -> Vote {
+fn vote(check: &Check, config: &config::CheckConfig, service: &config::ServiceConfig) -> Vote {
     let on_failure = config.on_failure.unwrap_or(service.on_failure);
     match check.verdict() {
         Verdict::Up => Vote::Passes,
@@ -234,7 +241,7 @@ fn lapsed(check: &Check) -> bool {
 }
 
 /// What a check of a VIP saw, with its name where there are several.
-pub(super) fn evidence(vip: &Vip, service: &config::Service, index: usize) -> Evidence {
+pub(super) fn evidence(vip: &Vip, service: &config::ServiceConfig, index: usize) -> Evidence {
     let (Some(check), Some(config)) = (vip.checks.get(index), service.checks.get(index)) else {
         return Evidence { check: None, streak: Streak::None, last: None };
     };
@@ -243,6 +250,6 @@ pub(super) fn evidence(vip: &Vip, service: &config::Service, index: usize) -> Ev
 }
 
 /// How long a verdict holds without news from the probe loop.
-pub(super) fn lease(config: &config::Check) -> Duration {
+pub(super) fn lease(config: &config::CheckConfig) -> Duration {
     (config.interval * 3 + config.timeout).max(SHORTEST_LEASE)
 }

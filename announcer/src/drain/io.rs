@@ -16,7 +16,7 @@ use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use tokio::time::sleep;
 use tracing::{info, warn};
 
-use super::{Change, Drain, Drains, Forgiven, State};
+use super::{Change, Drain, DrainFolderReport, Drains, Forgiven};
 use crate::files::io::{self as files, FileError, Files, LIMIT};
 use crate::model::Generation;
 
@@ -150,7 +150,7 @@ pub struct Owner {
     /// To the director.
     pub facts: mpsc::Sender<Fact>,
     /// What is known, for whoever asks.
-    pub state: watch::Sender<State>,
+    pub state: watch::Sender<DrainFolderReport>,
 }
 
 impl Owner {
@@ -251,7 +251,7 @@ impl Owner {
             Ok((drains, device)) => {
                 (folder.away, folder.make, folder.device) = (false, false, Some(device));
                 let forgiven = std::mem::replace(&mut folder.forgiven, Forgiven::Nobody);
-                self.publish(|state| *state = State { drains: drains.clone(), unreadable: None });
+                self.publish(|state| *state = DrainFolderReport { drains: drains.clone(), unreadable: None });
                 let _ = self.facts.send(Fact { drains, forgiven, applied }).await; // the daemon is ending
                 None
             }
@@ -266,7 +266,7 @@ impl Owner {
         }
     }
 
-    fn publish(&self, change: impl FnOnce(&mut State)) {
+    fn publish(&self, change: impl FnOnce(&mut DrainFolderReport)) {
         self.state.send_if_modified(|state| {
             let before = state.clone();
             change(state);

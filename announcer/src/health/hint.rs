@@ -5,13 +5,13 @@
 
 use std::net::IpAddr;
 
-use crate::config::Check;
-use crate::config::kind::{Asked, FirstOctets};
+use crate::config::CheckConfig;
+use crate::config::kind::{FirstOctets, ProbeContext};
 
 use super::outcome::{Outcome, Reason, Waiting};
 
 /// A hint for a person who sees `outcome`, where that alone could leave them at a loss.
-pub fn of(check: &Check, vip: IpAddr, outcome: &Outcome) -> Option<String> {
+pub fn of(check: &CheckConfig, vip: IpAddr, outcome: &Outcome) -> Option<String> {
     let Outcome::Fail { reason, .. } = outcome else { return None };
     let first_octets = check.probe.first_octets();
     match reason {
@@ -21,7 +21,7 @@ pub fn of(check: &Check, vip: IpAddr, outcome: &Outcome) -> Option<String> {
         }
         Reason::VipMissing => Some("`dsr-setup apply` puts it on lo, and so does the daemon".into()),
         Reason::Kind(failure) => {
-            failure.hint(&Asked { vip, vip_itself: check.target.is_none(), first_octets })
+            failure.hint(&ProbeContext { vip, vip_itself: check.target.is_none(), first_octets })
         }
         Reason::Refused | Reason::TimedOut { .. } | Reason::Os(_) | Reason::Other(_) => None,
     }

@@ -19,28 +19,28 @@ pub mod tls;
 pub mod trust;
 
 use self::prober::Prober;
-use crate::config::Probe;
+use crate::config::ProbeConfig;
 use crate::health::Target;
 use crate::health::outcome::Outcome;
 
 macro_rules! kinds {
-    ($($Kind:ident = $module:ident;)*) => {
+    ($($Kind:ident = $module:ident::$Probe:ident;)*) => {
         /// A probe of one of the kinds, ready to be sent again and again.
-        enum Ready {
-            $( $Kind(Box<$module::$Kind>), )*
+        enum AnyProbe {
+            $( $Kind(Box<$module::$Probe>), )*
         }
 
-        impl Ready {
+        impl AnyProbe {
             fn new(prober: &Prober, target: &Target) -> Self {
                 match &target.config.probe {
-                    $( Probe::$Kind(kind) => Ready::$Kind(Box::new($module::$Kind::of(prober, target, kind))), )*
+                    $( ProbeConfig::$Kind(kind) => AnyProbe::$Kind(Box::new($module::$Probe::of(prober, target, kind))), )*
                 }
             }
 
             /// Boxed, kind by kind: the largest is four times the most frequent.
             async fn probe(&self) -> Outcome {
                 match self {
-                    $( Ready::$Kind(probe) => Box::pin(probe.probe()).await, )*
+                    $( AnyProbe::$Kind(probe) => Box::pin(probe.probe()).await, )*
                 }
             }
         }
@@ -48,9 +48,9 @@ macro_rules! kinds {
 }
 
 kinds! {
-    Http = http;
-    Tls = tls;
-    Tcp = tcp;
-    Exec = exec;
-    File = file;
+    Http = http::HttpProbe;
+    Tls = tls::TlsProbe;
+    Tcp = tcp::TcpProbe;
+    Exec = exec::ExecProbe;
+    File = file::FileProbe;
 }

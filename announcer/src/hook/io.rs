@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep_until};
 use tracing::{debug, error, info, warn};
 
 use super::{Call, Ended, Queue, Runs, line};
-use crate::config::{Config, Hooks};
+use crate::config::{Config, HooksConfig};
 use crate::director::Change;
 use crate::program::io::{Programs, Run, Runner};
 use crate::program::{Bounds, Order, RunAs};
@@ -72,14 +72,14 @@ pub async fn run(
 }
 
 /// One run, from its start to its end.
-async fn once(runner: Arc<Runner>, hooks: Hooks, call: Call) -> Ended {
+async fn once(runner: Arc<Runner>, hooks: HooksConfig, call: Call) -> Ended {
     runner.settled(KILLED).await;
     let run = runner.run(&Arc::new(order(&hooks, &call)), Bounds { time: hooks.timeout, kept: KEPT }).await;
     log(&call, &run, hooks.timeout);
     Ended::of(&run.end)
 }
 
-fn order(hooks: &Hooks, call: &Call) -> Order {
+fn order(hooks: &HooksConfig, call: &Call) -> Order {
     Order { command: hooks.on_change.clone(), user: RunAs::Daemon, environment: call.environment().into() }
 }
 

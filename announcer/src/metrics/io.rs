@@ -29,8 +29,8 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
-use super::{Listeners, Peer, Reloads, Scrape, Tally, write};
-use crate::bgp::io::session::{Counters, Status};
+use super::{ListenerMetrics, PeerMetrics, Reloads, Scrape, Tally, write};
+use crate::bgp::io::session::{Counters, SessionReport};
 use crate::config;
 use crate::control::io as control;
 use crate::director::ask::{Ask, ask};
@@ -189,8 +189,8 @@ async fn scrape(context: Context) -> Option<Text> {
     Some(Text::Pieces(text))
 }
 
-fn listeners(report: &listener::Report) -> Listeners {
-    Listeners {
+fn listeners(report: &listener::ListenerReport) -> ListenerMetrics {
+    ListenerMetrics {
         period: report.period,
         targets: report.pairs,
         disarmed: report.disarmed.len(),
@@ -198,7 +198,7 @@ fn listeners(report: &listener::Report) -> Listeners {
     }
 }
 
-fn peer(peer: &config::Peer, status: Status) -> Peer {
+fn peer(peer: &config::PeerConfig, status: SessionReport) -> PeerMetrics {
     let counts = |Counters { open, update, notification, keepalive, refresh }| {
         [
             ("OPEN", open),
@@ -208,7 +208,7 @@ fn peer(peer: &config::Peer, status: Status) -> Peer {
             ("ROUTE-REFRESH", refresh),
         ]
     };
-    Peer {
+    PeerMetrics {
         name: peer.name.clone(),
         state: status.state,
         lasts: status.since.elapsed(),

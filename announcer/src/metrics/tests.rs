@@ -74,7 +74,7 @@ fn scrape() -> Scrape {
         standing: Standing::Announced,
         before: Standing::NotAnnounced(NotAnnouncedReason::NotLookedFor),
     });
-    let mut wire = crate::bgp::io::session::Status::new().wire;
+    let mut wire = crate::bgp::io::session::SessionReport::new().wire;
     wire.add(MILLISECOND);
     let messages = [("OPEN", 1), ("UPDATE", 2), ("NOTIFICATION", 0), ("KEEPALIVE", 3), ("ROUTE-REFRESH", 0)];
     Scrape {
@@ -92,9 +92,9 @@ fn scrape() -> Scrape {
             lapses: 4,
             warnings: 1,
         },
-        listeners: Listeners { period: MILLISECOND * 6, targets: 2, disarmed: 1, blind: false },
+        listeners: ListenerMetrics { period: MILLISECOND * 6, targets: 2, disarmed: 1, blind: false },
         tally,
-        peers: vec![Peer {
+        peers: vec![PeerMetrics {
             name: "r1".parse().unwrap(),
             state: StateName::Established,
             lasts: Duration::from_millis(1500),
@@ -109,7 +109,7 @@ fn scrape() -> Scrape {
         warnings: 2,
         reloads: Reloads { applied: 1, refused: 2, last_applied: false, applied_at: 1_700_000_000.25 },
         hooks: Runs { ok: 3, failed: 1, timeout: 0, not_started: 0, replaced: 7 },
-        process: Process { open_files: Some(12), cpu: Some(0.25), ..Process::default() },
+        process: ProcessMetrics { open_files: Some(12), cpu: Some(0.25), ..ProcessMetrics::default() },
     }
 }
 

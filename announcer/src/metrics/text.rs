@@ -35,7 +35,7 @@ impl Collector for Scrape {
         self.vips(&mut out)?;
         self.probes(&mut out)?;
         self.certificates(&mut out)?;
-        let Listeners { period, targets, disarmed, blind } = self.listeners;
+        let ListenerMetrics { period, targets, disarmed, blind } = self.listeners;
         out.one(&WATCH_PERIOD, Some(period.as_secs_f64()))?;
         out.one(&WATCH_TARGETS, Some(targets as u64))?;
         out.one(&WATCH_DISARMED, Some(disarmed as u64))?;
@@ -58,7 +58,7 @@ impl Collector for Scrape {
             Ok(())
         })?;
         out.one(&HOOKS_REPLACED, Some(self.hooks.replaced))?;
-        let Process { started, cpu, resident, virtual_size, open_files, max_files } = self.process;
+        let ProcessMetrics { started, cpu, resident, virtual_size, open_files, max_files } = self.process;
         out.one(&START, started)?;
         out.one(&CPU, cpu)?;
         out.one(&RESIDENT, resident)?;
@@ -153,7 +153,7 @@ impl Scrape {
     }
 
     fn peers(&self, out: &mut Out<'_>) -> fmt::Result {
-        let mut each = |metric, row: &dyn Fn(&mut Rows<'_>, &Peer) -> fmt::Result| {
+        let mut each = |metric, row: &dyn Fn(&mut Rows<'_>, &PeerMetrics) -> fmt::Result| {
             out.family(metric, |rows| self.peers.iter().try_for_each(|peer| row(rows, peer)))
         };
         each(&PEER_STATE, &|rows, peer| {

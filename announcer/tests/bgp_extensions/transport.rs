@@ -137,11 +137,15 @@ async fn refused_no_route_and_no_such_interface_have_reasons_and_hints() {
     drop(nobody);
     for (change, label, hint) in [
         (
-            Box::new(move |peer: &mut Peer| peer.port = port) as Box<dyn FnOnce(&mut Peer)>,
+            Box::new(move |peer: &mut PeerConfig| peer.port = port) as Box<dyn FnOnce(&mut PeerConfig)>,
             "refused",
             "BGP daemon",
         ),
-        (Box::new(|peer: &mut Peer| peer.interface = Some("nosuch0".into())), "no_interface", "`ip link`"),
+        (
+            Box::new(|peer: &mut PeerConfig| peer.interface = Some("nosuch0".into())),
+            "no_interface",
+            "`ip link`",
+        ),
     ] {
         let mut session = Session::start_with(change).await;
         let down = session.until(|status| status.last_down.is_some()).await.last_down.unwrap();

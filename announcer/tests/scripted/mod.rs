@@ -12,8 +12,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use announcer::bgp::fsm::StateName;
-use announcer::bgp::io::session::{self, Local, Order, Status};
-use announcer::config::{Peer, PeerAddress};
+use announcer::bgp::io::session::{self, Local, Order, SessionReport};
+use announcer::config::{PeerAddress, PeerConfig};
 use announcer::files::io::Files;
 use announcer::model::{Asn, Family, Generation, Liveness, Overrides, PeerAsn, RouterId};
 use announcer::rib::{Attributes, LocRib};
@@ -63,15 +63,15 @@ pub struct Session {
     pub rib: watch::Sender<Arc<LocRib>>,
     pub liveness: watch::Sender<Liveness>,
     pub order: watch::Sender<Order>,
-    pub peer: watch::Sender<Arc<Peer>>,
-    pub status: watch::Receiver<Status>,
+    pub peer: watch::Sender<Arc<PeerConfig>>,
+    pub status: watch::Receiver<SessionReport>,
     pub vips: watch::Sender<Arc<BTreeSet<IpAddr>>>,
     pub task: JoinHandle<()>,
     pub listener: TcpListener,
 }
 
-pub fn peer(port: u16) -> Peer {
-    Peer {
+pub fn peer(port: u16) -> PeerConfig {
+    PeerConfig {
         name: "r1".parse().unwrap(),
         address: PeerAddress::Ip("127.0.0.1".parse().unwrap()),
         port,
@@ -96,28 +96,28 @@ impl Session {
         Session::start_with(|_| {}).await
     }
 
-    pub async fn start_with(change: impl FnOnce(&mut Peer)) -> Self {
+    pub async fn start_with(change: impl FnOnce(&mut PeerConfig)) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         Session::dialing(listener, change, |_| {})
     }
 
     /// As speaker with something of its own.
-    pub async fn start_as(local: impl FnOnce(&mut Local), change: impl FnOnce(&mut Peer)) -> Self {
+    pub async fn start_as(local: impl FnOnce(&mut Local), change: impl FnOnce(&mut PeerConfig)) -> Self {
         Session::dialing(TcpListener::bind("127.0.0.1:0").await.unwrap(), change, local)
     }
 
     /// Over IPv6, from and to ::1.
-    pub async fn start_v6(change: impl FnOnce(&mut Peer)) -> Self {
+    pub async fn start_v6(change: impl FnOnce(&mut PeerConfig)) -> Self {
         let address = PeerAddress::Ip("::1".parse().unwrap());
-        let change = |peer: &mut Peer| {
-            *peer = Peer { address, ..peer.clone() };
+        let change = |peer: &mut PeerConfig| {
+            *peer = PeerConfig { address, ..peer.clone() };
             change(peer);
         };
         Session::dialing(TcpListener::bind("[::1]:0").await.unwrap(), change, |_| {})
     }
 
     /// With a router whose TCP takes little at a time: what it does not read soon holds us up.
-    pub async fn start_narrow(change: impl FnOnce(&mut Peer)) -> Self {
+    pub async fn start_narrow(change: impl FnOnce(&mut PeerConfig)) -> Self {
         let socket = TcpSocket::new_v4().unwrap();
         socket.set_recv_buffer_size(4096).unwrap();
         SockRef::from(&socket).set_tcp_mss(536).unwrap();
@@ -127,7 +127,7 @@ impl Session {
 
     pub fn dialing(
         listener: TcpListener,
-        change: impl FnOnce(&mut Peer),
+        change: impl FnOnce(&mut PeerConfig),
         adjust: impl FnOnce(&mut Local),
     ) -> Self {
         let mut config = peer(listener.local_addr().unwrap().port());
@@ -135,7 +135,7 @@ impl Session {
         let (rib, rib_seen) = watch::channel(Arc::new(LocRib::default()));
         let (liveness, liveness_seen) = watch::channel(Liveness::Up);
         let (order, order_seen) = watch::channel(Order::Run);
-        let (status_tx, status) = watch::channel(Status::new());
+        let (status_tx, status) = watch::channel(SessionReport::new());
         let (vips, vips_seen) = watch::channel(Arc::new(BTreeSet::new()));
         let (peer, peer_seen) = watch::channel(Arc::new(config));
         let mut local = Local {
@@ -205,12 +205,12 @@ impl Session {
         router
     }
 
-    pub async fn until(&mut self, holds: impl FnMut(&Status) -> bool) -> Status {
+    pub async fn until(&mut self, holds: impl FnMut(&SessionReport) -> bool) -> SessionReport {
         timeout(SOON, self.status.wait_for(holds)).await.expect("it comes to it").unwrap().clone()
     }
 
     /// What takes its time, such as a try that nobody answers.
-    pub async fn until_late(&mut self, holds: impl FnMut(&Status) -> bool) -> Status {
+    pub async fn until_late(&mut self, holds: impl FnMut(&SessionReport) -> bool) -> SessionReport {
         timeout(SOON * 4, self.status.wait_for(holds)).await.expect("it comes to it").unwrap().clone()
     }
 

@@ -5,14 +5,14 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use announcer::config::{Check, Config, Require, Service};
+use announcer::config::{CheckConfig, Config, Require, ServiceConfig};
 use announcer::health::check::Verdict;
 use ipnet::IpNet;
 
 /// All that was ever seen of one check of one VIP, since it was what it is.
 #[derive(Clone)]
 struct Seen {
-    check: Check,
+    check: CheckConfig,
     /// What it began with, and when.
     start: (Verdict, Instant),
     /// The number below which probes were of the old check, and the highest that counted.
@@ -22,7 +22,7 @@ struct Seen {
 }
 
 impl Seen {
-    fn new(check: &Check, verdict: Verdict, now: Instant) -> Self {
+    fn new(check: &CheckConfig, verdict: Verdict, now: Instant) -> Self {
         Seen { check: check.clone(), start: (verdict, now), newest: 0, heard: Vec::new() }
     }
 
@@ -72,7 +72,7 @@ struct Vip {
 
 impl Vip {
     /// What its checks together say.
-    fn verdict(&self, service: &Service, now: Instant) -> Verdict {
+    fn verdict(&self, service: &ServiceConfig, now: Instant) -> Verdict {
         let verdicts: Vec<Verdict> = self.checks.iter().map(|seen| seen.verdict(now)).collect();
         let needed = match service.require {
             Require::All => verdicts.len(),
@@ -155,8 +155,8 @@ impl Oracle {
                 (_, _) => Verdict::Unknown,
             };
             let known = known.unwrap_or_default();
-            let kept = |check: &Check| known.checks.iter().find(|seen| seen.check == *check).cloned();
-            let in_place = |index: usize, check: &Check| {
+            let kept = |check: &CheckConfig| known.checks.iter().find(|seen| seen.check == *check).cloned();
+            let in_place = |index: usize, check: &CheckConfig| {
                 known.checks.get(index).is_some_and(|seen| seen.check == *check)
             };
             let checks = service.checks.iter().enumerate().map(|(index, check)| {
@@ -169,7 +169,7 @@ impl Oracle {
         }
     }
 
-    pub fn is_drained(&self, service: &Service) -> bool {
+    pub fn is_drained(&self, service: &ServiceConfig) -> bool {
         self.drained.contains("_all") || self.drained.contains(service.name.as_str())
     }
 
@@ -187,7 +187,7 @@ impl Oracle {
 
     /// What has to be announced now, and with which MED.
     pub fn healthy(&self, now: Instant) -> BTreeMap<IpNet, Option<u32>> {
-        let good = |(address, service): &(IpAddr, &Service)| {
+        let good = |(address, service): &(IpAddr, &ServiceConfig)| {
             let vip = &self.vips[address];
             let fit = vip.present && vip.verdict(service, now) == Verdict::Up;
             fit && !self.stopped && !self.is_drained(service)

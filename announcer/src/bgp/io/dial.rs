@@ -21,7 +21,7 @@ use crate::bgp::io::path;
 use crate::bgp::io::sockopt::{self, Wants};
 use crate::bgp::path::{Address, Path, Used};
 use crate::bgp::reason::TcpFailure;
-use crate::config::{Peer, PeerAddress};
+use crate::config::{PeerAddress, PeerConfig};
 use crate::files::io::Files;
 use crate::model::Family;
 
@@ -58,7 +58,7 @@ const LOOK: Duration = Duration::from_millis(500);
 /// Connects to the peer from an address that is no VIP; gives up a little before `patience` is over.
 pub(super) async fn dial(
     files: Files,
-    peer: Arc<Peer>,
+    peer: Arc<PeerConfig>,
     vips: watch::Receiver<Arc<BTreeSet<IpAddr>>>,
     patience: Duration,
 ) -> Result<Dialed, Missed> {
@@ -86,7 +86,7 @@ async fn counters(files: &Files) -> Counters {
 /// The try. `next` becomes the next host on the way, and the interface towards it, once both are known.
 async fn attempt(
     files: &Files,
-    peer: &Peer,
+    peer: &PeerConfig,
     vips: &watch::Receiver<Arc<BTreeSet<IpAddr>>>,
     patience: Duration,
     seen: &mut Clues,
@@ -155,7 +155,10 @@ async fn attempt(
 
 /// Where the peer is at present, and the way to it. `known`: the default gateway and its interface, if they need not be looked
 /// for.
-pub(super) async fn locate(peer: &Peer, known: Option<(IpAddr, u32)>) -> Result<(IpAddr, Path), TcpFailure> {
+pub(super) async fn locate(
+    peer: &PeerConfig,
+    known: Option<(IpAddr, u32)>,
+) -> Result<(IpAddr, Path), TcpFailure> {
     let broken = |error| broken(&error);
     let over = match &peer.interface {
         Some(name) => Some(

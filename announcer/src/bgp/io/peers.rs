@@ -7,28 +7,28 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::session::{Follows, Status};
+use super::session::{Follows, SessionReport};
 use crate::config;
 use crate::model::Generation;
 
 /// The sessions' published states, in the order of the configuration.
 #[derive(Debug, Clone, Default)]
-pub struct Peers(Vec<(config::Peer, watch::Receiver<Status>)>);
+pub struct Peers(Vec<(config::PeerConfig, watch::Receiver<SessionReport>)>);
 
 impl Peers {
     /// Of these sessions.
-    pub fn new(peers: Vec<(config::Peer, watch::Receiver<Status>)>) -> Self {
+    pub fn new(peers: Vec<(config::PeerConfig, watch::Receiver<SessionReport>)>) -> Self {
         Peers(peers)
     }
 
     /// Each peer with the present state of its session.
-    pub fn iter(&self) -> impl Iterator<Item = (&config::Peer, Status)> {
+    pub fn iter(&self) -> impl Iterator<Item = (&config::PeerConfig, SessionReport)> {
         self.0.iter().map(|(peer, status)| (peer, status.borrow().clone()))
     }
 
     /// What an operator should look at, a sentence each.
     pub fn warnings(&self) -> Vec<String> {
-        let no_hold_timer = |(peer, status): &(config::Peer, watch::Receiver<Status>)| {
+        let no_hold_timer = |(peer, status): &(config::PeerConfig, watch::Receiver<SessionReport>)| {
             let agreed = status.borrow().negotiated.as_ref().map(|negotiated| negotiated.hold_time);
             (agreed == Some(None) && !peer.hold_time.is_zero()).then(|| {
                 format!(
@@ -65,7 +65,7 @@ impl Peers {
     /// routes.
     pub fn unacknowledged(&self, generation: Generation) -> Vec<String> {
         let now = Instant::now();
-        let name = |(peer, status): &(config::Peer, watch::Receiver<Status>)| match status
+        let name = |(peer, status): &(config::PeerConfig, watch::Receiver<SessionReport>)| match status
             .borrow()
             .follows(generation, now.into_std())
         {
@@ -82,7 +82,7 @@ impl Peers {
 }
 
 /// Returns when a router follows a generation.
-async fn follow(mut status: watch::Receiver<Status>, generation: Generation) {
+async fn follow(mut status: watch::Receiver<SessionReport>, generation: Generation) {
     loop {
         let follows = status.borrow_and_update().follows(generation, Instant::now().into_std());
         let until = match follows {

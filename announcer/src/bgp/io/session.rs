@@ -32,14 +32,14 @@ use crate::bgp::outbox::Known;
 use crate::bgp::path::{Network, Path};
 use crate::bgp::plan::Way;
 use crate::bgp::reason::{DownReason, TcpFailure};
-use crate::config::Peer;
+use crate::config::PeerConfig;
 use crate::files::io::Files;
 use crate::model::{Asn, Family, Liveness, RouterId};
 use crate::rib::LocRib;
 
 use network::Course;
 use routes::Routes;
-pub use status::{Counters, Down, Follows, Order, Status, Wire};
+pub use status::{Counters, Down, Follows, Order, SessionReport, Wire};
 
 /// What a session needs to know for its whole life.
 #[derive(Debug, Clone)]
@@ -64,14 +64,14 @@ pub struct Local {
 /// dropped `order` ends it too.
 ///
 /// Another `peer` takes effect at once in what is said and in its key, whose file is read again even when nothing else
-/// changed; it has to be one that [`Peer::same_session`] allows.
+/// changed; it has to be one that [`PeerConfig::same_session`] allows.
 pub async fn run(
     local: Local,
-    mut peer: watch::Receiver<Arc<Peer>>,
+    mut peer: watch::Receiver<Arc<PeerConfig>>,
     rib: watch::Receiver<Arc<LocRib>>,
     liveness: watch::Receiver<Liveness>,
     mut order: watch::Receiver<Order>,
-    status: watch::Sender<Status>,
+    status: watch::Sender<SessionReport>,
 ) {
     let config = Arc::clone(&peer.borrow_and_update());
     let span = info_span!("peer", name = %config.name);
@@ -117,7 +117,7 @@ pub async fn run(
         odd_key: None,
         hang: None,
         excused: None,
-        status: Status::new(),
+        status: SessionReport::new(),
     };
     session.run().instrument(span).await;
 }
@@ -130,8 +130,8 @@ type Answer = Result<(IpAddr, Path), TcpFailure>;
 struct Session {
     timers: fsm::Timers,
     offer: Offer,
-    peer: Arc<Peer>,
-    peers: watch::Receiver<Arc<Peer>>,
+    peer: Arc<PeerConfig>,
+    peers: watch::Receiver<Arc<PeerConfig>>,
     vips: watch::Receiver<Arc<BTreeSet<IpAddr>>>,
     network: watch::Receiver<Arc<Network>>,
     files: Files,
@@ -140,7 +140,7 @@ struct Session {
     order: watch::Receiver<Order>,
     /// The last order; after one to end there is no other.
     wanted: Order,
-    publish: watch::Sender<Status>,
+    publish: watch::Sender<SessionReport>,
     state: State,
     /// In Connect.
     dialing: Option<Later<Result<Dialed, Missed>>>,
@@ -162,7 +162,7 @@ struct Session {
     hang: Option<Instant>,
     /// Until when deadlines are put off, since this process stood still.
     excused: Option<Instant>,
-    status: Status,
+    status: SessionReport,
 }
 
 /// How long an OPEN, and the KEEPALIVE after it, may take before `status` and the log say so.

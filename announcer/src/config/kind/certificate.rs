@@ -9,7 +9,7 @@ use toml::Value as Toml;
 
 use super::super::error::Fault;
 use super::super::table::table;
-use super::super::value::{Value, Wrong, YEAR, path, text, within, wrong};
+use super::super::value::{Value, ValueError, YEAR, path, text, within, wrong};
 use super::super::writer::{self, ToToml};
 
 mod flaw;
@@ -18,7 +18,7 @@ pub use flaw::{Date, Flaw};
 
 table! {
     /// How the certificate of a server is judged.
-    pub struct Certificate as Written {
+    pub struct CertificateConfig as Written {
         /// What one does that is wrong.
         verify: one Verify, default "\"warn\"", verify,
             "https, tls: what a certificate does whose chain, name or dates are wrong: `warn`, `require` (the probe fails) or `off`";
@@ -52,7 +52,7 @@ impl ToToml for Verify {
     }
 }
 
-fn verify(value: &Value<'_>) -> Result<Verify, Wrong> {
+fn verify(value: &Value<'_>) -> Result<Verify, ValueError> {
     match text(value)? {
         "warn" => Ok(Verify::Warn),
         "require" => Ok(Verify::Require),

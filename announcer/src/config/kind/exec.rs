@@ -7,16 +7,16 @@ use std::fmt;
 use toml::Value as Toml;
 
 use super::super::error::Fault;
-use super::super::reader::Present;
+use super::super::reader::PresentKeys;
 use super::super::table::table;
-use super::super::value::{Value, Wrong, argument, text, wrong};
-use super::super::writer::{self, Out, ToToml};
-use super::interface::{FailureWord, Kind, Word};
+use super::super::value::{Value, ValueError, argument, text, wrong};
+use super::super::writer::{self, ToToml, TomlWriter};
+use super::interface::{FailureWord, ProbeKind, Word};
 use crate::model::text::Shown;
 
 table! {
     /// A program and its exit code.
-    pub struct Exec as Written {
+    pub struct ExecConfig as Written {
         /// The absolute path of the program, then its arguments; never empty, no NUL in it.
         command("exec"): list String, one_of "[\"/usr/local/bin/check-www\"]", argument,
             "a program by its absolute path, with its arguments, and no shell; its exit code counts";
@@ -48,7 +48,7 @@ impl ToToml for ExitCodes {
     }
 }
 
-impl Kind for Exec {
+impl ProbeKind for ExecConfig {
     type Written = Written;
     /// Its pipe's two ends, its process, /dev/null.
     const DESCRIPTORS: u64 = 4;
@@ -58,7 +58,7 @@ impl Kind for Exec {
     }
 
     /// A program is named by its absolute path: nothing looks it up.
-    fn judge(written: &Written, _present: &Present, faults: &mut Vec<Fault>) {
+    fn judge(written: &Written, _present: &PresentKeys, faults: &mut Vec<Fault>) {
         let Some(program) = written.command.as_ref().and_then(|exec| exec.get_ref().first()) else { return };
         if program.get_ref().starts_with('/') {
             return;
@@ -68,13 +68,13 @@ impl Kind for Exec {
         faults.push(Fault::new(program.span(), message, help));
     }
 
-    fn write(written: &Written, out: &mut Out) {
+    fn write(written: &Written, out: &mut TomlWriter) {
         written.write(out);
     }
 }
 
 /// A name that /etc/passwd can have.
-fn user(value: &Value<'_>) -> Result<String, Wrong> {
+fn user(value: &Value<'_>) -> Result<String, ValueError> {
     let text = text(value)?;
     if text.is_empty() || text.contains(|c: char| c.is_control() || c.is_whitespace() || ":/".contains(c)) {
         let help = "write its name as /etc/passwd has it, as in `\"nobody\"`";
@@ -83,7 +83,7 @@ fn user(value: &Value<'_>) -> Result<String, Wrong> {
     Ok(text.to_owned())
 }
 
-fn exit_codes(value: &Value<'_>) -> Result<ExitCodes, Wrong> {
+fn exit_codes(value: &Value<'_>) -> Result<ExitCodes, ValueError> {
     match text(value)? {
         "zero" => Ok(ExitCodes::Zero),
         "nagios" => Ok(ExitCodes::Nagios),

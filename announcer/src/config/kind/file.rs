@@ -7,19 +7,19 @@ use std::path::PathBuf;
 
 use super::super::table::table;
 use super::super::value::absolute;
-use super::super::writer::Out;
-use super::interface::{FailureWord, Kind, Word};
+use super::super::writer::TomlWriter;
+use super::interface::{FailureWord, ProbeKind, Word};
 
 table! {
     /// A file that has to be there.
-    pub struct File as Written {
+    pub struct FileConfig as Written {
         /// Absolute.
         path("file"): one PathBuf, one_of "\"/run/www.up\"", absolute,
             "a file that has to be there, by its absolute path";
     }
 }
 
-impl Kind for File {
+impl ProbeKind for FileConfig {
     type Written = Written;
     const DESCRIPTORS: u64 = 0;
 
@@ -27,7 +27,7 @@ impl Kind for File {
         format!("for the file `{}`", self.path.display())
     }
 
-    fn write(written: &Written, out: &mut Out) {
+    fn write(written: &Written, out: &mut TomlWriter) {
         written.write(out);
     }
 }

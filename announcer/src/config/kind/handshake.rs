@@ -5,7 +5,7 @@
 use std::fmt;
 
 use super::certificate::{Date, Flaw};
-use super::interface::{Asked, FailureWord, FirstOctets, Word};
+use super::interface::{FailureWord, FirstOctets, ProbeContext, Word};
 use crate::model::text::Shown;
 
 /// Why a handshake failed.
@@ -65,7 +65,7 @@ impl FailureWord for Failure {
         }
     }
 
-    fn hint(&self, asked: &Asked) -> Option<String> {
+    fn hint(&self, asked: &ProbeContext) -> Option<String> {
         let hint = match self {
             Failure::NotTls => match asked.first_octets {
                 FirstOctets::HttpOverTls => {
@@ -191,7 +191,7 @@ mod tests {
             (https, Failure::WantsCertificate, "announcer has no certificate to show"),
             (https, Failure::NoProtocol, ""),
         ] {
-            let hint = failure.hint(&Asked::of_test(asked)).unwrap_or_default();
+            let hint = failure.hint(&ProbeContext::of_test(asked)).unwrap_or_default();
             assert!(hint.contains(want) && want.is_empty() == hint.is_empty(), "{failure}: {hint}");
         }
     }

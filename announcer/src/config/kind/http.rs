@@ -13,26 +13,26 @@ use super::super::endpoint;
 use super::super::error::Fault;
 use super::super::keys::Key;
 use super::super::pattern::{Pattern, pattern};
-use super::super::reader::Present;
+use super::super::reader::PresentKeys;
 use super::super::table::table;
 use super::super::value::string;
-use super::super::writer::Out;
-use super::certificate::{self, Certificate};
-use super::interface::{FirstOctets, Kind};
+use super::super::writer::TomlWriter;
+use super::certificate::{self, CertificateConfig};
+use super::interface::{FirstOctets, ProbeKind};
 use value::{digest, header, max_body, method, statuses, url, version};
 
 mod result;
 mod value;
 
 pub use result::{Answer, Failure, MalformedField};
-pub use value::{Digest, Statuses, Version};
+pub use value::{Digest, HttpVersion, Statuses};
 
 /// A field of the request.
 pub type Field = (HeaderName, HeaderValue);
 
 table! {
     /// A request, and what its answer has to be.
-    pub struct Http as Written {
+    pub struct HttpConfig as Written {
         /// `http://` or `https://`, with a host; no user, no fragment.
         url("http"): one Url, one_of "\"http://www.example.com/healthz\"", url,
             "a request as a client of that URL sends it; `https://` too";
@@ -43,7 +43,7 @@ table! {
         /// Of the request; `None`: there is none.
         body: one String, optional "\"ping\"", string, "http: the body of the request";
         /// Which HTTP is spoken.
-        version("http_version"): one Version, default "\"auto\"", version,
+        version("http_version"): one HttpVersion, default "\"auto\"", version,
             "http: `1.1`, `2` (without TLS too, by prior knowledge), or `auto`: what the server chooses by ALPN, and 1.1 without TLS";
         /// What passes; never empty.
         expect_status: one_or_list Statuses, default "\"200-299\"", statuses,
@@ -59,19 +59,19 @@ table! {
             "http: how many octets of the body are read; one with an `expect_digest` has no more; 1 to 16777216";
     }
     with {
-        /// How its certificate is judged, if it has one: see [`Http::certificate`].
-        certificate: Certificate as certificate::Written;
+        /// How its certificate is judged, if it has one: see [`HttpConfig::certificate`].
+        certificate: CertificateConfig as certificate::Written;
     }
 }
 
-impl Http {
+impl HttpConfig {
     /// How its certificate is judged; `None`: there is none, the URL is `http://`.
-    pub fn certificate(&self) -> Option<&Certificate> {
+    pub fn certificate(&self) -> Option<&CertificateConfig> {
         (self.url.scheme() == "https").then_some(&self.certificate)
     }
 }
 
-impl Kind for Http {
+impl ProbeKind for HttpConfig {
     type Written = Written;
     const SHARED: &'static [&'static [Key]] = &[endpoint::Written::KEYS, certificate::Written::KEYS];
     const DESCRIPTORS: u64 = 1;
@@ -95,7 +95,7 @@ impl Kind for Http {
         format!("{} {} at {at}", self.method, self.url)
     }
 
-    fn judge(written: &Written, present: &Present, faults: &mut Vec<Fault>) {
+    fn judge(written: &Written, present: &PresentKeys, faults: &mut Vec<Fault>) {
         written.certificate.judge(faults);
         let head = written.method.as_ref().is_some_and(|method| *method.get_ref() == Method::HEAD);
         let (body, digest) = (&written.expect_body, &written.expect_digest);
@@ -119,7 +119,7 @@ impl Kind for Http {
         }
     }
 
-    fn write(written: &Written, out: &mut Out) {
+    fn write(written: &Written, out: &mut TomlWriter) {
         match plain(written) {
             true => written.write_own(out),
             false => written.write(out),

@@ -10,8 +10,8 @@ use url::Host;
 
 use super::super::error::Fault;
 use super::super::keys::Key;
-use super::super::reader::Present;
-use super::super::writer::Out;
+use super::super::reader::PresentKeys;
+use super::super::writer::TomlWriter;
 use super::certificate::{Date, Flaw};
 
 /// What a server hears first: what it could mistake a probe for.
@@ -28,7 +28,7 @@ pub enum FirstOctets {
 }
 
 /// A kind of probe, as the program uses it.
-pub(in crate::config) trait Kind {
+pub(in crate::config) trait ProbeKind {
     /// Its keys as written; the first makes a check of this kind.
     type Written;
 
@@ -57,14 +57,14 @@ pub(in crate::config) trait Kind {
     fn request(&self, at: &str) -> String;
 
     /// Tells keys that contradict one another.
-    fn judge(_written: &Self::Written, _present: &Present, _faults: &mut Vec<Fault>) {}
+    fn judge(_written: &Self::Written, _present: &PresentKeys, _faults: &mut Vec<Fault>) {}
 
     /// Looks at the files without which a probe can only fail.
     fn look(_written: &Self::Written, _look: &dyn Fn(&Path) -> Result<(), String>, _faults: &mut Vec<Fault>) {
     }
 
     /// Writes its keys, those that hold.
-    fn write(written: &Self::Written, out: &mut Out);
+    fn write(written: &Self::Written, out: &mut TomlWriter);
 }
 
 /// What a result can say: an answer, a failure or a warning. Displayed, it reads as the middle of a sentence.
@@ -91,14 +91,14 @@ pub(in crate::config) trait FailureWord: Word {
     }
 
     /// What to look at, where the text alone could leave a person at a loss. It says "if" where there is more than one cause.
-    fn hint(&self, _asked: &Asked) -> Option<String> {
+    fn hint(&self, _asked: &ProbeContext) -> Option<String> {
         None
     }
 }
 
 /// How a probe asked: what hints depend on.
 #[derive(Debug, Clone, Copy)]
-pub struct Asked {
+pub struct ProbeContext {
     /// The VIP that was asked for.
     pub vip: IpAddr,
     /// Whether the VIP itself was asked, and no fixed target.
@@ -108,9 +108,9 @@ pub struct Asked {
 }
 
 #[cfg(test)]
-impl Asked {
+impl ProbeContext {
     /// The VIP 192.0.2.80 itself.
     pub(in crate::config) fn of_test(first_octets: FirstOctets) -> Self {
-        Asked { vip: [192, 0, 2, 80].into(), vip_itself: true, first_octets }
+        ProbeContext { vip: [192, 0, 2, 80].into(), vip_itself: true, first_octets }
     }
 }

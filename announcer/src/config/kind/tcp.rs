@@ -9,13 +9,13 @@ use super::super::keys::Key;
 use super::super::pattern::{Pattern, pattern};
 use super::super::table::table;
 use super::super::value::{port, string};
-use super::super::writer::Out;
-use super::interface::{FailureWord, Kind, Word};
+use super::super::writer::TomlWriter;
+use super::interface::{FailureWord, ProbeKind, Word};
 use crate::model::text::Shown;
 
 table! {
     /// A connection, and what is said over it.
-    pub struct Tcp as Written {
+    pub struct TcpConfig as Written {
         /// Above 0.
         port("tcp"): one u16, one_of "25", port, "a TCP connection to that port, and what is said over it; 1 to 65535";
         /// What we say first.
@@ -26,7 +26,7 @@ table! {
     }
 }
 
-impl Kind for Tcp {
+impl ProbeKind for TcpConfig {
     type Written = Written;
     const SHARED: &'static [&'static [Key]] = &[endpoint::Written::KEYS];
     const DESCRIPTORS: u64 = 1;
@@ -39,7 +39,7 @@ impl Kind for Tcp {
         format!("for a connection to TCP port {} at {at}", self.port)
     }
 
-    fn write(written: &Written, out: &mut Out) {
+    fn write(written: &Written, out: &mut TomlWriter) {
         written.write(out);
     }
 }

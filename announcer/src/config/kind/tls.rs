@@ -10,18 +10,18 @@ use url::{Host, Url};
 use super::super::endpoint;
 use super::super::error::Fault;
 use super::super::keys::Key;
-use super::super::reader::Present;
+use super::super::reader::PresentKeys;
 use super::super::table::table;
-use super::super::value::{Value, Wrong, host_name, text, wrong};
-use super::super::writer::{self, Out, ToToml};
-use super::certificate::{self, Certificate};
-use super::interface::{FirstOctets, Kind, Word};
+use super::super::value::{Value, ValueError, host_name, text, wrong};
+use super::super::writer::{self, ToToml, TomlWriter};
+use super::certificate::{self, CertificateConfig};
+use super::interface::{FirstOctets, ProbeKind, Word};
 
 table! {
     /// A TLS handshake.
-    pub struct Tls as Written {
+    pub struct TlsConfig as Written {
         /// Whom a client of it would ask.
-        server("tls"): one Server, one_of "\"www.example.com:443\"", server,
+        server("tls"): one TlsServer, one_of "\"www.example.com:443\"", server,
             "a TLS handshake as with that server; the port is 443 without it";
         /// What is offered (RFC 7301), 1 to 255 octets each; the server has to choose one, unless there is none.
         alpn: list String, optional "[\"h2\", \"http/1.1\"]", protocol,
@@ -29,32 +29,32 @@ table! {
     }
     with {
         /// How its certificate is judged.
-        certificate: Certificate as certificate::Written;
+        certificate: CertificateConfig as certificate::Written;
     }
 }
 
 /// A server as its clients name it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Server {
+pub struct TlsServer {
     /// The name that is sent (SNI), unless it is an address, and that the certificate has to have.
     pub host: Host,
     /// Above 0.
     pub port: u16,
 }
 
-impl fmt::Display for Server {
+impl fmt::Display for TlsServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.host, self.port)
     }
 }
 
-impl ToToml for Server {
+impl ToToml for TlsServer {
     fn to_toml(&self) -> Toml {
         writer::text(self)
     }
 }
 
-impl Kind for Tls {
+impl ProbeKind for TlsConfig {
     type Written = Written;
     const SHARED: &'static [&'static [Key]] = &[endpoint::Written::KEYS, certificate::Written::KEYS];
     const DESCRIPTORS: u64 = 1;
@@ -75,7 +75,7 @@ impl Kind for Tls {
         format!("for a TLS handshake as with {} at {at}", self.server)
     }
 
-    fn judge(written: &Written, _present: &Present, faults: &mut Vec<Fault>) {
+    fn judge(written: &Written, _present: &PresentKeys, faults: &mut Vec<Fault>) {
         written.certificate.judge(faults);
     }
 
@@ -87,7 +87,7 @@ impl Kind for Tls {
         written.certificate.look(look, faults);
     }
 
-    fn write(written: &Written, out: &mut Out) {
+    fn write(written: &Written, out: &mut TomlWriter) {
         written.write(out);
     }
 }
@@ -117,7 +117,7 @@ impl fmt::Display for Answer {
 }
 
 /// `HOST[:PORT]`.
-fn server(value: &Value<'_>) -> Result<Server, Wrong> {
+fn server(value: &Value<'_>) -> Result<TlsServer, ValueError> {
     let text = text(value)?;
     let plain = !text.is_empty()
         && !text.contains(|c: char| c.is_whitespace() || c.is_control() || "/?#@\\".contains(c));
@@ -128,7 +128,7 @@ fn server(value: &Value<'_>) -> Result<Server, Wrong> {
             if let Host::Domain(name) = host {
                 host_name(name)?;
             }
-            Ok(Server { host: host.to_owned(), port })
+            Ok(TlsServer { host: host.to_owned(), port })
         }
         (None, _) | (_, None) => wrong(
             format!("`{}` is no host and port", text.escape_debug()),
@@ -138,7 +138,7 @@ fn server(value: &Value<'_>) -> Result<Server, Wrong> {
 }
 
 /// The name of a protocol: 1 to 255 octets (RFC 7301 §3.1).
-fn protocol(value: &Value<'_>) -> Result<String, Wrong> {
+fn protocol(value: &Value<'_>) -> Result<String, ValueError> {
     let text = text(value)?;
     if text.is_empty() || text.len() > 255 || !text.chars().all(|c| c.is_ascii_graphic()) {
         let help = "write the names that are registered, as in `[\"h2\", \"http/1.1\"]`";

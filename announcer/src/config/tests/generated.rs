@@ -8,11 +8,11 @@ use proptest::option;
 use proptest::prelude::*;
 use url::Url;
 
-use super::super::kind::exec::{Exec, ExitCodes};
-use super::super::kind::file::File;
+use super::super::kind::exec::{ExecConfig, ExitCodes};
+use super::super::kind::file::FileConfig;
 use super::super::kind::http::Digest;
-use super::super::kind::tcp::Tcp;
-use super::super::kind::tls::{Server, Tls};
+use super::super::kind::tcp::TcpConfig;
+use super::super::kind::tls::{TlsConfig, TlsServer};
 use super::super::pattern::Pattern;
 use super::*;
 use crate::model::{Community, ExtendedCommunity, LargeCommunity, Origin};
@@ -28,10 +28,10 @@ fn millisecond(range: std::ops::RangeInclusive<u64>) -> impl Strategy<Value = Du
 prop_compose! {
     fn certificates()(
         verify in 0u8..3, ca in any::<bool>(), expires_within in second(0..=315_576_000),
-    ) -> Certificate {
+    ) -> CertificateConfig {
         let verify = [Verify::Warn, Verify::Require, Verify::Off][usize::from(verify)];
         let ca_file = (ca && verify != Verify::Off).then(|| "ca/ü.pem".into());
-        Certificate { verify, ca_file, expires_within }
+        CertificateConfig { verify, ca_file, expires_within }
     }
 }
 
@@ -42,16 +42,16 @@ prop_compose! {
         headers in proptest::collection::vec(("[a-z][a-z0-9-]{0,9}", "([!-~]([ -~]{0,9}[!-~])?)?"), 0..3),
         statuses in proptest::collection::vec((200u16..=599, 0u16..100), 1..4),
         pattern in option::of("[a-z^$.|\\[\\]*]{0,4}"), digest in any::<([bool; 2], [u8; 32])>(),
-    ) -> Http {
+    ) -> HttpConfig {
         let port = port.map_or(String::new(), |port| format!(":{port}"));
         let scheme = if tls { "https" } else { "http" };
         let taken = ["host", "content-length", "transfer-encoding", "connection", "te", "trailer", "upgrade"];
         let ([given, long], octets) = digest;
         let method: http::Method = method.parse().unwrap();
         let bodiless = method == http::Method::HEAD;
-        Http {
+        HttpConfig {
             url: Url::parse(&format!("{scheme}://www.example.com{port}/{path}")).unwrap(),
-            version: [Version::Auto, Version::Http1, Version::Http2][usize::from(version)],
+            version: [HttpVersion::Auto, HttpVersion::Http1, HttpVersion::Http2][usize::from(version)],
             method: if method == http::Method::CONNECT { http::Method::GET } else { method },
             headers: headers.into_iter().filter(|(name, _)| !taken.contains(&name.as_str()))
                 .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect(),
@@ -66,7 +66,7 @@ prop_compose! {
             max_body,
             // Without TLS there are its defaults.
             certificate: if tls { certificate } else {
-                Certificate { verify: Verify::Warn, ca_file: None, expires_within: Duration::from_secs(14 * 86_400) }
+                CertificateConfig { verify: Verify::Warn, ca_file: None, expires_within: Duration::from_secs(14 * 86_400) }
             },
         }
     }
@@ -75,60 +75,61 @@ prop_compose! {
 /// The pattern of a check with this line, if it is good.
 fn parse_check(line: &str) -> Option<Pattern> {
     let config = parse("x", &GOOD.replace("rise = 2", line)).ok()?;
-    let Probe::Http(http) = &config.services[0].checks[0].probe else { return None };
+    let ProbeConfig::Http(http) = &config.services[0].checks[0].probe else { return None };
     http.expect_body.clone()
 }
 
-fn tls() -> impl Strategy<Value = Tls> {
+fn tls() -> impl Strategy<Value = TlsConfig> {
     let hosts = prop_oneof![
         "[a-z][a-z0-9-]{0,6}[a-z](\\.[a-z]{1,3})?".prop_map(url::Host::Domain),
         any::<u32>().prop_map(|octets| url::Host::Ipv4(Ipv4Addr::from(octets))),
         any::<u128>().prop_map(|octets| url::Host::Ipv6(Ipv6Addr::from(octets))),
     ];
-    (hosts, 1u16.., proptest::collection::vec("[!-~]{1,9}", 0..3), certificates())
-        .prop_map(|(host, port, alpn, certificate)| Tls { server: Server { host, port }, alpn, certificate })
+    (hosts, 1u16.., proptest::collection::vec("[!-~]{1,9}", 0..3), certificates()).prop_map(
+        |(host, port, alpn, certificate)| TlsConfig { server: TlsServer { host, port }, alpn, certificate },
+    )
 }
 
-fn tcp() -> impl Strategy<Value = Tcp> {
+fn tcp() -> impl Strategy<Value = TcpConfig> {
     let pattern = option::of("[a-z^$.|\\[\\]*]{0,4}");
     (1u16.., option::of(any::<String>()), pattern).prop_map(|(port, send, pattern)| {
         let expect = pattern.and_then(|text| parse_check(&format!("expect_body = '{text}'")));
-        Tcp { port, send, expect }
+        TcpConfig { port, send, expect }
     })
 }
 
-fn exec() -> impl Strategy<Value = Exec> {
+fn exec() -> impl Strategy<Value = ExecConfig> {
     let arguments = proptest::collection::vec("[^\\x00]{0,9}", 0..3);
     let user = option::of("[a-z_][a-z0-9_-]{0,6}");
     ("/[^\\x00]{0,9}", arguments, user, any::<bool>()).prop_map(|(program, mut command, user, nagios)| {
         command.insert(0, program);
         let exit_codes = if nagios { ExitCodes::Nagios } else { ExitCodes::Zero };
-        Exec { command, user, exit_codes }
+        ExecConfig { command, user, exit_codes }
     })
 }
 
 prop_compose! {
     fn checks()(
         probe in prop_oneof![
-            https().prop_map(Probe::Http),
-            tls().prop_map(Probe::Tls),
-            tcp().prop_map(Probe::Tcp),
-            exec().prop_map(Probe::Exec),
-            "/[^\\x00]{0,9}".prop_map(|path| Probe::File(File { path: path.into() })),
+            https().prop_map(ProbeConfig::Http),
+            tls().prop_map(ProbeConfig::Tls),
+            tcp().prop_map(ProbeConfig::Tcp),
+            exec().prop_map(ProbeConfig::Exec),
+            "/[^\\x00]{0,9}".prop_map(|path| ProbeConfig::File(FileConfig { path: path.into() })),
         ],
         target in option::of((any::<[bool; 2]>(), 1u16..)), interval in millisecond(50..=3_600_000),
         fast in 50u64..3_600_000,
         timeout in millisecond(1..=60_000), rise in 1u32..=100, fall in 1u32..=100,
         on_failure in option::of(on_failure()),
-    ) -> Check {
-        let target = target.map(|([six, ported], port)| Place {
+    ) -> CheckConfig {
+        let target = target.map(|([six, ported], port)| TargetAddress {
             ip: if six { Ipv6Addr::LOCALHOST.into() } else { Ipv4Addr::LOCALHOST.into() },
             port: ported.then_some(port),
         });
         let has_target = probe.port().is_some();
         let target = target.filter(|_| has_target);
         let fast_interval = Duration::from_millis(fast).min(interval);
-        Check { name: String::new(), probe, target, interval, fast_interval, timeout, rise, fall, on_failure }
+        CheckConfig { name: String::new(), probe, target, interval, fast_interval, timeout, rise, fall, on_failure }
     }
 }
 
@@ -191,7 +192,7 @@ prop_compose! {
         families in proptest::sample::subsequence(vec![Family::V4, Family::V6], 1..=2),
         options in any::<[bool; 4]>(), capable in any::<bool>(), multihop in 1u8..,
         (least, tcp_mss) in (proptest::option::of(second(3..=3)), proptest::option::of(536u16..=32767)),
-    ) -> Peer {
+    ) -> PeerConfig {
         let [bound, source, ttl_security, password] = options;
         let address = match kind {
             0 => PeerAddress::DefaultGateway,
@@ -203,7 +204,7 @@ prop_compose! {
             PeerAddress::Ip(IpAddr::V6(_)) => Ipv6Addr::new(0xfd00, 5, 0, 0, 0, 0, 0, 5).into(),
             PeerAddress::Ip(IpAddr::V4(_)) | PeerAddress::DefaultGateway => Ipv4Addr::new(10, 9, 9, host).into(),
         };
-        Peer {
+        PeerConfig {
             name: "r".parse().unwrap(), address, port, asn, hold_time: hold, send_hold_time: send_hold,
             min_hold_time: least.filter(|least| *least <= hold), tcp_mss,
             capabilities: capable || families.contains(&Family::V6), families: families.into_iter().collect(),
@@ -216,8 +217,8 @@ prop_compose! {
 }
 
 prop_compose! {
-    fn hooks()(arguments in proptest::collection::vec("[^\0]{0,8}", 0..3), timeout in millisecond(100..=300_000)) -> Hooks {
-        Hooks { on_change: std::iter::once("/bin/hook".into()).chain(arguments).collect(), timeout }
+    fn hooks()(arguments in proptest::collection::vec("[^\0]{0,8}", 0..3), timeout in millisecond(100..=300_000)) -> HooksConfig {
+        HooksConfig { on_change: std::iter::once("/bin/hook".into()).chain(arguments).collect(), timeout }
     }
 }
 
@@ -226,8 +227,8 @@ fn flap_damping() -> impl Strategy<Value = FlapDamping> {
 }
 
 prop_compose! {
-    fn metrics()(address in any::<IpAddr>(), port in 1u16..) -> Metrics {
-        Metrics { listen: SocketAddr::new(address, port) }
+    fn metrics()(address in any::<IpAddr>(), port in 1u16..) -> MetricsConfig {
+        MetricsConfig { listen: SocketAddr::new(address, port) }
     }
 }
 
@@ -254,7 +255,7 @@ prop_compose! {
                 PeerAddress::DefaultGateway => PeerAddress::Ip(Ipv4Addr::new(10, 0, 1 + i, 99).into()),
             };
         }
-        let services = (0..).zip(services).map(|(i, (name, vips, covered, attributes, checks))| Service {
+        let services = (0..).zip(services).map(|(i, (name, vips, covered, attributes, checks))| ServiceConfig {
             name: format!("{name}{i}").parse().unwrap(),
             vips: (0..).zip(vips.clone()).map(|(j, six)| if six {
                 Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, i, j).into()
@@ -269,11 +270,11 @@ prop_compose! {
             attributes, announce_delay: settle, flap_damping, listener_grace: settle / 6,
             require: if restart.is_some() { Require::All } else { Require::AtLeast(1) },
             on_failure, backup: flaps, deprefer: deprefer.clone(),
-            checks: (0..).zip(checks).map(|(k, check)| Check { name: format!("c{k}"), ..check }).collect(),
+            checks: (0..).zip(checks).map(|(k, check)| CheckConfig { name: format!("c{k}"), ..check }).collect(),
         }).collect();
         let all_six = peers.iter().all(|peer| matches!(peer.address, PeerAddress::Ip(IpAddr::V6(_))));
         let router_id = id.or(all_six.then_some(1)).map(|id| RouterId::try_from(Ipv4Addr::new(10, 1, 1, id)).unwrap());
-        Config { bgp: Bgp { asn: Asn::try_from(asn).unwrap(), router_id, settle, graceful_restart: restart }, peers, services, health: Health { listener_watch: (settle / 60).max(Duration::from_millis(1)).min(settle) }, hooks, metrics }
+        Config { bgp: BgpConfig { asn: Asn::try_from(asn).unwrap(), router_id, settle, graceful_restart: restart }, peers, services, health: HealthConfig { listener_watch: (settle / 60).max(Duration::from_millis(1)).min(settle) }, hooks, metrics }
     }
 }
 

@@ -5,10 +5,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::control::api::{Peer, Session};
+use crate::control::api::{PeerStatus, SessionStatus};
 
 /// The sentences, a line each.
-pub fn peer(peer: &Peer) -> Vec<String> {
+pub fn peer(peer: &PeerStatus) -> Vec<String> {
     let asn = peer.asn.map_or_else(|| "an AS that is not known yet".into(), |asn| format!("AS {asn}"));
     let mut lines = vec![format!(
         "Router {} at {}, {asn}: the session is {} (for {}).",
@@ -44,8 +44,8 @@ pub fn peer(peer: &Peer) -> Vec<String> {
     lines
 }
 
-fn agreed(session: &Session, lines: &mut Vec<String>) {
-    let Session { local_address, router_id, hold_time, asn_octets, route_refresh, .. } = session;
+fn agreed(session: &SessionStatus, lines: &mut Vec<String>) {
+    let SessionStatus { local_address, router_id, hold_time, asn_octets, route_refresh, .. } = session;
     if let Some(local) = local_address {
         lines.push(format!("Our end is {local}; its BGP identifier is {router_id}."));
     }
@@ -81,8 +81,8 @@ fn span(seconds: f64) -> String {
 mod tests {
     use super::*;
 
-    fn router() -> Peer {
-        Peer {
+    fn router() -> PeerStatus {
+        PeerStatus {
             name: "r1".into(),
             address: "10.0.1.1".into(),
             asn: Some(65000),
@@ -94,7 +94,7 @@ mod tests {
             hint: None,
             not_sent: vec![],
             families: vec!["IPv4".into(), "IPv6".into()],
-            session: Some(Session {
+            session: Some(SessionStatus {
                 local_address: Some("10.0.1.11:40001".into()),
                 router_id: "10.0.0.1".into(),
                 hold_time: 9,
@@ -133,7 +133,7 @@ mod tests {
 
     #[test]
     fn without_a_session_it_is_told_why_and_what_is_offered() {
-        let lines = peer(&Peer {
+        let lines = peer(&PeerStatus {
             state: "Idle".into(),
             session: None,
             reason: Some("connection refused, 2s ago".into()),

@@ -75,7 +75,7 @@ pub(crate) fn warnings_beside(context: &Context) -> Vec<String> {
 pub(super) fn status(context: &Context, report: &Report) -> api::Status {
     let mut warnings = report.warnings(Instant::now());
     warnings.extend(warnings_beside(context));
-    let drain = |drain: &Drain| api::Drain {
+    let drain = |drain: &Drain| api::DrainStatus {
         reason: drain.reason.clone(),
         by: drain.by.clone(),
         at: drain.at.clone(),
@@ -83,7 +83,7 @@ pub(super) fn status(context: &Context, report: &Report) -> api::Status {
     let all = report.drains.all.iter().map(|all| (drain::ALL, all));
     let named = report.drains.named.iter().map(|(name, one)| (name.as_str(), one));
     let drains = all.chain(named).map(|(name, one)| (name.to_owned(), drain(one))).collect();
-    let vip = |vip: &VipReport| api::Vip {
+    let vip = |vip: &VipReport| api::VipStatus {
         address: vip.address,
         standing: vip.standing.word().to_owned(),
         reason: vip.standing.to_string(),
@@ -102,7 +102,7 @@ pub(super) fn status(context: &Context, report: &Report) -> api::Status {
             .map(|(peer, status)| self::peer(context, peer, &status))
             .collect(),
         services: (report.services.iter())
-            .map(|service| api::Service {
+            .map(|service| api::ServiceStatus {
                 name: service.name.to_string(),
                 vips: service.vips.iter().map(vip).collect(),
             })
@@ -113,8 +113,8 @@ pub(super) fn status(context: &Context, report: &Report) -> api::Status {
     }
 }
 
-fn listener_watch(report: &listener::Report) -> Option<api::ListenerWatch> {
-    Some(api::ListenerWatch {
+fn listener_watch(report: &listener::ListenerReport) -> Option<api::ListenerWatchStatus> {
+    Some(api::ListenerWatchStatus {
         period_ms: report.period.as_secs_f64() * 1000.0,
         targets: report.pairs,
         by: report.how?.word().to_owned(),
@@ -125,7 +125,7 @@ fn listener_watch(report: &listener::Report) -> Option<api::ListenerWatch> {
     })
 }
 
-fn peer(context: &Context, peer: &config::Peer, status: &session::Status) -> api::Peer {
+fn peer(context: &Context, peer: &config::PeerConfig, status: &session::SessionReport) -> api::PeerStatus {
     let ours = context.configs.borrow().bgp.asn;
     let asn = match (peer.asn, &status.negotiated) {
         (PeerAsn::Is(asn), _) => Some(asn),
@@ -141,7 +141,7 @@ fn peer(context: &Context, peer: &config::Peer, status: &session::Status) -> api
     let twin = same_router.as_ref().filter(|_| reason.is_some());
     let twin = twin.map(|other| format!("the peer `{other}` is the same router: remove one of the two"));
     let families = |families: &BTreeSet<Family>| families.iter().map(ToString::to_string).collect();
-    api::Peer {
+    api::PeerStatus {
         name: peer.name.to_string(),
         address: status.peer_address.map_or_else(|| peer.address.to_string(), |ip| ip.to_string()),
         asn: asn.map(Asn::get),
@@ -153,7 +153,7 @@ fn peer(context: &Context, peer: &config::Peer, status: &session::Status) -> api
         hint: twin.or(hint.flatten()),
         not_sent: status.not_sent.values().map(ToString::to_string).collect(),
         families: families(&peer.families),
-        session: status.negotiated.as_ref().map(|agreed| api::Session {
+        session: status.negotiated.as_ref().map(|agreed| api::SessionStatus {
             local_address: status.local_address.map(|local| local.to_string()),
             router_id: agreed.peer_id.to_string(),
             hold_time: agreed.hold_time.map_or(0, |time| time.as_secs()),
@@ -180,7 +180,7 @@ fn peer(context: &Context, peer: &config::Peer, status: &session::Status) -> api
 }
 
 /// Where a peer is, as far as that is known.
-fn address_of(peer: &config::Peer, status: &session::Status) -> Option<IpAddr> {
+fn address_of(peer: &config::PeerConfig, status: &session::SessionReport) -> Option<IpAddr> {
     match peer.address {
         config::PeerAddress::Ip(address) => Some(address),
         config::PeerAddress::DefaultGateway => status.peer_address,

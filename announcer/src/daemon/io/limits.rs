@@ -5,7 +5,7 @@
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing::{info, warn};
 
-use crate::config::{Check, Config};
+use crate::config::{CheckConfig, Config};
 use crate::health::io::probe;
 
 /// As many descriptors as the unit asks for. More is not worth it: programs that close all that they could have open go
@@ -42,7 +42,7 @@ fn raised(limit: &Rlimit) -> Option<u64> {
 
 /// How many descriptors a configuration may have open at once, if all that it asks hangs.
 fn needed(config: &Config) -> u64 {
-    let one = |check: &Check| {
+    let one = |check: &CheckConfig| {
         u128::from(check.probe.descriptors())
             * check
                 .timeout

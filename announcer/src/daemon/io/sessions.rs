@@ -15,7 +15,7 @@ use tracing::{info, warn};
 use super::tasks::Kept;
 use crate::bgp::fsm::StateName;
 use crate::bgp::io::peers::Peers;
-use crate::bgp::io::session::{self, Local, Order, Status};
+use crate::bgp::io::session::{self, Local, Order, SessionReport};
 use crate::bgp::path::Network;
 use crate::bgp::plan::{self, Cause, Settings, Step, Up, Wanted, Way};
 use crate::bgp::router_id::Identity;
@@ -46,9 +46,9 @@ pub(in crate::daemon) struct Shared {
 
 struct Running {
     settings: Settings,
-    peer: watch::Sender<Arc<config::Peer>>,
+    peer: watch::Sender<Arc<config::PeerConfig>>,
     order: watch::Sender<Order>,
-    status: watch::Receiver<Status>,
+    status: watch::Receiver<SessionReport>,
     /// `None` while the router id is not known.
     task: Option<Kept>,
 }
@@ -251,7 +251,7 @@ fn reason(cause: Cause) -> &'static str {
 }
 
 fn start(settings: Settings, shared: &Shared) -> Running {
-    let (status, seen) = watch::channel(Status::new());
+    let (status, seen) = watch::channel(SessionReport::new());
     let (order, orders) = watch::channel(Order::Run);
     let name = format!("session with {}", settings.peer.name);
     let (peer, given) = watch::channel(Arc::new(settings.peer.clone()));

@@ -9,14 +9,14 @@ const LONG: Duration = Duration::from_secs(20);
 /// An owner of `folder` whose director counts facts as generations and remembers the drains of each.
 struct Running {
     requests: mpsc::Sender<Request>,
-    state: watch::Receiver<State>,
+    state: watch::Receiver<DrainFolderReport>,
     seen: watch::Receiver<Vec<Drains>>,
     _tasks: tokio::task::JoinSet<()>,
 }
 
 fn start(folder: &Path) -> Running {
     let (facts, mut heard) = mpsc::channel::<Fact>(4);
-    let (state, published) = watch::channel(State::default());
+    let (state, published) = watch::channel(DrainFolderReport::default());
     let (sender, requests) = requests();
     let (remember, seen) = watch::channel(Vec::new());
     let owner = Owner { folder: folder.to_owned(), files: Files::new(), facts, state };
@@ -40,7 +40,7 @@ impl Running {
         timeout(LONG, answer).await.unwrap().unwrap()
     }
 
-    async fn until(&self, fits: impl Fn(&State) -> bool) {
+    async fn until(&self, fits: impl Fn(&DrainFolderReport) -> bool) {
         timeout(LONG, self.state.clone().wait_for(|state| fits(state))).await.unwrap().unwrap();
     }
 }

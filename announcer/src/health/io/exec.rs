@@ -51,16 +51,16 @@ impl From<Order> for program::Order {
 
 /// A probe by one program, ready to be run again and again.
 #[derive(Debug)]
-pub struct Exec {
+pub struct ExecProbe {
     order: Arc<program::Order>,
     codes: ExitCodes,
     timeout: Duration,
     runner: Runner,
 }
 
-impl Exec {
+impl ExecProbe {
     /// A probe by the program of `exec`, for a target.
-    pub fn of(prober: &Prober, target: &Target, exec: &kind::exec::Exec) -> Self {
+    pub fn of(prober: &Prober, target: &Target, exec: &kind::exec::ExecConfig) -> Self {
         let order = Order {
             command: exec.command.clone(),
             user: exec.user.clone(),
@@ -68,12 +68,12 @@ impl Exec {
             vip: target.vip,
             check: target.config.name.clone(),
         };
-        Exec::new(order, exec.exit_codes, target.config.timeout, prober.programs())
+        ExecProbe::new(order, exec.exit_codes, target.config.timeout, prober.programs())
     }
 
     /// A probe by `order`; `timeout` is for the whole run.
     pub fn new(order: Order, codes: ExitCodes, timeout: Duration, programs: &Programs) -> Self {
-        Exec { order: Arc::new(order.into()), codes, timeout, runner: Runner::new(programs) }
+        ExecProbe { order: Arc::new(order.into()), codes, timeout, runner: Runner::new(programs) }
     }
 
     /// Runs it once. Dropped, it kills it.

@@ -18,21 +18,21 @@ use crate::health::outcome::{Outcome, Reason, Shortage, Waiting};
 
 /// A probe of one path, ready to be sent again and again.
 #[derive(Debug)]
-pub struct File {
+pub struct FileProbe {
     path: PathBuf,
     timeout: Duration,
     files: Files,
 }
 
-impl File {
+impl FileProbe {
     /// A probe of the path of `file`.
-    pub fn of(prober: &Prober, target: &Target, file: &kind::file::File) -> Self {
-        File::new(file.path.clone(), target.config.timeout, prober.files())
+    pub fn of(prober: &Prober, target: &Target, file: &kind::file::FileConfig) -> Self {
+        FileProbe::new(file.path.clone(), target.config.timeout, prober.files())
     }
 
     /// A probe of `path`; `timeout` is for a mount that hangs.
     pub fn new(path: PathBuf, timeout: Duration, files: Files) -> Self {
-        File { path, timeout, files }
+        FileProbe { path, timeout, files }
     }
 
     /// Looks once.
@@ -90,7 +90,7 @@ mod tests {
 
     const TIMEOUT: Duration = Duration::from_millis(200);
 
-    async fn text_of(file: &File) -> String {
+    async fn text_of(file: &FileProbe) -> String {
         match file.probe().await {
             Outcome::Pass { answer, .. } => format!("pass: {answer}"),
             Outcome::Fail { reason, .. } => format!("fail: {reason}"),
@@ -102,20 +102,20 @@ mod tests {
     async fn passes_while_the_file_is_there() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("up");
-        let file = File::new(path.clone(), TIMEOUT, Files::new());
+        let file = FileProbe::new(path.clone(), TIMEOUT, Files::new());
         assert_eq!(text_of(&file).await, "fail: the file is not there");
         std::fs::write(&path, "").unwrap();
         assert_eq!(text_of(&file).await, "pass: the file is there");
         let link = folder.path().join("link");
         symlink(&path, &link).unwrap();
-        let link = File::new(link, TIMEOUT, Files::new());
+        let link = FileProbe::new(link, TIMEOUT, Files::new());
         assert_eq!(text_of(&link).await, "pass: the file is there");
         assert_eq!(
-            text_of(&File::new(path.join("below"), TIMEOUT, Files::new())).await,
+            text_of(&FileProbe::new(path.join("below"), TIMEOUT, Files::new())).await,
             "fail: the file is not there"
         );
         assert_eq!(
-            text_of(&File::new(folder.path().into(), TIMEOUT, Files::new())).await,
+            text_of(&FileProbe::new(folder.path().into(), TIMEOUT, Files::new())).await,
             "pass: the file is there"
         );
         std::fs::remove_file(&path).unwrap();
@@ -128,7 +128,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("round");
         symlink(&path, &path).unwrap();
-        let round = File::new(path, TIMEOUT, Files::new());
+        let round = FileProbe::new(path, TIMEOUT, Files::new());
         assert_eq!(text_of(&round).await, "fail: Too many symbolic links encountered");
         assert_eq!(
             meaning(&io::Error::from_raw_os_error(Errno::ENOMEM as i32)),
@@ -138,7 +138,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_mount_that_hangs_costs_one_thread_and_no_more_than_the_timeout() {
-        let file = File::new("/".into(), TIMEOUT, Files::new());
+        let file = FileProbe::new("/".into(), TIMEOUT, Files::new());
         let (release, hang) = mpsc::channel::<()>();
         let hang = std::sync::Arc::new(std::sync::Mutex::new(hang));
         let hung = file.ask(move |_| {

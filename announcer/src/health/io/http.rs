@@ -25,7 +25,7 @@ use crate::config::endpoint::Endpoint;
 use crate::config::kind;
 use crate::config::kind::certificate::Flaw;
 use crate::config::kind::handshake::{self, Warning};
-use crate::config::kind::http::{Answer, Digest, Failure, Statuses, Version};
+use crate::config::kind::http::{Answer, Digest, Failure, HttpVersion, Statuses};
 use crate::config::pattern::Pattern;
 use crate::health::Target;
 use crate::health::outcome::{Outcome, Reason, Shortage, Waiting};
@@ -58,7 +58,7 @@ const SOONER: u32 = 16;
 
 /// A probe of one URL at one VIP, ready to be sent again and again.
 #[derive(Debug)]
-pub struct Http {
+pub struct HttpProbe {
     /// Why it cannot be sent, if so: then each probe fails with that.
     ready: Result<Ready, Reason>,
     timeout: Duration,
@@ -86,9 +86,9 @@ struct Wanted {
     max_body: u32,
 }
 
-impl Http {
+impl HttpProbe {
     /// A probe of `http` at a target.
-    pub fn of(prober: &Prober, target: &Target, http: &kind::http::Http) -> Self {
+    pub fn of(prober: &Prober, target: &Target, http: &kind::http::HttpConfig) -> Self {
         let timeout = target.config.timeout;
         let ready = match http.url.port_or_known_default() {
             Some(port) => {
@@ -97,7 +97,7 @@ impl Http {
             }
             None => Err(Reason::Other("the URL has no port")),
         };
-        Http { ready, timeout }
+        HttpProbe { ready, timeout }
     }
 
     /// Asks once. Dropped, it lets go of its connection.
@@ -118,7 +118,7 @@ impl Http {
 
 impl Ready {
     fn new(
-        http: &kind::http::Http,
+        http: &kind::http::HttpConfig,
         endpoint: &Endpoint,
         timeout: Duration,
         store: &TrustStore,
@@ -129,9 +129,9 @@ impl Ready {
         let as_asked = host == authority(&url)?;
         let (one, two) = (b"http/1.1".to_vec(), b"h2".to_vec());
         let offered = match http.version {
-            Version::Auto if as_asked => vec![two, one],
-            Version::Auto | Version::Http1 => vec![one],
-            Version::Http2 => vec![two],
+            HttpVersion::Auto if as_asked => vec![two, one],
+            HttpVersion::Auto | HttpVersion::Http1 => vec![one],
+            HttpVersion::Http2 => vec![two],
         };
         let (tls, judge) = match (http.certificate(), &endpoint.host) {
             (Some(certificate), Some(host)) => {
@@ -141,8 +141,8 @@ impl Ready {
             (Some(_) | None, _) => (tls::without_trust()?, None),
         };
         let early = match http.version {
-            Version::Auto | Version::Http1 => Some(Early::new(http, endpoint, timeout, store)?),
-            Version::Http2 => None,
+            HttpVersion::Auto | HttpVersion::Http1 => Some(Early::new(http, endpoint, timeout, store)?),
+            HttpVersion::Http2 => None,
         };
         let mut builder = bare(tls).local_address(endpoint.from).connect_timeout(timeout - timeout / SOONER);
         if let Some(name) = name {
@@ -156,11 +156,13 @@ impl Ready {
             request.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));
         }
         match http.version {
-            Version::Auto | Version::Http1 if as_asked => {}
-            Version::Auto | Version::Http1 => drop(request.headers_mut().insert(HOST, host)),
+            HttpVersion::Auto | HttpVersion::Http1 if as_asked => {}
+            HttpVersion::Auto | HttpVersion::Http1 => drop(request.headers_mut().insert(HOST, host)),
             // By ALPN, or else by prior knowledge.
-            Version::Http2 if http.certificate().is_some() => *request.version_mut() = http::Version::HTTP_2,
-            Version::Http2 => builder = builder.http2_prior_knowledge(),
+            HttpVersion::Http2 if http.certificate().is_some() => {
+                *request.version_mut() = http::Version::HTTP_2
+            }
+            HttpVersion::Http2 => builder = builder.http2_prior_knowledge(),
         }
         if let Some(body) = http.body.as_ref().filter(|body| !body.is_empty()) {
             *request.body_mut() = Some(body.clone().into());

@@ -36,7 +36,7 @@ const WAKE: Duration = Duration::from_micros(20);
 
 /// How the watch itself stands.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Report {
+pub struct ListenerReport {
     /// From look to look, in steps of a millisecond; zero: nothing is watched.
     pub period: Duration,
     /// How many VIPs and ports are watched.
@@ -53,7 +53,7 @@ pub struct Report {
 pub async fn run(
     mut wanted: watch::Receiver<Arc<Wanted>>,
     facts: mpsc::Sender<Listening>,
-    report: watch::Sender<Report>,
+    report: watch::Sender<ListenerReport>,
 ) {
     let mut watcher = Watcher::new(&wanted.borrow_and_update().clone());
     let mut confirming = FuturesUnordered::new();
@@ -213,11 +213,11 @@ impl Watcher {
         self.watch.answered(pair, answer).into_iter().collect()
     }
 
-    fn report(&self) -> Report {
+    fn report(&self) -> ListenerReport {
         if !self.is_on() {
-            return Report::default();
+            return ListenerReport::default();
         }
-        Report {
+        ListenerReport {
             period: Duration::from_millis((self.period.get().as_micros() as u64).div_ceil(1000)),
             pairs: self.watch.pairs().len(),
             how: Some(self.how()),

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use super::probe;
 use super::prober::Prober;
-use crate::config::Service;
+use crate::config::ServiceConfig;
 use crate::files::io::Files;
 use crate::health::outcome::Outcome;
 use crate::health::{Target, hint};
@@ -28,7 +28,7 @@ pub struct CheckResult {
 ///
 /// # Errors
 /// When there is no runtime for it.
-pub fn run(service: &Service) -> std::io::Result<Vec<CheckResult>> {
+pub fn run(service: &ServiceConfig) -> std::io::Result<Vec<CheckResult>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let seen = runtime.block_on(async {
         let prober = Prober::new(Files::new());

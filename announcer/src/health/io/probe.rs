@@ -19,7 +19,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
-use super::Ready;
+use super::AnyProbe;
 use super::prober::Prober;
 use crate::health::outcome::Outcome;
 use crate::health::{Pace, Probed, Target};
@@ -36,7 +36,7 @@ const FIRST: Duration = Duration::from_millis(50);
 /// Probes a target until nobody sets its pace or wants to know.
 pub async fn run(prober: Prober, target: Target, pace: watch::Receiver<Pace>, facts: mpsc::Sender<Probed>) {
     let wait = prober.turn();
-    let ready = Ready::new(&prober, &target);
+    let ready = AnyProbe::new(&prober, &target);
     let Target { service, vip, check, .. } = target;
     let named = |Observation { sequence, outcome, at }| Probed {
         service: service.clone(),
@@ -51,7 +51,7 @@ pub async fn run(prober: Prober, target: Target, pace: watch::Receiver<Pace>, fa
 
 /// Probes a target once, for whoever wants to see what comes of it.
 pub async fn once(prober: &Prober, target: &Target) -> Outcome {
-    Ready::new(prober, target).probe().await
+    AnyProbe::new(prober, target).probe().await
 }
 
 /// What one probe saw, and when.

@@ -31,7 +31,7 @@ const MOST: usize = 16 * 1024;
 
 /// A probe of one address and port, ready to be sent again and again.
 #[derive(Debug)]
-pub struct Tcp {
+pub struct TcpProbe {
     /// Where it goes.
     endpoint: Endpoint,
     /// What is said once connected; may be empty.
@@ -42,10 +42,10 @@ pub struct Tcp {
     timeout: Duration,
 }
 
-impl Tcp {
+impl TcpProbe {
     /// A probe of `tcp` at a target.
-    pub fn of(_: &Prober, target: &Target, tcp: &kind::tcp::Tcp) -> Self {
-        Tcp {
+    pub fn of(_: &Prober, target: &Target, tcp: &kind::tcp::TcpConfig) -> Self {
+        TcpProbe {
             endpoint: target.endpoint(tcp.port, None),
             send: tcp.send.clone().unwrap_or_default(),
             expect: tcp.expect.clone(),

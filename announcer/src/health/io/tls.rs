@@ -32,7 +32,7 @@ use super::result::{self, ProbeError, ProbeSuccess, errno_of, find};
 use super::trust::{Findings, Judge, TrustStore};
 use crate::config::endpoint::Endpoint;
 use crate::config::kind;
-use crate::config::kind::certificate::{Certificate, Flaw, Verify};
+use crate::config::kind::certificate::{CertificateConfig, Flaw, Verify};
 use crate::config::kind::handshake::{Failure, Warning};
 use crate::config::kind::tls::Answer;
 use crate::health::Target;
@@ -45,21 +45,21 @@ pub(super) mod tests;
 
 /// A probe that shakes hands and leaves.
 #[derive(Debug)]
-pub struct Tls {
+pub struct TlsProbe {
     endpoint: Endpoint,
     /// Why it cannot be sent, if so: then each probe fails with that.
     handshake: Result<Handshake, Failure>,
     timeout: Duration,
 }
 
-impl Tls {
+impl TlsProbe {
     /// A probe of `tls` at a target.
-    pub fn of(prober: &Prober, target: &Target, tls: &kind::tls::Tls) -> Self {
+    pub fn of(prober: &Prober, target: &Target, tls: &kind::tls::TlsConfig) -> Self {
         let (host, timeout) = (&tls.server.host, target.config.timeout);
         let endpoint = target.endpoint(tls.server.port, Some(host.clone()));
         let offered = tls.alpn.iter().map(|protocol| protocol.clone().into_bytes()).collect();
         let handshake = Handshake::new(host, offered, &tls.certificate, prober.trust(), timeout);
-        Tls { endpoint, handshake, timeout }
+        TlsProbe { endpoint, handshake, timeout }
     }
 
     /// Asks once. Dropped, it lets go of its connection.
@@ -130,11 +130,11 @@ impl Handshake {
     pub(super) fn new(
         host: &Host<impl AsRef<str>>,
         offered: Vec<Vec<u8>>,
-        certificate: &Certificate,
+        certificate: &CertificateConfig,
         store: &TrustStore,
         timeout: Duration,
     ) -> Result<Self, Failure> {
-        let Config { config, name, judge } = config(host, offered, certificate, store, timeout)?;
+        let TlsClient { config, name, judge } = config(host, offered, certificate, store, timeout)?;
         Ok(Handshake { config: Arc::new(config), name, judge })
     }
 
@@ -157,7 +157,7 @@ impl Handshake {
 }
 
 /// What TLS with one server needs.
-pub(super) struct Config {
+pub(super) struct TlsClient {
     pub(super) config: ClientConfig,
     /// The server's name, which is sent unless it is an address.
     pub(super) name: ServerName<'static>,
@@ -173,10 +173,10 @@ pub(super) struct Config {
 pub(super) fn config(
     host: &Host<impl AsRef<str>>,
     offered: Vec<Vec<u8>>,
-    certificate: &Certificate,
+    certificate: &CertificateConfig,
     store: &TrustStore,
     timeout: Duration,
-) -> Result<Config, Failure> {
+) -> Result<TlsClient, Failure> {
     let name = match host {
         Host::Domain(name) => {
             let name = name.as_ref();
@@ -191,7 +191,7 @@ pub(super) fn config(
     let judge = Arc::new(Judge::new(name.clone(), certificate, store, timeout));
     let verifier = Verifier { provider, judge: judge.clone() };
     config.dangerous().set_certificate_verifier(Arc::new(verifier));
-    Ok(Config { config, name, judge })
+    Ok(TlsClient { config, name, judge })
 }
 
 /// Shakes hands with nobody: for a client that speaks no TLS. It shares with all others what can be shared.

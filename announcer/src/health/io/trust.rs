@@ -18,7 +18,7 @@ use tokio::time::timeout;
 use tracing::warn;
 use webpki::{EndEntityCert, KeyUsage};
 
-use crate::config::kind::certificate::{Certificate, Date, Flaw, Verify};
+use crate::config::kind::certificate::{CertificateConfig, Date, Flaw, Verify};
 use crate::files::io::{self as files, FileError, Files};
 use crate::model::text::Shown;
 
@@ -66,7 +66,7 @@ impl Judge {
     /// Of a server of this name, for probes that may take as long as `timeout`.
     pub(super) fn new(
         name: ServerName<'static>,
-        certificate: &Certificate,
+        certificate: &CertificateConfig,
         store: &TrustStore,
         timeout: Duration,
     ) -> Self {

@@ -15,8 +15,11 @@ fn script(dir: &Path, text: &str) -> PathBuf {
     file
 }
 
-fn hooks(program: &Path, limit: Duration) -> Hooks {
-    Hooks { on_change: vec![program.to_str().unwrap().to_owned(), "an argument".into()], timeout: limit }
+fn hooks(program: &Path, limit: Duration) -> HooksConfig {
+    HooksConfig {
+        on_change: vec![program.to_str().unwrap().to_owned(), "an argument".into()],
+        timeout: limit,
+    }
 }
 
 fn call() -> Call {
@@ -90,7 +93,7 @@ async fn much_output_is_read_and_cut() {
     assert_eq!((end, output.len()), (End::Code(0), KEPT));
 }
 
-fn config(hooks: Hooks) -> Arc<Config> {
+fn config(hooks: HooksConfig) -> Arc<Config> {
     let mut config = crate::config::parse(
         "test",
         with_services!(
@@ -110,7 +113,7 @@ struct Task {
 }
 
 impl Task {
-    fn start(hooks: Hooks) -> Task {
+    fn start(hooks: HooksConfig) -> Task {
         let (configs, given) = watch::channel(config(hooks));
         let (changes, changed) = mpsc::channel(16);
         let (counts, runs) = watch::channel(Runs::default());

@@ -9,18 +9,18 @@ use procfs_core::process::{LimitValue, Limits, Stat};
 use procfs_core::{ExplicitSystemInfo, FromRead, FromReadSI, KernelStats};
 
 use crate::files::io as files;
-use crate::metrics::Process;
+use crate::metrics::ProcessMetrics;
 
 /// The longest file of `/proc` that is read, in octets.
 const LONGEST: u64 = 1024 * 1024;
 
 /// Reads it, and blocks.
-pub(super) fn read() -> Process {
+pub(super) fn read() -> ProcessMetrics {
     let text = |file: &str| files::read_text(Path::new(file), LONGEST).unwrap_or_default();
     let ticks = number(SysconfVar::CLK_TCK);
     let page = number(SysconfVar::PAGE_SIZE);
     let limits = Limits::from_read(text("/proc/self/limits").as_bytes()).ok();
-    let mut process = Process { max_files: limits.and_then(max_files), ..Process::default() };
+    let mut process = ProcessMetrics { max_files: limits.and_then(max_files), ..ProcessMetrics::default() };
     process.open_files = files::names(Path::new("/proc/self/fd")).ok().map(|names| names.len() as u64);
     let stat = Stat::from_read(text("/proc/self/stat").as_bytes()).ok();
     if let (Some(stat), Some(ticks), Some(page)) = (stat, ticks, page) {

@@ -37,7 +37,7 @@ fn config(vips: u16, listen: Option<SocketAddr>) -> Arc<config::Config> {
         ),
     )
     .unwrap_or_else(|e| panic!("{e}"));
-    config.metrics = listen.map(|listen| config::Metrics { listen });
+    config.metrics = listen.map(|listen| config::MetricsConfig { listen });
     Arc::new(config)
 }
 
@@ -50,7 +50,7 @@ fn host(vips: u16, listen: SocketAddr) -> Host {
     let (runs, hooks) = watch::channel(Runs::default());
     let (bind_errors, bind_error) = watch::channel(Vec::new());
     let (tallies, tally) = watch::channel(Tally::new(&config));
-    let (drain_state, drains) = watch::channel(crate::drain::State::default());
+    let (drain_state, drains) = watch::channel(crate::drain::DrainFolderReport::default());
     let (drain_requests, _) = mpsc::channel(1);
     let (id, router_id) = watch::channel(Identity::default());
     let (peers_tx, peers) = watch::channel(Peers::default());
@@ -58,7 +58,7 @@ fn host(vips: u16, listen: SocketAddr) -> Host {
         configs: given,
         router_id,
         peers,
-        listener_watch: watch::channel(listener::Report::default()).1,
+        listener_watch: watch::channel(listener::ListenerReport::default()).1,
         drains,
         drain_requests,
         warnings: vec![bind_error.clone(), watch::channel(vec!["as a test".to_owned()]).1],

@@ -16,7 +16,7 @@ use nix::unistd::Uid;
 use tokio::sync::watch;
 
 use super::landlock;
-use crate::config::{Check, Config, Probe};
+use crate::config::{CheckConfig, Config, ProbeConfig};
 use crate::files::io::Files;
 use crate::program::confine::{self, Abi, Kind, Protected, Rights, Rule, Support};
 
@@ -64,7 +64,7 @@ impl Confinement {
     pub(super) fn warning(&self) -> Option<String> {
         let (_, configs) = self.kept_from.as_ref()?;
         let config = configs.borrow().clone();
-        let is_program = |check: &Check| matches!(check.probe, Probe::Exec(_));
+        let is_program = |check: &CheckConfig| matches!(check.probe, ProbeConfig::Exec(_));
         let has_programs = config.hooks.is_some()
             || config.services.iter().any(|service| service.checks.iter().any(is_program));
         self.support.warning().filter(|_| has_programs && !Uid::effective().is_root())

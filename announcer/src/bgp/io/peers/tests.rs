@@ -20,12 +20,12 @@ const CONFIG: &str = r#"
 "#;
 
 /// The sessions of two routers: both are established, and have acknowledged generation 4.
-fn sessions() -> (Vec<watch::Sender<Status>>, Peers) {
+fn sessions() -> (Vec<watch::Sender<SessionReport>>, Peers) {
     let config = crate::config::parse("x", CONFIG).unwrap_or_else(|errors| panic!("{errors}"));
     let mut senders = Vec::new();
     let mut peers = Vec::new();
     for peer in &config.peers {
-        let status = Status { state: StateName::Established, acknowledged: 4, ..Status::new() };
+        let status = SessionReport { state: StateName::Established, acknowledged: 4, ..SessionReport::new() };
         let (sender, status) = watch::channel(status);
         senders.push(sender);
         peers.push((peer.clone(), status));

@@ -16,7 +16,7 @@ use crate::bgp::open::{Negotiated, RefreshKind, Restart};
 use crate::bgp::outbox::{Known, News};
 use crate::bgp::path;
 use crate::bgp::wire::{self, Bound, Encoding};
-use crate::config::Peer;
+use crate::config::PeerConfig;
 use crate::model::{Family, Generation};
 use crate::rib::{AdjRibOut, Export, NextHop};
 
@@ -71,7 +71,7 @@ impl Session {
     }
 
     /// The configuration was read again: the attributes and the key may differ.
-    pub(super) fn reconfigured(&mut self, peer: Arc<Peer>) {
+    pub(super) fn reconfigured(&mut self, peer: Arc<PeerConfig>) {
         self.peer = peer;
         self.exports();
         if let (Some(file), Some(_)) = (self.peer.password_file.clone(), &self.connection) {
@@ -173,7 +173,7 @@ impl Session {
 
 /// Our next hops on a connection, and the peer's own attributes. What was advertised before stays while it can.
 fn export(
-    peer: &Peer,
+    peer: &PeerConfig,
     connection: &Connection,
     negotiated: &Negotiated,
     vips: &BTreeSet<IpAddr>,

@@ -46,7 +46,7 @@ impl Order {
 
 /// What there is to know of a session; published on every change.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Status {
+pub struct SessionReport {
     /// The machine's state.
     pub state: StateName,
     /// Since when.
@@ -122,10 +122,10 @@ pub struct Counters {
     pub refresh: u64,
 }
 
-impl Status {
+impl SessionReport {
     /// Before the first try.
     pub fn new() -> Self {
-        Status {
+        SessionReport {
             state: StateName::Idle,
             since: super::now(),
             acknowledged: 0,
@@ -164,8 +164,8 @@ impl Status {
     }
 }
 
-impl Default for Status {
+impl Default for SessionReport {
     fn default() -> Self {
-        Status::new()
+        SessionReport::new()
     }
 }

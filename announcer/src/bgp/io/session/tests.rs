@@ -61,7 +61,7 @@ async fn a_changed_key_is_set_on_the_live_socket_and_resets_nothing() {
     write_key(&file, "old");
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     router_key(&listener, "127.0.0.1:0".parse().unwrap(), &file).await;
-    let peer = Arc::new(Peer {
+    let peer = Arc::new(PeerConfig {
         name: "r1".parse().unwrap(),
         address: PeerAddress::Ip("127.0.0.1".parse().unwrap()),
         port: listener.local_addr().unwrap().port(),
@@ -92,7 +92,7 @@ async fn a_changed_key_is_set_on_the_live_socket_and_resets_nothing() {
     let (rib, ribs) = watch::channel(Arc::new(LocRib::default()));
     let (_liveness, liveness) = watch::channel(Liveness::Up);
     let (_order, order) = watch::channel(Order::Run);
-    let (publish, mut status) = watch::channel(Status::new());
+    let (publish, mut status) = watch::channel(SessionReport::new());
     tokio::spawn(run(local, peer_seen, ribs, liveness, order, publish));
     let mut router = tokio::task::spawn_blocking(move || handshake(&listener)).await.unwrap();
     status.wait_for(|status| status.state == StateName::Established).await.unwrap();

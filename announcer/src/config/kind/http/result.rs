@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use super::super::interface::{Asked, FailureWord, FirstOctets, Word};
+use super::super::interface::{FailureWord, FirstOctets, ProbeContext, Word};
 use super::value::Digest;
 use crate::model::text::Shown;
 
@@ -123,7 +123,7 @@ impl FailureWord for Failure {
     }
 
     #[allow(clippy::wildcard_enum_match_arm)] // most failures need no hint
-    fn hint(&self, asked: &Asked) -> Option<String> {
+    fn hint(&self, asked: &ProbeContext) -> Option<String> {
         let hint = match self {
             Failure::Redirect { .. } => {
                 "a redirect is not followed: write the URL that it leads to, or its status in `expect_status`"
@@ -267,10 +267,10 @@ mod tests {
             (http, Failure::NoMatch { encoding: None, within: Some(10) }, "`max_body`"),
             (http, Failure::NoMatch { encoding: None, within: None }, ""),
         ] {
-            let hint = failure.hint(&Asked::of_test(asked)).unwrap_or_default();
+            let hint = failure.hint(&ProbeContext::of_test(asked)).unwrap_or_default();
             assert!(hint.contains(want) && want.is_empty() == hint.is_empty(), "{failure}: {hint}");
         }
-        let fixed = Asked { vip_itself: false, ..Asked::of_test(http) };
+        let fixed = ProbeContext { vip_itself: false, ..ProbeContext::of_test(http) };
         assert_eq!(Failure::Status(403).hint(&fixed), None);
     }
 }

@@ -8,12 +8,12 @@ use ::http::{HeaderName, HeaderValue, Method, header};
 use toml::Value as Toml;
 use url::{Host, Url};
 
-use super::super::super::value::{Value, Wrong, host_name, number, text, wrong};
+use super::super::super::value::{Value, ValueError, host_name, number, text, wrong};
 use super::super::super::writer::{self, ToToml};
 
 /// `http_version`: which HTTP is spoken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Version {
+pub enum HttpVersion {
     /// What the server chooses by ALPN; without TLS, 1.1.
     Auto,
     /// HTTP/1.1.
@@ -77,12 +77,12 @@ impl ToToml for (HeaderName, HeaderValue) {
     }
 }
 
-impl ToToml for Version {
+impl ToToml for HttpVersion {
     fn to_toml(&self) -> Toml {
         writer::text(match self {
-            Version::Auto => "auto",
-            Version::Http1 => "1.1",
-            Version::Http2 => "2",
+            HttpVersion::Auto => "auto",
+            HttpVersion::Http1 => "1.1",
+            HttpVersion::Http2 => "2",
         })
     }
 }
@@ -105,7 +105,7 @@ impl ToToml for Digest {
 }
 
 /// `http[s]://HOST[:PORT][/PATH][?QUERY]`.
-pub(super) fn url(value: &Value<'_>) -> Result<Url, Wrong> {
+pub(super) fn url(value: &Value<'_>) -> Result<Url, ValueError> {
     const EXAMPLE: &str = "write what a client asks, as in `\"http://www.example.com/healthz\"`";
     let text = text(value)?;
     if text.chars().any(|c| c.is_whitespace() || c.is_control()) {
@@ -146,7 +146,7 @@ pub(super) fn url(value: &Value<'_>) -> Result<Url, Wrong> {
 }
 
 /// A token in capitals; CONNECT asks for something else than an answer.
-pub(super) fn method(value: &Value<'_>) -> Result<Method, Wrong> {
+pub(super) fn method(value: &Value<'_>) -> Result<Method, ValueError> {
     let text = text(value)?;
     match Method::from_bytes(text.as_bytes()) {
         Ok(method) if method != Method::CONNECT && !text.contains(char::is_lowercase) => Ok(method),
@@ -158,7 +158,7 @@ pub(super) fn method(value: &Value<'_>) -> Result<Method, Wrong> {
 }
 
 /// `Name: value`; none that HTTP itself sets.
-pub(super) fn header(value: &Value<'_>) -> Result<(HeaderName, HeaderValue), Wrong> {
+pub(super) fn header(value: &Value<'_>) -> Result<(HeaderName, HeaderValue), ValueError> {
     const TAKEN: &[HeaderName] = &[
         header::HOST,
         header::CONTENT_LENGTH,
@@ -188,11 +188,11 @@ pub(super) fn header(value: &Value<'_>) -> Result<(HeaderName, HeaderValue), Wro
     }
 }
 
-pub(super) fn version(value: &Value<'_>) -> Result<Version, Wrong> {
+pub(super) fn version(value: &Value<'_>) -> Result<HttpVersion, ValueError> {
     match text(value)? {
-        "auto" => Ok(Version::Auto),
-        "1.1" => Ok(Version::Http1),
-        "2" => Ok(Version::Http2),
+        "auto" => Ok(HttpVersion::Auto),
+        "1.1" => Ok(HttpVersion::Http1),
+        "2" => Ok(HttpVersion::Http2),
         other => wrong(
             format!("`{}` is no version of HTTP that is spoken", other.escape_debug()),
             "write `\"auto\"`, `\"1.1\"` or `\"2\"`",
@@ -201,7 +201,7 @@ pub(super) fn version(value: &Value<'_>) -> Result<Version, Wrong> {
 }
 
 /// `200-299`, or one status.
-pub(super) fn statuses(value: &Value<'_>) -> Result<Statuses, Wrong> {
+pub(super) fn statuses(value: &Value<'_>) -> Result<Statuses, ValueError> {
     let status = |text: &str| text.trim().parse::<u16>().ok().filter(|status| (200..=599).contains(status));
     if let Some(text) = value.found.as_str() {
         let (first, last) = text.split_once('-').unwrap_or((text, text));
@@ -218,7 +218,7 @@ pub(super) fn statuses(value: &Value<'_>) -> Result<Statuses, Wrong> {
 }
 
 /// Hexadecimal, as long as a SHA-1 or a SHA-256.
-pub(super) fn digest(value: &Value<'_>) -> Result<Digest, Wrong> {
+pub(super) fn digest(value: &Value<'_>) -> Result<Digest, ValueError> {
     let text = text(value)?;
     let digit = |at: usize| text.get(at..at + 2).and_then(|pair| u8::from_str_radix(pair, 16).ok());
     let plain = text.bytes().all(|octet| octet.is_ascii_hexdigit());
@@ -234,6 +234,6 @@ pub(super) fn digest(value: &Value<'_>) -> Result<Digest, Wrong> {
 }
 
 /// 1 to 16 MiB.
-pub(super) fn max_body(value: &Value<'_>) -> Result<u32, Wrong> {
+pub(super) fn max_body(value: &Value<'_>) -> Result<u32, ValueError> {
     number(value, 1..=16 * 1024 * 1024)
 }

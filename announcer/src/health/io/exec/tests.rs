@@ -15,7 +15,7 @@ use crate::program::{MOST_LINGERING, in_passwd, io};
 const TIMEOUT: Duration = Duration::from_secs(10);
 const SHORT: Duration = Duration::from_millis(200);
 
-fn program(command: &[&str], codes: ExitCodes, timeout: Duration) -> Exec {
+fn program(command: &[&str], codes: ExitCodes, timeout: Duration) -> ExecProbe {
     let order = Order {
         command: command.iter().copied().map(str::to_owned).collect(),
         user: None,
@@ -23,11 +23,11 @@ fn program(command: &[&str], codes: ExitCodes, timeout: Duration) -> Exec {
         vip: "192.0.2.80".parse().unwrap(),
         check: "load".into(),
     };
-    Exec::new(order, codes, timeout, &Programs::unconfined(Files::new()))
+    ExecProbe::new(order, codes, timeout, &Programs::unconfined(Files::new()))
 }
 
 /// What a shell does; it finds the folder as `$1`.
-fn shell(script: &str, folder: &Path, timeout: Duration) -> Exec {
+fn shell(script: &str, folder: &Path, timeout: Duration) -> ExecProbe {
     let folder = folder.to_str().unwrap();
     program(&["/bin/sh", "-c", script, "sh", folder], ExitCodes::Zero, timeout)
 }

@@ -38,7 +38,7 @@ pub(super) struct Early {
 impl Early {
     /// At the same endpoint as the library asks, with the same view of certificates.
     pub(super) fn new(
-        http: &kind::http::Http,
+        http: &kind::http::HttpConfig,
         endpoint: &Endpoint,
         timeout: Duration,
         store: &TrustStore,

@@ -7,7 +7,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::mpsc;
 
 use super::*;
-use crate::config::Probe;
+use crate::config::ProbeConfig;
 use crate::config::tests::a_check;
 use crate::files::io::Files;
 use crate::health::io::own_process::in_own_process;
@@ -108,15 +108,15 @@ async fn serve(
 }
 
 /// A probe of a URL, as the configuration has it.
-fn probe(vip: IpAddr, url: &str, lines: &str) -> Http {
+fn probe(vip: IpAddr, url: &str, lines: &str) -> HttpProbe {
     probe_within(TIMEOUT, vip, url, lines)
 }
 
-fn probe_within(timeout: Duration, vip: IpAddr, url: &str, lines: &str) -> Http {
+fn probe_within(timeout: Duration, vip: IpAddr, url: &str, lines: &str) -> HttpProbe {
     let check = a_check(&format!("http = \"{url}\"\n{lines}"));
     let target = Target::of_test(vip, check, timeout);
-    let Probe::Http(http) = &target.config.probe else { panic!("no http") };
-    Http::of(&Prober::new(Files::new()), &target, http)
+    let ProbeConfig::Http(http) = &target.config.probe else { panic!("no http") };
+    HttpProbe::of(&Prober::new(Files::new()), &target, http)
 }
 
 fn vip(last: u8) -> IpAddr {

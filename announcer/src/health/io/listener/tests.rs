@@ -122,14 +122,14 @@ fn many_listeners_come_in_many_parts_and_none_is_missed() {
 struct Running {
     wanted: watch::Sender<Arc<Wanted>>,
     facts: mpsc::Receiver<Listening>,
-    report: watch::Receiver<Report>,
+    report: watch::Receiver<ListenerReport>,
 }
 
 impl Running {
     fn start() -> Self {
         let (wanted, wants) = watch::channel(Arc::default());
         let (facts_tx, facts) = mpsc::channel(64);
-        let (say, report) = watch::channel(Report::default());
+        let (say, report) = watch::channel(ListenerReport::default());
         tokio::spawn(run(wants, facts_tx, say));
         Running { wanted, facts, report }
     }
@@ -213,7 +213,7 @@ async fn what_is_not_wanted_is_not_watched() {
     running.want(&[here], 0);
     running.armed().await;
     running.wanted.send_replace(Arc::default());
-    running.report.wait_for(|report| *report == Report::default()).await.unwrap();
+    running.report.wait_for(|report| *report == ListenerReport::default()).await.unwrap();
     drop(listener);
     running.silent().await;
 }

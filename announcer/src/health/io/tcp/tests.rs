@@ -35,7 +35,7 @@ struct Ended {
 }
 
 struct Server {
-    tcp: Tcp,
+    tcp: TcpProbe,
     ended: mpsc::UnboundedReceiver<Ended>,
 }
 
@@ -55,7 +55,7 @@ impl Server {
             }
         });
         let expect = expect.map(pattern);
-        let tcp = Tcp {
+        let tcp = TcpProbe {
             endpoint: Endpoint { from: Some(vip), to, host: None },
             send: send.into(),
             expect,
@@ -86,7 +86,7 @@ async fn serve(mut stream: TcpStream, script: &[Then]) -> (String, io::Result<()
 
 fn pattern(text: &str) -> Pattern {
     let check = crate::config::tests::a_check(&format!("tcp = 1\nexpect = '{text}'"));
-    let crate::config::Probe::Tcp(tcp) = check.probe else { panic!("{check:?}") };
+    let crate::config::ProbeConfig::Tcp(tcp) = check.probe else { panic!("{check:?}") };
     tcp.expect.unwrap()
 }
 
@@ -163,7 +163,7 @@ async fn a_port_that_nobody_listens_on_refuses() {
     let holder = TcpSocket::new_v4().unwrap();
     holder.bind(SocketAddr::new(vip(4), 0)).unwrap();
     let to = holder.local_addr().unwrap();
-    let tcp = Tcp {
+    let tcp = TcpProbe {
         endpoint: Endpoint { from: Some(vip(4)), to, host: None },
         send: String::new(),
         expect: None,
@@ -179,7 +179,7 @@ async fn a_full_queue_gives_no_connection() {
     let listener = socket.listen(0).unwrap();
     let to = listener.local_addr().unwrap();
     let _fills = TcpStream::connect(to).await.unwrap();
-    let tcp = Tcp {
+    let tcp = TcpProbe {
         endpoint: Endpoint { from: Some(vip(5)), to, host: None },
         send: String::new(),
         expect: None,
@@ -193,7 +193,7 @@ async fn a_vip_that_is_not_on_the_host_is_asked_nowhere() {
     for missing in ["192.0.2.80", "2001:db8::80"] {
         let missing: IpAddr = missing.parse().unwrap();
         let to = SocketAddr::new(missing, 80);
-        let tcp = Tcp {
+        let tcp = TcpProbe {
             endpoint: Endpoint { from: Some(missing), to, host: None },
             send: String::new(),
             expect: None,

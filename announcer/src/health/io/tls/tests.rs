@@ -10,7 +10,7 @@ use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
 use super::*;
-use crate::config::Probe;
+use crate::config::ProbeConfig;
 use crate::config::tests::a_check;
 use crate::files::io::Files;
 
@@ -111,8 +111,8 @@ async fn server(acceptor: TlsAcceptor) -> (u16, tokio::sync::mpsc::UnboundedRece
 async fn probe(port: u16, name: &str, lines: &str) -> Outcome {
     let check = a_check(&format!("tls = \"{name}:{port}\"\n{lines}"));
     let target = Target::of_test(VIP, check, TIMEOUT);
-    let Probe::Tls(tls) = &target.config.probe else { panic!("no tls") };
-    Tls::of(&Prober::new(Files::new()), &target, tls).probe().await
+    let ProbeConfig::Tls(tls) = &target.config.probe else { panic!("no tls") };
+    TlsProbe::of(&Prober::new(Files::new()), &target, tls).probe().await
 }
 
 /// Long enough for a machine that is busy with other tests.
@@ -266,8 +266,8 @@ async fn each_handshake_shows_a_certificate_also_when_it_could_be_resumed() {
         let (port, _seen) = server(theirs.sign(&["www.example.com"], (1, 90)).acceptor(&[], versions)).await;
         let check = a_check(&format!("tls = \"www.example.com:{port}\"\nca_file = \"{}\"", ours.path()));
         let target = Target::of_test(VIP, check, TIMEOUT);
-        let Probe::Tls(tls) = &target.config.probe else { panic!("no tls") };
-        let tls = Tls::of(&Prober::new(Files::new()), &target, tls);
+        let ProbeConfig::Tls(tls) = &target.config.probe else { panic!("no tls") };
+        let tls = TlsProbe::of(&Prober::new(Files::new()), &target, tls);
         for _ in 0..3 {
             let outcome = tls.probe().await;
             assert!(matches!(outcome, Outcome::Pass { warning: Some(_), .. }), "{outcome}");

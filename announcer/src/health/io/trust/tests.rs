@@ -1,7 +1,7 @@
 //! Those who are trusted, read, shared and read anew.
 
 use super::*;
-use crate::config::Probe;
+use crate::config::ProbeConfig;
 use crate::config::tests::a_check;
 use crate::files::io::Files;
 use crate::health::io::tls::tests::{Authority, Identity};
@@ -13,7 +13,7 @@ async fn judge(lines: &str) -> Judge {
 }
 
 async fn judge_of(store: &TrustStore, lines: &str, timeout: Duration) -> Judge {
-    let Probe::Tls(tls) = a_check(&format!("tls = \"www.example.com\"\n{lines}")).probe else {
+    let ProbeConfig::Tls(tls) = a_check(&format!("tls = \"www.example.com\"\n{lines}")).probe else {
         panic!("no tls")
     };
     let name = ServerName::try_from("www.example.com").unwrap();

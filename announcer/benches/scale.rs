@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use announcer::bgp::fsm::StateName;
 use announcer::bgp::io::peers::Peers;
-use announcer::bgp::io::session::{self, Local, Order, SessionReport};
+use announcer::bgp::io::session::{self, Local, SessionOrder, SessionReport};
 use announcer::config::kind::http;
 use announcer::config::{self, Config, PeerAddress};
 use announcer::director::{Director, Fact};
@@ -97,7 +97,7 @@ async fn bench() {
     let config = Arc::new(config);
     let director = Director::new(Arc::clone(&config), Drains::default(), Instant::now());
     let (rib, ribs) = watch::channel(Arc::new(LocRib::default()));
-    let (_order, orders) = watch::channel(Order::Run);
+    let (_order, orders) = watch::channel(SessionOrder::Run);
     let (_liveness, alive) = watch::channel(Liveness::Up);
     let (_vips, vips) = watch::channel(Arc::new(config.vips().map(|(vip, _)| vip).collect()));
     let mut peers = Vec::new();

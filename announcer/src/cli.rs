@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use tracing::warn;
 
-use crate::bgp::io::password::{self, Finding};
+use crate::bgp::io::password::{self, PasswordFinding};
 use crate::config;
 use crate::config::io::ConfigText;
 use crate::control::api::{ListenerWatchStatus, Request, Response, Scope, Status};
@@ -16,7 +16,7 @@ use crate::control::io::client::{self, ClientError};
 use crate::control::names;
 use crate::control::request::{drain_names, service_names};
 use crate::daemon::{self, Options};
-use crate::drain::{self, Change, Drain};
+use crate::drain::{self, Drain, DrainChange};
 use crate::health::io::{one_shot, trust};
 use crate::health::outcome::Outcome;
 use crate::model::ServiceName;
@@ -199,7 +199,11 @@ pub fn call(arguments: Arguments) -> Result<(), Failure> {
                     let names = drain_names(&what, &offline_names(&config, &what, &[])?).map_err(usage)?;
                     let by = Some(by.unwrap_or_else(|| "an operator".into()));
                     let drain = Drain { reason, by, at: Some(client::timestamp()) };
-                    offline(&state_dir, &Change::Drain { names, drain }, "drained from its next start on")
+                    offline(
+                        &state_dir,
+                        &DrainChange::Drain { names, drain },
+                        "drained from its next start on",
+                    )
                 }
                 answer => print_answer(answer.map_err(no)?),
             }
@@ -213,7 +217,7 @@ pub fn call(arguments: Arguments) -> Result<(), Failure> {
                     let drained: Vec<String> = drains.named.into_keys().collect();
                     let names =
                         drain_names(&what, &offline_names(&config, &what, &drained)?).map_err(usage)?;
-                    offline(&state_dir, &Change::Undrain { names }, "no longer drained when it starts")
+                    offline(&state_dir, &DrainChange::Undrain { names }, "no longer drained when it starts")
                 }
                 answer => print_answer(answer.map_err(no)?),
             }
@@ -261,8 +265,8 @@ fn check_keys(config: &config::Config) -> Result<(), Failure> {
         let Some(file) = &peer.password_file else { continue };
         match password::check(file) {
             Ok(oddity) => oddity.iter().for_each(|what| eprintln!("warning: peer `{}`: {what}", peer.name)),
-            Err(Finding::Wrong(error)) => wrong.push(format!("error: peer `{}`: {error}", peer.name)),
-            Err(unseen @ Finding::Unseen(_)) => eprintln!("warning: peer `{}`: {unseen}", peer.name),
+            Err(PasswordFinding::Wrong(error)) => wrong.push(format!("error: peer `{}`: {error}", peer.name)),
+            Err(unseen @ PasswordFinding::Unseen(_)) => eprintln!("warning: peer `{}`: {unseen}", peer.name),
         }
     }
     if wrong.is_empty() { Ok(()) } else { Err(Failure::Usage(wrong.join("\n"))) }
@@ -309,7 +313,7 @@ fn no(error: impl std::fmt::Display) -> Failure {
     Failure::No(format!("error: {error}"))
 }
 
-fn offline(state_dir: &Path, change: &Change, then: &str) -> Result<(), Failure> {
+fn offline(state_dir: &Path, change: &DrainChange, then: &str) -> Result<(), Failure> {
     let absent = client::offline(state_dir, change).map_err(|error| cannot(state_dir, &error))?;
     absent.iter().for_each(|name| println!("{name} was not drained"));
     println!("announcer is not running; {then}");

@@ -72,7 +72,7 @@ use crate::metrics::{self, Reloads, Tally};
 use crate::model::Generation;
 use crate::program::io::{DaemonFiles, Programs};
 use crate::rib::LocRib;
-use crate::vip::{self, VipsWanted};
+use crate::vip::{self, WantedVips};
 
 /// How long a stop waits for the routers' acknowledgement of the withdraw.
 const ACKNOWLEDGE: Duration = Duration::from_secs(2);
@@ -281,8 +281,8 @@ async fn mark_running(files: &Files, state_dir: &Path) -> bool {
 }
 
 /// Which VIPs have to be on lo by a configuration that holds from `generation` on.
-fn vips_wanted(config: &Config, generation: Generation) -> VipsWanted {
-    VipsWanted { vips: Arc::new(addresses(config)), generation, settle: config.bgp.settle }
+fn vips_wanted(config: &Config, generation: Generation) -> WantedVips {
+    WantedVips { vips: Arc::new(addresses(config)), generation, settle: config.bgp.settle }
 }
 
 /// Every VIP that a configuration names.

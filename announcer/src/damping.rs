@@ -48,7 +48,7 @@ pub struct Flapping {
 /// How fit the VIP is, and what it did before.
 #[derive(Debug, Clone, Default)]
 pub struct Damping {
-    state: State,
+    state: DampingState,
     /// When the wait that was last seen ends.
     deadline: Option<Instant>,
     /// When it came back, as far as it counts.
@@ -58,7 +58,7 @@ pub struct Damping {
 }
 
 #[derive(Debug, Clone, Default)]
-enum State {
+enum DampingState {
     /// It was never fit.
     #[default]
     New,
@@ -74,25 +74,25 @@ impl Damping {
     /// `policy`, whatever it was when the VIP came back.
     pub fn observe(&mut self, fit: bool, policy: Policy, now: Instant) -> Option<Wait> {
         self.state = match (fit, &self.state) {
-            (false, State::New) => State::New,
-            (false, State::Unfit | State::Waiting(..)) => State::Unfit,
-            (false, State::Joined(since)) => {
+            (false, DampingState::New) => DampingState::New,
+            (false, DampingState::Unfit | DampingState::Waiting(..)) => DampingState::Unfit,
+            (false, DampingState::Joined(since)) => {
                 if now.duration_since(*since) >= WINDOW {
                     self.forget();
                 }
-                State::Unfit
+                DampingState::Unfit
             }
-            (true, State::New) => State::Waiting(now, None),
-            (true, State::Unfit) => State::Waiting(now, self.returned(policy, now)),
-            (true, State::Waiting(since, flapping)) => State::Waiting(*since, *flapping),
-            (true, State::Joined(since)) => State::Joined(*since),
+            (true, DampingState::New) => DampingState::Waiting(now, None),
+            (true, DampingState::Unfit) => DampingState::Waiting(now, self.returned(policy, now)),
+            (true, DampingState::Waiting(since, flapping)) => DampingState::Waiting(*since, *flapping),
+            (true, DampingState::Joined(since)) => DampingState::Joined(*since),
         };
         let wait = match self.state {
-            State::Waiting(since, flapping) => wait(since, flapping, policy, now),
-            State::New | State::Unfit | State::Joined(_) => None,
+            DampingState::Waiting(since, flapping) => wait(since, flapping, policy, now),
+            DampingState::New | DampingState::Unfit | DampingState::Joined(_) => None,
         };
-        if let (State::Waiting(..), None) = (&self.state, wait) {
-            self.state = State::Joined(now);
+        if let (DampingState::Waiting(..), None) = (&self.state, wait) {
+            self.state = DampingState::Joined(now);
         }
         self.deadline = wait.map(|(until, _)| until);
         wait.map(|(_, wait)| wait)
@@ -106,7 +106,7 @@ impl Damping {
     /// Forgets what it did, and ends the wait for that. A delay of every join goes on.
     pub fn forgive(&mut self) {
         self.forget();
-        if let State::Waiting(_, flapping) = &mut self.state {
+        if let DampingState::Waiting(_, flapping) = &mut self.state {
             *flapping = None;
         }
     }
@@ -114,8 +114,8 @@ impl Damping {
     /// The process stood still for this long: nobody knows how fit the VIP was, so that the time counts for nothing.
     pub fn excuse(&mut self, stood_still: Duration) {
         match &mut self.state {
-            State::Waiting(since, _) | State::Joined(since) => *since += stood_still,
-            State::New | State::Unfit => {}
+            DampingState::Waiting(since, _) | DampingState::Joined(since) => *since += stood_still,
+            DampingState::New | DampingState::Unfit => {}
         }
     }
 

@@ -37,12 +37,12 @@ use crate::model::{Generation, ServiceName};
 use crate::rib::{Attributes, LocRib, Routes};
 use crate::vip::Presence;
 
-use decide::Moment;
+use decide::DecisionTime;
 pub use figures::Figures;
 pub use preview::Preview;
 pub use report::{CheckReport, Report, ServiceReport, VipReport};
 pub use standing::{LastChoiceReason, NotAnnouncedReason, Standing};
-use vip::Vip;
+use vip::VipState;
 
 /// Before its first verdict a check is asked at least this often, so that a start is not `rise` intervals long.
 const FIRST_VERDICT_INTERVAL: Duration = Duration::from_millis(200);
@@ -68,7 +68,7 @@ pub enum Fact {
 
 /// A VIP whose standing became another one: a line in the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Change {
+pub struct StandingChange {
     /// Whose VIP.
     pub service: ServiceName,
     /// Which.
@@ -90,7 +90,7 @@ struct ServiceAttributes {
 #[derive(Debug, Clone)]
 pub struct Director {
     config: Arc<Config>,
-    vips: BTreeMap<IpAddr, Vip>,
+    vips: BTreeMap<IpAddr, VipState>,
     /// The VIPs that share a prefix, by that.
     shared: BTreeMap<IpNet, Vec<IpAddr>>,
     /// When VIPs are to be looked at again though nothing is heard of them.
@@ -134,7 +134,9 @@ impl Director {
             unwatched: true,
         };
         for (index, service) in director.config.services.iter().enumerate() {
-            director.vips.extend(service.vips.iter().map(|vip| (*vip, Vip::new(index, service, 0, now))));
+            director
+                .vips
+                .extend(service.vips.iter().map(|vip| (*vip, VipState::new(index, service, 0, now))));
         }
         director.read_config();
         let mut changes = Vec::new(); // nothing has changed for anyone: this is the beginning
@@ -150,7 +152,7 @@ impl Director {
 
     /// Ends the waits and the leases that are over; says whose standing changed.
     #[must_use]
-    pub fn expire(&mut self, now: Instant) -> Vec<Change> {
+    pub fn expire(&mut self, now: Instant) -> Vec<StandingChange> {
         let mut changes = Vec::new();
         self.catch_up(now, &mut changes);
         changes
@@ -158,7 +160,7 @@ impl Director {
 
     /// Takes one fact in; says whose standing changed.
     #[must_use]
-    pub fn handle(&mut self, fact: Fact, now: Instant) -> Vec<Change> {
+    pub fn handle(&mut self, fact: Fact, now: Instant) -> Vec<StandingChange> {
         let mut changes = Vec::new();
         let now = self.catch_up(now, &mut changes);
         match fact {
@@ -206,7 +208,13 @@ impl Director {
     }
 
     /// A listener that is gone fails the checks that ask there; one that is back has them asked at once.
-    fn listening(&mut self, fact: Listening, since: u64, now: Moment, changes: &mut Vec<Change>) {
+    fn listening(
+        &mut self,
+        fact: Listening,
+        since: u64,
+        now: DecisionTime,
+        changes: &mut Vec<StandingChange>,
+    ) {
         let Some(vip) = self.vips.get_mut(&fact.vip) else { return };
         let checks = &self.config.services[vip.service].checks;
         let asked = checks.iter().enumerate().filter(|(_, check)| check.port() == Some(fact.port));
@@ -224,7 +232,7 @@ impl Director {
         self.judge(fact.vip, fact.at, now, changes);
     }
 
-    fn each_of(&mut self, services: &Option<Vec<String>>, mut what: impl FnMut(&mut Vip, IpAddr)) {
+    fn each_of(&mut self, services: &Option<Vec<String>>, mut what: impl FnMut(&mut VipState, IpAddr)) {
         for (address, vip) in &mut self.vips {
             let name = self.config.services[vip.service].name.as_str();
             if services.as_ref().is_none_or(|services| services.iter().any(|service| service == name)) {

@@ -18,7 +18,7 @@ pub const LONGEST_REASON: usize = 1000;
 
 /// What a command changes. Names are those of drain files: a service's, or [`ALL`].
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Change {
+pub enum DrainChange {
     /// Each of these gets a drain file.
     Drain {
         /// At least one.
@@ -33,20 +33,20 @@ pub enum Change {
     },
 }
 
-impl Change {
+impl DrainChange {
     /// The services whose flaps are forgotten with this change.
-    pub fn forgiven(&self) -> Forgiven {
+    pub fn forgiven(&self) -> ForgivenServices {
         match self {
-            Change::Drain { .. } => Forgiven::Nobody,
-            Change::Undrain { names } if names.iter().any(|name| name == ALL) => Forgiven::All,
-            Change::Undrain { names } => Forgiven::Services(names.clone()),
+            DrainChange::Drain { .. } => ForgivenServices::Nobody,
+            DrainChange::Undrain { names } if names.iter().any(|name| name == ALL) => ForgivenServices::All,
+            DrainChange::Undrain { names } => ForgivenServices::Services(names.clone()),
         }
     }
 }
 
 /// The services of which it is forgotten that they came and went.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Forgiven {
+pub enum ForgivenServices {
     /// None.
     Nobody,
     /// Every service.
@@ -55,15 +55,15 @@ pub enum Forgiven {
     Services(Vec<String>),
 }
 
-impl Forgiven {
+impl ForgivenServices {
     /// These and those.
-    pub fn and(self, other: Forgiven) -> Forgiven {
+    pub fn and(self, other: ForgivenServices) -> ForgivenServices {
         match (self, other) {
-            (Forgiven::All, _) | (_, Forgiven::All) => Forgiven::All,
-            (Forgiven::Nobody, some) | (some, Forgiven::Nobody) => some,
-            (Forgiven::Services(mut names), Forgiven::Services(more)) => {
+            (ForgivenServices::All, _) | (_, ForgivenServices::All) => ForgivenServices::All,
+            (ForgivenServices::Nobody, some) | (some, ForgivenServices::Nobody) => some,
+            (ForgivenServices::Services(mut names), ForgivenServices::Services(more)) => {
                 names.extend(more);
-                Forgiven::Services(names)
+                ForgivenServices::Services(names)
             }
         }
     }
@@ -232,16 +232,19 @@ mod tests {
     fn an_undrain_forgives_whom_it_names() {
         let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
         for (change, want) in [
-            (Change::Drain { names: names(&["www"]), drain: Drain::default() }, Forgiven::Nobody),
-            (Change::Undrain { names: names(&["www"]) }, Forgiven::Services(names(&["www"]))),
-            (Change::Undrain { names: names(&[ALL]) }, Forgiven::All),
+            (
+                DrainChange::Drain { names: names(&["www"]), drain: Drain::default() },
+                ForgivenServices::Nobody,
+            ),
+            (DrainChange::Undrain { names: names(&["www"]) }, ForgivenServices::Services(names(&["www"]))),
+            (DrainChange::Undrain { names: names(&[ALL]) }, ForgivenServices::All),
         ] {
             assert_eq!(change.forgiven(), want, "{change:?}");
         }
-        let some = |name: &str| Forgiven::Services(names(&[name]));
-        assert_eq!(some("a").and(Forgiven::Nobody), some("a"));
-        assert_eq!(some("a").and(some("b")), Forgiven::Services(names(&["a", "b"])));
-        assert_eq!(some("a").and(Forgiven::All), Forgiven::All);
+        let some = |name: &str| ForgivenServices::Services(names(&[name]));
+        assert_eq!(some("a").and(ForgivenServices::Nobody), some("a"));
+        assert_eq!(some("a").and(some("b")), ForgivenServices::Services(names(&["a", "b"])));
+        assert_eq!(some("a").and(ForgivenServices::All), ForgivenServices::All);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::director::Change;
+use crate::director::StandingChange;
 use crate::model::{ServiceName, text};
 use crate::program::End;
 
@@ -102,7 +102,7 @@ pub struct Queue {
 
 impl Queue {
     /// Takes in a change.
-    pub fn changed(&mut self, change: &Change) {
+    pub fn changed(&mut self, change: &StandingChange) {
         let previous = self.reported.get(&change.vip).copied().unwrap_or(AT_FIRST);
         let standing = change.standing.word();
         if self.waiting.remove(&change.vip).is_some() {
@@ -196,8 +196,8 @@ mod tests {
     use crate::drain::Drain;
     use crate::program::{Phase, StartError};
 
-    fn change(vip: u8, standing: Standing) -> Change {
-        Change {
+    fn change(vip: u8, standing: Standing) -> StandingChange {
+        StandingChange {
             service: "www".parse().unwrap(),
             vip: [192, 0, 2, vip].into(),
             standing,

@@ -13,7 +13,7 @@ use ipnet::IpNet;
 
 pub use crate::model::Attributes;
 use crate::model::{Family, Generation, Overrides};
-pub use treap::{Pair, Treap};
+pub use treap::{Treap, TreapDifference};
 
 mod treap;
 
@@ -241,7 +241,7 @@ impl AdjRibOut {
         let (mut before, mut now) = (Exporter::new(&self.export), Exporter::new(export));
         let mut gone: BTreeMap<Family, Vec<IpNet>> = BTreeMap::new();
         let mut news: BTreeMap<(Family, Advertised), Vec<IpNet>> = BTreeMap::new();
-        for Pair { key: prefix, old, new } in pairs {
+        for TreapDifference { key: prefix, old, new } in pairs {
             let family = Family::of(prefix.addr());
             let old = old.map(|attributes| before.of(family, &attributes));
             let new = new.map(|attributes| now.of(family, &attributes));

@@ -27,7 +27,7 @@ pub enum Presence {
 /// Which VIPs have to be on lo. One that no longer is among them was withdrawn by `generation` at the latest, and leaves lo
 /// `settle` after the routers have acknowledged that.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct VipsWanted {
+pub struct WantedVips {
     /// The VIPs of the configuration.
     pub vips: Arc<BTreeSet<IpAddr>>,
     /// The generation of the Loc-RIB from which on no other VIP is announced.

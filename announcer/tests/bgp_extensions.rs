@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use announcer::bgp::fsm::StateName;
-use announcer::bgp::io::session::Order;
+use announcer::bgp::io::session::SessionOrder;
 use announcer::config::{PeerAddress, PeerConfig};
 use announcer::model::{Attributes, Community, Family, LargeCommunity, Origin, Overrides, PeerAsn};
 use announcer::rib::NotSent;
@@ -197,16 +197,17 @@ async fn rfc_8538_the_n_bit_is_not_set_and_a_stop_withdraws_then_ceases() {
     }
     session.announce(2, &[]);
     session.until(|status| status.acknowledged == 2).await;
-    session.order.send_replace(Order::Shutdown { text: "bye".into() });
+    session.order.send_replace(SessionOrder::Shutdown { text: "bye".into() });
     assert_eq!(router.update().await, [&[0, 5], VIP, &[0, 0]].concat());
     assert_eq!(router.farewell().await, (6, 2, b"\x03bye".to_vec()));
 }
 
 #[tokio::test]
 async fn rfc_9003_and_4486_cease_subcodes_with_a_text_of_at_most_255_octets() {
-    for (order, want) in
-        [(Order::Shutdown { text: "ü".repeat(200) }, (6, 2, 255)), (Order::Deconfigured, (6, 3, 0))]
-    {
+    for (order, want) in [
+        (SessionOrder::Shutdown { text: "ü".repeat(200) }, (6, 2, 255)),
+        (SessionOrder::Deconfigured, (6, 3, 0)),
+    ] {
         let mut session = Session::start().await;
         let router = session.established().await;
         session.order.send_replace(order);

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use announcer::bgp::fsm::StateName;
-use announcer::bgp::io::session::Counters;
+use announcer::bgp::io::session::MessageCounters;
 use scripted::{KEEPALIVE, NOTIFICATION, OPEN, REFRESH, Session, UPDATE, keepalive, message, open_body};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
@@ -27,7 +27,7 @@ enum Begin {
 struct Answer {
     /// All but UPDATEs and bounds, which depend on what was asked together: type and body.
     said: Vec<(u8, Vec<u8>)>,
-    received: Counters,
+    received: MessageCounters,
     why: String,
 }
 
@@ -182,7 +182,7 @@ async fn valid_messages_however_they_are_cut_leave_the_session_up_and_the_table_
                 })
                 .await;
             assert_eq!((status.state, status.announced), (StateName::Established, 2));
-            session.order.send_replace(announcer::bgp::io::session::Order::Deconfigured);
+            session.order.send_replace(announcer::bgp::io::session::SessionOrder::Deconfigured);
             let mut table = BTreeMap::new();
             loop {
                 match router.next().await.expect("a NOTIFICATION at last") {

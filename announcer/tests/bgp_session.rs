@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use announcer::bgp::fsm::StateName;
 use announcer::bgp::io::peers::Peers;
-use announcer::bgp::io::session::Order;
+use announcer::bgp::io::session::SessionOrder;
 use announcer::bgp::path::{Link, LinkState, Network};
 use announcer::model::{Family, Liveness};
 use announcer::rib::{NextHop, NotSent};
@@ -81,7 +81,7 @@ async fn the_way_to_the_wire_is_measured_of_what_is_said_while_the_session_is_th
     );
     session.announce(4, &[]);
     assert_eq!(session.until(|status| status.acknowledged == 4).await.wire.count(), 2, "nothing was said");
-    session.order.send_replace(Order::Deconfigured);
+    session.order.send_replace(SessionOrder::Deconfigured);
     session.until(|status| status.downs == [("stopped", 1)].into()).await;
 }
 
@@ -207,7 +207,7 @@ async fn a_stop_says_why_half_closes_and_waits_for_the_peer() {
     session.announce(1, &[]);
     // Octets that nobody will read: with a plain close they would make a reset that eats the NOTIFICATION.
     router.send(&keepalive()).await;
-    session.order.send_replace(Order::Shutdown { text: "disk swap".into() });
+    session.order.send_replace(SessionOrder::Shutdown { text: "disk swap".into() });
     let mut seen = vec![];
     router.stream.read_to_end(&mut seen).await.expect("a FIN, and no reset");
     let want = message(3, &[&[6, 2, 9], b"disk swap".as_slice()].concat());
@@ -221,13 +221,13 @@ async fn a_stop_says_why_half_closes_and_waits_for_the_peer() {
 async fn a_stop_waits_a_second_at_most_and_a_peer_that_is_gone_not_at_all() {
     let mut session = Session::start().await;
     let router = session.established().await;
-    session.order.send_replace(Order::Deconfigured);
+    session.order.send_replace(SessionOrder::Deconfigured);
     tokio::time::timeout(Duration::from_millis(1500), session.task).await.expect("it ends").unwrap();
     assert_eq!(router.farewell().await, (6, 3, vec![]));
 
     let session = Session::start().await;
     drop(session.accept().await);
-    session.order.send_replace(Order::Shutdown { text: String::new() });
+    session.order.send_replace(SessionOrder::Shutdown { text: String::new() });
     tokio::time::timeout(Duration::from_millis(500), session.task).await.expect("it ends").unwrap();
 }
 
@@ -383,7 +383,7 @@ async fn the_next_hops_that_are_advertised_can_be_seen() {
         (Family::V6, NextHop::V6("2001:db8:1::1".parse().unwrap())),
     ];
     assert_eq!(status.next_hops, want.into());
-    session.order.send_replace(Order::Deconfigured);
+    session.order.send_replace(SessionOrder::Deconfigured);
     session.until(|status| status.next_hops.is_empty()).await;
 }
 

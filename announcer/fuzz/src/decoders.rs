@@ -7,10 +7,10 @@ use std::net::Ipv4Addr;
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
-use announcer::bgp::fsm::{self, Action, Event, Moment, Outgoing, State, StateName, Timers};
+use announcer::bgp::fsm::{self, Action, Event, Outgoing, State, StateName, StepContext, Timers};
 use announcer::bgp::hint::Clues;
 use announcer::bgp::notification::Notification;
-use announcer::bgp::open::{Negotiated, Offer, negotiate};
+use announcer::bgp::open::{NegotiatedSession, Offer, negotiate};
 use announcer::bgp::wire::{self, Framer, Message};
 use announcer::control::api::Request;
 use announcer::drain::Drain;
@@ -88,7 +88,7 @@ fn dice(octets: &[u8]) -> usize {
 /// What a session does with what it reads.
 fn session(begin: StateName, (messages, broken): &Heard) {
     let timers = Timers::new(Duration::from_secs(480));
-    let moment = Moment { now: Instant::now(), jitter: 0.5 };
+    let moment = StepContext { now: Instant::now(), jitter: 0.5 };
     let (offer, usual) = &*USUAL;
     let mut state = State::new();
     let mut agreed = None;
@@ -148,7 +148,7 @@ fn session(begin: StateName, (messages, broken): &Heard) {
 }
 
 /// Our offer, and what comes of the usual answer to it.
-static USUAL: LazyLock<(Offer, Negotiated)> = LazyLock::new(|| {
+static USUAL: LazyLock<(Offer, NegotiatedSession)> = LazyLock::new(|| {
     let offer = offer();
     let negotiated = usual(&offer);
     (offer, negotiated)
@@ -173,7 +173,7 @@ fn offer() -> Offer {
 }
 
 /// What comes of an OPEN as FRR sends it.
-fn usual(offer: &Offer) -> Negotiated {
+fn usual(offer: &Offer) -> NegotiatedSession {
     let theirs = [
         &[4, 0xfd, 0xe8, 0, 180, 10, 9, 9, 9, 28][..],
         &[2, 6, 1, 4, 0, 1, 0, 1, 2, 6, 1, 4, 0, 2, 0, 1, 2, 2, 70, 0, 2, 6, 65, 4, 0, 0, 0xfd, 0xe8],

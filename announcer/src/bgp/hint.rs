@@ -19,22 +19,22 @@ pub struct Clues {
     /// Whether the peer, or the router on the way to it, answers ARP or ND.
     pub neighbour: Neighbour,
     /// Whether the peer is on a link of ours.
-    pub way: Way,
+    pub way: PeerLocation,
     /// The source address of the try.
     pub source: Option<IpAddr>,
     /// What the kernel counted since the try began.
-    pub counted: BTreeSet<Counted>,
+    pub counted: BTreeSet<KernelCounter>,
     /// Whether full TCP segments of ours were sent again in vain while the peer was heard and acknowledged small ones.
     pub large_lost: bool,
     /// What the key seems to contain that is seldom meant, such as a blank at its end.
     pub key: Option<&'static str>,
     /// What we offer and demand.
-    pub ours: Ours,
+    pub ours: LocalSettings,
 }
 
 /// What our side offers and demands of the session, as far as hints speak of it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Ours {
+pub struct LocalSettings {
     /// Our AS; 0 where it is not known.
     pub asn: u32,
     /// The families of our OPEN.
@@ -62,7 +62,7 @@ pub enum Setting {
 
 /// A counter of the kernel that rose. Each is of the whole network namespace: it is a clue and no proof.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Counted {
+pub enum KernelCounter {
     /// Something came with a lower TTL than a socket demands (TCPMinTTLDrop).
     LowTtl,
     /// Something came unsigned to a socket that has a key (TCPMD5NotFound).
@@ -89,7 +89,7 @@ pub enum Neighbour {
 
 /// Where the peer is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Way {
+pub enum PeerLocation {
     /// Nobody looked.
     #[default]
     Unknown,
@@ -106,7 +106,7 @@ impl Clues {
 
     /// Whether what the peer sends is dropped for its TTL.
     pub(super) fn too_far(&self) -> bool {
-        self.has(Setting::TtlSecurity) && self.counted.contains(&Counted::LowTtl)
+        self.has(Setting::TtlSecurity) && self.counted.contains(&KernelCounter::LowTtl)
     }
 
     /// Whose neighbour the router has to know.
@@ -116,9 +116,9 @@ impl Clues {
 
     /// What shows that this host's own packet filter has to do with it.
     fn own_filter(&self) -> Option<String> {
-        let what = if self.counted.contains(&Counted::NotSent) {
+        let what = if self.counted.contains(&KernelCounter::NotSent) {
             "what this host sent did not leave it"
-        } else if self.counted.contains(&Counted::Rejected) && self.neighbour != Neighbour::Silent {
+        } else if self.counted.contains(&KernelCounter::Rejected) && self.neighbour != Neighbour::Silent {
             "this host itself sent an ICMP \"unreachable\" at that time"
         } else {
             return None;
@@ -185,13 +185,13 @@ fn same_router() -> String {
 
 fn low_ttl(clues: &Clues) -> String {
     match clues.way {
-        Way::Routed => format!(
+        PeerLocation::Routed => format!(
             "the kernel dropped its packets for their TTL, and the router is not on a link of ours: raise `multihop` (now \
              {}) to its distance in hops, and let the router send TTL 255 (FRR: `ttl-security hops`, BIRD: `ttl security \
              on`), or remove `ttl_security`",
             clues.ours.multihop
         ),
-        Way::OnLink | Way::Unknown => "the kernel dropped its packets for their TTL: let the router send TTL 255 (FRR: \
+        PeerLocation::OnLink | PeerLocation::Unknown => "the kernel dropped its packets for their TTL: let the router send TTL 255 (FRR: \
                                        `ttl-security hops`, BIRD: `ttl security on`), or remove `ttl_security`"
             .into(),
     }
@@ -199,10 +199,10 @@ fn low_ttl(clues: &Clues) -> String {
 
 fn no_open(clues: &Clues) -> String {
     match clues.way {
-        Way::Routed => "the router is not on a link of ours: what it sends has TTL 1 and does not get here unless it has \
+        PeerLocation::Routed => "the router is not on a link of ours: what it sends has TTL 1 and does not get here unless it has \
                         `ebgp-multihop` (FRR, GoBGP) or `multihop` (BIRD, OpenBGPD) for this neighbour"
             .into(),
-        Way::OnLink | Way::Unknown => "its kernel took the connection, and its BGP daemon said nothing: the daemon hangs or \
+        PeerLocation::OnLink | PeerLocation::Unknown => "its kernel took the connection, and its BGP daemon said nothing: the daemon hangs or \
                                        is starting, or a TTL that it demands or sends (1 or 255) lets TCP through and drops the rest"
             .into(),
     }
@@ -211,8 +211,8 @@ fn no_open(clues: &Clues) -> String {
 fn tcp(failure: &TcpFailure, clues: &Clues) -> Option<String> {
     let hint: String = match failure {
         TcpFailure::NoAnswer(_) if clues.too_far() => match clues.way {
-            Way::Routed => low_ttl(clues),
-            Way::OnLink | Way::Unknown => "the kernel dropped its answer for its TTL: is its BGP daemon running, and does it \
+            PeerLocation::Routed => low_ttl(clues),
+            PeerLocation::OnLink | PeerLocation::Unknown => "the kernel dropped its answer for its TTL: is its BGP daemon running, and does it \
                  send TTL 255 (FRR: `ttl-security hops`, BIRD: `ttl security on`)? A refusal looks the same. Else remove \
                  `ttl_security`"
                 .into(),
@@ -275,20 +275,20 @@ fn no_answer(clues: &Clues) -> String {
     }
     let us = clues.us();
     let reached = match (clues.neighbour, clues.way) {
-        (Neighbour::Answers, Way::Routed) => "the next router on the way can be reached",
-        (Neighbour::Answers, Way::OnLink | Way::Unknown) => "it answers ARP or ND",
+        (Neighbour::Answers, PeerLocation::Routed) => "the next router on the way can be reached",
+        (Neighbour::Answers, PeerLocation::OnLink | PeerLocation::Unknown) => "it answers ARP or ND",
         (Neighbour::Unknown | Neighbour::Silent, _) => "a way to it is known",
     };
     let far = match clues.way {
-        Way::Routed => ", a TTL that it demands (`ttl-security hops`)",
-        Way::OnLink | Way::Unknown => "",
+        PeerLocation::Routed => ", a TTL that it demands (`ttl-security hops`)",
+        PeerLocation::OnLink | PeerLocation::Unknown => "",
     };
-    if clues.counted.contains(&Counted::OtherKey) {
+    if clues.counted.contains(&KernelCounter::OtherKey) {
         return format!(
             "what came from it was signed with another key: compare `password_file` with the router's for {us}"
         );
     }
-    if clues.has(Setting::Password) && clues.counted.contains(&Counted::Unsigned) {
+    if clues.has(Setting::Password) && clues.counted.contains(&KernelCounter::Unsigned) {
         return format!(
             "an unsigned answer came and was dropped, as a refusal is: is the router's BGP daemon running, and is {us} \
              configured there as neighbour, with the key of `password_file`?"
@@ -313,21 +313,21 @@ fn unreachable(clues: &Clues) -> String {
         return own;
     }
     match (clues.neighbour, clues.way) {
-        (Neighbour::Answers, Way::OnLink | Way::Unknown) => format!(
+        (Neighbour::Answers, PeerLocation::OnLink | PeerLocation::Unknown) => format!(
             "it answers ARP or ND, so an ICMP message said so: a firewall or an access list on the router rejects {} \
              (firewalld and `reject with icmp-host-prohibited` do so)",
             clues.us()
         ),
-        (Neighbour::Answers, Way::Routed) => format!(
+        (Neighbour::Answers, PeerLocation::Routed) => format!(
             "the next router on the way answers ARP or ND, so an ICMP message said so: a router on the way does not reach \
              it, or a firewall or an access list rejects {}",
             clues.us()
         ),
-        (Neighbour::Silent, Way::Routed) => {
+        (Neighbour::Silent, PeerLocation::Routed) => {
             "the next router on the way answers neither ARP nor ND: check the route (`ip route get`), the cable and the VLAN"
                 .into()
         }
-        (Neighbour::Silent, Way::OnLink | Way::Unknown) => {
+        (Neighbour::Silent, PeerLocation::OnLink | PeerLocation::Unknown) => {
             "it answers neither ARP nor ND: check its address, the cable and the VLAN".into()
         }
         (Neighbour::Unknown, _) => "it does not answer ARP or ND, or a firewall rejects: check its address, the cable and \
@@ -339,10 +339,10 @@ fn unreachable(clues: &Clues) -> String {
 fn closed(clues: &Clues) -> String {
     let us = clues.us();
     let far = match clues.way {
-        Way::Routed => {
+        PeerLocation::Routed => {
             " The router is not on a link of ours: it needs `ebgp-multihop` (FRR, GoBGP) or `multihop` (BIRD, OpenBGPD) too."
         }
-        Way::OnLink | Way::Unknown => "",
+        PeerLocation::OnLink | PeerLocation::Unknown => "",
     };
     format!(
         "the router's log says why; one that has no neighbour {us}, that waits after an error, or that has this host \

@@ -139,9 +139,9 @@ impl OpenError {
 
 /// What both OPENs together agreed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Negotiated {
+pub struct NegotiatedSession {
     /// Whether the peer is of our own AS.
-    pub kind: Kind,
+    pub kind: PeerKind,
     /// The peer's AS.
     pub peer_asn: Asn,
     /// The peer's identifier.
@@ -160,7 +160,7 @@ pub struct Negotiated {
 
 /// Whose AS the peer is of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum PeerKind {
     /// Another AS: our AS is prepended.
     External,
     /// Ours: LOCAL_PREF goes along.
@@ -199,7 +199,7 @@ pub struct Refresh {
 /// The length of a ROUTE-REFRESH without filters.
 const REFRESH_LENGTH: usize = 23;
 
-impl Negotiated {
+impl NegotiatedSession {
     /// What a ROUTE-REFRESH asks of us: a family again, nothing, or an answer of 7/1.
     pub fn refresh(&self, refresh: &Refresh) -> Result<Option<Family>, Notification> {
         let ours = refresh.family.filter(|family| self.families.contains(family));
@@ -216,7 +216,7 @@ impl Negotiated {
 }
 
 /// Puts our offer and the peer's OPEN together.
-pub fn negotiate(offer: &Offer, open: &Open) -> Result<Negotiated, OpenError> {
+pub fn negotiate(offer: &Offer, open: &Open) -> Result<NegotiatedSession, OpenError> {
     let wide =
         open.capabilities.iter().rev().find_map(|capability| {
             if let Capability::FourOctetAs(asn) = capability { Some(*asn) } else { None }
@@ -224,17 +224,17 @@ pub fn negotiate(offer: &Offer, open: &Open) -> Result<Negotiated, OpenError> {
     let got = if open.asn == 0 { 0 } else { wide.unwrap_or(u32::from(open.asn)) };
     let wrong = || OpenError::WrongAs { got, want: offer.peer_asn };
     let peer_asn = Asn::try_from(got).map_err(|_| wrong())?;
-    let kind = if peer_asn == offer.asn { Kind::Internal } else { Kind::External };
+    let kind = if peer_asn == offer.asn { PeerKind::Internal } else { PeerKind::External };
     let wanted = match offer.peer_asn {
         PeerAsn::Is(asn) => asn == peer_asn,
-        PeerAsn::External => kind == Kind::External,
-        PeerAsn::Internal => kind == Kind::Internal,
+        PeerAsn::External => kind == PeerKind::External,
+        PeerAsn::Internal => kind == PeerKind::Internal,
     };
     if !wanted {
         return Err(wrong());
     }
     let peer_id = RouterId::try_from(open.identifier).map_err(|_| OpenError::Identifier(open.identifier))?;
-    if kind == Kind::Internal && peer_id == offer.router_id {
+    if kind == PeerKind::Internal && peer_id == offer.router_id {
         return Err(OpenError::Identifier(open.identifier));
     }
     if matches!(open.hold_time, 1 | 2) {
@@ -251,7 +251,7 @@ pub fn negotiate(offer: &Offer, open: &Open) -> Result<Negotiated, OpenError> {
         families.retain(|family| *family == Family::V4);
     }
 
-    Ok(Negotiated {
+    Ok(NegotiatedSession {
         kind,
         peer_asn,
         peer_id,

@@ -39,9 +39,9 @@ pub struct Outage {
     /// The last cause that says more than that a connection came to nothing.
     learnt: Option<Down>,
     /// How the last try ended, or why the present one waits.
-    last: Option<Run>,
+    last: Option<FailureStreak>,
     /// The causes that the log has.
-    logged: Vec<Key>,
+    logged: Vec<CauseKey>,
     /// Tries that ended since the last line of the log.
     unlogged: u64,
     /// Tries that ended since the outage began.
@@ -50,7 +50,7 @@ pub struct Outage {
 
 /// Tries in a row that ended in one way.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Run {
+struct FailureStreak {
     down: Down,
     class: Class,
     since: Instant,
@@ -65,7 +65,7 @@ enum Class {
 }
 
 /// What makes two causes one: the label and the hint; all ways to hang up on us are one.
-type Key = (&'static str, Option<String>);
+type CauseKey = (&'static str, Option<String>);
 
 /// A line for the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -145,7 +145,7 @@ impl Outage {
         let key = key(&down, class);
         let same = self.last.as_ref().filter(|run| self::key(&run.down, run.class) == key);
         let (since, tries) = same.map_or((at, 1), |run| (run.since, run.tries + 1));
-        let run = Run { down, class, since, tries };
+        let run = FailureStreak { down, class, since, tries };
         let muted = self.learnt.is_some() && run.hangs_up(at);
         let settled = run.held(at);
         if class == Class::Learnt {
@@ -171,7 +171,7 @@ impl Outage {
     }
 }
 
-impl Run {
+impl FailureStreak {
     /// Whether it has gone on for so long that it is no passing state of the router's.
     fn held(&self, now: Instant) -> bool {
         now.saturating_duration_since(self.since) >= SETTLED
@@ -193,7 +193,7 @@ impl Down {
     }
 }
 
-fn key(down: &Down, class: Class) -> Key {
+fn key(down: &Down, class: Class) -> CauseKey {
     match (&down.why, class) {
         (DownReason::Tcp(TcpFailure::Closed | TcpFailure::Reset), _) => ("closed", None),
         (DownReason::Notified(notification), _) => (down.why.label(), Some(notification.to_string())),

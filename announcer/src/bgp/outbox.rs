@@ -20,15 +20,15 @@ pub struct Outbox {
     updates_end: u64,
     acknowledged: u64,
     /// What holds once the octets up to an offset are acknowledged; offsets and generations rise.
-    marks: VecDeque<(u64, Known)>,
-    known: Known,
+    marks: VecDeque<(u64, AckPosition)>,
+    known: AckPosition,
     /// Where UPDATEs end whose cause was known at a time, until the kernel takes them; both rise.
     causes: VecDeque<(u64, Instant)>,
 }
 
 /// How far the peer's kernel has acknowledged the Loc-RIB.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Known {
+pub struct AckPosition {
     /// Up to which generation.
     pub generation: Generation,
     /// How many prefixes that is.
@@ -63,8 +63,8 @@ impl Outbox {
 
     /// All that was appended so far ends with the UPDATEs after which the peer has `known`. Call it with
     /// `Updates` after appending them, with `Nothing` when there were none to append.
-    pub fn mark(&mut self, known: Known, news: News) {
-        if news == News::Updates {
+    pub fn mark(&mut self, known: AckPosition, news: OutboxChange) {
+        if news == OutboxChange::Updates {
             self.updates_end = self.before + self.octets.len() as u64;
         }
         match self.marks.back_mut() {
@@ -109,7 +109,7 @@ impl Outbox {
     }
 
     /// What the peer's kernel has acknowledged.
-    pub fn known(&self) -> Known {
+    pub fn known(&self) -> AckPosition {
         self.known
     }
 
@@ -134,7 +134,7 @@ impl Outbox {
 
 /// Whether a generation had anything to say to a peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum News {
+pub enum OutboxChange {
     /// UPDATEs were appended.
     Updates,
     /// The peer knew it all.
@@ -145,8 +145,8 @@ pub enum News {
 mod tests {
     use super::*;
 
-    fn known(generation: Generation) -> Known {
-        Known { generation, prefixes: 0 }
+    fn known(generation: Generation) -> AckPosition {
+        AckPosition { generation, prefixes: 0 }
     }
 
     /// B5.
@@ -154,21 +154,21 @@ mod tests {
     fn prefixes_count_once_they_are_acknowledged() {
         let mut outbox = Outbox::default();
         outbox.tail().extend([0; 10]);
-        outbox.mark(Known { generation: 1, prefixes: 400 }, News::Updates);
+        outbox.mark(AckPosition { generation: 1, prefixes: 400 }, OutboxChange::Updates);
         outbox.took(10);
         outbox.acknowledge(1);
-        assert_eq!(outbox.known(), Known::default());
+        assert_eq!(outbox.known(), AckPosition::default());
         outbox.acknowledge(0);
-        assert_eq!(outbox.known(), Known { generation: 1, prefixes: 400 });
+        assert_eq!(outbox.known(), AckPosition { generation: 1, prefixes: 400 });
     }
 
     #[test]
     fn a_generation_is_acknowledged_when_its_last_octet_is_acknowledged() {
         let mut outbox = Outbox::default();
         outbox.tail().extend([0; 10]);
-        outbox.mark(known(1), News::Updates);
+        outbox.mark(known(1), OutboxChange::Updates);
         outbox.tail().extend([0; 10]);
-        outbox.mark(known(2), News::Updates);
+        outbox.mark(known(2), OutboxChange::Updates);
         outbox.took(15);
         assert_eq!((outbox.acknowledged(), outbox.outstanding(), outbox.unsent().len()), (0, 20, 5));
         assert_eq!(outbox.acknowledge(6), 9);
@@ -184,17 +184,17 @@ mod tests {
     fn what_needs_no_update_is_acknowledged_at_once_and_a_keepalive_on_its_way_delays_nothing() {
         let mut outbox = Outbox::default();
         outbox.tail().extend([0; 19]);
-        outbox.mark(known(7), News::Nothing);
+        outbox.mark(known(7), OutboxChange::Nothing);
         assert_eq!(outbox.acknowledged(), 7);
         outbox.tail().extend([0; 30]);
-        outbox.mark(known(8), News::Updates);
-        outbox.mark(known(9), News::Nothing);
+        outbox.mark(known(8), OutboxChange::Updates);
+        outbox.mark(known(9), OutboxChange::Nothing);
         assert_eq!(outbox.acknowledged(), 7, "generation 9 is acknowledged when 8 is");
         outbox.took(49);
         outbox.acknowledge(0);
         assert_eq!(outbox.acknowledged(), 9);
         outbox.tail().extend([0; 19]);
-        outbox.mark(known(10), News::Nothing);
+        outbox.mark(known(10), OutboxChange::Nothing);
         assert_eq!(outbox.acknowledged(), 10);
     }
 
@@ -203,7 +203,7 @@ mod tests {
         let mut outbox = Outbox::default();
         for generation in 1..=3 {
             outbox.tail().extend([0; 100]);
-            outbox.mark(known(generation), News::Updates);
+            outbox.mark(known(generation), OutboxChange::Updates);
             outbox.took(100);
             assert_eq!(outbox.acknowledged(), generation - 1);
             outbox.acknowledge(0);

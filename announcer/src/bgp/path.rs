@@ -161,7 +161,7 @@ fn is_global(ip: Ipv6Addr) -> bool {
 
 /// What a session's connection uses of the host's network.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Used {
+pub struct ConnectionPath {
     /// The router's address.
     pub peer: IpAddr,
     /// Our address.
@@ -189,7 +189,7 @@ pub enum PathState {
     AddressGone(IpAddr),
 }
 
-impl Used {
+impl ConnectionPath {
     /// Judges a session by the network as it is now. Level-triggered: whatever happened meanwhile, the result is the same.
     pub fn judge(&mut self, network: &Network) -> PathState {
         if network.links.is_empty() {

@@ -23,18 +23,18 @@ pub struct Settings {
 
 /// A session that runs, or that waits for a router id.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Running {
+pub struct RunningSession {
     /// What it was started with.
     pub settings: Settings,
     /// Whether it is Established.
-    pub state: Up,
+    pub state: SessionPhase,
     /// Whether the way to its peer has changed.
-    pub way: Way,
+    pub way: PathComparison,
 }
 
 /// Whether a session carries routes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Up {
+pub enum SessionPhase {
     /// It does not: to begin it anew takes nothing away.
     Down,
     /// It is Established.
@@ -43,7 +43,7 @@ pub enum Up {
 
 /// Whether a session still goes the way that a new one would.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Way {
+pub enum PathComparison {
     /// It does.
     Same,
     /// A new one would leave by another interface, or reach another router.
@@ -52,7 +52,7 @@ pub enum Way {
 
 /// What is wanted.
 #[derive(Debug, Clone, Copy)]
-pub struct Wanted<'a> {
+pub struct DesiredSessions<'a> {
     /// The configuration.
     pub config: &'a Config,
     /// The router id, once it is known.
@@ -61,7 +61,7 @@ pub struct Wanted<'a> {
 
 /// What is to be done next.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Step {
+pub enum PlanStep {
     /// End the session: the configuration names the peer no more.
     End(PeerName),
     /// Start a session, or let one that waited for the router id begin.
@@ -81,7 +81,7 @@ pub enum Cause {
     Way,
 }
 
-impl Wanted<'_> {
+impl DesiredSessions<'_> {
     /// What a session with a peer is to be started with.
     pub fn settings(&self, peer: &PeerConfig) -> Settings {
         let (bgp, router_id) = (&self.config.bgp, self.router_id);
@@ -95,7 +95,7 @@ impl Wanted<'_> {
 }
 
 /// Why a session cannot continue with a peer that is still wanted; `None`: it can.
-pub fn cause(settings: &Settings, peer: &PeerConfig, wanted: &Wanted<'_>) -> Option<Cause> {
+pub fn cause(settings: &Settings, peer: &PeerConfig, wanted: &DesiredSessions<'_>) -> Option<Cause> {
     let next = wanted.settings(peer);
     let same = (settings.asn, settings.graceful_restart) == (next.asn, next.graceful_restart);
     if !same || !settings.peer.same_session(peer) {
@@ -111,11 +111,11 @@ pub fn cause(settings: &Settings, peer: &PeerConfig, wanted: &Wanted<'_>) -> Opt
 ///
 /// Peers that were removed go first, then new ones, then those that have to begin anew: of these the ones without a session
 /// go first, since they lose nothing, and the others in the order of the configuration.
-pub fn next(running: &[Running], wanted: &Wanted<'_>) -> Option<Step> {
+pub fn next(running: &[RunningSession], wanted: &DesiredSessions<'_>) -> Option<PlanStep> {
     let of = |peer: &PeerConfig| running.iter().find(|one| one.settings.peer.name == peer.name);
     let gone = running.iter().find(|one| wanted.peer(&one.settings.peer.name).is_none());
     if let Some(gone) = gone {
-        return Some(Step::End(gone.settings.peer.name.clone()));
+        return Some(PlanStep::End(gone.settings.peer.name.clone()));
     }
     let begins = |peer: &&PeerConfig| {
         of(peer).is_none_or(|one| {
@@ -123,32 +123,32 @@ pub fn next(running: &[Running], wanted: &Wanted<'_>) -> Option<Step> {
         })
     };
     if let Some(peer) = wanted.config.peers.iter().find(begins) {
-        return Some(Step::Start(peer.name.clone()));
+        return Some(PlanStep::Start(peer.name.clone()));
     }
     let restarts = wanted.config.peers.iter().filter_map(|peer| {
         let one = of(peer)?;
-        let moved = (one.way == Way::Other).then_some(Cause::Way);
+        let moved = (one.way == PathComparison::Other).then_some(Cause::Way);
         let cause = cause(&one.settings, peer, wanted).or(moved)?;
-        Some((one.state, Step::Restart(peer.name.clone(), cause)))
+        Some((one.state, PlanStep::Restart(peer.name.clone(), cause)))
     });
     restarts.min_by_key(|(state, _)| *state).map(|(_, step)| step)
 }
 
 /// Whether the next step takes routes away, so that what was begun anew before has to be back first.
-pub fn takes_routes(running: &[Running], wanted: &Wanted<'_>) -> bool {
+pub fn takes_routes(running: &[RunningSession], wanted: &DesiredSessions<'_>) -> bool {
     match next(running, wanted) {
-        Some(Step::Restart(name, _)) => {
-            running.iter().any(|one| one.settings.peer.name == name && one.state == Up::Established)
+        Some(PlanStep::Restart(name, _)) => {
+            running.iter().any(|one| one.settings.peer.name == name && one.state == SessionPhase::Established)
         }
-        Some(Step::End(_) | Step::Start(_)) | None => false,
+        Some(PlanStep::End(_) | PlanStep::Start(_)) | None => false,
     }
 }
 
 /// Whether a reload would end every session that there is, each by itself or one after the other. `in_use` is the router id
 /// that sessions have.
 pub fn interrupts_every_session(old: &Config, new: &Config, in_use: Option<RouterId>) -> bool {
-    let wanted = Wanted { config: new, router_id: new.bgp.router_id.or(in_use) };
-    let before = Wanted { config: old, router_id: in_use.or(old.bgp.router_id) };
+    let wanted = DesiredSessions { config: new, router_id: new.bgp.router_id.or(in_use) };
+    let before = DesiredSessions { config: old, router_id: in_use.or(old.bgp.router_id) };
     !old.peers.iter().any(|peer| {
         let next = wanted.peer(&peer.name);
         next.is_some_and(|next| cause(&before.settings(peer), next, &wanted).is_none())

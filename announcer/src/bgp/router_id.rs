@@ -41,7 +41,7 @@ pub fn candidates(config: &Config) -> Vec<Candidate> {
 
 /// What was found out about the source towards a router.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Found {
+pub enum SourceLookup {
     /// The source that a session takes.
     Source(IpAddr),
     /// The kernel would take this VIP, and its interface has no other address.
@@ -64,7 +64,7 @@ pub fn choose(
     configured: Option<RouterId>,
     now: &Identity,
     usage: Usage,
-    found: &[(PeerName, Found)],
+    found: &[(PeerName, SourceLookup)],
     vips: &BTreeSet<IpAddr>,
 ) -> Identity {
     if let Some(id) = configured {
@@ -73,9 +73,11 @@ pub fn choose(
     if now.id.is_some() && usage == Usage::InUse {
         return now.clone();
     }
-    let usable = |found: &Found| match found {
-        Found::Source(IpAddr::V4(ip)) if !vips.contains(&IpAddr::V4(*ip)) => RouterId::try_from(*ip).ok(),
-        Found::Source(_) | Found::Vip(_) | Found::NoWay(_) => None,
+    let usable = |found: &SourceLookup| match found {
+        SourceLookup::Source(IpAddr::V4(ip)) if !vips.contains(&IpAddr::V4(*ip)) => {
+            RouterId::try_from(*ip).ok()
+        }
+        SourceLookup::Source(_) | SourceLookup::Vip(_) | SourceLookup::NoWay(_) => None,
     };
     match found.iter().find_map(|(_, found)| usable(found)) {
         Some(id) => Identity { id: Some(id), waits: None },
@@ -85,13 +87,13 @@ pub fn choose(
     }
 }
 
-fn waits(found: &[(PeerName, Found)]) -> String {
+fn waits(found: &[(PeerName, SourceLookup)]) -> String {
     let why = found.iter().map(|(peer, found)| match found {
-        Found::Vip(vip) => format!(
+        SourceLookup::Vip(vip) => format!(
             "towards {peer} the kernel's source is the VIP {vip}, and its interface has no other IPv4 address"
         ),
-        Found::NoWay(why) => format!("towards {peer}: {why}"),
-        Found::Source(ip) => format!("towards {peer} the source is {ip}, which cannot be one"),
+        SourceLookup::NoWay(why) => format!("towards {peer}: {why}"),
+        SourceLookup::Source(ip) => format!("towards {peer} the source is {ip}, which cannot be one"),
     });
     let why: Vec<String> = why.collect();
     format!(
@@ -113,8 +115,8 @@ mod tests {
         Identity { id: Some(id(text)), waits: None }
     }
 
-    fn source(text: &str) -> Found {
-        Found::Source(text.parse().unwrap())
+    fn source(text: &str) -> SourceLookup {
+        SourceLookup::Source(text.parse().unwrap())
     }
 
     /// W5 and W14.
@@ -123,15 +125,15 @@ mod tests {
         use Usage::{InUse, Unused};
         let none = Identity::default();
         let vip: IpAddr = "192.0.2.80".parse().unwrap();
-        let no_way = || Found::NoWay("no route".into());
+        let no_way = || SourceLookup::NoWay("no route".into());
         for (configured, now, usage, found, want) in [
             (Some("10.0.0.9"), &none, Unused, vec![], Some("10.0.0.9")),
             (Some("10.0.0.9"), &known("10.0.0.1"), InUse, vec![], Some("10.0.0.9")),
             (None, &none, Unused, vec![source("10.0.0.1")], Some("10.0.0.1")),
             (None, &none, Unused, vec![no_way()], None),
             (None, &none, Unused, vec![no_way(), source("10.0.0.1")], Some("10.0.0.1")),
-            (None, &none, Unused, vec![Found::Vip(vip)], None),
-            (None, &none, Unused, vec![Found::Source(vip)], None),
+            (None, &none, Unused, vec![SourceLookup::Vip(vip)], None),
+            (None, &none, Unused, vec![SourceLookup::Source(vip)], None),
             (None, &none, Unused, vec![source("2001:db8::1"), source("0.0.0.0")], None),
             // What routers have heard stays, also what the configuration said before.
             (None, &known("10.0.0.1"), InUse, vec![source("10.0.0.2")], Some("10.0.0.1")),
@@ -148,8 +150,8 @@ mod tests {
     #[test]
     fn why_the_router_id_is_not_known_is_said() {
         let found = [
-            ("r1".parse().unwrap(), Found::Vip("192.0.2.80".parse().unwrap())),
-            ("r2".parse().unwrap(), Found::NoWay("Network is unreachable".into())),
+            ("r1".parse().unwrap(), SourceLookup::Vip("192.0.2.80".parse().unwrap())),
+            ("r2".parse().unwrap(), SourceLookup::NoWay("Network is unreachable".into())),
         ];
         let waits = choose(None, &Identity::default(), Usage::Unused, &found, &[].into()).waits.unwrap();
         assert_eq!(

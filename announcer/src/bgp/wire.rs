@@ -14,7 +14,7 @@ use ipnet::IpNet;
 use zettabgp::prelude::*;
 
 use crate::bgp::notification::Notification;
-use crate::bgp::open::{AsWidth, Capability, Kind, Offer};
+use crate::bgp::open::{AsWidth, Capability, Offer, PeerKind};
 use crate::model::{AS_TRANS, Asn, Family, Origin};
 use crate::rib::{Attributes, NextHop, Update};
 
@@ -52,14 +52,14 @@ pub struct Encoding {
     /// Our AS.
     pub asn: Asn,
     /// Whose AS the peer is of.
-    pub kind: Kind,
+    pub kind: PeerKind,
     /// What the peer reads in AS_PATH.
     pub as_width: AsWidth,
 }
 
 /// The subtypes of ROUTE-REFRESH that we send (RFC 7313 §3.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Bound {
+pub enum RefreshMarker {
     /// BoRR.
     Begin,
     /// EoRR.
@@ -97,11 +97,11 @@ pub fn notification(out: &mut Vec<u8>, notification: &Notification) {
 ///
 /// # Errors
 /// [`EncodeError::Codec`], should zettabgp refuse.
-pub fn refresh_bound(out: &mut Vec<u8>, family: Family, bound: Bound) -> Result<(), EncodeError> {
+pub fn refresh_bound(out: &mut Vec<u8>, family: Family, bound: RefreshMarker) -> Result<(), EncodeError> {
     let (afi, safi) = afi_safi(family);
     let subtype = match bound {
-        Bound::Begin => 1,
-        Bound::End => 2,
+        RefreshMarker::Begin => 1,
+        RefreshMarker::End => 2,
     };
     append(out, BgpMessageType::Routerefresh, &BgpRouterefreshMessage { afi, safi, subtype })
 }
@@ -210,7 +210,7 @@ fn announcement(
         message.updates = nlri(family, prefixes);
     }
     attrs.extend(attributes.med.map(|med| BgpAttrItem::MED(BgpMED::new(med))));
-    if encoding.kind == Kind::Internal {
+    if encoding.kind == PeerKind::Internal {
         let preference = attributes.local_pref.unwrap_or(LOCAL_PREF);
         attrs.push(BgpAttrItem::LocalPref(BgpLocalpref::new(preference)));
     }
@@ -264,9 +264,9 @@ const OPTIONAL: u8 = 0x80;
 /// Our AS as a sequence of one and those that are prepended, or nothing on iBGP (RFC 4271 §5.1.2).
 fn as_path(encoding: &Encoding, prepend: u8) -> BgpAttrItem {
     let value = match (encoding.kind, encoding.as_width) {
-        (Kind::Internal, _) => vec![],
-        (Kind::External, AsWidth::Four) => sequence(&encoding.asn.get().to_be_bytes(), prepend),
-        (Kind::External, AsWidth::Two) => {
+        (PeerKind::Internal, _) => vec![],
+        (PeerKind::External, AsWidth::Four) => sequence(&encoding.asn.get().to_be_bytes(), prepend),
+        (PeerKind::External, AsWidth::Two) => {
             sequence(&u16::try_from(encoding.asn.get()).unwrap_or(AS_TRANS).to_be_bytes(), prepend)
         }
     };
@@ -275,7 +275,7 @@ fn as_path(encoding: &Encoding, prepend: u8) -> BgpAttrItem {
 
 /// Only where AS_PATH had to say AS_TRANS (RFC 6793 §4.2.2).
 fn as4_path(encoding: &Encoding, prepend: u8) -> Option<BgpAttrItem> {
-    let hidden = encoding.kind == Kind::External
+    let hidden = encoding.kind == PeerKind::External
         && encoding.as_width == AsWidth::Two
         && u16::try_from(encoding.asn.get()).is_err();
     let value = || sequence(&encoding.asn.get().to_be_bytes(), prepend);

@@ -28,7 +28,7 @@ use crate::bgp::io::peers::Peers;
 use crate::bgp::router_id::Identity;
 use crate::config::Config;
 use crate::director::ask::{Ask, ask};
-use crate::drain::{self, Change};
+use crate::drain::{self, DrainChange};
 use crate::files::io::Files;
 use crate::health::io::listener;
 use crate::memory::io::Trimmer;
@@ -74,7 +74,7 @@ pub struct Context {
     /// What is known of the drain folder.
     pub drains: watch::Receiver<drain::DrainFolderReport>,
     /// The owner of the drain folder.
-    pub drain_requests: mpsc::Sender<drain::io::Request>,
+    pub drain_requests: mpsc::Sender<drain::io::DrainRequest>,
     /// What other tasks want an operator to know, a sentence each.
     pub warnings: Vec<watch::Receiver<Vec<String>>>,
     /// The director's task.
@@ -261,13 +261,13 @@ async fn answer_command(command: Command, context: &Context) -> Response {
 }
 
 /// Hands a change to the owner of the drains, and waits for the routers if that is wanted.
-async fn change_drains(change: Change, limit: Option<Duration>, context: &Context) -> Response {
+async fn change_drains(change: DrainChange, limit: Option<Duration>, context: &Context) -> Response {
     let (reply, changed) = oneshot::channel();
     let undrained = match &change {
-        Change::Drain { .. } => Vec::new(),
-        Change::Undrain { names } => names.clone(),
+        DrainChange::Drain { .. } => Vec::new(),
+        DrainChange::Undrain { names } => names.clone(),
     };
-    if context.drain_requests.send(drain::io::Request { change, reply }).await.is_err() {
+    if context.drain_requests.send(drain::io::DrainRequest { change, reply }).await.is_err() {
         return ending();
     }
     let changed = match changed.await {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::api::{Request, Response, Scope};
 use super::names;
 use crate::config::Config;
-use crate::drain::{self, Change, Drain, Drains};
+use crate::drain::{self, Drain, DrainChange, Drains};
 
 /// What is to be done for a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,7 +51,7 @@ pub enum Command {
     /// Change the drains.
     Drain {
         /// What to change.
-        change: Change,
+        change: DrainChange,
         /// How long to wait for the routers; `None`: not at all.
         wait: Option<Duration>,
     },
@@ -83,7 +83,7 @@ pub fn job(
             let names = drain_names(&what, &service_names(config)).map_err(refused)?;
             let reason = reason.map(|reason| drain::reason(&reason)).transpose();
             let reason = reason.map_err(|message| refused(format!("error: {message}")))?;
-            let change = Change::Drain { names, drain: Drain { reason, by: Some(by), at: Some(at) } };
+            let change = DrainChange::Drain { names, drain: Drain { reason, by: Some(by), at: Some(at) } };
             Job::Command(Command::Drain { change, wait: wait_ms.map(Duration::from_millis) })
         }
         Request::Undrain { what } => {
@@ -91,7 +91,7 @@ pub fn job(
             let mut known = service_names(config);
             known.extend(drains.named.keys().map(String::as_str).filter(|name| !config.names(name)));
             let names = drain_names(&what, &known).map_err(refused)?;
-            Job::Command(Command::Drain { change: Change::Undrain { names }, wait: None })
+            Job::Command(Command::Drain { change: DrainChange::Undrain { names }, wait: None })
         }
         Request::Recheck { what } => {
             drain_names(&what, &service_names(config)).map_err(refused)?;

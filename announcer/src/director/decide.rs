@@ -1,6 +1,6 @@
 //! The decision on each VIP: its own standing, then what the VIPs of the same prefix leave of it, then the route.
 //!
-//! Pure. Everything here takes a [`Moment`], which [`Director::catch_up`] alone makes: no decision can be made before the
+//! Pure. Everything here takes a [`DecisionTime`], which [`Director::catch_up`] alone makes: no decision can be made before the
 //! waits and the leases that are over have been ended, and before the time in which the process stood still was excused.
 
 use std::net::IpAddr;
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use ipnet::IpNet;
 
 use super::standing::{LastChoiceReason, NotAnnouncedReason, Standing};
-use super::{Change, Director};
+use super::{Director, StandingChange};
 use crate::rib::Attributes;
 
 /// A deadline that is met later than this was missed by ourselves: the process stood still, and so did the probes.
@@ -18,9 +18,9 @@ const STOOD_STILL: Duration = Duration::from_millis(500);
 
 /// The time of a decision. The director has caught up with it.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Moment(Instant);
+pub(super) struct DecisionTime(Instant);
 
-impl Moment {
+impl DecisionTime {
     /// The time.
     pub(super) fn time(self) -> Instant {
         self.0
@@ -33,8 +33,8 @@ impl Director {
     ///
     /// A deadline that was missed by more than [`STOOD_STILL`] shows that the process stood still. Nobody listened to the
     /// probe loops meanwhile, so the leases begin anew, and the waits go on from where they were.
-    pub(super) fn catch_up(&mut self, now: Instant, changes: &mut Vec<Change>) -> Moment {
-        let moment = Moment(now);
+    pub(super) fn catch_up(&mut self, now: Instant, changes: &mut Vec<StandingChange>) -> DecisionTime {
+        let moment = DecisionTime(now);
         let Some(late) = self.deadline().and_then(|due| now.checked_duration_since(due)) else {
             return moment;
         };
@@ -48,7 +48,7 @@ impl Director {
     }
 
     /// Decides on every VIP anew.
-    pub(super) fn judge_all(&mut self, now: Moment, changes: &mut Vec<Change>) {
+    pub(super) fn judge_all(&mut self, now: DecisionTime, changes: &mut Vec<StandingChange>) {
         let addresses: Vec<IpAddr> = self.vips.keys().copied().collect();
         for address in &addresses {
             self.weigh(*address, now);
@@ -65,7 +65,13 @@ impl Director {
     }
 
     /// Decides on a VIP anew, and on those that share its prefix; `at` is when the fact was known that made it so.
-    pub(super) fn judge(&mut self, address: IpAddr, at: Instant, now: Moment, changes: &mut Vec<Change>) {
+    pub(super) fn judge(
+        &mut self,
+        address: IpAddr,
+        at: Instant,
+        now: DecisionTime,
+        changes: &mut Vec<StandingChange>,
+    ) {
         let decided = self.weigh(address, now);
         match self.siblings(address) {
             None => self.settle(address, None, at, now, changes),
@@ -82,7 +88,7 @@ impl Director {
     }
 
     /// Finds what a VIP deserves by itself; whether that is another thing, or only has other words for it.
-    fn weigh(&mut self, address: IpAddr, Moment(now): Moment) -> bool {
+    fn weigh(&mut self, address: IpAddr, DecisionTime(now): DecisionTime) -> bool {
         let Some(vip) = self.vips.get_mut(&address) else { return false };
         let service = &self.config.services[vip.service];
         let lapsed = vip.lapse(service, now);
@@ -109,7 +115,13 @@ impl Director {
     }
 
     /// Gives VIPs that share a prefix what the least of them leaves.
-    fn settle_all(&mut self, siblings: Vec<IpAddr>, at: Instant, now: Moment, changes: &mut Vec<Change>) {
+    fn settle_all(
+        &mut self,
+        siblings: Vec<IpAddr>,
+        at: Instant,
+        now: DecisionTime,
+        changes: &mut Vec<StandingChange>,
+    ) {
         let own = siblings.iter().filter_map(|sibling| Some((*sibling, &self.vips.get(sibling)?.own)));
         let worst = own.max_by_key(|(_, own)| rank(own)).map(|(vip, own)| (vip, own.clone()));
         siblings.into_iter().for_each(|sibling| self.settle(sibling, worst.as_ref(), at, now, changes));
@@ -121,8 +133,8 @@ impl Director {
         address: IpAddr,
         worst: Option<&(IpAddr, Standing)>,
         at: Instant,
-        now: Moment,
-        changes: &mut Vec<Change>,
+        now: DecisionTime,
+        changes: &mut Vec<StandingChange>,
     ) {
         let Some(vip) = self.vips.get_mut(&address) else { return };
         let standing = match worst {
@@ -139,7 +151,7 @@ impl Director {
         if vip.standing.is_news_after(&before) {
             vip.since = now.0;
             let service = self.config.services[vip.service].name.clone();
-            changes.push(Change { service, vip: address, before, standing: vip.standing.clone() });
+            changes.push(StandingChange { service, vip: address, before, standing: vip.standing.clone() });
             self.route(address, at);
         }
     }

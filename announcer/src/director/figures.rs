@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use super::Director;
 use super::report::warning;
-use super::vip::Vip;
+use super::vip::VipState;
 use crate::config;
 use crate::config::kind::certificate::Date;
 use crate::health::shortages::Shortages;
@@ -80,7 +80,7 @@ impl Director {
     }
 
     fn of_service(&self, service: &config::ServiceConfig) -> ServiceFigures {
-        let decided = |(address, vip): (IpAddr, &Vip)| VipFigures {
+        let decided = |(address, vip): (IpAddr, &VipState)| VipFigures {
             address,
             standing: vip.standing.word(),
             reason: vip.standing.label(),
@@ -101,7 +101,7 @@ impl Director {
         }
     }
 
-    fn vips_of(&self, service: &config::ServiceConfig) -> impl Iterator<Item = (IpAddr, &Vip)> {
+    fn vips_of(&self, service: &config::ServiceConfig) -> impl Iterator<Item = (IpAddr, &VipState)> {
         service.vips.iter().filter_map(|address| Some((*address, self.vips.get(address)?)))
     }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::standing::Standing;
-use super::{Director, Vip};
+use super::{Director, VipState};
 use crate::config::Config;
 use crate::model::ServiceName;
 
@@ -167,7 +167,7 @@ impl Director {
     }
 
     fn decisions(&self) -> BTreeMap<IpAddr, Decision> {
-        let decision = |vip: &Vip| {
+        let decision = |vip: &VipState| {
             let service = self.config.services[vip.service].name.clone();
             Decision { service, standing: vip.standing.clone() }
         };

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use ipnet::IpNet;
 
-use super::{Change, Director, ServiceAttributes, Vip};
+use super::{Director, ServiceAttributes, StandingChange, VipState};
 use crate::config::Config;
 
 impl Director {
@@ -20,7 +20,7 @@ impl Director {
     /// until the new check has failed by itself. Only a VIP new to the host starts from nothing. Outcomes of probes numbered
     /// below `since` are of the old checks.
     #[must_use]
-    pub fn reload(&mut self, config: Arc<Config>, since: u64, now: Instant) -> Vec<Change> {
+    pub fn reload(&mut self, config: Arc<Config>, since: u64, now: Instant) -> Vec<StandingChange> {
         let mut changes = Vec::new();
         let moment = self.catch_up(now, &mut changes);
         let old = std::mem::replace(&mut self.config, config);
@@ -29,7 +29,7 @@ impl Director {
             for address in &service.vips {
                 let vip = match before.remove(address) {
                     Some(vip) => vip.moved(&old.services, index, service, since, now),
-                    None => Vip::new(index, service, since, now),
+                    None => VipState::new(index, service, since, now),
                 };
                 self.vips.insert(*address, vip);
             }
@@ -55,7 +55,7 @@ impl Director {
         for (vip, service) in self.config.vips().filter(|(_, service)| !service.prefixes.is_empty()) {
             self.shared.entry(service.prefix_of(vip)).or_default().push(vip);
         }
-        let checks = |(address, vip): (&IpAddr, &Vip)| {
+        let checks = |(address, vip): (&IpAddr, &VipState)| {
             (0..vip.checks.len()).map(|index| (*address, index)).collect::<Vec<_>>()
         };
         self.paced = self.vips.iter().flat_map(checks).collect();

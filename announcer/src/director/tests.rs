@@ -65,12 +65,12 @@ impl Scene {
         scene
     }
 
-    fn fact(&mut self, fact: Fact) -> Vec<Change> {
+    fn fact(&mut self, fact: Fact) -> Vec<StandingChange> {
         self.director.handle(fact, self.now)
     }
 
     /// One character a probe: `+` passes, `-` fails.
-    fn probes(&mut self, vip: &str, check: usize, outcomes: &str) -> Vec<Change> {
+    fn probes(&mut self, vip: &str, check: usize, outcomes: &str) -> Vec<StandingChange> {
         let mut changes = Vec::new();
         for outcome in outcomes.chars() {
             self.sequence += 1;
@@ -225,7 +225,7 @@ fn probes_come_fast_until_the_first_verdict() {
 
 impl Scene {
     /// Lets time go by, with a pass of MAIL's check each half second, and nothing from anyone else.
-    fn wait(&mut self, time: Duration) -> Vec<Change> {
+    fn wait(&mut self, time: Duration) -> Vec<StandingChange> {
         let until = self.now + time;
         let mut changes = Vec::new();
         while self.now < until {
@@ -310,7 +310,7 @@ fn changed(from: &str, to: &str) -> Arc<Config> {
 }
 
 impl Scene {
-    fn reload(&mut self, config: Arc<Config>) -> Vec<Change> {
+    fn reload(&mut self, config: Arc<Config>) -> Vec<StandingChange> {
         self.director.reload(config, self.sequence + 1, self.now)
     }
 

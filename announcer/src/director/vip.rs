@@ -16,7 +16,7 @@ const SHORTEST_LEASE: Duration = Duration::from_secs(3);
 
 /// What is known of one VIP.
 #[derive(Debug, Clone)]
-pub(super) struct Vip {
+pub(super) struct VipState {
     /// Its service's place in the configuration.
     pub(super) service: usize,
     pub(super) presence: Presence,
@@ -41,13 +41,13 @@ enum Vote {
     Fails(OnFailure),
 }
 
-impl Vip {
+impl VipState {
     /// Of which nothing is known. Outcomes of probes numbered below `since` are of an earlier time in which the host had it.
     pub(super) fn new(service: usize, of: &config::ServiceConfig, since: u64, now: Instant) -> Self {
         let check = |check: &config::CheckConfig| {
             Check::new(check.rise, check.fall, Verdict::Unknown, now).ignoring(since)
         };
-        Vip {
+        VipState {
             service,
             presence: Presence::Unknown,
             checks: of.checks.iter().map(check).collect(),
@@ -95,7 +95,7 @@ impl Vip {
             .ignoring(since)
         });
         let checks = checks.collect();
-        Vip { service: index, checks, ..self }
+        VipState { service: index, checks, ..self }
     }
 
     /// What all checks together say: what a check that is new to the VIP starts from.
@@ -241,7 +241,7 @@ fn lapsed(check: &Check) -> bool {
 }
 
 /// What a check of a VIP saw, with its name where there are several.
-pub(super) fn evidence(vip: &Vip, service: &config::ServiceConfig, index: usize) -> Evidence {
+pub(super) fn evidence(vip: &VipState, service: &config::ServiceConfig, index: usize) -> Evidence {
     let (Some(check), Some(config)) = (vip.checks.get(index), service.checks.get(index)) else {
         return Evidence { check: None, streak: Streak::None, last: None };
     };

@@ -16,7 +16,7 @@ use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use tokio::time::sleep;
 use tracing::{info, warn};
 
-use super::{Change, Drain, DrainFolderReport, Drains, Forgiven};
+use super::{Drain, DrainChange, DrainFolderReport, Drains, ForgivenServices};
 use crate::files::io::{self as files, FileError, Files, LIMIT};
 use crate::model::Generation;
 
@@ -29,16 +29,16 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// A change that a command wants.
 #[derive(Debug)]
-pub struct Request {
+pub struct DrainRequest {
     /// What to change.
-    pub change: Change,
+    pub change: DrainChange,
     /// What became of it.
-    pub reply: oneshot::Sender<Result<Changed, Failure>>,
+    pub reply: oneshot::Sender<Result<AppliedChange, DrainError>>,
 }
 
 /// A change that holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Changed {
+pub struct AppliedChange {
     /// The first generation of the Loc-RIB that has the change in it.
     pub generation: Generation,
     /// Names of an undrain that had no drain file.
@@ -47,7 +47,7 @@ pub struct Changed {
 
 /// Why a change was not made, or not as a whole.
 #[derive(Debug, thiserror::Error)]
-pub enum Failure {
+pub enum DrainError {
     /// The folder or a file in it.
     #[error("the drain folder `{0}` cannot be changed: {1}")]
     Folder(String, FileError),
@@ -63,21 +63,21 @@ pub enum Failure {
 
 /// What the director hears: the folder's content, and whose flaps are forgotten.
 #[derive(Debug)]
-pub struct Fact {
+pub struct DrainFact {
     /// All drains in force.
     pub drains: Drains,
     /// Whose flaps are forgotten.
-    pub forgiven: Forgiven,
+    pub forgiven: ForgivenServices,
     /// Where the generation goes in which this holds; `None`: nobody waits for it.
     pub applied: Option<oneshot::Sender<Generation>>,
 }
 
 /// The requests of commands. A task that is started again goes on with those that wait.
 #[derive(Debug, Clone)]
-pub struct Requests(Arc<Mutex<mpsc::Receiver<Request>>>);
+pub struct Requests(Arc<Mutex<mpsc::Receiver<DrainRequest>>>);
 
 /// A channel for requests.
-pub fn requests() -> (mpsc::Sender<Request>, Requests) {
+pub fn requests() -> (mpsc::Sender<DrainRequest>, Requests) {
     let (sender, receiver) = mpsc::channel(16);
     (sender, Requests(Arc::new(Mutex::new(receiver))))
 }
@@ -122,13 +122,13 @@ pub fn write(folder: &Path, name: &str, drain: &Drain) -> io::Result<()> {
 ///
 /// # Errors
 /// Those of the file system; what was changed before the error stays changed.
-pub fn change(folder: &Path, change: &Change) -> io::Result<Vec<String>> {
+pub fn change(folder: &Path, change: &DrainChange) -> io::Result<Vec<String>> {
     match change {
-        Change::Drain { names, drain } => {
+        DrainChange::Drain { names, drain } => {
             names.iter().try_for_each(|name| write(folder, name, drain))?;
             Ok(Vec::new())
         }
-        Change::Undrain { names } => {
+        DrainChange::Undrain { names } => {
             let mut absent = Vec::new();
             for name in names {
                 if !files::remove(&folder.join(name))? {
@@ -148,7 +148,7 @@ pub struct Owner {
     /// The door to the disk.
     pub files: Files,
     /// To the director.
-    pub facts: mpsc::Sender<Fact>,
+    pub facts: mpsc::Sender<DrainFact>,
     /// What is known, for whoever asks.
     pub state: watch::Sender<DrainFolderReport>,
 }
@@ -199,10 +199,10 @@ impl Owner {
         }
     }
 
-    async fn serve(&self, Request { change, reply }: Request, folder: &mut Folder) {
+    async fn serve(&self, DrainRequest { change, reply }: DrainRequest, folder: &mut Folder) {
         // Each file is written and synced by itself.
         let names = match &change {
-            Change::Drain { names, .. } | Change::Undrain { names } => names.len(),
+            DrainChange::Drain { names, .. } | DrainChange::Undrain { names } => names.len(),
         };
         let limit = LIMIT * u32::try_from(names).unwrap_or(u32::MAX).clamp(1, MOST_LIMITS);
         folder.forgiven = folder.forgiven.clone().and(change.forgiven());
@@ -214,17 +214,21 @@ impl Owner {
             Err(error) => {
                 self.refresh(folder, None).await;
                 let hangs = matches!(error, FileError::Hangs(_));
-                Err(if hangs { Failure::Unconfirmed(name(), error) } else { Failure::Folder(name(), error) })
+                Err(if hangs {
+                    DrainError::Unconfirmed(name(), error)
+                } else {
+                    DrainError::Folder(name(), error)
+                })
             }
             Ok(absent) => {
                 folder.away = false; // an operator has decided by this folder
                 folder.device = None;
                 let (applied, generation) = oneshot::channel();
                 match self.refresh(folder, Some(applied)).await {
-                    Some(error) => Err(Failure::Unconfirmed(name(), error)),
+                    Some(error) => Err(DrainError::Unconfirmed(name(), error)),
                     None => match generation.await {
-                        Ok(generation) => Ok(Changed { generation, absent }),
-                        Err(_) => Err(Failure::Ending),
+                        Ok(generation) => Ok(AppliedChange { generation, absent }),
+                        Err(_) => Err(DrainError::Ending),
                     },
                 }
             }
@@ -250,9 +254,9 @@ impl Owner {
         match read.await {
             Ok((drains, device)) => {
                 (folder.away, folder.make, folder.device) = (false, false, Some(device));
-                let forgiven = std::mem::replace(&mut folder.forgiven, Forgiven::Nobody);
+                let forgiven = std::mem::replace(&mut folder.forgiven, ForgivenServices::Nobody);
                 self.publish(|state| *state = DrainFolderReport { drains: drains.clone(), unreadable: None });
-                let _ = self.facts.send(Fact { drains, forgiven, applied }).await; // the daemon is ending
+                let _ = self.facts.send(DrainFact { drains, forgiven, applied }).await; // the daemon is ending
                 None
             }
             Err(error) => {
@@ -306,12 +310,12 @@ struct Folder {
     /// anew, since an empty folder would end every drain.
     make: bool,
     /// Whose flaps are to be forgotten with the next look.
-    forgiven: Forgiven,
+    forgiven: ForgivenServices,
 }
 
 impl Default for Folder {
     fn default() -> Self {
-        Folder { device: None, away: false, make: true, forgiven: Forgiven::Nobody }
+        Folder { device: None, away: false, make: true, forgiven: ForgivenServices::Nobody }
     }
 }
 

@@ -13,7 +13,7 @@ use tracing::{debug, error, info, warn};
 
 use super::{Call, Ended, Queue, Runs, line};
 use crate::config::{Config, HooksConfig};
-use crate::director::Change;
+use crate::director::StandingChange;
 use crate::program::io::{Programs, Run, Runner};
 use crate::program::{Bounds, Order, RunAs};
 
@@ -30,7 +30,7 @@ const KILLED: Duration = Duration::from_secs(2);
 /// queue is emptied all the same. `runs` has how many runs ended how.
 pub async fn run(
     mut configs: watch::Receiver<Arc<Config>>,
-    mut changes: mpsc::Receiver<Vec<Change>>,
+    mut changes: mpsc::Receiver<Vec<StandingChange>>,
     programs: Programs,
     runs: watch::Sender<Runs>,
 ) {

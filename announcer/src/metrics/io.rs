@@ -30,7 +30,7 @@ use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
 use super::{ListenerMetrics, PeerMetrics, Reloads, Scrape, Tally, write};
-use crate::bgp::io::session::{Counters, SessionReport};
+use crate::bgp::io::session::{MessageCounters, SessionReport};
 use crate::config;
 use crate::control::io as control;
 use crate::director::ask::{Ask, ask};
@@ -199,7 +199,7 @@ fn listeners(report: &listener::ListenerReport) -> ListenerMetrics {
 }
 
 fn peer(peer: &config::PeerConfig, status: SessionReport) -> PeerMetrics {
-    let counts = |Counters { open, update, notification, keepalive, refresh }| {
+    let counts = |MessageCounters { open, update, notification, keepalive, refresh }| {
         [
             ("OPEN", open),
             ("UPDATE", update),

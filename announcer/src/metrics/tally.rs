@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::Config;
-use crate::director::Change;
+use crate::director::StandingChange;
 use crate::health::Probed;
 use crate::model::histogram::micros;
 use crate::model::{Histogram, ServiceName};
@@ -100,7 +100,7 @@ impl Tally {
     }
 
     /// Counts a VIP whose standing changed.
-    pub fn changed(&mut self, change: &Change) {
+    pub fn changed(&mut self, change: &StandingChange) {
         if let Some(count) = self.changes.get_mut(&change.vip) {
             *count += 1;
         }

@@ -12,7 +12,7 @@ use crate::config::kind::http;
 use crate::config::tests::with_services;
 use crate::config::{self, Config};
 use crate::director::figures::{CertificateFigures, Figures, ServiceFigures, VipFigures};
-use crate::director::{Change, LastChoiceReason, NotAnnouncedReason, Standing};
+use crate::director::{LastChoiceReason, NotAnnouncedReason, Standing, StandingChange};
 use crate::drain::Drain;
 use crate::health::Probed;
 use crate::health::outcome::{Outcome, Reason as Why, Shortage};
@@ -68,7 +68,7 @@ fn scrape() -> Scrape {
     let mut shortages = Shortages::default();
     shortages.note(&Outcome::Skipped(Shortage::Files), Instant::now());
     let starting = Standing::NotAnnounced(NotAnnouncedReason::NotLookedFor);
-    tally.changed(&Change {
+    tally.changed(&StandingChange {
         service: "www".parse().unwrap(),
         vip: "192.0.2.80".parse().unwrap(),
         standing: Standing::Announced,

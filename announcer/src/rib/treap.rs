@@ -10,20 +10,20 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 /// A key of a [`Treap`].
-pub trait Key: Ord + Hash + Clone {}
+pub trait TreapKey: Ord + Hash + Clone {}
 
-impl<K: Ord + Hash + Clone> Key for K {}
+impl<K: Ord + Hash + Clone> TreapKey for K {}
 
 /// The map.
 #[derive(Clone)]
 pub struct Treap<K, V> {
-    root: Link<K, V>,
+    root: Subtree<K, V>,
     len: usize,
 }
 
 /// What one key has in an old map and in a new one.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pair<K, V> {
+pub struct TreapDifference<K, V> {
     /// The key.
     pub key: K,
     /// In the old map.
@@ -32,7 +32,7 @@ pub struct Pair<K, V> {
     pub new: Option<V>,
 }
 
-type Link<K, V> = Option<Arc<Node<K, V>>>;
+type Subtree<K, V> = Option<Arc<Node<K, V>>>;
 
 struct Node<K, V> {
     /// Above both children's.
@@ -40,13 +40,13 @@ struct Node<K, V> {
     key: K,
     value: V,
     /// What comes before the key.
-    left: Link<K, V>,
+    left: Subtree<K, V>,
     /// What comes after it.
-    right: Link<K, V>,
+    right: Subtree<K, V>,
 }
 
-impl<K: Key, V: Clone> Node<K, V> {
-    fn with(&self, left: Link<K, V>, right: Link<K, V>) -> Link<K, V> {
+impl<K: TreapKey, V: Clone> Node<K, V> {
+    fn with(&self, left: Subtree<K, V>, right: Subtree<K, V>) -> Subtree<K, V> {
         let (key, value) = (self.key.clone(), self.value.clone());
         Some(Arc::new(Node { priority: self.priority, key, value, left, right }))
     }
@@ -57,9 +57,9 @@ impl<K: Key, V: Clone> Node<K, V> {
 }
 
 /// What comes before a key, what is there, and what comes after it.
-type Split<K, V> = (Link<K, V>, Option<V>, Link<K, V>);
+type Split<K, V> = (Subtree<K, V>, Option<V>, Subtree<K, V>);
 
-fn split<K: Key, V: Clone>(link: &Link<K, V>, key: &K) -> Split<K, V> {
+fn split<K: TreapKey, V: Clone>(link: &Subtree<K, V>, key: &K) -> Split<K, V> {
     let Some(node) = link else { return (None, None, None) };
     match key.cmp(&node.key) {
         Ordering::Less => {
@@ -75,7 +75,7 @@ fn split<K: Key, V: Clone>(link: &Link<K, V>, key: &K) -> Split<K, V> {
 }
 
 /// Each key on the left comes before each on the right.
-fn merge<K: Key, V: Clone>(left: Link<K, V>, right: Link<K, V>) -> Link<K, V> {
+fn merge<K: TreapKey, V: Clone>(left: Subtree<K, V>, right: Subtree<K, V>) -> Subtree<K, V> {
     match (left, right) {
         (None, other) | (other, None) => other,
         (Some(l), Some(r)) if l.is_above(&r) => l.with(l.left.clone(), merge(l.right.clone(), Some(r))),
@@ -85,7 +85,7 @@ fn merge<K: Key, V: Clone>(left: Link<K, V>, right: Link<K, V>) -> Link<K, V> {
 
 /// Which keys two maps are compared at.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Which {
+enum KeySelection {
     /// Where they differ.
     Different,
     /// At all.
@@ -93,15 +93,15 @@ enum Which {
 }
 
 /// In the order of the keys.
-fn compare<K: Key, V: Clone + PartialEq>(
-    old: &Link<K, V>,
-    new: &Link<K, V>,
-    which: Which,
-    out: &mut Vec<Pair<K, V>>,
+fn compare<K: TreapKey, V: Clone + PartialEq>(
+    old: &Subtree<K, V>,
+    new: &Subtree<K, V>,
+    which: KeySelection,
+    out: &mut Vec<TreapDifference<K, V>>,
 ) {
     let node = match (old, new) {
         (None, None) => return,
-        (Some(o), Some(n)) if which == Which::Different && Arc::ptr_eq(o, n) => return,
+        (Some(o), Some(n)) if which == KeySelection::Different && Arc::ptr_eq(o, n) => return,
         (Some(o), Some(n)) => {
             if n.is_above(o) {
                 n
@@ -115,13 +115,13 @@ fn compare<K: Key, V: Clone + PartialEq>(
     let ((old_left, was, old_right), (new_left, is, new_right)) =
         (split(old, &node.key), split(new, &node.key));
     compare(&old_left, &new_left, which, out);
-    if which == Which::All || was != is {
-        out.push(Pair { key: node.key.clone(), old: was, new: is });
+    if which == KeySelection::All || was != is {
+        out.push(TreapDifference { key: node.key.clone(), old: was, new: is });
     }
     compare(&old_right, &new_right, which, out);
 }
 
-impl<K: Key, V: Clone> Treap<K, V> {
+impl<K: TreapKey, V: Clone> Treap<K, V> {
     /// How many keys there are.
     pub fn len(&self) -> usize {
         self.len
@@ -190,20 +190,20 @@ impl<K: Key, V: Clone> Treap<K, V> {
     }
 }
 
-impl<K: Key, V: Clone + PartialEq> Treap<K, V> {
+impl<K: TreapKey, V: Clone + PartialEq> Treap<K, V> {
     /// What has to change for this map to be `new`, in the order of the keys.
     #[must_use]
-    pub fn diff(&self, new: &Self) -> Vec<Pair<K, V>> {
+    pub fn diff(&self, new: &Self) -> Vec<TreapDifference<K, V>> {
         let mut pairs = Vec::new();
-        compare(&self.root, &new.root, Which::Different, &mut pairs);
+        compare(&self.root, &new.root, KeySelection::Different, &mut pairs);
         pairs
     }
 
     /// Each key of this map and of `new`, in order.
     #[must_use]
-    pub fn beside(&self, new: &Self) -> Vec<Pair<K, V>> {
+    pub fn beside(&self, new: &Self) -> Vec<TreapDifference<K, V>> {
         let mut pairs = Vec::with_capacity(self.len.max(new.len));
-        compare(&self.root, &new.root, Which::All, &mut pairs);
+        compare(&self.root, &new.root, KeySelection::All, &mut pairs);
         pairs
     }
 }
@@ -215,7 +215,7 @@ pub struct Iter<'a, K, V> {
 }
 
 impl<'a, K, V> Iter<'a, K, V> {
-    fn descend(&mut self, mut link: &'a Link<K, V>) {
+    fn descend(&mut self, mut link: &'a Subtree<K, V>) {
         while let Some(node) = link {
             self.path.push(node);
             link = &node.left;
@@ -233,7 +233,7 @@ impl<'a, K, V> Iterator for Iter<'a, K, V> {
     }
 }
 
-impl<'a, K: Key, V: Clone> IntoIterator for &'a Treap<K, V> {
+impl<'a, K: TreapKey, V: Clone> IntoIterator for &'a Treap<K, V> {
     type Item = (&'a K, &'a V);
     type IntoIter = Iter<'a, K, V>;
 
@@ -248,7 +248,7 @@ impl<K, V> Default for Treap<K, V> {
     }
 }
 
-impl<K: Key, V: Clone> Extend<(K, V)> for Treap<K, V> {
+impl<K: TreapKey, V: Clone> Extend<(K, V)> for Treap<K, V> {
     fn extend<I: IntoIterator<Item = (K, V)>>(&mut self, entries: I) {
         for (key, value) in entries {
             self.insert(key, value);
@@ -256,7 +256,7 @@ impl<K: Key, V: Clone> Extend<(K, V)> for Treap<K, V> {
     }
 }
 
-impl<K: Key, V: Clone> FromIterator<(K, V)> for Treap<K, V> {
+impl<K: TreapKey, V: Clone> FromIterator<(K, V)> for Treap<K, V> {
     fn from_iter<I: IntoIterator<Item = (K, V)>>(entries: I) -> Self {
         let mut map = Treap::default();
         map.extend(entries);
@@ -264,21 +264,21 @@ impl<K: Key, V: Clone> FromIterator<(K, V)> for Treap<K, V> {
     }
 }
 
-impl<K: Key, V: Clone, const N: usize> From<[(K, V); N]> for Treap<K, V> {
+impl<K: TreapKey, V: Clone, const N: usize> From<[(K, V); N]> for Treap<K, V> {
     fn from(entries: [(K, V); N]) -> Self {
         entries.into_iter().collect()
     }
 }
 
-impl<K: Key, V: Clone + PartialEq> PartialEq for Treap<K, V> {
+impl<K: TreapKey, V: Clone + PartialEq> PartialEq for Treap<K, V> {
     fn eq(&self, other: &Self) -> bool {
         self.len == other.len && self.diff(other).is_empty()
     }
 }
 
-impl<K: Key, V: Clone + Eq> Eq for Treap<K, V> {}
+impl<K: TreapKey, V: Clone + Eq> Eq for Treap<K, V> {}
 
-impl<K: Key + fmt::Debug, V: Clone + fmt::Debug> fmt::Debug for Treap<K, V> {
+impl<K: TreapKey + fmt::Debug, V: Clone + fmt::Debug> fmt::Debug for Treap<K, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_map().entries(self).finish()
     }

@@ -22,8 +22,8 @@ use tracing::{info, warn};
 
 use crate::files::io::Files;
 use crate::model::Generation;
-use crate::vip::keeper::{Keeper, LOOK, RETRY, Step};
-use crate::vip::{Presence, VipsWanted};
+use crate::vip::keeper::{Keeper, KeeperStep, LOOK, RETRY};
+use crate::vip::{Presence, WantedVips};
 
 /// How long the kernel may take for an answer.
 const ANSWER: Duration = Duration::from_secs(10);
@@ -37,7 +37,7 @@ pub type Acknowledgement = Arc<dyn Fn(Generation) -> BoxFuture<'static, ()> + Se
 #[derive(Clone)]
 pub struct Setup {
     /// The VIPs that have to be on lo.
-    pub wanted: watch::Receiver<VipsWanted>,
+    pub wanted: watch::Receiver<WantedVips>,
     /// When the routers have acknowledged that others were withdrawn.
     pub acknowledged: Acknowledgement,
     /// The VIPs that are wanted or may still be on lo.
@@ -63,7 +63,7 @@ pub async fn keep(mut setup: Setup) {
     let wanted = setup.wanted.borrow_and_update().clone();
     let host = host(setup.files.clone(), setup.state_dir.clone(), Duration::ZERO).boxed();
     let (keeper, acknowledgements) = (Keeper::new(wanted, now()), FuturesUnordered::new());
-    let mut task = Task { setup, keeper, acknowledgements, host };
+    let mut task = KeeperTask { setup, keeper, acknowledgements, host };
     loop {
         let Err(error) = task.run().await else { return };
         if is_own_fault(&error) {
@@ -75,10 +75,10 @@ pub async fn keep(mut setup: Setup) {
             // Without a look at lo nothing is done there.
             for step in task.keeper.steps(now()) {
                 match step {
-                    Step::Report(vip, presence) => task.report(vip, presence).await,
-                    Step::Await(generation) => task.wait_for(generation),
-                    Step::Look | Step::RaiseLo | Step::Add(_) | Step::Mend(_) => {}
-                    Step::Remove(_) | Step::Record(_) | Step::Forget(_) => {}
+                    KeeperStep::Report(vip, presence) => task.report(vip, presence).await,
+                    KeeperStep::Await(generation) => task.wait_for(generation),
+                    KeeperStep::Look | KeeperStep::RaiseLo | KeeperStep::Add(_) | KeeperStep::Mend(_) => {}
+                    KeeperStep::Remove(_) | KeeperStep::Record(_) | KeeperStep::Forget(_) => {}
                 }
             }
         }
@@ -97,21 +97,21 @@ fn is_own_fault(error: &Error) -> bool {
     error.errno().is_some_and(|errno| ours.contains(&Errno::from_raw(errno)))
 }
 
-struct Task {
+struct KeeperTask {
     setup: Setup,
     keeper: Keeper,
     acknowledgements: FuturesUnordered<BoxFuture<'static, Generation>>,
-    host: Pin<Box<dyn Future<Output = Host> + Send>>,
+    host: Pin<Box<dyn Future<Output = HostFiles> + Send>>,
 }
 
 /// What files say of the host.
-struct Host {
+struct HostFiles {
     sysctls: Result<BTreeMap<Sysctl, i32>, String>,
     record: Result<BTreeSet<IpAddr>, String>,
 }
 
 /// Reads them after `pause`, off the main thread.
-async fn host(files: Files, state_dir: PathBuf, pause: Duration) -> Host {
+async fn host(files: Files, state_dir: PathBuf, pause: Duration) -> HostFiles {
     sleep(pause).await;
     let sysctls = files.run(Path::new(ARP_SETTINGS), |_| Ok(dsr_setup::read_sysctls())).await;
     let sysctls = match sysctls {
@@ -125,23 +125,23 @@ async fn host(files: Files, state_dir: PathBuf, pause: Duration) -> Host {
         Ok(Err(error)) => Err(error.to_string()),
         Err(error) => Err(format!("`{}`: {error}", path.display())),
     };
-    Host { sysctls, record }
+    HostFiles { sysctls, record }
 }
 
 /// The netlink connection's task, which ends with it.
-struct Connection(JoinHandle<()>);
+struct NetlinkTask(JoinHandle<()>);
 
-impl Drop for Connection {
+impl Drop for NetlinkTask {
     fn drop(&mut self) {
         self.0.abort();
     }
 }
 
-impl Task {
+impl KeeperTask {
     async fn run(&mut self) -> Result<(), Error> {
         let mut events = dsr_setup::watch()?;
         let (connection, vips) = dsr_setup::connect()?;
-        let _requests = Connection(tokio::spawn(connection));
+        let _requests = NetlinkTask(tokio::spawn(connection));
         self.keeper.look_again(now()); // nothing was heard meanwhile
         loop {
             self.work(&vips).await?;
@@ -165,7 +165,7 @@ impl Task {
                 Some(generation) = self.acknowledgements.next(), if !self.acknowledgements.is_empty() => {
                     self.keeper.acknowledged(generation, now());
                 }
-                Host { sysctls, record } = &mut self.host => {
+                HostFiles { sysctls, record } = &mut self.host => {
                     let sysctls = sysctls.unwrap_or_else(|error| {
                         warn!(error, "ARP settings cannot be read");
                         BTreeMap::new()
@@ -211,20 +211,20 @@ impl Task {
         }
     }
 
-    async fn carry_out(&mut self, vips: &Vips, step: Step) -> Result<(), Error> {
+    async fn carry_out(&mut self, vips: &Vips, step: KeeperStep) -> Result<(), Error> {
         match step {
-            Step::Look => {
+            KeeperStep::Look => {
                 let lo = vips.observe(&self.keeper.recorded()).await?;
                 self.keeper.looked(lo, now());
             }
-            Step::RaiseLo => {
+            KeeperStep::RaiseLo => {
                 let done = vips.raise_lo().await.map_err(|error| error.to_string());
                 if done.is_ok() {
                     info!("lo was set up");
                 }
                 self.keeper.raised(done, now());
             }
-            Step::Add(wanted) => {
+            KeeperStep::Add(wanted) => {
                 for (vip, done) in vips.add(&wanted).await {
                     if matches!(done, Ok(Ensured::Added)) {
                         info!(%vip, "VIP was put on lo");
@@ -232,7 +232,7 @@ impl Task {
                     self.keeper.added(vip, done.map_err(|error| error.to_string()), now());
                 }
             }
-            Step::Mend(changed) => {
+            KeeperStep::Mend(changed) => {
                 for (vip, done) in vips.mend(&changed).await {
                     match done {
                         Ok(()) => warn!(%vip, "VIP was changed on lo by someone else, and was set right"),
@@ -242,7 +242,7 @@ impl Task {
                     }
                 }
             }
-            Step::Remove(nets) => {
+            KeeperStep::Remove(nets) => {
                 for net in nets {
                     let (vip, done) = (net.addr(), vips.remove(net).await);
                     match &done {
@@ -255,12 +255,12 @@ impl Task {
                     self.keeper.removed(vip, done.is_ok(), now());
                 }
             }
-            Step::Record(vips) => self.record(move |record| record.addresses.extend(vips)),
-            Step::Forget(vips) => {
+            KeeperStep::Record(vips) => self.record(move |record| record.addresses.extend(vips)),
+            KeeperStep::Forget(vips) => {
                 self.record(move |record| record.addresses.retain(|vip| !vips.contains(vip)))
             }
-            Step::Report(vip, presence) => self.report(vip, presence).await,
-            Step::Await(generation) => self.wait_for(generation),
+            KeeperStep::Report(vip, presence) => self.report(vip, presence).await,
+            KeeperStep::Await(generation) => self.wait_for(generation),
         }
         Ok(())
     }

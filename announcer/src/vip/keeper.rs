@@ -26,8 +26,8 @@ use dsr_setup::warning::{self, Warning};
 use dsr_setup::{Ensured, Link, Loopback, Marks, OnLo, Owner, Sysctl};
 use ipnet::IpNet;
 
-use self::vip::{Leaving, Vip};
-use super::{Presence, VipsWanted};
+use self::vip::{LeavingVip, WantedVip};
+use super::{Presence, WantedVips};
 use crate::model::Generation;
 
 /// Before what failed is tried again.
@@ -41,7 +41,7 @@ pub const LONGEST_WAIT: Duration = Duration::from_secs(300);
 
 /// Something to do. The result has to be given to the keeper before it is asked for the next steps.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Step {
+pub enum KeeperStep {
     /// Look at lo in full: [`Keeper::looked`] or [`Keeper::look_failed`].
     Look,
     /// Set lo up: [`Keeper::raised`].
@@ -65,9 +65,9 @@ pub enum Step {
 /// The only owner of what is on lo.
 #[derive(Debug)]
 pub struct Keeper {
-    wanted: VipsWanted,
-    vips: BTreeMap<IpAddr, Vip>,
-    leaving: BTreeMap<IpAddr, Leaving>,
+    wanted: WantedVips,
+    vips: BTreeMap<IpAddr, WantedVip>,
+    leaving: BTreeMap<IpAddr, LeavingVip>,
     /// lo as it was seen last; `None` while it cannot be looked at.
     lo: Option<Loopback>,
     look_at: Instant,
@@ -86,9 +86,9 @@ pub struct Keeper {
 
 impl Keeper {
     /// Nothing is known yet.
-    pub fn new(wanted: VipsWanted, now: Instant) -> Self {
+    pub fn new(wanted: WantedVips, now: Instant) -> Self {
         Keeper {
-            vips: wanted.vips.iter().map(|vip| (*vip, Vip::default())).collect(),
+            vips: wanted.vips.iter().map(|vip| (*vip, WantedVip::default())).collect(),
             wanted,
             leaving: BTreeMap::new(),
             lo: None,
@@ -147,12 +147,12 @@ impl Keeper {
     }
 
     /// Other VIPs are wanted, or `settle` is another.
-    pub fn wanted(&mut self, wanted: VipsWanted, now: Instant) {
+    pub fn wanted(&mut self, wanted: WantedVips, now: Instant) {
         let before = std::mem::replace(&mut self.wanted, wanted);
         for vip in before.vips.difference(&self.wanted.vips) {
             let is_ours = self.vips.remove(vip).is_some_and(|vip| vip.is_ours);
             let generation = self.wanted.generation;
-            let leaving = Leaving { generation, since: now, acknowledged: None, is_ours, retry: None };
+            let leaving = LeavingVip { generation, since: now, acknowledged: None, is_ours, retry: None };
             self.leaving.insert(*vip, leaving);
         }
         for vip in self.wanted.vips.iter() {
@@ -245,7 +245,7 @@ impl Keeper {
             let unwanted =
                 lo.ours().map(|net| net.addr()).filter(|address| !self.wanted.vips.contains(address));
             for address in unwanted {
-                self.leaving.entry(address).or_insert(Leaving {
+                self.leaving.entry(address).or_insert(LeavingVip {
                     generation: self.wanted.generation,
                     since: now,
                     acknowledged: None,
@@ -303,21 +303,21 @@ impl Keeper {
     }
 
     /// What is to be done now, in this order; nothing: wait until [`deadline`](Self::deadline) or for news.
-    pub fn steps(&mut self, now: Instant) -> Vec<Step> {
+    pub fn steps(&mut self, now: Instant) -> Vec<KeeperStep> {
         let settle = self.wanted.settle;
-        let is_due = |leaving: &Leaving| leaving.due(settle) <= now;
+        let is_due = |leaving: &LeavingVip| leaving.due(settle) <= now;
         let is_stale =
             self.leaving.values().any(|leaving| is_due(leaving) && self.looked_at < leaving.due(settle));
         if self.look_at <= now || (is_stale && self.lo.is_some()) {
             self.look_at = now + RETRY; // should nobody say what was seen
             self.looked_at = now;
-            return vec![Step::Look];
+            return vec![KeeperStep::Look];
         }
         let mut steps = Vec::new();
         if self.lo.is_some() {
             if self.raise_at.is_some_and(|at| at <= now) {
                 self.raise_at = Some(now + RETRY);
-                return vec![Step::RaiseLo];
+                return vec![KeeperStep::RaiseLo];
             }
             if self.raise_at.is_none() {
                 steps.extend(self.additions(now));
@@ -326,21 +326,21 @@ impl Keeper {
         }
         for leaving in self.leaving.values().filter(|leaving| leaving.acknowledged.is_none()) {
             if self.awaited.insert(leaving.generation) {
-                steps.push(Step::Await(leaving.generation));
+                steps.push(KeeperStep::Await(leaving.generation));
             }
         }
         for (address, vip) in &mut self.vips {
             let presence = vip.removals.presence(now);
             if presence != Presence::Unknown && vip.reported.as_ref() != Some(&presence) {
                 vip.reported = Some(presence.clone());
-                steps.push(Step::Report(*address, presence));
+                steps.push(KeeperStep::Report(*address, presence));
             }
         }
         steps
     }
 
     /// What is put on lo, or mended there.
-    fn additions(&mut self, now: Instant) -> Vec<Step> {
+    fn additions(&mut self, now: Instant) -> Vec<KeeperStep> {
         let (mut add, mut mend) = (Vec::new(), Vec::new());
         for (address, vip) in &mut self.vips {
             if !vip.on_lo && vip.retry.is_none_or(|at| at <= now) {
@@ -361,14 +361,14 @@ impl Keeper {
             record.retain(|address| recorded.insert(*address));
         }
         let mut steps = Vec::new();
-        steps.extend((!add.is_empty()).then_some(Step::Add(add)));
-        steps.extend((!mend.is_empty()).then_some(Step::Mend(mend)));
-        steps.extend((!record.is_empty()).then_some(Step::Record(record)));
+        steps.extend((!add.is_empty()).then_some(KeeperStep::Add(add)));
+        steps.extend((!mend.is_empty()).then_some(KeeperStep::Mend(mend)));
+        steps.extend((!record.is_empty()).then_some(KeeperStep::Record(record)));
         steps
     }
 
     /// What leaves lo. It was looked at since it is due.
-    fn departures(&mut self, now: Instant) -> Vec<Step> {
+    fn departures(&mut self, now: Instant) -> Vec<KeeperStep> {
         let settle = self.wanted.settle;
         let due: Vec<IpAddr> = (self.leaving.iter())
             .filter(|(_, leaving)| leaving.due(settle) <= now)
@@ -393,8 +393,8 @@ impl Keeper {
             }
         }
         let mut steps = Vec::new();
-        steps.extend((!remove.is_empty()).then_some(Step::Remove(remove)));
-        steps.extend((!forget.is_empty()).then_some(Step::Forget(forget)));
+        steps.extend((!remove.is_empty()).then_some(KeeperStep::Remove(remove)));
+        steps.extend((!forget.is_empty()).then_some(KeeperStep::Forget(forget)));
         steps
     }
 }

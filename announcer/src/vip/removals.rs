@@ -23,10 +23,10 @@ pub const BURST: Duration = Duration::from_secs(1);
 
 /// What is known of one VIP's stay on lo.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Removals(State);
+pub struct Removals(RemovalState);
 
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-enum State {
+enum RemovalState {
     /// Nobody has looked yet.
     #[default]
     Unknown,
@@ -47,9 +47,13 @@ impl Removals {
     pub fn seen(&mut self, now: Instant) {
         self.expire(now);
         self.0 = match std::mem::take(&mut self.0) {
-            State::Unknown | State::Settled | State::Failed { again: false, .. } => State::Settled,
-            State::Removed | State::Failed { again: true, .. } => State::OnTrial { until: now + TRIAL },
-            stays @ (State::Returned { .. } | State::OnTrial { .. }) => stays,
+            RemovalState::Unknown | RemovalState::Settled | RemovalState::Failed { again: false, .. } => {
+                RemovalState::Settled
+            }
+            RemovalState::Removed | RemovalState::Failed { again: true, .. } => {
+                RemovalState::OnTrial { until: now + TRIAL }
+            }
+            stays @ (RemovalState::Returned { .. } | RemovalState::OnTrial { .. }) => stays,
         };
     }
 
@@ -57,46 +61,54 @@ impl Removals {
     pub fn removed(&mut self, now: Instant) {
         self.expire(now);
         self.0 = match std::mem::take(&mut self.0) {
-            State::Returned { first, until } if now < first + BURST => State::Returned { first, until },
-            State::Returned { .. } | State::OnTrial { .. } => State::Removed,
-            other @ (State::Unknown | State::Settled | State::Removed | State::Failed { .. }) => other,
+            RemovalState::Returned { first, until } if now < first + BURST => {
+                RemovalState::Returned { first, until }
+            }
+            RemovalState::Returned { .. } | RemovalState::OnTrial { .. } => RemovalState::Removed,
+            other @ (RemovalState::Unknown
+            | RemovalState::Settled
+            | RemovalState::Removed
+            | RemovalState::Failed { .. }) => other,
         };
     }
 
     /// It was put on lo, or it could not be, and why.
     pub fn put(&mut self, done: Result<(), Presence>, now: Instant) {
         let again = match self.0 {
-            State::Removed | State::OnTrial { .. } | State::Failed { again: true, .. } => true,
-            State::Unknown | State::Settled | State::Returned { .. } | State::Failed { again: false, .. } => {
-                false
-            }
+            RemovalState::Removed
+            | RemovalState::OnTrial { .. }
+            | RemovalState::Failed { again: true, .. } => true,
+            RemovalState::Unknown
+            | RemovalState::Settled
+            | RemovalState::Returned { .. }
+            | RemovalState::Failed { again: false, .. } => false,
         };
         let first = match self.0 {
-            State::Returned { first, .. } => first,
-            State::Unknown
-            | State::Settled
-            | State::Removed
-            | State::OnTrial { .. }
-            | State::Failed { .. } => now,
+            RemovalState::Returned { first, .. } => first,
+            RemovalState::Unknown
+            | RemovalState::Settled
+            | RemovalState::Removed
+            | RemovalState::OnTrial { .. }
+            | RemovalState::Failed { .. } => now,
         };
         let until = now + TRIAL;
         self.0 = match done {
-            Ok(()) if again => State::OnTrial { until },
-            Ok(()) if self.0 == State::Unknown => State::Settled, // nobody has taken it away yet
-            Ok(()) => State::Returned { first, until },
-            Err(why) => State::Failed { why, again },
+            Ok(()) if again => RemovalState::OnTrial { until },
+            Ok(()) if self.0 == RemovalState::Unknown => RemovalState::Settled, // nobody has taken it away yet
+            Ok(()) => RemovalState::Returned { first, until },
+            Err(why) => RemovalState::Failed { why, again },
         };
     }
 
     /// When it has stayed long enough to be relied on again.
     pub fn deadline(&self) -> Option<Instant> {
         match self.0 {
-            State::OnTrial { until } => Some(until),
-            State::Unknown
-            | State::Settled
-            | State::Returned { .. }
-            | State::Removed
-            | State::Failed { .. } => None,
+            RemovalState::OnTrial { until } => Some(until),
+            RemovalState::Unknown
+            | RemovalState::Settled
+            | RemovalState::Returned { .. }
+            | RemovalState::Removed
+            | RemovalState::Failed { .. } => None,
         }
     }
 
@@ -104,27 +116,27 @@ impl Removals {
     pub fn presence(&mut self, now: Instant) -> Presence {
         self.expire(now);
         match &self.0 {
-            State::Unknown => Presence::Unknown,
-            State::Settled | State::Returned { .. } => Presence::Present,
-            State::Removed | State::OnTrial { .. } => Presence::Missing(format!(
+            RemovalState::Unknown => Presence::Unknown,
+            RemovalState::Settled | RemovalState::Returned { .. } => Presence::Present,
+            RemovalState::Removed | RemovalState::OnTrial { .. } => Presence::Missing(format!(
                 "it was gone again soon after it was put back, and counts once it has stayed for {}",
                 humantime::format_duration(TRIAL)
             )),
-            State::Failed { why, .. } => why.clone(),
+            RemovalState::Failed { why, .. } => why.clone(),
         }
     }
 
     fn expire(&mut self, now: Instant) {
         match self.0 {
-            State::Returned { until, .. } | State::OnTrial { until } if now >= until => {
-                self.0 = State::Settled
+            RemovalState::Returned { until, .. } | RemovalState::OnTrial { until } if now >= until => {
+                self.0 = RemovalState::Settled
             }
-            State::Returned { .. }
-            | State::OnTrial { .. }
-            | State::Unknown
-            | State::Settled
-            | State::Removed
-            | State::Failed { .. } => {}
+            RemovalState::Returned { .. }
+            | RemovalState::OnTrial { .. }
+            | RemovalState::Unknown
+            | RemovalState::Settled
+            | RemovalState::Removed
+            | RemovalState::Failed { .. } => {}
         }
     }
 }
@@ -211,7 +223,7 @@ mod tests {
         let mut removals = Removals::default();
         assert_eq!(removals.presence(now), Presence::Unknown);
         removals.put(Ok(()), now);
-        assert_eq!(removals, Removals(State::Settled));
+        assert_eq!(removals, Removals(RemovalState::Settled));
         removals.removed(now);
         removals.put(Ok(()), now);
         assert_eq!(removals.deadline(), None);

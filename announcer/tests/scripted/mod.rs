@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use announcer::bgp::fsm::StateName;
-use announcer::bgp::io::session::{self, Local, Order, SessionReport};
+use announcer::bgp::io::session::{self, Local, SessionOrder, SessionReport};
 use announcer::config::{PeerAddress, PeerConfig};
 use announcer::files::io::Files;
 use announcer::model::{Asn, Family, Generation, Liveness, Overrides, PeerAsn, RouterId};
@@ -62,7 +62,7 @@ pub fn keepalive() -> Vec<u8> {
 pub struct Session {
     pub rib: watch::Sender<Arc<LocRib>>,
     pub liveness: watch::Sender<Liveness>,
-    pub order: watch::Sender<Order>,
+    pub order: watch::Sender<SessionOrder>,
     pub peer: watch::Sender<Arc<PeerConfig>>,
     pub status: watch::Receiver<SessionReport>,
     pub vips: watch::Sender<Arc<BTreeSet<IpAddr>>>,
@@ -134,7 +134,7 @@ impl Session {
         change(&mut config);
         let (rib, rib_seen) = watch::channel(Arc::new(LocRib::default()));
         let (liveness, liveness_seen) = watch::channel(Liveness::Up);
-        let (order, order_seen) = watch::channel(Order::Run);
+        let (order, order_seen) = watch::channel(SessionOrder::Run);
         let (status_tx, status) = watch::channel(SessionReport::new());
         let (vips, vips_seen) = watch::channel(Arc::new(BTreeSet::new()));
         let (peer, peer_seen) = watch::channel(Arc::new(config));

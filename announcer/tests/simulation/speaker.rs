@@ -4,12 +4,12 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use announcer::bgp::fsm::{self, Action, Event, Moment, Outgoing, State, StateName, Timers, Waiting};
+use announcer::bgp::fsm::{self, Action, Backlog, Event, Outgoing, State, StateName, StepContext, Timers};
 use announcer::bgp::notification::{self, Notification};
-use announcer::bgp::open::{Negotiated, Offer, RefreshKind, negotiate};
-use announcer::bgp::outbox::{Known, News, Outbox};
+use announcer::bgp::open::{NegotiatedSession, Offer, RefreshKind, negotiate};
+use announcer::bgp::outbox::{AckPosition, Outbox, OutboxChange};
 use announcer::bgp::reason::{DownReason, TcpFailure};
-use announcer::bgp::wire::{self, Bound, Encoding, Framer, Message};
+use announcer::bgp::wire::{self, Encoding, Framer, Message, RefreshMarker};
 use announcer::model::{Family, Overrides};
 use announcer::rib::{AdjRibOut, Export, LocRib, NextHop, Update};
 use ipnet::IpNet;
@@ -45,7 +45,7 @@ pub struct Tcp {
 
 /// What is sent on an established session.
 pub struct Routes {
-    negotiated: Negotiated,
+    negotiated: NegotiatedSession,
     encoding: Encoding,
     export: Export,
     adj_rib_out: AdjRibOut,
@@ -147,7 +147,7 @@ impl Speaker {
         if world.trace {
             eprintln!("{:?} {:?} {event:?}", self.who, self.state.name());
         }
-        let moment = Moment { now: world.now, jitter: world.luck.f64() };
+        let moment = StepContext { now: world.now, jitter: world.luck.f64() };
         let (state, actions) = fsm::step(&self.timers, std::mem::take(&mut self.state), event, moment);
         self.state = state;
         for action in actions {
@@ -209,7 +209,7 @@ impl Speaker {
         }
     }
 
-    fn up(&mut self, negotiated: Negotiated) {
+    fn up(&mut self, negotiated: NegotiatedSession) {
         self.routes = Some(Routes {
             encoding: Encoding { asn: self.offer.asn, kind: negotiated.kind, as_width: negotiated.as_width },
             export: Export {
@@ -260,7 +260,7 @@ impl Speaker {
             asked.iter().filter(|family| enhanced && routes.adj_rib_out.ended(**family)).copied().collect();
         asked.iter().for_each(|family| routes.adj_rib_out.refresh(*family));
         let tail = tcp.outbox.tail();
-        bounded.iter().for_each(|family| wire::refresh_bound(tail, *family, Bound::Begin).unwrap());
+        bounded.iter().for_each(|family| wire::refresh_bound(tail, *family, RefreshMarker::Begin).unwrap());
         let updates = routes.adj_rib_out.advance(&self.rib, &routes.export);
         let mut announced = false;
         for update in &updates {
@@ -275,9 +275,10 @@ impl Speaker {
             }
             self.updates += wire::update(tail, &routes.encoding, update).unwrap();
         }
-        bounded.iter().for_each(|family| wire::refresh_bound(tail, *family, Bound::End).unwrap());
-        let news = if updates.is_empty() { News::Nothing } else { News::Updates };
-        tcp.outbox.mark(Known { generation: self.rib.generation, prefixes: routes.adj_rib_out.len() }, news);
+        bounded.iter().for_each(|family| wire::refresh_bound(tail, *family, RefreshMarker::End).unwrap());
+        let news = if updates.is_empty() { OutboxChange::Nothing } else { OutboxChange::Updates };
+        tcp.outbox
+            .mark(AckPosition { generation: self.rib.generation, prefixes: routes.adj_rib_out.len() }, news);
     }
 
     /// Gives the kernel what it takes.
@@ -364,7 +365,7 @@ impl Speaker {
                 let all = tcp.outbox.outstanding() == 0;
                 if moved || all {
                     tcp.waiting = (!all).then_some(world.now);
-                    let left = if all { Waiting::Nothing } else { Waiting::Some };
+                    let left = if all { Backlog::Nothing } else { Backlog::Some };
                     self.handle(Event::Sent(left), world);
                 }
             }

@@ -5,7 +5,7 @@
 use std::time::{Duration, Instant};
 
 use crate::bgp::notification::Notification;
-use crate::bgp::open::{Negotiated, OpenError};
+use crate::bgp::open::{NegotiatedSession, OpenError};
 use crate::bgp::reason::{DownReason, TcpFailure};
 use crate::model::Family;
 
@@ -54,7 +54,7 @@ fn jittered(whole: Duration, jitter: f64) -> Duration {
 
 /// When a step happens, and its luck.
 #[derive(Debug, Clone, Copy)]
-pub struct Moment {
+pub struct StepContext {
     /// The time, monotonic.
     pub now: Instant,
     /// 0 to 1, drawn anew for each step.
@@ -70,7 +70,7 @@ pub struct Hold {
 }
 
 impl Hold {
-    pub(super) fn start(time: Duration, moment: Moment) -> Self {
+    pub(super) fn start(time: Duration, moment: StepContext) -> Self {
         let keepalive = moment.now + Hold::interval(time, moment);
         Hold { time, expires: moment.now + time, keepalive }
     }
@@ -80,7 +80,7 @@ impl Hold {
         Hold { time, expires: now + time, keepalive: now + time }
     }
 
-    pub(super) fn interval(time: Duration, moment: Moment) -> Duration {
+    pub(super) fn interval(time: Duration, moment: StepContext) -> Duration {
         jittered(time / 3, moment.jitter)
     }
 
@@ -120,7 +120,7 @@ pub enum State {
     /// Both OPENs are known, and our KEEPALIVE is out.
     OpenConfirm {
         /// What the OPENs agreed.
-        negotiated: Negotiated,
+        negotiated: NegotiatedSession,
         /// With an agreed hold time of zero: how long the peer's KEEPALIVE may take.
         timers: Option<Hold>,
         /// Failures in a row.
@@ -191,7 +191,7 @@ pub enum Event {
     /// 18: TCP did not come up, or is gone.
     TcpFails(TcpFailure),
     /// 19: an OPEN that suits us.
-    Open(Negotiated),
+    Open(NegotiatedSession),
     /// 21: a header that no message has.
     HeaderError(Notification),
     /// 22: an OPEN that does not suit us.
@@ -212,15 +212,15 @@ pub enum Event {
     RefreshError(Notification),
     /// Octets of ours wait for the peer to take them.
     Unsent,
-    /// The peer took octets, and `Waiting` tells whether others still wait.
-    Sent(Waiting),
+    /// The peer took octets, and `Backlog` tells whether others still wait.
+    Sent(Backlog),
     /// The failure detector lost the peer (RFC 9384).
     LivenessLost,
 }
 
 /// Whether octets of ours wait for the peer to take them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Waiting {
+pub enum Backlog {
     /// The peer has all of them.
     Nothing,
     /// Some.
@@ -239,7 +239,7 @@ pub enum Action {
     /// End the connection at once, without sending what waits (RST).
     Abort,
     /// The session is up: the peer knows nothing yet.
-    Up(Negotiated),
+    Up(NegotiatedSession),
     /// The session that was up is down: the peer has forgotten all.
     Down(DownReason),
     /// A try came to nothing.

@@ -4,9 +4,9 @@
 
 use std::time::{Duration, Instant};
 
-use crate::bgp::fsm::{Action, Event, Hold, Moment, Outgoing, State, Timers, Waiting};
+use crate::bgp::fsm::{Action, Backlog, Event, Hold, Outgoing, State, StepContext, Timers};
 use crate::bgp::notification::{self, Notification};
-use crate::bgp::open::Negotiated;
+use crate::bgp::open::NegotiatedSession;
 use crate::bgp::reason::{DownReason, TcpFailure};
 
 /// The type octets of RFC 4271 §4.1 and RFC 2918, as 5/x carries them.
@@ -17,7 +17,7 @@ const ROUTE_REFRESH: u8 = 5;
 
 /// The machine.
 #[must_use]
-pub fn step(timers: &Timers, state: State, event: Event, moment: Moment) -> (State, Vec<Action>) {
+pub fn step(timers: &Timers, state: State, event: Event, moment: StepContext) -> (State, Vec<Action>) {
     match state {
         State::Idle { retry, tries } => idle(timers, retry, tries, event, moment),
         State::Connect { give_up, tries } => connect(timers, give_up, tries, event, moment),
@@ -26,7 +26,7 @@ pub fn step(timers: &Timers, state: State, event: Event, moment: Moment) -> (Sta
             open_confirm(timers, negotiated, hold, tries, event, moment)
         }
         State::Established { since, timers: hold, send_hold, tries } => {
-            established(timers, Up { since, hold, send_hold, tries }, event, moment)
+            established(timers, EstablishedState { since, hold, send_hold, tries }, event, moment)
         }
     }
 }
@@ -48,7 +48,7 @@ fn fall(
     since: Option<Instant>,
     reason: DownReason,
     farewell: Farewell,
-    moment: Moment,
+    moment: StepContext,
 ) -> (State, Vec<Action>) {
     let mut actions = Vec::new();
     match farewell {
@@ -75,7 +75,7 @@ fn idle(
     retry: Option<Instant>,
     tries: u32,
     event: Event,
-    moment: Moment,
+    moment: StepContext,
 ) -> (State, Vec<Action>) {
     let connect = || (State::Connect { give_up: moment.now + timers.connect, tries }, vec![Action::Connect]);
     match event {
@@ -108,7 +108,7 @@ fn connect(
     give_up: Instant,
     tries: u32,
     event: Event,
-    moment: Moment,
+    moment: StepContext,
 ) -> (State, Vec<Action>) {
     let failed = |reason| fall(timers, tries, None, reason, Farewell::Silent, moment);
     match event {
@@ -143,7 +143,7 @@ fn open_sent(
     hold: Instant,
     tries: u32,
     event: Event,
-    moment: Moment,
+    moment: StepContext,
 ) -> (State, Vec<Action>) {
     let failed = |reason, farewell| fall(timers, tries, None, reason, farewell, moment);
     let answer = |reason: fn(Notification) -> DownReason, notification: Notification| {
@@ -191,11 +191,11 @@ fn open_sent(
 
 fn open_confirm(
     timers: &Timers,
-    negotiated: Negotiated,
+    negotiated: NegotiatedSession,
     hold: Option<Hold>,
     tries: u32,
     event: Event,
-    moment: Moment,
+    moment: StepContext,
 ) -> (State, Vec<Action>) {
     let failed = |reason, farewell| fall(timers, tries, None, reason, farewell, moment);
     let answer = |reason: fn(Notification) -> DownReason, notification: Notification| {
@@ -234,25 +234,30 @@ fn open_confirm(
 }
 
 /// Established's timers and history.
-struct Up {
+struct EstablishedState {
     since: Instant,
     hold: Option<Hold>,
     send_hold: Option<Instant>,
     tries: u32,
 }
 
-impl Up {
+impl EstablishedState {
     fn stay(self, actions: Vec<Action>) -> (State, Vec<Action>) {
-        let Up { since, hold: timers, send_hold, tries } = self;
+        let EstablishedState { since, hold: timers, send_hold, tries } = self;
         (State::Established { since, timers, send_hold, tries }, actions)
     }
 
     fn heard(self, now: Instant) -> Self {
-        Up { hold: self.hold.map(|hold| hold.heard(now)), ..self }
+        EstablishedState { hold: self.hold.map(|hold| hold.heard(now)), ..self }
     }
 }
 
-fn established(timers: &Timers, up: Up, event: Event, moment: Moment) -> (State, Vec<Action>) {
+fn established(
+    timers: &Timers,
+    up: EstablishedState,
+    event: Event,
+    moment: StepContext,
+) -> (State, Vec<Action>) {
     let down = |reason, farewell| fall(timers, up.tries, Some(up.since), reason, farewell, moment);
     let answer = |reason: fn(Notification) -> DownReason, notification: Notification| {
         down(reason(notification.clone()), Farewell::Say(notification))
@@ -263,11 +268,11 @@ fn established(timers: &Timers, up: Up, event: Event, moment: Moment) -> (State,
         Event::TimerExpires => expire(timers, up, moment),
         Event::Unsent => {
             let send_hold = up.send_hold.or(Some(moment.now + timers.send_hold));
-            Up { send_hold, ..up }.stay(vec![])
+            EstablishedState { send_hold, ..up }.stay(vec![])
         }
-        Event::Sent(Waiting::Nothing) => Up { send_hold: None, ..up }.stay(vec![]),
-        Event::Sent(Waiting::Some) => {
-            Up { send_hold: Some(moment.now + timers.send_hold), ..up }.stay(vec![])
+        Event::Sent(Backlog::Nothing) => EstablishedState { send_hold: None, ..up }.stay(vec![]),
+        Event::Sent(Backlog::Some) => {
+            EstablishedState { send_hold: Some(moment.now + timers.send_hold), ..up }.stay(vec![])
         }
         Event::Open(_) | Event::OpenError(_) => {
             answer(DownReason::OutOfTurn, Notification::new(notification::UNEXPECTED_IN_ESTABLISHED, [OPEN]))
@@ -289,7 +294,7 @@ fn established(timers: &Timers, up: Up, event: Event, moment: Moment) -> (State,
 }
 
 /// One of Established's timers has come: the one that ends the session goes before the one that speaks.
-fn expire(timers: &Timers, up: Up, moment: Moment) -> (State, Vec<Action>) {
+fn expire(timers: &Timers, up: EstablishedState, moment: StepContext) -> (State, Vec<Action>) {
     let down = |reason, farewell| fall(timers, up.tries, Some(up.since), reason, farewell, moment);
     if up.send_hold.is_some_and(|expires| moment.now >= expires) {
         let farewell = Farewell::Abort(Notification::bare(notification::SEND_HOLD_EXPIRED));
@@ -299,7 +304,7 @@ fn expire(timers: &Timers, up: Up, moment: Moment) -> (State, Vec<Action>) {
         Tick::Silent(time) => {
             down(DownReason::HoldExpired(time), Farewell::Say(Notification::bare(notification::HOLD_EXPIRED)))
         }
-        Tick::Speak(hold, actions) => Up { hold, ..up }.stay(actions),
+        Tick::Speak(hold, actions) => EstablishedState { hold, ..up }.stay(actions),
     }
 }
 
@@ -310,7 +315,7 @@ enum Tick {
     Speak(Option<Hold>, Vec<Action>),
 }
 
-fn tick(hold: Option<Hold>, moment: Moment) -> Tick {
+fn tick(hold: Option<Hold>, moment: StepContext) -> Tick {
     match hold {
         Some(hold) if moment.now >= hold.expires => Tick::Silent(hold.time),
         Some(hold) if moment.now >= hold.keepalive => {

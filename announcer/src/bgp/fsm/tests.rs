@@ -11,15 +11,15 @@ use std::time::{Duration, Instant};
 
 use super::*;
 use crate::bgp::notification::{self, Notification};
-use crate::bgp::open::{AsWidth, Kind, RefreshKind};
-use crate::bgp::open::{Negotiated, OpenError};
+use crate::bgp::open::{AsWidth, PeerKind, RefreshKind};
+use crate::bgp::open::{NegotiatedSession, OpenError};
 use crate::bgp::reason::TcpFailure;
 use crate::model::Family;
 use crate::model::RouterId;
 
-fn agreed(hold: u64) -> Negotiated {
-    Negotiated {
-        kind: Kind::External,
+fn agreed(hold: u64) -> NegotiatedSession {
+    NegotiatedSession {
+        kind: PeerKind::External,
         peer_asn: crate::model::Asn::try_from(65000).unwrap(),
         peer_id: RouterId::try_from(Ipv4Addr::new(10, 0, 0, 2)).unwrap(),
         hold_time: (hold > 0).then(|| Duration::from_secs(hold)),
@@ -65,7 +65,7 @@ fn transcript(events: &[(f64, Event)], want: &Expect) {
     for (at, event) in events {
         let now = zero + Duration::from_secs_f64(*at);
         let word = event_word(event);
-        let (next, actions) = step(&timers(), state, event.clone(), Moment { now, jitter: 1.0 });
+        let (next, actions) = step(&timers(), state, event.clone(), StepContext { now, jitter: 1.0 });
         state = next;
         let due =
             state.deadline().map_or(String::new(), |due| format!(" due {}s", (due - zero).as_secs_f64()));
@@ -175,7 +175,8 @@ fn out_of_turn_is_answered_with_the_state_and_the_type_octet() {
         let mut state = State::new();
         let mut actions = vec![];
         for (_, event) in after(begin, [(0.0, event)]) {
-            (state, actions) = step(&timers(), state, event, Moment { now: Instant::now(), jitter: 0.5 });
+            (state, actions) =
+                step(&timers(), state, event, StepContext { now: Instant::now(), jitter: 0.5 });
         }
         assert_eq!(state.name(), StateName::Idle);
         let Some(Action::Send(Outgoing::Notification(answer))) = actions.first() else {
@@ -219,8 +220,8 @@ fn a_peer_that_takes_no_octet_is_dropped_without_waiting_for_it() {
             [
                 (1.0, Event::Unsent),
                 (2.0, Event::Unsent),
-                (100.0, Event::Sent(Waiting::Some)),
-                (101.0, Event::Sent(Waiting::Nothing)),
+                (100.0, Event::Sent(Backlog::Some)),
+                (101.0, Event::Sent(Backlog::Nothing)),
                 (200.0, Event::Unsent),
                 (680.0, Event::TimerExpires),
             ],
@@ -359,8 +360,8 @@ fn event() -> impl Strategy<Value = Event> {
         1 => Just(Event::Refresh(Some(Family::V4))),
         1 => Just(Event::RefreshError(note())),
         1 => Just(Event::Unsent),
-        1 => Just(Event::Sent(Waiting::Nothing)),
-        1 => Just(Event::Sent(Waiting::Some)),
+        1 => Just(Event::Sent(Backlog::Nothing)),
+        1 => Just(Event::Sent(Backlog::Some)),
         1 => Just(Event::LivenessLost),
     ]
 }
@@ -395,7 +396,7 @@ proptest! {
                 _ => {}
             }
             if event == Event::TcpConnected { tcp = Tcp::Up }
-            let (next, actions) = step(&timers, state, event, Moment { now, jitter });
+            let (next, actions) = step(&timers, state, event, StepContext { now, jitter });
             for action in actions {
                 match action {
                     Action::Connect => { prop_assert_eq!(&tcp, &Tcp::None); tcp = Tcp::Trying }

@@ -4,15 +4,15 @@ use crate::model::PeerAsn;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-fn clues(settings: &[Setting], counted: &[Counted]) -> Clues {
+fn clues(settings: &[Setting], counted: &[KernelCounter]) -> Clues {
     Clues {
         large_lost: false,
         neighbour: Neighbour::Answers,
-        way: Way::OnLink,
+        way: PeerLocation::OnLink,
         source: Some("10.0.1.11".parse().unwrap()),
         counted: counted.iter().copied().collect(),
         key: None,
-        ours: Ours {
+        ours: LocalSettings {
             asn: 65001,
             families: [Family::V4, Family::V6].into(),
             hold_time: SECOND * 9,
@@ -22,11 +22,11 @@ fn clues(settings: &[Setting], counted: &[Counted]) -> Clues {
     }
 }
 
-fn routed(settings: &[Setting], counted: &[Counted]) -> Clues {
-    Clues { way: Way::Routed, ..clues(settings, counted) }
+fn routed(settings: &[Setting], counted: &[KernelCounter]) -> Clues {
+    Clues { way: PeerLocation::Routed, ..clues(settings, counted) }
 }
 
-fn silent(settings: &[Setting], counted: &[Counted]) -> Clues {
+fn silent(settings: &[Setting], counted: &[KernelCounter]) -> Clues {
     Clues { neighbour: Neighbour::Silent, ..clues(settings, counted) }
 }
 
@@ -69,7 +69,7 @@ fn hints_of_tcp_follow_the_clues() {
         (
             "no ARP",
             unreachable(),
-            silent(&[], &[Counted::Rejected]),
+            silent(&[], &[KernelCounter::Rejected]),
             &["neither ARP nor ND", "cable"],
             &["firewall"],
         ),
@@ -92,21 +92,21 @@ fn hints_of_tcp_follow_the_clues() {
         (
             "a key, and a refusal",
             no_answer(),
-            clues(&key, &[Counted::Unsigned]),
+            clues(&key, &[KernelCounter::Unsigned]),
             &["unsigned", "BGP daemon running"],
             &[],
         ),
         (
             "another key",
             no_answer(),
-            clues(&key, &[Counted::OtherKey]),
+            clues(&key, &[KernelCounter::OtherKey]),
             &["another key", "`password_file`"],
             &["daemon"],
         ),
         (
             "no key",
             no_answer(),
-            clues(&[], &[Counted::Unsigned]),
+            clues(&[], &[KernelCounter::Unsigned]),
             &["a password for 10.0.1.11"],
             &["unsigned"],
         ),
@@ -132,15 +132,21 @@ fn hints_of_tcp_follow_the_clues() {
         (
             "a low TTL from afar",
             no_answer(),
-            routed(&low, &[Counted::LowTtl]),
+            routed(&low, &[KernelCounter::LowTtl]),
             &["raise `multihop` (now 1)"],
             &["password"],
         ),
-        ("a low TTL from near", no_answer(), clues(&low, &[Counted::LowTtl]), &["TTL 255"], &["`multihop`"]),
+        (
+            "a low TTL from near",
+            no_answer(),
+            clues(&low, &[KernelCounter::LowTtl]),
+            &["TTL 255"],
+            &["`multihop`"],
+        ),
         (
             "a low TTL in the session",
             TcpFailure::Unheard(SECOND).into(),
-            routed(&low, &[Counted::LowTtl]),
+            routed(&low, &[KernelCounter::LowTtl]),
             &["raise `multihop`"],
             &[],
         ),
@@ -172,14 +178,14 @@ fn hints_of_tcp_follow_the_clues() {
         (
             "our own filter drops what we send",
             no_answer(),
-            clues(&[], &[Counted::NotSent]),
+            clues(&[], &[KernelCounter::NotSent]),
             &["its own packet filter", "nft list ruleset"],
             &["password"],
         ),
         (
             "our own filter rejects what we send",
             unreachable(),
-            clues(&[], &[Counted::Rejected]),
+            clues(&[], &[KernelCounter::Rejected]),
             &["this host itself", "its own packet filter"],
             &["on the router"],
         ),
@@ -214,14 +220,17 @@ fn hints_of_an_open_name_the_as() {
 
 #[test]
 fn hints_of_a_notification_follow_its_data() {
-    let wide = || Clues { ours: Ours { asn: 4_200_000_001, ..clues(&[], &[]).ours }, ..clues(&[], &[]) };
+    let wide =
+        || Clues { ours: LocalSettings { asn: 4_200_000_001, ..clues(&[], &[]).ours }, ..clues(&[], &[]) };
     let narrow = || Clues {
-        ours: Ours { settings: [Setting::NoCapabilities].into(), ..wide().ours },
+        ours: LocalSettings { settings: [Setting::NoCapabilities].into(), ..wide().ours },
         ..clues(&[], &[])
     };
     let none = [Setting::NoCapabilities];
-    let v4 =
-        || Clues { ours: Ours { families: [Family::V4].into(), ..clues(&[], &[]).ours }, ..clues(&[], &[]) };
+    let v4 = || Clues {
+        ours: LocalSettings { families: [Family::V4].into(), ..clues(&[], &[]).ours },
+        ..clues(&[], &[])
+    };
     hold(&[
         // B10
         (

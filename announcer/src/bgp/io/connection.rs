@@ -12,11 +12,11 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use crate::bgp::io::dial::{Dialed, broken};
-use crate::bgp::io::password::Key;
+use crate::bgp::io::dial::{DialSuccess, broken};
+use crate::bgp::io::password::Md5Key;
 use crate::bgp::io::sockopt;
 use crate::bgp::outbox::Outbox;
-use crate::bgp::path::{Address, Used};
+use crate::bgp::path::{Address, ConnectionPath};
 use crate::bgp::reason::TcpFailure;
 use crate::bgp::stall::{self, Stall};
 use crate::bgp::wire::Framer;
@@ -37,9 +37,9 @@ pub(super) struct Connection {
     pub(super) local: SocketAddr,
     peer: SocketAddr,
     /// The key of its segments.
-    pub(super) key: Option<Key>,
+    pub(super) key: Option<Md5Key>,
     /// What it uses of the host's network.
-    pub(super) used: Used,
+    pub(super) used: ConnectionPath,
     /// The addresses of the interface.
     pub(super) addresses: Vec<Address>,
     /// How long the peer's kernel may acknowledge nothing.
@@ -47,18 +47,18 @@ pub(super) struct Connection {
     /// Whether full segments seem to be lost on the way, and small ones not.
     pub(super) large_lost: bool,
     /// Since when octets wait without progress.
-    waiting: Option<Waiting>,
+    waiting: Option<StallTimer>,
 }
 
 #[derive(Clone, Copy)]
-struct Waiting {
+struct StallTimer {
     since: Instant,
     ask: Instant,
 }
 
 /// What a read gave.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Read {
+pub(super) enum ReadResult {
     /// The framer has more.
     Octets,
     /// There is nothing at present.
@@ -79,8 +79,8 @@ pub(super) enum Progress {
 }
 
 impl Connection {
-    pub(super) fn new(dialed: Dialed) -> Self {
-        let Dialed { stream, local, peer, used, addresses, silence, key, kept: _, seen: _ } = dialed;
+    pub(super) fn new(dialed: DialSuccess) -> Self {
+        let DialSuccess { stream, local, peer, used, addresses, silence, key, kept: _, seen: _ } = dialed;
         let (framer, outbox) = (Framer::default(), Outbox::default());
         Connection {
             stream,
@@ -107,22 +107,22 @@ impl Connection {
     }
 
     /// Reads what one read gives.
-    pub(super) fn read(&mut self) -> Result<Read, TcpFailure> {
+    pub(super) fn read(&mut self) -> Result<ReadResult, TcpFailure> {
         let mut octets = [0; 16 * 1024];
         match self.stream.try_read(&mut octets) {
             Ok(0) => Err(TcpFailure::Closed),
             Ok(count) => {
                 self.framer.feed(octets.get(..count).unwrap_or_default());
-                Ok(Read::Octets)
+                Ok(ReadResult::Octets)
             }
-            Err(error) if again(&error) => Ok(Read::Nothing),
+            Err(error) if again(&error) => Ok(ReadResult::Nothing),
             Err(error) => Err(broken(&error)),
         }
     }
 
     /// Reads all that is there, whether or not the kernel has said that there is something: a process that stood still may
     /// judge by its clock before it has heard of its sockets.
-    pub(super) fn read_all(&mut self) -> Result<Read, TcpFailure> {
+    pub(super) fn read_all(&mut self) -> Result<ReadResult, TcpFailure> {
         let mut octets = [0; 16 * 1024];
         let mut count = 0;
         while count < MOST {
@@ -140,7 +140,7 @@ impl Connection {
                 Err(error) => return Err(broken(&error)),
             }
         }
-        Ok(if count == 0 { Read::Nothing } else { Read::Octets })
+        Ok(if count == 0 { ReadResult::Nothing } else { ReadResult::Octets })
     }
 
     /// Gives the kernel what it takes. Returns whether octets wait for the peer.
@@ -155,7 +155,7 @@ impl Connection {
         }
         if self.outbox.outstanding() > 0 && self.waiting.is_none() {
             let since = Instant::now();
-            self.waiting = Some(Waiting { since, ask: since + POLL.0 });
+            self.waiting = Some(StallTimer { since, ask: since + POLL.0 });
         }
         Ok(self.waiting.is_some())
     }
@@ -178,7 +178,7 @@ impl Connection {
         let since = self.waiting.filter(|_| !moved).map_or(now, |waiting| waiting.since);
         let waited = now.duration_since(since);
         let pause = (waited / 8).clamp(POLL.0, POLL.1);
-        self.waiting = Some(Waiting { since, ask: now + pause });
+        self.waiting = Some(StallTimer { since, ask: now + pause });
         if waited >= STALLED {
             let info = sockopt::tcp_info(self.stream.as_fd())?;
             self.large_lost = stall::large_segments_lost(&info, waits, waited);
@@ -195,7 +195,7 @@ impl Connection {
     }
 
     /// Signs and demands another key from now on (RFC 2385).
-    pub(super) fn set_key(&mut self, key: Key) -> io::Result<()> {
+    pub(super) fn set_key(&mut self, key: Md5Key) -> io::Result<()> {
         sockopt::set_key(self.stream.as_fd(), self.peer, &key)?;
         self.key = Some(key);
         Ok(())

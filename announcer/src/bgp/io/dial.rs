@@ -14,32 +14,32 @@ use tokio::sync::watch;
 use tokio::time::error::Elapsed;
 use tokio::time::{Instant, timeout};
 
-use crate::bgp::hint::{Clues, Neighbour, Way};
-use crate::bgp::io::netstat::Counters;
-use crate::bgp::io::password::{self, Key};
+use crate::bgp::hint::{Clues, Neighbour, PeerLocation};
+use crate::bgp::io::netstat::NetstatCounters;
+use crate::bgp::io::password::{self, Md5Key};
 use crate::bgp::io::path;
-use crate::bgp::io::sockopt::{self, Wants};
-use crate::bgp::path::{Address, Path, Used};
+use crate::bgp::io::sockopt::{self, SocketOptions};
+use crate::bgp::path::{Address, ConnectionPath, Path};
 use crate::bgp::reason::TcpFailure;
 use crate::config::{PeerAddress, PeerConfig};
 use crate::files::io::Files;
 use crate::model::Family;
 
 /// A connection, and what was learnt on the way.
-pub(super) struct Dialed {
+pub(super) struct DialSuccess {
     pub(super) stream: TcpStream,
     /// Our end.
     pub(super) local: SocketAddr,
     /// The other end.
     pub(super) peer: SocketAddr,
     /// What it uses of the host's network.
-    pub(super) used: Used,
+    pub(super) used: ConnectionPath,
     /// The addresses of the outgoing interface.
     pub(super) addresses: Vec<Address>,
     /// How long the peer's kernel may be silent.
     pub(super) silence: Duration,
     /// The key of its segments.
-    pub(super) key: Option<Key>,
+    pub(super) key: Option<Md5Key>,
     /// The families all of whose VIPs are on the host.
     pub(super) kept: BTreeSet<Family>,
     /// What was seen on the way.
@@ -47,7 +47,7 @@ pub(super) struct Dialed {
 }
 
 /// A try that came to nothing, and what was seen.
-pub(super) struct Missed {
+pub(super) struct DialFailure {
     pub(super) failure: TcpFailure,
     pub(super) seen: Clues,
 }
@@ -61,26 +61,26 @@ pub(super) async fn dial(
     peer: Arc<PeerConfig>,
     vips: watch::Receiver<Arc<BTreeSet<IpAddr>>>,
     patience: Duration,
-) -> Result<Dialed, Missed> {
+) -> Result<DialSuccess, DialFailure> {
     let mut seen = Clues::default();
     let before = counters(&files).await;
     let mut next = None;
     let tried = attempt(&files, &peer, &vips, patience.saturating_sub(LOOK), &mut seen, &mut next).await;
     match tried {
-        Ok(dialed) => Ok(Dialed { seen, ..dialed }),
+        Ok(dialed) => Ok(DialSuccess { seen, ..dialed }),
         Err(failure) => {
             if let Some((next, interface)) = next {
                 let (neighbour, now) = tokio::join!(neighbour(next, interface), counters(&files));
                 (seen.neighbour, seen.counted) = (neighbour, now.rose_since(&before));
             }
-            Err(Missed { failure, seen })
+            Err(DialFailure { failure, seen })
         }
     }
 }
 
 /// What the kernel counts; nothing, if that takes too long.
-async fn counters(files: &Files) -> Counters {
-    timeout(LOOK / 2, Counters::read(files)).await.unwrap_or_default()
+async fn counters(files: &Files) -> NetstatCounters {
+    timeout(LOOK / 2, NetstatCounters::read(files)).await.unwrap_or_default()
 }
 
 /// The try. `next` becomes the next host on the way, and the interface towards it, once both are known.
@@ -91,7 +91,7 @@ async fn attempt(
     patience: Duration,
     seen: &mut Clues,
     next: &mut Option<(IpAddr, u32)>,
-) -> Result<Dialed, TcpFailure> {
+) -> Result<DialSuccess, TcpFailure> {
     let key = match &peer.password_file {
         Some(file) => {
             let key =
@@ -102,7 +102,7 @@ async fn attempt(
         None => None,
     };
     let (address, route) = locate(peer, None).await?;
-    seen.way = if route.via.is_some() { Way::Routed } else { Way::OnLink };
+    seen.way = if route.via.is_some() { PeerLocation::Routed } else { PeerLocation::OnLink };
     let end = end(address, peer.port, route.interface);
     let avoided = Arc::clone(&vips.borrow());
     let chosen = path::source(end, peer.interface.as_deref(), route, &avoided).await;
@@ -112,7 +112,7 @@ async fn attempt(
     *next = Some((route.via.unwrap_or(address), route.interface));
 
     let (began, silence) = (Instant::now(), silence(peer.hold_time));
-    let wants = Wants {
+    let wants = SocketOptions {
         peer: end,
         silence,
         mss: peer.tcp_mss,
@@ -124,7 +124,7 @@ async fn attempt(
     match patient(patience, connect(&wants, self::end(source, 0, route.interface))).await {
         Ok(Ok(stream)) => {
             let local = stream.local_addr().map_err(|error| broken(&error))?;
-            let used = Used {
+            let used = ConnectionPath {
                 peer: address,
                 local: local.ip(),
                 interface: route.interface,
@@ -135,7 +135,7 @@ async fn attempt(
             // What the OPEN says of the VIPs is to be true when it is sent. Not to know is not to have them.
             let vips = Arc::clone(&vips.borrow());
             let kept = path::families_on_host(&vips).await.unwrap_or_default();
-            Ok(Dialed {
+            Ok(DialSuccess {
                 stream,
                 local,
                 peer: end,
@@ -211,7 +211,7 @@ fn end(ip: IpAddr, port: u16, interface: u32) -> SocketAddr {
     }
 }
 
-async fn connect(wants: &Wants<'_>, source: SocketAddr) -> Result<TcpStream, TcpFailure> {
+async fn connect(wants: &SocketOptions<'_>, source: SocketAddr) -> Result<TcpStream, TcpFailure> {
     let open = || {
         let socket = Socket::new(Domain::for_address(wants.peer), Type::STREAM, Some(Protocol::TCP))?;
         sockopt::prepare(&socket, wants)?;

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use crate::bgp::hint::Counted;
+use crate::bgp::hint::KernelCounter;
 use crate::files::io::Files;
 
 /// The files, and the most octets of one.
@@ -14,36 +14,36 @@ const FILES: [&str; 3] =
 const MOST: u64 = 64 << 10;
 
 /// Each counter, and where it stands: names with values two lines a group, or one line a counter.
-const COUNTERS: [(Counted, &str, &str); 6] = [
-    (Counted::LowTtl, "TcpExt:", "TCPMinTTLDrop"),
-    (Counted::Unsigned, "TcpExt:", "TCPMD5NotFound"),
-    (Counted::OtherKey, "TcpExt:", "TCPMD5Failure"),
-    (Counted::NotSent, "TcpExt:", "TCPRetransFail"),
-    (Counted::Rejected, "Icmp:", "OutDestUnreachs"),
-    (Counted::Rejected, "", "Icmp6OutDestUnreachs"),
+const COUNTERS: [(KernelCounter, &str, &str); 6] = [
+    (KernelCounter::LowTtl, "TcpExt:", "TCPMinTTLDrop"),
+    (KernelCounter::Unsigned, "TcpExt:", "TCPMD5NotFound"),
+    (KernelCounter::OtherKey, "TcpExt:", "TCPMD5Failure"),
+    (KernelCounter::NotSent, "TcpExt:", "TCPRetransFail"),
+    (KernelCounter::Rejected, "Icmp:", "OutDestUnreachs"),
+    (KernelCounter::Rejected, "", "Icmp6OutDestUnreachs"),
 ];
 
 /// The counters at one time; what the kernel does not count is `None`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct Counters([Option<u64>; COUNTERS.len()]);
+pub(super) struct NetstatCounters([Option<u64>; COUNTERS.len()]);
 
-impl Counters {
+impl NetstatCounters {
     /// As they stand.
-    pub(super) async fn read(files: &Files) -> Counters {
+    pub(super) async fn read(files: &Files) -> NetstatCounters {
         let mut all = String::new();
         for file in FILES {
             // Not to know is to count nothing.
             all.push_str(&files.read_text(Path::new(file), MOST).await.unwrap_or_default());
         }
-        Counters::of(&all)
+        NetstatCounters::of(&all)
     }
 
-    fn of(text: &str) -> Counters {
-        Counters(COUNTERS.map(|(_, group, name)| counter(text, group, name)))
+    fn of(text: &str) -> NetstatCounters {
+        NetstatCounters(COUNTERS.map(|(_, group, name)| counter(text, group, name)))
     }
 
     /// What rose since `before`.
-    pub(super) fn rose_since(&self, before: &Counters) -> BTreeSet<Counted> {
+    pub(super) fn rose_since(&self, before: &NetstatCounters) -> BTreeSet<KernelCounter> {
         let all = COUNTERS.iter().zip(self.0).zip(before.0);
         all.filter(|((_, now), before)| now > before && before.is_some())
             .map(|(((what, ..), _), _)| *what)
@@ -80,16 +80,16 @@ mod tests {
     #[test]
     fn what_rose_is_distinguished_from_what_stands_and_what_is_not_counted() {
         let of = |low, unsigned| {
-            Counters::of(&format!("TcpExt: TCPMinTTLDrop TCPMD5NotFound\nTcpExt: {low} {unsigned}\n"))
+            NetstatCounters::of(&format!("TcpExt: TCPMinTTLDrop TCPMD5NotFound\nTcpExt: {low} {unsigned}\n"))
         };
-        assert_eq!(of(3, 5).rose_since(&of(2, 5)), [Counted::LowTtl].into());
-        assert_eq!(of(3, 5).rose_since(&Counters::default()), [].into());
-        assert_eq!(Counters::default().rose_since(&of(1, 1)), [].into());
+        assert_eq!(of(3, 5).rose_since(&of(2, 5)), [KernelCounter::LowTtl].into());
+        assert_eq!(of(3, 5).rose_since(&NetstatCounters::default()), [].into());
+        assert_eq!(NetstatCounters::default().rose_since(&of(1, 1)), [].into());
     }
 
     #[tokio::test]
     async fn this_kernel_counts_them() {
-        let found = Counters::read(&Files::new()).await;
+        let found = NetstatCounters::read(&Files::new()).await;
         assert!(found.0.iter().take(5).all(Option::is_some), "{found:?}");
     }
 }

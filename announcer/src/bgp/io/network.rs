@@ -50,7 +50,7 @@ pub async fn watch(publish: watch::Sender<Arc<Network>>) {
 async fn follow_links_and_addresses(publish: &watch::Sender<Arc<Network>>) -> io::Result<()> {
     let groups = [libc::RTNLGRP_LINK, libc::RTNLGRP_IPV4_IFADDR, libc::RTNLGRP_IPV6_IFADDR];
     let mut events = subscribe(&groups)?;
-    let mut news = News::ALL;
+    let mut news = NetworkChanges::ALL;
     let mut next_look = Instant::now();
     loop {
         if news.links {
@@ -74,7 +74,7 @@ async fn follow_links_and_addresses(publish: &watch::Sender<Arc<Network>>) -> io
 async fn follow_routes(publish: &watch::Sender<Arc<Network>>) -> io::Result<()> {
     let mut events = subscribe(&[libc::RTNLGRP_IPV4_ROUTE, libc::RTNLGRP_IPV6_ROUTE])?;
     // What changed before the start was not heard.
-    let mut news = News::ALL;
+    let mut news = NetworkChanges::ALL;
     loop {
         publish.send_modify(|network| {
             let network = Arc::make_mut(network);
@@ -98,18 +98,18 @@ fn subscribe(groups: &[libc::c_uint]) -> io::Result<TokioSocket> {
 
 /// What there is to look at again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-struct News {
+struct NetworkChanges {
     links: bool,
     addresses: bool,
     /// A default route has changed; each change of a route wakes, this one or another.
     default_routes: bool,
 }
 
-impl News {
+impl NetworkChanges {
     /// All of it: what happened is not known.
-    const ALL: News = News { links: true, addresses: true, default_routes: true };
+    const ALL: NetworkChanges = NetworkChanges { links: true, addresses: true, default_routes: true };
 
-    fn add(&mut self, other: News) {
+    fn add(&mut self, other: NetworkChanges) {
         self.links |= other.links;
         self.addresses |= other.addresses;
         self.default_routes |= other.default_routes;
@@ -118,7 +118,7 @@ impl News {
     /// By the types of the messages in a datagram (nlmsghdr of linux/netlink.h), and of a route by the length of its
     /// destination's prefix (rtmsg of linux/rtnetlink.h).
     fn of(datagram: &[u8]) -> Self {
-        let mut news = News::default();
+        let mut news = NetworkChanges::default();
         let mut rest = datagram;
         while let [a, b, c, d, kind, kind_high, ..] = rest {
             match u16::from_ne_bytes([*kind, *kind_high]) {
@@ -138,16 +138,16 @@ impl News {
 }
 
 /// Waits for events, and takes those that are there.
-async fn next(events: &mut TokioSocket) -> io::Result<News> {
+async fn next(events: &mut TokioSocket) -> io::Result<NetworkChanges> {
     let mut octets = Vec::with_capacity(32 << 10);
-    let mut news = News::default();
+    let mut news = NetworkChanges::default();
     let mut received = events.recv(&mut octets).await;
     for _ in 0..BATCH {
         match received {
-            Ok(()) => news.add(News::of(&octets)),
+            Ok(()) => news.add(NetworkChanges::of(&octets)),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
             // Some were dropped: what they said is seen all the same.
-            Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => news = News::ALL,
+            Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => news = NetworkChanges::ALL,
             Err(error) => return Err(error),
         }
         octets.clear();
@@ -253,25 +253,25 @@ mod tests {
             octets.resize(28, 0);
             octets
         };
-        let links = News { links: true, ..News::default() };
-        let addresses = News { addresses: true, ..News::default() };
-        let default_routes = News { default_routes: true, ..News::default() };
+        let links = NetworkChanges { links: true, ..NetworkChanges::default() };
+        let addresses = NetworkChanges { addresses: true, ..NetworkChanges::default() };
+        let default_routes = NetworkChanges { default_routes: true, ..NetworkChanges::default() };
         for (octets, want) in [
             (message(16, libc::RTM_NEWLINK), links),
             (message(16, libc::RTM_DELADDR), addresses),
             (
                 [message(16, libc::RTM_DELLINK), message(16, libc::RTM_NEWADDR)].concat(),
-                News { links: true, addresses: true, default_routes: false },
+                NetworkChanges { links: true, addresses: true, default_routes: false },
             ),
-            (route(libc::RTM_NEWROUTE, 24), News::default()),
+            (route(libc::RTM_NEWROUTE, 24), NetworkChanges::default()),
             (route(libc::RTM_NEWROUTE, 0), default_routes),
             ([route(libc::RTM_NEWROUTE, 32), route(libc::RTM_DELROUTE, 0)].concat(), default_routes),
             (message(16, libc::RTM_NEWROUTE), default_routes),
             (message(0, libc::RTM_NEWLINK), links),
             (message(u32::MAX, libc::RTM_NEWADDR), addresses),
-            (vec![], News::default()),
+            (vec![], NetworkChanges::default()),
         ] {
-            assert_eq!(News::of(&octets), want, "{octets:?}");
+            assert_eq!(NetworkChanges::of(&octets), want, "{octets:?}");
         }
     }
 }

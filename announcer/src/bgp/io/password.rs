@@ -15,12 +15,12 @@ const LONGEST_FILE: u64 = 4096;
 
 /// A key: 1 to 80 octets. Its Debug does not have them.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Key(Vec<u8>);
+pub struct Md5Key(Vec<u8>);
 
-impl Key {
+impl Md5Key {
     #[cfg(test)]
     pub(super) fn new(octets: Vec<u8>) -> Self {
-        Key(octets)
+        Md5Key(octets)
     }
 
     /// The octets.
@@ -55,9 +55,9 @@ impl Key {
     }
 }
 
-impl fmt::Debug for Key {
+impl fmt::Debug for Md5Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Key(…)")
+        f.write_str("Md5Key(…)")
     }
 }
 
@@ -99,7 +99,7 @@ pub enum PasswordError {
 ///
 /// # Errors
 /// When the file is not there, cannot be used, is open to others, or its file system does not answer.
-pub async fn read(files: &Files, file: &Path) -> Result<Key, PasswordError> {
+pub async fn read(files: &Files, file: &Path) -> Result<Md5Key, PasswordError> {
     let whole = whole(file, credentials().as_deref())?;
     let key = files.run(&whole, |path| Ok(read_whole(path))).await;
     key.map_err(|error| PasswordError::Hangs(whole, error))?
@@ -111,7 +111,7 @@ fn credentials() -> Option<PathBuf> {
 
 /// What speaks against a password file.
 #[derive(Debug, thiserror::Error)]
-pub enum Finding {
+pub enum PasswordFinding {
     /// No daemon would take it.
     #[error("{0}")]
     Wrong(PasswordError),
@@ -125,7 +125,7 @@ pub enum Finding {
 ///
 /// # Errors
 /// What speaks against it.
-pub fn check(file: &Path) -> Result<Option<String>, Finding> {
+pub fn check(file: &Path) -> Result<Option<String>, PasswordFinding> {
     if file.is_relative() {
         return Ok(None);
     }
@@ -136,9 +136,9 @@ pub fn check(file: &Path) -> Result<Option<String>, Finding> {
         Err(PasswordError::Unreadable(path, error))
             if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) =>
         {
-            Err(Finding::Unseen(PasswordError::Unreadable(path, error)))
+            Err(PasswordFinding::Unseen(PasswordError::Unreadable(path, error)))
         }
-        Err(error) => Err(Finding::Wrong(error)),
+        Err(error) => Err(PasswordFinding::Wrong(error)),
     }
 }
 
@@ -150,7 +150,7 @@ fn whole(file: &Path, credentials: Option<&Path>) -> Result<PathBuf, PasswordErr
     }
 }
 
-fn read_whole(whole: &Path) -> Result<Key, PasswordError> {
+fn read_whole(whole: &Path) -> Result<Md5Key, PasswordError> {
     let path = || whole.to_owned();
     let secret = files::read_secret(whole, LONGEST_FILE).map_err(|error| match error {
         FileError::Io(error) => PasswordError::Unreadable(path(), error),
@@ -176,7 +176,7 @@ fn read_whole(whole: &Path) -> Result<Key, PasswordError> {
     octets.truncate(end);
     match octets.len() {
         0 => Err(PasswordError::Empty(whole.to_owned())),
-        1..=LONGEST => Ok(Key(octets)),
+        1..=LONGEST => Ok(Md5Key(octets)),
         _ => Err(PasswordError::TooLong(whole.to_owned())),
     }
 }
@@ -188,7 +188,7 @@ mod tests {
 
     use super::*;
 
-    fn read_below(file: &Path, credentials: Option<&Path>) -> Result<Key, PasswordError> {
+    fn read_below(file: &Path, credentials: Option<&Path>) -> Result<Md5Key, PasswordError> {
         whole(file, credentials).and_then(|whole| read_whole(&whole))
     }
 
@@ -238,10 +238,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         assert!(check(&file(dir.path(), "good", "s3cret", 0o600)).is_ok());
         assert!(check(Path::new("r1")).is_ok(), "systemd's");
-        assert!(matches!(check(&dir.path().join("none")), Err(Finding::Unseen(_))));
-        assert!(matches!(check(&file(dir.path(), "open", "s3cret", 0o644)), Err(Finding::Wrong(_))));
-        assert!(matches!(check(&file(dir.path(), "empty", "\n", 0o600)), Err(Finding::Wrong(_))));
-        assert!(matches!(check(dir.path()), Err(Finding::Wrong(_))));
+        assert!(matches!(check(&dir.path().join("none")), Err(PasswordFinding::Unseen(_))));
+        assert!(matches!(check(&file(dir.path(), "open", "s3cret", 0o644)), Err(PasswordFinding::Wrong(_))));
+        assert!(matches!(check(&file(dir.path(), "empty", "\n", 0o600)), Err(PasswordFinding::Wrong(_))));
+        assert!(matches!(check(dir.path()), Err(PasswordFinding::Wrong(_))));
     }
 
     // B19

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::session::{Follows, SessionReport};
+use super::session::{GenerationProgress, SessionReport};
 use crate::config;
 use crate::model::Generation;
 
@@ -69,9 +69,9 @@ impl Peers {
             .borrow()
             .follows(generation, now.into_std())
         {
-            Follows::Yes => None,
-            Follows::NotYet => Some(peer.name.to_string()),
-            Follows::MayKeepRoutes(until) => {
+            GenerationProgress::Yes => None,
+            GenerationProgress::NotYet => Some(peer.name.to_string()),
+            GenerationProgress::MayKeepRoutes(until) => {
                 let left = Duration::from_secs(until.saturating_duration_since(now.into_std()).as_secs() + 1);
                 let left = humantime::format_duration(left);
                 Some(format!("{} (no session; it may keep routes of the last one for {left})", peer.name))
@@ -86,9 +86,9 @@ async fn follow(mut status: watch::Receiver<SessionReport>, generation: Generati
     loop {
         let follows = status.borrow_and_update().follows(generation, Instant::now().into_std());
         let until = match follows {
-            Follows::Yes => return,
-            Follows::NotYet => None,
-            Follows::MayKeepRoutes(until) => Some(until),
+            GenerationProgress::Yes => return,
+            GenerationProgress::NotYet => None,
+            GenerationProgress::MayKeepRoutes(until) => Some(until),
         };
         tokio::select! {
             changed = status.changed() => if changed.is_err() {

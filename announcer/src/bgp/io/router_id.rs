@@ -15,7 +15,7 @@ use tracing::{info, warn};
 use crate::bgp::io::peers::Peers;
 use crate::bgp::io::{dial, path};
 use crate::bgp::path::Network;
-use crate::bgp::router_id::{Candidate, Found, Identity, Usage, candidates, choose};
+use crate::bgp::router_id::{Candidate, Identity, SourceLookup, Usage, candidates, choose};
 use crate::config::Config;
 use crate::model::PeerName;
 
@@ -60,17 +60,17 @@ pub async fn follow(
 }
 
 /// What can be found out about each candidate, up to the first that will do.
-async fn look(config: &Config, vips: &BTreeSet<IpAddr>) -> Vec<(PeerName, Found)> {
+async fn look(config: &Config, vips: &BTreeSet<IpAddr>) -> Vec<(PeerName, SourceLookup)> {
     let mut found = Vec::new();
     for candidate in candidates(config) {
         let (name, seen) = match candidate {
-            Candidate::Configured(name, source) => (name, Found::Source(source)),
+            Candidate::Configured(name, source) => (name, SourceLookup::Source(source)),
             Candidate::Towards(name) => {
                 let seen = towards(config, &name, vips).await;
                 (name, seen)
             }
         };
-        let done = matches!(&seen, Found::Source(IpAddr::V4(ip)) if !vips.contains(&IpAddr::V4(*ip)));
+        let done = matches!(&seen, SourceLookup::Source(IpAddr::V4(ip)) if !vips.contains(&IpAddr::V4(*ip)));
         found.push((name, seen));
         if done {
             break;
@@ -79,18 +79,18 @@ async fn look(config: &Config, vips: &BTreeSet<IpAddr>) -> Vec<(PeerName, Found)
     found
 }
 
-async fn towards(config: &Config, name: &PeerName, vips: &BTreeSet<IpAddr>) -> Found {
+async fn towards(config: &Config, name: &PeerName, vips: &BTreeSet<IpAddr>) -> SourceLookup {
     let Some(peer) = config.peers.iter().find(|peer| peer.name == *name) else {
-        return Found::NoWay("it is not configured".into());
+        return SourceLookup::NoWay("it is not configured".into());
     };
     let (address, route) = match dial::locate(peer, None).await {
         Ok(found) => found,
-        Err(failure) => return Found::NoWay(failure.to_string()),
+        Err(failure) => return SourceLookup::NoWay(failure.to_string()),
     };
     let end = SocketAddr::new(address, peer.port);
     match path::source(end, peer.interface.as_deref(), route, vips).await {
-        Ok((Some(source), _)) => Found::Source(source),
-        Ok((None, _)) => Found::Vip(route.source),
-        Err(error) => Found::NoWay(error.to_string()),
+        Ok((Some(source), _)) => SourceLookup::Source(source),
+        Ok((None, _)) => SourceLookup::Vip(route.source),
+        Err(error) => SourceLookup::NoWay(error.to_string()),
     }
 }

@@ -21,25 +21,25 @@ use tokio::sync::watch;
 use tokio::time::sleep_until;
 use tracing::{Instrument, debug, info, info_span, warn};
 
-use crate::bgp::fsm::{self, Action, Event, Moment, State, StateName};
-use crate::bgp::hint::{Clues, Counted, Ours, Setting};
+use crate::bgp::fsm::{self, Action, Event, State, StateName, StepContext};
+use crate::bgp::hint::{Clues, KernelCounter, LocalSettings, Setting};
 use crate::bgp::io::connection::Connection;
-use crate::bgp::io::dial::{self, Dialed, Missed, dial};
-use crate::bgp::io::password::{Key, PasswordError};
+use crate::bgp::io::dial::{self, DialFailure, DialSuccess, dial};
+use crate::bgp::io::password::{Md5Key, PasswordError};
 use crate::bgp::open::{Offer, Restart};
 use crate::bgp::outage::Line;
-use crate::bgp::outbox::Known;
+use crate::bgp::outbox::AckPosition;
 use crate::bgp::path::{Network, Path};
-use crate::bgp::plan::Way;
+use crate::bgp::plan::PathComparison;
 use crate::bgp::reason::{DownReason, TcpFailure};
 use crate::config::PeerConfig;
 use crate::files::io::Files;
 use crate::model::{Asn, Family, Liveness, RouterId};
 use crate::rib::LocRib;
 
-use network::Course;
-use routes::Routes;
-pub use status::{Counters, Down, Follows, Order, SessionReport, Wire};
+use network::PathWatch;
+use routes::SessionRoutes;
+pub use status::{Down, GenerationProgress, MessageCounters, SessionOrder, SessionReport, WireLatency};
 
 /// What a session needs to know for its whole life.
 #[derive(Debug, Clone)]
@@ -70,7 +70,7 @@ pub async fn run(
     mut peer: watch::Receiver<Arc<PeerConfig>>,
     rib: watch::Receiver<Arc<LocRib>>,
     liveness: watch::Receiver<Liveness>,
-    mut order: watch::Receiver<Order>,
+    mut order: watch::Receiver<SessionOrder>,
     status: watch::Sender<SessionReport>,
 ) {
     let config = Arc::clone(&peer.borrow_and_update());
@@ -111,7 +111,7 @@ pub async fn run(
         connection: None,
         routes: None,
         farewell: None,
-        course: Course::default(),
+        course: PathWatch::default(),
         key: None,
         seen: Clues::default(),
         odd_key: None,
@@ -122,10 +122,10 @@ pub async fn run(
     session.run().instrument(span).await;
 }
 
-type Later<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+type BoxedFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// Where the peer is, and the way to it.
-type Answer = Result<(IpAddr, Path), TcpFailure>;
+type PathLookup = Result<(IpAddr, Path), TcpFailure>;
 
 struct Session {
     timers: fsm::Timers,
@@ -137,23 +137,23 @@ struct Session {
     files: Files,
     rib: watch::Receiver<Arc<LocRib>>,
     liveness: watch::Receiver<Liveness>,
-    order: watch::Receiver<Order>,
+    order: watch::Receiver<SessionOrder>,
     /// The last order; after one to end there is no other.
-    wanted: Order,
+    wanted: SessionOrder,
     publish: watch::Sender<SessionReport>,
     state: State,
     /// In Connect.
-    dialing: Option<Later<Result<Dialed, Missed>>>,
+    dialing: Option<BoxedFuture<Result<DialSuccess, DialFailure>>>,
     /// From OpenSent on.
     connection: Option<Connection>,
     /// In Established.
-    routes: Option<Routes>,
+    routes: Option<SessionRoutes>,
     /// The last connection's goodbye.
-    farewell: Option<Later<()>>,
+    farewell: Option<BoxedFuture<()>>,
     /// Whether the way to the peer is still the same.
-    course: Course,
+    course: PathWatch,
     /// A look at the key's file under way.
-    key: Option<Later<Result<Key, PasswordError>>>,
+    key: Option<BoxedFuture<Result<Md5Key, PasswordError>>>,
     /// What the present try saw, or the last one.
     seen: Clues,
     /// What the log has of the key.
@@ -174,33 +174,33 @@ const LATE: Duration = Duration::from_millis(200);
 /// What ended a wait.
 #[allow(clippy::large_enum_variant, reason = "there is one at a time, and it is taken apart at once")]
 enum Wake {
-    Dialed(Result<Dialed, Missed>),
+    Dialed(Result<DialSuccess, DialFailure>),
     Readable,
     Writable,
     Deadline,
     Hang,
     Ask,
     Network,
-    Way(Answer),
+    Way(PathLookup),
     WaySettled,
-    Key(Result<Key, PasswordError>),
+    Key(Result<Md5Key, PasswordError>),
     Rib,
     Peer,
     Liveness,
-    Order(Order),
+    Order(SessionOrder),
     FarewellSaid,
 }
 
 impl Session {
     async fn run(mut self) {
-        if self.wanted == Order::Run {
+        if self.wanted == SessionOrder::Run {
             self.handle(Event::Start);
         }
         loop {
             self.fill();
             self.flush();
             self.tell();
-            if self.wanted != Order::Run && self.connection.is_none() && self.farewell.is_none() {
+            if self.wanted != SessionOrder::Run && self.connection.is_none() && self.farewell.is_none() {
                 return;
             }
             let wake = self.wait().await;
@@ -230,7 +230,7 @@ impl Session {
             () = changed(&mut self.peers) => Wake::Peer,
             () = changed(&mut self.liveness) => Wake::Liveness,
             () = changed(&mut self.network) => Wake::Network,
-            order = next_order(&mut self.order), if self.wanted == Order::Run => Wake::Order(order),
+            order = next_order(&mut self.order), if self.wanted == SessionOrder::Run => Wake::Order(order),
             () = done(&mut self.farewell) => Wake::FarewellSaid,
         }
     }
@@ -256,7 +256,7 @@ impl Session {
                     self.handle(Event::TcpConnected);
                 }
             }
-            Wake::Dialed(Err(Missed { failure, seen })) => {
+            Wake::Dialed(Err(DialFailure { failure, seen })) => {
                 self.dialing = None;
                 self.saw(seen);
                 self.handle(Event::TcpFails(failure));
@@ -338,7 +338,7 @@ impl Session {
 
     /// One event through the machine, and what comes of it.
     fn handle(&mut self, event: Event) {
-        let moment = Moment { now: now(), jitter: fastrand::f64() };
+        let moment = StepContext { now: now(), jitter: fastrand::f64() };
         let (state, actions) = fsm::step(&self.timers, std::mem::take(&mut self.state), event, moment);
         if state.name() != self.status.state {
             self.status.state = state.name();
@@ -361,14 +361,16 @@ impl Session {
             Action::Hangup => {
                 self.look_for_drops();
                 self.dialing = None;
-                (self.course, self.key) = (Course::default(), None);
-                self.farewell =
-                    self.connection.take().map(|connection| -> Later<()> { Box::pin(connection.farewell()) });
+                (self.course, self.key) = (PathWatch::default(), None);
+                self.farewell = self
+                    .connection
+                    .take()
+                    .map(|connection| -> BoxedFuture<()> { Box::pin(connection.farewell()) });
             }
             Action::Abort => {
                 self.look_for_drops();
                 self.dialing = None;
-                (self.course, self.key) = (Course::default(), None);
+                (self.course, self.key) = (PathWatch::default(), None);
                 if let Some(connection) = self.connection.take() {
                     connection.abort();
                 }
@@ -406,7 +408,7 @@ impl Session {
         self.status.negotiated = None;
         (self.status.announced, self.status.advertised) = (0, 0);
         self.status.next_hops.clear();
-        self.status.way = Way::Same;
+        self.status.way = PathComparison::Same;
         self.status.not_sent.clear();
     }
 
@@ -447,7 +449,7 @@ impl Session {
     /// Keeps what the kernel dropped of the connection's segments, before the connection is gone.
     fn look_for_drops(&mut self) {
         if self.peer.ttl_security && self.connection.as_ref().is_some_and(Connection::drops) {
-            self.seen.counted.insert(Counted::LowTtl);
+            self.seen.counted.insert(KernelCounter::LowTtl);
         }
         self.seen.large_lost = self.connection.as_ref().is_some_and(|connection| connection.large_lost);
     }
@@ -469,7 +471,7 @@ impl Session {
             (Setting::GracefulRestart, self.offer.restart.is_some()),
         ];
         Clues {
-            ours: Ours {
+            ours: LocalSettings {
                 asn: self.offer.asn.get(),
                 families: self.offer.families.clone(),
                 hold_time: self.peer.hold_time,
@@ -483,7 +485,7 @@ impl Session {
     /// Publishes what changed.
     fn tell(&mut self) {
         let established = self.connection.as_ref().filter(|_| self.routes.is_some());
-        let known = established.map_or_else(Known::default, |connection| connection.outbox.known());
+        let known = established.map_or_else(AckPosition::default, |connection| connection.outbox.known());
         (self.status.acknowledged, self.status.announced) = (known.generation, known.prefixes);
         self.publish.send_if_modified(|known| {
             let news = *known != self.status;
@@ -508,7 +510,7 @@ pub(super) async fn at(deadline: Option<Instant>) {
 }
 
 /// Waits for what is under way; for ever, if nothing is.
-async fn done<T>(under_way: &mut Option<Later<T>>) -> T {
+async fn done<T>(under_way: &mut Option<BoxedFuture<T>>) -> T {
     match under_way {
         Some(future) => future.await,
         None => pending().await,
@@ -523,10 +525,10 @@ async fn changed<T>(receiver: &mut watch::Receiver<T>) {
 }
 
 /// Waits for another order; whoever gave them is gone when there can be none.
-async fn next_order(order: &mut watch::Receiver<Order>) -> Order {
+async fn next_order(order: &mut watch::Receiver<SessionOrder>) -> SessionOrder {
     match order.changed().await {
         Ok(()) => order.borrow_and_update().clone(),
-        Err(_) => Order::Shutdown { text: String::new() },
+        Err(_) => SessionOrder::Shutdown { text: String::new() },
     }
 }
 

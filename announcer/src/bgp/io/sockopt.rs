@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use socket2::{Domain, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 
-use crate::bgp::io::password::Key;
+use crate::bgp::io::password::Md5Key;
 use crate::bgp::stall::TcpInfo;
 
 /// Network control (RFC 4594 §3.2), as routers mark their own.
@@ -25,7 +25,7 @@ const TTL: u32 = 255;
 
 /// What a connection to a peer wants of its socket.
 #[derive(Debug)]
-pub(super) struct Wants<'a> {
+pub(super) struct SocketOptions<'a> {
     /// Where it goes.
     pub(super) peer: SocketAddr,
     /// After about this much silence of its kernel a peer is gone.
@@ -37,11 +37,11 @@ pub(super) struct Wants<'a> {
     /// The interface that it is bound to.
     pub(super) interface: Option<&'a str>,
     /// The key of every segment.
-    pub(super) key: Option<&'a Key>,
+    pub(super) key: Option<&'a Md5Key>,
 }
 
 /// Prepares a socket to dial, before the SYN that all of it has to be on.
-pub(super) fn prepare(socket: &Socket, wants: &Wants<'_>) -> io::Result<()> {
+pub(super) fn prepare(socket: &Socket, wants: &SocketOptions<'_>) -> io::Result<()> {
     if let Some(interface) = wants.interface {
         socket.bind_device(Some(interface.as_bytes()))?;
     }
@@ -117,7 +117,7 @@ struct Md5Signature {
 const TCP_MD5SIG_FLAG_PREFIX: u8 = 1;
 
 /// Gives a socket the key for a peer, or another one: a connection that is up lives on (RFC 2385).
-pub(super) fn set_key(socket: BorrowedFd<'_>, peer: SocketAddr, key: &Key) -> io::Result<()> {
+pub(super) fn set_key(socket: BorrowedFd<'_>, peer: SocketAddr, key: &Md5Key) -> io::Result<()> {
     let octets = key.octets();
     let mut storage = SockAddr::from(peer).as_storage();
     // SAFETY: both types are the kernel's sockaddr_storage, and any octets are one.
@@ -235,8 +235,8 @@ mod tests {
         value
     }
 
-    fn wants(peer: &str) -> Wants<'static> {
-        Wants {
+    fn wants(peer: &str) -> SocketOptions<'static> {
+        SocketOptions {
             peer: peer.parse().unwrap(),
             silence: Duration::from_secs(9),
             mss: None,
@@ -278,7 +278,7 @@ mod tests {
         let mss = |mss| {
             let peer = router.local_addr().unwrap().as_socket().unwrap();
             let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-            prepare(&socket, &Wants { peer, mss, ..wants("127.0.0.1:1") }).unwrap();
+            prepare(&socket, &SocketOptions { peer, mss, ..wants("127.0.0.1:1") }).unwrap();
             socket.set_nonblocking(false).unwrap();
             socket.connect(&peer.into()).unwrap();
             let _accepted = router.accept().unwrap();
@@ -314,27 +314,29 @@ mod tests {
     #[test]
     fn ttl_security_demands_a_least_ttl() {
         let v4 = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-        prepare(&v4, &Wants { least_ttl: Some(255), ..wants("127.0.0.1:1") }).unwrap();
+        prepare(&v4, &SocketOptions { least_ttl: Some(255), ..wants("127.0.0.1:1") }).unwrap();
         assert_eq!(get(&v4, libc::IPPROTO_IP, libc::IP_MINTTL), 255);
         let v6 = Socket::new(Domain::IPV6, Type::STREAM, None).unwrap();
-        prepare(&v6, &Wants { least_ttl: Some(253), ..wants("[::1]:1") }).unwrap();
+        prepare(&v6, &SocketOptions { least_ttl: Some(253), ..wants("[::1]:1") }).unwrap();
         assert_eq!(get(&v6, libc::IPPROTO_IPV6, libc::IPV6_MINHOPCOUNT), 253);
     }
 
     #[test]
     fn a_socket_is_bound_to_its_interface() {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-        prepare(&socket, &Wants { interface: Some("lo"), ..wants("127.0.0.1:1") }).unwrap();
+        prepare(&socket, &SocketOptions { interface: Some("lo"), ..wants("127.0.0.1:1") }).unwrap();
         assert_eq!(socket.device().unwrap().unwrap(), b"lo");
         let none = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-        assert!(prepare(&none, &Wants { interface: Some("nosuch0"), ..wants("127.0.0.1:1") }).is_err());
+        assert!(
+            prepare(&none, &SocketOptions { interface: Some("nosuch0"), ..wants("127.0.0.1:1") }).is_err()
+        );
     }
 
     /// A try at a listener, as a session makes it.
-    fn dial(listener: &Socket, key: Option<&Key>) -> io::Result<(Socket, Socket)> {
+    fn dial(listener: &Socket, key: Option<&Md5Key>) -> io::Result<(Socket, Socket)> {
         let peer = listener.local_addr()?.as_socket().unwrap();
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
-        prepare(&socket, &Wants { peer, key, ..wants("127.0.0.1:1") })?;
+        prepare(&socket, &SocketOptions { peer, key, ..wants("127.0.0.1:1") })?;
         socket.set_nonblocking(false)?;
         socket.connect_timeout(&peer.into(), Duration::from_millis(300))?;
         Ok((socket, listener.accept()?.0))
@@ -366,7 +368,7 @@ mod tests {
 
     #[test]
     fn rfc_2385_a_key_is_on_the_syn_and_can_be_changed_on_a_live_session() {
-        let key = |text: &str| Key::new(text.as_bytes().to_vec());
+        let key = |text: &str| Md5Key::new(text.as_bytes().to_vec());
         let anyone: SocketAddr = "127.0.0.1:0".parse().unwrap();
         let router = listener();
         set_key(router.as_fd(), anyone, &key("old")).unwrap();

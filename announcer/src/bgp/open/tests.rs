@@ -78,7 +78,7 @@ fn our_own_identifier_is_refused_on_ibgp_alone() {
     let same = Open { asn: 65001, capabilities: vec![], ..same };
     assert_eq!(negotiate(&internal, &same), Err(OpenError::Identifier(same.identifier)));
     let other = Open { identifier: Ipv4Addr::new(10, 0, 0, 2), ..same };
-    assert_eq!(negotiate(&internal, &other).unwrap().kind, Kind::Internal);
+    assert_eq!(negotiate(&internal, &other).unwrap().kind, PeerKind::Internal);
 }
 
 #[test]
@@ -111,9 +111,9 @@ fn external_is_any_as_but_ours_and_internal_ours_alone() {
             .map(|agreed| (agreed.kind, agreed.peer_asn.get()))
     };
     let (external, internal) = (PeerAsn::External, PeerAsn::Internal);
-    assert_eq!(says(external, 64999, vec![]), Ok((Kind::External, 64999)));
-    assert_eq!(says(external, 23456, vec![Capability::FourOctetAs(70000)]), Ok((Kind::External, 70000)));
-    assert_eq!(says(internal, 65001, vec![]), Ok((Kind::Internal, 65001)));
+    assert_eq!(says(external, 64999, vec![]), Ok((PeerKind::External, 64999)));
+    assert_eq!(says(external, 23456, vec![Capability::FourOctetAs(70000)]), Ok((PeerKind::External, 70000)));
+    assert_eq!(says(internal, 65001, vec![]), Ok((PeerKind::Internal, 65001)));
     for (want, asn) in [(external, 65001), (external, 0), (external, 23456), (internal, 65000), (internal, 0)]
     {
         assert_eq!(

@@ -1,5 +1,5 @@
 use super::*;
-use crate::bgp::hint::{Ours, Setting};
+use crate::bgp::hint::{LocalSettings, Setting};
 use crate::bgp::notification::Notification;
 use crate::bgp::open::OpenError;
 use crate::model::PeerAsn;
@@ -31,8 +31,8 @@ fn wrong_as() -> DownReason {
 }
 
 fn low_ttl() -> Clues {
-    let ours = Ours { settings: [Setting::TtlSecurity].into(), ..Ours::default() };
-    Clues { counted: [crate::bgp::hint::Counted::LowTtl].into(), ours, ..Clues::default() }
+    let ours = LocalSettings { settings: [Setting::TtlSecurity].into(), ..LocalSettings::default() };
+    Clues { counted: [crate::bgp::hint::KernelCounter::LowTtl].into(), ours, ..Clues::default() }
 }
 
 /// Tries that end so, `apart` from one another; the lines that the log gets, by the number of the try.

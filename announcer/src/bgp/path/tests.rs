@@ -145,8 +145,8 @@ fn network(links: &[(u32, LinkState)], addresses: &[(u32, &str)]) -> Network {
     network
 }
 
-fn used() -> Used {
-    Used {
+fn used() -> ConnectionPath {
+    ConnectionPath {
         peer: ip("10.0.0.254"),
         local: ip("10.0.0.1"),
         interface: 2,
@@ -165,7 +165,7 @@ fn a_session_stands_by_the_network_as_it_is_and_not_by_what_was_heard_of_it() {
     let cut = PathState::LinkDown("eth2".into());
     // The networks one after the other, and what the last makes of the session.
     for (networks, change, want) in [
-        (vec![network(&[], &[])], (|_| {}) as fn(&mut Used), PathState::Intact),
+        (vec![network(&[], &[])], (|_| {}) as fn(&mut ConnectionPath), PathState::Intact),
         (vec![network(&[(1, Up), (2, Up)], &[own])], |_| {}, PathState::Intact),
         (vec![network(&[(1, Up), (2, Down)], &[own])], |_| {}, cut),
         (vec![network(&[(1, Up), (3, Up)], &[(3, "10.0.0.1/24")])], |_| {}, PathState::InterfaceGone),
@@ -210,7 +210,7 @@ fn a_session_has_moved_when_a_new_one_would_leave_by_another_interface_or_reach_
         ("10.0.0.253", 2, false, true),
         ("10.0.0.253", 2, true, true),
     ] {
-        let used = Used { pinned, ..used() };
+        let used = ConnectionPath { pinned, ..used() };
         assert_eq!(used.moved(Some((ip(peer), path(interface)))), want, "{peer} {interface} {pinned}");
     }
     assert!(!used().moved(None), "a route that is away for a moment moves nobody");

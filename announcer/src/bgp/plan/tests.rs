@@ -18,25 +18,25 @@ fn config(bgp: &str, peers: &[&str]) -> Config {
 }
 
 /// All steps until nothing is left to do, each taken at once.
-fn steps(mut running: Vec<Running>, wanted: &Wanted<'_>) -> Vec<String> {
+fn steps(mut running: Vec<RunningSession>, wanted: &DesiredSessions<'_>) -> Vec<String> {
     let mut taken = vec![];
     while let Some(step) = next(&running, wanted) {
-        let fresh = |name: &PeerName| Running {
+        let fresh = |name: &PeerName| RunningSession {
             settings: wanted.settings(wanted.peer(name).unwrap()),
-            state: Up::Established,
-            way: Way::Same,
+            state: SessionPhase::Established,
+            way: PathComparison::Same,
         };
         taken.push(match step {
-            Step::End(name) => {
+            PlanStep::End(name) => {
                 running.retain(|one| one.settings.peer.name != name);
                 format!("end {name}")
             }
-            Step::Start(name) => {
+            PlanStep::Start(name) => {
                 running.retain(|one| one.settings.peer.name != name);
                 running.push(fresh(&name));
                 format!("start {name}")
             }
-            Step::Restart(name, cause) => {
+            PlanStep::Restart(name, cause) => {
                 running.retain(|one| one.settings.peer.name != name);
                 running.push(fresh(&name));
                 format!("restart {name}: {cause:?}")
@@ -47,9 +47,13 @@ fn steps(mut running: Vec<Running>, wanted: &Wanted<'_>) -> Vec<String> {
     taken
 }
 
-fn running(config: &Config, router_id: Option<&str>) -> Vec<Running> {
-    let wanted = Wanted { config, router_id: router_id.map(id) };
-    let one = |peer| Running { settings: wanted.settings(peer), state: Up::Established, way: Way::Same };
+fn running(config: &Config, router_id: Option<&str>) -> Vec<RunningSession> {
+    let wanted = DesiredSessions { config, router_id: router_id.map(id) };
+    let one = |peer| RunningSession {
+        settings: wanted.settings(peer),
+        state: SessionPhase::Established,
+        way: PathComparison::Same,
+    };
     config.peers.iter().map(one).collect()
 }
 
@@ -85,7 +89,7 @@ fn removed_peers_end_first_then_new_ones_start_and_the_rest_begins_anew_one_afte
         ),
         (two.clone(), Some("10.0.0.1"), None, vec![]),
     ] {
-        let wanted = Wanted { config: &new, router_id: id_now.map(id) };
+        let wanted = DesiredSessions { config: &new, router_id: id_now.map(id) };
         assert_eq!(steps(running(&two, id_before), &wanted), want, "{id_before:?} {id_now:?}");
     }
 }
@@ -95,8 +99,8 @@ fn what_is_down_begins_anew_first_since_it_has_nothing_to_lose() {
     let old = config("", &["r1", "r2", "r3"]);
     let new = config("", &["r1 port = 1790", "r2 port = 1790", "r3 port = 1790"]);
     let mut running = running(&old, Some("10.0.0.1"));
-    running[2].state = Up::Down;
-    let wanted = Wanted { config: &new, router_id: Some(id("10.0.0.1")) };
+    running[2].state = SessionPhase::Down;
+    let wanted = DesiredSessions { config: &new, router_id: Some(id("10.0.0.1")) };
     let want = ["restart r3: Configuration", "restart r1: Configuration", "restart r2: Configuration"];
     assert_eq!(steps(running, &wanted), want);
 }
@@ -105,17 +109,17 @@ fn what_is_down_begins_anew_first_since_it_has_nothing_to_lose() {
 fn only_a_session_that_carries_routes_waits_for_the_one_before_it() {
     let old = config("", &["r1", "r2"]);
     let new = config("", &["r1 port = 1790", "r2 port = 1790"]);
-    let wanted = Wanted { config: &new, router_id: Some(id("10.0.0.1")) };
+    let wanted = DesiredSessions { config: &new, router_id: Some(id("10.0.0.1")) };
     for (first, second, want) in [
-        (Up::Established, Up::Established, true),
-        (Up::Established, Up::Down, false),
-        (Up::Down, Up::Down, false),
+        (SessionPhase::Established, SessionPhase::Established, true),
+        (SessionPhase::Established, SessionPhase::Down, false),
+        (SessionPhase::Down, SessionPhase::Down, false),
     ] {
         let mut running = running(&old, Some("10.0.0.1"));
         (running[0].state, running[1].state) = (first, second);
         assert_eq!(takes_routes(&running, &wanted), want, "{first:?} {second:?}");
     }
-    let same = Wanted { config: &old, router_id: Some(id("10.0.0.1")) };
+    let same = DesiredSessions { config: &old, router_id: Some(id("10.0.0.1")) };
     assert!(!takes_routes(&running(&old, Some("10.0.0.1")), &same), "nothing is to be done");
 }
 
@@ -124,9 +128,9 @@ fn only_a_session_that_carries_routes_waits_for_the_one_before_it() {
 fn sessions_whose_way_has_changed_begin_anew_one_after_the_other() {
     let config = config("", &["r1", "r2", "r3"]);
     let mut running = running(&config, Some("10.0.0.1"));
-    running[0].way = Way::Other;
-    running[2].way = Way::Other;
-    let wanted = Wanted { config: &config, router_id: Some(id("10.0.0.1")) };
+    running[0].way = PathComparison::Other;
+    running[2].way = PathComparison::Other;
+    let wanted = DesiredSessions { config: &config, router_id: Some(id("10.0.0.1")) };
     assert_eq!(steps(running, &wanted), ["restart r1: Way", "restart r3: Way"]);
 }
 

@@ -26,7 +26,7 @@ pub enum Message {
 
 /// The type octets of RFC 4271 §4.1 and RFC 2918.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum MessageType {
     Open,
     Update,
     Notification,
@@ -34,14 +34,14 @@ enum Kind {
     Refresh,
 }
 
-impl Kind {
+impl MessageType {
     fn of(octet: u8) -> Option<Self> {
         Some(match octet {
-            1 => Kind::Open,
-            2 => Kind::Update,
-            3 => Kind::Notification,
-            4 => Kind::Keepalive,
-            5 => Kind::Refresh,
+            1 => MessageType::Open,
+            2 => MessageType::Update,
+            3 => MessageType::Notification,
+            4 => MessageType::Keepalive,
+            5 => MessageType::Refresh,
             _ => return None,
         })
     }
@@ -49,10 +49,10 @@ impl Kind {
     /// The lengths that a message of this type can have, header included.
     fn lengths(self) -> std::ops::RangeInclusive<usize> {
         match self {
-            Kind::Open => 29..=MAX_LENGTH,
-            Kind::Update | Kind::Refresh => 23..=MAX_LENGTH,
-            Kind::Notification => 21..=MAX_LENGTH,
-            Kind::Keepalive => HEADER_LENGTH..=HEADER_LENGTH,
+            MessageType::Open => 29..=MAX_LENGTH,
+            MessageType::Update | MessageType::Refresh => 23..=MAX_LENGTH,
+            MessageType::Notification => 21..=MAX_LENGTH,
+            MessageType::Keepalive => HEADER_LENGTH..=HEADER_LENGTH,
         }
     }
 }
@@ -98,22 +98,22 @@ fn frame(octets: &[u8]) -> Result<Option<usize>, Notification> {
     if !(HEADER_LENGTH..=MAX_LENGTH).contains(&length) {
         return Err(bad_length());
     }
-    let kind = Kind::of(*kind).ok_or_else(|| Notification::new(notification::BAD_TYPE, [*kind]))?;
+    let kind = MessageType::of(*kind).ok_or_else(|| Notification::new(notification::BAD_TYPE, [*kind]))?;
     if kind.lengths().contains(&length) { Ok(Some(length)) } else { Err(bad_length()) }
 }
 
 /// A message whose header [`frame`] found right; `None` cannot come of it.
 fn read(message: &[u8]) -> Option<Message> {
     let (header, body) = message.split_first_chunk::<HEADER_LENGTH>()?;
-    Some(match Kind::of(*header.last()?)? {
-        Kind::Open => Message::Open(params::open(body)),
-        Kind::Update => Message::Update(envelope(body)),
-        Kind::Notification => {
+    Some(match MessageType::of(*header.last()?)? {
+        MessageType::Open => Message::Open(params::open(body)),
+        MessageType::Update => Message::Update(envelope(body)),
+        MessageType::Notification => {
             let [code, subcode, data @ ..] = body else { return None };
             Message::Notification(Notification::new((*code, *subcode), data))
         }
-        Kind::Keepalive => Message::Keepalive,
-        Kind::Refresh => {
+        MessageType::Keepalive => Message::Keepalive,
+        MessageType::Refresh => {
             let [afi_high, afi_low, subtype, safi, ..] = body else { return None };
             let family = match (u16::from_be_bytes([*afi_high, *afi_low]), safi) {
                 (1, 1) => Some(Family::V4),

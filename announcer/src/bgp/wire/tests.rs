@@ -21,7 +21,7 @@ use crate::model::{Community, ExtendedCommunity, LargeCommunity, PeerAsn, Router
 mod heard;
 mod open;
 
-fn encoding(asn: u32, kind: Kind, as_width: AsWidth) -> Encoding {
+fn encoding(asn: u32, kind: PeerKind, as_width: AsWidth) -> Encoding {
     Encoding { asn: Asn::try_from(asn).unwrap(), kind, as_width }
 }
 
@@ -63,7 +63,7 @@ fn announce_by(prefixes: Vec<IpNet>, next_hop: NextHop, attributes: Attributes) 
 #[test]
 fn as_path_is_an_as_sequence_octet_by_octet() {
     let update = announce(vec!["192.0.2.80/32".parse().unwrap()], "10.0.0.1", Attributes::default());
-    let (out, heard) = said(&encoding(65001, Kind::External, AsWidth::Four), &[update]);
+    let (out, heard) = said(&encoding(65001, PeerKind::External, AsWidth::Four), &[update]);
     let path = [0x40, 2, 6, 2, 1, 0, 0, 0xfd, 0xe9];
     assert!(out.windows(path.len()).any(|window| window == path), "{out:02x?}");
     assert_eq!(heard.paths, [vec![65001]].into());
@@ -72,7 +72,7 @@ fn as_path_is_an_as_sequence_octet_by_octet() {
 #[test]
 fn an_old_peer_gets_as_trans_and_as4_path() {
     let update = |next_hop| announce(vec!["192.0.2.80/32".parse().unwrap()], next_hop, Attributes::default());
-    let old = |asn| encoding(asn, Kind::External, AsWidth::Two);
+    let old = |asn| encoding(asn, PeerKind::External, AsWidth::Two);
     let (out, heard) = said(&old(4_200_000_000), &[update("10.0.0.1")]);
     assert_eq!((heard.paths, heard.wide_paths), ([vec![23456]].into(), [vec![4_200_000_000]].into()));
     assert!(out.windows(3).any(|window| window == [0xc0, AS4_PATH, 6]));
@@ -83,7 +83,7 @@ fn an_old_peer_gets_as_trans_and_as4_path() {
 #[test]
 fn ibgp_has_an_empty_as_path_and_a_local_pref() {
     let update = announce(vec!["2001:db8::80/128".parse().unwrap()], "fd00::1", Attributes::default());
-    let (_, heard) = said(&encoding(65001, Kind::Internal, AsWidth::Four), &[update]);
+    let (_, heard) = said(&encoding(65001, PeerKind::Internal, AsWidth::Four), &[update]);
     assert_eq!((heard.paths, heard.local_prefs), ([vec![]].into(), [100].into()));
 }
 
@@ -93,11 +93,11 @@ fn prepending_repeats_our_as_and_ibgp_has_none() {
         let attributes = Attributes { prepend, local_pref: Some(50), ..Attributes::default() };
         announce(vec!["192.0.2.80/32".parse().unwrap()], "10.0.0.1", attributes)
     };
-    let (out, heard) = said(&encoding(65001, Kind::External, AsWidth::Four), &[update(2)]);
+    let (out, heard) = said(&encoding(65001, PeerKind::External, AsWidth::Four), &[update(2)]);
     let path = [0x40, 2, 14, 2, 3, 0, 0, 0xfd, 0xe9, 0, 0, 0xfd, 0xe9, 0, 0, 0xfd, 0xe9];
     assert!(out.windows(path.len()).any(|window| window == path), "{out:02x?}");
     assert_eq!(heard.local_prefs, [].into());
-    let (_, heard) = said(&encoding(65001, Kind::Internal, AsWidth::Four), &[update(10)]);
+    let (_, heard) = said(&encoding(65001, PeerKind::Internal, AsWidth::Four), &[update(10)]);
     assert_eq!((heard.paths, heard.local_prefs), ([vec![]].into(), [50].into()));
 }
 
@@ -105,7 +105,7 @@ fn prepending_repeats_our_as_and_ibgp_has_none() {
 fn an_ipv4_route_has_an_ipv6_next_hop_octet_by_octet() {
     let next_hop = NextHop::V6("fd00::1".parse().unwrap());
     let update = announce_by(vec!["192.0.2.80/32".parse().unwrap()], next_hop, Attributes::default());
-    let (out, _) = said(&encoding(65001, Kind::External, AsWidth::Four), &[update]);
+    let (out, _) = said(&encoding(65001, PeerKind::External, AsWidth::Four), &[update]);
     let reach = [
         0x90, 14, 0, 26, 0, 1, 1, 16, 0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 32, 192, 0, 2, 80,
     ];
@@ -117,7 +117,7 @@ fn an_ipv4_route_has_an_ipv6_next_hop_octet_by_octet() {
 fn end_of_rib_is_an_empty_update() {
     let mut out = vec![];
     for family in [Family::V4, Family::V6] {
-        update(&mut out, &encoding(1, Kind::External, AsWidth::Four), &Update::EndOfRib(family)).unwrap();
+        update(&mut out, &encoding(1, PeerKind::External, AsWidth::Four), &Update::EndOfRib(family)).unwrap();
     }
     let frames = frames(&out);
     assert_eq!(frames[0][16..], [0, 23, 2, 0, 0, 0, 0]);
@@ -129,7 +129,7 @@ fn end_of_rib_is_an_empty_update() {
 fn attributes_without_end_are_refused_and_nothing_is_said() {
     let attributes =
         |count| Attributes { communities: (0..count).map(Community).collect(), ..Attributes::default() };
-    let encoding = encoding(65001, Kind::External, AsWidth::Four);
+    let encoding = encoding(65001, PeerKind::External, AsWidth::Four);
     for count in [1012, 1020, 1024, 1025, 30_000] {
         let mut out = vec![7];
         let each = announce(vec!["192.0.2.80/32".parse().unwrap()], "10.0.0.1", attributes(count));
@@ -147,13 +147,13 @@ fn attributes_without_end_are_refused_and_nothing_is_said() {
 #[test]
 fn host_bits_never_leave() {
     let update = announce(vec!["192.0.2.80/24".parse().unwrap()], "10.0.0.1", Attributes::default());
-    let (_, heard) = said(&encoding(65001, Kind::External, AsWidth::Four), &[update]);
+    let (_, heard) = said(&encoding(65001, PeerKind::External, AsWidth::Four), &[update]);
     assert_eq!(heard.announced, ["192.0.2.0/24".parse().unwrap()].into());
 }
 
 #[test]
 fn many_prefixes_share_a_message_and_no_message_is_too_long() {
-    let encoding = encoding(65001, Kind::External, AsWidth::Four);
+    let encoding = encoding(65001, PeerKind::External, AsWidth::Four);
     let v4: Vec<IpNet> =
         (0..5000_u32).map(|n| IpNet::from(IpAddr::from((0x0a00_0000 + n).to_be_bytes()))).collect();
     let v6: Vec<IpNet> =
@@ -231,7 +231,7 @@ proptest! {
         next_hop in next_hops(),
     ) {
         prop_assume!(asn != 23456);
-        let kind = if internal { Kind::Internal } else { Kind::External };
+        let kind = if internal { PeerKind::Internal } else { PeerKind::External };
         let encoding = encoding(asn, kind, if old { AsWidth::Two } else { AsWidth::Four });
         let v6_next_hop = match next_hop {
             NextHop::V4(_) => NextHop::V6("fd00::1".parse().unwrap()),

@@ -187,8 +187,8 @@ fn address_of(peer: &config::PeerConfig, status: &session::SessionReport) -> Opt
     }
 }
 
-fn messages(counters: &session::Counters) -> BTreeMap<String, u64> {
-    let session::Counters { open, update, notification, keepalive, refresh } = *counters;
+fn messages(counters: &session::MessageCounters) -> BTreeMap<String, u64> {
+    let session::MessageCounters { open, update, notification, keepalive, refresh } = *counters;
     let all = [
         ("OPEN", open),
         ("UPDATE", update),

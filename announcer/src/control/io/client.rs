@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use crate::control::api::{Request, Response};
-use crate::drain::{self, Change, Drains};
+use crate::drain::{self, DrainChange, Drains};
 
 /// A daemon that says nothing for this long, beyond what the request made it wait, is stuck.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -70,7 +70,7 @@ pub fn ask(socket: &Path, request: &Request, patience: Duration) -> Result<Respo
 ///
 /// # Errors
 /// When the files cannot be changed.
-pub fn offline(state_dir: &Path, change: &Change) -> io::Result<Vec<String>> {
+pub fn offline(state_dir: &Path, change: &DrainChange) -> io::Result<Vec<String>> {
     drain::io::change(&drain::io::directory(state_dir), change)
 }
 

@@ -37,10 +37,10 @@ fn shown(request: Request, drained: &[&str]) -> String {
         Ok(Job::Query(Query::ExplainPeer { peer })) => format!("explain peer {peer}"),
         Ok(Job::Query(Query::Recheck { services, note })) => format!("recheck {services:?}, {note}"),
         Ok(Job::Command(Command::Reload { force })) => format!("reload {force}"),
-        Ok(Job::Command(Command::Drain { change: Change::Drain { names, drain }, wait })) => {
+        Ok(Job::Command(Command::Drain { change: DrainChange::Drain { names, drain }, wait })) => {
             format!("drain {} {drain} {wait:?}", names.join("+"))
         }
-        Ok(Job::Command(Command::Drain { change: Change::Undrain { names }, wait: None })) => {
+        Ok(Job::Command(Command::Drain { change: DrainChange::Undrain { names }, wait: None })) => {
             format!("undrain {}", names.join("+"))
         }
         Err(Response::Refused { message }) => message,

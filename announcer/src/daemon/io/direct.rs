@@ -13,8 +13,8 @@ use super::tasks::Kept;
 use crate::config::Config;
 use crate::director::ask::Ask;
 use crate::director::preview::Refusal;
-use crate::director::{Change, Director, Fact, Standing};
-use crate::drain::{self, Forgiven};
+use crate::director::{Director, Fact, Standing, StandingChange};
+use crate::drain::{self, ForgivenServices};
 use crate::health::io::probe;
 use crate::health::io::prober::Prober;
 use crate::health::watch::Wanted;
@@ -30,7 +30,7 @@ pub(in crate::daemon) struct Hears {
     pub(in crate::daemon) probed: mpsc::Receiver<Probed>,
     pub(in crate::daemon) listening: mpsc::Receiver<Listening>,
     pub(in crate::daemon) vips: mpsc::Receiver<(IpAddr, Presence)>,
-    pub(in crate::daemon) drains: mpsc::Receiver<drain::io::Fact>,
+    pub(in crate::daemon) drains: mpsc::Receiver<drain::io::DrainFact>,
 }
 
 /// What is counted of facts and changes, beside what they lead to.
@@ -38,11 +38,11 @@ pub(in crate::daemon) struct Counts {
     /// For metrics.
     pub(in crate::daemon) tally: watch::Sender<Tally>,
     /// For the hook.
-    pub(in crate::daemon) hooks: mpsc::Sender<Vec<Change>>,
+    pub(in crate::daemon) hooks: mpsc::Sender<Vec<StandingChange>>,
 }
 
 impl Counts {
-    async fn changed(&mut self, changes: Vec<Change>) {
+    async fn changed(&mut self, changes: Vec<StandingChange>) {
         if changes.is_empty() {
             return;
         }
@@ -112,12 +112,12 @@ pub(in crate::daemon) async fn direct(
                 }
             },
             _ = hears.listening.recv_many(&mut listening, 1024) => {}
-            Some(drain::io::Fact { drains, forgiven, applied: waits }) = hears.drains.recv() => {
+            Some(drain::io::DrainFact { drains, forgiven, applied: waits }) = hears.drains.recv() => {
                 // Forgiven first: the VIPs of an undrain are announced at once, and are not withdrawn for a moment.
                 facts.extend(match forgiven {
-                    Forgiven::Nobody => None,
-                    Forgiven::All => Some(Fact::Forgive(None)),
-                    Forgiven::Services(services) => Some(Fact::Forgive(Some(services))),
+                    ForgivenServices::Nobody => None,
+                    ForgivenServices::All => Some(Fact::Forgive(None)),
+                    ForgivenServices::Services(services) => Some(Fact::Forgive(Some(services))),
                 });
                 facts.push(Fact::Drains(drains));
                 applied = waits.map(Applied::Plain);
@@ -160,7 +160,7 @@ pub(in crate::daemon) async fn direct(
     }
 }
 
-fn log(change: &Change) {
+fn log(change: &StandingChange) {
     let (service, vip) = (change.service.as_str(), change.vip);
     match &change.standing {
         Standing::Announced => info!(service, %vip, "VIP was announced"),

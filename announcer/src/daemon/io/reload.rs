@@ -25,7 +25,7 @@ use crate::files::io::Files;
 use crate::health::io::trust;
 use crate::memory::io::Trimmer;
 use crate::metrics::Reloads;
-use crate::vip::VipsWanted;
+use crate::vip::WantedVips;
 
 /// Applies configurations, one at a time.
 pub(in crate::daemon) struct Reloader {
@@ -33,7 +33,7 @@ pub(in crate::daemon) struct Reloader {
     pub(in crate::daemon) trimmer: Trimmer,
     pub(in crate::daemon) file: PathBuf,
     pub(in crate::daemon) configs: watch::Sender<Arc<Config>>,
-    pub(in crate::daemon) wanted: watch::Sender<VipsWanted>,
+    pub(in crate::daemon) wanted: watch::Sender<WantedVips>,
     pub(in crate::daemon) asks: mpsc::Sender<Ask>,
     pub(in crate::daemon) identity: watch::Receiver<Identity>,
     pub(in crate::daemon) counts: watch::Sender<Reloads>,

@@ -15,9 +15,9 @@ use tracing::{info, warn};
 use super::tasks::Kept;
 use crate::bgp::fsm::StateName;
 use crate::bgp::io::peers::Peers;
-use crate::bgp::io::session::{self, Local, Order, SessionReport};
+use crate::bgp::io::session::{self, Local, SessionOrder, SessionReport};
 use crate::bgp::path::Network;
-use crate::bgp::plan::{self, Cause, Settings, Step, Up, Wanted, Way};
+use crate::bgp::plan::{self, Cause, DesiredSessions, PathComparison, PlanStep, SessionPhase, Settings};
 use crate::bgp::router_id::Identity;
 use crate::config::{self, Config};
 use crate::files::io::Files;
@@ -47,7 +47,7 @@ pub(in crate::daemon) struct Shared {
 struct Running {
     settings: Settings,
     peer: watch::Sender<Arc<config::PeerConfig>>,
-    order: watch::Sender<Order>,
+    order: watch::Sender<SessionOrder>,
     status: watch::Receiver<SessionReport>,
     /// `None` while the router id is not known.
     task: Option<Kept>,
@@ -59,10 +59,14 @@ impl Running {
     }
 
     /// As the plan sees it.
-    fn seen(&self) -> plan::Running {
+    fn seen(&self) -> plan::RunningSession {
         let status = self.status.borrow();
-        let state = if status.state == StateName::Established { Up::Established } else { Up::Down };
-        plan::Running { settings: self.settings.clone(), state, way: status.way }
+        let state = if status.state == StateName::Established {
+            SessionPhase::Established
+        } else {
+            SessionPhase::Down
+        };
+        plan::RunningSession { settings: self.settings.clone(), state, way: status.way }
     }
 }
 
@@ -119,18 +123,18 @@ impl Keeper {
     async fn work(&mut self) -> bool {
         loop {
             let (config, router_id) = self.inputs.now();
-            let wanted = Wanted { config: &config, router_id };
+            let wanted = DesiredSessions { config: &config, router_id };
             self.update(&wanted, &config);
             match plan::next(&self.seen(), &wanted) {
                 None => break,
-                Some(Step::End(name)) => {
+                Some(PlanStep::End(name)) => {
                     info!(peer = %name, "peer was removed by the configuration");
-                    self.end(&name, Order::Deconfigured, &config).await;
+                    self.end(&name, SessionOrder::Deconfigured, &config).await;
                 }
-                Some(Step::Start(name)) => self.start(&name, &wanted),
-                Some(Step::Restart(name, cause)) => {
+                Some(PlanStep::Start(name)) => self.start(&name, &wanted),
+                Some(PlanStep::Restart(name, cause)) => {
                     info!(peer = %name, reason = reason(cause), "session begins anew");
-                    self.end(&name, Order::Reconfigured, &config).await;
+                    self.end(&name, SessionOrder::Reconfigured, &config).await;
                     self.start(&name, &wanted);
                     if plan::takes_routes(&self.seen(), &wanted) {
                         self.wait_for_return(&name).await;
@@ -141,7 +145,7 @@ impl Keeper {
         let moved = self.running.iter().map(|one| {
             let mut status = one.status.clone();
             Box::pin(async move {
-                if status.wait_for(|status| status.way == Way::Other).await.is_err() {
+                if status.wait_for(|status| status.way == PathComparison::Other).await.is_err() {
                     std::future::pending().await // the session's task has ended, and the plan knows why
                 }
             })
@@ -153,12 +157,12 @@ impl Keeper {
         }
     }
 
-    fn seen(&self) -> Vec<plan::Running> {
+    fn seen(&self) -> Vec<plan::RunningSession> {
         self.running.iter().map(Running::seen).collect()
     }
 
     /// Lets the sessions that go on know what they have to say from now on, and read their keys again: at a reload alone.
-    fn update(&mut self, wanted: &Wanted<'_>, config: &Arc<Config>) {
+    fn update(&mut self, wanted: &DesiredSessions<'_>, config: &Arc<Config>) {
         let before = self.given.replace(config.clone());
         let is_reload = before.is_none_or(|before| !Arc::ptr_eq(&before, config));
         for one in &mut self.running {
@@ -174,14 +178,14 @@ impl Keeper {
         self.publish(wanted.config);
     }
 
-    fn start(&mut self, name: &PeerName, wanted: &Wanted<'_>) {
+    fn start(&mut self, name: &PeerName, wanted: &DesiredSessions<'_>) {
         let Some(peer) = wanted.peer(name) else { return };
         self.running.retain(|one| one.name() != name); // one that waited for the router id
         self.running.push(start(wanted.settings(peer), &self.shared));
         self.publish(wanted.config);
     }
 
-    async fn end(&mut self, name: &PeerName, order: Order, config: &Config) {
+    async fn end(&mut self, name: &PeerName, order: SessionOrder, config: &Config) {
         let Some(place) = self.running.iter().position(|one| one.name() == name) else { return };
         let mut one = self.running.remove(place);
         self.publish(config);
@@ -202,7 +206,7 @@ impl Keeper {
         let changed = async {
             loop {
                 let (config, router_id) = inputs.now();
-                let wanted = Wanted { config: &config, router_id };
+                let wanted = DesiredSessions { config: &config, router_id };
                 let continues =
                     wanted.peer(name).is_some_and(|peer| plan::cause(&settings, peer, &wanted).is_none());
                 if !continues || !inputs.changed().await {
@@ -220,7 +224,7 @@ impl Keeper {
 
     async fn shut_down(&mut self, text: &str) {
         for one in &self.running {
-            one.order.send_replace(Order::Shutdown { text: text.to_owned() });
+            one.order.send_replace(SessionOrder::Shutdown { text: text.to_owned() });
         }
         let ended = async {
             for task in self.running.iter_mut().filter_map(|one| one.task.as_mut()) {
@@ -252,7 +256,7 @@ fn reason(cause: Cause) -> &'static str {
 
 fn start(settings: Settings, shared: &Shared) -> Running {
     let (status, seen) = watch::channel(SessionReport::new());
-    let (order, orders) = watch::channel(Order::Run);
+    let (order, orders) = watch::channel(SessionOrder::Run);
     let name = format!("session with {}", settings.peer.name);
     let (peer, given) = watch::channel(Arc::new(settings.peer.clone()));
     let task = settings.router_id.map(|router_id| {

@@ -5,7 +5,7 @@
 //! derives the routes from them alone.
 
 use super::*;
-use crate::drain::{self, Drain, Forgiven};
+use crate::drain::{self, Drain, ForgivenServices};
 use std::collections::VecDeque;
 
 /// A service of a configuration: name, VIPs, `require`, `flap_damping`, MED.
@@ -135,7 +135,7 @@ struct Known {
 struct Read {
     files: BTreeSet<&'static str>,
     /// Whose flaps are forgotten.
-    forgiven: Forgiven,
+    forgiven: ForgivenServices,
     /// Of a command that drains: the files that it made and nobody began to remove since.
     made: BTreeSet<&'static str>,
 }
@@ -233,7 +233,7 @@ impl World {
     }
 
     /// The owner of the folder reads it as a whole.
-    fn read(&mut self, forgiven: Forgiven, made: BTreeSet<&'static str>) {
+    fn read(&mut self, forgiven: ForgivenServices, made: BTreeSet<&'static str>) {
         self.read.push_back(Read { files: self.folder.clone(), forgiven, made });
     }
 
@@ -251,9 +251,9 @@ impl World {
         let texts = files.iter().map(|name| ((*name).to_owned(), Ok(Drain::default().to_file())));
         self.scene.fact(Fact::Drains(Drains::from_files(texts)));
         match forgiven {
-            Forgiven::Nobody => {}
-            Forgiven::All => drop(self.scene.fact(Fact::Forgive(None))),
-            Forgiven::Services(names) => drop(self.scene.fact(Fact::Forgive(Some(names)))),
+            ForgivenServices::Nobody => {}
+            ForgivenServices::All => drop(self.scene.fact(Fact::Forgive(None))),
+            ForgivenServices::Services(names) => drop(self.scene.fact(Fact::Forgive(Some(names)))),
         }
         self.answered.extend(made);
         let services = self.services();
@@ -300,17 +300,17 @@ impl World {
                 let files: BTreeSet<&str> = files.iter().map(|file| FILES[*file]).collect();
                 if drain {
                     self.folder.extend(&files);
-                    let change = drain::Change::Drain { names, drain: Drain::default() };
+                    let change = drain::DrainChange::Drain { names, drain: Drain::default() };
                     self.read(change.forgiven(), files);
                 } else {
                     files.into_iter().for_each(|file| self.remove(file));
-                    self.read(drain::Change::Undrain { names }.forgiven(), BTreeSet::new());
+                    self.read(drain::DrainChange::Undrain { names }.forgiven(), BTreeSet::new());
                 }
             }
             Step::ByHand { there: true, file } => drop(self.folder.insert(FILES[file])),
             Step::ByHand { there: false, file } => self.remove(FILES[file]),
             Step::Read { hangs: true } => {}
-            Step::Read { hangs: false } => self.read(Forgiven::Nobody, BTreeSet::new()),
+            Step::Read { hangs: false } => self.read(ForgivenServices::Nobody, BTreeSet::new()),
             Step::Hear => self.hear(),
             Step::Reload { layout, forced } => self.reload(layout, forced),
             Step::Probe { vip, check, pass } => self.probe([A, B, C][vip].parse().unwrap(), check, pass),

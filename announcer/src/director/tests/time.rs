@@ -3,7 +3,7 @@
 use super::*;
 
 /// A way into the director.
-type Entry = fn(&mut Scene) -> Vec<Change>;
+type Entry = fn(&mut Scene) -> Vec<StandingChange>;
 
 /// Every way into the director. The facts are of MAIL, or change nothing.
 fn entries() -> Vec<(&'static str, Entry)> {

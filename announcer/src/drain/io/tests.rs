@@ -8,14 +8,14 @@ const LONG: Duration = Duration::from_secs(20);
 
 /// An owner of `folder` whose director counts facts as generations and remembers the drains of each.
 struct Running {
-    requests: mpsc::Sender<Request>,
+    requests: mpsc::Sender<DrainRequest>,
     state: watch::Receiver<DrainFolderReport>,
     seen: watch::Receiver<Vec<Drains>>,
     _tasks: tokio::task::JoinSet<()>,
 }
 
 fn start(folder: &Path) -> Running {
-    let (facts, mut heard) = mpsc::channel::<Fact>(4);
+    let (facts, mut heard) = mpsc::channel::<DrainFact>(4);
     let (state, published) = watch::channel(DrainFolderReport::default());
     let (sender, requests) = requests();
     let (remember, seen) = watch::channel(Vec::new());
@@ -23,7 +23,7 @@ fn start(folder: &Path) -> Running {
     let mut tasks = tokio::task::JoinSet::new();
     tasks.spawn(owner.run(requests));
     tasks.spawn(async move {
-        while let Some(Fact { drains, applied, .. }) = heard.recv().await {
+        while let Some(DrainFact { drains, applied, .. }) = heard.recv().await {
             remember.send_modify(|seen: &mut Vec<Drains>| seen.push(drains));
             if let Some(applied) = applied {
                 let _ = applied.send(remember.borrow().len() as Generation);
@@ -34,9 +34,9 @@ fn start(folder: &Path) -> Running {
 }
 
 impl Running {
-    async fn ask(&self, change: Change) -> Result<Changed, Failure> {
+    async fn ask(&self, change: DrainChange) -> Result<AppliedChange, DrainError> {
         let (reply, answer) = oneshot::channel();
-        self.requests.send(Request { change, reply }).await.unwrap();
+        self.requests.send(DrainRequest { change, reply }).await.unwrap();
         timeout(LONG, answer).await.unwrap().unwrap()
     }
 
@@ -45,12 +45,12 @@ impl Running {
     }
 }
 
-fn drain(name: &str) -> Change {
-    Change::Drain { names: vec![name.into()], drain: Drain::default() }
+fn drain(name: &str) -> DrainChange {
+    DrainChange::Drain { names: vec![name.into()], drain: Drain::default() }
 }
 
-fn undrain(name: &str) -> Change {
-    Change::Undrain { names: vec![name.into()] }
+fn undrain(name: &str) -> DrainChange {
+    DrainChange::Undrain { names: vec![name.into()] }
 }
 
 // W9: six commands at a time with a copy of the folder each put WITHDRAW, ANNOUNCE, WITHDRAW on the wire.

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::*;
 use crate::config::tests::with_services;
-use crate::director::{Change, NotAnnouncedReason, Standing};
+use crate::director::{NotAnnouncedReason, Standing, StandingChange};
 use crate::files::io::Files;
 use crate::program::{End, Phase};
 
@@ -28,8 +28,8 @@ fn call() -> Call {
     queue.take().unwrap()
 }
 
-fn change(vip: u8, standing: Standing) -> Change {
-    Change {
+fn change(vip: u8, standing: Standing) -> StandingChange {
+    StandingChange {
         service: "www".parse().unwrap(),
         vip: [192, 0, 2, vip].into(),
         standing,
@@ -107,7 +107,7 @@ fn config(hooks: HooksConfig) -> Arc<Config> {
 
 /// The hook's task, and what the director and the metrics have of it.
 struct Task {
-    changes: mpsc::Sender<Vec<Change>>,
+    changes: mpsc::Sender<Vec<StandingChange>>,
     runs: watch::Receiver<Runs>,
     _configs: watch::Sender<Arc<Config>>,
 }

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::*;
 
 /// Children lie on their sides of a key and below its priority.
-fn assert_shape<K: Key + fmt::Debug, V: Clone>(link: &Link<K, V>) {
+fn assert_shape<K: TreapKey + fmt::Debug, V: Clone>(link: &Subtree<K, V>) {
     let Some(node) = link else { return };
     for (child, order) in [(&node.left, Ordering::Less), (&node.right, Ordering::Greater)] {
         if let Some(child) = child {
@@ -17,7 +17,7 @@ fn assert_shape<K: Key + fmt::Debug, V: Clone>(link: &Link<K, V>) {
     }
 }
 
-fn depth<K, V>(link: &Link<K, V>) -> usize {
+fn depth<K, V>(link: &Subtree<K, V>) -> usize {
     link.as_ref().map_or(0, |node| 1 + depth(&node.left).max(depth(&node.right)))
 }
 
@@ -52,10 +52,10 @@ proptest! {
         }
         for ((old, was), (new, is)) in copies.iter().zip(copies.iter().rev()) {
             let keys: BTreeSet<&u16> = was.keys().chain(is.keys()).collect();
-            let pair = |key: &u16| Pair { key: *key, old: was.get(key).copied(), new: is.get(key).copied() };
-            let all: Vec<Pair<u16, u8>> = keys.into_iter().map(pair).collect();
+            let pair = |key: &u16| TreapDifference { key: *key, old: was.get(key).copied(), new: is.get(key).copied() };
+            let all: Vec<TreapDifference<u16, u8>> = keys.into_iter().map(pair).collect();
             prop_assert_eq!(old.beside(new), all.clone());
-            let different: Vec<Pair<u16, u8>> = all.into_iter().filter(|pair| pair.old != pair.new).collect();
+            let different: Vec<TreapDifference<u16, u8>> = all.into_iter().filter(|pair| pair.old != pair.new).collect();
             prop_assert_eq!(old == new, different.is_empty());
             prop_assert_eq!(old.diff(new), different);
         }
@@ -90,7 +90,7 @@ fn one_change_among_many_is_found_without_looking_at_the_others() {
             COMPARED.set(0);
             let pairs = whole.diff(&new);
             worst = worst.max(COMPARED.get());
-            assert_eq!(pairs, [Pair { key, old: Some(Counted(key)), new: value }]);
+            assert_eq!(pairs, [TreapDifference { key, old: Some(Counted(key)), new: value }]);
             assert_eq!(new.diff(&whole).len(), 1);
         }
     }
@@ -102,7 +102,7 @@ fn the_shape_follows_from_the_keys_alone() {
     let up: Treap<u16, u8> = (0..500).map(|n| (n, 0)).collect();
     let mut down: Treap<u16, u8> = (0..1000).rev().map(|n| (n, 0)).collect();
     (500..1000).for_each(|n| assert_eq!(down.remove(&n), Some(0)));
-    fn same(a: &Link<u16, u8>, b: &Link<u16, u8>) -> bool {
+    fn same(a: &Subtree<u16, u8>, b: &Subtree<u16, u8>) -> bool {
         match (a, b) {
             (None, None) => true,
             (Some(a), Some(b)) => a.key == b.key && same(&a.left, &b.left) && same(&a.right, &b.right),

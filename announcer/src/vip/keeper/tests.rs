@@ -47,7 +47,7 @@ impl Scene {
     fn new(wanted: &str, settle: u64) -> Scene {
         let (start, settle) = (Instant::now(), Duration::from_secs(settle));
         let lo = Loopback { link: Link::Up, marks: Marks::Kept, addresses: vec![], elsewhere: vec![] };
-        let keeper = Keeper::new(VipsWanted { vips: set(wanted), generation: 0, settle }, start);
+        let keeper = Keeper::new(WantedVips { vips: set(wanted), generation: 0, settle }, start);
         let (awaited, done) = (BTreeSet::new(), Vec::new());
         Scene { keeper, start, now: start, lo, generation: 0, settle, refuses: None, awaited, done }
     }
@@ -69,18 +69,18 @@ impl Scene {
         panic!("the keeper finds no end: {:?}", self.done);
     }
 
-    fn carry_out(&mut self, step: Step) {
+    fn carry_out(&mut self, step: KeeperStep) {
         let result = self.refuses.map_or(Ok(()), |why| Err(why.to_owned()));
         match step {
-            Step::Look => self.keeper.looked(self.lo.clone(), self.now),
-            Step::RaiseLo => {
+            KeeperStep::Look => self.keeper.looked(self.lo.clone(), self.now),
+            KeeperStep::RaiseLo => {
                 if result.is_ok() {
                     self.note("raise lo".into());
                     self.lo.link = Link::Up;
                 }
                 self.keeper.raised(result, self.now);
             }
-            Step::Add(vips) => {
+            KeeperStep::Add(vips) => {
                 if result.is_ok() {
                     self.note(format!("add {}", names(&vips)));
                 }
@@ -92,14 +92,14 @@ impl Scene {
                     self.keeper.added(vip, result.clone().map(|()| Ensured::Added), self.now);
                 }
             }
-            Step::Mend(vips) => {
+            KeeperStep::Mend(vips) => {
                 self.note(format!("mend {}", names(&vips)));
                 if result.is_ok() {
                     self.lo.addresses.retain(|on_lo| !vips.contains(&on_lo.net.addr()));
                     self.lo.addresses.extend(vips.iter().map(|vip| on_lo(name(*vip), Owner::Ours, &[])));
                 }
             }
-            Step::Remove(nets) => {
+            KeeperStep::Remove(nets) => {
                 for net in nets {
                     if result.is_ok() {
                         self.note(format!("remove {}", name(net.addr())));
@@ -109,9 +109,9 @@ impl Scene {
                     self.keeper.gone(net.addr(), self.now); // the kernel tells of it
                 }
             }
-            Step::Record(vips) => self.note(format!("record {}", names(&vips))),
-            Step::Forget(vips) => self.note(format!("forget {}", names(&vips))),
-            Step::Report(vip, presence) => {
+            KeeperStep::Record(vips) => self.note(format!("record {}", names(&vips))),
+            KeeperStep::Forget(vips) => self.note(format!("forget {}", names(&vips))),
+            KeeperStep::Report(vip, presence) => {
                 let text = match presence {
                     Presence::Present => "present".to_owned(),
                     Presence::Missing(why) => format!("missing: {why}"),
@@ -120,7 +120,7 @@ impl Scene {
                 };
                 self.note(format!("{} {text}", name(vip)));
             }
-            Step::Await(generation) => drop(self.awaited.insert(generation)),
+            KeeperStep::Await(generation) => drop(self.awaited.insert(generation)),
         }
     }
 
@@ -137,7 +137,7 @@ impl Scene {
 
     fn want(&mut self, names: &str) {
         self.generation += 1;
-        let wanted = VipsWanted { vips: set(names), generation: self.generation, settle: self.settle };
+        let wanted = WantedVips { vips: set(names), generation: self.generation, settle: self.settle };
         self.keeper.wanted(wanted, self.now);
         self.work();
     }

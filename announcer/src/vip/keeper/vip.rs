@@ -13,7 +13,7 @@ use crate::vip::removals::Removals;
 
 /// A VIP that is wanted.
 #[derive(Debug, Default)]
-pub(super) struct Vip {
+pub(super) struct WantedVip {
     pub(super) removals: Removals,
     pub(super) on_lo: bool,
     /// It was on lo and is no longer, and has not been put back yet.
@@ -30,7 +30,7 @@ pub(super) struct Vip {
 
 /// A VIP that nobody wants any more.
 #[derive(Debug)]
-pub(super) struct Leaving {
+pub(super) struct LeavingVip {
     pub(super) generation: Generation,
     pub(super) since: Instant,
     pub(super) acknowledged: Option<Instant>,
@@ -39,7 +39,7 @@ pub(super) struct Leaving {
     pub(super) retry: Option<Instant>,
 }
 
-impl Leaving {
+impl LeavingVip {
     /// The earliest time at which it may leave lo.
     pub(super) fn due(&self, settle: Duration) -> Instant {
         let due = self.acknowledged.unwrap_or(self.since + LONGEST_WAIT) + settle;
@@ -47,7 +47,7 @@ impl Leaving {
     }
 }
 
-impl Vip {
+impl WantedVip {
     /// It is not on lo, or lo is down.
     pub(super) fn leave(&mut self, now: Instant) {
         if !self.is_gone {

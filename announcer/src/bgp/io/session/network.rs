@@ -12,7 +12,7 @@ use super::{Session, now};
 use crate::bgp::fsm::Event;
 use crate::bgp::io::dial;
 use crate::bgp::path::{Network, PathState};
-use crate::bgp::plan::Way;
+use crate::bgp::plan::PathComparison;
 use crate::bgp::reason::TcpFailure;
 
 /// How long another way to the peer has to be there before a session begins anew for it.
@@ -20,9 +20,9 @@ const SETTLED: Duration = Duration::from_secs(3);
 
 /// What became of the way to the peer.
 #[derive(Default)]
-pub(super) struct Course {
+pub(super) struct PathWatch {
     /// A question to the kernel under way.
-    pub(super) question: Option<super::Later<super::Answer>>,
+    pub(super) question: Option<super::BoxedFuture<super::PathLookup>>,
     /// Whether the network changed while it was under way.
     again: bool,
     /// The host's network when the question was asked.
@@ -76,7 +76,7 @@ impl Session {
     }
 
     /// The kernel has answered.
-    pub(super) fn found_the_way(&mut self, answer: super::Answer) {
+    pub(super) fn found_the_way(&mut self, answer: super::PathLookup) {
         self.course.question = None;
         let Some(connection) = &mut self.connection else { return };
         // What fails now is for the hold timer and the link to judge.
@@ -87,7 +87,7 @@ impl Session {
             self.course.settles = self.course.settles.or(Some(now() + SETTLED));
         } else {
             self.course.settles = None;
-            self.status.way = Way::Same;
+            self.status.way = PathComparison::Same;
             if let Some((_, path)) = now_taken.filter(|(_, path)| path.interface != connection.used.interface)
             {
                 // From an address of its own it goes on by the other interface.
@@ -107,9 +107,9 @@ impl Session {
     /// Another way has been there for long enough: whoever keeps the sessions lets them begin anew, one after the other.
     pub(super) fn way_settled(&mut self) {
         self.course.settles = None;
-        if self.connection.is_some() && self.status.way == Way::Same {
+        if self.connection.is_some() && self.status.way == PathComparison::Same {
             info!("another way to the peer was found, the session is to begin anew over it");
-            self.status.way = Way::Other;
+            self.status.way = PathComparison::Other;
         }
     }
 }

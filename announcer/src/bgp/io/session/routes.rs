@@ -11,18 +11,18 @@ use tracing::{debug, info, warn};
 use super::Session;
 use crate::bgp::io::connection::Connection;
 use crate::bgp::io::dial;
-use crate::bgp::io::password::{self, Key, PasswordError};
-use crate::bgp::open::{Negotiated, RefreshKind, Restart};
-use crate::bgp::outbox::{Known, News};
+use crate::bgp::io::password::{self, Md5Key, PasswordError};
+use crate::bgp::open::{NegotiatedSession, RefreshKind, Restart};
+use crate::bgp::outbox::{AckPosition, OutboxChange};
 use crate::bgp::path;
-use crate::bgp::wire::{self, Bound, Encoding};
+use crate::bgp::wire::{self, Encoding, RefreshMarker};
 use crate::config::PeerConfig;
 use crate::model::{Family, Generation};
 use crate::rib::{AdjRibOut, Export, NextHop};
 
 /// The routes of an established session: what was sent, and what is still to be sent.
-pub(super) struct Routes {
-    pub(super) negotiated: Negotiated,
+pub(super) struct SessionRoutes {
+    pub(super) negotiated: NegotiatedSession,
     pub(super) encoding: Encoding,
     export: Export,
     adj_rib_out: AdjRibOut,
@@ -35,7 +35,7 @@ pub(super) struct Routes {
 }
 
 impl Session {
-    pub(super) fn up(&mut self, negotiated: Negotiated) {
+    pub(super) fn up(&mut self, negotiated: NegotiatedSession) {
         let Some(connection) = &mut self.connection else { return };
         let encoding = Encoding { asn: self.offer.asn, kind: negotiated.kind, as_width: negotiated.as_width };
         let silence = negotiated.hold_time.unwrap_or_else(|| dial::silence(self.peer.hold_time));
@@ -54,7 +54,7 @@ impl Session {
             "session established"
         );
         self.offer.restart = self.offer.restart.take().map(|restart| Restart { restarted: false, ..restart });
-        self.routes = Some(Routes {
+        self.routes = Some(SessionRoutes {
             encoding,
             export: export(&self.peer, connection, &negotiated, &self.vips.borrow(), None),
             negotiated: negotiated.clone(),
@@ -81,7 +81,7 @@ impl Session {
     }
 
     /// The file of the key was read again.
-    pub(super) fn keyed(&mut self, key: Result<Key, PasswordError>) {
+    pub(super) fn keyed(&mut self, key: Result<Md5Key, PasswordError>) {
         let Some(connection) = &mut self.connection else { return };
         match key {
             Ok(key) if connection.key.as_ref() == Some(&key) => {}
@@ -119,7 +119,7 @@ impl Session {
         let want = Arc::clone(&self.rib.borrow_and_update());
         let tail = connection.outbox.tail();
         let sent = &mut self.status.sent;
-        let mut news = News::Nothing;
+        let mut news = OutboxChange::Nothing;
 
         let asked = std::mem::take(&mut routes.refresh);
         let bounded = |family: &&Family| {
@@ -137,21 +137,21 @@ impl Session {
         for family in &asked {
             routes.adj_rib_out.refresh(*family);
         }
-        sent.refresh += bound(tail, Bound::Begin);
+        sent.refresh += bound(tail, RefreshMarker::Begin);
         for update in routes.adj_rib_out.advance(&want, &routes.export) {
-            news = News::Updates;
+            news = OutboxChange::Updates;
             match wire::update(tail, &routes.encoding, &update) {
                 Ok(messages) => sent.update += messages,
                 Err(error) => warn!(%error, "routes were not announced"),
             }
         }
-        sent.refresh += bound(tail, Bound::End);
+        sent.refresh += bound(tail, RefreshMarker::End);
         connection
             .outbox
-            .mark(Known { generation: want.generation, prefixes: routes.adj_rib_out.len() }, news);
+            .mark(AckPosition { generation: want.generation, prefixes: routes.adj_rib_out.len() }, news);
         // The first table tells of facts that were known long before the session was.
         let newer = routes.generation.replace(want.generation).is_some_and(|last| last < want.generation);
-        if let (true, News::Updates, Some(known)) = (newer, news, want.caused) {
+        if let (true, OutboxChange::Updates, Some(known)) = (newer, news, want.caused) {
             connection.outbox.mark_cause(known);
         }
 
@@ -175,7 +175,7 @@ impl Session {
 fn export(
     peer: &PeerConfig,
     connection: &Connection,
-    negotiated: &Negotiated,
+    negotiated: &NegotiatedSession,
     vips: &BTreeSet<IpAddr>,
     before: Option<&Export>,
 ) -> Export {

@@ -8,17 +8,17 @@ use std::time::{Duration, Instant};
 
 use crate::bgp::fsm::StateName;
 use crate::bgp::notification::{self, Notification};
-use crate::bgp::open::Negotiated;
+use crate::bgp::open::NegotiatedSession;
 pub use crate::bgp::outage::Down;
 use crate::bgp::outage::Outage;
-use crate::bgp::plan::Way;
+use crate::bgp::plan::PathComparison;
 use crate::model::histogram::micros;
 use crate::model::{Family, Generation, Histogram};
 use crate::rib::{NextHop, NotSent};
 
 /// Whether a session is wanted.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Order {
+pub enum SessionOrder {
     /// It is.
     Run,
     /// The daemon stops: Cease/Administrative Shutdown with a text for the router's log (RFC 9003).
@@ -32,14 +32,14 @@ pub enum Order {
     Reconfigured,
 }
 
-impl Order {
+impl SessionOrder {
     /// What a session ends with; `None`: it is wanted.
     pub(super) fn farewell(&self) -> Option<Notification> {
         match self {
-            Order::Run => None,
-            Order::Shutdown { text } => Some(Notification::shutdown(text)),
-            Order::Deconfigured => Some(Notification::bare(notification::PEER_DECONFIGURED)),
-            Order::Reconfigured => Some(Notification::bare(notification::OTHER_CONFIGURATION_CHANGE)),
+            SessionOrder::Run => None,
+            SessionOrder::Shutdown { text } => Some(Notification::shutdown(text)),
+            SessionOrder::Deconfigured => Some(Notification::bare(notification::PEER_DECONFIGURED)),
+            SessionOrder::Reconfigured => Some(Notification::bare(notification::OTHER_CONFIGURATION_CHANGE)),
         }
     }
 }
@@ -63,7 +63,7 @@ pub struct SessionReport {
     /// The next hop of the routes of each family that name none, while Established.
     pub next_hops: BTreeMap<Family, NextHop>,
     /// Whether a session that begins anew would leave by another interface or reach another router.
-    pub way: Way,
+    pub way: PathComparison,
     /// Families with routes that are not sent to this peer.
     pub not_sent: BTreeMap<Family, NotSent>,
     /// Why the last session ended, the last try failed, or the present one hangs.
@@ -75,23 +75,23 @@ pub struct SessionReport {
     /// Our end of the connection.
     pub local_address: Option<SocketAddr>,
     /// What both OPENs agreed, while Established.
-    pub negotiated: Option<Negotiated>,
+    pub negotiated: Option<NegotiatedSession>,
     /// Messages received since the task began.
-    pub received: Counters,
+    pub received: MessageCounters,
     /// Messages sent since the task began.
-    pub sent: Counters,
+    pub sent: MessageCounters,
     /// How often a session was established since the task began.
     pub established: u64,
     /// How often a session ended or a try failed since the task began, by
     /// [`DownReason::label`](crate::bgp::reason::DownReason::label).
     pub downs: BTreeMap<&'static str, u64>,
     /// From when a fact was known to when the kernel took the UPDATEs that tell of it; of sessions that were there then.
-    pub wire: Wire,
+    pub wire: WireLatency,
 }
 
 /// How far a router follows a generation of the Loc-RIB.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Follows {
+pub enum GenerationProgress {
     /// Its kernel has acknowledged it, or it keeps none of our routes.
     Yes,
     /// There is a session, and the acknowledgement is still to come.
@@ -101,7 +101,7 @@ pub enum Follows {
 }
 
 /// From the knowledge of a fact to its octets' way.
-pub type Wire = Histogram<13>;
+pub type WireLatency = Histogram<13>;
 
 const WIRE: [Duration; 13] = micros([
     100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 100_000, 200_000, 500_000, 1_000_000,
@@ -109,7 +109,7 @@ const WIRE: [Duration; 13] = micros([
 
 /// Messages by type. All UPDATEs received are dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Counters {
+pub struct MessageCounters {
     /// OPEN.
     pub open: u64,
     /// UPDATE.
@@ -133,28 +133,28 @@ impl SessionReport {
             announced: 0,
             advertised: 0,
             next_hops: BTreeMap::new(),
-            way: Way::Same,
+            way: PathComparison::Same,
             not_sent: BTreeMap::new(),
             last_down: None,
             outage: Outage::default(),
             peer_address: None,
             local_address: None,
             negotiated: None,
-            received: Counters::default(),
-            sent: Counters::default(),
+            received: MessageCounters::default(),
+            sent: MessageCounters::default(),
             established: 0,
             downs: BTreeMap::new(),
-            wire: Wire::new(&WIRE),
+            wire: WireLatency::new(&WIRE),
         }
     }
 
     /// Whether the router follows a generation.
-    pub fn follows(&self, generation: Generation, now: Instant) -> Follows {
+    pub fn follows(&self, generation: Generation, now: Instant) -> GenerationProgress {
         match (self.state, self.kept_until) {
-            (StateName::Established, _) if self.acknowledged >= generation => Follows::Yes,
-            (StateName::Established, _) => Follows::NotYet,
-            (_, Some(until)) if now < until => Follows::MayKeepRoutes(until),
-            (_, _) => Follows::Yes,
+            (StateName::Established, _) if self.acknowledged >= generation => GenerationProgress::Yes,
+            (StateName::Established, _) => GenerationProgress::NotYet,
+            (_, Some(until)) if now < until => GenerationProgress::MayKeepRoutes(until),
+            (_, _) => GenerationProgress::Yes,
         }
     }
 

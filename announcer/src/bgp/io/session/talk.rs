@@ -5,8 +5,8 @@
 use tracing::debug;
 
 use super::{Session, now};
-use crate::bgp::fsm::{Event, Outgoing, Waiting};
-use crate::bgp::io::connection::{Connection, Progress, Read};
+use crate::bgp::fsm::{Backlog, Event, Outgoing};
+use crate::bgp::io::connection::{Connection, Progress, ReadResult};
 use crate::bgp::open::negotiate;
 use crate::bgp::reason::TcpFailure;
 use crate::bgp::wire::{self, Message};
@@ -15,8 +15,8 @@ impl Session {
     /// Reads once and handles the messages that this completes.
     pub(super) fn read(&mut self) {
         match self.connection.as_mut().map(Connection::read) {
-            Some(Ok(Read::Octets)) => self.messages(),
-            Some(Ok(Read::Nothing)) | None => {}
+            Some(Ok(ReadResult::Octets)) => self.messages(),
+            Some(Ok(ReadResult::Nothing)) | None => {}
             Some(Err(failure)) => self.handle(Event::TcpFails(failure)),
         }
     }
@@ -24,8 +24,8 @@ impl Session {
     /// Reads all that has arrived, however late this is: only what is not there counts against the peer.
     pub(super) fn read_all(&mut self) {
         match self.connection.as_mut().map(Connection::read_all) {
-            Some(Ok(Read::Octets)) => self.messages(),
-            Some(Ok(Read::Nothing)) | None => {}
+            Some(Ok(ReadResult::Octets)) => self.messages(),
+            Some(Ok(ReadResult::Nothing)) | None => {}
             Some(Err(failure)) => self.handle(Event::TcpFails(failure)),
         }
     }
@@ -120,7 +120,7 @@ impl Session {
             Err(failure) => {
                 // The peer's last words may wait to be read. That there are no more says less than why the write failed: the
                 // kernel tells that once.
-                while self.connection.as_mut().map(Connection::read) == Some(Ok(Read::Octets)) {
+                while self.connection.as_mut().map(Connection::read) == Some(Ok(ReadResult::Octets)) {
                     self.messages();
                 }
                 if self.connection.is_some() {
@@ -133,8 +133,8 @@ impl Session {
     pub(super) fn ask(&mut self) {
         let Some(connection) = &mut self.connection else { return };
         match connection.ask() {
-            Ok(Progress::All) => self.handle(Event::Sent(Waiting::Nothing)),
-            Ok(Progress::Some) => self.handle(Event::Sent(Waiting::Some)),
+            Ok(Progress::All) => self.handle(Event::Sent(Backlog::Nothing)),
+            Ok(Progress::Some) => self.handle(Event::Sent(Backlog::Some)),
             Ok(Progress::None) => {}
             Ok(Progress::Lost) => self.handle(Event::TcpFails(TcpFailure::TimedOut)),
             Err(error) => self.handle(Event::TcpFails(TcpFailure::Other(error.to_string()))),

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use announcer::health::io::listener::{self, ListenerReport};
-use announcer::health::watch::{Pair, Wanted};
-use announcer::health::{Listening, Watched};
+use announcer::health::watch::{VipPort, WatchPlan};
+use announcer::health::{ListenerFact, WatchSpec};
 use nix::time::{ClockId, clock_gettime};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::{mpsc, watch};
@@ -77,10 +77,10 @@ async fn measure(what: &str, vips: usize, served: Served) {
     };
     let mut servers = serve();
     drop(first);
-    let pairs: BTreeMap<Pair, Watched> =
-        (0..vips).map(|index| ((vip(index), port), Watched { grace: Duration::ZERO, up: true })).collect();
-    let (_wanted, wants) = watch::channel(Arc::new(Wanted { every: EVERY, pairs }));
-    let (facts_tx, mut facts) = mpsc::channel::<Listening>(4096);
+    let pairs: BTreeMap<VipPort, WatchSpec> =
+        (0..vips).map(|index| ((vip(index), port), WatchSpec { grace: Duration::ZERO, up: true })).collect();
+    let (_wanted, wants) = watch::channel(Arc::new(WatchPlan { every: EVERY, pairs }));
+    let (facts_tx, mut facts) = mpsc::channel::<ListenerFact>(4096);
     let (say, mut report) = watch::channel(ListenerReport::default());
     let task = tokio::spawn(listener::run(wants, facts_tx, say));
     report.wait_for(|report| report.pairs == vips && report.disarmed.is_empty()).await.unwrap();

@@ -23,7 +23,7 @@ use announcer::config::kind::http;
 use announcer::config::{self, Config, PeerAddress};
 use announcer::director::{Director, Fact};
 use announcer::drain::Drains;
-use announcer::health::Probed;
+use announcer::health::ProbeFact;
 use announcer::health::outcome::{Outcome, Reason};
 use announcer::model::Liveness;
 use announcer::rib::LocRib;
@@ -272,7 +272,7 @@ impl Speaker {
         };
         let service = self.config.vips().find(|(address, _)| *address == vip).unwrap().1.name.clone();
         let now = Instant::now();
-        let probed = Probed { service, vip, check: 0, sequence: self.sequence, outcome, at: now };
+        let probed = ProbeFact { service, vip, check: 0, sequence: self.sequence, outcome, at: now };
         let _ = self.director.handle(Fact::Probed(probed), now);
     }
 }

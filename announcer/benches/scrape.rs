@@ -14,7 +14,7 @@ use announcer::config::kind::certificate::Date;
 use announcer::config::kind::{Warning, handshake, http};
 use announcer::director::{Director, Fact};
 use announcer::drain::Drains;
-use announcer::health::Probed;
+use announcer::health::ProbeFact;
 use announcer::health::outcome::Outcome;
 use announcer::metrics::Tally;
 use announcer::vip::Presence;
@@ -66,7 +66,7 @@ fn main() {
                         took: Duration::from_millis(1),
                     };
                     let (service, now) = (service.clone(), Instant::now());
-                    let probed = Probed { service, vip: *vip, check, sequence, outcome, at: now };
+                    let probed = ProbeFact { service, vip: *vip, check, sequence, outcome, at: now };
                     tally.probed(&probed);
                     let _ = director.handle(Fact::Probed(probed), now);
                 }

@@ -26,7 +26,7 @@ use crate::model::ServiceName;
 #[command(version, max_term_width = 100)]
 pub struct Arguments {
     #[command(subcommand)]
-    command: Command,
+    command: CliCommand,
     /// The daemon's control socket.
     #[arg(long, global = true, value_name = "PATH", default_value = "/run/announcer/control.sock")]
     socket: PathBuf,
@@ -36,7 +36,7 @@ pub struct Arguments {
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {
+enum CliCommand {
     /// Run the daemon in the foreground; SIGTERM withdraws every VIP before it ends.
     Run {
         /// The configuration.
@@ -133,7 +133,7 @@ impl ScopeArguments {
 
 /// Why a command did not do what it says, for a person; its variant is the exit code.
 #[derive(Debug)]
-pub enum Failure {
+pub enum CommandError {
     /// 1: the answer is no.
     No(String),
     /// 2: usage or configuration.
@@ -144,11 +144,11 @@ pub enum Failure {
 ///
 /// # Errors
 /// A message for standard error, and the exit code that goes with it.
-pub fn call(arguments: Arguments) -> Result<(), Failure> {
+pub fn call(arguments: Arguments) -> Result<(), CommandError> {
     let Arguments { command, socket, state_dir } = arguments;
     match command {
-        Command::Run { config, log } => run(Options { config, socket, state_dir }, &log),
-        Command::Validate { file } => {
+        CliCommand::Run { config, log } => run(Options { config, socket, state_dir }, &log),
+        CliCommand::Validate { file } => {
             let text = ConfigText::read(&file).map_err(usage)?;
             let config = text.parse_looking(useless_ca_file).map_err(usage)?;
             for unseen in text.parse_looking(any_ca_file).err().iter().flat_map(config::ConfigErrors::iter) {
@@ -163,31 +163,31 @@ pub fn call(arguments: Arguments) -> Result<(), Failure> {
             println!("{}: good, {}", file.display(), counts(config.peers.len(), config.services.len(), vips));
             Ok(())
         }
-        Command::Status { json } => {
+        CliCommand::Status { json } => {
             let answer = client::ask(&socket, &Request::Status, Duration::ZERO).map_err(no)?;
             let Response::Status { status } = answer else { return print_answer(answer) };
             let text = if json { serde_json::to_string_pretty(&status).map_err(no)? } else { table(&status) };
             println!("{}", text.trim_end());
             Ok(())
         }
-        Command::Explain { what, peer } => {
+        CliCommand::Explain { what, peer } => {
             let request = match what.parse() {
                 Ok(vip) => Request::Explain { vip, peer },
                 Err(_) if peer.is_none() => Request::ExplainPeer { peer: what },
-                Err(_) => return Err(Failure::Usage("error: `--peer` goes with a VIP".into())),
+                Err(_) => return Err(CommandError::Usage("error: `--peer` goes with a VIP".into())),
             };
             print_answer(client::ask(&socket, &request, Duration::ZERO).map_err(no)?)
         }
-        Command::Check { service, config } => check(&config, &service),
-        Command::Recheck { services } => {
+        CliCommand::Check { service, config } => check(&config, &service),
+        CliCommand::Recheck { services } => {
             let what = if services.is_empty() { Scope::All } else { Scope::Services(services) };
             print_answer(client::ask(&socket, &Request::Recheck { what }, Duration::ZERO).map_err(no)?)
         }
-        Command::Reload { force } => {
+        CliCommand::Reload { force } => {
             // Sessions that begin anew do so afterwards, in the background.
             print_answer(client::ask(&socket, &Request::Reload { force }, Duration::ZERO).map_err(no)?)
         }
-        Command::Drain { scope, reason, wait, timeout, config } => {
+        CliCommand::Drain { scope, reason, wait, timeout, config } => {
             let wait_ms = wait.then(|| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX));
             let patience = if wait { timeout } else { Duration::ZERO };
             let by = std::env::var("SUDO_USER").ok();
@@ -208,7 +208,7 @@ pub fn call(arguments: Arguments) -> Result<(), Failure> {
                 answer => print_answer(answer.map_err(no)?),
             }
         }
-        Command::Undrain { scope, config } => {
+        CliCommand::Undrain { scope, config } => {
             let what = scope.scope();
             match client::ask(&socket, &Request::Undrain { what: what.clone() }, Duration::ZERO) {
                 Err(ClientError::NotRunning(_)) => {
@@ -227,7 +227,7 @@ pub fn call(arguments: Arguments) -> Result<(), Failure> {
 
 /// The names that a drain without a daemon may have: those of the configuration, and those that are drained already. Without a
 /// configuration every name may be one, and a warning says that it was not looked up.
-fn offline_names(config: &Path, what: &Scope, drained: &[String]) -> Result<Vec<String>, Failure> {
+fn offline_names(config: &Path, what: &Scope, drained: &[String]) -> Result<Vec<String>, CommandError> {
     let mut names = drained.to_vec();
     match (ConfigText::read(config).and_then(|text| Ok(text.parse()?)), what) {
         (Ok(config), _) => names.extend(service_names(&config).into_iter().map(str::to_owned)),
@@ -252,14 +252,14 @@ fn any_ca_file(file: &Path) -> Result<(), String> {
 /// What speaks against a `ca_file` wherever it is used.
 fn useless_ca_file(file: &Path) -> Result<(), String> {
     match trust::check(file) {
-        Err(finding @ trust::Finding::Wrong(_)) => Err(finding.to_string()),
-        Err(trust::Finding::Unseen(_)) | Ok(()) => Ok(()),
+        Err(finding @ trust::CaFileFinding::Wrong(_)) => Err(finding.to_string()),
+        Err(trust::CaFileFinding::Unseen(_)) | Ok(()) => Ok(()),
     }
 }
 
 /// The files of the keys, which are no part of the configuration's text: what no daemon would take is wrong, and what
 /// cannot be seen from here is said.
-fn check_keys(config: &config::Config) -> Result<(), Failure> {
+fn check_keys(config: &config::Config) -> Result<(), CommandError> {
     let mut wrong = Vec::new();
     for peer in &config.peers {
         let Some(file) = &peer.password_file else { continue };
@@ -269,14 +269,14 @@ fn check_keys(config: &config::Config) -> Result<(), Failure> {
             Err(unseen @ PasswordFinding::Unseen(_)) => eprintln!("warning: peer `{}`: {unseen}", peer.name),
         }
     }
-    if wrong.is_empty() { Ok(()) } else { Err(Failure::Usage(wrong.join("\n"))) }
+    if wrong.is_empty() { Ok(()) } else { Err(CommandError::Usage(wrong.join("\n"))) }
 }
 
 /// Runs each check of a service once.
-fn check(file: &Path, name: &str) -> Result<(), Failure> {
+fn check(file: &Path, name: &str) -> Result<(), CommandError> {
     let config = ConfigText::read(file).and_then(|text| Ok(text.parse()?)).map_err(usage)?;
     let Some(service) = config.services.iter().find(|service| service.name.as_str() == name) else {
-        return Err(Failure::Usage(names::unknown("service", name, service_names(&config))));
+        return Err(CommandError::Usage(names::unknown("service", name, service_names(&config))));
     };
     let mut failed = 0;
     for seen in one_shot::run(service).map_err(no)? {
@@ -286,14 +286,14 @@ fn check(file: &Path, name: &str) -> Result<(), Failure> {
         }
         failed += usize::from(!matches!(seen.outcome, Outcome::Pass { .. }));
     }
-    if failed == 0 { Ok(()) } else { Err(Failure::No(format!("error: {failed} did not pass"))) }
+    if failed == 0 { Ok(()) } else { Err(CommandError::No(format!("error: {failed} did not pass"))) }
 }
 
-fn run(options: Options, log: &str) -> Result<(), Failure> {
+fn run(options: Options, log: &str) -> Result<(), CommandError> {
     // What a probe meets, its outcome says: the library below it would say it again, each time.
-    log::check(log).map_err(|why| Failure::Usage(format!("error: `--log {log}`: {why}")))?;
+    log::check(log).map_err(|why| CommandError::Usage(format!("error: `--log {log}`: {why}")))?;
     let filter = tracing_subscriber::EnvFilter::try_new(format!("info,hyper_util=error,{log}"))
-        .map_err(|e| Failure::Usage(format!("error: `--log {log}` is not a filter: {e}")))?;
+        .map_err(|e| CommandError::Usage(format!("error: `--log {log}` is not a filter: {e}")))?;
     let text = ConfigText::read(&options.config).map_err(usage)?;
     let config = text.parse().map_err(usage)?;
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
@@ -305,32 +305,32 @@ fn run(options: Options, log: &str) -> Result<(), Failure> {
     daemon::run(options, config).map_err(no)
 }
 
-fn usage(error: impl std::fmt::Display) -> Failure {
-    Failure::Usage(error.to_string())
+fn usage(error: impl std::fmt::Display) -> CommandError {
+    CommandError::Usage(error.to_string())
 }
 
-fn no(error: impl std::fmt::Display) -> Failure {
-    Failure::No(format!("error: {error}"))
+fn no(error: impl std::fmt::Display) -> CommandError {
+    CommandError::No(format!("error: {error}"))
 }
 
-fn offline(state_dir: &Path, change: &DrainChange, then: &str) -> Result<(), Failure> {
+fn offline(state_dir: &Path, change: &DrainChange, then: &str) -> Result<(), CommandError> {
     let absent = client::offline(state_dir, change).map_err(|error| cannot(state_dir, &error))?;
     absent.iter().for_each(|name| println!("{name} was not drained"));
     println!("announcer is not running; {then}");
     Ok(())
 }
 
-fn cannot(state_dir: &Path, error: &std::io::Error) -> Failure {
+fn cannot(state_dir: &Path, error: &std::io::Error) -> CommandError {
     no(format!("announcer is not running, and `{}` cannot be changed: {error}", state_dir.display()))
 }
 
-fn print_answer(answer: Response) -> Result<(), Failure> {
+fn print_answer(answer: Response) -> Result<(), CommandError> {
     match answer {
         Response::Done { notes } => {
             notes.iter().for_each(|note| println!("{note}"));
             Ok(())
         }
-        Response::Refused { message } => Err(Failure::Usage(message)),
+        Response::Refused { message } => Err(CommandError::Usage(message)),
         Response::Timeout { message } | Response::Failed { message } => Err(no(message)),
         Response::Status { .. } => Err(no("announcer answered something else than was asked")),
     }

@@ -48,11 +48,11 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
-use self::io::direct::{Counts, Hears, Probes, direct};
+use self::io::direct::{ChangeObservers, DirectorInputs, ProbeLoops, direct};
 use self::io::limits;
 use self::io::reload::{self, Reloader};
-use self::io::sessions::{self, Shared};
-use self::io::tasks::Kept;
+use self::io::sessions::{self, SessionResources};
+use self::io::tasks::OwnedTask;
 use crate::bgp::io::peers::Peers;
 use crate::bgp::io::{network, router_id};
 use crate::bgp::path::Network;
@@ -144,16 +144,16 @@ async fn serve(options: Options, config: Arc<Config>) -> anyhow::Result<()> {
         config: options.config.clone(),
     };
     let programs = Programs::new(files.clone(), daemon_files, configs.clone());
-    let mut probes = Probes::new(Prober::with_programs(files.clone(), programs.clone()), probes_tx);
+    let mut probes = ProbeLoops::new(Prober::with_programs(files.clone(), programs.clone()), probes_tx);
     probes.apply(&config, &director);
     let (changes, changed) = mpsc::channel(16);
     let (runs_tx, runs) = watch::channel(Runs::default());
     // It is not started again: a run that panics is a task of its own, and what waits would be lost.
     tokio::spawn(hook::io::run(configs.clone(), changed, programs.clone(), runs_tx));
-    let counts = Counts { tally: tallies, hooks: changes };
-    let hears = Hears { asked, probed, listening, vips, drains: drain_facts_heard };
+    let counts = ChangeObservers { tally: tallies, hooks: changes };
+    let hears = DirectorInputs { asked, probed, listening, vips, drains: drain_facts_heard };
     let mut directing = tokio::spawn(direct(director, probes, hears, rib, watched_tx, counts));
-    let _listeners = Kept::new("listener watch".into(), move || {
+    let _listeners = OwnedTask::new("listener watch".into(), move || {
         listener::run(watched.clone(), listeners_tx.clone(), watch_tx.clone())
     });
 
@@ -170,16 +170,16 @@ async fn serve(options: Options, config: Arc<Config>) -> anyhow::Result<()> {
         files: files.clone(),
         state_dir: options.state_dir.clone(),
     };
-    let _vips = Kept::new("VIPs".into(), move || vip::io::keep(setup.clone()));
+    let _vips = OwnedTask::new("VIPs".into(), move || vip::io::keep(setup.clone()));
     let owner =
         drain::io::Owner { folder: drain_dir, files: files.clone(), facts: drain_facts, state: drain_states };
-    let _drains = Kept::new("drains".into(), move || owner.clone().run(drain_requests_heard.clone()));
+    let _drains = OwnedTask::new("drains".into(), move || owner.clone().run(drain_requests_heard.clone()));
     let (file, file_configs, door) = (options.config.clone(), configs.clone(), files.clone());
-    let _file = Kept::new("configuration file".into(), move || {
+    let _file = OwnedTask::new("configuration file".into(), move || {
         config::io::watch_file(door.clone(), file.clone(), file_configs.clone(), file_warnings.clone())
     });
-    let _network = Kept::new("network".into(), move || network::watch(network_tx.clone()));
-    let shared = Shared {
+    let _network = OwnedTask::new("network".into(), move || network::watch(network_tx.clone()));
+    let shared = SessionResources {
         configs: configs.clone(),
         router_ids: router_ids.clone(),
         vips: vips_held,
@@ -189,13 +189,14 @@ async fn serve(options: Options, config: Arc<Config>) -> anyhow::Result<()> {
         restarted: mark_running(&files, &options.state_dir).await,
         stop: stopped,
     };
-    let mut sessions = Kept::new("sessions".into(), move || sessions::keep(shared.clone(), peers_tx.clone()));
+    let mut sessions =
+        OwnedTask::new("sessions".into(), move || sessions::keep(shared.clone(), peers_tx.clone()));
     let follows = (configs.clone(), network, peers.clone());
-    let _router_id = Kept::new("router id".into(), move || {
+    let _router_id = OwnedTask::new("router id".into(), move || {
         let (configs, network, peers) = follows.clone();
         router_id::follow(configs, network, peers, router_id.clone())
     });
-    let context = control::Context {
+    let context = control::ControlContext {
         configs: configs.clone(),
         router_id: router_ids.clone(),
         peers: peers.clone(),
@@ -210,7 +211,7 @@ async fn serve(options: Options, config: Arc<Config>) -> anyhow::Result<()> {
         trimmer: trimmer.clone(),
         started,
     };
-    let figures = metrics::io::Context {
+    let figures = metrics::io::MetricsContext {
         control: context.clone(),
         reloads: reloaded,
         hooks: runs,
@@ -218,11 +219,11 @@ async fn serve(options: Options, config: Arc<Config>) -> anyhow::Result<()> {
         bind_error: bind_errors,
     };
     let _control =
-        Kept::new("control socket".into(), move || control::serve(socket.clone(), context.clone()));
-    let _metrics = Kept::new("metrics".into(), move || metrics::io::serve(figures.clone()));
+        OwnedTask::new("control socket".into(), move || control::serve(socket.clone(), context.clone()));
+    let _metrics = OwnedTask::new("metrics".into(), move || metrics::io::serve(figures.clone()));
 
     let of_memory = trimmer.clone();
-    let _memory = Kept::new("memory".into(), move || memory::io::run(of_memory.clone()));
+    let _memory = OwnedTask::new("memory".into(), move || memory::io::run(of_memory.clone()));
     trimmer.soon(); // the configuration was read
     let reloader = Reloader {
         files: files.clone(),

@@ -31,8 +31,8 @@ use crate::config::Config;
 use crate::drain::Drains;
 use crate::health::check::Verdict;
 use crate::health::shortages::Shortages;
-use crate::health::watch::{Pair, Wanted};
-use crate::health::{Listening, Pace, Probed, Watched};
+use crate::health::watch::{VipPort, WatchPlan};
+use crate::health::{ListenerFact, Pace, ProbeFact, WatchSpec};
 use crate::model::{Generation, ServiceName};
 use crate::rib::{Attributes, LocRib, Routes};
 use crate::vip::Presence;
@@ -51,9 +51,9 @@ const FIRST_VERDICT_INTERVAL: Duration = Duration::from_millis(200);
 #[derive(Debug, Clone)]
 pub enum Fact {
     /// A probe ended.
-    Probed(Probed),
+    Probed(ProbeFact),
     /// The kernel says that a listener is gone, or there again. Probes numbered below the number were started before.
-    Listening(Listening, u64),
+    Listening(ListenerFact, u64),
     /// A VIP is on the host, or is not.
     Vip(IpAddr, Presence),
     /// The drain directory holds these now.
@@ -164,7 +164,7 @@ impl Director {
         let mut changes = Vec::new();
         let now = self.catch_up(now, &mut changes);
         match fact {
-            Fact::Probed(Probed { vip: address, check: index, sequence, outcome, at, .. }) => {
+            Fact::Probed(ProbeFact { vip: address, check: index, sequence, outcome, at, .. }) => {
                 self.shortages.note(&outcome, at);
                 let vip = self.vips.get_mut(&address);
                 let Some(check) = vip.and_then(|vip| vip.checks.get_mut(index)) else { return changes };
@@ -210,7 +210,7 @@ impl Director {
     /// A listener that is gone fails the checks that ask there; one that is back has them asked at once.
     fn listening(
         &mut self,
-        fact: Listening,
+        fact: ListenerFact,
         since: u64,
         now: DecisionTime,
         changes: &mut Vec<StandingChange>,
@@ -273,23 +273,23 @@ impl Director {
 
     /// What the listener watch has to know, if that changed since this was last asked. A pair is up if any check that asks
     /// it is: something answers there.
-    pub fn take_watched(&mut self) -> Option<Wanted> {
+    pub fn take_watched(&mut self) -> Option<WatchPlan> {
         if !std::mem::take(&mut self.unwatched) {
             return None;
         }
         let every = self.config.health.listener_watch;
-        let mut pairs: BTreeMap<Pair, Watched> = BTreeMap::new();
+        let mut pairs: BTreeMap<VipPort, WatchSpec> = BTreeMap::new();
         for (address, vip) in &self.vips {
             let service = &self.config.services[vip.service];
             for (check, config) in vip.checks.iter().zip(&service.checks) {
                 if let Some(port) = config.port() {
                     let up = check.verdict() == Verdict::Up;
                     let grace = service.listener_grace;
-                    pairs.entry((*address, port)).or_insert(Watched { grace, up }).up |= up;
+                    pairs.entry((*address, port)).or_insert(WatchSpec { grace, up }).up |= up;
                 }
             }
         }
-        Some(Wanted { every, pairs })
+        Some(WatchPlan { every, pairs })
     }
 }
 

@@ -1,6 +1,6 @@
 //! Health: what the local HTTP stack answers, and what we make of it.
 //!
-//! Pure, but for [`io`]. The probes ([`io::probe`], one loop a check and VIP) send what they saw up as [`Probed`]; the
+//! Pure, but for [`io`]. The probes ([`io::probe`], one loop a check and VIP) send what they saw up as [`ProbeFact`]; the
 //! owner of the [`check::Check`]s folds it into verdicts, and sends a [`Pace`] down.
 //!
 //! ```text
@@ -68,7 +68,7 @@ pub struct Pace {
 
 /// A fact: the kernel's word that a listener is gone, or there again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Listening {
+pub struct ListenerFact {
     /// The VIP that was listened on.
     pub vip: IpAddr,
     /// The TCP port.
@@ -81,7 +81,7 @@ pub struct Listening {
 
 /// What the listener watch has to know of a VIP and port, decided from above.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Watched {
+pub struct WatchSpec {
     /// How long a listener may be gone before that counts.
     pub grace: Duration,
     /// Whether a check that asks there is up.
@@ -90,7 +90,7 @@ pub struct Watched {
 
 /// A fact: what one probe saw.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Probed {
+pub struct ProbeFact {
     /// [`Target::service`].
     pub service: ServiceName,
     /// [`Target::vip`].

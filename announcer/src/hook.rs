@@ -48,7 +48,7 @@ impl Call {
 
 /// How one run of the hook ended, as it is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ended {
+pub enum HookResult {
     /// With exit code 0.
     Ok,
     /// With another, by a signal, or since it printed too much.
@@ -59,14 +59,14 @@ pub enum Ended {
     NotStarted,
 }
 
-impl Ended {
+impl HookResult {
     /// What an end counts as.
     pub fn of(end: &End) -> Self {
         match end {
-            End::Code(0) => Ended::Ok,
-            End::Code(_) | End::Signal(_) | End::Endless => Ended::Failed,
-            End::TimedOut(_) => Ended::TimedOut,
-            End::Lingering | End::NotStarted(_) => Ended::NotStarted,
+            End::Code(0) => HookResult::Ok,
+            End::Code(_) | End::Signal(_) | End::Endless => HookResult::Failed,
+            End::TimedOut(_) => HookResult::TimedOut,
+            End::Lingering | End::NotStarted(_) => HookResult::NotStarted,
         }
     }
 }
@@ -126,15 +126,15 @@ impl Queue {
     }
 
     /// Takes in the end of a run. Returns how long the next one has to wait.
-    pub fn ended(&mut self, call: Call, ended: Ended) -> Duration {
+    pub fn ended(&mut self, call: Call, ended: HookResult) -> Duration {
         let count = match ended {
-            Ended::Ok => &mut self.runs.ok,
-            Ended::Failed => &mut self.runs.failed,
-            Ended::TimedOut => &mut self.runs.timeout,
-            Ended::NotStarted => &mut self.runs.not_started,
+            HookResult::Ok => &mut self.runs.ok,
+            HookResult::Failed => &mut self.runs.failed,
+            HookResult::TimedOut => &mut self.runs.timeout,
+            HookResult::NotStarted => &mut self.runs.not_started,
         };
         *count += 1;
-        if ended != Ended::NotStarted {
+        if ended != HookResult::NotStarted {
             self.not_started = 0;
             return Duration::ZERO;
         }
@@ -271,18 +271,18 @@ mod tests {
     #[test]
     fn each_end_is_counted_once() {
         let ends = [
-            (End::Code(0), Ended::Ok),
-            (End::Code(3), Ended::Failed),
-            (End::Signal("SIGSEGV"), Ended::Failed),
-            (End::Endless, Ended::Failed),
-            (End::TimedOut(Phase::Start), Ended::TimedOut),
-            (End::TimedOut(Phase::Exit), Ended::TimedOut),
-            (End::Lingering, Ended::NotStarted),
-            (End::NotStarted(StartError::NotExecutable), Ended::NotStarted),
+            (End::Code(0), HookResult::Ok),
+            (End::Code(3), HookResult::Failed),
+            (End::Signal("SIGSEGV"), HookResult::Failed),
+            (End::Endless, HookResult::Failed),
+            (End::TimedOut(Phase::Start), HookResult::TimedOut),
+            (End::TimedOut(Phase::Exit), HookResult::TimedOut),
+            (End::Lingering, HookResult::NotStarted),
+            (End::NotStarted(StartError::NotExecutable), HookResult::NotStarted),
         ];
         let mut queue = Queue::default();
         for (end, want) in ends {
-            assert_eq!(Ended::of(&end), want, "{end}");
+            assert_eq!(HookResult::of(&end), want, "{end}");
             queue.changed(&change(1, Standing::Announced));
             let call = queue.take().unwrap();
             queue.ended(call, want);
@@ -296,7 +296,7 @@ mod tests {
     fn a_run_that_cannot_be_started_has_reported_nothing_and_is_tried_again() {
         let fails = |queue: &mut Queue| {
             let call = queue.take().unwrap();
-            queue.ended(call, Ended::NotStarted)
+            queue.ended(call, HookResult::NotStarted)
         };
         let mut queue = Queue::default();
         queue.changed(&change(1, Standing::Announced));
@@ -308,7 +308,7 @@ mod tests {
             assert!(fails(&mut queue) <= LONGEST_PAUSE);
         }
         let call = queue.take().unwrap();
-        assert_eq!(queue.ended(call, Ended::Failed), Duration::ZERO, "it was started");
+        assert_eq!(queue.ended(call, HookResult::Failed), Duration::ZERO, "it was started");
         queue.changed(&change(2, GONE));
         assert_eq!(fails(&mut queue), FIRST_PAUSE, "the pauses begin anew");
     }
@@ -322,7 +322,7 @@ mod tests {
             queue.changed(&change(1, Standing::Announced));
             let call = queue.take().unwrap();
             queue.changed(&change(1, meanwhile));
-            queue.ended(call, Ended::NotStarted);
+            queue.ended(call, HookResult::NotStarted);
             assert_eq!(calls(&mut queue), want);
         }
     }

@@ -2,14 +2,14 @@
 
 use std::process::ExitCode;
 
-use announcer::cli::{self, Failure};
+use announcer::cli::{self, CommandError};
 use clap::Parser;
 
 fn main() -> ExitCode {
     match cli::call(cli::Arguments::parse()) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(Failure::Usage(message)) => say(&message, 2),
-        Err(Failure::No(message)) => say(&message, 1),
+        Err(CommandError::Usage(message)) => say(&message, 2),
+        Err(CommandError::No(message)) => say(&message, 1),
     }
 }
 

@@ -21,7 +21,7 @@ use crate::hook::Runs;
 use crate::model::{Histogram, PeerName};
 use crate::rib::NotSent;
 
-pub use tally::{Tally, Took};
+pub use tally::{ProbeDurations, Tally};
 pub use text::write;
 
 /// A metric, as Prometheus knows it.
@@ -30,7 +30,7 @@ pub struct Metric {
     /// Its name, with its unit.
     pub name: &'static str,
     /// Its type.
-    pub kind: Kind,
+    pub kind: MetricKind,
     /// The names of its labels.
     pub labels: &'static [&'static str],
     /// What it says.
@@ -39,7 +39,7 @@ pub struct Metric {
 
 /// A metric's type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum MetricKind {
     /// A number that rises and falls.
     Gauge,
     /// A number that rises from the start of the process, or of what it counts.
@@ -48,13 +48,13 @@ pub enum Kind {
     Histogram,
 }
 
-impl Kind {
+impl MetricKind {
     /// As the text format has it.
     pub fn word(self) -> &'static str {
         match self {
-            Kind::Gauge => "gauge",
-            Kind::Counter => "counter",
-            Kind::Histogram => "histogram",
+            MetricKind::Gauge => "gauge",
+            MetricKind::Counter => "counter",
+            MetricKind::Histogram => "histogram",
         }
     }
 }
@@ -62,7 +62,7 @@ impl Kind {
 macro_rules! table {
     ($($place:ident $kind:ident $name:literal [$($label:literal),*] $help:literal)*) => {
         $(#[doc = $help] pub const $place: Metric =
-            Metric { name: $name, kind: Kind::$kind, labels: &[$($label),*], help: $help };)*
+            Metric { name: $name, kind: MetricKind::$kind, labels: &[$($label),*], help: $help };)*
         /// Every metric there is, in the order in which they are printed.
         pub const ALL: &[&Metric] = &[$(&$place),*];
     };

@@ -39,12 +39,12 @@ impl Family {
 }
 
 impl FromStr for Family {
-    type Err = Invalid;
-    fn from_str(text: &str) -> Result<Self, Invalid> {
+    type Err = InvalidValue;
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
         match text {
             "ipv4" => Ok(Family::V4),
             "ipv6" => Ok(Family::V6),
-            other => Err(Invalid(format!(
+            other => Err(InvalidValue(format!(
                 "`{}` is no family that is spoken; write `ipv4` or `ipv6`",
                 other.escape_debug()
             ))),
@@ -64,7 +64,7 @@ impl fmt::Display for Family {
 /// Why a word is none of ours; its text says what to write.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct Invalid(pub String);
+pub struct InvalidValue(pub String);
 
 /// An autonomous system number, 1 to 4,294,967,295 (RFC 6793); 0 is reserved (RFC 7607).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -90,11 +90,11 @@ pub fn asdot(text: &str) -> Option<u32> {
 }
 
 impl TryFrom<u32> for Asn {
-    type Error = Invalid;
-    fn try_from(number: u32) -> Result<Self, Invalid> {
+    type Error = InvalidValue;
+    fn try_from(number: u32) -> Result<Self, InvalidValue> {
         match number {
-            0 => Err(Invalid("AS 0 is reserved; write the AS number, 1 to 4294967295".into())),
-            23456 => Err(Invalid("AS 23456 is AS_TRANS and nobody's; write the real AS number".into())),
+            0 => Err(InvalidValue("AS 0 is reserved; write the AS number, 1 to 4294967295".into())),
+            23456 => Err(InvalidValue("AS 23456 is AS_TRANS and nobody's; write the real AS number".into())),
             number => Ok(Asn(number)),
         }
     }
@@ -125,10 +125,10 @@ impl RouterId {
 }
 
 impl TryFrom<Ipv4Addr> for RouterId {
-    type Error = Invalid;
-    fn try_from(address: Ipv4Addr) -> Result<Self, Invalid> {
+    type Error = InvalidValue;
+    fn try_from(address: Ipv4Addr) -> Result<Self, InvalidValue> {
         if address.is_unspecified() {
-            return Err(Invalid(
+            return Err(InvalidValue(
                 "a router id is not 0.0.0.0; write one of the host's own IPv4 addresses".into(),
             ));
         }
@@ -182,13 +182,13 @@ pub enum Origin {
 }
 
 impl FromStr for Origin {
-    type Err = Invalid;
-    fn from_str(text: &str) -> Result<Self, Invalid> {
+    type Err = InvalidValue;
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
         match text {
             "igp" => Ok(Origin::Igp),
             "egp" => Ok(Origin::Egp),
             "incomplete" => Ok(Origin::Incomplete),
-            other => Err(Invalid(format!(
+            other => Err(InvalidValue(format!(
                 "`{}` is no origin; write `igp`, `egp` or `incomplete`",
                 other.escape_debug()
             ))),
@@ -221,8 +221,8 @@ macro_rules! name {
         }
 
         impl FromStr for $type {
-            type Err = Invalid;
-            fn from_str(text: &str) -> Result<Self, Invalid> {
+            type Err = InvalidValue;
+            fn from_str(text: &str) -> Result<Self, InvalidValue> {
                 let good = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
                 match text.as_bytes() {
                     [first, rest @ ..]
@@ -230,7 +230,7 @@ macro_rules! name {
                     {
                         Ok($type(text.into()))
                     }
-                    _ => Err(Invalid(format!(
+                    _ => Err(InvalidValue(format!(
                         "`{}` is no name; write a letter or digit, then letters, digits, `.`, `_` or `-`, at most 64",
                         text.escape_default()
                     ))),
@@ -239,8 +239,8 @@ macro_rules! name {
         }
 
         impl TryFrom<String> for $type {
-            type Error = Invalid;
-            fn try_from(text: String) -> Result<Self, Invalid> {
+            type Error = InvalidValue;
+            fn try_from(text: String) -> Result<Self, InvalidValue> {
                 text.parse()
             }
         }

@@ -21,7 +21,7 @@ pub const MOST_OUTPUT: usize = 1024 * 1024;
 
 /// What is run, and as whom.
 #[derive(Debug, Clone)]
-pub struct Order {
+pub struct ProgramSpec {
     /// The program's absolute path, then its arguments.
     pub command: Vec<String>,
     /// Whose rights it has.
@@ -153,7 +153,7 @@ impl fmt::Display for StartError {
 
 /// What is found at a program's path after the kernel refused to run it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Found<'a> {
+pub struct ProgramFile<'a> {
     /// Whether it has a mode to be executed.
     pub executable: bool,
     /// Its first octets, as many as the kernel looks at; none if it cannot be read.
@@ -167,8 +167,12 @@ pub const HEAD: usize = 4096;
 /// so a person looks for a file that is there.
 ///
 /// `found` is the regular file at its path, if one is there; `is_there` says whether another path exists.
-pub fn why_not_run(errno: Errno, found: Option<Found<'_>>, is_there: impl Fn(&str) -> bool) -> StartError {
-    let Some(Found { executable, head }) = found else { return StartError::Kernel(errno) };
+pub fn why_not_run(
+    errno: Errno,
+    found: Option<ProgramFile<'_>>,
+    is_there: impl Fn(&str) -> bool,
+) -> StartError {
+    let Some(ProgramFile { executable, head }) = found else { return StartError::Kernel(errno) };
     let is = |other: Errno| errno == other;
     if is(Errno::ENOEXEC) {
         return StartError::NoProgram;

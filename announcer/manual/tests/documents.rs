@@ -18,9 +18,9 @@ use announcer::damping::{Flapping, Wait};
 use announcer::director::{LastChoiceReason, NotAnnouncedReason, Standing};
 use announcer::drain::Drain;
 use announcer::health::check::{Evidence, Streak};
-use announcer::health::outcome::{self, Outcome, Shortage, Waiting};
+use announcer::health::outcome::{self, Outcome, Shortage, TimeoutPhase};
 use announcer::metrics::{self, Metric};
-use announcer::model::text::Shown;
+use announcer::model::text::PrintableText;
 use announcer::model::{Asn, Family, PeerAsn};
 use announcer::program::StartError;
 use announcer::rib::NotSent;
@@ -272,18 +272,18 @@ fn every_outcome_of_a_probe_is_explained() {
             | StartError::MayNotSwitch
             | StartError::Other(_) => {}
         }
-        Why::from(exec::Failure::NotRun(Shown::new(&error.to_string())))
+        Why::from(exec::Failure::NotRun(PrintableText::new(&error.to_string())))
     };
     let of_any_kind = [
         Why::Refused,
         Why::VipMissing,
-        timed_out(Waiting::Connection),
-        timed_out(Waiting::Handshake),
-        timed_out(Waiting::Answer),
-        timed_out(Waiting::Body),
-        timed_out(Waiting::Files),
-        timed_out(Waiting::Start),
-        timed_out(Waiting::Exit),
+        timed_out(TimeoutPhase::Connection),
+        timed_out(TimeoutPhase::Handshake),
+        timed_out(TimeoutPhase::Answer),
+        timed_out(TimeoutPhase::Body),
+        timed_out(TimeoutPhase::Files),
+        timed_out(TimeoutPhase::Start),
+        timed_out(TimeoutPhase::Exit),
         Why::Reset,
         Why::Closed,
         Why::Os(nix::errno::Errno::EPERM),
@@ -291,9 +291,11 @@ fn every_outcome_of_a_probe_is_explained() {
     ];
     for failure in &of_any_kind {
         match failure {
-            Why::TimedOut { waiting: Waiting::Connection | Waiting::Handshake, .. } => {}
-            Why::TimedOut { waiting: Waiting::Answer | Waiting::Body, .. } => {}
-            Why::TimedOut { waiting: Waiting::Files | Waiting::Start | Waiting::Exit, .. } => {}
+            Why::TimedOut { waiting: TimeoutPhase::Connection | TimeoutPhase::Handshake, .. } => {}
+            Why::TimedOut { waiting: TimeoutPhase::Answer | TimeoutPhase::Body, .. } => {}
+            Why::TimedOut {
+                waiting: TimeoutPhase::Files | TimeoutPhase::Start | TimeoutPhase::Exit, ..
+            } => {}
             Why::Refused | Why::VipMissing | Why::Reset | Why::Closed | Why::Os(_) | Why::Other(_) => {}
             // Each kind has a list of its own below, and a test with such a `match`.
             Why::Kind(_) => {}

@@ -21,7 +21,7 @@ use super::table::table;
 use super::value::{HOUR, MILLISECOND, MINUTE, Value, ValueError, count, span, text, within, word};
 use super::writer::{self, ToToml, TomlWriter};
 use super::written::{nowhere, one};
-use crate::model::{Invalid, ServiceName};
+use crate::model::{InvalidValue, ServiceName};
 
 pub(super) const SECTION: Section = Section {
     header: "[[service.check]]",
@@ -100,13 +100,13 @@ pub enum OnFailure {
 }
 
 impl FromStr for OnFailure {
-    type Err = Invalid;
-    fn from_str(text: &str) -> Result<Self, Invalid> {
+    type Err = InvalidValue;
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
         match text {
             "withdraw" => Ok(OnFailure::Withdraw),
             "deprefer" => Ok(OnFailure::Deprefer),
             "warn" => Ok(OnFailure::Warn),
-            other => Err(Invalid(format!(
+            other => Err(InvalidValue(format!(
                 "`{}` is nothing that is done; write `withdraw`, `deprefer` or `warn`",
                 other.escape_debug()
             ))),

@@ -12,7 +12,7 @@ use std::time::Duration;
 use toml::de::DeValue;
 
 use super::keys::{Key, Need};
-use crate::model::{Asn, Invalid, PeerAsn, asdot};
+use crate::model::{Asn, InvalidValue, PeerAsn, asdot};
 
 /// A value as it was found.
 #[derive(Debug)]
@@ -36,8 +36,8 @@ pub(super) fn wrong<T>(message: impl Into<String>, help: impl Into<String>) -> R
 }
 
 /// "message; help", as the model's types say it.
-impl From<Invalid> for ValueError {
-    fn from(Invalid(text): Invalid) -> Self {
+impl From<InvalidValue> for ValueError {
+    fn from(InvalidValue(text): InvalidValue) -> Self {
         let (message, help) = text.rsplit_once("; ").unwrap_or((&text, "write another value"));
         ValueError { message: message.to_owned(), help: help.to_owned() }
     }
@@ -299,7 +299,7 @@ pub(super) fn count(value: &Value<'_>) -> Result<u32, ValueError> {
 }
 
 /// A word of the model: a name, a community.
-pub(super) fn word<T: FromStr<Err = Invalid>>(value: &Value<'_>) -> Result<T, ValueError> {
+pub(super) fn word<T: FromStr<Err = InvalidValue>>(value: &Value<'_>) -> Result<T, ValueError> {
     Ok(text(value)?.parse()?)
 }
 

@@ -15,7 +15,7 @@ use crate::vip::Presence;
 
 /// What one router has to do with a VIP.
 #[derive(Debug, Clone)]
-pub struct Router {
+pub struct RouterExplanation {
     /// Its configured name.
     pub name: String,
     /// What it replaces.
@@ -23,12 +23,12 @@ pub struct Router {
     /// Whether it is in our AS.
     pub internal: bool,
     /// How its session stands.
-    pub session: Session,
+    pub session: SessionExplanation,
 }
 
 /// How a session stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Session {
+pub enum SessionExplanation {
     /// It is not Established: the state's name, and why if that is known.
     Down(String, Option<String>),
     /// It is, and the routes of the VIP's family are not sent on it, for this reason.
@@ -41,7 +41,7 @@ pub enum Session {
 
 /// A VIP with its surroundings.
 #[derive(Debug)]
-pub struct Story<'a> {
+pub struct VipExplanation<'a> {
     /// The VIP.
     pub vip: &'a VipReport,
     /// Its service.
@@ -49,12 +49,12 @@ pub struct Story<'a> {
     /// The drain that holds it back, if one does.
     pub drain: Option<&'a Drain>,
     /// The routers that are of interest.
-    pub routers: Vec<Router>,
+    pub routers: Vec<RouterExplanation>,
 }
 
 /// The sentences, a line each; what belongs to the line before is indented.
-pub fn explain(story: &Story<'_>, now: Instant) -> Vec<String> {
-    let Story { vip, service, drain, routers } = story;
+pub fn explain(story: &VipExplanation<'_>, now: Instant) -> Vec<String> {
+    let VipExplanation { vip, service, drain, routers } = story;
     let mut lines = vec![format!(
         "{} of service {}: {} (for {})",
         vip.address,
@@ -115,16 +115,20 @@ pub fn asked(config: &CheckConfig, vip: IpAddr) -> String {
     config.probe.request(&at)
 }
 
-fn session_sentence(router: &Router, vip: &VipReport) -> String {
+fn session_sentence(router: &RouterExplanation, vip: &VipReport) -> String {
     match &router.session {
-        Session::Down(state, None) => format!("knows nothing from us: the session is {state}"),
-        Session::Down(state, Some(why)) => format!("knows nothing from us: the session is {state}, {why}"),
-        Session::DoesNotSend(why) => format!("gets no route to it: {why}"),
-        Session::Sending if vip.standing.is_advertised() => {
+        SessionExplanation::Down(state, None) => format!("knows nothing from us: the session is {state}"),
+        SessionExplanation::Down(state, Some(why)) => {
+            format!("knows nothing from us: the session is {state}, {why}")
+        }
+        SessionExplanation::DoesNotSend(why) => format!("gets no route to it: {why}"),
+        SessionExplanation::Sending if vip.standing.is_advertised() => {
             "is being sent the route, and its kernel has not acknowledged all of it yet".into()
         }
-        Session::Sending => "is being sent the withdraw, and its kernel has not acknowledged it yet".into(),
-        Session::Acknowledged => match &vip.route {
+        SessionExplanation::Sending => {
+            "is being sent the withdraw, and its kernel has not acknowledged it yet".into()
+        }
+        SessionExplanation::Acknowledged => match &vip.route {
             Some(route) => {
                 let attributes = attributes(&router.overrides.over(route), router.internal);
                 format!("was sent {}{attributes}; its kernel has acknowledged all", vip.prefix)

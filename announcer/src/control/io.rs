@@ -23,7 +23,7 @@ use self::answers::{explained, explained_peer, status};
 use self::socket::user_name;
 use super::admission::{self, Admission, OWN_PROGRAM, REQUEST_LIMIT, admit};
 use super::api::{Request, Response};
-use super::request::{Command, Job, Query, Waited, job, undrain_notes, wait_response, who};
+use super::request::{Command, Job, Query, WaitResult, job, undrain_notes, wait_response, who};
 use crate::bgp::io::peers::Peers;
 use crate::bgp::router_id::Identity;
 use crate::config::Config;
@@ -62,7 +62,7 @@ pub struct Reload {
 
 /// What the server answers from.
 #[derive(Debug, Clone)]
-pub struct Context {
+pub struct ControlContext {
     /// The configuration that runs.
     pub configs: watch::Receiver<Arc<Config>>,
     /// Our BGP identifier, once it is known.
@@ -93,15 +93,15 @@ pub struct Context {
 
 /// The places for requests, by how long they may take.
 #[derive(Debug)]
-struct Places {
+struct RequestSlots {
     quick: Semaphore,
     slow: Semaphore,
     slow_readers: Semaphore,
 }
 
 /// Serves clients for ever.
-pub async fn serve(socket: Arc<Socket>, context: Context) {
-    let places = Arc::new(Places {
+pub async fn serve(socket: Arc<Socket>, context: ControlContext) {
+    let places = Arc::new(RequestSlots {
         quick: Semaphore::new(QUICK),
         slow: Semaphore::new(SLOW),
         slow_readers: Semaphore::new(SLOW_READERS),
@@ -145,8 +145,8 @@ async fn make_room(sending: &mut VecDeque<(Instant, oneshot::Sender<()>)>) {
 async fn serve_one(
     stream: UnixStream,
     let_go: oneshot::Receiver<()>,
-    context: &Context,
-    places: &Places,
+    context: &ControlContext,
+    places: &RequestSlots,
 ) -> io::Result<()> {
     let caller = stream.peer_cred()?;
     let own_program = is_own_program(caller).await;
@@ -185,7 +185,11 @@ async fn is_own_program(caller: UCred) -> bool {
 }
 
 /// Sends an answer. A client that takes all of it at once needs no place.
-async fn send(mut write: tokio::net::unix::OwnedWriteHalf, text: &[u8], places: &Places) -> io::Result<()> {
+async fn send(
+    mut write: tokio::net::unix::OwnedWriteHalf,
+    text: &[u8],
+    places: &RequestSlots,
+) -> io::Result<()> {
     timeout(PATIENCE, write.writable()).await??;
     let sent = match write.try_write(text) {
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
@@ -200,7 +204,7 @@ async fn send(mut write: tokio::net::unix::OwnedWriteHalf, text: &[u8], places: 
     timeout(PATIENCE, write.write_all(text.get(sent..).unwrap_or_default())).await?
 }
 
-async fn answer(request: Request, uid: u32, context: &Context, places: &Places) -> Response {
+async fn answer(request: Request, uid: u32, context: &ControlContext, places: &RequestSlots) -> Response {
     let by = match &request {
         Request::Drain { by, .. } => who(uid, user_name(&context.files, uid).await, by.clone()),
         Request::Status
@@ -229,7 +233,7 @@ async fn answer(request: Request, uid: u32, context: &Context, places: &Places) 
     }
 }
 
-async fn answer_query(query: Query, context: &Context) -> Response {
+async fn answer_query(query: Query, context: &ControlContext) -> Response {
     match query {
         Query::Status => match ask(&context.asks, Ask::Report).await {
             Some(report) => Response::Status { status: Box::new(status(context, &report)) },
@@ -247,7 +251,7 @@ async fn answer_query(query: Query, context: &Context) -> Response {
     }
 }
 
-async fn answer_command(command: Command, context: &Context) -> Response {
+async fn answer_command(command: Command, context: &ControlContext) -> Response {
     match command {
         Command::Drain { change, wait } => change_drains(change, wait, context).await,
         Command::Reload { force } => {
@@ -261,7 +265,7 @@ async fn answer_command(command: Command, context: &Context) -> Response {
 }
 
 /// Hands a change to the owner of the drains, and waits for the routers if that is wanted.
-async fn change_drains(change: DrainChange, limit: Option<Duration>, context: &Context) -> Response {
+async fn change_drains(change: DrainChange, limit: Option<Duration>, context: &ControlContext) -> Response {
     let (reply, changed) = oneshot::channel();
     let undrained = match &change {
         DrainChange::Drain { .. } => Vec::new(),
@@ -285,7 +289,7 @@ async fn change_drains(change: DrainChange, limit: Option<Duration>, context: &C
 }
 
 /// Waits until every established peer's kernel has the withdraw, and its FIB had time to follow.
-async fn wait(context: &Context, generation: Generation, limit: Duration) -> Response {
+async fn wait(context: &ControlContext, generation: Generation, limit: Duration) -> Response {
     let settle = context.configs.borrow().bgp.settle;
     let peers = context.peers.borrow().clone();
     let settled = async {
@@ -293,8 +297,8 @@ async fn wait(context: &Context, generation: Generation, limit: Duration) -> Res
         sleep(settle).await;
     };
     let waited = match timeout(limit, settled).await {
-        Ok(()) => Waited::Settled,
-        Err(_) => Waited::TimeIsUp(peers.unacknowledged(generation)),
+        Ok(()) => WaitResult::Settled,
+        Err(_) => WaitResult::TimeIsUp(peers.unacknowledged(generation)),
     };
     wait_response(&waited, settle)
 }

@@ -176,7 +176,7 @@ pub fn undrain_notes(
 
 /// How a wait for the routers ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Waited {
+pub enum WaitResult {
     /// Every established peer's kernel has acknowledged the change, and its FIB had `settle` to follow.
     Settled,
     /// Time was up; these established peers have not acknowledged. Empty: all have, but `settle` was not over.
@@ -184,17 +184,17 @@ pub enum Waited {
 }
 
 /// The answer of a `drain --wait`.
-pub fn wait_response(waited: &Waited, settle: Duration) -> Response {
+pub fn wait_response(waited: &WaitResult, settle: Duration) -> Response {
     let settle = humantime::format_duration(settle);
     match waited {
-        Waited::Settled => Response::Done { notes: Vec::new() },
-        Waited::TimeIsUp(peers) if peers.is_empty() => Response::Timeout {
+        WaitResult::Settled => Response::Done { notes: Vec::new() },
+        WaitResult::TimeIsUp(peers) if peers.is_empty() => Response::Timeout {
             message: format!(
                 "drained and acknowledged by the routers' kernels, but their forwarding tables had no time to follow; \
                  allow more than `settle`, {settle}"
             ),
         },
-        Waited::TimeIsUp(peers) => Response::Timeout {
+        WaitResult::TimeIsUp(peers) => Response::Timeout {
             message: format!("drained, but not acknowledged by {} in time", peers.join(", ")),
         },
     }

@@ -80,7 +80,7 @@ impl Scene {
                 _ => Outcome::Fail { reason: http::Failure::Status(503).into(), took },
             };
             let service = "www".parse().unwrap();
-            let probed = Probed {
+            let probed = ProbeFact {
                 service,
                 vip: vip.parse().unwrap(),
                 check,
@@ -100,7 +100,7 @@ impl Scene {
             let outcome = Outcome::Fail { reason: Why::Refused, took: Duration::ZERO };
             let (service, vip, sequence, at) =
                 ("www".parse().unwrap(), vip.parse().unwrap(), self.sequence, self.now);
-            let _ = self.fact(Fact::Probed(Probed { service, vip, check, sequence, outcome, at }));
+            let _ = self.fact(Fact::Probed(ProbeFact { service, vip, check, sequence, outcome, at }));
         }
     }
 

@@ -31,10 +31,10 @@ const SOON: Duration = Duration::from_millis(100);
 pub const LIMIT: Duration = Duration::from_secs(2);
 
 /// Paths whose file system does not answer, and since when.
-pub type Hanging = BTreeMap<PathBuf, Instant>;
+pub type HangingPaths = BTreeMap<PathBuf, Instant>;
 
 /// What an operator should know of paths that hang, a sentence each.
-pub fn warnings(hanging: &Hanging, now: Instant) -> Vec<String> {
+pub fn warnings(hanging: &HangingPaths, now: Instant) -> Vec<String> {
     let sentence = |(path, since): (&PathBuf, &Instant)| {
         let seconds = Duration::from_secs(now.saturating_duration_since(*since).as_secs());
         format!(
@@ -102,7 +102,7 @@ struct Door {
     places: Arc<Semaphore>,
     /// The paths that a request is under way for, or waits for.
     lanes: Mutex<BTreeMap<PathBuf, Arc<Lane<()>>>>,
-    hanging: watch::Sender<Hanging>,
+    hanging: watch::Sender<HangingPaths>,
     /// How long a request keeps its place.
     soon: Duration,
 }
@@ -125,7 +125,7 @@ impl Files {
     }
 
     /// What hangs now, and each change of it.
-    pub fn hanging(&self) -> watch::Receiver<Hanging> {
+    pub fn hanging(&self) -> watch::Receiver<HangingPaths> {
         self.0.hanging.subscribe()
     }
 
@@ -422,7 +422,7 @@ pub fn exists(path: &Path) -> bool {
 
 /// What tells one version of a file from the next without reading it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Version {
+pub struct FileVersion {
     device: u64,
     inode: u64,
     size: u64,
@@ -433,10 +433,10 @@ pub struct Version {
 ///
 /// # Errors
 /// Those of the file system.
-pub fn version(path: &Path) -> io::Result<Version> {
+pub fn version(path: &Path) -> io::Result<FileVersion> {
     let file = fs::metadata(path)?;
     let changed = (file.ctime(), file.ctime_nsec());
-    Ok(Version { device: file.dev(), inode: file.ino(), size: file.size(), changed })
+    Ok(FileVersion { device: file.dev(), inode: file.ino(), size: file.size(), changed })
 }
 
 #[cfg(test)]

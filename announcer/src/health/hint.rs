@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use crate::config::CheckConfig;
 use crate::config::kind::{FirstOctets, ProbeContext};
 
-use super::outcome::{Outcome, Reason, Waiting};
+use super::outcome::{Outcome, Reason, TimeoutPhase};
 
 /// A hint for a person who sees `outcome`, where that alone could leave them at a loss.
 pub fn of(check: &CheckConfig, vip: IpAddr, outcome: &Outcome) -> Option<String> {
@@ -16,7 +16,7 @@ pub fn of(check: &CheckConfig, vip: IpAddr, outcome: &Outcome) -> Option<String>
     let first_octets = check.probe.first_octets();
     match reason {
         Reason::Closed | Reason::Reset => closed(first_octets),
-        Reason::TimedOut { waiting: Waiting::Answer, .. } if first_octets == FirstOctets::PlainHttp => {
+        Reason::TimedOut { waiting: TimeoutPhase::Answer, .. } if first_octets == FirstOctets::PlainHttp => {
             Some("if the port is one of TLS, write `https://` in place of `http://`".into())
         }
         Reason::VipMissing => Some("`dsr-setup apply` puts it on lo, and so does the daemon".into()),
@@ -52,7 +52,7 @@ mod tests {
     fn each_hint_is_for_what_was_seen_and_how_it_was_asked() {
         let (plain, tls, tcp) = ("http = \"http://x/\"", "http = \"https://x/\"", "tcp = 25\nexpect = 'x'");
         let fixed = "http = \"http://x/\"\ntarget = \"192.0.2.1\"";
-        let hung = || Reason::TimedOut { waiting: Waiting::Answer, after: Duration::from_secs(1) };
+        let hung = || Reason::TimedOut { waiting: TimeoutPhase::Answer, after: Duration::from_secs(1) };
         let forbidden = || http::Failure::Status(403).into();
         for (check, reason, want) in [
             (plain, hung(), "if the port is one of TLS"),

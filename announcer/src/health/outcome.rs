@@ -45,7 +45,7 @@ pub enum Reason {
     /// The time was up.
     TimedOut {
         /// What was being waited for.
-        waiting: Waiting,
+        waiting: TimeoutPhase,
         /// The check's `timeout`.
         after: Duration,
     },
@@ -63,7 +63,7 @@ pub enum Reason {
 
 /// What a probe that ran out of time was waiting for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Waiting {
+pub enum TimeoutPhase {
     /// The connection: the server's queue is full, or packets are dropped.
     Connection,
     /// The end of the TLS handshake.
@@ -162,13 +162,13 @@ impl Reason {
         match self {
             Reason::Refused => "refused",
             Reason::VipMissing => "vip_missing",
-            Reason::TimedOut { waiting: Waiting::Connection, .. } => "timeout_connect",
-            Reason::TimedOut { waiting: Waiting::Handshake, .. } => "timeout_handshake",
-            Reason::TimedOut { waiting: Waiting::Answer, .. } => "timeout_answer",
-            Reason::TimedOut { waiting: Waiting::Body, .. } => "timeout_body",
-            Reason::TimedOut { waiting: Waiting::Files, .. } => "timeout_file",
-            Reason::TimedOut { waiting: Waiting::Start, .. } => "timeout_start",
-            Reason::TimedOut { waiting: Waiting::Exit, .. } => "timeout_exit",
+            Reason::TimedOut { waiting: TimeoutPhase::Connection, .. } => "timeout_connect",
+            Reason::TimedOut { waiting: TimeoutPhase::Handshake, .. } => "timeout_handshake",
+            Reason::TimedOut { waiting: TimeoutPhase::Answer, .. } => "timeout_answer",
+            Reason::TimedOut { waiting: TimeoutPhase::Body, .. } => "timeout_body",
+            Reason::TimedOut { waiting: TimeoutPhase::Files, .. } => "timeout_file",
+            Reason::TimedOut { waiting: TimeoutPhase::Start, .. } => "timeout_start",
+            Reason::TimedOut { waiting: TimeoutPhase::Exit, .. } => "timeout_exit",
             Reason::Reset => "reset",
             Reason::Closed => "closed",
             Reason::Kind(failure) => failure.label(),

@@ -19,7 +19,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use super::Watched;
+use super::WatchSpec;
 
 #[cfg(test)]
 mod tests;
@@ -34,20 +34,20 @@ const LONGEST: Duration = Duration::from_millis(20);
 const WEIGHT: u32 = 8;
 
 /// A VIP and a port of it that checks ask.
-pub type Pair = (IpAddr, u16);
+pub type VipPort = (IpAddr, u16);
 
 /// What is decided above: what is watched, and how often.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Wanted {
+pub struct WatchPlan {
     /// The shortest time from look to look; zero: nothing is watched.
     pub every: Duration,
     /// What is watched.
-    pub pairs: BTreeMap<Pair, Watched>,
+    pub pairs: BTreeMap<VipPort, WatchSpec>,
 }
 
 /// What one look saw of a pair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sight {
+pub enum LookResult {
     /// A socket listens that would take the VIP's connections.
     Listens,
     /// None does.
@@ -58,7 +58,7 @@ pub enum Sight {
 
 /// What the confirming connect met.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Answer {
+pub enum ConnectAnswer {
     /// A reset: nobody is there.
     Refused,
     /// Somebody is.
@@ -69,21 +69,21 @@ pub enum Answer {
 
 /// What is to be done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Action {
+pub enum WatchAction {
     /// Connect to the pair once, and say how it was answered.
-    Connect(Pair),
+    Connect(VipPort),
     /// Report that nothing listens there, or that something does again.
     Report {
         /// Where.
-        pair: Pair,
+        pair: VipPort,
         /// Whether something does.
         listening: bool,
     },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
-    Disarmed(Disarmed),
+enum WatchState {
+    Disarmed(DisarmReason),
     Armed,
     Gone { counts: Instant },
     Confirming,
@@ -92,19 +92,19 @@ enum State {
 
 /// Why a pair is not watched at present.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Disarmed {
+pub enum DisarmReason {
     /// No listener was seen yet while its checks were up.
     Unseen,
     /// Its listener went, and something answers there all the same.
     Answers,
 }
 
-impl Disarmed {
+impl DisarmReason {
     /// As a sentence has it.
     pub fn sentence(self) -> &'static str {
         match self {
-            Disarmed::Unseen => "no listener was seen on this host while its checks were up",
-            Disarmed::Answers => "it answers, and no socket of this network namespace listens there",
+            DisarmReason::Unseen => "no listener was seen on this host while its checks were up",
+            DisarmReason::Answers => "it answers, and no socket of this network namespace listens there",
         }
     }
 }
@@ -112,40 +112,40 @@ impl Disarmed {
 /// All pairs, in their order.
 #[derive(Debug, Default)]
 pub struct Watch {
-    pairs: Vec<(Pair, Watched, State)>,
+    pairs: Vec<(VipPort, WatchSpec, WatchState)>,
 }
 
 impl Watch {
     /// Watches these from now on; a pair that is watched already keeps its state.
-    pub fn set(&mut self, wanted: &BTreeMap<Pair, Watched>) {
-        let before: BTreeMap<Pair, State> =
+    pub fn set(&mut self, wanted: &BTreeMap<VipPort, WatchSpec>) {
+        let before: BTreeMap<VipPort, WatchState> =
             self.pairs.drain(..).map(|(pair, _, state)| (pair, state)).collect();
-        let unseen = State::Disarmed(Disarmed::Unseen);
+        let unseen = WatchState::Disarmed(DisarmReason::Unseen);
         let state = |pair| before.get(pair).copied().unwrap_or(unseen);
         self.pairs.extend(wanted.iter().map(|(pair, watched)| (*pair, *watched, state(pair))));
     }
 
     /// The pairs, in the order in which [`Watch::look`] wants what was seen of them.
-    pub fn pairs(&self) -> impl ExactSizeIterator<Item = Pair> {
+    pub fn pairs(&self) -> impl ExactSizeIterator<Item = VipPort> {
         self.pairs.iter().map(|(pair, ..)| *pair)
     }
 
     /// The places of those that something would follow for if they were gone: worth a second look, where the first is
     /// not exact.
-    pub fn doubtful(&self, sights: &[Sight]) -> Vec<usize> {
-        let matters = |state: &State| match state {
-            State::Armed | State::Gone { .. } => true,
-            State::Disarmed(_) | State::Confirming | State::Down => false,
+    pub fn doubtful(&self, sights: &[LookResult]) -> Vec<usize> {
+        let matters = |state: &WatchState| match state {
+            WatchState::Armed | WatchState::Gone { .. } => true,
+            WatchState::Disarmed(_) | WatchState::Confirming | WatchState::Down => false,
         };
         let all = self.pairs.iter().zip(sights).enumerate();
-        all.filter(|(_, ((.., state), sight))| matters(state) && **sight == Sight::Nothing)
+        all.filter(|(_, ((.., state), sight))| matters(state) && **sight == LookResult::Nothing)
             .map(|(place, _)| place)
             .collect()
     }
 
     /// Takes in what was seen of every pair.
     #[must_use]
-    pub fn look(&mut self, sights: &[Sight], now: Instant) -> Vec<Action> {
+    pub fn look(&mut self, sights: &[LookResult], now: Instant) -> Vec<WatchAction> {
         let mut actions = Vec::new();
         for ((pair, watched, state), sight) in self.pairs.iter_mut().zip(sights) {
             let (next, action) = step(*pair, *watched, *state, *sight, now);
@@ -155,21 +155,21 @@ impl Watch {
         actions
     }
 
-    /// Takes in how a [`Action::Connect`] was answered.
+    /// Takes in how a [`WatchAction::Connect`] was answered.
     #[must_use]
-    pub fn answered(&mut self, pair: Pair, answer: Answer) -> Option<Action> {
+    pub fn answered(&mut self, pair: VipPort, answer: ConnectAnswer) -> Option<WatchAction> {
         let place = self.pairs.binary_search_by_key(&pair, |(pair, ..)| *pair).ok()?;
         let (_, _, state) = self.pairs.get_mut(place)?;
-        if *state != State::Confirming {
+        if *state != WatchState::Confirming {
             return None; // it was not watched meanwhile
         }
         match answer {
-            Answer::Refused => {
-                *state = State::Down;
-                Some(Action::Report { pair, listening: false })
+            ConnectAnswer::Refused => {
+                *state = WatchState::Down;
+                Some(WatchAction::Report { pair, listening: false })
             }
-            Answer::Accepted | Answer::Unanswered => {
-                *state = State::Disarmed(Disarmed::Answers);
+            ConnectAnswer::Accepted | ConnectAnswer::Unanswered => {
+                *state = WatchState::Disarmed(DisarmReason::Answers);
                 None
             }
         }
@@ -177,65 +177,73 @@ impl Watch {
 
     /// When a gap is over that is tolerated, and the next look must not be later.
     pub fn deadline(&self) -> Option<Instant> {
-        let ends = |state: &State| match state {
-            State::Gone { counts } => Some(*counts),
-            State::Disarmed(_) | State::Armed | State::Confirming | State::Down => None,
+        let ends = |state: &WatchState| match state {
+            WatchState::Gone { counts } => Some(*counts),
+            WatchState::Disarmed(_) | WatchState::Armed | WatchState::Confirming | WatchState::Down => None,
         };
         self.pairs.iter().filter_map(|(.., state)| ends(state)).min()
     }
 
     /// The pairs whose checks are up and that are left to their probes, and why.
-    pub fn disarmed(&self) -> Vec<(Pair, Disarmed)> {
-        let why = |state: &State| match state {
-            State::Disarmed(why) => Some(*why),
-            State::Armed | State::Gone { .. } | State::Confirming | State::Down => None,
+    pub fn disarmed(&self) -> Vec<(VipPort, DisarmReason)> {
+        let why = |state: &WatchState| match state {
+            WatchState::Disarmed(why) => Some(*why),
+            WatchState::Armed | WatchState::Gone { .. } | WatchState::Confirming | WatchState::Down => None,
         };
         let up = self.pairs.iter().filter(|(_, watched, _)| watched.up);
         up.filter_map(|(pair, _, state)| Some((*pair, why(state)?))).collect()
     }
 }
 
-fn step(pair: Pair, watched: Watched, state: State, sight: Sight, now: Instant) -> (State, Option<Action>) {
+fn step(
+    pair: VipPort,
+    watched: WatchSpec,
+    state: WatchState,
+    sight: LookResult,
+    now: Instant,
+) -> (WatchState, Option<WatchAction>) {
     let gone = |counts: Instant| match now >= counts {
-        true => (State::Confirming, Some(Action::Connect(pair))),
-        false => (State::Gone { counts }, None),
+        true => (WatchState::Confirming, Some(WatchAction::Connect(pair))),
+        false => (WatchState::Gone { counts }, None),
     };
     match (state, sight) {
-        (state, Sight::Unknown) => (state, None),
-        (State::Disarmed(_), Sight::Listens) if watched.up => (State::Armed, None),
-        (State::Gone { .. }, Sight::Listens) => (State::Armed, None),
-        (State::Down, Sight::Listens) => {
-            (State::Disarmed(Disarmed::Unseen), Some(Action::Report { pair, listening: true }))
+        (state, LookResult::Unknown) => (state, None),
+        (WatchState::Disarmed(_), LookResult::Listens) if watched.up => (WatchState::Armed, None),
+        (WatchState::Gone { .. }, LookResult::Listens) => (WatchState::Armed, None),
+        (WatchState::Down, LookResult::Listens) => {
+            (WatchState::Disarmed(DisarmReason::Unseen), Some(WatchAction::Report { pair, listening: true }))
         }
-        (State::Armed, Sight::Nothing) => gone(now + watched.grace),
-        (State::Gone { counts }, Sight::Nothing) => gone(counts),
-        (State::Disarmed(why), Sight::Listens | Sight::Nothing) => (State::Disarmed(why), None),
-        (State::Armed, Sight::Listens) => (State::Armed, None),
-        (State::Confirming, Sight::Listens | Sight::Nothing) => (State::Confirming, None),
-        (State::Down, Sight::Nothing) => (State::Down, None),
+        (WatchState::Armed, LookResult::Nothing) => gone(now + watched.grace),
+        (WatchState::Gone { counts }, LookResult::Nothing) => gone(counts),
+        (WatchState::Disarmed(why), LookResult::Listens | LookResult::Nothing) => {
+            (WatchState::Disarmed(why), None)
+        }
+        (WatchState::Armed, LookResult::Listens) => (WatchState::Armed, None),
+        (WatchState::Confirming, LookResult::Listens | LookResult::Nothing) => (WatchState::Confirming, None),
+        (WatchState::Down, LookResult::Nothing) => (WatchState::Down, None),
     }
 }
 
 /// How the kernel is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum How {
+pub enum LookMethod {
     /// For each pair: what would take a connection to it?
     Lookups,
     /// For all sockets that listen.
     Dump,
 }
 
-impl How {
+impl LookMethod {
     /// What costs less for so many pairs.
-    pub fn of(pairs: usize) -> How {
-        if pairs < DUMP_FROM { How::Lookups } else { How::Dump }
+    pub fn of(pairs: usize) -> LookMethod {
+        if pairs < DUMP_FROM { LookMethod::Lookups } else { LookMethod::Dump }
     }
 
     /// One word, as `status` has it.
     pub fn word(self) -> &'static str {
         match self {
-            How::Lookups => "lookups",
-            How::Dump => "dump",
+            LookMethod::Lookups => "lookups",
+            LookMethod::Dump => "dump",
         }
     }
 }
@@ -278,18 +286,18 @@ pub struct Listener {
 
 /// Which of the pairs the listeners of a dump serve, as the kernel would say.
 #[derive(Debug, Default)]
-pub struct Served {
-    places: HashMap<Pair, usize>,
-    sights: Vec<Sight>,
+pub struct ServedPorts {
+    places: HashMap<VipPort, usize>,
+    sights: Vec<LookResult>,
     /// Ports with a listener on any IPv4 address, and on any IPv6 address.
     any: [BTreeSet<u16>; 2],
 }
 
-impl Served {
+impl ServedPorts {
     /// Of these pairs, and by nobody yet.
-    pub fn new(pairs: impl Iterator<Item = Pair>) -> Self {
-        let places: HashMap<Pair, usize> = pairs.enumerate().map(|(place, pair)| (pair, place)).collect();
-        Served { sights: vec![Sight::Nothing; places.len()], places, any: Default::default() }
+    pub fn new(pairs: impl Iterator<Item = VipPort>) -> Self {
+        let places: HashMap<VipPort, usize> = pairs.enumerate().map(|(place, pair)| (pair, place)).collect();
+        ServedPorts { sights: vec![LookResult::Nothing; places.len()], places, any: Default::default() }
     }
 
     /// One listener more.
@@ -310,26 +318,26 @@ impl Served {
                 if let Some(place) = self.places.get(&(address.to_canonical(), port))
                     && let Some(sight) = self.sights.get_mut(*place)
                 {
-                    *sight = Sight::Listens;
+                    *sight = LookResult::Listens;
                 }
             }
         }
     }
 
     /// What was seen of each pair, and ready for the next dump.
-    pub fn take(&mut self) -> Vec<Sight> {
+    pub fn take(&mut self) -> Vec<LookResult> {
         let [v4, v6] = &mut self.any;
         for ((ip, port), place) in &self.places {
             let any = if ip.is_ipv4() { &*v4 } else { &*v6 };
             if any.contains(port)
                 && let Some(sight) = self.sights.get_mut(*place)
             {
-                *sight = Sight::Listens;
+                *sight = LookResult::Listens;
             }
         }
         v4.clear();
         v6.clear();
-        let fresh = vec![Sight::Nothing; self.sights.len()];
+        let fresh = vec![LookResult::Nothing; self.sights.len()];
         std::mem::replace(&mut self.sights, fresh)
     }
 }

@@ -11,11 +11,11 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, error, info, warn};
 
-use super::{Call, Ended, Queue, Runs, line};
+use super::{Call, HookResult, Queue, Runs, line};
 use crate::config::{Config, HooksConfig};
 use crate::director::StandingChange;
-use crate::program::io::{Programs, Run, Runner};
-use crate::program::{Bounds, Order, RunAs};
+use crate::program::io::{ProgramRun, Programs, Runner};
+use crate::program::{Bounds, ProgramSpec, RunAs};
 
 #[cfg(test)]
 mod tests;
@@ -57,7 +57,7 @@ pub async fn run(
             Some(ended) = running.join_next() => {
                 let ended = ended.unwrap_or_else(|fault| {
                     error!(error = %fault, "run of the hook had a fault of announcer's own");
-                    Ended::NotStarted
+                    HookResult::NotStarted
                 });
                 if let Some(call) = current.take() {
                     not_before = Instant::now() + queue.ended(call, ended);
@@ -72,28 +72,32 @@ pub async fn run(
 }
 
 /// One run, from its start to its end.
-async fn once(runner: Arc<Runner>, hooks: HooksConfig, call: Call) -> Ended {
+async fn once(runner: Arc<Runner>, hooks: HooksConfig, call: Call) -> HookResult {
     runner.settled(KILLED).await;
     let run = runner.run(&Arc::new(order(&hooks, &call)), Bounds { time: hooks.timeout, kept: KEPT }).await;
     log(&call, &run, hooks.timeout);
-    Ended::of(&run.end)
+    HookResult::of(&run.end)
 }
 
-fn order(hooks: &HooksConfig, call: &Call) -> Order {
-    Order { command: hooks.on_change.clone(), user: RunAs::Daemon, environment: call.environment().into() }
+fn order(hooks: &HooksConfig, call: &Call) -> ProgramSpec {
+    ProgramSpec {
+        command: hooks.on_change.clone(),
+        user: RunAs::Daemon,
+        environment: call.environment().into(),
+    }
 }
 
-fn log(call: &Call, Run { end, output }: &Run, limit: Duration) {
+fn log(call: &Call, ProgramRun { end, output }: &ProgramRun, limit: Duration) {
     let (service, vip, standing) = (call.service.as_str(), call.vip, call.standing);
     let output = line(output).unwrap_or_default();
-    match Ended::of(end) {
-        Ended::Ok if output.is_empty() => debug!(service, %vip, standing, "hook was run"),
-        Ended::Ok => info!(service, %vip, standing, output, "hook was run"),
-        Ended::Failed => warn!(service, %vip, standing, how = %end, output, "hook failed"),
-        Ended::TimedOut => {
+    match HookResult::of(end) {
+        HookResult::Ok if output.is_empty() => debug!(service, %vip, standing, "hook was run"),
+        HookResult::Ok => info!(service, %vip, standing, output, "hook was run"),
+        HookResult::Failed => warn!(service, %vip, standing, how = %end, output, "hook failed"),
+        HookResult::TimedOut => {
             let after = humantime::format_duration(limit);
             warn!(service, %vip, standing, how = %end, %after, output, "hook took too long and was killed");
         }
-        Ended::NotStarted => warn!(service, %vip, standing, error = %end, "hook was not started"),
+        HookResult::NotStarted => warn!(service, %vip, standing, error = %end, "hook was not started"),
     }
 }

@@ -51,9 +51,9 @@ const TEXT: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; c
 
 /// What the listener answers from.
 #[derive(Debug, Clone)]
-pub struct Context {
+pub struct MetricsContext {
     /// What `status` is answered from.
-    pub control: control::Context,
+    pub control: control::ControlContext,
     /// What became of the reloads.
     pub reloads: watch::Receiver<Reloads>,
     /// What became of the hook's runs.
@@ -65,7 +65,7 @@ pub struct Context {
 }
 
 /// Listens wherever the configuration says, for ever.
-pub async fn serve(context: Context) {
+pub async fn serve(context: MetricsContext) {
     let mut configs = context.control.configs.clone();
     let places = Arc::new(Semaphore::new(CLIENTS));
     loop {
@@ -85,7 +85,7 @@ pub async fn serve(context: Context) {
 }
 
 /// Serves clients for ever; waits for ever without an address.
-async fn listen(address: Option<SocketAddr>, context: &Context, places: &Arc<Semaphore>) {
+async fn listen(address: Option<SocketAddr>, context: &MetricsContext, places: &Arc<Semaphore>) {
     let Some(address) = address else { return std::future::pending().await };
     let listener = loop {
         match TcpListener::bind(address).await {
@@ -125,7 +125,7 @@ fn bind_error(address: SocketAddr, error: &io::Error) -> String {
     format!("metrics cannot be read: `listen = \"{address}\"`: {error}")
 }
 
-async fn serve_one(stream: TcpStream, context: Context) {
+async fn serve_one(stream: TcpStream, context: MetricsContext) {
     let answer = service_fn(|request| {
         let context = context.clone();
         async move { Ok::<_, Infallible>(answer(&request, context).await) }
@@ -141,7 +141,7 @@ async fn serve_one(stream: TcpStream, context: Context) {
     }
 }
 
-async fn answer(request: &Request<Incoming>, context: Context) -> Response<Text> {
+async fn answer(request: &Request<Incoming>, context: MetricsContext) -> Response<MetricsBody> {
     let page = match request.uri().path() {
         _ if ![Method::GET, Method::HEAD].contains(request.method()) => {
             let mut response = plain_text(StatusCode::METHOD_NOT_ALLOWED, "only GET is answered\n");
@@ -158,11 +158,11 @@ async fn answer(request: &Request<Incoming>, context: Context) -> Response<Text>
     }
 }
 
-fn plain_text(status: StatusCode, text: &'static str) -> Response<Text> {
-    with(status, Text::Whole(Some(Bytes::from_static(text.as_bytes()))))
+fn plain_text(status: StatusCode, text: &'static str) -> Response<MetricsBody> {
+    with(status, MetricsBody::Whole(Some(Bytes::from_static(text.as_bytes()))))
 }
 
-fn with(status: StatusCode, text: Text) -> Response<Text> {
+fn with(status: StatusCode, text: MetricsBody) -> Response<MetricsBody> {
     let mut response = Response::new(text);
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, TEXT);
@@ -170,7 +170,7 @@ fn with(status: StatusCode, text: Text) -> Response<Text> {
 }
 
 /// Gathers the figures, and begins to write them. `None`: the daemon ends.
-async fn scrape(context: Context) -> Option<Text> {
+async fn scrape(context: MetricsContext) -> Option<MetricsBody> {
     let figures = ask(&context.control.asks, Ask::Figures).await?;
     let tally = context.tally.borrow().clone();
     let warnings = figures.warnings + control::warnings_beside(&context.control).len();
@@ -182,11 +182,11 @@ async fn scrape(context: Context) -> Option<Text> {
     tokio::task::spawn_blocking(move || {
         let process = process::read();
         let scrape = Scrape { figures, tally, listeners, peers, warnings, reloads, hooks, process };
-        let mut writer = Pieces { ready: String::with_capacity(PIECE), pieces };
+        let mut writer = ChunkWriter { ready: String::with_capacity(PIECE), pieces };
         // A client that is gone wants no more.
         let _ = write(scrape, &mut writer).and_then(|()| writer.send());
     });
-    Some(Text::Pieces(text))
+    Some(MetricsBody::Pieces(text))
 }
 
 fn listeners(report: &listener::ListenerReport) -> ListenerMetrics {
@@ -223,19 +223,19 @@ fn peer(peer: &config::PeerConfig, status: SessionReport) -> PeerMetrics {
 }
 
 /// Collects what is written, and hands it on in pieces; waits while the client reads.
-struct Pieces {
+struct ChunkWriter {
     ready: String,
     pieces: mpsc::Sender<Bytes>,
 }
 
-impl Pieces {
+impl ChunkWriter {
     fn send(&mut self) -> fmt::Result {
         let piece = std::mem::replace(&mut self.ready, String::with_capacity(PIECE));
         self.pieces.blocking_send(piece.into()).map_err(|_| fmt::Error)
     }
 }
 
-impl fmt::Write for Pieces {
+impl fmt::Write for ChunkWriter {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         if self.ready.len() + text.len() > PIECE {
             self.send()?;
@@ -246,12 +246,12 @@ impl fmt::Write for Pieces {
 }
 
 /// The body of an answer.
-enum Text {
+enum MetricsBody {
     Whole(Option<Bytes>),
     Pieces(mpsc::Receiver<Bytes>),
 }
 
-impl Body for Text {
+impl Body for MetricsBody {
     type Data = Bytes;
     type Error = Infallible;
 
@@ -260,8 +260,8 @@ impl Body for Text {
         poller: &mut Poller<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let piece = match self.get_mut() {
-            Text::Whole(text) => Poll::Ready(text.take()),
-            Text::Pieces(pieces) => pieces.poll_recv(poller),
+            MetricsBody::Whole(text) => Poll::Ready(text.take()),
+            MetricsBody::Pieces(pieces) => pieces.poll_recv(poller),
         };
         piece.map(|piece| piece.map(|piece| Ok(Frame::data(piece))))
     }

@@ -10,12 +10,12 @@ use std::time::Duration;
 
 use crate::config::Config;
 use crate::director::StandingChange;
-use crate::health::Probed;
+use crate::health::ProbeFact;
 use crate::model::histogram::micros;
 use crate::model::{Histogram, ServiceName};
 
 /// How long probes take.
-pub type Took = Histogram<9>;
+pub type ProbeDurations = Histogram<9>;
 
 /// One a service and check, not one a VIP: a thousand of them have to be small, in memory and in a scrape.
 const TOOK: [Duration; 9] =
@@ -25,15 +25,15 @@ const TOOK: [Duration; 9] =
 #[derive(Debug, Clone, Default)]
 pub struct Tally {
     /// By VIP and the check's place in its service.
-    pub(super) probes: BTreeMap<(IpAddr, usize), Probes>,
+    pub(super) probes: BTreeMap<(IpAddr, usize), ProbeCounts>,
     /// By service, then the check's place in it.
-    pub(super) took: BTreeMap<ServiceName, Vec<(Arc<str>, Took)>>,
+    pub(super) took: BTreeMap<ServiceName, Vec<(Arc<str>, ProbeDurations)>>,
     pub(super) changes: BTreeMap<IpAddr, u64>,
 }
 
 /// What became of a check's probes of one VIP.
 #[derive(Debug, Clone)]
-pub(super) struct Probes {
+pub(super) struct ProbeCounts {
     pub(super) service: ServiceName,
     pub(super) check: Arc<str>,
     /// By result and reason; only what was seen.
@@ -59,11 +59,12 @@ impl Tally {
                 service.checks.iter().map(|check| check.name.as_str().into()).collect();
             for vip in &service.vips {
                 for (place, check) in names.iter().enumerate() {
-                    let same = |probes: &Probes| probes.service == service.name && probes.check == *check;
+                    let same =
+                        |probes: &ProbeCounts| probes.service == service.name && probes.check == *check;
                     let known = (before.probes.range((*vip, 0)..=(*vip, usize::MAX)))
                         .find_map(|(key, probes)| same(probes).then_some(*key));
                     let kept = known.and_then(|key| before.probes.remove(&key));
-                    let new = || Probes {
+                    let new = || ProbeCounts {
                         service: service.name.clone(),
                         check: check.clone(),
                         results: vec![(("pass", ""), 0)],
@@ -76,14 +77,14 @@ impl Tally {
             let took =
                 names.into_iter().map(|check| match old.iter().position(|(known, _)| *known == check) {
                     Some(place) => old.swap_remove(place),
-                    None => (check, Took::new(&TOOK)),
+                    None => (check, ProbeDurations::new(&TOOK)),
                 });
             self.took.insert(service.name.clone(), took.collect());
         }
     }
 
     /// Counts a probe that ended; one of a check that the configuration no longer has counts nowhere.
-    pub fn probed(&mut self, probed: &Probed) {
+    pub fn probed(&mut self, probed: &ProbeFact) {
         let Some(probes) = self.probes.get_mut(&(probed.vip, probed.check)) else { return };
         if probes.service != probed.service {
             return;

@@ -14,7 +14,7 @@ use crate::config::{self, Config};
 use crate::director::figures::{CertificateFigures, Figures, ServiceFigures, VipFigures};
 use crate::director::{LastChoiceReason, NotAnnouncedReason, Standing, StandingChange};
 use crate::drain::Drain;
-use crate::health::Probed;
+use crate::health::ProbeFact;
 use crate::health::outcome::{Outcome, Reason as Why, Shortage};
 use crate::health::shortages::Shortages;
 use crate::model::Family;
@@ -36,8 +36,8 @@ fn passed(millis: u32) -> Outcome {
     Outcome::Pass { answer: http::Answer::Status(200).into(), warning: None, took: MILLISECOND * millis }
 }
 
-fn probed(service: &str, vip: &str, check: usize, outcome: Outcome) -> Probed {
-    Probed {
+fn probed(service: &str, vip: &str, check: usize, outcome: Outcome) -> ProbeFact {
+    ProbeFact {
         service: service.parse().unwrap(),
         vip: vip.parse().unwrap(),
         check,
@@ -264,7 +264,7 @@ fn names_follow_the_conventions() {
             "{name}"
         );
         assert!(!help.is_empty() && !help.contains(['\n', '\\']), "{name}: {help}");
-        assert_eq!(name.ends_with("_total"), *kind == Kind::Counter, "{name}");
+        assert_eq!(name.ends_with("_total"), *kind == MetricKind::Counter, "{name}");
         for suffix in ["_count", "_sum", "_bucket", "_gauge", "_counter", "_histogram"] {
             assert!(!name.ends_with(suffix), "{name} ends as another type's samples do");
         }
@@ -284,7 +284,7 @@ fn names_follow_the_conventions() {
         ] {
             assert!(!parts.contains(&unit), "{name} is in no base unit");
         }
-        if *kind == Kind::Histogram {
+        if *kind == MetricKind::Histogram {
             assert!(name.ends_with("_seconds"), "{name}");
         }
         let typed = format!("# TYPE {name} {}\n", kind.word());

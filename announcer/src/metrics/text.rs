@@ -30,7 +30,7 @@ pub fn write(scrape: Scrape, writer: &mut impl fmt::Write) -> fmt::Result {
 
 impl Collector for Scrape {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let mut out = Out(encoder);
+        let mut out = MetricsWriter(encoder);
         out.family(&BUILD, |rows| rows.row(&[env!("CARGO_PKG_VERSION")], 1_u64))?;
         self.vips(&mut out)?;
         self.probes(&mut out)?;
@@ -69,7 +69,7 @@ impl Collector for Scrape {
 }
 
 impl Scrape {
-    fn vips(&self, out: &mut Out<'_>) -> fmt::Result {
+    fn vips(&self, out: &mut MetricsWriter<'_>) -> fmt::Result {
         let services = &self.figures.services;
         let vips = || services.iter().flat_map(|service| service.vips.iter().map(move |vip| (service, vip)));
         out.family(&STANDING, |rows| {
@@ -102,7 +102,7 @@ impl Scrape {
         })
     }
 
-    fn probes(&self, out: &mut Out<'_>) -> fmt::Result {
+    fn probes(&self, out: &mut MetricsWriter<'_>) -> fmt::Result {
         out.family(&PROBES, |rows| {
             for ((vip, _), probes) in &self.tally.probes {
                 let vip = vip.to_string();
@@ -128,7 +128,7 @@ impl Scrape {
         out.one(&LAPSES, Some(self.figures.lapses))
     }
 
-    fn certificates(&self, out: &mut Out<'_>) -> fmt::Result {
+    fn certificates(&self, out: &mut MetricsWriter<'_>) -> fmt::Result {
         let services = &self.figures.services;
         let seen =
             || services.iter().flat_map(|service| service.certificates.iter().map(move |one| (service, one)));
@@ -152,7 +152,7 @@ impl Scrape {
         })
     }
 
-    fn peers(&self, out: &mut Out<'_>) -> fmt::Result {
+    fn peers(&self, out: &mut MetricsWriter<'_>) -> fmt::Result {
         let mut each = |metric, row: &dyn Fn(&mut Rows<'_>, &PeerMetrics) -> fmt::Result| {
             out.family(metric, |rows| self.peers.iter().try_for_each(|peer| row(rows, peer)))
         };
@@ -189,15 +189,15 @@ impl Scrape {
 }
 
 /// The text so far.
-struct Out<'a>(DescriptorEncoder<'a>);
+struct MetricsWriter<'a>(DescriptorEncoder<'a>);
 
-impl Out<'_> {
+impl MetricsWriter<'_> {
     /// A metric with all its samples.
     fn family(&mut self, metric: &Metric, samples: impl FnOnce(&mut Rows<'_>) -> fmt::Result) -> fmt::Result {
         let kind = match metric.kind {
-            Kind::Gauge => MetricType::Gauge,
-            Kind::Counter => MetricType::Counter,
-            Kind::Histogram => MetricType::Histogram,
+            MetricKind::Gauge => MetricType::Gauge,
+            MetricKind::Counter => MetricType::Counter,
+            MetricKind::Histogram => MetricType::Histogram,
         };
         let encoder = self.0.encode_descriptor(metric.name, metric.help, None, kind)?;
         samples(&mut Rows { encoder, labels: metric.labels })

@@ -6,7 +6,7 @@ use std::fmt;
 use std::net::Ipv4Addr;
 use std::str::FromStr;
 
-use super::{AS_TRANS, Invalid, asdot};
+use super::{AS_TRANS, InvalidValue, asdot};
 
 /// A standard community (RFC 1997), written `65001:80` or by its well-known name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -27,8 +27,8 @@ const WELL_KNOWN: &[(&str, u32)] = &[
 ];
 
 impl FromStr for Community {
-    type Err = Invalid;
-    fn from_str(text: &str) -> Result<Self, Invalid> {
+    type Err = InvalidValue;
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
         if let Some((_, value)) = WELL_KNOWN.iter().find(|(name, _)| *name == text) {
             return Ok(Community(*value));
         }
@@ -36,9 +36,11 @@ impl FromStr for Community {
             text.split_once(':').and_then(|(high, low)| Some((number::<u16>(high)?, number::<u16>(low)?)));
         match halves {
             Some((high, low)) => Ok(Community(u32::from(high) << 16 | u32::from(low))),
-            None => {
-                Err(Invalid(format!("`{}` is no community; {}", text.escape_debug(), Community::help(text))))
-            }
+            None => Err(InvalidValue(format!(
+                "`{}` is no community; {}",
+                text.escape_debug(),
+                Community::help(text)
+            ))),
         }
     }
 }
@@ -165,8 +167,8 @@ impl From<u64> for ExtendedCommunity {
 }
 
 impl FromStr for ExtendedCommunity {
-    type Err = Invalid;
-    fn from_str(text: &str) -> Result<Self, Invalid> {
+    type Err = InvalidValue;
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
         Self::read(text).ok_or_else(|| {
             let mut parts: Vec<String> = text.split(':').map(str::to_owned).collect();
             if let [_, admin, _] = parts.as_mut_slice()
@@ -175,10 +177,10 @@ impl FromStr for ExtendedCommunity {
                 *admin = asn.to_string();
                 if Self::read(&parts.join(":")).is_some() {
                     let (text, same) = (text.escape_debug(), parts.join(":"));
-                    return Invalid(format!("`{text}` has an AS with a dot; write `{same}`"));
+                    return InvalidValue(format!("`{text}` has an AS with a dot; write `{same}`"));
                 }
             }
-            Invalid(format!(
+            InvalidValue(format!(
                 "`{}` is no extended community; write one as in `rt:65001:80`, `soo:10.0.0.1:80`, \
                  `bandwidth:65001:125000000` (octets a second) or `0x0002fde900000050`",
                 text.escape_debug()
@@ -201,14 +203,16 @@ impl fmt::Display for ExtendedCommunity {
 pub struct LargeCommunity(pub [u32; 3]);
 
 impl FromStr for LargeCommunity {
-    type Err = Invalid;
-    fn from_str(text: &str) -> Result<Self, Invalid> {
+    type Err = InvalidValue;
+    fn from_str(text: &str) -> Result<Self, InvalidValue> {
         let parts: Option<Vec<u32>> = text.split(':').map(number).collect();
         match parts.as_deref() {
             Some([a, b, c]) => Ok(LargeCommunity([*a, *b, *c])),
-            _ => {
-                Err(Invalid(format!("`{}` is no large community; {}", text.escape_debug(), Self::help(text))))
-            }
+            _ => Err(InvalidValue(format!(
+                "`{}` is no large community; {}",
+                text.escape_debug(),
+                Self::help(text)
+            ))),
         }
     }
 }

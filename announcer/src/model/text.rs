@@ -24,9 +24,9 @@ pub fn is_unsafe(c: char) -> bool {
 
 /// A text from outside that is fit to print: one line, no control characters, at most 200 characters.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Shown(String);
+pub struct PrintableText(String);
 
-impl Shown {
+impl PrintableText {
     /// The most characters that are kept.
     const MOST: usize = 200;
 
@@ -36,11 +36,11 @@ impl Shown {
         if text.chars().nth(Self::MOST).is_some() {
             shown.push('…');
         }
-        Shown(shown)
+        PrintableText(shown)
     }
 }
 
-impl fmt::Display for Shown {
+impl fmt::Display for PrintableText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
@@ -67,8 +67,8 @@ mod tests {
 
     #[test]
     fn what_a_server_says_cannot_move_the_cursor() {
-        assert_eq!(Shown::new("http://x/\u{1b}[2J\n\u{202e}ü").to_string(), "http://x/ [2J  ü");
-        assert_eq!(Shown::new(&"x".repeat(201)).to_string(), "x".repeat(200) + "…");
-        assert_eq!(Shown::new(&"x".repeat(200)).to_string(), "x".repeat(200));
+        assert_eq!(PrintableText::new("http://x/\u{1b}[2J\n\u{202e}ü").to_string(), "http://x/ [2J  ü");
+        assert_eq!(PrintableText::new(&"x".repeat(201)).to_string(), "x".repeat(200) + "…");
+        assert_eq!(PrintableText::new(&"x".repeat(200)).to_string(), "x".repeat(200));
     }
 }

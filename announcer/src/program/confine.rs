@@ -85,14 +85,14 @@ impl fmt::Debug for Rights {
 
 /// The places that programs are kept from, as whole paths without symbolic links.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Protected {
+pub struct ProtectedPaths {
     /// What they cannot change: files, and directories with all beneath them.
     pub unwritable: BTreeSet<PathBuf>,
     /// What they can neither change nor read.
     pub unreadable: BTreeSet<PathBuf>,
 }
 
-impl Protected {
+impl ProtectedPaths {
     /// The rights that are forbidden wherever no rule allows them.
     pub fn handled(&self, abi: Abi) -> Rights {
         let read = if self.unreadable.is_empty() { Rights::NONE } else { Rights::READ };
@@ -125,7 +125,7 @@ impl Protected {
 
 /// What an entry of a directory is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum EntryKind {
     /// A directory.
     Directory,
     /// A symbolic link, which has no rule: where it leads to has.
@@ -146,20 +146,20 @@ pub struct Rule {
 /// The rules that give `wanted` to everything at and beneath `path`, but for what is protected; `list` says what is in a
 /// directory, and nothing of one that cannot be listed.
 pub fn rules(
-    protected: &Protected,
+    protected: &ProtectedPaths,
     abi: Abi,
-    (path, kind): (PathBuf, Kind),
+    (path, kind): (PathBuf, EntryKind),
     wanted: Rights,
-    list: &mut impl FnMut(&Path) -> Vec<(PathBuf, Kind)>,
+    list: &mut impl FnMut(&Path) -> Vec<(PathBuf, EntryKind)>,
 ) -> Vec<Rule> {
     let wanted = match kind {
-        Kind::Directory => wanted,
-        Kind::File => Rights(wanted.bits() & Rights::OF_FILES.bits()),
-        Kind::Link => return Vec::new(),
+        EntryKind::Directory => wanted,
+        EntryKind::File => Rights(wanted.bits() & Rights::OF_FILES.bits()),
+        EntryKind::Link => return Vec::new(),
     };
     let (whole, partly) = protected.split(&path, wanted, abi);
     let mut all = Vec::new();
-    if !partly.is_empty() && kind == Kind::Directory {
+    if !partly.is_empty() && kind == EntryKind::Directory {
         for entry in list(&path) {
             all.extend(rules(protected, abi, entry, partly, list));
         }

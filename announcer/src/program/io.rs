@@ -36,11 +36,11 @@ use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::timeout;
 
-use self::confinement::{Confinement, Waiting};
+use self::confinement::{Confinement, PendingRuleset};
 use super::confine::Rights;
 use super::{
-    Bounds, End, Found, HEAD, MOST_LINGERING, MOST_OUTPUT, NOBODY, Order, Phase, RunAs, StartError,
-    in_passwd, why_not_run,
+    Bounds, End, HEAD, MOST_LINGERING, MOST_OUTPUT, NOBODY, Phase, ProgramFile, ProgramSpec, RunAs,
+    StartError, in_passwd, why_not_run,
 };
 use crate::config::Config;
 use crate::files::io::Files;
@@ -58,10 +58,10 @@ const MOST_ANCESTORS: usize = 64;
 
 /// What all runs of programs share. Clones are the same; a daemon has one, and so has each test.
 #[derive(Debug, Clone)]
-pub struct Programs(Arc<Shared>);
+pub struct Programs(Arc<ProgramsInner>);
 
 #[derive(Debug)]
-struct Shared {
+struct ProgramsInner {
     confinement: Confinement,
     starting: Arc<Semaphore>,
 }
@@ -78,7 +78,7 @@ impl Programs {
     }
 
     fn with(confinement: Confinement) -> Self {
-        Programs(Arc::new(Shared { confinement, starting: Arc::new(Semaphore::new(MOST_STARTING)) }))
+        Programs(Arc::new(ProgramsInner { confinement, starting: Arc::new(Semaphore::new(MOST_STARTING)) }))
     }
 
     /// What the operator has to know if programs of the configuration cannot be confined.
@@ -99,7 +99,7 @@ pub struct Runner {
 
 /// A run that is over.
 #[derive(Debug)]
-pub struct Run {
+pub struct ProgramRun {
     /// How it ended.
     pub end: End,
     /// The beginning of what it printed, on standard output and standard error.
@@ -117,7 +117,7 @@ impl Runner {
     }
 
     /// Runs a program to its end, or to the end of its time. Dropped, it kills it.
-    pub async fn run(&self, order: &Arc<Order>, bounds: Bounds) -> Run {
+    pub async fn run(&self, order: &Arc<ProgramSpec>, bounds: Bounds) -> ProgramRun {
         let (mut phase, mut output) = (Phase::Start, Vec::new());
         let ended = timeout(bounds.time, self.attempt(order, bounds.kept, &mut phase, &mut output)).await;
         let end = match ended {
@@ -125,7 +125,7 @@ impl Runner {
             Ok(Err(error)) => End::NotStarted(error),
             Err(_) => End::TimedOut(phase),
         };
-        Run { end, output }
+        ProgramRun { end, output }
     }
 
     /// Waits until every program that was killed has ended, and no longer than `limit`.
@@ -136,7 +136,7 @@ impl Runner {
 
     async fn attempt(
         &self,
-        order: &Arc<Order>,
+        order: &Arc<ProgramSpec>,
         kept: usize,
         phase: &mut Phase,
         output: &mut Vec<u8>,
@@ -147,9 +147,9 @@ impl Runner {
         let starting = self.programs.0.starting.clone().acquire_owned().await.map_err(ending)?;
         let start = Start { order: order.clone(), place, _held: (turn, starting) };
         let mut running = match start.begin(self.programs.clone()).await? {
-            Begun::Running(running) => running,
-            Begun::Waiting(waiting, start) => {
-                let Waiting { ruleset, rules } = waiting;
+            StartResult::Running(running) => running,
+            StartResult::Waiting(waiting, start) => {
+                let PendingRuleset { ruleset, rules } = waiting;
                 let open = self.programs.0.confinement.open_remote(rules).await;
                 start.finish(ruleset, open).await?
             }
@@ -161,28 +161,28 @@ impl Runner {
 
 /// A program that is to be started, and what it holds until it is.
 struct Start {
-    order: Arc<Order>,
+    order: Arc<ProgramSpec>,
     place: OwnedSemaphorePermit,
     _held: (OwnedSemaphorePermit, OwnedSemaphorePermit),
 }
 
 /// What the first step of a start came to.
-enum Begun {
-    Running(Running),
+enum StartResult {
+    Running(RunningProgram),
     /// A file system of another host is asked before it goes on.
-    Waiting(Waiting, Start),
+    Waiting(PendingRuleset, Start),
 }
 
 impl Start {
     /// Starts it, unless something has to be awaited in between.
-    async fn begin(self, programs: Programs) -> Result<Begun, StartError> {
+    async fn begin(self, programs: Programs) -> Result<StartResult, StartError> {
         blocking(move || {
             let own = ids(&self.order.user)?.is_none();
             let ruleset =
                 if own { programs.0.confinement.ruleset().map_err(|e| refused(&e, false))? } else { None };
             match ruleset {
-                Some(waiting) if !waiting.rules.is_empty() => Ok(Begun::Waiting(waiting, self)),
-                ruleset => Ok(Begun::Running(self.spawn(ruleset.map(|waiting| waiting.ruleset))?)),
+                Some(waiting) if !waiting.rules.is_empty() => Ok(StartResult::Waiting(waiting, self)),
+                ruleset => Ok(StartResult::Running(self.spawn(ruleset.map(|waiting| waiting.ruleset))?)),
             }
         })
         .await
@@ -193,7 +193,7 @@ impl Start {
         self,
         ruleset: Arc<OwnedFd>,
         open: Vec<(OwnedFd, Rights)>,
-    ) -> Result<Running, StartError> {
+    ) -> Result<RunningProgram, StartError> {
         blocking(move || {
             for (place, rights) in open {
                 confinement::allow(&ruleset, &place, rights).map_err(|error| refused(&error, false))?;
@@ -204,7 +204,7 @@ impl Start {
     }
 
     /// Starts it, and blocks until its program is loaded.
-    fn spawn(self, ruleset: Option<Arc<OwnedFd>>) -> Result<Running, StartError> {
+    fn spawn(self, ruleset: Option<Arc<OwnedFd>>) -> Result<RunningProgram, StartError> {
         let Some((program, arguments)) = self.order.command.split_first() else {
             return Err(StartError::Kernel(Errno::ENOENT));
         };
@@ -230,7 +230,7 @@ impl Start {
         })?;
         let id = child.id().and_then(|id| i32::try_from(id).ok());
         id.into_iter().for_each(expose);
-        Ok(Running { child: Some((child, self.place)), group: Group(id.map(Pid::from_raw)), output })
+        Ok(RunningProgram { child: Some((child, self.place)), group: Group(id.map(Pid::from_raw)), output })
     }
 }
 
@@ -244,14 +244,14 @@ async fn blocking<T: Send + 'static>(
 
 /// A program that runs. Dropped, it and all that it started are killed.
 #[derive(Debug)]
-struct Running {
+struct RunningProgram {
     /// None: it has ended and is reaped.
     child: Option<(Child, OwnedSemaphorePermit)>,
     group: Group,
     output: pipe::Receiver,
 }
 
-impl Running {
+impl RunningProgram {
     /// Waits for the end of the program itself; keeps the beginning of what it printed.
     async fn end(&mut self, kept: usize, output: &mut Vec<u8>) -> Result<End, StartError> {
         let failed = |error: io::Error| StartError::Other(error.to_string());
@@ -298,7 +298,7 @@ fn of_status(status: ExitStatus) -> End {
     )
 }
 
-impl Drop for Running {
+impl Drop for RunningProgram {
     fn drop(&mut self) {
         let Some((mut child, place)) = self.child.take() else { return };
         self.group.kill(); // one that took other rights stays, and keeps its place
@@ -384,7 +384,7 @@ fn look_at(program: &Path, errno: Errno) -> StartError {
     if let Some(file) = read {
         let _ = file.take(HEAD as u64).read_to_end(&mut head); // what cannot be read says nothing
     }
-    let found = facts.map(|facts| Found { executable: facts.mode() & 0o111 != 0, head: &head });
+    let found = facts.map(|facts| ProgramFile { executable: facts.mode() & 0o111 != 0, head: &head });
     why_not_run(errno, found, |path| Path::new(path).exists())
 }
 

@@ -3,7 +3,7 @@ use super::*;
 // H22.
 #[test]
 fn a_script_whose_interpreter_is_missing_says_so_and_not_that_the_script_is() {
-    let found = |head| Some(Found { executable: true, head });
+    let found = |head| Some(ProgramFile { executable: true, head });
     let known = |path: &str| ["/bin/sh", "/usr/bin/env"].contains(&path);
     for (errno, found, want) in [
         (Errno::ENOENT, None, "No such file or directory"),
@@ -23,7 +23,7 @@ fn a_script_whose_interpreter_is_missing_says_so_and_not_that_the_script_is() {
         (Errno::ENOENT, found(b""), "No such file or directory"),
         (
             Errno::EACCES,
-            Some(Found { executable: false, head: b"#!/bin/sh\n" }),
+            Some(ProgramFile { executable: false, head: b"#!/bin/sh\n" }),
             "it is not executable: `chmod +x`",
         ),
         (
@@ -55,7 +55,8 @@ fn a_program_of_another_system_names_its_loader() {
     let at = u8::try_from(head.len()).unwrap();
     head[64 + 56 + 8] = at;
     head.extend(b"/lib/ld-musl-x86_64.so.1\0rest");
-    let why = |head: &[u8]| why_not_run(Errno::ENOENT, Some(Found { executable: true, head }), |_| false);
+    let why =
+        |head: &[u8]| why_not_run(Errno::ENOENT, Some(ProgramFile { executable: true, head }), |_| false);
     assert_eq!(why(&head), StartError::NoLoader("/lib/ld-musl-x86_64.so.1".into()));
     for cut in 0..head.len() {
         let _ = why(&head[..cut]); // none of them is a panic

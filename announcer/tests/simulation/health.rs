@@ -12,7 +12,7 @@ use announcer::config::kind::http;
 use announcer::config::{self, Config};
 use announcer::director::{Director, Fact};
 use announcer::drain::{Drain, Drains};
-use announcer::health::Probed;
+use announcer::health::ProbeFact;
 use announcer::health::outcome::{Outcome, Reason, Shortage};
 use announcer::rib::LocRib;
 use announcer::vip::Presence;
@@ -380,7 +380,7 @@ impl Health {
         };
         self.oracle.probed(vip, check, sequence, counts, now);
         let service = "www".parse().unwrap();
-        let probed = Probed { service, vip, check, sequence, outcome, at: now };
+        let probed = ProbeFact { service, vip, check, sequence, outcome, at: now };
         let _ = self.director.handle(Fact::Probed(probed), now);
     }
 }

@@ -12,7 +12,7 @@ use super::super::table::table;
 use super::super::value::{Value, ValueError, argument, text, wrong};
 use super::super::writer::{self, ToToml, TomlWriter};
 use super::interface::{FailureWord, ProbeKind, Word};
-use crate::model::text::Shown;
+use crate::model::text::PrintableText;
 
 table! {
     /// A program and its exit code.
@@ -119,12 +119,12 @@ impl fmt::Display for Answer {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Warning {
     /// The exit code warns; the first line that the program printed, if any.
-    Program(Option<Shown>),
+    Program(Option<PrintableText>),
 }
 
 impl Word for Warning {
     fn examples() -> Vec<Self> {
-        vec![Warning::Program(Some(Shown::new("LOAD WARNING - 7")))]
+        vec![Warning::Program(Some(PrintableText::new("LOAD WARNING - 7")))]
     }
 }
 
@@ -145,7 +145,7 @@ pub enum Failure {
         /// 1 to 255.
         code: i32,
         /// The first line that the program printed, if any.
-        said: Option<Shown>,
+        said: Option<PrintableText>,
     },
     /// The program ended by a signal of this name.
     Killed(&'static str),
@@ -154,9 +154,9 @@ pub enum Failure {
     /// The programs of earlier probes were killed and have not ended: they hang in the kernel, on a disk perhaps.
     Lingering,
     /// The program could not be started, for this reason.
-    NotRun(Shown),
+    NotRun(PrintableText),
     /// `user` is not in /etc/passwd.
-    NoUser(Shown),
+    NoUser(PrintableText),
     /// `user` is another than ours, which takes rights that we do not have.
     NotAllowed,
 }
@@ -164,12 +164,12 @@ pub enum Failure {
 impl Word for Failure {
     fn examples() -> Vec<Self> {
         vec![
-            Failure::Exit { code: 2, said: Some(Shown::new("DISK CRITICAL - 99% of /")) },
+            Failure::Exit { code: 2, said: Some(PrintableText::new("DISK CRITICAL - 99% of /")) },
             Failure::Killed("SIGSEGV"),
             Failure::Endless,
             Failure::Lingering,
-            Failure::NotRun(Shown::new("No such file or directory")),
-            Failure::NoUser(Shown::new("www-check")),
+            Failure::NotRun(PrintableText::new("No such file or directory")),
+            Failure::NoUser(PrintableText::new("www-check")),
             Failure::NotAllowed,
         ]
     }

@@ -6,7 +6,7 @@ use std::fmt;
 
 use super::certificate::{Date, Flaw};
 use super::interface::{FailureWord, FirstOctets, ProbeContext, Word};
-use crate::model::text::Shown;
+use crate::model::text::PrintableText;
 
 /// Why a handshake failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,7 +16,7 @@ pub enum Failure {
     /// The handshake failed, for a reason that is a sentence of ours.
     Tls(&'static str),
     /// No certificate can be for a name such as this one.
-    NoServerName(Shown),
+    NoServerName(PrintableText),
     /// The server chose none of the protocols that were offered by ALPN.
     NoProtocol,
     /// The server wants a certificate of the client, and we have none.
@@ -30,7 +30,7 @@ impl Word for Failure {
         vec![
             Failure::NotTls,
             Failure::Tls("a sentence that says why, and what to do"),
-            Failure::NoServerName(Shown::new("_.example.com")),
+            Failure::NoServerName(PrintableText::new("_.example.com")),
             Failure::NoProtocol,
             Failure::WantsCertificate,
             Failure::Certificate(Flaw::Untrusted),

@@ -11,7 +11,7 @@ use super::super::table::table;
 use super::super::value::{port, string};
 use super::super::writer::TomlWriter;
 use super::interface::{FailureWord, ProbeKind, Word};
-use crate::model::text::Shown;
+use crate::model::text::PrintableText;
 
 table! {
     /// A connection, and what is said over it.
@@ -72,12 +72,12 @@ impl fmt::Display for Answer {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Failure {
     /// Something else came than what was expected; its beginning.
-    Unexpected(Shown),
+    Unexpected(PrintableText),
 }
 
 impl Word for Failure {
     fn examples() -> Vec<Self> {
-        vec![Failure::Unexpected(Shown::new("554 no service"))]
+        vec![Failure::Unexpected(PrintableText::new("554 no service"))]
     }
 }
 
@@ -110,7 +110,7 @@ mod tests {
         assert_eq!(text, [("unexpected", "answered unexpectedly: 554 no service".to_owned())]);
         assert!(failures.iter().all(Failure::is_timed));
         // A new variant does not compile before it is here, and then in the examples and above.
-        match (Answer::Connected, Failure::Unexpected(Shown::new(""))) {
+        match (Answer::Connected, Failure::Unexpected(PrintableText::new(""))) {
             (Answer::Connected | Answer::Expected, Failure::Unexpected(_)) => {}
         }
     }

@@ -8,7 +8,7 @@ use crate::config::kind::tcp;
 use crate::config::tests::with_services;
 use crate::director::{Director, Fact};
 use crate::drain::Drains;
-use crate::health::Probed;
+use crate::health::ProbeFact;
 use crate::health::outcome::{Outcome, Reason};
 
 const CONFIG: &str = with_services!(
@@ -33,7 +33,7 @@ on_failure = "deprefer"
 );
 
 /// The story after these outcomes of the second check, `+` or `-`, a second apart; the first check has just passed.
-fn story(backend: &str, sessions: Vec<Session>) -> String {
+fn story(backend: &str, sessions: Vec<SessionExplanation>) -> String {
     let config = Arc::new(config::parse("test.toml", CONFIG).unwrap_or_else(|errors| panic!("{errors}")));
     let start = Instant::now();
     let mut director = Director::new(config.clone(), Drains::default(), start);
@@ -48,7 +48,7 @@ fn story(backend: &str, sessions: Vec<Session>) -> String {
         let service = "www".parse().unwrap();
         let sequence = u64::try_from(now.duration_since(start).as_millis()).unwrap();
         let _ =
-            director.handle(Fact::Probed(Probed { service, vip, check, sequence, outcome, at: now }), now);
+            director.handle(Fact::Probed(ProbeFact { service, vip, check, sequence, outcome, at: now }), now);
     };
     for outcome in backend.chars() {
         now += Duration::from_secs(1);
@@ -58,20 +58,21 @@ fn story(backend: &str, sessions: Vec<Session>) -> String {
     let _ = director.handle(Fact::Vip(vip, Presence::Present), now);
     let report = director.report();
     let (_, known) = report.vips().next().unwrap();
-    let routers = sessions.into_iter().enumerate().map(|(index, session)| Router {
+    let routers = sessions.into_iter().enumerate().map(|(index, session)| RouterExplanation {
         name: format!("r{}", index + 1),
         overrides: Overrides { med: Some(7), ..Overrides::default() },
         internal: index == 1,
         session,
     });
-    let story = Story { vip: known, service: &config.services[0], drain: None, routers: routers.collect() };
+    let story =
+        VipExplanation { vip: known, service: &config.services[0], drain: None, routers: routers.collect() };
     explain(&story, now + Duration::from_millis(250)).join("\n")
 }
 
 #[test]
 fn the_whole_chain_is_told_in_sentences() {
-    let down = Session::Down("Connect".into(), Some("connection refused, 3s ago".into()));
-    let not_sent = Session::DoesNotSend("IPv4 routes are not sent".into());
+    let down = SessionExplanation::Down("Connect".into(), Some("connection refused, 3s ago".into()));
+    let not_sent = SessionExplanation::DoesNotSend("IPv4 routes are not sent".into());
     expect![[r#"
         192.0.2.80 of service www: last choice, check `backend`: 1 of 1 probes failed (last: connection refused after 2 ms) (for 0.2s)
         The VIP is on lo.
@@ -89,12 +90,12 @@ fn the_whole_chain_is_told_in_sentences() {
         Router r3 is being sent the route, and its kernel has not acknowledged all of it yet.
         Router r4 knows nothing from us: the session is Connect, connection refused, 3s ago.
         Router r5 gets no route to it: IPv4 routes are not sent."#]]
-        .assert_eq(&story("+-", vec![Session::Acknowledged, Session::Acknowledged, Session::Sending, down, not_sent]));
+        .assert_eq(&story("+-", vec![SessionExplanation::Acknowledged, SessionExplanation::Acknowledged, SessionExplanation::Sending, down, not_sent]));
 }
 
 #[test]
 fn what_is_not_announced_is_with_nobody() {
-    let story = story("", vec![Session::Acknowledged, Session::Sending]);
+    let story = story("", vec![SessionExplanation::Acknowledged, SessionExplanation::Sending]);
     assert!(story.contains("starting, check `backend`: no probe has answered yet"), "{story}");
     assert!(
         story.contains("Router r1 is not sent 192.0.2.80/32; its kernel has acknowledged all withdrawals."),

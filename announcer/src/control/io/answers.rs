@@ -6,13 +6,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
-use super::Context;
+use super::ControlContext;
 use crate::bgp::fsm::StateName;
 use crate::bgp::io::session;
 use crate::bgp::open::{AsWidth, RefreshKind};
 use crate::config;
 use crate::control::api::{self, Response};
-use crate::control::explain::{self, Router, Session, Story};
+use crate::control::explain::{self, RouterExplanation, SessionExplanation, VipExplanation};
 use crate::control::names;
 use crate::director::{Report, VipReport};
 use crate::drain::{self, Drain};
@@ -21,7 +21,12 @@ use crate::health::io::listener;
 use crate::model::{Asn, Family, PeerAsn};
 
 /// All that is known of a VIP, in sentences.
-pub(super) fn explained(context: &Context, report: &Report, address: IpAddr, peer: Option<&str>) -> Response {
+pub(super) fn explained(
+    context: &ControlContext,
+    report: &Report,
+    address: IpAddr,
+    peer: Option<&str>,
+) -> Response {
     let config = context.configs.borrow().clone();
     let found = config.vips().find(|(vip, _)| *vip == address);
     let known = report.vips().find(|(_, vip)| vip.address == address);
@@ -38,28 +43,35 @@ pub(super) fn explained(context: &Context, report: &Report, address: IpAddr, pee
     let routers = peers.iter().map(|(peer, status)| {
         let down = status.trouble().map(|(reason, _)| reason);
         let session = match status.not_sent.get(&Family::of(address)) {
-            _ if status.state != StateName::Established => Session::Down(status.state.to_string(), down),
-            Some(why) => Session::DoesNotSend(why.to_string()),
-            None if !peer.families.contains(&Family::of(address)) => {
-                Session::DoesNotSend(format!("`families` of this peer leaves {} out", Family::of(address)))
+            _ if status.state != StateName::Established => {
+                SessionExplanation::Down(status.state.to_string(), down)
             }
-            None if status.acknowledged < report.generation => Session::Sending,
-            None => Session::Acknowledged,
+            Some(why) => SessionExplanation::DoesNotSend(why.to_string()),
+            None if !peer.families.contains(&Family::of(address)) => SessionExplanation::DoesNotSend(
+                format!("`families` of this peer leaves {} out", Family::of(address)),
+            ),
+            None if status.acknowledged < report.generation => SessionExplanation::Sending,
+            None => SessionExplanation::Acknowledged,
         };
         let internal = match peer.asn {
             PeerAsn::Internal => true,
             PeerAsn::External => false,
             PeerAsn::Is(asn) => asn == config.bgp.asn,
         };
-        Router { name: peer.name.to_string(), overrides: peer.overrides.clone(), internal, session }
+        RouterExplanation {
+            name: peer.name.to_string(),
+            overrides: peer.overrides.clone(),
+            internal,
+            session,
+        }
     });
     let routers = routers.filter(|router| peer.is_none_or(|name| router.name == name)).collect();
-    let story = Story { vip, service, drain: report.drains.of(&service.name), routers };
+    let story = VipExplanation { vip, service, drain: report.drains.of(&service.name), routers };
     Response::Done { notes: explain::explain(&story, Instant::now()) }
 }
 
 /// What an operator should look at beside what the director warns of, a sentence each. Nothing is read for it.
-pub(crate) fn warnings_beside(context: &Context) -> Vec<String> {
+pub(crate) fn warnings_beside(context: &ControlContext) -> Vec<String> {
     let mut warnings = context.configs.borrow().warnings();
     for others in &context.warnings {
         warnings.extend(others.borrow().iter().cloned());
@@ -72,7 +84,7 @@ pub(crate) fn warnings_beside(context: &Context) -> Vec<String> {
     warnings
 }
 
-pub(super) fn status(context: &Context, report: &Report) -> api::Status {
+pub(super) fn status(context: &ControlContext, report: &Report) -> api::Status {
     let mut warnings = report.warnings(Instant::now());
     warnings.extend(warnings_beside(context));
     let drain = |drain: &Drain| api::DrainStatus {
@@ -125,7 +137,11 @@ fn listener_watch(report: &listener::ListenerReport) -> Option<api::ListenerWatc
     })
 }
 
-fn peer(context: &Context, peer: &config::PeerConfig, status: &session::SessionReport) -> api::PeerStatus {
+fn peer(
+    context: &ControlContext,
+    peer: &config::PeerConfig,
+    status: &session::SessionReport,
+) -> api::PeerStatus {
     let ours = context.configs.borrow().bgp.asn;
     let asn = match (peer.asn, &status.negotiated) {
         (PeerAsn::Is(asn), _) => Some(asn),
@@ -200,7 +216,7 @@ fn messages(counters: &session::MessageCounters) -> BTreeMap<String, u64> {
 }
 
 /// All that is known of a router, in sentences.
-pub(super) fn explained_peer(context: &Context, name: &str) -> Response {
+pub(super) fn explained_peer(context: &ControlContext, name: &str) -> Response {
     let peers = context.peers.borrow().clone();
     match peers.iter().find(|(peer, _)| peer.name.as_str() == name) {
         Some((found, status)) => {

@@ -136,10 +136,10 @@ fn a_wait_says_what_is_missing() {
         }
         Response::Status { .. } => panic!("a status is no answer"),
     };
-    assert_eq!(message(Waited::Settled), "done");
+    assert_eq!(message(WaitResult::Settled), "done");
     assert_eq!(
-        message(Waited::TimeIsUp(vec!["r1".into(), "r2".into()])),
+        message(WaitResult::TimeIsUp(vec!["r1".into(), "r2".into()])),
         "drained, but not acknowledged by r1, r2 in time"
     );
-    assert!(message(Waited::TimeIsUp(vec![])).contains("allow more than `settle`, 1s"));
+    assert!(message(WaitResult::TimeIsUp(vec![])).contains("allow more than `settle`, 1s"));
 }

@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::sleep_until;
 use tracing::info;
 
-use super::tasks::Kept;
+use super::tasks::OwnedTask;
 use crate::config::Config;
 use crate::director::ask::Ask;
 use crate::director::preview::Refusal;
@@ -17,31 +17,31 @@ use crate::director::{Director, Fact, Standing, StandingChange};
 use crate::drain::{self, ForgivenServices};
 use crate::health::io::probe;
 use crate::health::io::prober::Prober;
-use crate::health::watch::Wanted;
-use crate::health::{Listening, Pace, Probed, Target};
+use crate::health::watch::WatchPlan;
+use crate::health::{ListenerFact, Pace, ProbeFact, Target};
 use crate::metrics::Tally;
 use crate::model::Generation;
 use crate::rib::LocRib;
 use crate::vip::Presence;
 
 /// What the director's task hears.
-pub(in crate::daemon) struct Hears {
+pub(in crate::daemon) struct DirectorInputs {
     pub(in crate::daemon) asked: mpsc::Receiver<Ask>,
-    pub(in crate::daemon) probed: mpsc::Receiver<Probed>,
-    pub(in crate::daemon) listening: mpsc::Receiver<Listening>,
+    pub(in crate::daemon) probed: mpsc::Receiver<ProbeFact>,
+    pub(in crate::daemon) listening: mpsc::Receiver<ListenerFact>,
     pub(in crate::daemon) vips: mpsc::Receiver<(IpAddr, Presence)>,
     pub(in crate::daemon) drains: mpsc::Receiver<drain::io::DrainFact>,
 }
 
 /// What is counted of facts and changes, beside what they lead to.
-pub(in crate::daemon) struct Counts {
+pub(in crate::daemon) struct ChangeObservers {
     /// For metrics.
     pub(in crate::daemon) tally: watch::Sender<Tally>,
     /// For the hook.
     pub(in crate::daemon) hooks: mpsc::Sender<Vec<StandingChange>>,
 }
 
-impl Counts {
+impl ChangeObservers {
     async fn changed(&mut self, changes: Vec<StandingChange>) {
         if changes.is_empty() {
             return;
@@ -53,19 +53,19 @@ impl Counts {
 }
 
 /// Where the generation goes in which an order holds.
-enum Applied {
+enum GenerationReply {
     Plain(oneshot::Sender<Generation>),
     Reload(oneshot::Sender<Result<Generation, Refusal>>),
 }
 
-impl Applied {
+impl GenerationReply {
     /// Who asked may be gone.
     fn answer(self, generation: Generation) {
         match self {
-            Applied::Plain(reply) => {
+            GenerationReply::Plain(reply) => {
                 let _ = reply.send(generation);
             }
-            Applied::Reload(reply) => {
+            GenerationReply::Reload(reply) => {
                 let _ = reply.send(Ok(generation));
             }
         }
@@ -75,11 +75,11 @@ impl Applied {
 /// Runs for ever. Facts that wait together are decided together.
 pub(in crate::daemon) async fn direct(
     mut director: Director,
-    mut probes: Probes,
-    mut hears: Hears,
+    mut probes: ProbeLoops,
+    mut hears: DirectorInputs,
     rib: watch::Sender<Arc<LocRib>>,
-    watched: watch::Sender<Arc<Wanted>>,
-    mut counts: Counts,
+    watched: watch::Sender<Arc<WatchPlan>>,
+    mut counts: ChangeObservers,
 ) {
     let (mut probed, mut listening, mut vips) = (Vec::new(), Vec::new(), Vec::new());
     loop {
@@ -95,7 +95,7 @@ pub(in crate::daemon) async fn direct(
                 Ask::Recheck(services) => facts.push(Fact::Recheck(services)),
                 Ask::Stop(reply) => {
                     facts.push(Fact::Stop);
-                    applied = Some(Applied::Plain(reply));
+                    applied = Some(GenerationReply::Plain(reply));
                 }
                 Ask::Reload { config, force, reply } => {
                     let now = Instant::now();
@@ -106,7 +106,7 @@ pub(in crate::daemon) async fn direct(
                             changes = director.reload(config.clone(), probes.prober.issued(), now);
                             probes.apply(&config, &director);
                             counts.tally.send_modify(|tally| tally.reload(&config));
-                            applied = Some(Applied::Reload(reply));
+                            applied = Some(GenerationReply::Reload(reply));
                         }
                     }
                 }
@@ -120,7 +120,7 @@ pub(in crate::daemon) async fn direct(
                     ForgivenServices::Services(services) => Some(Fact::Forgive(Some(services))),
                 });
                 facts.push(Fact::Drains(drains));
-                applied = waits.map(Applied::Plain);
+                applied = waits.map(GenerationReply::Plain);
             }
             _ = hears.vips.recv_many(&mut vips, 1024) => {}
             _ = hears.probed.recv_many(&mut probed, 1024) => {}
@@ -173,16 +173,16 @@ fn log(change: &StandingChange) {
 }
 
 /// The probe loops, one a VIP and check.
-pub(in crate::daemon) struct Probes {
-    running: BTreeMap<(IpAddr, usize), (Target, watch::Sender<Pace>, Kept)>,
+pub(in crate::daemon) struct ProbeLoops {
+    running: BTreeMap<(IpAddr, usize), (Target, watch::Sender<Pace>, OwnedTask)>,
     prober: Prober,
-    facts: mpsc::Sender<Probed>,
+    facts: mpsc::Sender<ProbeFact>,
 }
 
-impl Probes {
+impl ProbeLoops {
     /// None yet.
-    pub(in crate::daemon) fn new(prober: Prober, facts: mpsc::Sender<Probed>) -> Self {
-        Probes { running: BTreeMap::new(), prober, facts }
+    pub(in crate::daemon) fn new(prober: Prober, facts: mpsc::Sender<ProbeFact>) -> Self {
+        ProbeLoops { running: BTreeMap::new(), prober, facts }
     }
 
     /// Runs what `config` wants: a loop whose target is the same goes on undisturbed.
@@ -199,13 +199,13 @@ impl Probes {
         }
     }
 
-    fn start(&self, target: Target, director: &Director) -> (Target, watch::Sender<Pace>, Kept) {
+    fn start(&self, target: Target, director: &Director) -> (Target, watch::Sender<Pace>, OwnedTask) {
         let pace = director.pace(target.vip, target.check);
         let (pace, paced) =
             watch::channel(pace.unwrap_or(Pace { interval: target.config.interval, rechecks: 0 }));
         let (prober, facts, running) = (self.prober.clone(), self.facts.clone(), target.clone());
         let name = format!("probe of {}", target.vip);
-        let kept = Kept::new(name, move || {
+        let kept = OwnedTask::new(name, move || {
             probe::run(prober.clone(), running.clone(), paced.clone(), facts.clone())
         });
         (target, pace, kept)

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 use tracing::{info, warn};
 
-use super::tasks::Kept;
+use super::tasks::OwnedTask;
 use crate::bgp::fsm::StateName;
 use crate::bgp::io::peers::Peers;
 use crate::bgp::io::session::{self, Local, SessionOrder, SessionReport};
@@ -31,7 +31,7 @@ const RETURN: Duration = Duration::from_secs(30);
 
 /// What every session is given.
 #[derive(Debug, Clone)]
-pub(in crate::daemon) struct Shared {
+pub(in crate::daemon) struct SessionResources {
     pub(in crate::daemon) configs: watch::Receiver<Arc<Config>>,
     pub(in crate::daemon) router_ids: watch::Receiver<Identity>,
     pub(in crate::daemon) vips: watch::Receiver<Arc<BTreeSet<IpAddr>>>,
@@ -44,16 +44,16 @@ pub(in crate::daemon) struct Shared {
     pub(in crate::daemon) stop: watch::Receiver<Option<String>>,
 }
 
-struct Running {
+struct SessionTask {
     settings: Settings,
     peer: watch::Sender<Arc<config::PeerConfig>>,
     order: watch::Sender<SessionOrder>,
     status: watch::Receiver<SessionReport>,
     /// `None` while the router id is not known.
-    task: Option<Kept>,
+    task: Option<OwnedTask>,
 }
 
-impl Running {
+impl SessionTask {
     fn name(&self) -> &PeerName {
         &self.settings.peer.name
     }
@@ -71,8 +71,9 @@ impl Running {
 }
 
 /// Holds the sessions until `stop`; publishes them in the order of the configuration.
-pub(in crate::daemon) async fn keep(shared: Shared, peers: watch::Sender<Peers>) {
-    let mut keeper = Keeper { running: Vec::new(), peers, inputs: Inputs::of(&shared), shared, given: None };
+pub(in crate::daemon) async fn keep(shared: SessionResources, peers: watch::Sender<Peers>) {
+    let mut keeper =
+        SessionManager { running: Vec::new(), peers, inputs: Inputs::of(&shared), shared, given: None };
     let mut stop = keeper.shared.stop.clone();
     while stop.borrow_and_update().is_none() {
         tokio::select! {
@@ -91,7 +92,7 @@ struct Inputs {
 }
 
 impl Inputs {
-    fn of(shared: &Shared) -> Self {
+    fn of(shared: &SessionResources) -> Self {
         Inputs { configs: shared.configs.clone(), router_ids: shared.router_ids.clone() }
     }
 
@@ -109,16 +110,16 @@ impl Inputs {
     }
 }
 
-struct Keeper {
-    running: Vec<Running>,
+struct SessionManager {
+    running: Vec<SessionTask>,
     peers: watch::Sender<Peers>,
     inputs: Inputs,
-    shared: Shared,
+    shared: SessionResources,
     /// The configuration that the sessions were given last.
     given: Option<Arc<Config>>,
 }
 
-impl Keeper {
+impl SessionManager {
     /// Takes the steps that there are, then waits until there can be others; `false`: the daemon ends.
     async fn work(&mut self) -> bool {
         loop {
@@ -158,7 +159,7 @@ impl Keeper {
     }
 
     fn seen(&self) -> Vec<plan::RunningSession> {
-        self.running.iter().map(Running::seen).collect()
+        self.running.iter().map(SessionTask::seen).collect()
     }
 
     /// Lets the sessions that go on know what they have to say from now on, and read their keys again: at a reload alone.
@@ -237,8 +238,8 @@ impl Keeper {
     }
 
     fn publish(&self, config: &Config) {
-        let place = |one: &&Running| config.peers.iter().position(|peer| peer.name == *one.name());
-        let mut ordered: Vec<&Running> = self.running.iter().collect();
+        let place = |one: &&SessionTask| config.peers.iter().position(|peer| peer.name == *one.name());
+        let mut ordered: Vec<&SessionTask> = self.running.iter().collect();
         ordered.sort_by_key(place);
         self.peers.send_replace(Peers::new(
             ordered.into_iter().map(|one| (one.settings.peer.clone(), one.status.clone())).collect(),
@@ -254,15 +255,15 @@ fn reason(cause: Cause) -> &'static str {
     }
 }
 
-fn start(settings: Settings, shared: &Shared) -> Running {
+fn start(settings: Settings, shared: &SessionResources) -> SessionTask {
     let (status, seen) = watch::channel(SessionReport::new());
     let (order, orders) = watch::channel(SessionOrder::Run);
     let name = format!("session with {}", settings.peer.name);
     let (peer, given) = watch::channel(Arc::new(settings.peer.clone()));
     let task = settings.router_id.map(|router_id| {
         let (asn, graceful_restart, shared) = (settings.asn, settings.graceful_restart, shared.clone());
-        Kept::new(name, move || {
-            let Shared { vips, network, files, ribs, restarted, .. } = shared.clone();
+        OwnedTask::new(name, move || {
+            let SessionResources { vips, network, files, ribs, restarted, .. } = shared.clone();
             let local = Local { asn, router_id, graceful_restart, restarted, vips, network, files };
             let (peer, orders, status) = (given.clone(), orders.clone(), status.clone());
             async move {
@@ -271,7 +272,7 @@ fn start(settings: Settings, shared: &Shared) -> Running {
             }
         })
     });
-    Running { settings, peer, order, status: seen, task }
+    SessionTask { settings, peer, order, status: seen, task }
 }
 
 #[cfg(test)]

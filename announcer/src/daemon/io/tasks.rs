@@ -11,18 +11,18 @@ const RESTART: Duration = Duration::from_secs(1);
 
 /// A task; dropped, it ends.
 #[derive(Debug)]
-pub(in crate::daemon) struct Kept(JoinHandle<()>);
+pub(in crate::daemon) struct OwnedTask(JoinHandle<()>);
 
-impl Kept {
+impl OwnedTask {
     /// Runs what `task` makes, and makes it anew when it panics.
-    pub(in crate::daemon) fn new<F>(name: String, mut task: impl FnMut() -> F + Send + 'static) -> Kept
+    pub(in crate::daemon) fn new<F>(name: String, mut task: impl FnMut() -> F + Send + 'static) -> OwnedTask
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        Kept(tokio::spawn(async move {
+        OwnedTask(tokio::spawn(async move {
             loop {
                 let running = tokio::spawn(task());
-                let _ends_with_us = Ends(running.abort_handle());
+                let _ends_with_us = AbortOnDrop(running.abort_handle());
                 match running.await {
                     Err(e) if e.is_panic() => {
                         error!(task = name, "task panicked, starts again in a second");
@@ -40,15 +40,15 @@ impl Kept {
     }
 }
 
-impl Drop for Kept {
+impl Drop for OwnedTask {
     fn drop(&mut self) {
         self.0.abort();
     }
 }
 
-struct Ends(AbortHandle);
+struct AbortOnDrop(AbortHandle);
 
-impl Drop for Ends {
+impl Drop for AbortOnDrop {
     fn drop(&mut self) {
         self.0.abort();
     }
@@ -65,7 +65,7 @@ mod tests {
     async fn a_task_that_panics_is_started_again_and_one_that_ends_is_not() {
         let starts = Arc::new(AtomicU32::new(0));
         let count = starts.clone();
-        let mut kept = Kept::new("test".into(), move || {
+        let mut kept = OwnedTask::new("test".into(), move || {
             let start = count.fetch_add(1, Ordering::Relaxed);
             async move { assert!(start > 1, "as a test") }
         });
@@ -76,7 +76,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_dropped_task_ends() {
         let (alive, mut gone) = tokio::sync::mpsc::channel::<()>(1);
-        let kept = Kept::new("test".into(), move || {
+        let kept = OwnedTask::new("test".into(), move || {
             let alive = alive.clone();
             async move {
                 let _alive = alive;

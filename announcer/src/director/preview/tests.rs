@@ -6,7 +6,7 @@ use crate::config::kind::http;
 use crate::config::tests::with_services;
 use crate::director::{Fact, Presence};
 use crate::drain::Drains;
-use crate::health::Probed;
+use crate::health::ProbeFact;
 use crate::health::outcome::{Outcome, Reason};
 
 const CONFIG: &str = with_services!(
@@ -56,7 +56,7 @@ fn director(healthy: bool, drained: &[&str], now: Instant) -> Director {
         let outcomes = if www { vec![pass, fail] } else { vec![if healthy { pass } else { fail }] };
         for (check, outcome) in outcomes.into_iter().enumerate() {
             let service = "www".parse().unwrap();
-            let probed = Probed { service, vip, check, sequence: 1, outcome, at: now };
+            let probed = ProbeFact { service, vip, check, sequence: 1, outcome, at: now };
             let _ = director.handle(Fact::Probed(probed), now);
         }
     }

@@ -46,7 +46,7 @@ fn a_listener_that_is_gone_withdraws_at_once_whatever_a_failure_does_and_back_is
         let _ = (scene.director.take_paced(), scene.director.take_watched());
         let (vip, at) = (V4.parse().unwrap(), scene.now);
         let since = scene.sequence + 2;
-        let listening = |listening, port| Fact::Listening(Listening { vip, port, listening, at }, since);
+        let listening = |listening, port| Fact::Listening(ListenerFact { vip, port, listening, at }, since);
         assert_eq!(scene.fact(listening(false, 443)), [], "nobody asks there");
         assert_eq!(scene.fact(listening(false, 80)).len(), 1);
         assert_eq!(scene.announced(), [V6], "{on_failure}");

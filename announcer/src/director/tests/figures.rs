@@ -8,7 +8,7 @@ impl Scene {
     fn saw(&mut self, vip: &str, check: usize, outcome: Outcome) {
         self.sequence += 1;
         let (service, sequence, at) = ("www".parse().unwrap(), self.sequence, self.now);
-        let probed = Probed { service, vip: vip.parse().unwrap(), check, sequence, outcome, at };
+        let probed = ProbeFact { service, vip: vip.parse().unwrap(), check, sequence, outcome, at };
         let _ = self.fact(Fact::Probed(probed));
     }
 

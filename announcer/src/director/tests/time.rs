@@ -12,7 +12,7 @@ fn entries() -> Vec<(&'static str, Entry)> {
         ("a probe", |scene| scene.probes(MAIL, 0, "+")),
         ("the listener watch", |scene| {
             let (vip, at) = (MAIL.parse().unwrap(), scene.now);
-            scene.fact(Fact::Listening(Listening { vip, port: 80, listening: true, at }, 0))
+            scene.fact(Fact::Listening(ListenerFact { vip, port: 80, listening: true, at }, 0))
         }),
         ("an unknown VIP", |scene| scene.fact(Fact::Vip("192.0.2.99".parse().unwrap(), Presence::Present))),
         ("a VIP", |scene| scene.fact(Fact::Vip(MAIL.parse().unwrap(), Presence::Present))),

@@ -37,7 +37,7 @@ async fn a_file_that_hangs_delays_nothing_but_itself() {
     assert_eq!(files.run(Path::new("/other"), |_| Ok(7)).await.unwrap(), 7);
     drop(releases);
     let mut hanging = files.hanging();
-    hanging.wait_for(Hanging::is_empty).await.unwrap();
+    hanging.wait_for(HangingPaths::is_empty).await.unwrap();
     files.run_within(Path::new("/hangs/0"), LONG, |_| Ok(())).await.unwrap();
 }
 

@@ -11,9 +11,9 @@ use super::result::{self, ProbeError, ProbeSuccess};
 use crate::config::kind;
 use crate::config::kind::exec::{Answer, ExitCodes, Failure, Warning};
 use crate::health::Target;
-use crate::health::outcome::{Outcome, Shortage, Waiting};
+use crate::health::outcome::{Outcome, Shortage, TimeoutPhase};
 use crate::model::ServiceName;
-use crate::model::text::Shown;
+use crate::model::text::PrintableText;
 use crate::program::io::{Programs, Runner};
 use crate::program::{self, Bounds, End, Phase, RunAs, StartError};
 
@@ -25,7 +25,7 @@ const MOST_LINE: usize = 1024;
 
 /// What is run, and as whom.
 #[derive(Debug, Clone)]
-pub struct Order {
+pub struct ExecSpec {
     /// The program's absolute path, then its arguments.
     pub command: Vec<String>,
     /// Whose rights it has; without it, the daemon's own, or `nobody`'s if that is root.
@@ -38,21 +38,21 @@ pub struct Order {
     pub check: String,
 }
 
-impl From<Order> for program::Order {
-    fn from(Order { command, user, service, vip, check }: Order) -> Self {
+impl From<ExecSpec> for program::ProgramSpec {
+    fn from(ExecSpec { command, user, service, vip, check }: ExecSpec) -> Self {
         let environment = vec![
             ("ANNOUNCER_SERVICE", service.to_string()),
             ("ANNOUNCER_VIP", vip.to_string()),
             ("ANNOUNCER_CHECK", check),
         ];
-        program::Order { command, user: user.map_or(RunAs::Unprivileged, RunAs::User), environment }
+        program::ProgramSpec { command, user: user.map_or(RunAs::Unprivileged, RunAs::User), environment }
     }
 }
 
 /// A probe by one program, ready to be run again and again.
 #[derive(Debug)]
 pub struct ExecProbe {
-    order: Arc<program::Order>,
+    order: Arc<program::ProgramSpec>,
     codes: ExitCodes,
     timeout: Duration,
     runner: Runner,
@@ -61,7 +61,7 @@ pub struct ExecProbe {
 impl ExecProbe {
     /// A probe by the program of `exec`, for a target.
     pub fn of(prober: &Prober, target: &Target, exec: &kind::exec::ExecConfig) -> Self {
-        let order = Order {
+        let order = ExecSpec {
             command: exec.command.clone(),
             user: exec.user.clone(),
             service: target.service.clone(),
@@ -72,7 +72,7 @@ impl ExecProbe {
     }
 
     /// A probe by `order`; `timeout` is for the whole run.
-    pub fn new(order: Order, codes: ExitCodes, timeout: Duration, programs: &Programs) -> Self {
+    pub fn new(order: ExecSpec, codes: ExitCodes, timeout: Duration, programs: &Programs) -> Self {
         ExecProbe { order: Arc::new(order.into()), codes, timeout, runner: Runner::new(programs) }
     }
 
@@ -81,7 +81,7 @@ impl ExecProbe {
         let start = Instant::now();
         let run = self.runner.run(&self.order, Bounds { time: self.timeout, kept: MOST_LINE }).await;
         let seen = judge(self.codes, run.end, &run.output);
-        result::outcome(Ok(seen), Waiting::Exit, self.timeout, start.elapsed())
+        result::outcome(Ok(seen), TimeoutPhase::Exit, self.timeout, start.elapsed())
     }
 }
 
@@ -90,8 +90,8 @@ fn judge(codes: ExitCodes, end: End, said: &[u8]) -> Result<ProbeSuccess, ProbeE
     let code = match end {
         End::Code(code) => code,
         End::Signal(name) => return Err(ProbeError::of(Failure::Killed(name))),
-        End::TimedOut(Phase::Start) => return Err(ProbeError::TimedOut(Waiting::Start)),
-        End::TimedOut(Phase::Exit) => return Err(ProbeError::TimedOut(Waiting::Exit)),
+        End::TimedOut(Phase::Start) => return Err(ProbeError::TimedOut(TimeoutPhase::Start)),
+        End::TimedOut(Phase::Exit) => return Err(ProbeError::TimedOut(TimeoutPhase::Exit)),
         End::Endless => return Err(ProbeError::of(Failure::Endless)),
         End::Lingering => return Err(ProbeError::of(Failure::Lingering)),
         End::NotStarted(error) => return Err(not_started(error)),
@@ -108,11 +108,12 @@ fn judge(codes: ExitCodes, end: End, said: &[u8]) -> Result<ProbeSuccess, ProbeE
 }
 
 fn not_started(error: StartError) -> ProbeError {
-    let not_run = |error: &StartError| ProbeError::of(Failure::NotRun(Shown::new(&error.to_string())));
+    let not_run =
+        |error: &StartError| ProbeError::of(Failure::NotRun(PrintableText::new(&error.to_string())));
     match error {
         StartError::NoProcess => ProbeError::Skip(Shortage::Processes),
         StartError::Kernel(errno) => Shortage::of(errno).map_or_else(|| not_run(&error), ProbeError::Skip),
-        StartError::NoUser(name) => ProbeError::of(Failure::NoUser(Shown::new(&name))),
+        StartError::NoUser(name) => ProbeError::of(Failure::NoUser(PrintableText::new(&name))),
         StartError::MayNotSwitch => ProbeError::of(Failure::NotAllowed),
         StartError::Other(_)
         | StartError::NotExecutable
@@ -125,12 +126,12 @@ fn not_started(error: StartError) -> ProbeError {
 }
 
 /// The first line; of a Nagios plugin's the part for people, without what follows `|`.
-fn first_line(codes: ExitCodes, said: &[u8]) -> Option<Shown> {
+fn first_line(codes: ExitCodes, said: &[u8]) -> Option<PrintableText> {
     let text = String::from_utf8_lossy(said);
     let line = text.trim_start().lines().next()?;
     let line = match codes {
         ExitCodes::Zero => line,
         ExitCodes::Nagios => line.split('|').next().unwrap_or(line),
     };
-    Some(Shown::new(line.trim_end())).filter(|_| !line.trim().is_empty())
+    Some(PrintableText::new(line.trim_end())).filter(|_| !line.trim().is_empty())
 }

@@ -14,7 +14,7 @@ use crate::config::kind;
 use crate::config::kind::file::{Answer, Failure};
 use crate::files::io::{FileError, Files};
 use crate::health::Target;
-use crate::health::outcome::{Outcome, Reason, Shortage, Waiting};
+use crate::health::outcome::{Outcome, Reason, Shortage, TimeoutPhase};
 
 /// A probe of one path, ready to be sent again and again.
 #[derive(Debug)]
@@ -43,7 +43,7 @@ impl FileProbe {
     async fn ask(&self, look: impl Fn(&Path) -> io::Result<()> + Clone + Send + 'static) -> Outcome {
         let start = Instant::now();
         let answer = tokio::time::timeout(self.timeout, self.look(look)).await;
-        result::outcome(answer, Waiting::Files, self.timeout, start.elapsed())
+        result::outcome(answer, TimeoutPhase::Files, self.timeout, start.elapsed())
     }
 
     /// Waits for as long as the file system takes.

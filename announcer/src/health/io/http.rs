@@ -28,15 +28,15 @@ use crate::config::kind::handshake::{self, Warning};
 use crate::config::kind::http::{Answer, Digest, Failure, HttpVersion, Statuses};
 use crate::config::pattern::Pattern;
 use crate::health::Target;
-use crate::health::outcome::{Outcome, Reason, Shortage, Waiting};
-use crate::model::text::Shown;
+use crate::health::outcome::{Outcome, Reason, Shortage, TimeoutPhase};
+use crate::model::text::PrintableText;
 
 mod early;
 mod errors;
 #[cfg(test)]
 mod tests;
 
-use early::Early;
+use early::EarlyProbe;
 
 /// What we call ourselves.
 const NAME: &str = concat!("announcer/", env!("CARGO_PKG_VERSION"));
@@ -60,26 +60,26 @@ const SOONER: u32 = 16;
 #[derive(Debug)]
 pub struct HttpProbe {
     /// Why it cannot be sent, if so: then each probe fails with that.
-    ready: Result<Ready, Reason>,
+    ready: Result<PreparedRequest, Reason>,
     timeout: Duration,
 }
 
 #[derive(Debug)]
-struct Ready {
+struct PreparedRequest {
     client: Client,
     request: Request,
     /// How a server is asked that answers before it is; none in HTTP/2, where each side may begin.
-    early: Option<Early>,
+    early: Option<EarlyProbe>,
     /// Who judges its certificates; none without TLS, and where the name is no name.
     judge: Option<Arc<Judge>>,
     /// Whether the socket is bound to the VIP.
     bound: bool,
-    wanted: Wanted,
+    wanted: Expectation,
 }
 
 /// What an answer has to be.
 #[derive(Debug)]
-struct Wanted {
+struct Expectation {
     status: Vec<Statuses>,
     pattern: Option<Pattern>,
     digest: Option<Digest>,
@@ -93,7 +93,7 @@ impl HttpProbe {
         let ready = match http.url.port_or_known_default() {
             Some(port) => {
                 let host = http.url.host().map(|host| host.to_owned());
-                Ready::new(http, &target.endpoint(port, host), timeout, prober.trust())
+                PreparedRequest::new(http, &target.endpoint(port, host), timeout, prober.trust())
             }
             None => Err(Reason::Other("the URL has no port")),
         };
@@ -102,12 +102,12 @@ impl HttpProbe {
 
     /// Asks once. Dropped, it lets go of its connection.
     pub async fn probe(&self) -> Outcome {
-        if let Ok(Ready { judge: Some(judge), .. }) = &self.ready {
+        if let Ok(PreparedRequest { judge: Some(judge), .. }) = &self.ready {
             judge.prepare().await;
         }
         let start = Instant::now();
         // The time for the connection is up before the whole is.
-        let mut waiting = Waiting::Answer;
+        let mut waiting = TimeoutPhase::Answer;
         let end = match &self.ready {
             Ok(ready) => tokio::time::timeout(self.timeout, ready.ask(&mut waiting)).await,
             Err(reason) => Ok(Err(ProbeError::Fail(reason.clone()))),
@@ -116,7 +116,7 @@ impl HttpProbe {
     }
 }
 
-impl Ready {
+impl PreparedRequest {
     fn new(
         http: &kind::http::HttpConfig,
         endpoint: &Endpoint,
@@ -141,7 +141,7 @@ impl Ready {
             (Some(_) | None, _) => (tls::without_trust()?, None),
         };
         let early = match http.version {
-            HttpVersion::Auto | HttpVersion::Http1 => Some(Early::new(http, endpoint, timeout, store)?),
+            HttpVersion::Auto | HttpVersion::Http1 => Some(EarlyProbe::new(http, endpoint, timeout, store)?),
             HttpVersion::Http2 => None,
         };
         let mut builder = bare(tls).local_address(endpoint.from).connect_timeout(timeout - timeout / SOONER);
@@ -170,7 +170,7 @@ impl Ready {
             // Servers ask for it where a method has a meaning for a body (RFC 9110 §8.6).
             request.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
         }
-        Ok(Ready {
+        Ok(PreparedRequest {
             client: builder
                 .build()
                 .map_err(|_| Reason::Other("the HTTP library cannot be set up like this"))?,
@@ -178,7 +178,7 @@ impl Ready {
             early,
             judge,
             bound: endpoint.from.is_some(),
-            wanted: Wanted {
+            wanted: Expectation {
                 status: http.expect_status.clone(),
                 pattern: http.expect_body.clone(),
                 digest: http.expect_digest,
@@ -187,22 +187,22 @@ impl Ready {
         })
     }
 
-    async fn ask(&self, waiting: &mut Waiting) -> Result<ProbeSuccess, ProbeError> {
+    async fn ask(&self, waiting: &mut TimeoutPhase) -> Result<ProbeSuccess, ProbeError> {
         let mut asked = self.ask_by_library().await;
-        if let Err(Unanswered::TrustChanged) = asked {
+        if let Err(NoAnswer::TrustChanged) = asked {
             asked = self.ask_by_library().await;
         }
         let answered = match asked {
             Ok(answered) => Ok(answered),
-            Err(Unanswered::TooEarly(early)) => early.ask(self.request()?, waiting).await,
-            Err(Unanswered::TrustChanged) => {
+            Err(NoAnswer::TooEarly(early)) => early.ask(self.request()?, waiting).await,
+            Err(NoAnswer::TrustChanged) => {
                 Err(ProbeError::of(handshake::Failure::Certificate(Flaw::Untrusted)))
             }
-            Err(Unanswered::Failed(trouble)) => Err(trouble),
+            Err(NoAnswer::Failed(trouble)) => Err(trouble),
         };
         match answered {
             Ok((answer, warning)) => {
-                *waiting = Waiting::Answer;
+                *waiting = TimeoutPhase::Answer;
                 let answer = self.wanted.judge(answer, waiting).await?;
                 Ok(ProbeSuccess { answer: answer.into(), warning: warning.map(Into::into) })
             }
@@ -214,8 +214,8 @@ impl Ready {
         }
     }
 
-    async fn ask_by_library(&self) -> Result<(Response, Option<Warning>), Unanswered<'_>> {
-        let request = self.request().map_err(Unanswered::Failed)?;
+    async fn ask_by_library(&self) -> Result<(Response, Option<Warning>), NoAnswer<'_>> {
+        let request = self.request().map_err(NoAnswer::Failed)?;
         let (answer, mut seen) = watched(self.client.execute(request)).await;
         let trust_changed = match &self.judge {
             Some(judge) => seen.reconsider(judge).await,
@@ -223,9 +223,9 @@ impl Ready {
         };
         match (answer, &self.early) {
             (Ok(answer), _) => Ok((answer, seen.warning)),
-            (Err(_), _) if trust_changed => Err(Unanswered::TrustChanged),
-            (Err(error), Some(early)) if errors::came_too_early(&error) => Err(Unanswered::TooEarly(early)),
-            (Err(error), _) => Err(Unanswered::Failed(errors::before_answer(&error, &seen))),
+            (Err(_), _) if trust_changed => Err(NoAnswer::TrustChanged),
+            (Err(error), Some(early)) if errors::came_too_early(&error) => Err(NoAnswer::TooEarly(early)),
+            (Err(error), _) => Err(NoAnswer::Failed(errors::before_answer(&error, &seen))),
         }
     }
 
@@ -237,11 +237,11 @@ impl Ready {
 }
 
 /// Why there is no answer. But for the first, no request was sent.
-enum Unanswered<'a> {
+enum NoAnswer<'a> {
     /// For good.
     Failed(ProbeError),
     /// The server answered before the request was sent: it has to be asked otherwise.
-    TooEarly(&'a Early),
+    TooEarly(&'a EarlyProbe),
     /// The handshake ended by a certificate that is trusted now.
     TrustChanged,
 }
@@ -296,13 +296,13 @@ fn authority(url: &Url) -> Result<HeaderValue, Reason> {
         .map_err(|_| Reason::Other("the URL's host cannot stand in a Host field"))
 }
 
-impl Wanted {
-    async fn judge(&self, answer: Response, waiting: &mut Waiting) -> Result<Answer, ProbeError> {
+impl Expectation {
+    async fn judge(&self, answer: Response, waiting: &mut TimeoutPhase) -> Result<Answer, ProbeError> {
         let status = answer.status();
         if !self.status.iter().any(|range| range.contains(status.as_u16())) {
             return Err(ProbeError::of(not_wanted(answer).await));
         }
-        *waiting = Waiting::Body;
+        *waiting = TimeoutPhase::Body;
         self.read(answer).await?;
         Ok(Answer::Status(status.as_u16()))
     }
@@ -365,9 +365,10 @@ fn is_until_closed(answer: &Response) -> bool {
 }
 
 /// How a body is encoded, if it is: what is expected of it is compared with what was sent.
-fn encoding(headers: &HeaderMap) -> Option<Shown> {
+fn encoding(headers: &HeaderMap) -> Option<PrintableText> {
     let encoding = headers.get(CONTENT_ENCODING)?.as_bytes();
-    (!encoding.eq_ignore_ascii_case(b"identity")).then(|| Shown::new(&String::from_utf8_lossy(encoding)))
+    (!encoding.eq_ignore_ascii_case(b"identity"))
+        .then(|| PrintableText::new(&String::from_utf8_lossy(encoding)))
 }
 
 /// Octets as a digest of the kind of `like`, if they are as many.
@@ -382,7 +383,7 @@ async fn not_wanted(answer: Response) -> kind::Failure {
     let status = answer.status();
     let location = answer.headers().get(LOCATION).filter(|_| status.is_redirection());
     if let Some(to) = location {
-        let to = Shown::new(&String::from_utf8_lossy(to.as_bytes()));
+        let to = PrintableText::new(&String::from_utf8_lossy(to.as_bytes()));
         return Failure::Redirect { status: status.as_u16(), to }.into();
     }
     let complains = status == StatusCode::BAD_REQUEST;

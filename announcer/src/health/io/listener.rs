@@ -19,8 +19,10 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{debug, info, warn};
 
-use crate::health::Listening;
-use crate::health::watch::{Action, Answer, Disarmed, How, Pair, Period, Sight, Wanted, Watch};
+use crate::health::ListenerFact;
+use crate::health::watch::{
+    ConnectAnswer, DisarmReason, LookMethod, LookResult, Period, VipPort, Watch, WatchAction, WatchPlan,
+};
 
 use diag::Diag;
 
@@ -42,17 +44,17 @@ pub struct ListenerReport {
     /// How many VIPs and ports are watched.
     pub pairs: usize,
     /// How the kernel is asked; none while nothing is watched.
-    pub how: Option<How>,
+    pub how: Option<LookMethod>,
     /// Those that are up and left to their probes, and why.
-    pub disarmed: Vec<(Pair, Disarmed)>,
+    pub disarmed: Vec<(VipPort, DisarmReason)>,
     /// Why nothing can be seen at present.
     pub blind: Option<String>,
 }
 
 /// Watches what is wanted until nobody wants anything any more, or nobody wants to know.
 pub async fn run(
-    mut wanted: watch::Receiver<Arc<Wanted>>,
-    facts: mpsc::Sender<Listening>,
+    mut wanted: watch::Receiver<Arc<WatchPlan>>,
+    facts: mpsc::Sender<ListenerFact>,
     report: watch::Sender<ListenerReport>,
 ) {
     let mut watcher = Watcher::new(&wanted.borrow_and_update().clone());
@@ -79,8 +81,8 @@ pub async fn run(
         let mut changes = Vec::new();
         for action in actions {
             match action {
-                Action::Report { pair, listening } => changes.push((pair, listening)),
-                Action::Connect(pair) => match Connect::start(pair) {
+                WatchAction::Report { pair, listening } => changes.push((pair, listening)),
+                WatchAction::Connect(pair) => match Connect::start(pair) {
                     Connect::Answered(answer) => {
                         changes.extend(watcher.answered(pair, answer).into_iter().filter_map(tell))
                     }
@@ -90,17 +92,17 @@ pub async fn run(
         }
         for ((vip, port), listening) in changes {
             let at = Instant::now().into_std();
-            if facts.send(Listening { vip, port, listening, at }).await.is_err() {
+            if facts.send(ListenerFact { vip, port, listening, at }).await.is_err() {
                 return;
             }
         }
     }
 }
 
-fn tell(action: Action) -> Option<(Pair, bool)> {
+fn tell(action: WatchAction) -> Option<(VipPort, bool)> {
     match action {
-        Action::Report { pair, listening } => Some((pair, listening)),
-        Action::Connect(_) => None,
+        WatchAction::Report { pair, listening } => Some((pair, listening)),
+        WatchAction::Connect(_) => None,
     }
 }
 
@@ -115,7 +117,7 @@ struct Watcher {
 }
 
 impl Watcher {
-    fn new(wanted: &Wanted) -> Self {
+    fn new(wanted: &WatchPlan) -> Self {
         let (watch, every) = (Watch::default(), Duration::ZERO);
         let mut watcher = Watcher {
             watch,
@@ -129,7 +131,7 @@ impl Watcher {
         watcher
     }
 
-    fn set(&mut self, wanted: &Wanted) {
+    fn set(&mut self, wanted: &WatchPlan) {
         self.watch.set(&wanted.pairs);
         if wanted.every != self.every {
             self.every = wanted.every;
@@ -145,12 +147,12 @@ impl Watcher {
         !self.every.is_zero() && self.watch.pairs().len() > 0
     }
 
-    fn how(&self) -> How {
-        How::of(self.watch.pairs().len())
+    fn how(&self) -> LookMethod {
+        LookMethod::of(self.watch.pairs().len())
     }
 
     /// One look at every pair.
-    fn look(&mut self) -> Vec<Action> {
+    fn look(&mut self) -> Vec<WatchAction> {
         let began = busy();
         let sights = match self.sights() {
             Ok(sights) => {
@@ -179,21 +181,21 @@ impl Watcher {
     }
 
     /// What the kernel says of each pair; an error says when to ask again.
-    fn sights(&mut self) -> Result<Vec<Sight>, (diag::Error, Duration)> {
+    fn sights(&mut self) -> Result<Vec<LookResult>, (diag::DiagError, Duration)> {
         let diag = match &mut self.diag {
             Some(diag) => diag,
             none => none.insert(Diag::open().map_err(|error| (error, RETRY))?),
         };
-        let pairs: Vec<Pair> = self.watch.pairs().collect();
+        let pairs: Vec<VipPort> = self.watch.pairs().collect();
         let once_more = |error| (error, self.period.get());
-        match How::of(pairs.len()) {
-            How::Lookups => diag.look_up(&pairs).map_err(once_more),
-            How::Dump => {
+        match LookMethod::of(pairs.len()) {
+            LookMethod::Lookups => diag.look_up(&pairs).map_err(once_more),
+            LookMethod::Dump => {
                 // A dump in several parts may miss a socket while others come and go: what would have consequences is
                 // looked up.
                 let mut sights = diag.dump(&pairs).map_err(once_more)?;
                 let doubtful = self.watch.doubtful(&sights);
-                let again: Vec<Pair> =
+                let again: Vec<VipPort> =
                     doubtful.iter().filter_map(|place| pairs.get(*place).copied()).collect();
                 for (place, sight) in doubtful.into_iter().zip(diag.look_up(&again).map_err(once_more)?) {
                     sights[place] = sight;
@@ -203,10 +205,10 @@ impl Watcher {
         }
     }
 
-    fn answered(&mut self, pair: Pair, answer: Answer) -> Vec<Action> {
+    fn answered(&mut self, pair: VipPort, answer: ConnectAnswer) -> Vec<WatchAction> {
         match answer {
-            Answer::Refused => {}
-            Answer::Accepted | Answer::Unanswered => {
+            ConnectAnswer::Refused => {}
+            ConnectAnswer::Accepted | ConnectAnswer::Unanswered => {
                 debug!(vip = %pair.0, port = pair.1, ?answer, "listener is gone, left to the probes");
             }
         }
@@ -234,13 +236,13 @@ fn busy() -> Duration {
 
 /// A confirming connect.
 enum Connect {
-    Answered(Answer),
+    Answered(ConnectAnswer),
     UnderWay(Socket),
 }
 
 impl Connect {
     /// From the VIP to the VIP, as the probes. On loopback it is mostly answered within the call.
-    fn start((vip, port): Pair) -> Connect {
+    fn start((vip, port): VipPort) -> Connect {
         let to = SocketAddr::new(vip, port);
         let begin = || {
             let socket = Socket::new(Domain::for_address(to), Type::STREAM, Some(Protocol::TCP))?;
@@ -251,7 +253,7 @@ impl Connect {
             Ok::<Socket, std::io::Error>(socket)
         };
         // What we lack, a descriptor or the VIP itself, says nothing of the server.
-        let Ok(socket) = begin() else { return Connect::Answered(Answer::Unanswered) };
+        let Ok(socket) = begin() else { return Connect::Answered(ConnectAnswer::Unanswered) };
         match socket.connect(&to.into()) {
             Ok(()) => Connect::Answered(met(&socket)),
             Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => match socket.take_error() {
@@ -265,20 +267,24 @@ impl Connect {
 }
 
 /// Who took the connection: nobody, if it met itself, as TCP lets a socket do whose own port is the one that it asks.
-fn met(socket: &Socket) -> Answer {
+fn met(socket: &Socket) -> ConnectAnswer {
     match (socket.local_addr(), socket.peer_addr()) {
-        (Ok(own), Ok(other)) if own.as_socket() == other.as_socket() => Answer::Refused,
-        (Ok(_), Ok(_)) => Answer::Accepted,
-        (Err(_), _) | (_, Err(_)) => Answer::Unanswered,
+        (Ok(own), Ok(other)) if own.as_socket() == other.as_socket() => ConnectAnswer::Refused,
+        (Ok(_), Ok(_)) => ConnectAnswer::Accepted,
+        (Err(_), _) | (_, Err(_)) => ConnectAnswer::Unanswered,
     }
 }
 
-fn failed(error: &std::io::Error) -> Answer {
-    if error.kind() == std::io::ErrorKind::ConnectionRefused { Answer::Refused } else { Answer::Unanswered }
+fn failed(error: &std::io::Error) -> ConnectAnswer {
+    if error.kind() == std::io::ErrorKind::ConnectionRefused {
+        ConnectAnswer::Refused
+    } else {
+        ConnectAnswer::Unanswered
+    }
 }
 
 /// Waits for the answer to a connect that is under way.
-async fn later(pair: Pair, socket: Socket) -> (Pair, Answer) {
+async fn later(pair: VipPort, socket: Socket) -> (VipPort, ConnectAnswer) {
     let answer = async {
         let stream = TcpStream::from_std(socket.into())?;
         stream.writable().await?;
@@ -289,7 +295,7 @@ async fn later(pair: Pair, socket: Socket) -> (Pair, Answer) {
     };
     let answer = match timeout(PATIENCE, answer).await {
         Ok(answer) => answer.unwrap_or_else(|error| failed(&error)),
-        Err(_) => Answer::Unanswered,
+        Err(_) => ConnectAnswer::Unanswered,
     };
     (pair, answer)
 }

@@ -22,7 +22,7 @@ use tokio::time::{Instant, sleep_until};
 use super::AnyProbe;
 use super::prober::Prober;
 use crate::health::outcome::Outcome;
-use crate::health::{Pace, Probed, Target};
+use crate::health::{Pace, ProbeFact, Target};
 
 #[cfg(test)]
 mod tests;
@@ -34,11 +34,16 @@ pub const MOST: usize = 8;
 const FIRST: Duration = Duration::from_millis(50);
 
 /// Probes a target until nobody sets its pace or wants to know.
-pub async fn run(prober: Prober, target: Target, pace: watch::Receiver<Pace>, facts: mpsc::Sender<Probed>) {
+pub async fn run(
+    prober: Prober,
+    target: Target,
+    pace: watch::Receiver<Pace>,
+    facts: mpsc::Sender<ProbeFact>,
+) {
     let wait = prober.turn();
     let ready = AnyProbe::new(&prober, &target);
     let Target { service, vip, check, .. } = target;
-    let named = |Observation { sequence, outcome, at }| Probed {
+    let named = |Observation { sequence, outcome, at }| ProbeFact {
         service: service.clone(),
         vip,
         check,

@@ -35,10 +35,10 @@ const FAST_ANSWER: Duration = Duration::from_millis(20);
 /// What all probe loops of one daemon share: their start_times, their grid, the limit of probes that start, and the count of probes.
 /// Clones are the same one; a daemon has one, and so has each test.
 #[derive(Debug, Clone)]
-pub struct Prober(Arc<Shared>);
+pub struct Prober(Arc<ProberInner>);
 
 #[derive(Debug)]
-struct Shared {
+struct ProberInner {
     start_times: Mutex<StartTimes>,
     programs: Programs,
     /// The grid's beginning. When a daemon starts is left to chance, so that a fleet does not probe in step.
@@ -75,7 +75,7 @@ impl Prober {
 
     /// One whose probes are numbered from 1, with what its programs may do.
     pub fn with_programs(files: Files, programs: Programs) -> Self {
-        Prober(Arc::new(Shared {
+        Prober(Arc::new(ProberInner {
             trust: TrustStore::new(files.clone()),
             files,
             programs,

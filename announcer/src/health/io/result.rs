@@ -11,13 +11,13 @@ use nix::errno::Errno;
 use tokio::time::error::Elapsed;
 
 use crate::config::kind::{self, Answer, Warning};
-use crate::health::outcome::{Outcome, Reason, Shortage, Waiting};
+use crate::health::outcome::{Outcome, Reason, Shortage, TimeoutPhase};
 
 /// What ends a probe that did not pass.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum ProbeError {
     Fail(Reason),
-    TimedOut(Waiting),
+    TimedOut(TimeoutPhase),
     Skip(Shortage),
 }
 
@@ -44,7 +44,7 @@ impl ProbeError {
 /// What a probe saw that `took` so long, of `timeout`; `waiting` is for one that was cut off.
 pub(super) fn outcome(
     ended: Result<Result<impl Into<ProbeSuccess>, ProbeError>, Elapsed>,
-    waiting: Waiting,
+    waiting: TimeoutPhase,
     timeout: Duration,
     took: Duration,
 ) -> Outcome {
@@ -76,7 +76,7 @@ pub(super) fn of_kernel(error: &io::Error) -> Option<ProbeError> {
         return Some(ProbeError::Skip(shortage));
     }
     if errno == Errno::ETIMEDOUT {
-        return Some(ProbeError::TimedOut(Waiting::Connection));
+        return Some(ProbeError::TimedOut(TimeoutPhase::Connection));
     }
     let known = [
         (Errno::ECONNREFUSED, Reason::Refused),
@@ -131,7 +131,7 @@ mod tests {
             (Errno::ECONNREFUSED, fail(Reason::Refused)),
             (Errno::EPIPE, fail(Reason::Closed)),
             (Errno::EPERM, fail(Reason::Os(Errno::EPERM))),
-            (Errno::ETIMEDOUT, Some(ProbeError::TimedOut(Waiting::Connection))),
+            (Errno::ETIMEDOUT, Some(ProbeError::TimedOut(TimeoutPhase::Connection))),
         ] {
             assert_eq!(of_kernel(&io::Error::from_raw_os_error(errno as i32)), want);
         }

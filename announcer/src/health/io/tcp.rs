@@ -20,8 +20,8 @@ use crate::config::kind;
 use crate::config::kind::tcp::{Answer, Failure};
 use crate::config::pattern::Pattern;
 use crate::health::Target;
-use crate::health::outcome::{Outcome, Reason, Waiting};
-use crate::model::text::Shown;
+use crate::health::outcome::{Outcome, Reason, TimeoutPhase};
+use crate::model::text::PrintableText;
 
 #[cfg(test)]
 mod tests;
@@ -56,7 +56,7 @@ impl TcpProbe {
     /// Asks once. Dropped, it lets go of its connection.
     pub async fn probe(&self) -> Outcome {
         let start = Instant::now();
-        let (mut waiting, mut came) = (Waiting::Connection, Vec::with_capacity(1024));
+        let (mut waiting, mut came) = (TimeoutPhase::Connection, Vec::with_capacity(1024));
         let mut answer = tokio::time::timeout(self.timeout, self.ask(&mut waiting, &mut came)).await;
         if answer.is_err() && !came.is_empty() {
             answer = Ok(Err(unexpected(&came)));
@@ -64,9 +64,9 @@ impl TcpProbe {
         result::outcome(answer, waiting, self.timeout, start.elapsed())
     }
 
-    async fn ask(&self, waiting: &mut Waiting, came: &mut Vec<u8>) -> Result<Answer, ProbeError> {
+    async fn ask(&self, waiting: &mut TimeoutPhase, came: &mut Vec<u8>) -> Result<Answer, ProbeError> {
         let mut stream = connect(&self.endpoint).await?;
-        *waiting = Waiting::Answer;
+        *waiting = TimeoutPhase::Answer;
         let said = stream.write_all(self.send.as_bytes()).await;
         let Some(expect) = &self.expect else {
             said.map_err(|error| meaning(&self.endpoint, &error))?;
@@ -91,7 +91,7 @@ impl TcpProbe {
 }
 
 fn unexpected(came: &[u8]) -> ProbeError {
-    ProbeError::of(Failure::Unexpected(Shown::new(&String::from_utf8_lossy(came))))
+    ProbeError::of(Failure::Unexpected(PrintableText::new(&String::from_utf8_lossy(came))))
 }
 
 /// Takes what has arrived, so that the close is a FIN.

@@ -29,15 +29,15 @@ use url::Host;
 use super::connect::connect;
 use super::prober::Prober;
 use super::result::{self, ProbeError, ProbeSuccess, errno_of, find};
-use super::trust::{Findings, Judge, TrustStore};
+use super::trust::{CertificateFindings, Judge, TrustStore};
 use crate::config::endpoint::Endpoint;
 use crate::config::kind;
 use crate::config::kind::certificate::{CertificateConfig, Flaw, Verify};
 use crate::config::kind::handshake::{Failure, Warning};
 use crate::config::kind::tls::Answer;
 use crate::health::Target;
-use crate::health::outcome::{Outcome, Reason, Waiting};
-use crate::model::text::Shown;
+use crate::health::outcome::{Outcome, Reason, TimeoutPhase};
+use crate::model::text::PrintableText;
 
 mod sentences;
 #[cfg(test)]
@@ -68,18 +68,18 @@ impl TlsProbe {
             handshake.judge.prepare().await;
         }
         let start = Instant::now();
-        let mut waiting = Waiting::Connection;
+        let mut waiting = TimeoutPhase::Connection;
         let end = tokio::time::timeout(self.timeout, self.ask(&mut waiting)).await;
         result::outcome(end, waiting, self.timeout, start.elapsed())
     }
 
-    async fn ask(&self, waiting: &mut Waiting) -> Result<ProbeSuccess, ProbeError> {
+    async fn ask(&self, waiting: &mut TimeoutPhase) -> Result<ProbeSuccess, ProbeError> {
         let handshake = self.handshake.as_ref().map_err(|failure| ProbeError::of(failure.clone()))?;
         let shaken = match self.connect(handshake, waiting).await {
-            Err(Broken { again: true, .. }) => self.connect(handshake, waiting).await,
+            Err(HandshakeError { again: true, .. }) => self.connect(handshake, waiting).await,
             end => end,
         };
-        let Shaken { mut stream, warning, version } = shaken.map_err(|broken| broken.trouble)?;
+        let TlsConnection { mut stream, warning, version } = shaken.map_err(|broken| broken.trouble)?;
         if handshake.offers() && stream.get_ref().1.alpn_protocol().is_none() {
             return Err(ProbeError::of(Failure::NoProtocol));
         }
@@ -87,10 +87,14 @@ impl TlsProbe {
         Ok(ProbeSuccess { answer: version.into(), warning: warning.map(Into::into) })
     }
 
-    async fn connect(&self, handshake: &Handshake, waiting: &mut Waiting) -> Result<Shaken, Broken> {
-        *waiting = Waiting::Connection;
+    async fn connect(
+        &self,
+        handshake: &Handshake,
+        waiting: &mut TimeoutPhase,
+    ) -> Result<TlsConnection, HandshakeError> {
+        *waiting = TimeoutPhase::Connection;
         let tcp = connect(&self.endpoint).await?;
-        *waiting = Waiting::Handshake;
+        *waiting = TimeoutPhase::Handshake;
         handshake.shake(tcp).await
     }
 }
@@ -104,7 +108,7 @@ pub(super) struct Handshake {
 }
 
 /// A connection that can be spoken over.
-pub(super) struct Shaken {
+pub(super) struct TlsConnection {
     pub(super) stream: TlsStream<TcpStream>,
     /// What was found and does not count.
     pub(super) warning: Option<Warning>,
@@ -113,15 +117,15 @@ pub(super) struct Shaken {
 }
 
 /// A handshake that failed.
-pub(super) struct Broken {
+pub(super) struct HandshakeError {
     pub(super) trouble: ProbeError,
     /// Whether the next one would go otherwise: those who are trusted have changed.
     again: bool,
 }
 
-impl From<ProbeError> for Broken {
+impl From<ProbeError> for HandshakeError {
     fn from(trouble: ProbeError) -> Self {
-        Broken { trouble, again: false }
+        HandshakeError { trouble, again: false }
     }
 }
 
@@ -143,16 +147,16 @@ impl Handshake {
         !self.config.alpn_protocols.is_empty()
     }
 
-    pub(super) async fn shake(&self, tcp: TcpStream) -> Result<Shaken, Broken> {
+    pub(super) async fn shake(&self, tcp: TcpStream) -> Result<TlsConnection, HandshakeError> {
         let connector = TlsConnector::from(self.config.clone());
         let (end, mut seen) = watched(connector.connect(self.name.clone(), tcp)).await;
         let again = seen.reconsider(&self.judge).await;
-        let stream = end.map_err(|error| Broken { trouble: failed(&error, &seen), again })?;
+        let stream = end.map_err(|error| HandshakeError { trouble: failed(&error, &seen), again })?;
         let version = match stream.get_ref().1.protocol_version() {
             Some(ProtocolVersion::TLSv1_3) => Answer::V1_3,
             Some(_) | None => Answer::V1_2,
         };
-        Ok(Shaken { stream, warning: seen.warning, version })
+        Ok(TlsConnection { stream, warning: seen.warning, version })
     }
 }
 
@@ -180,7 +184,8 @@ pub(super) fn config(
     let name = match host {
         Host::Domain(name) => {
             let name = name.as_ref();
-            ServerName::try_from(name.to_owned()).map_err(|_| Failure::NoServerName(Shown::new(name)))?
+            ServerName::try_from(name.to_owned())
+                .map_err(|_| Failure::NoServerName(PrintableText::new(name)))?
         }
         Host::Ipv4(ip) => ServerName::from(IpAddr::V4(*ip)),
         Host::Ipv6(ip) => ServerName::from(IpAddr::V6(*ip)),
@@ -215,7 +220,7 @@ static BASE: LazyLock<Result<ClientConfig, rustls::Error>> = LazyLock::new(|| {
 
 /// What the handshake of one probe has come to.
 #[derive(Debug, Default)]
-pub(super) struct Seen {
+pub(super) struct HandshakeProgress {
     /// It has begun: there is a connection.
     pub(super) begun: bool,
     /// What was found and does not count.
@@ -226,9 +231,9 @@ pub(super) struct Seen {
     chain: Vec<CertificateDer<'static>>,
 }
 
-impl Seen {
+impl HandshakeProgress {
     /// Takes what was found of the certificates; a warning that there is of them already gives way.
-    fn found(&mut self, found: Findings, verify: Verify) {
+    fn found(&mut self, found: CertificateFindings, verify: Verify) {
         (self.flaw, self.warning) = match (found.flaw, verify) {
             (Some(flaw), Verify::Require) => (Some(flaw), None),
             (Some(flaw), Verify::Warn) => (None, Some(Warning::Certificate(flaw))),
@@ -251,11 +256,11 @@ impl Seen {
 
 tokio::task_local! {
     /// Of the probe that is being polled.
-    static SEEN: RefCell<Seen>;
+    static SEEN: RefCell<HandshakeProgress>;
 }
 
 /// Does a work of which one handshake is a part, and tells what that came to.
-pub(super) async fn watched<T>(work: impl Future<Output = T>) -> (T, Seen) {
+pub(super) async fn watched<T>(work: impl Future<Output = T>) -> (T, HandshakeProgress) {
     let work = async {
         let done = work.await;
         (done, SEEN.with(RefCell::take))
@@ -264,7 +269,7 @@ pub(super) async fn watched<T>(work: impl Future<Output = T>) -> (T, Seen) {
 }
 
 /// What an error means that came in a handshake.
-pub(super) fn failed(error: &(dyn Error + 'static), seen: &Seen) -> ProbeError {
+pub(super) fn failed(error: &(dyn Error + 'static), seen: &HandshakeProgress) -> ProbeError {
     if let Some(flaw) = &seen.flaw {
         return ProbeError::of(Failure::Certificate(flaw.clone()));
     }

@@ -20,7 +20,7 @@ use webpki::{EndEntityCert, KeyUsage};
 
 use crate::config::kind::certificate::{CertificateConfig, Date, Flaw, Verify};
 use crate::files::io::{self as files, FileError, Files};
-use crate::model::text::Shown;
+use crate::model::text::PrintableText;
 
 mod sentences;
 #[cfg(test)]
@@ -41,21 +41,21 @@ pub(super) struct Judge {
     verify: Verify,
     expires_within: Duration,
     /// None where nothing is verified.
-    trusted: Option<Arc<Trusted>>,
+    trusted: Option<Arc<RootSource>>,
     /// How long a probe waits for a file that is being read.
     patience: Duration,
 }
 
 /// What was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Findings {
+pub(super) struct CertificateFindings {
     /// What is wrong, unless `verify` is off.
     pub(super) flaw: Option<Flaw>,
     /// When it ends, if that is soon, or was.
     pub(super) ends: Option<Date>,
 }
 
-impl Findings {
+impl CertificateFindings {
     /// Whether other authorities could make it good.
     pub(super) fn is_of_trust(&self) -> bool {
         matches!(self.flaw, Some(Flaw::Untrusted | Flaw::NoRoots(_)))
@@ -93,7 +93,7 @@ impl Judge {
     }
 
     /// Judges a chain that was not trusted once more, if its `ca_file` has changed meanwhile.
-    pub(super) async fn reconsider(&self, chain: &[CertificateDer<'_>]) -> Option<Findings> {
+    pub(super) async fn reconsider(&self, chain: &[CertificateDer<'_>]) -> Option<CertificateFindings> {
         let trusted = self.trusted.as_ref().filter(|trusted| trusted.ca_file.is_some())?;
         let before = trusted.roots();
         trusted.read_anew(self.patience).await;
@@ -101,11 +101,11 @@ impl Judge {
     }
 
     /// Judges the certificates that a server has sent, its own first, as of now.
-    pub(super) fn judge(&self, chain: &[CertificateDer<'_>]) -> Findings {
+    pub(super) fn judge(&self, chain: &[CertificateDer<'_>]) -> CertificateFindings {
         self.judge_at(chain, SystemTime::now())
     }
 
-    fn judge_at(&self, chain: &[CertificateDer<'_>], now: SystemTime) -> Findings {
+    fn judge_at(&self, chain: &[CertificateDer<'_>], now: SystemTime) -> CertificateFindings {
         let since_1970 = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let flaw = self.trusted.as_ref().and_then(|trusted| self.flaw(&trusted.roots(), chain, since_1970));
         let soon = UnixTime::since_unix_epoch(since_1970.saturating_add(self.expires_within));
@@ -115,7 +115,7 @@ impl Judge {
             }
             Ok(_) | Err(_) => None,
         };
-        Findings { flaw, ends }
+        CertificateFindings { flaw, ends }
     }
 
     fn flaw(&self, roots: &Roots, chain: &[CertificateDer<'_>], since_1970: Duration) -> Option<Flaw> {
@@ -178,14 +178,14 @@ impl Authorities {
 }
 
 /// Those who are trusted, or why nobody is.
-type Roots = Result<Authorities, Shown>;
+type Roots = Result<Authorities, PrintableText>;
 
 /// Those whom the probes of one daemon trust, each file once. Clones are the same store.
 #[derive(Debug, Clone)]
 pub struct TrustStore {
     files: Files,
     /// All that are in use; `None`: those whom the host trusts.
-    shared: Arc<Mutex<BTreeMap<Option<PathBuf>, Weak<Trusted>>>>,
+    shared: Arc<Mutex<BTreeMap<Option<PathBuf>, Weak<RootSource>>>>,
 }
 
 impl TrustStore {
@@ -194,14 +194,14 @@ impl TrustStore {
         TrustStore { files, shared: Arc::default() }
     }
 
-    fn shared(&self, ca_file: Option<PathBuf>) -> Arc<Trusted> {
+    fn shared(&self, ca_file: Option<PathBuf>) -> Arc<RootSource> {
         let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
         shared.retain(|_, trusted| trusted.strong_count() > 0);
         if let Some(trusted) = shared.get(&ca_file).and_then(Weak::upgrade) {
             return trusted;
         }
-        let state = watch::Sender::new(State::default());
-        let trusted = Arc::new(Trusted { files: self.files.clone(), ca_file: ca_file.clone(), state });
+        let state = watch::Sender::new(RootState::default());
+        let trusted = Arc::new(RootSource { files: self.files.clone(), ca_file: ca_file.clone(), state });
         shared.insert(ca_file, Arc::downgrade(&trusted));
         trusted
     }
@@ -209,14 +209,14 @@ impl TrustStore {
 
 /// Those whom a `ca_file` names, or the host.
 #[derive(Debug)]
-struct Trusted {
+struct RootSource {
     files: Files,
     ca_file: Option<PathBuf>,
-    state: watch::Sender<State>,
+    state: watch::Sender<RootState>,
 }
 
 #[derive(Debug)]
-struct State {
+struct RootState {
     roots: Arc<Roots>,
     /// When the file had last been changed that was read last.
     changed: Option<SystemTime>,
@@ -225,17 +225,17 @@ struct State {
     /// Whether one has read, with success or not.
     read: bool,
     /// Why what was read last is of no use, if it is not.
-    fault: Option<Shown>,
+    fault: Option<PrintableText>,
 }
 
-impl Default for State {
+impl Default for RootState {
     fn default() -> Self {
-        let roots = Arc::new(Err(Shown::new("the file system has not answered yet")));
-        State { roots, changed: None, reading: false, read: false, fault: None }
+        let roots = Arc::new(Err(PrintableText::new("the file system has not answered yet")));
+        RootState { roots, changed: None, reading: false, read: false, fault: None }
     }
 }
 
-impl Trusted {
+impl RootSource {
     fn roots(&self) -> Arc<Roots> {
         self.state.borrow().roots.clone()
     }
@@ -276,7 +276,7 @@ impl Trusted {
     }
 }
 
-impl State {
+impl RootState {
     /// What was read takes the place of what was read before, unless it is of no use and that was.
     fn take(&mut self, file: &Path, roots: Roots, changed: Option<SystemTime>) {
         let fault = roots.as_ref().err().cloned();
@@ -315,7 +315,7 @@ async fn of_host(files: &Files) -> Result<(Roots, Option<SystemTime>), FileError
     let certs =
         files.run(Path::new(OF_THE_HOST), |_| Ok(rustls_native_certs::load_native_certs().certs)).await?;
     let anchors = anchors(&certs);
-    let empty = || Shown::new("this host has no package of authorities");
+    let empty = || PrintableText::new("this host has no package of authorities");
     let roots = if anchors.is_empty() { Err(empty()) } else { Ok(Authorities { anchors, pinned: vec![] }) };
     Ok((roots, None))
 }
@@ -326,7 +326,7 @@ fn authorities(file: &Path, octets: Result<Vec<u8>, FileError>) -> Roots {
     let pinned: Vec<_> = CertificateDer::pem_slice_iter(&octets).filter_map(Result::ok).collect();
     let anchors = anchors(&pinned);
     if anchors.is_empty() {
-        return Err(Shown::new(&format!("`{}` has no certificate", file.display())));
+        return Err(PrintableText::new(&format!("`{}` has no certificate", file.display())));
     }
     Ok(Authorities { anchors, pinned })
 }
@@ -338,26 +338,26 @@ fn anchors(certificates: &[CertificateDer<'_>]) -> Vec<TrustAnchor<'static>> {
     certificates.iter().filter_map(anchor).collect()
 }
 
-fn unreadable(file: &Path, error: &FileError) -> Shown {
-    Shown::new(&format!("`{}`: {error}", file.display()))
+fn unreadable(file: &Path, error: &FileError) -> PrintableText {
+    PrintableText::new(&format!("`{}`: {error}", file.display()))
 }
 
 /// What speaks against a `ca_file`, as the middle of a sentence.
 #[derive(Debug, thiserror::Error)]
-pub enum Finding {
+pub enum CaFileFinding {
     /// It is of no use.
     #[error("{0}")]
-    Wrong(Shown),
+    Wrong(PrintableText),
     /// It is not there, or not for us to read. It may be on the host that it is meant for, or for the daemon's user.
     #[error("{0}")]
-    Unseen(Shown),
+    Unseen(PrintableText),
 }
 
 /// Looks at a `ca_file` as a probe would, and blocks.
 ///
 /// # Errors
 /// What speaks against it.
-pub fn check(ca_file: &Path) -> Result<(), Finding> {
+pub fn check(ca_file: &Path) -> Result<(), CaFileFinding> {
     let octets = files::read(ca_file, MOST_CA_FILE);
     let unseen = match &octets {
         Err(FileError::Io(error)) => {
@@ -370,7 +370,7 @@ pub fn check(ca_file: &Path) -> Result<(), Finding> {
     };
     match authorities(ca_file, octets) {
         Ok(_) => Ok(()),
-        Err(why) if unseen => Err(Finding::Unseen(why)),
-        Err(why) => Err(Finding::Wrong(why)),
+        Err(why) if unseen => Err(CaFileFinding::Unseen(why)),
+        Err(why) => Err(CaFileFinding::Wrong(why)),
     }
 }

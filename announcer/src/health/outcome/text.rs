@@ -40,16 +40,16 @@ impl fmt::Display for Reason {
     }
 }
 
-impl fmt::Display for Waiting {
+impl fmt::Display for TimeoutPhase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Waiting::Connection => "no connection",
-            Waiting::Handshake => "no TLS",
-            Waiting::Answer => "no answer",
-            Waiting::Body => "no end of the answer",
-            Waiting::Files => "no answer of the file system",
-            Waiting::Start => "no start of the program",
-            Waiting::Exit => "no end of the program",
+            TimeoutPhase::Connection => "no connection",
+            TimeoutPhase::Handshake => "no TLS",
+            TimeoutPhase::Answer => "no answer",
+            TimeoutPhase::Body => "no end of the answer",
+            TimeoutPhase::Files => "no answer of the file system",
+            TimeoutPhase::Start => "no start of the program",
+            TimeoutPhase::Exit => "no end of the program",
         })
     }
 }
@@ -83,7 +83,7 @@ impl fmt::Display for Millis {
 mod tests {
     use super::*;
     use crate::config::kind::{handshake, http};
-    use crate::model::text::Shown;
+    use crate::model::text::PrintableText;
 
     #[test]
     fn outcomes_read_as_the_middle_of_a_sentence() {
@@ -96,7 +96,7 @@ mod tests {
         let fail = |reason| Outcome::Fail { reason, took };
         let timed_out = |waiting| fail(Reason::TimedOut { waiting, after: Duration::from_millis(100) });
         let ends = |at| Some(handshake::Warning::Expires(Date::of_unix(at)).into());
-        let redirect = http::Failure::Redirect { status: 301, to: Shown::new("http://x/") };
+        let redirect = http::Failure::Redirect { status: 301, to: PrintableText::new("http://x/") };
         let no_certificate = handshake::Failure::Tls("the server has no certificate: give it one");
         let expired = handshake::Failure::Certificate(Flaw::Expired(Date::of_unix(1_893_456_060)));
         for (outcome, want) in [
@@ -113,9 +113,9 @@ mod tests {
             (fail(redirect.into()), "HTTP 301 to http://x/ after 12 ms"),
             (fail(Reason::Refused), "connection refused after 12 ms"),
             (fail(Reason::VipMissing), "the VIP is not on this host after 12 ms"),
-            (timed_out(Waiting::Connection), "no connection within 100 ms"),
-            (timed_out(Waiting::Answer), "no answer within 100 ms"),
-            (timed_out(Waiting::Body), "no end of the answer within 100 ms"),
+            (timed_out(TimeoutPhase::Connection), "no connection within 100 ms"),
+            (timed_out(TimeoutPhase::Answer), "no answer within 100 ms"),
+            (timed_out(TimeoutPhase::Body), "no end of the answer within 100 ms"),
             (fail(no_certificate.into()), "TLS failed: the server has no certificate: give it one"),
             (fail(expired.into()), "the certificate ended on 2030-01-01 00:01 UTC"),
             (fail(Reason::Other("what to do")), "what to do"),

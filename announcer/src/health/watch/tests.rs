@@ -2,36 +2,36 @@
 
 use super::*;
 
-const PAIR: Pair = (IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 80)), 80);
+const PAIR: VipPort = (IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 80)), 80);
 
-fn up(grace: u64) -> Watched {
-    Watched { grace: Duration::from_millis(grace), up: true }
+fn up(grace: u64) -> WatchSpec {
+    WatchSpec { grace: Duration::from_millis(grace), up: true }
 }
 
 /// Looks 5 ms apart: `+` a listener, `-` none, `?` the look failed; `u` and `d`: the checks are up, are down; `r`, `a`, `n`:
 /// the connect is refused, accepted, not answered. What came of each: `C` connect, `D` reported gone, `U` reported back, `.` nothing.
 fn play(events: &str, grace: u64) -> String {
     let mut watch = Watch::default();
-    let mut watched = Watched { up: false, ..up(grace) };
+    let mut watched = WatchSpec { up: false, ..up(grace) };
     watch.set(&[(PAIR, watched)].into());
     let mut now = Instant::now();
     let mut said = String::new();
     for event in events.chars() {
         let sight = match event {
-            '+' => Some(Sight::Listens),
-            '-' => Some(Sight::Nothing),
-            '?' => Some(Sight::Unknown),
+            '+' => Some(LookResult::Listens),
+            '-' => Some(LookResult::Nothing),
+            '?' => Some(LookResult::Unknown),
             _ => None,
         };
-        let actions: Vec<Action> = match event {
+        let actions: Vec<WatchAction> = match event {
             'u' | 'd' => {
                 watched.up = event == 'u';
                 watch.set(&[(PAIR, watched)].into());
                 vec![]
             }
-            'r' => watch.answered(PAIR, Answer::Refused).into_iter().collect(),
-            'a' => watch.answered(PAIR, Answer::Accepted).into_iter().collect(),
-            'n' => watch.answered(PAIR, Answer::Unanswered).into_iter().collect(),
+            'r' => watch.answered(PAIR, ConnectAnswer::Refused).into_iter().collect(),
+            'a' => watch.answered(PAIR, ConnectAnswer::Accepted).into_iter().collect(),
+            'n' => watch.answered(PAIR, ConnectAnswer::Unanswered).into_iter().collect(),
             _ => {
                 now += Duration::from_millis(5);
                 watch.look(&[sight.unwrap()], now)
@@ -39,9 +39,9 @@ fn play(events: &str, grace: u64) -> String {
         };
         said.push(match actions.as_slice() {
             [] => '.',
-            [Action::Connect(pair)] if *pair == PAIR => 'C',
-            [Action::Report { pair, listening: false }] if *pair == PAIR => 'D',
-            [Action::Report { pair, listening: true }] if *pair == PAIR => 'U',
+            [WatchAction::Connect(pair)] if *pair == PAIR => 'C',
+            [WatchAction::Report { pair, listening: false }] if *pair == PAIR => 'D',
+            [WatchAction::Report { pair, listening: true }] if *pair == PAIR => 'U',
             other => panic!("{other:?}"),
         });
     }
@@ -75,11 +75,14 @@ fn the_end_of_a_grace_is_its_deadline() {
     let mut watch = Watch::default();
     watch.set(&[(PAIR, up(7))].into());
     let now = Instant::now();
-    assert_eq!(watch.look(&[Sight::Listens], now), []);
+    assert_eq!(watch.look(&[LookResult::Listens], now), []);
     assert_eq!(watch.deadline(), None);
-    assert_eq!(watch.look(&[Sight::Nothing], now), []);
+    assert_eq!(watch.look(&[LookResult::Nothing], now), []);
     assert_eq!(watch.deadline(), Some(now + Duration::from_millis(7)));
-    assert_eq!(watch.look(&[Sight::Nothing], now + Duration::from_millis(7)), [Action::Connect(PAIR)]);
+    assert_eq!(
+        watch.look(&[LookResult::Nothing], now + Duration::from_millis(7)),
+        [WatchAction::Connect(PAIR)]
+    );
     assert_eq!(watch.deadline(), None);
 }
 
@@ -87,13 +90,13 @@ fn the_end_of_a_grace_is_its_deadline() {
 fn what_is_left_to_the_probes_is_told_with_its_reason() {
     let mut watch = Watch::default();
     watch.set(&[(PAIR, up(0))].into());
-    assert_eq!(watch.disarmed(), [(PAIR, Disarmed::Unseen)]);
+    assert_eq!(watch.disarmed(), [(PAIR, DisarmReason::Unseen)]);
     let now = Instant::now();
-    let _ = watch.look(&[Sight::Listens], now);
+    let _ = watch.look(&[LookResult::Listens], now);
     assert_eq!(watch.disarmed(), []);
-    let _ = watch.look(&[Sight::Nothing], now);
-    assert_eq!(watch.answered(PAIR, Answer::Accepted), None);
-    assert_eq!(watch.disarmed(), [(PAIR, Disarmed::Answers)]);
+    let _ = watch.look(&[LookResult::Nothing], now);
+    assert_eq!(watch.answered(PAIR, ConnectAnswer::Accepted), None);
+    assert_eq!(watch.disarmed(), [(PAIR, DisarmReason::Answers)]);
 }
 
 #[test]
@@ -101,33 +104,33 @@ fn a_pair_that_is_not_watched_any_more_is_forgotten() {
     let mut watch = Watch::default();
     watch.set(&[(PAIR, up(0))].into());
     let now = Instant::now();
-    let _ = watch.look(&[Sight::Listens], now);
-    assert_eq!(watch.look(&[Sight::Nothing], now), [Action::Connect(PAIR)]);
+    let _ = watch.look(&[LookResult::Listens], now);
+    assert_eq!(watch.look(&[LookResult::Nothing], now), [WatchAction::Connect(PAIR)]);
     watch.set(&BTreeMap::new());
-    assert_eq!(watch.answered(PAIR, Answer::Refused), None);
+    assert_eq!(watch.answered(PAIR, ConnectAnswer::Refused), None);
     watch.set(&[(PAIR, up(0))].into());
-    assert_eq!(watch.answered(PAIR, Answer::Refused), None, "the answer is of a connect of before");
-    assert_eq!(watch.look(&[Sight::Nothing], now), []);
+    assert_eq!(watch.answered(PAIR, ConnectAnswer::Refused), None, "the answer is of a connect of before");
+    assert_eq!(watch.look(&[LookResult::Nothing], now), []);
 }
 
 #[test]
 fn only_what_would_fire_is_worth_a_second_look() {
-    let pairs: BTreeMap<Pair, Watched> = (1..=3).map(|port| ((PAIR.0, port), up(0))).collect();
+    let pairs: BTreeMap<VipPort, WatchSpec> = (1..=3).map(|port| ((PAIR.0, port), up(0))).collect();
     let mut watch = Watch::default();
     watch.set(&pairs);
-    let _ = watch.look(&[Sight::Listens, Sight::Nothing, Sight::Listens], Instant::now());
-    assert_eq!(watch.doubtful(&[Sight::Nothing; 3]), [0, 2]);
-    assert_eq!(watch.doubtful(&[Sight::Nothing, Sight::Nothing, Sight::Listens]), [0]);
+    let _ = watch.look(&[LookResult::Listens, LookResult::Nothing, LookResult::Listens], Instant::now());
+    assert_eq!(watch.doubtful(&[LookResult::Nothing; 3]), [0, 2]);
+    assert_eq!(watch.doubtful(&[LookResult::Nothing, LookResult::Nothing, LookResult::Listens]), [0]);
 }
 
 #[test]
 fn a_listener_serves_what_the_kernel_lets_it_serve() {
-    let v6: Pair = ("2001:db8::80".parse().unwrap(), 80);
+    let v6: VipPort = ("2001:db8::80".parse().unwrap(), 80);
     let pairs = [PAIR, v6];
     let serves = |address: &str, port, v6only| {
-        let mut served = Served::new(pairs.into_iter());
+        let mut served = ServedPorts::new(pairs.into_iter());
         served.add(Listener { address: address.parse().unwrap(), port, v6only });
-        served.take().into_iter().map(|sight| sight == Sight::Listens).collect::<Vec<_>>()
+        served.take().into_iter().map(|sight| sight == LookResult::Listens).collect::<Vec<_>>()
     };
     for (address, port, v6only, want) in [
         ("192.0.2.80", 80, false, [true, false]),
@@ -142,10 +145,10 @@ fn a_listener_serves_what_the_kernel_lets_it_serve() {
     ] {
         assert_eq!(serves(address, port, v6only), want, "[{address}]:{port} v6only {v6only}");
     }
-    let mut served = Served::new(pairs.into_iter());
+    let mut served = ServedPorts::new(pairs.into_iter());
     served.add(Listener { address: "::".parse().unwrap(), port: 80, v6only: false });
     let _ = served.take();
-    assert_eq!(served.take(), [Sight::Nothing; 2], "each dump stands for itself");
+    assert_eq!(served.take(), [LookResult::Nothing; 2], "each dump stands for itself");
 }
 
 #[test]
@@ -170,5 +173,8 @@ fn the_period_keeps_the_watch_within_a_twentieth_of_a_core() {
 
 #[test]
 fn few_pairs_are_looked_up_and_many_are_dumped() {
-    assert_eq!((How::of(1), How::of(29), How::of(30)), (How::Lookups, How::Lookups, How::Dump));
+    assert_eq!(
+        (LookMethod::of(1), LookMethod::of(29), LookMethod::of(30)),
+        (LookMethod::Lookups, LookMethod::Lookups, LookMethod::Dump)
+    );
 }

@@ -47,7 +47,7 @@ fn programs() -> Programs {
 async fn run_once(program: &Path, limit: Duration) -> (End, String) {
     let (runner, hooks) = (Runner::new(&programs()), hooks(program, limit));
     let order = Arc::new(order(&hooks, &call()));
-    let Run { end, output } = runner.run(&order, Bounds { time: limit, kept: KEPT }).await;
+    let ProgramRun { end, output } = runner.run(&order, Bounds { time: limit, kept: KEPT }).await;
     (end, String::from_utf8(output).unwrap())
 }
 

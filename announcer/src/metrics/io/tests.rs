@@ -54,7 +54,7 @@ fn host(vips: u16, listen: SocketAddr) -> Host {
     let (drain_requests, _) = mpsc::channel(1);
     let (id, router_id) = watch::channel(Identity::default());
     let (peers_tx, peers) = watch::channel(Peers::default());
-    let control = control::Context {
+    let control = control::ControlContext {
         configs: given,
         router_id,
         peers,
@@ -77,7 +77,7 @@ fn host(vips: u16, listen: SocketAddr) -> Host {
             }
         }
     });
-    tokio::spawn(serve(Context { control, reloads: reloaded, hooks, tally, bind_error: bind_errors }));
+    tokio::spawn(serve(MetricsContext { control, reloads: reloaded, hooks, tally, bind_error: bind_errors }));
     let kept: Vec<Box<dyn Any + Send>> = vec![
         Box::new(counts),
         Box::new(runs),

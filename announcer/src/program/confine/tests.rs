@@ -3,35 +3,48 @@ use super::*;
 const NEWEST: Abi = Abi(7);
 
 /// A host's tree: each directory with what is in it.
-const TREE: &[(&str, &[(&str, Kind)])] = &[
+const TREE: &[(&str, &[(&str, EntryKind)])] = &[
     (
         "/",
         &[
-            ("bin", Kind::Link),
-            ("etc", Kind::Directory),
-            ("run", Kind::Directory),
-            ("tmp", Kind::Directory),
-            ("usr", Kind::Directory),
-            ("var", Kind::Directory),
+            ("bin", EntryKind::Link),
+            ("etc", EntryKind::Directory),
+            ("run", EntryKind::Directory),
+            ("tmp", EntryKind::Directory),
+            ("usr", EntryKind::Directory),
+            ("var", EntryKind::Directory),
         ],
     ),
-    ("/etc", &[("announcer", Kind::Directory), ("passwd", Kind::File), ("ssl", Kind::Directory)]),
-    ("/etc/announcer", &[("announcer.toml", Kind::File), ("check.sh", Kind::File), ("r1.key", Kind::File)]),
-    ("/run", &[("announcer", Kind::Directory), ("nginx.pid", Kind::File), ("systemd", Kind::Directory)]),
-    ("/var", &[("lib", Kind::Directory), ("log", Kind::Directory), ("run", Kind::Link)]),
-    ("/var/lib", &[("announcer", Kind::Directory), ("nginx", Kind::Directory)]),
+    (
+        "/etc",
+        &[("announcer", EntryKind::Directory), ("passwd", EntryKind::File), ("ssl", EntryKind::Directory)],
+    ),
+    (
+        "/etc/announcer",
+        &[("announcer.toml", EntryKind::File), ("check.sh", EntryKind::File), ("r1.key", EntryKind::File)],
+    ),
+    (
+        "/run",
+        &[
+            ("announcer", EntryKind::Directory),
+            ("nginx.pid", EntryKind::File),
+            ("systemd", EntryKind::Directory),
+        ],
+    ),
+    ("/var", &[("lib", EntryKind::Directory), ("log", EntryKind::Directory), ("run", EntryKind::Link)]),
+    ("/var/lib", &[("announcer", EntryKind::Directory), ("nginx", EntryKind::Directory)]),
 ];
 
-fn list(path: &Path) -> Vec<(PathBuf, Kind)> {
+fn list(path: &Path) -> Vec<(PathBuf, EntryKind)> {
     let found = TREE.iter().find(|(directory, _)| Path::new(directory) == path);
     found.map_or_else(Vec::new, |(_, entries)| {
         entries.iter().map(|(name, kind)| (path.join(name), *kind)).collect()
     })
 }
 
-fn protected(unwritable: &[&str], unreadable: &[&str]) -> Protected {
+fn protected(unwritable: &[&str], unreadable: &[&str]) -> ProtectedPaths {
     let paths = |all: &[&str]| all.iter().map(PathBuf::from).collect();
-    Protected { unwritable: paths(unwritable), unreadable: paths(unreadable) }
+    ProtectedPaths { unwritable: paths(unwritable), unreadable: paths(unreadable) }
 }
 
 /// What a program may do at a path, by the rules: `r`, `w`, both or nothing.
@@ -44,8 +57,8 @@ fn may(rules: &[Rule], handled: Rights, path: &str) -> String {
     letter(Rights::READ, "r") + &letter(Rights(1 << 1), "w")
 }
 
-fn of(protected: &Protected, abi: Abi) -> Vec<Rule> {
-    rules(protected, abi, ("/".into(), Kind::Directory), protected.handled(abi), &mut list)
+fn of(protected: &ProtectedPaths, abi: Abi) -> Vec<Rule> {
+    rules(protected, abi, ("/".into(), EntryKind::Directory), protected.handled(abi), &mut list)
 }
 
 #[test]
@@ -91,7 +104,7 @@ fn a_rule_has_only_rights_that_its_place_can_have_and_its_kernel_knows() {
         for rule in of(&protected, abi) {
             assert!(!rule.rights.is_empty() && rule.rights.without(protected.handled(abi)).is_empty());
             let is_file = TREE.iter().flat_map(|(directory, _)| list(Path::new(directory)));
-            if is_file.into_iter().any(|(path, kind)| path == rule.path && kind == Kind::File) {
+            if is_file.into_iter().any(|(path, kind)| path == rule.path && kind == EntryKind::File) {
                 assert!(rule.rights.without(Rights::OF_FILES).is_empty(), "{rule:?}");
             }
         }

@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use super::landlock;
 use crate::config::{CheckConfig, Config, ProbeConfig};
 use crate::files::io::Files;
-use crate::program::confine::{self, Abi, Kind, Protected, Rights, Rule, Support};
+use crate::program::confine::{self, Abi, EntryKind, ProtectedPaths, Rights, Rule, Support};
 
 #[cfg(test)]
 mod tests;
@@ -47,7 +47,7 @@ pub(super) struct Confinement {
     kept_from: Option<(DaemonFiles, watch::Receiver<Arc<Config>>)>,
     pub(super) support: Support,
     /// The ruleset of the last run.
-    made: Mutex<Option<Made>>,
+    made: Mutex<Option<CachedRuleset>>,
 }
 
 impl Confinement {
@@ -87,7 +87,7 @@ impl Confinement {
     /// What programs with the daemon's own user are confined by; none if they are not.
     ///
     /// A daemon that is root does not confine the programs that its configuration runs as root: no file would stop them.
-    pub(super) fn ruleset(&self) -> io::Result<Option<Waiting>> {
+    pub(super) fn ruleset(&self) -> io::Result<Option<PendingRuleset>> {
         let (Some((daemon, configs)), Support::Landlock(abi)) = (&self.kept_from, self.support) else {
             return Ok(None);
         };
@@ -102,7 +102,7 @@ impl Confinement {
         let protected = protected(daemon, keys, &is_remote);
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(made) = made.as_ref().filter(|made| made.holds(&mounts, &protected)) {
-            return Ok(Some(Waiting { ruleset: made.ruleset.clone(), rules: Vec::new() }));
+            return Ok(Some(PendingRuleset { ruleset: made.ruleset.clone(), rules: Vec::new() }));
         }
         *made = None;
         let now = SystemTime::now();
@@ -110,49 +110,52 @@ impl Confinement {
         let waiting = ruleset(abi, &protected, &is_remote, &mut listed)?;
         if waiting.rules.is_empty() && listed.iter().all(|(_, stamp)| stamp.is_some_and(|s| s.is_older(now)))
         {
-            *made = Some(Made { mounts, protected, listed, ruleset: waiting.ruleset.clone() });
+            *made = Some(CachedRuleset { mounts, protected, listed, ruleset: waiting.ruleset.clone() });
         }
         Ok(Some(waiting))
     }
 }
 
 /// A ruleset, and the rules that wait for file systems of other hosts.
-pub(super) struct Waiting {
+pub(super) struct PendingRuleset {
     pub(super) ruleset: Arc<OwnedFd>,
     pub(super) rules: Vec<Rule>,
 }
 
 /// A ruleset that was made, and what it was made from: it holds as long as that is the same.
 #[derive(Debug)]
-struct Made {
+struct CachedRuleset {
     mounts: String,
-    protected: Protected,
+    protected: ProtectedPaths,
     /// The directories whose entries have a rule each.
-    listed: Vec<(PathBuf, Option<Stamp>)>,
+    listed: Vec<(PathBuf, Option<DirectoryStamp>)>,
     ruleset: Arc<OwnedFd>,
 }
 
-impl Made {
-    fn holds(&self, mounts: &str, protected: &Protected) -> bool {
+impl CachedRuleset {
+    fn holds(&self, mounts: &str, protected: &ProtectedPaths) -> bool {
         self.mounts == mounts
             && self.protected == *protected
-            && self.listed.iter().all(|(path, stamp)| *stamp == Stamp::of(path))
+            && self.listed.iter().all(|(path, stamp)| *stamp == DirectoryStamp::of(path))
     }
 }
 
 /// What changes whenever an entry of a directory comes, goes or is replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Stamp {
+struct DirectoryStamp {
     /// Device and inode.
     identity: (u64, u64),
     /// Seconds and nanoseconds since 1970.
     changed: (i64, i64),
 }
 
-impl Stamp {
-    fn of(path: &Path) -> Option<Stamp> {
+impl DirectoryStamp {
+    fn of(path: &Path) -> Option<DirectoryStamp> {
         let facts = fs::symlink_metadata(path).ok()?;
-        Some(Stamp { identity: (facts.dev(), facts.ino()), changed: (facts.ctime(), facts.ctime_nsec()) })
+        Some(DirectoryStamp {
+            identity: (facts.dev(), facts.ino()),
+            changed: (facts.ctime(), facts.ctime_nsec()),
+        })
     }
 
     /// Whether the next change cannot have the same time: the kernel's clock for it ticks every few milliseconds.
@@ -165,20 +168,20 @@ impl Stamp {
 /// Makes the ruleset, and says which directories were listed for it. Blocks, but never for a file system of another host.
 fn ruleset(
     abi: Abi,
-    protected: &Protected,
+    protected: &ProtectedPaths,
     is_remote: &impl Fn(&Path) -> bool,
-    listed: &mut Vec<(PathBuf, Option<Stamp>)>,
-) -> io::Result<Waiting> {
+    listed: &mut Vec<(PathBuf, Option<DirectoryStamp>)>,
+) -> io::Result<PendingRuleset> {
     let handled = protected.handled(abi);
     let ruleset = landlock::ruleset(abi, handled)?;
     let mut list = |path: &Path| {
         if is_remote(path) {
             return Vec::new();
         }
-        listed.push((path.to_owned(), Stamp::of(path)));
+        listed.push((path.to_owned(), DirectoryStamp::of(path)));
         entries(path)
     };
-    let rules = confine::rules(protected, abi, ("/".into(), Kind::Directory), handled, &mut list);
+    let rules = confine::rules(protected, abi, ("/".into(), EntryKind::Directory), handled, &mut list);
     let (rules, local): (Vec<Rule>, Vec<Rule>) = rules.into_iter().partition(|rule| is_remote(&rule.path));
     for Rule { path, rights } in local {
         match open(&path) {
@@ -187,11 +190,11 @@ fn ruleset(
             Err(_) => {} // it has gone since it was listed
         }
     }
-    Ok(Waiting { ruleset: Arc::new(ruleset), rules })
+    Ok(PendingRuleset { ruleset: Arc::new(ruleset), rules })
 }
 
 /// What is kept from programs, as it is on the disk now.
-fn protected(daemon: &DaemonFiles, keys: Vec<PathBuf>, is_remote: &impl Fn(&Path) -> bool) -> Protected {
+fn protected(daemon: &DaemonFiles, keys: Vec<PathBuf>, is_remote: &impl Fn(&Path) -> bool) -> ProtectedPaths {
     let real = |path: &Path| match (is_remote(path), path.parent(), path.file_name()) {
         (true, _, _) => path.to_owned(),
         // What is not there yet has a place all the same.
@@ -207,19 +210,19 @@ fn protected(daemon: &DaemonFiles, keys: Vec<PathBuf>, is_remote: &impl Fn(&Path
     let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
     let unwritable = [Some(daemon.state_dir.as_path()), socket_dir, Some(daemon.config.as_path())];
     let unreadable = keys.iter().filter(|key| key.is_absolute()).chain(&credentials);
-    Protected {
+    ProtectedPaths {
         unwritable: unwritable.into_iter().flatten().map(real).collect(),
         unreadable: unreadable.map(|path| real(path)).collect(),
     }
 }
 
 /// What is in a directory; nothing of one that cannot be listed.
-fn entries(path: &Path) -> Vec<(PathBuf, Kind)> {
+fn entries(path: &Path) -> Vec<(PathBuf, EntryKind)> {
     let entries = fs::read_dir(path).into_iter().flatten().flatten();
     let kind = |entry: &fs::DirEntry| match entry.file_type() {
-        Ok(kind) if kind.is_dir() => Kind::Directory,
-        Ok(kind) if kind.is_symlink() => Kind::Link,
-        Ok(_) | Err(_) => Kind::File,
+        Ok(kind) if kind.is_dir() => EntryKind::Directory,
+        Ok(kind) if kind.is_symlink() => EntryKind::Link,
+        Ok(_) | Err(_) => EntryKind::File,
     };
     entries.map(|entry| (entry.path(), kind(&entry))).collect()
 }

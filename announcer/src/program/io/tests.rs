@@ -8,12 +8,12 @@ use super::*;
 const LONG: Duration = Duration::from_secs(20);
 const SHORT: Duration = Duration::from_millis(300);
 
-fn order(command: &[&str]) -> Arc<Order> {
+fn order(command: &[&str]) -> Arc<ProgramSpec> {
     let command = command.iter().copied().map(str::to_owned).collect();
-    Arc::new(Order { command, user: RunAs::Daemon, environment: Vec::new() })
+    Arc::new(ProgramSpec { command, user: RunAs::Daemon, environment: Vec::new() })
 }
 
-fn shell(script: &str) -> Arc<Order> {
+fn shell(script: &str) -> Arc<ProgramSpec> {
     order(&["/bin/sh", "-c", script])
 }
 
@@ -21,8 +21,8 @@ fn runner() -> Runner {
     Runner::new(&Programs::unconfined(Files::new()))
 }
 
-async fn run(order: &Arc<Order>, time: Duration) -> (End, String) {
-    let Run { end, output } = runner().run(order, Bounds { time, kept: 4096 }).await;
+async fn run(order: &Arc<ProgramSpec>, time: Duration) -> (End, String) {
+    let ProgramRun { end, output } = runner().run(order, Bounds { time, kept: 4096 }).await;
     (end, String::from_utf8(output).unwrap())
 }
 

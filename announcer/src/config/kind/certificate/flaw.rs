@@ -5,7 +5,7 @@
 use std::fmt;
 use std::time::{Duration, UNIX_EPOCH};
 
-use crate::model::text::Shown;
+use crate::model::text::PrintableText;
 
 /// What is wrong with the certificate of a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,15 +13,15 @@ pub enum Flaw {
     /// It was signed by nobody whom we trust.
     Untrusted,
     /// It is for other names than the one that was asked for.
-    WrongName(Shown),
+    WrongName(PrintableText),
     /// It is for no name at all, and so not for the one that was asked for.
-    NoName(Shown),
+    NoName(PrintableText),
     /// Its time, or that of a certificate above it, ended then.
     Expired(Date),
     /// Its time, or that of a certificate above it, begins then.
     NotYetValid(Date),
     /// Nobody knows: the certificates that we trust cannot be read, for this reason.
-    NoRoots(Shown),
+    NoRoots(PrintableText),
     /// Something else, as a sentence of ours about the certificate, and what to do.
     Other(&'static str),
 }
@@ -32,11 +32,11 @@ impl Flaw {
         let date = Date::of_unix(1_900_000_000);
         vec![
             Flaw::Untrusted,
-            Flaw::WrongName(Shown::new("www.example.com")),
-            Flaw::NoName(Shown::new("www.example.com")),
+            Flaw::WrongName(PrintableText::new("www.example.com")),
+            Flaw::NoName(PrintableText::new("www.example.com")),
             Flaw::Expired(date),
             Flaw::NotYetValid(date),
-            Flaw::NoRoots(Shown::new("`/etc/announcer/ca.pem` has no certificate")),
+            Flaw::NoRoots(PrintableText::new("`/etc/announcer/ca.pem` has no certificate")),
             Flaw::Other("a sentence that says why, and what to do"),
         ]
     }

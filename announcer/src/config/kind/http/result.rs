@@ -6,7 +6,7 @@ use std::fmt;
 
 use super::super::interface::{FailureWord, FirstOctets, ProbeContext, Word};
 use super::value::Digest;
-use crate::model::text::Shown;
+use crate::model::text::PrintableText;
 
 /// What a healthy server answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,7 +48,7 @@ pub enum Failure {
         /// 300 to 399.
         status: u16,
         /// The Location field, fit to print.
-        to: Shown,
+        to: PrintableText,
     },
     /// What came is no HTTP/2, where nothing else was offered.
     NotHttp2,
@@ -57,7 +57,7 @@ pub enum Failure {
     /// `expect_body` is not in the body.
     NoMatch {
         /// How the body is encoded, by Content-Encoding, if it is.
-        encoding: Option<Shown>,
+        encoding: Option<PrintableText>,
         /// The octets in which it was looked for, if there are more.
         within: Option<u32>,
     },
@@ -66,7 +66,7 @@ pub enum Failure {
         /// This one.
         got: Digest,
         /// How the body is encoded, by Content-Encoding, if it is.
-        encoding: Option<Shown>,
+        encoding: Option<PrintableText>,
     },
 }
 
@@ -83,7 +83,7 @@ pub enum MalformedField {
 
 impl Word for Failure {
     fn examples() -> Vec<Self> {
-        let gzip = || Some(Shown::new("gzip"));
+        let gzip = || Some(PrintableText::new("gzip"));
         vec![
             Failure::CutShort,
             Failure::NotHttp,
@@ -93,7 +93,7 @@ impl Word for Failure {
             Failure::HeaderTooLong,
             Failure::WantsTls,
             Failure::Status(503),
-            Failure::Redirect { status: 301, to: Shown::new("https://www.example.com/") },
+            Failure::Redirect { status: 301, to: PrintableText::new("https://www.example.com/") },
             Failure::NotHttp2,
             Failure::BodyTooLong(65536),
             Failure::NoMatch { encoding: None, within: None },
@@ -250,9 +250,10 @@ mod tests {
     #[test]
     fn each_hint_is_for_what_was_seen_and_how_it_was_asked() {
         let (http, https) = (FirstOctets::PlainHttp, FirstOctets::HttpOverTls);
-        let redirect = Failure::Redirect { status: 301, to: Shown::new("https://x/") };
-        let gzip = Failure::NoMatch { encoding: Some(Shown::new("gzip")), within: None };
-        let digest = Failure::Digest { got: Digest::Sha1([0; 20]), encoding: Some(Shown::new("gzip")) };
+        let redirect = Failure::Redirect { status: 301, to: PrintableText::new("https://x/") };
+        let gzip = Failure::NoMatch { encoding: Some(PrintableText::new("gzip")), within: None };
+        let digest =
+            Failure::Digest { got: Digest::Sha1([0; 20]), encoding: Some(PrintableText::new("gzip")) };
         for (asked, failure, want) in [
             (http, redirect, "a redirect is not followed"),
             (http, Failure::WantsTls, "write `https://`"),

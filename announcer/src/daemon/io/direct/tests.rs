@@ -33,7 +33,7 @@ enum Fate {
 }
 
 /// A probe loop that passes ten times and then meets its fate.
-async fn probing(vip: IpAddr, fate: Fate, facts: mpsc::Sender<Probed>) {
+async fn probing(vip: IpAddr, fate: Fate, facts: mpsc::Sender<ProbeFact>) {
     for sequence in 0.. {
         match fate {
             Fate::Hangs if sequence == 10 => std::future::pending().await,
@@ -43,7 +43,7 @@ async fn probing(vip: IpAddr, fate: Fate, facts: mpsc::Sender<Probed>) {
         let took = Duration::from_millis(1);
         let outcome = Outcome::Pass { answer: http::Answer::Status(200).into(), warning: None, took };
         let (service, at) = ("www".parse().unwrap(), Instant::now());
-        facts.send(Probed { service, vip, check: 0, sequence, outcome, at }).await.unwrap();
+        facts.send(ProbeFact { service, vip, check: 0, sequence, outcome, at }).await.unwrap();
         sleep(Duration::from_millis(50)).await;
     }
 }
@@ -61,11 +61,11 @@ async fn what_a_probe_task_does_not_renew_lapses_whether_it_hangs_or_dies() {
     let (watched, _watching) = watch::channel(Arc::default());
     let (hooks, mut changes) = mpsc::channel(16);
     tokio::spawn(async move { while changes.recv().await.is_some() {} });
-    let counts = Counts { tally: watch::Sender::new(Tally::new(&config)), hooks };
-    let hears = Hears { asked, probed, listening, vips, drains };
+    let counts = ChangeObservers { tally: watch::Sender::new(Tally::new(&config)), hooks };
+    let hears = DirectorInputs { asked, probed, listening, vips, drains };
     let _directing = tokio::spawn(direct(
         director,
-        Probes::new(Prober::new(Files::new()), facts.clone()),
+        ProbeLoops::new(Prober::new(Files::new()), facts.clone()),
         hears,
         rib,
         watched,

@@ -81,7 +81,7 @@ impl Stage {
         let (configs, configs_seen) = watch::channel(config(&ports, ""));
         let (ids, router_ids) = watch::channel(id);
         let (stop, stopped) = watch::channel(None);
-        let shared = Shared {
+        let shared = SessionResources {
             configs: configs_seen,
             router_ids,
             vips: watch::channel(Arc::default()).1,

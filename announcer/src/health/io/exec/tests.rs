@@ -16,7 +16,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 const SHORT: Duration = Duration::from_millis(200);
 
 fn program(command: &[&str], codes: ExitCodes, timeout: Duration) -> ExecProbe {
-    let order = Order {
+    let order = ExecSpec {
         command: command.iter().copied().map(str::to_owned).collect(),
         user: None,
         service: "www".parse().unwrap(),

@@ -23,19 +23,19 @@ use crate::config::kind;
 use crate::config::kind::handshake::Warning;
 use crate::health::io::connect::connect;
 use crate::health::io::result::ProbeError;
-use crate::health::io::tls::{Handshake, Seen};
+use crate::health::io::tls::{Handshake, HandshakeProgress};
 use crate::health::io::trust::TrustStore;
-use crate::health::outcome::{Reason, Waiting};
+use crate::health::outcome::{Reason, TimeoutPhase};
 
 /// Where a server is asked that answers early, and how.
 #[derive(Debug)]
-pub(super) struct Early {
+pub(super) struct EarlyProbe {
     endpoint: Endpoint,
     /// None without TLS.
     handshake: Option<Handshake>,
 }
 
-impl Early {
+impl EarlyProbe {
     /// At the same endpoint as the library asks, with the same view of certificates.
     pub(super) fn new(
         http: &kind::http::HttpConfig,
@@ -50,24 +50,24 @@ impl Early {
             }
             (Some(_) | None, _) => None,
         };
-        Ok(Early { endpoint: endpoint.clone(), handshake })
+        Ok(EarlyProbe { endpoint: endpoint.clone(), handshake })
     }
 
     /// Sends the request, and takes the answer whenever it came.
     pub(super) async fn ask(
         &self,
         request: Request,
-        waiting: &mut Waiting,
+        waiting: &mut TimeoutPhase,
     ) -> Result<(Response, Option<Warning>), ProbeError> {
-        *waiting = Waiting::Connection;
+        *waiting = TimeoutPhase::Connection;
         let tcp = connect(&self.endpoint).await?;
         let Some(handshake) = &self.handshake else {
-            *waiting = Waiting::Answer;
+            *waiting = TimeoutPhase::Answer;
             return Ok((send(tcp, request).await?, None));
         };
-        *waiting = Waiting::Handshake;
+        *waiting = TimeoutPhase::Handshake;
         let shaken = handshake.shake(tcp).await.map_err(|broken| broken.trouble)?;
-        *waiting = Waiting::Answer;
+        *waiting = TimeoutPhase::Answer;
         Ok((send(shaken.stream, request).await?, shaken.warning))
     }
 }
@@ -84,7 +84,7 @@ async fn send(
     if let Some(path) = request.uri().path_and_query().cloned() {
         *request.uri_mut() = Uri::from(path);
     }
-    let failed = |error: hyper::Error| errors::before_answer(&error, &Seen::default());
+    let failed = |error: hyper::Error| errors::before_answer(&error, &HandshakeProgress::default());
     let (mut sender, connection) = http1::Builder::new()
         .allow_obsolete_multiline_headers_in_responses(true)
         .allow_spaces_after_header_name_in_responses(true)
@@ -101,14 +101,14 @@ async fn send(
 /// said: what has come by then may be the answer.
 struct AskFirst<T> {
     io: T,
-    said: Said,
+    progress: SendProgress,
     /// Who waits to hear.
     waker: Option<Waker>,
 }
 
-/// What was said over a connection.
+/// What was sent over a connection.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Said {
+enum SendProgress {
     Nothing,
     Something,
     /// The server takes no more.
@@ -117,11 +117,11 @@ enum Said {
 
 impl<T> AskFirst<T> {
     fn new(io: T) -> Self {
-        AskFirst { io, said: Said::Nothing, waker: None }
+        AskFirst { io, progress: SendProgress::Nothing, waker: None }
     }
 
-    fn say(&mut self, said: Said) {
-        self.said = said;
+    fn record(&mut self, progress: SendProgress) {
+        self.progress = progress;
         if let Some(waker) = self.waker.take() {
             waker.wake();
         }
@@ -134,7 +134,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for AskFirst<T> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.said == Said::Nothing {
+        if self.progress == SendProgress::Nothing {
             self.waker = Some(context.waker().clone());
             return Poll::Pending;
         }
@@ -148,24 +148,26 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for AskFirst<T> {
         context: &mut Context<'_>,
         data: &[u8],
     ) -> Poll<io::Result<usize>> {
-        if self.said == Said::InVain {
+        if self.progress == SendProgress::InVain {
             return Poll::Ready(Ok(data.len()));
         }
         match ready!(Pin::new(&mut self.io).poll_write(context, data)) {
             Ok(written) => {
-                self.say(Said::Something);
+                self.record(SendProgress::Something);
                 Poll::Ready(Ok(written))
             }
             Err(_) => {
-                self.say(Said::InVain);
+                self.record(SendProgress::InVain);
                 Poll::Ready(Ok(data.len()))
             }
         }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.said != Said::InVain && ready!(Pin::new(&mut self.io).poll_flush(context)).is_err() {
-            self.say(Said::InVain);
+        if self.progress != SendProgress::InVain
+            && ready!(Pin::new(&mut self.io).poll_flush(context)).is_err()
+        {
+            self.record(SendProgress::InVain);
         }
         Poll::Ready(Ok(()))
     }

@@ -10,8 +10,8 @@ use hyper_util::client::legacy;
 use crate::config::kind::handshake;
 use crate::config::kind::http::{Failure, MalformedField};
 use crate::health::io::result::{ProbeError, causes, errno_of, find, of_kind};
-use crate::health::io::tls::{self, Seen};
-use crate::health::outcome::{Reason, Waiting};
+use crate::health::io::tls::{self, HandshakeProgress};
+use crate::health::outcome::{Reason, TimeoutPhase};
 
 /// Of an error that we have no sentence for.
 const UNKNOWN: &str =
@@ -34,10 +34,14 @@ fn last_of_hyper<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a hyper::Erro
 }
 
 /// What an error means that came before a whole header did.
-pub(super) fn before_answer(error: &(dyn Error + 'static), seen: &Seen) -> ProbeError {
+pub(super) fn before_answer(error: &(dyn Error + 'static), seen: &HandshakeProgress) -> ProbeError {
     if let Some(library) = find::<reqwest::Error>(error).filter(|library| library.is_connect()) {
         if library.is_timeout() {
-            return ProbeError::TimedOut(if seen.begun { Waiting::Handshake } else { Waiting::Connection });
+            return ProbeError::TimedOut(if seen.begun {
+                TimeoutPhase::Handshake
+            } else {
+                TimeoutPhase::Connection
+            });
         }
         if seen.begun {
             return tls::failed(error, seen);

@@ -17,7 +17,7 @@ use netlink_packet_sock_diag::{AF_INET, AF_INET6, IPPROTO_TCP, SockDiagMessage, 
 use netlink_sys::Socket;
 use netlink_sys::protocols::NETLINK_SOCK_DIAG;
 
-use crate::health::watch::{Listener, Pair, Served, Sight};
+use crate::health::watch::{Listener, LookResult, ServedPorts, VipPort};
 
 /// Loopback's index: what is asked of a VIP on this host, as the probes do, comes in by it. A socket that is bound to
 /// another interface is not met.
@@ -33,7 +33,7 @@ const PART: usize = 32 << 10;
 
 /// Why the listeners cannot be seen.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub enum DiagError {
     /// There is no such socket, or the kernel refuses.
     #[error("sock_diag: {0}")]
     Socket(#[from] io::Error),
@@ -59,14 +59,16 @@ impl Diag {
     ///
     /// # Errors
     /// When the listeners cannot be seen this way.
-    pub fn open() -> Result<Diag, Error> {
+    pub fn open() -> Result<Diag, DiagError> {
         let mut socket = Socket::new(NETLINK_SOCK_DIAG)?;
         socket.bind_auto()?;
         socket.set_cap_ack(true)?;
         socket.set_rx_buf_sz(BUFFER)?;
         let mut diag = Diag { socket, sequence: 0, requests: Vec::new(), part: Vec::with_capacity(PART) };
         match diag.listeners(SocketId::new_v4(), &mut |_| {}) {
-            Err(Error::Socket(error)) if error.raw_os_error() == Some(libc::ENOENT) => Err(Error::NoTcp),
+            Err(DiagError::Socket(error)) if error.raw_os_error() == Some(libc::ENOENT) => {
+                Err(DiagError::NoTcp)
+            }
             other => other.map(|()| diag),
         }
     }
@@ -75,8 +77,8 @@ impl Diag {
     ///
     /// # Errors
     /// When the kernel cannot be asked.
-    pub fn look_up(&mut self, pairs: &[Pair]) -> Result<Vec<Sight>, Error> {
-        let mut sights = vec![Sight::Unknown; pairs.len()];
+    pub fn look_up(&mut self, pairs: &[VipPort]) -> Result<Vec<LookResult>, DiagError> {
+        let mut sights = vec![LookResult::Unknown; pairs.len()];
         for (pairs, sights) in pairs.chunks(BATCH).zip(sights.chunks_mut(BATCH)) {
             self.requests.clear();
             let first = self.sequence.wrapping_add(1);
@@ -103,10 +105,12 @@ impl Diag {
                         NetlinkPayload::InnerMessage(SockDiagMessage::InetResponse(socket))
                             if socket.header.state == TCP_LISTEN =>
                         {
-                            Sight::Listens
+                            LookResult::Listens
                         }
-                        NetlinkPayload::Error(error) if error.raw_code() == -libc::ENOENT => Sight::Nothing,
-                        _ => Sight::Unknown,
+                        NetlinkPayload::Error(error) if error.raw_code() == -libc::ENOENT => {
+                            LookResult::Nothing
+                        }
+                        _ => LookResult::Unknown,
                     };
                 }
             }
@@ -118,20 +122,20 @@ impl Diag {
     ///
     /// # Errors
     /// When the kernel cannot be asked, or the dump broke off: then it says nothing of any pair.
-    pub fn dump(&mut self, pairs: &[Pair]) -> Result<Vec<Sight>, Error> {
-        let mut served = Served::new(pairs.iter().copied());
+    pub fn dump(&mut self, pairs: &[VipPort]) -> Result<Vec<LookResult>, DiagError> {
+        let mut served = ServedPorts::new(pairs.iter().copied());
         if pairs.iter().any(|(vip, _)| vip.is_ipv4()) {
             self.listeners(SocketId::new_v4(), &mut |listener| served.add(listener))?;
         }
         // Those of IPv6 in any case: they may take IPv4 too.
         match self.listeners(SocketId::new_v6(), &mut |listener| served.add(listener)) {
-            Err(Error::Socket(error)) if error.raw_os_error() == Some(libc::ENOENT) => {} // a host without IPv6
+            Err(DiagError::Socket(error)) if error.raw_os_error() == Some(libc::ENOENT) => {} // a host without IPv6
             other => other?,
         }
         Ok(served.take())
     }
 
-    fn listeners(&mut self, any: SocketId, found: &mut impl FnMut(Listener)) -> Result<(), Error> {
+    fn listeners(&mut self, any: SocketId, found: &mut impl FnMut(Listener)) -> Result<(), DiagError> {
         self.requests.clear();
         self.request(any, NLM_F_REQUEST | NLM_F_DUMP);
         self.socket.send(&self.requests, libc::MSG_DONTWAIT)?;
@@ -180,7 +184,7 @@ impl Diag {
     }
 
     /// Receives what is there; whether anything is.
-    fn receive(&mut self) -> Result<bool, Error> {
+    fn receive(&mut self) -> Result<bool, DiagError> {
         self.part.clear();
         match self.socket.recv(&mut self.part, libc::MSG_DONTWAIT) {
             Ok(_) => Ok(true),
@@ -193,7 +197,7 @@ impl Diag {
 /// The messages of one datagram, each aligned to four octets.
 pub(super) fn messages(
     mut octets: &[u8],
-) -> impl Iterator<Item = Result<NetlinkMessage<SockDiagMessage>, Error>> {
+) -> impl Iterator<Item = Result<NetlinkMessage<SockDiagMessage>, DiagError>> {
     std::iter::from_fn(move || {
         if octets.is_empty() {
             return None;
@@ -201,7 +205,7 @@ pub(super) fn messages(
         let message = NetlinkMessage::deserialize(octets);
         let length = message.as_ref().map_or(octets.len(), |message| message.header.length as usize);
         octets = octets.get(length.next_multiple_of(4)..).unwrap_or_default();
-        Some(message.map_err(|_| Error::Garbled))
+        Some(message.map_err(|_| DiagError::Garbled))
     })
 }
 

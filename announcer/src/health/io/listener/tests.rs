@@ -7,7 +7,7 @@ use std::net::{SocketAddr, TcpListener};
 use proptest::prelude::*;
 
 use super::*;
-use crate::health::Watched;
+use crate::health::WatchSpec;
 
 /// A listener, as servers make them.
 fn listen(address: &str, port: u16, prepare: impl Fn(&Socket)) -> TcpListener {
@@ -30,16 +30,16 @@ fn port(listener: &TcpListener) -> u16 {
     listener.local_addr().unwrap().port()
 }
 
-fn pair(address: &str, port: u16) -> Pair {
+fn pair(address: &str, port: u16) -> VipPort {
     (address.parse().unwrap(), port)
 }
 
 /// What both ways of asking say; they have to agree.
-fn sees(pair: Pair) -> bool {
+fn sees(pair: VipPort) -> bool {
     let mut diag = Diag::open().unwrap();
     let (one, all) = (diag.look_up(&[pair]).unwrap(), diag.dump(&[pair]).unwrap());
     assert_eq!(one, all, "{pair:?}");
-    one == [Sight::Listens]
+    one == [LookResult::Listens]
 }
 
 #[test]
@@ -107,21 +107,21 @@ fn many_listeners_come_in_many_parts_and_none_is_missed() {
     let address = |index: u16| format!("127.1.{}.{}", index / 256, index % 256);
     let mut listeners: Vec<TcpListener> =
         std::iter::once(first).chain((1..700).map(|index| listen(&address(index), port, plain))).collect();
-    let pairs: Vec<Pair> = (0..700).map(|index| pair(&address(index), port)).collect();
+    let pairs: Vec<VipPort> = (0..700).map(|index| pair(&address(index), port)).collect();
     let mut diag = Diag::open().unwrap();
-    assert_eq!(diag.dump(&pairs).unwrap(), [Sight::Listens; 700]);
-    assert_eq!(diag.look_up(&pairs).unwrap(), [Sight::Listens; 700]);
+    assert_eq!(diag.dump(&pairs).unwrap(), [LookResult::Listens; 700]);
+    assert_eq!(diag.look_up(&pairs).unwrap(), [LookResult::Listens; 700]);
     drop(listeners.remove(123));
     for sights in [diag.dump(&pairs).unwrap(), diag.look_up(&pairs).unwrap()] {
-        let gone: Vec<usize> = (0..700).filter(|place| sights[*place] == Sight::Nothing).collect();
+        let gone: Vec<usize> = (0..700).filter(|place| sights[*place] == LookResult::Nothing).collect();
         assert_eq!(gone, [123]);
     }
 }
 
 /// A watch that runs.
 struct Running {
-    wanted: watch::Sender<Arc<Wanted>>,
-    facts: mpsc::Receiver<Listening>,
+    wanted: watch::Sender<Arc<WatchPlan>>,
+    facts: mpsc::Receiver<ListenerFact>,
     report: watch::Receiver<ListenerReport>,
 }
 
@@ -134,10 +134,10 @@ impl Running {
         Running { wanted, facts, report }
     }
 
-    fn want(&self, pairs: &[Pair], grace: u64) {
-        let watched = Watched { grace: Duration::from_millis(grace), up: true };
-        let pairs: BTreeMap<Pair, Watched> = pairs.iter().map(|pair| (*pair, watched)).collect();
-        self.wanted.send_replace(Arc::new(Wanted { every: Duration::from_millis(5), pairs }));
+    fn want(&self, pairs: &[VipPort], grace: u64) {
+        let watched = WatchSpec { grace: Duration::from_millis(grace), up: true };
+        let pairs: BTreeMap<VipPort, WatchSpec> = pairs.iter().map(|pair| (*pair, watched)).collect();
+        self.wanted.send_replace(Arc::new(WatchPlan { every: Duration::from_millis(5), pairs }));
     }
 
     async fn armed(&mut self) {
@@ -145,7 +145,7 @@ impl Running {
         timeout(Duration::from_secs(5), armed).await.unwrap().unwrap();
     }
 
-    async fn fact(&mut self) -> (Pair, bool) {
+    async fn fact(&mut self) -> (VipPort, bool) {
         let fact = timeout(Duration::from_secs(5), self.facts.recv()).await.unwrap().unwrap();
         ((fact.vip, fact.port), fact.listening)
     }
@@ -164,7 +164,7 @@ async fn a_crash_is_told_at_once_and_so_is_the_return() {
     let mut running = Running::start();
     running.want(&[here], 0);
     running.armed().await;
-    assert_eq!(running.report.borrow().how, Some(How::Lookups));
+    assert_eq!(running.report.borrow().how, Some(LookMethod::Lookups));
     running.silent().await;
     drop(listener);
     assert_eq!(running.fact().await, (here, false));
@@ -178,11 +178,11 @@ async fn of_many_the_one_that_crashed_is_reported() {
     let mut listeners = vec![listen("127.2.0.0", 0, plain)];
     let port = port(&listeners[0]);
     listeners.extend((1..40).map(|index| listen(&format!("127.2.0.{index}"), port, plain)));
-    let pairs: Vec<Pair> = (0..40).map(|index| pair(&format!("127.2.0.{index}"), port)).collect();
+    let pairs: Vec<VipPort> = (0..40).map(|index| pair(&format!("127.2.0.{index}"), port)).collect();
     let mut running = Running::start();
     running.want(&pairs, 0);
     running.armed().await;
-    assert_eq!(running.report.borrow().how, Some(How::Dump));
+    assert_eq!(running.report.borrow().how, Some(LookMethod::Dump));
     drop(listeners.remove(17));
     assert_eq!(running.fact().await, (pairs[17], false));
     running.silent().await;
@@ -226,14 +226,14 @@ async fn the_confirming_connect_tells_refused_from_accepted_and_resets() {
         Connect::Answered(answer) => answer,
         Connect::UnderWay(socket) => later(pair, socket).await.1,
     };
-    assert_eq!(answer(here).await, Answer::Accepted);
+    assert_eq!(answer(here).await, ConnectAnswer::Accepted);
     let (mut taken, from) = listener.accept().unwrap();
     assert_eq!(from.ip(), here.0, "from the VIP itself");
     assert_eq!(taken.read(&mut [0]).unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
     drop(listener);
-    assert_eq!(answer(here).await, Answer::Refused);
+    assert_eq!(answer(here).await, ConnectAnswer::Refused);
     // An address that is not on this host cannot be the source: that says nothing of the server.
-    assert_eq!(answer(pair("192.0.2.80", here.1)).await, Answer::Unanswered);
+    assert_eq!(answer(pair("192.0.2.80", here.1)).await, ConnectAnswer::Unanswered);
 }
 
 proptest! {

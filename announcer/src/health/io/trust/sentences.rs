@@ -6,12 +6,12 @@ use rustls::pki_types::ServerName;
 use webpki::Error;
 
 use crate::config::kind::certificate::{Date, Flaw};
-use crate::model::text::Shown;
+use crate::model::text::PrintableText;
 
 /// What is wrong with a certificate that should be for `name`.
 pub(super) fn flaw(error: &Error, name: &ServerName<'_>) -> Flaw {
     let date = |time: &rustls::pki_types::UnixTime| Date::of_unix(time.as_secs());
-    let name = || Shown::new(&name.to_str());
+    let name = || PrintableText::new(&name.to_str());
     // The library may come to know more errors: they have one sentence.
     #[allow(clippy::wildcard_enum_match_arm)]
     match error {

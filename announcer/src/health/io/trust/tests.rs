@@ -86,7 +86,7 @@ async fn a_certificate_between_is_used_and_its_end_is_told_too() {
     let whole = [end.der().clone(), between.der().clone()];
     assert_eq!(judge.judge(&whole[..1]).flaw, Some(Flaw::Untrusted), "the server sent too little");
     let ends = soon.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
-    assert_eq!(judge.judge(&whole), Findings { flaw: None, ends: Some(Date::of_unix(ends)) });
+    assert_eq!(judge.judge(&whole), CertificateFindings { flaw: None, ends: Some(Date::of_unix(ends)) });
     let later = SystemTime::now() + Duration::from_secs(6 * 86_400);
     assert_eq!(judge.judge_at(&whole, later).flaw, Some(Flaw::Expired(Date::of_unix(ends))));
 }

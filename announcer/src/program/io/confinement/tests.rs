@@ -7,8 +7,8 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::config::tests::with_services;
-use crate::program::io::{Programs, Run, Runner};
-use crate::program::{Bounds, End, Order, RunAs};
+use crate::program::io::{ProgramRun, Programs, Runner};
+use crate::program::{Bounds, End, ProgramSpec, RunAs};
 
 const LONG: Duration = Duration::from_secs(20);
 
@@ -58,8 +58,9 @@ impl Daemon {
         let script = format!("cd {} && {{ {script}\n}}", self.folder.path().display());
         let daemon = std::process::id().to_string();
         let command = ["/bin/sh", "-c", &script, "sh", &daemon].map(str::to_owned).to_vec();
-        let order = Arc::new(Order { command, user, environment: Vec::new() });
-        let Run { end, output } = Runner::new(programs).run(&order, Bounds { time: LONG, kept: 4096 }).await;
+        let order = Arc::new(ProgramSpec { command, user, environment: Vec::new() });
+        let ProgramRun { end, output } =
+            Runner::new(programs).run(&order, Bounds { time: LONG, kept: 4096 }).await;
         (end, String::from_utf8_lossy(&output).into_owned())
     }
 }
@@ -160,13 +161,14 @@ async fn alone_confined() {
 #[test]
 fn a_ruleset_is_made_anew_when_a_directory_on_the_way_or_a_mount_has_changed() {
     let folder = tempfile::tempdir().unwrap();
-    let protected = Protected { unwritable: [folder.path().join("state")].into(), ..Protected::default() };
-    let listed = vec![(folder.path().to_owned(), Stamp::of(folder.path()))];
+    let protected =
+        ProtectedPaths { unwritable: [folder.path().join("state")].into(), ..ProtectedPaths::default() };
+    let listed = vec![(folder.path().to_owned(), DirectoryStamp::of(folder.path()))];
     let ruleset = Arc::new(fs::File::open("/dev/null").unwrap().into());
-    let made = Made { mounts: "one".into(), protected: protected.clone(), listed, ruleset };
+    let made = CachedRuleset { mounts: "one".into(), protected: protected.clone(), listed, ruleset };
     assert!(made.holds("one", &protected));
     assert!(!made.holds("another", &protected), "a mount is another place under the same name");
-    assert!(!made.holds("one", &Protected::default()), "another key");
+    assert!(!made.holds("one", &ProtectedPaths::default()), "another key");
     std::thread::sleep(Duration::from_millis(20)); // the tick of the clock for files
     fs::write(folder.path().join("new"), "").unwrap();
     assert!(!made.holds("one", &protected), "a new file has no rule yet");
@@ -174,7 +176,7 @@ fn a_ruleset_is_made_anew_when_a_directory_on_the_way_or_a_mount_has_changed() {
 
 #[test]
 fn what_changed_just_now_may_change_again_at_the_same_time() {
-    let stamp = Stamp { identity: (1, 2), changed: (1000, 999_999_999) };
+    let stamp = DirectoryStamp { identity: (1, 2), changed: (1000, 999_999_999) };
     for (seconds, older) in [(999, false), (1000, false), (1001, false), (1002, true), (5000, true)] {
         assert_eq!(stamp.is_older(UNIX_EPOCH + Duration::from_secs(seconds)), older, "{seconds}");
     }

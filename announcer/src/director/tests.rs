@@ -254,7 +254,7 @@ impl Scene {
 }
 
 #[derive(Debug, Clone)]
-enum Step {
+enum DirectorEvent {
     Probe(usize, bool),
     Vip(bool),
     Drain(bool),
@@ -265,9 +265,9 @@ proptest! {
     /// exactly when the routes change; the report agrees with the routes.
     #[test]
     fn nothing_is_announced_that_should_not_be(steps in proptest::collection::vec(prop_oneof![
-        (0..2usize, any::<bool>()).prop_map(|(check, pass)| Step::Probe(check, pass)),
-        any::<bool>().prop_map(Step::Vip),
-        any::<bool>().prop_map(Step::Drain),
+        (0..2usize, any::<bool>()).prop_map(|(check, pass)| DirectorEvent::Probe(check, pass)),
+        any::<bool>().prop_map(DirectorEvent::Vip),
+        any::<bool>().prop_map(DirectorEvent::Drain),
     ], 0..60)) {
         let mut scene = Scene::new(&[]);
         let (mut there, mut drained) = (false, false);
@@ -277,17 +277,17 @@ proptest! {
         let mut last = scene.director.rib();
         for step in steps {
             match step {
-                Step::Probe(check, pass) => {
+                DirectorEvent::Probe(check, pass) => {
                     scene.probes(V4, check, if pass { "+" } else { "-" });
                     (passes[check], fails[check]) = if pass { (passes[check] + 1, 0) } else { (0, fails[check] + 1) };
                     up[check] = (up[check] || passes[check] >= 2) && fails[check] < 3;
                 }
-                Step::Vip(present) => {
+                DirectorEvent::Vip(present) => {
                     there = present;
                     let presence = if present { Presence::Present } else { Presence::Missing("gone".into()) };
                     scene.fact(Fact::Vip(V4.parse().unwrap(), presence));
                 }
-                Step::Drain(drain) => {
+                DirectorEvent::Drain(drain) => {
                     drained = drain;
                     scene.fact(Fact::Drains(drains(if drain { &["www"] } else { &[] })));
                 }

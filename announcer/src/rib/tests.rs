@@ -7,12 +7,12 @@ use crate::model::{Community, Deprefer};
 
 /// A router that does as the RFC says (RFC 4271 §9), and complains about what it should not have been sent.
 #[derive(Debug, Default)]
-struct Router {
+struct SimulatedRouter {
     routes: BTreeMap<IpNet, Advertised>,
     ended: BTreeSet<Family>,
 }
 
-impl Router {
+impl SimulatedRouter {
     /// `again`: prefixes of these families may be repeated.
     fn apply(&mut self, updates: &[Update], again: &BTreeSet<Family>) {
         let mut announced = false;
@@ -48,7 +48,7 @@ impl Router {
 
 #[derive(Debug, Clone)]
 #[allow(clippy::large_enum_variant, reason = "a test has few of them")]
-enum Step {
+enum RibStep {
     Rib(LocRib),
     /// One prefix of the present Loc-RIB gets what another Loc-RIB has for it, if it has anything.
     Change(LocRib, usize),
@@ -113,13 +113,13 @@ fn export() -> impl Strategy<Value = Export> {
     )
 }
 
-fn step() -> impl Strategy<Value = Step> {
+fn step() -> impl Strategy<Value = RibStep> {
     prop_oneof![
-        2 => rib().prop_map(Step::Rib),
-        3 => (rib(), any::<usize>()).prop_map(|(rib, nth)| Step::Change(rib, nth)),
-        1 => export().prop_map(Step::Export),
-        1 => family().prop_map(Step::Refresh),
-        3 => Just(Step::Advance),
+        2 => rib().prop_map(RibStep::Rib),
+        3 => (rib(), any::<usize>()).prop_map(|(rib, nth)| RibStep::Change(rib, nth)),
+        1 => export().prop_map(RibStep::Export),
+        1 => family().prop_map(RibStep::Refresh),
+        3 => Just(RibStep::Advance),
     ]
 }
 
@@ -145,11 +145,11 @@ proptest! {
         steps in proptest::collection::vec(step(), 1..40)
     ) {
         let (mut rib, mut export) = (LocRib::default(), Export::default());
-        let (mut adj_rib_out, mut router, mut again) = (AdjRibOut::default(), Router::default(), BTreeSet::new());
-        for step in steps.into_iter().chain([Step::Advance]) {
+        let (mut adj_rib_out, mut router, mut again) = (AdjRibOut::default(), SimulatedRouter::default(), BTreeSet::new());
+        for step in steps.into_iter().chain([RibStep::Advance]) {
             match step {
-                Step::Rib(new) => rib = new,
-                Step::Change(other, nth) => {
+                RibStep::Rib(new) => rib = new,
+                RibStep::Change(other, nth) => {
                     let prefixes: BTreeSet<IpNet> = rib.routes.keys().chain(other.routes.keys()).copied().collect();
                     if let Some(prefix) = prefixes.iter().cycle().nth(nth % 16) {
                         match other.routes.get(prefix) {
@@ -158,12 +158,12 @@ proptest! {
                         };
                     }
                 }
-                Step::Export(new) => export = new,
-                Step::Refresh(family) => {
+                RibStep::Export(new) => export = new,
+                RibStep::Refresh(family) => {
                     adj_rib_out.refresh(family);
                     again.insert(family);
                 }
-                Step::Advance => {
+                RibStep::Advance => {
                     let updates = adj_rib_out.advance(&rib, &export);
                     // A router that asked again may have forgotten all but must lose nothing by hearing it.
                     let heard: BTreeSet<IpNet> = updates.iter().flat_map(|update| match update {

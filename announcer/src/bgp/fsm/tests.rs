@@ -367,7 +367,7 @@ fn event() -> impl Strategy<Value = Event> {
 }
 
 #[derive(Debug, PartialEq)]
-enum Tcp {
+enum TcpState {
     None,
     Trying,
     Up,
@@ -382,26 +382,26 @@ proptest! {
     ) {
         let timers = timers();
         let mut now = Instant::now();
-        let (mut state, mut tcp, mut is_up, mut wanted) = (State::new(), Tcp::None, false, false);
+        let (mut state, mut tcp, mut is_up, mut wanted) = (State::new(), TcpState::None, false, false);
         for (event, wait, until_due, jitter) in events {
             now = match state.deadline() {
                 Some(due) if until_due => due.max(now),
                 _ => now + Duration::from_millis(wait),
             };
             // TCP answers only where it was asked.
-            if event == Event::TcpConnected && tcp != Tcp::Trying { continue }
+            if event == Event::TcpConnected && tcp != TcpState::Trying { continue }
             match &event {
                 Event::Start => wanted = true,
                 Event::Stop(_) => wanted = false,
                 _ => {}
             }
-            if event == Event::TcpConnected { tcp = Tcp::Up }
+            if event == Event::TcpConnected { tcp = TcpState::Up }
             let (next, actions) = step(&timers, state, event, StepContext { now, jitter });
             for action in actions {
                 match action {
-                    Action::Connect => { prop_assert_eq!(&tcp, &Tcp::None); tcp = Tcp::Trying }
-                    Action::Send(_) => prop_assert_eq!(&tcp, &Tcp::Up),
-                    Action::Hangup | Action::Abort => { prop_assert_ne!(&tcp, &Tcp::None); tcp = Tcp::None }
+                    Action::Connect => { prop_assert_eq!(&tcp, &TcpState::None); tcp = TcpState::Trying }
+                    Action::Send(_) => prop_assert_eq!(&tcp, &TcpState::Up),
+                    Action::Hangup | Action::Abort => { prop_assert_ne!(&tcp, &TcpState::None); tcp = TcpState::None }
                     Action::Up(_) => { prop_assert!(!is_up); is_up = true }
                     Action::Down(_) => { prop_assert!(is_up); is_up = false }
                     Action::Failed(_) => prop_assert!(!is_up),
@@ -411,9 +411,9 @@ proptest! {
             state = next;
             prop_assert_eq!(is_up, state.name() == StateName::Established);
             let has_tcp = match state.name() {
-                StateName::Idle => Tcp::None,
-                StateName::Connect => Tcp::Trying,
-                StateName::OpenSent | StateName::OpenConfirm | StateName::Established => Tcp::Up,
+                StateName::Idle => TcpState::None,
+                StateName::Connect => TcpState::Trying,
+                StateName::OpenSent | StateName::OpenConfirm | StateName::Established => TcpState::Up,
             };
             prop_assert_eq!(&tcp, &has_tcp);
             match state.name() {

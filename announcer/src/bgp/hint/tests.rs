@@ -35,10 +35,10 @@ fn notified(kind: (u8, u8), data: &[u8]) -> DownReason {
 }
 
 /// What it is, why and with which clues, what the hint has and what it has not.
-type Row<'a> = (&'a str, DownReason, Clues, &'a [&'a str], &'a [&'a str]);
+type HintCase<'a> = (&'a str, DownReason, Clues, &'a [&'a str], &'a [&'a str]);
 
 /// Each hint has these words and none of those.
-fn hold(cases: &[Row<'_>]) {
+fn hold(cases: &[HintCase<'_>]) {
     for (case, why, clues, words, none) in cases {
         let hint = why.hint(clues).unwrap_or_default();
         for word in *words {

@@ -10,7 +10,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use proptest::prelude::*;
 
-use self::heard::{Heard, decoded, frames, heard};
+use self::heard::{ReceivedRoutes, decoded, frames, heard};
 use super::*;
 use crate::bgp::open::Open;
 use std::sync::Arc;
@@ -38,7 +38,7 @@ fn extended_community() -> impl Strategy<Value = ExtendedCommunity> {
     .prop_map(|text| text.parse().unwrap())
 }
 
-fn said(encoding: &Encoding, updates: &[Update]) -> (Vec<u8>, Heard) {
+fn said(encoding: &Encoding, updates: &[Update]) -> (Vec<u8>, ReceivedRoutes) {
     let mut out = vec![];
     for each in updates {
         update(&mut out, encoding, each).unwrap();

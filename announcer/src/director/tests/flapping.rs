@@ -108,13 +108,13 @@ fn a_reload_of_flap_damping_counts_at_once() {
 }
 
 /// Several hosts and a router: it sends to the normal routes alone, and to the last choices where there is no other.
-struct Site {
+struct FlappingSite {
     hosts: Vec<Scene>,
 }
 
-impl Site {
+impl FlappingSite {
     fn new(flap_damping: &str) -> Self {
-        Site { hosts: (0..3).map(|_| Scene::flapping(flap_damping)).collect() }
+        FlappingSite { hosts: (0..3).map(|_| Scene::flapping(flap_damping)).collect() }
     }
 
     /// The hosts that the router sends to.
@@ -140,7 +140,7 @@ impl Site {
 #[test]
 fn damping_takes_no_site_down_whose_shared_backend_failed_three_times() {
     for (flap_damping, at_once) in [("true", &[0, 1, 2][..]), ("\"withhold\"", &[])] {
-        let mut site = Site::new(flap_damping);
+        let mut site = FlappingSite::new(flap_damping);
         let all = [0, 1, 2];
         for failure in 1..=3 {
             site.probe(&all, "-", 5);
@@ -164,7 +164,7 @@ fn damping_takes_no_site_down_whose_shared_backend_failed_three_times() {
 #[test]
 fn one_host_that_flaps_gets_nothing_while_the_others_are_well() {
     for flap_damping in ["true", "\"withhold\""] {
-        let mut site = Site::new(flap_damping);
+        let mut site = FlappingSite::new(flap_damping);
         for failure in 1..=4 {
             site.probe(&[0], "-", 2);
             assert_eq!(site.next_hops(), [1, 2], "{flap_damping}");

@@ -9,9 +9,9 @@ use crate::drain::{self, Drain, ForgivenServices};
 use std::collections::VecDeque;
 
 /// A service of a configuration: name, VIPs, `require`, `flap_damping`, MED.
-type Service = (&'static str, &'static [&'static str], &'static str, &'static str, u32);
+type ServiceRow = (&'static str, &'static [&'static str], &'static str, &'static str, u32);
 /// The services of a configuration.
-type Layout = &'static [Service];
+type Layout = &'static [ServiceRow];
 
 const A: &str = "192.0.2.1";
 const B: &str = "192.0.2.2";
@@ -57,7 +57,7 @@ fn configs() -> Vec<Arc<Config>> {
 }
 
 #[derive(Debug, Clone)]
-enum Step {
+enum WorldStep {
     /// A command: drains or undrains these.
     Command {
         drain: bool,
@@ -102,37 +102,37 @@ enum Step {
     },
 }
 
-fn steps() -> impl Strategy<Value = Vec<Step>> {
+fn steps() -> impl Strategy<Value = Vec<WorldStep>> {
     let file = 0..FILES.len();
     let step = prop_oneof![
         3 => (any::<bool>(), proptest::collection::vec(file.clone(), 1..3))
-            .prop_map(|(drain, files)| Step::Command { drain, files }),
-        2 => (any::<bool>(), file).prop_map(|(there, file)| Step::ByHand { there, file }),
-        2 => (0..4u8).prop_map(|hangs| Step::Read { hangs: hangs == 0 }),
-        6 => Just(Step::Hear),
+            .prop_map(|(drain, files)| WorldStep::Command { drain, files }),
+        2 => (any::<bool>(), file).prop_map(|(there, file)| WorldStep::ByHand { there, file }),
+        2 => (0..4u8).prop_map(|hangs| WorldStep::Read { hangs: hangs == 0 }),
+        6 => Just(WorldStep::Hear),
         4 => (0..LAYOUTS.len(), (0..4u8).prop_map(|forced| forced == 0))
-            .prop_map(|(layout, forced)| Step::Reload { layout, forced }),
+            .prop_map(|(layout, forced)| WorldStep::Reload { layout, forced }),
         5 => (0..3usize, 0..2usize, (0..3u8).prop_map(|pass| pass > 0))
-            .prop_map(|(vip, check, pass)| Step::Probe { vip, check, pass }),
-        1 => (0..3usize).prop_map(|vip| Step::Flap { vip }),
-        1 => (0..3usize, any::<bool>()).prop_map(|(vip, there)| Step::Vip { vip, there }),
+            .prop_map(|(vip, check, pass)| WorldStep::Probe { vip, check, pass }),
+        1 => (0..3usize).prop_map(|vip| WorldStep::Flap { vip }),
+        1 => (0..3usize, any::<bool>()).prop_map(|(vip, there)| WorldStep::Vip { vip, there }),
         4 => (1..3_000u64, (0..4u8).prop_map(|hang| hang == 0))
-            .prop_map(|(millis, hang)| Step::Wait { millis, hang }),
-        1 => (1..100u64).prop_map(|seconds| Step::StandStill { seconds }),
+            .prop_map(|(millis, hang)| WorldStep::Wait { millis, hang }),
+        1 => (1..100u64).prop_map(|seconds| WorldStep::StandStill { seconds }),
     ];
     proptest::collection::vec(step, 1..80)
 }
 
 /// What is known of a VIP, as the facts say.
 #[derive(Debug, Clone, Copy)]
-struct Known {
+struct VipFacts {
     there: bool,
     /// What each of its checks saw last, and when it was heard of last.
     checks: [(Option<bool>, Instant); 2],
 }
 
 /// What the owner read.
-struct Read {
+struct FolderReading {
     files: BTreeSet<&'static str>,
     /// Whose flaps are forgotten.
     forgiven: ForgivenServices,
@@ -146,10 +146,10 @@ struct World {
     scene: Scene,
     folder: BTreeSet<&'static str>,
     /// What the owner read and the director has not heard.
-    read: VecDeque<Read>,
+    read: VecDeque<FolderReading>,
     /// What the director heard last.
     drained: BTreeSet<&'static str>,
-    known: BTreeMap<IpAddr, Known>,
+    known: BTreeMap<IpAddr, VipFacts>,
     /// The VIPs that are inside a drain, with the service that was drained.
     held: BTreeMap<IpAddr, &'static str>,
     /// What commands were answered: these files are there until somebody begins to remove them.
@@ -188,7 +188,7 @@ impl World {
         LAYOUTS[self.layout]
     }
 
-    fn service_of(&self, vip: IpAddr) -> Option<&'static Service> {
+    fn service_of(&self, vip: IpAddr) -> Option<&'static ServiceRow> {
         self.services().iter().find(|(_, vips, ..)| vips.iter().any(|known| known.parse() == Ok(vip)))
     }
 
@@ -198,7 +198,7 @@ impl World {
             self.services().iter().flat_map(|(_, vips, ..)| *vips).map(|vip| vip.parse().unwrap()).collect();
         self.known.retain(|vip, _| vips.contains(vip));
         self.held.retain(|vip, _| vips.contains(vip));
-        let new = Known { there: false, checks: [(None, self.scene.now); 2] };
+        let new = VipFacts { there: false, checks: [(None, self.scene.now); 2] };
         for vip in vips {
             self.known.entry(vip).or_insert(new);
         }
@@ -234,7 +234,7 @@ impl World {
 
     /// The owner of the folder reads it as a whole.
     fn read(&mut self, forgiven: ForgivenServices, made: BTreeSet<&'static str>) {
-        self.read.push_back(Read { files: self.folder.clone(), forgiven, made });
+        self.read.push_back(FolderReading { files: self.folder.clone(), forgiven, made });
     }
 
     fn remove(&mut self, file: &'static str) {
@@ -246,7 +246,7 @@ impl World {
     }
 
     fn hear(&mut self) {
-        let Some(Read { files, forgiven, made }) = self.read.pop_front() else { return };
+        let Some(FolderReading { files, forgiven, made }) = self.read.pop_front() else { return };
         self.drained = files.clone();
         let texts = files.iter().map(|name| ((*name).to_owned(), Ok(Drain::default().to_file())));
         self.scene.fact(Fact::Drains(Drains::from_files(texts)));
@@ -293,9 +293,9 @@ impl World {
         self.begin();
     }
 
-    fn step(&mut self, step: Step) {
+    fn step(&mut self, step: WorldStep) {
         match step {
-            Step::Command { drain, files } => {
+            WorldStep::Command { drain, files } => {
                 let names: Vec<String> = files.iter().map(|file| FILES[*file].to_owned()).collect();
                 let files: BTreeSet<&str> = files.iter().map(|file| FILES[*file]).collect();
                 if drain {
@@ -307,14 +307,14 @@ impl World {
                     self.read(drain::DrainChange::Undrain { names }.forgiven(), BTreeSet::new());
                 }
             }
-            Step::ByHand { there: true, file } => drop(self.folder.insert(FILES[file])),
-            Step::ByHand { there: false, file } => self.remove(FILES[file]),
-            Step::Read { hangs: true } => {}
-            Step::Read { hangs: false } => self.read(ForgivenServices::Nobody, BTreeSet::new()),
-            Step::Hear => self.hear(),
-            Step::Reload { layout, forced } => self.reload(layout, forced),
-            Step::Probe { vip, check, pass } => self.probe([A, B, C][vip].parse().unwrap(), check, pass),
-            Step::Flap { vip } => {
+            WorldStep::ByHand { there: true, file } => drop(self.folder.insert(FILES[file])),
+            WorldStep::ByHand { there: false, file } => self.remove(FILES[file]),
+            WorldStep::Read { hangs: true } => {}
+            WorldStep::Read { hangs: false } => self.read(ForgivenServices::Nobody, BTreeSet::new()),
+            WorldStep::Hear => self.hear(),
+            WorldStep::Reload { layout, forced } => self.reload(layout, forced),
+            WorldStep::Probe { vip, check, pass } => self.probe([A, B, C][vip].parse().unwrap(), check, pass),
+            WorldStep::Flap { vip } => {
                 for pass in [false, true].repeat(3) {
                     for check in 0..2 {
                         self.probe([A, B, C][vip].parse().unwrap(), check, pass);
@@ -322,9 +322,9 @@ impl World {
                     }
                 }
             }
-            Step::Vip { vip, there } => self.vip([A, B, C][vip].parse().unwrap(), there),
-            Step::Wait { millis, hang } => self.wait_for(Duration::from_millis(millis), hang),
-            Step::StandStill { seconds } => {
+            WorldStep::Vip { vip, there } => self.vip([A, B, C][vip].parse().unwrap(), there),
+            WorldStep::Wait { millis, hang } => self.wait_for(Duration::from_millis(millis), hang),
+            WorldStep::StandStill { seconds } => {
                 // Too short to be noticed is as good as time that goes by without probes.
                 let due = self.scene.director.deadline();
                 self.scene.now += Duration::from_secs(seconds);

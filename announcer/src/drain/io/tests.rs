@@ -7,14 +7,14 @@ use super::*;
 const LONG: Duration = Duration::from_secs(20);
 
 /// An owner of `folder` whose director counts facts as generations and remembers the drains of each.
-struct Running {
+struct FolderOwner {
     requests: mpsc::Sender<DrainRequest>,
     state: watch::Receiver<DrainFolderReport>,
     seen: watch::Receiver<Vec<Drains>>,
     _tasks: tokio::task::JoinSet<()>,
 }
 
-fn start(folder: &Path) -> Running {
+fn start(folder: &Path) -> FolderOwner {
     let (facts, mut heard) = mpsc::channel::<DrainFact>(4);
     let (state, published) = watch::channel(DrainFolderReport::default());
     let (sender, requests) = requests();
@@ -30,10 +30,10 @@ fn start(folder: &Path) -> Running {
             }
         }
     });
-    Running { requests: sender, state: published, seen, _tasks: tasks }
+    FolderOwner { requests: sender, state: published, seen, _tasks: tasks }
 }
 
-impl Running {
+impl FolderOwner {
     async fn ask(&self, change: DrainChange) -> Result<AppliedChange, DrainError> {
         let (reply, answer) = oneshot::channel();
         self.requests.send(DrainRequest { change, reply }).await.unwrap();

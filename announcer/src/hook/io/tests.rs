@@ -106,19 +106,19 @@ fn config(hooks: HooksConfig) -> Arc<Config> {
 }
 
 /// The hook's task, and what the director and the metrics have of it.
-struct Task {
+struct HookTask {
     changes: mpsc::Sender<Vec<StandingChange>>,
     runs: watch::Receiver<Runs>,
     _configs: watch::Sender<Arc<Config>>,
 }
 
-impl Task {
-    fn start(hooks: HooksConfig) -> Task {
+impl HookTask {
+    fn start(hooks: HooksConfig) -> HookTask {
         let (configs, given) = watch::channel(config(hooks));
         let (changes, changed) = mpsc::channel(16);
         let (counts, runs) = watch::channel(Runs::default());
         tokio::spawn(run(given, changed, programs(), counts));
-        Task { changes, runs, _configs: configs }
+        HookTask { changes, runs, _configs: configs }
     }
 
     async fn until(&mut self, holds: impl Fn(&Runs) -> bool) -> Runs {
@@ -137,7 +137,7 @@ async fn a_thousand_changes_are_told_one_at_a_time_and_the_newest_of_each_vip() 
          while [ ! -e go ]; do sleep 0.02; done\nrmdir running",
         dir.path().display()
     );
-    let mut task = Task::start(hooks(&script(dir.path(), &text), LONG));
+    let mut task = HookTask::start(hooks(&script(dir.path(), &text), LONG));
     let gone = || Standing::NotAnnounced(NotAnnouncedReason::Stopping);
     let starting = || Standing::NotAnnounced(NotAnnouncedReason::NotLookedFor);
     task.changes.send(vec![change(1, Standing::Announced)]).await.unwrap();
@@ -163,7 +163,7 @@ async fn a_thousand_changes_are_told_one_at_a_time_and_the_newest_of_each_vip() 
 async fn a_hook_that_leaves_a_program_behind_has_ended_and_the_next_vip_is_reported() {
     let dir = tempfile::tempdir().unwrap();
     let hook = script(dir.path(), "sleep 60 & setsid sleep 7 & exit 0");
-    let mut task = Task::start(hooks(&hook, LONG));
+    let mut task = HookTask::start(hooks(&hook, LONG));
     let start = Instant::now();
     task.changes.send(vec![change(1, Standing::Announced), change(2, Standing::Announced)]).await.unwrap();
     let runs = task.until(|runs| runs.ok + runs.failed + runs.timeout + runs.not_started == 2).await;
@@ -175,7 +175,7 @@ async fn a_hook_that_leaves_a_program_behind_has_ended_and_the_next_vip_is_repor
 async fn a_hook_that_could_not_be_started_is_told_once_it_can() {
     let dir = tempfile::tempdir().unwrap();
     let log = dir.path().join("log");
-    let mut task = Task::start(hooks(&dir.path().join("hook"), LONG));
+    let mut task = HookTask::start(hooks(&dir.path().join("hook"), LONG));
     task.changes.send(vec![change(1, Standing::Announced)]).await.unwrap();
     task.until(|runs| runs.not_started > 0).await;
     script(dir.path(), &format!("echo $ANNOUNCER_PREVIOUS $ANNOUNCER_STANDING >> {}", log.display()));

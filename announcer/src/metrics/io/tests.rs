@@ -19,7 +19,7 @@ use crate::program::io::Programs;
 const LONG: Duration = Duration::from_secs(20);
 
 /// A listener over a director that answers, with as many VIPs as are asked for.
-struct Host {
+struct TestListener {
     configs: watch::Sender<Arc<config::Config>>,
     bind_error: watch::Receiver<Vec<String>>,
     _kept: Vec<Box<dyn std::any::Any + Send>>,
@@ -41,7 +41,7 @@ fn config(vips: u16, listen: Option<SocketAddr>) -> Arc<config::Config> {
     Arc::new(config)
 }
 
-fn host(vips: u16, listen: SocketAddr) -> Host {
+fn host(vips: u16, listen: SocketAddr) -> TestListener {
     let config = config(vips, Some(listen));
     let (configs, given) = watch::channel(config.clone());
     let (asks, mut asked) = mpsc::channel(1);
@@ -86,7 +86,7 @@ fn host(vips: u16, listen: SocketAddr) -> Host {
         Box::new(tallies),
         Box::new(drain_state),
     ];
-    Host { configs, bind_error, _kept: kept }
+    TestListener { configs, bind_error, _kept: kept }
 }
 
 /// An address that nothing listens on.

@@ -68,9 +68,9 @@ thread_local! {
 
 /// Counts how often it is compared.
 #[derive(Debug, Clone)]
-struct Counted(u32);
+struct ComparedKey(u32);
 
-impl PartialEq for Counted {
+impl PartialEq for ComparedKey {
     fn eq(&self, other: &Self) -> bool {
         COMPARED.set(COMPARED.get() + 1);
         self.0 == other.0
@@ -79,18 +79,18 @@ impl PartialEq for Counted {
 
 #[test]
 fn one_change_among_many_is_found_without_looking_at_the_others() {
-    let whole: Treap<u32, Counted> = (0..5000).map(|n| (n, Counted(n))).collect();
+    let whole: Treap<u32, ComparedKey> = (0..5000).map(|n| (n, ComparedKey(n))).collect();
     assert!(depth(&whole.root) < 50, "{}", depth(&whole.root));
     let mut worst = 0;
     for key in 0..5000 {
         let (mut changed, mut gone) = (whole.clone(), whole.clone());
-        changed.insert(key, Counted(9999));
+        changed.insert(key, ComparedKey(9999));
         gone.remove(&key);
-        for (new, value) in [(changed, Some(Counted(9999))), (gone, None)] {
+        for (new, value) in [(changed, Some(ComparedKey(9999))), (gone, None)] {
             COMPARED.set(0);
             let pairs = whole.diff(&new);
             worst = worst.max(COMPARED.get());
-            assert_eq!(pairs, [TreapDifference { key, old: Some(Counted(key)), new: value }]);
+            assert_eq!(pairs, [TreapDifference { key, old: Some(ComparedKey(key)), new: value }]);
             assert_eq!(new.diff(&whole).len(), 1);
         }
     }

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::*;
 
 /// A host whose lo does what the steps say, on a clock that only the test moves.
-struct Scene {
+struct LoScene {
     keeper: Keeper,
     start: Instant,
     now: Instant,
@@ -43,13 +43,13 @@ fn on_lo(name: char, owner: Owner, differences: &[Difference]) -> OnLo {
     OnLo { net: IpNet::from(vip(name)), owner, differences: differences.iter().copied().collect() }
 }
 
-impl Scene {
-    fn new(wanted: &str, settle: u64) -> Scene {
+impl LoScene {
+    fn new(wanted: &str, settle: u64) -> LoScene {
         let (start, settle) = (Instant::now(), Duration::from_secs(settle));
         let lo = Loopback { link: Link::Up, marks: Marks::Kept, addresses: vec![], elsewhere: vec![] };
         let keeper = Keeper::new(WantedVips { vips: set(wanted), generation: 0, settle }, start);
         let (awaited, done) = (BTreeSet::new(), Vec::new());
-        Scene { keeper, start, now: start, lo, generation: 0, settle, refuses: None, awaited, done }
+        LoScene { keeper, start, now: start, lo, generation: 0, settle, refuses: None, awaited, done }
     }
 
     fn note(&mut self, text: String) {
@@ -175,8 +175,8 @@ impl Scene {
 }
 
 /// Plays a script, each line of which begins with a time in seconds; until 400 s.
-fn play(wanted: &str, settle: u64, script: &str) -> Scene {
-    let mut scene = Scene::new(wanted, settle);
+fn play(wanted: &str, settle: u64, script: &str) -> LoScene {
+    let mut scene = LoScene::new(wanted, settle);
     for line in script.split(';').map(str::trim).filter(|line| !line.is_empty()) {
         let (at, what) = line.split_once(' ').unwrap();
         let (verb, object) = what.split_once(' ').unwrap_or((what, ""));
@@ -290,7 +290,7 @@ fn what_nobody_wants_at_the_start_leaves_settle_after_it() {
 
 #[test]
 fn a_vip_that_somebody_else_put_there_while_ours_was_leaving_stays() {
-    let mut scene = Scene::new("A", 6);
+    let mut scene = LoScene::new("A", 6);
     scene.pass(1.0);
     scene.want("-");
     scene.acknowledge();
@@ -303,7 +303,7 @@ fn a_vip_that_somebody_else_put_there_while_ours_was_leaving_stays() {
 
 #[test]
 fn held_are_the_vips_that_are_wanted_or_not_yet_gone() {
-    let mut scene = Scene::new("AB", 6);
+    let mut scene = LoScene::new("AB", 6);
     scene.pass(1.0);
     scene.want("BC");
     assert_eq!(scene.keeper.held(), *set("ABC"));
@@ -314,7 +314,7 @@ fn held_are_the_vips_that_are_wanted_or_not_yet_gone() {
 
 #[test]
 fn wanted_vips_are_put_on_lo_together_and_put_back() {
-    let mut scene = Scene::new("AB", 6);
+    let mut scene = LoScene::new("AB", 6);
     scene.put(on_lo('C', Owner::Foreign, &[]));
     scene.pass(1.0);
     assert_eq!(scene.done, ["0.0 add AB", "0.0 A present", "0.0 B present"]);
@@ -355,7 +355,7 @@ fn two_removals_within_milliseconds_are_no_fight_and_nothing_is_reported() {
 /// Case H10.
 #[test]
 fn lo_that_somebody_sets_down_is_set_up_again_and_nothing_is_reported() {
-    let mut scene = Scene::new("A", 6);
+    let mut scene = LoScene::new("A", 6);
     scene.pass(2.0);
     scene.lo.link = Link::Down;
     scene.keeper.link(Link::Down, scene.now);
@@ -366,7 +366,7 @@ fn lo_that_somebody_sets_down_is_set_up_again_and_nothing_is_reported() {
 /// Case H10, at the start, and where only a look shows it.
 #[test]
 fn lo_that_is_down_is_set_up_however_that_is_seen() {
-    let mut scene = Scene::new("A", 6);
+    let mut scene = LoScene::new("A", 6);
     scene.lo.link = Link::Down;
     scene.pass(1.0);
     assert_eq!(scene.done, ["0.0 raise lo", "0.0 add A", "0.0 A present"]);
@@ -378,7 +378,7 @@ fn lo_that_is_down_is_set_up_however_that_is_seen() {
 /// Case H10.
 #[test]
 fn lo_that_cannot_be_set_up_is_the_reason_until_it_is_up() {
-    let mut scene = Scene::new("A", 6);
+    let mut scene = LoScene::new("A", 6);
     scene.pass(2.0);
     scene.refuses = Some("not permitted");
     scene.lo.link = Link::Down;
@@ -395,7 +395,7 @@ fn lo_that_cannot_be_set_up_is_the_reason_until_it_is_up() {
 #[test]
 fn a_vip_of_ours_that_was_changed_is_mended_also_when_it_lost_its_mark() {
     let all = [Difference::Flags, Difference::Source, Difference::Ends, Difference::Mark];
-    let mut scene = Scene::new("A", 6);
+    let mut scene = LoScene::new("A", 6);
     scene.pass(2.0);
     scene.put(on_lo('A', Owner::Foreign, &all));
     scene.pass(30.0);
@@ -410,7 +410,7 @@ fn a_vip_of_ours_that_was_changed_is_mended_also_when_it_lost_its_mark() {
 /// Case H4: what cannot be mended leaves all the same, since we put it there.
 #[test]
 fn a_vip_of_ours_that_lost_its_mark_is_still_ours() {
-    let mut scene = Scene::new("A", 6);
+    let mut scene = LoScene::new("A", 6);
     scene.pass(2.0);
     scene.refuses = Some("not permitted");
     scene.put(on_lo('A', Owner::Foreign, &[Difference::Mark]));
@@ -426,7 +426,7 @@ fn a_vip_of_ours_that_lost_its_mark_is_still_ours() {
 /// Case H12: what somebody else put there is reported and left as it is.
 #[test]
 fn a_vip_of_somebody_else_is_never_changed_and_is_reported() {
-    let mut scene = Scene::new("A", 6);
+    let mut scene = LoScene::new("A", 6);
     scene.put(on_lo('A', Owner::Foreign, &[Difference::Source, Difference::Mark]));
     scene.pass(30.0);
     assert_eq!(scene.done, ["0.0 A present"]);
@@ -436,7 +436,7 @@ fn a_vip_of_somebody_else_is_never_changed_and_is_reported() {
 #[test]
 fn what_is_being_mended_is_no_warning_and_what_cannot_be_mended_is_one() {
     let changed = || on_lo('A', Owner::Ours, &[Difference::Ends]);
-    let mut scene = Scene::new("A", 6);
+    let mut scene = LoScene::new("A", 6);
     scene.pass(2.0);
     scene.refuses = Some("not permitted");
     scene.put(changed());
@@ -454,7 +454,7 @@ fn what_is_being_mended_is_no_warning_and_what_cannot_be_mended_is_one() {
 /// Case W1.
 #[test]
 fn a_state_file_that_cannot_be_used_is_a_warning_and_takes_no_vip_away() {
-    let mut scene = Scene::new("A", 6);
+    let mut scene = LoScene::new("A", 6);
     scene.pass(2.0);
     scene.keeper.host(BTreeMap::new(), Err("`dsr-setup.json` is not readable".into()));
     scene.pass(100.0);
@@ -467,7 +467,7 @@ fn a_state_file_that_cannot_be_used_is_a_warning_and_takes_no_vip_away() {
 /// A kernel before 5.18: the state file says whose an address is.
 #[test]
 fn where_the_kernel_keeps_no_marks_the_state_file_is_read_before_anything_is_removed() {
-    let mut scene = Scene::new("A", 6);
+    let mut scene = LoScene::new("A", 6);
     scene.lo.marks = Marks::NotKept;
     scene.put(on_lo('B', Owner::Foreign, &[]));
     scene.pass(20.0);
@@ -490,7 +490,7 @@ fn where_the_kernel_keeps_no_marks_the_state_file_is_read_before_anything_is_rem
 /// As above, with a state file that cannot be used: what we put there ourselves is known all the same.
 #[test]
 fn without_marks_and_state_file_only_what_we_put_there_ourselves_is_removed() {
-    let mut scene = Scene::new("A", 6);
+    let mut scene = LoScene::new("A", 6);
     scene.lo.marks = Marks::NotKept;
     scene.put(on_lo('B', Owner::Foreign, &[]));
     scene.keeper.host(BTreeMap::new(), Err("broken".into()));
@@ -503,7 +503,7 @@ fn without_marks_and_state_file_only_what_we_put_there_ourselves_is_removed() {
 
 #[test]
 fn lo_that_cannot_be_looked_at_makes_every_vip_missing_until_it_can() {
-    let mut scene = Scene::new("A", 6);
+    let mut scene = LoScene::new("A", 6);
     scene.pass(2.0);
     scene.keeper.look_failed("no answer", scene.now);
     scene.pass(2.5);
@@ -550,7 +550,7 @@ proptest! {
     /// generation in which it is not announced; all that is wanted is on lo, and in the end nothing else of ours.
     #[test]
     fn no_vip_leaves_too_early_and_none_stays(moves in moves()) {
-        let mut scene = Scene::new("ABC", 5);
+        let mut scene = LoScene::new("ABC", 5);
         let mut wanted = "ABC".to_owned();
         let mut acknowledged: BTreeMap<char, Option<Instant>> = BTreeMap::new();
         scene.pass(0.0);

@@ -31,7 +31,7 @@ pub(super) fn frames(mut out: &[u8]) -> Vec<&[u8]> {
 
 /// What a router would make of it: prefixes announced with their attributes, prefixes withdrawn.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Heard {
+pub(super) struct ReceivedRoutes {
     pub(super) announced: BTreeSet<IpNet>,
     pub(super) withdrawn: BTreeSet<IpNet>,
     pub(super) next_hops: BTreeSet<IpAddr>,
@@ -86,8 +86,8 @@ fn asns(path: &AsPath) -> Vec<u32> {
     segments.flatten().collect()
 }
 
-pub(super) fn heard(updates: &[BgpUpdateMessage]) -> Heard {
-    let mut heard = Heard::default();
+pub(super) fn heard(updates: &[BgpUpdateMessage]) -> ReceivedRoutes {
+    let mut heard = ReceivedRoutes::default();
     for update in updates {
         heard.announced.extend(update.announced_prefixes.iter().map(|p| p.prefix));
         heard.withdrawn.extend(update.withdrawn_prefixes.iter().map(|p| p.prefix));

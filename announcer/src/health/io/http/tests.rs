@@ -21,7 +21,7 @@ const TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What a server does once it has read a request.
 #[derive(Clone, Copy)]
-enum Then {
+enum HttpReply {
     Say(&'static str),
     Wait(u64),
     /// Says it again and again, until the client has left.
@@ -30,11 +30,11 @@ enum Then {
     Hold,
     Reset,
 }
-use Then::{Hold, Repeat, Reset, Say, Wait};
+use HttpReply::{Hold, Repeat, Reset, Say, Wait};
 
 /// What a server saw.
 #[derive(Debug)]
-enum Seen {
+enum ServerEvent {
     Request {
         from: SocketAddr,
         head: String,
@@ -43,13 +43,13 @@ enum Seen {
     Left,
 }
 
-struct Server {
+struct HttpServer {
     address: SocketAddr,
-    seen: mpsc::UnboundedReceiver<Seen>,
+    seen: mpsc::UnboundedReceiver<ServerEvent>,
 }
 
-impl Server {
-    async fn start(vip: IpAddr, script: &'static [Then]) -> Server {
+impl HttpServer {
+    async fn start(vip: IpAddr, script: &'static [HttpReply]) -> HttpServer {
         let listener = TcpListener::bind((vip, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let (tell, seen) = mpsc::unbounded_channel();
@@ -59,7 +59,7 @@ impl Server {
                 tokio::spawn(serve(stream, from, script, tell.clone()));
             }
         });
-        Server { address, seen }
+        HttpServer { address, seen }
     }
 
     fn url(&self, host: &str) -> String {
@@ -77,7 +77,7 @@ impl Server {
 
     async fn request(&mut self) -> (SocketAddr, String) {
         loop {
-            if let Seen::Request { from, head } = self.seen.recv().await.unwrap() {
+            if let ServerEvent::Request { from, head } = self.seen.recv().await.unwrap() {
                 return (from, head);
             }
         }
@@ -87,14 +87,14 @@ impl Server {
 async fn serve(
     mut stream: TcpStream,
     from: SocketAddr,
-    script: &'static [Then],
-    tell: mpsc::UnboundedSender<Seen>,
+    script: &'static [HttpReply],
+    tell: mpsc::UnboundedSender<ServerEvent>,
 ) {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         head.push(stream.read_u8().await.unwrap());
     }
-    let _ = tell.send(Seen::Request { from, head: String::from_utf8(head).unwrap() });
+    let _ = tell.send(ServerEvent::Request { from, head: String::from_utf8(head).unwrap() });
     for then in script {
         match then {
             Say(text) => stream.write_all(text.as_bytes()).await.unwrap(),
@@ -104,7 +104,7 @@ async fn serve(
             Reset => stream.set_zero_linger().unwrap(),
         }
     }
-    let _ = tell.send(Seen::Left);
+    let _ = tell.send(ServerEvent::Left);
 }
 
 /// A probe of a URL, as the configuration has it.
@@ -140,7 +140,7 @@ fn text_of(outcome: &Outcome) -> String {
 
 #[tokio::test]
 async fn each_answer_has_its_reason() {
-    let scripts: &[(&'static [Then], &str)] = &[
+    let scripts: &[(&'static [HttpReply], &str)] = &[
         (&[Say("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")], "pass: HTTP 200"),
         (&[Say("HTTP/1.1 204 No Content\r\n\r\n"), Hold], "pass: HTTP 204"),
         (&[Say("HTTP/1.0 200 OK\r\n\r\nuntil the end")], "pass: HTTP 200"),
@@ -227,7 +227,7 @@ async fn each_answer_has_its_reason() {
         (&[Reset], "fail: connection reset"),
     ];
     for (at, (script, want)) in scripts.iter().enumerate() {
-        let server = Server::start(vip(2), script).await;
+        let server = HttpServer::start(vip(2), script).await;
         assert_eq!(text_of(&server.probe().await), *want, "script {at}");
     }
 }
@@ -264,10 +264,10 @@ async fn a_vip_that_is_not_on_the_host_is_asked_nowhere() {
 #[tokio::test]
 async fn an_endless_header_is_too_long() {
     const FIELD: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcde";
-    let fields: &[Then] = &[Say("HTTP/1.1 200 OK\r\n"), Repeat("X-More: and more\r\n")];
+    let fields: &[HttpReply] = &[Say("HTTP/1.1 200 OK\r\n"), Repeat("X-More: and more\r\n")];
     let field = &[Say("HTTP/1.1 200 OK\r\nX-More: "), Repeat(FIELD)];
     for script in [fields, field] {
-        let server = Server::start(vip(4), script).await;
+        let server = HttpServer::start(vip(4), script).await;
         let (ip, url) = (server.address.ip(), server.url("www.example.com"));
         let outcome = probe_within(Duration::from_secs(60), ip, &url, "").probe().await;
         let Outcome::Fail { reason, .. } = &outcome else { panic!("{outcome}") };
@@ -278,9 +278,9 @@ async fn an_endless_header_is_too_long() {
 #[tokio::test]
 async fn an_endless_body_is_left_after_64_kib() {
     const LINE: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcde\n";
-    let mut server = Server::start(vip(4), &[Say("HTTP/1.1 200 OK\r\n\r\n"), Repeat(LINE)]).await;
+    let mut server = HttpServer::start(vip(4), &[Say("HTTP/1.1 200 OK\r\n\r\n"), Repeat(LINE)]).await;
     assert_eq!(text_of(&server.probe().await), "pass: HTTP 200");
-    while !matches!(server.seen.recv().await, Some(Seen::Left)) {}
+    while !matches!(server.seen.recv().await, Some(ServerEvent::Left)) {}
 }
 
 #[tokio::test]
@@ -288,14 +288,14 @@ async fn a_body_that_stalls_beyond_64_kib_passes() {
     static BODY: std::sync::LazyLock<String> = std::sync::LazyLock::new(|| {
         format!("HTTP/1.1 200 OK\r\nContent-Length: 99999999\r\n\r\n{}", "x".repeat(65536))
     });
-    let script: &'static [Then] = Box::leak(Box::new([Say(&BODY), Hold]));
-    assert_eq!(text_of(&Server::start(vip(4), script).await.probe().await), "pass: HTTP 200");
+    let script: &'static [HttpReply] = Box::leak(Box::new([Say(&BODY), Hold]));
+    assert_eq!(text_of(&HttpServer::start(vip(4), script).await.probe().await), "pass: HTTP 200");
 }
 
 #[tokio::test]
 async fn asks_as_a_client_of_the_name_does_over_a_new_connection_each_time() {
     let mut server =
-        Server::start(vip(5), &[Say("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"), Hold]).await;
+        HttpServer::start(vip(5), &[Say("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"), Hold]).await;
     let port = server.address.port();
     let http = probe(vip(5), &server.url("www.example.com"), "");
     let mut ports = Vec::new();
@@ -310,7 +310,7 @@ async fn asks_as_a_client_of_the_name_does_over_a_new_connection_each_time() {
             "{head}"
         );
         assert_eq!(from.ip(), vip(5));
-        assert!(matches!(server.seen.recv().await, Some(Seen::Left)), "the connection was kept");
+        assert!(matches!(server.seen.recv().await, Some(ServerEvent::Left)), "the connection was kept");
         ports.push(from.port());
     }
     ports.dedup();
@@ -328,7 +328,7 @@ async fn an_address_in_the_url_is_a_name_too() {
         (IpAddr::from(std::net::Ipv6Addr::LOCALHOST), "[2001:db8::1]"),
         (IpAddr::from(std::net::Ipv6Addr::LOCALHOST), "127.0.0.99"),
     ] {
-        let mut server = Server::start(vip, script).await;
+        let mut server = HttpServer::start(vip, script).await;
         let url = server.url(host);
         assert_eq!(text_of(&probe(vip, &url, "").probe().await), "pass: HTTP 200", "{host}");
         let (from, head) = server.request().await;
@@ -343,7 +343,7 @@ async fn an_address_in_the_url_is_a_name_too() {
 #[tokio::test]
 async fn a_fixed_target_is_asked_in_place_of_the_vip_and_told_the_host_of_the_url() {
     let mut server =
-        Server::start(vip(9), &[Say("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"), Hold]).await;
+        HttpServer::start(vip(9), &[Say("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"), Hold]).await;
     let missing: IpAddr = "192.0.2.80".parse().unwrap();
     let port = server.address.port();
     let (whole, address) = (server.address.to_string(), server.address.ip().to_string());
@@ -387,7 +387,7 @@ fn a_proxy_of_the_environment_is_not_used() {
 #[ignore = "runs alone"]
 async fn alone_with_a_proxy() {
     assert!(std::env::var("HTTP_PROXY").is_ok());
-    let server = Server::start(vip(7), &[Say("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")]).await;
+    let server = HttpServer::start(vip(7), &[Say("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")]).await;
     assert_eq!(text_of(&server.probe().await), "pass: HTTP 200");
 }
 
@@ -399,7 +399,7 @@ fn a_lack_of_file_descriptors_is_no_verdict() {
 #[tokio::test]
 #[ignore = "runs alone"]
 async fn alone_without_files() {
-    let server = Server::start(vip(8), &[Say("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")]).await;
+    let server = HttpServer::start(vip(8), &[Say("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")]).await;
     let http = probe(vip(8), &server.url("www.example.com"), "");
     let mut files = Vec::new();
     while let Ok(file) = std::fs::File::open("/dev/null") {

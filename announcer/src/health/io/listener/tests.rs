@@ -119,19 +119,19 @@ fn many_listeners_come_in_many_parts_and_none_is_missed() {
 }
 
 /// A watch that runs.
-struct Running {
+struct RunningWatch {
     wanted: watch::Sender<Arc<WatchPlan>>,
     facts: mpsc::Receiver<ListenerFact>,
     report: watch::Receiver<ListenerReport>,
 }
 
-impl Running {
+impl RunningWatch {
     fn start() -> Self {
         let (wanted, wants) = watch::channel(Arc::default());
         let (facts_tx, facts) = mpsc::channel(64);
         let (say, report) = watch::channel(ListenerReport::default());
         tokio::spawn(run(wants, facts_tx, say));
-        Running { wanted, facts, report }
+        RunningWatch { wanted, facts, report }
     }
 
     fn want(&self, pairs: &[VipPort], grace: u64) {
@@ -161,7 +161,7 @@ impl Running {
 async fn a_crash_is_told_at_once_and_so_is_the_return() {
     let listener = listen("127.0.0.1", 0, plain);
     let here = pair("127.0.0.1", port(&listener));
-    let mut running = Running::start();
+    let mut running = RunningWatch::start();
     running.want(&[here], 0);
     running.armed().await;
     assert_eq!(running.report.borrow().how, Some(LookMethod::Lookups));
@@ -179,7 +179,7 @@ async fn of_many_the_one_that_crashed_is_reported() {
     let port = port(&listeners[0]);
     listeners.extend((1..40).map(|index| listen(&format!("127.2.0.{index}"), port, plain)));
     let pairs: Vec<VipPort> = (0..40).map(|index| pair(&format!("127.2.0.{index}"), port)).collect();
-    let mut running = Running::start();
+    let mut running = RunningWatch::start();
     running.want(&pairs, 0);
     running.armed().await;
     assert_eq!(running.report.borrow().how, Some(LookMethod::Dump));
@@ -192,7 +192,7 @@ async fn of_many_the_one_that_crashed_is_reported() {
 async fn handing_over_within_the_grace_is_no_crash() {
     let listener = listen("127.0.0.1", 0, plain);
     let here = pair("127.0.0.1", port(&listener));
-    let mut running = Running::start();
+    let mut running = RunningWatch::start();
     running.want(&[here], 200);
     running.armed().await;
     drop(listener);
@@ -209,7 +209,7 @@ async fn handing_over_within_the_grace_is_no_crash() {
 async fn what_is_not_wanted_is_not_watched() {
     let listener = listen("127.0.0.1", 0, plain);
     let here = pair("127.0.0.1", port(&listener));
-    let mut running = Running::start();
+    let mut running = RunningWatch::start();
     running.want(&[here], 0);
     running.armed().await;
     running.wanted.send_replace(Arc::default());

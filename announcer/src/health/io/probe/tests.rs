@@ -23,7 +23,7 @@ fn hung() -> Outcome {
 }
 
 /// A loop under test, and the times at which it started probes, since its own start.
-struct Run {
+struct LoopUnderTest {
     pace: watch::Sender<Pace>,
     facts: mpsc::Receiver<Observation>,
     starts: Rc<RefCell<Vec<Duration>>>,
@@ -32,14 +32,14 @@ struct Run {
     task: tokio::task::JoinHandle<()>,
 }
 
-impl Run {
+impl LoopUnderTest {
     /// The `n`th probe, from 0, lasts `lasts(n)`.
-    fn start(interval: Duration, room: usize, lasts: fn(usize) -> Duration) -> Run {
-        Run::of(Prober::new(Files::new()), interval, room, lasts)
+    fn start(interval: Duration, room: usize, lasts: fn(usize) -> Duration) -> LoopUnderTest {
+        LoopUnderTest::of(Prober::new(Files::new()), interval, room, lasts)
     }
 
     /// The same, of a daemon that has other loops.
-    fn of(prober: Prober, interval: Duration, room: usize, lasts: fn(usize) -> Duration) -> Run {
+    fn of(prober: Prober, interval: Duration, room: usize, lasts: fn(usize) -> Duration) -> LoopUnderTest {
         let (pace, paced) = watch::channel(Pace { interval, rechecks: 0 });
         let (send, facts) = mpsc::channel(room);
         let (starts, most_at_once) = (Rc::new(RefCell::new(Vec::new())), Rc::new(RefCell::new(0)));
@@ -61,7 +61,7 @@ impl Run {
         let task = tokio::task::spawn_local(async move {
             drive(&prober, probe, Duration::ZERO, paced, send, |seen| seen).await;
         });
-        Run { pace, facts, starts, most_at_once, epoch, task }
+        LoopUnderTest { pace, facts, starts, most_at_once, epoch, task }
     }
 
     fn gaps(&self) -> Vec<Duration> {
@@ -90,7 +90,7 @@ fn the_first_probe_is_soon_and_the_rest_keep_a_grid_of_their_own() {
     let mut phases = Vec::new();
     for _ in 0..20 {
         virtually(async {
-            let run = Run::start(Duration::from_secs(1), 64, |_| Duration::ZERO);
+            let run = LoopUnderTest::start(Duration::from_secs(1), 64, |_| Duration::ZERO);
             sleep(Duration::from_secs(20)).await;
             assert!(run.starts.borrow()[0] <= FIRST + START_GRID);
             let gaps = run.gaps();
@@ -111,8 +111,8 @@ fn the_first_probe_is_soon_and_the_rest_keep_a_grid_of_their_own() {
 fn probes_of_all_loops_share_their_starts() {
     virtually(async {
         let prober = Prober::new(Files::new());
-        let runs: Vec<Run> = (0..20)
-            .map(|_| Run::of(prober.clone(), Duration::from_secs(1), 64, |_| Duration::ZERO))
+        let runs: Vec<LoopUnderTest> = (0..20)
+            .map(|_| LoopUnderTest::of(prober.clone(), Duration::from_secs(1), 64, |_| Duration::ZERO))
             .collect();
         sleep(Duration::from_secs(5)).await;
         let stride = START_GRID.as_micros();
@@ -130,7 +130,8 @@ fn probes_of_all_loops_share_their_starts() {
 #[test]
 fn a_slow_probe_does_not_delay_the_next_and_is_told_before_it() {
     virtually(async {
-        let mut run = Run::start(INTERVAL, 64, |n| Duration::from_millis(if n == 1 { 900 } else { 0 }));
+        let mut run =
+            LoopUnderTest::start(INTERVAL, 64, |n| Duration::from_millis(if n == 1 { 900 } else { 0 }));
         let mut seen = Vec::new();
         for _ in 0..6 {
             seen.push(run.facts.recv().await.unwrap());
@@ -145,7 +146,7 @@ fn a_slow_probe_does_not_delay_the_next_and_is_told_before_it() {
 #[test]
 fn eight_are_in_flight_and_the_ninth_waits() {
     virtually(async {
-        let mut run = Run::start(Duration::from_millis(50), 64, |_| Duration::from_secs(1));
+        let mut run = LoopUnderTest::start(Duration::from_millis(50), 64, |_| Duration::from_secs(1));
         for _ in 0..20 {
             assert_eq!(run.facts.recv().await.unwrap().outcome, hung());
         }
@@ -161,7 +162,7 @@ fn eight_are_in_flight_and_the_ninth_waits() {
 #[test]
 fn a_receiver_that_is_slow_costs_no_outcome_and_no_memory() {
     virtually(async {
-        let mut run = Run::start(INTERVAL, 1, |_| Duration::ZERO);
+        let mut run = LoopUnderTest::start(INTERVAL, 1, |_| Duration::ZERO);
         sleep(Duration::from_secs(60)).await;
         assert_eq!(run.started(), MOST + 1, "one is in the channel, the others wait");
         let now = run.epoch.elapsed();
@@ -182,7 +183,7 @@ fn a_receiver_that_is_slow_costs_no_outcome_and_no_memory() {
 #[test]
 fn a_kick_probes_now() {
     virtually(async {
-        let mut run = Run::start(Duration::from_secs(60), 64, |_| Duration::ZERO);
+        let mut run = LoopUnderTest::start(Duration::from_secs(60), 64, |_| Duration::ZERO);
         run.facts.recv().await.unwrap();
         run.pace.send_modify(|pace| pace.rechecks += 1);
         let kicked = run.epoch.elapsed();
@@ -197,7 +198,7 @@ fn a_kick_probes_now() {
 #[test]
 fn a_shorter_interval_counts_from_the_last_probe_and_a_longer_one_from_the_next() {
     virtually(async {
-        let mut run = Run::start(Duration::from_secs(10), 64, |_| Duration::ZERO);
+        let mut run = LoopUnderTest::start(Duration::from_secs(10), 64, |_| Duration::ZERO);
         for _ in 0..3 {
             run.facts.recv().await.unwrap();
         }
@@ -220,12 +221,12 @@ fn a_shorter_interval_counts_from_the_last_probe_and_a_longer_one_from_the_next(
 #[test]
 fn it_ends_when_nobody_paces_it_or_listens_and_probes_end_with_it() {
     virtually(async {
-        let mut run = Run::start(INTERVAL, 4, |_| Duration::ZERO);
+        let mut run = LoopUnderTest::start(INTERVAL, 4, |_| Duration::ZERO);
         run.facts.recv().await.unwrap();
         drop(run.pace);
         timeout(Duration::from_millis(1), run.task).await.unwrap().unwrap();
 
-        let mut run = Run::start(INTERVAL, 4, |_| Duration::from_secs(9));
+        let mut run = LoopUnderTest::start(INTERVAL, 4, |_| Duration::from_secs(9));
         run.facts.recv().await.unwrap();
         assert_eq!(*run.most_at_once.borrow(), MOST);
         run.facts.close();
@@ -238,7 +239,7 @@ fn a_loop_that_is_started_anew_goes_on_counting() {
     virtually(async {
         let (prober, mut before) = (Prober::new(Files::new()), 0);
         for _ in 0..3 {
-            let mut run = Run::of(prober.clone(), INTERVAL, 4, |_| Duration::ZERO);
+            let mut run = LoopUnderTest::of(prober.clone(), INTERVAL, 4, |_| Duration::ZERO);
             for _ in 0..2 {
                 let seen = run.facts.recv().await.unwrap();
                 assert!(seen.sequence > before);

@@ -14,7 +14,7 @@ const TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What a server does with a connection.
 #[derive(Clone, Copy)]
-enum Then {
+enum TcpReply {
     Say(&'static str),
     /// Says it again and again, until the client has left.
     Repeat(&'static str),
@@ -24,23 +24,23 @@ enum Then {
     Hold,
     Reset,
 }
-use Then::{Hear, Hold, Repeat, Reset, Say};
+use TcpReply::{Hear, Hold, Repeat, Reset, Say};
 
 /// How a connection ended, as the server saw it.
 #[derive(Debug, PartialEq, Eq)]
-struct Ended {
+struct ClosedConnection {
     from: IpAddr,
     heard: String,
     by: Result<(), io::ErrorKind>,
 }
 
-struct Server {
+struct TcpServer {
     tcp: TcpProbe,
-    ended: mpsc::UnboundedReceiver<Ended>,
+    ended: mpsc::UnboundedReceiver<ClosedConnection>,
 }
 
-impl Server {
-    async fn start(vip: IpAddr, send: &str, expect: Option<&str>, script: &'static [Then]) -> Server {
+impl TcpServer {
+    async fn start(vip: IpAddr, send: &str, expect: Option<&str>, script: &'static [TcpReply]) -> TcpServer {
         let listener = TcpListener::bind((vip, 0)).await.unwrap();
         let to = listener.local_addr().unwrap();
         let (tell, ended) = mpsc::unbounded_channel();
@@ -50,7 +50,8 @@ impl Server {
                 let tell = tell.clone();
                 tokio::spawn(async move {
                     let (heard, by) = serve(stream, script).await;
-                    let _ = tell.send(Ended { from: from.ip(), heard, by: by.map_err(|e| e.kind()) });
+                    let _ =
+                        tell.send(ClosedConnection { from: from.ip(), heard, by: by.map_err(|e| e.kind()) });
                 });
             }
         });
@@ -61,11 +62,11 @@ impl Server {
             expect,
             timeout: TIMEOUT,
         };
-        Server { tcp, ended }
+        TcpServer { tcp, ended }
     }
 }
 
-async fn serve(mut stream: TcpStream, script: &[Then]) -> (String, io::Result<()>) {
+async fn serve(mut stream: TcpStream, script: &[TcpReply]) -> (String, io::Result<()>) {
     let mut heard = Vec::new();
     for then in script {
         match then {
@@ -111,9 +112,9 @@ fn text_of(outcome: &Outcome) -> String {
 
 #[tokio::test]
 async fn each_answer_has_its_reason() {
-    type Row = (&'static str, Option<&'static str>, &'static [Then], &'static str);
+    type TcpCase = (&'static str, Option<&'static str>, &'static [TcpReply], &'static str);
     const LINE: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcde\n";
-    let rows: &[Row] = &[
+    let rows: &[TcpCase] = &[
         ("", None, &[Hold], "pass: connected"),
         ("", None, &[Say("220 mail\r\n"), Hold], "pass: connected"),
         ("", None, &[], "pass: connected"),
@@ -136,10 +137,10 @@ async fn each_answer_has_its_reason() {
         ("PING\r\n", Some("x"), &[Hear("PING\r\n"), Hold], "fail: no answer within 1000 ms"),
     ];
     for (at, (send, expect, script, want)) in rows.iter().enumerate() {
-        let server = Server::start(vip(2), send, *expect, script).await;
+        let server = TcpServer::start(vip(2), send, *expect, script).await;
         assert_eq!(text_of(&server.tcp.probe().await), *want, "row {at}");
     }
-    let endless = Server::start(vip(2), "", Some("never"), &[Repeat(LINE)]).await;
+    let endless = TcpServer::start(vip(2), "", Some("never"), &[Repeat(LINE)]).await;
     let said = text_of(&endless.tcp.probe().await);
     assert!(said.starts_with("fail: answered unexpectedly: 0123456789abcdef") && said.len() < 300, "{said}");
 }
@@ -147,13 +148,13 @@ async fn each_answer_has_its_reason() {
 #[tokio::test]
 async fn comes_from_the_vip_and_leaves_without_a_reset() {
     let banner: &'static str = Box::leak(format!("220 mail\r\n{}", "x".repeat(9000)).into_boxed_str());
-    let script: &'static [Then] = Box::leak(Box::new([Say(banner), Hold]));
+    let script: &'static [TcpReply] = Box::leak(Box::new([Say(banner), Hold]));
     for vip in [vip(3), IpAddr::from(std::net::Ipv6Addr::LOCALHOST)] {
-        let mut server = Server::start(vip, "QUIT\r\n", Some("220 mail"), script).await;
+        let mut server = TcpServer::start(vip, "QUIT\r\n", Some("220 mail"), script).await;
         for _ in 0..20 {
             assert_eq!(text_of(&server.tcp.probe().await), "pass: answered as expected");
             let ended = server.ended.recv().await.unwrap();
-            assert_eq!(ended, Ended { from: vip, heard: "QUIT\r\n".into(), by: Ok(()) });
+            assert_eq!(ended, ClosedConnection { from: vip, heard: "QUIT\r\n".into(), by: Ok(()) });
         }
     }
 }
@@ -205,7 +206,7 @@ async fn a_vip_that_is_not_on_the_host_is_asked_nowhere() {
 
 #[tokio::test]
 async fn a_target_is_asked_from_wherever_the_kernel_likes() {
-    let mut server = Server::start(vip(6), "", None, &[Hold]).await;
+    let mut server = TcpServer::start(vip(6), "", None, &[Hold]).await;
     server.tcp.endpoint.from = None;
     assert_eq!(text_of(&server.tcp.probe().await), "pass: connected");
     assert_ne!(server.ended.recv().await.unwrap().from, vip(7));

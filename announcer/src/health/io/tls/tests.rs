@@ -36,7 +36,7 @@ impl Authority {
     }
 
     /// A certificate for these names, from so many days ago until so many days ahead, and its key.
-    pub(in crate::health::io) fn sign(&self, names: &[&str], days: (i64, i64)) -> Identity {
+    pub(in crate::health::io) fn sign(&self, names: &[&str], days: (i64, i64)) -> ServerCertificate {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let mut params = CertificateParams::new(names).unwrap();
         let day = |days: i64| {
@@ -46,7 +46,7 @@ impl Authority {
         (params.not_before, params.not_after) = (day(-days.0), day(days.1));
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        Identity {
+        ServerCertificate {
             chain: vec![certificate.der().clone()],
             key: PrivatePkcs8KeyDer::from(key.serialize_der()).into(),
         }
@@ -58,12 +58,12 @@ fn time_of(unix: i64) -> time::OffsetDateTime {
     time::OffsetDateTime::from_unix_timestamp(unix).unwrap()
 }
 
-pub(in crate::health::io) struct Identity {
+pub(in crate::health::io) struct ServerCertificate {
     pub(in crate::health::io) chain: Vec<CertificateDer<'static>>,
     pub(in crate::health::io) key: PrivateKeyDer<'static>,
 }
 
-impl Identity {
+impl ServerCertificate {
     /// What a server does with it.
     pub(in crate::health::io) fn acceptor(&self, alpn: &[&str], versions: Versions) -> TlsAcceptor {
         TlsAcceptor::from(Arc::new(self.config(alpn, versions)))
@@ -151,7 +151,7 @@ async fn a_certificate_is_judged_as_the_check_says() {
     let (ours, theirs) = (Authority::new(), Authority::new());
     let name = "www.example.com";
     let good = ours.sign(&[name, "127.0.0.21"], (1, 90));
-    let cases: &[(&Identity, &str, &str)] = &[
+    let cases: &[(&ServerCertificate, &str, &str)] = &[
         // What is wrong, as a warning, and as a failure.
         (&good, "pass: TLS 1.3", "pass: TLS 1.3"),
         (
@@ -379,7 +379,7 @@ async fn a_certificate_that_is_in_the_ca_file_itself_is_trusted() {
         let key = KeyPair::generate().unwrap();
         let certificate = params.self_signed(&key).unwrap();
         let key = PrivatePkcs8KeyDer::from(key.serialize_der()).into();
-        (Identity { chain: vec![certificate.der().clone()], key }, certificate.pem())
+        (ServerCertificate { chain: vec![certificate.der().clone()], key }, certificate.pem())
     };
     let authority = || IsCa::Ca(BasicConstraints::Unconstrained);
     let (of_authority, pem) = self_signed(authority(), (1, 90));

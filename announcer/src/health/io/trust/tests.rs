@@ -4,7 +4,7 @@ use super::*;
 use crate::config::ProbeConfig;
 use crate::config::tests::a_check;
 use crate::files::io::Files;
-use crate::health::io::tls::tests::{Authority, Identity};
+use crate::health::io::tls::tests::{Authority, ServerCertificate};
 
 const TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -23,7 +23,7 @@ async fn judge_of(store: &TrustStore, lines: &str, timeout: Duration) -> Judge {
 }
 
 /// As a probe has it judged.
-async fn said(judge: &Judge, identity: &Identity) -> String {
+async fn said(judge: &Judge, identity: &ServerCertificate) -> String {
     let mut found = judge.judge(&identity.chain);
     if found.is_of_trust() {
         found = judge.reconsider(&identity.chain).await.unwrap_or(found);

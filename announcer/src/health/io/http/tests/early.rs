@@ -13,7 +13,7 @@ const VIP: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 23));
 
 /// What an early server does after its answer.
 #[derive(Clone, Copy)]
-enum After {
+enum EarlyServerEnd {
     /// Reads until the client has left.
     Read,
     /// Closes without having read.
@@ -23,7 +23,7 @@ enum After {
 }
 
 /// Says `answer` at once to whoever connects; the port, and what it heard.
-fn serve(answer: &'static str, after: After) -> (u16, Receiver<String>) {
+fn serve(answer: &'static str, after: EarlyServerEnd) -> (u16, Receiver<String>) {
     let listener = TcpListener::bind((VIP, 0)).unwrap();
     let port = listener.local_addr().unwrap().port();
     let (tell, heard) = channel();
@@ -38,19 +38,19 @@ fn serve(answer: &'static str, after: After) -> (u16, Receiver<String>) {
 fn answer_early(
     mut client: impl Read + Write,
     answer: &str,
-    after: After,
+    after: EarlyServerEnd,
     tell: &Sender<String>,
 ) -> std::io::Result<()> {
     client.write_all(answer.as_bytes())?;
     client.flush()?;
     match after {
-        After::Read => {
+        EarlyServerEnd::Read => {
             let mut request = Vec::new();
             let _ = client.read_to_end(&mut request); // a reset is an end too
             let _ = tell.send(String::from_utf8(request).unwrap());
         }
-        After::Close => {}
-        After::CloseLate => std::thread::sleep(Duration::from_millis(2)),
+        EarlyServerEnd::Close => {}
+        EarlyServerEnd::CloseLate => std::thread::sleep(Duration::from_millis(2)),
     }
     Ok(())
 }
@@ -67,21 +67,22 @@ async fn probes(port: u16, scheme: &str, lines: &str, want: &str) {
 async fn a_server_that_answers_before_it_reads_has_the_same_verdict_every_time() {
     const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok";
     const BUSY: &str = "HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n";
-    for after in [After::Read, After::Close, After::CloseLate] {
+    for after in [EarlyServerEnd::Read, EarlyServerEnd::Close, EarlyServerEnd::CloseLate] {
         probes(serve(OK, after).0, "http", "expect_body = 'ok'", "pass: HTTP 200").await;
         probes(serve(BUSY, after).0, "http", "", "fail: HTTP 503").await;
     }
     // Whether its end is seen as one, or as a reset, depends on whether the request had come.
-    for after in [After::Close, After::CloseLate] {
+    for after in [EarlyServerEnd::Close, EarlyServerEnd::CloseLate] {
         let until_closed = serve("HTTP/1.0 200 OK\r\n\r\nuntil the end", after).0;
         probes(until_closed, "http", "expect_body = 'end$'", "pass: HTTP 200").await;
     }
-    probes(serve("SSH-2.0-OpenSSH_9.9\r\n", After::Read).0, "http", "", "fail: answer is no HTTP").await;
+    probes(serve("SSH-2.0-OpenSSH_9.9\r\n", EarlyServerEnd::Read).0, "http", "", "fail: answer is no HTTP")
+        .await;
 }
 
 #[tokio::test]
 async fn an_early_answer_is_still_asked_for_as_any_other_is() {
-    let (port, heard) = serve("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", After::Read);
+    let (port, heard) = serve("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", EarlyServerEnd::Read);
     let body = "x".repeat(50_000);
     let lines = format!("method = \"POST\"\nbody = \"{body}\"\nheaders = [\"X-A: 1\"]");
     probes(port, "http", &lines, "pass: HTTP 200").await;
@@ -111,7 +112,12 @@ async fn an_early_answer_over_tls_counts_too() {
             let session = rustls::ServerConnection::new(Arc::new(config.clone())).unwrap();
             let stream = rustls::StreamOwned::new(session, client.unwrap());
             let (tell, _heard) = channel();
-            let _ = answer_early(stream, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", After::Read, &tell);
+            let _ = answer_early(
+                stream,
+                "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+                EarlyServerEnd::Read,
+                &tell,
+            );
         }
     });
     let lines = format!("verify = \"require\"\nca_file = \"{}\"", ours.path());

@@ -10,7 +10,7 @@ use crate::health::io::tls::tests::{Authority, EACH, text_of as text_of_all};
 
 /// What a server saw of a request.
 #[derive(Debug, PartialEq, Eq)]
-struct Asked {
+struct ReceivedRequest {
     version: http::Version,
     method: Method,
     uri: String,
@@ -19,15 +19,15 @@ struct Asked {
 }
 
 /// A server of one answer, in whatever HTTP is spoken to it.
-struct Site {
+struct TlsSite {
     port: u16,
-    asked: mpsc::UnboundedReceiver<Asked>,
+    asked: mpsc::UnboundedReceiver<ReceivedRequest>,
 }
 
 const VIP: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 22));
 
-impl Site {
-    async fn start(tls: Option<TlsAcceptor>, two: bool, status: u16, body: &'static [u8]) -> Site {
+impl TlsSite {
+    async fn start(tls: Option<TlsAcceptor>, two: bool, status: u16, body: &'static [u8]) -> TlsSite {
         let listener = TcpListener::bind((VIP, 0)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let (tell, asked) = mpsc::unbounded_channel();
@@ -44,7 +44,7 @@ impl Site {
                 });
             }
         });
-        Site { port, asked }
+        TlsSite { port, asked }
     }
 
     async fn probe(&self, scheme: &str, lines: &str) -> String {
@@ -59,7 +59,7 @@ async fn talk(
     two: bool,
     status: u16,
     body: &'static [u8],
-    tell: mpsc::UnboundedSender<Asked>,
+    tell: mpsc::UnboundedSender<ReceivedRequest>,
 ) {
     if two { talk_two(io, status, body, tell).await } else { talk_one(io, status, body, tell).await }
 }
@@ -68,7 +68,7 @@ async fn talk_two(
     io: impl AsyncRead + AsyncWrite + Unpin,
     status: u16,
     body: &'static [u8],
-    tell: mpsc::UnboundedSender<Asked>,
+    tell: mpsc::UnboundedSender<ReceivedRequest>,
 ) {
     let Ok(mut server) = h2::server::handshake(io).await else { return };
     while let Some(Ok((request, mut respond))) = server.accept().await {
@@ -82,7 +82,8 @@ async fn talk_two(
             let host = head.uri.authority().map(ToString::to_string);
             let uri = head.uri.path_and_query().unwrap().to_string();
             let body_of_it = String::from_utf8(text).unwrap();
-            let asked = Asked { version: head.version, method: head.method, uri, host, body: body_of_it };
+            let asked =
+                ReceivedRequest { version: head.version, method: head.method, uri, host, body: body_of_it };
             let _ = tell.send(asked);
             let answer = http::Response::builder().status(status).body(()).unwrap();
             let mut stream = respond.send_response(answer, false).unwrap();
@@ -95,7 +96,7 @@ async fn talk_one(
     mut io: impl AsyncRead + AsyncWrite + Unpin,
     status: u16,
     body: &'static [u8],
-    tell: mpsc::UnboundedSender<Asked>,
+    tell: mpsc::UnboundedSender<ReceivedRequest>,
 ) {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
@@ -114,7 +115,7 @@ async fn talk_one(
     let mut sent = vec![0; field("content-length").map_or(0, |length| length.parse().unwrap())];
     io.read_exact(&mut sent).await.unwrap();
     let mut words = head.split(' ');
-    let _ = tell.send(Asked {
+    let _ = tell.send(ReceivedRequest {
         method: words.next().unwrap().parse().unwrap(),
         uri: words.next().unwrap().to_owned(),
         version: http::Version::HTTP_11,
@@ -148,13 +149,13 @@ async fn each_version_is_spoken_as_the_check_and_the_server_have_it() {
         (None, true, "http", "2", "pass: HTTP 200", Some(Version::HTTP_2)),
         (None, true, "http", "1.1", "fail: answer is no HTTP", None),
     ] {
-        let mut site = Site::start(server, two, 200, b"ok").await;
+        let mut site = TlsSite::start(server, two, 200, b"ok").await;
         let lines = if scheme == "https" { &lines } else { "http_version = " };
         let version = format!("{lines}\"{version}\"");
         let answer = site.probe(scheme, &version).await;
         assert_eq!(answer, want, "{scheme} {version}");
         let Some(spoken) = spoken else { continue };
-        let want = Asked {
+        let want = ReceivedRequest {
             version: spoken,
             method: Method::GET,
             uri: "/healthz?deep=1".into(),
@@ -173,14 +174,14 @@ async fn a_server_of_http_1_is_no_server_of_http_2() {
         &[Say("HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"), Wait(50)][..],
         &[Say("HTTP/1.1 505 HTTP Version Not Supported\r\nServer: a server of some name\r\n\r\n"), Wait(50)],
     ] {
-        let server = Server::start(vip(10), script).await;
+        let server = HttpServer::start(vip(10), script).await;
         assert_eq!(text_of(&server.probe_with("http_version = \"2\"").await), "fail: answer is no HTTP/2");
     }
     for (script, want) in [
         (&[Wait(2000)][..], "fail: no answer within 1000 ms"),
         (&[Wait(50), Reset], "fail: connection reset"),
     ] {
-        let server = Server::start(vip(10), script).await;
+        let server = HttpServer::start(vip(10), script).await;
         assert_eq!(text_of(&server.probe_with("http_version = \"2\"").await), want);
     }
 }
@@ -188,7 +189,7 @@ async fn a_server_of_http_1_is_no_server_of_http_2() {
 #[tokio::test]
 async fn the_request_is_as_the_check_has_it() {
     for two in [false, true] {
-        let mut site = Site::start(None, two, 201, b"").await;
+        let mut site = TlsSite::start(None, two, 201, b"").await;
         let version = if two { "http_version = \"2\"\n" } else { "" };
         let lines = format!("{version}method = \"POST\"\nbody = \"ping ü\"\nheaders = [\"X-A: 1\"]");
         assert_eq!(site.probe("http", &lines).await, "pass: HTTP 201");
@@ -196,7 +197,7 @@ async fn the_request_is_as_the_check_has_it() {
         assert_eq!((asked.method, asked.body.as_str()), (Method::POST, "ping ü"));
     }
     let mut server =
-        Server::start(vip(10), &[Say("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n"), Hold]).await;
+        HttpServer::start(vip(10), &[Say("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n"), Hold]).await;
     let lines = "method = \"HEAD\"\nheaders = [\"X-A: 1\", \"X-A: 2\", \"User-Agent: a person\"]";
     assert_eq!(text_of(&server.probe_with(lines).await), "pass: HTTP 200");
     let (_, head) = server.request().await;
@@ -256,7 +257,7 @@ async fn an_answer_passes_as_the_check_says() {
                 "pass: HTTP 200",
             ),
         ] {
-            let site = Site::start(None, two, status, body).await;
+            let site = TlsSite::start(None, two, status, body).await;
             let answer = site.probe("http", &format!("{version}{lines}")).await;
             assert_eq!(answer, want, "{version}{lines}");
         }
@@ -266,9 +267,9 @@ async fn an_answer_passes_as_the_check_says() {
 // H20: gzip that nobody has asked for looks like another page.
 #[tokio::test]
 async fn a_body_that_is_not_as_expected_is_told_with_its_encoding() {
-    const GZIP: &[Then] =
+    const GZIP: &[HttpReply] =
         &[Say("HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 2\r\n\r\n\u{1f}z"), Hold];
-    const PLAIN: &[Then] =
+    const PLAIN: &[HttpReply] =
         &[Say("HTTP/1.1 200 OK\r\nContent-Encoding: identity\r\nContent-Length: 2\r\n\r\nok"), Hold];
     let digest = format!("expect_digest = \"{}\"", "0".repeat(40));
     for (script, lines, want) in [
@@ -284,7 +285,7 @@ async fn a_body_that_is_not_as_expected_is_told_with_its_encoding() {
             "body has the digest 6ccb7ee6ebb6ff4e3a7b7b7b5a0d0c0a3a3b7f0e, with the Content-Encoding `gzip`",
         ),
     ] {
-        let said = text_of(&Server::start(vip(10), script).await.probe_with(lines).await);
+        let said = text_of(&HttpServer::start(vip(10), script).await.probe_with(lines).await);
         let (head, tail) = want.split_once(" digest ").unwrap_or((want, ""));
         let tail = tail.split_once(',').map_or("", |(_, tail)| tail);
         assert!(said.starts_with(&format!("fail: {head}")) && said.ends_with(tail), "{said}");
@@ -295,14 +296,14 @@ async fn a_body_that_is_not_as_expected_is_told_with_its_encoding() {
 #[tokio::test]
 async fn a_request_without_a_body_says_so_where_its_method_has_one() {
     for (method, want) in [("POST", 1), ("PUT", 1), ("PATCH", 1), ("GET", 0), ("DELETE", 0), ("HEAD", 0)] {
-        let mut server = Server::start(vip(10), &[Say("HTTP/1.1 204 No Content\r\n\r\n"), Hold]).await;
+        let mut server = HttpServer::start(vip(10), &[Say("HTTP/1.1 204 No Content\r\n\r\n"), Hold]).await;
         let outcome = server.probe_with(&format!("method = \"{method}\"")).await;
         assert_eq!(text_of(&outcome), "pass: HTTP 204");
         let head = server.request().await.1.to_ascii_lowercase();
         assert_eq!(head.matches("\r\ncontent-length: 0\r\n").count(), want, "{head}");
         assert_eq!(head.matches("content-length").count(), want, "{head}");
     }
-    let mut site = Site::start(None, true, 200, b"").await;
+    let mut site = TlsSite::start(None, true, 200, b"").await;
     assert_eq!(site.probe("http", "http_version = \"2\"\nmethod = \"POST\"").await, "pass: HTTP 200");
     assert_eq!(site.asked.recv().await.unwrap().method, Method::POST);
 }
@@ -311,7 +312,7 @@ async fn a_request_without_a_body_says_so_where_its_method_has_one() {
 async fn a_certificate_that_counts_lets_nothing_be_asked() {
     let (ours, theirs) = (Authority::new(), Authority::new());
     let identity = theirs.sign(&["www.example.com"], (1, 90));
-    let mut site = Site::start(Some(identity.acceptor(&["h2"], EACH)), false, 200, b"").await;
+    let mut site = TlsSite::start(Some(identity.acceptor(&["h2"], EACH)), false, 200, b"").await;
     let lines = format!("ca_file = \"{}\"\n", ours.path());
     let wrong = "the certificate was signed by nobody who is trusted";
     let required = site.probe("https", &format!("{lines}verify = \"require\"")).await;
@@ -326,7 +327,7 @@ async fn a_certificate_that_counts_lets_nothing_be_asked() {
 async fn probes_that_overlap_have_each_their_own_findings() {
     let (ours, theirs) = (Authority::new(), Authority::new());
     let acceptor = theirs.sign(&["www.example.com"], (1, 90)).acceptor(&[], EACH);
-    let site = Site::start(Some(acceptor), false, 200, b"").await;
+    let site = TlsSite::start(Some(acceptor), false, 200, b"").await;
     let url = format!("https://www.example.com:{}/", site.port);
     let http = probe_within(Duration::from_secs(20), VIP, &url, &format!("ca_file = \"{}\"", ours.path()));
     let wrong = "pass: HTTP 200, but the certificate was signed by nobody who is trusted";
@@ -375,7 +376,7 @@ async fn what_is_no_tls_has_its_reason() {
 async fn an_address_in_the_url_is_what_the_certificate_has_to_have() {
     let ours = Authority::new();
     let acceptor = ours.sign(&["192.0.2.80"], (1, 90)).acceptor(&["h2", "http/1.1"], EACH);
-    let mut site = Site::start(Some(acceptor), false, 200, b"").await;
+    let mut site = TlsSite::start(Some(acceptor), false, 200, b"").await;
     let lines = format!("verify = \"require\"\nca_file = \"{}\"", ours.path());
     for (host, want) in [
         ("192.0.2.80", "pass: HTTP 200".to_owned()),

@@ -23,7 +23,7 @@ const CRASHES: usize = 21;
 
 /// How the VIPs are served.
 #[derive(Clone, Copy)]
-enum Served {
+enum ListenerKind {
     /// By one socket on any address.
     Wildcard,
     /// Each by sockets of its own, so many.
@@ -35,14 +35,14 @@ fn main() {
     nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE, limit, limit).unwrap();
     println!("{:<38} {:>8} {:>8} {:>9} {:>16}", "", "how", "period", "core", "crash known");
     for (what, vips, served) in [
-        ("1 VIP, its own listener", 1, Served::Apart(1)),
-        ("29 VIPs, one wildcard listener", 29, Served::Wildcard),
-        ("30 VIPs, one wildcard listener", 30, Served::Wildcard),
-        ("100 VIPs, one wildcard listener", 100, Served::Wildcard),
-        ("100 VIPs, 100 listeners", 100, Served::Apart(1)),
-        ("1,000 VIPs, one wildcard listener", 1000, Served::Wildcard),
-        ("1,000 VIPs, 1,000 listeners", 1000, Served::Apart(1)),
-        ("1,000 VIPs, 4,000 with SO_REUSEPORT", 1000, Served::Apart(4)),
+        ("1 VIP, its own listener", 1, ListenerKind::Apart(1)),
+        ("29 VIPs, one wildcard listener", 29, ListenerKind::Wildcard),
+        ("30 VIPs, one wildcard listener", 30, ListenerKind::Wildcard),
+        ("100 VIPs, one wildcard listener", 100, ListenerKind::Wildcard),
+        ("100 VIPs, 100 listeners", 100, ListenerKind::Apart(1)),
+        ("1,000 VIPs, one wildcard listener", 1000, ListenerKind::Wildcard),
+        ("1,000 VIPs, 1,000 listeners", 1000, ListenerKind::Apart(1)),
+        ("1,000 VIPs, 4,000 with SO_REUSEPORT", 1000, ListenerKind::Apart(4)),
     ] {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(measure(what, vips, served));
@@ -63,14 +63,14 @@ fn vip(index: usize) -> IpAddr {
     Ipv4Addr::new(127, 7, u8::try_from(index / 250).unwrap(), u8::try_from(index % 250 + 1).unwrap()).into()
 }
 
-async fn measure(what: &str, vips: usize, served: Served) {
+async fn measure(what: &str, vips: usize, served: ListenerKind) {
     let any = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
-    let first = listen(if let Served::Wildcard = served { any } else { vip(0) }, 0);
+    let first = listen(if let ListenerKind::Wildcard = served { any } else { vip(0) }, 0);
     let port = first.local_addr().unwrap().port();
     let serve = || -> Vec<Vec<TcpListener>> {
         match served {
-            Served::Wildcard => vec![vec![listen(any, port)]],
-            Served::Apart(each) => {
+            ListenerKind::Wildcard => vec![vec![listen(any, port)]],
+            ListenerKind::Apart(each) => {
                 (0..vips).map(|index| (0..each).map(|_| listen(vip(index), port)).collect()).collect()
             }
         }
@@ -92,7 +92,7 @@ async fn measure(what: &str, vips: usize, served: Served) {
     let ListenerReport { period, how, .. } = report.borrow().clone();
 
     // The last of the VIPs that a crash concerns counts.
-    let concerned = if let Served::Wildcard = served { vips } else { 1 };
+    let concerned = if let ListenerKind::Wildcard = served { vips } else { 1 };
     let mut known = Vec::new();
     for crash in 0..CRASHES {
         sleep(Duration::from_micros(20_000 + 777 * crash as u64)).await;

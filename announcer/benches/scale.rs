@@ -76,7 +76,7 @@ fn text(ports: &[u16]) -> String {
 }
 
 /// The speaker, and a stopwatch for it.
-struct Speaker {
+struct BenchSpeaker {
     config: Arc<Config>,
     director: Director,
     rib: watch::Sender<Arc<LocRib>>,
@@ -119,12 +119,12 @@ async fn bench() {
     for (_, status) in &peers {
         status.clone().wait_for(|status| status.state == StateName::Established).await.unwrap();
     }
-    let mut speaker = Speaker { config, director, rib, peers: Peers::new(peers), routers, sequence: 0 };
+    let mut speaker = BenchSpeaker { config, director, rib, peers: Peers::new(peers), routers, sequence: 0 };
     println!("{PEERS} sessions up, nothing announced: {}", memory());
     speaker.run().await;
 }
 
-impl Speaker {
+impl BenchSpeaker {
     async fn run(&mut self) {
         let vips: Vec<IpAddr> = self.config.vips().map(|(vip, _)| vip).collect();
         let whole = vips.len();

@@ -65,7 +65,7 @@ use crate::drain;
 use crate::files::io::{self as files, Files};
 use crate::health::io::listener;
 use crate::health::io::prober::Prober;
-use crate::hook::{self, Runs};
+use crate::hook::{self, HookRuns};
 use crate::memory;
 use crate::memory::io::Trimmer;
 use crate::metrics::{self, Reloads, Tally};
@@ -147,7 +147,7 @@ async fn serve(options: Options, config: Arc<Config>) -> anyhow::Result<()> {
     let mut probes = ProbeLoops::new(Prober::with_programs(files.clone(), programs.clone()), probes_tx);
     probes.apply(&config, &director);
     let (changes, changed) = mpsc::channel(16);
-    let (runs_tx, runs) = watch::channel(Runs::default());
+    let (runs_tx, runs) = watch::channel(HookRuns::default());
     // It is not started again: a run that panics is a task of its own, and what waits would be lost.
     tokio::spawn(hook::io::run(configs.clone(), changed, programs.clone(), runs_tx));
     let counts = ChangeObservers { tally: tallies, hooks: changes };
@@ -158,7 +158,7 @@ async fn serve(options: Options, config: Arc<Config>) -> anyhow::Result<()> {
     });
 
     let sessions_seen = peers.clone();
-    let setup = vip::io::Setup {
+    let setup = vip::io::KeeperChannels {
         wanted,
         acknowledged: Arc::new(move |generation| {
             let peers = sessions_seen.borrow().clone();

@@ -1,6 +1,6 @@
 //! The hook: a command that is run for each VIP whose standing changed.
 //!
-//! Pure, but for [`io`], whose task owns the [`Queue`]. The queue holds states and no events: for a VIP that changes again before
+//! Pure, but for [`io`], whose task owns the [`HookQueue`]. The queue holds states and no events: for a VIP that changes again before
 //! its run, the hook is run once, with the newest standing; for one that is back to the standing of its last run, it is not
 //! run at all. So a thousand changes at once are a thousand runs at most, one after the other, and a slow hook cannot make
 //! the queue grow. A run that could not be started reported nothing: it is tried again after a pause.
@@ -17,7 +17,7 @@ use crate::program::End;
 
 /// What one run of the hook reports.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Call {
+pub struct HookCall {
     /// Whose VIP.
     pub service: ServiceName,
     /// Which.
@@ -32,7 +32,7 @@ pub struct Call {
     pub previous: &'static str,
 }
 
-impl Call {
+impl HookCall {
     /// The environment of the run: nothing else is in it but `PATH`.
     pub fn environment(&self) -> [(&'static str, String); 6] {
         [
@@ -73,7 +73,7 @@ impl HookResult {
 
 /// How many runs of the hook ended how.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Runs {
+pub struct HookRuns {
     /// With exit code 0.
     pub ok: u64,
     /// With another, or by a signal.
@@ -88,19 +88,19 @@ pub struct Runs {
 
 /// The runs that are still to come, and how the runs ended.
 #[derive(Debug, Default)]
-pub struct Queue {
+pub struct HookQueue {
     /// Counts.
-    pub runs: Runs,
+    pub runs: HookRuns,
     /// VIPs that wait, in the order in which they changed; each once.
     order: VecDeque<IpAddr>,
-    waiting: BTreeMap<IpAddr, Call>,
+    waiting: BTreeMap<IpAddr, HookCall>,
     /// How many runs in a row could not be started.
     not_started: u32,
     /// The standing of a VIP that the last run reported; a VIP that is not here was never reported and began as starting.
     reported: BTreeMap<IpAddr, &'static str>,
 }
 
-impl Queue {
+impl HookQueue {
     /// Takes in a change.
     pub fn changed(&mut self, change: &StandingChange) {
         let previous = self.reported.get(&change.vip).copied().unwrap_or(AT_FIRST);
@@ -114,7 +114,7 @@ impl Queue {
             self.order.retain(|vip| *vip != change.vip);
             return;
         }
-        let call = Call {
+        let call = HookCall {
             service: change.service.clone(),
             vip: change.vip,
             standing,
@@ -126,7 +126,7 @@ impl Queue {
     }
 
     /// Takes in the end of a run. Returns how long the next one has to wait.
-    pub fn ended(&mut self, call: Call, ended: HookResult) -> Duration {
+    pub fn ended(&mut self, call: HookCall, ended: HookResult) -> Duration {
         let count = match ended {
             HookResult::Ok => &mut self.runs.ok,
             HookResult::Failed => &mut self.runs.failed,
@@ -144,7 +144,7 @@ impl Queue {
     }
 
     /// The next run. Its standing counts as reported, unless the run cannot be started.
-    pub fn take(&mut self) -> Option<Call> {
+    pub fn take(&mut self) -> Option<HookCall> {
         let call = self.waiting.remove(&self.order.pop_front()?)?;
         self.set_reported(call.vip, call.standing);
         Some(call)
@@ -159,7 +159,7 @@ impl Queue {
     }
 
     /// The run reported nothing: the standing before it holds again, and what has changed since is merged with it.
-    fn give_back(&mut self, call: Call) {
+    fn give_back(&mut self, call: HookCall) {
         self.set_reported(call.vip, call.previous);
         match self.waiting.get_mut(&call.vip) {
             Some(newer) if newer.standing == call.previous => {
@@ -205,7 +205,7 @@ mod tests {
         }
     }
 
-    fn calls(queue: &mut Queue) -> Vec<(u8, &'static str, &'static str)> {
+    fn calls(queue: &mut HookQueue) -> Vec<(u8, &'static str, &'static str)> {
         let last = |vip: IpAddr| match vip {
             IpAddr::V4(vip) => vip.octets()[3],
             IpAddr::V6(_) => 0,
@@ -220,7 +220,7 @@ mod tests {
 
     #[test]
     fn each_vip_is_reported_in_order_once_and_as_it_is_when_its_turn_comes() {
-        let mut queue = Queue::default();
+        let mut queue = HookQueue::default();
         for vip in [1, 2, 3] {
             queue.changed(&change(vip, Standing::Announced));
         }
@@ -234,7 +234,7 @@ mod tests {
 
     #[test]
     fn what_was_reported_is_not_reported_again() {
-        let mut queue = Queue::default();
+        let mut queue = HookQueue::default();
         queue.changed(&change(1, STARTING));
         assert_eq!(calls(&mut queue), [], "every VIP begins as starting");
         queue.changed(&change(1, Standing::Announced));
@@ -251,7 +251,7 @@ mod tests {
 
     #[test]
     fn ten_thousand_changes_of_one_vip_are_one_call() {
-        let mut queue = Queue::default();
+        let mut queue = HookQueue::default();
         for _ in 0..5_000 {
             queue.changed(&change(1, GONE));
             queue.changed(&change(1, Standing::Announced));
@@ -261,7 +261,7 @@ mod tests {
 
     #[test]
     fn the_environment_says_all_that_status_does() {
-        let mut queue = Queue::default();
+        let mut queue = HookQueue::default();
         queue.changed(&change(1, Standing::Drained(Drain::parse("new\0kernel"))));
         let environment = queue.take().unwrap().environment();
         let want = ["www", "192.0.2.1", "drained", "drained", "drained: new kernel", "starting"];
@@ -280,7 +280,7 @@ mod tests {
             (End::Lingering, HookResult::NotStarted),
             (End::NotStarted(StartError::NotExecutable), HookResult::NotStarted),
         ];
-        let mut queue = Queue::default();
+        let mut queue = HookQueue::default();
         for (end, want) in ends {
             assert_eq!(HookResult::of(&end), want, "{end}");
             queue.changed(&change(1, Standing::Announced));
@@ -289,16 +289,16 @@ mod tests {
             queue.reported.clear();
             (queue.waiting, queue.order) = Default::default();
         }
-        assert_eq!(queue.runs, Runs { ok: 1, failed: 3, timeout: 2, not_started: 2, replaced: 0 });
+        assert_eq!(queue.runs, HookRuns { ok: 1, failed: 3, timeout: 2, not_started: 2, replaced: 0 });
     }
 
     #[test]
     fn a_run_that_cannot_be_started_has_reported_nothing_and_is_tried_again() {
-        let fails = |queue: &mut Queue| {
+        let fails = |queue: &mut HookQueue| {
             let call = queue.take().unwrap();
             queue.ended(call, HookResult::NotStarted)
         };
-        let mut queue = Queue::default();
+        let mut queue = HookQueue::default();
         queue.changed(&change(1, Standing::Announced));
         assert_eq!(fails(&mut queue), FIRST_PAUSE);
         assert_eq!(fails(&mut queue), FIRST_PAUSE * 2);
@@ -318,7 +318,7 @@ mod tests {
         for (meanwhile, want) in
             [(Standing::Drained(Drain::default()), vec![(1, "starting", "drained")]), (STARTING, vec![])]
         {
-            let mut queue = Queue::default();
+            let mut queue = HookQueue::default();
             queue.changed(&change(1, Standing::Announced));
             let call = queue.take().unwrap();
             queue.changed(&change(1, meanwhile));

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use crate::bgp::fsm::StateName;
 use crate::director::Figures;
-use crate::hook::Runs;
+use crate::hook::HookRuns;
 use crate::model::{Histogram, PeerName};
 use crate::rib::NotSent;
 
@@ -159,7 +159,7 @@ pub struct Scrape {
     /// What became of the reloads.
     pub reloads: Reloads,
     /// What became of the hook's runs.
-    pub hooks: Runs,
+    pub hooks: HookRuns,
     /// The process; what the host does not tell is absent.
     pub process: ProcessMetrics,
 }

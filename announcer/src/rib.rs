@@ -80,10 +80,10 @@ pub struct Export {
 }
 
 /// A route as it is advertised to one peer. The next hops within the attributes are `None`: the next hop stands beside them.
-type Advertised = (NextHop, Arc<Attributes>);
+type AdvertisedRoute = (NextHop, Arc<Attributes>);
 
 /// A route as it is advertised to one peer, or why it is not; `None`: our own configuration leaves its family out.
-type Exported = Result<Advertised, Option<NotSent>>;
+type ExportResult = Result<AdvertisedRoute, Option<NotSent>>;
 
 impl Export {
     /// The next hop of the routes of each family that name none.
@@ -126,7 +126,7 @@ impl Export {
 struct Exporter<'a> {
     export: &'a Export,
     /// The attributes are kept, so that no others take their place in memory.
-    made: HashMap<(Family, *const Attributes), (Arc<Attributes>, Exported)>,
+    made: HashMap<(Family, *const Attributes), (Arc<Attributes>, ExportResult)>,
 }
 
 impl<'a> Exporter<'a> {
@@ -134,7 +134,7 @@ impl<'a> Exporter<'a> {
         Exporter { export, made: HashMap::new() }
     }
 
-    fn of(&mut self, family: Family, attributes: &Arc<Attributes>) -> Exported {
+    fn of(&mut self, family: Family, attributes: &Arc<Attributes>) -> ExportResult {
         let make = || {
             let route = self.export.route(family, attributes);
             (Arc::clone(attributes), route.map(|(next_hop, attributes)| (next_hop, Arc::new(attributes))))
@@ -240,7 +240,7 @@ impl AdjRibOut {
         };
         let (mut before, mut now) = (Exporter::new(&self.export), Exporter::new(export));
         let mut gone: BTreeMap<Family, Vec<IpNet>> = BTreeMap::new();
-        let mut news: BTreeMap<(Family, Advertised), Vec<IpNet>> = BTreeMap::new();
+        let mut news: BTreeMap<(Family, AdvertisedRoute), Vec<IpNet>> = BTreeMap::new();
         for TreapDifference { key: prefix, old, new } in pairs {
             let family = Family::of(prefix.addr());
             let old = old.map(|attributes| before.of(family, &attributes));

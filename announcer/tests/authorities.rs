@@ -80,9 +80,12 @@ fn without_authorities() {
             fs::write(&authorities, text).unwrap();
         }
         let refused = daemon.ask(&["reload", "--force"]);
-        let told = String::from_utf8(refused.stderr).unwrap();
-        assert!(!refused.status.success() && told.contains(said), "{told}");
-        assert!(told.contains("announcer.toml:16:11") && told.contains("certificates in PEM"), "{told}");
+        let message = String::from_utf8(refused.stderr).unwrap();
+        assert!(!refused.status.success() && message.contains(said), "{message}");
+        assert!(
+            message.contains("announcer.toml:16:11") && message.contains("certificates in PEM"),
+            "{message}"
+        );
         assert_eq!(services(), "old");
     }
 
@@ -94,7 +97,7 @@ fn without_authorities() {
 }
 
 #[test]
-fn a_file_of_authorities_that_is_of_no_use_is_told_and_stops_a_reload_alone() {
+fn a_file_of_authorities_that_is_of_no_use_is_reported_and_stops_a_reload_alone() {
     if !nix::unistd::geteuid().is_root() {
         eprintln!("skipped: needs root to make a network namespace");
         return;

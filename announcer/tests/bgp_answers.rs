@@ -277,7 +277,7 @@ async fn what_the_router_said_stays_before_the_tries_that_it_hangs_up_on() {
 
 // B25
 #[tokio::test]
-async fn a_router_that_is_silent_in_open_confirm_is_told_of_with_what_it_said() {
+async fn a_router_that_is_silent_in_open_confirm_is_reported_with_what_it_said() {
     let mut session = Session::start().await;
     let _router = session.open_confirm().await;
     let status = session.until_late(|status| status.last_down.is_some()).await;

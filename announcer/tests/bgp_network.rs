@@ -38,24 +38,24 @@ fn nft(line: &str) {
 type Job = Box<dyn FnOnce() -> Box<dyn Any + Send> + Send>;
 
 /// The router's side: a thread in a network namespace of its own, which is gone with it.
-struct Far {
+struct RouterNamespace {
     jobs: mpsc::Sender<(Job, mpsc::Sender<Box<dyn Any + Send>>)>,
     thread: i32,
 }
 
-impl Far {
-    fn new() -> Far {
+impl RouterNamespace {
+    fn new() -> RouterNamespace {
         let (jobs, todo) = mpsc::channel::<(Job, mpsc::Sender<Box<dyn Any + Send>>)>();
-        let (told, thread) = mpsc::channel();
+        let (thread_tx, thread) = mpsc::channel();
         std::thread::spawn(move || {
             nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
             ip("link set lo up");
-            told.send(nix::unistd::gettid().as_raw()).unwrap();
+            thread_tx.send(nix::unistd::gettid().as_raw()).unwrap();
             for (job, reply) in todo {
                 reply.send(job()).unwrap();
             }
         });
-        Far { jobs, thread: thread.recv().unwrap() }
+        RouterNamespace { jobs, thread: thread.recv().unwrap() }
     }
 
     /// Does something on the router.
@@ -98,7 +98,7 @@ impl Far {
 }
 
 /// Plays on a host of its own with a router beside it.
-fn play<F: Future<Output = ()>>(play: impl FnOnce(Far) -> F + Send + 'static) {
+fn play<F: Future<Output = ()>>(play: impl FnOnce(RouterNamespace) -> F + Send + 'static) {
     if !nix::unistd::geteuid().is_root() {
         return println!("SKIPPED: needs root to make a network namespace; run the tests with sudo");
     }
@@ -106,7 +106,7 @@ fn play<F: Future<Output = ()>>(play: impl FnOnce(Far) -> F + Send + 'static) {
         nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
         ip("link set lo up");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(play(Far::new()));
+        runtime.block_on(play(RouterNamespace::new()));
     });
     if let Err(panic) = played.join() {
         std::panic::resume_unwind(panic);
@@ -421,7 +421,7 @@ async fn a_process_that_stood_still_reads_what_arrived_before_it_judges_the_peer
         .spawn()
         .unwrap();
     let pid = rustix::process::Pid::from_child(&child);
-    let mut child = Ends(child);
+    let mut child = KilledOnDrop(child);
     let (stream, _) = timeout(Duration::from_secs(20), listener.accept()).await.unwrap().unwrap();
     stream.set_nodelay(true).unwrap();
     let mut router = Router { stream };
@@ -449,9 +449,9 @@ async fn a_process_that_stood_still_reads_what_arrived_before_it_judges_the_peer
 }
 
 /// A process that ends with the test.
-struct Ends(std::process::Child);
+struct KilledOnDrop(std::process::Child);
 
-impl Drop for Ends {
+impl Drop for KilledOnDrop {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();

@@ -16,7 +16,7 @@ use tokio::time::timeout;
 
 /// How far the session is brought before the stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Begin {
+enum StartState {
     OpenSent,
     OpenConfirm,
     Established,
@@ -61,13 +61,13 @@ fn open() -> Vec<u8> {
 }
 
 /// Sends the stream in these pieces, closes, and hears what the session said and thought.
-async fn answer(begin: Begin, pieces: Vec<&[u8]>) -> Answer {
+async fn answer(begin: StartState, pieces: Vec<&[u8]>) -> Answer {
     let mut session = Session::start().await;
     session.announce(1, &["192.0.2.80/32"]);
     let mut router = match begin {
-        Begin::OpenSent => session.open_sent().await,
-        Begin::OpenConfirm => session.open_confirm_with(&open()).await,
-        Begin::Established => {
+        StartState::OpenSent => session.open_sent().await,
+        StartState::OpenConfirm => session.open_confirm_with(&open()).await,
+        StartState::Established => {
             let router = session.established_with(&open()).await;
             session.until(|status| status.acknowledged == 1).await;
             router
@@ -93,21 +93,21 @@ async fn answer(begin: Begin, pieces: Vec<&[u8]>) -> Answer {
     // And it is as good as new.
     session.established_with(&open()).await;
     let why = status.last_down.unwrap().why.to_string();
-    Answer { said: told(&octets), received: status.received, why }
+    Answer { said: messages(&octets), received: status.received, why }
 }
 
-fn told(mut octets: &[u8]) -> Vec<(u8, Vec<u8>)> {
-    let mut told = Vec::new();
+fn messages(mut octets: &[u8]) -> Vec<(u8, Vec<u8>)> {
+    let mut messages = Vec::new();
     while let [_, rest @ ..] = octets {
         assert!(rest.len() >= 18, "whole messages alone");
         let length = usize::from(u16::from_be_bytes([octets[16], octets[17]]));
         let (message, later) = octets.split_at(length);
         if ![UPDATE, REFRESH].contains(&message[18]) {
-            told.push((message[18], message[19..].to_vec()));
+            messages.push((message[18], message[19..].to_vec()));
         }
         octets = later;
     }
-    told
+    messages
 }
 
 /// The stream cut at random places.
@@ -131,7 +131,8 @@ async fn no_octets_end_the_task_and_no_cut_changes_the_answer() {
     for seed in seeds {
         running.spawn(async move {
             let mut luck = fastrand::Rng::with_seed(seed);
-            let begin = [Begin::OpenSent, Begin::OpenConfirm, Begin::Established][luck.usize(..3)];
+            let begin =
+                [StartState::OpenSent, StartState::OpenConfirm, StartState::Established][luck.usize(..3)];
             let stream = stream(&mut luck);
             let whole = answer(begin, vec![&stream]).await;
             let cut = if seed % 8 == 0 { stream.chunks(1).collect() } else { pieces(&stream, &mut luck) };

@@ -48,7 +48,7 @@ async fn a_vip_is_announced_withdrawn_and_announced_again() {
 }
 
 #[tokio::test]
-async fn a_generation_that_says_nothing_to_a_peer_is_told_at_once() {
+async fn a_generation_that_changes_nothing_for_a_peer_is_acknowledged_at_once() {
     let mut session = Session::start_with(|peer| peer.overrides.next_hop_v6 = None).await;
     session.announce(1, &["192.0.2.80/32"]);
     let mut router = session.established().await;
@@ -241,7 +241,7 @@ async fn a_session_whose_peer_is_lost_by_bfd_ceases_and_dials_again() {
 }
 
 #[tokio::test]
-async fn a_router_that_comes_back_is_told_all_again() {
+async fn a_router_that_comes_back_is_sent_all_again() {
     let mut session = Session::start().await;
     session.announce(1, &["192.0.2.80/32"]);
     let mut router = session.established().await;
@@ -254,7 +254,7 @@ async fn a_router_that_comes_back_is_told_all_again() {
 }
 
 #[tokio::test]
-async fn a_peer_that_stops_reading_holds_up_no_other_and_is_told_the_sum_later() {
+async fn a_peer_that_stops_reading_holds_up_no_other_and_is_sent_the_sum_later() {
     let vips: Vec<String> =
         (0..5000_u32).map(|n| format!("{}/32", std::net::Ipv4Addr::from(0x0a00_0000 + n))).collect();
     let vips: Vec<&str> = vips.iter().map(String::as_str).collect();

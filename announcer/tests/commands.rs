@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use clap::{CommandFactory as _, Parser as _};
 
 /// A command, and where it is named.
-struct Named {
+struct CommandMention {
     place: String,
     command: String,
 }
@@ -63,7 +63,7 @@ fn in_code_blocks(text: &str) -> Vec<String> {
     found
 }
 
-fn all() -> Vec<Named> {
+fn all() -> Vec<CommandMention> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let mut paths = Vec::new();
     files(&root.join("announcer/src"), &["rs"], &mut paths);
@@ -78,7 +78,7 @@ fn all() -> Vec<Named> {
         let commands = between_backticks(&text).into_iter();
         let blocks = if is_document { in_code_blocks(&text) } else { Vec::new() };
         let place = path.strip_prefix(&root).unwrap_or(&path).display().to_string();
-        all.extend(commands.chain(blocks).map(|command| Named { place: place.clone(), command }));
+        all.extend(commands.chain(blocks).map(|command| CommandMention { place: place.clone(), command }));
     }
     all
 }
@@ -147,7 +147,7 @@ fn every_command_that_is_named_can_be_typed() {
     let all = all();
     let count = |program: &str| all.iter().filter(|named| named.command.starts_with(program)).count();
     assert!(count("announcer ") > 20 && count("dsr-setup ") > 3, "the commands were not found");
-    let wrong = all.iter().filter_map(|Named { place, command }| {
+    let wrong = all.iter().filter_map(|CommandMention { place, command }| {
         parses(command).err().map(|error| format!("{place}: `{command}`: {error}"))
     });
     let wrong: Vec<String> = wrong.collect();

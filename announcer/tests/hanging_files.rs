@@ -257,8 +257,8 @@ fn each_file_hangs() {
     std::fs::write(at("state/drain/nonsuch"), "as a test").unwrap();
     let sessions = router.sessions.load(Ordering::Relaxed);
 
-    type Way = fn(&Path) -> Hang;
-    let ways: [(&str, Way); 2] = [("FIFO", Hang::by_fifo), ("open", Hang::by_open)];
+    type HangMaker = fn(&Path) -> Hang;
+    let ways: [(&str, HangMaker); 2] = [("FIFO", Hang::by_fifo), ("open", Hang::by_open)];
     let files = [
         "announcer.toml",
         "state/dsr-setup.json",

@@ -107,13 +107,13 @@ const FORBIDDEN: &[(&str, &str)] = &[
 ];
 
 /// A source file: its path below `src/`, its module, its lines without comments and without its tests.
-struct Source {
+struct SourceFile {
     path: String,
     module: String,
     lines: Vec<(usize, String)>,
 }
 
-fn sources() -> Vec<Source> {
+fn sources() -> Vec<SourceFile> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut files = Vec::new();
     walk(&root, &mut files);
@@ -130,7 +130,7 @@ fn sources() -> Vec<Source> {
             .filter(|(_, line)| !line.trim_start().starts_with("//"))
             .map(|(index, line)| (index + 1, line.split(" // ").next().unwrap().to_owned()))
             .collect();
-        sources.push(Source { path, module, lines });
+        sources.push(SourceFile { path, module, lines });
     }
     assert!(sources.len() > 10, "the sources were not found");
     sources
@@ -165,7 +165,7 @@ fn layer(module: &str) -> u8 {
 }
 
 /// The modules of this crate that a line names, as full paths.
-fn named(source: &Source, line: &str) -> Vec<String> {
+fn named(source: &SourceFile, line: &str) -> Vec<String> {
     let mut found = Vec::new();
     let mut rest = line;
     while let Some(at) =
@@ -384,7 +384,7 @@ fn a_circle_is_seen() {
 /// The rules themselves: a test that cannot fail holds nothing.
 #[test]
 fn a_forbidden_import_is_seen() {
-    let source = |path: &str| Source {
+    let source = |path: &str| SourceFile {
         path: path.into(),
         module: path.trim_end_matches(".rs").replace('/', "::"),
         lines: vec![],

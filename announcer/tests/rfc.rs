@@ -153,9 +153,9 @@ fn each_row_has_code_and_tests_that_exist() {
 #[test]
 fn what_does_not_exist_is_seen() {
     let page = |code: &str, tests: &str| {
-        let told =
+        let found =
             faults(&format!("## Else\n| what | code | tests |\n|---|---|---|\n| it | {code} | {tests} |\n"));
-        told.into_iter().filter(|fault| !fault.contains("there were")).collect::<Vec<_>>()
+        found.into_iter().filter(|fault| !fault.contains("there were")).collect::<Vec<_>>()
     };
     let (code, test) = ("`bgp/fsm::step`", "`tests/rfc::what_does_not_exist_is_seen`");
     assert_eq!(page(code, test), [""; 0]);

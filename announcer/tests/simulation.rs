@@ -37,7 +37,7 @@ use announcer::bgp::open::Offer;
 use announcer::model::{Asn, Family, PeerAsn, RouterId};
 use announcer::rib::LocRib;
 use health::Health;
-use link::{Link, Segment, Who};
+use link::{Link, Segment, Side};
 use speaker::{HEALED, Speaker, World, shutdown};
 
 /// How many seeds the usual run of the tests takes.
@@ -54,10 +54,10 @@ fn two_machines_keep_their_promises_whatever_happens() {
     let seeds = number("SEEDS").unwrap_or(USUAL);
     let next = AtomicU64::new(0);
     let began = Instant::now();
-    let sums: Vec<Sum> = std::thread::scope(|scope| {
+    let sums: Vec<EventCounts> = std::thread::scope(|scope| {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let work = || {
-            let mut sum = Sum::default();
+            let mut sum = EventCounts::default();
             loop {
                 let seed = next.fetch_add(1, Ordering::Relaxed);
                 if seed >= seeds {
@@ -75,7 +75,7 @@ fn two_machines_keep_their_promises_whatever_happens() {
         let running: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
         running.into_iter().map(|thread| thread.join().expect("every seed keeps the promises")).collect()
     });
-    let mut sum = Sum::default();
+    let mut sum = EventCounts::default();
     sums.into_iter().for_each(|one| sum.add(one));
     println!("{seeds} seeds in {:.1?}: {sum:?}", began.elapsed());
     // It would be easy to promise much of a world in which nothing happens.
@@ -85,7 +85,7 @@ fn two_machines_keep_their_promises_whatever_happens() {
 
 /// What happened, to show that something did.
 #[derive(Debug, Default)]
-struct Sum {
+struct EventCounts {
     /// Sessions that came up on our side.
     sessions: u64,
     /// UPDATEs that we sent.
@@ -103,8 +103,8 @@ struct Sum {
     lived: Duration,
 }
 
-impl Sum {
-    fn add(&mut self, other: Sum) {
+impl EventCounts {
+    fn add(&mut self, other: EventCounts) {
         self.sessions += other.sessions;
         self.updates += other.updates;
         self.held += other.held;
@@ -130,7 +130,7 @@ struct Simulation {
     wakes: Option<Instant>,
     /// The router's stream may be out of step: part of a message has yet to be completed by the next.
     garbled: bool,
-    sum: Sum,
+    sum: EventCounts,
     trace: bool,
 }
 
@@ -172,27 +172,27 @@ impl Simulation {
             now,
             link: Link::new(now, delay, loss),
             connections: 0,
-            us: Speaker::new(Who::Us, ours, us, user_timeout),
-            router: Speaker::new(Who::Router, theirs, router, user_timeout),
+            us: Speaker::new(Side::Us, ours, us, user_timeout),
+            router: Speaker::new(Side::Router, theirs, router, user_timeout),
             health: Health::new(now, &mut luck),
             restart: [None, None],
             wakes: None,
             garbled: false,
-            sum: Sum::default(),
+            sum: EventCounts::default(),
             luck,
             trace,
         }
     }
 
-    fn run(mut self) -> Sum {
+    fn run(mut self) -> EventCounts {
         self.router.rib = Arc::new(LocRib {
             generation: 1,
             complete: true,
             caused: None,
             routes: [("198.51.100.0/24".parse().unwrap(), Default::default())].into(),
         });
-        self.on(Who::Router, Speaker::start);
-        self.on(Who::Us, Speaker::start);
+        self.on(Side::Router, Speaker::start);
+        self.on(Side::Us, Speaker::start);
         self.health.appear(self.now, &mut self.luck);
         for _ in 0..self.luck.u32(20..80) {
             let pause = Duration::from_micros(1 << self.luck.u32(8..22));
@@ -264,9 +264,9 @@ impl Simulation {
         }
         if self.wakes.is_some_and(|at| at <= self.now) {
             self.wakes = None;
-            return self.on(Who::Router, Speaker::wake);
+            return self.on(Side::Router, Speaker::wake);
         }
-        for who in [Who::Us, Who::Router] {
+        for who in [Side::Us, Side::Router] {
             if self.restart[who as usize].is_some_and(|at| at <= self.now) {
                 self.restart[who as usize] = None;
                 return self.on(who, Speaker::start);
@@ -289,8 +289,8 @@ impl Simulation {
         let healthy = self.health.healthy();
         self.us.fill(&healthy);
         self.router.fill(&healthy);
-        self.on(Who::Us, Speaker::flush);
-        self.on(Who::Router, Speaker::flush);
+        self.on(Side::Us, Speaker::flush);
+        self.on(Side::Router, Speaker::flush);
         self.hold();
     }
 
@@ -330,27 +330,27 @@ impl Simulation {
         let soon = Duration::from_millis(self.luck.u64(1..30_000));
         match self.luck.u8(..24) {
             0 => self.link.down(now + soon),
-            1 => self.reset(&[Who::Us, Who::Router]),
-            2 => self.reset(&[Who::Us]),
-            3 => self.reset(&[Who::Router]),
+            1 => self.reset(&[Side::Us, Side::Router]),
+            2 => self.reset(&[Side::Us]),
+            3 => self.reset(&[Side::Router]),
             4 => {
                 self.router.lose_power();
-                self.restart[Who::Router as usize] = Some(now + soon);
+                self.restart[Side::Router as usize] = Some(now + soon);
             }
-            5 => self.stop(Who::Router, soon),
-            6 => self.stop(Who::Us, soon),
+            5 => self.stop(Side::Router, soon),
+            6 => self.stop(Side::Us, soon),
             7 => {
                 self.router.stuck = true;
                 self.wakes = Some(now + soon * self.luck.u32(1..20));
             }
-            8 => self.on(Who::Us, |us, world| us.handle(Event::LivenessLost, world)),
+            8 => self.on(Side::Us, |us, world| us.handle(Event::LivenessLost, world)),
             9 => self.garble(),
             10..=12 => self.chat(),
             _ => (0..self.luck.u8(1..5)).for_each(|_| self.health.befall(now, &mut self.luck)),
         }
     }
 
-    fn reset(&mut self, whom: &[Who]) {
+    fn reset(&mut self, whom: &[Side]) {
         let ids = [&self.us, &self.router].map(|speaker| speaker.tcp.as_ref().map(|tcp| tcp.id));
         for who in whom {
             if let Some(id) = ids[*who as usize] {
@@ -359,7 +359,7 @@ impl Simulation {
         }
     }
 
-    fn stop(&mut self, who: Who, pause: Duration) {
+    fn stop(&mut self, who: Side, pause: Duration) {
         self.on(who, |speaker, world| speaker.stop(shutdown(), world));
         self.restart[who as usize] = Some(self.now + pause);
     }
@@ -398,19 +398,19 @@ impl Simulation {
         self.live_until(up, |_| false);
         self.wakes = self.wakes.map(|_| self.now);
         self.health.heal(self.now, &mut self.luck);
-        for who in [Who::Us, Who::Router] {
+        for who in [Side::Us, Side::Router] {
             let again = self.restart[who as usize].take();
             if again.is_some() && !self.speaker(who).wanted {
                 self.on(who, Speaker::start);
             }
         }
         if self.garbled {
-            self.reset(&[Who::Us, Who::Router]);
+            self.reset(&[Side::Us, Side::Router]);
         }
         // With a hold time of zero nobody notices a router that went without a word: that is what zero asks for.
         let joined = self.us.tcp.as_ref().map(|tcp| tcp.id) == self.router.tcp.as_ref().map(|tcp| tcp.id);
         if !joined && self.us.holds_for_ever() {
-            self.reset(&[Who::Us]);
+            self.reset(&[Side::Us]);
         }
         self.settle();
     }
@@ -435,7 +435,7 @@ impl Simulation {
         assert!(self.us.rib.routes.is_empty());
         assert!(self.live_until(self.now + HEALED, |world| world.us.heard_out()), "{}", self.tell());
         assert!(self.router.table.routes.is_empty(), "withdrawn before the session ends");
-        self.on(Who::Us, |us, world| us.stop(shutdown(), world));
+        self.on(Side::Us, |us, world| us.stop(shutdown(), world));
         self.live_until(self.now + Duration::from_secs(10), |_| false);
         assert_eq!((self.us.state.name(), self.us.deadline()), (StateName::Idle, None));
         assert!(self.router.state.name() != StateName::Established);
@@ -445,14 +445,14 @@ impl Simulation {
         format!("we are {:?}, the router is {:?}", self.us.state, self.router.state)
     }
 
-    fn speaker(&self, who: Who) -> &Speaker {
+    fn speaker(&self, who: Side) -> &Speaker {
         match who {
-            Who::Us => &self.us,
-            Who::Router => &self.router,
+            Side::Us => &self.us,
+            Side::Router => &self.router,
         }
     }
 
-    fn on(&mut self, who: Who, act: impl FnOnce(&mut Speaker, &mut World)) {
+    fn on(&mut self, who: Side, act: impl FnOnce(&mut Speaker, &mut World)) {
         let mut world = World {
             link: &mut self.link,
             luck: &mut self.luck,
@@ -461,8 +461,8 @@ impl Simulation {
             trace: self.trace,
         };
         match who {
-            Who::Us => act(&mut self.us, &mut world),
-            Who::Router => act(&mut self.router, &mut world),
+            Side::Us => act(&mut self.us, &mut world),
+            Side::Router => act(&mut self.router, &mut world),
         }
     }
 }

@@ -24,16 +24,16 @@ struct Answer {
 
 #[derive(Deserialize)]
 struct Status {
-    services: Vec<Service>,
+    services: Vec<ServiceStatus>,
 }
 
 #[derive(Deserialize)]
-struct Service {
-    vips: Vec<Vip>,
+struct ServiceStatus {
+    vips: Vec<VipStatus>,
 }
 
 #[derive(Deserialize)]
-struct Vip {
+struct VipStatus {
     address: IpAddr,
 }
 

@@ -12,8 +12,8 @@ use crate::STATE_DIR;
 use crate::config::{self, ConfigError};
 use crate::io::announcer::{self, AskError};
 use crate::io::units;
-use crate::io::{self as host, Done, Error, Host};
-use crate::plan::{Desired, Observed, Owner, Step, in_use, plan};
+use crate::io::{self as host, Error, Host, StepResult};
+use crate::plan::{DesiredState, HostState, Owner, Step, in_use, plan};
 use crate::units::{UNITS, Unit};
 use crate::warning::{self, Warning};
 
@@ -35,13 +35,13 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Print the steps that `apply` would do, and exit with 1 if there are any, else with 0
-    Plan(Source),
+    Plan(VipSource),
 
     /// Do them, printing each when it is done; prints nothing when all is in place
     ///
     /// Stops at the first step that fails; what was done before it stays, and another `apply` goes on from there.
     /// Needs CAP_NET_ADMIN when there is something to do. Never removes a VIP.
-    Apply(Source),
+    Apply(VipSource),
 
     /// Undo what `apply` and the announcer daemon did here, and nothing else
     ///
@@ -56,7 +56,7 @@ enum Command {
 }
 
 #[derive(Debug, Args)]
-struct Source {
+struct VipSource {
     /// The announcer configuration whose `[[service]] vips` are meant
     #[arg(long, value_name = "FILE", default_value = "/etc/announcer/announcer.toml")]
     config: PathBuf,
@@ -200,7 +200,7 @@ pub async fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Plan(source) => {
             let vips = source.vips()?;
             let observed = observe(&host).await?;
-            let steps = plan(&observed, &Desired::Present(vips.clone()));
+            let steps = plan(&observed, &DesiredState::Present(vips.clone()));
             steps.iter().for_each(say);
             warn(&observed, &vips);
             Ok(ExitCode::from(u8::from(!steps.is_empty())))
@@ -209,7 +209,7 @@ pub async fn run(cli: Cli) -> Result<ExitCode, Failure> {
             let vips = source.vips()?;
             let observed = observe(&host).await?;
             warn(&observed, &vips);
-            carry_out(&host, plan(&observed, &Desired::Present(vips))).await
+            carry_out(&host, plan(&observed, &DesiredState::Present(vips))).await
         }
         Command::Remove(remove) => {
             let observed = observe(&host).await?;
@@ -221,7 +221,7 @@ pub async fn run(cli: Cli) -> Result<ExitCode, Failure> {
             named.iter().filter(|vip| is_foreign(&observed, **vip)).for_each(|vip| {
                 eprintln!("{vip} on lo was put there by somebody else: left as it is");
             });
-            let desired = if named.is_empty() { Desired::Clean } else { Desired::Absent(named) };
+            let desired = if named.is_empty() { DesiredState::Clean } else { DesiredState::Absent(named) };
             let steps = plan(&observed, &desired);
             if !steps.is_empty() && !remove.force {
                 refuse_if_held(&steps, &remove.socket).await?;
@@ -253,7 +253,7 @@ impl Order {
     }
 }
 
-impl Source {
+impl VipSource {
     fn vips(self) -> Result<BTreeSet<IpAddr>, Failure> {
         if !self.vips.is_empty() {
             return Ok(self.vips.into_iter().collect());
@@ -266,16 +266,16 @@ impl Source {
     }
 }
 
-async fn observe(host: &Host) -> Result<Observed, Failure> {
+async fn observe(host: &Host) -> Result<HostState, Failure> {
     host.observe().await.map_err(Failure::Observe)
 }
 
-fn is_foreign(observed: &Observed, vip: IpAddr) -> bool {
+fn is_foreign(observed: &HostState, vip: IpAddr) -> bool {
     observed.lo.addresses.iter().any(|on_lo| on_lo.net.addr() == vip && on_lo.owner == Owner::Foreign)
 }
 
 /// Says what harms the host beside what there are steps for.
-fn warn(observed: &Observed, vips: &BTreeSet<IpAddr>) {
+fn warn(observed: &HostState, vips: &BTreeSet<IpAddr>) {
     let record = observed.record_error.clone().map(Warning::Record);
     for warning in warning::of_addresses(&observed.lo, vips).into_iter().chain(record) {
         eprintln!("warning: {warning}");
@@ -299,7 +299,7 @@ async fn carry_out(host: &Host, steps: Vec<Step>) -> Result<ExitCode, Failure> {
         match host.carry_out(&step).await {
             Ok(done) => {
                 say(&step);
-                if let Done::NotRecorded(error) = done {
+                if let StepResult::NotRecorded(error) = done {
                     eprintln!("warning: {error}; `dsr-setup remove` will not undo this");
                 }
             }

@@ -15,10 +15,10 @@ use std::io;
 use std::net::IpAddr;
 use std::path::Path;
 
-use crate::plan::{Change, Marks, Observed, Step, Sysctl};
+use crate::plan::{Change, HostState, MarkSupport, Step, Sysctl};
 use crate::record::Record;
 use store::{Store, StoreError};
-use vips::{Ensured, Vips};
+use vips::{AddResult, Vips};
 
 /// Why the host could not be read or changed.
 #[derive(Debug, thiserror::Error)]
@@ -79,54 +79,54 @@ impl Host {
     }
 
     /// What is there now.
-    pub async fn observe(&self) -> Result<Observed, Error> {
+    pub async fn observe(&self) -> Result<HostState, Error> {
         let (record, record_error) = match self.store.load() {
             Ok(record) => (record, None),
             Err(error) => (Record::default(), Some(error.to_string())),
         };
         let lo = self.vips.observe(&record.addresses).await?;
-        Ok(Observed { lo, sysctls: sysctl::read_all()?, changes: record.changes, record_error })
+        Ok(HostState { lo, sysctls: sysctl::read_all()?, changes: record.changes, record_error })
     }
 
     /// Carries out one step. A setting is recorded before it is written, so that a crash between the two loses nothing. What
     /// cannot be recorded is done all the same: then it cannot be undone.
-    pub async fn carry_out(&self, step: &Step) -> Result<Done, Error> {
+    pub async fn carry_out(&self, step: &Step) -> Result<StepResult, Error> {
         match step {
-            Step::RaiseLo => self.vips.raise_lo().await.map(|()| Done::Recorded),
+            Step::RaiseLo => self.vips.raise_lo().await.map(|()| StepResult::Recorded),
             Step::Add(vip) => self.add(*vip).await,
             Step::Remove(net) => {
                 self.vips.remove(*net).await?;
                 if self.store.load().is_ok_and(|record| record.addresses.contains(&net.addr())) {
                     self.store.update(|record| record.addresses.remove(&net.addr()))?;
                 }
-                Ok(Done::Recorded)
+                Ok(StepResult::Recorded)
             }
             Step::Set { sysctl, change } => self.set(sysctl, *change),
             Step::Restore { sysctl, change } => {
                 sysctl::write(sysctl, change.was)?;
                 self.store.update(|record| record.changes.remove(sysctl))?;
-                Ok(Done::Recorded)
+                Ok(StepResult::Recorded)
             }
             Step::Leave { sysctl, .. } => {
                 self.store.update(|record| record.changes.remove(sysctl))?;
-                Ok(Done::Recorded)
+                Ok(StepResult::Recorded)
             }
         }
     }
 
-    async fn add(&self, vip: IpAddr) -> Result<Done, Error> {
+    async fn add(&self, vip: IpAddr) -> Result<StepResult, Error> {
         let added = self.vips.add(&[vip]).await.into_iter().next().map(|(_, ensured)| ensured).transpose()?;
         let lo = self.vips.observe(&BTreeSet::new()).await?;
-        if added != Some(Ensured::Added) || lo.marks == Marks::Kept {
-            return Ok(Done::Recorded);
+        if added != Some(AddResult::Added) || lo.marks == MarkSupport::Kept {
+            return Ok(StepResult::Recorded);
         }
         Ok(match self.store.update(|record| record.addresses.insert(vip)) {
-            Ok(()) => Done::Recorded,
-            Err(error) => Done::NotRecorded(error),
+            Ok(()) => StepResult::Recorded,
+            Err(error) => StepResult::NotRecorded(error),
         })
     }
 
-    fn set(&self, sysctl: &Sysctl, change: Change) -> Result<Done, Error> {
+    fn set(&self, sysctl: &Sysctl, change: Change) -> Result<StepResult, Error> {
         let before = self.store.load().map(|mut record| record.changes.remove(sysctl));
         let recorded = before.and_then(|before| {
             self.store.update(|record| record.changes.insert(sysctl.clone(), change))?;
@@ -134,8 +134,8 @@ impl Host {
         });
         let written = sysctl::write(sysctl, change.set);
         match (written, recorded) {
-            (Ok(()), Ok(_)) => Ok(Done::Recorded),
-            (Ok(()), Err(error)) => Ok(Done::NotRecorded(error)),
+            (Ok(()), Ok(_)) => Ok(StepResult::Recorded),
+            (Ok(()), Err(error)) => Ok(StepResult::NotRecorded(error)),
             (Err(error), Ok(before)) => {
                 // Nothing was changed; should this fail too, `remove` finds a value that is not the one set.
                 let _ = self.store.update(|record| match before {
@@ -151,7 +151,7 @@ impl Host {
 
 /// What became of a step that was done.
 #[derive(Debug)]
-pub enum Done {
+pub enum StepResult {
     /// It can be undone.
     Recorded,
     /// It cannot be undone by `remove`, since the state file could not be written, and why.

@@ -27,8 +27,8 @@ pub use io::Error;
 pub use io::events::{Events, VipEvent, watch};
 pub use io::store::Store;
 pub use io::sysctl::read_all as read_sysctls;
-pub use io::vips::{Ensured, Removed, Vips, connect};
-pub use plan::{Difference, Elsewhere, Link, Loopback, Marks, OnLo, Owner, Sysctl};
+pub use io::vips::{AddResult, RemoveResult, Vips, connect};
+pub use plan::{Difference, Link, LoAddress, Loopback, MarkSupport, OtherAddress, Owner, Sysctl};
 pub use record::Record;
 
 /// Where the state file is kept by default.

@@ -30,7 +30,7 @@ pub enum Link {
 
 /// One address on `lo`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OnLo {
+pub struct LoAddress {
     /// The address, with the prefix length it was added with.
     pub net: IpNet,
     /// Who added it.
@@ -54,7 +54,7 @@ pub enum Difference {
 
 /// Whether the kernel keeps the mark of who added an address (IFA_PROTO, Linux 5.18). It does if any address bears one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Marks {
+pub enum MarkSupport {
     /// The mark says whose an address is.
     Kept,
     /// The state file says it.
@@ -63,7 +63,7 @@ pub enum Marks {
 
 /// An address of another interface than `lo`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Elsewhere {
+pub struct OtherAddress {
     /// The address, with its prefix length.
     pub net: IpNet,
     /// Its interface's name; `interface 7` where nobody needed the name.
@@ -80,11 +80,11 @@ pub struct Loopback {
     /// Up or down.
     pub link: Link,
     /// Whether the kernel keeps marks.
-    pub marks: Marks,
+    pub marks: MarkSupport,
     /// Every address on it, 127.0.0.1 and ::1 too.
-    pub addresses: Vec<OnLo>,
+    pub addresses: Vec<LoAddress>,
     /// Every address on another interface.
-    pub elsewhere: Vec<Elsewhere>,
+    pub elsewhere: Vec<OtherAddress>,
 }
 
 impl Loopback {
@@ -101,30 +101,30 @@ impl Loopback {
 
 /// The two settings that keep ARP quiet about addresses on `lo` (`Documentation/networking/ip-sysctl.rst`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Knob {
+pub enum ArpSetting {
     /// For which addresses a host answers ARP requests.
     ArpIgnore,
     /// Which source address its own ARP requests carry.
     ArpAnnounce,
 }
 
-impl Knob {
+impl ArpSetting {
     /// Both of them.
-    pub const ALL: [Knob; 2] = [Knob::ArpIgnore, Knob::ArpAnnounce];
+    pub const ALL: [ArpSetting; 2] = [ArpSetting::ArpIgnore, ArpSetting::ArpAnnounce];
 
     /// Its file's name.
     pub fn name(self) -> &'static str {
         match self {
-            Knob::ArpIgnore => "arp_ignore",
-            Knob::ArpAnnounce => "arp_announce",
+            ArpSetting::ArpIgnore => "arp_ignore",
+            ArpSetting::ArpAnnounce => "arp_announce",
         }
     }
 
     /// The value that is set where the present one does not do.
     pub fn target(self) -> i32 {
         match self {
-            Knob::ArpIgnore => 1,
-            Knob::ArpAnnounce => 2,
+            ArpSetting::ArpIgnore => 1,
+            ArpSetting::ArpAnnounce => 2,
         }
     }
 
@@ -132,8 +132,8 @@ impl Knob {
     /// takes every other number for 0.
     fn hides(self, value: i32) -> bool {
         match self {
-            Knob::ArpIgnore => matches!(value, 1 | 2 | 8),
-            Knob::ArpAnnounce => value == 2,
+            ArpSetting::ArpIgnore => matches!(value, 1 | 2 | 8),
+            ArpSetting::ArpAnnounce => value == 2,
         }
     }
 }
@@ -145,14 +145,14 @@ pub struct Sysctl {
     /// The folder under `/proc/sys/net/ipv4/conf`.
     pub interface: String,
     /// The file in it.
-    pub knob: Knob,
+    pub knob: ArpSetting,
 }
 
 impl Sysctl {
     /// Reads what [`fmt::Display`] wrote.
     pub fn parse(text: &str) -> Option<Sysctl> {
         let (interface, name) = text.strip_prefix("net.ipv4.conf.")?.rsplit_once('.')?;
-        let knob = Knob::ALL.into_iter().find(|knob| knob.name() == name)?;
+        let knob = ArpSetting::ALL.into_iter().find(|knob| knob.name() == name)?;
         let interface = interface.replace('/', ".");
         let is_folder_name = !interface.is_empty() && interface != "." && interface != "..";
         is_folder_name.then_some(Sysctl { interface, knob })
@@ -176,7 +176,7 @@ pub struct Change {
 
 /// The host as it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Observed {
+pub struct HostState {
     /// The loopback interface.
     pub lo: Loopback,
     /// Both settings of `all`, `default` and every interface.
@@ -189,7 +189,7 @@ pub struct Observed {
 
 /// The host as it should be.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Desired {
+pub enum DesiredState {
     /// These VIPs on `lo` and ARP quiet about them. Other VIPs of ours stay: a list that grew shorter by mistake must
     /// not take an announced VIP away.
     Present(BTreeSet<IpAddr>),
@@ -253,17 +253,17 @@ impl fmt::Display for Step {
 
 /// The steps from `observed` to `desired`, in the order in which they are to be done. Empty: nothing to do.
 #[must_use]
-pub fn plan(observed: &Observed, desired: &Desired) -> Vec<Step> {
+pub fn plan(observed: &HostState, desired: &DesiredState) -> Vec<Step> {
     match desired {
-        Desired::Present(vips) => {
+        DesiredState::Present(vips) => {
             let raise = (observed.lo.link == Link::Down).then_some(Step::RaiseLo);
             let add = vips.iter().filter(|vip| !observed.lo.holds(**vip)).map(|vip| Step::Add(*vip));
             raise.into_iter().chain(quiet(&observed.sysctls)).chain(add).collect()
         }
-        Desired::Absent(vips) => {
+        DesiredState::Absent(vips) => {
             observed.lo.ours().filter(|net| vips.contains(&net.addr())).map(Step::Remove).collect()
         }
-        Desired::Clean => {
+        DesiredState::Clean => {
             let remove = observed.lo.ours().map(Step::Remove);
             let undo = observed.changes.iter().map(|(sysctl, change)| undo(observed, sysctl, *change));
             remove.chain(undo).collect()
@@ -318,7 +318,7 @@ fn hides(sysctls: &BTreeMap<Sysctl, i32>, sysctl: &Sysctl, now: i32) -> bool {
     }
 }
 
-fn undo(observed: &Observed, sysctl: &Sysctl, change: Change) -> Step {
+fn undo(observed: &HostState, sysctl: &Sysctl, change: Change) -> Step {
     let now = observed.sysctls.get(sysctl).copied();
     let sysctl = sysctl.clone();
     if now == Some(change.set) {

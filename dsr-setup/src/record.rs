@@ -32,14 +32,15 @@ impl Record {
             .changes
             .iter()
             .map(|(sysctl, change)| (sysctl.to_string(), FileChange { was: change.was, set: change.set }));
-        let file = File { life: life.into(), sysctls: sysctls.collect(), addresses: self.addresses.clone() };
+        let file =
+            RecordFile { life: life.into(), sysctls: sysctls.collect(), addresses: self.addresses.clone() };
         serde_json::to_string_pretty(&file).map(|text| text + "\n")
     }
 
     /// Reads the file's text; the record of another life is empty. Unknown settings are an error: they would never
     /// be restored.
     pub fn read(text: &str, life: &str) -> Result<Record, RecordError> {
-        let file: File = serde_json::from_str(text)?;
+        let file: RecordFile = serde_json::from_str(text)?;
         if file.life != life {
             return Ok(Record::default());
         }
@@ -64,7 +65,7 @@ pub enum RecordError {
 }
 
 #[derive(Serialize, Deserialize)]
-struct File {
+struct RecordFile {
     life: String,
     sysctls: BTreeMap<String, FileChange>,
     addresses: BTreeSet<IpAddr>,
@@ -79,11 +80,11 @@ struct FileChange {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::Knob;
+    use crate::plan::ArpSetting;
 
     fn record() -> Record {
-        let vlan = Sysctl { interface: "eth0.100".into(), knob: Knob::ArpAnnounce };
-        let all = Sysctl { interface: "all".into(), knob: Knob::ArpIgnore };
+        let vlan = Sysctl { interface: "eth0.100".into(), knob: ArpSetting::ArpAnnounce };
+        let all = Sysctl { interface: "all".into(), knob: ArpSetting::ArpIgnore };
         Record {
             changes: [(all, Change { was: 0, set: 1 }), (vlan, Change { was: 3, set: 2 })].into(),
             addresses: ["192.0.2.80".parse().unwrap(), "2001:db8::80".parse().unwrap()].into(),

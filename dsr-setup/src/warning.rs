@@ -8,7 +8,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use crate::plan::{Difference, Elsewhere, Link, Loopback, OnLo, Owner, Sysctl, answering};
+use crate::plan::{Difference, Link, LoAddress, Loopback, OtherAddress, Owner, Sysctl, answering};
 
 /// The most warnings about single addresses that are listed; the others are counted.
 const MOST: usize = 10;
@@ -55,14 +55,14 @@ pub fn of_addresses(lo: &Loopback, vips: &BTreeSet<IpAddr>) -> Vec<Warning> {
 /// The settings by which ARP answers for IPv4 VIPs that are on `lo`: those of `vips`, and others of ours.
 #[must_use]
 pub fn of_arp(lo: &Loopback, sysctls: &BTreeMap<Sysctl, i32>, vips: &BTreeSet<IpAddr>) -> Option<Warning> {
-    let is_vip = |on_lo: &&OnLo| on_lo.owner == Owner::Ours || vips.contains(&on_lo.net.addr());
+    let is_vip = |on_lo: &&LoAddress| on_lo.owner == Owner::Ours || vips.contains(&on_lo.net.addr());
     let is_there =
         lo.link == Link::Up && lo.addresses.iter().filter(is_vip).any(|on_lo| on_lo.net.addr().is_ipv4());
     let settings = answering(sysctls);
     (is_there && !settings.is_empty()).then_some(Warning::Arp(settings))
 }
 
-fn of_one(on_lo: &OnLo) -> Option<Warning> {
+fn of_one(on_lo: &LoAddress) -> Option<Warning> {
     let net = on_lo.net;
     if net.prefix_len() != net.max_prefix_len() {
         Some(Warning::Wide(net))
@@ -77,11 +77,11 @@ fn of_one(on_lo: &OnLo) -> Option<Warning> {
 /// section 5, rules 2 and 3).
 fn lacks_global_address(lo: &Loopback, vips: &BTreeSet<IpAddr>) -> bool {
     let is_own = |net: &IpNet| net.addr().is_ipv6() && !vips.contains(&net.addr());
-    let on_lo = |on_lo: &OnLo| {
+    let on_lo = |on_lo: &LoAddress| {
         let is_host = matches!(on_lo.net.addr(), IpAddr::V6(address) if address.is_loopback());
         is_own(&on_lo.net) && !is_host && on_lo.owner == Owner::Foreign
     };
-    let global = |other: &Elsewhere| is_own(&other.net) && other.usable && !other.link_local;
+    let global = |other: &OtherAddress| is_own(&other.net) && other.usable && !other.link_local;
     vips.iter().any(IpAddr::is_ipv6)
         && lo.elsewhere.iter().any(|other| other.net.addr().is_ipv6() && other.link_local)
         && !lo.elsewhere.iter().any(global)
@@ -152,7 +152,7 @@ impl fmt::Display for Warning {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::{Knob, Marks};
+    use crate::plan::{ArpSetting, MarkSupport};
 
     fn ip(text: &str) -> IpAddr {
         text.parse().unwrap()
@@ -166,7 +166,7 @@ mod tests {
             if let Some(net) = word.strip_prefix("eth0:") {
                 let net: IpNet = net.parse().unwrap();
                 let link_local = matches!(net.addr(), IpAddr::V6(address) if address.is_unicast_link_local());
-                elsewhere.push(Elsewhere { net, interface: "eth0".into(), link_local, usable: true });
+                elsewhere.push(OtherAddress { net, interface: "eth0".into(), link_local, usable: true });
                 continue;
             }
             let owner = if word.starts_with('~') { Owner::Foreign } else { Owner::Ours };
@@ -174,9 +174,9 @@ mod tests {
             differences.extend(word.ends_with('!').then_some(Difference::Source));
             differences.extend(word.ends_with('?').then_some(Difference::Ends));
             let net = word.trim_matches(['~', '!', '?']).parse().unwrap();
-            addresses.push(OnLo { net, owner, differences });
+            addresses.push(LoAddress { net, owner, differences });
         }
-        Loopback { link: Link::Up, marks: Marks::Kept, addresses, elsewhere }
+        Loopback { link: Link::Up, marks: MarkSupport::Kept, addresses, elsewhere }
     }
 
     fn labels(warnings: &[Warning]) -> String {
@@ -262,7 +262,7 @@ mod tests {
         );
         let mut many = BTreeMap::new();
         for n in 0..5 {
-            many.insert(Sysctl { interface: format!("eth{n}"), knob: Knob::ArpIgnore }, 3);
+            many.insert(Sysctl { interface: format!("eth{n}"), knob: ArpSetting::ArpIgnore }, 3);
         }
         let text = of_arp(&host("192.0.2.80/32"), &many, &vips).unwrap().to_string();
         assert!(text.contains("eth2.arp_ignore = 3 and 2 more;"), "{text}");

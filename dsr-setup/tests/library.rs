@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use common::{Netns, inside_new_netns, ip, is_root};
 use dsr_setup::{
-    Difference, Ensured, Error, Events, Link, Loopback, Marks, Owner, Removed, VipEvent, Vips, connect, watch,
+    AddResult, Difference, Error, Events, Link, Loopback, MarkSupport, Owner, RemoveResult, VipEvent, Vips,
+    connect, watch,
 };
 use tempfile::TempDir;
 
@@ -29,7 +30,7 @@ async fn lo(vips: &Vips) -> Loopback {
     vips.observe(&BTreeSet::new()).await.unwrap()
 }
 
-async fn add(vips: &Vips, vip: &str) -> Result<Ensured, Error> {
+async fn add(vips: &Vips, vip: &str) -> Result<AddResult, Error> {
     vips.add(&[addr(vip)]).await.remove(0).1
 }
 
@@ -50,21 +51,21 @@ fn a_vip_is_added_once_and_bears_our_mark() {
         let vips = vips();
         ip("addr add 192.0.2.81/32 dev lo");
         for vip in ["192.0.2.80", "2001:db8::80"] {
-            assert_eq!(add(&vips, vip).await.unwrap(), Ensured::Added);
-            assert_eq!(add(&vips, vip).await.unwrap(), Ensured::AlreadyThere);
+            assert_eq!(add(&vips, vip).await.unwrap(), AddResult::Added);
+            assert_eq!(add(&vips, vip).await.unwrap(), AddResult::AlreadyThere);
         }
-        assert_eq!(add(&vips, "192.0.2.81").await.unwrap(), Ensured::AlreadyThere);
+        assert_eq!(add(&vips, "192.0.2.81").await.unwrap(), AddResult::AlreadyThere);
         let seen = lo(&vips).await;
         assert_eq!(ours(&seen), [addr("192.0.2.80"), addr("2001:db8::80")]);
-        assert_eq!(seen.marks, Marks::Kept);
+        assert_eq!(seen.marks, MarkSupport::Kept);
         for on_lo in seen.addresses.iter().filter(|on_lo| on_lo.owner == Owner::Ours) {
             assert_eq!(on_lo.differences, BTreeSet::new(), "{on_lo:?}");
         }
         assert!(seen.holds(addr("192.0.2.81")));
 
         for vip in ["192.0.2.80/32", "2001:db8::80/128"] {
-            assert_eq!(vips.remove(vip.parse().unwrap()).await.unwrap(), Removed::Removed);
-            assert_eq!(vips.remove(vip.parse().unwrap()).await.unwrap(), Removed::Absent);
+            assert_eq!(vips.remove(vip.parse().unwrap()).await.unwrap(), RemoveResult::Removed);
+            assert_eq!(vips.remove(vip.parse().unwrap()).await.unwrap(), RemoveResult::Absent);
         }
         assert_eq!(
             lo(&vips).await.addresses.iter().map(|on_lo| on_lo.net.addr()).collect::<Vec<_>>(),
@@ -173,14 +174,14 @@ fn thousands_of_vips_are_put_on_lo_within_seconds() {
         let done = vips.add(&many).await;
         let taken = begin.elapsed();
         println!("{} VIPs in {} ms", many.len(), taken.as_millis());
-        assert!(done.iter().all(|(_, ensured)| matches!(ensured, Ok(Ensured::Added))));
+        assert!(done.iter().all(|(_, ensured)| matches!(ensured, Ok(AddResult::Added))));
         assert!(taken < Duration::from_secs(30), "{taken:?}");
         assert_eq!(ours(&lo(&vips).await).len(), many.len());
     });
 }
 
 #[test]
-fn lo_is_raised_and_what_becomes_of_it_is_told() {
+fn lo_is_raised_and_what_becomes_of_it_is_reported() {
     if !is_root() {
         return;
     }
@@ -198,7 +199,7 @@ fn lo_is_raised_and_what_becomes_of_it_is_told() {
 }
 
 #[test]
-fn changes_on_lo_are_told_and_no_others() {
+fn changes_on_lo_are_reported_and_no_others() {
     if !is_root() {
         return;
     }
@@ -247,7 +248,7 @@ fn a_vip_answers_on_the_host_itself_as_soon_as_it_is_ensured() {
         // Many, since the kernel inserts the route of an IPv6 address a moment after the address.
         let many = (1..50).flat_map(|n| [addr(&format!("192.0.2.{n}")), addr(&format!("2001:db8::{n}"))]);
         for vip in many {
-            assert!(matches!(vips.add(&[vip]).await[..], [(_, Ok(Ensured::Added))]));
+            assert!(matches!(vips.add(&[vip]).await[..], [(_, Ok(AddResult::Added))]));
             let listener = TcpListener::bind((vip, 0)).unwrap();
             let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
             assert_eq!(client.local_addr().unwrap().ip(), vip);
@@ -274,7 +275,7 @@ fn a_vip_that_is_removed_again_at_once_is_not_waited_for() {
         };
         let added = async { (add(&vips, "2001:db8::80").await.unwrap(), Instant::now()) };
         let ((ensured, returned), removed) = tokio::join!(added, remove);
-        assert_eq!(ensured, Ensured::Added);
+        assert_eq!(ensured, AddResult::Added);
         let after = returned.saturating_duration_since(removed);
         assert!(after < Duration::from_millis(500), "{after:?}");
     });

@@ -20,7 +20,7 @@ struct Host {
 }
 
 /// Exit code, standard output, standard error.
-type Seen = (i32, String, String);
+type CommandOutput = (i32, String, String);
 
 impl Host {
     fn new() -> Host {
@@ -36,22 +36,22 @@ impl Host {
     }
 
     /// Runs dsr-setup inside, behind `wrapper`.
-    fn wrapped(&self, wrapper: &[&str], args: &[&str]) -> Seen {
+    fn wrapped(&self, wrapper: &[&str], args: &[&str]) -> CommandOutput {
         let line: Vec<&str> = wrapper.iter().copied().chain([env!("CARGO_BIN_EXE_dsr-setup")]).collect();
         let output =
             self.netns.command(&line).args(args).arg("--state-dir").arg(self.state_dir()).output().unwrap();
         (output.status.code().unwrap(), text(&output.stdout), text(&output.stderr))
     }
 
-    fn plan(&self) -> Seen {
+    fn plan(&self) -> CommandOutput {
         self.wrapped(&[], &[&["plan"], &VIPS[..]].concat())
     }
 
-    fn apply(&self) -> Seen {
+    fn apply(&self) -> CommandOutput {
         self.wrapped(&[], &[&["apply"], &VIPS[..]].concat())
     }
 
-    fn remove(&self, args: &[&str]) -> Seen {
+    fn remove(&self, args: &[&str]) -> CommandOutput {
         let socket = self.socket();
         self.wrapped(&[], &[&["remove", "--socket", socket.to_str().unwrap()], args].concat())
     }
@@ -61,7 +61,7 @@ impl Host {
     }
 }
 
-fn done(stdout: &str) -> Seen {
+fn done(stdout: &str) -> CommandOutput {
     (0, stdout.into(), String::new())
 }
 

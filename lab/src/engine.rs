@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::cancel::Cancel;
 use crate::error::Error;
 use crate::node::Node;
-use crate::state::{self, Lock, LockError, Made, Owner, State};
+use crate::state::{self, EngineRecord, Lock, LockError, Owner, State};
 use crate::topology::{self, Topology};
 
 pub mod containerlab;
@@ -55,8 +55,8 @@ struct Site<'a> {
 /// The first process of each node that runs, as the host sees it, by the node's name.
 pub fn running(lab: &str, state: &State) -> BTreeMap<String, Pid> {
     match state.made {
-        Made::Netns { .. } => netns::running(&state::dir(lab)),
-        Made::Containerlab => containerlab::running(lab, state),
+        EngineRecord::Netns { .. } => netns::running(&state::dir(lab)),
+        EngineRecord::Containerlab => containerlab::running(lab, state),
     }
 }
 
@@ -105,11 +105,11 @@ pub struct Lab {
     name: String,
     dir: PathBuf,
     nodes: BTreeMap<String, Node>,
-    at_drop: AtDrop,
+    at_drop: DropAction,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum AtDrop {
+enum DropAction {
     End,
     Leave,
 }
@@ -151,14 +151,14 @@ impl Lab {
         let state =
             State { topology: file, made, owner: options.owner.clone(), nodes: with_sources(&topology)? };
         // From here on, whatever happens, dropping it ends what has been begun; before `_lock` is given back.
-        let mut lab = Lab { name, dir, nodes: BTreeMap::new(), at_drop: AtDrop::End };
+        let mut lab = Lab { name, dir, nodes: BTreeMap::new(), at_drop: DropAction::End };
         fs::create_dir(&lab.dir).map_err(|e| Error::file(&lab.dir, e))?;
         state.write(&lab.dir).map_err(|e| Error::file(&lab.dir, e))?;
         let site =
             Site { name: &lab.name, dir: &lab.dir, topology: &topology, state: &state, program: &program };
         let built = match state.made {
-            Made::Netns { .. } => netns::build(&site, cancel),
-            Made::Containerlab => containerlab::build(&site, cancel),
+            EngineRecord::Netns { .. } => netns::build(&site, cancel),
+            EngineRecord::Containerlab => containerlab::build(&site, cancel),
         };
         match built {
             Ok(nodes) => lab.nodes = nodes,
@@ -175,7 +175,7 @@ impl Lab {
         let dir = state::dir(name);
         let state = State::read(&dir).map_err(|_| Error::NotUp(name.to_string()))?;
         let nodes = nodes(name, &state, program);
-        Ok(Lab { name: name.to_string(), dir, nodes, at_drop: AtDrop::Leave })
+        Ok(Lab { name: name.to_string(), dir, nodes, at_drop: DropAction::Leave })
     }
 
     /// Its name.
@@ -198,7 +198,7 @@ impl Lab {
 
     /// It stays up when this is dropped.
     pub fn leave(mut self) {
-        self.at_drop = AtDrop::Leave;
+        self.at_drop = DropAction::Leave;
     }
 
     /// Ends it: every process, mount, interface and file of it is gone.
@@ -208,7 +208,7 @@ impl Lab {
     }
 
     fn end_now(&mut self) -> Result<(), Error> {
-        self.at_drop = AtDrop::Leave;
+        self.at_drop = DropAction::Leave;
         end(&self.name, &self.dir)
     }
 }
@@ -216,8 +216,8 @@ impl Lab {
 impl Drop for Lab {
     fn drop(&mut self) {
         match self.at_drop {
-            AtDrop::Leave => {}
-            AtDrop::End => {
+            DropAction::Leave => {}
+            DropAction::End => {
                 if let Err(error) = self.end_now() {
                     eprintln!("lab: {error}");
                 }
@@ -242,8 +242,8 @@ fn end(name: &str, dir: &Path) -> Result<(), Error> {
     // Nothing was begun before the state was written.
     if let Ok(state) = State::read(dir) {
         match state.made {
-            Made::Netns { .. } => {} // found by their command lines, below
-            Made::Containerlab => containerlab::end(name, dir, &state)?,
+            EngineRecord::Netns { .. } => {} // found by their command lines, below
+            EngineRecord::Containerlab => containerlab::end(name, dir, &state)?,
         }
     }
     state::remove(dir).map_err(|e| Error::file(dir, e))
@@ -254,8 +254,8 @@ fn nodes(lab: &str, state: &State, program: &Path) -> BTreeMap<String, Node> {
     let running = running(lab, state);
     let found = state.nodes.iter().filter_map(|(name, written)| {
         let door = match state.made {
-            Made::Netns { .. } => None,
-            Made::Containerlab => Some(containerlab::container(lab, name)),
+            EngineRecord::Netns { .. } => None,
+            EngineRecord::Containerlab => Some(containerlab::container(lab, name)),
         };
         Some((name.clone(), Node::new(name, *running.get(name)?, program, written, door)))
     });
@@ -309,7 +309,7 @@ fn end_abandoned() {
 }
 
 /// The nodes, their binds' sources resolved, so that a missing one is told here.
-fn with_sources(topology: &Topology) -> Result<BTreeMap<String, topology::Node>, Error> {
+fn with_sources(topology: &Topology) -> Result<BTreeMap<String, topology::NodeConfig>, Error> {
     let mut nodes = topology.nodes.clone();
     for (name, node) in &mut nodes {
         for bind in &mut node.binds {

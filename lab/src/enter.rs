@@ -16,7 +16,7 @@ use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
 use nix::unistd::{Pid, chdir};
 
-use crate::topology::Node;
+use crate::topology::NodeConfig;
 
 /// The hidden subcommand that runs a command in the node whose init has this pid, and waits for it.
 pub const ENTER: &str = "__enter";
@@ -27,7 +27,7 @@ pub const EXEC: &str = "__exec";
 const NOT_STARTED: u8 = 127;
 
 /// The environment of everything that runs in a node.
-pub(crate) fn environment(node: &Node) -> BTreeMap<String, String> {
+pub(crate) fn environment(node: &NodeConfig) -> BTreeMap<String, String> {
     let fixed = [
         ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
         ("HOME", "/root"),

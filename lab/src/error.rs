@@ -10,7 +10,7 @@ use crate::topology;
 pub enum Error {
     /// The topology file is wrong.
     #[error(transparent)]
-    Topology(#[from] topology::Error),
+    Topology(#[from] topology::TopologyError),
     /// Namespaces are root's.
     #[error("network namespaces need root: run it with sudo")]
     NotRoot,

@@ -18,8 +18,8 @@ use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{Pid, chdir, dup2_stdout, pivot_root, sethostname, setsid};
 
 use crate::enter::environment;
-use crate::state::{self, Made, State};
-use crate::topology::{Access, Bind, Node};
+use crate::state::{self, EngineRecord, State};
+use crate::topology::{Access, Bind, NodeConfig};
 
 /// The line on standard output that says that the node is there; any other line says why not.
 pub const READY: &str = "ready";
@@ -69,7 +69,9 @@ fn make_namespaces(dir: &Path, name: &str) -> Result<(), String> {
 fn prepare(dir: &Path, name: &str) -> Result<Pid, String> {
     let state = State::read(dir).map_err(|e| format!("{}: {e}", dir.join("lab.json").display()))?;
     let node = state.nodes.get(name).ok_or_else(|| format!("no node `{name}`"))?;
-    let Made::Netns { rootfs } = &state.made else { return Err("a container's engine makes it".to_string()) };
+    let EngineRecord::Netns { rootfs } = &state.made else {
+        return Err("a container's engine makes it".to_string());
+    };
     mounts(dir, name, rootfs, &node.binds)?;
     identity(name)?;
     for (key, value) in &node.sysctls {
@@ -87,7 +89,7 @@ fn prepare(dir: &Path, name: &str) -> Result<Pid, String> {
     Ok(main)
 }
 
-fn start(node: &Node) -> Result<Pid, String> {
+fn start(node: &NodeConfig) -> Result<Pid, String> {
     let [program, arguments @ ..] = node.cmd.as_slice() else { return Err("`cmd` is empty".to_string()) };
     let mut command = Command::new(program);
     command.args(arguments).env_clear().envs(environment(node)).stdin(Stdio::null());

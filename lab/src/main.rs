@@ -238,17 +238,17 @@ fn status() -> Result<ExitCode> {
 
 fn report(plan: &load::Plan, live: bool) -> Result<ExitCode> {
     let mut report = load::run(plan, |bucket| {
-        let told = !live || {
+        let written = !live || {
             let line = serde_json::to_string(bucket).unwrap_or_default();
             writeln!(std::io::stdout(), "{line}").is_ok()
         };
-        if told { ControlFlow::Continue(()) } else { ControlFlow::Break(()) } // nobody listens any more
+        if written { ControlFlow::Continue(()) } else { ControlFlow::Break(()) } // nobody listens any more
     })?;
     if live {
-        report.buckets.clear(); // told already
+        report.buckets.clear(); // written already
     }
-    let told = writeln!(std::io::stdout(), "{}", serde_json::to_string(&report)?);
-    if told.is_err() {
+    let written = writeln!(std::io::stdout(), "{}", serde_json::to_string(&report)?);
+    if written.is_err() {
         return Ok(ExitCode::FAILURE); // whoever read it has gone
     }
     Ok(if report.total.lost() == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -56,7 +56,7 @@ impl Node {
         name: &str,
         pid: Pid,
         program: &Path,
-        written: &topology::Node,
+        written: &topology::NodeConfig,
         container: Option<String>,
     ) -> Node {
         let (name, program) = (name.to_string(), program.to_path_buf());

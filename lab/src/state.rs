@@ -37,17 +37,17 @@ pub struct State {
     /// The topology file, absolute.
     pub topology: PathBuf,
     /// Who makes the nodes, and of what.
-    pub made: Made,
+    pub made: EngineRecord,
     /// The process that made it for itself alone (a test): when that one is gone, the lab is abandoned. `None`: made to stay.
     pub owner: Option<Owner>,
     /// The nodes, their binds' sources absolute.
-    pub nodes: BTreeMap<String, topology::Node>,
+    pub nodes: BTreeMap<String, topology::NodeConfig>,
 }
 
 /// Who makes the nodes, and of what.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Made {
+pub enum EngineRecord {
     /// This program.
     Netns {
         /// The root filesystem that every node's is laid over.

@@ -21,7 +21,7 @@ pub struct Topology {
     /// Whether the lab has a network of its own by which the host reaches the nodes.
     pub management: Management,
     /// The nodes, by name.
-    pub nodes: BTreeMap<String, Node>,
+    pub nodes: BTreeMap<String, NodeConfig>,
     /// The links, in the file's order. Both ends name a node of `nodes`, and no end occurs twice.
     pub links: Vec<Link>,
 }
@@ -37,7 +37,7 @@ pub enum Management {
 
 /// One node: a host of its own.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Node {
+pub struct NodeConfig {
     /// The container engine's image; this program's own engine does without.
     pub image: Option<String>,
     /// The main process, split into words. When it ends, the node ends.
@@ -76,14 +76,14 @@ pub enum Access {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Link {
     /// Its two ends.
-    pub ends: [End; 2],
+    pub ends: [LinkEnd; 2],
     /// In octets; the kernel's default (1500) where the file names none.
     pub mtu: Option<u32>,
 }
 
 /// One end of a link, `NODE:INTERFACE`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct End {
+pub struct LinkEnd {
     /// A node's name.
     pub node: String,
     /// At most 15 octets.
@@ -92,7 +92,7 @@ pub struct End {
 
 /// Why a topology cannot be used. Printed as it is.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub enum Error {
+pub enum TopologyError {
     /// No YAML, or a key or type that does not belong there; the text is marked.
     #[error("{0}")]
     Syntax(String),
@@ -116,9 +116,11 @@ fn placed(file: &str, at: Option<(u64, u64)>, message: &str) -> String {
 }
 
 /// Reads the text of a topology file; `file` is its name for messages.
-pub fn parse(text: &str, file: &str) -> Result<Topology, Error> {
+pub fn parse(text: &str, file: &str) -> Result<Topology, TopologyError> {
     let written: File = serde_saphyr::from_str(text).map_err(|error| {
-        Error::Syntax(error.render_with_options(serde_saphyr::render_options! { source_name: Some(file) }))
+        TopologyError::Syntax(
+            error.render_with_options(serde_saphyr::render_options! { source_name: Some(file) }),
+        )
     })?;
     Reader { file }.topology(written)
 }
@@ -142,15 +144,15 @@ struct Mgmt {
 #[serde(deny_unknown_fields)]
 struct Body {
     #[serde(default)]
-    defaults: Config,
-    nodes: BTreeMap<String, Option<Config>>,
+    defaults: WrittenNode,
+    nodes: BTreeMap<String, Option<WrittenNode>>,
     #[serde(default)]
     links: Vec<Cable>,
 }
 
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-struct Config {
+struct WrittenNode {
     kind: Option<Spanned<String>>,
     cmd: Option<Spanned<String>>,
     exec: Option<Vec<Spanned<String>>>,
@@ -208,12 +210,12 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    fn wrong(&self, at: Option<Location>, message: String) -> Error {
+    fn wrong(&self, at: Option<Location>, message: String) -> TopologyError {
         let at = at.filter(|at| *at != Location::UNKNOWN).map(|at| (at.line(), at.column()));
-        Error::Meaning { file: self.file.to_string(), at, message }
+        TopologyError::Meaning { file: self.file.to_string(), at, message }
     }
 
-    fn topology(&self, written: File) -> Result<Topology, Error> {
+    fn topology(&self, written: File) -> Result<Topology, TopologyError> {
         let name = written.name.value;
         if !is_name(&name) {
             let message = format!("`{name}` is no lab name: write letters, digits, `-`, `.` and `_`");
@@ -246,7 +248,12 @@ impl Reader<'_> {
         Ok(Topology { name, management, nodes, links })
     }
 
-    fn node(&self, name: &str, defaults: &Config, own: Config) -> Result<Node, Error> {
+    fn node(
+        &self,
+        name: &str,
+        defaults: &WrittenNode,
+        own: WrittenNode,
+    ) -> Result<NodeConfig, TopologyError> {
         let kind = own.kind.as_ref().or(defaults.kind.as_ref());
         match kind {
             Some(kind) if kind.value == "linux" => {}
@@ -284,10 +291,10 @@ impl Reader<'_> {
             env.insert(key.clone(), value.to_text());
         }
         let image = own.image.or_else(|| defaults.image.clone());
-        Ok(Node { image, cmd, exec, binds, sysctls, env })
+        Ok(NodeConfig { image, cmd, exec, binds, sysctls, env })
     }
 
-    fn words(&self, line: &Spanned<String>) -> Result<Vec<String>, Error> {
+    fn words(&self, line: &Spanned<String>) -> Result<Vec<String>, TopologyError> {
         match shlex::split(&line.value) {
             Some(words) if !words.is_empty() => Ok(words),
             Some(_) => Err(self.wrong(Some(line.referenced), "an empty command: remove it".to_string())),
@@ -298,7 +305,7 @@ impl Reader<'_> {
         }
     }
 
-    fn bind(&self, bind: Spanned<String>) -> Result<Bind, Error> {
+    fn bind(&self, bind: Spanned<String>) -> Result<Bind, TopologyError> {
         let wrong = |message: String| self.wrong(Some(bind.referenced), message);
         let mut parts = bind.value.split(':');
         let (Some(source), Some(target), mode, None) =
@@ -326,7 +333,7 @@ impl Reader<'_> {
         Ok(Bind { source: PathBuf::from(source), target, access })
     }
 
-    fn sysctl(&self, key: &str, value: &Spanned<Scalar>) -> Result<String, Error> {
+    fn sysctl(&self, key: &str, value: &Spanned<Scalar>) -> Result<String, TopologyError> {
         let fine =
             key.starts_with("net.") && key.split('.').all(|part| !part.is_empty() && !part.contains('/'));
         if !fine {
@@ -336,7 +343,11 @@ impl Reader<'_> {
         Ok(value.value.to_text())
     }
 
-    fn links(&self, cables: Vec<Cable>, nodes: &BTreeMap<String, Node>) -> Result<Vec<Link>, Error> {
+    fn links(
+        &self,
+        cables: Vec<Cable>,
+        nodes: &BTreeMap<String, NodeConfig>,
+    ) -> Result<Vec<Link>, TopologyError> {
         let mut seen = BTreeSet::new();
         let mut links = Vec::new();
         for cable in cables {
@@ -357,7 +368,12 @@ impl Reader<'_> {
         Ok(links)
     }
 
-    fn end(&self, text: &str, at: Option<Location>, nodes: &BTreeMap<String, Node>) -> Result<End, Error> {
+    fn end(
+        &self,
+        text: &str,
+        at: Option<Location>,
+        nodes: &BTreeMap<String, NodeConfig>,
+    ) -> Result<LinkEnd, TopologyError> {
         let Some((node, interface)) = text.split_once(':') else {
             return Err(self.wrong(at, format!("`{text}` is no end of a link: write `NODE:INTERFACE`")));
         };
@@ -372,7 +388,7 @@ impl Reader<'_> {
                 format!("`{interface}` is no name for an interface: write at most 15 letters and digits");
             return Err(self.wrong(at, message));
         }
-        Ok(End { node: node.to_string(), interface: interface.to_string() })
+        Ok(LinkEnd { node: node.to_string(), interface: interface.to_string() })
     }
 }
 

@@ -49,7 +49,7 @@ impl Drop for Machine {
 }
 
 /// Exit code, standard output and standard error, the two together.
-type Seen = (i32, String);
+type CommandOutput = (i32, String);
 
 impl Machine {
     /// Boots, or says why not.
@@ -96,7 +96,7 @@ impl Machine {
         command
     }
 
-    fn run(&self, script: &str) -> Seen {
+    fn run(&self, script: &str) -> CommandOutput {
         let output = self.command(script).output().unwrap();
         (output.status.code().unwrap_or(-1), String::from_utf8_lossy(&output.stdout).trim().to_owned())
     }
@@ -404,20 +404,20 @@ fn stop(machine: &Machine) {
         machine.run("systemctl is-active nginx announcer shop").1 == "inactive\ninactive\ninactive"
     });
     let at = |unit: &str, property: &str| -> u64 {
-        let told = machine.must(&format!("systemctl show --value --property={property} {unit}"));
-        told.parse().unwrap_or_else(|e| panic!("{unit} {property} {told}: {e}"))
+        let value = machine.must(&format!("systemctl show --value --property={property} {unit}"));
+        value.parse().unwrap_or_else(|e| panic!("{unit} {property} {value}: {e}"))
     };
     let ours = at("announcer", "InactiveEnterTimestampMonotonic");
     let theirs = at("nginx", "ActiveExitTimestampMonotonic");
     assert!(ours <= theirs, "nginx had ended {} µs before announcer", ours.saturating_sub(theirs));
     println!("announcer ended {:.1} ms before nginx was asked to", (theirs - ours) as f64 / 1e3);
     let uptime = machine.must("cat /tmp/shop");
-    let told = uptime.split(' ').next().and_then(|seconds| seconds.parse::<f64>().ok());
-    let told = told.unwrap_or_else(|| panic!("the server wrote down no time: {uptime:?}"));
+    let stopped = uptime.split(' ').next().and_then(|seconds| seconds.parse::<f64>().ok());
+    let stopped = stopped.unwrap_or_else(|| panic!("the server wrote down no time: {uptime:?}"));
     // /proc/uptime is cut to hundredths.
     assert!(
-        ours as f64 / 1e6 <= told + 0.01,
-        "shop was told to stop at {told} s, and announcer had ended at {ours} µs"
+        ours as f64 / 1e6 <= stopped + 0.01,
+        "shop was told to stop at {stopped} s, and announcer had ended at {ours} µs"
     );
     machine.must(
         "dsr-setup order --remove shop && rm /etc/systemd/system/shop.service && systemctl daemon-reload",

@@ -7,7 +7,7 @@ use std::net::Ipv4Addr;
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
-use announcer::bgp::fsm::{self, Action, Event, Outgoing, State, StateName, StepContext, Timers};
+use announcer::bgp::fsm::{self, Action, Event, OutgoingMessage, State, StateName, StepContext, Timers};
 use announcer::bgp::hint::Clues;
 use announcer::bgp::notification::Notification;
 use announcer::bgp::open::{NegotiatedSession, Offer, negotiate};
@@ -61,9 +61,9 @@ pub fn control(octets: &[u8]) {
     assert!(again.is_ok_and(|again| again == Some(request)), "a request that is sent is not what is read");
 }
 
-type Heard = (Vec<Message>, Option<Notification>);
+type DecodedStream = (Vec<Message>, Option<Notification>);
 
-fn framed<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Heard {
+fn framed<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> DecodedStream {
     let mut framer = Framer::default();
     let mut messages = Vec::new();
     for piece in pieces {
@@ -86,7 +86,7 @@ fn dice(octets: &[u8]) -> usize {
 }
 
 /// What a session does with what it reads.
-fn session(begin: StateName, (messages, broken): &Heard) {
+fn session(begin: StateName, (messages, broken): &DecodedStream) {
     let timers = Timers::new(Duration::from_secs(480));
     let moment = StepContext { now: Instant::now(), jitter: 0.5 };
     let (offer, usual) = &*USUAL;
@@ -97,7 +97,7 @@ fn session(begin: StateName, (messages, broken): &Heard) {
         let (next, actions) = fsm::step(&timers, std::mem::take(state), event, moment);
         *state = next;
         for action in actions {
-            if let Action::Send(Outgoing::Notification(notification)) = &action {
+            if let Action::Send(OutgoingMessage::Notification(notification)) = &action {
                 wire::notification(&mut out, notification);
                 assert!(out.len() <= wire::MAX_LENGTH, "a NOTIFICATION of {} octets", out.len());
                 out.clear();

@@ -16,7 +16,7 @@
 pub mod state;
 pub mod step;
 
-pub use state::{Action, Backlog, Event, Hold, Outgoing, State, StateName, StepContext, Timers};
+pub use state::{Action, Backlog, Event, Hold, OutgoingMessage, State, StateName, StepContext, Timers};
 pub use step::step;
 
 #[cfg(test)]

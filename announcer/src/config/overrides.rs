@@ -9,7 +9,7 @@ use super::address::{next_hop_v4, next_hop_v6};
 use super::error::Fault;
 use super::table::table;
 use super::value::{med, prepend, word};
-use super::written::{List, all, maybe_list, nowhere, one};
+use super::written::{WrittenList, all, maybe_list, nowhere, one};
 use crate::model::{Community, ExtendedCommunity, LargeCommunity, Origin, Overrides};
 
 table! {
@@ -79,9 +79,9 @@ pub(super) fn judge(written: &Written, faults: &mut Vec<Fault>) {
 
 /// Communities of a route: all lists full, half of an UPDATE of 4096 octets is left for prefixes.
 pub(super) fn sizes(
-    communities: &List<Community>,
-    extended: &List<ExtendedCommunity>,
-    large: &List<LargeCommunity>,
+    communities: &WrittenList<Community>,
+    extended: &WrittenList<ExtendedCommunity>,
+    large: &WrittenList<LargeCommunity>,
     faults: &mut Vec<Fault>,
 ) {
     at_most(255, communities, "communities", faults);
@@ -89,7 +89,7 @@ pub(super) fn sizes(
     at_most(64, large, "large communities", faults);
 }
 
-fn at_most<T>(most: usize, list: &List<T>, what: &str, faults: &mut Vec<Fault>) {
+fn at_most<T>(most: usize, list: &WrittenList<T>, what: &str, faults: &mut Vec<Fault>) {
     if let Some(list) = list.as_ref().filter(|list| list.get_ref().len() > most) {
         let help = format!("write at most {most}, or the message has no room for VIPs");
         let message = format!("{} {what} are too many", list.get_ref().len());

@@ -11,7 +11,7 @@ use toml::de::{DeTable, DeValue};
 use super::error::Fault;
 use super::keys::{Key, Need, Section};
 use super::value::{Value, ValueError};
-use super::written::{List, Maybe};
+use super::written::{WrittenList, WrittenValue};
 
 /// The keys of a table that are there.
 #[derive(Debug, Default)]
@@ -65,7 +65,7 @@ impl<'a> Table<'a> {
         &mut self,
         name: &'static str,
         read: impl Fn(&Value<'_>) -> Result<T, ValueError>,
-    ) -> Maybe<T> {
+    ) -> WrittenValue<T> {
         self.found(name, |table, key, found| table.value(key, found, false, &read))
     }
 
@@ -74,7 +74,7 @@ impl<'a> Table<'a> {
         &mut self,
         name: &'static str,
         read: impl Fn(&Value<'_>) -> Result<T, ValueError>,
-    ) -> List<T> {
+    ) -> WrittenList<T> {
         self.found(name, |table, key, found| table.values(key, found, &read))
     }
 
@@ -83,7 +83,7 @@ impl<'a> Table<'a> {
         &mut self,
         name: &'static str,
         read: impl Fn(&Value<'_>) -> Result<T, ValueError>,
-    ) -> List<T> {
+    ) -> WrittenList<T> {
         self.list(name, read)
     }
 
@@ -92,7 +92,7 @@ impl<'a> Table<'a> {
         &mut self,
         name: &'static str,
         read: impl Fn(&Value<'_>) -> Result<T, ValueError>,
-    ) -> List<T> {
+    ) -> WrittenList<T> {
         self.found(name, |table, key, found| {
             if found.get_ref().is_array() {
                 return table.values(key, found, &read);
@@ -107,7 +107,7 @@ impl<'a> Table<'a> {
         &mut self,
         name: &'static str,
         read: impl Fn(&Value<'_>) -> Result<T, ValueError>,
-    ) -> List<T> {
+    ) -> WrittenList<T> {
         self.one_or_list(name, read)
     }
 
@@ -135,7 +135,7 @@ impl<'a> Table<'a> {
         key: &'static Key,
         found: &Spanned<DeValue<'_>>,
         read: impl Fn(&Value<'_>) -> Result<T, ValueError>,
-    ) -> List<T> {
+    ) -> WrittenList<T> {
         let Some(elements) = found.get_ref().as_array() else {
             self.mistyped(key, found, "an array");
             return None;
@@ -253,7 +253,7 @@ impl<'a> Table<'a> {
         found: &Spanned<DeValue<'_>>,
         element: bool,
         read: impl Fn(&Value<'_>) -> Result<T, ValueError>,
-    ) -> Maybe<T> {
+    ) -> WrittenValue<T> {
         match read(&Value { key, element, found: found.get_ref() }) {
             Ok(value) => Some(Spanned::new(found.span(), value)),
             Err(wrong) => {

@@ -1,7 +1,7 @@
 //! The declaration of a table: each of its keys once.
 //!
 //! Pure. From one declaration follow: the value as written with its place in the file
-//! ([`Maybe`](super::written::Maybe), [`List`](super::written::List)), its reader, its default, how it is
+//! ([`WrittenValue`](super::written::WrittenValue), [`WrittenList`](super::written::WrittenList)), its reader, its default, how it is
 //! written again ([`canonical`](super::canonical)), its row in the documents ([`Key`](super::keys::Key)), and, where the table is
 //! used as it is written, the field of the struct that the program uses.
 //!
@@ -129,8 +129,8 @@ macro_rules! table {
     (@need derived $example:literal) => { $crate::config::keys::Need::Optional($example) };
     (@need default $value:literal) => { $crate::config::keys::Need::Default($value) };
 
-    (@written one $type:ty) => { $crate::config::written::Maybe<$type> };
-    (@written $shape:ident $type:ty) => { $crate::config::written::List<$type> };
+    (@written one $type:ty) => { $crate::config::written::WrittenValue<$type> };
+    (@written $shape:ident $type:ty) => { $crate::config::written::WrittenList<$type> };
 
     (@used one optional $type:ty) => { Option<$type> };
     (@used one $need:ident $type:ty) => { $type };

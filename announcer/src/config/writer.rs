@@ -10,7 +10,7 @@ use ipnet::IpNet;
 use toml::Value;
 
 use super::value::span;
-use super::written::{List, Maybe};
+use super::written::{WrittenList, WrittenValue};
 use crate::model::{
     Asn, Community, ExtendedCommunity, Family, LargeCommunity, Origin, PeerAsn, PeerName, RouterId,
     ServiceName,
@@ -43,14 +43,14 @@ impl TomlWriter {
     }
 
     /// A key, if it has a value.
-    pub(super) fn one<T: ToToml>(&mut self, key: &str, value: &Maybe<T>) {
+    pub(super) fn one<T: ToToml>(&mut self, key: &str, value: &WrittenValue<T>) {
         if let Some(value) = value {
             self.line(key, value.get_ref().to_toml());
         }
     }
 
     /// A key that has an array, if it has one.
-    pub(super) fn list<T: ToToml>(&mut self, key: &str, values: &List<T>) {
+    pub(super) fn list<T: ToToml>(&mut self, key: &str, values: &WrittenList<T>) {
         if let Some(values) = values {
             self.line(
                 key,
@@ -60,12 +60,12 @@ impl TomlWriter {
     }
 
     /// The same.
-    pub(super) fn set<T: ToToml>(&mut self, key: &str, values: &List<T>) {
+    pub(super) fn set<T: ToToml>(&mut self, key: &str, values: &WrittenList<T>) {
         self.list(key, values);
     }
 
     /// The same; one value stands alone.
-    pub(super) fn one_or_list<T: ToToml>(&mut self, key: &str, values: &List<T>) {
+    pub(super) fn one_or_list<T: ToToml>(&mut self, key: &str, values: &WrittenList<T>) {
         match values.as_ref().map(|values| values.get_ref().as_slice()) {
             Some([one]) => self.line(key, one.get_ref().to_toml()),
             Some(_) | None => self.list(key, values),
@@ -73,7 +73,7 @@ impl TomlWriter {
     }
 
     /// The same as [`list`](Self::list).
-    pub(super) fn one_or_set<T: ToToml>(&mut self, key: &str, values: &List<T>) {
+    pub(super) fn one_or_set<T: ToToml>(&mut self, key: &str, values: &WrittenList<T>) {
         self.list(key, values);
     }
 

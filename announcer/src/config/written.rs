@@ -7,17 +7,17 @@ use std::collections::BTreeSet;
 use toml::Spanned;
 
 /// A value with its place; `None`: it is absent, or it is wrong and an error was recorded.
-pub(super) type Maybe<T> = Option<Spanned<T>>;
+pub(super) type WrittenValue<T> = Option<Spanned<T>>;
 /// An array with its place, and the good values in it with theirs.
-pub(super) type List<T> = Maybe<Vec<Spanned<T>>>;
+pub(super) type WrittenList<T> = WrittenValue<Vec<Spanned<T>>>;
 
 /// The value alone.
-pub(super) fn one<T: Clone>(value: &Maybe<T>) -> Option<T> {
+pub(super) fn one<T: Clone>(value: &WrittenValue<T>) -> Option<T> {
     value.as_ref().map(|value| value.get_ref().clone())
 }
 
 /// The values alone.
-pub(super) fn all<T: Clone, C: FromIterator<T>>(values: &List<T>) -> C {
+pub(super) fn all<T: Clone, C: FromIterator<T>>(values: &WrittenList<T>) -> C {
     values.iter().flat_map(|values| values.get_ref()).map(|value| value.get_ref().clone()).collect()
 }
 
@@ -27,11 +27,11 @@ pub(super) fn nowhere<T>(value: T) -> Spanned<T> {
 }
 
 /// Values that stand in no file.
-pub(super) fn list<'a, T: Clone + 'a>(values: impl IntoIterator<Item = &'a T>) -> List<T> {
+pub(super) fn list<'a, T: Clone + 'a>(values: impl IntoIterator<Item = &'a T>) -> WrittenList<T> {
     Some(nowhere(values.into_iter().cloned().map(nowhere).collect()))
 }
 
 /// The same, where `None` says that the key is absent.
-pub(super) fn maybe_list<T: Clone>(values: &Option<BTreeSet<T>>) -> List<T> {
+pub(super) fn maybe_list<T: Clone>(values: &Option<BTreeSet<T>>) -> WrittenList<T> {
     values.as_ref().and_then(list)
 }

@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, error, info, warn};
 
-use super::{Call, HookResult, Queue, Runs, line};
+use super::{HookCall, HookQueue, HookResult, HookRuns, line};
 use crate::config::{Config, HooksConfig};
 use crate::director::StandingChange;
 use crate::program::io::{ProgramRun, Programs, Runner};
@@ -32,10 +32,10 @@ pub async fn run(
     mut configs: watch::Receiver<Arc<Config>>,
     mut changes: mpsc::Receiver<Vec<StandingChange>>,
     programs: Programs,
-    runs: watch::Sender<Runs>,
+    runs: watch::Sender<HookRuns>,
 ) {
     let runner = Arc::new(Runner::new(&programs));
-    let (mut queue, mut running) = (Queue::default(), JoinSet::new());
+    let (mut queue, mut running) = (HookQueue::default(), JoinSet::new());
     // The call of the run under way, and when the next run may start.
     let (mut current, mut not_before) = (None, Instant::now());
     loop {
@@ -72,14 +72,14 @@ pub async fn run(
 }
 
 /// One run, from its start to its end.
-async fn once(runner: Arc<Runner>, hooks: HooksConfig, call: Call) -> HookResult {
+async fn once(runner: Arc<Runner>, hooks: HooksConfig, call: HookCall) -> HookResult {
     runner.settled(KILLED).await;
     let run = runner.run(&Arc::new(order(&hooks, &call)), Bounds { time: hooks.timeout, kept: KEPT }).await;
     log(&call, &run, hooks.timeout);
     HookResult::of(&run.end)
 }
 
-fn order(hooks: &HooksConfig, call: &Call) -> ProgramSpec {
+fn order(hooks: &HooksConfig, call: &HookCall) -> ProgramSpec {
     ProgramSpec {
         command: hooks.on_change.clone(),
         user: RunAs::Daemon,
@@ -87,7 +87,7 @@ fn order(hooks: &HooksConfig, call: &Call) -> ProgramSpec {
     }
 }
 
-fn log(call: &Call, ProgramRun { end, output }: &ProgramRun, limit: Duration) {
+fn log(call: &HookCall, ProgramRun { end, output }: &ProgramRun, limit: Duration) {
     let (service, vip, standing) = (call.service.as_str(), call.vip, call.standing);
     let output = line(output).unwrap_or_default();
     match HookResult::of(end) {

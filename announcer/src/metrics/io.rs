@@ -35,7 +35,7 @@ use crate::config;
 use crate::control::io as control;
 use crate::director::ask::{Ask, ask};
 use crate::health::io::listener;
-use crate::hook::Runs;
+use crate::hook::HookRuns;
 
 /// Clients served at once; more wait for their turn.
 const CLIENTS: usize = 4;
@@ -57,7 +57,7 @@ pub struct MetricsContext {
     /// What became of the reloads.
     pub reloads: watch::Receiver<Reloads>,
     /// What became of the hook's runs.
-    pub hooks: watch::Receiver<Runs>,
+    pub hooks: watch::Receiver<HookRuns>,
     /// What was counted of probes and changes.
     pub tally: watch::Receiver<Tally>,
     /// Why the metrics listener could not be opened, if the configuration wants one.

@@ -108,7 +108,7 @@ fn scrape() -> Scrape {
         }],
         warnings: 2,
         reloads: Reloads { applied: 1, refused: 2, last_applied: false, applied_at: 1_700_000_000.25 },
-        hooks: Runs { ok: 3, failed: 1, timeout: 0, not_started: 0, replaced: 7 },
+        hooks: HookRuns { ok: 3, failed: 1, timeout: 0, not_started: 0, replaced: 7 },
         process: ProcessMetrics { open_files: Some(12), cpu: Some(0.25), ..ProcessMetrics::default() },
     }
 }

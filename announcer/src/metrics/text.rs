@@ -49,7 +49,7 @@ impl Collector for Scrape {
             rows.row(&["refused"], self.reloads.refused)
         })?;
         out.family(&HOOKS, |rows| {
-            let Runs { ok, failed, timeout, not_started, replaced: _ } = self.hooks;
+            let HookRuns { ok, failed, timeout, not_started, replaced: _ } = self.hooks;
             for (result, count) in
                 [("ok", ok), ("failed", failed), ("timeout", timeout), ("not_started", not_started)]
             {

@@ -230,7 +230,11 @@ impl Start {
         })?;
         let id = child.id().and_then(|id| i32::try_from(id).ok());
         id.into_iter().for_each(expose);
-        Ok(RunningProgram { child: Some((child, self.place)), group: Group(id.map(Pid::from_raw)), output })
+        Ok(RunningProgram {
+            child: Some((child, self.place)),
+            group: ProcessGroup(id.map(Pid::from_raw)),
+            output,
+        })
     }
 }
 
@@ -247,7 +251,7 @@ async fn blocking<T: Send + 'static>(
 struct RunningProgram {
     /// None: it has ended and is reaped.
     child: Option<(Child, OwnedSemaphorePermit)>,
-    group: Group,
+    group: ProcessGroup,
     output: pipe::Receiver,
 }
 
@@ -313,9 +317,9 @@ impl Drop for RunningProgram {
 
 /// A program, and all that it started and that stayed with it.
 #[derive(Debug, Clone, Copy)]
-struct Group(Option<Pid>);
+struct ProcessGroup(Option<Pid>);
 
-impl Group {
+impl ProcessGroup {
     /// Ends them all. One that took other rights stays.
     fn kill(self) {
         if let Some(group) = self.0 {

@@ -8,7 +8,7 @@ use crate::model::{Community, Deprefer};
 /// A router that does as the RFC says (RFC 4271 §9), and complains about what it should not have been sent.
 #[derive(Debug, Default)]
 struct SimulatedRouter {
-    routes: BTreeMap<IpNet, Advertised>,
+    routes: BTreeMap<IpNet, AdvertisedRoute>,
     ended: BTreeSet<Family>,
 }
 
@@ -123,7 +123,7 @@ fn step() -> impl Strategy<Value = RibStep> {
     ]
 }
 
-fn wanted(rib: &LocRib, export: &Export) -> BTreeMap<IpNet, Advertised> {
+fn wanted(rib: &LocRib, export: &Export) -> BTreeMap<IpNet, AdvertisedRoute> {
     let route = |prefix: &IpNet, attributes: &Arc<Attributes>| {
         let (next_hop, attributes) = export.route(Family::of(prefix.addr()), attributes).ok()?;
         Some((*prefix, (next_hop, Arc::new(attributes))))

@@ -11,7 +11,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dsr_setup::{Ensured, Error, Link, Record, Removed, Store, Sysctl, VipEvent, Vips};
+use dsr_setup::{AddResult, Error, Link, Record, RemoveResult, Store, Sysctl, VipEvent, Vips};
 use futures_util::future::{BoxFuture, FutureExt};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use nix::errno::Errno;
@@ -35,7 +35,7 @@ pub type Acknowledgement = Arc<dyn Fn(Generation) -> BoxFuture<'static, ()> + Se
 
 /// What the task hears and says.
 #[derive(Clone)]
-pub struct Setup {
+pub struct KeeperChannels {
     /// The VIPs that have to be on lo.
     pub wanted: watch::Receiver<WantedVips>,
     /// When the routers have acknowledged that others were withdrawn.
@@ -52,14 +52,14 @@ pub struct Setup {
     pub state_dir: PathBuf,
 }
 
-impl fmt::Debug for Setup {
+impl fmt::Debug for KeeperChannels {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Setup").field("state_dir", &self.state_dir).finish_non_exhaustive()
     }
 }
 
 /// Looks after the VIPs for ever.
-pub async fn keep(mut setup: Setup) {
+pub async fn keep(mut setup: KeeperChannels) {
     let wanted = setup.wanted.borrow_and_update().clone();
     let host = host(setup.files.clone(), setup.state_dir.clone(), Duration::ZERO).boxed();
     let (keeper, acknowledgements) = (Keeper::new(wanted, now()), FuturesUnordered::new());
@@ -98,7 +98,7 @@ fn is_own_fault(error: &Error) -> bool {
 }
 
 struct KeeperTask {
-    setup: Setup,
+    setup: KeeperChannels,
     keeper: Keeper,
     acknowledgements: FuturesUnordered<BoxFuture<'static, Generation>>,
     host: Pin<Box<dyn Future<Output = HostFiles> + Send>>,
@@ -226,7 +226,7 @@ impl KeeperTask {
             }
             KeeperStep::Add(wanted) => {
                 for (vip, done) in vips.add(&wanted).await {
-                    if matches!(done, Ok(Ensured::Added)) {
+                    if matches!(done, Ok(AddResult::Added)) {
                         info!(%vip, "VIP was put on lo");
                     }
                     self.keeper.added(vip, done.map_err(|error| error.to_string()), now());
@@ -246,8 +246,8 @@ impl KeeperTask {
                 for net in nets {
                     let (vip, done) = (net.addr(), vips.remove(net).await);
                     match &done {
-                        Ok(Removed::Removed) => info!(%vip, "VIP without a service was removed from lo"),
-                        Ok(Removed::Absent) => {}
+                        Ok(RemoveResult::Removed) => info!(%vip, "VIP without a service was removed from lo"),
+                        Ok(RemoveResult::Absent) => {}
                         Err(error) => {
                             warn!(%vip, %error, "VIP without a service could not be removed from lo, tried again")
                         }

@@ -23,7 +23,7 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use dsr_setup::warning::{self, Warning};
-use dsr_setup::{Ensured, Link, Loopback, Marks, OnLo, Owner, Sysctl};
+use dsr_setup::{AddResult, Link, LoAddress, Loopback, MarkSupport, Owner, Sysctl};
 use ipnet::IpNet;
 
 use self::vip::{LeavingVip, WantedVip};
@@ -228,7 +228,7 @@ impl Keeper {
             Link::Down => {}
             Link::Up => self.raise_at = None,
         }
-        let mut by_address: BTreeMap<IpAddr, Vec<&OnLo>> = BTreeMap::new();
+        let mut by_address: BTreeMap<IpAddr, Vec<&LoAddress>> = BTreeMap::new();
         for on_lo in &lo.addresses {
             by_address.entry(on_lo.net.addr()).or_default().push(on_lo);
         }
@@ -240,7 +240,7 @@ impl Keeper {
             }
         }
         // Where the kernel keeps no marks, the state file has to be read before.
-        if self.sweep && (lo.marks == Marks::Kept || self.recorded.is_some()) {
+        if self.sweep && (lo.marks == MarkSupport::Kept || self.recorded.is_some()) {
             self.sweep = false;
             let unwanted =
                 lo.ours().map(|net| net.addr()).filter(|address| !self.wanted.vips.contains(address));
@@ -278,11 +278,11 @@ impl Keeper {
     }
 
     /// A VIP was put on lo, or could not be, and why.
-    pub fn added(&mut self, vip: IpAddr, done: Result<Ensured, String>, now: Instant) {
+    pub fn added(&mut self, vip: IpAddr, done: Result<AddResult, String>, now: Instant) {
         let Some(vip) = self.vips.get_mut(&vip) else { return };
         match done {
             Ok(ensured) => {
-                vip.is_ours = ensured == Ensured::Added;
+                vip.is_ours = ensured == AddResult::Added;
                 vip.return_to(now);
             }
             Err(why) => {
@@ -355,7 +355,7 @@ impl Keeper {
             self.changed(now);
         }
         let mut record = Vec::new();
-        let keeps_no_marks = self.lo.as_ref().is_some_and(|lo| lo.marks == Marks::NotKept);
+        let keeps_no_marks = self.lo.as_ref().is_some_and(|lo| lo.marks == MarkSupport::NotKept);
         if let Some(recorded) = self.recorded.as_mut().filter(|_| keeps_no_marks) {
             record.extend(self.vips.iter().filter(|(_, vip)| vip.is_ours).map(|(address, _)| *address));
             record.retain(|address| recorded.insert(*address));
@@ -380,7 +380,7 @@ impl Keeper {
             let on_lo =
                 self.lo.iter().flat_map(|lo| &lo.addresses).filter(|on_lo| on_lo.net.addr() == address);
             let is_alone = on_lo.clone().count() == 1;
-            let is_ours = |on_lo: &&OnLo| on_lo.owner == Owner::Ours || (leaving.is_ours && is_alone);
+            let is_ours = |on_lo: &&LoAddress| on_lo.owner == Owner::Ours || (leaving.is_ours && is_alone);
             let nets: Vec<IpNet> = on_lo.filter(is_ours).map(|on_lo| on_lo.net).collect();
             if nets.is_empty() {
                 self.leaving.remove(&address); // it is gone, or somebody else's

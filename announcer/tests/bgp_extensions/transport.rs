@@ -169,7 +169,7 @@ async fn source_address_and_interface_are_the_sessions() {
 }
 
 #[tokio::test]
-async fn a_router_that_connects_and_says_nothing_is_told_of_long_before_it_is_given_up() {
+async fn a_router_that_connects_and_says_nothing_is_reported_long_before_it_is_given_up() {
     let mut session = Session::start().await;
     let _router = session.open_sent().await;
     let status = session.until_late(|status| status.last_down.is_some()).await;

@@ -19,9 +19,9 @@ pub(crate) struct Bench {
 }
 
 /// A process that ends with its case.
-struct Running(Child);
+struct ChildProcess(Child);
 
-impl Drop for Running {
+impl Drop for ChildProcess {
     fn drop(&mut self) {
         // The group: FRR and OpenBGPD are several processes.
         if let Ok(pid) = i32::try_from(self.0.id()) {
@@ -118,7 +118,7 @@ impl Bench {
         serde_json::from_slice(&output.stdout).ok()
     }
 
-    fn announcer(&self, case: &Case) -> Running {
+    fn announcer(&self, case: &Case) -> ChildProcess {
         let _ = fs::remove_dir_all(self.path("state"));
         for (key, text) in [("key", "correct-horse"), ("odd.key", "correct-horse ")] {
             fs::write(self.path(key), text).unwrap();
@@ -139,10 +139,10 @@ impl Bench {
         command.arg(self.path("announcer.toml")).arg("--socket").arg(self.path("control.sock"));
         command.arg("--state-dir").arg(self.path("state"));
         fs::create_dir_all(self.path("state")).unwrap();
-        Running(command.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap())
+        ChildProcess(command.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap())
     }
 
-    fn router(&self, case: &Case) -> Result<Vec<Running>, String> {
+    fn router(&self, case: &Case) -> Result<Vec<ChildProcess>, String> {
         let dir = self.dir.path().display().to_string();
         let _ = fs::remove_file(self.path("router.log"));
         let node = if case.far { "far" } else { "near" };
@@ -192,9 +192,9 @@ impl Bench {
         let all = commands.iter().map(|command| {
             let log = fs::File::options().create(true).append(true).open(self.path("router.log")).unwrap();
             let mut started = self.command(node, &["sh", "-c", command]);
-            Running(started.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap())
+            ChildProcess(started.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap())
         });
-        let all: Vec<Running> = all.collect();
+        let all: Vec<ChildProcess> = all.collect();
         let listens = format!("ip netns exec {}-{node} ss -Hltn sport = 179", self.prefix);
         let listening = until(PATIENCE, || {
             let seen = Command::new("sh").args(["-c", &listens]).output().unwrap();

@@ -108,7 +108,7 @@ fn text((rise, fall): (u32, u32), layout: &Layout) -> String {
 const HEARD: Duration = Duration::from_secs(6);
 
 /// The loop of one check of one VIP.
-struct Loop {
+struct ProbeLoop {
     /// What it sees.
     passes: bool,
     /// When it is heard of next.
@@ -117,14 +117,14 @@ struct Loop {
 
 /// A source of facts that can hang.
 #[derive(Default)]
-struct Source<T> {
+struct FactSource<T> {
     /// Until then nothing comes of it.
     hangs: Option<Instant>,
     /// What it would say.
     unsaid: Option<T>,
 }
 
-impl<T> Source<T> {
+impl<T> FactSource<T> {
     /// What is to be said now, if anything.
     fn take(&mut self, now: Instant) -> Option<T> {
         self.hangs = self.hangs.filter(|until| *until > now);
@@ -142,13 +142,13 @@ pub struct Health {
     config: Arc<Config>,
     director: Director,
     oracle: Oracle,
-    loops: BTreeMap<(IpAddr, usize), Loop>,
+    loops: BTreeMap<(IpAddr, usize), ProbeLoop>,
     /// The drain files, and whether the folder is to be read.
     files: BTreeSet<&'static str>,
-    folder: Source<()>,
-    lo: Source<BTreeMap<IpAddr, bool>>,
+    folder: FactSource<()>,
+    lo: FactSource<BTreeMap<IpAddr, bool>>,
     /// The next configuration, and whether it is forced.
-    reload: Source<(Arc<Config>, bool)>,
+    reload: FactSource<(Arc<Config>, bool)>,
     sequence: u64,
     generation: u64,
     /// What the oracle said, after how many facts, and until when that holds.
@@ -174,9 +174,9 @@ impl Health {
             config,
             loops: BTreeMap::new(),
             files: BTreeSet::new(),
-            folder: Source { hangs: None, unsaid: None },
-            lo: Source { hangs: None, unsaid: None },
-            reload: Source { hangs: None, unsaid: None },
+            folder: FactSource { hangs: None, unsaid: None },
+            lo: FactSource { hangs: None, unsaid: None },
+            reload: FactSource { hangs: None, unsaid: None },
             sequence: 10,
             generation: 0,
             healthy: BTreeMap::new(),
@@ -352,7 +352,7 @@ impl Health {
         let mut before = std::mem::take(&mut self.loops);
         for (vip, service) in self.config.vips() {
             for check in 0..service.checks.len() {
-                let new = Loop { passes: luck.u8(..4) > 0, next: now + HEARD.mul_f64(luck.f64()) };
+                let new = ProbeLoop { passes: luck.u8(..4) > 0, next: now + HEARD.mul_f64(luck.f64()) };
                 let one = before.remove(&(vip, check)).unwrap_or(new);
                 self.loops.insert((vip, check), one);
                 self.lo.unsaid.get_or_insert_default().entry(vip).or_insert(true);
@@ -365,7 +365,7 @@ impl Health {
         let Some(one) = self.loops.get_mut(&(vip, check)).filter(|one| one.next <= now + HEARD) else {
             return;
         };
-        *one = Loop { passes: pass, next: one.next.max(now + HEARD.mul_f64(luck.f64())) };
+        *one = ProbeLoop { passes: pass, next: one.next.max(now + HEARD.mul_f64(luck.f64())) };
         self.sequence += 1;
         let took = Duration::from_millis(3);
         // One in eight was started before others that have ended; one in eight could not ask.

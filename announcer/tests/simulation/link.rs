@@ -11,16 +11,16 @@ const RETRANSMISSION: Duration = Duration::from_millis(200);
 
 /// Which host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Who {
+pub enum Side {
     Us,
     Router,
 }
 
-impl Who {
-    pub fn other(self) -> Who {
+impl Side {
+    pub fn other(self) -> Side {
         match self {
-            Who::Us => Who::Router,
-            Who::Router => Who::Us,
+            Side::Us => Side::Router,
+            Side::Router => Side::Us,
         }
     }
 }
@@ -45,7 +45,7 @@ pub enum Segment {
 pub struct Arrival {
     pub at: Instant,
     number: u64,
-    pub to: Who,
+    pub to: Side,
     pub connection: u64,
     pub segment: Segment,
 }
@@ -83,7 +83,7 @@ impl Link {
 
     pub fn send(
         &mut self,
-        to: Who,
+        to: Side,
         connection: u64,
         segment: Segment,
         now: Instant,

@@ -11,7 +11,7 @@ use ipnet::IpNet;
 
 /// All that was ever seen of one check of one VIP, since it was what it is.
 #[derive(Clone)]
-struct Seen {
+struct CheckHistory {
     check: CheckConfig,
     /// What it began with, and when.
     start: (Verdict, Instant),
@@ -21,9 +21,9 @@ struct Seen {
     heard: Vec<(Instant, Option<bool>)>,
 }
 
-impl Seen {
+impl CheckHistory {
     fn new(check: &CheckConfig, verdict: Verdict, now: Instant) -> Self {
-        Seen { check: check.clone(), start: (verdict, now), newest: 0, heard: Vec::new() }
+        CheckHistory { check: check.clone(), start: (verdict, now), newest: 0, heard: Vec::new() }
     }
 
     fn lease(&self) -> Duration {
@@ -67,7 +67,7 @@ impl Seen {
 #[derive(Clone, Default)]
 struct Vip {
     present: bool,
-    checks: Vec<Seen>,
+    checks: Vec<CheckHistory>,
 }
 
 impl Vip {
@@ -160,9 +160,13 @@ impl Oracle {
                 known.checks.get(index).is_some_and(|seen| seen.check == *check)
             };
             let checks = service.checks.iter().enumerate().map(|(index, check)| {
-                let seen = kept(check).unwrap_or_else(|| Seen::new(check, verdict, now));
+                let seen = kept(check).unwrap_or_else(|| CheckHistory::new(check, verdict, now));
                 // Probes that are under way count where their check stays in its place.
-                if in_place(index, check) { seen } else { Seen { newest: seen.newest.max(since), ..seen } }
+                if in_place(index, check) {
+                    seen
+                } else {
+                    CheckHistory { newest: seen.newest.max(since), ..seen }
+                }
             });
             let vip = Vip { present: known.present, checks: checks.collect() };
             self.vips.insert(address, vip);

@@ -4,7 +4,9 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use announcer::bgp::fsm::{self, Action, Backlog, Event, Outgoing, State, StateName, StepContext, Timers};
+use announcer::bgp::fsm::{
+    self, Action, Backlog, Event, OutgoingMessage, State, StateName, StepContext, Timers,
+};
 use announcer::bgp::notification::{self, Notification};
 use announcer::bgp::open::{NegotiatedSession, Offer, RefreshKind, negotiate};
 use announcer::bgp::outbox::{AckPosition, Outbox, OutboxChange};
@@ -14,7 +16,7 @@ use announcer::model::{Family, Overrides};
 use announcer::rib::{AdjRibOut, Export, LocRib, NextHop, Update};
 use ipnet::IpNet;
 
-use super::link::{Link, Segment, WINDOW, Who};
+use super::link::{Link, Segment, Side, WINDOW};
 use super::table::Table;
 
 /// The world as a speaker reaches it.
@@ -54,7 +56,7 @@ pub struct Routes {
 }
 
 pub struct Speaker {
-    who: Who,
+    who: Side,
     offer: Offer,
     pub timers: Timers,
     pub state: State,
@@ -76,7 +78,7 @@ pub struct Speaker {
 }
 
 impl Speaker {
-    pub fn new(who: Who, offer: Offer, timers: Timers, user_timeout: bool) -> Self {
+    pub fn new(who: Side, offer: Offer, timers: Timers, user_timeout: bool) -> Self {
         Speaker {
             who,
             offer,
@@ -167,7 +169,7 @@ impl Speaker {
         match action {
             Action::Connect => {
                 assert!(self.tcp.is_none() && self.dialing.is_none(), "one connection at a time");
-                if self.who == Who::Us {
+                if self.who == Side::Us {
                     *world.connections += 1;
                     self.dialing = Some(*world.connections);
                     self.transmit(*world.connections, Segment::Syn, world);
@@ -230,13 +232,13 @@ impl Speaker {
         world.link.send(self.who.other(), connection, segment, world.now, world.luck);
     }
 
-    fn send(&mut self, message: &Outgoing) {
+    fn send(&mut self, message: &OutgoingMessage) {
         let tcp = self.tcp.as_mut().expect("nothing is sent without TCP");
         let tail = tcp.outbox.tail();
         match message {
-            Outgoing::Open => wire::open(tail, &self.offer),
-            Outgoing::Keepalive => wire::keepalive(tail),
-            Outgoing::Notification(notification) => wire::notification(tail, notification),
+            OutgoingMessage::Open => wire::open(tail, &self.offer),
+            OutgoingMessage::Keepalive => wire::keepalive(tail),
+            OutgoingMessage::Notification(notification) => wire::notification(tail, notification),
         }
     }
 
@@ -269,7 +271,7 @@ impl Speaker {
                 Update::Announce { prefixes, .. } => {
                     announced = true;
                     let good = prefixes.iter().all(|prefix| healthy.contains(prefix));
-                    assert!(good || self.who == Who::Router, "{prefixes:?} may not be announced");
+                    assert!(good || self.who == Side::Router, "{prefixes:?} may not be announced");
                 }
                 Update::EndOfRib(_) => assert!(self.rib.complete, "End-of-RIB waits for the first verdicts"),
             }
@@ -413,7 +415,7 @@ impl Speaker {
             };
             let (kind, body) = self.table.message();
             let event = self.event(message);
-            let learn = self.who == Who::Router && self.state.name() == StateName::Established && kind == 2;
+            let learn = self.who == Side::Router && self.state.name() == StateName::Established && kind == 2;
             if learn {
                 self.table.apply(&body);
             }

@@ -37,12 +37,12 @@ pub enum VipEvent {
 pub struct Events {
     socket: TokioSocket,
     ready: VecDeque<VipEvent>,
-    drain: Drain,
+    drain: Backlog,
 }
 
 /// Whether events were lost, and what is still queued is to be thrown away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Drain {
+enum Backlog {
     No,
     UntilEmpty,
 }
@@ -61,7 +61,7 @@ pub fn watch() -> Result<Events, Error> {
         Ok(socket)
     };
     let socket = open().map_err(Error::Netlink)?;
-    Ok(Events { socket, ready: VecDeque::new(), drain: Drain::No })
+    Ok(Events { socket, ready: VecDeque::new(), drain: Backlog::No })
 }
 
 impl Events {
@@ -78,21 +78,21 @@ impl Events {
             let mut octets = [0; DATAGRAM];
             let mut room = &mut octets[..];
             let received = match self.drain {
-                Drain::No => self.socket.recv(&mut room).await,
-                Drain::UntilEmpty => self.socket.socket_ref().recv(&mut room, 0).map(drop),
+                Backlog::No => self.socket.recv(&mut room).await,
+                Backlog::UntilEmpty => self.socket.socket_ref().recv(&mut room, 0).map(drop),
             };
             let length = DATAGRAM - room.len();
             match (received, self.drain) {
-                (Ok(()), Drain::No) => self.ready = events(octets.get(..length).unwrap_or_default()),
-                (Ok(()), Drain::UntilEmpty) => {}
+                (Ok(()), Backlog::No) => self.ready = events(octets.get(..length).unwrap_or_default()),
+                (Ok(()), Backlog::UntilEmpty) => {}
                 (Err(error), _) if error.raw_os_error() == Some(libc::ENOBUFS) => {
-                    self.drain = Drain::UntilEmpty
+                    self.drain = Backlog::UntilEmpty
                 }
-                (Err(error), Drain::UntilEmpty) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.drain = Drain::No;
+                (Err(error), Backlog::UntilEmpty) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.drain = Backlog::No;
                     return Ok(VipEvent::Overrun);
                 }
-                (Err(error), Drain::No | Drain::UntilEmpty) => return Err(Error::Netlink(error)),
+                (Err(error), Backlog::No | Backlog::UntilEmpty) => return Err(Error::Netlink(error)),
             }
         }
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
 
 use super::Error;
-use crate::plan::{Knob, Sysctl};
+use crate::plan::{ArpSetting, Sysctl};
 
 const CONF: &str = "/proc/sys/net/ipv4/conf";
 
@@ -21,7 +21,7 @@ pub fn read_all() -> Result<BTreeMap<Sysctl, i32>, Error> {
     let mut all = BTreeMap::new();
     for entry in std::fs::read_dir(CONF).map_err(failed(CONF))? {
         let interface = entry.map_err(failed(CONF))?.file_name().to_string_lossy().into_owned();
-        for knob in Knob::ALL {
+        for knob in ArpSetting::ALL {
             let sysctl = Sysctl { interface: interface.clone(), knob };
             let path = path(&sysctl);
             match std::fs::read_to_string(&path) {

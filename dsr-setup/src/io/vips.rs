@@ -23,7 +23,7 @@ use netlink_packet_route::route::RouteType;
 use rtnetlink::{Handle, LinkUnspec, RouteMessageBuilder};
 
 use super::Error;
-use crate::plan::{Difference, Elsewhere, Link, Loopback, Marks, OnLo, Owner};
+use crate::plan::{Difference, Link, LoAddress, Loopback, MarkSupport, OtherAddress, Owner};
 
 /// IFA_PROTO of every address that is ours.
 pub const PROTOCOL: u8 = 0xB6;
@@ -48,7 +48,7 @@ pub struct Vips {
 
 /// What [`Vips::add`] found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ensured {
+pub enum AddResult {
     /// It was not there, and now is, as ours.
     Added,
     /// It was there and was left as it is, whoever owns it.
@@ -57,7 +57,7 @@ pub enum Ensured {
 
 /// What [`Vips::remove`] found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Removed {
+pub enum RemoveResult {
     /// It is gone.
     Removed,
     /// It was not there.
@@ -76,11 +76,14 @@ impl Vips {
     /// count where the kernel keeps no marks, and nowhere else.
     pub async fn observe(&self, recorded: &BTreeSet<IpAddr>) -> Result<Loopback, Error> {
         let all = self.handle.address().get().execute().try_collect::<Vec<_>>().await.map_err(refused)?;
-        let marks =
-            if all.iter().any(|message| protocol(message).is_some()) { Marks::Kept } else { Marks::NotKept };
+        let marks = if all.iter().any(|message| protocol(message).is_some()) {
+            MarkSupport::Kept
+        } else {
+            MarkSupport::NotKept
+        };
         let (on_lo, others): (Vec<_>, Vec<_>) =
             all.into_iter().partition(|message| message.header.index == LO);
-        let addresses: Vec<OnLo> =
+        let addresses: Vec<LoAddress> =
             on_lo.iter().filter_map(|message| read(message, marks, recorded)).collect();
         let mut elsewhere = Vec::new();
         for message in others {
@@ -94,7 +97,7 @@ impl Vips {
             };
             let link_local = message.header.scope == AddressScope::Link;
             let usable = !flags(&message).intersects(AddressFlags::Tentative | AddressFlags::Dadfailed);
-            elsewhere.push(Elsewhere { net, interface, link_local, usable });
+            elsewhere.push(OtherAddress { net, interface, link_local, usable });
         }
         Ok(Loopback { link: self.link().await?, marks, addresses, elsewhere })
     }
@@ -106,12 +109,12 @@ impl Vips {
     }
 
     /// Puts `vips` on `lo`, many at a time. When it returns, and `lo` is up, the host answers for those that were added.
-    pub async fn add(&self, vips: &[IpAddr]) -> Vec<(IpAddr, Result<Ensured, Error>)> {
+    pub async fn add(&self, vips: &[IpAddr]) -> Vec<(IpAddr, Result<AddResult, Error>)> {
         let requests =
             stream::iter(vips.iter().copied()).map(|vip| async move { (vip, self.add_one(vip).await) });
         let done: Vec<_> = requests.buffer_unordered(REQUESTS).collect().await;
         let added =
-            done.iter().filter(|(vip, ensured)| vip.is_ipv6() && matches!(ensured, Ok(Ensured::Added)));
+            done.iter().filter(|(vip, ensured)| vip.is_ipv6() && matches!(ensured, Ok(AddResult::Added)));
         let added: Vec<IpAddr> = added.map(|(vip, _)| *vip).collect();
         let routed = stream::iter(&added).for_each_concurrent(REQUESTS, |vip| self.local(*vip));
         // Should the kernel be slower still, the VIPs are there all the same, and a probe will tell.
@@ -138,12 +141,12 @@ impl Vips {
         }
     }
 
-    async fn add_one(&self, vip: IpAddr) -> Result<Ensured, Error> {
+    async fn add_one(&self, vip: IpAddr) -> Result<AddResult, Error> {
         let mut request = self.handle.address().add(LO, vip, IpNet::from(vip).prefix_len());
         mark(request.message_mut(), vip);
         match request.execute().await {
-            Ok(()) => Ok(Ensured::Added),
-            Err(error) if is(&error, libc::EEXIST) => Ok(Ensured::AlreadyThere),
+            Ok(()) => Ok(AddResult::Added),
+            Err(error) if is(&error, libc::EEXIST) => Ok(AddResult::AlreadyThere),
             Err(error) if vip.is_ipv6() && NO_IPV6.iter().any(|code| is(&error, *code)) => {
                 Err(Error::Ipv6Disabled)
             }
@@ -180,12 +183,12 @@ impl Vips {
     }
 
     /// Removes an address from `lo`. Whose it is, the caller has seen by [`observe`](Self::observe).
-    pub async fn remove(&self, net: IpNet) -> Result<Removed, Error> {
+    pub async fn remove(&self, net: IpNet) -> Result<RemoveResult, Error> {
         let mut request = self.handle.address().add(LO, net.addr(), net.prefix_len());
         let message = request.message_mut().clone();
         match self.handle.address().del(message).execute().await {
-            Ok(()) => Ok(Removed::Removed),
-            Err(error) if is(&error, libc::EADDRNOTAVAIL) => Ok(Removed::Absent),
+            Ok(()) => Ok(RemoveResult::Removed),
+            Err(error) if is(&error, libc::EADDRNOTAVAIL) => Ok(RemoveResult::Absent),
             Err(error) => Err(refused(error)),
         }
     }
@@ -230,22 +233,22 @@ fn mark(message: &mut AddressMessage, vip: IpAddr) {
 }
 
 /// What a message says of an address on `lo`.
-fn read(message: &AddressMessage, marks: Marks, recorded: &BTreeSet<IpAddr>) -> Option<OnLo> {
+fn read(message: &AddressMessage, marks: MarkSupport, recorded: &BTreeSet<IpAddr>) -> Option<LoAddress> {
     let net = net(message)?;
     let owner = owner(protocol(message), marks, recorded.contains(&net.addr()));
-    Some(OnLo { net, owner, differences: differences(message, net.addr(), marks) })
+    Some(LoAddress { net, owner, differences: differences(message, net.addr(), marks) })
 }
 
 /// The mark decides where the kernel keeps marks; else the record does.
-fn owner(protocol: Option<u8>, marks: Marks, is_recorded: bool) -> Owner {
+fn owner(protocol: Option<u8>, marks: MarkSupport, is_recorded: bool) -> Owner {
     let is_ours = match marks {
-        Marks::Kept => protocol == Some(PROTOCOL),
-        Marks::NotKept => is_recorded,
+        MarkSupport::Kept => protocol == Some(PROTOCOL),
+        MarkSupport::NotKept => is_recorded,
     };
     if is_ours { Owner::Ours } else { Owner::Foreign }
 }
 
-fn differences(message: &AddressMessage, vip: IpAddr, marks: Marks) -> BTreeSet<Difference> {
+fn differences(message: &AddressMessage, vip: IpAddr, marks: MarkSupport) -> BTreeSet<Difference> {
     let lifetime = lifetime(message);
     let (may_be_source, flags_differ) = match vip {
         IpAddr::V4(_) => (matches!(message.header.scope, AddressScope::Universe | AddressScope::Site), false),
@@ -255,7 +258,7 @@ fn differences(message: &AddressMessage, vip: IpAddr, marks: Marks) -> BTreeSet<
         }
     };
     let ends = lifetime.is_some_and(|lifetime| lifetime.ifa_valid != FOR_EVER);
-    let mark_is_lost = marks == Marks::Kept && protocol(message) != Some(PROTOCOL);
+    let mark_is_lost = marks == MarkSupport::Kept && protocol(message) != Some(PROTOCOL);
     [
         (may_be_source, Difference::Source),
         (flags_differ, Difference::Flags),

@@ -7,13 +7,13 @@ fn ip(text: &str) -> IpAddr {
 }
 
 /// `192.0.2.80/32` is ours, `~192.0.2.80/32` is somebody else's.
-fn on_lo(text: &str) -> OnLo {
+fn on_lo(text: &str) -> LoAddress {
     let owner = if text.starts_with('~') { Owner::Foreign } else { Owner::Ours };
-    OnLo { net: text.trim_start_matches('~').parse().unwrap(), owner, differences: BTreeSet::new() }
+    LoAddress { net: text.trim_start_matches('~').parse().unwrap(), owner, differences: BTreeSet::new() }
 }
 
-fn loopback(link: Link, addresses: Vec<OnLo>) -> Loopback {
-    Loopback { link, marks: Marks::Kept, addresses, elsewhere: Vec::new() }
+fn loopback(link: Link, addresses: Vec<LoAddress>) -> Loopback {
+    Loopback { link, marks: MarkSupport::Kept, addresses, elsewhere: Vec::new() }
 }
 
 /// `all.arp_ignore=1`, or `all.arp_ignore=0>1` for a recorded change.
@@ -22,13 +22,13 @@ fn sysctl(text: &str) -> (Sysctl, &str) {
     (Sysctl::parse(&format!("net.ipv4.conf.{name}")).unwrap(), value)
 }
 
-fn observed(lo: &[&str], sysctls: &str, changes: &str) -> Observed {
+fn observed(lo: &[&str], sysctls: &str, changes: &str) -> HostState {
     let value = |text: &str| text.parse::<i32>().unwrap();
     let change = |text: &str| {
         let (was, set) = text.split_once('>').unwrap();
         Change { was: value(was), set: value(set) }
     };
-    Observed {
+    HostState {
         lo: loopback(Link::Up, lo.iter().map(|text| on_lo(text)).collect()),
         sysctls: sysctls.split_whitespace().map(sysctl).map(|(name, text)| (name, value(text))).collect(),
         changes: changes.split_whitespace().map(sysctl).map(|(name, text)| (name, change(text))).collect(),
@@ -36,7 +36,7 @@ fn observed(lo: &[&str], sysctls: &str, changes: &str) -> Observed {
     }
 }
 
-fn lines(observed: &Observed, desired: &Desired) -> Vec<String> {
+fn lines(observed: &HostState, desired: &DesiredState) -> Vec<String> {
     plan(observed, desired).iter().map(Step::to_string).collect()
 }
 
@@ -47,7 +47,7 @@ const QUIET: &str = "all.arp_ignore=1 all.arp_announce=2 eth0.arp_ignore=0 eth0.
 fn a_new_host_gets_quiet_arp_before_its_first_vip() {
     let mut host = observed(&["~127.0.0.1/8", "~::1/128"], NEW, "");
     host.lo.link = Link::Down;
-    let want = Desired::Present([ip("192.0.2.80"), ip("2001:db8::80")].into());
+    let want = DesiredState::Present([ip("192.0.2.80"), ip("2001:db8::80")].into());
     assert_eq!(
         lines(&host, &want),
         [
@@ -64,14 +64,14 @@ fn a_new_host_gets_quiet_arp_before_its_first_vip() {
 fn an_address_that_is_there_is_left_as_it_is_whoever_owns_it() {
     for lo in ["192.0.2.80/32", "~192.0.2.80/32", "~192.0.2.80/24"] {
         let host = observed(&[lo], QUIET, "");
-        assert_eq!(lines(&host, &Desired::Present([ip("192.0.2.80")].into())), [""; 0], "{lo}");
+        assert_eq!(lines(&host, &DesiredState::Present([ip("192.0.2.80")].into())), [""; 0], "{lo}");
     }
 }
 
 #[test]
 fn a_vip_of_ours_that_is_not_named_stays() {
     let host = observed(&["192.0.2.81/32"], QUIET, "");
-    assert_eq!(lines(&host, &Desired::Present([ip("192.0.2.80")].into())), ["add 192.0.2.80/32 to lo"]);
+    assert_eq!(lines(&host, &DesiredState::Present([ip("192.0.2.80")].into())), ["add 192.0.2.80/32 to lo"]);
 }
 
 #[test]
@@ -103,7 +103,11 @@ fn settings_that_hide_the_vips_already_are_left_and_those_that_do_not_are_set() 
         ),
         ("all.arp_announce=2 eth0.arp_announce=1", vec![]),
     ] {
-        assert_eq!(lines(&observed(&[], sysctls, ""), &Desired::Present(BTreeSet::new())), want, "{sysctls}");
+        assert_eq!(
+            lines(&observed(&[], sysctls, ""), &DesiredState::Present(BTreeSet::new())),
+            want,
+            "{sysctls}"
+        );
     }
 }
 
@@ -115,7 +119,7 @@ fn clean_undoes_what_is_ours_and_nothing_else() {
         "all.arp_ignore=0>1 all.arp_announce=0>2 eth9.arp_ignore=3>1",
     );
     assert_eq!(
-        lines(&host, &Desired::Clean),
+        lines(&host, &DesiredState::Clean),
         [
             "remove 192.0.2.80/32 from lo",
             "set net.ipv4.conf.all.arp_ignore = 0 (was 1)",
@@ -128,7 +132,7 @@ fn clean_undoes_what_is_ours_and_nothing_else() {
 #[test]
 fn absent_takes_the_named_vips_of_ours_alone() {
     let host = observed(&["192.0.2.80/32", "192.0.2.81/32", "~192.0.2.82/32"], QUIET, "all.arp_ignore=0>1");
-    let named = Desired::Absent([ip("192.0.2.80"), ip("192.0.2.82"), ip("192.0.2.83")].into());
+    let named = DesiredState::Absent([ip("192.0.2.80"), ip("192.0.2.82"), ip("192.0.2.83")].into());
     assert_eq!(lines(&host, &named), ["remove 192.0.2.80/32 from lo"]);
 }
 
@@ -145,7 +149,7 @@ fn a_held_vip_is_in_use_when_it_goes_or_when_arp_speaks_again() {
 }
 
 /// What carrying out a step does to the host.
-fn carry_out(host: &mut Observed, step: &Step) {
+fn carry_out(host: &mut HostState, step: &Step) {
     match step {
         Step::RaiseLo => host.lo.link = Link::Up,
         Step::Add(vip) => host.lo.addresses.push(on_lo(&IpNet::from(*vip).to_string())),
@@ -164,7 +168,7 @@ fn carry_out(host: &mut Observed, step: &Step) {
     }
 }
 
-fn carried_out(host: &Observed, desired: &Desired) -> Observed {
+fn carried_out(host: &HostState, desired: &DesiredState) -> HostState {
     let mut after = host.clone();
     plan(host, desired).iter().for_each(|step| carry_out(&mut after, step));
     after
@@ -181,46 +185,46 @@ fn vips() -> impl Strategy<Value = BTreeSet<IpAddr>> {
 
 fn sysctls() -> impl Strategy<Value = BTreeMap<Sysctl, i32>> {
     let interface = prop::sample::select(vec!["all", "default", "lo", "eth0", "eth0.7"]);
-    let key = (interface, prop::sample::select(Knob::ALL.to_vec()))
+    let key = (interface, prop::sample::select(ArpSetting::ALL.to_vec()))
         .prop_map(|(interface, knob)| Sysctl { interface: interface.into(), knob });
     prop::collection::btree_map(key, -1..10i32, 0..10)
 }
 
 /// A host with nothing of ours on it.
-fn untouched() -> impl Strategy<Value = Observed> {
+fn untouched() -> impl Strategy<Value = HostState> {
     (any::<bool>(), vips(), sysctls()).prop_map(|(up, foreign, sysctls)| {
         let foreign = foreign.into_iter().map(|vip| on_lo(&format!("~{}", IpNet::from(vip))));
         let link = if up { Link::Up } else { Link::Down };
         let (changes, record_error) = (BTreeMap::new(), None);
-        Observed { lo: loopback(link, foreign.collect()), sysctls, changes, record_error }
+        HostState { lo: loopback(link, foreign.collect()), sysctls, changes, record_error }
     })
 }
 
 proptest! {
     #[test]
     fn a_plan_that_was_carried_out_leaves_nothing_to_do(host in untouched(), first in vips(), second in vips()) {
-        let once = carried_out(&host, &Desired::Present(first.clone()));
-        prop_assert_eq!(plan(&once, &Desired::Present(first)), vec![]);
-        let twice = carried_out(&once, &Desired::Present(second.clone()));
-        prop_assert_eq!(plan(&twice, &Desired::Present(second.clone())), vec![]);
+        let once = carried_out(&host, &DesiredState::Present(first.clone()));
+        prop_assert_eq!(plan(&once, &DesiredState::Present(first)), vec![]);
+        let twice = carried_out(&once, &DesiredState::Present(second.clone()));
+        prop_assert_eq!(plan(&twice, &DesiredState::Present(second.clone())), vec![]);
         prop_assert!(second.iter().all(|vip| twice.lo.holds(*vip)));
     }
 
     #[test]
     fn clean_after_any_presents_restores_the_host(host in untouched(), first in vips(), second in vips()) {
-        let applied = carried_out(&carried_out(&host, &Desired::Present(first)), &Desired::Present(second));
-        let cleaned = carried_out(&applied, &Desired::Clean);
+        let applied = carried_out(&carried_out(&host, &DesiredState::Present(first)), &DesiredState::Present(second));
+        let cleaned = carried_out(&applied, &DesiredState::Clean);
         prop_assert_eq!(&cleaned.lo.addresses, &host.lo.addresses);
         prop_assert_eq!(&cleaned.sysctls, &host.sysctls);
-        prop_assert_eq!(plan(&cleaned, &Desired::Clean), vec![]);
+        prop_assert_eq!(plan(&cleaned, &DesiredState::Clean), vec![]);
     }
 
     #[test]
     fn what_somebody_set_after_us_stays(host in untouched(), meddled in sysctls()) {
-        let mut applied = carried_out(&host, &Desired::Present(BTreeSet::new()));
+        let mut applied = carried_out(&host, &DesiredState::Present(BTreeSet::new()));
         let changes = applied.changes.clone();
         applied.sysctls.extend(meddled.clone());
-        let cleaned = carried_out(&applied, &Desired::Clean);
+        let cleaned = carried_out(&applied, &DesiredState::Clean);
         for (sysctl, value) in &meddled {
             let ours = changes.get(sysctl).is_some_and(|change| change.set == *value);
             prop_assert!(ours || cleaned.sysctls[sysctl] == *value, "{sysctl}");
@@ -230,7 +234,7 @@ proptest! {
     #[test]
     fn every_setting_reads_back_from_its_name(interface in "[a-z0-9.]{1,15}") {
         prop_assume!(interface != "." && interface != "..");
-        for knob in Knob::ALL {
+        for knob in ArpSetting::ALL {
             let sysctl = Sysctl { interface: interface.clone(), knob };
             prop_assert_eq!(Sysctl::parse(&sysctl.to_string()), Some(sysctl));
         }

@@ -9,25 +9,25 @@ use scene::wire::{Message, between};
 use scene::{FRONTENDS, ROUTERS, address};
 
 use crate::script::{Logs, VIP};
-use crate::view::{Kind, View};
+use crate::view::{EventKind, View};
 
 /// A route that is taken out and put in again at once did not go: netlink tells of both.
 const REPLACED: Duration = Duration::from_millis(20);
 
 /// Where the logs were read up to.
-pub(crate) struct Follow {
+pub(crate) struct LogFollower {
     logs: Logs,
     wire: Vec<usize>,
     fib: Vec<usize>,
     buckets: usize,
 }
 
-impl Follow {
+impl LogFollower {
     /// From now on, when every frontend is in both FIBs.
-    pub(crate) fn new(logs: Logs) -> Follow {
+    pub(crate) fn new(logs: Logs) -> LogFollower {
         let wire = logs.wire.iter().map(scene::log::Log::mark).collect();
         let fib = logs.fib.iter().map(scene::log::Log::mark).collect();
-        Follow { logs, wire, fib, buckets: 0 }
+        LogFollower { logs, wire, fib, buckets: 0 }
     }
 
     /// Reads what came since, and tells it to the view.
@@ -64,13 +64,13 @@ fn message_seen(view: &mut View, router: usize, message: &Message) {
     };
     let name = ROUTERS[router];
     if message.withdraws(vip) {
-        view.event(message.at, Kind::Gone, format!("{name} hears {frontend} withdraw {VIP}"));
+        view.event(message.at, EventKind::Gone, format!("{name} hears {frontend} withdraw {VIP}"));
     }
     if message.announces(vip) {
-        view.event(message.at, Kind::Back, format!("{name} hears {frontend} announce {VIP}"));
+        view.event(message.at, EventKind::Back, format!("{name} hears {frontend} announce {VIP}"));
     }
     if let Some((code, subcode, _)) = message.notification() {
         let text = format!("{name} hears {frontend} say goodbye (NOTIFICATION {code}/{subcode})");
-        view.event(message.at, Kind::Gone, text);
+        view.event(message.at, EventKind::Gone, text);
     }
 }

@@ -28,9 +28,9 @@ use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use until::until;
 
-use crate::follow::Follow;
+use crate::follow::LogFollower;
 use crate::screen::Screen;
-use crate::script::{Pace, Said};
+use crate::script::{Pace, ScriptEvent};
 use crate::view::View;
 
 /// The lab's name; any other lab may be up beside it.
@@ -52,16 +52,16 @@ struct Arguments {
     plain: bool,
 }
 
-/// What the main thread is told.
+/// What the main thread is inputs.
 pub(crate) enum Input {
     /// By the script.
-    Said(Said),
+    Script(ScriptEvent),
     /// By the one at the keyboard.
     Signal(Signal),
 }
 
 /// How it ended.
-enum End {
+enum DemoEnd {
     Played(Result<()>),
     Interrupted(Signal),
 }
@@ -69,62 +69,62 @@ enum End {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     match run(&arguments) {
-        Ok(End::Played(Ok(()))) => ExitCode::SUCCESS,
-        Ok(End::Interrupted(signal)) => {
+        Ok(DemoEnd::Played(Ok(()))) => ExitCode::SUCCESS,
+        Ok(DemoEnd::Interrupted(signal)) => {
             eprintln!("demo: interrupted; nothing is left behind");
             ExitCode::from(128u8.saturating_add(signal as u8))
         }
-        Ok(End::Played(Err(error))) | Err(error) => {
+        Ok(DemoEnd::Played(Err(error))) | Err(error) => {
             eprintln!("demo: {error:#}");
             ExitCode::FAILURE
         }
     }
 }
 
-fn run(arguments: &Arguments) -> Result<End> {
-    let (tell, told) = mpsc::channel();
+fn run(arguments: &Arguments) -> Result<DemoEnd> {
+    let (input_tx, inputs) = mpsc::channel();
     let cancel = Cancel::new();
-    signals(tell.clone())?;
+    signals(input_tx.clone())?;
     let pace = if arguments.quick { Pace::QUICK } else { Pace::WATCHED };
     let script = thread::spawn({
         let cancel = cancel.clone();
-        move || script::play(&pace, &cancel, &|said| drop(tell.send(Input::Said(said))))
+        move || script::play(&pace, &cancel, &|event| drop(input_tx.send(Input::Script(event))))
     });
     let mut screen = Screen::new(arguments.plain);
     let mut view = View::new(SystemTime::now());
-    let signal = watch(&told, &script, &mut view, &mut screen)?;
+    let signal = watch(&inputs, &script, &mut view, &mut screen)?;
     screen.close();
     match signal {
         Some(signal) => {
             cancel.cancel();
-            clean_up(&told, &script, &view).context("cleaning up")?;
-            Ok(End::Interrupted(signal))
+            clean_up(&inputs, &script, &view).context("cleaning up")?;
+            Ok(DemoEnd::Interrupted(signal))
         }
         None => {
             let played = script.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             screen.print(&view.last_words(screen.has_drawn(), played.is_ok()))?;
-            Ok(End::Played(played))
+            Ok(DemoEnd::Played(played))
         }
     }
 }
 
 /// Shows what happens until the script is over, or a signal comes, which is returned.
 fn watch(
-    told: &Receiver<Input>,
+    inputs: &Receiver<Input>,
     script: &JoinHandle<Result<()>>,
     view: &mut View,
     screen: &mut Screen,
 ) -> Result<Option<Signal>> {
-    let mut follow: Option<Follow> = None;
+    let mut follow: Option<LogFollower> = None;
     let mut next = Instant::now() + FRAME;
     loop {
-        match told.recv_timeout(next.saturating_duration_since(Instant::now())) {
+        match inputs.recv_timeout(next.saturating_duration_since(Instant::now())) {
             Ok(Input::Signal(signal)) => return Ok(Some(signal)),
-            Ok(Input::Said(said)) => {
-                if let Said::Serving(logs) = &said {
-                    follow = Some(Follow::new(logs.clone()));
+            Ok(Input::Script(event)) => {
+                if let ScriptEvent::Serving(logs) = &event {
+                    follow = Some(LogFollower::new(logs.clone()));
                 }
-                view.hear(said);
+                view.hear(event);
             }
             Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
                 next = Instant::now() + FRAME;
@@ -145,11 +145,11 @@ fn watch(
 }
 
 /// After an interrupt: the script's thread is wherever it is, and ends with this process.
-fn clean_up(told: &Receiver<Input>, script: &JoinHandle<Result<()>>, view: &View) -> Result<()> {
+fn clean_up(inputs: &Receiver<Input>, script: &JoinHandle<Result<()>>, view: &View) -> Result<()> {
     let mut up = view.lab_is_up();
     // A lab that is being started undoes that itself.
     let _ = until(PATIENCE, || {
-        up |= told.try_iter().any(|input| matches!(input, Input::Said(Said::LabUp)));
+        up |= inputs.try_iter().any(|input| matches!(input, Input::Script(ScriptEvent::LabUp)));
         if up || script.is_finished() { Ok(()) } else { Err(()) }
     });
     if up {
@@ -172,7 +172,7 @@ fn clean_up(told: &Receiver<Input>, script: &JoinHandle<Result<()>>, view: &View
     Ok(())
 }
 
-fn signals(tell: mpsc::Sender<Input>) -> Result<()> {
+fn signals(input_tx: mpsc::Sender<Input>) -> Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let guard = runtime.enter();
@@ -188,7 +188,7 @@ fn signals(tell: mpsc::Sender<Input>) -> Result<()> {
                 _ = hangup.recv() => Signal::SIGHUP,
             }
         });
-        let _ = tell.send(Input::Signal(signal)); // it is ending already, then
+        let _ = input_tx.send(Input::Signal(signal)); // it is ending already, then
     });
     Ok(())
 }

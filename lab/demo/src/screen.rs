@@ -10,14 +10,14 @@ use terminal_size::{Height, Width, terminal_size};
 
 use crate::view::{HEIGHT, Line, Style, View, WIDTH};
 
-/// How often rates are told where they cannot be drawn.
-const TOLD: Duration = Duration::from_secs(1);
+/// How often rates are printed where they cannot be drawn.
+const RATES_EVERY: Duration = Duration::from_secs(1);
 
 /// Where it is shown.
 pub(crate) struct Screen {
     mode: Mode,
     colours: bool,
-    told: usize,
+    shown: usize,
     next: SystemTime,
 }
 
@@ -40,7 +40,7 @@ impl Screen {
             usize::from(wide) >= WIDTH && usize::from(high) >= HEIGHT
         });
         let mode = if terminal && large && !plain { Mode::Picture } else { Mode::Lines };
-        Screen { mode, colours: terminal && !plain, told: 0, next: SystemTime::now() }
+        Screen { mode, colours: terminal && !plain, shown: 0, next: SystemTime::now() }
     }
 
     /// Shows how things stand.
@@ -50,16 +50,16 @@ impl Screen {
     pub(crate) fn show(&mut self, view: &View, now: SystemTime) -> io::Result<()> {
         match self.mode {
             Mode::Lines => {
-                let lines = view.told_since(&mut self.told);
+                let lines = view.lines_since(&mut self.shown);
                 self.print(&lines)?;
                 if view.has_rates() && !view.is_over() && now >= self.next {
-                    self.next = now + TOLD;
+                    self.next = now + RATES_EVERY;
                     self.print(&[view.rates(now)])?;
                 }
                 Ok(())
             }
             Mode::Picture if !view.is_serving() => {
-                let lines = view.told_since(&mut self.told);
+                let lines = view.lines_since(&mut self.shown);
                 self.print(&lines)
             }
             Mode::Picture => {

@@ -43,7 +43,7 @@ impl Pace {
 }
 
 /// What is heard of the script.
-pub(crate) enum Said {
+pub(crate) enum ScriptEvent {
     /// The lab's nodes are there, and have to be ended by whoever ends.
     LabUp,
     /// Every frontend serves, and these are the logs to follow.
@@ -153,11 +153,11 @@ fn command(scene: &Scene, frontend: &str, now: &dyn Fn(), words: &[&str]) -> Res
 ///
 /// # Errors
 /// When something did not work as it should.
-pub(crate) fn play(pace: &Pace, cancel: &Cancel, say: &dyn Fn(Said)) -> Result<()> {
+pub(crate) fn play(pace: &Pace, cancel: &Cancel, say: &dyn Fn(ScriptEvent)) -> Result<()> {
     let mut options = Options::new(&topology("ecmp"));
     options.name = Some(crate::LAB.to_owned());
     let lab = Lab::start(&options, cancel)?;
-    say(Said::LabUp);
+    say(ScriptEvent::LabUp);
     let scene = Scene::of(lab)?;
     let played = steps(&scene, pace, say);
     if cancel.is_cancelled() {
@@ -169,7 +169,7 @@ pub(crate) fn play(pace: &Pace, cancel: &Cancel, say: &dyn Fn(Said)) -> Result<(
     played.and(down)
 }
 
-fn steps(scene: &Scene, pace: &Pace, say: &dyn Fn(Said)) -> Result<()> {
+fn steps(scene: &Scene, pace: &Pace, say: &dyn Fn(ScriptEvent)) -> Result<()> {
     let buckets: Log<Bucket> = Log::default();
     let over = Arc::new(AtomicBool::new(false));
     let load = scene.load_live(VIP, RATE, Duration::from_secs(600), {
@@ -179,7 +179,7 @@ fn steps(scene: &Scene, pace: &Pace, say: &dyn Fn(Said)) -> Result<()> {
             if over.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         }
     })?;
-    say(Said::Serving(Logs {
+    say(ScriptEvent::Serving(Logs {
         at: SystemTime::now(),
         wire: scene.routers.iter().map(|router| router.wire.clone()).collect(),
         fib: scene.routers.iter().map(|router| router.fib.clone()).collect(),
@@ -190,7 +190,7 @@ fn steps(scene: &Scene, pace: &Pace, say: &dyn Fn(Said)) -> Result<()> {
     for (index, step) in STEPS.iter().enumerate() {
         let row = play_step(scene, index, step, &buckets, pace, say)
             .with_context(|| format!("{}: {}", step.frontend, step.what))?;
-        say(Said::Over(row));
+        say(ScriptEvent::Over(row));
     }
     over.store(true, Ordering::Relaxed);
     load.report().map(drop)
@@ -202,13 +202,13 @@ fn play_step(
     step: &Step,
     buckets: &Log<Bucket>,
     pace: &Pace,
-    say: &dyn Fn(Said),
+    say: &dyn Fn(ScriptEvent),
 ) -> Result<Row> {
     let (mark, before) = (scene.mark(), buckets.mark());
     let at = Cell::new(SystemTime::UNIX_EPOCH);
     (step.act)(scene, step.frontend, &|| {
         at.set(SystemTime::now());
-        say(Said::Begin { step: index, at: at.get() });
+        say(ScriptEvent::Begin { step: index, at: at.get() });
     })?;
     let at = at.get();
     let (figures, serving) = match step.then {

@@ -9,7 +9,7 @@ use lab::load::{BUCKET, Bucket, Counts};
 use scene::wire::between;
 use scene::{FRONTENDS, Figures, ROUTERS, server};
 
-use crate::script::{Part, RATE, Row, STEPS, Said, VIP};
+use crate::script::{Part, RATE, Row, STEPS, ScriptEvent, VIP};
 
 /// The narrowest terminal that a picture is drawn on.
 pub(crate) const WIDTH: usize = 80;
@@ -58,7 +58,7 @@ impl Line {
 
 /// What an event is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum EventKind {
     /// What was done to the lab.
     Cause,
     /// A route goes.
@@ -75,7 +75,7 @@ struct Event {
 /// Everything that is known.
 pub(crate) struct View {
     start: SystemTime,
-    stage: Stage,
+    stage: LabStage,
     parts: [Part; 3],
     in_fib: [[bool; 2]; 3],
     recent: VecDeque<Bucket>,
@@ -84,11 +84,11 @@ pub(crate) struct View {
     begun: usize,
     rows: Vec<Row>,
     fresh: Vec<Event>,
-    told: Vec<Line>,
+    lines: Vec<Line>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stage {
+enum LabStage {
     Starting,
     Up,
     Serving,
@@ -100,7 +100,7 @@ impl View {
         let welcome = Line::of(Style::Dim, "Two FRR routers, three frontends and a client come up …");
         View {
             start,
-            stage: Stage::Starting,
+            stage: LabStage::Starting,
             parts: [Part::Serves; 3],
             in_fib: [[true; 2]; 3],
             recent: VecDeque::new(),
@@ -109,18 +109,18 @@ impl View {
             begun: 0,
             rows: Vec::new(),
             fresh: Vec::new(),
-            told: vec![welcome],
+            lines: vec![welcome],
         }
     }
 
     /// Whether there is a lab that somebody has to end.
     pub(crate) fn lab_is_up(&self) -> bool {
-        self.stage != Stage::Starting
+        self.stage != LabStage::Starting
     }
 
     /// Whether every frontend serves, and requests are sent.
     pub(crate) fn is_serving(&self) -> bool {
-        self.stage == Stage::Serving
+        self.stage == LabStage::Serving
     }
 
     /// Whether some of them have been counted.
@@ -134,25 +134,25 @@ impl View {
     }
 
     /// What the script says.
-    pub(crate) fn hear(&mut self, said: Said) {
+    pub(crate) fn hear(&mut self, said: ScriptEvent) {
         match said {
-            Said::LabUp => self.stage = Stage::Up,
-            Said::Serving(logs) => {
-                self.stage = Stage::Serving;
+            ScriptEvent::LabUp => self.stage = LabStage::Up,
+            ScriptEvent::Serving(logs) => {
+                self.stage = LabStage::Serving;
                 self.start = logs.at;
-                self.told.extend(topology());
+                self.lines.extend(topology());
             }
-            Said::Begin { step: index, at } => {
+            ScriptEvent::Begin { step: index, at } => {
                 let Some(step) = STEPS.get(index) else { return };
                 self.cause = Some(at);
                 self.begun = index + 1;
                 if let Some(place) = FRONTENDS.iter().position(|frontend| *frontend == step.frontend) {
                     self.parts[place] = step.then;
                 }
-                self.event(at, Kind::Cause, format!("{}: {}", step.frontend, step.what));
+                self.event(at, EventKind::Cause, format!("{}: {}", step.frontend, step.what));
                 self.settle();
             }
-            Said::Over(row) => {
+            ScriptEvent::Over(row) => {
                 if let (1.., Some(step)) = (row.requests.lost(), STEPS.get(self.rows.len())) {
                     let Counts { status, refused, reset, timed_out, other, ok: _ } = &row.requests;
                     let all = [
@@ -165,7 +165,7 @@ impl View {
                     let some = all.into_iter().filter(|(count, _)| *count > 0);
                     let some: Vec<String> = some.map(|(count, how)| format!("{count} {how}")).collect();
                     let text = format!("{:23}{}: lost {}", "", step.frontend, some.join(", "));
-                    self.told.push(Line::of(Style::Yellow, text));
+                    self.lines.push(Line::of(Style::Yellow, text));
                 }
                 self.rows.push(row);
             }
@@ -173,17 +173,17 @@ impl View {
     }
 
     /// Something happened; shown at the next [`View::settle`].
-    pub(crate) fn event(&mut self, at: SystemTime, kind: Kind, text: String) {
+    pub(crate) fn event(&mut self, at: SystemTime, kind: EventKind, text: String) {
         let style = match kind {
-            Kind::Cause => Style::Cyan,
-            Kind::Gone => Style::Red,
-            Kind::Back => Style::Green,
+            EventKind::Cause => Style::Cyan,
+            EventKind::Gone => Style::Red,
+            EventKind::Back => Style::Green,
         };
         let since = match (kind, self.cause) {
-            (Kind::Gone | Kind::Back, Some(cause)) => {
+            (EventKind::Gone | EventKind::Back, Some(cause)) => {
                 format!("+{:.1} ms", between(cause, at).as_secs_f64() * 1e3)
             }
-            (Kind::Cause, _) | (_, None) => String::new(),
+            (EventKind::Cause, _) | (_, None) => String::new(),
         };
         let line = Line::of(Style::Dim, format!(" {:>8}  ", self.clock(at)))
             .and(Style::Plain, format!("{since:>11}  "))
@@ -197,7 +197,7 @@ impl View {
         for (place, frontend) in FRONTENDS.iter().enumerate() {
             let there = hops.contains(frontend);
             if self.in_fib[place][router] != there {
-                kind = Some(if there { Kind::Back } else { Kind::Gone });
+                kind = Some(if there { EventKind::Back } else { EventKind::Gone });
                 self.in_fib[place][router] = there;
             }
         }
@@ -219,13 +219,13 @@ impl View {
     /// Puts what happened since the last time in its order.
     pub(crate) fn settle(&mut self) {
         self.fresh.sort_by_key(|event| event.at);
-        self.told.extend(self.fresh.drain(..).map(|event| event.line));
+        self.lines.extend(self.fresh.drain(..).map(|event| event.line));
     }
 
-    /// The lines that came since `told` of them were told.
-    pub(crate) fn told_since(&self, told: &mut usize) -> Vec<Line> {
-        let lines = self.told.iter().skip(*told).cloned().collect();
-        *told = self.told.len();
+    /// The lines that came after the first `shown` of them.
+    pub(crate) fn lines_since(&self, shown: &mut usize) -> Vec<Line> {
+        let lines = self.lines.iter().skip(*shown).cloned().collect();
+        *shown = self.lines.len();
         lines
     }
 
@@ -247,14 +247,14 @@ impl View {
         lines.extend(self.table());
         lines.push(Line::empty());
         let room = height.saturating_sub(lines.len());
-        let events = self.told.iter().skip(1 + topology().len());
+        let events = self.lines.iter().skip(1 + topology().len());
         lines.extend(events.clone().skip(events.len().saturating_sub(room)).cloned());
         lines
     }
 
     /// What stays when it is over: the figures, below all that happened where that was `drawn` and so is gone.
     pub(crate) fn last_words(&self, drawn: bool, whole: bool) -> Vec<Line> {
-        let mut lines = if drawn { self.told[1..].to_vec() } else { Vec::new() };
+        let mut lines = if drawn { self.lines[1..].to_vec() } else { Vec::new() };
         lines.push(Line::empty());
         lines.extend(self.table());
         lines.push(Line::empty());

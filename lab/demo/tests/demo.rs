@@ -143,8 +143,8 @@ fn interrupted() -> Result<()> {
         println!("  {signal} after {after:.1?}: {status}, cleaned up in {took:.1?}");
         ensure!(left.is_empty(), "{signal} after {after:.1?} left behind:{left}\n{errors}");
         // It may be hit before it listens for signals.
-        let told = status.code() == Some(128 + signal as i32) || status.signal() == Some(signal as i32);
-        ensure!(told, "{signal} after {after:.1?}: {status}: {errors}");
+        let by_signal = status.code() == Some(128 + signal as i32) || status.signal() == Some(signal as i32);
+        ensure!(by_signal, "{signal} after {after:.1?}: {status}: {errors}");
         ensure!(took < Duration::from_secs(2), "cleaning up took {took:.1?}");
     }
     Ok(())

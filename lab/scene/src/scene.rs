@@ -195,7 +195,7 @@ impl Scene {
     /// # Errors
     /// When one did not within [`PATIENCE`].
     pub fn withdrawn(&self, mark: &Mark, fault: SystemTime, frontend: &str, vip: &str) -> Result<Figures> {
-        self.told(mark, fault, frontend, vip, |message, vip| message.withdraws(vip), false)
+        self.reaction(mark, fault, frontend, vip, |message, vip| message.withdraws(vip), false)
     }
 
     /// How long after `cause` both routers had heard that `frontend` serves `vip` again, and had acted on it.
@@ -203,10 +203,10 @@ impl Scene {
     /// # Errors
     /// When one did not within [`PATIENCE`].
     pub fn announced(&self, mark: &Mark, cause: SystemTime, frontend: &str, vip: &str) -> Result<Figures> {
-        self.told(mark, cause, frontend, vip, |message, vip| message.announces(vip), true)
+        self.reaction(mark, cause, frontend, vip, |message, vip| message.announces(vip), true)
     }
 
-    fn told(
+    fn reaction(
         &self,
         mark: &Mark,
         cause: SystemTime,
@@ -304,7 +304,7 @@ impl Router {
         let capture = tcpdump.stdout.take().context("tcpdump's output")?;
         let log = wire.clone();
         let (ready, started) = std::sync::mpsc::channel();
-        let announce = Ready(capture, Some(ready));
+        let announce = ReadySignal(capture, Some(ready));
         thread::spawn(move || {
             if let Err(e) = wire::read(announce, &log) {
                 eprintln!("{name}: the capture ended: {e:#}");
@@ -317,9 +317,9 @@ impl Router {
 }
 
 /// Tells when the first octets come: tcpdump writes its header once it captures.
-struct Ready<R>(R, Option<std::sync::mpsc::Sender<()>>);
+struct ReadySignal<R>(R, Option<std::sync::mpsc::Sender<()>>);
 
-impl<R: std::io::Read> std::io::Read for Ready<R> {
+impl<R: std::io::Read> std::io::Read for ReadySignal<R> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         let read = self.0.read(buffer)?;
         if let Some(ready) = self.1.take() {

@@ -27,7 +27,7 @@ use crate::cancel::Cancel;
 use crate::error::Error;
 use crate::node::Node;
 use crate::rootfs::on_path;
-use crate::state::{self, Made, State};
+use crate::state::{self, EngineRecord, State};
 use crate::topology::{Management, Topology};
 
 /// The hidden subcommand that becomes containerlab.
@@ -42,7 +42,7 @@ const QUIET: Duration = Duration::from_millis(500);
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Whether all is there that this engine needs; each message says how to get it.
-pub(super) fn ready(lab: &str, topology: &Topology) -> Result<Made, Error> {
+pub(super) fn ready(lab: &str, topology: &Topology) -> Result<EngineRecord, Error> {
     for (tool, from) in [
         ("containerlab", "https://containerlab.dev/install"),
         ("docker", "https://docs.docker.com/engine/install"),
@@ -79,7 +79,7 @@ pub(super) fn ready(lab: &str, topology: &Topology) -> Result<Made, Error> {
             "lab `{lab}` is up already, by containerlab alone: `containerlab destroy --name {lab}` ends it, `--name OTHER` (or LAB_NAME) makes a second one"
         )));
     }
-    Ok(Made::Containerlab)
+    Ok(EngineRecord::Containerlab)
 }
 
 /// The name of a node's container.

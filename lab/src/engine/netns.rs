@@ -16,13 +16,13 @@ use crate::cancel::Cancel;
 use crate::error::Error;
 use crate::init::READY;
 use crate::node::Node;
-use crate::state::{self, Made, NODE};
+use crate::state::{self, EngineRecord, NODE};
 use crate::{link, rootfs};
 
 /// What the nodes are made of.
-pub(super) fn ready(options: &Options, cancel: &Cancel) -> Result<Made, Error> {
+pub(super) fn ready(options: &Options, cancel: &Cancel) -> Result<EngineRecord, Error> {
     let cache = absolute(&options.cache)?;
-    Ok(Made::Netns { rootfs: rootfs::ready(&options.images, &cache, cancel)? })
+    Ok(EngineRecord::Netns { rootfs: rootfs::ready(&options.images, &cache, cancel)? })
 }
 
 fn absolute(path: &Path) -> Result<PathBuf, Error> {

@@ -40,12 +40,12 @@ fn defaults_are_merged_and_commands_are_split_without_a_shell() {
     assert_eq!(a.binds[1].source, Path::new("/srv"));
     assert_eq!(a.binds[1].access, Access::ReadWrite);
     assert_eq!(topology.nodes["b"].sysctls["net.ipv4.ip_forward"], "0");
-    let end = |node: &str| End { node: node.into(), interface: "eth1".into() };
+    let end = |node: &str| LinkEnd { node: node.into(), interface: "eth1".into() };
     assert_eq!(topology.links, [Link { ends: [end("a"), end("b")], mtu: Some(9000) }]);
 }
 
-/// `SMALL` with one piece of it replaced, and what a person is told then.
-fn told(from: &str, to: &str, want: Expect) {
+/// `SMALL` with one piece of it replaced, and the error that a person reads then.
+fn assert_refused(from: &str, to: &str, want: Expect) {
     assert!(SMALL.contains(from), "`{from}` is not in the file");
     let error = parse(&SMALL.replacen(from, to, 1), "small.clab.yml").unwrap_err();
     want.assert_eq(&error.to_string());
@@ -53,67 +53,75 @@ fn told(from: &str, to: &str, want: Expect) {
 
 #[test]
 fn what_is_wrong_is_said_with_its_place() {
-    told("b:eth1", "c:eth1", expect!["small.clab.yml:19:18: `c:eth1`: there is no node `c`"]);
-    told("b:eth1", "b", expect!["small.clab.yml:19:18: `b` is no end of a link: write `NODE:INTERFACE`"]);
-    told("b:eth1", "a:eth1", expect!["small.clab.yml:19:18: `a:eth1` has a link already"]);
-    told(
+    assert_refused("b:eth1", "c:eth1", expect!["small.clab.yml:19:18: `c:eth1`: there is no node `c`"]);
+    assert_refused(
+        "b:eth1",
+        "b",
+        expect!["small.clab.yml:19:18: `b` is no end of a link: write `NODE:INTERFACE`"],
+    );
+    assert_refused("b:eth1", "a:eth1", expect!["small.clab.yml:19:18: `a:eth1` has a link already"]);
+    assert_refused(
         "b:eth1",
         "b:lo",
         expect![
             "small.clab.yml:19:18: `lo` is no name for an interface: write at most 15 letters and digits"
         ],
     );
-    told(
+    assert_refused(
         "\"a:eth1\", ",
         "",
         expect![[r#"small.clab.yml:19:18: a link has two ends, not 1: `["a:eth1", "b:eth1"]`"#]],
     );
-    told(
+    assert_refused(
         "'two words'",
         "'two words",
         expect![[r#"small.clab.yml:16:11: `echo 'two words "and $HOME"` has a quote that is not closed"#]],
     );
-    told(
+    assert_refused(
         "nodes/a.conf:/etc/a.conf:ro",
         "nodes/a.conf",
         expect![
             "small.clab.yml:13:16: `nodes/a.conf` is no bind: write `SOURCE:TARGET` or `SOURCE:TARGET:ro`"
         ],
     );
-    told(
+    assert_refused(
         "/etc/a.conf:ro",
         "/etc/a.conf:z",
         expect!["small.clab.yml:13:16: bind option `z` is not supported: write `ro` or `rw`"],
     );
-    told(
+    assert_refused(
         "/etc/a.conf:ro",
         "etc/../a.conf",
         expect!["small.clab.yml:13:16: `etc/../a.conf` must be absolute, and without `..`"],
     );
-    told(
+    assert_refused(
         "net.ipv4.ip_forward: 1",
         "kernel.panic: 1",
         expect![
             "small.clab.yml:12:32: sysctl `kernel.panic` is not of a node alone: only those below `net.` are"
         ],
     );
-    told(
+    assert_refused(
         "kind: linux",
         "kind: srl",
         expect!["small.clab.yml:5:11: kind `srl` is not supported: this engine knows `linux`"],
     );
-    told("    kind: linux\n", "", expect!["small.clab.yml: node `a` has no kind: write `kind: linux`"]);
-    told(
+    assert_refused(
+        "    kind: linux\n",
+        "",
+        expect!["small.clab.yml: node `a` has no kind: write `kind: linux`"],
+    );
+    assert_refused(
         "    cmd: sleep infinity\n",
         "",
         expect!["small.clab.yml: node `a` has no `cmd`: write `cmd: sleep infinity`"],
     );
-    told(
+    assert_refused(
         "name: small",
         "name: a/b",
         expect!["small.clab.yml:1:7: `a/b` is no lab name: write letters, digits, `-`, `.` and `_`"],
     );
-    told(
+    assert_refused(
         "image: lab/node",
         "exec: [ls]",
         expect!["small.clab.yml: `exec` in `defaults` is not supported: write it at each node"],
@@ -122,7 +130,7 @@ fn what_is_wrong_is_said_with_its_place() {
 
 #[test]
 fn a_key_that_would_be_left_out_is_refused_and_marked() {
-    told(
+    assert_refused(
         "    cmd: sleep",
         "    entrypoint: sleep",
         expect![[r#"
@@ -137,7 +145,7 @@ fn a_key_that_would_be_left_out_is_refused_and_marked() {
             10 |   nodes:
                |"#]],
     );
-    told(
+    assert_refused(
         "mtu: 9000",
         "mtu: big",
         expect![[r#"

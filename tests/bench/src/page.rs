@@ -3,7 +3,7 @@
 //! Pure.
 
 use crate::candidate::Candidate;
-use crate::results::{Event, Figure, Place, Reaction, Results, Spread, Usage};
+use crate::results::{Event, Figure, Rank, Reaction, Results, Spread, Usage};
 use crate::stage::{CALM, FALL, FAST, RISE};
 use crate::turn::RATE;
 
@@ -42,9 +42,10 @@ pub(crate) fn page(results: &Results) -> String {
 }
 
 fn head(results: &Results, candidates: &[Candidate]) -> String {
-    type Of<'a> = &'a dyn Fn(Candidate) -> Option<Spread>;
-    let most =
-        |of: Of<'_>| candidates.iter().filter_map(|one| of(*one)).map(|found| found.runs).max().unwrap_or(0);
+    type SpreadOf<'a> = &'a dyn Fn(Candidate) -> Option<Spread>;
+    let most = |of: SpreadOf<'_>| {
+        candidates.iter().filter_map(|one| of(*one)).map(|found| found.runs).max().unwrap_or(0)
+    };
     let mut head = format!(
         "# Benchmarks\n\n\
          `make bench` wrote this page: announcer and the other ways to announce a VIP while its server is healthy, in the lab of\n\
@@ -122,10 +123,10 @@ fn rows(
         let place = place(candidates, &found);
         table += &format!("| {}{mark} | {} | {} |\n", event.title(), cells.join(" | "), said(place));
         match place {
-            Some(Place::Even | Place::Behind(_)) => {
+            Some(Rank::Even | Rank::Behind(_)) => {
                 notes += &format!("- Not ahead in *{}*: {}.\n", event.title(), why(event, figure));
             }
-            Some(Place::Ahead(_)) | None => {}
+            Some(Rank::Ahead(_)) | None => {}
         }
     }
     if notes.is_empty() { table } else { format!("{table}\n{notes}") }
@@ -159,21 +160,21 @@ fn why(event: Event, figure: Figure) -> &'static str {
     }
 }
 
-fn place(candidates: &[Candidate], found: &[Option<Spread>]) -> Option<Place> {
+fn place(candidates: &[Candidate], found: &[Option<Spread>]) -> Option<Rank> {
     let of = |ours: bool| {
         let all = candidates.iter().zip(found);
         all.filter(move |(one, _)| (**one == Candidate::Announcer) == ours).filter_map(|(_, found)| *found)
     };
-    of(true).next().and_then(|ours| Place::of(ours, of(false)))
+    of(true).next().and_then(|ours| Rank::of(ours, of(false)))
 }
 
-fn said(place: Option<Place>) -> String {
+fn said(place: Option<Rank>) -> String {
     match place {
-        Some(Place::Ahead(times)) if times.is_finite() => format!("**{times:.1} × ahead**"),
-        Some(Place::Ahead(_)) => "**ahead**".to_owned(),
-        Some(Place::Even) => "even".to_owned(),
-        Some(Place::Behind(times)) if times.is_finite() => format!("{times:.1} × behind"),
-        Some(Place::Behind(_)) => "behind".to_owned(),
+        Some(Rank::Ahead(times)) if times.is_finite() => format!("**{times:.1} × ahead**"),
+        Some(Rank::Ahead(_)) => "**ahead**".to_owned(),
+        Some(Rank::Even) => "even".to_owned(),
+        Some(Rank::Behind(times)) if times.is_finite() => format!("{times:.1} × behind"),
+        Some(Rank::Behind(_)) => "behind".to_owned(),
         None => String::new(),
     }
 }
@@ -187,11 +188,11 @@ fn costs(results: &Results, candidates: &[Candidate]) -> String {
          it starts for a check too. One that does not keep up is not tried with more services.\n",
         CALM.interval_ms
     );
-    type Of = fn(&Usage) -> f64;
+    type UsageFigure = fn(&Usage) -> f64;
     let waking = results.waking_percent.map_or(String::new(), |percent| {
         format!("; on this machine waking up that often takes {percent:.1} % of a core alone")
     });
-    let parts: [(&str, Of, String); 2] = [
+    let parts: [(&str, UsageFigure, String); 2] = [
         (
             "services: PSS, MiB",
             |usage| usage.pss_mib,
@@ -227,7 +228,7 @@ fn costs(results: &Results, candidates: &[Candidate]) -> String {
                 .collect();
             let place = place(candidates, &found);
             text += &format!("| {services} | {} | {} |\n", cells.join(" | "), said(place));
-            level |= matches!(place, Some(Place::Even | Place::Behind(_)));
+            level |= matches!(place, Some(Rank::Even | Rank::Behind(_)));
         }
         if level {
             text += &format!("\nWhere announcer is not ahead here: {why}.\n");

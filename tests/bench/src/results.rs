@@ -178,7 +178,7 @@ impl Spread {
 
 /// How announcer stands in a row, all figures being better the smaller they are.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) enum Place {
+pub(crate) enum Rank {
     /// So many times better than the best of the others.
     Ahead(f64),
     /// No difference that these runs could show: one's median is within the middle half of the other's runs.
@@ -187,17 +187,17 @@ pub(crate) enum Place {
     Behind(f64),
 }
 
-impl Place {
+impl Rank {
     /// Against the best of the others; none where there is no other.
-    pub(crate) fn of(ours: Spread, others: impl IntoIterator<Item = Spread>) -> Option<Place> {
+    pub(crate) fn of(ours: Spread, others: impl IntoIterator<Item = Spread>) -> Option<Rank> {
         let best = others.into_iter().min_by(|a, b| a.median.total_cmp(&b.median))?;
         let within = |one: Spread, other: Spread| (other.middle.0..=other.middle.1).contains(&one.median);
         Some(if within(ours, best) || within(best, ours) {
-            Place::Even
+            Rank::Even
         } else if ours.median < best.median {
-            Place::Ahead(best.median / ours.median)
+            Rank::Ahead(best.median / ours.median)
         } else {
-            Place::Behind(ours.median / best.median)
+            Rank::Behind(ours.median / best.median)
         })
     }
 }
@@ -254,12 +254,12 @@ mod tests {
         let spread = |figures: [f64; 5]| Spread::of(figures).unwrap();
         let ours = spread([8.0, 9.0, 10.0, 11.0, 12.0]);
         let slow = spread([40.0; 5]);
-        assert_eq!(Place::of(ours, []), None);
+        assert_eq!(Rank::of(ours, []), None);
         let better = spread([15.0, 19.0, 20.0, 21.0, 99.0]);
-        assert_eq!(Place::of(ours, [slow, better]), Some(Place::Ahead(2.0)));
-        assert_eq!(Place::of(ours, [spread([1.0, 10.5, 11.0, 12.0, 99.0]), slow]), Some(Place::Even));
+        assert_eq!(Rank::of(ours, [slow, better]), Some(Rank::Ahead(2.0)));
+        assert_eq!(Rank::of(ours, [spread([1.0, 10.5, 11.0, 12.0, 99.0]), slow]), Some(Rank::Even));
         // One run of theirs that took long makes no difference of theirs.
-        assert_eq!(Place::of(ours, [spread([1.0, 4.0, 5.0, 6.0, 99.0])]), Some(Place::Behind(2.0)));
-        assert_eq!(Place::of(spread([0.0; 5]), [spread([0.0; 5])]), Some(Place::Even));
+        assert_eq!(Rank::of(ours, [spread([1.0, 4.0, 5.0, 6.0, 99.0])]), Some(Rank::Behind(2.0)));
+        assert_eq!(Rank::of(spread([0.0; 5]), [spread([0.0; 5])]), Some(Rank::Even));
     }
 }

@@ -46,7 +46,7 @@ pub(crate) struct Parts {
 pub(crate) fn play(stage: &Stage, candidate: Candidate, parts: Parts, results: &mut Results) -> Result<()> {
     let mut turn = Turn { stage, candidate, phase: parts.phase, results, event: Event::Start };
     for (wanted, figure, part) in [
-        (parts.times, Figure::Time, (|turn| turn.times()) as Part),
+        (parts.times, Figure::Time, (|turn| turn.times()) as TurnPart),
         (parts.losses, Figure::Loss, |turn| turn.losses()),
         (parts.death, Figure::Time, |turn| turn.death()),
     ] {
@@ -64,7 +64,7 @@ pub(crate) fn play(stage: &Stage, candidate: Candidate, parts: Parts, results: &
     Ok(())
 }
 
-type Part = fn(&mut Turn<'_>) -> Result<()>;
+type TurnPart = fn(&mut Turn<'_>) -> Result<()>;
 
 struct Turn<'a> {
     stage: &'a Stage,
@@ -141,9 +141,9 @@ impl Turn<'_> {
         happens: impl FnOnce(&Self) -> Result<()>,
     ) -> Result<((Option<f64>, f64), u64)> {
         let over = Arc::new(AtomicBool::new(false));
-        let told = over.clone();
+        let stop = over.clone();
         let load = self.stage.scene.load_live(VIP, RATE, Duration::from_secs(300), move |_| {
-            if told.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            if stop.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         })?;
         thread::sleep(BEFORE);
         let mark = self.stage.scene.mark();

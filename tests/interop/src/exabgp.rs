@@ -74,14 +74,14 @@ impl Router for Exabgp {
     }
 
     fn established(&self, node: &Node) -> Result<bool> {
-        let mut states = told(node)?.into_iter().filter(|event| event["type"] == "state");
+        let mut states = events(node)?.into_iter().filter(|event| event["type"] == "state");
         Ok(states.next_back().is_some_and(|event| event["neighbor"]["state"] == "up"))
     }
 
     fn route(&self, node: &Node, vip: &str) -> Result<Option<Route>> {
         let (family, prefix) = (format!("{} unicast", family(vip)), prefix(vip));
         let mut route = None;
-        for event in told(node)? {
+        for event in events(node)? {
             let neighbor = &event["neighbor"];
             if event["type"] == "state" && neighbor["state"] != "up" {
                 route = None;
@@ -112,8 +112,8 @@ impl Router for Exabgp {
     }
 }
 
-/// What it told its program since it started.
-fn told(node: &Node) -> Result<Vec<Value>> {
+/// The events that it sent to its program since it started.
+fn events(node: &Node) -> Result<Vec<Value>> {
     let text = fs::read_to_string(node.root().join("var/log/exabgp.json"))?;
     Ok(text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
 }

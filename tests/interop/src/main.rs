@@ -31,7 +31,7 @@ use crate::cases::GROUPS;
 use crate::matrix::{Cell, Matrix};
 
 #[derive(Default)]
-struct Part {
+struct CaseFilter {
     router: Option<String>,
     only: Option<String>,
 }
@@ -53,8 +53,8 @@ fn main() -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn part() -> Result<Part> {
-    let mut part = Part::default();
+fn part() -> Result<CaseFilter> {
+    let mut part = CaseFilter::default();
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         let value = words.next().with_context(|| format!("`{word}` wants a name after it"))?;
@@ -67,7 +67,7 @@ fn part() -> Result<Part> {
     Ok(part)
 }
 
-fn run(bench: &Bench, part: &Part) -> Result<Matrix> {
+fn run(bench: &Bench, part: &CaseFilter) -> Result<Matrix> {
     let mut matrix = Matrix::default();
     for group in GROUPS {
         let cases = group

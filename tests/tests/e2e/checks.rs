@@ -13,7 +13,7 @@ use crate::support::{configure, reason, status, with_own_configuration};
 
 /// What a check of fe1 comes to.
 #[derive(Clone, Copy)]
-enum Want {
+enum ExpectedResult {
     /// It passes, with nothing to say.
     Passes,
     /// It passes, and `status` has a warning with these words.
@@ -21,10 +21,10 @@ enum Want {
     /// It fails, and the reason has these words.
     Fails(&'static str),
 }
-use Want::{Fails, Passes, Warns};
+use ExpectedResult::{Fails, Passes, Warns};
 
 /// The lines of a check, and what it comes to; each in a service of its own.
-const CHECKS: &[(&str, Want)] = &[
+const CHECKS: &[(&str, ExpectedResult)] = &[
     // HTTP, over each version.
     ("http = \"http://www.example.com/\"\nexpect_body = \"^fe1\"", Passes),
     ("http = \"http://www.example.com/\"\nexpect_body = \"^fe2\"", Fails("`expect_body` is not in the body")),
@@ -135,7 +135,7 @@ pub(crate) fn kinds(scene: &Scene) -> Result<()> {
         let change = "rm /run/www.up; cp /run/expired.pem /run/good.pem; cp /run/expired.key /run/good.key; \
                       kill -HUP $(cat /run/servers.pid)";
         node.must(&["/bin/sh", "-ec", change])?;
-        let after = |(index, check, want): &(usize, &'static str, Want)| {
+        let after = |(index, check, want): &(usize, &'static str, ExpectedResult)| {
             let at_443 = check.contains("https://www.example.com/\"") && check.contains("ca_file");
             match want {
                 Passes if check.contains("www.up") => Some((*index, *check, Fails("the file is not there"))),
@@ -166,10 +166,10 @@ fn service(index: usize, check: &str) -> String {
 }
 
 /// Waits until each is so, of both the VIPs' reasons and the warnings.
-fn all_as_wanted(scene: &Scene, wanted: &[(usize, &str, Want)]) -> Result<()> {
+fn all_as_wanted(scene: &Scene, wanted: &[(usize, &str, ExpectedResult)]) -> Result<()> {
     until(PATIENCE, || {
         let status = status(scene, "fe1")?;
-        let differs = |(index, check, want): &(usize, &str, Want)| {
+        let differs = |(index, check, want): &(usize, &str, ExpectedResult)| {
             let said = reason(&status, &vip(*index));
             let warnings = warnings_of(&status, *index);
             let fits = match want {

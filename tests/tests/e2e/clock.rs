@@ -8,7 +8,9 @@ use std::time::{Duration, Instant, SystemTime};
 use anyhow::{Context, Result, bail, ensure};
 use scene::{PATIENCE, Scene, VIPS, address};
 
-use crate::support::{Endless, configure, none_lost, not_withdrawn, reason, start_again, status, wait_for};
+use crate::support::{
+    ContinuousLoad, configure, none_lost, not_withdrawn, reason, start_again, status, wait_for,
+};
 
 const HOLD: Duration = Duration::from_secs(3);
 const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -68,7 +70,7 @@ pub(crate) fn stepped(scene: &Scene) -> Result<()> {
         for (by, what, now) in
             [("+1y", "a year on", SystemTime::now() + YEAR), ("-1y", "a year back", SystemTime::now() - YEAR)]
         {
-            let (mark, load) = (scene.mark(), Endless::begin(scene, VIPS[0], 300)?);
+            let (mark, load) = (scene.mark(), ContinuousLoad::begin(scene, VIPS[0], 300)?);
             step(by)?;
             now_is(now, what)?;
             sleep(HOLD * 2);
@@ -91,9 +93,9 @@ pub(crate) fn stepped(scene: &Scene) -> Result<()> {
                     scope.spawn(|| node.must(&["announcer", "drain", "www", "--wait", "--timeout", "5s"]));
                 for (index, router) in scene.routers.iter().enumerate() {
                     let (from, vip) = (address(index, "fe2", VIPS[0]), VIPS[0].parse()?);
-                    let told =
+                    let withdrawal =
                         router.wire.wait(drained.wire(index), HOLD, |m| m.from == from && m.withdraws(vip));
-                    told.with_context(|| format!("{what}: {} heard of no drain", router.name))?;
+                    withdrawal.with_context(|| format!("{what}: {} heard of no drain", router.name))?;
                 }
                 step("+0")?;
                 match drain.join() {

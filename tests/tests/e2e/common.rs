@@ -7,7 +7,7 @@ use nix::sys::signal::Signal;
 use scene::{FRONTENDS, ROUTERS, Scene, VIPS, server};
 
 use crate::support::{
-    Endless, configure, none_lost, reason, sick, status, vtysh, wait_status, with_own_configuration,
+    ContinuousLoad, configure, none_lost, reason, sick, status, vtysh, wait_status, with_own_configuration,
     with_own_configurations,
 };
 
@@ -77,7 +77,7 @@ pub(crate) fn deprefer(scene: &Scene) -> Result<()> {
                 scene.node(frontend)?.must(&["announcer", "reload", "--force"])?;
             }
             scene.all_announced()?;
-            let (mark, load) = (scene.mark(), Endless::begin(scene, VIPS[0], 500)?);
+            let (mark, load) = (scene.mark(), ContinuousLoad::begin(scene, VIPS[0], 500)?);
             sick(scene, "fe1", true)?;
             next_hops(scene, &["fe2", "fe3"])?;
             let why = reason(&status(scene, "fe1")?, VIPS[0]);
@@ -110,7 +110,7 @@ pub(crate) fn backup(scene: &Scene) -> Result<()> {
         next_hops(scene, &["fe1", "fe2"])?;
         let why = reason(&status(scene, "fe3")?, VIPS[0]);
         ensure!(why.starts_with("last choice") && why.contains("a backup"), "{why}");
-        let load = Endless::begin(scene, VIPS[0], 500)?;
+        let load = ContinuousLoad::begin(scene, VIPS[0], 500)?;
         for frontend in ["fe1", "fe2"] {
             ensure!(
                 scene.node(frontend)?.kill(server(frontend), Signal::SIGKILL) > 0,

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context, Result, ensure};
 use scene::{PATIENCE, Scene, VIPS, address};
 
-use crate::support::Endless;
+use crate::support::ContinuousLoad;
 
 pub(crate) fn sigterm(scene: &Scene) -> Result<()> {
     let node = scene.node("fe1")?;
@@ -35,7 +35,7 @@ pub(crate) fn sigterm(scene: &Scene) -> Result<()> {
 
 pub(crate) fn stop_under_load(scene: &Scene) -> Result<()> {
     let node = scene.node("fe1")?;
-    let load = Endless::begin(scene, VIPS[0], 2000)?;
+    let load = ContinuousLoad::begin(scene, VIPS[0], 2000)?;
     node.must(&["/lab/announcer", "stop"])?;
     node.must(&["/lab/web", "stop"])?;
     let report = load.report()?;

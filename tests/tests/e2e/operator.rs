@@ -135,7 +135,7 @@ pub(crate) fn metrics(scene: &Scene) -> Result<()> {
     })
 }
 
-/// The hook is told of each change; one that hangs keeps nobody waiting.
+/// The hook is run for each change; one that hangs keeps nobody waiting.
 pub(crate) fn hook(scene: &Scene) -> Result<()> {
     let node = scene.node("fe1")?;
     let script = "#!/bin/sh\necho \"$ANNOUNCER_VIP $ANNOUNCER_PREVIOUS $ANNOUNCER_STANDING $ANNOUNCER_REASON\" >>/run/hooked\n\
@@ -146,19 +146,19 @@ pub(crate) fn hook(scene: &Scene) -> Result<()> {
         let hooks = "[hooks]\non_change = [\"/run/hook\"]\ntimeout = \"1m\"\n[[service]]";
         configure(scene, "fe1", &[("[[service]]", hooks)])?;
         node.must(&["announcer", "reload"])?;
-        let told = |line: String| {
-            wait_for(&format!("the hook was told: {line}"), || {
+        let hook_ran_with = |line: String| {
+            wait_for(&format!("the hook ran with: {line}"), || {
                 let hooked = node.exec(&["cat", "/run/hooked"])?.stdout;
                 Ok(hooked.lines().any(|said| said.starts_with(&line)))
             })
         };
         sick(scene, "fe1", true)?;
         for vip in VIPS {
-            told(format!("{vip} announced not_announced "))?;
+            hook_ran_with(format!("{vip} announced not_announced "))?;
         }
         sick(scene, "fe1", false)?;
         for vip in VIPS {
-            told(format!("{vip} not_announced announced "))?;
+            hook_ran_with(format!("{vip} not_announced announced "))?;
         }
         scene.all_announced()?;
 
@@ -166,7 +166,7 @@ pub(crate) fn hook(scene: &Scene) -> Result<()> {
         let (mark, at) = (scene.mark(), SystemTime::now());
         sick(scene, "fe1", true)?;
         println!("  with a hook that hangs: {}", scene.withdrawn(&mark, at, "fe1", VIPS[0])?);
-        told(String::new())?; // it has begun, and hangs
+        hook_ran_with(String::new())?; // it has begun, and hangs
         sick(scene, "fe1", false)?;
         let (mark, at) = (scene.mark(), SystemTime::now());
         scene.announced(&mark, SystemTime::UNIX_EPOCH, "fe1", VIPS[0])?;

@@ -13,7 +13,7 @@ use crate::support::json;
 
 /// What a connection from the client comes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Reached {
+enum ConnectResult {
     Answered,
     /// The kernel behind the ACL answered that nothing listens.
     Refused,
@@ -21,14 +21,14 @@ enum Reached {
 }
 
 /// Each port of a VIP, all at once.
-fn reach(scene: &Scene, vip: IpAddr, ports: &[u16]) -> Result<Vec<(u16, Reached)>> {
+fn reach(scene: &Scene, vip: IpAddr, ports: &[u16]) -> Result<Vec<(u16, ConnectResult)>> {
     scene.node("client")?.in_netns(|| {
         let one =
             |port: u16| match TcpStream::connect_timeout(&SocketAddr::new(vip, port), Duration::from_secs(2))
             {
-                Ok(_) => Ok((port, Reached::Answered)),
-                Err(e) if e.kind() == ErrorKind::ConnectionRefused => Ok((port, Reached::Refused)),
-                Err(e) if e.kind() == ErrorKind::TimedOut => Ok((port, Reached::Dropped)),
+                Ok(_) => Ok((port, ConnectResult::Answered)),
+                Err(e) if e.kind() == ErrorKind::ConnectionRefused => Ok((port, ConnectResult::Refused)),
+                Err(e) if e.kind() == ErrorKind::TimedOut => Ok((port, ConnectResult::Dropped)),
                 Err(e) => Err(e),
             };
         thread::scope(|scope| {
@@ -64,7 +64,7 @@ pub(crate) fn acl(scene: &Scene) -> Result<()> {
     let played = (|| {
         for vip in VIPS {
             let vip: IpAddr = vip.parse()?;
-            let answered = |(_, reached): &(u16, Reached)| *reached == Reached::Answered;
+            let answered = |(_, reached): &(u16, ConnectResult)| *reached == ConnectResult::Answered;
             // On every frontend: the client's connections go to any.
             until(PATIENCE, || {
                 ensure!(reach(scene, vip, &[443; 12])?.iter().all(answered), "{vip}: tcp/443 is not reached");
@@ -73,7 +73,10 @@ pub(crate) fn acl(scene: &Scene) -> Result<()> {
             let web = reach(scene, vip, &[80; 12])?;
             ensure!(web.iter().all(answered), "{vip}: {web:?}");
             let others = reach(scene, vip, &OTHERS)?;
-            ensure!(others.iter().all(|(_, reached)| *reached == Reached::Dropped), "{vip}: {others:?}");
+            ensure!(
+                others.iter().all(|(_, reached)| *reached == ConnectResult::Dropped),
+                "{vip}: {others:?}"
+            );
         }
         Ok(())
     })();

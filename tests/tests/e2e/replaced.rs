@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use scene::{FRONTENDS, Scene, VIPS};
 
 use crate::listener::armed;
-use crate::support::{Endless, configure, not_withdrawn, wait_status, with_own_configuration};
+use crate::support::{ContinuousLoad, configure, not_withdrawn, wait_status, with_own_configuration};
 
 /// How long each kind is played among the other scenarios.
 const A_WHILE: Duration = Duration::from_secs(7);
@@ -45,7 +45,7 @@ impl std::fmt::Display for Tally {
 /// Replaces it again and again for that long, while requests come to both VIPs; no frontend may withdraw any.
 fn under_load(scene: &Scene, what: &str, lasts: Duration, replace: impl Fn() -> Result<()>) -> Result<Tally> {
     let mark = scene.mark();
-    let loads = VIPS.map(|vip| Endless::begin(scene, vip, 250));
+    let loads = VIPS.map(|vip| ContinuousLoad::begin(scene, vip, 250));
     let (began, mut tally) = (Instant::now(), Tally::default());
     while began.elapsed() < lasts {
         tally.rounds += 1;

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use scene::{PATIENCE, Scene, VIPS};
 use until::until;
 
-use crate::support::{Endless, tell_lost};
+use crate::support::{ContinuousLoad, tell_lost};
 
 pub(crate) fn router_restart(scene: &Scene) -> Result<()> {
     scene.node("r1")?.must(&["/usr/lib/frr/frrinit.sh", "restart"])?;
@@ -14,7 +14,7 @@ pub(crate) fn router_restart(scene: &Scene) -> Result<()> {
 }
 
 pub(crate) fn router_power_off(scene: &Scene) -> Result<()> {
-    let load = Endless::begin(scene, VIPS[0], 500)?;
+    let load = ContinuousLoad::begin(scene, VIPS[0], 500)?;
     scene.node("r2")?.power_off()?;
     until(PATIENCE, || {
         let total = scene.load(VIPS[0], 300, Duration::from_secs(1))?.report()?.total;

@@ -8,7 +8,7 @@ use nix::sys::signal::Signal;
 use scene::{FRONTENDS, ROUTERS, Scene, VIPS, address};
 
 use crate::support::{
-    Endless, configure, json, none_lost, not_withdrawn, reason, status, wait_for, wait_status,
+    ContinuousLoad, configure, json, none_lost, not_withdrawn, reason, status, wait_for, wait_status,
     with_own_configuration,
 };
 
@@ -66,7 +66,7 @@ pub(crate) fn reloads(scene: &Scene) -> Result<()> {
         configure(scene, "fe1", &[("communities = [", &format!("med = {med}\ncommunities = ["))])
     };
     with_own_configuration(scene, "fe1", || {
-        let (mark, load) = (scene.mark(), Endless::begin(scene, VIPS[0], 200)?);
+        let (mark, load) = (scene.mark(), ContinuousLoad::begin(scene, VIPS[0], 200)?);
         let began = Instant::now();
         let mut reloads = 0;
         while began.elapsed() < LASTS {
@@ -117,7 +117,7 @@ pub(crate) fn reloads(scene: &Scene) -> Result<()> {
 /// Every daemon is stopped and started again, one after the other, as an upgrade does.
 pub(crate) fn rolling_restart(scene: &Scene) -> Result<()> {
     let mark = scene.mark();
-    let load = Endless::begin(scene, VIPS[0], 500)?;
+    let load = ContinuousLoad::begin(scene, VIPS[0], 500)?;
     for frontend in FRONTENDS {
         let node = scene.node(frontend)?;
         node.must(&["/lab/announcer", "stop"])?;

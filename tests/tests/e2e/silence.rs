@@ -10,7 +10,7 @@ use scene::{FRONTENDS, PATIENCE, ROUTERS, Scene, VIPS, address};
 use until::until;
 
 use crate::support::{
-    Endless, configure, established, none_lost, not_withdrawn, status, tell_lost, until_peer,
+    ContinuousLoad, configure, established, none_lost, not_withdrawn, status, tell_lost, until_peer,
     with_own_configuration,
 };
 
@@ -29,8 +29,9 @@ pub(crate) fn hold_timer(scene: &Scene) -> Result<()> {
             let open = open.with_context(|| format!("no OPEN at {}", router.name))?;
             ensure!(open.octets[22..24] == [0, 3], "{:02x?}", open.octets);
             let vip = VIPS[0].parse()?;
-            let told = router.wire.wait(mark.wire(index), PATIENCE, |m| m.from == from && m.announces(vip));
-            if told.is_none() {
+            let announcement =
+                router.wire.wait(mark.wire(index), PATIENCE, |m| m.from == from && m.announces(vip));
+            if announcement.is_none() {
                 let said: Vec<_> =
                     router.wire.since(mark.wire(index)).into_iter().filter(|m| m.from == from).collect();
                 bail!("{} was not told again, but {said:02x?}; {}", router.name, status(scene, "fe2")?);
@@ -40,7 +41,7 @@ pub(crate) fn hold_timer(scene: &Scene) -> Result<()> {
 
         // Its server still serves: no request is lost.
         let mark = scene.mark();
-        let (load, began) = (Endless::begin(scene, VIPS[0], 300)?, Instant::now());
+        let (load, began) = (ContinuousLoad::begin(scene, VIPS[0], 300)?, Instant::now());
         ensure!(node.kill("announcer", Signal::SIGSTOP) == 1, "no daemon");
         scene.wait_next_hops(VIPS[0], &["fe1", "fe3"])?;
         println!("  SIGSTOP: gone after {:.1?}", began.elapsed());
@@ -48,7 +49,7 @@ pub(crate) fn hold_timer(scene: &Scene) -> Result<()> {
         ensure!(node.kill("announcer", Signal::SIGCONT) == 1, "no daemon");
         scene.all_announced().context("after SIGCONT")?;
 
-        let (load, began) = (Endless::begin(scene, VIPS[0], 300)?, Instant::now());
+        let (load, began) = (ContinuousLoad::begin(scene, VIPS[0], 300)?, Instant::now());
         LINKS.iter().try_for_each(|link| node.cut(link, Cut::Silent))?;
         for vip in VIPS {
             scene.wait_next_hops(vip, &["fe1", "fe3"])?;
@@ -77,7 +78,7 @@ pub(crate) fn hold_timer(scene: &Scene) -> Result<()> {
 pub(crate) fn router(scene: &Scene) -> Result<()> {
     let (mark, node) = (scene.mark(), scene.node("r2")?);
     let all = ["eth1", "eth2", "eth3", "eth4"];
-    let (load, began) = (Endless::begin(scene, VIPS[0], 500)?, Instant::now());
+    let (load, began) = (ContinuousLoad::begin(scene, VIPS[0], 500)?, Instant::now());
     let played = (|| {
         all.iter().try_for_each(|link| node.cut(link, Cut::Silent))?;
         for frontend in FRONTENDS {

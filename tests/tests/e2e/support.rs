@@ -145,8 +145,8 @@ pub(crate) fn not_withdrawn(scene: &Scene, mark: &Mark, frontend: &str, what: &s
         let said = router.wire.since(mark.wire(index));
         for vip in VIPS {
             let vip = vip.parse()?;
-            let told = said.iter().any(|message| message.from == from && message.withdraws(vip));
-            ensure!(!told, "{what}: {vip} was withdrawn from {}", router.name);
+            let withdrawn = said.iter().any(|message| message.from == from && message.withdraws(vip));
+            ensure!(!withdrawn, "{what}: {vip} was withdrawn from {}", router.name);
         }
     }
     Ok(())
@@ -209,7 +209,7 @@ pub(crate) fn sick(scene: &Scene, frontend: &str, sick: bool) -> Result<()> {
 }
 
 /// Requests that go on until they are asked for.
-pub(crate) struct Endless {
+pub(crate) struct ContinuousLoad {
     load: Load,
     stop: Stop,
 }
@@ -223,15 +223,15 @@ impl Drop for Stop {
     }
 }
 
-impl Endless {
-    pub(crate) fn begin(scene: &Scene, vip: &str, rate: u32) -> Result<Endless> {
+impl ContinuousLoad {
+    pub(crate) fn begin(scene: &Scene, vip: &str, rate: u32) -> Result<ContinuousLoad> {
         let (stop, flows) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
         let (asked, flow) = (stop.clone(), flows.clone());
         let load = scene.load_live(vip, rate, PATIENCE * 10, move |bucket| {
             flow.fetch_or(bucket.counts.answered() > 0, Ordering::Relaxed);
             if asked.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         })?;
-        let endless = Endless { load, stop: Stop(stop) };
+        let endless = ContinuousLoad { load, stop: Stop(stop) };
         until(PATIENCE, || {
             ensure!(flows.load(Ordering::Relaxed), "no request is answered");
             Ok(())

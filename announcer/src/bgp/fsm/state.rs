@@ -233,7 +233,7 @@ pub enum Action {
     /// Begin a TCP connection.
     Connect,
     /// Send a message.
-    Send(Outgoing),
+    Send(OutgoingMessage),
     /// End the connection, or the try: half-close, drain.
     Hangup,
     /// End the connection at once, without sending what waits (RST).
@@ -250,7 +250,7 @@ pub enum Action {
 
 /// A message that the machine sends; UPDATEs are not its business.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outgoing {
+pub enum OutgoingMessage {
     /// OPEN.
     Open,
     /// KEEPALIVE.

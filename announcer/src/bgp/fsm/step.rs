@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::bgp::fsm::{Action, Backlog, Event, Hold, Outgoing, State, StepContext, Timers};
+use crate::bgp::fsm::{Action, Backlog, Event, Hold, OutgoingMessage, State, StepContext, Timers};
 use crate::bgp::notification::{self, Notification};
 use crate::bgp::open::NegotiatedSession;
 use crate::bgp::reason::{DownReason, TcpFailure};
@@ -53,12 +53,12 @@ fn fall(
     let mut actions = Vec::new();
     match farewell {
         Farewell::Say(notification) => {
-            actions.push(Action::Send(Outgoing::Notification(notification)));
+            actions.push(Action::Send(OutgoingMessage::Notification(notification)));
             actions.push(Action::Hangup);
         }
         Farewell::Silent => actions.push(Action::Hangup),
         Farewell::Abort(notification) => {
-            actions.push(Action::Send(Outgoing::Notification(notification)));
+            actions.push(Action::Send(OutgoingMessage::Notification(notification)));
             actions.push(Action::Abort);
         }
     }
@@ -114,7 +114,7 @@ fn connect(
     match event {
         Event::TcpConnected => (
             State::OpenSent { hold: moment.now + timers.open_wait, tries },
-            vec![Action::Send(Outgoing::Open)],
+            vec![Action::Send(OutgoingMessage::Open)],
         ),
         Event::TcpFails(failure) => failed(failure.into()),
         Event::TimerExpires if moment.now >= give_up => failed(TcpFailure::NoAnswer(timers.connect).into()),
@@ -160,7 +160,7 @@ fn open_sent(
                 None => Hold::silent(timers.open_wait, moment.now),
             });
             let next = State::OpenConfirm { negotiated, timers, tries };
-            (next, vec![Action::Send(Outgoing::Keepalive)])
+            (next, vec![Action::Send(OutgoingMessage::Keepalive)])
         }
         Event::OpenError(error) => {
             let notification = error.notification();
@@ -320,7 +320,7 @@ fn tick(hold: Option<Hold>, moment: StepContext) -> Tick {
         Some(hold) if moment.now >= hold.expires => Tick::Silent(hold.time),
         Some(hold) if moment.now >= hold.keepalive => {
             let keepalive = moment.now + Hold::interval(hold.time, moment);
-            Tick::Speak(Some(Hold { keepalive, ..hold }), vec![Action::Send(Outgoing::Keepalive)])
+            Tick::Speak(Some(Hold { keepalive, ..hold }), vec![Action::Send(OutgoingMessage::Keepalive)])
         }
         hold => Tick::Speak(hold, vec![]),
     }

@@ -47,8 +47,8 @@ fn event_word(event: &Event) -> String {
 
 fn action_word(action: &Action) -> String {
     match action {
-        Action::Send(Outgoing::Notification(n)) if n.data.is_empty() => format!("Send({n})"),
-        Action::Send(Outgoing::Notification(n)) => format!("Send({n} {:02x?})", n.data),
+        Action::Send(OutgoingMessage::Notification(n)) if n.data.is_empty() => format!("Send({n})"),
+        Action::Send(OutgoingMessage::Notification(n)) => format!("Send({n} {:02x?})", n.data),
         Action::Send(message) => format!("Send({message:?})"),
         Action::Up(_) => "Up".into(),
         Action::Down(why) => format!("Down: {why}"),
@@ -179,7 +179,7 @@ fn out_of_turn_is_answered_with_the_state_and_the_type_octet() {
                 step(&timers(), state, event, StepContext { now: Instant::now(), jitter: 0.5 });
         }
         assert_eq!(state.name(), StateName::Idle);
-        let Some(Action::Send(Outgoing::Notification(answer))) = actions.first() else {
+        let Some(Action::Send(OutgoingMessage::Notification(answer))) = actions.first() else {
             panic!("{actions:?}")
         };
         (answer.code, answer.subcode, answer.data.clone())

@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_program_printed_is_told_where_it_printed_something() {
+    fn what_a_program_printed_is_reported_where_it_printed_something() {
         assert_eq!(Answer::Exit(0).to_string(), "exit code 0");
         assert_eq!(Failure::Exit { code: 2, said: None }.to_string(), "exit code 2");
         assert_eq!(Warning::Program(None).to_string(), "the program warns");

@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn five_errors_are_told_at_once() {
+fn five_errors_are_reported_at_once() {
     let text = r#"[bgp]
 asn = 0
 setle = "1s"
@@ -72,7 +72,7 @@ http = "http://www.example.com/healthz"
 }
 
 #[test]
-fn syntax_errors_are_told_at_once_and_what_can_still_be_judged() {
+fn syntax_errors_are_reported_at_once_and_what_can_still_be_judged() {
     check(
         r#"[bgp]
 asn = 65o01
@@ -151,7 +151,7 @@ med = -1
 }
 
 #[test]
-fn an_array_that_nothing_closes_is_told_once() {
+fn an_array_that_nothing_closes_is_reported_once() {
     check(
         "[[service]]\nvips = [\n  \"192.0.2.80\",\nmed = 1\n\n[[service.check]]\nhttp = \"http://a\"\nrise = 1\n",
         expect![[r#"

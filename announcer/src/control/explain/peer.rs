@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_session_it_is_told_why_and_what_is_offered() {
+    fn without_a_session_the_reason_and_the_offer_are_explained() {
         let lines = peer(&PeerStatus {
             state: "Idle".into(),
             session: None,

@@ -70,7 +70,7 @@ fn story(backend: &str, sessions: Vec<SessionExplanation>) -> String {
 }
 
 #[test]
-fn the_whole_chain_is_told_in_sentences() {
+fn the_whole_chain_is_explained_in_sentences() {
     let down = SessionExplanation::Down("Connect".into(), Some("connection refused, 3s ago".into()));
     let not_sent = SessionExplanation::DoesNotSend("IPv4 routes are not sent".into());
     expect![[r#"

@@ -87,7 +87,7 @@ fn the_end_of_a_grace_is_its_deadline() {
 }
 
 #[test]
-fn what_is_left_to_the_probes_is_told_with_its_reason() {
+fn what_is_left_to_the_probes_is_reported_with_its_reason() {
     let mut watch = Watch::default();
     watch.set(&[(PAIR, up(0))].into());
     assert_eq!(watch.disarmed(), [(PAIR, DisarmReason::Unseen)]);

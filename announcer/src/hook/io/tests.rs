@@ -22,8 +22,8 @@ fn hooks(program: &Path, limit: Duration) -> HooksConfig {
     }
 }
 
-fn call() -> Call {
-    let mut queue = Queue::default();
+fn call() -> HookCall {
+    let mut queue = HookQueue::default();
     queue.changed(&change(80, Standing::Announced));
     queue.take().unwrap()
 }
@@ -108,7 +108,7 @@ fn config(hooks: HooksConfig) -> Arc<Config> {
 /// The hook's task, and what the director and the metrics have of it.
 struct HookTask {
     changes: mpsc::Sender<Vec<StandingChange>>,
-    runs: watch::Receiver<Runs>,
+    runs: watch::Receiver<HookRuns>,
     _configs: watch::Sender<Arc<Config>>,
 }
 
@@ -116,19 +116,19 @@ impl HookTask {
     fn start(hooks: HooksConfig) -> HookTask {
         let (configs, given) = watch::channel(config(hooks));
         let (changes, changed) = mpsc::channel(16);
-        let (counts, runs) = watch::channel(Runs::default());
+        let (counts, runs) = watch::channel(HookRuns::default());
         tokio::spawn(run(given, changed, programs(), counts));
         HookTask { changes, runs, _configs: configs }
     }
 
-    async fn until(&mut self, holds: impl Fn(&Runs) -> bool) -> Runs {
+    async fn until(&mut self, holds: impl Fn(&HookRuns) -> bool) -> HookRuns {
         let runs = tokio::time::timeout(LONG, self.runs.wait_for(holds)).await;
         *runs.unwrap().unwrap()
     }
 }
 
 #[tokio::test]
-async fn a_thousand_changes_are_told_one_at_a_time_and_the_newest_of_each_vip() {
+async fn the_hook_gets_a_thousand_changes_one_at_a_time_and_the_newest_of_each_vip() {
     let dir = tempfile::tempdir().unwrap();
     let log = dir.path().join("log");
     // Two that run at once would meet in the directory that the first has made.
@@ -167,12 +167,12 @@ async fn a_hook_that_leaves_a_program_behind_has_ended_and_the_next_vip_is_repor
     let start = Instant::now();
     task.changes.send(vec![change(1, Standing::Announced), change(2, Standing::Announced)]).await.unwrap();
     let runs = task.until(|runs| runs.ok + runs.failed + runs.timeout + runs.not_started == 2).await;
-    assert_eq!(runs, Runs { ok: 2, ..Runs::default() });
+    assert_eq!(runs, HookRuns { ok: 2, ..HookRuns::default() });
     assert!(start.elapsed() < Duration::from_secs(7), "{:?}", start.elapsed());
 }
 
 #[tokio::test]
-async fn a_hook_that_could_not_be_started_is_told_once_it_can() {
+async fn a_hook_that_could_not_be_started_is_run_once_it_can() {
     let dir = tempfile::tempdir().unwrap();
     let log = dir.path().join("log");
     let mut task = HookTask::start(hooks(&dir.path().join("hook"), LONG));

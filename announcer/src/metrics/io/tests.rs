@@ -47,7 +47,7 @@ fn host(vips: u16, listen: SocketAddr) -> TestListener {
     let (asks, mut asked) = mpsc::channel(1);
     let (reloads, _) = mpsc::channel(1);
     let (counts, reloaded) = watch::channel(Reloads::new(1.0));
-    let (runs, hooks) = watch::channel(Runs::default());
+    let (runs, hooks) = watch::channel(HookRuns::default());
     let (bind_errors, bind_error) = watch::channel(Vec::new());
     let (tallies, tally) = watch::channel(Tally::new(&config));
     let (drain_state, drains) = watch::channel(crate::drain::DrainFolderReport::default());
@@ -155,7 +155,7 @@ async fn figures_are_at_metrics_and_the_rest_points_there() {
 }
 
 #[tokio::test]
-async fn a_large_host_is_told_in_pieces_and_whole() {
+async fn the_metrics_of_a_large_host_are_sent_in_pieces_and_whole() {
     let address = free();
     let _host = host(1000, address);
     let (_, body) = ask(address, "GET /metrics").await;

@@ -39,14 +39,14 @@ fn set(names: &str) -> Arc<BTreeSet<IpAddr>> {
     Arc::new(names.chars().filter(char::is_ascii_uppercase).map(vip).collect())
 }
 
-fn on_lo(name: char, owner: Owner, differences: &[Difference]) -> OnLo {
-    OnLo { net: IpNet::from(vip(name)), owner, differences: differences.iter().copied().collect() }
+fn on_lo(name: char, owner: Owner, differences: &[Difference]) -> LoAddress {
+    LoAddress { net: IpNet::from(vip(name)), owner, differences: differences.iter().copied().collect() }
 }
 
 impl LoScene {
     fn new(wanted: &str, settle: u64) -> LoScene {
         let (start, settle) = (Instant::now(), Duration::from_secs(settle));
-        let lo = Loopback { link: Link::Up, marks: Marks::Kept, addresses: vec![], elsewhere: vec![] };
+        let lo = Loopback { link: Link::Up, marks: MarkSupport::Kept, addresses: vec![], elsewhere: vec![] };
         let keeper = Keeper::new(WantedVips { vips: set(wanted), generation: 0, settle }, start);
         let (awaited, done) = (BTreeSet::new(), Vec::new());
         LoScene { keeper, start, now: start, lo, generation: 0, settle, refuses: None, awaited, done }
@@ -86,10 +86,11 @@ impl LoScene {
                 }
                 for vip in vips {
                     if result.is_ok() {
-                        let owner = if self.lo.marks == Marks::Kept { Owner::Ours } else { Owner::Foreign };
+                        let owner =
+                            if self.lo.marks == MarkSupport::Kept { Owner::Ours } else { Owner::Foreign };
                         self.lo.addresses.push(on_lo(name(vip), owner, &[]));
                     }
-                    self.keeper.added(vip, result.clone().map(|()| Ensured::Added), self.now);
+                    self.keeper.added(vip, result.clone().map(|()| AddResult::Added), self.now);
                 }
             }
             KeeperStep::Mend(vips) => {
@@ -160,7 +161,7 @@ impl LoScene {
     }
 
     /// Somebody adds an address, or changes one.
-    fn put(&mut self, address: OnLo) {
+    fn put(&mut self, address: LoAddress) {
         self.lo.addresses.retain(|on_lo| on_lo.net != address.net);
         self.lo.addresses.push(address);
         self.keeper.changed(self.now);
@@ -468,7 +469,7 @@ fn a_state_file_that_cannot_be_used_is_a_warning_and_takes_no_vip_away() {
 #[test]
 fn where_the_kernel_keeps_no_marks_the_state_file_is_read_before_anything_is_removed() {
     let mut scene = LoScene::new("A", 6);
-    scene.lo.marks = Marks::NotKept;
+    scene.lo.marks = MarkSupport::NotKept;
     scene.put(on_lo('B', Owner::Foreign, &[]));
     scene.pass(20.0);
     assert_eq!(scene.done, ["0.0 add A", "0.0 A present"]);
@@ -491,7 +492,7 @@ fn where_the_kernel_keeps_no_marks_the_state_file_is_read_before_anything_is_rem
 #[test]
 fn without_marks_and_state_file_only_what_we_put_there_ourselves_is_removed() {
     let mut scene = LoScene::new("A", 6);
-    scene.lo.marks = Marks::NotKept;
+    scene.lo.marks = MarkSupport::NotKept;
     scene.put(on_lo('B', Owner::Foreign, &[]));
     scene.keeper.host(BTreeMap::new(), Err("broken".into()));
     scene.pass(10.0);

@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use dsr_setup::{Difference, Marks, OnLo, Owner};
+use dsr_setup::{Difference, LoAddress, MarkSupport, Owner};
 
 use super::LONGEST_WAIT;
 use crate::model::Generation;
@@ -63,7 +63,7 @@ impl WantedVip {
     }
 
     /// It is on lo, as a look at it shows.
-    pub(super) fn see(&mut self, found: &[&OnLo], marks: Marks, now: Instant) {
+    pub(super) fn see(&mut self, found: &[&LoAddress], marks: MarkSupport, now: Instant) {
         if self.is_gone && self.removals != Removals::default() {
             self.return_to(now);
         } else {
@@ -78,7 +78,7 @@ impl WantedVip {
         let may_be_mended = |difference: &Difference| match difference {
             Difference::Source | Difference::Flags => on_lo.net.addr().is_ipv6(),
             Difference::Ends => true,
-            Difference::Mark => marks == Marks::Kept,
+            Difference::Mark => marks == MarkSupport::Kept,
         };
         let differs = self.is_ours && on_lo.differences.iter().any(may_be_mended);
         self.mend = differs.then(|| self.mend.unwrap_or(now));

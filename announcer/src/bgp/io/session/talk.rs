@@ -5,7 +5,7 @@
 use tracing::debug;
 
 use super::{Session, now};
-use crate::bgp::fsm::{Backlog, Event, Outgoing};
+use crate::bgp::fsm::{Backlog, Event, OutgoingMessage};
 use crate::bgp::io::connection::{Connection, Progress, ReadResult};
 use crate::bgp::open::negotiate;
 use crate::bgp::reason::TcpFailure;
@@ -85,22 +85,22 @@ impl Session {
         }
     }
 
-    pub(super) fn send(&mut self, message: &Outgoing) {
+    pub(super) fn send(&mut self, message: &OutgoingMessage) {
         let Some(connection) = &mut self.connection else { return };
         let tail = connection.outbox.tail();
         let sent = &mut self.status.sent;
         match message {
-            Outgoing::Open => {
+            OutgoingMessage::Open => {
                 sent.open += 1;
                 debug!(kind = "OPEN", "message sent");
                 wire::open(tail, &self.offer);
             }
-            Outgoing::Keepalive => {
+            OutgoingMessage::Keepalive => {
                 sent.keepalive += 1;
                 debug!(kind = "KEEPALIVE", "message sent");
                 wire::keepalive(tail);
             }
-            Outgoing::Notification(notification) => {
+            OutgoingMessage::Notification(notification) => {
                 sent.notification += 1;
                 debug!(kind = "NOTIFICATION", %notification, "message sent");
                 wire::notification(tail, notification);

@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn dates_are_told_to_the_minute_and_end_with_the_year_9999() {
+    fn dates_are_printed_to_the_minute_and_end_with_the_year_9999() {
         for (seconds, want) in [
             (0, "1970-01-01 00:00 UTC"),
             (1_893_456_060, "2030-01-01 00:01 UTC"),

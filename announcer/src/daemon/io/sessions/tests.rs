@@ -38,7 +38,7 @@ async fn router(name: &'static str, listener: TcpListener, report: mpsc::Unbound
     }
 }
 
-struct Stage {
+struct SessionsUnderTest {
     configs: watch::Sender<Arc<Config>>,
     ids: watch::Sender<Identity>,
     heard: mpsc::UnboundedReceiver<String>,
@@ -69,8 +69,8 @@ fn known(id: &str) -> Identity {
     Identity { id: Some(id), waits: None }
 }
 
-impl Stage {
-    async fn new(id: Identity) -> Stage {
+impl SessionsUnderTest {
+    async fn new(id: Identity) -> SessionsUnderTest {
         let (report, heard) = mpsc::unbounded_channel();
         let mut ports = vec![];
         for (name, address) in [("r0", "127.0.0.1:0"), ("r1", "127.0.0.2:0")] {
@@ -95,7 +95,7 @@ impl Stage {
             let (publish, _seen) = watch::channel(Peers::default());
             keep(shared, publish).await;
         });
-        Stage { configs, ids, heard, ports, _stop: stop, _task: task }
+        SessionsUnderTest { configs, ids, heard, ports, _stop: stop, _task: task }
     }
 
     async fn hears(&mut self, count: usize) -> Vec<String> {
@@ -111,7 +111,7 @@ impl Stage {
 /// W5.
 #[tokio::test]
 async fn sessions_begin_when_the_router_id_is_known_and_another_one_takes_them_one_after_the_other() {
-    let mut stage = Stage::new(Identity::default()).await;
+    let mut stage = SessionsUnderTest::new(Identity::default()).await;
     assert!(timeout(Duration::from_millis(300), stage.heard.recv()).await.is_err(), "no id, no session");
     stage.ids.send_replace(known("10.0.0.1"));
     let mut both = stage.hears(2).await;
@@ -125,7 +125,7 @@ async fn sessions_begin_when_the_router_id_is_known_and_another_one_takes_them_o
 
 #[tokio::test]
 async fn a_peer_that_was_changed_begins_anew_and_one_that_was_removed_ends_first() {
-    let mut stage = Stage::new(known("10.0.0.1")).await;
+    let mut stage = SessionsUnderTest::new(known("10.0.0.1")).await;
     stage.hears(2).await;
     tokio::time::sleep(Duration::from_millis(300)).await; // until both are Established
     stage.configs.send_replace(config(&stage.ports[..1], "hold_time = \"30s\""));

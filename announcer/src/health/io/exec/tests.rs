@@ -168,7 +168,7 @@ async fn a_program_finds_what_is_documented_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn a_root_s_program_is_nobody_unless_it_is_told_otherwise() {
+async fn a_root_s_program_runs_as_nobody_unless_a_user_is_configured() {
     let folder = folder();
     let root = Uid::effective().is_root();
     let mut wants = vec![(None, if root { "nobody" } else { "" })];

@@ -89,7 +89,7 @@ async fn send(
         .allow_obsolete_multiline_headers_in_responses(true)
         .allow_spaces_after_header_name_in_responses(true)
         .ignore_invalid_headers_in_responses(true)
-        .handshake(TokioIo::new(AskFirst::new(io)))
+        .handshake(TokioIo::new(SendFirstStream::new(io)))
         .await
         .map_err(failed)?;
     tokio::spawn(connection); // it ends with the answer and its body, or when they are dropped
@@ -99,7 +99,7 @@ async fn send(
 
 /// A connection on which nothing is heard until something was said, and which is heard to its end when nothing more can be
 /// said: what has come by then may be the answer.
-struct AskFirst<T> {
+struct SendFirstStream<T> {
     io: T,
     progress: SendProgress,
     /// Who waits to hear.
@@ -115,9 +115,9 @@ enum SendProgress {
     InVain,
 }
 
-impl<T> AskFirst<T> {
+impl<T> SendFirstStream<T> {
     fn new(io: T) -> Self {
-        AskFirst { io, progress: SendProgress::Nothing, waker: None }
+        SendFirstStream { io, progress: SendProgress::Nothing, waker: None }
     }
 
     fn record(&mut self, progress: SendProgress) {
@@ -128,7 +128,7 @@ impl<T> AskFirst<T> {
     }
 }
 
-impl<T: AsyncRead + Unpin> AsyncRead for AskFirst<T> {
+impl<T: AsyncRead + Unpin> AsyncRead for SendFirstStream<T> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -142,7 +142,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for AskFirst<T> {
     }
 }
 
-impl<T: AsyncWrite + Unpin> AsyncWrite for AskFirst<T> {
+impl<T: AsyncWrite + Unpin> AsyncWrite for SendFirstStream<T> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,

@@ -341,7 +341,7 @@ async fn an_address_in_the_url_is_a_name_too() {
 }
 
 #[tokio::test]
-async fn a_fixed_target_is_asked_in_place_of_the_vip_and_told_the_host_of_the_url() {
+async fn a_fixed_target_is_asked_in_place_of_the_vip_with_the_host_of_the_url() {
     let mut server =
         HttpServer::start(vip(9), &[Say("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"), Hold]).await;
     let missing: IpAddr = "192.0.2.80".parse().unwrap();

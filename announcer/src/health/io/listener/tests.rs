@@ -158,7 +158,7 @@ impl RunningWatch {
 }
 
 #[tokio::test]
-async fn a_crash_is_told_at_once_and_so_is_the_return() {
+async fn a_crash_is_reported_at_once_and_so_is_the_return() {
     let listener = listen("127.0.0.1", 0, plain);
     let here = pair("127.0.0.1", port(&listener));
     let mut running = RunningWatch::start();

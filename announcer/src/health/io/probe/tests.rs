@@ -128,7 +128,7 @@ fn probes_of_all_loops_share_their_starts() {
 }
 
 #[test]
-fn a_slow_probe_does_not_delay_the_next_and_is_told_before_it() {
+fn a_slow_probe_does_not_delay_the_next_and_is_reported_before_it() {
     virtually(async {
         let mut run =
             LoopUnderTest::start(INTERVAL, 64, |n| Duration::from_millis(if n == 1 { 900 } else { 0 }));

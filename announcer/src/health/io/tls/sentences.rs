@@ -135,7 +135,7 @@ mod tests {
 
     // W13: the library tells the name of an alert, and much else, in the words of its source.
     #[test]
-    fn no_error_of_the_tls_library_is_told_in_its_own_words() {
+    fn no_error_of_the_tls_library_is_reported_in_its_own_words() {
         let alerts = (0..=u8::MAX).map(|code| Error::AlertReceived(code.into()));
         let others = [
             Error::InvalidMessage(InvalidMessage::InvalidContentType),

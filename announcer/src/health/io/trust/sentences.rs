@@ -108,7 +108,7 @@ pub(in crate::health::io) mod tests {
 
     // W13: the library's Display is its Debug.
     #[test]
-    fn no_error_of_the_certificate_library_is_told_in_its_own_words() {
+    fn no_error_of_the_certificate_library_is_reported_in_its_own_words() {
         assert!(has_debug_text(&Error::CaUsedAsEndEntity.to_string()));
         let name = ServerName::try_from("www.example.com").unwrap();
         let context = |presented: &[&str]| {

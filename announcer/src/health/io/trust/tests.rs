@@ -70,7 +70,7 @@ async fn without_authorities_nobody_is_trusted_and_it_is_said_why() {
 }
 
 #[tokio::test]
-async fn a_certificate_between_is_used_and_its_end_is_told_too() {
+async fn an_intermediate_certificate_is_used_and_its_end_is_reported_too() {
     use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
     let root = Authority::new();
     let mut params = CertificateParams::new(Vec::<String>::new()).unwrap();
@@ -92,7 +92,7 @@ async fn a_certificate_between_is_used_and_its_end_is_told_too() {
 }
 
 #[tokio::test]
-async fn what_is_no_certificate_is_told_and_harms_nobody() {
+async fn what_is_no_certificate_is_reported_and_harms_nobody() {
     let judge = judge("").await;
     for chain in [vec![], vec![CertificateDer::from(vec![0x30, 0x80, 0xff])]] {
         let found = judge.judge(&chain);

@@ -266,7 +266,7 @@ async fn an_answer_passes_as_the_check_says() {
 
 // H20: gzip that nobody has asked for looks like another page.
 #[tokio::test]
-async fn a_body_that_is_not_as_expected_is_told_with_its_encoding() {
+async fn a_body_that_is_not_as_expected_is_reported_with_its_encoding() {
     const GZIP: &[HttpReply] =
         &[Say("HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 2\r\n\r\n\u{1f}z"), Hold];
     const PLAIN: &[HttpReply] =

@@ -1,6 +1,6 @@
 //! The configuration as the program uses it: a `Config` cannot be wrong.
 //!
-//! Pure. Text -> `File` (as written, spans kept) -> [`Config`], or every error at once ([`ConfigErrors`]).
+//! Pure. Text -> `WrittenFile` (as written, spans kept) -> [`Config`], or every error at once ([`ConfigErrors`]).
 //!
 //! ```text
 //! bgp peer overrides service attributes deprefer check health hooks metrics       a table each: its keys, each declared

@@ -1,33 +1,34 @@
 //! Wiring alone: every channel and every task is made here.
 //!
 //! ```text
-//! task              hears                                   says
-//! probe, one a      watch<Pace>                             mpsc<Probed>          -> director
+//! task              hears                                     says
+//! probe, one a      watch<Pace>                               mpsc<ProbeFact>           -> director
 //!   VIP and check
-//! listeners         netlink, watch<Wanted>                  mpsc<Listening>       -> director
-//!                                                           watch<Report>         -> control
-//! vips              netlink, watch<VipsWanted>,             mpsc<(VIP, Presence)> -> director
-//!                     acknowledgements of sessions          watch<VIPs>           -> sessions
-//!                                                           watch<warnings>       -> control
-//! drains            inotify                                 mpsc<Drains>          -> director
-//! director          the four above, mpsc<Ask>               watch<LocRib>         -> sessions
-//!                                                           watch<Wanted>         -> listeners
-//!                                                           watch<Pace>           -> probes
-//!                                                           mpsc<Vec<Change>>     -> hook
-//! network           netlink                                 watch<Network>        -> sessions, router id
-//! router id         watch<Config>, watch<Network>,          watch<Identity>       -> sessions, control
+//! listeners         netlink, watch<WatchPlan>                 mpsc<ListenerFact>        -> director
+//!                                                             watch<ListenerReport>     -> control
+//! vips              netlink, watch<WantedVips>,               mpsc<(VIP, Presence)>     -> director
+//!                     acknowledgements of sessions            watch<VIPs>               -> sessions
+//!                                                             watch<warnings>           -> control
+//! drains            inotify                                   mpsc<DrainFact>           -> director
+//! director          the four above, mpsc<Ask>                 watch<LocRib>             -> sessions
+//!                                                             watch<WatchPlan>          -> listeners
+//!                                                             watch<Pace>               -> probes
+//!                                                             mpsc<Vec<StandingChange>> -> hook
+//! network           netlink                                   watch<Network>            -> sessions, router id
+//! router id         watch<Config>, watch<Network>,            watch<Identity>           -> sessions, control
 //!                     watch<Peers>
-//! session, one a    watch<LocRib>, watch<Liveness>,         watch<Status>         -> control, stop
-//!   peer              watch<Order>, watch<VIPs>, watch<Network>
-//! sessions          watch<Config>, watch<stop>              watch<Order>          -> session
-//!                                                           watch<Peers>          -> control, stop
-//! control           unix socket                             mpsc<Ask>             -> director
-//!                                                           mpsc<Reload>          -> run
-//! hook              mpsc<Vec<Change>>, watch<Config>        watch<Runs>           -> metrics
+//! session, one a    watch<LocRib>, watch<Liveness>,           watch<SessionReport>      -> control, stop
+//!   peer              watch<SessionOrder>, watch<VIPs>,
+//!                     watch<Network>
+//! sessions          watch<Config>, watch<stop>                watch<SessionOrder>       -> session
+//!                                                             watch<Peers>              -> control, stop
+//! control           unix socket                               mpsc<Ask>                 -> director
+//!                                                             mpsc<Reload>              -> run
+//! hook              mpsc<Vec<StandingChange>>, watch<Config>  watch<HookRuns>           -> metrics
 //! memory            Trimmer: run, control
-//! metrics           TCP, watch<Config>, watch<Status>       mpsc<Ask>             -> director
-//! run (main)        signals, mpsc<Reload>                   watch<Config>, watch<VipsWanted>, Ask::Reload,
-//!                                                           Ask::Recheck, Ask::Stop, stop
+//! metrics           TCP, watch<Config>, watch<SessionReport>  mpsc<Ask>                 -> director
+//! run (main)        signals, mpsc<Reload>                     watch<Config>, watch<WantedVips>, Ask::Reload,
+//!                                                             Ask::Recheck, Ask::Stop, stop
 //! ```
 //!
 //! A task that panics is logged and started again after a second: it costs one VIP or one session. Only the director

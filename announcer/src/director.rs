@@ -3,7 +3,7 @@
 //! Pure. Routes and `status` both read [`Standing`], so they cannot disagree.
 //!
 //! ```text
-//! Probed, Listening, Vip, Drains, … ── handle ──→ standing of each VIP ──→ LocRib (routes)
+//! a Fact: Probed, Vip, Drains, … ── handle ────→ standing of each VIP ──→ LocRib (routes)
 //!              time ────────────────── expire ──↗                     └──→ Report (sentences)
 //! ```
 //!

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -379,6 +380,83 @@ fn a_circle_is_seen() {
     assert!(circles(&[vec![1], vec![2], vec![]]).is_empty());
     assert_eq!(circles(&[vec![1], vec![2], vec![0]]), [[0, 1, 2]]);
     assert_eq!(place(&["config", "config::check", "rib"], "config::check::rules::look"), Some(1));
+}
+
+/// Names of types that several modules share, below which module they may, and why.
+const SHARED_NAMES: &[(&str, &str, &str)] = &[
+    ("Answer", "config::kind", "each kind of check has one, named by its module: `http::Answer`"),
+    ("Failure", "config::kind", "as `Answer`"),
+    ("Warning", "config::kind", "as `Answer`"),
+    (
+        "Written",
+        "config",
+        "each table has one, as it stands in the file, named by its module: `peer::Written`",
+    ),
+];
+
+/// The types that a file declares. What an `impl` or a trait calls a type, as in `type Err`, has the trait's name for it.
+fn declared(text: &str) -> Vec<&str> {
+    let mut names = Vec::new();
+    let mut block = None;
+    for line in text.lines() {
+        let item = line.trim_start();
+        let indent = line.len() - item.len();
+        if item == "}" && block == Some(indent) {
+            block = None;
+        }
+        let item = item.strip_prefix("pub").map_or(item, |item| match item.strip_prefix('(') {
+            Some(scope) => scope.split_once(") ").map_or("", |(_, item)| item),
+            None => item.trim_start(),
+        });
+        let mut words = item.split(|c: char| !c.is_ascii_alphanumeric());
+        let (kind, name) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+        let is_type =
+            matches!(kind, "struct" | "enum" | "trait" | "union") || kind == "type" && block.is_none();
+        if is_type && name.starts_with(|c: char| c.is_ascii_uppercase()) {
+            names.push(name);
+        }
+        if block.is_none() && matches!(kind, "impl" | "trait") && !item.ends_with('}') {
+            block = Some(indent);
+        }
+    }
+    names
+}
+
+/// A reader who meets a type's name anywhere in the crate has to know which type it is.
+#[test]
+fn each_name_is_of_one_type() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    walk(&root, &mut files);
+    let mut homes: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for file in files {
+        let path = file.strip_prefix(&root).unwrap().to_str().unwrap();
+        let module = path.trim_end_matches(".rs").replace('/', "::");
+        for name in declared(&fs::read_to_string(&file).unwrap()) {
+            homes.entry(name.to_owned()).or_default().push(module.clone());
+        }
+    }
+    homes.retain(|_, modules| modules.len() > 1);
+    let mut wrong: Vec<String> = SHARED_NAMES
+        .iter()
+        .filter(|(name, ..)| !homes.contains_key(*name))
+        .map(|(name, ..)| format!("no types share `{name}`: take it out of SHARED_NAMES"))
+        .collect();
+    for (name, modules) in &homes {
+        let may =
+            |module: &String| SHARED_NAMES.iter().any(|(of, room, _)| of == name && below(module, room));
+        if !modules.iter().all(may) {
+            wrong.push(format!("`{name}` is the name of types in {}", modules.join(", ")));
+        }
+    }
+    assert!(wrong.is_empty(), "give each type a name of its own (docs/glossary.md):\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn a_declaration_is_seen() {
+    let text = "pub struct A;\n    pub(in crate::config) enum B {\n    }\ntype C = u8;\n// struct D;\nuse E;\n\
+                impl F {\n    type G = u8;\n}\ntype H = u8;\npub trait I {}\ntype J = u8;\n";
+    assert_eq!(declared(text), ["A", "B", "C", "H", "I", "J"]);
 }
 
 /// The rules themselves: a test that cannot fail holds nothing.

@@ -21,7 +21,7 @@ pub struct Outbox {
     acknowledged: u64,
     /// What holds once the octets up to an offset are acknowledged; offsets and generations rise.
     marks: VecDeque<(u64, AckPosition)>,
-    known: AckPosition,
+    position: AckPosition,
     /// Where UPDATEs end whose cause was known at a time, until the kernel takes them; both rise.
     causes: VecDeque<(u64, Instant)>,
 }
@@ -61,15 +61,15 @@ impl Outbox {
         &mut self.octets
     }
 
-    /// All that was appended so far ends with the UPDATEs after which the peer has `known`. Call it with
+    /// All that was appended so far ends with the UPDATEs after which the peer has `position`. Call it with
     /// `Updates` after appending them, with `Nothing` when there were none to append.
-    pub fn mark(&mut self, known: AckPosition, news: OutboxChange) {
-        if news == OutboxChange::Updates {
+    pub fn mark(&mut self, position: AckPosition, change: OutboxChange) {
+        if change == OutboxChange::Updates {
             self.updates_end = self.before + self.octets.len() as u64;
         }
         match self.marks.back_mut() {
-            Some((offset, last)) if *offset == self.updates_end => *last = known,
-            _ => self.marks.push_back((self.updates_end, known)),
+            Some((offset, last)) if *offset == self.updates_end => *last = position,
+            _ => self.marks.push_back((self.updates_end, position)),
         }
         self.settle();
     }
@@ -109,13 +109,13 @@ impl Outbox {
     }
 
     /// What the peer's kernel has acknowledged.
-    pub fn known(&self) -> AckPosition {
-        self.known
+    pub fn position(&self) -> AckPosition {
+        self.position
     }
 
     /// Up to which generation the peer's kernel has acknowledged all.
     pub fn acknowledged(&self) -> Generation {
-        self.known.generation
+        self.position.generation
     }
 
     fn written(&self) -> u64 {
@@ -123,10 +123,10 @@ impl Outbox {
     }
 
     fn settle(&mut self) {
-        while let Some((offset, known)) = self.marks.front().copied()
+        while let Some((offset, position)) = self.marks.front().copied()
             && offset <= self.acknowledged
         {
-            self.known = known;
+            self.position = position;
             self.marks.pop_front();
         }
     }
@@ -145,7 +145,7 @@ pub enum OutboxChange {
 mod tests {
     use super::*;
 
-    fn known(generation: Generation) -> AckPosition {
+    fn position(generation: Generation) -> AckPosition {
         AckPosition { generation, prefixes: 0 }
     }
 
@@ -157,18 +157,18 @@ mod tests {
         outbox.mark(AckPosition { generation: 1, prefixes: 400 }, OutboxChange::Updates);
         outbox.took(10);
         outbox.acknowledge(1);
-        assert_eq!(outbox.known(), AckPosition::default());
+        assert_eq!(outbox.position(), AckPosition::default());
         outbox.acknowledge(0);
-        assert_eq!(outbox.known(), AckPosition { generation: 1, prefixes: 400 });
+        assert_eq!(outbox.position(), AckPosition { generation: 1, prefixes: 400 });
     }
 
     #[test]
     fn a_generation_is_acknowledged_when_its_last_octet_is_acknowledged() {
         let mut outbox = Outbox::default();
         outbox.tail().extend([0; 10]);
-        outbox.mark(known(1), OutboxChange::Updates);
+        outbox.mark(position(1), OutboxChange::Updates);
         outbox.tail().extend([0; 10]);
-        outbox.mark(known(2), OutboxChange::Updates);
+        outbox.mark(position(2), OutboxChange::Updates);
         outbox.took(15);
         assert_eq!((outbox.acknowledged(), outbox.outstanding(), outbox.unsent().len()), (0, 20, 5));
         assert_eq!(outbox.acknowledge(6), 9);
@@ -184,17 +184,17 @@ mod tests {
     fn what_needs_no_update_is_acknowledged_at_once_and_a_keepalive_on_its_way_delays_nothing() {
         let mut outbox = Outbox::default();
         outbox.tail().extend([0; 19]);
-        outbox.mark(known(7), OutboxChange::Nothing);
+        outbox.mark(position(7), OutboxChange::Nothing);
         assert_eq!(outbox.acknowledged(), 7);
         outbox.tail().extend([0; 30]);
-        outbox.mark(known(8), OutboxChange::Updates);
-        outbox.mark(known(9), OutboxChange::Nothing);
+        outbox.mark(position(8), OutboxChange::Updates);
+        outbox.mark(position(9), OutboxChange::Nothing);
         assert_eq!(outbox.acknowledged(), 7, "generation 9 is acknowledged when 8 is");
         outbox.took(49);
         outbox.acknowledge(0);
         assert_eq!(outbox.acknowledged(), 9);
         outbox.tail().extend([0; 19]);
-        outbox.mark(known(10), OutboxChange::Nothing);
+        outbox.mark(position(10), OutboxChange::Nothing);
         assert_eq!(outbox.acknowledged(), 10);
     }
 
@@ -203,7 +203,7 @@ mod tests {
         let mut outbox = Outbox::default();
         for generation in 1..=3 {
             outbox.tail().extend([0; 100]);
-            outbox.mark(known(generation), OutboxChange::Updates);
+            outbox.mark(position(generation), OutboxChange::Updates);
             outbox.took(100);
             assert_eq!(outbox.acknowledged(), generation - 1);
             outbox.acknowledge(0);

@@ -8,17 +8,17 @@
 //! ```text
 //! table! {
 //!     /// `[hooks]`.                                            the struct as the program uses it, and
-//!     pub struct Hooks as Written {                             the struct as written
+//!     pub struct HooksConfig as Written {                       the struct as written
 //!         /// For a run.                                        the field's doc
 //!         timeout: one Duration, default "\"10s\"", within(…), "how long a run may take; 100ms to 5m";
 //!     }     │       │            │                 │           └ its row in docs/configuration.md and in the man page
-//!     │     │       │            │                 └ the reader of one value: fn(&Value) -> Result<T, Wrong>
+//!     │     │       │            │                 └ the reader of one value: fn(&Value) -> Result<T, ValueError>
 //!     │     │       │            └ required, one_of, optional or derived with an example; default with its value (in TOML)
 //!     │     │       └ what one value is in the program
 //!     │     └ one value; list, set: an array of them; one_or_list, one_or_set: one, or an array
 //!     └ the field, and the key; where they differ, `field("key")`
 //!     with {
-//!         certificate: Certificate as certificate::Written;     keys that are declared elsewhere, since tables share them
+//!         certificate: CertificateConfig as certificate::Written;   keys that are declared elsewhere, since tables share them
 //!     }
 //! }
 //! ```

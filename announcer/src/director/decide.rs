@@ -34,17 +34,17 @@ impl Director {
     /// A deadline that was missed by more than [`STOOD_STILL`] shows that the process stood still. Nobody listened to the
     /// probe loops meanwhile, so the leases begin anew, and the waits go on from where they were.
     pub(super) fn catch_up(&mut self, now: Instant, changes: &mut Vec<StandingChange>) -> DecisionTime {
-        let moment = DecisionTime(now);
+        let time = DecisionTime(now);
         let Some(late) = self.deadline().and_then(|due| now.checked_duration_since(due)) else {
-            return moment;
+            return time;
         };
         if late > STOOD_STILL {
             self.vips.values_mut().for_each(|vip| vip.excuse(late, now));
         }
         let due = self.deadlines.iter().take_while(|(at, _)| *at <= now);
         let over: Vec<IpAddr> = due.map(|(_, address)| *address).collect();
-        over.into_iter().for_each(|address| self.judge(address, now, moment, changes));
-        moment
+        over.into_iter().for_each(|address| self.judge(address, now, time, changes));
+        time
     }
 
     /// Decides on every VIP anew.

@@ -22,7 +22,7 @@ impl Director {
     #[must_use]
     pub fn reload(&mut self, config: Arc<Config>, since: u64, now: Instant) -> Vec<StandingChange> {
         let mut changes = Vec::new();
-        let moment = self.catch_up(now, &mut changes);
+        let time = self.catch_up(now, &mut changes);
         let old = std::mem::replace(&mut self.config, config);
         let mut before = std::mem::take(&mut self.vips);
         for (index, service) in self.config.services.iter().enumerate() {
@@ -37,7 +37,7 @@ impl Director {
         self.deadlines.retain(|(_, address)| self.vips.contains_key(address));
         self.undecided.retain(|address| self.vips.contains_key(address));
         self.read_config();
-        self.judge_all(moment, &mut changes);
+        self.judge_all(time, &mut changes);
         let wanted: BTreeSet<IpNet> =
             self.config.vips().map(|(vip, service)| service.prefix_of(vip)).collect();
         let advertised: Vec<IpNet> = self.routes.keys().copied().collect();

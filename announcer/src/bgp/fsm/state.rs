@@ -70,9 +70,9 @@ pub struct Hold {
 }
 
 impl Hold {
-    pub(super) fn start(time: Duration, moment: StepContext) -> Self {
-        let keepalive = moment.now + Hold::interval(time, moment);
-        Hold { time, expires: moment.now + time, keepalive }
+    pub(super) fn start(time: Duration, context: StepContext) -> Self {
+        let keepalive = context.now + Hold::interval(time, context);
+        Hold { time, expires: context.now + time, keepalive }
     }
 
     /// Listens and says nothing.
@@ -80,8 +80,8 @@ impl Hold {
         Hold { time, expires: now + time, keepalive: now + time }
     }
 
-    pub(super) fn interval(time: Duration, moment: StepContext) -> Duration {
-        jittered(time / 3, moment.jitter)
+    pub(super) fn interval(time: Duration, context: StepContext) -> Duration {
+        jittered(time / 3, context.jitter)
     }
 
     pub(super) fn heard(self, now: Instant) -> Self {

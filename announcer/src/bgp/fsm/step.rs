@@ -17,16 +17,16 @@ const ROUTE_REFRESH: u8 = 5;
 
 /// The machine.
 #[must_use]
-pub fn step(timers: &Timers, state: State, event: Event, moment: StepContext) -> (State, Vec<Action>) {
+pub fn step(timers: &Timers, state: State, event: Event, context: StepContext) -> (State, Vec<Action>) {
     match state {
-        State::Idle { retry, tries } => idle(timers, retry, tries, event, moment),
-        State::Connect { give_up, tries } => connect(timers, give_up, tries, event, moment),
-        State::OpenSent { hold, tries } => open_sent(timers, hold, tries, event, moment),
+        State::Idle { retry, tries } => idle(timers, retry, tries, event, context),
+        State::Connect { give_up, tries } => connect(timers, give_up, tries, event, context),
+        State::OpenSent { hold, tries } => open_sent(timers, hold, tries, event, context),
         State::OpenConfirm { negotiated, timers: hold, tries } => {
-            open_confirm(timers, negotiated, hold, tries, event, moment)
+            open_confirm(timers, negotiated, hold, tries, event, context)
         }
         State::Established { since, timers: hold, send_hold, tries } => {
-            established(timers, EstablishedState { since, hold, send_hold, tries }, event, moment)
+            established(timers, EstablishedState { since, hold, send_hold, tries }, event, context)
         }
     }
 }
@@ -48,7 +48,7 @@ fn fall(
     since: Option<Instant>,
     reason: DownReason,
     farewell: Farewell,
-    moment: StepContext,
+    context: StepContext,
 ) -> (State, Vec<Action>) {
     let mut actions = Vec::new();
     match farewell {
@@ -62,10 +62,10 @@ fn fall(
             actions.push(Action::Abort);
         }
     }
-    let calm = since.is_some_and(|since| moment.now.saturating_duration_since(since) >= timers.calm);
+    let calm = since.is_some_and(|since| context.now.saturating_duration_since(since) >= timers.calm);
     let tries = if calm { 0 } else { tries };
     let wanted = !matches!(reason, DownReason::Stopped(_));
-    let retry = wanted.then(|| moment.now + timers.retry(tries, moment.jitter));
+    let retry = wanted.then(|| context.now + timers.retry(tries, context.jitter));
     actions.push(if since.is_some() { Action::Down(reason) } else { Action::Failed(reason) });
     (State::Idle { retry, tries: tries.saturating_add(1) }, actions)
 }
@@ -75,12 +75,12 @@ fn idle(
     retry: Option<Instant>,
     tries: u32,
     event: Event,
-    moment: StepContext,
+    context: StepContext,
 ) -> (State, Vec<Action>) {
-    let connect = || (State::Connect { give_up: moment.now + timers.connect, tries }, vec![Action::Connect]);
+    let connect = || (State::Connect { give_up: context.now + timers.connect, tries }, vec![Action::Connect]);
     match event {
         Event::Start if retry.is_none() => connect(),
-        Event::TimerExpires if retry.is_some_and(|retry| moment.now >= retry) => connect(),
+        Event::TimerExpires if retry.is_some_and(|retry| context.now >= retry) => connect(),
         Event::Stop(_) => (State::Idle { retry: None, tries: 0 }, vec![]),
         // Echoes of a connection that is gone.
         Event::Start
@@ -108,16 +108,16 @@ fn connect(
     give_up: Instant,
     tries: u32,
     event: Event,
-    moment: StepContext,
+    context: StepContext,
 ) -> (State, Vec<Action>) {
-    let failed = |reason| fall(timers, tries, None, reason, Farewell::Silent, moment);
+    let failed = |reason| fall(timers, tries, None, reason, Farewell::Silent, context);
     match event {
         Event::TcpConnected => (
-            State::OpenSent { hold: moment.now + timers.open_wait, tries },
+            State::OpenSent { hold: context.now + timers.open_wait, tries },
             vec![Action::Send(OutgoingMessage::Open)],
         ),
         Event::TcpFails(failure) => failed(failure.into()),
-        Event::TimerExpires if moment.now >= give_up => failed(TcpFailure::NoAnswer(timers.connect).into()),
+        Event::TimerExpires if context.now >= give_up => failed(TcpFailure::NoAnswer(timers.connect).into()),
         Event::Stop(notification) => failed(DownReason::Stopped(notification)),
         // There is no TCP yet that they could come from; a peer that BFD lost is dialled all the same.
         Event::Start
@@ -143,9 +143,9 @@ fn open_sent(
     hold: Instant,
     tries: u32,
     event: Event,
-    moment: StepContext,
+    context: StepContext,
 ) -> (State, Vec<Action>) {
-    let failed = |reason, farewell| fall(timers, tries, None, reason, farewell, moment);
+    let failed = |reason, farewell| fall(timers, tries, None, reason, farewell, context);
     let answer = |reason: fn(Notification) -> DownReason, notification: Notification| {
         failed(reason(notification.clone()), Farewell::Say(notification))
     };
@@ -156,8 +156,8 @@ fn open_sent(
         Event::Open(negotiated) => {
             // Zero begins with the session: a router that dies without a word before must not hold us here for ever.
             let timers = Some(match negotiated.hold_time {
-                Some(time) => Hold::start(time, moment),
-                None => Hold::silent(timers.open_wait, moment.now),
+                Some(time) => Hold::start(time, context),
+                None => Hold::silent(timers.open_wait, context.now),
             });
             let next = State::OpenConfirm { negotiated, timers, tries };
             (next, vec![Action::Send(OutgoingMessage::Keepalive)])
@@ -176,7 +176,7 @@ fn open_sent(
         Event::OpenCollision => {
             failed(DownReason::Collision, Farewell::Say(Notification::bare(notification::COLLISION)))
         }
-        Event::TimerExpires if moment.now >= hold => failed(
+        Event::TimerExpires if context.now >= hold => failed(
             DownReason::NoOpen(timers.open_wait),
             Farewell::Say(Notification::bare(notification::HOLD_EXPIRED)),
         ),
@@ -195,9 +195,9 @@ fn open_confirm(
     hold: Option<Hold>,
     tries: u32,
     event: Event,
-    moment: StepContext,
+    context: StepContext,
 ) -> (State, Vec<Action>) {
-    let failed = |reason, farewell| fall(timers, tries, None, reason, farewell, moment);
+    let failed = |reason, farewell| fall(timers, tries, None, reason, farewell, context);
     let answer = |reason: fn(Notification) -> DownReason, notification: Notification| {
         failed(reason(notification.clone()), Farewell::Say(notification))
     };
@@ -206,11 +206,11 @@ fn open_confirm(
     };
     match event {
         Event::Keepalive => {
-            let timers = negotiated.hold_time.and(hold).map(|hold| hold.heard(moment.now));
-            let next = State::Established { since: moment.now, timers, send_hold: None, tries };
+            let timers = negotiated.hold_time.and(hold).map(|hold| hold.heard(context.now));
+            let next = State::Established { since: context.now, timers, send_hold: None, tries };
             (next, vec![Action::Up(negotiated)])
         }
-        Event::TimerExpires => match tick(hold, moment) {
+        Event::TimerExpires => match tick(hold, context) {
             Tick::Silent(time) => failed(
                 DownReason::NoKeepalive(time),
                 Farewell::Say(Notification::bare(notification::HOLD_EXPIRED)),
@@ -256,23 +256,23 @@ fn established(
     timers: &Timers,
     up: EstablishedState,
     event: Event,
-    moment: StepContext,
+    context: StepContext,
 ) -> (State, Vec<Action>) {
-    let down = |reason, farewell| fall(timers, up.tries, Some(up.since), reason, farewell, moment);
+    let down = |reason, farewell| fall(timers, up.tries, Some(up.since), reason, farewell, context);
     let answer = |reason: fn(Notification) -> DownReason, notification: Notification| {
         down(reason(notification.clone()), Farewell::Say(notification))
     };
     match event {
-        Event::Keepalive | Event::Update => up.heard(moment.now).stay(vec![]),
+        Event::Keepalive | Event::Update => up.heard(context.now).stay(vec![]),
         Event::Refresh(family) => up.stay(family.map(Action::Refresh).into_iter().collect()),
-        Event::TimerExpires => expire(timers, up, moment),
+        Event::TimerExpires => expire(timers, up, context),
         Event::Unsent => {
-            let send_hold = up.send_hold.or(Some(moment.now + timers.send_hold));
+            let send_hold = up.send_hold.or(Some(context.now + timers.send_hold));
             EstablishedState { send_hold, ..up }.stay(vec![])
         }
         Event::Sent(Backlog::Nothing) => EstablishedState { send_hold: None, ..up }.stay(vec![]),
         Event::Sent(Backlog::Some) => {
-            EstablishedState { send_hold: Some(moment.now + timers.send_hold), ..up }.stay(vec![])
+            EstablishedState { send_hold: Some(context.now + timers.send_hold), ..up }.stay(vec![])
         }
         Event::Open(_) | Event::OpenError(_) => {
             answer(DownReason::OutOfTurn, Notification::new(notification::UNEXPECTED_IN_ESTABLISHED, [OPEN]))
@@ -294,13 +294,13 @@ fn established(
 }
 
 /// One of Established's timers has come: the one that ends the session goes before the one that speaks.
-fn expire(timers: &Timers, up: EstablishedState, moment: StepContext) -> (State, Vec<Action>) {
-    let down = |reason, farewell| fall(timers, up.tries, Some(up.since), reason, farewell, moment);
-    if up.send_hold.is_some_and(|expires| moment.now >= expires) {
+fn expire(timers: &Timers, up: EstablishedState, context: StepContext) -> (State, Vec<Action>) {
+    let down = |reason, farewell| fall(timers, up.tries, Some(up.since), reason, farewell, context);
+    if up.send_hold.is_some_and(|expires| context.now >= expires) {
         let farewell = Farewell::Abort(Notification::bare(notification::SEND_HOLD_EXPIRED));
         return down(DownReason::SendHoldExpired(timers.send_hold), farewell);
     }
-    match tick(up.hold, moment) {
+    match tick(up.hold, context) {
         Tick::Silent(time) => {
             down(DownReason::HoldExpired(time), Farewell::Say(Notification::bare(notification::HOLD_EXPIRED)))
         }
@@ -315,11 +315,11 @@ enum Tick {
     Speak(Option<Hold>, Vec<Action>),
 }
 
-fn tick(hold: Option<Hold>, moment: StepContext) -> Tick {
+fn tick(hold: Option<Hold>, context: StepContext) -> Tick {
     match hold {
-        Some(hold) if moment.now >= hold.expires => Tick::Silent(hold.time),
-        Some(hold) if moment.now >= hold.keepalive => {
-            let keepalive = moment.now + Hold::interval(hold.time, moment);
+        Some(hold) if context.now >= hold.expires => Tick::Silent(hold.time),
+        Some(hold) if context.now >= hold.keepalive => {
+            let keepalive = context.now + Hold::interval(hold.time, context);
             Tick::Speak(Some(Hold { keepalive, ..hold }), vec![Action::Send(OutgoingMessage::Keepalive)])
         }
         hold => Tick::Speak(hold, vec![]),

@@ -485,8 +485,9 @@ impl Session {
     /// Publishes what changed.
     fn tell(&mut self) {
         let established = self.connection.as_ref().filter(|_| self.routes.is_some());
-        let known = established.map_or_else(AckPosition::default, |connection| connection.outbox.known());
-        (self.status.acknowledged, self.status.announced) = (known.generation, known.prefixes);
+        let position =
+            established.map_or_else(AckPosition::default, |connection| connection.outbox.position());
+        (self.status.acknowledged, self.status.announced) = (position.generation, position.prefixes);
         self.publish.send_if_modified(|known| {
             let news = *known != self.status;
             if news {

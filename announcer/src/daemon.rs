@@ -151,9 +151,9 @@ async fn serve(options: Options, config: Arc<Config>) -> anyhow::Result<()> {
     let (runs_tx, runs) = watch::channel(HookRuns::default());
     // It is not started again: a run that panics is a task of its own, and what waits would be lost.
     tokio::spawn(hook::io::run(configs.clone(), changed, programs.clone(), runs_tx));
-    let counts = ChangeObservers { tally: tallies, hooks: changes };
-    let hears = DirectorInputs { asked, probed, listening, vips, drains: drain_facts_heard };
-    let mut directing = tokio::spawn(direct(director, probes, hears, rib, watched_tx, counts));
+    let observers = ChangeObservers { tally: tallies, hooks: changes };
+    let inputs = DirectorInputs { asked, probed, listening, vips, drains: drain_facts_heard };
+    let mut directing = tokio::spawn(direct(director, probes, inputs, rib, watched_tx, observers));
     let _listeners = OwnedTask::new("listener watch".into(), move || {
         listener::run(watched.clone(), listeners_tx.clone(), watch_tx.clone())
     });

@@ -126,12 +126,12 @@ impl Export {
 struct Exporter<'a> {
     export: &'a Export,
     /// The attributes are kept, so that no others take their place in memory.
-    made: HashMap<(Family, *const Attributes), (Arc<Attributes>, ExportResult)>,
+    cache: HashMap<(Family, *const Attributes), (Arc<Attributes>, ExportResult)>,
 }
 
 impl<'a> Exporter<'a> {
     fn new(export: &'a Export) -> Self {
-        Exporter { export, made: HashMap::new() }
+        Exporter { export, cache: HashMap::new() }
     }
 
     fn of(&mut self, family: Family, attributes: &Arc<Attributes>) -> ExportResult {
@@ -139,7 +139,7 @@ impl<'a> Exporter<'a> {
             let route = self.export.route(family, attributes);
             (Arc::clone(attributes), route.map(|(next_hop, attributes)| (next_hop, Arc::new(attributes))))
         };
-        self.made.entry((family, Arc::as_ptr(attributes))).or_insert_with(make).1.clone()
+        self.cache.entry((family, Arc::as_ptr(attributes))).or_insert_with(make).1.clone()
     }
 }
 

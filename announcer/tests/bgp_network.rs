@@ -256,10 +256,10 @@ fn a_session_that_took_another_way_sees_that_there_is_a_better_one() {
         let mut session = dialing(far.listener("10.0.1.1"), |_| {});
         let router = session.established().await;
         assert_eq!(router.stream.peer_addr().unwrap().ip(), "10.9.0.11".parse::<IpAddr>().unwrap());
-        assert_eq!(session.status.borrow().way, PathComparison::Same);
+        assert_eq!(session.status.borrow().path, PathComparison::Same);
         let living = live(router);
         ip("address add 10.0.1.11/24 dev uplink");
-        session.until_late(|status| status.way == PathComparison::Other).await;
+        session.until_late(|status| status.path == PathComparison::Other).await;
         assert_eq!(session.status.borrow().state, StateName::Established, "its keeper ends it, in its turn");
         living.abort();
     });

@@ -19,11 +19,11 @@ pub struct Clues {
     /// Whether the peer, or the router on the way to it, answers ARP or ND.
     pub neighbour: Neighbour,
     /// Whether the peer is on a link of ours.
-    pub way: PeerLocation,
+    pub location: PeerLocation,
     /// The source address of the try.
     pub source: Option<IpAddr>,
     /// What the kernel counted since the try began.
-    pub counted: BTreeSet<KernelCounter>,
+    pub counters: BTreeSet<KernelCounter>,
     /// Whether full TCP segments of ours were sent again in vain while the peer was heard and acknowledged small ones.
     pub large_lost: bool,
     /// What the key seems to contain that is seldom meant, such as a blank at its end.
@@ -106,7 +106,7 @@ impl Clues {
 
     /// Whether what the peer sends is dropped for its TTL.
     pub(super) fn too_far(&self) -> bool {
-        self.has(Setting::TtlSecurity) && self.counted.contains(&KernelCounter::LowTtl)
+        self.has(Setting::TtlSecurity) && self.counters.contains(&KernelCounter::LowTtl)
     }
 
     /// Whose neighbour the router has to know.
@@ -116,9 +116,9 @@ impl Clues {
 
     /// What shows that this host's own packet filter has to do with it.
     fn own_filter(&self) -> Option<String> {
-        let what = if self.counted.contains(&KernelCounter::NotSent) {
+        let what = if self.counters.contains(&KernelCounter::NotSent) {
             "what this host sent did not leave it"
-        } else if self.counted.contains(&KernelCounter::Rejected) && self.neighbour != Neighbour::Silent {
+        } else if self.counters.contains(&KernelCounter::Rejected) && self.neighbour != Neighbour::Silent {
             "this host itself sent an ICMP \"unreachable\" at that time"
         } else {
             return None;
@@ -184,7 +184,7 @@ fn same_router() -> String {
 }
 
 fn low_ttl(clues: &Clues) -> String {
-    match clues.way {
+    match clues.location {
         PeerLocation::Routed => format!(
             "the kernel dropped its packets for their TTL, and the router is not on a link of ours: raise `multihop` (now \
              {}) to its distance in hops, and let the router send TTL 255 (FRR: `ttl-security hops`, BIRD: `ttl security \
@@ -198,7 +198,7 @@ fn low_ttl(clues: &Clues) -> String {
 }
 
 fn no_open(clues: &Clues) -> String {
-    match clues.way {
+    match clues.location {
         PeerLocation::Routed => "the router is not on a link of ours: what it sends has TTL 1 and does not get here unless it has \
                         `ebgp-multihop` (FRR, GoBGP) or `multihop` (BIRD, OpenBGPD) for this neighbour"
             .into(),
@@ -210,7 +210,7 @@ fn no_open(clues: &Clues) -> String {
 
 fn tcp(failure: &TcpFailure, clues: &Clues) -> Option<String> {
     let hint: String = match failure {
-        TcpFailure::NoAnswer(_) if clues.too_far() => match clues.way {
+        TcpFailure::NoAnswer(_) if clues.too_far() => match clues.location {
             PeerLocation::Routed => low_ttl(clues),
             PeerLocation::OnLink | PeerLocation::Unknown => "the kernel dropped its answer for its TTL: is its BGP daemon running, and does it \
                  send TTL 255 (FRR: `ttl-security hops`, BIRD: `ttl security on`)? A refusal looks the same. Else remove \
@@ -274,21 +274,21 @@ fn no_answer(clues: &Clues) -> String {
         return own;
     }
     let us = clues.us();
-    let reached = match (clues.neighbour, clues.way) {
+    let reached = match (clues.neighbour, clues.location) {
         (Neighbour::Answers, PeerLocation::Routed) => "the next router on the way can be reached",
         (Neighbour::Answers, PeerLocation::OnLink | PeerLocation::Unknown) => "it answers ARP or ND",
         (Neighbour::Unknown | Neighbour::Silent, _) => "a way to it is known",
     };
-    let far = match clues.way {
+    let far = match clues.location {
         PeerLocation::Routed => ", a TTL that it demands (`ttl-security hops`)",
         PeerLocation::OnLink | PeerLocation::Unknown => "",
     };
-    if clues.counted.contains(&KernelCounter::OtherKey) {
+    if clues.counters.contains(&KernelCounter::OtherKey) {
         return format!(
             "what came from it was signed with another key: compare `password_file` with the router's for {us}"
         );
     }
-    if clues.has(Setting::Password) && clues.counted.contains(&KernelCounter::Unsigned) {
+    if clues.has(Setting::Password) && clues.counters.contains(&KernelCounter::Unsigned) {
         return format!(
             "an unsigned answer came and was dropped, as a refusal is: is the router's BGP daemon running, and is {us} \
              configured there as neighbour, with the key of `password_file`?"
@@ -312,7 +312,7 @@ fn unreachable(clues: &Clues) -> String {
     if let Some(own) = clues.own_filter() {
         return own;
     }
-    match (clues.neighbour, clues.way) {
+    match (clues.neighbour, clues.location) {
         (Neighbour::Answers, PeerLocation::OnLink | PeerLocation::Unknown) => format!(
             "it answers ARP or ND, so an ICMP message said so: a firewall or an access list on the router rejects {} \
              (firewalld and `reject with icmp-host-prohibited` do so)",
@@ -338,7 +338,7 @@ fn unreachable(clues: &Clues) -> String {
 
 fn closed(clues: &Clues) -> String {
     let us = clues.us();
-    let far = match clues.way {
+    let far = match clues.location {
         PeerLocation::Routed => {
             " The router is not on a link of ours: it needs `ebgp-multihop` (FRR, GoBGP) or `multihop` (BIRD, OpenBGPD) too."
         }

@@ -171,7 +171,7 @@ pub struct ConnectionPath {
     /// Whether our address is one of that interface: a session from another interface's address may find another way.
     pub own: bool,
     /// Whether an interface was seen to have our address. Some addresses are local without one, as all of 127.0.0.0/8.
-    pub seen: bool,
+    pub assigned: bool,
     /// Whether the configuration gives our address, so that a session that begins anew would have the same.
     pub pinned: bool,
 }
@@ -209,10 +209,10 @@ impl ConnectionPath {
             }
             IpAddr::V4(_) | IpAddr::V6(_) => network.has(self.local),
         };
-        if self.seen && !here {
+        if self.assigned && !here {
             return PathState::AddressGone(self.local);
         }
-        self.seen |= here;
+        self.assigned |= here;
         PathState::Intact
     }
 

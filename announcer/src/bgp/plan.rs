@@ -29,7 +29,7 @@ pub struct RunningSession {
     /// Whether it is Established.
     pub state: SessionPhase,
     /// Whether the way to its peer has changed.
-    pub way: PathComparison,
+    pub path: PathComparison,
 }
 
 /// Whether a session carries routes.
@@ -127,7 +127,7 @@ pub fn next(running: &[RunningSession], wanted: &DesiredSessions<'_>) -> Option<
     }
     let restarts = wanted.config.peers.iter().filter_map(|peer| {
         let one = of(peer)?;
-        let moved = (one.way == PathComparison::Other).then_some(Cause::Way);
+        let moved = (one.path == PathComparison::Other).then_some(Cause::Way);
         let cause = cause(&one.settings, peer, wanted).or(moved)?;
         Some((one.state, PlanStep::Restart(peer.name.clone(), cause)))
     });

@@ -64,7 +64,7 @@ pub fn choose(
     configured: Option<RouterId>,
     now: &Identity,
     usage: Usage,
-    found: &[(PeerName, SourceLookup)],
+    lookups: &[(PeerName, SourceLookup)],
     vips: &BTreeSet<IpAddr>,
 ) -> Identity {
     if let Some(id) = configured {
@@ -73,22 +73,22 @@ pub fn choose(
     if now.id.is_some() && usage == Usage::InUse {
         return now.clone();
     }
-    let usable = |found: &SourceLookup| match found {
+    let usable = |lookup: &SourceLookup| match lookup {
         SourceLookup::Source(IpAddr::V4(ip)) if !vips.contains(&IpAddr::V4(*ip)) => {
             RouterId::try_from(*ip).ok()
         }
         SourceLookup::Source(_) | SourceLookup::Vip(_) | SourceLookup::NoWay(_) => None,
     };
-    match found.iter().find_map(|(_, found)| usable(found)) {
+    match lookups.iter().find_map(|(_, lookup)| usable(lookup)) {
         Some(id) => Identity { id: Some(id), waits: None },
         // A route that is away for a moment takes nothing back.
         None if now.id.is_some() => now.clone(),
-        None => Identity { id: None, waits: Some(waits(found)) },
+        None => Identity { id: None, waits: Some(waits(lookups)) },
     }
 }
 
-fn waits(found: &[(PeerName, SourceLookup)]) -> String {
-    let why = found.iter().map(|(peer, found)| match found {
+fn waits(lookups: &[(PeerName, SourceLookup)]) -> String {
+    let why = lookups.iter().map(|(peer, lookup)| match lookup {
         SourceLookup::Vip(vip) => format!(
             "towards {peer} the kernel's source is the VIP {vip}, and its interface has no other IPv4 address"
         ),
@@ -126,7 +126,7 @@ mod tests {
         let none = Identity::default();
         let vip: IpAddr = "192.0.2.80".parse().unwrap();
         let no_way = || SourceLookup::NoWay("no route".into());
-        for (configured, now, usage, found, want) in [
+        for (configured, now, usage, lookups, want) in [
             (Some("10.0.0.9"), &none, Unused, vec![], Some("10.0.0.9")),
             (Some("10.0.0.9"), &known("10.0.0.1"), InUse, vec![], Some("10.0.0.9")),
             (None, &none, Unused, vec![source("10.0.0.1")], Some("10.0.0.1")),
@@ -140,20 +140,20 @@ mod tests {
             (None, &known("10.0.0.1"), Unused, vec![source("10.0.0.2")], Some("10.0.0.2")),
             (None, &known("10.0.0.1"), Unused, vec![no_way()], Some("10.0.0.1")),
         ] {
-            let found: Vec<_> = found.into_iter().map(|found| ("r1".parse().unwrap(), found)).collect();
-            let got = choose(configured.map(id), now, usage, &found, &[vip].into());
-            assert_eq!(got.id, want.map(id), "{configured:?} {now:?} {usage:?} {found:?}");
+            let lookups: Vec<_> = lookups.into_iter().map(|lookup| ("r1".parse().unwrap(), lookup)).collect();
+            let got = choose(configured.map(id), now, usage, &lookups, &[vip].into());
+            assert_eq!(got.id, want.map(id), "{configured:?} {now:?} {usage:?} {lookups:?}");
             assert_eq!(got.waits.is_some(), want.is_none());
         }
     }
 
     #[test]
     fn why_the_router_id_is_not_known_is_said() {
-        let found = [
+        let lookups = [
             ("r1".parse().unwrap(), SourceLookup::Vip("192.0.2.80".parse().unwrap())),
             ("r2".parse().unwrap(), SourceLookup::NoWay("Network is unreachable".into())),
         ];
-        let waits = choose(None, &Identity::default(), Usage::Unused, &found, &[].into()).waits.unwrap();
+        let waits = choose(None, &Identity::default(), Usage::Unused, &lookups, &[].into()).waits.unwrap();
         assert_eq!(
             waits,
             "no session can begin: the router id is not known (towards r1 the kernel's source is the VIP 192.0.2.80, and its \

@@ -234,7 +234,7 @@ tcp = 25
 "#;
 
     /// What is said of a change of `OLD`'s text.
-    fn said(change: impl Fn(&str) -> String) -> Vec<String> {
+    fn texts(change: impl Fn(&str) -> String) -> Vec<String> {
         let parsed = |text: &str| parse("x", text).unwrap_or_else(|errors| panic!("{errors}"));
         let found = differences(&parsed(OLD), &parsed(&change(OLD)));
         found.iter().map(ToString::to_string).collect()
@@ -293,7 +293,7 @@ tcp = 25
             ),
         ];
         for (what, change, want) in table {
-            assert_eq!(said(change), want, "{what}");
+            assert_eq!(texts(change), want, "{what}");
         }
     }
 
@@ -306,6 +306,6 @@ tcp = 25
             .replace("10.0.1.2\"", "10.0.1.1\"")
             .replace("\"r0\"", "\"r2\"")
             .replace("10.0.1.0\"", "10.0.1.2\"");
-        assert_eq!(said(|_| swapped.clone()), Vec::<String>::new());
+        assert_eq!(texts(|_| swapped.clone()), Vec::<String>::new());
     }
 }

@@ -57,7 +57,7 @@ pub fn decode(name: &str, octets: Vec<u8>) -> Result<String, ConfigErrors> {
 mod tests {
     use super::*;
 
-    fn said(octets: &[u8]) -> Vec<String> {
+    fn faults(octets: &[u8]) -> Vec<String> {
         let errors = decode("x", octets.to_vec()).unwrap_err();
         assert!(errors.to_string().starts_with("error: octet 0x"), "{errors}");
         errors.iter().map(|e| format!("{}:{}: {}; {}", e.line, e.column, e.message, e.help)).collect()
@@ -77,12 +77,12 @@ mod tests {
             (&[], &big, "00"),
         ] {
             let want = format!("1:1: octet 0x{octet}: this file is UTF-16; {wide}");
-            assert_eq!(said(&[mark, text].concat()), [want]);
+            assert_eq!(faults(&[mark, text].concat()), [want]);
         }
         let latin =
             "in Latin-1 it is `ü`: save the file as UTF-8; `iconv -f ISO-8859-1 -t UTF-8` converts it";
         assert_eq!(
-            said(b"[bgp]\nasn = 1 # f\xfcr\n\xa0x = \"\xfc\"\n\x80"),
+            faults(b"[bgp]\nasn = 1 # f\xfcr\n\xa0x = \"\xfc\"\n\x80"),
             [
                 format!("2:12: octet 0xfc is no UTF-8; {latin}"),
                 "3:1: octet 0xa0 is no UTF-8; in Latin-1 it is a no-break space: write a plain space"
@@ -91,6 +91,6 @@ mod tests {
                 "4:1: octet 0x80 is no UTF-8; save the file as UTF-8".to_owned(),
             ]
         );
-        assert_eq!(said(b"\xef\xbb\xbf\xfc"), [format!("1:1: octet 0xfc is no UTF-8; {latin}")]);
+        assert_eq!(faults(b"\xef\xbb\xbf\xfc"), [format!("1:1: octet 0xfc is no UTF-8; {latin}")]);
     }
 }

@@ -93,7 +93,7 @@ fn check(check: &CheckReport, config: &CheckConfig, vip: IpAddr, now: Instant, l
     lines.push(format!(
         "Check `{}` asks {} every {every}: {}, {}; a failure would {}.",
         check.name,
-        asked(config, vip),
+        request(config, vip),
         check.verdict,
         check.evidence.streak,
         check.on_failure
@@ -110,7 +110,7 @@ fn check(check: &CheckReport, config: &CheckConfig, vip: IpAddr, now: Instant, l
 }
 
 /// What a check asks, and where.
-pub fn asked(config: &CheckConfig, vip: IpAddr) -> String {
+pub fn request(config: &CheckConfig, vip: IpAddr) -> String {
     let at = config.target.as_ref().map_or_else(|| vip.to_string(), ToString::to_string);
     config.probe.request(&at)
 }
@@ -140,26 +140,26 @@ fn session_sentence(router: &RouterExplanation, vip: &VipReport) -> String {
 
 /// What is worth saying of a route: all that is not as it is without configuration.
 fn attributes(route: &Attributes, internal: bool) -> String {
-    let mut said = Vec::new();
-    said.extend(route.med.map(|med| format!("MED {med}")));
+    let mut parts = Vec::new();
+    parts.extend(route.med.map(|med| format!("MED {med}")));
     if internal {
-        said.push(format!("local preference {}", route.local_pref.unwrap_or(100)));
+        parts.push(format!("local preference {}", route.local_pref.unwrap_or(100)));
     } else if route.prepend > 0 {
-        said.push(format!("our AS prepended {} times more", route.prepend));
+        parts.push(format!("our AS prepended {} times more", route.prepend));
     }
     let all =
         |what: &str, list: Vec<String>| (!list.is_empty()).then(|| format!("{what} {}", list.join(" ")));
     let texts = |list: &mut dyn Iterator<Item = String>| list.collect::<Vec<_>>();
-    said.extend(all("communities", texts(&mut route.communities.iter().map(ToString::to_string))));
-    said.extend(all(
+    parts.extend(all("communities", texts(&mut route.communities.iter().map(ToString::to_string))));
+    parts.extend(all(
         "extended communities",
         texts(&mut route.extended_communities.iter().map(ToString::to_string)),
     ));
-    said.extend(all(
+    parts.extend(all(
         "large communities",
         texts(&mut route.large_communities.iter().map(ToString::to_string)),
     ));
-    if said.is_empty() { String::new() } else { format!(", with {}", said.join(", ")) }
+    if parts.is_empty() { String::new() } else { format!(", with {}", parts.join(", ")) }
 }
 
 /// The time between two instants, to a tenth of a second below ten.

@@ -100,7 +100,7 @@ impl ProtectedPaths {
     }
 
     /// Of the rights that are `wanted` at `path`: those that all beneath it may have, and those that only some of it may.
-    fn split(&self, path: &Path, wanted: Rights, abi: Abi) -> (Rights, Rights) {
+    fn split(&self, path: &Path, rights: Rights, abi: Abi) -> (Rights, Rights) {
         let write = Rights::to_write(abi);
         let is_in = |places: &BTreeSet<PathBuf>| places.iter().any(|place| path.starts_with(place));
         let is_around = |places: &BTreeSet<PathBuf>| places.iter().any(|place| place.starts_with(path));
@@ -117,9 +117,9 @@ impl ProtectedPaths {
         } else if is_around(fixed) {
             partly = partly.and(write);
         }
-        let wanted = wanted.without(denied);
-        let whole = wanted.without(partly);
-        (whole, wanted.without(whole))
+        let rights = rights.without(denied);
+        let whole = rights.without(partly);
+        (whole, rights.without(whole))
     }
 }
 
@@ -149,15 +149,15 @@ pub fn rules(
     protected: &ProtectedPaths,
     abi: Abi,
     (path, kind): (PathBuf, EntryKind),
-    wanted: Rights,
+    rights: Rights,
     list: &mut impl FnMut(&Path) -> Vec<(PathBuf, EntryKind)>,
 ) -> Vec<Rule> {
-    let wanted = match kind {
-        EntryKind::Directory => wanted,
-        EntryKind::File => Rights(wanted.bits() & Rights::OF_FILES.bits()),
+    let rights = match kind {
+        EntryKind::Directory => rights,
+        EntryKind::File => Rights(rights.bits() & Rights::OF_FILES.bits()),
         EntryKind::Link => return Vec::new(),
     };
-    let (whole, partly) = protected.split(&path, wanted, abi);
+    let (whole, partly) = protected.split(&path, rights, abi);
     let mut all = Vec::new();
     if !partly.is_empty() && kind == EntryKind::Directory {
         for entry in list(&path) {

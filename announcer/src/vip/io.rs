@@ -160,7 +160,7 @@ impl KeeperTask {
                         return Ok(());
                     }
                     let wanted = self.setup.wanted.borrow_and_update().clone();
-                    self.keeper.wanted(wanted, now());
+                    self.keeper.set_wanted(wanted, now());
                 }
                 Some(generation) = self.acknowledgements.next(), if !self.acknowledgements.is_empty() => {
                     self.keeper.acknowledged(generation, now());

@@ -147,7 +147,7 @@ impl Keeper {
     }
 
     /// Other VIPs are wanted, or `settle` is another.
-    pub fn wanted(&mut self, wanted: WantedVips, now: Instant) {
+    pub fn set_wanted(&mut self, wanted: WantedVips, now: Instant) {
         let before = std::mem::replace(&mut self.wanted, wanted);
         for vip in before.vips.difference(&self.wanted.vips) {
             let is_ours = self.vips.remove(vip).is_some_and(|vip| vip.is_ours);

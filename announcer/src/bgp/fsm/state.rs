@@ -84,7 +84,7 @@ impl Hold {
         jittered(time / 3, context.jitter)
     }
 
-    pub(super) fn heard(self, now: Instant) -> Self {
+    pub(super) fn restarted(self, now: Instant) -> Self {
         Hold { expires: now + self.time, ..self }
     }
 

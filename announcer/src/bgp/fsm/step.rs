@@ -206,7 +206,7 @@ fn open_confirm(
     };
     match event {
         Event::Keepalive => {
-            let timers = negotiated.hold_time.and(hold).map(|hold| hold.heard(context.now));
+            let timers = negotiated.hold_time.and(hold).map(|hold| hold.restarted(context.now));
             let next = State::Established { since: context.now, timers, send_hold: None, tries };
             (next, vec![Action::Up(negotiated)])
         }
@@ -247,8 +247,8 @@ impl EstablishedState {
         (State::Established { since, timers, send_hold, tries }, actions)
     }
 
-    fn heard(self, now: Instant) -> Self {
-        EstablishedState { hold: self.hold.map(|hold| hold.heard(now)), ..self }
+    fn restarted(self, now: Instant) -> Self {
+        EstablishedState { hold: self.hold.map(|hold| hold.restarted(now)), ..self }
     }
 }
 
@@ -263,7 +263,7 @@ fn established(
         down(reason(notification.clone()), Farewell::Say(notification))
     };
     match event {
-        Event::Keepalive | Event::Update => up.heard(context.now).stay(vec![]),
+        Event::Keepalive | Event::Update => up.restarted(context.now).stay(vec![]),
         Event::Refresh(family) => up.stay(family.map(Action::Refresh).into_iter().collect()),
         Event::TimerExpires => expire(timers, up, context),
         Event::Unsent => {

@@ -4,13 +4,13 @@ use crate::model::PeerAsn;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-fn clues(settings: &[Setting], counted: &[KernelCounter]) -> Clues {
+fn clues(settings: &[Setting], counters: &[KernelCounter]) -> Clues {
     Clues {
         large_lost: false,
         neighbour: Neighbour::Answers,
-        way: PeerLocation::OnLink,
+        location: PeerLocation::OnLink,
         source: Some("10.0.1.11".parse().unwrap()),
-        counted: counted.iter().copied().collect(),
+        counters: counters.iter().copied().collect(),
         key: None,
         ours: LocalSettings {
             asn: 65001,
@@ -22,12 +22,12 @@ fn clues(settings: &[Setting], counted: &[KernelCounter]) -> Clues {
     }
 }
 
-fn routed(settings: &[Setting], counted: &[KernelCounter]) -> Clues {
-    Clues { way: PeerLocation::Routed, ..clues(settings, counted) }
+fn routed(settings: &[Setting], counters: &[KernelCounter]) -> Clues {
+    Clues { location: PeerLocation::Routed, ..clues(settings, counters) }
 }
 
-fn silent(settings: &[Setting], counted: &[KernelCounter]) -> Clues {
-    Clues { neighbour: Neighbour::Silent, ..clues(settings, counted) }
+fn silent(settings: &[Setting], counters: &[KernelCounter]) -> Clues {
+    Clues { neighbour: Neighbour::Silent, ..clues(settings, counters) }
 }
 
 fn notified(kind: (u8, u8), data: &[u8]) -> DownReason {

@@ -80,7 +80,7 @@ pub(super) enum Progress {
 
 impl Connection {
     pub(super) fn new(dialed: DialSuccess) -> Self {
-        let DialSuccess { stream, local, peer, used, addresses, silence, key, kept: _, seen: _ } = dialed;
+        let DialSuccess { stream, local, peer, used, addresses, silence, key, kept: _, clues: _ } = dialed;
         let (framer, outbox) = (Framer::default(), Outbox::default());
         Connection {
             stream,

@@ -43,13 +43,13 @@ pub(super) struct DialSuccess {
     /// The families all of whose VIPs are on the host.
     pub(super) kept: BTreeSet<Family>,
     /// What was seen on the way.
-    pub(super) seen: Clues,
+    pub(super) clues: Clues,
 }
 
 /// A try that came to nothing, and what was seen.
 pub(super) struct DialFailure {
     pub(super) failure: TcpFailure,
-    pub(super) seen: Clues,
+    pub(super) clues: Clues,
 }
 
 /// What is left of a try's time to look around after it.
@@ -62,18 +62,18 @@ pub(super) async fn dial(
     vips: watch::Receiver<Arc<BTreeSet<IpAddr>>>,
     patience: Duration,
 ) -> Result<DialSuccess, DialFailure> {
-    let mut seen = Clues::default();
+    let mut clues = Clues::default();
     let before = counters(&files).await;
     let mut next = None;
-    let tried = attempt(&files, &peer, &vips, patience.saturating_sub(LOOK), &mut seen, &mut next).await;
+    let tried = attempt(&files, &peer, &vips, patience.saturating_sub(LOOK), &mut clues, &mut next).await;
     match tried {
-        Ok(dialed) => Ok(DialSuccess { seen, ..dialed }),
+        Ok(dialed) => Ok(DialSuccess { clues, ..dialed }),
         Err(failure) => {
             if let Some((next, interface)) = next {
                 let (neighbour, now) = tokio::join!(neighbour(next, interface), counters(&files));
-                (seen.neighbour, seen.counted) = (neighbour, now.rose_since(&before));
+                (clues.neighbour, clues.counters) = (neighbour, now.rose_since(&before));
             }
-            Err(DialFailure { failure, seen })
+            Err(DialFailure { failure, clues })
         }
     }
 }
@@ -89,26 +89,26 @@ async fn attempt(
     peer: &PeerConfig,
     vips: &watch::Receiver<Arc<BTreeSet<IpAddr>>>,
     patience: Duration,
-    seen: &mut Clues,
+    clues: &mut Clues,
     next: &mut Option<(IpAddr, u32)>,
 ) -> Result<DialSuccess, TcpFailure> {
     let key = match &peer.password_file {
         Some(file) => {
             let key =
                 password::read(files, file).await.map_err(|error| TcpFailure::Password(error.to_string()))?;
-            seen.key = key.oddity();
+            clues.key = key.oddity();
             Some(key)
         }
         None => None,
     };
     let (address, route) = locate(peer, None).await?;
-    seen.way = if route.via.is_some() { PeerLocation::Routed } else { PeerLocation::OnLink };
+    clues.location = if route.via.is_some() { PeerLocation::Routed } else { PeerLocation::OnLink };
     let end = end(address, peer.port, route.interface);
     let avoided = Arc::clone(&vips.borrow());
     let chosen = path::source(end, peer.interface.as_deref(), route, &avoided).await;
     let (choice, addresses) = chosen.map_err(|error| broken(&error))?;
     let source = peer.source_address.or(choice).ok_or(TcpFailure::NoSource(route.source))?;
-    seen.source = Some(source);
+    clues.source = Some(source);
     *next = Some((route.via.unwrap_or(address), route.interface));
 
     let (began, silence) = (Instant::now(), silence(peer.hold_time));
@@ -129,7 +129,7 @@ async fn attempt(
                 local: local.ip(),
                 interface: route.interface,
                 own: addresses.iter().any(|ours| ours.ip == local.ip()),
-                seen: false,
+                assigned: false,
                 pinned: peer.source_address.is_some(),
             };
             // What the OPEN says of the VIPs is to be true when it is sent. Not to know is not to have them.
@@ -144,7 +144,7 @@ async fn attempt(
                 silence,
                 key,
                 kept,
-                seen: Clues::default(),
+                clues: Clues::default(),
             })
         }
         Ok(Err(TcpFailure::TimedOut)) => Err(TcpFailure::NoAnswer(began.elapsed())),

@@ -111,9 +111,9 @@ pub async fn run(
         connection: None,
         routes: None,
         farewell: None,
-        course: PathWatch::default(),
+        path_watch: PathWatch::default(),
         key: None,
-        seen: Clues::default(),
+        clues: Clues::default(),
         odd_key: None,
         hang: None,
         excused: None,
@@ -151,11 +151,11 @@ struct Session {
     /// The last connection's goodbye.
     farewell: Option<BoxedFuture<()>>,
     /// Whether the way to the peer is still the same.
-    course: PathWatch,
+    path_watch: PathWatch,
     /// A look at the key's file under way.
     key: Option<BoxedFuture<Result<Md5Key, PasswordError>>>,
     /// What the present try saw, or the last one.
-    seen: Clues,
+    clues: Clues,
     /// What the log has of the key.
     odd_key: Option<&'static str>,
     /// When it is said that the router has sent no OPEN or no KEEPALIVE, long before it is given up.
@@ -223,8 +223,8 @@ impl Session {
             () = at(deadline) => Wake::Deadline,
             () = at(hang) => Wake::Hang,
             () = at(ask) => Wake::Ask,
-            () = at(self.course.settles) => Wake::WaySettled,
-            way = done(&mut self.course.question) => Wake::Way(way),
+            () = at(self.path_watch.settles) => Wake::WaySettled,
+            way = done(&mut self.path_watch.question) => Wake::Way(way),
             key = done(&mut self.key) => Wake::Key(key),
             () = changed(&mut self.rib) => Wake::Rib,
             () = changed(&mut self.peers) => Wake::Peer,
@@ -247,7 +247,7 @@ impl Session {
                 if let Some(restart) = &mut self.offer.restart {
                     restart.kept.clone_from(&dialed.kept);
                 }
-                self.saw(dialed.seen.clone());
+                self.record_clues(dialed.clues.clone());
                 self.connection = Some(Connection::new(dialed));
                 self.hang = Some(now() + HANG);
                 // A cut that came before the connection did is one all the same.
@@ -256,9 +256,9 @@ impl Session {
                     self.handle(Event::TcpConnected);
                 }
             }
-            Wake::Dialed(Err(DialFailure { failure, seen })) => {
+            Wake::Dialed(Err(DialFailure { failure, clues })) => {
                 self.dialing = None;
-                self.saw(seen);
+                self.record_clues(clues);
                 self.handle(Event::TcpFails(failure));
             }
             Wake::Readable => self.read(),
@@ -353,7 +353,7 @@ impl Session {
     fn act(&mut self, action: Action) {
         match action {
             Action::Connect => {
-                self.seen = Clues::default();
+                self.clues = Clues::default();
                 let (files, peer, vips) = (self.files.clone(), Arc::clone(&self.peer), self.vips.clone());
                 self.dialing = Some(Box::pin(dial(files, peer, vips, self.timers.connect)));
             }
@@ -361,7 +361,7 @@ impl Session {
             Action::Hangup => {
                 self.look_for_drops();
                 self.dialing = None;
-                (self.course, self.key) = (PathWatch::default(), None);
+                (self.path_watch, self.key) = (PathWatch::default(), None);
                 self.farewell = self
                     .connection
                     .take()
@@ -370,7 +370,7 @@ impl Session {
             Action::Abort => {
                 self.look_for_drops();
                 self.dialing = None;
-                (self.course, self.key) = (PathWatch::default(), None);
+                (self.path_watch, self.key) = (PathWatch::default(), None);
                 if let Some(connection) = self.connection.take() {
                     connection.abort();
                 }
@@ -408,7 +408,7 @@ impl Session {
         self.status.negotiated = None;
         (self.status.announced, self.status.advertised) = (0, 0);
         self.status.next_hops.clear();
-        self.status.way = PathComparison::Same;
+        self.status.path = PathComparison::Same;
         self.status.not_sent.clear();
     }
 
@@ -449,18 +449,18 @@ impl Session {
     /// Keeps what the kernel dropped of the connection's segments, before the connection is gone.
     fn look_for_drops(&mut self) {
         if self.peer.ttl_security && self.connection.as_ref().is_some_and(Connection::drops) {
-            self.seen.counted.insert(KernelCounter::LowTtl);
+            self.clues.counters.insert(KernelCounter::LowTtl);
         }
-        self.seen.large_lost = self.connection.as_ref().is_some_and(|connection| connection.large_lost);
+        self.clues.large_lost = self.connection.as_ref().is_some_and(|connection| connection.large_lost);
     }
 
     /// What a try saw; what its key seems to contain is a line once.
-    fn saw(&mut self, seen: Clues) {
-        if let Some(contains) = seen.key.filter(|_| seen.key != self.odd_key) {
+    fn record_clues(&mut self, clues: Clues) {
+        if let Some(contains) = clues.key.filter(|_| clues.key != self.odd_key) {
             warn!(contains, "key may not be what was meant");
         }
-        self.odd_key = seen.key;
-        self.seen = seen;
+        self.odd_key = clues.key;
+        self.clues = clues;
     }
 
     fn clues(&self) -> Clues {
@@ -478,7 +478,7 @@ impl Session {
                 multihop: self.peer.multihop,
                 settings: settings.into_iter().filter(|(_, set)| *set).map(|(setting, _)| setting).collect(),
             },
-            ..self.seen.clone()
+            ..self.clues.clone()
         }
     }
 
@@ -489,11 +489,11 @@ impl Session {
             established.map_or_else(AckPosition::default, |connection| connection.outbox.position());
         (self.status.acknowledged, self.status.announced) = (position.generation, position.prefixes);
         self.publish.send_if_modified(|known| {
-            let news = *known != self.status;
-            if news {
+            let changed = *known != self.status;
+            if changed {
                 known.clone_from(&self.status);
             }
-            news
+            changed
         });
     }
 }

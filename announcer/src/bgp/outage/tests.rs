@@ -32,7 +32,7 @@ fn wrong_as() -> DownReason {
 
 fn low_ttl() -> Clues {
     let ours = LocalSettings { settings: [Setting::TtlSecurity].into(), ..LocalSettings::default() };
-    Clues { counted: [crate::bgp::hint::KernelCounter::LowTtl].into(), ours, ..Clues::default() }
+    Clues { counters: [crate::bgp::hint::KernelCounter::LowTtl].into(), ours, ..Clues::default() }
 }
 
 /// Tries that end so, `apart` from one another; the lines that the log gets, by the number of the try.

@@ -151,7 +151,7 @@ fn used() -> ConnectionPath {
         local: ip("10.0.0.1"),
         interface: 2,
         own: true,
-        seen: false,
+        assigned: false,
         pinned: false,
     }
 }

@@ -24,7 +24,7 @@ fn steps(mut running: Vec<RunningSession>, wanted: &DesiredSessions<'_>) -> Vec<
         let fresh = |name: &PeerName| RunningSession {
             settings: wanted.settings(wanted.peer(name).unwrap()),
             state: SessionPhase::Established,
-            way: PathComparison::Same,
+            path: PathComparison::Same,
         };
         taken.push(match step {
             PlanStep::End(name) => {
@@ -52,7 +52,7 @@ fn running(config: &Config, router_id: Option<&str>) -> Vec<RunningSession> {
     let one = |peer| RunningSession {
         settings: wanted.settings(peer),
         state: SessionPhase::Established,
-        way: PathComparison::Same,
+        path: PathComparison::Same,
     };
     config.peers.iter().map(one).collect()
 }
@@ -128,8 +128,8 @@ fn only_a_session_that_carries_routes_waits_for_the_one_before_it() {
 fn sessions_whose_way_has_changed_begin_anew_one_after_the_other() {
     let config = config("", &["r1", "r2", "r3"]);
     let mut running = running(&config, Some("10.0.0.1"));
-    running[0].way = PathComparison::Other;
-    running[2].way = PathComparison::Other;
+    running[0].path = PathComparison::Other;
+    running[2].path = PathComparison::Other;
     let wanted = DesiredSessions { config: &config, router_id: Some(id("10.0.0.1")) };
     assert_eq!(steps(running, &wanted), ["restart r1: Way", "restart r3: Way"]);
 }

@@ -10,7 +10,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use proptest::prelude::*;
 
-use self::heard::{ReceivedRoutes, decoded, frames, heard};
+use self::received::{ReceivedRoutes, decoded, frames, received};
 use super::*;
 use crate::bgp::open::Open;
 use std::sync::Arc;
@@ -18,8 +18,8 @@ use std::sync::Arc;
 use crate::bgp::open::Restart;
 use crate::model::{Community, ExtendedCommunity, LargeCommunity, PeerAsn, RouterId};
 
-mod heard;
 mod open;
+mod received;
 
 fn encoding(asn: u32, kind: PeerKind, as_width: AsWidth) -> Encoding {
     Encoding { asn: Asn::try_from(asn).unwrap(), kind, as_width }
@@ -38,13 +38,13 @@ fn extended_community() -> impl Strategy<Value = ExtendedCommunity> {
     .prop_map(|text| text.parse().unwrap())
 }
 
-fn said(encoding: &Encoding, updates: &[Update]) -> (Vec<u8>, ReceivedRoutes) {
+fn encoded(encoding: &Encoding, updates: &[Update]) -> (Vec<u8>, ReceivedRoutes) {
     let mut out = vec![];
     for each in updates {
         update(&mut out, encoding, each).unwrap();
     }
-    let heard = heard(&decoded(&out, encoding.as_width));
-    (out, heard)
+    let received = received(&decoded(&out, encoding.as_width));
+    (out, received)
 }
 
 fn announce(prefixes: Vec<IpNet>, next_hop: &str, attributes: Attributes) -> Update {
@@ -63,28 +63,28 @@ fn announce_by(prefixes: Vec<IpNet>, next_hop: NextHop, attributes: Attributes) 
 #[test]
 fn as_path_is_an_as_sequence_octet_by_octet() {
     let update = announce(vec!["192.0.2.80/32".parse().unwrap()], "10.0.0.1", Attributes::default());
-    let (out, heard) = said(&encoding(65001, PeerKind::External, AsWidth::Four), &[update]);
+    let (out, received) = encoded(&encoding(65001, PeerKind::External, AsWidth::Four), &[update]);
     let path = [0x40, 2, 6, 2, 1, 0, 0, 0xfd, 0xe9];
     assert!(out.windows(path.len()).any(|window| window == path), "{out:02x?}");
-    assert_eq!(heard.paths, [vec![65001]].into());
+    assert_eq!(received.paths, [vec![65001]].into());
 }
 
 #[test]
 fn an_old_peer_gets_as_trans_and_as4_path() {
     let update = |next_hop| announce(vec!["192.0.2.80/32".parse().unwrap()], next_hop, Attributes::default());
     let old = |asn| encoding(asn, PeerKind::External, AsWidth::Two);
-    let (out, heard) = said(&old(4_200_000_000), &[update("10.0.0.1")]);
-    assert_eq!((heard.paths, heard.wide_paths), ([vec![23456]].into(), [vec![4_200_000_000]].into()));
+    let (out, received) = encoded(&old(4_200_000_000), &[update("10.0.0.1")]);
+    assert_eq!((received.paths, received.wide_paths), ([vec![23456]].into(), [vec![4_200_000_000]].into()));
     assert!(out.windows(3).any(|window| window == [0xc0, AS4_PATH, 6]));
-    let (_, heard) = said(&old(65001), &[update("10.0.0.1")]);
-    assert_eq!((heard.paths, heard.wide_paths), ([vec![65001]].into(), [].into()));
+    let (_, received) = encoded(&old(65001), &[update("10.0.0.1")]);
+    assert_eq!((received.paths, received.wide_paths), ([vec![65001]].into(), [].into()));
 }
 
 #[test]
 fn ibgp_has_an_empty_as_path_and_a_local_pref() {
     let update = announce(vec!["2001:db8::80/128".parse().unwrap()], "fd00::1", Attributes::default());
-    let (_, heard) = said(&encoding(65001, PeerKind::Internal, AsWidth::Four), &[update]);
-    assert_eq!((heard.paths, heard.local_prefs), ([vec![]].into(), [100].into()));
+    let (_, received) = encoded(&encoding(65001, PeerKind::Internal, AsWidth::Four), &[update]);
+    assert_eq!((received.paths, received.local_prefs), ([vec![]].into(), [100].into()));
 }
 
 #[test]
@@ -93,19 +93,19 @@ fn prepending_repeats_our_as_and_ibgp_has_none() {
         let attributes = Attributes { prepend, local_pref: Some(50), ..Attributes::default() };
         announce(vec!["192.0.2.80/32".parse().unwrap()], "10.0.0.1", attributes)
     };
-    let (out, heard) = said(&encoding(65001, PeerKind::External, AsWidth::Four), &[update(2)]);
+    let (out, received) = encoded(&encoding(65001, PeerKind::External, AsWidth::Four), &[update(2)]);
     let path = [0x40, 2, 14, 2, 3, 0, 0, 0xfd, 0xe9, 0, 0, 0xfd, 0xe9, 0, 0, 0xfd, 0xe9];
     assert!(out.windows(path.len()).any(|window| window == path), "{out:02x?}");
-    assert_eq!(heard.local_prefs, [].into());
-    let (_, heard) = said(&encoding(65001, PeerKind::Internal, AsWidth::Four), &[update(10)]);
-    assert_eq!((heard.paths, heard.local_prefs), ([vec![]].into(), [50].into()));
+    assert_eq!(received.local_prefs, [].into());
+    let (_, received) = encoded(&encoding(65001, PeerKind::Internal, AsWidth::Four), &[update(10)]);
+    assert_eq!((received.paths, received.local_prefs), ([vec![]].into(), [50].into()));
 }
 
 #[test]
 fn an_ipv4_route_has_an_ipv6_next_hop_octet_by_octet() {
     let next_hop = NextHop::V6("fd00::1".parse().unwrap());
     let update = announce_by(vec!["192.0.2.80/32".parse().unwrap()], next_hop, Attributes::default());
-    let (out, _) = said(&encoding(65001, PeerKind::External, AsWidth::Four), &[update]);
+    let (out, _) = encoded(&encoding(65001, PeerKind::External, AsWidth::Four), &[update]);
     let reach = [
         0x90, 14, 0, 26, 0, 1, 1, 16, 0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 32, 192, 0, 2, 80,
     ];
@@ -141,14 +141,14 @@ fn attributes_without_end_are_refused_and_nothing_is_said() {
         assert_eq!(out, [7]);
     }
     let each = announce(vec!["192.0.2.80/32".parse().unwrap()], "10.0.0.1", attributes(1010));
-    assert_eq!(said(&encoding, &[each]).1.communities.len(), 1010);
+    assert_eq!(encoded(&encoding, &[each]).1.communities.len(), 1010);
 }
 
 #[test]
 fn host_bits_never_leave() {
     let update = announce(vec!["192.0.2.80/24".parse().unwrap()], "10.0.0.1", Attributes::default());
-    let (_, heard) = said(&encoding(65001, PeerKind::External, AsWidth::Four), &[update]);
-    assert_eq!(heard.announced, ["192.0.2.0/24".parse().unwrap()].into());
+    let (_, received) = encoded(&encoding(65001, PeerKind::External, AsWidth::Four), &[update]);
+    assert_eq!(received.announced, ["192.0.2.0/24".parse().unwrap()].into());
 }
 
 #[test]
@@ -160,10 +160,11 @@ fn many_prefixes_share_a_message_and_no_message_is_too_long() {
         (0..5000_u16).map(|n| IpNet::from(IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, n]))).collect();
     for (prefixes, next_hop, octets) in [(v4, "10.0.0.1", 5_usize), (v6, "fd00::1", 17)] {
         let family = Family::of(prefixes[0].addr());
-        let (out, reached) = said(&encoding, &[announce(prefixes.clone(), next_hop, Attributes::default())]);
+        let (out, reached) =
+            encoded(&encoding, &[announce(prefixes.clone(), next_hop, Attributes::default())]);
         assert_eq!(reached.announced, prefixes.iter().copied().collect());
         assert_eq!(frames(&out).len(), (5000 * octets).div_ceil(4000), "full messages");
-        let (out, gone) = said(&encoding, &[Update::Withdraw(family, prefixes.clone())]);
+        let (out, gone) = encoded(&encoding, &[Update::Withdraw(family, prefixes.clone())]);
         assert_eq!(gone.withdrawn, prefixes.iter().copied().collect());
         assert_eq!(frames(&out).len(), (5000 * octets).div_ceil(4060));
     }
@@ -237,11 +238,11 @@ proptest! {
             NextHop::V4(_) => NextHop::V6("fd00::1".parse().unwrap()),
             other => other,
         };
-        let (_, heard) = said(&encoding, &[
+        let (_, received) = encoded(&encoding, &[
             announce_by(v4.clone(), next_hop, attributes.clone()),
             announce_by(v6.clone(), v6_next_hop, attributes.clone()),
         ]);
-        prop_assert_eq!(&heard.announced, &v4.iter().chain(&v6).copied().collect());
+        prop_assert_eq!(&received.announced, &v4.iter().chain(&v6).copied().collect());
         let (mut globals, mut link_locals) = (BTreeSet::new(), BTreeSet::new());
         for next_hop in [next_hop, v6_next_hop] {
             match next_hop {
@@ -253,24 +254,24 @@ proptest! {
                 }
             }
         }
-        prop_assert_eq!(heard.next_hops, globals);
-        prop_assert_eq!(heard.link_locals, link_locals);
-        prop_assert_eq!(heard.origins, [attributes.origin.to_string()].into());
-        prop_assert_eq!(heard.meds, attributes.med.into_iter().collect());
+        prop_assert_eq!(received.next_hops, globals);
+        prop_assert_eq!(received.link_locals, link_locals);
+        prop_assert_eq!(received.origins, [attributes.origin.to_string()].into());
+        prop_assert_eq!(received.meds, attributes.med.into_iter().collect());
         let preference = internal.then(|| attributes.local_pref.unwrap_or(100));
-        prop_assert_eq!(heard.local_prefs, preference.into_iter().collect());
-        prop_assert_eq!(heard.communities, attributes.communities);
-        prop_assert_eq!(heard.extended_communities, attributes.extended_communities);
-        prop_assert_eq!(heard.large_communities, attributes.large_communities);
+        prop_assert_eq!(received.local_prefs, preference.into_iter().collect());
+        prop_assert_eq!(received.communities, attributes.communities);
+        prop_assert_eq!(received.extended_communities, attributes.extended_communities);
+        prop_assert_eq!(received.large_communities, attributes.large_communities);
         let times = if internal { 0 } else { usize::from(attributes.prepend) + 1 };
         let hidden = old && asn > 0xffff;
-        prop_assert_eq!(heard.paths, [vec![if hidden { 23456 } else { asn }; times]].into());
+        prop_assert_eq!(received.paths, [vec![if hidden { 23456 } else { asn }; times]].into());
         let wide = (hidden && !internal).then(|| vec![asn; times]);
-        prop_assert_eq!(heard.wide_paths, wide.into_iter().collect());
-        let (_, gone) = said(&encoding, &[
+        prop_assert_eq!(received.wide_paths, wide.into_iter().collect());
+        let (_, gone) = encoded(&encoding, &[
             Update::Withdraw(Family::V4, v4.clone()), Update::Withdraw(Family::V6, v6.clone()),
         ]);
-        prop_assert_eq!(gone.withdrawn, heard.announced);
+        prop_assert_eq!(gone.withdrawn, received.announced);
         prop_assert!(gone.announced.is_empty());
     }
 

@@ -131,7 +131,7 @@ impl Word for Warning {
 impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Warning::Program(Some(said)) => write!(f, "the program warns: {said}"),
+            Warning::Program(Some(line)) => write!(f, "the program warns: {line}"),
             Warning::Program(None) => f.write_str("the program warns"),
         }
     }
@@ -145,7 +145,7 @@ pub enum Failure {
         /// 1 to 255.
         code: i32,
         /// The first line that the program printed, if any.
-        said: Option<PrintableText>,
+        line: Option<PrintableText>,
     },
     /// The program ended by a signal of this name.
     Killed(&'static str),
@@ -164,7 +164,7 @@ pub enum Failure {
 impl Word for Failure {
     fn examples() -> Vec<Self> {
         vec![
-            Failure::Exit { code: 2, said: Some(PrintableText::new("DISK CRITICAL - 99% of /")) },
+            Failure::Exit { code: 2, line: Some(PrintableText::new("DISK CRITICAL - 99% of /")) },
             Failure::Killed("SIGSEGV"),
             Failure::Endless,
             Failure::Lingering,
@@ -192,8 +192,8 @@ impl FailureWord for Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Failure::Exit { code, said: Some(said) } => write!(f, "exit code {code}: {said}"),
-            Failure::Exit { code, said: None } => write!(f, "exit code {code}"),
+            Failure::Exit { code, line: Some(line) } => write!(f, "exit code {code}: {line}"),
+            Failure::Exit { code, line: None } => write!(f, "exit code {code}"),
             Failure::Killed(signal) => write!(f, "the program was ended by {signal}"),
             Failure::Endless => f.write_str("the program printed more than 1 MiB and was killed"),
             Failure::Lingering => {
@@ -242,7 +242,7 @@ mod tests {
     #[test]
     fn what_a_program_printed_is_reported_where_it_printed_something() {
         assert_eq!(Answer::Exit(0).to_string(), "exit code 0");
-        assert_eq!(Failure::Exit { code: 2, said: None }.to_string(), "exit code 2");
+        assert_eq!(Failure::Exit { code: 2, line: None }.to_string(), "exit code 2");
         assert_eq!(Warning::Program(None).to_string(), "the program warns");
         let warnings = Warning::examples();
         assert_eq!(

@@ -76,10 +76,10 @@ impl GenerationReply {
 pub(in crate::daemon) async fn direct(
     mut director: Director,
     mut probes: ProbeLoops,
-    mut hears: DirectorInputs,
+    mut inputs: DirectorInputs,
     rib: watch::Sender<Arc<LocRib>>,
     watched: watch::Sender<Arc<WatchPlan>>,
-    mut counts: ChangeObservers,
+    mut observers: ChangeObservers,
 ) {
     let (mut probed, mut listening, mut vips) = (Vec::new(), Vec::new(), Vec::new());
     loop {
@@ -88,7 +88,7 @@ pub(in crate::daemon) async fn direct(
         let deadline = director.deadline();
         tokio::select! {
             biased;
-            Some(asked) = hears.asked.recv() => match asked {
+            Some(asked) = inputs.asked.recv() => match asked {
                 // Who asked may be gone, here and below.
                 Ask::Report(reply) => drop(reply.send(director.report()).ok()),
                 Ask::Figures(reply) => drop(reply.send(director.figures(Instant::now())).ok()),
@@ -105,14 +105,14 @@ pub(in crate::daemon) async fn direct(
                         None => {
                             changes = director.reload(config.clone(), probes.prober.issued(), now);
                             probes.apply(&config, &director);
-                            counts.tally.send_modify(|tally| tally.reload(&config));
+                            observers.tally.send_modify(|tally| tally.reload(&config));
                             applied = Some(GenerationReply::Reload(reply));
                         }
                     }
                 }
             },
-            _ = hears.listening.recv_many(&mut listening, 1024) => {}
-            Some(drain::io::DrainFact { drains, forgiven, applied: waits }) = hears.drains.recv() => {
+            _ = inputs.listening.recv_many(&mut listening, 1024) => {}
+            Some(drain::io::DrainFact { drains, forgiven, applied: waits }) = inputs.drains.recv() => {
                 // Forgiven first: the VIPs of an undrain are announced at once, and are not withdrawn for a moment.
                 facts.extend(match forgiven {
                     ForgivenServices::Nobody => None,
@@ -122,14 +122,14 @@ pub(in crate::daemon) async fn direct(
                 facts.push(Fact::Drains(drains));
                 applied = waits.map(GenerationReply::Plain);
             }
-            _ = hears.vips.recv_many(&mut vips, 1024) => {}
-            _ = hears.probed.recv_many(&mut probed, 1024) => {}
+            _ = inputs.vips.recv_many(&mut vips, 1024) => {}
+            _ = inputs.probed.recv_many(&mut probed, 1024) => {}
             () = sleep_until(deadline.unwrap_or_else(Instant::now).into()), if deadline.is_some() => {}
         }
         facts.extend(listening.drain(..).map(|fact| Fact::Listening(fact, probes.prober.issued())));
         facts.extend(vips.drain(..).map(|(vip, presence)| Fact::Vip(vip, presence)));
         if !probed.is_empty() {
-            counts.tally.send_modify(|tally| probed.iter().for_each(|probed| tally.probed(probed)));
+            observers.tally.send_modify(|tally| probed.iter().for_each(|probed| tally.probed(probed)));
         }
         facts.extend(probed.drain(..).map(Fact::Probed));
         let now = Instant::now();
@@ -143,7 +143,7 @@ pub(in crate::daemon) async fn direct(
             news
         });
         changes.iter().for_each(log);
-        counts.changed(changes).await;
+        observers.changed(changes).await;
         if let Some(applied) = applied {
             applied.answer(generation);
         }

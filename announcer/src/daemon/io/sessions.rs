@@ -59,21 +59,21 @@ impl SessionTask {
     }
 
     /// As the plan sees it.
-    fn seen(&self) -> plan::RunningSession {
+    fn session(&self) -> plan::RunningSession {
         let status = self.status.borrow();
         let state = if status.state == StateName::Established {
             SessionPhase::Established
         } else {
             SessionPhase::Down
         };
-        plan::RunningSession { settings: self.settings.clone(), state, way: status.way }
+        plan::RunningSession { settings: self.settings.clone(), state, path: status.path }
     }
 }
 
 /// Holds the sessions until `stop`; publishes them in the order of the configuration.
 pub(in crate::daemon) async fn keep(shared: SessionResources, peers: watch::Sender<Peers>) {
     let mut keeper =
-        SessionManager { running: Vec::new(), peers, inputs: Inputs::of(&shared), shared, given: None };
+        SessionManager { running: Vec::new(), peers, inputs: Inputs::of(&shared), shared, applied: None };
     let mut stop = keeper.shared.stop.clone();
     while stop.borrow_and_update().is_none() {
         tokio::select! {
@@ -116,7 +116,7 @@ struct SessionManager {
     inputs: Inputs,
     shared: SessionResources,
     /// The configuration that the sessions were given last.
-    given: Option<Arc<Config>>,
+    applied: Option<Arc<Config>>,
 }
 
 impl SessionManager {
@@ -126,7 +126,7 @@ impl SessionManager {
             let (config, router_id) = self.inputs.now();
             let wanted = DesiredSessions { config: &config, router_id };
             self.update(&wanted, &config);
-            match plan::next(&self.seen(), &wanted) {
+            match plan::next(&self.sessions(), &wanted) {
                 None => break,
                 Some(PlanStep::End(name)) => {
                     info!(peer = %name, "peer was removed by the configuration");
@@ -137,7 +137,7 @@ impl SessionManager {
                     info!(peer = %name, reason = reason(cause), "session begins anew");
                     self.end(&name, SessionOrder::Reconfigured, &config).await;
                     self.start(&name, &wanted);
-                    if plan::takes_routes(&self.seen(), &wanted) {
+                    if plan::takes_routes(&self.sessions(), &wanted) {
                         self.wait_for_return(&name).await;
                     }
                 }
@@ -146,7 +146,7 @@ impl SessionManager {
         let moved = self.running.iter().map(|one| {
             let mut status = one.status.clone();
             Box::pin(async move {
-                if status.wait_for(|status| status.way == PathComparison::Other).await.is_err() {
+                if status.wait_for(|status| status.path == PathComparison::Other).await.is_err() {
                     std::future::pending().await // the session's task has ended, and the plan knows why
                 }
             })
@@ -158,13 +158,13 @@ impl SessionManager {
         }
     }
 
-    fn seen(&self) -> Vec<plan::RunningSession> {
-        self.running.iter().map(SessionTask::seen).collect()
+    fn sessions(&self) -> Vec<plan::RunningSession> {
+        self.running.iter().map(SessionTask::session).collect()
     }
 
     /// Lets the sessions that go on know what they have to say from now on, and read their keys again: at a reload alone.
     fn update(&mut self, wanted: &DesiredSessions<'_>, config: &Arc<Config>) {
-        let before = self.given.replace(config.clone());
+        let before = self.applied.replace(config.clone());
         let is_reload = before.is_none_or(|before| !Arc::ptr_eq(&before, config));
         for one in &mut self.running {
             if let Some(peer) = wanted.peer(&one.settings.peer.name)
@@ -256,23 +256,23 @@ fn reason(cause: Cause) -> &'static str {
 }
 
 fn start(settings: Settings, shared: &SessionResources) -> SessionTask {
-    let (status, seen) = watch::channel(SessionReport::new());
+    let (status, status_rx) = watch::channel(SessionReport::new());
     let (order, orders) = watch::channel(SessionOrder::Run);
     let name = format!("session with {}", settings.peer.name);
-    let (peer, given) = watch::channel(Arc::new(settings.peer.clone()));
+    let (peer, peer_rx) = watch::channel(Arc::new(settings.peer.clone()));
     let task = settings.router_id.map(|router_id| {
         let (asn, graceful_restart, shared) = (settings.asn, settings.graceful_restart, shared.clone());
         OwnedTask::new(name, move || {
             let SessionResources { vips, network, files, ribs, restarted, .. } = shared.clone();
             let local = Local { asn, router_id, graceful_restart, restarted, vips, network, files };
-            let (peer, orders, status) = (given.clone(), orders.clone(), status.clone());
+            let (peer, orders, status) = (peer_rx.clone(), orders.clone(), status.clone());
             async move {
                 let (_alive, liveness) = watch::channel(Liveness::Up); // until something detects failures
                 session::run(local, peer, ribs, liveness, orders, status).await;
             }
         })
     });
-    SessionTask { settings, peer, order, status: seen, task }
+    SessionTask { settings, peer, order, status: status_rx, task }
 }
 
 #[cfg(test)]

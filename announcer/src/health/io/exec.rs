@@ -86,7 +86,7 @@ impl ExecProbe {
 }
 
 /// What an end means. A program that does not say that all is well says that it is not: Nagios' UNKNOWN too.
-fn judge(codes: ExitCodes, end: End, said: &[u8]) -> Result<ProbeSuccess, ProbeError> {
+fn judge(codes: ExitCodes, end: End, output: &[u8]) -> Result<ProbeSuccess, ProbeError> {
     let code = match end {
         End::Code(code) => code,
         End::Signal(name) => return Err(ProbeError::of(Failure::Killed(name))),
@@ -96,14 +96,14 @@ fn judge(codes: ExitCodes, end: End, said: &[u8]) -> Result<ProbeSuccess, ProbeE
         End::Lingering => return Err(ProbeError::of(Failure::Lingering)),
         End::NotStarted(error) => return Err(not_started(error)),
     };
-    let said = first_line(codes, said);
+    let line = first_line(codes, output);
     match (codes, code) {
         (ExitCodes::Zero | ExitCodes::Nagios, 0) => Ok(Answer::Exit(code).into()),
         (ExitCodes::Nagios, 1) => Ok(ProbeSuccess {
             answer: Answer::Exit(code).into(),
-            warning: Some(Warning::Program(said).into()),
+            warning: Some(Warning::Program(line).into()),
         }),
-        (ExitCodes::Zero | ExitCodes::Nagios, _) => Err(ProbeError::of(Failure::Exit { code, said })),
+        (ExitCodes::Zero | ExitCodes::Nagios, _) => Err(ProbeError::of(Failure::Exit { code, line })),
     }
 }
 
@@ -126,8 +126,8 @@ fn not_started(error: StartError) -> ProbeError {
 }
 
 /// The first line; of a Nagios plugin's the part for people, without what follows `|`.
-fn first_line(codes: ExitCodes, said: &[u8]) -> Option<PrintableText> {
-    let text = String::from_utf8_lossy(said);
+fn first_line(codes: ExitCodes, output: &[u8]) -> Option<PrintableText> {
+    let text = String::from_utf8_lossy(output);
     let line = text.trim_start().lines().next()?;
     let line = match codes {
         ExitCodes::Zero => line,

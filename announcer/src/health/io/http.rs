@@ -74,7 +74,7 @@ struct PreparedRequest {
     judge: Option<Arc<Judge>>,
     /// Whether the socket is bound to the VIP.
     bound: bool,
-    wanted: Expectation,
+    expectation: Expectation,
 }
 
 /// What an answer has to be.
@@ -123,7 +123,7 @@ impl PreparedRequest {
         timeout: Duration,
         store: &TrustStore,
     ) -> Result<Self, Reason> {
-        let (url, name) = asked(&http.url, endpoint)?;
+        let (url, name) = target(&http.url, endpoint)?;
         let host = authority(&http.url)?;
         // HTTP/2 says the authority of the URL that is asked, and nothing else.
         let as_asked = host == authority(&url)?;
@@ -178,7 +178,7 @@ impl PreparedRequest {
             early,
             judge,
             bound: endpoint.from.is_some(),
-            wanted: Expectation {
+            expectation: Expectation {
                 status: http.expect_status.clone(),
                 pattern: http.expect_body.clone(),
                 digest: http.expect_digest,
@@ -188,11 +188,11 @@ impl PreparedRequest {
     }
 
     async fn ask(&self, waiting: &mut TimeoutPhase) -> Result<ProbeSuccess, ProbeError> {
-        let mut asked = self.ask_by_library().await;
-        if let Err(NoAnswer::TrustChanged) = asked {
-            asked = self.ask_by_library().await;
+        let mut result = self.ask_by_library().await;
+        if let Err(NoAnswer::TrustChanged) = result {
+            result = self.ask_by_library().await;
         }
-        let answered = match asked {
+        let answered = match result {
             Ok(answered) => Ok(answered),
             Err(NoAnswer::TooEarly(early)) => early.ask(self.request()?, waiting).await,
             Err(NoAnswer::TrustChanged) => {
@@ -203,7 +203,7 @@ impl PreparedRequest {
         match answered {
             Ok((answer, warning)) => {
                 *waiting = TimeoutPhase::Answer;
-                let answer = self.wanted.judge(answer, waiting).await?;
+                let answer = self.expectation.judge(answer, waiting).await?;
                 Ok(ProbeSuccess { answer: answer.into(), warning: warning.map(Into::into) })
             }
             // A socket that is bound to no VIP misses none: no port was free.
@@ -248,22 +248,22 @@ enum NoAnswer<'a> {
 
 /// The URL that is asked in place of the check's, so that the library goes to the endpoint; and the name in it, of which the
 /// library has to be given its path.
-fn asked(url: &Url, endpoint: &Endpoint) -> Result<(Url, Option<String>), Reason> {
+fn target(url: &Url, endpoint: &Endpoint) -> Result<(Url, Option<String>), Reason> {
     let no_host = |()| Reason::Other("the URL has no host that could be replaced");
-    let mut asked = url.clone();
+    let mut target = url.clone();
     let name = match &endpoint.host {
         Some(Host::Domain(name)) => Some(name.clone()),
         Some(Host::Ipv4(_) | Host::Ipv6(_)) => {
-            asked.set_ip_host(endpoint.to.ip()).map_err(no_host)?;
+            target.set_ip_host(endpoint.to.ip()).map_err(no_host)?;
             None
         }
         None => return Err(Reason::Other("the URL has no host")),
     };
     // A port in the URL is asked, whatever is said of the name.
-    if name.is_none() || asked.port().is_some() {
-        asked.set_port(Some(endpoint.to.port())).map_err(no_host)?;
+    if name.is_none() || target.port().is_some() {
+        target.set_port(Some(endpoint.to.port())).map_err(no_host)?;
     }
-    Ok((asked, name))
+    Ok((target, name))
 }
 
 /// A client without redirects, proxies and retries. What it does not share with others is small.

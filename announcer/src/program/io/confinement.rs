@@ -47,7 +47,7 @@ pub(super) struct Confinement {
     kept_from: Option<(DaemonFiles, watch::Receiver<Arc<Config>>)>,
     pub(super) support: Support,
     /// The ruleset of the last run.
-    made: Mutex<Option<CachedRuleset>>,
+    cached: Mutex<Option<CachedRuleset>>,
 }
 
 impl Confinement {
@@ -57,7 +57,7 @@ impl Confinement {
             Ok(abi) => Support::Landlock(abi),
             Err(error) => Support::Missing(errno(&error)),
         };
-        Confinement { files, kept_from, support, made: Mutex::new(None) }
+        Confinement { files, kept_from, support, cached: Mutex::new(None) }
     }
 
     /// What the operator has to know if programs of the configuration cannot be confined.
@@ -100,17 +100,17 @@ impl Confinement {
         remote.remove(Path::new("/")); // if that hangs, so does all
         let is_remote = |path: &Path| remote.iter().any(|mount| path.starts_with(mount));
         let protected = protected(daemon, keys, &is_remote);
-        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(made) = made.as_ref().filter(|made| made.holds(&mounts, &protected)) {
-            return Ok(Some(PendingRuleset { ruleset: made.ruleset.clone(), rules: Vec::new() }));
+        let mut cached = self.cached.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(cached) = cached.as_ref().filter(|cached| cached.holds(&mounts, &protected)) {
+            return Ok(Some(PendingRuleset { ruleset: cached.ruleset.clone(), rules: Vec::new() }));
         }
-        *made = None;
+        *cached = None;
         let now = SystemTime::now();
         let mut listed = Vec::new();
         let waiting = ruleset(abi, &protected, &is_remote, &mut listed)?;
         if waiting.rules.is_empty() && listed.iter().all(|(_, stamp)| stamp.is_some_and(|s| s.is_older(now)))
         {
-            *made = Some(CachedRuleset { mounts, protected, listed, ruleset: waiting.ruleset.clone() });
+            *cached = Some(CachedRuleset { mounts, protected, listed, ruleset: waiting.ruleset.clone() });
         }
         Ok(Some(waiting))
     }

@@ -139,7 +139,7 @@ impl LoScene {
     fn want(&mut self, names: &str) {
         self.generation += 1;
         let wanted = WantedVips { vips: set(names), generation: self.generation, settle: self.settle };
-        self.keeper.wanted(wanted, self.now);
+        self.keeper.set_wanted(wanted, self.now);
         self.work();
     }
 

@@ -26,7 +26,7 @@ pub(super) struct PathWatch {
     /// Whether the network changed while it was under way.
     again: bool,
     /// The host's network when the question was asked.
-    asked_with: Arc<Network>,
+    network_at_question: Arc<Network>,
     /// The last answer: where the peer is, over which interface, and the host's network at that time.
     located: Option<(Arc<Network>, IpAddr, u32)>,
     /// When a new session would begin to take another way for good.
@@ -61,33 +61,34 @@ impl Session {
 
     /// Asks the kernel which way a new session would take.
     fn look_for_the_way(&mut self) {
-        if self.course.question.is_some() {
-            self.course.again = true;
+        if self.path_watch.question.is_some() {
+            self.path_watch.again = true;
             return;
         }
         let peer = Arc::clone(&self.peer);
         let network = Arc::clone(&self.network.borrow());
         // To find the default gateway, all routes are read: not for each of a million that changes.
         let known =
-            self.course.located.as_ref().filter(|(before, ..)| network.has_the_default_route_of(before));
+            self.path_watch.located.as_ref().filter(|(before, ..)| network.has_the_default_route_of(before));
         let known = known.map(|(_, address, interface)| (*address, *interface));
-        self.course.asked_with = network;
-        self.course.question = Some(Box::pin(async move { dial::locate(&peer, known).await }));
+        self.path_watch.network_at_question = network;
+        self.path_watch.question = Some(Box::pin(async move { dial::locate(&peer, known).await }));
     }
 
     /// The kernel has answered.
     pub(super) fn found_the_way(&mut self, answer: super::PathLookup) {
-        self.course.question = None;
+        self.path_watch.question = None;
         let Some(connection) = &mut self.connection else { return };
         // What fails now is for the hold timer and the link to judge.
         let now_taken = answer.ok();
-        let asked_with = std::mem::take(&mut self.course.asked_with);
-        self.course.located = now_taken.map(|(address, path)| (asked_with, address, path.interface));
+        let network_at_question = std::mem::take(&mut self.path_watch.network_at_question);
+        self.path_watch.located =
+            now_taken.map(|(address, path)| (network_at_question, address, path.interface));
         if connection.used.moved(now_taken) {
-            self.course.settles = self.course.settles.or(Some(now() + SETTLED));
+            self.path_watch.settles = self.path_watch.settles.or(Some(now() + SETTLED));
         } else {
-            self.course.settles = None;
-            self.status.way = PathComparison::Same;
+            self.path_watch.settles = None;
+            self.status.path = PathComparison::Same;
             if let Some((_, path)) = now_taken.filter(|(_, path)| path.interface != connection.used.interface)
             {
                 // From an address of its own it goes on by the other interface.
@@ -99,17 +100,17 @@ impl Session {
                 self.exports();
             }
         }
-        if std::mem::take(&mut self.course.again) {
+        if std::mem::take(&mut self.path_watch.again) {
             self.look_for_the_way();
         }
     }
 
     /// Another way has been there for long enough: whoever keeps the sessions lets them begin anew, one after the other.
     pub(super) fn way_settled(&mut self) {
-        self.course.settles = None;
-        if self.connection.is_some() && self.status.way == PathComparison::Same {
+        self.path_watch.settles = None;
+        if self.connection.is_some() && self.status.path == PathComparison::Same {
             info!("another way to the peer was found, the session is to begin anew over it");
-            self.status.way = PathComparison::Other;
+            self.status.path = PathComparison::Other;
         }
     }
 }

@@ -63,7 +63,7 @@ pub struct SessionReport {
     /// The next hop of the routes of each family that name none, while Established.
     pub next_hops: BTreeMap<Family, NextHop>,
     /// Whether a session that begins anew would leave by another interface or reach another router.
-    pub way: PathComparison,
+    pub path: PathComparison,
     /// Families with routes that are not sent to this peer.
     pub not_sent: BTreeMap<Family, NotSent>,
     /// Why the last session ended, the last try failed, or the present one hangs.
@@ -133,7 +133,7 @@ impl SessionReport {
             announced: 0,
             advertised: 0,
             next_hops: BTreeMap::new(),
-            way: PathComparison::Same,
+            path: PathComparison::Same,
             not_sent: BTreeMap::new(),
             last_down: None,
             outage: Outage::default(),

@@ -61,15 +61,15 @@ async fn what_a_probe_task_does_not_renew_lapses_whether_it_hangs_or_dies() {
     let (watched, _watching) = watch::channel(Arc::default());
     let (hooks, mut changes) = mpsc::channel(16);
     tokio::spawn(async move { while changes.recv().await.is_some() {} });
-    let counts = ChangeObservers { tally: watch::Sender::new(Tally::new(&config)), hooks };
-    let hears = DirectorInputs { asked, probed, listening, vips, drains };
+    let observers = ChangeObservers { tally: watch::Sender::new(Tally::new(&config)), hooks };
+    let inputs = DirectorInputs { asked, probed, listening, vips, drains };
     let _directing = tokio::spawn(direct(
         director,
         ProbeLoops::new(Prober::new(Files::new()), facts.clone()),
-        hears,
+        inputs,
         rib,
         watched,
-        counts,
+        observers,
     ));
 
     let all: Vec<IpAddr> = config.vips().map(|(vip, _)| vip).collect();

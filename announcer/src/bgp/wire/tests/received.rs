@@ -86,11 +86,11 @@ fn asns(path: &AsPath) -> Vec<u32> {
     segments.flatten().collect()
 }
 
-pub(super) fn heard(updates: &[BgpUpdateMessage]) -> ReceivedRoutes {
-    let mut heard = ReceivedRoutes::default();
+pub(super) fn received(updates: &[BgpUpdateMessage]) -> ReceivedRoutes {
+    let mut received = ReceivedRoutes::default();
     for update in updates {
-        heard.announced.extend(update.announced_prefixes.iter().map(|p| p.prefix));
-        heard.withdrawn.extend(update.withdrawn_prefixes.iter().map(|p| p.prefix));
+        received.announced.extend(update.announced_prefixes.iter().map(|p| p.prefix));
+        received.withdrawn.extend(update.withdrawn_prefixes.iter().map(|p| p.prefix));
         assert!(
             update.attributes.validation_warnings().is_empty(),
             "{:?}",
@@ -98,39 +98,39 @@ pub(super) fn heard(updates: &[BgpUpdateMessage]) -> ReceivedRoutes {
         );
         for attribute in update.attributes.iter() {
             match attribute {
-                AttributeValue::NextHop(ip) => drop(heard.next_hops.insert(*ip)),
-                AttributeValue::MultiExitDiscriminator(med) => drop(heard.meds.insert(*med)),
-                AttributeValue::LocalPreference(pref) => drop(heard.local_prefs.insert(*pref)),
-                AttributeValue::AsPath(path) => drop(heard.paths.insert(asns(path))),
-                AttributeValue::As4Path(path) => drop(heard.wide_paths.insert(asns(path))),
+                AttributeValue::NextHop(ip) => drop(received.next_hops.insert(*ip)),
+                AttributeValue::MultiExitDiscriminator(med) => drop(received.meds.insert(*med)),
+                AttributeValue::LocalPreference(pref) => drop(received.local_prefs.insert(*pref)),
+                AttributeValue::AsPath(path) => drop(received.paths.insert(asns(path))),
+                AttributeValue::As4Path(path) => drop(received.wide_paths.insert(asns(path))),
                 AttributeValue::Communities(list) => {
-                    heard.communities.extend(list.iter().map(community));
+                    received.communities.extend(list.iter().map(community));
                 }
                 AttributeValue::ExtendedCommunities(list) => {
-                    heard.extended_communities.extend(list.iter().map(extended));
+                    received.extended_communities.extend(list.iter().map(extended));
                 }
-                AttributeValue::LargeCommunities(list) => heard.large_communities.extend(
+                AttributeValue::LargeCommunities(list) => received.large_communities.extend(
                     list.iter().map(|c| LargeCommunity([c.global_admin, c.local_data[0], c.local_data[1]])),
                 ),
                 AttributeValue::MpReachNlri(nlri) => {
-                    heard.announced.extend(nlri.prefixes.iter().map(|p| p.prefix));
+                    received.announced.extend(nlri.prefixes.iter().map(|p| p.prefix));
                     match nlri.next_hop.unwrap() {
                         NextHopAddress::Ipv6LinkLocal(global, link_local) => {
-                            heard.next_hops.insert(global.into());
-                            heard.link_locals.insert(link_local);
+                            received.next_hops.insert(global.into());
+                            received.link_locals.insert(link_local);
                         }
-                        one => drop(heard.next_hops.insert(one.addr())),
+                        one => drop(received.next_hops.insert(one.addr())),
                     }
                 }
                 AttributeValue::MpUnreachNlri(nlri) => {
-                    heard.withdrawn.extend(nlri.prefixes.iter().map(|p| p.prefix))
+                    received.withdrawn.extend(nlri.prefixes.iter().map(|p| p.prefix))
                 }
                 AttributeValue::Origin(origin) => {
-                    heard.origins.insert(origin.to_string().to_lowercase());
+                    received.origins.insert(origin.to_string().to_lowercase());
                 }
                 other => panic!("we never send {other:?}"),
             }
         }
     }
-    heard
+    received
 }

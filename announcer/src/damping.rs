@@ -29,7 +29,7 @@ pub struct Policy {
 
 /// Why a fit VIP still waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wait {
+pub enum DampingWait {
     /// Every join waits this long.
     Delay(Duration),
     /// It came back too often.
@@ -72,7 +72,7 @@ enum DampingState {
 impl Damping {
     /// Takes in whether the VIP could be announced, were it not for this; what it still waits for. The waits follow the
     /// `policy`, whatever it was when the VIP came back.
-    pub fn observe(&mut self, fit: bool, policy: Policy, now: Instant) -> Option<Wait> {
+    pub fn observe(&mut self, fit: bool, policy: Policy, now: Instant) -> Option<DampingWait> {
         self.state = match (fit, &self.state) {
             (false, DampingState::New) => DampingState::New,
             (false, DampingState::Unfit | DampingState::Waiting(..)) => DampingState::Unfit,
@@ -144,9 +144,15 @@ impl Damping {
 
 /// What a VIP that is fit `since` waits for, and until when. The stricter of two waits is the one that is named: where flaps
 /// only make a VIP the last choice, that is the delay of every join.
-fn wait(since: Instant, flapping: Option<Flapping>, policy: Policy, now: Instant) -> Option<(Instant, Wait)> {
-    let delay = Some((since + policy.delay, Wait::Delay(policy.delay))).filter(|(until, _)| now < *until);
-    let flapping = flapping.map(|flapping| (since + flapping.penalty, Wait::Flapping(flapping)));
+fn wait(
+    since: Instant,
+    flapping: Option<Flapping>,
+    policy: Policy,
+    now: Instant,
+) -> Option<(Instant, DampingWait)> {
+    let delay =
+        Some((since + policy.delay, DampingWait::Delay(policy.delay))).filter(|(until, _)| now < *until);
+    let flapping = flapping.map(|flapping| (since + flapping.penalty, DampingWait::Flapping(flapping)));
     let flapping = flapping.filter(|(until, _)| now < *until);
     match policy.flaps {
         FlapDamping::Off => delay,
@@ -167,7 +173,7 @@ mod tests {
         let mut damping = Damping::default();
         let waits = steps.iter().map(|(second, fit)| {
             let wait = damping.observe(*fit, policy, start + Duration::from_secs(*second))?;
-            let (Wait::Delay(time) | Wait::Flapping(Flapping { penalty: time, .. })) = wait;
+            let (DampingWait::Delay(time) | DampingWait::Flapping(Flapping { penalty: time, .. })) = wait;
             Some(time.as_secs())
         });
         let waits = waits.collect();
@@ -229,8 +235,8 @@ mod tests {
         let policy = |delay, flaps| Policy { delay: Duration::from_secs(delay), flaps };
         let (off, deprefer, withhold) = (FlapDamping::Off, FlapDamping::Deprefer, FlapDamping::Withhold);
         let flapping = [(0, true), (1, false), (2, true), (3, false), (4, true), (5, false), (6, true)];
-        let delayed = |seconds| Some(Wait::Delay(Duration::from_secs(seconds)));
-        let damped = Some(Wait::Flapping(Flapping { returns: 3, penalty: FIRST }));
+        let delayed = |seconds| Some(DampingWait::Delay(Duration::from_secs(seconds)));
+        let damped = Some(DampingWait::Flapping(Flapping { returns: 3, penalty: FIRST }));
         for (delay, flaps, second, want, until) in [
             (0, off, 6, None, None),
             (0, deprefer, 6, damped, Some(16)),

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use crate::director::StandingChange;
 use crate::model::{ServiceName, text};
-use crate::program::End;
+use crate::program::ProgramEnd;
 
 /// What one run of the hook reports.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,12 +61,12 @@ pub enum HookResult {
 
 impl HookResult {
     /// What an end counts as.
-    pub fn of(end: &End) -> Self {
+    pub fn of(end: &ProgramEnd) -> Self {
         match end {
-            End::Code(0) => HookResult::Ok,
-            End::Code(_) | End::Signal(_) | End::Endless => HookResult::Failed,
-            End::TimedOut(_) => HookResult::TimedOut,
-            End::Lingering | End::NotStarted(_) => HookResult::NotStarted,
+            ProgramEnd::Code(0) => HookResult::Ok,
+            ProgramEnd::Code(_) | ProgramEnd::Signal(_) | ProgramEnd::Endless => HookResult::Failed,
+            ProgramEnd::TimedOut(_) => HookResult::TimedOut,
+            ProgramEnd::Lingering | ProgramEnd::NotStarted(_) => HookResult::NotStarted,
         }
     }
 }
@@ -194,7 +194,7 @@ mod tests {
     use super::*;
     use crate::director::{NotAnnouncedReason, Standing};
     use crate::drain::Drain;
-    use crate::program::{Phase, StartError};
+    use crate::program::{RunPhase, StartError};
 
     fn change(vip: u8, standing: Standing) -> StandingChange {
         StandingChange {
@@ -271,14 +271,14 @@ mod tests {
     #[test]
     fn each_end_is_counted_once() {
         let ends = [
-            (End::Code(0), HookResult::Ok),
-            (End::Code(3), HookResult::Failed),
-            (End::Signal("SIGSEGV"), HookResult::Failed),
-            (End::Endless, HookResult::Failed),
-            (End::TimedOut(Phase::Start), HookResult::TimedOut),
-            (End::TimedOut(Phase::Exit), HookResult::TimedOut),
-            (End::Lingering, HookResult::NotStarted),
-            (End::NotStarted(StartError::NotExecutable), HookResult::NotStarted),
+            (ProgramEnd::Code(0), HookResult::Ok),
+            (ProgramEnd::Code(3), HookResult::Failed),
+            (ProgramEnd::Signal("SIGSEGV"), HookResult::Failed),
+            (ProgramEnd::Endless, HookResult::Failed),
+            (ProgramEnd::TimedOut(RunPhase::Start), HookResult::TimedOut),
+            (ProgramEnd::TimedOut(RunPhase::Exit), HookResult::TimedOut),
+            (ProgramEnd::Lingering, HookResult::NotStarted),
+            (ProgramEnd::NotStarted(StartError::NotExecutable), HookResult::NotStarted),
         ];
         let mut queue = HookQueue::default();
         for (end, want) in ends {

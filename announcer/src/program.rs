@@ -52,13 +52,13 @@ pub struct Bounds {
 
 /// How a run ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum End {
+pub enum ProgramEnd {
     /// With this exit code.
     Code(i32),
     /// By a signal of this name.
     Signal(&'static str),
     /// Its time was up; it was killed with all that it had started.
-    TimedOut(Phase),
+    TimedOut(RunPhase),
     /// It printed more than [`MOST_OUTPUT`], and was killed.
     Endless,
     /// It was not started: [`MOST_LINGERING`] programs before it were killed and have not ended.
@@ -69,7 +69,7 @@ pub enum End {
 
 /// What a run was waiting for when its time was up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Phase {
+pub enum RunPhase {
     /// Its program to be loaded: the disk hangs, or the host is very busy.
     Start,
     /// The program to end.
@@ -103,17 +103,19 @@ pub enum StartError {
     Other(String),
 }
 
-impl fmt::Display for End {
+impl fmt::Display for ProgramEnd {
     /// Reads by itself, or after "hook failed: ".
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            End::Code(code) => write!(f, "exit code {code}"),
-            End::Signal(name) => write!(f, "the program was ended by {name}"),
-            End::TimedOut(Phase::Start) => f.write_str("the program was not loaded in time"),
-            End::TimedOut(Phase::Exit) => f.write_str("the program did not end in time"),
-            End::Endless => f.write_str("the program printed more than 1 MiB and was killed"),
-            End::Lingering => write!(f, "{MOST_LINGERING} programs before it were killed and do not end"),
-            End::NotStarted(error) => write!(f, "the program cannot be run: {error}"),
+            ProgramEnd::Code(code) => write!(f, "exit code {code}"),
+            ProgramEnd::Signal(name) => write!(f, "the program was ended by {name}"),
+            ProgramEnd::TimedOut(RunPhase::Start) => f.write_str("the program was not loaded in time"),
+            ProgramEnd::TimedOut(RunPhase::Exit) => f.write_str("the program did not end in time"),
+            ProgramEnd::Endless => f.write_str("the program printed more than 1 MiB and was killed"),
+            ProgramEnd::Lingering => {
+                write!(f, "{MOST_LINGERING} programs before it were killed and do not end")
+            }
+            ProgramEnd::NotStarted(error) => write!(f, "the program cannot be run: {error}"),
         }
     }
 }

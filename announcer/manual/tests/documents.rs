@@ -14,7 +14,7 @@ use announcer::config::FILE;
 use announcer::config::keys::{Key, Need, Section};
 use announcer::config::kind::certificate::Flaw;
 use announcer::config::kind::{self, exec, http};
-use announcer::damping::{Flapping, Wait};
+use announcer::damping::{DampingWait, Flapping};
 use announcer::director::{LastChoiceReason, NotAnnouncedReason, Standing};
 use announcer::drain::Drain;
 use announcer::health::check::{Evidence, Streak};
@@ -229,8 +229,8 @@ fn every_standing_of_a_vip_is_explained() {
         Standing::NotAnnounced(NotAnnouncedReason::Unhealthy(evidence(Streak::Gone))),
         Standing::NotAnnounced(NotAnnouncedReason::Unhealthy(failed)),
         Standing::NotAnnounced(NotAnnouncedReason::Sibling(sibling)),
-        Standing::NotAnnounced(NotAnnouncedReason::Waiting(Wait::Delay(TOOK))),
-        Standing::NotAnnounced(NotAnnouncedReason::Waiting(Wait::Flapping(flapping))),
+        Standing::NotAnnounced(NotAnnouncedReason::Waiting(DampingWait::Delay(TOOK))),
+        Standing::NotAnnounced(NotAnnouncedReason::Waiting(DampingWait::Flapping(flapping))),
     ];
     for standing in &all {
         match standing {
@@ -249,7 +249,7 @@ fn every_standing_of_a_vip_is_explained() {
                 | NotAnnouncedReason::NoVerdict(_)
                 | NotAnnouncedReason::Unhealthy(_)
                 | NotAnnouncedReason::Sibling(_)
-                | NotAnnouncedReason::Waiting(Wait::Delay(_) | Wait::Flapping(_)),
+                | NotAnnouncedReason::Waiting(DampingWait::Delay(_) | DampingWait::Flapping(_)),
             ) => {}
         }
     }

@@ -24,7 +24,7 @@ const REMEMBERED: usize = 16;
 
 /// Why and when a session was down.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Down {
+pub struct SessionDown {
     /// Why.
     pub why: DownReason,
     /// What to look at, where a person could be at a loss.
@@ -37,7 +37,7 @@ pub struct Down {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Outage {
     /// The last cause that says more than that a connection came to nothing.
-    learnt: Option<Down>,
+    learnt: Option<SessionDown>,
     /// How the last try ended, or why the present one waits.
     last: Option<FailureStreak>,
     /// The causes that the log has.
@@ -51,14 +51,14 @@ pub struct Outage {
 /// Tries in a row that ended in one way.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct FailureStreak {
-    down: Down,
-    class: Class,
+    down: SessionDown,
+    class: FailureClass,
     since: Instant,
     tries: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Class {
+enum FailureClass {
     Learnt,
     HungUp,
     Plain,
@@ -69,7 +69,7 @@ type CauseKey = (&'static str, Option<String>);
 
 /// A line for the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Line {
+pub struct LogLine {
     /// What to look at.
     pub hint: Option<String>,
     /// How many tries ended since the line before.
@@ -84,21 +84,21 @@ impl Outage {
     }
 
     /// A try ended. Returns what the log lacks.
-    pub fn try_ended(&mut self, why: DownReason, clues: &Clues, at: Instant) -> Option<Line> {
+    pub fn try_ended(&mut self, why: DownReason, clues: &Clues, at: Instant) -> Option<LogLine> {
         self.tries += 1;
         self.unlogged += 1;
         self.note(why, clues, at)
     }
 
     /// A try has waited for long. Returns what the log lacks.
-    pub fn try_waits(&mut self, why: DownReason, clues: &Clues, at: Instant) -> Option<Line> {
+    pub fn try_waits(&mut self, why: DownReason, clues: &Clues, at: Instant) -> Option<LogLine> {
         self.note(why, clues, at)
     }
 
     /// The peer's OPEN was accepted: what was wrong with an earlier one is so no more, and its packets arrive.
     pub fn open_accepted(&mut self) {
         let contradicted =
-            |down: &Down| matches!(down.why, DownReason::Open(_)) || self_evident(&down.why).is_none();
+            |down: &SessionDown| matches!(down.why, DownReason::Open(_)) || self_evident(&down.why).is_none();
         if self.learnt.as_ref().is_some_and(contradicted) {
             self.learnt = None;
         }
@@ -110,7 +110,7 @@ impl Outage {
     }
 
     /// The last end, whatever it says.
-    pub fn last(&self) -> Option<&Down> {
+    pub fn last(&self) -> Option<&SessionDown> {
         self.last.as_ref().map(|run| &run.down)
     }
 
@@ -129,26 +129,26 @@ impl Outage {
         }
         let _ = write!(text, "{}; before that {}", last.down.text(now), learnt.text(now));
         let hint = match last.class {
-            Class::HungUp => {
+            FailureClass::HungUp => {
                 let both: Vec<&str> =
                     [&learnt.hint, &last.down.hint].into_iter().filter_map(Option::as_deref).collect();
                 (!both.is_empty()).then(|| both.join("; then "))
             }
-            Class::Plain | Class::Learnt => last.down.hint.clone(),
+            FailureClass::Plain | FailureClass::Learnt => last.down.hint.clone(),
         };
         Some((text, hint))
     }
 
-    fn note(&mut self, why: DownReason, clues: &Clues, at: Instant) -> Option<Line> {
+    fn note(&mut self, why: DownReason, clues: &Clues, at: Instant) -> Option<LogLine> {
         let class = class(&why, clues);
-        let down = Down { hint: why.hint(clues), why, at };
+        let down = SessionDown { hint: why.hint(clues), why, at };
         let key = key(&down, class);
         let same = self.last.as_ref().filter(|run| self::key(&run.down, run.class) == key);
         let (since, tries) = same.map_or((at, 1), |run| (run.since, run.tries + 1));
         let run = FailureStreak { down, class, since, tries };
         let muted = self.learnt.is_some() && run.hangs_up(at);
         let settled = run.held(at);
-        if class == Class::Learnt {
+        if class == FailureClass::Learnt {
             self.learnt = Some(run.down.clone());
         }
         let hint = run.down.hint.clone();
@@ -167,7 +167,7 @@ impl Outage {
         if self.logged.len() > REMEMBERED {
             self.logged.remove(0);
         }
-        Some(Line { hint, tries: std::mem::take(&mut self.unlogged) })
+        Some(LogLine { hint, tries: std::mem::take(&mut self.unlogged) })
     }
 }
 
@@ -181,11 +181,11 @@ impl FailureStreak {
     /// ever; one that refuses for long has no BGP daemon that listens.
     fn hangs_up(&self, now: Instant) -> bool {
         let refused = matches!(self.down.why, DownReason::Tcp(TcpFailure::Refused));
-        self.class == Class::HungUp && !(refused && self.held(now))
+        self.class == FailureClass::HungUp && !(refused && self.held(now))
     }
 }
 
-impl Down {
+impl SessionDown {
     /// "why, 3s ago".
     pub fn text(&self, now: Instant) -> String {
         let ago = Duration::from_secs(now.saturating_duration_since(self.at).as_secs());
@@ -193,33 +193,37 @@ impl Down {
     }
 }
 
-fn key(down: &Down, class: Class) -> CauseKey {
+fn key(down: &SessionDown, class: FailureClass) -> CauseKey {
     match (&down.why, class) {
         (DownReason::Tcp(TcpFailure::Closed | TcpFailure::Reset), _) => ("closed", None),
         (DownReason::Notified(notification), _) => (down.why.label(), Some(notification.to_string())),
         (DownReason::Open(error), _) => (down.why.label(), Some(error.to_string())),
-        (_, Class::Learnt | Class::HungUp | Class::Plain) => (down.why.label(), down.hint.clone()),
+        (_, FailureClass::Learnt | FailureClass::HungUp | FailureClass::Plain) => {
+            (down.why.label(), down.hint.clone())
+        }
     }
 }
 
-fn class(why: &DownReason, clues: &Clues) -> Class {
-    self_evident(why).unwrap_or(if clues.too_far() { Class::Learnt } else { Class::Plain })
+fn class(why: &DownReason, clues: &Clues) -> FailureClass {
+    self_evident(why).unwrap_or(if clues.too_far() { FailureClass::Learnt } else { FailureClass::Plain })
 }
 
 /// The class of a reason whatever the clues; `None`: it is learnt where packets were dropped for their TTL, else plain.
-fn self_evident(why: &DownReason) -> Option<Class> {
+fn self_evident(why: &DownReason) -> Option<FailureClass> {
     match why {
         // They say less than what came before them.
         DownReason::Notified(said)
             if said.kind() == notification::COLLISION || said.kind() == notification::CONNECTION_REJECTED =>
         {
-            Some(Class::HungUp)
+            Some(FailureClass::HungUp)
         }
-        DownReason::Tcp(TcpFailure::Refused | TcpFailure::Closed | TcpFailure::Reset) => Some(Class::HungUp),
+        DownReason::Tcp(TcpFailure::Refused | TcpFailure::Closed | TcpFailure::Reset) => {
+            Some(FailureClass::HungUp)
+        }
         DownReason::Notified(_)
         | DownReason::Open(_)
         | DownReason::Malformed(_)
-        | DownReason::OutOfTurn(_) => Some(Class::Learnt),
+        | DownReason::OutOfTurn(_) => Some(FailureClass::Learnt),
         DownReason::NoOpen(_)
         | DownReason::NoKeepalive(_)
         | DownReason::HoldExpired(_)
@@ -242,7 +246,7 @@ fn self_evident(why: &DownReason) -> Option<Class> {
             | TcpFailure::AddressGone(_)
             | TcpFailure::Password(_)
             | TcpFailure::Other(_),
-        ) => Some(Class::Plain),
+        ) => Some(FailureClass::Plain),
     }
 }
 

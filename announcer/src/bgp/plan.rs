@@ -67,12 +67,12 @@ pub enum PlanStep {
     /// Start a session, or let one that waited for the router id begin.
     Start(PeerName),
     /// End the session and start another.
-    Restart(PeerName, Cause),
+    Restart(PeerName, RestartCause),
 }
 
 /// Why a session begins anew.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Cause {
+pub enum RestartCause {
     /// The configuration says something else of the peer, or of ourselves.
     Configuration,
     /// The router id is another.
@@ -95,13 +95,13 @@ impl DesiredSessions<'_> {
 }
 
 /// Why a session cannot continue with a peer that is still wanted; `None`: it can.
-pub fn cause(settings: &Settings, peer: &PeerConfig, wanted: &DesiredSessions<'_>) -> Option<Cause> {
+pub fn cause(settings: &Settings, peer: &PeerConfig, wanted: &DesiredSessions<'_>) -> Option<RestartCause> {
     let next = wanted.settings(peer);
     let same = (settings.asn, settings.graceful_restart) == (next.asn, next.graceful_restart);
     if !same || !settings.peer.same_session(peer) {
-        Some(Cause::Configuration)
+        Some(RestartCause::Configuration)
     } else if next.router_id.is_some() && settings.router_id != next.router_id {
-        Some(Cause::RouterId)
+        Some(RestartCause::RouterId)
     } else {
         None
     }
@@ -127,7 +127,7 @@ pub fn next(running: &[RunningSession], wanted: &DesiredSessions<'_>) -> Option<
     }
     let restarts = wanted.config.peers.iter().filter_map(|peer| {
         let one = of(peer)?;
-        let moved = (one.path == PathComparison::Other).then_some(Cause::Way);
+        let moved = (one.path == PathComparison::Other).then_some(RestartCause::Way);
         let cause = cause(&one.settings, peer, wanted).or(moved)?;
         Some((one.state, PlanStep::Restart(peer.name.clone(), cause)))
     });

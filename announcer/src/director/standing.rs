@@ -5,7 +5,7 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use crate::damping::{Flapping, Wait};
+use crate::damping::{DampingWait, Flapping};
 use crate::drain::Drain;
 use crate::health::check::Evidence;
 
@@ -51,7 +51,7 @@ pub enum NotAnnouncedReason {
     /// A check has failed; what it saw.
     Unhealthy(Evidence),
     /// It could be announced, and waits.
-    Waiting(Wait),
+    Waiting(DampingWait),
     /// It shares its prefix with this VIP, which is not announced.
     Sibling(IpAddr),
 }
@@ -95,9 +95,9 @@ impl Standing {
             Standing::NotAnnounced(NotAnnouncedReason::VipMissing(_)) => "vip_missing",
             Standing::NotAnnounced(NotAnnouncedReason::LoDown(_)) => "lo_down",
             Standing::NotAnnounced(NotAnnouncedReason::NoVerdict(_)) => "checks_undecided",
-            Standing::NotAnnounced(NotAnnouncedReason::Waiting(Wait::Delay(_))) => "waiting",
+            Standing::NotAnnounced(NotAnnouncedReason::Waiting(DampingWait::Delay(_))) => "waiting",
             Standing::LastChoice(LastChoiceReason::Flapping(_))
-            | Standing::NotAnnounced(NotAnnouncedReason::Waiting(Wait::Flapping(_))) => "flapping",
+            | Standing::NotAnnounced(NotAnnouncedReason::Waiting(DampingWait::Flapping(_))) => "flapping",
         }
     }
 
@@ -147,10 +147,10 @@ impl fmt::Display for NotAnnouncedReason {
             NotAnnouncedReason::VipMissing(why) => write!(f, "the VIP is not on lo: {why}"),
             NotAnnouncedReason::LoDown(why) => write!(f, "lo is down, and could not be set up: {why}"),
             NotAnnouncedReason::NoVerdict(seen) | NotAnnouncedReason::Unhealthy(seen) => seen.fmt(f),
-            NotAnnouncedReason::Waiting(Wait::Delay(delay)) => {
+            NotAnnouncedReason::Waiting(DampingWait::Delay(delay)) => {
                 write!(f, "healthy, announced once it has been for {}", humantime::format_duration(*delay))
             }
-            NotAnnouncedReason::Waiting(Wait::Flapping(Flapping { returns, penalty })) => write!(
+            NotAnnouncedReason::Waiting(DampingWait::Flapping(Flapping { returns, penalty })) => write!(
                 f,
                 "healthy, but it came back {returns} times in short order: announced once it has been for {}, or by \
                  `announcer undrain`",

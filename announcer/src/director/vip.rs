@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::standing::{LastChoiceReason, NotAnnouncedReason, Standing};
 use crate::config::{self, FlapDamping, OnFailure};
-use crate::damping::{Damping, Policy, Wait};
+use crate::damping::{Damping, DampingWait, Policy};
 use crate::drain::Drain;
 use crate::health::check::{Check, Evidence, Streak, Verdict};
 use crate::vip::Presence;
@@ -138,10 +138,10 @@ impl VipState {
         } else {
             match (fit, wait) {
                 (Err(reason), _) => Standing::NotAnnounced(reason),
-                (Ok(_), Some(wait @ Wait::Delay(_))) => {
+                (Ok(_), Some(wait @ DampingWait::Delay(_))) => {
                     Standing::NotAnnounced(NotAnnouncedReason::Waiting(wait))
                 }
-                (Ok(why), Some(wait @ Wait::Flapping(flapping))) => match service.flap_damping {
+                (Ok(why), Some(wait @ DampingWait::Flapping(flapping))) => match service.flap_damping {
                     FlapDamping::Withhold => Standing::NotAnnounced(NotAnnouncedReason::Waiting(wait)),
                     // Every host may be one that flaps, for what they share: the VIP has to stay reachable.
                     FlapDamping::Deprefer => {
@@ -213,12 +213,12 @@ impl VipState {
             Standing::NotAnnounced(reason) => match reason {
                 NotAnnouncedReason::NotLookedFor
                 | NotAnnouncedReason::NoVerdict(_)
-                | NotAnnouncedReason::Waiting(Wait::Delay(_)) => false,
+                | NotAnnouncedReason::Waiting(DampingWait::Delay(_)) => false,
                 NotAnnouncedReason::Stopping
                 | NotAnnouncedReason::VipMissing(_)
                 | NotAnnouncedReason::LoDown(_) => true,
                 NotAnnouncedReason::Unhealthy(_) | NotAnnouncedReason::Sibling(_) => true,
-                NotAnnouncedReason::Waiting(Wait::Flapping(_)) => true,
+                NotAnnouncedReason::Waiting(DampingWait::Flapping(_)) => true,
             },
         }
     }

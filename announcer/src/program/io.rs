@@ -39,7 +39,7 @@ use tokio::time::timeout;
 use self::confinement::{Confinement, PendingRuleset};
 use super::confine::Rights;
 use super::{
-    Bounds, End, HEAD, MOST_LINGERING, MOST_OUTPUT, NOBODY, Phase, ProgramFile, ProgramSpec, RunAs,
+    Bounds, HEAD, MOST_LINGERING, MOST_OUTPUT, NOBODY, ProgramEnd, ProgramFile, ProgramSpec, RunAs, RunPhase,
     StartError, in_passwd, why_not_run,
 };
 use crate::config::Config;
@@ -101,7 +101,7 @@ pub struct Runner {
 #[derive(Debug)]
 pub struct ProgramRun {
     /// How it ended.
-    pub end: End,
+    pub end: ProgramEnd,
     /// The beginning of what it printed, on standard output and standard error.
     pub output: Vec<u8>,
 }
@@ -118,12 +118,12 @@ impl Runner {
 
     /// Runs a program to its end, or to the end of its time. Dropped, it kills it.
     pub async fn run(&self, order: &Arc<ProgramSpec>, bounds: Bounds) -> ProgramRun {
-        let (mut phase, mut output) = (Phase::Start, Vec::new());
+        let (mut phase, mut output) = (RunPhase::Start, Vec::new());
         let ended = timeout(bounds.time, self.attempt(order, bounds.kept, &mut phase, &mut output)).await;
         let end = match ended {
             Ok(Ok(end)) => end,
-            Ok(Err(error)) => End::NotStarted(error),
-            Err(_) => End::TimedOut(phase),
+            Ok(Err(error)) => ProgramEnd::NotStarted(error),
+            Err(_) => ProgramEnd::TimedOut(phase),
         };
         ProgramRun { end, output }
     }
@@ -138,10 +138,10 @@ impl Runner {
         &self,
         order: &Arc<ProgramSpec>,
         kept: usize,
-        phase: &mut Phase,
+        phase: &mut RunPhase,
         output: &mut Vec<u8>,
-    ) -> Result<End, StartError> {
-        let Ok(place) = self.places.clone().try_acquire_owned() else { return Ok(End::Lingering) };
+    ) -> Result<ProgramEnd, StartError> {
+        let Ok(place) = self.places.clone().try_acquire_owned() else { return Ok(ProgramEnd::Lingering) };
         let ending = |_| StartError::Other("announcer is ending".into());
         let turn = self.turn.clone().acquire_owned().await.map_err(ending)?;
         let starting = self.programs.0.starting.clone().acquire_owned().await.map_err(ending)?;
@@ -154,7 +154,7 @@ impl Runner {
                 start.finish(ruleset, open).await?
             }
         };
-        *phase = Phase::Exit;
+        *phase = RunPhase::Exit;
         running.end(kept, output).await
     }
 }
@@ -257,7 +257,7 @@ struct RunningProgram {
 
 impl RunningProgram {
     /// Waits for the end of the program itself; keeps the beginning of what it printed.
-    async fn end(&mut self, kept: usize, output: &mut Vec<u8>) -> Result<End, StartError> {
+    async fn end(&mut self, kept: usize, output: &mut Vec<u8>) -> Result<ProgramEnd, StartError> {
         let failed = |error: io::Error| StartError::Other(error.to_string());
         let Some((child, _)) = &mut self.child else { return Err(failed(io::ErrorKind::NotFound.into())) };
         let (mut printed, mut open) = (0, true);
@@ -273,7 +273,7 @@ impl RunningProgram {
                 status = child.wait() => break status.map_err(failed)?,
                 read = self.output.read(&mut buffer), if open => match read {
                     Ok(read @ 1..) => if !take(buffer.get(..read).unwrap_or_default()) {
-                        return Ok(End::Endless);
+                        return Ok(ProgramEnd::Endless);
                     },
                     Ok(0) | Err(_) => open = false,
                 },
@@ -285,20 +285,20 @@ impl RunningProgram {
         // What was printed before; one that escaped may print for ever, and costs no more than the bound.
         while let Ok(read @ 1..) = self.output.try_read(&mut buffer) {
             if !take(buffer.get(..read).unwrap_or_default()) {
-                return Ok(End::Endless);
+                return Ok(ProgramEnd::Endless);
             }
         }
         Ok(of_status(status))
     }
 }
 
-fn of_status(status: ExitStatus) -> End {
+fn of_status(status: ExitStatus) -> ProgramEnd {
     status.code().map_or_else(
         || {
             let signal = status.signal().and_then(|signal| Signal::try_from(signal).ok());
-            End::Signal(signal.map_or("a signal", Signal::as_str))
+            ProgramEnd::Signal(signal.map_or("a signal", Signal::as_str))
         },
-        End::Code,
+        ProgramEnd::Code,
     )
 }
 

@@ -27,7 +27,7 @@ use crate::bgp::io::connection::Connection;
 use crate::bgp::io::dial::{self, DialFailure, DialSuccess, dial};
 use crate::bgp::io::password::{Md5Key, PasswordError};
 use crate::bgp::open::{Offer, Restart};
-use crate::bgp::outage::Line;
+use crate::bgp::outage::LogLine;
 use crate::bgp::outbox::AckPosition;
 use crate::bgp::path::{Network, Path};
 use crate::bgp::plan::PathComparison;
@@ -39,7 +39,9 @@ use crate::rib::LocRib;
 
 use network::PathWatch;
 use routes::SessionRoutes;
-pub use status::{Down, GenerationProgress, MessageCounters, SessionOrder, SessionReport, WireLatency};
+pub use status::{
+    GenerationProgress, MessageCounters, SessionDown, SessionOrder, SessionReport, WireLatency,
+};
 
 /// What a session needs to know for its whole life.
 #[derive(Debug, Clone)]
@@ -384,7 +386,7 @@ impl Session {
             }
             Action::Failed(why) => {
                 match self.status.outage.try_ended(why.clone(), &self.clues(), now()) {
-                    Some(Line { hint, tries }) => {
+                    Some(LogLine { hint, tries }) => {
                         info!(reason = %why, hint = hint.as_deref(), tries, "try failed");
                     }
                     None => debug!(reason = %why, "try failed"),
@@ -440,7 +442,7 @@ impl Session {
             }
             self.hang = Some(now() + HANG);
         }
-        if let Some(Line { hint, .. }) = self.status.outage.try_waits(why.clone(), &self.clues(), now()) {
+        if let Some(LogLine { hint, .. }) = self.status.outage.try_waits(why.clone(), &self.clues(), now()) {
             info!(reason = %why, hint = hint.as_deref(), "peer is silent");
         }
         self.status.last_down = self.status.outage.last().cloned();

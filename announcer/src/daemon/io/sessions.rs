@@ -17,7 +17,9 @@ use crate::bgp::fsm::StateName;
 use crate::bgp::io::peers::Peers;
 use crate::bgp::io::session::{self, Local, SessionOrder, SessionReport};
 use crate::bgp::path::Network;
-use crate::bgp::plan::{self, Cause, DesiredSessions, PathComparison, PlanStep, SessionPhase, Settings};
+use crate::bgp::plan::{
+    self, DesiredSessions, PathComparison, PlanStep, RestartCause, SessionPhase, Settings,
+};
 use crate::bgp::router_id::Identity;
 use crate::config::{self, Config};
 use crate::files::io::Files;
@@ -72,8 +74,13 @@ impl SessionTask {
 
 /// Holds the sessions until `stop`; publishes them in the order of the configuration.
 pub(in crate::daemon) async fn keep(shared: SessionResources, peers: watch::Sender<Peers>) {
-    let mut keeper =
-        SessionManager { running: Vec::new(), peers, inputs: Inputs::of(&shared), shared, applied: None };
+    let mut keeper = SessionManager {
+        running: Vec::new(),
+        peers,
+        inputs: SessionInputs::of(&shared),
+        shared,
+        applied: None,
+    };
     let mut stop = keeper.shared.stop.clone();
     while stop.borrow_and_update().is_none() {
         tokio::select! {
@@ -86,14 +93,14 @@ pub(in crate::daemon) async fn keep(shared: SessionResources, peers: watch::Send
 }
 
 /// What decides about sessions, and can change.
-struct Inputs {
+struct SessionInputs {
     configs: watch::Receiver<Arc<Config>>,
     router_ids: watch::Receiver<Identity>,
 }
 
-impl Inputs {
+impl SessionInputs {
     fn of(shared: &SessionResources) -> Self {
-        Inputs { configs: shared.configs.clone(), router_ids: shared.router_ids.clone() }
+        SessionInputs { configs: shared.configs.clone(), router_ids: shared.router_ids.clone() }
     }
 
     /// What is wanted now.
@@ -113,7 +120,7 @@ impl Inputs {
 struct SessionManager {
     running: Vec<SessionTask>,
     peers: watch::Sender<Peers>,
-    inputs: Inputs,
+    inputs: SessionInputs,
     shared: SessionResources,
     /// The configuration that the sessions were given last.
     applied: Option<Arc<Config>>,
@@ -202,7 +209,7 @@ impl SessionManager {
         let (mut status, settings) = (one.status.clone(), one.settings.clone());
         let generation = self.shared.ribs.borrow().generation;
         let back = status.wait_for(|s| s.state == StateName::Established && s.acknowledged >= generation);
-        let mut inputs = Inputs::of(&self.shared);
+        let mut inputs = SessionInputs::of(&self.shared);
         // Wrong as it was, it may never come back: what mends it is not kept waiting.
         let changed = async {
             loop {
@@ -247,11 +254,11 @@ impl SessionManager {
     }
 }
 
-fn reason(cause: Cause) -> &'static str {
+fn reason(cause: RestartCause) -> &'static str {
     match cause {
-        Cause::Configuration => "the configuration says something else of it",
-        Cause::RouterId => "the router id is another",
-        Cause::Way => "the way to the router is another",
+        RestartCause::Configuration => "the configuration says something else of it",
+        RestartCause::RouterId => "the router id is another",
+        RestartCause::Way => "the way to the router is another",
     }
 }
 

@@ -15,7 +15,7 @@ use crate::health::outcome::{Outcome, Shortage, TimeoutPhase};
 use crate::model::ServiceName;
 use crate::model::text::PrintableText;
 use crate::program::io::{Programs, Runner};
-use crate::program::{self, Bounds, End, Phase, RunAs, StartError};
+use crate::program::{self, Bounds, ProgramEnd, RunAs, RunPhase, StartError};
 
 #[cfg(test)]
 mod tests;
@@ -86,15 +86,15 @@ impl ExecProbe {
 }
 
 /// What an end means. A program that does not say that all is well says that it is not: Nagios' UNKNOWN too.
-fn judge(codes: ExitCodes, end: End, output: &[u8]) -> Result<ProbeSuccess, ProbeError> {
+fn judge(codes: ExitCodes, end: ProgramEnd, output: &[u8]) -> Result<ProbeSuccess, ProbeError> {
     let code = match end {
-        End::Code(code) => code,
-        End::Signal(name) => return Err(ProbeError::of(Failure::Killed(name))),
-        End::TimedOut(Phase::Start) => return Err(ProbeError::TimedOut(TimeoutPhase::Start)),
-        End::TimedOut(Phase::Exit) => return Err(ProbeError::TimedOut(TimeoutPhase::Exit)),
-        End::Endless => return Err(ProbeError::of(Failure::Endless)),
-        End::Lingering => return Err(ProbeError::of(Failure::Lingering)),
-        End::NotStarted(error) => return Err(not_started(error)),
+        ProgramEnd::Code(code) => code,
+        ProgramEnd::Signal(name) => return Err(ProbeError::of(Failure::Killed(name))),
+        ProgramEnd::TimedOut(RunPhase::Start) => return Err(ProbeError::TimedOut(TimeoutPhase::Start)),
+        ProgramEnd::TimedOut(RunPhase::Exit) => return Err(ProbeError::TimedOut(TimeoutPhase::Exit)),
+        ProgramEnd::Endless => return Err(ProbeError::of(Failure::Endless)),
+        ProgramEnd::Lingering => return Err(ProbeError::of(Failure::Lingering)),
+        ProgramEnd::NotStarted(error) => return Err(not_started(error)),
     };
     let line = first_line(codes, output);
     match (codes, code) {

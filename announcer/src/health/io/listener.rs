@@ -82,11 +82,11 @@ pub async fn run(
         for action in actions {
             match action {
                 WatchAction::Report { pair, listening } => changes.push((pair, listening)),
-                WatchAction::Connect(pair) => match Connect::start(pair) {
-                    Connect::Answered(answer) => {
+                WatchAction::Connect(pair) => match ConfirmingConnect::start(pair) {
+                    ConfirmingConnect::Answered(answer) => {
                         changes.extend(watcher.answered(pair, answer).into_iter().filter_map(tell))
                     }
-                    Connect::UnderWay(socket) => confirming.push(later(pair, socket)),
+                    ConfirmingConnect::UnderWay(socket) => confirming.push(later(pair, socket)),
                 },
             }
         }
@@ -235,14 +235,14 @@ fn busy() -> Duration {
 }
 
 /// A confirming connect.
-enum Connect {
+enum ConfirmingConnect {
     Answered(ConnectAnswer),
     UnderWay(Socket),
 }
 
-impl Connect {
+impl ConfirmingConnect {
     /// From the VIP to the VIP, as the probes. On loopback it is mostly answered within the call.
-    fn start((vip, port): VipPort) -> Connect {
+    fn start((vip, port): VipPort) -> ConfirmingConnect {
         let to = SocketAddr::new(vip, port);
         let begin = || {
             let socket = Socket::new(Domain::for_address(to), Type::STREAM, Some(Protocol::TCP))?;
@@ -253,15 +253,15 @@ impl Connect {
             Ok::<Socket, std::io::Error>(socket)
         };
         // What we lack, a descriptor or the VIP itself, says nothing of the server.
-        let Ok(socket) = begin() else { return Connect::Answered(ConnectAnswer::Unanswered) };
+        let Ok(socket) = begin() else { return ConfirmingConnect::Answered(ConnectAnswer::Unanswered) };
         match socket.connect(&to.into()) {
-            Ok(()) => Connect::Answered(met(&socket)),
+            Ok(()) => ConfirmingConnect::Answered(met(&socket)),
             Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => match socket.take_error() {
-                Ok(None) if socket.peer_addr().is_ok() => Connect::Answered(met(&socket)),
-                Ok(None) => Connect::UnderWay(socket),
-                Ok(Some(error)) | Err(error) => Connect::Answered(failed(&error)),
+                Ok(None) if socket.peer_addr().is_ok() => ConfirmingConnect::Answered(met(&socket)),
+                Ok(None) => ConfirmingConnect::UnderWay(socket),
+                Ok(Some(error)) | Err(error) => ConfirmingConnect::Answered(failed(&error)),
             },
-            Err(error) => Connect::Answered(failed(&error)),
+            Err(error) => ConfirmingConnect::Answered(failed(&error)),
         }
     }
 }

@@ -6,7 +6,7 @@ use super::*;
 use crate::config::tests::with_services;
 use crate::director::{NotAnnouncedReason, Standing, StandingChange};
 use crate::files::io::Files;
-use crate::program::{End, Phase};
+use crate::program::{ProgramEnd, RunPhase};
 
 fn script(dir: &Path, text: &str) -> PathBuf {
     let file = dir.join("hook");
@@ -44,7 +44,7 @@ fn programs() -> Programs {
 }
 
 /// What one run of the hook comes to, and what it printed.
-async fn run_once(program: &Path, limit: Duration) -> (End, String) {
+async fn run_once(program: &Path, limit: Duration) -> (ProgramEnd, String) {
     let (runner, hooks) = (Runner::new(&programs()), hooks(program, limit));
     let order = Arc::new(order(&hooks, &call()));
     let ProgramRun { end, output } = runner.run(&order, Bounds { time: limit, kept: KEPT }).await;
@@ -56,7 +56,7 @@ async fn a_run_has_its_arguments_and_a_clean_environment() {
     let dir = tempfile::tempdir().unwrap();
     let hook = script(dir.path(), "echo \"$1|$#|$(pwd)\"; cat; env | sort");
     let (end, output) = run_once(&hook, LONG).await;
-    assert_eq!(end, End::Code(0));
+    assert_eq!(end, ProgramEnd::Code(0));
     let (first, environment) = output.split_once('\n').unwrap();
     assert_eq!(first, "an argument|1|/");
     let names: Vec<&str> = environment.lines().filter_map(|line| line.split('=').next()).collect();
@@ -73,7 +73,7 @@ async fn a_run_that_hangs_is_killed() {
     let dir = tempfile::tempdir().unwrap();
     let start = Instant::now();
     let (end, _) = run_once(&script(dir.path(), "sleep 600 & sleep 600"), Duration::from_millis(300)).await;
-    assert_eq!(end, End::TimedOut(Phase::Exit));
+    assert_eq!(end, ProgramEnd::TimedOut(RunPhase::Exit));
     assert!(start.elapsed() < LONG);
 }
 
@@ -81,7 +81,7 @@ async fn a_run_that_hangs_is_killed() {
 async fn a_run_that_fails_or_cannot_begin_says_so() {
     let dir = tempfile::tempdir().unwrap();
     let failed = run_once(&script(dir.path(), "echo oops >&2; exit 3"), LONG).await;
-    assert_eq!(failed, (End::Code(3), "oops\n".to_owned()));
+    assert_eq!(failed, (ProgramEnd::Code(3), "oops\n".to_owned()));
     let (end, _) = run_once(&dir.path().join("none"), LONG).await;
     assert_eq!(end.to_string(), "the program cannot be run: No such file or directory");
 }
@@ -90,7 +90,7 @@ async fn a_run_that_fails_or_cannot_begin_says_so() {
 async fn much_output_is_read_and_cut() {
     let dir = tempfile::tempdir().unwrap();
     let (end, output) = run_once(&script(dir.path(), "head -c 1000000 /dev/zero"), LONG).await;
-    assert_eq!((end, output.len()), (End::Code(0), KEPT));
+    assert_eq!((end, output.len()), (ProgramEnd::Code(0), KEPT));
 }
 
 fn config(hooks: HooksConfig) -> Arc<Config> {

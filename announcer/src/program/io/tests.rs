@@ -21,7 +21,7 @@ fn runner() -> Runner {
     Runner::new(&Programs::unconfined(Files::new()))
 }
 
-async fn run(order: &Arc<ProgramSpec>, time: Duration) -> (End, String) {
+async fn run(order: &Arc<ProgramSpec>, time: Duration) -> (ProgramEnd, String) {
     let ProgramRun { end, output } = runner().run(order, Bounds { time, kept: 4096 }).await;
     (end, String::from_utf8(output).unwrap())
 }
@@ -39,15 +39,15 @@ async fn gone(pid: &str) {
 #[tokio::test]
 async fn each_end_has_its_name() {
     for (script, want) in [
-        ("echo yes; exit 0", (End::Code(0), "yes\n")),
-        ("echo no >&2; exit 7", (End::Code(7), "no\n")),
-        ("kill -SEGV $$", (End::Signal("SIGSEGV"), "")),
+        ("echo yes; exit 0", (ProgramEnd::Code(0), "yes\n")),
+        ("echo no >&2; exit 7", (ProgramEnd::Code(7), "no\n")),
+        ("kill -SEGV $$", (ProgramEnd::Signal("SIGSEGV"), "")),
     ] {
         let (end, said) = run(&shell(script), LONG).await;
         assert_eq!((end, said.as_str()), want, "{script}");
     }
-    assert_eq!(run(&shell("yes"), LONG).await.0, End::Endless);
-    assert_eq!(run(&order(&[]), LONG).await.0, End::NotStarted(StartError::Kernel(Errno::ENOENT)));
+    assert_eq!(run(&shell("yes"), LONG).await.0, ProgramEnd::Endless);
+    assert_eq!(run(&order(&[]), LONG).await.0, ProgramEnd::NotStarted(StartError::Kernel(Errno::ENOENT)));
 }
 
 // W12.
@@ -55,18 +55,18 @@ async fn each_end_has_its_name() {
 async fn a_program_in_the_background_that_holds_the_output_does_not_prolong_the_run() {
     let start = Instant::now();
     let (end, child) = run(&shell("sleep 60 & echo $!; exit 0"), LONG).await;
-    assert_eq!(end, End::Code(0));
+    assert_eq!(end, ProgramEnd::Code(0));
     gone(&child).await;
     // One that left the group is out of reach, and may print for as long as it likes.
     let (end, _) = run(&shell("setsid timeout 5 yes & sleep 0.2; exit 3"), LONG).await;
-    assert!([End::Code(3), End::Endless].contains(&end), "{end}");
+    assert!([ProgramEnd::Code(3), ProgramEnd::Endless].contains(&end), "{end}");
     assert!(start.elapsed() < Duration::from_secs(5));
 }
 
 #[tokio::test]
 async fn a_run_whose_time_is_up_is_killed_with_all_that_it_started() {
     let (end, child) = run(&shell("sleep 600 & echo $!; sleep 600"), SHORT).await;
-    assert_eq!(end, End::TimedOut(Phase::Exit));
+    assert_eq!(end, ProgramEnd::TimedOut(RunPhase::Exit));
     gone(&child).await;
 }
 
@@ -78,9 +78,9 @@ async fn programs_that_do_not_end_become_no_more_and_are_waited_for_no_longer_th
     let start = Instant::now();
     runner.settled(SHORT).await;
     assert!((SHORT..LONG).contains(&start.elapsed()), "the wait for what was killed has a limit");
-    assert_eq!(runner.run(&shell("exit 0"), bounds).await.end, End::Lingering);
+    assert_eq!(runner.run(&shell("exit 0"), bounds).await.end, ProgramEnd::Lingering);
     drop(left);
-    assert_eq!(runner.run(&shell("exit 0"), bounds).await.end, End::Code(0));
+    assert_eq!(runner.run(&shell("exit 0"), bounds).await.end, ProgramEnd::Code(0));
 }
 
 // H22.
@@ -97,7 +97,7 @@ async fn a_script_that_cannot_be_run_says_what_is_wrong_with_it() {
         fs::write(&path, text).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
         let (end, _) = run(&order(&[path.to_str().unwrap()]), LONG).await;
-        assert_eq!(end, End::NotStarted(want), "{text}");
+        assert_eq!(end, ProgramEnd::NotStarted(want), "{text}");
     }
 }
 
@@ -109,7 +109,7 @@ async fn who_was_started_by_the_daemon_is_known_however_far_down() {
     let deep = shell("sh -c 'printf \") S 1 \\\\377\" > /proc/$$/comm; sleep 5 & echo $!; wait'");
     let mut output = Vec::new();
     let runner = runner();
-    let mut phase = Phase::Start;
+    let mut phase = RunPhase::Start;
     let mut running = std::pin::pin!(runner.attempt(&deep, 64, &mut phase, &mut output));
     let seen = tokio::select! {
         _ = &mut running => panic!("it ended"),

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use crate::bgp::fsm::StateName;
 use crate::bgp::notification::{self, Notification};
 use crate::bgp::open::NegotiatedSession;
-pub use crate::bgp::outage::Down;
 use crate::bgp::outage::Outage;
+pub use crate::bgp::outage::SessionDown;
 use crate::bgp::plan::PathComparison;
 use crate::model::histogram::micros;
 use crate::model::{Family, Generation, Histogram};
@@ -67,7 +67,7 @@ pub struct SessionReport {
     /// Families with routes that are not sent to this peer.
     pub not_sent: BTreeMap<Family, NotSent>,
     /// Why the last session ended, the last try failed, or the present one hangs.
-    pub last_down: Option<Down>,
+    pub last_down: Option<SessionDown>,
     /// What was learnt since the last session ended.
     pub outage: Outage,
     /// Where the peer was found: its configured address, or the default gateway's.

@@ -222,9 +222,9 @@ async fn what_is_not_wanted_is_not_watched() {
 async fn the_confirming_connect_tells_refused_from_accepted_and_resets() {
     let listener = listen("127.0.0.1", 0, plain);
     let here = pair("127.0.0.1", port(&listener));
-    let answer = async |pair| match Connect::start(pair) {
-        Connect::Answered(answer) => answer,
-        Connect::UnderWay(socket) => later(pair, socket).await.1,
+    let answer = async |pair| match ConfirmingConnect::start(pair) {
+        ConfirmingConnect::Answered(answer) => answer,
+        ConfirmingConnect::UnderWay(socket) => later(pair, socket).await.1,
     };
     assert_eq!(answer(here).await, ConnectAnswer::Accepted);
     let (mut taken, from) = listener.accept().unwrap();

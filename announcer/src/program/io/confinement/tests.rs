@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::config::tests::with_services;
 use crate::program::io::{ProgramRun, Programs, Runner};
-use crate::program::{Bounds, End, ProgramSpec, RunAs};
+use crate::program::{Bounds, ProgramEnd, ProgramSpec, RunAs};
 
 const LONG: Duration = Duration::from_secs(20);
 
@@ -54,7 +54,7 @@ impl Daemon {
     }
 
     /// The exit code of a script that finds the folder as its working directory and the daemon as `$1`.
-    async fn exit(&self, programs: &Programs, user: RunAs, script: &str) -> (End, String) {
+    async fn exit(&self, programs: &Programs, user: RunAs, script: &str) -> (ProgramEnd, String) {
         let script = format!("cd {} && {{ {script}\n}}", self.folder.path().display());
         let daemon = std::process::id().to_string();
         let command = ["/bin/sh", "-c", &script, "sh", &daemon].map(str::to_owned).to_vec();
@@ -127,11 +127,11 @@ async fn alone_confined() {
         for user in [RunAs::Unprivileged, RunAs::Daemon] {
             let daemon = Daemon::new();
             let (end, said) = daemon.exit(&daemon.programs, user.clone(), script).await;
-            if !matches!(end, End::Code(1..)) {
+            if !matches!(end, ProgramEnd::Code(1..)) {
                 wrong.push(format!("{user:?}: done, and is forbidden: {script}: {end}: {said}"));
             }
             let (end, said) = Daemon::new().exit(&open, user.clone(), script).await;
-            if end != End::Code(0) {
+            if end != ProgramEnd::Code(0) {
                 wrong.push(format!("{user:?}: the case does not do what it says: {script}: {end}: {said}"));
             }
         }
@@ -151,7 +151,7 @@ async fn alone_confined() {
     ] {
         let daemon = Daemon::new();
         let (end, said) = daemon.exit(&daemon.programs, RunAs::Daemon, script).await;
-        if end != End::Code(0) {
+        if end != ProgramEnd::Code(0) {
             wrong.push(format!("forbidden, and has to work: {script}: {end}: {said}"));
         }
     }

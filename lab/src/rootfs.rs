@@ -19,10 +19,12 @@ pub fn ready(images: &Path, cache: &Path, cancel: &Cancel) -> Result<PathBuf, Er
     let script = images.join("rootfs");
     let mut command = Command::new(&script);
     command.arg(cache).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    // What it prints fits into the pipes: it is read after the end.
+    // What it prints fits into the pipes: it is read after the end. When the script is killed, its own processes may
+    // outlive it for a moment. They hold its standard error, so reading that to its end waits for them too.
     let ended = cancel.spawn(&mut command).and_then(|mut child| {
-        let status = cancel.wait(&mut child)?;
-        child.wait_with_output().map(|output| (status, output))
+        let status = cancel.wait(&mut child);
+        let output = child.wait_with_output()?;
+        Ok((status?, output))
     });
     match ended {
         Ok((status, output)) if status.success() => {

@@ -1,12 +1,14 @@
 //! The demo as a visitor runs it: it plays to its end, and interrupted anywhere it leaves nothing.
 //!
-//! Runs in mount, pid and network namespaces of its own: whatever is left there, a demo left it. Needs root.
+//! Each test runs in mount, pid and network namespaces of its own: whatever is left there, a demo left it. Needs
+//! root.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::Read;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitCode, Stdio};
+use std::sync::RwLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -21,44 +23,71 @@ use scene::topology;
 use until::until;
 
 const DEMO: &str = env!("CARGO_BIN_EXE_demo");
-/// Set in the namespaces.
+/// The name of the test to run, set in its namespaces.
 const INSIDE: &str = "DEMO_TEST_INSIDE";
-/// How often it is interrupted.
-const INTERRUPTS: usize = 10;
+/// How many of the other tests run at the same time. A demo waits most of the time: it needs less than a third of a core.
+const AT_ONCE: usize = 3;
+/// How often each signal interrupts it.
+const INTERRUPTS: usize = 5;
+
+type Test = fn() -> Result<()>;
+
+/// The test of the whole demo. No other runs beside it: on a loaded machine a demo fails when it loses a request
+/// that it should not.
+const PLAYS: &str = "plays_to_its_end_and_prints_its_figures";
+
+const TESTS: [(&str, Test); 4] = [
+    (PLAYS, plays),
+    ("interrupted_by_ctrl_c_anywhere_it_leaves_nothing", || interrupted(Signal::SIGINT)),
+    ("terminated_anywhere_it_leaves_nothing", || interrupted(Signal::SIGTERM)),
+    ("killed_it_is_cleaned_up_after_by_the_next", killed),
+];
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
-    if !arguments.list && std::env::var_os(INSIDE).is_none() {
-        return enter();
+    if let Ok(name) = std::env::var(INSIDE) {
+        return inside(&name);
     }
-    arguments.test_threads = Some(1);
-    let trial = |name: &str, test: fn() -> Result<()>| {
-        Trial::test(name, move || test().map_err(|e| Failed::from(format!("{e:#}"))))
-    };
-    let trials = vec![
-        trial("plays_to_its_end_and_prints_its_figures", plays),
-        trial("interrupted_anywhere_it_leaves_nothing", interrupted),
-        trial("killed_it_is_cleaned_up_after_by_the_next", killed),
-    ];
-    libtest_mimic::run(&arguments, trials).exit_code()
-}
-
-/// Becomes this test in its namespaces; the nodes' root is made before, for there is no network there.
-fn enter() -> ExitCode {
+    // The root of the nodes is made before, for there is no network in the namespaces.
     let topology = topology("ecmp");
     let cache = Options::new(&topology).cache;
-    if let Err(error) = lab::rootfs::ready(&topology.with_file_name("images"), &cache, &Cancel::new()) {
+    let images = topology.with_file_name("images");
+    if !arguments.list
+        && let Err(error) = lab::rootfs::ready(&images, &cache, &Cancel::new())
+    {
         eprintln!("{error}");
         return ExitCode::FAILURE;
     }
+    arguments.test_threads = arguments.test_threads.or(Some(AT_ONCE));
+    let trials = TESTS.map(|(name, _)| Trial::test(name, move || enter(name).map_err(Failed::from)));
+    libtest_mimic::run(&arguments, trials.into()).exit_code()
+}
+
+/// Runs a test in namespaces of its own.
+fn enter(name: &str) -> Result<(), String> {
+    static MACHINE: RwLock<()> = RwLock::new(());
+    let _alone = (name == PLAYS).then(|| MACHINE.write());
+    let _shared = (name != PLAYS).then(|| MACHINE.read());
     let mut command = Command::new("unshare");
     command.args(["--mount", "--propagation", "private", "--net", "--pid", "--fork", "--kill-child"]);
     // The shell is the first process there, and sees orphans off as every host's does.
     command.args(["--mount-proc", "sh", "-c", r#""$@"; exit $?"#, "sh"]);
-    command.args(std::env::args_os()).env(INSIDE, "1");
-    let error = command.exec();
-    eprintln!("unshare: {error}");
-    ExitCode::FAILURE
+    command.arg(std::env::current_exe().map_err(|error| error.to_string())?).env(INSIDE, name);
+    let output = command.output().map_err(|error| format!("unshare: {error}"))?;
+    println!("{}", String::from_utf8_lossy(&output.stdout));
+    if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stderr).into_owned()) }
+}
+
+/// Runs the test of this name here.
+fn inside(name: &str) -> ExitCode {
+    let test = TESTS.iter().find(|(other, _)| *other == name);
+    match test.context("no such test").and_then(|(_, test)| test()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 /// All that a demo could leave: interfaces, mounts, processes, namespaces, and labs that are still written down.
@@ -73,6 +102,9 @@ fn world() -> Result<BTreeSet<String>> {
     world.extend(fs::read_to_string("/proc/self/mountinfo")?.lines().map(|line| format!("mount {line}")));
     for pid in names("/proc")?.iter().filter(|name| name.parse::<u32>().is_ok()) {
         let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        if line.is_empty() {
+            continue; // it has ended, and the shell has not reaped it yet
+        }
         world.insert(format!("process {pid} {}", String::from_utf8_lossy(&line).replace('\0', " ")));
         for namespace in ["net", "mnt", "pid", "uts", "ipc"] {
             let link = fs::read_link(format!("/proc/{pid}/ns/{namespace}"));
@@ -116,13 +148,12 @@ fn plays() -> Result<()> {
     Ok(())
 }
 
-fn interrupted() -> Result<()> {
+fn interrupted(signal: Signal) -> Result<()> {
     let before = before()?;
     let whole = Duration::from_secs(15);
     for turn in 0..INTERRUPTS {
         // Somewhere in the turn's part of the whole, the first ones while the lab comes up.
         let after = whole.mul_f64((turn as f64 + fastrand::f64()) / INTERRUPTS as f64);
-        let signal = [Signal::SIGINT, Signal::SIGTERM][turn % 2];
         let mut demo = Command::new(DEMO);
         demo.arg("--quick").stdout(Stdio::null()).stderr(Stdio::piped()).process_group(0);
         let mut demo = demo.spawn()?;
@@ -130,7 +161,7 @@ fn interrupted() -> Result<()> {
         let begun = Instant::now();
         // Ctrl-C goes to all that is in the terminal's foreground, and `kill` to one.
         let pid = Pid::from_raw(i32::try_from(demo.id())?);
-        if turn % 2 == 0 {
+        if signal == Signal::SIGINT {
             killpg(pid, signal)?
         } else {
             kill(pid, signal)?

@@ -164,7 +164,7 @@ impl View {
                     ];
                     let some = all.into_iter().filter(|(count, _)| *count > 0);
                     let some: Vec<String> = some.map(|(count, how)| format!("{count} {how}")).collect();
-                    let text = format!("{:23}{}: lost {}", "", step.frontend, some.join(", "));
+                    let text = format!("{:24}{}: lost {}", "", step.frontend, some.join(", "));
                     self.lines.push(Line::of(Style::Yellow, text));
                 }
                 self.rows.push(row);
@@ -276,7 +276,7 @@ impl View {
     /// The topology, with each frontend's routes and rate.
     fn drawing(&self, width: usize) -> Vec<Line> {
         let bar = width.saturating_sub(62);
-        let head = format!("{:34}r1 r2{:>w$}", "", "requests/s", w = bar + 7);
+        let head = format!("{:34}r1 r2{:>w$}", "", "requests/s", w = bar + 8);
         let mut lines = vec![Line::of(Style::Dim, head)];
         for (place, frontend) in FRONTENDS.into_iter().enumerate() {
             let part = self.parts[place];

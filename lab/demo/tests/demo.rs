@@ -1,4 +1,5 @@
-//! The demo as a visitor runs it: it plays to its end, and interrupted anywhere it leaves nothing.
+//! The demo as a visitor runs it: it plays to its end as README shows it, and interrupted anywhere it leaves
+//! nothing.
 //!
 //! Each test runs in mount, pid and network namespaces of its own: whatever is left there, a demo left it. Needs
 //! root.
@@ -7,6 +8,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io::Read;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::Path;
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::RwLock;
 use std::thread;
@@ -34,7 +36,7 @@ type Test = fn() -> Result<()>;
 
 /// The test of the whole demo. No other runs beside it: on a loaded machine a demo fails when it loses a request
 /// that it should not.
-const PLAYS: &str = "plays_to_its_end_and_prints_its_figures";
+const PLAYS: &str = "plays_to_its_end_as_the_picture_in_readme_shows";
 
 const TESTS: [(&str, Test); 4] = [
     (PLAYS, plays),
@@ -131,20 +133,153 @@ fn left(before: &BTreeSet<String>) -> Result<String> {
     Ok(after.symmetric_difference(before).map(|what| format!("\n  {what}")).collect())
 }
 
+/// Plays the demo in a terminal, and returns what it wrote there.
+fn output() -> Result<String> {
+    let command = format!("stty rows 28 cols 92; exec {DEMO} --quick");
+    let mut script = Command::new("script"); // makes the terminal
+    script.args(["--quiet", "--return", "--command", &command, "/dev/null"]);
+    let output = script.env("TERM", "xterm").stdin(Stdio::null()).output()?;
+    let text = String::from_utf8(output.stdout)?.replace('\r', "");
+    let last_frame = text.rsplit_once("\x1b[H").map_or(text.as_str(), |(_, last)| last);
+    println!("{}", runs(last_frame).collect::<String>());
+    ensure!(output.status.success(), "{}", output.status);
+    Ok(text)
+}
+
+/// What is between the escape sequences.
+fn runs(text: &str) -> impl Iterator<Item = &str> {
+    text.split("\x1b[").enumerate().map(|(index, run)| match index {
+        0 => run,
+        _ => run.trim_start_matches(|c: char| !c.is_ascii_alphabetic()).get(1..).unwrap_or_default(),
+    })
+}
+
 fn plays() -> Result<()> {
     let before = before()?;
     let begun = Instant::now();
-    let output = Command::new(DEMO).arg("--quick").output()?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    let errors = String::from_utf8_lossy(&output.stderr);
-    println!("{text}{errors}");
-    ensure!(output.status.success(), "{}: {errors}", output.status);
+    let output = output()?;
     ensure!(begun.elapsed() < Duration::from_secs(120), "it took {:?}", begun.elapsed());
-    ensure!(!text.contains('\x1b'), "colours where there is no terminal");
-    let rows: Vec<&str> = text.lines().filter(|line| line.matches(" ms ").count() == 2).collect();
-    ensure!(rows.len() == 6, "{} rows of figures", rows.len());
     let left = left(&before)?;
     ensure!(left.is_empty(), "left behind:{left}");
+    let rows = summary_of_output(&output)?.iter().filter(|line| Row::parse(line).is_some()).count();
+    ensure!(rows == 6, "{rows} rows of figures");
+    compare_with_readme(&output)
+}
+
+/// A row of the table that the demo prints at its end.
+#[derive(Debug)]
+struct Row<'a> {
+    step: &'a str,
+    wire_ms: &'a str,
+    fib_ms: &'a str,
+    lost: &'a str,
+    of: &'a str,
+}
+
+impl Row<'_> {
+    fn parse(line: &str) -> Option<Row<'_>> {
+        let (line, of) = line.rsplit_once(" of ")?;
+        let (line, lost) = line.rsplit_once(" ms ")?;
+        let (line, fib_ms) = line.rsplit_once(" ms ")?;
+        let (step, wire_ms) = line.rsplit_once(' ')?;
+        Some(Row { step, wire_ms, fib_ms, lost, of })
+    }
+}
+
+/// The lines from the table on, of those that the demo leaves in the terminal, with one space between words.
+fn summary<'a>(lines: impl Iterator<Item = &'a str>) -> Result<Vec<String>> {
+    let lines = lines.map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "));
+    let lines: Vec<String> =
+        lines.skip_while(|line| !line.starts_with("step ")).filter(|line| !line.is_empty()).collect();
+    ensure!(!lines.is_empty(), "there is no table at the end");
+    Ok(lines)
+}
+
+fn summary_of_output(output: &str) -> Result<Vec<String>> {
+    let (_, end) = output.rsplit_once("\x1b[?1049l").context("it did not draw")?;
+    summary(runs(end).collect::<String>().lines())
+}
+
+/// The texts of a picture, with the place of each from above, in the order in which docs/picture wrote them.
+fn texts(svg: &str) -> impl Iterator<Item = (&str, &str)> {
+    svg.lines().filter_map(|line| {
+        let (start, text) = line.strip_prefix("<text")?.strip_suffix("</text>")?.split_once('>')?;
+        let (_, y) = start.split_once(" y=\"")?;
+        Some((y.split('"').next()?, text))
+    })
+}
+
+fn summary_of_picture(svg: &str) -> Result<Vec<String>> {
+    let (_, end) = svg.split_once(" id=\"end\"").context("the picture has no end")?;
+    let mut lines: Vec<(&str, String)> = Vec::new();
+    for (y, text) in texts(end) {
+        match lines.last_mut() {
+            Some((last, line)) if *last == y => *line += &format!(" {text}"),
+            _ => lines.push((y, text.to_owned())),
+        }
+    }
+    summary(lines.iter().map(|(_, line)| line.as_str()))
+}
+
+/// The words of a line, with `#` for each number. How requests were lost is left out: it differs from run to run.
+fn words(line: &str) -> impl Iterator<Item = String> {
+    let line = line.split(": lost ").next().unwrap_or_default();
+    line.split_whitespace().map(|word| {
+        let mut form = String::new();
+        for c in word.chars().map(|c| if c.is_ascii_digit() { '#' } else { c }) {
+            if !(c == '#' && form.ends_with('#')) {
+                form.push(c);
+            }
+        }
+        form
+    })
+}
+
+/// Whether a figure of the picture is still true, beside the same one of this run. Both are milliseconds, or both
+/// are requests, of which the demo sends one a millisecond. They may differ tenfold. Beyond that the run may be
+/// worse by `load`, which is what a loaded machine adds, and the picture by 20: load makes no run better.
+fn is_near(picture: &str, run: &str, load: f64) -> Result<bool> {
+    let (picture, run): (f64, f64) = (picture.parse()?, run.parse()?);
+    Ok(run <= 10.0 * picture + load && picture <= 10.0 * run + 20.0)
+}
+
+/// Compares the picture in README, and what README says about it, with what the demo wrote.
+fn compare_with_readme(output: &str) -> Result<()> {
+    const CRASH: &str = "fe1 kill -9 of every nginx process";
+    const AGAIN: &str = "`make picture` draws it anew";
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let svg = fs::read_to_string(root.join("docs/demo.svg"))?;
+
+    let known: BTreeSet<String> = runs(output).flat_map(str::lines).flat_map(words).collect();
+    let drawn: BTreeSet<String> = texts(&svg).flat_map(|(_, text)| words(text)).collect();
+    let unknown: Vec<&String> = drawn.difference(&known).collect();
+    ensure!(unknown.is_empty(), "the demo does not show these words of docs/demo.svg: {unknown:?}; {AGAIN}");
+
+    let (today, picture) = (summary_of_output(output)?, summary_of_picture(&svg)?);
+    ensure!(today.len() == picture.len(), "docs/demo.svg ends with {picture:#?}; {AGAIN}");
+    for (today, picture) in today.iter().zip(&picture) {
+        let same = match (Row::parse(today), Row::parse(picture)) {
+            (Some(a), Some(b)) => {
+                let figures = [(b.wire_ms, a.wire_ms), (b.fib_ms, a.fib_ms), (b.lost, a.lost)];
+                // The other steps start programs, which a loaded machine delays more than announcer.
+                let load = if a.step == CRASH { 200.0 } else { 1000.0 };
+                let near = figures.into_iter().map(|(picture, run)| is_near(picture, run, load));
+                a.step == b.step && near.collect::<Result<Vec<bool>>>()?.iter().all(|near| *near)
+            }
+            _ => today == picture,
+        };
+        ensure!(same, "docs/demo.svg says\n  {picture}\nand the demo\n  {today}\n{AGAIN}");
+    }
+
+    let mut rows = picture.iter().filter_map(|line| Row::parse(line));
+    let Row { wire_ms, fib_ms, lost, of, .. } = rows.find(|row| row.step == CRASH).context("no crash")?;
+    let sentence = format!(
+        "{wire_ms} ms after that both routers have heard the withdraw, after {fib_ms} ms neither of them uses fe1, \
+         and {lost} of {of} requests are lost"
+    );
+    let readme = fs::read_to_string(root.join("README.md"))?;
+    let readme = readme.split_whitespace().collect::<Vec<_>>().join(" ");
+    ensure!(readme.contains(&sentence), "README does not say what docs/demo.svg shows: {sentence}");
     Ok(())
 }
 
@@ -155,7 +290,7 @@ fn interrupted(signal: Signal) -> Result<()> {
         // Somewhere in the turn's part of the whole, the first ones while the lab comes up.
         let after = whole.mul_f64((turn as f64 + fastrand::f64()) / INTERRUPTS as f64);
         let mut demo = Command::new(DEMO);
-        demo.arg("--quick").stdout(Stdio::null()).stderr(Stdio::piped()).process_group(0);
+        demo.arg("--quick").stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
         let mut demo = demo.spawn()?;
         thread::sleep(after);
         let begun = Instant::now();
@@ -168,7 +303,8 @@ fn interrupted(signal: Signal) -> Result<()> {
         }
         let status = demo.wait()?;
         let took = begun.elapsed();
-        let mut errors = String::new();
+        let (mut lines, mut errors) = (String::new(), String::new());
+        demo.stdout.take().context("no pipe")?.read_to_string(&mut lines)?;
         demo.stderr.take().context("no pipe")?.read_to_string(&mut errors)?;
         let left = left(&before)?;
         println!("  {signal} after {after:.1?}: {status}, cleaned up in {took:.1?}");
@@ -177,6 +313,7 @@ fn interrupted(signal: Signal) -> Result<()> {
         let by_signal = status.code() == Some(128 + signal as i32) || status.signal() == Some(signal as i32);
         ensure!(by_signal, "{signal} after {after:.1?}: {status}: {errors}");
         ensure!(took < Duration::from_secs(2), "cleaning up took {took:.1?}");
+        ensure!(!lines.contains('\x1b'), "colours where there is no terminal");
     }
     Ok(())
 }

@@ -1,6 +1,6 @@
 # demo · test · e2e · soak · interop · lint · bench · bench-quick · bench-scale · fuzz · simulate · build · install · uninstall · lab · lab-down ·
 # picture.
-# Root is needed to install and by the lab alone; sudo is asked for it where you are not root.
+# Only the installation and the lab need root. If you are not root, the Makefile calls sudo for them.
 
 TARGET := $(shell uname -m)-unknown-linux-gnu
 CARGO_TARGET := CARGO_TARGET_$(shell echo $(TARGET) | tr a-z- A-Z_)
@@ -8,19 +8,19 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 BIN := target/lab/bin
 MANUAL := target/lab/manual
 
-# `release` is what is installed. `quick` is the same without link-time optimisation, which takes minutes and changes nothing
-# that a test sees.
+# `release` is the profile of the installed programs. `quick` is the same without link-time optimisation, which takes minutes
+# and makes no difference to the tests.
 PROFILE ?= release
 demo picture test e2e soak interop lab: export PROFILE := quick
 OUT = target/$(TARGET)/$(PROFILE)
-# Static, so that neither the host's libc matters nor a node's.
+# The programs are static, so that they need neither the host's libc nor a node's.
 CARGO_BUILD = env $(CARGO_TARGET)_RUSTFLAGS=-Ctarget-feature=+crt-static cargo build --target $(TARGET) --profile $(PROFILE)
-# What the lab's hosts run, whichever profile was built last.
+# The programs that the lab's hosts run. They are from the profile that was built last.
 TO_LAB = install -D -m 755 -t $(BIN) $(addprefix $(OUT)/,announcer dsr-setup lab)
 # The packages whose tests need root.
 AS_ROOT := -p lab -p demo -p e2e
 
-# Where it is installed: programs, units and man pages below PREFIX, all of it below DESTDIR for a package.
+# Programs, units and man pages are installed below PREFIX. For a package, everything is installed below DESTDIR.
 PREFIX := /usr/local
 DESTDIR :=
 BUILT = $(OUT)/built
@@ -35,28 +35,28 @@ demo-programs: needs
 	@lab/demo/prepare $(CARGO_BUILD) -p announcer -p dsr-setup -p lab -p demo
 	@$(TO_LAB)
 
-# cargo is always run as who you are; the tests that need root are run by sudo.
+# cargo always runs as your own user. sudo runs the tests that need root.
 test: build
 	cargo test --workspace $(AS_ROOT:-p%=--exclude%)
 	$(if $(SUDO),$(CARGO_TARGET)_RUNNER="$(SUDO) -E") cargo test $(AS_ROOT)
 
-# The end-to-end tests alone. ENGINE=containerlab plays the same on real containerlab and Docker: lab/README.md.
+# Runs only the end-to-end tests. ENGINE=containerlab runs the same tests with containerlab and Docker: lab/README.md.
 ENGINE ?= netns
 
-# One scenario runs the daemon as cargo builds it by default: libfaketime gets into no static program.
+# One scenario runs the daemon as cargo builds it by default, because libfaketime cannot be loaded into a static program.
 e2e: build
 	cargo build -p announcer
 	$(if $(SUDO),$(CARGO_TARGET)_RUNNER="$(SUDO) -E") LAB_ENGINE=$(ENGINE) \
 		cargo test -p lab -p e2e --test $(ENGINE) --test topologies --test e2e
 
-# Web servers are reloaded, upgraded, killed and activated again and again, for MINUTES under load: none may be withdrawn.
+# Reloads, upgrades, kills and activates web servers repeatedly, for MINUTES under load. No VIP may be withdrawn.
 MINUTES ?= 10
 
 soak: build
 	$(if $(SUDO),$(CARGO_TARGET)_RUNNER="$(SUDO) -E") LAB_ENGINE=$(ENGINE) SOAK=$(MINUTES) \
 		cargo test -p e2e --test e2e -- --ignored --nocapture
 
-# Against the routers of docs/interop.md, which it writes.
+# Runs announcer with the routers of docs/interop.md, and writes that page.
 interop: build
 	cargo build -p interop
 	$(SUDO) target/debug/interop
@@ -69,13 +69,13 @@ lint:
 	RUSTDOCFLAGS="-D warnings" cargo doc --quiet --workspace --no-deps --document-private-items
 	cargo deny check bans licenses sources
 
-# Against the others of tests/bench/peers, taking turns: docs/benchmarks.md is written by it, in under 50 minutes. The first run fetches
-# anycast_healthchecker from PyPI. Nothing else should run meanwhile.
+# Compares announcer with the programs of tests/bench/peers, in turns, and writes docs/benchmarks.md in less than 50 minutes. The
+# first run downloads anycast_healthchecker from PyPI. Nothing else should run on the machine during this time.
 bench: build
 	$(CARGO_BUILD) -p bench
 	$(SUDO) $(OUT)/bench
 
-# A run of each, with few services: to see that it works, in 10 minutes. Writes nothing.
+# Runs each program once, with few services, to see that the benchmark works. It takes 10 minutes and writes no page.
 bench-quick: build
 	$(CARGO_BUILD) -p bench
 	$(SUDO) $(OUT)/bench --quick
@@ -89,7 +89,7 @@ build: needs
 needs:
 	@lab/needs
 
-# `make build` first, as the one whose target/ it is; then `sudo make install`. What is running goes on running.
+# Run `make build` first, as the owner of target/, then `sudo make install`. Running programs continue to run.
 install: $(BUILT)
 	announcer/packaging/install --programs $(OUT) --manual $(MANUAL) "$(DESTDIR)" "$(PREFIX)"
 
@@ -109,8 +109,8 @@ lab-down:
 picture: demo-programs
 	$(SUDO) docs/picture $(OUT)/demo docs/demo.svg
 
-# Each decoder for TIME seconds, from the seeds beside it. cargo-fuzz runs on a stable toolchain with RUSTC_BOOTSTRAP, and
-# without a sanitizer: there is next to no `unsafe` to look after, and an allocator holds the memory to its bound.
+# Runs each fuzz target for TIME seconds, from its own seeds. cargo-fuzz runs on a stable toolchain with RUSTC_BOOTSTRAP, and
+# without a sanitizer: there is very little `unsafe` code, and an allocator limits the memory.
 TIME ?= 60
 FUZZ := wire config drain control
 FUZZ_DIR := announcer/fuzz
@@ -125,7 +125,7 @@ fuzz:
 			-- -max_total_time=$(TIME) -timeout=1 -max_len=8192 -print_final_stats=1 || exit 1; \
 	done
 
-# Two machines on a virtual clock. A seed that fails is printed: `make simulate SEED=n` runs it alone.
+# Simulates two BGP state machines on a virtual clock. It prints each seed that fails; `make simulate SEED=n` runs only that seed.
 SEEDS ?= 1000000
 
 simulate:

@@ -1,6 +1,6 @@
-//! What the listener watch costs, and how soon it knows: `cargo bench -p announcer --bench listener`.
+//! Measures the cost of the listener watch, and how soon it notices a crash: `cargo bench -p announcer --bench listener`.
 //!
-//! Real sockets on loopback, the watch alone on its thread.
+//! It uses real sockets on loopback. Only the watch runs on its thread.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -21,12 +21,12 @@ const EVERY: Duration = Duration::from_millis(5);
 const MEASURED: Duration = Duration::from_secs(4);
 const CRASHES: usize = 21;
 
-/// How the VIPs are served.
+/// The listening sockets of the VIPs.
 #[derive(Clone, Copy)]
 enum ListenerKind {
-    /// By one socket on any address.
+    /// One socket on the wildcard address.
     Wildcard,
-    /// Each by sockets of its own, so many.
+    /// Each VIP has its own sockets, this many.
     Apart(usize),
 }
 
@@ -91,7 +91,7 @@ async fn measure(what: &str, vips: usize, served: ListenerKind) {
     let core = (busy() - used).as_secs_f64() / began.elapsed().as_secs_f64() * 100.0;
     let ListenerReport { period, how, .. } = report.borrow().clone();
 
-    // The last of the VIPs that a crash concerns counts.
+    // The time counts until the last VIP of the crash was reported.
     let concerned = if let ListenerKind::Wildcard = served { vips } else { 1 };
     let mut known = Vec::new();
     for crash in 0..CRASHES {

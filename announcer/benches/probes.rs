@@ -1,9 +1,9 @@
-//! What the whole daemon costs that asks services over HTTP every second, beside a loop that does no more than ask:
-//! `cargo bench -p announcer --bench probes`. Prints figures and judges none.
+//! Compares the cost of the whole daemon, which probes services over HTTP every second, with a loop that only sends the requests:
+//! `cargo bench -p announcer --bench probes`. It prints numbers and does not judge them.
 //!
-//! Each service has a VIP, and each probe a connection of its own from that VIP. The server, the loop and the daemon are
-//! processes of their own in a network namespace of this one; root is needed to make it. The loop is reqwest, with a
-//! client for each VIP and one TLS configuration for all of them. They take turns.
+//! Each service has a VIP, and each probe opens a new connection from that VIP. The server, the loop and the daemon are separate
+//! processes in a network namespace that this process makes, which needs root. The loop uses reqwest, with a client for each VIP
+//! and one TLS configuration for all of them. Loop and daemon run in turns.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -21,7 +21,7 @@ use tokio::task::JoinSet;
 use tokio::time::{interval, sleep};
 
 const INTERVAL: Duration = Duration::from_secs(1);
-/// Until all VIPs are announced, and nothing of the start is left.
+/// The time until all VIPs are announced and the start has no more effect.
 const WARM: Duration = Duration::from_secs(8);
 const MEASURED: Duration = Duration::from_secs(15);
 
@@ -35,7 +35,7 @@ fn main() {
     }
 }
 
-/// The web server: 200 to whatever is asked.
+/// The web server answers 200 to every request.
 async fn serve() {
     let socket = tokio::net::TcpSocket::new_v4().unwrap();
     socket.bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 80))).unwrap();
@@ -46,7 +46,7 @@ async fn serve() {
             let mut asked = [0; 1024];
             if client.read(&mut asked).await.is_ok_and(|octets| octets > 0) {
                 let _ = client.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nok\n").await;
-                let _ = client.read(&mut asked).await; // the end of the connection is the client's
+                let _ = client.read(&mut asked).await; // the client closes the connection
             }
         });
     }
@@ -56,7 +56,7 @@ fn vip(index: usize) -> Ipv4Addr {
     Ipv4Addr::new(10, 80, u8::try_from(index / 250).unwrap(), u8::try_from(index % 250 + 1).unwrap())
 }
 
-/// The loop that does no more than ask.
+/// The loop that only sends requests.
 async fn ask(services: usize) {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let tls = rustls::ClientConfig::builder_with_provider(provider)
@@ -145,7 +145,7 @@ fn configure(folder: &Path, services: usize, watch: &str) {
     fs::write(folder.join("announcer.toml"), text).unwrap();
 }
 
-/// What a process took of a core, in percent, and of memory, in MB; and how many connections it made a second.
+/// The share of a core that a process used, in percent, its memory, in MB, and its connections per second.
 struct Cost {
     user: f64,
     system: f64,
@@ -167,7 +167,7 @@ impl Cost {
     }
 }
 
-/// Starts it, looks at it when it is warm, and ends it.
+/// Starts the process, measures it after `WARM`, and ends it.
 fn measure(command: &mut Command) -> Cost {
     let mut child = command.spawn().unwrap();
     std::thread::sleep(WARM);
@@ -185,7 +185,7 @@ fn measure(command: &mut Command) -> Cost {
     }
 }
 
-/// Seconds of a core that it used so far: its own, and the kernel's for it (proc_pid_stat(5)).
+/// The CPU seconds that the process has used so far, in user mode and in the kernel (proc_pid_stat(5)).
 fn busy(child: &Child) -> (f64, f64) {
     let stat = fs::read_to_string(format!("/proc/{}/stat", child.id())).unwrap();
     let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
@@ -193,14 +193,14 @@ fn busy(child: &Child) -> (f64, f64) {
     (fields[11].parse::<f64>().unwrap() / ticks, fields[12].parse::<f64>().unwrap() / ticks)
 }
 
-/// Its part of the memory, in MB.
+/// The process's share of memory (PSS), in MB.
 fn pss(child: &Child) -> f64 {
     let rollup = fs::read_to_string(format!("/proc/{}/smaps_rollup", child.id())).unwrap();
     let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:")).unwrap();
     line.split_whitespace().next().unwrap().parse::<f64>().unwrap() / 1024.0
 }
 
-/// Connections that were made in this namespace so far (RFC 4022's tcpActiveOpens).
+/// The number of connections opened in this namespace so far (tcpActiveOpens of RFC 4022).
 fn connections() -> f64 {
     let snmp = fs::read_to_string("/proc/thread-self/net/snmp").unwrap();
     let tcp = snmp.lines().filter(|line| line.starts_with("Tcp:")).nth(1).unwrap();

@@ -1,8 +1,8 @@
-//! 5,000 VIPs to 8 peers: what it costs to announce, withdraw and announce them again, all at once and one by one, and
-//! what a peer that stops reading costs the others. Prints figures and judges none.
+//! Measures 5,000 VIPs with 8 peers: the cost to announce, withdraw and announce them again, all at once and one by one, and the
+//! effect on the other peers when one peer stops reading. It prints numbers and does not judge them.
 //!
-//! The speaker is this process, wired as the daemon wires it: one thread, the director, a session a peer. The routers are
-//! another process, so that CPU and memory are the speaker's alone; they tell by pipe when they have read what.
+//! The speaker is this process, with the same tasks as in the daemon: one thread, the director, one session per peer. The routers
+//! are another process, so that CPU and memory are only those of the speaker. They report by pipe how many prefixes they have read.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -45,7 +45,7 @@ fn main() {
     runtime.block_on(bench());
 }
 
-/// Half of the VIPs are IPv4; each service has a community of its own, and so UPDATEs of its own.
+/// Half of the VIPs are IPv4. Each service has its own community, and therefore its own UPDATEs.
 fn text(ports: &[u16]) -> String {
     let mut text = "[bgp]\nasn = 65001\nrouter_id = \"10.0.1.11\"\n".to_owned();
     for (peer, port) in ports.iter().enumerate() {
@@ -75,7 +75,7 @@ fn text(ports: &[u16]) -> String {
     text
 }
 
-/// The speaker, and a stopwatch for it.
+/// The speaker, with a stopwatch.
 struct BenchSpeaker {
     config: Arc<Config>,
     director: Director,
@@ -90,7 +90,7 @@ async fn bench() {
     let began = Stopwatch::start();
     let mut config = config::parse("scale", &text(&routers.ports)).unwrap_or_else(|e| panic!("{e}"));
     began.say("configuration parsed", 0, "");
-    // A configuration names no router on the host itself, which is where these are.
+    // A configuration cannot name a router on the host itself, but these routers are there.
     for (number, peer) in config.peers.iter_mut().enumerate() {
         peer.address = PeerAddress::Ip(Ipv4Addr::new(127, 0, 0, u8::try_from(number + 1).unwrap()).into());
     }
@@ -128,7 +128,7 @@ impl BenchSpeaker {
     async fn run(&mut self) {
         let vips: Vec<IpAddr> = self.config.vips().map(|(vip, _)| vip).collect();
         let whole = vips.len();
-        // As the daemon: a decision for each VIP that is found.
+        // As in the daemon, there is one decision for each VIP that is found.
         let watch = Stopwatch::start();
         for vip in &vips {
             let _ = self.director.handle(Fact::Vip(*vip, Presence::Present), Instant::now());
@@ -169,7 +169,7 @@ impl BenchSpeaker {
         vips[..SINGLES].iter().for_each(|vip| self.probe(*vip, true));
         self.phase("and announced again", whole).await;
 
-        // All flap together, with every router reading, and with one that does not.
+        // All VIPs flap together: once while every router reads, and once while one does not read.
         for (name, stuck) in [("8 of 8 routers read", 0), ("7 of 8 routers read", 1)] {
             if stuck > 0 {
                 self.routers.order("stop");
@@ -188,7 +188,7 @@ impl BenchSpeaker {
             watch.say(&format!("100 drains and undrains of all, {name}"), self.messages() - before, &detail);
             println!("  {}", memory());
         }
-        // The kernels are asked for acknowledgements every 50 ms at the least.
+        // The sessions ask the kernel for acknowledgements at least every 50 ms.
         tokio::time::sleep(Duration::from_millis(200)).await;
         let states: Vec<StateName> = self.peers.iter().map(|(_, status)| status.state).collect();
         assert!(states.iter().all(|state| *state == StateName::Established), "{states:?}");
@@ -203,7 +203,7 @@ impl BenchSpeaker {
         watch.say("the router that had stopped has it all", 0, "");
     }
 
-    /// Publishes what was decided, until the last router has read it.
+    /// Publishes the decisions, and waits until the last router has read them.
     async fn phase(&mut self, name: &str, want: usize) {
         let (before, watch) = (self.messages(), Stopwatch::start());
         self.publish();
@@ -227,7 +227,8 @@ impl BenchSpeaker {
         self.peers.iter().map(|(_, status)| status.sent.update).sum()
     }
 
-    /// The sessions' own measure of the way from a verdict to the wire: how many took at most each bound, and how many more.
+    /// The sessions' own histogram of the delay from a verdict to the wire: the count for each bound, and the count above the last
+    /// bound.
     fn wire(&self) -> BTreeMap<Option<Duration>, u64> {
         let mut all = BTreeMap::new();
         for (_, status) in self.peers.iter() {
@@ -236,11 +237,11 @@ impl BenchSpeaker {
         all
     }
 
-    /// What was measured since `before`, as the bounds that half, 99 of 100 and all of them kept.
+    /// Prints the delays since `before`, as the bounds for 50 %, 99 % and 100 % of them.
     fn say_wire(&self, before: &BTreeMap<Option<Duration>, u64>) {
         let new: Vec<(Option<Duration>, u64)> =
             self.wire().into_iter().map(|(bound, count)| (bound, count - before[&bound])).collect();
-        // `None`, what is beyond the last bound, sorts first.
+        // `None` is the count above the last bound. It sorts first.
         let (beyond, within) = new.split_first().unwrap();
         let whole: u64 = new.iter().map(|(_, count)| count).sum();
         let bound = |percent: u64| {
@@ -277,7 +278,7 @@ impl BenchSpeaker {
     }
 }
 
-/// Wall clock and CPU of this thread, which is all of the speaker.
+/// Wall clock and CPU time of this thread. The whole speaker runs on it.
 struct Stopwatch {
     began: Instant,
     cpu: Duration,

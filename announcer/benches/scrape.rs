@@ -1,5 +1,5 @@
-//! 1,000 VIPs with two checks each, asked for metrics: what a scrape costs the thread that decides, and what it costs
-//! another one to write it. Prints figures and judges none.
+//! Measures a scrape of 1,000 VIPs with two checks each: its cost on the main thread, and the cost of writing it on another thread.
+//! It prints numbers and does not judge them.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -81,7 +81,7 @@ fn main() {
     }
 }
 
-/// The median, without what it takes to free the result: another thread does that.
+/// Prints the median, without the time to free the result, because another thread does that.
 fn say<T>(name: &str, made: impl Fn() -> T) {
     let mut times = Vec::with_capacity(TIMES);
     for _ in 0..TIMES {

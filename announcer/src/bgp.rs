@@ -1,8 +1,8 @@
 //! A BGP speaker that announces and imports nothing (RFC 4271).
 //!
-//! The pure parts: [`fsm`] decides, [`open`] negotiates, [`wire`] is the codec and the only file that names zettabgp,
-//! [`notification`], [`reason`] and [`hint`] put errors into words, [`outage`] keeps what was learnt of them, [`outbox`] counts octets. [`io`] is the world's side: one task
-//! a peer.
+//! The pure parts: [`fsm`] is the state machine. [`open`] negotiates. [`wire`] is the codec, and only it uses zettabgp.
+//! [`notification`], [`reason`] and [`hint`] have the texts of errors. [`outage`] keeps the causes of an outage. [`outbox`] counts
+//! octets. [`io`] has the sockets: one task per peer.
 
 pub mod fsm;
 pub mod hint;

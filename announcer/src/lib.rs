@@ -1,7 +1,7 @@
 //! announcer: announces a frontend's VIPs by BGP while its own HTTP stack is healthy.
 //!
-//! Facts flow up as events (`mpsc`), decisions flow down as state (`watch`), and only files named `io.rs`, or below a
-//! folder named `io/`, touch the world.
+//! Facts flow up as events (`mpsc`), decisions flow down as state (`watch`). Only files named `io.rs`, or below a folder named
+//! `io/`, use sockets, files, clocks or processes.
 //!
 //! ```text
 //! 4  main, cli, control/io/client
@@ -12,7 +12,8 @@
 //! 0  model, config
 //! ```
 //!
-//! Imports point down only; `tests/layers.rs` holds that. The map of tasks and channels heads [`daemon`].
+//! A module imports only from its own layer or a lower one; `tests/layers.rs` checks this. The map of tasks and channels is at the
+//! top of [`daemon`].
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 

@@ -1,4 +1,4 @@
-//! Eight routers in a process of their own: they read, count prefixes, and say by pipe how many they know.
+//! Eight routers in a separate process. They read, count prefixes, and report the counts by pipe.
 
 use std::collections::HashSet;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 use super::PEERS;
 
-/// The process, as the speaker sees it.
+/// The speaker's handle of the process.
 pub(crate) struct Routers {
     pub(crate) ports: Vec<u16>,
     process: Child,
@@ -44,14 +44,14 @@ impl Routers {
         Routers { ports, process, orders, known }
     }
 
-    /// Waits until every router, but the first so many, knows so many prefixes.
+    /// Waits until every router except the first `but` has `want` prefixes.
     pub(crate) async fn until(&mut self, want: usize, but: usize) {
         let all = |known: &Vec<usize>| known[but..].iter().all(|count| *count == want);
         let waited = tokio::time::timeout(Duration::from_secs(120), self.known.wait_for(all)).await;
         waited.expect("within two minutes").unwrap();
     }
 
-    /// `stop`: the first router reads nothing. `go`: it reads again.
+    /// `stop`: the first router stops reading. `go`: it reads again.
     pub(crate) fn order(&mut self, word: &str) {
         writeln!(self.orders, "{word}").unwrap();
         std::thread::sleep(Duration::from_millis(100));
@@ -60,7 +60,7 @@ impl Routers {
 
 impl Drop for Routers {
     fn drop(&mut self) {
-        let _ = self.process.kill(); // it may have ended
+        let _ = self.process.kill(); // it may have ended already
         let _ = self.process.wait();
     }
 }
@@ -68,7 +68,7 @@ impl Drop for Routers {
 static STOPPED: AtomicBool = AtomicBool::new(false);
 static OUT: Mutex<()> = Mutex::new(());
 
-/// The process itself: ends with its standard input.
+/// The process itself. It ends when its standard input ends.
 pub(crate) fn serve() {
     let listeners: Vec<TcpListener> =
         (1..=PEERS).map(|n| TcpListener::bind(format!("127.0.0.{n}:0")).unwrap()).collect();
@@ -107,7 +107,7 @@ fn router(number: usize, mut stream: TcpStream) {
             2 => update(&mut known, &body),
             other => panic!("message of type {other}"),
         }
-        // A line for what was read at once.
+        // One line for everything that was read together.
         if reader.buffer().is_empty() {
             let _one = OUT.lock().unwrap();
             println!("{number} {}", known.len());
@@ -120,7 +120,7 @@ fn say(stream: &mut TcpStream, kind: u8, body: &[u8]) {
     stream.write_all(&[&[0xff; 16], &length.to_be_bytes()[..], &[kind], body].concat()).unwrap();
 }
 
-/// NLRI as octets, without a look at the attributes.
+/// Reads the NLRI as octets, and ignores the attributes.
 fn update(known: &mut HashSet<Vec<u8>>, body: &[u8]) {
     let counted = |octets: &[u8]| usize::from(u16::from_be_bytes([octets[0], octets[1]]));
     let (withdrawn, rest) = body[2..].split_at(counted(body));

@@ -1,6 +1,6 @@
-//! Every decoder of octets from outside, and what the program does with what it gives.
+//! Every decoder of octets from outside, and the processing of its results.
 //!
-//! Pure. Nothing here may panic, hang or hold more than a mebibyte, whatever the octets.
+//! Pure. For no input may a function here panic, hang or hold more than a mebibyte.
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
@@ -16,8 +16,8 @@ use announcer::control::api::Request;
 use announcer::drain::Drain;
 use announcer::model::{Asn, Family, PeerAsn, RouterId};
 
-/// All that a peer can send: framed, decoded, and put to the machine in some state that has a connection. However the
-/// stream is cut, the messages are the same.
+/// Everything that a peer can send: the octets are framed and decoded, and the state machine gets the messages in a state that has
+/// a connection. The messages must not depend on where the stream is cut.
 pub fn wire(octets: &[u8]) {
     let whole = framed([octets]);
     let dice = dice(octets);
@@ -31,7 +31,7 @@ pub fn wire(octets: &[u8]) {
     session(states[dice % states.len()], &whole);
 }
 
-/// A configuration: refused with a text, or taken and printed so that it parses to the same.
+/// A configuration is either refused with a text, or accepted; then its printed form parses to the same configuration.
 pub fn config(octets: &[u8]) {
     let text = String::from_utf8_lossy(octets);
     match announcer::config::parse("fuzz.toml", &text) {
@@ -44,7 +44,7 @@ pub fn config(octets: &[u8]) {
     }
 }
 
-/// A drain file; what is written of it is written again as the same.
+/// A drain file. A drain that was read and written must be the same when it is read and written again.
 pub fn drain(octets: &[u8]) {
     let drain = Drain::parse(&String::from_utf8_lossy(octets));
     let shown = drain.to_string();
@@ -54,7 +54,7 @@ pub fn drain(octets: &[u8]) {
     assert!(again == written, "{written:?} is written again as {again:?}");
 }
 
-/// A line on the control socket: a request of ours, or none.
+/// A line on the control socket. It is either a valid request or refused.
 pub fn control(octets: &[u8]) {
     let Ok(request) = serde_json::from_slice::<Request>(octets) else { return };
     let again = serde_json::to_string(&request).map(|text| serde_json::from_str::<Request>(&text).ok());
@@ -79,13 +79,13 @@ fn framed<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> DecodedStream {
     (messages, None)
 }
 
-/// Some number, always the same for the same octets: a failure has to happen again.
+/// A number that depends only on the octets, so that a failure can be reproduced.
 fn dice(octets: &[u8]) -> usize {
     let last = octets.iter().rev().take(8);
     last.fold(octets.len(), |sum, octet| sum.wrapping_mul(31).wrapping_add(usize::from(*octet)))
 }
 
-/// What a session does with what it reads.
+/// Processes the messages as a session does.
 fn session(begin: StateName, (messages, broken): &DecodedStream) {
     let timers = Timers::new(Duration::from_secs(480));
     let moment = StepContext { now: Instant::now(), jitter: 0.5 };
@@ -138,7 +138,7 @@ fn session(begin: StateName, (messages, broken): &DecodedStream) {
         }
         run(event, &mut state);
         if state.name() == StateName::Idle {
-            return; // nothing is read after it
+            return; // a session reads nothing after a broken message
         }
     }
     if let Some(notification) = broken {
@@ -147,14 +147,14 @@ fn session(begin: StateName, (messages, broken): &DecodedStream) {
     }
 }
 
-/// Our offer, and what comes of the usual answer to it.
+/// Our offer, and the negotiated values after the usual answer.
 static USUAL: LazyLock<(Offer, NegotiatedSession)> = LazyLock::new(|| {
     let offer = offer();
     let negotiated = usual(&offer);
     (offer, negotiated)
 });
 
-/// AS 65001, and a peer of AS 65000.
+/// An offer of AS 65001 to a peer of AS 65000.
 fn offer() -> Offer {
     let asn = |number| Asn::try_from(number).unwrap_or_else(|e| panic!("{e}"));
     let router_id = RouterId::try_from(Ipv4Addr::new(10, 0, 1, 11)).unwrap_or_else(|e| panic!("{e}"));
@@ -172,7 +172,7 @@ fn offer() -> Offer {
     }
 }
 
-/// What comes of an OPEN as FRR sends it.
+/// The negotiated values for an OPEN as FRR sends it.
 fn usual(offer: &Offer) -> NegotiatedSession {
     let theirs = [
         &[4, 0xfd, 0xe8, 0, 180, 10, 9, 9, 9, 28][..],

@@ -1,6 +1,6 @@
-//! What a fuzzer runs: each decoder of octets from outside, with what is done with its results.
+//! The functions that the fuzzer runs: each decoder of octets from outside, with the processing of its results.
 //!
-//! Pure, but for the allocator. `tests/decoders.rs` runs the same functions over the seeds.
+//! Pure, except for the allocator. `tests/decoders.rs` runs the same functions over the seeds.
 
 #![allow(clippy::panic, reason = "a broken promise is a crash, which is what a fuzzer looks for")]
 
@@ -14,7 +14,7 @@ use cap::Cap;
 #[global_allocator]
 static MEMORY: Cap<System> = Cap::new(System, usize::MAX);
 
-/// How much one input may make the program allocate at once, in octets.
+/// The most memory that the program may hold because of one input, in octets.
 pub const MOST: usize = 1 << 20;
 
 /// Runs `decode`; the process aborts when it holds more than [`MOST`] octets at any moment.
@@ -23,13 +23,13 @@ pub fn bounded(decode: impl FnOnce()) {
     WORDS.call_once(|| {
         let say = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |panic| {
-            // The backtrace of a panic is longer than a message.
+            // The backtrace of a panic needs more memory than a message.
             let _ = MEMORY.set_limit(usize::MAX);
             say(panic);
         }));
     });
     let limit = MEMORY.allocated() + MOST;
-    // Cannot fail: more than that is not allocated.
+    // This cannot fail, because no more than that is allocated.
     let _ = MEMORY.set_limit(limit);
     decode();
     let _ = MEMORY.set_limit(usize::MAX);

@@ -37,7 +37,7 @@ fn main() -> Result<()> {
     write(&dir.join("man5"), "announcer.toml.5", &pages::configuration()?)
 }
 
-/// A page for a program, and one for each of its subcommands.
+/// Writes a page for a program, and one for each of its subcommands.
 fn commands(dir: &Path, program: Command) -> Result<()> {
     let mut program = program.disable_help_subcommand(true);
     program.build();

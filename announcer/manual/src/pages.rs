@@ -10,14 +10,14 @@ use clap::Command;
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, italic, roman};
 
-/// What both programs end with.
+/// The exit codes of both programs.
 const EXIT_STATUS: &[(&str, &str)] = &[
     ("0", "Yes, or done."),
     ("1", "The answer is no: it was refused, failed, or did not come in time."),
     ("2", "Usage or configuration; nothing was done."),
 ];
 
-/// What both programs read and write.
+/// The files that both programs read and write.
 const FILES: &[(&str, &str)] = &[
     ("/etc/announcer/announcer.toml", "The configuration, announcer.toml(5)."),
     ("/run/announcer/control.sock", "The control socket of the daemon, for root and group announcer."),
@@ -25,7 +25,7 @@ const FILES: &[(&str, &str)] = &[
     ("/var/lib/announcer/dsr-setup.json", "What was changed on the host, so that it can be undone."),
 ];
 
-/// The page's file, as in `announcer-run.8`.
+/// The file name of the page, such as `announcer-run.8`.
 pub(crate) fn file_name(command: &Command) -> String {
     format!("{}.8", name(command))
 }
@@ -34,7 +34,7 @@ fn name(command: &Command) -> &str {
     command.get_display_name().unwrap_or_else(|| command.get_name())
 }
 
-/// The page of a program or of one of its subcommands; `subcommands` are those with a page of their own.
+/// The page of a program or of one of its subcommands. `subcommands` are the subcommands that have their own page.
 pub(crate) fn command(command: Command, program: &str, subcommands: &[Command]) -> io::Result<Vec<u8>> {
     let source = format!("announcer {}", env!("CARGO_PKG_VERSION"));
     let own = name(&command).to_owned();
@@ -119,7 +119,7 @@ fn key(roff: &mut Roff, key: &Key) {
     roff.text([roman(key.doc.replace('`', ""))]);
 }
 
-/// The smallest file that is good: every key that has to be there.
+/// The smallest valid file: every required key.
 fn example() -> String {
     let table = |section: &&Section| {
         let mut one_of = false;

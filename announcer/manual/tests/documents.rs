@@ -1,4 +1,4 @@
-//! What the documents list is what the code has, in both directions.
+//! The documents list exactly what the code has, and nothing else.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -33,7 +33,7 @@ fn document(name: &str) -> String {
     std::fs::read_to_string(repository().join("docs").join(name)).unwrap()
 }
 
-/// What stands below a heading, up to the next of its kind or higher.
+/// The text below a heading, up to the next heading of the same or a higher level.
 fn below<'a>(text: &'a str, heading: &str) -> &'a str {
     let level = heading.split(' ').next().unwrap();
     let start = text.find(&format!("\n{heading}\n")).unwrap_or_else(|| panic!("no heading `{heading}`"));
@@ -149,7 +149,7 @@ fn alerts_ask_for_metrics_that_there_are() {
     }
 }
 
-/// Each word of a label stands below its heading in docs/metrics.md, and no other does.
+/// The list below the heading in docs/metrics.md has each word of a label, and no other word.
 fn words_are_listed(heading: &str, words: impl IntoIterator<Item = &'static str>) {
     let text = document("metrics.md");
     let listed = below(&text, heading).lines().skip_while(|line| !line.starts_with("- "));
@@ -174,7 +174,7 @@ fn the_examples_in_the_documents_are_good_configurations() {
     }
 }
 
-/// The first cells of a table: what stands in backticks.
+/// The texts in backticks in the first cells of a table.
 fn listed(heading: &str) -> BTreeSet<String> {
     let text = document("operations.md");
     let between =
@@ -187,8 +187,8 @@ fn said(all: impl IntoIterator<Item = String>) -> BTreeSet<String> {
     all.into_iter().collect()
 }
 
-// In each of the lists below a `match` without `_` stands guard: a new variant does not compile before it was put there,
-// and then into the list and the document.
+// Each of the lists below has a `match` without `_`. A new variant does not compile until it is added there, and the test fails
+// until it is in the list and in the document.
 
 const TOOK: Duration = Duration::from_millis(12);
 
@@ -266,7 +266,7 @@ fn every_outcome_of_a_probe_is_explained() {
             StartError::Kernel(_) | StartError::NotExecutable | StartError::NoInterpreter(_) => {}
             StartError::CarriageReturn(_) | StartError::InterpreterDenied(_) | StartError::NoLoader(_) => {}
             StartError::NoProgram => {}
-            // Reasons of their own.
+            // These have their own reasons.
             StartError::NoProcess
             | StartError::NoUser(_)
             | StartError::MayNotSwitch
@@ -297,7 +297,7 @@ fn every_outcome_of_a_probe_is_explained() {
                 waiting: TimeoutPhase::Files | TimeoutPhase::Start | TimeoutPhase::Exit, ..
             } => {}
             Why::Refused | Why::VipMissing | Why::Reset | Why::Closed | Why::Os(_) | Why::Other(_) => {}
-            // Each kind has a list of its own below, and a test with such a `match`.
+            // Each kind has its own list below, and a test with such a `match`.
             Why::Kind(_) => {}
         }
     }
@@ -419,7 +419,7 @@ fn every_reason_to_withhold_a_family_is_explained() {
     assert_eq!(listed("### Of a family at one peer"), said(all.iter().map(NotSent::to_string)));
 }
 
-/// Every link to a file of ours leads to one.
+/// Every link to a file of this repository leads to an existing file.
 #[test]
 fn links_lead_somewhere() {
     let root = repository();
@@ -455,7 +455,7 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// CONTRIBUTING.md names each environment variable that the sources read, and its table has no variable that nothing reads.
+/// CONTRIBUTING.md names each environment variable that the sources read, and its table has no variable that is not read.
 #[test]
 fn contributing_md_has_the_variables_that_are_read() {
     let root = repository();
@@ -475,7 +475,7 @@ fn contributing_md_has_the_variables_that_are_read() {
     for name in read {
         assert!(text.contains(&format!("`{name}")), "CONTRIBUTING.md does not name {name}");
     }
-    // Those of libraries, of scripts and of cargo stand in no source of ours.
+    // Variables of libraries, scripts and cargo are not in our sources.
     let others = ["TRYCMD", "PROPTEST_CASES", "LAB_MIRROR", "PROGRAM"];
     let rows = below(&text, "## Variables").lines().filter(|line| line.starts_with("| `"));
     for name in rows.filter_map(|row| row.split(['`', '=']).nth(1)) {

@@ -1,10 +1,10 @@
-//! No document uses a name that was replaced: whoever reads an old name finds nothing behind it.
+//! No document uses a name that was replaced, because a reader would find nothing with the old name.
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::path::{Path, PathBuf};
 
-/// What was replaced, and by what.
+/// The old names, and the new names.
 const REPLACED: &[(&str, &str)] = &[
     ("depreferred", "last choice"),
     ("Depreferred", "LastChoice"),
@@ -20,7 +20,7 @@ const REPLACED: &[(&str, &str)] = &[
     ("RouterUntold", "RoutesNotSent"),
 ];
 
-/// Where documents, samples and texts for operators are, from the root of the repository.
+/// The files and folders with texts for operators, relative to the root of the repository.
 const PLACES: &[&str] = &[
     "README.md",
     "CONTRIBUTING.md",

@@ -1,7 +1,7 @@
-//! What to look at when a session is down: a sentence that follows from the reason and from what was seen around it.
+//! The hint for a session that is down: a sentence that says what to check. It depends on the reason and on the clues.
 //!
-//! Pure. [`notification`] has the hints for what the router said. A hint names what an operator can compare or write, and claims no more
-//! than the clues show: where several causes look the same from here, it names each.
+//! Pure. [`notification`] has the hints for NOTIFICATIONs of the router. A hint names what an operator can compare or write. It
+//! claims no more than the clues show: if several causes look the same from this host, it names all of them.
 
 mod notification;
 
@@ -13,7 +13,7 @@ use crate::bgp::open::OpenError;
 use crate::bgp::reason::{DownReason, TcpFailure};
 use crate::model::{AS_TRANS, Family};
 
-/// What was seen around a failure, and what our side is configured to do.
+/// The observations at the time of a failure, and the configuration of our side.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Clues {
     /// Whether the peer, or the router on the way to it, answers ARP or ND.
@@ -22,17 +22,17 @@ pub struct Clues {
     pub location: PeerLocation,
     /// The source address of the try.
     pub source: Option<IpAddr>,
-    /// What the kernel counted since the try began.
+    /// The kernel counters that increased since the try began.
     pub counters: BTreeSet<KernelCounter>,
-    /// Whether full TCP segments of ours were sent again in vain while the peer was heard and acknowledged small ones.
+    /// Whether our full TCP segments were retransmitted without success, while the peer sent data and acknowledged small segments.
     pub large_lost: bool,
-    /// What the key seems to contain that is seldom meant, such as a blank at its end.
+    /// Text in the key that is probably a mistake, such as a blank at its end.
     pub key: Option<&'static str>,
-    /// What we offer and demand.
+    /// What our side offers and requires.
     pub ours: LocalSettings,
 }
 
-/// What our side offers and demands of the session, as far as hints speak of it.
+/// The parts of our side's configuration that hints use.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct LocalSettings {
     /// Our AS; 0 where it is not known.
@@ -43,11 +43,11 @@ pub struct LocalSettings {
     pub hold_time: Duration,
     /// The peer's `multihop`.
     pub multihop: u8,
-    /// What is configured beside them.
+    /// Other settings of the peer.
     pub settings: BTreeSet<Setting>,
 }
 
-/// What a peer's configuration has or has not.
+/// A setting of a peer that hints use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Setting {
     /// `password_file`.
@@ -60,37 +60,37 @@ pub enum Setting {
     GracefulRestart,
 }
 
-/// A counter of the kernel that rose. Each is of the whole network namespace: it is a clue and no proof.
+/// A kernel counter that increased. Each counter belongs to the whole network namespace, so it is a clue and not a proof.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum KernelCounter {
-    /// Something came with a lower TTL than a socket demands (TCPMinTTLDrop).
+    /// A packet arrived with a lower TTL than a socket requires (TCPMinTTLDrop).
     LowTtl,
-    /// Something came unsigned to a socket that has a key (TCPMD5NotFound).
+    /// An unsigned packet arrived at a socket that has a key (TCPMD5NotFound).
     Unsigned,
-    /// Something came signed with another key (TCPMD5Failure).
+    /// A packet arrived that was signed with another key (TCPMD5Failure).
     OtherKey,
-    /// What this host repeated did not leave it (TCPRetransFail).
+    /// This host could not send a retransmission (TCPRetransFail).
     NotSent,
     /// This host itself sent an ICMP "destination unreachable" (OutDestUnreachs).
     Rejected,
 }
 
-/// What ARP or ND know.
+/// The state of the neighbour in ARP or ND.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Neighbour {
-    /// Nobody asked, or nothing is known.
+    /// The kernel has no entry, or it was not asked.
     #[default]
     Unknown,
-    /// It answers.
+    /// The neighbour answers.
     Answers,
-    /// It does not.
+    /// The neighbour does not answer.
     Silent,
 }
 
 /// Where the peer is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum PeerLocation {
-    /// Nobody looked.
+    /// The way was not looked up.
     #[default]
     Unknown,
     /// On a link of ours.
@@ -104,17 +104,17 @@ impl Clues {
         self.ours.settings.contains(&setting)
     }
 
-    /// Whether what the peer sends is dropped for its TTL.
+    /// Whether the peer's packets are dropped because of their TTL.
     pub(super) fn too_far(&self) -> bool {
         self.has(Setting::TtlSecurity) && self.counters.contains(&KernelCounter::LowTtl)
     }
 
-    /// Whose neighbour the router has to know.
+    /// The address that has to be a neighbour in the router's configuration.
     fn us(&self) -> String {
         self.source.map_or_else(|| "this host".into(), |source| source.to_string())
     }
 
-    /// What shows that this host's own packet filter has to do with it.
+    /// A hint at this host's own packet filter, if the clues point to it.
     fn own_filter(&self) -> Option<String> {
         let what = if self.counters.contains(&KernelCounter::NotSent) {
             "what this host sent did not leave it"
@@ -131,7 +131,7 @@ impl Clues {
 const OWN_FILTER: &str = "`nft list ruleset`, `iptables -S`";
 
 impl DownReason {
-    /// What to look at, where a person could be at a loss.
+    /// The hint for this reason, if there is one.
     pub fn hint(&self, clues: &Clues) -> Option<String> {
         match self {
             DownReason::Tcp(TcpFailure::TimedOut | TcpFailure::Reset) | DownReason::HoldExpired(_)
@@ -168,7 +168,7 @@ impl DownReason {
     }
 }
 
-/// Large segments do not arrive.
+/// The hint for large segments that do not arrive.
 fn path_mtu() -> String {
     "large segments of ours are never acknowledged and small ones are: the path has a smaller MTU than both ends believe, and \
      the ICMP message that would say so is filtered; mend that, or write `tcp_mss` for this peer, or set \
@@ -176,7 +176,7 @@ fn path_mtu() -> String {
         .into()
 }
 
-/// Two connections with one router.
+/// The hint for two connections with one router.
 fn same_router() -> String {
     "the router has another connection with this host: is another `[[peer]]` of the file the same router (such as its \
      address and `default-gateway`), or does the router dial this host too? One is enough"

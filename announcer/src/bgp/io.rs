@@ -1,6 +1,7 @@
-//! The world's side of BGP: one task a peer ([`session`]), the way to the peer ([`path`]), and sockets.
+//! The input and output of BGP: one task per peer ([`session`]), the way to the peer ([`path`]), and sockets.
 //!
-//! Touches sockets, rtnetlink and the clock. No task listens, none waits for another, and no queue is without a bound.
+//! Touches sockets, rtnetlink and the clock. No task listens for connections or waits for another task, and every queue has a
+//! limit.
 
 mod connection;
 mod dial;

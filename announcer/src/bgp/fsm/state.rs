@@ -1,4 +1,4 @@
-//! The machine's words: its states with their timers, what happens to them, and what is to be done.
+//! The types of the state machine: its states with their timers, its events, and its actions.
 //!
 //! Pure. RFC 4271 §8.1 and §8.2.2.
 
@@ -9,26 +9,26 @@ use crate::bgp::open::{NegotiatedSession, OpenError};
 use crate::bgp::reason::{DownReason, TcpFailure};
 use crate::model::Family;
 
-/// How long the machine waits for what.
+/// The time limits of the state machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timers {
-    /// The first retry after a failure; each further one waits twice as long.
+    /// The wait before the first retry after a failure. Each further wait is twice as long.
     pub retry_first: Duration,
-    /// The longest wait before a retry. Together with `connect` it bounds the time between two tries.
+    /// The longest wait before a retry. The time between two tries is at most this plus `connect`.
     pub retry_max: Duration,
     /// How long one try to connect may take.
     pub connect: Duration,
-    /// How long the peer's OPEN may take, and its KEEPALIVE where the hold time is zero. RFC 4271 §8.2.2 suggests 4 minutes;
-    /// but a router whose OPEN is lost on the way cannot reach us meanwhile, since we do not listen.
+    /// How long the peer may take to send its OPEN, and its KEEPALIVE if the hold time is zero. RFC 4271 §8.2.2 suggests 4 minutes.
+    /// But we do not listen, so a router that has lost our connection could not reach us during that time.
     pub open_wait: Duration,
-    /// How long the peer may take no octet (RFC 9687 §3).
+    /// How long the peer may accept no octet (RFC 9687 §3).
     pub send_hold: Duration,
-    /// How long a session has to last for its failures to be forgotten.
+    /// How long a session has to last before earlier failures are forgotten.
     pub calm: Duration,
 }
 
 impl Timers {
-    /// The timers for a peer that may take no octet for so long: at most 10 s from one try to the next.
+    /// The timers with this `send_hold`: at most 10 s from one try to the next.
     pub fn new(send_hold: Duration) -> Self {
         Timers {
             retry_first: Duration::from_millis(250),
@@ -40,24 +40,24 @@ impl Timers {
         }
     }
 
-    /// How long to wait after `tries` failures in a row.
+    /// The wait before the next try, after `tries` failures in a row.
     pub(super) fn retry(&self, tries: u32, jitter: f64) -> Duration {
         let doubled = self.retry_first.saturating_mul(1 << tries.min(16));
         jittered(doubled.min(self.retry_max), jitter)
     }
 }
 
-/// RFC 4271 §10: 0.75 to 1 of it.
+/// Multiplies a time by 0.75 to 1 (RFC 4271 §10).
 fn jittered(whole: Duration, jitter: f64) -> Duration {
     whole.mul_f64(0.75 + 0.25 * jitter.clamp(0.0, 1.0))
 }
 
-/// When a step happens, and its luck.
+/// The time of a step, and its random number.
 #[derive(Debug, Clone, Copy)]
 pub struct StepContext {
     /// The time, monotonic.
     pub now: Instant,
-    /// 0 to 1, drawn anew for each step.
+    /// A random number from 0 to 1, new for each step.
     pub jitter: f64,
 }
 
@@ -75,7 +75,7 @@ impl Hold {
         Hold { time, expires: context.now + time, keepalive }
     }
 
-    /// Listens and says nothing.
+    /// A hold timer without a keepalive timer.
     pub(super) fn silent(time: Duration, now: Instant) -> Self {
         Hold { time, expires: now + time, keepalive: now + time }
     }
@@ -96,66 +96,66 @@ impl Hold {
 /// RFC 4271 §8.2.2. `tries` counts the failures in a row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum State {
-    /// No connection; `None`: and none is wanted.
+    /// No connection.
     Idle {
-        /// When the next try begins.
+        /// When the next try begins; `None`: no session is wanted.
         retry: Option<Instant>,
         /// Failures in a row.
         tries: u32,
     },
     /// TCP is being connected.
     Connect {
-        /// When this try is given up.
+        /// When this try ends without success.
         give_up: Instant,
         /// Failures in a row.
         tries: u32,
     },
-    /// Our OPEN is out.
+    /// Our OPEN is sent.
     OpenSent {
-        /// When we stop waiting for theirs.
+        /// When the wait for the peer's OPEN ends.
         hold: Instant,
         /// Failures in a row.
         tries: u32,
     },
-    /// Both OPENs are known, and our KEEPALIVE is out.
+    /// Both OPENs were accepted, and our KEEPALIVE is sent.
     OpenConfirm {
-        /// What the OPENs agreed.
+        /// The negotiated values of both OPENs.
         negotiated: NegotiatedSession,
-        /// With an agreed hold time of zero: how long the peer's KEEPALIVE may take.
+        /// The hold timer. With a negotiated hold time of zero, it limits the wait for the peer's KEEPALIVE.
         timers: Option<Hold>,
         /// Failures in a row.
         tries: u32,
     },
-    /// Routes flow.
+    /// The session is up.
     Established {
-        /// Since when.
+        /// Since when the session is up.
         since: Instant,
-        /// `None`: the agreed hold time is zero.
+        /// `None`: the negotiated hold time is zero.
         timers: Option<Hold>,
-        /// When the peer's not taking octets ends the session; `None`: no octet waits.
+        /// When the session ends because the peer accepts no octets; `None`: no octets wait.
         send_hold: Option<Instant>,
         /// Failures in a row before it.
         tries: u32,
     },
 }
 
-/// A state's name, for people.
+/// The name of a state, for people.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub enum StateName {
     /// No connection.
     Idle,
     /// TCP is being connected.
     Connect,
-    /// Our OPEN is out.
+    /// Our OPEN is sent.
     OpenSent,
-    /// Both OPENs are known.
+    /// Both OPENs were accepted.
     OpenConfirm,
-    /// Routes flow.
+    /// The session is up.
     Established,
 }
 
 impl StateName {
-    /// All of them, in the order in which a session passes through.
+    /// All states, in the order in which a session passes through them.
     pub const ALL: [StateName; 5] = [
         StateName::Idle,
         StateName::Connect,
@@ -177,26 +177,26 @@ impl std::fmt::Display for StateName {
     }
 }
 
-/// What happens to a session; RFC 4271 §8.1's numbers beside.
+/// An event of a session, with its number in RFC 4271 §8.1.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
     /// 1: a session is wanted.
     Start,
-    /// 2: it is wanted no more, or has to begin anew; the NOTIFICATION says why.
+    /// 2: the session is no longer wanted, or has to restart; the NOTIFICATION says why.
     Stop(Notification),
-    /// 9, 10, 11 and SendHoldTimer_Expires: [`State::deadline`] has come.
+    /// 9, 10, 11 and SendHoldTimer_Expires: the time of [`State::deadline`] is reached.
     TimerExpires,
     /// 16, 17: TCP is up.
     TcpConnected,
-    /// 18: TCP did not come up, or is gone.
+    /// 18: TCP could not connect, or the connection has ended.
     TcpFails(TcpFailure),
-    /// 19: an OPEN that suits us.
+    /// 19: an OPEN that we accept.
     Open(NegotiatedSession),
-    /// 21: a header that no message has.
+    /// 21: a malformed message header.
     HeaderError(Notification),
-    /// 22: an OPEN that does not suit us.
+    /// 22: an OPEN that we refuse.
     OpenError(OpenError),
-    /// 23: another connection to the peer won.
+    /// 23: another connection to the peer is used instead.
     OpenCollision,
     /// 24, 25: the peer ends the session.
     Notification(Notification),
@@ -206,49 +206,49 @@ pub enum Event {
     Update,
     /// 28: an UPDATE whose lengths overrun.
     UpdateError(Notification),
-    /// ROUTE-REFRESH (RFC 2918); `None`: for nothing that we have.
+    /// ROUTE-REFRESH (RFC 2918); `None`: for a family that we do not have.
     Refresh(Option<Family>),
     /// A ROUTE-REFRESH that is malformed (RFC 7313 §5).
     RefreshError(Notification),
-    /// Octets of ours wait for the peer to take them.
+    /// Our octets wait until the peer accepts them.
     Unsent,
-    /// The peer took octets, and `Backlog` tells whether others still wait.
+    /// The peer has accepted octets; `Waiting` says whether others still wait.
     Sent(Backlog),
-    /// The failure detector lost the peer (RFC 9384).
+    /// The failure detector (BFD) reports that the peer is down (RFC 9384).
     LivenessLost,
 }
 
-/// Whether octets of ours wait for the peer to take them.
+/// Whether our octets wait until the peer accepts them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Backlog {
-    /// The peer has all of them.
+    /// No octets wait.
     Nothing,
     /// Some.
     Some,
 }
 
-/// What is to be done, in this order.
+/// An action for the driver. Actions are executed in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
     /// Begin a TCP connection.
     Connect,
     /// Send a message.
     Send(OutgoingMessage),
-    /// End the connection, or the try: half-close, drain.
+    /// End the connection or the try: half-close, then read the rest.
     Hangup,
-    /// End the connection at once, without sending what waits (RST).
+    /// End the connection at once by RST, without sending the waiting octets.
     Abort,
-    /// The session is up: the peer knows nothing yet.
+    /// The session is up. The peer has no routes of ours yet.
     Up(NegotiatedSession),
-    /// The session that was up is down: the peer has forgotten all.
+    /// The session is down. The peer has removed our routes.
     Down(DownReason),
-    /// A try came to nothing.
+    /// A try to connect failed.
     Failed(DownReason),
     /// Send a family's routes again.
     Refresh(Family),
 }
 
-/// A message that the machine sends; UPDATEs are not its business.
+/// A message that the state machine sends. It does not send UPDATEs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum OutgoingMessage {
     /// OPEN.
@@ -260,7 +260,7 @@ pub enum OutgoingMessage {
 }
 
 impl State {
-    /// Before the first [`Event::Start`].
+    /// The state before the first [`Event::Start`].
     pub fn new() -> Self {
         State::Idle { retry: None, tries: 0 }
     }

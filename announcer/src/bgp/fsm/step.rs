@@ -1,4 +1,4 @@
-//! The machine's steps: one function a state, one arm to tear down.
+//! The transitions of the state machine: one function per state, and one function for every end of a connection.
 //!
 //! Pure. RFC 4271 §8.2.2, RFC 6608, RFC 9687 §3.
 
@@ -15,7 +15,7 @@ const UPDATE: u8 = 2;
 const KEEPALIVE: u8 = 4;
 const ROUTE_REFRESH: u8 = 5;
 
-/// The machine.
+/// Makes one step: returns the next state and the actions.
 #[must_use]
 pub fn step(timers: &Timers, state: State, event: Event, context: StepContext) -> (State, Vec<Action>) {
     match state {
@@ -35,13 +35,13 @@ pub fn step(timers: &Timers, state: State, event: Event, context: StepContext) -
 enum Farewell {
     /// With a NOTIFICATION.
     Say(Notification),
-    /// Without a word: the peer's NOTIFICATION is never answered, and a broken connection carries none.
+    /// Without a NOTIFICATION: the peer's NOTIFICATION is never answered, and a broken connection cannot carry one.
     Silent,
-    /// At once: what waits would never leave.
+    /// At once by RST, because the waiting octets could never be sent.
     Abort(Notification),
 }
 
-/// Teardown: the one way from a connection, or a try, back to Idle. `since`: the session was up.
+/// Ends a connection or a try; this is the only way back to Idle. `since` is set if the session was up.
 fn fall(
     timers: &Timers,
     tries: u32,
@@ -82,7 +82,7 @@ fn idle(
         Event::Start if retry.is_none() => connect(),
         Event::TimerExpires if retry.is_some_and(|retry| context.now >= retry) => connect(),
         Event::Stop(_) => (State::Idle { retry: None, tries: 0 }, vec![]),
-        // Echoes of a connection that is gone.
+        // These events can arrive late, from a connection that has ended.
         Event::Start
         | Event::TimerExpires
         | Event::TcpConnected
@@ -119,7 +119,7 @@ fn connect(
         Event::TcpFails(failure) => failed(failure.into()),
         Event::TimerExpires if context.now >= give_up => failed(TcpFailure::NoAnswer(timers.connect).into()),
         Event::Stop(notification) => failed(DownReason::Stopped(notification)),
-        // There is no TCP yet that they could come from; a peer that BFD lost is dialled all the same.
+        // These events need a TCP connection, and there is none yet. If BFD reports the peer as down, we still try to connect.
         Event::Start
         | Event::TimerExpires
         | Event::Open(_)
@@ -154,7 +154,8 @@ fn open_sent(
     };
     match event {
         Event::Open(negotiated) => {
-            // Zero begins with the session: a router that dies without a word before must not hold us here for ever.
+            // A hold time of zero applies only in Established. Otherwise a router that dies before that would keep us in this state
+            // for ever.
             let timers = Some(match negotiated.hold_time {
                 Some(time) => Hold::start(time, context),
                 None => Hold::silent(timers.open_wait, context.now),
@@ -293,7 +294,7 @@ fn established(
     }
 }
 
-/// One of Established's timers has come: the one that ends the session goes before the one that speaks.
+/// Handles the expired timers of Established. A timer that ends the session comes before the keepalive timer.
 fn expire(timers: &Timers, up: EstablishedState, context: StepContext) -> (State, Vec<Action>) {
     let down = |reason, farewell| fall(timers, up.tries, Some(up.since), reason, farewell, context);
     if up.send_hold.is_some_and(|expires| context.now >= expires) {
@@ -311,7 +312,7 @@ fn expire(timers: &Timers, up: EstablishedState, context: StepContext) -> (State
 enum Tick {
     /// The hold timer expired.
     Silent(Duration),
-    /// The timers as they run on, and a KEEPALIVE if it was due.
+    /// The new timers, and a KEEPALIVE if it was due.
     Speak(Option<Hold>, Vec<Action>),
 }
 

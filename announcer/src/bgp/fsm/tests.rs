@@ -34,7 +34,7 @@ fn timers() -> Timers {
     Timers::new(Duration::from_secs(480))
 }
 
-/// A step's events and actions in a network operator's words.
+/// The event of a step, in the words of a network operator.
 fn event_word(event: &Event) -> String {
     match event {
         Event::Open(_) => "BGPOpen".into(),
@@ -57,7 +57,7 @@ fn action_word(action: &Action) -> String {
     }
 }
 
-/// Runs events at their seconds, with the mean of all luck, and writes down what comes of it.
+/// Runs events at the given seconds, with the mean random number, and compares the resulting transcript.
 fn transcript(events: &[(f64, Event)], want: &Expect) {
     let zero = Instant::now();
     let mut state = State::new();
@@ -388,7 +388,7 @@ proptest! {
                 Some(due) if until_due => due.max(now),
                 _ => now + Duration::from_millis(wait),
             };
-            // TCP answers only where it was asked.
+            // TCP reports a result only while it connects.
             if event == Event::TcpConnected && tcp != TcpState::Trying { continue }
             match &event {
                 Event::Start => wanted = true,

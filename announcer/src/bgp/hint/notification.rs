@@ -1,4 +1,4 @@
-//! Hints for what the router's NOTIFICATION says.
+//! Hints for a NOTIFICATION of the router.
 //!
 //! Pure. RFC 4271 §6, RFC 5492 §3 and §5, RFC 4486, RFC 8538, RFC 9234 §4.2, RFC 9384.
 
@@ -122,7 +122,7 @@ fn named_capability(named: NamedCapability, clues: &Clues) -> String {
         (64, None) if !clues.has(Setting::GracefulRestart) => {
             "the router requires graceful restart: write `graceful_restart` in `[bgp]`, or let it not require it".into()
         }
-        // Those that our OPEN has unless it has none.
+        // Capabilities that our OPEN has, unless it has no capabilities at all.
         (1 | 2 | 64 | 65 | 70, None) if clues.has(Setting::NoCapabilities) => {
             format!("the router requires {named}: remove `capabilities = false`")
         }

@@ -34,10 +34,10 @@ fn notified(kind: (u8, u8), data: &[u8]) -> DownReason {
     DownReason::Notified(Notification::new(kind, data))
 }
 
-/// What it is, why and with which clues, what the hint has and what it has not.
+/// The name of the case, the reason, the clues, words that the hint must have, and words that it must not have.
 type HintCase<'a> = (&'a str, DownReason, Clues, &'a [&'a str], &'a [&'a str]);
 
-/// Each hint has these words and none of those.
+/// Checks each hint for the words that it must have and must not have.
 fn hold(cases: &[HintCase<'_>]) {
     for (case, why, clues, words, none) in cases {
         let hint = why.hint(clues).unwrap_or_default();

@@ -1,6 +1,6 @@
-//! A TCP connection to a peer: octets in, octets out, and how many of ours the peer's kernel has.
+//! A TCP connection to a peer: octets in, octets out, and how many of our octets the peer's kernel has acknowledged.
 //!
-//! Touches a socket. Nothing here waits: what would block is tried again when the socket is ready.
+//! Touches a socket. No function here blocks. An operation that would block is tried again when the socket is ready.
 
 use std::io;
 use std::net::SocketAddr;
@@ -21,11 +21,11 @@ use crate::bgp::reason::TcpFailure;
 use crate::bgp::stall::{self, Stall};
 use crate::bgp::wire::Framer;
 
-/// How long a goodbye may take.
+/// How long the orderly end of a connection may take.
 const FAREWELL: Duration = Duration::from_secs(1);
-/// How often the kernel is asked at first, and at most, whether octets were acknowledged.
+/// The shortest and the longest time between two queries whether the peer has acknowledged octets.
 const POLL: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(50));
-/// After so long without progress the kernel is asked why.
+/// After this time without progress, the kernel is asked for the reason.
 const STALLED: Duration = Duration::from_secs(1);
 /// The most octets that are read at once: more than a session's peer sends in its hold time.
 const MOST: usize = 1 << 20;
@@ -36,15 +36,15 @@ pub(super) struct Connection {
     pub(super) outbox: Outbox,
     pub(super) local: SocketAddr,
     peer: SocketAddr,
-    /// The key of its segments.
+    /// The key that signs its segments.
     pub(super) key: Option<Md5Key>,
-    /// What it uses of the host's network.
+    /// The parts of the host's network that it uses.
     pub(super) used: ConnectionPath,
     /// The addresses of the interface.
     pub(super) addresses: Vec<Address>,
     /// How long the peer's kernel may acknowledge nothing.
     silence: Duration,
-    /// Whether full segments seem to be lost on the way, and small ones not.
+    /// Whether full segments seem to be lost on the way, while small ones arrive.
     pub(super) large_lost: bool,
     /// Since when octets wait without progress.
     waiting: Option<StallTimer>,
@@ -56,16 +56,16 @@ struct StallTimer {
     ask: Instant,
 }
 
-/// What a read gave.
+/// The result of a read.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum ReadResult {
-    /// The framer has more.
+    /// The framer has new octets.
     Octets,
-    /// There is nothing at present.
+    /// No octets are available now.
     Nothing,
 }
 
-/// What became of the octets that waited.
+/// The progress of the octets that waited.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Progress {
     /// All are acknowledged.
@@ -74,7 +74,7 @@ pub(super) enum Progress {
     Some,
     /// None is.
     None,
-    /// None is, and the peer is gone, or the path to it.
+    /// None is acknowledged, and the peer or the path to it is lost.
     Lost,
 }
 
@@ -98,7 +98,7 @@ impl Connection {
     }
 
     pub(super) async fn readable(&self) {
-        // An error shows again when it is read, and is handled there.
+        // The next read returns the same error, and handles it.
         let _ = self.stream.readable().await;
     }
 
@@ -106,7 +106,7 @@ impl Connection {
         let _ = self.stream.writable().await;
     }
 
-    /// Reads what one read gives.
+    /// Makes one read.
     pub(super) fn read(&mut self) -> Result<ReadResult, TcpFailure> {
         let mut octets = [0; 16 * 1024];
         match self.stream.try_read(&mut octets) {
@@ -120,8 +120,8 @@ impl Connection {
         }
     }
 
-    /// Reads all that is there, whether or not the kernel has said that there is something: a process that stood still may
-    /// judge by its clock before it has heard of its sockets.
+    /// Reads all available octets, even if the socket was not reported as readable. After a process was stopped, its timers may be
+    /// handled before the readiness of its sockets is known.
     pub(super) fn read_all(&mut self) -> Result<ReadResult, TcpFailure> {
         let mut octets = [0; 16 * 1024];
         let mut count = 0;
@@ -135,7 +135,7 @@ impl Connection {
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                // It shows again when it is read next.
+                // The next read returns the error again.
                 Err(_) if count > 0 => break,
                 Err(error) => return Err(broken(&error)),
             }
@@ -143,7 +143,7 @@ impl Connection {
         Ok(if count == 0 { ReadResult::Nothing } else { ReadResult::Octets })
     }
 
-    /// Gives the kernel what it takes. Returns whether octets wait for the peer.
+    /// Writes as many octets as the kernel accepts. Returns whether octets wait for the peer.
     pub(super) fn write(&mut self) -> Result<bool, TcpFailure> {
         while !self.outbox.unsent().is_empty() {
             match self.stream.try_write(self.outbox.unsent()) {
@@ -165,7 +165,7 @@ impl Connection {
         self.waiting.map(|waiting| waiting.ask)
     }
 
-    /// Asks the kernel how much the peer has; the longer nothing moves, the rarer.
+    /// Asks the kernel how much the peer has acknowledged. The longer there is no progress, the longer the time to the next query.
     pub(super) fn ask(&mut self) -> io::Result<Progress> {
         let moved = self.outbox.acknowledge(sockopt::unacknowledged(self.stream.as_fd())?) > 0;
         self.large_lost &= !moved;
@@ -189,26 +189,27 @@ impl Connection {
         Ok(if moved { Progress::Some } else { Progress::None })
     }
 
-    /// Whether the kernel dropped segments of the peer's that it should have liked (minimum TTL, key). Not to know is no.
+    /// Whether the kernel dropped segments of the peer because of the minimum TTL or the key. If this is not known, the result is
+    /// false.
     pub(super) fn drops(&self) -> bool {
         sockopt::drops(self.stream.as_fd()).is_ok_and(|count| count > 0)
     }
 
-    /// Signs and demands another key from now on (RFC 2385).
+    /// From now on, signs with another key and requires it (RFC 2385).
     pub(super) fn set_key(&mut self, key: Md5Key) -> io::Result<()> {
         sockopt::set_key(self.stream.as_fd(), self.peer, &key)?;
         self.key = Some(key);
         Ok(())
     }
 
-    /// How long the peer's kernel may be silent: as long as the peer, by the hold time that was agreed.
+    /// Sets how long the peer's kernel may acknowledge nothing. The negotiated hold time decides it.
     pub(super) fn set_silence(&mut self, silence: Duration) -> io::Result<()> {
         self.silence = silence;
         sockopt::keep_alive(SockRef::from(&self.stream), silence)
     }
 
-    /// Sends what is left, half-closes and drains, so that the peer reads our last words: a close with octets unread
-    /// would be a reset.
+    /// Sends the remaining octets, half-closes, and reads until the end, so that the peer can read our last message. A close with
+    /// unread octets would be a reset.
     pub(super) async fn farewell(mut self) {
         let goodbye = async move {
             self.stream.write_all(self.outbox.unsent()).await?;

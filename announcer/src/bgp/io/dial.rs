@@ -1,6 +1,6 @@
 //! A try to connect: from the route to the TCP connection.
 //!
-//! Touches rtnetlink, sockets and the key's file. Dropped, it leaves nothing behind.
+//! Touches rtnetlink, sockets and the key's file. When it is dropped, nothing remains.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -25,7 +25,7 @@ use crate::config::{PeerAddress, PeerConfig};
 use crate::files::io::Files;
 use crate::model::Family;
 
-/// A connection, and what was learnt on the way.
+/// A connection, with the facts that were found while connecting.
 pub(super) struct DialSuccess {
     pub(super) stream: TcpStream,
     /// Our end.
@@ -36,26 +36,26 @@ pub(super) struct DialSuccess {
     pub(super) used: ConnectionPath,
     /// The addresses of the outgoing interface.
     pub(super) addresses: Vec<Address>,
-    /// How long the peer's kernel may be silent.
+    /// How long the peer's kernel may acknowledge nothing.
     pub(super) silence: Duration,
-    /// The key of its segments.
+    /// The key that signs its segments.
     pub(super) key: Option<Md5Key>,
     /// The families all of whose VIPs are on the host.
     pub(super) kept: BTreeSet<Family>,
-    /// What was seen on the way.
+    /// The clues of the try.
     pub(super) clues: Clues,
 }
 
-/// A try that came to nothing, and what was seen.
+/// A failed try, with its clues.
 pub(super) struct DialFailure {
     pub(super) failure: TcpFailure,
     pub(super) clues: Clues,
 }
 
-/// What is left of a try's time to look around after it.
+/// The part of a try's time that is kept for collecting clues.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// Connects to the peer from an address that is no VIP; gives up a little before `patience` is over.
+/// Connects to the peer from an address that is no VIP; it ends a little before `patience` is over.
 pub(super) async fn dial(
     files: Files,
     peer: Arc<PeerConfig>,
@@ -78,12 +78,12 @@ pub(super) async fn dial(
     }
 }
 
-/// What the kernel counts; nothing, if that takes too long.
+/// Reads the kernel counters; returns no counters if that takes too long.
 async fn counters(files: &Files) -> NetstatCounters {
     timeout(LOOK / 2, NetstatCounters::read(files)).await.unwrap_or_default()
 }
 
-/// The try. `next` becomes the next host on the way, and the interface towards it, once both are known.
+/// Makes the try. It sets `next` to the next host on the way and the interface towards it, when both are known.
 async fn attempt(
     files: &Files,
     peer: &PeerConfig,
@@ -132,7 +132,7 @@ async fn attempt(
                 assigned: false,
                 pinned: peer.source_address.is_some(),
             };
-            // What the OPEN says of the VIPs is to be true when it is sent. Not to know is not to have them.
+            // The OPEN must be true at the time when it is sent. VIPs whose presence is not known count as missing.
             let vips = Arc::clone(&vips.borrow());
             let kept = path::families_on_host(&vips).await.unwrap_or_default();
             Ok(DialSuccess {
@@ -153,8 +153,8 @@ async fn attempt(
     }
 }
 
-/// Where the peer is at present, and the way to it. `known`: the default gateway and its interface, if they need not be looked
-/// for.
+/// Finds the peer's current address and the way to it. `known` has the default gateway and its interface, if they do not have to be
+/// looked up.
 pub(super) async fn locate(
     peer: &PeerConfig,
     known: Option<(IpAddr, u32)>,
@@ -179,18 +179,19 @@ pub(super) async fn locate(
     Ok((address, path::towards(address, over).await.map_err(|error| no_route(&error))?))
 }
 
-/// How long the peer's kernel may be silent: as long as the peer, and half a minute where that may be for ever.
+/// How long the peer's kernel may acknowledge nothing: the hold time, or half a minute if the hold time is zero.
 pub(super) fn silence(hold_time: Duration) -> Duration {
     if hold_time.is_zero() { Duration::from_secs(30) } else { hold_time }
 }
 
-/// Waits for at most `limit`. What has come while this process stood still counts, however late it is seen.
+/// Waits for at most `limit`. If the process was stopped, an event that arrived during that time still counts, even if it is
+/// handled late.
 async fn patient<T>(limit: Duration, future: impl Future<Output = T>) -> Result<T, Elapsed> {
     let mut future = std::pin::pin!(future);
     match timeout(limit, &mut future).await {
         Ok(result) => Ok(result),
         Err(_) => {
-            // Lets the sockets be looked at once: a process that is continued sees its timers first.
+            // Lets tokio handle the sockets once: after a process was stopped, its timers are handled first.
             tokio::task::yield_now().await;
             timeout(Duration::ZERO, future).await
         }
@@ -199,7 +200,7 @@ async fn patient<T>(limit: Duration, future: impl Future<Output = T>) -> Result<
 
 async fn neighbour(next: IpAddr, interface: u32) -> Neighbour {
     let known = timeout(LOOK / 2, path::neighbour(next, interface)).await;
-    // Not to know is no failure of its own.
+    // If this fails, the try does not fail because of it.
     known.ok().and_then(Result::ok).unwrap_or_default()
 }
 
@@ -225,13 +226,13 @@ async fn connect(wants: &SocketOptions<'_>, source: SocketAddr) -> Result<TcpStr
     let connected = TcpSocket::from_std_stream(socket.into()).connect(wants.peer).await;
     connected.map_err(|error| {
         let failure = broken(&error);
-        // There is a route, so this is an ICMP message.
+        // There is a route, so the error comes from an ICMP message.
         if failure == TcpFailure::NoRoute { TcpFailure::Unreachable } else { failure }
     })
 }
 
-/// What it means that the routing table was asked in vain: routes of the types `unreachable`, `prohibit` and `blackhole` are
-/// errors of their own.
+/// The meaning of an error from the routing table. Routes of the types `unreachable`, `prohibit` and `blackhole` have their own
+/// errors.
 #[allow(clippy::wildcard_enum_match_arm, reason = "the list of kinds is open")]
 fn no_route(error: &io::Error) -> TcpFailure {
     match error.kind() {
@@ -244,7 +245,7 @@ fn no_route(error: &io::Error) -> TcpFailure {
     }
 }
 
-/// What an error of a connection means.
+/// The meaning of a connection's error.
 #[allow(clippy::wildcard_enum_match_arm, reason = "the list of kinds is open")]
 pub(super) fn broken(error: &io::Error) -> TcpFailure {
     match error.kind() {

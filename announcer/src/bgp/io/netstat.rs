@@ -1,6 +1,6 @@
-//! What the kernel counts of packets that it dropped, did not send or refused.
+//! The kernel counters of packets that the kernel has dropped, not sent or refused.
 //!
-//! Touches /proc (proc_pid_net(5)), the network namespace's own, through the door to the disk.
+//! Touches /proc (proc_pid_net(5)) of the network namespace, through the door to the disk.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -8,12 +8,13 @@ use std::path::Path;
 use crate::bgp::hint::KernelCounter;
 use crate::files::io::Files;
 
-/// The files, and the most octets of one.
+/// The files.
 const FILES: [&str; 3] =
     ["/proc/thread-self/net/netstat", "/proc/thread-self/net/snmp", "/proc/thread-self/net/snmp6"];
 const MOST: u64 = 64 << 10;
 
-/// Each counter, and where it stands: names with values two lines a group, or one line a counter.
+/// Each counter, with its group and name in the files. A file has two lines per group (names, then values), or one line per
+/// counter.
 const COUNTERS: [(KernelCounter, &str, &str); 6] = [
     (KernelCounter::LowTtl, "TcpExt:", "TCPMinTTLDrop"),
     (KernelCounter::Unsigned, "TcpExt:", "TCPMD5NotFound"),
@@ -23,16 +24,16 @@ const COUNTERS: [(KernelCounter, &str, &str); 6] = [
     (KernelCounter::Rejected, "", "Icmp6OutDestUnreachs"),
 ];
 
-/// The counters at one time; what the kernel does not count is `None`.
+/// The counters at one time; `None`: the kernel does not have this counter.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct NetstatCounters([Option<u64>; COUNTERS.len()]);
 
 impl NetstatCounters {
-    /// As they stand.
+    /// Reads the current values.
     pub(super) async fn read(files: &Files) -> NetstatCounters {
         let mut all = String::new();
         for file in FILES {
-            // Not to know is to count nothing.
+            // A file that cannot be read counts as empty.
             all.push_str(&files.read_text(Path::new(file), MOST).await.unwrap_or_default());
         }
         NetstatCounters::of(&all)
@@ -42,7 +43,7 @@ impl NetstatCounters {
         NetstatCounters(COUNTERS.map(|(_, group, name)| counter(text, group, name)))
     }
 
-    /// What rose since `before`.
+    /// The counters that increased since `before`.
     pub(super) fn rose_since(&self, before: &NetstatCounters) -> BTreeSet<KernelCounter> {
         let all = COUNTERS.iter().zip(self.0).zip(before.0);
         all.filter(|((_, now), before)| now > before && before.is_some())
@@ -51,7 +52,7 @@ impl NetstatCounters {
     }
 }
 
-/// A number of a file of two lines a group, names and then values; without a group, of a file of one line a counter.
+/// A number from a file with two lines per group (names, then values). Without a group, from a file with one line per counter.
 fn counter(text: &str, group: &str, name: &str) -> Option<u64> {
     if group.is_empty() {
         let mut pairs = text.lines().filter_map(|line| line.split_once(char::is_whitespace));

@@ -1,9 +1,9 @@
-//! The host's links and addresses, and that a route has changed: what sessions run over.
+//! Publishes the host's links and addresses, and the fact that a route has changed. Sessions depend on these.
 //!
-//! Touches rtnetlink (RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR and so on; RTM_GETLINK, RTM_GETADDR). An event means: look at all
-//! links, or all addresses, anew; so none can be missed, whatever the kernel had to drop, and what is gone is forgotten. Of
-//! routes it is only published that one has changed, and whether a default route did: a host can have a million of them, and
-//! who wants to know asks the kernel about one.
+//! Touches rtnetlink (RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR and so on; RTM_GETLINK, RTM_GETADDR). After each event, all links or all
+//! addresses are read again. So no change is missed, even if the kernel drops events, and removed links and addresses are
+//! forgotten. For routes, only the fact is published that a route, or a default route, has changed: a host can have a million
+//! routes, and a session asks the kernel about the one that it uses.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -21,15 +21,15 @@ use tracing::{debug, info, warn};
 use crate::bgp::io::path::{self, Netlink, to_io};
 use crate::bgp::path::{Address, Link, LinkState, Network};
 
-/// Before what failed is tried again.
+/// The wait before a failed operation is tried again.
 const RETRY: Duration = Duration::from_secs(1);
-/// Octets of the kernel's queue of events; it caps it at net.core.rmem_max.
+/// The size of the kernel's queue of events, in octets. The kernel limits it to net.core.rmem_max.
 const EVENT_BUFFER: i32 = 1 << 18;
-/// Between two looks at the addresses: thousands of VIPs can come at once.
+/// The time between two reads of the addresses, because thousands of VIPs can be added at once.
 const ADDRESS_PAUSE: Duration = Duration::from_millis(100);
-/// Between two reports of changed routes: a routing daemon on the host can change thousands a second.
+/// The time between two reports of changed routes, because a routing daemon on the host can change thousands per second.
 const ROUTE_PAUSE: Duration = Duration::from_millis(250);
-/// The most events that are read at a time. The others wait, or are dropped, which says as much.
+/// The most events that are read at a time. The others wait or are dropped. Both are harmless, because one event is enough.
 const BATCH: usize = 64;
 
 /// Publishes the host's network, for ever.
@@ -73,7 +73,7 @@ async fn follow_links_and_addresses(publish: &watch::Sender<Arc<Network>>) -> io
 
 async fn follow_routes(publish: &watch::Sender<Arc<Network>>) -> io::Result<()> {
     let mut events = subscribe(&[libc::RTNLGRP_IPV4_ROUTE, libc::RTNLGRP_IPV6_ROUTE])?;
-    // What changed before the start was not heard.
+    // Changes before the start caused no event, so everything is read once.
     let mut news = NetworkChanges::ALL;
     loop {
         publish.send_modify(|network| {
@@ -96,17 +96,17 @@ fn subscribe(groups: &[libc::c_uint]) -> io::Result<TokioSocket> {
     Ok(events)
 }
 
-/// What there is to look at again.
+/// What has to be read again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 struct NetworkChanges {
     links: bool,
     addresses: bool,
-    /// A default route has changed; each change of a route wakes, this one or another.
+    /// A default route has changed. A change of any other route only wakes the task.
     default_routes: bool,
 }
 
 impl NetworkChanges {
-    /// All of it: what happened is not known.
+    /// Read everything again, because the changes are not known.
     const ALL: NetworkChanges = NetworkChanges { links: true, addresses: true, default_routes: true };
 
     fn add(&mut self, other: NetworkChanges) {
@@ -115,8 +115,8 @@ impl NetworkChanges {
         self.default_routes |= other.default_routes;
     }
 
-    /// By the types of the messages in a datagram (nlmsghdr of linux/netlink.h), and of a route by the length of its
-    /// destination's prefix (rtmsg of linux/rtnetlink.h).
+    /// Reads the types of the messages in a datagram (nlmsghdr of linux/netlink.h), and for a route the length of its destination's
+    /// prefix (rtmsg of linux/rtnetlink.h).
     fn of(datagram: &[u8]) -> Self {
         let mut news = NetworkChanges::default();
         let mut rest = datagram;
@@ -137,7 +137,7 @@ impl NetworkChanges {
     }
 }
 
-/// Waits for events, and takes those that are there.
+/// Waits for events, and reads all that are available.
 async fn next(events: &mut TokioSocket) -> io::Result<NetworkChanges> {
     let mut octets = Vec::with_capacity(32 << 10);
     let mut news = NetworkChanges::default();
@@ -146,7 +146,7 @@ async fn next(events: &mut TokioSocket) -> io::Result<NetworkChanges> {
         match received {
             Ok(()) => news.add(NetworkChanges::of(&octets)),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-            // Some were dropped: what they said is seen all the same.
+            // The kernel dropped some events. Everything is read again, so no change is missed.
             Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => news = NetworkChanges::ALL,
             Err(error) => return Err(error),
         }
@@ -162,7 +162,7 @@ async fn look_at_links() -> io::Result<BTreeMap<u32, Link>> {
     Ok(links.iter().map(|link| (link.header.index, read(link))).collect())
 }
 
-/// A link is there while the interface is set up and has a carrier.
+/// A link is up while the interface is set up and has a carrier.
 fn read(link: &LinkMessage) -> Link {
     let mut name = String::new();
     for attribute in &link.attributes {

@@ -1,6 +1,6 @@
-//! The key of TCP MD5, from its file.
+//! Reads the key of TCP MD5 from its file.
 //!
-//! Touches the file system, through the door to the disk, and `$CREDENTIALS_DIRECTORY` (systemd.exec(5)). A key is never shown.
+//! Touches the file system, through the door to the disk, and `$CREDENTIALS_DIRECTORY` (systemd.exec(5)). A key is never printed.
 
 use std::fmt;
 use std::io;
@@ -13,7 +13,7 @@ const LONGEST: usize = 80;
 /// The longest key file that is read, in octets.
 const LONGEST_FILE: u64 = 4096;
 
-/// A key: 1 to 80 octets. Its Debug does not have them.
+/// A key: 1 to 80 octets. Its `Debug` does not print them.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Md5Key(Vec<u8>);
 
@@ -28,7 +28,7 @@ impl Md5Key {
         &self.0
     }
 
-    /// What the key seems to contain that is seldom meant and yet part of it, as words behind "contain".
+    /// Text in the key that is probably a mistake, as words that follow "contain".
     pub fn oddity(&self) -> Option<&'static str> {
         let octets = self.0.as_slice();
         let first_and_last = (octets.first().copied(), octets.last().copied());
@@ -61,13 +61,13 @@ impl fmt::Debug for Md5Key {
     }
 }
 
-/// Why there is no key. None of them has any of it.
+/// Why there is no key. No error text contains a part of the key.
 #[derive(Debug, thiserror::Error)]
 pub enum PasswordError {
     /// It cannot be opened or read.
     #[error("the password file `{0}` cannot be read: {1}")]
     Unreadable(PathBuf, io::Error),
-    /// A relative path, and systemd gave no directory.
+    /// The path is relative, and systemd has set no directory.
     #[error(
         "the password file `{0}` is relative, and `$CREDENTIALS_DIRECTORY` is not set; write a whole path, or \
          `LoadCredential=` in the unit"
@@ -76,18 +76,18 @@ pub enum PasswordError {
     /// It is a directory or a device.
     #[error("the password file `{0}` is no regular file")]
     NoFile(PathBuf),
-    /// Others may read it, or more than its owner may write it; its mode.
+    /// Others may read it, or users other than its owner may write it; with its mode.
     #[error(
         "the password file `{0}` has mode {1:03o}; others must not read it, nor group or others write it: `chmod 640`"
     )]
     Open(PathBuf, u32),
-    /// Others may put another file in its place; the directory and its mode.
+    /// Others may replace the file; with the directory and its mode.
     #[error("the directory `{0}` of a password file has mode {1:03o}; others must not write it: `chmod o-w`")]
     OpenDirectory(PathBuf, u32),
     /// The file system does not answer.
     #[error("the password file `{0}` cannot be read: {1}")]
     Hangs(PathBuf, FileError),
-    /// It has no key.
+    /// The file has no key.
     #[error("the password file `{0}` is empty")]
     Empty(PathBuf),
     /// The key is too long.
@@ -95,7 +95,7 @@ pub enum PasswordError {
     TooLong(PathBuf),
 }
 
-/// Reads the key of a peer, through the door to the disk. The line end behind it is no part of it.
+/// Reads the key of a peer, through the door to the disk. The line end after the key does not belong to it.
 ///
 /// # Errors
 /// When the file is not there, cannot be used, is open to others, or its file system does not answer.
@@ -109,22 +109,23 @@ fn credentials() -> Option<PathBuf> {
     std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from)
 }
 
-/// What speaks against a password file.
+/// A problem with a password file.
 #[derive(Debug, thiserror::Error)]
 pub enum PasswordFinding {
-    /// No daemon would take it.
+    /// The daemon would refuse the file.
     #[error("{0}")]
     Wrong(PasswordError),
-    /// It is not there, or not for us to read. It may be on the host that it is meant for, or for the daemon's user.
+    /// The file does not exist, or we may not read it. It may exist on the host that runs the daemon, and the daemon's user may be
+    /// able to read it.
     #[error("{0}; its key was not checked")]
     Unseen(PasswordError),
 }
 
-/// Checks a password file as far as it can be seen from here; systemd alone can see what is below its credentials. Returns
-/// what is allowed and yet seldom meant.
+/// Checks a password file as far as this process can read it; only systemd can read files below its credentials directory. Returns
+/// a warning about text that is allowed but probably a mistake.
 ///
 /// # Errors
-/// What speaks against it.
+/// The problem with the file.
 pub fn check(file: &Path) -> Result<Option<String>, PasswordFinding> {
     if file.is_relative() {
         return Ok(None);
@@ -165,7 +166,7 @@ fn read_whole(whole: &Path) -> Result<Md5Key, PasswordError> {
     if mode & 0o026 != 0 {
         return Err(PasswordError::Open(path(), mode));
     }
-    // In a sticky directory nobody can replace a file of another.
+    // In a sticky directory, a user cannot replace a file of another user.
     if let Some(directory) = whole.parent()
         && secret.folder_mode & 0o1002 == 0o002
     {

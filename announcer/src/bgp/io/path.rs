@@ -1,7 +1,7 @@
-//! The way to a peer, as the kernel knows it: the route, the interface, and our addresses on it.
+//! Asks the kernel for the way to a peer: the route, the interface, and our addresses on the interface.
 //!
-//! Touches rtnetlink (RTM_GETROUTE, RTM_GETADDR, RTM_GETLINK, RTM_GETNEIGH). What is made of the answers is decided by
-//! [`bgp::path`](crate::bgp::path).
+//! Touches rtnetlink (RTM_GETROUTE, RTM_GETADDR, RTM_GETLINK, RTM_GETNEIGH). [`bgp::path`](crate::bgp::path) decides what follows
+//! from the answers.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -30,12 +30,12 @@ pub(super) async fn source(
     vips: &BTreeSet<IpAddr>,
 ) -> io::Result<(Option<IpAddr>, Vec<Address>)> {
     let ours = addresses(path.interface).await?;
-    // Where the socket gets no answer, such as over a route that is there since a moment, the route's own stands.
+    // If the socket gives no answer, for example over a route that was just added, the source address of the route is used.
     let choice = sockopt::preferred_source(peer, interface).unwrap_or(path.source);
     Ok((pure::source(choice, path.via.unwrap_or(peer.ip()), &ours, vips), ours))
 }
 
-/// Where the kernel would send packets for `address`, over an interface if one is given.
+/// The way that the kernel would choose for packets to `address`; with `over`, on that interface.
 pub(super) async fn towards(address: IpAddr, over: Option<u32>) -> io::Result<Path> {
     let netlink = Netlink::open()?;
     let mut question = RouteMessage::default();
@@ -87,8 +87,8 @@ pub(super) async fn interface(name: &str) -> io::Result<Option<u32>> {
     }
 }
 
-/// The next hop of the default route and the interface that a link-local one is on: IPv4's, else, over an interface that
-/// is given, IPv6's. The route of the lowest metric counts.
+/// The next hop of the default route, with its interface if it is link-local. The IPv4 route is used; if there is none and `over`
+/// is given, the IPv6 route on that interface. The route with the lowest metric is used.
 pub(super) async fn gateway(over: Option<u32>) -> io::Result<Option<(IpAddr, Option<u32>)>> {
     let mut best: Option<(u32, IpAddr, u32)> = None;
     for family in [AddressFamily::Inet, AddressFamily::Inet6] {
@@ -141,7 +141,7 @@ fn default_route(route: &RouteMessage) -> Option<(u32, IpAddr, u32)> {
     Some((metric, gateway?, interface?))
 }
 
-/// What ARP or ND know of a host on an interface.
+/// The state of a host in ARP or ND, on an interface.
 pub(super) async fn neighbour(address: IpAddr, interface: u32) -> io::Result<Neighbour> {
     let netlink = Netlink::open()?;
     let mut entries = netlink.handle.neighbours().get().execute();
@@ -209,7 +209,7 @@ fn read(message: &AddressMessage) -> Option<Address> {
             flags = *wide;
         }
     }
-    // Of IPv4, the kernel's name of the same bit is IFA_F_SECONDARY: a further address of a subnet, as good as any.
+    // For IPv4, the same bit is IFA_F_SECONDARY: another address of a subnet, which may be used like any other.
     let ip = local.or(prefix)?;
     let temporary = ip.is_ipv6() && flags.contains(AddressFlags::Secondary);
     let unsure = flags.intersects(AddressFlags::Tentative | AddressFlags::Dadfailed);

@@ -1,6 +1,6 @@
-//! All sessions seen as one: who knows what, and waiting until each knows enough.
+//! Looks at all sessions together: which routers have which generation, and a wait until all routers have one.
 //!
-//! Touches nothing; reads what the session tasks publish.
+//! Touches no socket; it reads the states that the session tasks publish.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ impl Peers {
         self.0.iter().map(|(peer, status)| (peer, status.borrow().clone()))
     }
 
-    /// What an operator should look at, a sentence each.
+    /// The warnings for an operator, one sentence each.
     pub fn warnings(&self) -> Vec<String> {
         let no_hold_timer = |(peer, status): &(config::PeerConfig, watch::Receiver<SessionReport>)| {
             let agreed = status.borrow().negotiated.as_ref().map(|negotiated| negotiated.hold_time);
@@ -41,12 +41,12 @@ impl Peers {
         self.0.iter().filter_map(no_hold_timer).collect()
     }
 
-    /// Whether a router has heard our BGP Identifier.
+    /// Whether a router has received our BGP Identifier.
     pub fn have_spoken(&self) -> bool {
         self.0.iter().any(|(_, status)| status.borrow().sent.open > 0)
     }
 
-    /// Whether an established peer knows a prefix from us, or may.
+    /// Whether an established peer has, or may have, a prefix from us.
     pub fn announcing(&self) -> bool {
         self.0.iter().any(|(_, status)| {
             let status = status.borrow();
@@ -54,15 +54,15 @@ impl Peers {
         })
     }
 
-    /// Returns when each router follows `generation`: its kernel has acknowledged it, or it keeps no route of ours any more.
+    /// Returns when each router follows `generation`: its kernel has acknowledged it, or the router no longer keeps our routes.
     pub async fn acknowledged(&self, generation: Generation) {
         for (_, status) in &self.0 {
             follow(status.clone(), generation).await;
         }
     }
 
-    /// The names of the routers that do not follow `generation`; with one without a session it stands for how long it may keep
-    /// routes.
+    /// The names of the routers that do not follow `generation`. For a router without a session, the text has the time for which it
+    /// may keep routes.
     pub fn unacknowledged(&self, generation: Generation) -> Vec<String> {
         let now = Instant::now();
         let name = |(peer, status): &(config::PeerConfig, watch::Receiver<SessionReport>)| match status
@@ -92,7 +92,7 @@ async fn follow(mut status: watch::Receiver<SessionReport>, generation: Generati
         };
         tokio::select! {
             changed = status.changed() => if changed.is_err() {
-                return; // the session's task is gone, and its routes with it
+                return; // the session's task has ended, so the routes are withdrawn
             },
             () = super::session::at(until) => {}
         }

@@ -1,7 +1,7 @@
-//! Follows the router id: the configuration's, or the source address towards a router.
+//! Publishes the router id: the configured one, or the source address towards a router.
 //!
-//! Touches rtnetlink, through [`dial`] and [`path`]. What is made of the answers is decided by
-//! [`bgp::router_id`](crate::bgp::router_id).
+//! Touches rtnetlink, through [`dial`] and [`path`]. [`bgp::router_id`](crate::bgp::router_id) decides what follows from the
+//! answers.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
@@ -19,10 +19,10 @@ use crate::bgp::router_id::{Candidate, Identity, SourceLookup, Usage, candidates
 use crate::config::Config;
 use crate::model::PeerName;
 
-/// Between two looks for a route while the router id is not known.
+/// The time between two queries for a route while the router id is not known.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
-/// Publishes the router id that holds, for ever.
+/// Publishes the current router id; never returns.
 pub async fn follow(
     mut configs: watch::Receiver<Arc<Config>>,
     mut network: watch::Receiver<Arc<Network>>,
@@ -37,7 +37,7 @@ pub async fn follow(
         let usage = || if peers.borrow().have_spoken() { Usage::InUse } else { Usage::Unused };
         let settled = config.bgp.router_id.is_some() || (now.id.is_some() && usage() == Usage::InUse);
         let found = if settled { vec![] } else { look(&config, &vips).await };
-        // A session may have begun in the meantime.
+        // A session may have started during the queries.
         let next = choose(config.bgp.router_id, &now, usage(), &found, &vips);
         publish.send_if_modified(|known| {
             if *known == next {
@@ -59,7 +59,7 @@ pub async fn follow(
     }
 }
 
-/// What can be found out about each candidate, up to the first that will do.
+/// Queries each candidate, up to the first that can be used.
 async fn look(config: &Config, vips: &BTreeSet<IpAddr>) -> Vec<(PeerName, SourceLookup)> {
     let mut found = Vec::new();
     for candidate in candidates(config) {

@@ -10,14 +10,14 @@ pub use detail::{NamedCapability, PrefixLimit, family_name};
 
 mod detail;
 
-/// What a speaker says before it closes.
+/// The message that a speaker sends before it closes the connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Notification {
     /// The error code, 1 to 8.
     pub code: u8,
     /// The error subcode; 0 is "unspecific".
     pub subcode: u8,
-    /// What the code says of it: the offending field, or a text.
+    /// The data for this code: the wrong field, or a text.
     pub data: Vec<u8>,
 }
 
@@ -61,7 +61,7 @@ pub const OTHER_CONFIGURATION_CHANGE: (u8, u8) = (6, 6);
 pub const ADMINISTRATIVE_RESET: (u8, u8) = (6, 4);
 /// Cease/Connection Collision Resolution.
 pub const COLLISION: (u8, u8) = (6, 7);
-/// Cease/Hard Reset; data is the NOTIFICATION that it stands for (RFC 8538).
+/// Cease/Hard Reset; data is the inner NOTIFICATION (RFC 8538).
 pub const HARD_RESET: (u8, u8) = (6, 9);
 /// Cease/BFD Down (RFC 9384).
 pub const BFD_DOWN: (u8, u8) = (6, 10);
@@ -74,12 +74,12 @@ pub const SEND_HOLD_EXPIRED: (u8, u8) = (8, 0);
 const TEXT_MAX: usize = 255;
 
 impl Notification {
-    /// One with data; `kind` is a constant of this file.
+    /// A NOTIFICATION with data; `kind` is a constant of this file.
     pub fn new(kind: (u8, u8), data: impl Into<Vec<u8>>) -> Self {
         Notification { code: kind.0, subcode: kind.1, data: data.into() }
     }
 
-    /// One without data.
+    /// A NOTIFICATION without data.
     pub fn bare(kind: (u8, u8)) -> Self {
         Notification::new(kind, [])
     }
@@ -89,7 +89,7 @@ impl Notification {
         let end = (0..=text.len().min(TEXT_MAX)).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
         let text = &text[..end];
         let mut data = Vec::with_capacity(1 + text.len());
-        // The text was cut: its length fits.
+        // The text was cut, so its length fits.
         data.push(u8::try_from(text.len()).unwrap_or(u8::MAX));
         data.extend_from_slice(text.as_bytes());
         Notification::new(ADMINISTRATIVE_SHUTDOWN, data)

@@ -1,4 +1,4 @@
-//! OPEN: what we offer, what the peer offers, and what comes of the two.
+//! OPEN: our offer, the peer's offer, and the negotiated result.
 //!
 //! Pure. RFC 4271 §4.2 and §6.2, RFC 5492 (capabilities), RFC 4760 (families), RFC 6793 (4-octet AS), RFC 7607 (AS 0),
 //! RFC 6286 (identifier), RFC 2918 and 7313 (refresh), RFC 8950 (IPv4 over IPv6), RFC 4724 (graceful restart).
@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::bgp::notification::{self, Notification};
 use crate::model::{Asn, Family, PeerAsn, RouterId};
 
-/// What our OPEN says, and whom we say it to.
+/// The contents of our OPEN, and the expected peer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Offer {
     /// Our AS.
@@ -19,14 +19,14 @@ pub struct Offer {
     pub router_id: RouterId,
     /// Our hold time in seconds: 0, or at least 3.
     pub hold_time: u16,
-    /// The least hold time that may be agreed, in seconds; 0: any, and none.
+    /// The lowest negotiated hold time that is accepted, in seconds; 0: every hold time, also zero, is accepted.
     pub min_hold_time: u16,
-    /// The families that we speak; each goes into its own multiprotocol capability.
+    /// The families that we support. Each has its own multiprotocol capability.
     pub families: BTreeSet<Family>,
     /// The AS that the peer's OPEN must have.
     pub peer_asn: PeerAsn,
-    /// Whether our OPEN has capabilities at all (RFC 5492 §3: a peer that refuses them is dialled without). Without them the
-    /// session carries IPv4 alone, and AS numbers of two octets.
+    /// Whether our OPEN has capabilities (RFC 5492 §3: a peer that refuses them gets an OPEN without them). Without capabilities,
+    /// the session has only IPv4, and AS numbers of two octets.
     pub capabilities: bool,
     /// Whether IPv4 routes may have an IPv6 next hop: on sessions over IPv6 that carry IPv4 (RFC 8950 §4).
     pub extended_next_hop: bool,
@@ -34,18 +34,18 @@ pub struct Offer {
     pub restart: Option<Restart>,
 }
 
-/// What our OPEN says of graceful restart. The N-bit of RFC 8538 is never set: our Cease means it.
+/// The graceful restart capability of our OPEN. The N-bit of RFC 8538 is never set, so that our Cease removes the routes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Restart {
     /// How long the peer may keep our routes without a session, in seconds; at most 4095.
     pub seconds: u16,
-    /// The R bit: we come back from an end without a NOTIFICATION.
+    /// The R bit: the previous process ended without a NOTIFICATION.
     pub restarted: bool,
-    /// The families whose F bit is set: their VIPs are on the host, so that what the peer kept is true.
+    /// The families with the F bit: all their VIPs are on the host, so the routes that the peer has kept are valid.
     pub kept: BTreeSet<Family>,
 }
 
-/// An OPEN that was received, with its framing checked and nothing else.
+/// A received OPEN. Only its framing was checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Open {
     /// My Autonomous System: 2 octets; AS_TRANS (23456) when the real one does not fit.
@@ -58,12 +58,12 @@ pub struct Open {
     pub capabilities: Vec<Capability>,
 }
 
-/// A capability that matters to us (RFC 5492); a known code with a length that is not its own is `Other`.
+/// A capability that we use (RFC 5492). A known code with a wrong length is `Other`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Capability {
     /// 1: a family (RFC 4760 §8).
     Multiprotocol(Family),
-    /// 1: a family that we do not speak.
+    /// 1: a family that we do not support.
     ForeignMultiprotocol,
     /// 2: ROUTE-REFRESH (RFC 2918).
     RouteRefresh,
@@ -86,29 +86,29 @@ pub enum OpenError {
     /// The version.
     #[error("its OPEN has BGP version {0}, not 4")]
     Version(u8),
-    /// Who it is, and who it should be.
+    /// The AS in the OPEN differs from the configured one.
     #[error("its OPEN has AS {got}, we expect {}", expected(.want))]
     WrongAs {
-        /// What it said.
+        /// The value in the OPEN.
         got: u32,
-        /// What is configured.
+        /// The configured value.
         want: PeerAsn,
     },
-    /// Zero, or our own on iBGP.
+    /// The identifier is zero, or on iBGP our own.
     #[error("its OPEN has the BGP identifier {0}, which no peer of ours can have")]
     Identifier(Ipv4Addr),
-    /// An optional parameter that is no capability.
+    /// An optional parameter that is not a capability.
     #[error("its OPEN has the optional parameter {0}, which nobody supports")]
     Parameter(u8),
     /// 1 or 2 seconds.
     #[error("its OPEN has a hold time of {0} s, less than 3 s")]
     HoldTime(u16),
-    /// Less than the configuration accepts; zero switches the hold timer off.
+    /// The hold time is less than the configuration accepts. Zero means no hold timer.
     #[error("its OPEN has a hold time of {got} s, less than our `min_hold_time` of {least} s")]
     ShortHoldTime {
-        /// What it said.
+        /// The value in the OPEN.
         got: u16,
-        /// What is configured.
+        /// The configured value.
         least: u16,
     },
 }
@@ -122,7 +122,7 @@ fn expected(want: &PeerAsn) -> String {
 }
 
 impl OpenError {
-    /// What we answer.
+    /// The NOTIFICATION that we send.
     pub fn notification(&self) -> Notification {
         match self {
             OpenError::Malformed => Notification::bare(notification::OPEN_MALFORMED),
@@ -137,37 +137,37 @@ impl OpenError {
     }
 }
 
-/// What both OPENs together agreed.
+/// The values that both OPENs together determine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NegotiatedSession {
-    /// Whether the peer is of our own AS.
+    /// Whether the peer is in our own AS.
     pub kind: PeerKind,
     /// The peer's AS.
     pub peer_asn: Asn,
     /// The peer's identifier.
     pub peer_id: RouterId,
-    /// The smaller of both hold times; `None`: zero, and no timers.
+    /// The smaller of both hold times; `None`: it is zero, and there are no timers.
     pub hold_time: Option<Duration>,
-    /// Whether the peer reads 4-octet ASes.
+    /// Whether the peer supports 4-octet AS numbers.
     pub as_width: AsWidth,
-    /// The families of both.
+    /// The families that both OPENs have.
     pub families: BTreeSet<Family>,
     /// Whether IPv4 routes may have an IPv6 next hop (RFC 8950).
     pub extended_next_hop: bool,
-    /// How the peer asks for a family again.
+    /// The kind of ROUTE-REFRESH that both sides support.
     pub refresh: RefreshKind,
 }
 
-/// Whose AS the peer is of.
+/// Whether the peer is in our AS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PeerKind {
     /// Another AS: our AS is prepended.
     External,
-    /// Ours: LOCAL_PREF goes along.
+    /// Our AS: routes have LOCAL_PREF.
     Internal,
 }
 
-/// How wide an AS is in AS_PATH towards the peer (RFC 6793).
+/// The size of an AS number in AS_PATH towards the peer (RFC 6793).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AsWidth {
     /// An old peer: AS_TRANS and AS4_PATH.
@@ -176,12 +176,12 @@ pub enum AsWidth {
     Four,
 }
 
-/// What of ROUTE-REFRESH both sides know.
+/// The kind of ROUTE-REFRESH that both sides support.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RefreshKind {
     /// RFC 2918 at most.
     Plain,
-    /// RFC 7313: BoRR and EoRR around what is sent again.
+    /// RFC 7313: BoRR and EoRR before and after the routes that are sent again.
     Enhanced,
 }
 
@@ -200,7 +200,7 @@ pub struct Refresh {
 const REFRESH_LENGTH: usize = 23;
 
 impl NegotiatedSession {
-    /// What a ROUTE-REFRESH asks of us: a family again, nothing, or an answer of 7/1.
+    /// The reaction to a ROUTE-REFRESH: send a family again, do nothing, or answer 7/1.
     pub fn refresh(&self, refresh: &Refresh) -> Result<Option<Family>, Notification> {
         let ours = refresh.family.filter(|family| self.families.contains(family));
         match (self.refresh, refresh.subtype) {
@@ -209,13 +209,13 @@ impl NegotiatedSession {
             (RefreshKind::Enhanced, 1 | 2) if refresh.message.len() != REFRESH_LENGTH => {
                 Err(Notification::new(notification::BAD_REFRESH_LENGTH, refresh.message.clone()))
             }
-            // BoRR and EoRR speak of the peer's own routes, and RFC 7313 §5 has other subtypes ignored.
+            // BoRR and EoRR are about the peer's own routes. RFC 7313 §5 says that other subtypes are ignored.
             (RefreshKind::Enhanced, _) => Ok(None),
         }
     }
 }
 
-/// Puts our offer and the peer's OPEN together.
+/// Computes the negotiated values from our offer and the peer's OPEN.
 pub fn negotiate(offer: &Offer, open: &Open) -> Result<NegotiatedSession, OpenError> {
     let wide =
         open.capabilities.iter().rev().find_map(|capability| {
@@ -244,7 +244,7 @@ pub fn negotiate(offer: &Offer, open: &Open) -> Result<NegotiatedSession, OpenEr
     if seconds < offer.min_hold_time {
         return Err(OpenError::ShortHoldTime { got: open.hold_time, least: offer.min_hold_time });
     }
-    // What only one side says is not agreed.
+    // A capability counts only if both sides have it.
     let has = |wanted: Capability| offer.capabilities && open.capabilities.contains(&wanted);
     let mut families: BTreeSet<Family> = peer_families(open).intersection(&offer.families).copied().collect();
     if !offer.capabilities {
@@ -267,7 +267,7 @@ pub fn negotiate(offer: &Offer, open: &Open) -> Result<NegotiatedSession, OpenEr
     })
 }
 
-/// A peer that says nothing of families speaks IPv4 (RFC 4760 §8 came after RFC 1771).
+/// A peer without multiprotocol capabilities supports IPv4 (RFC 4760 §8 came after RFC 1771).
 fn peer_families(open: &Open) -> BTreeSet<Family> {
     let mut families = BTreeSet::new();
     let mut spoke = false;

@@ -1,7 +1,7 @@
-//! What is known of why there is no session with a peer: from the end of the last one, or the start, to the next.
+//! The causes for which there is no session with a peer, from the end of the last session, or the start, until the next session.
 //!
-//! Pure. The last cause that was learnt stays until something contradicts it, and one cause is one line in the log, whatever way the tries
-//! end that follow it.
+//! Pure. The last learnt cause is kept until an event contradicts it. One cause is one line in the log, even if later tries end in
+//! other ways.
 //!
 //! | class of a reason | is shown | what contradicts it |
 //! |---|---|---|
@@ -16,31 +16,31 @@ use crate::bgp::hint::Clues;
 use crate::bgp::notification;
 use crate::bgp::reason::{DownReason, TcpFailure};
 
-/// For how long tries have to end in one way before a cause that the log has already is said again, and before a refused
-/// connection counts for more than what was learnt. No router waits longer after an error (BIRD: 300 s).
+/// For how long tries have to end in one way before a cause is logged again, and before a refused connection replaces the learnt
+/// cause. No router waits longer after an error (BIRD: 300 s).
 const SETTLED: Duration = Duration::from_secs(330);
 /// How many causes of one outage are remembered as logged.
 const REMEMBERED: usize = 16;
 
-/// Why and when a session was down.
+/// Why and when a session went down.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SessionDown {
     /// Why.
     pub why: DownReason,
-    /// What to look at, where a person could be at a loss.
+    /// The hint, if there is one.
     pub hint: Option<String>,
     /// When.
     pub at: Instant,
 }
 
-/// What a peer's outage has shown so far.
+/// The causes of a peer's outage so far.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Outage {
-    /// The last cause that says more than that a connection came to nothing.
+    /// The last cause that says more than that a connection failed.
     learnt: Option<SessionDown>,
-    /// How the last try ended, or why the present one waits.
+    /// How the last try ended, or why the current one waits.
     last: Option<FailureStreak>,
-    /// The causes that the log has.
+    /// The causes that were logged.
     logged: Vec<CauseKey>,
     /// Tries that ended since the last line of the log.
     unlogged: u64,
@@ -48,7 +48,7 @@ pub struct Outage {
     tries: u64,
 }
 
-/// Tries in a row that ended in one way.
+/// Tries in a row that ended in the same way.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct FailureStreak {
     down: SessionDown,
@@ -64,7 +64,7 @@ enum FailureClass {
     Plain,
 }
 
-/// What makes two causes one: the label and the hint; all ways to hang up on us are one.
+/// Two causes with the same label and hint are the same. All ways in which a peer closes the connection are the same.
 type CauseKey = (&'static str, Option<String>);
 
 /// A line for the log.
@@ -72,30 +72,30 @@ type CauseKey = (&'static str, Option<String>);
 pub struct LogLine {
     /// What to look at.
     pub hint: Option<String>,
-    /// How many tries ended since the line before.
+    /// How many tries ended since the last line.
     pub tries: u64,
 }
 
 impl Outage {
-    /// A session ended, which is always a line: a new outage begins. Returns what to look at.
+    /// A session ended. This is always logged, and a new outage begins. Returns the hint.
     pub fn session_ended(&mut self, why: DownReason, clues: &Clues, at: Instant) -> Option<String> {
         *self = Outage::default();
         self.note(why, clues, at).and_then(|line| line.hint)
     }
 
-    /// A try ended. Returns what the log lacks.
+    /// A try ended. Returns the line to log, if any.
     pub fn try_ended(&mut self, why: DownReason, clues: &Clues, at: Instant) -> Option<LogLine> {
         self.tries += 1;
         self.unlogged += 1;
         self.note(why, clues, at)
     }
 
-    /// A try has waited for long. Returns what the log lacks.
+    /// A try has waited for a long time. Returns the line to log, if any.
     pub fn try_waits(&mut self, why: DownReason, clues: &Clues, at: Instant) -> Option<LogLine> {
         self.note(why, clues, at)
     }
 
-    /// The peer's OPEN was accepted: what was wrong with an earlier one is so no more, and its packets arrive.
+    /// The peer's OPEN was accepted: errors in an earlier OPEN no longer hold, and the peer's packets arrive.
     pub fn open_accepted(&mut self) {
         let contradicted =
             |down: &SessionDown| matches!(down.why, DownReason::Open(_)) || self_evident(&down.why).is_none();
@@ -104,17 +104,17 @@ impl Outage {
         }
     }
 
-    /// There is a session. Returns how many tries it took.
+    /// The session is established. Returns how many tries were needed.
     pub fn established(&mut self) -> u64 {
         std::mem::take(self).tries.saturating_add(1)
     }
 
-    /// The last end, whatever it says.
+    /// The last end of a session or a try.
     pub fn last(&self) -> Option<&SessionDown> {
         self.last.as_ref().map(|run| &run.down)
     }
 
-    /// Why there is no session, in a sentence, and what to look at; `None` before a try failed.
+    /// Why there is no session, as a sentence, with the hint; `None` before a try has failed.
     pub fn reason(&self, now: Instant) -> Option<(String, Option<String>)> {
         let last = self.last.as_ref()?;
         let mut text = String::new();
@@ -153,7 +153,7 @@ impl Outage {
         }
         let hint = run.down.hint.clone();
         self.last = Some(run);
-        // The present line of the log is the last of the list.
+        // The current cause is moved to the end of the list.
         let line = match self.logged.iter().position(|logged| *logged == key) {
             _ if muted => false,
             None => true,
@@ -172,13 +172,13 @@ impl Outage {
 }
 
 impl FailureStreak {
-    /// Whether it has gone on for so long that it is no passing state of the router's.
+    /// Whether it has lasted so long that it is not a temporary state of the router.
     fn held(&self, now: Instant) -> bool {
         now.saturating_duration_since(self.since) >= SETTLED
     }
 
-    /// Whether it says less than what was learnt before. A router that is shut for this neighbour closes without a word for
-    /// ever; one that refuses for long has no BGP daemon that listens.
+    /// Whether it says less than the learnt cause. A router that is shut for this neighbour closes every connection without a
+    /// message. A router that refuses connections for a long time has no BGP daemon that listens.
     fn hangs_up(&self, now: Instant) -> bool {
         let refused = matches!(self.down.why, DownReason::Tcp(TcpFailure::Refused));
         self.class == FailureClass::HungUp && !(refused && self.held(now))
@@ -208,10 +208,11 @@ fn class(why: &DownReason, clues: &Clues) -> FailureClass {
     self_evident(why).unwrap_or(if clues.too_far() { FailureClass::Learnt } else { FailureClass::Plain })
 }
 
-/// The class of a reason whatever the clues; `None`: it is learnt where packets were dropped for their TTL, else plain.
+/// The class of a reason, if it does not depend on the clues; `None`: it is learnt if packets were dropped for their TTL, otherwise
+/// plain.
 fn self_evident(why: &DownReason) -> Option<FailureClass> {
     match why {
-        // They say less than what came before them.
+        // These say less than the earlier cause.
         DownReason::Notified(said)
             if said.kind() == notification::COLLISION || said.kind() == notification::CONNECTION_REJECTED =>
         {

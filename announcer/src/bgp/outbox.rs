@@ -1,4 +1,4 @@
-//! The octets on their way to a peer, and which generation of the Loc-RIB they carry.
+//! The octets that are being sent to a peer, and the generations of the Loc-RIB that they contain.
 //!
 //! Pure. Offsets count from the connection's first octet. A generation is acknowledged once the peer's kernel has
 //! acknowledged the last octet of its UPDATEs.
@@ -8,21 +8,21 @@ use std::time::Instant;
 
 use crate::model::Generation;
 
-/// A bounded buffer of octets: who fills it asks [`Outbox::has_room`] first.
+/// A bounded buffer of octets. The caller checks [`Outbox::has_room`] before it adds UPDATEs.
 #[derive(Debug, Default)]
 pub struct Outbox {
     octets: Vec<u8>,
-    /// How many of `octets` the kernel took.
+    /// How many of `octets` the kernel has accepted.
     taken: usize,
-    /// How many octets the kernel took before them.
+    /// How many octets the kernel had accepted before them.
     before: u64,
     /// Where the last UPDATE ends.
     updates_end: u64,
     acknowledged: u64,
-    /// What holds once the octets up to an offset are acknowledged; offsets and generations rise.
+    /// What the peer has when the octets up to an offset are acknowledged. Offsets and generations increase.
     marks: VecDeque<(u64, AckPosition)>,
     position: AckPosition,
-    /// Where UPDATEs end whose cause was known at a time, until the kernel takes them; both rise.
+    /// The end offset of UPDATEs, and the time at which their cause was known, until the kernel has accepted them. Both increase.
     causes: VecDeque<(u64, Instant)>,
 }
 
@@ -35,8 +35,8 @@ pub struct AckPosition {
     pub prefixes: usize,
 }
 
-/// With more than this unsent, no further UPDATEs are made: the Loc-RIB goes on changing, and the peer later gets the
-/// difference.
+/// If more octets than this are unsent, no further UPDATEs are made. The Loc-RIB continues to change, and the peer gets the
+/// difference later.
 const ROOM: usize = 64 * 1024;
 
 impl Outbox {
@@ -45,12 +45,12 @@ impl Outbox {
         self.unsent().len() < ROOM
     }
 
-    /// What the kernel has not taken.
+    /// The octets that the kernel has not accepted.
     pub fn unsent(&self) -> &[u8] {
         self.octets.get(self.taken..).unwrap_or_default()
     }
 
-    /// Where messages are appended to.
+    /// The buffer to which messages are appended.
     pub fn tail(&mut self) -> &mut Vec<u8> {
         if self.taken == self.octets.len() || self.taken >= ROOM {
             self.before += self.taken as u64;
@@ -61,8 +61,8 @@ impl Outbox {
         &mut self.octets
     }
 
-    /// All that was appended so far ends with the UPDATEs after which the peer has `position`. Call it with
-    /// `Updates` after appending them, with `Nothing` when there were none to append.
+    /// Marks the end of the appended octets: when they are acknowledged, the peer has `known`. Call it with `Updates` after
+    /// appending them, with `Nothing` when there were none to append.
     pub fn mark(&mut self, position: AckPosition, change: OutboxChange) {
         if change == OutboxChange::Updates {
             self.updates_end = self.before + self.octets.len() as u64;
@@ -74,12 +74,12 @@ impl Outbox {
         self.settle();
     }
 
-    /// What was appended last tells of a fact that was known at `at`.
+    /// Marks the end of the UPDATEs for a fact that was known at `at`.
     pub fn mark_cause(&mut self, at: Instant) {
         self.causes.push_back((self.before + self.octets.len() as u64, at));
     }
 
-    /// When the next fact was known whose UPDATEs the kernel has taken; `None`: there is none.
+    /// The next fact for which the kernel has accepted the UPDATEs: the time at which it was known; `None`: there is none.
     pub fn written_for(&mut self) -> Option<Instant> {
         let (offset, at) = *self.causes.front()?;
         (offset <= self.written()).then(|| {
@@ -88,12 +88,12 @@ impl Outbox {
         })
     }
 
-    /// The kernel took this many octets.
+    /// The kernel has accepted this many octets.
     pub fn took(&mut self, count: usize) {
         self.taken = self.octets.len().min(self.taken + count);
     }
 
-    /// Octets that the kernel took and the peer has not acknowledged, or that the kernel did not take.
+    /// The octets that the peer has not acknowledged, including those that the kernel has not accepted.
     pub fn outstanding(&self) -> u64 {
         self.written() + self.unsent().len() as u64 - self.acknowledged
     }
@@ -108,12 +108,12 @@ impl Outbox {
         progress
     }
 
-    /// What the peer's kernel has acknowledged.
+    /// The generation and the prefixes that the peer's kernel has acknowledged.
     pub fn position(&self) -> AckPosition {
         self.position
     }
 
-    /// Up to which generation the peer's kernel has acknowledged all.
+    /// The generation up to which the peer's kernel has acknowledged everything.
     pub fn acknowledged(&self) -> Generation {
         self.position.generation
     }
@@ -132,12 +132,12 @@ impl Outbox {
     }
 }
 
-/// Whether a generation had anything to say to a peer.
+/// Whether a generation has changed routes of a peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OutboxChange {
     /// UPDATEs were appended.
     Updates,
-    /// The peer knew it all.
+    /// The peer already had all routes.
     Nothing,
 }
 

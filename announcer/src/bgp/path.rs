@@ -1,18 +1,18 @@
-//! The path to a peer: our addresses, which of them may be a source or a next hop, and whether what a session uses is still
-//! right.
+//! The path to a peer: our addresses, which of them may be a source or a next hop, and whether the path of a session is still
+//! valid.
 //!
-//! Pure. A VIP is never a source: the answer would go to any host that has it. A temporary address (RFC 8981) is never one
-//! either: the router knows this host by an address that stays. RFC 2545 §3 for the next hops of IPv6.
+//! Pure. A VIP is never a source, because the answer would go to any host that has the VIP. A temporary address (RFC 8981) is never
+//! a source either, because the router needs a permanent address in its configuration. RFC 2545 §3 for the next hops of IPv6.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 
-/// Where the kernel would send packets for an address.
+/// The way that the kernel would choose for packets to an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Path {
-    /// The source address that it would take.
+    /// The source address that the kernel would use.
     pub source: IpAddr,
     /// The outgoing interface's index.
     pub interface: u32,
@@ -29,7 +29,7 @@ pub struct Address {
     pub prefix: u8,
     /// Whether it may be a source or a next hop.
     pub fitness: Fitness,
-    /// One that the kernel made up for some hours (RFC 8981).
+    /// Whether the kernel has generated it for some hours (RFC 8981).
     pub temporary: bool,
 }
 
@@ -38,9 +38,9 @@ pub struct Address {
 pub enum Fitness {
     /// Of global scope, and neither tentative, deprecated nor temporary.
     Lasting,
-    /// The same, but deprecated (RFC 4862 §5.5.4): it still works, and serves while there is no other.
+    /// The same, but deprecated (RFC 4862 §5.5.4): it still works, and is used while there is no other.
     Deprecated,
-    /// It may not.
+    /// It may not be used.
     Unfit,
 }
 
@@ -62,22 +62,22 @@ pub struct Link {
 /// Whether an interface is set up and has a carrier.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LinkState {
-    /// It is, and it has.
+    /// It is set up and has a carrier.
     Up,
-    /// It is not, or it has not.
+    /// It is not set up, or has no carrier.
     Down,
 }
 
-/// The host's network as the kernel showed it last. Without a link nobody has looked yet: each host has lo.
+/// The host's network, as last read from the kernel. If it has no link, it was not read yet, because each host has lo.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Network {
     /// The interfaces that exist, by index.
     pub links: BTreeMap<u32, Link>,
-    /// The addresses of each, in the kernel's order.
+    /// The addresses of each interface, in the kernel's order.
     pub addresses: BTreeMap<u32, Vec<Address>>,
-    /// Rises when a route has changed.
+    /// Increases when a route has changed.
     pub routes: u64,
-    /// Rises when a default route has changed. The kernel says nothing of those that go with their link.
+    /// Increases when a default route has changed. The kernel sends no event for a route that is removed together with its link.
     pub default_routes: u64,
 }
 
@@ -87,7 +87,7 @@ impl Network {
         self.addresses.values().flatten().any(|address| address.ip == ip)
     }
 
-    /// Whether the default route is still what it was: nothing has changed since but other routes.
+    /// Whether the default route is the same as `before`: only other routes have changed since then.
     pub fn has_the_default_route_of(&self, before: &Network) -> bool {
         let Network { links, addresses, routes: _, default_routes } = before;
         (links, addresses, default_routes) == (&self.links, &self.addresses, &self.default_routes)
@@ -99,9 +99,9 @@ impl Network {
     }
 }
 
-/// The source for a session: the kernel's choice, or another address of the interface where that is a VIP or temporary; a
-/// deprecated one goes last, and one of the next host's subnet before the others. `host` is the next host on the way to the
-/// peer.
+/// The source for a session: the kernel's choice, or another address of the interface if that is a VIP or temporary. A deprecated
+/// address comes last, and an address in the subnet of the next host comes before the others. `host` is the next host on the way to
+/// the peer.
 pub fn source(choice: IpAddr, host: IpAddr, ours: &[Address], vips: &BTreeSet<IpAddr>) -> Option<IpAddr> {
     let temporary = ours.iter().any(|ours| ours.ip == choice && ours.temporary);
     if !vips.contains(&choice) && !temporary {
@@ -112,8 +112,8 @@ pub fn source(choice: IpAddr, host: IpAddr, ours: &[Address], vips: &BTreeSet<Ip
     candidates.min_by_key(|ours| (ours.fitness, !ours.is_on_link_with(host))).map(|ours| ours.ip)
 }
 
-/// The next hop of IPv6 routes (RFC 2545 §3): the session's own address, else the one that was advertised before, else the
-/// interface's first global one that is no VIP; a deprecated one while there is no other.
+/// The next hop of IPv6 routes (RFC 2545 §3): the session's own address, otherwise the one that was advertised before, otherwise
+/// the interface's first global address that is not a VIP. A deprecated address is used while there is no other.
 pub fn next_hop_v6(
     session: IpAddr,
     before: Option<Ipv6Addr>,
@@ -128,8 +128,8 @@ pub fn next_hop_v6(
     own.or_else(|| next_hop(ours, vips, before, global))
 }
 
-/// The next hop of IPv4 routes on a session over IPv6: the one that was advertised before, else the interface's first IPv4
-/// address that is no VIP; a deprecated one while there is no other.
+/// The next hop of IPv4 routes on a session over IPv6: the one that was advertised before, otherwise the interface's first IPv4
+/// address that is not a VIP. A deprecated address is used while there is no other.
 pub fn next_hop_v4(before: Option<Ipv4Addr>, ours: &[Address], vips: &BTreeSet<IpAddr>) -> Option<Ipv4Addr> {
     next_hop(ours, vips, before, |ip| match ip {
         IpAddr::V4(ip) => Some(ip),
@@ -142,7 +142,7 @@ fn candidates<'a>(ours: &'a [Address], vips: &'a BTreeSet<IpAddr>) -> impl Itera
     ours.iter().filter(|ours| ours.fitness != Fitness::Unfit && !vips.contains(&ours.ip))
 }
 
-/// The best of the addresses that `of` takes; of equal ones the one from before, else the first.
+/// The best of the addresses that `of` accepts. Of equal ones it is the one from before, otherwise the first.
 fn next_hop<T: PartialEq>(
     ours: &[Address],
     vips: &BTreeSet<IpAddr>,
@@ -159,7 +159,7 @@ fn is_global(ip: Ipv6Addr) -> bool {
         && ip.to_ipv4_mapped().is_none()
 }
 
-/// What a session's connection uses of the host's network.
+/// The parts of the host's network that a session's connection uses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConnectionPath {
     /// The router's address.
@@ -168,29 +168,30 @@ pub struct ConnectionPath {
     pub local: IpAddr,
     /// The outgoing interface's index.
     pub interface: u32,
-    /// Whether our address is one of that interface: a session from another interface's address may find another way.
+    /// Whether our address is on that interface. A session with an address of another interface may use another way later.
     pub own: bool,
-    /// Whether an interface was seen to have our address. Some addresses are local without one, as all of 127.0.0.0/8.
+    /// Whether an interface had our address. Some addresses are local without an interface, such as 127.0.0.0/8.
     pub assigned: bool,
-    /// Whether the configuration gives our address, so that a session that begins anew would have the same.
+    /// Whether the configuration sets our address, so that a new session would have the same.
     pub pinned: bool,
 }
 
-/// What the host's network makes of a session.
+/// The state of a session's path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PathState {
-    /// It goes on.
+    /// The session can continue.
     Intact,
-    /// Its link is cut; the interface's name.
+    /// Its link is down; with the name of the interface.
     LinkDown(String),
-    /// Its interface does not exist any more.
+    /// Its interface no longer exists.
     InterfaceGone,
     /// The host has lost the session's own address.
     AddressGone(IpAddr),
 }
 
 impl ConnectionPath {
-    /// Judges a session by the network as it is now. Level-triggered: whatever happened meanwhile, the result is the same.
+    /// Compares a session with the current network. Level-triggered: the result depends only on the current state, not on the
+    /// events before it.
     pub fn judge(&mut self, network: &Network) -> PathState {
         if network.links.is_empty() {
             return PathState::Intact;
@@ -202,7 +203,7 @@ impl ConnectionPath {
             None if self.own => return PathState::InterfaceGone,
             Some(_) | None => {}
         }
-        // Several interfaces can have the same link-local address, and only one of them is the session's.
+        // Several interfaces can have the same link-local address, but the session uses only one of them.
         let here = match self.local {
             IpAddr::V6(ip) if ip.is_unicast_link_local() => {
                 network.of(self.interface).iter().any(|ours| ours.ip == self.local)
@@ -216,8 +217,8 @@ impl ConnectionPath {
         PathState::Intact
     }
 
-    /// Whether a session that begins anew now would take another way: the kernel sends packets for the peer over another
-    /// interface, or the peer is another router (`default-gateway`). No way at all is no other way.
+    /// Whether a new session would use another way: the kernel sends packets for the peer over another interface, or the peer is
+    /// another router (`default-gateway`). If there is no way at all, the result is false.
     pub fn moved(&self, now: Option<(IpAddr, Path)>) -> bool {
         now.is_some_and(|(peer, path)| {
             peer != self.peer || (!self.pinned && path.interface != self.interface)

@@ -1,21 +1,22 @@
-//! Which sessions continue, which begin anew, which end or start, and in which order: from what runs and what is wanted.
+//! Computes which sessions continue, restart, end or start, and in which order. The input is the running sessions and the wanted
+//! configuration.
 //!
-//! Pure. One step at a time, so that whoever takes the steps can look again in between: a newer configuration counts from the
-//! next step on. A reload never takes every path away at once, since sessions begin anew one after the other.
+//! Pure. It returns one step at a time, so that a newer configuration counts from the next step on. A reload never ends all
+//! sessions at once, because sessions restart one after the other.
 
 use std::time::Duration;
 
 use crate::config::{Config, PeerConfig};
 use crate::model::{Asn, PeerName, RouterId};
 
-/// All that a session was started with.
+/// The settings with which a session was started.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     /// Our AS.
     pub asn: Asn,
     /// `graceful_restart`.
     pub graceful_restart: Option<Duration>,
-    /// Our BGP Identifier; `None`: the session has not begun, since it is not known.
+    /// Our BGP Identifier; `None`: it is not known, so the session has not started.
     pub router_id: Option<RouterId>,
     /// The peer.
     pub peer: PeerConfig,
@@ -24,7 +25,7 @@ pub struct Settings {
 /// A session that runs, or that waits for a router id.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunningSession {
-    /// What it was started with.
+    /// The settings with which it was started.
     pub settings: Settings,
     /// Whether it is Established.
     pub state: SessionPhase,
@@ -35,22 +36,22 @@ pub struct RunningSession {
 /// Whether a session carries routes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum SessionPhase {
-    /// It does not: to begin it anew takes nothing away.
+    /// It carries no routes, so a restart removes no routes.
     Down,
-    /// It is Established.
+    /// It is Established and carries routes.
     Established,
 }
 
-/// Whether a session still goes the way that a new one would.
+/// Whether a session still uses the same way as a new one would.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PathComparison {
-    /// It does.
+    /// The way is the same.
     Same,
-    /// A new one would leave by another interface, or reach another router.
+    /// A new session would use another interface, or reach another router.
     Other,
 }
 
-/// What is wanted.
+/// The wanted configuration and router id.
 #[derive(Debug, Clone, Copy)]
 pub struct DesiredSessions<'a> {
     /// The configuration.
@@ -59,30 +60,30 @@ pub struct DesiredSessions<'a> {
     pub router_id: Option<RouterId>,
 }
 
-/// What is to be done next.
+/// The next step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PlanStep {
-    /// End the session: the configuration names the peer no more.
+    /// End the session: the configuration no longer names the peer.
     End(PeerName),
-    /// Start a session, or let one that waited for the router id begin.
+    /// Start a session, or a session that waited for the router id.
     Start(PeerName),
     /// End the session and start another.
     Restart(PeerName, RestartCause),
 }
 
-/// Why a session begins anew.
+/// Why a session restarts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RestartCause {
-    /// The configuration says something else of the peer, or of ourselves.
+    /// The configuration of the peer or of `[bgp]` has changed.
     Configuration,
-    /// The router id is another.
+    /// The router id has changed.
     RouterId,
-    /// The way to the peer is another.
+    /// The way to the peer has changed.
     Way,
 }
 
 impl DesiredSessions<'_> {
-    /// What a session with a peer is to be started with.
+    /// The settings for a session with a peer.
     pub fn settings(&self, peer: &PeerConfig) -> Settings {
         let (bgp, router_id) = (&self.config.bgp, self.router_id);
         Settings { asn: bgp.asn, graceful_restart: bgp.graceful_restart, router_id, peer: peer.clone() }
@@ -107,10 +108,10 @@ pub fn cause(settings: &Settings, peer: &PeerConfig, wanted: &DesiredSessions<'_
     }
 }
 
-/// The next step; `None`: all is as it is wanted.
+/// The next step; `None`: everything is as wanted.
 ///
-/// Peers that were removed go first, then new ones, then those that have to begin anew: of these the ones without a session
-/// go first, since they lose nothing, and the others in the order of the configuration.
+/// Removed peers come first, then new peers, then peers whose session has to restart. Of the last, peers without an established
+/// session come first, because they lose no routes; the others follow in the order of the configuration.
 pub fn next(running: &[RunningSession], wanted: &DesiredSessions<'_>) -> Option<PlanStep> {
     let of = |peer: &PeerConfig| running.iter().find(|one| one.settings.peer.name == peer.name);
     let gone = running.iter().find(|one| wanted.peer(&one.settings.peer.name).is_none());
@@ -134,7 +135,7 @@ pub fn next(running: &[RunningSession], wanted: &DesiredSessions<'_>) -> Option<
     restarts.min_by_key(|(state, _)| *state).map(|(_, step)| step)
 }
 
-/// Whether the next step takes routes away, so that what was begun anew before has to be back first.
+/// Whether the next step ends a session with routes. Then all sessions that were restarted before have to be established first.
 pub fn takes_routes(running: &[RunningSession], wanted: &DesiredSessions<'_>) -> bool {
     match next(running, wanted) {
         Some(PlanStep::Restart(name, _)) => {
@@ -144,8 +145,7 @@ pub fn takes_routes(running: &[RunningSession], wanted: &DesiredSessions<'_>) ->
     }
 }
 
-/// Whether a reload would end every session that there is, each by itself or one after the other. `in_use` is the router id
-/// that sessions have.
+/// Whether a reload would end every existing session, in any order. `in_use` is the router id of the sessions.
 pub fn interrupts_every_session(old: &Config, new: &Config, in_use: Option<RouterId>) -> bool {
     let wanted = DesiredSessions { config: new, router_id: new.bgp.router_id.or(in_use) };
     let before = DesiredSessions { config: old, router_id: in_use.or(old.bgp.router_id) };

@@ -1,6 +1,6 @@
-//! Why a session is down, as a sentence and with a label.
+//! The reasons why a session is down, each with a sentence and a label.
 //!
-//! Pure. One enum, so that logs, status and metrics say the same. [`hint`](super::hint) says what to look at.
+//! Pure. Logs, status and metrics use the same enum, so that they say the same. [`hint`](super::hint) says what to check.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -17,39 +17,39 @@ pub enum DownReason {
     /// The peer ended it.
     #[error("the peer sent NOTIFICATION: {0}")]
     Notified(Notification),
-    /// The peer fell silent.
+    /// The peer sent no message for the hold time.
     #[error("hold timer expired: nothing heard for {} s", .0.as_secs())]
     HoldExpired(Duration),
-    /// The peer took TCP's connection and sent no OPEN.
+    /// The peer accepted the TCP connection, but sent no OPEN.
     #[error("the peer connected and sent no OPEN for {} s", .0.as_secs())]
     NoOpen(Duration),
-    /// Its OPEN came, and the KEEPALIVE that accepts ours did not.
+    /// The peer sent its OPEN, but not the KEEPALIVE that accepts ours.
     #[error("the peer sent its OPEN, and no KEEPALIVE that accepts ours for {} s", .0.as_secs())]
     NoKeepalive(Duration),
-    /// The peer takes no octets (RFC 9687).
+    /// The peer accepts no octets (RFC 9687).
     #[error("send hold timer expired: the peer took no octet for {} s", .0.as_secs())]
     SendHoldExpired(Duration),
     /// Its OPEN was refused.
     #[error("{0}")]
     Open(#[from] OpenError),
-    /// It sent what no BGP speaker sends.
+    /// It sent a malformed message.
     #[error("the peer sent a malformed message; we answered {0}")]
     Malformed(Notification),
     /// It sent a message that its state does not allow.
     #[error("the peer sent a message out of turn; we answered {0}")]
     OutOfTurn(Notification),
-    /// A second connection won (RFC 4271 §6.8).
+    /// A second connection is used instead (RFC 4271 §6.8).
     #[error("another connection to the same peer took its place")]
     Collision,
-    /// A failure detector lost the peer (RFC 9384).
+    /// A failure detector (BFD) reports that the peer is down (RFC 9384).
     #[error("BFD lost the peer")]
     LivenessLost,
-    /// TCP did not get there, or broke.
+    /// The TCP connection failed or ended.
     #[error("{0}")]
     Tcp(#[from] TcpFailure),
 }
 
-/// What became of a TCP connection, or of the try for one.
+/// Why a TCP connection, or a try to connect, failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TcpFailure {
     /// RST to our SYN.
@@ -58,25 +58,25 @@ pub enum TcpFailure {
     /// No answer to our SYN.
     #[error("no answer to our SYN for {} s", .0.as_secs())]
     NoAnswer(Duration),
-    /// The routing table has no way, or the way reports unreachable.
+    /// The routing table has no route, or an ICMP message says that there is none.
     #[error("no route to the peer")]
     NoRoute,
-    /// It answers neither ARP nor ND, or an ICMP message says so.
+    /// The peer answers neither ARP nor ND, or an ICMP message says that it is unreachable.
     #[error("the peer is unreachable")]
     Unreachable,
-    /// The host has no default route, and the peer is to be its next hop.
+    /// The peer is the next hop of the default route, but the host has no default route.
     #[error("the host has no default route whose next hop the peer could be")]
     NoGateway,
-    /// The interface that the session is bound to is not there.
+    /// The interface to which the session is bound does not exist.
     #[error("the interface `{0}` does not exist")]
     NoInterface(String),
-    /// The link that the connection ran over is gone.
+    /// The link of the connection is down.
     #[error("the link of `{0}` went down")]
     LinkDown(String),
-    /// The interface that the connection ran over does not exist any more.
+    /// The interface of the connection no longer exists.
     #[error("the interface that the connection ran over was removed")]
     InterfaceGone,
-    /// The host has lost the address that the connection ran from.
+    /// The host no longer has our address of the connection.
     #[error("this host no longer has {0}, the session's own address")]
     AddressGone(IpAddr),
     /// The file of the key cannot be used; why.
@@ -91,7 +91,7 @@ pub enum TcpFailure {
     /// `source_address` cannot be used.
     #[error("the source address {0} cannot be used: no interface has it, or it is still tentative")]
     SourceMissing(IpAddr),
-    /// The kernel does not let us connect.
+    /// The kernel forbids the connection.
     #[error("this host does not permit the connection")]
     Forbidden,
     /// FIN.
@@ -103,23 +103,23 @@ pub enum TcpFailure {
     /// Our octets were not acknowledged in time.
     #[error("the connection timed out: the peer acknowledged nothing")]
     TimedOut,
-    /// The kernel dropped what came from the peer: its TTL is too low.
+    /// The kernel dropped the peer's packets, because their TTL is too low.
     #[error("the kernel dropped what the peer sent, and nothing else came for {} s", .0.as_secs())]
     Unheard(Duration),
-    /// Anything else that the kernel says.
+    /// Another error of the kernel.
     #[error("{0}")]
     Other(String),
 }
 
 impl DownReason {
-    /// For how long the router may keep our routes after a session that ended so.
+    /// For how long the router may keep our routes after a session that ended for this reason.
     ///
-    /// `hold_time`: the agreed one, after which a router that has noticed nothing gives us up. `restart_time`: that of our
-    /// OPEN (RFC 4724), for which it keeps the routes of a session that ended without a NOTIFICATION; zero without graceful
-    /// restart.
+    /// `hold_time`: the negotiated one. After this time, a router that has not noticed the end drops the session. `restart_time`:
+    /// that of our OPEN (RFC 4724). For this time, the router keeps the routes of a session that ended without a NOTIFICATION; zero
+    /// without graceful restart.
     pub fn routes_kept_for(&self, hold_time: Duration, restart_time: Duration) -> Duration {
         match self {
-            // With a NOTIFICATION of either side the routes go (RFC 4724 §4; the N-bit of RFC 8538 is never set by us).
+            // After a NOTIFICATION of either side, the router removes the routes (RFC 4724 §4; we never set the N-bit of RFC 8538).
             DownReason::Stopped(_)
             | DownReason::Notified(_)
             | DownReason::NoOpen(_)
@@ -129,7 +129,7 @@ impl DownReason {
             | DownReason::OutOfTurn(_)
             | DownReason::Collision => Duration::ZERO,
             DownReason::Tcp(TcpFailure::Closed | TcpFailure::Reset) => restart_time,
-            // It may not have noticed, and what we sent at the end may not have reached it.
+            // The router may not have noticed the end, and our last message may not have reached it.
             DownReason::HoldExpired(_)
             | DownReason::SendHoldExpired(_)
             | DownReason::LivenessLost

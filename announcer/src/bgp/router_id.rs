@@ -1,7 +1,7 @@
 //! Our BGP Identifier (RFC 4271 §4.2): the configuration's, or an address of this host.
 //!
-//! Pure. Routers tell us apart by it, and a session cannot change its own. So one that sessions use stays, whatever happens to
-//! the address that it was taken from; only the configuration replaces it, and then the sessions begin anew.
+//! Pure. Routers distinguish speakers by it, and it cannot change during a session. So an identifier that sessions use is kept,
+//! also if the host loses the address from which it was taken. Only the configuration replaces it, and then the sessions restart.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -9,16 +9,16 @@ use std::net::IpAddr;
 use crate::config::{Config, PeerAddress, PeerConfig};
 use crate::model::{PeerName, RouterId};
 
-/// The identifier, and what it waits for.
+/// The identifier, or why it is not known.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Identity {
-    /// The identifier; `None`: it is not known, and no session can begin.
+    /// The identifier; `None`: it is not known, and no session can start.
     pub id: Option<RouterId>,
-    /// Why it is not known, a sentence.
+    /// Why it is not known, as a sentence.
     pub waits: Option<String>,
 }
 
-/// Where the identifier can be taken from.
+/// An address from which the identifier can be taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Candidate {
     /// The configured source address of a session.
@@ -27,7 +27,7 @@ pub enum Candidate {
     Towards(PeerName),
 }
 
-/// The sources that could be asked for, in the order of the file.
+/// The possible sources, in the order of the file.
 pub fn candidates(config: &Config) -> Vec<Candidate> {
     let candidate = |peer: &PeerConfig| match (peer.source_address, peer.address) {
         (Some(source @ IpAddr::V4(_)), _) => Some(Candidate::Configured(peer.name.clone(), source)),
@@ -39,27 +39,27 @@ pub fn candidates(config: &Config) -> Vec<Candidate> {
     config.peers.iter().filter_map(candidate).collect()
 }
 
-/// What was found out about the source towards a router.
+/// The result of the query for the source towards a router.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SourceLookup {
-    /// The source that a session takes.
+    /// The source that a session uses.
     Source(IpAddr),
-    /// The kernel would take this VIP, and its interface has no other address.
+    /// The kernel would use this VIP, and the interface has no other address.
     Vip(IpAddr),
-    /// There is no way to the router at present; why.
+    /// There is no way to the router now; with the reason.
     NoWay(String),
 }
 
-/// Whether sessions have said an identifier to a router.
+/// Whether a router has received the identifier.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Usage {
     /// They have.
     InUse,
-    /// No router has heard it yet.
+    /// No router has received it yet.
     Unused,
 }
 
-/// The identifier that holds from now on. `found` has the candidates that were looked at, in their order.
+/// The identifier to use from now on. `found` has the results of the queried candidates, in their order.
 pub fn choose(
     configured: Option<RouterId>,
     now: &Identity,
@@ -81,7 +81,7 @@ pub fn choose(
     };
     match lookups.iter().find_map(|(_, lookup)| usable(lookup)) {
         Some(id) => Identity { id: Some(id), waits: None },
-        // A route that is away for a moment takes nothing back.
+        // If a route is missing for a moment, the identifier is kept.
         None if now.id.is_some() => now.clone(),
         None => Identity { id: None, waits: Some(waits(lookups)) },
     }
@@ -135,7 +135,7 @@ mod tests {
             (None, &none, Unused, vec![SourceLookup::Vip(vip)], None),
             (None, &none, Unused, vec![SourceLookup::Source(vip)], None),
             (None, &none, Unused, vec![source("2001:db8::1"), source("0.0.0.0")], None),
-            // What routers have heard stays, also what the configuration said before.
+            // An identifier that routers have received is kept, also one from an earlier configuration.
             (None, &known("10.0.0.1"), InUse, vec![source("10.0.0.2")], Some("10.0.0.1")),
             (None, &known("10.0.0.1"), Unused, vec![source("10.0.0.2")], Some("10.0.0.2")),
             (None, &known("10.0.0.1"), Unused, vec![no_way()], Some("10.0.0.1")),

@@ -1,55 +1,54 @@
-//! Why octets of ours stay unacknowledged: the peer does not read, or the network does not carry them.
+//! Decides why our octets are not acknowledged: the peer does not read, or the network loses them.
 //!
-//! Pure. The two are not the same fault. A peer whose kernel answers while its window is closed lives, and the send hold
-//! timer ends the session (RFC 9687); one whose kernel acknowledges nothing is gone, or the path to it is (RFC 5482). Linux'
-//! TCP_USER_TIMEOUT ends a session for either, so it is not used.
+//! Pure. These are two different faults. If the peer's kernel answers while its window is closed, the peer is alive, and the send
+//! hold timer ends the session (RFC 9687). If the peer's kernel acknowledges nothing, the peer or the path to it is lost (RFC
+//! 5482). Linux's TCP_USER_TIMEOUT ends a session in both cases, so it is not used.
 
 use std::time::Duration;
 
-/// What the kernel says of a connection (`struct tcp_info` of linux/tcp.h).
+/// The kernel's data about a connection (`struct tcp_info` of linux/tcp.h).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct TcpInfo {
     /// The largest segment that we send, in octets.
     pub mss: u32,
     /// Segments in flight.
     pub in_flight: u32,
-    /// How often the oldest of them was sent again.
+    /// How often the oldest of them was retransmitted.
     pub retransmits: u8,
     /// Probes of a closed window that were not answered.
     pub probes: u8,
-    /// When the peer last acknowledged anything: its kernel lives.
+    /// The time since the peer's kernel last acknowledged anything.
     pub last_ack: Duration,
-    /// When the last data came from it.
+    /// The time since the last data of the peer.
     pub last_data: Duration,
-    /// The window that the peer offers, in octets; `None`: this kernel does not say (before 5.4).
+    /// The window that the peer offers, in octets; `None`: this kernel does not report it (before 5.4).
     pub window: Option<u32>,
 }
 
-/// What a wait for acknowledgements comes to.
+/// The result for a wait for acknowledgements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stall {
-    /// It is waited on: for acknowledgements, or for the peer to read.
+    /// Continue to wait for acknowledgements, or until the peer reads.
     Wait,
-    /// The peer's kernel acknowledges nothing any more.
+    /// The peer's kernel no longer acknowledges anything.
     Lost,
 }
 
-/// A closed window is probed ever more rarely, and one probe may be on its way.
+/// The most unanswered window probes of a live peer: the kernel sends them less and less often, and one may still be on its way.
 const UNANSWERED: u8 = 2;
-/// Sent again twice, a segment was not lost by chance.
+/// After two retransmissions, the loss of a segment was not by chance.
 const AGAIN: u8 = 2;
 
-/// Judges octets that have waited for `waited` without a single one being acknowledged; `limit` is as long as the peer may
-/// be silent.
+/// Judges octets of which none was acknowledged for `waited`. `limit` is the longest silence of the peer.
 pub fn judge(info: &TcpInfo, waited: Duration, limit: Duration) -> Stall {
-    // Nothing in flight though octets wait: the window has no room.
+    // If octets wait but none is in flight, the window has no room.
     let closed = info.window == Some(0) || info.in_flight == 0;
     let lost = if closed { info.probes >= UNANSWERED && info.last_ack >= limit } else { waited >= limit };
     if lost { Stall::Lost } else { Stall::Wait }
 }
 
-/// Whether it looks as if large segments are lost on the way and small ones are not, so that the path's MTU is smaller than
-/// both ends believe: a full segment was sent again and again in vain while the peer was heard.
+/// Whether large segments seem to be lost on the way while small ones arrive. Then the path's MTU is smaller than both ends assume.
+/// The sign is a full segment that was retransmitted repeatedly while the peer sent data.
 pub fn large_segments_lost(info: &TcpInfo, waiting: u64, waited: Duration) -> bool {
     info.in_flight > 0
         && info.retransmits >= AGAIN
@@ -84,15 +83,15 @@ mod tests {
         for (info, waited, want) in [
             (in_flight(), 2, Stall::Wait),
             (in_flight(), 3, Stall::Lost),
-            // Its window is closed, and it answers the probes.
+            // The peer's window is closed, and it answers the probes.
             (closed, 300, Stall::Wait),
             (TcpInfo { probes: 1, last_ack: SECOND * 60, ..closed }, 300, Stall::Wait),
             (TcpInfo { probes: 2, last_ack: SECOND * 60, ..closed }, 300, Stall::Lost),
-            // It took its window back with segments in flight.
+            // The peer closed its window while segments were in flight.
             (TcpInfo { window: Some(0), ..in_flight() }, 300, Stall::Wait),
             // A window that is too small for a segment.
             (TcpInfo { window: Some(100), ..closed }, 300, Stall::Wait),
-            // A kernel that does not tell the window.
+            // A kernel that does not report the window.
             (TcpInfo { window: None, ..closed }, 300, Stall::Wait),
             (TcpInfo { window: None, ..in_flight() }, 3, Stall::Lost),
         ] {

@@ -1,9 +1,10 @@
-//! The codec: octets to messages and back. The only file that names zettabgp.
+//! The codec: converts octets to messages and back. Only this module uses zettabgp.
 //!
-//! Pure. RFC 4271 §4, RFC 4760, RFC 2545, RFC 8950, RFC 6793, RFC 2918 and 7313, RFC 4724 §2, RFC 4360, RFC 8092. A wall around zettabgp: framing, OPEN's
-//! parameters, UPDATE's envelope and NOTIFICATION are ours ([`frame`], [`params`]); zettabgp decodes single capabilities
-//! whose length was checked before, and encodes what it encodes right, into a buffer that cannot be too short. Ours too are
-//! OPEN, AS_PATH (zettabgp swaps AS_SET and AS_SEQUENCE), MP_REACH_NLRI, extended and large communities.
+//! Pure. RFC 4271 §4, RFC 4760, RFC 2545, RFC 8950, RFC 6793, RFC 2918 and 7313, RFC 4724 §2, RFC 4360, RFC 8092. Our own code does
+//! the framing, the parameters of OPEN, the lengths of UPDATE and NOTIFICATION ([`frame`], [`params`]). zettabgp decodes single
+//! capabilities whose length was checked before. It encodes only the attributes that it encodes correctly, into a buffer that is
+//! always large enough. Our own code also encodes OPEN, AS_PATH (zettabgp swaps AS_SET and AS_SEQUENCE), MP_REACH_NLRI, and
+//! extended and large communities.
 
 pub mod frame;
 mod params;
@@ -24,18 +25,18 @@ pub use frame::{Framer, Message};
 pub const MAX_LENGTH: usize = 4096;
 /// Marker, length and type.
 const HEADER_LENGTH: usize = 19;
-/// No message that we build from parts of at most 4,096 octets comes near it.
+/// The size of the buffer. Our messages are built from parts of at most 4,096 octets, and are always much shorter.
 const SCRATCH: usize = 65_535;
-/// LOCAL_PREF of what we announce on iBGP (RFC 4271 §5.1.5).
+/// The default LOCAL_PREF of our routes on iBGP (RFC 4271 §5.1.5).
 const LOCAL_PREF: u32 = 100;
 
-/// What could not be put into a message.
+/// Why a message could not be encoded.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EncodeError {
     /// The attributes leave no room for a prefix.
     #[error("the attributes of {0} do not fit into a message of 4,096 octets; give it fewer communities")]
     TooLong(IpNet),
-    /// The codec refused.
+    /// zettabgp returned an error.
     #[error("the message cannot be encoded: {0}")]
     Codec(String),
 }
@@ -46,14 +47,14 @@ impl From<BgpError> for EncodeError {
     }
 }
 
-/// What the encoding of an UPDATE depends on beside the routes.
+/// The properties of a session on which the encoding of an UPDATE depends, besides the routes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Encoding {
     /// Our AS.
     pub asn: Asn,
-    /// Whose AS the peer is of.
+    /// Whether the peer is in our AS.
     pub kind: PeerKind,
-    /// What the peer reads in AS_PATH.
+    /// The size of AS numbers in AS_PATH.
     pub as_width: AsWidth,
 }
 
@@ -66,7 +67,7 @@ pub enum RefreshMarker {
     End,
 }
 
-/// Appends an OPEN, each capability in a parameter of its own, as the oldest peers want it.
+/// Appends an OPEN. Each capability has its own parameter, because the oldest peers require it.
 pub fn open(out: &mut Vec<u8>, offer: &Offer) {
     let parameters = params::offered(offer);
     let asn = u16::try_from(offer.asn.get()).unwrap_or(AS_TRANS);
@@ -74,7 +75,7 @@ pub fn open(out: &mut Vec<u8>, offer: &Offer) {
     body.extend(asn.to_be_bytes());
     body.extend(offer.hold_time.to_be_bytes());
     body.extend(offer.router_id.get().octets());
-    // Two families and all that we know are below 60 octets.
+    // Two families and all other capabilities are less than 60 octets.
     body.push(u8::try_from(parameters.len()).unwrap_or(u8::MAX));
     body.extend(parameters);
     framed(out, &BgpMessageType::Open, &body);
@@ -96,7 +97,7 @@ pub fn notification(out: &mut Vec<u8>, notification: &Notification) {
 /// Appends a BoRR or an EoRR.
 ///
 /// # Errors
-/// [`EncodeError::Codec`], should zettabgp refuse.
+/// [`EncodeError::Codec`] if zettabgp returns an error.
 pub fn refresh_bound(out: &mut Vec<u8>, family: Family, bound: RefreshMarker) -> Result<(), EncodeError> {
     let (afi, safi) = afi_safi(family);
     let subtype = match bound {
@@ -106,7 +107,7 @@ pub fn refresh_bound(out: &mut Vec<u8>, family: Family, bound: RefreshMarker) ->
     append(out, BgpMessageType::Routerefresh, &BgpRouterefreshMessage { afi, safi, subtype })
 }
 
-/// Appends the UPDATEs for one [`Update`], as many as it takes, and returns how many those are.
+/// Appends the UPDATEs for one [`Update`], and returns their number.
 ///
 /// # Errors
 /// [`EncodeError::TooLong`] when the attributes leave no room for a prefix; then nothing is appended.
@@ -117,7 +118,7 @@ pub fn update(out: &mut Vec<u8>, encoding: &Encoding, update: &Update) -> Result
         }
         Update::Withdraw(family, prefixes) => split(out, prefixes, |chunk| withdrawal(*family, chunk)),
         Update::Announce { family, next_hop, attributes, prefixes } => {
-            // Beyond it the scratch buffer could be too short, which zettabgp does not survive.
+            // With more octets, the scratch buffer could be too short, and zettabgp would panic.
             let octets = attributes.communities.len() * 4
                 + attributes.extended_communities.len() * 8
                 + attributes.large_communities.len() * 12;
@@ -132,7 +133,7 @@ pub fn update(out: &mut Vec<u8>, encoding: &Encoding, update: &Update) -> Result
     }
 }
 
-/// Fills messages with as many prefixes as fit.
+/// Fills each message with as many prefixes as possible.
 fn split(
     out: &mut Vec<u8>,
     prefixes: &[IpNet],
@@ -178,7 +179,7 @@ fn withdrawal(family: Family, prefixes: &[IpNet]) -> BgpUpdateMessage {
     message
 }
 
-/// MP_REACH goes first (RFC 7606 §5.1), the others by their type codes.
+/// MP_REACH comes first (RFC 7606 §5.1), the other attributes follow by their type codes.
 fn announcement(
     encoding: &Encoding,
     family: Family,
@@ -231,7 +232,7 @@ fn announcement(
     message
 }
 
-/// MP_REACH_NLRI (RFC 4760 §3): zettabgp knows neither 32 octets of next hop nor one of another family.
+/// MP_REACH_NLRI (RFC 4760 §3): zettabgp supports neither a next hop of 32 octets nor one of another family.
 fn reach(family: Family, next_hop: &[u8], prefixes: &[IpNet]) -> BgpAttrItem {
     let (afi, safi) = afi_safi(family);
     let mut value = afi.to_be_bytes().to_vec();
@@ -261,7 +262,7 @@ const EXTENDED_LENGTH: u8 = 0x10;
 const TRANSITIVE: u8 = 0x40;
 const OPTIONAL: u8 = 0x80;
 
-/// Our AS as a sequence of one and those that are prepended, or nothing on iBGP (RFC 4271 §5.1.2).
+/// Our AS, once and as often as it is prepended; empty on iBGP (RFC 4271 §5.1.2).
 fn as_path(encoding: &Encoding, prepend: u8) -> BgpAttrItem {
     let value = match (encoding.kind, encoding.as_width) {
         (PeerKind::Internal, _) => vec![],
@@ -273,7 +274,7 @@ fn as_path(encoding: &Encoding, prepend: u8) -> BgpAttrItem {
     raw(AS_PATH, TRANSITIVE, value)
 }
 
-/// Only where AS_PATH had to say AS_TRANS (RFC 6793 §4.2.2).
+/// Only if AS_PATH has AS_TRANS (RFC 6793 §4.2.2).
 fn as4_path(encoding: &Encoding, prepend: u8) -> Option<BgpAttrItem> {
     let hidden = encoding.kind == PeerKind::External
         && encoding.as_width == AsWidth::Two
@@ -287,14 +288,14 @@ fn sequence(asn: &[u8], prepend: u8) -> Vec<u8> {
     [&[AS_SEQUENCE, count], asn.repeat(usize::from(count)).as_slice()].concat()
 }
 
-/// An attribute in our own octets; one of more than 255 is long whether or not its flags say so.
+/// An attribute that our own code has encoded. With more than 255 octets it has the extended length, whatever its flags say.
 fn raw(typecode: u8, flags: u8, value: Vec<u8>) -> BgpAttrItem {
     let long = if value.len() > usize::from(u8::MAX) { EXTENDED_LENGTH } else { 0 };
     let params = BgpAttrParams { typecode, flags: flags | long };
     BgpAttrItem::Unknown(BgpAttrUnknown { params, value })
 }
 
-/// Prefixes with their host bits masked; those of another family are no part of it.
+/// Prefixes with their host bits masked; prefixes of another family are left out.
 fn nlri(family: Family, prefixes: &[IpNet]) -> BgpAddrs {
     let masked = prefixes.iter().map(IpNet::trunc);
     match family {
@@ -324,7 +325,7 @@ fn afi_safi(family: Family) -> (u16, u8) {
     }
 }
 
-/// What zettabgp wants to know of a session; its flags for other codecs than ours stay off.
+/// The session parameters for zettabgp. Its flags for features that we do not use stay off.
 fn session() -> BgpSessionParams {
     let mut params = BgpSessionParams::new(0, 0, BgpTransportMode::IPv4, [0, 0, 0, 0].into(), vec![]);
     params.fuzzy_pathid = false;
@@ -347,7 +348,7 @@ fn append(out: &mut Vec<u8>, kind: BgpMessageType, message: &impl BgpMessage) ->
     Ok(())
 }
 
-/// A header around a body that is short enough.
+/// Appends a header and a body that is short enough.
 fn framed(out: &mut Vec<u8>, kind: &BgpMessageType, body: &[u8]) {
     let length = u16::try_from(HEADER_LENGTH + body.len()).unwrap_or(u16::MAX);
     out.extend([0xff; 16]);
@@ -356,7 +357,7 @@ fn framed(out: &mut Vec<u8>, kind: &BgpMessageType, body: &[u8]) {
     out.extend(body);
 }
 
-/// One capability. zettabgp sees only codes and lengths that it decodes right; all else is a foreign one.
+/// Decodes one capability. zettabgp gets only codes and lengths that it decodes correctly; all others are `Other`.
 fn capability(code: u8, value: &[u8]) -> Capability {
     if code == params::EXTENDED_NEXT_HOP && value.len().is_multiple_of(6) {
         let ours = value.chunks_exact(6).any(|chunk| chunk == params::V4_OVER_V6);

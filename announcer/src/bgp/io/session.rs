@@ -1,9 +1,8 @@
 //! A session with one peer: one task, one `select!`.
 //!
-//! Touches sockets, rtnetlink and the clock, through [`connection`](super::connection) and [`mod@dial`]. The
-//! machine ([`fsm`]) decides; this file makes events of what happens and does what the actions say. It takes three
-//! decisions from above (`rib`, `liveness`, `order`) and tells one state (`status`); nothing is queued, and no peer can
-//! hold up another.
+//! Touches sockets, rtnetlink and the clock, through [`connection`](super::connection) and [`mod@dial`]. The machine ([`fsm`])
+//! decides; this file turns what happens into events and executes the actions. It receives three states (`rib`, `liveness`,
+//! `order`) and publishes one (`status`). There are no queues, and no peer can delay another.
 
 mod network;
 mod routes;
@@ -43,7 +42,7 @@ pub use status::{
     GenerationProgress, MessageCounters, SessionDown, SessionOrder, SessionReport, WireLatency,
 };
 
-/// What a session needs to know for its whole life.
+/// The values that a session needs from its start to its end.
 #[derive(Debug, Clone)]
 pub struct Local {
     /// Our AS.
@@ -52,21 +51,21 @@ pub struct Local {
     pub router_id: RouterId,
     /// How long the peer may keep our routes without a session (RFC 4724); `None`: not at all.
     pub graceful_restart: Option<Duration>,
-    /// Whether the process before this one ended without a goodbye.
+    /// Whether the previous process ended without a withdraw.
     pub restarted: bool,
-    /// Never a source, never a next hop.
+    /// The VIPs. They are never a source and never a next hop.
     pub vips: watch::Receiver<Arc<BTreeSet<IpAddr>>>,
-    /// The host's links and addresses, which the session stands and falls with.
+    /// The host's links and addresses. The session ends when its own are lost.
     pub network: watch::Receiver<Arc<Network>>,
-    /// Where the file of the key is read, and what the kernel counts.
+    /// The access to the file of the key, and to the kernel counters.
     pub files: Files,
 }
 
-/// Holds a session with `peer`, dialling again whenever it fails, until `order` ends it and the peer has heard why. A
-/// dropped `order` ends it too.
+/// Runs a session with `peer` and connects again whenever it fails, until `order` ends it and the NOTIFICATION is sent. A dropped
+/// `order` ends it too.
 ///
-/// Another `peer` takes effect at once in what is said and in its key, whose file is read again even when nothing else
-/// changed; it has to be one that [`PeerConfig::same_session`] allows.
+/// A new value of `peer` changes the routes and the key at once; the file of the key is read again, even if nothing else has
+/// changed. [`Peer::same_session`] has to allow the new value.
 pub async fn run(
     local: Local,
     mut peer: watch::Receiver<Arc<PeerConfig>>,
@@ -126,7 +125,7 @@ pub async fn run(
 
 type BoxedFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
-/// Where the peer is, and the way to it.
+/// The peer's address, and the way to it.
 type PathLookup = Result<(IpAddr, Path), TcpFailure>;
 
 struct Session {
@@ -140,7 +139,7 @@ struct Session {
     rib: watch::Receiver<Arc<LocRib>>,
     liveness: watch::Receiver<Liveness>,
     order: watch::Receiver<SessionOrder>,
-    /// The last order; after one to end there is no other.
+    /// The last order. After an order to end, no other order follows.
     wanted: SessionOrder,
     publish: watch::Sender<SessionReport>,
     state: State,
@@ -150,19 +149,19 @@ struct Session {
     connection: Option<Connection>,
     /// In Established.
     routes: Option<SessionRoutes>,
-    /// The last connection's goodbye.
+    /// The orderly end of the last connection.
     farewell: Option<BoxedFuture<()>>,
     /// Whether the way to the peer is still the same.
     path_watch: PathWatch,
-    /// A look at the key's file under way.
+    /// A running read of the key's file.
     key: Option<BoxedFuture<Result<Md5Key, PasswordError>>>,
-    /// What the present try saw, or the last one.
+    /// The clues of the current try, or of the last one.
     clues: Clues,
-    /// What the log has of the key.
+    /// The last warning about the key that was logged.
     odd_key: Option<&'static str>,
-    /// When it is said that the router has sent no OPEN or no KEEPALIVE, long before it is given up.
+    /// When to report that the router has sent no OPEN or no KEEPALIVE. This is long before the try ends.
     hang: Option<Instant>,
-    /// Until when deadlines are put off, since this process stood still.
+    /// Until when deadlines are delayed, because this process was stopped.
     excused: Option<Instant>,
     status: SessionReport,
 }
@@ -170,7 +169,7 @@ struct Session {
 /// How long an OPEN, and the KEEPALIVE after it, may take before `status` and the log say so.
 const HANG: Duration = Duration::from_secs(4);
 
-/// A deadline that is seen later than that means that this process stood still; it is put off for as long.
+/// If a deadline is handled later than this, the process was stopped. The deadline is then delayed by this time.
 const LATE: Duration = Duration::from_millis(200);
 
 /// What ended a wait.
@@ -243,7 +242,7 @@ impl Session {
                 self.dialing = None;
                 self.status.local_address = Some(dialed.local);
                 self.status.peer_address = Some(dialed.peer.ip());
-                // RFC 8950 §4: where IPv4 has to get on without an IPv4 session.
+                // RFC 8950 §4: for IPv4 routes on a session over IPv6.
                 self.offer.extended_next_hop =
                     dialed.peer.is_ipv6() && self.offer.families.contains(&Family::V4);
                 if let Some(restart) = &mut self.offer.restart {
@@ -252,7 +251,7 @@ impl Session {
                 self.record_clues(dialed.clues.clone());
                 self.connection = Some(Connection::new(dialed));
                 self.hang = Some(now() + HANG);
-                // A cut that came before the connection did is one all the same.
+                // The link may have gone down before the connection was made.
                 self.stand();
                 if self.connection.is_some() {
                     self.handle(Event::TcpConnected);
@@ -303,13 +302,13 @@ impl Session {
         }
     }
 
-    /// When a deadline is looked at: later, where this process stood still.
+    /// When a deadline is handled: later, if this process was stopped.
     fn due(&self, deadline: Option<Instant>) -> Option<Instant> {
         deadline.map(|deadline| self.excused.map_or(deadline, |until| deadline.max(until)))
     }
 
-    /// Whether this process stood still until long after a deadline. A process that is continued sees its timers first, so the
-    /// deadline is put off until the sockets were looked at.
+    /// Whether this process was stopped until long after a deadline. When a process continues, its timers are handled first, so the
+    /// deadline is delayed until the sockets were read.
     fn is_late(&mut self, wake: &Wake) -> bool {
         let deadline = match wake {
             Wake::Deadline => self.state.deadline(),
@@ -328,7 +327,7 @@ impl Session {
             | Wake::Order(_)
             | Wake::FarewellSaid => None,
         };
-        // Put off once: the second time the sockets were looked at, however late it is again.
+        // A deadline is delayed only once: at the second time the sockets were read, even if it is late again.
         let again = deadline.zip(self.excused).is_some_and(|(deadline, until)| deadline < until);
         let late =
             !again && self.due(deadline).is_some_and(|due| now().saturating_duration_since(due) > LATE);
@@ -338,7 +337,7 @@ impl Session {
         late
     }
 
-    /// One event through the machine, and what comes of it.
+    /// Passes one event to the state machine, and executes the actions.
     fn handle(&mut self, event: Event) {
         let moment = StepContext { now: now(), jitter: fastrand::f64() };
         let (state, actions) = fsm::step(&self.timers, std::mem::take(&mut self.state), event, moment);
@@ -427,7 +426,7 @@ impl Session {
         (!kept.is_zero()).then(|| now() + kept)
     }
 
-    /// Says why there is no session while the machine still waits for one.
+    /// Reports why there is no session, while the state machine still waits.
     fn hangs(&mut self) {
         self.hang = None;
         let why = match self.state.name() {
@@ -436,7 +435,7 @@ impl Session {
             StateName::Idle | StateName::Connect | StateName::Established => return,
         };
         if self.peer.ttl_security && self.state.name() == StateName::OpenSent {
-            // What does not pass the minimum TTL is dropped, RST and FIN too: this connection will never hear of its end.
+            // The kernel drops every packet below the minimum TTL, also RST and FIN, so this connection cannot notice its end.
             if self.connection.as_ref().is_some_and(Connection::drops) {
                 return self.handle(Event::TcpFails(TcpFailure::Unheard(HANG)));
             }
@@ -448,7 +447,7 @@ impl Session {
         self.status.last_down = self.status.outage.last().cloned();
     }
 
-    /// Keeps what the kernel dropped of the connection's segments, before the connection is gone.
+    /// Stores the number of segments that the kernel has dropped, before the connection ends.
     fn look_for_drops(&mut self) {
         if self.peer.ttl_security && self.connection.as_ref().is_some_and(Connection::drops) {
             self.clues.counters.insert(KernelCounter::LowTtl);
@@ -456,7 +455,7 @@ impl Session {
         self.clues.large_lost = self.connection.as_ref().is_some_and(|connection| connection.large_lost);
     }
 
-    /// What a try saw; what its key seems to contain is a line once.
+    /// Stores the clues of a try. A warning about its key is logged once.
     fn record_clues(&mut self, clues: Clues) {
         if let Some(contains) = clues.key.filter(|_| clues.key != self.odd_key) {
             warn!(contains, "key may not be what was meant");
@@ -484,7 +483,7 @@ impl Session {
         }
     }
 
-    /// Publishes what changed.
+    /// Publishes the status if it has changed.
     fn tell(&mut self) {
         let established = self.connection.as_ref().filter(|_| self.routes.is_some());
         let position =
@@ -512,7 +511,7 @@ pub(super) async fn at(deadline: Option<Instant>) {
     }
 }
 
-/// Waits for what is under way; for ever, if nothing is.
+/// Waits for a running operation; waits for ever if there is none.
 async fn done<T>(under_way: &mut Option<BoxedFuture<T>>) -> T {
     match under_way {
         Some(future) => future.await,
@@ -520,14 +519,14 @@ async fn done<T>(under_way: &mut Option<BoxedFuture<T>>) -> T {
     }
 }
 
-/// Waits for a change; for ever, if nobody is left to make one.
+/// Waits for a change; waits for ever if the sender was dropped.
 async fn changed<T>(receiver: &mut watch::Receiver<T>) {
     if receiver.changed().await.is_err() {
         pending().await
     }
 }
 
-/// Waits for another order; whoever gave them is gone when there can be none.
+/// Waits for another order. If the sender was dropped, the session ends.
 async fn next_order(order: &mut watch::Receiver<SessionOrder>) -> SessionOrder {
     match order.changed().await {
         Ok(()) => order.borrow_and_update().clone(),

@@ -1,6 +1,6 @@
-//! Socket options, and what the kernel knows of a socket that no safe interface gives.
+//! Socket options, and facts about a socket for which there is no safe interface.
 //!
-//! Touches sockets. The crate's only `unsafe`. RFC 2385 (MD5), RFC 5082 (GTSM), RFC 5014 (source addresses), tcp(7), ip(7).
+//! Touches sockets. This file has `unsafe` code. RFC 2385 (MD5), RFC 5082 (GTSM), RFC 5014 (source addresses), tcp(7), ip(7).
 
 #![allow(
     unsafe_code,
@@ -18,29 +18,29 @@ use socket2::{Domain, SockAddr, SockRef, Socket, TcpKeepalive, Type};
 use crate::bgp::io::password::Md5Key;
 use crate::bgp::stall::TcpInfo;
 
-/// Network control (RFC 4594 §3.2), as routers mark their own.
+/// Network control (RFC 4594 §3.2), which routers use for their own packets.
 const CS6: u32 = 0xc0;
-/// Lets a peer with GTSM believe that we are its neighbour, and harms no other (RFC 5082).
+/// A peer with GTSM needs this TTL (RFC 5082). For other peers it makes no difference.
 const TTL: u32 = 255;
 
-/// What a connection to a peer wants of its socket.
+/// The options of a socket for a connection to a peer.
 #[derive(Debug)]
 pub(super) struct SocketOptions<'a> {
-    /// Where it goes.
+    /// The address to connect to.
     pub(super) peer: SocketAddr,
-    /// After about this much silence of its kernel a peer is gone.
+    /// If the peer's kernel is silent for about this time, the peer counts as lost.
     pub(super) silence: Duration,
     /// The largest segment, in octets.
     pub(super) mss: Option<u16>,
-    /// The least TTL that what is received may have.
+    /// The lowest TTL of received packets.
     pub(super) least_ttl: Option<u8>,
-    /// The interface that it is bound to.
+    /// The interface to which it is bound.
     pub(super) interface: Option<&'a str>,
-    /// The key of every segment.
+    /// The key that signs every segment.
     pub(super) key: Option<&'a Md5Key>,
 }
 
-/// Prepares a socket to dial, before the SYN that all of it has to be on.
+/// Sets all options before the connection is opened, because they have to apply to the SYN.
 pub(super) fn prepare(socket: &Socket, wants: &SocketOptions<'_>) -> io::Result<()> {
     if let Some(interface) = wants.interface {
         socket.bind_device(Some(interface.as_bytes()))?;
@@ -72,8 +72,8 @@ pub(super) fn prepare(socket: &Socket, wants: &SocketOptions<'_>) -> io::Result<
     keep_alive(SockRef::from(socket), wants.silence)
 }
 
-/// Lets the kernel ask a peer that says nothing whether it is still there, and give up after somewhat more than `silence`:
-/// where BGP has a hold timer, that one acts first.
+/// Lets the kernel send keepalive probes to a silent peer, and end the connection after slightly more than `silence`. If BGP has a
+/// hold timer, that timer expires first.
 pub(super) fn keep_alive(socket: SockRef<'_>, silence: Duration) -> io::Result<()> {
     let third = (silence / 3).clamp(Duration::from_secs(1), Duration::from_secs(32_767));
     let keepalive = TcpKeepalive::new().with_time(third).with_interval(third).with_retries(3);
@@ -84,12 +84,12 @@ pub(super) fn keep_alive(socket: SockRef<'_>, silence: Duration) -> io::Result<(
 const ADDRESS_PREFERENCES: libc::c_int = 72;
 const PREFER_PUBLIC: libc::c_int = 2;
 
-/// Never a temporary address of its own choice (RFC 8981).
+/// Prevents the kernel from choosing a temporary address (RFC 8981).
 fn prefer_public(socket: &Socket) -> io::Result<()> {
     set(socket.as_fd(), libc::IPPROTO_IPV6, ADDRESS_PREFERENCES, &PREFER_PUBLIC)
 }
 
-/// The source that the kernel takes towards `peer` for a socket like a session's; nothing is sent.
+/// The source that the kernel chooses towards `peer` for a socket with the options of a session; nothing is sent.
 pub(super) fn preferred_source(peer: SocketAddr, interface: Option<&str>) -> io::Result<IpAddr> {
     let socket = Socket::new(Domain::for_address(peer), Type::DGRAM, None)?;
     if let Some(interface) = interface {
@@ -116,7 +116,7 @@ struct Md5Signature {
 
 const TCP_MD5SIG_FLAG_PREFIX: u8 = 1;
 
-/// Gives a socket the key for a peer, or another one: a connection that is up lives on (RFC 2385).
+/// Sets or changes the key for a peer on a socket. An established connection stays up (RFC 2385).
 pub(super) fn set_key(socket: BorrowedFd<'_>, peer: SocketAddr, key: &Md5Key) -> io::Result<()> {
     let octets = key.octets();
     let mut storage = SockAddr::from(peer).as_storage();
@@ -147,7 +147,7 @@ fn set<T>(socket: BorrowedFd<'_>, level: libc::c_int, name: libc::c_int, value: 
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// How many octets of ours the peer's kernel has not acknowledged (SIOCOUTQ, tcp(7)).
+/// How many of our octets the peer's kernel has not acknowledged (SIOCOUTQ, tcp(7)).
 pub(super) fn unacknowledged(socket: BorrowedFd<'_>) -> io::Result<u64> {
     let mut octets: libc::c_int = 0;
     // SAFETY: the descriptor is borrowed, so open; TIOCOUTQ (SIOCOUTQ's other name) writes one int to the pointer, which
@@ -159,8 +159,8 @@ pub(super) fn unacknowledged(socket: BorrowedFd<'_>) -> io::Result<u64> {
     Ok(u64::try_from(octets).unwrap_or(0))
 }
 
-/// What the kernel says of a connection (TCP_INFO). The offsets are those of `struct tcp_info` of linux/tcp.h, to which the
-/// kernel only ever appends; what an older one does not fill stays zero.
+/// What the kernel says of a connection (TCP_INFO). The offsets are those of `struct tcp_info` of linux/tcp.h, to which the kernel
+/// only appends fields. Fields that an older kernel does not fill stay zero.
 pub(super) fn tcp_info(socket: BorrowedFd<'_>) -> io::Result<TcpInfo> {
     const RETRANSMITS: usize = 2;
     const PROBES: usize = 3;
@@ -200,8 +200,8 @@ pub(super) fn tcp_info(socket: BorrowedFd<'_>) -> io::Result<TcpInfo> {
     })
 }
 
-/// How many segments for this socket the kernel dropped: of a TTL below the least, or without the key (SK_MEMINFO_DROPS
-/// of linux/sock_diag.h).
+/// How many segments for this socket the kernel has dropped because of a low TTL or a missing key (SK_MEMINFO_DROPS of
+/// linux/sock_diag.h).
 pub(super) fn drops(socket: BorrowedFd<'_>) -> io::Result<u32> {
     const DROPS: usize = 8;
     let mut counts = [0_u32; DROPS + 1];
@@ -332,7 +332,7 @@ mod tests {
         );
     }
 
-    /// A try at a listener, as a session makes it.
+    /// Connects to a listener, as a session does.
     fn dial(listener: &Socket, key: Option<&Md5Key>) -> io::Result<(Socket, Socket)> {
         let peer = listener.local_addr()?.as_socket().unwrap();
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;

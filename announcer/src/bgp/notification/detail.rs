@@ -1,24 +1,25 @@
-//! What a NOTIFICATION's data says of its error: the capability, the attribute, the limit, the number.
+//! Reads the data of a NOTIFICATION: the capability, the attribute, the limit, the number.
 //!
-//! Pure. RFC 5492 §5, RFC 4271 §6.1 to §6.3, RFC 4486 §4, RFC 6608 §4, RFC 8538 §3.1. The data is the peer's: what is too short says nothing.
+//! Pure. RFC 5492 §5, RFC 4271 §6.1 to §6.3, RFC 4486 §4, RFC 6608 §4, RFC 8538 §3.1. The data comes from the peer: data that is
+//! too short is ignored.
 
 use super::{HARD_RESET, Notification};
 
-/// The number of prefixes that a peer takes of a family (RFC 4486 §4).
+/// The number of prefixes that a peer accepts for a family (RFC 4486 §4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PrefixLimit {
     /// AFI and SAFI.
     pub family: (u16, u8),
-    /// The most prefixes that it takes.
+    /// The most prefixes that it accepts.
     pub limit: u32,
 }
 
-/// A capability as a NOTIFICATION names it.
+/// A capability that a NOTIFICATION names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NamedCapability {
     /// Its code.
     pub code: u8,
-    /// AFI and SAFI, where the code is that of a family (RFC 4760 §8).
+    /// AFI and SAFI, if the code is that of a family (RFC 4760 §8).
     pub family: Option<(u16, u8)>,
 }
 
@@ -39,7 +40,7 @@ impl Notification {
         wrapped.or(bare).unwrap_or_default()
     }
 
-    /// What data of 6/1 says (RFC 4486 §4).
+    /// The limit in the data of 6/1 (RFC 4486 §4).
     pub fn prefix_limit(&self) -> Option<PrefixLimit> {
         match (self.kind(), self.data.as_slice()) {
             ((6, 1), [afi_high, afi_low, safi, a, b, c, d]) => Some(PrefixLimit {
@@ -50,17 +51,17 @@ impl Notification {
         }
     }
 
-    /// The type of the path attribute that data of 3/x has (RFC 4271 §6.3).
+    /// The type of the path attribute in the data of 3/x (RFC 4271 §6.3).
     pub fn attribute(&self) -> Option<u8> {
         match (self.kind(), self.data.as_slice()) {
-            // The type alone.
+            // Only the type.
             ((3, 3), [kind, ..]) => Some(*kind),
             ((3, 2 | 4 | 5 | 6 | 8 | 9), [_, kind, ..]) => Some(*kind),
             _ => None,
         }
     }
 
-    /// What a hard reset stands for (RFC 8538 §3.1).
+    /// The inner NOTIFICATION of a hard reset (RFC 8538 §3.1).
     pub fn inner(&self) -> Option<Notification> {
         match (self.kind(), self.data.as_slice()) {
             (HARD_RESET, [code, subcode, data @ ..]) if (*code, *subcode) != HARD_RESET => {
@@ -70,7 +71,7 @@ impl Notification {
         }
     }
 
-    /// The data in words, where there are any.
+    /// The data as words, if it can be read.
     pub(super) fn detail(&self) -> Option<String> {
         if let Some(text) = self.text() {
             return Some(format!("\"{text}\""));
@@ -98,7 +99,7 @@ impl Notification {
     }
 }
 
-/// Code, length and value, one after the other; `None`: that is not what these octets are.
+/// Reads a list of code, length and value; `None`: the octets are not such a list.
 fn capabilities(mut rest: &[u8]) -> Option<Vec<NamedCapability>> {
     let mut found = Vec::new();
     while let [code, length, after @ ..] = rest {
@@ -142,7 +143,7 @@ impl std::fmt::Display for NamedCapability {
     }
 }
 
-/// A family by its numbers (IANA, RFC 4760).
+/// The name of a family, by its numbers (IANA, RFC 4760).
 pub fn family_name((afi, safi): (u16, u8)) -> String {
     match (afi, safi) {
         (1, 1) => "IPv4".into(),
@@ -206,10 +207,10 @@ mod tests {
                 &[1, 4, 0, 2, 0, 1, 64, 2, 0, 0],
                 "OPEN Message Error/Unsupported Capability (IPv6, graceful restart (capability 64))",
             ),
-            // The whole optional parameter, as some send it.
+            // The whole optional parameter, which some peers send.
             ((2, 7), &[2, 6, 1, 4, 0, 1, 0, 1], "OPEN Message Error/Unsupported Capability (IPv4)"),
             ((2, 7), &[99, 0], "OPEN Message Error/Unsupported Capability (capability 99)"),
-            // What overruns names nothing.
+            // Data with a length that is too long names no capability.
             ((2, 7), &[65, 4, 0], "OPEN Message Error/Unsupported Capability"),
             ((2, 7), &[], "OPEN Message Error/Unsupported Capability"),
             ((2, 1), &[0, 3], "OPEN Message Error/Unsupported Version Number (version 3 at most)"),

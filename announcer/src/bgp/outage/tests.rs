@@ -35,7 +35,7 @@ fn low_ttl() -> Clues {
     Clues { counters: [crate::bgp::hint::KernelCounter::LowTtl].into(), ours, ..Clues::default() }
 }
 
-/// Tries that end so, `apart` from one another; the lines that the log gets, by the number of the try.
+/// Runs tries that end in these ways, with `apart` between two of them. Returns the logged lines, by the number of the try.
 fn tries(
     outage: &mut Outage,
     from: Instant,
@@ -50,7 +50,7 @@ fn tries(
     (at, lines)
 }
 
-// B11: FIN and RST take turns at FRR that does not know us, and at BIRD or GoBGP that waits after an error.
+// B11: FIN and RST alternate with an FRR that has no such neighbour, and with a BIRD or GoBGP that waits after an error.
 #[test]
 fn one_line_for_one_cause_whatever_way_the_tries_end() {
     let start = Instant::now();
@@ -82,7 +82,7 @@ fn another_cause_is_a_line_with_the_count_of_the_tries_before_it() {
     ends.extend(vec![silent(); 3]);
     ends.extend(vec![refused(); 200]);
     let (at, lines) = tries(&mut outage, Instant::now(), SECOND * 5, &ends);
-    // What the log has already is said again once it has held alone for 330 s.
+    // A cause is logged again after it was the only one for 330 s.
     assert_eq!(lines, [(0, 1), (100, 100), (169, 69)]);
     assert_eq!(outage.established(), 304, "and the session says how many tries it took");
     assert_eq!(outage.reason(at), None);
@@ -111,15 +111,15 @@ fn what_was_learnt_stays_until_something_contradicts_it() {
         );
         assert!(hint.contains("asn = 65002"), "{hint}");
     }
-    // Another cause is shown first, and what was learnt stays beside it.
+    // Another cause is shown first, followed by the learnt cause.
     let (reason, hint) = hear(&mut outage, silent(), &plain);
     assert!(reason.starts_with("no answer") && reason.contains("; before that its OPEN has AS"), "{reason}");
     assert!(hint.contains("password"), "{hint}");
-    // It is learnt anew what the router says now.
+    // The new NOTIFICATION replaces the learnt cause.
     let (reason, _) = hear(&mut outage, notified((2, 2)), &plain);
     assert_eq!(reason, "the peer sent NOTIFICATION: OPEN Message Error/Bad Peer AS, 0s ago");
     assert!(hear(&mut outage, closed(), &plain).0.contains("Bad Peer AS"));
-    // The router accepts no OPEN of ours because its own was fine.
+    // An accepted OPEN of the router does not mean that the router accepts ours.
     outage.open_accepted();
     assert!(hear(&mut outage, closed(), &plain).0.contains("Bad Peer AS"));
     outage.established();

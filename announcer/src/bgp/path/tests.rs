@@ -100,7 +100,7 @@ fn the_next_hop_is_a_global_address_that_lasts_and_is_no_vip() {
         ("2001:db8::9", Some("2001:db8::7"), vec![("2001:db8::7/64", true)], Some("2001:db8::9")),
         ("fe80::1", None, vec![("2001:db8::7/64", true)], Some("2001:db8::7")),
         ("::ffff:10.0.0.1", None, vec![], None),
-        // What was advertised stays as long as it can.
+        // An advertised next hop is kept as long as possible.
         (
             "fe80::1",
             Some("2001:db8::8"),
@@ -156,20 +156,20 @@ fn used() -> ConnectionPath {
     }
 }
 
-/// W15 and B7: whatever was missed, what there is now decides.
+/// W15 and B7: the current network decides, also if events were missed.
 #[test]
 fn a_session_stands_by_the_network_as_it_is_and_not_by_what_was_heard_of_it() {
     use LinkState::{Down, Up};
     let own = (2, "10.0.0.1/24");
     let gone = PathState::AddressGone(ip("10.0.0.1"));
     let cut = PathState::LinkDown("eth2".into());
-    // The networks one after the other, and what the last makes of the session.
+    // The networks one after the other, and the session's state after the last one.
     for (networks, change, want) in [
         (vec![network(&[], &[])], (|_| {}) as fn(&mut ConnectionPath), PathState::Intact),
         (vec![network(&[(1, Up), (2, Up)], &[own])], |_| {}, PathState::Intact),
         (vec![network(&[(1, Up), (2, Down)], &[own])], |_| {}, cut),
         (vec![network(&[(1, Up), (3, Up)], &[(3, "10.0.0.1/24")])], |_| {}, PathState::InterfaceGone),
-        // From the address of another interface: there may be another way.
+        // With an address of another interface, there may be another way.
         (
             vec![network(&[(1, Up), (2, Down)], &[(1, "10.0.0.1/32")])],
             |used| used.own = false,
@@ -180,7 +180,7 @@ fn a_session_stands_by_the_network_as_it_is_and_not_by_what_was_heard_of_it() {
             |_| {},
             gone,
         ),
-        // The same link-local address on another interface is another one.
+        // The same link-local address on another interface is a different address.
         (
             vec![
                 network(&[(1, Up), (2, Up)], &[(2, "fe80::1/64")]),
@@ -189,7 +189,7 @@ fn a_session_stands_by_the_network_as_it_is_and_not_by_what_was_heard_of_it() {
             |used| used.local = ip("fe80::1"),
             PathState::AddressGone(ip("fe80::1")),
         ),
-        // An address that no interface was ever seen to have, such as 127.0.0.9.
+        // An address that no interface ever had, such as 127.0.0.9.
         (vec![network(&[(1, Up), (2, Up)], &[])], |_| {}, PathState::Intact),
     ] {
         let mut used = used();

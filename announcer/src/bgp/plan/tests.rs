@@ -5,7 +5,7 @@ fn id(text: &str) -> RouterId {
     RouterId::try_from(text.parse::<std::net::Ipv4Addr>().unwrap()).unwrap()
 }
 
-/// A configuration with `bgp` in `[bgp]` and a peer for each name, whose keys stand behind it.
+/// A configuration with `bgp` in `[bgp]` and a peer for each text, which has the name and then the keys.
 fn config(bgp: &str, peers: &[&str]) -> Config {
     let mut text = format!("[bgp]\nasn = 65001\n{bgp}\n");
     for (index, peer) in peers.iter().enumerate() {
@@ -17,7 +17,7 @@ fn config(bgp: &str, peers: &[&str]) -> Config {
     config::parse("x", &text).unwrap_or_else(|errors| panic!("{errors}"))
 }
 
-/// All steps until nothing is left to do, each taken at once.
+/// All steps until there is none left. Each step is done at once.
 fn steps(mut running: Vec<RunningSession>, wanted: &DesiredSessions<'_>) -> Vec<String> {
     let mut taken = vec![];
     while let Some(step) = next(&running, wanted) {
@@ -77,7 +77,7 @@ fn removed_peers_end_first_then_new_ones_start_and_the_rest_begins_anew_one_afte
             Some("10.0.0.1"),
             vec!["restart r2: Configuration", "restart r1: Configuration"],
         ),
-        // W5: what waited for a router id begins as soon as it is known, all at once; another one is a new session each.
+        // W5: sessions that wait for the router id start together as soon as it is known; another router id restarts each session.
         (two.clone(), None, None, vec![]),
         (config("", &["r1 port = 1790", "r2"]), None, None, vec!["start r1"]),
         (two.clone(), None, Some("10.0.0.1"), vec!["start r1", "start r2"]),
@@ -144,7 +144,7 @@ fn whether_a_reload_interrupts_every_session_is_known_whichever_key_does_it() {
         (two(), config("", &["r1 port = 1790", "r2"]), Some("10.0.0.1"), false),
         (two(), config("", &["r1 port = 1790", "r2 port = 1790"]), Some("10.0.0.1"), true),
         (two(), config("graceful_restart = \"10s\"", &["r1", "r2"]), Some("10.0.0.1"), true),
-        // The router id: only one that is not in use already.
+        // The router id counts only if it differs from the one in use.
         (two(), config("router_id = \"10.0.0.1\"", &["r1", "r2"]), Some("10.0.0.1"), false),
         (two(), config("router_id = \"10.0.0.9\"", &["r1", "r2"]), Some("10.0.0.1"), true),
         (config("router_id = \"10.0.0.9\"", &["r1", "r2"]), two(), Some("10.0.0.9"), false),

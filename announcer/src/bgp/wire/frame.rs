@@ -1,20 +1,20 @@
-//! Framing: a stream of octets, however it is cut, to whole messages.
+//! Framing: converts a stream of octets to whole messages. It does not matter where the stream is cut.
 //!
-//! Pure. RFC 4271 §4.1 and §6.1. Total: any octets give messages, an error, or the wish for more; never more than one
-//! message is kept.
+//! Pure. RFC 4271 §4.1 and §6.1. It accepts every input: the result is messages, an error, or a wait for more octets. It never
+//! stores more than one message.
 
 use crate::bgp::notification::{self, Notification};
 use crate::bgp::open::{Open, OpenError, Refresh};
 use crate::bgp::wire::{HEADER_LENGTH, MAX_LENGTH, params};
 use crate::model::Family;
 
-/// A message whose frame is right. What is inside an OPEN or an UPDATE may still be wrong: their errors rank behind the
-/// question whether the state allows such a message at all.
+/// A message with a correct frame. The contents of an OPEN or an UPDATE may still be wrong: first it is decided whether the state
+/// allows such a message, and only then do these errors count.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Message {
     /// OPEN.
     Open(Result<Open, OpenError>),
-    /// UPDATE: its lengths were checked, its contents are not read.
+    /// UPDATE: its lengths were checked; its contents are ignored.
     Update(Result<(), Notification>),
     /// NOTIFICATION.
     Notification(Notification),
@@ -57,7 +57,7 @@ impl MessageType {
     }
 }
 
-/// Puts octets together to messages.
+/// Joins octets to messages.
 #[derive(Debug, Default)]
 pub struct Framer {
     octets: Vec<u8>,
@@ -65,7 +65,7 @@ pub struct Framer {
 }
 
 impl Framer {
-    /// Takes what was read. Call [`Framer::next`] until it has nothing before taking more.
+    /// Adds octets that were read. Call [`Framer::next`] until it returns no message, before adding more.
     pub fn feed(&mut self, octets: &[u8]) {
         self.octets.drain(..self.used);
         self.used = 0;
@@ -75,7 +75,7 @@ impl Framer {
     /// The next whole message, if there is one.
     ///
     /// # Errors
-    /// The NOTIFICATION to answer; the stream is out of step then, and nothing after it means anything.
+    /// The NOTIFICATION to send. After an error, the rest of the stream cannot be read.
     #[allow(clippy::should_implement_trait)]
     pub fn next(&mut self) -> Result<Option<Message>, Notification> {
         let rest = self.octets.get(self.used..).unwrap_or_default();
@@ -86,7 +86,7 @@ impl Framer {
     }
 }
 
-/// The length of the message that the octets begin with, once its header is there and right.
+/// The length of the first message in the octets, if its header is complete and correct.
 fn frame(octets: &[u8]) -> Result<Option<usize>, Notification> {
     let Some((header, _)) = octets.split_first_chunk::<HEADER_LENGTH>() else { return Ok(None) };
     let [marker @ .., high, low, kind] = header;
@@ -102,7 +102,7 @@ fn frame(octets: &[u8]) -> Result<Option<usize>, Notification> {
     if kind.lengths().contains(&length) { Ok(Some(length)) } else { Err(bad_length()) }
 }
 
-/// A message whose header [`frame`] found right; `None` cannot come of it.
+/// Reads a message whose header [`frame`] has accepted; the result is never `None`.
 fn read(message: &[u8]) -> Option<Message> {
     let (header, body) = message.split_first_chunk::<HEADER_LENGTH>()?;
     Some(match MessageType::of(*header.last()?)? {
@@ -125,13 +125,13 @@ fn read(message: &[u8]) -> Option<Message> {
     })
 }
 
-/// Whether an UPDATE's withdrawn routes and attributes end before it does (RFC 4271 §6.3).
+/// Checks that the withdrawn routes and the attributes end within the UPDATE (RFC 4271 §6.3).
 fn envelope(body: &[u8]) -> Result<(), Notification> {
     let inside = skip(body).and_then(skip);
     inside.map(|_nlri| ()).ok_or_else(|| Notification::bare(notification::BAD_ATTRIBUTE_LIST))
 }
 
-/// What follows a field with 2 octets of length before it.
+/// The octets after a field that begins with its length in 2 octets.
 fn skip(octets: &[u8]) -> Option<&[u8]> {
     let (length, rest) = octets.split_first_chunk::<2>()?;
     rest.get(usize::from(u16::from_be_bytes(*length))..)

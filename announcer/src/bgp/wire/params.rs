@@ -10,7 +10,7 @@ use crate::model::Family;
 
 pub(super) const VERSION: u8 = 4;
 const CAPABILITIES: u8 = 2;
-/// Capability codes that only we send or that only we read (RFC 5492, IANA).
+/// Capability codes that our own code encodes or decodes (RFC 5492, IANA).
 pub(super) const EXTENDED_NEXT_HOP: u8 = 5;
 const MULTIPROTOCOL: u8 = 1;
 const ROUTE_REFRESH: u8 = 2;
@@ -27,14 +27,14 @@ const LONGEST_RESTART: u16 = 0x0fff;
 /// Marks the extended form (RFC 9072 §2).
 const EXTENDED: u8 = 255;
 
-/// How wide the length of an optional parameter is.
+/// The size of the length field of an optional parameter.
 #[derive(Debug, Clone, Copy)]
 enum Width {
     One,
     Two,
 }
 
-/// Reads an OPEN, without judging what it says beyond its version.
+/// Reads an OPEN, and checks only its version.
 pub(super) fn open(body: &[u8]) -> Result<Open, OpenError> {
     let (fixed, parameters) = body.split_first_chunk::<10>().ok_or(OpenError::Malformed)?;
     let [version, as_high, as_low, hold_high, hold_low, a, b, c, d, length] = *fixed;
@@ -49,7 +49,7 @@ pub(super) fn open(body: &[u8]) -> Result<Open, OpenError> {
     })
 }
 
-/// Our optional parameters. IPv4 is named whenever it is spoken: BIRD answers 2/7 without it.
+/// Our optional parameters. A session with IPv4 always has the capability for IPv4, because BIRD answers 2/7 without it.
 pub(super) fn offered(offer: &Offer) -> Vec<u8> {
     let mut out = Vec::new();
     if !offer.capabilities {
@@ -84,7 +84,7 @@ fn numbers(family: Family) -> [u8; 3] {
 }
 
 fn parameter(out: &mut Vec<u8>, code: u8, value: &[u8]) {
-    // The longest of ours has 10 octets.
+    // Our longest value has 10 octets.
     let length = u8::try_from(value.len()).unwrap_or(u8::MAX);
     out.extend([CAPABILITIES, length.saturating_add(2), code, length]);
     out.extend(value);
@@ -127,7 +127,7 @@ fn capabilities_of(mut rest: &[u8], capabilities: &mut Vec<Capability>) -> Resul
     Ok(())
 }
 
-/// A value with its length before it, and what follows.
+/// Reads a value that begins with its length; returns the value and the rest.
 fn value(width: Width, octets: &[u8]) -> Result<(&[u8], &[u8]), OpenError> {
     let (length, rest) = match (width, octets) {
         (Width::One, [length, rest @ ..]) => (usize::from(*length), rest),

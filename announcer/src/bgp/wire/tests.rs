@@ -176,7 +176,7 @@ fn prefixes(family: Family) -> BoxedStrategy<Vec<IpNet>> {
             .prop_map(|(ip, len)| IpNet::new(IpAddr::from(ip), len).unwrap().trunc())
             .boxed(),
         Family::V6 =>
-        // A first octet of zero is taken for a path identifier by the decoder.
+        // The decoder would take a first octet of zero for a path identifier.
         {
             (any::<[u8; 16]>(), 1_u8..=128)
                 .prop_map(|(ip, len)| IpNet::new(IpAddr::from(ip), len).unwrap().trunc())
@@ -193,7 +193,7 @@ fn next_hops() -> impl Strategy<Value = NextHop> {
     prop_oneof![Just(NextHop::V4(Ipv4Addr::new(10, 0, 0, 1))), global.prop_map(NextHop::V6), both,]
 }
 
-/// As many as a configuration can give, at most.
+/// At most as many as a configuration can have.
 fn attributes() -> impl Strategy<Value = Attributes> {
     use proptest::collection::btree_set;
     (
@@ -220,7 +220,7 @@ fn attributes() -> impl Strategy<Value = Attributes> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
-    /// The independent decoder hears what was said.
+    /// The independent decoder reads exactly what was encoded.
     #[test]
     fn what_is_said_is_what_is_heard(
         v4 in prefixes(Family::V4),
@@ -275,7 +275,7 @@ proptest! {
         prop_assert!(gone.announced.is_empty());
     }
 
-    /// Any octets, cut anywhere: the same messages and the same error.
+    /// For any octets, the messages and the error do not depend on where the stream is cut.
     #[test]
     fn the_framer_is_total_and_does_not_care_how_the_stream_is_cut(
         stream in stream(), cuts in proptest::collection::vec(1_usize..60, 1..80)
@@ -303,7 +303,7 @@ proptest! {
     }
 }
 
-/// Messages with a frame that is right or nearly so.
+/// Messages with a correct or almost correct frame.
 fn stream() -> impl Strategy<Value = Vec<u8>> {
     let message = (
         prop_oneof![20 => Just(0xff_u8), 1 => any::<u8>()],

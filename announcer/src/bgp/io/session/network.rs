@@ -1,4 +1,4 @@
-//! What a session makes of the host's network: a cut, an address that is gone, another way to the peer.
+//! The reaction of a session to changes of the host's network: a link that is down, a lost address, another way to the peer.
 //!
 //! Touches rtnetlink, through [`dial`].
 
@@ -15,26 +15,26 @@ use crate::bgp::path::{Network, PathState};
 use crate::bgp::plan::PathComparison;
 use crate::bgp::reason::TcpFailure;
 
-/// How long another way to the peer has to be there before a session begins anew for it.
+/// How long another way to the peer has to exist before the session restarts because of it.
 const SETTLED: Duration = Duration::from_secs(3);
 
-/// What became of the way to the peer.
+/// The state of the way to the peer.
 #[derive(Default)]
 pub(super) struct PathWatch {
-    /// A question to the kernel under way.
+    /// A running query to the kernel.
     pub(super) question: Option<super::BoxedFuture<super::PathLookup>>,
-    /// Whether the network changed while it was under way.
+    /// Whether the network has changed during the query.
     again: bool,
-    /// The host's network when the question was asked.
+    /// The host's network at the start of the query.
     network_at_question: Arc<Network>,
-    /// The last answer: where the peer is, over which interface, and the host's network at that time.
+    /// The last answer: the host's network at that time, the peer's address, and the interface.
     located: Option<(Arc<Network>, IpAddr, u32)>,
-    /// When a new session would begin to take another way for good.
+    /// When the other way has existed for long enough.
     pub(super) settles: Option<std::time::Instant>,
 }
 
 impl Session {
-    /// Judges the connection by the network as it is, whether or not that has changed.
+    /// Compares the connection with the current network, also if the network has not changed.
     pub(super) fn stand(&mut self) {
         let Some(connection) = &mut self.connection else { return };
         let network = Arc::clone(&self.network.borrow());
@@ -67,7 +67,7 @@ impl Session {
         }
         let peer = Arc::clone(&self.peer);
         let network = Arc::clone(&self.network.borrow());
-        // To find the default gateway, all routes are read: not for each of a million that changes.
+        // The search for the default gateway reads all routes. It must not run for each change in a million routes.
         let known =
             self.path_watch.located.as_ref().filter(|(before, ..)| network.has_the_default_route_of(before));
         let known = known.map(|(_, address, interface)| (*address, *interface));
@@ -79,7 +79,7 @@ impl Session {
     pub(super) fn found_the_way(&mut self, answer: super::PathLookup) {
         self.path_watch.question = None;
         let Some(connection) = &mut self.connection else { return };
-        // What fails now is for the hold timer and the link to judge.
+        // An error here does not end the session; the hold timer and the link decide about that.
         let now_taken = answer.ok();
         let network_at_question = std::mem::take(&mut self.path_watch.network_at_question);
         self.path_watch.located =
@@ -91,7 +91,7 @@ impl Session {
             self.status.path = PathComparison::Same;
             if let Some((_, path)) = now_taken.filter(|(_, path)| path.interface != connection.used.interface)
             {
-                // From an address of its own it goes on by the other interface.
+                // A session that does not use an address of its interface continues over the other interface.
                 let network = Arc::clone(&self.network.borrow());
                 connection.used.interface = path.interface;
                 connection.addresses = network.of(path.interface).to_vec();
@@ -105,7 +105,7 @@ impl Session {
         }
     }
 
-    /// Another way has been there for long enough: whoever keeps the sessions lets them begin anew, one after the other.
+    /// Another way has existed for long enough. The owner of the sessions restarts them, one after the other.
     pub(super) fn way_settled(&mut self) {
         self.path_watch.settles = None;
         if self.connection.is_some() && self.status.path == PathComparison::Same {

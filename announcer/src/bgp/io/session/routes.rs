@@ -1,4 +1,4 @@
-//! What a session says of routes: brought up to date whenever the Loc-RIB, our addresses or the peer's configuration change.
+//! The routes that a session sends. They are updated when the Loc-RIB, our addresses or the peer's configuration change.
 //!
 //! Touches the session's connection, and the key's file when the configuration is read again.
 
@@ -26,9 +26,9 @@ pub(super) struct SessionRoutes {
     pub(super) encoding: Encoding,
     export: Export,
     adj_rib_out: AdjRibOut,
-    /// The generation that was sent last; `None`: not even the first table was.
+    /// The generation that was sent last; `None`: the first table was not sent yet.
     generation: Option<Generation>,
-    /// Families that the peer asked for again.
+    /// Families for which the peer has sent a ROUTE-REFRESH.
     pub(super) refresh: BTreeSet<Family>,
     /// Whether there may be something to send.
     pub(super) stale: bool,
@@ -109,7 +109,7 @@ impl Session {
         }
     }
 
-    /// Sends what changed, unless too much of what was sent before is still unread.
+    /// Sends the changes, unless too many earlier octets are still unread.
     pub(super) fn fill(&mut self) {
         let (Some(connection), Some(routes)) = (&mut self.connection, &mut self.routes) else { return };
         if !routes.stale || !connection.outbox.has_room() {
@@ -149,7 +149,7 @@ impl Session {
         connection
             .outbox
             .mark(AckPosition { generation: want.generation, prefixes: routes.adj_rib_out.len() }, news);
-        // The first table tells of facts that were known long before the session was.
+        // The facts in the first table are older than the session, so they are not measured.
         let newer = routes.generation.replace(want.generation).is_some_and(|last| last < want.generation);
         if let (true, OutboxChange::Updates, Some(known)) = (newer, news, want.caused) {
             connection.outbox.mark_cause(known);
@@ -171,7 +171,7 @@ impl Session {
     }
 }
 
-/// Our next hops on a connection, and the peer's own attributes. What was advertised before stays while it can.
+/// Our next hops on a connection, and the peer's own attributes. A next hop that was advertised before is kept if possible.
 fn export(
     peer: &PeerConfig,
     connection: &Connection,
@@ -190,7 +190,7 @@ fn export(
     });
     let global = path::next_hop_v6(session, before_v6, &connection.addresses, vips);
     let next_hop_v6 = match (session, global) {
-        // RFC 2545 §3: both, where the session itself shows that the peer is on the link.
+        // RFC 2545 §3: both addresses, if the session itself shows that the peer is on the link.
         (IpAddr::V6(own), Some(global)) if own.is_unicast_link_local() => {
             Some(NextHop::V6AndLinkLocal(global, own))
         }

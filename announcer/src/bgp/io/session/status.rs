@@ -26,14 +26,14 @@ pub enum SessionOrder {
         /// The text; cut at 255 octets.
         text: String,
     },
-    /// The configuration names the peer no more: Cease/Peer De-configured.
+    /// The configuration no longer names the peer: Cease/Peer De-configured.
     Deconfigured,
-    /// The configuration says something else of the peer: Cease/Other Configuration Change, and a new session follows.
+    /// The configuration of the peer has changed: Cease/Other Configuration Change, and a new session follows.
     Reconfigured,
 }
 
 impl SessionOrder {
-    /// What a session ends with; `None`: it is wanted.
+    /// The NOTIFICATION that ends the session; `None`: the session is wanted.
     pub(super) fn farewell(&self) -> Option<Notification> {
         match self {
             SessionOrder::Run => None,
@@ -44,7 +44,7 @@ impl SessionOrder {
     }
 }
 
-/// What there is to know of a session; published on every change.
+/// The status of a session, published on every change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SessionReport {
     /// The machine's state.
@@ -53,28 +53,28 @@ pub struct SessionReport {
     pub since: Instant,
     /// Up to which generation of the Loc-RIB the peer's kernel has acknowledged our octets; 0 unless Established.
     pub acknowledged: Generation,
-    /// Without a session: until when the router may keep routes of the last one, since it may not have noticed its end, or
-    /// since graceful restart lets it.
+    /// Without a session: until when the router may keep the routes of the last session, because it may not have noticed the end,
+    /// or because of graceful restart.
     pub kept_until: Option<Instant>,
     /// How many prefixes the peer's kernel has acknowledged.
     pub announced: usize,
-    /// How many prefixes it has once all that was sent is acknowledged.
+    /// How many prefixes the peer has after it has acknowledged everything that was sent.
     pub advertised: usize,
-    /// The next hop of the routes of each family that name none, while Established.
+    /// The next hop of each family for routes without their own next hop, while Established.
     pub next_hops: BTreeMap<Family, NextHop>,
-    /// Whether a session that begins anew would leave by another interface or reach another router.
+    /// Whether a new session would use another interface or reach another router.
     pub path: PathComparison,
     /// Families with routes that are not sent to this peer.
     pub not_sent: BTreeMap<Family, NotSent>,
-    /// Why the last session ended, the last try failed, or the present one hangs.
+    /// Why the last session ended, why the last try failed, or why the current try hangs.
     pub last_down: Option<SessionDown>,
-    /// What was learnt since the last session ended.
+    /// The causes that were found since the last session ended.
     pub outage: Outage,
-    /// Where the peer was found: its configured address, or the default gateway's.
+    /// The peer's address: the configured one, or that of the default gateway.
     pub peer_address: Option<IpAddr>,
-    /// Our end of the connection.
+    /// Our address and port of the connection.
     pub local_address: Option<SocketAddr>,
-    /// What both OPENs agreed, while Established.
+    /// The negotiated values of both OPENs, while Established.
     pub negotiated: Option<NegotiatedSession>,
     /// Messages received since the task began.
     pub received: MessageCounters,
@@ -85,7 +85,8 @@ pub struct SessionReport {
     /// How often a session ended or a try failed since the task began, by
     /// [`DownReason::label`](crate::bgp::reason::DownReason::label).
     pub downs: BTreeMap<&'static str, u64>,
-    /// From when a fact was known to when the kernel took the UPDATEs that tell of it; of sessions that were there then.
+    /// The time from the knowledge of a fact until the kernel accepted its UPDATEs, for sessions that were established at that
+    /// time.
     pub wire: WireLatency,
 }
 
@@ -94,13 +95,13 @@ pub struct SessionReport {
 pub enum GenerationProgress {
     /// Its kernel has acknowledged it, or it keeps none of our routes.
     Yes,
-    /// There is a session, and the acknowledgement is still to come.
+    /// There is a session, and the acknowledgement has not arrived yet.
     NotYet,
-    /// There is no session, and the router may keep older routes until then.
+    /// There is no session, and the router may keep older routes until this time.
     MayKeepRoutes(Instant),
 }
 
-/// From the knowledge of a fact to its octets' way.
+/// The delay from the knowledge of a fact until the bytes are written to the socket.
 pub type WireLatency = Histogram<13>;
 
 const WIRE: [Duration; 13] = micros([
@@ -123,7 +124,7 @@ pub struct MessageCounters {
 }
 
 impl SessionReport {
-    /// Before the first try.
+    /// The status before the first try.
     pub fn new() -> Self {
         SessionReport {
             state: StateName::Idle,
@@ -158,7 +159,7 @@ impl SessionReport {
         }
     }
 
-    /// Why there is no session, in a sentence, and what to look at; `None` while there is one, and before a try failed.
+    /// Why there is no session, as a sentence, with the hint; `None` while there is a session, and before the first try has failed.
     pub fn trouble(&self) -> Option<(String, Option<String>)> {
         if self.state == StateName::Established { None } else { self.outage.reason(super::now()) }
     }

@@ -1,4 +1,4 @@
-//! Messages in, messages out: octets to events, the machine's messages to octets.
+//! Converts received octets to events, and the messages of the state machine to octets.
 //!
 //! Touches the session's connection.
 
@@ -12,7 +12,7 @@ use crate::bgp::reason::TcpFailure;
 use crate::bgp::wire::{self, Message};
 
 impl Session {
-    /// Reads once and handles the messages that this completes.
+    /// Reads once, and handles every complete message.
     pub(super) fn read(&mut self) {
         match self.connection.as_mut().map(Connection::read) {
             Some(Ok(ReadResult::Octets)) => self.messages(),
@@ -21,7 +21,7 @@ impl Session {
         }
     }
 
-    /// Reads all that has arrived, however late this is: only what is not there counts against the peer.
+    /// Reads everything that has arrived, even if this happens late, so that only missing messages count against the peer.
     pub(super) fn read_all(&mut self) {
         match self.connection.as_mut().map(Connection::read_all) {
             Some(Ok(ReadResult::Octets)) => self.messages(),
@@ -118,8 +118,8 @@ impl Session {
             Ok(true) => self.handle(Event::Unsent),
             Ok(false) => {}
             Err(failure) => {
-                // The peer's last words may wait to be read. That there are no more says less than why the write failed: the
-                // kernel tells that once.
+                // The peer's last messages may still be unread. The end of the stream says less than the write error, and the
+                // kernel returns that error only once.
                 while self.connection.as_mut().map(Connection::read) == Some(Ok(ReadResult::Octets)) {
                     self.messages();
                 }

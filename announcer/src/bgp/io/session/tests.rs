@@ -1,4 +1,4 @@
-//! A key that is changed on a live session; all else about sessions is tested from outside the crate.
+//! Tests the change of a key on a live session. The other tests of sessions are outside the crate.
 
 use std::fs::{self, Permissions};
 use std::io::{Read as _, Write as _};
@@ -25,7 +25,7 @@ async fn router_key(socket: &impl AsFd, of: SocketAddr, file: &Path) {
     set_key(socket.as_fd(), of, &password::read(&Files::new(), file).await.unwrap()).unwrap();
 }
 
-/// Reads one message; its type.
+/// Reads one message, and returns its type.
 fn message(router: &mut TcpStream) -> std::io::Result<u8> {
     let mut header = [0; 19];
     router.read_exact(&mut header)?;
@@ -34,7 +34,7 @@ fn message(router: &mut TcpStream) -> std::io::Result<u8> {
     Ok(header[18])
 }
 
-/// The same, on a thread: the session under test needs this one.
+/// The same on another thread, because the tested session needs this thread.
 async fn hear(router: &TcpStream, within: Duration) -> std::io::Result<u8> {
     let mut router = router.try_clone()?;
     router.set_read_timeout(Some(within))?;
@@ -99,7 +99,7 @@ async fn a_changed_key_is_set_on_the_live_socket_and_resets_nothing() {
 
     write_key(&file, "new");
     let of = router.peer_addr().unwrap();
-    // A reload: nothing in the configuration is another, and the file is read again.
+    // A reload without a change of the configuration reads the file again.
     peers.send_replace(peer);
     let announce = |generation| {
         let route = ("192.0.2.80/32".parse().unwrap(), Arc::default());

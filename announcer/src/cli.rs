@@ -1,4 +1,4 @@
-//! The command line: what a person types, and what they see.
+//! The command line: the commands, and the text that they print.
 
 mod log;
 
@@ -131,16 +131,16 @@ impl ScopeArguments {
     }
 }
 
-/// Why a command did not do what it says, for a person; its variant is the exit code.
+/// Why a command failed, as a text for a person. The variant is the exit code.
 #[derive(Debug)]
 pub enum CommandError {
-    /// 1: the answer is no.
+    /// 1: the command failed or was refused.
     No(String),
-    /// 2: usage or configuration.
+    /// 2: wrong usage or wrong configuration.
     Usage(String),
 }
 
-/// Does what was asked for.
+/// Runs the command.
 ///
 /// # Errors
 /// A message for standard error, and the exit code that goes with it.
@@ -184,7 +184,7 @@ pub fn call(arguments: Arguments) -> Result<(), CommandError> {
             print_answer(client::ask(&socket, &Request::Recheck { what }, Duration::ZERO).map_err(no)?)
         }
         CliCommand::Reload { force } => {
-            // Sessions that begin anew do so afterwards, in the background.
+            // Sessions that have to restart do so later, in the background.
             print_answer(client::ask(&socket, &Request::Reload { force }, Duration::ZERO).map_err(no)?)
         }
         CliCommand::Drain { scope, reason, wait, timeout, config } => {
@@ -225,8 +225,8 @@ pub fn call(arguments: Arguments) -> Result<(), CommandError> {
     }
 }
 
-/// The names that a drain without a daemon may have: those of the configuration, and those that are drained already. Without a
-/// configuration every name may be one, and a warning says that it was not looked up.
+/// The names that a drain without a daemon may have: those of the configuration, and those that are already drained. Without a
+/// configuration every name is accepted, and a warning says that the name was not checked.
 fn offline_names(config: &Path, what: &Scope, drained: &[String]) -> Result<Vec<String>, CommandError> {
     let mut names = drained.to_vec();
     match (ConfigText::read(config).and_then(|text| Ok(text.parse()?)), what) {
@@ -244,12 +244,12 @@ fn offline_names(config: &Path, what: &Scope, drained: &[String]) -> Result<Vec<
     Ok(names)
 }
 
-/// What speaks against a `ca_file`, whether it is seen from here or not.
+/// The problem with a `ca_file`, also if this process cannot read it.
 fn any_ca_file(file: &Path) -> Result<(), String> {
     trust::check(file).map_err(|finding| finding.to_string())
 }
 
-/// What speaks against a `ca_file` wherever it is used.
+/// The problem with a `ca_file`, if it does not depend on the user who reads the file.
 fn useless_ca_file(file: &Path) -> Result<(), String> {
     match trust::check(file) {
         Err(finding @ trust::CaFileFinding::Wrong(_)) => Err(finding.to_string()),
@@ -257,8 +257,8 @@ fn useless_ca_file(file: &Path) -> Result<(), String> {
     }
 }
 
-/// The files of the keys, which are no part of the configuration's text: what no daemon would take is wrong, and what
-/// cannot be seen from here is said.
+/// Checks the files of the keys, which are not part of the configuration's text. A file that the daemon would refuse is an error.
+/// For a file that this process cannot read, it prints a warning.
 fn check_keys(config: &config::Config) -> Result<(), CommandError> {
     let mut wrong = Vec::new();
     for peer in &config.peers {
@@ -290,14 +290,15 @@ fn check(file: &Path, name: &str) -> Result<(), CommandError> {
 }
 
 fn run(options: Options, log: &str) -> Result<(), CommandError> {
-    // What a probe meets, its outcome says: the library below it would say it again, each time.
+    // The outcome of a probe has the error of the probe. The libraries must not log it again for each probe.
     log::check(log).map_err(|why| CommandError::Usage(format!("error: `--log {log}`: {why}")))?;
     let filter = tracing_subscriber::EnvFilter::try_new(format!("info,hyper_util=error,{log}"))
         .map_err(|e| CommandError::Usage(format!("error: `--log {log}` is not a filter: {e}")))?;
     let text = ConfigText::read(&options.config).map_err(usage)?;
     let config = text.parse().map_err(usage)?;
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
-    // One service's file is no reason to announce none of them: its own VIPs are not announced until it can be used.
+    // A problem with the file of one service must not stop the other services. The VIPs of this service are not announced until the
+    // file can be used.
     for error in text.parse_looking(any_ca_file).err().iter().flat_map(config::ConfigErrors::iter) {
         warn!(config = %options.config.display(), line = error.line, error = error.message, help = error.help,
             "certificates cannot be judged, the check fails");
@@ -341,7 +342,7 @@ fn counts(peers: usize, services: usize, vips: usize) -> String {
     format!("{}, {}, {}", some(peers, "peer"), some(services, "service"), some(vips, "VIP"))
 }
 
-/// What `status` prints: peers, then each VIP's standing as a sentence, then what wants a look.
+/// The text of `status`: the peers, then each VIP's standing as a sentence, then the warnings.
 fn table(status: &Status) -> String {
     let mut lines = vec![format!(
         "announcer {} pid {}, AS {}, router id {}, up {}",
@@ -384,7 +385,7 @@ fn table(status: &Status) -> String {
     lines.join("\n")
 }
 
-/// The listener watch in a line; what it leaves to the probes below it, a few of them.
+/// The listener watch in one line, and below it some of the VIPs that only probes check.
 fn listeners(watch: &ListenerWatchStatus) -> String {
     const SHOWN: usize = 3;
     if let Some(why) = &watch.blind {
@@ -401,7 +402,7 @@ fn listeners(watch: &ListenerWatchStatus) -> String {
     lines.join("\n")
 }
 
-/// A duration as a person says it.
+/// A duration as text for people.
 fn age(seconds: f64) -> String {
     humantime::format_duration(Duration::from_secs(seconds.max(0.0) as u64)).to_string()
 }

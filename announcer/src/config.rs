@@ -1,6 +1,6 @@
-//! The configuration as the program uses it: a `Config` cannot be wrong.
+//! The configuration as the program uses it. A `Config` is always valid.
 //!
-//! Pure. Text -> `WrittenFile` (as written, spans kept) -> [`Config`], or every error at once ([`ConfigErrors`]).
+//! Pure. Text -> `File` (as written, with spans) -> [`Config`], or all errors at once ([`Errors`]).
 //!
 //! ```text
 //! bgp peer overrides service attributes deprefer check health hooks metrics       a table each: its keys, each declared
@@ -64,24 +64,24 @@ pub use metrics::MetricsConfig;
 pub use peer::{PeerAddress, PeerConfig};
 pub use service::{FlapDamping, Require, ServiceConfig};
 
-/// Where the configuration is looked for unless `--config` says otherwise.
+/// The path of the configuration, unless `--config` names another.
 pub const DEFAULT_PATH: &str = "/etc/announcer/announcer.toml";
 
-/// Reads a whole configuration. `name` is what messages call the file: its path, or `<stdin>`.
+/// Reads a whole configuration. `name` is the name of the file in messages: its path, or `<stdin>`.
 ///
 /// # Errors
 ///
-/// Everything that is wrong with it, at once, in the order of the file.
+/// All mistakes at once, in the order of the file.
 pub fn parse(name: &str, text: &str) -> Result<Config, ConfigErrors> {
     parse_looking(name, text, |_| Ok(()))
 }
 
-/// The same, and `look` says what speaks against each file without which a check can only fail: the `ca_file` of one that
-/// requires a good certificate.
+/// The same. It also calls `look` for each file that a check cannot do without: the `ca_file` of a check with `verify = "require"`.
+/// `look` returns the problem with the file.
 ///
 /// # Errors
 ///
-/// Everything that is wrong with it or with such a file, at once, in the order of the file.
+/// All mistakes in the configuration and in such files at once, in the order of the file.
 pub fn parse_looking(
     name: &str,
     text: &str,
@@ -92,13 +92,13 @@ pub fn parse_looking(
     let trusted = syntax::trusted(text, &mut faults);
     let whole = faults.is_empty();
     let (document, _) = DeTable::parse_recoverable(&trusted);
-    // What the file lacks is marked at its last line.
+    // A missing table is marked at the last line of the file.
     let end = text.trim_end().len();
     let file = file::read(document.get_ref(), end..end, &mut faults);
     rules::judge(&file, &mut faults);
     file.services.iter().for_each(|service| check::look(&service.checks, &look, &mut faults));
     if !whole {
-        // What is absent may stand in a line that could not be read.
+        // A missing key may be in a line that could not be read.
         faults.retain(|fault| !fault.absence);
     }
     match file.used() {

@@ -1,14 +1,14 @@
-//! What `--log` takes.
+//! Checks the value of `--log`.
 //!
-//! Pure. The library that filters takes any word for the name of a module, and then logs nothing: `inof` would switch the log off.
+//! Pure. The filter library accepts any word as the name of a module, and then logs nothing: `inof` would switch off the log.
 
 /// The levels, the quietest first.
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
-/// Looks at a filter: each of its parts is a level, or `MODULE=LEVEL`.
+/// Checks a filter: each of its parts has to be a level, or `MODULE=LEVEL`.
 ///
 /// # Errors
-/// The rest of a sentence that begins with the filter.
+/// The end of a sentence that begins with the filter.
 pub(super) fn check(filter: &str) -> Result<(), String> {
     for part in filter.split(',').map(str::trim) {
         let level = part.rsplit_once('=').map_or(part, |(_, level)| level);
@@ -32,7 +32,7 @@ pub(super) fn check(filter: &str) -> Result<(), String> {
 mod tests {
     use super::*;
 
-    // W19: `--log json` and `--log inof` switched all logging off without a word.
+    // W19: `--log json` and `--log inof` switched off all logging without a message.
     #[test]
     fn a_word_that_is_no_level_is_refused() {
         for good in

@@ -1,4 +1,4 @@
-//! The values that are addresses: what each may be.
+//! The values that are addresses, with their rules.
 //!
 //! Pure.
 
@@ -39,7 +39,7 @@ pub(super) fn address(value: &Value<'_>) -> Result<IpAddr, ValueError> {
     wrong(format!("`{}` is no address", text.escape_debug()), help)
 }
 
-/// What an address is, if no host can be reached by it from another network.
+/// The kind of an address that hosts in other networks cannot reach; `None` for an ordinary address.
 fn special(address: IpAddr) -> Option<&'static str> {
     match address {
         IpAddr::V4(v4) => match v4.octets() {
@@ -74,7 +74,7 @@ pub(super) fn usable(address: IpAddr, help: &str) -> Result<IpAddr, ValueError> 
     wrong(format!("`{address}` {what}"), help)
 }
 
-/// An address that clients of other networks can use.
+/// An address that clients in other networks can use.
 pub(super) fn vip(value: &Value<'_>) -> Result<IpAddr, ValueError> {
     usable(
         address(value)?,
@@ -82,7 +82,7 @@ pub(super) fn vip(value: &Value<'_>) -> Result<IpAddr, ValueError> {
     )
 }
 
-/// An address of this host that a session may begin at.
+/// An address of this host that may be the source of a session.
 pub(super) fn source(value: &Value<'_>) -> Result<IpAddr, ValueError> {
     let address = address(value)?;
     match address {
@@ -93,14 +93,14 @@ pub(super) fn source(value: &Value<'_>) -> Result<IpAddr, ValueError> {
     }
 }
 
-/// What the next hop of a service's routes is.
+/// The next hop of a service's routes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum NextHopValue {
     Own,
     Is(IpAddr),
 }
 
-/// `self`, or an address that other hosts can send to.
+/// `self`, or an address to which other hosts can send.
 pub(super) fn next_hop(value: &Value<'_>) -> Result<NextHopValue, ValueError> {
     if value.found.as_str() == Some("self") {
         return Ok(NextHopValue::Own);
@@ -109,7 +109,7 @@ pub(super) fn next_hop(value: &Value<'_>) -> Result<NextHopValue, ValueError> {
     Ok(NextHopValue::Is(usable(address(value)?, help)?))
 }
 
-/// A prefix that other networks can have a route for.
+/// A prefix for which other networks can have a route.
 pub(super) fn prefix(value: &Value<'_>) -> Result<IpNet, ValueError> {
     const EXAMPLE: &str = "write a network and its length, as in `\"192.0.2.0/24\"`";
     let text = text(value)?;
@@ -129,7 +129,7 @@ pub(super) fn prefix(value: &Value<'_>) -> Result<IpNet, ValueError> {
     Ok(prefix)
 }
 
-/// An IPv4 address that other hosts can send to.
+/// An IPv4 address to which other hosts can send.
 pub(super) fn next_hop_v4(value: &Value<'_>) -> Result<Ipv4Addr, ValueError> {
     let help = "write an IPv4 address of this host, as in `\"10.0.1.11\"`";
     match usable(address(value)?, help)? {
@@ -138,7 +138,7 @@ pub(super) fn next_hop_v4(value: &Value<'_>) -> Result<Ipv4Addr, ValueError> {
     }
 }
 
-/// An IPv6 address that other hosts can send to.
+/// An IPv6 address to which other hosts can send.
 pub(super) fn next_hop_v6(value: &Value<'_>) -> Result<Ipv6Addr, ValueError> {
     let help = "write a global IPv6 address of this host, as in `\"2001:db8:1::11\"`";
     match usable(address(value)?, help)? {

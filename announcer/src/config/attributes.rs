@@ -1,4 +1,4 @@
-//! The keys of `[[service]]` that say what its routes carry.
+//! The keys of `[[service]]` for the attributes of its routes.
 //!
 //! Pure.
 
@@ -87,7 +87,7 @@ impl From<&Attributes> for Written {
     }
 }
 
-/// `self` alone, or one address a family; and whether the message keeps room for VIPs.
+/// Checks that `next_hop` is only `self`, or one address per family, and that the message has room for VIPs.
 pub(super) fn judge(written: &Written, faults: &mut Vec<Fault>) {
     sizes(&written.communities, &written.extended_communities, &written.large_communities, faults);
     let Some(next_hops) = &written.next_hop else { return };

@@ -22,11 +22,11 @@ table! {
         /// `None`: the IPv4 source address towards the first peer.
         router_id: one RouterId, optional "\"10.0.1.11\"", router_id,
             "the BGP identifier; without it, the IPv4 source address towards the first peer";
-        /// How long a router's FIB may follow its BGP. Waited for after each withdraw that someone relies on (stop,
-        /// `drain --wait`, a VIP's removal).
+        /// The time that a router's FIB needs to follow its BGP table. A stop, `drain --wait` and the removal of a VIP wait for it
+        /// after the withdraw.
         settle: one Duration, default "\"1s\"", within(Duration::ZERO..=MINUTE),
             "how long a router's FIB may follow its BGP; 0s to 1m";
-        /// 1 to 4095 whole seconds: how long routers keep our routes without us (RFC 4724); `None`: they do not.
+        /// 1 to 4095 whole seconds: how long routers keep our routes without a session (RFC 4724); `None`: they do not keep them.
         graceful_restart: one Duration, optional "\"10s\"", restart_time,
             "how long routers keep our routes when the daemon dies (RFC 4724), and so when the host does; off without it; 1s to 1h8m15s";
     }

@@ -1,6 +1,6 @@
-//! `[[service.check]]`: what is asked, of whom, and how often.
+//! `[[service.check]]`: what is probed, where, and how often.
 //!
-//! Pure. The keys that every check has are here; those of each kind are in [`kind`].
+//! Pure. This file has the keys of every check; the keys of each kind are in [`kind`].
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -48,18 +48,19 @@ table! {
     }
 }
 
-/// `[[service.check]]`: asked of each VIP of its service, or of a fixed target.
+/// `[[service.check]]`: it probes each VIP of its service, or a fixed target.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CheckConfig {
     /// `name`, default its kind: unique in its service.
     pub name: String,
-    /// What is asked.
+    /// The kind of the check, with its keys.
     pub probe: ProbeConfig,
-    /// `target`: who is asked in place of each VIP.
+    /// `target`: the address that is probed instead of each VIP.
     pub target: Option<TargetAddress>,
     /// `interval`, default 1s, at least 50ms: from the start of one probe to the start of the next.
     pub interval: Duration,
-    /// `fast_interval`, default `interval`, at least 50ms, never above `interval`: the same while a verdict is settling.
+    /// `fast_interval`, default `interval`, at least 50ms, never above `interval`: the same while the verdict may be about to
+    /// change.
     pub fast_interval: Duration,
     /// `timeout`, default 1s: for a whole probe.
     pub timeout: Duration,
@@ -67,31 +68,31 @@ pub struct CheckConfig {
     pub rise: u32,
     /// `fall`, default 3, at least 1: failures in a row that make it unhealthy.
     pub fall: u32,
-    /// `on_failure`: what its failure does; `None`: what the service says.
+    /// `on_failure`: the effect of a failure; `None`: the value of the service.
     pub on_failure: Option<OnFailure>,
 }
 
 impl CheckConfig {
-    /// What it is, as the key that makes it that: `http`, `tls`.
+    /// Its kind, as its first key: `http`, `tls`.
     pub fn kind(&self) -> &'static str {
         self.probe.kind()
     }
 
-    /// The port that is asked of the VIP itself; `None`: no port of the VIP is asked.
+    /// The port of the VIP that is probed; `None`: no port of the VIP is probed.
     pub fn port(&self) -> Option<u16> {
         if self.target.is_some() { None } else { self.probe.port() }
     }
 
-    /// Where its probes for a VIP go; `None`: to no server.
+    /// The endpoint of its probes for a VIP; `None`: they connect to no server.
     pub fn endpoint(&self, vip: IpAddr) -> Option<Endpoint> {
         Some(Endpoint::new(vip, self.target, self.probe.port()?, self.probe.host()))
     }
 }
 
-/// What is done when a check fails.
+/// The effect of a failed check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum OnFailure {
-    /// Nothing but a warning.
+    /// There is only a warning.
     Warn,
     /// The VIP is announced as the last choice.
     Deprefer,
@@ -130,7 +131,7 @@ impl ToToml for OnFailure {
     }
 }
 
-/// What a service may be called.
+/// The name of a check.
 fn name(value: &Value<'_>) -> Result<String, ValueError> {
     let name: ServiceName = text(value)?.parse()?;
     Ok(name.as_str().to_owned())
@@ -141,7 +142,7 @@ fn name(value: &Value<'_>) -> Result<String, ValueError> {
 pub(super) struct Written {
     present: PresentKeys,
     keys: CheckKeys,
-    /// One of each kind whose key is there.
+    /// The keys of each kind whose first key is present.
     kinds: Vec<kind::Written>,
 }
 
@@ -230,7 +231,7 @@ impl From<&Vec<CheckConfig>> for Checks {
     }
 }
 
-/// The first of `http`, `http-2`, `http-3` … that nobody has.
+/// The first of `http`, `http-2`, `http-3` … that is not taken.
 fn free(kind: &str, taken: &BTreeSet<String>) -> String {
     let numbered = (2..=taken.len() + 1).map(|number| format!("{kind}-{number}"));
     let mut names = std::iter::once(kind.to_owned()).chain(numbered);
@@ -255,7 +256,7 @@ pub(super) fn judge(Checks(checks): &Checks, faults: &mut Vec<Fault>) {
     }
 }
 
-/// Looks at the files without which a check can only fail.
+/// Checks the files without which a check always fails.
 pub(super) fn look(
     Checks(checks): &Checks,
     look: &dyn Fn(&Path) -> Result<(), String>,
@@ -265,7 +266,7 @@ pub(super) fn look(
     kinds.for_each(|kind| kind.look(look, faults));
 }
 
-/// Where the key of its one kind is; tells if it has none or two.
+/// The place of the key of its kind; records an error if it has no kind or two.
 fn one_kind(check: &Written, faults: &mut Vec<Fault>) -> Option<Range<usize>> {
     let is_kind = |name: &&str| kind::NAMES.contains(name);
     let mut kinds = check.present.keys.iter().filter(|(name, _)| is_kind(name));
@@ -288,7 +289,7 @@ fn one_kind(check: &Written, faults: &mut Vec<Fault>) -> Option<Range<usize>> {
     alone.then(|| at.clone())
 }
 
-/// Tells the keys of other kinds.
+/// Records an error for each key of another kind.
 fn strangers(check: &Written, kind: &kind::Written, at: Range<usize>, faults: &mut Vec<Fault>) {
     for (key, place) in &check.present.keys {
         let homes = kind::homes(key);
@@ -302,7 +303,7 @@ fn strangers(check: &Written, kind: &kind::Written, at: Range<usize>, faults: &m
     }
 }
 
-/// Tells an interval that is faster than the fast one.
+/// Records an error if `interval` is shorter than `fast_interval`.
 fn intervals(check: &Written, faults: &mut Vec<Fault>) {
     if let (Some(fast), Some(interval)) = (&check.keys.fast_interval, &check.keys.interval)
         && fast.get_ref() > interval.get_ref()

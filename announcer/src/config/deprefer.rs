@@ -17,7 +17,7 @@ pub(super) const SECTION: Section = Section {
     keys: &[&[DepreferKeys::KEYS]],
 };
 
-/// Added to those of a service, which are at most 255.
+/// The most communities that are added to those of a service, which has at most 255.
 const COMMUNITIES: usize = 16;
 
 table! {
@@ -65,7 +65,7 @@ impl From<&Deprefer> for Written {
     }
 }
 
-/// Whether the message keeps room for VIPs.
+/// Checks that the message has room for VIPs.
 pub(super) fn judge(Written(keys): &Written, faults: &mut Vec<Fault>) {
     let added = keys.as_ref().and_then(|keys| keys.communities.as_ref());
     if let Some(added) = added.filter(|all| all.get_ref().len() > COMMUNITIES) {

@@ -1,7 +1,7 @@
-//! What a new configuration changes, key by key.
+//! Computes what a new configuration changes, key by key.
 //!
-//! Pure. Both configurations are compared as [`canonical`] text, which has every key, so that no key can be forgotten here.
-//! Peers, services and checks are compared by their names: another order alone is no difference.
+//! Pure. It compares the [`canonical`] text of both configurations, which has every key, so that no key can be forgotten. It
+//! compares peers, services and checks by their names: another order is not a difference.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,7 +10,7 @@ use toml::{Table, Value};
 
 use super::{Config, canonical};
 
-/// One table of the file that differs.
+/// A table of the file that differs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Difference {
     /// Which table.
@@ -19,10 +19,10 @@ pub struct Difference {
     pub change: TableChange,
 }
 
-/// A table of the file, as a person names it.
+/// The name of a table of the file, for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TableName {
-    /// One that stands once, such as `bgp`.
+    /// A table that exists once, such as `bgp`.
     Single(String),
     /// A peer, by name.
     Peer(String),
@@ -41,14 +41,14 @@ pub enum TableChange {
     Changed(Vec<KeyChange>),
 }
 
-/// A key that differs. Keys of tables below are written `deprefer.prepend` and `check site: interval`.
+/// A key that differs. Keys of nested tables are written `deprefer.prepend` and `check site: interval`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyChange {
     /// The key.
     pub key: String,
-    /// Its value before, as TOML; `None`: it was not there.
+    /// Its value before, as TOML; `None`: the key was absent.
     pub before: Option<String>,
-    /// Its value from now on, as TOML; `None`: it is not there.
+    /// Its new value, as TOML; `None`: the key is absent.
     pub after: Option<String>,
 }
 
@@ -64,14 +64,14 @@ pub fn differences(old: &Config, new: &Config) -> Vec<Difference> {
             (None, Some(_)) => TableChange::Added,
             (Some(_), None) => TableChange::Removed,
             (Some(old), Some(new)) if old != new => TableChange::Changed(keys(&old, &new)),
-            (Some(_), Some(_)) | (None, None) => continue, // equal, or a list of tables, which was compared above
+            (Some(_), Some(_)) | (None, None) => continue, // equal, or a list of tables, which is compared above
         };
         found.push(Difference { table: TableName::Single(name.to_owned()), change });
     }
     found
 }
 
-/// The canonical text as a table. It always parses; if it did not, nothing would be said to differ.
+/// The canonical text as a table. It always parses; otherwise the result would be no difference.
 fn table(config: &Config) -> Table {
     canonical(config).parse().unwrap_or_default()
 }
@@ -110,7 +110,7 @@ fn compare_named<'a>(
     }
 }
 
-/// The keys that differ between two tables, those of tables below them among them.
+/// The keys that differ between two tables, including the keys of nested tables.
 fn keys(old: &Table, new: &Table) -> Vec<KeyChange> {
     let mut found = Vec::new();
     for key in names(old, new) {
@@ -137,7 +137,7 @@ fn keys(old: &Table, new: &Table) -> Vec<KeyChange> {
     found
 }
 
-/// A table of a list below a table, such as a check of a service.
+/// Adds a table of a nested list, such as a check of a service.
 fn in_list(list: &str, one: &Difference, found: &mut Vec<KeyChange>) {
     let (TableName::Single(name) | TableName::Peer(name) | TableName::Service(name)) = &one.table;
     let whole = format!("{list} {name}");
@@ -153,7 +153,7 @@ fn in_list(list: &str, one: &Difference, found: &mut Vec<KeyChange>) {
     }
 }
 
-/// A value that is longer than this is not written out.
+/// A value that is longer than this is not printed.
 const LONGEST_VALUE: usize = 40;
 
 impl fmt::Display for KeyChange {
@@ -181,7 +181,7 @@ impl fmt::Display for TableName {
 }
 
 impl fmt::Display for Difference {
-    /// As in "changed peer r1: `med` from 10 to 20".
+    /// For example "changed peer r1: `med` from 10 to 20".
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.change {
             TableChange::Added => write!(f, "new {}", self.table),
@@ -233,7 +233,7 @@ vips = ["192.0.2.25"]
 tcp = 25
 "#;
 
-    /// What is said of a change of `OLD`'s text.
+    /// The differences after a change of the text `OLD`.
     fn texts(change: impl Fn(&str) -> String) -> Vec<String> {
         let parsed = |text: &str| parse("x", text).unwrap_or_else(|errors| panic!("{errors}"));
         let found = differences(&parsed(OLD), &parsed(&change(OLD)));

@@ -1,14 +1,14 @@
-//! A file's octets as text, and what to say of those that are none.
+//! Decodes the octets of a file as text, and reports octets that are not text.
 //!
 //! Pure.
 
 use super::error::{ConfigErrors, Fault};
 
-/// The text of a file. `name` is what messages call it.
+/// The text of a file. `name` is the name of the file in messages.
 ///
 /// # Errors
 ///
-/// Each place that is no UTF-8, with its octet; a file of UTF-16 is reported once.
+/// Each place that is not UTF-8, with its octet. A UTF-16 file is reported once.
 pub fn decode(name: &str, octets: Vec<u8>) -> Result<String, ConfigErrors> {
     let wide = match octets.as_slice() {
         [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => true,
@@ -47,7 +47,7 @@ pub fn decode(name: &str, octets: Vec<u8>) -> Result<String, ConfigErrors> {
     let without_mark = text.strip_prefix('\u{feff}');
     if without_mark.is_some() {
         for fault in &mut faults {
-            fault.span = fault.span.start - 3..fault.span.end - 3; // the mark is no part of what is shown
+            fault.span = fault.span.start - 3..fault.span.end - 3; // the shown text does not have the mark
         }
     }
     Err(ConfigErrors::new(name, without_mark.unwrap_or(&text), faults))

@@ -1,6 +1,6 @@
-//! Where the probes of a check go: the one place where VIP, `target`, port and name come together.
+//! The endpoint of the probes of a check. Only this file combines VIP, `target`, port and name.
 //!
-//! Pure. Each VIP is asked at itself and from itself, unless `target` names another address.
+//! Pure. A probe of a VIP connects to the VIP and from the VIP, unless `target` names another address.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -19,21 +19,21 @@ table! {
     }
 }
 
-/// Where a probe connects to, from where, and whom it asks for there.
+/// What a probe connects to, from which address, and the name that it asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint {
-    /// What is connected to.
+    /// The address and port to connect to.
     pub to: SocketAddr,
-    /// What the socket is bound to: the VIP, so that a probe fails when the VIP is not on this host, and never asks another
-    /// host that has it. `None`: a fixed target is asked from wherever the kernel says.
+    /// The address to which the socket is bound: the VIP. So a probe fails when the VIP is not on this host, and never reaches
+    /// another host with the same VIP. `None`: for a fixed target, the kernel chooses the source.
     pub from: Option<IpAddr>,
-    /// The server's name or address as clients write it (the Host field, SNI, the name in the certificate); `None`: the
-    /// protocol has none.
+    /// The server's name or address as clients write it (the Host field, SNI, the name in the certificate); `None`: the protocol
+    /// has no name.
     pub host: Option<Host>,
 }
 
 impl Endpoint {
-    /// Of `vip`, unless there is a `target`; at `port`, unless the target has another.
+    /// The endpoint at `vip`, or at `target` if there is one; with `port`, unless the target has its own port.
     pub fn new(vip: IpAddr, target: Option<TargetAddress>, port: u16, host: Option<Host>) -> Self {
         match target {
             Some(TargetAddress { ip, port: own }) => {
@@ -44,7 +44,7 @@ impl Endpoint {
     }
 }
 
-/// `target`: an address of its own, and a port where it is not that of the probe.
+/// `target`: an address, and a port if it differs from that of the probe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TargetAddress {
     /// The address.

@@ -11,18 +11,18 @@ use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 use serde::Serialize;
 use toml::Spanned;
 
-/// So many errors are printed; the rest are counted.
+/// At most this many errors are printed; the rest are counted.
 const SHOWN: usize = 100;
 
-/// Something wrong with the file, at bytes of its text.
+/// A mistake in the file, with its place in bytes.
 #[derive(Debug, Clone)]
 pub(super) struct Fault {
     pub(super) span: Range<usize>,
     pub(super) message: String,
     pub(super) help: String,
-    /// Another place that belongs to it, and what is there.
+    /// Another place that belongs to the mistake, with its text.
     pub(super) beside: Option<(Range<usize>, &'static str)>,
-    /// Whether it says that something is missing, which only a whole file can tell.
+    /// Whether it says that something is missing. Such a mistake counts only if the whole file could be read.
     pub(super) absence: bool,
 }
 
@@ -40,7 +40,7 @@ impl Fault {
     }
 }
 
-/// Tells the values that are there twice.
+/// Records an error for each value that occurs twice.
 pub(super) fn unique<'a, T: Hash + Eq + ToString + 'a>(
     values: impl IntoIterator<Item = &'a Spanned<T>>,
     help: &str,
@@ -59,19 +59,19 @@ pub(super) fn unique<'a, T: Hash + Eq + ToString + 'a>(
     }
 }
 
-/// Everything that is wrong with a configuration, in the order of the file; never empty.
+/// All mistakes in a configuration, in the order of the file; never empty.
 ///
-/// Displays without colour, one paragraph an error, the last line unended.
+/// `Display` prints without colour, one paragraph per error, without a line break at the end.
 #[derive(Debug, Clone)]
 pub struct ConfigErrors {
     name: String,
     text: String,
-    /// Where each line begins, in bytes.
+    /// The start of each line, in bytes.
     lines: Vec<usize>,
     faults: Vec<Fault>,
 }
 
-/// One error, as data.
+/// An error as data.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ConfigError<'a> {
     /// The line of the file, from 1.
@@ -99,13 +99,13 @@ impl ConfigErrors {
         ConfigErrors { name: name.to_owned(), text: text.to_owned(), lines, faults }
     }
 
-    /// How many there are.
+    /// The number of errors.
     #[allow(clippy::len_without_is_empty, reason = "never empty")]
     pub fn len(&self) -> usize {
         self.faults.len()
     }
 
-    /// Each of them, in the order of the file.
+    /// All errors, in the order of the file.
     pub fn iter(&self) -> impl Iterator<Item = ConfigError<'_>> {
         self.faults.iter().map(|fault| {
             let line = self.line(fault.span.start);
@@ -115,7 +115,7 @@ impl ConfigErrors {
         })
     }
 
-    /// As `Display` prints it, in colours for a terminal.
+    /// The same text as `Display`, in colours for a terminal.
     pub fn styled(&self) -> String {
         self.render(&Renderer::styled())
     }
@@ -126,7 +126,7 @@ impl ConfigErrors {
         if let Some(more @ 1..) = self.len().checked_sub(SHOWN) {
             groups.push(Group::with_title(Level::ERROR.primary_title(format!("{more} more errors"))));
         }
-        // A report of its own for each: within one report the second title would be no `error:`.
+        // Each error has its own report: within one report, the second title would not be `error:`.
         let reports: Vec<String> = groups.into_iter().map(|group| renderer.render(&[group])).collect();
         reports.join("\n\n")
     }
@@ -136,9 +136,10 @@ impl ConfigErrors {
         let (first, last) = spans.fold((usize::MAX, 0), |(first, last), span| {
             (first.min(self.line(span.start)), last.max(self.line(span.start)))
         });
-        // Only the lines that are shown, so that a long file with many errors stays cheap.
+        // Only the printed lines are used, so that a long file with many errors does not take long.
         let from = self.lines.get(first).copied().unwrap_or_default();
-        // The renderer makes control characters visible, but for these, which some terminals obey. As long in bytes.
+        // The renderer makes control characters visible, except for these, which some terminals execute. The replacement has the
+        // same length in bytes.
         let obeyed = |c: char| ('\u{80}'..='\u{9f}').contains(&c);
         let shown = self.text.get(from..self.end_of(last)).unwrap_or_default().replace(obeyed, "·");
         let mark = |span: &Range<usize>| {
@@ -160,7 +161,7 @@ impl ConfigErrors {
         self.lines.partition_point(|start| *start <= at).saturating_sub(1)
     }
 
-    /// Where a line ends, in bytes, its line break left out.
+    /// The end of a line, in bytes, without its line break.
     fn end_of(&self, line: usize) -> usize {
         let next = self.lines.get(line + 1).map_or(self.text.len(), |next| next - 1);
         let carriage = self.text.get(..next).is_some_and(|text| text.ends_with('\r'));

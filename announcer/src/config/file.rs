@@ -33,20 +33,20 @@ pub const FILE: Section = Section {
     ]]],
 };
 
-/// All that an operator said, checked.
+/// The whole configuration, checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
-    /// Ourselves, as a BGP speaker.
+    /// This host, as a BGP speaker.
     pub bgp: BgpConfig,
-    /// The routers that we dial, in the order of the file; at least one, names and addresses unique.
+    /// The routers to which we connect, in the order of the file. There is at least one; names and addresses are unique.
     pub peers: Vec<PeerConfig>,
-    /// What we announce, in the order of the file; names and VIPs unique. None: nothing is announced.
+    /// The services, in the order of the file; names and VIPs are unique. If there is none, nothing is announced.
     pub services: Vec<ServiceConfig>,
     /// How health is watched.
     pub health: HealthConfig,
-    /// The hook that is run on changes; `None`: there is none.
+    /// The hook that runs on changes; `None`: there is no hook.
     pub hooks: Option<HooksConfig>,
-    /// What Prometheus can read; `None`: nothing.
+    /// The address where Prometheus reads metrics; `None`: there are no metrics.
     pub metrics: Option<MetricsConfig>,
 }
 
@@ -73,7 +73,7 @@ pub(super) struct WrittenFile {
     pub(super) metrics: Option<metrics::Written>,
 }
 
-/// Reads the whole file; `end` is marked when a table is missing from it.
+/// Reads the whole file. If a table is missing, the error marks `end`.
 pub(super) fn read(document: &DeTable<'_>, end: Range<usize>, faults: &mut Vec<Fault>) -> WrittenFile {
     reader::read(&FILE, document, end, faults, |table| WrittenFile {
         bgp: table.table("bgp", bgp::Written::read),
@@ -99,12 +99,12 @@ impl WrittenFile {
     }
 }
 
-/// A table that may be absent: `None` if it is there and not good.
+/// A table that may be absent; `None`: it is present and has a mistake.
 fn absent_or_good<T>(table: Option<Option<T>>) -> Option<Option<T>> {
     table.map_or(Some(None), |found| found.map(Some))
 }
 
-/// Writes a configuration as it is understood, every default written out; `parse` of that gives the equal [`Config`].
+/// Writes a configuration with all its defaults. `parse` of this text gives an equal [`Config`].
 pub fn canonical(config: &Config) -> String {
     let Config { bgp, peers, services, health, hooks, metrics } = config;
     let mut out = TomlWriter::default();

@@ -14,7 +14,7 @@ pub(super) const SECTION: Section =
 table! {
     /// `[health]`.
     pub struct HealthConfig as Written {
-        /// How often it is looked whether anything listens; zero: never.
+        /// How often the kernel is asked for listeners; zero: never.
         listener_watch: one Duration, default "\"5ms\"", watch,
             "how often the kernel is asked whether anything listens where the checks ask; up to `20ms` apart where that would take more than 5 % of a core; zero (never), or 1ms to 1s";
     }

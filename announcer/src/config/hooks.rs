@@ -18,7 +18,7 @@ pub(super) const SECTION: Section = Section {
 table! {
     /// `[hooks]`.
     pub struct HooksConfig as Written {
-        /// A program by its whole path, and its arguments.
+        /// The absolute path of a program, and its arguments.
         on_change: list String, required "[\"/usr/local/bin/hook\", \"web\"]", argument,
             "the program's whole path, and its arguments; run without a shell, one run at a time";
         /// For a run.
@@ -27,7 +27,7 @@ table! {
     }
 }
 
-/// A program that is looked for is one that somebody else can put there first.
+/// The path has to be absolute. With a search path, another user could put a program with the same name into an earlier directory.
 pub(super) fn judge(hooks: &Written, faults: &mut Vec<Fault>) {
     let program = hooks.on_change.as_ref().and_then(|written| written.get_ref().first());
     if let Some(program) = program.filter(|program| !program.get_ref().starts_with('/')) {

@@ -1,6 +1,6 @@
-//! The configuration's file: read for a command, and read again for a running daemon.
+//! Reads the configuration's file, for a command and for a running daemon.
 //!
-//! Touches the file, and the `ca_file`s that it names, through [`files::io`](crate::files::io) alone.
+//! Touches the file, and the `ca_file`s that it names, only through [`files::io`](crate::files::io).
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,9 +16,9 @@ use super::warnings::{FileState, of_file};
 use super::{Config, ConfigErrors, decode, parse, parse_looking};
 use crate::files::io::{self as files, FileError, Files};
 
-/// The longest configuration, in octets: some 100,000 services.
+/// The longest configuration, in octets: about 100,000 services.
 const LONGEST: u64 = 64 * 1024 * 1024;
-/// How often it is looked whether the file has changed.
+/// How often the file is checked for changes.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Why there is no configuration.
@@ -27,12 +27,12 @@ pub enum ReadError {
     /// The file cannot be read.
     #[error("error: cannot read the configuration `{0}`: {1}")]
     Unreadable(String, FileError),
-    /// It says something that is wrong.
+    /// The configuration has mistakes.
     #[error("{0}")]
     Wrong(#[from] ConfigErrors),
 }
 
-/// A configuration's text, and what messages call its file.
+/// The text of a configuration, and the name of its file in messages.
 #[derive(Debug, Clone)]
 pub struct ConfigText {
     name: String,
@@ -40,10 +40,10 @@ pub struct ConfigText {
 }
 
 impl ConfigText {
-    /// Reads a configuration, and blocks; `-` is standard input.
+    /// Reads a configuration; `-` is standard input. This function blocks.
     ///
     /// # Errors
-    /// When it cannot be read, or when others than its owner and its group can write it.
+    /// When the file cannot be read, or when users other than its owner and its group can write it.
     pub fn read(path: &Path) -> Result<Self, ReadError> {
         let (name, octets) = if path == Path::new("-") {
             let mut octets = Vec::new();
@@ -66,19 +66,19 @@ impl ConfigText {
         parse(&self.name, &self.text)
     }
 
-    /// What it says, where `look` has nothing against the files that it cannot do without.
+    /// Parses the text, and checks the files that it cannot do without with `look`.
     ///
     /// # Errors
-    /// Everything that is wrong with it or with them.
+    /// All mistakes in the configuration and in these files.
     pub fn parse_looking(&self, look: impl Fn(&Path) -> Result<(), String>) -> Result<Config, ConfigErrors> {
         parse_looking(&self.name, &self.text, look)
     }
 }
 
-/// Reads a configuration for a running daemon. `look` says what speaks against a `ca_file`; it may block.
+/// Reads a configuration for a running daemon. `look` returns the problem with a `ca_file`; it may block.
 ///
 /// # Errors
-/// As [`ConfigText::read`] and [`ConfigText::parse_looking`]; each file has a time limit of its own.
+/// As [`Text::read`] and [`Text::parse_looking`]; each file has its own time limit.
 pub async fn load(
     files: &Files,
     path: &Path,
@@ -115,14 +115,14 @@ pub async fn load(
     Ok(parsed.await.map_err(unreadable)??)
 }
 
-/// Runs what takes long on another thread: a large file takes a while to parse.
+/// Runs a long computation on another thread: a large file takes some time to parse.
 pub(crate) async fn off_thread<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, FileError> {
     tokio::task::spawn_blocking(work).await.map_err(|error| io::Error::other(error).into())
 }
 
-/// What the file holds.
+/// The state of the file.
 fn state(text: Result<ConfigText, ReadError>, running: &Config) -> FileState {
     match text {
         Err(ReadError::Unreadable(_, error)) => FileState::Unreadable(error.to_string()),
@@ -135,7 +135,7 @@ fn state(text: Result<ConfigText, ReadError>, running: &Config) -> FileState {
     }
 }
 
-/// Keeps `warning` true: what is wrong with the configuration's file, or that it is another one than what runs.
+/// Keeps `warning` up to date: a mistake in the configuration's file, or that the file differs from the running configuration.
 pub async fn watch_file(
     files: Files,
     path: PathBuf,

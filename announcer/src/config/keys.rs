@@ -1,15 +1,15 @@
-//! What a table of the configuration and a key of it are: what the reader, its messages and the documents go by.
+//! The types that describe a table of the configuration and its keys. The reader, its messages and the documents use them.
 //!
 //! Pure. The keys themselves are declared with [`table`](super::table), each once, in the file of their table.
 
 /// A table of the file.
 #[derive(Debug)]
 pub struct Section {
-    /// As it is written: `[bgp]`, `[[peer]]`; empty for the file itself.
+    /// The header in the file: `[bgp]`, `[[peer]]`; empty for the file itself.
     pub header: &'static str,
     /// What it says.
     pub doc: &'static str,
-    /// Its keys in lists of lists, as they are declared, in the order in which they are documented.
+    /// Its keys, in lists of lists, in the order of the documents.
     pub keys: &'static [&'static [&'static [Key]]],
 }
 
@@ -18,30 +18,30 @@ pub struct Section {
 pub struct Key {
     /// As it is written.
     pub name: &'static str,
-    /// Whether it has to be there.
+    /// Whether the key is required.
     pub need: Need,
-    /// What it says, with its bounds.
+    /// Its meaning, with its bounds.
     pub doc: &'static str,
 }
 
-/// Whether a key has to be there. Values are in TOML, quotes included.
+/// Whether a key is required. Values are in TOML, with quotes.
 #[derive(Debug)]
 pub enum Need {
-    /// It has to be, as in this example.
+    /// It is required; with an example.
     Required(&'static str),
-    /// It may be, as in this example; the key's doc says what holds without it.
+    /// It is optional; with an example. The key's doc says what happens without it.
     Optional(&'static str),
-    /// Without it, this value holds.
+    /// It has this default.
     Default(&'static str),
-    /// One key of this need has to be there, and no more; as in this example.
+    /// Exactly one of the keys with this need is required; with an example.
     OneOf(&'static str),
-    /// A table that has to be there once.
+    /// A table that is required once.
     Table(&'static Section),
-    /// A table that may be there once; without it, its keys' defaults hold.
+    /// An optional table; without it, its keys have their defaults.
     OptionalTable(&'static Section),
-    /// A table that has to be there at least once.
+    /// A table that is required at least once.
     Tables(&'static Section),
-    /// A table that may be there any number of times.
+    /// A table that may occur any number of times.
     OptionalTables(&'static Section),
 }
 
@@ -72,7 +72,7 @@ impl Section {
         self.keys().find(|key| key.name == name)
     }
 
-    /// Itself and the tables in it, in the order in which they are documented.
+    /// This table and the tables in it, in the order of the documents.
     pub fn all(&'static self) -> Vec<&'static Section> {
         let below = self.keys().filter_map(Key::section).flat_map(Section::all);
         std::iter::once(self).chain(below).collect()
@@ -80,7 +80,7 @@ impl Section {
 }
 
 impl Key {
-    /// The table that it opens, if it opens one.
+    /// The table that this key opens, if it opens one.
     pub fn section(&self) -> Option<&'static Section> {
         match self.need {
             Need::Table(section) | Need::OptionalTable(section) => Some(section),
@@ -89,7 +89,7 @@ impl Key {
         }
     }
 
-    /// A good value, in TOML: the default if it has one.
+    /// A valid value, in TOML: the default if there is one.
     pub fn example(&self) -> Option<&'static str> {
         match self.need {
             Need::Required(value) | Need::OneOf(value) | Need::Optional(value) | Need::Default(value) => {
@@ -99,7 +99,7 @@ impl Key {
         }
     }
 
-    /// As a person looks for it: `asn`, `[[peer]]`.
+    /// The name in messages: `asn`, `[[peer]]`.
     pub fn shown(&self) -> &'static str {
         self.section().map_or(self.name, |section| section.header)
     }

@@ -1,13 +1,13 @@
-//! The kinds of probes: the one list of them, and what is said of any.
+//! The list of the kinds of checks, and what all kinds have in common.
 //!
-//! Pure. A kind is two files: here `kind/NAME.rs` (its keys and their rules, the request as data, the words of its results as
-//! data), and `health/io/NAME.rs` with the probe. A new kind is those two, a line in `kinds!` below with its `mod`, and the same
-//! in `health/io.rs`. A check is of the kind whose first key it has; the keys of other kinds are refused.
+//! Pure. A kind consists of two files: `kind/NAME.rs` (its keys and their rules, the request as data, the words of its results as
+//! data), and `health/io/NAME.rs` with the probe. To add a kind, add these two files, a line in `kinds!` below with its `mod`, and
+//! the same in `health/io.rs`. The first key of a check decides its kind; keys of other kinds are refused.
 //!
-//! The words of its results are types in its file: `Answer` (what passes) and, where it has any of its own, `Failure` (why a
-//! probe failed) and `Warning` (what is wrong though it passed). `interface.rs` says what each has to tell: its text, its label
-//! for metrics, its hint, examples for the documents. What can go wrong with any kind (nothing listens, the time is up) is in
-//! `health/outcome.rs`, and this layer names nothing of `health`.
+//! The words of its results are types in its file: `Answer` (what passes) and, if the kind has its own, `Failure` (why a probe
+//! failed) and `Warning` (what is wrong although the probe passed). `interface.rs` defines what each type has to provide: the text,
+//! the label for metrics, the hint, and examples for the documents. `health/outcome.rs` has the failures of every kind (nothing
+//! listens, the probe timed out). This layer imports nothing from `health`.
 
 pub mod certificate;
 pub mod exec;
@@ -37,7 +37,7 @@ macro_rules! kinds {
         $(#[$about:meta])*
         $Kind:ident = $module:ident::$Config:ident $(, fails: $Failure:ident)? $(, warns: $Warning:ident)? ;
     )*) => {
-        /// What a check asks: one variant a kind.
+        /// The request of a check: one variant per kind.
         #[derive(Debug, Clone, PartialEq, Eq)]
         #[allow(clippy::large_enum_variant, reason = "a configuration has few checks")]
         pub enum ProbeConfig {
@@ -50,27 +50,27 @@ macro_rules! kinds {
                 match self { $( ProbeConfig::$Kind(_) => name($module::Written::KEYS), )* }
             }
 
-            /// The port that it asks, unless the target has another; `None`: it asks none.
+            /// The port that it probes, unless the target has another; `None`: it probes no port.
             pub fn port(&self) -> Option<u16> {
                 match self { $( ProbeConfig::$Kind(probe) => probe.port(), )* }
             }
 
-            /// The server's name or address as clients write it; `None`: it asks for none.
+            /// The server's name or address as clients write it; `None`: it sends no name.
             pub fn host(&self) -> Option<Host> {
                 match self { $( ProbeConfig::$Kind(probe) => probe.host(), )* }
             }
 
-            /// What a server hears first.
+            /// The first octets that a server receives.
             pub fn first_octets(&self) -> FirstOctets {
                 match self { $( ProbeConfig::$Kind(probe) => probe.first_octets(), )* }
             }
 
-            /// What is asked, as the end of "the check asks"; `at`: the address that is asked.
+            /// The request, as the end of "the check asks". `at` is the address that is probed.
             pub fn request(&self, at: &str) -> String {
                 match self { $( ProbeConfig::$Kind(probe) => probe.request(at), )* }
             }
 
-            /// How many file descriptors a probe holds that hangs.
+            /// How many file descriptors a hanging probe has open.
             pub fn descriptors(&self) -> u64 {
                 match self { $( ProbeConfig::$Kind(_) => <$module::$Config as ProbeKind>::DESCRIPTORS, )* }
             }
@@ -83,7 +83,7 @@ macro_rules! kinds {
             $( $Kind($module::Written), )*
         }
 
-        /// The key that makes a check of a kind, for each.
+        /// The first key of each kind.
         pub(super) const NAMES: &[&str] = &[$( name($module::Written::KEYS) ),*];
         /// The same as keys.
         pub(super) const HEADS: &[&[Key]] = &[$( $module::Written::KEYS.split_at(1).0 ),*];
@@ -91,7 +91,7 @@ macro_rules! kinds {
         pub(super) const RESTS: &[&[Key]] =
             &[$( $module::Written::KEYS.split_at(1).1, )* certificate::Written::KEYS];
 
-        /// The kinds that a key goes with, if it is not one that goes with each.
+        /// The kinds to which a key belongs, unless it belongs to all kinds.
         pub(super) fn homes(key: &str) -> Vec<&'static str> {
             let has = |keys: &[Key]| keys.iter().any(|other| other.name == key);
             let mut homes = Vec::new();
@@ -102,7 +102,8 @@ macro_rules! kinds {
         }
 
         impl Written {
-            /// The kinds whose key is there. Where there is none, each is read, so that what is wrong with the values is text.
+            /// Reads the kinds whose first key is present. If there is none, all kinds are read, so that mistakes in the values are
+            /// reported too.
             pub(super) fn read_all(table: &mut Table<'_>, present: &PresentKeys) -> Vec<Self> {
                 let mut kinds = Vec::new();
                 let all = !NAMES.iter().any(|name| present.has(name));
@@ -121,12 +122,12 @@ macro_rules! kinds {
                 match self { $( Written::$Kind(written) => written.used().map(ProbeConfig::$Kind), )* }
             }
 
-            /// Tells keys that contradict one another.
+            /// Records an error for keys that contradict each other.
             pub(super) fn judge(&self, present: &PresentKeys, faults: &mut Vec<Fault>) {
                 match self { $( Written::$Kind(written) => $module::$Config::judge(written, present, faults), )* }
             }
 
-            /// Looks at the files without which a probe can only fail.
+            /// Checks the files without which a probe always fails.
             pub(super) fn look(&self, look: &dyn Fn(&Path) -> Result<(), String>, faults: &mut Vec<Fault>) {
                 match self { $( Written::$Kind(written) => $module::$Config::look(written, look, faults), )* }
             }
@@ -143,13 +144,13 @@ macro_rules! kinds {
         }
 
         words! {
-            /// What a probe saw that passed: one variant a kind.
+            /// The answer that a probe has seen: one variant per kind.
             Answer: Word { $( $Kind = $module::Answer, )* }
         }
 
         words! {
-            /// Why a probe failed, where its kind alone can say it: one variant a kind that has words of its own, and one for
-            /// what kinds share.
+            /// Why a probe failed, for reasons of its kind: one variant per kind with its own words, and one for words that kinds
+            /// share.
             Failure: FailureWord {
                 $( $( $Kind = $module::$Failure, )? )*
                 Handshake = handshake::Failure,
@@ -157,7 +158,7 @@ macro_rules! kinds {
         }
 
         words! {
-            /// What is wrong though a probe passed: as [`Failure`].
+            /// What is wrong although a probe passed; with variants like [`Failure`].
             Warning: Word {
                 $( $( $Kind = $module::$Warning, )? )*
                 Handshake = handshake::Warning,
@@ -200,7 +201,7 @@ macro_rules! words {
             }
         } )*
 
-        /// As the middle of a sentence.
+        /// The text is the middle of a sentence.
         impl fmt::Display for $Words {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 self.word().fmt(f)
@@ -220,19 +221,19 @@ impl Failure {
         self.word().is_timed()
     }
 
-    /// What to look at, where the text alone could leave a person at a loss.
+    /// The hint, if the text alone does not say what to do.
     pub fn hint(&self, asked: &ProbeContext) -> Option<String> {
         self.word().hint(asked)
     }
 
-    /// What it says of the server's certificate, if anything: what is wrong with it, and when it ended if that is it.
+    /// The flaw of the server's certificate, and the time when it ended; `None`: it says nothing about a certificate.
     pub fn certificate(&self) -> Option<(Option<&Flaw>, Option<Date>)> {
         self.word().certificate()
     }
 }
 
 impl Warning {
-    /// What it says of the server's certificate, if anything: what is wrong with it, and when it ends if that is soon or was.
+    /// The flaw of the server's certificate, and the time when it ends; `None`: it says nothing about a certificate.
     pub fn certificate(&self) -> Option<(Option<&Flaw>, Option<Date>)> {
         self.word().certificate()
     }
@@ -246,17 +247,17 @@ const fn name(keys: &'static [Key]) -> &'static str {
     }
 }
 
-// After the name of a kind and its keys: the words of failures and of warnings that are its own, if it has any.
+// After the name of a kind and its module: its own types for failures and warnings, if it has any.
 kinds! {
     /// `http`: a request, and what its answer has to be.
     Http = http::HttpConfig, fails: Failure;
     /// `tls`: a handshake.
     Tls = tls::TlsConfig;
-    /// `tcp`: a connection, and what is said over it.
+    /// `tcp`: a connection, and the text that is sent and expected.
     Tcp = tcp::TcpConfig, fails: Failure;
     /// `exec`: a program and its exit code.
     Exec = exec::ExecConfig, fails: Failure, warns: Warning;
-    /// `file`: a path at which something has to be.
+    /// `file`: a file that has to exist.
     File = file::FileConfig, fails: Failure;
 }
 

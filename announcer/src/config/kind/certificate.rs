@@ -1,4 +1,4 @@
-//! How the certificate of a server is judged: keys that `http` and `tls` share, and what may be wrong with one.
+//! How the certificate of a server is verified: the keys that `http` and `tls` share, and the flaws of a certificate.
 //!
 //! Pure. The words of the results are in [`super::handshake`].
 
@@ -17,28 +17,29 @@ mod flaw;
 pub use flaw::{Date, Flaw};
 
 table! {
-    /// How the certificate of a server is judged.
+    /// How the certificate of a server is verified.
     pub struct CertificateConfig as Written {
-        /// What one does that is wrong.
+        /// The effect of a wrong certificate.
         verify: one Verify, default "\"warn\"", verify,
             "https, tls: what a certificate does whose chain, name or dates are wrong: `warn`, `require` (the probe fails) or `off`";
-        /// Whose certificates are trusted; `None`: those whom the host trusts.
+        /// The file of the trusted certificates; `None`: those that the host trusts.
         ca_file: one PathBuf, optional "\"/etc/announcer/ca.pem\"", path,
             "https, tls: whose certificates are trusted, in PEM; without it, those whom the host trusts. With `verify = \"require\"` a file of no use is logged at the start and stops a reload";
-        /// Warned of, whatever `verify` is; zero: never.
+        /// A certificate that ends within this time is warned about, whatever `verify` is; zero: never.
         expires_within("cert_expires_within"): one Duration, default "\"14days\"", within(Duration::ZERO..=YEAR * 10),
             "https, tls: warn of a certificate that ends within this time, and never fail; 0s (never) to 10years";
     }
 }
 
-/// `verify`: what a certificate does whose chain, name or dates are wrong.
+/// `verify`: the effect of a certificate whose chain, name or dates are wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verify {
-    /// The probe passes with a warning: the fleet shares one certificate, and would go all at once.
+    /// The probe passes with a warning. All hosts often share one certificate, and otherwise they would all withdraw at the same
+    /// time.
     Warn,
     /// The probe fails.
     Require,
-    /// Nothing.
+    /// There is no effect.
     Off,
 }
 
@@ -65,7 +66,7 @@ fn verify(value: &Value<'_>) -> Result<Verify, ValueError> {
 }
 
 impl Written {
-    /// Tells keys that contradict one another.
+    /// Records an error for keys that contradict each other.
     pub(super) fn judge(&self, faults: &mut Vec<Fault>) {
         let off = self.verify.as_ref().filter(|verify| *verify.get_ref() == Verify::Off);
         if let (Some(off), Some(ca_file)) = (off, &self.ca_file) {
@@ -75,7 +76,7 @@ impl Written {
         }
     }
 
-    /// A file without which nobody is trusted, where that fails the check.
+    /// Checks the `ca_file`, if the check always fails without it.
     pub(super) fn look(&self, look: &dyn Fn(&Path) -> Result<(), String>, faults: &mut Vec<Fault>) {
         let require = self.verify.as_ref().filter(|verify| *verify.get_ref() == Verify::Require);
         let (Some(require), Some(ca_file)) = (require, &self.ca_file) else { return };

@@ -1,4 +1,4 @@
-//! What may be wrong with the certificate of a server.
+//! The flaws of a server's certificate.
 //!
 //! Pure. Every text reads as the middle of a sentence.
 
@@ -7,22 +7,22 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use crate::model::text::PrintableText;
 
-/// What is wrong with the certificate of a server.
+/// A flaw of a server's certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Flaw {
-    /// It was signed by nobody whom we trust.
+    /// Its chain does not end at a trusted certificate.
     Untrusted,
-    /// It is for other names than the one that was asked for.
+    /// It is for other names than the requested one.
     WrongName(PrintableText),
-    /// It is for no name at all, and so not for the one that was asked for.
+    /// It has no name at all, and so not the requested one.
     NoName(PrintableText),
-    /// Its time, or that of a certificate above it, ended then.
+    /// It, or a certificate above it in the chain, ended at this time.
     Expired(Date),
-    /// Its time, or that of a certificate above it, begins then.
+    /// It, or a certificate above it in the chain, begins at this time.
     NotYetValid(Date),
-    /// Nobody knows: the certificates that we trust cannot be read, for this reason.
+    /// The chain could not be verified: the trusted certificates cannot be read, for this reason.
     NoRoots(PrintableText),
-    /// Something else, as a sentence of ours about the certificate, and what to do.
+    /// Another flaw, as our own sentence about the certificate and what to do.
     Other(&'static str),
 }
 
@@ -53,7 +53,7 @@ impl Flaw {
         }
     }
 
-    /// When the certificate ended, if that is what is wrong.
+    /// When the certificate ended, if this is the flaw.
     pub fn ended(&self) -> Option<Date> {
         match self {
             Flaw::Expired(date) => Some(*date),
@@ -87,7 +87,7 @@ impl Date {
     /// The end of the year 9999, which certificates without an end have (RFC 5280 §4.1.2.5).
     const LAST: u64 = 253_402_300_799;
 
-    /// That many seconds since 1970; what is beyond the year 9999 is its end.
+    /// The date of that many seconds since 1970; a later date than the year 9999 becomes the end of that year.
     pub fn of_unix(seconds: u64) -> Self {
         Date(seconds.min(Self::LAST))
     }
@@ -128,7 +128,7 @@ mod tests {
         assert_eq!(flaws.len(), want.len());
         for (flaw, want) in flaws.iter().zip(want) {
             match flaw {
-                // A new variant does not compile before it is here, and then in the examples and above.
+                // A new variant does not compile until it is added here; then it also has to be in the examples above.
                 Flaw::Untrusted | Flaw::WrongName(_) | Flaw::NoName(_) | Flaw::Expired(_) => {}
                 Flaw::NotYetValid(_) | Flaw::NoRoots(_) | Flaw::Other(_) => {}
             }

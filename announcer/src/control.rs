@@ -1,4 +1,4 @@
-//! The control socket: what operators ask of a running daemon, and what it answers.
+//! The control socket: the requests of operators to a running daemon, and its answers.
 
 pub mod admission;
 pub mod api;

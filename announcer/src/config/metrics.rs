@@ -17,7 +17,7 @@ pub(super) const SECTION: Section = Section {
 table! {
     /// `[metrics]`.
     pub struct MetricsConfig as Written {
-        /// Where it is listened; the port is not 0.
+        /// The address and port to listen on; the port is not 0.
         listen: one SocketAddr, required "\"127.0.0.1:9179\"", listen,
             "address and port of `/metrics`, as in `[::1]:9179` too; whoever can connect can read";
     }

@@ -1,4 +1,4 @@
-//! The keys of `[[peer]]` that replace what the services say, and how many communities a route may carry.
+//! The keys of `[[peer]]` that replace keys of the services, and the limit on the communities of a route.
 //!
 //! Pure.
 
@@ -72,12 +72,12 @@ impl From<&Overrides> for Written {
     }
 }
 
-/// Whether the message keeps room for VIPs.
+/// Checks that the message has room for VIPs.
 pub(super) fn judge(written: &Written, faults: &mut Vec<Fault>) {
     sizes(&written.communities, &written.extended_communities, &written.large_communities, faults);
 }
 
-/// Communities of a route: all lists full, half of an UPDATE of 4096 octets is left for prefixes.
+/// The limits on the communities of a route: if all lists are full, half of an UPDATE of 4096 octets is left for prefixes.
 pub(super) fn sizes(
     communities: &WrittenList<Community>,
     extended: &WrittenList<ExtendedCommunity>,

@@ -14,7 +14,7 @@ use super::writer::{self, ToToml};
 pub struct Pattern(regex_lite::Regex);
 
 impl Pattern {
-    /// Whether it is found in a text. In time linear in it.
+    /// Whether it matches a text. The time is linear in the length of the text.
     pub fn found_in(&self, text: &str) -> bool {
         self.0.is_match(text)
     }

@@ -29,17 +29,17 @@ pub(super) const SECTION: Section = Section {
 };
 
 table! {
-    /// `[[peer]]`: a router that we dial.
+    /// `[[peer]]`: a router to which we connect.
     pub struct PeerConfig as Written {
         /// Unique.
         name: one PeerName, required "\"r1\"", word,
             "what logs, status and metrics call it: letters, digits, `.`, `_`, `-`";
-        /// Where it listens; an IPv6 link-local one goes with an interface.
+        /// The address on which it listens. An IPv6 link-local address needs an interface.
         address: one PeerAddress, required "\"10.0.1.1\"", peer_address,
             "where it listens: IPv4, IPv6 (link-local with `interface`), or `default-gateway`";
-        /// Where it listens.
+        /// The port on which it listens.
         port: one u16, default "179", port, "where it listens; 1 to 65535";
-        /// The AS that its OPEN must carry.
+        /// The AS that its OPEN must have.
         asn: one PeerAsn, required "65000", peer_asn,
             "the AS of the router, there `router bgp 65000`; or `external`, or `internal`";
         /// 0 or at least 3 whole seconds, at most 65535 (RFC 4271 §4.2).
@@ -48,26 +48,26 @@ table! {
         /// Default the larger of 8 minutes and twice the hold time: at least the hold time (RFC 9687).
         send_hold_time: one Duration, derived "\"8m\"", within(SECOND * 3..=DAY),
             "how long it may take no octet (RFC 9687); without it, 8m or twice `hold_time`; 3s to 1day";
-        /// The least that may be agreed, 3 s to `hold_time`; without it any, and zero too.
+        /// The lowest negotiated hold time that is accepted, 3 s to `hold_time`; without it every hold time is accepted, also zero.
         min_hold_time: one Duration, optional "\"3s\"", min_hold_time,
             "the least hold time that both sides may agree on, at most `hold_time`: a router that offers less, or zero, is refused; without it, any is accepted; 3s to 18h12m15s";
-        /// What our OPEN offers; never empty.
+        /// The families of our OPEN; never empty.
         families: set Family, default "[\"ipv4\", \"ipv6\"]", word,
             "what the session carries, whatever it runs over";
-        /// Whether our OPEN has any (RFC 5492); without them `families` is IPv4 alone.
+        /// Whether our OPEN has capabilities (RFC 5492); without them `families` is only IPv4.
         capabilities: one bool, default "true", boolean,
             "whether our OPEN has capabilities; `false` for a router that refuses them (RFC 5492): then IPv4 alone, AS 23456 in place of one of four octets, no graceful restart";
         /// The session is bound to it.
         interface: one String, optional "\"eth0\"", interface, "the interface that the session is bound to";
-        /// Our end of the session; no VIP.
+        /// Our address of the session; not a VIP.
         source_address: one IpAddr, optional "\"10.0.1.11\"", source,
             "our end of the session; without it, the kernel's choice";
-        /// The largest TCP segment, in octets; without it what the kernel finds.
+        /// The largest TCP segment, in octets; without it, the kernel decides.
         tcp_mss: one u16, optional "1340", segment_size,
             "the largest TCP segment of the session, in octets, for a path whose MTU is not discovered: the path MTU less 40 for IPv4, less 60 for IPv6; 536 to 32767";
         /// How many hops away the router is at most, for `ttl_security`.
         multihop: one u8, default "1", hops, "how many hops away the router may be under `ttl_security`; 1 to 255";
-        /// Whether what has come further is dropped (RFC 5082).
+        /// Whether packets from further away are dropped (RFC 5082).
         ttl_security: one bool, default "false", boolean,
             "drop what has come further than `multihop` (RFC 5082); the router has to send TTL 255";
         /// The key of TCP MD5 (RFC 2385).
@@ -75,7 +75,7 @@ table! {
             "the file of the TCP MD5 key (RFC 2385), not readable by others; a relative path is below `$CREDENTIALS_DIRECTORY`";
     }
     with {
-        /// `med`, `communities`, `next_hop_v4` and so on: what is said to this peer in place of what the services have.
+        /// `med`, `communities`, `next_hop_v4` and so on: for this peer, they replace the keys of the services.
         overrides: Overrides as overrides::Written;
     }
 }
@@ -100,7 +100,7 @@ pub(super) fn read(table: &mut super::reader::Table<'_>) -> Written {
     peer
 }
 
-/// Where a peer is found.
+/// The address of a peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum PeerAddress {
     /// There.
@@ -124,7 +124,7 @@ impl ToToml for PeerAddress {
     }
 }
 
-/// What can be dialled: an address, or the host's own default gateway.
+/// The peer's address: an IP address, or the host's own default gateway.
 fn peer_address(value: &Value<'_>) -> Result<PeerAddress, ValueError> {
     if value.found.as_str() == Some("default-gateway") {
         return Ok(PeerAddress::DefaultGateway);
@@ -150,7 +150,7 @@ fn peer_address(value: &Value<'_>) -> Result<PeerAddress, ValueError> {
 }
 
 impl PeerConfig {
-    /// Whether a session with `self` can go on under `other`: only what is said on it differs, or the file of its key.
+    /// Whether a session with `self` can continue with `other`: only the attributes of routes or the file of the key differ.
     pub fn same_session(&self, other: &PeerConfig) -> bool {
         let with_our_words = PeerConfig {
             overrides: self.overrides.clone(),
@@ -165,7 +165,7 @@ impl PeerConfig {
 }
 
 impl Written {
-    /// Where it is found: the same address may be behind two interfaces.
+    /// Its address with its interface: the same address may exist on two interfaces.
     pub(super) fn place(&self) -> Option<Spanned<String>> {
         let address = self.address.as_ref()?;
         let behind = self.interface.as_ref().map_or(String::new(), |name| format!(" on {}", name.get_ref()));
@@ -182,7 +182,7 @@ impl Written {
     }
 }
 
-/// What makes a session possible.
+/// Checks the rules for a possible session.
 pub(super) fn judge(peer: &Written, faults: &mut Vec<Fault>) {
     overrides::judge(&peer.overrides, faults);
     if let Some((peer_ip, at)) = peer.ip() {

@@ -1,7 +1,6 @@
-//! One table of the file, read key by key; an error is recorded for what is unknown, missing or of the wrong type, and reading
-//! goes on.
+//! Reads one table of the file, key by key. It records an error for each unknown key, missing key and wrong type, and continues.
 //!
-//! Pure. Whether a key has to be there, and its default, come from its [`Key`] alone.
+//! Pure. Only the [`Key`] decides whether a key is required, and its default.
 
 use std::ops::Range;
 
@@ -13,17 +12,17 @@ use super::keys::{Key, Need, Section};
 use super::value::{Value, ValueError};
 use super::written::{WrittenList, WrittenValue};
 
-/// The keys of a table that are there.
+/// The keys of a table that are present.
 #[derive(Debug, Default)]
 pub(super) struct PresentKeys {
     pub(super) header: Range<usize>,
     pub(super) keys: Vec<(&'static str, Range<usize>)>,
-    /// Keys that a misspelt one may have meant.
+    /// Keys that were probably meant by misspelt ones.
     pub(super) meant: Vec<&'static str>,
 }
 
 impl PresentKeys {
-    /// Where a key is.
+    /// The place of a key.
     pub(super) fn place(&self, name: &str) -> Option<Range<usize>> {
         self.keys.iter().find(|(key, _)| *key == name).map(|(_, place)| place.clone())
     }
@@ -40,7 +39,7 @@ pub(super) struct Table<'a> {
     whole: &'static Section,
     section: &'static Section,
     entries: &'a DeTable<'a>,
-    /// What is marked when something is missing: the header.
+    /// The header, which is marked when a key is missing.
     header: Range<usize>,
     faults: &'a mut Vec<Fault>,
 }
@@ -60,7 +59,7 @@ pub(super) fn read<T>(
 }
 
 impl<'a> Table<'a> {
-    /// A value; without it its default. `None`: it is optional and absent, or an error was recorded.
+    /// Reads a value, or its default if it is absent. `None`: it is optional and absent, or an error was recorded.
     pub(super) fn one<T>(
         &mut self,
         name: &'static str,
@@ -69,7 +68,7 @@ impl<'a> Table<'a> {
         self.found(name, |table, key, found| table.value(key, found, false, &read))
     }
 
-    /// An array of values: those that are good; without it its default. `None` as in [`one`](Table::one).
+    /// Reads the valid values of an array, or the default if it is absent. `None` as in [`one`](Table::one).
     pub(super) fn list<T>(
         &mut self,
         name: &'static str,
@@ -87,7 +86,7 @@ impl<'a> Table<'a> {
         self.list(name, read)
     }
 
-    /// One value, or an array of them; without it, its default. `None` as in [`one`](Table::one).
+    /// Reads one value or an array of values, or the default if it is absent. `None` as in [`one`](Table::one).
     pub(super) fn one_or_list<T>(
         &mut self,
         name: &'static str,
@@ -111,12 +110,12 @@ impl<'a> Table<'a> {
         self.one_or_list(name, read)
     }
 
-    /// Whether a key is there.
+    /// Whether a key is present.
     pub(super) fn has(&self, name: &str) -> bool {
         self.entries.get(name).is_some()
     }
 
-    /// What a key has, or its default; `None` as in [`one`](Table::one).
+    /// The value of a key, or its default; `None` as in [`one`](Table::one).
     fn found<T>(
         &mut self,
         name: &'static str,
@@ -155,8 +154,8 @@ impl<'a> Table<'a> {
         self.tables(name, read).pop()
     }
 
-    /// The tables of a name, `[name]` or `[[name]]`. One that may be absent is read as if it were empty, unless a key of it
-    /// has no default.
+    /// The tables of a name, `[name]` or `[[name]]`. An absent optional table is read as an empty one, unless one of its keys has
+    /// no default.
     pub(super) fn tables<T>(&mut self, name: &'static str, read: impl Fn(&mut Table<'_>) -> T) -> Vec<T> {
         let Some((key, section)) = self.section.key(name).and_then(|key| Some((key, key.section()?))) else {
             return Vec::new();
@@ -172,7 +171,7 @@ impl<'a> Table<'a> {
         let tables = match (&key.need, found.get_ref()) {
             (Need::Table(_) | Need::OptionalTable(_), DeValue::Table(_)) => vec![found],
             (Need::Tables(_) | Need::OptionalTables(_), DeValue::Array(array)) => array.iter().collect(),
-            // TOML implies it where only a table below it is opened: then its place is that of its name.
+            // If only a nested table is opened, TOML implies this one. Then its place is that of its name.
             _ if self.entries.keys().any(|written| written.span() == found.span()) => {
                 let message = format!("a `{}` is missing above", section.header);
                 self.faults.push(Fault::new(found.span(), message, wanted(section)));
@@ -209,8 +208,8 @@ impl<'a> Table<'a> {
         good
     }
 
-    /// Where it opens, and its keys that it may have, in the order of the list: what [`rules`](super::rules) need to say
-    /// which of them belong together.
+    /// The place of the table, and the known keys that are present, in the order of the list. [`rules`](super::rules) need this to
+    /// check which keys belong together.
     pub(super) fn present(&self) -> PresentKeys {
         let place = |key: &'static Key| {
             self.entries
@@ -229,12 +228,12 @@ impl<'a> Table<'a> {
         }
     }
 
-    /// Tells the keys that the table does not have.
+    /// Records an error for each key that the table does not have.
     fn finish(self) {
         for (written, value) in self.entries.iter() {
             let name: &str = written.get_ref();
             if self.section.key(name).is_none() {
-                // A table is marked where it opens.
+                // For a table, the error marks its header.
                 let table = value.span().start < written.span().start;
                 let (span, what) = if table { (value.span(), "table") } else { (written.span(), "key") };
                 let place = match self.section.header {
@@ -263,19 +262,19 @@ impl<'a> Table<'a> {
         }
     }
 
-    /// What holds without a key, in TOML; tells if it has to be there.
+    /// The default of an absent key, in TOML; records an error if the key is required.
     fn absent(&mut self, key: &Key) -> Option<&'static str> {
         let misspelt = |name: &str| {
             self.section.key(name).is_none()
                 && nearest(self.section, name).is_some_and(|near| near.name == key.name)
         };
         let (message, help) = match &key.need {
-            // Which one is for rules to say.
+            // The rules check which one is required.
             Need::Optional(_) | Need::OptionalTable(_) | Need::OptionalTables(_) | Need::OneOf(_) => {
                 return None;
             }
             Need::Default(value) => return Some(value),
-            // `finish` asks whether this one was meant.
+            // `finish` checks whether an unknown key was meant as this one.
             Need::Required(_) | Need::Table(_) | Need::Tables(_)
                 if self.entries.keys().any(|written| misspelt(written.get_ref())) =>
             {
@@ -305,7 +304,7 @@ impl<'a> Table<'a> {
     }
 }
 
-/// What to write so that a table is there.
+/// What to write to add a table.
 fn wanted(section: &Section) -> String {
     let mut lines = Vec::new();
     let (mut below, mut one_of) = (String::new(), false);
@@ -326,13 +325,13 @@ fn wanted(section: &Section) -> String {
     format!("add `{}` with lines such as {}{below}", section.header, lines.join(", "))
 }
 
-/// The key that a word is a misspelling of.
+/// The key of which a word is probably a misspelling.
 fn nearest(section: &'static Section, name: &str) -> Option<&'static Key> {
     let far = |key: &&Key| strsim::osa_distance(name, key.name);
     section.keys().filter(|key| far(key) <= 1.max(key.name.len() / 3)).min_by_key(far)
 }
 
-/// What may have been meant: a key of another table, a key that is spelt much alike, or any of this table's.
+/// The suggestion for an unknown key: a key of another table, a key with a similar spelling, or all keys of this table.
 fn suggestion(whole: &'static Section, section: &'static Section, name: &str) -> String {
     let all = whole.all();
     let elsewhere = all.iter().find_map(|other| Some((other, other.key(name)?)));

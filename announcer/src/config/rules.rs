@@ -1,4 +1,4 @@
-//! What one table of the file cannot know alone.
+//! The rules that concern several tables of the file.
 //!
 //! Pure.
 
@@ -40,7 +40,7 @@ fn vips(file: &WrittenFile) -> impl Iterator<Item = &Spanned<IpAddr>> {
     file.services.iter().filter_map(|service| service.vips.as_ref()).flat_map(|vips| vips.get_ref())
 }
 
-/// A VIP stands and falls with the checks of one service.
+/// A VIP may be in only one service, because the checks of that service decide about it.
 fn vips_once(file: &WrittenFile, faults: &mut Vec<Fault>) {
     let mut seen: HashMap<IpAddr, (usize, Range<usize>)> = HashMap::new();
     for (index, service) in file.services.iter().enumerate() {
@@ -61,7 +61,7 @@ fn vips_once(file: &WrittenFile, faults: &mut Vec<Fault>) {
     }
 }
 
-/// A VIP is on every frontend, so it can be nothing else.
+/// A VIP is on every frontend, so it cannot be the address of a peer, a source or a next hop.
 fn roles(file: &WrittenFile, faults: &mut Vec<Fault>) {
     let mut roles: HashMap<IpAddr, (&str, Range<usize>, &'static str)> = HashMap::new();
     let mut role = |ip: IpAddr, span: Range<usize>, role, label| {
@@ -96,7 +96,7 @@ fn roles(file: &WrittenFile, faults: &mut Vec<Fault>) {
     }
 }
 
-/// The default of `router_id` is a source address towards a peer, which takes an IPv4 peer.
+/// The default of `router_id` is the source address towards a peer, so it needs an IPv4 peer.
 fn identifier(file: &WrittenFile, faults: &mut Vec<Fault>) {
     let Some(bgp) = file.bgp.as_ref().filter(|bgp| bgp.router_id.is_none()) else { return };
     let mut addresses = file.peers.iter().filter_map(|peer| peer.address.as_ref()).peekable();

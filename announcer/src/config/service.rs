@@ -32,7 +32,7 @@ pub(super) const SECTION: Section = Section {
 };
 
 table! {
-    /// `[[service]]`: VIPs that stand and fall with the same checks.
+    /// `[[service]]`: VIPs with the same checks.
     pub struct ServiceConfig as Written {
         /// Unique.
         name: one ServiceName, required "\"www\"", word,
@@ -40,23 +40,23 @@ table! {
         /// At least one; each global unicast, and in no other service.
         vips: list IpAddr, required "[\"192.0.2.80\"]", vip,
             "the addresses that are announced, IPv4 or IPv6; at least one";
-        /// `prefix`: what is announced for all VIPs of a family, in place of themselves; one a family at most, each with all
-        /// VIPs of its family in it.
+        /// `prefix`: the prefix that is announced for all VIPs of a family, instead of the VIPs. At most one per family; it
+        /// contains all VIPs of its family.
         prefixes("prefix"): one_or_set IpNet, optional "[\"192.0.2.0/24\"]", prefix,
             "what is announced for the VIPs, one for each family at most, and while each VIP of the family is well; without it, the VIPs themselves";
         /// How long a VIP has to be healthy before it is announced.
         announce_delay: one Duration, default "\"0s\"", within(Duration::ZERO..=HOUR),
             "how long a VIP has to be healthy before it is announced; 0s to 1h";
-        /// What is done with a VIP that comes and goes.
+        /// The damping of a VIP that comes and goes.
         flap_damping: one FlapDamping, default "true", flap_damping,
             "what is done with a VIP at its third return within a minute for 10s, and at each further one for twice as long, up to 5m: `true`, announced with the attributes of `[service.deprefer]`; `\"withhold\"`, not announced; `false`, announced as ever";
-        /// How long nothing may listen before that counts.
+        /// How long there may be no listener before the VIP is withdrawn.
         listener_grace: one Duration, default "\"0s\"", within(Duration::ZERO..=SECOND * 10),
             "how long nothing may listen before that counts; `50ms` for servers that stop listening for a moment when they are reloaded (haproxy with `noreuseport`); 0s to 10s";
-        /// How many checks have to pass; no more than there are.
+        /// How many checks have to pass; at most as many as there are.
         require: one Require, default "\"all\"", require,
             "how many of the checks have to pass: `all`, `any`, or a number of 1 to as many as there are";
-        /// What is done while fewer pass.
+        /// The effect while fewer checks pass.
         on_failure: one OnFailure, default "\"withdraw\"", word,
             "what is done when too few pass: `withdraw`; `deprefer`, announced with the attributes of `[service.deprefer]`; `warn`, announced as ever";
         /// Whether it is announced as the last choice while it is healthy.
@@ -74,18 +74,18 @@ table! {
 }
 
 impl ServiceConfig {
-    /// What is announced for a VIP: itself, or the prefix that covers it and its siblings.
+    /// The prefix that is announced for a VIP: itself, or the prefix that covers it and its siblings.
     pub fn prefix_of(&self, vip: IpAddr) -> IpNet {
         self.prefixes.iter().find(|prefix| prefix.contains(&vip)).copied().unwrap_or_else(|| vip.into())
     }
 }
 
-/// What is done with a VIP that comes and goes, until it has been healthy for a time that grows with each return.
+/// The damping of a VIP that comes and goes, until it has been healthy for a time that grows with each return.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FlapDamping {
-    /// `false`: nothing.
+    /// `false`: there is no damping.
     Off,
-    /// `true`: it is announced as the last choice, so that it is reachable where no other host announces it.
+    /// `true`: it is announced as the last choice, so that it is reachable if no other host announces it.
     Deprefer,
     /// `withhold`: it is not announced.
     Withhold,
@@ -123,7 +123,7 @@ pub enum Require {
 }
 
 impl Require {
-    /// How many of `count` checks that is.
+    /// The number of checks out of `count` that have to pass.
     pub fn of(self, count: usize) -> usize {
         match self {
             Require::All => count,
@@ -153,7 +153,7 @@ fn require(value: &Value<'_>) -> Result<Require, ValueError> {
     }
 }
 
-/// What the keys of a service are together.
+/// Checks the keys of a service together.
 pub(super) fn judge(service: &Written, faults: &mut Vec<Fault>) {
     covered(service, faults);
     attributes::judge(&service.attributes, faults);
@@ -162,7 +162,7 @@ pub(super) fn judge(service: &Written, faults: &mut Vec<Fault>) {
     deprefer::judge(&service.deprefer, faults);
 }
 
-/// Whether prefixes cover the VIPs that they stand for.
+/// Checks that the prefixes cover their VIPs.
 fn covered(service: &Written, faults: &mut Vec<Fault>) {
     let (Some(prefixes), Some(vips)) = (&service.prefixes, &service.vips) else { return };
     let mut seen: HashMap<Family, Range<usize>> = HashMap::new();
@@ -188,7 +188,7 @@ fn covered(service: &Written, faults: &mut Vec<Fault>) {
     }
 }
 
-/// Whether as many checks can pass as have to.
+/// Checks that there are enough checks for `require`.
 fn enough(service: &Written, faults: &mut Vec<Fault>) {
     let count = service.checks.0.len();
     if let Some(require) = &service.require

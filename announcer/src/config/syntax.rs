@@ -1,7 +1,7 @@
-//! TOML's own errors, and how much of a broken file can still be judged.
+//! The syntax errors of TOML, and which part of a broken file can still be checked.
 //!
-//! Pure. A line with a syntax error is reported and set aside, and the rest is read as if that line were not there. Behind a
-//! broken table header nothing is read: nobody knows which table those keys belong to.
+//! Pure. A line with a syntax error is reported and left out, and the rest is read without that line. After a broken table header
+//! nothing is read, because it is not known to which table the keys belong.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -11,7 +11,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::error::Fault;
 
-/// The text that can be trusted, byte for byte where it was; every syntax error goes to `faults`.
+/// The part of the text that can be read, with every byte at its old place; every syntax error goes to `faults`.
 pub(super) fn trusted<'a>(text: &'a str, faults: &mut Vec<Fault>) -> Cow<'a, str> {
     let (document, errors) = DeTable::parse_recoverable(text);
     if errors.is_empty() {
@@ -38,7 +38,7 @@ pub(super) fn trusted<'a>(text: &'a str, faults: &mut Vec<Fault>) -> Cow<'a, str
         .filter_map(|(span, _)| array_of(span.start))
         .collect();
 
-    // What follows a broken structure in the same line, or in the same array, is its consequence.
+    // Further errors in the same line or in the same array are consequences of the first one.
     let mut excused: Option<Range<usize>> = None;
     let mut reported: Option<Range<usize>> = None;
     for (span, message) in &errors {
@@ -76,8 +76,8 @@ pub(super) fn trusted<'a>(text: &'a str, faults: &mut Vec<Fault>) -> Cow<'a, str
     set_aside(text, places).filter(|rest| DeTable::parse(rest).is_ok()).unwrap_or_default().into()
 }
 
-/// The first character of a line, outside of strings and comments, that looks like a space or a quotation mark and is
-/// none to TOML.
+/// The first character of a line, outside of strings and comments, that looks like a space or a quotation mark but is none for
+/// TOML.
 fn look_alike(text: &str, line: Range<usize>) -> Option<(usize, char, &'static str)> {
     let mut open: Option<char> = None;
     for (at, c) in text.get(line.clone())?.char_indices() {
@@ -102,12 +102,12 @@ fn look_alike(text: &str, line: Range<usize>) -> Option<(usize, char, &'static s
     None
 }
 
-/// Whether a character takes no place on a screen.
+/// Whether a character is invisible on a screen.
 fn is_invisible(c: char) -> bool {
     matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2060}' | '\u{feff}')
 }
 
-/// The text with blanks for the lines of these places, which are in order.
+/// The text with blanks instead of the lines of these places, which are in order.
 fn set_aside(text: &str, places: impl Iterator<Item = usize>) -> Option<String> {
     let mut rest = text.as_bytes().to_vec();
     let mut done = 0;
@@ -124,7 +124,7 @@ fn set_aside(text: &str, places: impl Iterator<Item = usize>) -> Option<String> 
     String::from_utf8(rest).ok()
 }
 
-/// TOML's words, as what is wrong and what to write.
+/// Converts a message of the TOML library to our own message and help.
 fn structure(span: Range<usize>, message: &str) -> Fault {
     match message.split_once(", expected ") {
         Some(("missing comma between array elements", _)) => Fault::new(
@@ -143,7 +143,7 @@ fn structure(span: Range<usize>, message: &str) -> Fault {
     }
 }
 
-/// The word at a place where a value stands, if it would be one in quotes.
+/// The word at the place of a value, if it would be a value with quotes.
 fn bare_word(text: &str, at: usize) -> Option<Range<usize>> {
     let apart = |c: char| c.is_whitespace() || ",=[]{}#\"'".contains(c);
     let (before, after) = (text.get(..at)?, text.get(at..)?);
@@ -154,7 +154,7 @@ fn bare_word(text: &str, at: usize) -> Option<Range<usize>> {
     let behind = text.get(..start)?.trim_end_matches([' ', '\t']);
     let value_place = match behind.chars().next_back()? {
         '=' | ',' => true,
-        // A header opens with brackets too, and alone in its line.
+        // A header also opens with brackets, but at the start of its line.
         '[' => !text.get(line(text, start))?.trim_start().starts_with('['),
         _ => false,
     };
@@ -190,7 +190,7 @@ fn within(range: &Range<usize>, at: usize) -> bool {
     (range.start..=range.end).contains(&at)
 }
 
-/// The line of a place, its newline left out.
+/// The line of a place, without its newline.
 fn line(text: &str, at: usize) -> Range<usize> {
     let start = text.get(..at).and_then(|before| before.rfind('\n')).map_or(0, |newline| newline + 1);
     let end = text.get(at..).and_then(|after| after.find('\n')).map_or(text.len(), |newline| at + newline);

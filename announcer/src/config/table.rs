@@ -1,34 +1,34 @@
-//! The declaration of a table: each of its keys once.
+//! The macro that declares a table, with each of its keys once.
 //!
-//! Pure. From one declaration follow: the value as written with its place in the file
-//! ([`WrittenValue`](super::written::WrittenValue), [`WrittenList`](super::written::WrittenList)), its reader, its default, how it is
-//! written again ([`canonical`](super::canonical)), its row in the documents ([`Key`](super::keys::Key)), and, where the table is
-//! used as it is written, the field of the struct that the program uses.
+//! Pure. The macro makes from one declaration: the value as written with its place in the file ([`Maybe`](super::written::Maybe),
+//! [`List`](super::written::List)), its reader, its default, how it is written again ([`canonical`](super::canonical)), its row in
+//! the documents ([`Key`](super::keys::Key)), and, if the program uses the table in the form in which it is written, the field of
+//! the struct that the program uses.
 //!
 //! ```text
 //! table! {
 //!     /// `[hooks]`.                                            the struct as the program uses it, and
-//!     pub struct HooksConfig as Written {                       the struct as written
+//!     pub struct Hooks as Written {                             the struct as written
 //!         /// For a run.                                        the field's doc
 //!         timeout: one Duration, default "\"10s\"", within(…), "how long a run may take; 100ms to 5m";
 //!     }     │       │            │                 │           └ its row in docs/configuration.md and in the man page
-//!     │     │       │            │                 └ the reader of one value: fn(&Value) -> Result<T, ValueError>
+//!     │     │       │            │                 └ the reader of one value: fn(&Value) -> Result<T, Wrong>
 //!     │     │       │            └ required, one_of, optional or derived with an example; default with its value (in TOML)
 //!     │     │       └ what one value is in the program
 //!     │     └ one value; list, set: an array of them; one_or_list, one_or_set: one, or an array
 //!     └ the field, and the key; where they differ, `field("key")`
 //!     with {
-//!         certificate: CertificateConfig as certificate::Written;   keys that are declared elsewhere, since tables share them
+//!         certificate: Certificate as certificate::Written;     keys that are declared elsewhere, since tables share them
 //!     }
 //! }
 //! ```
 //!
-//! `derived`: without the key, its value follows from other keys; the table puts it there before [`rules`](super::rules) look.
-//! A table that is used in another form than it is written in has `struct Written { … }` alone, and `used` and `From` by
-//! hand.
+//! `derived`: without the key, its value is computed from other keys, before [`rules`](super::rules) check the table. If the
+//! program uses a table in another form than the written one, the table only has `struct Written { … }`, and `used` and `From` are
+//! written by hand.
 
 macro_rules! table {
-    // A table that is used as it is written.
+    // A table that the program uses in its written form.
     (
         $(#[$about:meta])*
         pub struct $Used:ident as $Written:ident {

@@ -19,7 +19,7 @@ mod generated;
 mod messages;
 mod written;
 
-/// Each line alone on it, so that a case can replace one.
+/// A good configuration. Each line occurs once, so that a case can replace one.
 const GOOD: &str = r#"[bgp]
 asn = 65001
 router_id = "10.0.1.11"
@@ -49,7 +49,7 @@ fall = 3
 
 const SAMPLE: &str = include_str!("../../etc/announcer.toml");
 
-/// A configuration of the router `r1` and these services. They are a literal, so that what is made of it is one too.
+/// A configuration of the router `r1` and these services. They are a literal, so that the result is a literal too.
 macro_rules! with_services {
     ($services:literal) => {
         concat!(include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixture.toml")), $services)
@@ -57,7 +57,7 @@ macro_rules! with_services {
 }
 pub(crate) use with_services;
 
-/// A check as these lines say, and as the defaults say.
+/// A check with these lines, and otherwise with the defaults.
 pub(crate) fn a_check(lines: &str) -> CheckConfig {
     let (above, _) = GOOD.split_once("[[service.check]]").unwrap();
     let text = format!("{above}[[service.check]]\n{lines}\n");
@@ -68,7 +68,7 @@ fn check(text: &str, want: Expect) {
     want.assert_eq(&parse("announcer.toml", text).unwrap_err().to_string());
 }
 
-/// What `keys` says of where and what, a line each.
+/// The place and the message of each error, one line each.
 fn printed(text: &str) -> String {
     match parse("announcer.toml", text) {
         Ok(_) => "  good\n".into(),
@@ -400,7 +400,7 @@ fn a_depreference_that_routers_would_not_see_is_warned_of() {
     }
 }
 
-// H14: an address in the URL was asked nowhere, and nobody said so.
+// H14: no probe went to an address in the URL, and no message said so.
 #[test]
 fn an_address_in_the_url_that_is_not_asked_is_warned_of() {
     let warned = |check: &str| {

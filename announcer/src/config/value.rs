@@ -1,4 +1,4 @@
-//! One value of the file: its type, and the rule that it has to keep by itself.
+//! Reads one value of the file: its type, and the rules that depend only on the value.
 //!
 //! Pure.
 
@@ -14,11 +14,11 @@ use toml::de::DeValue;
 use super::keys::{Key, Need};
 use crate::model::{Asn, InvalidValue, PeerAsn, asdot};
 
-/// A value as it was found.
+/// A value as it is in the file.
 #[derive(Debug)]
 pub(super) struct Value<'a> {
     pub(super) key: &'static Key,
-    /// Whether it is one of the key's array.
+    /// Whether it is an element of the key's array.
     pub(super) element: bool,
     pub(super) found: &'a DeValue<'a>,
 }
@@ -35,7 +35,7 @@ pub(super) fn wrong<T>(message: impl Into<String>, help: impl Into<String>) -> R
     Err(ValueError { message: message.into(), help: help.into() })
 }
 
-/// "message; help", as the model's types say it.
+/// The types of the model return "message; help".
 impl From<InvalidValue> for ValueError {
     fn from(InvalidValue(text): InvalidValue) -> Self {
         let (message, help) = text.rsplit_once("; ").unwrap_or((&text, "write another value"));
@@ -43,7 +43,7 @@ impl From<InvalidValue> for ValueError {
     }
 }
 
-/// As messages name it.
+/// The value as messages print it.
 impl fmt::Display for Value<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}`{}`", if self.element { "each of " } else { "" }, self.key.shown())
@@ -51,7 +51,7 @@ impl fmt::Display for Value<'_> {
 }
 
 impl Value<'_> {
-    /// Of another type than `wanted`, such as "a string" or "`[[peer]]`".
+    /// The error for a value of another type than `wanted`, such as "a string" or "`[[peer]]`".
     pub(super) fn not(&self, wanted: &str) -> ValueError {
         if let Some(section) = self.key.section() {
             let name = section.header.trim_matches(['[', ']']);
@@ -113,7 +113,7 @@ fn a(value: &DeValue<'_>) -> &'static str {
     }
 }
 
-/// A string, whatever is in it.
+/// Any string.
 pub(super) fn string(value: &Value<'_>) -> Result<String, ValueError> {
     text(value).map(str::to_owned)
 }
@@ -163,7 +163,7 @@ pub(super) fn asn(value: &Value<'_>) -> Result<Asn, ValueError> {
     Ok(Asn::try_from(number)?)
 }
 
-/// An AS, or whose it is.
+/// An AS, or `external` or `internal`.
 pub(super) fn peer_asn(value: &Value<'_>) -> Result<PeerAsn, ValueError> {
     match value.found.as_str() {
         Some("external") => Ok(PeerAsn::External),
@@ -186,7 +186,7 @@ pub(super) fn hops(value: &Value<'_>) -> Result<u8, ValueError> {
     octet(value, 1..=255)
 }
 
-/// Octets of a TCP segment: 536 (RFC 9293 §3.7.1) to the most that Linux takes for TCP_MAXSEG.
+/// Octets of a TCP segment: 536 (RFC 9293 §3.7.1) to the largest value that Linux accepts for TCP_MAXSEG.
 pub(super) fn segment_size(value: &Value<'_>) -> Result<u16, ValueError> {
     let bounds = 536..=32767;
     let found = number(value, bounds.clone())?;
@@ -237,7 +237,7 @@ pub(super) fn path(value: &Value<'_>) -> Result<PathBuf, ValueError> {
     Ok(PathBuf::from(text))
 }
 
-/// An argument of a program: what the kernel can pass on.
+/// An argument of a program; the kernel must be able to pass it.
 pub(super) fn argument(value: &Value<'_>) -> Result<String, ValueError> {
     let text = text(value)?;
     if text.contains('\0') {
@@ -257,7 +257,7 @@ pub(super) fn listen(value: &Value<'_>) -> Result<SocketAddr, ValueError> {
     }
 }
 
-/// A name that Linux gives to an interface.
+/// A valid name for an interface in Linux.
 pub(super) fn interface(value: &Value<'_>) -> Result<String, ValueError> {
     let text = text(value)?;
     let good = |c: char| c.is_ascii_graphic() && !"/:".contains(c);
@@ -270,7 +270,7 @@ pub(super) fn interface(value: &Value<'_>) -> Result<String, ValueError> {
     Ok(text.to_owned())
 }
 
-/// Whole seconds that a capability of 12 bits can say (RFC 4724 §3).
+/// Whole seconds that fit into 12 bits (RFC 4724 §3).
 pub(super) fn restart_time(value: &Value<'_>) -> Result<Duration, ValueError> {
     let time = within(Duration::from_secs(1)..=Duration::from_secs(4095))(value)?;
     if time.subsec_nanos() != 0 {
@@ -341,7 +341,7 @@ pub(super) fn within(
     }
 }
 
-/// As it is written: `1m30s`.
+/// A duration as it is written in the file: `1m30s`.
 pub(super) fn span(duration: Duration) -> String {
     humantime::format_duration(duration).to_string().replace(' ', "")
 }

@@ -1,4 +1,4 @@
-//! What is allowed and yet seldom meant, a sentence each.
+//! Warnings about values that are allowed but probably a mistake, one sentence each.
 //!
 //! Pure.
 
@@ -12,7 +12,7 @@ use super::service::ServiceConfig;
 use crate::model::{Family, PeerAsn};
 
 impl Config {
-    /// What an operator should look at though it is no error.
+    /// The warnings about this configuration.
     pub fn warnings(&self) -> Vec<String> {
         let internal = |asn: &PeerAsn| match asn {
             PeerAsn::Internal => true,
@@ -63,7 +63,7 @@ impl Config {
 }
 
 impl ServiceConfig {
-    /// An address in the URL looks like where the probe goes, and is not.
+    /// Warns about an address in the URL if no probe connects to it.
     fn asked_elsewhere(&self, warnings: &mut Vec<String>) {
         for check in self.checks.iter().filter(|check| check.target.is_none()) {
             let (Some(host), Some(port)) = (check.probe.host(), check.probe.port()) else { continue };
@@ -91,20 +91,20 @@ impl ServiceConfig {
     }
 }
 
-/// What the configuration's file holds, as far as that can be seen.
+/// The state of the configuration's file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FileState {
-    /// It cannot be read; why.
+    /// It cannot be read, for this reason.
     Unreadable(String),
-    /// It has so many errors.
+    /// It has this number of errors.
     Wrong(usize),
-    /// It is the configuration that runs.
+    /// It is the running configuration.
     Running,
     /// It is another configuration.
     Different,
 }
 
-/// What an operator should know of the configuration's file, called `name`.
+/// The warning about the configuration's file, which messages call `name`.
 pub fn of_file(name: &str, state: &FileState) -> Option<String> {
     match state {
         FileState::Unreadable(why) => {

@@ -1,4 +1,4 @@
-//! Values as TOML: what [`reader`](super::reader) and its readers of values take, written again.
+//! Writes values as TOML, so that [`reader`](super::reader) can read them again.
 //!
 //! Pure.
 
@@ -16,7 +16,7 @@ use crate::model::{
     ServiceName,
 };
 
-/// A value that can be written so that its reader takes it for the same.
+/// A value that can be written so that its reader reads the same value.
 pub(super) trait ToToml {
     /// As TOML.
     fn to_toml(&self) -> Value;
@@ -64,7 +64,7 @@ impl TomlWriter {
         self.list(key, values);
     }
 
-    /// The same; one value stands alone.
+    /// The same; a single value is written without brackets.
     pub(super) fn one_or_list<T: ToToml>(&mut self, key: &str, values: &WrittenList<T>) {
         match values.as_ref().map(|values| values.get_ref().as_slice()) {
             Some([one]) => self.line(key, one.get_ref().to_toml()),

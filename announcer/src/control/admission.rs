@@ -1,16 +1,16 @@
-//! Who is served at the control socket, and how clients that send slowly are kept from standing in the way of others.
+//! Decides which clients the control socket serves, so that clients that send slowly do not block others.
 //!
-//! Pure. A client is admitted when it connects, and has a short time to send its request. Where many do not, the oldest of them
-//! is let go after a grace, so that the next one is served: however many connect and say nothing, a command waits for a
-//! fraction of a second.
+//! Pure. A client is admitted when it connects, and has a short time to send its request. If many clients do not send, the oldest
+//! of them is disconnected after a short time, and the next client is served. So a command waits only for a fraction of a second,
+//! also if many clients connect and send nothing.
 
 use std::time::Duration;
 
-/// How many clients may be sending their request at a time.
+/// How many clients may be sending their requests at the same time.
 pub const SENDERS: usize = 64;
 /// How long a client may take to send its request.
 pub const REQUEST_LIMIT: Duration = Duration::from_secs(5);
-/// How long it may take where others wait.
+/// How long it may take while others wait.
 pub const GRACE: Duration = Duration::from_millis(50);
 
 /// Whether the next client can be admitted.
@@ -18,13 +18,13 @@ pub const GRACE: Duration = Duration::from_millis(50);
 pub enum Admission {
     /// It can.
     Now,
-    /// It can, once the client that has been sending for the longest time is let go.
+    /// It can, after the client that has been sending for the longest time is disconnected.
     InPlaceOfTheOldest,
-    /// It can be decided after this time.
+    /// The decision is possible after this time.
     After(Duration),
 }
 
-/// Decides by how long each client that is still sending has been sending, the longest first.
+/// Decides from the time for which each client has been sending, the longest first.
 pub fn admit(sending: &[Duration]) -> Admission {
     match sending.first() {
         Some(oldest) if sending.len() >= SENDERS && *oldest < GRACE => Admission::After(GRACE - *oldest),
@@ -37,9 +37,9 @@ pub fn admit(sending: &[Duration]) -> Admission {
 pub const OWN_PROGRAM: &str = "error: the control socket is not for the programs of checks and hooks, nor for others of the \
      daemon's own user; run the command as root or as a member of group `announcer`";
 
-/// Whether a client is a program of a check or a hook, by its user and the daemon's. They have the daemon's user and, unless that
-/// is root, nobody else has. Root is an operator too: a client of root is refused if it descends from the daemon. That keeps a
-/// hook from a mistake, and not from malice, which root has other ways for.
+/// Whether a client is a program of a check or a hook, by its user and the daemon's. They run as the daemon's user and, unless that
+/// is root, no other client does. Root is an operator too, so a client of root is refused only if it is a descendant of the daemon.
+/// This protects against mistakes of a hook, but not against a malicious hook, because root has other ways.
 pub fn is_own_program(client: u32, daemon: u32, descends: bool) -> bool {
     client == daemon && (daemon != 0 || descends)
 }
@@ -57,7 +57,7 @@ mod tests {
             (65534, 998, false, false),
             (0, 0, false, false),
             (0, 0, true, true),
-            (65534, 0, true, false), // by the socket's mode
+            (65534, 0, true, false), // the socket's mode refuses it
         ] {
             assert_eq!(is_own_program(client, daemon, descends), want, "{client} {daemon} {descends}");
         }

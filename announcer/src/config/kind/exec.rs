@@ -20,7 +20,7 @@ table! {
         /// The absolute path of the program, then its arguments; never empty, no NUL in it.
         command("exec"): list String, one_of "[\"/usr/local/bin/check-www\"]", argument,
             "a program by its absolute path, with its arguments, and no shell; its exit code counts";
-        /// Whose rights it has; `None`: the daemon's own user, or `nobody` if that is root.
+        /// The user that runs the program; `None`: the daemon's own user, or `nobody` if that is root.
         user: one String, optional "\"nobody\"", user,
             "exec: whose rights the program has; without it, the daemon's user, or `nobody` if that is root";
         /// What its exit code means.
@@ -50,14 +50,14 @@ impl ToToml for ExitCodes {
 
 impl ProbeKind for ExecConfig {
     type Written = Written;
-    /// Its pipe's two ends, its process, /dev/null.
+    /// The two ends of its pipe, its process, /dev/null.
     const DESCRIPTORS: u64 = 4;
 
     fn request(&self, _at: &str) -> String {
         format!("`{}`", self.command.join(" "))
     }
 
-    /// A program is named by its absolute path: nothing looks it up.
+    /// A program needs an absolute path, because there is no search path.
     fn judge(written: &Written, _present: &PresentKeys, faults: &mut Vec<Fault>) {
         let Some(program) = written.command.as_ref().and_then(|exec| exec.get_ref().first()) else { return };
         if program.get_ref().starts_with('/') {
@@ -115,10 +115,10 @@ impl fmt::Display for Answer {
     }
 }
 
-/// What is wrong though the probe passed.
+/// What is wrong although the probe passed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Warning {
-    /// The exit code warns; the first line that the program printed, if any.
+    /// The exit code is a warning; with the first line that the program printed, if any.
     Program(Option<PrintableText>),
 }
 
@@ -149,15 +149,15 @@ pub enum Failure {
     },
     /// The program ended by a signal of this name.
     Killed(&'static str),
-    /// The program printed so much that it was stopped.
+    /// The program printed too much and was killed.
     Endless,
-    /// The programs of earlier probes were killed and have not ended: they hang in the kernel, on a disk perhaps.
+    /// The programs of earlier probes were killed and have not ended: they hang in the kernel, perhaps because of a disk.
     Lingering,
     /// The program could not be started, for this reason.
     NotRun(PrintableText),
     /// `user` is not in /etc/passwd.
     NoUser(PrintableText),
-    /// `user` is another than ours, which takes rights that we do not have.
+    /// `user` differs from our user, and we do not have the rights to switch.
     NotAllowed,
 }
 

@@ -1,4 +1,4 @@
-//! The kind `file`: a file that has to be there.
+//! The kind `file`: a file that has to exist.
 //!
 //! Pure. Its probe is `health/io/file.rs`.
 
@@ -35,7 +35,7 @@ impl ProbeKind for FileConfig {
 /// What passes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answer {
-    /// The file is there.
+    /// The file exists.
     Exists,
 }
 
@@ -56,7 +56,7 @@ impl fmt::Display for Answer {
 /// Why a probe failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Failure {
-    /// The file is not there.
+    /// The file does not exist.
     Missing,
 }
 

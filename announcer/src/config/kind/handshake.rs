@@ -1,6 +1,6 @@
 //! The words of a TLS handshake, which the results of `http` and `tls` share.
 //!
-//! Pure. Every text reads as the middle of a sentence. What may be wrong with a certificate is in [`super::certificate`].
+//! Pure. Every text reads as the middle of a sentence. The flaws of a certificate are in [`super::certificate`].
 
 use std::fmt;
 
@@ -11,15 +11,15 @@ use crate::model::text::PrintableText;
 /// Why a handshake failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Failure {
-    /// What came is no TLS.
+    /// The answer is not TLS.
     NotTls,
-    /// The handshake failed, for a reason that is a sentence of ours.
+    /// The handshake failed; with our own sentence for the reason.
     Tls(&'static str),
-    /// No certificate can be for a name such as this one.
+    /// No certificate can have a name such as this one.
     NoServerName(PrintableText),
     /// The server chose none of the protocols that were offered by ALPN.
     NoProtocol,
-    /// The server wants a certificate of the client, and we have none.
+    /// The server requires a certificate of the client, and we have none.
     WantsCertificate,
     /// The certificate, by `verify = "require"`.
     Certificate(Flaw),
@@ -98,7 +98,7 @@ impl fmt::Display for Failure {
     }
 }
 
-/// What is wrong with a certificate though the probe passed.
+/// What is wrong with a certificate although the probe passed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Warning {
     /// The certificate, by `verify = "warn"`.
@@ -181,7 +181,7 @@ mod tests {
         assert_eq!(Failure::NotTls.certificate(), None);
     }
 
-    // H9, H20: what was seen, and what a person should try.
+    // H9, H20: the failure, and what a person should try.
     #[test]
     fn each_hint_is_for_what_was_seen_and_how_it_was_asked() {
         let (https, tls) = (FirstOctets::HttpOverTls, FirstOctets::Tls);

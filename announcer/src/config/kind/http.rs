@@ -1,4 +1,4 @@
-//! The kind `http`: a request, and what its answer has to be.
+//! The kind `http`: a request, and the expected answer.
 //!
 //! Pure. Its keys are below, their values in `value.rs`, the words of its results in `result.rs`. Its probe is
 //! `health/io/http.rs`.
@@ -38,34 +38,34 @@ table! {
             "a request as a client of that URL sends it; `https://` too";
         /// Never CONNECT.
         method: one Method, default "\"GET\"", method, "http: the method of the request";
-        /// More fields of the request; none that is set by HTTP itself.
+        /// More fields of the request, except those that HTTP itself sets.
         headers: list Field, optional "[\"accept: text/plain\"]", header, "http: more header fields of the request";
-        /// Of the request; `None`: there is none.
+        /// The body of the request; `None`: there is none.
         body: one String, optional "\"ping\"", string, "http: the body of the request";
-        /// Which HTTP is spoken.
+        /// The version of HTTP.
         version("http_version"): one HttpVersion, default "\"auto\"", version,
             "http: `1.1`, `2` (without TLS too, by prior knowledge), or `auto`: what the server chooses by ALPN, and 1.1 without TLS";
-        /// What passes; never empty.
+        /// The statuses that pass; never empty.
         expect_status: one_or_list Statuses, default "\"200-299\"", statuses,
             "http: the statuses that pass, as in `[\"200-299\", 401]`; 200 to 599";
-        /// What has to be found in the body.
+        /// A regular expression that has to match the body.
         expect_body: one Pattern, optional "\"^ok\"", pattern,
             "http: a regular expression that has to be found in the body";
-        /// Of the whole body.
+        /// The digest of the whole body.
         expect_digest: one Digest, optional "\"2ef7bde608ce5404e97d5f042f95f89f1c232871\"", digest,
             "http: the SHA-1 or SHA-256 of the body, in hexadecimal";
-        /// Octets of a body that are read, above zero.
+        /// How many octets of a body are read; above zero.
         max_body: one u32, default "65536", max_body,
             "http: how many octets of the body are read; one with an `expect_digest` has no more; 1 to 16777216";
     }
     with {
-        /// How its certificate is judged, if it has one: see [`HttpConfig::certificate`].
+        /// How the certificate is verified, if there is one: see [`Http::certificate`].
         certificate: CertificateConfig as certificate::Written;
     }
 }
 
 impl HttpConfig {
-    /// How its certificate is judged; `None`: there is none, the URL is `http://`.
+    /// How the certificate is verified; `None`: there is none, because the URL is `http://`.
     pub fn certificate(&self) -> Option<&CertificateConfig> {
         (self.url.scheme() == "https").then_some(&self.certificate)
     }
@@ -127,7 +127,7 @@ impl ProbeKind for HttpConfig {
     }
 }
 
-/// Whether it is asked without TLS.
+/// Whether the probe uses no TLS.
 fn plain(written: &Written) -> bool {
     written.url.as_ref().is_some_and(|url| url.get_ref().scheme() == "http")
 }

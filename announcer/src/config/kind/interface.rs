@@ -1,6 +1,6 @@
-//! What a kind of probe says of itself, beside its keys, and what it can say of its results.
+//! The traits that a kind of check implements: its properties besides its keys, and the words of its results.
 //!
-//! Pure. The results are data, so that they are named here and not in `health`, which imports this layer.
+//! Pure. The results are data, so they are in this layer. `health` imports this layer, and not the other way round.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -14,36 +14,36 @@ use super::super::reader::PresentKeys;
 use super::super::writer::TomlWriter;
 use super::certificate::{Date, Flaw};
 
-/// What a server hears first: what it could mistake a probe for.
+/// The first octets that a server receives from a probe. The server could take the probe for another protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FirstOctets {
     /// HTTP without TLS.
     PlainHttp,
     /// A TLS handshake, and HTTP after it.
     HttpOverTls,
-    /// A TLS handshake alone.
+    /// Only a TLS handshake.
     Tls,
     /// Anything else, or nothing.
     Other,
 }
 
-/// A kind of probe, as the program uses it.
+/// A kind of check, as the program uses it.
 pub(in crate::config) trait ProbeKind {
-    /// Its keys as written; the first makes a check of this kind.
+    /// Its keys as written. The first key decides the kind.
     type Written;
 
-    /// Keys that go with it and are declared elsewhere: other kinds have them too.
+    /// Keys of this kind that are declared elsewhere, because other kinds have them too.
     const SHARED: &'static [&'static [Key]] = &[];
 
-    /// How many file descriptors a probe holds that hangs.
+    /// How many file descriptors a hanging probe has open.
     const DESCRIPTORS: u64;
 
-    /// The port that is asked, unless the target has another; `None`: none is.
+    /// The port that is probed, unless the target has another; `None`: no port is probed.
     fn port(&self) -> Option<u16> {
         None
     }
 
-    /// The server's name or address as clients write it; `None`: none is said.
+    /// The server's name or address as clients write it; `None`: no name is sent.
     fn host(&self) -> Option<Host> {
         None
     }
@@ -53,57 +53,58 @@ pub(in crate::config) trait ProbeKind {
         FirstOctets::Other
     }
 
-    /// What is asked, as the end of "the check asks"; `at`: the address that is asked.
+    /// The request, as the end of "the check asks". `at` is the address that is probed.
     fn request(&self, at: &str) -> String;
 
-    /// Tells keys that contradict one another.
+    /// Records an error for keys that contradict each other.
     fn judge(_written: &Self::Written, _present: &PresentKeys, _faults: &mut Vec<Fault>) {}
 
-    /// Looks at the files without which a probe can only fail.
+    /// Checks the files without which a probe always fails.
     fn look(_written: &Self::Written, _look: &dyn Fn(&Path) -> Result<(), String>, _faults: &mut Vec<Fault>) {
     }
 
-    /// Writes its keys, those that hold.
+    /// Writes the keys of this kind that have a value.
     fn write(written: &Self::Written, out: &mut TomlWriter);
 }
 
-/// What a result can say: an answer, a failure or a warning. Displayed, it reads as the middle of a sentence.
+/// A word of a result: an answer, a failure or a warning. Its `Display` is the middle of a sentence.
 pub(in crate::config) trait Word: fmt::Display {
     /// One of each, for the documents and the tests that list them.
     fn examples() -> Vec<Self>
     where
         Self: Sized;
 
-    /// What it says of the server's certificate, if anything: what is wrong with it, and when it ends if that is soon or was.
+    /// The flaw of the server's certificate, and the time when it ends; `None`: it says nothing about a certificate.
     fn certificate(&self) -> Option<(Option<&Flaw>, Option<Date>)> {
         None
     }
 }
 
-/// What a result can say of a probe that failed.
+/// A word of a result of a failed probe.
 pub(in crate::config) trait FailureWord: Word {
     /// One word for metrics.
     fn label(&self) -> &'static str;
 
-    /// Whether "after 12 ms" follows. Not where the text ends with a date or with what to do: it would be said of that.
+    /// Whether "after 12 ms" follows the text. It must not follow a text that ends with a date or with an instruction, because it
+    /// would seem to belong to that.
     fn is_timed(&self) -> bool {
         true
     }
 
-    /// What to look at, where the text alone could leave a person at a loss. It says "if" where there is more than one cause.
+    /// The hint, if the text alone does not say what to do. It says "if" when there is more than one possible cause.
     fn hint(&self, _asked: &ProbeContext) -> Option<String> {
         None
     }
 }
 
-/// How a probe asked: what hints depend on.
+/// How the probe was made. Hints depend on it.
 #[derive(Debug, Clone, Copy)]
 pub struct ProbeContext {
-    /// The VIP that was asked for.
+    /// The VIP of the probe.
     pub vip: IpAddr,
-    /// Whether the VIP itself was asked, and no fixed target.
+    /// Whether the probe went to the VIP itself, and not to a fixed target.
     pub vip_itself: bool,
-    /// What the server heard first.
+    /// The first octets that the server received.
     pub first_octets: FirstOctets,
 }
 

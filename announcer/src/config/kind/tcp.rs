@@ -1,4 +1,4 @@
-//! The kind `tcp`: a connection, and what is said over it.
+//! The kind `tcp`: a connection, and the text that is sent and expected.
 //!
 //! Pure. Its probe is `health/io/tcp.rs`.
 
@@ -18,9 +18,9 @@ table! {
     pub struct TcpConfig as Written {
         /// Above 0.
         port("tcp"): one u16, one_of "25", port, "a TCP connection to that port, and what is said over it; 1 to 65535";
-        /// What we say first.
+        /// The text that we send.
         send: one String, optional "\"PING\"", string, "tcp: what is sent once connected; a line ends with `\\r\\n`";
-        /// What has to be found in what the server says; `None`: it need say nothing.
+        /// A regular expression that has to match the server's text; `None`: the server does not have to send anything.
         expect: one Pattern, optional "\"^220 \"", pattern,
             "tcp: a regular expression that has to be found in the first 16 KiB that come; without it, the connection is enough";
     }
@@ -44,12 +44,12 @@ impl ProbeKind for TcpConfig {
     }
 }
 
-/// What a healthy server does.
+/// The reaction of a healthy server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answer {
-    /// It took a connection, which is all that was asked for.
+    /// It accepted the connection, and nothing else is expected.
     Connected,
-    /// What was expected came.
+    /// It sent the expected text.
     Expected,
 }
 
@@ -71,7 +71,7 @@ impl fmt::Display for Answer {
 /// Why a probe failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Failure {
-    /// Something else came than what was expected; its beginning.
+    /// The server sent another text than the expected one; with its beginning.
     Unexpected(PrintableText),
 }
 

@@ -1,6 +1,6 @@
 //! The kind `tls`: a handshake.
 //!
-//! Pure. Its probe is `health/io/tls.rs`. It fails in the words of any handshake: see [`super::handshake`].
+//! Pure. Its probe is `health/io/tls.rs`. The words of its failures are in [`super::handshake`].
 
 use std::fmt;
 
@@ -20,15 +20,15 @@ use super::interface::{FirstOctets, ProbeKind, Word};
 table! {
     /// A TLS handshake.
     pub struct TlsConfig as Written {
-        /// Whom a client of it would ask.
+        /// The server, as clients name it.
         server("tls"): one TlsServer, one_of "\"www.example.com:443\"", server,
             "a TLS handshake as with that server; the port is 443 without it";
-        /// What is offered (RFC 7301), 1 to 255 octets each; the server has to choose one, unless there is none.
+        /// The offered protocols (RFC 7301), 1 to 255 octets each. The server has to choose one, unless the list is empty.
         alpn: list String, optional "[\"h2\", \"http/1.1\"]", protocol,
             "tls: the protocols that are offered (RFC 7301); the server has to choose one";
     }
     with {
-        /// How its certificate is judged.
+        /// How the certificate is verified.
         certificate: CertificateConfig as certificate::Written;
     }
 }
@@ -92,7 +92,7 @@ impl ProbeKind for TlsConfig {
     }
 }
 
-/// What a handshake has agreed upon: a version of TLS.
+/// The result of a handshake: a version of TLS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answer {
     /// TLS 1.2 (RFC 5246).

@@ -1,8 +1,8 @@
-//! What may be wrong with a file, each rule once; `bad.txt` has the errors that are printed.
+//! Wrong configurations, at least one for each rule; `bad.txt` has the printed errors.
 
 use super::GOOD;
 
-/// One word of the good file replaced, or several.
+/// The good file with one or several words replaced.
 pub(super) const BAD: &[(&str, &[(&str, &str)])] = &[
     ("an unknown key that is close", &[("settle =", "setle =")]),
     ("an unknown key of another table", &[("settle = \"1s\"", "interval = \"1s\"")]),

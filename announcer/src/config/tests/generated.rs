@@ -1,4 +1,4 @@
-//! Configurations and texts by chance.
+//! Tests with random configurations and texts.
 
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -64,7 +64,7 @@ prop_compose! {
                 if long { Digest::Sha256(octets) } else { Digest::Sha1(octets[..20].try_into().unwrap()) }
             }),
             max_body,
-            // Without TLS there are its defaults.
+            // Without TLS the certificate has its defaults.
             certificate: if tls { certificate } else {
                 CertificateConfig { verify: Verify::Warn, ca_file: None, expires_within: Duration::from_secs(14 * 86_400) }
             },
@@ -72,7 +72,7 @@ prop_compose! {
     }
 }
 
-/// The pattern of a check with this line, if it is good.
+/// The pattern of a check with this line, if it is valid.
 fn parse_check(line: &str) -> Option<Pattern> {
     let config = parse("x", &GOOD.replace("rise = 2", line)).ok()?;
     let ProbeConfig::Http(http) = &config.services[0].checks[0].probe else { return None };
@@ -278,7 +278,7 @@ prop_compose! {
     }
 }
 
-/// Nothing panics, errors are never none, and each is where it says.
+/// Checks that nothing panics, that an error result is never empty, and that each error has a valid place.
 fn survives(text: &str) {
     if let Err(errors) = parse("x", text) {
         assert!(errors.len() > 0);

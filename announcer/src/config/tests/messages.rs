@@ -1,4 +1,4 @@
-//! How errors are printed: all at once, each at its place, and nothing that moves a cursor.
+//! Tests how errors are printed: all at once, each with its place, and without characters that move a cursor.
 
 use super::*;
 

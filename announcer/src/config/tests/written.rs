@@ -1,4 +1,4 @@
-//! What is written of a configuration: its sample and its canonical text.
+//! Tests the sample and the canonical text of a configuration.
 
 use super::*;
 
@@ -21,7 +21,7 @@ fn every_key_has_an_example_that_is_good_and_a_place_in_the_sample() {
         assert!(all.contains(section.header) && written.contains(section.header), "{}", section.header);
         for key in section.keys() {
             let (here, sample) = match key.need {
-                // Not every check has them.
+                // Not every check has these keys.
                 Need::Default(value) if section.header == "[[service.check]]" => (value, all.as_str()),
                 Need::Default(value) | Need::Required(value)
                     if SAMPLE.contains(&format!("\n{}\n", section.header)) =>

@@ -1,6 +1,6 @@
 //! The words of the results of `http`.
 //!
-//! Pure. Every text reads as the middle of a sentence. Those of its TLS are in `handshake`.
+//! Pure. Every text reads as the middle of a sentence. The words of TLS are in `handshake`.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use super::super::interface::{FailureWord, FirstOctets, ProbeContext, Word};
 use super::value::Digest;
 use crate::model::text::PrintableText;
 
-/// What a healthy server answers.
+/// The answer of a healthy server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answer {
     /// A status that passes.
@@ -33,35 +33,35 @@ impl fmt::Display for Answer {
 pub enum Failure {
     /// The connection ended within the answer.
     CutShort,
-    /// What came is no HTTP.
+    /// The answer is not HTTP.
     NotHttp,
-    /// What came is HTTP, but for a header field.
+    /// The answer is HTTP, except for a header field.
     Malformed(MalformedField),
-    /// The header has more fields or octets than are read.
+    /// The header has more fields or octets than the limit.
     HeaderTooLong,
-    /// The server said that its port is one of TLS, which was not spoken.
+    /// The server answered that its port uses TLS, but the probe did not.
     WantsTls,
     /// A status that does not pass.
     Status(u16),
-    /// A status that sends the client elsewhere; not followed.
+    /// A redirect, which is not followed.
     Redirect {
         /// 300 to 399.
         status: u16,
         /// The Location field, fit to print.
         to: PrintableText,
     },
-    /// What came is no HTTP/2, where nothing else was offered.
+    /// The answer is not HTTP/2, but only HTTP/2 was offered.
     NotHttp2,
-    /// The body has more octets than this, and its digest was asked for.
+    /// The body has more octets than this, and the check has a digest.
     BodyTooLong(u32),
     /// `expect_body` is not in the body.
     NoMatch {
         /// How the body is encoded, by Content-Encoding, if it is.
         encoding: Option<PrintableText>,
-        /// The octets in which it was looked for, if there are more.
+        /// How many octets were searched, if the body has more.
         within: Option<u32>,
     },
-    /// The body has another digest than `expect_digest`.
+    /// The digest of the body differs from `expect_digest`.
     Digest {
         /// This one.
         got: Digest,
@@ -73,11 +73,11 @@ pub enum Failure {
 /// Which header field of an answer is malformed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MalformedField {
-    /// Content-Length: it is no number, or there are two that differ.
+    /// Content-Length: it is not a number, or there are two different ones.
     ContentLength,
-    /// Transfer-Encoding: in an answer that cannot have it, or not one that is known.
+    /// Transfer-Encoding: the answer must not have it, or its value is not known.
     TransferEncoding,
-    /// Another one: it has a NUL in it, or a carriage return that ends no line.
+    /// Another field: it has a NUL in it, or a carriage return that does not end a line.
     Any,
 }
 
@@ -246,7 +246,7 @@ mod tests {
         }
     }
 
-    // H21: what was seen, and what a person should try.
+    // H21: the failure, and what a person should try.
     #[test]
     fn each_hint_is_for_what_was_seen_and_how_it_was_asked() {
         let (http, https) = (FirstOctets::PlainHttp, FirstOctets::HttpOverTls);

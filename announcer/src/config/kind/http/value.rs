@@ -1,4 +1,4 @@
-//! The values of the keys of `http`: what each may be.
+//! The values of the keys of `http`, with their rules.
 //!
 //! Pure.
 
@@ -11,10 +11,10 @@ use url::{Host, Url};
 use super::super::super::value::{Value, ValueError, host_name, number, text, wrong};
 use super::super::super::writer::{self, ToToml};
 
-/// `http_version`: which HTTP is spoken.
+/// `http_version`: the version of HTTP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HttpVersion {
-    /// What the server chooses by ALPN; without TLS, 1.1.
+    /// The server chooses by ALPN; without TLS it is 1.1.
     Auto,
     /// HTTP/1.1.
     Http1,
@@ -38,7 +38,7 @@ impl Statuses {
     }
 }
 
-/// `expect_digest`; which of them it is, its length says.
+/// `expect_digest`; its length decides which kind it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Digest {
     /// SHA-1.
@@ -145,7 +145,7 @@ pub(super) fn url(value: &Value<'_>) -> Result<Url, ValueError> {
     Ok(url)
 }
 
-/// A token in capitals; CONNECT asks for something else than an answer.
+/// A token in capitals. CONNECT is refused, because it does not ask for an answer.
 pub(super) fn method(value: &Value<'_>) -> Result<Method, ValueError> {
     let text = text(value)?;
     match Method::from_bytes(text.as_bytes()) {

@@ -78,28 +78,28 @@ use crate::vip::{self, WantedVips};
 /// How long a stop waits for the routers' acknowledgement of the withdraw.
 const ACKNOWLEDGE: Duration = Duration::from_secs(2);
 
-/// What the command line says.
+/// The options of the command line.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// The configuration's file.
     pub config: PathBuf,
     /// The control socket.
     pub socket: PathBuf,
-    /// Where drains are kept.
+    /// The directory of the drains.
     pub state_dir: PathBuf,
 }
 
 /// Runs until a signal ends it.
 ///
 /// # Errors
-/// When it cannot start, or cannot go on.
+/// When it cannot start or cannot continue.
 pub fn run(options: Options, config: Config) -> anyhow::Result<()> {
-    limits::keep_capabilities(); // before there is another thread, which would have its own
+    limits::keep_capabilities(); // before a second thread exists, which would have its own
     limits::raise_files(&config);
     // One thread: probes, sessions and decisions together need a few percent of a core.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let ended = runtime.block_on(serve(options, Arc::new(config)));
-    runtime.shutdown_background(); // a file system that hangs keeps nobody from ending
+    runtime.shutdown_background(); // a file system that hangs must not delay the end
     ended
 }
 
@@ -149,7 +149,7 @@ async fn serve(options: Options, config: Arc<Config>) -> anyhow::Result<()> {
     probes.apply(&config, &director);
     let (changes, changed) = mpsc::channel(16);
     let (runs_tx, runs) = watch::channel(HookRuns::default());
-    // It is not started again: a run that panics is a task of its own, and what waits would be lost.
+    // It is not started again: each run is a separate task, and after a restart the waiting runs would be lost.
     tokio::spawn(hook::io::run(configs.clone(), changed, programs.clone(), runs_tx));
     let observers = ChangeObservers { tally: tallies, hooks: changes };
     let inputs = DirectorInputs { asked, probed, listening, vips, drains: drain_facts_heard };
@@ -225,7 +225,7 @@ async fn serve(options: Options, config: Arc<Config>) -> anyhow::Result<()> {
 
     let of_memory = trimmer.clone();
     let _memory = OwnedTask::new("memory".into(), move || memory::io::run(of_memory.clone()));
-    trimmer.soon(); // the configuration was read
+    trimmer.soon(); // after the configuration was read
     let reloader = Reloader {
         files: files.clone(),
         trimmer,
@@ -236,20 +236,20 @@ async fn serve(options: Options, config: Arc<Config>) -> anyhow::Result<()> {
         asks: asks.clone(),
         identity: router_ids,
     };
-    // A reload is one of the futures here: while it waits for a file, signals are heard.
+    // A reload is one of these futures, so that signals are handled while it waits for a file.
     let mut reloading = pin!(reloader.serve(reloads));
     let name = loop {
         tokio::select! {
             name = signals.next() => match name {
-                // Where requests wait already, the last of them reads the file after this moment.
+                // If requests are already waiting, the last of them reads the file later than now.
                 "SIGHUP" => drop(reload.try_send(Reload { force: false, reply: None })),
                 "SIGUSR1" => {
                     info!("every check was asked for by SIGUSR1, probing now");
-                    let _ = asks.try_send(Ask::Recheck(None)); // where questions wait already, probes are not late
+                    let _ = asks.try_send(Ask::Recheck(None)); // if the queue is full, the probes run soon anyway
                 }
                 name => break name,
             },
-            () = &mut reloading => {} // never: a sender is kept here
+            () = &mut reloading => {} // never happens: a sender is kept here
             ended = &mut directing => anyhow::bail!("the director ended: {ended:?}"),
         }
     };
@@ -261,16 +261,16 @@ async fn serve(options: Options, config: Arc<Config>) -> anyhow::Result<()> {
     }
     stop.send_replace(Some(format!("announcer was stopped by {name}")));
     sessions.ended().await;
-    // After an end with a Cease no router keeps our routes, so the next start is no restart.
+    // After an end with a Cease, no router keeps our routes, so the next start is not a restart (RFC 4724).
     let _ = files.run(&options.state_dir.join(RUNNING), files::remove).await;
     info!("announcer ended");
     Ok(())
 }
 
-/// The file that is there while a daemon runs, so that the next one knows of an end without a goodbye.
+/// The file that exists while a daemon runs. If it exists at a start, the previous daemon ended without a withdraw.
 const RUNNING: &str = "running";
 
-/// Whether the daemon before this one ended without a goodbye (RFC 4724 §3, the R bit); from now on this one runs.
+/// Whether the previous daemon ended without a withdraw (RFC 4724 §3, the R bit). It also makes the file for this daemon.
 async fn mark_running(files: &Files, state_dir: &Path) -> bool {
     let marked = files.run(state_dir, |folder| {
         let before = files::exists(&folder.join(RUNNING));
@@ -282,7 +282,7 @@ async fn mark_running(files: &Files, state_dir: &Path) -> bool {
     })
 }
 
-/// Which VIPs have to be on lo by a configuration that holds from `generation` on.
+/// The VIPs that have to be on lo for a configuration that holds from `generation` on.
 fn vips_wanted(config: &Config, generation: Generation) -> WantedVips {
     WantedVips { vips: Arc::new(addresses(config)), generation, settle: config.bgp.settle }
 }
@@ -292,7 +292,7 @@ fn addresses(config: &Config) -> BTreeSet<IpAddr> {
     config.vips().map(|(vip, _)| vip).collect()
 }
 
-/// Withdraws everything and gives the routers the time to follow.
+/// Withdraws everything, and waits until the routers have followed.
 async fn withdraw(asks: &mpsc::Sender<Ask>, peers: &Peers, settle: Duration) {
     let announcing = peers.announcing();
     let (reply, generation) = oneshot::channel();
@@ -308,7 +308,7 @@ async fn withdraw(asks: &mpsc::Sender<Ask>, peers: &Peers, settle: Duration) {
     }
 }
 
-/// The signals that the daemon answers to.
+/// The signals that the daemon handles.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
@@ -335,7 +335,7 @@ impl Signals {
         }
     }
 
-    /// A second signal to end.
+    /// Waits for a second signal to end.
     async fn second(&mut self) {
         while matches!(self.next().await, "SIGHUP" | "SIGUSR1") {}
     }

@@ -1,77 +1,77 @@
-//! Damps a VIP that comes and goes: joining an ECMP group disturbs more flows than leaving it.
+//! Damps a VIP that comes and goes, because a join of an ECMP group disturbs more connections than a leave.
 //!
-//! Pure. The first [`FREE`] returns within [`WINDOW`] are free, the next waits [`FIRST`], each further one twice as long,
-//! at most [`LONGEST`]; a VIP that has been announced for [`WINDOW`] without a fault begins anew. What is done with a VIP
-//! that waits for that is not decided here. Beside that, every join may wait a fixed delay.
+//! Pure. The first [`FREE`] returns within [`WINDOW`] are free, the next waits [`FIRST`], each further one twice as long, at most
+//! [`LONGEST`]; after a VIP was announced for [`WINDOW`] without a fault, the count starts again. Another module decides how a
+//! waiting VIP is announced. In addition, every join may wait for a fixed delay.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use crate::config::FlapDamping;
 
-/// Returns that cost nothing.
+/// The number of returns without a wait.
 const FREE: usize = 2;
-/// How close together returns have to be to count, and how long calm has to last for them to be forgotten.
+/// The time within which returns are counted, and the time without a fault after which they are forgotten.
 const WINDOW: Duration = Duration::from_secs(60);
 /// The first wait.
 const FIRST: Duration = Duration::from_secs(10);
 /// The longest.
 const LONGEST: Duration = Duration::from_secs(300);
 
-/// What a service wants of it.
+/// The settings of a service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Policy {
     /// How long every join waits.
     pub delay: Duration,
-    /// Whether returns are counted, and what is done with a VIP that came back too often.
+    /// Whether returns are counted, and how a VIP that came back too often is announced.
     pub flaps: FlapDamping,
 }
 
-/// Why a fit VIP still waits.
+/// Why a healthy VIP still waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DampingWait {
-    /// Every join waits this long.
+    /// The delay of every join.
     Delay(Duration),
     /// It came back too often.
     Flapping(Flapping),
 }
 
-/// How a VIP came and went.
+/// The returns of a VIP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Flapping {
     /// How often it came back within the window, the last return included.
     pub returns: usize,
-    /// How long it waits for that, from its return.
+    /// How long it waits because of them, from its last return.
     pub penalty: Duration,
 }
 
-/// How fit the VIP is, and what it did before.
+/// The state of the damping of one VIP.
 #[derive(Debug, Clone, Default)]
 pub struct Damping {
     state: DampingState,
     /// When the wait that was last seen ends.
     deadline: Option<Instant>,
-    /// When it came back, as far as it counts.
+    /// The times of the returns that count.
     returns: VecDeque<Instant>,
-    /// How many waits it was given since it was last calm.
+    /// How many waits it has had since it was last without a fault for the window.
     penalties: u32,
 }
 
 #[derive(Debug, Clone, Default)]
 enum DampingState {
-    /// It was never fit.
+    /// It was never healthy.
     #[default]
     New,
     Unfit,
-    /// Fit since then; it may have come back too often.
+    /// It is healthy since this time, and waits; it may have come back too often.
     Waiting(Instant, Option<Flapping>),
-    /// Fit, and no wait left since then.
+    /// It is healthy, and has not been waiting since this time.
     Joined(Instant),
 }
 
 impl Damping {
-    /// Takes in whether the VIP could be announced, were it not for this; what it still waits for. The waits follow the
-    /// `policy`, whatever it was when the VIP came back.
+    /// Records whether the VIP could be announced without damping; returns the wait that is left. The current `policy` counts, also
+    /// if it was different when the VIP came back.
     pub fn observe(&mut self, fit: bool, policy: Policy, now: Instant) -> Option<DampingWait> {
         self.state = match (fit, &self.state) {
             (false, DampingState::New) => DampingState::New,
@@ -103,7 +103,7 @@ impl Damping {
         self.deadline
     }
 
-    /// Forgets what it did, and ends the wait for that. A delay of every join goes on.
+    /// Forgets the returns and ends their wait. The fixed delay of a join continues.
     pub fn forgive(&mut self) {
         self.forget();
         if let DampingState::Waiting(_, flapping) = &mut self.state {
@@ -111,7 +111,7 @@ impl Damping {
         }
     }
 
-    /// The process stood still for this long: nobody knows how fit the VIP was, so that the time counts for nothing.
+    /// The process was stopped for this long. The health of the VIP in this time is not known, so the time does not count.
     pub fn excuse(&mut self, stood_still: Duration) {
         match &mut self.state {
             DampingState::Waiting(since, _) | DampingState::Joined(since) => *since += stood_still,
@@ -124,7 +124,7 @@ impl Damping {
         self.penalties = 0;
     }
 
-    /// Counts a return; whether there were too many.
+    /// Counts a return. The result is set if there were too many.
     fn returned(&mut self, policy: Policy, now: Instant) -> Option<Flapping> {
         match policy.flaps {
             FlapDamping::Off => return None,
@@ -142,8 +142,8 @@ impl Damping {
     }
 }
 
-/// What a VIP that is fit `since` waits for, and until when. The stricter of two waits is the one that is named: where flaps
-/// only make a VIP the last choice, that is the delay of every join.
+/// The wait of a VIP that has been healthy `since`, and its end. Of two waits, the result is the stricter one: if flaps only make a
+/// VIP the last choice, that is the delay of every join.
 fn wait(
     since: Instant,
     flapping: Option<Flapping>,
@@ -167,7 +167,7 @@ mod tests {
 
     const ON: Policy = Policy { delay: Duration::ZERO, flaps: FlapDamping::Withhold };
 
-    /// Plays `(second, fit)`; the wait after each.
+    /// Runs steps of `(second, fit)`; returns the wait after each.
     fn play(policy: Policy, steps: &[(u64, bool)]) -> (Damping, Vec<Option<u64>>, Instant) {
         let start = Instant::now();
         let mut damping = Damping::default();
@@ -229,7 +229,7 @@ mod tests {
         assert_eq!(waits, [Some(5), Some(5), None, None, Some(5), None, Some(5), Some(5)]);
     }
 
-    /// A wait goes by the policy that holds now, and not by that of the return.
+    /// The current policy decides about a wait, and not the policy at the time of the return.
     #[test]
     fn a_wait_follows_the_policy_when_that_changes() {
         let policy = |delay, flaps| Policy { delay: Duration::from_secs(delay), flaps };
@@ -269,7 +269,7 @@ mod tests {
         assert!(damping.observe(true, ON, at(57)).is_some());
         assert_eq!(damping.deadline(), Some(at(66)));
         assert_eq!(damping.observe(true, ON, at(66)), None);
-        // Nor does it make a VIP calm.
+        // This time does not count as time without a fault either.
         damping.excuse(Duration::from_secs(60));
         damping.observe(false, ON, at(127));
         assert!(damping.observe(true, ON, at(128)).is_some());

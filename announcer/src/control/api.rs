@@ -1,4 +1,4 @@
-//! What is said over the control socket: one JSON line asks, one JSON line answers.
+//! The protocol of the control socket: the request is one JSON line, and the answer is one JSON line.
 //!
 //! Pure. The answer to `status` is also what `status --json` prints: fields are added to it, and never renamed.
 
@@ -7,52 +7,52 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-/// What can be asked.
+/// A request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "request", rename_all = "lowercase")]
 pub enum Request {
-    /// How things stand.
+    /// The state of the daemon.
     Status,
-    /// Hold services back.
+    /// Drain services.
     Drain {
-        /// Which.
+        /// The services.
         what: Scope,
-        /// Why, for whoever asks later.
+        /// The reason, for other operators.
         #[serde(default)]
         reason: Option<String>,
-        /// Who asks, when the socket alone would say `root` (sudo).
+        /// The operator, if the socket would only show `root` (sudo).
         #[serde(default)]
         by: Option<String>,
-        /// When given, the answer comes once the routers have stopped sending, or after this many milliseconds.
+        /// If set, the answer is sent when the routers have stopped sending traffic, or after this many milliseconds.
         #[serde(default)]
         wait_ms: Option<u64>,
     },
-    /// End such a drain, and forget that its VIPs came and went.
+    /// End such a drain, and forget the flaps of its VIPs.
     Undrain {
-        /// Which.
+        /// The services.
         what: Scope,
     },
     /// Probe now, whatever the interval.
     Recheck {
-        /// Which.
+        /// The services.
         what: Scope,
     },
-    /// All that is known of a VIP, in sentences.
+    /// Explain the state of a VIP, in sentences.
     Explain {
-        /// Which.
+        /// The VIP.
         vip: IpAddr,
         /// What was sent to this router; without it, to each.
         #[serde(default)]
         peer: Option<String>,
     },
-    /// All that is known of a router and of the session with it, in sentences.
+    /// Explain the state of a router and its session, in sentences.
     ExplainPeer {
         /// Its configured name.
         peer: String,
     },
-    /// Read the configuration anew.
+    /// Read the configuration again.
     Reload {
-        /// Also when it withdraws every VIP or ends every session.
+        /// Do it also if it withdraws every VIP or ends every session.
         #[serde(default)]
         force: bool,
     },
@@ -62,44 +62,44 @@ pub enum Request {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Scope {
-    /// Every service, those that are configured later too.
+    /// Every service, also services that are configured later.
     All,
     /// These.
     Services(Vec<String>),
 }
 
-/// What is answered.
+/// An answer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "response", rename_all = "lowercase")]
 pub enum Response {
     /// To `status`.
     Status {
-        /// How things stand.
+        /// The state of the daemon.
         status: Box<Status>,
     },
-    /// It is done; what is worth saying about it, a sentence each.
+    /// The request is done; with notes.
     Done {
         /// Sentences for the operator.
         notes: Vec<String>,
     },
-    /// It was done, but what was waited for did not come in time.
+    /// The request is done, but the routers did not follow within the time.
     Timeout {
         /// A sentence that names the peers.
         message: String,
     },
-    /// It was not done: the request is at fault.
+    /// The request was refused, because of a mistake in it.
     Refused {
         /// What is wrong, and what to write.
         message: String,
     },
-    /// It was not done: the daemon could not.
+    /// The daemon could not do the request.
     Failed {
         /// What went wrong.
         message: String,
     },
 }
 
-/// How things stand.
+/// The state of the daemon.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Status {
     /// The daemon's version.
@@ -118,25 +118,25 @@ pub struct Status {
     pub services: Vec<ServiceStatus>,
     /// The drains in force, by file name (`_all`: every service).
     pub drains: BTreeMap<String, DrainStatus>,
-    /// How it is watched whether anything listens; none while nothing is watched.
+    /// The state of the listener watch; none while nothing is watched.
     #[serde(default)]
     pub listener_watch: Option<ListenerWatchStatus>,
-    /// What an operator should look at, a sentence each.
+    /// The warnings, one sentence each.
     pub warnings: Vec<String>,
 }
 
 /// The listener watch.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ListenerWatchStatus {
-    /// Milliseconds from look to look.
+    /// Milliseconds between two queries.
     pub period_ms: f64,
     /// How many VIPs and ports are watched.
     pub targets: usize,
     /// How the kernel is asked: `lookups` or `dump`.
     pub by: String,
-    /// Those that are up and left to their probes, and why, a sentence each.
+    /// The VIPs and ports that are up and that only probes check, with the reason, one sentence each.
     pub disarmed: Vec<String>,
-    /// Why nothing can be seen at present; none while all is well.
+    /// Why the watch cannot see listeners now; none while it can.
     pub blind: Option<String>,
 }
 
@@ -147,7 +147,7 @@ pub struct PeerStatus {
     pub name: String,
     /// Its address; `default-gateway` until that was found.
     pub address: String,
-    /// Its AS; none while it is `external` and has not said which.
+    /// Its AS; none while it is `external` and its OPEN has not arrived.
     pub asn: Option<u32>,
     /// RFC 4271's name of the state, as in `Established`.
     pub state: String,
@@ -156,26 +156,26 @@ pub struct PeerStatus {
     pub since: f64,
     /// How many prefixes its kernel has acknowledged.
     pub announced: usize,
-    /// How many prefixes it was sent; those that it has not acknowledged are under way.
+    /// How many prefixes were sent to it, including those that it has not acknowledged yet.
     #[serde(default)]
     pub advertised: usize,
     /// Why the last session ended or the last attempt failed, a sentence; none while all is well.
     pub reason: Option<String>,
-    /// What to look at, where the reason alone could leave a person at a loss.
+    /// The hint, if there is one.
     #[serde(default)]
     pub hint: Option<String>,
-    /// Which routes are not sent to this peer and why, a sentence each.
+    /// Which routes are not sent to this peer and why, one sentence each.
     pub not_sent: Vec<String>,
-    /// The families that our configuration gives to it.
+    /// The families in our configuration of it.
     #[serde(default)]
     pub families: Vec<String>,
-    /// What was agreed on the session; none without one.
+    /// The negotiated values of the session; none without a session.
     #[serde(default)]
     pub session: Option<SessionStatus>,
     /// How often a session was established since the daemon began.
     #[serde(default)]
     pub established: u64,
-    /// How the last session ended, or the last try, a sentence; there may be a session since.
+    /// How the last session or try ended, as a sentence. A new session may have been established since then.
     #[serde(default)]
     pub last_end: Option<String>,
     /// Another peer of the configuration that is the same router.
@@ -189,29 +189,29 @@ pub struct PeerStatus {
     pub sent: BTreeMap<String, u64>,
 }
 
-/// What both OPENs agreed, and what follows from it.
+/// The negotiated values of both OPENs, and what follows from them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionStatus {
-    /// Our end of the connection, address and port.
+    /// Our address and port of the connection.
     pub local_address: Option<String>,
     /// The router's BGP identifier.
     pub router_id: String,
-    /// The agreed hold time in seconds; 0: there are no timers.
+    /// The negotiated hold time in seconds; 0: there are no timers.
     pub hold_time: u64,
     /// The families of both OPENs.
     pub families: Vec<String>,
-    /// How many octets an AS number has towards it: 4, or 2 with an old router.
+    /// How many octets an AS number has in messages to it: 4, or 2 with an old router.
     pub asn_octets: u8,
     /// `plain`, or `enhanced` (RFC 7313).
     pub route_refresh: String,
     /// Whether IPv4 routes may have an IPv6 next hop (RFC 8950).
     pub extended_next_hop: bool,
-    /// The next hop of routes that name none, by family.
+    /// The next hop of routes without their own next hop, by family.
     pub next_hops: BTreeMap<String, String>,
 }
 
 impl PeerStatus {
-    /// What it has acknowledged, and what is under way, as in "2 prefixes acknowledged, 1 under way".
+    /// The acknowledged prefixes and those that are under way, such as "2 prefixes acknowledged, 1 under way".
     pub fn prefixes(&self) -> String {
         let acknowledged = match self.announced {
             1 => "1 prefix acknowledged".to_owned(),

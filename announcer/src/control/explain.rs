@@ -1,6 +1,6 @@
-//! A VIP's whole story in sentences: what was seen, what follows from it, and what was sent to each router.
+//! Explains the state of a VIP in sentences: the results of its checks, the decision, and the routes that were sent to each router.
 //!
-//! Pure. `explain` reads what `status` reads, so that they cannot disagree.
+//! Pure. `explain` uses the same data as `status`, so that they cannot contradict each other.
 
 pub mod peer;
 
@@ -13,46 +13,46 @@ use crate::drain::Drain;
 use crate::model::{Attributes, Overrides};
 use crate::vip::Presence;
 
-/// What one router has to do with a VIP.
+/// A router, with the facts that concern a VIP.
 #[derive(Debug, Clone)]
 pub struct RouterExplanation {
     /// Its configured name.
     pub name: String,
-    /// What it replaces.
+    /// The attributes that it replaces.
     pub overrides: Overrides,
     /// Whether it is in our AS.
     pub internal: bool,
-    /// How its session stands.
+    /// The state of its session.
     pub session: SessionExplanation,
 }
 
-/// How a session stands.
+/// The state of a session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SessionExplanation {
-    /// It is not Established: the state's name, and why if that is known.
+    /// It is not Established: with the name of the state, and the reason if it is known.
     Down(String, Option<String>),
-    /// It is, and the routes of the VIP's family are not sent on it, for this reason.
+    /// It is Established, but the routes of the VIP's family are not sent, for this reason.
     DoesNotSend(String),
-    /// It is, and the router's kernel has acknowledged all that is decided.
+    /// It is Established, and the router's kernel has acknowledged everything.
     Acknowledged,
-    /// It is, and the last change is still on its way.
+    /// It is Established, and the last change is not acknowledged yet.
     Sending,
 }
 
-/// A VIP with its surroundings.
+/// A VIP, with the data for its explanation.
 #[derive(Debug)]
 pub struct VipExplanation<'a> {
     /// The VIP.
     pub vip: &'a VipReport,
     /// Its service.
     pub service: &'a crate::config::ServiceConfig,
-    /// The drain that holds it back, if one does.
+    /// The drain of its service, if there is one.
     pub drain: Option<&'a Drain>,
-    /// The routers that are of interest.
+    /// The routers to print.
     pub routers: Vec<RouterExplanation>,
 }
 
-/// The sentences, a line each; what belongs to the line before is indented.
+/// The sentences, one line each. A line that belongs to the line before is indented.
 pub fn explain(story: &VipExplanation<'_>, now: Instant) -> Vec<String> {
     let VipExplanation { vip, service, drain, routers } = story;
     let mut lines = vec![format!(
@@ -109,7 +109,7 @@ fn check(check: &CheckReport, config: &CheckConfig, vip: IpAddr, now: Instant, l
     ));
 }
 
-/// What a check asks, and where.
+/// The request of a check, and its address.
 pub fn request(config: &CheckConfig, vip: IpAddr) -> String {
     let at = config.target.as_ref().map_or_else(|| vip.to_string(), ToString::to_string);
     config.probe.request(&at)
@@ -138,7 +138,7 @@ fn session_sentence(router: &RouterExplanation, vip: &VipReport) -> String {
     }
 }
 
-/// What is worth saying of a route: all that is not as it is without configuration.
+/// The attributes of a route that differ from the defaults.
 fn attributes(route: &Attributes, internal: bool) -> String {
     let mut parts = Vec::new();
     parts.extend(route.med.map(|med| format!("MED {med}")));

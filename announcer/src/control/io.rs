@@ -1,7 +1,7 @@
 //! The control socket's server.
 //!
-//! Touches the unix socket and the clock. What a request asks is decided by [`request`](super::request), and what is answered
-//! comes from the tasks that own it.
+//! Touches the unix socket and the clock. [`request`](super::request) decides what a request means. The data of an answer comes
+//! from the tasks that own it.
 
 mod answers;
 pub mod client;
@@ -38,29 +38,29 @@ use crate::program::io::{Programs, started_by_daemon};
 pub(crate) use self::answers::warnings_beside;
 pub use self::socket::{BindError, Socket};
 
-/// A request longer than this is refused unread.
+/// A longer request is refused without reading it.
 const LONGEST_REQUEST: u64 = 64 * 1024;
-/// Requests that are answered at once, such as `status`, at a time; more wait for their turn.
+/// How many requests that are answered at once, such as `status`, run at the same time; others wait.
 const QUICK: usize = 32;
-/// Requests that wait for others, such as `drain --wait`, at a time; more are refused.
+/// How many requests that wait for routers or files, such as `drain --wait`, run at the same time; others are refused.
 const SLOW: usize = 64;
-/// Clients that read their answer slowly, at a time; more are let go.
+/// How many clients may read their answer slowly at the same time; others are disconnected.
 const SLOW_READERS: usize = 16;
-/// An answer of more octets than that leaves memory behind that is worth giving back.
+/// After an answer with more octets than this, memory is returned to the system.
 const LARGE_ANSWER: usize = 64 * 1024;
 /// How long a client may take to read its answer, and a request to be answered at once.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// What the server asks of the daemon: read the configuration anew.
+/// A request from the server to the daemon: read the configuration again.
 #[derive(Debug)]
 pub struct Reload {
-    /// Also when it withdraws every VIP or ends every session.
+    /// Do it also if it withdraws every VIP or ends every session.
     pub force: bool,
-    /// Where the response goes; `None`: nobody waits for it.
+    /// The channel for the response; `None`: no client waits for it.
     pub reply: Option<oneshot::Sender<Response>>,
 }
 
-/// What the server answers from.
+/// The data for the server's answers.
 #[derive(Debug, Clone)]
 pub struct ControlContext {
     /// The configuration that runs.
@@ -69,29 +69,29 @@ pub struct ControlContext {
     pub router_id: watch::Receiver<Identity>,
     /// The sessions, in the order of the configuration.
     pub peers: watch::Receiver<Peers>,
-    /// How the listener watch stands.
+    /// The state of the listener watch.
     pub listener_watch: watch::Receiver<listener::ListenerReport>,
-    /// What is known of the drain folder.
+    /// The state of the drain folder.
     pub drains: watch::Receiver<drain::DrainFolderReport>,
     /// The owner of the drain folder.
     pub drain_requests: mpsc::Sender<drain::io::DrainRequest>,
-    /// What other tasks want an operator to know, a sentence each.
+    /// The warnings of other tasks, one sentence each.
     pub warnings: Vec<watch::Receiver<Vec<String>>>,
     /// The director's task.
     pub asks: mpsc::Sender<Ask>,
-    /// Whoever reloads.
+    /// The task that reloads.
     pub reloads: mpsc::Sender<Reload>,
     /// The door to the disk.
     pub files: Files,
-    /// The programs of checks and hooks: what they cannot be kept from is a warning.
+    /// The programs of checks and hooks. If the kernel cannot confine them, there is a warning.
     pub programs: Programs,
-    /// Gives memory back after large answers.
+    /// Returns memory to the system after large answers.
     pub trimmer: Trimmer,
     /// When the daemon began.
     pub started: Instant,
 }
 
-/// The places for requests, by how long they may take.
+/// The limits of concurrent requests, by how long they may take.
 #[derive(Debug)]
 struct RequestSlots {
     quick: Semaphore,
@@ -122,14 +122,14 @@ pub async fn serve(socket: Arc<Socket>, context: ControlContext) {
             }
             Err(error) => {
                 debug!(%error, "control socket did not accept");
-                sleep(Duration::from_millis(100)).await; // out of descriptors, most likely
+                sleep(Duration::from_millis(100)).await; // probably out of descriptors
             }
         }
     }
 }
 
-/// Waits until another client can be admitted. A client is let go by dropping its sender; one whose receiver is gone has sent
-/// its request.
+/// Waits until another client can be admitted. Dropping its sender disconnects a client. If its receiver was dropped, the client
+/// has sent its request.
 async fn make_room(sending: &mut VecDeque<(Instant, oneshot::Sender<()>)>) {
     loop {
         sending.retain(|(_, keep)| !keep.is_closed());
@@ -173,8 +173,8 @@ async fn serve_one(
     send(write, &text, places).await
 }
 
-/// Whether the caller is a program of a check or a hook. A daemon that is root shares its user with operators, so there it goes
-/// by who started the caller.
+/// Whether the caller is a program of a check or a hook. If the daemon runs as root, it has the same user as operators, so the
+/// parents of the caller's process decide.
 async fn is_own_program(caller: UCred) -> bool {
     let daemon = nix::unistd::Uid::effective();
     let descends = match caller.pid() {
@@ -184,7 +184,7 @@ async fn is_own_program(caller: UCred) -> bool {
     admission::is_own_program(caller.uid(), daemon.as_raw(), descends)
 }
 
-/// Sends an answer. A client that takes all of it at once needs no place.
+/// Sends an answer. A client that reads the whole answer at once does not count in the limit.
 async fn send(
     mut write: tokio::net::unix::OwnedWriteHalf,
     text: &[u8],
@@ -212,7 +212,7 @@ async fn answer(request: Request, uid: u32, context: &ControlContext, places: &R
         | Request::Recheck { .. }
         | Request::Explain { .. }
         | Request::ExplainPeer { .. }
-        | Request::Reload { .. } => String::new(), // nothing records it
+        | Request::Reload { .. } => String::new(), // this request is not recorded
     };
     let at = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
     let config = context.configs.borrow().clone();
@@ -264,7 +264,7 @@ async fn answer_command(command: Command, context: &ControlContext) -> Response 
     }
 }
 
-/// Hands a change to the owner of the drains, and waits for the routers if that is wanted.
+/// Sends a change to the owner of the drains, and waits for the routers if requested.
 async fn change_drains(change: DrainChange, limit: Option<Duration>, context: &ControlContext) -> Response {
     let (reply, changed) = oneshot::channel();
     let undrained = match &change {
@@ -288,7 +288,7 @@ async fn change_drains(change: DrainChange, limit: Option<Duration>, context: &C
     Response::Done { notes: undrain_notes(&undrained, &changed.absent, &drains, &services) }
 }
 
-/// Waits until every established peer's kernel has the withdraw, and its FIB had time to follow.
+/// Waits until every established peer's kernel has the withdraw, and its FIB has had time to follow.
 async fn wait(context: &ControlContext, generation: Generation, limit: Duration) -> Response {
     let settle = context.configs.borrow().bgp.settle;
     let peers = context.peers.borrow().clone();

@@ -1,14 +1,14 @@
-//! What is said of a name that is not known.
+//! The message for an unknown name.
 //!
 //! Pure.
 
 use crate::model::text;
 
-/// How many names are listed; a site may have thousands.
+/// The most names that are listed; a site may have thousands.
 const LISTED: usize = 20;
 
-/// The sentences for a name that none of the `known` ones is: with the nearest names where some are near, and all of them
-/// where they are few. `what` is what the name should be, such as `service`.
+/// The sentences for a name that is not one of `known`: with the most similar names, if there are any, or all names, if there are
+/// few. `what` is the kind of name, such as `service`.
 pub fn unknown<'a>(what: &str, name: &str, known: impl IntoIterator<Item = &'a str>) -> String {
     let known: Vec<&str> = known.into_iter().collect();
     let name = text::one_line(name, text::LINE);
@@ -44,7 +44,7 @@ mod tests {
         let twenty = all[..20].join(", ");
         for (name, known, want) in [
             ("ww", &["www", "mail"][..], "error: there is no service `ww`; did you mean `www`?".to_owned()),
-            // In a long name more letters may differ.
+            // In a long name, more letters may differ.
             (
                 "pyaments",
                 &["payments"],

@@ -1,4 +1,4 @@
-//! What a request asks of the daemon's tasks, or why it is refused.
+//! Converts a request to a job for the daemon's tasks, or to a refusal.
 //!
 //! Pure.
 
@@ -10,62 +10,62 @@ use super::names;
 use crate::config::Config;
 use crate::drain::{self, Drain, DrainChange, Drains};
 
-/// What is to be done for a request.
+/// The job of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Job {
-    /// Something that is answered at once.
+    /// A job that is answered at once.
     Query(Query),
-    /// Something that waits for files or routers.
+    /// A job that waits for files or routers.
     Command(Command),
 }
 
-/// What is answered at once.
+/// A job that is answered at once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Query {
-    /// How things stand.
+    /// The state of the daemon.
     Status,
-    /// All that is known of a VIP, towards one router or all.
+    /// Explain the state of a VIP, for one router or for all.
     Explain {
         /// The VIP.
         vip: IpAddr,
-        /// The router; `None`: each.
+        /// The router; `None`: all.
         peer: Option<String>,
     },
-    /// All that is known of a router and of the session with it.
+    /// Explain the state of a router and its session.
     ExplainPeer {
         /// The router.
         peer: String,
     },
-    /// Have services probed at once.
+    /// Probe services at once.
     Recheck {
-        /// Which; `None`: all.
+        /// The services; `None`: all.
         services: Option<Vec<String>>,
-        /// What is answered.
+        /// The text of the answer.
         note: String,
     },
 }
 
-/// What waits for files or routers.
+/// A job that waits for files or routers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
     /// Change the drains.
     Drain {
-        /// What to change.
+        /// The change.
         change: DrainChange,
         /// How long to wait for the routers; `None`: not at all.
         wait: Option<Duration>,
     },
-    /// Read the configuration anew.
+    /// Read the configuration again.
     Reload {
-        /// Whatever it interrupts.
+        /// Whether it is done also if it interrupts sessions or routes.
         force: bool,
     },
 }
 
-/// The job of a request. `by` and `at` are who asks and when, for a drain file.
+/// The job of a request. `by` and `at` are the operator and the time, for a drain file.
 ///
 /// # Errors
-/// The refusal, when the request names what is not there.
+/// The refusal, if the request contains an unknown name.
 pub fn job(
     request: Request,
     by: String,
@@ -114,7 +114,7 @@ pub fn service_names(config: &Config) -> Vec<&str> {
 /// The drain files of a scope.
 ///
 /// # Errors
-/// A sentence, when a name is not among the `known` ones, or there is none.
+/// A sentence, if a name is not one of `known`, or if there is no name.
 pub fn drain_names(what: &Scope, known: &[impl AsRef<str>]) -> Result<Vec<String>, String> {
     match what {
         Scope::All => Ok(vec![drain::ALL.to_owned()]),
@@ -136,7 +136,7 @@ pub fn drain_names(what: &Scope, known: &[impl AsRef<str>]) -> Result<Vec<String
     }
 }
 
-/// Who asks: the socket's word for it, `user` or its number, and the name that sudo kept.
+/// The operator: the user of the socket's client, as `user` or as its number, and the name that sudo has kept.
 pub fn who(uid: u32, user: Option<String>, claimed: Option<String>) -> String {
     let name = user.unwrap_or_else(|| format!("uid {uid}"));
     match claimed {
@@ -145,7 +145,7 @@ pub fn who(uid: u32, user: Option<String>, claimed: Option<String>) -> String {
     }
 }
 
-/// What an undrain says beside being done: what had no drain file (`absent`), and what stays drained all the same.
+/// The notes of an undrain: the names that had no drain file (`absent`), and the services that stay drained.
 pub fn undrain_notes(
     names: &[String],
     absent: &[String],
@@ -177,9 +177,9 @@ pub fn undrain_notes(
 /// How a wait for the routers ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum WaitResult {
-    /// Every established peer's kernel has acknowledged the change, and its FIB had `settle` to follow.
+    /// Every established peer's kernel has acknowledged the change, and `settle` has passed for its FIB.
     Settled,
-    /// Time was up; these established peers have not acknowledged. Empty: all have, but `settle` was not over.
+    /// The time limit was reached; these established peers have not acknowledged. Empty: all have, but `settle` had not passed.
     TimeIsUp(Vec<String>),
 }
 

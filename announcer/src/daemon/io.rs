@@ -1,4 +1,4 @@
-//! The daemon's tasks, and what they are made of.
+//! The daemon's tasks.
 
 pub(super) mod direct;
 pub(super) mod limits;

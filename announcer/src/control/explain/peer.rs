@@ -1,6 +1,6 @@
-//! A router's whole story in sentences: the session with it, what was agreed, and how the last one ended.
+//! Explains the state of a router in sentences: its session, the negotiated values, and how the last session ended.
 //!
-//! Pure. It tells what `status --json` has, so that they cannot disagree.
+//! Pure. It uses the same data as `status --json`, so that they cannot contradict each other.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -32,7 +32,7 @@ on_failure = "deprefer"
 "#
 );
 
-/// The story after these outcomes of the second check, `+` or `-`, a second apart; the first check has just passed.
+/// The explanation after these outcomes of the second check, `+` or `-`, one second apart. The first check has just passed.
 fn story(backend: &str, sessions: Vec<SessionExplanation>) -> String {
     let config = Arc::new(config::parse("test.toml", CONFIG).unwrap_or_else(|errors| panic!("{errors}")));
     let start = Instant::now();

@@ -1,4 +1,4 @@
-//! The answers of `status` and `explain`, and the warnings that an operator should look at.
+//! The answers of `status` and `explain`, and the warnings.
 //!
 //! Touches the clock.
 
@@ -20,7 +20,7 @@ use crate::files::io as files;
 use crate::health::io::listener;
 use crate::model::{Asn, Family, PeerAsn};
 
-/// All that is known of a VIP, in sentences.
+/// The explanation of a VIP, in sentences.
 pub(super) fn explained(
     context: &ControlContext,
     report: &Report,
@@ -70,7 +70,7 @@ pub(super) fn explained(
     Response::Done { notes: explain::explain(&story, Instant::now()) }
 }
 
-/// What an operator should look at beside what the director warns of, a sentence each. Nothing is read for it.
+/// The warnings besides those of the director, one sentence each. No file is read for them.
 pub(crate) fn warnings_beside(context: &ControlContext) -> Vec<String> {
     let mut warnings = context.configs.borrow().warnings();
     for others in &context.warnings {
@@ -195,7 +195,7 @@ fn peer(
     }
 }
 
-/// Where a peer is, as far as that is known.
+/// The address of a peer, if it is known.
 fn address_of(peer: &config::PeerConfig, status: &session::SessionReport) -> Option<IpAddr> {
     match peer.address {
         config::PeerAddress::Ip(address) => Some(address),
@@ -215,7 +215,7 @@ fn messages(counters: &session::MessageCounters) -> BTreeMap<String, u64> {
     all.into_iter().filter(|(_, count)| *count > 0).map(|(kind, count)| (kind.to_owned(), count)).collect()
 }
 
-/// All that is known of a router, in sentences.
+/// The explanation of a router, in sentences.
 pub(super) fn explained_peer(context: &ControlContext, name: &str) -> Response {
     let peers = context.peers.borrow().clone();
     match peers.iter().find(|(peer, _)| peer.name.as_str() == name) {

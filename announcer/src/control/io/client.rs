@@ -10,32 +10,32 @@ use std::time::{Duration, SystemTime};
 use crate::control::api::{Request, Response};
 use crate::drain::{self, DrainChange, Drains};
 
-/// A daemon that says nothing for this long, beyond what the request made it wait, is stuck.
+/// If the daemon does not answer for this time, in addition to the requested wait, it hangs.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// Nobody listens there.
+    /// No daemon listens there.
     #[error("announcer is not running: nothing answers at `{0}`")]
     NotRunning(String),
-    /// Not for us.
+    /// We may not use the socket.
     #[error("`{0}` is not ours to use: become root or a member of group `announcer`")]
     Forbidden(String),
-    /// The conversation broke.
+    /// The connection failed.
     #[error("announcer did not answer at `{path}`: {source}")]
     Broken {
         /// The socket.
         path: String,
-        /// What the system says.
+        /// The error of the system.
         source: io::Error,
     },
 }
 
-/// Asks the daemon at `socket`; `patience` is what it may take on top of [`PATIENCE`].
+/// Sends a request to the daemon at `socket`. The answer may take `patience` in addition to [`PATIENCE`].
 ///
 /// # Errors
-/// When nobody answers, or nonsense.
+/// When there is no answer, or when it cannot be read.
 pub fn ask(socket: &Path, request: &Request, patience: Duration) -> Result<Response, ClientError> {
     let path = || socket.display().to_string();
     let broken = |source: io::Error| ClientError::Broken { path: path(), source };
@@ -66,7 +66,8 @@ pub fn ask(socket: &Path, request: &Request, patience: Duration) -> Result<Respo
     serde_json::from_str(&answer).map_err(|e| broken(e.into()))
 }
 
-/// Changes drains where no daemon runs, by the files that it will read when it starts; the names of an undrain that had no file.
+/// Changes drains while no daemon runs, by changing the files that the daemon reads at its start. Returns the names of an undrain
+/// that had no file.
 ///
 /// # Errors
 /// When the files cannot be changed.
@@ -74,7 +75,7 @@ pub fn offline(state_dir: &Path, change: &DrainChange) -> io::Result<Vec<String>
     drain::io::change(&drain::io::directory(state_dir), change)
 }
 
-/// The drains in force where no daemon runs.
+/// The drains in force while no daemon runs.
 ///
 /// # Errors
 /// When the folder cannot be read.
@@ -82,7 +83,7 @@ pub fn offline_drains(state_dir: &Path) -> io::Result<Drains> {
     drain::io::read(&drain::io::directory(state_dir))
 }
 
-/// The time, as a drain file has it.
+/// The time in the format of a drain file.
 pub fn timestamp() -> String {
     humantime::format_rfc3339_seconds(SystemTime::now()).to_string()
 }

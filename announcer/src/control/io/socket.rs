@@ -1,4 +1,4 @@
-//! The control socket, and the lock that keeps a host to one daemon.
+//! The control socket, and the lock that prevents a second daemon on the host.
 
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use tracing::info;
 use crate::files::io::lock::{Lock, LockError};
 use crate::files::io::{self as files, FileError, Files};
 
-/// Who belongs to this group may use the socket.
+/// The members of this group may use the socket.
 const GROUP: &str = "announcer";
 /// The longest `/etc/passwd` and `/etc/group` that are read, in octets.
 const LONGEST_IDS: u64 = 1024 * 1024;
@@ -25,32 +25,32 @@ pub struct Socket {
 /// Why there is no control socket.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
-    /// One daemon a host.
+    /// Another daemon runs on this host.
     #[error(
         "announcer is already running{pid} and holds `{lock}`; one daemon a host is enough for any number of services"
     )]
     Running {
-        /// Its process id, as in ` as pid 7`, when it is known.
+        /// Its process id, such as ` as pid 7`, if it is known.
         pid: String,
         /// The lock file.
         lock: String,
     },
-    /// The lock or the socket cannot be made.
+    /// The lock or the socket could not be made.
     #[error("cannot make the control socket `{path}`: {source}")]
     Io {
-        /// Where it was to be.
+        /// Its path.
         path: String,
-        /// What the system says.
+        /// The error of the system.
         source: FileError,
     },
 }
 
 impl Socket {
-    /// Takes the lock beside `path`, replaces a socket that a dead daemon left, and listens: mode 0660, of group
-    /// `announcer` where there is one.
+    /// Takes the lock beside `path`, replaces the socket of a dead daemon, and listens. The socket has mode 0660, and group
+    /// `announcer` if that group exists.
     ///
     /// # Errors
-    /// When another daemon runs, or the file system refuses.
+    /// When another daemon runs, or when the file system returns an error.
     pub async fn bind(files: &Files, path: &Path) -> Result<Socket, BindError> {
         let failed = |source: FileError| BindError::Io { path: path.display().to_string(), source };
         let group = files.read_text(Path::new("/etc/group"), LONGEST_IDS).await.ok();
@@ -70,7 +70,7 @@ impl Socket {
 
 impl Drop for Socket {
     fn drop(&mut self) {
-        let _ = files::remove(&self.path); // a socket that is left is replaced by the next daemon
+        let _ = files::remove(&self.path); // the next daemon replaces a socket that remains
     }
 }
 
@@ -97,7 +97,7 @@ fn bind(path: &Path, group: Option<u32>) -> Result<(UnixListener, Lock), LockErr
     Ok((listener, lock))
 }
 
-/// The name of a user, as `/etc/passwd` has it: a static program has no name service.
+/// The name of a user in `/etc/passwd`: a static program has no name service.
 pub(super) async fn user_name(files: &Files, uid: u32) -> Option<String> {
     let text = files.read_text(Path::new("/etc/passwd"), LONGEST_IDS).await.ok()?;
     text.lines().find_map(|line| {

@@ -29,7 +29,7 @@ fn drains(names: &[&str]) -> Drains {
     Drains::from_files(names.iter().map(|name| ((*name).to_owned(), Ok("kernel".to_owned()))))
 }
 
-/// The job in short, or the refusal.
+/// The job as a short text, or the refusal.
 fn shown(request: Request, drained: &[&str]) -> String {
     match job(request, "ann".into(), "now".into(), &config(), &drains(drained)) {
         Ok(Job::Query(Query::Status)) => "status".into(),

@@ -1,4 +1,4 @@
-//! The director's task: feeds it every fact, publishes what it decides, and keeps the probes that it wants.
+//! The director's task: it passes every fact to the director, publishes the decisions, and runs the wanted probes.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -24,7 +24,7 @@ use crate::model::Generation;
 use crate::rib::LocRib;
 use crate::vip::Presence;
 
-/// What the director's task hears.
+/// The inputs of the director's task.
 pub(in crate::daemon) struct DirectorInputs {
     pub(in crate::daemon) asked: mpsc::Receiver<Ask>,
     pub(in crate::daemon) probed: mpsc::Receiver<ProbeFact>,
@@ -33,7 +33,7 @@ pub(in crate::daemon) struct DirectorInputs {
     pub(in crate::daemon) drains: mpsc::Receiver<drain::io::DrainFact>,
 }
 
-/// What is counted of facts and changes, beside what they lead to.
+/// The counters of facts and changes.
 pub(in crate::daemon) struct ChangeObservers {
     /// For metrics.
     pub(in crate::daemon) tally: watch::Sender<Tally>,
@@ -47,19 +47,19 @@ impl ChangeObservers {
             return;
         }
         self.tally.send_modify(|tally| changes.iter().for_each(|change| tally.changed(change)));
-        // The hook's task takes them at once, whatever the hook does; it is gone when the daemon ends.
+        // The hook's task receives them at once, also while the hook runs. It ends with the daemon.
         let _ = self.hooks.send(changes).await;
     }
 }
 
-/// Where the generation goes in which an order holds.
+/// The channel for the generation in which an order holds.
 enum GenerationReply {
     Plain(oneshot::Sender<Generation>),
     Reload(oneshot::Sender<Result<Generation, Refusal>>),
 }
 
 impl GenerationReply {
-    /// Who asked may be gone.
+    /// The requester may have ended.
     fn answer(self, generation: Generation) {
         match self {
             GenerationReply::Plain(reply) => {
@@ -72,7 +72,7 @@ impl GenerationReply {
     }
 }
 
-/// Runs for ever. Facts that wait together are decided together.
+/// Runs for ever. Facts that wait at the same time are processed together.
 pub(in crate::daemon) async fn direct(
     mut director: Director,
     mut probes: ProbeLoops,
@@ -89,7 +89,7 @@ pub(in crate::daemon) async fn direct(
         tokio::select! {
             biased;
             Some(asked) = inputs.asked.recv() => match asked {
-                // Who asked may be gone, here and below.
+                // The requester may have ended, here and below.
                 Ask::Report(reply) => drop(reply.send(director.report()).ok()),
                 Ask::Figures(reply) => drop(reply.send(director.figures(Instant::now())).ok()),
                 Ask::Recheck(services) => facts.push(Fact::Recheck(services)),
@@ -113,7 +113,7 @@ pub(in crate::daemon) async fn direct(
             },
             _ = inputs.listening.recv_many(&mut listening, 1024) => {}
             Some(drain::io::DrainFact { drains, forgiven, applied: waits }) = inputs.drains.recv() => {
-                // Forgiven first: the VIPs of an undrain are announced at once, and are not withdrawn for a moment.
+                // The flaps are forgotten first, so that the VIPs of an undrain are announced at once.
                 facts.extend(match forgiven {
                     ForgivenServices::Nobody => None,
                     ForgivenServices::All => Some(Fact::Forgive(None)),
@@ -172,7 +172,7 @@ fn log(change: &StandingChange) {
     }
 }
 
-/// The probe loops, one a VIP and check.
+/// The probe loops, one per VIP and check.
 pub(in crate::daemon) struct ProbeLoops {
     running: BTreeMap<(IpAddr, usize), (Target, watch::Sender<Pace>, OwnedTask)>,
     prober: Prober,
@@ -185,7 +185,7 @@ impl ProbeLoops {
         ProbeLoops { running: BTreeMap::new(), prober, facts }
     }
 
-    /// Runs what `config` wants: a loop whose target is the same goes on undisturbed.
+    /// Runs the probe loops of `config`. A loop with the same target continues.
     pub(in crate::daemon) fn apply(&mut self, config: &Config, director: &Director) {
         let mut before = std::mem::take(&mut self.running);
         for (vip, service) in config.vips() {
@@ -211,7 +211,7 @@ impl ProbeLoops {
         (target, pace, kept)
     }
 
-    /// Tells a loop how fast it has to be now.
+    /// Publishes the current pace to a loop.
     fn pace(&self, key: (IpAddr, usize), director: &Director) {
         if let (Some((_, pace_tx, _)), Some(pace)) = (self.running.get(&key), director.pace(key.0, key.1)) {
             pace_tx.send_if_modified(|current| std::mem::replace(current, pace) != pace);

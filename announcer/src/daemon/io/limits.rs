@@ -1,6 +1,6 @@
-//! What the kernel allows this process, and what it passes on to the programs that it starts.
+//! The resource limits and capabilities of this process, and which of them its programs inherit.
 //!
-//! Touches this process alone.
+//! Touches only this process.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing::{info, warn};
@@ -8,14 +8,13 @@ use tracing::{info, warn};
 use crate::config::{CheckConfig, Config};
 use crate::health::io::probe;
 
-/// As many descriptors as the unit asks for. More is not worth it: programs that close all that they could have open go
-/// through them one by one.
+/// The limit of descriptors, as in the unit. More would be slow: some programs close all possible descriptors one by one.
 const MOST_FILES: u64 = 65_536;
 
-/// What is open besides sessions and probes: logs, netlink, inotify, the control socket and its clients.
+/// The descriptors besides those of sessions and probes: logs, netlink, inotify, the control socket and its clients.
 const OTHER_FILES: u64 = 64;
 
-/// Raises the limit of file descriptors as far as we may, and says if that is little for so many checks.
+/// Raises the limit of file descriptors as far as we may, and logs a warning if it may be too low for the checks.
 pub(in crate::daemon) fn raise_files(config: &Config) {
     let limit = getrlimit(Resource::Nofile);
     let wanted = raised(&limit);
@@ -34,13 +33,13 @@ pub(in crate::daemon) fn raise_files(config: &Config) {
     }
 }
 
-/// The soft limit up to the hard one, and never down; `None`: there is none.
+/// The new soft limit: at most the hard limit, and never lower than before; `None`: there is no limit.
 fn raised(limit: &Rlimit) -> Option<u64> {
     let current = limit.current?;
     Some(current.max(limit.maximum.map_or(MOST_FILES, |most| most.min(MOST_FILES))))
 }
 
-/// How many descriptors a configuration may have open at once, if all that it asks hangs.
+/// How many descriptors a configuration may need at once, if all its probes hang.
 fn needed(config: &Config) -> u64 {
     let one = |check: &CheckConfig| {
         u128::from(check.probe.descriptors())
@@ -51,11 +50,11 @@ fn needed(config: &Config) -> u64 {
                 .clamp(1, probe::MOST as u128)
     };
     let probes: u128 = config.vips().flat_map(|(_, service)| &service.checks).map(one).sum();
-    // A session's own, and one that is dialled while that is closed.
+    // A session's own connection, and a new one that is opened while the old one is being closed.
     OTHER_FILES + 2 * config.peers.len() as u64 + u64::try_from(probes).unwrap_or(u64::MAX)
 }
 
-/// Keeps our capabilities to ourselves: the unit gives them to all that this process starts, until this.
+/// Prevents child processes from inheriting our capabilities. Without this call, the unit's ambient capabilities pass to them.
 pub(in crate::daemon) fn keep_capabilities() {
     if let Err(error) = rustix::thread::clear_ambient_capability_set() {
         warn!(%error, "programs of checks have the daemon's capabilities");

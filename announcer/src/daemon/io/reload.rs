@@ -1,4 +1,4 @@
-//! A new configuration for a running daemon: read, judged, applied; or refused, and then nothing has changed.
+//! Reloads the configuration of a running daemon: reads it, checks it and applies it. If it is refused, nothing changes.
 //!
 //! ```text
 //! read and parse ─→ sessions? ─→ director judges and applies ─→ VIPs wanted on lo ─→ sessions
@@ -39,17 +39,17 @@ pub(in crate::daemon) struct Reloader {
     pub(in crate::daemon) counts: watch::Sender<Reloads>,
 }
 
-/// Why a reload that ends every session wants `--force`.
+/// Why a reload that ends every session needs `--force`.
 const INTERRUPTS: &str = "error: this would end every session, by removing or changing each peer or what all sessions have in \
                           common; `announcer reload --force` does it, one session after the other";
 
-/// For people and other hosts alone: no decision reads it.
+/// The wall clock, only for people and other hosts. No decision uses it.
 pub(in crate::daemon) fn unix_time() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
 }
 
 impl Reloader {
-    /// Serves requests for ever, one at a time; a request that waits for a file that hangs has a limit.
+    /// Serves requests for ever, one at a time; a file that hangs delays a request only up to a time limit.
     pub(in crate::daemon) async fn serve(self, mut requests: mpsc::Receiver<Reload>) {
         while let Some(Reload { force, reply }) = requests.recv().await {
             let response = self.apply(force).await.unwrap_or_else(|response| response);
@@ -68,12 +68,12 @@ impl Reloader {
                 Response::Status { .. } => {}
             }
             if let Some(reply) = reply {
-                let _ = reply.send(response); // who asked may be gone
+                let _ = reply.send(response); // the requester may have ended
             }
         }
     }
 
-    /// What became of the configuration; an error is a response too.
+    /// Applies the configuration. An error is a response too.
     async fn apply(&self, force: bool) -> Result<Response, Response> {
         let ending = || Response::Failed { message: "announcer is ending".into() };
         let refused = |message: String| Response::Refused { message };
@@ -81,7 +81,7 @@ impl Reloader {
         let config = load(&self.files, &self.file, look).await.map_err(|error| refused(error.to_string()))?;
         let (config, old) = (Arc::new(config), self.configs.borrow().clone());
         if config == old {
-            self.configs.send_replace(config); // sessions read their keys again
+            self.configs.send_replace(config); // the sessions read their keys again
             return Ok(Response::Done { notes: vec!["nothing has changed".into()] });
         }
         if !force && interrupts_every_session(&old, &config, self.identity.borrow().id) {
@@ -95,7 +95,7 @@ impl Reloader {
         let generation = applied.ok_or_else(ending)?.map_err(|refusal| {
             refused(format!("error: {refusal}; `announcer reload --force` does it all the same"))
         })?;
-        // The director first: what is sent of a VIP that it does not know is lost.
+        // The director comes first: facts about a VIP that it does not know are lost.
         self.wanted.send_replace(vips_wanted(&config, generation));
         self.configs.send_replace(config.clone());
         Ok(Response::Done { notes })

@@ -1,6 +1,6 @@
-//! Keeps the sessions that the configuration wants: starts and ends their tasks as [`plan`] says, one step after the other.
+//! Runs the sessions of the configuration: it starts and ends their tasks as [`plan`] says, one step after the other.
 //!
-//! Level-triggered: each step looks at what is wanted now, and at what runs.
+//! Level-triggered: each step compares the wanted sessions with the running ones.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -26,12 +26,12 @@ use crate::files::io::Files;
 use crate::model::{Liveness, PeerName, RouterId};
 use crate::rib::LocRib;
 
-/// How long a session may take to say good-bye.
+/// How long a session may take to end.
 const HANG_UP: Duration = Duration::from_secs(2);
-/// How long a session that was begun anew may take until the next one is.
+/// How long a restarted session may take before the next one is restarted.
 const RETURN: Duration = Duration::from_secs(30);
 
-/// What every session is given.
+/// The values that every session gets.
 #[derive(Debug, Clone)]
 pub(in crate::daemon) struct SessionResources {
     pub(in crate::daemon) configs: watch::Receiver<Arc<Config>>,
@@ -40,9 +40,9 @@ pub(in crate::daemon) struct SessionResources {
     pub(in crate::daemon) network: watch::Receiver<Arc<Network>>,
     pub(in crate::daemon) files: Files,
     pub(in crate::daemon) ribs: watch::Receiver<Arc<LocRib>>,
-    /// Whether the daemon before this one ended without a goodbye.
+    /// Whether the previous daemon ended without a withdraw.
     pub(in crate::daemon) restarted: bool,
-    /// Once it has a text the daemon ends: every session is shut down with it.
+    /// When it has a text, the daemon ends, and every session is shut down with this text.
     pub(in crate::daemon) stop: watch::Receiver<Option<String>>,
 }
 
@@ -60,7 +60,7 @@ impl SessionTask {
         &self.settings.peer.name
     }
 
-    /// As the plan sees it.
+    /// The session in the form that the plan uses.
     fn session(&self) -> plan::RunningSession {
         let status = self.status.borrow();
         let state = if status.state == StateName::Established {
@@ -72,7 +72,7 @@ impl SessionTask {
     }
 }
 
-/// Holds the sessions until `stop`; publishes them in the order of the configuration.
+/// Runs the sessions until `stop`, and publishes them in the order of the configuration.
 pub(in crate::daemon) async fn keep(shared: SessionResources, peers: watch::Sender<Peers>) {
     let mut keeper = SessionManager {
         running: Vec::new(),
@@ -92,7 +92,7 @@ pub(in crate::daemon) async fn keep(shared: SessionResources, peers: watch::Send
     keeper.shut_down(&text).await;
 }
 
-/// What decides about sessions, and can change.
+/// The inputs that decide about sessions.
 struct SessionInputs {
     configs: watch::Receiver<Arc<Config>>,
     router_ids: watch::Receiver<Identity>,
@@ -103,12 +103,12 @@ impl SessionInputs {
         SessionInputs { configs: shared.configs.clone(), router_ids: shared.router_ids.clone() }
     }
 
-    /// What is wanted now.
+    /// The wanted configuration and router id.
     fn now(&mut self) -> (Arc<Config>, Option<RouterId>) {
         (self.configs.borrow_and_update().clone(), self.router_ids.borrow_and_update().id)
     }
 
-    /// Waits until something else may be wanted; `false`: the daemon ends.
+    /// Waits until an input has changed; `false`: the daemon ends.
     async fn changed(&mut self) -> bool {
         tokio::select! {
             changed = self.configs.changed() => changed.is_ok(),
@@ -122,12 +122,12 @@ struct SessionManager {
     peers: watch::Sender<Peers>,
     inputs: SessionInputs,
     shared: SessionResources,
-    /// The configuration that the sessions were given last.
+    /// The configuration that was last passed to the sessions.
     applied: Option<Arc<Config>>,
 }
 
 impl SessionManager {
-    /// Takes the steps that there are, then waits until there can be others; `false`: the daemon ends.
+    /// Makes all steps of the plan, then waits for a change; `false`: the daemon ends.
     async fn work(&mut self) -> bool {
         loop {
             let (config, router_id) = self.inputs.now();
@@ -169,7 +169,8 @@ impl SessionManager {
         self.running.iter().map(SessionTask::session).collect()
     }
 
-    /// Lets the sessions that go on know what they have to say from now on, and read their keys again: at a reload alone.
+    /// Passes the new configuration to the sessions that continue, so that they send it and read their keys again. This happens
+    /// only at a reload.
     fn update(&mut self, wanted: &DesiredSessions<'_>, config: &Arc<Config>) {
         let before = self.applied.replace(config.clone());
         let is_reload = before.is_none_or(|before| !Arc::ptr_eq(&before, config));
@@ -188,7 +189,7 @@ impl SessionManager {
 
     fn start(&mut self, name: &PeerName, wanted: &DesiredSessions<'_>) {
         let Some(peer) = wanted.peer(name) else { return };
-        self.running.retain(|one| one.name() != name); // one that waited for the router id
+        self.running.retain(|one| one.name() != name); // a session that waited for the router id
         self.running.push(start(wanted.settings(peer), &self.shared));
         self.publish(wanted.config);
     }
@@ -199,18 +200,18 @@ impl SessionManager {
         self.publish(config);
         one.order.send_replace(order);
         if let Some(task) = &mut one.task {
-            let _ = timeout(HANG_UP, task.ended()).await; // dropped then, which closes it
+            let _ = timeout(HANG_UP, task.ended()).await; // if it takes longer, it is dropped, which closes the connection
         }
     }
 
-    /// Waits until a session that was begun anew is up and its router has all, or until something else is wanted of it.
+    /// Waits until a restarted session is established and its router has all routes, or until its wanted settings change.
     async fn wait_for_return(&mut self, name: &PeerName) {
         let Some(one) = self.running.iter().find(|one| one.name() == name) else { return };
         let (mut status, settings) = (one.status.clone(), one.settings.clone());
         let generation = self.shared.ribs.borrow().generation;
         let back = status.wait_for(|s| s.state == StateName::Established && s.acknowledged >= generation);
         let mut inputs = SessionInputs::of(&self.shared);
-        // Wrong as it was, it may never come back: what mends it is not kept waiting.
+        // With wrong settings the session may never be established. A corrected configuration must not wait for it.
         let changed = async {
             loop {
                 let (config, router_id) = inputs.now();

@@ -1,4 +1,4 @@
-//! A task that is started again when it panics, and ends when nobody keeps it.
+//! A task that is started again when it panics, and ends when its handle is dropped.
 
 use std::time::Duration;
 
@@ -6,15 +6,15 @@ use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::sleep;
 use tracing::error;
 
-/// Before a task that panicked is started again.
+/// The wait before a task that panicked is started again.
 const RESTART: Duration = Duration::from_secs(1);
 
-/// A task; dropped, it ends.
+/// The handle of a task. The task ends when the handle is dropped.
 #[derive(Debug)]
 pub(in crate::daemon) struct OwnedTask(JoinHandle<()>);
 
 impl OwnedTask {
-    /// Runs what `task` makes, and makes it anew when it panics.
+    /// Runs the future that `task` makes, and makes a new one when it panics.
     pub(in crate::daemon) fn new<F>(name: String, mut task: impl FnMut() -> F + Send + 'static) -> OwnedTask
     where
         F: Future<Output = ()> + Send + 'static,
@@ -36,7 +36,7 @@ impl OwnedTask {
 
     /// Waits until it has ended by itself.
     pub(in crate::daemon) async fn ended(&mut self) {
-        let _ = (&mut self.0).await; // one that ended badly has ended too
+        let _ = (&mut self.0).await; // a task that ended with an error has ended too
     }
 }
 

@@ -24,7 +24,7 @@ rise = 1
 "#
 );
 
-/// What becomes of a probe loop.
+/// How a probe loop ends.
 #[derive(Clone, Copy, PartialEq)]
 enum Fate {
     Lives,
@@ -32,7 +32,7 @@ enum Fate {
     Dies,
 }
 
-/// A probe loop that passes ten times and then meets its fate.
+/// A probe loop that passes ten times and then ends as `fate` says.
 async fn probing(vip: IpAddr, fate: Fate, facts: mpsc::Sender<ProbeFact>) {
     for sequence in 0.. {
         match fate {

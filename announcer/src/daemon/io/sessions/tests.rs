@@ -1,4 +1,4 @@
-//! The keeper with routers of its own: what the plan says is done, in that order.
+//! Tests with own routers that the steps of the plan are made, in that order.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -57,7 +57,7 @@ fn config(ports: &[u16], keys: &str) -> Arc<Config> {
     }
     text += "[[service]]\nname = \"www\"\nvips = [\"192.0.2.80\"]\n[[service.check]]\ntcp = 80\n";
     let mut config = config::parse("x", &text).unwrap_or_else(|errors| panic!("{errors}"));
-    // A file cannot name routers on this host.
+    // A configuration file cannot name routers on this host.
     for (peer, last) in config.peers.iter_mut().zip(1..) {
         peer.address = config::PeerAddress::Ip(std::net::Ipv4Addr::new(127, 0, 0, last).into());
     }

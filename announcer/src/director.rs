@@ -1,15 +1,15 @@
-//! The one decision point: configuration, health, drains and VIPs in; the Loc-RIB, and why, out.
+//! The one decision point. Its input is the configuration, health, drains and VIPs; its output is the Loc-RIB and the reasons.
 //!
-//! Pure. Routes and `status` both read [`Standing`], so they cannot disagree.
+//! Pure. Routes and `status` both read [`Standing`], so they cannot contradict each other.
 //!
 //! ```text
-//! a Fact: Probed, Vip, Drains, … ── handle ────→ standing of each VIP ──→ LocRib (routes)
+//! Probed, Listening, Vip, Drains, … ── handle ──→ standing of each VIP ──→ LocRib (routes)
 //!              time ────────────────── expire ──↗                     └──→ Report (sentences)
 //! ```
 //!
-//! [`standing`] has the words, `vip` the standing of one VIP by itself, `decide` the decision on all of them, `reload` what
-//! another configuration changes and [`preview`] the same before it is made, [`report`] what is reported of it all,
-//! [`figures`] what metrics want of that.
+//! [`standing`] has the words. `vip` computes the standing of one VIP by itself. `decide` decides on all VIPs. `reload` applies
+//! another configuration, and [`preview`] computes its effect before it is made. [`report`] makes the report for operators,
+//! [`figures`] the numbers for metrics.
 
 pub mod ask;
 mod decide;
@@ -44,38 +44,38 @@ pub use report::{CheckReport, Report, ServiceReport, VipReport};
 pub use standing::{LastChoiceReason, NotAnnouncedReason, Standing};
 use vip::VipState;
 
-/// Before its first verdict a check is asked at least this often, so that a start is not `rise` intervals long.
+/// The longest interval of a check before its first verdict, so that a start does not take `rise` intervals.
 const FIRST_VERDICT_INTERVAL: Duration = Duration::from_millis(200);
 
-/// Something that happened, and that may change what is announced.
+/// A fact that may change the announcements.
 #[derive(Debug, Clone)]
 pub enum Fact {
     /// A probe ended.
     Probed(ProbeFact),
-    /// The kernel says that a listener is gone, or there again. Probes numbered below the number were started before.
+    /// The kernel reports that a listener is gone, or back. Probes with a lower number were started before.
     Listening(ListenerFact, u64),
     /// A VIP is on the host, or is not.
     Vip(IpAddr, Presence),
-    /// The drain directory holds these now.
+    /// The current contents of the drain directory.
     Drains(Drains),
-    /// An operator wants these services announced as soon as they are fit, whatever they did before; `None`: all.
+    /// An operator wants these services to be announced as soon as they are healthy, without damping; `None`: all.
     Forgive(Option<Vec<String>>),
-    /// Someone wants these services probed at once; `None`: all.
+    /// An operator wants these services to be probed at once; `None`: all.
     Recheck(Option<Vec<String>>),
-    /// The daemon is to end: nothing is announced from now on.
+    /// The daemon ends: nothing is announced from now on.
     Stop,
 }
 
-/// A VIP whose standing became another one: a line in the log.
+/// A change of a VIP's standing, which is a line in the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StandingChange {
-    /// Whose VIP.
+    /// The service of the VIP.
     pub service: ServiceName,
     /// Which.
     pub vip: IpAddr,
-    /// What held before.
+    /// The standing before.
     pub before: Standing,
-    /// What holds from now on.
+    /// The standing from now on.
     pub standing: Standing,
 }
 
@@ -86,14 +86,14 @@ struct ServiceAttributes {
     last_choice: Arc<Attributes>,
 }
 
-/// Owns what is known and decides what is announced.
+/// Owns all facts and decides what is announced.
 #[derive(Debug, Clone)]
 pub struct Director {
     config: Arc<Config>,
     vips: BTreeMap<IpAddr, VipState>,
-    /// The VIPs that share a prefix, by that.
+    /// The VIPs that share a prefix, by the prefix.
     shared: BTreeMap<IpNet, Vec<IpAddr>>,
-    /// When VIPs are to be looked at again though nothing is heard of them.
+    /// When VIPs have to be decided again without a new fact.
     deadlines: BTreeSet<(Instant, IpAddr)>,
     /// The VIPs that wait for their first verdict.
     undecided: BTreeSet<IpAddr>,
@@ -105,16 +105,16 @@ pub struct Director {
     attributes: Vec<ServiceAttributes>,
     routes: Routes,
     rib: Arc<LocRib>,
-    /// Whether the routes are others than those of `rib`, and when the first fact was known that made them so.
+    /// Set if the routes differ from those of `rib`: the time of the first fact that changed them.
     stale: Option<Instant>,
     /// The checks whose pace changed.
     paced: BTreeSet<(IpAddr, usize)>,
-    /// Whether what the listener watch wants to know changed.
+    /// Whether the data for the listener watch has changed.
     unwatched: bool,
 }
 
 impl Director {
-    /// Knows nothing yet, and so announces nothing.
+    /// A director without facts, which announces nothing.
     pub fn new(config: Arc<Config>, drains: Drains, now: Instant) -> Self {
         let mut director = Director {
             config,
@@ -139,7 +139,7 @@ impl Director {
                 .extend(service.vips.iter().map(|vip| (*vip, VipState::new(index, service, 0, now))));
         }
         director.read_config();
-        let mut changes = Vec::new(); // nothing has changed for anyone: this is the beginning
+        let mut changes = Vec::new(); // at the beginning, nothing is reported as a change
         let now = director.catch_up(now, &mut changes);
         director.judge_all(now, &mut changes);
         director
@@ -150,7 +150,7 @@ impl Director {
         self.deadlines.first().map(|(at, _)| *at)
     }
 
-    /// Ends the waits and the leases that are over; says whose standing changed.
+    /// Ends the expired waits and leases; returns the changed standings.
     #[must_use]
     pub fn expire(&mut self, now: Instant) -> Vec<StandingChange> {
         let mut changes = Vec::new();
@@ -158,7 +158,7 @@ impl Director {
         changes
     }
 
-    /// Takes one fact in; says whose standing changed.
+    /// Processes one fact; returns the changed standings.
     #[must_use]
     pub fn handle(&mut self, fact: Fact, now: Instant) -> Vec<StandingChange> {
         let mut changes = Vec::new();
@@ -169,7 +169,7 @@ impl Director {
                 let vip = self.vips.get_mut(&address);
                 let Some(check) = vip.and_then(|vip| vip.checks.get_mut(index)) else { return changes };
                 let settling = (check.settling(), check.verdict());
-                let verdict = check.observe(sequence, outcome, at); // the standing, below, says what changed
+                let verdict = check.observe(sequence, outcome, at); // the change of the standing is logged below
                 if settling != (check.settling(), check.verdict()) {
                     self.paced.insert((address, index));
                 }
@@ -207,7 +207,7 @@ impl Director {
         changes
     }
 
-    /// A listener that is gone fails the checks that ask there; one that is back has them asked at once.
+    /// When a listener is gone, the checks of its port fail. When it is back, they are probed at once.
     fn listening(
         &mut self,
         fact: ListenerFact,
@@ -241,7 +241,7 @@ impl Director {
         }
     }
 
-    /// What is to be announced now; its generation rises only when that changed.
+    /// The routes to announce now. The generation increases only when they have changed.
     pub fn rib(&mut self) -> Arc<LocRib> {
         let complete = self.undecided.is_empty() && !self.stopping;
         let stale = self.stale.take();
@@ -253,7 +253,7 @@ impl Director {
         self.rib.clone()
     }
 
-    /// How often, from now on, a check of a VIP is asked.
+    /// The current pace of a check of a VIP.
     pub fn pace(&self, vip: IpAddr, check: usize) -> Option<Pace> {
         let vip = self.vips.get(&vip)?;
         let config = self.config.services[vip.service].checks.get(check)?;
@@ -266,13 +266,13 @@ impl Director {
         Some(Pace { interval, rechecks: vip.rechecks })
     }
 
-    /// The checks whose pace changed since this was last asked.
+    /// The checks whose pace has changed since the last call.
     pub fn take_paced(&mut self) -> BTreeSet<(IpAddr, usize)> {
         std::mem::take(&mut self.paced)
     }
 
-    /// What the listener watch has to know, if that changed since this was last asked. A pair is up if any check that asks
-    /// it is: something answers there.
+    /// The data for the listener watch, if it has changed since the last call. A pair is up if any check of it is up, because then
+    /// a server answers there.
     pub fn take_watched(&mut self) -> Option<WatchPlan> {
         if !std::mem::take(&mut self.unwatched) {
             return None;

@@ -1,7 +1,7 @@
-//! What is drained, by whom and why. A drain is a file: `DIR/SERVICE`, or `DIR/_all`.
+//! The drains: the drained services, with operator and reason. A drain is a file: `DIR/SERVICE`, or `DIR/_all`.
 //!
-//! Pure. The text of a drain file holds `reason:`, `by:` and `at:` lines; any other text in it is its reason, so that
-//! `echo 'kernel upgrade' > DIR/www` says what it means, and an empty file drains as well.
+//! Pure. The text of a drain file holds `reason:`, `by:` and `at:` lines; any other text in it is the reason, so that
+//! `echo 'kernel upgrade' > DIR/www` works. An empty file drains too.
 
 pub mod io;
 
@@ -13,17 +13,17 @@ use crate::model::{ServiceName, text};
 /// The file that drains every service; no service can have this name.
 pub const ALL: &str = "_all";
 
-/// The longest reason that a command takes, in octets: a drain file is read up to four times as many.
+/// The longest reason that a command accepts, in octets. A drain file is read up to four times this length.
 pub const LONGEST_REASON: usize = 1000;
 
-/// What a command changes. Names are those of drain files: a service's, or [`ALL`].
+/// The change of a command. The names are those of drain files: a service's name, or [`ALL`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DrainChange {
     /// Each of these gets a drain file.
     Drain {
         /// At least one.
         names: Vec<String>,
-        /// What each file says.
+        /// The contents of each file.
         drain: Drain,
     },
     /// The drain file of each of these is removed.
@@ -44,7 +44,7 @@ impl DrainChange {
     }
 }
 
-/// The services of which it is forgotten that they came and went.
+/// The services whose flaps are forgotten.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ForgivenServices {
     /// None.
@@ -56,7 +56,7 @@ pub enum ForgivenServices {
 }
 
 impl ForgivenServices {
-    /// These and those.
+    /// Both sets together.
     pub fn and(self, other: ForgivenServices) -> ForgivenServices {
         match (self, other) {
             (ForgivenServices::All, _) | (_, ForgivenServices::All) => ForgivenServices::All,
@@ -69,17 +69,17 @@ impl ForgivenServices {
     }
 }
 
-/// What is known of the drain folder.
+/// The state of the drain folder.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct DrainFolderReport {
-    /// The drains in force: what the folder held when it could last be read.
+    /// The drains in force: the contents of the folder when it could last be read.
     pub drains: Drains,
-    /// Why the folder cannot be read now; `None`: it was read.
+    /// Why the folder cannot be read now; `None`: it can be read.
     pub unreadable: Option<String>,
 }
 
 impl DrainFolderReport {
-    /// What an operator should know of the folder.
+    /// The warning about the folder.
     pub fn warning(&self) -> Option<String> {
         let why = self.unreadable.as_ref()?;
         Some(format!(
@@ -88,7 +88,7 @@ impl DrainFolderReport {
     }
 }
 
-/// A reason that a command takes, or why it does not.
+/// Checks the reason of a command.
 ///
 /// # Errors
 /// When it is longer than [`LONGEST_REASON`].
@@ -102,19 +102,19 @@ pub fn reason(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-/// One drain, as its file says.
+/// One drain, with the contents of its file.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Drain {
-    /// Why, in the operator's words.
+    /// The reason, in the operator's words.
     pub reason: Option<String>,
     /// Who made it.
     pub by: Option<String>,
-    /// When, RFC 3339; for people alone, never compared.
+    /// When, RFC 3339; only for people, and never compared.
     pub at: Option<String>,
 }
 
 impl Drain {
-    /// What a drain file says. Never fails: whatever stands in the file, its service is drained.
+    /// Reads the text of a drain file. This never fails: the service is drained, whatever the text is.
     pub fn parse(text: &str) -> Drain {
         let mut drain = Drain::default();
         let mut reason = Vec::new();
@@ -130,7 +130,7 @@ impl Drain {
         drain
     }
 
-    /// The drain of a file that cannot be read, which drains all the same.
+    /// The drain of a file that cannot be read. Such a file drains too.
     pub fn unreadable(why: &str) -> Drain {
         Drain { reason: Some(format!("its drain file cannot be read: {why}")), ..Drain::default() }
     }
@@ -144,7 +144,7 @@ impl Drain {
     }
 }
 
-/// As much of a line as a file has room for.
+/// The part of a line that fits into the file.
 fn one_line(text: &str) -> String {
     text::one_line(text, text.len())
 }
@@ -165,18 +165,18 @@ impl fmt::Display for Drain {
     }
 }
 
-/// The drains in force: what the drain directory holds.
+/// The drains in force: the contents of the drain directory.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Drains {
     /// `_all`.
     pub all: Option<Drain>,
-    /// By file name, which need not be a service's.
+    /// The other drains, by file name. The name may belong to no service.
     pub named: BTreeMap<String, Drain>,
 }
 
 impl Drains {
-    /// From the directory's files: their names, and their texts or why they could not be read. Names that begin with a
-    /// dot are an editor's or our own, half written.
+    /// From the directory's files: their names, and their texts or why they could not be read. Names that begin with a dot are
+    /// temporary files of an editor or of ourselves.
     pub fn from_files(files: impl IntoIterator<Item = (String, Result<String, String>)>) -> Drains {
         let mut drains = Drains::default();
         for (name, text) in files {
@@ -193,7 +193,7 @@ impl Drains {
         drains
     }
 
-    /// The drain that holds a service back: its own, else that of all.
+    /// The drain of a service: its own, otherwise that of all services.
     pub fn of(&self, service: &ServiceName) -> Option<&Drain> {
         self.named.get(service.as_str()).or(self.all.as_ref())
     }
@@ -218,7 +218,7 @@ mod tests {
         assert_eq!(Drain::parse("see: ticket 7").reason.as_deref(), Some("see: ticket 7"));
     }
 
-    // H23: 100 KB were cut by the protocol, and the command said "EOF while parsing a string".
+    // H23: the protocol cut a reason of 100 KB, and the command printed "EOF while parsing a string".
     #[test]
     fn a_reason_has_a_limit_that_is_said() {
         assert_eq!(reason(&"x".repeat(LONGEST_REASON)).unwrap().len(), LONGEST_REASON);

@@ -1,6 +1,6 @@
-//! What other tasks ask of the director's task.
+//! The requests of other tasks to the director's task.
 //!
-//! Pure. A question carries the channel for its answer; whoever asked may be gone by then.
+//! Pure. A request has a channel for its answer. The requester may have ended before the answer.
 
 use std::sync::Arc;
 
@@ -11,30 +11,30 @@ use super::{Figures, Report};
 use crate::config::Config;
 use crate::model::Generation;
 
-/// A question, or an order, to the director's task.
+/// A request to the director's task.
 #[derive(Debug)]
 pub enum Ask {
-    /// What is decided, and why.
+    /// Returns the decisions and their reasons.
     Report(oneshot::Sender<Report>),
-    /// What metrics want of it.
+    /// Returns the numbers for metrics.
     Figures(oneshot::Sender<Figures>),
-    /// These services are to be probed at once (`None`: all).
+    /// Probes these services at once (`None`: all).
     Recheck(Option<Vec<String>>),
-    /// The configuration is another one: which generation of the Loc-RIB has that in it? Unless it is forced, it is judged at
-    /// the same moment, and a refusal leaves everything as it was.
+    /// Applies a new configuration, and returns the generation of the Loc-RIB that contains it. Unless it is forced, the reload is
+    /// checked in the same step, and a refusal changes nothing.
     Reload {
         /// The new configuration.
         config: Arc<Config>,
-        /// Whether it is taken whatever it withdraws.
+        /// Whether it is applied also if it withdraws every VIP.
         force: bool,
-        /// The generation, or why the configuration was not taken.
+        /// The generation, or why the configuration was refused.
         reply: oneshot::Sender<Result<Generation, Refusal>>,
     },
-    /// The daemon ends: which generation of the Loc-RIB announces nothing?
+    /// The daemon ends. Returns the generation of the Loc-RIB that announces nothing.
     Stop(oneshot::Sender<Generation>),
 }
 
-/// Asks the director's task; `None`: it has ended.
+/// Sends a request to the director's task; `None`: the task has ended.
 pub async fn ask<T>(asks: &mpsc::Sender<Ask>, question: impl FnOnce(oneshot::Sender<T>) -> Ask) -> Option<T> {
     let (reply, answer) = oneshot::channel();
     asks.send(question(reply)).await.ok()?;

@@ -1,7 +1,7 @@
-//! The decision on each VIP: its own standing, then what the VIPs of the same prefix leave of it, then the route.
+//! Decides on each VIP: first its own standing, then the effect of the other VIPs in its prefix, then the route.
 //!
-//! Pure. Everything here takes a [`DecisionTime`], which [`Director::catch_up`] alone makes: no decision can be made before the
-//! waits and the leases that are over have been ended, and before the time in which the process stood still was excused.
+//! Pure. Every function here needs a [`Moment`], and only [`Director::catch_up`] makes one. So no decision is possible before the
+//! expired waits and leases were ended, and before the time for which the process was stopped was excused.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use super::standing::{LastChoiceReason, NotAnnouncedReason, Standing};
 use super::{Director, StandingChange};
 use crate::rib::Attributes;
 
-/// A deadline that is met later than this was missed by ourselves: the process stood still, and so did the probes.
+/// If a deadline is handled later than this, the process was stopped, and so were the probes.
 const STOOD_STILL: Duration = Duration::from_millis(500);
 
 /// The time of a decision. The director has caught up with it.
@@ -28,11 +28,11 @@ impl DecisionTime {
 }
 
 impl Director {
-    /// Ends the waits and the leases that are over; tells whose standing changed for that. Every entry point of the
-    /// director begins with it.
+    /// Ends the expired waits and leases; records the standings that this changes. Every entry point of the director calls it
+    /// first.
     ///
-    /// A deadline that was missed by more than [`STOOD_STILL`] shows that the process stood still. Nobody listened to the
-    /// probe loops meanwhile, so the leases begin anew, and the waits go on from where they were.
+    /// A deadline that was missed by more than [`STOOD_STILL`] shows that the process was stopped. No results of probes were
+    /// received during that time, so the leases start again, and the waits are extended by that time.
     pub(super) fn catch_up(&mut self, now: Instant, changes: &mut Vec<StandingChange>) -> DecisionTime {
         let time = DecisionTime(now);
         let Some(late) = self.deadline().and_then(|due| now.checked_duration_since(due)) else {
@@ -47,7 +47,7 @@ impl Director {
         time
     }
 
-    /// Decides on every VIP anew.
+    /// Decides on every VIP again.
     pub(super) fn judge_all(&mut self, now: DecisionTime, changes: &mut Vec<StandingChange>) {
         let addresses: Vec<IpAddr> = self.vips.keys().copied().collect();
         for address in &addresses {
@@ -64,7 +64,7 @@ impl Director {
         }
     }
 
-    /// Decides on a VIP anew, and on those that share its prefix; `at` is when the fact was known that made it so.
+    /// Decides again on a VIP, and on the VIPs in the same prefix. `at` is the time of the fact that caused it.
     pub(super) fn judge(
         &mut self,
         address: IpAddr,
@@ -76,18 +76,18 @@ impl Director {
         match self.siblings(address) {
             None => self.settle(address, None, at, now, changes),
             Some(siblings) if decided => self.settle_all(siblings.to_vec(), at, now, changes),
-            // It deserves what it did before, and its siblings are what they were.
+            // Its own standing and its siblings are unchanged.
             Some(_) => {}
         }
     }
 
-    /// The VIPs that a VIP shares its prefix with, itself among them.
+    /// The VIPs in the same prefix as a VIP, including itself.
     fn siblings(&self, address: IpAddr) -> Option<&[IpAddr]> {
         let service = self.config.services.get(self.vips.get(&address)?.service)?;
         self.shared.get(&service.prefix_of(address)).map(Vec::as_slice)
     }
 
-    /// Finds what a VIP deserves by itself; whether that is another thing, or only has other words for it.
+    /// Computes the standing of a VIP by itself; returns whether it is a different standing, and not only different words.
     fn weigh(&mut self, address: IpAddr, DecisionTime(now): DecisionTime) -> bool {
         let Some(vip) = self.vips.get_mut(&address) else { return false };
         let service = &self.config.services[vip.service];
@@ -114,7 +114,7 @@ impl Director {
         vip.own != before
     }
 
-    /// Gives VIPs that share a prefix what the least of them leaves.
+    /// Sets the standings of VIPs in the same prefix; the lowest standing decides.
     fn settle_all(
         &mut self,
         siblings: Vec<IpAddr>,
@@ -127,7 +127,7 @@ impl Director {
         siblings.into_iter().for_each(|sibling| self.settle(sibling, worst.as_ref(), at, now, changes));
     }
 
-    /// Gives a VIP what it deserves, or what the `worst` of its siblings leaves of it.
+    /// Sets the standing of a VIP: its own, or a lower one if the `worst` sibling has a lower one.
     fn settle(
         &mut self,
         address: IpAddr,
@@ -156,7 +156,7 @@ impl Director {
         }
     }
 
-    /// Brings the route of a VIP's prefix up to date.
+    /// Updates the route of a VIP's prefix.
     pub(super) fn route(&mut self, address: IpAddr, at: Instant) {
         let Some(vip) = self.vips.get(&address) else { return };
         let prefix = self.config.services[vip.service].prefix_of(address);
@@ -182,7 +182,7 @@ impl Director {
     }
 }
 
-/// The least of a prefix's VIPs decides.
+/// The rank of a standing. The lowest rank in a prefix decides.
 fn rank(own: &Standing) -> u8 {
     match own {
         Standing::Announced => 0,

@@ -1,5 +1,5 @@
-//! What is decided, in words and numbers for metrics: much less than a [`Report`](super::Report), and made as quickly as a
-//! thousand VIPs allow, for it takes the time of who decides.
+//! The decisions as words and numbers for metrics. They are much smaller than a [`Report`](super::Report) and are made quickly,
+//! because they are computed on the director's thread.
 //!
 //! Pure.
 
@@ -15,33 +15,33 @@ use crate::config::kind::certificate::Date;
 use crate::health::shortages::Shortages;
 use crate::model::ServiceName;
 
-/// What is decided and known of everything, in words and numbers.
+/// The decisions and facts, as words and numbers.
 #[derive(Debug, Clone)]
 pub struct Figures {
     /// In the order of the configuration.
     pub services: Vec<ServiceFigures>,
-    /// What the probes ran out of.
+    /// The resources that probes have lacked.
     pub shortages: Shortages,
-    /// How often a verdict was taken back because its lease ran out.
+    /// How often a verdict was removed because its lease ended.
     pub lapses: u64,
-    /// How many warnings the [`Report`](super::Report) of the same moment has.
+    /// The number of warnings that a [`Report`](super::Report) at the same time has.
     pub warnings: usize,
 }
 
-/// What is known of one service.
+/// The data of one service.
 #[derive(Debug, Clone)]
 pub struct ServiceFigures {
     /// Its name.
     pub name: ServiceName,
-    /// Whether a drain holds it back.
+    /// Whether it is drained.
     pub drained: bool,
     /// Its VIPs, in the order of the configuration.
     pub vips: Vec<VipFigures>,
-    /// Of which certificates something is to be reported, in the order of VIPs and checks.
+    /// The certificates with something to report, in the order of VIPs and checks.
     pub certificates: Vec<CertificateFigures>,
 }
 
-/// What is decided of one VIP.
+/// The decision on one VIP.
 #[derive(Debug, Clone, Copy)]
 pub struct VipFigures {
     /// The VIP.
@@ -52,21 +52,21 @@ pub struct VipFigures {
     pub reason: &'static str,
 }
 
-/// What the newest probe saw of a certificate.
+/// What the newest probe has found about a certificate.
 #[derive(Debug, Clone)]
 pub struct CertificateFigures {
-    /// On which VIP.
+    /// The VIP.
     pub vip: IpAddr,
-    /// By which check.
+    /// The check.
     pub check: String,
-    /// When it ends, if that is soon, or was.
+    /// When it ends, if this is soon or has passed.
     pub ends: Option<Date>,
-    /// The label of what is wrong with it, if anything is.
+    /// The label of its flaw, if there is one.
     pub flaw: Option<&'static str>,
 }
 
 impl Director {
-    /// What is decided of each VIP, in the order of the configuration.
+    /// The decisions on each VIP, in the order of the configuration.
     pub fn figures(&self, now: Instant) -> Figures {
         let known = |name: &str| self.config.services.iter().any(|service| service.name.as_str() == name);
         let unknown = self.drains.named.keys().filter(|name| !known(name)).count();
@@ -105,7 +105,7 @@ impl Director {
         service.vips.iter().filter_map(|address| Some((*address, self.vips.get(address)?)))
     }
 
-    /// How many different things a service's checks warn of: what its VIPs share counts once.
+    /// The number of different warnings of a service's checks. A warning that several VIPs share counts once.
     fn warned(&self, service: &config::ServiceConfig) -> usize {
         let mut different = BTreeSet::new();
         for (_, vip) in self.vips_of(service) {

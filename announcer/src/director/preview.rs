@@ -1,7 +1,7 @@
-//! What a reload would decide, known before it is made: a copy of the director is given the new configuration.
+//! Computes the decisions after a reload before it is made: a copy of the director gets the new configuration.
 //!
-//! Pure. Whichever key it is that withdraws a VIP or ends a drain, the copy decides it as the director would. What only a
-//! new probe result can tell is not known here: a check that asks something new keeps the verdict of its VIP until then.
+//! Pure. The copy decides as the director would, so the preview is correct for every key that withdraws a VIP or ends a drain. New
+//! probe results are not known here: a check with a changed request keeps the verdict of its VIP until its first result.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -14,12 +14,12 @@ use super::{Director, VipState};
 use crate::config::Config;
 use crate::model::ServiceName;
 
-/// What is decided of a VIP under one configuration.
+/// The decision on a VIP with one configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decision {
-    /// The service that has the VIP.
+    /// The service of the VIP.
     pub service: ServiceName,
-    /// What is done with it.
+    /// Its standing.
     pub standing: Standing,
 }
 
@@ -28,59 +28,59 @@ pub struct Decision {
 pub struct VipPreview {
     /// Which.
     pub vip: IpAddr,
-    /// What holds now; none where the VIP is new.
+    /// The current decision; none if the VIP is new.
     pub before: Option<Decision>,
-    /// What would hold; none where no service has the VIP any more.
+    /// The decision after the reload; none if no service has the VIP then.
     pub after: Option<Decision>,
 }
 
-/// What a reload would make of every VIP, old and new, in the order of their addresses.
+/// The effect of a reload on every VIP, old and new, in the order of their addresses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Preview {
     /// Each VIP once.
     pub vips: Vec<VipPreview>,
 }
 
-/// Why a reload is refused unless it is forced. Its Display is a sentence without a full stop, or two.
+/// Why a reload is refused unless it is forced. Its `Display` is one or two sentences without a full stop at the end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refusal {
-    /// No VIP that is announced would be announced afterwards; at least one.
+    /// Every announced VIP would be withdrawn; the list has at least one.
     WithdrawsEveryVip(Vec<VipPreview>),
-    /// These VIPs are drained, and would not be afterwards, since another service has them; at least one.
+    /// These VIPs are drained, and would no longer be, because another service would have them; the list has at least one.
     EndsDrains(Vec<VipPreview>),
 }
 
 impl VipPreview {
-    /// Whether the VIP is announced now and would not be any more.
+    /// Whether the VIP is announced now and would no longer be.
     pub fn is_withdrawn(&self) -> bool {
         is_announced(&self.before) && !is_announced(&self.after)
     }
 
-    /// Whether the VIP is drained now and would still be there, but not drained. Whether it would be announced at once does
-    /// not matter: its checks decide that, and they may pass at any time.
+    /// Whether the VIP is drained now, and would still exist but not be drained. It does not matter whether it would be announced
+    /// at once: its checks decide that, and may pass at any time.
     pub fn is_drain_ended(&self) -> bool {
         is_drained(&self.before) && self.after.is_some() && !is_drained(&self.after)
     }
 }
 
 impl Preview {
-    /// The VIPs for which something would change: the standing, the service, or whether there is such a VIP.
+    /// The VIPs whose standing or service would change, and VIPs that would be added or removed.
     pub fn changes(&self) -> impl Iterator<Item = &VipPreview> {
         self.vips.iter().filter(|vip| vip.before != vip.after)
     }
 
-    /// Whether VIPs are announced now, and none of them would be.
+    /// Whether VIPs are announced now, and all of them would be withdrawn.
     pub fn withdraws_every_vip(&self) -> bool {
         let mut announced = self.vips.iter().filter(|vip| is_announced(&vip.before)).peekable();
         announced.peek().is_some() && announced.all(VipPreview::is_withdrawn)
     }
 
-    /// The VIPs whose drain would end: `www` is drained, and its VIP moves to `web`, which is not.
+    /// The VIPs whose drain would end: for example, `www` is drained, and its VIP moves to `web`, which is not drained.
     pub fn ended_drains(&self) -> impl Iterator<Item = &VipPreview> {
         self.vips.iter().filter(|vip| vip.is_drain_ended())
     }
 
-    /// Why the reload is not made unless it is forced; none where nothing speaks against it.
+    /// Why the reload is not made unless it is forced; none if there is no reason.
     pub fn refusal(&self) -> Option<Refusal> {
         if self.withdraws_every_vip() {
             let withdrawn = self.vips.iter().filter(|vip| vip.is_withdrawn());
@@ -153,10 +153,10 @@ fn list(
 }
 
 impl Director {
-    /// What [`reload`](Self::reload) would decide at once, by a copy of the director. Nothing is changed.
+    /// The decisions directly after [`reload`](Self::reload), computed with a copy of the director. Nothing is changed.
     pub fn would(&self, config: &Arc<Config>, now: Instant) -> Preview {
         let mut copy = self.clone();
-        // What only the time has changed is not the reload's doing.
+        // Changes because of time alone are not an effect of the reload.
         let _ = copy.expire(now);
         let mut before = copy.decisions();
         let _ = copy.reload(Arc::clone(config), 0, now);

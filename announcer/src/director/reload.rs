@@ -1,4 +1,4 @@
-//! Another configuration: what stays of each VIP, and what the new one makes of it.
+//! Applies another configuration: it decides which state of each VIP is kept.
 //!
 //! Pure.
 
@@ -13,12 +13,12 @@ use super::{Director, ServiceAttributes, StandingChange, VipState};
 use crate::config::Config;
 
 impl Director {
-    /// Goes on with another configuration; says whose standing changed.
+    /// Continues with another configuration; returns the changed standings.
     ///
-    /// A VIP that is there already keeps its health: a check that stays is not touched, one that asks the same at another pace
-    /// keeps its verdict, and one that is new or asks another thing inherits the VIP's verdict, so that what is announced stays
-    /// until the new check has failed by itself. Only a VIP new to the host starts from nothing. Outcomes of probes numbered
-    /// below `since` are of the old checks.
+    /// A VIP that exists already keeps its health. An unchanged check is not touched. A check with the same request and another
+    /// pace keeps its verdict. A check that is new or has another request inherits the VIP's verdict, so that an announced VIP
+    /// stays announced until the new check itself has failed. Only a VIP that is new on the host starts without a verdict. Outcomes
+    /// of probes with a number below `since` belong to the old checks.
     #[must_use]
     pub fn reload(&mut self, config: Arc<Config>, since: u64, now: Instant) -> Vec<StandingChange> {
         let mut changes = Vec::new();
@@ -48,7 +48,7 @@ impl Director {
         changes
     }
 
-    /// What follows from the configuration alone.
+    /// Computes the data that depend only on the configuration.
     pub(super) fn read_config(&mut self) {
         self.attributes = self.config.services.iter().map(ServiceAttributes::of).collect();
         self.shared.clear();

@@ -1,4 +1,4 @@
-//! What is decided of everything, and why, for whoever asks.
+//! The report of all decisions and their reasons.
 //!
 //! Pure.
 
@@ -20,7 +20,7 @@ use crate::health::shortages::Shortages;
 use crate::model::{Attributes, Generation, ServiceName, text};
 use crate::vip::Presence;
 
-/// What is decided of everything, and why.
+/// The decisions and their reasons.
 #[derive(Debug, Clone)]
 pub struct Report {
     /// In the order of the configuration.
@@ -29,13 +29,13 @@ pub struct Report {
     pub drains: Drains,
     /// Drain files that name no service.
     pub unknown_drains: Vec<String>,
-    /// The generation of the Loc-RIB that is this.
+    /// The generation of the Loc-RIB with these decisions.
     pub generation: Generation,
-    /// What the probes ran out of.
+    /// The resources that probes have lacked.
     pub shortages: Shortages,
 }
 
-/// What is decided of one service.
+/// The decisions on one service.
 #[derive(Debug, Clone)]
 pub struct ServiceReport {
     /// Its name.
@@ -44,16 +44,16 @@ pub struct ServiceReport {
     pub vips: Vec<VipReport>,
 }
 
-/// What is decided of one VIP.
+/// The decision on one VIP.
 #[derive(Debug, Clone)]
 pub struct VipReport {
     /// The VIP.
     pub address: IpAddr,
-    /// What is announced for it.
+    /// The prefix that is announced for it.
     pub prefix: IpNet,
-    /// What the prefix is announced with; none while it is not.
+    /// The attributes of the prefix; none while it is not announced.
     pub route: Option<Arc<Attributes>>,
-    /// What is decided; its Display is the sentence.
+    /// Its standing; the `Display` is the sentence.
     pub standing: Standing,
     /// Since when.
     pub since: Instant,
@@ -63,18 +63,18 @@ pub struct VipReport {
     pub checks: Vec<CheckReport>,
 }
 
-/// What is known from one check of one VIP.
+/// The data of one check of one VIP.
 #[derive(Debug, Clone)]
 pub struct CheckReport {
     /// Its name.
     pub name: String,
-    /// What is held of the VIP by it.
+    /// Its verdict about the VIP.
     pub verdict: Verdict,
-    /// What that rests on.
+    /// The evidence for the verdict.
     pub evidence: Evidence,
-    /// What its failure does.
+    /// The effect of its failure.
     pub on_failure: OnFailure,
-    /// When its probe loop was last heard of, and how long its verdict holds from there.
+    /// When its probe loop last reported, and how long its verdict holds from then on.
     pub renewed: (Instant, Duration),
     /// The newest outcomes and when they were known, the newest last.
     pub history: Vec<(Instant, Outcome)>,
@@ -86,13 +86,13 @@ impl Report {
         self.services.iter().flat_map(|service| service.vips.iter().map(|vip| (&service.name, vip)))
     }
 
-    /// What an operator should look at though it changes nothing that is announced, a sentence each.
+    /// The warnings about things that do not change the announcements, one sentence each.
     pub fn warnings(&self, now: Instant) -> Vec<String> {
         let mut warnings: Vec<String> = (self.unknown_drains.iter())
             .map(|name| format!("drain file `{}` names no service", text::one_line(name, text::LINE)))
             .chain(self.shortages.warnings(now))
             .collect();
-        // What a thousand VIPs share is reported once.
+        // A warning that many VIPs share is reported once.
         let mut seen: BTreeMap<(&str, &str, String), Vec<IpAddr>> = BTreeMap::new();
         for (service, vip) in self.vips() {
             for check in &vip.checks {
@@ -115,7 +115,7 @@ impl Report {
     }
 }
 
-/// What a check warns of: a failure that does not withdraw the VIP while it is `advertised`, or the warning of a pass.
+/// The warning of a check: a failure that does not withdraw the VIP while it is `advertised`, or the warning of a pass.
 pub(super) fn warning(
     verdict: Verdict,
     on_failure: OnFailure,
@@ -133,7 +133,7 @@ pub(super) fn warning(
 }
 
 impl Director {
-    /// What is decided of each VIP, and why, in the order of the configuration.
+    /// The decision on each VIP, and its reason, in the order of the configuration.
     pub fn report(&self) -> Report {
         let service = |service: &config::ServiceConfig| ServiceReport {
             name: service.name.clone(),

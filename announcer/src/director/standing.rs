@@ -1,4 +1,4 @@
-//! What is done with a VIP, and why: the words that routes, `status`, the log and metrics share.
+//! The standing of a VIP and its reason: the words that routes, `status`, the log and metrics share.
 //!
 //! Pure.
 
@@ -9,7 +9,7 @@ use crate::damping::{DampingWait, Flapping};
 use crate::drain::Drain;
 use crate::health::check::Evidence;
 
-/// What is done with a VIP.
+/// The standing of a VIP.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Standing {
     /// It is announced.
@@ -18,7 +18,7 @@ pub enum Standing {
     LastChoice(LastChoiceReason),
     /// An operator has withdrawn it.
     Drained(Drain),
-    /// It is withdrawn because of what was seen, or not announced yet.
+    /// It is withdrawn because of a fact, or it is not announced yet.
     NotAnnounced(NotAnnouncedReason),
 }
 
@@ -27,11 +27,11 @@ pub enum Standing {
 pub enum LastChoiceReason {
     /// Its service is a backup.
     Backup,
-    /// A check has failed whose `on_failure` is `deprefer`; what it saw.
+    /// A check with `on_failure = "deprefer"` has failed; with its evidence.
     Unhealthy(Evidence),
-    /// It is healthy, and came back too often in short order.
+    /// It is healthy, but came back too often in a short time.
     Flapping(Flapping),
-    /// It shares its prefix with this VIP, which is.
+    /// It is in the same prefix as this VIP, which is the last choice.
     Sibling(IpAddr),
 }
 
@@ -40,27 +40,27 @@ pub enum LastChoiceReason {
 pub enum NotAnnouncedReason {
     /// The daemon is ending.
     Stopping,
-    /// Whether the VIP is on the host is not known yet.
+    /// It is not known yet whether the VIP is on the host.
     NotLookedFor,
     /// The VIP is not on the host, and could not be put there.
     VipMissing(String),
     /// lo is down and could not be set up.
     LoDown(String),
-    /// A check has no verdict yet, or none any more; what it saw so far.
+    /// A check has no verdict yet, or no longer has one; with its evidence.
     NoVerdict(Evidence),
-    /// A check has failed; what it saw.
+    /// A check has failed; with its evidence.
     Unhealthy(Evidence),
-    /// It could be announced, and waits.
+    /// It could be announced, but it waits.
     Waiting(DampingWait),
-    /// It shares its prefix with this VIP, which is not announced.
+    /// It is in the same prefix as this VIP, which is not announced.
     Sibling(IpAddr),
 }
 
 impl Standing {
-    /// Every [`word`](Self::word) there is.
+    /// Every [`word`](Self::word).
     pub const WORDS: [&'static str; 5] = ["announced", "last_choice", "drained", "not_announced", "starting"];
 
-    /// One word, as JSON, metrics and the hook have it. A VIP is starting while it has no verdict and lost none.
+    /// The word for JSON, metrics and the hook. A VIP is starting while it has no verdict and has not lost one.
     pub fn word(&self) -> &'static str {
         match self {
             Standing::Announced => "announced",
@@ -80,7 +80,7 @@ impl Standing {
         }
     }
 
-    /// Why, in one word, for metrics: a standing and its word are the same to the log as long as they stay.
+    /// The reason as one word, for metrics. As long as the standing and this word stay the same, nothing is logged.
     pub fn label(&self) -> &'static str {
         match self {
             Standing::Announced => "healthy",
@@ -101,7 +101,7 @@ impl Standing {
         }
     }
 
-    /// Whether a change from `self` is news: a reason's numbers may move without being any.
+    /// Whether the change is worth a report: changed numbers in a reason are not.
     pub(super) fn is_news_after(&self, before: &Standing) -> bool {
         match (before, self) {
             (Standing::Drained(before), Standing::Drained(now)) => before != now,

@@ -69,7 +69,7 @@ impl Scene {
         self.director.handle(fact, self.now)
     }
 
-    /// One character a probe: `+` passes, `-` fails.
+    /// One character per probe: `+` passes, `-` fails.
     fn probes(&mut self, vip: &str, check: usize, outcomes: &str) -> Vec<StandingChange> {
         let mut changes = Vec::new();
         for outcome in outcomes.chars() {
@@ -93,7 +93,7 @@ impl Scene {
         changes
     }
 
-    /// Probes that find nothing that listens.
+    /// Runs probes that are refused, because nothing listens.
     fn refuse(&mut self, vip: &str, check: usize, times: usize) {
         for _ in 0..times {
             self.sequence += 1;
@@ -224,7 +224,7 @@ fn probes_come_fast_until_the_first_verdict() {
 }
 
 impl Scene {
-    /// Lets time go by, with a pass of MAIL's check each half second, and nothing from anyone else.
+    /// Lets time pass, with a pass of MAIL's check every half second and no other facts.
     fn wait(&mut self, time: Duration) -> Vec<StandingChange> {
         let until = self.now + time;
         let mut changes = Vec::new();
@@ -261,8 +261,8 @@ enum DirectorEvent {
 }
 
 proptest! {
-    /// Whatever happens in whatever order: what is announced is healthy, there and not drained; the generation rises
-    /// exactly when the routes change; the report agrees with the routes.
+    /// For all facts in any order: an announced VIP is healthy, on the host and not drained; the generation increases exactly when
+    /// the routes change; the report agrees with the routes.
     #[test]
     fn nothing_is_announced_that_should_not_be(steps in proptest::collection::vec(prop_oneof![
         (0..2usize, any::<bool>()).prop_map(|(check, pass)| DirectorEvent::Probe(check, pass)),

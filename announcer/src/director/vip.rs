@@ -1,4 +1,4 @@
-//! One VIP: what is known of it, and the standing that it deserves by itself.
+//! One VIP: its facts, and its standing before its siblings in the same prefix are considered.
 //!
 //! Pure.
 
@@ -14,26 +14,26 @@ use crate::vip::Presence;
 /// The shortest lease.
 const SHORTEST_LEASE: Duration = Duration::from_secs(3);
 
-/// What is known of one VIP.
+/// The facts about one VIP.
 #[derive(Debug, Clone)]
 pub(super) struct VipState {
-    /// Its service's place in the configuration.
+    /// The index of its service in the configuration.
     pub(super) service: usize,
     pub(super) presence: Presence,
     pub(super) checks: Vec<Check>,
     pub(super) damping: Damping,
-    /// How often its checks were asked to probe at once.
+    /// How often an immediate probe of its checks was requested.
     pub(super) rechecks: u64,
-    /// When it is to be looked at again, as the director has it; never too late, at times too early.
+    /// When it has to be decided again, as stored in the director; this is never too late, but may be too early.
     pub(super) deadline: Option<Instant>,
-    /// What it deserves by itself.
+    /// Its standing before its siblings are considered.
     pub(super) own: Standing,
-    /// What it gets, its siblings in the prefix being what they are.
+    /// Its standing after its siblings in the prefix are considered.
     pub(super) standing: Standing,
     pub(super) since: Instant,
 }
 
-/// What a check says to the question whether a VIP is healthy.
+/// The vote of a check on whether a VIP is healthy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Vote {
     Passes,
@@ -42,7 +42,7 @@ enum Vote {
 }
 
 impl VipState {
-    /// Of which nothing is known. Outcomes of probes numbered below `since` are of an earlier time in which the host had it.
+    /// A VIP without facts. Outcomes of probes with a number below `since` are from an earlier time in which the host had it.
     pub(super) fn new(service: usize, of: &config::ServiceConfig, since: u64, now: Instant) -> Self {
         let check = |check: &config::CheckConfig| {
             Check::new(check.rise, check.fall, Verdict::Unknown, now).ignoring(since)
@@ -78,14 +78,14 @@ impl VipState {
             .map(|(place, (known, check))| (place, known, check))
             .collect();
         let checks = service.checks.iter().enumerate().map(|(index, check)| {
-            // Of one that asks the same, but at another pace or to another end, the verdict is known.
+            // The verdict is kept if the request is the same and only the pace or the effect differs.
             let asks_the_same = |known: &config::CheckConfig| {
                 let same = (&known.probe, known.target) == (&check.probe, check.target);
                 same && !service.checks.contains(known)
             };
             if let Some(place) = kept.iter().position(|(_, known, _)| *known == check) {
                 let (before, _, known) = kept.swap_remove(place);
-                // In its place it goes on undisturbed, with the probes that are under way.
+                // At the same index, it continues with its running probes.
                 return if before == index { known } else { known.ignoring(since) };
             }
             match kept.iter().position(|(_, known, _)| asks_the_same(known)) {
@@ -98,7 +98,7 @@ impl VipState {
         VipState { service: index, checks, ..self }
     }
 
-    /// What all checks together say: what a check that is new to the VIP starts from.
+    /// The verdict of all checks together, with which a new check of the VIP starts.
     fn verdict(&self, service: &config::ServiceConfig) -> Verdict {
         match self.health(service) {
             Ok(_) => Verdict::Up,
@@ -107,20 +107,20 @@ impl VipState {
         }
     }
 
-    /// Takes back the verdicts whose leases are over `now`; how many there were.
+    /// Removes the verdicts whose leases have expired at `now`; returns their number.
     pub(super) fn lapse(&mut self, service: &config::ServiceConfig, now: Instant) -> u64 {
         let over = (self.checks.iter_mut().zip(&service.checks))
             .filter(|(check, config)| check.renewed() + lease(config) <= now);
         over.map(|(check, config)| u64::from(check.lapse(lease(config)))).sum()
     }
 
-    /// The process stood still for this long, until `now`.
+    /// The process was stopped for this long, until `now`.
     pub(super) fn excuse(&mut self, stood_still: Duration, now: Instant) {
         self.checks.iter_mut().for_each(|check| check.excuse(now));
         self.damping.excuse(stood_still);
     }
 
-    /// What it deserves, its checks and waits being what they are `now`.
+    /// Computes its standing from its checks and waits at `now`.
     pub(super) fn judge(
         &mut self,
         stopping: bool,
@@ -143,7 +143,7 @@ impl VipState {
                 }
                 (Ok(why), Some(wait @ DampingWait::Flapping(flapping))) => match service.flap_damping {
                     FlapDamping::Withhold => Standing::NotAnnounced(NotAnnouncedReason::Waiting(wait)),
-                    // Every host may be one that flaps, for what they share: the VIP has to stay reachable.
+                    // All hosts may flap because of a shared backend, so the VIP has to stay reachable.
                     FlapDamping::Deprefer => {
                         Standing::LastChoice(why.unwrap_or(LastChoiceReason::Flapping(flapping)))
                     }
@@ -154,7 +154,7 @@ impl VipState {
         }
     }
 
-    /// When it has to be judged again though nothing is heard of it.
+    /// When it has to be decided again without a new fact.
     pub(super) fn due(&self, service: &config::ServiceConfig) -> Option<Instant> {
         let leases = (self.checks.iter().zip(&service.checks))
             .filter(|(check, _)| check.verdict() == Verdict::Up)
@@ -162,7 +162,7 @@ impl VipState {
         leases.chain(self.damping.deadline()).min()
     }
 
-    /// Whether it can be announced, as far as the host goes, and why not as one among equals.
+    /// Whether this host allows to announce it, and why it would be the last choice.
     fn fitness(
         &self,
         service: &config::ServiceConfig,
@@ -177,7 +177,7 @@ impl VipState {
         Ok(health.or(service.backup.then_some(LastChoiceReason::Backup)))
     }
 
-    /// The mildest thing that makes up for the checks that do not pass.
+    /// The mildest effect that is enough for the checks that do not pass.
     fn health(
         &self,
         service: &config::ServiceConfig,
@@ -206,7 +206,7 @@ impl VipState {
         }
     }
 
-    /// A verdict is there when it no longer depends on what is still to be seen for the first time.
+    /// Whether it has a verdict that no longer depends on checks without a first result.
     pub(super) fn is_decided(&self) -> bool {
         match &self.own {
             Standing::Announced | Standing::LastChoice(_) | Standing::Drained(_) => true,
@@ -224,7 +224,7 @@ impl VipState {
     }
 }
 
-/// A check whose failure is only warned of holds nothing up; one that nothing listens for is never mild.
+/// A check with `warn` delays nothing. If nothing listens, the effect is always a withdraw.
 fn vote(check: &Check, config: &config::CheckConfig, service: &config::ServiceConfig) -> Vote {
     let on_failure = config.on_failure.unwrap_or(service.on_failure);
     match check.verdict() {
@@ -240,7 +240,7 @@ fn lapsed(check: &Check) -> bool {
     matches!(check.streak(), Streak::Lapsed(_))
 }
 
-/// What a check of a VIP saw, with its name where there are several.
+/// The evidence of a check of a VIP, with the name of the check if there are several.
 pub(super) fn evidence(vip: &VipState, service: &config::ServiceConfig, index: usize) -> Evidence {
     let (Some(check), Some(config)) = (vip.checks.get(index), service.checks.get(index)) else {
         return Evidence { check: None, streak: Streak::None, last: None };

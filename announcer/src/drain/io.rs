@@ -1,8 +1,8 @@
 //! The drain folder and its one owner: read at the start, watched by inotify, changed for commands.
 //!
-//! Touches the file system below the state directory, through [`files::io`](crate::files::io) alone. Drains reach the director
-//! from here and from nowhere else, in the order in which the folder was read, so that a stale copy cannot overtake a newer one.
-//! A command hands its change in, and gets the generation of the Loc-RIB in which that change holds.
+//! Touches the file system below the state directory, through [`files::io`](crate::files::io) alone. Only this task sends drains to
+//! the director, in the order in which the folder was read, so that an old copy cannot arrive after a newer one. A command sends
+//! its change to this task, and gets the generation of the Loc-RIB that contains the change.
 
 use std::future::pending;
 use std::io::{self, ErrorKind};
@@ -20,38 +20,38 @@ use super::{Drain, DrainChange, DrainFolderReport, Drains, ForgivenServices};
 use crate::files::io::{self as files, FileError, Files, LIMIT};
 use crate::model::Generation;
 
-/// How much of a drain file is read, in octets.
+/// The most octets that are read of a drain file.
 const LONGEST_FILE: u64 = 4096;
-/// How many times [`LIMIT`] a change of many names may take.
+/// A change of many names may take this many times [`LIMIT`].
 const MOST_LIMITS: u32 = 5;
-/// Between two looks at a folder that is not watched or cannot be read.
+/// The time between two reads of a folder that is not watched or cannot be read.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
-/// A change that a command wants.
+/// The request of a command for a change.
 #[derive(Debug)]
 pub struct DrainRequest {
     /// What to change.
     pub change: DrainChange,
-    /// What became of it.
+    /// The channel for the result.
     pub reply: oneshot::Sender<Result<AppliedChange, DrainError>>,
 }
 
-/// A change that holds.
+/// The result of a change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AppliedChange {
-    /// The first generation of the Loc-RIB that has the change in it.
+    /// The first generation of the Loc-RIB that contains the change.
     pub generation: Generation,
     /// Names of an undrain that had no drain file.
     pub absent: Vec<String>,
 }
 
-/// Why a change was not made, or not as a whole.
+/// Why a change was not made, or not completely.
 #[derive(Debug, thiserror::Error)]
 pub enum DrainError {
     /// The folder or a file in it.
     #[error("the drain folder `{0}` cannot be changed: {1}")]
     Folder(String, FileError),
-    /// It may have been made, and may still be.
+    /// There was no answer in time. The change may have been made, or may be made later.
     #[error(
         "the change of the drain folder `{0}` was not confirmed: {1}; `announcer status` says what is drained"
     )]
@@ -61,18 +61,18 @@ pub enum DrainError {
     Ending,
 }
 
-/// What the director hears: the folder's content, and whose flaps are forgotten.
+/// The fact for the director: the contents of the folder, and the services whose flaps are forgotten.
 #[derive(Debug)]
 pub struct DrainFact {
     /// All drains in force.
     pub drains: Drains,
-    /// Whose flaps are forgotten.
+    /// The services whose flaps are forgotten.
     pub forgiven: ForgivenServices,
-    /// Where the generation goes in which this holds; `None`: nobody waits for it.
+    /// The channel for the generation in which this holds; `None`: no command waits for it.
     pub applied: Option<oneshot::Sender<Generation>>,
 }
 
-/// The requests of commands. A task that is started again goes on with those that wait.
+/// The requests of commands. A restarted task continues with the waiting requests.
 #[derive(Debug, Clone)]
 pub struct Requests(Arc<Mutex<mpsc::Receiver<DrainRequest>>>);
 
@@ -87,22 +87,22 @@ pub fn directory(state_dir: &Path) -> PathBuf {
     state_dir.join("drain")
 }
 
-/// Reads the drains in force, and blocks; a folder that is not there is made.
+/// Reads the drains in force, and makes the folder if it does not exist. Blocks.
 ///
 /// # Errors
-/// When the folder can neither be read nor made: then it is not known what is drained.
+/// When the folder can neither be read nor made. Then the drains are not known.
 pub fn read(folder: &Path) -> io::Result<Drains> {
     files::make_folder(folder)?;
     read_existing(folder)
 }
 
-/// Reads the drains in force, and blocks; a folder that is not there is an error.
+/// Reads the drains in force; a missing folder is an error. Blocks.
 fn read_existing(folder: &Path) -> io::Result<Drains> {
     let mut found = Vec::new();
     for name in files::names(folder)? {
         let shown = name.to_string_lossy().into_owned();
         match files::read_start(&folder.join(&name), LONGEST_FILE) {
-            Err(error) if error.kind() == ErrorKind::NotFound => {} // removed since the folder was listed
+            Err(error) if error.kind() == ErrorKind::NotFound => {} // the file was removed after the folder was listed
             Err(error) => found.push((shown, Err(files::sentence(&error)))),
             Ok(text) => found.push((shown, Ok(String::from_utf8_lossy(&text).into_owned()))),
         }
@@ -110,7 +110,7 @@ fn read_existing(folder: &Path) -> io::Result<Drains> {
     Ok(Drains::from_files(found))
 }
 
-/// Makes or replaces a drain file, and blocks. On a full disk it is left empty, which drains as well.
+/// Makes or replaces a drain file. On a full disk the file is empty, which drains too. Blocks.
 ///
 /// # Errors
 /// When there is no drain file afterwards.
@@ -118,10 +118,10 @@ pub fn write(folder: &Path, name: &str, drain: &Drain) -> io::Result<()> {
     files::replace(folder, name, &drain.to_file())
 }
 
-/// Makes a change, and blocks; the names of an undrain that had no drain file.
+/// Makes a change; returns the names of an undrain that had no drain file. Blocks.
 ///
 /// # Errors
-/// Those of the file system; what was changed before the error stays changed.
+/// Those of the file system. Changes before the error are not undone.
 pub fn change(folder: &Path, change: &DrainChange) -> io::Result<Vec<String>> {
     match change {
         DrainChange::Drain { names, drain } => {
@@ -149,12 +149,12 @@ pub struct Owner {
     pub files: Files,
     /// To the director.
     pub facts: mpsc::Sender<DrainFact>,
-    /// What is known, for whoever asks.
+    /// The published state.
     pub state: watch::Sender<DrainFolderReport>,
 }
 
 impl Owner {
-    /// Serves requests and follows the folder, for ever; reads it anew at each start, so that nothing is missed between.
+    /// Serves requests and follows the folder; never returns. It reads the folder at each start, so that no change is missed.
     pub async fn run(self, requests: Requests) {
         let mut requests = requests.0.lock().await;
         let (mut events, mut complained) = (None, false);
@@ -200,7 +200,7 @@ impl Owner {
     }
 
     async fn serve(&self, DrainRequest { change, reply }: DrainRequest, folder: &mut Folder) {
-        // Each file is written and synced by itself.
+        // Each file is written and synced separately.
         let names = match &change {
             DrainChange::Drain { names, .. } | DrainChange::Undrain { names } => names.len(),
         };
@@ -210,7 +210,7 @@ impl Owner {
             self.files.run_within(&self.folder, limit, move |folder| self::change(folder, &change)).await;
         let name = || self.folder.display().to_string();
         let done = match changed {
-            // What an error left undone is read from the folder all the same.
+            // After an error, the folder is read, so that a partial change is known.
             Err(error) => {
                 self.refresh(folder, None).await;
                 let hangs = matches!(error, FileError::Hangs(_));
@@ -221,7 +221,7 @@ impl Owner {
                 })
             }
             Ok(absent) => {
-                folder.away = false; // an operator has decided by this folder
+                folder.away = false; // a command has changed this folder, so it counts again
                 folder.device = None;
                 let (applied, generation) = oneshot::channel();
                 match self.refresh(folder, Some(applied)).await {
@@ -233,11 +233,11 @@ impl Owner {
                 }
             }
         };
-        let _ = reply.send(done); // who asked may be gone
+        let _ = reply.send(done); // the requester may have ended
     }
 
-    /// Reads the folder, and lets the director and everyone else know; the error that kept it from being read. Then what was
-    /// drained stays drained, and what is to be forgiven stays to be.
+    /// Reads the folder, and publishes the result to the director and all others. Returns the error if it could not be read. Then
+    /// the drains stay, and flaps that should be forgotten are forgotten at the next read.
     async fn refresh(
         &self,
         folder: &mut Folder,
@@ -256,7 +256,7 @@ impl Owner {
                 (folder.away, folder.make, folder.device) = (false, false, Some(device));
                 let forgiven = std::mem::replace(&mut folder.forgiven, ForgivenServices::Nobody);
                 self.publish(|state| *state = DrainFolderReport { drains: drains.clone(), unreadable: None });
-                let _ = self.facts.send(DrainFact { drains, forgiven, applied }).await; // the daemon is ending
+                let _ = self.facts.send(DrainFact { drains, forgiven, applied }).await; // if this fails, the daemon is ending
                 None
             }
             Err(error) => {
@@ -299,17 +299,17 @@ impl Owner {
     }
 }
 
-/// What is known of the folder between two looks.
+/// The state of the folder between two reads.
 #[derive(Debug, Clone)]
 struct Folder {
-    /// The file system that it was on when it was read last.
+    /// The file system of the folder at the last read.
     device: Option<u64>,
-    /// It was moved or unmounted: what is in its place now says nothing of the drains.
+    /// The folder was moved or unmounted. A folder that is in its place now does not have the drains.
     away: bool,
-    /// It is made where it is not there: at the start, and when it was removed. One that is gone for another reason is not made
-    /// anew, since an empty folder would end every drain.
+    /// Whether a missing folder is made: at the start, and after it was removed. A folder that is missing for another reason is not
+    /// made again, because an empty folder would end every drain.
     make: bool,
-    /// Whose flaps are to be forgotten with the next look.
+    /// The services whose flaps are forgotten at the next read.
     forgiven: ForgivenServices,
 }
 
@@ -319,10 +319,10 @@ impl Default for Folder {
     }
 }
 
-/// What happened to the folder.
+/// An event of the folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum FolderEvent {
-    /// Something in it changed.
+    /// Its contents have changed.
     Content,
     /// It was removed.
     Removed,
@@ -330,7 +330,7 @@ enum FolderEvent {
     Away,
 }
 
-/// Waits for events, and takes all that are there.
+/// Waits for events, and reads all that are available.
 async fn next(events: &mut Option<EventStream<[u8; 4096]>>) -> FolderEvent {
     let Some(events) = events else { return pending().await };
     let (mut event, mut seen) = (events.next().await, FolderEvent::Content);

@@ -41,8 +41,8 @@ fn config(changes: &[(&str, &str)]) -> Arc<Config> {
     Arc::new(config::parse("test.toml", &text).unwrap_or_else(|errors| panic!("{errors}")))
 }
 
-/// A director under the configuration above: both VIPs of `www` are announced, though its check `b` failed. `mail` is
-/// announced where it is `healthy`. The probes that count are those of `now`.
+/// A director under the configuration above: both VIPs of `www` are announced, although its check `b` failed. `mail` is announced
+/// if it is `healthy`. All probes ended at `now`.
 fn director(healthy: bool, drained: &[&str], now: Instant) -> Director {
     let files = drained.iter().map(|name| ((*name).to_owned(), Ok(String::new())));
     let mut director = Director::new(config(&[]), Drains::from_files(files), now);
@@ -63,7 +63,7 @@ fn director(healthy: bool, drained: &[&str], now: Instant) -> Director {
     director
 }
 
-/// A reload that withdraws every announced VIP, by whichever key, is known before it is made (W6).
+/// A reload that withdraws every announced VIP is detected before it is made, whichever key causes it (W6).
 #[test]
 fn a_reload_that_would_withdraw_every_vip_is_known_whichever_key_does_it() {
     let every: &[&[(&str, &str)]] = &[
@@ -104,7 +104,7 @@ fn a_reload_that_leaves_a_vip_announced_is_not_refused() {
     for changes in some {
         assert_eq!(director(false, &[], now).would(&config(changes), now).refusal(), None, "{changes:?}");
     }
-    // Where nothing is announced, there is nothing to withdraw.
+    // If nothing is announced, nothing can be withdrawn.
     let preview =
         director(false, &["_all"], now).would(&config(&[("require = \"any\"", "require = \"all\"")]), now);
     assert_eq!(preview.refusal(), None);
@@ -132,7 +132,7 @@ fn a_reload_that_would_end_a_drain_is_known() {
         (&["www"], &require, &[]),
         (&["mail"], &[rename], &[]),
     ] {
-        // The VIP that is moved to `mail` could not be announced there at once, and still its drain would end.
+        // The VIP that moves to `mail` could not be announced there at once, but its drain would still end.
         for healthy in [true, false] {
             let preview = director(healthy, drained, now).would(&config(changes), now);
             let vips: Vec<String> = preview.ended_drains().map(|vip| vip.vip.to_string()).collect();
@@ -161,7 +161,7 @@ fn a_preview_changes_nothing_and_is_what_the_reload_then_does() {
     }
 }
 
-/// A lease that is over is not held against the reload, nor is the time in which the process stood still.
+/// An expired lease does not count as an effect of the reload, and neither does the time for which the process was stopped.
 #[test]
 fn what_only_time_changes_is_not_the_doing_of_the_reload() {
     let now = Instant::now();

@@ -1,4 +1,4 @@
-//! What fails, and what is done about it.
+//! Tests of failures and their effects.
 
 use super::*;
 
@@ -52,7 +52,7 @@ fn a_listener_that_is_gone_withdraws_at_once_whatever_a_failure_does_and_back_is
         assert_eq!(scene.announced(), [V6], "{on_failure}");
         assert_eq!(scene.sentence(V4), "not announced, check `http`: nothing listens any more");
         assert!(!scene.director.take_watched().unwrap().pairs[&(vip, 80)].up);
-        scene.probes(V4, 0, "+"); // one that was under way
+        scene.probes(V4, 0, "+"); // a probe that was running
         let rechecks = scene.director.pace(vip, 0).unwrap().rechecks;
         scene.fact(listening(true, 80));
         assert_eq!(scene.director.pace(vip, 0).unwrap().rechecks, rechecks + 1);

@@ -4,7 +4,7 @@ use crate::config::kind::handshake::{self, Warning};
 use crate::health::outcome::Shortage;
 
 impl Scene {
-    /// A probe of `www`, of a kind that `probes` has no character for.
+    /// A probe of `www` with an outcome for which `probes` has no character.
     fn saw(&mut self, vip: &str, check: usize, outcome: Outcome) {
         self.sequence += 1;
         let (service, sequence, at) = ("www".parse().unwrap(), self.sequence, self.now);
@@ -12,7 +12,7 @@ impl Scene {
         let _ = self.fact(Fact::Probed(probed));
     }
 
-    /// The figures, which say of each VIP, drain and warning what the report says.
+    /// The figures, after a check that they agree with the report.
     fn figures(&self) -> Figures {
         let (figures, report) = (self.director.figures(self.now), self.director.report());
         let reported: Vec<(IpAddr, &str, &str)> = (report.vips())
@@ -37,7 +37,7 @@ fn figures_agree_with_the_report_and_count_beside() {
     let mut scene = Scene::with_vips(&["mail", "nobody"]);
     assert_eq!(scene.figures().warnings, 1, "a drain of nothing");
 
-    // The same certificate on two VIPs is one warning; another one is another.
+    // The same certificate on two VIPs is one warning; a different certificate is a second one.
     for vip in [V4, V6] {
         scene.saw(vip, 0, pass(Some(Warning::Expires(ends).into())));
     }

@@ -1,10 +1,10 @@
-//! A VIP that comes and goes, and what its host and all others do then.
+//! Tests of a VIP that comes and goes, on one host and on all hosts.
 
 use super::*;
 
 const MAIL_PREFIX: &str = "192.0.2.25/32";
 
-/// What a host does with MAIL's route.
+/// How a host announces MAIL's route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Route {
     Normal,
@@ -100,14 +100,14 @@ fn a_reload_of_flap_damping_counts_at_once() {
         ("\"withhold\"", Route::None),
         ("true", Route::LastChoice),
         ("false", Route::Normal),
-        ("true", Route::Normal), // it has joined meanwhile
+        ("true", Route::Normal), // it has joined during this time
     ] {
         scene.reload(with(flap_damping));
         assert_eq!(scene.mail(), route, "{flap_damping}");
     }
 }
 
-/// Several hosts and a router: it sends to the normal routes alone, and to the last choices where there is no other.
+/// Several hosts and a router. The router uses only the normal routes, and the last choices only if there is no normal route.
 struct FlappingSite {
     hosts: Vec<Scene>,
 }
@@ -117,14 +117,14 @@ impl FlappingSite {
         FlappingSite { hosts: (0..3).map(|_| Scene::flapping(flap_damping)).collect() }
     }
 
-    /// The hosts that the router sends to.
+    /// The hosts to which the router sends.
     fn next_hops(&mut self) -> Vec<usize> {
         let routes: Vec<Route> = self.hosts.iter_mut().map(Scene::mail).collect();
         let best = if routes.contains(&Route::Normal) { Route::Normal } else { Route::LastChoice };
         (0..routes.len()).filter(|host| routes[*host] == best).collect()
     }
 
-    /// Each host that is named probes MAIL's backend once each half second for a while.
+    /// Each of these hosts probes MAIL's backend every half second, for this time.
     fn probe(&mut self, hosts: &[usize], outcome: &str, seconds: u64) {
         for _ in 0..2 * seconds {
             for (index, host) in self.hosts.iter_mut().enumerate() {
@@ -136,7 +136,7 @@ impl FlappingSite {
     }
 }
 
-/// A backend that all hosts share fails three times in a minute: once it is back, the VIP is reachable at once.
+/// A backend that all hosts share fails three times in a minute. When it is back, the VIP is reachable at once.
 #[test]
 fn damping_takes_no_site_down_whose_shared_backend_failed_three_times() {
     for (flap_damping, at_once) in [("true", &[0, 1, 2][..]), ("\"withhold\"", &[])] {
@@ -160,7 +160,7 @@ fn damping_takes_no_site_down_whose_shared_backend_failed_three_times() {
     }
 }
 
-/// What damping is for: the host that flaps alone joins the others no more often than before.
+/// The purpose of damping: a single host that flaps does not join the ECMP group again and again.
 #[test]
 fn one_host_that_flaps_gets_nothing_while_the_others_are_well() {
     for flap_damping in ["true", "\"withhold\""] {

@@ -1,8 +1,8 @@
 //! Commands, drain files, reloads, probes and VIPs in any order on a moving clock.
 //!
-//! The drain folder is a set of names. Its owner reads it as a whole after each change by a command, and some time after each
-//! change by hand; what it read reaches the director later, in the same order. An oracle keeps the last facts of each kind and
-//! derives the routes from them alone.
+//! The drain folder is a set of names. Its owner reads the whole folder after each change by a command, and some time after each
+//! change by hand. The results reach the director later, in the same order. An oracle stores the last facts of each kind, and
+//! computes the routes only from them.
 
 use super::*;
 use crate::drain::{self, Drain, ForgivenServices};
@@ -63,7 +63,7 @@ enum WorldStep {
         drain: bool,
         files: Vec<usize>,
     },
-    /// A file is made or removed by hand. The folder's owner has not read it yet.
+    /// A file is made or removed by hand. The folder's owner has not noticed it yet.
     ByHand {
         there: bool,
         file: usize,
@@ -72,7 +72,7 @@ enum WorldStep {
     Read {
         hangs: bool,
     },
-    /// The director hears what was read first of what it has not heard yet.
+    /// The director receives the oldest result that it has not received yet.
     Hear,
     Reload {
         layout: usize,
@@ -91,12 +91,12 @@ enum WorldStep {
         vip: usize,
         there: bool,
     },
-    /// Time goes by; the probe loops go on with what they saw last, or hang.
+    /// Time passes; the probe loops repeat their last results, or hang.
     Wait {
         millis: u64,
         hang: bool,
     },
-    /// The process stands still.
+    /// The process is stopped.
     StandStill {
         seconds: u64,
     },
@@ -123,20 +123,20 @@ fn steps() -> impl Strategy<Value = Vec<WorldStep>> {
     proptest::collection::vec(step, 1..80)
 }
 
-/// What is known of a VIP, as the facts say.
+/// The facts about a VIP.
 #[derive(Debug, Clone, Copy)]
 struct VipFacts {
     there: bool,
-    /// What each of its checks saw last, and when it was heard of last.
+    /// The last result of each of its checks, and when it last reported.
     checks: [(Option<bool>, Instant); 2],
 }
 
-/// What the owner read.
+/// A result of the owner's read.
 struct FolderReading {
     files: BTreeSet<&'static str>,
     /// Whose flaps are forgotten.
     forgiven: ForgivenServices,
-    /// Of a command that drains: the files that it made and nobody began to remove since.
+    /// For a drain command: the files that it has made and whose removal has not begun since.
     made: BTreeSet<&'static str>,
 }
 
@@ -145,14 +145,14 @@ struct World {
     layout: usize,
     scene: Scene,
     folder: BTreeSet<&'static str>,
-    /// What the owner read and the director has not heard.
+    /// The results that the director has not received yet.
     read: VecDeque<FolderReading>,
-    /// What the director heard last.
+    /// The last result that the director received.
     drained: BTreeSet<&'static str>,
     known: BTreeMap<IpAddr, VipFacts>,
     /// The VIPs that are inside a drain, with the service that was drained.
     held: BTreeMap<IpAddr, &'static str>,
-    /// What commands were answered: these files are there until somebody begins to remove them.
+    /// The files that commands have confirmed: they exist until their removal begins.
     answered: BTreeSet<&'static str>,
 }
 
@@ -192,7 +192,7 @@ impl World {
         self.services().iter().find(|(_, vips, ..)| vips.iter().any(|known| known.parse() == Ok(vip)))
     }
 
-    /// VIPs that are new to the host begin with nothing; what is known of those that are gone is forgotten.
+    /// VIPs that are new on the host start without facts; the facts of removed VIPs are forgotten.
     fn begin(&mut self) {
         let vips: Vec<IpAddr> =
             self.services().iter().flat_map(|(_, vips, ..)| *vips).map(|vip| vip.parse().unwrap()).collect();
@@ -208,7 +208,7 @@ impl World {
         self.drained.contains("_all") || self.drained.contains(service)
     }
 
-    /// Whether a VIP may be announced, as the last facts say.
+    /// Whether a VIP may be announced, according to the last facts.
     fn is_fit(&self, vip: IpAddr) -> bool {
         let (Some((name, _, require, ..)), Some(known)) = (self.service_of(vip), self.known.get(&vip)) else {
             return false;
@@ -232,7 +232,7 @@ impl World {
         self.scene.probes(&vip.to_string(), check, if pass { "+" } else { "-" });
     }
 
-    /// The owner of the folder reads it as a whole.
+    /// The owner of the folder reads the whole folder.
     fn read(&mut self, forgiven: ForgivenServices, made: BTreeSet<&'static str>) {
         self.read.push_back(FolderReading { files: self.folder.clone(), forgiven, made });
     }
@@ -325,7 +325,7 @@ impl World {
             WorldStep::Vip { vip, there } => self.vip([A, B, C][vip].parse().unwrap(), there),
             WorldStep::Wait { millis, hang } => self.wait_for(Duration::from_millis(millis), hang),
             WorldStep::StandStill { seconds } => {
-                // Too short to be noticed is as good as time that goes by without probes.
+                // A stop that is too short to be noticed is like time without probes.
                 let due = self.scene.director.deadline();
                 self.scene.now += Duration::from_secs(seconds);
                 let noticed = due.is_some_and(|due| self.scene.now > due + Duration::from_millis(500));
@@ -359,7 +359,7 @@ impl World {
         }
     }
 
-    /// What nobody heard of for a lease is not known any more.
+    /// A verdict that was not renewed for a lease is no longer known.
     fn lapse(&mut self) {
         for (seen, heard) in self.known.values_mut().flat_map(|known| &mut known.checks) {
             if *heard + LEASE <= self.scene.now && *seen == Some(true) {
@@ -368,7 +368,7 @@ impl World {
         }
     }
 
-    /// What has to be so at every moment.
+    /// Checks what has to hold at every time.
     fn hold(&mut self) {
         let rib = self.scene.director.rib();
         for (prefix, attributes) in &rib.routes {

@@ -1,4 +1,4 @@
-//! Another configuration, and what stays of the one before.
+//! Tests of reloads: which state is kept.
 
 use super::*;
 
@@ -61,7 +61,7 @@ fn what_an_old_probe_saw_is_not_held_against_the_new_check() {
     let mut scene = Scene::all_up();
     let old = scene.sequence;
     scene.reload(changed("fall = 1", "fall = 1\ntimeout = \"7s\""));
-    scene.sequence = old - 1; // a probe of the old loop, still on its way
+    scene.sequence = old - 1; // a late result of the old loop's probe
     scene.probes(MAIL, 0, "-");
     assert_eq!(scene.announced(), [MAIL, V4, V6]);
 }
@@ -82,8 +82,8 @@ fn what_a_probe_of_an_earlier_time_saw_does_not_count_for_a_vip_that_comes_back(
     assert_eq!(scene.announced(), [MAIL, V4, V6]);
 }
 
-/// What is known of a check that goes on asking the same is known: a reload that makes its failure count withdraws at once, so
-/// that it is refused where it would withdraw every VIP (W6, by a key of the check).
+/// A check with the same request keeps its own verdict. A reload that makes its failure count withdraws at once, and is refused if
+/// it would withdraw every VIP (W6, by a key of the check).
 #[test]
 fn a_check_that_asks_the_same_keeps_its_own_verdict() {
     let ready = "http = \"http://www.example.com/ready\"";

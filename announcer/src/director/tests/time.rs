@@ -1,11 +1,11 @@
-//! What time alone changes, and what it does not: leases, waits, and a process that stood still.
+//! Tests of time: leases, waits, and a process that was stopped.
 
 use super::*;
 
-/// A way into the director.
+/// An entry point of the director.
 type Entry = fn(&mut Scene) -> Vec<StandingChange>;
 
-/// Every way into the director. The facts are of MAIL, or change nothing.
+/// Every entry point of the director. The facts are about MAIL, or change nothing.
 fn entries() -> Vec<(&'static str, Entry)> {
     vec![
         ("time", |scene| scene.director.expire(scene.now)),
@@ -23,7 +23,7 @@ fn entries() -> Vec<(&'static str, Entry)> {
     ]
 }
 
-/// Whatever waited while the process stood still, and is taken first then, holds that against no probe (W16).
+/// After a stop of the process, the first processed fact may be any of the waiting ones. None of them makes a lease expire (W16).
 #[test]
 fn a_process_that_stood_still_excuses_the_leases_before_anything_else() {
     for (name, enter) in entries() {
@@ -36,7 +36,7 @@ fn a_process_that_stood_still_excuses_the_leases_before_anything_else() {
     }
 }
 
-/// A lease that is over is over whatever the director hears first.
+/// An expired lease ends, whichever fact the director receives first.
 #[test]
 fn a_lease_runs_out_before_anything_else() {
     for (name, enter) in entries() {

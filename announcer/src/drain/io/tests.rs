@@ -6,7 +6,7 @@ use super::*;
 
 const LONG: Duration = Duration::from_secs(20);
 
-/// An owner of `folder` whose director counts facts as generations and remembers the drains of each.
+/// An owner of `folder`, with a director that counts facts as generations and stores the drains of each.
 struct FolderOwner {
     requests: mpsc::Sender<DrainRequest>,
     state: watch::Receiver<DrainFolderReport>,
@@ -53,7 +53,7 @@ fn undrain(name: &str) -> DrainChange {
     DrainChange::Undrain { names: vec![name.into()] }
 }
 
-// W9: six commands at a time with a copy of the folder each put WITHDRAW, ANNOUNCE, WITHDRAW on the wire.
+// W9: when six commands at the same time each had their own copy of the folder, WITHDRAW, ANNOUNCE, WITHDRAW was sent.
 #[tokio::test]
 async fn of_parallel_commands_each_gets_a_generation_in_which_its_own_change_holds_and_stays() {
     let folder = tempfile::tempdir().unwrap();
@@ -99,7 +99,7 @@ async fn a_folder_that_is_removed_is_made_again() {
     running.until(|state| state.drains.named.contains_key("www")).await;
 }
 
-// H7: a folder that could not be read was silent in status and metrics. A file in its place is an error for root too.
+// H7: status and metrics did not show that a folder could not be read. A file in its place is an error for root too.
 #[tokio::test]
 async fn a_folder_that_cannot_be_read_is_said_and_what_was_drained_stays() {
     let folder = tempfile::tempdir().unwrap();
@@ -119,7 +119,7 @@ async fn a_folder_that_cannot_be_read_is_said_and_what_was_drained_stays() {
     running.until(|state| state.unreadable.is_none() && state.drains.named.contains_key("www")).await;
 }
 
-// A folder that is moved or unmounted is not one that was emptied: what stands in its place says nothing of the drains.
+// A moved or unmounted folder is not an emptied one: a folder that is in its place does not have the drains.
 #[tokio::test]
 async fn a_folder_that_was_moved_away_ends_no_drain_until_a_command_decides() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,3 +1,3 @@
-//! Files, which the daemon reads and writes through [`io`] alone.
+//! Files. The daemon reads and writes them only through [`io`].
 
 pub mod io;

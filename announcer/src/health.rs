@@ -1,7 +1,7 @@
-//! Health: what the local HTTP stack answers, and what we make of it.
+//! Health: the results of the probes of the local server, and the verdicts that follow from them.
 //!
-//! Pure, but for [`io`]. The probes ([`io::probe`], one loop a check and VIP) send what they saw up as [`ProbeFact`]; the
-//! owner of the [`check::Check`]s folds it into verdicts, and sends a [`Pace`] down.
+//! Pure, except for [`io`]. The probes ([`io::probe`], one loop per check and VIP) send their results as [`Probed`]. The owner of
+//! the [`check::Check`]s computes verdicts from them, and publishes a [`Pace`] for each loop.
 //!
 //! ```text
 //! io::probe ── mpsc<Probed{sequence, outcome}> ─→ check::Check::observe ─→ Verdict
@@ -28,21 +28,21 @@ use crate::model::ServiceName;
 
 use outcome::Outcome;
 
-/// One check of one VIP: what a probe loop works at.
+/// One check of one VIP, which one probe loop executes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
-    /// The service that stands and falls with it.
+    /// The service of the VIP.
     pub service: ServiceName,
-    /// The address that is asked.
+    /// The address that is probed.
     pub vip: IpAddr,
-    /// The check's place in its service, from 0.
+    /// The index of the check in its service, from 0.
     pub check: usize,
-    /// What is asked, and how.
+    /// The configuration of the check.
     pub config: config::CheckConfig,
 }
 
 impl Target {
-    /// Where its probes go: to the check's target or the VIP; at `port`, unless the target has another.
+    /// The endpoint of its probes: the check's target or the VIP, with `port`, unless the target has another.
     pub fn endpoint(&self, port: u16, host: Option<Host>) -> Endpoint {
         Endpoint::new(self.vip, self.config.target, port, host)
     }
@@ -57,38 +57,38 @@ impl Target {
     }
 }
 
-/// How fast a probe loop probes; decided from above.
+/// The pace of a probe loop, which the director decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pace {
     /// From the start of one probe to the start of the next, above zero.
     pub interval: Duration,
-    /// How often an immediate probe was asked for: a change means "probe now".
+    /// How often an immediate probe was requested: a change means "probe now".
     pub rechecks: u64,
 }
 
-/// A fact: the kernel's word that a listener is gone, or there again.
+/// A fact: the kernel reports that a listener is gone, or back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ListenerFact {
-    /// The VIP that was listened on.
+    /// The VIP of the listener.
     pub vip: IpAddr,
     /// The TCP port.
     pub port: u16,
-    /// `false`: nothing would accept, and a connection was refused. `true`: it is back.
+    /// `false`: there is no listener, and a connection was refused. `true`: it is back.
     pub listening: bool,
     /// When it was known (monotonic).
     pub at: Instant,
 }
 
-/// What the listener watch has to know of a VIP and port, decided from above.
+/// The data of the listener watch for a VIP and port, which the director decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WatchSpec {
-    /// How long a listener may be gone before that counts.
+    /// How long a listener may be missing before this is reported.
     pub grace: Duration,
-    /// Whether a check that asks there is up.
+    /// Whether a check of this port is up.
     pub up: bool,
 }
 
-/// A fact: what one probe saw.
+/// A fact: the result of one probe.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProbeFact {
     /// [`Target::service`].
@@ -97,9 +97,9 @@ pub struct ProbeFact {
     pub vip: IpAddr,
     /// [`Target::check`].
     pub check: usize,
-    /// The order in which the probes of a check were started: rising, with gaps, also over a new start of its loop.
+    /// The number of the probe. Numbers increase in the order of the starts, with gaps, also when the loop is restarted.
     pub sequence: u64,
-    /// What it saw.
+    /// Its outcome.
     pub outcome: Outcome,
     /// When it was known (monotonic).
     pub at: Instant,

@@ -1,12 +1,13 @@
-//! The one door to the disk: every file that the daemon reads or writes is read or written here.
+//! The door to the disk: only this module reads and writes the daemon's files.
 //!
-//! Touches the file system, on tokio's threads for blocking work. A file system can hang (NFS, a dying disk), and then only the
-//! requests for that path may suffer. So:
+//! Touches the file system, on tokio's threads for blocking work. A file system can hang (NFS, a broken disk). Then only the
+//! requests for that path may be affected. So:
 //!
 //! - No request runs on the main thread.
-//! - At most [`MAX_RUNNING`] requests run at a time. One that is not done soon gives its place back, so that those that hang stop no other.
-//! - One request a path is under way. The next one for the same path waits for it, within its own time limit.
-//! - Each request has a time limit. What hangs is published with its path, for `status`, until it returns.
+//! - At most [`MAX_RUNNING`] requests run at a time. A request that takes long returns its place, so that hanging requests do not
+//!   stop others.
+//! - Only one request per path runs. The next one for the same path waits for it, within its own time limit.
+//! - Each request has a time limit. The path of a hanging request is published for `status`, until the request returns.
 
 pub mod lock;
 
@@ -25,15 +26,15 @@ use tracing::{info, warn};
 
 /// How many requests run at a time.
 pub const MAX_RUNNING: usize = 8;
-/// How long a request keeps its place. Files that answer do so in much less.
+/// How long a request keeps its place. Normal files need much less time.
 const SOON: Duration = Duration::from_millis(100);
 /// How long a request may take.
 pub const LIMIT: Duration = Duration::from_secs(2);
 
-/// Paths whose file system does not answer, and since when.
+/// The paths whose file system does not answer, and since when.
 pub type HangingPaths = BTreeMap<PathBuf, Instant>;
 
-/// What an operator should know of paths that hang, a sentence each.
+/// The warnings about hanging paths, one sentence each.
 pub fn warnings(hanging: &HangingPaths, now: Instant) -> Vec<String> {
     let sentence = |(path, since): (&PathBuf, &Instant)| {
         let seconds = Duration::from_secs(now.saturating_duration_since(*since).as_secs());
@@ -46,7 +47,7 @@ pub fn warnings(hanging: &HangingPaths, now: Instant) -> Vec<String> {
     hanging.iter().map(sentence).collect()
 }
 
-/// Why a request failed. Each Display is the rest of a sentence that begins with the file's name.
+/// Why a request failed. Each `Display` is the rest of a sentence that begins with the file's name.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
     /// The system refused it.
@@ -55,16 +56,16 @@ pub enum FileError {
     /// There was no answer within the time limit.
     #[error("there is no answer from the file system within {}", humantime::format_duration(*.0))]
     Hangs(Duration),
-    /// Others were not done within the time limit.
+    /// Other requests were not finished within the time limit.
     #[error("too many other files were being read or written for {}", humantime::format_duration(*.0))]
     Busy(Duration),
-    /// It is larger than the caller reads.
+    /// It is larger than the caller's limit.
     #[error("the file is larger than {0} octets")]
     TooLarge(u64),
     /// It is a directory, a FIFO, a socket or a device.
     #[error("it is not a regular file")]
     NotRegular,
-    /// Everybody on the host can write it; its permission bits.
+    /// Every user of the host can write it; with its permission bits.
     #[error("others can write it (mode {0:04o}): take that from them by `chmod o-w`")]
     WritableByOthers(u32),
     /// It is not UTF-8.
@@ -73,7 +74,7 @@ pub enum FileError {
 }
 
 impl FileError {
-    /// Whether the file is not there.
+    /// Whether the file does not exist.
     pub fn is_not_found(&self) -> bool {
         match self {
             FileError::Io(error) => error.kind() == io::ErrorKind::NotFound,
@@ -87,20 +88,20 @@ impl FileError {
     }
 }
 
-/// What the system says, without Rust's `(os error 2)`.
+/// The message of the system, without Rust's `(os error 2)`.
 pub fn sentence(error: &io::Error) -> String {
     let text = error.to_string();
     text.split(" (os error").next().unwrap_or(&text).to_owned()
 }
 
-/// The door. Clones are the same door; a daemon has one, and so has each test.
+/// The door to the disk. Clones share the same door. A daemon has one, and each test has its own.
 #[derive(Debug, Clone)]
 pub struct Files(Arc<Door>);
 
 #[derive(Debug)]
 struct Door {
     places: Arc<Semaphore>,
-    /// The paths that a request is under way for, or waits for.
+    /// The paths with a running or waiting request.
     lanes: Mutex<BTreeMap<PathBuf, Arc<Lane<()>>>>,
     hanging: watch::Sender<HangingPaths>,
     /// How long a request keeps its place.
@@ -114,7 +115,7 @@ impl Default for Files {
 }
 
 impl Files {
-    /// A door of its own.
+    /// A new, separate door.
     pub fn new() -> Self {
         Self::with_places_for(SOON)
     }
@@ -124,7 +125,7 @@ impl Files {
         Files(Arc::new(Door { places, lanes, hanging: watch::Sender::default(), soon }))
     }
 
-    /// What hangs now, and each change of it.
+    /// The paths that hang now, with each change.
     pub fn hanging(&self) -> watch::Receiver<HangingPaths> {
         self.0.hanging.subscribe()
     }
@@ -145,10 +146,10 @@ impl Files {
         String::from_utf8(self.read(path, most).await?).map_err(|_| FileError::NotText)
     }
 
-    /// Runs other file work about `path` where it may block, within [`LIMIT`].
+    /// Runs other file work for `path` on a thread where it may block, within [`LIMIT`].
     ///
     /// # Errors
-    /// Those of `work`, and [`FileError::Hangs`]. Work that hangs is not ended: it may still happen later.
+    /// Those of `work`, and [`FileError::Hangs`]. Hanging work is not cancelled: it may still finish later.
     pub async fn run<T: Send + 'static>(
         &self,
         path: &Path,
@@ -157,7 +158,7 @@ impl Files {
         self.run_within(path, LIMIT, work).await
     }
 
-    /// Runs other file work about `path` where it may block, within `limit`.
+    /// Runs other file work for `path` on a thread where it may block, within `limit`.
     ///
     /// # Errors
     /// As [`run`](Self::run).
@@ -168,7 +169,7 @@ impl Files {
         work: impl FnOnce(&Path) -> io::Result<T> + Send + 'static,
     ) -> Result<T, FileError> {
         let (reply, answer) = oneshot::channel();
-        // A task of its own: a caller that no longer waits leaves the bounds as they are.
+        // A separate task keeps the limits correct if the caller stops waiting.
         tokio::spawn(self.clone().serve(path.to_owned(), limit, work, reply));
         answer.await.unwrap_or_else(|_| Err(io::Error::other("announcer is ending").into()))
     }
@@ -182,11 +183,11 @@ impl Files {
     ) {
         let lane = self.lane(&path);
         match self.enter(&lane, limit).await {
-            Ok(_) if reply.is_closed() => {} // the caller has gone, and nothing was begun
+            Ok(_) if reply.is_closed() => {} // the caller has ended, and nothing was started
             Ok((turn, place)) => {
                 let at = path.clone();
                 let running = tokio::task::spawn_blocking(move || {
-                    let _turn = turn; // the path's next request begins when this one has really ended
+                    let _turn = turn; // the path's next request starts when this one has really ended
                     work(&at)
                 });
                 self.finish(&path, limit, running, place, reply).await;
@@ -235,7 +236,7 @@ impl Files {
                 self.0.hanging.send_modify(|hanging| hanging.extend([(path.to_owned(), since)]));
                 warn!(file = %path.display(), "file system does not answer");
                 let _ = reply.send(Err(FileError::Hangs(limit))); // the caller may have gone
-                let _ = running.await; // what it says now is too late for anyone
+                let _ = running.await; // its result is too late now
                 self.0.hanging.send_modify(|hanging| hanging.retain(|other, _| other != path));
                 info!(file = %path.display(), "file system answered again");
             }
@@ -247,7 +248,7 @@ impl Files {
         lanes.entry(path.to_owned()).or_default().clone()
     }
 
-    /// Forgets a path that no request is left for. Lanes are cloned under the same lock, so that none is missed.
+    /// Forgets a path without requests. Lanes are cloned under the same lock, so that no request is missed.
     fn leave(&self, path: &Path, lane: Arc<Lane<()>>) {
         let mut lanes = self.0.lanes.lock().unwrap_or_else(PoisonError::into_inner);
         drop(lane);
@@ -257,8 +258,7 @@ impl Files {
     }
 }
 
-/// Reads a regular file of at most `most` octets, and blocks: for commands, which have nothing else to do, and within
-/// [`Files::run`].
+/// Reads a regular file of at most `most` octets. Blocks; for commands, and for work within [`Files::run`].
 ///
 /// # Errors
 /// See [`FileError`], of which `Hangs` does not occur.
@@ -274,19 +274,19 @@ pub fn read_text(path: &Path, most: u64) -> Result<String, FileError> {
     String::from_utf8(read(path, most)?).map_err(|_| FileError::NotText)
 }
 
-/// Reads a file by which others could give the daemon orders, and blocks.
+/// Reads a file with which others could control the daemon. Blocks.
 ///
 /// # Errors
-/// As [`read`](fn@read), and when everybody on the host can write the file.
+/// As [`read`](fn@read), and when every user of the host can write the file.
 pub fn read_trusted(path: &Path, most: u64) -> Result<Vec<u8>, FileError> {
     let (octets, mode) = read_with_mode(path, most)?;
     if is_writable_by_others(mode) { Err(FileError::WritableByOthers(mode)) } else { Ok(octets) }
 }
 
-/// A file with a secret, and who may reach it.
+/// A file with a secret, and its permissions.
 #[derive(Debug)]
 pub struct Secret {
-    /// What is in the file.
+    /// The contents of the file.
     pub octets: Vec<u8>,
     /// The permission bits of the file.
     pub mode: u32,
@@ -297,7 +297,7 @@ pub struct Secret {
 /// Reads a regular file of at most `most` octets with its permissions, and blocks.
 ///
 /// # Errors
-/// As [`read`](fn@read), and when its folder cannot be looked at.
+/// As [`read`](fn@read), and when the permissions of its folder cannot be read.
 pub fn read_secret(path: &Path, most: u64) -> Result<Secret, FileError> {
     let (octets, mode) = read_with_mode(path, most)?;
     let folder_mode =
@@ -305,13 +305,13 @@ pub fn read_secret(path: &Path, most: u64) -> Result<Secret, FileError> {
     Ok(Secret { octets, mode, folder_mode: folder_mode & 0o7777 })
 }
 
-/// Whether permission bits let everybody write. The file's group may: it is how a site lets its operators edit.
+/// Whether every user may write. The file's group may write, because sites use this to let operators edit it.
 pub fn is_writable_by_others(mode: u32) -> bool {
     mode & 0o002 != 0
 }
 
 fn read_with_mode(path: &Path, most: u64) -> Result<(Vec<u8>, u32), FileError> {
-    // A FIFO without a writer is opened too, and then refused.
+    // This also opens a FIFO without a writer, which is then refused.
     let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
     let metadata = file.metadata()?;
     if !metadata.is_file() {
@@ -325,8 +325,8 @@ fn read_with_mode(path: &Path, most: u64) -> Result<(Vec<u8>, u32), FileError> {
     Ok((octets, metadata.mode() & 0o7777))
 }
 
-/// Reads the first `most` octets of a regular file, and blocks. A symbolic link that leads nowhere is an error that says so,
-/// and never [`NotFound`](io::ErrorKind::NotFound): the name is there.
+/// Reads the first `most` octets of a regular file, and blocks. A symbolic link to a missing file has its own error, and never
+/// [`NotFound`](io::ErrorKind::NotFound), because the name exists.
 ///
 /// # Errors
 /// Those of the file system.
@@ -349,7 +349,7 @@ pub fn read_start(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     Ok(octets)
 }
 
-/// Makes a folder with all that are above it, and blocks; one that is there stays as it is.
+/// Makes a folder and its parents; an existing folder is not changed. Blocks.
 ///
 /// # Errors
 /// Those of the file system.
@@ -357,7 +357,7 @@ pub fn make_folder(path: &Path) -> io::Result<()> {
     fs::create_dir_all(path)
 }
 
-/// The names of what a folder holds, and blocks.
+/// The names of the files in a folder. Blocks.
 ///
 /// # Errors
 /// Those of the file system.
@@ -365,11 +365,11 @@ pub fn names(folder: &Path) -> io::Result<Vec<OsString>> {
     fs::read_dir(folder)?.map(|entry| Ok(entry?.file_name())).collect()
 }
 
-/// Makes or replaces a file as a whole, so that it outlives a power cut, and blocks. `folder/.NAME.new` is what it is written
-/// to first. On a full disk the file is left empty.
+/// Makes or replaces a file in one step, so that it survives a power cut. It is first written to `folder/.NAME.new`. On a full disk
+/// the file is empty. Blocks.
 ///
 /// # Errors
-/// When the file is not there afterwards.
+/// When the file does not exist afterwards.
 pub fn replace(folder: &Path, name: &str, text: &str) -> io::Result<()> {
     fs::create_dir_all(folder)?;
     let new = folder.join(format!(".{name}.new"));
@@ -381,16 +381,16 @@ pub fn replace(folder: &Path, name: &str, text: &str) -> io::Result<()> {
     });
     let renamed = written.and_then(|()| fs::rename(&new, folder.join(name)));
     if renamed.is_err() {
-        let _ = fs::remove_file(&new); // the error that counts is the one above
+        let _ = fs::remove_file(&new); // the error above is the one that is returned
         return renamed;
     }
     File::open(folder)?.sync_all()
 }
 
-/// Removes a file, and blocks; `false`: there was none.
+/// Removes a file; `false`: it did not exist. Blocks.
 ///
 /// # Errors
-/// When it is there and cannot be removed.
+/// When it exists and cannot be removed.
 pub fn remove(path: &Path) -> io::Result<bool> {
     match fs::remove_file(path) {
         Ok(()) => Ok(true),
@@ -399,7 +399,7 @@ pub fn remove(path: &Path) -> io::Result<bool> {
     }
 }
 
-/// Gives a file to a group, and blocks.
+/// Changes the group of a file. Blocks.
 ///
 /// # Errors
 /// Those of the file system.
@@ -407,7 +407,7 @@ pub fn give_to_group(path: &Path, group: u32) -> io::Result<()> {
     chown(path, None, Some(group))
 }
 
-/// The file system that a path is on, as a number, and blocks.
+/// The number of the file system of a path. Blocks.
 ///
 /// # Errors
 /// Those of the file system.
@@ -415,12 +415,12 @@ pub fn device(path: &Path) -> io::Result<u64> {
     Ok(fs::metadata(path)?.dev())
 }
 
-/// Whether a file is there, and blocks; one that cannot be looked for is not.
+/// Whether a file exists; on an error the result is false. Blocks.
 pub fn exists(path: &Path) -> bool {
     path.exists()
 }
 
-/// What tells one version of a file from the next without reading it.
+/// Distinguishes two versions of a file without reading it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FileVersion {
     device: u64,

@@ -1,7 +1,7 @@
-//! Turns a stream of probe outcomes into one slow, trustworthy verdict.
+//! Turns a stream of probe outcomes into one stable verdict.
 //!
-//! Pure. Up after `rise` passes in a row, down after `fall` failures in a row; starts Unknown. An outcome of a probe that
-//! was started before one already counted comes too late to count; one that is [`Outcome::Skipped`] counts for nothing.
+//! Pure. Up after `rise` passes in a row, down after `fall` failures in a row; starts Unknown. If a later probe was already
+//! counted, the outcome of an earlier probe is ignored. An outcome [`Outcome::Skipped`] does not count.
 //!
 //! ```text
 //!            rise passes                  fall failures, or nothing listens any more
@@ -20,7 +20,7 @@ use super::outcome::{Outcome, Reason};
 #[cfg(test)]
 mod tests;
 
-/// What is held of a VIP by one of its checks.
+/// The verdict of a check about a VIP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     /// Too few probes have answered yet.
@@ -60,7 +60,7 @@ pub enum Streak {
         /// How many make it unhealthy.
         fall: u32,
     },
-    /// The kernel said that nothing listens any more, and no probe has ended since.
+    /// The kernel reported that there is no listener, and no probe has ended since.
     Gone,
     /// No probe has ended for this long: the verdict was not renewed.
     Lapsed(Duration),
@@ -80,10 +80,10 @@ impl fmt::Display for Streak {
     }
 }
 
-/// What a verdict rests on; its Display is a sentence without its subject.
+/// The evidence for a verdict; its `Display` is a sentence without its subject.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Evidence {
-    /// Which check, where there are several.
+    /// The name of the check, if there are several.
     pub check: Option<String>,
     /// The newest outcomes that agree.
     pub streak: Streak,
@@ -106,13 +106,13 @@ impl fmt::Display for Evidence {
 }
 
 impl Evidence {
-    /// Whether there was a verdict that its probe loop did not renew in time.
+    /// Whether there was a verdict, and its probe loop did not renew it in time.
     pub fn has_lapsed(&self) -> bool {
         matches!(self.streak, Streak::Lapsed(_))
     }
 }
 
-/// How many outcomes are remembered for who asks.
+/// How many outcomes are stored for `explain`.
 const HISTORY: usize = 5;
 
 /// Rise and fall of one check of one VIP.
@@ -127,15 +127,15 @@ pub struct Check {
     history: VecDeque<(Instant, Outcome)>,
     /// When its probe loop was last heard of.
     renewed: Instant,
-    /// Whether its last way down was that nothing listened any more.
+    /// Whether it went down because there was no listener.
     gone: bool,
-    /// Refusals in a row.
+    /// Refused connections in a row.
     refusals: u32,
 }
 
 impl Check {
-    /// A check that no probe has answered yet. `initial` is [`Verdict::Unknown`], or the verdict of the check that it
-    /// replaces. `rise` and `fall` are at least 1.
+    /// A check without a result. `initial` is [`Verdict::Unknown`], or the verdict of the check that it replaces. `rise` and `fall`
+    /// are at least 1.
     pub fn new(rise: u32, fall: u32, initial: Verdict, now: Instant) -> Self {
         Check {
             rise,
@@ -150,13 +150,13 @@ impl Check {
         }
     }
 
-    /// Takes in no outcome of a probe that was started before the one numbered `since`.
+    /// Ignores the outcomes of probes with a number below `since`.
     pub fn ignoring(self, since: u64) -> Self {
         Check { newest: self.newest.max(Some(since)), ..self }
     }
 
-    /// The same verdict and streak, with other numbers of passes and failures. The lease begins anew `now`: the pace of the
-    /// probes may be another one too.
+    /// The same verdict and streak, with other values of rise and fall. The lease starts again at `now`, because the pace of the
+    /// probes may have changed too.
     pub fn counting(self, rise: u32, fall: u32, now: Instant) -> Self {
         Check { rise, fall, renewed: self.renewed.max(now), ..self }
     }
@@ -176,7 +176,7 @@ impl Check {
         self.history.iter()
     }
 
-    /// What the verdict rests on.
+    /// The evidence for the verdict.
     pub fn evidence(&self) -> Evidence {
         Evidence { check: None, streak: self.streak, last: self.last().cloned() }
     }
@@ -186,7 +186,7 @@ impl Check {
         self.streak
     }
 
-    /// Whether it is down because nothing listens.
+    /// Whether it is down because there is no listener.
     pub fn absent(&self) -> bool {
         self.verdict == Verdict::Down && (self.gone || self.refusals >= self.fall)
     }
@@ -196,7 +196,7 @@ impl Check {
         self.renewed
     }
 
-    /// Whether the next probes may change the verdict: none yet, or the newest outcome speaks against it.
+    /// Whether the next probes may change the verdict: there is none yet, or the newest outcome contradicts it.
     pub fn settling(&self) -> bool {
         match (self.verdict, self.streak) {
             (Verdict::Unknown, _) => true,
@@ -205,7 +205,7 @@ impl Check {
         }
     }
 
-    /// Takes in what the probe numbered `sequence` saw; the new verdict, if it changed.
+    /// Records the outcome of the probe with the number `sequence`; returns the new verdict, if it changed.
     #[must_use = "a change of the verdict is returned once"]
     pub fn observe(&mut self, sequence: u64, outcome: Outcome, at: Instant) -> Option<Verdict> {
         self.renewed = self.renewed.max(at);
@@ -221,7 +221,7 @@ impl Check {
             }
             Outcome::Skipped(_) => {}
         }
-        // A skipped probe knows nothing, so an older one that is still on its way may yet count.
+        // A skipped probe has no result, so an older one that is still running may still count.
         if !matches!(outcome, Outcome::Skipped(_)) {
             self.newest = Some(sequence);
         }
@@ -232,7 +232,7 @@ impl Check {
         (self.verdict != before).then_some(self.verdict)
     }
 
-    /// Nothing listens any more: down at once. Probes numbered below `since` were started before, and do not count.
+    /// There is no listener: the verdict is down at once. Probes with a number below `since` were started earlier and do not count.
     #[must_use = "a change of the verdict is returned once"]
     pub fn vanished(&mut self, since: u64) -> Option<Verdict> {
         let before = std::mem::replace(&mut self.verdict, Verdict::Down);
@@ -242,7 +242,7 @@ impl Check {
         (before != Verdict::Down).then_some(Verdict::Down)
     }
 
-    /// Takes back what no probe has renewed for the time of a `lease`: what was up is unknown. Whether it was up.
+    /// Removes a verdict that no probe has renewed for the time of a `lease`. Returns whether it was up.
     pub fn lapse(&mut self, lease: Duration) -> bool {
         let was_up = self.verdict == Verdict::Up;
         if was_up {
@@ -252,7 +252,7 @@ impl Check {
         was_up
     }
 
-    /// Begins a lease anew: nobody has listened to the probe loop until `now`.
+    /// Starts the lease again at `now`, because no results were received before.
     pub fn excuse(&mut self, now: Instant) {
         self.renewed = self.renewed.max(now);
     }

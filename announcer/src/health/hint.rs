@@ -1,6 +1,6 @@
-//! What to look at when a probe fails, by what it saw.
+//! The hints for a failed probe, by its outcome.
 //!
-//! Pure. A hint says "if" where what was seen has more than one cause. Those of what one kind alone can say are declared with that
+//! Pure. A hint says "if" when there is more than one possible cause. The hints for the words of one kind are declared with that
 //! kind, in `config/kind/NAME.rs`.
 
 use std::net::IpAddr;
@@ -10,7 +10,7 @@ use crate::config::kind::{FirstOctets, ProbeContext};
 
 use super::outcome::{Outcome, Reason, TimeoutPhase};
 
-/// A hint for a person who sees `outcome`, where that alone could leave them at a loss.
+/// The hint for `outcome`, if the outcome alone does not say what to do.
 pub fn of(check: &CheckConfig, vip: IpAddr, outcome: &Outcome) -> Option<String> {
     let Outcome::Fail { reason, .. } = outcome else { return None };
     let first_octets = check.probe.first_octets();
@@ -27,7 +27,7 @@ pub fn of(check: &CheckConfig, vip: IpAddr, outcome: &Outcome) -> Option<String>
     }
 }
 
-/// A server that closes a connection without a word does not like its first octets, most often.
+/// A server that closes a connection without an answer has usually rejected the first octets.
 fn closed(asks: FirstOctets) -> Option<String> {
     let proxy = "if the port wants the PROXY protocol (`proxy_protocol` of nginx, `accept-proxy` of HAProxy), which announcer \
                  does not speak, ask a port without it";
@@ -47,7 +47,7 @@ mod tests {
     use crate::config::kind::{handshake, http};
     use crate::config::tests::a_check;
 
-    // H21, H9, H20: what was seen, and what a person should try.
+    // H21, H9, H20: the failure, and what a person should try.
     #[test]
     fn each_hint_is_for_what_was_seen_and_how_it_was_asked() {
         let (plain, tls, tcp) = ("http = \"http://x/\"", "http = \"https://x/\"", "tcp = 25\nexpect = 'x'");
@@ -62,7 +62,7 @@ mod tests {
             (tcp, Reason::Reset, "if the port wants the PROXY protocol"),
             (plain, Reason::VipMissing, "`dsr-setup apply`"),
             (plain, Reason::Refused, ""),
-            // Of the kinds: the check is handed on.
+            // Words of a kind: the check is passed to it.
             (plain, forbidden(), "let 192.0.2.80 in"),
             (fixed, forbidden(), ""),
             (plain, http::Failure::NotHttp.into(), "if the port is one of TLS"),

@@ -1,7 +1,7 @@
-//! The probes: one loop a check and VIP, one file a kind, and the list of the kinds. The pure half of a kind, with the words of its
-//! results, is `config/kind/NAME.rs`.
+//! The probes: one loop per check and VIP, one file per kind, and the list of the kinds. The pure half of a kind, with the words of
+//! its results, is `config/kind/NAME.rs`.
 //!
-//! Touches the network, processes and files: asks the VIPs of this host, and what the configuration names.
+//! Touches the network, processes and files: it connects to the VIPs of this host and to the targets in the configuration.
 
 mod connect;
 pub mod exec;
@@ -25,7 +25,7 @@ use crate::health::outcome::Outcome;
 
 macro_rules! kinds {
     ($($Kind:ident = $module:ident::$Probe:ident;)*) => {
-        /// A probe of one of the kinds, ready to be sent again and again.
+        /// A prepared probe of one of the kinds, which can be repeated.
         enum AnyProbe {
             $( $Kind(Box<$module::$Probe>), )*
         }
@@ -37,7 +37,7 @@ macro_rules! kinds {
                 }
             }
 
-            /// Boxed, kind by kind: the largest is four times the most frequent.
+            /// Each kind is boxed separately: the largest one is four times as large as the most frequent one.
             async fn probe(&self) -> Outcome {
                 match self {
                     $( AnyProbe::$Kind(probe) => Box::pin(probe.probe()).await, )*

@@ -1,25 +1,25 @@
-//! A file that says which process holds something.
+//! A lock file, which has the number of the process that holds it.
 
 use std::fs::{File, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-/// A lock (flock(2)) that this process holds until it is dropped. The file stays, and holds the process's number.
+/// A lock (flock(2)) that this process holds until it is dropped. The file remains, with the number of the process.
 #[derive(Debug)]
 pub struct Lock(#[expect(dead_code, reason = "the open file is the lock")] File);
 
 /// Why a lock was not taken.
 #[derive(Debug)]
 pub enum LockError {
-    /// Another process holds it: its number, where the file says it.
+    /// Another process holds it; with its number, if the file has it.
     Held(Option<u32>),
     /// The system refused it.
     Io(io::Error),
 }
 
 impl Lock {
-    /// Takes the lock, and blocks for the file system alone, never for another process.
+    /// Takes the lock. It may block because of the file system, but never because of another process.
     ///
     /// # Errors
     /// When another process holds it, or the file cannot be made.

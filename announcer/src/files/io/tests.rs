@@ -10,7 +10,7 @@ const LONG: Duration = Duration::from_secs(60);
 fn blocked() -> (mpsc::Sender<()>, impl FnOnce(&Path) -> io::Result<()> + Send + 'static) {
     let (release, wait) = mpsc::channel::<()>();
     (release, move |_: &Path| {
-        let _ = wait.recv(); // an error is the release
+        let _ = wait.recv(); // the error is the release
         Ok(())
     })
 }
@@ -41,7 +41,7 @@ async fn a_file_that_hangs_delays_nothing_but_itself() {
     files.run_within(Path::new("/hangs/0"), LONG, |_| Ok(())).await.unwrap();
 }
 
-/// More files hang than there are places, all at once: another file is served long before their time limit.
+/// More files hang at once than there are places: another file is served long before their time limit.
 #[tokio::test]
 async fn files_that_hang_together_hold_up_no_other() {
     let files = Files::new();

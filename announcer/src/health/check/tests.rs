@@ -7,7 +7,7 @@ use super::*;
 use crate::config::kind::http;
 use crate::health::outcome::{Reason, Shortage};
 
-/// When everything happens, where the time does not matter.
+/// The time of all events in tests for which the time does not matter.
 static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 /// `+` pass, `-` fail, `!` skipped.
@@ -187,12 +187,12 @@ fn a_streak_reads_as_a_sentence() {
     );
 }
 
-/// Outcomes that arrive in any order, and out of turn.
+/// Outcomes that arrive in any order.
 fn arrivals() -> impl Strategy<Value = Vec<(u64, char)>> {
     prop::collection::vec((0..60u64, prop::sample::select(vec!['+', '-', '!'])), 0..80)
 }
 
-/// The outcomes that count: no skipped ones, none older than one before it.
+/// The outcomes that count: without skipped ones, and without those that are older than an earlier one.
 fn counted(arrivals: &[(u64, char)]) -> String {
     let mut newest = 0;
     arrivals
@@ -227,7 +227,7 @@ proptest! {
         }
     }
 
-    /// An outcome that comes late changes nothing at all.
+    /// A late outcome changes nothing.
     #[test]
     fn late_outcomes_leave_no_trace(arrivals in arrivals(), late in prop::sample::select(vec!['+', '-', '!'])) {
         let mut check = Check::new(2, 3, Verdict::Unknown, *START);

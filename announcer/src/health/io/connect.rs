@@ -1,7 +1,7 @@
-//! A TCP connection from the VIP to the VIP, and what it means when there is none.
+//! Opens a TCP connection from the VIP to the VIP, and explains its errors.
 //!
-//! Touches the network. The socket is bound to the VIP, so that a probe fails when the VIP is not on this host, and never
-//! asks another host that has it. A fixed target is asked from wherever the kernel says.
+//! Touches the network. The socket is bound to the VIP, so that a probe fails when the VIP is not on this host, and never reaches
+//! another host that has it. For a fixed target, the kernel chooses the source.
 
 use std::io;
 use std::net::SocketAddr;
@@ -16,15 +16,15 @@ use crate::health::outcome::{Reason, Shortage};
 ///
 /// # Errors
 ///
-/// What the kernel says, as what it means for a probe.
+/// The error of the kernel, as an error of a probe.
 pub(super) async fn connect(endpoint: &Endpoint) -> Result<TcpStream, ProbeError> {
     try_connect(endpoint).await.map_err(|error| meaning(endpoint, &error))
 }
 
-/// What an error of a socket to an endpoint means.
+/// The meaning of a socket's error for an endpoint.
 pub(super) fn meaning(endpoint: &Endpoint, error: &io::Error) -> ProbeError {
     match of_kernel(error) {
-        // A socket that is bound to no VIP misses none: no port was free.
+        // If the socket is not bound to a VIP, the error means that no port was free.
         Some(ProbeError::Fail(Reason::VipMissing)) if endpoint.from.is_none() => {
             ProbeError::Skip(Shortage::Ports)
         }
@@ -38,7 +38,7 @@ async fn try_connect(endpoint: &Endpoint) -> io::Result<TcpStream> {
     if let Some(from) = endpoint.from {
         socket.bind(SocketAddr::new(from, 0))?;
     }
-    // What we send comes in pieces, and each is wanted at once.
+    // We send in pieces, and each piece should be sent at once.
     socket.set_nodelay(true)?;
     socket.connect(endpoint.to).await
 }

@@ -1,6 +1,6 @@
-//! The program probe: runs a program of the operator's, and goes by its exit code.
+//! The program probe: runs a program of the operator, and reads its exit code.
 //!
-//! Touches the clock; [`crate::program::io`] runs the program, and nothing outlives its probe.
+//! Touches the clock; [`crate::program::io`] runs the program, and no process remains after its probe.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -20,15 +20,15 @@ use crate::program::{self, Bounds, ProgramEnd, RunAs, RunPhase, StartError};
 #[cfg(test)]
 mod tests;
 
-/// Octets of a program's output that are looked at for the first line.
+/// How many octets of a program's output are searched for the first line.
 const MOST_LINE: usize = 1024;
 
-/// What is run, and as whom.
+/// The program, and its user.
 #[derive(Debug, Clone)]
 pub struct ExecSpec {
     /// The program's absolute path, then its arguments.
     pub command: Vec<String>,
-    /// Whose rights it has; without it, the daemon's own, or `nobody`'s if that is root.
+    /// The user; without it, the daemon's own user, or `nobody` if that is root.
     pub user: Option<String>,
     /// `ANNOUNCER_SERVICE`.
     pub service: ServiceName,
@@ -49,7 +49,7 @@ impl From<ExecSpec> for program::ProgramSpec {
     }
 }
 
-/// A probe by one program, ready to be run again and again.
+/// A prepared probe by one program, which can be repeated.
 #[derive(Debug)]
 pub struct ExecProbe {
     order: Arc<program::ProgramSpec>,
@@ -76,7 +76,7 @@ impl ExecProbe {
         ExecProbe { order: Arc::new(order.into()), codes, timeout, runner: Runner::new(programs) }
     }
 
-    /// Runs it once. Dropped, it kills it.
+    /// Runs the program once. If the future is dropped, the program is killed.
     pub async fn probe(&self) -> Outcome {
         let start = Instant::now();
         let run = self.runner.run(&self.order, Bounds { time: self.timeout, kept: MOST_LINE }).await;
@@ -85,7 +85,7 @@ impl ExecProbe {
     }
 }
 
-/// What an end means. A program that does not say that all is well says that it is not: Nagios' UNKNOWN too.
+/// The meaning of a program's end. Every exit code that does not pass is a failure, also UNKNOWN of Nagios.
 fn judge(codes: ExitCodes, end: ProgramEnd, output: &[u8]) -> Result<ProbeSuccess, ProbeError> {
     let code = match end {
         ProgramEnd::Code(code) => code,
@@ -125,7 +125,7 @@ fn not_started(error: StartError) -> ProbeError {
     }
 }
 
-/// The first line; of a Nagios plugin's the part for people, without what follows `|`.
+/// The first line of the output. For a Nagios plugin only the part for people, before `|`.
 fn first_line(codes: ExitCodes, output: &[u8]) -> Option<PrintableText> {
     let text = String::from_utf8_lossy(output);
     let line = text.trim_start().lines().next()?;

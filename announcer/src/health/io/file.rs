@@ -1,6 +1,6 @@
-//! The file probe: whether a file is there, whatever it is.
+//! The file probe: checks whether a file of any kind exists.
 //!
-//! Touches the file system, through [`Files`]. A link counts as what it leads to.
+//! Touches the file system, through [`Files`]. A symbolic link counts as its target.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ use crate::files::io::{FileError, Files};
 use crate::health::Target;
 use crate::health::outcome::{Outcome, Reason, Shortage, TimeoutPhase};
 
-/// A probe of one path, ready to be sent again and again.
+/// A prepared probe of one path, which can be repeated.
 #[derive(Debug)]
 pub struct FileProbe {
     path: PathBuf,
@@ -30,12 +30,12 @@ impl FileProbe {
         FileProbe::new(file.path.clone(), target.config.timeout, prober.files())
     }
 
-    /// A probe of `path`; `timeout` is for a mount that hangs.
+    /// A probe of `path`. `timeout` is for a file system that hangs.
     pub fn new(path: PathBuf, timeout: Duration, files: Files) -> Self {
         FileProbe { path, timeout, files }
     }
 
-    /// Looks once.
+    /// Makes one probe.
     pub async fn probe(&self) -> Outcome {
         self.ask(|path| path.metadata().map(drop)).await
     }
@@ -46,7 +46,7 @@ impl FileProbe {
         result::outcome(answer, TimeoutPhase::Files, self.timeout, start.elapsed())
     }
 
-    /// Waits for as long as the file system takes.
+    /// Checks the path, and waits until the file system answers.
     async fn look(
         &self,
         look: impl Fn(&Path) -> io::Result<()> + Clone + Send + 'static,
@@ -55,7 +55,7 @@ impl FileProbe {
             match self.files.run(&self.path, look.clone()).await {
                 Ok(()) => return Ok(Answer::Exists),
                 Err(FileError::Io(error)) => return Err(meaning(&error)),
-                // The next look begins once this one has ended.
+                // The next check of the path starts when this one has ended.
                 Err(FileError::Hangs(_) | FileError::Busy(_)) => {}
                 Err(
                     FileError::TooLarge(_)
@@ -146,7 +146,7 @@ mod tests {
             Ok(())
         });
         assert_eq!(hung.await.to_string(), "no answer of the file system within 200 ms");
-        // The next one waits for the first, and starts no other.
+        // The next probe waits for the first one, and starts no second check.
         let looks = std::sync::Arc::new(std::sync::atomic::AtomicU32::new(0));
         let count = looks.clone();
         let next = file.ask(move |_| {

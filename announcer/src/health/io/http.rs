@@ -1,9 +1,9 @@
 //! The HTTP probe: one request as a client of the URL sends it, over a new connection to the VIP itself.
 //!
-//! Touches the network. HTTP/1.1 (RFC 9112) or HTTP/2 (RFC 9113), as ALPN or the check says. The connection comes from the
-//! VIP too: its socket is bound to it, so that a probe fails when the VIP is not on this host, and never asks another host
-//! that has it. No name is looked up, no proxy used, no redirect followed, nothing asked twice (RFC 9110). A server that answers
-//! before it is asked is asked by [`early`], for the library takes no such answer.
+//! Touches the network. HTTP/1.1 (RFC 9112) or HTTP/2 (RFC 9113), as ALPN or the check says. The connection comes from the VIP too:
+//! its socket is bound to it, so that a probe fails when the VIP is not on this host, and never reaches another host that has it.
+//! No name is looked up, no proxy is used, no redirect is followed, and no request is sent twice (RFC 9110). If a server answers
+//! before it gets the request, [`early`] repeats the probe, because the library does not accept such an answer.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -38,28 +38,28 @@ mod tests;
 
 use early::EarlyProbe;
 
-/// What we call ourselves.
+/// Our User-Agent.
 const NAME: &str = concat!("announcer/", env!("CARGO_PKG_VERSION"));
 
-/// Octets of a header in HTTP/2. In HTTP/1.1 the library bounds it, at 100 fields and 400 KiB.
+/// The most octets of a header in HTTP/2. In HTTP/1.1 the limits of the library are 100 fields and 400 KiB.
 const MOST_HEADER: u32 = 32 * 1024;
 
-/// Octets of a body in HTTP/2 that the server sends before we have read them (RFC 9113 §6.9.2, the least).
+/// The window of HTTP/2: how many octets of a body the server may send before we have read them (the minimum of RFC 9113 §6.9.2).
 const WINDOW: u32 = 65_535;
 
-/// Octets of what a server says of a request that it does not like.
+/// The most octets that are read of a server's error page.
 const MOST_COMPLAINT: usize = 4096;
-/// How long that is waited for.
+/// How long to wait for the error page.
 const FOR_COMPLAINT: Duration = Duration::from_millis(50);
 
-/// By one part in so many the time for the connection is less than the whole, so that it is known what was being waited for, also
-/// where the machine is busy and the time for the connection begins late.
+/// The time limit of the connection is shorter than the whole time limit by this fraction. So the probe can say what it was waiting
+/// for, also on a busy machine where the connection starts late.
 const SOONER: u32 = 16;
 
-/// A probe of one URL at one VIP, ready to be sent again and again.
+/// A prepared probe of one URL at one VIP, which can be repeated.
 #[derive(Debug)]
 pub struct HttpProbe {
-    /// Why it cannot be sent, if so: then each probe fails with that.
+    /// The prepared request, or the reason why it cannot be sent; then each probe fails with that reason.
     ready: Result<PreparedRequest, Reason>,
     timeout: Duration,
 }
@@ -68,16 +68,16 @@ pub struct HttpProbe {
 struct PreparedRequest {
     client: Client,
     request: Request,
-    /// How a server is asked that answers before it is; none in HTTP/2, where each side may begin.
+    /// The second try for a server that answers before it gets the request; none in HTTP/2, where each side may send first.
     early: Option<EarlyProbe>,
-    /// Who judges its certificates; none without TLS, and where the name is no name.
+    /// The judge of its certificates; none without TLS, and none if the name is not valid.
     judge: Option<Arc<Judge>>,
     /// Whether the socket is bound to the VIP.
     bound: bool,
     expectation: Expectation,
 }
 
-/// What an answer has to be.
+/// The expected answer.
 #[derive(Debug)]
 struct Expectation {
     status: Vec<Statuses>,
@@ -100,13 +100,13 @@ impl HttpProbe {
         HttpProbe { ready, timeout }
     }
 
-    /// Asks once. Dropped, it lets go of its connection.
+    /// Makes one probe. If the future is dropped, the connection is closed.
     pub async fn probe(&self) -> Outcome {
         if let Ok(PreparedRequest { judge: Some(judge), .. }) = &self.ready {
             judge.prepare().await;
         }
         let start = Instant::now();
-        // The time for the connection is up before the whole is.
+        // The time limit of the connection ends before the whole time limit.
         let mut waiting = TimeoutPhase::Answer;
         let end = match &self.ready {
             Ok(ready) => tokio::time::timeout(self.timeout, ready.ask(&mut waiting)).await,
@@ -125,7 +125,7 @@ impl PreparedRequest {
     ) -> Result<Self, Reason> {
         let (url, name) = target(&http.url, endpoint)?;
         let host = authority(&http.url)?;
-        // HTTP/2 says the authority of the URL that is asked, and nothing else.
+        // HTTP/2 always sends the authority of the URL of the request.
         let as_asked = host == authority(&url)?;
         let (one, two) = (b"http/1.1".to_vec(), b"h2".to_vec());
         let offered = match http.version {
@@ -167,7 +167,7 @@ impl PreparedRequest {
         if let Some(body) = http.body.as_ref().filter(|body| !body.is_empty()) {
             *request.body_mut() = Some(body.clone().into());
         } else if [Method::POST, Method::PUT, Method::PATCH].contains(&http.method) {
-            // Servers ask for it where a method has a meaning for a body (RFC 9110 §8.6).
+            // Servers require it if the method can have a body (RFC 9110 §8.6).
             request.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
         }
         Ok(PreparedRequest {
@@ -236,18 +236,17 @@ impl PreparedRequest {
     }
 }
 
-/// Why there is no answer. But for the first, no request was sent.
+/// Why there is no answer. Except for the first variant, no request was sent.
 enum NoAnswer<'a> {
     /// For good.
     Failed(ProbeError),
-    /// The server answered before the request was sent: it has to be asked otherwise.
+    /// The server answered before the request was sent, so the second try is needed.
     TooEarly(&'a EarlyProbe),
-    /// The handshake ended by a certificate that is trusted now.
+    /// The handshake failed because of a certificate that is trusted now.
     TrustChanged,
 }
 
-/// The URL that is asked in place of the check's, so that the library goes to the endpoint; and the name in it, of which the
-/// library has to be given its path.
+/// The URL for the library, with which it connects to the endpoint; and the name in it, for which the library needs the address.
 fn target(url: &Url, endpoint: &Endpoint) -> Result<(Url, Option<String>), Reason> {
     let no_host = |()| Reason::Other("the URL has no host that could be replaced");
     let mut target = url.clone();
@@ -259,14 +258,14 @@ fn target(url: &Url, endpoint: &Endpoint) -> Result<(Url, Option<String>), Reaso
         }
         None => return Err(Reason::Other("the URL has no host")),
     };
-    // A port in the URL is asked, whatever is said of the name.
+    // If the URL has a port, the library uses it, and not the port of the resolved address.
     if name.is_none() || target.port().is_some() {
         target.set_port(Some(endpoint.to.port())).map_err(no_host)?;
     }
     Ok((target, name))
 }
 
-/// A client without redirects, proxies and retries. What it does not share with others is small.
+/// A client without redirects, proxies and retries. It shares most of its memory with other clients.
 fn bare(tls: ClientConfig) -> reqwest::ClientBuilder {
     Client::builder()
         .user_agent(NAME)
@@ -275,12 +274,12 @@ fn bare(tls: ClientConfig) -> reqwest::ClientBuilder {
         .retry(retry::never())
         .referer(false)
         .pool_max_idle_per_host(0)
-        // What lives no longer than a probe needs none of these, and each is a system call.
+        // A connection for one probe needs none of these options, and each is a system call.
         .tcp_keepalive(None)
         .tcp_keepalive_interval(None)
         .tcp_keepalive_retries(None)
         .tcp_user_timeout(None)
-        // As other clients do: a folded field becomes one line (RFC 9112 §5.2), and one that is no field is passed over.
+        // As in other clients, a folded field becomes one line (RFC 9112 §5.2), and a line that is not a field is ignored.
         .http1_allow_obsolete_multiline_headers_in_responses(true)
         .http1_allow_spaces_after_header_name_in_responses(true)
         .http1_ignore_invalid_headers_in_responses(true)
@@ -290,7 +289,7 @@ fn bare(tls: ClientConfig) -> reqwest::ClientBuilder {
         .tls_backend_preconfigured(tls)
 }
 
-/// `HOST[:PORT]`, the port where it is not that of the scheme.
+/// `HOST[:PORT]`, with the port if it differs from that of the scheme.
 fn authority(url: &Url) -> Result<HeaderValue, Reason> {
     HeaderValue::from_str(&url[Position::BeforeHost..Position::AfterPort])
         .map_err(|_| Reason::Other("the URL's host cannot stand in a Host field"))
@@ -307,7 +306,7 @@ impl Expectation {
         Ok(Answer::Status(status.as_u16()))
     }
 
-    /// Reads a body, or as much of it as we care for.
+    /// Reads a body, or the part of it that is needed.
     async fn read(&self, mut body: Response) -> Result<(), ProbeError> {
         let (encoding, until_closed) = (encoding(body.headers()), is_until_closed(&body));
         let most = usize::try_from(self.max_body).unwrap_or(usize::MAX);
@@ -316,7 +315,7 @@ impl Expectation {
             Digest::Sha256(_) => digest::Context::new(&digest::SHA256),
         });
         let (mut length, mut text) = (0, Vec::new());
-        // Whether it goes on matters to its digest alone.
+        // Octets after the limit matter only for the digest.
         while length < most || sum.is_some() {
             let mut data = match body.chunk().await {
                 Ok(Some(data)) => data,
@@ -357,21 +356,21 @@ impl Expectation {
     }
 }
 
-/// Whether the connection's end is the only end that the body has (RFC 9112 §6.3). Then a reset is one too: a server that closes
-/// with our request unread resets, and nobody knows more of its body.
+/// Whether only the end of the connection ends the body (RFC 9112 §6.3). Then a reset ends the body too: a server that closes the
+/// connection without reading our request sends a reset, and more of the body cannot be known.
 fn is_until_closed(answer: &Response) -> bool {
     let has = |name| answer.headers().contains_key(name);
     answer.version() <= http::Version::HTTP_11 && !has(CONTENT_LENGTH) && !has(TRANSFER_ENCODING)
 }
 
-/// How a body is encoded, if it is: what is expected of it is compared with what was sent.
+/// The encoding of a body, if there is one. The body is compared in its encoded form.
 fn encoding(headers: &HeaderMap) -> Option<PrintableText> {
     let encoding = headers.get(CONTENT_ENCODING)?.as_bytes();
     (!encoding.eq_ignore_ascii_case(b"identity"))
         .then(|| PrintableText::new(&String::from_utf8_lossy(encoding)))
 }
 
-/// Octets as a digest of the kind of `like`, if they are as many.
+/// The octets as a digest of the same kind as `like`, if the length fits.
 fn same_kind(like: Digest, octets: &[u8]) -> Option<Digest> {
     match like {
         Digest::Sha1(_) => octets.try_into().ok().map(Digest::Sha1),
@@ -397,14 +396,14 @@ async fn not_wanted(answer: Response) -> kind::Failure {
     Failure::Status(status.as_u16()).into()
 }
 
-/// What servers say, in lower case, to a request without TLS at a port that is one of TLS: nginx, Apache, Go, Tomcat.
+/// The answers of servers, in lower case, to a request without TLS at a TLS port: nginx, Apache, Go, Tomcat.
 const OF_TLS: [&str; 4] =
     ["request was sent to https port", "to an ssl-enabled server port", "to an https server", "requires tls"];
 
-/// The same to a client without a certificate: nginx.
+/// The answers to a client without a certificate: nginx.
 const OF_CERTIFICATE: [&str; 2] = ["no required ssl certificate was sent", "the ssl certificate error"];
 
-/// What a server says of a request that it does not like: the beginning of the body, in lower case. Nobody waits for it long.
+/// The start of a server's error page, in lower case. The wait for it is short.
 async fn complaint(mut answer: Response) -> String {
     let mut text = Vec::new();
     let read = async {
@@ -414,6 +413,6 @@ async fn complaint(mut answer: Response) -> String {
             text.extend_from_slice(&data);
         }
     };
-    let _ = tokio::time::timeout(FOR_COMPLAINT, read).await; // what has come by then has to do
+    let _ = tokio::time::timeout(FOR_COMPLAINT, read).await; // the octets that have arrived by then are used
     String::from_utf8_lossy(&text).to_ascii_lowercase()
 }

@@ -1,4 +1,4 @@
-//! With programs of every host.
+//! Tests with programs that every host has.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -26,7 +26,7 @@ fn program(command: &[&str], codes: ExitCodes, timeout: Duration) -> ExecProbe {
     ExecProbe::new(order, codes, timeout, &Programs::unconfined(Files::new()))
 }
 
-/// What a shell does; it finds the folder as `$1`.
+/// A probe that runs a shell script; `$1` is the folder.
 fn shell(script: &str, folder: &Path, timeout: Duration) -> ExecProbe {
     let folder = folder.to_str().unwrap();
     program(&["/bin/sh", "-c", script, "sh", folder], ExitCodes::Zero, timeout)
@@ -41,7 +41,7 @@ fn text_of(outcome: Outcome) -> String {
     }
 }
 
-/// A folder that everybody may write to.
+/// A folder to which every user may write.
 fn folder() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
@@ -58,7 +58,7 @@ async fn line(file: &Path) -> String {
     }
 }
 
-/// Waits until a process has ended and was reaped, if that is ours to do.
+/// Waits until a process has ended, and was reaped if it is our child.
 async fn gone(pid: &str) {
     let stat = PathBuf::from("/proc").join(pid).join("stat");
     let ours = std::process::id().to_string();
@@ -74,7 +74,7 @@ async fn gone(pid: &str) {
     panic!("{pid} is still there: {}", fs::read_to_string(stat).unwrap_or_default());
 }
 
-/// The descriptors that every program of ours gets, from whoever started us.
+/// The descriptors that our programs inherit from the process that started us.
 fn inherited() -> Vec<String> {
     let passed_on = |fd: &String| {
         let info = fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).unwrap_or_default();
@@ -222,7 +222,7 @@ async fn what_a_program_leaves_behind_is_killed_and_not_waited_for() {
     let stays = shell("sleep 1000 & echo $! > $1/child; exit 0", folder.path(), TIMEOUT);
     assert_eq!(text_of(stays.probe().await), "pass: exit code 0");
     gone(&line(&folder.path().join("child")).await).await;
-    // Out of reach, and with our pipe in its hands: it costs the probe nothing.
+    // A process outside of our group that holds our pipe open does not delay the probe.
     let start = Instant::now();
     let escapes = shell("setsid sleep 3 & exit 0", folder.path(), TIMEOUT);
     assert_eq!(text_of(escapes.probe().await), "pass: exit code 0");
@@ -248,7 +248,7 @@ async fn alone_without_files() {
         assert_eq!(text_of(exec.probe().await), "pass: exit code 0");
     }
     assert_eq!(open(), before, "descriptors are left");
-    // However few are left, it is our own fault.
+    // Whichever number of descriptors is left, the probe is skipped and does not fail.
     let mut files = Vec::new();
     while let Ok(file) = fs::File::open("/dev/null") {
         files.push(file);

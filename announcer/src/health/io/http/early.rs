@@ -1,9 +1,9 @@
-//! One request to a server that answers before it is asked, as small scripts behind inetd do.
+//! One request to a server that answers before it gets the request, as small scripts behind inetd do.
 //!
-//! Touches the network. hyper takes no answer on a connection over which it has not sent a request yet, and reqwest offers no
-//! way around that: whether it saw the answer before or after it had sent the request was left to chance. So such a server is
-//! asked once more, over a connection of our own that shows hyper the answer once the request is under way. The first
-//! connection has sent nothing. See docs/decisions/0014.
+//! Touches the network. hyper accepts no answer on a connection on which it has not sent a request yet, and reqwest has no setting
+//! for this. So the result depended on whether the answer or the request came first. The request to such a server is therefore
+//! repeated over our own connection, which passes the answer to hyper only after the request was sent. The first connection has
+//! sent nothing. See docs/decisions/0014.
 
 use std::io;
 use std::pin::Pin;
@@ -27,7 +27,7 @@ use crate::health::io::tls::{Handshake, HandshakeProgress};
 use crate::health::io::trust::TrustStore;
 use crate::health::outcome::{Reason, TimeoutPhase};
 
-/// Where a server is asked that answers early, and how.
+/// The second try for a server that answers early.
 #[derive(Debug)]
 pub(super) struct EarlyProbe {
     endpoint: Endpoint,
@@ -36,7 +36,7 @@ pub(super) struct EarlyProbe {
 }
 
 impl EarlyProbe {
-    /// At the same endpoint as the library asks, with the same view of certificates.
+    /// It uses the same endpoint as the library, and the same rules for certificates.
     pub(super) fn new(
         http: &kind::http::HttpConfig,
         endpoint: &Endpoint,
@@ -53,7 +53,7 @@ impl EarlyProbe {
         Ok(EarlyProbe { endpoint: endpoint.clone(), handshake })
     }
 
-    /// Sends the request, and takes the answer whenever it came.
+    /// Sends the request, and accepts the answer at any time.
     pub(super) async fn ask(
         &self,
         request: Request,
@@ -80,7 +80,7 @@ async fn send(
     request.headers_mut().entry(HOST).or_insert(host);
     let mut request = http::Request::<Body>::try_from(request)
         .map_err(|_| ProbeError::Fail(Reason::Other("the URL cannot be asked over HTTP")))?;
-    // To the server itself a request names no more of the URL than its path (RFC 9112 §3.2.1).
+    // A request to the server itself has only the path of the URL (RFC 9112 §3.2.1).
     if let Some(path) = request.uri().path_and_query().cloned() {
         *request.uri_mut() = Uri::from(path);
     }
@@ -97,21 +97,21 @@ async fn send(
     Ok(answer.map(Body::wrap).into())
 }
 
-/// A connection on which nothing is heard until something was said, and which is heard to its end when nothing more can be
-/// said: what has come by then may be the answer.
+/// A connection that returns no data until something was written. When nothing more can be written, the rest is read, because it
+/// may contain the answer.
 struct SendFirstStream<T> {
     io: T,
     progress: SendProgress,
-    /// Who waits to hear.
+    /// The task that waits for data.
     waker: Option<Waker>,
 }
 
-/// What was sent over a connection.
+/// What was written to the connection.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum SendProgress {
     Nothing,
     Something,
-    /// The server takes no more.
+    /// The server accepts no more data.
     InVain,
 }
 

@@ -1,6 +1,6 @@
-//! What the errors of the HTTP libraries mean, in our words.
+//! The meaning of the errors of the HTTP libraries, in our own words.
 //!
-//! Pure, but for the errors' types.
+//! Pure, except for the types of the errors.
 
 use std::error::Error;
 use std::io;
@@ -13,11 +13,11 @@ use crate::health::io::result::{ProbeError, causes, errno_of, find, of_kind};
 use crate::health::io::tls::{self, HandshakeProgress};
 use crate::health::outcome::{Reason, TimeoutPhase};
 
-/// Of an error that we have no sentence for.
+/// The sentence for an unknown error.
 const UNKNOWN: &str =
     "the connection failed for a reason that announcer has no words for; the server's log may have one";
 
-/// Whether the server has spoken before the request was sent, so that none was.
+/// Whether the server sent data before the request, so that no request was sent.
 pub(super) fn came_too_early(error: &reqwest::Error) -> bool {
     errno_of(error).is_none()
         && find::<h2::Error>(error).is_none()
@@ -33,7 +33,7 @@ fn last_of_hyper<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a hyper::Erro
     causes(error).filter_map(|cause| cause.downcast_ref::<hyper::Error>()).last()
 }
 
-/// What an error means that came before a whole header did.
+/// The meaning of an error before the header was complete.
 pub(super) fn before_answer(error: &(dyn Error + 'static), seen: &HandshakeProgress) -> ProbeError {
     if let Some(library) = find::<reqwest::Error>(error).filter(|library| library.is_connect()) {
         if library.is_timeout() {
@@ -53,15 +53,15 @@ pub(super) fn before_answer(error: &(dyn Error + 'static), seen: &HandshakeProgr
     if let Some(two) = find::<h2::Error>(error) {
         return of_two(two, Reason::Closed);
     }
-    // In TLS 1.3 a server says after the handshake what it has against the client.
+    // In TLS 1.3, a server rejects the client after the handshake.
     if let Some(tls) = find::<rustls::Error>(error) {
         return ProbeError::of(tls::of_tls(tls));
     }
-    // HTTP/2 keeps the kind of what the kernel says, and not its number.
+    // The HTTP/2 library keeps the kind of a kernel error, but not its number.
     if of_kind(error, io::ErrorKind::ConnectionReset) {
         return ProbeError::Fail(Reason::Reset);
     }
-    // A server that ends TLS without a word does so by an end that was not expected.
+    // If a server ends TLS without an alert, the error is an unexpected end.
     if of_kind(error, io::ErrorKind::UnexpectedEof) || of_kind(error, io::ErrorKind::BrokenPipe) {
         return ProbeError::Fail(Reason::Closed);
     }
@@ -72,7 +72,7 @@ pub(super) fn before_answer(error: &(dyn Error + 'static), seen: &HandshakeProgr
             Reason::Closed
         }
         Some(hyper) if is_of_early(hyper) => Failure::NotHttp.into(),
-        // The request was not sent: it is one of HTTP/2, and the connection is not.
+        // The request was not sent, because it is an HTTP/2 request and the connection does not use HTTP/2.
         None if negotiated.is_some_and(|connected| !connected.is_negotiated_h2()) => {
             handshake::Failure::NoProtocol.into()
         }
@@ -80,13 +80,13 @@ pub(super) fn before_answer(error: &(dyn Error + 'static), seen: &HandshakeProgr
     })
 }
 
-/// What is wrong with the header of an answer. The library has no other way than its text to tell one from another.
+/// What is wrong with the header of an answer. Only the text of the library's error distinguishes the cases.
 fn of_parse(hyper: &hyper::Error) -> Failure {
     if hyper.is_parse_too_large() {
         return Failure::HeaderTooLong;
     }
     match hyper.to_string().as_str() {
-        // With what is tolerated, nothing else is left.
+        // All other mistakes are tolerated, so this is the only one left.
         "invalid HTTP header parsed" => Failure::Malformed(MalformedField::Any),
         "invalid content-length parsed" => Failure::Malformed(MalformedField::ContentLength),
         "unexpected transfer-encoding parsed" => Failure::Malformed(MalformedField::TransferEncoding),
@@ -94,29 +94,30 @@ fn of_parse(hyper: &hyper::Error) -> Failure {
     }
 }
 
-/// What an error means that came after the header.
+/// The meaning of an error after the header.
 pub(super) fn within_answer(error: &reqwest::Error) -> ProbeError {
     if let Some(two) = find::<h2::Error>(error) {
         return of_two(two, Failure::CutShort.into());
     }
     match find::<io::Error>(error).map(io::Error::kind) {
-        // A chunk that is none.
+        // A malformed chunk.
         Some(io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData) => ProbeError::of(Failure::NotHttp),
         Some(_) | None => ProbeError::of(Failure::CutShort),
     }
 }
 
-/// Whether the server reset the connection, or closed it with our request unread, which is the same.
+/// Whether the server reset the connection. The kernel also sends a reset when a server closes the connection without reading our
+/// request.
 pub(super) fn is_reset(error: &reqwest::Error) -> bool {
     errno_of(error) == Some(ProbeError::Fail(Reason::Reset))
 }
 
-/// What an error of HTTP/2 means; `ended`: what it means that the connection is gone.
+/// The meaning of an HTTP/2 error; `ended` is the reason if the connection has ended.
 fn of_two(error: &h2::Error, ended: Reason) -> ProbeError {
     ProbeError::Fail(if error.is_io() {
         ended
     } else if error.is_library() {
-        // What the library itself objects to, and not the server.
+        // An error that the library reports itself, and not the server.
         Failure::NotHttp2.into()
     } else {
         Reason::Other(error.reason().map_or(UNKNOWN, of_server))

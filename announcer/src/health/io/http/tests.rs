@@ -1,4 +1,4 @@
-//! Against scripted servers on loopback addresses of their own.
+//! Tests with scripted servers, each on its own loopback address.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -19,27 +19,27 @@ mod secure;
 /// Long enough for a machine that is busy with other tests.
 const TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What a server does once it has read a request.
+/// The actions of a server after it has read a request.
 #[derive(Clone, Copy)]
 enum HttpReply {
     Say(&'static str),
     Wait(u64),
-    /// Says it again and again, until the client has left.
+    /// Sends it repeatedly, until the client has disconnected.
     Repeat(&'static str),
-    /// Leaves the connection as it is, until the client has left.
+    /// Keeps the connection open, until the client has disconnected.
     Hold,
     Reset,
 }
 use HttpReply::{Hold, Repeat, Reset, Say, Wait};
 
-/// What a server saw.
+/// The events that a server reports.
 #[derive(Debug)]
 enum ServerEvent {
     Request {
         from: SocketAddr,
         head: String,
     },
-    /// The client has left.
+    /// The client has disconnected.
     Left,
 }
 
@@ -107,7 +107,7 @@ async fn serve(
     let _ = tell.send(ServerEvent::Left);
 }
 
-/// A probe of a URL, as the configuration has it.
+/// A probe of a URL, made from a configuration.
 fn probe(vip: IpAddr, url: &str, lines: &str) -> HttpProbe {
     probe_within(TIMEOUT, vip, url, lines)
 }
@@ -123,7 +123,7 @@ fn vip(last: u8) -> IpAddr {
     IpAddr::V4(Ipv4Addr::new(127, 0, 0, last))
 }
 
-/// The outcome without its time, which has to be within the timeout.
+/// The outcome without its time; checks that the time is within the timeout.
 fn text_of(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Pass { answer, took, .. } => {
@@ -153,7 +153,7 @@ async fn each_answer_has_its_reason() {
             "pass: HTTP 200",
         ),
         (&[Wait(50), Say("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"), Hold], "pass: HTTP 200"),
-        // The status says it all: nobody waits for the body.
+        // The status is enough: the probe does not wait for the body.
         (&[Say("HTTP/1.1 503 Busy\r\nContent-Length: 9\r\n\r\n"), Hold], "fail: HTTP 503"),
         (&[Say("HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")], "fail: HTTP 403"),
         (
@@ -176,7 +176,7 @@ async fn each_answer_has_its_reason() {
         (&[Say("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nab"), Wait(20), Reset], "fail: answer cut short"),
         (&[Say("SSH-2.0-OpenSSH_9.9\r\n"), Hold], "fail: answer is no HTTP"),
         (&[Say("\0\x01\x02\x03\r\n\r\n")], "fail: answer is no HTTP"),
-        // H8: what other clients take is taken, and what is malformed is distinguished from what is no HTTP.
+        // H8: the probe accepts what other clients accept, and distinguishes malformed answers from answers that are not HTTP.
         (&[Say("HTTP/1.1 200 OK\r\nX-Long: a,\r\n\tb\r\nContent-Length: 0\r\n\r\n")], "pass: HTTP 200"),
         (&[Say("HTTP/1.1 200 OK\r\nX-Space : a\r\nContent-Length : 0\r\n\r\n"), Hold], "pass: HTTP 200"),
         (
@@ -212,7 +212,7 @@ async fn each_answer_has_its_reason() {
             &[Say("HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n")],
             "fail: the header field Transfer-Encoding is malformed, or has no place in such an answer",
         ),
-        // H21: what a server says of the request.
+        // H21: the server's error page.
         (
             &[Say("HTTP/1.1 400 Bad\r\n\r\nThe plain HTTP request was sent to HTTPS port")],
             "fail: HTTP 400, the server says that the port is one of TLS",
@@ -260,7 +260,7 @@ async fn a_vip_that_is_not_on_the_host_is_asked_nowhere() {
     }
 }
 
-/// The bound is one of octets and fields: the time would end it only if there were none.
+/// The limits on octets and fields end the probe, and not the timeout.
 #[tokio::test]
 async fn an_endless_header_is_too_long() {
     const FIELD: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcde";

@@ -1,5 +1,5 @@
-//! Servers that answer before they read the request, as scripts behind inetd do (H1). They have threads of their own, so that
-//! their answer comes at any time.
+//! Tests with servers that answer before they read the request, as scripts behind inetd do (H1). The servers have their own
+//! threads, so that the answer arrives at any time.
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -14,22 +14,22 @@ const VIP: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 23));
 /// What an early server does after its answer.
 #[derive(Clone, Copy)]
 enum EarlyServerEnd {
-    /// Reads until the client has left.
+    /// Reads until the client has disconnected.
     Read,
     /// Closes without having read.
     Close,
-    /// Closes once it has waited a while: the request has come, and nobody read it.
+    /// Closes after some time: the request has arrived, but was not read.
     CloseLate,
 }
 
-/// Says `answer` at once to whoever connects; the port, and what it heard.
+/// Sends `answer` at once to each client; returns the port, and what the server has received.
 fn serve(answer: &'static str, after: EarlyServerEnd) -> (u16, Receiver<String>) {
     let listener = TcpListener::bind((VIP, 0)).unwrap();
     let port = listener.local_addr().unwrap().port();
     let (tell, heard) = channel();
     std::thread::spawn(move || {
         for client in listener.incoming() {
-            let _ = answer_early(client.unwrap(), answer, after, &tell); // the client may have left
+            let _ = answer_early(client.unwrap(), answer, after, &tell); // the client may have disconnected
         }
     });
     (port, heard)
@@ -71,7 +71,7 @@ async fn a_server_that_answers_before_it_reads_has_the_same_verdict_every_time()
         probes(serve(OK, after).0, "http", "expect_body = 'ok'", "pass: HTTP 200").await;
         probes(serve(BUSY, after).0, "http", "", "fail: HTTP 503").await;
     }
-    // Whether its end is seen as one, or as a reset, depends on whether the request had come.
+    // The client sees an orderly end or a reset, depending on whether the request had arrived.
     for after in [EarlyServerEnd::Close, EarlyServerEnd::CloseLate] {
         let until_closed = serve("HTTP/1.0 200 OK\r\n\r\nuntil the end", after).0;
         probes(until_closed, "http", "expect_body = 'end$'", "pass: HTTP 200").await;

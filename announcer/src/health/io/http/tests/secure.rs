@@ -1,4 +1,4 @@
-//! Over TLS, in HTTP/2, and what an answer has to be.
+//! Tests over TLS, of HTTP/2, and of the expected answer.
 
 use hyper::body::Bytes;
 use reqwest::Method;
@@ -8,7 +8,7 @@ use tokio_rustls::TlsAcceptor;
 use super::*;
 use crate::health::io::tls::tests::{Authority, EACH, text_of as text_of_all};
 
-/// What a server saw of a request.
+/// The parts of a request that a server has received.
 #[derive(Debug, PartialEq, Eq)]
 struct ReceivedRequest {
     version: http::Version,
@@ -18,7 +18,7 @@ struct ReceivedRequest {
     body: String,
 }
 
-/// A server of one answer, in whatever HTTP is spoken to it.
+/// A server with one answer, for every version of HTTP.
 struct TlsSite {
     port: u16,
     asked: mpsc::UnboundedReceiver<ReceivedRequest>,
@@ -49,7 +49,7 @@ impl TlsSite {
 
     async fn probe(&self, scheme: &str, lines: &str) -> String {
         let url = format!("{scheme}://www.example.com:{}/healthz?deep=1", self.port);
-        // Time enough for any machine: the time is not what is tested.
+        // The time is long enough for every machine, because this test is not about time.
         text_of_all(&probe_within(Duration::from_secs(20), VIP, &url, lines).probe().await)
     }
 }
@@ -168,8 +168,8 @@ async fn each_version_is_spoken_as_the_check_and_the_server_have_it() {
 
 #[tokio::test]
 async fn a_server_of_http_1_is_no_server_of_http_2() {
-    // The preface alone is what a server of HTTP/1 takes for a request. One that then closes at once may do so before our
-    // request is out, and its words are lost.
+    // An HTTP/1 server takes the HTTP/2 preface for a request. If it closes at once, this may happen before our request is sent,
+    // and its answer is lost.
     for script in [
         &[Say("HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"), Wait(50)][..],
         &[Say("HTTP/1.1 505 HTTP Version Not Supported\r\nServer: a server of some name\r\n\r\n"), Wait(50)],
@@ -264,7 +264,7 @@ async fn an_answer_passes_as_the_check_says() {
     }
 }
 
-// H20: gzip that nobody has asked for looks like another page.
+// H20: a body with gzip that was not requested looks like another page.
 #[tokio::test]
 async fn a_body_that_is_not_as_expected_is_reported_with_its_encoding() {
     const GZIP: &[HttpReply] =
@@ -322,7 +322,7 @@ async fn a_certificate_that_counts_lets_nothing_be_asked() {
     assert_eq!(site.asked.recv().await.unwrap().uri, "/healthz?deep=1");
 }
 
-/// The client that asks has no pool, so that its handshakes are polled where the probe is.
+/// The client has no pool, so that its handshakes are polled in the task of the probe.
 #[tokio::test]
 async fn probes_that_overlap_have_each_their_own_findings() {
     let (ours, theirs) = (Authority::new(), Authority::new());
@@ -389,6 +389,6 @@ async fn an_address_in_the_url_is_what_the_certificate_has_to_have() {
         );
     }
     let asked = site.asked.recv().await.unwrap();
-    // HTTP/2 would have to say the address that is connected to.
+    // With HTTP/2 it would have to be the address of the connection.
     assert_eq!(asked.host, Some(format!("192.0.2.80:{}", site.port)));
 }

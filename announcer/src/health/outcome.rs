@@ -1,7 +1,7 @@
-//! What a probe saw, and the text for it.
+//! The outcome of a probe, and its text.
 //!
-//! Pure. Every text reads as the middle of a sentence: "not announced, 3 of 3 probes failed (last: HTTP 503 after 12 ms)".
-//! Here is what a probe of any kind can see. What one kind alone can say is declared with that kind, in `config/kind/NAME.rs`.
+//! Pure. Every text reads as the middle of a sentence: "not announced, 3 of 3 probes failed (last: HTTP 503 after 12 ms)". This
+//! file has the outcomes of every kind. The words of one kind are declared with that kind, in `config/kind/NAME.rs`.
 
 mod text;
 
@@ -12,26 +12,26 @@ use nix::errno::Errno;
 use crate::config::kind::certificate::{Date, Flaw};
 use crate::config::kind::{self, Answer, Warning};
 
-/// What one probe saw.
+/// The outcome of one probe.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// The VIP answered as it should.
+    /// The server gave the expected answer.
     Pass {
-        /// What it said.
+        /// The answer.
         answer: Answer,
-        /// What is wrong all the same, and does not count.
+        /// A flaw that does not make the probe fail.
         warning: Option<Warning>,
         /// From the start of the probe to its end.
         took: Duration,
     },
     /// It did not.
     Fail {
-        /// What went wrong.
+        /// The reason.
         reason: Reason,
         /// From the start of the probe to its end.
         took: Duration,
     },
-    /// The probe could not ask, by our own fault: neither a pass nor a failure.
+    /// The probe could not be made, because announcer lacked a resource: neither a pass nor a failure.
     Skipped(Shortage),
 }
 
@@ -40,11 +40,11 @@ pub enum Outcome {
 pub enum Reason {
     /// Nothing listens on the VIP and port.
     Refused,
-    /// The VIP is on no interface of this host, so that nothing of ours can answer there.
+    /// The VIP is on no interface of this host, so no server here can answer.
     VipMissing,
-    /// The time was up.
+    /// The probe timed out.
     TimedOut {
-        /// What was being waited for.
+        /// What the probe was waiting for.
         waiting: TimeoutPhase,
         /// The check's `timeout`.
         after: Duration,
@@ -53,34 +53,34 @@ pub enum Reason {
     Reset,
     /// The server closed the connection before it had answered.
     Closed,
-    /// What the kind of the probe alone can say.
+    /// A reason with a word of the kind.
     Kind(kind::Failure),
-    /// The kernel refused for another reason.
+    /// Another error of the kernel.
     Os(Errno),
-    /// Something else, as a sentence of ours: what libraries say is for programmers.
+    /// Another reason, as our own sentence, because the texts of libraries are for programmers.
     Other(&'static str),
 }
 
-/// What a probe that ran out of time was waiting for.
+/// What a probe was waiting for when it timed out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TimeoutPhase {
     /// The connection: the server's queue is full, or packets are dropped.
     Connection,
     /// The end of the TLS handshake.
     Handshake,
-    /// The first byte to the last of the header: the server hangs.
+    /// The header of the answer: the server hangs.
     Answer,
     /// The rest of the body.
     Body,
-    /// A look at a file: its mount hangs.
+    /// A check of a file: its file system hangs.
     Files,
-    /// The start of a program: its mount hangs, or the host is very busy.
+    /// The start of a program: its file system hangs, or the host is very busy.
     Start,
     /// The end of a program.
     Exit,
 }
 
-/// What we ourselves ran out of.
+/// A resource that announcer itself lacks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Shortage {
     /// File descriptors of this process or host (EMFILE, ENFILE).
@@ -89,12 +89,12 @@ pub enum Shortage {
     Memory,
     /// Local ports of the VIP (EADDRINUSE).
     Ports,
-    /// Processes of the user that a program is to run as (EAGAIN of fork).
+    /// Processes of the program's user (EAGAIN of fork).
     Processes,
 }
 
 impl Shortage {
-    /// Every one.
+    /// All shortages.
     pub const ALL: [Shortage; 4] = [Shortage::Files, Shortage::Memory, Shortage::Ports, Shortage::Processes];
 
     /// One word for metrics.
@@ -107,7 +107,7 @@ impl Shortage {
         }
     }
 
-    /// The shortage that an error of the kernel tells of, if it does.
+    /// The shortage that a kernel error means, if it means one.
     pub fn of(errno: Errno) -> Option<Self> {
         let is_one_of = |these: [Errno; 2]| these.contains(&errno);
         if is_one_of([Errno::EMFILE, Errno::ENFILE]) {
@@ -121,7 +121,7 @@ impl Shortage {
 }
 
 impl Outcome {
-    /// For metrics: what it counts as, and the one word why; none of a pass.
+    /// For metrics: the result, and the reason as one word, which is empty for a pass.
     pub fn labels(&self) -> (&'static str, &'static str) {
         match self {
             Outcome::Pass { .. } => ("pass", ""),
@@ -130,8 +130,7 @@ impl Outcome {
         }
     }
 
-    /// What it says of the server's certificate, if anything: what is wrong with it, and when it ends if that is soon or
-    /// was.
+    /// The flaw of the server's certificate, and the time when it ends; `None`: it says nothing about a certificate.
     pub fn certificate(&self) -> Option<(Option<&Flaw>, Option<Date>)> {
         match self {
             Outcome::Pass { warning, .. } => warning.as_ref()?.certificate(),
@@ -140,7 +139,7 @@ impl Outcome {
         }
     }
 
-    /// How long it took; none of a probe that could not ask.
+    /// How long it took; `None`: the probe was skipped.
     pub fn took(&self) -> Option<Duration> {
         match self {
             Outcome::Pass { took, .. } | Outcome::Fail { took, .. } => Some(*took),
@@ -149,7 +148,7 @@ impl Outcome {
     }
 }
 
-/// Whatever a kind says of a failure.
+/// Every failure word of a kind is a reason.
 impl<T: Into<kind::Failure>> From<T> for Reason {
     fn from(failure: T) -> Self {
         Reason::Kind(failure.into())

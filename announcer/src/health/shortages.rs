@@ -1,4 +1,5 @@
-//! Counts the probes that could not ask, by our own fault: they change no verdict, and somebody has to know.
+//! Counts the probes that were skipped because announcer lacked a resource. They change no verdict, but operators need to know
+//! about them.
 //!
 //! Pure.
 
@@ -7,15 +8,15 @@ use std::time::{Duration, Instant};
 
 use super::outcome::{Outcome, Shortage};
 
-/// For so long after the last of them a shortage is warned of.
+/// The warning about a shortage ends this long after the last skipped probe.
 const FRESH: Duration = Duration::from_secs(60);
 
-/// What we ran out of, since the start.
+/// The shortages since the start.
 #[derive(Debug, Clone, Default)]
 pub struct Shortages(BTreeMap<Shortage, (u64, Instant)>);
 
 impl Shortages {
-    /// Takes in what a probe saw.
+    /// Records the outcome of a probe.
     pub fn note(&mut self, outcome: &Outcome, at: Instant) {
         let Outcome::Skipped(shortage) = outcome else { return };
         let (count, last) = self.0.entry(*shortage).or_insert((0, at));
@@ -23,12 +24,12 @@ impl Shortages {
         *last = at.max(*last);
     }
 
-    /// How many probes a shortage has kept from asking; never falls.
+    /// How many probes were skipped because of a shortage; never decreases.
     pub fn count(&self, shortage: Shortage) -> u64 {
         self.0.get(&shortage).map_or(0, |(count, _)| *count)
     }
 
-    /// What an operator should look at, a sentence each.
+    /// The warnings, one sentence each.
     pub fn warnings(&self, now: Instant) -> impl Iterator<Item = String> {
         let fresh = move |last: Instant| now.saturating_duration_since(last) < FRESH;
         self.0.iter().filter(move |(_, (_, last))| fresh(*last)).map(|(shortage, (count, _))| {
@@ -58,7 +59,7 @@ mod tests {
         assert_eq!(warnings(start + second * 89), [files, ports]);
         assert_eq!(warnings(start + second * 90), [files]);
         assert!(warnings(start + second * 91).is_empty());
-        // A fact that comes late makes nothing older.
+        // A late fact does not move the time of the last shortage back.
         shortages.note(&Outcome::Skipped(Shortage::Files), start);
         assert_eq!(shortages.warnings(start + second * 90).count(), 1);
     }

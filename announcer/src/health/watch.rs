@@ -1,7 +1,7 @@
-//! Knows at once when nothing listens on a VIP's port any more.
+//! Notices at once when no socket listens on a VIP's port any more.
 //!
-//! Pure. Whoever looks ([`io::listener`](super::io::listener)) says what it saw, and does what comes out: one connect that
-//! confirms, or a fact. A listener says nothing of a hang, so the probes go on beside it.
+//! Pure. The input is the results of the queries ([`io::listener`](super::io::listener)). The output is actions: one connection to
+//! confirm, or a report. A server that hangs still has its listener, so the probes are needed too.
 //!
 //! ```text
 //!                    seen, check up                        gone (grace over)
@@ -12,8 +12,8 @@
 //!     └───────────────────────────────── seen: reported again ─────────────────────────── Down, reported
 //! ```
 //!
-//! What answers without a listener of ours (socket activation, DNAT, a server in another network namespace) is left to
-//! the probes until a listener was seen there again: nothing is connected to every few milliseconds.
+//! If a server answers without a listener on this host (socket activation, DNAT, a server in another network namespace), only
+//! probes check it until a listener is seen there again. Otherwise a connection would be opened every few milliseconds.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
@@ -26,57 +26,57 @@ mod tests;
 
 /// From this many pairs on, one dump of the listeners costs less than a lookup of each.
 const DUMP_FROM: usize = 30;
-/// One part in so many of a core is what the watch may take.
+/// The watch may use one part in this many of a core.
 const SHARE: u32 = 20;
-/// The period is stretched no further, so that a crash is still known at once.
+/// The longest period, so that a crash is still noticed at once.
 const LONGEST: Duration = Duration::from_millis(20);
-/// How much a round weighs in the mean of their costs: one part in so many.
+/// The weight of one round in the mean cost: one part in this many.
 const WEIGHT: u32 = 8;
 
-/// A VIP and a port of it that checks ask.
+/// A VIP and a port that checks probe.
 pub type VipPort = (IpAddr, u16);
 
-/// What is decided above: what is watched, and how often.
+/// The configuration of the watch, which the director decides: the watched pairs, and how often they are queried.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct WatchPlan {
-    /// The shortest time from look to look; zero: nothing is watched.
+    /// The shortest time between two queries; zero: nothing is watched.
     pub every: Duration,
-    /// What is watched.
+    /// The watched pairs.
     pub pairs: BTreeMap<VipPort, WatchSpec>,
 }
 
-/// What one look saw of a pair.
+/// The result of one query for a pair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LookResult {
-    /// A socket listens that would take the VIP's connections.
+    /// A socket listens that would accept the VIP's connections.
     Listens,
-    /// None does.
+    /// No socket listens.
     Nothing,
-    /// The look failed, which says nothing of listeners.
+    /// The query failed, which proves nothing about listeners.
     Unknown,
 }
 
-/// What the confirming connect met.
+/// The result of the confirming connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ConnectAnswer {
-    /// A reset: nobody is there.
+    /// A reset: there is no server.
     Refused,
-    /// Somebody is.
+    /// A server accepted it.
     Accepted,
-    /// Neither, in the time given to it.
+    /// There was no answer within the time limit.
     Unanswered,
 }
 
-/// What is to be done.
+/// An action.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WatchAction {
-    /// Connect to the pair once, and say how it was answered.
+    /// Connect to the pair once, and report the answer.
     Connect(VipPort),
-    /// Report that nothing listens there, or that something does again.
+    /// Report that there is no listener, or that there is one again.
     Report {
         /// Where.
         pair: VipPort,
-        /// Whether something does.
+        /// Whether there is a listener.
         listening: bool,
     },
 }
@@ -90,17 +90,17 @@ enum WatchState {
     Down,
 }
 
-/// Why a pair is not watched at present.
+/// Why a pair is not watched now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DisarmReason {
     /// No listener was seen yet while its checks were up.
     Unseen,
-    /// Its listener went, and something answers there all the same.
+    /// Its listener is gone, but a server still answers.
     Answers,
 }
 
 impl DisarmReason {
-    /// As a sentence has it.
+    /// The reason as part of a sentence.
     pub fn sentence(self) -> &'static str {
         match self {
             DisarmReason::Unseen => "no listener was seen on this host while its checks were up",
@@ -116,7 +116,7 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Watches these from now on; a pair that is watched already keeps its state.
+    /// Sets the watched pairs. A pair that was already watched keeps its state.
     pub fn set(&mut self, wanted: &BTreeMap<VipPort, WatchSpec>) {
         let before: BTreeMap<VipPort, WatchState> =
             self.pairs.drain(..).map(|(pair, _, state)| (pair, state)).collect();
@@ -125,13 +125,12 @@ impl Watch {
         self.pairs.extend(wanted.iter().map(|(pair, watched)| (*pair, *watched, state(pair))));
     }
 
-    /// The pairs, in the order in which [`Watch::look`] wants what was seen of them.
+    /// The pairs, in the order of the results for [`Watch::look`].
     pub fn pairs(&self) -> impl ExactSizeIterator<Item = VipPort> {
         self.pairs.iter().map(|(pair, ..)| *pair)
     }
 
-    /// The places of those that something would follow for if they were gone: worth a second look, where the first is
-    /// not exact.
+    /// The indices of the missing pairs that would cause an action. They need a second query if the first one is not exact.
     pub fn doubtful(&self, sights: &[LookResult]) -> Vec<usize> {
         let matters = |state: &WatchState| match state {
             WatchState::Armed | WatchState::Gone { .. } => true,
@@ -143,7 +142,7 @@ impl Watch {
             .collect()
     }
 
-    /// Takes in what was seen of every pair.
+    /// Processes the results for every pair.
     #[must_use]
     pub fn look(&mut self, sights: &[LookResult], now: Instant) -> Vec<WatchAction> {
         let mut actions = Vec::new();
@@ -155,13 +154,13 @@ impl Watch {
         actions
     }
 
-    /// Takes in how a [`WatchAction::Connect`] was answered.
+    /// Processes the answer to an [`Action::Connect`].
     #[must_use]
     pub fn answered(&mut self, pair: VipPort, answer: ConnectAnswer) -> Option<WatchAction> {
         let place = self.pairs.binary_search_by_key(&pair, |(pair, ..)| *pair).ok()?;
         let (_, _, state) = self.pairs.get_mut(place)?;
         if *state != WatchState::Confirming {
-            return None; // it was not watched meanwhile
+            return None; // it is no longer watched
         }
         match answer {
             ConnectAnswer::Refused => {
@@ -175,7 +174,7 @@ impl Watch {
         }
     }
 
-    /// When a gap is over that is tolerated, and the next look must not be later.
+    /// When the next tolerated gap ends. The next query must not be later.
     pub fn deadline(&self) -> Option<Instant> {
         let ends = |state: &WatchState| match state {
             WatchState::Gone { counts } => Some(*counts),
@@ -184,7 +183,7 @@ impl Watch {
         self.pairs.iter().filter_map(|(.., state)| ends(state)).min()
     }
 
-    /// The pairs whose checks are up and that are left to their probes, and why.
+    /// The pairs whose checks are up and that only probes check, and why.
     pub fn disarmed(&self) -> Vec<(VipPort, DisarmReason)> {
         let why = |state: &WatchState| match state {
             WatchState::Disarmed(why) => Some(*why),
@@ -227,14 +226,14 @@ fn step(
 /// How the kernel is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LookMethod {
-    /// For each pair: what would take a connection to it?
+    /// One look-up for each pair.
     Lookups,
-    /// For all sockets that listen.
+    /// One dump of all listening sockets.
     Dump,
 }
 
 impl LookMethod {
-    /// What costs less for so many pairs.
+    /// The cheaper kind of query for this number of pairs.
     pub fn of(pairs: usize) -> LookMethod {
         if pairs < DUMP_FROM { LookMethod::Lookups } else { LookMethod::Dump }
     }
@@ -248,26 +247,26 @@ impl LookMethod {
     }
 }
 
-/// From look to look: as configured while that is cheap, longer while it is not.
+/// The time between two queries: the configured time while queries are cheap, longer while they are not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Period {
     configured: Duration,
-    /// What a look costs, of a core.
+    /// The mean CPU time of a query.
     cost: Duration,
 }
 
 impl Period {
-    /// As configured, above zero.
+    /// A period with the configured time, above zero.
     pub fn new(configured: Duration) -> Self {
         Period { configured, cost: Duration::ZERO }
     }
 
-    /// A look has cost so much of a core's time.
+    /// Records the CPU time of a query.
     pub fn measured(&mut self, cost: Duration) {
         self.cost = (self.cost * (WEIGHT - 1) + cost) / WEIGHT;
     }
 
-    /// What holds now.
+    /// The current period.
     pub fn get(self) -> Duration {
         (self.cost * SHARE).min(LONGEST).max(self.configured)
     }
@@ -276,15 +275,15 @@ impl Period {
 /// A socket that listens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Listener {
-    /// What it is bound to; unspecified: any address.
+    /// The address to which it is bound; unspecified: any address.
     pub address: IpAddr,
     /// Its port.
     pub port: u16,
-    /// Whether an IPv6 one takes no IPv4.
+    /// Whether an IPv6 socket accepts no IPv4.
     pub v6only: bool,
 }
 
-/// Which of the pairs the listeners of a dump serve, as the kernel would say.
+/// Computes which pairs the listeners of a dump serve, with the rules of the kernel.
 #[derive(Debug, Default)]
 pub struct ServedPorts {
     places: HashMap<VipPort, usize>,
@@ -294,13 +293,13 @@ pub struct ServedPorts {
 }
 
 impl ServedPorts {
-    /// Of these pairs, and by nobody yet.
+    /// For these pairs, without a listener yet.
     pub fn new(pairs: impl Iterator<Item = VipPort>) -> Self {
         let places: HashMap<VipPort, usize> = pairs.enumerate().map(|(place, pair)| (pair, place)).collect();
         ServedPorts { sights: vec![LookResult::Nothing; places.len()], places, any: Default::default() }
     }
 
-    /// One listener more.
+    /// Adds a listener.
     pub fn add(&mut self, listener: Listener) {
         let Listener { address, port, v6only } = listener;
         let [v4, v6] = &mut self.any;
@@ -324,7 +323,7 @@ impl ServedPorts {
         }
     }
 
-    /// What was seen of each pair, and ready for the next dump.
+    /// Returns the result for each pair, and resets itself for the next dump.
     pub fn take(&mut self) -> Vec<LookResult> {
         let [v4, v6] = &mut self.any;
         for ((ip, port), place) in &self.places {

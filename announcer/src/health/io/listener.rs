@@ -1,8 +1,7 @@
-//! Looks every few milliseconds whether anything listens on the watched VIPs and ports, and tells when nothing does.
+//! Checks every few milliseconds whether a socket listens on each watched VIP and port, and reports when none does.
 //!
-//! Touches netlink (sock_diag(7)), through [`diag`], the clock, and the VIPs of this host: one connect for each listener
-//! that went away. What is made of it is decided by [`watch`](crate::health::watch). A look waits for nothing: the kernel
-//! answers within the call.
+//! Touches netlink (sock_diag(7)), through [`diag`], the clock, and the VIPs of this host: one connection for each listener that
+//! went away. [`watch`](crate::health::watch) decides what follows. A query never waits: the kernel answers within the call.
 
 pub mod diag;
 
@@ -31,27 +30,27 @@ mod tests;
 
 /// How long a confirming connect may take. On this host an answer takes microseconds.
 const PATIENCE: Duration = Duration::from_millis(50);
-/// Before what failed is tried again.
+/// The wait before a failed operation is tried again.
 const RETRY: Duration = Duration::from_secs(1);
-/// What waking up for a look costs beside the look itself.
+/// The cost of a wake-up, in addition to the query itself.
 const WAKE: Duration = Duration::from_micros(20);
 
-/// How the watch itself stands.
+/// The state of the watch itself.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ListenerReport {
-    /// From look to look, in steps of a millisecond; zero: nothing is watched.
+    /// The time between two queries, in steps of a millisecond; zero: nothing is watched.
     pub period: Duration,
     /// How many VIPs and ports are watched.
     pub pairs: usize,
     /// How the kernel is asked; none while nothing is watched.
     pub how: Option<LookMethod>,
-    /// Those that are up and left to their probes, and why.
+    /// The pairs that are up and that only probes check, and why.
     pub disarmed: Vec<(VipPort, DisarmReason)>,
-    /// Why nothing can be seen at present.
+    /// Why the watch cannot see listeners now.
     pub blind: Option<String>,
 }
 
-/// Watches what is wanted until nobody wants anything any more, or nobody wants to know.
+/// Watches the wanted pairs, until the sender of the wanted pairs or a receiver of the results was dropped.
 pub async fn run(
     mut wanted: watch::Receiver<Arc<WatchPlan>>,
     facts: mpsc::Sender<ListenerFact>,
@@ -106,7 +105,7 @@ fn tell(action: WatchAction) -> Option<(VipPort, bool)> {
     }
 }
 
-/// The machine, the kernel, and the clock between them.
+/// The state machine, the socket to the kernel, and the schedule.
 struct Watcher {
     watch: Watch,
     every: Duration,
@@ -151,7 +150,7 @@ impl Watcher {
         LookMethod::of(self.watch.pairs().len())
     }
 
-    /// One look at every pair.
+    /// Queries every pair once.
     fn look(&mut self) -> Vec<WatchAction> {
         let began = busy();
         let sights = match self.sights() {
@@ -174,13 +173,13 @@ impl Watcher {
         let now = Instant::now();
         let actions = self.watch.look(&sights, now.into_std());
         self.period.measured(busy().saturating_sub(began) + WAKE);
-        // No burst after looks that were missed, and none behind the end of a grace.
+        // Missed queries are not repeated, and no query is later than the end of a grace.
         let next = (self.next + self.period.get()).max(now);
         self.next = self.watch.deadline().map_or(next, |ends| next.min(ends.into()));
         actions
     }
 
-    /// What the kernel says of each pair; an error says when to ask again.
+    /// The kernel's answer for each pair; an error has the time until the next try.
     fn sights(&mut self) -> Result<Vec<LookResult>, (diag::DiagError, Duration)> {
         let diag = match &mut self.diag {
             Some(diag) => diag,
@@ -191,8 +190,8 @@ impl Watcher {
         match LookMethod::of(pairs.len()) {
             LookMethod::Lookups => diag.look_up(&pairs).map_err(once_more),
             LookMethod::Dump => {
-                // A dump in several parts may miss a socket while others come and go: what would have consequences is
-                // looked up.
+                // A dump in several parts may miss a socket while other sockets change. So a result with consequences is checked by
+                // a look-up.
                 let mut sights = diag.dump(&pairs).map_err(once_more)?;
                 let doubtful = self.watch.doubtful(&sights);
                 let again: Vec<VipPort> =
@@ -229,30 +228,30 @@ impl Watcher {
     }
 }
 
-/// What this thread has used of a core so far.
+/// The CPU time of this thread so far.
 fn busy() -> Duration {
     clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map(Duration::from).unwrap_or_default()
 }
 
-/// A confirming connect.
+/// A connection that confirms a missing listener.
 enum ConfirmingConnect {
     Answered(ConnectAnswer),
     UnderWay(Socket),
 }
 
 impl ConfirmingConnect {
-    /// From the VIP to the VIP, as the probes. On loopback it is mostly answered within the call.
+    /// It goes from the VIP to the VIP, like the probes. On loopback, the answer usually arrives within the call.
     fn start((vip, port): VipPort) -> ConfirmingConnect {
         let to = SocketAddr::new(vip, port);
         let begin = || {
             let socket = Socket::new(Domain::for_address(to), Type::STREAM, Some(Protocol::TCP))?;
             socket.set_nonblocking(true)?;
-            // A reset: the server is not left with a connection to look after.
+            // The connection is closed with a reset, so that the server does not have to handle it.
             socket.set_linger(Some(Duration::ZERO))?;
             socket.bind(&SocketAddr::new(vip, 0).into())?;
             Ok::<Socket, std::io::Error>(socket)
         };
-        // What we lack, a descriptor or the VIP itself, says nothing of the server.
+        // An error on our side, such as a missing descriptor or VIP, proves nothing about the server.
         let Ok(socket) = begin() else { return ConfirmingConnect::Answered(ConnectAnswer::Unanswered) };
         match socket.connect(&to.into()) {
             Ok(()) => ConfirmingConnect::Answered(met(&socket)),
@@ -266,7 +265,8 @@ impl ConfirmingConnect {
     }
 }
 
-/// Who took the connection: nobody, if it met itself, as TCP lets a socket do whose own port is the one that it asks.
+/// Whether a server accepted the connection. A TCP socket can connect to itself if its own port is the requested one; that does not
+/// count.
 fn met(socket: &Socket) -> ConnectAnswer {
     match (socket.local_addr(), socket.peer_addr()) {
         (Ok(own), Ok(other)) if own.as_socket() == other.as_socket() => ConnectAnswer::Refused,
@@ -283,7 +283,7 @@ fn failed(error: &std::io::Error) -> ConnectAnswer {
     }
 }
 
-/// Waits for the answer to a connect that is under way.
+/// Waits for the answer to a running connect.
 async fn later(pair: VipPort, socket: Socket) -> (VipPort, ConnectAnswer) {
     let answer = async {
         let stream = TcpStream::from_std(socket.into())?;

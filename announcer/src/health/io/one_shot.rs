@@ -1,6 +1,6 @@
-//! Each check of a service, once: what `announcer check` shows, with no daemon.
+//! Runs each check of a service once, for `announcer check`, without a daemon.
 //!
-//! Touches what the probes touch.
+//! Touches the same things as the probes.
 
 use std::net::IpAddr;
 
@@ -11,20 +11,20 @@ use crate::files::io::Files;
 use crate::health::outcome::Outcome;
 use crate::health::{Target, hint};
 
-/// What one probe saw.
+/// The result of one probe.
 #[derive(Debug)]
 pub struct CheckResult {
-    /// The VIP that was asked.
+    /// The VIP that was probed.
     pub vip: IpAddr,
     /// The check, by name.
     pub check: String,
-    /// What it saw.
+    /// The outcome.
     pub outcome: Outcome,
-    /// What to look at, where the outcome alone could leave a person at a loss.
+    /// The hint, if there is one.
     pub hint: Option<String>,
 }
 
-/// Asks everything at the same time; in the order of the configuration, a VIP after the other.
+/// Runs all probes at the same time. The results are in the order of the configuration, one VIP after the other.
 ///
 /// # Errors
 /// When there is no runtime for it.
@@ -50,6 +50,6 @@ pub fn run(service: &ServiceConfig) -> std::io::Result<Vec<CheckResult>> {
         }
         seen
     });
-    runtime.shutdown_background(); // a file system that hangs keeps nobody from ending
+    runtime.shutdown_background(); // a file system that hangs must not delay the end
     Ok(seen)
 }

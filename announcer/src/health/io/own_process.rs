@@ -1,10 +1,10 @@
-//! For tests that need a process of their own: its limits, its environment.
+//! For tests that need their own process, with its own limits and environment.
 //!
 //! Touches processes.
 
 use std::process::Command;
 
-/// Runs an ignored test of this crate, by its whole name, in a process of its own by way of a shell.
+/// Runs an ignored test of this crate, given by its full name, in a separate process that a shell starts.
 pub(super) fn in_own_process(test: &str, shell: &str) {
     let run = Command::new("sh")
         .args(["-c", &format!("{shell} exec \"$0\" --exact --ignored {test}")])

@@ -1,12 +1,12 @@
-//! The probe loop of one check and VIP: it starts probes on time and sends up what they saw.
+//! The probe loop of one check and VIP: it starts probes on time and sends their results to the director.
 //!
-//! Touches the clock, and the world through the kinds of probes beside it. One task, no more: the probes in flight are
+//! Touches the clock, and through the kinds of probes the network, files and processes. It is one task; the running probes are
 //! futures of it, so that dropping it cancels them all.
 //!
-//! Probes overlap, so that a slow one does not delay the next. At most eight are in flight, or seen and not yet sent
-//! up; then the next waits for one to end. A server that hangs is still found down after `timeout` and `fall - 1` intervals,
-//! for the probes end as they began, an interval apart. What they saw is reported in the order in which they began: of a server
-//! that hangs now and then, the passes of later probes would else hide the failures of those that have not yet timed out.
+//! Probes overlap, so that a slow one does not delay the next. At most eight are running, or ended but not yet reported; then the
+//! next one waits. A server that hangs is still down after `timeout` and `fall - 1` intervals, because the probes end one interval
+//! apart, like their starts. Results are reported in the order of the starts. Otherwise, with a server that hangs sometimes, the
+//! passes of later probes would hide the failures of earlier ones that have not timed out yet.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -27,13 +27,13 @@ use crate::health::{Pace, ProbeFact, Target};
 #[cfg(test)]
 mod tests;
 
-/// The most probes of one check and VIP at a time.
+/// The most probes of one check and VIP at the same time.
 pub const MOST: usize = 8;
 
-/// The first probe comes within this time, or within one interval if that is shorter, of the loop's turn.
+/// The first probe starts within this time after the loop's turn, or within one interval if that is shorter.
 const FIRST: Duration = Duration::from_millis(50);
 
-/// Probes a target until nobody sets its pace or wants to know.
+/// Probes a target until the sender of the pace or the receiver of the results was dropped.
 pub async fn run(
     prober: Prober,
     target: Target,
@@ -54,19 +54,19 @@ pub async fn run(
     drive(&prober, || prober.admit(ready.probe()), wait, pace, facts, named).await;
 }
 
-/// Probes a target once, for whoever wants to see what comes of it.
+/// Probes a target once, and returns the outcome.
 pub async fn once(prober: &Prober, target: &Target) -> Outcome {
     AnyProbe::new(prober, target).probe().await
 }
 
-/// What one probe saw, and when.
+/// The outcome of one probe, and its time.
 struct Observation {
     sequence: u64,
     outcome: Outcome,
     at: Instant,
 }
 
-/// Starts `probe` at the pace given, after a `wait`; sends up what each saw, `named`.
+/// Starts `probe` at the given pace, after a `wait`; sends each result, with the names of the target.
 async fn drive<F, T>(
     prober: &Prober,
     probe: impl Fn() -> F,
@@ -87,10 +87,10 @@ async fn drive<F, T>(
             due.as_mut().reset(schedule.next);
         }
         let room = in_flight.len() + unsent.len() < MOST;
-        // In this order, so that what was seen goes first; none comes so often that another would starve.
+        // In this order, so that results are sent first. No branch is ready so often that another one starves.
         tokio::select! {
             biased;
-            // Sending beside the probes, and not instead of them: a slow receiver costs no probe its time.
+            // Sending runs at the same time as the probes, so that a slow receiver delays no probe.
             permit = facts.reserve(), if !unsent.is_empty() => match (permit, unsent.pop_front()) {
                 (Ok(permit), Some(seen)) => permit.send(seen),
                 (Ok(_), None) => {}
@@ -130,27 +130,27 @@ async fn drive<F, T>(
     }
 }
 
-/// When the next probe starts: on a grid of one interval, whose place is left to chance, so that neither VIPs nor fleets
-/// probe in step.
+/// The start of the next probe: on a grid of one interval with a random offset, so that VIPs and hosts do not probe at the same
+/// time.
 struct Schedule<'a> {
-    /// Whose grid the first probes and those after a change are put on.
+    /// The owner of the start grid, on which the first probes and those after a change start.
     prober: &'a Prober,
     next: Instant,
-    /// When the last probe was due to start; none has yet.
+    /// When the last probe was due to start; `None`: no probe has started yet.
     last: Option<Instant>,
     interval: Duration,
-    /// The shortest gap to the next probe, if the grid is to be laid anew.
+    /// The shortest time to the next probe, if a new offset is needed.
     shift: Option<Duration>,
 }
 
 impl<'a> Schedule<'a> {
-    /// With its first probe soon after `turn`.
+    /// A schedule with its first probe soon after `turn`.
     fn new(prober: &'a Prober, turn: Instant, interval: Duration) -> Self {
         let next = prober.on_grid(turn + between(Duration::ZERO, interval.min(FIRST)));
         Schedule { prober, next, last: None, interval, shift: Some(Duration::ZERO) }
     }
 
-    /// A probe starts: no drift, and no burst after ticks that were missed.
+    /// A probe starts: the grid does not drift, and missed ticks are not repeated.
     fn started(&mut self, now: Instant) {
         let due = self.next;
         self.last = Some(due);
@@ -164,13 +164,13 @@ impl<'a> Schedule<'a> {
         }
     }
 
-    /// The next probe is now; after it the grid is laid anew, for others are kicked at the same time.
+    /// The next probe starts now. After it a new offset is chosen, because other loops get the same recheck at the same time.
     fn recheck(&mut self, now: Instant) {
         self.next = now;
         self.shift = Some(Duration::ZERO);
     }
 
-    /// Another interval: a shorter one counts from the last probe, a longer one begins with a part of it.
+    /// Sets another interval: a shorter one counts from the last probe, a longer one begins with a random part of it.
     fn set(&mut self, interval: Duration) {
         if let Some(last) = self.last {
             if interval < self.interval {

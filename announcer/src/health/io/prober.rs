@@ -1,4 +1,4 @@
-//! What the probe loops of one daemon share: when they start, how many probes begin at a time, and the count of probes.
+//! The state that the probe loops of one daemon share: their start times, the limit of starting probes, and the count of probes.
 //!
 //! Touches the clock.
 
@@ -19,21 +19,22 @@ use crate::program::io::Programs;
 #[cfg(test)]
 mod tests;
 
-/// Loops that are started together have their start_times so far apart: a thousand connections at once would cost the daemon
-/// more memory than all else, for good.
+/// Loops that are started together start at least this far apart. A thousand connections at once would need more memory than
+/// everything else, and the memory would not be returned.
 const APART: Duration = Duration::from_millis(1);
 
-/// Probes of all loops start at multiples of this, counted from the start of their [`Prober`]: those that are due within it share
-/// a wake-up, and find the code that they need in the processor's caches. It is most of what a probe costs.
+/// Probes of all loops start at multiples of this, counted from the start of their [`Prober`]: probes that are due within it share
+/// a wake-up, and the code is in the processor's caches. Otherwise loading the code is most of the cost of a probe.
 pub(super) const START_GRID: Duration = Duration::from_millis(5);
 
-/// At most so many probes of all loops wait for a fast answer at the same time. More would hold a connection and its memory each.
+/// At most this many probes of all loops wait for a fast answer at the same time. Each further probe would need a connection and
+/// its memory.
 const MAX_STARTING: usize = 64;
-/// A server that is well has answered within this time. One that hangs keeps no other probe waiting for longer.
+/// A healthy server answers within this time. A server that hangs delays other probes for no longer than this.
 const FAST_ANSWER: Duration = Duration::from_millis(20);
 
-/// What all probe loops of one daemon share: their start_times, their grid, the limit of probes that start, and the count of probes.
-/// Clones are the same one; a daemon has one, and so has each test.
+/// The state that all probe loops of one daemon share: their start times, their grid, the limit of starting probes, and the count
+/// of probes. Clones share the same state. A daemon has one prober, and each test has its own.
 #[derive(Debug, Clone)]
 pub struct Prober(Arc<ProberInner>);
 
@@ -41,25 +42,26 @@ pub struct Prober(Arc<ProberInner>);
 struct ProberInner {
     start_times: Mutex<StartTimes>,
     programs: Programs,
-    /// The grid's beginning. When a daemon starts is left to chance, so that a fleet does not probe in step.
+    /// The origin of the grid. It is the start of the daemon, which differs between hosts, so that hosts do not probe at the same
+    /// time.
     epoch: Instant,
-    /// A permit for each probe that may still start.
+    /// A permit for each probe that may start now.
     starting: Semaphore,
-    /// The number of the next probe: one count for all loops, so that the probes of a loop that is started anew are newer than
-    /// those before.
+    /// The number of the next probe: there is one count for all loops, so that the probes of a restarted loop have higher numbers
+    /// than those before.
     sequence: AtomicU64,
     files: Files,
     trust: TrustStore,
 }
 
-/// When the loop that was started last has its turn.
+/// The start time of the loop that was started last.
 #[derive(Debug, Default)]
 struct StartTimes {
     last: Option<std::time::Instant>,
 }
 
 impl StartTimes {
-    /// How long a loop that starts now waits for its turn; not at all if it starts alone.
+    /// How long a loop that starts now waits; zero if it starts alone.
     fn next(&mut self, now: std::time::Instant) -> Duration {
         let next = self.last.map_or(now, |last| now.max(last + APART));
         self.last = Some(next);
@@ -68,12 +70,12 @@ impl StartTimes {
 }
 
 impl Prober {
-    /// One whose probes are numbered from 1, which looks at files through `files`, and whose programs are not confined.
+    /// A prober with numbers from 1, which uses `files`, and does not confine its programs.
     pub fn new(files: Files) -> Self {
         Self::with_programs(files.clone(), Programs::unconfined(files))
     }
 
-    /// One whose probes are numbered from 1, with what its programs may do.
+    /// A prober with numbers from 1, with the confinement of its programs.
     pub fn with_programs(files: Files, programs: Programs) -> Self {
         Prober(Arc::new(ProberInner {
             trust: TrustStore::new(files.clone()),
@@ -86,22 +88,22 @@ impl Prober {
         }))
     }
 
-    /// The way to files.
+    /// The access to files.
     pub(super) fn files(&self) -> Files {
         self.0.files.clone()
     }
 
-    /// Those whom probes trust to sign certificates.
+    /// The certificates that the probes trust.
     pub(super) fn trust(&self) -> &TrustStore {
         &self.0.trust
     }
 
-    /// What the programs of `exec` checks share.
+    /// The state that the programs of `exec` checks share.
     pub(super) fn programs(&self) -> &Programs {
         &self.0.programs
     }
 
-    /// Above the number of every probe that was started so far: what is numbered below it is of the past.
+    /// A number above that of every probe that was started so far: a probe with a lower number was started before.
     pub fn issued(&self) -> u64 {
         self.0.sequence.load(Ordering::Relaxed)
     }
@@ -123,10 +125,9 @@ impl Prober {
         next + Duration::from_nanos(u64::try_from((stride - past) % stride).unwrap_or_default())
     }
 
-    /// Does one probe, once few enough others are starting: where the machine has no time for them, probes wait here, where they
-    /// cost nothing, and not with a connection each.
+    /// Makes one probe, when few enough others are starting. On an overloaded machine, probes wait here without a connection.
     pub(super) async fn admit(&self, probe: impl Future<Output = Outcome>) -> Outcome {
-        let place = self.0.starting.acquire().await; // it is never closed
+        let place = self.0.starting.acquire().await; // the semaphore is never closed
         let mut probe = pin!(probe);
         match timeout(FAST_ANSWER, probe.as_mut()).await {
             Ok(outcome) => outcome,

@@ -1,6 +1,6 @@
-//! What the probes have in common: what ends one, and what an error of the kernel means to it.
+//! The common parts of the probes: their results, and the meaning of kernel errors.
 //!
-//! Pure, but for the errors' type.
+//! Pure, except for the type of the errors.
 
 use std::error::Error;
 use std::io;
@@ -13,7 +13,7 @@ use tokio::time::error::Elapsed;
 use crate::config::kind::{self, Answer, Warning};
 use crate::health::outcome::{Outcome, Reason, Shortage, TimeoutPhase};
 
-/// What ends a probe that did not pass.
+/// The result of a probe that did not pass.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum ProbeError {
     Fail(Reason),
@@ -21,7 +21,7 @@ pub(super) enum ProbeError {
     Skip(Shortage),
 }
 
-/// What a probe that passed has to say.
+/// The result of a probe that passed.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct ProbeSuccess {
     pub(super) answer: Answer,
@@ -35,13 +35,13 @@ impl<T: Into<Answer>> From<T> for ProbeSuccess {
 }
 
 impl ProbeError {
-    /// A failure that a kind alone can tell of.
+    /// A failure with a word of its kind.
     pub(super) fn of(failure: impl Into<kind::Failure>) -> Self {
         ProbeError::Fail(Reason::Kind(failure.into()))
     }
 }
 
-/// What a probe saw that `took` so long, of `timeout`; `waiting` is for one that was cut off.
+/// The outcome of a probe that `took` so long, with its `timeout`; `waiting` is the wait that a timeout has ended.
 pub(super) fn outcome(
     ended: Result<Result<impl Into<ProbeSuccess>, ProbeError>, Elapsed>,
     waiting: TimeoutPhase,
@@ -61,7 +61,7 @@ pub(super) fn outcome(
     Outcome::Fail { reason, took }
 }
 
-/// Of an error that should have a number of the kernel's, and has none.
+/// The text for an error that should have a kernel error number, but has none.
 const NO_ERRNO: &str = "the kernel refused it, and gave no reason";
 
 /// Why the kernel refused something.
@@ -69,7 +69,7 @@ pub(super) fn refused(error: &io::Error) -> Reason {
     error.raw_os_error().map_or(Reason::Other(NO_ERRNO), |errno| Reason::Os(Errno::from_raw(errno)))
 }
 
-/// What an error of a system call on a socket of ours means; none if it comes from elsewhere.
+/// The meaning of an error of a system call on our socket; none if the error has another origin.
 pub(super) fn of_kernel(error: &io::Error) -> Option<ProbeError> {
     let errno = Errno::from_raw(error.raw_os_error()?);
     if let Some(shortage) = Shortage::of(errno) {
@@ -82,13 +82,13 @@ pub(super) fn of_kernel(error: &io::Error) -> Option<ProbeError> {
         (Errno::ECONNREFUSED, Reason::Refused),
         (Errno::ECONNRESET, Reason::Reset),
         (Errno::EPIPE, Reason::Closed),
-        (Errno::EADDRNOTAVAIL, Reason::VipMissing), // from bind(2): a probe's socket is bound to the VIP
+        (Errno::EADDRNOTAVAIL, Reason::VipMissing), // from bind(2), because a probe's socket is bound to the VIP
     ];
     let reason = known.into_iter().find(|(known, _)| *known == errno).map(|(_, reason)| reason);
     Some(ProbeError::Fail(reason.unwrap_or(Reason::Os(errno))))
 }
 
-/// The same of an error that a library has wrapped.
+/// The same for an error that a library has wrapped.
 pub(super) fn errno_of(error: &(dyn Error + 'static)) -> Option<ProbeError> {
     causes(error).filter_map(|cause| cause.downcast_ref()).find_map(of_kernel)
 }
@@ -103,12 +103,12 @@ pub(super) fn find<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> 
     causes(error).find_map(|cause| cause.downcast_ref())
 }
 
-/// An error and what caused it.
+/// An error and its causes.
 pub(super) fn causes<'a>(
     error: &'a (dyn Error + 'static),
 ) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     successors(Some(error), |error| match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
-        // Its source is the source of what is in it.
+        // The source of this error skips the error inside it.
         Some(within) => Some(within as &(dyn Error + 'static)),
         None => (*error).source(),
     })

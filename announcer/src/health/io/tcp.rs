@@ -1,11 +1,11 @@
-//! The TCP probe: one connection, over which something may be said and something be expected.
+//! The TCP probe: one connection, on which text may be sent and expected.
 //!
-//! Touches the network. A probe of a VIP comes from the VIP too, as that of [`super::http`] does (RFC 9293).
+//! Touches the network. A probe of a VIP also comes from the VIP, as in [`super::http`] (RFC 9293).
 //!
-//! We close first and with a FIN, so that TIME-WAIT stays at our port and never takes up the server's. A reset would leave
-//! none, but many servers log it as a client that broke off, and with it what they had not read is lost to them. What has
-//! arrived is read before the close, which would be a reset otherwise. On one host TIME-WAIT costs little: the kernel
-//! uses such a port again after a second (`tcp_tw_reuse` 2, the default), and a VIP has 28,000 of them.
+//! We close first, with a FIN, so that TIME-WAIT is at our port and not at the server's. A reset would avoid TIME-WAIT, but many
+//! servers log a reset as an aborted client, and lose data that they have not read. Before the close, everything that has arrived
+//! is read, because otherwise the close would be a reset. On one host, TIME-WAIT costs little: the kernel reuses such a port after
+//! a second (`tcp_tw_reuse` 2, the default), and a VIP has 28,000 ports.
 
 use std::time::{Duration, Instant};
 
@@ -26,17 +26,17 @@ use crate::model::text::PrintableText;
 #[cfg(test)]
 mod tests;
 
-/// Octets of an answer in which the expected is looked for.
+/// How many octets of an answer are searched for the expected text.
 const MOST: usize = 16 * 1024;
 
-/// A probe of one address and port, ready to be sent again and again.
+/// A prepared probe of one address and port, which can be repeated.
 #[derive(Debug)]
 pub struct TcpProbe {
-    /// Where it goes.
+    /// The endpoint to connect to.
     endpoint: Endpoint,
-    /// What is said once connected; may be empty.
+    /// The text to send after connecting; may be empty.
     send: String,
-    /// What has to come; without it the connection is enough.
+    /// The expected text; without it the connection is enough.
     expect: Option<Pattern>,
     /// For a whole probe.
     timeout: Duration,
@@ -53,7 +53,7 @@ impl TcpProbe {
         }
     }
 
-    /// Asks once. Dropped, it lets go of its connection.
+    /// Makes one probe. If the future is dropped, the connection is closed.
     pub async fn probe(&self) -> Outcome {
         let start = Instant::now();
         let (mut waiting, mut came) = (TimeoutPhase::Connection, Vec::with_capacity(1024));
@@ -73,7 +73,7 @@ impl TcpProbe {
             finish(&stream);
             return Ok(Answer::Connected);
         };
-        // A server that refuses before it has listened says so: what it said counts, and not that we could not speak.
+        // A server may send a refusal before it reads our text. Then its text counts, and not our failed write.
         while !expect.found_in(&String::from_utf8_lossy(came)) {
             let room = MOST.saturating_sub(came.len());
             let read = (&mut stream).take(u64::try_from(room).unwrap_or(0)).read_buf(came).await;
@@ -94,7 +94,7 @@ fn unexpected(came: &[u8]) -> ProbeError {
     ProbeError::of(Failure::Unexpected(PrintableText::new(&String::from_utf8_lossy(came))))
 }
 
-/// Takes what has arrived, so that the close is a FIN.
+/// Reads the octets that have arrived, so that the close is a FIN.
 fn finish(stream: &TcpStream) {
     let mut left = MOST;
     while let Ok(read @ 1..) = stream.try_read(&mut [0; 4096])

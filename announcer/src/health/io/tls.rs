@@ -1,10 +1,10 @@
-//! TLS to a server: the handshake and what becomes of its certificate, and the kind `tls`, which is no more than that.
+//! TLS to a server: the handshake with the check of the certificate, and the probe of the kind `tls`, which makes only a handshake.
 //!
-//! Touches the network. The handshake proves that the server has the key of its certificate; what is wrong with the
-//! certificate is found by [`trust`](super::trust), within the handshake, and ends it or not, as the check says. Where nothing in
-//! a certificate counts (`verify` is off or warn), neither does a signature that cannot be checked with it: version 1 of X.509
-//! and some kinds of keys are unknown to the library. What was found is of one probe: it stands beside the task that polls it,
-//! and [`watched`] hands it over. No session is resumed, so that each handshake shows a certificate (RFC 8446).
+//! Touches the network. The handshake proves that the server has the key of its certificate; [`trust`](super::trust) checks the
+//! certificate during the handshake, and a flaw ends the handshake only if the check says so. If flaws of the certificate do not
+//! count (`verify` is off or warn), a signature that cannot be checked with it does not count either: the library does not support
+//! version 1 of X.509 and some kinds of keys. The findings belong to one probe: they are stored in a task-local value, and
+//! [`watched`] returns them. No session is resumed, so that each handshake has a certificate (RFC 8446).
 
 use std::cell::RefCell;
 use std::error::Error;
@@ -43,11 +43,11 @@ mod sentences;
 #[cfg(test)]
 pub(super) mod tests;
 
-/// A probe that shakes hands and leaves.
+/// A probe that makes a handshake and disconnects.
 #[derive(Debug)]
 pub struct TlsProbe {
     endpoint: Endpoint,
-    /// Why it cannot be sent, if so: then each probe fails with that.
+    /// The prepared handshake, or the reason why there is none; then each probe fails with that reason.
     handshake: Result<Handshake, Failure>,
     timeout: Duration,
 }
@@ -62,7 +62,7 @@ impl TlsProbe {
         TlsProbe { endpoint, handshake, timeout }
     }
 
-    /// Asks once. Dropped, it lets go of its connection.
+    /// Makes one probe. If the future is dropped, the connection is closed.
     pub async fn probe(&self) -> Outcome {
         if let Ok(handshake) = &self.handshake {
             handshake.judge.prepare().await;
@@ -83,7 +83,7 @@ impl TlsProbe {
         if handshake.offers() && stream.get_ref().1.alpn_protocol().is_none() {
             return Err(ProbeError::of(Failure::NoProtocol));
         }
-        let _ = stream.shutdown().await; // a farewell: the server may be gone
+        let _ = stream.shutdown().await; // the server may have closed the connection already
         Ok(ProbeSuccess { answer: version.into(), warning: warning.map(Into::into) })
     }
 
@@ -99,7 +99,7 @@ impl TlsProbe {
     }
 }
 
-/// All that a handshake with one server needs, ready to be done again and again.
+/// A prepared handshake with one server, which can be repeated.
 #[derive(Debug)]
 pub(super) struct Handshake {
     config: Arc<ClientConfig>,
@@ -107,19 +107,19 @@ pub(super) struct Handshake {
     judge: Arc<Judge>,
 }
 
-/// A connection that can be spoken over.
+/// A connection after its handshake.
 pub(super) struct TlsConnection {
     pub(super) stream: TlsStream<TcpStream>,
-    /// What was found and does not count.
+    /// A flaw that does not make the probe fail.
     pub(super) warning: Option<Warning>,
-    /// What was agreed.
+    /// The version of TLS.
     version: Answer,
 }
 
 /// A handshake that failed.
 pub(super) struct HandshakeError {
     pub(super) trouble: ProbeError,
-    /// Whether the next one would go otherwise: those who are trusted have changed.
+    /// Whether the next handshake may succeed, because the trusted certificates have changed.
     again: bool,
 }
 
@@ -160,20 +160,20 @@ impl Handshake {
     }
 }
 
-/// What TLS with one server needs.
+/// The TLS configuration for one server.
 pub(super) struct TlsClient {
     pub(super) config: ClientConfig,
     /// The server's name, which is sent unless it is an address.
     pub(super) name: ServerName<'static>,
-    /// Who judges its certificates: to be prepared before each handshake.
+    /// The judge of its certificates, which has to be prepared before each handshake.
     pub(super) judge: Arc<Judge>,
 }
 
-/// How to shake hands with the server of that name, which certificates have to have; `offered` are protocols for ALPN.
+/// The TLS configuration for the server of that name, which has to be in the certificate. `offered` are protocols for ALPN.
 ///
 /// # Errors
 ///
-/// The name is one that no certificate can have.
+/// No certificate can have this name.
 pub(super) fn config(
     host: &Host<impl AsRef<str>>,
     offered: Vec<Vec<u8>>,
@@ -199,7 +199,7 @@ pub(super) fn config(
     Ok(TlsClient { config, name, judge })
 }
 
-/// Shakes hands with nobody: for a client that speaks no TLS. It shares with all others what can be shared.
+/// A configuration for a client that does not use TLS. It shares its memory with all others.
 ///
 /// # Errors
 ///
@@ -208,7 +208,7 @@ pub(super) fn without_trust() -> Result<ClientConfig, Failure> {
     BASE.clone().map_err(|error| Failure::Tls(sentences::of_tls(&error)))
 }
 
-/// Never changed: one copy saves memory for every check.
+/// It never changes; one copy saves memory for every check.
 static BASE: LazyLock<Result<ClientConfig, rustls::Error>> = LazyLock::new(|| {
     let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()?
@@ -218,21 +218,21 @@ static BASE: LazyLock<Result<ClientConfig, rustls::Error>> = LazyLock::new(|| {
     Ok(config)
 });
 
-/// What the handshake of one probe has come to.
+/// The findings of the handshake of one probe.
 #[derive(Debug, Default)]
 pub(super) struct HandshakeProgress {
-    /// It has begun: there is a connection.
+    /// Whether the handshake has started, so that there is a connection.
     pub(super) begun: bool,
-    /// What was found and does not count.
+    /// A flaw that does not make the probe fail.
     pub(super) warning: Option<Warning>,
-    /// What was found and ended it.
+    /// The flaw that ended it.
     flaw: Option<Flaw>,
-    /// The server's certificates, where others who are trusted could make them good.
+    /// The server's certificates, if other trusted certificates could make them valid.
     chain: Vec<CertificateDer<'static>>,
 }
 
 impl HandshakeProgress {
-    /// Takes what was found of the certificates; a warning that there is of them already gives way.
+    /// Stores the findings about the certificates; they replace an earlier warning.
     fn found(&mut self, found: CertificateFindings, verify: Verify) {
         (self.flaw, self.warning) = match (found.flaw, verify) {
             (Some(flaw), Verify::Require) => (Some(flaw), None),
@@ -241,8 +241,7 @@ impl HandshakeProgress {
         };
     }
 
-    /// Judges once more what was not trusted, if a `ca_file` has changed; whether a handshake that this has ended would not end
-    /// now.
+    /// Checks an untrusted chain again, if a `ca_file` has changed. Returns whether the handshake would succeed now.
     pub(super) async fn reconsider(&mut self, judge: &Judge) -> bool {
         if self.chain.is_empty() {
             return false;
@@ -255,11 +254,11 @@ impl HandshakeProgress {
 }
 
 tokio::task_local! {
-    /// Of the probe that is being polled.
+    /// The findings of the probe that is being polled.
     static SEEN: RefCell<HandshakeProgress>;
 }
 
-/// Does a work of which one handshake is a part, and tells what that came to.
+/// Runs a future that contains one handshake, and returns the findings of the handshake.
 pub(super) async fn watched<T>(work: impl Future<Output = T>) -> (T, HandshakeProgress) {
     let work = async {
         let done = work.await;
@@ -268,7 +267,7 @@ pub(super) async fn watched<T>(work: impl Future<Output = T>) -> (T, HandshakePr
     SEEN.scope(RefCell::default(), work).await
 }
 
-/// What an error means that came in a handshake.
+/// The meaning of an error during a handshake.
 pub(super) fn failed(error: &(dyn Error + 'static), seen: &HandshakeProgress) -> ProbeError {
     if let Some(flaw) = &seen.flaw {
         return ProbeError::of(Failure::Certificate(flaw.clone()));
@@ -282,9 +281,9 @@ pub(super) fn failed(error: &(dyn Error + 'static), seen: &HandshakeProgress) ->
     ProbeError::of(find(error).map_or(Failure::Tls(sentences::UNKNOWN), of_tls))
 }
 
-/// What an error of TLS means, whenever it came.
+/// The meaning of a TLS error, at any time.
 pub(super) fn of_tls(error: &rustls::Error) -> Failure {
-    // The library may come to know more errors: they have one sentence.
+    // New errors of the library have one common sentence.
     #[allow(clippy::wildcard_enum_match_arm)]
     match error {
         rustls::Error::InvalidMessage(_) => Failure::NotTls,
@@ -298,7 +297,7 @@ pub(super) fn of_tls(error: &rustls::Error) -> Failure {
     }
 }
 
-/// Judges the certificates of one server.
+/// Verifies the certificates of one server.
 #[derive(Debug)]
 struct Verifier {
     provider: Arc<CryptoProvider>,
@@ -316,7 +315,7 @@ impl ServerCertVerifier for Verifier {
     ) -> Result<ServerCertVerified, rustls::Error> {
         let chain: Vec<_> = std::iter::once(end_entity).chain(intermediates).cloned().collect();
         let found = self.judge.judge(&chain);
-        // Nobody would hear of a warning where no probe is polled.
+        // Outside of a probe, no one would get a warning.
         let good = SEEN.try_with(|seen| {
             let mut seen = seen.borrow_mut();
             if found.is_of_trust() {
@@ -351,7 +350,7 @@ impl ServerCertVerifier for Verifier {
         self.proof(verify_tls13_signature(message, cert, signed, algorithms))
     }
 
-    /// Asked for whenever a handshake begins, to say it in the first message.
+    /// Called at the start of each handshake, for the first message.
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         let _ = SEEN.try_with(|seen| seen.borrow_mut().begun = true);
         let mut schemes = self.provider.signature_verification_algorithms.supported_schemes();
@@ -363,7 +362,7 @@ impl ServerCertVerifier for Verifier {
     }
 }
 
-/// Schemes that the library cannot check, for servers whose certificates have no other; the last choice.
+/// Signature schemes that the library cannot check, for servers whose certificates need them; they are offered last.
 const UNCHECKED: [SignatureScheme; 4] = [
     SignatureScheme::ECDSA_NISTP521_SHA512,
     SignatureScheme::ED448,
@@ -372,8 +371,8 @@ const UNCHECKED: [SignatureScheme; 4] = [
 ];
 
 impl Verifier {
-    /// What becomes of the server's proof that it has the key of its certificate. Where nothing in the certificate counts, a
-    /// proof that cannot be checked with it does not either.
+    /// Handles the server's proof that it has the key of its certificate. If flaws of the certificate do not count, a proof that
+    /// cannot be checked does not count either.
     fn proof(
         &self,
         proof: Result<HandshakeSignatureValid, rustls::Error>,
@@ -384,7 +383,7 @@ impl Verifier {
             Verify::Off => {}
             Verify::Warn => {
                 let flaw = Warning::Certificate(Flaw::Other(sentences::of_tls(&error)));
-                // What is wrong with the certificate itself says more.
+                // A flaw of the certificate itself says more.
                 let _ = SEEN.try_with(|seen| match &mut seen.borrow_mut().warning {
                     Some(Warning::Certificate(_)) => {}
                     warning @ (Some(Warning::Expires(_)) | None) => *warning = Some(flaw),

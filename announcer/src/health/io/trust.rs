@@ -1,9 +1,9 @@
-//! Whether a certificate is good: its chain, its name, its dates (RFC 5280, RFC 9525).
+//! Verifies a certificate: its chain, its name, its dates (RFC 5280, RFC 9525).
 //!
-//! Touches files and the wall clock. Those who are trusted are read through [`Files`], by a task beside the probes, and shared by
-//! all the probes that trust the same. No handshake waits for a file: it goes by what was read last. A `ca_file` is read once
-//! more after a certificate was not trusted, if the file has changed; when it cannot be read, the last good one counts on.
-//! Nothing else in the program asks what day it is.
+//! Touches files and the wall clock. A separate task reads the trusted certificates through [`Files`], and all probes with the same
+//! `ca_file` share them. No handshake waits for a file: it uses the certificates that were read last. If a certificate was not
+//! trusted and the `ca_file` has changed, the file is read again; if it cannot be read, the last good contents stay valid. Only
+//! this module uses the current date.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -28,42 +28,42 @@ mod tests;
 #[cfg(test)]
 pub(super) use sentences::tests as sentences_tests;
 
-/// Octets of a `ca_file`: the bundle of all public authorities has a quarter of a million.
+/// The most octets of a `ca_file`; the bundle of all public authorities has a quarter of a million.
 const MOST_CA_FILE: u64 = 8 * 1024 * 1024;
 
-/// Where a host has its authorities, most often. The library looks elsewhere too.
+/// The usual directory of a host's certificate authorities. The library also searches elsewhere.
 const OF_THE_HOST: &str = "/etc/ssl/certs";
 
-/// What is held of the certificates of one server.
+/// Verifies the certificates of one server.
 #[derive(Debug)]
 pub(super) struct Judge {
     name: ServerName<'static>,
     verify: Verify,
     expires_within: Duration,
-    /// None where nothing is verified.
+    /// None if nothing is verified.
     trusted: Option<Arc<RootSource>>,
     /// How long a probe waits for a file that is being read.
     patience: Duration,
 }
 
-/// What was found.
+/// The result of a verification.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct CertificateFindings {
-    /// What is wrong, unless `verify` is off.
+    /// The flaw, unless `verify` is off.
     pub(super) flaw: Option<Flaw>,
-    /// When it ends, if that is soon, or was.
+    /// When the certificate ends, if this is soon or has passed.
     pub(super) ends: Option<Date>,
 }
 
 impl CertificateFindings {
-    /// Whether other authorities could make it good.
+    /// Whether other authorities could make the certificate valid.
     pub(super) fn is_of_trust(&self) -> bool {
         matches!(self.flaw, Some(Flaw::Untrusted | Flaw::NoRoots(_)))
     }
 }
 
 impl Judge {
-    /// Of a server of this name, for probes that may take as long as `timeout`.
+    /// A judge for a server of this name, for probes with this `timeout`.
     pub(super) fn new(
         name: ServerName<'static>,
         certificate: &CertificateConfig,
@@ -78,12 +78,12 @@ impl Judge {
         Judge { name, verify, expires_within, trusted, patience: timeout / 4 }
     }
 
-    /// Whether what is wrong ends the probe.
+    /// Whether a flaw makes the probe fail.
     pub(super) fn verify(&self) -> Verify {
         self.verify
     }
 
-    /// Has those whom it trusts read, unless they were. A file that hangs costs no more than a part of the probe's time.
+    /// Reads the trusted certificates, unless they were read before. A hanging file takes only a part of the probe's time.
     pub(super) async fn prepare(&self) {
         if let Some(trusted) = &self.trusted
             && (trusted.never_read() || trusted.roots().is_err())
@@ -92,7 +92,7 @@ impl Judge {
         }
     }
 
-    /// Judges a chain that was not trusted once more, if its `ca_file` has changed meanwhile.
+    /// Verifies an untrusted chain again, if its `ca_file` has changed since.
     pub(super) async fn reconsider(&self, chain: &[CertificateDer<'_>]) -> Option<CertificateFindings> {
         let trusted = self.trusted.as_ref().filter(|trusted| trusted.ca_file.is_some())?;
         let before = trusted.roots();
@@ -100,7 +100,7 @@ impl Judge {
         (!Arc::ptr_eq(&before, &trusted.roots())).then(|| self.judge(chain))
     }
 
-    /// Judges the certificates that a server has sent, its own first, as of now.
+    /// Verifies the certificates that a server has sent, its own first, at the current time.
     pub(super) fn judge(&self, chain: &[CertificateDer<'_>]) -> CertificateFindings {
         self.judge_at(chain, SystemTime::now())
     }
@@ -131,8 +131,8 @@ impl Judge {
     }
 }
 
-/// Whether a chain leads to one of `anchors` and is good then. Without anchors it never does; what is wrong with the dates
-/// is said all the same, for the library puts dates before trust.
+/// Verifies that a chain leads to one of `anchors` and is valid. Without anchors this always fails, but flaws of the dates are
+/// still reported, because the library checks dates before trust.
 fn verify<'a>(
     chain: &'a [CertificateDer<'_>],
     anchors: &[TrustAnchor<'_>],
@@ -145,11 +145,11 @@ fn verify<'a>(
     Ok(end)
 }
 
-/// Those who are trusted.
+/// The trusted certificates.
 #[derive(Debug)]
 struct Authorities {
     anchors: Vec<TrustAnchor<'static>>,
-    /// The certificates of a `ca_file` themselves: a server that shows one of them is trusted, whoever has signed it.
+    /// The certificates of a `ca_file` themselves: a server that sends one of them is trusted, and its signer does not matter.
     pinned: Vec<CertificateDer<'static>>,
 }
 
@@ -163,7 +163,7 @@ impl Authorities {
             Ok(end) => return Ok(end),
             Err(error) => error,
         };
-        // Whoever has signed it, and whatever else it is for: what is wrong with its dates alone counts against a pinned one.
+        // For a pinned certificate only flaws of its dates count, and not its signer or its purpose.
         let of_dates = matches!(
             error,
             webpki::Error::CertExpired { .. }
@@ -177,19 +177,19 @@ impl Authorities {
     }
 }
 
-/// Those who are trusted, or why nobody is.
+/// The trusted certificates, or why there are none.
 type Roots = Result<Authorities, PrintableText>;
 
-/// Those whom the probes of one daemon trust, each file once. Clones are the same store.
+/// The certificates that the probes of one daemon trust, each file once. Clones share the same store.
 #[derive(Debug, Clone)]
 pub struct TrustStore {
     files: Files,
-    /// All that are in use; `None`: those whom the host trusts.
+    /// All sets in use; the key `None` is the set that the host trusts.
     shared: Arc<Mutex<BTreeMap<Option<PathBuf>, Weak<RootSource>>>>,
 }
 
 impl TrustStore {
-    /// One that has read nothing yet.
+    /// A store that has read no file yet.
     pub fn new(files: Files) -> Self {
         TrustStore { files, shared: Arc::default() }
     }
@@ -207,7 +207,7 @@ impl TrustStore {
     }
 }
 
-/// Those whom a `ca_file` names, or the host.
+/// The certificates of a `ca_file`, or of the host.
 #[derive(Debug)]
 struct RootSource {
     files: Files,
@@ -218,13 +218,13 @@ struct RootSource {
 #[derive(Debug)]
 struct RootState {
     roots: Arc<Roots>,
-    /// When the file had last been changed that was read last.
+    /// The modification time of the file at the last read.
     changed: Option<SystemTime>,
     /// Whether a task is reading.
     reading: bool,
-    /// Whether one has read, with success or not.
+    /// Whether a task has read the file, with success or not.
     read: bool,
-    /// Why what was read last is of no use, if it is not.
+    /// Why the last read contents cannot be used, if so.
     fault: Option<PrintableText>,
 }
 
@@ -244,7 +244,7 @@ impl RootSource {
         !self.state.borrow().read
     }
 
-    /// Has the file read by a task, if it has changed, and waits for that a while. The task goes on when nobody waits any more.
+    /// Starts a task that reads the file if it has changed, and waits for it for some time. The task continues after that.
     async fn read_anew(self: &Arc<Self>, patience: Duration) {
         let mut state = self.state.subscribe();
         let begins = self.state.send_if_modified(|state| !std::mem::replace(&mut state.reading, true));
@@ -252,7 +252,7 @@ impl RootSource {
             let own = self.clone();
             tokio::spawn(async move { own.read().await });
         }
-        let _ = timeout(patience, state.wait_for(|state| !state.reading)).await; // it is read, or will be later
+        let _ = timeout(patience, state.wait_for(|state| !state.reading)).await; // the file was read, or will be read later
     }
 
     async fn read(&self) {
@@ -277,10 +277,10 @@ impl RootSource {
 }
 
 impl RootState {
-    /// What was read takes the place of what was read before, unless it is of no use and that was.
+    /// The new contents replace the old ones, unless the new ones cannot be used and the old ones can.
     fn take(&mut self, file: &Path, roots: Roots, changed: Option<SystemTime>) {
         let fault = roots.as_ref().err().cloned();
-        // Of what is of no use it is not known when it will be: its next change may be one of its mode, or its disk's.
+        // A file that cannot be used is always read again, because it may become readable without a new modification time.
         self.changed = changed.filter(|_| fault.is_none());
         if let (Some(fault), Ok(_)) = (&fault, &*self.roots) {
             if self.fault.as_ref() != Some(fault) {
@@ -294,7 +294,7 @@ impl RootState {
     }
 }
 
-/// What a file says, and when it was last changed; `None`: it has not been changed since `before`.
+/// The certificates of a file, and its modification time; `None`: the file has not changed since `before`.
 async fn of_file(
     files: &Files,
     file: &Path,
@@ -320,7 +320,7 @@ async fn of_host(files: &Files) -> Result<(Roots, Option<SystemTime>), FileError
     Ok((roots, None))
 }
 
-/// Whom the octets of a file name.
+/// Reads the certificates from the octets of a file.
 fn authorities(file: &Path, octets: Result<Vec<u8>, FileError>) -> Roots {
     let octets = octets.map_err(|error| unreadable(file, &error))?;
     let pinned: Vec<_> = CertificateDer::pem_slice_iter(&octets).filter_map(Result::ok).collect();
@@ -331,7 +331,7 @@ fn authorities(file: &Path, octets: Result<Vec<u8>, FileError>) -> Roots {
     Ok(Authorities { anchors, pinned })
 }
 
-/// One that cannot be used, among hundreds, speaks against no other.
+/// One certificate that cannot be used does not affect the others.
 fn anchors(certificates: &[CertificateDer<'_>]) -> Vec<TrustAnchor<'static>> {
     let anchor =
         |der: &CertificateDer<'_>| webpki::anchor_from_trusted_cert(der).ok().map(|anchor| anchor.to_owned());
@@ -342,21 +342,22 @@ fn unreadable(file: &Path, error: &FileError) -> PrintableText {
     PrintableText::new(&format!("`{}`: {error}", file.display()))
 }
 
-/// What speaks against a `ca_file`, as the middle of a sentence.
+/// A problem with a `ca_file`, as the middle of a sentence.
 #[derive(Debug, thiserror::Error)]
 pub enum CaFileFinding {
-    /// It is of no use.
+    /// The file cannot be used.
     #[error("{0}")]
     Wrong(PrintableText),
-    /// It is not there, or not for us to read. It may be on the host that it is meant for, or for the daemon's user.
+    /// The file does not exist, or we may not read it. It may exist on the host that runs the daemon, and the daemon's user may be
+    /// able to read it.
     #[error("{0}")]
     Unseen(PrintableText),
 }
 
-/// Looks at a `ca_file` as a probe would, and blocks.
+/// Checks a `ca_file` as a probe would. Blocks.
 ///
 /// # Errors
-/// What speaks against it.
+/// The problem with the file.
 pub fn check(ca_file: &Path) -> Result<(), CaFileFinding> {
     let octets = files::read(ca_file, MOST_CA_FILE);
     let unseen = match &octets {

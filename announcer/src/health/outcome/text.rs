@@ -14,9 +14,9 @@ impl fmt::Display for Outcome {
             Outcome::Pass { answer, warning: Some(warning), took } => {
                 write!(f, "{answer} after {}, but {warning}", Millis(*took))
             }
-            // Says after how long by itself.
+            // This text already has its time.
             Outcome::Fail { reason: reason @ Reason::TimedOut { .. }, .. } => reason.fmt(f),
-            // Would be said of what to do.
+            // A time would seem to belong to the instruction in the text.
             Outcome::Fail { reason: reason @ Reason::Other(_), .. } => reason.fmt(f),
             Outcome::Fail { reason: Reason::Kind(failure), .. } if !failure.is_timed() => failure.fmt(f),
             Outcome::Fail { reason, took } => write!(f, "{reason} after {}", Millis(*took)),

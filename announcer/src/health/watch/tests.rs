@@ -1,4 +1,4 @@
-//! The machine in pictures, the resolution of listeners, the period.
+//! Tests of the state machine, of the search for listeners, and of the period.
 
 use super::*;
 
@@ -8,8 +8,9 @@ fn up(grace: u64) -> WatchSpec {
     WatchSpec { grace: Duration::from_millis(grace), up: true }
 }
 
-/// Looks 5 ms apart: `+` a listener, `-` none, `?` the look failed; `u` and `d`: the checks are up, are down; `r`, `a`, `n`:
-/// the connect is refused, accepted, not answered. What came of each: `C` connect, `D` reported gone, `U` reported back, `.` nothing.
+/// Queries 5 ms apart: `+` a listener, `-` none, `?` the query failed; `u` and `d`: the checks are up, are down; `r`, `a`, `n`: the
+/// connection is refused, accepted, not answered. The result of each: `C` connect, `D` reported gone, `U` reported back, `.`
+/// nothing.
 fn play(events: &str, grace: u64) -> String {
     let mut watch = Watch::default();
     let mut watched = WatchSpec { up: false, ..up(grace) };

@@ -1,7 +1,7 @@
-//! What the kernel knows of listening TCP sockets: sock_diag(7), as `ss` asks it.
+//! Asks the kernel for listening TCP sockets with sock_diag(7), as `ss` does.
 //!
-//! Touches netlink (NETLINK_SOCK_DIAG), and needs no privilege. The kernel works each request off within the call that
-//! sends it, and each part of a dump within the call that receives the one before: nothing here ever waits.
+//! Touches netlink (NETLINK_SOCK_DIAG), and needs no privilege. The kernel processes each request within the call that sends it,
+//! and each part of a dump within the call that receives the part before. So no call here waits.
 //!
 //! ```text
 //! look-up: inet_diag_req_v2{ source VIP:port, destination 0 } → the socket that a SYN from anywhere would meet, or ENOENT
@@ -19,33 +19,33 @@ use netlink_sys::protocols::NETLINK_SOCK_DIAG;
 
 use crate::health::watch::{Listener, LookResult, ServedPorts, VipPort};
 
-/// Loopback's index: what is asked of a VIP on this host, as the probes do, comes in by it. A socket that is bound to
-/// another interface is not met.
+/// The index of loopback: connections to a VIP from this host, such as probes, arrive on it. They do not reach a socket that is
+/// bound to another interface.
 const LOOPBACK: u32 = 1;
 /// INET_DIAG_NOCOOKIE: whichever socket it is.
 const ANY_SOCKET: [u8; 8] = [0xff; 8];
-/// Requests in one send: their answers fit into the socket's buffer.
+/// The number of requests in one send; their answers fit into the socket's buffer.
 const BATCH: usize = 64;
-/// Octets of that buffer; the kernel caps it at net.core.rmem_max.
+/// The size of that buffer in octets. The kernel limits it to net.core.rmem_max.
 const BUFFER: i32 = 1 << 20;
-/// Octets of the largest part of a dump that the kernel makes.
+/// The size of the largest part of a dump, in octets.
 const PART: usize = 32 << 10;
 
 /// Why the listeners cannot be seen.
 #[derive(Debug, thiserror::Error)]
 pub enum DiagError {
-    /// There is no such socket, or the kernel refuses.
+    /// The socket cannot be opened, or the kernel returns an error.
     #[error("sock_diag: {0}")]
     Socket(#[from] io::Error),
     /// The kernel has no tcp_diag.
     #[error("the kernel's module `tcp_diag` is not loaded, and could not be")]
     NoTcp,
-    /// What came is none of its messages.
+    /// The answer is not a valid message.
     #[error("sock_diag: the kernel's answer was not understood")]
     Garbled,
 }
 
-/// A socket to ask.
+/// A socket for queries.
 pub struct Diag {
     socket: Socket,
     sequence: u32,
@@ -54,8 +54,8 @@ pub struct Diag {
 }
 
 impl Diag {
-    /// Opens it, and asks once, so that a kernel that cannot answer is distinguished from one where nothing listens: to a look-up
-    /// both say ENOENT.
+    /// Opens the socket and makes one query. This distinguishes a kernel without tcp_diag from a host without listeners: for a
+    /// look-up, both return ENOENT.
     ///
     /// # Errors
     /// When the listeners cannot be seen this way.
@@ -73,10 +73,10 @@ impl Diag {
         }
     }
 
-    /// Asks for each pair which socket a connection would meet; for those whose answer is missing, that is unknown.
+    /// Asks for each pair which socket would get a connection; if the answer is missing, the result is unknown.
     ///
     /// # Errors
-    /// When the kernel cannot be asked.
+    /// When the query fails.
     pub fn look_up(&mut self, pairs: &[VipPort]) -> Result<Vec<LookResult>, DiagError> {
         let mut sights = vec![LookResult::Unknown; pairs.len()];
         for (pairs, sights) in pairs.chunks(BATCH).zip(sights.chunks_mut(BATCH)) {
@@ -89,7 +89,7 @@ impl Diag {
                 self.request(socket, NLM_F_REQUEST);
             }
             self.socket.send(&self.requests, libc::MSG_DONTWAIT)?;
-            // Each request has one answer, in its order, and all of them are there.
+            // Each request has one answer, in the same order, and all answers are available.
             for _ in pairs {
                 if !self.receive()? {
                     break;
@@ -118,16 +118,16 @@ impl Diag {
         Ok(sights)
     }
 
-    /// Dumps all sockets that listen; which of the pairs they serve.
+    /// Dumps all listening sockets; returns which of the pairs they serve.
     ///
     /// # Errors
-    /// When the kernel cannot be asked, or the dump broke off: then it says nothing of any pair.
+    /// When the query fails or the dump is incomplete. Then nothing is known about any pair.
     pub fn dump(&mut self, pairs: &[VipPort]) -> Result<Vec<LookResult>, DiagError> {
         let mut served = ServedPorts::new(pairs.iter().copied());
         if pairs.iter().any(|(vip, _)| vip.is_ipv4()) {
             self.listeners(SocketId::new_v4(), &mut |listener| served.add(listener))?;
         }
-        // Those of IPv6 in any case: they may take IPv4 too.
+        // The IPv6 sockets are always needed, because they may accept IPv4 too.
         match self.listeners(SocketId::new_v6(), &mut |listener| served.add(listener)) {
             Err(DiagError::Socket(error)) if error.raw_os_error() == Some(libc::ENOENT) => {} // a host without IPv6
             other => other?,
@@ -183,7 +183,7 @@ impl Diag {
         message.serialize(&mut self.requests[at..]);
     }
 
-    /// Receives what is there; whether anything is.
+    /// Receives an available message; returns whether there was one.
     fn receive(&mut self) -> Result<bool, DiagError> {
         self.part.clear();
         match self.socket.recv(&mut self.part, libc::MSG_DONTWAIT) {

@@ -1,4 +1,4 @@
-//! Real sockets on loopback, through the real kernel.
+//! Tests with real sockets on loopback, and the real kernel.
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::health::WatchSpec;
 
-/// A listener, as servers make them.
+/// A listener, made as servers do.
 fn listen(address: &str, port: u16, prepare: impl Fn(&Socket)) -> TcpListener {
     let address = SocketAddr::new(address.parse().unwrap(), port);
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP)).unwrap();
@@ -34,7 +34,7 @@ fn pair(address: &str, port: u16) -> VipPort {
     (address.parse().unwrap(), port)
 }
 
-/// What both ways of asking say; they have to agree.
+/// The result of both kinds of query, which have to agree.
 fn sees(pair: VipPort) -> bool {
     let mut diag = Diag::open().unwrap();
     let (one, all) = (diag.look_up(&[pair]).unwrap(), diag.dump(&[pair]).unwrap());
@@ -47,7 +47,7 @@ fn a_listener_is_seen_until_its_last_holder_is_gone() {
     let held = listen("127.0.0.1", 0, plain);
     let here = pair("127.0.0.1", port(&held));
     assert!(sees(here));
-    let inherited = held.try_clone().unwrap(); // as a worker, or a new master, holds it
+    let inherited = held.try_clone().unwrap(); // as in a worker or a new master process
     drop(held);
     assert!(sees(here));
     drop(inherited);
@@ -232,7 +232,7 @@ async fn the_confirming_connect_tells_refused_from_accepted_and_resets() {
     assert_eq!(taken.read(&mut [0]).unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
     drop(listener);
     assert_eq!(answer(here).await, ConnectAnswer::Refused);
-    // An address that is not on this host cannot be the source: that says nothing of the server.
+    // An address that is not on this host cannot be the source. This proves nothing about the server.
     assert_eq!(answer(pair("192.0.2.80", here.1)).await, ConnectAnswer::Unanswered);
 }
 

@@ -1,4 +1,4 @@
-//! In virtual time, with probes that answer as text.
+//! Tests in virtual time, with probes that return given outcomes.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -38,7 +38,7 @@ impl LoopUnderTest {
         LoopUnderTest::of(Prober::new(Files::new()), interval, room, lasts)
     }
 
-    /// The same, of a daemon that has other loops.
+    /// The same, in a daemon with other loops.
     fn of(prober: Prober, interval: Duration, room: usize, lasts: fn(usize) -> Duration) -> LoopUnderTest {
         let (pace, paced) = watch::channel(Pace { interval, rechecks: 0 });
         let (send, facts) = mpsc::channel(room);
@@ -80,7 +80,7 @@ fn virtually(test: impl Future<Output = ()>) {
     tokio::task::LocalSet::new().block_on(&runtime, test);
 }
 
-/// Virtual timers are exact to a millisecond.
+/// Compares two times: virtual timers are exact to a millisecond.
 fn near(gap: Duration, want: Duration) -> bool {
     gap.abs_diff(want) <= Duration::from_millis(1)
 }
@@ -97,7 +97,7 @@ fn the_first_probe_is_soon_and_the_rest_keep_a_grid_of_their_own() {
             assert!(gaps[0] <= Duration::from_secs(1) + START_GRID);
             assert!(gaps[1..].iter().all(|gap| near(*gap, Duration::from_secs(1))), "{gaps:?}");
             let last = *run.starts.borrow().last().unwrap();
-            // No drift: the last is as far from the second as the grid says.
+            // There is no drift: the time from the second to the last start is a multiple of the interval.
             assert!(near(last - run.starts.borrow()[1], Duration::from_secs(run.started() as u64 - 2)));
             phases.push(last.subsec_millis());
         });
@@ -154,7 +154,7 @@ fn eight_are_in_flight_and_the_ninth_waits() {
         let starts = run.starts.borrow();
         assert!(starts[7] < Duration::from_millis(500));
         assert!(near(starts[8], starts[0] + Duration::from_secs(1)), "{starts:?}");
-        // What hangs is found hanging a timeout and two intervals later, with `fall = 3`.
+        // With `fall = 3`, a hanging server is noticed after the timeout and two intervals.
         assert!(starts[2] < Duration::from_millis(160), "{starts:?}");
     });
 }
@@ -173,7 +173,7 @@ fn a_receiver_that_is_slow_costs_no_outcome_and_no_memory() {
             assert!(seen.at - run.epoch < Duration::from_secs(3), "known long before it was taken");
             before = seen.sequence;
         }
-        // Not on the grid, so that no probe is due just now.
+        // This is not on the grid, so that no probe is due now.
         sleep(INTERVAL * 3 + START_GRID / 2).await;
         assert!(near(run.starts.borrow()[MOST + 1], now), "the next starts as soon as there is room");
         assert_eq!(run.started(), MOST + 1 + 4, "and no burst makes up for those that were missed");

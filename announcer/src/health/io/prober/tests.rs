@@ -1,4 +1,4 @@
-//! Each test has a prober of its own, so that none sees the probes of another (W23).
+//! Each test has its own prober, so that no test sees the probes of another (W23).
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ async fn a_probe_is_admitted_when_few_others_are_starting() {
     assert_eq!(prober.0.starting.available_permits(), MAX_STARTING, "its place is free again");
 }
 
-// W23: the probes of another test, or of another daemon in this process, once counted here.
+// W23: the probes of another test, or of another daemon in this process, were once counted here.
 #[tokio::test]
 async fn each_prober_has_its_own_limit_turns_and_count() {
     let (one, other) = (Prober::new(Files::new()), Prober::new(Files::new()));

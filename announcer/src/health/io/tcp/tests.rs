@@ -1,4 +1,4 @@
-//! Against scripted servers on loopback addresses of their own.
+//! Tests with scripted servers, each on its own loopback address.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -12,21 +12,21 @@ use crate::health::outcome::Shortage;
 /// Long enough for a machine that is busy with other tests.
 const TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What a server does with a connection.
+/// The actions of a server on a connection.
 #[derive(Clone, Copy)]
 enum TcpReply {
     Say(&'static str),
-    /// Says it again and again, until the client has left.
+    /// Sends it repeatedly, until the client has disconnected.
     Repeat(&'static str),
-    /// Reads until this came, or the end.
+    /// Reads until this text or the end.
     Hear(&'static str),
-    /// Leaves the connection as it is.
+    /// Keeps the connection open.
     Hold,
     Reset,
 }
 use TcpReply::{Hear, Hold, Repeat, Reset, Say};
 
-/// How a connection ended, as the server saw it.
+/// How the server has seen the end of a connection.
 #[derive(Debug, PartialEq, Eq)]
 struct ClosedConnection {
     from: IpAddr,
@@ -95,7 +95,7 @@ fn vip(last: u8) -> IpAddr {
     IpAddr::V4(Ipv4Addr::new(127, 0, 1, last))
 }
 
-/// The outcome without its time, which has to be within the timeout.
+/// The outcome without its time; checks that the time is within the timeout.
 fn text_of(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Pass { answer, took, .. } => {
@@ -128,7 +128,7 @@ async fn each_answer_has_its_reason() {
         ),
         ("PING\r\n", Some(r"\+PONG"), &[Hear("PING\r\n"), Say("+PONG\r\n")], "pass: answered as expected"),
         ("", Some("^220 "), &[Say("554 no\r\nservice")], "fail: answered unexpectedly: 554 no  service"),
-        // It could still come, and has not.
+        // The expected text could still arrive, but has not.
         ("", Some("^220 "), &[Say("421 busy"), Hold], "fail: answered unexpectedly: 421 busy"),
         ("", Some("^220 "), &[Say("421 busy"), Reset], "fail: answered unexpectedly: 421 busy"),
         ("", Some("^220 "), &[], "fail: connection closed without an answer"),

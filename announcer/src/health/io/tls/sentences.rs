@@ -1,16 +1,16 @@
-//! What the TLS library's errors mean, in our words: its own are for programmers.
+//! The meaning of the TLS library's errors, in our own words, because its texts are for programmers.
 //!
-//! Pure, but for the errors' types. A sentence is a `&'static str`, so that none of the library's text can stand in it.
+//! Pure, except for the types of the errors. A sentence is a `&'static str`, so that it cannot contain text of the library.
 
 use rustls::{AlertDescription, CertificateError, Error, PeerIncompatible};
 
-/// Of an error that we have no sentence for. Goes on from "TLS failed: ".
+/// The sentence for an unknown error. It follows "TLS failed: ".
 pub(super) const UNKNOWN: &str =
     "for a reason that announcer has no words for; the server's log may have one";
 
-/// What ended a handshake or a connection. Goes on from "TLS failed: ".
+/// Why a handshake or a connection ended. It follows "TLS failed: ".
 pub(super) fn of_tls(error: &Error) -> &'static str {
-    // The library may come to know more errors: they have one sentence.
+    // New errors of the library have one common sentence.
     #[allow(clippy::wildcard_enum_match_arm)]
     match error {
         Error::AlertReceived(alert) => of_alert(*alert),
@@ -107,8 +107,7 @@ fn of_alert(alert: AlertDescription) -> &'static str {
     }
 }
 
-/// Why the server's signature does not prove that it has the key of its certificate. Goes on from "the certificate is not
-/// valid: ".
+/// Why the server's signature does not prove that it has the key of its certificate. It follows "the certificate is not valid: ".
 #[allow(clippy::wildcard_enum_match_arm)] // as above
 #[allow(deprecated)] // the library still has it
 pub(super) fn of_signature(error: &CertificateError) -> &'static str {
@@ -133,7 +132,7 @@ mod tests {
     use super::*;
     use crate::health::io::trust::sentences_tests::has_debug_text;
 
-    // W13: the library tells the name of an alert, and much else, in the words of its source.
+    // W13: the library prints the name of an alert, and much else, as Rust identifiers.
     #[test]
     fn no_error_of_the_tls_library_is_reported_in_its_own_words() {
         let alerts = (0..=u8::MAX).map(|code| Error::AlertReceived(code.into()));

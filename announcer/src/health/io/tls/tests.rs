@@ -1,4 +1,4 @@
-//! Against servers with certificates that are good, wrong, and none.
+//! Tests with servers whose certificates are good, wrong or missing.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::SystemTime;
@@ -14,7 +14,7 @@ use crate::config::ProbeConfig;
 use crate::config::tests::a_check;
 use crate::files::io::Files;
 
-/// An authority of these tests alone, and its certificate in a file.
+/// A certificate authority for these tests, with its certificate in a file.
 pub(in crate::health::io) struct Authority {
     pub(in crate::health::io) issuer: CertifiedIssuer<'static, KeyPair>,
     pub(in crate::health::io) file: tempfile::NamedTempFile,
@@ -53,7 +53,7 @@ impl Authority {
     }
 }
 
-/// As rcgen has its dates.
+/// Converts a date to the type of rcgen.
 fn time_of(unix: i64) -> time::OffsetDateTime {
     time::OffsetDateTime::from_unix_timestamp(unix).unwrap()
 }
@@ -64,7 +64,7 @@ pub(in crate::health::io) struct ServerCertificate {
 }
 
 impl ServerCertificate {
-    /// What a server does with it.
+    /// The acceptor of a server with this identity.
     pub(in crate::health::io) fn acceptor(&self, alpn: &[&str], versions: Versions) -> TlsAcceptor {
         TlsAcceptor::from(Arc::new(self.config(alpn, versions)))
     }
@@ -88,7 +88,8 @@ static OLD: Versions = &[&rustls::version::TLS12];
 
 const VIP: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 21));
 
-/// A server that shakes hands and waits until the client has left; its port, and the names that clients asked for.
+/// A server that makes the handshake and waits until the client has disconnected; returns its port, and the names that clients
+/// requested.
 async fn server(acceptor: TlsAcceptor) -> (u16, tokio::sync::mpsc::UnboundedReceiver<Option<String>>) {
     let listener = TcpListener::bind((VIP, 0)).await.unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -152,7 +153,7 @@ async fn a_certificate_is_judged_as_the_check_says() {
     let name = "www.example.com";
     let good = ours.sign(&[name, "127.0.0.21"], (1, 90));
     let cases: &[(&ServerCertificate, &str, &str)] = &[
-        // What is wrong, as a warning, and as a failure.
+        // The flaw as a warning, and as a failure.
         (&good, "pass: TLS 1.3", "pass: TLS 1.3"),
         (
             &ours.sign(&["other.example.com"], (1, 90)),
@@ -203,7 +204,7 @@ async fn the_name_is_sent_and_an_address_is_not() {
         assert_eq!(text_of(&probe(port, name, &lines).await), "pass: TLS 1.3");
         assert_eq!(seen.recv().await.unwrap(), sni);
     }
-    // Not of the certificate.
+    // This failure is not about the certificate.
     assert_eq!(
         text_of(&probe(port, "[2001:db8::80]", &lines).await),
         "fail: the certificate is not for `2001:db8::80`"
@@ -299,7 +300,7 @@ async fn a_fixed_target_is_asked_in_place_of_the_vip() {
     }
 }
 
-/// What `openssl req -new` and `openssl x509 -req -signkey` make: a certificate of X.509 version 1.
+/// A certificate of X.509 version 1, made by `openssl req -new` and `openssl x509 -req -signkey`.
 const OF_VERSION_1: &str = "\
 -----BEGIN CERTIFICATE-----\n\
 MIIBMTCB1wIUSaV6GgL2nPIpbINHMwcpSKg3sbcwCgYIKoZIzj0EAwIwGjEYMBYG\n\
@@ -319,7 +320,7 @@ tpObbYJ0RP3laIvv5P13j5gLtCahRANCAATKDHgBwvjwofhKGSlruLus3AD3/P/q\n\
 -----END PRIVATE KEY-----\n\
 ";
 
-/// A server that shows this certificate, whatever it is, and signs with the key of [`OF_VERSION_1`].
+/// A server that sends this certificate, and signs with the key of [`OF_VERSION_1`].
 async fn shows(certificate: CertificateDer<'static>, versions: Versions) -> u16 {
     use rustls::pki_types::pem::PemObject;
     let key = PrivateKeyDer::from_pem_slice(ITS_KEY.as_bytes()).unwrap();
@@ -333,7 +334,7 @@ async fn shows(certificate: CertificateDer<'static>, versions: Versions) -> u16 
     server(TlsAcceptor::from(Arc::new(config))).await.0
 }
 
-// H2: with `off` and `warn` nothing in a certificate fails a probe, whatever is wrong with it.
+// H2: with `off` and `warn`, no flaw of a certificate makes a probe fail.
 #[tokio::test]
 async fn a_certificate_that_the_library_cannot_read_fails_a_probe_with_require_alone() {
     use rustls::pki_types::pem::PemObject;
@@ -366,7 +367,7 @@ async fn a_certificate_that_the_library_cannot_read_fails_a_probe_with_require_a
     }
 }
 
-// H13: what an operator names in `ca_file` is trusted, whether it may sign or not.
+// H13: a certificate in `ca_file` is trusted, whether it may sign or not.
 #[tokio::test]
 async fn a_certificate_that_is_in_the_ca_file_itself_is_trusted() {
     let (name, file) = ("www.example.com", tempfile::NamedTempFile::new().unwrap());
@@ -399,7 +400,7 @@ async fn a_certificate_that_is_in_the_ca_file_itself_is_trusted() {
         let (port, _seen) = server(identity.acceptor(&[], EACH)).await;
         assert_eq!(text_of(&probe(port, asked, &lines).await), want);
     }
-    // Without it in the file, it is said what is wrong with it (W13).
+    // If it is not in the file, the message says what is wrong with it (W13).
     std::fs::write(file.path(), &bare_pem).unwrap();
     let (port, _seen) = server(of_authority.acceptor(&[], EACH)).await;
     let text = text_of(&probe(port, name, &lines).await);

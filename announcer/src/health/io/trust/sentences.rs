@@ -1,6 +1,6 @@
-//! What the certificate library's errors mean, in our words: it has none for people.
+//! The meaning of the certificate library's errors, in our own words, because it has no texts for people.
 //!
-//! Pure, but for the errors' type. A sentence is a `&'static str`, so that none of the library's text can stand in it.
+//! Pure, except for the type of the errors. A sentence is a `&'static str`, so that it cannot contain text of the library.
 
 use rustls::pki_types::ServerName;
 use webpki::Error;
@@ -8,14 +8,14 @@ use webpki::Error;
 use crate::config::kind::certificate::{Date, Flaw};
 use crate::model::text::PrintableText;
 
-/// What is wrong with a certificate that should be for `name`.
+/// The flaw of a certificate that should have `name`.
 pub(super) fn flaw(error: &Error, name: &ServerName<'_>) -> Flaw {
     let date = |time: &rustls::pki_types::UnixTime| Date::of_unix(time.as_secs());
     let name = || PrintableText::new(&name.to_str());
-    // The library may come to know more errors: they have one sentence.
+    // New errors of the library have one common sentence.
     #[allow(clippy::wildcard_enum_match_arm)]
     match error {
-        // Or by another key of one whom we trust by name.
+        // The second error means a signature by another key of a trusted name.
         Error::UnknownIssuer | Error::InvalidSignatureForPublicKey => Flaw::Untrusted,
         Error::CertExpired { not_after, .. } => Flaw::Expired(date(not_after)),
         Error::CertNotValidYet { not_before, .. } => Flaw::NotYetValid(date(not_before)),
@@ -25,7 +25,7 @@ pub(super) fn flaw(error: &Error, name: &ServerName<'_>) -> Flaw {
     }
 }
 
-/// Goes on from "the certificate is not valid: ".
+/// The sentence follows "the certificate is not valid: ".
 #[allow(clippy::wildcard_enum_match_arm)] // as above
 #[allow(deprecated)] // the library still has them
 fn sentence(error: &Error) -> &'static str {
@@ -98,7 +98,7 @@ pub(in crate::health::io) mod tests {
             let pairs = word.chars().zip(word.chars().skip(1));
             pairs.into_iter().any(|(one, next)| one.is_lowercase() && next.is_uppercase())
         };
-        // What operators write themselves, and X.509 has such names.
+        // Names of this form that operators write themselves, or that X.509 has.
         let known =
             ["subjectAltName", "basicConstraints", "extendedKeyUsage", "serverAuth", "nameConstraints"];
         text.contains(" {") || text.contains("Some(") || {

@@ -1,4 +1,4 @@
-//! Those who are trusted, read, shared and read anew.
+//! Tests of the trusted certificates: how they are read, shared and read again.
 
 use super::*;
 use crate::config::ProbeConfig;
@@ -22,7 +22,7 @@ async fn judge_of(store: &TrustStore, lines: &str, timeout: Duration) -> Judge {
     judge
 }
 
-/// As a probe has it judged.
+/// The result of the verification in a probe.
 async fn said(judge: &Judge, identity: &ServerCertificate) -> String {
     let mut found = judge.judge(&identity.chain);
     if found.is_of_trust() {
@@ -100,13 +100,13 @@ async fn what_is_no_certificate_is_reported_and_harms_nobody() {
     }
 }
 
-/// A FIFO in place of a file.
+/// Replaces a file by a FIFO.
 fn into_fifo(path: &str) {
     std::fs::remove_file(path).unwrap();
     nix::unistd::mkfifo(path, nix::sys::stat::Mode::S_IRWXU).unwrap();
 }
 
-// W3: it was read within the handshake, where it stopped the whole daemon.
+// W3: the file was read during the handshake, which stopped the whole daemon.
 #[tokio::test]
 async fn what_takes_the_place_of_a_ca_file_costs_those_who_are_not_trusted_yet() {
     let (ours, theirs) = (Authority::new(), Authority::new());
@@ -118,7 +118,7 @@ async fn what_takes_the_place_of_a_ca_file_costs_those_who_are_not_trusted_yet()
         change(ours.path());
         assert_eq!(said(&judge_before, &wrong).await, UNTRUSTED, "those read last count");
         assert_eq!(said(&judge_before, &good).await, "good", "those read last count");
-        let _ = std::fs::remove_file(ours.path()); // the second change has done so
+        let _ = std::fs::remove_file(ours.path()); // the second change has removed it
         std::fs::write(ours.path(), ours.issuer.pem()).unwrap();
     }
     into_fifo(ours.path());

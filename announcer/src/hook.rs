@@ -1,9 +1,9 @@
-//! The hook: a command that is run for each VIP whose standing changed.
+//! The hook: a command that runs for each VIP whose standing has changed.
 //!
-//! Pure, but for [`io`], whose task owns the [`HookQueue`]. The queue holds states and no events: for a VIP that changes again before
-//! its run, the hook is run once, with the newest standing; for one that is back to the standing of its last run, it is not
-//! run at all. So a thousand changes at once are a thousand runs at most, one after the other, and a slow hook cannot make
-//! the queue grow. A run that could not be started reported nothing: it is tried again after a pause.
+//! Pure, except for [`io`], whose task owns the [`Queue`]. The queue has states and no events. If a VIP changes again before its
+//! run, the hook runs once, with the newest standing. If a VIP is back at the standing of its last run, the hook does not run. So a
+//! thousand changes at once cause at most a thousand runs, one after the other, and a slow hook cannot make the queue grow. A run
+//! that could not be started is tried again after a pause.
 
 pub mod io;
 
@@ -15,25 +15,25 @@ use crate::director::StandingChange;
 use crate::model::{ServiceName, text};
 use crate::program::ProgramEnd;
 
-/// What one run of the hook reports.
+/// The data that one run of the hook reports.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HookCall {
-    /// Whose VIP.
+    /// The service of the VIP.
     pub service: ServiceName,
     /// Which.
     pub vip: IpAddr,
-    /// Its standing, as `status` has it.
+    /// Its standing, as in `status`.
     pub standing: &'static str,
-    /// Why, in one word as metrics have it.
+    /// The reason as one word, as in metrics.
     pub reason: &'static str,
-    /// The sentence that `status` has.
+    /// The sentence that `status` prints.
     pub message: String,
     /// The standing that the last run reported.
     pub previous: &'static str,
 }
 
 impl HookCall {
-    /// The environment of the run: nothing else is in it but `PATH`.
+    /// The environment of the run, in addition to `PATH`.
     pub fn environment(&self) -> [(&'static str, String); 6] {
         [
             ("ANNOUNCER_SERVICE", self.service.to_string()),
@@ -46,12 +46,12 @@ impl HookCall {
     }
 }
 
-/// How one run of the hook ended, as it is counted.
+/// How one run of the hook ended, for the counters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HookResult {
     /// With exit code 0.
     Ok,
-    /// With another, by a signal, or since it printed too much.
+    /// With another exit code, by a signal, or because it printed too much.
     Failed,
     /// It took too long, and was killed.
     TimedOut,
@@ -60,7 +60,7 @@ pub enum HookResult {
 }
 
 impl HookResult {
-    /// What an end counts as.
+    /// The counter of an end.
     pub fn of(end: &ProgramEnd) -> Self {
         match end {
             ProgramEnd::Code(0) => HookResult::Ok,
@@ -71,37 +71,37 @@ impl HookResult {
     }
 }
 
-/// How many runs of the hook ended how.
+/// The number of runs of the hook, by how they ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct HookRuns {
     /// With exit code 0.
     pub ok: u64,
-    /// With another, or by a signal.
+    /// With another exit code, or by a signal.
     pub failed: u64,
     /// They took too long, and were killed.
     pub timeout: u64,
     /// They could not be started.
     pub not_started: u64,
-    /// Changes for which the hook was not run, because another of the same VIP came before their turn.
+    /// Changes for which the hook was not run, because the same VIP changed again before their turn.
     pub replaced: u64,
 }
 
-/// The runs that are still to come, and how the runs ended.
+/// The waiting runs, and the counters of the ended runs.
 #[derive(Debug, Default)]
 pub struct HookQueue {
     /// Counts.
     pub runs: HookRuns,
-    /// VIPs that wait, in the order in which they changed; each once.
+    /// The VIPs that wait, in the order of their changes; each once.
     order: VecDeque<IpAddr>,
     waiting: BTreeMap<IpAddr, HookCall>,
     /// How many runs in a row could not be started.
     not_started: u32,
-    /// The standing of a VIP that the last run reported; a VIP that is not here was never reported and began as starting.
+    /// The standing that the last run for a VIP reported. A VIP that is not here was never reported, and began as starting.
     reported: BTreeMap<IpAddr, &'static str>,
 }
 
 impl HookQueue {
-    /// Takes in a change.
+    /// Records a change.
     pub fn changed(&mut self, change: &StandingChange) {
         let previous = self.reported.get(&change.vip).copied().unwrap_or(AT_FIRST);
         let standing = change.standing.word();
@@ -125,7 +125,7 @@ impl HookQueue {
         self.waiting.insert(change.vip, call);
     }
 
-    /// Takes in the end of a run. Returns how long the next one has to wait.
+    /// Records the end of a run. Returns how long the next run has to wait.
     pub fn ended(&mut self, call: HookCall, ended: HookResult) -> Duration {
         let count = match ended {
             HookResult::Ok => &mut self.runs.ok,
@@ -158,7 +158,7 @@ impl HookQueue {
         }
     }
 
-    /// The run reported nothing: the standing before it holds again, and what has changed since is merged with it.
+    /// The run reported nothing: the reported standing is the earlier one again, and later changes are merged.
     fn give_back(&mut self, call: HookCall) {
         self.set_reported(call.vip, call.previous);
         match self.waiting.get_mut(&call.vip) {
@@ -175,12 +175,12 @@ impl HookQueue {
     }
 }
 
-/// How long the next run waits after one that could not be started; twice as long after each that follows.
+/// The wait after a run that could not be started; it doubles after each further one.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
-/// And no longer than that.
+/// The longest wait.
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 
-/// The standing that every VIP begins with.
+/// The first standing of every VIP.
 const AT_FIRST: &str = "starting";
 
 /// A run's output as one line; `None`: it printed nothing.

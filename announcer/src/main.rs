@@ -1,4 +1,5 @@
-//! Parses, calls, and maps errors to exit codes: 0 yes, 1 the answer is no, 2 usage or configuration.
+//! Parses the arguments, runs the command, and maps errors to exit codes: 0 done, 1 failed or refused, 2 wrong usage or
+//! configuration.
 
 use std::process::ExitCode;
 

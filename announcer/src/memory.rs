@@ -1,3 +1,3 @@
-//! Memory that nothing uses any more. All of it is in [`io`].
+//! Returns unused memory to the system; see [`io`].
 
 pub mod io;

@@ -1,9 +1,8 @@
-//! The metrics for Prometheus: every metric's name, type, labels and meaning in one table, and what a scrape makes of it.
+//! The metrics for Prometheus: every metric's name, type, labels and meaning in one table, and the data of a scrape.
 //!
-//! Pure, but for [`io`]. What holds at the moment of a scrape is read from the director's figures and the sessions' states,
-//! so that it costs nothing while nobody asks; what has to be counted as it happens is counted by who sees it, in plain
-//! numbers that it owns: the director's task ([`Tally`]), each session, the reloads, the hook. A scrape gets copies of
-//! them all ([`Scrape`]), and no lock is shared with whoever decides.
+//! Pure, except for [`io`]. Current values are read from the director and the sessions at a scrape, so that they cost nothing
+//! between scrapes. Events are counted where they happen, in plain numbers: in the director's task ([`Tally`]), in each session, at
+//! reloads, in the hook. A scrape gets copies of all of them ([`Scrape`]), and shares no lock with the director.
 
 pub mod io;
 mod tally;
@@ -24,7 +23,7 @@ use crate::rib::NotSent;
 pub use tally::{ProbeDurations, Tally};
 pub use text::write;
 
-/// A metric, as Prometheus knows it.
+/// A metric of Prometheus.
 #[derive(Debug)]
 pub struct Metric {
     /// Its name, with its unit.
@@ -40,16 +39,16 @@ pub struct Metric {
 /// A metric's type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MetricKind {
-    /// A number that rises and falls.
+    /// A number that increases and decreases.
     Gauge,
-    /// A number that rises from the start of the process, or of what it counts.
+    /// A number that only increases, from the start of the process or of the counted object.
     Counter,
-    /// Times, counted by how long they are.
+    /// Durations, counted by their length.
     Histogram,
 }
 
 impl MetricKind {
-    /// As the text format has it.
+    /// The word of the text format.
     pub fn word(self) -> &'static str {
         match self {
             MetricKind::Gauge => "gauge",
@@ -63,7 +62,7 @@ macro_rules! table {
     ($($place:ident $kind:ident $name:literal [$($label:literal),*] $help:literal)*) => {
         $(#[doc = $help] pub const $place: Metric =
             Metric { name: $name, kind: MetricKind::$kind, labels: &[$($label),*], help: $help };)*
-        /// Every metric there is, in the order in which they are printed.
+        /// Every metric, in the order in which they are printed.
         pub const ALL: &[&Metric] = &[$(&$place),*];
     };
 }
@@ -143,37 +142,37 @@ table! {
         "The most file descriptors that may be open"
 }
 
-/// All that one scrape tells.
+/// The data of one scrape.
 #[derive(Debug)]
 pub struct Scrape {
-    /// What is decided of every VIP.
+    /// The decisions on every VIP.
     pub figures: Figures,
-    /// What the director's task has counted.
+    /// The counters of the director's task.
     pub tally: Tally,
-    /// How the listener watch stands.
+    /// The state of the listener watch.
     pub listeners: ListenerMetrics,
     /// The sessions, in the order of the configuration.
     pub peers: Vec<PeerMetrics>,
     /// How many warnings there are.
     pub warnings: usize,
-    /// What became of the reloads.
+    /// The counters of the reloads.
     pub reloads: Reloads,
-    /// What became of the hook's runs.
+    /// The counters of the hook's runs.
     pub hooks: HookRuns,
-    /// The process; what the host does not tell is absent.
+    /// The process; values that the host does not report are absent.
     pub process: ProcessMetrics,
 }
 
-/// How the listener watch stands.
+/// The state of the listener watch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ListenerMetrics {
-    /// From look to look; zero: nothing is watched.
+    /// The time between two queries; zero: nothing is watched.
     pub period: Duration,
     /// How many VIPs and ports are watched.
     pub targets: usize,
-    /// How many of them are up and left to their probes.
+    /// How many of them are up and checked only by probes.
     pub disarmed: usize,
-    /// Whether nothing can be seen at present.
+    /// Whether the watch cannot see listeners now.
     pub blind: bool,
 }
 
@@ -184,13 +183,13 @@ pub struct PeerMetrics {
     pub name: PeerName,
     /// The session's state.
     pub state: StateName,
-    /// How long it has had it.
+    /// How long the session has been in this state.
     pub lasts: Duration,
     /// How often it was established.
     pub established: u64,
     /// How often it ended or failed, by the reason's label.
     pub downs: BTreeMap<&'static str, u64>,
-    /// Prefixes that the router knows from us.
+    /// How many prefixes the router has from us.
     pub prefixes: usize,
     /// Which routes are not sent to it.
     pub not_sent: Vec<NotSent>,
@@ -198,30 +197,30 @@ pub struct PeerMetrics {
     pub sent: [(&'static str, u64); 5],
     /// Messages by type.
     pub received: [(&'static str, u64); 5],
-    /// From the knowledge of facts to the wire.
+    /// The delay from the knowledge of facts to the UPDATEs.
     pub wire: Histogram<13>,
 }
 
-/// What became of the reloads so far.
+/// The counters of the reloads so far.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Reloads {
     /// How many were applied.
     pub applied: u64,
     /// How many were refused or failed.
     pub refused: u64,
-    /// Whether the last one was applied; so is the configuration of the start.
+    /// Whether the last one was applied; also true for the configuration of the start.
     pub last_applied: bool,
     /// When the configuration that runs was read, in seconds of Unix time.
     pub applied_at: f64,
 }
 
 impl Reloads {
-    /// Of a daemon that has read its configuration at `now`, in seconds of Unix time.
+    /// The counters of a daemon that has read its configuration at `now`, in seconds of Unix time.
     pub fn new(now: f64) -> Self {
         Reloads { applied: 0, refused: 0, last_applied: true, applied_at: now }
     }
 
-    /// One more, at `now`.
+    /// Counts one more reload, at `now`.
     pub fn count(&mut self, applied: bool, now: f64) {
         self.last_applied = applied;
         if applied {
@@ -233,7 +232,7 @@ impl Reloads {
     }
 }
 
-/// What the kernel knows of the process.
+/// The kernel's data about the process.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct ProcessMetrics {
     /// Unix time.
@@ -244,8 +243,8 @@ pub struct ProcessMetrics {
     pub resident: Option<u64>,
     /// Octets.
     pub virtual_size: Option<u64>,
-    /// Descriptors that are open.
+    /// The number of open descriptors.
     pub open_files: Option<u64>,
-    /// The most that may be; absent: there is no limit.
+    /// The limit of open descriptors; absent: there is no limit.
     pub max_files: Option<u64>,
 }

@@ -1,6 +1,6 @@
-//! The nouns of the program: what every layer speaks of.
+//! The basic types of the program, which every layer uses.
 //!
-//! Pure. Each type is correct once it exists; its `FromStr` says what to write instead.
+//! Pure. A value of these types is always valid; the error of `FromStr` says what to write instead.
 
 use std::fmt;
 use std::net::Ipv4Addr;
@@ -61,7 +61,7 @@ impl fmt::Display for Family {
     }
 }
 
-/// Why a word is none of ours; its text says what to write.
+/// The error for an invalid word; its text says what to write.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct InvalidValue(pub String);
@@ -71,7 +71,7 @@ pub struct InvalidValue(pub String);
 #[serde(try_from = "u32", into = "u32")]
 pub struct Asn(u32);
 
-/// AS_TRANS (RFC 6793 §9): what stands for a 4-octet AS towards peers that do not know them.
+/// AS_TRANS (RFC 6793 §9): it replaces a 4-octet AS for peers that do not support those.
 pub const AS_TRANS: u16 = 23456;
 
 impl Asn {
@@ -81,7 +81,7 @@ impl Asn {
     }
 }
 
-/// The number that an AS written `HIGH.LOW` is (asdot, RFC 5396), as in `65000.1`.
+/// The number of an AS that is written `HIGH.LOW` (asdot, RFC 5396), such as `65000.1`.
 pub fn asdot(text: &str) -> Option<u32> {
     let (high, low) = text.split_once('.')?;
     let digits = |text: &str| text.bytes().all(|digit| digit.is_ascii_digit());
@@ -112,13 +112,13 @@ impl fmt::Display for Asn {
     }
 }
 
-/// A BGP Identifier: any 4 octets but zero (RFC 6286 §2.1).
+/// A BGP Identifier: any 4 octets except zero (RFC 6286 §2.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "Ipv4Addr", into = "Ipv4Addr")]
 pub struct RouterId(Ipv4Addr);
 
 impl RouterId {
-    /// As an address, which is how it is written.
+    /// The identifier as an address, which is how it is written.
     pub fn get(self) -> Ipv4Addr {
         self.0
     }
@@ -148,12 +148,12 @@ impl fmt::Display for RouterId {
     }
 }
 
-/// Whose AS a peer's OPEN must have.
+/// The AS that a peer's OPEN must have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum PeerAsn {
     /// This one.
     Is(Asn),
-    /// Any but ours (eBGP).
+    /// Any AS except ours (eBGP).
     External,
     /// Ours (iBGP).
     Internal,
@@ -172,12 +172,12 @@ impl fmt::Display for PeerAsn {
 /// ORIGIN (RFC 4271 §5.1.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub enum Origin {
-    /// Interior: the network knows it for its own.
+    /// IGP: the route is from inside the network.
     #[default]
     Igp,
-    /// Learnt by EGP, which nobody speaks; routers prefer it less.
+    /// EGP, a protocol that is no longer used; routers prefer it less.
     Egp,
-    /// Learnt by other means; routers prefer it least.
+    /// Another origin; routers prefer it least.
     Incomplete,
 }
 
@@ -260,7 +260,7 @@ macro_rules! name {
 }
 
 name! {
-    /// A peer's configured name: what logs, status and metrics call it.
+    /// A peer's configured name, for logs, status and metrics.
     PeerName
 }
 name! {
@@ -268,16 +268,16 @@ name! {
     ServiceName
 }
 
-/// What a failure detector says of a peer (RFC 5880 §6.1); a session without one is always `Up`.
+/// The state of a peer in a failure detector (RFC 5880 §6.1); without a detector it is always `Up`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Liveness {
-    /// The peer answers, or nobody asks.
+    /// The peer answers, or there is no detector.
     Up,
     /// The peer has stopped answering.
     Down,
 }
 
-/// Counts the versions of the Loc-RIB: who waits for a change waits for its generation.
+/// The number of a version of the Loc-RIB. To wait for a change means to wait for its generation.
 pub type Generation = u64;
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
-//! The operator's programs, as checks and hooks run them: what is run, how it can end, and what it may do.
+//! The operator's programs that checks and hooks run: the order to run one, its possible ends, and its rights.
 //!
-//! Pure, but for [`io`].
+//! Pure, except for [`io`].
 
 pub mod confine;
 pub mod io;
@@ -10,27 +10,27 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 
-/// Who runs the programs of checks for a daemon that is root, unless `user` says otherwise.
+/// The user for the programs of checks if the daemon runs as root, unless `user` names another.
 pub const NOBODY: &str = "nobody";
 
 /// The most programs of one runner that are killed and have not ended: they hang in the kernel.
 pub const MOST_LINGERING: usize = 8;
 
-/// The most octets that a program may print; a line is enough.
+/// The most octets that a program may print; one line is enough.
 pub const MOST_OUTPUT: usize = 1024 * 1024;
 
-/// What is run, and as whom.
+/// The program, and its user.
 #[derive(Debug, Clone)]
 pub struct ProgramSpec {
     /// The program's absolute path, then its arguments.
     pub command: Vec<String>,
-    /// Whose rights it has.
+    /// The user that runs it.
     pub user: RunAs,
-    /// Its environment beside `PATH`.
+    /// Its environment, in addition to `PATH`.
     pub environment: Vec<(&'static str, String)>,
 }
 
-/// Whose rights a program has.
+/// The user of a program.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RunAs {
     /// The daemon's own user.
@@ -41,12 +41,12 @@ pub enum RunAs {
     User(String),
 }
 
-/// What a run is allowed.
+/// The limits of a run.
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds {
-    /// From the wish to start it to its end.
+    /// The time from the request to start it until its end.
     pub time: Duration,
-    /// Octets of its output that are kept; the rest is read and forgotten.
+    /// How many octets of its output are kept; the rest is read and dropped.
     pub kept: usize,
 }
 
@@ -57,7 +57,7 @@ pub enum ProgramEnd {
     Code(i32),
     /// By a signal of this name.
     Signal(&'static str),
-    /// Its time was up; it was killed with all that it had started.
+    /// It timed out; it was killed, with all processes that it had started.
     TimedOut(RunPhase),
     /// It printed more than [`MOST_OUTPUT`], and was killed.
     Endless,
@@ -67,12 +67,12 @@ pub enum ProgramEnd {
     NotStarted(StartError),
 }
 
-/// What a run was waiting for when its time was up.
+/// What a run was waiting for when it timed out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RunPhase {
-    /// Its program to be loaded: the disk hangs, or the host is very busy.
+    /// The start of the program: the disk hangs, or the host is very busy.
     Start,
-    /// The program to end.
+    /// The end of the program.
     Exit,
 }
 
@@ -81,30 +81,30 @@ pub enum RunPhase {
 pub enum StartError {
     /// The kernel's reason.
     Kernel(Errno),
-    /// The kernel has no process left for its user.
+    /// The user may have no more processes.
     NoProcess,
-    /// It is there, and has no mode to be executed.
+    /// It exists, but it is not executable.
     NotExecutable,
-    /// It is there, and the interpreter in its first line is not.
+    /// It exists, but the interpreter in its first line does not.
     NoInterpreter(String),
-    /// It is there, and its first line ends with CR LF, which makes the CR a part of the interpreter's name.
+    /// It exists, but its first line ends with CR LF, so that the CR is a part of the interpreter's name.
     CarriageReturn(String),
-    /// It is there, and the interpreter in its first line may not be executed.
+    /// It exists, but the interpreter in its first line may not be executed.
     InterpreterDenied(String),
-    /// It is there, and the loader that it names is not: it was built for another system.
+    /// It exists, but the loader that it names does not: it was built for another system.
     NoLoader(String),
-    /// It is neither a script with a first line that names an interpreter, nor a program for this machine.
+    /// It is neither a script whose first line names an interpreter, nor a program for this machine.
     NoProgram,
     /// There is no user of that name in /etc/passwd.
     NoUser(String),
-    /// It was to run as another user, which takes capabilities that the daemon does not have.
+    /// It has to run as another user, but the daemon does not have the capabilities for this.
     MayNotSwitch,
-    /// Another reason, in the words of the system.
+    /// Another reason, with the message of the system.
     Other(String),
 }
 
 impl fmt::Display for ProgramEnd {
-    /// Reads by itself, or after "hook failed: ".
+    /// The text is used alone, or after "hook failed: ".
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             ProgramEnd::Code(code) => write!(f, "exit code {code}"),
@@ -121,7 +121,7 @@ impl fmt::Display for ProgramEnd {
 }
 
 impl fmt::Display for StartError {
-    /// Reads after "the program cannot be run: ". What comes from a file may have any character in it.
+    /// The text is used after "the program cannot be run: ". Text from a file may contain any characters.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             StartError::Kernel(errno) => f.write_str(errno.desc()),
@@ -153,22 +153,23 @@ impl fmt::Display for StartError {
     }
 }
 
-/// What is found at a program's path after the kernel refused to run it.
+/// The file at a program's path, after the kernel has refused to run it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ProgramFile<'a> {
-    /// Whether it has a mode to be executed.
+    /// Whether it is executable.
     pub executable: bool,
-    /// Its first octets, as many as the kernel looks at; none if it cannot be read.
+    /// Its first octets, as many as the kernel reads; none if it cannot be read.
     pub head: &'a [u8],
 }
 
-/// Octets of a program that the kernel looks at for its interpreter (`BINPRM_BUF_SIZE`); of a loader's name more.
+/// How many octets are read of a program: at least as many as the kernel reads for the interpreter (`BINPRM_BUF_SIZE`), and more
+/// for the name of a loader.
 pub const HEAD: usize = 4096;
 
-/// Why the kernel did not run a program. The errors of a missing or forbidden interpreter are those of the program itself,
-/// so a person looks for a file that is there.
+/// Why the kernel did not run a program. For a missing or forbidden interpreter, the kernel returns the same errors as for the
+/// program itself, which would mislead a person.
 ///
-/// `found` is the regular file at its path, if one is there; `is_there` says whether another path exists.
+/// `found` is the regular file at its path, if it exists; `is_there` says whether another path exists.
 pub fn why_not_run(
     errno: Errno,
     found: Option<ProgramFile<'_>>,
@@ -199,7 +200,7 @@ pub fn why_not_run(
     }
 }
 
-/// The interpreter that a script's first line names, as the kernel takes it (execve(2)).
+/// The interpreter in the first line of a script, with the rules of the kernel (execve(2)).
 fn interpreter(head: &[u8]) -> Option<String> {
     let line = head.strip_prefix(b"#!")?.split(|octet| *octet == b'\n').next()?;
     let line = String::from_utf8_lossy(line);
@@ -223,7 +224,7 @@ fn loader(head: &[u8]) -> Option<String> {
     String::from_utf8(text.to_vec()).ok()
 }
 
-/// User and group ids of a name, of the text of /etc/passwd: `name:password:uid:gid:…`
+/// The user and group ids of a name, from the text of /etc/passwd: `name:password:uid:gid:…`
 pub fn in_passwd(text: &str, name: &str) -> Option<(u32, u32)> {
     text.lines().find_map(|line| {
         let mut fields = line.split(':');

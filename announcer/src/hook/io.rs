@@ -1,7 +1,7 @@
 //! The hook's task: it owns the queue of runs, and runs the hook, one run at a time.
 //!
-//! Touches processes by way of [`crate::program::io`]. The task itself waits for nothing but the next change and the end of
-//! the run, so that the director never waits for it.
+//! Touches processes, through [`crate::program::io`]. The task itself waits only for the next change and the end of the run, so
+//! that the director never waits for it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,14 +20,14 @@ use crate::program::{Bounds, ProgramSpec, RunAs};
 #[cfg(test)]
 mod tests;
 
-/// Octets of a run's output that are kept; the rest is read and forgotten.
+/// How many octets of a run's output are kept; the rest is read and dropped.
 const KEPT: usize = 4096;
 
-/// How long the next run waits for the end of one that was killed. Longer, and it hangs in the kernel, perhaps for ever.
+/// How long the next run waits for the end of a killed one. After this time, the killed one hangs in the kernel, perhaps for ever.
 const KILLED: Duration = Duration::from_secs(2);
 
-/// Takes in what `changes` brings and runs the hook of `configs`, until nobody is left to bring changes. Without a hook the
-/// queue is emptied all the same. `runs` has how many runs ended how.
+/// Receives `changes` and runs the hook of `configs`, until the sender of `changes` was dropped. Without a hook the queue is also
+/// emptied. `runs` gets the counters.
 pub async fn run(
     mut configs: watch::Receiver<Arc<Config>>,
     mut changes: mpsc::Receiver<Vec<StandingChange>>,
@@ -36,7 +36,7 @@ pub async fn run(
 ) {
     let runner = Arc::new(Runner::new(&programs));
     let (mut queue, mut running) = (HookQueue::default(), JoinSet::new());
-    // The call of the run under way, and when the next run may start.
+    // The call of the current run, and the earliest start of the next one.
     let (mut current, mut not_before) = (None, Instant::now());
     loop {
         while running.is_empty()
@@ -64,7 +64,7 @@ pub async fn run(
                 }
             }
             () = sleep_until(not_before), if not_before > Instant::now() => {}
-            // Another hook, perhaps, which may be one that can be started.
+            // The hook may have changed, and the new one may be startable.
             Ok(()) = configs.changed() => not_before = Instant::now(),
         }
         runs.send_if_modified(|published| std::mem::replace(published, queue.runs) != queue.runs);

@@ -1,8 +1,8 @@
-//! Gives memory that was freed back to the kernel.
+//! Returns freed memory to the kernel.
 //!
-//! Touches the allocator. glibc keeps most of what is freed: after a configuration of 1,000 services was read, and after
-//! `status --json` was answered, some 10 MB each that nothing uses any more. malloc_trim(3) returns it. Whoever has just freed
-//! much calls [`Trimmer::soon`]; the task of [`run`] trims a moment later, on another thread.
+//! Touches the allocator. glibc keeps most of the freed memory: about 10 MB after reading a configuration of 1,000 services, and
+//! again after an answer to `status --json`. malloc_trim(3) returns it. Code that has freed much memory calls [`Trimmer::soon`];
+//! the task of [`run`] trims a moment later, on another thread.
 
 #![allow(unsafe_code, reason = "malloc_trim has no safe interface")]
 
@@ -12,10 +12,10 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::sleep;
 
-/// How long a trim waits for more to be freed; also the shortest time between two.
+/// How long a trim waits until more memory is freed; also the shortest time between two trims.
 const PAUSE: Duration = Duration::from_secs(2);
 
-/// Asks for a trim. Clones ask the same task.
+/// Requests a trim. Clones use the same task.
 #[derive(Debug, Clone, Default)]
 pub struct Trimmer(Arc<Notify>);
 
@@ -26,12 +26,12 @@ impl Trimmer {
     }
 }
 
-/// Trims when asked to, for ever.
+/// Trims on request; never returns.
 pub async fn run(trimmer: Trimmer) {
     loop {
         trimmer.0.notified().await;
         sleep(PAUSE).await;
-        let _ = tokio::task::spawn_blocking(trim).await; // one that failed has changed nothing
+        let _ = tokio::task::spawn_blocking(trim).await; // a failed trim has changed nothing
     }
 }
 
@@ -43,7 +43,7 @@ fn trim() {
     }
 }
 
-/// Other allocators give memory back by themselves, or cannot.
+/// Other allocators return memory by themselves, or cannot return it.
 #[cfg(not(target_env = "gnu"))]
 fn trim() {}
 
@@ -59,7 +59,7 @@ mod tests {
         };
         let trimmer = Trimmer::default();
         let task = tokio::spawn(run(trimmer.clone()));
-        // Some pieces stay everywhere, so that what is free between them is not at the end of the heap.
+        // Some pieces are kept, so that the free memory between them is not at the end of the heap.
         let pieces: Vec<Vec<u8>> = (0..20_000).map(|_| vec![1; 4000]).collect();
         let full = resident();
         let kept: Vec<Vec<u8>> = pieces.into_iter().step_by(100).collect();

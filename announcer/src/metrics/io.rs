@@ -1,8 +1,8 @@
 //! The listener that Prometheus reads from: `GET /metrics` (RFC 9110), and a pointer to it at `/`.
 //!
-//! Touches TCP, the clock and `/proc`. Whoever decides is asked once a scrape, for copies; the text is made of them on
-//! another thread and leaves in pieces, as fast as the client reads, so that neither a large host nor a slow client is in
-//! anybody's way. A client has one answer and ten seconds.
+//! Touches TCP, the clock and `/proc`. Each scrape gets copies of the data from the director once. Another thread writes the text
+//! from them, and sends it in pieces as fast as the client reads. So neither a host with many VIPs nor a slow client delays the
+//! director. A client gets one answer and has ten seconds.
 
 mod process;
 
@@ -37,34 +37,34 @@ use crate::director::ask::{Ask, ask};
 use crate::health::io::listener;
 use crate::hook::HookRuns;
 
-/// Clients served at once; more wait for their turn.
+/// How many clients are served at once; others wait.
 const CLIENTS: usize = 4;
-/// For all that a client may ask and read.
+/// The time limit for the request and the answer of a client.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Until the next try to listen.
+/// The wait before the next try to listen.
 const AGAIN: Duration = Duration::from_secs(1);
-/// Octets of an answer that are made at once.
+/// The size of one piece of an answer, in octets.
 const PIECE: usize = 32 * 1024;
 
-/// The text format that every reader knows.
+/// The text format that every reader supports.
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
 
-/// What the listener answers from.
+/// The data for the listener's answers.
 #[derive(Debug, Clone)]
 pub struct MetricsContext {
-    /// What `status` is answered from.
+    /// The data for the answers of `status`.
     pub control: control::ControlContext,
-    /// What became of the reloads.
+    /// The counters of the reloads.
     pub reloads: watch::Receiver<Reloads>,
-    /// What became of the hook's runs.
+    /// The counters of the hook's runs.
     pub hooks: watch::Receiver<HookRuns>,
-    /// What was counted of probes and changes.
+    /// The counters of probes and changes.
     pub tally: watch::Receiver<Tally>,
     /// Why the metrics listener could not be opened, if the configuration wants one.
     pub bind_error: watch::Sender<Vec<String>>,
 }
 
-/// Listens wherever the configuration says, for ever.
+/// Listens on the configured address; never returns.
 pub async fn serve(context: MetricsContext) {
     let mut configs = context.control.configs.clone();
     let places = Arc::new(Semaphore::new(CLIENTS));
@@ -84,7 +84,7 @@ pub async fn serve(context: MetricsContext) {
     }
 }
 
-/// Serves clients for ever; waits for ever without an address.
+/// Serves clients; never returns. Without an address it waits for ever.
 async fn listen(address: Option<SocketAddr>, context: &MetricsContext, places: &Arc<Semaphore>) {
     let Some(address) = address else { return std::future::pending().await };
     let listener = loop {
@@ -115,7 +115,7 @@ async fn listen(address: Option<SocketAddr>, context: &MetricsContext, places: &
             }
             Err(error) => {
                 debug!(%error, "metrics listener did not accept");
-                sleep(Duration::from_millis(100)).await; // out of descriptors, most likely
+                sleep(Duration::from_millis(100)).await; // probably out of descriptors
             }
         }
     }
@@ -169,7 +169,7 @@ fn with(status: StatusCode, text: MetricsBody) -> Response<MetricsBody> {
     response
 }
 
-/// Gathers the figures, and begins to write them. `None`: the daemon ends.
+/// Collects the data, and starts to write them. `None`: the daemon ends.
 async fn scrape(context: MetricsContext) -> Option<MetricsBody> {
     let figures = ask(&context.control.asks, Ask::Figures).await?;
     let tally = context.tally.borrow().clone();
@@ -183,7 +183,7 @@ async fn scrape(context: MetricsContext) -> Option<MetricsBody> {
         let process = process::read();
         let scrape = Scrape { figures, tally, listeners, peers, warnings, reloads, hooks, process };
         let mut writer = ChunkWriter { ready: String::with_capacity(PIECE), pieces };
-        // A client that is gone wants no more.
+        // An error means that the client has disconnected.
         let _ = write(scrape, &mut writer).and_then(|()| writer.send());
     });
     Some(MetricsBody::Pieces(text))
@@ -222,7 +222,7 @@ fn peer(peer: &config::PeerConfig, status: SessionReport) -> PeerMetrics {
     }
 }
 
-/// Collects what is written, and hands it on in pieces; waits while the client reads.
+/// Collects the written text, and passes it on in pieces; waits while the client reads.
 struct ChunkWriter {
     ready: String,
     pieces: mpsc::Sender<Bytes>,

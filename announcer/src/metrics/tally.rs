@@ -1,7 +1,6 @@
-//! What the director's task counts as it happens: probes by result, their time, changes of standings.
+//! The counters of the director's task: probes by result, their durations, changes of standings.
 //!
-//! Pure. Laid out once for a configuration, so that counting one probe looks up a place and adds to it; a scrape gets a
-//! copy.
+//! Pure. The counters are allocated once for a configuration, so that counting a probe only adds to a number. A scrape gets a copy.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -14,29 +13,29 @@ use crate::health::ProbeFact;
 use crate::model::histogram::micros;
 use crate::model::{Histogram, ServiceName};
 
-/// How long probes take.
+/// The durations of probes.
 pub type ProbeDurations = Histogram<9>;
 
-/// One a service and check, not one a VIP: a thousand of them have to be small, in memory and in a scrape.
+/// There is one histogram per service and check, and not per VIP: a thousand of them have to be small, in memory and in a scrape.
 const TOOK: [Duration; 9] =
     micros([1_000, 3_000, 10_000, 30_000, 100_000, 300_000, 1_000_000, 3_000_000, 10_000_000]);
 
 /// The counts so far.
 #[derive(Debug, Clone, Default)]
 pub struct Tally {
-    /// By VIP and the check's place in its service.
+    /// By VIP and the index of the check in its service.
     pub(super) probes: BTreeMap<(IpAddr, usize), ProbeCounts>,
-    /// By service, then the check's place in it.
+    /// By service, then the index of the check in it.
     pub(super) took: BTreeMap<ServiceName, Vec<(Arc<str>, ProbeDurations)>>,
     pub(super) changes: BTreeMap<IpAddr, u64>,
 }
 
-/// What became of a check's probes of one VIP.
+/// The counters of a check's probes of one VIP.
 #[derive(Debug, Clone)]
 pub(super) struct ProbeCounts {
     pub(super) service: ServiceName,
     pub(super) check: Arc<str>,
-    /// By result and reason; only what was seen.
+    /// By result and reason; only those that have occurred.
     pub(super) results: Vec<(Labels, u64)>,
 }
 
@@ -44,14 +43,15 @@ pub(super) struct ProbeCounts {
 pub(super) type Labels = (&'static str, &'static str);
 
 impl Tally {
-    /// Nothing counted yet.
+    /// Counters that are all zero.
     pub fn new(config: &Config) -> Self {
         let mut tally = Tally::default();
         tally.reload(config);
         tally
     }
 
-    /// Goes on with another configuration: what it no longer names is forgotten, and so is a VIP that moved.
+    /// Continues with another configuration. Counters of removed services, checks and VIPs are dropped, and also those of a VIP
+    /// that moved.
     pub fn reload(&mut self, config: &Config) {
         let mut before = std::mem::take(self);
         for service in &config.services {
@@ -83,7 +83,7 @@ impl Tally {
         }
     }
 
-    /// Counts a probe that ended; one of a check that the configuration no longer has counts nowhere.
+    /// Counts a probe that ended. A probe of a removed check is not counted.
     pub fn probed(&mut self, probed: &ProbeFact) {
         let Some(probes) = self.probes.get_mut(&(probed.vip, probed.check)) else { return };
         if probes.service != probed.service {

@@ -47,7 +47,7 @@ fn probed(service: &str, vip: &str, check: usize, outcome: Outcome) -> ProbeFact
     }
 }
 
-/// Something of everything.
+/// A scrape with a value for every metric.
 fn scrape() -> Scrape {
     let mut tally = Tally::new(&config(&[("www", &["192.0.2.80", "2001:db8::80"])]));
     let refused = Outcome::Fail { reason: Why::Refused, took: Duration::from_micros(500) };
@@ -248,7 +248,7 @@ fn a_scrape_reads_as_prometheus_wants_it() {
     .assert_eq(&lines);
 }
 
-/// The rules of promtool, so that they hold where it is not: promlint of client_golang.
+/// The rules of promtool (promlint of client_golang), so that they are checked without promtool too.
 #[test]
 fn names_follow_the_conventions() {
     let text = text(scrape());
@@ -298,7 +298,7 @@ fn names_follow_the_conventions() {
     }
 }
 
-/// Where promtool is, it judges itself.
+/// Runs promtool itself, if it is installed.
 #[test]
 fn promtool_finds_nothing() {
     let Ok(mut promtool) = Command::new("promtool")
@@ -307,7 +307,7 @@ fn promtool_finds_nothing() {
         .stdout(Stdio::piped())
         .spawn()
     else {
-        return; // the rules above hold without it
+        return; // the rules above are checked without it
     };
     promtool.stdin.take().unwrap().write_all(text(scrape()).as_bytes()).unwrap();
     let output = promtool.wait_with_output().unwrap();

@@ -1,8 +1,8 @@
 //! A scrape as text: Prometheus' format, version 0.0.4.
 //!
-//! Pure. prometheus-client writes it; by itself that writes OpenMetrics, which calls a counter's family by the name
-//! without `_total`. Here a family is called what its samples are, so that every reader of the older format, promtool
-//! among them, finds the type and the meaning of each.
+//! Pure. prometheus-client writes it. By default it writes OpenMetrics, in which the family of a counter has its name without
+//! `_total`. Here a family has the same name as its samples, so that every reader of the older format, for example promtool, finds
+//! the type and the meaning.
 
 use std::fmt;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use crate::director::Standing;
 use crate::health::outcome::Shortage;
 use crate::model::Histogram;
 
-/// Writes what a scrape tells.
+/// Writes a scrape.
 ///
 /// # Errors
 /// Those of the writer.
@@ -218,7 +218,7 @@ struct Rows<'a> {
 impl Rows<'_> {
     /// One sample; its labels' values are in the order of their names.
     fn row(&mut self, values: &[&str], value: impl EncodeGaugeValue) -> fmt::Result {
-        // A counter's value too: its name has its suffix already.
+        // This also writes the value of a counter, because its name already has the suffix.
         if values.is_empty() {
             return self.encoder.encode_gauge(&value);
         }

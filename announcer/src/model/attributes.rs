@@ -14,9 +14,9 @@ pub struct Attributes {
     pub origin: Origin,
     /// MULTI_EXIT_DISC (RFC 4271 §5.1.4).
     pub med: Option<u32>,
-    /// LOCAL_PREF (RFC 4271 §5.1.5): said on iBGP alone; `None`: 100.
+    /// LOCAL_PREF (RFC 4271 §5.1.5): only sent on iBGP; `None`: 100.
     pub local_pref: Option<u32>,
-    /// How many times our AS stands in AS_PATH beyond the once that eBGP wants; on iBGP never.
+    /// How many more times our AS is in AS_PATH, besides the one time that eBGP requires; never on iBGP.
     pub prepend: u8,
     /// The next hop of IPv4 routes; `None`: the session's own.
     pub next_hop_v4: Option<Ipv4Addr>,
@@ -28,25 +28,25 @@ pub struct Attributes {
     pub extended_communities: BTreeSet<ExtendedCommunity>,
     /// LARGE_COMMUNITY (RFC 8092).
     pub large_communities: BTreeSet<LargeCommunity>,
-    /// What makes routers prefer others' routes to this one; `None`: nothing. It stands above what a peer replaces.
+    /// Changes that make routers prefer other routes; `None`: no changes. They take precedence over the peer's attributes.
     pub deprefer: Option<Box<Deprefer>>,
 }
 
-/// What is done to the attributes of a route that is to be a last resort.
+/// The changes to the attributes of a route that is the last choice.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Deprefer {
     /// Added to [`Attributes::prepend`].
     pub prepend: u8,
-    /// Replaces [`Attributes::local_pref`]; `None`: it stays.
+    /// Replaces [`Attributes::local_pref`]; `None`: no change.
     pub local_pref: Option<u32>,
-    /// Replaces [`Attributes::med`]; `None`: it stays.
+    /// Replaces [`Attributes::med`]; `None`: no change.
     pub med: Option<u32>,
     /// Added to [`Attributes::communities`].
     pub communities: BTreeSet<Community>,
 }
 
 impl Attributes {
-    /// The attributes with [`deprefer`](Self::deprefer) done to them.
+    /// The attributes with the changes of [`deprefer`](Self::deprefer).
     #[must_use]
     fn made_last_choice(mut self) -> Self {
         if let Some(deprefer) = self.deprefer.take() {
@@ -59,7 +59,7 @@ impl Attributes {
     }
 }
 
-/// What a peer replaces of any route's attributes; `None`: nothing.
+/// The attributes that a peer replaces in every route; `None`: it does not replace them.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Overrides {
     /// As [`Attributes::origin`].
@@ -83,7 +83,7 @@ pub struct Overrides {
 }
 
 impl Overrides {
-    /// A route's attributes as this peer gets them, with what is to be done to them done.
+    /// The attributes of a route for this peer, with all changes applied.
     pub fn over(&self, route: &Attributes) -> Attributes {
         Attributes {
             origin: self.origin.unwrap_or(route.origin),

@@ -1,4 +1,4 @@
-//! Communities: standard, extended and large, as text and as the octets that a route carries.
+//! Communities: standard, extended and large, as text and as the octets in a route.
 //!
 //! Pure. RFC 1997 and its well-known names, RFC 4360 and 5668 (extended), RFC 8092 (large), draft-ietf-idr-link-bandwidth.
 
@@ -12,7 +12,7 @@ use super::{AS_TRANS, InvalidValue, asdot};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Community(pub u32);
 
-/// The names of IANA's list, as routers spell them; the first of a value is how it is written.
+/// The names of IANA's list, in the spelling of routers. The first name of a value is used for output.
 const WELL_KNOWN: &[(&str, u32)] = &[
     ("graceful-shutdown", 0xffff_0000),
     ("accept-own", 0xffff_0001),
@@ -46,7 +46,7 @@ impl FromStr for Community {
 }
 
 impl Community {
-    /// What to write in place of a text that is none.
+    /// What to write instead of an invalid text.
     fn help(text: &str) -> String {
         let parts: Vec<&str> = text.split(':').collect();
         let asn = |text: &str| number::<u32>(text).or_else(|| asdot(text));
@@ -78,18 +78,18 @@ impl fmt::Display for Community {
     }
 }
 
-/// An extended community (RFC 4360), as the eight octets that it is.
+/// An extended community (RFC 4360), as eight octets.
 ///
 /// Written `rt:65001:80`, `rt:10.0.0.1:80` (route target), `soo:…` (site of origin), `bandwidth:65001:125000000` (octets
 /// a second), or `0x` and sixteen hexadecimal digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ExtendedCommunity(pub [u8; 8]);
 
-/// The types of RFC 4360 §3 and RFC 5668: by what the administrator's number is.
+/// The types of RFC 4360 §3 and RFC 5668, which depend on the administrator's number.
 const TWO_OCTET_AS: u8 = 0;
 const IPV4: u8 = 1;
 const FOUR_OCTET_AS: u8 = 2;
-/// A type that does not leave the AS, with a two-octet AS.
+/// A type that stays inside the AS, with a two-octet AS.
 const LOCAL_TWO_OCTET_AS: u8 = 0x40;
 const ROUTE_TARGET: u8 = 2;
 const SITE_OF_ORIGIN: u8 = 3;
@@ -111,7 +111,7 @@ impl ExtendedCommunity {
             "soo" => Self::numbered(SITE_OF_ORIGIN, admin, value),
             "bandwidth" => {
                 let [a, b] = u16::try_from(number::<u32>(admin)?).unwrap_or(AS_TRANS).to_be_bytes();
-                // Digits alone: no sign, no exponent, no infinity.
+                // Only digits: no sign, no exponent, no infinity.
                 let rate: f32 =
                     value.bytes().all(|digit| digit.is_ascii_digit()).then(|| value.parse().ok())??;
                 let [c, d, e, f] = rate.is_finite().then(|| rate.to_be_bytes())?;
@@ -139,7 +139,7 @@ impl ExtendedCommunity {
         }))
     }
 
-    /// In words, if there are any that give these octets again.
+    /// The community as words, if these words give the same octets again.
     fn words(self) -> Option<String> {
         let [high, low, a, b, c, d, e, f] = self.0;
         let kind = match low {
@@ -218,7 +218,7 @@ impl FromStr for LargeCommunity {
 }
 
 impl LargeCommunity {
-    /// What to write in place of a text that is none.
+    /// What to write instead of an invalid text.
     fn help(text: &str) -> String {
         let asn = |text: &str| number::<u32>(text).or_else(|| asdot(text));
         let parts: Option<Vec<u32>> = text.split(':').map(asn).collect();
@@ -237,7 +237,7 @@ impl fmt::Display for LargeCommunity {
     }
 }
 
-/// Digits alone: `from_str` would take a sign too.
+/// Only digits: `from_str` would also accept a sign.
 fn number<T: FromStr>(text: &str) -> Option<T> {
     text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok())?
 }
@@ -280,7 +280,7 @@ mod tests {
             // 125,000,000 octets a second are 1 Gbit/s: 0x4cee6b28 as f32.
             ("bandwidth:65001:125000000", [0x40, 4, 0xfd, 0xe9, 0x4c, 0xee, 0x6b, 0x28]),
             ("0x0702030405060708", [7, 2, 3, 4, 5, 6, 7, 8]),
-            // A four-octet type with a short AS has no words of its own.
+            // A four-octet type with a short AS cannot be written as words.
             ("0x02020000fde90050", [2, 2, 0, 0, 0xfd, 0xe9, 0, 80]),
         ] {
             let parsed: ExtendedCommunity = text.parse().unwrap();

@@ -1,22 +1,22 @@
-//! Durations, counted by how long they are.
+//! Durations, counted by their length.
 //!
-//! Pure, and of a fixed size: who measures owns one, and hands out copies.
+//! Pure, with a fixed size. The measuring task owns a histogram, and gives copies to others.
 
 use std::time::Duration;
 
-/// How many durations were at most each of `N` bounds, how many there were, and their sum.
+/// The number of durations for each of `N` bounds, their total number, and their sum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Histogram<const N: usize> {
     /// Rising.
     bounds: &'static [Duration; N],
-    /// Each counted once, in the first bucket that it fits.
+    /// Each duration is counted once, in the first bucket that fits.
     counts: [u64; N],
     beyond: u64,
     sum: Duration,
 }
 
 impl<const N: usize> Histogram<N> {
-    /// Nothing measured yet. `bounds` rise.
+    /// An empty histogram. `bounds` have to increase.
     pub const fn new(bounds: &'static [Duration; N]) -> Self {
         Histogram { bounds, counts: [0; N], beyond: 0, sum: Duration::ZERO }
     }
@@ -38,7 +38,7 @@ impl<const N: usize> Histogram<N> {
         self.sum
     }
 
-    /// Each bound with how many fit it and none before; at last, without a bound, those that are longer.
+    /// Each bound with the number of durations in its bucket; the last entry has no bound, and the number of longer ones.
     pub fn buckets(&self) -> impl Iterator<Item = (Option<Duration>, u64)> {
         let bounded = self.bounds.iter().zip(self.counts).map(|(bound, count)| (Some(*bound), count));
         bounded.chain([(None, self.beyond)])

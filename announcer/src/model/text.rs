@@ -1,12 +1,12 @@
-//! Text of others, made safe for a terminal and a log.
+//! Makes text from outside safe for a terminal and a log.
 //!
-//! Pure. Whatever comes from outside (a router, a web server, a program, a file, an operator) may hold control characters,
-//! which move a terminal's cursor, and characters that turn the direction of writing, which make a line read as another one.
-//! Each of them becomes a space.
+//! Pure. Text from outside (a router, a web server, a program, a file, an operator) may contain control characters, which move a
+//! terminal's cursor, and characters that change the direction of writing, which make a line look different. Each of them is
+//! replaced by a space.
 
 use std::fmt;
 
-/// As much of a text as belongs into one line, in characters.
+/// The longest text in one line, in characters.
 pub const LINE: usize = 1000;
 
 /// The text as one line of at most `most` characters, without white space around it.
@@ -15,14 +15,14 @@ pub fn one_line(text: &str, most: usize) -> String {
     clean.trim().chars().take(most).collect()
 }
 
-/// Whether a character is not seen itself, but changes what is: control characters (Unicode's Cc), those that set the direction of
-/// writing, those without a width, and those that end a line.
+/// Whether a character is invisible but changes the display: control characters (Unicode's Cc), characters that set the direction
+/// of writing, characters without a width, and characters that end a line.
 pub fn is_unsafe(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
-/// A text from outside that is fit to print: one line, no control characters, at most 200 characters.
+/// A text from outside that is safe to print: one line, no control characters, at most 200 characters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PrintableText(String);
 
@@ -30,7 +30,7 @@ impl PrintableText {
     /// The most characters that are kept.
     const MOST: usize = 200;
 
-    /// Made safe, and cut.
+    /// Makes a text safe, and cuts it.
     pub fn new(text: &str) -> Self {
         let mut shown = one_line(text, Self::MOST);
         if text.chars().nth(Self::MOST).is_some() {

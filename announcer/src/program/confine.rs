@@ -1,8 +1,8 @@
-//! What the programs of checks and hooks may do to files, as a list of rules for Landlock (landlock(7)).
+//! The rights of the programs of checks and hooks to files, as a list of rules for Landlock (landlock(7)).
 //!
-//! Pure. Landlock allows access beneath the directories that it is given; it cannot say "all but this one". So a right that is
-//! withheld from one place is given to everything around it: to each entry of each directory on the way to that place,
-//! but for the way itself. With `/var/lib/announcer` withheld:
+//! Pure. Landlock allows access below the directories in its rules; it cannot express "all except this one". So if a right is
+//! denied for one path, everything around it gets a rule: each entry of each parent directory, except the parent directories
+//! themselves. With `/var/lib/announcer` denied:
 //!
 //! ```text
 //! /         bin dev etc home …       a rule each
@@ -11,8 +11,8 @@
 //!       announcer                    none: what is beneath it cannot be written
 //! ```
 //!
-//! What appears in a directory on the way after the rules were made has none. So they are made for each run, and a program
-//! cannot make new files in these directories themselves.
+//! A file that appears in a parent directory after the rules were made has no rule. So the rules are made for each run, and a
+//! program cannot make new files in the parent directories.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -25,7 +25,7 @@ use nix::errno::Errno;
 pub struct Abi(pub u32);
 
 impl Abi {
-    /// Whether it can keep signals from the processes outside (Linux 6.12).
+    /// Whether it can forbid signals to processes outside (Linux 6.12).
     pub fn scopes(self) -> bool {
         self.0 >= 6
     }
@@ -38,18 +38,18 @@ pub struct Rights(u64);
 impl Rights {
     /// None.
     pub const NONE: Rights = Rights(0);
-    /// To read files. Directories are listed by everybody.
+    /// To read files. Listing directories is always allowed.
     pub const READ: Rights = Rights(1 << 2);
-    /// To write files: all that ABI 1 knows of writing, making and removing.
+    /// To write files: all rights of ABI 1 for writing, making and removing.
     const WRITE: Rights = Rights(1 << 1 | 0x1ff0);
     /// To link and move files to other directories; from ABI 2 on.
     const REFER: Rights = Rights(1 << 13);
-    /// To cut files; from ABI 3 on.
+    /// To truncate files; from ABI 3 on.
     const TRUNCATE: Rights = Rights(1 << 14);
-    /// Those of the above that a file can have which is no directory.
+    /// The rights above that apply to files that are not directories.
     const OF_FILES: Rights = Rights(1 << 1 | 1 << 2 | 1 << 14);
 
-    /// Everything that changes files, as far as the kernel knows it.
+    /// All rights to change files that the kernel supports.
     pub fn to_write(abi: Abi) -> Rights {
         let refer = if abi >= Abi(2) { Self::REFER } else { Self::NONE };
         let truncate = if abi >= Abi(3) { Self::TRUNCATE } else { Self::NONE };
@@ -61,7 +61,7 @@ impl Rights {
         Rights(self.0 | more.0)
     }
 
-    /// Those that are not in `less`.
+    /// The rights that are not in `less`.
     fn without(self, less: Rights) -> Rights {
         Rights(self.0 & !less.0)
     }
@@ -71,7 +71,7 @@ impl Rights {
         self.0
     }
 
-    /// Whether there are none.
+    /// Whether there are no rights.
     pub fn is_empty(self) -> bool {
         self.0 == 0
     }
@@ -83,23 +83,23 @@ impl fmt::Debug for Rights {
     }
 }
 
-/// The places that programs are kept from, as whole paths without symbolic links.
+/// The paths that are protected against programs, as absolute paths without symbolic links.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ProtectedPaths {
-    /// What they cannot change: files, and directories with all beneath them.
+    /// Paths that programs cannot change: files, and directories with everything below them.
     pub unwritable: BTreeSet<PathBuf>,
-    /// What they can neither change nor read.
+    /// Paths that programs can neither change nor read.
     pub unreadable: BTreeSet<PathBuf>,
 }
 
 impl ProtectedPaths {
-    /// The rights that are forbidden wherever no rule allows them.
+    /// The rights that are forbidden if no rule allows them.
     pub fn handled(&self, abi: Abi) -> Rights {
         let read = if self.unreadable.is_empty() { Rights::NONE } else { Rights::READ };
         Rights::to_write(abi).and(read)
     }
 
-    /// Of the rights that are `wanted` at `path`: those that all beneath it may have, and those that only some of it may.
+    /// Splits the `wanted` rights at `path`: those allowed for everything below it, and those allowed only for some of it.
     fn split(&self, path: &Path, rights: Rights, abi: Abi) -> (Rights, Rights) {
         let write = Rights::to_write(abi);
         let is_in = |places: &BTreeSet<PathBuf>| places.iter().any(|place| path.starts_with(place));
@@ -123,28 +123,28 @@ impl ProtectedPaths {
     }
 }
 
-/// What an entry of a directory is.
+/// The kind of an entry of a directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EntryKind {
     /// A directory.
     Directory,
-    /// A symbolic link, which has no rule: where it leads to has.
+    /// A symbolic link. It has no rule, but its target has one.
     Link,
     /// Anything else.
     File,
 }
 
-/// A rule: these rights, at this place and beneath it.
+/// A rule: these rights, at this path and below it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rule {
     /// The place.
     pub path: PathBuf,
-    /// What is allowed there; never nothing.
+    /// The allowed rights; never empty.
     pub rights: Rights,
 }
 
-/// The rules that give `wanted` to everything at and beneath `path`, but for what is protected; `list` says what is in a
-/// directory, and nothing of one that cannot be listed.
+/// The rules that give `wanted` to everything at and below `path`, except protected paths. `list` returns the entries of a
+/// directory, and no entries if it cannot be listed.
 pub fn rules(
     protected: &ProtectedPaths,
     abi: Abi,
@@ -170,17 +170,17 @@ pub fn rules(
     all
 }
 
-/// What the kernel can do to confine programs.
+/// The kernel's support for confining programs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Support {
     /// It has this version of Landlock.
     Landlock(Abi),
-    /// It has none, for this reason.
+    /// It has no Landlock, for this reason.
     Missing(Errno),
 }
 
 impl Support {
-    /// What an operator has to know of it: what the programs that have the daemon's own user could do to it.
+    /// The warning for operators: what the programs with the daemon's own user could do.
     pub fn warning(self) -> Option<String> {
         match self {
             Support::Landlock(abi) if abi.scopes() => None,
@@ -203,7 +203,7 @@ impl Support {
     }
 }
 
-/// Of the text of /proc/self/mountinfo: where file systems are mounted that may hang, since they are not of this host.
+/// The mount points of file systems that may hang because they need another host or process, from the text of /proc/self/mountinfo.
 pub fn remote_mounts(mountinfo: &str) -> BTreeSet<PathBuf> {
     let place = |line: &str| {
         let (before, after) = line.split_once(" - ")?;
@@ -214,7 +214,7 @@ pub fn remote_mounts(mountinfo: &str) -> BTreeSet<PathBuf> {
     mountinfo.lines().filter_map(place).collect()
 }
 
-/// File systems that answer without another host or another process.
+/// File systems that do not need another host or another process.
 const LOCAL: &[&str] = &[
     "autofs",
     "binfmt_misc",

@@ -1,15 +1,15 @@
 //! Runs the operator's programs, for checks and for hooks alike.
 //!
-//! Touches processes, /etc/passwd, and the directories on the way to what programs are kept from. No shell, a clean
-//! environment, `/` as working directory, nothing on standard input, and a process group of its own, which is killed as a
-//! whole when the program ends or its time is up. What blocks is done on another thread.
+//! Touches processes, /etc/passwd, and the parent directories of protected paths. A program gets no shell, a clean environment, `/`
+//! as working directory, an empty standard input, and its own process group. The whole group is killed when the program ends or
+//! times out. Blocking work runs on another thread.
 //!
 //! ```text
 //! turn ─→ start (blocking thread) ─→ Running ─→ exit: its group is killed, the run is over
 //!                                       └─ dropped, or its time is up: its group is killed; it is reaped in the background
 //! ```
 //!
-//! The exit of the program itself ends its run. What it left in the background and holds its output does not.
+//! The exit of the program itself ends its run, also if a process in the background still holds its output open.
 
 mod confinement;
 mod landlock;
@@ -47,16 +47,16 @@ use crate::files::io::Files;
 
 pub use self::confinement::DaemonFiles;
 
-/// Where programs are looked for, by name and by themselves.
+/// The `PATH` of the programs.
 pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// How many programs are being started at a time: half a thread pool's worth would be more than two cores can load.
+/// How many programs are started at the same time. This is more than two cores can load at once.
 const MOST_STARTING: usize = 64;
 
-/// How many ancestors of a process are looked at.
+/// How many ancestors of a process are checked.
 const MOST_ANCESTORS: usize = 64;
 
-/// What all runs of programs share. Clones are the same; a daemon has one, and so has each test.
+/// The state that all runs of programs share. Clones share the same state. A daemon has one, and each test has its own.
 #[derive(Debug, Clone)]
 pub struct Programs(Arc<ProgramsInner>);
 
@@ -67,12 +67,12 @@ struct ProgramsInner {
 }
 
 impl Programs {
-    /// Programs that are kept from the daemon's files, and from the keys that `configs` names.
+    /// Programs that cannot access the daemon's files and the keys in `configs`.
     pub fn new(files: Files, daemon: DaemonFiles, configs: watch::Receiver<Arc<Config>>) -> Self {
         Self::with(Confinement::new(files, Some((daemon, configs))))
     }
 
-    /// Programs that may do all that their user may.
+    /// Programs with all rights of their user.
     pub fn unconfined(files: Files) -> Self {
         Self::with(Confinement::new(files, None))
     }
@@ -81,33 +81,33 @@ impl Programs {
         Programs(Arc::new(ProgramsInner { confinement, starting: Arc::new(Semaphore::new(MOST_STARTING)) }))
     }
 
-    /// What the operator has to know if programs of the configuration cannot be confined.
+    /// The warning if programs of the configuration cannot be confined.
     pub fn warning(&self) -> Option<String> {
         self.0.confinement.warning()
     }
 }
 
-/// Runs one program after the other: those of one check and VIP, or those of the hook.
+/// Runs one program after the other, for one check and VIP or for the hook.
 #[derive(Debug)]
 pub struct Runner {
     programs: Programs,
-    /// One is being started at a time: a disk that hangs holds up one thread.
+    /// Only one program is started at a time, so that a hanging disk blocks only one thread.
     turn: Arc<Semaphore>,
-    /// Programs that run, or were killed and have not ended.
+    /// The places of programs that run, or that were killed and have not ended.
     places: Arc<Semaphore>,
 }
 
-/// A run that is over.
+/// A finished run.
 #[derive(Debug)]
 pub struct ProgramRun {
     /// How it ended.
     pub end: ProgramEnd,
-    /// The beginning of what it printed, on standard output and standard error.
+    /// The start of its output, on standard output and standard error.
     pub output: Vec<u8>,
 }
 
 impl Runner {
-    /// A runner whose programs share what `programs` says.
+    /// A runner whose programs share `programs`.
     pub fn new(programs: &Programs) -> Self {
         Runner {
             programs: programs.clone(),
@@ -116,7 +116,7 @@ impl Runner {
         }
     }
 
-    /// Runs a program to its end, or to the end of its time. Dropped, it kills it.
+    /// Runs a program until it ends or times out. If the future is dropped, the program is killed.
     pub async fn run(&self, order: &Arc<ProgramSpec>, bounds: Bounds) -> ProgramRun {
         let (mut phase, mut output) = (RunPhase::Start, Vec::new());
         let ended = timeout(bounds.time, self.attempt(order, bounds.kept, &mut phase, &mut output)).await;
@@ -131,7 +131,7 @@ impl Runner {
     /// Waits until every program that was killed has ended, and no longer than `limit`.
     pub async fn settled(&self, limit: Duration) {
         let all = u32::try_from(MOST_LINGERING).unwrap_or(u32::MAX);
-        let _ = timeout(limit, self.places.acquire_many(all)).await; // one that hangs in the kernel is left to it
+        let _ = timeout(limit, self.places.acquire_many(all)).await; // a program that hangs in the kernel is not waited for
     }
 
     async fn attempt(
@@ -159,22 +159,22 @@ impl Runner {
     }
 }
 
-/// A program that is to be started, and what it holds until it is.
+/// A program that is being started, and the resources that it holds.
 struct Start {
     order: Arc<ProgramSpec>,
     place: OwnedSemaphorePermit,
     _held: (OwnedSemaphorePermit, OwnedSemaphorePermit),
 }
 
-/// What the first step of a start came to.
+/// The result of the first step of a start.
 enum StartResult {
     Running(RunningProgram),
-    /// A file system of another host is asked before it goes on.
+    /// The start waits for a file system of another host.
     Waiting(PendingRuleset, Start),
 }
 
 impl Start {
-    /// Starts it, unless something has to be awaited in between.
+    /// Starts it, unless it has to wait for a remote file system.
     async fn begin(self, programs: Programs) -> Result<StartResult, StartError> {
         blocking(move || {
             let own = ids(&self.order.user)?.is_none();
@@ -188,7 +188,7 @@ impl Start {
         .await
     }
 
-    /// Starts it with what was open in the end.
+    /// Starts it with the remote rules that could be opened.
     async fn finish(
         self,
         ruleset: Arc<OwnedFd>,
@@ -203,7 +203,7 @@ impl Start {
         .await
     }
 
-    /// Starts it, and blocks until its program is loaded.
+    /// Starts it. Blocks until the program is loaded.
     fn spawn(self, ruleset: Option<Arc<OwnedFd>>) -> Result<RunningProgram, StartError> {
         let Some((program, arguments)) = self.order.command.split_first() else {
             return Err(StartError::Kernel(Errno::ENOENT));
@@ -218,7 +218,7 @@ impl Start {
         command.current_dir("/").process_group(0).stdin(Stdio::null());
         command.stdout(write.try_clone().map_err(failed)?).stderr(write);
         if let Some((uid, gid)) = ids {
-            command.uid(uid).gid(gid); // which for root ends the membership in all other groups
+            command.uid(uid).gid(gid); // for root, this also removes all supplementary groups
         }
         if let Some(ruleset) = ruleset {
             landlock::confine(&mut command, ruleset);
@@ -238,7 +238,7 @@ impl Start {
     }
 }
 
-/// Does what may block on a thread that may hang.
+/// Runs blocking work on a thread that may hang.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, StartError> + Send + 'static,
 ) -> Result<T, StartError> {
@@ -246,17 +246,17 @@ async fn blocking<T: Send + 'static>(
     done.unwrap_or_else(|_| Err(StartError::Other("announcer is ending, or had a fault of its own".into())))
 }
 
-/// A program that runs. Dropped, it and all that it started are killed.
+/// A running program. When this is dropped, the program and all processes of its group are killed.
 #[derive(Debug)]
 struct RunningProgram {
-    /// None: it has ended and is reaped.
+    /// `None`: it has ended and was reaped.
     child: Option<(Child, OwnedSemaphorePermit)>,
     group: ProcessGroup,
     output: pipe::Receiver,
 }
 
 impl RunningProgram {
-    /// Waits for the end of the program itself; keeps the beginning of what it printed.
+    /// Waits for the end of the program itself; keeps the start of its output.
     async fn end(&mut self, kept: usize, output: &mut Vec<u8>) -> Result<ProgramEnd, StartError> {
         let failed = |error: io::Error| StartError::Other(error.to_string());
         let Some((child, _)) = &mut self.child else { return Err(failed(io::ErrorKind::NotFound.into())) };
@@ -279,10 +279,10 @@ impl RunningProgram {
                 },
             }
         };
-        // What it left behind; its number is free by now, but no other takes it in this instant.
+        // Kills the processes that it left behind. The number of the group is free now, but is not reused immediately.
         self.group.kill();
         self.child = None;
-        // What was printed before; one that escaped may print for ever, and costs no more than the bound.
+        // Reads the output from before the end. A process that has left the group may print for ever, so the amount is limited.
         while let Ok(read @ 1..) = self.output.try_read(&mut buffer) {
             if !take(buffer.get(..read).unwrap_or_default()) {
                 return Ok(ProgramEnd::Endless);
@@ -305,7 +305,7 @@ fn of_status(status: ExitStatus) -> ProgramEnd {
 impl Drop for RunningProgram {
     fn drop(&mut self) {
         let Some((mut child, place)) = self.child.take() else { return };
-        self.group.kill(); // one that took other rights stays, and keeps its place
+        self.group.kill(); // a process that has changed its user may survive, and keeps its place
         if let Ok(runtime) = Handle::try_current() {
             runtime.spawn(async move {
                 let _ = child.wait().await;
@@ -315,20 +315,21 @@ impl Drop for RunningProgram {
     }
 }
 
-/// A program, and all that it started and that stayed with it.
+/// A program and all processes in its process group.
 #[derive(Debug, Clone, Copy)]
 struct ProcessGroup(Option<Pid>);
 
 impl ProcessGroup {
-    /// Ends them all. One that took other rights stays.
+    /// Kills them all. A process that has changed its user may survive.
     fn kill(self) {
         if let Some(group) = self.0 {
-            let _ = killpg(group, Signal::SIGKILL); // it may have ended by itself at this very moment
+            let _ = killpg(group, Signal::SIGKILL); // it may have ended by itself at this moment
         }
     }
 }
 
-/// Takes from a program what the daemon has against the kernel's lack of memory: it may be what eats it.
+/// Removes the daemon's protection against the out-of-memory killer from a program, because the program may be what uses the
+/// memory.
 fn expose(id: i32) {
     let adjustment = |of: &str| fs::read_to_string(format!("/proc/{of}/oom_score_adj"));
     if adjustment("self").is_ok_and(|own| own.starts_with('-')) {
@@ -336,7 +337,7 @@ fn expose(id: i32) {
     }
 }
 
-/// User and group that a program has to run as; none: the daemon's own. Blocks.
+/// The user and group of a program; none: the daemon's own. Blocks.
 fn ids(user: &RunAs) -> Result<Option<(u32, u32)>, StartError> {
     let own = Uid::effective();
     let name = match user {
@@ -344,7 +345,7 @@ fn ids(user: &RunAs) -> Result<Option<(u32, u32)>, StartError> {
         RunAs::Unprivileged if own.is_root() => NOBODY,
         RunAs::Unprivileged | RunAs::Daemon => return Ok(None),
     };
-    // Read as a file: a static binary has no name service.
+    // It is read as a file, because a static binary has no name service.
     let text = fs::read_to_string("/etc/passwd").map_err(|error| refused(&error, false))?;
     match in_passwd(&text, name) {
         Some((uid, _)) if uid == own.as_raw() => Ok(None),
@@ -353,7 +354,7 @@ fn ids(user: &RunAs) -> Result<Option<(u32, u32)>, StartError> {
     }
 }
 
-/// Why a program did not start. `switched`: it was to have other rights than ours.
+/// Why a program did not start. `switched`: it had to run as another user.
 fn refused(error: &io::Error, switched: bool) -> StartError {
     let Some(errno) = error.raw_os_error().map(Errno::from_raw) else {
         return StartError::Other(error.to_string());
@@ -367,7 +368,7 @@ fn refused(error: &io::Error, switched: bool) -> StartError {
     }
 }
 
-/// Whether a process is a program that this process started, or was started by one; as far as its ancestors still live.
+/// Whether a process is a descendant of this process, as far as its ancestors still exist.
 pub async fn started_by_daemon(pid: i32) -> bool {
     let own = Pid::this().as_raw();
     // A parent outside of this process namespace has the number 0.
@@ -380,13 +381,13 @@ pub async fn started_by_daemon(pid: i32) -> bool {
     tokio::task::spawn_blocking(look).await.unwrap_or_default()
 }
 
-/// Looks at a program that the kernel refused to run. Blocks.
+/// Inspects a program that the kernel has refused to run. Blocks.
 fn look_at(program: &Path, errno: Errno) -> StartError {
     let facts = fs::metadata(program).ok().filter(fs::Metadata::is_file);
     let mut head = Vec::new();
     let read = facts.as_ref().and_then(|_| File::open(program).ok());
     if let Some(file) = read {
-        let _ = file.take(HEAD as u64).read_to_end(&mut head); // what cannot be read says nothing
+        let _ = file.take(HEAD as u64).read_to_end(&mut head); // if it cannot be read, nothing is known about it
     }
     let found = facts.map(|facts| ProgramFile { executable: facts.mode() & 0o111 != 0, head: &head });
     why_not_run(errno, found, |path| Path::new(path).exists())

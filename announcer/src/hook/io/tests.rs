@@ -43,7 +43,7 @@ fn programs() -> Programs {
     Programs::unconfined(Files::new())
 }
 
-/// What one run of the hook comes to, and what it printed.
+/// The end of one run of the hook, and its output.
 async fn run_once(program: &Path, limit: Duration) -> (ProgramEnd, String) {
     let (runner, hooks) = (Runner::new(&programs()), hooks(program, limit));
     let order = Arc::new(order(&hooks, &call()));
@@ -105,7 +105,7 @@ fn config(hooks: HooksConfig) -> Arc<Config> {
     Arc::new(config)
 }
 
-/// The hook's task, and what the director and the metrics have of it.
+/// The hook's task, with the channels of the director and the metrics.
 struct HookTask {
     changes: mpsc::Sender<Vec<StandingChange>>,
     runs: watch::Receiver<HookRuns>,
@@ -131,7 +131,7 @@ impl HookTask {
 async fn the_hook_gets_a_thousand_changes_one_at_a_time_and_the_newest_of_each_vip() {
     let dir = tempfile::tempdir().unwrap();
     let log = dir.path().join("log");
-    // Two that run at once would meet in the directory that the first has made.
+    // If two runs overlapped, the second would find the directory that the first has made.
     let text = format!(
         "cd {0}\nmkdir running || echo twice >> log\necho $ANNOUNCER_VIP $ANNOUNCER_STANDING >> log\n\
          while [ ! -e go ]; do sleep 0.02; done\nrmdir running",
@@ -149,7 +149,7 @@ async fn the_hook_gets_a_thousand_changes_one_at_a_time_and_the_newest_of_each_v
     }
     let last = vec![change(3, Standing::Announced), change(2, Standing::Announced), change(1, gone())];
     task.changes.send(last).await.unwrap();
-    // The task takes in all of it while the hook runs: the director waits for no hook.
+    // The task receives all changes while the hook runs: the director never waits for the hook.
     task.until(|runs| runs.replaced == 500).await;
     std::fs::write(dir.path().join("go"), "").unwrap();
     task.until(|runs| runs.ok == 4).await;

@@ -1,6 +1,6 @@
-//! What the kernel knows of this process, by the names that every exporter uses.
+//! The kernel's data about this process, with the names that every exporter uses.
 //!
-//! Touches `/proc`. What it does not say is absent.
+//! Touches `/proc`. Values that it does not have are absent.
 
 use std::path::Path;
 
@@ -14,7 +14,7 @@ use crate::metrics::ProcessMetrics;
 /// The longest file of `/proc` that is read, in octets.
 const LONGEST: u64 = 1024 * 1024;
 
-/// Reads it, and blocks.
+/// Reads the data. Blocks.
 pub(super) fn read() -> ProcessMetrics {
     let text = |file: &str| files::read_text(Path::new(file), LONGEST).unwrap_or_default();
     let ticks = number(SysconfVar::CLK_TCK);

@@ -18,7 +18,7 @@ use crate::program::io::Programs;
 
 const LONG: Duration = Duration::from_secs(20);
 
-/// A listener over a director that answers, with as many VIPs as are asked for.
+/// A listener with a director that answers, with a given number of VIPs.
 struct TestListener {
     configs: watch::Sender<Arc<config::Config>>,
     bind_error: watch::Receiver<Vec<String>>,
@@ -89,7 +89,7 @@ fn host(vips: u16, listen: SocketAddr) -> TestListener {
     TestListener { configs, bind_error, _kept: kept }
 }
 
-/// An address that nothing listens on.
+/// An address without a listener.
 fn free() -> SocketAddr {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
@@ -105,7 +105,7 @@ async fn connect(address: SocketAddr) -> TcpStream {
     }
 }
 
-/// Status and fields, and the body.
+/// Returns the status with the fields, and the body.
 async fn ask(address: SocketAddr, request: &str) -> (String, String) {
     let mut stream = connect(address).await;
     stream.write_all(format!("{request} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes()).await.unwrap();
@@ -115,7 +115,7 @@ async fn ask(address: SocketAddr, request: &str) -> (String, String) {
     (head.to_owned(), body.to_owned())
 }
 
-/// Without its chunks' lengths.
+/// The body without the lengths of its chunks.
 fn whole(body: &str) -> String {
     let mut text = String::new();
     let mut rest = body;

@@ -2,7 +2,7 @@ use super::*;
 
 const NEWEST: Abi = Abi(7);
 
-/// A host's tree: each directory with what is in it.
+/// A host's tree: each directory with its entries.
 const TREE: &[(&str, &[(&str, EntryKind)])] = &[
     (
         "/",
@@ -47,7 +47,7 @@ fn protected(unwritable: &[&str], unreadable: &[&str]) -> ProtectedPaths {
     ProtectedPaths { unwritable: paths(unwritable), unreadable: paths(unreadable) }
 }
 
-/// What a program may do at a path, by the rules: `r`, `w`, both or nothing.
+/// The rights of a program at a path, by the rules: `r`, `w`, both or nothing.
 fn may(rules: &[Rule], handled: Rights, path: &str) -> String {
     let given = (rules.iter().filter(|rule| Path::new(path).starts_with(&rule.path)))
         .fold(Rights::NONE, |given, rule| given.and(rule.rights));
@@ -82,7 +82,7 @@ fn all_is_allowed_but_for_what_is_protected() {
         (&shipped, "/etc/announcer/announcer.toml", "r"),
         (&shipped, "/etc/announcer/r1.key", ""),
         (&shipped, "/run/credentials/announcer.service/r1", ""),
-        // Directories on the way: what comes there later waits for the next run.
+        // Parent directories: a new file there is accessible only for the next run.
         (&shipped, "/var/lib/new", "r"),
         (&shipped, "/etc/new", ""),
         (&keyless, "/etc/new", "rw"),

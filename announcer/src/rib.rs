@@ -1,7 +1,7 @@
-//! What is announced: the Loc-RIB, and the Adj-RIB-Out of each peer.
+//! The routes: the Loc-RIB, and the Adj-RIB-Out of each peer.
 //!
-//! Pure. RFC 4271 §3.2. A session starts with an empty Adj-RIB-Out and is brought up to date by [`AdjRibOut::advance`]:
-//! only the difference between the Loc-RIB and what was advertised before is ever sent.
+//! Pure. RFC 4271 §3.2. A session starts with an empty Adj-RIB-Out, and [`AdjRibOut::advance`] updates it: only the difference
+//! between the Loc-RIB and the Adj-RIB-Out is sent.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
@@ -17,23 +17,23 @@ pub use treap::{Treap, TreapDifference};
 
 mod treap;
 
-/// Routes by prefix, with what they are announced with. Its copies share what they have in common.
+/// Routes by prefix, with their attributes. Copies share their common parts.
 pub type Routes = Treap<IpNet, Arc<Attributes>>;
 
-/// The routes that are to be announced, by the director's decision.
+/// The routes to announce, by the decision of the director.
 #[derive(Debug, Clone, Default)]
 pub struct LocRib {
-    /// Rises with every change.
+    /// Increases with every change.
     pub generation: Generation,
-    /// Whether each VIP has had its first verdict: End-of-RIB waits for it (RFC 4724 §3).
+    /// Whether each VIP has had its first verdict. End-of-RIB is sent after that (RFC 4724 §3).
     pub complete: bool,
-    /// When the fact was known that made the routes other than those of the generation before.
+    /// The time of the fact because of which the routes differ from the previous generation.
     pub caused: Option<Instant>,
-    /// What is announced, and with what; routes of one service share theirs.
+    /// The routes with their attributes; routes of one service share them.
     pub routes: Routes,
 }
 
-/// What is announced, whenever it was caused.
+/// Compares the routes, and not the time of their cause.
 impl PartialEq for LocRib {
     fn eq(&self, other: &Self) -> bool {
         let LocRib { generation, complete, caused: _, routes } = self;
@@ -43,12 +43,12 @@ impl PartialEq for LocRib {
 
 impl Eq for LocRib {}
 
-/// A route's next hop, as it is said.
+/// A route's next hop, as it is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum NextHop {
     /// NEXT_HOP (RFC 4271 §5.1.3).
     V4(Ipv4Addr),
-    /// In MP_REACH_NLRI, 16 octets; of IPv4 routes too, where RFC 8950 was agreed.
+    /// In MP_REACH_NLRI, 16 octets; also for IPv4 routes, if RFC 8950 was negotiated.
     V6(Ipv6Addr),
     /// The same in 32 octets: a global address and the link-local one of the link to the peer (RFC 2545 §3).
     V6AndLinkLocal(Ipv6Addr, Ipv6Addr),
@@ -64,29 +64,30 @@ impl fmt::Display for NextHop {
     }
 }
 
-/// What a session makes of a route: which families it carries, our next hops on it, and the peer's own attributes.
+/// The rules to send a route on a session: its families, our next hops, and the peer's own attributes.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Export {
     /// The families that both OPENs had (RFC 4760 §8).
     pub families: BTreeSet<Family>,
-    /// The families that our own configuration leaves out of this session: that their routes are not sent is no fault.
+    /// The families that our configuration leaves out of this session. It is not an error that their routes are not sent.
     pub left_out: BTreeSet<Family>,
-    /// The next hop of IPv4 routes that name none; `None`: they are not sent.
+    /// The next hop of IPv4 routes without their own; `None`: they are not sent.
     pub next_hop_v4: Option<NextHop>,
-    /// The next hop of IPv6 routes that name none; `None`: they are not sent.
+    /// The next hop of IPv6 routes without their own; `None`: they are not sent.
     pub next_hop_v6: Option<NextHop>,
-    /// What the peer's configuration replaces.
+    /// The attributes that the peer's configuration replaces.
     pub overrides: Overrides,
 }
 
-/// A route as it is advertised to one peer. The next hops within the attributes are `None`: the next hop stands beside them.
+/// A route as it is advertised to one peer. The next hops within the attributes are `None`, because the next hop is the first
+/// field.
 type AdvertisedRoute = (NextHop, Arc<Attributes>);
 
 /// A route as it is advertised to one peer, or why it is not; `None`: our own configuration leaves its family out.
 type ExportResult = Result<AdvertisedRoute, Option<NotSent>>;
 
 impl Export {
-    /// The next hop of the routes of each family that name none.
+    /// The next hop of each family, for routes without their own.
     pub fn next_hops(&self) -> BTreeMap<Family, NextHop> {
         let Overrides { next_hop_v4, next_hop_v6, .. } = &self.overrides;
         let both = [
@@ -121,11 +122,11 @@ impl Export {
     }
 }
 
-/// The routes of one session as they are advertised; remembers the attributes that it made, since thousands of routes share
-/// a few.
+/// Makes the routes of one session as they are advertised. It stores the attributes that it has made, because thousands of routes
+/// share a few.
 struct Exporter<'a> {
     export: &'a Export,
-    /// The attributes are kept, so that no others take their place in memory.
+    /// The attributes are kept, so that no others get the same address in memory.
     cache: HashMap<(Family, *const Attributes), (Arc<Attributes>, ExportResult)>,
 }
 
@@ -153,7 +154,7 @@ pub enum NotSent {
 }
 
 impl NotSent {
-    /// Whose routes.
+    /// The family of the routes.
     pub fn family(&self) -> Family {
         match self {
             NotSent::FamilyNotNegotiated(family) | NotSent::NoNextHop(family) => *family,
@@ -192,10 +193,10 @@ impl fmt::Display for NotSent {
     }
 }
 
-/// What is to be said to a peer: one or more UPDATE messages (the codec splits at 4,096 octets).
+/// A change for a peer: one or more UPDATE messages (the codec splits at 4,096 octets).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Update {
-    /// Prefixes of one family that are gone.
+    /// Prefixes of one family that are withdrawn.
     Withdraw(Family, Vec<IpNet>),
     /// Prefixes of one family that share attributes and next hop.
     Announce {
@@ -212,25 +213,25 @@ pub enum Update {
     EndOfRib(Family),
 }
 
-/// What was advertised to one peer on its present session (RFC 4271 §3.2): these routes, as this export made them.
+/// The routes that were advertised to one peer on its current session (RFC 4271 §3.2), with the export that was used.
 #[derive(Debug, Clone, Default)]
 pub struct AdjRibOut {
     routes: Routes,
     export: Export,
     /// How many of the routes were sent.
     sent: usize,
-    /// How many were not, and why.
+    /// How many were not sent, and why.
     not_sent: BTreeMap<NotSent, usize>,
-    /// Families that are to be sent again in full.
+    /// Families that have to be sent again completely.
     again: BTreeSet<Family>,
     ended: BTreeSet<Family>,
 }
 
 impl AdjRibOut {
-    /// The UPDATEs after which the peer has the routes of `want`: withdrawals first, only what changed, End-of-RIB once for each family
-    /// when `want` is complete.
+    /// The UPDATEs after which the peer has the routes of `want`: withdrawals first, only changes, and End-of-RIB once for each
+    /// family when `want` is complete.
     ///
-    /// Costs as much as differs from the last `want`, unless `export` is another or a refresh was asked for.
+    /// The cost depends on the difference from the last `want`, unless `export` has changed or a refresh was requested.
     #[must_use]
     pub fn advance(&mut self, want: &LocRib, export: &Export) -> Vec<Update> {
         let again = std::mem::take(&mut self.again);
@@ -284,7 +285,7 @@ impl AdjRibOut {
         self.again.insert(family);
     }
 
-    /// Whether End-of-RIB was sent: before it, a refresh is part of the first table (RFC 7313 §4).
+    /// Whether End-of-RIB was sent. Before that, a refresh is part of the first table (RFC 7313 §4).
     pub fn ended(&self, family: Family) -> bool {
         self.ended.contains(&family)
     }

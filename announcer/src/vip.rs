@@ -14,17 +14,17 @@ pub mod removals;
 /// Whether a VIP is on the host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Presence {
-    /// Nobody has looked yet.
+    /// lo was not read yet.
     Unknown,
     /// It is on lo.
     Present,
-    /// It is not, and could not be put there.
+    /// It is not on lo, and could not be put there.
     Missing(String),
-    /// lo is down, so that nothing answers for it, and why lo stays down.
+    /// lo is down, so no address on it answers; with the reason why lo stays down.
     LoDown(String),
 }
 
-/// Which VIPs have to be on lo. One that no longer is among them was withdrawn by `generation` at the latest, and leaves lo
+/// The VIPs that have to be on lo. A VIP that is no longer in the list is withdrawn in `generation` or earlier, and leaves lo
 /// `settle` after the routers have acknowledged that.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WantedVips {
@@ -32,6 +32,6 @@ pub struct WantedVips {
     pub vips: Arc<BTreeSet<IpAddr>>,
     /// The generation of the Loc-RIB from which on no other VIP is announced.
     pub generation: Generation,
-    /// How long routers may need to follow an acknowledged withdraw.
+    /// The time that routers may need to follow an acknowledged withdraw.
     pub settle: Duration,
 }

@@ -18,7 +18,7 @@ fn a_script_whose_interpreter_is_missing_says_so_and_not_that_the_script_is() {
             found(b"#! /usr/bin/python9 -u\nprint()"),
             "its first line names the interpreter `/usr/bin/python9`, which is not there",
         ),
-        (Errno::ENOENT, found(b"#!/bin/sh\n"), "No such file or directory"), // it came meanwhile
+        (Errno::ENOENT, found(b"#!/bin/sh\n"), "No such file or directory"), // it was made in the meantime
         (Errno::ENOENT, found(b"#!\n"), "No such file or directory"),
         (Errno::ENOENT, found(b""), "No such file or directory"),
         (

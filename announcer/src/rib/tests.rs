@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use super::*;
 use crate::model::{Community, Deprefer};
 
-/// A router that does as the RFC says (RFC 4271 §9), and complains about what it should not have been sent.
+/// A router that follows RFC 4271 §9, and reports UPDATEs that should not have been sent.
 #[derive(Debug, Default)]
 struct SimulatedRouter {
     routes: BTreeMap<IpNet, AdvertisedRoute>,
@@ -50,7 +50,7 @@ impl SimulatedRouter {
 #[allow(clippy::large_enum_variant, reason = "a test has few of them")]
 enum RibStep {
     Rib(LocRib),
-    /// One prefix of the present Loc-RIB gets what another Loc-RIB has for it, if it has anything.
+    /// One prefix of the current Loc-RIB gets the route of another Loc-RIB, if that has one.
     Change(LocRib, usize),
     Export(Export),
     Refresh(Family),
@@ -61,7 +61,7 @@ fn family() -> impl Strategy<Value = Family> {
     prop_oneof![Just(Family::V4), Just(Family::V6)]
 }
 
-/// Few prefixes and few attributes, so that they meet again.
+/// Few prefixes and few attributes, so that they occur repeatedly.
 fn rib() -> impl Strategy<Value = LocRib> {
     let prefix = prop_oneof![
         (0_u8..6).prop_map(|n| IpNet::from(IpAddr::from([192, 0, 2, n]))),
@@ -165,7 +165,7 @@ proptest! {
                 }
                 RibStep::Advance => {
                     let updates = adj_rib_out.advance(&rib, &export);
-                    // A router that asked again may have forgotten all but must lose nothing by hearing it.
+                    // After a refresh, the router must have all routes, whether it had kept the old ones or not.
                     let heard: BTreeSet<IpNet> = updates.iter().flat_map(|update| match update {
                         Update::Announce { prefixes, .. } => prefixes.clone(),
                         Update::Withdraw(..) | Update::EndOfRib(_) => vec![],
@@ -214,7 +214,7 @@ fn a_family_that_we_leave_out_is_not_called_unsent() {
     let v4 = Export { families: [Family::V4].into(), left_out: [Family::V6].into(), ..both() };
     assert_eq!(adj_rib_out.advance(&dual, &v4).len(), 1);
     assert_eq!((adj_rib_out.not_sent(), adj_rib_out.len()), (BTreeMap::new(), 1));
-    // The same of a family that the router offers against our will.
+    // The same for a family that the router offers and we have left out.
     let offered = Export { left_out: [Family::V6].into(), ..both() };
     assert_eq!(adj_rib_out.advance(&dual, &offered), []);
     assert_eq!((adj_rib_out.not_sent(), adj_rib_out.len()), (BTreeMap::new(), 1));
@@ -320,7 +320,7 @@ fn a_changed_attribute_announces_again_and_never_withdraws() {
         let [Update::Announce { prefixes: said, .. }] = updates.as_slice() else { panic!("{updates:?}") };
         assert_eq!(said.len(), 3);
     }
-    // A peer's own attributes do the same, and again when they are gone.
+    // A peer's own attributes have the same effect, and so does their removal.
     let med = Export { overrides: Overrides { med: Some(7), ..Overrides::default() }, ..both() };
     for export in [med, both()] {
         let updates = adj_rib_out.advance(&rib_of(&prefixes, true), &export);

@@ -1,8 +1,8 @@
-//! An ordered map whose copies share what they have in common: cloning costs nothing, and two copies that differ little
-//! are compared without looking at what they share.
+//! An ordered map whose copies share their common parts: cloning is cheap, and two similar copies are compared without reading the
+//! shared parts.
 //!
-//! Pure. A treap whose priorities are hashes of the keys: its shape follows from its keys alone, so that however two maps
-//! came to be, equal parts lie at equal places. A change is O(log n), a difference of d entries O(d · log n).
+//! Pure. A treap whose priorities are hashes of the keys. Its shape depends only on its keys, so that equal parts of two maps have
+//! equal places, whatever the order of the changes was. A change is O(log n), a difference of d entries O(d · log n).
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -21,7 +21,7 @@ pub struct Treap<K, V> {
     len: usize,
 }
 
-/// What one key has in an old map and in a new one.
+/// The values of one key in an old map and in a new one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TreapDifference<K, V> {
     /// The key.
@@ -35,13 +35,13 @@ pub struct TreapDifference<K, V> {
 type Subtree<K, V> = Option<Arc<Node<K, V>>>;
 
 struct Node<K, V> {
-    /// Above both children's.
+    /// The priority, which is higher than that of both children.
     priority: u64,
     key: K,
     value: V,
-    /// What comes before the key.
+    /// The entries before the key.
     left: Subtree<K, V>,
-    /// What comes after it.
+    /// The entries after the key.
     right: Subtree<K, V>,
 }
 
@@ -56,7 +56,7 @@ impl<K: TreapKey, V: Clone> Node<K, V> {
     }
 }
 
-/// What comes before a key, what is there, and what comes after it.
+/// The entries before a key, the value of the key, and the entries after it.
 type Split<K, V> = (Subtree<K, V>, Option<V>, Subtree<K, V>);
 
 fn split<K: TreapKey, V: Clone>(link: &Subtree<K, V>, key: &K) -> Split<K, V> {
@@ -83,10 +83,10 @@ fn merge<K: TreapKey, V: Clone>(left: Subtree<K, V>, right: Subtree<K, V>) -> Su
     }
 }
 
-/// Which keys two maps are compared at.
+/// The keys that a comparison of two maps returns.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum KeySelection {
-    /// Where they differ.
+    /// The keys whose values differ.
     Different,
     /// At all.
     All,
@@ -111,7 +111,7 @@ fn compare<K: TreapKey, V: Clone + PartialEq>(
         }
         (Some(node), None) | (None, Some(node)) => node,
     };
-    // The higher node is no more than the root of the other side, if it is there at all.
+    // The node with the higher priority can only be the root of the other side, if it is there.
     let ((old_left, was, old_right), (new_left, is, new_right)) =
         (split(old, &node.key), split(new, &node.key));
     compare(&old_left, &new_left, which, out);
@@ -127,12 +127,12 @@ impl<K: TreapKey, V: Clone> Treap<K, V> {
         self.len
     }
 
-    /// Whether there is none.
+    /// Whether there are no keys.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// What a key has.
+    /// The value of a key.
     pub fn get(&self, key: &K) -> Option<&V> {
         let mut link = &self.root;
         while let Some(node) = link {
@@ -150,7 +150,7 @@ impl<K: TreapKey, V: Clone> Treap<K, V> {
         self.get(key).is_some()
     }
 
-    /// Gives a key a value; returns what it had.
+    /// Sets the value of a key; returns the old value.
     pub fn insert(&mut self, key: K, value: V) -> Option<V> {
         let mut hasher = DefaultHasher::new();
         key.hash(&mut hasher);
@@ -161,7 +161,7 @@ impl<K: TreapKey, V: Clone> Treap<K, V> {
         before
     }
 
-    /// Takes a key out; returns what it had.
+    /// Removes a key; returns the old value.
     pub fn remove(&mut self, key: &K) -> Option<V> {
         if !self.contains_key(key) {
             return None;
@@ -191,7 +191,7 @@ impl<K: TreapKey, V: Clone> Treap<K, V> {
 }
 
 impl<K: TreapKey, V: Clone + PartialEq> Treap<K, V> {
-    /// What has to change for this map to be `new`, in the order of the keys.
+    /// The changes from this map to `new`, in the order of the keys.
     #[must_use]
     pub fn diff(&self, new: &Self) -> Vec<TreapDifference<K, V>> {
         let mut pairs = Vec::new();
@@ -208,9 +208,9 @@ impl<K: TreapKey, V: Clone + PartialEq> Treap<K, V> {
     }
 }
 
-/// Over a [`Treap`], in the order of the keys.
+/// An iterator over a [`Treap`], in the order of the keys.
 pub struct Iter<'a, K, V> {
-    /// The next entry on top, and those above whose left sides it is on.
+    /// The next entry is the last one; before it are its ancestors that come later in the order.
     path: Vec<&'a Node<K, V>>,
 }
 

@@ -1,7 +1,7 @@
-//! Keeps the VIPs on lo, and tells whether each is there.
+//! Keeps the VIPs on lo, and reports whether each is there.
 //!
-//! Touches lo by netlink, through the dsr-setup library, and dsr-setup's state file and the ARP settings by the door to the
-//! disk. What is done, and when, is decided by the [keeper](super::keeper) alone.
+//! Touches lo by netlink, through the dsr-setup library, and the state file and the ARP settings through the door to the disk. Only
+//! the [keeper](super::keeper) decides what is done, and when.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -30,25 +30,25 @@ const ANSWER: Duration = Duration::from_secs(10);
 /// The ARP settings, which are read together.
 const ARP_SETTINGS: &str = "/proc/sys/net/ipv4/conf";
 
-/// Says when the routers have acknowledged a generation.
+/// Returns a future that ends when the routers have acknowledged a generation.
 pub type Acknowledgement = Arc<dyn Fn(Generation) -> BoxFuture<'static, ()> + Send + Sync>;
 
-/// What the task hears and says.
+/// The inputs and outputs of the task.
 #[derive(Clone)]
 pub struct KeeperChannels {
     /// The VIPs that have to be on lo.
     pub wanted: watch::Receiver<WantedVips>,
-    /// When the routers have acknowledged that others were withdrawn.
+    /// Waits until the routers have acknowledged a withdraw.
     pub acknowledged: Acknowledgement,
     /// The VIPs that are wanted or may still be on lo.
     pub held: watch::Sender<Arc<BTreeSet<IpAddr>>>,
     /// Each change of a VIP's presence, once.
     pub facts: mpsc::Sender<(IpAddr, Presence)>,
-    /// What is on the host and harms it, a sentence each.
+    /// The warnings about the host, one sentence each.
     pub warnings: watch::Sender<Vec<String>>,
     /// The door to the disk.
     pub files: Files,
-    /// Where dsr-setup records whose address is whose, for kernels that cannot.
+    /// The directory of the state file, in which dsr-setup records its addresses for kernels without marks.
     pub state_dir: PathBuf,
 }
 
@@ -58,7 +58,7 @@ impl fmt::Debug for KeeperChannels {
     }
 }
 
-/// Looks after the VIPs for ever.
+/// Keeps the VIPs on lo; never returns.
 pub async fn keep(mut setup: KeeperChannels) {
     let wanted = setup.wanted.borrow_and_update().clone();
     let host = host(setup.files.clone(), setup.state_dir.clone(), Duration::ZERO).boxed();
@@ -67,12 +67,12 @@ pub async fn keep(mut setup: KeeperChannels) {
     loop {
         let Err(error) = task.run().await else { return };
         if is_own_fault(&error) {
-            // We could not look: what was there is there, as far as anyone knows.
+            // lo could not be read, so the last known state is kept.
             warn!(%error, "VIPs are not watched, tried again");
             task.keeper.look_again(now() + RETRY);
         } else {
             task.keeper.look_failed(&error.to_string(), now());
-            // Without a look at lo nothing is done there.
+            // Before lo was read, nothing is changed there.
             for step in task.keeper.steps(now()) {
                 match step {
                     KeeperStep::Report(vip, presence) => task.report(vip, presence).await,
@@ -86,7 +86,7 @@ pub async fn keep(mut setup: KeeperChannels) {
     }
 }
 
-/// Whether we had no descriptor or no memory left, or the kernel was too busy to answer: that says nothing of lo.
+/// Whether we lacked a descriptor or memory, or the kernel was too busy to answer. Such an error proves nothing about lo.
 fn is_own_fault(error: &Error) -> bool {
     if let Error::Netlink(error) = error
         && error.kind() == std::io::ErrorKind::TimedOut
@@ -104,7 +104,7 @@ struct KeeperTask {
     host: Pin<Box<dyn Future<Output = HostFiles> + Send>>,
 }
 
-/// What files say of the host.
+/// The facts about the host that are read from files.
 struct HostFiles {
     sysctls: Result<BTreeMap<Sysctl, i32>, String>,
     record: Result<BTreeSet<IpAddr>, String>,
@@ -142,7 +142,7 @@ impl KeeperTask {
         let mut events = dsr_setup::watch()?;
         let (connection, vips) = dsr_setup::connect()?;
         let _requests = NetlinkTask(tokio::spawn(connection));
-        self.keeper.look_again(now()); // nothing was heard meanwhile
+        self.keeper.look_again(now()); // events in between were missed
         loop {
             self.work(&vips).await?;
             self.publish();
@@ -150,7 +150,7 @@ impl KeeperTask {
             tokio::select! {
                 event = events.next() => {
                     self.hear(event?);
-                    // What is there already is heard together.
+                    // Events that are already available are processed together.
                     while let Some(event) = events.next().now_or_never() {
                         self.hear(event?);
                     }
@@ -197,7 +197,7 @@ impl KeeperTask {
         }
     }
 
-    /// Carries out all that is to be done now.
+    /// Executes all steps that are due now.
     async fn work(&mut self, vips: &Vips) -> Result<(), Error> {
         loop {
             let steps = self.keeper.steps(now());
@@ -270,7 +270,7 @@ impl KeeperTask {
         self.acknowledgements.push(acknowledged.map(move |()| generation).boxed());
     }
 
-    /// Writes the state file, off the main thread and while nobody waits.
+    /// Writes the state file, outside the main thread, without waiting for it.
     fn record(&self, change: impl FnOnce(&mut Record) + Send + 'static) {
         let (files, store) = (self.setup.files.clone(), Store::new(&self.setup.state_dir));
         tokio::spawn(async move {
@@ -290,7 +290,7 @@ impl KeeperTask {
             Presence::LoDown(why) => warn!(%vip, reason = why, "lo is down"),
             Presence::Present | Presence::Unknown => {}
         }
-        let _ = self.setup.facts.send((vip, presence)).await; // the daemon is ending
+        let _ = self.setup.facts.send((vip, presence)).await; // an error means that the daemon is ending
     }
 
     fn publish(&self) {

@@ -1,7 +1,7 @@
-//! Decides when a VIP is put on lo, when it leaves, and what is known of it.
+//! Decides when a VIP is put on lo, when it is removed, and which presence is reported.
 //!
-//! Pure. Its input is what is on lo, which VIPs are wanted, and what the routers have acknowledged; its output is the steps
-//! that are to be done now, and with the time at which it wants to be asked again. Nothing else decides about lo.
+//! Pure. Its input is the addresses on lo, the wanted VIPs, and what the routers have acknowledged. Its output is the steps that
+//! are due now, and the time of the next steps. No other part decides about lo.
 //!
 //! ```text
 //!              wanted                                        no longer wanted
@@ -12,9 +12,9 @@
 //!   removed, if it is ours ←── `settle` has passed ←── the routers acknowledged the withdraw
 //! ```
 //!
-//! Each VIP leaves by itself: `settle` after its own withdraw was acknowledged, whatever is reloaded meanwhile. A VIP of ours
-//! that nobody wants when the daemon starts was withdrawn by the daemon before it, at the latest by its end, and leaves
-//! `settle` after the start.
+//! Each VIP leaves separately: `settle` after its own withdraw was acknowledged, also if other reloads happen in between. If lo has
+//! a VIP with our mark at the start that no service names, the previous daemon has withdrawn it, at the latest by its end, and it
+//! leaves `settle` after the start.
 
 mod vip;
 
@@ -30,62 +30,62 @@ use self::vip::{LeavingVip, WantedVip};
 use super::{Presence, WantedVips};
 use crate::model::Generation;
 
-/// Before what failed is tried again.
+/// The wait before a failed operation is tried again.
 pub const RETRY: Duration = Duration::from_secs(1);
-/// How often lo is looked at though no event came.
+/// How often lo is read without an event.
 pub const LOOK: Duration = Duration::from_secs(10);
-/// How long after an address came or changed lo is looked at: a few that come together are looked at together.
+/// How long after a new or changed address lo is read, so that several changes are read together.
 pub const GATHER: Duration = Duration::from_millis(100);
-/// How long an acknowledgement is waited for. The session with a router that is silent ends long before.
+/// The longest wait for an acknowledgement. The session with a silent router ends long before.
 pub const LONGEST_WAIT: Duration = Duration::from_secs(300);
 
-/// Something to do. The result has to be given to the keeper before it is asked for the next steps.
+/// A step to execute. The keeper needs the result before the next call of [`Keeper::steps`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum KeeperStep {
-    /// Look at lo in full: [`Keeper::looked`] or [`Keeper::look_failed`].
+    /// Read all addresses on lo: then call [`Keeper::looked`] or [`Keeper::look_failed`].
     Look,
-    /// Set lo up: [`Keeper::raised`].
+    /// Set lo up: then call [`Keeper::raised`].
     RaiseLo,
-    /// Put these VIPs on lo: [`Keeper::added`] for each.
+    /// Put these VIPs on lo: then call [`Keeper::added`] for each.
     Add(Vec<IpAddr>),
-    /// Give these VIPs their flags, lifetimes and mark again.
+    /// Restore the flags, lifetimes and marks of these VIPs.
     Mend(Vec<IpAddr>),
-    /// Remove these addresses from lo: [`Keeper::removed`] for each.
+    /// Remove these addresses from lo: then call [`Keeper::removed`] for each.
     Remove(Vec<IpNet>),
-    /// Record that these addresses are ours, since the kernel does not keep the mark.
+    /// Record that these addresses are ours, because the kernel does not store the mark.
     Record(Vec<IpAddr>),
-    /// Record that these addresses are ours no longer.
+    /// Record that these addresses are no longer ours.
     Forget(Vec<IpAddr>),
-    /// Tell what is known of a VIP.
+    /// Report the presence of a VIP.
     Report(IpAddr, Presence),
-    /// Say when the routers have acknowledged this generation: [`Keeper::acknowledged`].
+    /// Wait until the routers have acknowledged this generation: then call [`Keeper::acknowledged`].
     Await(Generation),
 }
 
-/// The only owner of what is on lo.
+/// The only owner of the addresses on lo.
 #[derive(Debug)]
 pub struct Keeper {
     wanted: WantedVips,
     vips: BTreeMap<IpAddr, WantedVip>,
     leaving: BTreeMap<IpAddr, LeavingVip>,
-    /// lo as it was seen last; `None` while it cannot be looked at.
+    /// The last read state of lo; `None` while it cannot be read.
     lo: Option<Loopback>,
     look_at: Instant,
     looked_at: Instant,
-    /// lo is down, and when it is set up.
+    /// If lo is down: when it is set up.
     raise_at: Option<Instant>,
-    /// Whether addresses of ours that nobody wants are still to be looked for.
+    /// Whether addresses with our mark that no service names still have to be searched.
     sweep: bool,
-    /// The generations whose acknowledgement was asked for.
+    /// The generations for which a wait was requested.
     awaited: BTreeSet<Generation>,
-    /// The addresses that the state file calls ours; `None`: it was not read yet.
+    /// Our addresses according to the state file; `None`: it was not read yet.
     recorded: Option<BTreeSet<IpAddr>>,
     record_error: Option<String>,
     sysctls: BTreeMap<Sysctl, i32>,
 }
 
 impl Keeper {
-    /// Nothing is known yet.
+    /// A keeper without facts.
     pub fn new(wanted: WantedVips, now: Instant) -> Self {
         Keeper {
             vips: wanted.vips.iter().map(|vip| (*vip, WantedVip::default())).collect(),
@@ -113,16 +113,17 @@ impl Keeper {
         self.wanted.vips.contains(&vip)
     }
 
-    /// The addresses that the state file calls ours.
+    /// Our addresses according to the state file.
     pub fn recorded(&self) -> BTreeSet<IpAddr> {
         self.recorded.clone().unwrap_or_default()
     }
 
-    /// What is on the host and harms it. What is being mended is none of it, unless a look after that shows it still.
+    /// The warnings about the host. An address that is being corrected causes a warning only if a later read still shows the
+    /// problem.
     pub fn warnings(&self) -> Vec<Warning> {
         let mut warnings: Vec<Warning> = self.record_error.clone().map(Warning::Record).into_iter().collect();
         if let Some(lo) = &self.lo {
-            let tried = self.looked_at..self.looked_at + LOOK; // before the look: the next try is `LOOK` after it
+            let tried = self.looked_at..self.looked_at + LOOK; // before the read: the next try is `LOOK` after it
             let is_mended = |at: Instant| at <= self.looked_at || !tried.contains(&at);
             let hidden = |vip: &IpAddr| self.vips.get(vip).and_then(|vip| vip.mend).is_some_and(is_mended);
             let vips = self.wanted.vips.iter().filter(|vip| !hidden(vip)).copied().collect();
@@ -132,7 +133,7 @@ impl Keeper {
         warnings
     }
 
-    /// When the next steps are due though nothing is heard.
+    /// When the next steps are due without a new fact.
     pub fn deadline(&self) -> Instant {
         let trials = self.vips.values().filter_map(|vip| vip.removals.deadline());
         let first = trials.fold(self.look_at, Instant::min);
@@ -146,7 +147,7 @@ impl Keeper {
         self.raise_at.into_iter().chain(retries).chain(mends).chain(due).fold(first, Instant::min)
     }
 
-    /// Other VIPs are wanted, or `settle` is another.
+    /// The wanted VIPs or `settle` have changed.
     pub fn set_wanted(&mut self, wanted: WantedVips, now: Instant) {
         let before = std::mem::replace(&mut self.wanted, wanted);
         for vip in before.vips.difference(&self.wanted.vips) {
@@ -159,13 +160,13 @@ impl Keeper {
             let was_ours = self.leaving.remove(vip).is_some_and(|leaving| leaving.is_ours);
             let vip = self.vips.entry(*vip).or_default();
             vip.is_ours |= was_ours;
-            vip.reported = None; // whoever decides may have forgotten
+            vip.reported = None; // the director may have lost it
         }
         self.sweep = true;
         self.look_at = now;
     }
 
-    /// The routers have acknowledged what `generation` has to say.
+    /// The routers have acknowledged `generation`.
     pub fn acknowledged(&mut self, generation: Generation, now: Instant) {
         self.awaited.remove(&generation);
         for leaving in self.leaving.values_mut().filter(|leaving| leaving.generation <= generation) {
@@ -176,20 +177,20 @@ impl Keeper {
     /// An address is gone from lo.
     pub fn gone(&mut self, vip: IpAddr, now: Instant) {
         if let Some(leaving) = self.leaving.get_mut(&vip) {
-            leaving.is_ours = false; // should it come back, it is somebody else's
+            leaving.is_ours = false; // if it comes back, another program has added it
         }
         if let Some(vip) = self.vips.get_mut(&vip) {
             vip.leave(now);
-            self.look_at = now; // it may be there in another form
+            self.look_at = now; // it may still exist with another prefix or scope
         }
     }
 
-    /// An address came to lo, or changed in its flags or lifetime.
+    /// An address was added to lo, or its flags or lifetime have changed.
     pub fn changed(&mut self, now: Instant) {
         self.look_at = self.look_at.min(now + GATHER);
     }
 
-    /// What is known of lo may be out of date.
+    /// The known state of lo may be out of date.
     pub fn look_again(&mut self, now: Instant) {
         self.look_at = now;
     }
@@ -205,7 +206,8 @@ impl Keeper {
         }
     }
 
-    /// What the state file and the ARP settings say. A state file that cannot be used costs what it is for.
+    /// Records the state file and the ARP settings. If the state file cannot be used, changes cannot be undone, and nothing else
+    /// fails.
     pub fn host(&mut self, sysctls: BTreeMap<Sysctl, i32>, record: Result<BTreeSet<IpAddr>, String>) {
         self.sysctls = sysctls;
         match record {
@@ -220,7 +222,7 @@ impl Keeper {
         }
     }
 
-    /// lo was looked at.
+    /// lo was read.
     pub fn looked(&mut self, lo: Loopback, now: Instant) {
         (self.look_at, self.looked_at) = (now + LOOK, now);
         match lo.link {
@@ -239,7 +241,7 @@ impl Keeper {
                 None => vip.leave(now),
             }
         }
-        // Where the kernel keeps no marks, the state file has to be read before.
+        // If the kernel stores no marks, the state file has to be read first.
         if self.sweep && (lo.marks == MarkSupport::Kept || self.recorded.is_some()) {
             self.sweep = false;
             let unwanted =
@@ -257,7 +259,7 @@ impl Keeper {
         self.lo = Some(lo);
     }
 
-    /// lo could not be looked at, and why.
+    /// lo could not be read; with the reason.
     pub fn look_failed(&mut self, why: &str, now: Instant) {
         (self.lo, self.look_at) = (None, now + RETRY);
         for vip in self.vips.values_mut() {
@@ -265,7 +267,7 @@ impl Keeper {
         }
     }
 
-    /// lo was set up, or could not be, and why.
+    /// lo was set up, or could not be set up; with the reason.
     pub fn raised(&mut self, done: Result<(), String>, now: Instant) {
         match done {
             Ok(()) => self.look_at = now,
@@ -277,7 +279,7 @@ impl Keeper {
         }
     }
 
-    /// A VIP was put on lo, or could not be, and why.
+    /// A VIP was put on lo, or could not be put there; with the reason.
     pub fn added(&mut self, vip: IpAddr, done: Result<AddResult, String>, now: Instant) {
         let Some(vip) = self.vips.get_mut(&vip) else { return };
         match done {
@@ -302,14 +304,14 @@ impl Keeper {
         }
     }
 
-    /// What is to be done now, in this order; nothing: wait until [`deadline`](Self::deadline) or for news.
+    /// The steps that are due now, in this order. If there are none, wait until [`deadline`](Self::deadline) or for a new fact.
     pub fn steps(&mut self, now: Instant) -> Vec<KeeperStep> {
         let settle = self.wanted.settle;
         let is_due = |leaving: &LeavingVip| leaving.due(settle) <= now;
         let is_stale =
             self.leaving.values().any(|leaving| is_due(leaving) && self.looked_at < leaving.due(settle));
         if self.look_at <= now || (is_stale && self.lo.is_some()) {
-            self.look_at = now + RETRY; // should nobody say what was seen
+            self.look_at = now + RETRY; // in case that no result is reported
             self.looked_at = now;
             return vec![KeeperStep::Look];
         }
@@ -339,7 +341,7 @@ impl Keeper {
         steps
     }
 
-    /// What is put on lo, or mended there.
+    /// The VIPs to put on lo or to correct there.
     fn additions(&mut self, now: Instant) -> Vec<KeeperStep> {
         let (mut add, mut mend) = (Vec::new(), Vec::new());
         for (address, vip) in &mut self.vips {
@@ -367,7 +369,7 @@ impl Keeper {
         steps
     }
 
-    /// What leaves lo. It was looked at since it is due.
+    /// The VIPs to remove from lo. lo was read after they became due.
     fn departures(&mut self, now: Instant) -> Vec<KeeperStep> {
         let settle = self.wanted.settle;
         let due: Vec<IpAddr> = (self.leaving.iter())
@@ -383,7 +385,7 @@ impl Keeper {
             let is_ours = |on_lo: &&LoAddress| on_lo.owner == Owner::Ours || (leaving.is_ours && is_alone);
             let nets: Vec<IpNet> = on_lo.filter(is_ours).map(|on_lo| on_lo.net).collect();
             if nets.is_empty() {
-                self.leaving.remove(&address); // it is gone, or somebody else's
+                self.leaving.remove(&address); // it is gone, or belongs to another program
             } else {
                 leaving.retry = Some(now + RETRY);
                 remove.extend(nets);

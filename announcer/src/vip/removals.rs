@@ -1,8 +1,8 @@
-//! Whether a VIP that somebody keeps removing from lo can be relied on.
+//! Decides the presence of a VIP that another program removes from lo repeatedly.
 //!
-//! Pure. A VIP that was removed is put back at once, and nobody need know. Removals within [`BURST`] of the first are one:
-//! `ip address flush dev lo` and `nmcli connection up` remove an address more than once. One that cannot be put back, or that
-//! is gone again within [`TRIAL`] of being put there, counts as missing until it has stayed for as long.
+//! Pure. A removed VIP is put back at once, and this is not reported. Removals within [`BURST`] after the first count as one:
+//! `ip address flush dev lo` and `nmcli connection up` remove an address more than once. A VIP that cannot be put back, or that is
+//! removed again within [`TRIAL`], counts as missing until it has stayed on lo for [`TRIAL`].
 //!
 //! ```text
 //!          put              removed after the burst and within the trial      put
@@ -16,34 +16,34 @@ use std::time::{Duration, Instant};
 
 use super::Presence;
 
-/// How long a VIP has to removals.
+/// How long a VIP has to stay on lo after repeated removals.
 pub const TRIAL: Duration = Duration::from_secs(10);
 /// Removals within this time count as one.
 pub const BURST: Duration = Duration::from_secs(1);
 
-/// What is known of one VIP's stay on lo.
+/// The removals of one VIP from lo.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Removals(RemovalState);
 
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 enum RemovalState {
-    /// Nobody has looked yet.
+    /// lo was not read yet.
     #[default]
     Unknown,
-    /// There, and nothing is held against it.
+    /// It is on lo, without recent removals.
     Settled,
-    /// We put it there; it is relied on. `first`: when the burst of removals began.
+    /// We have put it back, and it counts as present. `first`: when the burst of removals began.
     Returned { first: Instant, until: Instant },
-    /// Gone again too soon, and not there.
+    /// It was removed again too soon, and is not on lo.
     Removed,
-    /// There, and not relied on before `until`.
+    /// It is on lo, but counts as missing until `until`.
     OnTrial { until: Instant },
-    /// It could not be put there, and why; `again`: it had been removed too soon before.
+    /// It could not be put there, with the reason; `again`: it had been removed too soon before.
     Failed { why: Presence, again: bool },
 }
 
 impl Removals {
-    /// It is on lo, as a look at it shows.
+    /// A read of lo has found it.
     pub fn seen(&mut self, now: Instant) {
         self.expire(now);
         self.0 = match std::mem::take(&mut self.0) {
@@ -72,7 +72,7 @@ impl Removals {
         };
     }
 
-    /// It was put on lo, or it could not be, and why.
+    /// It was put on lo, or could not be put there; with the reason.
     pub fn put(&mut self, done: Result<(), Presence>, now: Instant) {
         let again = match self.0 {
             RemovalState::Removed
@@ -94,13 +94,13 @@ impl Removals {
         let until = now + TRIAL;
         self.0 = match done {
             Ok(()) if again => RemovalState::OnTrial { until },
-            Ok(()) if self.0 == RemovalState::Unknown => RemovalState::Settled, // nobody has taken it away yet
+            Ok(()) if self.0 == RemovalState::Unknown => RemovalState::Settled, // it was not removed before
             Ok(()) => RemovalState::Returned { first, until },
             Err(why) => RemovalState::Failed { why, again },
         };
     }
 
-    /// When it has stayed long enough to be relied on again.
+    /// When it has stayed long enough to count as present again.
     pub fn deadline(&self) -> Option<Instant> {
         match self.0 {
             RemovalState::OnTrial { until } => Some(until),
@@ -112,7 +112,7 @@ impl Removals {
         }
     }
 
-    /// What is to be held of it.
+    /// Its presence.
     pub fn presence(&mut self, now: Instant) -> Presence {
         self.expire(now);
         match &self.0 {
@@ -145,9 +145,8 @@ impl Removals {
 mod tests {
     use super::*;
 
-    /// One character a second: `.` nothing happens, `x` it is removed and put back, `d` that happens twice, 5 ms apart, `f` it
-    /// is removed and cannot be put back, `o` it is put there after all, `s` a look sees it there. What is held of it then: `+`
-    /// present, `-` missing.
+    /// One character per second: `.` nothing happens, `x` it is removed and put back, `d` the same twice, 5 ms apart, `f` it is
+    /// removed and cannot be put back, `o` it is put there later, `s` a read finds it. The result: `+` present, `-` missing.
     fn play(events: &str) -> String {
         let mut now = Instant::now();
         let mut removals = Removals::default();

@@ -1,7 +1,7 @@
-//! What programs are confined by: a ruleset, made of what is on the disk when a program starts.
+//! Makes the ruleset that confines a program, from the files on the disk at the start of the program.
 //!
-//! Touches the directories on the way to what programs are kept from. What is allowed is decided in [`confine`].
-//! All of it blocks but [`Confinement::open_remote`].
+//! Touches the parent directories of protected paths. [`confine`] decides what is allowed. Every function blocks, except
+//! [`Confinement::open_remote`].
 
 use std::fs::{self, File};
 use std::io;
@@ -23,18 +23,19 @@ use crate::program::confine::{self, Abi, EntryKind, ProtectedPaths, Rights, Rule
 #[cfg(test)]
 mod tests;
 
-/// How long the start of a program waits for a file system of another host; then the program cannot use it.
+/// How long the start of a program waits for a file system of another host. After that, the program cannot use it.
 const REMOTE_LIMIT: Duration = Duration::from_millis(100);
 
-/// A directory that has changed since may have the same time as before if this has not passed; whole seconds of it are looked at.
+/// If less time than this has passed, a directory may have changed without a new modification time. Some file systems store whole
+/// seconds.
 const CLOCK_TICK: Duration = Duration::from_secs(2);
 
-/// The files of the daemon that its programs are kept from.
+/// The daemon's files that are protected against its programs.
 #[derive(Debug, Clone)]
 pub struct DaemonFiles {
     /// The state directory.
     pub state_dir: PathBuf,
-    /// The control socket; its directory is the daemon's.
+    /// The control socket; its directory belongs to the daemon.
     pub socket: PathBuf,
     /// The configuration.
     pub config: PathBuf,
@@ -51,7 +52,7 @@ pub(super) struct Confinement {
 }
 
 impl Confinement {
-    /// `kept_from`: the daemon's files, and the configurations whose keys are not for programs; none: nothing is forbidden.
+    /// `kept_from`: the daemon's files, and the configurations whose keys are protected; none: nothing is forbidden.
     pub(super) fn new(files: Files, kept_from: Option<(DaemonFiles, watch::Receiver<Arc<Config>>)>) -> Self {
         let support = match landlock::abi() {
             Ok(abi) => Support::Landlock(abi),
@@ -60,7 +61,7 @@ impl Confinement {
         Confinement { files, kept_from, support, cached: Mutex::new(None) }
     }
 
-    /// What the operator has to know if programs of the configuration cannot be confined.
+    /// The warning if programs of the configuration cannot be confined.
     pub(super) fn warning(&self) -> Option<String> {
         let (_, configs) = self.kept_from.as_ref()?;
         let config = configs.borrow().clone();
@@ -70,7 +71,7 @@ impl Confinement {
         self.support.warning().filter(|_| has_programs && !Uid::effective().is_root())
     }
 
-    /// Opens what is on file systems of other hosts, all at once; what does not answer is left out.
+    /// Opens the paths on file systems of other hosts, all at once. A path that does not answer is left out.
     pub(super) async fn open_remote(&self, rules: Vec<Rule>) -> Vec<(OwnedFd, Rights)> {
         let hanging = self.files.hanging().borrow().clone();
         let rules = rules.into_iter().filter(|rule| !hanging.contains_key(&rule.path));
@@ -84,9 +85,9 @@ impl Confinement {
         futures_util::future::join_all(opened).await.into_iter().flatten().collect()
     }
 
-    /// What programs with the daemon's own user are confined by; none if they are not.
+    /// The ruleset for programs with the daemon's own user; none if they are not confined.
     ///
-    /// A daemon that is root does not confine the programs that its configuration runs as root: no file would stop them.
+    /// A daemon that runs as root does not confine the programs that run as root, because root has other ways.
     pub(super) fn ruleset(&self) -> io::Result<Option<PendingRuleset>> {
         let (Some((daemon, configs)), Support::Landlock(abi)) = (&self.kept_from, self.support) else {
             return Ok(None);
@@ -97,7 +98,7 @@ impl Confinement {
         let keys = configs.borrow().peers.iter().filter_map(|peer| peer.password_file.clone()).collect();
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
         let mut remote = confine::remote_mounts(&mounts);
-        remote.remove(Path::new("/")); // if that hangs, so does all
+        remote.remove(Path::new("/")); // if this file system hangs, everything hangs
         let is_remote = |path: &Path| remote.iter().any(|mount| path.starts_with(mount));
         let protected = protected(daemon, keys, &is_remote);
         let mut cached = self.cached.lock().unwrap_or_else(PoisonError::into_inner);
@@ -122,12 +123,12 @@ pub(super) struct PendingRuleset {
     pub(super) rules: Vec<Rule>,
 }
 
-/// A ruleset that was made, and what it was made from: it holds as long as that is the same.
+/// A ruleset, and the data from which it was made. It is valid as long as these data stay the same.
 #[derive(Debug)]
 struct CachedRuleset {
     mounts: String,
     protected: ProtectedPaths,
-    /// The directories whose entries have a rule each.
+    /// The directories whose entries have one rule each.
     listed: Vec<(PathBuf, Option<DirectoryStamp>)>,
     ruleset: Arc<OwnedFd>,
 }
@@ -140,7 +141,7 @@ impl CachedRuleset {
     }
 }
 
-/// What changes whenever an entry of a directory comes, goes or is replaced.
+/// A value that changes when an entry of a directory is added, removed or replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct DirectoryStamp {
     /// Device and inode.
@@ -158,14 +159,14 @@ impl DirectoryStamp {
         })
     }
 
-    /// Whether the next change cannot have the same time: the kernel's clock for it ticks every few milliseconds.
+    /// Whether the next change must have another time: the kernel's clock for it ticks every few milliseconds.
     fn is_older(self, now: SystemTime) -> bool {
         let seconds = u64::try_from(self.changed.0).unwrap_or_default();
         now.duration_since(UNIX_EPOCH + Duration::from_secs(seconds)).is_ok_and(|age| age >= CLOCK_TICK)
     }
 }
 
-/// Makes the ruleset, and says which directories were listed for it. Blocks, but never for a file system of another host.
+/// Makes the ruleset; returns the listed directories too. It blocks, but never because of a file system of another host.
 fn ruleset(
     abi: Abi,
     protected: &ProtectedPaths,
@@ -187,23 +188,23 @@ fn ruleset(
         match open(&path) {
             Ok(place) => allow(&ruleset, &place, rights)?,
             Err(error) if is_shortage(&error) => return Err(error),
-            Err(_) => {} // it has gone since it was listed
+            Err(_) => {} // it was removed after it was listed
         }
     }
     Ok(PendingRuleset { ruleset: Arc::new(ruleset), rules })
 }
 
-/// What is kept from programs, as it is on the disk now.
+/// The protected paths, as they are on the disk now.
 fn protected(daemon: &DaemonFiles, keys: Vec<PathBuf>, is_remote: &impl Fn(&Path) -> bool) -> ProtectedPaths {
     let real = |path: &Path| match (is_remote(path), path.parent(), path.file_name()) {
         (true, _, _) => path.to_owned(),
-        // What is not there yet has a place all the same.
+        // A path that does not exist yet is protected too.
         (false, Some(parent), Some(name)) => fs::canonicalize(path)
             .or_else(|_| fs::canonicalize(parent).map(|parent| parent.join(name)))
             .unwrap_or_else(|_| path.to_owned()),
         (false, _, _) => path.to_owned(),
     };
-    // A directory that everybody may write to is not the daemon's.
+    // A directory to which every user may write does not belong to the daemon.
     let socket_dir = daemon.socket.parent().filter(|dir| {
         !is_remote(dir) && fs::metadata(dir).is_ok_and(|facts| facts.is_dir() && facts.mode() & 0o002 == 0)
     });
@@ -216,7 +217,7 @@ fn protected(daemon: &DaemonFiles, keys: Vec<PathBuf>, is_remote: &impl Fn(&Path
     }
 }
 
-/// What is in a directory; nothing of one that cannot be listed.
+/// The entries of a directory; none if it cannot be listed.
 fn entries(path: &Path) -> Vec<(PathBuf, EntryKind)> {
     let entries = fs::read_dir(path).into_iter().flatten().flatten();
     let kind = |entry: &fs::DirEntry| match entry.file_type() {
@@ -227,7 +228,7 @@ fn entries(path: &Path) -> Vec<(PathBuf, EntryKind)> {
     entries.map(|entry| (entry.path(), kind(&entry))).collect()
 }
 
-/// Opens a place for a rule, and neither reads nor writes it.
+/// Opens a path for a rule, without reading or writing it.
 fn open(path: &Path) -> io::Result<OwnedFd> {
     let flags = libc::O_PATH | libc::O_NOFOLLOW | libc::O_CLOEXEC;
     Ok(File::options().read(true).custom_flags(flags).open(path)?.into())
@@ -235,7 +236,7 @@ fn open(path: &Path) -> io::Result<OwnedFd> {
 
 pub(super) fn allow(ruleset: &OwnedFd, place: &OwnedFd, rights: Rights) -> io::Result<()> {
     match landlock::allow(ruleset, place.as_fd(), rights) {
-        // It has become another kind of file since it was listed, or is one that has no rules.
+        // It has become another kind of file since it was listed, or its kind cannot have rules.
         Err(error) if [Errno::EINVAL, Errno::EBADFD].contains(&errno(&error)) => Ok(()),
         done => done,
     }

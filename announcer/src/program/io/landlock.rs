@@ -1,7 +1,7 @@
 //! Landlock (landlock(7)) and a filter of system calls (seccomp(2)): the system calls, which have no safe interface.
 //!
-//! Touches the kernel. A ruleset is made and filled here; a program puts itself under it between fork and exec, and all
-//! that it starts is under it too, for good. What a ruleset says is decided in `crate::program::confine`.
+//! Touches the kernel. A ruleset is made and filled here. A program applies it to itself between fork and exec, and it then holds
+//! for all processes that the program starts. `crate::program::confine` decides the contents of a ruleset.
 
 #![allow(
     unsafe_code,
@@ -21,7 +21,7 @@ use crate::program::confine::{Abi, Rights};
 const VERSION: u32 = 1;
 /// `LANDLOCK_RULE_PATH_BENEATH`.
 const PATH_BENEATH: u32 = 1;
-/// `LANDLOCK_SCOPE_ABSTRACT_UNIX_SOCKET` and `LANDLOCK_SCOPE_SIGNAL`: neither reaches a process outside.
+/// `LANDLOCK_SCOPE_ABSTRACT_UNIX_SOCKET` and `LANDLOCK_SCOPE_SIGNAL`: no signals and connections to processes outside.
 const SCOPES: u64 = 1 | 2;
 
 /// One instruction of a filter: code, jumps, operand.
@@ -36,7 +36,7 @@ const EQUAL: u32 = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
 /// Ends the filter.
 const RETURN: u32 = libc::BPF_RET | libc::BPF_K;
 
-/// Refuses (EPERM) to set limits of other processes: prlimit64 with a process and with new limits. All else is allowed.
+/// Refuses (EPERM) to set limits of other processes: prlimit64 with a process and with new limits. All other calls are allowed.
 static FILTER: [libc::sock_filter; 10] = [
     instruction(LOAD, 0, 0, 0), // the number of the call
     instruction(EQUAL, 0, 7, libc::SYS_prlimit64 as u32),
@@ -50,7 +50,7 @@ static FILTER: [libc::sock_filter; 10] = [
     instruction(RETURN, 0, 0, libc::SECCOMP_RET_ALLOW),
 ];
 
-/// `struct landlock_ruleset_attr`; an older kernel is given less of it.
+/// `struct landlock_ruleset_attr`; an older kernel gets only the first fields.
 #[repr(C)]
 struct RulesetAttr {
     handled_access_fs: u64,
@@ -77,7 +77,8 @@ pub(super) fn abi() -> io::Result<Abi> {
     if abi < 0 { Err(io::Error::last_os_error()) } else { Ok(Abi(u32::try_from(abi).unwrap_or(u32::MAX))) }
 }
 
-/// A ruleset that forbids `handled` wherever no rule allows it, and signals to processes outside where the kernel can.
+/// A ruleset that forbids `handled` unless a rule allows it. If the kernel supports this, it also forbids signals to processes
+/// outside.
 pub(super) fn ruleset(abi: Abi, handled: Rights) -> io::Result<OwnedFd> {
     let attr = RulesetAttr {
         handled_access_fs: handled.bits(),
@@ -92,7 +93,7 @@ pub(super) fn ruleset(abi: Abi, handled: Rights) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// Allows `rights` on what `place` is open for, and on all beneath it.
+/// Allows `rights` on the path that is open as `place`, and on everything below it.
 pub(super) fn allow(ruleset: &OwnedFd, place: BorrowedFd<'_>, rights: Rights) -> io::Result<()> {
     let attr = PathBeneathAttr { allowed_access: rights.bits(), parent_fd: place.as_raw_fd() };
     // SAFETY: `attr` lives through the call, and both descriptors are open.
@@ -102,9 +103,9 @@ pub(super) fn allow(ruleset: &OwnedFd, place: BorrowedFd<'_>, rights: Rights) ->
     if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// Puts the program that `command` starts under a ruleset.
+/// Applies a ruleset to the program that `command` starts.
 ///
-/// A process without CAP_SYS_ADMIN has to give up set-user-ID programs for it; one that has it keeps them.
+/// A process without CAP_SYS_ADMIN loses set-user-ID programs by this; a process with it keeps them.
 pub(super) fn confine(command: &mut Command, ruleset: Arc<OwnedFd>) {
     // SAFETY: between fork and exec, system calls and nothing else: no memory is allocated, no lock is taken. The kernel copies
     // the filter, and does not write to it.
@@ -118,7 +119,8 @@ pub(super) fn confine(command: &mut Command, ruleset: Arc<OwnedFd>) {
                     return Err(io::Error::last_os_error());
                 }
             }
-            // Landlock does not see prlimit(2), by which a process of the same user could take all descriptors from the daemon.
+            // Landlock does not restrict prlimit(2), with which a process of the same user could set the daemon's limit of
+            // descriptors to zero.
             let filter = libc::sock_fprog { len: FILTER.len() as u16, filter: FILTER.as_ptr().cast_mut() };
             if libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const filter) == 0 {
                 Ok(())

@@ -1,4 +1,4 @@
-//! With programs of every host.
+//! Tests with programs that every host has.
 
 use std::os::unix::fs::PermissionsExt;
 use std::time::Instant;
@@ -57,7 +57,7 @@ async fn a_program_in_the_background_that_holds_the_output_does_not_prolong_the_
     let (end, child) = run(&shell("sleep 60 & echo $!; exit 0"), LONG).await;
     assert_eq!(end, ProgramEnd::Code(0));
     gone(&child).await;
-    // One that left the group is out of reach, and may print for as long as it likes.
+    // A process that has left the group is not killed, and may print for ever.
     let (end, _) = run(&shell("setsid timeout 5 yes & sleep 0.2; exit 3"), LONG).await;
     assert!([ProgramEnd::Code(3), ProgramEnd::Endless].contains(&end), "{end}");
     assert!(start.elapsed() < Duration::from_secs(5));

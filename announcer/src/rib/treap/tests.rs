@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// Children lie on their sides of a key and below its priority.
+/// Checks that children are on the correct side of a key and have lower priorities.
 fn assert_shape<K: TreapKey + fmt::Debug, V: Clone>(link: &Subtree<K, V>) {
     let Some(node) = link else { return };
     for (child, order) in [(&node.left, Ordering::Less), (&node.right, Ordering::Greater)] {

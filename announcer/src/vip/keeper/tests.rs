@@ -13,11 +13,11 @@ struct LoScene {
     lo: Loopback,
     generation: Generation,
     settle: Duration,
-    /// Why the kernel refuses everything, if it does.
+    /// The error with which the kernel refuses everything, if it does.
     refuses: Option<&'static str>,
-    /// The generations whose acknowledgement was asked for.
+    /// The generations for which a wait was requested.
     awaited: BTreeSet<Generation>,
-    /// What was done, and when.
+    /// The executed steps, with their times.
     done: Vec<String>,
 }
 
@@ -57,7 +57,7 @@ impl LoScene {
         self.done.push(format!("{at:.1} {text}"));
     }
 
-    /// Does all that is to be done now.
+    /// Executes all steps that are due now.
     fn work(&mut self) {
         for _ in 0..100 {
             let steps = self.keeper.steps(self.now);
@@ -125,7 +125,7 @@ impl LoScene {
         }
     }
 
-    /// Lets time pass until `seconds` after the start; whatever is due meanwhile is done when it is due.
+    /// Lets time pass until `seconds` after the start. Steps that become due are executed in time.
     fn pass(&mut self, seconds: f64) {
         let end = self.start + Duration::from_secs_f64(seconds);
         self.work();
@@ -143,7 +143,7 @@ impl LoScene {
         self.work();
     }
 
-    /// The routers acknowledge all that was asked for.
+    /// The routers acknowledge all requested generations.
     fn acknowledge(&mut self) {
         for generation in std::mem::take(&mut self.awaited) {
             self.keeper.acknowledged(generation, self.now);
@@ -151,7 +151,7 @@ impl LoScene {
         self.work();
     }
 
-    /// Somebody takes addresses away; the kernel tells of it.
+    /// Another program removes addresses; the kernel sends events.
     fn take(&mut self, names: &str) {
         for name in names.chars() {
             self.lo.addresses.retain(|on_lo| on_lo.net.addr() != vip(name));
@@ -160,7 +160,7 @@ impl LoScene {
         self.work();
     }
 
-    /// Somebody adds an address, or changes one.
+    /// Another program adds or changes an address.
     fn put(&mut self, address: LoAddress) {
         self.lo.addresses.retain(|on_lo| on_lo.net != address.net);
         self.lo.addresses.push(address);
@@ -168,14 +168,14 @@ impl LoScene {
         self.work();
     }
 
-    /// What was done that begins with this word, and when.
+    /// The executed steps that begin with this word, with their times.
     fn all(&self, word: &str) -> String {
         let fits = |line: &&String| line.split_once(' ').is_some_and(|(_, text)| text.starts_with(word));
         self.done.iter().filter(fits).cloned().collect::<Vec<_>>().join(", ")
     }
 }
 
-/// Plays a script, each line of which begins with a time in seconds; until 400 s.
+/// Runs a script whose parts begin with a time in seconds, until 400 s.
 fn play(wanted: &str, settle: u64, script: &str) -> LoScene {
     let mut scene = LoScene::new(wanted, settle);
     for line in script.split(';').map(str::trim).filter(|line| !line.is_empty()) {
@@ -186,7 +186,7 @@ fn play(wanted: &str, settle: u64, script: &str) -> LoScene {
             "strangers" => {
                 scene.lo.addresses.extend(object.chars().map(|name| on_lo(name, Owner::Foreign, &[])))
             }
-            _ if at == "0" => {} // before the keeper was asked for the first time
+            _ if at == "0" => {} // before the first call of `steps`
             _ => scene.pass(at.parse().unwrap()),
         }
         match verb {
@@ -275,7 +275,7 @@ fn what_nobody_wants_at_the_start_leaves_settle_after_it() {
         ("it is wanted soon after", "A", "0 has AB; 0.1 ack; 3 want AB", ""),
         ("another reload in the first seconds", "A", "0 has AB; 0.1 ack; 3 want A; 3.1 ack", "6.1 remove B"),
         ("somebody else's", "A", "0 has A; 0 strangers B; 0.1 ack", ""),
-        // `dsr-setup apply` may run before the reload that wants it.
+        // `dsr-setup apply` may run before the reload that adds the VIP.
         ("put there later", "A", "0 has A; 0.1 ack; 20 comes B", ""),
         (
             "put there later, and a reload does not want it",
@@ -326,7 +326,7 @@ fn wanted_vips_are_put_on_lo_together_and_put_back() {
     assert_eq!(scene.done.len(), 4, "{:?}", scene.done);
 }
 
-/// A reload tells everything anew: the director may have forgotten.
+/// After a reload everything is reported again, because the director may have lost it.
 #[test]
 fn a_reload_reports_every_vip_again() {
     let scene = play("A", 6, "2 want AB");
@@ -364,7 +364,7 @@ fn lo_that_somebody_sets_down_is_set_up_again_and_nothing_is_reported() {
     assert_eq!(scene.done, ["0.0 add A", "0.0 A present", "2.0 raise lo"]);
 }
 
-/// Case H10, at the start, and where only a look shows it.
+/// Case H10, at the start, and if only a read shows it.
 #[test]
 fn lo_that_is_down_is_set_up_however_that_is_seen() {
     let mut scene = LoScene::new("A", 6);
@@ -401,14 +401,14 @@ fn a_vip_of_ours_that_was_changed_is_mended_also_when_it_lost_its_mark() {
     scene.put(on_lo('A', Owner::Foreign, &all));
     scene.pass(30.0);
     assert_eq!(scene.all("mend"), "2.1 mend A");
-    // Its mark is back: it leaves when nobody wants it.
+    // Its mark is back: it leaves when no service names it.
     scene.want("-");
     scene.acknowledge();
     scene.pass(60.0);
     assert_eq!(scene.all("remove"), "36.0 remove A");
 }
 
-/// Case H4: what cannot be mended leaves all the same, since we put it there.
+/// Case H4: a VIP that cannot be corrected still leaves, because we put it there.
 #[test]
 fn a_vip_of_ours_that_lost_its_mark_is_still_ours() {
     let mut scene = LoScene::new("A", 6);
@@ -424,7 +424,7 @@ fn a_vip_of_ours_that_lost_its_mark_is_still_ours() {
     assert_eq!(scene.all("remove"), "19.0 remove A");
 }
 
-/// Case H12: what somebody else put there is reported and left as it is.
+/// Case H12: an address of another program is reported and not changed.
 #[test]
 fn a_vip_of_somebody_else_is_never_changed_and_is_reported() {
     let mut scene = LoScene::new("A", 6);
@@ -465,7 +465,7 @@ fn a_state_file_that_cannot_be_used_is_a_warning_and_takes_no_vip_away() {
     assert_eq!(scene.keeper.warnings(), []);
 }
 
-/// A kernel before 5.18: the state file says whose an address is.
+/// A kernel before 5.18: the state file says which addresses are ours.
 #[test]
 fn where_the_kernel_keeps_no_marks_the_state_file_is_read_before_anything_is_removed() {
     let mut scene = LoScene::new("A", 6);
@@ -488,7 +488,7 @@ fn where_the_kernel_keeps_no_marks_the_state_file_is_read_before_anything_is_rem
     assert_eq!((scene.all("remove"), scene.all("forget")), ("36.0 remove B".into(), "36.0 forget B".into()));
 }
 
-/// As above, with a state file that cannot be used: what we put there ourselves is known all the same.
+/// As above, with a state file that cannot be used: addresses that we have put there in this run are still known.
 #[test]
 fn without_marks_and_state_file_only_what_we_put_there_ourselves_is_removed() {
     let mut scene = LoScene::new("A", 6);
@@ -536,7 +536,7 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
     prop::collection::vec(one, 1..40)
 }
 
-/// The VIPs A, B and C, of which each bit names one.
+/// The VIPs A, B and C; each bit stands for one.
 fn of_bits(bits: u8) -> String {
     ['A', 'B', 'C']
         .into_iter()
@@ -547,8 +547,8 @@ fn of_bits(bits: u8) -> String {
 }
 
 proptest! {
-    /// Whatever happens: no VIP is removed while it is wanted, nor before `settle` has passed since the routers acknowledged a
-    /// generation in which it is not announced; all that is wanted is on lo, and in the end nothing else of ours.
+    /// For all sequences of events: no VIP is removed while it is wanted, or before `settle` has passed since the routers
+    /// acknowledged a generation without it. All wanted VIPs are on lo, and in the end no other address of ours.
     #[test]
     fn no_vip_leaves_too_early_and_none_stays(moves in moves()) {
         let mut scene = LoScene::new("ABC", 5);

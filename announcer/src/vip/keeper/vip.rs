@@ -1,4 +1,4 @@
-//! One VIP as the keeper knows it: wanted, or leaving.
+//! One VIP in the keeper: wanted, or leaving.
 //!
 //! Pure.
 
@@ -16,26 +16,26 @@ use crate::vip::removals::Removals;
 pub(super) struct WantedVip {
     pub(super) removals: Removals,
     pub(super) on_lo: bool,
-    /// It was on lo and is no longer, and has not been put back yet.
+    /// Whether it was removed from lo and has not been put back yet.
     pub(super) is_gone: bool,
-    /// We put it there, or it bore our mark.
+    /// Whether we put it there, or it had our mark.
     pub(super) is_ours: bool,
-    /// It could not be put there, and when that is tried again.
+    /// If it could not be put there: when this is tried again.
     pub(super) retry: Option<Instant>,
-    /// Its flags, lifetimes or mark were changed, and when they are set again.
+    /// If its flags, lifetimes or mark were changed: when they are restored.
     pub(super) mend: Option<Instant>,
-    /// What was reported of it last.
+    /// The presence that was reported last.
     pub(super) reported: Option<Presence>,
 }
 
-/// A VIP that nobody wants any more.
+/// A VIP that no service names any more.
 #[derive(Debug)]
 pub(super) struct LeavingVip {
     pub(super) generation: Generation,
     pub(super) since: Instant,
     pub(super) acknowledged: Option<Instant>,
     pub(super) is_ours: bool,
-    /// It could not be removed, and when that is tried again.
+    /// If it could not be removed: when this is tried again.
     pub(super) retry: Option<Instant>,
 }
 
@@ -62,7 +62,7 @@ impl WantedVip {
         (self.is_gone, self.on_lo, self.retry) = (false, true, None);
     }
 
-    /// It is on lo, as a look at it shows.
+    /// A read of lo has found it.
     pub(super) fn see(&mut self, found: &[&LoAddress], marks: MarkSupport, now: Instant) {
         if self.is_gone && self.removals != Removals::default() {
             self.return_to(now);

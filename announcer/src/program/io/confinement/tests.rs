@@ -1,4 +1,4 @@
-//! With a daemon's files below a folder, and programs of every host.
+//! Tests with a daemon's files below a folder, and with programs that every host has.
 
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
@@ -12,7 +12,7 @@ use crate::program::{Bounds, ProgramEnd, ProgramSpec, RunAs};
 
 const LONG: Duration = Duration::from_secs(20);
 
-/// The daemon's files below a folder, and what its programs may not do to them.
+/// The daemon's files below a folder.
 struct Daemon {
     folder: TempDir,
     programs: Programs,
@@ -20,7 +20,7 @@ struct Daemon {
 }
 
 impl Daemon {
-    /// A state directory, a socket's directory, a configuration and a key; and a folder of a program's own.
+    /// A state directory, a socket's directory, a configuration and a key; and a folder for a program.
     fn new() -> Daemon {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
@@ -37,7 +37,7 @@ impl Daemon {
             fs::write(at(file), "text\n").unwrap();
             fs::set_permissions(at(file), fs::Permissions::from_mode(mode)).unwrap();
         }
-        // The names that are configured lead there by way of a link.
+        // The configured names lead there through a link.
         std::os::unix::fs::symlink("key", at("etc/link")).unwrap();
         let config = format!(
             with_services!(
@@ -53,7 +53,7 @@ impl Daemon {
         Daemon { programs: Programs::new(Files::new(), files, given), folder, _configs: configs }
     }
 
-    /// The exit code of a script that finds the folder as its working directory and the daemon as `$1`.
+    /// The end of a script whose working directory is the folder, with the daemon's process id as `$1`.
     async fn exit(&self, programs: &Programs, user: RunAs, script: &str) -> (ProgramEnd, String) {
         let script = format!("cd {} && {{ {script}\n}}", self.folder.path().display());
         let daemon = std::process::id().to_string();
@@ -65,7 +65,7 @@ impl Daemon {
     }
 }
 
-/// As a user who is not root: what a root's programs may do is root's own matter.
+/// Runs a test as a user who is not root, because programs of root are not confined.
 fn unprivileged(test: &str) {
     let mut command = if Uid::effective().is_root() {
         let mut command = Command::new("setpriv");
@@ -96,7 +96,7 @@ async fn alone_confined() {
     let Support::Landlock(abi) = open.0.confinement.support else { return println!("SKIPPED: no Landlock") };
     let mut wrong = Vec::new();
     for (script, least) in [
-        // Each does what it says if nothing keeps it from that.
+        // Each command works if it is not confined.
         ("echo > state/drain/www", 1),
         ("echo > state/new", 1),
         ("echo more >> state/running", 1),
@@ -137,7 +137,7 @@ async fn alone_confined() {
         }
     }
     for script in [
-        // What programs of checks and hooks do.
+        // Things that programs of checks and hooks do.
         "cat state/running run/lock etc/config etc/other",
         "ls -l state run etc / /etc /run /var/lib",
         "echo more >> etc/other",

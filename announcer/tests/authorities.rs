@@ -1,5 +1,5 @@
-//! A `ca_file` that a check cannot do without and that is of no use: said at the start, which goes on, and a reason to
-//! refuse a reload. In a network namespace of its own.
+//! Tests a `ca_file` that a check needs and that cannot be used: the start logs it and continues, and a reload is refused. The test
+//! runs in its own network namespace.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -102,7 +102,7 @@ fn a_file_of_authorities_that_is_of_no_use_is_reported_and_stops_a_reload_alone(
         eprintln!("skipped: needs root to make a network namespace");
         return;
     }
-    // On a thread of its own, which alone is in the namespace.
+    // It runs on a separate thread, and only this thread is in the namespace.
     if let Err(panic) = std::thread::spawn(without_authorities).join() {
         std::panic::resume_unwind(panic);
     }

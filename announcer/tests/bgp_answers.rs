@@ -1,4 +1,4 @@
-//! What we answer to what no peer should send: RFC 4271 §6 row by row, with each answer's data, on the wire.
+//! Tests our answers to malformed or unexpected messages: RFC 4271 §6 row by row, with the data of each answer, over TCP.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -31,7 +31,7 @@ async fn to_established(octets: &[u8]) -> (u8, u8, Vec<u8>) {
     router.farewell().await
 }
 
-/// A session that is up shrugs at the octets: a refresh after them is answered.
+/// An established session ignores the octets: a refresh after them is answered.
 async fn shrugs_at(open: &[u8], octets: &[u8]) {
     let mut session = Session::start().await;
     let mut router = session.established_with(open).await;

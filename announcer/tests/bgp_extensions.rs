@@ -1,4 +1,4 @@
-//! The extensions as a scripted router sees them, row by row; what a row asks is its test's name.
+//! Tests the extensions with a scripted router, row by row; the name of a test says what it checks.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -30,7 +30,7 @@ fn has(octets: &[u8], wanted: &[u8]) -> bool {
     octets.windows(wanted.len()).any(|window| window == wanted)
 }
 
-/// The next UPDATE of a family that announces.
+/// The next UPDATE that announces routes of a family.
 async fn announced(router: &mut Router, family: Family) -> Vec<u8> {
     loop {
         let body = router.update().await;
@@ -56,7 +56,7 @@ async fn rfc_4760_only_families_in_both_opens() {
     assert_eq!(status.not_sent, [(Family::V4, NotSent::FamilyNotNegotiated(Family::V4))].into());
     assert_eq!(status.not_sent[&Family::V4].label(), "family_not_negotiated");
 
-    // And we offer what is configured, no more.
+    // We offer only the configured families.
     let session = Session::start_with(|peer| peer.families = [Family::V4].into()).await;
     let (_router, offered) = session.opened().await;
     let families: Vec<&[u8]> =
@@ -128,7 +128,7 @@ async fn rfc_4724_off_by_default_r_on_a_restart_f_only_if_vips_are_present() {
     };
     assert_eq!(restart_of(false, Some(10), &[]).await, value(0, 0, 0));
     assert_eq!(restart_of(true, Some(10), &["192.0.2.80"]).await, value(0x80, 0, 0));
-    // An address that every test's host has stands for a VIP on lo.
+    // An address that every test host has is used as a VIP on lo.
     assert_eq!(restart_of(true, Some(10), &["::1"]).await, value(0x80, 0, 0x80));
     assert_eq!(restart_of(false, Some(10), &["::1"]).await, value(0, 0, 0x80));
     assert_eq!(restart_of(true, Some(10), &["::1", "2001:db8::80"]).await, value(0x80, 0, 0));
@@ -136,7 +136,7 @@ async fn rfc_4724_off_by_default_r_on_a_restart_f_only_if_vips_are_present() {
 
 #[tokio::test]
 async fn rfc_4724_f_is_what_is_true_when_the_open_is_sent() {
-    // The router takes one connection at a time: ours waits until the other is accepted.
+    // The router accepts one connection at a time: ours waits until the other one is accepted.
     let socket = tokio::net::TcpSocket::new_v4().unwrap();
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let listener = socket.listen(0).unwrap();
@@ -151,7 +151,7 @@ async fn rfc_4724_f_is_what_is_true_when_the_open_is_sent() {
             },
         );
         session.until(|status| status.state == StateName::Connect).await;
-        tokio::time::sleep(Duration::from_millis(200)).await; // its SYN is out, and was dropped
+        tokio::time::sleep(Duration::from_millis(200)).await; // its SYN was sent, and was dropped
         session.vips.send_replace(Arc::new(["::1".parse().unwrap()].into()));
         session.accept().await;
         session
@@ -280,7 +280,7 @@ async fn rfc_8950_v4_nlri_with_a_v6_next_hop_only_if_agreed() {
     router.send(&open(65000, CAPABILITIES)).await;
     router.expect(KEEPALIVE).await;
     router.send(&keepalive()).await;
-    // Not agreed, and the interface (lo) has no IPv4 address that lasts: not sent, and so not wrong.
+    // It is not negotiated, and the interface (lo) has no lasting IPv4 address: the routes are not sent.
     let status = session.until(|status| status.acknowledged == 1).await;
     assert_eq!(status.not_sent, [(Family::V4, NotSent::NoNextHop(Family::V4))].into());
     drop(router);
@@ -289,7 +289,7 @@ async fn rfc_8950_v4_nlri_with_a_v6_next_hop_only_if_agreed() {
     let status =
         session.until(|status| status.negotiated.as_ref().is_some_and(|n| n.extended_next_hop)).await;
     assert_eq!(status.peer_address, Some("::1".parse().unwrap()));
-    // ::1 is no global address: with one that is given, IPv4 goes with it as well.
+    // ::1 is not a global address. With a configured global address, IPv4 routes have it as next hop too.
     let mut changed = PeerConfig::clone(&session.peer.borrow());
     changed.overrides.next_hop_v4 = Some("10.0.0.1".parse().unwrap());
     session.peer.send_replace(Arc::new(changed));
@@ -302,7 +302,7 @@ async fn rfc_8950_v4_nlri_with_a_v6_next_hop_only_if_agreed() {
     assert!(offered.iter().all(|(code, _)| *code != 5));
 }
 
-/// Plays on a host of its own, set up by these lines of `ip`; that needs root.
+/// Runs the test in its own network namespace, set up by these lines of `ip`. This needs root.
 fn on_a_host_of_its_own<F: Future<Output = ()>>(
     lines: &'static [&str],
     play: impl FnOnce() -> F + Send + 'static,
@@ -447,7 +447,7 @@ async fn a_changed_attribute_of_the_peer_is_announced_again_and_resets_nothing()
         let body = router.update().await;
         assert!(body[..2] == [0, 0] && body.ends_with(VIP), "announced, nothing withdrawn: {body:02x?}");
     }
-    // A reload that changes nothing says nothing: the next message is the answer to a refresh.
+    // A reload without changes sends nothing: the next message is the answer to a refresh.
     let same = Arc::clone(&session.peer.borrow());
     session.peer.send_replace(same);
     tokio::task::yield_now().await;

@@ -1,5 +1,5 @@
-//! What a session makes of the network below it, on a host of its own with a real kernel: addresses that come and go, another
-//! way to the router, segments that are lost. Needs root, and `ip` and `nft`.
+//! Tests how a session reacts to changes of the network, in its own network namespace with a real kernel: changed addresses,
+//! another way to the router, lost segments. Needs root, `ip` and `nft`.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -37,7 +37,7 @@ fn nft(line: &str) {
 
 type Job = Box<dyn FnOnce() -> Box<dyn Any + Send> + Send>;
 
-/// The router's side: a thread in a network namespace of its own, which is gone with it.
+/// The router's side: a thread in its own network namespace, which ends with the thread.
 struct RouterNamespace {
     jobs: mpsc::Sender<(Job, mpsc::Sender<Box<dyn Any + Send>>)>,
     thread: i32,
@@ -58,7 +58,7 @@ impl RouterNamespace {
         RouterNamespace { jobs, thread: thread.recv().unwrap() }
     }
 
-    /// Does something on the router.
+    /// Runs a function on the router.
     fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> T {
         let (reply, answer) = mpsc::channel();
         self.jobs.send((Box::new(move || Box::new(job()) as Box<dyn Any + Send>), reply)).unwrap();
@@ -80,7 +80,7 @@ impl RouterNamespace {
         self.run(move || nft(line));
     }
 
-    /// Drops what arrives and fits `what`, as a filter on the way would.
+    /// Drops arriving packets that match `what`, like a filter on the way.
     fn drops(&self, what: &'static str) {
         self.nft("add table inet lost");
         self.nft("add chain inet lost in { type filter hook input priority 0; }");
@@ -97,7 +97,7 @@ impl RouterNamespace {
     }
 }
 
-/// Plays on a host of its own with a router beside it.
+/// Runs the test in its own network namespace, with a router in another one.
 fn play<F: Future<Output = ()>>(play: impl FnOnce(RouterNamespace) -> F + Send + 'static) {
     if !nix::unistd::geteuid().is_root() {
         return println!("SKIPPED: needs root to make a network namespace; run the tests with sudo");
@@ -113,7 +113,7 @@ fn play<F: Future<Output = ()>>(play: impl FnOnce(RouterNamespace) -> F + Send +
     }
 }
 
-/// The host's network, followed as the daemon does.
+/// The host's network, watched as in the daemon.
 fn followed() -> watch::Receiver<Arc<Network>> {
     let (publish, seen) = watch::channel(Arc::new(Network::default()));
     tokio::spawn(network::watch(publish));
@@ -130,7 +130,7 @@ fn dialing(listener: TcpListener, change: impl FnOnce(&mut PeerConfig)) -> Sessi
     Session::dialing(listener, change, |local| local.network = followed())
 }
 
-/// Lets a router live on its own: it answers and sends KEEPALIVEs.
+/// Lets a router run by itself: it answers and sends KEEPALIVEs.
 fn live(mut router: Router) -> tokio::task::JoinHandle<()> {
     tokio::spawn(async move {
         let mut tick = tokio::time::interval(Duration::from_millis(500));
@@ -162,7 +162,8 @@ fn a_session_ends_at_once_when_its_own_address_is_replaced_and_comes_back_from_t
         let began = Instant::now();
         ip("address add 10.0.1.12/24 dev us");
         ip("address del 10.0.1.11/24 dev us");
-        // The kernel removes the further addresses of a subnet with its first one, unless it is told to promote them.
+        // When the first address of a subnet is removed, the kernel removes the others too, unless it is configured to promote
+        // them.
         let _ = Command::new("ip").args("address add 10.0.1.12/24 dev us".split(' ')).status();
         let down = session.until(|status| status.last_down.is_some()).await.last_down.unwrap();
         assert_eq!(down.why.label(), "address_gone", "{}", down.why);
@@ -265,7 +266,7 @@ fn a_session_that_took_another_way_sees_that_there_is_a_better_one() {
     });
 }
 
-/// B5: every segment of ours is lost, and the router is heard.
+/// B5: every segment of ours is lost, and the router's segments arrive.
 #[test]
 fn what_no_router_acknowledges_does_not_count_and_ends_the_session() {
     play(|far| async move {
@@ -287,7 +288,7 @@ fn what_no_router_acknowledges_does_not_count_and_ends_the_session() {
     });
 }
 
-/// B4: a path MTU that nobody tells of.
+/// B4: a path MTU that no ICMP message reports.
 #[test]
 fn large_segments_that_are_lost_hint_at_the_path_mtu_and_tcp_mss_mends_it() {
     play(|far| async move {
@@ -317,7 +318,7 @@ fn large_segments_that_are_lost_hint_at_the_path_mtu_and_tcp_mss_mends_it() {
     });
 }
 
-/// B2: power is lost while we wait for the OPEN, and the router knows nothing of the connection when it is back.
+/// B2: the router loses power while we wait for its OPEN, and does not know the connection after its restart.
 #[test]
 fn a_router_that_was_restarted_while_we_waited_for_its_open_is_dialled_again_within_seconds() {
     play(|far| async move {
@@ -383,7 +384,7 @@ fn the_router_id_follows_the_configuration_and_the_addresses() {
         let vip = ids.wait_for(|id| id.waits.as_ref().is_some_and(|why| why.contains("VIP 192.0.2.80")));
         timeout(soon, vip).await.expect("the VIP is said").unwrap();
 
-        // The address comes, and the configuration that was wrong is mended.
+        // The address is added, and the wrong configuration is corrected.
         ip("address add 10.0.1.11/24 dev us");
         configs.send_replace(config(&["10.0.1.1"], ""));
         let known = ids.wait_for(|id| id.id.is_some_and(|id| id.to_string() == "10.0.1.11"));
@@ -394,7 +395,7 @@ fn the_router_id_follows_the_configuration_and_the_addresses() {
     });
 }
 
-/// A session in a process of its own, which the test below stops and continues.
+/// A session in a separate process, which the test below stops and continues.
 #[tokio::test]
 async fn session_in_a_process_of_its_own() {
     let Ok(port) = std::env::var("ANNOUNCER_TEST_PORT") else { return };
@@ -410,7 +411,7 @@ async fn session_in_a_process_of_its_own() {
     println!("{:?}", session.status.borrow().last_down);
 }
 
-/// The process stood still and then judges the peer by its own clock: what arrived meanwhile counts.
+/// The process was stopped, and then compares the peer with its own clock: messages that arrived in between count.
 #[tokio::test]
 async fn a_process_that_stood_still_reads_what_arrived_before_it_judges_the_peer() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -436,7 +437,7 @@ async fn a_process_that_stood_still_reads_what_arrived_before_it_judges_the_peer
             sleep(Duration::from_millis(500)).await;
         }
         rustix::process::kill_process(pid, rustix::process::Signal::CONT).unwrap();
-        // Alive: it goes on with KEEPALIVEs, and ends nothing.
+        // The session is alive: it continues with KEEPALIVEs, and does not end.
         let until = Instant::now() + Duration::from_secs(2);
         while Instant::now() < until {
             router.send(&keepalive()).await;

@@ -1,5 +1,5 @@
-//! No octets end the session's task, and how TCP cuts them changes nothing: the same stream to the same session, whole,
-//! octet by octet and in pieces of any size, over real TCP.
+//! No input ends the session's task, and the segments of TCP make no difference: the same stream is sent to the same session, as a
+//! whole, octet by octet and in pieces of any size, over real TCP.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -14,7 +14,7 @@ use scripted::{KEEPALIVE, NOTIFICATION, OPEN, REFRESH, Session, UPDATE, keepaliv
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
-/// How far the session is brought before the stream.
+/// The state of the session before the stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum StartState {
     OpenSent,
@@ -22,16 +22,16 @@ enum StartState {
     Established,
 }
 
-/// What a session made of a stream.
+/// The result of a stream.
 #[derive(Debug, PartialEq, Eq)]
 struct Answer {
-    /// All but UPDATEs and bounds, which depend on what was asked together: type and body.
+    /// The sent messages with type and body, except UPDATEs and refresh bounds, which depend on the timing.
     said: Vec<(u8, Vec<u8>)>,
     received: MessageCounters,
     why: String,
 }
 
-/// A stream of messages that are mostly right, and then of anything.
+/// A stream of messages that are mostly correct, and then random octets.
 fn stream(luck: &mut fastrand::Rng) -> Vec<u8> {
     let mut stream = Vec::new();
     for _ in 0..luck.usize(1..12) {
@@ -55,12 +55,12 @@ fn stream(luck: &mut fastrand::Rng) -> Vec<u8> {
     stream
 }
 
-/// With a hold time of zero: a slow machine sends no KEEPALIVE that another does not.
+/// An OPEN with a hold time of zero, so that a slow machine sends no additional KEEPALIVE.
 fn open() -> Vec<u8> {
     message(OPEN, &open_body(65000, 0, [10, 9, 9, 9], scripted::ENHANCED))
 }
 
-/// Sends the stream in these pieces, closes, and hears what the session said and thought.
+/// Sends the stream in these pieces, closes, and returns the session's messages and status.
 async fn answer(begin: StartState, pieces: Vec<&[u8]>) -> Answer {
     let mut session = Session::start().await;
     session.announce(1, &["192.0.2.80/32"]);
@@ -75,14 +75,14 @@ async fn answer(begin: StartState, pieces: Vec<&[u8]>) -> Answer {
     };
     for piece in &pieces {
         if router.stream.write_all(piece).await.is_err() {
-            break; // it hung up on what came before
+            break; // it closed the connection because of an earlier message
         }
         if pieces.len() > 1 {
-            // Long enough for most pieces to be read alone.
+            // This is long enough so that most pieces are read separately.
             tokio::time::sleep(Duration::from_micros(200)).await;
         }
     }
-    let _ = router.stream.shutdown().await; // it may be closed already
+    let _ = router.stream.shutdown().await; // it may already be closed
     let mut octets = Vec::new();
     timeout(Duration::from_secs(5), router.stream.read_to_end(&mut octets))
         .await
@@ -90,7 +90,7 @@ async fn answer(begin: StartState, pieces: Vec<&[u8]>) -> Answer {
         .expect("with a FIN, and no reset");
     let status = session.until(|status| status.last_down.is_some()).await;
     assert!(!session.task.is_finished(), "the task lives on");
-    // And it is as good as new.
+    // A new session can be established afterwards.
     session.established_with(&open()).await;
     let why = status.last_down.unwrap().why.to_string();
     Answer { said: messages(&octets), received: status.received, why }

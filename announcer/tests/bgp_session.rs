@@ -1,4 +1,4 @@
-//! A session's life, as a scripted router sees it.
+//! Tests a session from start to end, with a scripted router.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -205,7 +205,7 @@ async fn a_stop_says_why_half_closes_and_waits_for_the_peer() {
     let mut session = Session::start().await;
     let mut router = session.established().await;
     session.announce(1, &[]);
-    // Octets that nobody will read: with a plain close they would make a reset that eats the NOTIFICATION.
+    // Octets that are never read: with a plain close, they would cause a reset, and the NOTIFICATION would be lost.
     router.send(&keepalive()).await;
     session.order.send_replace(SessionOrder::Shutdown { text: "disk swap".into() });
     let mut seen = vec![];
@@ -258,7 +258,7 @@ async fn a_peer_that_stops_reading_holds_up_no_other_and_is_sent_the_sum_later()
     let vips: Vec<String> =
         (0..5000_u32).map(|n| format!("{}/32", std::net::Ipv4Addr::from(0x0a00_0000 + n))).collect();
     let vips: Vec<&str> = vips.iter().map(String::as_str).collect();
-    // No hold time: a slow machine must not end the session that the test blocks.
+    // There is no hold time, so that a slow machine does not end the blocked session.
     let mut stuck = Session::start_narrow(|peer| peer.hold_time = Duration::ZERO).await;
     let mut well = Session::start().await;
     let mut blocked = stuck.established().await;
@@ -271,7 +271,7 @@ async fn a_peer_that_stops_reading_holds_up_no_other_and_is_sent_the_sum_later()
         }
     });
     let began = tokio::time::Instant::now();
-    // 25 kB each: in sum many times what is buffered for a router that takes little and does not read.
+    // Each has 25 kB: together this is much more than the buffers for a router with a small window that does not read.
     for generation in 1..=16 {
         let each: &[&str] = if generation % 2 == 1 { &vips } else { &[] };
         stuck.announce(generation, each);
@@ -301,7 +301,7 @@ async fn a_vip_is_never_the_source() {
     assert_eq!(status.local_address, None);
 }
 
-/// A host with lo and one interface more.
+/// A host with lo and one more interface.
 fn network(lo: LinkState, other: LinkState) -> Arc<Network> {
     let link = |name: &str, state| Link { name: name.into(), state };
     Arc::new(Network {
@@ -333,7 +333,7 @@ async fn a_link_that_goes_down_ends_its_session_at_once_and_no_other() {
     session.established().await;
 }
 
-/// W15: the cut is there before the connection is.
+/// W15: the link goes down before the connection is made.
 #[tokio::test]
 async fn a_cut_is_state_and_not_an_event_that_can_be_missed() {
     use LinkState::{Down, Up};
@@ -344,7 +344,7 @@ async fn a_cut_is_state_and_not_an_event_that_can_be_missed() {
     assert_eq!(status.established, 0);
     links.send_replace(network(Up, Up));
     let up = async {
-        // Those that were given up before wait to be accepted too.
+        // Earlier connections that the session has closed also wait to be accepted.
         loop {
             let mut router = session.accept().await;
             if let Some((OPEN, _)) = router.next().await {
@@ -357,7 +357,7 @@ async fn a_cut_is_state_and_not_an_event_that_can_be_missed() {
     router.expect(KEEPALIVE).await;
 }
 
-/// B5: the router's kernel has it, or it does not count.
+/// B5: a prefix counts only after the router's kernel has acknowledged it.
 #[tokio::test]
 async fn prefixes_count_when_they_are_acknowledged_and_what_is_under_way_is_said_beside() {
     let vips: Vec<String> =

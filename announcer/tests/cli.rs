@@ -1,4 +1,4 @@
-//! What a person types, and what they see. Recorded anew by `TRYCMD=overwrite cargo test -p announcer --test cli`.
+//! Tests the commands and their output. `TRYCMD=overwrite cargo test -p announcer --test cli` records the output again.
 
 #[test]
 fn commands() {

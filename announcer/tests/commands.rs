@@ -1,4 +1,4 @@
-//! Every command that a message, a comment or a document names is one that a person can type (case W20).
+//! Every command in a message, a comment or a document is a valid command (case W20).
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{CommandFactory as _, Parser as _};
 
-/// A command, and where it is named.
+/// A command, and the place where it is used.
 struct CommandMention {
     place: String,
     command: String,
@@ -29,7 +29,7 @@ fn is_ours(text: &str) -> bool {
     ["announcer ", "dsr-setup "].iter().any(|program| text.starts_with(program))
 }
 
-/// What stands between backticks and begins with a program of ours. In sources a literal may go on in the next line.
+/// The texts between backticks that begin with one of our programs. In sources, a literal may continue in the next line.
 fn between_backticks(text: &str) -> Vec<String> {
     let mut joined = String::new();
     for line in text.lines() {
@@ -83,7 +83,7 @@ fn all() -> Vec<CommandMention> {
     all
 }
 
-/// The words of a command as a shell takes them, as far as that is needed here.
+/// The words of a command, split as in a shell, as far as this is needed here.
 fn words(command: &str) -> Vec<String> {
     let mut words = vec![String::new()];
     let mut is_quoted = false;
@@ -98,7 +98,7 @@ fn words(command: &str) -> Vec<String> {
     words
 }
 
-/// What a person sees in the place of `{name}`, `NAME` or `…`, whatever fits.
+/// Replaces `{name}`, `NAME` and `…` by a sample.
 fn filled_in(words: &[String], sample: &str) -> Vec<String> {
     let is_name =
         |word: &String| word.len() > 1 && word.chars().all(|character| character.is_ascii_uppercase());
@@ -109,7 +109,7 @@ fn filled_in(words: &[String], sample: &str) -> Vec<String> {
     words.iter().map(fill).collect()
 }
 
-/// Whether a command of that name exists, with whatever arguments; or the whole command can be typed.
+/// Checks that a command of that name exists; a command with arguments has to be valid as a whole.
 fn parses(command: &str) -> Result<(), String> {
     let words = words(command);
     let is_bare = words.iter().skip(2).all(|word| word.starts_with("--"));
@@ -154,7 +154,7 @@ fn every_command_that_is_named_can_be_typed() {
     assert!(wrong.is_empty(), "no such commands:\n{}", wrong.join("\n"));
 }
 
-/// The rule itself: a test that cannot fail holds nothing.
+/// Tests the check itself, which has to be able to fail.
 #[test]
 fn a_command_that_does_not_exist_is_seen() {
     assert_eq!(

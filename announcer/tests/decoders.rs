@@ -1,4 +1,4 @@
-//! Every decoder over the fuzzers' seeds, as they are and damaged: what `make fuzz` does for hours, in a moment.
+//! Runs every decoder on the seeds of the fuzzers, unchanged and damaged: a short version of `make fuzz`.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 #![allow(unreachable_pub, reason = "shared with the fuzz targets")]
@@ -9,7 +9,7 @@ mod decoders;
 use std::fs;
 use std::path::Path;
 
-/// Octets that lengths, types and versions like to be.
+/// Typical octets of lengths, types and versions.
 const TELLING: [u8; 8] = [0, 1, 2, 4, 19, 23, 0x7f, 0xff];
 
 fn seeds(target: &str) -> Vec<(String, Vec<u8>)> {
@@ -22,7 +22,7 @@ fn seeds(target: &str) -> Vec<(String, Vec<u8>)> {
     seeds
 }
 
-/// Each seed, each beginning of it, and as many damaged copies as asked for.
+/// Decodes each seed, each beginning of it, and this many damaged copies.
 fn decode(target: &str, damaged: usize, decode: fn(&[u8])) {
     let seeds = seeds(target);
     let mut luck = fastrand::Rng::with_seed(1);

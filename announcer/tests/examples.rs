@@ -1,4 +1,4 @@
-//! The configurations of `docs/examples` are ones that `announcer validate` finds nothing wrong with, and its table lists each.
+//! `announcer validate` accepts the configurations of `docs/examples` without a warning, and the table there lists each of them.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -18,7 +18,7 @@ fn names() -> BTreeSet<String> {
     examples.map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned()).collect()
 }
 
-/// What `announcer validate` says of a file: whether the file can be used, and what it prints on standard error.
+/// The result of `announcer validate`: whether the file is valid, and the text on standard error.
 fn validate(file: &Path) -> (bool, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_announcer")).arg("validate").arg(file).output().unwrap();
     (output.status.success(), String::from_utf8(output.stderr).unwrap())
@@ -40,7 +40,7 @@ fn the_table_of_the_examples_lists_each_of_them() {
     assert_eq!(rows.map(|(name, _)| name.to_owned()).collect::<BTreeSet<_>>(), names());
 }
 
-/// The rule itself: a test that cannot fail holds nothing.
+/// Tests the check itself, which has to be able to fail.
 #[test]
 fn a_mistake_and_a_warning_are_seen() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,8 +1,8 @@
-//! Each file that the daemon reads hangs, one after the other: keepalives, probes, the detection of a crash, `status` and the
-//! stop go on. In a network namespace of its own, with a router that is part of the test.
+//! Each file that the daemon reads hangs, one after the other. Keepalives, probes, the detection of a crash, `status` and the stop
+//! must continue. The test runs in its own network namespace, with a router that is part of the test.
 //!
-//! A file hangs in two ways: it is replaced by a FIFO that nobody writes, and its open(2) is held back by fanotify(7), as a file
-//! server that does not answer holds it back.
+//! A file hangs in two ways: it is replaced by a FIFO without a writer, and fanotify(7) blocks its open(2), like a file server that
+//! does not answer.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -23,7 +23,7 @@ use nix::sys::stat::Mode;
 use nix::unistd::Pid;
 use until::{assert_until, until};
 
-/// Nothing here may take longer than this while a file hangs.
+/// No operation here may take longer than this while a file hangs.
 const AT_ONCE: Duration = Duration::from_secs(2);
 const LONG: Duration = Duration::from_secs(20);
 
@@ -37,7 +37,7 @@ impl Drop for Daemon {
     }
 }
 
-/// A web server, as far as a connection goes: it takes each one and closes it. Dropped, nothing listens any more.
+/// A minimal web server: it accepts each connection and closes it. When it is dropped, there is no listener.
 struct Server(Arc<AtomicBool>, Option<JoinHandle<()>>);
 
 impl Server {
@@ -48,7 +48,7 @@ impl Server {
         let end = ends.clone();
         let serving = std::thread::spawn(move || {
             while !end.load(Ordering::Relaxed) {
-                drop(listener.accept()); // none, most of the time
+                drop(listener.accept()); // usually there is none
                 std::thread::sleep(Duration::from_millis(5));
             }
         });
@@ -82,7 +82,7 @@ impl Router {
         std::thread::spawn(move || {
             for stream in listener.incoming() {
                 counts.sessions.fetch_add(1, Ordering::Relaxed);
-                let _ = counts.speak(stream.unwrap()); // its end is counted
+                let _ = counts.speak(stream.unwrap()); // its end is counted inside
                 counts.ended.fetch_add(1, Ordering::Relaxed);
             }
         });
@@ -110,7 +110,7 @@ impl Router {
                 std::thread::sleep(Duration::from_millis(500));
             }
         });
-        // What the hold timer would do.
+        // This has the effect of a hold timer.
         stream.set_read_timeout(Some(Duration::from_secs(3)))?;
         loop {
             let mut header = [0; 19];
@@ -125,7 +125,7 @@ impl Router {
     }
 }
 
-/// Asks for the status, which has to come at once.
+/// Requests the status, which has to arrive at once.
 fn status(folder: &Path) -> Status {
     let began = Instant::now();
     let mut stream = UnixStream::connect(folder.join("run/socket")).unwrap();
@@ -138,7 +138,7 @@ fn status(folder: &Path) -> Status {
     *status
 }
 
-/// Asks until it fits; what did not, within the limit.
+/// Requests the status until it matches; panics with `what` after the limit.
 fn until_status(folder: &Path, limit: Duration, what: &str, fits: impl Fn(&Status) -> bool) -> Status {
     let fitted = until(limit, || {
         let status = Box::new(status(folder));
@@ -151,13 +151,13 @@ fn is_announced(status: &Status, service: &str) -> bool {
     status.services.iter().any(|one| one.name == service && one.vips[0].standing == "announced")
 }
 
-/// A way to hang, and back.
+/// A hanging file; dropping it ends the hang.
 enum Hang {
     Fifo {
         file: PathBuf,
         aside: PathBuf,
     },
-    /// Open(2) waits until it is dropped.
+    /// open(2) blocks until it is dropped.
     Open(Fanotify),
 }
 
@@ -191,7 +191,7 @@ impl Hang {
     }
 }
 
-/// A request whose answer nobody waits for.
+/// Sends a request without waiting for the answer.
 fn poke(folder: &Path, request: &Request) -> UnixStream {
     let mut stream = UnixStream::connect(folder.join("run/socket")).unwrap();
     writeln!(stream, "{}", serde_json::to_string(request).unwrap()).unwrap();
@@ -270,24 +270,24 @@ fn each_file_hangs() {
     ];
     for (way, hang) in ways {
         for file in files {
-            // A folder is no FIFO, and a record that is not there cannot be opened.
+            // A folder cannot be replaced by a FIFO, and a state file that does not exist cannot be opened.
             if (way, file) == ("FIFO", "state/drain") || (way == "open" && !at(file).exists()) {
                 continue;
             }
             let what = format!("{file} hangs by {way}");
             let hanging = hang(&at(file));
             let keepalives = router.keepalives.load(Ordering::Relaxed);
-            // Everything that reads a file is asked to, and nobody waits for it.
+            // Starts everything that reads a file, without waiting for it.
             let asked = [
                 poke(folder, &Request::Reload { force: false }),
                 poke(folder, &Request::Recheck { what: announcer::control::api::Scope::All }),
             ];
             kill(Pid::from_raw(i32::try_from(daemon.0.id()).unwrap()), Signal::SIGHUP).unwrap();
             if file == "state/dsr-setup.json" {
-                // The record is about VIPs: one is removed, and comes back.
+                // The state file is about VIPs: one is removed, and is put back.
                 ip("address delete 192.0.2.80/32 dev lo");
             }
-            // A crash is seen, and so is the return.
+            // A crash is noticed, and so is the return.
             drop(server.take());
             until_status(folder, AT_ONCE, &what, |status| !is_announced(status, "www"));
             server = Some(Server::start(8080));
@@ -306,30 +306,30 @@ fn each_file_hangs() {
     let slow: Vec<UnixStream> = (0..600)
         .map(|_| {
             let mut stream = UnixStream::connect(at("run/socket")).unwrap();
-            let _ = stream.write_all(b"{\"request\":"); // it may have been let go already
+            let _ = stream.write_all(b"{\"request\":"); // it may already be disconnected
             stream
         })
         .collect();
     status(folder);
     drop(slow);
 
-    // A stop goes on too, while what it could read hangs.
+    // A stop also works while the files that it could read hang.
     let hanging = Hang::by_open(&config);
     drop(poke(folder, &Request::Reload { force: false }));
-    std::thread::sleep(Duration::from_millis(100)); // the reload is under way
+    std::thread::sleep(Duration::from_millis(100)); // the reload is running
     kill(Pid::from_raw(i32::try_from(daemon.0.id()).unwrap()), Signal::SIGTERM).unwrap();
     assert_until(LONG, "the stop waits for no file", || daemon.0.try_wait().unwrap().is_some());
     hanging.end();
 }
 
-// W2, W3, W7, W8, and every other file: none of them could hang without the daemon standing still.
+// W2, W3, W7, W8: each of these files, when it hung, stopped the whole daemon. The test has all files.
 #[test]
 fn a_file_that_hangs_costs_its_own_purpose_alone() {
     if !nix::unistd::geteuid().is_root() {
         eprintln!("skipped: needs root to make a network namespace");
         return;
     }
-    // On a thread of its own, which alone is in the namespace, and which its own threads inherit.
+    // It runs on a separate thread. Only this thread and the threads that it starts are in the namespace.
     if let Err(panic) = std::thread::spawn(each_file_hangs).join() {
         std::panic::resume_unwind(panic);
     }

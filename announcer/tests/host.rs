@@ -1,5 +1,5 @@
-//! The daemon and what others do to lo, to addresses and to its state file, in a network namespace of its own: with the real
-//! kernel and the programs that people use.
+//! Tests how the daemon reacts when other programs change lo, addresses and its state file. Each test runs in its own network
+//! namespace, with the real kernel and real programs.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -17,10 +17,10 @@ use until::until;
 
 const V4: &str = "192.0.2.80";
 const V6: &str = "2001:db8::80";
-/// How long anything may take before it is called broken.
+/// The longest time that an operation may take before the test fails.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A namespace with one interface beside lo, quiet ARP, and a daemon that announces two VIPs to whoever would connect.
+/// A namespace with one interface besides lo, the ARP settings, and a daemon that announces two VIPs.
 struct Host {
     netns: Netns,
     dir: TempDir,
@@ -84,7 +84,7 @@ impl Host {
         command
     }
 
-    /// Starts the daemon and waits until it announces what it should.
+    /// Starts the daemon and waits until it announces the VIPs.
     fn start(&mut self) {
         let log = std::fs::File::create(self.dir.path().join("log")).unwrap();
         let config = self.config();
@@ -142,7 +142,7 @@ impl Host {
         assert!(output.status.success(), "{}", text(&output.stderr));
     }
 
-    /// Watches for a while that nothing is withdrawn.
+    /// Checks for some time that nothing is withdrawn.
     fn stays_announced(&self, time: Duration) {
         let end = Instant::now() + time;
         while Instant::now() < end {
@@ -177,7 +177,7 @@ fn a_state_file_that_cannot_be_used_is_a_warning_and_withholds_nothing() {
     let file = host.state_dir().join("dsr-setup.json");
     std::fs::write(&file, r#"{"life":"x"#).unwrap();
     host.warns("dsr-setup.json` is not readable");
-    // Looked at again, by an event and by a removal.
+    // lo is read again, because of an event and of a removal.
     host.netns.run(&format!("ip addr del {V4}/32 dev lo"));
     host.wait("put back", |host| host.holds(V4));
     host.stays_announced(Duration::from_secs(2));
@@ -197,7 +197,7 @@ fn a_state_file_that_is_a_fifo_holds_nothing_up() {
     host.stays_announced(Duration::from_secs(2));
 }
 
-/// Case W4, where no router has to acknowledge.
+/// Case W4, without a router that has to acknowledge.
 #[test]
 fn each_vip_leaves_lo_settle_after_its_own_reload() {
     let Some(host) = started() else { return };
@@ -216,7 +216,7 @@ fn each_vip_leaves_lo_settle_after_its_own_reload() {
     assert!(host.holds(V4));
 }
 
-/// Case H3: what `ip address flush` and `nmcli connection up` do.
+/// Case H3: the removals by `ip address flush` and `nmcli connection up`.
 #[test]
 fn lo_that_is_flushed_twice_within_milliseconds_withdraws_nothing() {
     let Some(host) = started() else { return };
@@ -227,12 +227,12 @@ fn lo_that_is_flushed_twice_within_milliseconds_withdraws_nothing() {
     host.stays_announced(Duration::from_secs(2));
 }
 
-/// Case H3: a real fight is told.
+/// Case H3: repeated removals by another program are reported.
 #[test]
 fn a_vip_that_is_removed_again_and_again_is_not_announced() {
     let Some(host) = started() else { return };
     host.wait("withheld", |host| {
-        let _ = host.netns.command(&["ip", "addr", "del", &format!("{V4}/32"), "dev", "lo"]).output(); // gone already
+        let _ = host.netns.command(&["ip", "addr", "del", &format!("{V4}/32"), "dev", "lo"]).output(); // it may be gone already
         !is_announced(&host.status().unwrap())
     });
     let status = host.status().unwrap();
@@ -256,7 +256,7 @@ fn a_vip_that_was_replaced_gets_its_flags_and_lifetimes_back() {
     });
     assert!(host.log().contains("was set right"), "{}", host.log());
     host.stays_announced(Duration::from_secs(1));
-    // Its mark is back too: it leaves when nobody wants it.
+    // Its mark is back too: it leaves when no service names it.
     host.reload(&[V4], "1s");
     host.wait("without it", |host| !host.holds(V6));
 }
@@ -315,7 +315,7 @@ fn a_host_with_link_local_addresses_alone_is_warned_that_it_sends_from_a_vip() {
     host.warns_no_more();
 }
 
-/// What nobody wants at the start leaves after `settle`; what somebody else put there stays.
+/// A VIP with our mark that no service names at the start leaves after `settle`; an address of another program stays.
 #[test]
 fn a_vip_of_an_older_configuration_leaves_after_the_start() {
     let Some(mut host) = started() else { return };

@@ -1,4 +1,5 @@
-//! The architecture as a test: imports point down only, and only edge files touch the world.
+//! The architecture as a test: imports only point to the same or a lower layer, and only edge files use sockets, files, clocks and
+//! processes.
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
@@ -6,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Words of the world, and where they may stand: `io.rs`, below `io/`, and in [`EDGES`].
+/// Names of the outside world. They may only be used in `io.rs`, below `io/`, and in [`EDGES`].
 const WORLD: &[&str] = &[
     "tokio::",
     "rtnetlink",
@@ -33,10 +34,10 @@ const WORLD: &[&str] = &[
     "fastrand::",
 ];
 
-/// Files that touch the world by their nature.
+/// Other files that may use these names.
 const EDGES: &[&str] = &["daemon.rs", "main.rs", "cli.rs"];
 
-/// Layer of each module, longest prefix first; see the module doc of `lib.rs`.
+/// The layer of each module, longest prefix first; see the module doc of `lib.rs`.
 const LAYERS: &[(&str, u8)] = &[
     ("control::io::client", 4),
     ("cli", 4),
@@ -75,7 +76,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("model", 0),
 ];
 
-/// Modules that never name one another, and imports that a layer's number alone would allow.
+/// Modules that must not import each other, although their layers would allow it.
 const FORBIDDEN: &[(&str, &str)] = &[
     ("bgp", "health"),
     ("bgp", "director"),
@@ -215,7 +216,7 @@ fn only_edge_files_touch_the_world() {
     let mut wrong = Vec::new();
     for source in sources().iter().filter(|source| !is_edge(&source.path)) {
         for (number, line) in &source.lines {
-            // Channels join tasks; they touch nothing.
+            // Channels only connect tasks; they are allowed everywhere.
             let line = &line.replace("tokio::sync::", "");
             for word in WORLD.iter().filter(|word| line.contains(*word)) {
                 wrong.push(format!("src/{}:{number}: `{word}`: {}", source.path, line.trim()));
@@ -279,7 +280,7 @@ fn only_the_wall_names_zettabgp_and_only_three_files_are_unsafe() {
     }
 }
 
-/// Words of files. The door to the disk may use them, and so may the runner of programs, which looks at a program's file, /proc and
+/// Names of the file API. Only the door to the disk may use them, and the runner of programs: it reads a program's file, /proc and
 /// /etc/passwd on the blocking thread that starts the program, within the time limit of its run.
 const DISK: &[&str] = &["std::fs", "tokio::fs", "File::open", "File::create", "File::options", " fs::"];
 
@@ -297,7 +298,7 @@ fn files_are_touched_by_the_door_alone() {
     assert!(wrong.is_empty(), "files are read and written by files/io.rs alone:\n{}", wrong.join("\n"));
 }
 
-/// What comes from outside is made safe for a terminal by one function; the configuration refuses such characters.
+/// One function makes text from outside safe for a terminal; the configuration refuses such characters.
 #[test]
 fn text_is_made_safe_in_one_place() {
     for source in sources().iter().filter(|source| !below(&source.module, "model::text")) {
@@ -312,8 +313,8 @@ fn text_is_made_safe_in_one_place() {
     }
 }
 
-/// Modules that import one another in a circle cannot be read one after the other. A module and those below it are one room, in
-/// which both directions are Rust's own way.
+/// Modules that import each other in a circle cannot be read one after the other. A module and its submodules may import each
+/// other, as is usual in Rust.
 #[test]
 fn imports_have_no_circles() {
     let sources = sources();
@@ -343,7 +344,7 @@ fn place(modules: &[&str], name: &str) -> Option<usize> {
     modules.iter().enumerate().filter_map(fits).max().map(|(_, place)| place)
 }
 
-/// For each place that can be reached from itself, a shortest way around; each circle once.
+/// For each module that can be reached from itself, a shortest circle; each circle once.
 fn circles(edges: &[Vec<usize>]) -> Vec<Vec<usize>> {
     let mut found: Vec<Vec<usize>> = Vec::new();
     for start in 0..edges.len() {
@@ -459,7 +460,7 @@ fn a_declaration_is_seen() {
     assert_eq!(declared(text), ["A", "B", "C", "H", "I", "J"]);
 }
 
-/// The rules themselves: a test that cannot fail holds nothing.
+/// Tests the checks themselves, which have to be able to fail.
 #[test]
 fn a_forbidden_import_is_seen() {
     let source = |path: &str| SourceFile {

@@ -1,12 +1,11 @@
-//! `docs/rfc.md` held to the sources: each item and each test that it names exists, and each row has a test or says that
-//! it is open.
+//! Compares `docs/rfc.md` with the sources: each named item and test has to exist, and each row has a test or says that it is open.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The sections, and how many rows each has at the least: a row is added, and never lost.
+/// The sections, and the least number of rows of each, so that no row is lost.
 const SECTIONS: &[(&str, usize)] =
     &[("Answers to errors", 18), ("The machine", 12), ("Extensions", 26), ("Outages to be immune to", 11)];
 
@@ -53,7 +52,7 @@ fn rows(text: &str) -> Vec<Row> {
     rows
 }
 
-/// What stands between backquotes as `module::item`.
+/// The texts `module::item` between backticks.
 fn names(cell: &str) -> Vec<(&str, &str)> {
     cell.split('`').skip(1).step_by(2).filter_map(|span| span.rsplit_once("::")).collect()
 }
@@ -80,7 +79,7 @@ fn below(folder: &Path, found: &mut Vec<String>) {
     }
 }
 
-/// Whether a word stands in a text by itself, and not in a comment.
+/// Whether a text contains a whole word outside of comments.
 fn has_word(text: &str, word: &str) -> bool {
     let part_of = |c: char| c.is_alphanumeric() || c == '_';
     text.lines().filter(|line| !line.trim_start().starts_with("//")).any(|line| {
@@ -108,7 +107,7 @@ fn has_test(text: &str, name: &str) -> bool {
     lines.iter().enumerate().any(|(at, line)| (begins(line) && tested(at)) || line.starts_with(&trial))
 }
 
-/// All that is wrong with the page.
+/// All mistakes in the page.
 fn faults(text: &str) -> Vec<String> {
     let mut faults = Vec::new();
     let rows = rows(text);

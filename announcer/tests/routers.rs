@@ -1,4 +1,4 @@
-//! Each hint at a real router in that state: FRR, BIRD, GoBGP, OpenBGPD and ExaBGP, as Debian has them, in network namespaces.
+//! Tests each hint with a real router in that state: FRR, BIRD, GoBGP, OpenBGPD and ExaBGP from Debian, in network namespaces.
 //!
 //! It needs root, the routers, nftables and iproute2, and takes minutes: `make interop` runs it.
 
@@ -12,7 +12,7 @@ mod routers {
 use routers::bench::Bench;
 use routers::cases::CASES;
 
-/// `ROUTER_HINTS=words` runs the cases whose name has them.
+/// `ROUTER_HINTS=words` runs the cases whose name contains these words.
 #[test]
 #[ignore = "needs root and routers; `make interop` runs it"]
 fn each_hint_is_seen_at_a_router_in_that_state() {

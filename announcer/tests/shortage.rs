@@ -1,4 +1,5 @@
-//! A daemon that has no descriptors left: nothing is withdrawn, and everybody is told. In a network namespace of its own.
+//! Tests a daemon without free descriptors: nothing is withdrawn, and `status` and metrics show it. The test runs in its own
+//! network namespace.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -49,16 +50,16 @@ impl Daemon {
         Daemon(daemon)
     }
 
-    /// Changes its limit of descriptors; what it was before.
+    /// Changes its limit of descriptors; returns the old limit.
     fn limit(&self, current: Option<u64>) -> Option<u64> {
-        let maximum = getrlimit(Resource::Nofile).maximum; // which it has from us
+        let maximum = getrlimit(Resource::Nofile).maximum; // it has inherited this from us
         prlimit(Some(Pid::from_child(&self.0)), Resource::Nofile, Rlimit { current, maximum })
             .unwrap()
             .current
     }
 }
 
-/// A connection to the daemon that is there already, for when no other can be made.
+/// A connection to the daemon that is opened in advance, because later none can be opened.
 fn connect(folder: &Path) -> UnixStream {
     until(PATIENCE, || UnixStream::connect(folder.join("socket"))).unwrap()
 }
@@ -73,7 +74,7 @@ fn ask(mut stream: UnixStream) -> Status {
     *status
 }
 
-/// Asks until the VIP stands like that.
+/// Requests the status until the VIP has this standing.
 fn until_it_is(folder: &Path, standing: &str) -> Status {
     let fitted = until(PATIENCE, || {
         let status = ask(connect(folder));
@@ -82,7 +83,7 @@ fn until_it_is(folder: &Path, standing: &str) -> Status {
     fitted.unwrap_or_else(|services| panic!("{services:?}"))
 }
 
-/// How many probes were not asked for want of descriptors, as status warns of it.
+/// The number of probes that were skipped because of missing descriptors, from the warning in status.
 fn not_asked(status: &Status) -> u32 {
     let said = "announcer is out of file descriptors: ";
     let count = status.warnings.iter().find_map(|warning| warning.strip_prefix(said)?.split(' ').next());
@@ -113,7 +114,7 @@ fn without_descriptors() {
         before = not_asked(&status);
     }
 
-    // What they see counts again as soon as they can look.
+    // Their results count again as soon as descriptors are free.
     daemon.limit(limit);
     drop(listener);
     let status = until_it_is(folder, "not_announced");
@@ -126,7 +127,7 @@ fn a_daemon_without_descriptors_withdraws_nothing_and_says_so() {
         eprintln!("skipped: needs root to make a network namespace");
         return;
     }
-    // On a thread of its own, which alone is in the namespace.
+    // It runs on a separate thread, and only this thread is in the namespace.
     if let Err(panic) = std::thread::spawn(without_descriptors).join() {
         std::panic::resume_unwind(panic);
     }

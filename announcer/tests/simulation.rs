@@ -1,16 +1,16 @@
-//! Two machines joined on a virtual clock: ours, fed by the director, and a router's, with loss, delay, resets, power
-//! cuts, sleeping readers and garbage between them. Probes, drains, reloads and lost VIPs come in any order, and their sources
-//! hang for a while. What is held, at every step of every seed:
+//! Connects two state machines on a virtual clock: ours, with the director, and a router's. Between them there are loss, delay,
+//! resets, power cuts, readers that stop, and random octets. Probes, drains, reloads and lost VIPs come in any order, and their
+//! sources hang for some time. At every step of every seed, these properties are checked:
 //!
-//! - Up and Down alternate; nothing is sent without TCP; a deadline that comes moves; who wants a session waits for
-//!   something.
-//! - What is healthy is announced, and nothing else is, by an oracle that judges from the whole history.
-//! - A reload is refused exactly where it would withdraw all that is announced, or end a drain.
-//! - A router that has read all that was said has exactly the Loc-RIB, attributes and all, by a decoder of its own.
-//! - When nothing more goes wrong the session comes back, and stays.
+//! - Up and Down alternate; nothing is sent without TCP; a deadline that is reached changes; a wanted session always has a deadline
+//!   or a connection.
+//! - Exactly the healthy VIPs are announced, according to an oracle that uses the whole history.
+//! - A reload is refused exactly if it would withdraw every announced VIP, or end a drain.
+//! - A router that has read all messages has exactly the Loc-RIB, with all attributes, according to its own decoder.
+//! - When no more faults happen, the session is established again, and stays up.
 //!
-//! `SEEDS=1000000 cargo test --release --test simulation` runs more of them; a seed that fails is printed, and
-//! `SEED=n` runs it alone, with every event.
+//! `SEEDS=1000000 cargo test --release --test simulation` runs more seeds. A seed that fails is printed, and `SEED=n` runs only
+//! that seed and prints every event.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 #![allow(unreachable_pub, reason = "the modules of a test are nobody else's")]
@@ -40,7 +40,7 @@ use health::Health;
 use link::{Link, Segment, Side};
 use speaker::{HEALED, Speaker, World, shutdown};
 
-/// How many seeds the usual run of the tests takes.
+/// The number of seeds in a normal run of the tests.
 const USUAL: u64 = 2000;
 
 #[test]
@@ -78,24 +78,24 @@ fn two_machines_keep_their_promises_whatever_happens() {
     let mut sum = EventCounts::default();
     sums.into_iter().for_each(|one| sum.add(one));
     println!("{seeds} seeds in {:.1?}: {sum:?}", began.elapsed());
-    // It would be easy to promise much of a world in which nothing happens.
+    // The checks are only useful if enough events happened.
     assert!(sum.sessions > seeds && sum.updates > 3 * seeds && sum.held > 10 * seeds, "{sum:?}");
     assert!(sum.reloads > seeds && sum.refused > seeds / 4 && sum.lapsed > seeds / 4, "{sum:?}");
 }
 
-/// What happened, to show that something did.
+/// Counters of what happened in all runs.
 #[derive(Debug, Default)]
 struct EventCounts {
-    /// Sessions that came up on our side.
+    /// Sessions that were established on our side.
     sessions: u64,
     /// UPDATEs that we sent.
     updates: u64,
-    /// How often a router's table was held against the Loc-RIB.
+    /// How often a router's table was compared with the Loc-RIB.
     held: u64,
     /// Reloads that were made, and that were refused.
     reloads: u64,
     refused: u64,
-    /// How often leases ran out.
+    /// How often leases ended.
     lapsed: u64,
     /// Events of all kinds.
     events: u64,
@@ -125,10 +125,10 @@ struct Simulation {
     us: Speaker,
     router: Speaker,
     health: Health,
-    /// When the router, or we, are started again, and the router's reader wakes.
+    /// When the router or our side is restarted, and when the router's reader continues.
     restart: [Option<Instant>; 2],
     wakes: Option<Instant>,
-    /// The router's stream may be out of step: part of a message has yet to be completed by the next.
+    /// Whether the router's stream may have an incomplete message.
     garbled: bool,
     sum: EventCounts,
     trace: bool,
@@ -162,7 +162,7 @@ impl Simulation {
         let timers = |hold: u16| Timers::new(Duration::from_secs(480.max(2 * u64::from(hold))));
         let send_hold = Duration::from_secs([20, 480][luck.usize(..2)]);
         let us = Timers { send_hold, ..timers(ours.hold_time) };
-        // A router listens, once it is ready to.
+        // A router listens when it is ready.
         let router = Timers { connect: Duration::from_secs(3600), ..timers(theirs.hold_time) };
         let loss = [0.0, 0.02, 0.2][luck.usize(..3)];
         let delay = Duration::from_micros(luck.u64(50..100_000));
@@ -214,7 +214,7 @@ impl Simulation {
         self.sum
     }
 
-    /// Runs the world until then, or until `enough`.
+    /// Runs the simulation until `end`, or until `enough` is true.
     fn live_until(&mut self, end: Instant, enough: impl Fn(&Self) -> bool) -> bool {
         while !enough(self) {
             let mut times: Vec<Instant> = [
@@ -242,7 +242,7 @@ impl Simulation {
         true
     }
 
-    /// Whatever is due first.
+    /// Executes the event that is due first.
     fn happen(&mut self) {
         self.sum.events += 1;
         if let Some(arrival) = self.link.arrive(self.now) {
@@ -277,7 +277,7 @@ impl Simulation {
         }
     }
 
-    /// What each speaker does after whatever woke it, and what holds then.
+    /// Lets each speaker act after an event, and checks the properties.
     fn settle(&mut self) {
         let rib = self.health.rib(self.now);
         if self.us.rib.generation != rib.generation {
@@ -294,7 +294,7 @@ impl Simulation {
         self.hold();
     }
 
-    /// A router that has read all that was said has the Loc-RIB.
+    /// Checks that a router that has read all messages has the Loc-RIB.
     fn hold(&mut self) {
         let same = |router: &speaker::Tcp| self.us.tcp.as_ref().is_some_and(|us| us.id == router.id);
         let joined = self.router.tcp.as_ref().is_some_and(same) && self.router.routes.is_some();
@@ -324,7 +324,7 @@ impl Simulation {
         next_hops.into_iter().filter(|(family, _)| self.router.speaks(*family)).collect()
     }
 
-    /// Something goes wrong, or right.
+    /// Makes a random fault or repair.
     fn befall(&mut self) {
         let now = self.now;
         let soon = Duration::from_millis(self.luck.u64(1..30_000));
@@ -364,7 +364,7 @@ impl Simulation {
         self.restart[who as usize] = Some(self.now + pause);
     }
 
-    /// The router sends what no router should.
+    /// The router sends a malformed message.
     fn garble(&mut self) {
         let mut octets = vec![0xff; 16];
         octets.extend([0, self.luck.u8(19..40), self.luck.u8(..7)]);
@@ -373,7 +373,7 @@ impl Simulation {
         self.garbled = true;
     }
 
-    /// The router sends what any router may.
+    /// The router sends a valid message.
     fn chat(&mut self) {
         if self.router.state.name() != StateName::Established {
             return;
@@ -392,7 +392,7 @@ impl Simulation {
         self.router.say(&message);
     }
 
-    /// From now on nothing goes wrong.
+    /// From now on no faults happen.
     fn heal(&mut self) {
         let up = self.link.heal();
         self.live_until(up, |_| false);
@@ -407,7 +407,7 @@ impl Simulation {
         if self.garbled {
             self.reset(&[Side::Us, Side::Router]);
         }
-        // With a hold time of zero nobody notices a router that went without a word: that is what zero asks for.
+        // With a hold time of zero, a router that died without a message is not noticed. This is the meaning of zero.
         let joined = self.us.tcp.as_ref().map(|tcp| tcp.id) == self.router.tcp.as_ref().map(|tcp| tcp.id);
         if !joined && self.us.holds_for_ever() {
             self.reset(&[Side::Us]);
@@ -415,7 +415,7 @@ impl Simulation {
         self.settle();
     }
 
-    /// The session comes back, the router has it all, and so it stays.
+    /// Checks that the session is established again, that the router has all routes, and that this stays so.
     fn quiet(&mut self) {
         let whole = |world: &Self| {
             let both = [&world.us, &world.router].iter().all(|s| s.state.name() == StateName::Established);

@@ -1,10 +1,10 @@
-//! What TCP and IP below the session do: TTL, keys, silence, addresses.
+//! Tests TCP and IP below the session: TTL, keys, silence, addresses.
 
 use super::*;
 
 #[tokio::test]
 async fn rfc_5082_minimum_ttl_in_only_with_ttl_security_and_a_hint() {
-    // The router's kernel answers with TTL 64: what comes from further away than one hop is dropped.
+    // The router's kernel answers with TTL 64. Packets from further away than one hop are dropped.
     let mut session = Session::start_with(|peer| peer.ttl_security = true).await;
     let status = session.until_late(|status| status.last_down.is_some()).await;
     let down = status.last_down.unwrap();
@@ -21,7 +21,7 @@ async fn rfc_5082_minimum_ttl_in_only_with_ttl_security_and_a_hint() {
 
 #[tokio::test]
 async fn rfc_5082_a_router_whose_octets_are_all_dropped_is_dialled_again_soon() {
-    // As FRR does it: the SYN is answered with TTL 255, and all that follows has its own.
+    // As in FRR, the SYN is answered with TTL 255, and all later packets have another TTL.
     let mut session = Session::start_with(|peer| peer.ttl_security = true).await;
     socket2::SockRef::from(&session.listener).set_ttl_v4(255).unwrap();
     let mut router = session.accept().await;
@@ -30,7 +30,7 @@ async fn rfc_5082_a_router_whose_octets_are_all_dropped_is_dialled_again_soon() 
     let down = session.until_late(|status| status.last_down.is_some()).await.last_down.unwrap();
     assert_eq!(down.why.label(), "unheard", "{}", down.why);
     assert!(down.hint.as_deref().unwrap().contains("TTL 255"), "{down:?}");
-    // Mended while the other connection still seems to be there.
+    // The TTL is corrected while the other connection still seems to exist.
     session.established().await;
 }
 
@@ -77,7 +77,7 @@ async fn rfc_2385_a_keyed_try_at_a_router_without_it_is_a_silence_with_a_hint() 
     assert!(down.hint.as_deref().unwrap().contains("`password_file`"), "{down:?}");
 }
 
-/// Fills what the session and the kernel hold for a router that takes little and reads nothing.
+/// Fills the buffers of the session and the kernel, for a router with a small window that reads nothing.
 async fn block(session: &mut Session) -> Router {
     let router = session.established().await;
     let vips: Vec<String> =
@@ -105,7 +105,7 @@ async fn rfc_9687_a_peer_that_takes_no_bytes_is_dropped_without_tcp_user_timeout
     assert!(down.hint.as_deref().unwrap().contains("hangs"));
 }
 
-/// W10: its kernel acknowledges each probe of the closed window, so it is not gone.
+/// W10: its kernel acknowledges each probe of the closed window, so the peer is not lost.
 #[tokio::test]
 async fn a_peer_that_lives_and_does_not_read_is_for_the_send_hold_timer_to_end() {
     let mut session = Session::start_narrow(|peer| {

@@ -1,4 +1,5 @@
-//! One frontend, a router on its link, and one behind that: three network namespaces, and one case after the other on them.
+//! One frontend, a router on its link, and a second router behind it: three network namespaces, in which the cases run one after
+//! the other.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -10,7 +11,7 @@ use until::until;
 
 use super::cases::{Case, Software};
 
-/// How long a state may take to be seen.
+/// How long a state may take to appear.
 const PATIENCE: Duration = Duration::from_secs(25);
 
 pub(crate) struct Bench {
@@ -23,7 +24,7 @@ struct ChildProcess(Child);
 
 impl Drop for ChildProcess {
     fn drop(&mut self) {
-        // The group: FRR and OpenBGPD are several processes.
+        // Kills the whole group, because FRR and OpenBGPD are several processes.
         if let Ok(pid) = i32::try_from(self.0.id()) {
             let _ =
                 Command::new("kill").args(["-KILL", "--", &format!("-{pid}")]).stderr(Stdio::null()).status();
@@ -63,7 +64,7 @@ impl Bench {
         bench
     }
 
-    /// Brings the case's state about, and waits for what it should show: its reason and its hint.
+    /// Sets up the state of the case, and waits for the expected reason and hint.
     pub(crate) fn run(&self, case: &Case) -> Result<(String, String), String> {
         let at = |node: &str| format!("ip netns exec {}-{node} ", self.prefix);
         let shell = |commands: &str| {
@@ -102,7 +103,7 @@ impl Bench {
         };
         let seen = until(PATIENCE, || {
             let status = self.status().unwrap_or_default();
-            // Of two peers that are one router, either has the session.
+            // If two peers are the same router, either of them may have the session.
             let mut peers = status["peers"].as_array().into_iter().flatten();
             peers.find(|peer| holds(peer)).cloned().ok_or_else(|| status["peers"].to_string())
         });
@@ -151,7 +152,7 @@ impl Bench {
         let (file, commands) = match case.software {
             Software::None => return Ok(Vec::new()),
             Software::Frr => {
-                // It runs as a user of its own, in a directory of its own.
+                // It runs as its own user, in its own directory.
                 self.must(&format!(
                     "mkdir -p {dir}/frr && cp /dev/null {dir}/frr/frr.log && chown -R frr:frr {dir}/frr"
                 ));
@@ -186,7 +187,7 @@ impl Bench {
             ),
         };
         fs::write(self.path(file), text).unwrap();
-        // OpenBGPD refuses what others can read; FRR reads as its own user.
+        // OpenBGPD refuses files that others can read; FRR reads the file as its own user.
         let mode = if case.software == Software::Frr { 0o644 } else { 0o600 };
         fs::set_permissions(self.path(file), fs::Permissions::from_mode(mode)).unwrap();
         let all = commands.iter().map(|command| {
@@ -204,7 +205,7 @@ impl Bench {
         listening.map(|()| all).map_err(|()| format!("it does not listen: {}", log()))
     }
 
-    /// A command in a node, with a process group of its own.
+    /// A command in a node, with its own process group.
     fn command(&self, node: &str, words: &[&str]) -> Command {
         use std::os::unix::process::CommandExt;
         let mut command = Command::new("ip");

@@ -1,6 +1,6 @@
-//! States of routers, and what is said of them.
+//! The states of routers, and the expected reasons and hints.
 
-/// What runs as the router.
+/// The software of the router.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Software {
     None,
@@ -11,7 +11,7 @@ pub(crate) enum Software {
     Exabgp,
 }
 
-/// A state of a router. In commands, `@fe`, `@near` and `@far` run what follows in that namespace.
+/// A state of a router. In commands, `@fe`, `@near` and `@far` run the rest of the line in that namespace.
 pub(crate) struct Case {
     pub(crate) name: &'static str,
     pub(crate) software: Software,
@@ -19,17 +19,17 @@ pub(crate) struct Case {
     pub(crate) far: bool,
     /// Its configuration; `@own` is its address.
     pub(crate) config: &'static str,
-    /// What is done before it starts.
+    /// Commands before it starts.
     pub(crate) before: &'static str,
-    /// What is done once the session is Established; empty: that is not waited for.
+    /// Commands after the session is Established; empty: do not wait for it.
     pub(crate) then: &'static str,
     /// Our `[bgp]`.
     pub(crate) bgp: &'static str,
     /// Our `[[peer]]` tables.
     pub(crate) ours: &'static str,
-    /// What the reason has to have; empty: a session.
+    /// Texts that the reason has to contain; empty: a session is expected.
     pub(crate) reason: &'static [&'static str],
-    /// What the hint has to have.
+    /// Texts that the hint has to contain.
     pub(crate) hint: &'static [&'static str],
 }
 
@@ -127,7 +127,7 @@ macro_rules! exabgp {
 }
 
 pub(crate) const CASES: &[Case] = &[
-    // Nobody there, and who stands in the way.
+    // No router, and filters on the way.
     Case {
         name: "no host has the address",
         ours: "[[peer]]\nname = \"r\"\naddress = \"10.9.0.77\"\nasn = 65000\n",

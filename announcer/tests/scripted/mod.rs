@@ -1,4 +1,4 @@
-//! A router that does what a test says, octet by octet, and a session that dials it.
+//! A router that a test controls octet by octet, and a session that connects to it.
 
 #![allow(
     dead_code,
@@ -30,7 +30,7 @@ pub const NOTIFICATION: u8 = 3;
 pub const KEEPALIVE: u8 = 4;
 pub const REFRESH: u8 = 5;
 
-/// How long a test waits for what has to come at once.
+/// How long a test waits for an event that should happen at once.
 const SOON: Duration = Duration::from_secs(5);
 
 /// MP(1,1), MP(2,1), ROUTE-REFRESH, AS4 65000: what FRR sends, shortened.
@@ -58,7 +58,7 @@ pub fn keepalive() -> Vec<u8> {
     message(KEEPALIVE, &[])
 }
 
-/// A session under test, with all its strings in the test's hands.
+/// A session under test, with all channels that control it.
 pub struct Session {
     pub rib: watch::Sender<Arc<LocRib>>,
     pub liveness: watch::Sender<Liveness>,
@@ -101,7 +101,7 @@ impl Session {
         Session::dialing(listener, change, |_| {})
     }
 
-    /// As speaker with something of its own.
+    /// Starts a session with a changed `Local`.
     pub async fn start_as(local: impl FnOnce(&mut Local), change: impl FnOnce(&mut PeerConfig)) -> Self {
         Session::dialing(TcpListener::bind("127.0.0.1:0").await.unwrap(), change, local)
     }
@@ -116,7 +116,7 @@ impl Session {
         Session::dialing(TcpListener::bind("[::1]:0").await.unwrap(), change, |_| {})
     }
 
-    /// With a router whose TCP takes little at a time: what it does not read soon holds us up.
+    /// Starts a session with a router that has a small TCP window, so that unread octets soon block us.
     pub async fn start_narrow(change: impl FnOnce(&mut PeerConfig)) -> Self {
         let socket = TcpSocket::new_v4().unwrap();
         socket.set_recv_buffer_size(4096).unwrap();
@@ -159,7 +159,7 @@ impl Session {
         Router { stream }
     }
 
-    /// A router that has our OPEN and has said nothing.
+    /// A router that has received our OPEN and has sent nothing.
     pub async fn open_sent(&self) -> Router {
         self.opened().await.0
     }
@@ -209,7 +209,7 @@ impl Session {
         timeout(SOON, self.status.wait_for(holds)).await.expect("it comes to it").unwrap().clone()
     }
 
-    /// What takes its time, such as a try that nobody answers.
+    /// Waits longer, for example for a try without an answer.
     pub async fn until_late(&mut self, holds: impl FnMut(&SessionReport) -> bool) -> SessionReport {
         timeout(SOON * 4, self.status.wait_for(holds)).await.expect("it comes to it").unwrap().clone()
     }
@@ -252,7 +252,7 @@ impl Router {
         body
     }
 
-    /// The next UPDATE, whatever KEEPALIVEs come before it.
+    /// The next UPDATE; KEEPALIVEs before it are skipped.
     pub async fn update(&mut self) -> Vec<u8> {
         loop {
             match self.next().await.expect("a message") {
@@ -263,7 +263,7 @@ impl Router {
         }
     }
 
-    /// The NOTIFICATION that ends it all, with nothing after it.
+    /// The NOTIFICATION that ends the session, after which no message follows.
     pub async fn farewell(mut self) -> (u8, u8, Vec<u8>) {
         loop {
             match self.next().await.expect("a NOTIFICATION") {

@@ -1,7 +1,8 @@
-//! Who is healthy: the director under random facts, drains and reloads, and sources of facts that hang for a while.
+//! The health part of the simulation: the director with random facts, drains and reloads, and with sources of facts that hang for
+//! some time.
 //!
-//! A probe loop, the drain folder, the watch of lo and the file of the configuration can each hang: what they would have said
-//! is said when they go on, as far as it is still so.
+//! A probe loop, the drain folder, the watch of lo and the configuration file can each hang. When they continue, they report the
+//! facts that are still true.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -27,9 +28,9 @@ static CONFIGS: LazyLock<Vec<Vec<Arc<Config>>>> = LazyLock::new(|| {
     numbers.map(|numbers| LAYOUTS.iter().map(|layout| parse(text(numbers, layout))).collect()).collect()
 });
 
-/// What a reload changes.
+/// The parts that a reload changes.
 struct Layout {
-    /// The first service: its name, VIPs, `require`, and what its second check asks.
+    /// The first service: its name, VIPs, `require`, and the request of its second check.
     name: &'static str,
     vips: &'static str,
     require: &'static str,
@@ -104,28 +105,28 @@ fn text((rise, fall): (u32, u32), layout: &Layout) -> String {
     )
 }
 
-/// How often a probe loop is heard of, at most: sooner than the lease ends.
+/// The longest time between two reports of a probe loop, shorter than the lease.
 const HEARD: Duration = Duration::from_secs(6);
 
 /// The loop of one check of one VIP.
 struct ProbeLoop {
-    /// What it sees.
+    /// The result of its probes.
     passes: bool,
-    /// When it is heard of next.
+    /// When it reports next.
     next: Instant,
 }
 
 /// A source of facts that can hang.
 #[derive(Default)]
 struct FactSource<T> {
-    /// Until then nothing comes of it.
+    /// Until when it hangs, if it does.
     hangs: Option<Instant>,
-    /// What it would say.
+    /// The fact that it has not reported yet.
     unsaid: Option<T>,
 }
 
 impl<T> FactSource<T> {
-    /// What is to be said now, if anything.
+    /// The fact to report now, if any.
     fn take(&mut self, now: Instant) -> Option<T> {
         self.hangs = self.hangs.filter(|until| *until > now);
         if self.hangs.is_none() { self.unsaid.take() } else { None }
@@ -136,14 +137,14 @@ impl<T> FactSource<T> {
     }
 }
 
-/// The director, and what it may announce.
+/// The director, with the oracle that says what it may announce.
 pub struct Health {
     configs: &'static [Arc<Config>],
     config: Arc<Config>,
     director: Director,
     oracle: Oracle,
     loops: BTreeMap<(IpAddr, usize), ProbeLoop>,
-    /// The drain files, and whether the folder is to be read.
+    /// The drain files, and whether the folder has to be read.
     files: BTreeSet<&'static str>,
     folder: FactSource<()>,
     lo: FactSource<BTreeMap<IpAddr, bool>>,
@@ -151,7 +152,7 @@ pub struct Health {
     reload: FactSource<(Arc<Config>, bool)>,
     sequence: u64,
     generation: u64,
-    /// What the oracle said, after how many facts, and until when that holds.
+    /// The last result of the oracle, the number of facts at that time, and until when it holds.
     healthy: BTreeMap<IpNet, Option<u32>>,
     judged: Option<u64>,
     until: Option<Instant>,
@@ -160,7 +161,7 @@ pub struct Health {
     pub lapsed: u64,
 }
 
-/// The files in the drain folder that chaos makes and removes.
+/// The drain files that the simulation makes and removes.
 const FILES: [&str; 4] = ["www", "web", "mail", "_all"];
 
 impl Health {
@@ -190,7 +191,7 @@ impl Health {
         health
     }
 
-    /// What the director decided, held against the oracle.
+    /// The director's decision, compared with the oracle.
     pub fn rib(&mut self, now: Instant) -> Arc<LocRib> {
         if self.director.deadline().is_some_and(|due| due <= now) {
             self.lapsed += u64::from(!self.director.expire(now).is_empty());
@@ -205,12 +206,12 @@ impl Health {
         rib
     }
 
-    /// By the whole history: what may be announced now, as [`rib`](Self::rib) found it.
+    /// The prefixes that may be announced now, from the last call of [`rib`](Self::rib).
     pub fn healthy(&self) -> BTreeSet<IpNet> {
         self.healthy.keys().copied().collect()
     }
 
-    /// Asks the oracle, where anything may have changed since it was asked.
+    /// Calls the oracle, if anything may have changed since the last call.
     fn judge(&mut self, now: Instant) {
         let facts = self.oracle.facts();
         if self.judged != Some(facts) || self.until.is_some_and(|until| until <= now) {
@@ -238,7 +239,7 @@ impl Health {
         self.say(now, luck);
     }
 
-    /// Whatever was not said for a source that hung, and can be now.
+    /// Reports the facts of sources that no longer hang.
     fn say(&mut self, now: Instant, luck: &mut fastrand::Rng) {
         if let Some((config, forced)) = self.reload.take(now) {
             self.reload_to(config, forced, now, luck);
@@ -255,7 +256,7 @@ impl Health {
         }
     }
 
-    /// Something happens to somebody's health.
+    /// Makes a random change of health, drains, VIPs or configuration.
     pub fn befall(&mut self, now: Instant, luck: &mut fastrand::Rng) {
         let soon = now + Duration::from_millis(luck.u64(1..30_000));
         match luck.u8(..32) {
@@ -289,7 +290,7 @@ impl Health {
         self.say(now, luck);
     }
 
-    /// Everything is present, for a beginning.
+    /// At the start, everything is present.
     pub fn appear(&mut self, now: Instant, luck: &mut fastrand::Rng) {
         self.lo.unsaid = Some(self.config.vips().map(|(vip, _)| (vip, true)).collect());
         self.say(now, luck);
@@ -315,7 +316,7 @@ impl Health {
 
     fn drain(&mut self, luck: &mut fastrand::Rng) {
         let file = FILES[luck.usize(..FILES.len())];
-        // Drained half of the time if at all: else nothing else would matter.
+        // Drains hold for at most half of the time, because otherwise nothing else would have an effect.
         let ended = self.files.pop_first().is_some();
         if !ended {
             self.files.insert(file);
@@ -323,7 +324,8 @@ impl Health {
         self.folder.unsaid = Some(());
     }
 
-    /// As the daemon reloads: asked first, refused unless it is forced, and then as it was said.
+    /// Reloads as the daemon does: it computes the preview first, refuses the reload unless it is forced, and compares the result
+    /// with the preview.
     fn reload_to(&mut self, config: Arc<Config>, forced: bool, now: Instant, luck: &mut fastrand::Rng) {
         let refused = self.director.would(&config, now).refusal().is_some();
         let mut after = self.oracle.clone();
@@ -361,14 +363,14 @@ impl Health {
     }
 
     fn probe(&mut self, vip: IpAddr, check: usize, pass: bool, now: Instant, luck: &mut fastrand::Rng) {
-        // A loop that hangs says nothing.
+        // A hanging loop reports nothing.
         let Some(one) = self.loops.get_mut(&(vip, check)).filter(|one| one.next <= now + HEARD) else {
             return;
         };
         *one = ProbeLoop { passes: pass, next: one.next.max(now + HEARD.mul_f64(luck.f64())) };
         self.sequence += 1;
         let took = Duration::from_millis(3);
-        // One in eight was started before others that have ended; one in eight could not ask.
+        // One in eight was started before others that have ended; one in eight was skipped.
         let late = luck.u8(..8) == 0;
         let sequence = if late { self.sequence - luck.u64(1..9) } else { self.sequence };
         let (outcome, counts) = match (luck.u8(..8), pass) {

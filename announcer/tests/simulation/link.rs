@@ -4,12 +4,12 @@ use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 use std::time::{Duration, Instant};
 
-/// How many octets may be under way or unread in one direction: so few that a reader who sleeps is soon felt.
+/// How many octets may be under way or unread in one direction: this is small, so that a reader that stops soon has an effect.
 pub const WINDOW: u64 = 2048;
-/// Before a lost segment is sent again.
+/// The wait before a lost segment is retransmitted.
 const RETRANSMISSION: Duration = Duration::from_millis(200);
 
-/// Which host.
+/// One of the two hosts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
     Us,
@@ -25,7 +25,7 @@ impl Side {
     }
 }
 
-/// What one host's kernel sends the other's about one connection.
+/// A segment of one connection, from one host's kernel to the other's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Segment {
     Syn,
@@ -51,7 +51,7 @@ pub struct Arrival {
 }
 
 impl Ord for Arrival {
-    /// The earliest is the greatest: a heap's top.
+    /// The earliest arrival is the greatest, so that it is at the top of the heap.
     fn cmp(&self, other: &Self) -> Ordering {
         (other.at, other.number).cmp(&(self.at, self.number))
     }
@@ -63,16 +63,16 @@ impl PartialOrd for Arrival {
     }
 }
 
-/// The wire: what is under way, and how bad it is.
+/// The link: the segments under way, and its faults.
 pub struct Link {
     under_way: BinaryHeap<Arrival>,
     number: u64,
     /// When the last segment of each direction arrives: the next is not before it.
     last: [Instant; 2],
-    /// Nothing gets through before it.
+    /// No segment arrives before this time.
     down_until: Instant,
     delay: Duration,
-    /// Of each segment, to be lost at first.
+    /// The probability that a segment is lost at first.
     loss: f64,
 }
 
@@ -93,7 +93,7 @@ impl Link {
         if now < self.down_until {
             at += RETRANSMISSION;
         }
-        // Lost five times in a row is the most: a segment that is later still would hold up connections to come.
+        // A segment is lost at most five times in a row, because a later segment would delay new connections.
         for again in [1, 2, 4, 8, 16] {
             if luck.f64() >= self.loss {
                 break;
@@ -114,7 +114,7 @@ impl Link {
         if self.next()? > now { None } else { self.under_way.pop() }
     }
 
-    /// Takes the link down; what is under way comes after it.
+    /// Takes the link down; segments under way arrive after that.
     pub fn down(&mut self, until: Instant) {
         self.down_until = self.down_until.max(until);
         let delayed: Vec<Arrival> = self.under_way.drain().collect();

@@ -1,4 +1,4 @@
-//! What may be announced, by an oracle that remembers everything and judges from scratch.
+//! An oracle that stores all facts, and computes from them what may be announced.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -9,15 +9,15 @@ use announcer::config::{CheckConfig, Config, Require, ServiceConfig};
 use announcer::health::check::Verdict;
 use ipnet::IpNet;
 
-/// All that was ever seen of one check of one VIP, since it was what it is.
+/// All results of one check of one VIP, since the check has its current form.
 #[derive(Clone)]
 struct CheckHistory {
     check: CheckConfig,
-    /// What it began with, and when.
+    /// Its first verdict, and the time.
     start: (Verdict, Instant),
-    /// The number below which probes were of the old check, and the highest that counted.
+    /// The lowest number of probes of this check, or the highest number that counted.
     newest: u64,
-    /// When the probe loop was heard of, and what that says; `None`: it counts for nothing.
+    /// The reports of the probe loop, with time and result; `None`: the result does not count.
     heard: Vec<(Instant, Option<bool>)>,
 }
 
@@ -38,7 +38,7 @@ impl CheckHistory {
         self.heard.push((now, counts));
     }
 
-    /// The whole history once more: passes and failures in a row, and silence that lasted for a lease.
+    /// Computes the verdict from the whole history: passes and failures in a row, and silence for a lease.
     fn verdict(&self, now: Instant) -> Verdict {
         let (mut verdict, mut renewed) = self.start;
         let (mut passes, mut failures) = (0, 0);
@@ -63,7 +63,7 @@ impl CheckHistory {
     }
 }
 
-/// What is known of a VIP of the configuration.
+/// The facts about a VIP of the configuration.
 #[derive(Clone, Default)]
 struct Vip {
     present: bool,
@@ -71,7 +71,7 @@ struct Vip {
 }
 
 impl Vip {
-    /// What its checks together say.
+    /// The verdict of its checks together.
     fn verdict(&self, service: &ServiceConfig, now: Instant) -> Verdict {
         let verdicts: Vec<Verdict> = self.checks.iter().map(|seen| seen.verdict(now)).collect();
         let needed = match service.require {
@@ -89,7 +89,7 @@ impl Vip {
     }
 }
 
-/// The facts, in the order in which the director heard them.
+/// The facts, in the order in which the director received them.
 #[derive(Clone)]
 pub struct Oracle {
     config: Arc<Config>,
@@ -112,12 +112,12 @@ impl Oracle {
         oracle
     }
 
-    /// How many facts it has heard.
+    /// How many facts it has received.
     pub fn facts(&self) -> u64 {
         self.facts
     }
 
-    /// What is drained, by the names of files.
+    /// Sets the drains, by the names of the files.
     pub fn drains(&mut self, files: BTreeSet<&'static str>) {
         self.facts += 1;
         self.drained = files;
@@ -142,7 +142,7 @@ impl Oracle {
         self.stopped = true;
     }
 
-    /// A check that stays keeps its history; one that is new to a VIP begins with what all checks of the VIP said.
+    /// An unchanged check keeps its history. A new check of a VIP starts with the verdict of all checks of the VIP.
     pub fn reload(&mut self, config: &Arc<Config>, since: u64, now: Instant) {
         self.facts += 1;
         let old = std::mem::replace(&mut self.config, Arc::clone(config));
@@ -161,7 +161,7 @@ impl Oracle {
             };
             let checks = service.checks.iter().enumerate().map(|(index, check)| {
                 let seen = kept(check).unwrap_or_else(|| CheckHistory::new(check, verdict, now));
-                // Probes that are under way count where their check stays in its place.
+                // Running probes count if their check stays at its index.
                 if in_place(index, check) {
                     seen
                 } else {
@@ -177,19 +177,19 @@ impl Oracle {
         self.drained.contains("_all") || self.drained.contains(service.name.as_str())
     }
 
-    /// The VIPs that are drained, of those that the configuration has.
+    /// The drained VIPs of the configuration.
     pub fn drained(&self) -> BTreeSet<IpAddr> {
         self.config.vips().filter(|(_, service)| self.is_drained(service)).map(|(vip, _)| vip).collect()
     }
 
-    /// Until when nothing changes by itself: the end of the next lease, if not later.
+    /// Until when nothing changes without a fact: at most until the end of the next lease.
     pub fn until(&self, now: Instant) -> Option<Instant> {
         let checks = self.vips.values().flat_map(|vip| &vip.checks);
         let ends = checks.map(|seen| seen.heard.last().map_or(seen.start.1, |(at, _)| *at) + seen.lease());
         ends.filter(|end| *end > now).min()
     }
 
-    /// What has to be announced now, and with which MED.
+    /// The prefixes that have to be announced now, with their MED.
     pub fn healthy(&self, now: Instant) -> BTreeMap<IpNet, Option<u32>> {
         let good = |(address, service): &(IpAddr, &ServiceConfig)| {
             let vip = &self.vips[address];

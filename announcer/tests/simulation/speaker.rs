@@ -1,4 +1,4 @@
-//! One end of the session: the machine, its outbox and its Adj-RIB-Out, driven as the session's task drives them.
+//! One end of the session: the state machine, its outbox and its Adj-RIB-Out, used as in the session's task.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use ipnet::IpNet;
 use super::link::{Link, Segment, Side, WINDOW};
 use super::table::Table;
 
-/// The world as a speaker reaches it.
+/// The parts of the simulation that a speaker uses.
 pub struct World<'a> {
     pub link: &'a mut Link,
     pub luck: &'a mut fastrand::Rng,
@@ -41,11 +41,11 @@ pub struct Tcp {
     read: u64,
     unread: VecDeque<u8>,
     fin: bool,
-    /// Since when the peer's kernel is silent about octets of ours.
+    /// Since when the peer's kernel has not acknowledged our octets.
     waiting: Option<Instant>,
 }
 
-/// What is sent on an established session.
+/// The routes of an established session.
 pub struct Routes {
     negotiated: NegotiatedSession,
     encoding: Encoding,
@@ -66,11 +66,11 @@ pub struct Speaker {
     pub tcp: Option<Tcp>,
     pub routes: Option<Routes>,
     pub rib: Arc<LocRib>,
-    /// What was learned.
+    /// The routes that were received.
     pub table: Table,
-    /// Reads nothing.
+    /// Whether it reads nothing.
     pub stuck: bool,
-    /// The kernel gives up on a peer that acknowledges nothing for the hold time.
+    /// Whether the kernel ends the connection if the peer acknowledges nothing for the hold time.
     user_timeout: bool,
     pub ups: u64,
     pub downs: u64,
@@ -108,25 +108,25 @@ impl Speaker {
         self.handle(Event::Stop(why), world);
     }
 
-    /// The power goes: nobody hears of it.
+    /// The host loses power, without a message to the peer.
     pub fn lose_power(&mut self) {
         (self.state, self.tcp, self.dialing, self.routes) = (State::new(), None, None, None);
         (self.wanted, self.stuck, self.table) = (false, false, Table::default());
         self.downs = self.ups;
     }
 
-    /// When something is due that no segment brings.
+    /// The next time at which something is due without a segment.
     pub fn deadline(&self) -> Option<Instant> {
         self.state.deadline().into_iter().chain(self.gives_up()).min()
     }
 
-    /// When the kernel gives up on the peer (TCP_USER_TIMEOUT).
+    /// When the kernel ends the connection (TCP_USER_TIMEOUT).
     fn gives_up(&self) -> Option<Instant> {
         let hold = self.routes.as_ref().filter(|_| self.user_timeout)?.negotiated.hold_time?;
         Some(self.tcp.as_ref()?.waiting? + hold)
     }
 
-    /// What is due now.
+    /// Executes what is due now.
     pub fn expire(&mut self, world: &mut World) {
         self.read(world);
         if self.state.deadline().is_some_and(|deadline| deadline <= world.now) {
@@ -144,7 +144,7 @@ impl Speaker {
         }
     }
 
-    /// One event through the machine, and what comes of it.
+    /// Passes one event to the state machine, and executes the actions.
     pub fn handle(&mut self, event: Event, world: &mut World) {
         if world.trace {
             eprintln!("{:?} {:?} {event:?}", self.who, self.state.name());
@@ -179,7 +179,7 @@ impl Speaker {
             Action::Hangup => {
                 self.dialing = None;
                 if let Some(tcp) = self.tcp.take() {
-                    // The kernel keeps at it: what waits, then FIN.
+                    // The kernel still sends the waiting octets, then FIN.
                     self.transmit(tcp.id, Segment::Data(tcp.outbox.unsent().to_vec()), world);
                     self.transmit(tcp.id, Segment::Fin, world);
                 }
@@ -242,14 +242,14 @@ impl Speaker {
         }
     }
 
-    /// Octets of the test's choice, after what is said already.
+    /// Sends octets that the test chooses, after the earlier ones.
     pub fn say(&mut self, octets: &[u8]) {
         if let Some(tcp) = &mut self.tcp {
             tcp.outbox.tail().extend(octets);
         }
     }
 
-    /// Brings the peer up to date, unless too much of what was sent before is unread.
+    /// Sends the changes to the peer, unless too many earlier octets are unread.
     pub fn fill(&mut self, healthy: &BTreeSet<IpNet>) {
         let (Some(tcp), Some(routes)) = (&mut self.tcp, &mut self.routes) else { return };
         if !routes.stale || !tcp.outbox.has_room() {
@@ -283,7 +283,7 @@ impl Speaker {
             .mark(AckPosition { generation: self.rib.generation, prefixes: routes.adj_rib_out.len() }, news);
     }
 
-    /// Gives the kernel what it takes.
+    /// Writes as many octets as the kernel accepts.
     pub fn flush(&mut self, world: &mut World) {
         let Some(tcp) = &mut self.tcp else { return };
         let room = (WINDOW + tcp.read_by_peer).saturating_sub(tcp.sent);
@@ -381,14 +381,14 @@ impl Speaker {
         }
     }
 
-    /// Wakes a reader that slept.
+    /// Lets a stopped reader continue.
     pub fn wake(&mut self, world: &mut World) {
         self.stuck = false;
         self.read(world);
         self.acknowledge(world);
     }
 
-    /// Reads and handles all that has arrived, in pieces of any size.
+    /// Reads and handles everything that has arrived, in pieces of any size.
     fn read(&mut self, world: &mut World) {
         while let Some(tcp) = self.tcp.as_mut().filter(|_| !self.stuck) {
             if tcp.unread.is_empty() {
@@ -440,7 +440,7 @@ impl Speaker {
         }
     }
 
-    /// Whether nothing is left to be said, and the peer has read all of it.
+    /// Whether everything was sent, and the peer has read all of it.
     pub fn heard_out(&self) -> bool {
         let (Some(tcp), Some(routes)) = (&self.tcp, &self.routes) else { return false };
         !routes.stale && tcp.outbox.unsent().is_empty() && tcp.read_by_peer == tcp.sent
@@ -462,10 +462,10 @@ impl Speaker {
     }
 }
 
-/// What an administrator's stop says.
+/// The NOTIFICATION of an administrator's stop.
 pub fn shutdown() -> Notification {
     Notification::new(notification::ADMINISTRATIVE_SHUTDOWN, [0])
 }
 
-/// How long a session may take to heal when nothing more goes wrong.
+/// How long a session may take to be established again when no more faults happen.
 pub const HEALED: Duration = Duration::from_secs(600);

@@ -1,14 +1,14 @@
-//! What a router makes of our UPDATEs: a decoder of its own and a table.
+//! The routes of a router: its own decoder for our UPDATEs, and a table.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 
-/// A route as a router has it: next hop, MED, communities.
+/// A route in the router: next hop, MED, communities.
 pub type Route = (IpAddr, Option<u32>, BTreeSet<u32>);
 
-/// What a router knows from us, by our octets alone.
+/// The routes that a router has from us, computed only from our octets.
 #[derive(Debug, Default)]
 pub struct Table {
     octets: Vec<u8>,
@@ -17,12 +17,12 @@ pub struct Table {
 }
 
 impl Table {
-    /// Takes what was read.
+    /// Adds octets that were read.
     pub fn feed(&mut self, octets: &[u8]) {
         self.octets.extend(octets);
     }
 
-    /// Cuts off the next message, which is known to be whole: its type and its body.
+    /// Removes the next message, which must be complete; returns its type and its body.
     pub fn message(&mut self) -> (u8, Vec<u8>) {
         let length = usize::from(u16::from_be_bytes([self.octets[16], self.octets[17]]));
         let message: Vec<u8> = self.octets.drain(..length).collect();

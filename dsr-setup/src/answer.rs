@@ -1,7 +1,7 @@
-//! Which VIPs a running announcer holds on lo.
+//! Reads which VIPs a running announcer holds on lo.
 //!
-//! Pure. Read leniently: of its answer only `status.services[].vips[].address` matters. Whether a VIP is announced does not:
-//! the daemon puts back what it holds, also while it is drained.
+//! Pure. Only `status.services[].vips[].address` of the answer is used. It does not matter whether a VIP is announced: the daemon
+//! puts back every VIP that it holds, also while it is drained.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;

@@ -1,4 +1,4 @@
-//! The commands: what a person types, and what is printed.
+//! The commands, and the text that they print.
 
 use std::collections::BTreeSet;
 use std::io::{self, Write};
@@ -96,24 +96,24 @@ struct Order {
     units_dir: PathBuf,
 }
 
-/// Why a command came to nothing.
+/// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
     /// There is no configuration.
     #[error("cannot read `{}`: {error}{}", path.display(), hint(error))]
     ConfigFile {
-        /// Where it was looked for.
+        /// The path of the file.
         path: PathBuf,
-        /// What the system says.
+        /// The error of the system.
         error: io::Error,
     },
     /// The configuration is wrong.
     #[error("{0}")]
     Config(#[from] ConfigError),
-    /// It cannot be seen what is there.
+    /// The state of the host cannot be read.
     #[error("cannot read the host: {0}")]
     Observe(Error),
-    /// There is something to do, and no right to do it.
+    /// There are steps to do, but this process has no right to do them.
     #[error("{0}")]
     NotPermitted(Error),
     /// A step failed.
@@ -126,7 +126,7 @@ pub enum Failure {
         /// How many steps after it were not done.
         after: usize,
     },
-    /// A running daemon holds VIPs that were to be removed.
+    /// A running daemon holds VIPs that should be removed.
     #[error(
         "announcer runs and holds {}: it would put {} back; stop it first, by `systemctl stop announcer`, or `--force`",
         join(.0), if .0.len() == 1 { "it" } else { "them" }
@@ -137,24 +137,25 @@ pub enum Failure {
     DropIn {
         /// The drop-in.
         path: PathBuf,
-        /// What the system says.
+        /// The error of the system.
         error: io::Error,
     },
-    /// What was done is to be undone, and it cannot be read what that was.
+    /// The state file cannot be read, so the changes cannot be undone.
     #[error("{0}")]
     Record(String),
-    /// A daemon is there and does not say which VIPs it holds.
+    /// A daemon listens, but does not return which VIPs it holds.
     #[error("cannot ask announcer at `{}` which VIPs it holds: {error}; `--force` goes on without asking", socket.display())]
     Ask {
         /// Its control socket.
         socket: PathBuf,
-        /// What came instead.
+        /// The error.
         error: AskError,
     },
 }
 
 impl Failure {
-    /// 1 for a step that failed or was refused, 2 for usage, configuration, or a host or a state file that cannot be read.
+    /// 1 for a step that failed or was refused; 2 for wrong usage, a wrong configuration, or a host or state file that cannot be
+    /// read.
     pub fn exit_code(&self) -> ExitCode {
         match self {
             Failure::ConfigFile { .. } | Failure::Config(_) | Failure::Observe(_) | Failure::Record(_) => {
@@ -189,10 +190,10 @@ fn join(vips: &BTreeSet<IpAddr>) -> String {
     vips.iter().map(IpAddr::to_string).collect::<Vec<_>>().join(", ")
 }
 
-/// Does what was asked for; the exit code is the answer.
+/// Runs the command; returns the exit code.
 ///
 /// # Errors
-/// Why it came to nothing.
+/// Why the command failed.
 pub async fn run(cli: Cli) -> Result<ExitCode, Failure> {
     let (connection, host) = Host::connect(&cli.state_dir).map_err(Failure::Observe)?;
     tokio::spawn(connection);
@@ -214,7 +215,8 @@ pub async fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Remove(remove) => {
             let observed = observe(&host).await?;
             let named: BTreeSet<IpAddr> = remove.vips.into_iter().collect();
-            // Without the record the settings would stay as they are, and nobody would know. Single VIPs bear a mark.
+            // Without the state file, the settings would stay changed without a message. Single VIPs have a mark, so they can be
+            // removed.
             if let (Some(error), true) = (&observed.record_error, named.is_empty()) {
                 return Err(Failure::Record(error.clone()));
             }
@@ -243,7 +245,7 @@ impl Order {
             };
             if let Some(path) = done.map_err(|(path, error)| Failure::DropIn { path, error })? {
                 is_changed = true;
-                let _ = writeln!(io::stdout(), "{verb} {}", path.display()); // a reader that has gone away stops nothing
+                let _ = writeln!(io::stdout(), "{verb} {}", path.display()); // an error of the output must not stop the command
             }
         }
         if is_changed {
@@ -274,7 +276,7 @@ fn is_foreign(observed: &HostState, vip: IpAddr) -> bool {
     observed.lo.addresses.iter().any(|on_lo| on_lo.net.addr() == vip && on_lo.owner == Owner::Foreign)
 }
 
-/// Says what harms the host beside what there are steps for.
+/// Prints the warnings about the host for which there are no steps.
 fn warn(observed: &HostState, vips: &BTreeSet<IpAddr>) {
     let record = observed.record_error.clone().map(Warning::Record);
     for warning in warning::of_addresses(&observed.lo, vips).into_iter().chain(record) {
@@ -309,7 +311,7 @@ async fn carry_out(host: &Host, steps: Vec<Step>) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Prints one line. A reader that has gone away stops no step.
+/// Prints one line. An error of the output must not stop the steps.
 fn say(step: &Step) {
     let _ = writeln!(io::stdout(), "{step}");
 }

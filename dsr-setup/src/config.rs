@@ -1,6 +1,6 @@
-//! The VIPs that announcer's configuration names, or the command line.
+//! The VIPs in announcer's configuration or on the command line.
 //!
-//! Pure. Only `[[service]] vips` is read; whether the rest is right is for `announcer validate` to say.
+//! Pure. Only `[[service]] vips` is read; `announcer validate` checks the rest of the file.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -27,10 +27,10 @@ pub fn vip(text: &str) -> Result<IpAddr, VipError> {
     kind.map_or(Ok(vip), |kind| Err(VipError::Kind(kind)))
 }
 
-/// Every VIP of every service in `text`, the content of announcer's configuration called `name`.
+/// Every VIP of every service in `text`, which is announcer's configuration; messages call it `name`.
 ///
 /// # Errors
-/// All that is wrong at once, each with its line and column.
+/// All mistakes at once, each with its line and column.
 pub fn vips(name: &str, text: &str) -> Result<BTreeSet<IpAddr>, ConfigError> {
     let file: File = toml::from_str(text).map_err(|error| {
         ConfigError(vec![format!("{}: {}", at(name, text, error.span()), error.message())])
@@ -51,18 +51,18 @@ pub fn vips(name: &str, text: &str) -> Result<BTreeSet<IpAddr>, ConfigError> {
     if errors.is_empty() { Ok(vips) } else { Err(ConfigError(errors)) }
 }
 
-/// Why a text is no VIP. Reads on from the text itself.
+/// Why a text is not a VIP. The message continues the text itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum VipError {
     /// Not an address at all, or one with a prefix length.
     #[error("is no IP address; write it without a prefix length, as in `192.0.2.80`")]
     NoAddress,
-    /// An address that no router can send to this host alone.
+    /// An address for which routers cannot have a route to this host.
     #[error("is {0}, and cannot be a VIP")]
     Kind(&'static str),
 }
 
-/// What is wrong with the configuration, one line each.
+/// The mistakes in the configuration, one line each.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}", .0.join("\n"))]
 pub struct ConfigError(Vec<String>);

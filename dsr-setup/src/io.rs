@@ -1,4 +1,4 @@
-//! The host: looks at it, and carries out one step of a plan.
+//! The host: reads its state, and executes the steps of a plan.
 //!
 //! Touches `lo` and its addresses by rtnetlink (`vips`, `events`), `/proc/sys/net/ipv4/conf` (`sysctl`), the state file
 //! (`store`), and announcer's control socket (`announcer`).
@@ -23,10 +23,10 @@ use vips::{AddResult, Vips};
 /// Why the host could not be read or changed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The kernel refused for want of a capability.
+    /// The kernel refused because a capability is missing.
     #[error("needs CAP_NET_ADMIN: run it with sudo")]
     NotPermitted,
-    /// `/proc/sys` is mounted read-only, as it is in most containers.
+    /// `/proc/sys` is mounted read-only, as in most containers.
     #[error(
         "`{0}` is on a read-only file system: in a container, mount /proc/sys read-write or set it from the host"
     )]
@@ -42,7 +42,7 @@ pub enum Error {
         /// What the kernel said.
         error: io::Error,
     },
-    /// Any other refusal by the kernel.
+    /// Another error of the kernel.
     #[error("netlink: {0}")]
     Netlink(io::Error),
     /// The state file.
@@ -51,7 +51,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// The kernel's number for it, where it was the kernel that refused in its own words.
+    /// The kernel's error number, if the kernel has returned one.
     pub fn errno(&self) -> Option<i32> {
         match self {
             Error::Proc { error, .. }
@@ -63,7 +63,7 @@ impl Error {
     }
 }
 
-/// This host, or rather the network namespace that the program runs in.
+/// This host, which means the network namespace of the program.
 #[derive(Debug, Clone)]
 pub struct Host {
     vips: Vips,
@@ -78,7 +78,7 @@ impl Host {
         Ok((connection, Host { vips, store: Store::new(state_dir) }))
     }
 
-    /// What is there now.
+    /// Reads the current state of the host.
     pub async fn observe(&self) -> Result<HostState, Error> {
         let (record, record_error) = match self.store.load() {
             Ok(record) => (record, None),
@@ -88,8 +88,8 @@ impl Host {
         Ok(HostState { lo, sysctls: sysctl::read_all()?, changes: record.changes, record_error })
     }
 
-    /// Carries out one step. A setting is recorded before it is written, so that a crash between the two loses nothing. What
-    /// cannot be recorded is done all the same: then it cannot be undone.
+    /// Executes one step. A setting is recorded before it is written, so that a crash between the two loses nothing. A step that
+    /// cannot be recorded is still executed, but then it cannot be undone.
     pub async fn carry_out(&self, step: &Step) -> Result<StepResult, Error> {
         match step {
             Step::RaiseLo => self.vips.raise_lo().await.map(|()| StepResult::Recorded),
@@ -137,7 +137,7 @@ impl Host {
             (Ok(()), Ok(_)) => Ok(StepResult::Recorded),
             (Ok(()), Err(error)) => Ok(StepResult::NotRecorded(error)),
             (Err(error), Ok(before)) => {
-                // Nothing was changed; should this fail too, `remove` finds a value that is not the one set.
+                // Nothing was changed. If this fails too, `remove` finds that the value is not the one that we set.
                 let _ = self.store.update(|record| match before {
                     Some(before) => record.changes.insert(sysctl.clone(), before),
                     None => record.changes.remove(sysctl),
@@ -149,12 +149,12 @@ impl Host {
     }
 }
 
-/// What became of a step that was done.
+/// The result of an executed step.
 #[derive(Debug)]
 pub enum StepResult {
     /// It can be undone.
     Recorded,
-    /// It cannot be undone by `remove`, since the state file could not be written, and why.
+    /// `remove` cannot undo it, because the state file could not be written; with the reason.
     NotRecorded(StoreError),
 }
 

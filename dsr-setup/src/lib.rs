@@ -1,9 +1,9 @@
-//! What a frontend needs on its loopback so that it can serve VIPs that a router sends it directly (DSR):
-//! the VIPs on `lo`, and ARP that never answers or speaks for them.
+//! Sets up a frontend's loopback for VIPs that a router sends to it directly (DSR): the VIPs on `lo`, and ARP settings so that the
+//! host never answers ARP for them and never announces them.
 //!
-//! The program `dsr-setup` does it once, by hand or from configuration management. The `announcer` daemon holds the
-//! same VIPs through [`Vips`] while it runs, and hears of changes by [`watch`]. Both mark what they add in the same
-//! way, so either may remove what the other put there, and neither touches what somebody else did.
+//! The program `dsr-setup` does this once, by hand or from configuration management. The `announcer` daemon keeps the same VIPs
+//! through [`Vips`] while it runs, and gets changes by [`watch`]. Both mark their addresses in the same way, so each may remove the
+//! addresses of the other. Neither changes addresses of other programs.
 //!
 //! ```text
 //! main, cli          the program: plan, apply, remove, order

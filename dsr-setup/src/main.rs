@@ -1,7 +1,7 @@
 //! The program `dsr-setup`.
 //!
-//! Exit codes: 0 in place or done; 1 there is something to do, it was refused, or a step failed; 2 usage,
-//! configuration, or a host that cannot be read.
+//! Exit codes: 0 everything is in place, or done; 1 there are steps to do, the command was refused, or a step failed; 2 wrong
+//! usage, wrong configuration, or a host that cannot be read.
 
 use std::process::ExitCode;
 

@@ -1,8 +1,8 @@
-//! Which steps lead from what is on the host to what is wanted.
+//! Computes the steps from the current state of the host to the wanted one.
 //!
-//! Pure. The order is part of the plan: ARP is quiet before the first VIP is there, and speaks again only after the
-//! last one is gone, so no neighbour ever learns a VIP from this host. What somebody else put on `lo` counts as
-//! present and is never taken away. `lo` itself stays up: too much stands on it to take it down again.
+//! Pure. The order is part of the plan: the ARP settings are set before the first VIP is added, and restored only after the last
+//! one is removed, so that no neighbour ever learns a VIP from this host. An address of another program on `lo` counts as present
+//! and is never removed. `lo` itself stays up, because other programs need it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -15,7 +15,7 @@ use ipnet::IpNet;
 pub enum Owner {
     /// The daemon or `dsr-setup`.
     Ours,
-    /// Anybody else: never removed.
+    /// Another program: never removed.
     Foreign,
 }
 
@@ -24,7 +24,7 @@ pub enum Owner {
 pub enum Link {
     /// Its addresses answer.
     Up,
-    /// They do not.
+    /// Its addresses do not answer.
     Down,
 }
 
@@ -35,29 +35,30 @@ pub struct LoAddress {
     pub net: IpNet,
     /// Who added it.
     pub owner: Owner,
-    /// What of it is not as a VIP is added here.
+    /// How it differs from a VIP that is added here.
     pub differences: BTreeSet<Difference>,
 }
 
-/// What of an address on `lo` is not as a VIP is added here.
+/// A difference between an address on `lo` and a VIP that is added here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Difference {
-    /// The host may choose it as the source of what it sends: IPv4 scope global, or an IPv6 preferred lifetime.
+    /// The host may choose it as the source of its packets: IPv4 scope global, or an IPv6 preferred lifetime.
     Source,
     /// It is subject to duplicate address detection, or has a route for its prefix (IPv6).
     Flags,
     /// Its lifetime ends, and then the kernel removes it.
     Ends,
-    /// It does not bear our mark, on a kernel that keeps marks.
+    /// It does not have our mark, on a kernel that stores marks.
     Mark,
 }
 
-/// Whether the kernel keeps the mark of who added an address (IFA_PROTO, Linux 5.18). It does if any address bears one.
+/// Whether the kernel stores a mark that says which program added an address (IFA_PROTO, Linux 5.18). It does if any address has
+/// one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MarkSupport {
-    /// The mark says whose an address is.
+    /// The mark says which addresses are ours.
     Kept,
-    /// The state file says it.
+    /// The state file says which addresses are ours.
     NotKept,
 }
 
@@ -66,15 +67,15 @@ pub enum MarkSupport {
 pub struct OtherAddress {
     /// The address, with its prefix length.
     pub net: IpNet,
-    /// Its interface's name; `interface 7` where nobody needed the name.
+    /// The name of its interface; `interface 7` if the name was not needed.
     pub interface: String,
     /// Whether it is link-local.
     pub link_local: bool,
-    /// Whether the kernel may use it yet: duplicate address detection is over and found none.
+    /// Whether the kernel may use it yet: duplicate address detection has ended without a duplicate.
     pub usable: bool,
 }
 
-/// `lo` as the kernel tells it, and the addresses of the other interfaces.
+/// `lo` as read from the kernel, and the addresses of the other interfaces.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Loopback {
     /// Up or down.
@@ -99,7 +100,8 @@ impl Loopback {
     }
 }
 
-/// The two settings that keep ARP quiet about addresses on `lo` (`Documentation/networking/ip-sysctl.rst`).
+/// The two settings with which the host does not answer ARP for addresses on `lo` and does not announce them
+/// (`Documentation/networking/ip-sysctl.rst`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ArpSetting {
     /// For which addresses a host answers ARP requests.
@@ -120,7 +122,7 @@ impl ArpSetting {
         }
     }
 
-    /// The value that is set where the present one does not do.
+    /// The value that is set if the current one is not sufficient.
     pub fn target(self) -> i32 {
         match self {
             ArpSetting::ArpIgnore => 1,
@@ -128,8 +130,8 @@ impl ArpSetting {
         }
     }
 
-    /// Whether this value hides the VIPs. `arp_ignore` 2 and 8 are stricter than 1; 3 answers for `lo`, and the kernel
-    /// takes every other number for 0.
+    /// Whether this value hides the VIPs. `arp_ignore` 2 and 8 are stricter than 1; 3 answers for `lo`, and the kernel treats every
+    /// other number as 0.
     fn hides(self, value: i32) -> bool {
         match self {
             ArpSetting::ArpIgnore => matches!(value, 1 | 2 | 8),
@@ -165,7 +167,7 @@ impl fmt::Display for Sysctl {
     }
 }
 
-/// A setting that was changed here: what it was, and what it was set to.
+/// A setting that was changed here: its old value, and the new one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Change {
     /// The value that was found.
@@ -181,25 +183,25 @@ pub struct HostState {
     pub lo: Loopback,
     /// Both settings of `all`, `default` and every interface.
     pub sysctls: BTreeMap<Sysctl, i32>,
-    /// What the state file says was changed here since boot.
+    /// The changes since boot according to the state file.
     pub changes: BTreeMap<Sysctl, Change>,
-    /// Why the state file could not be used, if it could not. That costs what it is for, which is undoing, and nothing else.
+    /// Why the state file could not be used, if it could not. Then changes cannot be undone, but nothing else fails.
     pub record_error: Option<String>,
 }
 
 /// The host as it should be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DesiredState {
-    /// These VIPs on `lo` and ARP quiet about them. Other VIPs of ours stay: a list that grew shorter by mistake must
-    /// not take an announced VIP away.
+    /// These VIPs are on `lo`, and the ARP settings are set. Other VIPs of ours stay: a list that is too short by mistake must not
+    /// remove an announced VIP.
     Present(BTreeSet<IpAddr>),
-    /// These VIPs not on `lo`, if they are ours; ARP stays as it is.
+    /// These VIPs are not on `lo`, if they are ours; the ARP settings stay as they are.
     Absent(BTreeSet<IpAddr>),
-    /// Nothing of ours left.
+    /// Nothing of ours is left.
     Clean,
 }
 
-/// One thing to do. Displays as the line that `plan` and `apply` print.
+/// One step. Its `Display` is the line that `plan` and `apply` print.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
     /// Set `lo` up.
@@ -208,27 +210,27 @@ pub enum Step {
     Add(IpAddr),
     /// Remove an address of ours from `lo`.
     Remove(IpNet),
-    /// Write a setting and record what it was.
+    /// Write a setting and record the old value.
     Set {
         /// Which one.
         sysctl: Sysctl,
-        /// Its present value and its next.
+        /// Its current value and its next one.
         change: Change,
     },
-    /// Write back what a setting was, and drop the record.
+    /// Write back the old value of a setting, and remove the record.
     Restore {
         /// Which one.
         sysctl: Sysctl,
         /// The change that is undone.
         change: Change,
     },
-    /// Somebody changed a setting after us, or its interface is gone: drop the record and touch nothing.
+    /// Another program has changed a setting after us, or its interface no longer exists: remove the record and change nothing.
     Leave {
         /// Which one.
         sysctl: Sysctl,
         /// The change that is recorded.
         change: Change,
-        /// Its present value; `None`: the interface is gone.
+        /// Its current value; `None`: the interface no longer exists.
         now: Option<i32>,
     },
 }
@@ -271,8 +273,8 @@ pub fn plan(observed: &HostState, desired: &DesiredState) -> Vec<Step> {
     }
 }
 
-/// The VIPs of a running daemon that these steps would take from it: those that are removed, which it would put back, and all
-/// of them where ARP would speak again.
+/// The VIPs of a running daemon that these steps affect: VIPs that are removed, which the daemon would put back, and all VIPs if
+/// the ARP settings are restored.
 #[must_use]
 pub fn in_use(steps: &[Step], held: &BTreeSet<IpAddr>) -> BTreeSet<IpAddr> {
     let touches = |vip: &IpAddr, step: &Step| match step {
@@ -283,7 +285,7 @@ pub fn in_use(steps: &[Step], held: &BTreeSet<IpAddr>) -> BTreeSet<IpAddr> {
     held.iter().filter(|vip| steps.iter().any(|step| touches(vip, step))).copied().collect()
 }
 
-/// The settings by which an interface that is there answers ARP for addresses on `lo`, or speaks of them.
+/// The settings with which an existing interface answers ARP for addresses on `lo`, or announces them.
 pub fn answering(sysctls: &BTreeMap<Sysctl, i32>) -> BTreeMap<Sysctl, i32> {
     let interfaces =
         sysctls.iter().filter(|(sysctl, _)| !matches!(sysctl.interface.as_str(), "all" | "default" | "lo"));
@@ -303,17 +305,17 @@ fn quiet(sysctls: &BTreeMap<Sysctl, i32>) -> impl Iterator<Item = Step> {
     })
 }
 
-/// Whether a setting hides the VIPs, once `all` has been set where it has to be.
+/// Whether a setting hides the VIPs, after `all` was set if necessary.
 ///
-/// For both settings the kernel takes the larger of `all` and the interface's own. So `all` is enough, but for an
-/// interface whose own value is larger and answers.
+/// For both settings the kernel takes the larger of `all` and the interface's own. So `all` is enough, except for an interface
+/// whose own value is larger and answers.
 fn hides(sysctls: &BTreeMap<Sysctl, i32>, sysctl: &Sysctl, now: i32) -> bool {
     let knob = sysctl.knob;
     let all = sysctls.get(&Sysctl { interface: "all".into(), knob }).copied().unwrap_or(0);
     let all = if knob.hides(all) { all } else { knob.target() };
     match sysctl.interface.as_str() {
         "all" => knob.hides(now),
-        "lo" => true, // no ARP there
+        "lo" => true, // lo has no ARP
         _interface => knob.hides(now.max(all)),
     }
 }

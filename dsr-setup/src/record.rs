@@ -1,8 +1,8 @@
-//! The state file's text: what was changed here, so that exactly that can be undone.
+//! The text of the state file: the changes that were made here, so that exactly these can be undone.
 //!
-//! Pure. Settings with the value they had, and the addresses that an older kernel cannot mark (IFA_PROTO came with
-//! 5.18). Both hold for one boot and one network namespace: after a reboot every setting starts anew, and a record
-//! of another life must not undo what somebody else set since.
+//! Pure. It has settings with their old values, and the addresses that an older kernel cannot mark (IFA_PROTO exists since 5.18).
+//! Both hold for one boot and one network namespace: a reboot resets every setting, and an older record must not undo later changes
+//! of other programs.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -11,17 +11,17 @@ use serde::{Deserialize, Serialize};
 
 use crate::plan::{Change, Sysctl};
 
-/// What was changed here since boot.
+/// The changes that were made here since boot.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Record {
     /// The settings.
     pub changes: BTreeMap<Sysctl, Change>,
-    /// The addresses on `lo` that are ours and bear no mark.
+    /// The addresses on `lo` that are ours and have no mark.
     pub addresses: BTreeSet<IpAddr>,
 }
 
 impl Record {
-    /// Whether there is nothing to keep.
+    /// Whether the record has no entries.
     pub fn is_empty(&self) -> bool {
         self.changes.is_empty() && self.addresses.is_empty()
     }
@@ -37,8 +37,8 @@ impl Record {
         serde_json::to_string_pretty(&file).map(|text| text + "\n")
     }
 
-    /// Reads the file's text; the record of another life is empty. Unknown settings are an error: they would never
-    /// be restored.
+    /// Reads the file's text. A record of another boot or namespace counts as empty. Unknown settings are an error, because they
+    /// would never be restored.
     pub fn read(text: &str, life: &str) -> Result<Record, RecordError> {
         let file: RecordFile = serde_json::from_str(text)?;
         if file.life != life {

@@ -1,11 +1,11 @@
-//! The drop-in that orders a web server of which our units do not know.
+//! The drop-in for the order of a web server that our units do not name.
 //!
-//! Pure. It comes after `dsr-setup.service`, so that it finds the VIPs on lo at boot, and before `announcer.service`: what is
-//! started after it is stopped before it, so that the routers have stopped sending before the web server stops serving.
+//! Pure. The web server starts after `dsr-setup.service`, so that it finds the VIPs on lo at boot, and before `announcer.service`.
+//! systemd stops units in the reverse order, so the routers stop sending before the web server stops.
 
 use std::path::PathBuf;
 
-/// Where systemd looks for drop-ins of the operator's.
+/// The directory of the operator's units and drop-ins.
 pub const UNITS: &str = "/etc/systemd/system";
 
 /// The drop-in's text.
@@ -16,7 +16,7 @@ After=dsr-setup.service
 Before=announcer.service
 ";
 
-/// A service's unit, as in `caddy.service`.
+/// A service's unit, such as `caddy.service`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unit(String);
 
@@ -40,7 +40,7 @@ impl Unit {
     }
 }
 
-/// Why a text names no unit that can be ordered. Reads on from the text itself.
+/// Why a text is not the name of a unit for `order`. The message continues the text itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum UnitError {
     /// systemd has no such names.

@@ -1,6 +1,6 @@
-//! What is on the host and harms it: sentences for `dsr-setup plan` and for the daemon's status.
+//! The warnings about the host: sentences for `dsr-setup plan` and for the daemon's status.
 //!
-//! Pure. Each sentence says what was seen, what follows, and the command that mends it.
+//! Pure. Each sentence says what was found, what follows from it, and the command that corrects it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -13,7 +13,7 @@ use crate::plan::{Difference, Link, LoAddress, Loopback, OtherAddress, Owner, Sy
 /// The most warnings about single addresses that are listed; the others are counted.
 const MOST: usize = 10;
 
-/// Something on the host that harms it, beside what `plan` has steps for.
+/// A problem of the host for which `plan` has no step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Warning {
     /// A VIP is on `lo` with the prefix length of a network.
@@ -24,17 +24,17 @@ pub enum Warning {
     Source(IpNet),
     /// A VIP is on `lo` for a limited time.
     Ends(IpNet),
-    /// There are so many more of those.
+    /// The number of further warnings about addresses.
     More(usize),
-    /// The host has link-local IPv6 addresses alone, and an IPv6 VIP.
+    /// The host has an IPv6 VIP, but only link-local IPv6 addresses besides.
     NoGlobalAddress,
-    /// ARP answers for VIPs, or speaks of them, by these settings.
+    /// With these settings, the host answers ARP for VIPs or announces them.
     Arp(BTreeMap<Sysctl, i32>),
-    /// The state file cannot be used, and why.
+    /// The state file cannot be used, for this reason.
     Record(String),
 }
 
-/// What harms a host whose VIPs these are, by its addresses.
+/// The warnings about the addresses of a host with these VIPs.
 #[must_use]
 pub fn of_addresses(lo: &Loopback, vips: &BTreeSet<IpAddr>) -> Vec<Warning> {
     let on_lo = lo.addresses.iter().filter(|on_lo| vips.contains(&on_lo.net.addr()));
@@ -52,7 +52,7 @@ pub fn of_addresses(lo: &Loopback, vips: &BTreeSet<IpAddr>) -> Vec<Warning> {
     warnings
 }
 
-/// The settings by which ARP answers for IPv4 VIPs that are on `lo`: those of `vips`, and others of ours.
+/// The warning about settings with which the host answers ARP for IPv4 VIPs on `lo`: those in `vips`, and others of ours.
 #[must_use]
 pub fn of_arp(lo: &Loopback, sysctls: &BTreeMap<Sysctl, i32>, vips: &BTreeSet<IpAddr>) -> Option<Warning> {
     let is_vip = |on_lo: &&LoAddress| on_lo.owner == Owner::Ours || vips.contains(&on_lo.net.addr());
@@ -73,8 +73,8 @@ fn of_one(on_lo: &LoAddress) -> Option<Warning> {
     }
 }
 
-/// Link-local addresses alone: the scope of the destination decides before it counts that a VIP is deprecated (RFC 6724
-/// section 5, rules 2 and 3).
+/// Whether the host has only link-local addresses. The scope (rule 2) is compared before deprecated addresses are avoided (rule 3
+/// of RFC 6724 section 5).
 fn lacks_global_address(lo: &Loopback, vips: &BTreeSet<IpAddr>) -> bool {
     let is_own = |net: &IpNet| net.addr().is_ipv6() && !vips.contains(&net.addr());
     let on_lo = |on_lo: &LoAddress| {
@@ -158,8 +158,8 @@ mod tests {
         text.parse().unwrap()
     }
 
-    /// `192.0.2.80/32` is ours and as it is added; `~192.0.2.80/32` is somebody else's; a `!` behind it: the host may send
-    /// from it; a `?`: its lifetime ends. `eth0:fe80::1/64` is on another interface.
+    /// `192.0.2.80/32` is ours and unchanged; `~192.0.2.80/32` belongs to another program. With a `!` at the end, the host may send
+    /// from it; with a `?`, its lifetime ends. `eth0:fe80::1/64` is on another interface.
     fn host(text: &str) -> Loopback {
         let (mut addresses, mut elsewhere) = (Vec::new(), Vec::new());
         for word in text.split_whitespace() {
@@ -193,7 +193,7 @@ mod tests {
         warnings.iter().map(label).collect::<Vec<_>>().join(" ")
     }
 
-    /// Cases H6 and H12, and a VIP that somebody put there so that it may be a source.
+    /// Cases H6 and H12, and a VIP of another program that may be a source.
     #[test]
     fn addresses_that_harm_are_reported() {
         let vips = BTreeSet::from([ip("192.0.2.80"), ip("2001:db8::80")]);

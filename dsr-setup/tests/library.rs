@@ -1,4 +1,4 @@
-//! What the daemon uses, and what the VIPs and settings do to the network around them.
+//! Tests the functions that the daemon uses, and the effects of the VIPs and settings on the network.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
@@ -25,7 +25,7 @@ fn vips() -> Vips {
     vips
 }
 
-/// `lo`, where nothing is recorded.
+/// Reads `lo`, without a record.
 async fn lo(vips: &Vips) -> Loopback {
     vips.observe(&BTreeSet::new()).await.unwrap()
 }
@@ -89,7 +89,7 @@ fn the_mark_outlives_the_connection_and_no_record_can_take_it_away_or_give_it() 
     });
 }
 
-/// Case H4: NetworkManager's `device reapply` replaces the address, by which it loses flags, lifetime and mark.
+/// Case H4: NetworkManager's `device reapply` replaces the address, which then loses its flags, lifetime and mark.
 #[test]
 fn an_address_that_was_replaced_shows_what_differs_and_is_mended() {
     if !is_root() {
@@ -123,7 +123,7 @@ fn an_address_that_was_replaced_shows_what_differs_and_is_mended() {
     });
 }
 
-/// Cases H6 and H12: what else is on the host.
+/// Cases H6 and H12: the other addresses of the host.
 #[test]
 fn addresses_of_other_interfaces_are_seen_with_their_names() {
     if !is_root() {
@@ -158,8 +158,8 @@ fn addresses_of_other_interfaces_are_seen_with_their_names() {
     });
 }
 
-/// Case B15: one request after the other, each with a look at all addresses, took 14 s in an optimized build. This one has to
-/// be quicker in any build, beside whatever else the machine does.
+/// Case B15: one request after the other, each with a read of all addresses, took 14 s in an optimized build. The new code has to
+/// be quicker in every build, also on a busy machine.
 #[test]
 fn thousands_of_vips_are_put_on_lo_within_seconds() {
     if !is_root() {
@@ -229,10 +229,10 @@ fn events_that_the_kernel_dropped_show_as_an_overrun() {
             (0..8_000).map(|n| format!("addr add 10.1.{}.{}/32 dev lo\n", n / 250, n % 250)).collect();
         let file = TempDir::new().unwrap();
         std::fs::write(file.path().join("batch"), batch).unwrap();
-        // The runtime has this one thread, so nobody reads while ip(8) runs.
+        // The runtime has only this thread, so no events are read while ip(8) runs.
         ip(&format!("-batch {}", file.path().join("batch").display()));
         assert_eq!(next(&mut events).await, VipEvent::Overrun);
-        // From here on nothing is missed.
+        // From here on no event is missed.
         ip("addr add 192.0.2.80/32 dev lo");
         assert_eq!(next(&mut events).await, VipEvent::Added(addr("192.0.2.80")));
     });
@@ -256,7 +256,7 @@ fn a_vip_answers_on_the_host_itself_as_soon_as_it_is_ensured() {
     });
 }
 
-/// Where lo is down, the kernel routes no IPv6 address of it, so the wait for the route has no other end.
+/// If lo is down, the kernel adds no route for its IPv6 addresses, so the wait for the route would not end otherwise.
 #[test]
 fn a_vip_that_is_removed_again_at_once_is_not_waited_for() {
     if !is_root() {
@@ -305,10 +305,10 @@ fn a_vip_is_never_chosen_as_the_source_of_what_the_host_sends() {
         }
         let v4 = ip("route get 198.51.100.5");
         assert!(v4.contains("src 10.0.0.1 "), "{v4}");
-        // By the longest matching prefix the VIP would be the one.
+        // By the longest matching prefix, the VIP would be chosen.
         let v6 = ip("route get 2001:db8::99");
         assert!(v6.contains("src 2001:db8:1::1 "), "{v6}");
-        // Case H6: without a global address of its own, the host sends from the VIP. `warning` says so.
+        // Case H6: without another global address, the host sends from the VIP. `warning` reports this.
         ip("addr del 2001:db8:1::1/128 dev v1");
         let v6 = ip("route get 2001:db8::99");
         assert!(v6.contains("src 2001:db8::80 "), "{v6}");

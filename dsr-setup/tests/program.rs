@@ -1,4 +1,4 @@
-//! The program in network namespaces of its own: what a person types, sees, and gets.
+//! Tests the program in its own network namespaces: its commands, its output and its effects.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 const VIPS: [&str; 4] = ["--vip", "192.0.2.80", "--vip", "2001:db8::80"];
 
-/// A namespace, and a state folder that goes with it.
+/// A namespace with its own state folder.
 struct Host {
     netns: Netns,
     dir: TempDir,
@@ -162,7 +162,7 @@ fn an_interface_whose_own_setting_would_answer_is_set_and_restored() {
     assert_eq!(host.netns.sysctl("v0.7/arp_ignore"), "3");
 }
 
-/// An announcer that holds one VIP, with this standing, as often as it is asked.
+/// A fake announcer that returns one VIP with this standing for each request.
 fn announcer(socket: &Path, standing: &'static str) {
     let listener = UnixListener::bind(socket).unwrap();
     std::thread::spawn(move || {
@@ -179,7 +179,7 @@ fn announcer(socket: &Path, standing: &'static str) {
     });
 }
 
-/// Case W21: the daemon puts back what it holds, also while it is drained, and ARP would answer for it meanwhile.
+/// Case W21: the daemon puts back its VIPs, also while they are drained, and the host would answer ARP for them.
 #[test]
 fn remove_refuses_while_announcer_holds_a_vip_unless_forced() {
     if !is_root() {
@@ -196,7 +196,7 @@ fn remove_refuses_while_announcer_holds_a_vip_unless_forced() {
         assert_eq!(host.remove(&["--vip", "192.0.2.80"]), (1, String::new(), refusal.into()), "{standing}");
         assert_eq!((host.lo(), host.netns.sysctl("all/arp_ignore")), (before, "1".into()));
 
-        // A VIP that it does not hold may go.
+        // A VIP that it does not hold may be removed.
         assert_eq!(host.remove(&["--vip", "2001:db8::80"]), done("remove 2001:db8::80/128 from lo\n"));
         assert_eq!(host.remove(&["--force"]).0, 0);
         assert!(!host.lo().contains("192.0.2.80"));
@@ -211,7 +211,7 @@ fn remove_goes_on_when_the_daemon_is_gone() {
     }
     let host = Host::new();
     assert_eq!(host.apply().0, 0);
-    drop(UnixListener::bind(host.socket()).unwrap()); // a stale socket: nobody listens
+    drop(UnixListener::bind(host.socket()).unwrap()); // a stale socket without a listener
     assert_eq!(host.remove(&[]).0, 0);
     assert!(!host.lo().contains("2001:db8::80"));
 }
@@ -231,7 +231,7 @@ fn remove_refuses_when_the_daemon_cannot_be_understood() {
     assert!(host.lo().contains("192.0.2.80"));
 }
 
-/// Runs with a record that names an address which bears no mark, as on a kernel before 5.18.
+/// Runs with a record of an address without a mark, as on a kernel before 5.18.
 #[test]
 fn the_state_file_says_whose_an_unmarked_address_is_for_this_namespace_alone() {
     if !is_root() {
@@ -286,7 +286,7 @@ fn what_stands_in_the_way_is_named_and_the_next_apply_goes_on() {
     let on = "echo 0 > /proc/sys/net/ipv6/conf/lo/disable_ipv6";
     assert!(host.netns.command(&["sh", "-c", on]).status().unwrap().success());
     assert_eq!(host.apply(), done("add 2001:db8::80/128 to lo\n"));
-    // With all in place nothing is needed.
+    // If everything is in place, no capability is needed.
     assert_eq!(host.wrapped(&without_cap, &vips), done(""));
 }
 
@@ -316,8 +316,7 @@ fn the_vips_come_from_the_configuration() {
     }
 }
 
-/// Cases W1 and W2: a state file that is broken, of another version or no file at all costs what it is for, which is
-/// undoing, and nothing else.
+/// Cases W1 and W2: if the state file is broken, of another version or missing, changes cannot be undone, but nothing else fails.
 #[test]
 fn a_state_file_that_cannot_be_used_is_a_warning_and_the_vips_are_put_on_lo() {
     if !is_root() {
@@ -348,10 +347,10 @@ fn a_state_file_that_cannot_be_used_is_a_warning_and_the_vips_are_put_on_lo() {
         assert!(stderr.starts_with("warning: `") && stderr.contains("dsr-setup.json"), "{what}: {stderr}");
         assert!(stderr.contains("; `dsr-setup remove` will not undo this\n"), "{what}: {stderr}");
         assert_eq!(host.netns.sysctl("all/arp_ignore"), "1", "{what}");
-        // What would have to be undone is not known.
+        // It is not known what has to be undone.
         let (code, stdout, stderr) = host.remove(&[]);
         assert_eq!((code, stdout.as_str()), (2, ""), "{what}: {stderr}");
-        // The mark says whose the address is.
+        // The mark says that the address is ours.
         assert_eq!(host.remove(&["--vip", "192.0.2.80"]), done("remove 192.0.2.80/32 from lo\n"), "{what}");
     }
 }
@@ -380,7 +379,7 @@ fn plan_tells_what_harms_the_host_and_what_mends_it() {
         "{stderr}"
     );
     assert!(stderr.contains("warning: this host has link-local IPv6 addresses alone"), "{stderr}");
-    // The commands that it names mend it.
+    // The commands in the warnings correct the problems.
     host.netns.run("ip address del 192.0.2.80/24 dev lo");
     host.netns.run("ip addr add 192.0.2.80/24 dev v0");
     host.netns.run("ip addr add 2001:db8:1::1/64 dev v0 nodad");
@@ -408,7 +407,7 @@ fn the_state_file_belongs_to_whom_its_folder_belongs_and_can_be_read() {
     let host = Host::new();
     std::fs::create_dir(host.state_dir()).unwrap();
     chown(host.state_dir(), Some(4711), Some(4712)).unwrap();
-    // A crash left half a file that belongs to somebody else.
+    // A crash has left an incomplete file of another user.
     let half = host.state_dir().join("dsr-setup.json.new");
     std::fs::write(&half, "half").unwrap();
 

@@ -16,7 +16,7 @@ use crate::answer;
 const PATIENCE: Duration = Duration::from_secs(2);
 const LONGEST_ANSWER: u64 = 64 << 20; // octets
 
-/// The VIPs that it holds; none when no daemon listens at `socket`.
+/// The VIPs that it holds; none if no daemon listens at `socket`.
 pub async fn held(socket: &Path) -> Result<BTreeSet<IpAddr>, AskError> {
     let stream = match UnixStream::connect(socket).await {
         Ok(stream) => stream,
@@ -36,16 +36,16 @@ async fn ask(mut stream: UnixStream) -> io::Result<String> {
     Ok(line)
 }
 
-/// Why a daemon that seems to be there could not be asked.
+/// Why the request to a daemon failed.
 #[derive(Debug, thiserror::Error)]
 pub enum AskError {
     /// Connecting, writing or reading failed.
     #[error("{0}")]
     Io(#[from] io::Error),
-    /// It took the question and gave no answer.
+    /// It accepted the request and gave no answer.
     #[error("no answer within {} s", PATIENCE.as_secs())]
     Silent,
-    /// It answered something else.
+    /// Its answer cannot be read.
     #[error("its answer was not understood: {0}")]
     Answer(#[from] serde_json::Error),
 }

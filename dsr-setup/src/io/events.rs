@@ -1,6 +1,6 @@
-//! The kernel's word when an address comes to `lo` or leaves it.
+//! The kernel's events about addresses that are added to `lo` or removed from it.
 //!
-//! Touches a netlink socket of its own, so that a flood of events never stands in the way of a request's answer.
+//! Touches its own netlink socket, so that many events never delay the answer to a request.
 
 use std::collections::VecDeque;
 use std::io;
@@ -18,18 +18,18 @@ use super::vips::{LO, net};
 use crate::plan::Link;
 
 const DATAGRAM: usize = 8 << 10; // octets; one address event takes about a hundred
-const EVENT_BUFFER: i32 = 1 << 20; // octets; the kernel caps it at net.core.rmem_max
+const EVENT_BUFFER: i32 = 1 << 20; // octets; the kernel limits it to net.core.rmem_max
 
 /// A change on `lo`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum VipEvent {
-    /// An address is there: added, or changed in its flags or lifetime.
+    /// An address was added, or its flags or lifetime have changed.
     Added(IpAddr),
-    /// An address is gone.
+    /// An address was removed.
     Removed(IpAddr),
     /// `lo` itself was set up or down, or changed in another way.
     Link(Link),
-    /// Events were lost: observe again in full.
+    /// Events were lost: everything has to be read again.
     Overrun,
 }
 
@@ -40,15 +40,15 @@ pub struct Events {
     drain: Backlog,
 }
 
-/// Whether events were lost, and what is still queued is to be thrown away.
+/// Whether events were lost, so that the queued events have to be dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Backlog {
     No,
     UntilEmpty,
 }
 
-/// Subscribes to `lo` going up or down and to every address that comes to it or leaves it, ours or not. Whatever happens after this call is
-/// reported; so watch first, then observe. To be called within a tokio runtime.
+/// Subscribes to changes of `lo` and of every address on it, ours or not. Every change after this call is reported, so watch first
+/// and then observe. Call it within a tokio runtime.
 pub fn watch() -> Result<Events, Error> {
     let open = || {
         let mut socket = TokioSocket::new(NETLINK_ROUTE)?;
@@ -67,9 +67,8 @@ pub fn watch() -> Result<Events, Error> {
 impl Events {
     /// The next event. Dropping the returned future loses nothing.
     ///
-    /// The kernel says once that it dropped an event (ENOBUFS), and then goes on dropping, without another word,
-    /// until the queue has been read empty. So [`VipEvent::Overrun`] comes only then: an observation made after it
-    /// misses nothing.
+    /// The kernel reports once that it has dropped an event (ENOBUFS), and then drops further events without a report, until the
+    /// queue is empty. So [`VipEvent::Overrun`] is returned only then: an observation after it misses nothing.
     pub async fn next(&mut self) -> Result<VipEvent, Error> {
         loop {
             if let Some(event) = self.ready.pop_front() {
@@ -98,7 +97,7 @@ impl Events {
     }
 }
 
-/// The events in one datagram. What cannot be read counts as lost.
+/// The events in one datagram. A message that cannot be read counts as lost.
 fn events(mut octets: &[u8]) -> VecDeque<VipEvent> {
     let mut events = VecDeque::new();
     while !octets.is_empty() {
@@ -117,8 +116,8 @@ fn events(mut octets: &[u8]) -> VecDeque<VipEvent> {
     events
 }
 
-/// What follows a message about another interface, which is not worth reading: it is large, and a host may have thousands of
-/// them. The layout is that of `struct nlmsghdr` and `struct ifinfomsg`.
+/// The octets after a message about another interface. The message itself is skipped, because it is large and a host may have
+/// thousands of interfaces. The layout is that of `struct nlmsghdr` and `struct ifinfomsg`.
 fn behind_another_link(octets: &[u8]) -> Option<&[u8]> {
     let word =
         |at: usize| octets.get(at..at + 4).and_then(|word| word.try_into().ok()).map(u32::from_ne_bytes);

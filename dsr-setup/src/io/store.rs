@@ -1,7 +1,7 @@
-//! The state file `dsr-setup.json`, shared by the daemon and the program.
+//! The state file `dsr-setup.json`, which the daemon and the program share.
 //!
-//! Touches one folder, and blocks: the daemon calls it where that harms nothing. Written to a file beside it and renamed, with the folder locked meanwhile; gone when there is
-//! nothing to keep. Reads what names this life of the host: the boot id and the network namespace.
+//! Touches one folder, and blocks: the daemon calls it on a thread where it may block. The file is written under another name and
+//! renamed, while the folder is locked. It is removed when it would be empty. It also reads the boot id and the network namespace.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read, Write};
@@ -35,12 +35,12 @@ pub enum StoreError {
         /// The state file.
         path: PathBuf,
     },
-    /// It was not written by us.
+    /// Its contents are not valid.
     #[error("`{}` is not readable: {error}; delete it to forget which settings and addresses were ours", path.display())]
     Text {
         /// The state file.
         path: PathBuf,
-        /// What is wrong in it.
+        /// The mistake in it.
         error: RecordError,
     },
 }
@@ -60,10 +60,10 @@ impl Store {
         self.dir.join(FILE)
     }
 
-    /// What is recorded; empty when there is no file.
+    /// Reads the record; it is empty if there is no file.
     pub fn load(&self) -> Result<Record, StoreError> {
         let path = self.path();
-        // A FIFO without a writer is opened too, and then refused.
+        // This also opens a FIFO without a writer, which is then refused.
         let mut file = match File::options().read(true).custom_flags(libc::O_NONBLOCK).open(&path) {
             Ok(file) => file,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Record::default()),
@@ -77,7 +77,7 @@ impl Store {
         Record::read(&text, &life()?).map_err(|error| StoreError::Text { path, error })
     }
 
-    /// Changes what is recorded. When it returns, the new record is on disk.
+    /// Changes the record. When it returns, the new record is on disk.
     pub fn update<T>(&self, change: impl FnOnce(&mut Record) -> T) -> Result<(), StoreError> {
         let before = self.load()?;
         if before.is_empty() && !self.dir.exists() {
@@ -105,8 +105,8 @@ impl Store {
     }
 }
 
-/// An empty file that belongs to whom the folder belongs, whoever writes it: the daemon, as a user of its own, has to
-/// read what root wrote by hand, with whatever umask. What a crash left there may not be ours to write, and is removed.
+/// Makes an empty file with the owner of the folder: the daemon runs as its own user, and has to read a file that root wrote by
+/// hand with any umask. A file that a crash has left there is removed, because we may have no right to write it.
 fn create(path: &Path, dir: &File) -> io::Result<File> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
@@ -116,7 +116,7 @@ fn create(path: &Path, dir: &File) -> io::Result<File> {
     file.set_permissions(fs::Permissions::from_mode(0o644))?;
     let (folder, own) = (dir.metadata()?, file.metadata()?);
     if (folder.uid(), folder.gid()) != (own.uid(), own.gid()) {
-        let _ = fchown(&file, Some(folder.uid()), Some(folder.gid())); // root alone may
+        let _ = fchown(&file, Some(folder.uid()), Some(folder.gid())); // only root may do this
     }
     Ok(file)
 }

@@ -1,4 +1,4 @@
-//! Reads and writes `/proc/sys/net/ipv4/conf`, which shows the settings of the reader's network namespace.
+//! Reads and writes `/proc/sys/net/ipv4/conf`, which has the settings of the process's network namespace.
 
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
@@ -12,7 +12,7 @@ fn path(sysctl: &Sysctl) -> String {
     format!("{CONF}/{}/{}", sysctl.interface, sysctl.knob.name())
 }
 
-/// Both settings of `all`, `default` and every interface. An interface that goes while they are read is left out.
+/// Both settings of `all`, `default` and every interface. An interface that is removed during the read is left out.
 pub fn read_all() -> Result<BTreeMap<Sysctl, i32>, Error> {
     let failed = |path: &str| {
         let path = path.to_owned();

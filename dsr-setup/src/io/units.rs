@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use crate::units::{DROP_IN, Unit};
 
-/// Writes a unit's drop-in below `dir`; its path, if that changed anything.
+/// Writes a unit's drop-in below `dir`; returns its path, if this changed anything.
 pub fn write(dir: &Path, unit: &Unit) -> Result<Option<PathBuf>, (PathBuf, io::Error)> {
     let path = dir.join(unit.drop_in());
     if fs::read_to_string(&path).is_ok_and(|text| text == DROP_IN) {
@@ -20,7 +20,7 @@ pub fn write(dir: &Path, unit: &Unit) -> Result<Option<PathBuf>, (PathBuf, io::E
     Ok(Some(path))
 }
 
-/// Removes it again, and the folder if nothing else is in it; its path, if it was there.
+/// Removes the drop-in, and the folder if it is empty then; returns the path, if the drop-in existed.
 pub fn remove(dir: &Path, unit: &Unit) -> Result<Option<PathBuf>, (PathBuf, io::Error)> {
     let path = dir.join(unit.drop_in());
     match fs::remove_file(&path) {
@@ -28,6 +28,6 @@ pub fn remove(dir: &Path, unit: &Unit) -> Result<Option<PathBuf>, (PathBuf, io::
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err((path, error)),
     }
-    let _ = fs::remove_dir(path.parent().unwrap_or(dir)); // drop-ins of others may be in it
+    let _ = fs::remove_dir(path.parent().unwrap_or(dir)); // it may contain other drop-ins
     Ok(Some(path))
 }

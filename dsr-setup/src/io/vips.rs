@@ -1,10 +1,10 @@
 //! The VIPs on `lo`.
 //!
-//! Touches rtnetlink. A VIP of ours bears IFA_PROTO 0xB6; where the kernel does not keep that mark (before 5.18) the
-//! state file says whose it is. How a VIP is added:
+//! Touches rtnetlink. Our VIPs have IFA_PROTO 0xB6. If the kernel does not store this mark (before 5.18), the state file says which
+//! addresses are ours. How a VIP is added:
 //!
-//! - IPv4: /32, label `lo:vip`, scope link. With scope global the kernel takes an address on `lo` as the source of
-//!   whatever leaves through an interface that has none of its own, and the answers go to another frontend.
+//! - IPv4: /32, label `lo:vip`, scope link. With scope global, the kernel uses an address on `lo` as the source of packets that
+//!   leave through an interface without an address, and the answers go to another frontend.
 //! - IPv6: /128, preferred lifetime 0 (never chosen as a source, RFC 6724 rule 3), no duplicate address detection
 //!   (every frontend has the same VIP), no route for the prefix.
 
@@ -29,15 +29,15 @@ use crate::plan::{Difference, Link, LoAddress, Loopback, MarkSupport, OtherAddre
 pub const PROTOCOL: u8 = 0xB6;
 /// The kernel gives `lo` this index in every network namespace.
 pub(super) const LO: u32 = 1;
-/// How many requests are under way at a time. The kernel answers each at once, and its answers have to fit into the
-/// socket's buffer.
+/// How many requests are sent at the same time. The kernel answers each at once, and the answers have to fit into the socket's
+/// buffer.
 const REQUESTS: usize = 64;
 const ROUTE_PATIENCE: Duration = Duration::from_secs(1);
-/// How often it is looked for addresses that were removed again while their routes are awaited.
+/// How often to check for addresses that were removed again, while waiting for their routes.
 const GONE_POLL: Duration = Duration::from_millis(20);
 const ROUTE_POLL: Duration = Duration::from_millis(1);
 const LABEL: &str = "lo:vip";
-/// A lifetime in seconds that does not end.
+/// The lifetime, in seconds, of an address that never ends.
 const FOR_EVER: u32 = u32::MAX;
 
 /// The VIPs on `lo` of this network namespace. Cheap to clone. No call touches a file.
@@ -46,16 +46,16 @@ pub struct Vips {
     handle: Handle,
 }
 
-/// What [`Vips::add`] found.
+/// The result of [`Vips::add`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AddResult {
-    /// It was not there, and now is, as ours.
+    /// The address was added with our mark.
     Added,
-    /// It was there and was left as it is, whoever owns it.
+    /// The address existed already and was not changed, whoever owns it.
     AlreadyThere,
 }
 
-/// What [`Vips::remove`] found.
+/// The result of [`Vips::remove`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RemoveResult {
     /// It is gone.
@@ -72,8 +72,8 @@ pub fn connect() -> Result<(impl Future<Output = ()> + Send + 'static, Vips), Er
 }
 
 impl Vips {
-    /// `lo` and every address on it, as the kernel tells it. `recorded` are the addresses that the state file calls ours: they
-    /// count where the kernel keeps no marks, and nowhere else.
+    /// Reads `lo` and every address on it from the kernel. `recorded` has our addresses according to the state file. They count
+    /// only if the kernel stores no marks.
     pub async fn observe(&self, recorded: &BTreeSet<IpAddr>) -> Result<Loopback, Error> {
         let all = self.handle.address().get().execute().try_collect::<Vec<_>>().await.map_err(refused)?;
         let marks = if all.iter().any(|message| protocol(message).is_some()) {
@@ -102,7 +102,7 @@ impl Vips {
         Ok(Loopback { link: self.link().await?, marks, addresses, elsewhere })
     }
 
-    /// Sets `lo` up; harmless if it is.
+    /// Sets `lo` up; it has no effect if `lo` is up.
     pub async fn raise_lo(&self) -> Result<(), Error> {
         let up = LinkUnspec::new_with_index(LO).up().build();
         self.handle.link().set(up).execute().await.map_err(refused)
@@ -117,7 +117,7 @@ impl Vips {
             done.iter().filter(|(vip, ensured)| vip.is_ipv6() && matches!(ensured, Ok(AddResult::Added)));
         let added: Vec<IpAddr> = added.map(|(vip, _)| *vip).collect();
         let routed = stream::iter(&added).for_each_concurrent(REQUESTS, |vip| self.local(*vip));
-        // Should the kernel be slower still, the VIPs are there all the same, and a probe will tell.
+        // If the kernel is even slower, the VIPs exist, and probes show whether they work.
         tokio::select! {
             () = routed => {}
             () = self.one_is_gone(&added) => {}
@@ -126,7 +126,7 @@ impl Vips {
         done
     }
 
-    /// Returns when somebody has removed one of these addresses again: it will not be routed, and has to be put back.
+    /// Returns when one of these addresses was removed again: its route will not appear, and it has to be put back.
     async fn one_is_gone(&self, vips: &[IpAddr]) {
         loop {
             tokio::time::sleep(GONE_POLL).await;
@@ -154,7 +154,7 @@ impl Vips {
         }
     }
 
-    /// Gives addresses of ours the flags, lifetimes and mark that [`add`](Self::add) gives. The scope of an IPv4 address
+    /// Restores the flags, lifetimes and mark of our addresses, as [`add`](Self::add) sets them. The scope of an IPv4 address
     /// cannot be changed.
     pub async fn mend(&self, vips: &[IpAddr]) -> Vec<(IpAddr, Result<(), Error>)> {
         let requests = stream::iter(vips.iter().copied()).map(|vip| async move {
@@ -165,9 +165,8 @@ impl Vips {
         requests.buffer_unordered(REQUESTS).collect().await
     }
 
-    /// Waits until `vip` is routed to this host itself. For IPv6 the kernel inserts that route a moment after it has
-    /// said that the address is there; until then a probe of the VIP would leave the host by the default route, and
-    /// another frontend might answer it.
+    /// Waits until `vip` is routed to this host itself. For IPv6 the kernel inserts that route a moment after it has reported the
+    /// address. Until then, a probe of the VIP would leave the host by the default route, and another frontend might answer it.
     async fn local(&self, vip: IpAddr) {
         loop {
             let to_vip =
@@ -182,7 +181,7 @@ impl Vips {
         }
     }
 
-    /// Removes an address from `lo`. Whose it is, the caller has seen by [`observe`](Self::observe).
+    /// Removes an address from `lo`. The caller has checked its owner with [`observe`](Self::observe).
     pub async fn remove(&self, net: IpNet) -> Result<RemoveResult, Error> {
         let mut request = self.handle.address().add(LO, net.addr(), net.prefix_len());
         let message = request.message_mut().clone();
@@ -200,7 +199,7 @@ impl Vips {
         Ok(if is_up { Link::Up } else { Link::Down })
     }
 
-    /// An interface's name; its number, should it have gone.
+    /// The name of an interface, or its number if the interface no longer exists.
     #[allow(clippy::wildcard_enum_match_arm)] // netlink's own enums grow
     async fn name(&self, index: u32) -> Result<String, Error> {
         let link = self.handle.link().get().match_index(index).execute().try_next().await;
@@ -213,7 +212,7 @@ impl Vips {
     }
 }
 
-/// Makes the message one of ours.
+/// Sets our mark, flags and lifetimes in the message.
 fn mark(message: &mut AddressMessage, vip: IpAddr) {
     match vip {
         IpAddr::V4(_) => {
@@ -232,14 +231,14 @@ fn mark(message: &mut AddressMessage, vip: IpAddr) {
     message.attributes.push(AddressAttribute::Protocol(AddressProtocol::Other(PROTOCOL)));
 }
 
-/// What a message says of an address on `lo`.
+/// Reads an address on `lo` from a message.
 fn read(message: &AddressMessage, marks: MarkSupport, recorded: &BTreeSet<IpAddr>) -> Option<LoAddress> {
     let net = net(message)?;
     let owner = owner(protocol(message), marks, recorded.contains(&net.addr()));
     Some(LoAddress { net, owner, differences: differences(message, net.addr(), marks) })
 }
 
-/// The mark decides where the kernel keeps marks; else the record does.
+/// The owner of an address: the mark decides if the kernel stores marks, otherwise the state file decides.
 fn owner(protocol: Option<u8>, marks: MarkSupport, is_recorded: bool) -> Owner {
     let is_ours = match marks {
         MarkSupport::Kept => protocol == Some(PROTOCOL),
@@ -270,7 +269,7 @@ fn differences(message: &AddressMessage, vip: IpAddr, marks: MarkSupport) -> BTr
     .collect()
 }
 
-/// The flags: IFA_FLAGS, or the header's where there is none.
+/// The flags: IFA_FLAGS, or those of the header if there is no IFA_FLAGS.
 #[allow(clippy::wildcard_enum_match_arm)] // netlink's own enums grow
 fn flags(message: &AddressMessage) -> AddressFlags {
     let all = message.attributes.iter().find_map(|attribute| match attribute {
@@ -305,7 +304,7 @@ fn protocol(message: &AddressMessage) -> Option<u8> {
     })
 }
 
-/// IFA_LOCAL is the address itself and IFA_ADDRESS the other end, where there is one; IPv6 sends IFA_ADDRESS alone.
+/// IFA_LOCAL is the address itself and IFA_ADDRESS the other end, if there is one; for IPv6 there is only IFA_ADDRESS.
 #[allow(clippy::wildcard_enum_match_arm)] // netlink's own enums grow
 pub(super) fn net(message: &AddressMessage) -> Option<IpNet> {
     let (mut local, mut address) = (None, None);
@@ -319,7 +318,7 @@ pub(super) fn net(message: &AddressMessage) -> Option<IpNet> {
     IpNet::new(local.or(address)?, message.header.prefix_len).ok()
 }
 
-/// How the kernel refuses an IPv6 address where IPv6 is switched off: by sysctl, or for the whole kernel.
+/// The errors for an IPv6 address if IPv6 is switched off, by sysctl or for the whole kernel.
 const NO_IPV6: [i32; 3] = [libc::EACCES, libc::EOPNOTSUPP, libc::EAFNOSUPPORT];
 
 fn is(error: &rtnetlink::Error, code: i32) -> bool {
@@ -330,8 +329,8 @@ fn refused(error: rtnetlink::Error) -> Error {
     if is(&error, libc::EPERM) { Error::NotPermitted } else { Error::Netlink(io(&error)) }
 }
 
-/// The kernel's errno. Other errors would show their innards to people.
-#[allow(clippy::wildcard_enum_match_arm)] // requests that are not made here fail in more ways
+/// The kernel's errno. Other errors have texts that are only for programmers.
+#[allow(clippy::wildcard_enum_match_arm)] // the other errors belong to requests that are not made here
 fn io(error: &rtnetlink::Error) -> io::Error {
     match error {
         rtnetlink::Error::NetlinkError(error) => error.to_io(),

@@ -6,7 +6,7 @@ fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
 }
 
-/// `192.0.2.80/32` is ours, `~192.0.2.80/32` is somebody else's.
+/// `192.0.2.80/32` is ours, `~192.0.2.80/32` belongs to another program.
 fn on_lo(text: &str) -> LoAddress {
     let owner = if text.starts_with('~') { Owner::Foreign } else { Owner::Ours };
     LoAddress { net: text.trim_start_matches('~').parse().unwrap(), owner, differences: BTreeSet::new() }
@@ -84,7 +84,7 @@ fn settings_that_hide_the_vips_already_are_left_and_those_that_do_not_are_set() 
         ("all.arp_ignore=0", vec![format!("{set_all}0)")]),
         ("all.arp_ignore=3", vec![format!("{set_all}3)")]),
         ("all.arp_ignore=9", vec![format!("{set_all}9)")]),
-        // The kernel takes the larger of the two: an interface's own 3 would win over 1, and answer.
+        // The kernel takes the larger of the two: an interface's own 3 is larger than 1, and answers.
         (
             "all.arp_ignore=1 eth0/9.arp_ignore=3",
             vec!["set net.ipv4.conf.eth0/9.arp_ignore = 1 (was 3)".into()],
@@ -148,7 +148,7 @@ fn a_held_vip_is_in_use_when_it_goes_or_when_arp_speaks_again() {
     assert_eq!(in_use(&[other, restore], &held), held);
 }
 
-/// What carrying out a step does to the host.
+/// Applies the effect of a step to the host.
 fn carry_out(host: &mut HostState, step: &Step) {
     match step {
         Step::RaiseLo => host.lo.link = Link::Up,

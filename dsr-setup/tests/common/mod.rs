@@ -1,10 +1,10 @@
-//! A network namespace of its own for each test, so that nothing here touches the host's.
+//! Each test has its own network namespace, so that no test changes the host's.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Command, Stdio};
 
-/// Whether tests that need a network namespace can run; says so if not.
+/// Whether tests that need a network namespace can run; prints a message if not.
 pub fn is_root() -> bool {
     let is_root = nix::unistd::geteuid().is_root();
     if !is_root {
@@ -23,7 +23,7 @@ impl Netns {
         let mut keeper = Command::new("unshare");
         let mut keeper =
             keeper.args(["--net", "cat"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        // The echo says that `cat` runs, and so that the namespace is there.
+        // The echo shows that `cat` runs, and so that the namespace exists.
         keeper.stdin.as_mut().unwrap().write_all(b"ready\n").unwrap();
         let mut line = String::new();
         BufReader::new(keeper.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();

@@ -1,6 +1,6 @@
-//! Turns what the routers and the client saw into what is shown.
+//! Converts the logs of the routers and the client to the events that are shown.
 //!
-//! Pure but for the logs that it reads.
+//! Pure, except for the logs that it reads.
 
 use std::time::Duration;
 
@@ -11,10 +11,10 @@ use scene::{FRONTENDS, ROUTERS, address};
 use crate::script::{Logs, VIP};
 use crate::view::{EventKind, View};
 
-/// A route that is taken out and put in again at once did not go: netlink tells of both.
+/// A route that is removed and added again within this time was only replaced: netlink reports both.
 const REPLACED: Duration = Duration::from_millis(20);
 
-/// Where the logs were read up to.
+/// The positions up to which the logs were read.
 pub(crate) struct LogFollower {
     logs: Logs,
     wire: Vec<usize>,
@@ -23,14 +23,14 @@ pub(crate) struct LogFollower {
 }
 
 impl LogFollower {
-    /// From now on, when every frontend is in both FIBs.
+    /// Starts now, when every frontend is in both FIBs.
     pub(crate) fn new(logs: Logs) -> LogFollower {
         let wire = logs.wire.iter().map(scene::log::Log::mark).collect();
         let fib = logs.fib.iter().map(scene::log::Log::mark).collect();
         LogFollower { logs, wire, fib, buckets: 0 }
     }
 
-    /// Reads what came since, and tells it to the view.
+    /// Reads the new entries, and passes them to the view.
     pub(crate) fn catch_up(&mut self, view: &mut View) {
         for router in 0..ROUTERS.len() {
             let heard = self.logs.wire[router].since(self.wire[router]);

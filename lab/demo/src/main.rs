@@ -1,4 +1,4 @@
-//! `demo`: the main job, live in a terminal, on real routers. Ends by itself, and leaves nothing behind.
+//! `demo`: shows announcer live in a terminal, with real routers. It ends by itself, and leaves nothing behind.
 //!
 //! ```text
 //! script   a thread: brings the lab up, breaks and mends it step by step ──Said──┐ mpsc
@@ -7,7 +7,7 @@
 //! view     pure: what is known -> lines         screen   lines -> a terminal, or a pipe
 //! ```
 //!
-//! The one who draws never waits for the lab, so an interrupt is answered at once, wherever the script is.
+//! The main thread never waits for the lab, so an interrupt is handled at once, at any step of the script.
 
 #![allow(clippy::wildcard_enum_match_arm)] // errors of the lab grow
 
@@ -33,9 +33,9 @@ use crate::screen::Screen;
 use crate::script::{Pace, ScriptEvent};
 use crate::view::View;
 
-/// The lab's name; any other lab may be up beside it.
+/// The lab's name; other labs may run at the same time.
 const LAB: &str = "demo";
-/// How often the screen is drawn anew.
+/// How often the screen is drawn again.
 const FRAME: Duration = Duration::from_millis(100);
 /// How long cleaning up may take.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -52,11 +52,11 @@ struct Arguments {
     plain: bool,
 }
 
-/// What the main thread is inputs.
+/// A message to the main thread.
 pub(crate) enum Input {
     /// By the script.
     Script(ScriptEvent),
-    /// By the one at the keyboard.
+    /// A signal from the user.
     Signal(Signal),
 }
 
@@ -108,7 +108,7 @@ fn run(arguments: &Arguments) -> Result<DemoEnd> {
     }
 }
 
-/// Shows what happens until the script is over, or a signal comes, which is returned.
+/// Shows the events until the script ends, or until a signal arrives, which is returned.
 fn watch(
     inputs: &Receiver<Input>,
     script: &JoinHandle<Result<()>>,
@@ -132,7 +132,7 @@ fn watch(
                 if let Some(follow) = &mut follow {
                     follow.catch_up(view);
                 }
-                // Nobody reads any more, as when the terminal was closed: that is an interrupt too.
+                // If the output was closed, for example with the terminal, this counts as an interrupt.
                 if screen.show(view, SystemTime::now()).is_err() {
                     return Ok(Some(Signal::SIGPIPE));
                 }
@@ -144,16 +144,16 @@ fn watch(
     }
 }
 
-/// After an interrupt: the script's thread is wherever it is, and ends with this process.
+/// Cleans up after an interrupt. The script's thread may be at any step, and ends with this process.
 fn clean_up(inputs: &Receiver<Input>, script: &JoinHandle<Result<()>>, view: &View) -> Result<()> {
     let mut up = view.lab_is_up();
-    // A lab that is being started undoes that itself.
+    // A lab that is being started cleans up itself.
     let _ = until(PATIENCE, || {
         up |= inputs.try_iter().any(|input| matches!(input, Input::Script(ScriptEvent::LabUp)));
         if up || script.is_finished() { Ok(()) } else { Err(()) }
     });
     if up {
-        // Another process may be ending it at the moment.
+        // Another process may be ending it now.
         until(PATIENCE, || match engine::down(LAB) {
             Err(error @ lab::Error::Busy { .. }) => Err(error),
             Ok(()) | Err(lab::Error::NotUp(_)) => Ok(Ok(())),
@@ -188,7 +188,7 @@ fn signals(input_tx: mpsc::Sender<Input>) -> Result<()> {
                 _ = hangup.recv() => Signal::SIGHUP,
             }
         });
-        let _ = input_tx.send(Input::Signal(signal)); // it is ending already, then
+        let _ = input_tx.send(Input::Signal(signal)); // if this fails, the program is already ending
     });
     Ok(())
 }

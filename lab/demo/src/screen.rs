@@ -1,7 +1,7 @@
-//! The terminal, or whatever standard output is.
+//! Writes to the terminal, or to another standard output.
 //!
-//! Touches standard output. On a terminal the picture is drawn on the alternate screen, so that what was there before
-//! comes back, with the figures below it; elsewhere, and where it is too small, lines are printed.
+//! Touches standard output. On a terminal, the picture is drawn on the alternate screen, so that the earlier text comes back
+//! afterwards, followed by the figures. On other outputs, and on a terminal that is too small, lines are printed.
 
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, SystemTime};
@@ -10,10 +10,10 @@ use terminal_size::{Height, Width, terminal_size};
 
 use crate::view::{HEIGHT, Line, Style, View, WIDTH};
 
-/// How often rates are printed where they cannot be drawn.
+/// How often rates are printed if no picture is drawn.
 const RATES_EVERY: Duration = Duration::from_secs(1);
 
-/// Where it is shown.
+/// The output.
 pub(crate) struct Screen {
     mode: Mode,
     colours: bool,
@@ -28,7 +28,7 @@ enum Mode {
     Picture,
     /// The terminal is on its alternate screen.
     Drawing,
-    /// And is as it was again.
+    /// The terminal is restored.
     Closed,
 }
 
@@ -43,10 +43,10 @@ impl Screen {
         Screen { mode, colours: terminal && !plain, shown: 0, next: SystemTime::now() }
     }
 
-    /// Shows how things stand.
+    /// Shows the current state.
     ///
     /// # Errors
-    /// When nobody reads it any more.
+    /// When the output was closed.
     pub(crate) fn show(&mut self, view: &View, now: SystemTime) -> io::Result<()> {
         match self.mode {
             Mode::Lines => {
@@ -92,7 +92,7 @@ impl Screen {
     /// Prints lines that stay.
     ///
     /// # Errors
-    /// When nobody reads them any more.
+    /// When the output was closed.
     pub(crate) fn print(&self, lines: &[Line]) -> io::Result<()> {
         let mut out = io::stdout().lock();
         lines.iter().try_for_each(|line| writeln!(out, "{}", self.text(line, usize::MAX)))?;
@@ -113,16 +113,16 @@ impl Screen {
         if self.colours { text } else { text.trim_end().to_owned() }
     }
 
-    /// Whether what was shown is gone.
+    /// Whether a picture was drawn that is no longer visible.
     pub(crate) fn has_drawn(&self) -> bool {
         self.mode == Mode::Closed
     }
 
-    /// Gives the terminal back as it was.
+    /// Restores the terminal.
     pub(crate) fn close(&mut self) {
         if self.mode == Mode::Drawing {
             self.mode = Mode::Closed;
-            let _ = write!(io::stdout(), "\x1b[?25h\x1b[?1049l"); // nobody sees it, then
+            let _ = write!(io::stdout(), "\x1b[?25h\x1b[?1049l"); // if this fails, the output was closed
             let _ = io::stdout().flush();
         }
     }

@@ -1,7 +1,7 @@
-//! What is done to the lab, step by step, and what came of each step.
+//! The steps of the demo, and their results.
 //!
-//! Touches the lab. A step is over when both routers followed and the requests go where they should: if they do not,
-//! the demo has failed.
+//! Touches the lab. A step ends when both routers have followed and the requests go to the expected frontends. Otherwise the demo
+//! has failed.
 
 use std::cell::Cell;
 use std::ops::ControlFlow;
@@ -20,12 +20,12 @@ use scene::wire::Message;
 use scene::{FRONTENDS, Figures, Scene, VIPS, server, topology};
 use until::until;
 
-/// The VIP that is asked.
+/// The VIP of the requests.
 pub(crate) const VIP: &str = VIPS[0];
 /// New connections a second.
 pub(crate) const RATE: u32 = 1000;
 
-/// How long each state is looked at.
+/// How long each state is shown.
 pub(crate) struct Pace {
     /// Before the first step.
     first: Duration,
@@ -42,15 +42,15 @@ impl Pace {
         Pace { first: Duration::from_millis(1200), hold: Duration::from_millis(1500) };
 }
 
-/// What is heard of the script.
+/// A message of the script.
 pub(crate) enum ScriptEvent {
-    /// The lab's nodes are there, and have to be ended by whoever ends.
+    /// The lab is running, and has to be ended at the end of the program.
     LabUp,
     /// Every frontend serves, and these are the logs to follow.
     Serving(Logs),
     /// A step begins.
     Begin {
-        /// Its place in [`STEPS`].
+        /// Its index in [`STEPS`].
         step: usize,
         /// When it was done.
         at: SystemTime,
@@ -59,36 +59,36 @@ pub(crate) enum ScriptEvent {
     Over(Row),
 }
 
-/// Where it can be read what happens.
+/// The logs of the events.
 #[derive(Clone)]
 pub(crate) struct Logs {
     /// Since when.
     pub(crate) at: SystemTime,
-    /// What each router heard, in the order of `ROUTERS`.
+    /// The BGP messages of each router, in the order of `ROUTERS`.
     pub(crate) wire: Vec<Log<Message>>,
-    /// What each router's FIB became.
+    /// The changes of each router's FIB.
     pub(crate) fib: Vec<Log<Change>>,
-    /// What became of the requests.
+    /// The results of the requests.
     pub(crate) buckets: Log<Bucket>,
 }
 
-/// What a step cost.
+/// The result of a step.
 #[derive(Debug, Clone)]
 pub(crate) struct Row {
-    /// From the fault or the command.
+    /// The times since the fault or the command.
     pub(crate) figures: Figures,
-    /// What became of the requests meanwhile.
+    /// The results of the requests during the step.
     pub(crate) requests: Counts,
 }
 
-/// What a frontend's part in it is after a step.
+/// The state of a frontend after a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Part {
     /// It serves.
     Serves,
     /// Its web server is dead.
     Crashed,
-    /// Somebody drained it.
+    /// It was drained.
     Drained,
     /// Its daemon was stopped.
     Stopped,
@@ -98,11 +98,11 @@ pub(crate) enum Part {
 pub(crate) struct Step {
     /// To whom.
     pub(crate) frontend: &'static str,
-    /// What, for the table.
+    /// The action, for the table.
     pub(crate) what: &'static str,
-    /// What the frontend is from then on.
+    /// The state of the frontend after it.
     pub(crate) then: Part,
-    /// Does it. It calls the last argument at the moment from which is measured.
+    /// Executes the step. It calls the last argument at the start of the measurement.
     act: fn(&Scene, &str, &dyn Fn()) -> Result<()>,
 }
 
@@ -149,10 +149,10 @@ fn command(scene: &Scene, frontend: &str, now: &dyn Fn(), words: &[&str]) -> Res
     Ok(())
 }
 
-/// Brings the lab up, plays every step, and ends the lab; when it fails too.
+/// Starts the lab, executes every step, and ends the lab, also after a failure.
 ///
 /// # Errors
-/// When something did not work as it should.
+/// When a step did not work as expected.
 pub(crate) fn play(pace: &Pace, cancel: &Cancel, say: &dyn Fn(ScriptEvent)) -> Result<()> {
     let mut options = Options::new(&topology("ecmp"));
     options.name = Some(crate::LAB.to_owned());
@@ -161,7 +161,7 @@ pub(crate) fn play(pace: &Pace, cancel: &Cancel, say: &dyn Fn(ScriptEvent)) -> R
     let scene = Scene::of(lab)?;
     let played = steps(&scene, pace, say);
     if cancel.is_cancelled() {
-        // Whoever cancelled ends the lab: not both at once.
+        // The caller of `cancel` ends the lab, so this thread must not end it too.
         std::mem::forget(scene);
         bail!("interrupted");
     }
@@ -226,7 +226,7 @@ fn play_step(
     Ok(Row { figures, requests })
 }
 
-/// Checks that in the last half second these frontends, and no other, served their share of what was asked.
+/// Checks that in the last half second exactly these frontends served their share of the requests.
 fn shares(buckets: &Log<Bucket>, serving: &[&str]) -> Result<()> {
     until(Duration::from_secs(5), || {
         ensure!(buckets.mark() >= 5, "no requests are sent");

@@ -1,6 +1,6 @@
-//! What is known, and how it looks.
+//! The known state, and how it is drawn.
 //!
-//! Pure. A line is words with a style each; who draws it knows of colours and of the terminal's size.
+//! Pure. A line is a list of words with a style each. The code that draws it knows the colours and the size of the terminal.
 
 use std::collections::VecDeque;
 use std::time::SystemTime;
@@ -11,21 +11,21 @@ use scene::{FRONTENDS, Figures, ROUTERS, server};
 
 use crate::script::{Part, RATE, Row, STEPS, ScriptEvent, VIP};
 
-/// The narrowest terminal that a picture is drawn on.
+/// The smallest width of a terminal for a picture.
 pub(crate) const WIDTH: usize = 80;
-/// And the lowest.
+/// The smallest height.
 pub(crate) const HEIGHT: usize = 24;
-/// Over how many buckets rates are taken.
+/// The number of buckets for the rates.
 const WINDOW: usize = 5;
 
-/// How words look.
+/// The style of words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Style {
     /// As they are.
     Plain,
     /// A heading.
     Bold,
-    /// By the way.
+    /// Less important.
     Dim,
     /// Broken.
     Red,
@@ -33,7 +33,7 @@ pub(crate) enum Style {
     Green,
     /// On purpose.
     Yellow,
-    /// Told to do.
+    /// A command.
     Cyan,
 }
 
@@ -56,14 +56,14 @@ impl Line {
     }
 }
 
-/// What an event is.
+/// The kind of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum EventKind {
     /// What was done to the lab.
     Cause,
-    /// A route goes.
+    /// A route was removed.
     Gone,
-    /// A route comes.
+    /// A route was added.
     Back,
 }
 
@@ -95,7 +95,7 @@ enum LabStage {
 }
 
 impl View {
-    /// Nothing is known yet.
+    /// A view without events.
     pub(crate) fn new(start: SystemTime) -> View {
         let welcome = Line::of(Style::Dim, "Two FRR routers, three frontends and a client come up …");
         View {
@@ -113,7 +113,7 @@ impl View {
         }
     }
 
-    /// Whether there is a lab that somebody has to end.
+    /// Whether there is a lab that has to be ended.
     pub(crate) fn lab_is_up(&self) -> bool {
         self.stage != LabStage::Starting
     }
@@ -128,12 +128,12 @@ impl View {
         !self.recent.is_empty()
     }
 
-    /// Whether all has been played.
+    /// Whether all steps are done.
     pub(crate) fn is_over(&self) -> bool {
         self.rows.len() == STEPS.len()
     }
 
-    /// What the script says.
+    /// Processes a message of the script.
     pub(crate) fn hear(&mut self, said: ScriptEvent) {
         match said {
             ScriptEvent::LabUp => self.stage = LabStage::Up,
@@ -172,7 +172,7 @@ impl View {
         }
     }
 
-    /// Something happened; shown at the next [`View::settle`].
+    /// Adds an event; it is shown at the next [`View::settle`].
     pub(crate) fn event(&mut self, at: SystemTime, kind: EventKind, text: String) {
         let style = match kind {
             EventKind::Cause => Style::Cyan,
@@ -191,7 +191,7 @@ impl View {
         self.fresh.push(Event { at, line });
     }
 
-    /// A router's FIB leads to these frontends from now on.
+    /// Records that a router's FIB now leads to these frontends.
     pub(crate) fn fib(&mut self, router: usize, at: SystemTime, hops: &[&str]) {
         let mut kind = None;
         for (place, frontend) in FRONTENDS.iter().enumerate() {
@@ -216,7 +216,7 @@ impl View {
         }
     }
 
-    /// Puts what happened since the last time in its order.
+    /// Sorts the new events by time.
     pub(crate) fn settle(&mut self) {
         self.fresh.sort_by_key(|event| event.at);
         self.lines.extend(self.fresh.drain(..).map(|event| event.line));
@@ -252,7 +252,7 @@ impl View {
         lines
     }
 
-    /// What stays when it is over: the figures, below all that happened where that was `drawn` and so is gone.
+    /// The lines that stay at the end: the figures, and before them all events if they were only `drawn` on the alternate screen.
     pub(crate) fn last_words(&self, drawn: bool, whole: bool) -> Vec<Line> {
         let mut lines = if drawn { self.lines[1..].to_vec() } else { Vec::new() };
         lines.push(Line::empty());
@@ -331,7 +331,7 @@ impl View {
 /// The topology, left of the frontends.
 const TRUNK: [&str; 3] = ["          ┌─ r1 ─┬─ ", " client ──┤      ├─ ", "          └─ r2 ─┴─ "];
 
-/// The topology as it is drawn once, above what happened.
+/// The topology, which is printed once above the events.
 fn topology() -> Vec<Line> {
     let mut lines = vec![Line::empty(), title()];
     lines.extend(FRONTENDS.into_iter().zip(TRUNK).map(|(frontend, trunk)| {
@@ -347,7 +347,7 @@ fn title() -> Line {
         .and(Style::Plain, ": one VIP on three frontends, live on two FRR routers")
 }
 
-/// What a frontend does, in a word, and its colour.
+/// The state of a frontend as a word, and its colour.
 fn standing(part: Part, routed: bool, frontend: &str) -> (Style, String) {
     match (part, routed) {
         (Part::Serves, true) => (Style::Green, "announced".to_owned()),

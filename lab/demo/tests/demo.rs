@@ -72,7 +72,7 @@ fn enter(name: &str) -> Result<(), String> {
     let _shared = (name != PLAYS).then(|| MACHINE.read());
     let mut command = Command::new("unshare");
     command.args(["--mount", "--propagation", "private", "--net", "--pid", "--fork", "--kill-child"]);
-    // The shell is the first process there, and sees orphans off as every host's does.
+    // The shell is the first process there, and reaps orphans like the init of a host.
     command.args(["--mount-proc", "sh", "-c", r#""$@"; exit $?"#, "sh"]);
     command.arg(std::env::current_exe().map_err(|error| error.to_string())?).env(INSIDE, name);
     let output = command.output().map_err(|error| format!("unshare: {error}"))?;
@@ -92,7 +92,7 @@ fn inside(name: &str) -> ExitCode {
     }
 }
 
-/// All that a demo could leave: interfaces, mounts, processes, namespaces, and labs that are still written down.
+/// Everything that a demo could leave: interfaces, mounts, processes, namespaces, and folders of labs.
 fn world() -> Result<BTreeSet<String>> {
     let mut world = BTreeSet::new();
     let names = |dir: &str| -> Result<Vec<String>> {
@@ -119,7 +119,7 @@ fn world() -> Result<BTreeSet<String>> {
     Ok(world)
 }
 
-/// The world before any demo: with a `/run` of its own, so that labs of the host's are not seen.
+/// The state before any demo, with its own `/run`, so that labs of the host are not visible.
 fn before() -> Result<BTreeSet<String>> {
     if !fs::read_to_string("/proc/self/mountinfo")?.contains("demo-test") {
         let none: Option<&str> = None;
@@ -287,7 +287,7 @@ fn interrupted(signal: Signal) -> Result<()> {
     let before = before()?;
     let whole = Duration::from_secs(15);
     for turn in 0..INTERRUPTS {
-        // Somewhere in the turn's part of the whole, the first ones while the lab comes up.
+        // A random time within this turn's part of the whole run; the first turns are during the start of the lab.
         let after = whole.mul_f64((turn as f64 + fastrand::f64()) / INTERRUPTS as f64);
         let mut demo = Command::new(DEMO);
         demo.arg("--quick").stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
@@ -301,7 +301,7 @@ fn interrupted(signal: Signal) -> Result<()> {
             continue;
         }
         let begun = Instant::now();
-        // Ctrl-C goes to all that is in the terminal's foreground, and `kill` to one.
+        // Ctrl-C goes to all processes in the terminal's foreground, and `kill` to one process.
         let pid = Pid::from_raw(i32::try_from(demo.id())?);
         if signal == Signal::SIGINT {
             killpg(pid, signal)?
@@ -316,7 +316,7 @@ fn interrupted(signal: Signal) -> Result<()> {
         let left = left(&before)?;
         println!("  {signal} after {after:.1?}: {status}, cleaned up in {took:.1?}");
         ensure!(left.is_empty(), "{signal} after {after:.1?} left behind:{left}\n{errors}");
-        // It may be hit before it listens for signals.
+        // The signal may arrive before the program handles signals.
         let by_signal = status.code() == Some(128 + signal as i32) || status.signal() == Some(signal as i32);
         ensure!(by_signal, "{signal} after {after:.1?}: {status}: {errors}");
         ensure!(took < Duration::from_secs(2), "cleaning up took {took:.1?}");
@@ -325,7 +325,7 @@ fn interrupted(signal: Signal) -> Result<()> {
     Ok(())
 }
 
-/// Waits until a demo listens at its routers, which it does when its lab is up.
+/// Waits until a demo captures at its routers, which it does when its lab is up.
 fn wait_until_it_listens(demo: &Child, before: &BTreeSet<String>) -> Result<()> {
     let pid = i32::try_from(demo.id())?;
     until(Duration::from_secs(30), || {

@@ -27,11 +27,11 @@ pub struct Change {
     pub at: SystemTime,
     /// Where the route leads.
     pub prefix: IpNet,
-    /// Its next hops from now on; none when it is gone.
+    /// Its new next hops; none if it was removed.
     pub next_hops: Vec<IpAddr>,
 }
 
-/// Follows the FIB of a network namespace until the process ends, on a thread of its own.
+/// Follows the FIB of a network namespace until the process ends, on a separate thread.
 ///
 /// # Errors
 /// When the namespace cannot be entered or asked.
@@ -61,7 +61,7 @@ pub fn watch(netns: OwnedFd, log: Log<Change>) -> anyhow::Result<()> {
             })
         };
         if let Err(e) = run() {
-            let _ = ready.send(Err(e)); // after the start nobody listens, and the log just ends
+            let _ = ready.send(Err(e)); // after the start there is no receiver, and the log only ends
         }
     });
     started.recv()?

@@ -1,5 +1,5 @@
-//! The lab `ecmp` as the demo, the benchmark, the interop programs and the end-to-end tests use it: it brings the lab up,
-//! breaks and mends it, and records what the routers see.
+//! The lab `ecmp` as the demo, the benchmark, the interop programs and the end-to-end tests use it: it starts the lab, causes and
+//! repairs faults, and records what the routers receive.
 //!
 //! ```text
 //! scene  the lab: bring it up, break it, mend it

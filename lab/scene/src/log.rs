@@ -3,7 +3,7 @@
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// What was seen, in the order it was seen. Cheap to clone; all clones are one log.
+/// The entries, in the order in which they were added. Cheap to clone; all clones are the same log.
 #[derive(Debug)]
 pub struct Log<T>(Arc<(Mutex<Vec<T>>, Condvar)>);
 
@@ -20,23 +20,23 @@ impl<T> Default for Log<T> {
 }
 
 impl<T: Clone> Log<T> {
-    /// Adds what was just seen, and wakes those who wait.
+    /// Adds an entry, and wakes the waiting threads.
     pub fn push(&self, seen: T) {
         self.entries().push(seen);
         self.0.1.notify_all();
     }
 
-    /// A place in the log: what comes later is after it.
+    /// The current position in the log.
     pub fn mark(&self) -> usize {
         self.entries().len()
     }
 
-    /// What came after `mark`.
+    /// The entries after `mark`.
     pub fn since(&self, mark: usize) -> Vec<T> {
         self.entries().iter().skip(mark).cloned().collect()
     }
 
-    /// The first entry after `mark` that fits, at most `patience` from now.
+    /// Waits for the first entry after `mark` that fits, for at most `patience`.
     pub fn wait(&self, mark: usize, patience: Duration, fits: impl Fn(&T) -> bool) -> Option<T> {
         let deadline = Instant::now() + patience;
         let mut entries = self.entries();

@@ -1,4 +1,4 @@
-//! The lab as the scenarios use it: bring it up, break it, see what the routers saw, mend it.
+//! The lab for the scenarios: start it, cause faults, read the routers' logs, repair the faults.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -23,10 +23,10 @@ pub const VIPS: [&str; 2] = ["192.0.2.80", "2001:db8::80"];
 pub const FRONTENDS: [&str; 3] = ["fe1", "fe2", "fe3"];
 /// The routers.
 pub const ROUTERS: [&str; 2] = ["r1", "r2"];
-/// How long anything may take before it is called broken.
+/// The longest time that an operation may take before it counts as failed.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The lab `ecmp`, up, its routers listened to.
+/// The running lab `ecmp`, with captures at its routers.
 pub struct Scene {
     /// The lab.
     pub lab: Lab,
@@ -34,7 +34,7 @@ pub struct Scene {
     pub routers: Vec<Router>,
 }
 
-/// A router, and what it sees.
+/// A router, with its logs.
 pub struct Router {
     /// Its node's name.
     pub name: &'static str,
@@ -45,23 +45,23 @@ pub struct Router {
     tcpdump: Child,
 }
 
-/// Where each router's logs stood: what came later is after it.
+/// The positions in each router's logs.
 #[derive(Debug, Clone)]
 pub struct Mark(Vec<(usize, usize)>);
 
 impl Mark {
-    /// Where the router of that index stood in its FIB.
+    /// The position in the FIB log of the router with this index.
     pub fn fib(&self, router: usize) -> usize {
         self.0[router].1
     }
 
-    /// Where the router of that index stood on the wire.
+    /// The position in the BGP log of the router with this index.
     pub fn wire(&self, router: usize) -> usize {
         self.0[router].0
     }
 }
 
-/// How long after a fault the slower router knew.
+/// The times after a fault until the slower router has reacted.
 #[derive(Debug, Clone, Copy)]
 pub struct Figures {
     /// The withdraw at the router's end of the link.
@@ -85,7 +85,7 @@ impl Drop for Router {
 }
 
 impl Scene {
-    /// Brings the lab up and waits until every VIP is served by every frontend.
+    /// Starts the lab and waits until every frontend serves every VIP.
     ///
     /// # Errors
     /// When the lab does not come up, or not all of it within [`PATIENCE`].
@@ -113,20 +113,20 @@ impl Scene {
         Ok(self.lab.node(name)?)
     }
 
-    /// Mends whatever a scenario broke, and waits until every VIP is served by every frontend.
+    /// Repairs all faults of a scenario, and waits until every frontend serves every VIP.
     ///
     /// # Errors
-    /// When it is not mended within [`PATIENCE`].
+    /// When the repair takes longer than [`PATIENCE`].
     pub fn mend(&self) -> Result<()> {
         for name in FRONTENDS {
             let node = self.node(name)?;
             node.must(&["/lab/web", "healthy"])?;
-            node.exec(&["/lab/web", "start"])?; // refuses where it runs; a worker that is ending is no server
+            node.exec(&["/lab/web", "start"])?; // it refuses if the server runs; a worker that is ending does not count
             node.must(&["/bin/sh", "-c", "rm -rf /var/lib/announcer/drain/*"])?;
             if node.pids_of("announcer").is_empty() {
-                node.exec(&["/lab/announcer", "start"])?; // refuses where one is being started
+                node.exec(&["/lab/announcer", "start"])?; // it refuses if one is being started
             }
-            node.exec(&["announcer", "undrain", "--all"])?; // also ends the wait of what came and went too often
+            node.exec(&["announcer", "undrain", "--all"])?; // this also ends the damping of VIPs that flap
         }
         self.all_announced()
     }
@@ -185,12 +185,12 @@ impl Scene {
         Ok(self.node(frontend)?.pids_of(server(frontend)))
     }
 
-    /// Where the logs stand now.
+    /// The current positions in the logs.
     pub fn mark(&self) -> Mark {
         Mark(self.routers.iter().map(|router| (router.wire.mark(), router.fib.mark())).collect())
     }
 
-    /// How long after `fault` both routers had heard that `frontend` serves `vip` no more, and had acted on it.
+    /// The times from `fault` until both routers have received the withdraw of `vip` by `frontend`, and have followed it.
     ///
     /// # Errors
     /// When one did not within [`PATIENCE`].
@@ -198,7 +198,7 @@ impl Scene {
         self.reaction(mark, fault, frontend, vip, |message, vip| message.withdraws(vip), false)
     }
 
-    /// How long after `cause` both routers had heard that `frontend` serves `vip` again, and had acted on it.
+    /// The times from `cause` until both routers have received the announcement of `vip` by `frontend`, and have followed it.
     ///
     /// # Errors
     /// When one did not within [`PATIENCE`].
@@ -264,13 +264,13 @@ impl Scene {
         Ok(Load(thread))
     }
 
-    /// Ends the lab, and says so if anything stays.
+    /// Ends the lab, and checks that nothing is left.
     ///
     /// # Errors
     /// When it cannot be ended.
     pub fn down(self) -> Result<()> {
         let Scene { lab, routers } = self;
-        lab.down()?; // and with it what listens in the routers, seen off by its own parent
+        lab.down()?; // this also ends the captures in the routers
         drop(routers);
         Ok(())
     }
@@ -293,7 +293,7 @@ impl Load {
 }
 
 impl Router {
-    /// Listens to the BGP and follows the FIB of a node, from now on.
+    /// Starts to capture BGP and to follow the FIB of a node.
     ///
     /// # Errors
     /// When the node has ended, or tcpdump does not start.
@@ -316,14 +316,14 @@ impl Router {
     }
 }
 
-/// Tells when the first octets come: tcpdump writes its header once it captures.
+/// Reports the first octets: tcpdump writes its header when it captures.
 struct ReadySignal<R>(R, Option<std::sync::mpsc::Sender<()>>);
 
 impl<R: std::io::Read> std::io::Read for ReadySignal<R> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         let read = self.0.read(buffer)?;
         if let Some(ready) = self.1.take() {
-            let _ = ready.send(()); // nobody waits any more
+            let _ = ready.send(()); // the receiver may have ended
         }
         Ok(read)
     }
@@ -353,7 +353,7 @@ pub fn server(frontend: &str) -> &'static str {
     if frontend == "fe3" { "haproxy" } else { "nginx" }
 }
 
-/// The address by which the router of that index reaches a frontend, of the family of `vip`.
+/// The address of a frontend on its link to the router with this index, in the family of `vip`.
 pub fn address(router: usize, frontend: &str, vip: &str) -> IpAddr {
     let (router, frontend) = (router + 1, frontend.trim_start_matches("fe"));
     let text = match vip.contains(':') {

@@ -1,7 +1,7 @@
 //! BGP as it arrived at a router's end of the links: tcpdump's capture, cut into messages.
 //!
-//! Times are the kernel's capture times. Of an UPDATE only its prefixes are read (RFC 4271 §4.3, RFC 4760); the end-to-end
-//! tests compare them with what an independent parser reads.
+//! Times are the kernel's capture times. Only the prefixes of an UPDATE are read (RFC 4271 §4.3, RFC 4760); the end-to-end tests
+//! compare them with what an independent parser reads.
 
 use std::collections::HashMap;
 use std::io::Read;
@@ -24,7 +24,7 @@ pub const TCPDUMP: &[&str] = &[
     "--immediate-mode",
     "-U",
     "-n",
-    // A slot of the kernel's buffer is as large as a packet may be: by default there is room for eight alone.
+    // A slot of the kernel's buffer has the size of the largest packet: by default there is room for only eight packets.
     "-s",
     "65535",
     "-B",
@@ -39,7 +39,7 @@ pub const TCPDUMP: &[&str] = &[
 pub struct Message {
     /// When its last octet was captured.
     pub at: SystemTime,
-    /// Who sent it.
+    /// The sender.
     pub from: IpAddr,
     /// The IP packet's TTL or hop limit.
     pub ttl: u8,
@@ -72,7 +72,7 @@ struct Flow {
 /// Reads a capture to its end, which comes when tcpdump ends.
 ///
 /// # Errors
-/// When what comes is no capture.
+/// When the input is not a capture.
 pub fn read(capture: impl Read, log: &Log<Message>) -> anyhow::Result<()> {
     let mut reader = PcapReader::new(capture)?;
     let mut flows: HashMap<(IpAddr, u16, u16), Flow> = HashMap::new();
@@ -95,7 +95,7 @@ pub fn read(capture: impl Read, log: &Log<Message>) -> anyhow::Result<()> {
         // A capture that starts within a session starts at a segment, which is where messages start.
         let flow = flows.entry(key).or_insert(Flow { next: sequence, pending: BytesMut::new() });
         if sequence.wrapping_sub(flow.next) > u32::MAX / 2 {
-            continue; // sent again
+            continue; // retransmitted
         }
         if sequence != flow.next {
             flow.pending.clear(); // the capture lost a packet: what follows is whole again
@@ -124,7 +124,7 @@ impl Message {
         self.prefixes().is_some_and(|prefixes| prefixes.announced.contains(&vip))
     }
 
-    /// What an UPDATE withdraws and announces. `None`: it is none, or a broken one.
+    /// The withdrawn and announced prefixes of an UPDATE. `None`: it is not an UPDATE, or it is malformed.
     pub fn prefixes(&self) -> Option<Prefixes> {
         let mut body = self.octets.get(19..).filter(|_| self.octets[18] == UPDATE)?;
         let mut prefixes = Prefixes::default();
@@ -165,7 +165,7 @@ impl Message {
     }
 }
 
-/// `after - before`, zero when the clock says otherwise.
+/// `after - before`, or zero if the clock was set back.
 pub fn between(before: SystemTime, after: SystemTime) -> Duration {
     after.duration_since(before).unwrap_or_default()
 }

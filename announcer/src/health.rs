@@ -1,6 +1,6 @@
 //! Health: the results of the probes of the local server, and the verdicts that follow from them.
 //!
-//! Pure, except for [`io`]. The probes ([`io::probe`], one loop per check and VIP) send their results as [`Probed`]. The owner of
+//! Pure, except for [`io`]. The probes ([`io::probe`], one loop per check and VIP) send their results as [`ProbeFact`]. The owner of
 //! the [`check::Check`]s computes verdicts from them, and publishes a [`Pace`] for each loop.
 //!
 //! ```text

@@ -1,6 +1,6 @@
 //! The hook: a command that runs for each VIP whose standing has changed.
 //!
-//! Pure, except for [`io`], whose task owns the [`Queue`]. The queue has states and no events. If a VIP changes again before its
+//! Pure, except for [`io`], whose task owns the [`HookQueue`]. The queue has states and no events. If a VIP changes again before its
 //! run, the hook runs once, with the newest standing. If a VIP is back at the standing of its last run, the hook does not run. So a
 //! thousand changes at once cause at most a thousand runs, one after the other, and a slow hook cannot make the queue grow. A run
 //! that could not be started is tried again after a pause.

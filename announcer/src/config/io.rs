@@ -78,7 +78,7 @@ impl ConfigText {
 /// Reads a configuration for a running daemon. `look` returns the problem with a `ca_file`; it may block.
 ///
 /// # Errors
-/// As [`Text::read`] and [`Text::parse_looking`]; each file has its own time limit.
+/// As [`ConfigText::read`] and [`ConfigText::parse_looking`]; each file has its own time limit.
 pub async fn load(
     files: &Files,
     path: &Path,

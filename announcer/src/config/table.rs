@@ -1,7 +1,7 @@
 //! The macro that declares a table, with each of its keys once.
 //!
-//! Pure. The macro makes from one declaration: the value as written with its place in the file ([`Maybe`](super::written::Maybe),
-//! [`List`](super::written::List)), its reader, its default, how it is written again ([`canonical`](super::canonical)), its row in
+//! Pure. The macro makes from one declaration: the value as written with its place in the file ([`WrittenValue`](super::written::WrittenValue),
+//! [`WrittenList`](super::written::WrittenList)), its reader, its default, how it is written again ([`canonical`](super::canonical)), its row in
 //! the documents ([`Key`](super::keys::Key)), and, if the program uses the table in the form in which it is written, the field of
 //! the struct that the program uses.
 //!

@@ -1,6 +1,6 @@
 //! Decides on each VIP: first its own standing, then the effect of the other VIPs in its prefix, then the route.
 //!
-//! Pure. Every function here needs a [`Moment`], and only [`Director::catch_up`] makes one. So no decision is possible before the
+//! Pure. Every function here needs a [`DecisionTime`], and only [`Director::catch_up`] makes one. So no decision is possible before the
 //! expired waits and leases were ended, and before the time for which the process was stopped was excused.
 
 use std::net::IpAddr;

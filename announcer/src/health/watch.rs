@@ -154,7 +154,7 @@ impl Watch {
         actions
     }
 
-    /// Processes the answer to an [`Action::Connect`].
+    /// Processes the answer to an [`WatchAction::Connect`].
     #[must_use]
     pub fn answered(&mut self, pair: VipPort, answer: ConnectAnswer) -> Option<WatchAction> {
         let place = self.pairs.binary_search_by_key(&pair, |(pair, ..)| *pair).ok()?;

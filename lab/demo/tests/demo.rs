@@ -274,7 +274,7 @@ fn compare_with_readme(output: &str) -> Result<()> {
     let mut rows = picture.iter().filter_map(|line| Row::parse(line));
     let Row { wire_ms, fib_ms, lost, of, .. } = rows.find(|row| row.step == CRASH).context("no crash")?;
     let sentence = format!(
-        "{wire_ms} ms after that both routers have heard the withdraw, after {fib_ms} ms neither of them uses fe1, \
+        "{wire_ms} ms after that both routers have received the withdraw, after {fib_ms} ms neither of them uses fe1, \
          and {lost} of {of} requests are lost"
     );
     let readme = fs::read_to_string(root.join("README.md"))?;

@@ -65,7 +65,7 @@ pub struct Local {
 /// `order` ends it too.
 ///
 /// A new value of `peer` changes the routes and the key at once; the file of the key is read again, even if nothing else has
-/// changed. [`Peer::same_session`] has to allow the new value.
+/// changed. [`PeerConfig::same_session`] has to allow the new value.
 pub async fn run(
     local: Local,
     mut peer: watch::Receiver<Arc<PeerConfig>>,

@@ -59,7 +59,7 @@ table! {
             "http: how many octets of the body are read; one with an `expect_digest` has no more; 1 to 16777216";
     }
     with {
-        /// How the certificate is verified, if there is one: see [`Http::certificate`].
+        /// How the certificate is verified, if there is one: see [`HttpConfig::certificate`].
         certificate: CertificateConfig as certificate::Written;
     }
 }

@@ -110,7 +110,12 @@ impl Diag {
                         NetlinkPayload::Error(error) if error.raw_code() == -libc::ENOENT => {
                             LookResult::Nothing
                         }
-                        _ => LookResult::Unknown,
+                        NetlinkPayload::Done(_)
+                        | NetlinkPayload::Error(_)
+                        | NetlinkPayload::Noop
+                        | NetlinkPayload::Overrun(_)
+                        | NetlinkPayload::InnerMessage(_)
+                        | _ => LookResult::Unknown,
                     };
                 }
             }
@@ -155,7 +160,10 @@ impl Diag {
                     }
                     NetlinkPayload::Done(done) => done.code,
                     NetlinkPayload::Error(error) => error.raw_code(),
-                    _ => continue,
+                    NetlinkPayload::Noop
+                    | NetlinkPayload::Overrun(_)
+                    | NetlinkPayload::InnerMessage(_)
+                    | _ => continue,
                 };
                 return match code {
                     0 => Ok(()),

@@ -1,6 +1,6 @@
-//! A way to end an `up` that is under way, from another thread.
+//! Ends a running `up` from another thread.
 //!
-//! Touches processes: those that it was asked to run. After `cancel` they are killed, and no other starts.
+//! Touches the processes that it has started. `cancel` kills them, and no other process can be started after it.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -12,7 +12,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::Pid;
 
-/// A handle that is shared by the one who works and the one who may interrupt.
+/// A handle that the working thread and the interrupting thread share.
 #[derive(Debug, Clone, Default)]
 pub struct Cancel(Arc<Mutex<Inner>>);
 
@@ -23,17 +23,17 @@ struct Inner {
 }
 
 impl Cancel {
-    /// Nothing is cancelled yet.
+    /// A handle that is not cancelled.
     pub fn new() -> Cancel {
         Cancel::default()
     }
 
-    /// Kills what runs, and lets nothing start any more.
+    /// Kills the running processes, and prevents further starts.
     pub fn cancel(&self) {
         let mut inner = self.lock();
         inner.cancelled = true;
         for pid in &inner.children {
-            // One that has just ended is still a zombie: it leaves `children` before it is reaped.
+            // A process that has just ended is still a zombie: it is removed from `children` before it is reaped.
             let _ = kill(Pid::from_raw(*pid), Signal::SIGKILL);
         }
     }

@@ -1,7 +1,7 @@
-//! A lab that is up, and its nodes: the one interface of both engines.
+//! A running lab and its nodes: the common interface of both engines.
 //!
-//! Touches the world through `netns` and `containerlab`, which make and end the nodes, and `state`. Whatever is done to a
-//! node after that is `Node`'s, and the same for both.
+//! Touches processes and files through `netns` and `containerlab`, which make and end the nodes, and through `state`. All later
+//! work on a node is in `Node`, and is the same for both engines.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -20,19 +20,19 @@ use crate::topology::{self, Topology};
 pub mod containerlab;
 mod netns;
 
-/// Who makes the nodes.
+/// The engine that makes the nodes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Engine {
-    /// This program, of namespaces alone.
+    /// This program, with namespaces only.
     #[default]
     Netns,
-    /// Real containerlab, of Docker's containers.
+    /// containerlab, with Docker containers.
     Containerlab,
 }
 
 impl Engine {
-    /// The one that `LAB_ENGINE` names, else [`Engine::Netns`].
+    /// The engine in `LAB_ENGINE`, otherwise [`Engine::Netns`].
     fn wanted() -> Result<Engine, Error> {
         match variable("LAB_ENGINE") {
             None => Ok(Engine::default()),
@@ -52,7 +52,7 @@ struct Site<'a> {
     program: &'a Path,
 }
 
-/// The first process of each node that runs, as the host sees it, by the node's name.
+/// The first process of each running node, with its pid on the host, by the node's name.
 pub fn running(lab: &str, state: &State) -> BTreeMap<String, Pid> {
     match state.made {
         EngineRecord::Netns { .. } => netns::running(&state::dir(lab)),
@@ -60,28 +60,28 @@ pub fn running(lab: &str, state: &State) -> BTreeMap<String, Pid> {
     }
 }
 
-/// What `up` is asked for.
+/// The options of `up`.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// The topology file.
     pub topology: PathBuf,
-    /// The lab's name, where it shall not be the file's: two labs of one file can be up side by side. `None`: `LAB_NAME`,
-    /// else the file's.
+    /// The lab's name, if it differs from the file's, so that two labs of one file can run at the same time. `None`: `LAB_NAME`,
+    /// otherwise the name in the file.
     pub name: Option<String>,
-    /// Who makes the nodes. `None`: `LAB_ENGINE`, else [`Engine::Netns`].
+    /// The engine that makes the nodes. `None`: `LAB_ENGINE`, else [`Engine::Netns`].
     pub engine: Option<Engine>,
     /// The `lab` program, whose hidden subcommands make the nodes.
     pub program: PathBuf,
-    /// The folder of the list of packages that the nodes' root filesystem is made of.
+    /// The folder with the list of packages for the nodes' root filesystem.
     pub images: PathBuf,
-    /// Where that filesystem is kept.
+    /// The folder of that filesystem.
     pub cache: PathBuf,
-    /// Whose the lab is: one that is abandoned (its process is gone) is ended by the next `up`. `None`: it stays.
+    /// The owner of the lab: if its process no longer exists, the next `up` ends the lab. `None`: the lab stays.
     pub owner: Option<Owner>,
 }
 
 impl Options {
-    /// For a test: the lab is this process's. Beside the topology file lie `images` and `../target/lab`, which holds the
+    /// Options for a test: this process owns the lab. The folder of the topology file has `images`, and `../target/lab` has the
     /// root filesystem and `bin/lab`; LAB_IMAGES, LAB_CACHE and LAB_PROGRAM name other places.
     pub fn new(topology: &Path) -> Options {
         let folder = topology.parent().unwrap_or(Path::new(""));
@@ -99,7 +99,7 @@ impl Options {
     }
 }
 
-/// A lab that is up. Dropped, it is ended, unless it was [attached](Lab::attach) to or [left](Lab::leave).
+/// A running lab. It ends when this is dropped, unless it was [attached](Lab::attach) to or [left](Lab::leave).
 #[derive(Debug)]
 pub struct Lab {
     name: String,
@@ -120,7 +120,7 @@ impl Lab {
         Lab::start(&Options::new(topology), &Cancel::new())
     }
 
-    /// Brings a topology up. Whatever fails, and when `cancel` is called: nothing is left.
+    /// Starts a topology. After an error, and after `cancel`, nothing is left.
     pub fn start(options: &Options, cancel: &Cancel) -> Result<Lab, Error> {
         must_be_root()?;
         let file = options.topology.canonicalize().map_err(|e| Error::file(&options.topology, e))?;
@@ -150,7 +150,7 @@ impl Lab {
         };
         let state =
             State { topology: file, made, owner: options.owner.clone(), nodes: with_sources(&topology)? };
-        // From here on, whatever happens, dropping it ends what has been begun; before `_lock` is given back.
+        // From here on, dropping it ends everything that was started, before `_lock` is released.
         let mut lab = Lab { name, dir, nodes: BTreeMap::new(), at_drop: DropAction::End };
         fs::create_dir(&lab.dir).map_err(|e| Error::file(&lab.dir, e))?;
         state.write(&lab.dir).map_err(|e| Error::file(&lab.dir, e))?;
@@ -170,7 +170,7 @@ impl Lab {
         Ok(lab)
     }
 
-    /// A lab that is up already, started by whomever. Dropping this does not end it.
+    /// A lab that is already running. Dropping this does not end it.
     pub fn attach(name: &str, program: &Path) -> Result<Lab, Error> {
         let dir = state::dir(name);
         let state = State::read(&dir).map_err(|_| Error::NotUp(name.to_string()))?;
@@ -201,7 +201,7 @@ impl Lab {
         self.at_drop = DropAction::Leave;
     }
 
-    /// Ends it: every process, mount, interface and file of it is gone.
+    /// Ends it: no process, mount, interface or file of it remains.
     pub fn down(mut self) -> Result<(), Error> {
         let _lock = lock(&self.name)?;
         self.end_now()
@@ -226,20 +226,20 @@ impl Drop for Lab {
     }
 }
 
-/// Ends the lab called `name`, whoever started it and whatever became of that process.
+/// Ends the lab called `name`. It does not matter which process has started it and whether that process still exists.
 pub fn down(name: &str) -> Result<(), Error> {
     must_be_root()?;
     let dir = state::dir(name);
-    let _lock = lock(name)?; // first: an `up` that was killed may have left no more than this
+    let _lock = lock(name)?; // this comes first, because a killed `up` may have left only the lock
     if !dir.exists() {
         return Err(Error::NotUp(name.to_string()));
     }
     end(name, &dir)
 }
 
-/// Ends all that either engine made of it, and then its folder. The lock must be held.
+/// Ends everything that the engines have made, and then removes the folder. The caller must hold the lock.
 fn end(name: &str, dir: &Path) -> Result<(), Error> {
-    // Nothing was begun before the state was written.
+    // Nothing is started before the state is written.
     if let Ok(state) = State::read(dir) {
         match state.made {
             EngineRecord::Netns { .. } => {} // found by their command lines, below
@@ -262,7 +262,7 @@ fn nodes(lab: &str, state: &State, program: &Path) -> BTreeMap<String, Node> {
     found.collect()
 }
 
-/// The name that `LAB_NAME` gives to whatever lab is meant.
+/// The name in `LAB_NAME`.
 pub fn named() -> Option<String> {
     variable("LAB_NAME")
 }
@@ -308,7 +308,7 @@ fn end_abandoned() {
     }
 }
 
-/// The nodes, their binds' sources resolved, so that a missing one is told here.
+/// The nodes with resolved sources of their binds, so that a missing source is an error here.
 fn with_sources(topology: &Topology) -> Result<BTreeMap<String, topology::NodeConfig>, Error> {
     let mut nodes = topology.nodes.clone();
     for (name, node) in &mut nodes {

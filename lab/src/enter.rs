@@ -1,8 +1,8 @@
-//! A command inside a node, from the outside.
+//! Runs a command inside a node.
 //!
-//! Touches the kernel: namespaces, processes. `__enter` (or `lab exec`) joins the node's pid namespace, for its children,
-//! and starts `__exec`, which joins all the others and becomes the command. It dies with the one that waits for it, so
-//! that killing a `lab exec` leaves nothing running.
+//! Touches the kernel: namespaces, processes. `__enter` (or `lab exec`) joins the node's pid namespace for its children, and starts
+//! `__exec`, which joins all other namespaces and becomes the command. The command dies together with the waiting process, so that
+//! a killed `lab exec` leaves no process.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -23,10 +23,10 @@ pub const ENTER: &str = "__enter";
 /// The hidden subcommand that becomes the command.
 pub const EXEC: &str = "__exec";
 
-/// Exit code of a command that could not be started, as a shell's.
+/// The exit code of a command that could not be started, as in a shell.
 const NOT_STARTED: u8 = 127;
 
-/// The environment of everything that runs in a node.
+/// The environment of every command in a node.
 pub(crate) fn environment(node: &NodeConfig) -> BTreeMap<String, String> {
     let fixed = [
         ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
@@ -75,7 +75,7 @@ fn join_all(init: Pid) -> Result<(), String> {
     join(init, "net", CloneFlags::CLONE_NEWNET)?;
     join(init, "uts", CloneFlags::CLONE_NEWUTS)?;
     join(init, "ipc", CloneFlags::CLONE_NEWIPC)?;
-    // The last one: `/proc` is the node's from here on.
+    // This is the last one: from here on, `/proc` belongs to the node.
     join(init, "mnt", CloneFlags::CLONE_NEWNS)?;
     chdir("/").map_err(|e| e.desc().to_string())
 }
@@ -91,7 +91,7 @@ fn not_started(message: &str) -> ExitCode {
     ExitCode::from(NOT_STARTED)
 }
 
-/// As a shell says it.
+/// The exit code, as in a shell.
 pub(crate) fn code(status: ExitStatus) -> u8 {
     let code = status.code().or(status.signal().map(|signal| 128 + signal)).unwrap_or(1);
     u8::try_from(code).unwrap_or(1)

@@ -11,21 +11,21 @@ pub enum Error {
     /// The topology file is wrong.
     #[error(transparent)]
     Topology(#[from] topology::TopologyError),
-    /// Namespaces are root's.
+    /// Namespaces need root.
     #[error("network namespaces need root: run it with sudo")]
     NotRoot,
-    /// Something that must be there before is not; the message says what, and how to get it.
+    /// A requirement is missing; the message says what it is, and how to get it.
     #[error("{0}")]
     Missing(String),
     /// A file, a folder or a system call.
     #[error("{what}: {error}")]
     Io {
-        /// What it was about.
+        /// The object of the operation.
         what: String,
         /// What the kernel said.
         error: io::Error,
     },
-    /// Another process is at it.
+    /// Another process is changing the lab.
     #[error("lab `{name}` is being started or stopped by process {pid}: wait for that, or end it")]
     Busy {
         /// The lab.
@@ -33,7 +33,7 @@ pub enum Error {
         /// The process.
         pid: String,
     },
-    /// There is one of this name.
+    /// There is already a lab of this name.
     #[error(
         "lab `{name}` is up already (from {topology}): `lab down --name {name}` ends it, `--name OTHER` (or LAB_NAME) makes a second one"
     )]
@@ -43,7 +43,7 @@ pub enum Error {
         /// Its file.
         topology: String,
     },
-    /// There is none of this name.
+    /// There is no lab of this name.
     #[error("lab `{0}` is not up: `lab up` starts it")]
     NotUp(String),
     /// No such node, or it has ended.
@@ -58,7 +58,7 @@ pub enum Error {
         command: String,
         /// How.
         code: u8,
-        /// All that it printed.
+        /// Its whole output.
         output: String,
     },
     /// Interrupted, and rolled back.

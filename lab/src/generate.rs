@@ -1,14 +1,14 @@
-//! The topology `scale`: as many frontends and routers as wanted, in the shape of `ecmp`.
+//! Generates the topology `scale`: any number of frontends and routers, with the structure of `ecmp`.
 //!
-//! Pure. The file is to lie in the lab's folder: what it binds is taken from there. Each node makes its own
-//! configuration, from its number, by the scripts in `nodes/scale`.
+//! Pure. The file has to be in the lab's folder, because it mounts files of that folder. Each node makes its configuration from its
+//! number, with the scripts in `nodes/scale`.
 
 use std::fmt::Write;
 use std::ops::RangeInclusive;
 
-/// How many frontends there may be: their number is an octet of an address.
+/// The possible numbers of frontends: the number is one octet of an address.
 pub const FRONTENDS: RangeInclusive<u16> = 1..=250;
-/// How many routers: their number is an octet of an address too, and 9 is the client's.
+/// The possible numbers of routers: the number is also one octet of an address, and 9 belongs to the client.
 pub const ROUTERS: RangeInclusive<u16> = 1..=8;
 
 const HEAD: &str = include_str!("generate/head.yml");

@@ -1,8 +1,8 @@
 //! A node from the inside: its namespaces, its mounts, and its first process.
 //!
-//! Touches the kernel: namespaces, mounts, processes. Two hidden subcommands, each of which runs in a process of its own
-//! with a single thread: `__node` makes the namespaces and starts `__init` in them, which is process 1 there. It mounts
-//! what a container has, starts the node's `cmd`, and reaps until that ends. With it the node ends.
+//! Touches the kernel: namespaces, mounts, processes. There are two hidden subcommands, each in its own process with a single
+//! thread: `__node` makes the namespaces and starts `__init` in them, which is process 1 there. It mounts the file systems of a
+//! container, starts the node's `cmd`, and reaps processes until `cmd` ends. Then the node ends.
 
 use std::fs;
 use std::io::{self, Write};
@@ -21,10 +21,10 @@ use crate::enter::environment;
 use crate::state::{self, EngineRecord, State};
 use crate::topology::{Access, Bind, NodeConfig};
 
-/// The line on standard output that says that the node is there; any other line says why not.
+/// The line on standard output for a node that is ready; any other line is an error.
 pub const READY: &str = "ready";
 
-/// `lab __node DIR NODE`: the namespaces. Ends as soon as `__init` runs, which inherits standard output and error.
+/// `lab __node DIR NODE`: makes the namespaces. It ends as soon as `__init` runs, which inherits standard output and error.
 pub fn node(dir: &Path, name: &str) -> ExitCode {
     report(make_namespaces(dir, name)).map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS)
 }
@@ -50,7 +50,7 @@ fn report<T>(result: Result<T, String>) -> Option<T> {
 }
 
 fn make_namespaces(dir: &Path, name: &str) -> Result<(), String> {
-    // Not the terminal's business: an interrupt there is for `lab up`, which rolls back.
+    // The node leaves the terminal's session: an interrupt there is for `lab up`, which cleans up.
     setsid().map_err(|e| format!("setsid: {}", e.desc()))?;
     let all = CloneFlags::CLONE_NEWNS
         | CloneFlags::CLONE_NEWPID
@@ -80,7 +80,7 @@ fn prepare(dir: &Path, name: &str) -> Result<Pid, String> {
     }
     let main = start(node)?;
 
-    // The starter reads this line; from here on nobody reads what we print.
+    // The parent reads this line; later output is not read.
     println!("{READY}");
     let _ = io::stdout().flush();
     if let Ok(null) = fs::File::options().write(true).open("/dev/null") {
@@ -113,7 +113,7 @@ fn reap_until_ended(main: Pid) -> Option<ExitStatus> {
     }
 }
 
-/// A system call that failed, for a person.
+/// The message for a failed system call.
 fn failed(what: &str, at: &Path) -> impl FnOnce(Errno) -> String {
     let text = format!("cannot {what} {}", at.display());
     move |errno| format!("{text}: {}", errno.desc())
@@ -137,7 +137,7 @@ fn mounts(dir: &Path, name: &str, rootfs: &Path, binds: &[Bind]) -> Result<(), S
     mount(None::<&str>, "/", None::<&str>, private, None::<&str>)
         .map_err(failed("detach", Path::new("/")))?;
 
-    // The node's own layer lives in memory, over the tree that all nodes share.
+    // The node's own layer is in memory, above the tree that all nodes share.
     let base = dir.join(name);
     mount_at("lab", &base, "tmpfs", MsFlags::empty(), "mode=755")?;
     let [lower, upper, work, root] = ["lower", "upper", "work", "root"].map(|part| base.join(part));
@@ -152,7 +152,7 @@ fn mounts(dir: &Path, name: &str, rootfs: &Path, binds: &[Bind]) -> Result<(), S
     let (nosuid, nodev, noexec) = (MsFlags::MS_NOSUID, MsFlags::MS_NODEV, MsFlags::MS_NOEXEC);
     let proc = root.join("proc");
     mount_at("proc", &proc, "proc", nosuid | nodev | noexec, "")?;
-    // A mount of its own, as in a container, so that `mount -o remount,rw /proc/sys` works in both.
+    // This is a separate mount, as in a container, so that `mount -o remount,rw /proc/sys` works in both.
     bind_at(&proc.join("sys"), &proc.join("sys"))?;
     mount_at("sysfs", &root.join("sys"), "sysfs", nosuid | nodev | noexec | MsFlags::MS_RDONLY, "")?;
     mount_at("tmpfs", &root.join("run"), "tmpfs", nosuid | nodev, "mode=755")?;
@@ -163,7 +163,7 @@ fn mounts(dir: &Path, name: &str, rootfs: &Path, binds: &[Bind]) -> Result<(), S
     folder(&old)?;
     pivot_root(&root, &old).map_err(failed("enter", &root))?;
     chdir("/").map_err(failed("enter", Path::new("/")))?;
-    // Now, and not before: a target that is a symbolic link must be followed in the node and not on the host.
+    // This must not happen earlier: a target that is a symbolic link must be resolved in the node and not on the host.
     for bind in binds {
         let inside = Path::new("/.host").join(bind.source.strip_prefix("/").unwrap_or(&bind.source));
         bind_into(&inside, bind)?;

@@ -1,5 +1,4 @@
-//! The lab: reads a containerlab topology file and brings it up, by either of two engines: without Docker, or by real
-//! containerlab.
+//! The lab: reads a containerlab topology file and starts it, with one of two engines: without Docker, or with containerlab.
 //!
 //! ```text
 //! topology     pure: the file -> nodes, links                 load    an open-loop HTTP client
@@ -15,10 +14,10 @@
 //!    └── state         what is up, where another process finds it; locks; the end of it all
 //! ```
 //!
-//! In the engine `netns` a node is a set of namespaces (network, mount, pid, uts, ipc) kept by one process, its init. Everything that belongs
-//! to a node (processes, mounts, interfaces) lives in these namespaces alone, so killing that one process leaves
-//! nothing; a node is found by its init's command line, so nothing has to be remembered either. `unsafe` is not needed:
-//! what must happen in a single-threaded process happens in the hidden subcommands of the `lab` program.
+//! In the engine `netns` a node is a set of namespaces (network, mount, pid, uts, ipc) kept by one process, its init. Everything
+//! that belongs to a node (processes, mounts, interfaces) exists only in these namespaces, so nothing is left after that process is
+//! killed. A node is found by the command line of its init, so no state has to be stored. `unsafe` is not needed: operations that
+//! need a single-threaded process are in the hidden subcommands of the `lab` program.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 

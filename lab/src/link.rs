@@ -1,6 +1,6 @@
 //! Links: veth pairs between two nodes.
 //!
-//! Touches netlink, inside the nodes' network namespaces: no interface ever appears on the host, so none can be left there.
+//! Touches netlink, inside the nodes' network namespaces: no interface ever exists on the host, so none can be left there.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
@@ -13,7 +13,7 @@ use rtnetlink::{Handle, LinkMessageBuilder, LinkUnspec, LinkVeth};
 
 use crate::topology::Link;
 
-/// Runs `work` on a thread of its own, inside the network namespace: what it opens there stays there.
+/// Runs `work` on a separate thread inside the network namespace: its sockets belong to that namespace.
 pub(crate) fn inside<T: Send>(netns: BorrowedFd<'_>, work: impl FnOnce() -> T + Send) -> io::Result<T> {
     thread::scope(|scope| {
         let thread = scope.spawn(|| {
@@ -67,7 +67,7 @@ pub(crate) fn all_down(netns: impl AsFd) -> io::Result<()> {
     })
 }
 
-/// Makes the link, both ends up.
+/// Makes the link, and sets both ends up.
 pub(crate) fn connect(link: &Link, here: impl AsFd, there: impl AsFd) -> io::Result<()> {
     let [a, b] = &link.ends;
     let peer_in = there.as_fd().as_raw_fd();
@@ -79,7 +79,7 @@ pub(crate) fn connect(link: &Link, here: impl AsFd, there: impl AsFd) -> io::Res
     }
     let pair = own.set_info_data(InfoData::Veth(InfoVeth::Peer(peer.build()))).build();
     ask(here.as_fd(), |handle| async move { handle.link().add(pair).execute().await })?;
-    // Not when they are made: one end cannot be up while the other is not there yet.
+    // This is not done when they are made, because one end cannot be up before the other exists.
     up(here, &a.interface)?;
     up(there, &b.interface)
 }

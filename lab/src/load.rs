@@ -1,7 +1,7 @@
-//! An open-loop HTTP client: so many new connections a second, whatever becomes of them.
+//! An open-loop HTTP client: it opens a fixed number of connections per second, independent of their results.
 //!
-//! Touches TCP. One GET a connection, `Connection: close`, read to its end: the server closes first, so that the client's
-//! ports are free again at once. Who answered is read from the header `X-Frontend`.
+//! Touches TCP. Each connection has one GET with `Connection: close`, and is read to its end. The server closes first, so that the
+//! client's ports are free again at once. The header `X-Frontend` says which frontend has answered.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -18,23 +18,23 @@ use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use url::{Host, Url};
 
-/// The header in which a frontend says its name.
+/// The header with the name of the frontend.
 pub const NAME_HEADER: &str = "x-frontend";
 /// How long a bucket is.
 pub const BUCKET: Duration = Duration::from_millis(100);
 
-/// What is asked, how often, for how long.
+/// The request, its rate and its duration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
-    /// Where to; made by [`Plan::new`].
+    /// The address to connect to; set by [`Plan::new`].
     target: SocketAddr,
-    /// What to send.
+    /// The octets to send.
     request: String,
     /// Connections a second.
     pub rate: u32,
-    /// For how long new ones are started.
+    /// For how long new connections are started.
     pub lasts: Duration,
-    /// When one is given up, counted from its SYN.
+    /// The timeout of a connection, counted from its SYN.
     pub patience: Duration,
 }
 
@@ -45,20 +45,20 @@ pub enum Outcome {
     Ok(String),
     /// A complete answer, of another status.
     Status(u16),
-    /// RST in answer to SYN, or an ICMP error that says the same.
+    /// RST in answer to SYN, or an ICMP error with the same meaning.
     Refused,
     /// RST later, or an end in the middle of the answer.
     Reset,
-    /// Nothing, for as long as `patience`.
+    /// No answer within `patience`.
     TimedOut,
-    /// No route, or something else that the kernel says.
+    /// No route, or another error of the kernel.
     Other,
 }
 
-/// How many ended how.
+/// The numbers of requests by outcome.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
-    /// 2xx, by the frontend's name (`?` where it did not say it).
+    /// 2xx, by the frontend's name (`?` if the header is missing).
     pub ok: BTreeMap<String, u64>,
     /// Answers of another status, by status.
     pub status: BTreeMap<u16, u64>,
@@ -72,12 +72,12 @@ pub struct Counts {
     pub other: u64,
 }
 
-/// What ended within one tenth of a second.
+/// The requests that ended within one tenth of a second.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bucket {
     /// When it begins, in milliseconds since the start.
     pub at_ms: u64,
-    /// How many ended how.
+    /// The numbers of requests by outcome.
     #[serde(flatten)]
     pub counts: Counts,
     /// The slowest 2xx answer, in microseconds since its SYN.
@@ -93,7 +93,7 @@ pub struct Report {
     pub total: Counts,
     /// The slowest 2xx answer, in microseconds since its SYN.
     pub slowest_us: u64,
-    /// The same by the time of their end, a bucket every 100 ms, none left out.
+    /// The same by the time of their end: one bucket for every 100 ms, without gaps.
     pub buckets: Vec<Bucket>,
 }
 
@@ -109,7 +109,7 @@ impl Counts {
         }
     }
 
-    /// Adds what was counted elsewhere.
+    /// Adds other counts.
     pub fn merge(&mut self, more: &Counts) {
         for (name, count) in &more.ok {
             *self.ok.entry(name.clone()).or_default() += count;
@@ -123,7 +123,7 @@ impl Counts {
         self.other += more.other;
     }
 
-    /// 2xx answers, whoever gave them.
+    /// 2xx answers of all frontends.
     pub fn answered(&self) -> u64 {
         self.ok.values().sum()
     }
@@ -161,8 +161,8 @@ impl Plan {
     }
 }
 
-/// Runs a plan, on this thread, in its network namespace. `live` is called with each bucket as soon as it is full; when it
-/// says [`ControlFlow::Break`], no more requests are started, and those that were are waited for.
+/// Runs a plan, on this thread, in its network namespace. `live` is called with each bucket as soon as it is full; when it returns
+/// [`ControlFlow::Break`], no more requests are started, and the running ones are waited for.
 pub fn run(plan: &Plan, live: impl FnMut(&Bucket) -> ControlFlow<()>) -> io::Result<Report> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     Ok(tokio::task::LocalSet::new().block_on(&runtime, drive(plan, live)))
@@ -209,13 +209,13 @@ async fn drive(plan: &Plan, mut live: impl FnMut(&Bucket) -> ControlFlow<()>) ->
     }
     let last = filling.take();
     if last.counts != Counts::default() {
-        let _ = live(&last); // it is over anyhow
+        let _ = live(&last); // the load is over anyway
         report.take(last);
     }
     report
 }
 
-/// How many requests must have been started after this time.
+/// How many requests have to be started by this time.
 fn due(rate: u32, now: Duration) -> u64 {
     let micros = u64::try_from(now.as_micros()).unwrap_or(u64::MAX);
     (micros.saturating_mul(u64::from(rate)) / 1_000_000).max(u64::from(!now.is_zero()))
@@ -246,7 +246,7 @@ async fn ask(plan: &Plan) -> Outcome {
             }
         }
         Err(_) => {
-            // Given up means gone: no orphan that goes on knocking at a dead next hop for minutes.
+            // A connection that timed out is closed at once. Otherwise the kernel would send SYNs to a dead next hop for minutes.
             if let Some(stream) = stream {
                 let _ = stream.set_zero_linger();
             }
@@ -292,7 +292,8 @@ mod tests {
 
     use super::*;
 
-    /// A server that answers each connection with the next of `answers`, over and over; an empty one is closed at once.
+    /// A server that answers each connection with the next of `answers`, again from the start after the last; for an empty answer
+    /// it closes at once.
     fn server(answers: &'static [&'static str]) -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();

@@ -100,7 +100,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// The subcommands that the engine calls itself by; they must stay single-threaded.
+/// The hidden subcommands of the engine; they must stay single-threaded.
 fn hidden() -> Option<ExitCode> {
     let words: Vec<OsString> = std::env::args_os().skip(1).collect();
     let [command, rest @ ..] = words.as_slice() else { return None };
@@ -194,7 +194,7 @@ fn cancel_on_signal(cancel: Cancel) -> Result<()> {
     Ok(())
 }
 
-/// The lab that is meant: the one that is named, else the only one there is.
+/// The lab with this name, or the only one that is running.
 fn only(name: Option<String>) -> Result<String> {
     if let Some(name) = name.or_else(engine::named) {
         return Ok(name);
@@ -207,7 +207,7 @@ fn only(name: Option<String>) -> Result<String> {
     }
 }
 
-/// Exit code 0: something is up, and all of its nodes run.
+/// Prints the running labs. Exit code 0: a lab is running, and all its nodes run.
 fn status() -> Result<ExitCode> {
     let labs = state::labs();
     let mut whole = !labs.is_empty();
@@ -242,14 +242,14 @@ fn report(plan: &load::Plan, live: bool) -> Result<ExitCode> {
             let line = serde_json::to_string(bucket).unwrap_or_default();
             writeln!(std::io::stdout(), "{line}").is_ok()
         };
-        if written { ControlFlow::Continue(()) } else { ControlFlow::Break(()) } // nobody listens any more
+        if written { ControlFlow::Continue(()) } else { ControlFlow::Break(()) } // the output was closed
     })?;
     if live {
         report.buckets.clear(); // written already
     }
     let written = writeln!(std::io::stdout(), "{}", serde_json::to_string(&report)?);
     if written.is_err() {
-        return Ok(ExitCode::FAILURE); // whoever read it has gone
+        return Ok(ExitCode::FAILURE); // the output was closed
     }
     Ok(if report.total.lost() == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -1,4 +1,4 @@
-//! One node of a lab that is up: commands, files and sockets inside it, and its end.
+//! A node of a running lab: commands, files and sockets inside it, and its end.
 //!
 //! Touches processes, namespaces and `/proc`.
 
@@ -20,27 +20,27 @@ use crate::error::Error;
 use crate::link;
 use crate::{state, topology};
 
-/// One node of it.
+/// A node.
 #[derive(Debug, Clone)]
 pub struct Node {
     name: String,
     pid: Pid,
     program: PathBuf,
     env: BTreeMap<String, String>,
-    /// Its name where it is a container: commands are run by Docker then.
+    /// The name of its container, if it is one; then Docker runs the commands.
     container: Option<String>,
 }
 
-/// How a link is cut.
+/// The ways to cut a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cut {
-    /// The neighbour loses carrier. The node's own routes over the interface go with it: cut at the end that matters less.
+    /// The neighbour loses carrier. The node's own routes over the interface are removed too, so cut at the less important end.
     Carrier,
-    /// Nothing passes either way, and neither end is told.
+    /// No packets pass in either direction, and neither end notices it.
     Silent,
 }
 
-/// What a command in a node did.
+/// The result of a command in a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Output {
     /// Its exit code; 128 and the signal's number, if one ended it.
@@ -68,12 +68,12 @@ impl Node {
         &self.name
     }
 
-    /// The pid of its first process, as the host sees it.
+    /// The pid of its first process on the host.
     pub fn pid(&self) -> Pid {
         self.pid
     }
 
-    /// Its root folder, as the host sees it: files can be read and written there without entering.
+    /// The path of its root folder on the host: files can be read and written there without entering the node.
     pub fn root(&self) -> PathBuf {
         PathBuf::from(format!("/proc/{}/root", self.pid))
     }
@@ -84,7 +84,7 @@ impl Node {
         File::open(&path).map(OwnedFd::from).map_err(|e| Error::file(&path, e))
     }
 
-    /// Runs `work` on a thread of its own inside the network namespace: sockets that it opens are the node's.
+    /// Runs `work` on a separate thread inside the network namespace: its sockets belong to the node.
     pub fn in_netns<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T, Error> {
         link::inside(self.netns()?.as_fd(), work).map_err(|e| Error::of(&self.name, e))
     }
@@ -105,24 +105,24 @@ impl Node {
         }
     }
 
-    /// By the node's namespaces, with no engine asked: it dies with the process that is started.
+    /// Uses the node's namespaces, and not the engine: the command dies with the started process.
     fn entering<S: AsRef<OsStr>>(&self, words: &[S]) -> Command {
         let mut command = Command::new(&self.program);
         command.arg(ENTER).arg(self.pid.to_string()).args(words).env_clear().envs(&self.env);
         command
     }
 
-    /// Starts a command inside that dies with what is returned, whichever engine made the node: what Docker starts would
-    /// go on. Its standard input is empty, its output is read from the child's pipes. In a container it has the rights of
-    /// the host's root: it is for those who look on.
+    /// Starts a command inside that dies with the returned child, with both engines; a command that Docker starts would continue.
+    /// Its standard input is empty, its output is read from the child's pipes. In a container it has the rights of the host's root,
+    /// so use it only for observers.
     pub fn spawn<S: AsRef<OsStr>>(&self, words: &[S]) -> Result<Child, Error> {
         let mut command = self.entering(words);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        command.process_group(0); // an interrupt at the terminal is for its starter, who ends it with the node
+        command.process_group(0); // an interrupt at the terminal is handled by its parent, which ends it with the node
         command.spawn().map_err(|e| Error::of(&self.name, e))
     }
 
-    /// Runs a command inside, and waits for it (not for what it leaves in the background).
+    /// Runs a command inside, and waits for it, but not for its background processes.
     pub fn exec<S: AsRef<OsStr>>(&self, words: &[S]) -> Result<Output, Error> {
         self.run(words, &Cancel::new())
     }
@@ -134,7 +134,7 @@ impl Node {
     }
 
     fn run<S: AsRef<OsStr>>(&self, words: &[S], cancel: &Cancel) -> Result<Output, Error> {
-        // Files and not pipes: a daemon that keeps its output open would keep us waiting.
+        // The output goes to files and not to pipes, because a daemon that keeps its output open would block us.
         let (stdout, stderr) = (state::nameless()?, state::nameless()?);
         let copy = |file: &File| file.try_clone().map_err(|e| Error::of(&self.name, e));
         let mut command = self.command(words);
@@ -166,7 +166,7 @@ impl Node {
         }
     }
 
-    /// The pids, as the host sees them, of the node's processes that have this name (at most 15 octets of it count).
+    /// The pids on the host of the node's processes with this name (at most 15 octets of it count).
     pub fn pids_of(&self, name: &str) -> Vec<Pid> {
         let namespace = |pid: i32| fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
         let Some(own) = namespace(self.pid.as_raw()) else { return Vec::new() };
@@ -180,15 +180,15 @@ impl Node {
             .collect()
     }
 
-    /// Sends a signal to every process of that name in the node, and says to how many.
+    /// Sends a signal to every process with that name in the node; returns their number.
     pub fn kill(&self, name: &str, signal: Signal) -> usize {
         self.pids_of(name).into_iter().filter(|pid| kill(*pid, signal).is_ok()).count()
     }
 
-    /// Ends the whole node at once, as a power cut does: its neighbours lose carrier, its processes are gone. A little
-    /// later its interfaces are too, and with them the other ends of its links.
+    /// Ends the whole node at once, like a power cut: its neighbours lose carrier, and its processes end. A little later, its
+    /// interfaces disappear, with the other ends of its links.
     pub fn power_off(&self) -> Result<(), Error> {
-        // Carrier first, by hand: the kernel takes the interfaces away when it comes to it, some 100 ms later.
+        // The carrier is removed first, because the kernel removes the interfaces only about 100 ms later.
         link::all_down(self.netns()?).map_err(|e| Error::of(&self.name, e))?;
         kill(self.pid, Signal::SIGKILL).map_err(|e| Error::of(&self.name, e.into()))
     }
@@ -214,10 +214,10 @@ impl Node {
         }
     }
 
-    /// Mends the link, however it was cut.
+    /// Restores the link after any cut.
     pub fn mend(&self, interface: &str) -> Result<(), Error> {
         let table = table(interface);
-        // Added first, so that there is one to delete.
+        // The table is added first, so that it exists when it is deleted.
         self.must(&["nft", &format!("add table netdev {table}; delete table netdev {table}")])?;
         link::up(self.netns()?, interface).map_err(|e| self.at(interface, e))
     }

@@ -1,6 +1,6 @@
-//! The nodes' root filesystem: built once, by debootstrap, from the list of packages that the container image has too.
+//! The nodes' root filesystem: built once, by debootstrap, from the same list of packages as the container image.
 //!
-//! Runs `images/rootfs`, which makes it below `target/lab` and takes care that two labs do not make it at once.
+//! Runs `images/rootfs`, which makes it below `target/lab` and prevents two labs from making it at the same time.
 
 use std::io;
 use std::os::unix::ffi::OsStringExt;
@@ -10,11 +10,11 @@ use std::process::{Command, Stdio};
 use crate::cancel::Cancel;
 use crate::error::Error;
 
-/// The folder that holds the root filesystem for the `images` folder beside a topology. Builds it where it is not there
-/// yet, which takes a minute.
+/// The folder that holds the root filesystem for the `images` folder beside a topology. Builds it if it does not exist yet, which
+/// takes a minute.
 ///
 /// # Errors
-/// When it cannot be built. The message says what is missing, or how the log of the packages' installation ends.
+/// When it cannot be built. The message says what is missing, or has the end of the log of the installation.
 pub fn ready(images: &Path, cache: &Path, cancel: &Cancel) -> Result<PathBuf, Error> {
     let script = images.join("rootfs");
     let mut command = Command::new(&script);

@@ -1,7 +1,7 @@
-//! What is up: where another process finds it, and how all of it ends.
+//! The state of the running labs: where other processes find it, and how a lab is removed.
 //!
-//! Touches files below `/run/announcer-lab` and `/proc`. A lab `NAME` is the folder `/run/announcer-lab/NAME` with
-//! `lab.json` and a folder for each node; a node is running while there is a process `lab __init FOLDER NODE`.
+//! Touches files below `/run/announcer-lab` and `/proc`. A lab `NAME` is the folder `/run/announcer-lab/NAME` with `lab.json` and a
+//! folder for each node; a node is running while the process `lab __init FOLDER NODE` exists.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::Error;
 use crate::topology;
 
-/// Where labs are kept.
+/// The folder of the labs.
 pub const RUN: &str = "/run/announcer-lab";
 
 /// The hidden subcommand that makes a node's namespaces.
@@ -31,33 +31,34 @@ pub const NODE: &str = "__node";
 /// The hidden subcommand that is a node's first process.
 pub const INIT: &str = "__init";
 
-/// `lab.json`: what `up` was asked for, resolved.
+/// `lab.json`: the resolved options of `up`.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct State {
     /// The topology file, absolute.
     pub topology: PathBuf,
-    /// Who makes the nodes, and of what.
+    /// The engine, with its data.
     pub made: EngineRecord,
-    /// The process that made it for itself alone (a test): when that one is gone, the lab is abandoned. `None`: made to stay.
+    /// The process that has made it for its own use (a test). When this process no longer exists, the lab is abandoned. `None`: the
+    /// lab stays.
     pub owner: Option<Owner>,
     /// The nodes, their binds' sources absolute.
     pub nodes: BTreeMap<String, topology::NodeConfig>,
 }
 
-/// Who makes the nodes, and of what.
+/// The engine, with its data.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum EngineRecord {
     /// This program.
     Netns {
-        /// The root filesystem that every node's is laid over.
+        /// The root filesystem that all nodes share.
         rootfs: PathBuf,
     },
     /// containerlab.
     Containerlab,
 }
 
-/// A process that cannot be mistaken for a later one with the same number.
+/// A process, identified so that a later process with the same pid differs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Owner {
     /// Its pid.
@@ -85,7 +86,7 @@ impl State {
         serde_json::from_slice(&fs::read(dir.join("lab.json"))?).map_err(io::Error::other)
     }
 
-    /// Writes it, whole or not at all.
+    /// Writes it completely or not at all.
     pub fn write(&self, dir: &Path) -> io::Result<()> {
         let new = dir.join("lab.json.new");
         fs::write(&new, serde_json::to_vec_pretty(self).map_err(io::Error::other)?)?;
@@ -98,7 +99,7 @@ pub fn dir(name: &str) -> PathBuf {
     Path::new(RUN).join(name)
 }
 
-/// The names of all labs that are there, running or not.
+/// The names of all existing labs, running or not.
 pub fn labs() -> Vec<String> {
     let Ok(entries) = fs::read_dir(RUN) else { return Vec::new() };
     let mut names: Vec<String> = entries
@@ -121,7 +122,7 @@ pub(crate) fn inits(dir: &Path) -> BTreeMap<String, Pid> {
     inits.map(|process| (process.node, process.pid)).collect()
 }
 
-/// A process that keeps a node, or is about to make one.
+/// A process that keeps a node, or that is making one.
 struct Keeper {
     pid: Pid,
     role: &'static str,
@@ -163,7 +164,7 @@ pub(crate) fn kill_all(find: impl Fn() -> Vec<Pid>) -> io::Result<bool> {
     let deadline = Instant::now() + Duration::from_secs(15);
     let (mut dying, mut any) = (Vec::new(), false);
     loop {
-        // Again and again: one that was found may have started the next one just before it was killed.
+        // This is repeated, because a process may have started another one just before it was killed.
         let found = find();
         for pid in &found {
             any = true;
@@ -184,7 +185,7 @@ pub(crate) fn kill_all(find: impl Fn() -> Vec<Pid>) -> io::Result<bool> {
     }
 }
 
-/// Ends the nodes and removes the folder. The lock must be held.
+/// Ends the nodes and removes the folder. The caller must hold the lock.
 pub(crate) fn remove(dir: &Path) -> io::Result<()> {
     kill_all(|| processes(dir).into_iter().map(|keeper| keeper.pid).collect())?;
     match fs::remove_dir_all(dir) {
@@ -199,14 +200,14 @@ pub(crate) fn nameless() -> Result<File, Error> {
     open.map_err(|e| Error::of(RUN, e))
 }
 
-/// All that was written to it.
+/// Everything that was written to it.
 pub(crate) fn text_of(mut file: File) -> io::Result<String> {
     let mut bytes = Vec::new();
     file.rewind().and_then(|()| file.read_to_end(&mut bytes))?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// The right to change one lab; given back when dropped, or when its process dies.
+/// The right to change one lab; released when this is dropped, or when the process dies.
 #[derive(Debug)]
 pub(crate) struct Lock {
     path: PathBuf,
@@ -229,7 +230,7 @@ impl Lock {
             let mut file =
                 match File::options().read(true).write(true).create(true).truncate(false).open(&path) {
                     Ok(file) => file,
-                    // The last lab's end took the folder away just now.
+                    // The end of the last lab has just removed the folder.
                     Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                     Err(error) => return Err(LockError::Io(error)),
                 };
@@ -239,7 +240,8 @@ impl Lock {
                     let mut pid = String::new();
                     let _ = file.read_to_string(&mut pid);
                     let holder = pid.trim().to_string();
-                    // One that was killed while it started another process left a copy there, until that one's exec.
+                    // A process that was killed while it started another one leaves a copy of the lock until the exec of the other
+                    // one.
                     let lives = !holder.is_empty() && Path::new("/proc").join(&holder).exists();
                     if lives || Instant::now() > deadline {
                         return Err(LockError::Held(holder));
@@ -249,7 +251,7 @@ impl Lock {
                 }
                 Err(TryLockError::Error(error)) => return Err(LockError::Io(error)),
             }
-            // The one who held it before may have removed it since we opened it.
+            // The previous holder may have removed it after we opened it.
             let ours = file.metadata().map_err(LockError::Io)?;
             if fs::metadata(&path).is_ok_and(|there| there.ino() == ours.ino()) {
                 let written = file.set_len(0).and_then(|()| file.rewind());
@@ -262,7 +264,7 @@ impl Lock {
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // Before the file is closed, and so unlocked.
+        // The file is removed before it is closed and unlocked.
         let _ = fs::remove_file(&self.path);
         let _ = fs::remove_dir(RUN); // if this was the last lab
     }

@@ -1,8 +1,8 @@
-//! What a containerlab topology file says: nodes and the links between them.
+//! Reads a containerlab topology file: the nodes and the links between them.
 //!
-//! Pure. The keys that this engine gives a meaning to are read with containerlab's own; those that only matter to a
-//! container engine are taken and ignored; every other key is refused, because a lab that quietly leaves something out
-//! proves nothing. Messages say file, line and column.
+//! Pure. Keys that this engine supports have the same meaning as in containerlab. Keys that only matter to a container engine are
+//! accepted and ignored. Every other key is refused, because a lab that silently ignores a key proves nothing. Messages have file,
+//! line and column.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path, PathBuf};
@@ -13,12 +13,12 @@ use serde_saphyr::{Location, Spanned};
 #[cfg(test)]
 mod tests;
 
-/// A topology that can be realised.
+/// A valid topology.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Topology {
     /// The lab's name: a letter or digit, then letters, digits, `-`, `.` and `_`.
     pub name: String,
-    /// Whether the lab has a network of its own by which the host reaches the nodes.
+    /// Whether the lab has a management network between the host and the nodes.
     pub management: Management,
     /// The nodes, by name.
     pub nodes: BTreeMap<String, NodeConfig>,
@@ -26,7 +26,7 @@ pub struct Topology {
     pub links: Vec<Link>,
 }
 
-/// A network between the host and the nodes: containerlab makes one unless told not to.
+/// The network between the host and the nodes: containerlab makes one unless the file says otherwise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Management {
     /// There is none: `mgmt: { network: none }`.
@@ -38,35 +38,35 @@ pub enum Management {
 /// One node: a host of its own.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeConfig {
-    /// The container engine's image; this program's own engine does without.
+    /// The image for the container engine; the engine `netns` does not need it.
     pub image: Option<String>,
     /// The main process, split into words. When it ends, the node ends.
     pub cmd: Vec<String>,
     /// Commands that run, one after the other, when the links are there, split into words: there is no shell.
     pub exec: Vec<Vec<String>>,
-    /// Files and folders of the host that the node sees.
+    /// Files and folders of the host that are mounted in the node.
     pub binds: Vec<Bind>,
     /// Kernel parameters below `net.`, set before the links are there.
     pub sysctls: BTreeMap<String, String>,
-    /// Environment of `cmd`, `exec` and whatever is run later.
+    /// The environment of `cmd`, `exec` and all later commands.
     pub env: BTreeMap<String, String>,
 }
 
 /// `SOURCE:TARGET[:ro]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bind {
-    /// On the host; a relative one is taken from the topology file's folder.
+    /// The path on the host; a relative path is below the topology file's folder.
     pub source: PathBuf,
     /// In the node; absolute, without `..`.
     pub target: PathBuf,
-    /// Whether the node may write to it.
+    /// Whether the node may write to it or only read it.
     pub access: Access,
 }
 
-/// What a node may do with a bind.
+/// The rights of a node to a bind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Access {
-    /// Read alone.
+    /// Only read.
     ReadOnly,
     /// Read and write.
     ReadWrite,
@@ -77,7 +77,7 @@ pub enum Access {
 pub struct Link {
     /// Its two ends.
     pub ends: [LinkEnd; 2],
-    /// In octets; the kernel's default (1500) where the file names none.
+    /// The MTU in octets; the kernel's default (1500) if the file has none.
     pub mtu: Option<u32>,
 }
 
@@ -93,15 +93,15 @@ pub struct LinkEnd {
 /// Why a topology cannot be used. Printed as it is.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum TopologyError {
-    /// No YAML, or a key or type that does not belong there; the text is marked.
+    /// The file is not YAML, or has a wrong key or type; the message marks the place.
     #[error("{0}")]
     Syntax(String),
-    /// Well written, with a meaning that cannot be.
+    /// The file is well-formed, but its contents are not possible.
     #[error("{}", placed(.file, *.at, .message))]
     Meaning {
-        /// As the caller named it.
+        /// The name that the caller has given.
         file: String,
-        /// Line and column, both from 1, where a place is to blame.
+        /// Line and column, both from 1, if the error has a place.
         at: Option<(u64, u64)>,
         /// What is wrong, and what to write.
         message: String,
@@ -184,7 +184,7 @@ struct Cable {
     mtu: Option<u32>,
 }
 
-/// A number or a string: containerlab takes both.
+/// A number or a string: containerlab accepts both.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Scalar {
@@ -392,7 +392,7 @@ impl Reader<'_> {
     }
 }
 
-/// Whether a lab or a node may be called so; the name becomes a folder's.
+/// Whether the text is a valid name of a lab or a node; it also becomes the name of a folder.
 pub(crate) fn is_name(name: &str) -> bool {
     name.starts_with(|c: char| c.is_ascii_alphanumeric())
         && name.len() <= 63
@@ -400,7 +400,7 @@ pub(crate) fn is_name(name: &str) -> bool {
 }
 
 impl Topology {
-    /// The same topology, its binds' sources taken from `folder` where they are relative.
+    /// The same topology, with relative sources of binds below `folder`.
     pub fn based(mut self, folder: &Path) -> Topology {
         for bind in self.nodes.values_mut().flat_map(|node| &mut node.binds) {
             bind.source = folder.join(&bind.source);

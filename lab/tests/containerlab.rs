@@ -1,5 +1,5 @@
-//! The engine that is real containerlab. Needs root, containerlab, Docker's engine and the image, and that it is asked
-//! for (`make e2e ENGINE=containerlab`); says so where it is not.
+//! Tests the engine that uses containerlab. They need root, containerlab, Docker and the image, and run only on request
+//! (`make e2e ENGINE=containerlab`); otherwise they print that they are skipped.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
@@ -63,7 +63,7 @@ fn containers(name: &str) -> String {
     docker(&["ps", "--all", "--filter", &format!("label=containerlab={name}"), "--format", "{{.Names}}"])
 }
 
-/// Nothing of the lab may be there, on the host or in Docker, now and a while later.
+/// Checks that nothing of the lab exists, on the host or in Docker, now and some time later.
 fn gone(name: &str) {
     let dir = state::dir(name);
     let end = Instant::now() + Duration::from_millis(300);
@@ -222,7 +222,7 @@ fn killed_or_interrupted_at_any_moment_nothing_is_left() {
         let signal = [Signal::SIGKILL, Signal::SIGINT][turn % 2];
         let _ = kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), signal);
         child.wait().unwrap();
-        // One that was killed in its first moment has left no more than its lock, and that is no lab.
+        // A process that was killed at its start has left only its lock, which does not count as a lab.
         let there = state::dir(&name).exists();
         let down = Command::new(PROGRAM).args(["down", "--name", &name]).output().unwrap();
         assert_eq!(down.status.success(), there, "{down:?}");

@@ -1,4 +1,4 @@
-//! The engine on a real kernel. Needs root; says so where it is not.
+//! Tests the engine with a real kernel. They need root; otherwise they print that they are skipped.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
@@ -20,7 +20,7 @@ use until::until;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_lab");
 
-/// Says that a test is skipped, where it cannot run.
+/// Prints that a test is skipped, if it cannot run.
 fn skipped(test: &str) -> bool {
     let root = Uid::effective().is_root();
     if !root {
@@ -29,7 +29,7 @@ fn skipped(test: &str) -> bool {
     !root
 }
 
-/// The pair, or another text in its folder's place, under a name of its own.
+/// The options for this topology, with its own lab name.
 fn options(name: &str, topology: PathBuf) -> Options {
     let lab = Path::new(env!("CARGO_MANIFEST_DIR"));
     Options {
@@ -60,8 +60,8 @@ fn processes() -> impl Iterator<Item = String> {
     entries.filter_map(|e| e.file_name().into_string().ok()).filter(|name| name.parse::<i32>().is_ok())
 }
 
-/// Waits until no process is in one of these network namespaces and none keeps the lab; the kernel ends them on its own
-/// time. Then nothing else of it may be there.
+/// Waits until no process is in one of these network namespaces and no process keeps the lab; the kernel may need some time. Then
+/// nothing else of the lab may exist.
 fn gone(name: &str, namespaces: &BTreeSet<PathBuf>) {
     let dir = state::dir(name);
     let left = || -> Vec<String> {
@@ -102,7 +102,7 @@ fn nodes_are_hosts_of_their_own_and_leave_nothing() {
     assert_eq!(spaces.len(), 2);
     let (a, b) = (lab.node("a").unwrap(), lab.node("b").unwrap());
 
-    // The links, and that no interface is on the host.
+    // Checks the links, and that no interface is on the host.
     for address in ["10.0.0.1", "2001:db8::2"] {
         text(a, &["ping", "-c", "1", "-W", "2", address]);
     }
@@ -112,7 +112,7 @@ fn nodes_are_hosts_of_their_own_and_leave_nothing() {
     );
     assert!(text(b, &["ip", "-o", "link", "show", "lo"]).contains("LOWER_UP"));
 
-    // Its own names, processes, files, parameters.
+    // Checks the node's own names, processes, files and parameters.
     assert_eq!(text(a, &["hostname"]), "a\n");
     assert_eq!(text(a, &["cat", "/proc/2/comm"]), "sleep\n");
     assert_eq!(text(a, &["cat", "/etc/hello/there.txt"]), "hello, $HOME\n");
@@ -136,11 +136,11 @@ fn nodes_are_hosts_of_their_own_and_leave_nothing() {
     text(a, &["sh", "-c", "sh -c 'sleep 0.05 & exit' & sleep 0.2"]);
     assert!(!text(a, &["ps", "-eo", "stat"]).contains('Z'), "an orphan was not reaped");
 
-    // A socket that is opened from here, there.
+    // A socket that is opened from here in the node.
     let port = a.in_netns(|| UdpSocket::bind("10.0.0.0:0").unwrap().local_addr().unwrap().port()).unwrap();
     assert_ne!(port, 0);
 
-    // A process that is started from here dies with its handle, and can be told from others of its name.
+    // A process that is started from here dies with its handle, and is distinguished from others with the same name.
     let mut child = a.spawn(&["sleep", "1234"]).unwrap();
     let sleeping = wait_for(|| Some(a.pids_of("sleep")).filter(|pids| pids.len() == 2));
     assert_eq!(b.pids_of("sleep").len(), 1);
@@ -153,7 +153,7 @@ fn nodes_are_hosts_of_their_own_and_leave_nothing() {
     gone(&name, &spaces);
 }
 
-/// Generous: the kernel takes network namespaces down one after the other, and the tests beside this one make many.
+/// The limit is long, because the kernel removes network namespaces one after the other, and other tests make many.
 fn wait_for<T>(mut look: impl FnMut() -> Option<T>) -> T {
     until(Duration::from_secs(30), || look().ok_or(())).unwrap_or_else(|()| panic!("it did not come"))
 }
@@ -170,7 +170,7 @@ fn a_node_ends_with_its_main_process_and_the_lab_when_it_is_dropped() {
     wait_for(|| state::init_of(&state::dir(&name), "b").is_none().then_some(()));
     assert_ne!(b.exec(&["true"]).unwrap().code, 0);
     assert!(Lab::attach(&name, Path::new(PROGRAM)).unwrap().node("b").is_err());
-    // Its end of the cable went with it, and so did the other.
+    // Its end of the link has disappeared, and so has the other end.
     wait_for(|| {
         (lab.node("a").unwrap().exec(&["ip", "link", "show", "eth1"]).unwrap().code == 1).then_some(())
     });
@@ -207,7 +207,7 @@ fn a_link_is_cut_with_and_without_carrier_and_mended() {
         assert!(!reached(), "{how:?}");
         assert_eq!(carrier() == "1\n", how == Cut::Silent, "{how:?}");
         a.mend("eth1").unwrap();
-        a.mend("eth1").unwrap(); // nothing to mend is no mistake
+        a.mend("eth1").unwrap(); // to restore an intact link is not an error
     }
     wait_for(|| reached().then_some(()));
     assert!(a.cut("eth7", Cut::Carrier).unwrap_err().to_string().starts_with("a: eth7: "));
@@ -244,7 +244,7 @@ fn a_second_one_of_the_same_name_is_refused_and_of_another_name_works() {
     let second = up("thrice");
     assert!(namespaces(&first).is_disjoint(&namespaces(&second)));
 
-    // One whose owner is gone is ended by whoever comes next.
+    // A lab whose owner no longer exists is ended by the next `up`.
     let (name, spaces) = (first.name().to_string(), namespaces(&first));
     let dir = state::dir(&name);
     let state = State { owner: Some(Owner { pid: 1, started: u64::MAX }), ..State::read(&dir).unwrap() };
@@ -299,7 +299,7 @@ fn up_by_hand(name: &str) -> Child {
     command.spawn().unwrap()
 }
 
-/// Starts it, and sends it a signal at some moment of its first 150 ms; it takes about that long.
+/// Starts it, and sends it a signal at a random time in its first 150 ms, which is about how long it takes.
 fn interrupted_at_random(name: &str, signal: Signal) -> std::process::ExitStatus {
     let mut child = up_by_hand(name);
     sleep(Duration::from_micros(fastrand::u64(0..150_000)));
@@ -327,7 +327,7 @@ fn interrupted_at_any_moment_up_leaves_nothing() {
                 finished += 1;
                 assert!(down_by_hand(&name));
             }
-            // Before it could take the signal: then it has not begun.
+            // The signal arrived before it was handled: then nothing was started.
             None if status.signal() == Some(Signal::SIGINT as i32) => {}
             other => panic!("{other:?}"),
         }
@@ -345,7 +345,7 @@ fn killed_at_any_moment_up_is_cleaned_by_down() {
     let name = format!("killed-{}", Pid::this());
     for _ in 0..30 {
         interrupted_at_random(&name, Signal::SIGKILL);
-        // `down` may be killed as well: the next one ends what it left.
+        // `down` may be killed too: the next one removes the rest.
         let mut down =
             Command::new(PROGRAM).args(["down", "--name", &name]).stderr(Stdio::null()).spawn().unwrap();
         sleep(Duration::from_micros(fastrand::u64(0..20_000)));

@@ -1,4 +1,4 @@
-//! Every topology of the lab against containerlab's own schema, and against our own reader.
+//! Checks every topology of the lab with containerlab's schema, and with our own reader.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
@@ -19,12 +19,12 @@ fn topologies() -> Vec<PathBuf> {
     found
 }
 
-/// `CLAB_SCHEMA`, or where it lies beside the project's folder.
+/// The schema in `CLAB_SCHEMA`, or beside the project's folder.
 fn schema() -> Option<serde_json::Value> {
     let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/clab.schema.json");
     let path = std::env::var_os("CLAB_SCHEMA").map_or(beside, PathBuf::from);
     let Ok(text) = fs::read_to_string(&path) else {
-        // Not `eprintln!`, which the test harness keeps to itself.
+        // This does not use `eprintln!`, because the test harness captures it.
         let _ = writeln!(
             std::io::stderr(),
             "SKIPPED: containerlab's schema is not at {}; CLAB_SCHEMA names another place",

@@ -1,9 +1,9 @@
-//! The engine that is real containerlab, with Docker's containers for nodes.
+//! The engine that uses containerlab, with Docker containers as nodes.
 //!
-//! Touches processes: `containerlab` and `docker`. containerlab runs in a network and a mount namespace of its own (`lab
-//! __containerlab`): the links that it has not yet given to a container, and what it writes to /etc and /run/netns, end
-//! with it however it ends. What it made is known by its label in Docker, and it by its environment; so nothing has to be
-//! remembered here either.
+//! Touches processes: `containerlab` and `docker`. containerlab runs in its own network and mount namespaces
+//! (`lab __containerlab`). So links that it has not yet moved to a container, and its changes in /etc and /run/netns, disappear
+//! when it ends in any way. Its containers are found by their label in Docker, and its processes by their environment, so no state
+//! has to be stored here.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
@@ -32,16 +32,16 @@ use crate::topology::{Management, Topology};
 
 /// The hidden subcommand that becomes containerlab.
 pub const CONTAINERLAB: &str = "__containerlab";
-/// Where containerlab puts its folder; also the mark by which its processes are found.
+/// The variable for containerlab's folder, by which its processes are also found.
 const FOLDER: &str = "CLAB_LABDIR_BASE";
-/// What containerlab logs of an `exec` that failed; it goes on then, and says 0.
+/// The log message of containerlab for a failed `exec`; it continues after that, and exits with 0.
 const EXEC_FAILED: &str = "Failed to execute command";
-/// How long nothing may appear before it is believed that nothing will: Docker finishes what a killed client asked for.
+/// How long to check that nothing new appears, because Docker finishes the requests of a killed client.
 const QUIET: Duration = Duration::from_millis(500);
 /// How long Docker may take to end a lab.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Whether all is there that this engine needs; each message says how to get it.
+/// Checks that everything that this engine needs exists; each message says how to get it.
 pub(super) fn ready(lab: &str, topology: &Topology) -> Result<EngineRecord, Error> {
     for (tool, from) in [
         ("containerlab", "https://containerlab.dev/install"),
@@ -92,7 +92,7 @@ pub(super) fn running(lab: &str, state: &State) -> BTreeMap<String, Pid> {
     let names: Vec<String> = state.nodes.keys().map(|node| container(lab, node)).collect();
     let mut words = vec!["inspect", "--type", "container", "--format", "{{.Name}} {{.State.Pid}}"];
     words.extend(names.iter().map(String::as_str));
-    // It fails when one of them is not there, and tells of the others.
+    // The command fails if one of them does not exist, but prints the others.
     let Ok(output) = docker(&words) else { return BTreeMap::new() };
     let text = String::from_utf8_lossy(&output.stdout);
     let known = |name: &str| state.nodes.keys().find(|node| container(lab, node) == name).cloned();
@@ -130,14 +130,14 @@ pub(super) fn build(site: &Site<'_>, cancel: &Cancel) -> Result<BTreeMap<String,
     }
 }
 
-/// Ends whatever containerlab made or is about to make.
+/// Ends everything that containerlab has made or is making.
 pub(super) fn end(lab: &str, dir: &Path, state: &State) -> Result<(), Error> {
     let killed = state::kill_all(|| keepers(dir)).map_err(|e| Error::of("containerlab", e))?;
     let polite = !killed && on_path("containerlab") && !containers(lab)?.is_empty();
     if polite && let Ok(program) = std::env::current_exe() {
         let mut command = containerlab(&program, lab, dir, state, "destroy");
         command.arg("--cleanup").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let _ = command.status(); // what it did is seen below
+        let _ = command.status(); // its effect is checked below
     }
     let deadline = Instant::now() + PATIENCE;
     let mut quiet_since = Instant::now();
@@ -150,7 +150,7 @@ pub(super) fn end(lab: &str, dir: &Path, state: &State) -> Result<(), Error> {
             quiet_since = Instant::now();
             let mut words = vec!["rm", "--force", "--volumes"];
             words.extend(left.iter().map(String::as_str));
-            let _ = docker(&words)?; // one that is being removed already is no error
+            let _ = docker(&words)?; // a container that is already being removed is not an error
         }
         if Instant::now() > deadline {
             return Err(Error::Node(format!("Docker does not end container {}", left.join(", "))));
@@ -175,7 +175,7 @@ pub(crate) fn exec<S: AsRef<OsStr>>(
     command
 }
 
-/// The containers of a lab, whatever their state.
+/// The containers of a lab, in any state.
 fn containers(lab: &str) -> Result<Vec<String>, Error> {
     let output =
         docker(&["ps", "--all", "--quiet", "--no-trunc", "--filter", &format!("label=containerlab={lab}")])?;
@@ -200,11 +200,11 @@ fn containerlab(program: &Path, lab: &str, dir: &Path, state: &State, verb: &str
     command.arg(CONTAINERLAB).arg(dir).arg(Pid::this().to_string()).arg(verb);
     command.args(["--name", lab, "--topo"]).arg(&state.topology);
     command.env(FOLDER, dir).env("CLAB_VERSION_CHECK", "disable").env("NO_COLOR", "1");
-    command.process_group(0); // an interrupt at the terminal is for its starter
+    command.process_group(0); // an interrupt at the terminal is handled by its parent
     command
 }
 
-/// The processes that are containerlab for the lab in `dir`, or about to be.
+/// The processes of containerlab for the lab in `dir`, and processes that are becoming containerlab.
 fn keepers(dir: &Path) -> Vec<Pid> {
     let mark = [FOLDER.as_bytes(), b"=", dir.as_os_str().as_bytes()].concat();
     let marked = |pid: &i32| {
@@ -214,7 +214,7 @@ fn keepers(dir: &Path) -> Vec<Pid> {
     state::pids().filter(marked).map(Pid::from_raw).collect()
 }
 
-/// `lab __containerlab DIR PARENT WORD…`: becomes `containerlab WORD…`, which ends when PARENT does.
+/// `lab __containerlab DIR PARENT WORD…`: becomes `containerlab WORD…`, which ends when the process PARENT ends.
 pub fn become_containerlab(dir: &Path, parent: Pid, words: &[OsString]) -> ExitCode {
     let ready = set_pdeathsig(Signal::SIGKILL)
         .map_err(|e| e.desc().to_string())
@@ -248,7 +248,7 @@ fn apart(dir: &Path) -> Result<(), String> {
         mount(Some(&copy), hosts, none, MsFlags::MS_BIND, none).map_err(failed("cover /etc/hosts"))?;
     }
     for folder in ["/run/netns", "/etc/ssh/ssh_config.d"] {
-        // Where there is none containerlab does without, or makes it in what is covered.
+        // If the folder does not exist, containerlab does not need it, or makes it in a covered folder.
         if Path::new(folder).exists() {
             mount(Some("lab"), folder, Some("tmpfs"), MsFlags::empty(), none)
                 .map_err(failed(&format!("cover {folder}")))?;

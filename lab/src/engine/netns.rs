@@ -1,4 +1,4 @@
-//! The engine that needs no Docker: each node is a set of namespaces, kept by its init.
+//! The engine without Docker: each node is a set of namespaces, which its init process keeps.
 //!
 //! Touches processes and netlink, through `init`, `link` and `rootfs`.
 
@@ -19,7 +19,7 @@ use crate::node::Node;
 use crate::state::{self, EngineRecord, NODE};
 use crate::{link, rootfs};
 
-/// What the nodes are made of.
+/// Prepares the root filesystem of the nodes.
 pub(super) fn ready(options: &Options, cancel: &Cancel) -> Result<EngineRecord, Error> {
     let cache = absolute(&options.cache)?;
     Ok(EngineRecord::Netns { rootfs: rootfs::ready(&options.images, &cache, cancel)? })
@@ -34,13 +34,13 @@ pub(super) fn running(dir: &Path) -> BTreeMap<String, Pid> {
     state::inits(dir)
 }
 
-/// Makes the nodes, then the links, then runs what each node's `exec` says.
+/// Makes the nodes, then the links, then runs the `exec` commands of each node.
 pub(super) fn build(site: &Site<'_>, cancel: &Cancel) -> Result<BTreeMap<String, Node>, Error> {
     for name in site.topology.nodes.keys() {
         let place = site.dir.join(name);
         fs::create_dir(&place).map_err(|e| Error::file(&place, e))?;
     }
-    // All at once, then wait for each.
+    // Start all nodes at once, then wait for each.
     let mut starting = Vec::new();
     for name in site.topology.nodes.keys() {
         let mut command = Command::new(site.program);
@@ -74,7 +74,7 @@ pub(super) fn build(site: &Site<'_>, cancel: &Cancel) -> Result<BTreeMap<String,
             Error::of(format!("link {}:{} - {}:{}", a.node, a.interface, b.node, b.interface), e)
         })?;
     }
-    // One node's commands are run in their order; the nodes do not wait for one another.
+    // The commands of one node run in their order; the nodes do not wait for each other.
     thread::scope(|scope| {
         let running: Vec<_> = nodes
             .values()

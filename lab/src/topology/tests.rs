@@ -44,7 +44,7 @@ fn defaults_are_merged_and_commands_are_split_without_a_shell() {
     assert_eq!(topology.links, [Link { ends: [end("a"), end("b")], mtu: Some(9000) }]);
 }
 
-/// `SMALL` with one piece of it replaced, and the error that a person reads then.
+/// `SMALL` with one part replaced, and the expected message.
 fn assert_refused(from: &str, to: &str, want: Expect) {
     assert!(SMALL.contains(from), "`{from}` is not in the file");
     let error = parse(&SMALL.replacen(from, to, 1), "small.clab.yml").unwrap_err();

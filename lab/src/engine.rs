@@ -68,7 +68,7 @@ pub struct Options {
     /// The lab's name, if it differs from the file's, so that two labs of one file can run at the same time. `None`: `LAB_NAME`,
     /// otherwise the name in the file.
     pub name: Option<String>,
-    /// The engine that makes the nodes. `None`: `LAB_ENGINE`, else [`Engine::Netns`].
+    /// The engine that makes the nodes. `None`: `LAB_ENGINE`, otherwise [`Engine::Netns`].
     pub engine: Option<Engine>,
     /// The `lab` program, whose hidden subcommands make the nodes.
     pub program: PathBuf,

@@ -1,6 +1,6 @@
-//! The main job, end to end: the daemon against real routers, real web servers, real clients.
+//! End-to-end tests: the daemon with real routers, real web servers and real clients.
 //!
-//! One lab for all scenarios, one scenario after the other; each begins with everything mended.
+//! All scenarios run in one lab, one after the other; before each, all faults are repaired.
 
 #[path = "e2e/announce.rs"]
 mod announce;
@@ -52,7 +52,7 @@ use scene::Scene;
 
 type Scenario = fn(&Scene) -> Result<()>;
 
-/// Takes minutes: played by `make soak` alone.
+/// It takes minutes, so only `make soak` runs it.
 const SOAK: &str = "servers_replaced_for_minutes_are_never_withdrawn";
 
 const SCENARIOS: &[(&str, Scenario)] = &[

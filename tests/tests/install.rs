@@ -1,4 +1,4 @@
-//! `make install` and `make uninstall`, into a folder: `install/tree` names what has to be there.
+//! Tests `make install` and `make uninstall` into a folder: `install/tree` lists the expected files.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -11,12 +11,12 @@ use tempfile::TempDir;
 
 const TREE: &str = include_str!("install/tree");
 
-/// Runs make; the whole of what it said is in the panic when it fails.
+/// Runs make; if it fails, the panic has its whole output.
 fn make(target: &str, destination: &Path) {
     let output = Command::new("make")
         .args(["--no-print-directory", "-C", concat!(env!("CARGO_MANIFEST_DIR"), "/.."), target])
         .arg(format!("DESTDIR={}", destination.display()))
-        .env("PROFILE", "quick") // what `make test` has built
+        .env("PROFILE", "quick") // the profile that `make test` has built
         .output()
         .unwrap();
     assert!(output.status.success(), "make {target}: {output:?}");
@@ -50,7 +50,7 @@ fn the_tree_is_the_one_that_the_list_names_and_what_is_the_operators_stays() {
     make("install", &root);
     assert_eq!(tree(&root), TREE);
 
-    // What an operator has, and what an earlier version put there.
+    // Files of an operator, and files of an earlier version.
     let etc = root.join("etc/announcer");
     let state = root.join("var/lib/announcer/drain");
     fs::write(etc.join("announcer.toml"), "mine").unwrap();

@@ -1,6 +1,6 @@
-//! What was installed, under a real systemd: booted from the lab's image in namespaces of its own, with nginx beside it.
+//! Tests the installed files with a real systemd, which boots from the lab's image in its own namespaces, with nginx.
 //!
-//! Skipped, with a line that says why, where it cannot be booted.
+//! The test is skipped, with a message, if it cannot boot.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -34,7 +34,7 @@ vips = ["192.0.2.80"]
 http = "http://www.example.com/"
 "#;
 
-/// A host that systemd runs. Ends when it is dropped.
+/// A host that runs systemd. It ends when this is dropped.
 struct Machine {
     boot: Child,
     pid: String,
@@ -43,16 +43,16 @@ struct Machine {
 
 impl Drop for Machine {
     fn drop(&mut self) {
-        drop(self.boot.stdin.take()); // which ends it
+        drop(self.boot.stdin.take()); // this ends it
         let _ = self.boot.wait();
     }
 }
 
-/// Exit code, standard output and standard error, the two together.
+/// The exit code, and standard output and standard error together.
 type CommandOutput = (i32, String);
 
 impl Machine {
-    /// Boots, or says why not.
+    /// Boots, or returns why it cannot.
     fn boot() -> Result<Machine, String> {
         if !nix::unistd::geteuid().is_root() {
             return Err("needs root to make namespaces; run the tests with sudo".into());
@@ -122,7 +122,7 @@ impl Machine {
         self.until("announced", |machine| machine.run("announcer status").1.contains(" announced (for"));
     }
 
-    /// Does what `make install` does, on the machine.
+    /// Runs the same installation as `make install` on the machine.
     fn install(&self) {
         let here = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
         let parts = ["announcer/packaging", "announcer/etc", "target/lab/bin", "target/lab/manual"];
@@ -136,7 +136,7 @@ impl Machine {
         self.must(&format!("cd /root/announcer && announcer/packaging/install {built} '' /usr/local"));
     }
 
-    /// Kills the daemon, and waits for the next.
+    /// Kills the daemon, and waits for the next one.
     fn crash(&self) -> Duration {
         let before = self.property("MainPID");
         let start = Instant::now();
@@ -182,7 +182,7 @@ fn units(machine: &Machine) {
 }
 
 fn start(machine: &Machine) {
-    // No configuration: the exit code of a wrong one, and no second try.
+    // Without a configuration, the exit code is that of a wrong one, and systemd does not try again.
     machine.must("systemctl start announcer");
     machine.until("refused", |machine| machine.property("ActiveState") == "failed");
     assert_eq!(
@@ -210,22 +210,22 @@ fn start(machine: &Machine) {
     assert_eq!(machine.must(&format!("awk '/^CapEff/ {{ print $2 }}' {status}")), "0000000000001000");
     assert!(!machine.must("journalctl -u announcer --no-pager").contains("owner's group"));
 
-    // A member of the group may ask and drain; others may not.
+    // A member of the group may use `status` and drain; others may not.
     let member = "setpriv --reuid=nobody --regid=nogroup --groups=announcer";
     machine.must(&format!("{member} announcer drain www --reason test"));
     assert_eq!(machine.must("stat -c %U /var/lib/announcer/drain/www"), "announcer");
     machine.must(&format!("{member} announcer undrain www"));
     let (code, said) = machine.run("setpriv --reuid=nobody --regid=nogroup --clear-groups announcer status");
     assert!(code == 1 && said.contains("group `announcer`"), "{said}");
-    // Root's work by hand, with a careful umask, is the daemon's to read.
+    // Files that root makes by hand, with a restrictive umask, must be readable for the daemon.
     machine.must("umask 077 && dsr-setup remove --force && dsr-setup apply");
     machine.must("setpriv --reuid=announcer --clear-groups cat /var/lib/announcer/dsr-setup.json >/dev/null");
     machine.announced();
 }
 
-/// A web server that our units do not name (case H5); it runs until all is stopped.
+/// A web server that our units do not name (case H5); it runs until everything is stopped.
 fn ordering(machine: &Machine) {
-    // It writes down when it is told to stop: systemd forgets the times of a unit that nothing wants any more.
+    // It writes the time of its stop into a file, because systemd forgets the times of a unit that is no longer needed.
     machine.must(
         "printf '[Service]\\nExecStart=/bin/sleep infinity\\nExecStop=/bin/sh -c \"cat /proc/uptime >/tmp/shop\"\\n' \
          >/etc/systemd/system/shop.service",
@@ -250,13 +250,13 @@ fn reload(machine: &Machine) {
     });
     machine.must("mv /etc/announcer/announcer.toml.good /etc/announcer/announcer.toml");
     machine.must("systemctl reload announcer");
-    sleep(Duration::from_millis(200)); // a signal that kills it would have
+    sleep(Duration::from_millis(200)); // a deadly signal would have killed it by now
     assert_eq!(machine.property("MainPID"), before);
     machine.announced();
 }
 
-/// What a program of a check or the hook tries, each line with what it is called. `$1` is what the program is called, and its
-/// parent is the daemon.
+/// The script of a check or hook: each line is an attempt with its name. `$1` is the name of the program, and its parent is the
+/// daemon.
 const TRY: &str = r#"#!/bin/sh
 daemon=${2-$PPID}
 may() { if sh -c "$2" sh "$daemon" >/dev/null 2>&1; then echo "$1"; fi; }
@@ -281,7 +281,7 @@ mv /tmp/$1.new /tmp/$1
 exit 0
 "#;
 
-/// Programs of checks and hooks have the daemon's user, and cannot act as the daemon.
+/// Programs of checks and hooks run as the daemon's user, but cannot act as the daemon.
 fn programs(machine: &Machine) {
     machine.must("cp -p /etc/announcer/announcer.toml /etc/announcer/before");
     machine.must("umask 027 && echo secret >/etc/announcer/r1.key && chgrp announcer /etc/announcer/r1.key");
@@ -301,7 +301,7 @@ fn programs(machine: &Machine) {
         assert_eq!(machine.must(&format!("cat {seen}")), good, "{program}");
     }
     assert!(!machine.must("announcer status").contains("Landlock"));
-    // The case does what it says: the same by the same user, with nothing but the socket's server against it.
+    // Checks the test itself: the same commands by the same user work, except that the control socket refuses them.
     machine.must(&format!("setpriv --reuid=announcer --regid=announcer --clear-groups try hand {pid}"));
     let all = "write a drain\nwrite the state\nwrite the run directory\nread a key\nread the daemon\nsignal the daemon\n\
                remove the socket\n";
@@ -339,7 +339,7 @@ fn newer_files(machine: &Machine) {
     machine.announced();
 }
 
-/// The web server's sockets are systemd's, and it ends and is activated again, politely or not: never a withdraw.
+/// systemd owns the web server's sockets. The server ends, by SIGTERM or SIGKILL, and is activated again, without a withdraw.
 fn socket_activation(machine: &Machine) {
     let socket = "[Socket]\nListenStream=0.0.0.0:80\nListenStream=[::]:80\nBindIPv6Only=ipv6-only";
     let service = "[Unit]\nStartLimitIntervalSec=0\n[Service]\nEnvironment=\"NGINX=3;4;\"\n\
@@ -350,7 +350,7 @@ fn socket_activation(machine: &Machine) {
     }
     machine.must("systemctl daemon-reload && systemctl start www.socket");
     machine.announced();
-    // Load: a request after the other, a dot for each that failed.
+    // The load: one request after the other, with a dot for each failed one.
     let mut load = machine
         .command(
             "until [ -e /run/enough ]; do echo >>/run/asked; \
@@ -369,7 +369,7 @@ fn socket_activation(machine: &Machine) {
         machine.until("activated again", |machine| {
             pid() != before && pid() != "0" && machine.run("systemctl is-active www.service").0 == 0
         });
-        sleep(Duration::from_millis(700)); // anywhere between two probes
+        sleep(Duration::from_millis(700)); // at a random time between two probes
     }
     let lasted = begun.elapsed().as_secs_f64();
     machine.must(": >/run/enough");
@@ -388,7 +388,7 @@ fn wrong_configuration(machine: &Machine) {
     machine.must("sed -i.good 's/asn = 65001/asn = 0/' /etc/announcer/announcer.toml");
     machine.must("systemctl restart announcer");
     machine.until("refused", |machine| machine.property("ActiveState") == "failed");
-    sleep(Duration::from_millis(1500)); // longer than RestartSec
+    sleep(Duration::from_millis(1500)); // this is longer than RestartSec
     assert_eq!(machine.property("NRestarts"), "0");
     machine.must("mv /etc/announcer/announcer.toml.good /etc/announcer/announcer.toml");
     machine.must("systemctl start announcer");
@@ -396,7 +396,7 @@ fn wrong_configuration(machine: &Machine) {
 }
 
 fn stop(machine: &Machine) {
-    // As at a shutdown: one transaction stops all, and it is the units' order that decides.
+    // As at a shutdown, one transaction stops everything, and the order of the units decides.
     let target = "[Unit]\nRequires=basic.target\nAllowIsolate=yes";
     machine.must(&format!("echo '{target}' >/run/systemd/system/quiet.target && systemctl daemon-reload"));
     machine.must("systemctl isolate quiet.target");
@@ -414,7 +414,7 @@ fn stop(machine: &Machine) {
     let uptime = machine.must("cat /tmp/shop");
     let stopped = uptime.split(' ').next().and_then(|seconds| seconds.parse::<f64>().ok());
     let stopped = stopped.unwrap_or_else(|| panic!("the server wrote down no time: {uptime:?}"));
-    // /proc/uptime is cut to hundredths.
+    // /proc/uptime has hundredths of a second.
     assert!(
         ours as f64 / 1e6 <= stopped + 0.01,
         "shop was told to stop at {stopped} s, and announcer had ended at {ours} µs"

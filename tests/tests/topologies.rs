@@ -1,7 +1,7 @@
-//! Every topology of the lab but `ecmp`, which `e2e` is about: it comes up, its routers serve by all frontends, a crash
-//! is withdrawn and its return announced. And `scale` again, of a hundred frontends at one router.
+//! Tests every topology of the lab except `ecmp`, which `e2e` uses: it starts, its routers use all frontends, a crash is withdrawn
+//! and the return is announced. It also tests `scale` with a hundred frontends and one router.
 //!
-//! One lab after the other.
+//! The labs run one after the other.
 
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
@@ -29,8 +29,8 @@ fn main() -> ExitCode {
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
-/// A topology `scale` of that many frontends and one router. Its file lies in a folder of its own, where everything that it
-/// binds seems to lie beside it.
+/// A topology `scale` with this number of frontends and one router. Its file is in a separate folder, with links to everything that
+/// it mounts.
 fn one_router(frontends: u16) -> Result<Lab> {
     let project = topology("scale").with_file_name("..").canonicalize()?;
     let site = TempDir::new()?;
@@ -45,12 +45,12 @@ fn one_router(frontends: u16) -> Result<Lab> {
     Ok(Lab::start(&Options::new(&file), &Cancel::new())?)
 }
 
-/// Requests to each VIP of many frontends.
+/// The number of requests to each VIP with many frontends.
 const ASKED: usize = 600;
 
-/// One router serves by all of many frontends; one that crashes, or has no power, is out and gets no request.
+/// One router uses all of many frontends. A frontend that crashes or loses power is removed and gets no requests.
 fn hundred() -> Result<()> {
-    // A container takes a second or so to begin, a node of namespaces a twentieth of that.
+    // A container needs about a second to start, a node of namespaces a twentieth of that.
     let count =
         if std::env::var("LAB_ENGINE").is_ok_and(|engine| engine == "containerlab") { 30 } else { 100 };
     let begun = Instant::now();
@@ -67,7 +67,7 @@ fn hundred() -> Result<()> {
             println!("  {vip}: {} answers from {heard}, at most {most} from one", total.answered());
             ensure!(total.lost() == 0, "{vip}: {} lost: {total:?}", total.lost());
             ensure!(!total.ok.contains_key(without), "{vip} is still answered by {without}");
-            // Six each of a hundred, on average: one or two may have none by chance, but not one in twenty.
+            // On average, each of a hundred frontends gets six requests. One or two may get none by chance, but not one in twenty.
             ensure!(heard * 20 >= there * 19, "{vip} was answered by {heard} of {there} alone");
         }
         Ok(())
@@ -147,7 +147,7 @@ fn play(name: &str) -> Result<()> {
     Ok(())
 }
 
-/// Waits until every router's FIB has that many next hops for each VIP.
+/// Waits until every router's FIB has this number of next hops for each VIP.
 fn served_by(routers: &[&Node], count: usize) -> Result<()> {
     for router in routers {
         for vip in VIPS {

@@ -1,14 +1,14 @@
-//! Who is compared.
+//! The programs that are compared.
 //!
 //! Pure.
 
 use serde::{Deserialize, Serialize};
 
-/// A way to announce a VIP while its server is healthy. What it is made of is in its folder below `tests/bench/peers`.
+/// A way to announce a VIP while its server is healthy. Its configuration is in its folder below `tests/bench/peers`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Candidate {
-    /// This project's.
+    /// This project.
     Announcer,
     /// ExaBGP and its healthcheck.
     Exabgp,

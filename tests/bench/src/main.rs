@@ -1,9 +1,9 @@
-//! `make bench`: announcer and the others in turns, in tables; kept in `docs/benchmarks.md` when the whole of it was run.
+//! `make bench`: runs announcer and the other programs in turns, and writes tables; a complete run writes `docs/benchmarks.md`.
 //!
-//! `--quick` is a smaller one, `--only` some of the candidates, `--runs` and `--skip` a part; these keep nothing but what
-//! `--results` says. A file of results that is there already is added to.
+//! `--quick` makes a smaller run, `--only` runs some of the candidates, `--runs` and `--skip` run a part. These options write only
+//! the file of `--results`. If the file of results exists already, the new results are added to it.
 //!
-//! All candidates play on the same frontend, one after the other.
+//! All candidates run on the same frontend, one after the other.
 //!
 //! ```text
 //! candidate  who is compared: a folder of tests/bench/peers each
@@ -60,7 +60,7 @@ struct Args {
     page: Option<PathBuf>,
 }
 
-/// How often each takes its turn, and the losses of it, which take longest.
+/// The number of turns of each candidate; measuring the losses takes longest.
 const RUNS: usize = 10;
 const LOSS_RUNS: usize = 5;
 const QUICK_RUNS: usize = 1;
@@ -98,9 +98,9 @@ fn run(stage: &Stage, args: &Args, results: &mut Results) -> Result<()> {
     let runs = args.runs.unwrap_or(if args.quick { QUICK_RUNS } else { RUNS }) * usize::from(!costs_alone);
     for run in 0..runs {
         for turn in 0..candidates.len() {
-            // Nobody always plays after the same one.
+            // No candidate always runs after the same other one.
             let candidate = candidates[(run + turn) % candidates.len()];
-            // As many deaths early between two keepalives as late, for each.
+            // For each candidate, the deaths are spread evenly over the time between two keepalives.
             let phase = (run as f64 + fastrand::f64()) / runs as f64;
             let parts = Parts {
                 times: plays("times"),
@@ -150,7 +150,7 @@ fn run(stage: &Stage, args: &Args, results: &mut Results) -> Result<()> {
     Ok(())
 }
 
-/// After every step: what is interrupted is added to later.
+/// Writes the results after every step, so that an interrupted run can continue later.
 fn keep(args: &Args, results: &Results) -> Result<()> {
     match &args.results {
         Some(file) => fs::write(file, serde_json::to_string_pretty(results)?)

@@ -1,4 +1,4 @@
-//! `docs/benchmarks.md`: every figure in it is a measured one.
+//! Writes `docs/benchmarks.md`; every figure in it was measured.
 //!
 //! Pure.
 
@@ -7,9 +7,9 @@ use crate::results::{Event, Figure, Rank, Reaction, Results, Spread, Usage};
 use crate::stage::{CALM, FALL, FAST, RISE};
 use crate::turn::RATE;
 
-/// The numbers of services that are tried; one that does not keep up is not tried with more.
+/// The numbers of services; a candidate that does not keep up is not tried with more.
 pub(crate) const SERVICES: [usize; 4] = [1, 10, 100, 1000];
-/// Of a row that the router decides.
+/// The mark of a row that the router decides.
 const MARK: &str = " †";
 
 /// The page, in Markdown.
@@ -83,7 +83,7 @@ fn head(results: &Results, candidates: &[Candidate]) -> String {
     head
 }
 
-/// A table's head: what the rows are, the candidates, the comparison.
+/// The header of a table: the kind of the rows, the candidates, the comparison.
 fn columns(first: &str, candidates: &[Candidate]) -> String {
     let titles: Vec<&str> = candidates.iter().map(|one| one.title()).collect();
     format!("| {first} | {} | announcer |\n|---|{}---|\n", titles.join(" | "), "---|".repeat(titles.len()))
@@ -132,7 +132,7 @@ fn rows(
     if notes.is_empty() { table } else { format!("{table}\n{notes}") }
 }
 
-/// What levels a row out, should announcer not be ahead in it.
+/// Why the candidates are equal in a row, if announcer is not ahead in it.
 fn why(event: Event, figure: Figure) -> &'static str {
     match (event, figure) {
         (Event::Crash, Figure::Time) => "what is left is the floor, the routers'",
@@ -249,7 +249,7 @@ fn failures(results: &Results) -> String {
     text
 }
 
-/// `71.3 (64.0 to 90.2)`: whole numbers where they are large, or counts.
+/// `71.3 (64.0 to 90.2)`: whole numbers if they are large or counts.
 fn spread(spread: Spread) -> String {
     let Spread { median, min, max, .. } = spread;
     let whole = [median, min, max].iter().all(|one| one.fract() == 0.0) || median >= 1000.0;

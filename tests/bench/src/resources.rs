@@ -1,8 +1,8 @@
-//! Memory and CPU of a candidate with many services: so many VIPs, a check each, once a second.
+//! Measures memory and CPU of a candidate with many services: this many VIPs, one check each, once per second.
 //!
-//! Touches the lab and `/proc`. CPU is what the kernel charged every process of the candidate, and every one that it
-//! started and waited for; memory is the proportional set size at the end. Whether the probes that were due were sent is read
-//! from the connections that the web server's kernel accepted.
+//! Touches the lab and `/proc`. CPU is the time of every process of the candidate, and of every process that it has started and
+//! waited for. Memory is the proportional set size at the end. The number of connections that the web server's kernel has accepted
+//! shows whether all due probes were sent.
 
 use std::fs;
 use std::thread;
@@ -19,23 +19,23 @@ use crate::candidate::Candidate;
 use crate::results::{Cost, Usage};
 use crate::stage::{CALM, Stage};
 
-/// Until all is announced, and calm.
+/// The time limit until everything is announced.
 const PATIENCE: Duration = Duration::from_secs(45);
-/// The VIPs: their range is a lab's own (RFC 2544).
+/// The VIPs are in a range that is reserved for labs (RFC 2544).
 const RANGE: &str = "198.18.0.0/15";
-/// What is measured. So long that one probe in its first or last moment decides nothing.
+/// The duration of a measurement. It is so long that one probe more or less does not matter.
 const LASTS: Duration = Duration::from_secs(10);
-/// Fewer of the due probes than this is a candidate that does not keep up.
+/// A candidate with a smaller part of the due probes than this does not keep up.
 const ENOUGH: f64 = 0.8;
-/// Ticks a second in `/proc`: Linux's promise to its users, whatever its own.
+/// Ticks a second in `/proc`: a fixed value of Linux's interface.
 const USER_HZ: f64 = 100.0;
-/// From look to look of announcer's listener watch.
+/// The time between two queries of announcer's listener watch.
 const WATCH: Duration = Duration::from_millis(5);
 
-/// Has the routers believe so many VIPs.
+/// Configures the routers to accept this many VIPs.
 ///
 /// # Errors
-/// When they refuse.
+/// When a router refuses the configuration.
 pub(crate) fn prepare(stage: &Stage) -> Result<()> {
     for router in &stage.scene.routers {
         let words: Vec<String> = [
@@ -55,7 +55,7 @@ pub(crate) fn prepare(stage: &Stage) -> Result<()> {
     Ok(())
 }
 
-/// Measures one candidate with so many services.
+/// Measures one candidate with this number of services.
 ///
 /// # Errors
 /// When the lab itself fails.
@@ -77,7 +77,7 @@ fn usage(stage: &Stage, candidate: Candidate, services: usize) -> Result<Usage> 
         ensure!(there == services, "did not keep up: {there} of {services} announced after {limit} s");
         anyhow::Ok(())
     })?;
-    thread::sleep(Duration::from_secs(3)); // what starting cost is not what running costs
+    thread::sleep(Duration::from_secs(3)); // the cost of the start is not measured
     let (cpu, probes, start) = (ticks(stage)?, accepted(stage)?, Instant::now());
     thread::sleep(LASTS);
     let (cpu, probes, lasted) =
@@ -91,7 +91,7 @@ fn usage(stage: &Stage, candidate: Candidate, services: usize) -> Result<Usage> 
     Ok(Usage { pss_mib, cpu_percent: real(cpu) / USER_HZ / lasted * 100.0, probes })
 }
 
-/// What waking up every 5 ms takes on this machine, and doing nothing then: percent of a core.
+/// The CPU time of an empty loop that wakes up every 5 ms on this machine, in percent of a core.
 ///
 /// # Errors
 /// When the thread's clock cannot be read.
@@ -104,7 +104,7 @@ pub(crate) fn waking() -> Result<f64> {
     Ok((busy()? - began).as_secs_f64() / start.elapsed().as_secs_f64() * 100.0)
 }
 
-/// How many of the VIPs the router that has fewer of them leads to the frontend.
+/// The number of VIPs that lead to the frontend, on the router that has fewer of them.
 fn announced(stage: &Stage) -> Result<usize> {
     let mut fewest = usize::MAX;
     for router in &stage.scene.routers {
@@ -124,8 +124,8 @@ fn addresses(stage: &Stage, word: &str, vips: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// CPU time of the candidate's processes and of those that they waited for, in ticks. What the init waited for is theirs too: a
-/// process whose parent has ended is its child.
+/// CPU time of the candidate's processes and of those that they waited for, in ticks. The processes that the init has waited for
+/// also count, because a process whose parent has ended becomes its child.
 fn ticks(stage: &Stage) -> Result<u64> {
     let init = Stat::from_file(format!("/proc/{}/stat", stage.node()?.pid()))?;
     let mut total = waited_for(&init);
@@ -146,7 +146,7 @@ fn waited_for(stat: &Stat) -> u64 {
 fn pss(stage: &Stage) -> Result<f64> {
     let mut octets = 0;
     for process in stage.players()? {
-        // One that ended meanwhile has none.
+        // A process that has ended since has no such file.
         let Ok(rollup) = SmapsRollup::from_file(format!("/proc/{}/smaps_rollup", process.pid)) else {
             continue;
         };
@@ -156,7 +156,7 @@ fn pss(stage: &Stage) -> Result<f64> {
     Ok(real(octets) / 1_048_576.0)
 }
 
-/// Connections that the frontend's kernel accepted.
+/// The number of connections that the frontend's kernel has accepted.
 fn accepted(stage: &Stage) -> Result<u64> {
     let snmp = Snmp::from_file(format!("/proc/{}/net/snmp", stage.node()?.pid()))?;
     Ok(snmp.tcp_passive_opens)

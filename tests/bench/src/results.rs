@@ -1,4 +1,4 @@
-//! What was measured, and its medians.
+//! The measurements and their medians.
 //!
 //! Pure.
 
@@ -6,13 +6,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::candidate::Candidate;
 
-/// What happens to the frontend, or is done to it.
+/// An event of the frontend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Event {
     /// Every process of the web server is killed.
     Crash,
-    /// Every process of the web server stands still.
+    /// Every process of the web server is stopped.
     Hang,
     /// The web server is started again after a crash.
     Return,
@@ -20,9 +20,9 @@ pub(crate) enum Event {
     Start,
     /// The candidate is stopped.
     Stop,
-    /// The host is taken out and goes on running.
+    /// The host is drained and continues to run.
     Drain,
-    /// The host falls silent, its links stay up.
+    /// The host becomes silent, while its links stay up.
     Death,
 }
 
@@ -31,7 +31,7 @@ impl Event {
     pub(crate) const ALL: [Event; 7] =
         [Event::Crash, Event::Hang, Event::Return, Event::Start, Event::Stop, Event::Drain, Event::Death];
 
-    /// What the tables call it.
+    /// Its name in the tables.
     pub(crate) fn title(self) -> &'static str {
         match self {
             Event::Crash => "crash",
@@ -44,7 +44,7 @@ impl Event {
         }
     }
 
-    /// Whether the routers' timers decide it, whatever the candidate does.
+    /// Whether the routers' timers decide it, and not the candidate.
     pub(crate) fn of_the_router(self) -> bool {
         match self {
             Event::Death => true,
@@ -53,20 +53,20 @@ impl Event {
     }
 }
 
-/// How long after an event the slower router knew.
+/// The times after an event until the slower router has reacted.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Reaction {
     /// Whose.
     pub(crate) candidate: Candidate,
     /// To what.
     pub(crate) event: Event,
-    /// Until the first BGP message about it was at the router's end of the link; none came for a session that just ended.
+    /// Until the first BGP message about it was at the router's end of the link; none if the session ended without a message.
     pub(crate) wire_ms: Option<f64>,
-    /// Until the next hop was in the FIB, or out of it.
+    /// Until the next hop was added to the FIB or removed from it.
     pub(crate) fib_ms: f64,
 }
 
-/// What an event cost the client.
+/// The lost requests of an event.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Loss {
     /// Whose.
@@ -77,95 +77,95 @@ pub(crate) struct Loss {
     pub(crate) lost: u64,
 }
 
-/// What is measured of an event.
+/// The kind of a measurement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Figure {
-    /// How long it takes.
+    /// The time.
     Time,
-    /// What it costs the client.
+    /// The lost requests.
     Loss,
 }
 
-/// An event that did not end as it should.
+/// An event that did not end as expected.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Failure {
     /// Whose.
     pub(crate) candidate: Candidate,
     /// In what.
     pub(crate) event: Event,
-    /// What is not known because of it.
+    /// The measurement that is missing because of it.
     pub(crate) figure: Figure,
-    /// What was seen.
+    /// The observation.
     pub(crate) seen: String,
 }
 
-/// What so many services cost a host.
+/// The cost of a number of services.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Cost {
     /// Whose.
     pub(crate) candidate: Candidate,
-    /// VIPs, a check each.
+    /// The number of VIPs, with one check each.
     pub(crate) services: usize,
-    /// What was measured; or why it could not be.
+    /// The measurement, or why it failed.
     pub(crate) measured: Result<Usage, String>,
 }
 
-/// Memory and CPU of all processes of a candidate, its BGP daemon's too.
+/// Memory and CPU of all processes of a candidate, including its BGP daemon.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) struct Usage {
     /// Proportional set size, in MiB.
     pub(crate) pss_mib: f64,
-    /// Of one core, in percent, children that ended included.
+    /// In percent of one core, including children that have ended.
     pub(crate) cpu_percent: f64,
-    /// Of the probes that were due, the part that reached the web server.
+    /// The part of the due probes that reached the web server.
     pub(crate) probes: f64,
 }
 
-/// All of it.
+/// All results.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Results {
-    /// On what it ran, a line each: machine, kernel, router.
+    /// The environment, one line each: machine, kernel, router.
     pub(crate) machine: Vec<String>,
-    /// What was compared, in its own words.
+    /// The compared programs, with the versions that they print.
     pub(crate) versions: Vec<(Candidate, String)>,
     /// Times.
     pub(crate) reactions: Vec<Reaction>,
-    /// From a withdraw on the wire to the FIB of the same router, in milliseconds, whoever sent it.
+    /// The time from a withdraw on the wire to the FIB of the same router, in milliseconds, for all candidates.
     pub(crate) floor_ms: Vec<f64>,
     /// Losses.
     pub(crate) losses: Vec<Loss>,
-    /// What went wrong.
+    /// The failures.
     pub(crate) failures: Vec<Failure>,
     /// Memory and CPU.
     pub(crate) costs: Vec<Cost>,
-    /// What waking up as often as announcer's listener watch does takes here, in percent of a core.
+    /// The CPU time of a loop that wakes up as often as announcer's listener watch, in percent of a core.
     #[serde(default)]
     pub(crate) waking_percent: Option<f64>,
 }
 
-/// The middle of some figures, and their ends.
+/// The median of some figures, with minimum and maximum.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Spread {
-    /// The middle one, or the mean of the two in the middle.
+    /// The middle figure, or the mean of the two middle ones.
     pub(crate) median: f64,
     /// The smallest.
     pub(crate) min: f64,
     /// The largest.
     pub(crate) max: f64,
-    /// The ends of the middle half.
+    /// The limits of the middle half.
     pub(crate) middle: (f64, f64),
-    /// How many there are.
+    /// The number of figures.
     pub(crate) runs: usize,
 }
 
 impl Spread {
-    /// Of these; none of no figure.
+    /// Computes the spread of these figures; none if there are no figures.
     pub(crate) fn of(figures: impl IntoIterator<Item = f64>) -> Option<Spread> {
         let mut sorted: Vec<f64> = figures.into_iter().collect();
         sorted.sort_by(f64::total_cmp);
         let (min, max) = (*sorted.first()?, *sorted.last()?);
-        // Where a quarter, or three, of the way lies between two of them, so does the quartile.
+        // If a quarter or three quarters of the way is between two figures, the quartile is interpolated.
         let quartile = |quarters: usize| {
             let (whole, part) = ((sorted.len() - 1) * quarters / 4, (sorted.len() - 1) * quarters % 4);
             let next = sorted.get(whole + 1).copied().unwrap_or(max);
@@ -176,19 +176,19 @@ impl Spread {
     }
 }
 
-/// How announcer stands in a row, all figures being better the smaller they are.
+/// The place of announcer in a row. Smaller figures are better.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Rank {
-    /// So many times better than the best of the others.
+    /// announcer is this many times better than the best of the others.
     Ahead(f64),
     /// No difference that these runs could show: one's median is within the middle half of the other's runs.
     Even,
-    /// The best of the others is so many times better.
+    /// The best of the others is this many times better.
     Behind(f64),
 }
 
 impl Rank {
-    /// Against the best of the others; none where there is no other.
+    /// Compares with the best of the others; none if there is no other.
     pub(crate) fn of(ours: Spread, others: impl IntoIterator<Item = Spread>) -> Option<Rank> {
         let best = others.into_iter().min_by(|a, b| a.median.total_cmp(&b.median))?;
         let within = |one: Spread, other: Spread| (other.middle.0..=other.middle.1).contains(&one.median);
@@ -221,13 +221,13 @@ impl Results {
         Spread::of(ours.map(|one| one.lost as f64))
     }
 
-    /// How often an event did not end as it should.
+    /// How often an event did not end as expected.
     pub(crate) fn failed(&self, candidate: Candidate, event: Event, figure: Figure) -> usize {
         let theirs = self.failures.iter().filter(|one| one.candidate == candidate && one.event == event);
         theirs.filter(|one| one.figure == figure).count()
     }
 
-    /// What so many services cost.
+    /// The cost of this number of services.
     pub(crate) fn cost(&self, candidate: Candidate, services: usize) -> Option<&Result<Usage, String>> {
         let mut ours = self.costs.iter().filter(|one| one.candidate == candidate);
         ours.find(|one| one.services == services).map(|one| &one.measured)
@@ -258,7 +258,7 @@ mod tests {
         let better = spread([15.0, 19.0, 20.0, 21.0, 99.0]);
         assert_eq!(Rank::of(ours, [slow, better]), Some(Rank::Ahead(2.0)));
         assert_eq!(Rank::of(ours, [spread([1.0, 10.5, 11.0, 12.0, 99.0]), slow]), Some(Rank::Even));
-        // One run of theirs that took long makes no difference of theirs.
+        // A single slow run of the others makes no difference.
         assert_eq!(Rank::of(ours, [spread([1.0, 4.0, 5.0, 6.0, 99.0])]), Some(Rank::Behind(2.0)));
         assert_eq!(Rank::of(spread([0.0; 5]), [spread([0.0; 5])]), Some(Rank::Even));
     }

@@ -1,4 +1,4 @@
-//! The lab, and the frontend on which a candidate plays. The other frontends run announcer all the while.
+//! The lab, and the frontend on which a candidate runs. The other frontends always run announcer.
 //!
 //! Touches the lab, `/proc`, and PyPI at the first run: anycast_healthchecker is not in Debian.
 
@@ -22,44 +22,44 @@ use until::until;
 use crate::candidate::Candidate;
 use crate::results::Reaction;
 
-/// Where the candidates play.
+/// The frontend of the candidates.
 pub(crate) const FRONTEND: &str = "fe1";
 /// The VIP of the times and the losses.
 pub(crate) const VIP: &str = VIPS[0];
-/// How long anything may take before it counts as failed: longer than any of the daemons' own timers.
+/// The longest time of an operation before it counts as failed; it is longer than all timers of the daemons.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
-/// The version that is installed, and its place.
+/// The installed version.
 const HEALTHCHECKER: &str = "anycast-healthchecker==0.9.10";
 const VENV: &str = "opt/anycast-healthchecker";
 
-/// How often all of them look, and how many results in a row they want.
+/// The intervals and limits that all candidates use.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Pace {
-    /// Between two probes, in milliseconds.
+    /// The time between two probes, in milliseconds.
     pub(crate) interval_ms: u32,
-    /// Until a probe has failed, in milliseconds.
+    /// The timeout of a probe, in milliseconds.
     pub(crate) timeout_ms: u32,
 }
 
-/// Of the times and the losses.
+/// For the times and the losses.
 pub(crate) const FAST: Pace = Pace { interval_ms: 100, timeout_ms: 100 };
-/// Of memory and CPU: what announcer does by default.
+/// For memory and CPU: announcer's defaults.
 pub(crate) const CALM: Pace = Pace { interval_ms: 1000, timeout_ms: 1000 };
-/// Passes in a row until a service is up.
+/// How many passes in a row make a service healthy.
 pub(crate) const RISE: u32 = 2;
-/// Failures in a row until it is down.
+/// How many failures in a row make it unhealthy.
 pub(crate) const FALL: u32 = 3;
 
 /// The lab, up, with every candidate installed on [`FRONTEND`] and none running.
 pub(crate) struct Stage {
     /// The lab.
     pub(crate) scene: Scene,
-    /// What runs on the frontend whoever plays.
+    /// The processes that always run on the frontend.
     furniture: BTreeSet<Pid>,
 }
 
 impl Stage {
-    /// Brings the lab up, and installs everybody.
+    /// Starts the lab, and installs every candidate.
     ///
     /// # Errors
     /// When the lab does not come up, or anycast_healthchecker can neither be found nor fetched.
@@ -83,7 +83,7 @@ impl Stage {
         self.scene.node(FRONTEND)
     }
 
-    /// One of the words that every candidate understands: see `tests/bench/peers/README.md`.
+    /// Runs a command that every candidate has: see `tests/bench/peers/README.md`.
     ///
     /// # Errors
     /// When it fails.
@@ -109,10 +109,10 @@ impl Stage {
         Ok(())
     }
 
-    /// Ends whatever plays, mends whatever was broken, and waits until the routers have the other frontends alone.
+    /// Ends the candidate, repairs all faults, and waits until the routers have only the other frontends.
     ///
     /// # Errors
-    /// When something cannot be mended.
+    /// When a fault cannot be repaired.
     pub(crate) fn clear(&self, candidate: Candidate) -> Result<()> {
         let node = self.node()?;
         node.must(&["nft", "flush", "ruleset"])?;
@@ -122,19 +122,19 @@ impl Stage {
         }
         for process in self.players()? {
             eprintln!("{}: left a process behind: {}", candidate.title(), process.name);
-            let _ = kill(process.pid, Signal::SIGKILL); // it may have ended meanwhile
+            let _ = kill(process.pid, Signal::SIGKILL); // it may have ended already
         }
         node.must(&[
             "/bin/sh",
             "-c",
             "rm -rf /var/lib/announcer/drain/* /run/loops.pids /etc/exabgp/disable",
         ])?;
-        node.exec(&["/lab/web", "start"])?; // refuses where it runs
+        node.exec(&["/lab/web", "start"])?; // it refuses if the server runs
         self.wait_hops(VIP, false)?;
         Ok(())
     }
 
-    /// Waits until both routers have, or have not, the frontend as a next hop of a VIP; the others are there all the while.
+    /// Waits until both routers have, or do not have, the frontend as a next hop of a VIP; the other frontends always stay.
     ///
     /// # Errors
     /// When it takes longer than [`PATIENCE`].
@@ -151,8 +151,8 @@ impl Stage {
         Ok(())
     }
 
-    /// Waits until the slower router has acted on `cause`: the times until the first message about it and until the FIB. Puts
-    /// the time from a withdraw to the FIB of the same router into `floor`.
+    /// Waits until the slower router has reacted to `cause`; returns the times until the first message and until the change of the
+    /// FIB. Adds the time from a withdraw to the FIB of the same router to `floor`.
     ///
     /// # Errors
     /// When a FIB does not follow within [`PATIENCE`].
@@ -173,7 +173,7 @@ impl Stage {
             let change = change.with_context(|| format!("{}'s FIB did not follow", router.name))?;
             fib = fib.max(between(cause, change.at));
             let heard = |says: &dyn Fn(&Message) -> bool| {
-                // A message is in the log a little later than its time says.
+                // A message appears in the log slightly later than its time.
                 router.wire.wait(mark.wire(index), Duration::from_millis(100), |message| {
                     message.from == hop && message.at >= cause && message.at <= change.at && says(message)
                 })
@@ -184,14 +184,14 @@ impl Stage {
                 let gone = heard(&|message| message.withdraws(vip));
                 floor.extend(gone.iter().map(|message| ms(between(message.at, change.at))));
                 gone.or_else(|| heard(&|message| message.notification().is_some()))
-                    .or_else(|| heard(&|message| message.announces(vip))) // as something to be avoided
+                    .or_else(|| heard(&|message| message.announces(vip))) // as a route with a lower preference
             };
             wire = wire.zip(first).map(|(slower, message)| slower.max(between(cause, message.at)));
         }
         Ok((wire.map(ms), ms(fib)))
     }
 
-    /// The candidate's processes: what runs on the frontend beside its init, its `cmd` and its web server.
+    /// The candidate's processes: those on the frontend besides its init, its `cmd` and its web server.
     ///
     /// # Errors
     /// When the node has ended.
@@ -218,17 +218,17 @@ impl Stage {
         Ok(found)
     }
 
-    /// The versions of the candidate's programs, in their own words.
+    /// The versions of the candidate's programs, as they print them.
     ///
     /// # Errors
-    /// When one does not say it.
+    /// When a program does not print its version.
     pub(crate) fn version(&self, candidate: Candidate) -> Result<String> {
         let said = self.control(candidate, "version")?;
         ensure!(!said.trim().is_empty(), "{} does not say its version", candidate.title());
         Ok(said.trim().replace('\n', ", "))
     }
 
-    /// On what it runs.
+    /// The environment of the benchmark.
     ///
     /// # Errors
     /// When it cannot be found out.
@@ -266,9 +266,9 @@ impl Stage {
 /// A process of a candidate.
 #[derive(Debug, Clone)]
 pub(crate) struct Process {
-    /// As the host sees it.
+    /// Its pid on the host.
     pub(crate) pid: Pid,
-    /// What it is called.
+    /// Its name.
     pub(crate) name: String,
 }
 
@@ -277,7 +277,7 @@ pub(crate) fn ms(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
 }
 
-/// A folder and all below it, modes kept; what is there is replaced.
+/// Copies a folder with everything below it, with the modes; existing files are replaced.
 fn copy(from: &Path, to: &Path) -> Result<()> {
     fs::create_dir_all(to).with_context(|| format!("{}", to.display()))?;
     let status = Command::new("cp").arg("-a").arg(from.join(".")).arg(to).status().context("cp")?;
@@ -285,7 +285,7 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Into the node's root: from what an earlier run kept, or by pip, which runs with the node's files and the host's network.
+/// Installs it into the node's root: from an earlier run, or by pip, which runs with the node's files and the host's network.
 fn install_healthchecker(node: &Node) -> Result<()> {
     let kept = kept()?;
     let place = node.root().join(VENV);
@@ -297,7 +297,7 @@ fn install_healthchecker(node: &Node) -> Result<()> {
     for file in ["etc/resolv.conf", "etc/ssl/certs/ca-certificates.crt"] {
         match fs::copy(Path::new("/").join(file), root.join(file)) {
             Ok(_) => {}
-            Err(error) if error.kind() == ErrorKind::NotFound => {} // the host does without, or has it elsewhere
+            Err(error) if error.kind() == ErrorKind::NotFound => {} // the host has no such file
             Err(error) => bail!("/{file}: {error}"),
         }
     }
@@ -313,14 +313,14 @@ fn install_healthchecker(node: &Node) -> Result<()> {
     Ok(fs::rename(&half, &kept)?)
 }
 
-/// Where the virtual environment is kept between runs.
+/// The folder of the virtual environment between runs.
 fn kept() -> Result<PathBuf> {
     let cache = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/lab/peers");
     fs::create_dir_all(&cache).with_context(|| format!("{}", cache.display()))?;
     Ok(cache.join(HEALTHCHECKER))
 }
 
-/// A reaction, as the results keep it.
+/// A reaction, in the form of the results.
 pub(crate) fn reacted(
     candidate: Candidate,
     event: crate::results::Event,

@@ -1,7 +1,7 @@
-//! One candidate through every event once.
+//! Runs one candidate through every event once.
 //!
-//! Touches the lab. Times are taken without load, losses under load, one event after the other, each from a steady state. An
-//! event that does not end as it should is a failure of the candidate, ends its turn, and is no end of the comparison.
+//! Touches the lab. Times are measured without load, losses under load, one event after the other, each from a steady state. An
+//! event that does not end as expected is a failure of the candidate. It ends the turn, but not the comparison.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -19,27 +19,27 @@ use crate::stage::{FAST, FRONTEND, Stage, VIP, reacted};
 
 /// New connections a second.
 pub(crate) const RATE: u32 = 2000;
-/// A third of the hold time (RFC 4271 §4.4): the routers' patience with a dead host counts from the last one.
+/// A third of the hold time (RFC 4271 §4.4): the routers' hold timer for a dead host starts at the last one.
 const KEEPALIVE: Duration = Duration::from_secs(1);
-/// Requests flow this long before an event.
+/// Requests start this long before an event.
 const BEFORE: Duration = Duration::from_millis(500);
-/// And this long after the routers acted on it.
+/// Requests continue this long after the routers have reacted.
 const AFTER: Duration = Duration::from_millis(200);
 
-/// What of a turn is played.
+/// The parts of a turn that are run.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Parts {
-    /// The times of all that a candidate can decide.
+    /// The times of all events that a candidate can influence.
     pub(crate) times: bool,
     /// Requests lost.
     pub(crate) losses: bool,
     /// The host's death: time and loss.
     pub(crate) death: bool,
-    /// How far between two keepalives that comes: 0 to 1.
+    /// The position of the death between two keepalives: 0 to 1.
     pub(crate) phase: f64,
 }
 
-/// Plays one turn, and adds what was seen.
+/// Runs one turn, and adds the results.
 ///
 /// # Errors
 /// When the lab itself fails.
@@ -88,8 +88,8 @@ impl Turn<'_> {
         self.time(Event::Stop, false, |turn| turn.control("stop"))
     }
 
-    /// A drain and a stop are followed by the web server's polite end as soon as they say that they are done: hosts are drained and
-    /// stopped in order to touch what runs on them.
+    /// After a drain and a stop, the web server is stopped gracefully as soon as the command has returned, because hosts are
+    /// drained and stopped for maintenance of their servers.
     fn losses(&mut self) -> Result<()> {
         self.loss(Event::Start, true, |turn| turn.control("start"))?;
         self.loss(Event::Crash, false, |turn| turn.signal(Signal::SIGKILL))?;
@@ -149,7 +149,7 @@ impl Turn<'_> {
         let mark = self.stage.scene.mark();
         let cause = SystemTime::now();
         let happened = happens(self);
-        // Under load the routers' queues are not the floor.
+        // Under load, the routers' queues delay the FIB, so these times do not count for the floor.
         let times = happened.and_then(|()| self.stage.reaction(&mark, cause, there, &mut Vec::new()));
         thread::sleep(AFTER);
         over.store(true, Ordering::Relaxed);
@@ -159,7 +159,8 @@ impl Turn<'_> {
         Ok((times, report.total.lost()))
     }
 
-    /// Announced, and probes at their steady pace: the next event falls anywhere between two of them.
+    /// Waits until the VIP is announced and probes run at their normal interval, so that the next event is at a random time between
+    /// two probes.
     fn steady(&self) -> Result<()> {
         self.stage.wait_hops(VIP, true)?;
         thread::sleep(Duration::from_millis(fastrand::u64(300..300 + u64::from(FAST.interval_ms))));

@@ -1,7 +1,6 @@
-//! The lab that the cases run on: one frontend with announcer and nginx, one router that is one implementation after the
-//! other.
+//! The lab that the cases run on: one frontend with announcer and nginx, one router, which runs one implementation after the other.
 //!
-//! Waits are for states; [`PATIENCE`] says when one is called broken.
+//! The cases wait for states; after [`PATIENCE`] a wait has failed.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -15,16 +14,16 @@ use until::until;
 
 use crate::router::{FRONTEND, ROUTER, Route, Router, Setup};
 
-/// How long anything may take before it is called broken.
+/// The longest time of a wait before it counts as failed.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(15);
 /// The file of our TCP MD5 key.
 const KEY: &str = "etc/announcer/router.key";
 
-/// The lab `interop`, up, the router's end of the link listened to.
+/// The running lab `interop`, with a capture at the router's end of the link.
 pub(crate) struct Bench {
     /// The lab.
     lab: Lab,
-    /// What the router's end of the link saw.
+    /// The captured messages at the router's end of the link.
     pub(crate) seen: scene::Router,
 }
 
@@ -70,7 +69,7 @@ impl Bench {
     /// When one refuses its configuration.
     pub(crate) fn start(&self, router: &dyn Router, setup: &Setup) -> Result<()> {
         self.stop(router)?;
-        let _ = fs::remove_file(self.router()?.root().join(router.log())); // it is not there at first
+        let _ = fs::remove_file(self.router()?.root().join(router.log())); // at first it does not exist
         for (path, text) in router.files(setup) {
             write(self.router()?, path, &text)?;
         }
@@ -80,7 +79,7 @@ impl Bench {
         self.start_announcer()
     }
 
-    /// Writes the key that announcer is to use from its next start on.
+    /// Writes the key for announcer, which it uses from its next start on.
     ///
     /// # Errors
     /// When the file cannot be written.
@@ -93,7 +92,7 @@ impl Bench {
     /// Starts announcer.
     ///
     /// # Errors
-    /// When it refuses its configuration, which is said in its own words.
+    /// When it refuses its configuration; the error has its own message.
     pub(crate) fn start_announcer(&self) -> Result<()> {
         let fe = self.frontend()?;
         fe.must(&["announcer", "validate"])?;
@@ -101,7 +100,7 @@ impl Bench {
         Ok(())
     }
 
-    /// Stops announcer politely.
+    /// Stops announcer by SIGTERM.
     ///
     /// # Errors
     /// When it does not stop.
@@ -122,7 +121,7 @@ impl Bench {
     /// Ends every process of the router by a signal, and waits until they are gone.
     ///
     /// # Errors
-    /// When they do not go.
+    /// When they do not end.
     pub(crate) fn end_router(&self, router: &dyn Router, signal: Signal) -> Result<()> {
         let node = self.router()?;
         for name in router.processes() {
@@ -135,7 +134,7 @@ impl Bench {
         Ok(())
     }
 
-    /// Ends announcer and the router, and undoes what a case did to the frontend.
+    /// Ends announcer and the router, and undoes the changes of a case on the frontend.
     ///
     /// # Errors
     /// When one does not end.
@@ -147,10 +146,10 @@ impl Bench {
         Ok(())
     }
 
-    /// Waits until the router has just `wanted` for every VIP; no route, if that is none.
+    /// Waits until the router has exactly the route `wanted` for every VIP, or no route if `wanted` is none.
     ///
     /// # Errors
-    /// When that takes longer than [`PATIENCE`]: what it has, and what announcer says.
+    /// When that takes longer than [`PATIENCE`]; the error has the router's routes and announcer's status.
     pub(crate) fn routes(&self, router: &dyn Router, wanted: Option<&Route>) -> Result<()> {
         for vip in VIPS {
             let wanted = wanted.map(|route| of(route, vip));
@@ -165,7 +164,7 @@ impl Bench {
         Ok(())
     }
 
-    /// Waits until the session is Established, as the router says.
+    /// Waits until the router reports that the session is Established.
     ///
     /// # Errors
     /// When that takes longer than [`PATIENCE`].
@@ -177,7 +176,7 @@ impl Bench {
         self.with_status(seen)
     }
 
-    /// Adds to an error what announcer says of itself.
+    /// Adds announcer's status to an error.
     fn with_status(&self, seen: Result<()>) -> Result<()> {
         match seen {
             Ok(()) => Ok(()),
@@ -197,7 +196,7 @@ impl Bench {
         self.with_status(seen)
     }
 
-    /// What announcer says of itself.
+    /// announcer's status.
     ///
     /// # Errors
     /// When the node has ended.
@@ -230,13 +229,13 @@ impl Bench {
     }
 }
 
-/// The route as it should be for a VIP: the next hop is of its family.
+/// The expected route for a VIP: the next hop is of its family.
 fn of(route: &Route, vip: &str) -> Route {
     let next_hop = if vip.contains(':') { crate::router::FRONTEND_V6 } else { FRONTEND };
     Route { next_hop: next_hop.parse().ok(), ..route.clone() }
 }
 
-/// Without the local preference that routers add to what came by eBGP.
+/// The route without the local preference that routers add to eBGP routes.
 fn comparable(route: Route, wanted: Option<&Route>) -> Route {
     let local_pref = wanted.and_then(|wanted| wanted.local_pref).and(route.local_pref);
     Route { local_pref, ..route }
@@ -262,7 +261,7 @@ fn write(node: &Node, path: &str, text: &str) -> Result<()> {
     fs::create_dir_all(folder).with_context(|| format!("{}", folder.display()))?;
     ensure!(!path.starts_with('/'), "`{path}` is below the node's root");
     fs::write(&file, text).with_context(|| format!("{}", file.display()))?;
-    // OpenBGPD and FRR refuse files that others may write; FRR reads as a user of its own.
+    // OpenBGPD and FRR refuse files that others may write; FRR reads them as its own user.
     let mode = if path == "etc/bgpd.conf" { 0o600 } else { 0o644 };
     fs::set_permissions(&file, fs::Permissions::from_mode(mode))
         .with_context(|| format!("{}", file.display()))

@@ -62,7 +62,7 @@ impl Router for Bird {
     }
 }
 
-/// `birdc show route all` of one route: a line an attribute.
+/// Reads `birdc show route all` of one route: one line per attribute.
 fn read(said: &str) -> Route {
     let mut route = Route::default();
     for line in said.lines() {
@@ -76,7 +76,7 @@ fn read(said: &str) -> Route {
             "as_path" => {
                 route.as_path = value.split_whitespace().filter_map(|asn| asn.parse().ok()).collect()
             }
-            // With a link-local address after the global one, if there is one.
+            // A link-local address follows the global one, if there is one.
             "next_hop" => route.next_hop = value.split_whitespace().next().and_then(|ip| ip.parse().ok()),
             "med" => route.med = value.parse().ok(),
             "local_pref" => route.local_pref = value.parse().ok(),

@@ -22,9 +22,9 @@ pub(crate) struct Group {
 
 /// A row of the table.
 pub(crate) struct Case {
-    /// As the table and `--only` call it.
+    /// Its name in the table and for `--only`.
     pub(crate) name: &'static str,
-    /// Shows it, or says what was seen instead.
+    /// Runs the case; the error says what was seen instead.
     pub(crate) run: fn(&Bench, &dyn Router, &Setup) -> Result<()>,
 }
 
@@ -87,7 +87,7 @@ pub(crate) const GROUPS: &[Group] = &[
     },
 ];
 
-/// What the router has to have of a group's VIPs; the next hop is the VIP's family's.
+/// The route that the router must have for a group's VIPs; the next hop is of the VIP's family.
 fn wanted(setup: &Setup) -> Route {
     let set = |values: &[&str]| values.iter().map(|value| (*value).to_owned()).collect::<BTreeSet<_>>();
     let internal = setup.router_asn == setup.frontend_asn;
@@ -125,7 +125,7 @@ fn withdraw(bench: &Bench, router: &dyn Router, setup: &Setup) -> Result<()> {
     bench.routes(router, Some(&wanted(setup)))
 }
 
-/// The router asks for both families on the wire, and is told both VIPs again.
+/// The router sends a ROUTE-REFRESH for both families, and gets both VIPs again.
 fn refresh(bench: &Bench, router: &dyn Router, setup: &Setup) -> Result<()> {
     both(bench, router, setup)?;
     let mark = bench.seen.wire.mark();
@@ -165,7 +165,7 @@ fn shutdown(bench: &Bench, router: &dyn Router, setup: &Setup) -> Result<()> {
     })
 }
 
-/// The router's kernel drops what is signed with another key, and announcer says where to look.
+/// The router's kernel drops packets that are signed with another key, and announcer has the right hint.
 fn wrong(bench: &Bench, router: &dyn Router, _: &Setup) -> Result<()> {
     bench.stop_announcer()?;
     bench.key("wrong-horse")?;
@@ -181,7 +181,7 @@ fn wrong(bench: &Bench, router: &dyn Router, _: &Setup) -> Result<()> {
     Ok(())
 }
 
-/// What left with TTL 254 has come one hop further than it may.
+/// Packets with TTL 254 come from one hop further than allowed.
 fn far(bench: &Bench, router: &dyn Router, _: &Setup) -> Result<()> {
     bench.stop_announcer()?;
     let before = bench.counter("TCPMinTTLDrop")?;

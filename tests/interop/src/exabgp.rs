@@ -1,4 +1,4 @@
-//! ExaBGP, passive: `exabgp.conf`; what it receives, it tells a program in JSON, which keeps it in a file.
+//! ExaBGP, passive: `exabgp.conf`. It passes received routes as JSON to a program, which stores them in a file.
 
 use std::fs;
 
@@ -11,8 +11,8 @@ use crate::router::{FRONTEND, ROUTER, Route, Router, Setup, family, number, pref
 /// ExaBGP.
 pub(crate) struct Exabgp;
 
-/// It ends when ExaBGP does; its standard output stays open, or ExaBGP takes it for dead. The log has what it was told too:
-/// ExaBGP writes there that a session ended, and why to its program alone.
+/// The program ends when ExaBGP ends. Its standard output stays open, because otherwise ExaBGP treats it as dead. Its input is also
+/// written to the log: ExaBGP logs only that a session has ended, and passes the reason only to the program.
 const WATCH: &str = "#!/bin/sh\nwhile read -r line; do\n\tprintf '%s\\n' \"$line\" >>/var/log/exabgp.json\n\t\
                      printf '%s\\n' \"$line\" >>/var/log/exabgp.log\ndone\n";
 
@@ -112,7 +112,7 @@ impl Router for Exabgp {
     }
 }
 
-/// The events that it sent to its program since it started.
+/// The messages that ExaBGP has passed to its program since its start.
 fn events(node: &Node) -> Result<Vec<Value>> {
     let text = fs::read_to_string(node.root().join("var/log/exabgp.json"))?;
     Ok(text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())

@@ -1,6 +1,6 @@
-//! `make interop`: announcer against five routers, in a table; kept in `docs/interop.md` when the whole of it is good.
+//! `make interop`: runs announcer with five routers, and prints a table; a complete run without failures writes `docs/interop.md`.
 //!
-//! `--router NAME` and `--only CASE` run a part of it, and keep nothing.
+//! `--router NAME` and `--only CASE` run a part, and write no file.
 //!
 //! ```text
 //! bench    the lab: one frontend, one router, one implementation after the other
@@ -90,7 +90,7 @@ fn run(bench: &Bench, part: &CaseFilter) -> Result<Matrix> {
             let mut started = false;
             for case in group.cases {
                 if matrix.rows.get(row).is_none_or(|(name, _)| *name != case.name) {
-                    continue; // not this part
+                    continue; // this part was not selected
                 }
                 let began = Instant::now();
                 let cell = match router.cannot(case.name) {

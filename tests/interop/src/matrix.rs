@@ -1,15 +1,15 @@
-//! The table of what was shown, as it is printed and kept in `docs/interop.md`.
+//! The table of the results, as it is printed and written to `docs/interop.md`.
 //!
 //! Pure.
 
-/// What became of a case at a router.
+/// The result of a case with a router.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Cell {
-    /// It was shown.
+    /// The case has passed.
     Yes,
-    /// The router cannot: why, to be read after its name and a colon.
+    /// The router cannot do it; the text follows its name and a colon.
     Cannot(&'static str),
-    /// It went wrong: what was seen.
+    /// The case has failed; with what was seen.
     Failed(String),
 }
 
@@ -28,7 +28,7 @@ const HEAD: &str = "# Interoperability\n\n\
     read from the router's own show command or log; IPv4 and IPv6 VIPs are carried by one session. The run wrote this page.\n\n";
 
 impl Matrix {
-    /// Whether all that the routers can do was shown.
+    /// Whether no case has failed.
     pub(crate) fn good(&self) -> bool {
         let mut cells = self.rows.iter().flat_map(|(_, cells)| cells);
         cells.all(|cell| match cell {

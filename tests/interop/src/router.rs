@@ -1,6 +1,6 @@
-//! What a router has to be able to do and to say, and a route as all of them say it.
+//! The interface of a router, and a route in a form that is common to all routers.
 //!
-//! Pure, but for what the implementations ask of a node.
+//! Pure, except for the commands that the implementations run in a node.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -26,7 +26,7 @@ pub(crate) struct Setup {
     pub(crate) frontend_asn: u32,
     /// The router's TCP MD5 key (RFC 2385).
     pub(crate) password: Option<&'static str>,
-    /// Whether the router sends and demands TTL 255 (RFC 5082).
+    /// Whether the router sends and requires TTL 255 (RFC 5082).
     pub(crate) ttl_security: bool,
     /// More keys of our `[[peer]]`.
     pub(crate) peer: &'static str,
@@ -34,18 +34,18 @@ pub(crate) struct Setup {
     pub(crate) service: &'static str,
 }
 
-/// A route, as a router shows it.
+/// A route, as a router prints it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Route {
     /// AS_PATH, one sequence.
     pub(crate) as_path: Vec<u32>,
-    /// Where it leads.
+    /// Its next hop.
     pub(crate) next_hop: Option<IpAddr>,
     /// ORIGIN: `igp`, `egp` or `incomplete`.
     pub(crate) origin: String,
     /// MULTI_EXIT_DISC.
     pub(crate) med: Option<u32>,
-    /// LOCAL_PREF. Routers show a default of their own for eBGP: it is compared on iBGP alone.
+    /// LOCAL_PREF. Routers print their own default for eBGP, so it is compared only on iBGP.
     pub(crate) local_pref: Option<u32>,
     /// COMMUNITIES, `65001:80`.
     pub(crate) communities: BTreeSet<String>,
@@ -55,15 +55,15 @@ pub(crate) struct Route {
     pub(crate) large: BTreeSet<String>,
 }
 
-/// A BGP implementation, as Debian has it.
+/// A BGP implementation from Debian.
 pub(crate) trait Router {
-    /// As the table and `--router` call it.
+    /// Its name in the table and for `--router`.
     fn name(&self) -> &'static str;
     /// Its Debian package.
     fn package(&self) -> &'static str;
-    /// Why it cannot show a case of that name; the sentence is a footnote of the table.
+    /// Why it cannot run the case with that name; the sentence is a footnote of the table.
     fn cannot(&self, case: &str) -> Option<&'static str>;
-    /// Its configuration files: where, and what is in them.
+    /// Its configuration files: their paths and contents.
     fn files(&self, setup: &Setup) -> Vec<(&'static str, String)>;
     /// A shell command that starts it in the background.
     fn start(&self) -> &'static str;
@@ -77,9 +77,9 @@ pub(crate) trait Router {
     /// The route that it has for a VIP, from its own show command.
     ///
     /// # Errors
-    /// When it does not answer, or in words that are not understood.
+    /// When it does not answer, or its answer cannot be read.
     fn route(&self, node: &Node, vip: &str) -> Result<Option<Route>>;
-    /// The commands that ask the frontend for its routes once more (RFC 2918).
+    /// The commands that make it send a ROUTE-REFRESH to the frontend (RFC 2918).
     fn refresh(&self) -> &'static [&'static [&'static str]];
     /// The file that it logs to.
     fn log(&self) -> &'static str;
@@ -90,7 +90,7 @@ pub(crate) fn all() -> Vec<Box<dyn Router>> {
     vec![Box::new(Frr), Box::new(Bird), Box::new(Gobgp), Box::new(Openbgpd), Box::new(Exabgp)]
 }
 
-/// What a command prints, as JSON.
+/// The output of a command, read as JSON.
 ///
 /// # Errors
 /// When it fails, or prints something else.
@@ -99,7 +99,7 @@ pub(crate) fn json(node: &Node, words: &[&str]) -> Result<serde_json::Value> {
     serde_json::from_str(&text).with_context(|| format!("`{}` printed no JSON: {text}", words.join(" ")))
 }
 
-/// The number that a JSON value is, if it is one of 32 bits.
+/// The number in a JSON value, if it fits into 32 bits.
 pub(crate) fn number(value: &serde_json::Value) -> Option<u32> {
     value.as_u64().and_then(|number| u32::try_from(number).ok())
 }

@@ -1,4 +1,4 @@
-//! What routers are told and make of it, and what clients get.
+//! Tests the UPDATEs that routers get, the routes in their tables, and the answers that clients get.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};

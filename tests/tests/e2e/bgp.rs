@@ -1,4 +1,4 @@
-//! What a session agrees with FRR and what FRR does with it: RFC 8950, RFC 4724, RFC 5082.
+//! Tests the negotiation with FRR and its effects: RFC 8950, RFC 4724, RFC 5082.
 
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -37,19 +37,20 @@ pub(crate) fn ipv4_over_ipv6(scene: &Scene) -> Result<()> {
         let report = scene.load(VIPS[0], 300, Duration::from_secs(2))?.report()?;
         ensure!(report.total.lost() == 0, "{:?}", report.total);
         ensure!(report.total.ok.len() == FRONTENDS.len(), "not all answer: {:?}", report.total.ok);
-        // It goes as it came.
+        // It is withdrawn in the same way.
         node.must(&["/lab/web", "unhealthy"])?;
         let gone = scene.routers[0].wire.wait(mark.wire(0), PATIENCE, |m| m.from == from && m.withdraws(vip));
         node.must(&["/lab/web", "healthy"])?;
         gone.context("the IPv4 VIP was not withdrawn over IPv6")?;
         Ok(())
     });
-    // Where it failed before, there is none to remove.
+    // If the scenario failed earlier, there is nothing to remove.
     let _ = route(scene, "r1", &format!("no neighbor {FE1}"));
     played
 }
 
-/// A daemon that dies and is back in time is never missed; one that stays away is, when the restart time is over.
+/// If a daemon dies and is back in time, the routers keep its routes. If it stays away, they remove them when the restart time is
+/// over.
 pub(crate) fn graceful_restart(scene: &Scene) -> Result<()> {
     const RESTART: Duration = Duration::from_secs(8);
     let node = scene.node("fe2")?;
@@ -85,7 +86,7 @@ pub(crate) fn graceful_restart(scene: &Scene) -> Result<()> {
                 let gone = seen
                     .iter()
                     .find(|change| change.prefix.addr() == vip && !change.next_hops.contains(&hop));
-                // An IPv6 route of several next hops is replaced by taking it out and putting it in.
+                // The kernel replaces an IPv6 route with several next hops by removing it and adding it.
                 let replaced = gone.is_none_or(|gone| {
                     let back = |c: &&scene::fib::Change| c.at >= gone.at && c.next_hops.contains(&hop);
                     let back = seen.iter().filter(|change| change.prefix.addr() == vip).find(back);
@@ -109,7 +110,7 @@ pub(crate) fn graceful_restart(scene: &Scene) -> Result<()> {
     })
 }
 
-/// A router that is mended while we hear nothing of it, not even that it ended the connection.
+/// A router is corrected while its packets do not reach us, not even the end of the connection.
 pub(crate) fn ttl_security_mended(scene: &Scene) -> Result<()> {
     let node = scene.node("fe3")?;
     let neighbor = address(0, "fe3", VIPS[0]);
@@ -125,7 +126,7 @@ pub(crate) fn ttl_security_mended(scene: &Scene) -> Result<()> {
         println!("  up {:.1?} after the router was mended", mended.elapsed());
         Ok(())
     });
-    // Where it failed before, there is none to remove.
+    // If the scenario failed earlier, there is nothing to remove.
     let _ = route(scene, "r1", &format!("no neighbor {neighbor} ttl-security hops 1"));
     played
 }

@@ -1,4 +1,4 @@
-//! Each kind of check against real servers: what passes, what fails, and the words for it.
+//! Tests each kind of check with real servers: what passes, what fails, and the messages.
 
 use std::time::SystemTime;
 
@@ -11,10 +11,10 @@ use until::until;
 
 use crate::support::{configure, reason, status, with_own_configuration};
 
-/// What a check of fe1 comes to.
+/// The expected result of a check on fe1.
 #[derive(Clone, Copy)]
 enum ExpectedResult {
-    /// It passes, with nothing to say.
+    /// It passes without a warning.
     Passes,
     /// It passes, and `status` has a warning with these words.
     Warns(&'static str),
@@ -23,7 +23,7 @@ enum ExpectedResult {
 }
 use ExpectedResult::{Fails, Passes, Warns};
 
-/// The lines of a check, and what it comes to; each in a service of its own.
+/// The lines of a check, and its expected result; each check has its own service.
 const CHECKS: &[(&str, ExpectedResult)] = &[
     // HTTP, over each version.
     ("http = \"http://www.example.com/\"\nexpect_body = \"^fe1\"", Passes),
@@ -131,7 +131,7 @@ pub(crate) fn kinds(scene: &Scene) -> Result<()> {
             CHECKS.iter().enumerate().map(|(index, (check, want))| (index, *check, *want)).collect();
         all_as_wanted(scene, &wanted)?;
 
-        // A file that goes, and a certificate that nobody renewed: what demands it falls, what warns of it does not.
+        // A file is removed, and a certificate has expired: checks that require them fail, checks that only warn do not.
         let change = "rm /run/www.up; cp /run/expired.pem /run/good.pem; cp /run/expired.key /run/good.key; \
                       kill -HUP $(cat /run/servers.pid)";
         node.must(&["/bin/sh", "-ec", change])?;
@@ -165,7 +165,7 @@ fn service(index: usize, check: &str) -> String {
     )
 }
 
-/// Waits until each is so, of both the VIPs' reasons and the warnings.
+/// Waits until the reasons of the VIPs and the warnings are as expected.
 fn all_as_wanted(scene: &Scene, wanted: &[(usize, &str, ExpectedResult)]) -> Result<()> {
     until(PATIENCE, || {
         let status = status(scene, "fe1")?;
@@ -185,14 +185,14 @@ fn all_as_wanted(scene: &Scene, wanted: &[(usize, &str, ExpectedResult)]) -> Res
     })
 }
 
-/// What `status` warns of one of the services.
+/// The warnings of `status` about one of the services.
 fn warnings_of(status: &Value, index: usize) -> String {
     let warnings = status["warnings"].as_array().into_iter().flatten().filter_map(Value::as_str);
     let name = vip(index);
     warnings.filter(|warning| warning.contains(&name)).collect::<Vec<_>>().join("; ")
 }
 
-/// An authority's, in `/run/ca.pem` of fe1, and of it a good one, one that has ended, and one for another name.
+/// Makes certificates on fe1: an authority in `/run/ca.pem`, and from it a good one, an expired one, and one for another name.
 fn certificates(scene: &Scene) -> Result<()> {
     let root = scene.node("fe1")?.root().join("run");
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_secs();

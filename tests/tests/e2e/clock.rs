@@ -1,4 +1,4 @@
-//! The wall clock is stepped: nothing of the daemon goes by it but the times that people read.
+//! Steps the wall clock. The daemon uses it only for times that people read.
 
 use std::fs;
 use std::path::PathBuf;
@@ -14,15 +14,15 @@ use crate::support::{
 
 const HOLD: Duration = Duration::from_secs(3);
 const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
-/// Runs the daemon with libfaketime, which steps the wall clock of one process by what a file says, read at each look at it,
-/// and leaves the monotonic clock and what files say of their age. All else takes the system's clock.
+/// Runs the daemon with libfaketime. It steps the wall clock of one process by the value in a file, which it reads at each call,
+/// and does not change the monotonic clock and the times of files. All other processes use the system's clock.
 const RUN: &str = "#!/bin/sh\n\
     export LD_PRELOAD=$(echo /usr/lib/*/faketime/libfaketimeMT.so.1)\n\
     export FAKETIME_TIMESTAMP_FILE=/run/clock/step FAKETIME_NO_CACHE=1 NO_FAKE_STAT=1\n\
     export FAKETIME_DONT_FAKE_MONOTONIC=1 DONT_FAKE_MONOTONIC=1 NO_COLOR=1\n\
     exec /run/clock/announcer \"$@\"\n";
 
-/// The daemon as cargo builds it by default: the installed one is static, and no library can be put before it.
+/// The daemon as cargo builds it by default: the installed one is static, so no library can be preloaded.
 fn dynamic() -> Result<PathBuf> {
     let test = std::env::current_exe()?;
     let built = test.ancestors().nth(2).context("no folder of cargo's")?.join("announcer");
@@ -30,7 +30,7 @@ fn dynamic() -> Result<PathBuf> {
     Ok(built)
 }
 
-/// By a year, forth and back, for twice the hold time each, and in the middle of a drain.
+/// Steps the clock by a year, forward and back, for twice the hold time each, and in the middle of a drain.
 pub(crate) fn stepped(scene: &Scene) -> Result<()> {
     let node = scene.node("fe2")?;
     let place = node.root().join("run/clock");
@@ -40,9 +40,9 @@ pub(crate) fn stepped(scene: &Scene) -> Result<()> {
     node.must(&["chmod", "755", "/run/clock/run"])?;
     let step = |by: &str| -> Result<()> {
         fs::write(place.join("next"), by)?;
-        Ok(fs::rename(place.join("next"), place.join("step"))?) // never half a line
+        Ok(fs::rename(place.join("next"), place.join("step"))?) // so that the file never has half a line
     };
-    // What the daemon logs now, and when it believes that to be.
+    // The time in the daemon's new log line, by its own clock.
     let now_is = |now: SystemTime, what: &str| -> Result<()> {
         node.must(&["announcer", "reload"])?;
         wait_for(&format!("the daemon's clock is stepped {what}"), || {
@@ -86,7 +86,7 @@ pub(crate) fn stepped(scene: &Scene) -> Result<()> {
                 ensure!(ended.is_none(), "{what}: the session with {} ended: {ended:02x?}", router.name);
             }
 
-            // The drain settles for a second: the clock is stepped back meanwhile.
+            // The drain waits a second for `settle`; the clock is stepped back during this time.
             let (began, drained) = (Instant::now(), scene.mark());
             scope(|scope| -> Result<()> {
                 let drain =

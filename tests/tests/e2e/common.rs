@@ -1,4 +1,4 @@
-//! What fails for every frontend at once, and what a service then does: withdraw, be the last choice, stand in.
+//! Tests failures of all frontends at once, and the effects: withdraw, last choice, backup.
 
 use std::time::{Duration, Instant};
 
@@ -17,7 +17,7 @@ fn next_hops(scene: &Scene, frontends: &[&str]) -> Result<()> {
     VIPS.iter().try_for_each(|vip| scene.wait_next_hops(vip, frontends))
 }
 
-/// With `withdraw` the VIP goes.
+/// With `withdraw`, the VIP is withdrawn.
 pub(crate) fn withdraw(scene: &Scene) -> Result<()> {
     for frontend in FRONTENDS {
         sick(scene, frontend, true)?;
@@ -31,8 +31,8 @@ pub(crate) fn withdraw(scene: &Scene) -> Result<()> {
     scene.all_announced()
 }
 
-/// A backend that all frontends share fails three times within a minute. Once it is back, every frontend serves at once, as the
-/// last choice, and as ever when it has stayed.
+/// A backend that all frontends share fails three times within a minute. When it is back, every frontend serves at once, first as
+/// the last choice, and later in the usual way.
 pub(crate) fn flapping(scene: &Scene) -> Result<()> {
     let mut returned = Instant::now();
     for failure in 1..=3 {
@@ -58,7 +58,7 @@ pub(crate) fn flapping(scene: &Scene) -> Result<()> {
     scene.all_announced()
 }
 
-/// With `deprefer` others come first while there are any, and all serve when there are none.
+/// With `deprefer`, routers prefer other frontends while there are any, and use all of them when all have failed.
 pub(crate) fn deprefer(scene: &Scene) -> Result<()> {
     let relax =
         ["router bgp 65000", "bgp bestpath as-path multipath-relax", "neighbor FRONTENDS remote-as external"];
@@ -97,12 +97,12 @@ pub(crate) fn deprefer(scene: &Scene) -> Result<()> {
         ROUTERS.iter().try_for_each(|router| vtysh(scene, router, &restore))
     });
     for router in ROUTERS {
-        let _ = vtysh(scene, router, &restore); // where it failed half-way; else it is so
+        let _ = vtysh(scene, router, &restore); // needed if the scenario failed half-way
     }
     played
 }
 
-/// A backup serves when all others have withdrawn, and gives back.
+/// A backup serves only while all other frontends have withdrawn.
 pub(crate) fn backup(scene: &Scene) -> Result<()> {
     with_own_configuration(scene, "fe3", || {
         configure(scene, "fe3", &[("communities = [", "backup = true\ncommunities = [")])?;

@@ -1,4 +1,4 @@
-//! The daemon ends: asked to, killed, and beside another.
+//! Tests the end of the daemon: by a signal, by SIGKILL, and when another daemon runs.
 
 use std::time::{Duration, SystemTime};
 
@@ -55,7 +55,7 @@ pub(crate) fn daemon_killed(scene: &Scene) -> Result<()> {
     scene.wait_next_hops(VIPS[0], &["fe1", "fe3"])?;
     let lo = node.must(&["ip", "-o", "address", "show", "dev", "lo"])?;
     ensure!(VIPS.iter().all(|vip| lo.contains(vip)), "a VIP went with the daemon: {lo}");
-    node.must(&["/lab/announcer", "start"])?; // beside the stale socket and lock of the one killed
+    node.must(&["/lab/announcer", "start"])?; // with the stale socket and lock of the killed one
     scene.announced(&mark, SystemTime::UNIX_EPOCH, "fe2", VIPS[1])?;
     scene.all_announced()
 }

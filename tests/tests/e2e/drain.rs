@@ -1,4 +1,4 @@
-//! Drains, by each way there is.
+//! Tests every way to drain.
 
 use std::time::SystemTime;
 
@@ -19,7 +19,7 @@ pub(crate) fn drain_by_command(scene: &Scene) -> Result<()> {
     node.must(&["announcer", "undrain", "www"])?;
     scene.all_announced()?;
 
-    // With --wait it returns when the routers have acknowledged it and their FIBs had time to follow.
+    // With --wait it returns when the routers have acknowledged the withdraw and their FIBs have had time to follow.
     node.must(&["announcer", "drain", "--all", "--wait"])?;
     for (index, router) in ROUTERS.iter().enumerate() {
         let left = scene.next_hops(router, VIPS[0])?;
@@ -53,7 +53,7 @@ pub(crate) fn drain_over_restart(scene: &Scene) -> Result<()> {
     node.must(&["/lab/announcer", "stop"])?;
     let mark = scene.mark();
     node.must(&["/lab/announcer", "start"])?;
-    // Established and End-of-RIB said: whatever was to be announced has been by then.
+    // The session is Established and End-of-RIB was sent, so every route was announced by then.
     let from = address(0, "fe3", VIPS[0]);
     let end_of_rib = |message: &scene::wire::Message| {
         message.from == from && message.octets.len() == 23 && message.octets[18] == 2

@@ -1,4 +1,4 @@
-//! What announcer does to the host.
+//! Tests the changes of announcer on the host.
 
 use anyhow::{Result, ensure};
 use scene::{Scene, VIPS};
@@ -17,7 +17,7 @@ pub(crate) fn vip_removed(scene: &Scene) -> Result<()> {
 pub(crate) fn vip_without_service(scene: &Scene) -> Result<()> {
     let node = scene.node("fe3")?;
     node.must(&["/lab/announcer", "stop"])?;
-    node.must(&["ip", "address", "add", "192.0.2.99/32", "dev", "lo"])?; // somebody's
+    node.must(&["ip", "address", "add", "192.0.2.99/32", "dev", "lo"])?; // of another program
     node.must(&["dsr-setup", "apply", "--vip", "192.0.2.98"])?; // ours, of an older configuration
     node.must(&["/lab/announcer", "start"])?;
     let lo = wait_lo(scene, "fe3", "not removed", |lo| !lo.contains("192.0.2.98"))?;

@@ -1,4 +1,4 @@
-//! A server that crashes is withdrawn at once; the VIP on lo and the link under a session are watched alike.
+//! Tests that a crashed server is withdrawn at once, and that changes of the VIP on lo and of a session's link are noticed.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime};
@@ -11,10 +11,10 @@ use crate::support::{
     configure, not_withdrawn, reason, start_again, status, wait_lo, wait_status, with_own_configuration,
 };
 
-/// Crashes for each median.
+/// The number of crashes for each median.
 const CRASHES: usize = 20;
-/// A probe alone would take at least the interval: what is slower than this was not seen by the watch. The figures are for
-/// who reads them.
+/// A probe would need at least its interval, so a slower withdraw means that the watch has not noticed the crash. The printed
+/// figures are only for people.
 const DEADLINE: Duration = Duration::from_millis(500);
 
 fn median(mut times: Vec<Duration>) -> Duration {
@@ -26,7 +26,7 @@ pub(crate) fn armed(said: &str) -> bool {
     said.contains("watched every") && !said.contains("left to the probes")
 }
 
-/// A crash is on the wire within milliseconds, whatever the interval and however many VIPs.
+/// A crash causes a withdraw within milliseconds, for every interval and every number of VIPs.
 pub(crate) fn crashes(scene: &Scene) -> Result<()> {
     let more: Vec<String> = (100..198).map(|last| format!("\"192.0.2.{last}\"")).collect();
     let hundred = format!("vips = [{}, \"192.0.2.80\",", more.join(", "));
@@ -51,7 +51,7 @@ pub(crate) fn crashes(scene: &Scene) -> Result<()> {
                 wait_status(scene, "fe1", "not armed", |said| {
                     armed(said) && said.matches("  announced (").count() >= vips
                 })?;
-                // A router that has not followed yet has nothing to take out.
+                // The routers must have the routes before they can remove them.
                 scene.wait_next_hops(v4, &["fe1", "fe2", "fe3"])?;
                 sleep(Duration::from_millis(37 + 13 * (crash as u64 % 7))); // anywhere between two probes
                 let (mark, at) = (scene.mark(), SystemTime::now());
@@ -79,14 +79,14 @@ pub(crate) fn crashes(scene: &Scene) -> Result<()> {
     })
 }
 
-/// Put back at once, and nobody hears of it; the second time it has to stay before it is announced.
+/// A removed VIP is put back at once, without an UPDATE. After the second removal it has to stay on lo before it is announced.
 pub(crate) fn vip_removed(scene: &Scene) -> Result<()> {
     let node = scene.node("fe1")?;
     let remove = || {
         node.must(&["ip", "address", "del", &format!("{}/32", VIPS[0]), "dev", "lo"])?;
         wait_lo(scene, "fe1", "not put back", |lo| lo.contains(VIPS[0]))
     };
-    // A daemon that has just been started does not know what earlier scenarios did to it.
+    // The daemon is restarted, so that it does not know the removals of earlier scenarios.
     start_again(scene, &["fe1"], &[])?;
     scene.all_announced()?;
     let mark = scene.mark();
@@ -104,7 +104,7 @@ pub(crate) fn vip_removed(scene: &Scene) -> Result<()> {
     scene.all_announced()
 }
 
-/// The session over a link that is cut ends at once, whatever the hold timer says; the VIPs keep their health.
+/// A session over a link that goes down ends at once, without waiting for the hold timer; the VIPs keep their health.
 pub(crate) fn link_down(scene: &Scene) -> Result<()> {
     let mark = scene.mark();
     let node = scene.node("fe1")?;
@@ -123,12 +123,12 @@ pub(crate) fn link_down(scene: &Scene) -> Result<()> {
                 ip route replace default via 10.1.1.0 metric 10; \
                 ip -6 route replace default nexthop via 2001:db8:1:1::1 nexthop via 2001:db8:2:1::1";
     node.must(&["/bin/sh", "-c", mend])?;
-    // zebra keeps the next hop of a link that was cut for inactive: another tale than ours.
+    // zebra keeps the next hop of the link as inactive. This is not a part of the test.
     scene.node("r1")?.must(&["/usr/lib/frr/frrinit.sh", "restart"])?;
     scene.all_announced()?;
     let said = cut?;
     println!("  cut: known after {took:.1?}");
-    // Where a look takes long, the next try has failed meanwhile.
+    // If reading the status takes long, the next try has failed already.
     let reasons = ["the link of `eth1` went down", "the peer is unreachable", "no route"];
     ensure!(reasons.iter().any(|reason| said.contains(reason)), "{said}");
     ensure!(kept == "announced" && !withdrawn, "the VIP went with the link: {kept}");

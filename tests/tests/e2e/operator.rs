@@ -1,4 +1,4 @@
-//! What an operator asks and is told: `explain`, `check`, `recheck`, the metrics and the hook.
+//! Tests the commands for operators: `explain`, `check`, `recheck`, the metrics and the hook.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -8,7 +8,7 @@ use scene::{PATIENCE, ROUTERS, Scene, VIPS};
 
 use crate::support::{configure, sick, wait_for, wait_status, with_own_configuration};
 
-/// The whole chain in sentences, and each check once, without the daemon too.
+/// Tests `explain`, and `check`, which runs each check once, also without the daemon.
 pub(crate) fn explain_and_check(scene: &Scene) -> Result<()> {
     let node = scene.node("fe1")?;
     let explained = node.must(&["announcer", "explain", VIPS[0]])?;
@@ -38,7 +38,7 @@ pub(crate) fn explain_and_check(scene: &Scene) -> Result<()> {
     scene.all_announced()
 }
 
-/// A probe now, whatever the interval.
+/// Tests that `recheck` probes at once.
 pub(crate) fn recheck(scene: &Scene) -> Result<()> {
     let node = scene.node("fe1")?;
     let command = || node.must(&["announcer", "recheck", "www"]).map(drop);
@@ -49,7 +49,7 @@ pub(crate) fn recheck(scene: &Scene) -> Result<()> {
     with_own_configuration(scene, "fe1", || {
         let changes = [
             ("interval = \"100ms\" #", "interval = \"1h\" #"),
-            ("timeout = \"100ms\"", "timeout = \"5s\""), // the one probe has to be answered however busy the machine is
+            ("timeout = \"100ms\"", "timeout = \"5s\""), // the single probe has to be answered, also on a busy machine
             ("rise = 2", "rise = 1"),
             ("fall = 3", "fall = 1"),
         ];
@@ -73,14 +73,14 @@ pub(crate) fn recheck(scene: &Scene) -> Result<()> {
     })
 }
 
-/// The table of a scrape: the value of the series that begins so and has all these labels.
+/// The value of the series in a scrape with this name and all these labels.
 fn value(scraped: &str, name: &str, labels: &[&str]) -> Result<f64> {
     let fits = |line: &&str| line.starts_with(name) && labels.iter().all(|label| line.contains(label));
     let line = scraped.lines().find(fits).with_context(|| format!("no {name} {labels:?}: {scraped}"))?;
     line.rsplit(' ').next().context("no value")?.parse().context("no number")
 }
 
-/// What Prometheus reads follows what happens.
+/// Tests that the metrics follow the events.
 pub(crate) fn metrics(scene: &Scene) -> Result<()> {
     let node = scene.node("fe1")?;
     with_own_configuration(scene, "fe1", || {
@@ -135,7 +135,7 @@ pub(crate) fn metrics(scene: &Scene) -> Result<()> {
     })
 }
 
-/// The hook is run for each change; one that hangs keeps nobody waiting.
+/// Tests that the hook runs for each change, and that a hanging hook delays nothing.
 pub(crate) fn hook(scene: &Scene) -> Result<()> {
     let node = scene.node("fe1")?;
     let script = "#!/bin/sh\necho \"$ANNOUNCER_VIP $ANNOUNCER_PREVIOUS $ANNOUNCER_STANDING $ANNOUNCER_REASON\" >>/run/hooked\n\
@@ -166,7 +166,7 @@ pub(crate) fn hook(scene: &Scene) -> Result<()> {
         let (mark, at) = (scene.mark(), SystemTime::now());
         sick(scene, "fe1", true)?;
         println!("  with a hook that hangs: {}", scene.withdrawn(&mark, at, "fe1", VIPS[0])?);
-        hook_ran_with(String::new())?; // it has begun, and hangs
+        hook_ran_with(String::new())?; // it has started, and hangs
         sick(scene, "fe1", false)?;
         let (mark, at) = (scene.mark(), SystemTime::now());
         scene.announced(&mark, SystemTime::UNIX_EPOCH, "fe1", VIPS[0])?;
@@ -185,7 +185,7 @@ pub(crate) fn hook(scene: &Scene) -> Result<()> {
     played
 }
 
-/// A server that answers and is not ready yet is not announced before it is.
+/// Tests that a server that answers but is not ready yet is not announced.
 pub(crate) fn slow_start(scene: &Scene) -> Result<()> {
     let node = scene.node("fe1")?;
     node.must(&["/lab/web", "stop"])?;

@@ -1,4 +1,4 @@
-//! Which way packets go: what the routers' ACL lets through, and replies that leave by the other router.
+//! Tests the ways of packets: the routers' ACL, and replies that leave by the other router.
 
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr, TcpStream};
@@ -11,16 +11,16 @@ use until::until;
 
 use crate::support::json;
 
-/// What a connection from the client comes to.
+/// The result of a connection from the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ConnectResult {
     Answered,
-    /// The kernel behind the ACL answered that nothing listens.
+    /// The kernel behind the ACL answered with a reset, because nothing listens.
     Refused,
     Dropped,
 }
 
-/// Each port of a VIP, all at once.
+/// Connects to each of these ports of a VIP at the same time.
 fn reach(scene: &Scene, vip: IpAddr, ports: &[u16]) -> Result<Vec<(u16, ConnectResult)>> {
     scene.node("client")?.in_netns(|| {
         let one =
@@ -44,7 +44,7 @@ fn reach(scene: &Scene, vip: IpAddr, ports: &[u16]) -> Result<Vec<(u16, ConnectR
     })?
 }
 
-/// Of a VIP the client reaches tcp/80 and tcp/443, and twenty other ports not even as far as a refusal.
+/// The client can reach tcp/80 and tcp/443 of a VIP. Twenty other ports do not even answer with a reset.
 pub(crate) fn acl(scene: &Scene) -> Result<()> {
     const OTHERS: [u16; 20] =
         [1, 21, 22, 23, 25, 53, 79, 81, 110, 111, 143, 179, 442, 444, 993, 3306, 5432, 8080, 8443, 9179];
@@ -65,7 +65,7 @@ pub(crate) fn acl(scene: &Scene) -> Result<()> {
         for vip in VIPS {
             let vip: IpAddr = vip.parse()?;
             let answered = |(_, reached): &(u16, ConnectResult)| *reached == ConnectResult::Answered;
-            // On every frontend: the client's connections go to any.
+            // On every frontend, because the client's connections may go to any of them.
             until(PATIENCE, || {
                 ensure!(reach(scene, vip, &[443; 12])?.iter().all(answered), "{vip}: tcp/443 is not reached");
                 Ok(())
@@ -81,13 +81,13 @@ pub(crate) fn acl(scene: &Scene) -> Result<()> {
         Ok(())
     })();
     for mut server in servers {
-        let _ = server.kill(); // ended already, then
+        let _ = server.kill(); // if this fails, it has ended already
         let _ = server.wait();
     }
     played
 }
 
-/// How many packets to and from the first VIP a router forwarded, of both directions.
+/// How many packets to and from the first VIP a router has forwarded.
 fn forwarded(scene: &Scene, router: &str) -> Result<(u64, u64)> {
     let listed =
         json(&scene.node(router)?.must(&["nft", "-j", "list", "counters", "table", "inet", "seen"])?)?;
@@ -102,7 +102,7 @@ fn forwarded(scene: &Scene, router: &str) -> Result<(u64, u64)> {
     Ok((packets("requests")?, packets("replies")?))
 }
 
-/// Requests come by r1 alone, and replies leave by r2: by the host's routes, and by a rule for what the VIP sends.
+/// Requests arrive only over r1, and replies leave over r2: by the host's routes, and by a rule for packets from the VIP.
 pub(crate) fn other_way(scene: &Scene) -> Result<()> {
     let on_each = |script: &dyn Fn(usize) -> String| -> Result<()> {
         for (index, frontend) in FRONTENDS.iter().enumerate() {

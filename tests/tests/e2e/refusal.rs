@@ -1,5 +1,4 @@
-//! Routers that do not agree with us, or do not want what we announce: the session or the prefix is refused at one of
-//! them, `status` says why, and the other goes on.
+//! Tests routers that refuse the session or the prefix: one of them refuses, `status` says why, and the other one continues.
 
 use std::time::{Duration, Instant};
 
@@ -15,7 +14,7 @@ fn says(peer: &Value, words: &str) -> bool {
     peer["state"] != "Established" && peer["reason"].as_str().is_some_and(|reason| reason.contains(words))
 }
 
-/// The other router has every frontend.
+/// Checks that the other router has every frontend.
 fn other_goes_on(scene: &Scene) -> Result<()> {
     let kept = scene.next_hops("r2", VIPS[0])?;
     ensure!(kept.len() == FRONTENDS.len(), "r2 has {kept:?}");
@@ -36,7 +35,7 @@ pub(crate) fn wrong_as(scene: &Scene) -> Result<()> {
         configure(scene, "fe1", &[])?;
         node.must(&["announcer", "reload"])?;
         until_peer(scene, "fe1", 0, "up again", established)?;
-        // Our own, with which no router takes us: one session is tried, and the others are left as they are until it is up.
+        // With a wrong AS of our own, no router accepts us: one session is restarted, and the others stay until it is established.
         configure(scene, "fe1", &[("asn = 65001", "asn = 65002")])?;
         node.must(&["announcer", "reload", "--force"])?;
         let states = || -> Result<Vec<Value>> {
@@ -57,7 +56,7 @@ pub(crate) fn wrong_as(scene: &Scene) -> Result<()> {
     })
 }
 
-/// A route map that denies what one frontend announces; and the route refresh by which the router learns it again.
+/// A route map denies the routes of one frontend; after a route refresh the router has them again.
 pub(crate) fn prefix_refused(scene: &Scene) -> Result<()> {
     let (from, vip) = (address(0, "fe1", VIPS[0]), VIPS[0].parse()?);
     let ask_again = || {
@@ -91,7 +90,7 @@ pub(crate) fn prefix_refused(scene: &Scene) -> Result<()> {
     scene.all_announced()
 }
 
-/// A router that takes one prefix alone: it ends the session, and says why.
+/// A router that accepts only one prefix: it ends the session with a reason.
 pub(crate) fn maximum_prefix(scene: &Scene) -> Result<()> {
     let node = scene.node("fe1")?;
     let neighbor = address(0, "fe1", VIPS[0]);
@@ -100,7 +99,7 @@ pub(crate) fn maximum_prefix(scene: &Scene) -> Result<()> {
     let played = with_own_configuration(scene, "fe1", || {
         configure(scene, "fe1", &[("\"192.0.2.80\"", "\"192.0.2.80\", \"192.0.2.81\"")])?;
         node.must(&["announcer", "reload"])?;
-        // Lowered below what there is: FRR looks at its count before it adds the prefix at hand.
+        // The limit is lower than the number of prefixes, because FRR checks the count before it adds the new prefix.
         wait_for("r1 has the second VIP", || Ok(scene.next_hops("r1", "192.0.2.81")?.len() == 1))?;
         limit(format!("neighbor {neighbor} maximum-prefix 1"))?;
         until_peer(scene, "fe1", 0, "told of the limit", |peer| {
@@ -118,7 +117,7 @@ pub(crate) fn maximum_prefix(scene: &Scene) -> Result<()> {
         scene.node("r1")?.must(&["vtysh", "-c", &format!("clear bgp {neighbor}")])?;
         until_peer(scene, "fe1", 0, "up again", established)
     });
-    // Back to what the peer group has, also where it failed half-way.
+    // Restores the limit of the peer group, also if the scenario failed half-way.
     let _ = limit(format!("no neighbor {neighbor} maximum-prefix"));
     let _ = route(scene, "r1", &format!("neighbor {neighbor} description fe1"));
     let _ = scene.node("r1")?.exec(&["vtysh", "-c", &format!("clear bgp {neighbor}")]);

@@ -1,4 +1,4 @@
-//! Reloads: what they change, what they refuse.
+//! Tests reloads: what they change and what they refuse.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ pub(crate) fn reload(scene: &Scene) -> Result<()> {
         let said = |what: fn(&scene::wire::Message, std::net::IpAddr) -> bool| {
             scene.routers[0].wire.since(mark.wire(0)).iter().any(|m| m.from == from && what(m, vip))
         };
-        // Every key of the check, and its name: nothing is said to the routers.
+        // A change of any key of the check, or of its name, sends nothing to the routers.
         for changes in [
             &[("100ms", "200ms")][..],
             &[("rise = 2", "rise = 5"), ("fall = 3", "fall = 2")],
@@ -24,7 +24,7 @@ pub(crate) fn reload(scene: &Scene) -> Result<()> {
             &[("name = \"www\"", "name = \"web\"")],
         ] {
             configure(scene, "fe1", changes)?;
-            // The file is looked at once a second.
+            // The file is checked once per second.
             wait_status(scene, "fe1", "no warning of the changed file", |said| {
                 said.contains("announcer reload")
             })?;
@@ -42,7 +42,7 @@ pub(crate) fn reload(scene: &Scene) -> Result<()> {
         let again =
             scene.routers[0].wire.wait(mark.wire(0), PATIENCE, |m| m.from == from && m.announces(vip));
         ensure!(again.is_some() && !said(scene::wire::Message::withdraws), "no announcement, or a withdraw");
-        // A VIP more, and one less: withdrawn, and later off lo.
+        // A VIP is added, and later removed: it is withdrawn, and later removed from lo.
         configure(scene, "fe1", &[("\"192.0.2.80\"", "\"192.0.2.80\", \"192.0.2.81\"")])?;
         node.must(&["announcer", "reload"])?;
         scene.wait_next_hops("192.0.2.81", &["fe1"])?;
@@ -84,7 +84,7 @@ pub(crate) fn reload_refused(scene: &Scene) -> Result<()> {
             !scene.routers[0].wire.since(mark.wire(0)).iter().any(quiet),
             "something was said to the router"
         );
-        // Forced: one session after the other, so that one router always has the way.
+        // A forced reload restarts one session after the other, so that one router always has the routes.
         node.must(&["announcer", "reload", "--force"])?;
         for (index, router) in scene.routers.iter().enumerate() {
             let from = address(index, "fe2", VIPS[0]);
@@ -138,7 +138,7 @@ pub(crate) fn reload_under_load(scene: &Scene) -> Result<()> {
         ] {
             configure(scene, "fe1", &[(from, &to)])?;
             node.must(&["announcer", "reload"]).with_context(|| to.clone())?;
-            std::thread::sleep(Duration::from_millis(300)); // three probes under each
+            std::thread::sleep(Duration::from_millis(300)); // three probes with each configuration
         }
         configure(scene, "fe1", &[])?;
         node.must(&["announcer", "reload"])?;

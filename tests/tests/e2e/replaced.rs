@@ -1,5 +1,5 @@
-//! A server that is replaced, or whose listener is another's, is never withdrawn: reloads, upgrades, dead workers, socket
-//! activation, address translation. Each under load for a while, or for as long as is asked.
+//! Tests that a server that is replaced, or that has no listener of its own, is never withdrawn: reloads, upgrades, dead workers,
+//! socket activation, address translation. Each case runs under load for some time, or for the given time.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -10,14 +10,14 @@ use scene::{FRONTENDS, Scene, VIPS};
 use crate::listener::armed;
 use crate::support::{ContinuousLoad, configure, not_withdrawn, wait_status, with_own_configuration};
 
-/// How long each kind is played among the other scenarios.
+/// How long each kind runs among the other scenarios.
 const A_WHILE: Duration = Duration::from_secs(7);
-/// And in a row, where it is played for minutes.
+/// How long each kind runs without a break in `make soak`.
 const STRETCH: Duration = Duration::from_secs(20);
-/// For how many minutes; without it one.
+/// The variable for the number of minutes; the default is one.
 const SOAK: &str = "SOAK";
 
-/// What came of it.
+/// The results.
 #[derive(Debug, Clone, Copy, Default)]
 struct Tally {
     under_load: Duration,
@@ -42,7 +42,7 @@ impl std::fmt::Display for Tally {
     }
 }
 
-/// Replaces it again and again for that long, while requests come to both VIPs; no frontend may withdraw any.
+/// Replaces the server repeatedly for this time, with requests to both VIPs. No frontend may withdraw a VIP.
 fn under_load(scene: &Scene, what: &str, lasts: Duration, replace: impl Fn() -> Result<()>) -> Result<Tally> {
     let mark = scene.mark();
     let loads = VIPS.map(|vip| ContinuousLoad::begin(scene, vip, 250));
@@ -64,7 +64,7 @@ fn under_load(scene: &Scene, what: &str, lasts: Duration, replace: impl Fn() -> 
     Ok(tally)
 }
 
-/// Half a minute at most: what a script waits for may never come.
+/// Runs a script, for at most half a minute, because its wait may never end.
 fn sh(scene: &Scene, frontend: &str, script: &str) -> Result<()> {
     scene.node(frontend)?.must(&["timeout", "30", "/bin/sh", "-ec", script])?;
     Ok(())
@@ -86,7 +86,7 @@ pub(crate) fn translated(scene: &Scene) -> Result<()> {
     translated_for(scene, A_WHILE).map(drop)
 }
 
-/// All of them in turns, until they were under load for `SOAK` minutes.
+/// Runs all kinds in turns, until they were under load for `SOAK` minutes.
 pub(crate) fn soak(scene: &Scene) -> Result<()> {
     let minutes: f64 = std::env::var(SOAK).map_or(Ok(1.0), |said| said.parse()).context(SOAK)?;
     let wanted = Duration::try_from_secs_f64(minutes * 60.0).context(SOAK)?;
@@ -97,7 +97,7 @@ pub(crate) fn soak(scene: &Scene) -> Result<()> {
         if left.is_zero() {
             break;
         }
-        // In less than a cycle's time each has its turn all the same.
+        // If the time is shorter than a cycle, each kind still runs once.
         all.add(kind(scene, STRETCH.min(wanted / 7))?);
         scene.mend()?;
     }
@@ -120,7 +120,7 @@ fn nginx_for(scene: &Scene, lasts: Duration) -> Result<Tally> {
         all.add(under_load(scene, &format!("nginx, {what}"), lasts, || {
             sh("/usr/sbin/nginx -c /run/own.conf -s reload")?;
             sleep(Duration::from_millis(500));
-            // The one that accepts at present, and one that does not.
+            // Kills the worker that accepts now, and one that does not.
             sh("kill -KILL $(pgrep -P $(cat /run/nginx.pid) | head -n 1)")?;
             sleep(Duration::from_millis(300));
             sh("old=$(cat /run/nginx.pid); kill -USR2 $old; until [ -s /run/nginx.pid ] && [ \"$(cat /run/nginx.pid)\" != $old ]; \
@@ -171,7 +171,7 @@ fn haproxy_for(scene: &Scene, lasts: Duration) -> Result<Tally> {
     Ok(all)
 }
 
-/// Socket activation: the sockets are another's, and the server comes and goes behind them, politely or not.
+/// Socket activation: another process owns the sockets, and the server starts and ends behind them, by SIGTERM or SIGKILL.
 fn activated_for(scene: &Scene, lasts: Duration) -> Result<Tally> {
     let node = scene.node("fe1")?;
     let sh = |script: &str| sh(scene, "fe1", script);
@@ -183,7 +183,7 @@ fn activated_for(scene: &Scene, lasts: Duration) -> Result<Tally> {
         wait_status(scene, "fe1", "not armed", armed)?;
         let tally = under_load(scene, "socket activation", lasts, || {
             for signal in ["QUIT", "KILL"] {
-                // Ended, and another one started by the next client. One of the processes may be on its way out already.
+                // The server ends, and the next client starts another one. One of the processes may already be ending.
                 sh(&format!(
                     "old=$(pgrep -x nginx); kill -{signal} $old || :; \
                      until new=$(pgrep -o -x nginx) && ! echo \"$old\" | grep -qx \"$new\"; do sleep 0.02; done"
@@ -201,7 +201,7 @@ fn activated_for(scene: &Scene, lasts: Duration) -> Result<Tally> {
     played
 }
 
-/// A listener that dies in front of a server that the kernel would send its clients to: the probes go on passing.
+/// A listener dies, but the kernel redirects its clients to another server: the probes still pass.
 fn translated_for(scene: &Scene, lasts: Duration) -> Result<Tally> {
     let sh = |script: &str| sh(scene, "fe1", script);
     sh(
@@ -219,7 +219,7 @@ fn translated_for(scene: &Scene, lasts: Duration) -> Result<Tally> {
             let said = wait_status(scene, "fe1", "still armed", |said| said.contains("left to the probes"))?;
             ensure!(said.contains("it answers, and no socket"), "{said}");
             sleep(Duration::from_secs(1)); // ten probes
-            sh("nginx -t -q; /usr/sbin/nginx")?; // a listener again: watched again
+            sh("nginx -t -q; /usr/sbin/nginx")?; // there is a listener again, so it is watched again
             wait_status(scene, "fe1", "not armed again", armed)?;
             Ok(())
         })

@@ -1,4 +1,4 @@
-//! Routers that end.
+//! Tests routers that end.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! A web server that fails, and comes back.
+//! Tests a web server that fails and returns.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -51,8 +51,8 @@ pub(crate) fn unhealthy(scene: &Scene) -> Result<()> {
     scene.all_announced()
 }
 
-/// One that crashes and returns again and again is the last choice of the routers until it has stayed, and an operator may say
-/// that it did.
+/// A server that crashes and returns repeatedly is the last choice until it has been healthy for some time, or until an operator
+/// runs undrain.
 pub(crate) fn flaps(scene: &Scene) -> Result<()> {
     let node = scene.node("fe3")?;
     let crash_and_return = || -> Result<Instant> {

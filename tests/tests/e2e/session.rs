@@ -1,4 +1,4 @@
-//! What both ends of a session must agree on: keys and TTLs.
+//! Tests settings that both ends of a session need: keys and TTLs.
 
 use anyhow::{Context, Result, ensure};
 use scene::{PATIENCE, ROUTERS, Scene, VIPS, address};
@@ -18,7 +18,7 @@ pub(crate) fn key_rotation(scene: &Scene) -> Result<()> {
         };
         let (r1, r2) = (with_keys("r1"), with_keys("r2"));
         let both = [(r1.0.as_str(), r1.1.as_str()), (r2.0.as_str(), r2.1.as_str())];
-        // One router after the other gets a key at all.
+        // First, one router after the other gets a key.
         for (index, router) in ROUTERS.iter().enumerate() {
             key(router, "first")?;
             configure(scene, "fe1", &both[..=index])?;
@@ -54,7 +54,7 @@ pub(crate) fn key_rotation(scene: &Scene) -> Result<()> {
         Ok(())
     });
     for (index, router) in ROUTERS.iter().enumerate() {
-        // Where it failed half-way; where it did not there is none left.
+        // This is needed if the scenario failed half-way; otherwise no key is left.
         let _ = route(scene, router, &format!("no neighbor {} password", address(index, "fe1", VIPS[0])));
     }
     played
@@ -88,7 +88,7 @@ pub(crate) fn ttl_security(scene: &Scene) -> Result<()> {
         demand(true)?;
         until_peer(scene, "fe1", 0, "up with GTSM on both sides", established)
     });
-    // Where it failed before, there is none to remove.
+    // If the scenario failed earlier, there is nothing to remove.
     let _ = route(scene, "r1", &format!("no neighbor {neighbor} ttl-security hops 1"));
     played
 }

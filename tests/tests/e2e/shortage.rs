@@ -1,4 +1,4 @@
-//! What the host runs out of, and what comes in storms: nothing is withdrawn for it.
+//! Tests shortages of the host, and many events at once: they cause no withdraw.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -28,7 +28,7 @@ pub(crate) fn descriptors(scene: &Scene) -> Result<()> {
     scene.all_announced()
 }
 
-/// Without room for its text a drain is made all the same; without room for a file it is refused, and the routes stay.
+/// On a full disk, a drain without its text is still made. If no file can be made, the drain is refused, and the routes stay.
 pub(crate) fn disk(scene: &Scene) -> Result<()> {
     let node = scene.node("fe2")?;
     node.must(&["/lab/announcer", "stop"])?;
@@ -41,7 +41,7 @@ pub(crate) fn disk(scene: &Scene) -> Result<()> {
         full("cd /var/lib/announcer; while : 2>/dev/null >$((n += 1)); do :; done")?;
         let drain = node.exec(&["announcer", "drain", "www"])?;
         ensure!(drain.code == 1 && drain.stderr.contains("No space left"), "{drain:?}");
-        sleep(Duration::from_secs(1)); // the folder is watched: a file half made would be seen by now
+        sleep(Duration::from_secs(1)); // an incomplete file would be noticed by now, because the folder is watched
         not_withdrawn(scene, &mark, "fe2", "a full disk")?;
         let why = reason(&status(scene, "fe2")?, VIPS[0]);
         ensure!(why == "announced", "{why}");
@@ -58,7 +58,7 @@ pub(crate) fn disk(scene: &Scene) -> Result<()> {
     scene.all_announced()
 }
 
-/// A hundred reloads a second, each with another attribute: no session and no route is lost, and the last one holds.
+/// A hundred reloads a second, each with another attribute: no session and no route is lost, and the last one is in effect.
 pub(crate) fn reloads(scene: &Scene) -> Result<()> {
     const LASTS: Duration = Duration::from_secs(10);
     let node = scene.node("fe1")?;

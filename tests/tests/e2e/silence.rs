@@ -1,4 +1,4 @@
-//! Hosts that fall silent without a word: the hold timer is all that routers have then.
+//! Tests hosts that become silent without a message, so that only the hold timer notices it.
 
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ use crate::support::{
 
 const LINKS: [&str; 2] = ["eth1", "eth2"];
 
-/// The daemon stands still, and then the host is gone, with a hold time of 3 s.
+/// The daemon is stopped, and later the host dies, with a hold time of 3 s.
 pub(crate) fn hold_timer(scene: &Scene) -> Result<()> {
     let node = scene.node("fe2")?;
     let played = with_own_configuration(scene, "fe2", || {
@@ -39,7 +39,7 @@ pub(crate) fn hold_timer(scene: &Scene) -> Result<()> {
         }
         scene.all_announced()?;
 
-        // Its server still serves: no request is lost.
+        // Its server still serves, so no request is lost.
         let mark = scene.mark();
         let (load, began) = (ContinuousLoad::begin(scene, VIPS[0], 300)?, Instant::now());
         ensure!(node.kill("announcer", Signal::SIGSTOP) == 1, "no daemon");
@@ -72,9 +72,9 @@ pub(crate) fn hold_timer(scene: &Scene) -> Result<()> {
     played
 }
 
-/// A router loses its power, and nobody carrier: the frontends' sessions end by their hold timers, their replies and the
-/// client's requests go by the other router as soon as the dead one answers no ARP. What is lost until then is the client's
-/// doing more than anybody's: it has static routes, where the network above the routers would run a routing protocol.
+/// A router loses power, but all carriers stay. The frontends' sessions end by their hold timers. Replies and the client's requests
+/// go over the other router as soon as the dead one no longer answers ARP. Most requests that are lost until then are lost because
+/// the client has static routes; a real network above the routers would run a routing protocol.
 pub(crate) fn router(scene: &Scene) -> Result<()> {
     let (mark, node) = (scene.mark(), scene.node("r2")?);
     let all = ["eth1", "eth2", "eth3", "eth4"];
@@ -106,7 +106,7 @@ pub(crate) fn router(scene: &Scene) -> Result<()> {
     scene.all_announced().context("after its power came back")
 }
 
-/// One router's BGP ends: the other has every frontend all the while.
+/// The BGP daemon of one router ends; the other router always has every frontend.
 pub(crate) fn one_router_gone(scene: &Scene) -> Result<()> {
     let mark = scene.mark();
     scene.node("r2")?.must(&["/usr/lib/frr/frrinit.sh", "stop"])?;

@@ -1,4 +1,4 @@
-//! What the scenarios share: a frontend's status, its configuration, a fault and its consequences.
+//! Functions that the scenarios share: a frontend's status, its configuration, a fault and its effects.
 
 use std::net::IpAddr;
 use std::ops::ControlFlow;
@@ -19,7 +19,7 @@ pub(crate) fn json(text: &str) -> Result<Value> {
     serde_json::from_str(text).with_context(|| format!("no JSON: {text}"))
 }
 
-/// What a frontend's daemon says of its VIPs and peers.
+/// The status of a frontend's daemon.
 pub(crate) fn status(scene: &Scene, frontend: &str) -> Result<Value> {
     json(&scene.node(frontend)?.must(&["announcer", "status", "--json"])?)
 }
@@ -54,7 +54,7 @@ pub(crate) fn fault(
     Ok(())
 }
 
-/// Writes a frontend's configuration, of the lab's with the given replacements, to where its daemon reads it.
+/// Writes a frontend's configuration: the lab's, with the given replacements, to the path from which its daemon reads it.
 pub(crate) fn configure(scene: &Scene, frontend: &str, changes: &[(&str, &str)]) -> Result<()> {
     let original =
         std::fs::read_to_string(topology("ecmp").with_file_name(format!("nodes/{frontend}/announcer.toml")))?;
@@ -65,7 +65,7 @@ pub(crate) fn configure(scene: &Scene, frontend: &str, changes: &[(&str, &str)])
     Ok(std::fs::write(scene.node(frontend)?.root().join("run/reload.toml"), text)?)
 }
 
-/// Runs `frontend`'s daemon on a configuration that can be written to, plays, and restores.
+/// Runs `frontend`'s daemon with a writable configuration, runs the scenario, and restores the configuration.
 pub(crate) fn with_own_configuration(
     scene: &Scene,
     frontend: &str,
@@ -91,7 +91,7 @@ pub(crate) fn with_own_configurations(
     scene.all_announced()
 }
 
-/// Stops these frontends' daemons side by side, and starts them with these arguments.
+/// Stops these frontends' daemons at the same time, and starts them with these arguments.
 pub(crate) fn start_again(scene: &Scene, frontends: &[&str], arguments: &[&str]) -> Result<()> {
     let again = |frontend: &str| -> Result<()> {
         let node = scene.node(frontend)?;
@@ -107,19 +107,19 @@ pub(crate) fn start_again(scene: &Scene, frontends: &[&str], arguments: &[&str])
     })
 }
 
-/// Says something to a router's BGP configuration.
+/// Enters a line in a router's BGP configuration.
 pub(crate) fn route(scene: &Scene, router: &str, line: &str) -> Result<()> {
     vtysh(scene, router, &["router bgp 65000", line])
 }
 
-/// Says something to a router's configuration, a line after the other.
+/// Enters lines in a router's configuration.
 pub(crate) fn vtysh(scene: &Scene, router: &str, lines: &[&str]) -> Result<()> {
     let lines = ["configure terminal"].iter().chain(lines).flat_map(|line| ["-c", line]);
     scene.node(router)?.must(&std::iter::once("vtysh").chain(lines).collect::<Vec<_>>())?;
     Ok(())
 }
 
-/// Waits for the state of a session, as the frontend's daemon has it.
+/// Waits for the state of a session, as reported by the frontend's daemon.
 pub(crate) fn until_peer(
     scene: &Scene,
     frontend: &str,
@@ -138,7 +138,7 @@ pub(crate) fn established(peer: &Value) -> bool {
     peer["state"] == "Established"
 }
 
-/// No router was told that `frontend` serves a VIP no more.
+/// Checks that no router has received a withdraw of a VIP by `frontend`.
 pub(crate) fn not_withdrawn(scene: &Scene, mark: &Mark, frontend: &str, what: &str) -> Result<()> {
     for (index, router) in scene.routers.iter().enumerate() {
         let from = address(index, frontend, VIPS[0]);
@@ -152,7 +152,7 @@ pub(crate) fn not_withdrawn(scene: &Scene, mark: &Mark, frontend: &str, what: &s
     Ok(())
 }
 
-/// Waits until what `announcer status` of a frontend says fits.
+/// Waits until the output of `announcer status` on a frontend fits.
 pub(crate) fn wait_status(
     scene: &Scene,
     frontend: &str,
@@ -166,7 +166,7 @@ pub(crate) fn wait_status(
     })
 }
 
-/// Waits until it is so.
+/// Waits until the condition holds.
 pub(crate) fn wait_for(what: &str, fits: impl Fn() -> Result<bool>) -> Result<()> {
     until(PATIENCE, || {
         ensure!(fits()?, "not so: {what}");
@@ -183,14 +183,14 @@ pub(crate) fn wait_lo(scene: &Scene, node: &str, what: &str, fits: impl Fn(&str)
     })
 }
 
-/// No VIP was without a next hop at any router.
+/// Checks that every VIP always had a next hop at every router.
 pub(crate) fn never_left(scene: &Scene, mark: &Mark) -> Result<()> {
     for (index, router) in scene.routers.iter().enumerate() {
         for vip in VIPS {
             let vip: IpAddr = vip.parse()?;
             let mut changes = router.fib.since(mark.fib(index));
             changes.retain(|change| change.prefix.addr() == vip);
-            // An IPv6 route of several next hops is replaced by taking it out and putting it in.
+            // The kernel replaces an IPv6 route with several next hops by removing it and adding it.
             let replaced = |at: SystemTime| {
                 let back = |c: &&Change| c.at >= at && !c.next_hops.is_empty();
                 changes.iter().find(back).is_some_and(|c| between(at, c.at) < Duration::from_millis(10))
@@ -202,19 +202,19 @@ pub(crate) fn never_left(scene: &Scene, mark: &Mark) -> Result<()> {
     Ok(())
 }
 
-/// A frontend's web server answers 503 where it is asked for its health, or 200 again; everything else it serves as ever.
+/// Makes a frontend's web server answer 503 for `/healthz`, or 200 again; it serves everything else as usual.
 pub(crate) fn sick(scene: &Scene, frontend: &str, sick: bool) -> Result<()> {
     scene.node(frontend)?.must(&["/lab/web", if sick { "unhealthy" } else { "healthy" }])?;
     Ok(())
 }
 
-/// Requests that go on until they are asked for.
+/// Requests that continue until `report` is called.
 pub(crate) struct ContinuousLoad {
     load: Load,
     stop: Stop,
 }
 
-/// Ends the requests, at the latest when a scenario that failed lets go of them.
+/// Ends the requests, at the latest when a failed scenario drops it.
 struct Stop(Arc<AtomicBool>);
 
 impl Drop for Stop {
@@ -239,7 +239,7 @@ impl ContinuousLoad {
         Ok(endless)
     }
 
-    /// Ends it half a second from now; what became of the requests.
+    /// Ends the requests after half a second; returns their results.
     pub(crate) fn report(self) -> Result<Report> {
         sleep(Duration::from_millis(500));
         drop(self.stop);
@@ -247,9 +247,9 @@ impl ContinuousLoad {
     }
 }
 
-/// No request met a server that was gone, and no router was without a next hop. Some are moved within their connection:
-/// routers change what each next hop gets whenever there is one more or less, and the busier the machine the more are then
-/// under way.
+/// Checks that no request was sent to a stopped server, and that every router always had a next hop. Some requests are moved to
+/// another frontend during their connection: routers change the share of each next hop whenever one is added or removed. On a busy
+/// machine, more connections are open at that time.
 pub(crate) fn none_lost(scene: &Scene, mark: &Mark, what: &str, report: &Report) -> Result<()> {
     let counts = &report.total;
     let moved = counts.reset + counts.timed_out;

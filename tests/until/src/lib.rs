@@ -1,19 +1,20 @@
-//! Waits for a state: what every test uses instead of a fixed sleep or a loop of its own.
+//! Waits for a state. Every test uses this instead of a fixed sleep or its own loop.
 //!
-//! Touches the clock alone.
+//! Touches only the clock.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// The pause after the first look.
+/// The pause after the first call of `look`.
 const SHORTEST: Duration = Duration::from_millis(2);
-/// The longest pause between two looks.
+/// The longest pause between two calls of `look`.
 const LONGEST: Duration = Duration::from_millis(50);
 
-/// Calls `look` until it returns `Ok`, for at most `limit`, and returns that value. After `limit` it returns the error of
-/// the last look, which so says what is there instead. `look` is called at least once.
+/// Calls `look` until it returns `Ok`, for at most `limit`, and returns that value. After `limit` it returns the error of the last
+/// call, which says what the state is instead. `look` is called at least once.
 ///
-/// The pauses grow from 2 to 50 ms: what comes at once is seen at once, and a long wait takes no processor time.
+/// The pauses grow from 2 to 50 ms: a state that is reached at once is noticed at once, and a long wait needs little processor
+/// time.
 ///
 /// # Errors
 /// That of the last call of `look`.

@@ -27,7 +27,7 @@ pub struct LocRib {
     pub generation: Generation,
     /// Whether each VIP has had its first verdict. End-of-RIB is sent after that (RFC 4724 §3).
     pub complete: bool,
-    /// The time of the fact because of which the routes differ from the previous generation.
+    /// The time of the fact that made the routes differ from the previous generation.
     pub caused: Option<Instant>,
     /// The routes with their attributes; routes of one service share them.
     pub routes: Routes,

@@ -89,7 +89,7 @@ pub struct Loopback {
 }
 
 impl Loopback {
-    /// Whether `vip` is on `lo`, whoever put it there.
+    /// Whether `vip` is on `lo`, for every owner.
     pub fn holds(&self, vip: IpAddr) -> bool {
         self.addresses.iter().any(|on_lo| on_lo.net.addr() == vip)
     }

@@ -78,7 +78,7 @@ pub enum KernelCounter {
 /// The state of the neighbour in ARP or ND.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Neighbour {
-    /// The kernel has no entry, or it was not asked.
+    /// The kernel has no entry, or no query was made.
     #[default]
     Unknown,
     /// The neighbour answers.

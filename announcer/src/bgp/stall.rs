@@ -39,7 +39,7 @@ const UNANSWERED: u8 = 2;
 /// After two retransmissions, the loss of a segment was not by chance.
 const AGAIN: u8 = 2;
 
-/// Judges octets of which none was acknowledged for `waited`. `limit` is the longest silence of the peer.
+/// Judges octets that wait: for the time `waited`, none of them was acknowledged. `limit` is the longest silence of the peer.
 pub fn judge(info: &TcpInfo, waited: Duration, limit: Duration) -> Stall {
     // If octets wait but none is in flight, the window has no room.
     let closed = info.window == Some(0) || info.in_flight == 0;

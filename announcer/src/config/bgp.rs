@@ -19,7 +19,7 @@ table! {
         /// Our AS.
         asn: one Asn, required "65001", asn,
             "the AS of this host; on the router: `neighbor … remote-as 65001`";
-        /// `None`: the IPv4 source address towards the first peer.
+        /// `None`: the IPv4 source address towards the first peer is used.
         router_id: one RouterId, optional "\"10.0.1.11\"", router_id,
             "the BGP identifier; without it, the IPv4 source address towards the first peer";
         /// The time that a router's FIB needs to follow its BGP table. A stop, `drain --wait` and the removal of a VIP wait for it

@@ -167,7 +167,7 @@ macro_rules! kinds {
     };
 }
 
-/// An enum of the words of several kinds, each of which implements `$Trait`.
+/// An enum of the words of several kinds. Each of them implements `$Trait`.
 macro_rules! words {
     (
         $(#[$about:meta])*

@@ -125,7 +125,7 @@ pub struct Check {
     newest: Option<u64>,
     /// The newest outcomes with their times, the newest last.
     history: VecDeque<(Instant, Outcome)>,
-    /// When its probe loop was last heard of.
+    /// When its probe loop last reported.
     renewed: Instant,
     /// Whether it went down because there was no listener.
     gone: bool,
@@ -191,7 +191,7 @@ impl Check {
         self.verdict == Verdict::Down && (self.gone || self.refusals >= self.fall)
     }
 
-    /// When its probe loop was last heard of.
+    /// When its probe loop last reported.
     pub fn renewed(&self) -> Instant {
         self.renewed
     }

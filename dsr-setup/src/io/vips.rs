@@ -51,7 +51,7 @@ pub struct Vips {
 pub enum AddResult {
     /// The address was added with our mark.
     Added,
-    /// The address existed already and was not changed, whoever owns it.
+    /// The address existed already and was not changed, for every owner.
     AlreadyThere,
 }
 

@@ -96,7 +96,7 @@ pub(crate) enum Part {
 
 /// A step.
 pub(crate) struct Step {
-    /// To whom.
+    /// The frontend of the step.
     pub(crate) frontend: &'static str,
     /// The action, for the table.
     pub(crate) what: &'static str,

@@ -34,7 +34,7 @@ pub struct Change {
 /// Follows the FIB of a network namespace until the process ends, on a separate thread.
 ///
 /// # Errors
-/// When the namespace cannot be entered or asked.
+/// When the namespace cannot be entered, or the query fails.
 pub fn watch(netns: OwnedFd, log: Log<Change>) -> anyhow::Result<()> {
     let (ready, started) = std::sync::mpsc::channel();
     std::thread::spawn(move || {

@@ -172,7 +172,7 @@ impl Scene {
     /// The next hops that a router's kernel has for a VIP.
     ///
     /// # Errors
-    /// When it cannot be asked.
+    /// When the query fails.
     pub fn next_hops(&self, router: &str, vip: &str) -> Result<BTreeSet<IpAddr>> {
         next_hops(self.node(router)?, vip)
     }
@@ -332,7 +332,7 @@ impl<R: std::io::Read> std::io::Read for ReadySignal<R> {
 /// The next hops that a router's kernel has for a VIP.
 ///
 /// # Errors
-/// When it cannot be asked.
+/// When the query fails.
 pub fn next_hops(router: &Node, vip: &str) -> Result<BTreeSet<IpAddr>> {
     let family = if vip.contains(':') { "-6" } else { "-4" };
     let routes = router.must(&["ip", "-j", family, "route", "show", vip])?;

@@ -22,7 +22,7 @@ use crate::model::Family;
 
 /// The source for a session with `peer`, and the addresses of the outgoing interface.
 ///
-/// The kernel is asked by a socket that prefers public addresses (RFC 5014): RTM_GETROUTE knows no preference.
+/// The query uses a socket that prefers public addresses (RFC 5014), because RTM_GETROUTE has no such preference.
 pub(super) async fn source(
     peer: SocketAddr,
     interface: Option<&str>,
@@ -164,7 +164,7 @@ pub(super) async fn neighbour(address: IpAddr, interface: u32) -> io::Result<Nei
     Ok(Neighbour::Unknown)
 }
 
-/// The families that have VIPs, all of which are on the host (RFC 4724 §3: forwarding state is preserved).
+/// The families whose VIPs are all on the host (RFC 4724 §3: forwarding state is preserved).
 pub(super) async fn families_on_host(vips: &BTreeSet<IpAddr>) -> io::Result<BTreeSet<Family>> {
     let netlink = Netlink::open()?;
     let dump = netlink.handle.address().get().execute();

@@ -159,7 +159,7 @@ pub(super) fn unacknowledged(socket: BorrowedFd<'_>) -> io::Result<u64> {
     Ok(u64::try_from(octets).unwrap_or(0))
 }
 
-/// What the kernel says of a connection (TCP_INFO). The offsets are those of `struct tcp_info` of linux/tcp.h, to which the kernel
+/// The kernel's data about a connection (TCP_INFO). The offsets are those of `struct tcp_info` of linux/tcp.h, to which the kernel
 /// only appends fields. Fields that an older kernel does not fill stay zero.
 pub(super) fn tcp_info(socket: BorrowedFd<'_>) -> io::Result<TcpInfo> {
     const RETRANSMITS: usize = 2;

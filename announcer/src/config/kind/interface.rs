@@ -48,7 +48,7 @@ pub(in crate::config) trait ProbeKind {
         None
     }
 
-    /// What a server hears first.
+    /// The first octets that a server receives.
     fn first_octets(&self) -> FirstOctets {
         FirstOctets::Other
     }

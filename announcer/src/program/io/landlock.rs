@@ -89,7 +89,7 @@ pub(super) fn ruleset(abi: Abi, handled: Rights) -> io::Result<OwnedFd> {
     // SAFETY: `attr` lives through the call and has at least `size` octets.
     let fd = unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, &raw const attr, size, 0_u32) };
     let fd = RawFd::try_from(fd).ok().filter(|fd| *fd >= 0).ok_or_else(io::Error::last_os_error)?;
-    // SAFETY: the kernel has just given it to us, and to nobody else.
+    // SAFETY: the kernel has just returned it, and only this code owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 

@@ -107,7 +107,7 @@ impl LoScene {
                         self.lo.addresses.retain(|on_lo| on_lo.net != net);
                     }
                     self.keeper.removed(net.addr(), result.is_ok(), self.now);
-                    self.keeper.gone(net.addr(), self.now); // the kernel tells of it
+                    self.keeper.gone(net.addr(), self.now); // the kernel reports it
                 }
             }
             KeeperStep::Record(vips) => self.note(format!("record {}", names(&vips))),

@@ -1,17 +1,17 @@
 //! The configuration as the program uses it. A `Config` is always valid.
 //!
-//! Pure. Text -> `File` (as written, with spans) -> [`Config`], or all errors at once ([`ConfigErrors`]).
+//! Pure. Text -> `File` (as written, with spans) -> [`Config`], or all errors at once ([`Errors`]).
 //!
 //! ```text
-//! bgp peer overrides service attributes deprefer check health hooks metrics       a table each: its keys, each declared
+//! bgp peer overrides service attributes deprefer check health hooks metrics       one table each: its keys, each declared
 //!                                                                                 once, and the rules within it
-//! kind       the kinds of probes, a file each; endpoint: where they go; pattern
-//! table      the declaration of a table           keys    what it says to the documents
+//! kind       the kinds of checks, one file each; endpoint: what they connect to; pattern
+//! table      the declaration of a table           keys    its rows in the documents
 //! reader     one table, key by key: unknown and missing keys     value, address  one value: its type and rule
 //! writer     values as TOML                       error   how errors are printed
-//! encoding   octets as text                       syntax  TOML's own errors, and how much of a broken file can still be judged
-//! file       all tables together: read, used, written again      rules  what one table cannot know alone
-//! warnings   what is no error and seldom meant
+//! encoding   octets as text                       syntax  TOML's own errors, and the readable part of a broken file
+//! file       all tables together: read, used, written again      rules  rules that concern several tables
+//! warnings   values that are allowed but probably a mistake
 //! ```
 //!
 //! A new key is one line in its table.

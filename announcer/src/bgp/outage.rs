@@ -3,11 +3,11 @@
 //! Pure. The last learnt cause is kept until an event contradicts it. One cause is one line in the log, even if later tries end in
 //! other ways.
 //!
-//! | class of a reason | is shown | what contradicts it |
+//! | class of a reason | how it is shown | what contradicts it |
 //! |---|---|---|
-//! | learnt: a NOTIFICATION, a refused OPEN, packets dropped for their TTL | until it is contradicted | a session; another that is learnt; of OPEN and TTL: an OPEN that is accepted |
-//! | hung up: the connection was refused, closed or reset | alone, or behind what was learnt: many routers hang up for a while after an error | any other end |
-//! | plain: all others | before what was learnt | any other end |
+//! | learnt: a NOTIFICATION, a refused OPEN, packets dropped for their TTL | until it is contradicted | a session; another learnt cause; for OPEN and TTL: an accepted OPEN |
+//! | hung up: the connection was refused, closed or reset | alone, or after the learnt cause: many routers refuse connections for some time after an error | any other end |
+//! | plain: all others | before the learnt cause | any other end |
 
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};

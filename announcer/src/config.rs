@@ -1,6 +1,6 @@
 //! The configuration as the program uses it. A `Config` is always valid.
 //!
-//! Pure. Text -> `File` (as written, with spans) -> [`Config`], or all errors at once ([`Errors`]).
+//! Pure. Text -> `File` (as written, with spans) -> [`Config`], or all errors at once ([`ConfigErrors`]).
 //!
 //! ```text
 //! bgp peer overrides service attributes deprefer check health hooks metrics       one table each: its keys, each declared

@@ -37,6 +37,9 @@ use crate::view::View;
 const LAB: &str = "demo";
 /// How often the screen is drawn again.
 const FRAME: Duration = Duration::from_millis(100);
+/// How long a signal may take to arrive here after the script has ended. The terminal sends Ctrl-C to the programs of the script
+/// too, and the script ends when one of them does.
+const SIGNAL_DELAY: Duration = Duration::from_millis(200);
 /// How long cleaning up may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -137,11 +140,22 @@ fn watch(
                     return Ok(Some(Signal::SIGPIPE));
                 }
                 if over {
-                    return Ok(None);
+                    return Ok(signal_within(SIGNAL_DELAY, inputs));
                 }
             }
         }
     }
+}
+
+/// Waits for a signal, but no longer than `time`.
+fn signal_within(time: Duration, inputs: &Receiver<Input>) -> Option<Signal> {
+    let end = Instant::now() + time;
+    while let Ok(input) = inputs.recv_timeout(end.saturating_duration_since(Instant::now())) {
+        if let Input::Signal(signal) = input {
+            return Some(signal);
+        }
+    }
+    None
 }
 
 /// Cleans up after an interrupt. The script's thread may be at any step, and ends with this process.

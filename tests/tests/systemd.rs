@@ -256,7 +256,7 @@ fn reload(machine: &Machine) {
 }
 
 /// The script of a check or hook: each line is an attempt with its name. `$1` is the name of the program, and its parent is the
-/// daemon.
+/// daemon. Two runs may overlap, for two VIPs, so that each writes a file of its own.
 const TRY: &str = r#"#!/bin/sh
 daemon=${2-$PPID}
 may() { if sh -c "$2" sh "$daemon" >/dev/null 2>&1; then echo "$1"; fi; }
@@ -276,8 +276,8 @@ may() { if sh -c "$2" sh "$daemon" >/dev/null 2>&1; then echo "$1"; fi; }
 	may '+ write /tmp' 'f=$(mktemp) && mkdir $f.d && mv $f $f.d/x && rm -r $f.d'
 	may '+ use the network' 'curl -sf -m 5 -o /dev/null http://192.0.2.80/'
 	may '+ signal its own' 'sleep 9 & kill $!'
-} >/tmp/$1.new
-mv /tmp/$1.new /tmp/$1
+} >/tmp/$1.$$
+mv /tmp/$1.$$ /tmp/$1
 exit 0
 "#;
 

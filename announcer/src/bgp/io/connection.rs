@@ -12,7 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use crate::bgp::io::dial::{DialSuccess, broken};
+use crate::bgp::io::dial::{DialSuccess, tcp_failure};
 use crate::bgp::io::password::Md5Key;
 use crate::bgp::io::sockopt;
 use crate::bgp::outbox::Outbox;
@@ -116,7 +116,7 @@ impl Connection {
                 Ok(ReadResult::Octets)
             }
             Err(error) if again(&error) => Ok(ReadResult::Nothing),
-            Err(error) => Err(broken(&error)),
+            Err(error) => Err(tcp_failure(&error)),
         }
     }
 
@@ -137,7 +137,7 @@ impl Connection {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 // The next read returns the error again.
                 Err(_) if count > 0 => break,
-                Err(error) => return Err(broken(&error)),
+                Err(error) => return Err(tcp_failure(&error)),
             }
         }
         Ok(if count == 0 { ReadResult::Nothing } else { ReadResult::Octets })
@@ -150,7 +150,7 @@ impl Connection {
                 Ok(count) => self.outbox.took(count),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(broken(&error)),
+                Err(error) => return Err(tcp_failure(&error)),
             }
         }
         if self.outbox.outstanding() > 0 && self.waiting.is_none() {

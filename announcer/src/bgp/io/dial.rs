@@ -1,6 +1,6 @@
-//! A try to connect: from the route to the TCP connection.
+//! One attempt to connect to a peer: it reads the key, finds the route and the source address, and opens the TCP connection.
 //!
-//! Touches rtnetlink, sockets and the key's file. When it is dropped, nothing remains.
+//! Touches rtnetlink, sockets and the key's file. When the future is dropped, its sockets are closed, and nothing remains.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -32,30 +32,34 @@ pub(super) struct DialSuccess {
     pub(super) local: SocketAddr,
     /// The other end.
     pub(super) peer: SocketAddr,
-    /// What it uses of the host's network.
+    /// The addresses and the interface that it uses. When the network changes, they say whether the session can continue.
     pub(super) used: ConnectionPath,
     /// The addresses of the outgoing interface.
     pub(super) addresses: Vec<Address>,
-    /// How long the peer's kernel may acknowledge nothing.
+    /// How long the peer's kernel may acknowledge nothing before the connection counts as lost. The kernel's TCP keepalive probes
+    /// are set by it.
     pub(super) silence: Duration,
-    /// The key that signs its segments.
+    /// The TCP MD5 key that signs its segments (RFC 2385).
     pub(super) key: Option<Md5Key>,
-    /// The families all of whose VIPs are on the host.
+    /// The families all of whose VIPs are on the host. Graceful restart in our OPEN says that their forwarding state was kept
+    /// (RFC 4724 §3).
     pub(super) kept: BTreeSet<Family>,
-    /// The clues of the try.
+    /// What was observed during the attempt, for the hint about a later failure.
     pub(super) clues: Clues,
 }
 
-/// A failed try, with its clues.
+/// A failed attempt, with what was observed during it.
 pub(super) struct DialFailure {
     pub(super) failure: TcpFailure,
     pub(super) clues: Clues,
 }
 
-/// The part of a try's time that is kept for collecting clues.
-const LOOK: Duration = Duration::from_millis(500);
+/// The part of an attempt's time that is reserved for collecting clues: one half before it, the other half after a failure.
+const CLUES_TIME: Duration = Duration::from_millis(500);
 
-/// Connects to the peer from an address that is no VIP; it ends a little before `patience` is over.
+/// Connects to the peer from an address that is no VIP. The TCP connection is given up so early that the clues can still be read
+/// before `patience` is over. `patience` does not limit the reading of the key and the queries of the kernel before it: the caller
+/// drops the future when its own timer ends.
 pub(super) async fn dial(
     files: Files,
     peer: Arc<PeerConfig>,
@@ -65,8 +69,9 @@ pub(super) async fn dial(
     let mut clues = Clues::default();
     let before = counters(&files).await;
     let mut next = None;
-    let tried = attempt(&files, &peer, &vips, patience.saturating_sub(LOOK), &mut clues, &mut next).await;
-    match tried {
+    let attempted =
+        attempt(&files, &peer, &vips, patience.saturating_sub(CLUES_TIME), &mut clues, &mut next).await;
+    match attempted {
         Ok(dialed) => Ok(DialSuccess { clues, ..dialed }),
         Err(failure) => {
             if let Some((next, interface)) = next {
@@ -80,10 +85,12 @@ pub(super) async fn dial(
 
 /// Reads the kernel counters; returns no counters if that takes too long.
 async fn counters(files: &Files) -> NetstatCounters {
-    timeout(LOOK / 2, NetstatCounters::read(files)).await.unwrap_or_default()
+    timeout(CLUES_TIME / 2, NetstatCounters::read(files)).await.unwrap_or_default()
 }
 
-/// Makes the try. It sets `next` to the next host on the way and the interface towards it, when both are known.
+/// Makes the attempt. As soon as the route is known, it sets `next` to the next host on the way (the router, or the peer itself if
+/// it is on the link) and the index of the interface towards it. `patience` limits only the TCP connection. The clues are in
+/// `clues`, also after a failure, so those of the result are empty.
 async fn attempt(
     files: &Files,
     peer: &PeerConfig,
@@ -96,24 +103,25 @@ async fn attempt(
         Some(file) => {
             let key =
                 password::read(files, file).await.map_err(|error| TcpFailure::Password(error.to_string()))?;
-            clues.key = key.oddity();
+            clues.key = key.oddity(); // text in it that is probably a mistake
             Some(key)
         }
         None => None,
     };
     let (address, route) = locate(peer, None).await?;
     clues.location = if route.via.is_some() { PeerLocation::Routed } else { PeerLocation::OnLink };
-    let end = end(address, peer.port, route.interface);
+    let peer_socket = socket_address(address, peer.port, route.interface);
     let avoided = Arc::clone(&vips.borrow());
-    let chosen = path::source(end, peer.interface.as_deref(), route, &avoided).await;
-    let (choice, addresses) = chosen.map_err(|error| broken(&error))?;
+    let chosen = path::source(peer_socket, peer.interface.as_deref(), route, &avoided).await;
+    let (choice, addresses) = chosen.map_err(|error| tcp_failure(&error))?;
+    // The configured address, or the one that was chosen; none if there are only VIPs.
     let source = peer.source_address.or(choice).ok_or(TcpFailure::NoSource(route.source))?;
     clues.source = Some(source);
     *next = Some((route.via.unwrap_or(address), route.interface));
 
     let (began, silence) = (Instant::now(), silence(peer.hold_time));
     let wants = SocketOptions {
-        peer: end,
+        peer: peer_socket,
         silence,
         mss: peer.tcp_mss,
         // RFC 5082 §3: a packet of 255 loses one at each router on the way.
@@ -121,15 +129,16 @@ async fn attempt(
         interface: peer.interface.as_deref(),
         key: key.as_ref(),
     };
-    match patient(patience, connect(&wants, self::end(source, 0, route.interface))).await {
+    let source_socket = socket_address(source, 0, route.interface);
+    match limited(patience, connect(&wants, source_socket)).await {
         Ok(Ok(stream)) => {
-            let local = stream.local_addr().map_err(|error| broken(&error))?;
+            let local = stream.local_addr().map_err(|error| tcp_failure(&error))?;
             let used = ConnectionPath {
                 peer: address,
                 local: local.ip(),
                 interface: route.interface,
                 own: addresses.iter().any(|ours| ours.ip == local.ip()),
-                assigned: false,
+                assigned: false, // not known yet: the first comparison with the network sets it
                 pinned: peer.source_address.is_some(),
             };
             // The OPEN must be true at the time when it is sent. VIPs whose presence is not known count as missing.
@@ -138,7 +147,7 @@ async fn attempt(
             Ok(DialSuccess {
                 stream,
                 local,
-                peer: end,
+                peer: peer_socket,
                 used,
                 addresses,
                 silence,
@@ -153,18 +162,18 @@ async fn attempt(
     }
 }
 
-/// Finds the peer's current address and the way to it. `known` has the default gateway and its interface, if they do not have to be
-/// looked up.
+/// Finds the peer's current address and the way to it. `known` has the default gateway and the index of its interface, if the
+/// caller knows that the default route has not changed: the query for it reads all routes.
 pub(super) async fn locate(
     peer: &PeerConfig,
     known: Option<(IpAddr, u32)>,
 ) -> Result<(IpAddr, Path), TcpFailure> {
-    let broken = |error| broken(&error);
+    let tcp_failure = |error| tcp_failure(&error);
     let over = match &peer.interface {
         Some(name) => Some(
             path::interface(name)
                 .await
-                .map_err(broken)?
+                .map_err(tcp_failure)?
                 .ok_or_else(|| TcpFailure::NoInterface(name.clone()))?,
         ),
         None => None,
@@ -173,20 +182,21 @@ pub(super) async fn locate(
         PeerAddress::Ip(address) => (address, over),
         PeerAddress::DefaultGateway => match known {
             Some((address, interface)) => (address, Some(interface)),
-            None => path::gateway(over).await.map_err(broken)?.ok_or(TcpFailure::NoGateway)?,
+            None => path::gateway(over).await.map_err(tcp_failure)?.ok_or(TcpFailure::NoGateway)?,
         },
     };
-    Ok((address, path::towards(address, over).await.map_err(|error| no_route(&error))?))
+    Ok((address, path::towards(address, over).await.map_err(|error| route_failure(&error))?))
 }
 
-/// How long the peer's kernel may acknowledge nothing: the hold time, or half a minute if the hold time is zero.
+/// How long the peer's kernel may acknowledge nothing before the connection counts as lost: the hold time, or half a minute if the
+/// hold time is zero.
 pub(super) fn silence(hold_time: Duration) -> Duration {
     if hold_time.is_zero() { Duration::from_secs(30) } else { hold_time }
 }
 
-/// Waits for at most `limit`. If the process was stopped, an event that arrived during that time still counts, even if it is
-/// handled late.
-async fn patient<T>(limit: Duration, future: impl Future<Output = T>) -> Result<T, Elapsed> {
+/// Waits for at most `limit`. If this process did not run for a while (SIGSTOP, a suspended host), an event that arrived during
+/// that time still counts, even if it is handled late.
+async fn limited<T>(limit: Duration, future: impl Future<Output = T>) -> Result<T, Elapsed> {
     let mut future = std::pin::pin!(future);
     match timeout(limit, &mut future).await {
         Ok(result) => Ok(result),
@@ -198,56 +208,57 @@ async fn patient<T>(limit: Duration, future: impl Future<Output = T>) -> Result<
     }
 }
 
+/// The state of the next host in ARP or ND; unknown if the query fails or takes too long.
 async fn neighbour(next: IpAddr, interface: u32) -> Neighbour {
-    let known = timeout(LOOK / 2, path::neighbour(next, interface)).await;
-    // If this fails, the try does not fail because of it.
+    let known = timeout(CLUES_TIME / 2, path::neighbour(next, interface)).await;
     known.ok().and_then(Result::ok).unwrap_or_default()
 }
 
-/// An end of a connection; a link-local one needs its interface.
-fn end(ip: IpAddr, port: u16, interface: u32) -> SocketAddr {
+/// The socket address of one end of a connection. A link-local address needs its interface's index as the scope.
+fn socket_address(ip: IpAddr, port: u16, interface: u32) -> SocketAddr {
     match ip {
         IpAddr::V6(v6) if v6.is_unicast_link_local() => SocketAddrV6::new(v6, port, 0, interface).into(),
         IpAddr::V4(_) | IpAddr::V6(_) => SocketAddr::new(ip, port),
     }
 }
 
+/// Opens a socket with these options, binds it to `source`, and connects.
 async fn connect(wants: &SocketOptions<'_>, source: SocketAddr) -> Result<TcpStream, TcpFailure> {
     let open = || {
         let socket = Socket::new(Domain::for_address(wants.peer), Type::STREAM, Some(Protocol::TCP))?;
         sockopt::prepare(&socket, wants)?;
         io::Result::Ok(socket)
     };
-    let socket = open().map_err(|error| broken(&error))?;
+    let socket = open().map_err(|error| tcp_failure(&error))?;
     socket.bind(&source.into()).map_err(|error| {
         let missing = error.kind() == io::ErrorKind::AddrNotAvailable;
-        if missing { TcpFailure::SourceMissing(source.ip()) } else { broken(&error) }
+        if missing { TcpFailure::SourceMissing(source.ip()) } else { tcp_failure(&error) }
     })?;
     let connected = TcpSocket::from_std_stream(socket.into()).connect(wants.peer).await;
     connected.map_err(|error| {
-        let failure = broken(&error);
+        let failure = tcp_failure(&error);
         // There is a route, so the error comes from an ICMP message.
         if failure == TcpFailure::NoRoute { TcpFailure::Unreachable } else { failure }
     })
 }
 
-/// The meaning of an error from the routing table. Routes of the types `unreachable`, `prohibit` and `blackhole` have their own
+/// Converts an error of the query for the route. Routes of the types `unreachable`, `prohibit` and `blackhole` have their own
 /// errors.
 #[allow(clippy::wildcard_enum_match_arm, reason = "the list of kinds is open")]
-fn no_route(error: &io::Error) -> TcpFailure {
+fn route_failure(error: &io::Error) -> TcpFailure {
     match error.kind() {
         io::ErrorKind::NetworkUnreachable
         | io::ErrorKind::HostUnreachable
         | io::ErrorKind::PermissionDenied
         | io::ErrorKind::InvalidInput => TcpFailure::NoRoute,
         io::ErrorKind::AddrNotAvailable => TcpFailure::NoAddress,
-        _ => broken(error),
+        _ => tcp_failure(error),
     }
 }
 
-/// The meaning of a connection's error.
+/// Converts an error of a connection, or of a query of the kernel that has no meaning of its own.
 #[allow(clippy::wildcard_enum_match_arm, reason = "the list of kinds is open")]
-pub(super) fn broken(error: &io::Error) -> TcpFailure {
+pub(super) fn tcp_failure(error: &io::Error) -> TcpFailure {
     match error.kind() {
         io::ErrorKind::ConnectionRefused => TcpFailure::Refused,
         io::ErrorKind::NetworkUnreachable => TcpFailure::NoRoute,

@@ -1,7 +1,8 @@
-//! Opens a TCP connection from the VIP to the VIP, and explains its errors.
+//! Opens the TCP connection of a probe, from the VIP to the VIP, and converts its errors.
 //!
 //! Touches the network. The socket is bound to the VIP, so that a probe fails when the VIP is not on this host, and never reaches
-//! another host that has it. For a fixed target, the kernel chooses the source.
+//! another host that has it. If the check has a `target` in its configuration, the probe connects to that address instead, and the
+//! kernel chooses the source address.
 
 use std::io;
 use std::net::SocketAddr;
@@ -12,24 +13,27 @@ use super::result::{self, ProbeError, of_kernel};
 use crate::config::endpoint::Endpoint;
 use crate::health::outcome::{Reason, Shortage};
 
-/// Connects.
+/// Connects to the endpoint. It has no time limit of its own; the caller limits the whole probe.
 ///
 /// # Errors
 ///
-/// The error of the kernel, as an error of a probe.
+/// See [`probe_error`].
 pub(super) async fn connect(endpoint: &Endpoint) -> Result<TcpStream, ProbeError> {
-    try_connect(endpoint).await.map_err(|error| meaning(endpoint, &error))
+    try_connect(endpoint).await.map_err(|error| probe_error(endpoint, &error))
 }
 
-/// The meaning of a socket's error for an endpoint.
-pub(super) fn meaning(endpoint: &Endpoint, error: &io::Error) -> ProbeError {
+/// Converts an error of the probe's socket, from connecting, reading or writing. A shortage of this host is not a failure of the
+/// server: the probe counts as skipped, neither passed nor failed.
+pub(super) fn probe_error(endpoint: &Endpoint, error: &io::Error) -> ProbeError {
     match of_kernel(error) {
-        // If the socket is not bound to a VIP, the error means that no port was free.
+        // EADDRNOTAVAIL of a bound socket means that the VIP is not on this host. A socket that is not bound to a VIP gets it when
+        // no local port is free.
         Some(ProbeError::Fail(Reason::VipMissing)) if endpoint.from.is_none() => {
             ProbeError::Skip(Shortage::Ports)
         }
-        Some(trouble) => trouble,
-        None => ProbeError::Fail(result::refused(error)),
+        Some(error) => error,
+        // The error has no error number, so it did not come from a system call.
+        None => ProbeError::Fail(result::kernel_reason(error)),
     }
 }
 

@@ -77,7 +77,7 @@ fn meaning(error: &io::Error) -> ProbeError {
     }
     ProbeError::Fail(match errno {
         Some(Errno::ENOENT | Errno::ENOTDIR) => Failure::Missing.into(),
-        Some(_) | None => result::refused(error),
+        Some(_) | None => result::kernel_reason(error),
     })
 }
 

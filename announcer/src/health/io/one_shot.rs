@@ -1,6 +1,6 @@
 //! Runs each check of a service once, for `announcer check`, without a daemon.
 //!
-//! Touches the same things as the probes.
+//! Touches what the kinds of checks touch: the network, files, and programs that it starts.
 
 use std::net::IpAddr;
 
@@ -16,40 +16,43 @@ use crate::health::{Target, hint};
 pub struct CheckResult {
     /// The VIP that was probed.
     pub vip: IpAddr,
-    /// The check, by name.
+    /// The name of the check.
     pub check: String,
-    /// The outcome.
+    /// Whether the probe passed, failed or was skipped, and why.
     pub outcome: Outcome,
-    /// The hint, if there is one.
+    /// What a person should check after a failure; `None` for a pass, and where the outcome says enough.
     pub hint: Option<String>,
 }
 
-/// Runs all probes at the same time. The results are in the order of the configuration, one VIP after the other.
+/// Probes each VIP of the service once by each of its checks. All probes run at the same time, and each is limited by the `timeout`
+/// of its check. The results are sorted by VIP and then by check, both in the order of the configuration.
 ///
 /// # Errors
-/// When there is no runtime for it.
+/// When the tokio runtime cannot be made. A failed probe is no error: it is the outcome of its result.
 pub fn run(service: &ServiceConfig) -> std::io::Result<Vec<CheckResult>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let seen = runtime.block_on(async {
+    let results = runtime.block_on(async {
         let prober = Prober::new(Files::new());
-        let mut asked = Vec::new();
+        let mut running = Vec::new();
         for vip in &service.vips {
             for (index, check) in service.checks.iter().enumerate() {
                 let target =
                     Target { service: service.name.clone(), vip: *vip, check: index, config: check.clone() };
                 let prober = prober.clone();
-                asked.push((*vip, check, tokio::spawn(async move { probe::once(&prober, &target).await })));
+                running.push((*vip, check, tokio::spawn(async move { probe::once(&prober, &target).await })));
             }
         }
-        let mut seen = Vec::new();
-        for (vip, check, outcome) in asked {
+        let mut results = Vec::new();
+        for (vip, check, outcome) in running {
+            // An error here means that the probe panicked; then there is no result for it.
             if let Ok(outcome) = outcome.await {
                 let hint = hint::of(check, vip, &outcome);
-                seen.push(CheckResult { vip, check: check.name.clone(), outcome, hint });
+                results.push(CheckResult { vip, check: check.name.clone(), outcome, hint });
             }
         }
-        seen
+        results
     });
-    runtime.shutdown_background(); // a file system that hangs must not delay the end
-    Ok(seen)
+    // Does not wait for threads that still read from a file system that hangs, so that the command ends in time.
+    runtime.shutdown_background();
+    Ok(results)
 }

@@ -64,8 +64,8 @@ pub(super) fn outcome(
 /// The text for an error that should have a kernel error number, but has none.
 const NO_ERRNO: &str = "the kernel refused it, and gave no reason";
 
-/// Why the kernel refused something.
-pub(super) fn refused(error: &io::Error) -> Reason {
+/// The reason for an error of a system call that has no reason of its own: its error number.
+pub(super) fn kernel_reason(error: &io::Error) -> Reason {
     error.raw_os_error().map_or(Reason::Other(NO_ERRNO), |errno| Reason::Os(Errno::from_raw(errno)))
 }
 

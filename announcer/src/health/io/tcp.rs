@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::connect::{connect, meaning};
+use super::connect::{connect, probe_error};
 use super::prober::Prober;
 use super::result::{self, ProbeError};
 use crate::config::endpoint::Endpoint;
@@ -69,7 +69,7 @@ impl TcpProbe {
         *waiting = TimeoutPhase::Answer;
         let said = stream.write_all(self.send.as_bytes()).await;
         let Some(expect) = &self.expect else {
-            said.map_err(|error| meaning(&self.endpoint, &error))?;
+            said.map_err(|error| probe_error(&self.endpoint, &error))?;
             finish(&stream);
             return Ok(Answer::Connected);
         };
@@ -82,7 +82,7 @@ impl TcpProbe {
                 Ok(0) => return Err(unexpected(came)),
                 Ok(_) => {}
                 Err(_) if !came.is_empty() => return Err(unexpected(came)),
-                Err(error) => return Err(meaning(&self.endpoint, &error)),
+                Err(error) => return Err(probe_error(&self.endpoint, &error)),
             }
         }
         finish(&stream);

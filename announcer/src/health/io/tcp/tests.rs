@@ -210,7 +210,9 @@ async fn a_target_is_asked_from_wherever_the_kernel_likes() {
     server.tcp.endpoint.from = None;
     assert_eq!(text_of(&server.tcp.probe().await), "pass: connected");
     assert_ne!(server.ended.recv().await.unwrap().from, vip(7));
-    let none =
-        meaning(&server.tcp.endpoint, &io::Error::from_raw_os_error(nix::errno::Errno::EADDRNOTAVAIL as i32));
+    let none = probe_error(
+        &server.tcp.endpoint,
+        &io::Error::from_raw_os_error(nix::errno::Errno::EADDRNOTAVAIL as i32),
+    );
     assert_eq!(none, ProbeError::Skip(Shortage::Ports));
 }

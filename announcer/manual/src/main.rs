@@ -37,10 +37,10 @@ fn main() -> Result<()> {
     write(&dir.join("man5"), "announcer.toml.5", &pages::configuration()?)
 }
 
-/// Writes a page for a program, and one for each of its subcommands.
+/// Writes a page for a program, and one for each of its subcommands that `--help` lists. They go directly into `dir`.
 fn commands(dir: &Path, program: Command) -> Result<()> {
     let mut program = program.disable_help_subcommand(true);
-    program.build();
+    program.build(); // gives each subcommand its display name, such as `announcer-run`
     let subcommands: Vec<Command> =
         program.get_subcommands().filter(|one| !one.is_hide_set()).cloned().collect();
     for subcommand in &subcommands {
@@ -54,6 +54,7 @@ fn commands(dir: &Path, program: Command) -> Result<()> {
     )
 }
 
+/// Writes the completions of a program, one file for each shell, into a folder of `dir` with the shell's name.
 fn completions(dir: &Path, mut program: Command) -> Result<()> {
     let name = program.get_name().to_owned();
     for (shell, folder) in [(Shell::Bash, "bash"), (Shell::Zsh, "zsh"), (Shell::Fish, "fish")] {
@@ -67,6 +68,7 @@ fn completions(dir: &Path, mut program: Command) -> Result<()> {
     Ok(())
 }
 
+/// Writes a file, and makes its folder if it does not exist.
 fn write(dir: &Path, name: &str, text: &[u8]) -> Result<()> {
     fs::create_dir_all(dir).with_context(|| format!("cannot make `{}`", dir.display()))?;
     let path = dir.join(name);

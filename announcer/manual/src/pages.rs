@@ -17,7 +17,7 @@ const EXIT_STATUS: &[(&str, &str)] = &[
     ("2", "Usage or configuration; nothing was done."),
 ];
 
-/// The files that both programs read and write.
+/// The files of announcer and dsr-setup together, the same list on each page: dsr-setup does not use the drains.
 const FILES: &[(&str, &str)] = &[
     ("/etc/announcer/announcer.toml", "The configuration, announcer.toml(5)."),
     ("/run/announcer/control.sock", "The control socket of the daemon, for root and group announcer."),
@@ -30,11 +30,13 @@ pub(crate) fn file_name(command: &Command) -> String {
     format!("{}.8", name(command))
 }
 
+/// The name of a command with the program before it, such as `announcer-run`; for a program its own name.
 fn name(command: &Command) -> &str {
     command.get_display_name().unwrap_or_else(|| command.get_name())
 }
 
-/// The page of a program or of one of its subcommands. `subcommands` are the subcommands that have their own page.
+/// The page of a program or of one of its subcommands, in roff. `program` is the name of the program. `subcommands` are the
+/// subcommands of `command` that have their own page; none for a subcommand.
 pub(crate) fn command(command: Command, program: &str, subcommands: &[Command]) -> io::Result<Vec<u8>> {
     let source = format!("announcer {}", env!("CARGO_PKG_VERSION"));
     let own = name(&command).to_owned();
@@ -56,13 +58,14 @@ pub(crate) fn command(command: Command, program: &str, subcommands: &[Command]) 
     let mut see: Vec<String> = pages.into_iter().chain(others).collect();
     see.push("announcer.toml(5)".to_owned());
     see.retain(|page| *page != format!("{own}(8)"));
-    let mut known = std::collections::BTreeSet::new();
-    see.retain(|page| known.insert(page.clone()));
+    let mut listed = std::collections::BTreeSet::new();
+    see.retain(|page| listed.insert(page.clone())); // each page once, in this order
     roff.control("SH", ["SEE ALSO"]).text([roman(see.join(", "))]);
     roff.to_writer(&mut text)?;
     Ok(text)
 }
 
+/// Adds a section with a paragraph for each row: the term in bold, its meaning below it.
 fn table(roff: &mut Roff, title: &str, rows: &[(&str, &str)]) {
     roff.control("SH", [title]);
     for (term, meaning) in rows {
@@ -70,7 +73,7 @@ fn table(roff: &mut Roff, title: &str, rows: &[(&str, &str)]) {
     }
 }
 
-/// announcer.toml(5).
+/// The page announcer.toml(5), in roff: a section for each table of the configuration, with its keys.
 pub(crate) fn configuration() -> io::Result<Vec<u8>> {
     let mut roff = Roff::default();
     let source = format!("announcer {}", env!("CARGO_PKG_VERSION"));
@@ -83,6 +86,7 @@ pub(crate) fn configuration() -> io::Result<Vec<u8>> {
         "The file is TOML. Times are strings with a unit, as in \"250ms\", \"9s\" or \"1m\". A key or table that is not \
          listed here is refused. announcer-validate(8) says all that is wrong with a file, and changes nothing.",
     )]);
+    // The file itself is a section without a header. It has only tables, which are sections of their own.
     for section in FILE.all().into_iter().filter(|section| !section.header.is_empty()) {
         roff.control("SH", [section.header]).text([roman(section.doc)]);
         for key in section.keys().filter(|key| key.section().is_none()) {
@@ -100,6 +104,7 @@ pub(crate) fn configuration() -> io::Result<Vec<u8>> {
     Ok(text)
 }
 
+/// Adds a paragraph for a key: its name, its default or an example, and its meaning. Nothing for a table.
 fn key(roff: &mut Roff, key: &Key) {
     let (value, what) = match key.need {
         Need::Required(example) => (example, "required; for example"),
@@ -119,7 +124,8 @@ fn key(roff: &mut Roff, key: &Key) {
     roff.text([roman(key.doc.replace('`', ""))]);
 }
 
-/// The smallest valid file: every required key.
+/// A short valid file: each table with its required keys, and the first key of those of which one is required. Only tables that may
+/// occur at most once and are optional are left out. `[[service]]` is included, although a file without it is valid.
 fn example() -> String {
     let table = |section: &&Section| {
         let mut one_of = false;
@@ -138,6 +144,7 @@ fn example() -> String {
         format!("{}\n{}", section.header, section.keys().filter_map(line).collect::<String>())
     };
     let tables = FILE.all();
+    // Whether the table is optional and may occur at most once.
     let optional = |section: &Section| {
         let mut keys = tables.iter().flat_map(|table| table.keys());
         keys.any(|key| matches!(key.need, Need::OptionalTable(table) if table.header == section.header))

@@ -25,10 +25,12 @@ use announcer::model::{Asn, Family, PeerAsn};
 use announcer::program::StartError;
 use announcer::rib::NotSent;
 
+/// The root folder of the repository.
 fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
+/// The text of a file in docs/.
 fn document(name: &str) -> String {
     std::fs::read_to_string(repository().join("docs").join(name)).unwrap()
 }
@@ -149,14 +151,15 @@ fn alerts_ask_for_metrics_that_there_are() {
     }
 }
 
-/// The list below the heading in docs/metrics.md has each word of a label, and no other word.
+/// Checks that the list below the heading in docs/metrics.md has these values of a metric's label in backticks, and no other text
+/// in backticks.
 fn words_are_listed(heading: &str, words: impl IntoIterator<Item = &'static str>) {
     let text = document("metrics.md");
     let listed = below(&text, heading).lines().skip_while(|line| !line.starts_with("- "));
     let listed: BTreeSet<String> = listed
         .flat_map(|line| line.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>())
         .collect();
-    assert_eq!(listed, said(words.into_iter().map(str::to_owned)), "docs/metrics.md, {heading}");
+    assert_eq!(listed, set_of(words.into_iter().map(str::to_owned)), "docs/metrics.md, {heading}");
 }
 
 #[test]
@@ -174,7 +177,7 @@ fn the_examples_in_the_documents_are_good_configurations() {
     }
 }
 
-/// The texts in backticks in the first cells of a table.
+/// The texts in backticks in the first cells of the tables below a heading of docs/operations.md.
 fn listed(heading: &str) -> BTreeSet<String> {
     let text = document("operations.md");
     let between =
@@ -183,13 +186,15 @@ fn listed(heading: &str) -> BTreeSet<String> {
     below(&text, heading).lines().filter_map(cell).collect()
 }
 
-fn said(all: impl IntoIterator<Item = String>) -> BTreeSet<String> {
+/// The texts as a set, for the comparison with a document.
+fn set_of(all: impl IntoIterator<Item = String>) -> BTreeSet<String> {
     all.into_iter().collect()
 }
 
 // Each of the lists below has a `match` without `_`. A new variant does not compile until it is added there, and the test fails
 // until it is in the list and in the document.
 
+/// How long a probe has taken, or how long a VIP has to wait, in the examples.
 const TOOK: Duration = Duration::from_millis(12);
 
 #[test]
@@ -232,6 +237,7 @@ fn every_standing_of_a_vip_is_explained() {
         Standing::NotAnnounced(NotAnnouncedReason::Waiting(DampingWait::Delay(TOOK))),
         Standing::NotAnnounced(NotAnnouncedReason::Waiting(DampingWait::Flapping(flapping))),
     ];
+    // The streaks of the evidence are not in this `match`: a new streak has to be added to the list by hand.
     for standing in &all {
         match standing {
             Standing::Announced | Standing::Drained(_) => {}
@@ -254,7 +260,7 @@ fn every_standing_of_a_vip_is_explained() {
         }
     }
     words_are_listed("## Why a VIP has its standing", all.iter().map(Standing::label));
-    assert_eq!(listed("### Of a VIP"), said(all.iter().map(Standing::to_string)));
+    assert_eq!(listed("### Of a VIP"), set_of(all.iter().map(Standing::to_string)));
 }
 
 #[test]
@@ -266,7 +272,8 @@ fn every_outcome_of_a_probe_is_explained() {
             StartError::Kernel(_) | StartError::NotExecutable | StartError::NoInterpreter(_) => {}
             StartError::CarriageReturn(_) | StartError::InterpreterDenied(_) | StartError::NoLoader(_) => {}
             StartError::NoProgram => {}
-            // These have their own reasons.
+            // `NoProcess` is a shortage, `NoUser` and `MayNotSwitch` have their own variants of `exec::Failure`, and `Other` can
+            // have any text.
             StartError::NoProcess
             | StartError::NoUser(_)
             | StartError::MayNotSwitch
@@ -330,7 +337,7 @@ fn every_outcome_of_a_probe_is_explained() {
     let flaws = Flaw::examples();
     words_are_listed("## What is wrong with a certificate", flaws.iter().map(Flaw::label));
     let all = all.chain(kind::Warning::examples().into_iter().map(|warning| warning.to_string()));
-    assert_eq!(listed("### Of a probe"), said(all));
+    assert_eq!(listed("### Of a probe"), set_of(all));
 }
 
 #[test]
@@ -400,7 +407,7 @@ fn every_reason_of_a_session_that_is_down_is_explained() {
         }
     }
     words_are_listed("## Why a session is down", all.iter().map(DownReason::label));
-    assert_eq!(listed("### Of a peer"), said(all.iter().map(DownReason::to_string)));
+    assert_eq!(listed("### Of a peer"), set_of(all.iter().map(DownReason::to_string)));
 }
 
 #[test]
@@ -416,7 +423,7 @@ fn every_reason_to_withhold_a_family_is_explained() {
             | NotSent::NoNextHop(Family::V4 | Family::V6) => {}
         }
     }
-    assert_eq!(listed("### Of a family at one peer"), said(all.iter().map(NotSent::to_string)));
+    assert_eq!(listed("### Of a family at one peer"), set_of(all.iter().map(NotSent::to_string)));
 }
 
 /// Every link to a file of this repository leads to an existing file.
@@ -444,6 +451,7 @@ fn links_lead_somewhere() {
     assert!(links > 10);
 }
 
+/// Adds the path of each Rust file below the folder to `found`, except in folders named `target`.
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();

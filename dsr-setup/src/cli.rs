@@ -99,7 +99,7 @@ struct Order {
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
-    /// There is no configuration.
+    /// The configuration file does not exist, or cannot be read.
     #[error("cannot read `{}`: {error}{}", path.display(), hint(error))]
     ConfigFile {
         /// The path of the file.
@@ -126,7 +126,7 @@ pub enum Failure {
         /// How many steps after it were not done.
         after: usize,
     },
-    /// A running daemon holds VIPs that should be removed.
+    /// A running daemon holds VIPs that the steps affect: VIPs that are removed, or all if the ARP settings are restored.
     #[error(
         "announcer runs and holds {}: it would put {} back; stop it first, by `systemctl stop announcer`, or `--force`",
         join(.0), if .0.len() == 1 { "it" } else { "them" }
@@ -170,6 +170,7 @@ impl Failure {
     }
 }
 
+/// What to do about a configuration file that does not exist.
 fn hint(error: &io::Error) -> &'static str {
     if error.kind() == io::ErrorKind::NotFound {
         "; name another by `--config`, or VIPs by `--vip`"
@@ -178,6 +179,7 @@ fn hint(error: &io::Error) -> &'static str {
     }
 }
 
+/// The end of a message: how many steps after the failed one were not done.
 fn not_done(steps: usize) -> String {
     match steps {
         0 => String::new(),
@@ -235,6 +237,7 @@ pub async fn run(cli: Cli) -> Result<ExitCode, Failure> {
 }
 
 impl Order {
+    /// Writes or removes the drop-in of each unit, and prints the path of each that has changed.
     fn carry_out(self) -> Result<ExitCode, Failure> {
         let mut is_changed = false;
         for unit in &self.units {
@@ -256,6 +259,7 @@ impl Order {
 }
 
 impl VipSource {
+    /// The VIPs of the command line, otherwise those of the configuration file.
     fn vips(self) -> Result<BTreeSet<IpAddr>, Failure> {
         if !self.vips.is_empty() {
             return Ok(self.vips.into_iter().collect());
@@ -272,6 +276,7 @@ async fn observe(host: &Host) -> Result<HostState, Failure> {
     host.observe().await.map_err(Failure::Observe)
 }
 
+/// Whether the VIP is on `lo` and another program has put it there.
 fn is_foreign(observed: &HostState, vip: IpAddr) -> bool {
     observed.lo.addresses.iter().any(|on_lo| on_lo.net.addr() == vip && on_lo.owner == Owner::Foreign)
 }
@@ -284,6 +289,8 @@ fn warn(observed: &HostState, vips: &BTreeSet<IpAddr>) {
     }
 }
 
+/// An error if a running daemon holds VIPs that these steps affect: those that are removed, and all of them if ARP settings are
+/// restored. If no daemon listens at `socket`, it is no error.
 async fn refuse_if_held(steps: &[Step], socket: &Path) -> Result<(), Failure> {
     let held =
         announcer::held(socket).await.map_err(|error| Failure::Ask { socket: socket.to_owned(), error })?;
@@ -291,6 +298,8 @@ async fn refuse_if_held(steps: &[Step], socket: &Path) -> Result<(), Failure> {
     if in_use.is_empty() { Ok(()) } else { Err(Failure::InUse(in_use)) }
 }
 
+/// Does the steps in order, and prints each when it is done. It stops at the first that fails. `NotRecorded` means that the step
+/// was done, but the state file could not be written.
 async fn carry_out(host: &Host, steps: Vec<Step>) -> Result<ExitCode, Failure> {
     if !steps.is_empty() {
         host::permitted().map_err(Failure::NotPermitted)?;

@@ -8,11 +8,13 @@ use crate::plan::{ArpSetting, Sysctl};
 
 const CONF: &str = "/proc/sys/net/ipv4/conf";
 
+/// The file of a setting, such as `/proc/sys/net/ipv4/conf/eth0/arp_ignore`.
 fn path(sysctl: &Sysctl) -> String {
     format!("{CONF}/{}/{}", sysctl.interface, sysctl.knob.name())
 }
 
-/// Both settings of `all`, `default` and every interface. An interface that is removed during the read is left out.
+/// The values of both settings (`arp_ignore` and `arp_announce`) of `all`, `default` and every interface. An interface that is
+/// removed during the read is left out. `all` cannot be removed, so a missing file of it is an error.
 pub fn read_all() -> Result<BTreeMap<Sysctl, i32>, Error> {
     let failed = |path: &str| {
         let path = path.to_owned();
@@ -37,7 +39,7 @@ pub fn read_all() -> Result<BTreeMap<Sysctl, i32>, Error> {
     Ok(all)
 }
 
-/// Writes one setting.
+/// Writes one setting at once. It does not read or record the old value; the caller does that.
 pub fn write(sysctl: &Sysctl, value: i32) -> Result<(), Error> {
     let path = path(sysctl);
     let Err(error) = std::fs::write(&path, value.to_string()) else { return Ok(()) };

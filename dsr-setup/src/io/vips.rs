@@ -32,10 +32,13 @@ pub(super) const LO: u32 = 1;
 /// How many requests are sent at the same time. The kernel answers each at once, and the answers have to fit into the socket's
 /// buffer.
 const REQUESTS: usize = 64;
+/// How long [`Vips::add`] waits for the routes of the new IPv6 addresses.
 const ROUTE_PATIENCE: Duration = Duration::from_secs(1);
 /// How often to check for addresses that were removed again, while waiting for their routes.
 const GONE_POLL: Duration = Duration::from_millis(20);
+/// How often to check whether the route of a new IPv6 address is there.
 const ROUTE_POLL: Duration = Duration::from_millis(1);
+/// The label of an IPv4 address that is ours. IPv6 addresses have no labels.
 const LABEL: &str = "lo:vip";
 /// The lifetime, in seconds, of an address that never ends.
 const FOR_EVER: u32 = u32::MAX;
@@ -51,7 +54,7 @@ pub struct Vips {
 pub enum AddResult {
     /// The address was added with our mark.
     Added,
-    /// The address existed already and was not changed, for every owner.
+    /// The address existed already, whoever had added it, and was not changed.
     AlreadyThere,
 }
 
@@ -72,10 +75,11 @@ pub fn connect() -> Result<(impl Future<Output = ()> + Send + 'static, Vips), Er
 }
 
 impl Vips {
-    /// Reads `lo` and every address on it from the kernel. `recorded` has our addresses according to the state file. They count
-    /// only if the kernel stores no marks.
+    /// Reads from the kernel `lo`, every address on it, and the addresses of the other interfaces. `recorded` has our addresses
+    /// according to the state file. They count only if the kernel stores no marks.
     pub async fn observe(&self, recorded: &BTreeSet<IpAddr>) -> Result<Loopback, Error> {
-        let all = self.handle.address().get().execute().try_collect::<Vec<_>>().await.map_err(refused)?;
+        let all =
+            self.handle.address().get().execute().try_collect::<Vec<_>>().await.map_err(request_error)?;
         let marks = if all.iter().any(|message| protocol(message).is_some()) {
             MarkSupport::Kept
         } else {
@@ -88,6 +92,9 @@ impl Vips {
         let mut elsewhere = Vec::new();
         for message in others {
             let Some(net) = net(&message) else { continue };
+            // An IPv4 address has a label that begins with the name of its interface, such as `eth0:1`. For an IPv6 address the
+            // kernel is asked for the name, but only if the address is also on `lo`. For others the index stands in place of the
+            // name.
             let interface = match label(&message) {
                 Some(label) => label.split(':').next().unwrap_or(label).to_owned(),
                 None if addresses.iter().any(|on_lo| on_lo.net.addr() == net.addr()) => {
@@ -105,10 +112,11 @@ impl Vips {
     /// Sets `lo` up; it has no effect if `lo` is up.
     pub async fn raise_lo(&self) -> Result<(), Error> {
         let up = LinkUnspec::new_with_index(LO).up().build();
-        self.handle.link().set(up).execute().await.map_err(refused)
+        self.handle.link().set(up).execute().await.map_err(request_error)
     }
 
-    /// Puts `vips` on `lo`, many at a time. When it returns, and `lo` is up, the host answers for those that were added.
+    /// Puts `vips` on `lo`, many at a time. When it returns, and `lo` is up, the host answers for those that were added. The
+    /// results are in the order in which the kernel answered.
     pub async fn add(&self, vips: &[IpAddr]) -> Vec<(IpAddr, Result<AddResult, Error>)> {
         let requests =
             stream::iter(vips.iter().copied()).map(|vip| async move { (vip, self.add_one(vip).await) });
@@ -141,6 +149,7 @@ impl Vips {
         }
     }
 
+    /// Puts one VIP on `lo`. It does not wait for its route.
     async fn add_one(&self, vip: IpAddr) -> Result<AddResult, Error> {
         let mut request = self.handle.address().add(LO, vip, IpNet::from(vip).prefix_len());
         mark(request.message_mut(), vip);
@@ -150,23 +159,24 @@ impl Vips {
             Err(error) if vip.is_ipv6() && NO_IPV6.iter().any(|code| is(&error, *code)) => {
                 Err(Error::Ipv6Disabled)
             }
-            Err(error) => Err(refused(error)),
+            Err(error) => Err(request_error(error)),
         }
     }
 
-    /// Restores the flags, lifetimes and mark of our addresses, as [`add`](Self::add) sets them. The scope of an IPv4 address
-    /// cannot be changed.
+    /// Restores the flags, lifetimes and mark of our addresses that are on `lo`, as [`add`](Self::add) sets them. The scope of an
+    /// IPv4 address cannot be changed.
     pub async fn mend(&self, vips: &[IpAddr]) -> Vec<(IpAddr, Result<(), Error>)> {
         let requests = stream::iter(vips.iter().copied()).map(|vip| async move {
             let mut request = self.handle.address().add(LO, vip, IpNet::from(vip).prefix_len()).replace();
             mark(request.message_mut(), vip);
-            (vip, request.execute().await.map_err(refused))
+            (vip, request.execute().await.map_err(request_error))
         });
         requests.buffer_unordered(REQUESTS).collect().await
     }
 
-    /// Waits until `vip` is routed to this host itself. For IPv6 the kernel inserts that route a moment after it has reported the
-    /// address. Until then, a probe of the VIP would leave the host by the default route, and another frontend might answer it.
+    /// Waits, without a limit, until `vip` is routed to this host itself. For IPv6 the kernel inserts that route a moment after it
+    /// has reported the address. Until then, a probe of the VIP would leave the host by the default route, and another frontend
+    /// might answer it.
     async fn local(&self, vip: IpAddr) {
         loop {
             let to_vip =
@@ -188,13 +198,14 @@ impl Vips {
         match self.handle.address().del(message).execute().await {
             Ok(()) => Ok(RemoveResult::Removed),
             Err(error) if is(&error, libc::EADDRNOTAVAIL) => Ok(RemoveResult::Absent),
-            Err(error) => Err(refused(error)),
+            Err(error) => Err(request_error(error)),
         }
     }
 
+    /// Whether `lo` is up.
     async fn link(&self) -> Result<Link, Error> {
         let mut links = self.handle.link().get().match_index(LO).execute();
-        let lo = links.try_next().await.map_err(refused)?;
+        let lo = links.try_next().await.map_err(request_error)?;
         let is_up = lo.is_some_and(|lo| lo.header.flags.contains(LinkFlags::Up));
         Ok(if is_up { Link::Up } else { Link::Down })
     }
@@ -212,7 +223,7 @@ impl Vips {
     }
 }
 
-/// Sets our mark, flags and lifetimes in the message.
+/// Sets everything by which our addresses differ from a plain one: our mark, the scope and label or the flags, and the lifetimes.
 fn mark(message: &mut AddressMessage, vip: IpAddr) {
     match vip {
         IpAddr::V4(_) => {
@@ -247,6 +258,7 @@ fn owner(protocol: Option<u8>, marks: MarkSupport, is_recorded: bool) -> Owner {
     if is_ours { Owner::Ours } else { Owner::Foreign }
 }
 
+/// How an address on `lo`, whoever owns it, differs from a VIP that [`Vips::add`] adds.
 fn differences(message: &AddressMessage, vip: IpAddr, marks: MarkSupport) -> BTreeSet<Difference> {
     let lifetime = lifetime(message);
     let (may_be_source, flags_differ) = match vip {
@@ -321,11 +333,13 @@ pub(super) fn net(message: &AddressMessage) -> Option<IpNet> {
 /// The errors for an IPv6 address if IPv6 is switched off, by sysctl or for the whole kernel.
 const NO_IPV6: [i32; 3] = [libc::EACCES, libc::EOPNOTSUPP, libc::EAFNOSUPPORT];
 
+/// Whether the kernel answered with this error number.
 fn is(error: &rtnetlink::Error, code: i32) -> bool {
     io(error).raw_os_error() == Some(code)
 }
 
-fn refused(error: rtnetlink::Error) -> Error {
+/// Converts the error of a request.
+fn request_error(error: rtnetlink::Error) -> Error {
     if is(&error, libc::EPERM) { Error::NotPermitted } else { Error::Netlink(io(&error)) }
 }
 

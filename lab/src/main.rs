@@ -100,27 +100,34 @@ fn main() -> ExitCode {
     }
 }
 
-/// The hidden subcommands of the engine; they must stay single-threaded.
+/// Runs a hidden subcommand and returns its exit code; `None` if the arguments are not those of one. The library starts this
+/// program with them, and they must stay single-threaded, because they enter or make namespaces.
 fn hidden() -> Option<ExitCode> {
     let words: Vec<OsString> = std::env::args_os().skip(1).collect();
     let [command, rest @ ..] = words.as_slice() else { return None };
     match (command.to_str()?, rest) {
+        // Makes the namespaces of a node, and starts the next one in them.
         (state::NODE, [dir, node]) => Some(init::node(Path::new(dir), node.to_str()?)),
+        // The first process of a node.
         (state::INIT, [dir, node]) => Some(init::init(Path::new(dir), node.to_str()?)),
-        (enter::ENTER, [pid, command @ ..]) => Some(enter::enter(number(pid)?, command)),
+        // Enters the pid namespace of the node whose init has this pid, starts `EXEC` there, and waits for it.
+        (enter::ENTER, [pid, command @ ..]) => Some(enter::enter(parse_pid(pid)?, command)),
+        // Becomes containerlab, which ends when the process `parent` ends.
         (containerlab::CONTAINERLAB, [dir, parent, words @ ..]) => {
-            Some(containerlab::become_containerlab(Path::new(dir), number(parent)?, words))
+            Some(containerlab::become_containerlab(Path::new(dir), parse_pid(parent)?, words))
         }
-        (enter::EXEC, [pid, command @ ..]) => Some(enter::exec(number(pid)?, command)),
+        // Enters the other namespaces of the node, and becomes the command.
+        (enter::EXEC, [pid, command @ ..]) => Some(enter::exec(parse_pid(pid)?, command)),
         _ => None,
     }
 }
 
+/// The range in the type that clap's parser takes.
 fn within(range: &RangeInclusive<u16>) -> RangeInclusive<i64> {
     i64::from(*range.start())..=i64::from(*range.end())
 }
 
-fn number(pid: &OsString) -> Option<Pid> {
+fn parse_pid(pid: &OsString) -> Option<Pid> {
     pid.to_str()?.parse().ok().map(Pid::from_raw)
 }
 
@@ -135,14 +142,14 @@ fn run(command: Cmd) -> Result<ExitCode> {
         }
         Cmd::Down { name, all: _ } => {
             must_be_root()?;
-            engine::down(&only(name)?)?;
+            engine::down(&lab_name(name)?)?;
         }
         Cmd::Exec { name, node, command } => {
             must_be_root()?;
-            let lab = Lab::attach(&only(name)?, &std::env::current_exe()?)?;
+            let lab = Lab::attach(&lab_name(name)?, &std::env::current_exe()?)?;
             let node = lab.node(&node)?;
-            let person = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
-            let mut command = if person { node.at_terminal(&command) } else { node.command(&command) };
+            let is_terminal = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
+            let mut command = if is_terminal { node.at_terminal(&command) } else { node.command(&command) };
             let status = command.status().context("cannot enter the node")?;
             return Ok(ExitCode::from(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1)));
         }
@@ -166,16 +173,17 @@ fn up(topology: PathBuf, name: Option<String>, engine: Option<Engine>) -> Result
     options.program = std::env::current_exe()?;
     options.name = name;
     options.engine = engine;
-    options.owner = None;
+    options.owner = None; // no process owns the lab, so that it stays when this one ends
     let cancel = Cancel::new();
     cancel_on_signal(cancel.clone())?;
     let lab = Lab::start(&options, &cancel)?;
     let nodes: Vec<&str> = lab.nodes().map(lab::Node::name).collect();
     println!("lab `{}` is up: {}", lab.name(), nodes.join(", "));
-    lab.leave();
+    lab.leave(); // without this, the lab would end here
     Ok(())
 }
 
+/// Starts a thread that cancels the start of the lab at the first SIGINT, SIGTERM or SIGHUP.
 fn cancel_on_signal(cancel: Cancel) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let guard = runtime.enter();
@@ -194,8 +202,8 @@ fn cancel_on_signal(cancel: Cancel) -> Result<()> {
     Ok(())
 }
 
-/// The lab with this name, or the only one that is running.
-fn only(name: Option<String>) -> Result<String> {
+/// The name of the lab for a command: the given one, otherwise that in `LAB_NAME`, otherwise the only lab that exists.
+fn lab_name(name: Option<String>) -> Result<String> {
     if let Some(name) = name.or_else(engine::named) {
         return Ok(name);
     }
@@ -236,6 +244,7 @@ fn status() -> Result<ExitCode> {
     Ok(if whole { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+/// Sends the requests of the plan, and prints the results. Exit code 0: none was lost.
 fn report(plan: &load::Plan, live: bool) -> Result<ExitCode> {
     let mut report = load::run(plan, |bucket| {
         let written = !live || {

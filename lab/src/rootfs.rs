@@ -10,11 +10,12 @@ use std::process::{Command, Stdio};
 use crate::cancel::Cancel;
 use crate::error::Error;
 
-/// The folder that holds the root filesystem for the `images` folder beside a topology. Builds it if it does not exist yet, which
-/// takes a minute.
+/// The folder that holds the root filesystem, a folder below `cache`. Builds it if it does not exist yet, which takes a minute.
+/// `images` is the folder with the script and the list of packages.
 ///
 /// # Errors
-/// When it cannot be built. The message says what is missing, or has the end of the log of the installation.
+/// [`Error::Missing`] when it cannot be built: the message says which tool is missing, or has the end of the log of the
+/// installation. [`Error::Interrupted`] after `cancel`.
 pub fn ready(images: &Path, cache: &Path, cancel: &Cancel) -> Result<PathBuf, Error> {
     let script = images.join("rootfs");
     let mut command = Command::new(&script);
@@ -38,7 +39,7 @@ pub fn ready(images: &Path, cache: &Path, cancel: &Cancel) -> Result<PathBuf, Er
     }
 }
 
-/// Whether there is a program of that name.
+/// Whether a folder of PATH has a file of that name. It may not be executable.
 pub(crate) fn on_path(tool: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).any(|folder| folder.join(tool).is_file())

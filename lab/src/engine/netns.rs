@@ -19,28 +19,31 @@ use crate::node::Node;
 use crate::state::{self, EngineRecord, NODE};
 use crate::{link, rootfs};
 
-/// Prepares the root filesystem of the nodes.
+/// Prepares the root filesystem of the nodes, and returns the record of this engine for the lab's state.
 pub(super) fn ready(options: &Options, cancel: &Cancel) -> Result<EngineRecord, Error> {
     let cache = absolute(&options.cache)?;
     Ok(EngineRecord::Netns { rootfs: rootfs::ready(&options.images, &cache, cancel)? })
 }
 
+/// Makes the folder if it does not exist, and returns its absolute path.
 fn absolute(path: &Path) -> Result<PathBuf, Error> {
     fs::create_dir_all(path).and_then(|()| path.canonicalize()).map_err(|e| Error::file(path, e))
 }
 
-/// The nodes' inits.
+/// The inits of the nodes that run, with their pids on the host, by the node's name. A node whose `cmd` has ended has none.
 pub(super) fn running(dir: &Path) -> BTreeMap<String, Pid> {
     state::inits(dir)
 }
 
-/// Makes the nodes, then the links, then runs the `exec` commands of each node.
+/// Makes the nodes, then the links, then runs the `exec` commands of each node. The caller has written the lab's state, which the
+/// nodes' processes read. After an error, the caller ends what was started.
 pub(super) fn build(site: &Site<'_>, cancel: &Cancel) -> Result<BTreeMap<String, Node>, Error> {
     for name in site.topology.nodes.keys() {
         let place = site.dir.join(name);
         fs::create_dir(&place).map_err(|e| Error::file(&place, e))?;
     }
-    // Start all nodes at once, then wait for each.
+    // Start all nodes at once, then wait for each. The child makes the namespaces, starts the node's init in them and ends. The
+    // init writes the line to the child's standard output: `READY`, or an error.
     let mut starting = Vec::new();
     for name in site.topology.nodes.keys() {
         let mut command = Command::new(site.program);

@@ -1,9 +1,9 @@
 //! `demo`: shows announcer live in a terminal, with real routers. It ends by itself, and leaves nothing behind.
 //!
 //! ```text
-//! script   a thread: brings the lab up, breaks and mends it step by step ──Said──┐ mpsc
-//! signals  a thread: SIGINT, SIGTERM, SIGHUP ────────────────────────────────────┤
-//! main     follows the routers' and the load's logs, draws; ends the lab ←───────┘
+//! script   a thread: brings the lab up, breaks and mends it step by step ──ScriptEvent──┐ mpsc
+//! signals  a thread: SIGINT, SIGTERM, SIGHUP ───────────────────────────────────────────┤
+//! main     follows the routers' and the load's logs, draws; ends the lab ←──────────────┘
 //! view     pure: what is known -> lines         screen   lines -> a terminal, or a pipe
 //! ```
 //!
@@ -40,7 +40,7 @@ const FRAME: Duration = Duration::from_millis(100);
 /// How long a signal may take to arrive here after the script has ended. The terminal sends Ctrl-C to the programs of the script
 /// too, and the script ends when one of them does.
 const SIGNAL_DELAY: Duration = Duration::from_millis(200);
-/// How long cleaning up may take.
+/// How long each of the three parts of cleaning up may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Shows announcer at work on two routers and three frontends. Needs root.
@@ -63,9 +63,11 @@ pub(crate) enum Input {
     Signal(Signal),
 }
 
-/// How it ended.
+/// How the demo ended.
 enum DemoEnd {
+    /// The script has ended, with this result.
     Played(Result<()>),
+    /// A signal has ended it, or the output was closed (SIGPIPE).
     Interrupted(Signal),
 }
 
@@ -95,7 +97,7 @@ fn run(arguments: &Arguments) -> Result<DemoEnd> {
     });
     let mut screen = Screen::new(arguments.plain);
     let mut view = View::new(SystemTime::now());
-    let signal = watch(&inputs, &script, &mut view, &mut screen)?;
+    let signal = watch(&inputs, &script, &mut view, &mut screen);
     screen.close();
     match signal {
         Some(signal) => {
@@ -111,36 +113,37 @@ fn run(arguments: &Arguments) -> Result<DemoEnd> {
     }
 }
 
-/// Shows the events until the script ends, or until a signal arrives, which is returned.
+/// Shows the events until the script ends, which returns `None`, or until a signal arrives or the output is closed, which returns
+/// the signal.
 fn watch(
     inputs: &Receiver<Input>,
     script: &JoinHandle<Result<()>>,
     view: &mut View,
     screen: &mut Screen,
-) -> Result<Option<Signal>> {
+) -> Option<Signal> {
     let mut follow: Option<LogFollower> = None;
     let mut next = Instant::now() + FRAME;
     loop {
         match inputs.recv_timeout(next.saturating_duration_since(Instant::now())) {
-            Ok(Input::Signal(signal)) => return Ok(Some(signal)),
+            Ok(Input::Signal(signal)) => return Some(signal),
             Ok(Input::Script(event)) => {
                 if let ScriptEvent::Serving(logs) = &event {
                     follow = Some(LogFollower::new(logs.clone()));
                 }
-                view.hear(event);
+                view.handle(event);
             }
             Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
                 next = Instant::now() + FRAME;
-                let over = script.is_finished();
+                let is_over = script.is_finished(); // asked first, so that the last entries of the logs are still shown
                 if let Some(follow) = &mut follow {
                     follow.catch_up(view);
                 }
                 // If the output was closed, for example with the terminal, this counts as an interrupt.
                 if screen.show(view, SystemTime::now()).is_err() {
-                    return Ok(Some(Signal::SIGPIPE));
+                    return Some(Signal::SIGPIPE);
                 }
-                if over {
-                    return Ok(signal_within(SIGNAL_DELAY, inputs));
+                if is_over {
+                    return signal_within(SIGNAL_DELAY, inputs);
                 }
             }
         }
@@ -186,6 +189,7 @@ fn clean_up(inputs: &Receiver<Input>, script: &JoinHandle<Result<()>>, view: &Vi
     Ok(())
 }
 
+/// Starts a thread that sends the first SIGINT, SIGTERM or SIGHUP to the main thread.
 fn signals(input_tx: mpsc::Sender<Input>) -> Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

@@ -27,9 +27,9 @@ pub(crate) const RATE: u32 = 1000;
 
 /// How long each state is shown.
 pub(crate) struct Pace {
-    /// Before the first step.
+    /// The time before the first step.
     first: Duration,
-    /// After each: longer than a request's patience, so that what a step loses is counted in it.
+    /// The time after each step. It is longer than the timeout of a request, so that what a step loses is counted in it.
     hold: Duration,
 }
 
@@ -52,17 +52,17 @@ pub(crate) enum ScriptEvent {
     Begin {
         /// Its index in [`STEPS`].
         step: usize,
-        /// When it was done.
+        /// When its action began: the times of the step are counted from here.
         at: SystemTime,
     },
-    /// It is over.
+    /// The step is over, with these results.
     Over(Row),
 }
 
-/// The logs of the events.
+/// The logs that the main thread follows. Other threads write them.
 #[derive(Clone)]
 pub(crate) struct Logs {
-    /// Since when.
+    /// When the requests began; the clock of the view starts here.
     pub(crate) at: SystemTime,
     /// The BGP messages of each router, in the order of `ROUTERS`.
     pub(crate) wire: Vec<Log<Message>>,
@@ -83,7 +83,7 @@ pub(crate) struct Row {
 
 /// The state of a frontend after a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Part {
+pub(crate) enum FrontendState {
     /// It serves.
     Serves,
     /// Its web server is dead.
@@ -101,21 +101,27 @@ pub(crate) struct Step {
     /// The action, for the table.
     pub(crate) what: &'static str,
     /// The state of the frontend after it.
-    pub(crate) then: Part,
-    /// Executes the step. It calls the last argument at the start of the measurement.
+    pub(crate) then: FrontendState,
+    /// Executes the step's action. It calls the last argument immediately before the action, where the measurement starts.
     act: fn(&Scene, &str, &dyn Fn()) -> Result<()>,
 }
 
 /// The whole script.
 pub(crate) const STEPS: &[Step] = &[
-    Step { frontend: "fe1", what: "kill -9 of every nginx process", then: Part::Crashed, act: crash },
-    Step { frontend: "fe1", what: "nginx started again", then: Part::Serves, act: web_start },
-    Step { frontend: "fe2", what: "announcer drain www", then: Part::Drained, act: drain },
-    Step { frontend: "fe2", what: "announcer undrain www", then: Part::Serves, act: undrain },
-    Step { frontend: "fe3", what: "announcer stopped (SIGTERM)", then: Part::Stopped, act: stop },
-    Step { frontend: "fe3", what: "announcer started again", then: Part::Serves, act: start },
+    Step {
+        frontend: "fe1",
+        what: "kill -9 of every nginx process",
+        then: FrontendState::Crashed,
+        act: crash,
+    },
+    Step { frontend: "fe1", what: "nginx started again", then: FrontendState::Serves, act: web_start },
+    Step { frontend: "fe2", what: "announcer drain www", then: FrontendState::Drained, act: drain },
+    Step { frontend: "fe2", what: "announcer undrain www", then: FrontendState::Serves, act: undrain },
+    Step { frontend: "fe3", what: "announcer stopped (SIGTERM)", then: FrontendState::Stopped, act: stop },
+    Step { frontend: "fe3", what: "announcer started again", then: FrontendState::Serves, act: start },
 ];
 
+/// Kills every process of the web server.
 fn crash(scene: &Scene, frontend: &str, now: &dyn Fn()) -> Result<()> {
     let pids = scene.servers(frontend)?;
     ensure!(!pids.is_empty(), "{frontend} has no {} to kill", server(frontend));
@@ -143,6 +149,7 @@ fn start(scene: &Scene, frontend: &str, now: &dyn Fn()) -> Result<()> {
     command(scene, frontend, now, &["/lab/announcer", "start"])
 }
 
+/// Starts the measurement, and runs a command in the frontend's node. An exit code other than 0 is an error.
 fn command(scene: &Scene, frontend: &str, now: &dyn Fn(), words: &[&str]) -> Result<()> {
     now();
     scene.node(frontend)?.must(words)?;
@@ -169,6 +176,7 @@ pub(crate) fn play(pace: &Pace, cancel: &Cancel, say: &dyn Fn(ScriptEvent)) -> R
     played.and(down)
 }
 
+/// Sends requests and executes every step.
 fn steps(scene: &Scene, pace: &Pace, say: &dyn Fn(ScriptEvent)) -> Result<()> {
     let buckets: Log<Bucket> = Log::default();
     let over = Arc::new(AtomicBool::new(false));
@@ -196,6 +204,7 @@ fn steps(scene: &Scene, pace: &Pace, say: &dyn Fn(ScriptEvent)) -> Result<()> {
     load.report().map(drop)
 }
 
+/// Executes one step, and waits until both routers have followed it and its lost requests are counted.
 fn play_step(
     scene: &Scene,
     index: usize,
@@ -212,8 +221,8 @@ fn play_step(
     })?;
     let at = at.get();
     let (figures, serving) = match step.then {
-        Part::Serves => (scene.announced(&mark, at, step.frontend, VIP)?, FRONTENDS.to_vec()),
-        Part::Crashed | Part::Drained | Part::Stopped => {
+        FrontendState::Serves => (scene.announced(&mark, at, step.frontend, VIP)?, FRONTENDS.to_vec()),
+        FrontendState::Crashed | FrontendState::Drained | FrontendState::Stopped => {
             let figures = scene.withdrawn(&mark, at, step.frontend, VIP)?;
             (figures, FRONTENDS.into_iter().filter(|other| *other != step.frontend).collect())
         }

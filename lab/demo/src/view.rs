@@ -9,13 +9,13 @@ use lab::load::{BUCKET, Bucket, Counts};
 use scene::wire::between;
 use scene::{FRONTENDS, Figures, ROUTERS, server};
 
-use crate::script::{Part, RATE, Row, STEPS, ScriptEvent, VIP};
+use crate::script::{FrontendState, RATE, Row, STEPS, ScriptEvent, VIP};
 
-/// The smallest width of a terminal for a picture.
+/// The smallest width of a terminal for a picture, in columns.
 pub(crate) const WIDTH: usize = 80;
-/// The smallest height.
+/// The smallest height, in lines.
 pub(crate) const HEIGHT: usize = 24;
-/// The number of buckets for the rates.
+/// The number of buckets for the rates, each of [`BUCKET`]: half a second.
 const WINDOW: usize = 5;
 
 /// The style of words.
@@ -27,13 +27,13 @@ pub(crate) enum Style {
     Bold,
     /// Less important.
     Dim,
-    /// Broken.
+    /// Broken: a dead server, a removed route.
     Red,
     /// Serving.
     Green,
-    /// On purpose.
+    /// Not serving, but not broken: drained, stopped or coming back. Also lost requests.
     Yellow,
-    /// A command.
+    /// An action of the script.
     Cyan,
 }
 
@@ -59,11 +59,11 @@ impl Line {
 /// The kind of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum EventKind {
-    /// What was done to the lab.
+    /// The script has done something to the lab.
     Cause,
-    /// A route was removed.
+    /// A router has received a withdraw or a NOTIFICATION, or its FIB has lost a next hop.
     Gone,
-    /// A route was added.
+    /// A router has received an announcement, or its FIB has got a next hop.
     Back,
 }
 
@@ -72,18 +72,28 @@ struct Event {
     line: Line,
 }
 
-/// Everything that is known.
+/// Everything that is known about the lab and the requests.
 pub(crate) struct View {
+    /// The zero of the clock.
     start: SystemTime,
     stage: LabStage,
-    parts: [Part; 3],
+    /// In the order of `FRONTENDS`.
+    frontend_states: [FrontendState; 3],
+    /// Whether a router's FIB leads to a frontend: by frontend, then by router.
     in_fib: [[bool; 2]; 3],
+    /// The last buckets, for the rates.
     recent: VecDeque<Bucket>,
+    /// The requests that were lost since the start.
     lost: u64,
+    /// When the action of the last step began.
     cause: Option<SystemTime>,
+    /// How many steps have begun.
     begun: usize,
+    /// The results of the steps that are over.
     rows: Vec<Row>,
+    /// Events that are not in `lines` yet, because they are not sorted.
     fresh: Vec<Event>,
+    /// Every line since the start: the welcome, the topology, the events, and what each step has lost.
     lines: Vec<Line>,
 }
 
@@ -101,7 +111,7 @@ impl View {
         View {
             start,
             stage: LabStage::Starting,
-            parts: [Part::Serves; 3],
+            frontend_states: [FrontendState::Serves; 3],
             in_fib: [[true; 2]; 3],
             recent: VecDeque::new(),
             lost: 0,
@@ -123,7 +133,7 @@ impl View {
         self.stage == LabStage::Serving
     }
 
-    /// Whether some of them have been counted.
+    /// Whether some requests have been counted.
     pub(crate) fn has_rates(&self) -> bool {
         !self.recent.is_empty()
     }
@@ -134,8 +144,8 @@ impl View {
     }
 
     /// Processes a message of the script.
-    pub(crate) fn hear(&mut self, said: ScriptEvent) {
-        match said {
+    pub(crate) fn handle(&mut self, event: ScriptEvent) {
+        match event {
             ScriptEvent::LabUp => self.stage = LabStage::Up,
             ScriptEvent::Serving(logs) => {
                 self.stage = LabStage::Serving;
@@ -147,7 +157,7 @@ impl View {
                 self.cause = Some(at);
                 self.begun = index + 1;
                 if let Some(place) = FRONTENDS.iter().position(|frontend| *frontend == step.frontend) {
-                    self.parts[place] = step.then;
+                    self.frontend_states[place] = step.then;
                 }
                 self.event(at, EventKind::Cause, format!("{}: {}", step.frontend, step.what));
                 self.settle();
@@ -191,7 +201,8 @@ impl View {
         self.fresh.push(Event { at, line });
     }
 
-    /// Records that a router's FIB now leads to these frontends.
+    /// Records that the FIB of the router with this index now leads to the frontends with the names `hops`, and to no others. Adds
+    /// an event if that is a change.
     pub(crate) fn fib(&mut self, router: usize, at: SystemTime, hops: &[&str]) {
         let mut kind = None;
         for (place, frontend) in FRONTENDS.iter().enumerate() {
@@ -207,7 +218,7 @@ impl View {
         }
     }
 
-    /// A tenth of a second of requests.
+    /// Adds the results of a tenth of a second of requests.
     pub(crate) fn requests(&mut self, bucket: &Bucket) {
         self.lost += bucket.counts.lost();
         self.recent.push_back(bucket.clone());
@@ -216,20 +227,20 @@ impl View {
         }
     }
 
-    /// Sorts the new events by time.
+    /// Sorts the new events by time, and adds them to the lines. Events of several logs do not arrive in order.
     pub(crate) fn settle(&mut self) {
         self.fresh.sort_by_key(|event| event.at);
         self.lines.extend(self.fresh.drain(..).map(|event| event.line));
     }
 
-    /// The lines that came after the first `shown` of them.
+    /// The lines after the first `shown`. Sets `shown` to the number of all lines.
     pub(crate) fn lines_since(&self, shown: &mut usize) -> Vec<Line> {
         let lines = self.lines.iter().skip(*shown).cloned().collect();
         *shown = self.lines.len();
         lines
     }
 
-    /// One line of rates.
+    /// One line with the rate of each frontend, for outputs without a picture.
     pub(crate) fn rates(&self, now: SystemTime) -> Line {
         let rates = FRONTENDS.iter().map(|frontend| format!("{frontend} {:>4}/s   ", self.rate(frontend)));
         let text =
@@ -237,7 +248,8 @@ impl View {
         Line::of(Style::Dim, text)
     }
 
-    /// The picture.
+    /// The picture: the topology, the table, and as many of the newest events as `height` has room for. `width` is at least
+    /// [`WIDTH`].
     pub(crate) fn frame(&self, now: SystemTime, width: usize, height: usize) -> Vec<Line> {
         let mut lines =
             vec![title().and(Style::Dim, format!("{:>1$} s", self.clock(now), width.min(100) - 66))];
@@ -247,12 +259,13 @@ impl View {
         lines.extend(self.table());
         lines.push(Line::empty());
         let room = height.saturating_sub(lines.len());
-        let events = self.lines.iter().skip(1 + topology().len());
+        let events = self.lines.iter().skip(1 + topology().len()); // without the welcome and the topology
         lines.extend(events.clone().skip(events.len().saturating_sub(room)).cloned());
         lines
     }
 
     /// The lines that stay at the end: the figures, and before them all events if they were only `drawn` on the alternate screen.
+    /// `whole`: every step has succeeded, so the figures are explained.
     pub(crate) fn last_words(&self, drawn: bool, whole: bool) -> Vec<Line> {
         let mut lines = if drawn { self.lines[1..].to_vec() } else { Vec::new() };
         lines.push(Line::empty());
@@ -279,13 +292,13 @@ impl View {
         let head = format!("{:34}r1 r2{:>w$}", "", "requests/s", w = bar + 8);
         let mut lines = vec![Line::of(Style::Dim, head)];
         for (place, frontend) in FRONTENDS.into_iter().enumerate() {
-            let part = self.parts[place];
+            let state = self.frontend_states[place];
             let dot = |there: bool| match there {
                 true => (Style::Green, "●  ".to_owned()),
                 false => (Style::Red, "○  ".to_owned()),
             };
             let routes = self.in_fib[place];
-            let (style, standing) = standing(part, routes.contains(&true), frontend);
+            let (style, standing) = standing(state, routes.contains(&true), frontend);
             let rate = self.rate(frontend);
             let mut line = Line::of(Style::Dim, TRUNK[place]).and(Style::Bold, format!("{frontend} "));
             line = line.and(Style::Plain, format!("{:<9} ", server(frontend)));
@@ -299,6 +312,7 @@ impl View {
         lines
     }
 
+    /// The results of each step, one line each.
     fn table(&self) -> Vec<Line> {
         let head = format!(" {:<37}{:>13}{:>13}{:>15}", "step", "to the wire", "to the FIB", "requests lost");
         let mut lines = vec![Line::of(Style::Bold, head)];
@@ -317,18 +331,20 @@ impl View {
         lines
     }
 
+    /// The requests per second that a frontend has answered with success, in the last half second.
     fn rate(&self, frontend: &str) -> u64 {
         let window = self.recent.iter().filter_map(|bucket| bucket.counts.ok.get(frontend)).sum::<u64>();
         let millis = BUCKET.as_millis() as u64 * self.recent.len().max(1) as u64;
         window * 1000 / millis
     }
 
+    /// The seconds from the start to this time.
     fn clock(&self, at: SystemTime) -> String {
         format!("{:.3}", between(self.start, at).as_secs_f64())
     }
 }
 
-/// The topology, left of the frontends.
+/// The left part of the drawing of the topology, one line for each frontend.
 const TRUNK: [&str; 3] = ["          ┌─ r1 ─┬─ ", " client ──┤      ├─ ", "          └─ r2 ─┴─ "];
 
 /// The topology, which is printed once above the events.
@@ -348,17 +364,18 @@ fn title() -> Line {
 }
 
 /// The state of a frontend as a word, and its colour.
-fn standing(part: Part, routed: bool, frontend: &str) -> (Style, String) {
-    match (part, routed) {
-        (Part::Serves, true) => (Style::Green, "announced".to_owned()),
-        (Part::Serves, false) => (Style::Yellow, "coming back".to_owned()),
-        (Part::Crashed, _) => (Style::Red, format!("{} killed", server(frontend))),
-        (Part::Drained, _) => (Style::Yellow, "drained".to_owned()),
-        (Part::Stopped, _) => (Style::Yellow, "daemon stopped".to_owned()),
+fn standing(state: FrontendState, routed: bool, frontend: &str) -> (Style, String) {
+    match (state, routed) {
+        (FrontendState::Serves, true) => (Style::Green, "announced".to_owned()),
+        (FrontendState::Serves, false) => (Style::Yellow, "coming back".to_owned()),
+        (FrontendState::Crashed, _) => (Style::Red, format!("{} killed", server(frontend))),
+        (FrontendState::Drained, _) => (Style::Yellow, "drained".to_owned()),
+        (FrontendState::Stopped, _) => (Style::Yellow, "daemon stopped".to_owned()),
     }
 }
 
-/// A bar; a little more than half of all requests fills it.
+/// A bar of at most `width` columns. A little more than half of all requests fills it: when one of three frontends is away, each of
+/// the others gets half.
 fn blocks(rate: u64, width: usize) -> String {
     let eighths = (rate as usize * width * 8 / (RATE as usize * 55 / 100)).min(width * 8);
     let part = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];

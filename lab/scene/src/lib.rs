@@ -2,10 +2,10 @@
 //! repairs faults, and records what the routers receive.
 //!
 //! ```text
-//! scene  the lab: bring it up, break it, mend it
-//! log    what was seen, and waiting for it
-//! wire   BGP as it arrived at the routers' ends of the links
-//! fib    the routers' FIBs
+//! scene  the lab: start it, cause faults, repair them; its items are those of this crate
+//! log    the list of entries that one thread writes and others wait on
+//! wire   the BGP messages that tcpdump captured on the routers
+//! fib    the changes of the routers' FIBs
 //! ```
 
 #![allow(clippy::wildcard_enum_match_arm)] // netlink's own enums grow

@@ -45,7 +45,8 @@ pub struct Router {
     tcpdump: Child,
 }
 
-/// The positions in each router's logs.
+/// The positions in each router's logs, by the router's index: in the BGP log and in the FIB log. Entries before them are older
+/// than the event that is measured.
 #[derive(Debug, Clone)]
 pub struct Mark(Vec<(usize, usize)>);
 
@@ -61,12 +62,12 @@ impl Mark {
     }
 }
 
-/// The times after a fault until the slower router has reacted.
+/// The times after a fault or a repair until the slower router has reacted. The two times may be those of different routers.
 #[derive(Debug, Clone, Copy)]
 pub struct Figures {
-    /// The withdraw at the router's end of the link.
+    /// The withdraw or the announcement at the router's end of the link.
     pub wire: Duration,
-    /// The next hop out of the router's FIB.
+    /// The next hop removed from the router's FIB, or added to it.
     pub fib: Duration,
 }
 
@@ -79,7 +80,7 @@ impl std::fmt::Display for Figures {
 
 impl Drop for Router {
     fn drop(&mut self) {
-        let _ = self.tcpdump.kill(); // it is gone already, then
+        let _ = self.tcpdump.kill(); // if this fails, it has ended already
         let _ = self.tcpdump.wait();
     }
 }
@@ -159,7 +160,7 @@ impl Scene {
         Ok(())
     }
 
-    /// The error, and below it the status of each frontend's daemon.
+    /// Always an error: the given one, and below it the status of each frontend's daemon.
     fn with_statuses(&self, error: anyhow::Error) -> Result<()> {
         let mut message = format!("{error:#}");
         for fe in FRONTENDS {
@@ -177,7 +178,7 @@ impl Scene {
         next_hops(self.node(router)?, vip)
     }
 
-    /// The pids of a frontend's web server.
+    /// The pids on the host of all processes of a frontend's web server.
     ///
     /// # Errors
     /// When the node has ended.
@@ -190,7 +191,8 @@ impl Scene {
         Mark(self.routers.iter().map(|router| (router.wire.mark(), router.fib.mark())).collect())
     }
 
-    /// The times from `fault` until both routers have received the withdraw of `vip` by `frontend`, and have followed it.
+    /// The times from `fault` until both routers have received the withdraw of `vip` by `frontend`, and have followed it. `mark`
+    /// was taken before the fault.
     ///
     /// # Errors
     /// When one did not within [`PATIENCE`].
@@ -199,6 +201,7 @@ impl Scene {
     }
 
     /// The times from `cause` until both routers have received the announcement of `vip` by `frontend`, and have followed it.
+    /// `mark` was taken before the cause.
     ///
     /// # Errors
     /// When one did not within [`PATIENCE`].
@@ -206,6 +209,8 @@ impl Scene {
         self.reaction(mark, cause, frontend, vip, |message, vip| message.announces(vip), true)
     }
 
+    /// Waits at each router for the first BGP message that `says` it and for the change of the FIB after which the frontend is a
+    /// next hop of `vip` (`there`) or is none.
     fn reaction(
         &self,
         mark: &Mark,
@@ -215,18 +220,19 @@ impl Scene {
         says: fn(&Message, IpAddr) -> bool,
         there: bool,
     ) -> Result<Figures> {
-        let prefix_of: IpAddr = vip.parse()?;
+        let vip_address: IpAddr = vip.parse()?;
         let mut slower = Figures { wire: Duration::ZERO, fib: Duration::ZERO };
         for (index, router) in self.routers.iter().enumerate() {
+            // The sessions run over IPv4 for both families, so the sender is the frontend's IPv4 address.
             let (session, hop) = (address(index, frontend, VIPS[0]), address(index, frontend, vip));
             let (wire_mark, fib_mark) = mark.0[index];
             let message = router.wire.wait(wire_mark, PATIENCE, |message| {
-                message.from == session && message.at >= cause && says(message, prefix_of)
+                message.from == session && message.at >= cause && says(message, vip_address)
             });
             let message = message
                 .with_context(|| format!("{} heard nothing from {frontend} about {vip}", router.name))?;
             let change = router.fib.wait(fib_mark, PATIENCE, |change| {
-                change.prefix.addr() == prefix_of
+                change.prefix.addr() == vip_address
                     && change.at >= cause
                     && change.next_hops.contains(&hop) == there
             });
@@ -264,7 +270,7 @@ impl Scene {
         Ok(Load(thread))
     }
 
-    /// Ends the lab, and checks that nothing is left.
+    /// Ends the lab and the captures. No process, interface or file of the lab is left.
     ///
     /// # Errors
     /// When it cannot be ended.
@@ -316,7 +322,7 @@ impl Router {
     }
 }
 
-/// Reports the first octets: tcpdump writes its header when it captures.
+/// Reads tcpdump's output, and sends a message when its first octets arrive: tcpdump writes its header when it captures.
 struct ReadySignal<R>(R, Option<std::sync::mpsc::Sender<()>>);
 
 impl<R: std::io::Read> std::io::Read for ReadySignal<R> {

@@ -56,7 +56,14 @@ pub struct Prefixes {
     pub announced: Vec<IpAddr>,
 }
 
-const UPDATE: u8 = 2;
+/// The type of an OPEN message (RFC 4271 §4.1).
+pub const OPEN: u8 = 1;
+/// The type of an UPDATE message.
+pub const UPDATE: u8 = 2;
+/// The type of a NOTIFICATION message.
+pub const NOTIFICATION: u8 = 3;
+/// The type of a ROUTE-REFRESH message (RFC 2918).
+pub const ROUTE_REFRESH: u8 = 5;
 const MP_REACH_NLRI: u8 = 14;
 const MP_UNREACH_NLRI: u8 = 15;
 const EXTENDED_LENGTH: u8 = 0x10;
@@ -114,6 +121,11 @@ pub fn read(capture: impl Read, log: &Log<Message>) -> anyhow::Result<()> {
 }
 
 impl Message {
+    /// The type of the message, such as [`OPEN`].
+    pub fn kind(&self) -> u8 {
+        self.octets[18] // the log has only messages with a whole header of 19 octets
+    }
+
     /// Whether it is an UPDATE that withdraws `vip`.
     pub fn withdraws(&self, vip: IpAddr) -> bool {
         self.prefixes().is_some_and(|prefixes| prefixes.withdrawn.contains(&vip))
@@ -126,7 +138,7 @@ impl Message {
 
     /// The withdrawn and announced prefixes of an UPDATE. `None`: it is not an UPDATE, or it is malformed.
     pub fn prefixes(&self) -> Option<Prefixes> {
-        let mut body = self.octets.get(19..).filter(|_| self.octets[18] == UPDATE)?;
+        let mut body = self.octets.get(19..).filter(|_| self.kind() == UPDATE)?;
         let mut prefixes = Prefixes::default();
         let withdrawn = block(&mut body)?;
         read_addresses(withdrawn, 4, &mut prefixes.withdrawn)?;

@@ -60,9 +60,11 @@ struct Args {
     page: Option<PathBuf>,
 }
 
-/// The number of turns of each candidate; measuring the losses takes longest.
+/// The number of runs. In each, every candidate takes one turn.
 const RUNS: usize = 10;
+/// The losses are measured only in this many of the first runs, because that takes longest.
 const LOSS_RUNS: usize = 5;
+/// The number of runs with `--quick`.
 const QUICK_RUNS: usize = 1;
 
 fn main() -> Result<()> {
@@ -78,6 +80,7 @@ fn main() -> Result<()> {
     stage.down()?;
     println!("\n{}", page(&results));
     ended?;
+    // A run with `--services` counts as complete here.
     let whole = !args.quick && args.only.is_empty() && args.runs.is_none() && args.skip.is_empty();
     let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/benchmarks.md");
     if let Some(file) = args.page.or(whole.then_some(kept)) {
@@ -86,6 +89,7 @@ fn main() -> Result<()> {
     Ok(())
 }
 
+/// Measures the candidates, and adds to `results`: first all turns, then memory and CPU.
 fn run(stage: &Stage, args: &Args, results: &mut Results) -> Result<()> {
     let candidates = if args.only.is_empty() { Candidate::ALL.to_vec() } else { args.only.clone() };
     results.machine = stage.machine()?;
@@ -94,13 +98,15 @@ fn run(stage: &Stage, args: &Args, results: &mut Results) -> Result<()> {
         results.versions.push((*candidate, stage.version(*candidate)?));
     }
     let plays = |part: &str| !args.skip.iter().any(|skipped| skipped == part);
+    // Without these parts there is nothing to do in a turn, so there are no runs.
     let costs_alone = ["times", "losses", "death"].iter().all(|part| !plays(part));
     let runs = args.runs.unwrap_or(if args.quick { QUICK_RUNS } else { RUNS }) * usize::from(!costs_alone);
     for run in 0..runs {
         for turn in 0..candidates.len() {
-            // No candidate always runs after the same other one.
+            // Each run begins with another candidate, so that none always has the same place in the order.
             let candidate = candidates[(run + turn) % candidates.len()];
-            // For each candidate, the deaths are spread evenly over the time between two keepalives.
+            // The position between two keepalives at which the candidate's host dies: 0 to 1. The routers notice a death by their
+            // hold timer, which starts at the last keepalive, so the positions of all runs are spread evenly.
             let phase = (run as f64 + fastrand::f64()) / runs as f64;
             let parts = Parts {
                 times: plays("times"),
@@ -127,6 +133,8 @@ fn run(stage: &Stage, args: &Args, results: &mut Results) -> Result<()> {
     results.waking_percent = Some(resources::waking()?);
     for services in SERVICES.into_iter().filter(|services| *services <= most) {
         for candidate in &candidates {
+            // A candidate that did not keep up, with any number of services and also in the earlier results of `--results`, is not
+            // measured again.
             let fails = |cost: &Cost| cost.candidate == *candidate && cost.measured.is_err();
             if results.costs.iter().any(fails) {
                 continue;
@@ -150,7 +158,8 @@ fn run(stage: &Stage, args: &Args, results: &mut Results) -> Result<()> {
     Ok(())
 }
 
-/// Writes the results after every step, so that an interrupted run can continue later.
+/// Writes all results to the file of `--results`, if there is one. It is called after every turn and every measurement, so that an
+/// interrupted run can continue later.
 fn keep(args: &Args, results: &Results) -> Result<()> {
     match &args.results {
         Some(file) => fs::write(file, serde_json::to_string_pretty(results)?)

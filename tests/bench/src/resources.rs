@@ -29,7 +29,7 @@ const LASTS: Duration = Duration::from_secs(10);
 const ENOUGH: f64 = 0.8;
 /// Ticks a second in `/proc`: a fixed value of Linux's interface.
 const USER_HZ: f64 = 100.0;
-/// The time between two queries of announcer's listener watch.
+/// The default of the time between two queries of announcer's listener watch, which wakes the daemon up that often.
 const WATCH: Duration = Duration::from_millis(5);
 
 /// Configures the routers to accept this many VIPs.
@@ -58,7 +58,8 @@ pub(crate) fn prepare(stage: &Stage) -> Result<()> {
 /// Measures one candidate with this number of services.
 ///
 /// # Errors
-/// When the lab itself fails.
+/// When the candidate cannot be configured or cleaned up. Every error while it runs is in the result, as a failure of the
+/// candidate.
 pub(crate) fn measure(stage: &Stage, candidate: Candidate, services: usize) -> Result<Cost> {
     let vips: Vec<String> = (0..services).map(|i| format!("198.18.{}.{}", i / 250, i % 250 + 1)).collect();
     addresses(stage, "add", &vips)?;
@@ -69,6 +70,7 @@ pub(crate) fn measure(stage: &Stage, candidate: Candidate, services: usize) -> R
     Ok(Cost { candidate, services, measured })
 }
 
+/// Starts a candidate that is configured, and measures it once it announces every VIP.
 fn usage(stage: &Stage, candidate: Candidate, services: usize) -> Result<Usage> {
     stage.control(candidate, "start")?;
     until(PATIENCE, || {
@@ -91,7 +93,8 @@ fn usage(stage: &Stage, candidate: Candidate, services: usize) -> Result<Usage> 
     Ok(Usage { pss_mib, cpu_percent: real(cpu) / USER_HZ / lasted * 100.0, probes })
 }
 
-/// The CPU time of an empty loop that wakes up every 5 ms on this machine, in percent of a core.
+/// The CPU time of an empty loop that wakes up every 5 ms on this machine, in percent of a core. The page compares it with
+/// announcer's CPU time, because announcer wakes up that often.
 ///
 /// # Errors
 /// When the thread's clock cannot be read.
@@ -115,6 +118,7 @@ fn announced(stage: &Stage) -> Result<usize> {
     Ok(fewest)
 }
 
+/// Adds the VIPs to the lo of the frontend (`word` is `add`), or removes them (`del`).
 fn addresses(stage: &Stage, word: &str, vips: &[String]) -> Result<()> {
     let lines =
         vips.iter().fold(String::new(), |all, vip| all + &format!("address {word} {vip}/32 dev lo\n"));
@@ -156,13 +160,14 @@ fn pss(stage: &Stage) -> Result<f64> {
     Ok(real(octets) / 1_048_576.0)
 }
 
-/// The number of connections that the frontend's kernel has accepted.
+/// The number of connections that the frontend's kernel has accepted since its start, on all ports.
 fn accepted(stage: &Stage) -> Result<u64> {
     let snmp = Snmp::from_file(format!("/proc/{}/net/snmp", stage.node()?.pid()))?;
     Ok(snmp.tcp_passive_opens)
 }
 
 #[allow(clippy::cast_precision_loss)] // far below 2^52
+/// The number as a floating-point number.
 fn real(number: u64) -> f64 {
     number as f64
 }

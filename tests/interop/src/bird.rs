@@ -50,6 +50,7 @@ impl Router for Bird {
 
     fn route(&self, node: &Node, vip: &str) -> Result<Option<Route>> {
         let said = node.exec(&["birdc", "show", "route", "all", &prefix(vip)])?.stdout;
+        // Without a route, birdc prints a sentence that has no attribute.
         Ok(said.contains("BGP.").then(|| read(&said)))
     }
 

@@ -11,11 +11,13 @@ use crate::router::{FRONTEND, ROUTER, Route, Router, Setup, family, number, pref
 /// ExaBGP.
 pub(crate) struct Exabgp;
 
-/// The program ends when ExaBGP ends. Its standard output stays open, because otherwise ExaBGP treats it as dead. Its input is also
-/// written to the log: ExaBGP logs only that a session has ended, and passes the reason only to the program.
+/// The program to which ExaBGP passes routes. The program ends when ExaBGP ends. Its standard output stays open, because otherwise
+/// ExaBGP treats it as dead. Its input is also written to the log: ExaBGP logs only that a session has ended, and passes the reason
+/// only to the program.
 const WATCH: &str = "#!/bin/sh\nwhile read -r line; do\n\tprintf '%s\\n' \"$line\" >>/var/log/exabgp.json\n\t\
                      printf '%s\\n' \"$line\" >>/var/log/exabgp.log\ndone\n";
 
+/// The script that starts ExaBGP: it makes the pipes of `exabgpcli`, and listens on the router's address.
 const START: &str = "#!/bin/sh\nset -e\nchmod 755 /etc/exabgp/watch.sh\nmkdir -p /run/exabgp\n\
     for pipe in in out; do [ -p /run/exabgp/exabgp.$pipe ] || mkfifo /run/exabgp/exabgp.$pipe; done\n\
     export exabgp_tcp_bind=10.1.0.0 exabgp_tcp_port=179 exabgp_daemon_user=root exabgp_daemon_daemonize=false \
@@ -118,6 +120,7 @@ fn events(node: &Node) -> Result<Vec<Value>> {
     Ok(text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
 }
 
+/// Reads the attributes of one announcement.
 fn read(attribute: &Value, next_hop: &str) -> Route {
     let list = |name: &str| attribute[name].as_array().cloned().unwrap_or_default();
     let joined = |one: &Value| {

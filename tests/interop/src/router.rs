@@ -22,15 +22,15 @@ pub(crate) const FRONTEND_V6: &str = "2001:db8:1::2";
 pub(crate) struct Setup {
     /// The router's AS.
     pub(crate) router_asn: u32,
-    /// Ours.
+    /// The AS of announcer, on the frontend.
     pub(crate) frontend_asn: u32,
     /// The router's TCP MD5 key (RFC 2385).
     pub(crate) password: Option<&'static str>,
     /// Whether the router sends and requires TTL 255 (RFC 5082).
     pub(crate) ttl_security: bool,
-    /// More keys of our `[[peer]]`.
+    /// More lines for our `[[peer]]`, in TOML.
     pub(crate) peer: &'static str,
-    /// More keys of our `[[service]]`.
+    /// More lines for our `[[service]]`, in TOML.
     pub(crate) service: &'static str,
 }
 
@@ -63,7 +63,7 @@ pub(crate) trait Router {
     fn package(&self) -> &'static str;
     /// Why it cannot run the case with that name; the sentence is a footnote of the table.
     fn cannot(&self, case: &str) -> Option<&'static str>;
-    /// Its configuration files: their paths and contents.
+    /// Its configuration files: their paths below the root folder of the node, and contents.
     fn files(&self, setup: &Setup) -> Vec<(&'static str, String)>;
     /// A shell command that starts it in the background.
     fn start(&self) -> &'static str;
@@ -79,9 +79,9 @@ pub(crate) trait Router {
     /// # Errors
     /// When it does not answer, or its answer cannot be read.
     fn route(&self, node: &Node, vip: &str) -> Result<Option<Route>>;
-    /// The commands that make it send a ROUTE-REFRESH to the frontend (RFC 2918).
+    /// The commands, each a list of words, that make it send a ROUTE-REFRESH to the frontend (RFC 2918).
     fn refresh(&self) -> &'static [&'static [&'static str]];
-    /// The file that it logs to.
+    /// The file that it logs to: its path below the root folder of the node.
     fn log(&self) -> &'static str;
 }
 
@@ -109,12 +109,12 @@ pub(crate) fn strings(value: &serde_json::Value) -> BTreeSet<String> {
     value.as_array().into_iter().flatten().filter_map(|one| one.as_str()).map(str::to_lowercase).collect()
 }
 
-/// `192.0.2.80/32`, `2001:db8::80/128`.
+/// The VIP as a prefix: `192.0.2.80/32`, `2001:db8::80/128`.
 pub(crate) fn prefix(vip: &str) -> String {
     format!("{vip}/{}", if vip.contains(':') { 128 } else { 32 })
 }
 
-/// `ipv4` or `ipv6`.
+/// The address family of a VIP: `ipv4` or `ipv6`.
 pub(crate) fn family(vip: &str) -> &'static str {
     if vip.contains(':') { "ipv6" } else { "ipv4" }
 }

@@ -4,10 +4,10 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use scene::wire::Message;
+use scene::wire::{Message, OPEN};
 use scene::{FRONTENDS, PATIENCE, ROUTERS, Scene, VIPS, address};
 
-use crate::support::{configure, established, json, route, until_peer, wait_for, with_own_configuration};
+use crate::support::{bgp_line, configure, established, json, until_peer, wait_for, with_own_configuration};
 
 /// Both ends of fe1's link to r1.
 const FE1: &str = "2001:db8:1:1::2";
@@ -18,8 +18,8 @@ pub(crate) fn ipv4_over_ipv6(scene: &Scene) -> Result<()> {
     let node = scene.node("fe1")?;
     let played = with_own_configuration(scene, "fe1", || {
         let mark = scene.mark();
-        route(scene, "r1", &format!("neighbor {FE1} peer-group FRONTENDS"))?;
-        route(scene, "r1", &format!("neighbor {FE1} capability extended-nexthop"))?;
+        bgp_line(scene, "r1", &format!("neighbor {FE1} peer-group FRONTENDS"))?;
+        bgp_line(scene, "r1", &format!("neighbor {FE1} capability extended-nexthop"))?;
         configure(scene, "fe1", &[("address = \"10.1.1.0\"", &format!("address = \"{R1}\""))])?;
         node.must(&["announcer", "reload"])?;
         until_peer(scene, "fe1", 0, "up over IPv6", established)?;
@@ -45,7 +45,7 @@ pub(crate) fn ipv4_over_ipv6(scene: &Scene) -> Result<()> {
         Ok(())
     });
     // If the scenario failed earlier, there is nothing to remove.
-    let _ = route(scene, "r1", &format!("no neighbor {FE1}"));
+    let _ = bgp_line(scene, "r1", &format!("no neighbor {FE1}"));
     played
 }
 
@@ -74,7 +74,7 @@ pub(crate) fn graceful_restart(scene: &Scene) -> Result<()> {
         start()?;
         for (index, router) in ROUTERS.iter().enumerate() {
             let from = address(index, "fe2", VIPS[0]);
-            let open = |m: &Message| m.from == from && m.octets[18] == 1;
+            let open = |m: &Message| m.from == from && m.kind() == OPEN;
             let open = scene.routers[index].wire.wait(mark.wire(index), PATIENCE, open).context("no OPEN")?;
             // R, 8 s, and F for each family.
             let want = [64, 10, 0x80, 8, 0, 1, 1, 0x80, 0, 2, 1, 0x80];
@@ -121,13 +121,13 @@ pub(crate) fn ttl_security_mended(scene: &Scene) -> Result<()> {
             !established(peer) && peer["hint"].as_str().is_some_and(|hint| hint.contains("TTL"))
         })?;
         let mended = Instant::now();
-        route(scene, "r1", &format!("neighbor {neighbor} ttl-security hops 1"))?;
+        bgp_line(scene, "r1", &format!("neighbor {neighbor} ttl-security hops 1"))?;
         until_peer(scene, "fe3", 0, "up with GTSM on both sides", established)?;
         println!("  up {:.1?} after the router was mended", mended.elapsed());
         Ok(())
     });
     // If the scenario failed earlier, there is nothing to remove.
-    let _ = route(scene, "r1", &format!("no neighbor {neighbor} ttl-security hops 1"));
+    let _ = bgp_line(scene, "r1", &format!("no neighbor {neighbor} ttl-security hops 1"));
     played
 }
 

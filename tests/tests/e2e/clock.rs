@@ -6,6 +6,7 @@ use std::thread::{scope, sleep};
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, bail, ensure};
+use scene::wire::{NOTIFICATION, OPEN};
 use scene::{PATIENCE, Scene, VIPS, address};
 
 use crate::support::{
@@ -62,7 +63,7 @@ pub(crate) fn stepped(scene: &Scene) -> Result<()> {
     let played = (|| {
         for (index, router) in scene.routers.iter().enumerate() {
             let from = address(index, "fe2", VIPS[0]);
-            let open = router.wire.wait(mark.wire(index), PATIENCE, |m| m.from == from && m.octets[18] == 1);
+            let open = router.wire.wait(mark.wire(index), PATIENCE, |m| m.from == from && m.kind() == OPEN);
             let open = open.with_context(|| format!("no OPEN at {}", router.name))?;
             ensure!(open.octets[22..24] == [0, 3], "{:02x?}", open.octets);
         }
@@ -82,7 +83,8 @@ pub(crate) fn stepped(scene: &Scene) -> Result<()> {
             for (index, router) in scene.routers.iter().enumerate() {
                 let from = address(index, "fe2", VIPS[0]);
                 let said = router.wire.since(mark.wire(index));
-                let ended = said.into_iter().find(|m| m.from == from && matches!(m.octets[18], 1 | 3));
+                let ended =
+                    said.into_iter().find(|m| m.from == from && matches!(m.kind(), OPEN | NOTIFICATION));
                 ensure!(ended.is_none(), "{what}: the session with {} ended: {ended:02x?}", router.name);
             }
 

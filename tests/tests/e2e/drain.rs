@@ -3,6 +3,7 @@
 use std::time::SystemTime;
 
 use anyhow::{Context, Result, ensure};
+use scene::wire::UPDATE;
 use scene::{PATIENCE, ROUTERS, Scene, VIPS, address};
 
 use crate::support::{fault, reason, status};
@@ -56,7 +57,7 @@ pub(crate) fn drain_over_restart(scene: &Scene) -> Result<()> {
     // The session is Established and End-of-RIB was sent, so every route was announced by then.
     let from = address(0, "fe3", VIPS[0]);
     let end_of_rib = |message: &scene::wire::Message| {
-        message.from == from && message.octets.len() == 23 && message.octets[18] == 2
+        message.from == from && message.octets.len() == 23 && message.kind() == UPDATE
     };
     let router = &scene.routers[0];
     router.wire.wait(mark.wire(0), PATIENCE, end_of_rib).context("no End-of-RIB from a drained frontend")?;

@@ -14,13 +14,15 @@ use crate::support::json;
 /// The result of a connection from the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ConnectResult {
+    /// The connection was established.
     Answered,
     /// The kernel behind the ACL answered with a reset, because nothing listens.
     Refused,
+    /// There was no answer for two seconds.
     Dropped,
 }
 
-/// Connects to each of these ports of a VIP at the same time.
+/// Connects from the client to each of these ports of a VIP at the same time. A port may be given several times.
 fn reach(scene: &Scene, vip: IpAddr, ports: &[u16]) -> Result<Vec<(u16, ConnectResult)>> {
     scene.node("client")?.in_netns(|| {
         let one =
@@ -48,6 +50,7 @@ fn reach(scene: &Scene, vip: IpAddr, ports: &[u16]) -> Result<Vec<(u16, ConnectR
 pub(crate) fn acl(scene: &Scene) -> Result<()> {
     const OTHERS: [u16; 20] =
         [1, 21, 22, 23, 25, 53, 79, 81, 110, 111, 143, 179, 442, 444, 993, 3306, 5432, 8080, 8443, 9179];
+    // A server listens on 443, and on two of the other ports, so that without the ACL these would be reached.
     let mut servers = Vec::new();
     for frontend in FRONTENDS {
         for port in ["443", "8080", "8443"] {
@@ -65,7 +68,7 @@ pub(crate) fn acl(scene: &Scene) -> Result<()> {
         for vip in VIPS {
             let vip: IpAddr = vip.parse()?;
             let answered = |(_, reached): &(u16, ConnectResult)| *reached == ConnectResult::Answered;
-            // On every frontend, because the client's connections may go to any of them.
+            // Twelve connections, because each may go to any frontend, and the server has to run on all of them.
             until(PATIENCE, || {
                 ensure!(reach(scene, vip, &[443; 12])?.iter().all(answered), "{vip}: tcp/443 is not reached");
                 Ok(())
@@ -87,7 +90,7 @@ pub(crate) fn acl(scene: &Scene) -> Result<()> {
     played
 }
 
-/// How many packets to and from the first VIP a router has forwarded.
+/// How many packets a router has forwarded: those to the first VIP, and those from it.
 fn forwarded(scene: &Scene, router: &str) -> Result<(u64, u64)> {
     let listed =
         json(&scene.node(router)?.must(&["nft", "-j", "list", "counters", "table", "inet", "seen"])?)?;

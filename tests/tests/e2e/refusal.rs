@@ -3,25 +3,27 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use scene::wire::{NOTIFICATION, OPEN, ROUTE_REFRESH};
 use scene::{FRONTENDS, PATIENCE, Scene, VIPS, address};
 use serde_json::Value;
 
 use crate::support::{
-    configure, established, json, route, status, until_peer, vtysh, wait_for, with_own_configuration,
+    bgp_line, configure, established, json, status, until_peer, vtysh, wait_for, with_own_configuration,
 };
 
+/// Whether the session of this peer in the status is down, for a reason with these words.
 fn says(peer: &Value, words: &str) -> bool {
     peer["state"] != "Established" && peer["reason"].as_str().is_some_and(|reason| reason.contains(words))
 }
 
-/// Checks that the other router has every frontend.
+/// Checks that r2, which does not refuse, has every frontend as a next hop of the first VIP.
 fn other_goes_on(scene: &Scene) -> Result<()> {
     let kept = scene.next_hops("r2", VIPS[0])?;
     ensure!(kept.len() == FRONTENDS.len(), "r2 has {kept:?}");
     Ok(())
 }
 
-/// An AS that is not the router's, and one that it does not expect.
+/// First, fe1 expects another AS than the router's. Then, fe1 has another AS than the routers expect.
 pub(crate) fn wrong_as(scene: &Scene) -> Result<()> {
     let node = scene.node("fe1")?;
     with_own_configuration(scene, "fe1", || {
@@ -72,7 +74,7 @@ pub(crate) fn prefix_refused(scene: &Scene) -> Result<()> {
         wait_for("r1 refuses fe1's", || Ok(!scene.next_hops("r1", VIPS[0])?.contains(&from)))?;
         ensure!(established(&status(scene, "fe1")?["peers"][0]), "the session went with the prefix");
         other_goes_on(scene)?;
-        let refresh = |m: &scene::wire::Message| m.octets[18] == 5;
+        let refresh = |m: &scene::wire::Message| m.kind() == ROUTE_REFRESH;
         let wire = &scene.routers[0].wire;
         wire.wait(mark.wire(0), PATIENCE, refresh).context("FRR sent no ROUTE-REFRESH")?;
         let again = wire.wait(mark.wire(0), PATIENCE, |m| m.from == from && m.announces(vip));
@@ -80,7 +82,7 @@ pub(crate) fn prefix_refused(scene: &Scene) -> Result<()> {
         let other = wire
             .since(mark.wire(0))
             .into_iter()
-            .find(|m| m.from == from && (m.withdraws(vip) || matches!(m.octets[18], 1 | 3)));
+            .find(|m| m.from == from && (m.withdraws(vip) || matches!(m.kind(), OPEN | NOTIFICATION)));
         ensure!(other.is_none(), "answered by {other:02x?}");
         anyhow::Ok(())
     })();
@@ -94,6 +96,7 @@ pub(crate) fn prefix_refused(scene: &Scene) -> Result<()> {
 pub(crate) fn maximum_prefix(scene: &Scene) -> Result<()> {
     let node = scene.node("fe1")?;
     let neighbor = address(0, "fe1", VIPS[0]);
+    // Enters a line about the limit in r1's configuration.
     let limit =
         |line: String| vtysh(scene, "r1", &["router bgp 65000", "address-family ipv4 unicast", &line]);
     let played = with_own_configuration(scene, "fe1", || {
@@ -117,9 +120,10 @@ pub(crate) fn maximum_prefix(scene: &Scene) -> Result<()> {
         scene.node("r1")?.must(&["vtysh", "-c", &format!("clear bgp {neighbor}")])?;
         until_peer(scene, "fe1", 0, "up again", established)
     });
-    // Restores the limit of the peer group, also if the scenario failed half-way.
+    // Restores r1's configuration, also if the scenario failed half-way: the limit of the peer group, and the description from
+    // lab/nodes/r1/frr.conf. Then the session begins again.
     let _ = limit(format!("no neighbor {neighbor} maximum-prefix"));
-    let _ = route(scene, "r1", &format!("neighbor {neighbor} description fe1"));
+    let _ = bgp_line(scene, "r1", &format!("neighbor {neighbor} description fe1"));
     let _ = scene.node("r1")?.exec(&["vtysh", "-c", &format!("clear bgp {neighbor}")]);
     played
 }

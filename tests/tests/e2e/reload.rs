@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
+use scene::wire::{NOTIFICATION, OPEN, UPDATE};
 use scene::{PATIENCE, Scene, VIPS, address};
 
 use crate::support::{configure, reason, status, wait_lo, wait_status, with_own_configuration};
@@ -57,7 +58,7 @@ pub(crate) fn reload(scene: &Scene) -> Result<()> {
         ensure!(lo.contains("192.0.2.81/"), "the VIP left lo together with the route");
         wait_lo(scene, "fe1", "192.0.2.81 stays on lo", |lo| !lo.contains("192.0.2.81/"))?;
         let opened =
-            scene.routers[0].wire.since(mark.wire(0)).iter().any(|m| m.from == from && m.octets[18] == 1);
+            scene.routers[0].wire.since(mark.wire(0)).iter().any(|m| m.from == from && m.kind() == OPEN);
         ensure!(!opened, "a session was begun anew");
         Ok(())
     })
@@ -79,7 +80,8 @@ pub(crate) fn reload_refused(scene: &Scene) -> Result<()> {
         refuse(&[("asn = 65000", "asn = 65000\nhold_time = \"6s\"")], "--force")?;
         ensure!(node.kill("announcer", Signal::SIGHUP) == 1, "no daemon");
         node.must(&["announcer", "status"])?;
-        let quiet = |m: &scene::wire::Message| m.from == from && matches!(m.octets[18], 1..=3);
+        let quiet =
+            |m: &scene::wire::Message| m.from == from && matches!(m.kind(), OPEN | UPDATE | NOTIFICATION);
         ensure!(
             !scene.routers[0].wire.since(mark.wire(0)).iter().any(quiet),
             "something was said to the router"
@@ -90,7 +92,7 @@ pub(crate) fn reload_refused(scene: &Scene) -> Result<()> {
             let from = address(index, "fe2", VIPS[0]);
             let again = scene.routers[index]
                 .wire
-                .wait(mark.wire(index), PATIENCE, |m| m.from == from && m.octets[18] == 1);
+                .wait(mark.wire(index), PATIENCE, |m| m.from == from && m.kind() == OPEN);
             ensure!(again.is_some(), "{} saw no new session", router.name);
         }
         scene.all_announced()?;
@@ -158,7 +160,7 @@ pub(crate) fn reload_under_load(scene: &Scene) -> Result<()> {
                 );
             }
             ensure!(
-                !said.iter().any(|m| matches!(m.octets[18], 1 | 3)),
+                !said.iter().any(|m| matches!(m.kind(), OPEN | NOTIFICATION)),
                 "the session with {} was reset",
                 router.name
             );

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use scene::{PATIENCE, ROUTERS, Scene, VIPS, address};
 
-use crate::support::{configure, established, never_left, route, until_peer, with_own_configuration};
+use crate::support::{bgp_line, configure, established, never_left, until_peer, with_own_configuration};
 
 pub(crate) fn key_rotation(scene: &Scene) -> Result<()> {
     let node = scene.node("fe1")?;
@@ -26,7 +26,7 @@ pub(crate) fn key_rotation(scene: &Scene) -> Result<()> {
             until_peer(scene, "fe1", index, "told of the key", |peer| {
                 peer["hint"].as_str().is_some_and(|hint| hint.contains("password"))
             })?;
-            route(scene, router, &format!("neighbor {} password first", address(index, "fe1", VIPS[0])))?;
+            bgp_line(scene, router, &format!("neighbor {} password first", address(index, "fe1", VIPS[0])))?;
             until_peer(scene, "fe1", index, "back with a key", established)?;
         }
         scene.all_announced()?;
@@ -34,7 +34,7 @@ pub(crate) fn key_rotation(scene: &Scene) -> Result<()> {
         for (index, router) in ROUTERS.iter().enumerate() {
             key(router, "second")?;
             node.must(&["announcer", "reload"])?;
-            route(scene, router, &format!("neighbor {} password second", address(index, "fe1", VIPS[0])))?;
+            bgp_line(scene, router, &format!("neighbor {} password second", address(index, "fe1", VIPS[0])))?;
             until_peer(scene, "fe1", index, "back with the second key", established)?;
             scene.all_announced()?;
         }
@@ -49,13 +49,13 @@ pub(crate) fn key_rotation(scene: &Scene) -> Result<()> {
             );
         }
         for (index, router) in ROUTERS.iter().enumerate() {
-            route(scene, router, &format!("no neighbor {} password", address(index, "fe1", VIPS[0])))?;
+            bgp_line(scene, router, &format!("no neighbor {} password", address(index, "fe1", VIPS[0])))?;
         }
         Ok(())
     });
     for (index, router) in ROUTERS.iter().enumerate() {
         // This is needed if the scenario failed half-way; otherwise no key is left.
-        let _ = route(scene, router, &format!("no neighbor {} password", address(index, "fe1", VIPS[0])));
+        let _ = bgp_line(scene, router, &format!("no neighbor {} password", address(index, "fe1", VIPS[0])));
     }
     played
 }
@@ -76,7 +76,7 @@ pub(crate) fn ttl_security(scene: &Scene) -> Result<()> {
         })?;
         demand(false)?;
         until_peer(scene, "fe1", 0, "up without GTSM", established)?;
-        route(scene, "r1", &format!("neighbor {neighbor} ttl-security hops 1"))?;
+        bgp_line(scene, "r1", &format!("neighbor {neighbor} ttl-security hops 1"))?;
         let cleared = scene.mark();
         scene.node("r1")?.must(&["vtysh", "-c", &format!("clear bgp {neighbor}")])?;
         let vip = VIPS[0].parse()?;
@@ -89,6 +89,6 @@ pub(crate) fn ttl_security(scene: &Scene) -> Result<()> {
         until_peer(scene, "fe1", 0, "up with GTSM on both sides", established)
     });
     // If the scenario failed earlier, there is nothing to remove.
-    let _ = route(scene, "r1", &format!("no neighbor {neighbor} ttl-security hops 1"));
+    let _ = bgp_line(scene, "r1", &format!("no neighbor {neighbor} ttl-security hops 1"));
     played
 }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
+use scene::wire::{NOTIFICATION, OPEN};
 use scene::{FRONTENDS, ROUTERS, Scene, VIPS, address};
 
 use crate::support::{
@@ -107,7 +108,7 @@ pub(crate) fn reloads(scene: &Scene) -> Result<()> {
                 .wire
                 .since(mark.wire(index))
                 .into_iter()
-                .find(|m| m.from == from && matches!(m.octets[18], 1 | 3));
+                .find(|m| m.from == from && matches!(m.kind(), OPEN | NOTIFICATION));
             ensure!(ended.is_none(), "the session with {} began anew: {ended:02x?}", router.name);
         }
         Ok(())

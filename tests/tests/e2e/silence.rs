@@ -1,11 +1,13 @@
 //! Tests hosts that become silent without a message, so that only the hold timer notices it.
 
 use std::net::IpAddr;
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use lab::Cut;
 use nix::sys::signal::Signal;
+use scene::wire::OPEN;
 use scene::{FRONTENDS, PATIENCE, ROUTERS, Scene, VIPS, address};
 use until::until;
 
@@ -14,9 +16,13 @@ use crate::support::{
     with_own_configuration,
 };
 
+/// The position of the hold time in an OPEN (RFC 4271 §4.2).
+const HOLD_TIME: Range<usize> = 22..24;
+/// The interfaces of a frontend, to r1 and to r2.
 const LINKS: [&str; 2] = ["eth1", "eth2"];
 
-/// The daemon is stopped, and later the host dies, with a hold time of 3 s.
+/// With a hold time of 3 s, the daemon is paused by SIGSTOP, and later the host loses power: no packet passes, but the links stay
+/// up.
 pub(crate) fn hold_timer(scene: &Scene) -> Result<()> {
     let node = scene.node("fe2")?;
     let played = with_own_configuration(scene, "fe2", || {
@@ -25,9 +31,9 @@ pub(crate) fn hold_timer(scene: &Scene) -> Result<()> {
         node.must(&["announcer", "reload", "--force"])?;
         for (index, router) in scene.routers.iter().enumerate() {
             let from = address(index, "fe2", VIPS[0]);
-            let open = router.wire.wait(mark.wire(index), PATIENCE, |m| m.from == from && m.octets[18] == 1);
+            let open = router.wire.wait(mark.wire(index), PATIENCE, |m| m.from == from && m.kind() == OPEN);
             let open = open.with_context(|| format!("no OPEN at {}", router.name))?;
-            ensure!(open.octets[22..24] == [0, 3], "{:02x?}", open.octets);
+            ensure!(open.octets[HOLD_TIME] == [0, 3], "{:02x?}", open.octets);
             let vip = VIPS[0].parse()?;
             let announcement =
                 router.wire.wait(mark.wire(index), PATIENCE, |m| m.from == from && m.announces(vip));
@@ -82,6 +88,7 @@ pub(crate) fn router(scene: &Scene) -> Result<()> {
     let played = (|| {
         all.iter().try_for_each(|link| node.cut(link, Cut::Silent))?;
         for frontend in FRONTENDS {
+            // Peer 1 of each frontend is r2.
             until_peer(scene, frontend, 1, "without r2", |peer| !established(peer))?;
         }
         println!("  no session with it after {:.1?}", began.elapsed());
@@ -118,7 +125,7 @@ pub(crate) fn one_router_gone(scene: &Scene) -> Result<()> {
     ensure!(kept.len() == 3, "r1 has {kept:?}");
     scene.all_announced()?;
     let vip: IpAddr = VIPS[0].parse()?;
-    let lost = scene.routers[0].fib.since(mark.fib(0)).into_iter().find(|c| c.prefix.addr() == vip);
-    ensure!(lost.is_none(), "r1's FIB changed: {lost:?}");
+    let changed = scene.routers[0].fib.since(mark.fib(0)).into_iter().find(|c| c.prefix.addr() == vip);
+    ensure!(changed.is_none(), "r1's FIB changed: {changed:?}");
     Ok(())
 }

@@ -108,7 +108,7 @@ pub(crate) fn start_again(scene: &Scene, frontends: &[&str], arguments: &[&str])
 }
 
 /// Enters a line in a router's BGP configuration.
-pub(crate) fn route(scene: &Scene, router: &str, line: &str) -> Result<()> {
+pub(crate) fn bgp_line(scene: &Scene, router: &str, line: &str) -> Result<()> {
     vtysh(scene, router, &["router bgp 65000", line])
 }
 

@@ -87,6 +87,8 @@ mod tests {
             (closed, 300, Stall::Wait),
             (TcpInfo { probes: 1, last_ack: SECOND * 60, ..closed }, 300, Stall::Wait),
             (TcpInfo { probes: 2, last_ack: SECOND * 60, ..closed }, 300, Stall::Lost),
+            (TcpInfo { probes: 2, last_ack: SECOND * 3, ..closed }, 300, Stall::Lost),
+            (TcpInfo { probes: 2, last_ack: SECOND * 2, ..closed }, 300, Stall::Wait),
             // The peer closed its window while segments were in flight.
             (TcpInfo { window: Some(0), ..in_flight() }, 300, Stall::Wait),
             // A window that is too small for a segment.
@@ -102,17 +104,22 @@ mod tests {
     /// B4.
     #[test]
     fn a_full_segment_that_is_sent_again_in_vain_while_the_peer_is_heard_hints_at_the_path_mtu() {
-        let waited = SECOND * 5;
-        for (info, waiting, want) in [
-            (in_flight(), 4000, true),
-            (in_flight(), 19, false),
-            (TcpInfo { retransmits: 1, ..in_flight() }, 4000, false),
-            (TcpInfo { last_data: SECOND * 6, ..in_flight() }, 4000, false),
-            (TcpInfo { window: Some(0), ..in_flight() }, 4000, false),
-            (TcpInfo { mss: 536, ..in_flight() }, 4000, false),
-            (TcpInfo { in_flight: 0, ..in_flight() }, 4000, false),
+        for (info, waiting, waited, want) in [
+            (in_flight(), 4000, 5, true),
+            (in_flight(), 1448, 5, true),
+            (in_flight(), 1447, 5, false),
+            (TcpInfo { retransmits: 2, ..in_flight() }, 4000, 5, true),
+            (TcpInfo { retransmits: 1, ..in_flight() }, 4000, 5, false),
+            (TcpInfo { last_data: SECOND * 5, ..in_flight() }, 4000, 5, true),
+            (TcpInfo { last_data: SECOND * 6, ..in_flight() }, 4000, 5, false),
+            // A peer that was heard within the last second is heard.
+            (in_flight(), 4000, 0, true),
+            (TcpInfo { window: Some(0), ..in_flight() }, 4000, 5, false),
+            (TcpInfo { mss: 536, ..in_flight() }, 4000, 5, false),
+            (TcpInfo { in_flight: 0, ..in_flight() }, 4000, 5, false),
         ] {
-            assert_eq!(large_segments_lost(&info, waiting, waited), want, "{info:?} {waiting}");
+            let lost = large_segments_lost(&info, waiting, SECOND * waited);
+            assert_eq!(lost, want, "{info:?} {waiting} after {waited} s");
         }
     }
 }

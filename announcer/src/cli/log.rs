@@ -42,6 +42,7 @@ mod tests {
         }
         for (bad, want) in [
             ("inof", "did you mean `info`?"),
+            ("err", "did you mean `error`?"),
             ("json", "`json` is not a level"),
             ("", "`` is not a level"),
             ("announcer::bgp", "`announcer::bgp` is not a level"),

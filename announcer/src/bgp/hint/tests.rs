@@ -144,6 +144,20 @@ fn hints_of_tcp_follow_the_clues() {
             &["`multihop`"],
         ),
         (
+            "a low TTL that no socket demands",
+            no_answer(),
+            routed(&[], &[KernelCounter::LowTtl]),
+            &["password"],
+            &["raise `multihop`"],
+        ),
+        (
+            "a TTL that is demanded, and silence",
+            no_answer(),
+            routed(&low, &[]),
+            &["password"],
+            &["raise `multihop`"],
+        ),
+        (
             "a low TTL in the session",
             TcpFailure::Unheard(SECOND).into(),
             routed(&low, &[KernelCounter::LowTtl]),
@@ -220,10 +234,8 @@ fn hints_of_an_open_name_the_as() {
 
 #[test]
 fn hints_of_a_notification_follow_its_data() {
-    let wide =
-        || Clues { ours: LocalSettings { asn: 4_200_000_001, ..clues(&[], &[]).ours }, ..clues(&[], &[]) };
-    let narrow = || Clues {
-        ours: LocalSettings { settings: [Setting::NoCapabilities].into(), ..wide().ours },
+    let with_asn = |asn, settings: &[Setting]| Clues {
+        ours: LocalSettings { asn, ..clues(settings, &[]).ours },
         ..clues(&[], &[])
     };
     let none = [Setting::NoCapabilities];
@@ -316,11 +328,31 @@ fn hints_of_a_notification_follow_its_data() {
             &["AS 65001", "`local-as`", "confederation"],
             &["AS_TRANS"],
         ),
-        ("2/2 to a wide AS", notified((2, 2), &[]), wide(), &["AS_TRANS", "`remote-as 23456`"], &[]),
+        (
+            "2/2 to the last AS of two octets",
+            notified((2, 2), &[]),
+            with_asn(65535, &[]),
+            &["AS 65535"],
+            &["AS_TRANS"],
+        ),
+        (
+            "2/2 to the last AS of two octets without capabilities",
+            notified((2, 2), &[]),
+            with_asn(65535, &none),
+            &["AS 65535"],
+            &["AS_TRANS"],
+        ),
+        (
+            "2/2 to a wide AS",
+            notified((2, 2), &[]),
+            with_asn(4_200_000_001, &[]),
+            &["AS_TRANS", "`remote-as 23456`"],
+            &["capabilities = false"],
+        ),
         (
             "2/2 to a wide AS without capabilities",
             notified((2, 2), &[]),
-            narrow(),
+            with_asn(4_200_000_001, &none),
             &["`remote-as 23456`", "capabilities = false"],
             &[],
         ),

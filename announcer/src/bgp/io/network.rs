@@ -217,12 +217,15 @@ mod tests {
     async fn loopback_has_a_link_and_an_interface_that_is_gone_is_forgotten() {
         let mut before = Network::default();
         before.links.insert(u32::MAX, Link { name: "eth9".into(), state: LinkState::Up });
-        let (publish, seen) = watch::channel(Arc::new(before));
+        let (publish, mut seen) = watch::channel(Arc::new(before));
         publish_links(&publish, look_at_links().await.unwrap());
-        let network = seen.borrow().clone();
+        assert!(seen.has_changed().unwrap(), "the sessions hear of it");
+        let network = seen.borrow_and_update().clone();
         let lo = network.links.values().find(|link| link.name == "lo").unwrap();
         assert_eq!(lo.state, LinkState::Up);
         assert!(!network.links.contains_key(&u32::MAX), "{network:?}");
+        publish_links(&publish, network.links.clone());
+        assert!(!seen.has_changed().unwrap(), "the same links are no change");
     }
 
     #[test]

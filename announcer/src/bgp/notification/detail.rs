@@ -209,6 +209,18 @@ mod tests {
             ),
             // The whole optional parameter, which some peers send.
             ((2, 7), &[2, 6, 1, 4, 0, 1, 0, 1], "OPEN Message Error/Unsupported Capability (IPv4)"),
+            (
+                (2, 7),
+                &[2, 2, 70, 0],
+                "OPEN Message Error/Unsupported Capability (enhanced route refresh (capability 70))",
+            ),
+            // Capability 2, whose code is also the type of that parameter.
+            ((2, 7), &[2, 0], "OPEN Message Error/Unsupported Capability (route refresh (capability 2))"),
+            (
+                (2, 7),
+                &[2, 2, 0, 0, 99, 0],
+                "OPEN Message Error/Unsupported Capability (route refresh (capability 2), capability 99)",
+            ),
             ((2, 7), &[99, 0], "OPEN Message Error/Unsupported Capability (capability 99)"),
             // Data with a length that is too long names no capability.
             ((2, 7), &[65, 4, 0], "OPEN Message Error/Unsupported Capability"),

@@ -88,6 +88,17 @@ fn another_cause_is_a_line_with_the_count_of_the_tries_before_it() {
     assert_eq!(outage.reason(at), None);
 }
 
+#[test]
+fn sixteen_causes_are_remembered_as_logged() {
+    // Causes that take turns, three times each.
+    for (causes, lines) in [(16, 16), (17, 3 * 17)] {
+        let wrong_as = |got| DownReason::from(OpenError::WrongAs { got, want: PeerAsn::External });
+        let turns: Vec<DownReason> = (0..3 * causes).map(|n| wrong_as(64512 + n % causes)).collect();
+        let (_, logged) = tries(&mut Outage::default(), Instant::now(), SECOND, &turns);
+        assert_eq!(logged.len(), lines, "{causes} causes");
+    }
+}
+
 // B12: the true cause is shown in each look.
 #[test]
 fn what_was_learnt_stays_until_something_contradicts_it() {
@@ -103,12 +114,17 @@ fn what_was_learnt_stays_until_something_contradicts_it() {
         hear(&mut outage, wrong_as(), &plain).0,
         "its OPEN has AS 65002, we expect another AS than ours, 0s ago"
     );
-    for (n, why) in [closed(), reset(), refused(), notified((6, 5)), closed()].into_iter().enumerate() {
+    for (why, times) in [
+        (closed(), "(once)"),
+        (reset(), "(2 times)"),
+        (reset(), "(3 times)"),
+        (refused(), "(once)"),
+        (notified((6, 5)), "(once)"),
+        (closed(), "(once)"),
+    ] {
         let (reason, hint) = hear(&mut outage, why, &plain);
-        assert!(
-            reason.starts_with("its OPEN has AS 65002") && reason.contains("; since then "),
-            "{n}: {reason}"
-        );
+        assert!(reason.starts_with("its OPEN has AS 65002") && reason.contains("; since then "), "{reason}");
+        assert!(reason.ends_with(times), "{times}: {reason}");
         assert!(hint.contains("asn = 65002"), "{hint}");
     }
     // Another cause is shown first, followed by the learnt cause.
@@ -157,10 +173,13 @@ fn a_refusal_that_goes_on_is_no_wait_after_an_error() {
 fn a_session_that_ended_begins_a_new_outage() {
     let now = Instant::now();
     let mut outage = Outage::default();
+    assert_eq!(outage.last(), None);
     let _ = outage.try_ended(wrong_as(), &Clues::default(), now);
+    assert_eq!(outage.last().unwrap().why, wrong_as());
     outage.established();
     assert_eq!(outage, Outage::default());
     assert!(outage.session_ended(notified((6, 2)), &Clues::default(), now).is_some());
+    assert_eq!(outage.last().unwrap().why, notified((6, 2)));
     assert_eq!(
         outage.reason(now).unwrap().0,
         "the peer sent NOTIFICATION: Cease/Administrative Shutdown, 0s ago"

@@ -100,6 +100,9 @@ fn the_next_hop_is_a_global_address_that_lasts_and_is_no_vip() {
         ("2001:db8::9", Some("2001:db8::7"), vec![("2001:db8::7/64", true)], Some("2001:db8::9")),
         ("fe80::1", None, vec![("2001:db8::7/64", true)], Some("2001:db8::7")),
         ("::ffff:10.0.0.1", None, vec![], None),
+        ("::1", None, vec![], None),
+        ("::", None, vec![], None),
+        ("ff02::1", None, vec![], None),
         // An advertised next hop is kept as long as possible.
         (
             "fe80::1",
@@ -179,6 +182,15 @@ fn a_session_stands_by_the_network_as_it_is_and_not_by_what_was_heard_of_it() {
             vec![network(&[(1, Up), (2, Up)], &[own]), network(&[(1, Up), (2, Up)], &[(2, "10.0.0.2/24")])],
             |_| {},
             gone,
+        ),
+        // The host gets one more address.
+        (
+            vec![
+                network(&[(1, Up), (2, Up)], &[own]),
+                network(&[(1, Up), (2, Up)], &[(1, "127.0.0.1/8"), own, (2, "10.0.0.2/24")]),
+            ],
+            |_| {},
+            PathState::Intact,
         ),
         // The same link-local address on another interface is a different address.
         (

@@ -298,6 +298,23 @@ tcp = 25
     }
 
     #[test]
+    fn a_value_of_forty_octets_is_printed_and_a_longer_one_is_not() {
+        let short = Some("x".repeat(40));
+        let long = Some("x".repeat(41));
+        for (before, after, want) in [
+            (&None, &short, format!("`k` is {}", "x".repeat(40))),
+            (&None, &long, "`k`".into()),
+            (&short, &short, format!("`k` from {0} to {0}", "x".repeat(40))),
+            (&short, &long, "`k`".into()),
+            (&long, &short, "`k`".into()),
+            (&long, &None, "`k` is gone".into()),
+        ] {
+            let change = KeyChange { key: "k".into(), before: before.clone(), after: after.clone() };
+            assert_eq!(change.to_string(), want);
+        }
+    }
+
+    #[test]
     fn another_order_is_no_difference() {
         let swapped = OLD
             .replace("\"r1\"", "\"r0\"")

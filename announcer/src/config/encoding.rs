@@ -92,5 +92,7 @@ mod tests {
             ]
         );
         assert_eq!(faults(b"\xef\xbb\xbf\xfc"), [format!("1:1: octet 0xfc is no UTF-8; {latin}")]);
+        let errors = decode("x", b"\xef\xbb\xbf\xfc = 1 # more".to_vec()).unwrap_err().to_string();
+        assert!(errors.lines().any(|line| line == "  | ^"), "one character is marked: {errors}");
     }
 }

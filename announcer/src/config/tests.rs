@@ -250,6 +250,74 @@ fn communities_leave_room_for_vips() {
             assert_eq!(printed.contains("are too many"), count > most, "{printed}");
         }
     }
+    for (count, is_good) in [(16, true), (17, false)] {
+        let all: Vec<String> = (0..count).map(|i| format!("\"1:{i}\"")).collect();
+        let last_choice = format!("[service.deprefer]\ncommunities = [{}]", all.join(", "));
+        let printed =
+            printed(&GOOD.replace("[[service.check]]", &format!("{last_choice}\n[[service.check]]")));
+        assert_eq!(printed == "  good\n", is_good, "{printed}");
+    }
+}
+
+#[test]
+fn the_edges_of_what_a_protocol_of_a_handshake_may_be() {
+    let (most, too_long) = ("x".repeat(255), "x".repeat(256));
+    for (name, is_good) in
+        [(most.as_str(), true), (&too_long, false), ("", false), ("!~", true), ("h 2", false), ("hü", false)]
+    {
+        let tls = format!("tls = \"a\"\nalpn = [\"{name}\"]");
+        let printed = printed(&GOOD.replace("http = \"http://www.example.com/healthz\"", &tls));
+        assert_eq!(printed == "  good\n", is_good, "{printed}");
+    }
+}
+
+#[test]
+fn each_kind_of_check_has_its_port_and_its_request() {
+    for (lines, port, request) in [
+        ("http = \"http://www.example.com/x\"", Some(80), "GET http://www.example.com/x at 192.0.2.80"),
+        ("http = \"https://a/\"\nmethod = \"HEAD\"", Some(443), "HEAD https://a/ at 192.0.2.80"),
+        ("tls = \"a\"", Some(443), "for a TLS handshake as with a:443 at 192.0.2.80"),
+        ("tls = \"a:8443\"", Some(8443), "for a TLS handshake as with a:8443 at 192.0.2.80"),
+        ("tcp = 25", Some(25), "for a connection to TCP port 25 at 192.0.2.80"),
+        ("exec = [\"/bin/check\", \"-v\"]", None, "`/bin/check -v`"),
+        ("file = \"/run/up\"", None, "for the file `/run/up`"),
+    ] {
+        let check = a_check(lines);
+        assert_eq!((check.port(), check.probe.request("192.0.2.80").as_str()), (port, request), "{lines}");
+    }
+}
+
+#[test]
+fn two_patterns_are_equal_if_their_texts_are() {
+    let check = |expect: &str| a_check(&format!("tcp = 25\nexpect = \"{expect}\""));
+    assert_eq!(check("^220 "), check("^220 "));
+    assert_ne!(check("^220 "), check("^250 "));
+}
+
+/// Only a check that always fails without its `ca_file` needs that file.
+#[test]
+fn a_file_is_looked_at_where_its_check_can_only_fail_without_it() {
+    let (http, https) = ("http = \"http://a/\"", "http = \"https://a/\"");
+    let (tls, ca) = ("tls = \"a\"", "ca_file = \"/ca\"");
+    for (kind, keys, places) in [
+        (https, format!("verify = \"require\"\n{ca}"), vec![(23, 11)]),
+        (tls, format!("verify = \"require\"\n{ca}"), vec![(23, 11)]),
+        (https, format!("verify = \"warn\"\n{ca}"), vec![]),
+        (tls, ca.to_owned(), vec![]),
+        (tls, "verify = \"require\"".to_owned(), vec![]),
+        (http, String::new(), vec![]),
+        // These keys are wrong with `http://`, so the file does not matter.
+        (http, format!("verify = \"require\"\n{ca}"), vec![(22, 1), (23, 1)]),
+    ] {
+        let text = GOOD.replace("http = \"http://www.example.com/healthz\"", &format!("{kind}\n{keys}"));
+        let found = parse_looking("x", &text, |file| Err(format!("`{}` is empty", file.display())));
+        let found = found.map_or_else(
+            |errors| errors.iter().map(|error| (error.line, error.column)).collect(),
+            |_| Vec::new(),
+        );
+        assert_eq!(found, places, "{kind} {keys}");
+        assert_eq!(parse("x", &text).is_ok(), kind != http || keys.is_empty(), "{kind} {keys}");
+    }
 }
 
 #[test]
@@ -277,6 +345,8 @@ fn what_is_unusual_and_good() {
         ("port = 179", "capabilities = false\nfamilies = [\"ipv4\"]"),
         ("port = 179", "password_file = \"r1.key\""),
         ("port = 179", "send_hold_time = \"9s\""),
+        ("port = 179", "min_hold_time = \"9s\""),
+        ("med = 100", "require = 1"),
         (
             "port = 179",
             "med = 0\ncommunities = []\nprepend = 10\norigin = \"egp\"\nnext_hop_v4 = \"10.0.1.11\"",

@@ -241,7 +241,8 @@ mod tests {
 
     #[test]
     fn what_a_program_printed_is_reported_where_it_printed_something() {
-        assert_eq!(Answer::Exit(0).to_string(), "exit code 0");
+        let answers: Vec<_> = Answer::examples().iter().map(Answer::to_string).collect();
+        assert_eq!(answers, ["exit code 0"]);
         assert_eq!(Failure::Exit { code: 2, line: None }.to_string(), "exit code 2");
         assert_eq!(Warning::Program(None).to_string(), "the program warns");
         let warnings = Warning::examples();

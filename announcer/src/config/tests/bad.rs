@@ -310,4 +310,41 @@ pub(super) const BAD: &[(&str, &[(&str, &str)])] = &[
         &[("settle =", "settle\u{200b} ="), ("port =", "\u{feff}port =")],
     ),
     ("typographic quotation marks", &[("\"1s\"", "“1s”"), ("\"r1\"", "„r1“")]),
+    (
+        "too many communities of the last choice",
+        &[(
+            "[[service.check]]",
+            "[service.deprefer]\ncommunities = [\"1:1\", \"1:2\", \"1:3\", \"1:4\", \"1:5\", \"1:6\", \"1:7\", \"1:8\", \"1:9\", \
+             \"1:10\", \"1:11\", \"1:12\", \"1:13\", \"1:14\", \"1:15\", \"1:16\", \"1:17\"]\n[[service.check]]",
+        )],
+    ),
+    ("more checks than the service has", &[("med = 100", "require = 2")]),
+    (
+        "a number of checks, and no check",
+        &[
+            ("med = 100", "require = 1"),
+            ("[[service.check]]", "[[service]]\nname = \"b\"\nvips = [\"192.0.2.1\"]\n[[service.check]]"),
+        ],
+    ),
+    (
+        "an authority for nothing, of a handshake",
+        &[("http = \"http://www.example.com/healthz\"", "tls = \"a\"\nverify = \"off\"\nca_file = \"ca\"")],
+    ),
+    (
+        "users with a blank, with a control character",
+        &[
+            ("http = \"http://www.example.com/healthz\"", "exec = [\"/bin/true\"]\nuser = \"a b\""),
+            (
+                "[[service.check]]",
+                "[[service.check]]\nexec = [\"/bin/true\"]\nuser = \"a\\u007f\"\n[[service.check]]",
+            ),
+        ],
+    ),
+    (
+        "servers with a blank or a control character behind them",
+        &[
+            ("http = \"http://www.example.com/healthz\"", "tls = \"a \""),
+            ("[[service.check]]", "[[service.check]]\ntls = \"a\\u0001\"\n[[service.check]]"),
+        ],
+    ),
 ];

@@ -51,9 +51,14 @@ mod tests {
                 "error: there is no service `pyaments`; did you mean `payments`?".into(),
             ),
             ("paymnt", &["payments"], "error: there is no service `paymnt`; did you mean `payments`?".into()),
+            // The shorter of both names decides.
+            ("mail", &["mailman"], "error: there is no service `mail`; there is mailman".into()),
+            ("mailman", &["mail"], "error: there is no service `mailman`; there is mail".into()),
             ("nonsuch", &["www", "mail"], "error: there is no service `nonsuch`; there is www, mail".into()),
             ("www", &[], "error: there is no service `www`; the configuration has no service".into()),
             ("\x1b[2J", &["www"], "error: there is no service `[2J`; there is www".into()),
+            ("?", &all[..20], format!("error: there is no service `?`; there is {twenty}")),
+            ("?", &all[..21], format!("error: there is no service `?`; there is {twenty} and 1 more")),
             ("?", &all, format!("error: there is no service `?`; there is {twenty} and 5 more")),
         ] {
             assert_eq!(unknown("service", name, known.iter().copied()), want);

@@ -159,9 +159,8 @@ pub fn undrain_notes(
             name => format!("{name} was not drained by name"),
         })
         .collect();
-    let all = names.iter().any(|name| name == drain::ALL);
-    for service in services.iter().filter(|service| all || names.iter().any(|name| name == service.as_str()))
-    {
+    let is_named = |service: &str| names.iter().any(|name| [drain::ALL, service].contains(&name.as_str()));
+    for service in services.iter().filter(|service| is_named(service.as_str())) {
         if let Some(drain) = drains.of(service) {
             let command = if drains.named.contains_key(service.as_str()) {
                 format!("announcer undrain {service}")

@@ -94,6 +94,38 @@ fn the_whole_chain_is_explained_in_sentences() {
 }
 
 #[test]
+fn of_one_check_no_count_is_explained() {
+    let (text, _) = CONFIG.rsplit_once("[[service.check]]").unwrap();
+    let config = Arc::new(config::parse("test.toml", text).unwrap_or_else(|errors| panic!("{errors}")));
+    let now = Instant::now();
+    let report = Director::new(config.clone(), Drains::default(), now).report();
+    let (_, vip) = report.vips().next().unwrap();
+    let story = VipExplanation { vip, service: &config.services[0], drain: None, routers: vec![] };
+    let lines = explain(&story, now);
+    assert!(!lines.iter().any(|line| line.contains("checks have to pass")), "{lines:?}");
+}
+
+#[test]
+fn our_as_is_named_where_it_is_prepended_and_the_router_sees_that() {
+    for (prepend, internal, want) in [
+        (0, false, ""),
+        (1, false, ", with our AS prepended 1 times more"),
+        (1, true, ", with local preference 100"),
+    ] {
+        let route = Attributes { prepend, ..Attributes::default() };
+        assert_eq!(attributes(&route, internal), want);
+    }
+}
+
+#[test]
+fn a_time_below_ten_seconds_has_a_tenth() {
+    let now = Instant::now();
+    for (millis, want) in [(0, "0.0s"), (9_999, "9.9s"), (10_000, "10s"), (61_500, "1m 1s")] {
+        assert_eq!(span(now + Duration::from_millis(millis), now), want);
+    }
+}
+
+#[test]
 fn what_is_not_announced_is_with_nobody() {
     let story = story("", vec![SessionExplanation::Acknowledged, SessionExplanation::Sending]);
     assert!(story.contains("starting, check `backend`: no probe has answered yet"), "{story}");

@@ -121,6 +121,15 @@ fn an_undrain_says_what_stays_drained_and_what_was_not() {
         (&["_all"], &[], &["mail"], &["mail stays drained: kernel; `announcer undrain mail` ends that"]),
         (&["www"], &[], &["_all"], &["www stays drained: kernel; `announcer undrain --all` ends that"]),
         (&["www"], &[], &["mail"], &[]),
+        (
+            &["www", "mail"],
+            &[],
+            &["_all"],
+            &[
+                "www stays drained: kernel; `announcer undrain --all` ends that",
+                "mail stays drained: kernel; `announcer undrain --all` ends that",
+            ],
+        ),
     ] {
         assert_eq!(undrain_notes(&names(undrained), &names(absent), &drains(drained), &all), want);
     }

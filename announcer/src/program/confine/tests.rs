@@ -97,10 +97,13 @@ fn all_is_allowed_but_for_what_is_protected() {
 #[test]
 fn a_rule_has_only_rights_that_its_place_can_have_and_its_kernel_knows() {
     let protected = protected(&["/var/lib/announcer"], &["/etc/announcer/r1.key"]);
-    for (abi, unknown) in
-        [(Abi(1), Rights::REFER.and(Rights::TRUNCATE)), (Abi(2), Rights::TRUNCATE), (Abi(3), Rights::NONE)]
-    {
+    for (abi, known, unknown) in [
+        (Abi(1), Rights::NONE, Rights::REFER.and(Rights::TRUNCATE)),
+        (Abi(2), Rights::REFER, Rights::TRUNCATE),
+        (Abi(3), Rights::REFER.and(Rights::TRUNCATE), Rights::NONE),
+    ] {
         assert_eq!(protected.handled(abi).bits() & unknown.bits(), 0);
+        assert!(known.without(protected.handled(abi)).is_empty(), "{abi:?}");
         for rule in of(&protected, abi) {
             assert!(!rule.rights.is_empty() && rule.rights.without(protected.handled(abi)).is_empty());
             let is_file = TREE.iter().flat_map(|(directory, _)| list(Path::new(directory)));

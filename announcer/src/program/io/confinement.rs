@@ -230,7 +230,7 @@ fn entries(path: &Path) -> Vec<(PathBuf, EntryKind)> {
 
 /// Opens a path for a rule, without reading or writing it.
 fn open(path: &Path) -> io::Result<OwnedFd> {
-    let flags = libc::O_PATH | libc::O_NOFOLLOW | libc::O_CLOEXEC;
+    let flags = libc::O_PATH | libc::O_NOFOLLOW;
     Ok(File::options().read(true).custom_flags(flags).open(path)?.into())
 }
 

@@ -165,13 +165,84 @@ fn a_ruleset_is_made_anew_when_a_directory_on_the_way_or_a_mount_has_changed() {
         ProtectedPaths { unwritable: [folder.path().join("state")].into(), ..ProtectedPaths::default() };
     let listed = vec![(folder.path().to_owned(), DirectoryStamp::of(folder.path()))];
     let ruleset = Arc::new(fs::File::open("/dev/null").unwrap().into());
-    let made = CachedRuleset { mounts: "one".into(), protected: protected.clone(), listed, ruleset };
+    let mut made = CachedRuleset { mounts: "one".into(), protected: protected.clone(), listed, ruleset };
     assert!(made.holds("one", &protected));
     assert!(!made.holds("another", &protected), "a mount is another place under the same name");
     assert!(!made.holds("one", &ProtectedPaths::default()), "another key");
+    let root = PathBuf::from("/");
+    let stamp = DirectoryStamp::of(&root);
+    made.listed.push((root, stamp)); // it stays as it is
     std::thread::sleep(Duration::from_millis(20)); // the tick of the clock for files
     fs::write(folder.path().join("new"), "").unwrap();
     assert!(!made.holds("one", &protected), "a new file has no rule yet");
+}
+
+/// The directory of the socket is protected if it can be the daemon's own. Of a file system of another host, nothing is asked.
+#[test]
+fn a_directory_that_every_user_may_write_is_not_the_daemons() {
+    for (mode, is_remote, want) in [(0o755, false, true), (0o777, false, false), (0o755, true, false)] {
+        let folder = tempfile::tempdir().unwrap();
+        let run = fs::canonicalize(folder.path()).unwrap().join("run");
+        fs::create_dir(&run).unwrap();
+        fs::set_permissions(&run, fs::Permissions::from_mode(mode)).unwrap();
+        let files = DaemonFiles {
+            state_dir: "/nonexistent/state".into(),
+            socket: run.join("control.sock"),
+            config: "/nonexistent/config".into(),
+        };
+        let found = protected(&files, vec![], &|path| is_remote && path == run);
+        assert_eq!(found.unwritable.contains(&run), want, "{mode:o} {is_remote}");
+    }
+}
+
+#[test]
+fn a_place_is_opened_as_itself_and_is_not_read() {
+    use std::io::Read;
+    let folder = tempfile::tempdir().unwrap();
+    let (file, link) = (folder.path().join("file"), folder.path().join("link"));
+    fs::write(&file, "text").unwrap();
+    std::os::unix::fs::symlink("file", &link).unwrap();
+    assert!(File::from(open(&link).unwrap()).metadata().unwrap().is_symlink(), "no link is followed");
+    let read = File::from(open(&file).unwrap()).read(&mut [0]).unwrap_err();
+    assert_eq!(errno(&read), Errno::EBADF);
+}
+
+#[test]
+fn a_shortage_of_the_host_is_no_fault_of_the_path() {
+    for (errno, want) in [(Errno::EMFILE, true), (Errno::ENOMEM, true), (Errno::ENOENT, false)] {
+        assert_eq!(is_shortage(&io::Error::from(errno)), want, "{errno}");
+    }
+}
+
+#[test]
+fn programs_that_cannot_be_confined_are_warned_of() {
+    unprivileged("program::io::confinement::tests::alone_warned");
+}
+
+#[test]
+#[ignore = "runs alone"]
+fn alone_warned() {
+    let warns = |hooks: &str, check: &str, support: Support| {
+        let text = format!(
+            with_services!(
+                "{}\n[[service]]\nname = \"www\"\nvips = [\"192.0.2.80\"]\n[[service.check]]\n{}\n[[service.check]]\ntcp = 80\n"
+            ),
+            hooks, check
+        );
+        let config = crate::config::parse("test", &text).unwrap_or_else(|errors| panic!("{errors}"));
+        let (_, configs) = watch::channel(Arc::new(config));
+        let files = DaemonFiles { state_dir: "/s".into(), socket: "/r/s".into(), config: "/c".into() };
+        let confinement = Confinement::new(Files::new(), Some((files, configs)));
+        Confinement { support, ..confinement }.warning().is_some()
+    };
+    let (program, hooks) = ("exec = [\"/bin/true\"]", "[hooks]\non_change = [\"/bin/true\"]");
+    let missing = Support::Missing(Errno::ENOSYS);
+    assert!(warns("", program, missing));
+    assert!(warns(hooks, "tcp = 25", missing));
+    assert!(!warns("", "tcp = 25", missing), "there is no program");
+    assert!(!warns(hooks, program, Support::Landlock(Abi(6))), "it is confined");
+    let none = Confinement { support: missing, ..Confinement::new(Files::new(), None) };
+    assert_eq!(none.warning(), None);
 }
 
 #[test]

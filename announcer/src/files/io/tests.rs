@@ -35,10 +35,56 @@ async fn a_file_that_hangs_delays_nothing_but_itself() {
     let again = files.run_within(Path::new("/hangs/0"), short, |_| Ok(())).await;
     assert!(matches!(again, Err(FileError::Hangs(_))));
     assert_eq!(files.run(Path::new("/other"), |_| Ok(7)).await.unwrap(), 7);
-    drop(releases);
     let mut hanging = files.hanging();
+    drop(releases.remove(0));
+    let rest = hanging.wait_for(|hanging| hanging.len() < MAX_RUNNING * 2).await.unwrap().clone();
+    let others = (1..MAX_RUNNING * 2).map(|number| PathBuf::from(format!("/hangs/{number}")));
+    assert_eq!(rest.into_keys().collect::<std::collections::BTreeSet<_>>(), others.collect());
+    drop(releases);
     hanging.wait_for(HangingPaths::is_empty).await.unwrap();
     files.run_within(Path::new("/hangs/0"), LONG, |_| Ok(())).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_time_for_which_a_request_keeps_its_place_is_part_of_its_limit() {
+    let (files, limit) = (Files::with_places_for(LONG), Duration::from_millis(500));
+    let (_release, work) = blocked();
+    let start = Instant::now();
+    assert!(matches!(files.run_within(Path::new("/hangs"), limit, work).await, Err(FileError::Hangs(_))));
+    assert!(start.elapsed() < limit * 5 / 2, "{:?}", start.elapsed());
+}
+
+#[test]
+fn each_path_that_hangs_is_warned_of() {
+    let now = Instant::now();
+    let hanging = HangingPaths::from([
+        ("/a".into(), now - Duration::from_millis(7_900)),
+        ("/b".into(), now + Duration::from_secs(1)),
+    ]);
+    let warnings = warnings(&hanging, now);
+    assert_eq!(warnings.len(), 2);
+    assert!(warnings[0].contains("`/a`") && warnings[0].contains("7s"), "{warnings:?}");
+    assert!(warnings[1].contains("`/b`") && warnings[1].contains("0s"), "{warnings:?}");
+}
+
+#[test]
+fn a_file_that_cannot_be_replaced_is_an_error_and_leaves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    replace(folder.path(), "name", "one").unwrap();
+    replace(folder.path(), "name", "two").unwrap();
+    assert_eq!(std::fs::read_to_string(folder.path().join("name")).unwrap(), "two");
+    std::fs::create_dir(folder.path().join("taken")).unwrap();
+    replace(folder.path(), "taken", "text").unwrap_err();
+    let mut left = names(folder.path()).unwrap();
+    left.sort();
+    assert_eq!(left, ["name", "taken"]);
+}
+
+#[test]
+fn a_file_that_every_user_may_write_is_not_trusted() {
+    for (mode, want) in [(0o600, false), (0o664, false), (0o646, true), (0o602, true), (0o1777, true)] {
+        assert_eq!(is_writable_by_others(mode), want, "{mode:o}");
+    }
 }
 
 /// More files hang at once than there are places: another file is served long before their time limit.
@@ -132,6 +178,8 @@ async fn what_is_read_is_a_regular_file_of_a_bounded_size() {
     assert_eq!(why(files.read_text(&at("text"), 4).await), "the file is larger than 4 octets");
     assert_eq!(why(files.read_text(&at("fifo"), 5).await), "it is not a regular file");
     assert_eq!(why(files.read_text(folder.path(), 5).await), "it is not a regular file");
+    assert!(!files.read_text(folder.path(), 5).await.unwrap_err().is_not_found());
+    assert!(exists(&at("text")) && !exists(&at("missing")));
     assert_eq!(why(files.read_text(&at("latin-1"), 5).await), "the file is not UTF-8 text");
     let missing = files.read_text(&at("missing"), 5).await.unwrap_err();
     assert_eq!((missing.is_not_found(), missing.to_string().as_str()), (true, "No such file or directory"));

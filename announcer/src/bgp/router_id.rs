@@ -148,6 +148,41 @@ mod tests {
     }
 
     #[test]
+    fn the_router_id_comes_from_ipv4_sessions_in_the_order_of_the_file() {
+        let text = r#"
+[bgp]
+asn = 65001
+[[peer]]
+name = "v6"
+address = "2001:db8::1"
+asn = 65000
+[[peer]]
+name = "gateway"
+address = "default-gateway"
+asn = 65000
+[[peer]]
+name = "sourced"
+address = "10.0.1.1"
+source_address = "10.0.1.11"
+asn = 65000
+[[peer]]
+name = "v4"
+address = "10.0.1.2"
+asn = 65000
+"#;
+        let config = crate::config::parse("x", text).unwrap_or_else(|errors| panic!("{errors}"));
+        let name = |text: &str| text.parse().unwrap();
+        assert_eq!(
+            candidates(&config),
+            [
+                Candidate::Towards(name("gateway")),
+                Candidate::Configured(name("sourced"), "10.0.1.11".parse().unwrap()),
+                Candidate::Towards(name("v4")),
+            ]
+        );
+    }
+
+    #[test]
     fn why_the_router_id_is_not_known_is_said() {
         let lookups = [
             ("r1".parse().unwrap(), SourceLookup::Vip("192.0.2.80".parse().unwrap())),

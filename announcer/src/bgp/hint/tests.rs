@@ -164,6 +164,20 @@ fn hints_of_tcp_follow_the_clues() {
             &["raise `multihop`"],
             &[],
         ),
+        (
+            "large segments are lost",
+            DownReason::HoldExpired(SECOND * 9),
+            Clues { large_lost: true, ..clues(&[], &[]) },
+            &["smaller MTU", "`tcp_mss`"],
+            &[],
+        ),
+        (
+            "large segments are lost, and the kernel gives up",
+            TcpFailure::TimedOut.into(),
+            Clues { large_lost: true, ..clues(&[], &[]) },
+            &["smaller MTU"],
+            &[],
+        ),
         // B26, B27
         (
             "closed without a word",

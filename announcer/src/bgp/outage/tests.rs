@@ -89,6 +89,16 @@ fn another_cause_is_a_line_with_the_count_of_the_tries_before_it() {
 }
 
 #[test]
+fn a_try_that_waits_is_logged_and_is_no_try_that_ended() {
+    let now = Instant::now();
+    let mut outage = Outage::default();
+    let line = outage.try_waits(silent(), &Clues::default(), now).unwrap();
+    assert_eq!(line.tries, 0);
+    assert_eq!(outage.try_ended(silent(), &Clues::default(), now), None, "it is logged already");
+    assert_eq!(outage.established(), 2);
+}
+
+#[test]
 fn sixteen_causes_are_remembered_as_logged() {
     // Causes that take turns, three times each.
     for (causes, lines) in [(16, 16), (17, 3 * 17)] {

@@ -211,6 +211,20 @@ fn a_session_stands_by_the_network_as_it_is_and_not_by_what_was_heard_of_it() {
     }
 }
 
+#[test]
+fn the_default_route_is_the_same_while_only_other_routes_change() {
+    use LinkState::{Down, Up};
+    let before = network(&[(1, Up)], &[(1, "10.0.0.1/24")]);
+    for (network, want) in [
+        (Network { routes: 7, ..before.clone() }, true),
+        (Network { default_routes: 1, ..before.clone() }, false),
+        (network(&[(1, Down)], &[(1, "10.0.0.1/24")]), false),
+        (network(&[(1, Up)], &[]), false),
+    ] {
+        assert_eq!(network.has_the_default_route_of(&before), want, "{network:?}");
+    }
+}
+
 /// B13.
 #[test]
 fn a_session_has_moved_when_a_new_one_would_leave_by_another_interface_or_reach_another_router() {

@@ -198,6 +198,15 @@ mod tests {
     }
 
     #[test]
+    fn a_return_counts_for_less_than_a_minute() {
+        let two = [(0, true), (1, false), (2, true), (3, false), (4, true)];
+        for (second, want) in [(61, Some(10)), (62, None)] {
+            let (_, waits, _) = play(ON, &[&two[..], &[(60, false), (second, true)]].concat());
+            assert_eq!(waits.last(), Some(&want), "{second} s");
+        }
+    }
+
+    #[test]
     fn a_wait_ends_and_calm_forgets() {
         let flapping = [(0, true), (1, false), (2, true), (3, false), (4, true), (5, false), (6, true)];
         let steps = [&flapping[..], &[(15, true), (16, true), (20, false), (21, true)]].concat();

@@ -229,6 +229,14 @@ mod tests {
     }
 
     #[test]
+    fn a_folder_that_cannot_be_read_is_warned_of() {
+        assert_eq!(DrainFolderReport::default().warning(), None);
+        let why = "Permission denied";
+        let report = DrainFolderReport { unreadable: Some(why.into()), ..DrainFolderReport::default() };
+        assert!(report.warning().unwrap().contains(why));
+    }
+
+    #[test]
     fn an_undrain_forgives_whom_it_names() {
         let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
         for (change, want) in [
@@ -238,6 +246,7 @@ mod tests {
             ),
             (DrainChange::Undrain { names: names(&["www"]) }, ForgivenServices::Services(names(&["www"]))),
             (DrainChange::Undrain { names: names(&[ALL]) }, ForgivenServices::All),
+            (DrainChange::Undrain { names: names(&["www", ALL]) }, ForgivenServices::All),
         ] {
             assert_eq!(change.forgiven(), want, "{change:?}");
         }

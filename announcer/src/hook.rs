@@ -322,8 +322,10 @@ mod tests {
             queue.changed(&change(1, Standing::Announced));
             let call = queue.take().unwrap();
             queue.changed(&change(1, meanwhile));
+            queue.changed(&change(2, Standing::Announced));
             queue.ended(call, HookResult::NotStarted);
-            assert_eq!(calls(&mut queue), want);
+            let another = (2, "starting", "announced");
+            assert_eq!(calls(&mut queue), [want, vec![another]].concat());
         }
     }
 

@@ -240,3 +240,13 @@ proptest! {
         prop_assert_eq!((verdict, streak, last.as_ref()), (check.verdict(), check.streak(), check.last()));
     }
 }
+
+#[test]
+fn a_lease_starts_again_with_another_rise_and_fall() {
+    let check = Check::new(2, 3, Verdict::Up, *START);
+    let later = *START + Duration::from_secs(10);
+    assert_eq!(check.clone().counting(1, 1, later).renewed(), later);
+    let mut check = check;
+    let _ = check.observe(1, outcome('+'), later);
+    assert_eq!(check.counting(1, 1, *START).renewed(), later, "a later result counts");
+}

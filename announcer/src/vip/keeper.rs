@@ -200,7 +200,7 @@ impl Keeper {
         match link {
             Link::Down => {
                 self.vips.values_mut().for_each(|vip| vip.leave(now));
-                self.raise_at = Some(self.raise_at.unwrap_or(now).max(now));
+                self.raise_at.get_or_insert(now);
             }
             Link::Up => self.look_at = now,
         }

@@ -187,6 +187,7 @@ mod tests {
             ("and again", "x..x........x.........:", "+++-------------------+"),
             ("it cannot be put back, then it can", ".f..o...", "+---++++"),
             ("it cannot be put back the second time", "x.f.o.........:", "++------------+"),
+            ("it cannot be put back the second time, then it is seen", "x.f.s.........:", "++------------+"),
             ("a look that sees it ends no trial", "x.xsss......:", "++----------+"),
             ("seen after it could not be put there", ".f.s", "+--+"),
             // Case H3.

@@ -64,7 +64,7 @@ impl WantedVip {
 
     /// A read of lo has found it.
     pub(super) fn see(&mut self, found: &[&LoAddress], marks: MarkSupport, now: Instant) {
-        if self.is_gone && self.removals != Removals::default() {
+        if self.is_gone {
             self.return_to(now);
         } else {
             self.removals.seen(now);

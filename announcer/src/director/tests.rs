@@ -198,6 +198,13 @@ fn end_of_rib_waits_for_every_first_verdict() {
     assert!(scene.director.rib().complete, "down is a verdict, and one check is enough for it");
     let mut drained = Scene::with_vips(&["_all"]);
     assert!(drained.director.rib().complete, "a drained VIP waits for nothing");
+    for presence in [Presence::Missing("gone".into()), Presence::LoDown("not permitted".into())] {
+        let mut absent = Scene::new(&[]);
+        for vip in [V4, V6, MAIL] {
+            absent.fact(Fact::Vip(vip.parse().unwrap(), presence.clone()));
+        }
+        assert!(absent.director.rib().complete, "nor does one that is not there: {presence:?}");
+    }
     assert!(!Scene::with_vips(&[]).director.rib().complete);
 }
 
@@ -221,6 +228,36 @@ fn probes_come_fast_until_the_first_verdict() {
     assert_eq!(pace(&scene), Duration::from_millis(200));
     scene.probes(MAIL, 0, "+");
     assert_eq!(pace(&scene), Duration::from_secs(1));
+}
+
+#[test]
+fn the_pace_and_the_listener_watch_are_told_of_changes_alone() {
+    let mut scene = Scene::all_up();
+    let changed =
+        |scene: &mut Scene| (scene.director.take_paced().len(), scene.director.take_watched().is_some());
+    assert_eq!(changed(&mut scene), (5, true));
+    for (outcomes, want) in [
+        ("+", (0, false)),
+        ("-", (1, false)), // it settles
+        ("-", (0, false)),
+        ("+", (1, false)),
+        ("---", (1, true)),
+        ("-", (0, false)),
+    ] {
+        scene.probes(V4, 0, outcomes);
+        assert_eq!(changed(&mut scene), want, "{outcomes}");
+    }
+}
+
+/// The time of the first fact counts, because delays of announcements are measured from it.
+#[test]
+fn the_routes_have_the_time_of_the_first_fact_that_changed_them() {
+    let mut scene = Scene::all_up();
+    let first = scene.now;
+    scene.probes(V4, 0, "---");
+    scene.now += Duration::from_secs(1);
+    scene.probes(V6, 0, "---");
+    assert_eq!(scene.director.rib().caused, Some(first));
 }
 
 impl Scene {
@@ -348,6 +385,9 @@ fn a_covering_prefix_is_announced_only_while_every_vip_of_its_family_is() {
         scene.probes(V6, check, "++");
     }
     assert_eq!(announced(&mut scene), ["192.0.2.64/26", "2001:db8::80/128"]);
+    for vip in vips {
+        assert_eq!(scene.standing(vip), Standing::Announced, "{vip}");
+    }
     scene.probes("192.0.2.81", 0, "---");
     assert_eq!(announced(&mut scene), ["2001:db8::80/128"], "the prefix goes with any of its VIPs");
     assert_eq!(

@@ -25,6 +25,30 @@ fn a_verdict_that_no_probe_renews_lapses() {
     assert_eq!(scene.announced(), [MAIL, V4]);
 }
 
+/// A probe loop that no longer reports says nothing about the server, so no `on_failure` lets its check count as passed.
+#[test]
+fn a_verdict_that_lapses_withdraws_whatever_a_failure_does() {
+    for on_failure in ["withdraw", "deprefer", "warn"] {
+        let vips = "vips = [\"192.0.2.25\"]";
+        let mut scene = Scene::with(&CONFIG.replace(vips, &format!("{vips}\non_failure = \"{on_failure}\"")));
+        scene.probes(MAIL, 0, "+");
+        assert_eq!(scene.announced(), [MAIL]);
+        scene.now += Duration::from_millis(4_100);
+        assert_eq!(scene.director.expire(scene.now).len(), 1, "{on_failure}");
+        assert_eq!(scene.announced(), [""; 0], "{on_failure}");
+    }
+}
+
+#[test]
+fn the_only_check_of_a_service_needs_no_name() {
+    let mut scene = Scene::with_vips(&[]);
+    scene.probes(MAIL, 0, "-");
+    let Standing::NotAnnounced(NotAnnouncedReason::Unhealthy(evidence)) = scene.standing(MAIL) else {
+        panic!("{:?}", scene.standing(MAIL))
+    };
+    assert_eq!(evidence.check, None);
+}
+
 #[test]
 fn a_process_that_stood_still_holds_that_against_no_probe() {
     let mut scene = Scene::all_up();

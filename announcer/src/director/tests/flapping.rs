@@ -65,9 +65,20 @@ fn a_vip_that_flaps_is_the_last_choice_or_not_announced_or_neither_and_undrain_e
         assert_eq!(scene.mail(), damped);
         scene.fact(Fact::Forgive(Some(vec!["www".into()])));
         assert_eq!(scene.mail(), damped, "another service was forgiven");
-        scene.fact(Fact::Forgive(Some(vec!["mail".into()])));
+        scene.fact(Fact::Forgive(Some(vec!["www".into(), "mail".into()])));
         assert_eq!(scene.mail(), Route::Normal);
     }
+}
+
+#[test]
+fn end_of_rib_does_not_wait_for_a_vip_that_flaps() {
+    let mut scene = Scene::flapping("\"withhold\"");
+    for (vip, check) in [(V4, 0), (V4, 1), (V6, 0), (V6, 1)] {
+        scene.probes(vip, check, "++");
+    }
+    (0..3).for_each(|_| scene.flap());
+    assert_eq!(scene.mail(), Route::None);
+    assert!(scene.director.rib().complete);
 }
 
 #[test]

@@ -111,3 +111,44 @@ fn a_check_that_asks_the_same_keeps_its_own_verdict() {
         assert!(scene.sentence(V4).contains("probes failed (last: HTTP 503"), "{}", scene.sentence(V4));
     }
 }
+
+/// An unchanged check continues with its running probes, but at another index a probe of the old loop belongs to another check.
+#[test]
+fn a_running_probe_counts_for_an_unchanged_check_at_its_index() {
+    let named = CONFIG
+        .replace("http = \"http://www.example.com/healthz\"", "name = \"a\"\nhttp = \"http://a/\"")
+        .replace("http = \"http://www.example.com/ready\"", "name = \"b\"\nhttp = \"http://b/\"");
+    let swapped = named.replace("\"a\"", "\"c\"").replace("\"b\"", "\"a\"").replace("\"c\"", "\"b\"");
+    let swapped = swapped
+        .replace("http://a/", "http://c/")
+        .replace("http://b/", "http://a/")
+        .replace("http://c/", "http://b/");
+    for (text, counts) in [(named.replace("med = 7", "med = 8"), true), (swapped, false)] {
+        let mut scene = Scene::with(&named);
+        for check in [0, 1] {
+            scene.probes(V4, check, "++");
+        }
+        let since = scene.sequence + 10;
+        let config = Arc::new(config::parse("test.toml", &text).unwrap_or_else(|errors| panic!("{errors}")));
+        assert_eq!(scene.director.reload(config, since, scene.now), []);
+        scene.probes(V4, 0, "---");
+        assert_eq!(scene.announced().is_empty(), counts, "{text}");
+    }
+}
+
+/// A check with another request starts with the verdict of the VIP, and not with that of the check before it.
+#[test]
+fn a_check_with_another_request_starts_with_the_verdict_of_the_vip() {
+    let any = CONFIG.replace("med = 7", "med = 7\nrequire = \"any\"");
+    let mut scene = Scene::with(&any);
+    scene.probes(V4, 0, "++");
+    scene.probes(V4, 1, "---");
+    let verdicts = |scene: &Scene| {
+        let report = scene.director.report();
+        report.services[0].vips[0].checks.iter().map(|check| check.verdict).collect::<Vec<_>>()
+    };
+    assert_eq!(verdicts(&scene), [Verdict::Up, Verdict::Down]);
+    let config = config::parse("test.toml", &any.replace("/ready", "/ready2")).unwrap();
+    scene.reload(Arc::new(config));
+    assert_eq!(verdicts(&scene), [Verdict::Up, Verdict::Up]);
+}

@@ -52,6 +52,24 @@ fn a_lease_runs_out_before_anything_else() {
 }
 
 #[test]
+fn a_lease_ends_at_its_deadline_and_a_delay_of_half_a_second_is_no_standstill() {
+    const LEASE: Duration = Duration::from_secs(4);
+    for (late, lapsed) in [(0, 3), (500, 3), (501, 0)] {
+        let mut scene = Scene::all_up();
+        assert_eq!(scene.director.deadline(), Some(scene.now + LEASE));
+        scene.now += LEASE + Duration::from_millis(late);
+        assert_eq!(scene.director.expire(scene.now).len(), lapsed, "{late} ms late");
+    }
+    let mut scene = Scene::all_up();
+    scene.now += Duration::from_secs(3);
+    scene.probes(MAIL, 0, "+");
+    let renewed = scene.now;
+    scene.now += Duration::from_secs(1);
+    assert_eq!(scene.director.expire(scene.now).len(), 2, "the other VIPs");
+    assert_eq!(scene.director.deadline(), Some(renewed + LEASE), "nothing is left to do now");
+}
+
+#[test]
 fn no_wait_ends_by_the_time_in_which_the_process_stood_still() {
     for (name, enter) in entries().into_iter().filter(|(name, _)| *name != "undrain") {
         let delayed =

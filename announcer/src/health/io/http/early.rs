@@ -176,3 +176,56 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for SendFirstStream<T> {
         Pin::new(&mut self.io).poll_shutdown(context)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    /// A connection with an answer, whose flush works or fails.
+    struct Answered {
+        flushes: bool,
+        flushed: usize,
+    }
+
+    impl AsyncRead for Answered {
+        fn poll_read(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            buffer: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            buffer.put_slice(b"x");
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    impl AsyncWrite for Answered {
+        fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+            Poll::Ready(Ok(data.len()))
+        }
+
+        fn poll_flush(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            self.flushed += 1;
+            Poll::Ready(if self.flushes { Ok(()) } else { Err(io::ErrorKind::BrokenPipe.into()) })
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_flush_that_fails_lets_the_answer_be_read_and_one_that_works_does_not() {
+        for (flushes, flushed, is_read) in [(true, 2, false), (false, 1, true)] {
+            let mut stream = SendFirstStream::new(Answered { flushes, flushed: 0 });
+            for _ in 0..2 {
+                stream.flush().await.unwrap();
+            }
+            assert_eq!(stream.io.flushed, flushed, "nothing is flushed in vain twice");
+            let mut octet = [0];
+            let read = futures_util::poll!(std::pin::pin!(stream.read(&mut octet)));
+            assert_eq!(read.is_ready(), is_read);
+        }
+    }
+}

@@ -71,6 +71,14 @@ async fn a_server_that_answers_before_it_reads_has_the_same_verdict_every_time()
         probes(serve(OK, after).0, "http", "expect_body = 'ok'", "pass: HTTP 200").await;
         probes(serve(BUSY, after).0, "http", "", "fail: HTTP 503").await;
     }
+    // What real servers send, and HTTP forbids.
+    for answer in [
+        "HTTP/1.1 200 OK\r\nX-A: a\r\n b\r\nContent-Length: 0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nX-A : a\r\nContent-Length: 0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nX A\r\nContent-Length: 0\r\n\r\n",
+    ] {
+        probes(serve(answer, EarlyServerEnd::Read).0, "http", "", "pass: HTTP 200").await;
+    }
     // The client sees an orderly end or a reset, depending on whether the request had arrived.
     for after in [EarlyServerEnd::Close, EarlyServerEnd::CloseLate] {
         let until_closed = serve("HTTP/1.0 200 OK\r\n\r\nuntil the end", after).0;

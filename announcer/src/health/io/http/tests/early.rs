@@ -72,12 +72,12 @@ async fn a_server_that_answers_before_it_reads_has_the_same_verdict_every_time()
         probes(serve(BUSY, after).0, "http", "", "fail: HTTP 503").await;
     }
     // What real servers send, and HTTP forbids.
-    for answer in [
-        "HTTP/1.1 200 OK\r\nX-A: a\r\n b\r\nContent-Length: 0\r\n\r\n",
-        "HTTP/1.1 200 OK\r\nX-A : a\r\nContent-Length: 0\r\n\r\n",
-        "HTTP/1.1 200 OK\r\nX A\r\nContent-Length: 0\r\n\r\n",
+    for (answer, want) in [
+        ("HTTP/1.1 301 Moved\r\nLocation:\r\n /x\r\nContent-Length: 0\r\n\r\n", "fail: HTTP 301 to /x"),
+        ("HTTP/1.1 301 Moved\r\nLocation : /x\r\nContent-Length: 0\r\n\r\n", "fail: HTTP 301 to /x"),
+        ("HTTP/1.1 200 OK\r\nX A\r\nContent-Length: 0\r\n\r\n", "pass: HTTP 200"),
     ] {
-        probes(serve(answer, EarlyServerEnd::Read).0, "http", "", "pass: HTTP 200").await;
+        probes(serve(answer, EarlyServerEnd::Read).0, "http", "", want).await;
     }
     // The client sees an orderly end or a reset, depending on whether the request had arrived.
     for after in [EarlyServerEnd::Close, EarlyServerEnd::CloseLate] {

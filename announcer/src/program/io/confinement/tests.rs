@@ -246,6 +246,33 @@ fn alone_warned() {
 }
 
 #[test]
+fn a_ruleset_is_kept_if_no_directory_has_changed_just_now_and_no_place_is_remote() {
+    unprivileged("program::io::confinement::tests::alone_kept");
+}
+
+#[test]
+#[ignore = "runs alone"]
+fn alone_kept() {
+    let text =
+        with_services!("[[service]]\nname = \"www\"\nvips = [\"192.0.2.80\"]\n[[service.check]]\ntcp = 80\n");
+    let config = Arc::new(crate::config::parse("test", text).unwrap_or_else(|errors| panic!("{errors}")));
+    let new = tempfile::tempdir().unwrap();
+    // Only `/` has entries with a rule each, and then a new directory too.
+    for (state_dir, is_new) in [(PathBuf::from("/announcer-test"), false), (new.path().join("state"), true)] {
+        let files = DaemonFiles {
+            state_dir,
+            socket: "/nonexistent/control.sock".into(),
+            config: "/announcer-test.toml".into(),
+        };
+        let (_sender, configs) = watch::channel(config.clone());
+        let confinement = Confinement::new(Files::new(), Some((files, configs)));
+        let Some(pending) = confinement.ruleset().unwrap() else { return println!("SKIPPED: no Landlock") };
+        let is_kept = confinement.cached.lock().unwrap().is_some();
+        assert_eq!(is_kept, pending.rules.is_empty() && !is_new, "{:?}", pending.rules);
+    }
+}
+
+#[test]
 fn what_changed_just_now_may_change_again_at_the_same_time() {
     let stamp = DirectoryStamp { identity: (1, 2), changed: (1000, 999_999_999) };
     for (seconds, older) in [(999, false), (1000, false), (1001, false), (1002, true), (5000, true)] {

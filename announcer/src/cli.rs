@@ -174,7 +174,7 @@ pub fn call(arguments: Arguments) -> Result<(), CommandError> {
             let request = match what.parse() {
                 Ok(vip) => Request::Explain { vip, peer },
                 Err(_) if peer.is_none() => Request::ExplainPeer { peer: what },
-                Err(_) => return Err(CommandError::Usage("error: `--peer` goes with a VIP".into())),
+                Err(_) => return Err(CommandError::Usage("error: `--peer` is only for a VIP".into())),
             };
             print_answer(client::ask(&socket, &request, Duration::ZERO).map_err(no)?)
         }

@@ -45,7 +45,7 @@ impl FromStr for Family {
             "ipv4" => Ok(Family::V4),
             "ipv6" => Ok(Family::V6),
             other => Err(InvalidValue(format!(
-                "`{}` is no family that is spoken; write `ipv4` or `ipv6`",
+                "`{}` is not a supported family; write `ipv4` or `ipv6`",
                 other.escape_debug()
             ))),
         }
@@ -94,7 +94,9 @@ impl TryFrom<u32> for Asn {
     fn try_from(number: u32) -> Result<Self, InvalidValue> {
         match number {
             0 => Err(InvalidValue("AS 0 is reserved; write the AS number, 1 to 4294967295".into())),
-            23456 => Err(InvalidValue("AS 23456 is AS_TRANS and nobody's; write the real AS number".into())),
+            23456 => Err(InvalidValue(
+                "AS 23456 is AS_TRANS, which no network has; write the real AS number".into(),
+            )),
             number => Ok(Asn(number)),
         }
     }
@@ -129,7 +131,7 @@ impl TryFrom<Ipv4Addr> for RouterId {
     fn try_from(address: Ipv4Addr) -> Result<Self, InvalidValue> {
         if address.is_unspecified() {
             return Err(InvalidValue(
-                "a router id is not 0.0.0.0; write one of the host's own IPv4 addresses".into(),
+                "a router id cannot be 0.0.0.0; write one of the host's own IPv4 addresses".into(),
             ));
         }
         Ok(RouterId(address))
@@ -189,7 +191,7 @@ impl FromStr for Origin {
             "egp" => Ok(Origin::Egp),
             "incomplete" => Ok(Origin::Incomplete),
             other => Err(InvalidValue(format!(
-                "`{}` is no origin; write `igp`, `egp` or `incomplete`",
+                "`{}` is not an origin; write `igp`, `egp` or `incomplete`",
                 other.escape_debug()
             ))),
         }
@@ -231,7 +233,7 @@ macro_rules! name {
                         Ok($type(text.into()))
                     }
                     _ => Err(InvalidValue(format!(
-                        "`{}` is no name; write a letter or digit, then letters, digits, `.`, `_` or `-`, at most 64",
+                        "`{}` is not a name; write a letter or digit, then letters, digits, `.`, `_` or `-`, at most 64",
                         text.escape_default()
                     ))),
                 }

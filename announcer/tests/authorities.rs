@@ -66,7 +66,7 @@ fn without_authorities() {
     let authorities = folder.join("ca.pem");
     write_config(folder, "old");
     let daemon = Daemon::start(folder);
-    let said = "nobody is trusted to sign certificates";
+    let said = "there are no trusted certificates";
     assert!(daemon.log().contains(said) && daemon.log().contains("line=16"), "{}", daemon.log());
 
     write_config(folder, "new");

@@ -105,7 +105,7 @@ mod tests {
         let text = "[[service]]\nvips = [\"192.0.2.80/32\", \"192.0.2.81\",\n  \"ff02::1\"]\n";
         assert_eq!(
             vips("a.toml", text).unwrap_err().to_string(),
-            "a.toml:2:9: `192.0.2.80/32` is no IP address; write it without a prefix length, as in `192.0.2.80`\n\
+            "a.toml:2:9: `192.0.2.80/32` is not an IP address; write it without a prefix length, as in `192.0.2.80`\n\
              a.toml:3:3: `ff02::1` is a multicast address, and cannot be a VIP"
         );
     }

@@ -305,7 +305,7 @@ fn the_vips_come_from_the_configuration() {
 
     std::fs::write(config, "[[service]]\nvips = [\"192.0.2.300\"]\n").unwrap();
     let (code, stdout, stderr) = host.wrapped(&[], &["apply", "--config", config]);
-    let want = format!("error: {config}:2:9: `192.0.2.300` is no IP address;");
+    let want = format!("error: {config}:2:9: `192.0.2.300` is not an IP address;");
     assert!(stderr.starts_with(&want), "{stderr}");
     assert_eq!((code, stdout.as_str(), host.netns.sysctl("all/arp_ignore").as_str()), (2, "", "0"));
 

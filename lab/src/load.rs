@@ -137,7 +137,7 @@ impl Counts {
 impl Plan {
     /// A plan for `url`: `http`, and an address as its host. `Err` says what to write instead.
     pub fn new(url: &str, rate: u32, lasts: Duration) -> Result<Plan, String> {
-        let parsed = Url::parse(url).map_err(|error| format!("`{url}` is no URL: {error}"))?;
+        let parsed = Url::parse(url).map_err(|error| format!("`{url}` is not a URL: {error}"))?;
         if parsed.scheme() != "http" {
             return Err(format!("`{url}`: write `http://ADDRESS/`"));
         }

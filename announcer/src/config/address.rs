@@ -32,11 +32,11 @@ pub(super) fn address(value: &Value<'_>) -> Result<IpAddr, ValueError> {
         );
     }
     if let Some((Ok(_), _)) = text.split_once('%').map(|(alone, zone)| (alone.parse::<Ipv6Addr>(), zone)) {
-        let help = "write the address alone; that of a peer goes with `interface = \"eth0\"`";
+        let help = "write the address alone; for a peer, add `interface = \"eth0\"`";
         return wrong(format!("`{}` names an interface", text.escape_debug()), help);
     }
     let help = "write an IPv4 or IPv6 address, as in `\"192.0.2.80\"` or `\"2001:db8::80\"`";
-    wrong(format!("`{}` is no address", text.escape_debug()), help)
+    wrong(format!("`{}` is not an address", text.escape_debug()), help)
 }
 
 /// The kind of an address that hosts in other networks cannot reach; `None` for an ordinary address.
@@ -44,19 +44,19 @@ fn special(address: IpAddr) -> Option<&'static str> {
     match address {
         IpAddr::V4(v4) => match v4.octets() {
             [0, 0, 0, 0] => Some("is the unspecified address"),
-            [0, ..] => Some("is of 0.0.0.0/8, which is nobody's"),
+            [0, ..] => Some("is in 0.0.0.0/8, which no host can have"),
             [127, ..] => Some("is a loopback address"),
             [169, 254, ..] => Some("is link-local"),
             [224..=239, ..] => Some("is a multicast group"),
             [255, 255, 255, 255] => Some("is the broadcast address"),
-            [240..=255, ..] => Some("is of 240.0.0.0/4, which is reserved"),
+            [240..=255, ..] => Some("is in 240.0.0.0/4, which is reserved"),
             _ => None,
         },
         IpAddr::V6(v6) => match v6.segments() {
             [0, 0, 0, 0, 0, 0, 0, 0] => Some("is the unspecified address"),
             [0, 0, 0, 0, 0, 0, 0, 1] => Some("is the loopback address"),
             [0, 0, 0, 0, 0, 0xffff, ..] => Some("is an IPv4 address written as IPv6"),
-            [0, 0, 0, 0, 0, 0, ..] => Some("is of ::/96, which is nobody's"),
+            [0, 0, 0, 0, 0, 0, ..] => Some("is in ::/96, which no host can have"),
             [0xfe80..=0xfebf, ..] => Some("is link-local"),
             [0xff00..=0xffff, ..] => Some("is a multicast group"),
             _ => None,
@@ -114,14 +114,14 @@ pub(super) fn prefix(value: &Value<'_>) -> Result<IpNet, ValueError> {
     const EXAMPLE: &str = "write a network and its length, as in `\"192.0.2.0/24\"`";
     let text = text(value)?;
     let Ok(prefix) = text.parse::<IpNet>() else {
-        return wrong(format!("`{}` is no prefix", text.escape_debug()), EXAMPLE);
+        return wrong(format!("`{}` is not a prefix", text.escape_debug()), EXAMPLE);
     };
     if prefix.prefix_len() == 0 {
-        return wrong(format!("`{prefix}` is everything"), EXAMPLE);
+        return wrong(format!("`{prefix}` contains every address"), EXAMPLE);
     }
     if prefix != prefix.trunc() {
         return wrong(
-            format!("`{prefix}` has bits of a host"),
+            format!("`{prefix}` has host bits that are not zero"),
             format!("write the network alone: `\"{}\"`", prefix.trunc()),
         );
     }
@@ -134,7 +134,7 @@ pub(super) fn next_hop_v4(value: &Value<'_>) -> Result<Ipv4Addr, ValueError> {
     let help = "write an IPv4 address of this host, as in `\"10.0.1.11\"`";
     match usable(address(value)?, help)? {
         IpAddr::V4(v4) => Ok(v4),
-        IpAddr::V6(v6) => wrong(format!("`{v6}` is no IPv4 address"), help),
+        IpAddr::V6(v6) => wrong(format!("`{v6}` is not an IPv4 address"), help),
     }
 }
 
@@ -143,7 +143,7 @@ pub(super) fn next_hop_v6(value: &Value<'_>) -> Result<Ipv6Addr, ValueError> {
     let help = "write a global IPv6 address of this host, as in `\"2001:db8:1::11\"`";
     match usable(address(value)?, help)? {
         IpAddr::V6(v6) => Ok(v6),
-        IpAddr::V4(v4) => wrong(format!("`{v4}` is no IPv6 address"), help),
+        IpAddr::V4(v4) => wrong(format!("`{v4}` is not an IPv6 address"), help),
     }
 }
 
@@ -152,7 +152,7 @@ pub(super) fn router_id(value: &Value<'_>) -> Result<RouterId, ValueError> {
     let text = text(value)?;
     let Ok(id) = text.parse::<Ipv4Addr>() else {
         let help = "write one of the host's own IPv4 addresses, as in `\"10.0.1.11\"`";
-        return wrong(format!("`{}` is no router id", text.escape_debug()), help);
+        return wrong(format!("`{}` is not a router id", text.escape_debug()), help);
     };
     Ok(RouterId::try_from(id)?)
 }

@@ -21,11 +21,11 @@ table! {
         next_hop: one_or_list NextHopValue, default "\"self\"", next_hop,
             "`self`, or an address for each family, as in `[\"10.0.1.11\"]`";
         origin: one Origin, default "\"igp\"", word, "`igp`, `egp` or `incomplete`";
-        med: one u32, optional "100", med, "the MED that they carry; 0 to 4294967295";
-        local_pref: one u32, default "100", med, "on iBGP, the preference that they carry; 0 to 4294967295";
-        prepend: one u8, default "0", prepend, "on eBGP, how many times our AS is prepended once more; 0 to 10";
+        med: one u32, optional "100", med, "the MED of the routes; 0 to 4294967295";
+        local_pref: one u32, default "100", med, "on iBGP, the local preference of the routes; 0 to 4294967295";
+        prepend: one u8, default "0", prepend, "on eBGP, how many more times our AS is prepended; 0 to 10";
         communities: set Community, optional "[\"65001:80\"]", word,
-            "communities (RFC 1997) that they carry, well-known ones by name, such as `no-export`; at most 255";
+            "communities (RFC 1997) of the routes, well-known ones by name, such as `no-export`; at most 255";
         extended_communities: set ExtendedCommunity, optional "[\"rt:65001:80\"]", word,
             "extended communities (RFC 4360): `rt:…`, `soo:…`, `bandwidth:AS:OCTETS_PER_SECOND`; at most 31";
         large_communities: set LargeCommunity, optional "[\"65001:1:2\"]", word, "large communities (RFC 8092); at most 64";
@@ -100,7 +100,11 @@ pub(super) fn judge(written: &Written, faults: &mut Vec<Fault>) {
         let clash = before.clone().any(|other| kind(other).is_none() || kind(other) == kind(next_hop));
         if clash || (index > 0 && kind(next_hop).is_none()) {
             let help = "write `\"self\"`, or one IPv4 and one IPv6 address at most";
-            faults.push(Fault::new(next_hop.span(), "this next hop has no routes left to be of", help));
+            faults.push(Fault::new(
+                next_hop.span(),
+                "this next hop is not used: each family has one already",
+                help,
+            ));
         }
     }
 }

@@ -25,9 +25,9 @@ table! {
         /// The time that a router's FIB needs to follow its BGP table. A stop, `drain --wait` and the removal of a VIP wait for it
         /// after the withdraw.
         settle: one Duration, default "\"1s\"", within(Duration::ZERO..=MINUTE),
-            "how long a router's FIB may follow its BGP; 0s to 1m";
+            "the time that a router's FIB may need to follow its BGP; 0s to 1m";
         /// 1 to 4095 whole seconds: how long routers keep our routes without a session (RFC 4724); `None`: they do not keep them.
         graceful_restart: one Duration, optional "\"10s\"", restart_time,
-            "how long routers keep our routes when the daemon dies (RFC 4724), and so when the host does; off without it; 1s to 1h8m15s";
+            "how long routers keep our routes after the daemon dies (RFC 4724), and therefore also after the host dies; without it, they do not keep them; 1s to 1h8m15s";
     }
 }

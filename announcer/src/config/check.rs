@@ -25,23 +25,23 @@ use crate::model::{InvalidValue, ServiceName};
 
 pub(super) const SECTION: Section = Section {
     header: "[[service.check]]",
-    doc: "What is asked of each VIP of the service.",
+    doc: "A check of each VIP of the service.",
     keys: &[kind::HEADS, &[CheckKeys::KEYS, endpoint::Written::KEYS], kind::RESTS],
 };
 
 table! {
     struct CheckKeys {
         name: one String, derived "\"site\"", name,
-            "what logs, status and metrics call it: letters, digits, `.`, `_`, `-`; without it, its kind, and `http-2` where `http` is taken";
+            "the name in logs, status and metrics: letters, digits, `.`, `_`, `-`; without it, its kind, and `http-2` where `http` is taken";
         interval: one Duration, default "\"1s\"", within(MILLISECOND * 50..=HOUR),
-            "from the start of one probe to the start of the next; 50ms to 1h";
+            "the time from the start of one probe to the start of the next; 50ms to 1h";
         fast_interval: one Duration, derived "\"250ms\"", within(MILLISECOND * 50..=HOUR),
-            "the interval while passes or failures add up to another verdict; without it, `interval`; 50ms to 1h";
-        timeout: one Duration, default "\"1s\"", within(MILLISECOND..=MINUTE), "for a whole probe; 1ms to 1m";
+            "the interval while the verdict may be about to change; without it, `interval`; 50ms to 1h";
+        timeout: one Duration, default "\"1s\"", within(MILLISECOND..=MINUTE), "the time limit of a whole probe; 1ms to 1m";
         rise: one u32, default "2", count, "passes in a row that make a VIP healthy; 1 to 100";
         fall: one u32, default "3", count, "failures in a row that make a VIP unhealthy; 1 to 100";
         on_failure: one OnFailure, optional "\"deprefer\"", word,
-            "what its failure does; without it, the service's `on_failure`";
+            "the effect of a failure; without it, the service's `on_failure`";
     }
     with {
         target: Option<TargetAddress> as endpoint::Written;
@@ -108,7 +108,7 @@ impl FromStr for OnFailure {
             "deprefer" => Ok(OnFailure::Deprefer),
             "warn" => Ok(OnFailure::Warn),
             other => Err(InvalidValue(format!(
-                "`{}` is nothing that is done; write `withdraw`, `deprefer` or `warn`",
+                "`{}` is not a value of `on_failure`; write `withdraw`, `deprefer` or `warn`",
                 other.escape_debug()
             ))),
         }
@@ -282,7 +282,7 @@ fn one_kind(check: &Written, faults: &mut Vec<Fault>) -> Option<Range<usize>> {
     let mut alone = true;
     for (other, place) in kinds {
         alone = false;
-        let message = format!("a check is of one kind, and `{first}` is another than `{other}`");
+        let message = format!("a check has one kind, and `{first}` and `{other}` are two");
         let help = "write a `[[service.check]]` for each";
         faults.push(Fault::new(place.clone(), message, help).beside(at.clone(), "the first kind"));
     }
@@ -295,8 +295,8 @@ fn strangers(check: &Written, kind: &kind::Written, at: Range<usize>, faults: &m
         let homes = kind::homes(key);
         if !homes.is_empty() && !homes.contains(&kind.name()) {
             let homes: Vec<String> = homes.iter().map(|home| format!("`{home}`")).collect();
-            let message = format!("`{key}` does not go with `{}`", kind.name());
-            let help = format!("`{key}` goes with {}", homes.join(" and "));
+            let message = format!("`{key}` is not allowed with `{}`", kind.name());
+            let help = format!("`{key}` is only for {}", homes.join(" and "));
             faults
                 .push(Fault::new(place.clone(), message, help).beside(at.clone(), "the kind of this check"));
         }

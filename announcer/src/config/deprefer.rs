@@ -13,7 +13,7 @@ use crate::model::{Community, Deprefer};
 
 pub(super) const SECTION: Section = Section {
     header: "[service.deprefer]",
-    doc: "How a VIP is announced that should be the last choice of the routers.",
+    doc: "How a VIP is announced as the last choice.",
     keys: &[&[DepreferKeys::KEYS]],
 };
 
@@ -22,7 +22,7 @@ const COMMUNITIES: usize = 16;
 
 table! {
     struct DepreferKeys {
-        prepend: one u8, default "3", prepend, "on eBGP, how many times more our AS is prepended; 0 to 10";
+        prepend: one u8, default "3", prepend, "on eBGP, how many more times our AS is prepended; 0 to 10";
         local_pref: one u32, default "0", med, "on iBGP, the preference that replaces the service's; 0 to 4294967295";
         med: one u32, optional "200", med, "the MED that replaces the service's; routers do not compare it between ASes";
         communities: set Community, optional "[\"65001:666\"]", word, "communities that are added; at most 16";

@@ -30,7 +30,7 @@ pub fn decode(name: &str, octets: Vec<u8>) -> Result<String, ConfigErrors> {
     for chunk in octets.utf8_chunks() {
         text.push_str(chunk.valid());
         let Some(octet) = chunk.invalid().first() else { continue };
-        let message = format!("octet 0x{octet:02x} is no UTF-8");
+        let message = format!("octet 0x{octet:02x} is not UTF-8");
         let help = match char::from(*octet) {
             c if c.is_alphanumeric() => {
                 format!(
@@ -84,14 +84,14 @@ mod tests {
         assert_eq!(
             faults(b"[bgp]\nasn = 1 # f\xfcr\n\xa0x = \"\xfc\"\n\x80"),
             [
-                format!("2:12: octet 0xfc is no UTF-8; {latin}"),
-                "3:1: octet 0xa0 is no UTF-8; in Latin-1 it is a no-break space: write a plain space"
+                format!("2:12: octet 0xfc is not UTF-8; {latin}"),
+                "3:1: octet 0xa0 is not UTF-8; in Latin-1 it is a no-break space: write a plain space"
                     .to_owned(),
-                format!("3:7: octet 0xfc is no UTF-8; {latin}"),
-                "4:1: octet 0x80 is no UTF-8; save the file as UTF-8".to_owned(),
+                format!("3:7: octet 0xfc is not UTF-8; {latin}"),
+                "4:1: octet 0x80 is not UTF-8; save the file as UTF-8".to_owned(),
             ]
         );
-        assert_eq!(faults(b"\xef\xbb\xbf\xfc"), [format!("1:1: octet 0xfc is no UTF-8; {latin}")]);
+        assert_eq!(faults(b"\xef\xbb\xbf\xfc"), [format!("1:1: octet 0xfc is not UTF-8; {latin}")]);
         let errors = decode("x", b"\xef\xbb\xbf\xfc = 1 # more".to_vec()).unwrap_err().to_string();
         assert!(errors.lines().any(|line| line == "  | ^"), "one character is marked: {errors}");
     }

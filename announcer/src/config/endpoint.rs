@@ -15,7 +15,7 @@ use super::writer::{self, ToToml};
 table! {
     struct Written {
         target: one TargetAddress, optional "\"127.0.0.1:8080\"", place,
-            "the address that is asked, with a port if it has another one; without it, each VIP";
+            "the address that is probed instead of each VIP, with a port if it differs";
     }
 }
 
@@ -77,15 +77,15 @@ fn place(value: &Value<'_>) -> Result<TargetAddress, ValueError> {
         (Err(_), Ok(ip)) => TargetAddress { ip, port: None },
         (Err(_), Err(_)) => {
             return wrong(
-                format!("`{}` is no address", text.escape_debug()),
+                format!("`{}` is not an address", text.escape_debug()),
                 "write an address, with a port or without, as in `\"127.0.0.1:8080\"` or `\"[::1]:8080\"`",
             );
         }
     };
     if place.ip.is_unspecified() || place.ip.is_multicast() || place.port == Some(0) {
         return wrong(
-            format!("`{place}` cannot be connected to"),
-            "write an address that a server listens at",
+            format!("announcer cannot connect to `{place}`"),
+            "write an address on which a server listens",
         );
     }
     Ok(place)

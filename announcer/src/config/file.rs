@@ -42,7 +42,7 @@ pub struct Config {
     pub peers: Vec<PeerConfig>,
     /// The services, in the order of the file; names and VIPs are unique. If there is none, nothing is announced.
     pub services: Vec<ServiceConfig>,
-    /// How health is watched.
+    /// How announcer watches the health of the VIPs.
     pub health: HealthConfig,
     /// The hook that runs on changes; `None`: there is no hook.
     pub hooks: Option<HooksConfig>,

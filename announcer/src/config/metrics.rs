@@ -10,7 +10,7 @@ use super::value::listen;
 
 pub(super) const SECTION: Section = Section {
     header: "[metrics]",
-    doc: "Figures for Prometheus; without the table, there are none.",
+    doc: "Metrics for Prometheus; without the table, there are none.",
     keys: &[&[Written::KEYS]],
 };
 
@@ -19,6 +19,6 @@ table! {
     pub struct MetricsConfig as Written {
         /// The address and port to listen on; the port is not 0.
         listen: one SocketAddr, required "\"127.0.0.1:9179\"", listen,
-            "address and port of `/metrics`, as in `[::1]:9179` too; whoever can connect can read";
+            "address and port of `/metrics`, as in `[::1]:9179` too; everyone who can connect can read the metrics";
     }
 }

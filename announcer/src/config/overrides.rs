@@ -18,14 +18,14 @@ table! {
             "the next hop of IPv4 routes; without it, the service's";
         next_hop_v6: one Ipv6Addr, optional "\"2001:db8:1::11\"", next_hop_v6,
             "the next hop of IPv6 routes; without it, the service's";
-        origin: one Origin, optional "\"incomplete\"", word, "replaces the services'";
-        med: one u32, optional "100", med, "replaces the services'; 0 to 4294967295";
-        local_pref: one u32, optional "100", med, "replaces the services'; 0 to 4294967295";
-        prepend: one u8, optional "2", prepend, "replaces the services'; 0 to 10";
-        communities: set Community, optional "[\"65001:80\"]", word, "replaces the services'; at most 255";
+        origin: one Origin, optional "\"incomplete\"", word, "replaces the value of the services";
+        med: one u32, optional "100", med, "replaces the value of the services; 0 to 4294967295";
+        local_pref: one u32, optional "100", med, "replaces the value of the services; 0 to 4294967295";
+        prepend: one u8, optional "2", prepend, "replaces the value of the services; 0 to 10";
+        communities: set Community, optional "[\"65001:80\"]", word, "replaces the value of the services; at most 255";
         extended_communities: set ExtendedCommunity, optional "[\"rt:65001:80\"]", word,
-            "replaces the services'; at most 31";
-        large_communities: set LargeCommunity, optional "[\"65001:1:2\"]", word, "replaces the services'; at most 64";
+            "replaces the value of the services; at most 31";
+        large_communities: set LargeCommunity, optional "[\"65001:1:2\"]", word, "replaces the value of the services; at most 64";
     }
 }
 

@@ -44,7 +44,7 @@ pub(super) fn pattern(value: &Value<'_>) -> Result<Pattern, ValueError> {
     match regex_lite::Regex::new(text(value)?) {
         Ok(regex) => Ok(Pattern(regex)),
         Err(error) => wrong(
-            format!("this is no regular expression: {error}"),
+            format!("this is not a regular expression: {error}"),
             "write one as in `\"^ok\"`; `\\\\` stands for itself in `'…'`",
         ),
     }

@@ -24,7 +24,7 @@ use crate::model::{Family, Overrides, PeerAsn, PeerName};
 
 pub(super) const SECTION: Section = Section {
     header: "[[peer]]",
-    doc: "A router that is dialled.",
+    doc: "A router to which announcer connects.",
     keys: &[&[Written::KEYS, overrides::Written::KEYS]],
 };
 
@@ -33,43 +33,43 @@ table! {
     pub struct PeerConfig as Written {
         /// Unique.
         name: one PeerName, required "\"r1\"", word,
-            "what logs, status and metrics call it: letters, digits, `.`, `_`, `-`";
+            "the name in logs, status and metrics: letters, digits, `.`, `_`, `-`";
         /// The address on which it listens. An IPv6 link-local address needs an interface.
         address: one PeerAddress, required "\"10.0.1.1\"", peer_address,
-            "where it listens: IPv4, IPv6 (link-local with `interface`), or `default-gateway`";
+            "the router's address: IPv4, IPv6 (link-local with `interface`), or `default-gateway`";
         /// The port on which it listens.
-        port: one u16, default "179", port, "where it listens; 1 to 65535";
+        port: one u16, default "179", port, "the router's port; 1 to 65535";
         /// The AS that its OPEN must have.
         asn: one PeerAsn, required "65000", peer_asn,
-            "the AS of the router, there `router bgp 65000`; or `external`, or `internal`";
+            "the AS of the router (on the router: `router bgp 65000`); or `external`, or `internal`";
         /// 0 or at least 3 whole seconds, at most 65535 (RFC 4271 §4.2).
         hold_time: one Duration, default "\"9s\"", hold_time,
-            "silence that ends the session; zero (never), or 3s to 65535s";
+            "the session ends after this time without a message; zero (never), or 3s to 65535s";
         /// Default the larger of 8 minutes and twice the hold time: at least the hold time (RFC 9687).
         send_hold_time: one Duration, derived "\"8m\"", within(SECOND * 3..=DAY),
-            "how long it may take no octet (RFC 9687); without it, 8m or twice `hold_time`; 3s to 1day";
+            "how long the router may accept no octet before the session ends (RFC 9687); without it, 8m or twice `hold_time`; 3s to 1day";
         /// The lowest negotiated hold time that is accepted, 3 s to `hold_time`; without it every hold time is accepted, also zero.
         min_hold_time: one Duration, optional "\"3s\"", min_hold_time,
             "the least hold time that both sides may agree on, at most `hold_time`: a router that offers less, or zero, is refused; without it, any is accepted; 3s to 18h12m15s";
         /// The families of our OPEN; never empty.
         families: set Family, default "[\"ipv4\", \"ipv6\"]", word,
-            "what the session carries, whatever it runs over";
+            "the address families of the routes; the session itself may use IPv4 or IPv6";
         /// Whether our OPEN has capabilities (RFC 5492); without them `families` is only IPv4.
         capabilities: one bool, default "true", boolean,
-            "whether our OPEN has capabilities; `false` for a router that refuses them (RFC 5492): then IPv4 alone, AS 23456 in place of one of four octets, no graceful restart";
+            "whether our OPEN has capabilities; `false` for a router that refuses them (RFC 5492): then only IPv4, AS 23456 in place of an AS of four octets, and no graceful restart";
         /// The session is bound to it.
         interface: one String, optional "\"eth0\"", interface, "the interface that the session is bound to";
         /// Our address of the session; not a VIP.
         source_address: one IpAddr, optional "\"10.0.1.11\"", source,
-            "our end of the session; without it, the kernel's choice";
+            "our address of the session; without it, the kernel chooses";
         /// The largest TCP segment, in octets; without it, the kernel decides.
         tcp_mss: one u16, optional "1340", segment_size,
-            "the largest TCP segment of the session, in octets, for a path whose MTU is not discovered: the path MTU less 40 for IPv4, less 60 for IPv6; 536 to 32767";
+            "the largest TCP segment of the session, in octets, for a path whose MTU is not discovered: the path MTU minus 40 for IPv4, minus 60 for IPv6; 536 to 32767";
         /// How many hops away the router is at most, for `ttl_security`.
         multihop: one u8, default "1", hops, "how many hops away the router may be under `ttl_security`; 1 to 255";
         /// Whether packets from further away are dropped (RFC 5082).
         ttl_security: one bool, default "false", boolean,
-            "drop what has come further than `multihop` (RFC 5082); the router has to send TTL 255";
+            "drop packets from further away than `multihop` (RFC 5082); the router has to send TTL 255";
         /// The key of TCP MD5 (RFC 2385).
         password_file: one PathBuf, optional "\"/etc/announcer/r1.key\"", path,
             "the file of the TCP MD5 key (RFC 2385), not readable by others; a relative path is below `$CREDENTIALS_DIRECTORY`";
@@ -226,7 +226,7 @@ pub(super) fn judge(peer: &Written, faults: &mut Vec<Fault>) {
         && !*capabilities.get_ref()
         && families.get_ref().iter().any(|family| *family.get_ref() != Family::V4)
     {
-        let message = "without capabilities a session carries IPv4 alone";
+        let message = "without capabilities a session carries only IPv4";
         let help = "write `families = [\"ipv4\"]`, or remove `capabilities = false`";
         faults.push(Fault::new(families.span(), message, help));
     }

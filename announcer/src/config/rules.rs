@@ -104,7 +104,7 @@ fn identifier(file: &WrittenFile, faults: &mut Vec<Fault>) {
         && addresses.all(|address| matches!(address.get_ref(), PeerAddress::Ip(IpAddr::V6(_))))
     {
         let help = "write `router_id = \"10.0.1.11\"`: any IPv4 address that no other BGP speaker uses";
-        let message = "`router_id` is required where no peer has an IPv4 address";
+        let message = "`router_id` is required if no peer has an IPv4 address";
         faults.push(Fault::new(asn.span(), message, help).beside(first, "this one has none").absence());
     }
 }

@@ -23,7 +23,7 @@ use crate::model::{Attributes, Deprefer, Family, ServiceName};
 
 pub(super) const SECTION: Section = Section {
     header: "[[service]]",
-    doc: "VIPs that stand and fall with the same checks.",
+    doc: "VIPs with the same checks.",
     keys: &[&[
         Written::KEYS,
         attributes::Written::KEYS,
@@ -36,29 +36,29 @@ table! {
     pub struct ServiceConfig as Written {
         /// Unique.
         name: one ServiceName, required "\"www\"", word,
-            "what logs, status and drains call it: letters, digits, `.`, `_`, `-`";
+            "the name in logs, status and drains: letters, digits, `.`, `_`, `-`";
         /// At least one; each global unicast, and in no other service.
         vips: list IpAddr, required "[\"192.0.2.80\"]", vip,
             "the addresses that are announced, IPv4 or IPv6; at least one";
         /// `prefix`: the prefix that is announced for all VIPs of a family, instead of the VIPs. At most one per family; it
         /// contains all VIPs of its family.
         prefixes("prefix"): one_or_set IpNet, optional "[\"192.0.2.0/24\"]", prefix,
-            "what is announced for the VIPs, one for each family at most, and while each VIP of the family is well; without it, the VIPs themselves";
+            "the prefixes that are announced for the VIPs, at most one for each family, while all VIPs of the family are healthy; without it, the VIPs themselves are announced";
         /// How long a VIP has to be healthy before it is announced.
         announce_delay: one Duration, default "\"0s\"", within(Duration::ZERO..=HOUR),
             "how long a VIP has to be healthy before it is announced; 0s to 1h";
         /// The damping of a VIP that comes and goes.
         flap_damping: one FlapDamping, default "true", flap_damping,
-            "what is done with a VIP at its third return within a minute for 10s, and at each further one for twice as long, up to 5m: `true`, announced with the attributes of `[service.deprefer]`; `\"withhold\"`, not announced; `false`, announced as ever";
+            "the effect on a VIP that returns for the third time within a minute, for 10s, and at each further return for twice as long, up to 5m: `true`, announced with the attributes of `[service.deprefer]`; `\"withhold\"`, not announced; `false`, announced in the usual way";
         /// How long there may be no listener before the VIP is withdrawn.
         listener_grace: one Duration, default "\"0s\"", within(Duration::ZERO..=SECOND * 10),
-            "how long nothing may listen before that counts; `50ms` for servers that stop listening for a moment when they are reloaded (haproxy with `noreuseport`); 0s to 10s";
+            "how long there may be no listener before the VIP is withdrawn; `50ms` for servers that stop listening for a moment when they are reloaded (haproxy with `noreuseport`); 0s to 10s";
         /// How many checks have to pass; at most as many as there are.
         require: one Require, default "\"all\"", require,
             "how many of the checks have to pass: `all`, `any`, or a number of 1 to as many as there are";
         /// The effect while fewer checks pass.
         on_failure: one OnFailure, default "\"withdraw\"", word,
-            "what is done when too few pass: `withdraw`; `deprefer`, announced with the attributes of `[service.deprefer]`; `warn`, announced as ever";
+            "the effect when too few pass: `withdraw`; `deprefer`, announced with the attributes of `[service.deprefer]`; `warn`, announced, with a warning";
         /// Whether it is announced as the last choice while it is healthy.
         backup: one bool, default "false", boolean,
             "whether its VIPs are announced as the last choice while they are healthy, so that routers prefer other hosts";
@@ -108,7 +108,7 @@ fn flap_damping(value: &Value<'_>) -> Result<FlapDamping, ValueError> {
         (DeValue::Boolean(true), _) => Ok(FlapDamping::Deprefer),
         (DeValue::Boolean(false), _) => Ok(FlapDamping::Off),
         (_, Some("withhold")) => Ok(FlapDamping::Withhold),
-        (_, Some(text)) => wrong(format!("`{}` is no way to damp flapping", text.escape_debug()), HELP),
+        (_, Some(text)) => wrong(format!("`{}` is not a value of `flap_damping`", text.escape_debug()), HELP),
         (_, None) => Err(ValueError { help: HELP.into(), ..value.not("`true`, `false` or `\"withhold\"`") }),
     }
 }
@@ -148,7 +148,7 @@ fn require(value: &Value<'_>) -> Result<Require, ValueError> {
         (_, Some("all")) => Ok(Require::All),
         (_, Some("any")) => Ok(Require::AtLeast(1)),
         (DeValue::Integer(_), _) => Ok(Require::AtLeast(number(value, 1..=1000)?)),
-        (_, Some(text)) => wrong(format!("`{}` is no number of checks", text.escape_debug()), HELP),
+        (_, Some(text)) => wrong(format!("`{}` is not a number of checks", text.escape_debug()), HELP),
         (_, None) => Err(ValueError { help: HELP.into(), ..value.not("`\"all\"`, `\"any\"` or a number") }),
     }
 }
@@ -178,11 +178,15 @@ fn covered(service: &Written, faults: &mut Vec<Fault>) {
         let mut ours = vips.get_ref().iter().filter(|vip| Family::of(*vip.get_ref()) == family).peekable();
         if ours.peek().is_none() && !vips.get_ref().is_empty() {
             let message = format!("`{net}` covers no VIP of this service");
-            faults.push(Fault::new(prefix.span(), message, "write a prefix that its VIPs are in, or none"));
+            faults.push(Fault::new(
+                prefix.span(),
+                message,
+                "write a prefix that contains its VIPs, or remove it",
+            ));
         }
         for vip in ours.filter(|vip| !net.contains(vip.get_ref())) {
             let message = format!("the VIP `{}` is not in `{net}`, which is announced for it", vip.get_ref());
-            let help = "write a prefix that all VIPs of its family are in";
+            let help = "write a prefix that contains all VIPs of its family";
             faults.push(Fault::new(vip.span(), message, help).beside(prefix.span(), "the prefix"));
         }
     }
@@ -196,7 +200,7 @@ fn enough(service: &Written, faults: &mut Vec<Fault>) {
         && count > 0
         && count < usize::try_from(*least).unwrap_or(usize::MAX)
     {
-        let message = format!("{least} checks have to pass, and the service has {count}");
+        let message = format!("{least} checks have to pass, but the service has {count}");
         faults.push(Fault::new(require.span(), message, format!("write `\"all\"`, or 1 to {count}")));
     }
 }

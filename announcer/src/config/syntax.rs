@@ -48,7 +48,7 @@ pub(super) fn trusted<'a>(text: &'a str, faults: &mut Vec<Fault>) -> Cow<'a, str
         }
         let array = array_of(here);
         if let Some((at, c, what)) = look_alike(text, line(text, here)) {
-            let message = format!("a {what} (U+{:04X}) stands here", u32::from(c));
+            let message = format!("this is a {what} (U+{:04X})", u32::from(c));
             let help = match c.is_whitespace() || is_invisible(c) {
                 true => "write a plain space, or nothing".to_owned(),
                 false => "write a plain `\"`".to_owned(),
@@ -56,14 +56,14 @@ pub(super) fn trusted<'a>(text: &'a str, faults: &mut Vec<Fault>) -> Cow<'a, str
             faults.push(Fault::new(at..at + c.len_utf8(), message, help));
             excused = Some(line(text, here));
         } else if let Some(array) = array.filter(|array| unclosed.contains(array)) {
-            let help = "write `]` behind its last value";
+            let help = "write `]` after its last value";
             faults.push(Fault::new(array.start..array.start + 1, "this array is not closed", help));
             excused = Some(array.clone());
         } else if let Some(word) = bare_word(text, here) {
             if reported.as_ref() != Some(&word) {
                 let bare = text.get(word.clone()).unwrap_or_default();
                 let help = format!("if it is text, write `\"{bare}\"`");
-                faults.push(Fault::new(word.clone(), format!("`{bare}` is no TOML value"), help));
+                faults.push(Fault::new(word.clone(), format!("`{bare}` is not a TOML value"), help));
             }
             reported = Some(word);
         } else {
@@ -91,8 +91,8 @@ fn look_alike(text: &str, line: Range<usize>) -> Option<(usize, char, &'static s
                     '\u{a0}' | '\u{2007}' | '\u{202f}' => "no-break space",
                     '\u{feff}' => "byte order mark",
                     '“' | '”' | '„' | '‘' | '’' | '«' | '»' => "typographic quotation mark",
-                    c if is_invisible(c) => "character that is not seen",
-                    c if c.is_whitespace() && !c.is_ascii() => "space that is none to TOML",
+                    c if is_invisible(c) => "character that is invisible",
+                    c if c.is_whitespace() && !c.is_ascii() => "space that TOML does not accept",
                     _ => continue,
                 };
                 return Some((line.start + at, c, what));
@@ -129,10 +129,10 @@ fn structure(span: Range<usize>, message: &str) -> Fault {
     match message.split_once(", expected ") {
         Some(("missing comma between array elements", _)) => Fault::new(
             span,
-            "this array goes on without a `,`",
-            "write `,` between two values, and `]` behind the last",
+            "a `,` is missing in this array",
+            "write `,` between two values, and `]` after the last",
         ),
-        Some((what, "nothing")) => Fault::new(span, what, "remove what is marked"),
+        Some((what, "nothing")) => Fault::new(span, what, "remove the marked text"),
         Some((what, expected)) => Fault::new(span, what, format!("here TOML expects {expected}")),
         None if message == "duplicate key" => Fault::new(
             span,

@@ -458,7 +458,7 @@ fn a_depreference_that_routers_would_not_see_is_warned_of() {
         ("65000", DEPREFER, "", None),
         ("65000", "", "prepend = 0\nmed = 9", None),
         ("65000", DEPREFER, "prepend = 0\nmed = 9", Some("MED alone")),
-        ("65000", "backup = true", "prepend = 0", Some("cannot tell")),
+        ("65000", "backup = true", "prepend = 0", Some("cannot see")),
         ("\"internal\"", DEPREFER, "prepend = 0", None),
         ("\"internal\"", DEPREFER, "local_pref = 100", Some("not below the 100")),
     ] {
@@ -479,7 +479,7 @@ fn an_address_in_the_url_that_is_not_asked_is_warned_of() {
     };
     let want = |host: &str, port: u16, target: &str, kind: &str| {
         format!(
-            "service `www`, check `{kind}`: `{host}` is not asked: each VIP is, at port {port}; to ask it, write `target = \"{target}\"`"
+            "service `www`, check `{kind}`: `{host}` is not probed: each VIP is, at port {port}; to probe it, write `target = \"{target}\"`"
         )
     };
     for (check, want) in [

@@ -169,7 +169,7 @@ pub(super) fn peer_asn(value: &Value<'_>) -> Result<PeerAsn, ValueError> {
         Some("external") => Ok(PeerAsn::External),
         Some("internal") => Ok(PeerAsn::Internal),
         Some(text) if text.parse::<u32>().is_err() && asdot(text).is_none() => wrong(
-            format!("`{}` is no AS", text.escape_debug()),
+            format!("`{}` is not an AS", text.escape_debug()),
             "write a number of 1 to 4294967295, `\"external\"` or `\"internal\"`",
         ),
         Some(_) | None => Ok(PeerAsn::Is(asn(value)?)),
@@ -215,7 +215,7 @@ pub(super) fn host_name(name: &str) -> Result<(), ValueError> {
         true => "write the name itself: no variable is replaced in this file",
         false => "write the name as clients write it, as in `www.example.com`",
     };
-    wrong(format!("`{}` is no host name", name.escape_debug()), help)
+    wrong(format!("`{}` is not a host name", name.escape_debug()), help)
 }
 
 /// A path that begins with `/`.
@@ -224,15 +224,15 @@ pub(super) fn absolute(value: &Value<'_>) -> Result<PathBuf, ValueError> {
     if path.has_root() {
         return Ok(path);
     }
-    let help = "write it from the root on, as in `\"/run/www.up\"`";
-    wrong(format!("`{}` is no absolute path", path.display().to_string().escape_debug()), help)
+    let help = "write the path from `/` on, as in `\"/run/www.up\"`";
+    wrong(format!("`{}` is not an absolute path", path.display().to_string().escape_debug()), help)
 }
 
 /// A path that is not empty.
 pub(super) fn path(value: &Value<'_>) -> Result<PathBuf, ValueError> {
     let text = text(value)?;
     if text.is_empty() || text.contains('\0') {
-        return wrong(format!("`{}` is no path", text.escape_debug()), "write the path of a file");
+        return wrong(format!("`{}` is not a path", text.escape_debug()), "write the path of a file");
     }
     Ok(PathBuf::from(text))
 }
@@ -241,7 +241,7 @@ pub(super) fn path(value: &Value<'_>) -> Result<PathBuf, ValueError> {
 pub(super) fn argument(value: &Value<'_>) -> Result<String, ValueError> {
     let text = text(value)?;
     if text.contains('\0') {
-        return wrong("an argument ends at its first NUL", "leave NUL out");
+        return wrong("an argument ends at its first NUL", "remove NUL");
     }
     Ok(text.to_owned())
 }
@@ -252,8 +252,8 @@ pub(super) fn listen(value: &Value<'_>) -> Result<SocketAddr, ValueError> {
     let text = text(value)?;
     match text.parse::<SocketAddr>() {
         Ok(address) if address.port() > 0 => Ok(address),
-        Ok(_) => wrong("port 0 cannot be connected to", HELP),
-        Err(_) => wrong(format!("`{}` is no address with a port", text.escape_debug()), HELP),
+        Ok(_) => wrong("port 0 cannot be used", HELP),
+        Err(_) => wrong(format!("`{}` is not an address with a port", text.escape_debug()), HELP),
     }
 }
 
@@ -263,8 +263,8 @@ pub(super) fn interface(value: &Value<'_>) -> Result<String, ValueError> {
     let good = |c: char| c.is_ascii_graphic() && !"/:".contains(c);
     if text.is_empty() || text.len() > 15 || !text.chars().all(good) || [".", ".."].contains(&text) {
         return wrong(
-            format!("`{}` is no interface", text.escape_debug()),
-            "write its name as `ip link` has it, as in `\"eth0\"`",
+            format!("`{}` is not an interface name", text.escape_debug()),
+            "write its name as `ip link` prints it, as in `\"eth0\"`",
         );
     }
     Ok(text.to_owned())
@@ -290,7 +290,7 @@ pub(super) fn med(value: &Value<'_>) -> Result<u32, ValueError> {
 /// 1 to 65535.
 pub(super) fn port(value: &Value<'_>) -> Result<u16, ValueError> {
     let port = number(value, 1..=u16::MAX.into())?;
-    u16::try_from(port).or_else(|_| wrong("this is no port", "write a number of 1 to 65535"))
+    u16::try_from(port).or_else(|_| wrong("this is not a port", "write a number of 1 to 65535"))
 }
 
 /// 1 to 100.
@@ -312,7 +312,7 @@ fn duration(value: &Value<'_>) -> Result<Duration, ValueError> {
     match humantime::parse_duration(text) {
         Ok(duration) => Ok(duration),
         Err(_) => wrong(
-            format!("`{}` is no duration", text.escape_debug()),
+            format!("`{}` is not a duration", text.escape_debug()),
             value.help("write numbers with their units, as in `100ms`, `9s` or `1m30s`"),
         ),
     }

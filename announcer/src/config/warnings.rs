@@ -45,9 +45,9 @@ impl Config {
             if !outside.is_empty() && deprefer.prepend == 0 {
                 let why = match deprefer.med {
                     Some(_) => {
-                        "MED alone takes no frontend out: routers do not compare it between different ASes"
+                        "a MED alone does not make a VIP the last choice: routers do not compare the MEDs of different ASes"
                     }
-                    None => "routers outside our AS cannot tell that it is the last choice",
+                    None => "routers outside our AS cannot see that it is the last choice",
                 };
                 warnings.push(format!("service `{name}`: {why}; write a `prepend` in `[service.deprefer]`"));
             }
@@ -79,7 +79,7 @@ impl ServiceConfig {
             };
             let (service, name) = (&self.name, &check.name);
             warnings.push(format!(
-                "service `{service}`, check `{name}`: `{host}` is not asked: each VIP is, at port {port}; to ask it, write `target = \"{elsewhere}\"`"
+                "service `{service}`, check `{name}`: `{host}` is not probed: each VIP is, at port {port}; to probe it, write `target = \"{elsewhere}\"`"
             ));
         }
     }
@@ -108,14 +108,14 @@ pub enum FileState {
 pub fn of_file(name: &str, state: &FileState) -> Option<String> {
     match state {
         FileState::Unreadable(why) => {
-            Some(format!("`{name}` cannot be read: {why}; what it said before runs on"))
+            Some(format!("`{name}` cannot be read: {why}; the configuration that was read last stays in use"))
         }
         FileState::Wrong(count) => {
             let errors = if *count == 1 { "1 error".to_owned() } else { format!("{count} errors") };
-            Some(format!("`{name}` has {errors} and does not run; `announcer validate {name}` says which"))
+            Some(format!("`{name}` has {errors} and is not used; `announcer validate {name}` prints them"))
         }
         FileState::Different => {
-            Some(format!("`{name}` differs from the configuration that runs; `announcer reload` applies it"))
+            Some(format!("`{name}` differs from the running configuration; `announcer reload` applies it"))
         }
         FileState::Running => None,
     }
@@ -131,19 +131,21 @@ mod tests {
             (FileState::Running, None),
             (
                 FileState::Unreadable("it is not a regular file".into()),
-                Some("`x` cannot be read: it is not a regular file; what it said before runs on"),
+                Some(
+                    "`x` cannot be read: it is not a regular file; the configuration that was read last stays in use",
+                ),
             ),
             (
                 FileState::Wrong(1),
-                Some("`x` has 1 error and does not run; `announcer validate x` says which"),
+                Some("`x` has 1 error and is not used; `announcer validate x` prints them"),
             ),
             (
                 FileState::Wrong(3),
-                Some("`x` has 3 errors and does not run; `announcer validate x` says which"),
+                Some("`x` has 3 errors and is not used; `announcer validate x` prints them"),
             ),
             (
                 FileState::Different,
-                Some("`x` differs from the configuration that runs; `announcer reload` applies it"),
+                Some("`x` differs from the running configuration; `announcer reload` applies it"),
             ),
         ] {
             assert_eq!(of_file("x", &state).as_deref(), want);

@@ -17,7 +17,7 @@ pub fn of(check: &CheckConfig, vip: IpAddr, outcome: &Outcome) -> Option<String>
     match reason {
         Reason::Closed | Reason::Reset => closed(first_octets),
         Reason::TimedOut { waiting: TimeoutPhase::Answer, .. } if first_octets == FirstOctets::PlainHttp => {
-            Some("if the port is one of TLS, write `https://` in place of `http://`".into())
+            Some("if the port uses TLS, write `https://` in place of `http://`".into())
         }
         Reason::VipMissing => Some("`dsr-setup apply` puts it on lo, and so does the daemon".into()),
         Reason::Kind(failure) => {
@@ -33,7 +33,7 @@ fn closed(asks: FirstOctets) -> Option<String> {
                  does not speak, ask a port without it";
     Some(match asks {
         FirstOctets::PlainHttp => {
-            format!("if the port is one of TLS, write `https://` in place of `http://`; {proxy}")
+            format!("if the port uses TLS, write `https://` in place of `http://`; {proxy}")
         }
         FirstOctets::HttpOverTls | FirstOctets::Tls | FirstOctets::Other => proxy.to_owned(),
     })
@@ -55,20 +55,20 @@ mod tests {
         let hung = || Reason::TimedOut { waiting: TimeoutPhase::Answer, after: Duration::from_secs(1) };
         let forbidden = || http::Failure::Status(403).into();
         for (check, reason, want) in [
-            (plain, hung(), "if the port is one of TLS"),
+            (plain, hung(), "if the port uses TLS"),
             (tls, hung(), ""),
-            (plain, Reason::Reset, "if the port is one of TLS"),
+            (plain, Reason::Reset, "if the port uses TLS"),
             (tls, Reason::Closed, "if the port wants the PROXY protocol"),
             (tcp, Reason::Reset, "if the port wants the PROXY protocol"),
             (plain, Reason::VipMissing, "`dsr-setup apply`"),
             (plain, Reason::Refused, ""),
             // Words of a kind: the check is passed to it.
-            (plain, forbidden(), "let 192.0.2.80 in"),
+            (plain, forbidden(), "let the server allow 192.0.2.80"),
             (fixed, forbidden(), ""),
-            (plain, http::Failure::NotHttp.into(), "if the port is one of TLS"),
+            (plain, http::Failure::NotHttp.into(), "if the port uses TLS"),
             (tls, http::Failure::NotHttp.into(), ""),
             (tls, handshake::Failure::NotTls.into(), "write `http://`"),
-            ("tls = \"x\"", handshake::Failure::NotTls.into(), "ask it by `http` or `tcp`"),
+            ("tls = \"x\"", handshake::Failure::NotTls.into(), "check it with `http` or `tcp`"),
         ] {
             let outcome = Outcome::Fail { reason, took: Duration::ZERO };
             let hint = of(&a_check(check), [192, 0, 2, 80].into(), &outcome).unwrap_or_default();

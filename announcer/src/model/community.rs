@@ -37,7 +37,7 @@ impl FromStr for Community {
         match halves {
             Some((high, low)) => Ok(Community(u32::from(high) << 16 | u32::from(low))),
             None => Err(InvalidValue(format!(
-                "`{}` is no community; {}",
+                "`{}` is not a community; {}",
                 text.escape_debug(),
                 Community::help(text)
             ))),
@@ -53,7 +53,7 @@ impl Community {
         match parts.as_slice() {
             [high, low] => match (asn(high), number::<u32>(low)) {
                 (Some(high), Some(low)) if high > 0xffff || low > 0xffff => format!(
-                    "a number above 65535 takes a large community: write three numbers in `large_communities`, as in `{high}:{low}:0`"
+                    "a number above 65535 needs a large community: write three numbers in `large_communities`, as in `{high}:{low}:0`"
                 ),
                 (Some(high), Some(low)) => format!("write `{high}:{low}`"),
                 (_, _) => Self::HELP.into(),
@@ -181,7 +181,7 @@ impl FromStr for ExtendedCommunity {
                 }
             }
             InvalidValue(format!(
-                "`{}` is no extended community; write one as in `rt:65001:80`, `soo:10.0.0.1:80`, \
+                "`{}` is not an extended community; write one as in `rt:65001:80`, `soo:10.0.0.1:80`, \
                  `bandwidth:65001:125000000` (octets a second) or `0x0002fde900000050`",
                 text.escape_debug()
             ))
@@ -209,7 +209,7 @@ impl FromStr for LargeCommunity {
         match parts.as_deref() {
             Some([a, b, c]) => Ok(LargeCommunity([*a, *b, *c])),
             _ => Err(InvalidValue(format!(
-                "`{}` is no large community; {}",
+                "`{}` is not a large community; {}",
                 text.escape_debug(),
                 Self::help(text)
             ))),

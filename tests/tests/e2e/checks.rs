@@ -36,7 +36,7 @@ const CHECKS: &[(&str, ExpectedResult)] = &[
     ("http = \"http://www.example.com/\"\ntarget = \"127.0.0.1:80\"", Passes),
     ("http = \"http://www.example.com/\"\ntarget = \"127.0.0.1:81\"", Fails("connection refused")),
     ("http = \"http://www.example.com:8082/\"\nhttp_version = \"2\"", Passes),
-    ("http = \"http://www.example.com/\"\nhttp_version = \"2\"", Fails("answer is no HTTP/2")),
+    ("http = \"http://www.example.com/\"\nhttp_version = \"2\"", Fails("answer is not HTTP/2")),
     ("http = \"http://www.example.com:443/\"", Fails("HTTP 400")),
     // HTTPS.
     (
@@ -53,7 +53,7 @@ const CHECKS: &[(&str, ExpectedResult)] = &[
     ),
     ("http = \"https://www.example.com/moved\"\nverify = \"off\"\nexpect_status = \"200-399\"", Passes),
     ("http = \"https://www.example.com/down\"\nverify = \"off\"", Fails("HTTP 503")),
-    ("http = \"https://www.example.com:80/\"\nverify = \"off\"", Fails("answer is no TLS")),
+    ("http = \"https://www.example.com:80/\"\nverify = \"off\"", Fails("answer is not TLS")),
     (
         "http = \"https://www.example.com:8443/\"\nca_file = \"/run/ca.pem\"",
         Warns("the certificate ended on"),
@@ -83,11 +83,11 @@ const CHECKS: &[(&str, ExpectedResult)] = &[
     ),
     (
         "tls = \"www.example.com:7443\"\nalpn = [\"h2\"]\nca_file = \"/run/ca.pem\"",
-        Fails("the server chose no protocol of those offered"),
+        Fails("the server chose none of the offered protocols"),
     ),
     (
         "http = \"https://www.example.com:7443/\"\nhttp_version = \"2\"\nca_file = \"/run/ca.pem\"",
-        Fails("the server chose no protocol of those offered"),
+        Fails("the server chose none of the offered protocols"),
     ),
     // TCP, of HAProxy and nginx.
     ("tcp = 7443", Passes),

@@ -52,7 +52,7 @@ pub(crate) fn flapping(scene: &Scene) -> Result<()> {
     }
     let announced = |said: &str| said.matches("  announced (").count() == VIPS.len();
     for frontend in FRONTENDS {
-        wait_status(scene, frontend, "not announced as ever", announced)?;
+        wait_status(scene, frontend, "not announced in the usual way", announced)?;
     }
     ensure!(returned.elapsed() >= SECOND * 9, "it did not have to stay: {:.1?}", returned.elapsed());
     scene.all_announced()

@@ -70,7 +70,7 @@ pub(crate) fn flaps(scene: &Scene) -> Result<()> {
         if damped(&wait_status(scene, "fe3", "neither announced nor damped", settled)?) {
             break at;
         }
-        ensure!(returns < 3, "its third return was announced as ever");
+        ensure!(returns < 3, "its third return was announced in the usual way");
         scene.all_announced()?;
     };
     let why = reason(&status(scene, "fe3")?, VIPS[0]);
@@ -78,7 +78,7 @@ pub(crate) fn flaps(scene: &Scene) -> Result<()> {
     scene.wait_next_hops(VIPS[0], &["fe1", "fe2"])?;
     scene.all_announced()?;
     let waited = returned.elapsed();
-    println!("  return {returns} was announced as ever after {waited:.1?}");
+    println!("  return {returns} was announced in the usual way after {waited:.1?}");
     ensure!(waited >= Duration::from_secs(9), "it did not have to stay: {waited:?}");
 
     let returned = crash_and_return()?;

@@ -21,10 +21,10 @@ table! {
     pub struct CertificateConfig as Written {
         /// The effect of a wrong certificate.
         verify: one Verify, default "\"warn\"", verify,
-            "https, tls: what a certificate does whose chain, name or dates are wrong: `warn`, `require` (the probe fails) or `off`";
+            "https, tls: the effect of a certificate with a wrong chain, name or dates: `warn`, `require` (the probe fails) or `off`";
         /// The file of the trusted certificates; `None`: those that the host trusts.
         ca_file: one PathBuf, optional "\"/etc/announcer/ca.pem\"", path,
-            "https, tls: whose certificates are trusted, in PEM; without it, those whom the host trusts. With `verify = \"require\"` a file of no use is logged at the start and stops a reload";
+            "https, tls: the file of the trusted certificates, in PEM; without it, those that the host trusts. With `verify = \"require\"` a file that cannot be used is logged at the start and stops a reload";
         /// A certificate that ends within this time is warned about, whatever `verify` is; zero: never.
         expires_within("cert_expires_within"): one Duration, default "\"14days\"", within(Duration::ZERO..=YEAR * 10),
             "https, tls: warn of a certificate that ends within this time, and never fail; 0s (never) to 10years";
@@ -59,7 +59,7 @@ fn verify(value: &Value<'_>) -> Result<Verify, ValueError> {
         "require" => Ok(Verify::Require),
         "off" => Ok(Verify::Off),
         other => wrong(
-            format!("`{}` is no way to verify", other.escape_debug()),
+            format!("`{}` is not a value of `verify`", other.escape_debug()),
             "write `\"warn\"`, `\"require\"` or `\"off\"`",
         ),
     }
@@ -71,8 +71,9 @@ impl Written {
         let off = self.verify.as_ref().filter(|verify| *verify.get_ref() == Verify::Off);
         if let (Some(off), Some(ca_file)) = (off, &self.ca_file) {
             let help = "write `verify = \"warn\"` or `\"require\"`, or leave it out";
-            let fault = Fault::new(ca_file.span(), "`ca_file` says nothing where nothing is verified", help);
-            faults.push(fault.beside(off.span(), "off here"));
+            let fault =
+                Fault::new(ca_file.span(), "`ca_file` has no effect if certificates are not verified", help);
+            faults.push(fault.beside(off.span(), "switched off here"));
         }
     }
 
@@ -81,10 +82,10 @@ impl Written {
         let require = self.verify.as_ref().filter(|verify| *verify.get_ref() == Verify::Require);
         let (Some(require), Some(ca_file)) = (require, &self.ca_file) else { return };
         if let Err(why) = look(ca_file.get_ref()) {
-            let message = format!("nobody is trusted to sign certificates: {why}");
+            let message = format!("there are no trusted certificates: {why}");
             let help = "write the path of a file with certificates in PEM, or `verify = \"warn\"`";
             let fault = Fault::new(ca_file.span(), message, help);
-            faults.push(fault.beside(require.span(), "so the check can only fail"));
+            faults.push(fault.beside(require.span(), "so the check always fails"));
         }
     }
 }

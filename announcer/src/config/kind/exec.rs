@@ -19,10 +19,10 @@ table! {
     pub struct ExecConfig as Written {
         /// The absolute path of the program, then its arguments; never empty, no NUL in it.
         command("exec"): list String, one_of "[\"/usr/local/bin/check-www\"]", argument,
-            "a program by its absolute path, with its arguments, and no shell; its exit code counts";
-        /// The user that runs the program; `None`: the daemon's own user, or `nobody` if that is root.
+            "a program, by its absolute path, and its arguments; it runs without a shell; its exit code is the result";
+        /// The user that runs the program; `None`: the daemon's own user, or `nobody` if the daemon runs as root.
         user: one String, optional "\"nobody\"", user,
-            "exec: whose rights the program has; without it, the daemon's user, or `nobody` if that is root";
+            "exec: the user that runs the program; without it, the daemon's user, or `nobody` if the daemon runs as root";
         /// What its exit code means.
         exit_codes: one ExitCodes, default "\"zero\"", exit_codes,
             "exec: `zero`: 0 passes; or `nagios`: 0 passes, 1 (WARNING) passes with a warning; all others fail";
@@ -63,7 +63,7 @@ impl ProbeKind for ExecConfig {
         if program.get_ref().starts_with('/') {
             return;
         }
-        let message = format!("`{}` is no absolute path", program.get_ref().escape_debug());
+        let message = format!("`{}` is not an absolute path", program.get_ref().escape_debug());
         let help = "write the program's path and its arguments, as in `[\"/usr/lib/nagios/plugins/check_load\", \"-w\", \"8\"]`";
         faults.push(Fault::new(program.span(), message, help));
     }
@@ -78,7 +78,7 @@ fn user(value: &Value<'_>) -> Result<String, ValueError> {
     let text = text(value)?;
     if text.is_empty() || text.contains(|c: char| c.is_control() || c.is_whitespace() || ":/".contains(c)) {
         let help = "write its name as /etc/passwd has it, as in `\"nobody\"`";
-        return wrong(format!("`{}` is no user", text.escape_debug()), help);
+        return wrong(format!("`{}` is not a user name", text.escape_debug()), help);
     }
     Ok(text.to_owned())
 }
@@ -88,7 +88,7 @@ fn exit_codes(value: &Value<'_>) -> Result<ExitCodes, ValueError> {
         "zero" => Ok(ExitCodes::Zero),
         "nagios" => Ok(ExitCodes::Nagios),
         other => wrong(
-            format!("`{}` is no meaning of exit codes", other.escape_debug()),
+            format!("`{}` is not a value of `exit_codes`", other.escape_debug()),
             "write `\"zero\"` or `\"nagios\"`",
         ),
     }

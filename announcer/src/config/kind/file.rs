@@ -15,7 +15,7 @@ table! {
     pub struct FileConfig as Written {
         /// Absolute.
         path("file"): one PathBuf, one_of "\"/run/www.up\"", absolute,
-            "a file that has to be there, by its absolute path";
+            "a file that has to exist, by its absolute path";
     }
 }
 

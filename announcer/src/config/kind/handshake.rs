@@ -69,14 +69,14 @@ impl FailureWord for Failure {
         let hint = match self {
             Failure::NotTls => match asked.first_octets {
                 FirstOctets::HttpOverTls => {
-                    "if the port speaks no TLS, write `http://` in place of `https://`"
+                    "if the port does not use TLS, write `http://` in place of `https://`"
                 }
                 FirstOctets::PlainHttp | FirstOctets::Tls | FirstOctets::Other => {
-                    "if the port speaks no TLS, ask it by `http` or `tcp`"
+                    "if the port does not use TLS, check it with `http` or `tcp`"
                 }
             },
             Failure::WantsCertificate => {
-                "announcer has no certificate to show: ask another site or port of the server, where clients need none"
+                "announcer has no client certificate: check another site or port of the server, where clients need none"
             }
             Failure::Tls(_) | Failure::NoServerName(_) => return None,
             Failure::NoProtocol | Failure::Certificate(_) => return None,
@@ -88,11 +88,11 @@ impl FailureWord for Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Failure::NotTls => f.write_str("answer is no TLS"),
+            Failure::NotTls => f.write_str("answer is not TLS"),
             Failure::Tls(text) => write!(f, "TLS failed: {text}"),
-            Failure::NoServerName(name) => write!(f, "`{name}` is no name that a certificate can have"),
-            Failure::NoProtocol => f.write_str("the server chose no protocol of those offered"),
-            Failure::WantsCertificate => f.write_str("the server wants a certificate of the client"),
+            Failure::NoServerName(name) => write!(f, "a certificate cannot have the name `{name}`"),
+            Failure::NoProtocol => f.write_str("the server chose none of the offered protocols"),
+            Failure::WantsCertificate => f.write_str("the server requires a client certificate"),
             Failure::Certificate(flaw) => flaw.fmt(f),
         }
     }
@@ -137,12 +137,12 @@ mod tests {
     #[test]
     fn each_failure_has_its_label_and_its_text() {
         let want = [
-            ("not_tls", "answer is no TLS", true),
+            ("not_tls", "answer is not TLS", true),
             ("tls", "TLS failed: a sentence that says why, and what to do", false),
-            ("tls", "`_.example.com` is no name that a certificate can have", true),
-            ("no_protocol", "the server chose no protocol of those offered", true),
-            ("wants_certificate", "the server wants a certificate of the client", true),
-            ("certificate", "the certificate was signed by nobody who is trusted", false),
+            ("tls", "a certificate cannot have the name `_.example.com`", true),
+            ("no_protocol", "the server chose none of the offered protocols", true),
+            ("wants_certificate", "the server requires a client certificate", true),
+            ("certificate", "the certificate's chain does not end at a trusted certificate", false),
         ];
         let failures = Failure::examples();
         assert_eq!(failures.len(), want.len());
@@ -187,8 +187,8 @@ mod tests {
         let (https, tls) = (FirstOctets::HttpOverTls, FirstOctets::Tls);
         for (asked, failure, want) in [
             (https, Failure::NotTls, "write `http://`"),
-            (tls, Failure::NotTls, "ask it by `http` or `tcp`"),
-            (https, Failure::WantsCertificate, "announcer has no certificate to show"),
+            (tls, Failure::NotTls, "check it with `http` or `tcp`"),
+            (https, Failure::WantsCertificate, "announcer has no client certificate"),
             (https, Failure::NoProtocol, ""),
         ] {
             let hint = failure.hint(&ProbeContext::of_test(asked)).unwrap_or_default();

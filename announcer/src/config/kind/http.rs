@@ -35,7 +35,7 @@ table! {
     pub struct HttpConfig as Written {
         /// `http://` or `https://`, with a host; no user, no fragment.
         url("http"): one Url, one_of "\"http://www.example.com/healthz\"", url,
-            "a request as a client of that URL sends it; `https://` too";
+            "a request to this URL, as a client sends it; also `https://`";
         /// Never CONNECT.
         method: one Method, default "\"GET\"", method, "http: the method of the request";
         /// More fields of the request, except those that HTTP itself sets.
@@ -44,7 +44,7 @@ table! {
         body: one String, optional "\"ping\"", string, "http: the body of the request";
         /// The version of HTTP.
         version("http_version"): one HttpVersion, default "\"auto\"", version,
-            "http: `1.1`, `2` (without TLS too, by prior knowledge), or `auto`: what the server chooses by ALPN, and 1.1 without TLS";
+            "http: `1.1`, `2` (also without TLS, by prior knowledge), or `auto`: what the server chooses by ALPN, and 1.1 without TLS";
         /// The statuses that pass; never empty.
         expect_status: one_or_list Statuses, default "\"200-299\"", statuses,
             "http: the statuses that pass, as in `[\"200-299\", 401]`; 200 to 599";
@@ -56,7 +56,7 @@ table! {
             "http: the SHA-1 or SHA-256 of the body, in hexadecimal";
         /// How many octets of a body are read; above zero.
         max_body: one u32, default "65536", max_body,
-            "http: how many octets of the body are read; one with an `expect_digest` has no more; 1 to 16777216";
+            "http: how many octets of the body are read; with `expect_digest`, a longer body fails; 1 to 16777216";
     }
     with {
         /// How the certificate is verified, if there is one: see [`HttpConfig::certificate`].
@@ -107,7 +107,7 @@ impl ProbeKind for HttpConfig {
         let Some(at) = present.place("http").filter(|_| plain(written)) else { return };
         for key in certificate::Written::KEYS {
             let Some(place) = present.place(key.name) else { continue };
-            let message = format!("`{}` does not go with `http://`", key.name);
+            let message = format!("`{}` is not allowed with `http://`", key.name);
             let help = "write an `https://` URL; without TLS there is no certificate";
             faults.push(Fault::new(place, message, help).beside(at.clone(), "the URL"));
         }

@@ -17,12 +17,12 @@ table! {
     /// A connection, and what is said over it.
     pub struct TcpConfig as Written {
         /// Above 0.
-        port("tcp"): one u16, one_of "25", port, "a TCP connection to that port, and what is said over it; 1 to 65535";
+        port("tcp"): one u16, one_of "25", port, "a TCP connection to that port, and the text that is sent and expected; 1 to 65535";
         /// The text that we send.
-        send: one String, optional "\"PING\"", string, "tcp: what is sent once connected; a line ends with `\\r\\n`";
+        send: one String, optional "\"PING\"", string, "tcp: the text that is sent after the connection is open; a line ends with `\\r\\n`";
         /// A regular expression that has to match the server's text; `None`: the server does not have to send anything.
         expect: one Pattern, optional "\"^220 \"", pattern,
-            "tcp: a regular expression that has to be found in the first 16 KiB that come; without it, the connection is enough";
+            "tcp: a regular expression that has to be found in the first 16 KiB of the answer; without it, an open connection is enough";
     }
 }
 

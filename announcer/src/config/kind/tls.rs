@@ -22,7 +22,7 @@ table! {
     pub struct TlsConfig as Written {
         /// The server, as clients name it.
         server("tls"): one TlsServer, one_of "\"www.example.com:443\"", server,
-            "a TLS handshake as with that server; the port is 443 without it";
+            "a TLS handshake, as with that server; without a port, 443";
         /// The offered protocols (RFC 7301), 1 to 255 octets each. The server has to choose one, unless the list is empty.
         alpn: list String, optional "[\"h2\", \"http/1.1\"]", protocol,
             "tls: the protocols that are offered (RFC 7301); the server has to choose one";
@@ -131,7 +131,7 @@ fn server(value: &Value<'_>) -> Result<TlsServer, ValueError> {
             Ok(TlsServer { host: host.to_owned(), port })
         }
         (None, _) | (_, None) => wrong(
-            format!("`{}` is no host and port", text.escape_debug()),
+            format!("`{}` is not a host and a port", text.escape_debug()),
             "write the server as its clients name it, as in `\"www.example.com\"` or `\"www.example.com:8443\"`",
         ),
     }
@@ -142,7 +142,7 @@ fn protocol(value: &Value<'_>) -> Result<String, ValueError> {
     let text = text(value)?;
     if text.is_empty() || text.len() > 255 || !text.chars().all(|c| c.is_ascii_graphic()) {
         let help = "write the names that are registered, as in `[\"h2\", \"http/1.1\"]`";
-        return wrong(format!("`{}` is no protocol of ALPN", text.escape_debug()), help);
+        return wrong(format!("`{}` is not a protocol of ALPN", text.escape_debug()), help);
     }
     Ok(text.to_owned())
 }

@@ -82,7 +82,7 @@ pub(super) const BAD: &[(&str, &[(&str, &str)])] = &[
     ("a hold time with a fraction", &[("\"9s\"", "\"9500ms\"")]),
     ("a hold time too long", &[("\"9s\"", "\"65536s\"")]),
     ("a hold time without a unit", &[("\"9s\"", "9")]),
-    ("a hold time that is none", &[("\"9s\"", "\"nine\"")]),
+    ("a hold time that is not valid", &[("\"9s\"", "\"nine\"")]),
     ("a hold time in an array", &[("\"9s\"", "[\"9s\"]")]),
     ("settle too long", &[("settle = \"1s\"", "settle = \"2m\"")]),
     ("next hops that are none", &[("2001:db8:1::11", "fe80::1")]),
@@ -91,7 +91,7 @@ pub(super) const BAD: &[(&str, &[(&str, &str)])] = &[
     ("a peer that is no word either", &[("10.0.1.1\"", "gateway\"")]),
     ("an AS that is no word either", &[("asn = 65000", "asn = \"extern\"")]),
     ("no families", &[("port = 179", "families = []")]),
-    ("a family that is none", &[("port = 179", "families = [\"vpnv4\"]")]),
+    ("a family that is not valid", &[("port = 179", "families = [\"vpnv4\"]")]),
     ("interfaces that are none", &[("port = 179", "interface = \"eth0/1\""), ("settle", "interface")]),
     ("a source of the other family", &[("port = 179", "source_address = \"2001:db8:1::5\"")]),
     ("a source that is the peer", &[("port = 179", "source_address = \"10.0.1.1\"")]),
@@ -105,14 +105,14 @@ pub(super) const BAD: &[(&str, &[(&str, &str)])] = &[
     ("a least hold time of zero", &[("port = 179", "min_hold_time = \"0s\"")]),
     ("a segment size that no path needs", &[("port = 179", "tcp_mss = 100")]),
     ("a restart time with a fraction", &[("settle = \"1s\"", "graceful_restart = \"1500ms\"")]),
-    ("an origin that is none", &[("med = 100", "origin = \"IGP\"")]),
+    ("an origin that is not valid", &[("med = 100", "origin = \"IGP\"")]),
     ("too much prepending", &[("med = 100", "prepend = 11")]),
     (
         "extended and large communities that are none",
         &[("med = 100", "extended_communities = [\"65001:80\"]\nlarge_communities = [\"1:2\"]")],
     ),
     (
-        "a prefix of everything, with bits of a host, of nobody's",
+        "a prefix that contains every address, with host bits, that no host can have",
         &[("med = 100", "prefix = [\"0.0.0.0/0\", \"192.0.2.80/24\", \"127.0.0.0/8\", \"x\"]")],
     ),
     ("a prefix without the VIP", &[("med = 100", "prefix = \"198.51.100.0/24\"")]),
@@ -136,9 +136,9 @@ pub(super) const BAD: &[(&str, &[(&str, &str)])] = &[
         &[("med = 100", "next_hop = [\"10.0.1.11\", \"10.0.1.12\", \"self\"]")],
     ),
     ("a service's next hop that is a VIP", &[("med = 100", "next_hop = \"192.0.2.80\"")]),
-    ("another way to damp flapping", &[("med = 100", "flap_damping = \"deprefer\"")]),
+    ("a bad value of flap_damping", &[("med = 100", "flap_damping = \"deprefer\"")]),
     ("flap damping of another type", &[("med = 100", "flap_damping = 1")]),
-    ("a community that is none", &[("65001:80", "65536:80")]),
+    ("a community that is not valid", &[("65001:80", "65536:80")]),
     ("a community without quotes", &[("\"65001:80\"", "6500180")]),
     ("a negative MED", &[("med = 100", "med = -1")]),
     (
@@ -194,14 +194,14 @@ pub(super) const BAD: &[(&str, &[(&str, &str)])] = &[
         "header fields that are none, or taken",
         &[("rise = 2", "headers = [\"Accept\", \"Host: a\", \"Content-Length: 1\", \"X: ü\", \"a b: c\"]")],
     ),
-    ("no version of HTTP", &[("rise = 2", "http_version = \"3\"")]),
+    ("a bad version of HTTP", &[("rise = 2", "http_version = \"3\"")]),
     ("a version without quotes", &[("rise = 2", "http_version = 1.1")]),
     (
         "statuses that are none",
         &[("rise = 2", "expect_status = [\"2xx\", \"299-200\", 99, \"100-200\", true]")],
     ),
     ("no statuses", &[("rise = 2", "expect_status = []")]),
-    ("a regular expression that is none", &[("rise = 2", "expect_body = \"(\"")]),
+    ("a regular expression that is not valid", &[("rise = 2", "expect_body = \"(\"")]),
     ("digests that are none", &[("rise = 2", "expect_digest = \"d41d8cd98f00b204e9800998ecf8427e\"")]),
     ("a body too long", &[("rise = 2", "max_body = 16777217")]),
     (
@@ -215,7 +215,7 @@ pub(super) const BAD: &[(&str, &[(&str, &str)])] = &[
         ],
     ),
     (
-        "no protocol, no way to verify",
+        "a bad protocol, a bad value of verify",
         &[("http = \"http://www.example.com/healthz\"", "tls = \"a\"\nalpn = [\"\"]\nverify = \"yes\"")],
     ),
     (
@@ -230,7 +230,7 @@ pub(super) const BAD: &[(&str, &[(&str, &str)])] = &[
         ],
     ),
     (
-        "no user, no meaning of exit codes",
+        "a bad user, a bad value of exit_codes",
         &[(
             "http = \"http://www.example.com/healthz\"",
             "exec = [\"/bin/true\"]\nuser = \"a:b\"\nexit_codes = \"unix\"",
@@ -238,7 +238,7 @@ pub(super) const BAD: &[(&str, &[(&str, &str)])] = &[
     ),
     ("a file that is not absolute", &[("http = \"http://www.example.com/healthz\"", "file = \"www.up\"")]),
     (
-        "a port that is none, and what goes with it",
+        "a port that is not valid, and what goes with it",
         &[(
             "http = \"http://www.example.com/healthz\"",
             "tcp = 0\nsend = 1\nexpect = \"(\"\nuser = \"nobody\"",

@@ -92,7 +92,7 @@ vips = [192.0.2.80, 192.0.2.81]
 med = -1
 "#,
         expect![[r#"
-            error: `65o01` is no TOML value
+            error: `65o01` is not a TOML value
              --> announcer.toml:2:7
               |
             2 | asn = 65o01
@@ -100,7 +100,7 @@ med = -1
               |
               = help: if it is text, write `"65o01"`
 
-            error: `10.0.1.11` is no TOML value
+            error: `10.0.1.11` is not a TOML value
              --> announcer.toml:3:13
               |
             3 | router_id = 10.0.1.11
@@ -161,7 +161,7 @@ fn an_array_that_nothing_closes_is_reported_once() {
             2 | vips = [
               |        ^
               |
-              = help: write `]` behind its last value"#]],
+              = help: write `]` after its last value"#]],
     );
 }
 

@@ -28,7 +28,7 @@ const MOST_LINE: usize = 1024;
 pub struct ExecSpec {
     /// The program's absolute path, then its arguments.
     pub command: Vec<String>,
-    /// The user; without it, the daemon's own user, or `nobody` if that is root.
+    /// The user; without it, the daemon's own user, or `nobody` if the daemon runs as root.
     pub user: Option<String>,
     /// `ANNOUNCER_SERVICE`.
     pub service: ServiceName,

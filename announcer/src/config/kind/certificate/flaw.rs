@@ -66,14 +66,14 @@ impl Flaw {
 impl fmt::Display for Flaw {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Flaw::Untrusted => f.write_str("the certificate was signed by nobody who is trusted"),
+            Flaw::Untrusted => f.write_str("the certificate's chain does not end at a trusted certificate"),
             Flaw::WrongName(name) => write!(f, "the certificate is not for `{name}`"),
             Flaw::NoName(name) => {
                 write!(f, "the certificate has no subjectAltName, and so is not for `{name}`")
             }
             Flaw::Expired(date) => write!(f, "the certificate ended on {date}"),
-            Flaw::NotYetValid(date) => write!(f, "the certificate does not begin before {date}"),
-            Flaw::NoRoots(why) => write!(f, "nobody is trusted to sign certificates: {why}"),
+            Flaw::NotYetValid(date) => write!(f, "the certificate is not valid before {date}"),
+            Flaw::NoRoots(why) => write!(f, "there are no trusted certificates: {why}"),
             Flaw::Other(text) => write!(f, "the certificate is not valid: {text}"),
         }
     }
@@ -113,15 +113,12 @@ mod tests {
     #[test]
     fn each_flaw_has_its_label_and_its_text() {
         let want = [
-            ("untrusted", "the certificate was signed by nobody who is trusted"),
+            ("untrusted", "the certificate's chain does not end at a trusted certificate"),
             ("wrong_name", "the certificate is not for `www.example.com`"),
             ("wrong_name", "the certificate has no subjectAltName, and so is not for `www.example.com`"),
             ("expired", "the certificate ended on 2030-03-17 17:46 UTC"),
-            ("not_yet_valid", "the certificate does not begin before 2030-03-17 17:46 UTC"),
-            (
-                "no_roots",
-                "nobody is trusted to sign certificates: `/etc/announcer/ca.pem` has no certificate",
-            ),
+            ("not_yet_valid", "the certificate is not valid before 2030-03-17 17:46 UTC"),
+            ("no_roots", "there are no trusted certificates: `/etc/announcer/ca.pem` has no certificate"),
             ("other", "the certificate is not valid: a sentence that says why, and what to do"),
         ];
         let flaws = Flaw::examples();

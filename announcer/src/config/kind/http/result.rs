@@ -129,18 +129,21 @@ impl FailureWord for Failure {
                 "a redirect is not followed: write the URL that it leads to, or its status in `expect_status`"
             }
             Failure::Status(401 | 403) if asked.vip_itself => {
-                return Some(format!("the probe comes from the VIP itself: let {} in", asked.vip));
+                return Some(format!(
+                    "the source address of the probe is the VIP itself: let the server allow {}",
+                    asked.vip
+                ));
             }
-            Failure::Status(411) => "the server wants a body: write `body`, or another `method`",
+            Failure::Status(411) => "the server requires a body: write `body`, or another `method`",
             Failure::WantsTls => "write `https://` in place of `http://`",
             Failure::NotHttp if asked.first_octets == FirstOctets::PlainHttp => {
-                "if the port is one of TLS, write `https://` in place of `http://`"
+                "if the port uses TLS, write `https://` in place of `http://`"
             }
             Failure::NoMatch { encoding: Some(_), .. } | Failure::Digest { encoding: Some(_), .. } => {
-                "the body is compared as it was sent: let the server send it without an encoding to a client that asks for none"
+                "the body is compared as it was sent: let the server send it without encoding to clients that do not request one"
             }
             Failure::NoMatch { within: Some(_), .. } => {
-                "if it stands further on in the body, write a larger `max_body`"
+                "if it is further on in the body, write a larger `max_body`"
             }
             _ => return None,
         };
@@ -152,15 +155,15 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Failure::CutShort => f.write_str("answer cut short"),
-            Failure::NotHttp => f.write_str("answer is no HTTP"),
+            Failure::NotHttp => f.write_str("answer is not HTTP"),
             Failure::Malformed(field) => field.fmt(f),
             Failure::HeaderTooLong => {
                 f.write_str("the header is too long, with more than 100 fields or 400 KiB")
             }
-            Failure::WantsTls => f.write_str("HTTP 400, the server says that the port is one of TLS"),
+            Failure::WantsTls => f.write_str("HTTP 400, the server says that the port uses TLS"),
             Failure::Status(status) => write!(f, "HTTP {status}"),
             Failure::Redirect { status, to } => write!(f, "HTTP {status} to {to}"),
-            Failure::NotHttp2 => f.write_str("answer is no HTTP/2"),
+            Failure::NotHttp2 => f.write_str("answer is not HTTP/2"),
             Failure::BodyTooLong(most) => write!(f, "body is longer than {most} octets"),
             Failure::NoMatch { encoding: Some(encoding), .. } => {
                 write!(f, "`expect_body` is not in the body, which has the Content-Encoding `{encoding}`")
@@ -212,7 +215,7 @@ mod tests {
         );
         let want = [
             ("cut_short", "answer cut short"),
-            ("not_http", "answer is no HTTP"),
+            ("not_http", "answer is not HTTP"),
             ("malformed", "a header field is malformed, with a NUL or a carriage return in it"),
             ("malformed", "the header field Content-Length is malformed, or there are two that differ"),
             (
@@ -220,10 +223,10 @@ mod tests {
                 "the header field Transfer-Encoding is malformed, or has no place in such an answer",
             ),
             ("header_too_long", "the header is too long, with more than 100 fields or 400 KiB"),
-            ("wants_tls", "HTTP 400, the server says that the port is one of TLS"),
+            ("wants_tls", "HTTP 400, the server says that the port uses TLS"),
             ("status", "HTTP 503"),
             ("redirect", "HTTP 301 to https://www.example.com/"),
-            ("not_http2", "answer is no HTTP/2"),
+            ("not_http2", "answer is not HTTP/2"),
             ("body_too_long", "body is longer than 65536 octets"),
             ("no_match", "`expect_body` is not in the body"),
             ("no_match", "`expect_body` is not in the first 65536 octets of the body"),
@@ -258,14 +261,14 @@ mod tests {
         for (asked, failure, want) in [
             (http, redirect, "a redirect is not followed"),
             (http, Failure::WantsTls, "write `https://`"),
-            (http, Failure::NotHttp, "if the port is one of TLS"),
+            (http, Failure::NotHttp, "if the port uses TLS"),
             (https, Failure::NotHttp, ""),
-            (http, Failure::Status(401), "let 192.0.2.80 in"),
-            (http, Failure::Status(403), "let 192.0.2.80 in"),
+            (http, Failure::Status(401), "let the server allow 192.0.2.80"),
+            (http, Failure::Status(403), "let the server allow 192.0.2.80"),
             (http, Failure::Status(411), "write `body`"),
             (http, Failure::Status(503), ""),
-            (http, gzip, "without an encoding"),
-            (http, digest, "without an encoding"),
+            (http, gzip, "without encoding"),
+            (http, digest, "without encoding"),
             (http, Failure::NoMatch { encoding: None, within: Some(10) }, "`max_body`"),
             (http, Failure::NoMatch { encoding: None, within: None }, ""),
         ] {

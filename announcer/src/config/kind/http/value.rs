@@ -106,13 +106,13 @@ impl ToToml for Digest {
 
 /// `http[s]://HOST[:PORT][/PATH][?QUERY]`.
 pub(super) fn url(value: &Value<'_>) -> Result<Url, ValueError> {
-    const EXAMPLE: &str = "write what a client asks, as in `\"http://www.example.com/healthz\"`";
+    const EXAMPLE: &str = "write the URL that a client requests, as in `\"http://www.example.com/healthz\"`";
     let text = text(value)?;
     if text.chars().any(|c| c.is_whitespace() || c.is_control()) {
-        return wrong("this URL has a blank in it", "write `%20` for a blank");
+        return wrong("this URL contains a blank", "write `%20` for a blank");
     }
     let Ok(url) = Url::parse(text) else {
-        return wrong(format!("`{}` is no URL", text.escape_debug()), EXAMPLE);
+        return wrong(format!("`{}` is not a URL", text.escape_debug()), EXAMPLE);
     };
     match url.scheme() {
         "http" | "https" => {
@@ -124,7 +124,7 @@ pub(super) fn url(value: &Value<'_>) -> Result<Url, ValueError> {
             }
         }
         scheme if text.starts_with(&format!("{scheme}://")) => {
-            return wrong(format!("`{scheme}` is none of the protocols that are spoken"), EXAMPLE);
+            return wrong(format!("`{scheme}` is not a supported protocol"), EXAMPLE);
         }
         _ => return wrong(format!("`{}` does not begin with `http://`", text.escape_debug()), EXAMPLE),
     }
@@ -133,14 +133,17 @@ pub(super) fn url(value: &Value<'_>) -> Result<Url, ValueError> {
         return wrong("user and password in a URL are not supported", help);
     }
     if url.fragment().is_some() {
-        return wrong("no server is sent what follows `#` in a URL", "leave out `#` and what follows");
+        return wrong(
+            "clients do not send the part of a URL after `#` to the server",
+            "remove `#` and the part after it",
+        );
     }
     if let Some(Host::Domain(name)) = url.host() {
         host_name(name)?;
     }
     if url.port() == Some(0) {
         let help = "write the port of the server, or none for 80 and 443";
-        return wrong("port 0 cannot be connected to", help);
+        return wrong("port 0 cannot be used", help);
     }
     Ok(url)
 }
@@ -151,7 +154,7 @@ pub(super) fn method(value: &Value<'_>) -> Result<Method, ValueError> {
     match Method::from_bytes(text.as_bytes()) {
         Ok(method) if method != Method::CONNECT && !text.contains(char::is_lowercase) => Ok(method),
         Ok(_) | Err(_) => wrong(
-            format!("`{}` is no method that can be asked", text.escape_debug()),
+            format!("`{}` is not a supported method", text.escape_debug()),
             "write `\"GET\"`, `\"HEAD\"`, `\"POST\"` or another one, in capitals",
         ),
     }
@@ -182,7 +185,7 @@ pub(super) fn header(value: &Value<'_>) -> Result<(HeaderName, HeaderValue), Val
         }
         Some((Ok(name), Ok(field))) if field.to_str().is_ok() => Ok((name, field)),
         Some(_) | None => wrong(
-            format!("`{}` is no header field", text.escape_debug()),
+            format!("`{}` is not a header field", text.escape_debug()),
             "write a name, a colon and a value in ASCII, as in `\"Accept: text/plain\"`",
         ),
     }
@@ -194,7 +197,7 @@ pub(super) fn version(value: &Value<'_>) -> Result<HttpVersion, ValueError> {
         "1.1" => Ok(HttpVersion::Http1),
         "2" => Ok(HttpVersion::Http2),
         other => wrong(
-            format!("`{}` is no version of HTTP that is spoken", other.escape_debug()),
+            format!("`{}` is not a supported version of HTTP", other.escape_debug()),
             "write `\"auto\"`, `\"1.1\"` or `\"2\"`",
         ),
     }
@@ -208,7 +211,7 @@ pub(super) fn statuses(value: &Value<'_>) -> Result<Statuses, ValueError> {
         return match (status(first), status(last)) {
             (Some(first), Some(last)) if first <= last => Ok(Statuses { first, last }),
             (_, _) => wrong(
-                format!("`{}` is no range of statuses", text.escape_debug()),
+                format!("`{}` is not a range of statuses", text.escape_debug()),
                 "write `\"200-299\"`, or one status of 200 to 599",
             ),
         };
@@ -227,7 +230,7 @@ pub(super) fn digest(value: &Value<'_>) -> Result<Digest, ValueError> {
         (Ok(sha1), _) if text.len() == 40 => Ok(Digest::Sha1(sha1)),
         (_, Ok(sha256)) if text.len() == 64 => Ok(Digest::Sha256(sha256)),
         (_, _) => wrong(
-            format!("`{}` is no digest", text.escape_debug()),
+            format!("`{}` is not a digest", text.escape_debug()),
             "write the 40 digits of `sha1sum` or the 64 of `sha256sum`, of the body as it is sent",
         ),
     }

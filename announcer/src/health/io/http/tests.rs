@@ -171,11 +171,11 @@ async fn each_answer_has_its_reason() {
         (&[Say("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\nab")], "fail: answer cut short"),
         (
             &[Say("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nab"), Hold],
-            "fail: answer is no HTTP",
+            "fail: answer is not HTTP",
         ),
         (&[Say("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nab"), Wait(20), Reset], "fail: answer cut short"),
-        (&[Say("SSH-2.0-OpenSSH_9.9\r\n"), Hold], "fail: answer is no HTTP"),
-        (&[Say("\0\x01\x02\x03\r\n\r\n")], "fail: answer is no HTTP"),
+        (&[Say("SSH-2.0-OpenSSH_9.9\r\n"), Hold], "fail: answer is not HTTP"),
+        (&[Say("\0\x01\x02\x03\r\n\r\n")], "fail: answer is not HTTP"),
         // H8: the probe accepts what other clients accept, and distinguishes malformed answers from answers that are not HTTP.
         (&[Say("HTTP/1.1 200 OK\r\nX-Long: a,\r\n\tb\r\nContent-Length: 0\r\n\r\n")], "pass: HTTP 200"),
         (&[Say("HTTP/1.1 200 OK\r\nX-Space : a\r\nContent-Length : 0\r\n\r\n"), Hold], "pass: HTTP 200"),
@@ -215,11 +215,11 @@ async fn each_answer_has_its_reason() {
         // H21: the server's error page.
         (
             &[Say("HTTP/1.1 400 Bad\r\n\r\nThe plain HTTP request was sent to HTTPS port")],
-            "fail: HTTP 400, the server says that the port is one of TLS",
+            "fail: HTTP 400, the server says that the port uses TLS",
         ),
         (
             &[Say("HTTP/1.1 400 Bad\r\n\r\nNo required SSL certificate was sent")],
-            "fail: the server wants a certificate of the client",
+            "fail: the server requires a client certificate",
         ),
         (&[Say("HTTP/1.1 400 Bad\r\nContent-Length: 9\r\n\r\n"), Hold], "fail: HTTP 400"),
         (&[], "fail: connection closed without an answer"),
@@ -373,7 +373,7 @@ async fn a_server_that_speaks_before_it_is_asked_speaks_no_http() {
             drop(stream.read(&mut [0; 4096]).await);
         }
     });
-    assert_eq!(text_of(&probe(vip(9), &url, "").probe().await), "fail: answer is no HTTP");
+    assert_eq!(text_of(&probe(vip(9), &url, "").probe().await), "fail: answer is not HTTP");
 }
 
 #[test]

@@ -167,13 +167,13 @@ async fn a_certificate_is_judged_as_the_check_says() {
         ),
         (
             &ours.sign(&[name], (-2, 90)),
-            "pass: TLS 1.3, but the certificate does not begin before DATE",
-            "fail: the certificate does not begin before DATE",
+            "pass: TLS 1.3, but the certificate is not valid before DATE",
+            "fail: the certificate is not valid before DATE",
         ),
         (
             &theirs.sign(&[name], (1, 90)),
-            "pass: TLS 1.3, but the certificate was signed by nobody who is trusted",
-            "fail: the certificate was signed by nobody who is trusted",
+            "pass: TLS 1.3, but the certificate's chain does not end at a trusted certificate",
+            "fail: the certificate's chain does not end at a trusted certificate",
         ),
         (
             &ours.sign(&[name], (1, 13)),
@@ -217,7 +217,7 @@ async fn each_version_and_protocol_is_said() {
     let identity = ours.sign(&["www.example.com"], (1, 90));
     let lines = format!("ca_file = \"{}\"\n", ours.path());
     let offer = format!("{lines}alpn = [\"h2\", \"http/1.1\"]");
-    let none = "fail: the server chose no protocol of those offered";
+    let none = "fail: the server chose none of the offered protocols";
     for (alpn, versions, lines, want) in [
         (&[][..], OLD, &lines, "pass: TLS 1.2"),
         (&["h2"], EACH, &offer, "pass: TLS 1.3"),
@@ -233,7 +233,7 @@ async fn each_version_and_protocol_is_said() {
 async fn what_is_no_tls_has_its_reason() {
     use tokio::io::AsyncReadExt;
     for (says, want) in [
-        (Some("HTTP/1.1 400 Bad Request\r\n\r\n"), "fail: answer is no TLS"),
+        (Some("HTTP/1.1 400 Bad Request\r\n\r\n"), "fail: answer is not TLS"),
         (Some(""), "fail: connection closed without an answer"),
         (None, "fail: no TLS within 1000 ms"),
         // An alert: handshake failure.
@@ -394,7 +394,7 @@ async fn a_certificate_that_is_in_the_ca_file_itself_is_trusted() {
         (&bare, &bare_pem, name, "pass: TLS 1.3"),
         (&signed, &signed_pem, name, "pass: TLS 1.3"),
         (&ended, &ended_pem, name, "fail: the certificate ended on DATE"),
-        (&bare, &pem, name, "fail: the certificate was signed by nobody who is trusted"),
+        (&bare, &pem, name, "fail: the certificate's chain does not end at a trusted certificate"),
     ] {
         std::fs::write(file.path(), pem).unwrap();
         let (port, _seen) = server(identity.acceptor(&[], EACH)).await;

@@ -31,7 +31,7 @@ async fn said(judge: &Judge, identity: &ServerCertificate) -> String {
     found.flaw.map_or("good".into(), |flaw| flaw.to_string())
 }
 
-const UNTRUSTED: &str = "the certificate was signed by nobody who is trusted";
+const UNTRUSTED: &str = "the certificate's chain does not end at a trusted certificate";
 
 #[tokio::test]
 async fn a_file_is_read_once_and_anew_when_it_has_changed() {
@@ -60,12 +60,12 @@ async fn without_authorities_nobody_is_trusted_and_it_is_said_why() {
     std::fs::write(&path, "no certificate\n").unwrap();
     assert_eq!(
         said(&judge(&format!("ca_file = \"{path}\"")).await, &identity).await,
-        format!("nobody is trusted to sign certificates: `{path}` has no certificate")
+        format!("there are no trusted certificates: `{path}` has no certificate")
     );
     drop(empty);
     assert_eq!(
         said(&judge(&format!("ca_file = \"{path}\"")).await, &identity).await,
-        format!("nobody is trusted to sign certificates: `{path}`: No such file or directory")
+        format!("there are no trusted certificates: `{path}`: No such file or directory")
     );
 }
 
@@ -123,7 +123,7 @@ async fn what_takes_the_place_of_a_ca_file_costs_those_who_are_not_trusted_yet()
     }
     into_fifo(ours.path());
     let none = judge(&lines).await;
-    let why = format!("nobody is trusted to sign certificates: `{}`: it is not a regular file", ours.path());
+    let why = format!("there are no trusted certificates: `{}`: it is not a regular file", ours.path());
     assert_eq!(said(&none, &good).await, why);
     std::fs::remove_file(ours.path()).unwrap();
     std::fs::write(ours.path(), ours.issuer.pem()).unwrap();
@@ -145,7 +145,7 @@ async fn a_ca_file_whose_disk_hangs_takes_a_part_of_the_probe_and_is_read_later(
     let (start, store) = (std::time::Instant::now(), TrustStore::new(files));
     let judge = judge_of(&store, &format!("ca_file = \"{}\"", ours.path()), Duration::from_millis(200)).await;
     assert!(start.elapsed() < Duration::from_millis(150), "{:?}", start.elapsed());
-    let why = "nobody is trusted to sign certificates: the file system has not answered yet";
+    let why = "there are no trusted certificates: the file system has not answered yet";
     assert_eq!(judge.judge(&identity.chain).flaw.unwrap().to_string(), why);
     drop(release);
     hanging.await.unwrap();

@@ -84,7 +84,7 @@ async fn a_server_that_answers_before_it_reads_has_the_same_verdict_every_time()
         let until_closed = serve("HTTP/1.0 200 OK\r\n\r\nuntil the end", after).0;
         probes(until_closed, "http", "expect_body = 'end$'", "pass: HTTP 200").await;
     }
-    probes(serve("SSH-2.0-OpenSSH_9.9\r\n", EarlyServerEnd::Read).0, "http", "", "fail: answer is no HTTP")
+    probes(serve("SSH-2.0-OpenSSH_9.9\r\n", EarlyServerEnd::Read).0, "http", "", "fail: answer is not HTTP")
         .await;
 }
 

@@ -136,7 +136,7 @@ async fn each_version_is_spoken_as_the_check_and_the_server_have_it() {
     let identity = ours.sign(&["www.example.com"], (1, 90));
     let acceptor = |alpn: &[&str]| Some(identity.acceptor(alpn, EACH));
     let lines = format!("verify = \"require\"\nca_file = \"{}\"\nhttp_version = ", ours.path());
-    let (none, both) = ("fail: the server chose no protocol of those offered", &["h2", "http/1.1"][..]);
+    let (none, both) = ("fail: the server chose none of the offered protocols", &["h2", "http/1.1"][..]);
     for (server, two, scheme, version, want, spoken) in [
         (acceptor(both), false, "https", "auto", "pass: HTTP 200", Some(Version::HTTP_2)),
         (acceptor(both), false, "https", "1.1", "pass: HTTP 200", Some(Version::HTTP_11)),
@@ -147,7 +147,7 @@ async fn each_version_is_spoken_as_the_check_and_the_server_have_it() {
         (acceptor(&[]), false, "https", "2", none, None),
         (None, false, "http", "auto", "pass: HTTP 200", Some(Version::HTTP_11)),
         (None, true, "http", "2", "pass: HTTP 200", Some(Version::HTTP_2)),
-        (None, true, "http", "1.1", "fail: answer is no HTTP", None),
+        (None, true, "http", "1.1", "fail: answer is not HTTP", None),
     ] {
         let mut site = TlsSite::start(server, two, 200, b"ok").await;
         let lines = if scheme == "https" { &lines } else { "http_version = " };
@@ -175,7 +175,7 @@ async fn a_server_of_http_1_is_no_server_of_http_2() {
         &[Say("HTTP/1.1 505 HTTP Version Not Supported\r\nServer: a server of some name\r\n\r\n"), Wait(50)],
     ] {
         let server = HttpServer::start(vip(10), script).await;
-        assert_eq!(text_of(&server.probe_with("http_version = \"2\"").await), "fail: answer is no HTTP/2");
+        assert_eq!(text_of(&server.probe_with("http_version = \"2\"").await), "fail: answer is not HTTP/2");
     }
     for (script, want) in [
         (&[Wait(2000)][..], "fail: no answer within 1000 ms"),
@@ -314,7 +314,7 @@ async fn a_certificate_that_counts_lets_nothing_be_asked() {
     let identity = theirs.sign(&["www.example.com"], (1, 90));
     let mut site = TlsSite::start(Some(identity.acceptor(&["h2"], EACH)), false, 200, b"").await;
     let lines = format!("ca_file = \"{}\"\n", ours.path());
-    let wrong = "the certificate was signed by nobody who is trusted";
+    let wrong = "the certificate's chain does not end at a trusted certificate";
     let required = site.probe("https", &format!("{lines}verify = \"require\"")).await;
     assert_eq!(required, format!("fail: {wrong}"));
     assert!(site.asked.try_recv().is_err());
@@ -330,7 +330,7 @@ async fn probes_that_overlap_have_each_their_own_findings() {
     let site = TlsSite::start(Some(acceptor), false, 200, b"").await;
     let url = format!("https://www.example.com:{}/", site.port);
     let http = probe_within(Duration::from_secs(20), VIP, &url, &format!("ca_file = \"{}\"", ours.path()));
-    let wrong = "pass: HTTP 200, but the certificate was signed by nobody who is trusted";
+    let wrong = "pass: HTTP 200, but the certificate's chain does not end at a trusted certificate";
     let (one, two, three) = tokio::join!(http.probe(), http.probe(), http.probe());
     for outcome in [one, two, three, http.probe().await] {
         assert_eq!(text_of_all(&outcome), wrong);
@@ -340,7 +340,7 @@ async fn probes_that_overlap_have_each_their_own_findings() {
 #[tokio::test]
 async fn what_is_no_tls_has_its_reason() {
     for (says, want) in [
-        (Some("HTTP/1.1 400 Bad Request\r\n\r\n"), "fail: answer is no TLS"),
+        (Some("HTTP/1.1 400 Bad Request\r\n\r\n"), "fail: answer is not TLS"),
         (Some(""), "fail: connection closed without an answer"),
         (None, "fail: no TLS within 1000 ms"),
         // An alert: handshake failure.

@@ -181,12 +181,12 @@ impl fmt::Display for NotSent {
             }
             NotSent::NoNextHop(Family::V4) => write!(
                 f,
-                "IPv4 routes are not sent: the session runs over IPv6 and its interface has no IPv4 address that is no VIP; let the \
-                 router offer `capability extended-nexthop`, or write `next_hop_v4`"
+                "IPv4 routes are not sent: the session runs over IPv6 and its interface has no IPv4 address except VIPs; let \
+                 the router offer `capability extended-nexthop`, or write `next_hop_v4`"
             ),
             NotSent::NoNextHop(Family::V6) => write!(
                 f,
-                "IPv6 routes are not sent: the session's interface has no global IPv6 address that is no VIP; give it one, or \
+                "IPv6 routes are not sent: the session's interface has no global IPv6 address except VIPs; give it one, or \
                  write `next_hop_v6`"
             ),
         }

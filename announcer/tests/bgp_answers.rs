@@ -284,14 +284,14 @@ async fn a_router_that_is_silent_in_open_confirm_is_reported_with_what_it_said()
     assert_eq!(status.state, StateName::OpenConfirm);
     let (reason, hint) = status.trouble().unwrap();
     assert!(
-        reason.starts_with("the peer sent its OPEN, and no KEEPALIVE that accepts ours for 4 s"),
+        reason.starts_with("the peer sent its OPEN, but no KEEPALIVE that accepts ours for 4 s"),
         "{reason}"
     );
     assert!(hint.unwrap().contains("after its OPEN"));
     let over = |status: &SessionReport| status.state == StateName::Idle;
     let (reason, _) = session.until_late(over).await.trouble().unwrap();
     assert!(
-        reason.starts_with("the peer sent its OPEN, and no KEEPALIVE that accepts ours for 9 s"),
+        reason.starts_with("the peer sent its OPEN, but no KEEPALIVE that accepts ours for 9 s"),
         "{reason}"
     );
 }

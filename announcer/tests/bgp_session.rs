@@ -197,7 +197,7 @@ async fn a_silent_peer_is_dropped_when_the_hold_time_is_over() {
     let took = began.elapsed();
     assert!(Duration::from_millis(2900) < took && took < Duration::from_millis(3500), "{took:?}");
     let why = session.until(|status| status.last_down.is_some()).await.last_down.unwrap().why;
-    assert_eq!(why.to_string(), "hold timer expired: nothing heard for 3 s");
+    assert_eq!(why.to_string(), "hold timer expired: no message from the peer for 3 s");
 }
 
 #[tokio::test]

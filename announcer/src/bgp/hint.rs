@@ -117,13 +117,13 @@ impl Clues {
     /// A hint at this host's own packet filter, if the clues point to it.
     fn own_filter(&self) -> Option<String> {
         let what = if self.counters.contains(&KernelCounter::NotSent) {
-            "what this host sent did not leave it"
+            "this host could not send its packets"
         } else if self.counters.contains(&KernelCounter::Rejected) && self.neighbour != Neighbour::Silent {
             "this host itself sent an ICMP \"unreachable\" at that time"
         } else {
             return None;
         };
-        Some(format!("{what}: look at its own packet filter first ({OWN_FILTER})"))
+        Some(format!("{what}: check this host's own packet filter first ({OWN_FILTER})"))
     }
 }
 
@@ -149,15 +149,15 @@ impl DownReason {
             }
             DownReason::NoOpen(_) => Some(no_open(clues)),
             DownReason::NoKeepalive(_) => Some(
-                "the router's BGP daemon is busy or hangs, or what it sends after its OPEN is lost on the way: its log says \
+                "the router's BGP daemon is busy or hangs, or its messages after the OPEN are lost on the way: its log says \
                  what it waits for"
                     .into(),
             ),
             DownReason::HoldExpired(_) => Some(
-                "the router or the way to it is overloaded or gone; a key that it changed alone looks the same".into(),
+                "the router or the way to it is overloaded or down; the same happens if only the router has a new key".into(),
             ),
             DownReason::SendHoldExpired(_) => {
-                Some("the router's BGP daemon hangs: its kernel still acknowledges, and the daemon reads nothing".into())
+                Some("the router's BGP daemon hangs: its kernel still acknowledges, but the daemon reads nothing".into())
             }
             DownReason::Collision => Some(same_router()),
             DownReason::Stopped(_)
@@ -170,8 +170,8 @@ impl DownReason {
 
 /// The hint for large segments that do not arrive.
 fn path_mtu() -> String {
-    "large segments of ours are never acknowledged and small ones are: the path has a smaller MTU than both ends believe, and \
-     the ICMP message that would say so is filtered; mend that, or write `tcp_mss` for this peer, or set \
+    "the router acknowledges our small segments, but not the large ones: probably the path has a smaller MTU than both ends \
+     assume, and a filter drops the ICMP message about it; correct that, or write `tcp_mss` for this peer, or set \
      `net.ipv4.tcp_mtu_probing=1`"
         .into()
 }
@@ -179,31 +179,33 @@ fn path_mtu() -> String {
 /// The hint for two connections with one router.
 fn same_router() -> String {
     "the router has another connection with this host: is another `[[peer]]` of the file the same router (such as its \
-     address and `default-gateway`), or does the router dial this host too? One is enough"
+     address and `default-gateway`), or does the router also connect to this host? One connection is enough"
         .into()
 }
 
 fn low_ttl(clues: &Clues) -> String {
     match clues.location {
         PeerLocation::Routed => format!(
-            "the kernel dropped its packets for their TTL, and the router is not on a link of ours: raise `multihop` (now \
-             {}) to its distance in hops, and let the router send TTL 255 (FRR: `ttl-security hops`, BIRD: `ttl security \
-             on`), or remove `ttl_security`",
+            "the kernel dropped the router's packets because of their TTL, and the router is not on a link of this host: \
+             raise `multihop` (now {}) to its distance in hops, and let the router send TTL 255 (FRR: `ttl-security hops`, \
+             BIRD: `ttl security on`), or remove `ttl_security`",
             clues.ours.multihop
         ),
-        PeerLocation::OnLink | PeerLocation::Unknown => "the kernel dropped its packets for their TTL: let the router send TTL 255 (FRR: \
-                                       `ttl-security hops`, BIRD: `ttl security on`), or remove `ttl_security`"
+        PeerLocation::OnLink | PeerLocation::Unknown => "the kernel dropped the router's packets because of their TTL: let \
+                                                         the router send TTL 255 (FRR: `ttl-security hops`, BIRD: `ttl \
+                                                         security on`), or remove `ttl_security`"
             .into(),
     }
 }
 
 fn no_open(clues: &Clues) -> String {
     match clues.location {
-        PeerLocation::Routed => "the router is not on a link of ours: what it sends has TTL 1 and does not get here unless it has \
+        PeerLocation::Routed => "the router is not on a link of this host: its packets have TTL 1 and do not arrive, unless it has \
                         `ebgp-multihop` (FRR, GoBGP) or `multihop` (BIRD, OpenBGPD) for this neighbour"
             .into(),
-        PeerLocation::OnLink | PeerLocation::Unknown => "its kernel took the connection, and its BGP daemon said nothing: the daemon hangs or \
-                                       is starting, or a TTL that it demands or sends (1 or 255) lets TCP through and drops the rest"
+        PeerLocation::OnLink | PeerLocation::Unknown => "the router's kernel accepted the connection, but its BGP daemon sent \
+                                                         nothing: the daemon hangs or is starting, or it requires or sends a \
+                                                         TTL (1 or 255) with which only the TCP handshake succeeds"
             .into(),
     }
 }
@@ -212,9 +214,10 @@ fn tcp(failure: &TcpFailure, clues: &Clues) -> Option<String> {
     let hint: String = match failure {
         TcpFailure::NoAnswer(_) if clues.too_far() => match clues.location {
             PeerLocation::Routed => low_ttl(clues),
-            PeerLocation::OnLink | PeerLocation::Unknown => "the kernel dropped its answer for its TTL: is its BGP daemon running, and does it \
-                 send TTL 255 (FRR: `ttl-security hops`, BIRD: `ttl security on`)? A refusal looks the same. Else remove \
-                 `ttl_security`"
+            PeerLocation::OnLink | PeerLocation::Unknown => "the kernel dropped the router's answer because of its TTL: check \
+                                                             that its BGP daemon runs (a refusal looks the same), and that it \
+                                                             sends TTL 255 (FRR: `ttl-security hops`, BIRD: `ttl security on`), \
+                                                             or remove `ttl_security`"
                 .into(),
         },
         TcpFailure::TimedOut | TcpFailure::Unheard(_) if clues.too_far() => low_ttl(clues),
@@ -222,28 +225,28 @@ fn tcp(failure: &TcpFailure, clues: &Clues) -> Option<String> {
         TcpFailure::Refused => clues.own_filter().unwrap_or_else(|| {
             let us = clues.us();
             format!(
-                "is the router's BGP daemon running, is {us} configured as its neighbour, and does no firewall on the way \
-                 reject, this host's own ({OWN_FILTER}) among them"
+                "check that the router's BGP daemon runs, that {us} is configured as its neighbour, and that no firewall \
+                 rejects the connection, neither on the way nor on this host ({OWN_FILTER})"
             )
         }),
         TcpFailure::Unreachable => unreachable(clues),
         TcpFailure::Closed | TcpFailure::Reset => closed(clues),
         TcpFailure::NoRoute => "check the interface and the route towards the peer: `ip route get` with its address".into(),
         TcpFailure::NoGateway => "add a default route, or write the router's address".into(),
-        TcpFailure::NoInterface(_) => "compare `interface` with what `ip link` has".into(),
+        TcpFailure::NoInterface(_) => "compare `interface` with the names that `ip link` prints".into(),
         TcpFailure::LinkDown(_) => {
-            "check the cable and the port at its other end; the session comes back with the link".into()
+            "check the cable and the port at its other end; the session is established again when the link is up".into()
         }
         TcpFailure::InterfaceGone => {
-            "the session begins anew over the way that the kernel takes now, once there is one".into()
+            "the session restarts over the way that the kernel uses now, as soon as there is one".into()
         }
         TcpFailure::AddressGone(_) => {
-            "the session begins anew from another address; the router has to know this host by that one, or write \
+            "the session restarts from another address; configure that address as the neighbour on the router, or write \
              `source_address`"
                 .into()
         }
-        TcpFailure::Password(_) => "no try is made without the key".into(),
-        TcpFailure::NoSource(_) => "give the interface an address of its own; a VIP is never a source".into(),
+        TcpFailure::Password(_) => "announcer does not connect without the key".into(),
+        TcpFailure::NoSource(_) => "give the interface an address of its own; a VIP is never used as the source".into(),
         TcpFailure::NoAddress => {
             "give the interface towards the peer an address of the peer's family (`ip address`)".into()
         }
@@ -252,14 +255,14 @@ fn tcp(failure: &TcpFailure, clues: &Clues) -> Option<String> {
              detection still runs) nor `dadfailed` (another host has it)"
         ),
         TcpFailure::SourceMissing(source) => format!(
-            "put {source} on an interface (`ip address`), write another `source_address`, or remove it: the kernel then \
-             takes its own"
+            "put {source} on an interface (`ip address`), write another `source_address`, or remove it: the kernel then chooses \
+             one"
         ),
-        TcpFailure::Forbidden => "the service manager or a security module forbids it: look at `IPAddressDeny=` and \
-                                  `RestrictAddressFamilies=` of the unit, and at the audit log"
+        TcpFailure::Forbidden => "the service manager or a security module forbids it: check `IPAddressDeny=` and \
+                                  `RestrictAddressFamilies=` of the unit, and the audit log"
             .into(),
         TcpFailure::TimedOut | TcpFailure::Unheard(_) => {
-            "check the way to the router; a key that it changed alone looks the same".into()
+            "check the way to the router; the same happens if only the router has a new key".into()
         }
         TcpFailure::Other(_) => return None,
     };
@@ -280,31 +283,31 @@ fn no_answer(clues: &Clues) -> String {
         (Neighbour::Unknown | Neighbour::Silent, _) => "a way to it is known",
     };
     let far = match clues.location {
-        PeerLocation::Routed => ", a TTL that it demands (`ttl-security hops`)",
+        PeerLocation::Routed => ", a TTL that it requires (`ttl-security hops`)",
         PeerLocation::OnLink | PeerLocation::Unknown => "",
     };
     if clues.counters.contains(&KernelCounter::OtherKey) {
         return format!(
-            "what came from it was signed with another key: compare `password_file` with the router's for {us}"
+            "packets arrived that were signed with another key: compare the key in `password_file` with the router's key for {us}"
         );
     }
     if clues.has(Setting::Password) && clues.counters.contains(&KernelCounter::Unsigned) {
         return format!(
-            "an unsigned answer came and was dropped, as a refusal is: is the router's BGP daemon running, and is {us} \
-             configured there as neighbour, with the key of `password_file`?"
+            "an unsigned answer arrived and was dropped; it may be a refusal: check that the router's BGP daemon runs, and that \
+             {us} is configured there as neighbour, with the key of `password_file`"
         );
     }
     if clues.has(Setting::Password) {
         let contains = clues.key.map_or_else(String::new, |what| format!(" (it seems to contain {what})"));
         return format!(
-            "{reached}: compare the key in `password_file`{contains} with the router's for {us}, and look whether its BGP \
-             daemon runs: while a key is set here, a refusal is as silent as a wrong key. Its access lists{far} and \
-             this host's own packet filter ({OWN_FILTER}) drop silently too"
+            "{reached}: compare the key in `password_file`{contains} with the router's key for {us}, and check that its BGP \
+             daemon runs: while a key is set here, a refusal looks the same as a wrong key. Also check its access lists{far} \
+             and this host's own packet filter ({OWN_FILTER})"
         );
     }
     format!(
-        "{reached}: look whether the router has a password for {us} (then write `password_file`), at its access \
-         lists{far}, and at this host's own packet filter ({OWN_FILTER}): all drop silently"
+        "{reached}: check whether the router has a password for {us} (then write `password_file`), its access lists{far}, and \
+         this host's own packet filter ({OWN_FILTER}): all of them drop packets without an answer"
     )
 }
 
@@ -314,12 +317,12 @@ fn unreachable(clues: &Clues) -> String {
     }
     match (clues.neighbour, clues.location) {
         (Neighbour::Answers, PeerLocation::OnLink | PeerLocation::Unknown) => format!(
-            "it answers ARP or ND, so an ICMP message said so: a firewall or an access list on the router rejects {} \
+            "it answers ARP or ND, so an ICMP message reported this: a firewall or an access list on the router rejects {} \
              (firewalld and `reject with icmp-host-prohibited` do so)",
             clues.us()
         ),
         (Neighbour::Answers, PeerLocation::Routed) => format!(
-            "the next router on the way answers ARP or ND, so an ICMP message said so: a router on the way does not reach \
+            "the next router on the way answers ARP or ND, so an ICMP message reported this: a router on the way does not reach \
              it, or a firewall or an access list rejects {}",
             clues.us()
         ),
@@ -330,8 +333,8 @@ fn unreachable(clues: &Clues) -> String {
         (Neighbour::Silent, PeerLocation::OnLink | PeerLocation::Unknown) => {
             "it answers neither ARP nor ND: check its address, the cable and the VLAN".into()
         }
-        (Neighbour::Unknown, _) => "it does not answer ARP or ND, or a firewall rejects: check its address, the cable and \
-                                    the VLAN, then the access lists on the way"
+        (Neighbour::Unknown, _) => "it does not answer ARP or ND, or a firewall rejects the connection: check its address, \
+                                    the cable and the VLAN, then the access lists on the way"
             .into(),
     }
 }
@@ -340,29 +343,30 @@ fn closed(clues: &Clues) -> String {
     let us = clues.us();
     let far = match clues.location {
         PeerLocation::Routed => {
-            " The router is not on a link of ours: it needs `ebgp-multihop` (FRR, GoBGP) or `multihop` (BIRD, OpenBGPD) too."
+            " The router is not on a link of this host: it needs `ebgp-multihop` (FRR, GoBGP) or `multihop` (BIRD, OpenBGPD) too."
         }
         PeerLocation::OnLink | PeerLocation::Unknown => "",
     };
     format!(
-        "the router's log says why; one that has no neighbour {us}, that waits after an error, or that has this host \
-         already as another `[[peer]]`, closes without a word.{far} If it expects another address, write `source_address`"
+        "the router's log says why; a router closes the connection without a message if it has no neighbour {us}, if it waits \
+         after an error, or if it already has a session with this host as another `[[peer]]`.{far} If it expects another \
+         address, write `source_address`"
     )
 }
 
 fn open(error: &OpenError, _: &Clues) -> Option<String> {
     match error {
         OpenError::WrongAs { got, .. } if *got == u32::from(AS_TRANS) => Some(
-            "AS 23456 is AS_TRANS (RFC 6793): the router's AS has four octets, and its OPEN lacks the capability that tells \
+            "AS 23456 is AS_TRANS (RFC 6793): the router's AS has four octets, and its OPEN lacks the capability that contains \
              it; let it negotiate capabilities (FRR: no `dont-capability-negotiate`, BIRD: `enable as4 on`)"
                 .into(),
         ),
         OpenError::WrongAs { got, .. } => Some(format!(
             "compare `asn` of the peer with the router's `router bgp`; with `local-as` for this neighbour, or in a \
-             confederation, the router's OPEN has that AS instead: if this router is meant, write `asn = {got}`"
+             confederation, the router's OPEN has that AS instead: if this is the right router, write `asn = {got}`"
         )),
         OpenError::Identifier(_) => {
-            Some("give the router a router id of its own; on iBGP not ours either".into())
+            Some("give the router a router id that no other router has; on iBGP it must also differ from ours".into())
         }
         OpenError::HoldTime(_) => Some("raise the router's hold time for this neighbour to 3 s or more, or to 0".into()),
         OpenError::ShortHoldTime { .. } => Some(
@@ -371,9 +375,9 @@ fn open(error: &OpenError, _: &Clues) -> Option<String> {
                 .into(),
         ),
         OpenError::Parameter(_) => {
-            Some("what runs there speaks an older BGP: let it use capabilities and TCP MD5 alone".into())
+            Some("the router's software speaks an older BGP: let it use only capabilities and TCP MD5".into())
         }
-        OpenError::Version(_) => Some("what runs there speaks another BGP than version 4".into()),
+        OpenError::Version(_) => Some("the router's software speaks another version of BGP than 4".into()),
         OpenError::Malformed => None,
     }
 }

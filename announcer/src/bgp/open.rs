@@ -98,7 +98,7 @@ pub enum OpenError {
     #[error("its OPEN has the BGP identifier {0}, which no peer of ours can have")]
     Identifier(Ipv4Addr),
     /// An optional parameter that is not a capability.
-    #[error("its OPEN has the optional parameter {0}, which nobody supports")]
+    #[error("its OPEN has the optional parameter {0}, which announcer does not support")]
     Parameter(u8),
     /// 1 or 2 seconds.
     #[error("its OPEN has a hold time of {0} s, less than 3 s")]

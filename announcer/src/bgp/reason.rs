@@ -18,16 +18,16 @@ pub enum DownReason {
     #[error("the peer sent NOTIFICATION: {0}")]
     Notified(Notification),
     /// The peer sent no message for the hold time.
-    #[error("hold timer expired: nothing heard for {} s", .0.as_secs())]
+    #[error("hold timer expired: no message from the peer for {} s", .0.as_secs())]
     HoldExpired(Duration),
     /// The peer accepted the TCP connection, but sent no OPEN.
-    #[error("the peer connected and sent no OPEN for {} s", .0.as_secs())]
+    #[error("the peer accepted the connection, but sent no OPEN for {} s", .0.as_secs())]
     NoOpen(Duration),
     /// The peer sent its OPEN, but not the KEEPALIVE that accepts ours.
-    #[error("the peer sent its OPEN, and no KEEPALIVE that accepts ours for {} s", .0.as_secs())]
+    #[error("the peer sent its OPEN, but no KEEPALIVE that accepts ours for {} s", .0.as_secs())]
     NoKeepalive(Duration),
     /// The peer accepts no octets (RFC 9687).
-    #[error("send hold timer expired: the peer took no octet for {} s", .0.as_secs())]
+    #[error("send hold timer expired: the peer accepted no data for {} s", .0.as_secs())]
     SendHoldExpired(Duration),
     /// Its OPEN was refused.
     #[error("{0}")]
@@ -36,13 +36,13 @@ pub enum DownReason {
     #[error("the peer sent a malformed message; we answered {0}")]
     Malformed(Notification),
     /// It sent a message that its state does not allow.
-    #[error("the peer sent a message out of turn; we answered {0}")]
+    #[error("the peer sent an unexpected message; we answered {0}")]
     OutOfTurn(Notification),
     /// A second connection is used instead (RFC 4271 §6.8).
     #[error("another connection to the same peer took its place")]
     Collision,
     /// A failure detector (BFD) reports that the peer is down (RFC 9384).
-    #[error("BFD lost the peer")]
+    #[error("BFD reports that the peer is down")]
     LivenessLost,
     /// The TCP connection failed or ended.
     #[error("{0}")]
@@ -65,7 +65,7 @@ pub enum TcpFailure {
     #[error("the peer is unreachable")]
     Unreachable,
     /// The peer is the next hop of the default route, but the host has no default route.
-    #[error("the host has no default route whose next hop the peer could be")]
+    #[error("this host has no default route whose next hop could be the peer")]
     NoGateway,
     /// The interface to which the session is bound does not exist.
     #[error("the interface `{0}` does not exist")]
@@ -74,7 +74,7 @@ pub enum TcpFailure {
     #[error("the link of `{0}` went down")]
     LinkDown(String),
     /// The interface of the connection no longer exists.
-    #[error("the interface that the connection ran over was removed")]
+    #[error("the interface of the connection was removed")]
     InterfaceGone,
     /// The host no longer has our address of the connection.
     #[error("this host no longer has {0}, the session's own address")]
@@ -83,7 +83,7 @@ pub enum TcpFailure {
     #[error("{0}")]
     Password(String),
     /// The only source addresses are VIPs.
-    #[error("no source address that is no VIP on the interface towards the peer (the kernel would take {0})")]
+    #[error("the interface towards the peer has no source address except VIPs (the kernel would use {0})")]
     NoSource(IpAddr),
     /// The kernel knows no address that could be the source.
     #[error("this host has no source address towards the peer")]
@@ -104,7 +104,7 @@ pub enum TcpFailure {
     #[error("the connection timed out: the peer acknowledged nothing")]
     TimedOut,
     /// The kernel dropped the peer's packets, because their TTL is too low.
-    #[error("the kernel dropped what the peer sent, and nothing else came for {} s", .0.as_secs())]
+    #[error("the kernel dropped packets of the peer, and no others arrived for {} s", .0.as_secs())]
     Unheard(Duration),
     /// Another error of the kernel.
     #[error("{0}")]

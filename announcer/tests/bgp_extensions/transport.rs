@@ -56,7 +56,7 @@ async fn rfc_2385_no_try_is_made_without_the_key() {
     let down = session.until(|status| status.last_down.is_some()).await.last_down.unwrap();
     assert_eq!(
         (down.why.label(), down.hint.as_deref()),
-        ("password", Some("no try is made without the key"))
+        ("password", Some("announcer does not connect without the key"))
     );
     assert!(
         down.why.to_string().contains("mode 644") && !down.why.to_string().contains("s3cret"),

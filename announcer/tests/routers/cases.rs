@@ -138,7 +138,7 @@ pub(crate) const CASES: &[Case] = &[
     Case {
         name: "the BGP daemon is off",
         reason: &["connection refused"],
-        hint: &["BGP daemon running", "10.9.0.1"],
+        hint: &["BGP daemon runs", "10.9.0.1"],
         ..USUAL
     },
     Case {
@@ -189,14 +189,14 @@ pub(crate) const CASES: &[Case] = &[
         name: "this host's own filter drops what it sends",
         before: "@fe nft 'add table ip f; add chain ip f o { type filter hook output priority 0; }; add rule ip f o tcp dport 179 drop'",
         reason: &["no answer to our SYN"],
-        hint: &["its own packet filter first"],
+        hint: &["this host's own packet filter first"],
         ..USUAL
     },
     Case {
         name: "this host's own filter rejects what it sends",
         before: "@fe nft 'add table ip f; add chain ip f o { type filter hook output priority 0; }; add rule ip f o tcp dport 179 reject with icmp type admin-prohibited'",
         reason: &["unreachable"],
-        hint: &["this host itself", "its own packet filter first"],
+        hint: &["this host itself", "this host's own packet filter first"],
         ..USUAL
     },
     Case {
@@ -397,7 +397,7 @@ pub(crate) const CASES: &[Case] = &[
         config: frr!(65000, " neighbor 10.9.0.1 remote-as 65001\n neighbor 10.9.0.1 passive"),
         then: "kill -STOP $(cat @dir/frr/bgpd.pid)",
         reason: &["no OPEN for 4 s"],
-        hint: &["its BGP daemon said nothing"],
+        hint: &["its BGP daemon sent nothing"],
         ..USUAL
     },
     Case {

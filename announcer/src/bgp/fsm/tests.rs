@@ -119,7 +119,7 @@ fn a_session_comes_up_lives_on_keepalives_and_dies_of_silence() {
             6s TimerExpires -> Established due 9s [Send(Keepalive)]
             9s TimerExpires -> Established due 12s [Send(Keepalive)]
             12s TimerExpires -> Established due 14s [Send(Keepalive)]
-            14s TimerExpires -> Idle due 14.25s [Send(Hold Timer Expired), Hangup, Down: hold timer expired: nothing heard for 9 s]
+            14s TimerExpires -> Idle due 14.25s [Send(Hold Timer Expired), Hangup, Down: hold timer expired: no message from the peer for 9 s]
             14.1s TimerExpires -> Idle due 14.25s []
             14.5s TimerExpires -> Connect due 19.5s [Connect]
         "#]],
@@ -236,7 +236,7 @@ fn a_peer_that_takes_no_octet_is_dropped_without_waiting_for_it() {
             100s Sent(Some) -> Established due 580s []
             101s Sent(Nothing) -> Established []
             200s Unsent -> Established due 680s []
-            680s TimerExpires -> Idle due 680.25s [Send(Send Hold Timer Expired), Abort, Down: send hold timer expired: the peer took no octet for 480 s]
+            680s TimerExpires -> Idle due 680.25s [Send(Send Hold Timer Expired), Abort, Down: send hold timer expired: the peer accepted no data for 480 s]
         "#]],
     );
 }
@@ -262,7 +262,7 @@ fn no_open_and_a_notification_each_end_a_try() {
         &expect![[r#"
             0s Start -> Connect due 5s [Connect]
             0.1s TcpConnected -> OpenSent due 15.1s [Send(Open)]
-            15.1s TimerExpires -> Idle due 15.35s [Send(Hold Timer Expired), Hangup, Failed: the peer connected and sent no OPEN for 15 s]
+            15.1s TimerExpires -> Idle due 15.35s [Send(Hold Timer Expired), Hangup, Failed: the peer accepted the connection, but sent no OPEN for 15 s]
             15.35s TimerExpires -> Connect due 20.35s [Connect]
             15.4s TcpConnected -> OpenSent due 30.4s [Send(Open)]
             15.5s NotifMsg(OPEN Message Error/Bad Peer AS) -> Idle due 16s [Hangup, Failed: the peer sent NOTIFICATION: OPEN Message Error/Bad Peer AS]
@@ -294,7 +294,7 @@ fn a_router_that_dies_in_mid_handshake_holds_up_nobody_even_with_a_hold_time_of_
             0s Start -> Connect due 5s [Connect]
             0s TcpConnected -> OpenSent due 15s [Send(Open)]
             1s BGPOpen -> OpenConfirm due 16s [Send(Keepalive)]
-            241s TimerExpires -> Idle due 241.25s [Send(Hold Timer Expired), Hangup, Failed: the peer sent its OPEN, and no KEEPALIVE that accepts ours for 15 s]
+            241s TimerExpires -> Idle due 241.25s [Send(Hold Timer Expired), Hangup, Failed: the peer sent its OPEN, but no KEEPALIVE that accepts ours for 15 s]
             242s TimerExpires -> Connect due 247s [Connect]
             242s TcpConnected -> OpenSent due 257s [Send(Open)]
             242s BGPOpen -> OpenConfirm due 257s [Send(Keepalive)]

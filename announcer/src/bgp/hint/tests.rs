@@ -93,7 +93,7 @@ fn hints_of_tcp_follow_the_clues() {
             "a key, and a refusal",
             no_answer(),
             clues(&key, &[KernelCounter::Unsigned]),
-            &["unsigned", "BGP daemon running"],
+            &["unsigned", "BGP daemon runs"],
             &[],
         ),
         (
@@ -207,14 +207,14 @@ fn hints_of_tcp_follow_the_clues() {
             "our own filter drops what we send",
             no_answer(),
             clues(&[], &[KernelCounter::NotSent]),
-            &["its own packet filter", "nft list ruleset"],
+            &["this host's own packet filter", "nft list ruleset"],
             &["password"],
         ),
         (
             "our own filter rejects what we send",
             unreachable(),
             clues(&[], &[KernelCounter::Rejected]),
-            &["this host itself", "its own packet filter"],
+            &["this host itself", "this host's own packet filter"],
             &["on the router"],
         ),
         (
@@ -224,7 +224,7 @@ fn hints_of_tcp_follow_the_clues() {
             &["this host's own packet filter", "nft list ruleset", "password"],
             &[],
         ),
-        ("refused", TcpFailure::Refused.into(), clues(&[], &[]), &["BGP daemon running", "10.0.1.11"], &[]),
+        ("refused", TcpFailure::Refused.into(), clues(&[], &[]), &["BGP daemon runs", "10.0.1.11"], &[]),
         ("forbidden", TcpFailure::Forbidden.into(), clues(&[], &[]), &["IPAddressDeny"], &[]),
     ]);
 }
@@ -312,7 +312,7 @@ fn hints_of_a_notification_follow_its_data() {
             "2/7, a family that we leave out",
             notified((2, 7), &[1, 4, 0, 2, 0, 1]),
             v4(),
-            &["IPv6", "leaves out"],
+            &["IPv6", "is not in `families`"],
             &[],
         ),
         (
@@ -382,7 +382,7 @@ fn hints_of_a_notification_follow_its_data() {
         ),
         ("6/1 without data", notified((6, 1), &[]), clues(&[], &[]), &["`maximum-prefix`"], &[]),
         ("6/9 of 6/1", notified((6, 9), &[6, 1]), clues(&[], &[]), &["`maximum-prefix`"], &[]),
-        ("6/9", notified((6, 9), &[]), clues(&[], &[]), &["reset the session"], &[]),
+        ("6/9", notified((6, 9), &[]), clues(&[], &[]), &["hard reset"], &[]),
         ("6/10", notified((6, 10), &[]), clues(&[], &[]), &["remove `bfd`"], &[]),
         (
             "3/8",

@@ -41,7 +41,7 @@ pub async fn watch(publish: watch::Sender<Arc<Network>>) {
             () = publish.closed() => return,
         };
         if let Err(error) = followed {
-            warn!(%error, "links and addresses cannot be seen, hold timers alone find a cut");
+            warn!(%error, "links and addresses cannot be read, only hold timers notice a failure");
         }
         sleep(RETRY).await;
     }
@@ -183,7 +183,7 @@ fn publish_links(publish: &watch::Sender<Arc<Network>>, links: BTreeMap<u32, Lin
             let before = network.links.get(index).map(|link| link.state);
             match (before, link.state) {
                 (Some(LinkState::Down), LinkState::Up) => {
-                    info!(interface = link.name, "link is there again");
+                    info!(interface = link.name, "link went up");
                 }
                 (Some(LinkState::Up), LinkState::Down) => info!(interface = link.name, "link went down"),
                 (Some(LinkState::Up), LinkState::Up)
@@ -191,7 +191,7 @@ fn publish_links(publish: &watch::Sender<Arc<Network>>, links: BTreeMap<u32, Lin
                 | (None, _) => {}
             }
         }
-        debug!(links = links.len(), "links were looked at");
+        debug!(links = links.len(), "links were read");
         Arc::make_mut(network).links = links;
         true
     });
@@ -201,7 +201,7 @@ fn publish_addresses(publish: &watch::Sender<Arc<Network>>, addresses: BTreeMap<
     publish.send_if_modified(|network| {
         let news = network.addresses != addresses;
         if news {
-            debug!(interfaces = addresses.len(), "addresses were looked at");
+            debug!(interfaces = addresses.len(), "addresses were read");
             Arc::make_mut(network).addresses = addresses;
         }
         news

@@ -69,12 +69,12 @@ pub enum PasswordError {
     Unreadable(PathBuf, io::Error),
     /// The path is relative, and systemd has set no directory.
     #[error(
-        "the password file `{0}` is relative, and `$CREDENTIALS_DIRECTORY` is not set; write a whole path, or \
+        "the password file `{0}` is relative, and `$CREDENTIALS_DIRECTORY` is not set; write an absolute path, or \
          `LoadCredential=` in the unit"
     )]
     NoDirectory(PathBuf),
     /// It is a directory or a device.
-    #[error("the password file `{0}` is no regular file")]
+    #[error("the password file `{0}` is not a regular file")]
     NoFile(PathBuf),
     /// Others may read it, or users other than its owner may write it; with its mode.
     #[error(

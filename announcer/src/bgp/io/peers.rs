@@ -32,8 +32,8 @@ impl Peers {
             let agreed = status.borrow().negotiated.as_ref().map(|negotiated| negotiated.hold_time);
             (agreed == Some(None) && !peer.hold_time.is_zero()).then(|| {
                 format!(
-                    "{} has switched the hold timer off: only TCP keepalive notices that it is gone; `min_hold_time` refuses \
-                     such a session",
+                    "{} has switched the hold timer off: only TCP keepalive notices that the router is gone; \
+                     `min_hold_time` refuses such a session",
                     peer.name
                 )
             })

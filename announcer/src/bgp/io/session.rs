@@ -458,7 +458,7 @@ impl Session {
     /// Stores the clues of a try. A warning about its key is logged once.
     fn record_clues(&mut self, clues: Clues) {
         if let Some(contains) = clues.key.filter(|_| clues.key != self.odd_key) {
-            warn!(contains, "key may not be what was meant");
+            warn!(contains, "key may contain a mistake");
         }
         self.odd_key = clues.key;
         self.clues = clues;

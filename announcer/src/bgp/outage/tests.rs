@@ -176,7 +176,7 @@ fn a_refusal_that_goes_on_is_no_wait_after_an_error() {
     assert_eq!(lines, [(33, 34)], "its daemon is off: that is news");
     let (reason, hint) = outage.reason(at).unwrap();
     assert!(reason.starts_with("connection refused") && reason.contains("before that its OPEN"), "{reason}");
-    assert!(hint.unwrap().contains("BGP daemon running"));
+    assert!(hint.unwrap().contains("BGP daemon runs"));
 }
 
 #[test]

@@ -109,7 +109,7 @@ impl Session {
     pub(super) fn way_settled(&mut self) {
         self.path_watch.settles = None;
         if self.connection.is_some() && self.status.path == PathComparison::Same {
-            info!("another way to the peer was found, the session is to begin anew over it");
+            info!("another way to the peer was found, the session restarts over it");
             self.status.path = PathComparison::Other;
         }
     }

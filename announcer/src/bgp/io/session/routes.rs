@@ -166,7 +166,7 @@ impl Session {
         debug!(
             generation = want.generation,
             announced = routes.adj_rib_out.len(),
-            "peer was brought up to date"
+            "current routes were queued for the peer"
         );
     }
 }

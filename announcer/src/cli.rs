@@ -30,7 +30,7 @@ pub struct Arguments {
     /// The daemon's control socket.
     #[arg(long, global = true, value_name = "PATH", default_value = "/run/announcer/control.sock")]
     socket: PathBuf,
-    /// Where drains are kept.
+    /// The state directory, with the drains.
     #[arg(long, global = true, value_name = "DIR", default_value = "/var/lib/announcer")]
     state_dir: PathBuf,
 }
@@ -42,32 +42,32 @@ enum CliCommand {
         /// The configuration.
         #[arg(long, value_name = "FILE", default_value = config::DEFAULT_PATH)]
         config: PathBuf,
-        /// What is logged: error, warn, info, debug, trace, or a filter such as `announcer::bgp=debug`.
+        /// The level of the log: error, warn, info, debug, trace, or a filter such as `announcer::bgp=debug`.
         #[arg(long, value_name = "FILTER", default_value = "info")]
         log: String,
     },
-    /// Check a configuration and say all that is wrong with it.
+    /// Check a configuration and print all mistakes in it.
     Validate {
         /// The configuration; `-` reads standard input.
         #[arg(value_name = "FILE", default_value = config::DEFAULT_PATH)]
         file: PathBuf,
     },
-    /// Say what is announced, what is not, and why.
+    /// Print what is announced, what is not, and why.
     Status {
-        /// As JSON, for programs.
+        /// Print JSON, for programs.
         #[arg(long)]
         json: bool,
     },
-    /// Show all that is known of a VIP, and what was sent to each router; or of a router, and what its session agreed.
+    /// Explain the state of a VIP, or of a router and its session.
     Explain {
         /// The VIP's address, or the name of a peer.
         #[arg(value_name = "VIP|PEER")]
         what: String,
-        /// Of a VIP, what was sent to this router; without it, to each.
+        /// Of a VIP, only what was sent to this router.
         #[arg(long, value_name = "NAME")]
         peer: Option<String>,
     },
-    /// Run each check of a service once, here and now and without the daemon, and say what it saw.
+    /// Run each check of a service once, without the daemon, and print the results.
     Check {
         /// The service, by name.
         service: String,
@@ -75,32 +75,32 @@ enum CliCommand {
         #[arg(long, value_name = "FILE", default_value = config::DEFAULT_PATH)]
         config: PathBuf,
     },
-    /// Let the daemon probe now, whatever the interval; SIGUSR1 does the same.
+    /// Let the daemon probe now, without waiting for the interval; SIGUSR1 does the same.
     Recheck {
         /// The services, by name; without one, every service.
         #[arg(value_name = "SERVICE")]
         services: Vec<String>,
     },
-    /// Apply the changed configuration without touching what stays the same.
+    /// Apply the changed configuration; peers and checks that stay the same are not affected.
     Reload {
-        /// Also when that withdraws every VIP or ends every session.
+        /// Even if this withdraws every VIP, ends every session, or ends a drain.
         #[arg(long)]
         force: bool,
     },
-    /// Withdraw services for maintenance, until `undrain`; kept over restarts and reboots.
+    /// Withdraw services for maintenance, until `undrain`; restarts and reboots do not end it.
     Drain {
         #[command(flatten)]
         scope: ScopeArguments,
-        /// Why, for whoever asks later.
+        /// The reason, for other operators.
         #[arg(long, value_name = "TEXT", value_parser = drain::reason)]
         reason: Option<String>,
-        /// Return only when the routers have acknowledged it and had time to follow.
+        /// Return only when the routers have acknowledged it and have had time to follow.
         #[arg(long)]
         wait: bool,
         /// How long to wait before giving up with exit code 1.
         #[arg(long, value_name = "TIME", default_value = "10s", requires = "wait", value_parser = humantime::parse_duration)]
         timeout: Duration,
-        /// The configuration that names are looked up in while the daemon does not run.
+        /// The configuration with the names, for use while the daemon does not run.
         #[arg(long, value_name = "FILE", default_value = config::DEFAULT_PATH)]
         config: PathBuf,
     },
@@ -108,7 +108,7 @@ enum CliCommand {
     Undrain {
         #[command(flatten)]
         scope: ScopeArguments,
-        /// The configuration that names are looked up in while the daemon does not run.
+        /// The configuration with the names, for use while the daemon does not run.
         #[arg(long, value_name = "FILE", default_value = config::DEFAULT_PATH)]
         config: PathBuf,
     },
@@ -120,7 +120,7 @@ struct ScopeArguments {
     /// The services, by name.
     #[arg(value_name = "SERVICE")]
     services: Vec<String>,
-    /// Every service, those that are configured later too.
+    /// Every service, also those that are configured later.
     #[arg(long)]
     all: bool,
 }
@@ -202,7 +202,7 @@ pub fn call(arguments: Arguments) -> Result<(), CommandError> {
                     offline(
                         &state_dir,
                         &DrainChange::Drain { names, drain },
-                        "drained from its next start on",
+                        "the drain holds from its next start",
                     )
                 }
                 answer => print_answer(answer.map_err(no)?),
@@ -217,7 +217,7 @@ pub fn call(arguments: Arguments) -> Result<(), CommandError> {
                     let drained: Vec<String> = drains.named.into_keys().collect();
                     let names =
                         drain_names(&what, &offline_names(&config, &what, &drained)?).map_err(usage)?;
-                    offline(&state_dir, &DrainChange::Undrain { names }, "no longer drained when it starts")
+                    offline(&state_dir, &DrainChange::Undrain { names }, "the drain has ended")
                 }
                 answer => print_answer(answer.map_err(no)?),
             }
@@ -236,7 +236,7 @@ fn offline_names(config: &Path, what: &Scope, drained: &[String]) -> Result<Vec<
                 name.parse::<ServiceName>().map_err(|why| usage(format!("error: {why}")))?;
             }
             eprintln!("{error}");
-            eprintln!("warning: without it the names were not looked up");
+            eprintln!("warning: without the configuration, the names were not checked");
             names.extend(asked.iter().cloned());
         }
         (Err(_), Scope::All) => {}
@@ -286,7 +286,11 @@ fn check(file: &Path, name: &str) -> Result<(), CommandError> {
         }
         failed += usize::from(!matches!(seen.outcome, Outcome::Pass { .. }));
     }
-    if failed == 0 { Ok(()) } else { Err(CommandError::No(format!("error: {failed} did not pass"))) }
+    match failed {
+        0 => Ok(()),
+        1 => Err(CommandError::No("error: 1 probe did not pass".into())),
+        _ => Err(CommandError::No(format!("error: {failed} probes did not pass"))),
+    }
 }
 
 fn run(options: Options, log: &str) -> Result<(), CommandError> {
@@ -301,7 +305,7 @@ fn run(options: Options, log: &str) -> Result<(), CommandError> {
     // file can be used.
     for error in text.parse_looking(any_ca_file).err().iter().flat_map(config::ConfigErrors::iter) {
         warn!(config = %options.config.display(), line = error.line, error = error.message, help = error.help,
-            "certificates cannot be judged, the check fails");
+            "certificates cannot be verified, the check fails");
     }
     daemon::run(options, config).map_err(no)
 }
@@ -333,7 +337,7 @@ fn print_answer(answer: Response) -> Result<(), CommandError> {
         }
         Response::Refused { message } => Err(CommandError::Usage(message)),
         Response::Timeout { message } | Response::Failed { message } => Err(no(message)),
-        Response::Status { .. } => Err(no("announcer answered something else than was asked")),
+        Response::Status { .. } => Err(no("announcer sent an unexpected answer")),
     }
 }
 
@@ -389,12 +393,12 @@ fn table(status: &Status) -> String {
 fn listeners(watch: &ListenerWatchStatus) -> String {
     const SHOWN: usize = 3;
     if let Some(why) = &watch.blind {
-        return format!("warning: listeners cannot be seen, the probes alone find a crash: {why}");
+        return format!("warning: listeners cannot be read, only probes notice a crash: {why}");
     }
     let what = if watch.targets == 1 { "listener" } else { "listeners" };
     let mut lines =
         vec![format!("{} {what} watched every {} ms, by {}", watch.targets, watch.period_ms, watch.by)];
-    lines.extend(watch.disarmed.iter().take(SHOWN).map(|why| format!("  left to the probes: {why}")));
+    lines.extend(watch.disarmed.iter().take(SHOWN).map(|why| format!("  watched only by probes: {why}")));
     let more = watch.disarmed.len().saturating_sub(SHOWN);
     if more > 0 {
         lines.push(format!("  and {more} more"));

@@ -244,7 +244,7 @@ async fn serve(options: Options, config: Arc<Config>) -> anyhow::Result<()> {
                 // If requests are already waiting, the last of them reads the file later than now.
                 "SIGHUP" => drop(reload.try_send(Reload { force: false, reply: None })),
                 "SIGUSR1" => {
-                    info!("every check was asked for by SIGUSR1, probing now");
+                    info!("SIGUSR1 requested a probe of every check, probing now");
                     let _ = asks.try_send(Ask::Recheck(None)); // if the queue is full, the probes run soon anyway
                 }
                 name => break name,
@@ -253,7 +253,7 @@ async fn serve(options: Options, config: Arc<Config>) -> anyhow::Result<()> {
             ended = &mut directing => anyhow::bail!("the director ended: {ended:?}"),
         }
     };
-    info!(signal = name, "stop was asked for, withdrawing");
+    info!(signal = name, "stop was requested, withdrawing");
     let (settle, peers_now) = (configs.borrow().bgp.settle, peers.borrow().clone());
     tokio::select! {
         () = withdraw(&asks, &peers_now, settle) => {}
@@ -277,7 +277,7 @@ async fn mark_running(files: &Files, state_dir: &Path) -> bool {
         files::replace(folder, RUNNING, "").map(|()| before)
     });
     marked.await.unwrap_or_else(|error| {
-        warn!(folder = %state_dir.display(), %error, "the next start will not know of a crash");
+        warn!(folder = %state_dir.display(), %error, "the next start will not notice a crash");
         false
     })
 }

@@ -83,7 +83,7 @@ impl DrainFolderReport {
     pub fn warning(&self) -> Option<String> {
         let why = self.unreadable.as_ref()?;
         Some(format!(
-            "the drain folder cannot be read: {why}; what was drained stays drained, and files that are made there now do not count"
+            "the drain folder cannot be read: {why}; drained services stay drained, and new files there have no effect"
         ))
     }
 }

@@ -69,7 +69,7 @@ macro_rules! table {
 
 table! {
     BUILD Gauge "announcer_build_info" ["version"]
-        "Always 1; which version runs"
+        "Always 1; the label is the running version"
     STANDING Gauge "announcer_vip_standing" ["service", "vip", "standing"]
         "1 for the standing that a VIP has, 0 for the others"
     REASON Gauge "announcer_vip_reason" ["service", "vip", "reason"]
@@ -79,25 +79,25 @@ table! {
     DRAINED Gauge "announcer_service_drained" ["service"]
         "1 while a drain withdraws a service, its own or that of all services, else 0"
     PROBES Counter "announcer_probes_total" ["service", "vip", "check", "result", "reason"]
-        "Probes that ended, by result: pass, fail, or skipped, which means that announcer lacked something and counts neither way"
+        "Probes that ended, by result: pass, fail, or skipped (announcer lacked a resource; counts neither as a pass nor as a failure)"
     PROBE_TIME Histogram "announcer_probe_duration_seconds" ["service", "check"]
-        "How long probes took that passed or failed"
+        "Duration of the probes that passed or failed"
     PROBES_SKIPPED Counter "announcer_probes_skipped_total" ["reason"]
-        "Probes of all checks that were skipped, by what announcer lacked"
+        "Probes of all checks that were skipped, by the resource that announcer lacked"
     LAPSES Counter "announcer_probe_loops_hung_total" []
         "How often a check lost its result because its probe loop had stopped"
     CERTIFICATE_ENDS Gauge "announcer_certificate_expiry_timestamp_seconds" ["service", "vip", "check"]
-        "When a certificate ends that ends within `cert_expires_within` or has ended, in Unix time; absent for others"
+        "When a certificate ends, in Unix time, if it ends within `cert_expires_within` or has ended; absent for others"
     CERTIFICATE_FLAW Gauge "announcer_certificate_flaw" ["service", "vip", "check", "reason"]
-        "1 for what the newest probe saw wrong with a certificate; absent for others"
+        "1 for the flaw that the newest probe found in a certificate; absent for others"
     WATCH_PERIOD Gauge "announcer_listener_watch_period_seconds" []
-        "Time between two looks for listeners; 0 while nothing is watched"
+        "Time between two queries for listeners; 0 while no listener is watched"
     WATCH_TARGETS Gauge "announcer_listener_watch_targets" []
         "How many pairs of VIP and port the listener watch watches"
     WATCH_DISARMED Gauge "announcer_listener_watch_disarmed" []
-        "How many of them are up and watched by their probes alone; `announcer status` says why"
+        "How many of these pairs are up and watched only by their probes; `announcer status` says why"
     WATCH_BLIND Gauge "announcer_listener_watch_blind" []
-        "1 while the listener watch cannot see listeners, so that only probes notice a crash, else 0"
+        "1 while the listener watch cannot read the listeners and only probes notice a crash, else 0"
     PEER_STATE Gauge "announcer_peer_state" ["peer", "state"]
         "1 for the state that the session with a router has (RFC 4271), 0 for the others"
     PEER_UPTIME Gauge "announcer_peer_uptime_seconds" ["peer"]
@@ -105,33 +105,33 @@ table! {
     PEER_UPS Counter "announcer_peer_established_total" ["peer"]
         "How often the session was established"
     PEER_DOWNS Counter "announcer_peer_down_total" ["peer", "reason"]
-        "How often the session ended, or a try for it failed, and why"
+        "How often the session ended or a try to establish it failed, by reason"
     PEER_PREFIXES Gauge "announcer_peer_prefixes" ["peer"]
         "How many prefixes are advertised to a router"
     PEER_ROUTES_NOT_SENT Gauge "announcer_peer_routes_not_sent" ["peer", "family", "reason"]
-        "1 for a family of the peer's `families` with routes that are not sent to a router, and why; absent otherwise"
+        "1 if routes of a family of the peer's `families` are not sent to a router, by reason; absent otherwise"
     SENT Counter "announcer_peer_messages_sent_total" ["peer", "type"]
         "Messages sent to a router, by type"
     RECEIVED Counter "announcer_peer_messages_received_total" ["peer", "type"]
         "Messages received from a router, by type"
     WIRE Histogram "announcer_update_delay_seconds" ["peer"]
-        "Time from a fact that changes what is announced until the kernel has taken the UPDATEs"
+        "Time from a fact that changes the announcements until the kernel has accepted the UPDATEs"
     WARNINGS Gauge "announcer_warnings" []
         "How many warnings `announcer status` has"
     RELOADED Gauge "announcer_config_last_reload_successful" []
         "1 if the last reload was applied, 0 if it was refused; 1 before the first"
     RELOADED_AT Gauge "announcer_config_last_reload_success_timestamp_seconds" []
-        "When the configuration that runs was read, in Unix time"
+        "When the running configuration was read, in Unix time"
     RELOADS Counter "announcer_config_reloads_total" ["result"]
-        "Reloads that were asked for: applied, or refused and then nothing was changed"
+        "Reloads that were requested, by result: applied, or refused (nothing was changed)"
     HOOKS Counter "announcer_hook_runs_total" ["result"]
-        "Runs of the hook: ok, failed, timeout (and so killed), or not_started"
+        "Runs of the hook, by result: ok, failed, timeout (it was killed), or not_started"
     HOOKS_REPLACED Counter "announcer_hook_replaced_total" []
         "Changes for which the hook was not run, because the VIP changed again before its turn came"
     START Gauge "process_start_time_seconds" []
         "When the process was started, in Unix time"
     CPU Counter "process_cpu_seconds_total" []
-        "Processor time, user's and system's"
+        "Processor time in user and system mode"
     RESIDENT Gauge "process_resident_memory_bytes" []
         "Resident memory"
     VIRTUAL Gauge "process_virtual_memory_bytes" []
@@ -139,7 +139,7 @@ table! {
     FILES Gauge "process_open_fds" []
         "Open file descriptors"
     MAX_FILES Gauge "process_max_fds" []
-        "The most file descriptors that may be open"
+        "Limit of open file descriptors"
 }
 
 /// The data of one scrape.

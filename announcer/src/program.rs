@@ -142,7 +142,7 @@ impl fmt::Display for StartError {
                 write!(f, "it needs the loader `{path}`, which is not there; it was built for another system")
             }
             StartError::NoProgram => f.write_str(
-                "it is no program for this machine, and its first line names no interpreter (`#!/bin/sh`)",
+                "it is not a program for this machine, and its first line names no interpreter (`#!/bin/sh`)",
             ),
             StartError::NoUser(name) => write!(f, "there is no user `{name}` in /etc/passwd"),
             StartError::MayNotSwitch => f.write_str(

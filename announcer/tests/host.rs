@@ -239,7 +239,7 @@ fn a_vip_that_is_removed_again_and_again_is_not_announced() {
     let reasons: Vec<&str> =
         status.services.iter().flat_map(|service| &service.vips).map(|vip| vip.reason.as_str()).collect();
     assert!(
-        reasons.iter().any(|reason| reason.contains("gone again soon after it was put back")),
+        reasons.iter().any(|reason| reason.contains("removed again soon after it was put back")),
         "{reasons:?}"
     );
 }
@@ -254,7 +254,7 @@ fn a_vip_that_was_replaced_gets_its_flags_and_lifetimes_back() {
         let lines: String = lo.lines().skip_while(|line| !line.contains(V6)).take(2).collect();
         ["nodad", "deprecated", "noprefixroute"].iter().all(|word| lines.contains(word))
     });
-    assert!(host.log().contains("was set right"), "{}", host.log());
+    assert!(host.log().contains("was corrected"), "{}", host.log());
     host.stays_announced(Duration::from_secs(1));
     // Its mark is back too: it leaves when no service names it.
     host.reload(&[V4], "1s");
@@ -268,7 +268,7 @@ fn lo_that_is_set_down_is_set_up_again() {
     host.netns.run("ip link set lo down");
     host.wait("up again", |host| host.lo().contains("LOOPBACK,UP") && host.holds(V6));
     host.stays_announced(Duration::from_secs(2));
-    assert!(host.log().contains("lo was set down by someone else"), "{}", host.log());
+    assert!(host.log().contains("lo was set down by another program"), "{}", host.log());
 }
 
 /// Cases H11 and W21: a later file in /etc/sysctl.d, or `dsr-setup remove`.

@@ -12,9 +12,9 @@ use clap_mangen::roff::{Roff, bold, italic, roman};
 
 /// The exit codes of both programs.
 const EXIT_STATUS: &[(&str, &str)] = &[
-    ("0", "Yes, or done."),
-    ("1", "The answer is no: it was refused, failed, or did not come in time."),
-    ("2", "Usage or configuration; nothing was done."),
+    ("0", "Done, or the answer is yes."),
+    ("1", "The command failed, was refused, or was not finished in time."),
+    ("2", "Wrong usage or wrong configuration; nothing was done."),
 ];
 
 /// The files of announcer and dsr-setup together, the same list on each page: dsr-setup does not use the drains.
@@ -22,7 +22,7 @@ const FILES: &[(&str, &str)] = &[
     ("/etc/announcer/announcer.toml", "The configuration, announcer.toml(5)."),
     ("/run/announcer/control.sock", "The control socket of the daemon, for root and group announcer."),
     ("/var/lib/announcer/drain/", "The drains: a file for each, named after its service, or _all."),
-    ("/var/lib/announcer/dsr-setup.json", "What was changed on the host, so that it can be undone."),
+    ("/var/lib/announcer/dsr-setup.json", "The changes on the host, so that they can be undone."),
 ];
 
 /// The file name of the page, such as `announcer-run.8`.
@@ -79,12 +79,12 @@ pub(crate) fn configuration() -> io::Result<Vec<u8>> {
     let source = format!("announcer {}", env!("CARGO_PKG_VERSION"));
     roff.control("TH", ["announcer.toml", "5", "", source.as_str(), "announcer"]);
     roff.control("SH", ["NAME"]).text([roman(
-        "announcer.toml - what announcer announces from this host, to whom, and while what holds",
+        "announcer.toml - what announcer announces from this host, to which routers, and with which checks",
     )]);
     roff.control("SH", ["SYNOPSIS"]).text([bold("/etc/announcer/announcer.toml")]);
     roff.control("SH", ["DESCRIPTION"]).text([roman(
         "The file is TOML. Times are strings with a unit, as in \"250ms\", \"9s\" or \"1m\". A key or table that is not \
-         listed here is refused. announcer-validate(8) says all that is wrong with a file, and changes nothing.",
+         listed here is refused. announcer-validate(8) prints all mistakes in a file, and changes nothing.",
     )]);
     // The file itself is a section without a header. It has only tables, which are sections of their own.
     for section in FILE.all().into_iter().filter(|section| !section.header.is_empty()) {

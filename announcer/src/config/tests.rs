@@ -438,7 +438,7 @@ fn a_vip_that_no_session_carries_is_warned_of_and_one_that_another_carries_is_no
     assert_eq!(of(&["[\"ipv4\"]", "[\"ipv6\"]"]), [""; 0]);
     assert_eq!(
         of(&["[\"ipv4\"]", "[\"ipv4\"]"]),
-        ["service `www`: no router gets a route to 2001:db8::80: `families` of each peer leaves IPv6 out"]
+        ["service `www`: no router gets a route to 2001:db8::80: `families` of each peer lacks IPv6"]
     );
 }
 

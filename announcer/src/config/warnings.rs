@@ -34,7 +34,7 @@ impl Config {
                 let mut vips = service.vips.iter().filter(|vip| Family::of(**vip) == family);
                 warnings.extend(vips.next().map(|vip| {
                     format!(
-                        "service `{}`: no router gets a route to {vip}: `families` of each peer leaves {family} out",
+                        "service `{}`: no router gets a route to {vip}: `families` of each peer lacks {family}",
                         service.name
                     )
                 }));

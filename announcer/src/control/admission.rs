@@ -34,8 +34,8 @@ pub fn admit(sending: &[Duration]) -> Admission {
 }
 
 /// Why a program of a check or a hook is refused.
-pub const OWN_PROGRAM: &str = "error: the control socket is not for the programs of checks and hooks, nor for others of the \
-     daemon's own user; run the command as root or as a member of group `announcer`";
+pub const OWN_PROGRAM: &str = "error: programs of checks and hooks, and other programs of the daemon's own user, may not use \
+                               the control socket; run the command as root or as a member of group `announcer`";
 
 /// Whether a client is a program of a check or a hook, by its user and the daemon's. They run as the daemon's user and, unless that
 /// is root, no other client does. Root is an operator too, so a client of root is refused only if it is a descendant of the daemon.

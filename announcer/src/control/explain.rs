@@ -64,7 +64,7 @@ pub fn explain(story: &VipExplanation<'_>, now: Instant) -> Vec<String> {
     )];
     lines.push(match &vip.presence {
         Presence::Present => "The VIP is on lo.".into(),
-        Presence::Unknown => "Nobody has looked at lo yet.".into(),
+        Presence::Unknown => "lo was not read yet.".into(),
         Presence::Missing(why) => format!("The VIP is not on lo: {why}."),
         Presence::LoDown(why) => format!("lo is down, and could not be set up: {why}."),
     });
@@ -77,10 +77,10 @@ pub fn explain(story: &VipExplanation<'_>, now: Instant) -> Vec<String> {
     }
     lines.push(match drain {
         Some(drain) => format!("It is drained{drain}: `announcer undrain` ends that."),
-        None => "No drain holds it back.".into(),
+        None => "It is not drained.".into(),
     });
     if service.backup {
-        lines.push("Its service is a backup: it is the last choice while all is well.".into());
+        lines.push("Its service is a backup: it is the last choice while it is healthy.".into());
     }
     for router in routers {
         lines.push(format!("Router {} {}.", router.name, session_sentence(router, vip)));
@@ -103,7 +103,7 @@ fn check(check: &CheckReport, config: &CheckConfig, vip: IpAddr, now: Instant, l
     }
     let (renewed, lease) = check.renewed;
     lines.push(format!(
-        "    Its probe loop was heard of {} ago; the verdict holds for {} from there.",
+        "    Its probe loop last reported {} ago; the verdict is valid for {} after a report.",
         span(now, renewed),
         humantime::format_duration(lease)
     ));
@@ -117,9 +117,9 @@ pub fn request(config: &CheckConfig, vip: IpAddr) -> String {
 
 fn session_sentence(router: &RouterExplanation, vip: &VipReport) -> String {
     match &router.session {
-        SessionExplanation::Down(state, None) => format!("knows nothing from us: the session is {state}"),
+        SessionExplanation::Down(state, None) => format!("gets no route to it: the session is {state}"),
         SessionExplanation::Down(state, Some(why)) => {
-            format!("knows nothing from us: the session is {state}, {why}")
+            format!("gets no route to it: the session is {state}, {why}")
         }
         SessionExplanation::DoesNotSend(why) => format!("gets no route to it: {why}"),
         SessionExplanation::Sending if vip.standing.is_advertised() => {

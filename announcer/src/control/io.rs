@@ -116,7 +116,7 @@ pub async fn serve(socket: Arc<Socket>, context: ControlContext) {
                 let (context, places) = (context.clone(), places.clone());
                 tokio::spawn(async move {
                     if let Err(error) = serve_one(stream, let_go, &context, &places).await {
-                        debug!(%error, "control client was let go");
+                        debug!(%error, "control client was disconnected");
                     }
                 });
             }
@@ -226,7 +226,7 @@ async fn answer(request: Request, uid: u32, context: &ControlContext, places: &R
         Ok(Job::Command(command)) => match places.slow.try_acquire() {
             Ok(_place) => answer_command(command, context).await,
             Err(_) => {
-                let message = format!("{SLOW} commands wait for routers or files already; try again");
+                let message = format!("{SLOW} commands already wait for routers or files; try again");
                 Response::Failed { message }
             }
         },

@@ -189,8 +189,8 @@ pub fn wait_response(waited: &WaitResult, settle: Duration) -> Response {
         WaitResult::Settled => Response::Done { notes: Vec::new() },
         WaitResult::TimeIsUp(peers) if peers.is_empty() => Response::Timeout {
             message: format!(
-                "drained and acknowledged by the routers' kernels, but their forwarding tables had no time to follow; \
-                 allow more than `settle`, {settle}"
+                "drained and acknowledged by the routers' kernels, but their forwarding tables had no time to follow; set \
+                 `--timeout` to more than `settle`, {settle}"
             ),
         },
         WaitResult::TimeIsUp(peers) => Response::Timeout {

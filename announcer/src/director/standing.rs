@@ -126,15 +126,19 @@ impl fmt::Display for Standing {
 impl fmt::Display for LastChoiceReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            LastChoiceReason::Backup => f.write_str("healthy, a backup for when others have withdrawn"),
+            LastChoiceReason::Backup => {
+                f.write_str("healthy, a backup: routers use it when other hosts have withdrawn")
+            }
             LastChoiceReason::Unhealthy(seen) => seen.fmt(f),
             LastChoiceReason::Flapping(Flapping { returns, penalty }) => write!(
                 f,
-                "healthy, but it came back {returns} times in short order: the last choice of the routers until it has \
+                "healthy, but it came back {returns} times in a short time: the last choice until it has \
                  been healthy for {}, or until `announcer undrain`",
                 humantime::format_duration(*penalty)
             ),
-            LastChoiceReason::Sibling(vip) => write!(f, "as {vip} is, which is in the same prefix"),
+            LastChoiceReason::Sibling(vip) => {
+                write!(f, "because {vip} in the same prefix is the last choice")
+            }
         }
     }
 }
@@ -143,21 +147,25 @@ impl fmt::Display for NotAnnouncedReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             NotAnnouncedReason::Stopping => f.write_str("announcer is stopping"),
-            NotAnnouncedReason::NotLookedFor => f.write_str("lo was not looked at yet"),
+            NotAnnouncedReason::NotLookedFor => f.write_str("lo was not read yet"),
             NotAnnouncedReason::VipMissing(why) => write!(f, "the VIP is not on lo: {why}"),
             NotAnnouncedReason::LoDown(why) => write!(f, "lo is down, and could not be set up: {why}"),
             NotAnnouncedReason::NoVerdict(seen) | NotAnnouncedReason::Unhealthy(seen) => seen.fmt(f),
             NotAnnouncedReason::Waiting(DampingWait::Delay(delay)) => {
-                write!(f, "healthy, announced once it has been for {}", humantime::format_duration(*delay))
+                write!(
+                    f,
+                    "healthy, it will be announced after it has been healthy for {}",
+                    humantime::format_duration(*delay)
+                )
             }
             NotAnnouncedReason::Waiting(DampingWait::Flapping(Flapping { returns, penalty })) => write!(
                 f,
-                "healthy, but it came back {returns} times in short order: announced once it has been for {}, or by \
-                 `announcer undrain`",
+                "healthy, but it came back {returns} times in a short time: it will be announced after it has been healthy for \
+                 {}, or by `announcer undrain`",
                 humantime::format_duration(*penalty)
             ),
             NotAnnouncedReason::Sibling(vip) => {
-                write!(f, "for {vip} is not announced, which is in the same prefix")
+                write!(f, "because {vip} in the same prefix is not announced")
             }
         }
     }

@@ -129,7 +129,7 @@ fn drains(names: &[&str]) -> Drains {
 fn a_vip_is_announced_once_all_its_checks_have_risen_and_it_is_on_the_host() {
     let mut scene = Scene::new(&[]);
     scene.probes(V4, 0, "++");
-    assert_eq!(scene.sentence(V4), "starting, lo was not looked at yet");
+    assert_eq!(scene.sentence(V4), "starting, lo was not read yet");
     scene.fact(Fact::Vip(V4.parse().unwrap(), Presence::Present));
     assert_eq!(scene.sentence(V4), "starting, check `http-2`: no probe has answered yet");
     assert_eq!(scene.announced(), [""; 0]);
@@ -390,15 +390,9 @@ fn a_covering_prefix_is_announced_only_while_every_vip_of_its_family_is() {
     }
     scene.probes("192.0.2.81", 0, "---");
     assert_eq!(announced(&mut scene), ["2001:db8::80/128"], "the prefix goes with any of its VIPs");
-    assert_eq!(
-        scene.sentence(V4),
-        "not announced, for 192.0.2.81 is not announced, which is in the same prefix"
-    );
+    assert_eq!(scene.sentence(V4), "not announced, because 192.0.2.81 in the same prefix is not announced");
     assert_eq!(scene.probes(V4, 0, "++"), [], "its own passes change nothing");
-    assert_eq!(
-        scene.sentence(V4),
-        "not announced, for 192.0.2.81 is not announced, which is in the same prefix"
-    );
+    assert_eq!(scene.sentence(V4), "not announced, because 192.0.2.81 in the same prefix is not announced");
     scene.probes("192.0.2.81", 0, "++");
     assert_eq!(announced(&mut scene), ["192.0.2.64/26", "2001:db8::80/128"]);
 }

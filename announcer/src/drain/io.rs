@@ -184,7 +184,8 @@ impl Owner {
                         events = None;
                     }
                     FolderEvent::Away => {
-                        warn!(folder = %self.folder.display(), "drain folder was moved or unmounted, what was drained stays drained");
+                        warn!(folder = %self.folder.display(), "drain folder was moved or unmounted, drained services stay \
+                            drained");
                         folder.away = true;
                         events = None;
                     }
@@ -262,7 +263,7 @@ impl Owner {
             Err(error) => {
                 let why = error.to_string();
                 if self.state.borrow().unreadable.as_ref() != Some(&why) {
-                    warn!(folder = %self.folder.display(), error = why, "drain folder was not read, what was drained stays drained");
+                    warn!(folder = %self.folder.display(), error = why, "drain folder was not read, drained services stay drained");
                 }
                 self.publish(|state| state.unreadable = Some(why));
                 Some(error)

@@ -66,7 +66,7 @@ pub enum FileError {
     #[error("it is not a regular file")]
     NotRegular,
     /// Every user of the host can write it; with its permission bits.
-    #[error("others can write it (mode {0:04o}): take that from them by `chmod o-w`")]
+    #[error("others can write it (mode {0:04o}): remove this permission with `chmod o-w`")]
     WritableByOthers(u32),
     /// It is not UTF-8.
     #[error("the file is not UTF-8 text")]

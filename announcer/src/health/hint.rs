@@ -30,7 +30,7 @@ pub fn of(check: &CheckConfig, vip: IpAddr, outcome: &Outcome) -> Option<String>
 /// A server that closes a connection without an answer has usually rejected the first octets.
 fn closed(asks: FirstOctets) -> Option<String> {
     let proxy = "if the port wants the PROXY protocol (`proxy_protocol` of nginx, `accept-proxy` of HAProxy), which announcer \
-                 does not speak, ask a port without it";
+                 does not support, check a port without it";
     Some(match asks {
         FirstOctets::PlainHttp => {
             format!("if the port uses TLS, write `https://` in place of `http://`; {proxy}")

@@ -34,7 +34,9 @@ impl Shortages {
         let fresh = move |last: Instant| now.saturating_duration_since(last) < FRESH;
         self.0.iter().filter(move |(_, (_, last))| fresh(*last)).map(|(shortage, (count, _))| {
             let probes = if *count == 1 { "1 probe was".to_owned() } else { format!("{count} probes were") };
-            format!("{shortage}: {probes} not asked since the start, and counted neither way")
+            format!(
+                "{shortage}: {probes} skipped since the start, and counted neither as a pass nor as a failure"
+            )
         })
     }
 }
@@ -53,9 +55,8 @@ mod tests {
         shortages.note(&Outcome::Skipped(Shortage::Files), start + second * 31);
         assert_eq!(Shortage::ALL.map(|shortage| shortages.count(shortage)), [2, 0, 1, 0]);
         let warnings = |now| shortages.warnings(now).collect::<Vec<_>>();
-        let files = "announcer is out of file descriptors: 2 probes were not asked since the start, and counted neither way";
-        let ports =
-            "the VIP is out of local ports: 1 probe was not asked since the start, and counted neither way";
+        let files = "announcer is out of file descriptors: 2 probes were skipped since the start, and counted neither as a pass nor as a failure";
+        let ports = "the VIP is out of local ports: 1 probe was skipped since the start, and counted neither as a pass nor as a failure";
         assert_eq!(warnings(start + second * 89), [files, ports]);
         assert_eq!(warnings(start + second * 90), [files]);
         assert!(warnings(start + second * 91).is_empty());

@@ -56,7 +56,7 @@ pub async fn run(
             },
             Some(ended) = running.join_next() => {
                 let ended = ended.unwrap_or_else(|fault| {
-                    error!(error = %fault, "run of the hook had a fault of announcer's own");
+                    error!(error = %fault, "run of the hook failed by an internal error of announcer");
                     HookResult::NotStarted
                 });
                 if let Some(call) = current.take() {

@@ -93,14 +93,14 @@ async fn listen(address: Option<SocketAddr>, context: &MetricsContext, places: &
             Err(error) => {
                 let news = context.bind_error.send_replace(vec![bind_error(address, &error)]).is_empty();
                 if news {
-                    warn!(%address, %error, "metrics cannot be read, tried again every second");
+                    warn!(%address, %error, "metrics listener was not opened, trying again every second");
                 }
                 sleep(AGAIN).await;
             }
         }
     };
     context.bind_error.send_replace(Vec::new());
-    info!(%address, "metrics can be read");
+    info!(%address, "metrics listener was opened");
     loop {
         let Ok(place) = places.clone().acquire_owned().await else { return };
         match listener.accept().await {
@@ -108,7 +108,7 @@ async fn listen(address: Option<SocketAddr>, context: &MetricsContext, places: &
                 let context = context.clone();
                 tokio::spawn(async move {
                     if timeout(PATIENCE, serve_one(stream, context)).await.is_err() {
-                        debug!("metrics client took too long and was let go");
+                        debug!("metrics client took too long and was disconnected");
                     }
                     drop(place);
                 });
@@ -137,20 +137,21 @@ async fn serve_one(stream: TcpStream, context: MetricsContext) {
         .serve_connection(TokioIo::new(stream), answer)
         .await;
     if let Err(error) = served {
-        debug!(%error, "metrics client was let go");
+        debug!(%error, "metrics client was disconnected");
     }
 }
 
 async fn answer(request: &Request<Incoming>, context: MetricsContext) -> Response<MetricsBody> {
     let page = match request.uri().path() {
         _ if ![Method::GET, Method::HEAD].contains(request.method()) => {
-            let mut response = plain_text(StatusCode::METHOD_NOT_ALLOWED, "only GET is answered\n");
+            let mut response =
+                plain_text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are supported\n");
             response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
             return response;
         }
         "/metrics" => scrape(context).await,
-        "/" => return plain_text(StatusCode::OK, "announcer; its figures are at /metrics\n"),
-        _ => return plain_text(StatusCode::NOT_FOUND, "the figures are at /metrics\n"),
+        "/" => return plain_text(StatusCode::OK, "announcer: the metrics are at /metrics\n"),
+        _ => return plain_text(StatusCode::NOT_FOUND, "the metrics are at /metrics\n"),
     };
     match page {
         Some(text) => with(StatusCode::OK, text),

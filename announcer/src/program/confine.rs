@@ -186,7 +186,7 @@ impl Support {
             Support::Landlock(abi) if abi.scopes() => None,
             Support::Landlock(Abi(abi)) => Some(format!(
                 "programs of checks and hooks that run as the daemon's user can send it signals: this kernel has \
-                 version {abi} of Landlock, and version 6 (Linux 6.12) keeps signals from it"
+                 version {abi} of Landlock, and only version 6 (Linux 6.12) prevents signals"
             )),
             Support::Missing(errno) => {
                 let why = if [Errno::ENOSYS, Errno::EOPNOTSUPP].contains(&errno) {

@@ -243,7 +243,7 @@ async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, StartError> + Send + 'static,
 ) -> Result<T, StartError> {
     let done = tokio::task::spawn_blocking(work).await;
-    done.unwrap_or_else(|_| Err(StartError::Other("announcer is ending, or had a fault of its own".into())))
+    done.unwrap_or_else(|_| Err(StartError::Other("announcer is ending, or had an internal error".into())))
 }
 
 /// A running program. When this is dropped, the program and all processes of its group are killed.

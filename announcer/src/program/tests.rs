@@ -35,7 +35,7 @@ fn a_script_whose_interpreter_is_missing_says_so_and_not_that_the_script_is() {
         (
             Errno::ENOEXEC,
             found(b"echo hello"),
-            "it is no program for this machine, and its first line names no interpreter (`#!/bin/sh`)",
+            "it is not a program for this machine, and its first line names no interpreter (`#!/bin/sh`)",
         ),
         (Errno::ETXTBSY, found(b"#!/bin/sh\n"), "Text file busy"),
     ] {

@@ -68,7 +68,7 @@ pub async fn keep(mut setup: KeeperChannels) {
         let Err(error) = task.run().await else { return };
         if is_own_fault(&error) {
             // lo could not be read, so the last known state is kept.
-            warn!(%error, "VIPs are not watched, tried again");
+            warn!(%error, "VIPs are not watched, trying again");
             task.keeper.look_again(now() + RETRY);
         } else {
             task.keeper.look_failed(&error.to_string(), now());
@@ -182,14 +182,14 @@ impl KeeperTask {
         match event {
             VipEvent::Removed(vip) => {
                 if self.keeper.wants(vip) {
-                    warn!(%vip, "VIP was removed from lo by someone else");
+                    warn!(%vip, "VIP was removed from lo by another program");
                 }
                 self.keeper.gone(vip, now());
             }
             VipEvent::Added(_) => self.keeper.changed(now()),
             VipEvent::Link(link) => {
                 if link == Link::Down {
-                    warn!("lo was set down by someone else");
+                    warn!("lo was set down by another program");
                 }
                 self.keeper.link(link, now());
             }
@@ -235,9 +235,9 @@ impl KeeperTask {
             KeeperStep::Mend(changed) => {
                 for (vip, done) in vips.mend(&changed).await {
                     match done {
-                        Ok(()) => warn!(%vip, "VIP was changed on lo by someone else, and was set right"),
+                        Ok(()) => warn!(%vip, "VIP was changed on lo by another program, and was corrected"),
                         Err(error) => {
-                            warn!(%vip, %error, "VIP was changed on lo by someone else, and could not be set right")
+                            warn!(%vip, %error, "VIP was changed on lo by another program, and could not be corrected")
                         }
                     }
                 }
@@ -249,7 +249,7 @@ impl KeeperTask {
                         Ok(RemoveResult::Removed) => info!(%vip, "VIP without a service was removed from lo"),
                         Ok(RemoveResult::Absent) => {}
                         Err(error) => {
-                            warn!(%vip, %error, "VIP without a service could not be removed from lo, tried again")
+                            warn!(%vip, %error, "VIP without a service could not be removed from lo, trying again")
                         }
                     }
                     self.keeper.removed(vip, done.is_ok(), now());
@@ -280,7 +280,7 @@ impl KeeperTask {
                 Ok(Err(error)) => error.to_string(),
                 Err(error) => error.to_string(),
             };
-            warn!(file = %path.display(), error, "whose an address on lo is was not recorded");
+            warn!(file = %path.display(), error, "owner of an address on lo was not recorded");
         });
     }
 

@@ -119,7 +119,7 @@ impl Removals {
             RemovalState::Unknown => Presence::Unknown,
             RemovalState::Settled | RemovalState::Returned { .. } => Presence::Present,
             RemovalState::Removed | RemovalState::OnTrial { .. } => Presence::Missing(format!(
-                "it was gone again soon after it was put back, and counts once it has stayed for {}",
+                "it was removed again soon after it was put back, and will count as present after it has stayed for {}",
                 humantime::format_duration(TRIAL)
             )),
             RemovalState::Failed { why, .. } => why.clone(),

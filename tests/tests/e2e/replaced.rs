@@ -216,7 +216,8 @@ fn translated_for(scene: &Scene, lasts: Duration) -> Result<Tally> {
         )?;
         under_load(scene, "DNAT", lasts, || {
             sh("kill -KILL $(cat /run/nginx.pid) $(pgrep -P $(cat /run/nginx.pid))")?;
-            let said = wait_status(scene, "fe1", "still armed", |said| said.contains("left to the probes"))?;
+            let said =
+                wait_status(scene, "fe1", "still armed", |said| said.contains("watched only by probes"))?;
             ensure!(said.contains("it answers, and no socket"), "{said}");
             sleep(Duration::from_secs(1)); // ten probes
             sh("nginx -t -q; /usr/sbin/nginx")?; // there is a listener again, so it is watched again

@@ -61,7 +61,7 @@ pub(crate) fn flaps(scene: &Scene) -> Result<()> {
         node.must(&["/lab/web", "start"])?;
         Ok(Instant::now())
     };
-    let damped = |said: &str| said.matches("times in short order").count() == VIPS.len();
+    let damped = |said: &str| said.matches("times in a short time").count() == VIPS.len();
     let mut returns = 0;
     let returned = loop {
         let at = crash_and_return()?;

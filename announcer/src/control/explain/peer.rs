@@ -17,7 +17,7 @@ pub fn peer(peer: &PeerStatus) -> Vec<String> {
         peer.state,
         span(peer.since)
     )];
-    lines.extend(peer.reason.iter().map(|reason| format!("Why there is none: {reason}.")));
+    lines.extend(peer.reason.iter().map(|reason| format!("The reason: {reason}.")));
     lines.extend(peer.hint.iter().map(|hint| format!("Hint: {hint}.")));
     match &peer.session {
         Some(session) => agreed(session, &mut lines),
@@ -47,10 +47,10 @@ pub fn peer(peer: &PeerStatus) -> Vec<String> {
 fn agreed(session: &SessionStatus, lines: &mut Vec<String>) {
     let SessionStatus { local_address, router_id, hold_time, asn_octets, route_refresh, .. } = session;
     if let Some(local) = local_address {
-        lines.push(format!("Our end is {local}; its BGP identifier is {router_id}."));
+        lines.push(format!("Our address is {local}; its BGP identifier is {router_id}."));
     }
     let timers = match hold_time {
-        0 => "no hold time (it is 0 at one side: only TCP notices that the other is gone)".into(),
+        0 => "no hold time (one side has 0: only TCP notices that the other side is gone)".into(),
         seconds => format!("a hold time of {seconds} s"),
     };
     let extended = if session.extended_next_hop { ", IPv6 next hops for IPv4 routes" } else { "" };
@@ -120,7 +120,7 @@ mod tests {
             lines,
             [
                 "Router r1 at 10.0.1.1, AS 65000: the session is Established (for 1m 1s).",
-                "Our end is 10.0.1.11:40001; its BGP identifier is 10.0.0.1.",
+                "Our address is 10.0.1.11:40001; its BGP identifier is 10.0.0.1.",
                 "Both sides agreed on a hold time of 9 s, on IPv4, on AS numbers of 4 octets, and on enhanced route refresh.",
                 "The next hop of IPv4 routes is 10.0.1.11, unless a route names its own.",
                 "Routes: 2 prefixes acknowledged, 1 under way.",
@@ -141,11 +141,9 @@ mod tests {
             same_router: Some("r2".into()),
             ..router()
         });
-        for words in [
-            "Why there is none: connection refused, 2s ago.",
-            "Hint: look there.",
-            "Our OPEN offers IPv4 and IPv6.",
-        ] {
+        for words in
+            ["The reason: connection refused, 2s ago.", "Hint: look there.", "Our OPEN offers IPv4 and IPv6."]
+        {
             assert!(lines.iter().any(|line| line == words), "{words}: {lines:#?}");
         }
         assert!(lines.iter().any(|line| line.contains("`r2` has the same address")));

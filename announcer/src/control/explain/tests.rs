@@ -79,16 +79,16 @@ fn the_whole_chain_is_explained_in_sentences() {
         2 of its 2 checks have to pass.
         Check `http` asks GET http://www.example.com/healthz at 192.0.2.80 every 1s: up, 1 of 1 probes passed; a failure would withdraw.
             0.2s ago: connected after 2 ms
-            Its probe loop was heard of 0.2s ago; the verdict holds for 4s from there.
+            Its probe loop last reported 0.2s ago; the verdict is valid for 4s after a report.
         Check `backend` asks for a connection to TCP port 5432 at 10.9.9.9 every 1s: down, 1 of 1 probes failed; a failure would deprefer.
             0.2s ago: connection refused after 2 ms
             1.2s ago: connected after 2 ms
-            Its probe loop was heard of 0.2s ago; the verdict holds for 4s from there.
-        No drain holds it back.
+            Its probe loop last reported 0.2s ago; the verdict is valid for 4s after a report.
+        It is not drained.
         Router r1 was sent 192.0.2.80/32, with MED 7, our AS prepended 3 times more, communities 65001:80; its kernel has acknowledged all.
         Router r2 was sent 192.0.2.80/32, with MED 7, local preference 0, communities 65001:80; its kernel has acknowledged all.
         Router r3 is being sent the route, and its kernel has not acknowledged all of it yet.
-        Router r4 knows nothing from us: the session is Connect, connection refused, 3s ago.
+        Router r4 gets no route to it: the session is Connect, connection refused, 3s ago.
         Router r5 gets no route to it: IPv4 routes are not sent."#]]
         .assert_eq(&story("+-", vec![SessionExplanation::Acknowledged, SessionExplanation::Acknowledged, SessionExplanation::Sending, down, not_sent]));
 }

@@ -48,7 +48,7 @@ pub(super) fn explained(
             }
             Some(why) => SessionExplanation::DoesNotSend(why.to_string()),
             None if !peer.families.contains(&Family::of(address)) => SessionExplanation::DoesNotSend(
-                format!("`families` of this peer leaves {} out", Family::of(address)),
+                format!("`families` of this peer does not contain {}", Family::of(address)),
             ),
             None if status.acknowledged < report.generation => SessionExplanation::Sending,
             None => SessionExplanation::Acknowledged,

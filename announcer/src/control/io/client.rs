@@ -20,7 +20,7 @@ pub enum ClientError {
     #[error("announcer is not running: nothing answers at `{0}`")]
     NotRunning(String),
     /// We may not use the socket.
-    #[error("`{0}` is not ours to use: become root or a member of group `announcer`")]
+    #[error("no permission to use `{0}`: become root or a member of group `announcer`")]
     Forbidden(String),
     /// The connection failed.
     #[error("announcer did not answer at `{path}`: {source}")]

@@ -27,7 +27,7 @@ pub struct Socket {
 pub enum BindError {
     /// Another daemon runs on this host.
     #[error(
-        "announcer is already running{pid} and holds `{lock}`; one daemon a host is enough for any number of services"
+        "announcer is already running{pid} and holds `{lock}`; one daemon per host is enough for any number of services"
     )]
     Running {
         /// Its process id, such as ` as pid 7`, if it is known.
@@ -92,7 +92,7 @@ fn bind(path: &Path, group: Option<u32>) -> Result<(UnixListener, Lock), LockErr
     if let Some(group) = group
         && let Err(error) = files::give_to_group(path, group)
     {
-        info!(socket = %path.display(), %error, "socket was left to its owner's group");
+        info!(socket = %path.display(), %error, "group of the socket was not changed");
     }
     Ok((listener, lock))
 }

@@ -40,8 +40,8 @@ pub(in crate::daemon) struct Reloader {
 }
 
 /// Why a reload that ends every session needs `--force`.
-const INTERRUPTS: &str = "error: this would end every session, by removing or changing each peer or what all sessions have in \
-                          common; `announcer reload --force` does it, one session after the other";
+const INTERRUPTS: &str = "error: this would end every session, because it removes or changes each peer, or changes a setting of \
+                          all sessions; `announcer reload --force` makes the reload, one session after the other";
 
 /// The wall clock, only for people and other hosts. No decision uses it.
 pub(in crate::daemon) fn unix_time() -> f64 {
@@ -63,7 +63,7 @@ impl Reloader {
                 Response::Refused { message }
                 | Response::Failed { message }
                 | Response::Timeout { message } => {
-                    warn!(error = message, "configuration was not reloaded, the old one runs on");
+                    warn!(error = message, "configuration was not reloaded, the old one stays in use");
                 }
                 Response::Status { .. } => {}
             }
@@ -93,7 +93,7 @@ impl Reloader {
         let notes = notes.await.map_err(|error| Response::Failed { message: error.to_string() })?;
         let applied = ask(&self.asks, |reply| Ask::Reload { config: config.clone(), force, reply }).await;
         let generation = applied.ok_or_else(ending)?.map_err(|refusal| {
-            refused(format!("error: {refusal}; `announcer reload --force` does it all the same"))
+            refused(format!("error: {refusal}; `announcer reload --force` makes the reload anyway"))
         })?;
         // The director comes first: facts about a VIP that it does not know are lost.
         self.wanted.send_replace(vips_wanted(&config, generation));

@@ -141,7 +141,7 @@ impl SessionManager {
                 }
                 Some(PlanStep::Start(name)) => self.start(&name, &wanted),
                 Some(PlanStep::Restart(name, cause)) => {
-                    info!(peer = %name, reason = reason(cause), "session begins anew");
+                    info!(peer = %name, reason = reason(cause), "session restarts");
                     self.end(&name, SessionOrder::Reconfigured, &config).await;
                     self.start(&name, &wanted);
                     if plan::takes_routes(&self.sessions(), &wanted) {
@@ -257,9 +257,9 @@ impl SessionManager {
 
 fn reason(cause: RestartCause) -> &'static str {
     match cause {
-        RestartCause::Configuration => "the configuration says something else of it",
-        RestartCause::RouterId => "the router id is another",
-        RestartCause::Way => "the way to the router is another",
+        RestartCause::Configuration => "its configuration has changed",
+        RestartCause::RouterId => "the router id has changed",
+        RestartCause::Way => "the way to the router has changed",
     }
 }
 

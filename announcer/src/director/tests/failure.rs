@@ -159,7 +159,10 @@ fn a_backup_is_the_last_choice_while_all_is_well_and_withdrawn_when_it_fails() {
     let mut scene =
         Scene::with(&CONFIG.replace("vips = [\"192.0.2.25\"]", "vips = [\"192.0.2.25\"]\nbackup = true"));
     scene.probes(MAIL, 0, "+");
-    assert_eq!(scene.sentence(MAIL), "last choice, healthy, a backup for when others have withdrawn");
+    assert_eq!(
+        scene.sentence(MAIL),
+        "last choice, healthy, a backup: routers use it when other hosts have withdrawn"
+    );
     assert!(scene.route("192.0.2.25/32").unwrap().deprefer.is_some());
     scene.probes(MAIL, 0, "-");
     assert_eq!(scene.announced(), [""; 0]);

@@ -38,10 +38,10 @@ impl Scene {
 
 #[test]
 fn a_vip_that_flaps_is_the_last_choice_or_not_announced_or_neither_and_undrain_ends_that() {
-    let last_choice = "last choice, healthy, but it came back 3 times in short order: the last choice of the routers until it \
+    let last_choice = "last choice, healthy, but it came back 3 times in a short time: the last choice until it \
                        has been healthy for 10s, or until `announcer undrain`";
-    let not_announced = "not announced, healthy, but it came back 3 times in short order: announced once it has been for 10s, or by \
-                    `announcer undrain`";
+    let not_announced = "not announced, healthy, but it came back 3 times in a short time: it will be announced after it has \
+                         been healthy for 10s, or by `announcer undrain`";
     for (flap_damping, damped, sentence) in [
         ("true", Route::LastChoice, last_choice),
         ("\"withhold\"", Route::None, not_announced),

@@ -111,7 +111,7 @@ async fn a_folder_that_cannot_be_read_is_said_and_what_was_drained_stays() {
     std::fs::write(&inner, "").unwrap();
     running.until(|state| state.unreadable.is_some()).await;
     let state = running.state.borrow().clone();
-    assert!(state.drains.named.contains_key("www"), "what was drained stays drained");
+    assert!(state.drains.named.contains_key("www"), "drained services stay drained");
     let error = running.ask(drain("mail")).await.unwrap_err().to_string();
     assert!(error.contains("cannot be changed: File exists"), "{error}");
     std::fs::remove_file(&inner).unwrap();

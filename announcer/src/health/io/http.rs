@@ -173,7 +173,7 @@ impl PreparedRequest {
         Ok(PreparedRequest {
             client: builder
                 .build()
-                .map_err(|_| Reason::Other("the HTTP library cannot be set up like this"))?,
+                .map_err(|_| Reason::Other("the HTTP library does not accept these settings"))?,
             request,
             early,
             judge,
@@ -248,7 +248,7 @@ enum NoAnswer<'a> {
 
 /// The URL for the library, with which it connects to the endpoint; and the name in it, for which the library needs the address.
 fn target(url: &Url, endpoint: &Endpoint) -> Result<(Url, Option<String>), Reason> {
-    let no_host = |()| Reason::Other("the URL has no host that could be replaced");
+    let no_host = |()| Reason::Other("the URL has no host that can be replaced");
     let mut target = url.clone();
     let name = match &endpoint.host {
         Some(Host::Domain(name)) => Some(name.clone()),
@@ -292,7 +292,7 @@ fn bare(tls: ClientConfig) -> reqwest::ClientBuilder {
 /// `HOST[:PORT]`, with the port if it differs from that of the scheme.
 fn authority(url: &Url) -> Result<HeaderValue, Reason> {
     HeaderValue::from_str(&url[Position::BeforeHost..Position::AfterPort])
-        .map_err(|_| Reason::Other("the URL's host cannot stand in a Host field"))
+        .map_err(|_| Reason::Other("the URL's host cannot be used in a Host field"))
 }
 
 impl Expectation {

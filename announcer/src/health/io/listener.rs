@@ -156,14 +156,14 @@ impl Watcher {
         let sights = match self.sights() {
             Ok(sights) => {
                 if self.blind.take().is_some() {
-                    info!("listeners can be seen again");
+                    info!("listeners can be read again");
                 }
                 sights
             }
             Err((error, again)) => {
                 let why = error.to_string();
                 if self.blind.as_ref() != Some(&why) {
-                    warn!(error = why, "listeners cannot be seen, the probes alone find a crash");
+                    warn!(error = why, "listeners cannot be read, only probes notice a crash");
                 }
                 (self.blind, self.diag) = (Some(why), None);
                 self.next = Instant::now() + again;
@@ -208,7 +208,7 @@ impl Watcher {
         match answer {
             ConnectAnswer::Refused => {}
             ConnectAnswer::Accepted | ConnectAnswer::Unanswered => {
-                debug!(vip = %pair.0, port = pair.1, ?answer, "listener is gone, left to the probes");
+                debug!(vip = %pair.0, port = pair.1, ?answer, "listener is gone, watched only by probes");
             }
         }
         self.watch.answered(pair, answer).into_iter().collect()

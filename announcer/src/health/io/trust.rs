@@ -285,7 +285,7 @@ impl RootState {
         if let (Some(fault), Ok(_)) = (&fault, &*self.roots) {
             if self.fault.as_ref() != Some(fault) {
                 let file = file.display();
-                warn!(%file, %fault, "trusted certificates were not read again, those read last count");
+                warn!(%file, %fault, "trusted certificates were not read again, those that were read last stay in use");
             }
         } else {
             self.roots = Arc::new(roots);

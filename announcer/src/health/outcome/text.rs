@@ -20,7 +20,7 @@ impl fmt::Display for Outcome {
             Outcome::Fail { reason: reason @ Reason::Other(_), .. } => reason.fmt(f),
             Outcome::Fail { reason: Reason::Kind(failure), .. } if !failure.is_timed() => failure.fmt(f),
             Outcome::Fail { reason, took } => write!(f, "{reason} after {}", Millis(*took)),
-            Outcome::Skipped(shortage) => write!(f, "not asked, {shortage}"),
+            Outcome::Skipped(shortage) => write!(f, "skipped, {shortage}"),
         }
     }
 }
@@ -120,7 +120,7 @@ mod tests {
             (fail(expired.into()), "the certificate ended on 2030-01-01 00:01 UTC"),
             (fail(Reason::Other("what to do")), "what to do"),
             (fail(Reason::Os(Errno::EPERM)), "Operation not permitted after 12 ms"),
-            (Outcome::Skipped(Shortage::Files), "not asked, announcer is out of file descriptors"),
+            (Outcome::Skipped(Shortage::Files), "skipped, announcer is out of file descriptors"),
         ] {
             assert_eq!(outcome.to_string(), want);
         }

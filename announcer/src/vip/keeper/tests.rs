@@ -468,8 +468,8 @@ fn two_removals_within_milliseconds_are_no_fight_and_nothing_is_reported() {
     let scene = play("A", 6, "2 take A; 4 take A");
     assert_eq!(
         scene.all("A"),
-        "0.0 A present, 4.0 A missing: it was gone again soon after it was put back, and counts once it has stayed for 10s, \
-         14.0 A present"
+        "0.0 A present, 4.0 A missing: it was removed again soon after it was put back, and will count as present after it has \
+         stayed for 10s, 14.0 A present"
     );
 }
 

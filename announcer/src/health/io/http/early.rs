@@ -79,7 +79,7 @@ async fn send(
     let host = authority(request.url()).map_err(ProbeError::Fail)?;
     request.headers_mut().entry(HOST).or_insert(host);
     let mut request = http::Request::<Body>::try_from(request)
-        .map_err(|_| ProbeError::Fail(Reason::Other("the URL cannot be asked over HTTP")))?;
+        .map_err(|_| ProbeError::Fail(Reason::Other("the URL cannot be requested over HTTP")))?;
     // A request to the server itself has only the path of the URL (RFC 9112 §3.2.1).
     if let Some(path) = request.uri().path_and_query().cloned() {
         *request.uri_mut() = Uri::from(path);

@@ -15,7 +15,7 @@ use crate::health::outcome::{Reason, TimeoutPhase};
 
 /// The sentence for an unknown error.
 const UNKNOWN: &str =
-    "the connection failed for a reason that announcer has no words for; the server's log may have one";
+    "the connection failed for a reason that announcer does not know; the server's log may say more";
 
 /// Whether the server sent data before the request, so that no request was sent.
 pub(super) fn came_too_early(error: &reqwest::Error) -> bool {
@@ -128,22 +128,24 @@ fn of_two(error: &h2::Error, ended: Reason) -> ProbeError {
 fn of_server(reason: h2::Reason) -> &'static str {
     match reason {
         h2::Reason::NO_ERROR => {
-            "the server ended HTTP/2 without an answer (NO_ERROR): it was about to stop, perhaps"
+            "the server ended HTTP/2 without an answer (NO_ERROR): perhaps it is stopping"
         }
         h2::Reason::PROTOCOL_ERROR => {
-            "the server refused what it was sent over HTTP/2 (PROTOCOL_ERROR): see its log"
+            "the server refused the request over HTTP/2 (PROTOCOL_ERROR): see its log"
         }
         h2::Reason::INTERNAL_ERROR => "the server failed over HTTP/2 (INTERNAL_ERROR): see its log",
         h2::Reason::REFUSED_STREAM => {
-            "the server takes no request now (REFUSED_STREAM): it has too many, or stops"
+            "the server accepts no request now (REFUSED_STREAM): it has too many, or it is stopping"
         }
-        h2::Reason::CANCEL => "the server gave the request up (CANCEL): see its log",
+        h2::Reason::CANCEL => "the server cancelled the request (CANCEL): see its log",
         h2::Reason::ENHANCE_YOUR_CALM => {
-            "the server has had too many requests (ENHANCE_YOUR_CALM): see its limits"
+            "the server received too many requests (ENHANCE_YOUR_CALM): see its limits"
         }
-        h2::Reason::INADEQUATE_SECURITY => "the server wants other ciphers for HTTP/2 (INADEQUATE_SECURITY)",
+        h2::Reason::INADEQUATE_SECURITY => {
+            "the server requires other ciphers for HTTP/2 (INADEQUATE_SECURITY)"
+        }
         h2::Reason::HTTP_1_1_REQUIRED => {
-            "the server wants HTTP/1.1 for this (HTTP_1_1_REQUIRED): write `http_version = \"1.1\"`"
+            "the server requires HTTP/1.1 for this request (HTTP_1_1_REQUIRED): write `http_version = \"1.1\"`"
         }
         _ => "the server ended HTTP/2 by an error: see its log, or write `http_version = \"1.1\"`",
     }

@@ -5,8 +5,7 @@
 use rustls::{AlertDescription, CertificateError, Error, PeerIncompatible};
 
 /// The sentence for an unknown error. It follows "TLS failed: ".
-pub(super) const UNKNOWN: &str =
-    "for a reason that announcer has no words for; the server's log may have one";
+pub(super) const UNKNOWN: &str = "for a reason that announcer does not know; the server's log may say more";
 
 /// Why a handshake or a connection ended. It follows "TLS failed: ".
 pub(super) fn of_tls(error: &Error) -> &'static str {
@@ -21,10 +20,10 @@ pub(super) fn of_tls(error: &Error) -> &'static str {
         | Error::InappropriateMessage { .. }
         | Error::InappropriateHandshakeMessage { .. }
         | Error::PeerSentOversizedRecord => {
-            "the server broke a rule of TLS: its log may say more, and a newer version of it may do better"
+            "the server broke a rule of TLS: its log may say more, or a newer version of the server may help"
         }
         Error::DecryptError => {
-            "what the server sent cannot be decrypted: something between may have changed it"
+            "the data of the server cannot be decrypted: something on the way may have changed it"
         }
         Error::FailedToGetRandomBytes => "the kernel gave no random numbers",
         _ => UNKNOWN,
@@ -37,7 +36,9 @@ fn of_incompatible(what: &PeerIncompatible) -> &'static str {
         PeerIncompatible::ServerDoesNotSupportTls12Or13
         | PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig
         | PeerIncompatible::Tls12NotOffered
-        | PeerIncompatible::Tls12NotOfferedOrEnabled => "the server speaks neither TLS 1.2 nor 1.3: let it",
+        | PeerIncompatible::Tls12NotOfferedOrEnabled => {
+            "the server speaks neither TLS 1.2 nor 1.3: enable one of them"
+        }
         PeerIncompatible::NoCipherSuitesInCommon => {
             "the server has no cipher that announcer has: let it speak TLS 1.3, or ECDHE with AES-GCM or CHACHA20"
         }
@@ -45,9 +46,10 @@ fn of_incompatible(what: &PeerIncompatible) -> &'static str {
             "the server has no key exchange that announcer has: let it use X25519, P-256 or P-384"
         }
         PeerIncompatible::NoSignatureSchemesInCommon => {
-            "the server's key signs in no way that announcer knows: give it one of RSA with 2048 bits or on P-256"
+            "the server's key uses a kind of signature that announcer does not support: give it a key of RSA with 2048 bits, \
+             or on P-256"
         }
-        _ => "the server and announcer have no way of TLS in common: let it speak TLS 1.3",
+        _ => "the server and announcer have no parameters of TLS in common: let it speak TLS 1.3",
     }
 }
 
@@ -55,16 +57,18 @@ fn of_incompatible(what: &PeerIncompatible) -> &'static str {
 #[allow(clippy::wildcard_enum_match_arm)] // as above
 fn of_alert(alert: AlertDescription) -> &'static str {
     match alert {
-        AlertDescription::CloseNotify => "the server ended it without an alert: its log may say why",
+        AlertDescription::CloseNotify => {
+            "the server ended the handshake without an alert: its log may say why"
+        }
         AlertDescription::UnexpectedMessage => {
-            "the server sent the alert unexpected_message: does the port speak another protocol first?"
+            "the server sent the alert unexpected_message: check whether the port starts with another protocol"
         }
         AlertDescription::HandshakeFailure => {
-            "the server sent the alert handshake_failure: it has no version, cipher or signature in common with announcer, or it \
-             wants a certificate of the client, and announcer has none"
+            "the server sent the alert handshake_failure: it has no version, cipher or signature in common with announcer, or \
+             it requires a client certificate, and announcer has none"
         }
         AlertDescription::NoCertificate | AlertDescription::CertificateRequired => {
-            "the server sent the alert certificate_required: it wants a certificate of the client, and announcer has none"
+            "the server sent the alert certificate_required: it requires a client certificate, and announcer has none"
         }
         AlertDescription::BadCertificate
         | AlertDescription::UnsupportedCertificate
@@ -72,26 +76,26 @@ fn of_alert(alert: AlertDescription) -> &'static str {
         | AlertDescription::CertificateExpired
         | AlertDescription::CertificateUnknown
         | AlertDescription::UnknownCA => {
-            "the server sent an alert about the client's certificate: it wants one, and announcer has none"
+            "the server sent an alert about the client's certificate: it requires one, and announcer has none"
         }
         AlertDescription::AccessDenied => {
-            "the server sent the alert access_denied: let it take connections from the VIP, where probes come from"
+            "the server sent the alert access_denied: let it accept connections from the VIP, which is the source of the probes"
         }
         AlertDescription::ProtocolVersion => {
-            "the server sent the alert protocol_version: it speaks neither TLS 1.2 nor 1.3: let it"
+            "the server sent the alert protocol_version: it speaks neither TLS 1.2 nor 1.3: enable one of them"
         }
         AlertDescription::InsufficientSecurity => {
-            "the server sent the alert insufficient_security: it wants other ciphers or keys than announcer has: let it take \
-             AES-GCM or CHACHA20, and X25519 or P-256"
+            "the server sent the alert insufficient_security: it requires other ciphers or keys than announcer has: let it \
+             accept AES-GCM or CHACHA20, and X25519 or P-256"
         }
         AlertDescription::UnrecognisedName => {
-            "the server sent the alert unrecognized_name: it has no site of the name in `http` or `tls`"
+            "the server sent the alert unrecognized_name: it has no site with the name in `http` or `tls`"
         }
         AlertDescription::NoApplicationProtocol => {
-            "the server sent the alert no_application_protocol: it has no protocol of those offered"
+            "the server sent the alert no_application_protocol: it has none of the offered protocols"
         }
         AlertDescription::InternalError => {
-            "the server sent the alert internal_error: a server without a certificate for the name does; its log may say more"
+            "the server sent the alert internal_error: a server does so if it has no certificate for the name; its log may say more"
         }
         AlertDescription::BadRecordMac
         | AlertDescription::DecryptionFailed
@@ -103,7 +107,7 @@ fn of_alert(alert: AlertDescription) -> &'static str {
         | AlertDescription::UnsupportedExtension => {
             "the server sent an alert: it cannot read what announcer sent; its log may say more"
         }
-        _ => "the server sent an alert that tells little; its log may say more",
+        _ => "the server sent an alert without details; its log may say more",
     }
 }
 
@@ -113,14 +117,15 @@ fn of_alert(alert: AlertDescription) -> &'static str {
 pub(super) fn of_signature(error: &CertificateError) -> &'static str {
     match error {
         CertificateError::BadSignature => {
-            "the server did not prove that it has its key: is it another certificate's, or one of RSA with less than 2048 bits?"
+            "the server did not prove that it has the key of its certificate: the key may belong to another certificate, or \
+             be of RSA with less than 2048 bits"
         }
         CertificateError::UnsupportedSignatureAlgorithm
         | CertificateError::UnsupportedSignatureAlgorithmContext { .. }
         | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
-            "its key is of a kind that the TLS library does not know: make one of RSA with 2048 bits or on P-256"
+            "its key is of a kind that the TLS library does not support: make a key of RSA with 2048 bits, or on P-256"
         }
-        CertificateError::BadEncoding => "it, or one above it, is malformed: make it anew",
+        CertificateError::BadEncoding => "it, or one above it, is malformed: make the certificate again",
         _ => "the TLS library cannot read its key: `openssl x509 -text` shows what is in it",
     }
 }

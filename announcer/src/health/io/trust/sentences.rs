@@ -31,56 +31,62 @@ pub(super) fn flaw(error: &Error, name: &ServerName<'_>) -> Flaw {
 fn sentence(error: &Error) -> &'static str {
     match error {
         Error::CaUsedAsEndEntity => {
-            "it is one of an authority (CA:TRUE), and a server needs one of its own: name it in `ca_file`, or make it anew with \
-             `openssl req -x509 -addext basicConstraints=critical,CA:FALSE`"
+            "it is the certificate of an authority (CA:TRUE), and a server needs its own certificate: name it in `ca_file`, or \
+             make the certificate again with `openssl req -x509 -addext basicConstraints=critical,CA:FALSE`"
         }
-        Error::EndEntityUsedAsCa => "one that is no authority (CA:FALSE) has signed it or one above it",
+        Error::EndEntityUsedAsCa => {
+            "a certificate that is not an authority (CA:FALSE) has signed it or one above it"
+        }
         Error::UnsupportedCertVersion => {
-            "it is not of X.509 version 3, and the TLS library reads no other: make it anew with \
-             `openssl req -x509 -addext subjectAltName=DNS:NAME`"
+            "it is not of X.509 version 3, and the TLS library reads only version 3: make the certificate again with `openssl \
+             req -x509 -addext subjectAltName=DNS:NAME`"
         }
         Error::RequiredEkuNotFound | Error::RequiredEkuNotFoundContext(_) | Error::EmptyEkuExtension => {
-            "it is for another use (extendedKeyUsage): make it anew with `serverAuth`"
+            "it is for another use (extendedKeyUsage): make the certificate again with `serverAuth`"
         }
-        Error::InvalidCertValidity => "its time ends before it begins: make it anew",
+        Error::InvalidCertValidity => "its validity ends before it begins: make the certificate again",
         Error::NameConstraintViolation => {
             "an authority above it may not sign for its names (nameConstraints)"
         }
         Error::PathLenConstraintViolated => {
-            "there are more authorities above it than one of them allows (pathlen)"
+            "the chain has more authorities than one of them allows (pathlen)"
         }
         Error::CertRevoked => "it was revoked: make a new one",
-        Error::CertDistrusted => "its key is not to be trusted: make a new one",
+        Error::CertDistrusted => "its key cannot be trusted: make a new one",
         Error::UnsupportedCriticalExtension => {
-            "it, or one above it, has a critical extension that the TLS library does not know: make it anew without"
+            "it, or one above it, has a critical extension that the TLS library does not support: make the certificate again \
+             without it"
         }
         Error::UnsupportedSignatureAlgorithm
         | Error::UnsupportedSignatureAlgorithmContext(_)
         | Error::UnsupportedSignatureAlgorithmForPublicKey
         | Error::UnsupportedSignatureAlgorithmForPublicKeyContext(_) => {
-            "it, or one above it, is signed in a way that the TLS library does not know, with SHA-1 or by a key on P-521 perhaps: \
-             make it anew with SHA-256"
+            "it, or one above it, is signed in a way that the TLS library does not support, perhaps with SHA-1 or by a key on \
+             P-521: \
+             make the certificate again with SHA-256"
         }
-        Error::SignatureAlgorithmMismatch => "it names two ways in which it is signed: make it anew",
+        Error::SignatureAlgorithmMismatch => {
+            "it names two different signature algorithms: make the certificate again"
+        }
         Error::MaximumPathBuildCallsExceeded
         | Error::MaximumPathDepthExceeded
         | Error::MaximumSignatureChecksExceeded
         | Error::MaximumNameConstraintComparisonsExceeded => {
-            "the server sends too many certificates to go through: let it send its own, then the one above it, and so on"
+            "the server sends too many certificates: let it send its own, then the one above it, and so on"
         }
         Error::MalformedDnsIdentifier
         | Error::MalformedNameConstraint
         | Error::InvalidNetworkMaskConstraint => {
-            "a name in it, or in one above it, is malformed: make it anew"
+            "a name in it, or in one above it, is malformed: make the certificate again"
         }
-        Error::InvalidSerialNumber => "its serial number is malformed: make it anew",
+        Error::InvalidSerialNumber => "its serial number is malformed: make the certificate again",
         Error::BadDer
         | Error::BadDerTime
         | Error::ExtensionValueInvalid
         | Error::MalformedExtensions
-        | Error::TrailingData(_) => "it, or one above it, is malformed: make it anew",
+        | Error::TrailingData(_) => "it, or one above it, is malformed: make the certificate again",
         _ => {
-            "the TLS library refuses it for a rule that announcer has no words for: `openssl x509 -text` shows what is in it"
+            "the TLS library refuses it for a reason that announcer does not know: `openssl x509 -text` shows what is in it"
         }
     }
 }

@@ -278,7 +278,7 @@ fn arp_settings_that_were_reset_are_a_warning_also_while_drained() {
     assert_eq!(host.warnings(), [""; 0]);
     assert!(host.announcer(&["drain", "--all"]).status().unwrap().success());
     host.netns.set_sysctl("all/arp_ignore", 0);
-    host.warns("net.ipv4.conf.all.arp_ignore = 0; `dsr-setup apply` mends it");
+    host.warns("net.ipv4.conf.all.arp_ignore = 0; `dsr-setup apply` corrects it");
     host.netns.set_sysctl("all/arp_ignore", 1);
     host.warns_no_more();
 }
@@ -294,7 +294,7 @@ fn somebody_elses_form_of_a_vip_is_a_warning_with_the_command_that_mends_it() {
     host.netns.run(&format!("ip addr add {V4}/24 dev lo"));
     host.configure(&[V4, V6], "2s");
     host.start();
-    host.warns("192.0.2.80/24 is on lo: this host keeps what is for the rest of 192.0.2.0/24 to itself");
+    host.warns("192.0.2.80/24 is on lo: this host treats all of 192.0.2.0/24 as its own addresses");
     host.netns.run("ip address del 192.0.2.80/24 dev lo");
     host.wait("put there as it should be", |host| host.lo().contains(" 192.0.2.80/32 scope link lo:vip"));
     host.warns_no_more();
@@ -310,7 +310,7 @@ fn somebody_elses_form_of_a_vip_is_a_warning_with_the_command_that_mends_it() {
 fn a_host_with_link_local_addresses_alone_is_warned_that_it_sends_from_a_vip() {
     let Some(host) = started() else { return };
     host.netns.run("ip addr del 2001:db8:1::1/64 dev v0");
-    host.warns("this host has link-local IPv6 addresses alone");
+    host.warns("this host has only link-local IPv6 addresses");
     host.netns.run("ip addr add 2001:db8:1::1/64 dev v0 nodad");
     host.warns_no_more();
 }

@@ -17,17 +17,17 @@ use crate::plan::{DesiredState, HostState, Owner, Step, in_use, plan};
 use crate::units::{UNITS, Unit};
 use crate::warning::{self, Warning};
 
-/// Sets a frontend up for VIPs that a router sends it directly (DSR): the VIPs on lo, and ARP that keeps quiet
-/// about them (arp_ignore = 1, arp_announce = 2).
+/// Sets up a frontend for VIPs whose packets a router sends to it directly (DSR): the VIPs on lo, and ARP settings
+/// so that the host does not answer for them (arp_ignore = 1, arp_announce = 2).
 ///
-/// What is there already is left as it is, and only what was done here is ever undone.
+/// It does not change what is already there, and it undoes only its own changes.
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 100)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
 
-    /// Where it is recorded which settings were changed, and what they were
+    /// The directory of the state file, which has the changed settings and their old values
     #[arg(long, global = true, value_name = "DIR", default_value = STATE_DIR)]
     state_dir: PathBuf,
 }
@@ -37,27 +37,27 @@ enum Command {
     /// Print the steps that `apply` would do, and exit with 1 if there are any, else with 0
     Plan(VipSource),
 
-    /// Do them, printing each when it is done; prints nothing when all is in place
+    /// Do these steps, and print each when it is done; print nothing if there are none
     ///
-    /// Stops at the first step that fails; what was done before it stays, and another `apply` goes on from there.
-    /// Needs CAP_NET_ADMIN when there is something to do. Never removes a VIP.
+    /// Stops at the first step that fails; the steps before it stay done, and another `apply` continues from there.
+    /// Needs CAP_NET_ADMIN if there are steps to do. Never removes a VIP.
     Apply(VipSource),
 
     /// Undo what `apply` and the announcer daemon did here, and nothing else
     ///
-    /// VIPs that somebody else put on lo stay, and so do settings that somebody changed since. lo stays up. Refused while
+    /// VIPs that another program has put on lo stay, and so do settings that were changed since. lo stays up. Refused while
     /// announcer runs and holds one of the VIPs, drained or not: it would put them back.
     Remove(Remove),
 
     /// Let a web server start after the VIPs are on lo, and stop after announcer has withdrawn them
     ///
-    /// The units of announcer know the common web servers. For any other this writes a drop-in into its unit.
+    /// The units of announcer know the common web servers. For any other web server, this writes a drop-in for its unit.
     Order(Order),
 }
 
 #[derive(Debug, Args)]
 struct VipSource {
-    /// The announcer configuration whose `[[service]] vips` are meant
+    /// The announcer configuration with the VIPs (`[[service]] vips`)
     #[arg(long, value_name = "FILE", default_value = "/etc/announcer/announcer.toml")]
     config: PathBuf,
 
@@ -68,22 +68,22 @@ struct VipSource {
 
 #[derive(Debug, Args)]
 struct Remove {
-    /// Remove this VIP alone and leave the settings as they are; repeat it for more
+    /// Remove only this VIP, and do not change the settings; repeat it for more
     #[arg(long = "vip", value_name = "ADDRESS", value_parser = config::vip)]
     vips: Vec<IpAddr>,
 
-    /// Also while announcer holds the VIPs: clients lose their connections, and it puts the VIPs back
+    /// Remove them even while announcer holds the VIPs: clients lose their connections, and announcer puts the VIPs back
     #[arg(long)]
     force: bool,
 
-    /// The control socket at which announcer is asked which VIPs it holds
+    /// The control socket of announcer, to ask which VIPs it holds
     #[arg(long, value_name = "SOCKET", default_value = "/run/announcer/control.sock")]
     socket: PathBuf,
 }
 
 #[derive(Debug, Args)]
 struct Order {
-    /// The web server's unit, as in `caddy.service`; name more if there are
+    /// The web server's unit, as in `caddy.service`; more units can follow
     #[arg(value_name = "UNIT", required = true, value_parser = Unit::parse)]
     units: Vec<Unit>,
 
@@ -91,7 +91,7 @@ struct Order {
     #[arg(long)]
     remove: bool,
 
-    /// Where the operator's units and drop-ins are
+    /// The directory of the operator's units and drop-ins
     #[arg(long, value_name = "DIR", default_value = UNITS)]
     units_dir: PathBuf,
 }
@@ -128,7 +128,7 @@ pub enum Failure {
     },
     /// A running daemon holds VIPs that the steps affect: VIPs that are removed, or all if the ARP settings are restored.
     #[error(
-        "announcer runs and holds {}: it would put {} back; stop it first, by `systemctl stop announcer`, or `--force`",
+        "announcer runs and holds {}: it would put {} back; stop it first with `systemctl stop announcer`, or use `--force`",
         join(.0), if .0.len() == 1 { "it" } else { "them" }
     )]
     InUse(BTreeSet<IpAddr>),
@@ -173,7 +173,7 @@ impl Failure {
 /// What to do about a configuration file that does not exist.
 fn hint(error: &io::Error) -> &'static str {
     if error.kind() == io::ErrorKind::NotFound {
-        "; name another by `--config`, or VIPs by `--vip`"
+        "; name another file with `--config`, or VIPs with `--vip`"
     } else {
         ""
     }
@@ -223,7 +223,7 @@ pub async fn run(cli: Cli) -> Result<ExitCode, Failure> {
                 return Err(Failure::Record(error.clone()));
             }
             named.iter().filter(|vip| is_foreign(&observed, **vip)).for_each(|vip| {
-                eprintln!("{vip} on lo was put there by somebody else: left as it is");
+                eprintln!("{vip} was put on lo by another program: it stays");
             });
             let desired = if named.is_empty() { DesiredState::Clean } else { DesiredState::Absent(named) };
             let steps = plan(&observed, &desired);

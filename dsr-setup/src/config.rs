@@ -55,7 +55,7 @@ pub fn vips(name: &str, text: &str) -> Result<BTreeSet<IpAddr>, ConfigError> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum VipError {
     /// Not an address at all, or one with a prefix length.
-    #[error("is no IP address; write it without a prefix length, as in `192.0.2.80`")]
+    #[error("is not an IP address; write it without a prefix length, as in `192.0.2.80`")]
     NoAddress,
     /// An address for which routers cannot have a route to this host.
     #[error("is {0}, and cannot be a VIP")]

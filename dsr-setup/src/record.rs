@@ -60,7 +60,7 @@ pub enum RecordError {
     #[error("{0}")]
     Json(#[from] serde_json::Error),
     /// A setting that is never changed here.
-    #[error("`{0}` is no setting of dsr-setup's")]
+    #[error("`{0}` is not a setting of dsr-setup")]
     Sysctl(String),
 }
 
@@ -113,7 +113,7 @@ mod tests {
         ] {
             let text = format!(r#"{{"life":"b","sysctls":{{"{name}":{{"was":0,"set":1}}}},"addresses":[]}}"#);
             let error = Record::read(&text, "b").unwrap_err();
-            assert_eq!(error.to_string(), format!("`{name}` is no setting of dsr-setup's"));
+            assert_eq!(error.to_string(), format!("`{name}` is not a setting of dsr-setup"));
         }
     }
 }

@@ -44,10 +44,10 @@ impl Unit {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum UnitError {
     /// systemd has no such names.
-    #[error("is no unit's name; write it as in `caddy.service`")]
+    #[error("is not the name of a unit; write it as in `caddy.service`")]
     NoName,
     /// One of our own.
-    #[error("is ordered already; name the unit of a web server")]
+    #[error("is already ordered; name the unit of a web server")]
     Ours,
 }
 

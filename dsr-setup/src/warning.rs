@@ -93,46 +93,44 @@ impl fmt::Display for Warning {
         match self {
             Warning::Wide(net) => write!(
                 f,
-                "{net} is on lo: this host keeps what is for the rest of {} to itself; `ip address del {net} dev lo` takes it \
-                 away, and {} belongs there instead",
+                "{net} is on lo: this host treats all of {} as its own addresses; `ip address del {net} dev lo` removes it; {} \
+                 belongs there instead",
                 net.trunc(),
                 IpNet::from(net.addr())
             ),
             Warning::Elsewhere(net, interface) => write!(
                 f,
-                "{net} is on {interface} too, where this host answers {} for it, also while it is drained; \
-                 `ip address del {net} dev {interface}` takes it away",
+                "{net} is also on {interface}, where this host answers {} for it, even while it is drained; \
+                 `ip address del {net} dev {interface}` removes it",
                 if net.addr().is_ipv4() { "ARP" } else { "neighbour solicitations" }
             ),
             Warning::Source(net) => write!(
                 f,
                 "{net} is on lo with {}: this host may send from it, and the answers may go to another frontend; \
-                 `ip address del {net} dev lo` takes it away, and the daemon puts it back as it should be",
+                 `ip address del {net} dev lo` removes it, and the daemon adds it again correctly",
                 if net.addr().is_ipv4() { "scope global" } else { "a preferred lifetime" }
             ),
             Warning::Ends(net) => write!(
                 f,
-                "{net} is on lo for a limited time, and goes then; `ip address del {net} dev lo` takes it away, and the daemon \
-                 puts it back as it should be"
+                "{net} is on lo for a limited time, and the kernel removes it then; `ip address del {net} dev lo` removes it, \
+                 and the daemon adds it again correctly"
             ),
             Warning::More(1) => {
-                write!(f, "1 more address is not as it should be; `dsr-setup plan` tells the first {MOST}")
+                write!(f, "1 more address is wrong; `dsr-setup plan` prints the first {MOST}")
             }
             Warning::More(count) => {
-                write!(
-                    f,
-                    "{count} more addresses are not as they should be; `dsr-setup plan` tells the first {MOST}"
-                )
+                write!(f, "{count} more addresses are wrong; `dsr-setup plan` prints the first {MOST}")
             }
             Warning::NoGlobalAddress => write!(
                 f,
-                "this host has link-local IPv6 addresses alone, so that its own IPv6 connections leave from a VIP and the answers \
-                 may go to another frontend (RFC 6724 section 5, rule 2); give an interface a global address"
+                "this host has only link-local IPv6 addresses besides the VIPs, so its own IPv6 connections use a VIP as their \
+                 source, and the answers may go to another frontend (RFC 6724 section 5, rule 2); give an interface a global \
+                 address"
             ),
             Warning::Arp(settings) => {
                 write!(
                     f,
-                    "this host answers ARP for the VIPs on lo, or speaks of them, also while they are drained: "
+                    "this host answers ARP for the VIPs on lo, or announces them, even while they are drained: "
                 )?;
                 for (index, (sysctl, now)) in settings.iter().take(3).enumerate() {
                     write!(f, "{}{sysctl} = {now}", if index == 0 { "" } else { ", " })?;
@@ -140,10 +138,10 @@ impl fmt::Display for Warning {
                 if settings.len() > 3 {
                     write!(f, " and {} more", settings.len() - 3)?;
                 }
-                write!(f, "; `dsr-setup apply` mends it")
+                write!(f, "; `dsr-setup apply` corrects it")
             }
             Warning::Record(error) => {
-                write!(f, "{error}; until then `dsr-setup remove` cannot undo what was set here")
+                write!(f, "{error}; until then `dsr-setup remove` cannot undo the settings")
             }
         }
     }
@@ -243,8 +241,8 @@ mod tests {
         const RESET: &str = "all.arp_ignore=0 all.arp_announce=2 eth0.arp_ignore=0 lo.arp_ignore=0";
         assert_eq!(
             warnings("192.0.2.80/32", RESET),
-            "this host answers ARP for the VIPs on lo, or speaks of them, also while they are drained: \
-             net.ipv4.conf.all.arp_ignore = 0; `dsr-setup apply` mends it"
+            "this host answers ARP for the VIPs on lo, or announces them, even while they are drained: \
+             net.ipv4.conf.all.arp_ignore = 0; `dsr-setup apply` corrects it"
         );
         assert!(warnings("~192.0.2.80/32", RESET).contains("arp_ignore"));
         assert!(warnings("192.0.2.99/32", RESET).contains("arp_ignore"), "ours, of an older configuration");

@@ -138,7 +138,7 @@ fn what_somebody_else_did_is_left_alone() {
     host.netns.set_sysctl("all/arp_announce", 1);
     assert_eq!(
         host.remove(&["--vip", "192.0.2.80"]),
-        (0, String::new(), "192.0.2.80 on lo was put there by somebody else: left as it is\n".into())
+        (0, String::new(), "192.0.2.80 was put on lo by another program: it stays\n".into())
     );
     let left = "leave net.ipv4.conf.all.arp_announce = 1 (no longer the 2 that was set)\n";
     assert_eq!(host.remove(&[]), done(&format!("remove 2001:db8::80/128 from lo\n{left}")));
@@ -190,8 +190,8 @@ fn remove_refuses_while_announcer_holds_a_vip_unless_forced() {
         assert_eq!(host.apply().0, 0);
         let before = host.lo();
         announcer(&host.socket(), standing);
-        let refusal = "error: announcer runs and holds 192.0.2.80: it would put it back; stop it first, by `systemctl stop \
-                       announcer`, or `--force`\n";
+        let refusal = "error: announcer runs and holds 192.0.2.80: it would put it back; stop it first with `systemctl stop \
+                       announcer`, or use `--force`\n";
         assert_eq!(host.remove(&[]), (1, String::new(), refusal.into()), "{standing}");
         assert_eq!(host.remove(&["--vip", "192.0.2.80"]), (1, String::new(), refusal.into()), "{standing}");
         assert_eq!((host.lo(), host.netns.sysctl("all/arp_ignore")), (before, "1".into()));
@@ -373,12 +373,10 @@ fn plan_tells_what_harms_the_host_and_what_mends_it() {
     }
     let (_, _, stderr) = host.plan();
     assert!(
-        stderr.contains(
-            "warning: 192.0.2.80/24 is on lo: this host keeps what is for the rest of 192.0.2.0/24"
-        ),
+        stderr.contains("warning: 192.0.2.80/24 is on lo: this host treats all of 192.0.2.0/24"),
         "{stderr}"
     );
-    assert!(stderr.contains("warning: this host has link-local IPv6 addresses alone"), "{stderr}");
+    assert!(stderr.contains("warning: this host has only link-local IPv6 addresses"), "{stderr}");
     // The commands in the warnings correct the problems.
     host.netns.run("ip address del 192.0.2.80/24 dev lo");
     host.netns.run("ip addr add 192.0.2.80/24 dev v0");
@@ -390,8 +388,8 @@ fn plan_tells_what_harms_the_host_and_what_mends_it() {
         (
             0,
             "",
-            "warning: 192.0.2.80/24 is on v0 too, where this host answers ARP for it, also while it is drained; \
-             `ip address del 192.0.2.80/24 dev v0` takes it away\n"
+            "warning: 192.0.2.80/24 is also on v0, where this host answers ARP for it, even while it is drained; \
+             `ip address del 192.0.2.80/24 dev v0` removes it\n"
         )
     );
     host.netns.run("ip address del 192.0.2.80/24 dev v0");

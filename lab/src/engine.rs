@@ -131,7 +131,7 @@ impl Lab {
             Some(name) if topology::is_name(&name) => name,
             Some(name) => {
                 return Err(Error::Missing(format!(
-                    "`{name}` is no lab name: write letters, digits, `-`, `.` and `_`"
+                    "`{name}` is not a lab name: write letters, digits, `-`, `.` and `_`"
                 )));
             }
             None => topology.name.clone(),
@@ -287,9 +287,7 @@ fn lock(name: &str) -> Result<Lock, Error> {
 fn already_up(name: String, dir: &Path) -> Error {
     match State::read(dir) {
         Ok(state) => Error::AlreadyUp { name, topology: state.topology.display().to_string() },
-        Err(_) => {
-            Error::Missing(format!("lab `{name}` was left half made: `lab down --name {name}` removes it"))
-        }
+        Err(_) => Error::Missing(format!("lab `{name}` is incomplete: `lab down --name {name}` removes it")),
     }
 }
 
@@ -316,7 +314,7 @@ fn with_sources(topology: &Topology) -> Result<BTreeMap<String, topology::NodeCo
             bind.source = bind.source.canonicalize().map_err(|_| {
                 let (source, target) = (bind.source.display(), bind.target.display());
                 Error::Missing(format!(
-                    "{name}: {source} is missing, which is bound to {target} (built by `make build`?)"
+                    "{name}: {source} is missing, which is bound to {target} (`make build` builds it)"
                 ))
             })?;
         }

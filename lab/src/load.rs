@@ -145,7 +145,7 @@ impl Plan {
             Some(Host::Ipv4(ip)) => ip.into(),
             Some(Host::Ipv6(ip)) => ip.into(),
             Some(Host::Domain(_)) | None => {
-                return Err(format!("`{url}`: nodes have no resolver, write an address"));
+                return Err(format!("`{url}`: nodes have no name resolver, write an address"));
             }
         };
         if rate == 0 {

@@ -15,7 +15,7 @@ use lab::{Cancel, Engine, Lab, Options, enter, generate, init, load};
 use nix::unistd::Pid;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Brings a containerlab topology up: in network namespaces, or by containerlab and Docker. Needs root.
+/// Starts a containerlab topology: in network namespaces, or with containerlab and Docker. Needs root.
 #[derive(Parser)]
 #[command(version, disable_help_subcommand = true)]
 struct Cli {
@@ -25,30 +25,30 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Cmd {
-    /// Starts a lab; the nodes' root filesystem is built first, once
+    /// Starts a lab; the first start builds the root filesystem of the nodes
     Up {
         /// The topology file
         #[arg(default_value = "lab/ecmp.clab.yml")]
         topology: PathBuf,
-        /// The lab's name; without it LAB_NAME, or the file's
+        /// The lab's name; without it LAB_NAME, or the name in the file
         #[arg(long)]
         name: Option<String>,
-        /// Who makes the nodes; without it LAB_ENGINE, or `netns`
+        /// The engine that makes the nodes; without it LAB_ENGINE, or `netns`
         #[arg(long)]
         engine: Option<Engine>,
     },
-    /// Ends a lab; nothing of it is left
+    /// Ends a lab, and removes everything of it
     Down {
-        /// Which; without it LAB_NAME, or the only one that is up
+        /// The lab; without it LAB_NAME, or the only one that is up
         #[arg(long)]
         name: Option<String>,
         /// All of them
         #[arg(long, conflicts_with = "name")]
         all: bool,
     },
-    /// Runs a command in a node; its exit code is passed on
+    /// Runs a command in a node, and exits with its exit code
     Exec {
-        /// In which lab; without it LAB_NAME, or the only one that is up
+        /// The lab; without it LAB_NAME, or the only one that is up
         #[arg(long)]
         name: Option<String>,
         /// The node
@@ -57,7 +57,7 @@ enum Cmd {
         #[arg(last = true, required = true)]
         command: Vec<OsString>,
     },
-    /// Says what is up
+    /// Prints the labs that are up
     Status,
     /// Prints the topology `scale` of a size; its file belongs beside the others
     Generate {
@@ -68,21 +68,21 @@ enum Cmd {
         #[arg(long, value_parser = clap::value_parser!(u16).range(within(&generate::ROUTERS)))]
         routers: u16,
     },
-    /// Opens connections at a steady rate and counts what becomes of them, as JSON
+    /// Opens connections at a steady rate, counts their results, and prints them as JSON
     Load {
         /// New connections a second
         #[arg(long, default_value_t = 1000)]
         rate: u32,
-        /// For how long
+        /// The duration, in seconds
         #[arg(long, default_value_t = 10)]
         seconds: u64,
-        /// When one is given up, in milliseconds
+        /// The time limit of a connection, in milliseconds
         #[arg(long, default_value_t = 1000)]
         timeout_ms: u64,
-        /// Print each 100 ms as a line of its own as soon as it is over, and the sums last
+        /// Print a line after each 100 ms, and the sums at the end
         #[arg(long)]
         live: bool,
-        /// Such as `http://192.0.2.80/`
+        /// The URL, such as `http://192.0.2.80/`
         url: String,
     },
 }
@@ -222,7 +222,7 @@ fn status() -> Result<ExitCode> {
     for name in &labs {
         let dir = state::dir(name);
         let Ok(state) = State::read(&dir) else {
-            println!("{name}: half made; `lab down --name {name}` removes it");
+            println!("{name}: incomplete; `lab down --name {name}` removes it");
             whole = false;
             continue;
         };

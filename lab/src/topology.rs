@@ -218,7 +218,7 @@ impl Reader<'_> {
     fn topology(&self, written: File) -> Result<Topology, TopologyError> {
         let name = written.name.value;
         if !is_name(&name) {
-            let message = format!("`{name}` is no lab name: write letters, digits, `-`, `.` and `_`");
+            let message = format!("`{name}` is not a lab name: write letters, digits, `-`, `.` and `_`");
             return Err(self.wrong(Some(written.name.referenced), message));
         }
         let Body { defaults, nodes: configs, links: cables } = written.topology;
@@ -234,7 +234,7 @@ impl Reader<'_> {
         let mut nodes = BTreeMap::new();
         for (name, config) in configs {
             if !is_name(&name) {
-                let message = format!("`{name}` is no node name: write letters, digits, `-`, `.` and `_`");
+                let message = format!("`{name}` is not a node name: write letters, digits, `-`, `.` and `_`");
                 return Err(self.wrong(None, message));
             }
             let node = self.node(&name, &defaults, config.unwrap_or_default())?;
@@ -312,7 +312,7 @@ impl Reader<'_> {
             (parts.next(), parts.next(), parts.next(), parts.next())
         else {
             return Err(wrong(format!(
-                "`{}` is no bind: write `SOURCE:TARGET` or `SOURCE:TARGET:ro`",
+                "`{}` is not a bind: write `SOURCE:TARGET` or `SOURCE:TARGET:ro`",
                 bind.value
             )));
         };
@@ -337,7 +337,7 @@ impl Reader<'_> {
         let fine =
             key.starts_with("net.") && key.split('.').all(|part| !part.is_empty() && !part.contains('/'));
         if !fine {
-            let message = format!("sysctl `{key}` is not of a node alone: only those below `net.` are");
+            let message = format!("sysctl `{key}` is not allowed: only those below `net.` belong to a node");
             return Err(self.wrong(Some(value.referenced), message));
         }
         Ok(value.value.to_text())
@@ -359,7 +359,7 @@ impl Reader<'_> {
             let ends = [self.end(&a, at, nodes)?, self.end(&b, at, nodes)?];
             for end in &ends {
                 if !seen.insert(end.clone()) {
-                    let message = format!("`{}:{}` has a link already", end.node, end.interface);
+                    let message = format!("`{}:{}` already has a link", end.node, end.interface);
                     return Err(self.wrong(at, message));
                 }
             }
@@ -375,7 +375,7 @@ impl Reader<'_> {
         nodes: &BTreeMap<String, NodeConfig>,
     ) -> Result<LinkEnd, TopologyError> {
         let Some((node, interface)) = text.split_once(':') else {
-            return Err(self.wrong(at, format!("`{text}` is no end of a link: write `NODE:INTERFACE`")));
+            return Err(self.wrong(at, format!("`{text}` is not an end of a link: write `NODE:INTERFACE`")));
         };
         if !nodes.contains_key(node) {
             return Err(self.wrong(at, format!("`{text}`: there is no node `{node}`")));
@@ -385,7 +385,7 @@ impl Reader<'_> {
             && !matches!(interface, "lo" | "." | "..");
         if !fine {
             let message =
-                format!("`{interface}` is no name for an interface: write at most 15 letters and digits");
+                format!("`{interface}` is not a name for an interface: write at most 15 letters and digits");
             return Err(self.wrong(at, message));
         }
         Ok(LinkEnd { node: node.to_string(), interface: interface.to_string() })

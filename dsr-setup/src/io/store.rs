@@ -36,7 +36,7 @@ pub enum StoreError {
         path: PathBuf,
     },
     /// Its contents are not valid.
-    #[error("`{}` is not readable: {error}; delete it to forget which settings and addresses were ours", path.display())]
+    #[error("`{}` is not readable: {error}; delete it if the old settings need not be restored", path.display())]
     Text {
         /// The state file.
         path: PathBuf,

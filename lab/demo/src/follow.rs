@@ -70,7 +70,7 @@ fn message_seen(view: &mut View, router: usize, message: &Message) {
         view.event(message.at, EventKind::Back, format!("{name} hears {frontend} announce {VIP}"));
     }
     if let Some((code, subcode, _)) = message.notification() {
-        let text = format!("{name} hears {frontend} say goodbye (NOTIFICATION {code}/{subcode})");
+        let text = format!("{name} hears {frontend} end the session (NOTIFICATION {code}/{subcode})");
         view.event(message.at, EventKind::Gone, text);
     }
 }

@@ -47,10 +47,10 @@ const PATIENCE: Duration = Duration::from_secs(30);
 #[derive(Parser)]
 #[command(version)]
 struct Arguments {
-    /// Look at each step for a shorter time.
+    /// Show each step for a shorter time.
     #[arg(long)]
     quick: bool,
-    /// Lines instead of a picture, as when the output is no terminal.
+    /// Print lines instead of a picture, as if the output were not a terminal.
     #[arg(long)]
     plain: bool,
 }
@@ -76,7 +76,7 @@ fn main() -> ExitCode {
     match run(&arguments) {
         Ok(DemoEnd::Played(Ok(()))) => ExitCode::SUCCESS,
         Ok(DemoEnd::Interrupted(signal)) => {
-            eprintln!("demo: interrupted; nothing is left behind");
+            eprintln!("demo: interrupted; the lab was removed");
             ExitCode::from(128u8.saturating_add(signal as u8))
         }
         Ok(DemoEnd::Played(Err(error))) | Err(error) => {

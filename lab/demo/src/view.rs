@@ -281,7 +281,7 @@ impl View {
                 "moved to another frontend, which resets what it does not know.",
             ];
             lines.extend(note.map(|text| Line::of(Style::Dim, format!(" {text}"))));
-            lines.push(Line::of(Style::Green, " Every step did what it should; the lab is gone again."));
+            lines.push(Line::of(Style::Green, " Every step had the expected result; the lab was removed."));
         }
         lines
     }

@@ -59,7 +59,7 @@ pub(super) fn build(site: &Site<'_>, cancel: &Cancel) -> Result<BTreeMap<String,
         cancel.wait(&mut child).map_err(|e| Error::of(name, e))?;
         match line.trim_end() {
             READY => {}
-            "" => return Err(Error::Node(format!("{name}: ended before it was there"))),
+            "" => return Err(Error::Node(format!("{name}: ended before it was ready"))),
             message => return Err(Error::Node(format!("{name}: {message}"))),
         }
     }

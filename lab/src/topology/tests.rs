@@ -57,14 +57,14 @@ fn what_is_wrong_is_said_with_its_place() {
     assert_refused(
         "b:eth1",
         "b",
-        expect!["small.clab.yml:19:18: `b` is no end of a link: write `NODE:INTERFACE`"],
+        expect!["small.clab.yml:19:18: `b` is not an end of a link: write `NODE:INTERFACE`"],
     );
-    assert_refused("b:eth1", "a:eth1", expect!["small.clab.yml:19:18: `a:eth1` has a link already"]);
+    assert_refused("b:eth1", "a:eth1", expect!["small.clab.yml:19:18: `a:eth1` already has a link"]);
     assert_refused(
         "b:eth1",
         "b:lo",
         expect![
-            "small.clab.yml:19:18: `lo` is no name for an interface: write at most 15 letters and digits"
+            "small.clab.yml:19:18: `lo` is not a name for an interface: write at most 15 letters and digits"
         ],
     );
     assert_refused(
@@ -81,7 +81,7 @@ fn what_is_wrong_is_said_with_its_place() {
         "nodes/a.conf:/etc/a.conf:ro",
         "nodes/a.conf",
         expect![
-            "small.clab.yml:13:16: `nodes/a.conf` is no bind: write `SOURCE:TARGET` or `SOURCE:TARGET:ro`"
+            "small.clab.yml:13:16: `nodes/a.conf` is not a bind: write `SOURCE:TARGET` or `SOURCE:TARGET:ro`"
         ],
     );
     assert_refused(
@@ -98,7 +98,7 @@ fn what_is_wrong_is_said_with_its_place() {
         "net.ipv4.ip_forward: 1",
         "kernel.panic: 1",
         expect![
-            "small.clab.yml:12:32: sysctl `kernel.panic` is not of a node alone: only those below `net.` are"
+            "small.clab.yml:12:32: sysctl `kernel.panic` is not allowed: only those below `net.` belong to a node"
         ],
     );
     assert_refused(
@@ -119,7 +119,7 @@ fn what_is_wrong_is_said_with_its_place() {
     assert_refused(
         "name: small",
         "name: a/b",
-        expect!["small.clab.yml:1:7: `a/b` is no lab name: write letters, digits, `-`, `.` and `_`"],
+        expect!["small.clab.yml:1:7: `a/b` is not a lab name: write letters, digits, `-`, `.` and `_`"],
     );
     assert_refused(
         "image: lab/node",

@@ -37,19 +37,19 @@ use crate::turn::Parts;
 /// announcer and the other ways to announce a VIP while its server is healthy, in the same lab, taking turns.
 #[derive(Parser)]
 struct Args {
-    /// Few runs, and few services: to see that it works
+    /// Few runs and few services, to test the benchmark itself
     #[arg(long)]
     quick: bool,
-    /// These candidates alone, by their folders in tests/bench/peers
+    /// Only these candidates, by their folders in tests/bench/peers
     #[arg(long, value_delimiter = ',')]
     only: Vec<Candidate>,
-    /// How often each takes its turn
+    /// The number of runs of each candidate
     #[arg(long)]
     runs: Option<usize>,
     /// Without these parts: times, losses, death, costs
     #[arg(long, value_delimiter = ',')]
     skip: Vec<String>,
-    /// As many services at most
+    /// The largest number of services
     #[arg(long)]
     services: Option<usize>,
     /// Adds to the results of this file, and keeps them there

@@ -23,14 +23,14 @@ pub(crate) fn page(results: &Results) -> String {
     page += &times(results, &candidates, |reaction| Some(reaction.fib_ms));
     if let Some(floor) = Spread::of(results.floor_ms.iter().copied()) {
         page += &format!(
-            "\nThe floor of this table{MARK}: from a withdraw at the router's end of the link to the same router's FIB it took {} ms, \
-             whoever had sent it ({} withdraws). This is the router's, and no candidate can be below it.\n",
+            "\nThe floor of this table{MARK}: from a withdraw at the router's end of the link to the same router's FIB it took \
+             {} ms, for every sender ({} withdraws). This is the router's own time, and no candidate can be below it.\n",
             spread(floor),
             floor.runs
         );
     }
     page += "\n## To the wire\n\nMilliseconds from the event until the first BGP message about it is at the slower router's end \
-             of the link: what the candidate itself takes. *none*: it ended its session without a message.\n\n";
+             of the link: the time of the candidate itself. *none*: it ended its session without a message.\n\n";
     page += &times(results, &candidates, |reaction| reaction.wire_ms);
     page += &format!(
         "\n## Requests lost\n\nOf {RATE} new connections a second over three frontends, the candidate on one of them.\n\n"
@@ -50,10 +50,10 @@ fn head(results: &Results, candidates: &[Candidate]) -> String {
         "# Benchmarks\n\n\
          `make bench` wrote this page: announcer and the other ways to announce a VIP while its server is healthy, in the lab of\n\
          `lab/ecmp.clab.yml`, on the same frontend, taking turns. Each is configured as its own documents advise, with the same\n\
-         check (a GET of `/healthz` at the VIP), interval {} ms, timeout {} ms, rise {RISE}, fall {FALL}, and a hold time of 3 s; their configurations stand in\n\
-         [tests/bench/peers](../tests/bench/peers/README.md). Figures are medians, with minimum and maximum; the last column sets announcer's against the\n\
-         best of the others: *even* where one's median is within the middle half of the other's runs. †: the router decides this row. {} runs of\n\
-         each; {} of the requests lost, but for the host's death.\n\n",
+         check (a GET of `/healthz` at the VIP), interval {} ms, timeout {} ms, rise {RISE}, fall {FALL}, and a hold time of 3 s; their configurations are in\n\
+         [tests/bench/peers](../tests/bench/peers/README.md). Figures are medians, with minimum and maximum; the last column compares announcer with the\n\
+         best of the others: *even* if one's median is within the middle half of the other's runs. †: the router decides this row. {} runs of\n\
+         each; {} of the requests lost, except for the host's death.\n\n",
         FAST.interval_ms,
         FAST.timeout_ms,
         most(&|one| results.spread(one, Event::Crash, |reaction| Some(reaction.fib_ms))),
@@ -95,7 +95,7 @@ fn times(results: &Results, candidates: &[Candidate], of: fn(&Reaction) -> Optio
 
 fn losses(results: &Results, candidates: &[Candidate]) -> String {
     rows(results, candidates, Figure::Loss, |candidate, event| results.lost(candidate, event))
-        + "\nA drain and a stop are followed by the web server's polite end as soon as their command has returned.\n"
+        + "\nAfter a drain and a stop, the web server is ended gracefully, as soon as the command has returned.\n"
 }
 
 fn rows(
@@ -135,24 +135,28 @@ fn rows(
 /// Why the candidates are equal in a row, if announcer is not ahead in it.
 fn why(event: Event, figure: Figure) -> &'static str {
     match (event, figure) {
-        (Event::Crash, Figure::Time) => "what is left is the floor, the routers'",
+        (Event::Crash, Figure::Time) => "the rest is the time of the routers, which is the same for all",
         (Event::Crash, Figure::Loss) => {
-            "what the routers send to the dead server until their FIBs have followed is lost to all"
+            "until the FIBs have followed, the routers send requests to the dead server, and these are lost with every program"
         }
         (Event::Hang, Figure::Time) => {
-            "as many probes at the same interval have to fail first, whoever sends them"
+            "as many probes at the same interval have to fail first, with every program"
         }
-        (Event::Hang, Figure::Loss) => "what was accepted while as many probes had to fail is lost to all",
+        (Event::Hang, Figure::Loss) => {
+            "requests that were accepted while as many probes had to fail are lost with every program"
+        }
         (Event::Return, Figure::Time) => {
-            "as many probes at the same interval have to pass first, whoever sends them"
+            "as many probes at the same interval have to pass first, with every program"
         }
-        (Event::Start, Figure::Time) => "as many probes have to pass first, whoever sends them",
+        (Event::Start, Figure::Time) => "as many probes have to pass first, with every program",
         (Event::Return | Event::Start, Figure::Loss) => {
-            "nothing has to be lost here; what is, is lost while the routers take the next hop into their groups"
+            "requests are lost here only while the routers add the next hop to their groups"
         }
-        (Event::Stop | Event::Drain, Figure::Time) => "what is left is the floor, the routers'",
+        (Event::Stop | Event::Drain, Figure::Time) => {
+            "the rest is the time of the routers, which is the same for all"
+        }
         (Event::Stop | Event::Drain, Figure::Loss) => {
-            "nothing has to be lost here; what is, is lost while the routers take the next hop out of their groups"
+            "requests are lost here only while the routers remove the next hop from their groups"
         }
         (Event::Death, Figure::Time | Figure::Loss) => {
             "the routers' hold timer decides, which is the same for all"
@@ -184,26 +188,27 @@ fn costs(results: &Results, candidates: &[Candidate]) -> String {
         return String::new();
     }
     let mut text = format!(
-        "\n## Memory and CPU\n\nWith so many VIPs, a check each, every {} ms; all processes of a candidate counted, its BGP daemon and what \
-         it starts for a check too. One that does not keep up is not tried with more services.\n",
+        "\n## Memory and CPU\n\nWith so many VIPs, a check each, every {} ms; all processes of a candidate are counted, also \
+         its BGP daemon and the programs that it starts for a check. One that does not keep up is not tried with more \
+         services.\n",
         CALM.interval_ms
     );
     type UsageFigure = fn(&Usage) -> f64;
     let waking = results.waking_percent.map_or(String::new(), |percent| {
-        format!("; on this machine waking up that often takes {percent:.1} % of a core alone")
+        format!("; on this machine, waking up that often alone takes {percent:.1} % of a core")
     });
     let parts: [(&str, UsageFigure, String); 2] = [
         (
             "services: PSS, MiB",
             |usage| usage.pss_mib,
-            "what it keeps for its services weighs more than their daemons and loops".to_owned(),
+            "its data for the services needs more memory than their daemons and loops".to_owned(),
         ),
         (
             "services: CPU, % of a core",
             |usage| usage.cpu_percent,
             format!(
-                "announcer asks the kernel every 5 ms whether anything listens, be the services few or many: that is how it knows of a \
-                 crash at once{waking}"
+                "announcer asks the kernel every 5 ms whether a socket listens, for few and for many services, so that it \
+                 notices a crash at once{waking}"
             ),
         ),
     ];
@@ -330,7 +335,7 @@ mod tests {
         ] {
             assert!(page.lines().any(|found| found == line), "{line}\n\n{page}");
         }
-        assert!(page.contains("waking up that often takes 0.7 % of a core alone"), "{page}");
+        assert!(page.contains("waking up that often alone takes 0.7 % of a core"), "{page}");
         assert!(page.contains("it took 61 (61 to 61) ms"), "{page}");
         assert!(!page.contains("| drain | none"), "what was not measured is no row\n{page}");
     }

@@ -174,7 +174,7 @@ fn wrong(bench: &Bench, router: &dyn Router, _: &Setup) -> Result<()> {
     bench.dropped("TCPMD5Failure", before)?;
     until(PATIENCE, || {
         let status = bench.status()?;
-        ensure!(status.contains("password"), "no hint at the password\n{status}");
+        ensure!(status.contains("password"), "no hint about the password\n{status}");
         Ok(())
     })?;
     ensure!(!router.established(bench.router()?)?, "the session is up with another key");

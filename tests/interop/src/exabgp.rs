@@ -36,12 +36,12 @@ impl Router for Exabgp {
     fn cannot(&self, case: &str) -> Option<&'static str> {
         if case.starts_with("GTSM") {
             Some(
-                "it answers with TTL 64 where it listens: `outgoing-ttl` is set on the connections that it opens alone, \
-                 and announcer opens them all",
+                "it answers with TTL 64 if it listens: `outgoing-ttl` is set only on the connections that it opens, and here \
+                 announcer opens all of them",
             )
         } else if case.starts_with("the text") {
             Some(
-                "it takes any text in a Cease for a malformed message (`can not decode update message of type \"3\"`): \
+                "it treats any text in a Cease as a malformed message (`can not decode update message of type \"3\"`): \
                  its decoder formats octets with a string, an error in Python 3",
             )
         } else {

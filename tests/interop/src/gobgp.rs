@@ -20,7 +20,7 @@ impl Router for Gobgp {
 
     fn cannot(&self, case: &str) -> Option<&'static str> {
         (case == "route refresh").then_some(
-            "it never sends a ROUTE-REFRESH: `gobgp neighbor … softresetin` goes over the routes that it kept",
+            "it never sends a ROUTE-REFRESH: `gobgp neighbor … softresetin` uses the routes that it has stored",
         )
     }
 

@@ -57,7 +57,7 @@ fn part() -> Result<CaseFilter> {
     let mut part = CaseFilter::default();
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
-        let value = words.next().with_context(|| format!("`{word}` wants a name after it"))?;
+        let value = words.next().with_context(|| format!("`{word}` needs a name after it"))?;
         match word.as_str() {
             "--router" => part.router = Some(value.to_lowercase()),
             "--only" => part.only = Some(value),
@@ -76,7 +76,7 @@ fn run(bench: &Bench, part: &CaseFilter) -> Result<Matrix> {
             .filter(|case| part.only.as_deref().is_none_or(|only| case.name.contains(only)));
         matrix.rows.extend(cases.map(|case| (case.name, Vec::new())));
     }
-    ensure!(!matrix.rows.is_empty(), "no case is called so");
+    ensure!(!matrix.rows.is_empty(), "no case has this name");
     for router in router::all() {
         if part.router.as_ref().is_some_and(|name| router.name().to_lowercase() != *name) {
             continue;
@@ -111,7 +111,7 @@ fn run(bench: &Bench, part: &CaseFilter) -> Result<Matrix> {
         }
         bench.stop(router.as_ref())?;
     }
-    ensure!(!matrix.routers.is_empty(), "no router is called so");
+    ensure!(!matrix.routers.is_empty(), "no router has this name");
     Ok(matrix)
 }
 

@@ -19,8 +19,8 @@ impl Router for Openbgpd {
 
     fn cannot(&self, case: &str) -> Option<&'static str> {
         case.starts_with("MD5").then_some(
-            "it sets keys through PF_KEY, which it does not have on Linux (its log: `PF_KEY not available`): it listens \
-             without one, and the kernel drops what is signed",
+            "it sets keys through PF_KEY, which it does not have on Linux (its log: `PF_KEY not available`): it listens without \
+             a key, and the kernel drops signed packets",
         )
     }
 

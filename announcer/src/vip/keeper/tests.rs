@@ -258,7 +258,7 @@ fn each_vip_leaves_lo_settle_after_its_own_withdraw_was_acknowledged() {
             "1 want -; 1.2 ack; 9 settle 2; 9 want -; 9.1 ack",
             "9.0 remove A",
         ),
-        ("somebody else takes it away meanwhile", "A", 6, "1 want -; 1.2 ack; 3 take A", ""),
+        ("somebody else removes it meanwhile", "A", 6, "1 want -; 1.2 ack; 3 take A", ""),
         ("the kernel refuses for a while", "A", 6, "1 want -; 1.2 ack; 3 refuse; 9.5 allow", "10.2 remove A"),
         ("it was somebody else's", "A", 6, "0 strangers A; 1 want -; 1.2 ack", ""),
     ] {

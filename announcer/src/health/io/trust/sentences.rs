@@ -62,8 +62,7 @@ fn sentence(error: &Error) -> &'static str {
         | Error::UnsupportedSignatureAlgorithmForPublicKey
         | Error::UnsupportedSignatureAlgorithmForPublicKeyContext(_) => {
             "it, or one above it, is signed in a way that the TLS library does not support, perhaps with SHA-1 or by a key on \
-             P-521: \
-             make the certificate again with SHA-256"
+             P-521: make the certificate again with SHA-256"
         }
         Error::SignatureAlgorithmMismatch => {
             "it names two different signature algorithms: make the certificate again"

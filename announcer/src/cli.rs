@@ -21,7 +21,7 @@ use crate::health::io::{one_shot, trust};
 use crate::health::outcome::Outcome;
 use crate::model::ServiceName;
 
-/// Announces this host's VIPs by BGP while its own HTTP stack is healthy.
+/// Announces this host's VIPs by BGP while its own HTTP server is healthy.
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 100)]
 pub struct Arguments {

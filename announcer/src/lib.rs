@@ -1,4 +1,4 @@
-//! announcer: announces a frontend's VIPs by BGP while its own HTTP stack is healthy.
+//! announcer: announces a frontend's VIPs by BGP while its own HTTP server is healthy.
 //!
 //! Facts flow up as events (`mpsc`), decisions flow down as state (`watch`). Only files named `io.rs`, or below a folder named
 //! `io/`, use sockets, files, clocks or processes.

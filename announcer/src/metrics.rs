@@ -77,7 +77,7 @@ table! {
     CHANGES Counter "announcer_vip_changes_total" ["service", "vip"]
         "How often a VIP's standing, or the reason for it, changed"
     DRAINED Gauge "announcer_service_drained" ["service"]
-        "1 while a drain withdraws a service, its own or that of all services, else 0"
+        "1 while a drain withdraws a service (a drain of this service or of all services), else 0"
     PROBES Counter "announcer_probes_total" ["service", "vip", "check", "result", "reason"]
         "Probes that ended, by result: pass, fail, or skipped (announcer lacked a resource; counts neither as a pass nor as a failure)"
     PROBE_TIME Histogram "announcer_probe_duration_seconds" ["service", "check"]

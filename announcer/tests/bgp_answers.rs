@@ -287,7 +287,7 @@ async fn a_router_that_is_silent_in_open_confirm_is_reported_with_what_it_said()
         reason.starts_with("the peer sent its OPEN, but no KEEPALIVE that accepts ours for 4 s"),
         "{reason}"
     );
-    assert!(hint.unwrap().contains("after its OPEN"));
+    assert!(hint.unwrap().contains("after the OPEN"));
     let over = |status: &SessionReport| status.state == StateName::Idle;
     let (reason, _) = session.until_late(over).await.trouble().unwrap();
     assert!(

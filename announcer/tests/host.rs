@@ -300,7 +300,7 @@ fn somebody_elses_form_of_a_vip_is_a_warning_with_the_command_that_mends_it() {
     host.warns_no_more();
 
     host.netns.run(&format!("ip addr add {V4}/24 dev v0"));
-    host.warns("192.0.2.80/24 is on v0 too");
+    host.warns("192.0.2.80/24 is also on v0");
     host.netns.run("ip address del 192.0.2.80/24 dev v0");
     host.warns_no_more();
 }

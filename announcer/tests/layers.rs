@@ -450,7 +450,7 @@ fn each_name_is_of_one_type() {
             wrong.push(format!("`{name}` is the name of types in {}", modules.join(", ")));
         }
     }
-    assert!(wrong.is_empty(), "give each type a name of its own (docs/glossary.md):\n{}", wrong.join("\n"));
+    assert!(wrong.is_empty(), "give each type its own name (docs/glossary.md):\n{}", wrong.join("\n"));
 }
 
 #[test]

@@ -144,7 +144,7 @@ pub enum Failure {
     #[error("{0}")]
     Record(String),
     /// A daemon listens, but does not return which VIPs it holds.
-    #[error("cannot ask announcer at `{}` which VIPs it holds: {error}; `--force` goes on without asking", socket.display())]
+    #[error("cannot ask announcer at `{}` which VIPs it holds: {error}; `--force` continues without this answer", socket.display())]
     Ask {
         /// Its control socket.
         socket: PathBuf,

@@ -168,7 +168,7 @@ fn labs_are_up_side_by_side_and_a_name_is_taken_once() {
     docker(&["rm", id.trim()]);
     let refused = refused.unwrap_err().to_string();
     assert!(
-        refused.contains("by containerlab alone") && refused.contains("containerlab destroy"),
+        refused.contains("started by containerlab itself") && refused.contains("containerlab destroy"),
         "{refused}"
     );
     gone(&foreign);

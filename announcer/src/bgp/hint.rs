@@ -246,7 +246,7 @@ fn tcp(failure: &TcpFailure, clues: &Clues) -> Option<String> {
                 .into()
         }
         TcpFailure::Password(_) => "announcer does not connect without the key".into(),
-        TcpFailure::NoSource(_) => "give the interface an address of its own; a VIP is never used as the source".into(),
+        TcpFailure::NoSource(_) => "give the interface its own address; a VIP is never used as the source".into(),
         TcpFailure::NoAddress => {
             "give the interface towards the peer an address of the peer's family (`ip address`)".into()
         }

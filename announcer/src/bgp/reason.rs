@@ -12,7 +12,7 @@ use crate::bgp::open::OpenError;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DownReason {
     /// The daemon ended it, by an order.
-    #[error("we ended it: {0}")]
+    #[error("this host ended the session: {0}")]
     Stopped(Notification),
     /// The peer ended it.
     #[error("the peer sent NOTIFICATION: {0}")]

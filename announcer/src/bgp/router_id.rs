@@ -97,8 +97,8 @@ fn waits(lookups: &[(PeerName, SourceLookup)]) -> String {
     });
     let why: Vec<String> = why.collect();
     format!(
-        "no session can begin: the router id is not known ({}); write `router_id`, or give the host an IPv4 address of its own \
-         and a route to a router",
+        "no session can begin: the router id is not known ({}); write `router_id`, or give the host its own IPv4 address and a \
+         route to a router",
         why.join("; ")
     )
 }
@@ -192,8 +192,8 @@ asn = 65000
         assert_eq!(
             waits,
             "no session can begin: the router id is not known (towards r1 the kernel's source is the VIP 192.0.2.80, and its \
-             interface has no other IPv4 address; towards r2: Network is unreachable); write `router_id`, or give the host an \
-             IPv4 address of its own and a route to a router"
+             interface has no other IPv4 address; towards r2: Network is unreachable); write `router_id`, or give the host its \
+             own IPv4 address and a route to a router"
         );
     }
 }

@@ -16,11 +16,11 @@ pub(super) fn address(value: &Value<'_>) -> Result<IpAddr, ValueError> {
     }
     let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
     if let Some(Ok(alone)) = bare.map(str::parse::<Ipv6Addr>) {
-        let help = format!("write the address alone: `\"{alone}\"`");
+        let help = format!("write only the address: `\"{alone}\"`");
         return wrong(format!("`{}` has brackets", text.escape_debug()), help);
     }
     if let Ok(both) = text.parse::<SocketAddr>() {
-        let help = format!("write the address alone: `\"{}\"`", both.ip());
+        let help = format!("write only the address: `\"{}\"`", both.ip());
         return wrong(format!("`{both}` has a port"), help);
     }
     if let Some((Ok(alone), _)) =
@@ -28,11 +28,11 @@ pub(super) fn address(value: &Value<'_>) -> Result<IpAddr, ValueError> {
     {
         return wrong(
             format!("`{}` has a prefix length", text.escape_debug()),
-            format!("write the address alone: `\"{alone}\"`"),
+            format!("write only the address: `\"{alone}\"`"),
         );
     }
     if let Some((Ok(_), _)) = text.split_once('%').map(|(alone, zone)| (alone.parse::<Ipv6Addr>(), zone)) {
-        let help = "write the address alone; for a peer, add `interface = \"eth0\"`";
+        let help = "write only the address; for a peer, add `interface = \"eth0\"`";
         return wrong(format!("`{}` names an interface", text.escape_debug()), help);
     }
     let help = "write an IPv4 or IPv6 address, as in `\"192.0.2.80\"` or `\"2001:db8::80\"`";
@@ -122,7 +122,7 @@ pub(super) fn prefix(value: &Value<'_>) -> Result<IpNet, ValueError> {
     if prefix != prefix.trunc() {
         return wrong(
             format!("`{prefix}` has host bits that are not zero"),
-            format!("write the network alone: `\"{}\"`", prefix.trunc()),
+            format!("write only the network: `\"{}\"`", prefix.trunc()),
         );
     }
     usable(prefix.addr(), EXAMPLE)?;

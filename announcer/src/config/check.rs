@@ -242,7 +242,7 @@ fn free(kind: &str, taken: &BTreeSet<String>) -> String {
 pub(super) fn judge(Checks(checks): &Checks, faults: &mut Vec<Fault>) {
     unique(
         checks.iter().filter_map(|check| check.keys.name.as_ref()),
-        "give each check a name of its own",
+        "give each check its own name",
         faults,
     );
     for check in checks {

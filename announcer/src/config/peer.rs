@@ -248,7 +248,8 @@ pub(super) fn judge(peer: &Written, faults: &mut Vec<Fault>) {
         && send.get_ref() < hold.get_ref()
     {
         let message = "`send_hold_time` must be at least `hold_time`";
-        let help = format!("write `{}` or more; RFC 9687 section 6 wants twice that", span(*hold.get_ref()));
+        let help =
+            format!("write `{}` or more; RFC 9687 section 6 recommends twice that", span(*hold.get_ref()));
         faults.push(Fault::new(send.span(), message, help));
     }
 }

@@ -337,7 +337,7 @@ fn suggestion(whole: &'static Section, section: &'static Section, name: &str) ->
     let elsewhere = all.iter().find_map(|other| Some((other, other.key(name)?)));
     match (elsewhere, nearest(section, name)) {
         (Some((other, key)), _) => match key.section() {
-            Some(table) => format!("write it as a table of its own, `{}`", table.header),
+            Some(table) => format!("write it as a separate table, `{}`", table.header),
             None => format!("`{name}` belongs to `{}`", other.header),
         },
         (None, Some(key)) => format!("did you mean `{}`?", key.shown()),

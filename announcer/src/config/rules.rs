@@ -17,11 +17,11 @@ use super::{hooks, peer, service};
 /// Checks the file as a whole.
 pub(super) fn judge(file: &WrittenFile, faults: &mut Vec<Fault>) {
     let names = file.peers.iter().filter_map(|peer| peer.name.as_ref());
-    unique(names, "give each peer a name of its own", faults);
+    unique(names, "give each peer its own name", faults);
     let places: Vec<Spanned<String>> = file.peers.iter().filter_map(peer::Written::place).collect();
     unique(&places, "write one `[[peer]]` for each router", faults);
     let names = file.services.iter().filter_map(|service| service.name.as_ref());
-    unique(names, "give each service a name of its own", faults);
+    unique(names, "give each service its own name", faults);
     vips_once(file, faults);
     roles(file, faults);
     identifier(file, faults);

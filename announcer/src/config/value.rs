@@ -62,7 +62,7 @@ impl Value<'_> {
             } else {
                 a(self.found).to_owned()
             };
-            let help = format!("write `{wanted}` on a line of its own, and its keys below");
+            let help = format!("write `{wanted}` on its own line, and its keys below it");
             return ValueError {
                 message: format!("`{name}` must be written as `{wanted}`, not as {found}"),
                 help,

@@ -29,7 +29,7 @@ pub fn of(check: &CheckConfig, vip: IpAddr, outcome: &Outcome) -> Option<String>
 
 /// A server that closes a connection without an answer has usually rejected the first octets.
 fn closed(asks: FirstOctets) -> Option<String> {
-    let proxy = "if the port wants the PROXY protocol (`proxy_protocol` of nginx, `accept-proxy` of HAProxy), which announcer \
+    let proxy = "if the port requires the PROXY protocol (`proxy_protocol` of nginx, `accept-proxy` of HAProxy), which announcer \
                  does not support, check a port without it";
     Some(match asks {
         FirstOctets::PlainHttp => {
@@ -58,8 +58,8 @@ mod tests {
             (plain, hung(), "if the port uses TLS"),
             (tls, hung(), ""),
             (plain, Reason::Reset, "if the port uses TLS"),
-            (tls, Reason::Closed, "if the port wants the PROXY protocol"),
-            (tcp, Reason::Reset, "if the port wants the PROXY protocol"),
+            (tls, Reason::Closed, "if the port requires the PROXY protocol"),
+            (tcp, Reason::Reset, "if the port requires the PROXY protocol"),
             (plain, Reason::VipMissing, "`dsr-setup apply`"),
             (plain, Reason::Refused, ""),
             // Words of a kind: the check is passed to it.

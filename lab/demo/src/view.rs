@@ -273,12 +273,12 @@ impl View {
         lines.push(Line::empty());
         if whole {
             let note = [
-                "Times are from the fault or the command to the slower of the two routers: the UPDATE",
-                "at its end of the link (tcpdump), the route in its kernel (rtnetlink). A crash is known",
-                "when nothing listens any more, which the kernel is asked every few milliseconds; to come",
-                "back takes 2 probes that pass, 100 ms apart here.",
-                "Lost: refused by the dead server until then; or open while routes changed, and so",
-                "moved to another frontend, which resets what it does not know.",
+                "Times are from the fault or the command until the slower router had the UPDATE at its",
+                "end of the link (tcpdump), and the change in its kernel (rtnetlink). announcer notices a",
+                "crash when no socket listens: it asks the kernel every few milliseconds. A return needs",
+                "2 probes that pass, 100 ms apart here.",
+                "Lost: connections that the dead server refused, and connections that moved to another",
+                "frontend when the routes changed, which resets connections that it does not know.",
             ];
             lines.extend(note.map(|text| Line::of(Style::Dim, format!(" {text}"))));
             lines.push(Line::of(Style::Green, " Every step had the expected result; the lab was removed."));

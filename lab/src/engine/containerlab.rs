@@ -49,7 +49,7 @@ pub(super) fn ready(lab: &str, topology: &Topology) -> Result<EngineRecord, Erro
     ] {
         if !on_path(tool) {
             return Err(Error::Missing(format!(
-                "`{tool}` is missing ({from}), or leave out ENGINE=containerlab: `netns` needs neither"
+                "`{tool}` is missing ({from}); install it, or leave out ENGINE=containerlab: `netns` needs neither containerlab nor Docker"
             )));
         }
     }
@@ -76,7 +76,7 @@ pub(super) fn ready(lab: &str, topology: &Topology) -> Result<EngineRecord, Erro
     }
     if !containers(lab)?.is_empty() {
         return Err(Error::Missing(format!(
-            "lab `{lab}` is up already, by containerlab alone: `containerlab destroy --name {lab}` ends it, `--name OTHER` (or LAB_NAME) makes a second one"
+            "lab `{lab}` is already up, started by containerlab itself: `containerlab destroy --name {lab}` ends it, `--name OTHER` (or LAB_NAME) makes a second one"
         )));
     }
     Ok(EngineRecord::Containerlab)

@@ -70,8 +70,11 @@ const CHECKS: &[(&str, ExpectedResult)] = &[
         "http = \"https://www.example.com:9443/\"\nca_file = \"/run/ca.pem\"\nverify = \"require\"",
         Fails("the certificate is not for `www.example.com`"),
     ),
-    ("http = \"https://www.example.com/\"", Warns("signed by nobody who is trusted")),
-    ("http = \"https://www.example.com/\"\nverify = \"require\"", Fails("signed by nobody who is trusted")),
+    ("http = \"https://www.example.com/\"", Warns("chain does not end at a trusted certificate")),
+    (
+        "http = \"https://www.example.com/\"\nverify = \"require\"",
+        Fails("chain does not end at a trusted certificate"),
+    ),
     (
         "http = \"https://www.example.com/\"\nca_file = \"/run/ca.pem\"\ncert_expires_within = \"60days\"",
         Warns("the certificate ends on"),

@@ -161,7 +161,7 @@ fn a_router_that_is_off_is_tried_again_ever_slower_up_to_five_seconds() {
             12.75s TimerExpires -> Connect due 17.75s [Connect]
             12.75s TcpFails(Refused) -> Idle due 17.75s [Hangup, Failed: connection refused]
             17.75s TimerExpires -> Connect due 22.75s [Connect]
-            18s ManualStop(Cease/Administrative Shutdown) -> Idle [Hangup, Failed: we ended it: Cease/Administrative Shutdown]
+            18s ManualStop(Cease/Administrative Shutdown) -> Idle [Hangup, Failed: this host ended the session: Cease/Administrative Shutdown]
             30s TimerExpires -> Idle []
         "#]],
     );
@@ -272,7 +272,7 @@ fn no_open_and_a_notification_each_end_a_try() {
             243s TimerExpires -> Connect due 248s [Connect]
             243s TcpConnected -> OpenSent due 258s [Send(Open)]
             243s BGPOpen -> OpenConfirm due 246s [Send(Keepalive)]
-            243.1s ManualStop(Cease/Administrative Shutdown ("bye")) -> Idle [Send(Cease/Administrative Shutdown ("bye") [03, 62, 79, 65]), Hangup, Failed: we ended it: Cease/Administrative Shutdown ("bye")]
+            243.1s ManualStop(Cease/Administrative Shutdown ("bye")) -> Idle [Send(Cease/Administrative Shutdown ("bye") [03, 62, 79, 65]), Hangup, Failed: this host ended the session: Cease/Administrative Shutdown ("bye")]
         "#]],
     );
 }

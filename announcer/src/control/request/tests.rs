@@ -150,5 +150,5 @@ fn a_wait_says_what_is_missing() {
         message(WaitResult::TimeIsUp(vec!["r1".into(), "r2".into()])),
         "drained, but not acknowledged by r1, r2 in time"
     );
-    assert!(message(WaitResult::TimeIsUp(vec![])).contains("allow more than `settle`, 1s"));
+    assert!(message(WaitResult::TimeIsUp(vec![])).contains("set `--timeout` to more than `settle`, 1s"));
 }

@@ -343,7 +343,8 @@ async fn a_certificate_that_the_library_cannot_read_fails_a_probe_with_require_a
     let of_another_key = ours.sign(&["www.example.com"], (1, 90)).chain.remove(0);
     let old = "the certificate is not valid: it is not of X.509 version 3";
     let garbage = "the certificate is not valid: it, or one above it, is malformed";
-    let unproven = "the certificate is not valid: the server did not prove that it has its key";
+    let unproven =
+        "the certificate is not valid: the server did not prove that it has the key of its certificate";
     for versions in [EACH, OLD] {
         for (certificate, wrong) in [
             (version_1.clone(), old),
@@ -405,7 +406,9 @@ async fn a_certificate_that_is_in_the_ca_file_itself_is_trusted() {
     let (port, _seen) = server(of_authority.acceptor(&[], EACH)).await;
     let text = text_of(&probe(port, name, &lines).await);
     assert!(
-        text.starts_with("fail: the certificate is not valid: it is one of an authority (CA:TRUE)"),
+        text.starts_with(
+            "fail: the certificate is not valid: it is the certificate of an authority (CA:TRUE)"
+        ),
         "{text}"
     );
 }

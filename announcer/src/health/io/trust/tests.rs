@@ -116,8 +116,8 @@ async fn what_takes_the_place_of_a_ca_file_costs_those_who_are_not_trusted_yet()
     let judge_before = judge(&lines).await;
     for change in [into_fifo as fn(&str), |path| std::fs::remove_file(path).unwrap()] {
         change(ours.path());
-        assert_eq!(said(&judge_before, &wrong).await, UNTRUSTED, "those read last count");
-        assert_eq!(said(&judge_before, &good).await, "good", "those read last count");
+        assert_eq!(said(&judge_before, &wrong).await, UNTRUSTED, "those that were read last stay in use");
+        assert_eq!(said(&judge_before, &good).await, "good", "those that were read last stay in use");
         let _ = std::fs::remove_file(ours.path()); // the second change has removed it
         std::fs::write(ours.path(), ours.issuer.pem()).unwrap();
     }

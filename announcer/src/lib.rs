@@ -31,6 +31,8 @@ pub mod hook;
 pub mod memory;
 pub mod metrics;
 pub mod model;
+#[cfg(test)]
+mod own_process;
 pub mod program;
 pub mod rib;
 pub mod vip;

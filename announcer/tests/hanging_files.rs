@@ -16,8 +16,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use announcer::control::api::{Request, Response, Status};
+use announcer::control::api::{Request, Response, Scope, Status};
 use nix::sys::fanotify::{EventFFlags, Fanotify, InitFlags, MarkFlags, MaskFlags};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::Mode;
 use nix::unistd::Pid;
@@ -198,12 +199,25 @@ fn poke(folder: &Path, request: &Request) -> UnixStream {
     stream
 }
 
+/// Reads the metrics, which have to arrive at once.
+fn scrape() {
+    let mut stream = TcpStream::connect("127.0.0.1:9179").unwrap();
+    stream.set_read_timeout(Some(AT_ONCE)).unwrap();
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("metrics come at once");
+    assert!(answer.contains("announcer_vip_standing{"), "{answer}");
+}
+
 fn ip(line: &str) {
     assert!(Command::new("ip").args(line.split(' ')).status().unwrap().success(), "ip {line}");
 }
 
 fn each_file_hangs() {
     nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
+    // Each of 1,500 clients needs a descriptor.
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    setrlimit(Resource::RLIMIT_NOFILE, most, most).unwrap();
     for line in [
         "link set lo up",
         "link add fe type veth peer name router",
@@ -228,7 +242,7 @@ fn each_file_hangs() {
     std::fs::write(at("ca.pem"), authority.cert.pem()).unwrap();
     let config = at("announcer.toml");
     let text = format!(
-        "[bgp]\nasn = 65001\nrouter_id = \"10.0.1.11\"\nsettle = \"0s\"\n\
+        "[bgp]\nasn = 65001\nrouter_id = \"10.0.1.11\"\nsettle = \"0s\"\n[metrics]\nlisten = \"127.0.0.1:9179\"\n\
          [[peer]]\nname = \"r1\"\naddress = \"10.9.9.1\"\nport = 1179\nasn = 65000\nhold_time = \"3s\"\nfamilies = [\"ipv4\"]\n\
          [[peer]]\nname = \"r2\"\naddress = \"10.9.9.2\"\nasn = 65000\npassword_file = \"{key}\"\n\
          [[service]]\nname = \"www\"\nvips = [\"192.0.2.80\"]\nflap_damping = false\n[[service.check]]\ntcp = 8080\ninterval = \"100ms\"\n\
@@ -280,7 +294,7 @@ fn each_file_hangs() {
             // Starts everything that reads a file, without waiting for it.
             let asked = [
                 poke(folder, &Request::Reload { force: false }),
-                poke(folder, &Request::Recheck { what: announcer::control::api::Scope::All }),
+                poke(folder, &Request::Recheck { what: Scope::All }),
             ];
             kill(Pid::from_raw(i32::try_from(daemon.0.id()).unwrap()), Signal::SIGHUP).unwrap();
             if file == "state/dsr-setup.json" {
@@ -302,8 +316,25 @@ fn each_file_hangs() {
         }
     }
 
+    // W8: a scrape reads no file of its own, so no number of them costs the others their access to files.
+    let hanging = Hang::by_open(&config);
+    for _ in 0..512 {
+        scrape();
+    }
+    assert!(is_announced(&status(folder), "file"));
+    let drain = Request::Drain {
+        what: Scope::Services(vec!["file".to_owned()]),
+        reason: None,
+        by: None,
+        wait_ms: None,
+    };
+    let drained = poke(folder, &drain);
+    until_status(folder, AT_ONCE, "a drain", |status| !is_announced(status, "file"));
+    drop(drained);
+    hanging.end();
+
     // W25: clients that send half a request, and wait.
-    let slow: Vec<UnixStream> = (0..600)
+    let slow: Vec<UnixStream> = (0..1_500)
         .map(|_| {
             let mut stream = UnixStream::connect(at("run/socket")).unwrap();
             let _ = stream.write_all(b"{\"request\":"); // it may already be disconnected

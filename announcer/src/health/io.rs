@@ -9,8 +9,6 @@ pub mod file;
 pub mod http;
 pub mod listener;
 pub mod one_shot;
-#[cfg(test)]
-mod own_process;
 pub mod probe;
 pub mod prober;
 mod result;

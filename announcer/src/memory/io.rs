@@ -51,8 +51,15 @@ fn trim() {}
 mod tests {
     use super::*;
 
+    #[test]
+    fn what_was_freed_is_given_back() {
+        // The memory of other tests would be counted too.
+        crate::own_process::in_own_process("memory::io::tests::alone_with_much_memory", "");
+    }
+
     #[tokio::test(start_paused = true)]
-    async fn what_was_freed_is_given_back() {
+    #[ignore = "runs alone"]
+    async fn alone_with_much_memory() {
         let resident = || {
             let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
             statm.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096

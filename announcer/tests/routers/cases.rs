@@ -201,7 +201,7 @@ pub(crate) const CASES: &[Case] = &[
     },
     Case {
         name: "a route of type prohibit",
-        before: "ip -n $(ip netns list | grep -o 'hints-[0-9]*-fe' | head -1) route replace prohibit 10.9.77.1",
+        before: "@fe ip route replace prohibit 10.9.77.1",
         ours: "[[peer]]\nname = \"r\"\naddress = \"10.9.77.1\"\nasn = 65000\n",
         reason: &["no route to the peer"],
         hint: &["`ip route get`"],

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::files::io::Files;
-use crate::health::io::own_process::in_own_process;
+use crate::own_process::in_own_process;
 use crate::program::{MOST_LINGERING, in_passwd, io};
 
 const TIMEOUT: Duration = Duration::from_secs(10);

@@ -10,8 +10,8 @@ use super::*;
 use crate::config::ProbeConfig;
 use crate::config::tests::a_check;
 use crate::files::io::Files;
-use crate::health::io::own_process::in_own_process;
 use crate::health::outcome::Shortage;
+use crate::own_process::in_own_process;
 
 mod early;
 mod secure;

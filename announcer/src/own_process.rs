@@ -5,7 +5,7 @@
 use std::process::Command;
 
 /// Runs an ignored test of this crate, given by its full name, in a separate process that a shell starts.
-pub(super) fn in_own_process(test: &str, shell: &str) {
+pub(crate) fn in_own_process(test: &str, shell: &str) {
     let run = Command::new("sh")
         .args(["-c", &format!("{shell} exec \"$0\" --exact --ignored {test}")])
         .arg(std::env::current_exe().unwrap())

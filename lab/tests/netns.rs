@@ -73,7 +73,8 @@ fn gone(name: &str, namespaces: &BTreeSet<PathBuf>) {
             })
             .collect()
     };
-    let ended = until(Duration::from_secs(5), || {
+    // Another `up` on the machine may be the one that ends an abandoned lab, so this is longer than ending one takes.
+    let ended = until(Duration::from_secs(30), || {
         let left = left();
         if left.is_empty() { Ok(()) } else { Err(left) }
     });

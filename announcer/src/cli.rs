@@ -307,7 +307,8 @@ fn run(options: Options, log: &str) -> Result<(), CommandError> {
         warn!(config = %options.config.display(), line = error.line, error = error.message, help = error.help,
             "certificates cannot be verified, the check fails");
     }
-    daemon::run(options, config).map_err(no)
+    // With its causes: the outermost sentence of an `anyhow` error does not say why.
+    daemon::run(options, config).map_err(|error| no(format!("{error:#}")))
 }
 
 fn usage(error: impl std::fmt::Display) -> CommandError {

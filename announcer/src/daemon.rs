@@ -97,7 +97,8 @@ pub fn run(options: Options, config: Config) -> anyhow::Result<()> {
     limits::keep_capabilities(); // before a second thread exists, which would have its own
     limits::raise_files(&config);
     // One thread: probes, sessions and decisions together need a few percent of a core.
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.context("cannot wait for sockets and timers")?;
     let ended = runtime.block_on(serve(options, Arc::new(config)));
     runtime.shutdown_background(); // a file system that hangs must not delay the end
     ended
@@ -105,7 +106,7 @@ pub fn run(options: Options, config: Config) -> anyhow::Result<()> {
 
 async fn serve(options: Options, config: Arc<Config>) -> anyhow::Result<()> {
     let (started, files) = (Instant::now(), Files::new());
-    let mut signals = Signals::new()?;
+    let mut signals = Signals::new().context("cannot handle signals")?;
     let socket = Arc::new(Socket::bind(&files, &options.socket).await?);
     let drain_dir = drain::io::directory(&options.state_dir);
     let drains = files.run(&drain_dir, drain::io::read).await;

@@ -6,12 +6,16 @@
 #[path = "../../dsr-setup/tests/common/mod.rs"]
 mod common;
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use announcer::control::api::Status;
 use common::{Netns, is_root, text};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use tempfile::TempDir;
 use until::until;
 
@@ -98,6 +102,13 @@ impl Host {
                 .unwrap(),
         );
         self.wait("announced", |host| host.status().is_some_and(|status| is_announced(&status)));
+    }
+
+    /// Stops the daemon by SIGTERM.
+    fn stop(&mut self) {
+        let mut daemon = self.daemon.take().unwrap();
+        kill(Pid::from_raw(i32::try_from(daemon.id()).unwrap()), Signal::SIGTERM).unwrap();
+        assert!(daemon.wait().unwrap().success(), "{}", self.log());
     }
 
     fn status(&self) -> Option<Status> {
@@ -329,4 +340,39 @@ fn a_vip_of_an_older_configuration_leaves_after_the_start() {
     host.wait("without it", |host| !host.holds(V6));
     assert!(start.elapsed() >= Duration::from_secs(1), "{:?}", start.elapsed());
     assert!(host.holds(V4) && host.holds("192.0.2.99"));
+}
+
+/// Case H7: the reason is in the warning while the daemon runs, and in the error of a start.
+#[test]
+fn a_drain_folder_that_cannot_be_read_is_reported_with_its_reason_also_at_a_restart() {
+    let Some(mut host) = started() else { return };
+    let folder = host.state_dir().join("drain");
+    std::fs::rename(&folder, host.state_dir().join("drain.old")).unwrap();
+    std::fs::write(&folder, "").unwrap();
+    host.wait("warned of", |host| {
+        host.warnings().iter().any(|warning| {
+            warning.starts_with("the drain folder cannot be read: ")
+                && warning.contains("; drained services stay drained")
+        })
+    });
+    host.stays_announced(Duration::from_secs(1));
+    host.stop();
+
+    // A file in place of the folder, and a folder that the daemon may not read.
+    let config = host.config();
+    let run = |wrapper: &[&str]| {
+        let line = [wrapper, &["timeout", "20", env!("CARGO_BIN_EXE_announcer"), "run", "--config"]].concat();
+        let mut command = host.netns.command(&line);
+        command.arg(&config).arg("--socket").arg(host.dir.path().join("socket"));
+        let output = command.arg("--state-dir").arg(host.state_dir()).output().unwrap();
+        (output.status.code(), text(&output.stderr))
+    };
+    let error = |why: &str| format!("error: cannot read the drains in `{}`: {why}\n", folder.display());
+    assert_eq!(run(&[]), (Some(1), error("File exists")));
+
+    std::fs::remove_file(&folder).unwrap();
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::set_permissions(&folder, Permissions::from_mode(0o000)).unwrap();
+    let as_any_user = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search"];
+    assert_eq!(run(&as_any_user), (Some(1), error("Permission denied")));
 }

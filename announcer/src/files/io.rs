@@ -47,12 +47,13 @@ pub fn warnings(hanging: &HangingPaths, now: Instant) -> Vec<String> {
     hanging.iter().map(sentence).collect()
 }
 
-/// Why a request failed. Each `Display` is the rest of a sentence that begins with the file's name.
+/// Why a request failed. Each `Display` is the rest of a sentence that begins with the file's name. It is complete, so there is no
+/// `source`, which would be printed a second time.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
     /// The system refused it.
     #[error("{}", sentence(.0))]
-    Io(#[from] io::Error),
+    Io(io::Error),
     /// There was no answer within the time limit.
     #[error("there is no answer from the file system within {}", humantime::format_duration(*.0))]
     Hangs(Duration),
@@ -71,6 +72,12 @@ pub enum FileError {
     /// It is not UTF-8.
     #[error("the file is not UTF-8 text")]
     NotText,
+}
+
+impl From<io::Error> for FileError {
+    fn from(error: io::Error) -> Self {
+        FileError::Io(error)
+    }
 }
 
 impl FileError {

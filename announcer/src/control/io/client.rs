@@ -23,12 +23,12 @@ pub enum ClientError {
     #[error("no permission to use `{0}`: become root or a member of group `announcer`")]
     Forbidden(String),
     /// The connection failed.
-    #[error("announcer did not answer at `{path}`: {source}")]
+    #[error("announcer did not answer at `{path}`: {error}")]
     Broken {
         /// The socket.
         path: String,
         /// The error of the system.
-        source: io::Error,
+        error: io::Error,
     },
 }
 
@@ -38,7 +38,7 @@ pub enum ClientError {
 /// When there is no answer, or when it cannot be read.
 pub fn ask(socket: &Path, request: &Request, patience: Duration) -> Result<Response, ClientError> {
     let path = || socket.display().to_string();
-    let broken = |source: io::Error| ClientError::Broken { path: path(), source };
+    let broken = |error: io::Error| ClientError::Broken { path: path(), error };
     #[allow(clippy::wildcard_enum_match_arm)] // the system has many words for it
     let mut stream = UnixStream::connect(socket).map_err(|e| match e.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => ClientError::NotRunning(path()),

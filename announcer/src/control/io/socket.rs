@@ -36,12 +36,12 @@ pub enum BindError {
         lock: String,
     },
     /// The lock or the socket could not be made.
-    #[error("cannot make the control socket `{path}`: {source}")]
+    #[error("cannot make the control socket `{path}`: {error}")]
     Io {
         /// Its path.
         path: String,
         /// The error of the system.
-        source: FileError,
+        error: FileError,
     },
 }
 
@@ -52,7 +52,7 @@ impl Socket {
     /// # Errors
     /// When another daemon runs, or when the file system returns an error.
     pub async fn bind(files: &Files, path: &Path) -> Result<Socket, BindError> {
-        let failed = |source: FileError| BindError::Io { path: path.display().to_string(), source };
+        let failed = |error: FileError| BindError::Io { path: path.display().to_string(), error };
         let group = files.read_text(Path::new("/etc/group"), LONGEST_IDS).await.ok();
         let group = group.and_then(|text| id_of(&text, GROUP));
         let bound = files.run(path, move |path| Ok(bind(path, group))).await.map_err(failed)?;

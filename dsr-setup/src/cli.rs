@@ -11,11 +11,15 @@ use clap::{Args, Parser, Subcommand};
 use crate::STATE_DIR;
 use crate::config::{self, ConfigError};
 use crate::io::announcer::{self, AskError};
+use crate::io::regular::{self, FileError};
 use crate::io::units;
 use crate::io::{self as host, Error, Host, StepResult};
 use crate::plan::{DesiredState, HostState, Owner, Step, in_use, plan};
 use crate::units::{UNITS, Unit};
 use crate::warning::{self, Warning};
+
+/// The longest configuration, in octets: about 100,000 services.
+const LONGEST_CONFIG: u64 = 64 * 1024 * 1024;
 
 /// Sets up a frontend for VIPs whose packets a router sends to it directly (DSR): the VIPs on lo, and ARP settings
 /// so that the host does not answer for them (arp_ignore = 1, arp_announce = 2).
@@ -35,12 +39,15 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Print the steps that `apply` would do, and exit with 1 if there are any, else with 0
+    ///
+    /// A configuration without a VIP is allowed: then there are no steps.
     Plan(VipSource),
 
     /// Do these steps, and print each when it is done; print nothing if there are none
     ///
     /// Stops at the first step that fails; the steps before it stay done, and another `apply` continues from there.
-    /// Needs CAP_NET_ADMIN if there are steps to do. Never removes a VIP.
+    /// Needs CAP_NET_ADMIN if there are steps to do. Never removes a VIP. A configuration without a VIP is allowed: then there is
+    /// nothing to do.
     Apply(VipSource),
 
     /// Undo what `apply` and the announcer daemon did here, and nothing else
@@ -104,8 +111,8 @@ pub enum Failure {
     ConfigFile {
         /// The path of the file.
         path: PathBuf,
-        /// The error of the system.
-        error: io::Error,
+        /// Why.
+        error: FileError,
     },
     /// The configuration is wrong.
     #[error("{0}")]
@@ -171,11 +178,12 @@ impl Failure {
 }
 
 /// What to do about a configuration file that does not exist.
-fn hint(error: &io::Error) -> &'static str {
-    if error.kind() == io::ErrorKind::NotFound {
-        "; name another file with `--config`, or VIPs with `--vip`"
-    } else {
-        ""
+fn hint(error: &FileError) -> &'static str {
+    match error {
+        FileError::Io(error) if error.kind() == io::ErrorKind::NotFound => {
+            "; name another file with `--config`, or VIPs with `--vip`"
+        }
+        FileError::Io(_) | FileError::NotRegular | FileError::TooLarge(_) => "",
     }
 }
 
@@ -201,7 +209,7 @@ pub async fn run(cli: Cli) -> Result<ExitCode, Failure> {
     tokio::spawn(connection);
     match cli.command {
         Command::Plan(source) => {
-            let vips = source.vips()?;
+            let Some(vips) = source.vips()? else { return Ok(ExitCode::SUCCESS) };
             let observed = observe(&host).await?;
             let steps = plan(&observed, &DesiredState::Present(vips.clone()));
             steps.iter().for_each(say);
@@ -209,7 +217,7 @@ pub async fn run(cli: Cli) -> Result<ExitCode, Failure> {
             Ok(ExitCode::from(u8::from(!steps.is_empty())))
         }
         Command::Apply(source) => {
-            let vips = source.vips()?;
+            let Some(vips) = source.vips()? else { return Ok(ExitCode::SUCCESS) };
             let observed = observe(&host).await?;
             warn(&observed, &vips);
             carry_out(&host, plan(&observed, &DesiredState::Present(vips))).await
@@ -259,16 +267,25 @@ impl Order {
 }
 
 impl VipSource {
-    /// The VIPs of the command line, otherwise those of the configuration file.
-    fn vips(self) -> Result<BTreeSet<IpAddr>, Failure> {
+    /// The VIPs of the command line, otherwise those of the configuration file. If the file names none, which is allowed, it prints
+    /// this, and there is nothing to do.
+    fn vips(self) -> Result<Option<BTreeSet<IpAddr>>, Failure> {
         if !self.vips.is_empty() {
-            return Ok(self.vips.into_iter().collect());
+            return Ok(Some(self.vips.into_iter().collect()));
         }
         let path = self.config;
-        match std::fs::read_to_string(&path) {
-            Ok(text) => Ok(config::vips(&path.display().to_string(), &text)?),
-            Err(error) => Err(Failure::ConfigFile { path, error }),
+        let octets = match regular::read(&path, LONGEST_CONFIG) {
+            Ok(octets) => octets,
+            Err(error) => return Err(Failure::ConfigFile { path, error }),
+        };
+        let name = path.display().to_string();
+        let vips = config::vips(&name, &config::decode(&name, octets)?)?;
+        if vips.is_empty() {
+            eprintln!(
+                "warning: `{name}` names no VIP: there is nothing to do; add a `[[service]]` with `vips`"
+            );
         }
+        Ok(Some(vips).filter(|vips| !vips.is_empty()))
     }
 }
 

@@ -9,6 +9,8 @@ use std::ops::Range;
 use serde::Deserialize;
 use toml::Spanned;
 
+use crate::encoding::{self, EncodingFault};
+
 /// Reads one VIP: a unicast address that other hosts can reach.
 pub fn vip(text: &str) -> Result<IpAddr, VipError> {
     let vip: IpAddr = text.parse().map_err(|_| VipError::NoAddress)?;
@@ -27,7 +29,22 @@ pub fn vip(text: &str) -> Result<IpAddr, VipError> {
     kind.map_or(Ok(vip), |kind| Err(VipError::Kind(kind)))
 }
 
-/// Every VIP of every service in `text`, which is announcer's configuration; messages call it `name`.
+/// The text of announcer's configuration; messages call it `name`.
+///
+/// # Errors
+/// Each place that is not UTF-8, with its line, column and octet.
+pub fn decode(name: &str, octets: Vec<u8>) -> Result<String, ConfigError> {
+    encoding::decode(octets).map_err(|error| {
+        let line = |fault: EncodingFault| {
+            let place = at(name, &error.text, Some(fault.span));
+            format!("{place}: {}; {}", fault.message, fault.help)
+        };
+        ConfigError(error.faults.into_iter().map(line).collect())
+    })
+}
+
+/// Every VIP of every service in `text`, which is announcer's configuration; messages call it `name`. There may be none: then
+/// announcer announces nothing.
 ///
 /// # Errors
 /// All mistakes at once, each with its line and column.
@@ -44,9 +61,6 @@ pub fn vips(name: &str, text: &str) -> Result<BTreeSet<IpAddr>, ConfigError> {
                 errors.push(format!("{place}: `{}` {error}", written.get_ref()));
             }
         }
-    }
-    if errors.is_empty() && vips.is_empty() {
-        errors.push(format!("{name}: names no VIP; write `[[service]]` with `vips = [\"192.0.2.80\"]`"));
     }
     if errors.is_empty() { Ok(vips) } else { Err(ConfigError(errors)) }
 }
@@ -122,9 +136,29 @@ mod tests {
         }
     }
 
+    // H16.
     #[test]
-    fn a_configuration_without_a_vip_is_an_error() {
-        assert!(vips("a.toml", "[bgp]\n").unwrap_err().to_string().starts_with("a.toml: names no VIP"));
+    fn a_configuration_without_a_vip_is_allowed() {
+        for text in ["", "[bgp]\n", "[[service]]\nname = \"www\"\n"] {
+            assert_eq!(vips("a.toml", text).unwrap(), BTreeSet::new(), "{text}");
+        }
+    }
+
+    // H18.
+    #[test]
+    fn a_file_that_is_no_utf_8_is_reported_with_line_column_and_octet() {
+        let error = |octets: &[u8]| decode("a.toml", octets.to_vec()).unwrap_err().to_string();
+        assert_eq!(decode("a.toml", b"[bgp] # f\xc3\xbcr\n".to_vec()).unwrap(), "[bgp] # f\u{fc}r\n");
+        assert_eq!(
+            error(b"[bgp]\nasn = 1 # f\xfcr\n\xa0x = 1\n"),
+            "a.toml:2:12: octet 0xfc is not UTF-8; in Latin-1 it is `\u{fc}`: save the file as UTF-8; \
+             `iconv -f ISO-8859-1 -t UTF-8` converts it\n\
+             a.toml:3:1: octet 0xa0 is not UTF-8; in Latin-1 it is a no-break space: write a plain space"
+        );
+        assert_eq!(
+            error(b"\xff\xfe[\0b\0"),
+            "a.toml:1:1: octet 0xff: this file is UTF-16; save it as UTF-8; `iconv -f UTF-16 -t UTF-8` converts it"
+        );
     }
 
     #[test]

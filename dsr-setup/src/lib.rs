@@ -7,16 +7,17 @@
 //!
 //! ```text
 //! main, cli          the program: plan, apply, remove, order
-//! io                 observe the host, carry out one step       io/{vips,events,sysctl,store,announcer,units}
+//! io                 observe the host, carry out one step       io/{vips,events,sysctl,store,announcer,units,regular}
 //! plan               pure: observed, desired -> steps       warning   pure: what harms a host beside that
 //! record             pure: the state file's text                config, answer   pure: texts that name VIPs
-//! units              pure: the order of systemd's units
+//! units              pure: the order of systemd's units         encoding   pure: octets as text
 //! ```
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod answer;
 pub mod cli;
 pub mod config;
+pub mod encoding;
 pub mod io;
 pub mod plan;
 pub mod record;

@@ -316,6 +316,72 @@ fn the_vips_come_from_the_configuration() {
     }
 }
 
+/// Cases H16, H18 and W7: dsr-setup.service runs before the network, so a file that never answers would stop a boot.
+#[test]
+fn a_configuration_that_cannot_be_read_is_refused_at_once_and_one_without_vips_is_allowed() {
+    use std::os::unix::fs::symlink;
+    if !is_root() {
+        return;
+    }
+    let host = Host::new();
+    let config = host.dir.path().join("announcer.toml");
+    let run =
+        |command: &str| host.wrapped(&["timeout", "10"], &[command, "--config", config.to_str().unwrap()]);
+    for kind in ["a FIFO", "a folder", "a device", "a large file", "UTF-16", "Latin-1"] {
+        let why = match kind {
+            "a FIFO" => {
+                nix::unistd::mkfifo(&config, nix::sys::stat::Mode::from_bits_truncate(0o644)).unwrap();
+                "it is not a regular file\n"
+            }
+            "a folder" => {
+                std::fs::create_dir(&config).unwrap();
+                "it is not a regular file\n"
+            }
+            "a device" => {
+                symlink("/dev/zero", &config).unwrap();
+                "it is not a regular file\n"
+            }
+            "a large file" => {
+                std::fs::File::create(&config).unwrap().set_len(64 * 1024 * 1024 + 1).unwrap();
+                "the file is larger than 67108864 octets\n"
+            }
+            "UTF-16" => {
+                std::fs::write(&config, b"\xff\xfe[\0b\0g\0p\0]\0").unwrap();
+                ":1:1: octet 0xff: this file is UTF-16; "
+            }
+            _ => {
+                std::fs::write(&config, b"[bgp]\n# f\xfcr\n").unwrap();
+                ":2:4: octet 0xfc is not UTF-8; in Latin-1 it is `\u{fc}`: "
+            }
+        };
+        let want = match why.strip_prefix(':') {
+            Some(_) => format!("error: {}{why}", config.display()),
+            None => format!("error: cannot read `{}`: {why}", config.display()),
+        };
+        for command in ["plan", "apply"] {
+            let (code, stdout, stderr) = run(command);
+            assert_eq!((code, stdout.as_str()), (2, ""), "{kind}: {stderr}");
+            assert!(stderr.starts_with(&want), "{kind}: {stderr}");
+        }
+        if config.is_dir() {
+            std::fs::remove_dir(&config).unwrap()
+        } else {
+            std::fs::remove_file(&config).unwrap()
+        }
+    }
+    for text in ["[bgp]\nasn = 65001\n", "[[service]]\nname = \"www\"\nvips = []\n"] {
+        std::fs::write(&config, text).unwrap();
+        for command in ["plan", "apply"] {
+            let warning = format!(
+                "warning: `{}` names no VIP: there is nothing to do; add a `[[service]]` with `vips`\n",
+                config.display()
+            );
+            assert_eq!(run(command), (0, String::new(), warning), "{command} {text}");
+        }
+        assert_eq!(host.netns.sysctl("all/arp_ignore"), "0");
+    }
+}
+
 /// Cases W1 and W2: if the state file is broken, of another version or missing, changes cannot be undone, but nothing else fails.
 #[test]
 fn a_state_file_that_cannot_be_used_is_a_warning_and_the_vips_are_put_on_lo() {

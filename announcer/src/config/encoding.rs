@@ -1,6 +1,8 @@
-//! Decodes the octets of a file as text, and reports octets that are not text.
+//! Decodes the octets of a file as text, and reports octets that are not text as errors of the configuration.
 //!
 //! Pure.
+
+use dsr_setup::encoding::{self, EncodingError};
 
 use super::error::{ConfigErrors, Fault};
 
@@ -10,47 +12,10 @@ use super::error::{ConfigErrors, Fault};
 ///
 /// Each place that is not UTF-8, with its octet. A UTF-16 file is reported once.
 pub fn decode(name: &str, octets: Vec<u8>) -> Result<String, ConfigErrors> {
-    let wide = match octets.as_slice() {
-        [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => true,
-        // Without a byte order mark: every other octet of a text in ASCII is zero.
-        [first, 0, _, 0, ..] | [0, first, 0, _, ..] => first.is_ascii(),
-        _ => false,
-    };
-    if wide {
-        let octet = octets.first().copied().unwrap_or_default();
-        let message = format!("octet 0x{octet:02x}: this file is UTF-16");
-        let fault = Fault::new(0..0, message, "save it as UTF-8; `iconv -f UTF-16 -t UTF-8` converts it");
-        return Err(ConfigErrors::new(name, "", vec![fault]));
-    }
-    let octets = match String::from_utf8(octets) {
-        Ok(text) => return Ok(text),
-        Err(error) => error.into_bytes(),
-    };
-    let (mut text, mut faults) = (String::new(), Vec::new());
-    for chunk in octets.utf8_chunks() {
-        text.push_str(chunk.valid());
-        let Some(octet) = chunk.invalid().first() else { continue };
-        let message = format!("octet 0x{octet:02x} is not UTF-8");
-        let help = match char::from(*octet) {
-            c if c.is_alphanumeric() => {
-                format!(
-                    "in Latin-1 it is `{c}`: save the file as UTF-8; `iconv -f ISO-8859-1 -t UTF-8` converts it"
-                )
-            }
-            '\u{a0}' => "in Latin-1 it is a no-break space: write a plain space".to_owned(),
-            _ => "save the file as UTF-8".to_owned(),
-        };
-        let start = text.len();
-        text.push(char::REPLACEMENT_CHARACTER);
-        faults.push(Fault::new(start..text.len(), message, help));
-    }
-    let without_mark = text.strip_prefix('\u{feff}');
-    if without_mark.is_some() {
-        for fault in &mut faults {
-            fault.span = fault.span.start - 3..fault.span.end - 3; // the shown text does not have the mark
-        }
-    }
-    Err(ConfigErrors::new(name, without_mark.unwrap_or(&text), faults))
+    encoding::decode(octets).map_err(|EncodingError { text, faults }| {
+        let faults = faults.into_iter().map(|fault| Fault::new(fault.span, fault.message, fault.help));
+        ConfigErrors::new(name, &text, faults.collect())
+    })
 }
 
 #[cfg(test)]

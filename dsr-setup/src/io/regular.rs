@@ -1,0 +1,37 @@
+//! Reads and creates regular files.
+//!
+//! Touches the file system, and blocks. Neither a FIFO nor a device is ever read or written, because they could block for ever.
+
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Read};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+/// Why a file was not read. Each `Display` is the rest of a sentence that begins with the file's name.
+#[derive(Debug, thiserror::Error)]
+pub enum FileError {
+    /// The system refused it.
+    #[error("{0}")]
+    Io(io::Error),
+    /// It is a directory, a FIFO, a socket or a device.
+    #[error("it is not a regular file")]
+    NotRegular,
+    /// It is larger than the caller's limit.
+    #[error("the file is larger than {0} octets")]
+    TooLarge(u64),
+}
+
+/// Reads a regular file of at most `most` octets.
+///
+/// # Errors
+/// See [`FileError`].
+pub fn read(path: &Path, most: u64) -> Result<Vec<u8>, FileError> {
+    // This also opens a FIFO without a writer, which is then refused.
+    let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(FileError::Io)?;
+    if !file.metadata().map_err(FileError::Io)?.is_file() {
+        return Err(FileError::NotRegular);
+    }
+    let mut octets = Vec::new();
+    file.take(most.saturating_add(1)).read_to_end(&mut octets).map_err(FileError::Io)?;
+    if octets.len() as u64 > most { Err(FileError::TooLarge(most)) } else { Ok(octets) }
+}

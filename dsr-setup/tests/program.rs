@@ -483,6 +483,42 @@ fn the_state_file_belongs_to_whom_its_folder_belongs_and_can_be_read() {
     assert!(!half.exists());
 }
 
+/// Cases W2 and W7: whatever has the name of a file that is written.
+#[test]
+fn neither_a_fifo_nor_a_link_is_written_through() {
+    use std::os::unix::fs::symlink;
+    let dir = TempDir::new().unwrap();
+    let other = dir.path().join("other");
+    std::fs::write(&other, "as it was").unwrap();
+    let put = |kind: &str, path: &Path| match kind {
+        "a FIFO" => nix::unistd::mkfifo(path, nix::sys::stat::Mode::from_bits_truncate(0o644)).unwrap(),
+        _ => symlink(&other, path).unwrap(),
+    };
+    let units = dir.path().join("units");
+    let drop_in = units.join("shop.service.d/announcer.conf");
+    std::fs::create_dir_all(drop_in.parent().unwrap()).unwrap();
+    for kind in ["a FIFO", "a link"] {
+        put(kind, &drop_in);
+        let mut order = std::process::Command::new("timeout");
+        order.args(["10", env!("CARGO_BIN_EXE_dsr-setup"), "order", "shop", "--units-dir"]).arg(&units);
+        let output = order.output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{kind}: {}", text(&output.stderr));
+        assert!(std::fs::symlink_metadata(&drop_in).unwrap().is_file(), "{kind}");
+        std::fs::remove_file(&drop_in).unwrap();
+    }
+    if is_root() {
+        for kind in ["a FIFO", "a link"] {
+            let host = Host::new();
+            std::fs::create_dir(host.state_dir()).unwrap();
+            put(kind, &host.state_dir().join("dsr-setup.json.new"));
+            let (code, _, stderr) = host.wrapped(&["timeout", "10"], &[&["apply"], &VIPS[..]].concat());
+            assert_eq!((code, stderr.as_str()), (0, ""), "{kind}");
+            assert_eq!(std::fs::read_dir(host.state_dir()).unwrap().count(), 1, "{kind}");
+        }
+    }
+    assert_eq!(std::fs::read_to_string(&other).unwrap(), "as it was");
+}
+
 /// Case H5: a web server that our units do not name.
 #[test]
 fn order_writes_a_drop_in_and_removes_it_again() {

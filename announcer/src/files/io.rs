@@ -372,20 +372,21 @@ pub fn names(folder: &Path) -> io::Result<Vec<OsString>> {
     fs::read_dir(folder)?.map(|entry| Ok(entry?.file_name())).collect()
 }
 
-/// Makes or replaces a file in one step, so that it survives a power cut. It is first written to `folder/.NAME.new`. On a full disk
-/// the file is empty. Blocks.
+/// Makes or replaces a file in one step, so that it survives a power cut. It is first written to `folder/.NAME.new`; what already
+/// exists there is removed and never opened, because a FIFO would block, and a symbolic link would lead to another file. On a full
+/// disk the file is empty. Blocks.
 ///
 /// # Errors
 /// When the file does not exist afterwards.
 pub fn replace(folder: &Path, name: &str, text: &str) -> io::Result<()> {
     fs::create_dir_all(folder)?;
     let new = folder.join(format!(".{name}.new"));
-    let written = File::create(&new).and_then(|mut file| {
-        match file.write_all(text.as_bytes()).and_then(|()| file.sync_all()) {
+    let created = remove(&new).and_then(|_| File::options().write(true).create_new(true).open(&new));
+    let written =
+        created.and_then(|mut file| match file.write_all(text.as_bytes()).and_then(|()| file.sync_all()) {
             Err(error) if error.kind() == io::ErrorKind::StorageFull => file.set_len(0),
             other => other,
-        }
-    });
+        });
     let renamed = written.and_then(|()| fs::rename(&new, folder.join(name)));
     if renamed.is_err() {
         let _ = fs::remove_file(&new); // the error above is the one that is returned

@@ -35,3 +35,16 @@ pub fn read(path: &Path, most: u64) -> Result<Vec<u8>, FileError> {
     file.take(most.saturating_add(1)).read_to_end(&mut octets).map_err(FileError::Io)?;
     if octets.len() as u64 > most { Err(FileError::TooLarge(most)) } else { Ok(octets) }
 }
+
+/// Creates an empty file. What already exists there is removed and never opened, because a FIFO would block, and a symbolic link
+/// would lead to another file.
+///
+/// # Errors
+/// Those of the file system.
+pub fn create(path: &Path) -> io::Result<File> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    File::options().write(true).create_new(true).open(path)
+}

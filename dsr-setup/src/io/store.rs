@@ -8,6 +8,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
+use super::regular;
 use crate::record::{Record, RecordError};
 
 const FILE: &str = "dsr-setup.json";
@@ -108,11 +109,7 @@ impl Store {
 /// Makes an empty file with the owner of the folder: the daemon runs as its own user, and has to read a file that root wrote by
 /// hand with any umask. A file that a crash has left there is removed, because we may have no right to write it.
 fn create(path: &Path, dir: &File) -> io::Result<File> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-        Ok(()) | Err(_) => {}
-    }
-    let file = File::options().write(true).create_new(true).open(path)?;
+    let file = regular::create(path)?;
     file.set_permissions(fs::Permissions::from_mode(0o644))?;
     let (folder, own) = (dir.metadata()?, file.metadata()?);
     if (folder.uid(), folder.gid()) != (own.uid(), own.gid()) {

@@ -3,20 +3,25 @@
 //! Touches `/etc/systemd/system`.
 
 use std::fs;
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
+use super::regular;
 use crate::units::{DROP_IN, Unit};
+
+/// The longest drop-in that is compared with ours, in octets.
+const LONGEST: u64 = 64 * 1024;
 
 /// Writes a unit's drop-in below `dir`; returns its path, if this changed anything.
 pub fn write(dir: &Path, unit: &Unit) -> Result<Option<PathBuf>, (PathBuf, io::Error)> {
     let path = dir.join(unit.drop_in());
-    if fs::read_to_string(&path).is_ok_and(|text| text == DROP_IN) {
+    if regular::read(&path, LONGEST).is_ok_and(|text| text == DROP_IN.as_bytes()) {
         return Ok(None);
     }
     let failed = |error| (path.clone(), error);
     fs::create_dir_all(path.parent().unwrap_or(dir)).map_err(failed)?;
-    fs::write(&path, DROP_IN).map_err(failed)?;
+    let written = regular::create(&path).and_then(|mut file| file.write_all(DROP_IN.as_bytes()));
+    written.map_err(failed)?;
     Ok(Some(path))
 }
 

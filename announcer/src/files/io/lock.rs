@@ -19,14 +19,19 @@ pub enum LockError {
 }
 
 impl Lock {
-    /// Takes the lock. It may block because of the file system, but never because of another process.
+    /// Takes the lock. It may block because of the file system, but never because of another process. A symbolic link is not
+    /// followed, because the file is written.
     ///
     /// # Errors
-    /// When another process holds it, or the file cannot be made.
+    /// When another process holds it, or the file cannot be made or is not a regular file.
     pub fn take(path: &Path) -> Result<Lock, LockError> {
         let mut options = File::options();
         let options = options.read(true).write(true).create(true).truncate(false).mode(0o644);
+        let options = options.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
         let mut file = options.open(path).map_err(LockError::Io)?;
+        if !file.metadata().map_err(LockError::Io)?.is_file() {
+            return Err(LockError::Io(io::Error::other("the lock file is not a regular file")));
+        }
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {

@@ -184,3 +184,48 @@ async fn what_is_read_is_a_regular_file_of_a_bounded_size() {
     let missing = files.read_text(&at("missing"), 5).await.unwrap_err();
     assert_eq!((missing.is_not_found(), missing.to_string().as_str()), (true, "No such file or directory"));
 }
+
+// W2, W7: whatever has the name of the temporary file.
+#[test]
+fn a_file_is_replaced_whatever_has_the_name_of_its_temporary_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let (new, other) = (dir.path().join(".www.new"), dir.path().join("other"));
+    fs::write(&other, "as it was").unwrap();
+    for kind in ["nothing", "a file", "a FIFO", "a link", "a link that leads nowhere", "a socket"] {
+        match kind {
+            "a file" => fs::write(&new, "a longer text of a crash").unwrap(),
+            "a FIFO" => nix::unistd::mkfifo(&new, Mode::from_bits_truncate(0o644)).unwrap(),
+            "a link" => std::os::unix::fs::symlink(&other, &new).unwrap(),
+            "a link that leads nowhere" => std::os::unix::fs::symlink(dir.path().join("gone"), &new).unwrap(),
+            "a socket" => drop(std::os::unix::net::UnixListener::bind(&new).unwrap()),
+            _ => {}
+        }
+        let (done, ended) = mpsc::channel();
+        let folder = dir.path().to_owned();
+        std::thread::spawn(move || done.send(replace(&folder, "www", "why")));
+        let replaced = ended.recv_timeout(Duration::from_secs(10));
+        replaced.unwrap_or_else(|_| panic!("{kind}: it blocks")).unwrap();
+        let file = dir.path().join("www");
+        assert!(fs::symlink_metadata(&file).unwrap().is_file(), "{kind}");
+        assert_eq!(fs::read_to_string(&file).unwrap(), "why", "{kind}");
+        assert_eq!(fs::read_to_string(&other).unwrap(), "as it was", "{kind}");
+        assert_eq!(names(dir.path()).unwrap().len(), 2, "{kind}");
+    }
+}
+
+#[test]
+fn a_lock_is_a_regular_file_and_a_link_is_not_followed() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, other) = (dir.path().join("lock"), dir.path().join("other"));
+    fs::write(&other, "as it was").unwrap();
+    std::os::unix::fs::symlink(&other, &path).unwrap();
+    assert!(matches!(lock::Lock::take(&path), Err(lock::LockError::Io(_))));
+    assert_eq!(fs::read_to_string(&other).unwrap(), "as it was");
+    fs::remove_file(&path).unwrap();
+    nix::unistd::mkfifo(&path, Mode::from_bits_truncate(0o644)).unwrap();
+    assert!(matches!(lock::Lock::take(&path), Err(lock::LockError::Io(_))));
+    fs::remove_file(&path).unwrap();
+    let held = lock::Lock::take(&path).unwrap();
+    assert!(matches!(lock::Lock::take(&path), Err(lock::LockError::Held(Some(_)))));
+    drop(held);
+}

@@ -58,7 +58,8 @@ enum Command {
 
     /// Let a web server start after the VIPs are on lo, and stop after announcer has withdrawn them
     ///
-    /// The units of announcer know the common web servers. For any other web server, this writes a drop-in for its unit.
+    /// The units of announcer know the common web servers. For any other web server, this writes a drop-in for its unit. Only
+    /// services are accepted.
     Order(Order),
 }
 
@@ -249,6 +250,12 @@ impl Order {
     fn carry_out(self) -> Result<ExitCode, Failure> {
         let mut is_changed = false;
         for unit in &self.units {
+            if !self.remove && !units::exists(&self.units_dir, unit) {
+                eprintln!(
+                    "warning: systemd has no unit `{}` yet; the drop-in has no effect until there is one",
+                    unit.name()
+                );
+            }
             let (verb, done) = if self.remove {
                 ("removed", units::remove(&self.units_dir, unit))
             } else {

@@ -528,6 +528,7 @@ fn order_writes_a_drop_in_and_removes_it_again() {
         let output = command.arg("order").args(args).arg("--units-dir").arg(dir.path()).output().unwrap();
         (output.status.code().unwrap(), text(&output.stdout), text(&output.stderr))
     };
+    std::fs::write(dir.path().join("shop.service"), "").unwrap();
     let file = dir.path().join("shop.service.d/announcer.conf");
     let next = "`systemctl daemon-reload` lets systemd read it\n";
     assert_eq!(order(&["shop"]), done(&format!("wrote {}\n{next}", file.display())));
@@ -535,8 +536,23 @@ fn order_writes_a_drop_in_and_removes_it_again() {
     assert!(written.contains("\nAfter=dsr-setup.service\nBefore=announcer.service\n"), "{written}");
     assert_eq!(order(&["shop.service"]), done(""));
     assert_eq!(order(&["shop", "--remove"]), done(&format!("removed {}\n{next}", file.display())));
-    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
     assert_eq!(order(&["shop", "--remove"]), done(""));
     assert_eq!(order(&["announcer"]).0, 2);
     assert_eq!(order(&["../x"]).0, 2);
+    for (unit, of) in [("www.socket", "socket"), ("caddy.timer", "timer"), ("foo.target", "target")] {
+        let (code, stdout, stderr) = order(&[unit]);
+        let why = format!(
+            "is a {of} and not a service; write the service that runs the web server, as in `caddy.service`"
+        );
+        assert_eq!((code, stdout.as_str()), (2, ""), "{unit}: {stderr}");
+        assert!(stderr.contains(&format!("'{unit}'")) && stderr.contains(&why), "{unit}: {stderr}");
+    }
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "only the unit itself");
+
+    // A unit may be installed later.
+    let (code, stdout, stderr) = order(&["no-such-shop"]);
+    assert!(code == 0 && stdout.starts_with("wrote "), "{stdout}");
+    let warning = "warning: systemd has no unit `no-such-shop.service` yet; the drop-in has no effect until there is one\n";
+    assert_eq!(stderr, warning);
+    assert_eq!(order(&["no-such-shop", "--remove"]).2, "");
 }

@@ -7,7 +7,7 @@ use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use super::regular;
-use crate::units::{DROP_IN, Unit};
+use crate::units::{DROP_IN, OTHER_UNITS, Unit};
 
 /// The longest drop-in that is compared with ours, in octets.
 const LONGEST: u64 = 64 * 1024;
@@ -35,4 +35,10 @@ pub fn remove(dir: &Path, unit: &Unit) -> Result<Option<PathBuf>, (PathBuf, io::
     }
     let _ = fs::remove_dir(path.parent().unwrap_or(dir)); // it may contain other drop-ins
     Ok(Some(path))
+}
+
+/// Whether a unit is defined in `dir` or in another directory of systemd's units.
+pub fn exists(dir: &Path, unit: &Unit) -> bool {
+    let dirs = || std::iter::once(dir).chain(OTHER_UNITS.iter().map(Path::new));
+    unit.files().any(|file| dirs().any(|dir| fs::symlink_metadata(dir.join(&file)).is_ok()))
 }

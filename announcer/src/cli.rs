@@ -225,19 +225,30 @@ pub fn call(arguments: Arguments) -> Result<(), CommandError> {
     }
 }
 
-/// The names that a drain without a daemon may have: those of the configuration, and those that are already drained. Without a
-/// configuration every name is accepted, and a warning says that the name was not checked.
+/// The names that a drain without a daemon may have: those of the configuration, and those that are already drained. If the
+/// configuration cannot be used, a drain must still be possible: every name is accepted, and a warning says which names could not be
+/// compared with the configuration, and why.
 fn offline_names(config: &Path, what: &Scope, drained: &[String]) -> Result<Vec<String>, CommandError> {
     let mut names = drained.to_vec();
     match (ConfigText::read(config).and_then(|text| Ok(text.parse()?)), what) {
-        (Ok(config), _) => names.extend(service_names(&config).into_iter().map(str::to_owned)),
+        (Ok(config), _) => {
+            let services =
+                service_names(&config).into_iter().filter(|name| !drained.iter().any(|d| d == name));
+            names.extend(services.map(str::to_owned));
+        }
         (Err(error), Scope::Services(asked)) => {
             for name in asked {
                 name.parse::<ServiceName>().map_err(|why| usage(format!("error: {why}")))?;
             }
-            eprintln!("{error}");
-            eprintln!("warning: without the configuration, the names were not checked");
-            names.extend(asked.iter().cloned());
+            let unknown: Vec<String> = asked.iter().filter(|name| !drained.contains(name)).cloned().collect();
+            if !unknown.is_empty() {
+                eprintln!("{error}");
+                eprintln!(
+                    "warning: the configuration cannot be used, so it is not known whether there is a service {}",
+                    unknown.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(" or ")
+                );
+            }
+            names.extend(unknown);
         }
         (Err(_), Scope::All) => {}
     }

@@ -361,6 +361,9 @@ fn open(error: &OpenError, _: &Clues) -> Option<String> {
              it; let it negotiate capabilities (FRR: no `dont-capability-negotiate`, BIRD: `enable as4 on`)"
                 .into(),
         ),
+        OpenError::WrongAs { got: 0, .. } => {
+            Some("AS 0 is reserved (RFC 7607): write the router's own AS in its configuration".into())
+        }
         OpenError::WrongAs { got, .. } => Some(format!(
             "compare `asn` of the peer with the router's `router bgp`; with `local-as` for this neighbour, or in a \
              confederation, the router's OPEN has that AS instead: if this is the right router, write `asn = {got}`"

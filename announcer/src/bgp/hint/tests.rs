@@ -242,6 +242,8 @@ fn hints_of_an_open_name_the_as() {
         ),
         // B22
         ("AS_TRANS", wrong(23456), clues(&[], &[]), &["AS_TRANS", "four octets"], &["asn = 23456"]),
+        // B20
+        ("AS 0", wrong(0), clues(&[], &[]), &["AS 0 is reserved"], &["asn = 0"]),
         ("a hold time of 1 s", OpenError::HoldTime(1).into(), clues(&[], &[]), &["3 s"], &[]),
     ]);
 }

@@ -38,6 +38,8 @@ pub struct Arguments {
 #[derive(Debug, Subcommand)]
 enum CliCommand {
     /// Run the daemon in the foreground; SIGTERM withdraws every VIP before it ends.
+    ///
+    /// SIGINT and SIGQUIT do the same. SIGHUP reloads, SIGUSR1 probes at once. SIGUSR2 and SIGALRM have no effect.
     Run {
         /// The configuration.
         #[arg(long, value_name = "FILE", default_value = config::DEFAULT_PATH)]

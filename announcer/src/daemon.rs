@@ -248,6 +248,7 @@ async fn serve(options: Options, config: Arc<Config>) -> anyhow::Result<()> {
                     info!("SIGUSR1 requested a probe of every check, probing now");
                     let _ = asks.try_send(Ask::Recheck(None)); // if the queue is full, the probes run soon anyway
                 }
+                ignored @ ("SIGUSR2" | "SIGALRM") => info!(signal = ignored, "signal has no meaning, ignored"),
                 name => break name,
             },
             () = &mut reloading => {} // never happens: a sender is kept here
@@ -309,12 +310,16 @@ async fn withdraw(asks: &mpsc::Sender<Ask>, peers: &Peers, settle: Duration) {
     }
 }
 
-/// The signals that the daemon handles.
+/// The signals that the daemon handles. By default each of them would end it without a withdraw. Those without a meaning here have a
+/// handler too: programs of checks and hooks would inherit it if a signal was ignored, and exec(2) resets handlers.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    quit: Signal,
     hang_up: Signal,
     recheck: Signal,
+    user_defined2: Signal,
+    alarm: Signal,
 }
 
 impl Signals {
@@ -322,8 +327,11 @@ impl Signals {
         Ok(Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
+            quit: signal(SignalKind::quit())?,
             hang_up: signal(SignalKind::hangup())?,
             recheck: signal(SignalKind::user_defined1())?,
+            user_defined2: signal(SignalKind::user_defined2())?,
+            alarm: signal(SignalKind::alarm())?,
         })
     }
 
@@ -331,13 +339,16 @@ impl Signals {
         tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",
+            _ = self.quit.recv() => "SIGQUIT",
             _ = self.hang_up.recv() => "SIGHUP",
             _ = self.recheck.recv() => "SIGUSR1",
+            _ = self.user_defined2.recv() => "SIGUSR2",
+            _ = self.alarm.recv() => "SIGALRM",
         }
     }
 
     /// Waits for a second signal to end.
     async fn second(&mut self) {
-        while matches!(self.next().await, "SIGHUP" | "SIGUSR1") {}
+        while !matches!(self.next().await, "SIGTERM" | "SIGINT" | "SIGQUIT") {}
     }
 }

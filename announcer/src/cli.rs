@@ -1,7 +1,5 @@
 //! The command line: the commands, and the text that they print.
 
-mod log;
-
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -19,6 +17,7 @@ use crate::daemon::{self, Options};
 use crate::drain::{self, Drain, DrainChange};
 use crate::health::io::{one_shot, trust};
 use crate::health::outcome::Outcome;
+use crate::log::{self, filter};
 use crate::model::ServiceName;
 
 /// Announces this host's VIPs by BGP while its own HTTP server is healthy.
@@ -136,7 +135,7 @@ impl ScopeArguments {
 /// Why a command failed, as a text for a person. The variant is the exit code.
 #[derive(Debug)]
 pub enum CommandError {
-    /// 1: the command failed or was refused.
+    /// 1: the command failed or was refused. If the text is empty, it was already printed.
     No(String),
     /// 2: wrong usage or wrong configuration.
     Usage(String),
@@ -308,20 +307,38 @@ fn check(file: &Path, name: &str) -> Result<(), CommandError> {
 
 fn run(options: Options, log: &str) -> Result<(), CommandError> {
     // The outcome of a probe has the error of the probe. The libraries must not log it again for each probe.
-    log::check(log).map_err(|why| CommandError::Usage(format!("error: `--log {log}`: {why}")))?;
+    filter::check(log).map_err(|why| CommandError::Usage(format!("error: `--log {log}`: {why}")))?;
     let filter = tracing_subscriber::EnvFilter::try_new(format!("info,hyper_util=error,{log}"))
         .map_err(|e| CommandError::Usage(format!("error: `--log {log}` is not a filter: {e}")))?;
     let text = ConfigText::read(&options.config).map_err(usage)?;
     let config = text.parse().map_err(usage)?;
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+    // The writer is dropped last: it writes the last lines.
+    let (buffer, _writer) = log::io::start().map_err(no)?;
+    let lines = buffer.clone();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(move || lines.clone())
+        .with_target(false)
+        .init();
+    log::io::log_panics();
     // A problem with the file of one service must not stop the other services. The VIPs of this service are not announced until the
     // file can be used.
     for error in text.parse_looking(any_ca_file).err().iter().flat_map(config::ConfigErrors::iter) {
         warn!(config = %options.config.display(), line = error.line, error = error.message, help = error.help,
             "certificates cannot be verified, the check fails");
     }
-    // With its causes: the outermost sentence of an `anyhow` error does not say why.
-    daemon::run(options, config).map_err(|error| no(format!("{error:#}")))
+    daemon::run(options, config, buffer.clone()).map_err(|error| {
+        // Standard error may stand still, and belongs to the log. With its causes: the outermost sentence of an `anyhow` error does
+        // not say why.
+        buffer.push(
+            format!(
+                "error: {error:#}
+"
+            )
+            .as_bytes(),
+        );
+        CommandError::No(String::new())
+    })
 }
 
 fn usage(error: impl std::fmt::Display) -> CommandError {

@@ -67,6 +67,7 @@ use crate::files::io::{self as files, Files};
 use crate::health::io::listener;
 use crate::health::io::prober::Prober;
 use crate::hook::{self, HookRuns};
+use crate::log::io::LogBuffer;
 use crate::memory;
 use crate::memory::io::Trimmer;
 use crate::metrics::{self, Reloads, Tally};
@@ -89,22 +90,22 @@ pub struct Options {
     pub state_dir: PathBuf,
 }
 
-/// Runs until a signal ends it.
+/// Runs until a signal ends it. `log` is where the log is written, because `status` reports the lines that were lost.
 ///
 /// # Errors
 /// When it cannot start or cannot continue.
-pub fn run(options: Options, config: Config) -> anyhow::Result<()> {
-    limits::keep_capabilities(); // before a second thread exists, which would have its own
+pub fn run(options: Options, config: Config, log: LogBuffer) -> anyhow::Result<()> {
+    limits::keep_capabilities(); // before a thread exists that starts programs: each thread has its own capabilities
     limits::raise_files(&config);
     // One thread: probes, sessions and decisions together need a few percent of a core.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.context("cannot wait for sockets and timers")?;
-    let ended = runtime.block_on(serve(options, Arc::new(config)));
+    let ended = runtime.block_on(serve(options, Arc::new(config), log));
     runtime.shutdown_background(); // a file system that hangs must not delay the end
     ended
 }
 
-async fn serve(options: Options, config: Arc<Config>) -> anyhow::Result<()> {
+async fn serve(options: Options, config: Arc<Config>, log: LogBuffer) -> anyhow::Result<()> {
     let (started, files) = (Instant::now(), Files::new());
     let mut signals = Signals::new().context("cannot handle signals")?;
     let socket = Arc::new(Socket::bind(&files, &options.socket).await?);
@@ -211,6 +212,7 @@ async fn serve(options: Options, config: Arc<Config>) -> anyhow::Result<()> {
         files: files.clone(),
         programs,
         trimmer: trimmer.clone(),
+        log,
         started,
     };
     let figures = metrics::io::MetricsContext {

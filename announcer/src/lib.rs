@@ -6,7 +6,7 @@
 //! ```text
 //! 4  main, cli, control/io/client
 //! 3  daemon, daemon/io, control/io, metrics/io
-//! 2  bgp/io  health/io  drain/io  vip/io  hook/io  config/io -> program/io    all of them -> files/io    memory/io
+//! 2  bgp/io  health/io  drain/io  vip/io  hook/io  config/io -> program/io    all of them -> files/io    memory/io  log/io
 //! 1  director -> {health::check, damping, drain, rib, vip, config}    bgp::{fsm, open, wire, path, plan, outage, hint}
 //!    metrics -> director    hook -> director    control::{api, admission, names, request, explain}
 //! 0  model, config
@@ -28,6 +28,7 @@ pub mod drain;
 pub mod files;
 pub mod health;
 pub mod hook;
+pub mod log;
 pub mod memory;
 pub mod metrics;
 pub mod model;

@@ -128,6 +128,8 @@ table! {
         "Runs of the hook, by result: ok, failed, timeout (it was killed), or not_started"
     HOOKS_REPLACED Counter "announcer_hook_replaced_total" []
         "Changes for which the hook was not run, because the VIP changed again before its turn came"
+    LOST_LINES Counter "announcer_log_lines_lost_total" []
+        "Lines of the log that were not written, because standard error was not read in time"
     START Gauge "process_start_time_seconds" []
         "When the process was started, in Unix time"
     CPU Counter "process_cpu_seconds_total" []
@@ -159,6 +161,8 @@ pub struct Scrape {
     pub reloads: Reloads,
     /// The counters of the hook's runs.
     pub hooks: HookRuns,
+    /// How many lines of the log were lost.
+    pub lost_lines: u64,
     /// The process; values that the host does not report are absent.
     pub process: ProcessMetrics,
 }

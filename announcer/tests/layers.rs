@@ -53,6 +53,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("program::io", 2),
     ("files::io", 2),
     ("memory::io", 2),
+    ("log::io", 2),
     ("config::io", 2),
     ("control::api", 1),
     ("control::admission", 1),
@@ -72,6 +73,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("program", 1),
     ("files", 1),
     ("memory", 1),
+    ("log", 1),
     ("config", 0),
     ("model", 0),
 ];

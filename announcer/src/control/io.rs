@@ -31,6 +31,7 @@ use crate::director::ask::{Ask, ask};
 use crate::drain::{self, DrainChange};
 use crate::files::io::Files;
 use crate::health::io::listener;
+use crate::log::io::LogBuffer;
 use crate::memory::io::Trimmer;
 use crate::model::{Generation, ServiceName};
 use crate::program::io::{Programs, started_by_daemon};
@@ -87,6 +88,8 @@ pub struct ControlContext {
     pub programs: Programs,
     /// Returns memory to the system after large answers.
     pub trimmer: Trimmer,
+    /// The log. If lines of it were lost, there is a warning.
+    pub log: LogBuffer,
     /// When the daemon began.
     pub started: Instant,
 }

@@ -109,6 +109,7 @@ fn scrape() -> Scrape {
         warnings: 2,
         reloads: Reloads { applied: 1, refused: 2, last_applied: false, applied_at: 1_700_000_000.25 },
         hooks: HookRuns { ok: 3, failed: 1, timeout: 0, not_started: 0, replaced: 7 },
+        lost_lines: 5,
         process: ProcessMetrics { open_files: Some(12), cpu: Some(0.25), ..ProcessMetrics::default() },
     }
 }
@@ -240,6 +241,8 @@ fn a_scrape_reads_as_prometheus_wants_it() {
         announcer_hook_runs_total{result="not_started"} 0
         # TYPE announcer_hook_replaced_total counter
         announcer_hook_replaced_total 7
+        # TYPE announcer_log_lines_lost_total counter
+        announcer_log_lines_lost_total 5
         # TYPE process_cpu_seconds_total counter
         process_cpu_seconds_total 0.25
         # TYPE process_open_fds gauge

@@ -58,6 +58,7 @@ impl Collector for Scrape {
             Ok(())
         })?;
         out.one(&HOOKS_REPLACED, Some(self.hooks.replaced))?;
+        out.one(&LOST_LINES, Some(self.lost_lines))?;
         let ProcessMetrics { started, cpu, resident, virtual_size, open_files, max_files } = self.process;
         out.one(&START, started)?;
         out.one(&CPU, cpu)?;

@@ -80,6 +80,7 @@ pub(crate) fn warnings_beside(context: &ControlContext) -> Vec<String> {
     warnings.extend(context.router_id.borrow().waits.clone());
     warnings.extend(context.peers.borrow().warnings());
     warnings.extend(context.programs.warning());
+    warnings.extend(context.log.lost().warning(Instant::now()));
     warnings.extend(files::warnings(&context.files.hanging().borrow(), Instant::now()));
     warnings
 }

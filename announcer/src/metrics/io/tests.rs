@@ -12,6 +12,7 @@ use crate::director::Director;
 use crate::drain::Drains;
 use crate::files::io::Files;
 use crate::health::io::listener;
+use crate::log::io::LogBuffer;
 use crate::memory::io::Trimmer;
 use crate::metrics::Tally;
 use crate::program::io::Programs;
@@ -22,6 +23,7 @@ const LONG: Duration = Duration::from_secs(20);
 struct TestListener {
     configs: watch::Sender<Arc<config::Config>>,
     bind_error: watch::Receiver<Vec<String>>,
+    log: LogBuffer,
     _kept: Vec<Box<dyn std::any::Any + Send>>,
 }
 
@@ -54,6 +56,7 @@ fn host(vips: u16, listen: SocketAddr) -> TestListener {
     let (drain_requests, _) = mpsc::channel(1);
     let (id, router_id) = watch::channel(Identity::default());
     let (peers_tx, peers) = watch::channel(Peers::default());
+    let log = LogBuffer::default();
     let control = control::ControlContext {
         configs: given,
         router_id,
@@ -67,6 +70,7 @@ fn host(vips: u16, listen: SocketAddr) -> TestListener {
         asks,
         reloads,
         trimmer: Trimmer::default(),
+        log: log.clone(),
         started: Instant::now(),
     };
     let director = Director::new(config.clone(), Drains::default(), Instant::now());
@@ -86,7 +90,7 @@ fn host(vips: u16, listen: SocketAddr) -> TestListener {
         Box::new(tallies),
         Box::new(drain_state),
     ];
-    TestListener { configs, bind_error, _kept: kept }
+    TestListener { configs, bind_error, log, _kept: kept }
 }
 
 /// An address without a listener.
@@ -152,6 +156,18 @@ async fn figures_are_at_metrics_and_the_rest_points_there() {
     }
     let (head, body) = ask(address, "HEAD /metrics").await;
     assert!(head.starts_with("HTTP/1.1 200 OK") && body.is_empty());
+}
+
+#[tokio::test]
+async fn lost_lines_of_the_log_are_counted_and_warned_of() {
+    let address = free();
+    let host = host(3, address);
+    let text = whole(&ask(address, "GET /metrics").await.1);
+    assert!(text.contains("\nannouncer_log_lines_lost_total 0\n"), "{text}");
+    host.log.push(&[b'x'; 2 * 1024 * 1024]); // nobody reads it
+    let text = whole(&ask(address, "GET /metrics").await.1);
+    assert!(text.contains("\nannouncer_log_lines_lost_total 1\n"), "{text}");
+    assert!(text.contains("\nannouncer_warnings 2\n"), "one more than without it");
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 ///
 /// # Errors
 /// The end of a sentence that begins with the filter.
-pub(super) fn check(filter: &str) -> Result<(), String> {
+pub fn check(filter: &str) -> Result<(), String> {
     for part in filter.split(',').map(str::trim) {
         let level = part.rsplit_once('=').map_or(part, |(_, level)| level);
         if LEVELS.iter().any(|known| known.eq_ignore_ascii_case(level)) {

@@ -188,7 +188,7 @@ async fn serve(options: Options, config: Arc<Config>, log: LogBuffer) -> anyhow:
         vips: vips_held,
         network: network.clone(),
         files: files.clone(),
-        ribs,
+        ribs: ribs.clone(),
         restarted: mark_running(&files, &options.state_dir).await,
         stop: stopped,
     };
@@ -238,6 +238,8 @@ async fn serve(options: Options, config: Arc<Config>, log: LogBuffer) -> anyhow:
         wanted: wanted_tx,
         asks: asks.clone(),
         identity: router_ids,
+        peers: peers.clone(),
+        ribs,
     };
     // A reload is one of these futures, so that signals are handled while it waits for a file.
     let mut reloading = pin!(reloader.serve(reloads));

@@ -4,10 +4,13 @@
 //! Pure. It returns one step at a time, so that a newer configuration counts from the next step on. A reload never ends all
 //! sessions at once, because sessions restart one after the other.
 
+use std::collections::BTreeSet;
+use std::fmt;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::config::{Config, PeerConfig};
-use crate::model::{Asn, PeerName, RouterId};
+use crate::model::{Asn, Family, PeerName, RouterId};
 
 /// The settings with which a session was started.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -145,14 +148,99 @@ pub fn takes_routes(running: &[RunningSession], wanted: &DesiredSessions<'_>) ->
     }
 }
 
-/// Whether a reload would end every existing session, in any order. `in_use` is the router id of the sessions.
-pub fn interrupts_every_session(old: &Config, new: &Config, in_use: Option<RouterId>) -> bool {
+/// A session that is Established.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EstablishedSession {
+    /// Its peer.
+    pub peer: PeerName,
+    /// The families whose routes are sent on it.
+    pub families: BTreeSet<Family>,
+}
+
+/// Why a reload needs `--force`: it would end every established session, or every one that carries a VIP. Its `Display` is a
+/// sentence without a full stop.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Interruption {
+    /// The VIPs that are sent now and would be on no session that continues. Empty: every session would end, and no VIP is sent.
+    pub vips: Vec<IpAddr>,
+    /// The sessions that would end; there is at least one.
+    pub sessions: Vec<(PeerName, SessionChange)>,
+}
+
+/// What a reload would do to a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SessionChange {
+    /// The configuration no longer names the peer.
+    Removed,
+    /// `families` of the peer no longer has a family that the session carries.
+    FamilyRemoved(Family),
+    /// It ends, and another one starts.
+    Restarted,
+}
+
+/// Why a reload would interrupt too much; `None`: some established session continues for each VIP in `sent`. These are the VIPs that
+/// are announced now and that the new configuration has too. Sessions that are not established do not count: they carry nothing.
+/// `in_use` is the router id of the sessions.
+pub fn interruption(
+    old: &Config,
+    new: &Config,
+    in_use: Option<RouterId>,
+    established: &[EstablishedSession],
+    sent: &[IpAddr],
+) -> Option<Interruption> {
     let wanted = DesiredSessions { config: new, router_id: new.bgp.router_id.or(in_use) };
     let before = DesiredSessions { config: old, router_id: in_use.or(old.bgp.router_id) };
-    !old.peers.iter().any(|peer| {
-        let next = wanted.peer(&peer.name);
-        next.is_some_and(|next| cause(&before.settings(peer), next, &wanted).is_none())
-    })
+    let change = |session: &EstablishedSession| {
+        let Some(next) = wanted.peer(&session.peer) else { return Some(SessionChange::Removed) };
+        let same = before
+            .peer(&session.peer)
+            .is_some_and(|peer| cause(&before.settings(peer), next, &wanted).is_none());
+        let lost = session.families.iter().find(|family| !next.families.contains(family));
+        (!same).then(|| lost.map_or(SessionChange::Restarted, |family| SessionChange::FamilyRemoved(*family)))
+    };
+    let changes: Vec<_> = established.iter().map(|session| (session, change(session))).collect();
+    let interrupted = |family: Family| {
+        let mut carriers =
+            changes.iter().filter(|(session, _)| session.families.contains(&family)).peekable();
+        carriers.peek().is_some() && carriers.all(|(_, change)| change.is_some())
+    };
+    let families: Vec<Family> =
+        [Family::V4, Family::V6].into_iter().filter(|family| interrupted(*family)).collect();
+    let vips: Vec<IpAddr> =
+        sent.iter().filter(|vip| families.contains(&Family::of(**vip))).copied().collect();
+    let every = !changes.is_empty() && changes.iter().all(|(_, change)| change.is_some());
+    if vips.is_empty() && !every {
+        return None;
+    }
+    let carries = |session: &EstablishedSession| {
+        vips.is_empty() || vips.iter().any(|vip| session.families.contains(&Family::of(*vip)))
+    };
+    let ended = changes.iter().filter(|(session, _)| carries(session));
+    let sessions = ended.filter_map(|(session, change)| Some((session.peer.clone(), (*change)?))).collect();
+    Some(Interruption { vips, sessions })
+}
+
+/// How many VIPs and how many sessions a sentence names.
+const NAMED: usize = 3;
+
+impl fmt::Display for Interruption {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let list = |all: Vec<String>| match all.len().saturating_sub(NAMED) {
+            0 => all.join(", "),
+            more => format!("{}, and {more} more", all[..NAMED].join(", ")),
+        };
+        f.write_str("this would end every established session")?;
+        if !self.vips.is_empty() {
+            let vips = self.vips.iter().map(ToString::to_string).collect();
+            write!(f, " that carries a route to {}", list(vips))?;
+        }
+        let sessions = self.sessions.iter().map(|(name, change)| match change {
+            SessionChange::Removed => format!("{name} would be removed"),
+            SessionChange::FamilyRemoved(family) => format!("`families` of {name} would lack {family}"),
+            SessionChange::Restarted => format!("the session with {name} would restart"),
+        });
+        write!(f, ": {}", list(sessions.collect()))
+    }
 }
 
 #[cfg(test)]

@@ -8,6 +8,8 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::session::{GenerationProgress, SessionReport};
+use crate::bgp::fsm::StateName;
+use crate::bgp::plan::EstablishedSession;
 use crate::config;
 use crate::model::Generation;
 
@@ -39,6 +41,18 @@ impl Peers {
             })
         };
         self.0.iter().filter_map(no_hold_timer).collect()
+    }
+
+    /// The sessions that are established, and the families whose routes are sent on each.
+    pub fn established(&self) -> Vec<EstablishedSession> {
+        let one = |(peer, status): &(config::PeerConfig, watch::Receiver<SessionReport>)| {
+            let status = status.borrow();
+            let negotiated = status.negotiated.as_ref().filter(|_| status.state == StateName::Established)?;
+            let families = negotiated.families.intersection(&peer.families).copied();
+            let families = families.filter(|family| !status.not_sent.contains_key(family)).collect();
+            Some(EstablishedSession { peer: peer.name.clone(), families })
+        };
+        self.0.iter().filter_map(one).collect()
     }
 
     /// Whether a router has received our BGP Identifier.

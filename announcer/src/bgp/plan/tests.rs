@@ -134,6 +134,16 @@ fn sessions_whose_way_has_changed_begin_anew_one_after_the_other() {
     assert_eq!(steps(running, &wanted), ["restart r1: Way", "restart r3: Way"]);
 }
 
+/// The sessions with these peers, of which each carries the families after its name: `"r1 4"`, `"r2 46"`.
+fn established(sessions: &[&str]) -> Vec<EstablishedSession> {
+    let one = |text: &&str| {
+        let (name, families) = text.split_once(' ').unwrap_or((text, "4"));
+        let family = |digit| if digit == '4' { Family::V4 } else { Family::V6 };
+        EstablishedSession { peer: name.parse().unwrap(), families: families.chars().map(family).collect() }
+    };
+    sessions.iter().map(one).collect()
+}
+
 #[test]
 fn whether_a_reload_interrupts_every_session_is_known_whichever_key_does_it() {
     let two = || config("", &["r1", "r2"]);
@@ -148,13 +158,106 @@ fn whether_a_reload_interrupts_every_session_is_known_whichever_key_does_it() {
         (two(), config("router_id = \"10.0.0.1\"", &["r1", "r2"]), Some("10.0.0.1"), false),
         (two(), config("router_id = \"10.0.0.9\"", &["r1", "r2"]), Some("10.0.0.1"), true),
         (config("router_id = \"10.0.0.9\"", &["r1", "r2"]), two(), Some("10.0.0.9"), false),
-        (
-            config("router_id = \"10.0.0.9\"", &["r1"]),
-            config("router_id = \"10.0.0.8\"", &["r1"]),
-            None,
-            true,
-        ),
     ] {
-        assert_eq!(interrupts_every_session(&old, &new, in_use.map(id)), want, "{new:?}");
+        // Also while no VIP is sent.
+        let both = established(&["r1", "r2"]);
+        let interrupts = interruption(&old, &new, in_use.map(id), &both, &[]).is_some();
+        assert_eq!(interrupts, want, "{new:?}");
+        // Without a session there is nothing to lose.
+        assert_eq!(interruption(&old, &new, in_use.map(id), &[], &[]), None);
     }
+}
+
+// The sessions of the old configuration that were down counted as if they carried the VIPs.
+#[test]
+fn a_reload_that_takes_the_last_session_from_a_vip_is_refused() {
+    const V4: &str = "192.0.2.80";
+    const V6: &str = "2001:db8::80";
+    let (four, six) = ("families = [\"ipv4\"]", "families = [\"ipv6\"]");
+    let (r1, r1_six, r2_six) = (format!("r1 {four}"), format!("r1 {six}"), format!("r2 {six}"));
+    let only = "this would end every established session that carries a route to ";
+    for (old, up, new, sent, want) in [
+        // The only one that is up is removed, restarts, or stays.
+        (vec!["r1", "r2"], vec!["r1 46"], vec!["r2"], vec![V4], format!("{only}{V4}: r1 would be removed")),
+        (
+            vec!["r1", "r2"],
+            vec!["r1 46"],
+            vec!["r1 port = 1790", "r2"],
+            vec![V4],
+            format!("{only}{V4}: the session with r1 would restart"),
+        ),
+        (vec!["r1", "r2"], vec!["r1 46"], vec!["r1"], vec![V4], String::new()),
+        (
+            vec!["r1", "r2"],
+            vec!["r1 46"],
+            vec!["r2"],
+            vec![],
+            "this would end every established session: r1 would be removed".into(),
+        ),
+        // Its families change.
+        (
+            vec!["r1", "r2"],
+            vec!["r1 46"],
+            vec![r1_six.as_str(), "r2"],
+            vec![V4],
+            format!("{only}{V4}: `families` of r1 would lack IPv4"),
+        ),
+        // Of two, each carries one family.
+        (
+            vec![r1.as_str(), r2_six.as_str()],
+            vec!["r1 4", "r2 6"],
+            vec![r2_six.as_str()],
+            vec![V4, V6],
+            format!("{only}{V4}: r1 would be removed"),
+        ),
+        (
+            vec![r1.as_str(), r2_six.as_str()],
+            vec!["r1 4", "r2 6"],
+            vec![r2_six.as_str()],
+            vec![V6],
+            String::new(),
+        ),
+        // A router whose OPEN had only IPv6.
+        (
+            vec!["r1", "r2"],
+            vec!["r1 46", "r2 6"],
+            vec!["r2"],
+            vec![V4, V6],
+            format!("{only}{V4}: r1 would be removed"),
+        ),
+        // Both carry it, and one of them is removed, or both are changed.
+        (vec!["r1", "r2"], vec!["r1 46", "r2 46"], vec!["r1"], vec![V4, V6], String::new()),
+        (
+            vec!["r1", "r2"],
+            vec!["r1 46", "r2 46"],
+            vec![r1_six.as_str()],
+            vec![V4],
+            format!("{only}{V4}: `families` of r1 would lack IPv4, r2 would be removed"),
+        ),
+        // A family that no session carries now is not lost.
+        (vec!["r1", "r2"], vec!["r1 4", "r2 4"], vec!["r1"], vec![V6], String::new()),
+        // None is up.
+        (vec!["r1", "r2"], vec![], vec!["r3"], vec![V4], String::new()),
+    ] {
+        let sent: Vec<IpAddr> = sent.iter().map(|vip| vip.parse().unwrap()).collect();
+        let (old, up, next) = (config("", &old), established(&up), config("", &new));
+        let found = interruption(&old, &next, Some(id("10.0.0.1")), &up, &sent);
+        assert_eq!(found.map(|found| found.to_string()).unwrap_or_default(), want, "{up:?} {new:?}");
+    }
+}
+
+#[test]
+fn a_long_list_is_cut() {
+    let names = ["r1", "r2", "r3", "r4", "r5"];
+    let vips: Vec<IpAddr> = (80..84).map(|n| IpAddr::from([192, 0, 2, n])).collect();
+    let found = interruption(
+        &config("", &names),
+        &config("graceful_restart = \"10s\"", &["r5"]),
+        Some(id("10.0.0.1")),
+        &established(&names),
+        &vips,
+    );
+    let want = "this would end every established session that carries a route to 192.0.2.80, 192.0.2.81, 192.0.2.82, and 1 more: \
+                r1 would be removed, r2 would be removed, r3 would be removed, and 2 more";
+    assert_eq!(found.unwrap().to_string(), want);
 }

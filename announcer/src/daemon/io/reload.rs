@@ -5,6 +5,8 @@
 //!      └── error: the caller gets it, the old configuration runs on ──┘
 //! ```
 
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -12,7 +14,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 
-use crate::bgp::plan::interrupts_every_session;
+use crate::bgp::io::peers::Peers;
+use crate::bgp::plan::interruption;
 use crate::bgp::router_id::Identity;
 use crate::config::Config;
 use crate::config::diff::differences;
@@ -25,6 +28,7 @@ use crate::files::io::Files;
 use crate::health::io::trust;
 use crate::memory::io::Trimmer;
 use crate::metrics::Reloads;
+use crate::rib::LocRib;
 use crate::vip::WantedVips;
 
 /// Applies configurations, one at a time.
@@ -36,12 +40,22 @@ pub(in crate::daemon) struct Reloader {
     pub(in crate::daemon) wanted: watch::Sender<WantedVips>,
     pub(in crate::daemon) asks: mpsc::Sender<Ask>,
     pub(in crate::daemon) identity: watch::Receiver<Identity>,
+    pub(in crate::daemon) peers: watch::Receiver<Peers>,
+    pub(in crate::daemon) ribs: watch::Receiver<Arc<LocRib>>,
     pub(in crate::daemon) counts: watch::Sender<Reloads>,
 }
 
-/// Why a reload that ends every session needs `--force`.
-const INTERRUPTS: &str = "error: this would end every session, because it removes or changes each peer, or changes a setting of \
-                          all sessions; `announcer reload --force` makes the reload, one session after the other";
+/// The way out of a refusal.
+const FORCE: &str = "`announcer reload --force` makes the reload anyway";
+
+/// The VIPs of both configurations that are announced now.
+fn sent(old: &Config, new: &Config, rib: &LocRib) -> Vec<IpAddr> {
+    let stays: BTreeSet<IpAddr> = new.vips().map(|(vip, _)| vip).collect();
+    let sent = old
+        .vips()
+        .filter(|(vip, service)| rib.routes.get(&service.prefix_of(*vip)).is_some() && stays.contains(vip));
+    sent.map(|(vip, _)| vip).collect()
+}
 
 /// The wall clock, only for people and other hosts. No decision uses it.
 pub(in crate::daemon) fn unix_time() -> f64 {
@@ -84,17 +98,20 @@ impl Reloader {
             self.configs.send_replace(config); // the sessions read their keys again
             return Ok(Response::Done { notes: vec!["nothing has changed".into()] });
         }
-        if !force && interrupts_every_session(&old, &config, self.identity.borrow().id) {
-            return Err(refused(INTERRUPTS.into()));
+        if !force {
+            let (in_use, established) = (self.identity.borrow().id, self.peers.borrow().established());
+            let sent = sent(&old, &config, &self.ribs.borrow());
+            if let Some(interruption) = interruption(&old, &config, in_use, &established, &sent) {
+                return Err(refused(format!("error: {interruption}; {FORCE}")));
+            }
         }
         let (before, after) = (old.clone(), config.clone());
         let notes =
             off_thread(move || differences(&before, &after).iter().map(ToString::to_string).collect());
         let notes = notes.await.map_err(|error| Response::Failed { message: error.to_string() })?;
         let applied = ask(&self.asks, |reply| Ask::Reload { config: config.clone(), force, reply }).await;
-        let generation = applied.ok_or_else(ending)?.map_err(|refusal| {
-            refused(format!("error: {refusal}; `announcer reload --force` makes the reload anyway"))
-        })?;
+        let generation =
+            applied.ok_or_else(ending)?.map_err(|refusal| refused(format!("error: {refusal}; {FORCE}")))?;
         // The director comes first: facts about a VIP that it does not know are lost.
         self.wanted.send_replace(vips_wanted(&config, generation));
         self.configs.send_replace(config.clone());

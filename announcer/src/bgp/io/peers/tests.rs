@@ -68,3 +68,32 @@ async fn a_router_that_dropped_our_routes_and_one_that_is_not_configured_any_mor
     drop(gone);
     assert!(is_advertised(&peers), "its task is gone");
 }
+
+#[test]
+fn a_session_carries_the_families_that_are_sent_on_it() {
+    use crate::bgp::open::{AsWidth, NegotiatedSession, PeerKind, RefreshKind};
+    use crate::model::Family;
+    use crate::rib::NotSent;
+    let (senders, peers) = sessions();
+    assert!(peers.established().is_empty(), "nothing was negotiated");
+    let negotiated = NegotiatedSession {
+        kind: PeerKind::External,
+        peer_asn: 65000.try_into().unwrap(),
+        peer_id: std::net::Ipv4Addr::new(10, 9, 9, 9).try_into().unwrap(),
+        hold_time: None,
+        as_width: AsWidth::Four,
+        families: [Family::V4, Family::V6].into(),
+        extended_next_hop: false,
+        refresh: RefreshKind::Plain,
+    };
+    for sender in &senders {
+        sender.send_modify(|status| status.negotiated = Some(negotiated.clone()));
+    }
+    let carried = || -> Vec<String> {
+        peers.established().iter().map(|one| format!("{} {:?}", one.peer, one.families)).collect()
+    };
+    assert_eq!(carried(), ["r1 {V4, V6}", "r2 {V4, V6}"]);
+    senders[0].send_modify(|status| status.not_sent.extend([(Family::V6, NotSent::NoNextHop(Family::V6))]));
+    senders[1].send_modify(|status| status.state = StateName::Idle);
+    assert_eq!(carried(), ["r1 {V4}"]);
+}

@@ -9,7 +9,7 @@
 //! 2  bgp/io  health/io  drain/io  vip/io  hook/io  config/io -> program/io    all of them -> files/io    memory/io  log/io
 //! 1  director -> {health::check, damping, drain, rib, vip, config}    bgp::{fsm, open, wire, path, plan, outage, hint}
 //!    metrics -> director    hook -> director    control::{api, admission, names, request, explain}
-//! 0  model, config
+//! 0  model, config    own_process (of tests alone)
 //! ```
 //!
 //! A module imports only from its own layer or a lower one; `tests/layers.rs` checks this. The map of tasks and channels is at the

@@ -324,7 +324,11 @@ fn every_outcome_of_a_probe_is_explained() {
     let shortages = Shortage::ALL;
     for shortage in shortages {
         match shortage {
-            Shortage::Files | Shortage::Memory | Shortage::Ports | Shortage::Processes => {}
+            Shortage::Files
+            | Shortage::Memory
+            | Shortage::Ports
+            | Shortage::Processes
+            | Shortage::Processor => {}
         }
     }
     words_are_listed(

@@ -5,16 +5,14 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use ipnet::IpNet;
 
 use super::standing::{LastChoiceReason, NotAnnouncedReason, Standing};
 use super::{Director, StandingChange};
+use crate::health::STOOD_STILL;
 use crate::rib::Attributes;
-
-/// If a deadline is handled later than this, the process was stopped, and so were the probes.
-const STOOD_STILL: Duration = Duration::from_millis(500);
 
 /// The time of a decision. The director has caught up with it.
 #[derive(Debug, Clone, Copy)]

@@ -91,11 +91,14 @@ pub enum Shortage {
     Ports,
     /// Processes of the program's user (EAGAIN of fork).
     Processes,
+    /// Processor time: announcer stood still when the probe's time limit ended, and so did not see whether the server answered.
+    Processor,
 }
 
 impl Shortage {
     /// All shortages.
-    pub const ALL: [Shortage; 4] = [Shortage::Files, Shortage::Memory, Shortage::Ports, Shortage::Processes];
+    pub const ALL: [Shortage; 5] =
+        [Shortage::Files, Shortage::Memory, Shortage::Ports, Shortage::Processes, Shortage::Processor];
 
     /// One word for metrics.
     pub fn label(self) -> &'static str {
@@ -104,6 +107,7 @@ impl Shortage {
             Shortage::Memory => "memory",
             Shortage::Ports => "ports",
             Shortage::Processes => "processes",
+            Shortage::Processor => "stood_still",
         }
     }
 

@@ -53,7 +53,7 @@ mod tests {
         shortages.note(&Outcome::Skipped(Shortage::Files), start);
         shortages.note(&Outcome::Skipped(Shortage::Ports), start + second * 30);
         shortages.note(&Outcome::Skipped(Shortage::Files), start + second * 31);
-        assert_eq!(Shortage::ALL.map(|shortage| shortages.count(shortage)), [2, 0, 1, 0]);
+        assert_eq!(Shortage::ALL.map(|shortage| shortages.count(shortage)), [2, 0, 1, 0, 0]);
         let warnings = |now| shortages.warnings(now).collect::<Vec<_>>();
         let files = "announcer is out of file descriptors: 2 probes were skipped since the start, and counted neither as a pass nor as a failure";
         let ports = "the VIP is out of local ports: 1 probe was skipped since the start, and counted neither as a pass nor as a failure";

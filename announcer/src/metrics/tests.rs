@@ -172,6 +172,7 @@ fn a_scrape_reads_as_prometheus_wants_it() {
         announcer_probes_skipped_total{reason="memory"} 0
         announcer_probes_skipped_total{reason="ports"} 0
         announcer_probes_skipped_total{reason="processes"} 0
+        announcer_probes_skipped_total{reason="stood_still"} 0
         # TYPE announcer_probe_loops_hung_total counter
         announcer_probe_loops_hung_total 4
         # TYPE announcer_certificate_expiry_timestamp_seconds gauge

@@ -11,6 +11,7 @@ use nix::errno::Errno;
 use tokio::time::error::Elapsed;
 
 use crate::config::kind::{self, Answer, Warning};
+use crate::health::STOOD_STILL;
 use crate::health::outcome::{Outcome, Reason, Shortage, TimeoutPhase};
 
 /// The result of a probe that did not pass.
@@ -42,6 +43,9 @@ impl ProbeError {
 }
 
 /// The outcome of a probe that `took` so long, with its `timeout`; `waiting` is the wait that a timeout has ended.
+///
+/// The result of every kind of probe comes here. If it comes much later than its time limit, announcer stood still: the timers are
+/// handled before the sockets, so the answer may have arrived in time. Such a probe says nothing about the server, unless it passed.
 pub(super) fn outcome(
     ended: Result<Result<impl Into<ProbeSuccess>, ProbeError>, Elapsed>,
     waiting: TimeoutPhase,
@@ -54,6 +58,7 @@ pub(super) fn outcome(
             return Outcome::Pass { answer, warning, took };
         }
         Ok(Err(ProbeError::Skip(shortage))) => return Outcome::Skipped(shortage),
+        _ if took > timeout + STOOD_STILL => return Outcome::Skipped(Shortage::Processor),
         Ok(Err(ProbeError::Fail(reason))) => reason,
         Ok(Err(ProbeError::TimedOut(waiting))) => Reason::TimedOut { waiting, after: timeout },
         Err(_) => Reason::TimedOut { waiting, after: timeout },
@@ -117,6 +122,29 @@ pub(super) fn causes<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_time_limit_that_is_noticed_late_says_nothing_about_the_server() {
+        let timeout = Duration::from_secs(1);
+        let over = || tokio::time::timeout(Duration::ZERO, std::future::pending());
+        let passed = || ProbeSuccess { answer: kind::file::Answer::Exists.into(), warning: None };
+        let failed = Outcome::Skipped(Shortage::Processor);
+        for (late, is_skipped) in [(0, false), (500, false), (501, true), (4000, true)] {
+            let took = timeout + Duration::from_millis(late);
+            let ended: [Result<Result<ProbeSuccess, ProbeError>, Elapsed>; 4] = [
+                over().await,                                            // http, tcp, tls, file
+                Ok(Err(ProbeError::TimedOut(TimeoutPhase::Exit))),       // exec
+                Ok(Err(ProbeError::TimedOut(TimeoutPhase::Connection))), // the time limit of a connection in HTTP
+                Ok(Err(ProbeError::Fail(Reason::Closed))), // by a server whose own time limit ended
+            ];
+            for ended in ended {
+                let outcome = outcome(ended, TimeoutPhase::Answer, timeout, took);
+                assert_eq!(outcome == failed, is_skipped, "{late} ms: {outcome:?}");
+            }
+            let pass = outcome(Ok(Ok(passed())), TimeoutPhase::Answer, timeout, took);
+            assert!(matches!(pass, Outcome::Pass { .. }), "an answer counts: {pass:?}");
+        }
+    }
 
     #[test]
     fn errors_of_the_kernel_have_their_meaning() {

@@ -61,6 +61,7 @@ impl fmt::Display for Shortage {
             Shortage::Memory => "the kernel is out of memory",
             Shortage::Ports => "the VIP is out of local ports",
             Shortage::Processes => "the program's user may have no more processes",
+            Shortage::Processor => "announcer stood still",
         })
     }
 }

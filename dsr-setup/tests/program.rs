@@ -423,7 +423,7 @@ fn a_state_file_that_cannot_be_used_is_a_warning_and_the_vips_are_put_on_lo() {
 
 /// Cases H6 and H12.
 #[test]
-fn plan_tells_what_harms_the_host_and_what_mends_it() {
+fn plan_warns_of_what_harms_the_host_and_its_commands_correct_it() {
     if !is_root() {
         return;
     }
@@ -433,6 +433,8 @@ fn plan_tells_what_harms_the_host_and_what_mends_it() {
         "ip link add v0 type veth peer name v1",
         "ip link set v0 up",
         "ip link set v1 up",
+        // The kernel adds a link-local address too, but later.
+        "ip addr add fe80::1/64 dev v0 nodad",
         "ip addr add 192.0.2.80/24 dev lo",
     ] {
         host.netns.run(line);

@@ -6,37 +6,28 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::io::{BufRead, BufReader, Read, Write};
+mod daemon;
+
+use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use announcer::control::api::{Request, Response, Scope, Status};
+use announcer::control::api::{Request, Scope, Status};
+use daemon::{Daemon, in_new_netns, ip, link_to_router};
 use nix::sys::fanotify::{EventFFlags, Fanotify, InitFlags, MarkFlags, MaskFlags};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
-use nix::unistd::Pid;
 use until::{assert_until, until};
 
 /// No operation here may take longer than this while a file hangs.
 const AT_ONCE: Duration = Duration::from_secs(2);
-const LONG: Duration = Duration::from_secs(20);
-
-/// The daemon; ends when it is dropped.
-struct Daemon(Child);
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A minimal web server: it accepts each connection and closes it. When it is dropped, there is no listener.
 struct Server(Arc<AtomicBool>, Option<JoinHandle<()>>);
@@ -127,22 +118,17 @@ impl Router {
 }
 
 /// Requests the status, which has to arrive at once.
-fn status(folder: &Path) -> Status {
+fn status(daemon: &Daemon) -> Status {
     let began = Instant::now();
-    let mut stream = UnixStream::connect(folder.join("run/socket")).unwrap();
-    stream.set_read_timeout(Some(AT_ONCE)).unwrap();
-    writeln!(stream, "{}", serde_json::to_string(&Request::Status).unwrap()).unwrap();
-    let mut answer = String::new();
-    BufReader::new(stream).read_line(&mut answer).expect("status comes at once");
-    let Response::Status { status } = serde_json::from_str(&answer).unwrap() else { panic!("{answer}") };
+    let status = daemon.status().expect("status comes at once");
     assert!(began.elapsed() < AT_ONCE, "status took {:?}", began.elapsed());
-    *status
+    status
 }
 
 /// Requests the status until it matches; panics with `what` after the limit.
-fn until_status(folder: &Path, limit: Duration, what: &str, fits: impl Fn(&Status) -> bool) -> Status {
+fn until_status(daemon: &Daemon, limit: Duration, what: &str, fits: impl Fn(&Status) -> bool) -> Status {
     let fitted = until(limit, || {
-        let status = Box::new(status(folder));
+        let status = Box::new(status(daemon));
         if fits(&status) { Ok(status) } else { Err(status) }
     });
     *fitted.unwrap_or_else(|status| panic!("{what}: {status:#?}"))
@@ -193,8 +179,8 @@ impl Hang {
 }
 
 /// Sends a request without waiting for the answer.
-fn poke(folder: &Path, request: &Request) -> UnixStream {
-    let mut stream = UnixStream::connect(folder.join("run/socket")).unwrap();
+fn poke(daemon: &Daemon, request: &Request) -> UnixStream {
+    let mut stream = daemon.connect().unwrap();
     writeln!(stream, "{}", serde_json::to_string(request).unwrap()).unwrap();
     stream
 }
@@ -209,32 +195,20 @@ fn scrape() {
     assert!(answer.contains("announcer_vip_standing{"), "{answer}");
 }
 
-fn ip(line: &str) {
-    assert!(Command::new("ip").args(line.split(' ')).status().unwrap().success(), "ip {line}");
+// W2, W3, W7, W8: each of these files, when it hung, stopped the whole daemon. The test has all files.
+#[test]
+fn a_file_that_hangs_costs_its_own_purpose_alone() {
+    in_new_netns(each_file_hangs);
 }
 
-fn each_file_hangs() {
-    nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
+fn each_file_hangs(folder: &Path) {
     // Each of 1,500 clients needs a descriptor.
     let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
     setrlimit(Resource::RLIMIT_NOFILE, most, most).unwrap();
-    for line in [
-        "link set lo up",
-        "link add fe type veth peer name router",
-        "address add 10.9.9.1/24 dev router",
-        "address add 10.9.9.11/24 dev fe",
-        "link set router up",
-        "link set fe up",
-    ] {
-        ip(line);
-    }
+    link_to_router();
     let router = Router::start();
-    let folder = tempfile::tempdir().unwrap();
-    let folder = folder.path();
     let at = |name: &str| folder.join(name);
-    for inner in ["run", "state"] {
-        std::fs::create_dir(at(inner)).unwrap();
-    }
+    std::fs::create_dir(at("state")).unwrap();
     std::fs::write(at("up"), "").unwrap();
     std::fs::write(at("key"), "secret").unwrap();
     std::fs::set_permissions(at("key"), std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
@@ -253,19 +227,11 @@ fn each_file_hangs() {
         up = at("up").display(),
         ca = at("ca.pem").display(),
     );
-    std::fs::write(&config, text).unwrap();
-    let program = env!("CARGO_BIN_EXE_announcer");
     let mut server = Some(Server::start(8080));
     let _tls = Server::start(8443);
-    let child = Command::new(program)
-        .args(["--socket", at("run/socket").to_str().unwrap(), "--state-dir", at("state").to_str().unwrap()])
-        .args(["run", "--config", config.to_str().unwrap()])
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let mut daemon = Daemon(child);
-    until(LONG, || UnixStream::connect(at("run/socket"))).expect("the daemon listens");
-    until_status(folder, LONG, "start", |status| {
+    let mut daemon = Daemon::start(folder, &text);
+    daemon.until_status(PATIENCE, "it answers", |_| true);
+    until_status(&daemon, PATIENCE, "start", |status| {
         is_announced(status, "www") && status.peers[0].state == "Established"
     });
     std::fs::write(at("state/drain/nonsuch"), "as a test").unwrap();
@@ -293,20 +259,20 @@ fn each_file_hangs() {
             let keepalives = router.keepalives.load(Ordering::Relaxed);
             // Starts everything that reads a file, without waiting for it.
             let asked = [
-                poke(folder, &Request::Reload { force: false }),
-                poke(folder, &Request::Recheck { what: Scope::All }),
+                poke(&daemon, &Request::Reload { force: false }),
+                poke(&daemon, &Request::Recheck { what: Scope::All }),
             ];
-            kill(Pid::from_raw(i32::try_from(daemon.0.id()).unwrap()), Signal::SIGHUP).unwrap();
+            daemon.signal(Signal::SIGHUP);
             if file == "state/dsr-setup.json" {
                 // The state file is about VIPs: one is removed, and is put back.
                 ip("address delete 192.0.2.80/32 dev lo");
             }
             // A crash is noticed, and so is the return.
             drop(server.take());
-            until_status(folder, AT_ONCE, &what, |status| !is_announced(status, "www"));
+            until_status(&daemon, AT_ONCE, &what, |status| !is_announced(status, "www"));
             server = Some(Server::start(8080));
-            until_status(folder, LONG, &what, |status| is_announced(status, "www"));
-            assert_until(LONG, &format!("{what}: KEEPALIVEs"), || {
+            until_status(&daemon, PATIENCE, &what, |status| is_announced(status, "www"));
+            assert_until(PATIENCE, &format!("{what}: KEEPALIVEs"), || {
                 router.keepalives.load(Ordering::Relaxed) >= keepalives + 3
             });
             assert_eq!(router.sessions.load(Ordering::Relaxed), sessions, "{what}: the session ended");
@@ -321,47 +287,34 @@ fn each_file_hangs() {
     for _ in 0..512 {
         scrape();
     }
-    assert!(is_announced(&status(folder), "file"));
+    assert!(is_announced(&status(&daemon), "file"));
     let drain = Request::Drain {
         what: Scope::Services(vec!["file".to_owned()]),
         reason: None,
         by: None,
         wait_ms: None,
     };
-    let drained = poke(folder, &drain);
-    until_status(folder, AT_ONCE, "a drain", |status| !is_announced(status, "file"));
+    let drained = poke(&daemon, &drain);
+    until_status(&daemon, AT_ONCE, "a drain", |status| !is_announced(status, "file"));
     drop(drained);
     hanging.end();
 
     // W25: clients that send half a request, and wait.
     let slow: Vec<UnixStream> = (0..1_500)
         .map(|_| {
-            let mut stream = UnixStream::connect(at("run/socket")).unwrap();
+            let mut stream = daemon.connect().unwrap();
             let _ = stream.write_all(b"{\"request\":"); // it may already be disconnected
             stream
         })
         .collect();
-    status(folder);
+    status(&daemon);
     drop(slow);
 
     // A stop also works while the files that it could read hang.
     let hanging = Hang::by_open(&config);
-    drop(poke(folder, &Request::Reload { force: false }));
+    drop(poke(&daemon, &Request::Reload { force: false }));
     std::thread::sleep(Duration::from_millis(100)); // the reload is running
-    kill(Pid::from_raw(i32::try_from(daemon.0.id()).unwrap()), Signal::SIGTERM).unwrap();
-    assert_until(LONG, "the stop waits for no file", || daemon.0.try_wait().unwrap().is_some());
+    daemon.signal(Signal::SIGTERM);
+    daemon.until_ended(PATIENCE); // the stop waits for no file
     hanging.end();
-}
-
-// W2, W3, W7, W8: each of these files, when it hung, stopped the whole daemon. The test has all files.
-#[test]
-fn a_file_that_hangs_costs_its_own_purpose_alone() {
-    if !nix::unistd::geteuid().is_root() {
-        eprintln!("skipped: needs root to make a network namespace");
-        return;
-    }
-    // It runs on a separate thread. Only this thread and the threads that it starts are in the namespace.
-    if let Err(panic) = std::thread::spawn(each_file_hangs).join() {
-        std::panic::resume_unwind(panic);
-    }
 }

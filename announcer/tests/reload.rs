@@ -3,27 +3,17 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::io::{BufRead, BufReader, Read, Write};
+mod daemon;
+
+use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use announcer::control::api::{Request, Response, Status};
-use until::until;
+use announcer::control::api::{Request, Response};
+use daemon::{Daemon, in_new_netns, link_to_router, write_config};
 
 const PATIENCE: Duration = Duration::from_secs(20);
-
-/// The daemon; ends when it is dropped.
-struct Daemon(Child);
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
 
 fn message(kind: u8, body: &[u8]) -> Vec<u8> {
     let length = u16::try_from(19 + body.len()).unwrap().to_be_bytes();
@@ -46,68 +36,34 @@ fn speak(mut stream: TcpStream) -> std::io::Result<()> {
     Ok(())
 }
 
-fn ask(folder: &Path, request: &Request) -> std::io::Result<Response> {
-    let mut stream = UnixStream::connect(folder.join("socket"))?;
-    writeln!(stream, "{}", serde_json::to_string(request).unwrap())?;
-    let mut answer = String::new();
-    BufReader::new(stream).read_line(&mut answer)?;
-    Ok(serde_json::from_str(&answer)?)
+// The sessions of the file that are down counted as if they had the VIP, so the reload was made, and no router had it.
+#[test]
+fn a_reload_that_takes_the_only_session_that_is_up_needs_force() {
+    in_new_netns(only_one_session_is_up);
 }
 
-/// Waits until the status matches.
-fn until_status(folder: &Path, what: &str, fits: impl Fn(&Status) -> bool) {
-    let fitted = until(PATIENCE, || match ask(folder, &Request::Status) {
-        Ok(Response::Status { status }) if fits(&status) => Ok(()),
-        other => Err(other),
-    });
-    fitted.unwrap_or_else(|last| panic!("{what}: {last:?}"));
-}
-
-fn only_one_session_is_up() {
-    nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
-    for line in [
-        "link set lo up",
-        "link add fe type veth peer name router",
-        "address add 10.9.9.1/24 dev router",
-        "address add 10.9.9.11/24 dev fe",
-        "link set router up",
-        "link set fe up",
-    ] {
-        assert!(Command::new("ip").args(line.split(' ')).status().unwrap().success(), "ip {line}");
-    }
+fn only_one_session_is_up(folder: &Path) {
+    link_to_router();
     let listener = TcpListener::bind("10.9.9.1:1179").unwrap();
     std::thread::spawn(move || router(listener));
-    let folder = tempfile::tempdir().unwrap();
-    let folder = folder.path();
     std::fs::write(folder.join("up"), "").unwrap();
-    let write = |peers: &str| {
-        let text = format!(
+    let config = |peers: &str| {
+        format!(
             "[bgp]\nasn = 65001\nrouter_id = \"10.0.1.11\"\nsettle = \"0s\"\n{peers}\
              [[service]]\nname = \"www\"\nvips = [\"192.0.2.80\"]\n\
              [[service.check]]\nfile = \"{}\"\ninterval = \"100ms\"\n",
             folder.join("up").display()
-        );
-        std::fs::write(folder.join("announcer.toml"), text).unwrap();
+        )
     };
+    let write = |peers: &str| write_config(folder, &config(peers));
     let r1 = "[[peer]]\nname = \"r1\"\naddress = \"10.9.9.1\"\nport = 1179\nasn = 65000\n";
     let r2 = "[[peer]]\nname = \"r2\"\naddress = \"10.9.9.2\"\nasn = 65000\n"; // there is no such host
-    write(&format!("{r1}{r2}"));
-    let child = Command::new(env!("CARGO_BIN_EXE_announcer"))
-        .arg("--socket")
-        .arg(folder.join("socket"))
-        .arg("--state-dir")
-        .arg(folder)
-        .args(["run", "--config"])
-        .arg(folder.join("announcer.toml"))
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let _daemon = Daemon(child);
-    until_status(folder, "r1 has the VIP", |status| {
+    let daemon = Daemon::start(folder, &config(&format!("{r1}{r2}")));
+    daemon.until_status(PATIENCE, "r1 has the VIP", |status| {
         status.peers.first().is_some_and(|r1| r1.advertised == 1)
     });
 
-    let reload = |force| ask(folder, &Request::Reload { force }).unwrap();
+    let reload = |force| daemon.ask(&Request::Reload { force }).unwrap();
     for (peers, want) in [
         (r2.to_owned(), "r1 would be removed"),
         (format!("{r1}families = [\"ipv6\"]\n{r2}"), "`families` of r1 would lack IPv4"),
@@ -125,21 +81,10 @@ fn only_one_session_is_up() {
     assert!(matches!(reload(false), Response::Done { .. }));
     write(r2);
     assert!(matches!(reload(true), Response::Done { .. }));
-    until_status(folder, "r1 is gone", |status| status.peers.len() == 1 && status.peers[0].name == "r2");
+    daemon.until_status(PATIENCE, "r1 is gone", |status| {
+        status.peers.len() == 1 && status.peers[0].name == "r2"
+    });
     // None is established.
     write("[[peer]]\nname = \"r3\"\naddress = \"10.9.9.3\"\nasn = 65000\n");
     assert!(matches!(reload(false), Response::Done { .. }));
-}
-
-// The sessions of the file that are down counted as if they had the VIP, so the reload was made, and no router had it.
-#[test]
-fn a_reload_that_takes_the_only_session_that_is_up_needs_force() {
-    if !nix::unistd::geteuid().is_root() {
-        eprintln!("skipped: needs root to make a network namespace");
-        return;
-    }
-    // It runs on a separate thread. Only this thread and the threads that it starts are in the namespace.
-    if let Err(panic) = std::thread::spawn(only_one_session_is_up).join() {
-        std::panic::resume_unwind(panic);
-    }
 }

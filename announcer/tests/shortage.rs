@@ -3,132 +3,83 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::io::{BufRead, BufReader, Write};
+mod daemon;
+
 use std::net::TcpListener;
-use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use announcer::control::api::{Request, Response, Status};
+use daemon::{Daemon, FIXTURE, in_new_netns, run, write_config};
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use until::until;
 
-const FIXTURE: &str = include_str!("fixture.toml");
 const VIP: &str = "192.0.2.80";
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// The daemon; ends when it is dropped.
-struct Daemon(Child);
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+/// Starts a daemon that may raise its limit of 32 descriptors.
+fn start(folder: &Path) -> Daemon {
+    let text = format!(
+        "{FIXTURE}\
+         [[service]]\nname = \"www\"\nvips = [\"{VIP}\"]\n\
+         [[service.check]]\ntcp = 8080\ninterval = \"50ms\"\n\
+         [[service.check]]\nexec = [\"/bin/true\"]\ninterval = \"50ms\"\n"
+    );
+    write_config(folder, &text);
+    let daemon = run(folder, &[]);
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "ulimit -Sn 32; exec \"$0\" \"$@\""]).arg(daemon.get_program()).args(daemon.get_args());
+    Daemon::spawn(folder, shell.stderr(Stdio::null()))
 }
 
-impl Daemon {
-    fn start(folder: &Path) -> Daemon {
-        let config = folder.join("announcer.toml");
-        let text = format!(
-            "{FIXTURE}\
-             [[service]]\nname = \"www\"\nvips = [\"{VIP}\"]\n\
-             [[service.check]]\ntcp = 8080\ninterval = \"50ms\"\n\
-             [[service.check]]\nexec = [\"/bin/true\"]\ninterval = \"50ms\"\n"
-        );
-        std::fs::write(&config, text).unwrap();
-        let daemon = Command::new("sh")
-            .args([
-                "-c",
-                "ulimit -Sn 32; exec \"$0\" --socket \"$1/socket\" --state-dir \"$1\" run --config \"$2\"",
-            ])
-            .args([Path::new(env!("CARGO_BIN_EXE_announcer")), folder, &config])
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        Daemon(daemon)
-    }
-
-    /// Changes its limit of descriptors; returns the old limit.
-    fn limit(&self, current: Option<u64>) -> Option<u64> {
-        let maximum = getrlimit(Resource::Nofile).maximum; // it has inherited this from us
-        prlimit(Some(Pid::from_child(&self.0)), Resource::Nofile, Rlimit { current, maximum })
-            .unwrap()
-            .current
-    }
-}
-
-/// A connection to the daemon that is opened in advance, because later none can be opened.
-fn connect(folder: &Path) -> UnixStream {
-    until(PATIENCE, || UnixStream::connect(folder.join("socket"))).unwrap()
-}
-
-fn ask(mut stream: UnixStream) -> Status {
-    let request = serde_json::to_string(&Request::Status).unwrap();
-    writeln!(stream, "{request}").unwrap();
-    let mut answer = String::new();
-    BufReader::new(stream).read_line(&mut answer).unwrap();
-    let answer: Response = serde_json::from_str(&answer).unwrap();
-    let Response::Status { status } = answer else { panic!("{answer:?}") };
-    *status
-}
-
-/// Requests the status until the VIP has this standing.
-fn until_it_is(folder: &Path, standing: &str) -> Status {
-    let fitted = until(PATIENCE, || {
-        let status = ask(connect(folder));
-        if status.services[0].vips[0].standing == standing { Ok(status) } else { Err(status.services) }
-    });
-    fitted.unwrap_or_else(|services| panic!("{services:?}"))
+/// Changes its limit of descriptors; returns the old limit.
+fn limit(daemon: &Daemon, current: Option<u64>) -> Option<u64> {
+    let maximum = getrlimit(Resource::Nofile).maximum; // it has inherited this from us
+    prlimit(Some(Pid::from_child(&daemon.child)), Resource::Nofile, Rlimit { current, maximum })
+        .unwrap()
+        .current
 }
 
 /// The number of probes that were skipped because of missing descriptors, from the warning in status.
-fn not_asked(status: &Status) -> u32 {
+fn skipped(status: &Status) -> u32 {
     let said = "announcer is out of file descriptors: ";
     let count = status.warnings.iter().find_map(|warning| warning.strip_prefix(said)?.split(' ').next());
     count.map_or(0, |count| count.parse().unwrap())
 }
 
-fn without_descriptors() {
-    nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
-    assert!(Command::new("ip").args(["link", "set", "lo", "up"]).status().unwrap().success());
-    let listener = TcpListener::bind("0.0.0.0:8080").unwrap();
-    let folder = tempfile::tempdir().unwrap();
-    let folder = folder.path();
-    let daemon = Daemon::start(folder);
-    let status = until_it_is(folder, "announced");
-    assert_eq!(not_asked(&status), 0, "{:?}", status.warnings);
+#[test]
+fn a_daemon_without_descriptors_withdraws_nothing_and_says_so() {
+    in_new_netns(without_descriptors);
+}
 
-    let asker = [connect(folder), connect(folder)];
+fn without_descriptors(folder: &Path) {
+    let listener = TcpListener::bind("0.0.0.0:8080").unwrap();
+    let daemon = start(folder);
+    let status = daemon.until_all_are(PATIENCE, "announced");
+    assert_eq!(skipped(&status), 0, "{:?}", status.warnings);
+
+    // Later none can be opened.
+    let connect = || until(PATIENCE, || daemon.connect()).unwrap();
+    let connections = [connect(), connect()];
     std::thread::sleep(Duration::from_millis(200)); // until they are accepted
-    let limit = daemon.limit(Some(3));
-    assert!(limit.is_none_or(|limit| limit > 32), "it was not raised: {limit:?}");
+    let limit_before = limit(&daemon, Some(3));
+    assert!(limit_before.is_none_or(|limit| limit > 32), "it was not raised: {limit_before:?}");
     let mut before = 0;
-    for asker in asker {
+    for connection in connections {
         std::thread::sleep(Duration::from_millis(1000));
-        let status = ask(asker);
+        let Response::Status { status } = daemon::ask(connection, &Request::Status).unwrap() else {
+            panic!("no status")
+        };
         assert_eq!(status.services[0].vips[0].standing, "announced", "{:?}", status.services);
         // Two checks, 20 times a second each.
-        assert!(not_asked(&status) >= before + 20, "{:?}", status.warnings);
-        before = not_asked(&status);
+        assert!(skipped(&status) >= before + 20, "{:?}", status.warnings);
+        before = skipped(&status);
     }
 
     // Their results count again as soon as descriptors are free.
-    daemon.limit(limit);
+    limit(&daemon, limit_before);
     drop(listener);
-    let status = until_it_is(folder, "not_announced");
-    assert!(not_asked(&status) >= before);
-}
-
-#[test]
-fn a_daemon_without_descriptors_withdraws_nothing_and_says_so() {
-    if !nix::unistd::geteuid().is_root() {
-        eprintln!("skipped: needs root to make a network namespace");
-        return;
-    }
-    // It runs on a separate thread, and only this thread is in the namespace.
-    if let Err(panic) = std::thread::spawn(without_descriptors).join() {
-        std::panic::resume_unwind(panic);
-    }
+    let status = daemon.until_all_are(PATIENCE, "not_announced");
+    assert!(skipped(&status) >= before);
 }

@@ -5,19 +5,16 @@
 
 #[path = "../../dsr-setup/tests/common/mod.rs"]
 mod common;
+mod daemon;
 mod scripted;
 
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use announcer::control::api::Status;
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use daemon::{Daemon, link_to_router};
+use nix::sys::signal::Signal;
 use scripted::{KEEPALIVE, NOTIFICATION, OPEN, Router, UPDATE, good_open, keepalive};
 use tokio::net::TcpListener;
 use tokio::time::timeout;
-use until::until;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 const VIP: &[u8] = &[32, 192, 0, 2, 80];
@@ -25,49 +22,13 @@ const VIP: &[u8] = &[32, 192, 0, 2, 80];
 const NOTHING_IS_IGNORED: &str =
     r#"ignored=$(sed -n "s/^SigIgn:[[:space:]]*//p" /proc/self/status); [ $((0x$ignored & 0x3a04)) = 0 ]"#;
 
-/// The daemon; ends when it is dropped.
-struct Daemon(Child);
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-impl Daemon {
-    fn start(folder: &Path) -> Daemon {
-        let config = folder.join("announcer.toml");
-        let text = format!(
-            "[bgp]\nasn = 65001\nrouter_id = \"10.0.1.11\"\nsettle = \"300ms\"\n\
-             [[peer]]\nname = \"r1\"\naddress = \"10.9.9.1\"\nport = 1179\nasn = 65000\nhold_time = \"90s\"\nfamilies = [\"ipv4\"]\n\
-             [[service]]\nname = \"www\"\nvips = [\"192.0.2.80\"]\n\
-             [[service.check]]\nexec = [\"/bin/sh\", \"-c\", '''{NOTHING_IS_IGNORED}''']\ninterval = \"100ms\"\nrise = 1\n"
-        );
-        std::fs::write(&config, text).unwrap();
-        let mut run = announcer(folder, &["run", "--config"]);
-        Daemon(run.arg(config).stderr(Stdio::null()).spawn().unwrap())
-    }
-
-    fn send(&self, signal: Signal) {
-        kill(Pid::from_raw(i32::try_from(self.0.id()).unwrap()), signal).unwrap();
-    }
-}
-
-fn announcer(folder: &Path, args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_announcer"));
-    command
-        .arg("--socket")
-        .arg(folder.join("socket"))
-        .arg("--state-dir")
-        .arg(folder.join("state"))
-        .args(args);
-    command
-}
-
-fn status(folder: &Path) -> Option<Status> {
-    let output = announcer(folder, &["status", "--json"]).output().unwrap();
-    serde_json::from_slice(&output.stdout).ok()
+fn config() -> String {
+    format!(
+        "[bgp]\nasn = 65001\nrouter_id = \"10.0.1.11\"\nsettle = \"300ms\"\n\
+         [[peer]]\nname = \"r1\"\naddress = \"10.9.9.1\"\nport = 1179\nasn = 65000\nhold_time = \"90s\"\nfamilies = [\"ipv4\"]\n\
+         [[service]]\nname = \"www\"\nvips = [\"192.0.2.80\"]\n\
+         [[service.check]]\nexec = [\"/bin/sh\", \"-c\", '''{NOTHING_IS_IGNORED}''']\ninterval = \"100ms\"\nrise = 1\n"
+    )
 }
 
 /// The next message that is no KEEPALIVE.
@@ -85,7 +46,7 @@ async fn stopped_by(stop: Signal) {
     let listener = TcpListener::bind("10.9.9.1:1179").await.unwrap();
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    let mut daemon = Daemon::start(folder);
+    let mut daemon = Daemon::start(folder, &config());
     let (stream, _) = timeout(PATIENCE, listener.accept()).await.expect("a connection").unwrap();
     let mut router = Router { stream };
     router.send(&[good_open(), keepalive()].concat()).await;
@@ -95,14 +56,13 @@ async fn stopped_by(stop: Signal) {
     assert_eq!(next(&mut router).await, Some((UPDATE, vec![0, 0, 0, 0])), "End-of-RIB");
 
     for signal in [Signal::SIGUSR1, Signal::SIGUSR2, Signal::SIGALRM, Signal::SIGPIPE] {
-        daemon.send(signal);
-        assert_eq!(daemon.0.try_wait().unwrap(), None, "{signal} ended it");
-        let status = until(PATIENCE, || status(folder).ok_or(()));
-        let status = status.unwrap_or_else(|()| panic!("no status after {signal}"));
+        daemon.signal(signal);
+        assert_eq!(daemon.child.try_wait().unwrap(), None, "{signal} ended it");
+        let status = daemon.until_status(PATIENCE, signal.as_str(), |_| true);
         assert_eq!(status.services[0].vips[0].standing, "announced", "{signal}");
         assert_eq!(status.peers[0].state, "Established", "{signal}");
     }
-    daemon.send(stop);
+    daemon.signal(stop);
     let withdrawn = [&[0, 5], VIP, &[0, 0]].concat();
     assert_eq!(next(&mut router).await, Some((UPDATE, withdrawn)), "{stop}");
     let (kind, body) = next(&mut router).await.expect("a NOTIFICATION");
@@ -110,8 +70,7 @@ async fn stopped_by(stop: Signal) {
     let said = String::from_utf8_lossy(&body[3..]).into_owned();
     assert_eq!(said, format!("announcer was stopped by {stop}"));
     drop(router);
-    let ended = until(PATIENCE, || daemon.0.try_wait().unwrap().ok_or(()));
-    assert!(ended.unwrap().success(), "{stop}");
+    assert!(daemon.until_ended(PATIENCE), "{stop}");
 }
 
 /// Case W7: each signal that ends a process by default.
@@ -122,15 +81,7 @@ fn a_signal_withdraws_before_it_ends_the_daemon_or_changes_no_route() {
     }
     for stop in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGQUIT] {
         common::inside_new_netns(async move || {
-            for line in [
-                "link add fe type veth peer name router",
-                "address add 10.9.9.1/24 dev router",
-                "address add 10.9.9.11/24 dev fe",
-                "link set router up",
-                "link set fe up",
-            ] {
-                common::ip(line);
-            }
+            link_to_router();
             stopped_by(stop).await;
         });
     }

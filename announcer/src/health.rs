@@ -28,9 +28,6 @@ use crate::model::ServiceName;
 
 use outcome::Outcome;
 
-/// If a deadline is handled later than this, the process stood still: it was stopped, or got no processor time. So were the probes.
-pub const STOOD_STILL: Duration = Duration::from_millis(500);
-
 /// One check of one VIP, which one probe loop executes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {

@@ -53,6 +53,8 @@ const LAYERS: &[(&str, u8)] = &[
     ("program::io", 2),
     ("files::io", 2),
     ("memory::io", 2),
+    ("time_limit::io", 2),
+    ("time_limit", 0),
     ("own_process", 0),
     ("log::io", 2),
     ("config::io", 2),

@@ -11,8 +11,8 @@ use ipnet::IpNet;
 
 use super::standing::{LastChoiceReason, NotAnnouncedReason, Standing};
 use super::{Director, StandingChange};
-use crate::health::STOOD_STILL;
 use crate::rib::Attributes;
+use crate::time_limit::STOOD_STILL;
 
 /// The time of a decision. The director has caught up with it.
 #[derive(Debug, Clone, Copy)]

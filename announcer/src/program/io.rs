@@ -44,6 +44,7 @@ use super::{
 };
 use crate::config::Config;
 use crate::files::io::Files;
+use crate::time_limit::io::within;
 
 pub use self::confinement::DaemonFiles;
 
@@ -119,7 +120,7 @@ impl Runner {
     /// Runs a program until it ends or times out. If the future is dropped, the program is killed.
     pub async fn run(&self, order: &Arc<ProgramSpec>, bounds: Bounds) -> ProgramRun {
         let (mut phase, mut output) = (RunPhase::Start, Vec::new());
-        let ended = timeout(bounds.time, self.attempt(order, bounds.kept, &mut phase, &mut output)).await;
+        let ended = within(bounds.time, self.attempt(order, bounds.kept, &mut phase, &mut output)).await;
         let end = match ended {
             Ok(Ok(end)) => end,
             Ok(Err(error)) => ProgramEnd::NotStarted(error),

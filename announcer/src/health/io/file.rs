@@ -15,6 +15,7 @@ use crate::config::kind::file::{Answer, Failure};
 use crate::files::io::{FileError, Files};
 use crate::health::Target;
 use crate::health::outcome::{Outcome, Reason, Shortage, TimeoutPhase};
+use crate::time_limit::io::within;
 
 /// A prepared probe of one path, which can be repeated.
 #[derive(Debug)]
@@ -42,7 +43,7 @@ impl FileProbe {
 
     async fn ask(&self, look: impl Fn(&Path) -> io::Result<()> + Clone + Send + 'static) -> Outcome {
         let start = Instant::now();
-        let answer = tokio::time::timeout(self.timeout, self.look(look)).await;
+        let answer = within(self.timeout, self.look(look)).await;
         result::outcome(answer, TimeoutPhase::Files, self.timeout, start.elapsed())
     }
 

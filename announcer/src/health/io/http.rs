@@ -30,6 +30,7 @@ use crate::config::pattern::Pattern;
 use crate::health::Target;
 use crate::health::outcome::{Outcome, Reason, Shortage, TimeoutPhase};
 use crate::model::text::PrintableText;
+use crate::time_limit::io::within;
 
 mod early;
 mod errors;
@@ -109,7 +110,7 @@ impl HttpProbe {
         // The time limit of the connection ends before the whole time limit.
         let mut waiting = TimeoutPhase::Answer;
         let end = match &self.ready {
-            Ok(ready) => tokio::time::timeout(self.timeout, ready.ask(&mut waiting)).await,
+            Ok(ready) => within(self.timeout, ready.ask(&mut waiting)).await,
             Err(reason) => Ok(Err(ProbeError::Fail(reason.clone()))),
         };
         result::outcome(end, waiting, self.timeout, start.elapsed())

@@ -11,8 +11,8 @@ use nix::errno::Errno;
 use tokio::time::error::Elapsed;
 
 use crate::config::kind::{self, Answer, Warning};
-use crate::health::STOOD_STILL;
 use crate::health::outcome::{Outcome, Reason, Shortage, TimeoutPhase};
+use crate::time_limit::STOOD_STILL;
 
 /// The result of a probe that did not pass.
 #[derive(Debug, PartialEq, Eq)]

@@ -22,6 +22,7 @@ use crate::config::pattern::Pattern;
 use crate::health::Target;
 use crate::health::outcome::{Outcome, Reason, TimeoutPhase};
 use crate::model::text::PrintableText;
+use crate::time_limit::io::within;
 
 #[cfg(test)]
 mod tests;
@@ -57,7 +58,7 @@ impl TcpProbe {
     pub async fn probe(&self) -> Outcome {
         let start = Instant::now();
         let (mut waiting, mut came) = (TimeoutPhase::Connection, Vec::with_capacity(1024));
-        let mut answer = tokio::time::timeout(self.timeout, self.ask(&mut waiting, &mut came)).await;
+        let mut answer = within(self.timeout, self.ask(&mut waiting, &mut came)).await;
         if answer.is_err() && !came.is_empty() {
             answer = Ok(Err(unexpected(&came)));
         }

@@ -38,6 +38,7 @@ use crate::config::kind::tls::Answer;
 use crate::health::Target;
 use crate::health::outcome::{Outcome, Reason, TimeoutPhase};
 use crate::model::text::PrintableText;
+use crate::time_limit::io::within;
 
 mod sentences;
 #[cfg(test)]
@@ -69,7 +70,7 @@ impl TlsProbe {
         }
         let start = Instant::now();
         let mut waiting = TimeoutPhase::Connection;
-        let end = tokio::time::timeout(self.timeout, self.ask(&mut waiting)).await;
+        let end = within(self.timeout, self.ask(&mut waiting)).await;
         result::outcome(end, waiting, self.timeout, start.elapsed())
     }
 

@@ -219,7 +219,7 @@ async fn what_is_not_wanted_is_not_watched() {
 }
 
 #[tokio::test]
-async fn the_confirming_connect_tells_refused_from_accepted_and_resets() {
+async fn the_confirming_connect_distinguishes_refused_from_accepted_and_resets() {
     let listener = listen("127.0.0.1", 0, plain);
     let here = pair("127.0.0.1", port(&listener));
     let answer = async |pair| match ConfirmingConnect::start(pair) {

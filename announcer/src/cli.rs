@@ -84,7 +84,7 @@ enum CliCommand {
     },
     /// Apply the changed configuration; peers and checks that stay the same are not affected.
     Reload {
-        /// Even if this withdraws every VIP, ends every session, or ends a drain.
+        /// Even if this withdraws every VIP, ends every session that carries a route to a VIP, or ends a drain.
         #[arg(long)]
         force: bool,
     },

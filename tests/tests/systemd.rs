@@ -419,7 +419,7 @@ fn stop(machine: &Machine) {
     // /proc/uptime has hundredths of a second.
     assert!(
         ours as f64 / 1e6 <= stopped + 0.01,
-        "shop was told to stop at {stopped} s, and announcer had ended at {ours} µs"
+        "systemd stopped shop at {stopped} s, and announcer had ended at {ours} µs"
     );
     machine.must(
         "dsr-setup order --remove shop && rm /etc/systemd/system/shop.service && systemctl daemon-reload",

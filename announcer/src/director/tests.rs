@@ -231,7 +231,7 @@ fn probes_come_fast_until_the_first_verdict() {
 }
 
 #[test]
-fn the_pace_and_the_listener_watch_are_told_of_changes_alone() {
+fn the_pace_and_the_listener_watch_change_only_with_what_decides_them() {
     let mut scene = Scene::all_up();
     let changed =
         |scene: &mut Scene| (scene.director.take_paced().len(), scene.director.take_watched().is_some());

@@ -117,7 +117,7 @@ pub(crate) fn ttl_security_mended(scene: &Scene) -> Result<()> {
     let played = with_own_configuration(scene, "fe3", || {
         configure(scene, "fe3", &[("name = \"r1\"", "name = \"r1\"\nttl_security = true")])?;
         node.must(&["announcer", "reload"])?;
-        until_peer(scene, "fe3", 0, "told of the TTL", |peer| {
+        until_peer(scene, "fe3", 0, "a hint about the TTL", |peer| {
             !established(peer) && peer["hint"].as_str().is_some_and(|hint| hint.contains("TTL"))
         })?;
         let mended = Instant::now();

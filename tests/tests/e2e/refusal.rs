@@ -30,7 +30,7 @@ pub(crate) fn wrong_as(scene: &Scene) -> Result<()> {
         let r1 = "address = \"10.1.1.0\"\nasn = 65000";
         configure(scene, "fe1", &[(r1, &r1.replace("65000", "65009"))])?;
         node.must(&["announcer", "reload"])?;
-        until_peer(scene, "fe1", 0, "told of the router's AS", |peer| {
+        until_peer(scene, "fe1", 0, "a hint about the router's AS", |peer| {
             says(peer, "its OPEN has AS 65000, we expect AS 65009")
         })?;
         other_goes_on(scene)?;
@@ -105,7 +105,7 @@ pub(crate) fn maximum_prefix(scene: &Scene) -> Result<()> {
         // The limit is lower than the number of prefixes, because FRR checks the count before it adds the new prefix.
         wait_for("r1 has the second VIP", || Ok(scene.next_hops("r1", "192.0.2.81")?.len() == 1))?;
         limit(format!("neighbor {neighbor} maximum-prefix 1"))?;
-        until_peer(scene, "fe1", 0, "told of the limit", |peer| {
+        until_peer(scene, "fe1", 0, "a hint about the limit", |peer| {
             says(peer, "Maximum Number of Prefixes Reached")
         })?;
         wait_for("r1 goes on without fe1", || Ok(scene.next_hops("r1", VIPS[0])?.len() == 2))?;

@@ -108,7 +108,7 @@ pub(crate) fn reload_refused(scene: &Scene) -> Result<()> {
             Ok::<_, anyhow::Error>(seen.into_iter().find(|m| m.from == from && m.announces(vip)))
         };
         let (first, second) =
-            (back(0)?.context("r1 was not told again")?, cease(1).context("no Cease 6/6 at r2")?);
+            (back(0)?.context("r1 did not get the routes again")?, cease(1).context("no Cease 6/6 at r2")?);
         ensure!(cease(0).is_some() && first.at < second.at, "both sessions were away at once");
         Ok(())
     })

@@ -23,7 +23,7 @@ pub(crate) fn key_rotation(scene: &Scene) -> Result<()> {
             key(router, "first")?;
             configure(scene, "fe1", &both[..=index])?;
             node.must(&["announcer", "reload"])?;
-            until_peer(scene, "fe1", index, "told of the key", |peer| {
+            until_peer(scene, "fe1", index, "a hint about the key", |peer| {
                 peer["hint"].as_str().is_some_and(|hint| hint.contains("password"))
             })?;
             bgp_line(scene, router, &format!("neighbor {} password first", address(index, "fe1", VIPS[0])))?;
@@ -71,7 +71,7 @@ pub(crate) fn ttl_security(scene: &Scene) -> Result<()> {
     };
     let played = with_own_configuration(scene, "fe1", || {
         demand(true)?;
-        until_peer(scene, "fe1", 0, "told of the TTL", |peer| {
+        until_peer(scene, "fe1", 0, "a hint about the TTL", |peer| {
             !established(peer) && peer["hint"].as_str().is_some_and(|hint| hint.contains("TTL"))
         })?;
         demand(false)?;

@@ -20,7 +20,7 @@ pub(crate) fn descriptors(scene: &Scene) -> Result<()> {
     let script = "pid=$(cat /run/announcer.pid); was=$(prlimit --pid $pid --nofile --output SOFT --noheadings --raw); \
                   prlimit --pid $pid --nofile=8:; sleep 5; prlimit --pid $pid --nofile=$was:";
     node.must(&["/bin/sh", "-ec", script])?;
-    wait_status(scene, "fe1", "not told of it", |said| said.contains("out of file descriptors"))?;
+    wait_status(scene, "fe1", "no warning about it", |said| said.contains("out of file descriptors"))?;
     for vip in VIPS {
         let why = reason(&status(scene, "fe1")?, vip);
         ensure!(why == "announced", "{vip}: {why}");

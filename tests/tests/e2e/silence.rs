@@ -40,7 +40,11 @@ pub(crate) fn hold_timer(scene: &Scene) -> Result<()> {
             if announcement.is_none() {
                 let said: Vec<_> =
                     router.wire.since(mark.wire(index)).into_iter().filter(|m| m.from == from).collect();
-                bail!("{} was not told again, but {said:02x?}; {}", router.name, status(scene, "fe2")?);
+                bail!(
+                    "{} did not get the route again, but {said:02x?}; {}",
+                    router.name,
+                    status(scene, "fe2")?
+                );
             }
         }
         scene.all_announced()?;

@@ -149,7 +149,7 @@ fn a_listener_serves_what_the_kernel_lets_it_serve() {
     let mut served = ServedPorts::new(pairs.into_iter());
     served.add(Listener { address: "::".parse().unwrap(), port: 80, v6only: false });
     let _ = served.take();
-    assert_eq!(served.take(), [LookResult::Nothing; 2], "each dump stands for itself");
+    assert_eq!(served.take(), [LookResult::Nothing; 2], "a listener of an earlier dump does not count");
 }
 
 #[test]

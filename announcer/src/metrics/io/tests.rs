@@ -164,7 +164,7 @@ async fn lost_lines_of_the_log_are_counted_and_warned_of() {
     let host = host(3, address);
     let text = whole(&ask(address, "GET /metrics").await.1);
     assert!(text.contains("\nannouncer_log_lines_lost_total 0\n"), "{text}");
-    host.log.push(&[b'x'; 2 * 1024 * 1024]); // nobody reads it
+    host.log.push(&[b'x'; 2 * 1024 * 1024]); // it does not fit into the buffer
     let text = whole(&ask(address, "GET /metrics").await.1);
     assert!(text.contains("\nannouncer_log_lines_lost_total 1\n"), "{text}");
     assert!(text.contains("\nannouncer_warnings 2\n"), "one more than without it");

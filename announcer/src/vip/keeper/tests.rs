@@ -397,7 +397,7 @@ fn a_vip_that_somebody_else_puts_back_counts_as_returned_and_is_theirs() {
     keeper.set_wanted(wanted("", 1), later(300));
     keeper.acknowledged(1, later(300));
     keeper.looked(theirs(), later(300));
-    assert_eq!(keeper.steps(later(300)), [], "nothing of theirs is mended or removed");
+    assert_eq!(keeper.steps(later(300)), [], "addresses of other programs are neither corrected nor removed");
 
     let mut keeper = Keeper::new(wanted("A", 0), start);
     keeper.looked(lo_with(&[on_lo('A', Owner::Ours, &[])]), start);

@@ -20,6 +20,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use dsr_setup::io::regular;
 use tokio::sync::{Mutex as Lane, OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use tokio::time::{timeout, timeout_at};
 use tracing::{info, warn};
@@ -72,6 +73,16 @@ pub enum FileError {
     /// It is not UTF-8.
     #[error("the file is not UTF-8 text")]
     NotText,
+}
+
+impl From<regular::FileError> for FileError {
+    fn from(error: regular::FileError) -> Self {
+        match error {
+            regular::FileError::Io(error) => FileError::Io(error),
+            regular::FileError::NotRegular => FileError::NotRegular,
+            regular::FileError::TooLarge(most) => FileError::TooLarge(most),
+        }
+    }
 }
 
 impl From<io::Error> for FileError {
@@ -318,18 +329,7 @@ pub fn is_writable_by_others(mode: u32) -> bool {
 }
 
 fn read_with_mode(path: &Path, most: u64) -> Result<(Vec<u8>, u32), FileError> {
-    // This also opens a FIFO without a writer, which is then refused.
-    let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
-    let metadata = file.metadata()?;
-    if !metadata.is_file() {
-        return Err(FileError::NotRegular);
-    }
-    let mut octets = Vec::new();
-    file.take(most.saturating_add(1)).read_to_end(&mut octets)?;
-    if octets.len() as u64 > most {
-        return Err(FileError::TooLarge(most));
-    }
-    Ok((octets, metadata.mode() & 0o7777))
+    Ok(regular::read_with_mode(path, most)?)
 }
 
 /// Reads the first `most` octets of a regular file, and blocks. A symbolic link to a missing file has its own error, and never
@@ -381,7 +381,7 @@ pub fn names(folder: &Path) -> io::Result<Vec<OsString>> {
 pub fn replace(folder: &Path, name: &str, text: &str) -> io::Result<()> {
     fs::create_dir_all(folder)?;
     let new = folder.join(format!(".{name}.new"));
-    let created = remove(&new).and_then(|_| File::options().write(true).create_new(true).open(&new));
+    let created = regular::create(&new);
     let written =
         created.and_then(|mut file| match file.write_all(text.as_bytes()).and_then(|()| file.sync_all()) {
             Err(error) if error.kind() == io::ErrorKind::StorageFull => file.set_len(0),

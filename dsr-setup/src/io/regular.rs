@@ -4,7 +4,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 /// Why a file was not read. Each `Display` is the rest of a sentence that begins with the file's name.
@@ -26,14 +26,26 @@ pub enum FileError {
 /// # Errors
 /// See [`FileError`].
 pub fn read(path: &Path, most: u64) -> Result<Vec<u8>, FileError> {
+    Ok(read_with_mode(path, most)?.0)
+}
+
+/// As [`read`], with the permission bits of the file that was read.
+///
+/// # Errors
+/// See [`FileError`].
+pub fn read_with_mode(path: &Path, most: u64) -> Result<(Vec<u8>, u32), FileError> {
     // This also opens a FIFO without a writer, which is then refused.
     let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(FileError::Io)?;
-    if !file.metadata().map_err(FileError::Io)?.is_file() {
+    let metadata = file.metadata().map_err(FileError::Io)?;
+    if !metadata.is_file() {
         return Err(FileError::NotRegular);
     }
     let mut octets = Vec::new();
     file.take(most.saturating_add(1)).read_to_end(&mut octets).map_err(FileError::Io)?;
-    if octets.len() as u64 > most { Err(FileError::TooLarge(most)) } else { Ok(octets) }
+    if octets.len() as u64 > most {
+        return Err(FileError::TooLarge(most));
+    }
+    Ok((octets, metadata.mode() & 0o7777))
 }
 
 /// Creates an empty file. What already exists there is removed and never opened, because a FIFO would block, and a symbolic link

@@ -153,22 +153,26 @@ pub fn call(arguments: Arguments) -> Result<(), CommandError> {
             let text = ConfigText::read(&file).map_err(usage)?;
             let config = text.parse_looking(useless_ca_file).map_err(usage)?;
             for unseen in text.parse_looking(any_ca_file).err().iter().flat_map(config::ConfigErrors::iter) {
-                eprintln!(
+                output::note(format_args!(
                     "warning: line {}: {}; its certificates were not checked",
                     unseen.line, unseen.message
-                );
+                ));
             }
             check_keys(&config)?;
-            config.warnings().iter().for_each(|warning| eprintln!("warning: {warning}"));
+            config.warnings().iter().for_each(|warning| output::note(format_args!("warning: {warning}")));
             let vips = config.vips().count();
-            println!("{}: good, {}", file.display(), counts(config.peers.len(), config.services.len(), vips));
+            output::line(format_args!(
+                "{}: good, {}",
+                file.display(),
+                counts(config.peers.len(), config.services.len(), vips)
+            ));
             Ok(())
         }
         CliCommand::Status { json } => {
             let answer = client::ask(&socket, &Request::Status, Duration::ZERO).map_err(no)?;
             let Response::Status { status } = answer else { return print_answer(answer) };
             let text = if json { serde_json::to_string_pretty(&status).map_err(no)? } else { table(&status) };
-            println!("{}", text.trim_end());
+            output::line(text.trim_end());
             Ok(())
         }
         CliCommand::Explain { what, peer } => {
@@ -243,11 +247,11 @@ fn offline_names(config: &Path, what: &Scope, drained: &[String]) -> Result<Vec<
             }
             let unknown: Vec<String> = asked.iter().filter(|name| !drained.contains(name)).cloned().collect();
             if !unknown.is_empty() {
-                eprintln!("{error}");
-                eprintln!(
+                output::note(error);
+                output::note(format_args!(
                     "warning: the configuration cannot be used, so it is not known whether there is a service {}",
                     unknown.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(" or ")
-                );
+                ));
             }
             names.extend(unknown);
         }
@@ -276,9 +280,13 @@ fn check_keys(config: &config::Config) -> Result<(), CommandError> {
     for peer in &config.peers {
         let Some(file) = &peer.password_file else { continue };
         match password::check(file) {
-            Ok(oddity) => oddity.iter().for_each(|what| eprintln!("warning: peer `{}`: {what}", peer.name)),
+            Ok(oddity) => oddity
+                .iter()
+                .for_each(|what| output::note(format_args!("warning: peer `{}`: {what}", peer.name))),
             Err(PasswordFinding::Wrong(error)) => wrong.push(format!("error: peer `{}`: {error}", peer.name)),
-            Err(unseen @ PasswordFinding::Unseen(_)) => eprintln!("warning: peer `{}`: {unseen}", peer.name),
+            Err(unseen @ PasswordFinding::Unseen(_)) => {
+                output::note(format_args!("warning: peer `{}`: {unseen}", peer.name))
+            }
         }
     }
     if wrong.is_empty() { Ok(()) } else { Err(CommandError::Usage(wrong.join("\n"))) }
@@ -292,9 +300,9 @@ fn check(file: &Path, name: &str) -> Result<(), CommandError> {
     };
     let mut failed = 0;
     for seen in one_shot::run(service).map_err(no)? {
-        println!("{}  {}  {}", seen.vip, seen.check, seen.outcome);
+        output::line(format_args!("{}  {}  {}", seen.vip, seen.check, seen.outcome));
         if let Some(hint) = &seen.hint {
-            println!("    hint: {hint}");
+            output::line(format_args!("    hint: {hint}"));
         }
         failed += usize::from(!matches!(seen.outcome, Outcome::Pass { .. }));
     }
@@ -351,8 +359,8 @@ fn no(error: impl std::fmt::Display) -> CommandError {
 
 fn offline(state_dir: &Path, change: &DrainChange, then: &str) -> Result<(), CommandError> {
     let absent = client::offline(state_dir, change).map_err(|error| cannot(state_dir, &error))?;
-    absent.iter().for_each(|name| println!("{name} was not drained"));
-    println!("announcer is not running; {then}");
+    absent.iter().for_each(|name| output::line(format_args!("{name} was not drained")));
+    output::line(format_args!("announcer is not running; {then}"));
     Ok(())
 }
 
@@ -363,7 +371,7 @@ fn cannot(state_dir: &Path, error: &std::io::Error) -> CommandError {
 fn print_answer(answer: Response) -> Result<(), CommandError> {
     match answer {
         Response::Done { notes } => {
-            notes.iter().for_each(|note| println!("{note}"));
+            notes.iter().for_each(output::line);
             Ok(())
         }
         Response::Refused { message } => Err(CommandError::Usage(message)),

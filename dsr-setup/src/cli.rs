@@ -1,7 +1,7 @@
 //! The commands, and the text that they print.
 
 use std::collections::BTreeSet;
-use std::io::{self, Write};
+use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -213,7 +213,7 @@ pub async fn run(cli: Cli) -> Result<ExitCode, Failure> {
             let Some(vips) = source.vips()? else { return Ok(ExitCode::SUCCESS) };
             let observed = observe(&host).await?;
             let steps = plan(&observed, &DesiredState::Present(vips.clone()));
-            steps.iter().for_each(say);
+            steps.iter().for_each(output::line);
             warn(&observed, &vips);
             Ok(ExitCode::from(u8::from(!steps.is_empty())))
         }
@@ -232,7 +232,7 @@ pub async fn run(cli: Cli) -> Result<ExitCode, Failure> {
                 return Err(Failure::Record(error.clone()));
             }
             named.iter().filter(|vip| is_foreign(&observed, **vip)).for_each(|vip| {
-                eprintln!("{vip} was put on lo by another program: it stays");
+                output::note(format_args!("{vip} was put on lo by another program: it stays"));
             });
             let desired = if named.is_empty() { DesiredState::Clean } else { DesiredState::Absent(named) };
             let steps = plan(&observed, &desired);
@@ -251,10 +251,10 @@ impl Order {
         let mut is_changed = false;
         for unit in &self.units {
             if !self.remove && !units::exists(&self.units_dir, unit) {
-                eprintln!(
+                output::note(format_args!(
                     "warning: systemd has no unit `{}` yet; the drop-in has no effect until there is one",
                     unit.name()
-                );
+                ));
             }
             let (verb, done) = if self.remove {
                 ("removed", units::remove(&self.units_dir, unit))
@@ -263,11 +263,11 @@ impl Order {
             };
             if let Some(path) = done.map_err(|(path, error)| Failure::DropIn { path, error })? {
                 is_changed = true;
-                let _ = writeln!(io::stdout(), "{verb} {}", path.display()); // an error of the output must not stop the command
+                output::line(format_args!("{verb} {}", path.display()));
             }
         }
         if is_changed {
-            let _ = writeln!(io::stdout(), "`systemctl daemon-reload` lets systemd read it"); // as above
+            output::line("`systemctl daemon-reload` lets systemd read it");
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -288,9 +288,9 @@ impl VipSource {
         let name = path.display().to_string();
         let vips = config::vips(&name, &config::decode(&name, octets)?)?;
         if vips.is_empty() {
-            eprintln!(
+            output::note(format_args!(
                 "warning: `{name}` names no VIP: there is nothing to do; add a `[[service]]` with `vips`"
-            );
+            ));
         }
         Ok(Some(vips).filter(|vips| !vips.is_empty()))
     }
@@ -309,7 +309,7 @@ fn is_foreign(observed: &HostState, vip: IpAddr) -> bool {
 fn warn(observed: &HostState, vips: &BTreeSet<IpAddr>) {
     let record = observed.record_error.clone().map(Warning::Record);
     for warning in warning::of_addresses(&observed.lo, vips).into_iter().chain(record) {
-        eprintln!("warning: {warning}");
+        output::note(format_args!("warning: {warning}"));
     }
 }
 
@@ -333,18 +333,13 @@ async fn carry_out(host: &Host, steps: Vec<Step>) -> Result<ExitCode, Failure> {
         left -= 1;
         match host.carry_out(&step).await {
             Ok(done) => {
-                say(&step);
+                output::line(&step);
                 if let StepResult::NotRecorded(error) = done {
-                    eprintln!("warning: {error}; `dsr-setup remove` will not undo this");
+                    output::note(format_args!("warning: {error}; `dsr-setup remove` will not undo this"));
                 }
             }
             Err(error) => return Err(Failure::Step { step, error, after: left }),
         }
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// Prints one line. An error of the output must not stop the steps.
-fn say(step: &Step) {
-    let _ = writeln!(io::stdout(), "{step}");
 }

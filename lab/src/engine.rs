@@ -219,7 +219,7 @@ impl Drop for Lab {
             DropAction::Leave => {}
             DropAction::End => {
                 if let Err(error) = self.end_now() {
-                    eprintln!("lab: {error}");
+                    output::note(format_args!("lab: {error}"));
                 }
             }
         }

@@ -87,7 +87,7 @@ fn join(init: Pid, namespace: &str, kind: CloneFlags) -> Result<(), String> {
 }
 
 fn not_started(message: &str) -> ExitCode {
-    eprintln!("lab: {message}");
+    output::note(format_args!("lab: {message}"));
     ExitCode::from(NOT_STARTED)
 }
 

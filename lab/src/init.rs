@@ -5,7 +5,6 @@
 //! container, starts the node's `cmd`, and reaps processes until `cmd` ends. Then the node ends.
 
 use std::fs;
-use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -43,7 +42,7 @@ fn report<T>(result: Result<T, String>) -> Option<T> {
     match result {
         Ok(value) => Some(value),
         Err(message) => {
-            println!("{message}");
+            output::line(message);
             None
         }
     }
@@ -81,8 +80,7 @@ fn prepare(dir: &Path, name: &str) -> Result<Pid, String> {
     let main = start(node)?;
 
     // The parent reads this line; later output is not read.
-    println!("{READY}");
-    let _ = io::stdout().flush();
+    output::line(READY);
     if let Ok(null) = fs::File::options().write(true).open("/dev/null") {
         let _ = dup2_stdout(&null);
     }

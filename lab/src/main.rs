@@ -1,7 +1,9 @@
 //! `lab`: brings a containerlab topology up, with or without Docker, and load to it.
 
+#![warn(clippy::print_stdout, clippy::print_stderr)] // the crate `output` prints
+
 use std::ffi::OsString;
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::ops::{ControlFlow, RangeInclusive};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -91,13 +93,17 @@ fn main() -> ExitCode {
     if let Some(code) = hidden() {
         return code;
     }
-    match run(Cli::parse().command) {
+    let arguments: Cli = match output::parse() {
+        Ok(arguments) => arguments,
+        Err(code) => return code,
+    };
+    output::finish(match run(arguments.command) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("lab: {error:#}");
+            output::note(format_args!("lab: {error:#}"));
             ExitCode::FAILURE
         }
-    }
+    })
 }
 
 /// Runs a hidden subcommand and returns its exit code; `None` if the arguments are not those of one. The library starts this
@@ -155,7 +161,7 @@ fn run(command: Cmd) -> Result<ExitCode> {
         }
         Cmd::Status => return status(),
         Cmd::Generate { frontends, routers } => {
-            std::io::stdout().write_all(generate::scale(frontends, routers).as_bytes())?;
+            output::text(&generate::scale(frontends, routers));
         }
         Cmd::Load { rate, seconds, timeout_ms, live, url } => {
             let mut plan =
@@ -178,7 +184,7 @@ fn up(topology: PathBuf, name: Option<String>, engine: Option<Engine>) -> Result
     cancel_on_signal(cancel.clone())?;
     let lab = Lab::start(&options, &cancel)?;
     let nodes: Vec<&str> = lab.nodes().map(lab::Node::name).collect();
-    println!("lab `{}` is up: {}", lab.name(), nodes.join(", "));
+    output::line(format_args!("lab `{}` is up: {}", lab.name(), nodes.join(", ")));
     lab.leave(); // without this, the lab would end here
     Ok(())
 }
@@ -196,7 +202,7 @@ fn cancel_on_signal(cancel: Cancel) -> Result<()> {
         runtime.block_on(async {
             futures_util::future::select_all(signals.iter_mut().map(|signal| Box::pin(signal.recv()))).await;
         });
-        eprintln!("lab: interrupted, cleaning up");
+        output::note("lab: interrupted, cleaning up");
         cancel.cancel();
     });
     Ok(())
@@ -222,24 +228,24 @@ fn status() -> Result<ExitCode> {
     for name in &labs {
         let dir = state::dir(name);
         let Ok(state) = State::read(&dir) else {
-            println!("{name}: incomplete; `lab down --name {name}` removes it");
+            output::line(format_args!("{name}: incomplete; `lab down --name {name}` removes it"));
             whole = false;
             continue;
         };
-        println!("{name}: from {}", state.topology.display());
+        output::line(format_args!("{name}: from {}", state.topology.display()));
         let running = engine::running(name, &state);
         for node in state.nodes.keys() {
             match running.get(node) {
-                Some(pid) => println!("  {node:<12} running, pid {pid}"),
+                Some(pid) => output::line(format_args!("  {node:<12} running, pid {pid}")),
                 None => {
-                    println!("  {node:<12} ended");
+                    output::line(format_args!("  {node:<12} ended"));
                     whole = false;
                 }
             }
         }
     }
     if labs.is_empty() {
-        println!("no lab is up");
+        output::line("no lab is up");
     }
     Ok(if whole { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -247,18 +253,17 @@ fn status() -> Result<ExitCode> {
 /// Sends the requests of the plan, and prints the results. Exit code 0: none was lost.
 fn report(plan: &load::Plan, live: bool) -> Result<ExitCode> {
     let mut report = load::run(plan, |bucket| {
-        let written = !live || {
-            let line = serde_json::to_string(bucket).unwrap_or_default();
-            writeln!(std::io::stdout(), "{line}").is_ok()
-        };
-        if written { ControlFlow::Continue(()) } else { ControlFlow::Break(()) } // the output was closed
+        if live {
+            output::line(serde_json::to_string(bucket).unwrap_or_default());
+        }
+        if output::is_open() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     })?;
     if live {
         report.buckets.clear(); // written already
     }
-    let written = writeln!(std::io::stdout(), "{}", serde_json::to_string(&report)?);
-    if written.is_err() {
-        return Ok(ExitCode::FAILURE); // the output was closed
+    output::line(serde_json::to_string(&report)?);
+    if !output::is_open() {
+        return Ok(ExitCode::SUCCESS); // nobody reads the result
     }
     Ok(if report.total.lost() == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -9,6 +9,7 @@
 //!
 //! The main thread never waits for the lab, so an interrupt is handled at once, at any step of the script.
 
+#![warn(clippy::print_stdout, clippy::print_stderr)] // the crate `output` prints
 #![allow(clippy::wildcard_enum_match_arm)] // errors of the lab grow
 
 mod follow;
@@ -67,23 +68,29 @@ pub(crate) enum Input {
 enum DemoEnd {
     /// The script has ended, with this result.
     Played(Result<()>),
-    /// A signal has ended it, or the output was closed (SIGPIPE).
+    /// A signal has ended it.
     Interrupted(Signal),
+    /// The output was closed, or cannot be written.
+    Closed,
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    match run(&arguments) {
+    let arguments: Arguments = match output::parse() {
+        Ok(arguments) => arguments,
+        Err(code) => return code,
+    };
+    output::finish(match run(&arguments) {
+        Ok(DemoEnd::Closed) => ExitCode::SUCCESS,
         Ok(DemoEnd::Played(Ok(()))) => ExitCode::SUCCESS,
         Ok(DemoEnd::Interrupted(signal)) => {
-            eprintln!("demo: interrupted; the lab was removed");
+            output::note("demo: interrupted; the lab was removed");
             ExitCode::from(128u8.saturating_add(signal as u8))
         }
         Ok(DemoEnd::Played(Err(error))) | Err(error) => {
-            eprintln!("demo: {error:#}");
+            output::note(format_args!("demo: {error:#}"));
             ExitCode::FAILURE
         }
-    }
+    })
 }
 
 fn run(arguments: &Arguments) -> Result<DemoEnd> {
@@ -97,35 +104,34 @@ fn run(arguments: &Arguments) -> Result<DemoEnd> {
     });
     let mut screen = Screen::new(arguments.plain);
     let mut view = View::new(SystemTime::now());
-    let signal = watch(&inputs, &script, &mut view, &mut screen);
+    let early = watch(&inputs, &script, &mut view, &mut screen);
     screen.close();
-    match signal {
-        Some(signal) => {
+    match early {
+        Some(end) => {
             cancel.cancel();
             clean_up(&inputs, &script, &view).context("cleaning up")?;
-            Ok(DemoEnd::Interrupted(signal))
+            Ok(end)
         }
         None => {
             let played = script.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            screen.print(&view.last_words(screen.has_drawn(), played.is_ok()))?;
+            screen.print(&view.last_words(screen.has_drawn(), played.is_ok()));
             Ok(DemoEnd::Played(played))
         }
     }
 }
 
-/// Shows the events until the script ends, which returns `None`, or until a signal arrives or the output is closed, which returns
-/// the signal.
+/// Shows the events until the script ends, which returns `None`, or until a signal arrives or the output is closed.
 fn watch(
     inputs: &Receiver<Input>,
     script: &JoinHandle<Result<()>>,
     view: &mut View,
     screen: &mut Screen,
-) -> Option<Signal> {
+) -> Option<DemoEnd> {
     let mut follow: Option<LogFollower> = None;
     let mut next = Instant::now() + FRAME;
     loop {
         match inputs.recv_timeout(next.saturating_duration_since(Instant::now())) {
-            Ok(Input::Signal(signal)) => return Some(signal),
+            Ok(Input::Signal(signal)) => return Some(DemoEnd::Interrupted(signal)),
             Ok(Input::Script(event)) => {
                 if let ScriptEvent::Serving(logs) = &event {
                     follow = Some(LogFollower::new(logs.clone()));
@@ -138,12 +144,12 @@ fn watch(
                 if let Some(follow) = &mut follow {
                     follow.catch_up(view);
                 }
-                // If the output was closed, for example with the terminal, this counts as an interrupt.
-                if screen.show(view, SystemTime::now()).is_err() {
-                    return Some(Signal::SIGPIPE);
+                screen.show(view, SystemTime::now());
+                if !output::is_open() {
+                    return Some(DemoEnd::Closed);
                 }
                 if is_over {
-                    return signal_within(SIGNAL_DELAY, inputs);
+                    return signal_within(SIGNAL_DELAY, inputs).map(DemoEnd::Interrupted);
                 }
             }
         }

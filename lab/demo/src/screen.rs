@@ -3,7 +3,7 @@
 //! Touches standard output. On a terminal, the picture is drawn on the alternate screen, so that the earlier text comes back
 //! afterwards, followed by the figures. On other outputs, and on a terminal that is too small, lines are printed.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::time::{Duration, SystemTime};
 
 use terminal_size::{Height, Width, terminal_size};
@@ -44,35 +44,31 @@ impl Screen {
     }
 
     /// Shows the current state.
-    ///
-    /// # Errors
-    /// When the output was closed.
-    pub(crate) fn show(&mut self, view: &View, now: SystemTime) -> io::Result<()> {
+    pub(crate) fn show(&mut self, view: &View, now: SystemTime) {
         match self.mode {
             Mode::Lines => {
                 let lines = view.lines_since(&mut self.shown);
-                self.print(&lines)?;
+                self.print(&lines);
                 if view.has_rates() && !view.is_over() && now >= self.next {
                     self.next = now + RATES_EVERY;
-                    self.print(&[view.rates(now)])?;
+                    self.print(&[view.rates(now)]);
                 }
-                Ok(())
             }
             Mode::Picture if !view.is_serving() => {
                 let lines = view.lines_since(&mut self.shown);
-                self.print(&lines)
+                self.print(&lines);
             }
             Mode::Picture => {
                 self.mode = Mode::Drawing;
-                write!(io::stdout(), "\x1b[?1049h\x1b[?25l\x1b[2J")?;
-                self.draw(view, now)
+                output::text("\x1b[?1049h\x1b[?25l\x1b[2J");
+                self.draw(view, now);
             }
             Mode::Drawing => self.draw(view, now),
-            Mode::Closed => Ok(()),
+            Mode::Closed => {}
         }
     }
 
-    fn draw(&self, view: &View, now: SystemTime) -> io::Result<()> {
+    fn draw(&self, view: &View, now: SystemTime) {
         let size = terminal_size().map_or((WIDTH, HEIGHT), |(Width(w), Height(h))| (w.into(), h.into()));
         let mut frame = String::from("\x1b[H");
         let lines = view.frame(now, size.0, size.1);
@@ -84,19 +80,12 @@ impl Screen {
             frame += "\x1b[K";
         }
         frame += "\x1b[J";
-        let mut out = io::stdout().lock();
-        out.write_all(frame.as_bytes())?;
-        out.flush()
+        output::text(&frame);
     }
 
     /// Prints lines that stay.
-    ///
-    /// # Errors
-    /// When the output was closed.
-    pub(crate) fn print(&self, lines: &[Line]) -> io::Result<()> {
-        let mut out = io::stdout().lock();
-        lines.iter().try_for_each(|line| writeln!(out, "{}", self.text(line, usize::MAX)))?;
-        out.flush()
+    pub(crate) fn print(&self, lines: &[Line]) {
+        lines.iter().for_each(|line| output::line(self.text(line, usize::MAX)));
     }
 
     fn text(&self, line: &Line, width: usize) -> String {
@@ -122,8 +111,7 @@ impl Screen {
     pub(crate) fn close(&mut self) {
         if self.mode == Mode::Drawing {
             self.mode = Mode::Closed;
-            let _ = write!(io::stdout(), "\x1b[?25h\x1b[?1049l"); // if this fails, the output was closed
-            let _ = io::stdout().flush();
+            output::text("\x1b[?25h\x1b[?1049l");
         }
     }
 }

@@ -313,7 +313,7 @@ impl Router {
         let announce = ReadySignal(capture, Some(ready));
         thread::spawn(move || {
             if let Err(e) = wire::read(announce, &log) {
-                eprintln!("{name}: the capture ended: {e:#}");
+                output::note(format_args!("{name}: the capture ended: {e:#}"));
             }
         });
         started.recv_timeout(PATIENCE).context("tcpdump did not start")?;

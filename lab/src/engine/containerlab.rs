@@ -221,11 +221,11 @@ pub fn become_containerlab(dir: &Path, parent: Pid, words: &[OsString]) -> ExitC
         .and_then(|()| if getppid() == parent { Ok(()) } else { Err("its starter has ended".to_string()) })
         .and_then(|()| apart(dir));
     if let Err(message) = ready {
-        eprintln!("lab: {message}");
+        output::note(format_args!("lab: {message}"));
         return ExitCode::FAILURE;
     }
     let error = Command::new("containerlab").args(words).exec();
-    eprintln!("lab: cannot run `containerlab`: {error}");
+    output::note(format_args!("lab: cannot run `containerlab`: {error}"));
     ExitCode::FAILURE
 }
 

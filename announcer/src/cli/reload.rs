@@ -1,0 +1,23 @@
+//! `announcer reload`: applies the changed configuration.
+
+use std::path::Path;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::{CommandError, no, print_answer};
+use crate::control::api::Request;
+use crate::control::io::client;
+
+#[derive(Debug, Args)]
+pub(super) struct ReloadArguments {
+    /// Even if this withdraws every VIP, ends every session that carries a route to a VIP, or ends a drain.
+    #[arg(long)]
+    force: bool,
+}
+
+pub(super) fn call(arguments: &ReloadArguments, socket: &Path) -> Result<(), CommandError> {
+    let ReloadArguments { force } = *arguments;
+    // Sessions that have to restart do so later, in the background.
+    print_answer(client::ask(socket, &Request::Reload { force }, Duration::ZERO).map_err(no)?)
+}

@@ -1,11 +1,31 @@
-//! The log: the check of its filter, and the lines that were lost.
+//! The log: its formats, the check of its filter, and the lines that were lost.
 //!
 //! Pure, except for [`io`].
+//!
+//! ```text
+//! event of tracing ── io/layer ──→ LogRecord ── buffer of limited size ──→ thread of the log ── format ──→ standard error
+//!                                                                                                     └──→ journal
+//! ```
 
 pub mod filter;
+pub mod format;
 pub mod io;
+pub mod record;
 
 use std::time::{Duration, Instant};
+
+/// Logs a line at a level that is known only when the program runs, as in `at_level!(level, vip, "VIP was withdrawn")`.
+macro_rules! at_level {
+    ($level:expr, $($line:tt)+) => {
+        match $level {
+            ::tracing::Level::ERROR => ::tracing::error!($($line)+),
+            ::tracing::Level::WARN => ::tracing::warn!($($line)+),
+            ::tracing::Level::INFO => ::tracing::info!($($line)+),
+            ::tracing::Level::DEBUG | ::tracing::Level::TRACE => ::tracing::debug!($($line)+),
+        }
+    };
+}
+pub(crate) use at_level;
 
 /// The warning about lost lines ends this long after the last lost line.
 const FRESH: Duration = Duration::from_secs(60);

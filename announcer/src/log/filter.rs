@@ -2,8 +2,52 @@
 //!
 //! Pure. The filter library accepts any word as the name of a module, and then logs nothing: `inof` would switch off the log.
 
+use tracing_subscriber::EnvFilter;
+
 /// The levels, the quietest first.
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+
+/// The modules that log. The modules above them can be named too.
+const MODULES: &[&str] = &[
+    "announcer::bgp::io::network",
+    "announcer::bgp::io::router_id",
+    "announcer::bgp::io::session::network",
+    "announcer::bgp::io::session::routes",
+    "announcer::bgp::io::session::talk",
+    "announcer::cli",
+    "announcer::control::io::socket",
+    "announcer::daemon::io::direct",
+    "announcer::daemon::io::limits",
+    "announcer::daemon::io::reload",
+    "announcer::daemon::io::sessions",
+    "announcer::daemon::io::tasks",
+    "announcer::drain::io",
+    "announcer::files::io",
+    "announcer::health::io::listener",
+    "announcer::health::io::trust",
+    "announcer::hook::io",
+    "announcer::log::io",
+    "announcer::metrics::io",
+    "announcer::vip::io",
+];
+
+/// The libraries that log.
+const LIBRARIES: &[&str] =
+    &["h2", "hyper_util", "netlink_proto", "netlink_sys", "reqwest", "rtnetlink", "zettabgp"];
+
+/// The spans: what the lines of a session have in common.
+const SPANS: &[&str] = &["peer"];
+
+/// The filter of a text.
+///
+/// # Errors
+/// The end of a sentence that begins with the text.
+pub fn parse(text: &str) -> Result<EnvFilter, String> {
+    check(text)?;
+    // The outcome of a probe has the error of the probe. The libraries must not log it again for each probe.
+    EnvFilter::try_new(format!("info,hyper_util=error,{text}"))
+        .map_err(|error| format!("it is not a filter: {error}"))
+}
 
 /// Checks a filter: each of its parts has to be a level, or `MODULE=LEVEL`.
 ///
@@ -11,34 +55,92 @@ const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 /// The end of a sentence that begins with the filter.
 pub fn check(filter: &str) -> Result<(), String> {
     for part in filter.split(',').map(str::trim) {
-        let level = part.rsplit_once('=').map_or(part, |(_, level)| level);
-        if LEVELS.iter().any(|known| known.eq_ignore_ascii_case(level)) {
-            continue;
+        let (target, level) =
+            part.rsplit_once('=').map_or((None, part), |(target, level)| (Some(target), level));
+        if !LEVELS.iter().any(|known| known.eq_ignore_ascii_case(level)) {
+            return Err(format!(
+                "`{level}` is not a level; write {}, or MODULE=LEVEL such as `announcer::bgp=debug`{}",
+                LEVELS.join(", "),
+                did_you_mean(level, LEVELS.iter().copied())
+            ));
         }
-        let near = LEVELS
-            .iter()
-            .filter(|known| strsim::osa_distance(known, level) <= 2)
-            .min_by_key(|known| strsim::osa_distance(known, level));
-        let near = near.map(|known| format!("; did you mean `{known}`?")).unwrap_or_default();
-        return Err(format!(
-            "`{level}` is not a level; write {}, or MODULE=LEVEL such as `announcer::bgp=debug`{near}",
-            LEVELS.join(", ")
-        ));
+        target.map_or(Ok(()), check_target)?;
     }
     Ok(())
 }
 
+/// Checks a module, and a span behind it, as in `announcer::bgp[peer{name=r1}]`.
+fn check_target(target: &str) -> Result<(), String> {
+    let (module, span) = target.split_once('[').map_or((target, None), |(module, span)| (module, Some(span)));
+    if let Some(span) = span {
+        let name = span.split(['{', ']']).next().unwrap_or_default();
+        if !SPANS.contains(&name) || !span.ends_with(']') {
+            return Err(format!(
+                "`[{span}` is not a span; write `[peer{{name=NAME}}]` for the lines of one router"
+            ));
+        }
+        if module.is_empty() {
+            return Ok(());
+        }
+    }
+    let below = |module: &str, of: &str| {
+        module.strip_prefix(of).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+    };
+    if MODULES.iter().any(|known| below(known, module)) || LIBRARIES.iter().any(|known| below(module, known))
+    {
+        return Ok(());
+    }
+    let known = (MODULES.iter().flat_map(|known| above(known))).chain(LIBRARIES.iter().copied());
+    Err(format!(
+        "there is no module `{module}` that logs{}; write `announcer=LEVEL` for all modules of announcer",
+        did_you_mean(module, known)
+    ))
+}
+
+/// A module and the modules above it.
+fn above(module: &'static str) -> impl Iterator<Item = &'static str> {
+    let ends = module.match_indices("::").map(|(at, _)| at).chain([module.len()]);
+    ends.filter_map(|end| module.get(..end))
+}
+
+/// The end of a sentence with the most similar words; empty if none is similar.
+fn did_you_mean(word: &str, known: impl Iterator<Item = &'static str>) -> String {
+    let word = word.to_ascii_lowercase();
+    let most = if word.contains("::") { 4 } else { 2 };
+    let mut near: Vec<(usize, &str)> =
+        known.map(|known| (strsim::osa_distance(known, &word), known)).collect();
+    near.retain(|(distance, _)| *distance <= most);
+    near.sort_unstable();
+    near.dedup();
+    let near: Vec<String> = near.iter().take(3).map(|(_, known)| format!("`{known}`")).collect();
+    if near.is_empty() { String::new() } else { format!("; did you mean {}?", near.join(" or ")) }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+    use std::path::{Path, PathBuf};
+
     use super::*;
 
     // W19: `--log json` and `--log inof` switched off all logging without a message.
     #[test]
     fn a_word_that_is_no_level_is_refused() {
-        for good in
-            ["info", "DEBUG", "off", "announcer::bgp=debug", "warn,announcer::health=trace", "warn, info"]
-        {
-            assert_eq!(check(good), Ok(()), "{good}");
+        for good in [
+            "info",
+            "DEBUG",
+            "off",
+            "announcer::bgp=debug",
+            "announcer=debug",
+            "announcer::bgp::io::session::talk=off",
+            "warn,announcer::health=trace",
+            "warn, info",
+            "h2=debug",
+            "h2::codec=trace",
+            "[peer{name=r1}]=debug",
+            "announcer::bgp[peer]=debug",
+        ] {
+            assert_eq!(parse(good).map(drop), Ok(()), "{good}");
         }
         for (bad, want) in [
             ("inof", "did you mean `info`?"),
@@ -49,6 +151,14 @@ mod tests {
             ("announcer::bgp=debgu", "did you mean `debug`?"),
             ("info,", "`` is not a level"),
             ("warn,announcer", "`announcer` is not a level"),
+            ("announcer::bpg=debug", "no module `announcer::bpg` that logs; did you mean `announcer::bgp`"),
+            ("announcr=debug", "no module `announcr` that logs; did you mean `announcer`?"),
+            ("announcer::bgp::io::sesion=debug", "did you mean `announcer::bgp::io::session`?"),
+            ("announcer::bg=debug", "did you mean `announcer::bgp`"),
+            ("=debug", "no module ``"),
+            ("nginx=debug", "no module `nginx` that logs; write"),
+            ("[per]=debug", "`[per]` is not a span"),
+            ("[peer=debug", "is not a span"),
         ] {
             let error = check(bad).unwrap_err();
             assert!(error.contains(want), "{bad}: {error}");
@@ -57,9 +167,41 @@ mod tests {
 
     #[test]
     fn what_is_not_named_is_logged_as_ever() {
-        let filter =
-            |text: &str| tracing_subscriber::EnvFilter::try_new(format!("info,{text}")).unwrap().to_string();
-        assert_eq!(filter("warn"), "warn");
+        let filter = |text: &str| parse(text).unwrap().to_string();
+        assert!(filter("warn").contains("warn") && !filter("warn").contains("info"), "{}", filter("warn"));
         assert!(filter("announcer::bgp=debug").contains("info"), "{}", filter("announcer::bgp=debug"));
+    }
+
+    #[test]
+    fn every_module_that_logs_can_be_named() {
+        fn walk(path: &Path, found: &mut Vec<PathBuf>) {
+            if path.is_dir() {
+                std::fs::read_dir(path).unwrap().for_each(|entry| walk(&entry.unwrap().path(), found));
+            } else {
+                found.push(path.to_owned());
+            }
+        }
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+        let (mut files, mut logging) = (Vec::new(), BTreeSet::new());
+        walk(&root, &mut files);
+        for file in files {
+            let text = std::fs::read_to_string(&file).unwrap();
+            let module =
+                file.strip_prefix(&root).unwrap().with_extension("").to_string_lossy().replace('/', "::");
+            let logs = text.lines().any(|line| {
+                let line = line.trim_start();
+                let macros = ["error!(", "warn!(", "info!(", "debug!(", "trace!(", "at_level!("];
+                !line.starts_with("//") && macros.iter().any(|name| line.contains(name))
+            });
+            if logs && (text.contains("use tracing::") || text.contains("at_level;")) {
+                logging.insert(format!("announcer::{module}"));
+            }
+        }
+        let named = |module: &&String| check_target(module).is_err();
+        let missing: Vec<_> = logging.iter().filter(named).collect();
+        assert!(missing.is_empty(), "add to MODULES: {missing:?}");
+        let silent = |module: &&&str| !logging.iter().any(|logs| logs == **module);
+        let silent: Vec<_> = MODULES.iter().filter(silent).collect();
+        assert!(silent.is_empty(), "remove from MODULES: {silent:?}");
     }
 }

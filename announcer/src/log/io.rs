@@ -1,16 +1,30 @@
-//! Writes the log to standard error, on a thread of its own.
+//! Writes the log to standard error or to the journal, on a thread of its own.
 //!
-//! Touches standard error and the clock. The reader of standard error may stand still: journald that is stopped or waits for its
-//! disk, a pager, a terminal after Ctrl-S. Then write(2) blocks. So only this thread writes, and all others put their lines into a
+//! Touches standard error, the journal's socket and the clock. The reader of standard error may stand still: journald that is stopped or waits for its
+//! disk, a pager, a terminal after Ctrl-S. Then write(2) and sendto(2) block. So only this thread writes, and all others put their records into a
 //! buffer of limited size. Lines that do not fit are lost, and are counted.
 
+mod layer;
+mod output;
+
 use std::io::{self, Write};
+use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
-use tracing::{error, warn};
+use tracing::{Level, error, warn};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
+use self::layer::RecordLayer;
+use self::output::Output;
 use super::LostLines;
+use super::format::{LogDestination, LogFormat};
+use super::record::LogRecord;
+
+/// The socket of the journal (systemd-journald.service(8)).
+pub const JOURNAL_SOCKET: &str = "/run/systemd/journal/socket";
 
 /// How many octets wait while others are being written. At the level `info`, these are thousands of lines.
 const MOST_WAITING: usize = 1024 * 1024;
@@ -31,9 +45,10 @@ struct LogBufferInner {
 
 #[derive(Debug, Default)]
 struct LogState {
-    /// Whole lines.
-    waiting: Vec<u8>,
-    /// Whether other lines are being written now.
+    waiting: Vec<LogRecord>,
+    /// The octets of `waiting`, about.
+    size: usize,
+    /// Whether other records are being written now.
     writing: bool,
     lost: LostLines,
 }
@@ -45,15 +60,25 @@ struct LogState {
 pub struct LogWriter(LogBuffer);
 
 impl LogBuffer {
-    /// Adds a line, with its line feed. It is lost if it does not fit.
-    pub fn push(&self, line: &[u8]) {
+    /// Adds a record. It is lost if it does not fit.
+    pub fn push(&self, record: LogRecord) {
+        let size = record.size();
         let mut state = self.state();
-        if state.waiting.len() + line.len() > MOST_WAITING {
+        if state.size + size > MOST_WAITING {
             state.lost.add(1, Instant::now());
             return;
         }
-        state.waiting.extend_from_slice(line);
+        state.size += size;
+        state.waiting.push(record);
         self.0.changed.notify_all();
+    }
+
+    /// Adds the error that ends the program.
+    pub fn push_end(&self, error: &anyhow::Error) {
+        // With its causes: the outermost sentence does not say why.
+        let (time, message) = (SystemTime::now(), format!("{error:#}"));
+        let record = LogRecord::new(time, Level::ERROR, "announcer", message);
+        self.push(LogRecord { ends_program: true, ..record });
     }
 
     /// The lines that were lost.
@@ -70,25 +95,24 @@ impl LogBuffer {
         self.0.changed.wait_while(self.state(), not_yet).unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Writes the lines for ever.
-    fn write_to(&self, mut out: impl Write) {
+    /// Writes the records for ever.
+    fn write_to(&self, mut output: Output<impl Write>) {
         let mut reported = 0;
         loop {
             let mut state = self.wait_while(|state| state.waiting.is_empty());
             state.writing = true;
-            let lines = std::mem::take(&mut state.waiting);
+            state.size = 0;
+            let records = std::mem::take(&mut state.waiting);
             drop(state);
-            let written = out.write_all(&lines).and_then(|()| out.flush());
+            let unwritten = output.write(&records);
+            drop(records);
             let mut state = self.state();
             state.writing = false;
-            if written.is_err() {
-                let lines = lines.iter().filter(|octet| **octet == b'\n').count();
-                state.lost.add(lines.try_into().unwrap_or(u64::MAX), Instant::now());
-            }
+            state.lost.add(unwritten, Instant::now());
             let lost = state.lost.count;
             drop(state);
             self.0.changed.notify_all();
-            if written.is_ok() && lost > reported {
+            if unwritten == 0 && lost > reported {
                 warn!(
                     lines = lost - reported,
                     "lines of the log were lost, standard error was not read in time"
@@ -99,17 +123,6 @@ impl LogBuffer {
     }
 }
 
-impl Write for LogBuffer {
-    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        self.push(line);
-        Ok(line.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 impl Drop for LogWriter {
     fn drop(&mut self) {
         let left = |state: &mut LogState| state.writing || !state.waiting.is_empty();
@@ -117,18 +130,21 @@ impl Drop for LogWriter {
     }
 }
 
-/// Starts the thread that writes to standard error.
+/// Starts the log: from now on, the events of `tracing` are written to standard error or to the journal.
 ///
 /// # Errors
-/// The thread cannot be started.
-pub fn start() -> io::Result<(LogBuffer, LogWriter)> {
-    start_to(io::stderr())
+/// The thread cannot be started, or there is no socket for the journal.
+pub fn start(filter: EnvFilter, format: LogFormat, journal: &Path) -> io::Result<(LogBuffer, LogWriter)> {
+    let destination = LogDestination::choose(format, output::standard_error());
+    let (buffer, writer) = start_to(Output::new(io::stderr(), destination, journal)?)?;
+    tracing_subscriber::registry().with(filter).with(RecordLayer(buffer.clone())).init();
+    Ok((buffer, writer))
 }
 
-fn start_to(out: impl Write + Send + 'static) -> io::Result<(LogBuffer, LogWriter)> {
+fn start_to(output: Output<impl Write + Send + 'static>) -> io::Result<(LogBuffer, LogWriter)> {
     let buffer = LogBuffer::default();
     let writes = buffer.clone();
-    std::thread::Builder::new().name("log".into()).spawn(move || writes.write_to(out))?;
+    std::thread::Builder::new().name("log".into()).spawn(move || writes.write_to(output))?;
     Ok((buffer.clone(), LogWriter(buffer)))
 }
 
@@ -137,7 +153,7 @@ pub fn log_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string);
         let message = panic.payload_as_str().unwrap_or("no message");
-        error!(place, message, "announcer had an internal error");
+        error!(place, panic = message, "announcer had an internal error");
     }));
 }
 
@@ -146,6 +162,11 @@ mod tests {
     use std::sync::mpsc::{Receiver, Sender, channel};
 
     use super::*;
+    use crate::log::format::LineStyle;
+
+    fn record(message: &str) -> LogRecord {
+        LogRecord::new(SystemTime::UNIX_EPOCH, Level::INFO, "", message.to_owned())
+    }
 
     /// A reader that stands still until it is released.
     struct BlockedOutput {
@@ -167,31 +188,33 @@ mod tests {
 
     fn standing() -> (LogBuffer, LogWriter, Sender<()>, Receiver<Vec<u8>>) {
         let ((release, released), (read, reader)) = (channel(), channel());
-        let (buffer, writer) = start_to(BlockedOutput { released, read }).unwrap();
+        let (buffer, writer) =
+            start_to(Output::lines(BlockedOutput { released, read }, LineStyle::Priority)).unwrap();
         (buffer, writer, release, reader)
     }
 
     #[test]
     fn a_reader_that_stands_still_delays_no_line_and_loses_only_what_does_not_fit() {
         let (buffer, writer, release, reader) = standing();
-        buffer.push(b"first\n");
+        buffer.push(record("first"));
         while !buffer.state().writing {
             std::thread::yield_now();
         }
-        let line = [vec![b'x'; 1023], vec![b'\n']].concat();
-        (0..2000).for_each(|_| buffer.push(&line));
-        let fit = MOST_WAITING / line.len();
+        let line = record(&"x".repeat(1023));
+        (0..2000).for_each(|_| buffer.push(line.clone()));
+        let fit = MOST_WAITING / line.size();
         assert_eq!(buffer.lost().count, 2000 - fit as u64);
         drop(release);
         drop(writer);
-        let all: Vec<u8> = reader.try_iter().flatten().collect();
-        assert_eq!(all, [b"first\n".to_vec(), line.repeat(fit)].concat(), "the rest is whole and in order");
+        let all = String::from_utf8(reader.try_iter().flatten().collect()).unwrap();
+        let line = format!("<6>{}\n", "x".repeat(1023));
+        assert_eq!(all, format!("<6>first\n{}", line.repeat(fit)), "the rest is whole and in order");
     }
 
     #[test]
     fn the_end_waits_for_the_last_lines_and_not_for_ever() {
         let (buffer, writer, release, reader) = standing();
-        buffer.push(b"last\n");
+        buffer.push(record("last"));
         let began = Instant::now();
         drop(writer);
         assert!(began.elapsed() >= LAST_LINES && began.elapsed() < LAST_LINES * 5, "{:?}", began.elapsed());
@@ -210,10 +233,11 @@ mod tests {
                 Ok(())
             }
         }
-        let (buffer, writer) = start_to(Full).unwrap();
-        buffer.push(b"one\ntwo\n");
+        let (buffer, writer) = start_to(Output::lines(Full, LineStyle::Text)).unwrap();
+        buffer.push(record("one"));
+        buffer.push(record("two"));
         drop(buffer.wait_while(|state| state.lost.count < 2));
-        buffer.push(b"three\n");
+        buffer.push(record("three"));
         drop(buffer.wait_while(|state| state.lost.count < 3));
         drop(writer);
     }

@@ -13,6 +13,7 @@ use crate::drain::Drains;
 use crate::files::io::Files;
 use crate::health::io::listener;
 use crate::log::io::LogBuffer;
+use crate::log::record::LogRecord;
 use crate::memory::io::Trimmer;
 use crate::metrics::Tally;
 use crate::program::io::Programs;
@@ -164,7 +165,9 @@ async fn lost_lines_of_the_log_are_counted_and_warned_of() {
     let host = host(3, address);
     let text = whole(&ask(address, "GET /metrics").await.1);
     assert!(text.contains("\nannouncer_log_lines_lost_total 0\n"), "{text}");
-    host.log.push(&[b'x'; 2 * 1024 * 1024]); // it does not fit into the buffer
+    let line = "x".repeat(2 * 1024 * 1024);
+    let time = std::time::SystemTime::UNIX_EPOCH;
+    host.log.push(LogRecord::new(time, tracing::Level::INFO, "announcer", line)); // it does not fit into the buffer
     let text = whole(&ask(address, "GET /metrics").await.1);
     assert!(text.contains("\nannouncer_log_lines_lost_total 1\n"), "{text}");
     assert!(text.contains("\nannouncer_warnings 2\n"), "one more than without it");

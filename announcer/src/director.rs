@@ -9,9 +9,10 @@
 //!
 //! [`standing`] has the words. `vip` computes the standing of one VIP by itself. `decide` decides on all VIPs. `reload` applies
 //! another configuration, and [`preview`] computes its effect before it is made. [`report`] makes the report for operators,
-//! [`figures`] the numbers for metrics.
+//! [`figures`] the numbers for metrics, [`changes`] the lines for the log.
 
 pub mod ask;
+pub mod changes;
 mod decide;
 pub mod figures;
 pub mod preview;

@@ -5,6 +5,8 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use tracing::Level;
+
 use crate::bgp::notification::Notification;
 use crate::bgp::open::OpenError;
 
@@ -137,6 +139,29 @@ impl DownReason {
         }
     }
 
+    /// How much it matters to a person. `known`: the log has a line about this outage already.
+    pub fn level(&self, known: bool) -> Level {
+        match self {
+            DownReason::Stopped(_) | DownReason::Collision => Level::INFO,
+            DownReason::Notified(_)
+            | DownReason::HoldExpired(_)
+            | DownReason::NoOpen(_)
+            | DownReason::NoKeepalive(_)
+            | DownReason::SendHoldExpired(_)
+            | DownReason::Open(_)
+            | DownReason::Malformed(_)
+            | DownReason::OutOfTurn(_)
+            | DownReason::LivenessLost
+            | DownReason::Tcp(_) => {
+                if known {
+                    Level::INFO
+                } else {
+                    Level::WARN
+                }
+            }
+        }
+    }
+
     /// One word for metrics and JSON.
     pub fn label(&self) -> &'static str {
         match self {
@@ -181,6 +206,21 @@ impl DownReason {
 mod tests {
     use super::*;
     use crate::bgp::notification;
+
+    #[test]
+    fn an_outage_is_one_warning_and_an_order_is_none() {
+        let cease = Notification::bare(notification::PEER_DECONFIGURED);
+        for (why, first, later) in [
+            (DownReason::Stopped(cease.clone()), Level::INFO, Level::INFO),
+            (DownReason::Collision, Level::INFO, Level::INFO),
+            (DownReason::Notified(cease.clone()), Level::WARN, Level::INFO),
+            (DownReason::HoldExpired(Duration::from_secs(9)), Level::WARN, Level::INFO),
+            (DownReason::Malformed(cease), Level::WARN, Level::INFO),
+            (DownReason::Tcp(TcpFailure::Refused), Level::WARN, Level::INFO),
+        ] {
+            assert_eq!((why.level(false), why.level(true)), (first, later), "{why}");
+        }
+    }
 
     #[test]
     fn a_router_may_keep_our_routes_unless_a_notification_took_them_or_it_noticed_the_end() {

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use tokio::time::sleep_until;
-use tracing::{Instrument, debug, info, info_span, warn};
+use tracing::{Instrument, Level, debug, info_span, warn};
 
 use crate::bgp::fsm::{self, Action, Event, State, StateName, StepContext};
 use crate::bgp::hint::{Clues, KernelCounter, LocalSettings, Setting};
@@ -33,6 +33,7 @@ use crate::bgp::plan::PathComparison;
 use crate::bgp::reason::{DownReason, TcpFailure};
 use crate::config::PeerConfig;
 use crate::files::io::Files;
+use crate::log::at_level;
 use crate::model::{Asn, Family, Liveness, RouterId};
 use crate::rib::LocRib;
 
@@ -118,6 +119,7 @@ pub async fn run(
         odd_key: None,
         hang: None,
         excused: None,
+        outage_logged: false,
         status: SessionReport::new(),
     };
     session.run().instrument(span).await;
@@ -163,6 +165,8 @@ struct Session {
     hang: Option<Instant>,
     /// Until when deadlines are delayed, because this process was stopped.
     excused: Option<Instant>,
+    /// Whether the log has a warning about the current outage.
+    outage_logged: bool,
     status: SessionReport,
 }
 
@@ -379,14 +383,14 @@ impl Session {
             Action::Up(negotiated) => self.up(negotiated),
             Action::Down(why) => {
                 let hint = self.status.outage.session_ended(why.clone(), &self.clues(), now());
-                info!(reason = %why, hint = hint.as_deref(), "session ended");
+                at_level!(self.log_level(&why), reason = %why, hint = hint.as_deref(), "session ended");
                 self.status.kept_until = self.kept_until(&why);
                 self.down(&why);
             }
             Action::Failed(why) => {
                 match self.status.outage.try_ended(why.clone(), &self.clues(), now()) {
                     Some(LogLine { hint, tries }) => {
-                        info!(reason = %why, hint = hint.as_deref(), tries, "try failed");
+                        at_level!(self.log_level(&why), reason = %why, hint = hint.as_deref(), tries, "try failed");
                     }
                     None => debug!(reason = %why, "try failed"),
                 }
@@ -399,6 +403,13 @@ impl Session {
                 }
             }
         }
+    }
+
+    /// How much a line about an outage matters: its first line is a warning.
+    fn log_level(&mut self, why: &DownReason) -> Level {
+        let level = why.level(self.outage_logged);
+        self.outage_logged |= level == Level::WARN;
+        level
     }
 
     fn down(&mut self, why: &DownReason) {
@@ -442,7 +453,7 @@ impl Session {
             self.hang = Some(now() + HANG);
         }
         if let Some(LogLine { hint, .. }) = self.status.outage.try_waits(why.clone(), &self.clues(), now()) {
-            info!(reason = %why, hint = hint.as_deref(), "peer is silent");
+            at_level!(self.log_level(&why), reason = %why, hint = hint.as_deref(), "peer is silent");
         }
         self.status.last_down = self.status.outage.last().cloned();
     }

@@ -7,18 +7,19 @@ use std::time::Instant;
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::sleep_until;
-use tracing::info;
 
 use super::tasks::OwnedTask;
 use crate::config::Config;
 use crate::director::ask::Ask;
+use crate::director::changes::{ChangeLine, StartLog, StartSummary, lines};
 use crate::director::preview::Refusal;
-use crate::director::{Director, Fact, Standing, StandingChange};
+use crate::director::{Director, Fact, StandingChange};
 use crate::drain::{self, ForgivenServices};
 use crate::health::io::probe;
 use crate::health::io::prober::Prober;
 use crate::health::watch::WatchPlan;
 use crate::health::{ListenerFact, Pace, ProbeFact, Target};
+use crate::log::at_level;
 use crate::metrics::Tally;
 use crate::model::Generation;
 use crate::rib::LocRib;
@@ -82,10 +83,11 @@ pub(in crate::daemon) async fn direct(
     mut observers: ChangeObservers,
 ) {
     let (mut probed, mut listening, mut vips) = (Vec::new(), Vec::new(), Vec::new());
+    let mut start = StartLog::new(Instant::now());
     loop {
         let (mut facts, mut changes) = (Vec::new(), Vec::new());
         let mut applied = None;
-        let deadline = director.deadline();
+        let deadline = [director.deadline(), start.deadline()].into_iter().flatten().min();
         tokio::select! {
             biased;
             Some(asked) = inputs.asked.recv() => match asked {
@@ -142,8 +144,12 @@ pub(in crate::daemon) async fn direct(
             *published = decided;
             news
         });
-        changes.iter().for_each(log);
-        observers.changed(changes).await;
+        observers.changed(changes.clone()).await;
+        start.filter(&mut changes);
+        if !changes.is_empty() {
+            lines(&changes, director.advertised()).iter().for_each(log);
+        }
+        start.summary(&director, now).iter().for_each(log_start);
         if let Some(applied) = applied {
             applied.answer(generation);
         }
@@ -160,16 +166,20 @@ pub(in crate::daemon) async fn direct(
     }
 }
 
-fn log(change: &StandingChange) {
-    let (service, vip) = (change.service.as_str(), change.vip);
-    match &change.standing {
-        Standing::Announced => info!(service, %vip, "VIP was announced"),
-        Standing::LastChoice(_) => {
-            info!(service, %vip, reason = %change.standing, "VIP was made the last choice")
+fn log(line: &ChangeLine) {
+    let ChangeLine { level, message, service, vips, reason } = line;
+    match vips.as_slice() {
+        [vip] => at_level!(*level, service, %vip, reason, "{message}"),
+        vips => {
+            let vips = vips.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+            at_level!(*level, service, vips, reason, "{message}");
         }
-        Standing::Drained(_) => info!(service, %vip, reason = %change.standing, "VIP was drained"),
-        Standing::NotAnnounced(_) => info!(service, %vip, reason = %change.standing, "VIP is not announced"),
     }
+}
+
+fn log_start(summary: &StartSummary) {
+    let StartSummary { level, announced, last_choice, drained, not_announced, why } = summary;
+    at_level!(*level, announced, last_choice, drained, not_announced, why, "first probes ended");
 }
 
 /// The probe loops, one per VIP and check.

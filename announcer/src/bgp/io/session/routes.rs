@@ -46,6 +46,7 @@ impl Session {
             warn!("router has switched the hold timer off, only TCP keepalive notices that it is gone");
         }
         let tries = self.status.outage.established();
+        self.outage_logged = false;
         info!(
             peer_id = %negotiated.peer_id,
             hold_time = negotiated.hold_time.map_or(0, |time| time.as_secs()),

@@ -112,6 +112,7 @@ async fn bench() {
             vips: vips.clone(),
             network: watch::channel(Arc::default()).1,
             files: announcer::files::io::Files::new(),
+            turns: announcer::watchdog::Turns::new(std::time::Instant::now()),
         };
         let (_, peer) = watch::channel(Arc::new(peer.clone()));
         tokio::spawn(session::run(local, peer, ribs.clone(), alive.clone(), orders.clone(), status_tx));

@@ -27,8 +27,9 @@
 //! hook              mpsc<Vec<StandingChange>>, watch<Config>  watch<HookRuns>           -> metrics
 //! memory            Trimmer: run, control
 //! metrics           TCP, watch<Config>, watch<SessionReport>  mpsc<Ask>                 -> director
-//! run (main)        signals, mpsc<Reload>                     watch<Config>, watch<WantedVips>, Ask::Reload,
-//!                                                             Ask::Recheck, Ask::Stop, stop
+//! run (main)        signals, mpsc<Reload>,                    watch<Config>, watch<WantedVips>, Ask::Reload,
+//!                     watch<VipNumbers>, watch<Peers>,        Ask::Recheck, Ask::Stop, stop, systemd's socket
+//!                     turns of director and sessions
 //! ```
 //!
 //! A task that panics is logged and started again after a second: it costs one VIP or one session. Only the director
@@ -52,7 +53,8 @@ use tracing::{info, warn};
 use self::io::direct::{ChangeObservers, DirectorInputs, ProbeLoops, direct};
 use self::io::limits;
 use self::io::reload::{self, Reloader};
-use self::io::sessions::{self, SessionResources};
+use self::io::sessions::{self, SessionResources, SessionTurns};
+use self::io::supervise::{Supervised, Supervisor};
 use self::io::tasks::OwnedTask;
 use crate::bgp::io::peers::Peers;
 use crate::bgp::io::{network, router_id};
@@ -60,8 +62,8 @@ use crate::bgp::path::Network;
 use crate::bgp::router_id::Identity;
 use crate::config::{self, Config};
 use crate::control::io::{self as control, Reload, Socket};
-use crate::director::Director;
 use crate::director::ask::Ask;
+use crate::director::{Director, VipNumbers};
 use crate::drain;
 use crate::files::io::{self as files, Files};
 use crate::health::io::listener;
@@ -74,7 +76,10 @@ use crate::metrics::{self, Reloads, Tally};
 use crate::model::Generation;
 use crate::program::io::{DaemonFiles, Programs};
 use crate::rib::LocRib;
+use crate::systemd::Notice;
+use crate::systemd::io::Notifier;
 use crate::vip::{self, WantedVips};
+use crate::watchdog::Turns;
 
 /// How long a stop waits for the routers' acknowledgement of the withdraw.
 const ACKNOWLEDGE: Duration = Duration::from_secs(2);
@@ -106,7 +111,7 @@ pub fn run(options: Options, config: Config, log: LogBuffer) -> anyhow::Result<(
 }
 
 async fn serve(options: Options, config: Arc<Config>, log: LogBuffer) -> anyhow::Result<()> {
-    let (started, files) = (Instant::now(), Files::new());
+    let (started, files, notifier) = (Instant::now(), Files::new(), Notifier::from_environment());
     let mut signals = Signals::new().context("cannot handle signals")?;
     let socket = Arc::new(Socket::bind(&files, &options.socket).await?);
     let drain_dir = drain::io::directory(&options.state_dir);
@@ -153,7 +158,10 @@ async fn serve(options: Options, config: Arc<Config>, log: LogBuffer) -> anyhow:
     let (runs_tx, runs) = watch::channel(HookRuns::default());
     // It is not started again: each run is a separate task, and after a restart the waiting runs would be lost.
     tokio::spawn(hook::io::run(configs.clone(), changed, programs.clone(), runs_tx));
-    let observers = ChangeObservers { tally: tallies, hooks: changes };
+    let (numbers_tx, numbers) = watch::channel(VipNumbers { not_looked_for: 1, ..VipNumbers::default() });
+    let turns = Turns::new(started);
+    let directed = turns.last();
+    let observers = ChangeObservers { tally: tallies, hooks: changes, numbers: numbers_tx, turns };
     let inputs = DirectorInputs { asked, probed, listening, vips, drains: drain_facts_heard };
     let mut directing = tokio::spawn(direct(director, probes, inputs, rib, watched_tx, observers));
     let _listeners = OwnedTask::new("listener watch".into(), move || {
@@ -192,8 +200,10 @@ async fn serve(options: Options, config: Arc<Config>, log: LogBuffer) -> anyhow:
         restarted: mark_running(&files, &options.state_dir).await,
         stop: stopped,
     };
-    let mut sessions =
-        OwnedTask::new("sessions".into(), move || sessions::keep(shared.clone(), peers_tx.clone()));
+    let (session_turns_tx, session_turns) = watch::channel(SessionTurns::new());
+    let mut sessions = OwnedTask::new("sessions".into(), move || {
+        sessions::keep(shared.clone(), peers_tx.clone(), session_turns_tx.clone())
+    });
     let follows = (configs.clone(), network, peers.clone());
     let _router_id = OwnedTask::new("router id".into(), move || {
         let (configs, network, peers) = follows.clone();
@@ -222,8 +232,11 @@ async fn serve(options: Options, config: Arc<Config>, log: LogBuffer) -> anyhow:
         tally,
         bind_error: bind_errors,
     };
-    let _control =
-        OwnedTask::new("control socket".into(), move || control::serve(socket.clone(), context.clone()));
+    let (answering_tx, answering) = watch::channel(false);
+    let _control = OwnedTask::new("control socket".into(), move || {
+        answering_tx.send_replace(true); // and it accepts in the same step
+        control::serve(socket.clone(), context.clone())
+    });
     let _metrics = OwnedTask::new("metrics".into(), move || metrics::io::serve(figures.clone()));
 
     let of_memory = trimmer.clone();
@@ -240,7 +253,11 @@ async fn serve(options: Options, config: Arc<Config>, log: LogBuffer) -> anyhow:
         identity: router_ids,
         peers: peers.clone(),
         ribs,
+        notifier: notifier.clone(),
     };
+    let supervised =
+        Supervised { answering, numbers, peers: peers.clone(), directed, sessions: session_turns };
+    let mut supervisor = Supervisor::new(notifier.clone(), supervised);
     // A reload is one of these futures, so that signals are handled while it waits for a file.
     let mut reloading = pin!(reloader.serve(reloads));
     let name = loop {
@@ -255,11 +272,14 @@ async fn serve(options: Options, config: Arc<Config>, log: LogBuffer) -> anyhow:
                 ignored @ ("SIGUSR2" | "SIGALRM") => info!(signal = ignored, "signal has no meaning, ignored"),
                 name => break name,
             },
+            late = supervisor.wait() => supervisor.turn(late),
             () = &mut reloading => {} // never happens: a sender is kept here
             ended = &mut directing => anyhow::bail!("the director ended: {ended:?}"),
         }
     };
     info!(signal = name, "stop was requested, withdrawing");
+    notifier.send(&Notice::Stopping);
+    notifier.send(&Notice::Status("stopping: the VIPs are withdrawn".to_owned()));
     let (settle, peers_now) = (configs.borrow().bgp.settle, peers.borrow().clone());
     tokio::select! {
         () = withdraw(&asks, &peers_now, settle) => {}

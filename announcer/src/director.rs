@@ -39,7 +39,7 @@ use crate::rib::{Attributes, LocRib, Routes};
 use crate::vip::Presence;
 
 use decide::DecisionTime;
-pub use figures::Figures;
+pub use figures::{Figures, VipNumbers};
 pub use preview::Preview;
 pub use report::{CheckReport, Report, ServiceReport, VipReport};
 pub use standing::{LastChoiceReason, NotAnnouncedReason, Standing};

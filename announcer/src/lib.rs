@@ -6,10 +6,11 @@
 //! ```text
 //! 4  main, cli, control/io/client
 //! 3  daemon, daemon/io, control/io, metrics/io
-//! 2  bgp/io  health/io  drain/io  vip/io  hook/io  config/io -> program/io    all of them -> files/io    memory/io  log/io  time_limit/io
+//! 2  bgp/io  health/io  drain/io  vip/io  hook/io  config/io -> program/io    all of them -> files/io    memory/io  log/io  time_limit/io  systemd/io
 //! 1  director -> {health::check, damping, drain, rib, vip, config}    bgp::{fsm, open, wire, path, plan, outage, hint}
 //!    metrics -> director    hook -> director    control::{api, admission, names, request, explain}
-//! 0  model, config    time_limit    own_process (of tests alone)
+//!    systemd
+//! 0  model, config    time_limit    watchdog    own_process (of tests alone)
 //! ```
 //!
 //! A module imports only from its own layer or a lower one; `tests/layers.rs` checks this. The map of tasks and channels is at the
@@ -37,5 +38,7 @@ pub mod model;
 mod own_process;
 pub mod program;
 pub mod rib;
+pub mod systemd;
 pub mod time_limit;
 pub mod vip;
+pub mod watchdog;

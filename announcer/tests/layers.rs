@@ -57,6 +57,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("time_limit", 0),
     ("own_process", 0),
     ("log::io", 2),
+    ("systemd::io", 2),
     ("config::io", 2),
     ("control::api", 1),
     ("control::admission", 1),
@@ -79,6 +80,8 @@ const LAYERS: &[(&str, u8)] = &[
     ("log", 1),
     ("config", 0),
     ("model", 0),
+    ("systemd", 1),
+    ("watchdog", 0),
 ];
 
 /// Modules that must not import each other, although their layers would allow it.

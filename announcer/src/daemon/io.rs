@@ -4,4 +4,5 @@ pub(super) mod direct;
 pub(super) mod limits;
 pub(super) mod reload;
 pub(super) mod sessions;
+pub(super) mod supervise;
 pub(super) mod tasks;

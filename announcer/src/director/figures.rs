@@ -14,6 +14,7 @@ use crate::config;
 use crate::config::kind::certificate::Date;
 use crate::health::shortages::Shortages;
 use crate::model::ServiceName;
+use crate::vip::Presence;
 
 /// The decisions and facts, as words and numbers.
 #[derive(Debug, Clone)]
@@ -65,7 +66,28 @@ pub struct CertificateFigures {
     pub flaw: Option<&'static str>,
 }
 
+/// All VIPs, counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct VipNumbers {
+    /// How many the configuration names.
+    pub vips: usize,
+    /// How many of them are advertised: announced, or the last choice.
+    pub advertised: usize,
+    /// How many of them were not looked for on lo yet.
+    pub not_looked_for: usize,
+}
+
 impl Director {
+    /// The numbers of VIPs.
+    pub fn numbers(&self) -> VipNumbers {
+        let count = |holds: fn(&VipState) -> bool| self.vips.values().filter(|vip| holds(vip)).count();
+        VipNumbers {
+            vips: self.vips.len(),
+            advertised: count(|vip| vip.standing.is_advertised()),
+            not_looked_for: count(|vip| vip.presence == Presence::Unknown),
+        }
+    }
+
     /// The decisions on each VIP, in the order of the configuration.
     pub fn figures(&self, now: Instant) -> Figures {
         let known = |name: &str| self.config.services.iter().any(|service| service.name.as_str() == name);

@@ -146,6 +146,7 @@ impl Session {
             vips: vips_seen,
             network: watch::channel(Arc::default()).1,
             files: Files::new(),
+            turns: announcer::watchdog::Turns::new(std::time::Instant::now()),
         };
         adjust(&mut local);
         let task =

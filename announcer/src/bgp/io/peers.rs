@@ -55,6 +55,13 @@ impl Peers {
         self.0.iter().filter_map(one).collect()
     }
 
+    /// How many sessions there are, and how many of them are established.
+    pub fn count(&self) -> (usize, usize) {
+        let established =
+            self.0.iter().filter(|(_, status)| status.borrow().state == StateName::Established).count();
+        (self.0.len(), established)
+    }
+
     /// Whether a router has received our BGP Identifier.
     pub fn have_spoken(&self) -> bool {
         self.0.iter().any(|(_, status)| status.borrow().sent.open > 0)

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
-use tokio::time::sleep_until;
+use tokio::time::{sleep, sleep_until};
 use tracing::{Instrument, Level, debug, info_span, warn};
 
 use crate::bgp::fsm::{self, Action, Event, State, StateName, StepContext};
@@ -36,6 +36,7 @@ use crate::files::io::Files;
 use crate::log::at_level;
 use crate::model::{Asn, Family, Liveness, RouterId};
 use crate::rib::LocRib;
+use crate::watchdog::{TURN, Turns};
 
 use network::PathWatch;
 use routes::SessionRoutes;
@@ -60,6 +61,8 @@ pub struct Local {
     pub network: watch::Receiver<Arc<Network>>,
     /// The access to the file of the key, and to the kernel counters.
     pub files: Files,
+    /// The turns of the session's loop.
+    pub turns: Turns,
 }
 
 /// Runs a session with `peer` and connects again whenever it fails, until `order` ends it and the NOTIFICATION is sent. A dropped
@@ -103,6 +106,7 @@ pub async fn run(
         vips: local.vips,
         network: local.network,
         files: local.files,
+        turns: local.turns,
         rib,
         liveness,
         wanted,
@@ -138,6 +142,7 @@ struct Session {
     vips: watch::Receiver<Arc<BTreeSet<IpAddr>>>,
     network: watch::Receiver<Arc<Network>>,
     files: Files,
+    turns: Turns,
     rib: watch::Receiver<Arc<LocRib>>,
     liveness: watch::Receiver<Liveness>,
     order: watch::Receiver<SessionOrder>,
@@ -194,6 +199,8 @@ enum Wake {
     Liveness,
     Order(SessionOrder),
     FarewellSaid,
+    /// Nothing happened.
+    Turn,
 }
 
 impl Session {
@@ -202,6 +209,7 @@ impl Session {
             self.handle(Event::Start);
         }
         loop {
+            self.turns.turned(now());
             self.fill();
             self.flush();
             self.tell();
@@ -237,6 +245,7 @@ impl Session {
             () = changed(&mut self.network) => Wake::Network,
             order = next_order(&mut self.order), if self.wanted == SessionOrder::Run => Wake::Order(order),
             () = done(&mut self.farewell) => Wake::FarewellSaid,
+            () = sleep(TURN) => Wake::Turn,
         }
     }
 
@@ -268,7 +277,7 @@ impl Session {
             }
             Wake::Readable => self.read(),
             // The loop flushes.
-            Wake::Writable => {}
+            Wake::Writable | Wake::Turn => {}
             Wake::Deadline => {
                 self.read_all();
                 self.ask();
@@ -329,7 +338,8 @@ impl Session {
             | Wake::Peer
             | Wake::Liveness
             | Wake::Order(_)
-            | Wake::FarewellSaid => None,
+            | Wake::FarewellSaid
+            | Wake::Turn => None,
         };
         // A deadline is delayed only once: at the second time the sockets were read, even if it is late again.
         let again = deadline.zip(self.excused).is_some_and(|(deadline, until)| deadline < until);

@@ -6,14 +6,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::sleep_until;
+use tokio::time::{sleep, sleep_until};
 
 use super::tasks::OwnedTask;
 use crate::config::Config;
 use crate::director::ask::Ask;
 use crate::director::changes::{ChangeLine, StartLog, StartSummary, lines};
 use crate::director::preview::Refusal;
-use crate::director::{Director, Fact, StandingChange};
+use crate::director::{Director, Fact, StandingChange, VipNumbers};
 use crate::drain::{self, ForgivenServices};
 use crate::health::io::probe;
 use crate::health::io::prober::Prober;
@@ -24,6 +24,7 @@ use crate::metrics::Tally;
 use crate::model::Generation;
 use crate::rib::LocRib;
 use crate::vip::Presence;
+use crate::watchdog::{TURN, Turns};
 
 /// The inputs of the director's task.
 pub(in crate::daemon) struct DirectorInputs {
@@ -40,6 +41,10 @@ pub(in crate::daemon) struct ChangeObservers {
     pub(in crate::daemon) tally: watch::Sender<Tally>,
     /// For the hook.
     pub(in crate::daemon) hooks: mpsc::Sender<Vec<StandingChange>>,
+    /// For systemd.
+    pub(in crate::daemon) numbers: watch::Sender<VipNumbers>,
+    /// The turns of the director's loop, for the watchdog.
+    pub(in crate::daemon) turns: Turns,
 }
 
 impl ChangeObservers {
@@ -84,8 +89,11 @@ pub(in crate::daemon) async fn direct(
 ) {
     let (mut probed, mut listening, mut vips) = (Vec::new(), Vec::new(), Vec::new());
     let mut start = StartLog::new(Instant::now());
+    observers.numbers.send_replace(director.numbers());
     loop {
+        observers.turns.turned(tokio::time::Instant::now().into_std());
         let (mut facts, mut changes) = (Vec::new(), Vec::new());
+        let mut recounted = false;
         let mut applied = None;
         let deadline = [director.deadline(), start.deadline()].into_iter().flatten().min();
         tokio::select! {
@@ -109,6 +117,7 @@ pub(in crate::daemon) async fn direct(
                             probes.apply(&config, &director);
                             observers.tally.send_modify(|tally| tally.reload(&config));
                             applied = Some(GenerationReply::Reload(reply));
+                            recounted = true;
                         }
                     }
                 }
@@ -127,7 +136,9 @@ pub(in crate::daemon) async fn direct(
             _ = inputs.vips.recv_many(&mut vips, 1024) => {}
             _ = inputs.probed.recv_many(&mut probed, 1024) => {}
             () = sleep_until(deadline.unwrap_or_else(Instant::now).into()), if deadline.is_some() => {}
+            () = sleep(TURN) => {}
         }
+        recounted |= !vips.is_empty();
         facts.extend(listening.drain(..).map(|fact| Fact::Listening(fact, probes.prober.issued())));
         facts.extend(vips.drain(..).map(|(vip, presence)| Fact::Vip(vip, presence)));
         if !probed.is_empty() {
@@ -144,6 +155,10 @@ pub(in crate::daemon) async fn direct(
             *published = decided;
             news
         });
+        if recounted || !changes.is_empty() {
+            let numbers = director.numbers();
+            observers.numbers.send_if_modified(|known| std::mem::replace(known, numbers) != numbers);
+        }
         observers.changed(changes.clone()).await;
         start.filter(&mut changes);
         if !changes.is_empty() {

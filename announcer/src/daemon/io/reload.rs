@@ -29,6 +29,7 @@ use crate::health::io::trust;
 use crate::memory::io::Trimmer;
 use crate::metrics::Reloads;
 use crate::rib::LocRib;
+use crate::systemd::io::Notifier;
 use crate::vip::WantedVips;
 
 /// Applies configurations, one at a time.
@@ -43,6 +44,7 @@ pub(in crate::daemon) struct Reloader {
     pub(in crate::daemon) peers: watch::Receiver<Peers>,
     pub(in crate::daemon) ribs: watch::Receiver<Arc<LocRib>>,
     pub(in crate::daemon) counts: watch::Sender<Reloads>,
+    pub(in crate::daemon) notifier: Notifier,
 }
 
 /// The way out of a refusal.
@@ -66,7 +68,9 @@ impl Reloader {
     /// Serves requests for ever, one at a time; a file that hangs delays a request only up to a time limit.
     pub(in crate::daemon) async fn serve(self, mut requests: mpsc::Receiver<Reload>) {
         while let Some(Reload { force, reply }) = requests.recv().await {
+            let notice = self.notifier.reloading();
             let response = self.apply(force).await.unwrap_or_else(|response| response);
+            drop(notice); // before the requester is answered, which is the end of the unit's ExecReload
             self.trimmer.soon();
             let applied = matches!(response, Response::Done { .. });
             self.counts.send_modify(|counts| counts.count(applied, unix_time()));

@@ -25,6 +25,7 @@ use crate::config::{self, Config};
 use crate::files::io::Files;
 use crate::model::{Liveness, PeerName, RouterId};
 use crate::rib::LocRib;
+use crate::watchdog::{LastTurn, Turns};
 
 /// How long a session may take to end.
 const HANG_UP: Duration = Duration::from_secs(2);
@@ -46,6 +47,9 @@ pub(in crate::daemon) struct SessionResources {
     pub(in crate::daemon) stop: watch::Receiver<Option<String>>,
 }
 
+/// The last turn of the loop of each session that runs.
+pub(in crate::daemon) type SessionTurns = Vec<(PeerName, LastTurn)>;
+
 struct SessionTask {
     settings: Settings,
     peer: watch::Sender<Arc<config::PeerConfig>>,
@@ -53,6 +57,7 @@ struct SessionTask {
     status: watch::Receiver<SessionReport>,
     /// `None` while the router id is not known.
     task: Option<OwnedTask>,
+    turns: Turns,
 }
 
 impl SessionTask {
@@ -73,10 +78,15 @@ impl SessionTask {
 }
 
 /// Runs the sessions until `stop`, and publishes them in the order of the configuration.
-pub(in crate::daemon) async fn keep(shared: SessionResources, peers: watch::Sender<Peers>) {
+pub(in crate::daemon) async fn keep(
+    shared: SessionResources,
+    peers: watch::Sender<Peers>,
+    turns: watch::Sender<SessionTurns>,
+) {
     let mut keeper = SessionManager {
         running: Vec::new(),
         peers,
+        turns,
         inputs: SessionInputs::of(&shared),
         shared,
         applied: None,
@@ -120,6 +130,7 @@ impl SessionInputs {
 struct SessionManager {
     running: Vec<SessionTask>,
     peers: watch::Sender<Peers>,
+    turns: watch::Sender<SessionTurns>,
     inputs: SessionInputs,
     shared: SessionResources,
     /// The configuration that was last passed to the sessions.
@@ -246,6 +257,8 @@ impl SessionManager {
     }
 
     fn publish(&self, config: &Config) {
+        let running = self.running.iter().filter(|one| one.task.is_some());
+        self.turns.send_replace(running.map(|one| (one.name().clone(), one.turns.last())).collect());
         let place = |one: &&SessionTask| config.peers.iter().position(|peer| peer.name == *one.name());
         let mut ordered: Vec<&SessionTask> = self.running.iter().collect();
         ordered.sort_by_key(place);
@@ -268,11 +281,14 @@ fn start(settings: Settings, shared: &SessionResources) -> SessionTask {
     let (order, orders) = watch::channel(SessionOrder::Run);
     let name = format!("session with {}", settings.peer.name);
     let (peer, peer_rx) = watch::channel(Arc::new(settings.peer.clone()));
+    let turns = Turns::new(tokio::time::Instant::now().into_std());
     let task = settings.router_id.map(|router_id| {
         let (asn, graceful_restart, shared) = (settings.asn, settings.graceful_restart, shared.clone());
+        let turns = turns.clone();
         OwnedTask::new(name, move || {
             let SessionResources { vips, network, files, ribs, restarted, .. } = shared.clone();
-            let local = Local { asn, router_id, graceful_restart, restarted, vips, network, files };
+            let turns = turns.clone();
+            let local = Local { asn, router_id, graceful_restart, restarted, vips, network, files, turns };
             let (peer, orders, status) = (peer_rx.clone(), orders.clone(), status.clone());
             async move {
                 let (_alive, liveness) = watch::channel(Liveness::Up); // until something detects failures
@@ -280,7 +296,7 @@ fn start(settings: Settings, shared: &SessionResources) -> SessionTask {
             }
         })
     });
-    SessionTask { settings, peer, order, status: status_rx, task }
+    SessionTask { settings, peer, order, status: status_rx, task, turns }
 }
 
 #[cfg(test)]

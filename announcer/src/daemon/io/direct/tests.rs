@@ -61,7 +61,12 @@ async fn what_a_probe_task_does_not_renew_lapses_whether_it_hangs_or_dies() {
     let (watched, _watching) = watch::channel(Arc::default());
     let (hooks, mut changes) = mpsc::channel(16);
     tokio::spawn(async move { while changes.recv().await.is_some() {} });
-    let observers = ChangeObservers { tally: watch::Sender::new(Tally::new(&config)), hooks };
+    let observers = ChangeObservers {
+        tally: watch::Sender::new(Tally::new(&config)),
+        hooks,
+        numbers: watch::Sender::default(),
+        turns: Turns::new(Instant::now()),
+    };
     let inputs = DirectorInputs { asked, probed, listening, vips, drains };
     let _directing = tokio::spawn(direct(
         director,

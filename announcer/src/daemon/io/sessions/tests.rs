@@ -93,7 +93,7 @@ impl SessionsUnderTest {
         };
         let task = tokio::spawn(async move {
             let (publish, _seen) = watch::channel(Peers::default());
-            keep(shared, publish).await;
+            keep(shared, publish, watch::Sender::new(SessionTurns::new())).await;
         });
         SessionsUnderTest { configs, ids, heard, ports, _stop: stop, _task: task }
     }

@@ -1,0 +1,168 @@
+//! What systemd hears from the daemon (sd_notify(3)), with the test in the place of systemd: ready, reloading, stopping, `STATUS=` and
+//! the signs of life for the watchdog, also while files hang.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod daemon;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use announcer::control::api::Request;
+use daemon::{Daemon, FIXTURE, in_new_netns, run, write_config};
+use nix::sys::signal::Signal;
+use nix::sys::stat::Mode;
+use until::until;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// systemd's side of the socket, and everything that it has received.
+struct Manager {
+    socket: UnixDatagram,
+    received: Vec<String>,
+}
+
+impl Manager {
+    fn new(folder: &Path) -> Manager {
+        let socket = UnixDatagram::bind(folder.join("notify")).unwrap();
+        socket.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+        Manager { socket, received: Vec::new() }
+    }
+
+    fn receive(&mut self) {
+        let mut octets = [0; 4096];
+        while let Ok(length) = self.socket.recv(&mut octets) {
+            self.received.push(String::from_utf8(octets[..length].to_vec()).unwrap());
+        }
+    }
+
+    /// Waits for a message that begins so, and forgets everything up to it.
+    fn until(&mut self, begin: &str) -> String {
+        let found = until(PATIENCE, || {
+            self.receive();
+            self.received.iter().position(|message| message.starts_with(begin)).ok_or(())
+        });
+        let at = found.unwrap_or_else(|()| panic!("no {begin} in {:?}", self.received));
+        self.received.drain(..=at).next_back().unwrap()
+    }
+
+    /// The longest time without a sign of life during `time`.
+    fn longest_pause(&mut self, time: Duration) -> Duration {
+        let (begin, mut last, mut longest) = (Instant::now(), Instant::now(), Duration::ZERO);
+        while begin.elapsed() < time {
+            self.received.clear();
+            self.receive();
+            longest = longest.max(last.elapsed());
+            if self.received.iter().any(|message| message == "WATCHDOG=1") {
+                last = Instant::now();
+            }
+        }
+        longest
+    }
+}
+
+fn start(folder: &Path, config: &str) -> Daemon {
+    write_config(folder, config);
+    let mut command = run(folder, &[]);
+    command.stderr(Stdio::null()).env("NOTIFY_SOCKET", folder.join("notify"));
+    // WATCHDOG_PID would be the number of the daemon, which is not known before its start.
+    Daemon::spawn(folder, command.env("WATCHDOG_USEC", "30000000"))
+}
+
+#[test]
+fn systemd_hears_of_the_start_the_reloads_and_the_stop() {
+    in_new_netns(start_reload_stop);
+}
+
+fn start_reload_stop(folder: &Path) {
+    let mut manager = Manager::new(folder);
+    let program = folder.join("environment");
+    fs::write(&program, "#!/bin/sh\nenv >\"$1.new\" && mv \"$1.new\" \"$1\"\n").unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    // The programs run as `nobody`, and the hook as the daemon.
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o777)).unwrap();
+    let program_as = |file: &str| format!("[{:?}, {:?}]", program, folder.join(file));
+    let services = format!(
+        "[[service]]\nname = \"www\"\nvips = [\"192.0.2.80\", \"192.0.2.81\"]\n[[service.check]]\nexec = {}\ninterval = \"100ms\"\n",
+        program_as("check")
+    );
+    let config = format!("{FIXTURE}{services}[hooks]\non_change = {}\n", program_as("hook"));
+    let mut daemon = start(folder, &config);
+    manager.until("READY=1");
+    // The control socket answers at once, and VIPs were looked for.
+    let status = daemon.status().expect("ready, so it answers");
+    assert!(status.services[0].vips.iter().all(|vip| !vip.reason.contains("lo was not read")), "{status:?}");
+    manager.until("STATUS=2 of 2 VIPs, 0 of 1 router");
+    manager.until("WATCHDOG=1");
+
+    for file in ["check", "hook"] {
+        let environment = until(PATIENCE, || fs::read_to_string(folder.join(file)));
+        let environment = environment.unwrap();
+        assert!(environment.contains("PATH="), "{environment}");
+        assert!(
+            !environment.contains("NOTIFY") && !environment.contains("WATCHDOG"),
+            "{file}: {environment}"
+        );
+    }
+
+    // A reload, and one that is refused.
+    write_config(folder, &config.replace(", \"192.0.2.81\"", ""));
+    for (config, vips) in
+        [(config.replace(", \"192.0.2.81\"", ""), "STATUS=1 of 1 VIP"), ("x".to_owned(), "")]
+    {
+        write_config(folder, &config);
+        daemon.ask(&Request::Reload { force: false }).unwrap();
+        let reloading = manager.until("RELOADING=1\nMONOTONIC_USEC=");
+        assert!(reloading.rsplit('=').next().unwrap().parse::<u64>().unwrap() > 0);
+        manager.until("READY=1");
+        manager.until(vips);
+    }
+
+    daemon.signal(Signal::SIGTERM);
+    manager.until("STOPPING=1");
+    manager.until("STATUS=stopping");
+    daemon.until_ended(PATIENCE);
+    manager.receive();
+    assert!(!manager.received.iter().any(|message| message.contains("READY=1")), "{:?}", manager.received);
+}
+
+#[test]
+fn a_file_that_hangs_or_a_slow_client_does_not_starve_the_watchdog() {
+    in_new_netns(hanging);
+}
+
+fn hanging(folder: &Path) {
+    let mut manager = Manager::new(folder);
+    // open(2) of a FIFO does not hang the daemon, so its folder hangs: this is what a dead file server does.
+    let up = folder.join("up");
+    fs::write(&up, "").unwrap();
+    let services = format!(
+        "[[service]]\nname = \"www\"\nvips = [\"192.0.2.80\"]\n[[service.check]]\nfile = {up:?}\ninterval = \"100ms\"\n\
+         [[service]]\nname = \"loop\"\nvips = [\"192.0.2.81\"]\n[[service.check]]\nexec = [\"/bin/sleep\", \"1000\"]\n\
+         interval = \"100ms\"\n"
+    );
+    let daemon =
+        start(folder, &format!("{FIXTURE}{services}[hooks]\non_change = [\"/bin/sleep\", \"1000\"]\n"));
+    manager.until("READY=1");
+    let hang = nix::sys::fanotify::Fanotify::init(
+        nix::sys::fanotify::InitFlags::FAN_CLASS_CONTENT,
+        nix::sys::fanotify::EventFFlags::O_RDONLY,
+    )
+    .unwrap();
+    let mask = nix::sys::fanotify::MaskFlags::FAN_OPEN_PERM | nix::sys::fanotify::MaskFlags::FAN_ONDIR;
+    for file in ["up", "announcer.toml", "state", "state/drain"] {
+        let path = folder.join(file);
+        let add = nix::sys::fanotify::MarkFlags::FAN_MARK_ADD;
+        hang.mark(add, mask, nix::fcntl::AT_FDCWD, Some(&path)).unwrap();
+    }
+    nix::unistd::mkfifo(&folder.join("state/drain/www"), Mode::from_bits_truncate(0o600)).unwrap();
+    daemon.signal(Signal::SIGHUP);
+    let slow: Vec<_> = (0..100).map(|_| daemon.connect()).collect();
+    let pause = manager.longest_pause(Duration::from_secs(14));
+    assert!(pause < Duration::from_secs(5), "{pause:?} without a sign of life");
+    drop((slow, hang));
+}

@@ -6,3 +6,4 @@ pub mod explain;
 pub mod io;
 pub mod names;
 pub mod request;
+pub mod status;

@@ -7,11 +7,12 @@
 //!              time ────────────────── expire ──↗                     └──→ Report (sentences)
 //! ```
 //!
-//! [`standing`] has the words. `vip` computes the standing of one VIP by itself. `decide` decides on all VIPs. `reload` applies
+//! [`standing`] has the words, `brief` the short ones. `vip` computes the standing of one VIP by itself. `decide` decides on all VIPs. `reload` applies
 //! another configuration, and [`preview`] computes its effect before it is made. [`report`] makes the report for operators,
 //! [`figures`] the numbers for metrics, [`changes`] the lines for the log.
 
 pub mod ask;
+mod brief;
 pub mod changes;
 mod decide;
 pub mod figures;

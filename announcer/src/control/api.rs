@@ -102,6 +102,9 @@ pub enum Response {
 /// The state of the daemon.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Status {
+    /// The name of the host.
+    #[serde(default)]
+    pub host: String,
     /// The daemon's version.
     pub version: String,
     /// Its process id.
@@ -123,6 +126,9 @@ pub struct Status {
     pub listener_watch: Option<ListenerWatchStatus>,
     /// The warnings, one sentence each.
     pub warnings: Vec<String>,
+    /// How what runs differs from what is on disk, one sentence each.
+    #[serde(default)]
+    pub differs: Vec<String>,
 }
 
 /// The listener watch.
@@ -154,6 +160,12 @@ pub struct PeerStatus {
     /// Seconds that it has been in that state.
     #[serde(rename = "for")]
     pub since: f64,
+    /// Seconds since its last session ended, or since the start if there was none; none while there is a session.
+    #[serde(default)]
+    pub down: Option<f64>,
+    /// When its last session ended, RFC 3339; none while there is a session, and before the first one.
+    #[serde(default)]
+    pub last_up: Option<String>,
     /// How many prefixes its kernel has acknowledged.
     pub announced: usize,
     /// How many prefixes were sent to it, including those that it has not acknowledged yet.
@@ -240,11 +252,29 @@ pub struct VipStatus {
     pub address: IpAddr,
     /// `announced`, `last_choice`, `drained`, `not_announced` or `starting`.
     pub standing: String,
+    /// The reason as one word, as in metrics.
+    #[serde(default)]
+    pub code: String,
     /// The sentence that says why.
     pub reason: String,
+    /// The reason in a few words, without numbers that change.
+    #[serde(default)]
+    pub brief: String,
     /// Seconds that it has had this standing.
     #[serde(rename = "for")]
     pub since: f64,
+    /// How many routers acknowledged it.
+    #[serde(default)]
+    pub routers: VipRouters,
+}
+
+/// How many routers acknowledged the UPDATE of a VIP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct VipRouters {
+    /// How many should have the route.
+    pub wanted: usize,
+    /// How many of them have acknowledged it.
+    pub acknowledged: usize,
 }
 
 /// A drain.

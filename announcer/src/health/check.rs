@@ -106,6 +106,19 @@ impl fmt::Display for Evidence {
 }
 
 impl Evidence {
+    /// The newest failure, or the streak, without numbers that change from probe to probe; with the name of the check, if there are
+    /// several.
+    pub fn brief(&self) -> String {
+        let text = match (&self.last, self.streak) {
+            (Some(Outcome::Fail { reason, .. }), Streak::Failed { .. }) => reason.to_string(),
+            (Some(_) | None, streak) => streak.to_string(),
+        };
+        match &self.check {
+            Some(check) => format!("check `{check}`: {text}"),
+            None => text,
+        }
+    }
+
     /// Whether there was a verdict, and its probe loop did not renew it in time.
     pub fn has_lapsed(&self) -> bool {
         matches!(self.streak, Streak::Lapsed(_))

@@ -394,6 +394,7 @@ impl Session {
             Action::Down(why) => {
                 let hint = self.status.outage.session_ended(why.clone(), &self.clues(), now());
                 at_level!(self.log_level(&why), reason = %why, hint = hint.as_deref(), "session ended");
+                self.status.ended = Some(now());
                 self.status.kept_until = self.kept_until(&why);
                 self.down(&why);
             }

@@ -88,6 +88,8 @@ mod tests {
             asn: Some(65000),
             state: "Established".into(),
             since: 61.5,
+            down: None,
+            last_up: None,
             announced: 2,
             advertised: 3,
             reason: None,

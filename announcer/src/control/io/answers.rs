@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use super::ControlContext;
 use crate::bgp::fsm::StateName;
@@ -99,10 +99,14 @@ pub(super) fn status(context: &ControlContext, report: &Report) -> api::Status {
     let vip = |vip: &VipReport| api::VipStatus {
         address: vip.address,
         standing: vip.standing.word().to_owned(),
+        code: vip.standing.label().to_owned(),
         reason: vip.standing.to_string(),
+        brief: vip.standing.brief(),
         since: vip.since.elapsed().as_secs_f64(),
+        routers: api::VipRouters::default(),
     };
     api::Status {
+        host: nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         pid: std::process::id(),
         uptime: context.started.elapsed().as_secs_f64(),
@@ -123,6 +127,7 @@ pub(super) fn status(context: &ControlContext, report: &Report) -> api::Status {
         drains,
         listener_watch: listener_watch(&context.listener_watch.borrow()),
         warnings,
+        differs: Vec::new(),
     }
 }
 
@@ -164,6 +169,8 @@ fn peer(
         asn: asn.map(Asn::get),
         state: status.state.to_string(),
         since: status.since.elapsed().as_secs_f64(),
+        down: status.down_since().map(|since| since.elapsed().as_secs_f64()),
+        last_up: status.ended.filter(|_| status.state != StateName::Established).map(rfc3339),
         announced: status.announced,
         advertised: status.advertised,
         reason,
@@ -194,6 +201,12 @@ fn peer(
         received: messages(&status.received),
         sent: messages(&status.sent),
     }
+}
+
+/// The time of an instant, RFC 3339. It is only for people: the clock may have been set since then.
+fn rfc3339(at: Instant) -> String {
+    let time = SystemTime::now().checked_sub(at.elapsed()).unwrap_or(SystemTime::UNIX_EPOCH);
+    humantime::format_rfc3339_seconds(time).to_string()
 }
 
 /// The address of a peer, if it is known.

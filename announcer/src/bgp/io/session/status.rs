@@ -53,6 +53,10 @@ pub struct SessionReport {
     pub since: Instant,
     /// Up to which generation of the Loc-RIB the peer's kernel has acknowledged our octets; 0 unless Established.
     pub acknowledged: Generation,
+    /// When the task began.
+    pub began: Instant,
+    /// When the last session ended; `None`: none has ended.
+    pub ended: Option<Instant>,
     /// Without a session: until when the router may keep the routes of the last session, because it may not have noticed the end,
     /// or because of graceful restart.
     pub kept_until: Option<Instant>,
@@ -130,6 +134,8 @@ impl SessionReport {
             state: StateName::Idle,
             since: super::now(),
             acknowledged: 0,
+            began: super::now(),
+            ended: None,
             kept_until: None,
             announced: 0,
             advertised: 0,
@@ -157,6 +163,11 @@ impl SessionReport {
             (_, Some(until)) if now < until => GenerationProgress::MayKeepRoutes(until),
             (_, _) => GenerationProgress::Yes,
         }
+    }
+
+    /// Since when there is no session; `None`: there is one.
+    pub fn down_since(&self) -> Option<Instant> {
+        (self.state != StateName::Established).then(|| self.ended.unwrap_or(self.began))
     }
 
     /// Why there is no session, as a sentence, with the hint; `None` while there is a session, and before the first try has failed.

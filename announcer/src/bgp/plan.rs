@@ -111,6 +111,27 @@ pub fn cause(settings: &Settings, peer: &PeerConfig, wanted: &DesiredSessions<'_
     }
 }
 
+/// The sessions that a reload restarts. `in_use` is the router id of the sessions.
+pub fn restarts(old: &Config, new: &Config, in_use: Option<RouterId>) -> BTreeSet<PeerName> {
+    let (before, wanted) = both(old, new, in_use);
+    let restarts = |peer: &&PeerConfig| {
+        wanted.peer(&peer.name).is_some_and(|next| cause(&before.settings(peer), next, &wanted).is_some())
+    };
+    old.peers.iter().filter(restarts).map(|peer| peer.name.clone()).collect()
+}
+
+/// The sessions before and after a reload.
+fn both<'a>(
+    old: &'a Config,
+    new: &'a Config,
+    in_use: Option<RouterId>,
+) -> (DesiredSessions<'a>, DesiredSessions<'a>) {
+    (
+        DesiredSessions { config: old, router_id: in_use.or(old.bgp.router_id) },
+        DesiredSessions { config: new, router_id: new.bgp.router_id.or(in_use) },
+    )
+}
+
 /// The next step; `None`: everything is as wanted.
 ///
 /// Removed peers come first, then new peers, then peers whose session has to restart. Of the last, peers without an established
@@ -188,8 +209,7 @@ pub fn interruption(
     established: &[EstablishedSession],
     sent: &[IpAddr],
 ) -> Option<Interruption> {
-    let wanted = DesiredSessions { config: new, router_id: new.bgp.router_id.or(in_use) };
-    let before = DesiredSessions { config: old, router_id: in_use.or(old.bgp.router_id) };
+    let (before, wanted) = both(old, new, in_use);
     let change = |session: &EstablishedSession| {
         let Some(next) = wanted.peer(&session.peer) else { return Some(SessionChange::Removed) };
         let same = before

@@ -9,6 +9,7 @@ use std::fmt;
 use toml::{Table, Value};
 
 use super::{Config, canonical};
+use crate::model::text;
 
 /// A table of the file that differs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,15 +42,31 @@ pub enum TableChange {
     Changed(Vec<KeyChange>),
 }
 
-/// A key that differs. Keys of nested tables are written `deprefer.prepend` and `check site: interval`.
+/// One change below a table. The name of a key below a nested table has the table's name before it: `deprefer.prepend`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyChange {
-    /// The key.
-    pub key: String,
-    /// Its value before, as TOML; `None`: the key was absent.
-    pub before: Option<String>,
-    /// Its new value, as TOML; `None`: the key is absent.
-    pub after: Option<String>,
+    /// The nested table of a list in which it is, such as `check site`; `None`: it is in the table itself.
+    pub within: Option<String>,
+    /// The change.
+    pub change: ValueChange,
+}
+
+/// How a value differs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ValueChange {
+    /// Another value.
+    Value {
+        /// The key.
+        key: String,
+        /// Its value before; `None`: the key was absent.
+        before: Option<String>,
+        /// Its new value; `None`: the key is absent.
+        after: Option<String>,
+    },
+    /// A list has an element more, such as `VIP 192.0.2.81` or `check site`.
+    Added(String),
+    /// A list has an element less.
+    Removed(String),
 }
 
 /// Everything that differs: peers first, then services, then the other tables. Empty when the two are equal.
@@ -117,8 +134,7 @@ fn keys(old: &Table, new: &Table) -> Vec<KeyChange> {
         match (old.get(key), new.get(key)) {
             (before, after) if before == after => {}
             (Some(Value::Table(before)), Some(Value::Table(after))) => {
-                let below = keys(before, after).into_iter();
-                found.extend(below.map(|one| KeyChange { key: format!("{key}.{}", one.key), ..one }));
+                found.extend(keys(before, after).into_iter().map(|one| one.below(key)));
             }
             (Some(Value::Array(before)), Some(Value::Array(after)))
                 if before.iter().chain(after).all(Value::is_table) =>
@@ -127,14 +143,36 @@ fn keys(old: &Table, new: &Table) -> Vec<KeyChange> {
                 compare_named(old, new, key, &name_of, &mut below);
                 below.iter().for_each(|one| in_list(key, one, &mut found));
             }
-            (before, after) => found.push(KeyChange {
-                key: key.to_owned(),
-                before: before.map(ToString::to_string),
-                after: after.map(ToString::to_string),
-            }),
+            (Some(Value::Array(before)), Some(Value::Array(after))) => {
+                elements(key, before, after, &mut found)
+            }
+            (before, after) => {
+                let (before, after) = (before.map(short), after.map(short));
+                found.push(ValueChange::Value { key: key.to_owned(), before, after }.into());
+            }
         }
     }
     found
+}
+
+/// The elements that only one of two lists has. If both have the same elements, their order differs.
+fn elements(key: &str, before: &[Value], after: &[Value], found: &mut Vec<KeyChange>) {
+    let name = match key {
+        "vips" => "VIP",
+        other => other,
+    };
+    let only = |these: &[Value], those: &[Value]| {
+        let these = these.iter().filter(|one| !those.contains(one));
+        these.map(|one| format!("{name} {}", short(one))).collect::<Vec<_>>()
+    };
+    let (removed, added) = (only(before, after), only(after, before));
+    if removed.is_empty() && added.is_empty() {
+        let value = |list: &[Value]| Some(short(&Value::Array(list.to_vec())));
+        let (before, after) = (value(before), value(after));
+        found.push(ValueChange::Value { key: key.to_owned(), before, after }.into());
+    }
+    found.extend(removed.into_iter().map(|one| ValueChange::Removed(one).into()));
+    found.extend(added.into_iter().map(|one| ValueChange::Added(one).into()));
 }
 
 /// Adds a table of a nested list, such as a check of a service.
@@ -142,30 +180,57 @@ fn in_list(list: &str, one: &Difference, found: &mut Vec<KeyChange>) {
     let (TableName::Single(name) | TableName::Peer(name) | TableName::Service(name)) = &one.table;
     let whole = format!("{list} {name}");
     match &one.change {
-        TableChange::Added => {
-            found.push(KeyChange { key: whole, before: None, after: Some("new".into()) });
-        }
-        TableChange::Removed => {
-            found.push(KeyChange { key: whole, before: Some("removed".into()), after: None });
-        }
-        TableChange::Changed(keys) => found
-            .extend(keys.iter().map(|key| KeyChange { key: format!("{whole}: {}", key.key), ..key.clone() })),
+        TableChange::Added => found.push(ValueChange::Added(whole).into()),
+        TableChange::Removed => found.push(ValueChange::Removed(whole).into()),
+        TableChange::Changed(keys) => found.extend(
+            keys.iter().map(|key| KeyChange { within: Some(whole.clone()), change: key.change.clone() }),
+        ),
     }
 }
 
-/// A value that is longer than this is not printed.
-const LONGEST_VALUE: usize = 40;
+/// A value that is longer than this is cut.
+const LONGEST_VALUE: usize = 60;
+
+/// A value as it is printed: a text without its quotation marks.
+fn short(value: &Value) -> String {
+    let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    if text.is_empty() { "\"\"".to_owned() } else { text::cut(&text, LONGEST_VALUE) }
+}
+
+impl From<ValueChange> for KeyChange {
+    fn from(change: ValueChange) -> Self {
+        KeyChange { within: None, change }
+    }
+}
+
+impl KeyChange {
+    /// The same change of a table below `table`.
+    fn below(self, table: &str) -> KeyChange {
+        let change = match self.change {
+            ValueChange::Value { key, before, after } => {
+                ValueChange::Value { key: format!("{table}.{key}"), before, after }
+            }
+            ValueChange::Added(what) => ValueChange::Added(format!("{table}.{what}")),
+            ValueChange::Removed(what) => ValueChange::Removed(format!("{table}.{what}")),
+        };
+        KeyChange { change, ..self }
+    }
+}
 
 impl fmt::Display for KeyChange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let short = |value: &Option<String>| value.as_ref().is_none_or(|text| text.len() <= LONGEST_VALUE);
-        match (&self.before, &self.after) {
-            (Some(before), Some(after)) if short(&self.before) && short(&self.after) => {
-                write!(f, "`{}` from {before} to {after}", self.key)
+        if let Some(within) = &self.within {
+            write!(f, "{within}: ")?;
+        }
+        match &self.change {
+            ValueChange::Value { key, before: Some(before), after: Some(after) } => {
+                write!(f, "{key} {before} -> {after}")
             }
-            (None, Some(after)) if short(&self.after) => write!(f, "`{}` is {after}", self.key),
-            (Some(_), None) => write!(f, "`{}` is gone", self.key),
-            (Some(_) | None, Some(_) | None) => write!(f, "`{}`", self.key),
+            ValueChange::Value { key, before: None, after: Some(after) } => write!(f, "+ {key} {after}"),
+            ValueChange::Value { key, before: Some(before), after: None } => write!(f, "- {key} {before}"),
+            ValueChange::Value { key, before: None, after: None } => f.write_str(key),
+            ValueChange::Added(what) => write!(f, "+ {what}"),
+            ValueChange::Removed(what) => write!(f, "- {what}"),
         }
     }
 }
@@ -173,22 +238,27 @@ impl fmt::Display for KeyChange {
 impl fmt::Display for TableName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            TableName::Single(name) => write!(f, "`[{name}]`"),
-            TableName::Peer(name) => write!(f, "peer {name}"),
-            TableName::Service(name) => write!(f, "service {name}"),
+            TableName::Single(name) => write!(f, "[{name}]"),
+            TableName::Peer(name) | TableName::Service(name) => f.write_str(name),
         }
     }
 }
 
-impl fmt::Display for Difference {
-    /// For example "changed peer r1: `med` from 10 to 20".
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.change {
-            TableChange::Added => write!(f, "new {}", self.table),
-            TableChange::Removed => write!(f, "removed {}", self.table),
-            TableChange::Changed(keys) => {
-                let keys: Vec<String> = keys.iter().map(ToString::to_string).collect();
-                write!(f, "changed {}: {}", self.table, keys.join(", "))
+impl Difference {
+    /// One line for each change, such as `+ service api`, `www: + VIP 192.0.2.81` or `r1: hold_time 9s -> 3s`.
+    pub fn lines(&self) -> Vec<String> {
+        let kind = match &self.table {
+            TableName::Single(_) => "",
+            TableName::Peer(_) => "peer ",
+            TableName::Service(_) => "service ",
+        };
+        match (&self.change, &self.table) {
+            (TableChange::Added, TableName::Single(_)) => vec![format!("{} added", self.table)],
+            (TableChange::Removed, TableName::Single(_)) => vec![format!("{} removed", self.table)],
+            (TableChange::Added, _) => vec![format!("+ {kind}{}", self.table)],
+            (TableChange::Removed, _) => vec![format!("- {kind}{}", self.table)],
+            (TableChange::Changed(keys), _) => {
+                keys.iter().map(|key| format!("{}: {key}", self.table)).collect()
             }
         }
     }
@@ -237,7 +307,7 @@ tcp = 25
     fn texts(change: impl Fn(&str) -> String) -> Vec<String> {
         let parsed = |text: &str| parse("x", text).unwrap_or_else(|errors| panic!("{errors}"));
         let found = differences(&parsed(OLD), &parsed(&change(OLD)));
-        found.iter().map(ToString::to_string).collect()
+        found.iter().flat_map(Difference::lines).collect()
     }
 
     // W18: a reload that added `[hooks]`, `[health]` or `[metrics]` was called "changed settings of `[bgp]`".
@@ -250,46 +320,38 @@ tcp = 25
             ("nothing", Box::new(str::to_owned), &[]),
             ("a comment", Box::new(append("# more")), &[]),
             ("a default written out", Box::new(append("[health]\nlistener_watch = \"5ms\"")), &[]),
-            ("hooks", Box::new(append("[hooks]\non_change = [\"/bin/true\"]")), &["new `[hooks]`"]),
-            ("metrics", Box::new(append("[metrics]\nlisten = \"127.0.0.1:9179\"")), &["new `[metrics]`"]),
+            ("hooks", Box::new(append("[hooks]\non_change = [\"/bin/true\"]")), &["[hooks] added"]),
+            ("metrics", Box::new(append("[metrics]\nlisten = \"127.0.0.1:9179\"")), &["[metrics] added"]),
             (
                 "health",
                 Box::new(append("[health]\nlistener_watch = \"10ms\"")),
-                &["changed `[health]`: `listener_watch` from \"5ms\" to \"10ms\""],
+                &["[health]: listener_watch 5ms -> 10ms"],
             ),
             (
                 "bgp",
                 Box::new(replace("asn = 65001", "asn = 65002\nrouter_id = \"10.0.0.1\"")),
-                &["changed `[bgp]`: `asn` from 65001 to 65002, `router_id` is \"10.0.0.1\""],
+                &["[bgp]: asn 65001 -> 65002", "[bgp]: + router_id 10.0.0.1"],
             ),
-            (
-                "a peer's key",
-                Box::new(replace("asn = 65000", "asn = 65000\nmed = 7")),
-                &["changed peer r1: `med` is 7"],
-            ),
-            ("a peer's name", Box::new(replace("\"r2\"", "\"r3\"")), &["new peer r3", "removed peer r2"]),
+            ("a peer's key", Box::new(replace("asn = 65000", "asn = 65000\nmed = 7")), &["r1: + med 7"]),
+            ("a peer's name", Box::new(replace("\"r2\"", "\"r3\"")), &["+ peer r3", "- peer r2"]),
             (
                 "a service's key below",
                 Box::new(replace("[[service.check]]", "[service.deprefer]\nprepend = 5\n[[service.check]]")),
-                &["changed service www: `deprefer.prepend` from 3 to 5"],
+                &["www: deprefer.prepend 3 -> 5"],
             ),
-            (
-                "a check's key",
-                Box::new(replace("tcp = 80", "tcp = 81")),
-                &["changed service www: `check port: tcp` from 80 to 81"],
-            ),
+            ("a check's key", Box::new(replace("tcp = 80", "tcp = 81")), &["www: check port: tcp 80 -> 81"]),
             (
                 "a check's name",
                 Box::new(replace("name = \"port\"", "name = \"gate\"")),
-                &["changed service www: `check gate` is new, `check port` is gone"],
+                &["www: + check gate", "www: - check port"],
             ),
             (
-                "a long value",
+                "VIPs",
                 Box::new(replace(
                     "\"192.0.2.25\"",
                     "\"192.0.2.25\", \"192.0.2.26\", \"192.0.2.27\", \"192.0.2.28\"",
                 )),
-                &["changed service mail: `vips`"],
+                &["mail: + VIP 192.0.2.26", "mail: + VIP 192.0.2.27", "mail: + VIP 192.0.2.28"],
             ),
         ];
         for (what, change, want) in table {
@@ -298,20 +360,12 @@ tcp = 25
     }
 
     #[test]
-    fn a_value_of_forty_octets_is_printed_and_a_longer_one_is_not() {
-        let short = Some("x".repeat(40));
-        let long = Some("x".repeat(41));
-        for (before, after, want) in [
-            (&None, &short, format!("`k` is {}", "x".repeat(40))),
-            (&None, &long, "`k`".into()),
-            (&short, &short, format!("`k` from {0} to {0}", "x".repeat(40))),
-            (&short, &long, "`k`".into()),
-            (&long, &short, "`k`".into()),
-            (&long, &None, "`k` is gone".into()),
-        ] {
-            let change = KeyChange { key: "k".into(), before: before.clone(), after: after.clone() };
-            assert_eq!(change.to_string(), want);
-        }
+    fn a_long_value_is_cut_and_cannot_move_the_cursor() {
+        let change =
+            ValueChange::Value { key: "k".into(), before: None, after: Some(short(&"x".repeat(61).into())) };
+        assert_eq!(KeyChange::from(change).to_string(), format!("+ k {}…", "x".repeat(60)));
+        assert_eq!(short(&"a\u{1b}[2Jb".into()), "a [2Jb");
+        assert_eq!(short(&"".into()), "\"\"");
     }
 
     #[test]

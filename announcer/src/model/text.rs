@@ -24,6 +24,15 @@ pub fn is_unsafe(c: char) -> bool {
         || matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
+/// The text as one line of at most `most` characters, with `…` at its end if something was cut.
+pub fn cut(text: &str, most: usize) -> String {
+    let mut shown = one_line(text, most);
+    if text.chars().nth(most).is_some() {
+        shown.push('…');
+    }
+    shown
+}
+
 /// A value of a field of the log, as in `reason="HTTP 503 after 12 ms"` (logfmt). It stays as it is if it has no space, quote, `=`
 /// or unsafe character. Otherwise it is put between quotes, with `\"`, `\\`, `\n` and escapes such as `\u{1b}`.
 pub fn quoted(value: &str) -> Cow<'_, str> {
@@ -72,11 +81,7 @@ impl PrintableText {
 
     /// Makes a text safe, and cuts it.
     pub fn new(text: &str) -> Self {
-        let mut shown = one_line(text, Self::MOST);
-        if text.chars().nth(Self::MOST).is_some() {
-            shown.push('…');
-        }
-        PrintableText(shown)
+        PrintableText(cut(text, Self::MOST))
     }
 }
 

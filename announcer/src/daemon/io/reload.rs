@@ -18,9 +18,9 @@ use crate::bgp::io::peers::Peers;
 use crate::bgp::plan::interruption;
 use crate::bgp::router_id::Identity;
 use crate::config::Config;
-use crate::config::diff::differences;
 use crate::config::io::{load, off_thread};
 use crate::control::api::Response;
+use crate::control::changes::changes;
 use crate::control::io::Reload;
 use crate::daemon::vips_wanted;
 use crate::director::ask::{Ask, ask};
@@ -110,8 +110,8 @@ impl Reloader {
             }
         }
         let (before, after) = (old.clone(), config.clone());
-        let notes =
-            off_thread(move || differences(&before, &after).iter().map(ToString::to_string).collect());
+        let in_use = self.identity.borrow().id;
+        let notes = off_thread(move || changes(&before, &after, in_use));
         let notes = notes.await.map_err(|error| Response::Failed { message: error.to_string() })?;
         let applied = ask(&self.asks, |reply| Ask::Reload { config: config.clone(), force, reply }).await;
         let generation =

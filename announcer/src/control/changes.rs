@@ -1,0 +1,92 @@
+//! What a reload changes, for people: one line for each difference, and which sessions restart.
+//!
+//! Pure.
+
+use crate::bgp::plan::restarts;
+use crate::config::Config;
+use crate::config::diff::{Difference, TableName, differences};
+use crate::model::RouterId;
+
+/// The lines, such as `+ service api`, `www: + VIP 192.0.2.81` and `r1: hold_time 9s -> 3s (the session restarts)`. Empty if the
+/// two are equal. `in_use` is the router id of the sessions.
+pub fn changes(old: &Config, new: &Config, in_use: Option<RouterId>) -> Vec<String> {
+    let restarts = restarts(old, new, in_use);
+    let found = differences(old, new);
+    let named = |name: &str| found.iter().any(|one| one.table == TableName::Peer(name.to_owned()));
+    // A session restarts because of its own table, or because of `[bgp]`.
+    let others: Vec<String> =
+        restarts.iter().filter(|name| !named(name.as_str())).map(ToString::to_string).collect();
+    let lines = |one: &Difference| {
+        let mut lines = one.lines();
+        let note = match &one.table {
+            TableName::Peer(name) if restarts.iter().any(|peer| peer.as_str() == name) => {
+                Some(" (the session restarts)".to_owned())
+            }
+            TableName::Single(name) if name == "bgp" && !others.is_empty() => {
+                Some(format!(" (the sessions restart, one after the other: {})", others.join(", ")))
+            }
+            TableName::Peer(_) | TableName::Single(_) | TableName::Service(_) => None,
+        };
+        if let (Some(last), Some(note)) = (lines.last_mut(), note) {
+            last.push_str(&note);
+        }
+        lines
+    };
+    found.iter().flat_map(lines).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::parse;
+
+    const OLD: &str = r#"
+[bgp]
+asn = 65001
+
+[[peer]]
+name = "r1"
+address = "10.0.1.1"
+asn = 65000
+
+[[peer]]
+name = "r2"
+address = "10.0.1.2"
+asn = 65000
+
+[[service]]
+name = "www"
+vips = ["192.0.2.80"]
+
+[[service.check]]
+tcp = 80
+"#;
+
+    #[test]
+    fn a_reload_says_what_it_changes_and_which_sessions_restart() {
+        let parsed = |text: &str| parse("x", text).unwrap_or_else(|errors| panic!("{errors}"));
+        let added = "\n[[service]]\nname = \"api\"\nvips = [\"192.0.2.90\"]\n[[service.check]]\ntcp = 80\n";
+        for (from, to, want) in [
+            ("", "", &[][..]),
+            ("[[service]]", &format!("{added}\n[[service]]")[..], &["+ service api"]),
+            ("\"192.0.2.80\"", "\"192.0.2.80\", \"192.0.2.81\"", &["www: + VIP 192.0.2.81"]),
+            ("\"192.0.2.80\"", "\"192.0.2.81\"", &["www: - VIP 192.0.2.80", "www: + VIP 192.0.2.81"]),
+            (
+                "address = \"10.0.1.1\"",
+                "address = \"10.0.1.1\"\nhold_time = \"3s\"",
+                &["r1: hold_time 9s -> 3s (the session restarts)"],
+            ),
+            // Another MED is sent on the same session.
+            ("address = \"10.0.1.1\"", "address = \"10.0.1.1\"\nmed = 7", &["r1: + med 7"]),
+            (
+                "asn = 65001",
+                "asn = 65002",
+                &["[bgp]: asn 65001 -> 65002 (the sessions restart, one after the other: r1, r2)"],
+            ),
+            ("[bgp]", "[metrics]\nlisten = \"127.0.0.1:9179\"\n[bgp]", &["[metrics] added"]),
+        ] {
+            let found = changes(&parsed(OLD), &parsed(&OLD.replacen(from, to, 1)), None);
+            assert_eq!(found, want, "{to}");
+        }
+    }
+}

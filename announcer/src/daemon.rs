@@ -62,6 +62,7 @@ use crate::bgp::path::Network;
 use crate::bgp::router_id::Identity;
 use crate::config::{self, Config};
 use crate::control::io::{self as control, Reload, Socket};
+use crate::control::request::ReloadMode;
 use crate::director::ask::Ask;
 use crate::director::{Director, VipNumbers};
 use crate::drain;
@@ -264,7 +265,7 @@ async fn serve(options: Options, config: Arc<Config>, log: LogBuffer) -> anyhow:
         tokio::select! {
             name = signals.next() => match name {
                 // If requests are already waiting, the last of them reads the file later than now.
-                "SIGHUP" => drop(reload.try_send(Reload { force: false, reply: None })),
+                "SIGHUP" => drop(reload.try_send(Reload { mode: ReloadMode::Careful, reply: None })),
                 "SIGUSR1" => {
                     info!("SIGUSR1 requested a probe of every check, probing now");
                     let _ = asks.try_send(Ask::Recheck(None)); // if the queue is full, the probes run soon anyway

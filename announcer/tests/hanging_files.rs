@@ -259,7 +259,7 @@ fn each_file_hangs(folder: &Path) {
             let keepalives = router.keepalives.load(Ordering::Relaxed);
             // Starts everything that reads a file, without waiting for it.
             let asked = [
-                poke(&daemon, &Request::Reload { force: false }),
+                poke(&daemon, &Request::Reload { force: false, dry_run: false }),
                 poke(&daemon, &Request::Recheck { what: Scope::All }),
             ];
             daemon.signal(Signal::SIGHUP);
@@ -312,7 +312,7 @@ fn each_file_hangs(folder: &Path) {
 
     // A stop also works while the files that it could read hang.
     let hanging = Hang::by_open(&config);
-    drop(poke(&daemon, &Request::Reload { force: false }));
+    drop(poke(&daemon, &Request::Reload { force: false, dry_run: false }));
     std::thread::sleep(Duration::from_millis(100)); // the reload is running
     daemon.signal(Signal::SIGTERM);
     daemon.until_ended(PATIENCE); // the stop waits for no file

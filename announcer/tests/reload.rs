@@ -63,7 +63,7 @@ fn only_one_session_is_up(folder: &Path) {
         status.peers.first().is_some_and(|r1| r1.advertised == 1)
     });
 
-    let reload = |force| daemon.ask(&Request::Reload { force }).unwrap();
+    let reload = |force| daemon.ask(&Request::Reload { force, dry_run: false }).unwrap();
     for (peers, want) in [
         (r2.to_owned(), "r1 would be removed"),
         (format!("{r1}families = [\"ipv6\"]\n{r2}"), "`families` of r1 would lack IPv4"),
@@ -76,6 +76,17 @@ fn only_one_session_is_up(folder: &Path) {
         );
         assert!(message.starts_with(&want), "{message}");
     }
+    // A dry run says what would change, also when it would be refused, and changes nothing.
+    write(&format!("{r1}hold_time = \"30s\"\n"));
+    let dry_run = Request::Reload { force: false, dry_run: true };
+    for _ in 0..2 {
+        let Response::Done { notes } = daemon.ask(&dry_run).unwrap() else { panic!("refused") };
+        let text = notes.join("\n");
+        assert!(text.starts_with("r1: hold_time 9s -> 30s (the session restarts)\n- peer r2\n"), "{text}");
+        let refusal = "the reload would be refused: this would end every established session";
+        assert!(text.contains(refusal), "{text}");
+    }
+    assert_eq!(daemon.status().unwrap().peers.len(), 2, "a dry run was made");
     // What is down carries nothing.
     write(r1);
     assert!(matches!(reload(false), Response::Done { .. }));

@@ -14,10 +14,13 @@ pub(super) struct ReloadArguments {
     /// Even if this withdraws every VIP, ends every session that carries a route to a VIP, or ends a drain.
     #[arg(long)]
     force: bool,
+    /// Print what the reload would change, and change nothing.
+    #[arg(long, conflicts_with = "force")]
+    dry_run: bool,
 }
 
 pub(super) fn call(arguments: &ReloadArguments, socket: &Path) -> Result<(), CommandError> {
-    let ReloadArguments { force } = *arguments;
+    let ReloadArguments { force, dry_run } = *arguments;
     // Sessions that have to restart do so later, in the background.
-    print_answer(client::ask(socket, &Request::Reload { force }, Duration::ZERO).map_err(no)?)
+    print_answer(client::ask(socket, &Request::Reload { force, dry_run }, Duration::ZERO).map_err(no)?)
 }

@@ -55,6 +55,9 @@ pub enum Request {
         /// Do it also if it withdraws every VIP or ends every session.
         #[serde(default)]
         force: bool,
+        /// Do not do it, and answer what it would change.
+        #[serde(default)]
+        dry_run: bool,
     },
 }
 

@@ -2,9 +2,10 @@
 //!
 //! Pure.
 
-use crate::bgp::plan::restarts;
+use crate::bgp::plan::{Interruption, restarts};
 use crate::config::Config;
 use crate::config::diff::{Difference, TableName, differences};
+use crate::director::Preview;
 use crate::model::RouterId;
 
 /// The lines, such as `+ service api`, `www: + VIP 192.0.2.81` and `r1: hold_time 9s -> 3s (the session restarts)`. Empty if the
@@ -33,6 +34,18 @@ pub fn changes(old: &Config, new: &Config, in_use: Option<RouterId>) -> Vec<Stri
         lines
     };
     found.iter().flat_map(lines).collect()
+}
+
+/// What a dry run prints: the changes, their effect on VIPs, and whether the reload would be refused.
+pub fn would(changes: Vec<String>, preview: &Preview, interruption: Option<Interruption>) -> Vec<String> {
+    let mut lines = changes;
+    lines.extend(preview.changes().map(ToString::to_string));
+    let refusal = interruption.map(|why| why.to_string()).or(preview.refusal().map(|why| why.to_string()));
+    match refusal {
+        Some(why) => lines.push(format!("the reload would be refused: {why}; `--force` makes it anyway")),
+        None => lines.push("nothing was changed: this was a dry run".to_owned()),
+    }
+    lines
 }
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ use self::answers::{explained, explained_peer, status};
 use self::socket::user_name;
 use super::admission::{self, Admission, OWN_PROGRAM, REQUEST_LIMIT, admit};
 use super::api::{Request, Response};
-use super::request::{Command, Job, Query, WaitResult, job, undrain_notes, wait_response, who};
+use super::request::{Command, Job, Query, ReloadMode, WaitResult, job, undrain_notes, wait_response, who};
 use crate::bgp::io::peers::Peers;
 use crate::bgp::router_id::Identity;
 use crate::config::Config;
@@ -55,8 +55,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// A request from the server to the daemon: read the configuration again.
 #[derive(Debug)]
 pub struct Reload {
-    /// Do it also if it withdraws every VIP or ends every session.
-    pub force: bool,
+    /// Whether it is made, and under which condition.
+    pub mode: ReloadMode,
     /// The channel for the response; `None`: no client waits for it.
     pub reply: Option<oneshot::Sender<Response>>,
 }
@@ -257,9 +257,9 @@ async fn answer_query(query: Query, context: &ControlContext) -> Response {
 async fn answer_command(command: Command, context: &ControlContext) -> Response {
     match command {
         Command::Drain { change, wait } => change_drains(change, wait, context).await,
-        Command::Reload { force } => {
+        Command::Reload { mode } => {
             let (reply, done) = oneshot::channel();
-            match context.reloads.send(Reload { force, reply: Some(reply) }).await {
+            match context.reloads.send(Reload { mode, reply: Some(reply) }).await {
                 Ok(()) => done.await.unwrap_or_else(|_| ending()),
                 Err(_) => ending(),
             }

@@ -57,9 +57,20 @@ pub enum Command {
     },
     /// Read the configuration again.
     Reload {
-        /// Whether it is done also if it interrupts sessions or routes.
-        force: bool,
+        /// Whether it is made, and under which condition.
+        mode: ReloadMode,
     },
+}
+
+/// Whether a reload is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReloadMode {
+    /// Unless it withdraws every VIP or ends every session.
+    Careful,
+    /// In any case.
+    Forced,
+    /// It is not made: the answer says what it would change.
+    DryRun,
 }
 
 /// The job of a request. `by` and `at` are the operator and the time, for a drain file.
@@ -78,7 +89,9 @@ pub fn job(
         Request::Status => Job::Query(Query::Status),
         Request::Explain { vip, peer } => Job::Query(Query::Explain { vip, peer }),
         Request::ExplainPeer { peer } => Job::Query(Query::ExplainPeer { peer }),
-        Request::Reload { force } => Job::Command(Command::Reload { force }),
+        Request::Reload { dry_run: true, .. } => Job::Command(Command::Reload { mode: ReloadMode::DryRun }),
+        Request::Reload { force: true, .. } => Job::Command(Command::Reload { mode: ReloadMode::Forced }),
+        Request::Reload { .. } => Job::Command(Command::Reload { mode: ReloadMode::Careful }),
         Request::Drain { what, reason, by: _, wait_ms } => {
             let names = drain_names(&what, &service_names(config)).map_err(refused)?;
             let reason = reason.map(|reason| drain::reason(&reason)).transpose();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::preview::Refusal;
+use super::preview::{Preview, Refusal};
 use super::{Figures, Report};
 use crate::config::Config;
 use crate::model::Generation;
@@ -29,6 +29,13 @@ pub enum Ask {
         force: bool,
         /// The generation, or why the configuration was refused.
         reply: oneshot::Sender<Result<Generation, Refusal>>,
+    },
+    /// Returns the decisions that a configuration would have now. Nothing changes.
+    Preview {
+        /// The configuration.
+        config: Arc<Config>,
+        /// The effect on every VIP.
+        reply: oneshot::Sender<Preview>,
     },
     /// The daemon ends. Returns the generation of the Loc-RIB that announces nothing.
     Stop(oneshot::Sender<Generation>),

@@ -102,6 +102,34 @@ fn is_drained(decision: &Option<Decision>) -> bool {
     })
 }
 
+impl fmt::Display for VipPreview {
+    /// For example "192.0.2.80 of www would be drained by ann, and is announced now".
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let vip = self.vip;
+        match (&self.before, &self.after) {
+            (Some(before), Some(after)) if before.service == after.service => {
+                write!(
+                    f,
+                    "{vip} of {} would be {}, and is {} now",
+                    after.service, after.standing, before.standing
+                )
+            }
+            (Some(before), Some(after)) => {
+                write!(
+                    f,
+                    "{vip} would belong to {} instead of {}, and be {}",
+                    after.service, before.service, after.standing
+                )
+            }
+            (Some(before), None) => {
+                write!(f, "{vip} of {} would be withdrawn and leave this host", before.service)
+            }
+            (None, Some(after)) => write!(f, "{vip} of {} would be new: {}", after.service, after.standing),
+            (None, None) => vip.fmt(f),
+        }
+    }
+}
+
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -36,7 +36,7 @@ fn shown(request: Request, drained: &[&str]) -> String {
         Ok(Job::Query(Query::Explain { vip, peer })) => format!("explain {vip} {peer:?}"),
         Ok(Job::Query(Query::ExplainPeer { peer })) => format!("explain peer {peer}"),
         Ok(Job::Query(Query::Recheck { services, note })) => format!("recheck {services:?}, {note}"),
-        Ok(Job::Command(Command::Reload { force })) => format!("reload {force}"),
+        Ok(Job::Command(Command::Reload { mode })) => format!("reload {mode:?}"),
         Ok(Job::Command(Command::Drain { change: DrainChange::Drain { names, drain }, wait })) => {
             format!("drain {} {drain} {wait:?}", names.join("+"))
         }
@@ -59,7 +59,9 @@ fn each_request_is_a_job_or_a_refusal_that_says_what_there_is() {
     let did_you_mean = "error: there is no service `ww`; did you mean `www`?";
     for (request, drained, want) in [
         (Request::Status, &[][..], "status"),
-        (Request::Reload { force: true }, &[], "reload true"),
+        (Request::Reload { force: false, dry_run: false }, &[], "reload Careful"),
+        (Request::Reload { force: true, dry_run: false }, &[], "reload Forced"),
+        (Request::Reload { force: true, dry_run: true }, &[], "reload DryRun"),
         (drain(Scope::All, None, None), &[], "drain _all  by ann at now, no reason given None"),
         (
             drain(services(&["www", "mail"]), Some("disk"), Some(7)),

@@ -107,6 +107,7 @@ pub(in crate::daemon) async fn direct(
                     facts.push(Fact::Stop);
                     applied = Some(GenerationReply::Plain(reply));
                 }
+                Ask::Preview { config, reply } => drop(reply.send(director.would(&config, Instant::now())).ok()),
                 Ask::Reload { config, force, reply } => {
                     let now = Instant::now();
                     let refusal = if force { None } else { director.would(&config, now).refusal() };

@@ -20,8 +20,9 @@ use crate::bgp::router_id::Identity;
 use crate::config::Config;
 use crate::config::io::{load, off_thread};
 use crate::control::api::Response;
-use crate::control::changes::changes;
+use crate::control::changes::{changes, would};
 use crate::control::io::Reload;
+use crate::control::request::ReloadMode;
 use crate::daemon::vips_wanted;
 use crate::director::ask::{Ask, ask};
 use crate::files::io::Files;
@@ -67,14 +68,17 @@ pub(in crate::daemon) fn unix_time() -> f64 {
 impl Reloader {
     /// Serves requests for ever, one at a time; a file that hangs delays a request only up to a time limit.
     pub(in crate::daemon) async fn serve(self, mut requests: mpsc::Receiver<Reload>) {
-        while let Some(Reload { force, reply }) = requests.recv().await {
-            let notice = self.notifier.reloading();
-            let response = self.apply(force).await.unwrap_or_else(|response| response);
+        while let Some(Reload { mode, reply }) = requests.recv().await {
+            let notice = (mode != ReloadMode::DryRun).then(|| self.notifier.reloading());
+            let response = self.apply(mode).await.unwrap_or_else(|response| response);
             drop(notice); // before the requester is answered, which is the end of the unit's ExecReload
             self.trimmer.soon();
             let applied = matches!(response, Response::Done { .. });
-            self.counts.send_modify(|counts| counts.count(applied, unix_time()));
+            if mode != ReloadMode::DryRun {
+                self.counts.send_modify(|counts| counts.count(applied, unix_time()));
+            }
             match &response {
+                _ if mode == ReloadMode::DryRun => {}
                 Response::Done { notes } => {
                     info!(changes = notes.join(", "), "configuration was reloaded");
                 }
@@ -91,28 +95,43 @@ impl Reloader {
         }
     }
 
-    /// Applies the configuration. An error is a response too.
-    async fn apply(&self, force: bool) -> Result<Response, Response> {
+    /// Applies the configuration, unless `mode` only asks what would change. An error is a response too.
+    async fn apply(&self, mode: ReloadMode) -> Result<Response, Response> {
         let ending = || Response::Failed { message: "announcer is ending".into() };
         let refused = |message: String| Response::Refused { message };
         let look = |file: &std::path::Path| trust::check(file).map_err(|finding| finding.to_string());
         let config = load(&self.files, &self.file, look).await.map_err(|error| refused(error.to_string()))?;
         let (config, old) = (Arc::new(config), self.configs.borrow().clone());
         if config == old {
-            self.configs.send_replace(config); // the sessions read their keys again
-            return Ok(Response::Done { notes: vec!["nothing has changed".into()] });
-        }
-        if !force {
-            let (in_use, established) = (self.identity.borrow().id, self.peers.borrow().established());
-            let sent = sent(&old, &config, &self.ribs.borrow());
-            if let Some(interruption) = interruption(&old, &config, in_use, &established, &sent) {
-                return Err(refused(format!("error: {interruption}; {FORCE}")));
+            if mode != ReloadMode::DryRun {
+                self.configs.send_replace(config); // the sessions read their keys again
             }
+            return Ok(Response::Done { notes: vec!["nothing has changed".into()] });
         }
         let (before, after) = (old.clone(), config.clone());
         let in_use = self.identity.borrow().id;
         let notes = off_thread(move || changes(&before, &after, in_use));
         let notes = notes.await.map_err(|error| Response::Failed { message: error.to_string() })?;
+        let interruption = || {
+            let (established, sent) =
+                (self.peers.borrow().established(), sent(&old, &config, &self.ribs.borrow()));
+            interruption(&old, &config, in_use, &established, &sent)
+        };
+        match mode {
+            ReloadMode::DryRun => {
+                let preview = ask(&self.asks, |reply| Ask::Preview { config: config.clone(), reply }).await;
+                return Ok(Response::Done {
+                    notes: would(notes, &preview.ok_or_else(ending)?, interruption()),
+                });
+            }
+            ReloadMode::Careful => {
+                if let Some(interruption) = interruption() {
+                    return Err(refused(format!("error: {interruption}; {FORCE}")));
+                }
+            }
+            ReloadMode::Forced => {}
+        }
+        let force = mode == ReloadMode::Forced;
         let applied = ask(&self.asks, |reply| Ask::Reload { config: config.clone(), force, reply }).await;
         let generation =
             applied.ok_or_else(ending)?.map_err(|refusal| refused(format!("error: {refusal}; {FORCE}")))?;

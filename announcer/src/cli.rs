@@ -9,6 +9,7 @@ mod run;
 mod status;
 mod validate;
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use clap::{Parser, Subcommand};
@@ -22,6 +23,7 @@ use self::run::RunArguments;
 use self::status::StatusArguments;
 use self::validate::ValidateArguments;
 use crate::control::api::Response;
+use crate::control::status::summary::CheckResult;
 use crate::health::io::trust;
 
 /// Announces this host's VIPs by BGP while its own HTTP server is healthy.
@@ -69,6 +71,25 @@ pub enum CommandError {
     No(String),
     /// 2: wrong usage or wrong configuration.
     Usage(String),
+    /// The result of `status --check`; its line was already printed.
+    Checked(CheckResult),
+}
+
+impl CommandError {
+    /// The exit code, and the message for standard error.
+    pub fn end(&self) -> (u8, &str) {
+        match self {
+            CommandError::No(message) => (1, message),
+            CommandError::Usage(message) => (2, message),
+            CommandError::Checked(result) => (result.code(), ""),
+        }
+    }
+}
+
+/// The exit code for arguments that cannot be parsed: 2, but 3 for `status --check`, whose 2 means that a VIP is not announced.
+pub fn wrong_usage(arguments: &[OsString]) -> u8 {
+    let has = |word: &str| arguments.iter().any(|argument| argument == word);
+    if has("status") && has("--check") { CheckResult::Unknown.code() } else { 2 }
 }
 
 /// Runs the command.

@@ -1,27 +1,27 @@
 //! Parses the arguments, runs the command, and maps errors to exit codes: 0 done, 1 failed or refused, 2 wrong usage or
-//! configuration.
+//! configuration. `status --check` has its own.
 
 #![warn(clippy::print_stdout, clippy::print_stderr)] // the crate `output` prints
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
-use announcer::cli::{self, CommandError};
+use announcer::cli;
 
 fn main() -> ExitCode {
-    let arguments: cli::Arguments = match output::parse() {
+    let words: Vec<OsString> = std::env::args_os().skip(1).collect();
+    let arguments: cli::Arguments = match output::parse_or(cli::wrong_usage(&words)) {
         Ok(arguments) => arguments,
         Err(code) => return code,
     };
     output::finish(match cli::call(arguments) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(CommandError::Usage(message)) => say(&message, 2),
-        Err(CommandError::No(message)) => say(&message, 1),
+        Err(error) => {
+            let (code, message) = error.end();
+            if !message.is_empty() {
+                output::note(message);
+            }
+            ExitCode::from(code)
+        }
     })
-}
-
-fn say(message: &str, code: u8) -> ExitCode {
-    if !message.is_empty() {
-        output::note(message);
-    }
-    ExitCode::from(code)
 }

@@ -115,7 +115,7 @@ fn start_reload_stop(folder: &Path) {
         [(config.replace(", \"192.0.2.81\"", ""), "STATUS=1 of 1 VIP"), ("x".to_owned(), "")]
     {
         write_config(folder, &config);
-        daemon.ask(&Request::Reload { force: false }).unwrap();
+        daemon.ask(&Request::Reload { force: false, dry_run: false }).unwrap();
         let reloading = manager.until("RELOADING=1\nMONOTONIC_USEC=");
         assert!(reloading.rsplit('=').next().unwrap().parse::<u64>().unwrap() > 0);
         manager.until("READY=1");

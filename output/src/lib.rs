@@ -64,14 +64,21 @@ pub fn note(line: impl Display) {
 /// # Errors
 /// The exit code, if the program has nothing more to do: 0 after `--help`, 2 after wrong arguments.
 pub fn parse<P: Parser>() -> Result<P, ExitCode> {
+    parse_or(2)
+}
+
+/// The same, with another exit code after wrong arguments.
+///
+/// # Errors
+/// The exit code, if the program has nothing more to do.
+pub fn parse_or<P: Parser>(wrong_usage: u8) -> Result<P, ExitCode> {
     P::try_parse().map_err(|error| {
-        let code = ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         if error.use_stderr() {
             let _ = error.print(); // as in `note`
-            return code;
+            return ExitCode::from(wrong_usage);
         }
         write(|| error.print().and_then(|()| io::stdout().flush()));
-        finish(code)
+        finish(ExitCode::SUCCESS)
     })
 }
 

@@ -1,91 +1,118 @@
-//! `announcer status`: what is announced, what is not, and why.
+//! `announcer status`: what is wrong, what is announced, and what is not.
 
+use std::io::IsTerminal;
 use std::path::Path;
+use std::thread::sleep;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ColorChoice};
 
 use super::{CommandError, no, print_answer};
-use crate::control::api::{ListenerWatchStatus, Request, Response, Status};
-use crate::control::io::client;
+use crate::control::api::{Request, Response};
+use crate::control::io::client::{self, ClientError};
+use crate::control::status::summary::{self, CheckResult};
+use crate::control::status::{self, Layout, View};
+
+/// Clears the terminal, and begins at its first line.
+const CLEAR: &str = "\x1b[H\x1b[2J";
 
 #[derive(Debug, Args)]
 pub(super) struct StatusArguments {
-    /// Print JSON, for programs.
+    /// Only this service, VIP or router.
+    #[arg(value_name = "SERVICE|VIP|PEER")]
+    what: Option<String>,
+    /// Print each VIP and each warning.
     #[arg(long)]
+    all: bool,
+    /// Print one line with performance data, for a monitoring system.
+    ///
+    /// Exit code 0: all is as wanted, also when it is drained. 1: a warning, for example a router is down while another has
+    /// everything. 2: a VIP that should be announced is not, or was sent to no router, or announcer does not run. 3: the state is
+    /// not known.
+    #[arg(long, conflicts_with_all = ["what", "all", "watch", "json"])]
+    check: bool,
+    /// Print it again and again, every TIME, until Ctrl-C.
+    #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true, default_missing_value = "2s",
+        value_parser = humantime::parse_duration, conflicts_with = "json")]
+    watch: Option<Duration>,
+    /// When to use colours; with NO_COLOR in the environment, `auto` means never.
+    #[arg(long, value_name = "WHEN", default_value = "auto")]
+    color: ColorChoice,
+    /// Print JSON, for programs.
+    #[arg(long, conflicts_with = "what")]
     json: bool,
 }
 
 pub(super) fn call(arguments: &StatusArguments, socket: &Path) -> Result<(), CommandError> {
-    let answer = client::ask(socket, &Request::Status, Duration::ZERO).map_err(no)?;
-    let Response::Status { status } = answer else { return print_answer(answer) };
-    let text =
-        if arguments.json { serde_json::to_string_pretty(&status).map_err(no)? } else { table(&status) };
-    output::line(text.trim_end());
+    if arguments.check {
+        return check(socket);
+    }
+    let Some(period) = arguments.watch else { return once(arguments, socket) };
+    while output::is_open() {
+        if std::io::stdout().is_terminal() {
+            output::text(CLEAR);
+        }
+        match once(arguments, socket) {
+            Ok(()) => {}
+            // The daemon may be restarting.
+            Err(CommandError::No(message)) => output::line(message),
+            Err(error) => return Err(error),
+        }
+        sleep(period);
+    }
     Ok(())
 }
 
-/// The text of `status`: the peers, then each VIP's standing as a sentence, then the warnings.
-fn table(status: &Status) -> String {
-    let mut lines = vec![format!(
-        "announcer {} pid {}, AS {}, router id {}, up {}",
-        status.version,
-        status.pid,
-        status.asn,
-        status.router_id.as_deref().unwrap_or("not known yet"),
-        age(status.uptime)
-    )];
-    let width = |names: &mut dyn Iterator<Item = usize>| names.max().unwrap_or(0);
-    let wide = width(&mut status.peers.iter().map(|peer| peer.name.len()));
-    for peer in &status.peers {
-        let reason = peer.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
-        lines.push(format!(
-            "peer {:wide$}  {} AS {}  {} for {}, {}{reason}",
-            peer.name,
-            peer.address,
-            peer.asn.map_or_else(|| "external".to_owned(), |asn| asn.to_string()),
-            peer.state,
-            age(peer.since),
-            peer.prefixes(),
-        ));
-        lines.extend(peer.hint.iter().map(|hint| format!("     {:wide$}  hint: {hint}", "")));
-        lines.extend(peer.not_sent.iter().map(|why| format!("     {:wide$}  {why}", "")));
+fn once(arguments: &StatusArguments, socket: &Path) -> Result<(), CommandError> {
+    let status = match client::ask(socket, &Request::Status, Duration::ZERO).map_err(no)? {
+        Response::Status { status } => status,
+        other => return print_answer(other),
+    };
+    if arguments.json {
+        output::line(serde_json::to_string_pretty(&status).map_err(no)?);
+        return Ok(());
     }
-    let vips = || status.services.iter().flat_map(|s| s.vips.iter().map(move |vip| (s, vip)));
-    let wide = width(&mut vips().map(|(service, _)| service.name.len()));
-    let address_wide = width(&mut vips().map(|(_, vip)| vip.address.to_string().len()));
-    for (service, vip) in vips() {
-        let address = vip.address.to_string();
-        lines.push(format!(
-            "{:wide$}  {address:address_wide$}  {} (for {})",
-            service.name,
-            vip.reason,
-            age(vip.since)
-        ));
-    }
-    lines.extend(status.listener_watch.iter().map(listeners));
-    lines.extend(status.warnings.iter().map(|warning| format!("warning: {warning}")));
-    lines.join("\n")
+    let view = View { all: arguments.all, only: arguments.what.clone(), layout: layout(arguments.color) };
+    output::line(status::text(&status, &view).map_err(CommandError::Usage)?);
+    Ok(())
 }
 
-/// The listener watch in one line, and below it some of the VIPs that only probes check.
-fn listeners(watch: &ListenerWatchStatus) -> String {
-    const SHOWN: usize = 3;
-    if let Some(why) = &watch.blind {
-        return format!("warning: listeners cannot be read, only probes notice a crash: {why}");
-    }
-    let what = if watch.targets == 1 { "listener" } else { "listeners" };
-    let mut lines =
-        vec![format!("{} {what} watched every {} ms, by {}", watch.targets, watch.period_ms, watch.by)];
-    lines.extend(watch.disarmed.iter().take(SHOWN).map(|why| format!("  watched only by probes: {why}")));
-    let more = watch.disarmed.len().saturating_sub(SHOWN);
-    if more > 0 {
-        lines.push(format!("  and {more} more"));
-    }
-    lines.join("\n")
+/// How standard output takes lines.
+fn layout(color: ColorChoice) -> Layout {
+    let terminal = std::io::stdout().is_terminal();
+    let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let colour = match color {
+        ColorChoice::Auto => terminal && !no_color,
+        ColorChoice::Always => true,
+        ColorChoice::Never => false,
+    };
+    let width = terminal_size::terminal_size().filter(|_| terminal).map(|(width, _)| usize::from(width.0));
+    Layout { width, colour }
 }
 
-/// A duration as text for people.
-fn age(seconds: f64) -> String {
-    humantime::format_duration(Duration::from_secs(seconds.max(0.0) as u64)).to_string()
+fn check(socket: &Path) -> Result<(), CommandError> {
+    let (result, line) = match client::ask(socket, &Request::Status, Duration::ZERO) {
+        Ok(Response::Status { status }) => summary::check(&status),
+        Ok(Response::Done { .. } | Response::Timeout { .. }) => {
+            without(CheckResult::Unknown, "announcer sent an unexpected answer")
+        }
+        Ok(Response::Refused { message } | Response::Failed { message }) => {
+            without(CheckResult::Unknown, &message)
+        }
+        Err(error @ (ClientError::NotRunning(_) | ClientError::Broken { .. })) => {
+            without(CheckResult::Critical, &error.to_string())
+        }
+        Err(error @ ClientError::Forbidden(_)) => without(CheckResult::Unknown, &error.to_string()),
+    };
+    output::line(line);
+    match result {
+        CheckResult::Ok => Ok(()),
+        CheckResult::Warning | CheckResult::Critical | CheckResult::Unknown => {
+            Err(CommandError::Checked(result))
+        }
+    }
+}
+
+fn without(result: CheckResult, why: &str) -> (CheckResult, String) {
+    (result, summary::without_status(result, why))
 }

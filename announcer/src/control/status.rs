@@ -93,7 +93,9 @@ fn services(status: &Status, all: bool, most_healthy: usize, lines: &mut Vec<Lin
     for service in &status.services {
         match severity::service(service) {
             Severity::Fine => healthy.push(service),
-            worse => found.push((worse, rows::service(service, all))),
+            worse @ (Severity::Ordered | Severity::Starting | Severity::Warning | Severity::Failed) => {
+                found.push((worse, rows::service(service, all)))
+            }
         }
     }
     found.sort_by_key(|(severity, _)| std::cmp::Reverse(*severity)); // stable: the configuration's order stays within a severity

@@ -26,6 +26,7 @@
 //!                                                             mpsc<Reload>              -> run
 //! hook              mpsc<Vec<StandingChange>>, watch<Config>  watch<HookRuns>           -> metrics
 //! memory            Trimmer: run, control
+//! last good config  watch<text of the configuration>          the copy in the state directory
 //! metrics           TCP, watch<Config>, watch<SessionReport>  mpsc<Ask>                 -> director
 //! run (main)        signals, mpsc<Reload>,                    watch<Config>, watch<WantedVips>, Ask::Reload,
 //!                     watch<VipNumbers>, watch<Peers>,        Ask::Recheck, Ask::Stop, stop, systemd's socket
@@ -66,6 +67,7 @@ use crate::control::request::ReloadMode;
 use crate::director::ask::Ask;
 use crate::director::{Director, VipNumbers};
 use crate::drain;
+use crate::fallback::{self, Fallback};
 use crate::files::io::{self as files, Files};
 use crate::health::io::listener;
 use crate::health::io::prober::Prober;
@@ -94,24 +96,39 @@ pub struct Options {
     pub socket: PathBuf,
     /// The directory of the drains.
     pub state_dir: PathBuf,
+    /// Whether applied configurations are stored, for a start with a wrong file.
+    pub fallback: bool,
+}
+
+/// What the daemon runs from its start on.
+#[derive(Debug)]
+pub struct AppliedConfig {
+    /// The configuration.
+    pub config: Config,
+    /// Its text.
+    pub text: Arc<str>,
+    /// Set if it is the copy of the last good configuration, because the file is wrong.
+    pub fallback: Option<Fallback>,
 }
 
 /// Runs until a signal ends it. `log` is where the log is written, because `status` reports the lines that were lost.
 ///
 /// # Errors
 /// When it cannot start or cannot continue.
-pub fn run(options: Options, config: Config, log: LogBuffer) -> anyhow::Result<()> {
+pub fn run(options: Options, applied: AppliedConfig, log: LogBuffer) -> anyhow::Result<()> {
     limits::keep_capabilities(); // before a thread exists that starts programs: each thread has its own capabilities
-    limits::raise_files(&config);
+    limits::raise_files(&applied.config);
     // One thread: probes, sessions and decisions together need a few percent of a core.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.context("cannot wait for sockets and timers")?;
-    let ended = runtime.block_on(serve(options, Arc::new(config), log));
+    let ended = runtime.block_on(serve(options, applied, log));
     runtime.shutdown_background(); // a file system that hangs must not delay the end
     ended
 }
 
-async fn serve(options: Options, config: Arc<Config>, log: LogBuffer) -> anyhow::Result<()> {
+async fn serve(options: Options, applied: AppliedConfig, log: LogBuffer) -> anyhow::Result<()> {
+    let AppliedConfig { config, text, fallback } = applied;
+    let config = Arc::new(config);
     let (started, files, notifier) = (Instant::now(), Files::new(), Notifier::from_environment());
     let mut signals = Signals::new().context("cannot handle signals")?;
     let socket = Arc::new(Socket::bind(&files, &options.socket).await?);
@@ -119,6 +136,7 @@ async fn serve(options: Options, config: Arc<Config>, log: LogBuffer) -> anyhow:
     let drains = files.run(&drain_dir, drain::io::read).await;
     let drains = drains.with_context(|| format!("cannot read the drains in `{}`", drain_dir.display()))?;
     info!(version = env!("CARGO_PKG_VERSION"), config = %options.config.display(), "announcer started");
+    fallback.iter().for_each(|fallback| warn!("{fallback}"));
 
     let trimmer = Trimmer::default();
     let (asks, asked) = mpsc::channel(16);
@@ -144,6 +162,10 @@ async fn serve(options: Options, config: Arc<Config>, log: LogBuffer) -> anyhow:
     let (tallies, tally) = watch::channel(Tally::new(&config));
     let (file_warnings, file_warning) = watch::channel(Vec::new());
     let (bind_errors, bind_error) = watch::channel(Vec::new());
+    // What was read from the copy is not stored again: the VIPs that it left out would come back.
+    let stored = (options.fallback && fallback.is_none()).then_some(text);
+    let (applied_tx, applied) = watch::channel(stored);
+    let (fallback_tx, fallbacks) = watch::channel(fallback);
     let (reloads_tx, reloaded) = watch::channel(Reloads::new(reload::unix_time()));
 
     let director = Director::new(config.clone(), drains, started);
@@ -190,6 +212,10 @@ async fn serve(options: Options, config: Arc<Config>, log: LogBuffer) -> anyhow:
     let _file = OwnedTask::new("configuration file".into(), move || {
         config::io::watch_file(door.clone(), file.clone(), file_configs.clone(), file_warnings.clone())
     });
+    let (store, store_dir) = (files.clone(), options.state_dir.clone());
+    let _copy = OwnedTask::new("last good configuration".into(), move || {
+        fallback::io::keep(store.clone(), store_dir.clone(), applied.clone())
+    });
     let _network = OwnedTask::new("network".into(), move || network::watch(network_tx.clone()));
     let shared = SessionResources {
         configs: configs.clone(),
@@ -217,6 +243,7 @@ async fn serve(options: Options, config: Arc<Config>, log: LogBuffer) -> anyhow:
         listener_watch,
         drains: drain_state,
         drain_requests,
+        fallback: fallbacks.clone(),
         warnings: vec![file_warning, bind_error, vip_warning],
         asks: asks.clone(),
         reloads: reload.clone(),
@@ -255,9 +282,18 @@ async fn serve(options: Options, config: Arc<Config>, log: LogBuffer) -> anyhow:
         peers: peers.clone(),
         ribs,
         notifier: notifier.clone(),
+        applied: applied_tx,
+        stores: options.fallback,
+        fallback: fallback_tx,
     };
-    let supervised =
-        Supervised { answering, numbers, peers: peers.clone(), directed, sessions: session_turns };
+    let supervised = Supervised {
+        answering,
+        numbers,
+        peers: peers.clone(),
+        fallback: fallbacks,
+        directed,
+        sessions: session_turns,
+    };
     let mut supervisor = Supervisor::new(notifier.clone(), supervised);
     // A reload is one of these futures, so that signals are handled while it waits for a file.
     let mut reloading = pin!(reloader.serve(reloads));

@@ -124,6 +124,8 @@ table! {
         "When the running configuration was read, in Unix time"
     RELOADS Counter "announcer_config_reloads_total" ["result"]
         "Reloads that were requested, by result: applied, or refused (nothing was changed)"
+    FALLBACK Gauge "announcer_fallback_config" []
+        "1 while the last good configuration runs, because the file was wrong at the start, else 0"
     HOOKS Counter "announcer_hook_runs_total" ["result"]
         "Runs of the hook, by result: ok, failed, timeout (it was killed), or not_started"
     HOOKS_REPLACED Counter "announcer_hook_replaced_total" []
@@ -159,6 +161,8 @@ pub struct Scrape {
     pub warnings: usize,
     /// The counters of the reloads.
     pub reloads: Reloads,
+    /// Whether the last good configuration runs instead of the file.
+    pub fallback: bool,
     /// The counters of the hook's runs.
     pub hooks: HookRuns,
     /// How many lines of the log were lost.

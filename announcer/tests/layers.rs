@@ -58,6 +58,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("own_process", 0),
     ("log::io", 2),
     ("systemd::io", 2),
+    ("fallback::io", 2),
     ("config::io", 2),
     ("control::api", 1),
     ("control::admission", 1),
@@ -81,6 +82,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("config", 0),
     ("model", 0),
     ("systemd", 1),
+    ("fallback", 1),
     ("watchdog", 0),
 ];
 

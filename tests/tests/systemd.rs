@@ -183,17 +183,21 @@ fn units(machine: &Machine) {
 
 fn start(machine: &Machine) {
     // Without a configuration, the exit code is that of a wrong one, and systemd does not try again.
-    machine.must("systemctl start announcer");
-    machine.until("refused", |machine| machine.property("ActiveState") == "failed");
+    assert_ne!(machine.run("systemctl start announcer").0, 0);
+    assert_eq!(machine.property("ActiveState"), "failed");
     assert_eq!(
         (machine.property("ExecMainStatus").as_str(), machine.property("NRestarts").as_str()),
         ("2", "0")
     );
 
     machine.must(&format!("cat >/etc/announcer/announcer.toml <<'E'\n{CONFIG}\nE"));
-    machine
-        .must("systemctl reset-failed && systemctl enable announcer dsr-setup && systemctl start announcer");
+    // When the start is done, the control socket answers, and the VIP was looked for.
+    machine.must("systemctl reset-failed && systemctl enable announcer dsr-setup");
+    let status = machine.must("systemctl start announcer && announcer status");
+    assert!(!status.contains("lo was not read"), "{status}");
     machine.announced();
+    machine.until("STATUS=", |machine| machine.property("StatusText") == "1 of 1 VIP, 0 of 1 router");
+    machine.until("stored", |machine| machine.run("test -e /var/lib/announcer/last-good.toml").0 == 0);
     assert_eq!(machine.must("systemctl is-active dsr-setup announcer"), "active\nactive");
     assert_eq!(machine.must("cat /proc/sys/net/ipv4/conf/all/arp_ignore"), "1");
     assert_eq!(machine.must("cat /proc/sys/net/ipv4/conf/all/arp_announce"), "2");
@@ -203,6 +207,7 @@ fn start(machine: &Machine) {
         "announcer:announcer 755 /var/lib/announcer\n\
          announcer:announcer 755 /var/lib/announcer/drain\n\
          announcer:announcer 644 /var/lib/announcer/dsr-setup.json\n\
+         announcer:announcer 600 /var/lib/announcer/last-good.toml\n\
          announcer:announcer 640 /var/lib/announcer/running\n\
          announcer:announcer 660 /run/announcer/control.sock"
     );
@@ -253,7 +258,7 @@ fn reload(machine: &Machine) {
     machine.must("mv /etc/announcer/announcer.toml.good /etc/announcer/announcer.toml");
     machine.must("systemctl reload announcer");
     sleep(Duration::from_millis(200)); // a deadly signal would have killed it by now
-    assert_eq!(machine.property("MainPID"), before);
+    assert_eq!((machine.property("MainPID"), machine.property("ActiveState")), (before, "active".to_owned()));
     machine.announced();
 }
 
@@ -265,6 +270,8 @@ may() { if sh -c "$2" sh "$daemon" >/dev/null 2>&1; then echo "$1"; fi; }
 {
 	may 'write a drain' 'echo >/var/lib/announcer/drain/api && rm /var/lib/announcer/drain/api'
 	may 'write the state' 'echo >/var/lib/announcer/new && rm /var/lib/announcer/new'
+	may 'write the last good configuration' 'echo >>/var/lib/announcer/last-good.toml'
+	may 'remove the last good configuration' 'cd /var/lib/announcer && mv last-good.toml x && mv x last-good.toml'
 	may 'write the run directory' 'echo >/run/announcer/new && rm /run/announcer/new'
 	may 'drain by the socket' 'announcer drain www'
 	may 'ask the socket' 'announcer status'
@@ -305,7 +312,8 @@ fn programs(machine: &Machine) {
     assert!(!machine.must("announcer status").contains("Landlock"));
     // Checks the test itself: the same commands by the same user work, except that the control socket refuses them.
     machine.must(&format!("setpriv --reuid=announcer --regid=announcer --clear-groups try hand {pid}"));
-    let all = "write a drain\nwrite the state\nwrite the run directory\nread a key\nread the daemon\nsignal the daemon\n\
+    let all = "write a drain\nwrite the state\nwrite the last good configuration\nremove the last good configuration\n\
+               write the run directory\nread a key\nread the daemon\nsignal the daemon\n\
                remove the socket\n";
     let by_hand = machine.must("cat /tmp/hand");
     println!("by hand, as user announcer: {}", by_hand.replace('\n', ", "));
@@ -313,7 +321,15 @@ fn programs(machine: &Machine) {
         by_hand.lines().filter(|line| !line.starts_with('+')).all(|line| all.contains(line)),
         "{by_hand}"
     );
-    for line in ["write a drain", "write the state", "read a key", "signal the daemon", "remove the socket"] {
+    for line in [
+        "write a drain",
+        "write the state",
+        "write the last good configuration",
+        "remove the last good configuration",
+        "read a key",
+        "signal the daemon",
+        "remove the socket",
+    ] {
         assert!(by_hand.contains(line), "{by_hand}");
     }
     machine.must("mv /etc/announcer/before /etc/announcer/announcer.toml && rm /etc/announcer/r1.key");
@@ -386,14 +402,90 @@ fn socket_activation(machine: &Machine) {
     machine.announced();
 }
 
+/// A typo does not take the frontend out: the last good configuration runs, and everything says so.
 fn wrong_configuration(machine: &Machine) {
-    machine.must("sed -i.good 's/asn = 65001/asn = 0/' /etc/announcer/announcer.toml");
+    let config = "/etc/announcer/announcer.toml";
+    machine.must(&format!("sed -i.good 's/asn = 65001/asn = 0/' {config}"));
     machine.must("systemctl restart announcer");
-    machine.until("refused", |machine| machine.property("ActiveState") == "failed");
-    sleep(Duration::from_millis(1500)); // this is longer than RestartSec
-    assert_eq!(machine.property("NRestarts"), "0");
-    machine.must("mv /etc/announcer/announcer.toml.good /etc/announcer/announcer.toml");
+    machine.announced();
+    let text = machine.property("StatusText");
+    assert!(
+        text.ends_with("; fallback configuration: `/etc/announcer/announcer.toml` had 1 error"),
+        "{text}"
+    );
+    let status = machine.must("announcer status");
+    assert!(status.contains("the last good configuration runs"), "{status}");
+    let journal = machine.must("journalctl -u announcer --no-pager -n 30");
+    assert!(journal.contains("AS 0 is reserved") && journal.contains("the last good configuration runs"));
+    assert_ne!(machine.run("systemctl reload announcer").0, 0, "a wrong configuration was reloaded");
+    assert!(machine.must("announcer status").contains("the last good configuration runs"));
+    machine.must(&format!("mv {config}.good {config} && systemctl reload announcer"));
+    machine.until("STATUS=", |machine| machine.property("StatusText") == "1 of 1 VIP, 0 of 1 router");
+    assert!(!machine.must("announcer status").contains("the last good configuration runs"));
+
+    // A wrong file that does not mention the VIP any more.
+    machine.must(&format!("sed -i.good 's/asn = 65001/asn = 0/; s/^vips/# vips/' {config}"));
+    machine.must("systemctl restart announcer");
+    let status = machine.must("announcer status");
+    assert!(!status.contains("www") && status.contains("its VIP 192.0.2.80 is left out"), "{status}");
+
+    // Without a copy of this machine, and without a file, there is nothing to run.
+    let copy = "/var/lib/announcer/last-good.toml";
+    for (make, has) in [
+        (format!("cp -p {copy} /root/copy && sed -i '1s/machine ./machine x/' {copy}"), "another machine"),
+        (format!("cp -p /root/copy {copy} && mv {config} /root/config"), "cannot read the configuration"),
+    ] {
+        machine.must(&make);
+        assert_ne!(machine.run("systemctl restart announcer").0, 0);
+        sleep(Duration::from_millis(1500)); // this is longer than RestartSec
+        let seen = ["ActiveState", "ExecMainStatus", "NRestarts"].map(|name| machine.property(name));
+        assert_eq!(seen, ["failed", "2", "0"], "{has}");
+        assert!(machine.must("journalctl -u announcer --no-pager -n 12").contains(has), "{has}");
+    }
+    machine.must(&format!("mv {config}.good {config}"));
     machine.must("systemctl start announcer");
+    machine.announced();
+}
+
+/// The watchdog of systemd: a host that stands still for 20 s or has no processor time is no reason for a restart, and a daemon that
+/// is blocked for longer than `WatchdogSec=` is. This takes a minute, so it has a host of its own beside the other.
+#[test]
+fn the_watchdog_restarts_a_daemon_that_is_blocked_and_no_other() {
+    let machine = match Machine::boot() {
+        Ok(machine) => machine,
+        Err(why) => return println!("SKIPPED: no systemd can be booted here: {}", why.trim()),
+    };
+    machine.install();
+    machine.must(&format!("cat >/etc/announcer/announcer.toml <<'E'\n{CONFIG}\nE"));
+    machine.must("systemctl start dsr-setup announcer");
+    machine.announced();
+    assert_eq!(machine.property("WatchdogUSec"), "30s");
+    let before = machine.property("MainPID");
+
+    // Both cores at 100 %, with more processes than cores; and then the daemon stands still.
+    machine.must("for i in 1 2 3 4; do timeout 12 sh -c 'while :; do :; done' >/dev/null 2>&1 & done");
+    sleep(Duration::from_secs(8));
+    machine.must(&format!("kill -STOP {before}"));
+    sleep(Duration::from_secs(20));
+    machine.must(&format!("kill -CONT {before}"));
+    machine.announced();
+    sleep(Duration::from_secs(2)); // a watchdog that was not fed would have barked
+    let seen = ["MainPID", "NRestarts", "ActiveState"].map(|name| machine.property(name));
+    assert_eq!(seen, [before.as_str(), "0", "active"]);
+
+    let begun = Instant::now();
+    machine.must(&format!("kill -STOP {before}"));
+    let restarted = until(Duration::from_secs(60), || {
+        let (pid, state) = (machine.property("MainPID"), machine.property("ActiveState"));
+        (pid != "0" && pid != before && state == "active").then_some(()).ok_or(())
+    });
+    let lasted = begun.elapsed();
+    let journal = machine.run("journalctl -u announcer --no-pager -n 40").1;
+    assert!(restarted.is_ok(), "not restarted: {journal}");
+    assert!(journal.contains("Watchdog timeout"), "{journal}");
+    assert!(lasted > Duration::from_secs(25), "{lasted:?}: {journal}");
+    println!("a daemon that was blocked was started again after {lasted:.1?}");
+    assert_eq!(machine.property("NRestarts"), "1");
     machine.announced();
 }
 

@@ -1,14 +1,16 @@
 //! `announcer run`: the log, the configuration, and then the daemon until it ends.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::Args;
 use tracing::warn;
 
-use super::{CommandError, any_ca_file, usage};
-use crate::config::io::ConfigText;
+use super::{CommandError, any_ca_file};
 use crate::config::{self, ConfigErrors};
-use crate::daemon::{self, Options};
+use crate::daemon::{self, AppliedConfig, Options};
+use crate::fallback;
+use crate::fallback::io::StartConfig;
 use crate::log::format::LogFormat;
 use crate::log::{self, filter};
 
@@ -26,15 +28,22 @@ pub(super) struct RunArguments {
     /// The socket of the journal, for tests.
     #[arg(long, hide = true, value_name = "PATH", default_value = log::io::JOURNAL_SOCKET)]
     journal_socket: PathBuf,
+    /// If the configuration is wrong, run the copy of the last good one. The unit uses this option.
+    ///
+    /// The copy is in the state directory. It is written after each start and reload with this option. A VIP that the wrong
+    /// configuration does not mention is not announced. If there is no configuration, or if the copy is of another machine, the
+    /// exit code is 2, as without this option.
+    #[arg(long)]
+    fallback: bool,
 }
 
 pub(super) fn call(arguments: RunArguments, socket: PathBuf, state_dir: PathBuf) -> Result<(), CommandError> {
-    let RunArguments { config, log, log_format, journal_socket } = arguments;
-    let options = Options { config, socket, state_dir };
+    let RunArguments { config, log, log_format, journal_socket, fallback } = arguments;
+    let options = Options { config, socket, state_dir, fallback };
     let filter =
         filter::parse(&log).map_err(|why| CommandError::Usage(format!("error: `--log {log}`: {why}")))?;
-    let text = ConfigText::read(&options.config).map_err(usage)?;
-    let config = text.parse().map_err(usage)?;
+    let start = fallback::io::choose(&options.config, &options.state_dir, options.fallback);
+    let StartConfig { config, text, instead } = start.map_err(CommandError::Usage)?;
     // The writer is dropped last: it writes the last lines.
     let (buffer, _writer) = log::io::start(filter, log_format, &journal_socket).map_err(super::no)?;
     log::io::log_panics();
@@ -44,7 +53,16 @@ pub(super) fn call(arguments: RunArguments, socket: PathBuf, state_dir: PathBuf)
         warn!(config = %options.config.display(), line = error.line, error = error.message, help = error.help,
             "certificates cannot be verified, the check fails");
     }
-    daemon::run(options, config, buffer.clone()).map_err(|error| {
+    for error in instead.iter().flat_map(|(errors, _)| errors.iter()) {
+        warn!(config = %options.config.display(), line = error.line, error = error.message, help = error.help,
+            "configuration is wrong");
+    }
+    let applied = AppliedConfig {
+        config,
+        text: Arc::from(text.as_str()),
+        fallback: instead.map(|(_, instead)| instead),
+    };
+    daemon::run(options, applied, buffer.clone()).map_err(|error| {
         buffer.push_end(&error); // standard error may stand still, and belongs to the log
         CommandError::No(String::new())
     })

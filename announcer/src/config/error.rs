@@ -105,6 +105,11 @@ impl ConfigErrors {
         self.faults.len()
     }
 
+    /// The text of the file; where it is not UTF-8, it has replacement characters.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
     /// All errors, in the order of the file.
     pub fn iter(&self) -> impl Iterator<Item = ConfigError<'_>> {
         self.faults.iter().map(|fault| {

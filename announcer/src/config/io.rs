@@ -40,6 +40,16 @@ pub struct ConfigText {
 }
 
 impl ConfigText {
+    /// A text that was read elsewhere. `name` is the name of its file in messages.
+    pub fn new(name: String, text: String) -> Self {
+        ConfigText { name, text }
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
     /// Reads a configuration; `-` is standard input. This function blocks.
     ///
     /// # Errors
@@ -75,7 +85,7 @@ impl ConfigText {
     }
 }
 
-/// Reads a configuration for a running daemon. `look` returns the problem with a `ca_file`; it may block.
+/// Reads a configuration for a running daemon, with its text. `look` returns the problem with a `ca_file`; it may block.
 ///
 /// # Errors
 /// As [`ConfigText::read`] and [`ConfigText::parse_looking`]; each file has its own time limit.
@@ -83,7 +93,7 @@ pub async fn load(
     files: &Files,
     path: &Path,
     look: impl Fn(&Path) -> Result<(), String> + Clone + Send + 'static,
-) -> Result<Config, ReadError> {
+) -> Result<(Config, Arc<str>), ReadError> {
     let name = path.display().to_string();
     let unreadable = |error| ReadError::Unreadable(name.clone(), error);
     let text = files.run(path, |path| Ok(ConfigText::read(path))).await.map_err(unreadable)??;
@@ -110,7 +120,8 @@ pub async fn load(
         }
     }
     let parsed = off_thread(move || {
-        text.parse_looking(|file| findings.get(file).map_or(Ok(()), |finding| Err(finding.clone())))
+        let look = |file: &Path| findings.get(file).map_or(Ok(()), |finding| Err(finding.clone()));
+        text.parse_looking(look).map(|config| (config, Arc::from(text.text)))
     });
     Ok(parsed.await.map_err(unreadable)??)
 }

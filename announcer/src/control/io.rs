@@ -29,6 +29,7 @@ use crate::bgp::router_id::Identity;
 use crate::config::Config;
 use crate::director::ask::{Ask, ask};
 use crate::drain::{self, DrainChange};
+use crate::fallback::Fallback;
 use crate::files::io::Files;
 use crate::health::io::listener;
 use crate::log::io::LogBuffer;
@@ -76,6 +77,8 @@ pub struct ControlContext {
     pub drains: watch::Receiver<drain::DrainFolderReport>,
     /// The owner of the drain folder.
     pub drain_requests: mpsc::Sender<drain::io::DrainRequest>,
+    /// The copy that runs instead of the configuration's file. If there is one, there is a warning.
+    pub fallback: watch::Receiver<Option<Fallback>>,
     /// The warnings of other tasks, one sentence each.
     pub warnings: Vec<watch::Receiver<Vec<String>>>,
     /// The director's task.

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, chown};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -379,14 +379,28 @@ pub fn names(folder: &Path) -> io::Result<Vec<OsString>> {
 /// # Errors
 /// When the file does not exist afterwards.
 pub fn replace(folder: &Path, name: &str, text: &str) -> io::Result<()> {
+    replace_by(folder, name, |file| match file.write_all(text.as_bytes()).and_then(|()| file.sync_all()) {
+        Err(error) if error.kind() == io::ErrorKind::StorageFull => file.set_len(0),
+        other => other,
+    })
+}
+
+/// As [`replace`], for a file that only its owner may read. On a full disk the old file stays. Blocks.
+///
+/// # Errors
+/// When the file was not replaced.
+pub fn replace_private(folder: &Path, name: &str, text: &str) -> io::Result<()> {
+    replace_by(folder, name, |file| {
+        file.set_permissions(fs::Permissions::from_mode(0o600))?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()
+    })
+}
+
+fn replace_by(folder: &Path, name: &str, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
     fs::create_dir_all(folder)?;
     let new = folder.join(format!(".{name}.new"));
-    let created = regular::create(&new);
-    let written =
-        created.and_then(|mut file| match file.write_all(text.as_bytes()).and_then(|()| file.sync_all()) {
-            Err(error) if error.kind() == io::ErrorKind::StorageFull => file.set_len(0),
-            other => other,
-        });
+    let written = regular::create(&new).and_then(|mut file| write(&mut file));
     let renamed = written.and_then(|()| fs::rename(&new, folder.join(name)));
     if renamed.is_err() {
         let _ = fs::remove_file(&new); // the error above is the one that is returned

@@ -179,12 +179,23 @@ async fn scrape(context: MetricsContext) -> Option<MetricsBody> {
     let peers =
         context.control.peers.borrow().iter().map(|(peer, status)| self::peer(peer, status)).collect();
     let (reloads, hooks) = (*context.reloads.borrow(), *context.hooks.borrow());
+    let fallback = context.control.fallback.borrow().is_some();
     let lost_lines = context.control.log.lost().count;
     let (pieces, text) = mpsc::channel(1);
     tokio::task::spawn_blocking(move || {
         let process = process::read();
-        let scrape =
-            Scrape { figures, tally, listeners, peers, warnings, reloads, hooks, lost_lines, process };
+        let scrape = Scrape {
+            figures,
+            tally,
+            listeners,
+            peers,
+            warnings,
+            reloads,
+            fallback,
+            hooks,
+            lost_lines,
+            process,
+        };
         let mut writer = ChunkWriter { ready: String::with_capacity(PIECE), pieces };
         // An error means that the client has disconnected.
         let _ = write(scrape, &mut writer).and_then(|()| writer.send());

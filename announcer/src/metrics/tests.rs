@@ -107,6 +107,7 @@ fn scrape() -> Scrape {
             wire,
         }],
         warnings: 2,
+        fallback: true,
         reloads: Reloads { applied: 1, refused: 2, last_applied: false, applied_at: 1_700_000_000.25 },
         hooks: HookRuns { ok: 3, failed: 1, timeout: 0, not_started: 0, replaced: 7 },
         lost_lines: 5,
@@ -235,6 +236,8 @@ fn a_scrape_reads_as_prometheus_wants_it() {
         # TYPE announcer_config_reloads_total counter
         announcer_config_reloads_total{result="applied"} 1
         announcer_config_reloads_total{result="refused"} 2
+        # TYPE announcer_fallback_config gauge
+        announcer_fallback_config 1
         # TYPE announcer_hook_runs_total counter
         announcer_hook_runs_total{result="ok"} 3
         announcer_hook_runs_total{result="failed"} 1

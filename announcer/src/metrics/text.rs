@@ -48,6 +48,7 @@ impl Collector for Scrape {
             rows.row(&["applied"], self.reloads.applied)?;
             rows.row(&["refused"], self.reloads.refused)
         })?;
+        out.one(&FALLBACK, Some(u64::from(self.fallback)))?;
         out.family(&HOOKS, |rows| {
             let HookRuns { ok, failed, timeout, not_started, replaced: _ } = self.hooks;
             for (result, count) in

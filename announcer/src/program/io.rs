@@ -43,7 +43,7 @@ use super::{
     StartError, in_passwd, why_not_run,
 };
 use crate::config::Config;
-use crate::files::io::Files;
+use crate::files::io::{self as files, Files};
 use crate::time_limit::io::within;
 
 pub use self::confinement::DaemonFiles;
@@ -56,6 +56,12 @@ const MOST_STARTING: usize = 64;
 
 /// How many ancestors of a process are checked.
 const MOST_ANCESTORS: usize = 64;
+
+/// Why the kernel cannot confine programs, as a sentence; `None`: it can.
+pub fn landlock_error() -> Option<String> {
+    let error = landlock::abi().err()?;
+    Some(format!("Landlock cannot be used: {}", files::sentence(&error)))
+}
 
 /// The state that all runs of programs share. Clones share the same state. A daemon has one, and each test has its own.
 #[derive(Debug, Clone)]

@@ -73,6 +73,7 @@ pub(super) fn explained(
 /// The warnings besides those of the director, one sentence each. No file is read for them.
 pub(crate) fn warnings_beside(context: &ControlContext) -> Vec<String> {
     let mut warnings = context.configs.borrow().warnings();
+    warnings.extend(context.fallback.borrow().as_ref().map(ToString::to_string));
     for others in &context.warnings {
         warnings.extend(others.borrow().iter().cloned());
     }

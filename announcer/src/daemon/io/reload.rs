@@ -25,6 +25,7 @@ use crate::control::io::Reload;
 use crate::control::request::ReloadMode;
 use crate::daemon::vips_wanted;
 use crate::director::ask::{Ask, ask};
+use crate::fallback::Fallback;
 use crate::files::io::Files;
 use crate::health::io::trust;
 use crate::memory::io::Trimmer;
@@ -46,6 +47,11 @@ pub(in crate::daemon) struct Reloader {
     pub(in crate::daemon) ribs: watch::Receiver<Arc<LocRib>>,
     pub(in crate::daemon) counts: watch::Sender<Reloads>,
     pub(in crate::daemon) notifier: Notifier,
+    /// The text of the applied configuration; none while nothing is stored.
+    pub(in crate::daemon) applied: watch::Sender<Option<Arc<str>>>,
+    /// Whether these texts are stored, for a start with a wrong file.
+    pub(in crate::daemon) stores: bool,
+    pub(in crate::daemon) fallback: watch::Sender<Option<Fallback>>,
 }
 
 /// The way out of a refusal.
@@ -100,11 +106,13 @@ impl Reloader {
         let ending = || Response::Failed { message: "announcer is ending".into() };
         let refused = |message: String| Response::Refused { message };
         let look = |file: &std::path::Path| trust::check(file).map_err(|finding| finding.to_string());
-        let config = load(&self.files, &self.file, look).await.map_err(|error| refused(error.to_string()))?;
+        let (config, text) =
+            load(&self.files, &self.file, look).await.map_err(|error| refused(error.to_string()))?;
         let (config, old) = (Arc::new(config), self.configs.borrow().clone());
         if config == old {
             if mode != ReloadMode::DryRun {
                 self.configs.send_replace(config); // the sessions read their keys again
+                self.applied(text);
             }
             return Ok(Response::Done { notes: vec!["nothing has changed".into()] });
         }
@@ -138,6 +146,15 @@ impl Reloader {
         // The director comes first: facts about a VIP that it does not know are lost.
         self.wanted.send_replace(vips_wanted(&config, generation));
         self.configs.send_replace(config.clone());
+        self.applied(text);
         Ok(Response::Done { notes })
+    }
+
+    /// The configuration with this text is applied. A fallback has ended.
+    fn applied(&self, text: Arc<str>) {
+        if self.stores {
+            self.applied.send_replace(Some(text));
+        }
+        self.fallback.send_replace(None);
     }
 }

@@ -12,6 +12,7 @@ use tracing::{error, info};
 use super::sessions::SessionTurns;
 use crate::bgp::io::peers::Peers;
 use crate::director::VipNumbers;
+use crate::fallback::Fallback;
 use crate::systemd::io::Notifier;
 use crate::systemd::{Notice, ServiceNumbers, status};
 use crate::watchdog::{Feeding, LastTurn, LoopAge, decide};
@@ -29,6 +30,8 @@ pub(in crate::daemon) struct Supervised {
     pub(in crate::daemon) numbers: watch::Receiver<VipNumbers>,
     /// The sessions.
     pub(in crate::daemon) peers: watch::Receiver<Peers>,
+    /// The copy that runs instead of the configuration's file.
+    pub(in crate::daemon) fallback: watch::Receiver<Option<Fallback>>,
     /// The director's loop.
     pub(in crate::daemon) directed: LastTurn,
     /// The loops of the sessions.
@@ -73,7 +76,8 @@ impl Supervisor {
         }
         let (routers, established) = self.supervised.peers.borrow().count();
         let VipNumbers { vips, advertised, not_looked_for: _ } = numbers;
-        let words = status(ServiceNumbers { vips, advertised, routers, established }, None);
+        let warning = self.supervised.fallback.borrow().as_ref().map(Fallback::summary);
+        let words = status(ServiceNumbers { vips, advertised, routers, established }, warning.as_deref());
         if words != self.told && self.notifier.send(&Notice::Status(words.clone())) {
             self.told = words;
         }

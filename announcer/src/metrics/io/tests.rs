@@ -65,6 +65,7 @@ fn host(vips: u16, listen: SocketAddr) -> TestListener {
         listener_watch: watch::channel(listener::ListenerReport::default()).1,
         drains,
         drain_requests,
+        fallback: watch::channel(None).1,
         warnings: vec![bind_error.clone(), watch::channel(vec!["as a test".to_owned()]).1],
         files: Files::new(),
         programs: Programs::unconfined(Files::new()),

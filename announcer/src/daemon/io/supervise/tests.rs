@@ -92,6 +92,7 @@ struct Stage {
     answering: watch::Sender<bool>,
     numbers: watch::Sender<VipNumbers>,
     peers: watch::Sender<Peers>,
+    fallback: watch::Sender<Option<Fallback>>,
     director: Turns,
     sessions: watch::Sender<SessionTurns>,
 }
@@ -102,6 +103,7 @@ impl Stage {
             answering: watch::Sender::new(false),
             numbers: watch::Sender::new(VipNumbers { vips: 2, advertised: 0, not_looked_for: 2 }),
             peers: watch::Sender::default(),
+            fallback: watch::Sender::default(),
             director: Turns::new(now()),
             sessions: watch::Sender::default(),
         };
@@ -109,6 +111,7 @@ impl Stage {
             answering: stage.answering.subscribe(),
             numbers: stage.numbers.subscribe(),
             peers: stage.peers.subscribe(),
+            fallback: stage.fallback.subscribe(),
             directed: stage.director.last(),
             sessions: stage.sessions.subscribe(),
         };
@@ -164,6 +167,12 @@ async fn ready_when_the_socket_answers_and_every_vip_was_looked_for_and_the_stat
     }
     all.retain(|message| message != "WATCHDOG=1");
     assert_eq!(all, ["STATUS=1 of 4 VIPs, 1 of 2 routers"]);
+
+    let file = "a.toml".to_owned();
+    stage.fallback.send_replace(Some(Fallback { file, errors: 1, copy: "b".into(), left_out: Vec::new() }));
+    sleep(SECOND).await;
+    let with = "STATUS=1 of 4 VIPs, 1 of 2 routers; fallback configuration: `a.toml` had 1 error";
+    assert!(manager.received().contains(&with.to_owned()));
 }
 
 /// The director's loop, with a hook's channel that the test reads or does not read.

@@ -29,6 +29,7 @@ impl Daemon {
         }
         for (file, mode) in [
             ("state/running", 0o644),
+            ("state/last-good.toml", 0o600),
             ("run/lock", 0o644),
             ("etc/key", 0o600),
             ("etc/config", 0o644),
@@ -102,6 +103,10 @@ async fn alone_confined() {
         ("echo more >> state/running", 1),
         ("rm state/running", 1),
         ("mkdir state/drain/x", 1),
+        ("echo more >> state/last-good.toml", 1),
+        ("echo > work/y; mv work/y state/last-good.toml", 1),
+        ("rm state/last-good.toml", 1),
+        ("echo > state/.last-good.toml.new", 1),
         ("ln -s /etc/passwd state/drain/www", 1),
         ("echo > work/y; mv work/y state/drain/www", 1),
         ("mv state work/state", 1),

@@ -1,0 +1,179 @@
+//! The last good configuration: a copy that a start of the unit runs when the configuration's file is wrong.
+//!
+//! Pure, except for [`io`]. A typo must not take a frontend out. But an operator who removes a VIP and makes a typo in the same
+//! change must not see the VIP announced: a VIP of the copy that the wrong file does not mention is left out.
+//!
+//! ```text
+//! start or reload was successful ─→ its text ─→ the copy, in the state directory
+//! start with a wrong file ─→ the copy, without the VIPs that the wrong file does not mention ─→ runs until a reload is successful
+//! ```
+
+pub mod io;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+
+use crate::config::Config;
+
+/// The name of the copy, in the state directory.
+pub const NAME: &str = "last-good.toml";
+
+/// The begin of the copy's first line. It is a comment of TOML, so that the lines of the copy keep their numbers.
+const HEAD: &str =
+    "# The configuration that announcer applied last, written by announcer: do not change it. Length ";
+const MACHINE: &str = ", machine ";
+
+/// The number of a host, from /etc/machine-id (machine-id(5)).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MachineId(String);
+
+impl MachineId {
+    /// From the text of the file; `None`: the host has no number, or not yet.
+    pub fn parse(text: &str) -> Option<Self> {
+        let text = text.trim_end();
+        let is_hex = text.len() == 32 && text.bytes().all(|octet| octet.is_ascii_hexdigit());
+        is_hex.then(|| MachineId(text.to_ascii_lowercase()))
+    }
+}
+
+/// Why a copy is not used. Each `Display` is the rest of a sentence that begins with the copy's name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CopyError {
+    /// The first line is another one.
+    #[error("its first line is not the one that announcer writes")]
+    Head,
+    /// The length in the first line is another one.
+    #[error("it is not complete: it should have {wanted} octets after its first line, and has {found}")]
+    Length {
+        /// As the first line says.
+        wanted: usize,
+        /// As it is.
+        found: usize,
+    },
+    /// It was written on another machine.
+    #[error("it was written on another machine: its machine-id differs from /etc/machine-id")]
+    Machine,
+}
+
+/// The text of the copy of a configuration.
+pub fn write(text: &str, machine: &MachineId) -> String {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    format!("{HEAD}{}{MACHINE}{}\n{text}", text.len(), machine.0)
+}
+
+/// Checks the text of a copy before it is used on `machine`. The length is checked, because a program of a check could shorten the
+/// copy on kernels before 6.2, whose Landlock does not restrict truncate(2).
+///
+/// # Errors
+/// Why it is not used.
+pub fn check(copy: &str, machine: &MachineId) -> Result<(), CopyError> {
+    let (head, text) = copy.split_once('\n').ok_or(CopyError::Head)?;
+    let (length, id) =
+        head.strip_prefix(HEAD).and_then(|rest| rest.split_once(MACHINE)).ok_or(CopyError::Head)?;
+    let wanted = length.parse().map_err(|_| CopyError::Head)?;
+    if id != machine.0 {
+        return Err(CopyError::Machine);
+    }
+    if text.len() != wanted {
+        return Err(CopyError::Length { wanted, found: text.len() });
+    }
+    Ok(())
+}
+
+/// The addresses that a text mentions outside of comments. The text may be wrong in any way.
+pub fn mentioned(text: &str) -> BTreeSet<IpAddr> {
+    text.lines().flat_map(addresses).collect()
+}
+
+/// The addresses in a line, without its comment.
+fn addresses(line: &str) -> impl Iterator<Item = IpAddr> {
+    let is_part = |c: char| c.is_alphanumeric() || matches!(c, '.' | ':' | '_');
+    without_comment(line).split(move |c| !is_part(c)).filter_map(|word| {
+        let word = word.trim_matches('.');
+        word.parse().or_else(|_| word.parse().map(|both: SocketAddr| both.ip())).ok()
+    })
+}
+
+/// A line before its comment. A `#` in a string begins none. If a quote is missing in the line, it is not known which parts are
+/// strings, and the first `#` counts: an address that is not announced is better than one that the operator has commented out.
+fn without_comment(line: &str) -> &str {
+    let (mut quote, mut escaped) = (None, false);
+    for (at, c) in line.char_indices() {
+        match quote {
+            Some('"') if escaped => escaped = false,
+            Some('"') if c == '\\' => escaped = true,
+            Some(open) if c == open => quote = None,
+            Some(_) => {}
+            None if c == '"' || c == '\'' => quote = Some(c),
+            None if c == '#' => return line.get(..at).unwrap_or_default(),
+            None => {}
+        }
+    }
+    if quote.is_some() { line.split('#').next().unwrap_or_default() } else { line }
+}
+
+/// The configuration without the VIPs that are not `mentioned`, and these VIPs. A service without a VIP is left out.
+pub fn reduce(mut config: Config, mentioned: &BTreeSet<IpAddr>) -> (Config, Vec<IpAddr>) {
+    let mut left_out = Vec::new();
+    for service in &mut config.services {
+        service.vips.retain(|vip| {
+            let stays = mentioned.contains(vip);
+            if !stays {
+                left_out.push(*vip);
+            }
+            stays
+        });
+    }
+    config.services.retain(|service| !service.vips.is_empty());
+    (config, left_out)
+}
+
+/// The copy runs, because the configuration's file is wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fallback {
+    /// The configuration's file.
+    pub file: String,
+    /// How many errors it had at the start.
+    pub errors: usize,
+    /// The copy.
+    pub copy: String,
+    /// The VIPs of the copy that the file does not mention.
+    pub left_out: Vec<IpAddr>,
+}
+
+impl Fallback {
+    /// In a few words, for `STATUS=`.
+    pub fn summary(&self) -> String {
+        format!("fallback configuration: `{}` had {}", self.file, errors(self.errors))
+    }
+}
+
+impl fmt::Display for Fallback {
+    /// The warning for operators.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Fallback { file, errors: count, copy, left_out } = self;
+        write!(
+            f,
+            "`{file}` had {} at the start, so the last good configuration runs (`{copy}`)",
+            errors(*count)
+        )?;
+        if !left_out.is_empty() {
+            let vips: Vec<String> = left_out.iter().map(ToString::to_string).collect();
+            match vips.as_slice() {
+                [vip] => write!(f, "; its VIP {vip} is left out: `{file}` did not mention it")?,
+                vips => {
+                    write!(f, "; its VIPs {} are left out: `{file}` did not mention them", vips.join(", "))?;
+                }
+            }
+        }
+        write!(f, "; correct `{file}`, then run `announcer reload`")
+    }
+}
+
+fn errors(count: usize) -> String {
+    if count == 1 { "1 error".to_owned() } else { format!("{count} errors") }
+}

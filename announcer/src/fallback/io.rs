@@ -1,0 +1,115 @@
+//! Reads and writes the copy of the last good configuration, and chooses what a start runs.
+//!
+//! Touches the configuration's file, the copy and /etc/machine-id, only through [`files::io`](crate::files::io). Only a daemon that
+//! the unit starts (`--fallback`) writes the copy: a configuration that is tried by hand must never run later.
+//!
+//! No program that the daemon starts can write the copy: it is in the state directory, which Landlock protects
+//! ([`program::confine`](crate::program::confine)). On a kernel without Landlock it is not used.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use nix::unistd::Uid;
+use tokio::sync::watch;
+use tokio::time::sleep;
+use tracing::warn;
+
+use super::{Fallback, MachineId, NAME, check, mentioned, reduce, write};
+use crate::config::io::{ConfigText, ReadError};
+use crate::config::{Config, ConfigErrors};
+use crate::files::io::{self as files, FileError, Files};
+use crate::program::io::landlock_error;
+
+/// The file with the number of the host (machine-id(5)).
+const MACHINE_ID: &str = "/etc/machine-id";
+/// The longest copy, in octets: more than the longest configuration.
+const LONGEST: u64 = 65 * 1024 * 1024;
+/// The wait before a copy that could not be written is written again.
+const AGAIN: Duration = Duration::from_secs(60);
+
+/// What a start runs.
+#[derive(Debug)]
+pub struct StartConfig {
+    /// The configuration.
+    pub config: Config,
+    /// Its text.
+    pub text: ConfigText,
+    /// The mistakes in the configuration's file, and what runs instead of it; `None`: the file is good, and runs.
+    pub instead: Option<(ConfigErrors, Fallback)>,
+}
+
+/// Reads the configuration's file. If it is wrong and `allowed`, reads the copy in `state_dir`. Blocks.
+///
+/// # Errors
+/// A text for standard error: the mistakes in the file, and why the copy is not used.
+pub fn choose(file: &Path, state_dir: &Path, allowed: bool) -> Result<StartConfig, String> {
+    let read = ConfigText::read(file).and_then(|text| Ok((text.parse()?, text)));
+    let errors = match read {
+        Ok((config, text)) => return Ok(StartConfig { config, text, instead: None }),
+        Err(ReadError::Wrong(errors)) if allowed => errors,
+        Err(error) => return Err(error.to_string()),
+    };
+    let copy = state_dir.join(NAME);
+    let (config, text) = read_copy(&copy).map_err(|why| {
+        format!("{errors}\nerror: the last good configuration `{}` is not used: {why}", copy.display())
+    })?;
+    let (config, left_out) = reduce(config, &mentioned(errors.text()));
+    let fallback = Fallback {
+        file: file.display().to_string(),
+        errors: errors.len(),
+        copy: copy.display().to_string(),
+        left_out,
+    };
+    Ok(StartConfig { config, text, instead: Some((errors, fallback)) })
+}
+
+/// Reads the copy; the error is the rest of a sentence.
+fn read_copy(path: &Path) -> Result<(Config, ConfigText), String> {
+    if let Some(why) = landlock_error().filter(|_| !Uid::effective().is_root()) {
+        return Err(format!("a program of a check or a hook could have written it, because {why}"));
+    }
+    let octets = files::read_trusted(path, LONGEST).map_err(|error| error.to_string())?;
+    let copy = String::from_utf8(octets).map_err(|_| FileError::NotText.to_string())?;
+    check(&copy, &machine()?).map_err(|error| error.to_string())?;
+    let text = ConfigText::new(path.display().to_string(), copy);
+    let config = text.parse().map_err(|errors| format!("it is wrong\n{errors}"))?;
+    Ok((config, text))
+}
+
+/// The number of this host; the error is the rest of a sentence.
+fn machine() -> Result<MachineId, String> {
+    let text = files::read_text(Path::new(MACHINE_ID), 1024);
+    let text = text.map_err(|error| format!("`{MACHINE_ID}` cannot be read: {error}"))?;
+    MachineId::parse(&text).ok_or_else(|| format!("`{MACHINE_ID}` has no machine-id"))
+}
+
+/// Writes the copy of each applied configuration; never returns. `applied` has the text of the newest.
+pub async fn keep(files: Files, state_dir: PathBuf, mut applied: watch::Receiver<Option<Arc<str>>>) {
+    loop {
+        let text = applied.borrow_and_update().clone();
+        let written = match text {
+            Some(text) => store(&files, &state_dir, text).await,
+            None => Ok(()),
+        };
+        if let Err(error) = &written {
+            warn!(folder = %state_dir.display(), error, "last good configuration was not stored, trying again in a minute");
+        }
+        tokio::select! {
+            changed = applied.changed() => if changed.is_err() { return },
+            () = sleep(AGAIN), if written.is_err() => {}
+        }
+    }
+}
+
+async fn store(files: &Files, state_dir: &Path, text: Arc<str>) -> Result<(), String> {
+    let (copy, folder) = (state_dir.join(NAME), state_dir.to_owned());
+    let written = files.run(&copy, move |_| {
+        let machine = match machine() {
+            Ok(machine) => machine,
+            Err(why) => return Ok(Err(why)),
+        };
+        files::replace_private(&folder, NAME, &write(&text, &machine)).map(Ok)
+    });
+    written.await.map_err(|error| error.to_string())?
+}

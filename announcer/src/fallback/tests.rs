@@ -1,0 +1,127 @@
+use super::*;
+use crate::config;
+use crate::config::tests::with_services;
+
+const ID: &str = "0123456789abcdef0123456789abcdef";
+
+fn machine() -> MachineId {
+    MachineId::parse(ID).unwrap()
+}
+
+#[test]
+fn a_machine_id_is_32_hexadecimal_digits() {
+    for (text, good) in [
+        (format!("{ID}\n"), true),
+        (ID.to_ascii_uppercase(), true),
+        (String::new(), false),
+        ("\n".to_owned(), false),
+        ("uninitialized\n".to_owned(), false),
+        (ID.replace('0', "g"), false),
+        (format!("{ID}0"), false),
+    ] {
+        assert_eq!(MachineId::parse(&text).is_some(), good, "{text}");
+    }
+}
+
+#[test]
+fn a_copy_is_used_only_if_it_is_complete_and_of_this_machine() {
+    let text = "[bgp]\nasn = 65001 # ü\n";
+    let copy = write(text, &machine());
+    assert!(copy.ends_with(&format!("\n{text}")) && copy.starts_with('#'));
+    assert_eq!(check(&copy, &machine()), Ok(()));
+    assert_eq!(check(&write("\u{feff}[bgp]\n", &machine()), &machine()), Ok(()));
+    assert_eq!(check(&write("", &machine()), &machine()), Ok(()));
+    let other = MachineId::parse(&ID.replace('0', "1")).unwrap();
+    for (copy, machine, want) in [
+        (copy.clone(), &other, CopyError::Machine),
+        (copy.trim_end().to_owned(), &machine(), CopyError::Length { wanted: 23, found: 22 }),
+        (format!("{copy}\0"), &machine(), CopyError::Length { wanted: 23, found: 24 }),
+        (text.to_owned(), &machine(), CopyError::Head),
+        (String::new(), &machine(), CopyError::Head),
+        (copy.lines().next().unwrap().to_owned(), &machine(), CopyError::Head),
+        (copy.replacen("Length 23", "Length x", 1), &machine(), CopyError::Head),
+    ] {
+        assert_eq!(check(&copy, machine), Err(want), "{copy}");
+    }
+}
+
+#[test]
+fn addresses_are_found_in_a_file_with_any_mistake() {
+    for (text, want) in [
+        ("vips = [\"192.0.2.80\", \"2001:db8::80\"]", &["192.0.2.80", "2001:db8::80"][..]),
+        // Mistakes of syntax.
+        ("vips = [\"192.0.2.80\", \"192.0.2.81\"", &["192.0.2.80", "192.0.2.81"]),
+        ("vips = [\"192.0.2.80, \"192.0.2.81\"]", &["192.0.2.80", "192.0.2.81"]),
+        ("vips [192.0.2.80; 192.0.2.81}", &["192.0.2.80", "192.0.2.81"]),
+        ("vips=['192.0.2.80',\t'192.0.2.81']\r\nx", &["192.0.2.80", "192.0.2.81"]),
+        ("vips = [\"192.0.2.80\"\n]]\n[[[service\n\"192.0.2.81\"", &["192.0.2.80", "192.0.2.81"]),
+        // Mistakes of keys, and of values with an address.
+        ("vip = \"192.0.2.80\"", &["192.0.2.80"]),
+        (
+            "vips = [\"192.0.2.80/32\", \"192.0.2.81:80\", \"[2001:db8::80]:80\", \"[2001:db8::81]\"]",
+            &["192.0.2.80", "192.0.2.81", "2001:db8::80", "2001:db8::81"],
+        ),
+        ("vips = [\"2001:DB8:0::80\", \"2001:DB8::00AB\"]", &["2001:db8::80", "2001:db8::ab"]),
+        // Not addresses, or not this one.
+        (
+            "vips = [\"192.0.2.8O\", \"192.0.2.801\", \"192.0.2\", \"1192.0.2.80.\", \"a192.0.2.80\", \"192.0.2.80a\"]",
+            &[],
+        ),
+        ("vips = [\"192.0.2.80-192.0.2.90\"]", &["192.0.2.80", "192.0.2.90"]),
+        ("http = \"http://192.0.2.80.example.com/\"", &[]),
+        ("", &[]),
+        // Comments.
+        ("# vips = [\"192.0.2.80\"]", &[]),
+        ("vips = [\"192.0.2.80\", # \"192.0.2.81\"", &["192.0.2.80"]),
+        ("vips = [\n  \"192.0.2.80\",\n  # \"192.0.2.81\",\n]", &["192.0.2.80"]),
+        ("x = \"a # b\", \"192.0.2.80\" # 192.0.2.81", &["192.0.2.80"]),
+        ("x = 'a \\' # 192.0.2.80", &[]),
+        ("x = \"a \\\" # b\", \"192.0.2.80\"", &["192.0.2.80"]),
+        // A quote is missing: what follows `#` may be a comment.
+        ("vips = [\"192.0.2.80] # 192.0.2.81", &["192.0.2.80"]),
+        ("it's # 192.0.2.81", &[]),
+    ] {
+        let want: BTreeSet<IpAddr> = want.iter().map(|address| address.parse().unwrap()).collect();
+        assert_eq!(mentioned(text), want, "{text}");
+    }
+}
+
+#[test]
+fn a_vip_that_is_not_mentioned_is_left_out_and_a_service_without_a_vip_too() {
+    let text = with_services!(
+        "[[service]]\nname = \"www\"\nvips = [\"192.0.2.80\", \"2001:db8::80\"]\n[[service.check]]\ntcp = 80\n\
+         [[service]]\nname = \"api\"\nvips = [\"192.0.2.81\"]\n[[service.check]]\ntcp = 81\n"
+    );
+    for (wrong, left, services) in [
+        ("\"192.0.2.80\" 2001:DB8::80 192.0.2.81", &[][..], &["www", "api"][..]),
+        ("\"192.0.2.80\"\n192.0.2.81", &["2001:db8::80"], &["www", "api"]),
+        ("\"192.0.2.80\" \"2001:db8::80\" # 192.0.2.81", &["192.0.2.81"], &["www"]),
+        ("", &["192.0.2.80", "2001:db8::80", "192.0.2.81"], &[]),
+    ] {
+        let config = config::parse("test", text).unwrap_or_else(|errors| panic!("{errors}"));
+        let (reduced, left_out) = reduce(config, &mentioned(wrong));
+        let names: Vec<&str> = reduced.services.iter().map(|service| service.name.as_str()).collect();
+        assert_eq!(names, services, "{wrong}");
+        assert_eq!(left_out.iter().map(ToString::to_string).collect::<Vec<_>>(), left, "{wrong}");
+        assert!(reduced.vips().all(|(vip, _)| !left_out.contains(&vip)), "{wrong}");
+    }
+}
+
+#[test]
+fn the_warning_says_what_runs_and_what_to_do() {
+    let mut fallback =
+        Fallback { file: "a.toml".into(), errors: 1, copy: "b/last-good.toml".into(), left_out: Vec::new() };
+    assert_eq!(
+        fallback.to_string(),
+        "`a.toml` had 1 error at the start, so the last good configuration runs (`b/last-good.toml`); correct \
+         `a.toml`, then run `announcer reload`"
+    );
+    fallback.errors = 2;
+    fallback.left_out = vec!["192.0.2.80".parse().unwrap()];
+    assert_eq!(
+        fallback.to_string(),
+        "`a.toml` had 2 errors at the start, so the last good configuration runs (`b/last-good.toml`); its VIP \
+         192.0.2.80 is left out: `a.toml` did not mention it; correct `a.toml`, then run `announcer reload`"
+    );
+    assert_eq!(fallback.summary(), "fallback configuration: `a.toml` had 2 errors");
+}

@@ -14,6 +14,7 @@
 //!                                                             watch<WatchPlan>          -> listeners
 //!                                                             watch<Pace>               -> probes
 //!                                                             mpsc<Vec<StandingChange>> -> hook
+//! delivery          watch<LocRib>, watch<SessionReport>       watch<warnings>           -> control, mpsc<Ask> -> director
 //! network           netlink                                   watch<Network>            -> sessions, router id
 //! router id         watch<Config>, watch<Network>,            watch<Identity>           -> sessions, control
 //!                     watch<Peers>
@@ -51,6 +52,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
+use self::io::delivery::{self, DeliveryChannels};
 use self::io::direct::{ChangeObservers, DirectorInputs, ProbeLoops, direct};
 use self::io::limits;
 use self::io::reload::{self, Reloader};
@@ -166,6 +168,7 @@ async fn serve(options: Options, applied: AppliedConfig, log: LogBuffer) -> anyh
     let stored = (options.fallback && fallback.is_none()).then_some(text);
     let (applied_tx, applied) = watch::channel(stored);
     let (fallback_tx, fallbacks) = watch::channel(fallback);
+    let (delivery_warnings, delivery_warning) = watch::channel(Vec::new());
     let (reloads_tx, reloaded) = watch::channel(Reloads::new(reload::unix_time()));
 
     let director = Director::new(config.clone(), drains, started);
@@ -236,6 +239,13 @@ async fn serve(options: Options, applied: AppliedConfig, log: LogBuffer) -> anyh
         let (configs, network, peers) = follows.clone();
         router_id::follow(configs, network, peers, router_id.clone())
     });
+    let delivering = DeliveryChannels {
+        asks: asks.clone(),
+        ribs: ribs.clone(),
+        peers: peers.clone(),
+        warnings: delivery_warnings,
+    };
+    let _delivery = OwnedTask::new("delivery".into(), move || delivery::watch(delivering.clone()));
     let context = control::ControlContext {
         configs: configs.clone(),
         router_id: router_ids.clone(),
@@ -244,7 +254,7 @@ async fn serve(options: Options, applied: AppliedConfig, log: LogBuffer) -> anyh
         drains: drain_state,
         drain_requests,
         fallback: fallbacks.clone(),
-        warnings: vec![file_warning, bind_error, vip_warning],
+        warnings: vec![delivery_warning, file_warning, bind_error, vip_warning],
         asks: asks.clone(),
         reloads: reload.clone(),
         files: files.clone(),

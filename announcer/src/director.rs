@@ -19,6 +19,7 @@ pub mod figures;
 pub mod preview;
 mod reload;
 pub mod report;
+mod route;
 pub mod standing;
 mod vip;
 
@@ -43,6 +44,7 @@ use decide::DecisionTime;
 pub use figures::{Figures, VipNumbers};
 pub use preview::Preview;
 pub use report::{CheckReport, Report, ServiceReport, VipReport};
+pub use route::{NextHopSource, VipRoute};
 pub use standing::{LastChoiceReason, NotAnnouncedReason, Standing};
 use vip::VipState;
 
@@ -106,6 +108,8 @@ pub struct Director {
     stopping: bool,
     attributes: Vec<ServiceAttributes>,
     routes: Routes,
+    /// The generation of the Loc-RIB in which each of the routes got its present attributes.
+    route_generations: BTreeMap<IpNet, Generation>,
     rib: Arc<LocRib>,
     /// Set if the routes differ from those of `rib`: the time of the first fact that changed them.
     stale: Option<Instant>,
@@ -130,6 +134,7 @@ impl Director {
             stopping: false,
             attributes: Vec::new(),
             routes: Routes::default(),
+            route_generations: BTreeMap::new(),
             rib: Arc::default(),
             stale: Some(now),
             paced: BTreeSet::new(),

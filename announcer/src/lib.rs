@@ -8,7 +8,7 @@
 //! 3  daemon, daemon/io, control/io, metrics/io
 //! 2  bgp/io  health/io  drain/io  vip/io  hook/io  config/io  fallback/io -> program/io    all of them -> files/io    memory/io  log/io  time_limit/io  systemd/io
 //! 1  director -> {health::check, damping, drain, rib, vip, config}    bgp::{fsm, open, wire, path, plan, outage, hint}
-//!    metrics -> director    hook -> director    control::{api, admission, names, request, explain}
+//!    delivery -> director    metrics -> director, delivery    hook -> director    control::{api, admission, names, request, explain}
 //!    systemd    fallback -> config
 //! 0  model, config    time_limit    watchdog    own_process (of tests alone)
 //! ```
@@ -25,6 +25,7 @@ pub mod config;
 pub mod control;
 pub mod daemon;
 pub mod damping;
+pub mod delivery;
 pub mod director;
 pub mod drain;
 pub mod fallback;

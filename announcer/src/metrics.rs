@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::bgp::fsm::StateName;
+use crate::delivery::RouterSession;
 use crate::director::Figures;
 use crate::hook::HookRuns;
 use crate::model::{Histogram, PeerName};
@@ -74,6 +75,10 @@ table! {
         "1 for the standing that a VIP has, 0 for the others"
     REASON Gauge "announcer_vip_reason" ["service", "vip", "reason"]
         "1 for the reason why a VIP has its standing; absent for others"
+    VIP_ROUTERS Gauge "announcer_vip_routers" ["service", "vip"]
+        "How many routers have acknowledged the UPDATE with the route to a VIP (TCP); 0 while the VIP is not announced"
+    VIP_ROUTERS_WANTED Gauge "announcer_vip_routers_wanted" ["service", "vip"]
+        "How many routers should have the route to a VIP; 0 while the VIP is not announced"
     CHANGES Counter "announcer_vip_changes_total" ["service", "vip"]
         "How often a VIP's standing, or the reason for it, changed"
     DRAINED Gauge "announcer_service_drained" ["service"]
@@ -157,6 +162,8 @@ pub struct Scrape {
     pub listeners: ListenerMetrics,
     /// The sessions, in the order of the configuration.
     pub peers: Vec<PeerMetrics>,
+    /// The same, as the delivery of routes sees them.
+    pub routers: Vec<RouterSession>,
     /// How many warnings there are.
     pub warnings: usize,
     /// The counters of the reloads.

@@ -21,7 +21,7 @@ pub(super) struct DrainArguments {
     /// The reason, for other operators.
     #[arg(long, value_name = "TEXT", value_parser = drain::reason)]
     reason: Option<String>,
-    /// Return only when the routers have acknowledged it and have had time to follow.
+    /// Return only when the routers' kernels have acknowledged the withdraw (TCP) and the routers have had time to follow.
     #[arg(long)]
     wait: bool,
     /// How long to wait before giving up with exit code 1.

@@ -266,18 +266,22 @@ pub struct VipStatus {
     /// Seconds that it has had this standing.
     #[serde(rename = "for")]
     pub since: f64,
-    /// How many routers acknowledged it.
+    /// How far its route has got.
     #[serde(default)]
-    pub routers: VipRouters,
+    pub routers: DeliveryStatus,
 }
 
-/// How many routers acknowledged the UPDATE of a VIP.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct VipRouters {
-    /// How many should have the route.
+/// How far the route of a VIP has got. An acknowledgement is TCP's: whether a router uses the route is not known.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct DeliveryStatus {
+    /// How many routers should have the route; 0 while the VIP is not announced.
     pub wanted: usize,
-    /// How many of them have acknowledged it.
+    /// How many of them have acknowledged its UPDATE.
     pub acknowledged: usize,
+    /// The names of those that have not.
+    pub missing: Vec<String>,
+    /// The standing, its reason, and how far the route has got, as one sentence.
+    pub text: String,
 }
 
 /// A drain.

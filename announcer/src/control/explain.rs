@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use crate::config::CheckConfig;
+use crate::delivery::Delivery;
 use crate::director::{CheckReport, VipReport};
 use crate::drain::Drain;
 use crate::model::{Attributes, Overrides};
@@ -48,18 +49,20 @@ pub struct VipExplanation<'a> {
     pub service: &'a crate::config::ServiceConfig,
     /// The drain of its service, if there is one.
     pub drain: Option<&'a Drain>,
+    /// How far its route has got to all routers.
+    pub delivery: Delivery<'a>,
     /// The routers to print.
     pub routers: Vec<RouterExplanation>,
 }
 
 /// The sentences, one line each. A line that belongs to the line before is indented.
 pub fn explain(story: &VipExplanation<'_>, now: Instant) -> Vec<String> {
-    let VipExplanation { vip, service, drain, routers } = story;
+    let VipExplanation { vip, service, drain, delivery, routers } = story;
     let mut lines = vec![format!(
         "{} of service {}: {} (for {})",
         vip.address,
         service.name,
-        vip.standing,
+        delivery.beside(&vip.standing),
         span(now, vip.since)
     )];
     lines.push(match &vip.presence {

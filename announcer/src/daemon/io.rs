@@ -1,5 +1,6 @@
 //! The daemon's tasks.
 
+pub(super) mod delivery;
 pub(super) mod direct;
 pub(super) mod limits;
 pub(super) mod reload;

@@ -173,8 +173,14 @@ impl Director {
             return;
         }
         match attributes {
-            Some(attributes) => drop(self.routes.insert(prefix, attributes)),
-            None => drop(self.routes.remove(&prefix)),
+            Some(attributes) => {
+                self.routes.insert(prefix, attributes);
+                self.route_generations.insert(prefix, self.rib.generation + 1);
+            }
+            None => {
+                self.routes.remove(&prefix);
+                self.route_generations.remove(&prefix);
+            }
         }
         self.stale = Some(self.stale.map_or(at, |since| since.min(at)));
     }

@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use super::Director;
 use super::report::warning;
+use super::route::VipRoute;
 use super::vip::VipState;
 use crate::config;
 use crate::config::kind::certificate::Date;
@@ -51,6 +52,8 @@ pub struct VipFigures {
     pub standing: &'static str,
     /// The label of the reason for it.
     pub reason: &'static str,
+    /// Its route; none while it is not announced.
+    pub route: Option<VipRoute>,
 }
 
 /// What the newest probe has found about a certificate.
@@ -106,6 +109,7 @@ impl Director {
             address,
             standing: vip.standing.word(),
             reason: vip.standing.label(),
+            route: self.route_of(address, service),
         };
         let seen = self.vips_of(service).flat_map(|(address, vip)| {
             let checks = vip.checks.iter().zip(&service.checks);

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use ipnet::IpNet;
 
 use super::Director;
+use super::route::VipRoute;
 use super::standing::Standing;
 use super::vip::{evidence, lease};
 use crate::config::{self, OnFailure};
@@ -53,6 +54,8 @@ pub struct VipReport {
     pub prefix: IpNet,
     /// The attributes of the prefix; none while it is not announced.
     pub route: Option<Arc<Attributes>>,
+    /// What has to be known of this route to tell which routers have acknowledged it.
+    pub vip_route: Option<VipRoute>,
     /// Its standing; the `Display` is the sentence.
     pub standing: Standing,
     /// Since when.
@@ -167,6 +170,7 @@ impl Director {
             address,
             prefix,
             route: self.routes.get(&prefix).cloned(),
+            vip_route: self.route_of(address, service),
             standing: vip.standing.clone(),
             since: vip.since,
             presence: vip.presence.clone(),

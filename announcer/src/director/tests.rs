@@ -10,6 +10,7 @@ mod figures;
 mod flapping;
 mod interleaving;
 mod reload;
+mod route;
 mod time;
 
 const CONFIG: &str = with_services!(

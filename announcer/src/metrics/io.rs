@@ -178,6 +178,7 @@ async fn scrape(context: MetricsContext) -> Option<MetricsBody> {
     let listeners = listeners(&context.control.listener_watch.borrow());
     let peers =
         context.control.peers.borrow().iter().map(|(peer, status)| self::peer(peer, status)).collect();
+    let routers = context.control.peers.borrow().routers();
     let (reloads, hooks) = (*context.reloads.borrow(), *context.hooks.borrow());
     let fallback = context.control.fallback.borrow().is_some();
     let lost_lines = context.control.log.lost().count;
@@ -189,6 +190,7 @@ async fn scrape(context: MetricsContext) -> Option<MetricsBody> {
             tally,
             listeners,
             peers,
+            routers,
             warnings,
             reloads,
             fallback,

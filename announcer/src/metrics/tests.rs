@@ -11,8 +11,11 @@ use crate::config::kind::certificate::{Date, Flaw};
 use crate::config::kind::http;
 use crate::config::tests::with_services;
 use crate::config::{self, Config};
+use crate::delivery::SessionProgress;
 use crate::director::figures::{CertificateFigures, Figures, ServiceFigures, VipFigures};
-use crate::director::{LastChoiceReason, NotAnnouncedReason, Standing, StandingChange};
+use crate::director::{
+    LastChoiceReason, NextHopSource, NotAnnouncedReason, Standing, StandingChange, VipRoute,
+};
 use crate::drain::Drain;
 use crate::health::ProbeFact;
 use crate::health::outcome::{Outcome, Reason as Why, Shortage};
@@ -47,6 +50,10 @@ fn probed(service: &str, vip: &str, check: usize, outcome: Outcome) -> ProbeFact
     }
 }
 
+fn router(name: &str, progress: SessionProgress) -> RouterSession {
+    RouterSession { name: name.parse().unwrap(), families: [Family::V4].into(), progress }
+}
+
 /// A scrape with a value for every metric.
 fn scrape() -> Scrape {
     let mut tally = Tally::new(&config(&[("www", &["192.0.2.80", "2001:db8::80"])]));
@@ -58,6 +65,9 @@ fn scrape() -> Scrape {
         address: address.parse().unwrap(),
         standing: standing.word(),
         reason: standing.label(),
+        route: standing
+            .is_advertised()
+            .then_some(VipRoute { generation: 3, next_hop: NextHopSource::Session }),
     };
     let certificate = |vip: &str, ends, flaw: Option<Flaw>| CertificateFigures {
         vip: vip.parse().unwrap(),
@@ -106,6 +116,10 @@ fn scrape() -> Scrape {
             received: messages,
             wire,
         }],
+        routers: vec![
+            router("r1", SessionProgress::Established { acknowledged: 3, not_sent: [].into() }),
+            router("r2", SessionProgress::Down),
+        ],
         warnings: 2,
         fallback: true,
         reloads: Reloads { applied: 1, refused: 2, last_applied: false, applied_at: 1_700_000_000.25 },
@@ -145,6 +159,12 @@ fn a_scrape_reads_as_prometheus_wants_it() {
         # TYPE announcer_vip_reason gauge
         announcer_vip_reason{service="www",vip="192.0.2.80",reason="healthy"} 1
         announcer_vip_reason{service="www",vip="2001:db8::80",reason="lo_not_read"} 1
+        # TYPE announcer_vip_routers gauge
+        announcer_vip_routers{service="www",vip="192.0.2.80"} 1
+        announcer_vip_routers{service="www",vip="2001:db8::80"} 0
+        # TYPE announcer_vip_routers_wanted gauge
+        announcer_vip_routers_wanted{service="www",vip="192.0.2.80"} 2
+        announcer_vip_routers_wanted{service="www",vip="2001:db8::80"} 0
         # TYPE announcer_vip_changes_total counter
         announcer_vip_changes_total{service="www",vip="192.0.2.80"} 1
         announcer_vip_changes_total{service="www",vip="2001:db8::80"} 0

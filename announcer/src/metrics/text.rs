@@ -14,6 +14,7 @@ use prometheus_client::registry::Registry;
 
 use super::*;
 use crate::bgp::fsm::StateName;
+use crate::delivery::{Delivery, deliveries};
 use crate::director::Standing;
 use crate::health::outcome::Shortage;
 use crate::model::Histogram;
@@ -90,6 +91,17 @@ impl Scrape {
             }
             Ok(())
         })?;
+        type DeliveryCount = fn(&Delivery<'_>) -> usize;
+        let counts: [(_, DeliveryCount); 2] =
+            [(&VIP_ROUTERS, |one| one.acknowledged()), (&VIP_ROUTERS_WANTED, |one| one.wanted())];
+        for (metric, count) in counts {
+            out.family(metric, |rows| {
+                for (service, vip, delivery) in deliveries(&self.figures, &self.routers) {
+                    rows.row(&[service.as_str(), &vip.to_string()], count(&delivery) as u64)?;
+                }
+                Ok(())
+            })?;
+        }
         out.family(&CHANGES, |rows| {
             for (service, vip) in vips() {
                 let count = self.tally.changes.get(&vip.address).copied().unwrap_or_default();

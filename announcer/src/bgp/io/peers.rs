@@ -11,6 +11,7 @@ use super::session::{GenerationProgress, SessionReport};
 use crate::bgp::fsm::StateName;
 use crate::bgp::plan::EstablishedSession;
 use crate::config;
+use crate::delivery::{RouterSession, SessionProgress};
 use crate::model::Generation;
 
 /// The sessions' published states, in the order of the configuration.
@@ -60,6 +61,43 @@ impl Peers {
         let established =
             self.0.iter().filter(|(_, status)| status.borrow().state == StateName::Established).count();
         (self.0.len(), established)
+    }
+
+    /// The routers as the delivery of routes sees them, in the order of the configuration.
+    pub fn routers(&self) -> Vec<RouterSession> {
+        let one = |(peer, status): &(config::PeerConfig, watch::Receiver<SessionReport>)| {
+            let status = status.borrow();
+            let progress = match status.state {
+                StateName::Established => SessionProgress::Established {
+                    acknowledged: status.acknowledged,
+                    not_sent: status.not_sent.clone(),
+                },
+                StateName::Idle | StateName::Connect | StateName::OpenSent | StateName::OpenConfirm => {
+                    SessionProgress::Down
+                }
+            };
+            RouterSession { name: peer.name.clone(), families: peer.families.clone(), progress }
+        };
+        self.0.iter().map(one).collect()
+    }
+
+    /// Returns when [`routers`](Self::routers) differs from `known`.
+    pub async fn routers_changed(&mut self, known: &[RouterSession]) {
+        while self.routers() == known {
+            let changes = self.0.iter_mut().map(|(_, status)| {
+                // A session whose task has ended does not change any more.
+                Box::pin(async move {
+                    if status.changed().await.is_err() {
+                        std::future::pending().await
+                    }
+                })
+            });
+            let changes: Vec<_> = changes.collect();
+            if changes.is_empty() {
+                return std::future::pending().await;
+            }
+            futures_util::future::select_all(changes).await;
+        }
     }
 
     /// Whether a router has received our BGP Identifier.

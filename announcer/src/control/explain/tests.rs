@@ -6,10 +6,12 @@ use super::*;
 use crate::config;
 use crate::config::kind::tcp;
 use crate::config::tests::with_services;
+use crate::delivery::{RouterSession, SessionProgress, delivery};
 use crate::director::{Director, Fact};
 use crate::drain::Drains;
 use crate::health::ProbeFact;
 use crate::health::outcome::{Outcome, Reason};
+use crate::model::Family;
 
 const CONFIG: &str = with_services!(
     r#"
@@ -31,6 +33,12 @@ fall = 1
 on_failure = "deprefer"
 "#
 );
+
+/// A router whose kernel has acknowledged this generation.
+fn router(name: &str, acknowledged: u64) -> RouterSession {
+    let progress = SessionProgress::Established { acknowledged, not_sent: [].into() };
+    RouterSession { name: name.parse().unwrap(), families: [Family::V4].into(), progress }
+}
 
 /// The explanation after these outcomes of the second check, `+` or `-`, one second apart. The first check has just passed.
 fn story(backend: &str, sessions: Vec<SessionExplanation>) -> String {
@@ -64,8 +72,10 @@ fn story(backend: &str, sessions: Vec<SessionExplanation>) -> String {
         internal: index == 1,
         session,
     });
-    let story =
-        VipExplanation { vip: known, service: &config.services[0], drain: None, routers: routers.collect() };
+    let names: Vec<RouterSession> = vec![router("r1", 9), router("r2", 0), router("r3", 9)];
+    let delivery = delivery(known.address, known.vip_route, &names);
+    let routers = routers.collect();
+    let story = VipExplanation { vip: known, service: &config.services[0], drain: None, delivery, routers };
     explain(&story, now + Duration::from_millis(250)).join("\n")
 }
 
@@ -74,7 +84,7 @@ fn the_whole_chain_is_explained_in_sentences() {
     let down = SessionExplanation::Down("Connect".into(), Some("connection refused, 3s ago".into()));
     let not_sent = SessionExplanation::DoesNotSend("IPv4 routes are not sent".into());
     expect![[r#"
-        192.0.2.80 of service www: last choice, check `backend`: 1 of 1 probes failed (last: connection refused after 2 ms) (for 0.2s)
+        192.0.2.80 of service www: last choice, check `backend`: 1 of 1 probes failed (last: connection refused after 2 ms), sent to 2 of 3 routers (for 0.2s)
         The VIP is on lo.
         2 of its 2 checks have to pass.
         Check `http` asks GET http://www.example.com/healthz at 192.0.2.80 every 1s: up, 1 of 1 probes passed; a failure would withdraw.
@@ -100,7 +110,8 @@ fn of_one_check_no_count_is_explained() {
     let now = Instant::now();
     let report = Director::new(config.clone(), Drains::default(), now).report();
     let (_, vip) = report.vips().next().unwrap();
-    let story = VipExplanation { vip, service: &config.services[0], drain: None, routers: vec![] };
+    let (delivery, routers) = (delivery(vip.address, None, &[]), vec![]);
+    let story = VipExplanation { vip, service: &config.services[0], drain: None, delivery, routers };
     let lines = explain(&story, now);
     assert!(!lines.iter().any(|line| line.contains("checks have to pass")), "{lines:?}");
 }

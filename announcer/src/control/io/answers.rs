@@ -14,7 +14,8 @@ use crate::config;
 use crate::control::api::{self, Response};
 use crate::control::explain::{self, RouterExplanation, SessionExplanation, VipExplanation};
 use crate::control::names;
-use crate::director::{Report, VipReport};
+use crate::delivery::{RouteProgress, RouterSession, delivery};
+use crate::director::{NextHopSource, Report, VipReport, VipRoute};
 use crate::drain::{self, Drain};
 use crate::files::io as files;
 use crate::health::io::listener;
@@ -40,18 +41,23 @@ pub(super) fn explained(
         return Response::Refused { message };
     }
     let peers = context.peers.borrow().clone();
-    let routers = peers.iter().map(|(peer, status)| {
-        let down = status.trouble().map(|(reason, _)| reason);
-        let session = match status.not_sent.get(&Family::of(address)) {
-            _ if status.state != StateName::Established => {
+    let sessions = peers.routers();
+    // Of a VIP that is not announced, the withdraw counts. It is part of the newest generation at the latest.
+    let withdrawn = VipRoute { generation: report.generation, next_hop: NextHopSource::Session };
+    let route = vip.vip_route.unwrap_or(withdrawn);
+    let routers = peers.iter().zip(&sessions).map(|((peer, status), router)| {
+        let session = match router.progress(Family::of(address), route) {
+            RouteProgress::Down => {
+                let down = status.trouble().map(|(reason, _)| reason);
                 SessionExplanation::Down(status.state.to_string(), down)
             }
-            Some(why) => SessionExplanation::DoesNotSend(why.to_string()),
-            None if !peer.families.contains(&Family::of(address)) => SessionExplanation::DoesNotSend(
-                format!("`families` of this peer does not contain {}", Family::of(address)),
-            ),
-            None if status.acknowledged < report.generation => SessionExplanation::Sending,
-            None => SessionExplanation::Acknowledged,
+            RouteProgress::NotSent(why) => SessionExplanation::DoesNotSend(why.to_string()),
+            RouteProgress::NotWanted => SessionExplanation::DoesNotSend(format!(
+                "`families` of this peer does not contain {}",
+                Family::of(address)
+            )),
+            RouteProgress::Sending => SessionExplanation::Sending,
+            RouteProgress::Acknowledged => SessionExplanation::Acknowledged,
         };
         let internal = match peer.asn {
             PeerAsn::Internal => true,
@@ -66,7 +72,8 @@ pub(super) fn explained(
         }
     });
     let routers = routers.filter(|router| peer.is_none_or(|name| router.name == name)).collect();
-    let story = VipExplanation { vip, service, drain: report.drains.of(&service.name), routers };
+    let delivery = delivery(address, vip.vip_route, &sessions);
+    let story = VipExplanation { vip, service, drain: report.drains.of(&service.name), delivery, routers };
     Response::Done { notes: explain::explain(&story, Instant::now()) }
 }
 
@@ -97,14 +104,15 @@ pub(super) fn status(context: &ControlContext, report: &Report) -> api::Status {
     let all = report.drains.all.iter().map(|all| (drain::ALL, all));
     let named = report.drains.named.iter().map(|(name, one)| (name.as_str(), one));
     let drains = all.chain(named).map(|(name, one)| (name.to_owned(), drain(one))).collect();
+    let routers = context.peers.borrow().routers();
     let vip = |vip: &VipReport| api::VipStatus {
+        routers: delivered(vip, &routers),
         address: vip.address,
         standing: vip.standing.word().to_owned(),
         code: vip.standing.label().to_owned(),
         reason: vip.standing.to_string(),
         brief: vip.standing.brief(),
         since: vip.since.elapsed().as_secs_f64(),
-        routers: api::VipRouters::default(),
     };
     api::Status {
         host: nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
@@ -129,6 +137,16 @@ pub(super) fn status(context: &ControlContext, report: &Report) -> api::Status {
         listener_watch: listener_watch(&context.listener_watch.borrow()),
         warnings,
         differs: Vec::new(),
+    }
+}
+
+fn delivered(vip: &VipReport, routers: &[RouterSession]) -> api::DeliveryStatus {
+    let delivery = delivery(vip.address, vip.vip_route, routers);
+    api::DeliveryStatus {
+        wanted: delivery.wanted(),
+        acknowledged: delivery.acknowledged(),
+        missing: delivery.missing().map(ToString::to_string).collect(),
+        text: delivery.beside(&vip.standing),
     }
 }
 

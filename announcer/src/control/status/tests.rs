@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use expect_test::expect;
 
 use super::*;
-use crate::control::api::{PeerStatus, ServiceStatus, SessionStatus, VipRouters, VipStatus};
+use crate::control::api::{DeliveryStatus, PeerStatus, ServiceStatus, SessionStatus, VipStatus};
 
 pub(super) fn router(name: &str, up: bool) -> PeerStatus {
     let session = SessionStatus {
@@ -48,7 +48,7 @@ pub(super) fn a_vip(address: &str, standing: &str, code: &str, brief: &str) -> V
         brief: brief.into(),
         reason: format!("{standing}, {brief}"),
         since: 185.0,
-        routers: VipRouters { wanted: 2, acknowledged },
+        routers: DeliveryStatus { wanted: 2, acknowledged, ..DeliveryStatus::default() },
     }
 }
 

@@ -114,6 +114,16 @@ impl Clues {
         self.source.map_or_else(|| "this host".into(), |source| source.to_string())
     }
 
+    /// The beginning of the hint for a peer that no link of this host reaches directly. The address itself may be the mistake.
+    fn elsewhere(&self) -> &'static str {
+        match self.location {
+            PeerLocation::Routed => {
+                "its address is on none of this host's networks: compare `address`, unless it is behind a router. Then: "
+            }
+            PeerLocation::OnLink | PeerLocation::Unknown => "",
+        }
+    }
+
     /// A hint at this host's own packet filter, if the clues point to it.
     fn own_filter(&self) -> Option<String> {
         let what = if self.counters.contains(&KernelCounter::NotSent) {
@@ -271,17 +281,23 @@ fn tcp(failure: &TcpFailure, clues: &Clues) -> Option<String> {
 
 fn no_answer(clues: &Clues) -> String {
     if clues.neighbour == Neighbour::Silent {
-        return "the next host on the way answers neither ARP nor ND: check its address, the cable and the VLAN".into();
+        let elsewhere = clues.elsewhere();
+        return format!(
+            "{elsewhere}the next host on the way answers neither ARP nor ND: check its address, the cable and the VLAN"
+        );
     }
     if let Some(own) = clues.own_filter() {
         return own;
     }
     let us = clues.us();
     let reached = match (clues.neighbour, clues.location) {
-        (Neighbour::Answers, PeerLocation::Routed) => "the next router on the way can be reached",
+        (Neighbour::Answers, PeerLocation::Routed) => {
+            "the next router on the way answers ARP or ND, which does not show that it forwards"
+        }
         (Neighbour::Answers, PeerLocation::OnLink | PeerLocation::Unknown) => "it answers ARP or ND",
         (Neighbour::Unknown | Neighbour::Silent, _) => "a way to it is known",
     };
+    let reached = format!("{}{reached}", clues.elsewhere());
     let far = match clues.location {
         PeerLocation::Routed => ", a TTL that it requires (`ttl-security hops`)",
         PeerLocation::OnLink | PeerLocation::Unknown => "",
@@ -322,20 +338,23 @@ fn unreachable(clues: &Clues) -> String {
             clues.us()
         ),
         (Neighbour::Answers, PeerLocation::Routed) => format!(
-            "the next router on the way answers ARP or ND, so an ICMP message reported this: a router on the way does not reach \
-             it, or a firewall or an access list rejects {}",
+            "{}the next router on the way answers ARP or ND, so an ICMP message reported this: a router on the way does not \
+             reach it, or a firewall or an access list rejects {}",
+            clues.elsewhere(),
             clues.us()
         ),
-        (Neighbour::Silent, PeerLocation::Routed) => {
-            "the next router on the way answers neither ARP nor ND: check the route (`ip route get`), the cable and the VLAN"
-                .into()
-        }
+        (Neighbour::Silent, PeerLocation::Routed) => format!(
+            "{}the next router on the way answers neither ARP nor ND: check the route (`ip route get`), the cable and the VLAN",
+            clues.elsewhere()
+        ),
         (Neighbour::Silent, PeerLocation::OnLink | PeerLocation::Unknown) => {
             "it answers neither ARP nor ND: check its address, the cable and the VLAN".into()
         }
-        (Neighbour::Unknown, _) => "it does not answer ARP or ND, or a firewall rejects the connection: check its address, \
+        (Neighbour::Unknown, _) => {
+            "it does not answer ARP or ND, or a firewall rejects the connection: check its address, \
                                     the cable and the VLAN, then the access lists on the way"
-            .into(),
+                .into()
+        }
     }
 }
 

@@ -125,15 +125,17 @@ impl Outage {
         if last.hangs_up(now) {
             let times = if last.tries == 1 { "once".to_owned() } else { format!("{} times", last.tries) };
             let _ = write!(text, "{}; since then {} ({times})", learnt.text(now), last.down.why);
-            return Some((text, learnt.hint.clone()));
+            // A refusal says that nothing accepts connections, which is newer than the learnt cause. A connection that is closed
+            // says less.
+            let refused = matches!(last.down.why, DownReason::Tcp(TcpFailure::Refused));
+            return Some((
+                text,
+                if refused { newest_first(&last.down, learnt) } else { learnt.hint.clone() },
+            ));
         }
         let _ = write!(text, "{}; before that {}", last.down.text(now), learnt.text(now));
         let hint = match last.class {
-            FailureClass::HungUp => {
-                let both: Vec<&str> =
-                    [&learnt.hint, &last.down.hint].into_iter().filter_map(Option::as_deref).collect();
-                (!both.is_empty()).then(|| both.join("; then "))
-            }
+            FailureClass::HungUp => newest_first(&last.down, learnt),
             FailureClass::Plain | FailureClass::Learnt => last.down.hint.clone(),
         };
         Some((text, hint))
@@ -191,6 +193,12 @@ impl SessionDown {
         let ago = Duration::from_secs(now.saturating_duration_since(self.at).as_secs());
         format!("{}, {} ago", self.why, humantime::format_duration(ago))
     }
+}
+
+/// The hints of two causes, that of the newest first.
+fn newest_first(newest: &SessionDown, before: &SessionDown) -> Option<String> {
+    let both: Vec<&str> = [&newest.hint, &before.hint].into_iter().filter_map(Option::as_deref).collect();
+    (!both.is_empty()).then(|| both.join("; before that: "))
 }
 
 fn key(down: &SessionDown, class: FailureClass) -> CauseKey {

@@ -29,8 +29,8 @@ pub(super) fn hint(notification: &Notification, clues: &Clues) -> Option<String>
             .into(),
         (6, 1) => prefix_limit(notification),
         (6, 2) => "the router's operator shut this neighbour down".into(),
-        (6, 3) => format!("the router has no neighbour {}, or no longer has it; if it expects another address, write \
-                           `source_address`", clues.us()),
+        (6, 3) => format!("the router has no neighbour {}, or no longer has it, or its BGP daemon was stopped; if it expects \
+                           another address, write `source_address`", clues.us()),
         (6, 4) => "an operator reset the session on the router; announcer connects again".into(),
         (6, 5) => format!(
             "the router rejects this neighbour; its log says why: check that it has {} as neighbour, with the AS of this host",

@@ -136,6 +136,10 @@ fn what_was_learnt_stays_until_something_contradicts_it() {
         assert!(reason.starts_with("its OPEN has AS 65002") && reason.contains("; since then "), "{reason}");
         assert!(reason.ends_with(times), "{times}: {reason}");
         assert!(hint.contains("asn = 65002"), "{hint}");
+        // That nothing accepts connections is newer, and its hint comes first.
+        let refused = reason.contains("refused");
+        assert_eq!(hint.starts_with("check that the router's BGP daemon runs"), refused, "{hint}");
+        assert_eq!(hint.contains("; before that: compare `asn`"), refused, "{hint}");
     }
     // Another cause is shown first, followed by the learnt cause.
     let (reason, hint) = hear(&mut outage, silent(), &plain);

@@ -3,6 +3,7 @@
 mod check;
 mod drain;
 mod explain;
+mod log;
 mod recheck;
 mod reload;
 mod run;
@@ -17,6 +18,7 @@ use clap::{Parser, Subcommand};
 use self::check::CheckArguments;
 use self::drain::{DrainArguments, UndrainArguments};
 use self::explain::ExplainArguments;
+use self::log::LogArguments;
 use self::recheck::RecheckArguments;
 use self::reload::ReloadArguments;
 use self::run::RunArguments;
@@ -58,6 +60,10 @@ enum CliCommand {
     Recheck(RecheckArguments),
     /// Apply the changed configuration; peers and checks that stay the same are not affected.
     Reload(ReloadArguments),
+    /// Change the level of the running daemon's log for some time; `status` warns until it ends.
+    ///
+    /// Only root may do it. The level of the start ends the change.
+    Log(LogArguments),
     /// Withdraw services for maintenance, until `undrain`; restarts and reboots do not end it.
     Drain(DrainArguments),
     /// End a drain; a healthy service is announced again.
@@ -106,6 +112,7 @@ pub fn call(arguments: Arguments) -> Result<(), CommandError> {
         CliCommand::Check(arguments) => check::call(&arguments),
         CliCommand::Recheck(arguments) => recheck::call(arguments, &socket),
         CliCommand::Reload(arguments) => reload::call(&arguments, &socket),
+        CliCommand::Log(arguments) => log::call(arguments, &socket),
         CliCommand::Drain(arguments) => drain::drain(arguments, &socket, &state_dir),
         CliCommand::Undrain(arguments) => drain::undrain(arguments, &socket, &state_dir),
     }

@@ -25,7 +25,9 @@
 //!                                                             watch<Peers>              -> control, stop
 //! control           unix socket                               mpsc<Ask>                 -> director
 //!                                                             mpsc<Reload>              -> run
+//!                                                             mpsc<LevelRequest>        -> log level
 //! hook              mpsc<Vec<StandingChange>>, watch<Config>  watch<HookRuns>           -> metrics
+//! log level         mpsc<LevelRequest>                        watch<warnings>           -> control
 //! memory            Trimmer: run, control
 //! last good config  watch<text of the configuration>          the copy in the state directory
 //! metrics           TCP, watch<Config>, watch<SessionReport>  mpsc<Ask>                 -> director
@@ -74,7 +76,7 @@ use crate::files::io::{self as files, Files};
 use crate::health::io::listener;
 use crate::health::io::prober::Prober;
 use crate::hook::{self, HookRuns};
-use crate::log::io::LogBuffer;
+use crate::log::io::{self as log_io, Log};
 use crate::memory;
 use crate::memory::io::Trimmer;
 use crate::metrics::{self, Reloads, Tally};
@@ -113,11 +115,12 @@ pub struct AppliedConfig {
     pub fallback: Option<Fallback>,
 }
 
-/// Runs until a signal ends it. `log` is where the log is written, because `status` reports the lines that were lost.
+/// Runs until a signal ends it. `log` is the log, because `status` reports the lines that were lost, and an operator may change its
+/// level.
 ///
 /// # Errors
 /// When it cannot start or cannot continue.
-pub fn run(options: Options, applied: AppliedConfig, log: LogBuffer) -> anyhow::Result<()> {
+pub fn run(options: Options, applied: AppliedConfig, log: Log) -> anyhow::Result<()> {
     limits::keep_capabilities(); // before a thread exists that starts programs: each thread has its own capabilities
     limits::raise_files(&applied.config);
     // One thread: probes, sessions and decisions together need a few percent of a core.
@@ -128,7 +131,7 @@ pub fn run(options: Options, applied: AppliedConfig, log: LogBuffer) -> anyhow::
     ended
 }
 
-async fn serve(options: Options, applied: AppliedConfig, log: LogBuffer) -> anyhow::Result<()> {
+async fn serve(options: Options, applied: AppliedConfig, log: Log) -> anyhow::Result<()> {
     let AppliedConfig { config, text, fallback } = applied;
     let config = Arc::new(config);
     let (started, files, notifier) = (Instant::now(), Files::new(), Notifier::from_environment());
@@ -169,6 +172,8 @@ async fn serve(options: Options, applied: AppliedConfig, log: LogBuffer) -> anyh
     let (applied_tx, applied) = watch::channel(stored);
     let (fallback_tx, fallbacks) = watch::channel(fallback);
     let (delivery_warnings, delivery_warning) = watch::channel(Vec::new());
+    let (level_requests, level_requests_heard) = log_io::requests();
+    let (level_warnings, level_warning) = watch::channel(Vec::new());
     let (reloads_tx, reloaded) = watch::channel(Reloads::new(reload::unix_time()));
 
     let director = Director::new(config.clone(), drains, started);
@@ -254,13 +259,14 @@ async fn serve(options: Options, applied: AppliedConfig, log: LogBuffer) -> anyh
         drains: drain_state,
         drain_requests,
         fallback: fallbacks.clone(),
-        warnings: vec![delivery_warning, file_warning, bind_error, vip_warning],
+        warnings: vec![delivery_warning, file_warning, bind_error, vip_warning, level_warning],
+        level_requests,
         asks: asks.clone(),
         reloads: reload.clone(),
         files: files.clone(),
         programs,
         trimmer: trimmer.clone(),
-        log,
+        log: log.buffer,
         started,
     };
     let figures = metrics::io::MetricsContext {
@@ -277,6 +283,10 @@ async fn serve(options: Options, applied: AppliedConfig, log: LogBuffer) -> anyh
     });
     let _metrics = OwnedTask::new("metrics".into(), move || metrics::io::serve(figures.clone()));
 
+    let filter = log.filter;
+    let _log_level = OwnedTask::new("log level".into(), move || {
+        filter.clone().run(level_requests_heard.clone(), level_warnings.clone())
+    });
     let of_memory = trimmer.clone();
     let _memory = OwnedTask::new("memory".into(), move || memory::io::run(of_memory.clone()));
     trimmer.soon(); // after the configuration was read

@@ -1,4 +1,4 @@
-//! The log: its formats, the check of its filter, and the lines that were lost.
+//! The log: its formats, its level, the check of its filter, and the lines that were lost.
 //!
 //! Pure, except for [`io`].
 //!
@@ -10,6 +10,7 @@
 pub mod filter;
 pub mod format;
 pub mod io;
+pub mod level;
 pub mod record;
 
 use std::time::{Duration, Instant};

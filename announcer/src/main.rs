@@ -7,6 +7,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use announcer::cli;
+use announcer::log;
 
 fn main() -> ExitCode {
     let words: Vec<OsString> = std::env::args_os().skip(1).collect();
@@ -19,7 +20,7 @@ fn main() -> ExitCode {
         Err(error) => {
             let (code, message) = error.end();
             if !message.is_empty() {
-                output::note(message);
+                output::note(log::io::for_standard_error(message));
             }
             ExitCode::from(code)
         }

@@ -11,8 +11,10 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use announcer::control::api::Status;
 use daemon::{Daemon, FIXTURE, in_new_netns, run, write_config};
 use nix::sys::signal::Signal;
+use until::assert_until;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 const VIP: &str = "192.0.2.80";
@@ -110,6 +112,19 @@ fn a_terminal_gets_colours_unless_it_must_not() {
 }
 
 #[test]
+fn the_level_of_one_router_s_session_is_chosen() {
+    in_new_netns(|folder| {
+        let log = log_in_a_file(folder, &["--log", "error,[peer{name=r1}]=debug"]);
+        assert!(log.lines().any(|line| line.contains(" WARN try failed peer=r1 ")), "{log}");
+        assert!(!log.contains(" INFO ") && log.contains("last VIP was withdrawn"), "{log}");
+        let log = log_in_a_file(folder, &["--log", "error,[peer{name=r2}]=debug"]);
+        assert!(!log.contains("try failed"), "{log}");
+        let log = log_in_a_file(folder, &["--log", "off"]);
+        assert_eq!(log, "");
+    });
+}
+
+#[test]
 fn json_is_one_object_a_line() {
     in_new_netns(|folder| {
         let log = log_in_a_file(folder, &["--log-format", "json", "--log", "debug"]);
@@ -190,6 +205,19 @@ fn without_the_journal_s_socket_lines_have_a_priority_and_no_time() {
     });
 }
 
+#[test]
+fn a_mistake_of_the_configuration_is_an_error_in_the_journal() {
+    in_new_netns(|folder| {
+        write_config(folder, "[bgp]\nasn = 0\n");
+        let (mut stderr, mut command) = under_the_journal(folder, &folder.join("missing"), &[]);
+        assert_eq!(command.status().unwrap().code(), Some(2));
+        drop(command);
+        let mut log = String::new();
+        stderr.read_to_string(&mut log).unwrap();
+        assert!(log.starts_with("<3>error: ") && log.lines().all(|line| line.starts_with("<3>")), "{log}");
+    });
+}
+
 // A journal that stands still must stop nothing, as a standard error that nobody reads.
 #[test]
 fn a_journal_that_reads_nothing_stops_nothing() {
@@ -198,6 +226,47 @@ fn a_journal_that_reads_nothing_stops_nothing() {
         let _journal = UnixDatagram::bind(&path).unwrap();
         let (_stderr, mut command) = under_the_journal(folder, &path, &["--log", "trace"]);
         announce_and_fail(folder, &mut command);
+    });
+}
+
+#[test]
+fn the_level_of_a_running_daemon_changes_for_some_time() {
+    in_new_netns(|folder| {
+        healthy_by_a_file(folder);
+        let file = folder.join("log");
+        let mut command = run(folder, &["--log", "warn"]);
+        command.env_remove("JOURNAL_STREAM").stderr(std::fs::File::create(&file).unwrap());
+        let daemon = Daemon::spawn(folder, &mut command);
+        daemon.until_all_are(PATIENCE, "announced");
+        let log = |words: &[&str]| {
+            let output = daemon::command(folder, &[&["log"], words].concat()).output().unwrap();
+            let text = [output.stdout, output.stderr].concat();
+            (output.status.code(), String::from_utf8(text).unwrap())
+        };
+        for (words, want) in [
+            (&["inof"][..], "error: `inof`: `inof` is not a level; "),
+            (
+                &["announcer::bpg=debug"],
+                "error: `announcer::bpg=debug`: there is no module `announcer::bpg` ",
+            ),
+            (&["debug", "--for", "25h"], "error: the level can be changed for at most 24h"),
+        ] {
+            let (code, said) = log(words);
+            assert!(code == Some(2) && said.starts_with(want), "{code:?} {said}");
+        }
+        let warns = |status: &Status| status.warnings.iter().any(|line| line.contains("the log level is"));
+        assert!(!warns(&daemon.status().unwrap()));
+        let (code, said) = log(&["debug", "--for", "2s"]);
+        assert!(code == Some(0) && said.starts_with("the log level is `debug` until 20"), "{said}");
+        daemon.until_status(PATIENCE, "the change ends", |status| !warns(status));
+        let (code, said) = log(&["debug"]);
+        assert!(code == Some(0) && warns(&daemon.status().unwrap()), "{said}");
+        assert_until(PATIENCE, "a line of the level debug", || {
+            std::fs::read_to_string(&file).unwrap().contains(" DEBUG ")
+        });
+        let (code, said) = log(&["warn"]);
+        assert!(code == Some(0) && said == "the log level is `warn`, that of the start\n", "{said}");
+        assert!(!warns(&daemon.status().unwrap()));
     });
 }
 

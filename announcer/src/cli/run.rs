@@ -40,12 +40,11 @@ pub(super) struct RunArguments {
 pub(super) fn call(arguments: RunArguments, socket: PathBuf, state_dir: PathBuf) -> Result<(), CommandError> {
     let RunArguments { config, log, log_format, journal_socket, fallback } = arguments;
     let options = Options { config, socket, state_dir, fallback };
-    let filter =
-        filter::parse(&log).map_err(|why| CommandError::Usage(format!("error: `--log {log}`: {why}")))?;
+    filter::check(&log).map_err(|why| CommandError::Usage(format!("error: `--log {log}`: {why}")))?;
     let start = fallback::io::choose(&options.config, &options.state_dir, options.fallback);
     let StartConfig { config, text, instead } = start.map_err(CommandError::Usage)?;
     // The writer is dropped last: it writes the last lines.
-    let (buffer, _writer) = log::io::start(filter, log_format, &journal_socket).map_err(super::no)?;
+    let (log, _writer) = log::io::start(&log, log_format, &journal_socket).map_err(super::no)?;
     log::io::log_panics();
     // A problem with the file of one service must not stop the other services. The VIPs of this service are not announced until the
     // file can be used.
@@ -62,8 +61,8 @@ pub(super) fn call(arguments: RunArguments, socket: PathBuf, state_dir: PathBuf)
         text: Arc::from(text.as_str()),
         fallback: instead.map(|(_, instead)| instead),
     };
-    daemon::run(options, applied, buffer.clone()).map_err(|error| {
-        buffer.push_end(&error); // standard error may stand still, and belongs to the log
+    daemon::run(options, applied, log.clone()).map_err(|error| {
+        log.buffer.push_end(&error); // standard error may stand still, and belongs to the log
         CommandError::No(String::new())
     })
 }

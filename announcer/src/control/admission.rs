@@ -37,6 +37,14 @@ pub fn admit(sending: &[Duration]) -> Admission {
 pub const OWN_PROGRAM: &str = "error: programs of checks and hooks, and other programs of the daemon's own user, may not use \
                                the control socket; run the command as root or as a member of group `announcer`";
 
+/// Why another user may not change the level of the log: at `trace` it fills a disk.
+pub const ROOT_ONLY: &str = "error: only root may change the level of the log; run the command as root";
+
+/// Whether a client may change the level of the log, by its user.
+pub fn may_change_log(client: u32) -> bool {
+    client == 0
+}
+
 /// Whether a client is a program of a check or a hook, by its user and the daemon's. They run as the daemon's user and, unless that
 /// is root, no other client does. Root is an operator too, so a client of root is refused only if it is a descendant of the daemon.
 /// This protects against mistakes of a hook, but not against a malicious hook, because root has other ways.
@@ -61,6 +69,12 @@ mod tests {
         ] {
             assert_eq!(is_own_program(client, daemon, descends), want, "{client} {daemon} {descends}");
         }
+    }
+
+    #[test]
+    fn only_root_changes_the_level_of_the_log() {
+        assert!(may_change_log(0));
+        assert!(!may_change_log(998) && !may_change_log(65534));
     }
 
     #[test]

@@ -50,6 +50,13 @@ pub enum Request {
         /// Its configured name.
         peer: String,
     },
+    /// Use another level of the log for some time. Only root may do it.
+    Log {
+        /// The level, or a filter as that of `--log`.
+        filter: String,
+        /// For how many seconds.
+        seconds: u64,
+    },
     /// Read the configuration again.
     Reload {
         /// Do it also if it withdraws every VIP or ends every session.

@@ -21,7 +21,7 @@ use tracing::debug;
 
 use self::answers::{explained, explained_peer, status};
 use self::socket::user_name;
-use super::admission::{self, Admission, OWN_PROGRAM, REQUEST_LIMIT, admit};
+use super::admission::{self, Admission, OWN_PROGRAM, REQUEST_LIMIT, ROOT_ONLY, admit};
 use super::api::{Request, Response};
 use super::request::{Command, Job, Query, ReloadMode, WaitResult, job, undrain_notes, wait_response, who};
 use crate::bgp::io::peers::Peers;
@@ -32,7 +32,7 @@ use crate::drain::{self, DrainChange};
 use crate::fallback::Fallback;
 use crate::files::io::Files;
 use crate::health::io::listener;
-use crate::log::io::LogBuffer;
+use crate::log::io::{LevelRequest, LogBuffer};
 use crate::memory::io::Trimmer;
 use crate::model::{Generation, ServiceName};
 use crate::program::io::{Programs, started_by_daemon};
@@ -91,6 +91,8 @@ pub struct ControlContext {
     pub programs: Programs,
     /// Returns memory to the system after large answers.
     pub trimmer: Trimmer,
+    /// The task that owns the log's level.
+    pub level_requests: mpsc::Sender<LevelRequest>,
     /// The log. If lines of it were lost, there is a warning.
     pub log: LogBuffer,
     /// When the daemon began.
@@ -165,6 +167,9 @@ async fn serve_one(
     }
     let response = match serde_json::from_str(&line) {
         Ok(_) if own_program => Response::Refused { message: OWN_PROGRAM.into() },
+        Ok(Request::Log { .. }) if !admission::may_change_log(caller.uid()) => {
+            Response::Refused { message: ROOT_ONLY.into() }
+        }
         Ok(request) => answer(request, caller.uid(), context, places).await,
         Err(error) => {
             Response::Refused { message: format!("error: the request was not understood: {error}") }
@@ -218,6 +223,7 @@ async fn answer(request: Request, uid: u32, context: &ControlContext, places: &R
         | Request::Recheck { .. }
         | Request::Explain { .. }
         | Request::ExplainPeer { .. }
+        | Request::Log { .. }
         | Request::Reload { .. } => String::new(), // this request is not recorded
     };
     let at = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
@@ -260,6 +266,15 @@ async fn answer_query(query: Query, context: &ControlContext) -> Response {
 async fn answer_command(command: Command, context: &ControlContext) -> Response {
     match command {
         Command::Drain { change, wait } => change_drains(change, wait, context).await,
+        Command::Log(order) => {
+            let (reply, changed) = oneshot::channel();
+            match context.level_requests.send(LevelRequest { order, reply }).await {
+                Ok(()) => {
+                    changed.await.map_or_else(|_| ending(), |note| Response::Done { notes: vec![note] })
+                }
+                Err(_) => ending(),
+            }
+        }
         Command::Reload { mode } => {
             let (reply, done) = oneshot::channel();
             match context.reloads.send(Reload { mode, reply: Some(reply) }).await {

@@ -9,6 +9,7 @@ use super::api::{Request, Response, Scope};
 use super::names;
 use crate::config::Config;
 use crate::drain::{self, Drain, DrainChange, Drains};
+use crate::log::level::LevelOrder;
 
 /// The job of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,6 +56,8 @@ pub enum Command {
         /// How long to wait for the routers; `None`: not at all.
         wait: Option<Duration>,
     },
+    /// Use another level of the log for some time.
+    Log(LevelOrder),
     /// Read the configuration again.
     Reload {
         /// Whether it is made, and under which condition.
@@ -76,7 +79,7 @@ pub enum ReloadMode {
 /// The job of a request. `by` and `at` are the operator and the time, for a drain file.
 ///
 /// # Errors
-/// The refusal, if the request contains an unknown name.
+/// The refusal, if the request contains an unknown name or a wrong value.
 pub fn job(
     request: Request,
     by: String,
@@ -89,6 +92,10 @@ pub fn job(
         Request::Status => Job::Query(Query::Status),
         Request::Explain { vip, peer } => Job::Query(Query::Explain { vip, peer }),
         Request::ExplainPeer { peer } => Job::Query(Query::ExplainPeer { peer }),
+        Request::Log { filter, seconds } => {
+            let order = LevelOrder::new(&filter, Duration::from_secs(seconds)).map_err(refused)?;
+            Job::Command(Command::Log(order))
+        }
         Request::Reload { dry_run: true, .. } => Job::Command(Command::Reload { mode: ReloadMode::DryRun }),
         Request::Reload { force: true, .. } => Job::Command(Command::Reload { mode: ReloadMode::Forced }),
         Request::Reload { .. } => Job::Command(Command::Reload { mode: ReloadMode::Careful }),

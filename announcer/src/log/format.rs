@@ -115,6 +115,12 @@ pub fn journal(record: &LogRecord) -> String {
     text
 }
 
+/// A text of several lines as errors of the journal.
+pub fn error_lines(text: &str) -> String {
+    let priority = priority(Level::ERROR);
+    text.lines().map(|line| format!("<{priority}>{line}")).collect::<Vec<_>>().join("\n")
+}
+
 /// Names that the journal or this module gives a meaning.
 const JOURNAL_NAMES: [&str; 5] = ["MESSAGE", "PRIORITY", "SYSLOG_IDENTIFIER", "TARGET", "ERRNO"];
 /// The longest name of a field.

@@ -5,6 +5,7 @@
 //! buffer of limited size. Lines that do not fit are lost, and are counted.
 
 mod layer;
+mod level;
 mod output;
 
 use std::io::{self, Write};
@@ -13,14 +14,16 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use tracing::{Level, error, warn};
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::reload;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use self::layer::RecordLayer;
+pub use self::level::{LevelRequest, LevelRequests, LogFilter, requests};
 use self::output::Output;
 use super::LostLines;
-use super::format::{LogDestination, LogFormat};
+use super::filter;
+use super::format::{LogDestination, LogFormat, error_lines};
 use super::record::LogRecord;
 
 /// The socket of the journal (systemd-journald.service(8)).
@@ -51,6 +54,15 @@ struct LogState {
     /// Whether other records are being written now.
     writing: bool,
     lost: LostLines,
+}
+
+/// The log of the daemon.
+#[derive(Debug, Clone)]
+pub struct Log {
+    /// Its buffer. `status` reports the lines that were lost.
+    pub buffer: LogBuffer,
+    /// Its filter, which an operator may replace for some time.
+    pub filter: LogFilter,
 }
 
 /// While it exists, the log is written. When it is dropped, it waits until the lines that are left have been written, for at most
@@ -133,12 +145,18 @@ impl Drop for LogWriter {
 /// Starts the log: from now on, the events of `tracing` are written to standard error or to the journal.
 ///
 /// # Errors
-/// The thread cannot be started, or there is no socket for the journal.
-pub fn start(filter: EnvFilter, format: LogFormat, journal: &Path) -> io::Result<(LogBuffer, LogWriter)> {
+/// The filter is wrong, the thread cannot be started, or there is no socket for the journal.
+pub fn start(filter: &str, format: LogFormat, journal: &Path) -> io::Result<(Log, LogWriter)> {
+    let (layer, handle) = reload::Layer::new(filter::parse(filter).map_err(io::Error::other)?);
     let destination = LogDestination::choose(format, output::standard_error());
     let (buffer, writer) = start_to(Output::new(io::stderr(), destination, journal)?)?;
-    tracing_subscriber::registry().with(filter).with(RecordLayer(buffer.clone())).init();
-    Ok((buffer, writer))
+    tracing_subscriber::registry().with(layer).with(RecordLayer(buffer.clone())).init();
+    Ok((Log { buffer, filter: LogFilter::new(filter, handle) }, writer))
+}
+
+/// The error of a command. If standard error is the journal, each line gets the priority of an error.
+pub fn for_standard_error(message: &str) -> String {
+    if output::standard_error().is_journal { error_lines(message) } else { message.to_owned() }
 }
 
 fn start_to(output: Output<impl Write + Send + 'static>) -> io::Result<(LogBuffer, LogWriter)> {

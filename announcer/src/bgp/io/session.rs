@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use tokio::time::{sleep, sleep_until};
-use tracing::{Instrument, Level, debug, info_span, warn};
+use tracing::{Instrument, Level, debug, error_span, warn};
 
 use crate::bgp::fsm::{self, Action, Event, State, StateName, StepContext};
 use crate::bgp::hint::{Clues, KernelCounter, LocalSettings, Setting};
@@ -79,7 +79,7 @@ pub async fn run(
     status: watch::Sender<SessionReport>,
 ) {
     let config = Arc::clone(&peer.borrow_and_update());
-    let span = info_span!("peer", name = %config.name);
+    let span = error_span!("peer", name = %config.name); // so that `--log error` has it too
     let offer = Offer {
         asn: local.asn,
         router_id: local.router_id,

@@ -37,6 +37,7 @@ fn shown(request: Request, drained: &[&str]) -> String {
         Ok(Job::Query(Query::ExplainPeer { peer })) => format!("explain peer {peer}"),
         Ok(Job::Query(Query::Recheck { services, note })) => format!("recheck {services:?}, {note}"),
         Ok(Job::Command(Command::Reload { mode })) => format!("reload {mode:?}"),
+        Ok(Job::Command(Command::Log(order))) => format!("log {order:?}"),
         Ok(Job::Command(Command::Drain { change: DrainChange::Drain { names, drain }, wait })) => {
             format!("drain {} {drain} {wait:?}", names.join("+"))
         }
@@ -62,6 +63,16 @@ fn each_request_is_a_job_or_a_refusal_that_says_what_there_is() {
         (Request::Reload { force: false, dry_run: false }, &[], "reload Careful"),
         (Request::Reload { force: true, dry_run: false }, &[], "reload Forced"),
         (Request::Reload { force: true, dry_run: true }, &[], "reload DryRun"),
+        (
+            Request::Log { filter: "debug".into(), seconds: 600 },
+            &[],
+            r#"log LevelOrder { filter: "debug", lasts: 600s }"#,
+        ),
+        (
+            Request::Log { filter: "debug".into(), seconds: 0 },
+            &[],
+            "error: the level can be changed for at most 24h, and for more than 0s; `--for 0s` is not",
+        ),
         (drain(Scope::All, None, None), &[], "drain _all  by ann at now, no reason given None"),
         (
             drain(services(&["www", "mail"]), Some("disk"), Some(7)),

@@ -73,6 +73,7 @@ fn host(vips: u16, listen: SocketAddr) -> TestListener {
         reloads,
         trimmer: Trimmer::default(),
         log: log.clone(),
+        level_requests: mpsc::channel(1).0,
         started: Instant::now(),
     };
     let director = Director::new(config.clone(), Drains::default(), Instant::now());

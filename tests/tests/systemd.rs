@@ -266,13 +266,19 @@ fn reload(machine: &Machine) {
 /// The lines of the daemon are records of the journal, with a priority and with fields.
 fn journal(machine: &Machine) {
     machine.must("systemctl stop nginx");
-    let withdrawn = "journalctl -u announcer --no-pager -o json -p err SERVICE=www VIP=192.0.2.80 | tail -n 1";
-    machine.until("a record of the withdrawal", |machine| machine.run(withdrawn).1.contains("last VIP was withdrawn"));
+    let withdrawn =
+        "journalctl -u announcer --no-pager -o json -p err SERVICE=www VIP=192.0.2.80 | tail -n 1";
+    machine.until("a record of the withdrawal", |machine| {
+        machine.run(withdrawn).1.contains("last VIP was withdrawn")
+    });
     let record: serde_json::Value = serde_json::from_str(&machine.must(withdrawn)).unwrap();
     let fields = ["PRIORITY", "SERVICE", "VIP", "SYSLOG_IDENTIFIER", "_TRANSPORT", "_SYSTEMD_UNIT"];
     let values = fields.map(|name| record[name].as_str().unwrap_or_default());
     assert_eq!(values, ["3", "www", "192.0.2.80", "announcer", "journal", "announcer.service"], "{record}");
-    assert!(record["MESSAGE"].as_str().unwrap().starts_with("last VIP was withdrawn service=www "), "{record}");
+    assert!(
+        record["MESSAGE"].as_str().unwrap().starts_with("last VIP was withdrawn service=www "),
+        "{record}"
+    );
     let wrong = machine.must("journalctl -u announcer --no-pager -o cat -p err");
     assert!(wrong.contains("error: AS 0 is reserved"), "a mistake in the configuration is an error: {wrong}");
     let member = "setpriv --reuid=nobody --regid=nogroup --groups=announcer announcer log debug";

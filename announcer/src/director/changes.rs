@@ -116,7 +116,7 @@ impl StandingChange {
                 if self.before.cause() == Cause::Wanted { Level::WARN } else { Level::INFO }
             }
             Cause::Failure
-                if self.before.is_expected_to_work() && !(is_wait && !self.before.is_advertised()) =>
+                if self.before.is_expected_to_work() && (self.before.is_advertised() || !is_wait) =>
             {
                 Level::WARN
             }

@@ -341,6 +341,7 @@ async fn serve(options: Options, applied: AppliedConfig, log: Log) -> anyhow::Re
     tokio::select! {
         () = withdraw(&asks, &peers_now, settle) => {}
         () = signals.second() => warn!("second signal, not waiting for the routers"),
+        () = supervisor.feed_while_stopping() => {} // never happens
     }
     stop.send_replace(Some(format!("announcer was stopped by {name}")));
     sessions.ended().await;

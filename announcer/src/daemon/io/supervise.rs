@@ -86,6 +86,16 @@ impl Supervisor {
         }
     }
 
+    /// Feeds the watchdog during a stop, which may last longer than the watchdog's time. Never returns.
+    pub(in crate::daemon) async fn feed_while_stopping(&mut self) {
+        loop {
+            let planned = self.ticks.tick().await;
+            if self.notifier.watchdog().is_some() {
+                self.feed(Instant::now().saturating_duration_since(planned));
+            }
+        }
+    }
+
     fn feed(&mut self, late: Duration) {
         let feeding = self.judge(late);
         match (&self.feeding, &feeding) {

@@ -311,3 +311,18 @@ async fn after_a_freeze_of_the_host_the_sign_of_life_comes_at_once() {
     }
     assert_eq!(fed, 0, "{:?}", stage.director.last().age(now()));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_long_stop_feeds_the_watchdog_and_says_nothing_else() {
+    let (manager, notifier) = Manager::new();
+    let (stage, mut supervisor) = Stage::new(notifier);
+    let (_vips, _changes) = director(stage.director.clone());
+    stage.answering.send_replace(true);
+    tokio::spawn(async move { supervisor.feed_while_stopping().await });
+    let mut all = Vec::new();
+    for _ in 0..60 {
+        sleep(SECOND).await;
+        all.extend(manager.received());
+    }
+    assert!(all.len() >= 60 && all.iter().all(|message| message == "WATCHDOG=1"), "{all:?}");
+}

@@ -119,7 +119,7 @@ impl Machine {
     }
 
     fn announced(&self) {
-        self.until("announced", |machine| machine.run("announcer status").1.contains(" announced (for"));
+        self.until("announced", |machine| machine.run("announcer status --json").1.contains("\"standing\": \"announced\""));
     }
 
     /// Runs the same installation as `make install` on the machine.
@@ -335,7 +335,7 @@ fn programs(machine: &Machine) {
         machine.until(program, |machine| machine.run(&format!("test -e {seen}")).0 == 0);
         assert_eq!(machine.must(&format!("cat {seen}")), good, "{program}");
     }
-    assert!(!machine.must("announcer status").contains("Landlock"));
+    assert!(!machine.must("announcer status --all").contains("Landlock"));
     // Checks the test itself: the same commands by the same user work, except that the control socket refuses them.
     machine.must(&format!("setpriv --reuid=announcer --regid=announcer --clear-groups try hand {pid}"));
     let all = "write a drain\nwrite the state\nwrite the last good configuration\nremove the last good configuration\n\
@@ -439,20 +439,20 @@ fn wrong_configuration(machine: &Machine) {
         text.ends_with("; fallback configuration: `/etc/announcer/announcer.toml` had 1 error"),
         "{text}"
     );
-    let status = machine.must("announcer status");
+    let status = machine.must("announcer status --all");
     assert!(status.contains("the last good configuration runs"), "{status}");
     let journal = machine.must("journalctl -u announcer --no-pager -n 30");
     assert!(journal.contains("AS 0 is reserved") && journal.contains("the last good configuration runs"));
     assert_ne!(machine.run("systemctl reload announcer").0, 0, "a wrong configuration was reloaded");
-    assert!(machine.must("announcer status").contains("the last good configuration runs"));
+    assert!(machine.must("announcer status --all").contains("the last good configuration runs"));
     machine.must(&format!("mv {config}.good {config} && systemctl reload announcer"));
     machine.until("STATUS=", |machine| machine.property("StatusText") == "1 of 1 VIP, 0 of 1 router");
-    assert!(!machine.must("announcer status").contains("the last good configuration runs"));
+    assert!(!machine.must("announcer status --all").contains("the last good configuration runs"));
 
     // A wrong file that does not mention the VIP any more.
     machine.must(&format!("sed -i.good 's/asn = 65001/asn = 0/; s/^vips/# vips/' {config}"));
     machine.must("systemctl restart announcer");
-    let status = machine.must("announcer status");
+    let status = machine.must("announcer status --all");
     assert!(!status.contains("www") && status.contains("its VIP 192.0.2.80 is left out"), "{status}");
 
     // Without a copy of this machine, and without a file, there is nothing to run.

@@ -79,6 +79,8 @@ pub struct ControlContext {
     pub drain_requests: mpsc::Sender<drain::io::DrainRequest>,
     /// The copy that runs instead of the configuration's file. If there is one, there is a warning.
     pub fallback: watch::Receiver<Option<Fallback>>,
+    /// How the file on disk differs from the configuration that runs, one sentence each.
+    pub file_warning: watch::Receiver<Vec<String>>,
     /// The warnings of other tasks, one sentence each.
     pub warnings: Vec<watch::Receiver<Vec<String>>>,
     /// The director's task.

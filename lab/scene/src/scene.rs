@@ -164,7 +164,7 @@ impl Scene {
     fn with_statuses(&self, error: anyhow::Error) -> Result<()> {
         let mut message = format!("{error:#}");
         for fe in FRONTENDS {
-            let status = self.node(fe)?.exec(&["announcer", "status"])?;
+            let status = self.node(fe)?.exec(&["announcer", "status", "--all"])?;
             message += &format!("\n{fe}: {}{}", status.stdout, status.stderr);
         }
         bail!(message)

@@ -201,7 +201,7 @@ impl Bench {
     /// # Errors
     /// When the node has ended.
     pub(crate) fn status(&self) -> Result<String> {
-        let output = self.frontend()?.exec(&["announcer", "status"])?;
+        let output = self.frontend()?.exec(&["announcer", "status", "--all"])?;
         Ok(output.stdout + &output.stderr)
     }
 

@@ -152,7 +152,33 @@ pub(crate) fn not_withdrawn(scene: &Scene, mark: &Mark, frontend: &str, what: &s
     Ok(())
 }
 
-/// Waits until the output of `announcer status` on a frontend fits.
+/// What `announcer status --json` says, one sentence a line: of each router, each VIP, the listener watch, and the warnings.
+fn sentences(status: &Value) -> String {
+    let text = |value: &Value| value.as_str().or(value["text"].as_str()).unwrap_or_default().to_owned();
+    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    let mut lines = Vec::new();
+    for peer in list(&status["peers"]) {
+        let [name, state, reason, hint] = ["name", "state", "reason", "hint"].map(|key| text(&peer[key]));
+        lines.push(format!("peer {name}  {state}: {reason} hint: {hint}"));
+        lines.extend(list(&peer["not_sent"]).iter().map(&text));
+    }
+    for service in list(&status["services"]) {
+        for vip in list(&service["vips"]) {
+            let [name, address, reason] = [&service["name"], &vip["address"], &vip["reason"]].map(&text);
+            lines.push(format!("{name}  {address}  {reason} (for {})", vip["for"]));
+        }
+    }
+    let watch = &status["listener_watch"];
+    if let Some(targets) = watch["targets"].as_u64() {
+        let what = if targets == 1 { "listener" } else { "listeners" };
+        lines.push(format!("{targets} {what} watched"));
+    }
+    lines.extend(list(&watch["disarmed"]).iter().map(|why| format!("watched only by probes: {}", text(why))));
+    lines.extend(list(&status["warnings"]).iter().map(|warning| format!("warning: {}", text(warning))));
+    lines.join("\n")
+}
+
+/// Waits until what `announcer status` says on a frontend, in sentences, fits.
 pub(crate) fn wait_status(
     scene: &Scene,
     frontend: &str,
@@ -160,7 +186,7 @@ pub(crate) fn wait_status(
     fits: impl Fn(&str) -> bool,
 ) -> Result<String> {
     until(PATIENCE, || {
-        let said = scene.node(frontend)?.must(&["announcer", "status"])?;
+        let said = sentences(&status(scene, frontend)?);
         ensure!(fits(&said), "{what}: {said}");
         Ok(said)
     })

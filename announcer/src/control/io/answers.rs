@@ -80,7 +80,7 @@ pub(super) fn explained(
 /// The warnings besides those of the director, one sentence each. No file is read for them.
 pub(crate) fn warnings_beside(context: &ControlContext) -> Vec<String> {
     let mut warnings = context.configs.borrow().warnings();
-    warnings.extend(context.fallback.borrow().as_ref().map(ToString::to_string));
+    warnings.extend(differences(context));
     for others in &context.warnings {
         warnings.extend(others.borrow().iter().cloned());
     }
@@ -91,6 +91,13 @@ pub(crate) fn warnings_beside(context: &ControlContext) -> Vec<String> {
     warnings.extend(context.log.lost().warning(Instant::now()));
     warnings.extend(files::warnings(&context.files.hanging().borrow(), Instant::now()));
     warnings
+}
+
+/// How what runs differs from what is on disk, one sentence each.
+fn differences(context: &ControlContext) -> Vec<String> {
+    let mut sentences = context.file_warning.borrow().clone();
+    sentences.extend(context.fallback.borrow().as_ref().map(ToString::to_string));
+    sentences
 }
 
 pub(super) fn status(context: &ControlContext, report: &Report) -> api::Status {
@@ -136,7 +143,7 @@ pub(super) fn status(context: &ControlContext, report: &Report) -> api::Status {
         drains,
         listener_watch: listener_watch(&context.listener_watch.borrow()),
         warnings,
-        differs: Vec::new(),
+        differs: differences(context),
     }
 }
 

@@ -2,8 +2,9 @@
 //!
 //! The pure parts: [`fsm`] is the state machine. [`open`] negotiates. [`wire`] is the codec, and only it uses zettabgp.
 //! [`notification`], [`reason`] and [`hint`] have the texts of errors. [`outage`] keeps the causes of an outage. [`outbox`] counts
-//! octets. [`io`] has the sockets: one task per peer.
+//! octets, [`ack_times`] remembers when they were acknowledged. [`io`] has the sockets: one task per peer.
 
+pub mod ack_times;
 pub mod fsm;
 pub mod hint;
 pub mod io;

@@ -119,7 +119,9 @@ impl Machine {
     }
 
     fn announced(&self) {
-        self.until("announced", |machine| machine.run("announcer status --json").1.contains("\"standing\": \"announced\""));
+        self.until("announced", |machine| {
+            machine.run("announcer status --json").1.contains("\"standing\": \"announced\"")
+        });
     }
 
     /// Runs the same installation as `make install` on the machine.

@@ -3,6 +3,7 @@
 //! Pure. `explain` uses the same data as `status`, so that they cannot contradict each other.
 
 pub mod peer;
+mod remedy;
 
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -11,7 +12,8 @@ use crate::config::CheckConfig;
 use crate::delivery::Delivery;
 use crate::director::{CheckReport, VipReport};
 use crate::drain::Drain;
-use crate::model::{Attributes, Overrides};
+use crate::model::{Asn, Attributes, Family, Overrides};
+use crate::rib::NextHop;
 use crate::vip::Presence;
 
 /// A router, with the facts that concern a VIP.
@@ -23,6 +25,10 @@ pub struct RouterExplanation {
     pub overrides: Overrides,
     /// Whether it is in our AS.
     pub internal: bool,
+    /// Our AS, which is in AS_PATH unless the router is in it.
+    pub asn: Asn,
+    /// The next hop of the session for the VIP's family, for routes without their own; `None`: there is none.
+    pub next_hop: Option<NextHop>,
     /// The state of its session.
     pub session: SessionExplanation,
 }
@@ -34,8 +40,8 @@ pub enum SessionExplanation {
     Down(String, Option<String>),
     /// It is Established, but the routes of the VIP's family are not sent, for this reason.
     DoesNotSend(String),
-    /// It is Established, and the router's kernel has acknowledged everything.
-    Acknowledged,
+    /// It is Established, and the router's kernel has acknowledged everything; when, if that is still known.
+    Acknowledged(Option<Instant>),
     /// It is Established, and the last change is not acknowledged yet.
     Sending,
 }
@@ -78,6 +84,7 @@ pub fn explain(story: &VipExplanation<'_>, now: Instant) -> Vec<String> {
     for (check, config) in vip.checks.iter().zip(&service.checks) {
         self::check(check, config, vip.address, now, &mut lines);
     }
+    lines.extend(remedy::remedy(vip, service));
     lines.push(match drain {
         Some(drain) => format!("It is drained{drain}: `announcer undrain` ends that."),
         None => "It is not drained.".into(),
@@ -86,7 +93,7 @@ pub fn explain(story: &VipExplanation<'_>, now: Instant) -> Vec<String> {
         lines.push("Its service is a backup: it is the last choice while it is healthy.".into());
     }
     for router in routers {
-        lines.push(format!("Router {} {}.", router.name, session_sentence(router, vip)));
+        lines.push(format!("Router {} {}.", router.name, session_sentence(router, vip, now)));
     }
     lines
 }
@@ -118,7 +125,7 @@ pub fn request(config: &CheckConfig, vip: IpAddr) -> String {
     config.probe.request(&at)
 }
 
-fn session_sentence(router: &RouterExplanation, vip: &VipReport) -> String {
+fn session_sentence(router: &RouterExplanation, vip: &VipReport, now: Instant) -> String {
     match &router.session {
         SessionExplanation::Down(state, None) => format!("gets no route to it: the session is {state}"),
         SessionExplanation::Down(state, Some(why)) => {
@@ -131,14 +138,35 @@ fn session_sentence(router: &RouterExplanation, vip: &VipReport) -> String {
         SessionExplanation::Sending => {
             "is being sent the withdraw, and its kernel has not acknowledged it yet".into()
         }
-        SessionExplanation::Acknowledged => match &vip.route {
-            Some(route) => {
-                let attributes = attributes(&router.overrides.over(route), router.internal);
-                format!("was sent {}{attributes}; its kernel has acknowledged all", vip.prefix)
+        SessionExplanation::Acknowledged(at) => {
+            let when = at.map(|at| format!(" {} ago", span(now, at))).unwrap_or_default();
+            match &vip.route {
+                Some(route) => {
+                    let sent = sent(&router.overrides.over(route), router, vip);
+                    format!("was sent {}{sent}; its kernel acknowledged the UPDATE{when}", vip.prefix)
+                }
+                None => format!("is not sent {}; its kernel acknowledged the withdraw{when}", vip.prefix),
             }
-            None => format!("is not sent {}; its kernel has acknowledged all withdrawals", vip.prefix),
-        },
+        }
     }
+}
+
+/// The next hop, the AS path, and the attributes that differ from the defaults.
+fn sent(route: &Attributes, router: &RouterExplanation, vip: &VipReport) -> String {
+    let own = match Family::of(vip.address) {
+        Family::V4 => route.next_hop_v4.map(NextHop::V4),
+        Family::V6 => route.next_hop_v6.map(NextHop::V6),
+    };
+    let next_hop =
+        own.or(router.next_hop).map(|next_hop| format!(" with next hop {next_hop}")).unwrap_or_default();
+    let path = match router.internal {
+        true => "an empty AS path".to_owned(),
+        false => {
+            let path = vec![router.asn.to_string(); usize::from(route.prepend) + 1];
+            format!("AS path {}", path.join(" "))
+        }
+    };
+    format!("{next_hop}, {path}{}", attributes(route, router.internal))
 }
 
 /// The attributes of a route that differ from the defaults.
@@ -147,8 +175,6 @@ fn attributes(route: &Attributes, internal: bool) -> String {
     parts.extend(route.med.map(|med| format!("MED {med}")));
     if internal {
         parts.push(format!("local preference {}", route.local_pref.unwrap_or(100)));
-    } else if route.prepend > 0 {
-        parts.push(format!("our AS prepended {} times more", route.prepend));
     }
     let all =
         |what: &str, list: Vec<String>| (!list.is_empty()).then(|| format!("{what} {}", list.join(" ")));
@@ -162,7 +188,7 @@ fn attributes(route: &Attributes, internal: bool) -> String {
         "large communities",
         texts(&mut route.large_communities.iter().map(ToString::to_string)),
     ));
-    if parts.is_empty() { String::new() } else { format!(", with {}", parts.join(", ")) }
+    if parts.is_empty() { String::new() } else { format!(", {}", parts.join(", ")) }
 }
 
 /// The time between two instants, to a tenth of a second below ten.

@@ -126,7 +126,7 @@ impl Evidence {
 }
 
 /// How many outcomes are stored for `explain`.
-const HISTORY: usize = 5;
+const HISTORY: usize = 10;
 
 /// Rise and fall of one check of one VIP.
 #[derive(Debug, Clone)]

@@ -511,6 +511,7 @@ impl Session {
         let position =
             established.map_or_else(AckPosition::default, |connection| connection.outbox.position());
         (self.status.acknowledged, self.status.announced) = (position.generation, position.prefixes);
+        self.status.ack_times.note(position.generation, now());
         self.publish.send_if_modified(|known| {
             let changed = *known != self.status;
             if changed {

@@ -70,6 +70,8 @@ fn story(backend: &str, sessions: Vec<SessionExplanation>) -> String {
         name: format!("r{}", index + 1),
         overrides: Overrides { med: Some(7), ..Overrides::default() },
         internal: index == 1,
+        asn: config.bgp.asn,
+        next_hop: Some(NextHop::V4([10, 0, 1, 11].into())),
         session,
     });
     let names: Vec<RouterSession> = vec![router("r1", 9), router("r2", 0), router("r3", 9)];
@@ -94,13 +96,14 @@ fn the_whole_chain_is_explained_in_sentences() {
             0.2s ago: connection refused after 2 ms
             1.2s ago: connected after 2 ms
             Its probe loop last reported 0.2s ago; the verdict is valid for 4s after a report.
+        It comes back when check `backend` passes once more.
         It is not drained.
-        Router r1 was sent 192.0.2.80/32, with MED 7, our AS prepended 3 times more, communities 65001:80; its kernel has acknowledged all.
-        Router r2 was sent 192.0.2.80/32, with MED 7, local preference 0, communities 65001:80; its kernel has acknowledged all.
+        Router r1 was sent 192.0.2.80/32 with next hop 10.0.1.11, AS path 65001 65001 65001 65001, MED 7, communities 65001:80; its kernel acknowledged the UPDATE.
+        Router r2 was sent 192.0.2.80/32 with next hop 10.0.1.11, an empty AS path, MED 7, local preference 0, communities 65001:80; its kernel acknowledged the UPDATE.
         Router r3 is being sent the route, and its kernel has not acknowledged all of it yet.
         Router r4 gets no route to it: the session is Connect, connection refused, 3s ago.
         Router r5 gets no route to it: IPv4 routes are not sent."#]]
-        .assert_eq(&story("+-", vec![SessionExplanation::Acknowledged, SessionExplanation::Acknowledged, SessionExplanation::Sending, down, not_sent]));
+        .assert_eq(&story("+-", vec![SessionExplanation::Acknowledged(None), SessionExplanation::Acknowledged(None), SessionExplanation::Sending, down, not_sent]));
 }
 
 #[test]
@@ -117,14 +120,25 @@ fn of_one_check_no_count_is_explained() {
 }
 
 #[test]
-fn our_as_is_named_where_it_is_prepended_and_the_router_sees_that() {
+fn the_next_hop_and_the_as_path_are_those_that_the_router_was_sent() {
     for (prepend, internal, want) in [
-        (0, false, ""),
-        (1, false, ", with our AS prepended 1 times more"),
-        (1, true, ", with local preference 100"),
+        (0, false, " with next hop 10.0.1.11, AS path 65001"),
+        (1, false, " with next hop 10.0.1.11, AS path 65001 65001"),
+        (1, true, " with next hop 10.0.1.11, an empty AS path, local preference 100"),
     ] {
+        let config = config::parse("test.toml", CONFIG).unwrap_or_else(|errors| panic!("{errors}"));
+        let report = Director::new(Arc::new(config.clone()), Drains::default(), Instant::now()).report();
+        let (_, vip) = report.vips().next().unwrap();
         let route = Attributes { prepend, ..Attributes::default() };
-        assert_eq!(attributes(&route, internal), want);
+        let router = RouterExplanation {
+            name: "r1".into(),
+            overrides: Overrides::default(),
+            internal,
+            asn: config.bgp.asn,
+            next_hop: Some(NextHop::V4([10, 0, 1, 11].into())),
+            session: SessionExplanation::Acknowledged(None),
+        };
+        assert_eq!(sent(&route, &router, vip), want);
     }
 }
 
@@ -138,14 +152,24 @@ fn a_time_below_ten_seconds_has_a_tenth() {
 
 #[test]
 fn what_is_not_announced_is_with_nobody() {
-    let story = story("", vec![SessionExplanation::Acknowledged, SessionExplanation::Sending]);
+    let story = story("", vec![SessionExplanation::Acknowledged(None), SessionExplanation::Sending]);
     assert!(story.contains("starting, check `backend`: no probe has answered yet"), "{story}");
     assert!(
-        story.contains("Router r1 is not sent 192.0.2.80/32; its kernel has acknowledged all withdrawals."),
+        story.contains("Router r1 is not sent 192.0.2.80/32; its kernel acknowledged the withdraw."),
         "{story}"
     );
     assert!(
         story.contains("Router r2 is being sent the withdraw, and its kernel has not acknowledged it yet."),
         "{story}"
     );
+}
+
+#[test]
+fn what_brings_a_vip_back_is_said() {
+    for (backend, want) in [("-", Some("It comes back when check `backend` passes once more.")), ("+", None)]
+    {
+        let story = story(backend, vec![]);
+        let found = story.lines().find(|line| line.starts_with("It comes back"));
+        assert_eq!(found, want, "{story}");
+    }
 }

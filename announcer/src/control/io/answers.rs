@@ -57,7 +57,9 @@ pub(super) fn explained(
                 Family::of(address)
             )),
             RouteProgress::Sending => SessionExplanation::Sending,
-            RouteProgress::Acknowledged => SessionExplanation::Acknowledged,
+            RouteProgress::Acknowledged => {
+                SessionExplanation::Acknowledged(status.ack_times.of(route.generation))
+            }
         };
         let internal = match peer.asn {
             PeerAsn::Internal => true,
@@ -68,6 +70,8 @@ pub(super) fn explained(
             name: peer.name.to_string(),
             overrides: peer.overrides.clone(),
             internal,
+            asn: config.bgp.asn,
+            next_hop: status.next_hops.get(&Family::of(address)).copied(),
             session,
         }
     });

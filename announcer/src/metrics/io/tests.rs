@@ -66,6 +66,7 @@ fn host(vips: u16, listen: SocketAddr) -> TestListener {
         drains,
         drain_requests,
         fallback: watch::channel(None).1,
+        file_warning: watch::channel(Vec::new()).1,
         warnings: vec![bind_error.clone(), watch::channel(vec!["as a test".to_owned()]).1],
         files: Files::new(),
         programs: Programs::unconfined(Files::new()),

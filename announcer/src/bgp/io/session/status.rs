@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
+use crate::bgp::ack_times::AckTimes;
 use crate::bgp::fsm::StateName;
 use crate::bgp::notification::{self, Notification};
 use crate::bgp::open::NegotiatedSession;
@@ -60,6 +61,8 @@ pub struct SessionReport {
     /// Without a session: until when the router may keep the routes of the last session, because it may not have noticed the end,
     /// or because of graceful restart.
     pub kept_until: Option<Instant>,
+    /// When the newest generations were acknowledged.
+    pub ack_times: AckTimes,
     /// How many prefixes the peer's kernel has acknowledged.
     pub announced: usize,
     /// How many prefixes the peer has after it has acknowledged everything that was sent.
@@ -137,6 +140,7 @@ impl SessionReport {
             began: super::now(),
             ended: None,
             kept_until: None,
+            ack_times: AckTimes::default(),
             announced: 0,
             advertised: 0,
             next_hops: BTreeMap::new(),

@@ -1,0 +1,74 @@
+//! What brings a VIP back, as sentences.
+//!
+//! Pure.
+
+use crate::config::ServiceConfig;
+use crate::damping::{DampingWait, Flapping};
+use crate::director::{CheckReport, LastChoiceReason, NotAnnouncedReason, Standing, VipReport};
+use crate::health::check::{Streak, Verdict};
+
+/// The sentences; none for a VIP that is announced, or that is drained, because the line about the drain has the command.
+pub(super) fn remedy(vip: &VipReport, service: &ServiceConfig) -> Vec<String> {
+    let name = &service.name;
+    match &vip.standing {
+        Standing::Announced
+        | Standing::Drained(_)
+        | Standing::LastChoice(LastChoiceReason::Backup)
+        | Standing::NotAnnounced(NotAnnouncedReason::Stopping) => Vec::new(),
+        Standing::LastChoice(LastChoiceReason::Unhealthy(_))
+        | Standing::NotAnnounced(NotAnnouncedReason::Unhealthy(_) | NotAnnouncedReason::NoVerdict(_)) => {
+            passes(vip, service)
+        }
+        Standing::LastChoice(LastChoiceReason::Flapping(flapping))
+        | Standing::NotAnnounced(NotAnnouncedReason::Waiting(DampingWait::Flapping(flapping))) => {
+            let Flapping { penalty, .. } = flapping;
+            let wait = humantime::format_duration(*penalty);
+            vec![format!(
+                "It comes back by itself when it has been healthy for {wait}; `announcer undrain {name}` announces it at once."
+            )]
+        }
+        Standing::NotAnnounced(NotAnnouncedReason::Waiting(DampingWait::Delay(delay))) => {
+            let wait = humantime::format_duration(*delay);
+            vec![format!("It comes back when it has been healthy for {wait} (`announce_delay`).")]
+        }
+        Standing::NotAnnounced(NotAnnouncedReason::VipMissing(_)) => {
+            vec!["It comes back when the VIP is on lo; announcer tries every second to put it there.".into()]
+        }
+        Standing::NotAnnounced(NotAnnouncedReason::LoDown(_)) => {
+            vec!["It comes back when lo is up; announcer tries every second to set it up.".into()]
+        }
+        Standing::NotAnnounced(NotAnnouncedReason::NotLookedFor) => {
+            vec!["It is decided when lo was read.".into()]
+        }
+        Standing::LastChoice(LastChoiceReason::Sibling(sibling))
+        | Standing::NotAnnounced(NotAnnouncedReason::Sibling(sibling)) => {
+            vec![format!("It comes back together with {sibling}: `announcer explain {sibling}`.")]
+        }
+    }
+}
+
+/// How many passes each check that is not up still needs.
+fn passes(vip: &VipReport, service: &ServiceConfig) -> Vec<String> {
+    let down = vip.checks.iter().zip(&service.checks).filter(|(check, _)| check.verdict != Verdict::Up);
+    let sentence = |(check, config): (&CheckReport, &crate::config::CheckConfig)| {
+        let (passed, rise) = match check.evidence.streak {
+            Streak::Passed { run, rise } => (run.min(rise), rise),
+            Streak::None | Streak::Failed { .. } | Streak::Gone | Streak::Lapsed(_) => (0, config.rise),
+        };
+        let every = humantime::format_duration(config.fast_interval);
+        match rise - passed {
+            1 => format!("It comes back when check `{}` passes once more.", check.name),
+            more if passed == 0 => {
+                format!(
+                    "It comes back when check `{}` has passed {more} times in a row, one probe each {every}.",
+                    check.name
+                )
+            }
+            more => format!(
+                "It comes back when check `{}` passes {more} times more in a row, one probe each {every}.",
+                check.name
+            ),
+        }
+    };
+    down.map(sentence).collect()
+}

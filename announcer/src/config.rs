@@ -11,7 +11,7 @@
 //! writer     values as TOML                       error   how errors are printed
 //! encoding   octets as text                       syntax  TOML's own errors, and the readable part of a broken file
 //! file       all tables together: read, used, written again      rules  rules that concern several tables
-//! warnings   values that are allowed but probably a mistake
+//! warnings   values that are allowed but probably a mistake     digest  the SHA-256 of the file
 //! ```
 //!
 //! A new key is one line in its table.
@@ -22,6 +22,7 @@ mod bgp;
 pub mod check;
 mod deprefer;
 pub mod diff;
+mod digest;
 mod encoding;
 pub mod endpoint;
 mod error;
@@ -54,6 +55,7 @@ use toml::de::DeTable;
 
 pub use bgp::BgpConfig;
 pub use check::{CheckConfig, OnFailure};
+pub use digest::ConfigDigest;
 pub use encoding::decode;
 pub use error::{ConfigError, ConfigErrors};
 pub use file::{Config, FILE, canonical};

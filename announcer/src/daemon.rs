@@ -28,6 +28,7 @@
 //!                                                             mpsc<LevelRequest>        -> log level
 //! hook              mpsc<Vec<StandingChange>>, watch<Config>  watch<HookRuns>           -> metrics
 //! log level         mpsc<LevelRequest>                        watch<warnings>           -> control
+//! program file      the file on disk, each minute             watch<DiskProgram>        -> metrics
 //! memory            Trimmer: run, control
 //! last good config  watch<text of the configuration>          the copy in the state directory
 //! metrics           TCP, watch<Config>, watch<SessionReport>  mpsc<Ask>                 -> director
@@ -57,6 +58,7 @@ use tracing::{info, warn};
 use self::io::delivery::{self, DeliveryChannels};
 use self::io::direct::{ChangeObservers, DirectorInputs, ProbeLoops, direct};
 use self::io::limits;
+use self::io::program_file;
 use self::io::reload::{self, Reloader};
 use self::io::sessions::{self, SessionResources, SessionTurns};
 use self::io::supervise::{Supervised, Supervisor};
@@ -65,7 +67,7 @@ use crate::bgp::io::peers::Peers;
 use crate::bgp::io::{network, router_id};
 use crate::bgp::path::Network;
 use crate::bgp::router_id::Identity;
-use crate::config::{self, Config};
+use crate::config::{self, Config, ConfigDigest};
 use crate::control::io::{self as control, Reload, Socket};
 use crate::control::request::ReloadMode;
 use crate::director::ask::Ask;
@@ -79,7 +81,7 @@ use crate::hook::{self, HookRuns};
 use crate::log::io::{self as log_io, Log};
 use crate::memory;
 use crate::memory::io::Trimmer;
-use crate::metrics::{self, Reloads, Tally};
+use crate::metrics::{self, DiskProgram, Reloads, Tally};
 use crate::model::Generation;
 use crate::program::io::{DaemonFiles, Programs};
 use crate::rib::LocRib;
@@ -111,6 +113,8 @@ pub struct AppliedConfig {
     pub config: Config,
     /// Its text.
     pub text: Arc<str>,
+    /// The digest of its file.
+    pub digest: ConfigDigest,
     /// Set if it is the copy of the last good configuration, because the file is wrong.
     pub fallback: Option<Fallback>,
 }
@@ -132,7 +136,7 @@ pub fn run(options: Options, applied: AppliedConfig, log: Log) -> anyhow::Result
 }
 
 async fn serve(options: Options, applied: AppliedConfig, log: Log) -> anyhow::Result<()> {
-    let AppliedConfig { config, text, fallback } = applied;
+    let AppliedConfig { config, text, digest, fallback } = applied;
     let config = Arc::new(config);
     let (started, files, notifier) = (Instant::now(), Files::new(), Notifier::from_environment());
     let mut signals = Signals::new().context("cannot handle signals")?;
@@ -174,7 +178,8 @@ async fn serve(options: Options, applied: AppliedConfig, log: Log) -> anyhow::Re
     let (delivery_warnings, delivery_warning) = watch::channel(Vec::new());
     let (level_requests, level_requests_heard) = log_io::requests();
     let (level_warnings, level_warning) = watch::channel(Vec::new());
-    let (reloads_tx, reloaded) = watch::channel(Reloads::new(reload::unix_time()));
+    let (reloads_tx, reloaded) = watch::channel(Reloads::new(reload::unix_time(), digest));
+    let (program_seen, program) = watch::channel(DiskProgram::Same);
 
     let director = Director::new(config.clone(), drains, started);
     let daemon_files = DaemonFiles {
@@ -223,6 +228,12 @@ async fn serve(options: Options, applied: AppliedConfig, log: Log) -> anyhow::Re
     let (store, store_dir) = (files.clone(), options.state_dir.clone());
     let _copy = OwnedTask::new("last good configuration".into(), move || {
         fallback::io::keep(store.clone(), store_dir.clone(), applied.clone())
+    });
+    let _program = std::env::current_exe().ok().map(|path| {
+        let door = files.clone();
+        OwnedTask::new("program file".into(), move || {
+            program_file::watch(door.clone(), path.clone(), program_seen.clone())
+        })
     });
     let _network = OwnedTask::new("network".into(), move || network::watch(network_tx.clone()));
     let shared = SessionResources {
@@ -275,6 +286,7 @@ async fn serve(options: Options, applied: AppliedConfig, log: Log) -> anyhow::Re
         reloads: reloaded,
         hooks: runs,
         tally,
+        program,
         bind_error: bind_errors,
     };
     let (answering_tx, answering) = watch::channel(false);

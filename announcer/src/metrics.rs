@@ -4,6 +4,7 @@
 //! between scrapes. Events are counted where they happen, in plain numbers: in the director's task ([`Tally`]), in each session, at
 //! reloads, in the hook. A scrape gets copies of all of them ([`Scrape`]), and shares no lock with the director.
 
+pub mod host;
 pub mod io;
 mod tally;
 mod text;
@@ -15,10 +16,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::bgp::fsm::StateName;
+use crate::config::ConfigDigest;
 use crate::delivery::RouterSession;
 use crate::director::Figures;
+use crate::drain::Drains;
 use crate::hook::HookRuns;
-use crate::model::{Histogram, PeerName};
+use crate::model::{Asn, Histogram, PeerName, RouterId};
 use crate::rib::NotSent;
 
 pub use tally::{ProbeDurations, Tally};
@@ -83,6 +86,8 @@ table! {
         "How often a VIP's standing, or the reason for it, changed"
     DRAINED Gauge "announcer_service_drained" ["service"]
         "1 while a drain withdraws a service (a drain of this service or of all services), else 0"
+    DRAIN_INFO Gauge "announcer_drain_info" ["drain", "by", "until"]
+        "1 for each drain in force (`_all`: of all services): who made it, and when it ends by itself; empty if it does not"
     PROBES Counter "announcer_probes_total" ["service", "vip", "check", "result", "reason"]
         "Probes that ended, by result: pass, fail, or skipped (announcer lacked a resource; counts neither as a pass nor as a failure)"
     PROBE_TIME Histogram "announcer_probe_duration_seconds" ["service", "check"]
@@ -103,6 +108,8 @@ table! {
         "How many of these pairs are up and watched only by their probes; `announcer status` says why"
     WATCH_BLIND Gauge "announcer_listener_watch_blind" []
         "1 while the listener watch cannot read the listeners and only probes notice a crash, else 0"
+    PEER_INFO Gauge "announcer_peer_info" ["peer", "address", "asn", "router_id"]
+        "Always 1; the address, AS and BGP identifier of a router, as far as they are known"
     PEER_STATE Gauge "announcer_peer_state" ["peer", "state"]
         "1 for the state that the session with a router has (RFC 4271), 0 for the others"
     PEER_UPTIME Gauge "announcer_peer_uptime_seconds" ["peer"]
@@ -123,6 +130,10 @@ table! {
         "Time from a fact that changes the announcements until the kernel has accepted the UPDATEs"
     WARNINGS Gauge "announcer_warnings" []
         "How many warnings `announcer status` has"
+    CONFIG_INFO Gauge "announcer_config_info" ["sha256"]
+        "Always 1; the label is the SHA-256 of the file of the running configuration, as it was read"
+    PROGRAM_OUTDATED Gauge "announcer_program_outdated" []
+        "1 if the program file on disk is not the one that runs, so that a restart would run another version, else 0"
     RELOADED Gauge "announcer_config_last_reload_successful" []
         "1 if the last reload was applied, 0 if it was refused; 1 before the first"
     RELOADED_AT Gauge "announcer_config_last_reload_success_timestamp_seconds" []
@@ -164,6 +175,10 @@ pub struct Scrape {
     pub peers: Vec<PeerMetrics>,
     /// The same, as the delivery of routes sees them.
     pub routers: Vec<RouterSession>,
+    /// The drains in force.
+    pub drains: Drains,
+    /// Whether the program on disk is the one that runs.
+    pub program: DiskProgram,
     /// How many warnings there are.
     pub warnings: usize,
     /// The counters of the reloads.
@@ -196,6 +211,12 @@ pub struct ListenerMetrics {
 pub struct PeerMetrics {
     /// Its configured name.
     pub name: PeerName,
+    /// Its address; `default-gateway` until that was found.
+    pub address: String,
+    /// Its AS, if it is known.
+    pub asn: Option<Asn>,
+    /// Its BGP identifier, while the session is established.
+    pub router_id: Option<RouterId>,
     /// The session's state.
     pub state: StateName,
     /// How long the session has been in this state.
@@ -216,6 +237,15 @@ pub struct PeerMetrics {
     pub wire: Histogram<13>,
 }
 
+/// The program's file on disk, compared with the one that runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DiskProgram {
+    /// It is the one that runs, or it could not be compared.
+    Same,
+    /// It is another one.
+    Other,
+}
+
 /// The counters of the reloads so far.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Reloads {
@@ -227,12 +257,14 @@ pub struct Reloads {
     pub last_applied: bool,
     /// When the configuration that runs was read, in seconds of Unix time.
     pub applied_at: f64,
+    /// The digest of the file of the configuration that runs.
+    pub config: ConfigDigest,
 }
 
 impl Reloads {
-    /// The counters of a daemon that has read its configuration at `now`, in seconds of Unix time.
-    pub fn new(now: f64) -> Self {
-        Reloads { applied: 0, refused: 0, last_applied: true, applied_at: now }
+    /// The counters of a daemon that has read its configuration, with this digest, at `now`, in seconds of Unix time.
+    pub fn new(now: f64, config: ConfigDigest) -> Self {
+        Reloads { applied: 0, refused: 0, last_applied: true, applied_at: now, config }
     }
 
     /// Counts one more reload, at `now`.

@@ -58,6 +58,7 @@ pub(super) fn call(arguments: RunArguments, socket: PathBuf, state_dir: PathBuf)
     }
     let applied = AppliedConfig {
         config,
+        digest: text.digest(),
         text: Arc::from(text.as_str()),
         fallback: instead.map(|(_, instead)| instead),
     };

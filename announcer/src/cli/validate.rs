@@ -28,7 +28,9 @@ pub(super) fn call(arguments: &ValidateArguments) -> Result<(), CommandError> {
         ));
     }
     check_keys(&config)?;
-    config.warnings().iter().for_each(|warning| output::note(format_args!("warning: {warning}")));
+    for warning in config.warnings().iter().chain(&config.exposures()) {
+        output::note(format_args!("warning: {warning}"));
+    }
     let vips = config.vips().count();
     output::line(format_args!(
         "{}: good, {}",

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 
 use super::warnings::{FileState, of_file};
-use super::{Config, ConfigErrors, decode, parse, parse_looking};
+use super::{Config, ConfigDigest, ConfigErrors, decode, parse, parse_looking};
 use crate::files::io::{self as files, FileError, Files};
 
 /// The longest configuration, in octets: about 100,000 services.
@@ -37,6 +37,7 @@ pub enum ReadError {
 pub struct ConfigText {
     name: String,
     text: String,
+    digest: ConfigDigest,
 }
 
 impl ConfigText {
@@ -63,9 +64,17 @@ impl ConfigText {
             (path.display().to_string(), files::read_trusted(path, LONGEST))
         };
         match octets {
-            Ok(octets) => Ok(ConfigText { text: decode(&name, octets)?, name }),
+            Ok(octets) => {
+                let digest = ConfigDigest::of(&octets);
+                Ok(ConfigText { text: decode(&name, octets)?, name, digest })
+            }
             Err(error) => Err(ReadError::Unreadable(name, error)),
         }
+    }
+
+    /// The digest of the octets that were read.
+    pub fn digest(&self) -> ConfigDigest {
+        self.digest
     }
 
     /// What it says.
@@ -85,6 +94,15 @@ impl ConfigText {
     }
 }
 
+/// The text of a configuration that was read, and the digest of its file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LoadedText {
+    /// The text.
+    pub text: Arc<str>,
+    /// The digest of the file's octets.
+    pub digest: ConfigDigest,
+}
+
 /// Reads a configuration for a running daemon, with its text. `look` returns the problem with a `ca_file`; it may block.
 ///
 /// # Errors
@@ -93,10 +111,11 @@ pub async fn load(
     files: &Files,
     path: &Path,
     look: impl Fn(&Path) -> Result<(), String> + Clone + Send + 'static,
-) -> Result<(Config, Arc<str>), ReadError> {
+) -> Result<(Config, LoadedText), ReadError> {
     let name = path.display().to_string();
     let unreadable = |error| ReadError::Unreadable(name.clone(), error);
     let text = files.run(path, |path| Ok(ConfigText::read(path))).await.map_err(unreadable)??;
+    let digest = text.digest();
     let (text, named) = off_thread(move || {
         let named = RefCell::new(BTreeSet::new());
         let parsed = text.parse_looking(|file| {
@@ -121,7 +140,7 @@ pub async fn load(
     }
     let parsed = off_thread(move || {
         let look = |file: &Path| findings.get(file).map_or(Ok(()), |finding| Err(finding.clone()));
-        text.parse_looking(look).map(|config| (config, Arc::from(text.text)))
+        text.parse_looking(look).map(|config| (config, LoadedText { text: Arc::from(text.text), digest }))
     });
     Ok(parsed.await.map_err(unreadable)??)
 }

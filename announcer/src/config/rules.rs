@@ -25,6 +25,7 @@ pub(super) fn judge(file: &WrittenFile, faults: &mut Vec<Fault>) {
     vips_once(file, faults);
     roles(file, faults);
     identifier(file, faults);
+    listener(file, faults);
     file.peers.iter().for_each(|peer| peer::judge(peer, faults));
     file.services.iter().for_each(|service| service::judge(service, faults));
     let announced = file.services.iter().filter_map(|service| service.prefixes.as_ref());
@@ -93,6 +94,16 @@ fn roles(file: &WrittenFile, faults: &mut Vec<Fault>) {
             let help = "write an address that every frontend shares and nothing else uses";
             faults.push(Fault::new(vip.span(), message, help).beside(place.clone(), label));
         }
+    }
+}
+
+/// A VIP is on every frontend, so its clients could reach the metrics.
+fn listener(file: &WrittenFile, faults: &mut Vec<Fault>) {
+    let Some(listen) = file.metrics.as_ref().and_then(|metrics| metrics.listen.as_ref()) else { return };
+    if let Some(vip) = vips(file).find(|vip| *vip.get_ref() == listen.get_ref().ip()) {
+        let message = format!("`listen` of `[metrics]` is at the VIP `{}`", vip.get_ref());
+        let help = "write an address that only this host has, as in `\"127.0.0.1:9179\"`: the clients of a VIP could read the metrics";
+        faults.push(Fault::new(listen.span(), message, help).beside(vip.span(), "the VIP"));
     }
 }
 

@@ -60,6 +60,23 @@ impl Config {
         }
         warnings
     }
+
+    /// What `validate` says of listeners that others can reach. This may be as intended, so that `status` does not warn of it for ever.
+    pub fn exposures(&self) -> Vec<String> {
+        let exposed = self.metrics.iter().filter(|metrics| !metrics.listen.ip().is_loopback());
+        exposed
+            .map(|metrics| {
+                let at = match metrics.listen.ip().is_unspecified() {
+                    true => ", also at each VIP,",
+                    false => "",
+                };
+                format!(
+                    "`listen = \"{}\"` of `[metrics]`: whoever can connect{at} can read names, addresses and reasons",
+                    metrics.listen
+                )
+            })
+            .collect()
+    }
 }
 
 impl ServiceConfig {
@@ -124,6 +141,34 @@ pub fn of_file(name: &str, state: &FileState) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_listener_that_others_can_reach_is_named_by_validate_alone() {
+        let text = crate::config::tests::with_services!(
+            "[[service]]\nname = \"www\"\nvips = [\"192.0.2.80\"]\n[[service.check]]\ntcp = 80\n"
+        );
+        for (listen, want) in [
+            ("127.0.0.1:9179", None),
+            ("[::1]:9179", None),
+            (
+                "10.0.1.11:9179",
+                Some(
+                    "`listen = \"10.0.1.11:9179\"` of `[metrics]`: whoever can connect can read names, addresses and reasons",
+                ),
+            ),
+            (
+                "0.0.0.0:9179",
+                Some(
+                    "`listen = \"0.0.0.0:9179\"` of `[metrics]`: whoever can connect, also at each VIP, can read names, addresses and reasons",
+                ),
+            ),
+        ] {
+            let config = crate::config::parse("x", &format!("{text}[metrics]\nlisten = \"{listen}\"\n"));
+            let config = config.unwrap_or_else(|errors| panic!("{errors}"));
+            assert_eq!(config.exposures(), want.into_iter().collect::<Vec<_>>());
+            assert!(config.warnings().is_empty());
+        }
+    }
 
     #[test]
     fn what_is_wrong_with_the_file_says_which_command_helps() {

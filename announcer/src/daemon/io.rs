@@ -3,6 +3,7 @@
 pub(super) mod delivery;
 pub(super) mod direct;
 pub(super) mod limits;
+pub(super) mod program_file;
 pub(super) mod reload;
 pub(super) mod sessions;
 pub(super) mod supervise;

@@ -1,9 +1,10 @@
-//! The listener that Prometheus reads from: `GET /metrics` (RFC 9110), and a pointer to it at `/`.
+//! The listener that Prometheus reads from: `GET /metrics` (RFC 9110), `/livez`, `/readyz`, and a pointer to them at `/`.
 //!
 //! Touches TCP, the clock and `/proc`. Each scrape gets copies of the data from the director once. Another thread writes the text
 //! from them, and sends it in pieces as fast as the client reads. So neither a host with many VIPs nor a slow client delays the
 //! director. A client gets one answer and has ten seconds.
 
+mod health;
 mod process;
 
 #[cfg(test)]
@@ -19,23 +20,25 @@ use std::task::{Context as Poller, Poll};
 use std::time::Duration;
 
 use hyper::body::{Body, Bytes, Frame, Incoming};
-use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
+use hyper::header::{ALLOW, CONTENT_TYPE, HOST, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Method, Request, Response, StatusCode, Version};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
-use super::{ListenerMetrics, PeerMetrics, Reloads, Scrape, Tally, write};
+use super::host::is_admitted;
+use super::{DiskProgram, ListenerMetrics, PeerMetrics, Reloads, Scrape, Tally, write};
 use crate::bgp::io::session::{MessageCounters, SessionReport};
 use crate::config;
 use crate::control::io as control;
 use crate::director::ask::{Ask, ask};
 use crate::health::io::listener;
 use crate::hook::HookRuns;
+use crate::model::{Asn, PeerAsn};
 
 /// How many clients are served at once; others wait.
 const CLIENTS: usize = 4;
@@ -45,6 +48,10 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const AGAIN: Duration = Duration::from_secs(1);
 /// The size of one piece of an answer, in octets.
 const PIECE: usize = 32 * 1024;
+
+/// The answer to a request for a host that is not this listener's.
+const OTHER_HOST: &str =
+    "the Host of this request is neither an address nor `localhost` nor in `hosts` of `[metrics]`\n";
 
 /// The text format that every reader supports.
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
@@ -60,6 +67,8 @@ pub struct MetricsContext {
     pub hooks: watch::Receiver<HookRuns>,
     /// The counters of probes and changes.
     pub tally: watch::Receiver<Tally>,
+    /// The program's file on disk.
+    pub program: watch::Receiver<DiskProgram>,
     /// Why the metrics listener could not be opened, if the configuration wants one.
     pub bind_error: watch::Sender<Vec<String>>,
 }
@@ -142,6 +151,9 @@ async fn serve_one(stream: TcpStream, context: MetricsContext) {
 }
 
 async fn answer(request: &Request<Incoming>, context: MetricsContext) -> Response<MetricsBody> {
+    if !is_for_us(request, &context) {
+        return plain_text(StatusCode::MISDIRECTED_REQUEST, OTHER_HOST);
+    }
     let page = match request.uri().path() {
         _ if ![Method::GET, Method::HEAD].contains(request.method()) => {
             let mut response =
@@ -150,13 +162,37 @@ async fn answer(request: &Request<Incoming>, context: MetricsContext) -> Respons
             return response;
         }
         "/metrics" => scrape(context).await,
-        "/" => return plain_text(StatusCode::OK, "announcer: the metrics are at /metrics\n"),
+        "/livez" => return sentence(health::live(&context).await),
+        "/readyz" => return sentence(health::ready(&context).await),
+        "/" => {
+            return plain_text(
+                StatusCode::OK,
+                "announcer: the metrics are at /metrics, health at /livez and /readyz\n",
+            );
+        }
         _ => return plain_text(StatusCode::NOT_FOUND, "the metrics are at /metrics\n"),
     };
     match page {
         Some(text) => with(StatusCode::OK, text),
         None => plain_text(StatusCode::SERVICE_UNAVAILABLE, "announcer is ending\n"),
     }
+}
+
+/// Whether the request names this listener. A client of HTTP/1.0 need not name a host.
+fn is_for_us(request: &Request<Incoming>, context: &MetricsContext) -> bool {
+    let config = context.control.configs.borrow();
+    let names = config.metrics.as_ref().map_or(&[][..], |metrics| &metrics.hosts);
+    let fields: Vec<&HeaderValue> = request.headers().get_all(HOST).iter().collect();
+    let field = match fields.as_slice() {
+        [] => request.version() == Version::HTTP_10,
+        [one] => one.to_str().is_ok_and(|host| is_admitted(host, names)),
+        _ => false,
+    };
+    field && request.uri().authority().is_none_or(|authority| is_admitted(authority.as_str(), names))
+}
+
+fn sentence((status, text): (StatusCode, String)) -> Response<MetricsBody> {
+    with(status, MetricsBody::Whole(Some(text.into())))
 }
 
 fn plain_text(status: StatusCode, text: &'static str) -> Response<MetricsBody> {
@@ -176,8 +212,10 @@ async fn scrape(context: MetricsContext) -> Option<MetricsBody> {
     let tally = context.tally.borrow().clone();
     let warnings = figures.warnings + control::warnings_beside(&context.control).len();
     let listeners = listeners(&context.control.listener_watch.borrow());
+    let ours = context.control.configs.borrow().bgp.asn;
     let peers =
-        context.control.peers.borrow().iter().map(|(peer, status)| self::peer(peer, status)).collect();
+        context.control.peers.borrow().iter().map(|(peer, status)| self::peer(peer, status, ours)).collect();
+    let (drains, program) = (context.control.drains.borrow().drains.clone(), *context.program.borrow());
     let routers = context.control.peers.borrow().routers();
     let (reloads, hooks) = (*context.reloads.borrow(), *context.hooks.borrow());
     let fallback = context.control.fallback.borrow().is_some();
@@ -191,6 +229,8 @@ async fn scrape(context: MetricsContext) -> Option<MetricsBody> {
             listeners,
             peers,
             routers,
+            drains,
+            program,
             warnings,
             reloads,
             fallback,
@@ -214,7 +254,7 @@ fn listeners(report: &listener::ListenerReport) -> ListenerMetrics {
     }
 }
 
-fn peer(peer: &config::PeerConfig, status: SessionReport) -> PeerMetrics {
+fn peer(peer: &config::PeerConfig, status: SessionReport, ours: Asn) -> PeerMetrics {
     let counts = |MessageCounters { open, update, notification, keepalive, refresh }| {
         [
             ("OPEN", open),
@@ -226,6 +266,13 @@ fn peer(peer: &config::PeerConfig, status: SessionReport) -> PeerMetrics {
     };
     PeerMetrics {
         name: peer.name.clone(),
+        address: status.peer_address.map_or_else(|| peer.address.to_string(), |ip| ip.to_string()),
+        asn: match peer.asn {
+            PeerAsn::Is(asn) => Some(asn),
+            PeerAsn::Internal => Some(ours),
+            PeerAsn::External => status.negotiated.as_ref().map(|agreed| agreed.peer_asn),
+        },
+        router_id: status.negotiated.as_ref().map(|agreed| agreed.peer_id),
         state: status.state,
         lasts: status.since.elapsed(),
         established: status.established,

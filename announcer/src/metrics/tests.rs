@@ -106,6 +106,9 @@ fn scrape() -> Scrape {
         tally,
         peers: vec![PeerMetrics {
             name: "r1".parse().unwrap(),
+            address: "10.0.1.1".into(),
+            asn: Asn::try_from(65000).ok(),
+            router_id: None,
             state: StateName::Established,
             lasts: Duration::from_millis(1500),
             established: 2,
@@ -120,9 +123,20 @@ fn scrape() -> Scrape {
             router("r1", SessionProgress::Established { acknowledged: 3, not_sent: [].into() }),
             router("r2", SessionProgress::Down),
         ],
+        drains: Drains {
+            all: Some(Drain::default()),
+            named: [("www".to_owned(), Drain { by: Some("alice".into()), ..Drain::default() })].into(),
+        },
+        program: DiskProgram::Other,
         warnings: 2,
         fallback: true,
-        reloads: Reloads { applied: 1, refused: 2, last_applied: false, applied_at: 1_700_000_000.25 },
+        reloads: Reloads {
+            applied: 1,
+            refused: 2,
+            last_applied: false,
+            applied_at: 1_700_000_000.25,
+            config: ConfigDigest::of(b"abc"),
+        },
         hooks: HookRuns { ok: 3, failed: 1, timeout: 0, not_started: 0, replaced: 7 },
         lost_lines: 5,
         process: ProcessMetrics { open_files: Some(12), cpu: Some(0.25), ..ProcessMetrics::default() },
@@ -170,6 +184,9 @@ fn a_scrape_reads_as_prometheus_wants_it() {
         announcer_vip_changes_total{service="www",vip="2001:db8::80"} 0
         # TYPE announcer_service_drained gauge
         announcer_service_drained{service="www"} 1
+        # TYPE announcer_drain_info gauge
+        announcer_drain_info{drain="_all",by="",until=""} 1
+        announcer_drain_info{drain="www",by="alice",until=""} 1
         # TYPE announcer_probes_total counter
         announcer_probes_total{service="www",vip="192.0.2.80",check="http",result="pass",reason=""} 2
         announcer_probes_total{service="www",vip="192.0.2.80",check="http",result="fail",reason="refused"} 1
@@ -208,6 +225,8 @@ fn a_scrape_reads_as_prometheus_wants_it() {
         announcer_listener_watch_disarmed 1
         # TYPE announcer_listener_watch_blind gauge
         announcer_listener_watch_blind 0
+        # TYPE announcer_peer_info gauge
+        announcer_peer_info{peer="r1",address="10.0.1.1",asn="65000",router_id=""} 1
         # TYPE announcer_peer_state gauge
         announcer_peer_state{peer="r1",state="Idle"} 0
         announcer_peer_state{peer="r1",state="Connect"} 0
@@ -249,6 +268,10 @@ fn a_scrape_reads_as_prometheus_wants_it() {
         announcer_update_delay_seconds_bucket{le="+Inf",peer="r1"} 1
         # TYPE announcer_warnings gauge
         announcer_warnings 2
+        # TYPE announcer_config_info gauge
+        announcer_config_info{sha256="ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"} 1
+        # TYPE announcer_program_outdated gauge
+        announcer_program_outdated 1
         # TYPE announcer_config_last_reload_successful gauge
         announcer_config_last_reload_successful 0
         # TYPE announcer_config_last_reload_success_timestamp_seconds gauge
@@ -391,8 +414,17 @@ fn counts_go_on_over_a_reload_and_what_is_gone_is_forgotten() {
 
 #[test]
 fn a_reload_counts_by_what_became_of_it() {
-    let mut reloads = Reloads::new(1.0);
+    let mut reloads = Reloads::new(1.0, ConfigDigest::of(b"abc"));
     reloads.count(true, 2.0);
     reloads.count(false, 3.0);
-    assert_eq!(reloads, Reloads { applied: 1, refused: 1, last_applied: false, applied_at: 2.0 });
+    assert_eq!(
+        reloads,
+        Reloads {
+            applied: 1,
+            refused: 1,
+            last_applied: false,
+            applied_at: 2.0,
+            config: ConfigDigest::of(b"abc")
+        }
+    );
 }

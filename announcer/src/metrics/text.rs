@@ -16,6 +16,7 @@ use super::*;
 use crate::bgp::fsm::StateName;
 use crate::delivery::{Delivery, deliveries};
 use crate::director::Standing;
+use crate::drain;
 use crate::health::outcome::Shortage;
 use crate::model::Histogram;
 
@@ -43,6 +44,12 @@ impl Collector for Scrape {
         out.one(&WATCH_BLIND, Some(u64::from(blind)))?;
         self.peers(&mut out)?;
         out.one(&WARNINGS, Some(self.warnings as u64))?;
+        out.family(&CONFIG_INFO, |rows| rows.row(&[&self.reloads.config.to_string()], 1_u64))?;
+        let outdated = match self.program {
+            DiskProgram::Same => 0_u64,
+            DiskProgram::Other => 1,
+        };
+        out.one(&PROGRAM_OUTDATED, Some(outdated))?;
         out.one(&RELOADED, Some(u64::from(self.reloads.last_applied)))?;
         out.one(&RELOADED_AT, Some(self.reloads.applied_at))?;
         out.family(&RELOADS, |rows| {
@@ -113,6 +120,13 @@ impl Scrape {
             services
                 .iter()
                 .try_for_each(|service| rows.row(&[service.name.as_str()], u64::from(service.drained)))
+        })?;
+        out.family(&DRAIN_INFO, |rows| {
+            let all = self.drains.all.iter().map(|all| (drain::ALL, all));
+            let named = self.drains.named.iter().map(|(name, one)| (name.as_str(), one));
+            // No drain ends by itself.
+            all.chain(named)
+                .try_for_each(|(name, one)| rows.row(&[name, one.by.as_deref().unwrap_or(""), ""], 1_u64))
         })
     }
 
@@ -170,6 +184,11 @@ impl Scrape {
         let mut each = |metric, row: &dyn Fn(&mut Rows<'_>, &PeerMetrics) -> fmt::Result| {
             out.family(metric, |rows| self.peers.iter().try_for_each(|peer| row(rows, peer)))
         };
+        each(&PEER_INFO, &|rows, peer| {
+            let asn = peer.asn.map(|asn| asn.to_string()).unwrap_or_default();
+            let router_id = peer.router_id.map(|id| id.to_string()).unwrap_or_default();
+            rows.row(&[peer.name.as_str(), &peer.address, &asn, &router_id], 1_u64)
+        })?;
         each(&PEER_STATE, &|rows, peer| {
             StateName::ALL.iter().try_for_each(|state| {
                 rows.row(&[peer.name.as_str(), &state.to_string()], u64::from(*state == peer.state))

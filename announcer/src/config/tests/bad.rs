@@ -255,6 +255,11 @@ pub(super) const BAD: &[(&str, &[(&str, &str)])] = &[
     ("a command in one string", &[("[bgp]", "[hooks]\non_change = \"/hook x\"\n[bgp]")]),
     ("metrics without an address", &[("[bgp]", "[metrics]\n[bgp]")]),
     ("metrics without a port", &[("[bgp]", "[metrics]\nlisten = \"127.0.0.1\"\n[bgp]")]),
+    ("metrics at a VIP", &[("[bgp]", "[metrics]\nlisten = \"192.0.2.80:9179\"\n[bgp]")]),
+    (
+        "metrics for a host with a port",
+        &[("[bgp]", "[metrics]\nlisten = \"127.0.0.1:1\"\nhosts = [\"fe1:9179\"]\n[bgp]")],
+    ),
     ("metrics at port 0", &[("[bgp]", "[metrics]\nlisten = \"[::]:0\"\n[bgp]")]),
     // B20.
     (

@@ -227,8 +227,8 @@ fn flap_damping() -> impl Strategy<Value = FlapDamping> {
 }
 
 prop_compose! {
-    fn metrics()(address in any::<IpAddr>(), port in 1u16..) -> MetricsConfig {
-        MetricsConfig { listen: SocketAddr::new(address, port) }
+    fn metrics()(address in any::<IpAddr>(), port in 1u16.., hosts in proptest::collection::vec("[a-z]{1,8}", 0..3)) -> MetricsConfig {
+        MetricsConfig { listen: SocketAddr::new(address, port), hosts }
     }
 }
 

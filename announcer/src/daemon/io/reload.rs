@@ -18,7 +18,7 @@ use crate::bgp::io::peers::Peers;
 use crate::bgp::plan::interruption;
 use crate::bgp::router_id::Identity;
 use crate::config::Config;
-use crate::config::io::{load, off_thread};
+use crate::config::io::{LoadedText, load, off_thread};
 use crate::control::api::Response;
 use crate::control::changes::{changes, would};
 use crate::control::io::Reload;
@@ -151,7 +151,8 @@ impl Reloader {
     }
 
     /// The configuration with this text is applied. A fallback has ended.
-    fn applied(&self, text: Arc<str>) {
+    fn applied(&self, LoadedText { text, digest }: LoadedText) {
+        self.counts.send_modify(|counts| counts.config = digest);
         if self.stores {
             self.applied.send_replace(Some(text));
         }

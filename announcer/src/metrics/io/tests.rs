@@ -5,18 +5,22 @@ use std::time::Instant;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
+use crate::bgp::fsm::StateName;
 use crate::bgp::io::peers::Peers;
 use crate::bgp::router_id::Identity;
 use crate::config::tests::with_services;
-use crate::director::Director;
+use crate::director::{Director, Fact};
 use crate::drain::Drains;
 use crate::files::io::Files;
+use crate::health::ProbeFact;
 use crate::health::io::listener;
+use crate::health::outcome::Outcome;
 use crate::log::io::LogBuffer;
 use crate::log::record::LogRecord;
 use crate::memory::io::Trimmer;
 use crate::metrics::Tally;
 use crate::program::io::Programs;
+use crate::vip::Presence;
 
 const LONG: Duration = Duration::from_secs(20);
 
@@ -24,6 +28,8 @@ const LONG: Duration = Duration::from_secs(20);
 struct TestListener {
     configs: watch::Sender<Arc<config::Config>>,
     bind_error: watch::Receiver<Vec<String>>,
+    peers: watch::Sender<Peers>,
+    director: tokio::task::JoinHandle<()>,
     log: LogBuffer,
     _kept: Vec<Box<dyn std::any::Any + Send>>,
 }
@@ -40,16 +46,20 @@ fn config(vips: u16, listen: Option<SocketAddr>) -> Arc<config::Config> {
         ),
     )
     .unwrap_or_else(|e| panic!("{e}"));
-    config.metrics = listen.map(|listen| config::MetricsConfig { listen });
+    config.metrics =
+        listen.map(|listen| config::MetricsConfig { listen, hosts: vec!["fe1.example.com".into()] });
     Arc::new(config)
 }
 
 fn host(vips: u16, listen: SocketAddr) -> TestListener {
-    let config = config(vips, Some(listen));
+    host_of(config(vips, Some(listen)))
+}
+
+fn host_of(config: Arc<config::Config>) -> TestListener {
     let (configs, given) = watch::channel(config.clone());
     let (asks, mut asked) = mpsc::channel(1);
     let (reloads, _) = mpsc::channel(1);
-    let (counts, reloaded) = watch::channel(Reloads::new(1.0));
+    let (counts, reloaded) = watch::channel(Reloads::new(1.0, config::ConfigDigest::of(b"")));
     let (runs, hooks) = watch::channel(HookRuns::default());
     let (bind_errors, bind_error) = watch::channel(Vec::new());
     let (tallies, tally) = watch::channel(Tally::new(&config));
@@ -77,24 +87,43 @@ fn host(vips: u16, listen: SocketAddr) -> TestListener {
         level_requests: mpsc::channel(1).0,
         started: Instant::now(),
     };
-    let director = Director::new(config.clone(), Drains::default(), Instant::now());
-    tokio::spawn(async move {
+    let mut deciding = Director::new(config.clone(), Drains::default(), Instant::now());
+    announce(&mut deciding, &config);
+    let director = tokio::spawn(async move {
         while let Some(ask) = asked.recv().await {
             if let Ask::Figures(reply) = ask {
-                let _ = reply.send(director.figures(Instant::now()));
+                let _ = reply.send(deciding.figures(Instant::now()));
             }
         }
     });
-    tokio::spawn(serve(MetricsContext { control, reloads: reloaded, hooks, tally, bind_error: bind_errors }));
-    let kept: Vec<Box<dyn Any + Send>> = vec![
-        Box::new(counts),
-        Box::new(runs),
-        Box::new(id),
-        Box::new(peers_tx),
-        Box::new(tallies),
-        Box::new(drain_state),
-    ];
-    TestListener { configs, bind_error, log, _kept: kept }
+    tokio::spawn(serve(MetricsContext {
+        control,
+        reloads: reloaded,
+        hooks,
+        tally,
+        program: watch::channel(DiskProgram::Same).1,
+        bind_error: bind_errors,
+    }));
+    let kept: Vec<Box<dyn Any + Send>> =
+        vec![Box::new(counts), Box::new(runs), Box::new(id), Box::new(tallies), Box::new(drain_state)];
+    TestListener { configs, bind_error, peers: peers_tx, director, log, _kept: kept }
+}
+
+/// The first VIP of a service that is healthy in each host of these tests.
+fn announce(director: &mut Director, config: &config::Config) {
+    let Some(service) = config.services.iter().find(|service| service.name.as_str() == "ready") else {
+        return;
+    };
+    let (vip, at) = (service.vips[0], Instant::now());
+    let outcome = Outcome::Pass {
+        answer: crate::config::kind::tcp::Answer::Connected.into(),
+        took: Duration::ZERO,
+        warning: None,
+    };
+    let probed = ProbeFact { service: service.name.clone(), vip, check: 0, sequence: 1, outcome, at };
+    let _ = director.handle(Fact::Vip(vip, Presence::Present), at);
+    let _ = director.handle(Fact::Probed(probed), at);
+    director.rib();
 }
 
 /// An address without a listener.
@@ -115,8 +144,13 @@ async fn connect(address: SocketAddr) -> TcpStream {
 
 /// Returns the status with the fields, and the body.
 async fn ask(address: SocketAddr, request: &str) -> (String, String) {
+    send(address, &format!("{request} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")).await
+}
+
+/// The same, with the whole request.
+async fn send(address: SocketAddr, request: &str) -> (String, String) {
     let mut stream = connect(address).await;
-    stream.write_all(format!("{request} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes()).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();
     timeout(LONG, stream.read_to_string(&mut answer)).await.unwrap().unwrap();
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
@@ -197,7 +231,7 @@ async fn clients_that_do_not_read_keep_nobody_from_reading() {
     let mut idle = Vec::new();
     for _ in 0..CLIENTS - 1 {
         let mut stream = connect(address).await;
-        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n").await.unwrap();
         idle.push(stream);
     }
     let (head, _) = ask(address, "GET /metrics").await;
@@ -226,4 +260,61 @@ async fn a_reload_moves_the_listener_and_one_that_cannot_be_is_a_warning() {
         assert!(start.elapsed() < LONG);
         sleep(Duration::from_millis(5)).await;
     }
+}
+
+#[tokio::test]
+async fn a_request_for_another_host_is_refused_whatever_it_asks_for() {
+    let address = free();
+    let _host = host(1, address);
+    let request =
+        |path: &str, fields: &str, version: &str| format!("GET {path} HTTP/{version}\r\n{fields}\r\n");
+    for (path, fields, version, status) in [
+        ("/", "Host: localhost:9179\r\n", "1.1", "200"),
+        ("/", "Host: fe1.example.com:9179\r\n", "1.1", "200"),
+        ("/", "", "1.0", "200"),
+        ("/metrics", "Host: evil.example\r\n", "1.1", "421"),
+        ("/livez", "Host: evil.example:9179\r\n", "1.1", "421"),
+        ("/readyz", "Host: \r\n", "1.1", "421"),
+        ("/", "", "1.1", "421"),
+        ("/", "Host: 127.0.0.1\r\nHost: evil.example\r\n", "1.1", "421"),
+        ("http://evil.example/metrics", "Host: 127.0.0.1\r\n", "1.1", "421"),
+    ] {
+        let (head, body) = send(address, &request(path, fields, version)).await;
+        assert!(head.starts_with(&format!("HTTP/{version} {status}")), "{path} {fields}: {head}");
+        assert_eq!(body.contains("neither an address nor"), status == "421", "{body}");
+    }
+}
+
+#[tokio::test]
+async fn the_daemon_is_alive_while_the_director_answers_and_ready_when_a_router_acknowledged_a_vip() {
+    let address = free();
+    let ready = "[[service]]\nname = \"ready\"\nvips = [\"192.0.2.80\", \"192.0.2.81\"]\n[[service.check]]\ntcp = 80\nrise = 1\n";
+    let config =
+        config::parse("x", &format!(with_services!("{}[metrics]\nlisten = \"{}\"\n"), ready, address));
+    let host = host_of(Arc::new(config.unwrap_or_else(|errors| panic!("{errors}"))));
+    let readiness = async || {
+        let (head, body) = ask(address, "GET /readyz").await;
+        format!("{} {}", head.split(' ').nth(1).unwrap(), whole(&body))
+    };
+    assert_eq!(readiness().await, "503 0 of 2 VIPs were sent to a router; `announcer status` says why\n");
+    let peer = host.configs.borrow().peers[0].clone();
+    let (session, status) = watch::channel(SessionReport::new());
+    host.peers.send_replace(Peers::new(vec![(peer, status)]));
+    let up =
+        |acknowledged| SessionReport { state: StateName::Established, acknowledged, ..SessionReport::new() };
+    session.send_replace(up(0));
+    assert!(readiness().await.starts_with("503 0 of 2"), "it is being sent");
+    session.send_replace(up(9));
+    assert_eq!(readiness().await, "200 1 of 2 VIPs were sent to a router; `announcer status` says why\n");
+
+    session.send_replace(SessionReport::new());
+    let (head, body) = ask(address, "GET /livez").await;
+    assert!(
+        head.starts_with("HTTP/1.1 200") && whole(&body) == "the director answers\n",
+        "without any session"
+    );
+    host.director.abort();
+    let (head, _) = ask(address, "GET /livez").await;
+    assert!(head.starts_with("HTTP/1.1 503"), "{head}");
+    assert!(readiness().await.starts_with("503"));
 }

@@ -43,7 +43,8 @@ pub struct ConfigText {
 impl ConfigText {
     /// A text that was read elsewhere. `name` is the name of its file in messages.
     pub fn new(name: String, text: String) -> Self {
-        ConfigText { name, text }
+        let digest = ConfigDigest::of(text.as_bytes());
+        ConfigText { name, text, digest }
     }
 
     /// The text.

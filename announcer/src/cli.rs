@@ -3,6 +3,7 @@
 mod check;
 mod drain;
 mod explain;
+mod history;
 mod log;
 mod recheck;
 mod reload;
@@ -12,19 +13,23 @@ mod validate;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
+use serde::Serialize;
 
 use self::check::CheckArguments;
 use self::drain::{DrainArguments, UndrainArguments};
 use self::explain::ExplainArguments;
+use self::history::HistoryArguments;
 use self::log::LogArguments;
 use self::recheck::RecheckArguments;
 use self::reload::ReloadArguments;
 use self::run::RunArguments;
 use self::status::StatusArguments;
 use self::validate::ValidateArguments;
-use crate::control::api::Response;
+use crate::control::api::{ApiError, ErrorCode, Notes, Numbered, Request, Response};
+use crate::control::io::client::{self, ClientError};
 use crate::control::status::summary::CheckResult;
 use crate::health::io::trust;
 
@@ -54,6 +59,10 @@ enum CliCommand {
     Status(StatusArguments),
     /// Explain the state of a VIP, or of a router and its session.
     Explain(ExplainArguments),
+    /// Print the last changes of standings and sessions, the oldest first.
+    ///
+    /// The daemon keeps 1,000 changes in its memory, so they begin with its start.
+    History(HistoryArguments),
     /// Run each check of a service once, without the daemon, and print the results.
     Check(CheckArguments),
     /// Let the daemon probe now, without waiting for the interval; SIGUSR1 does the same.
@@ -70,24 +79,71 @@ enum CliCommand {
     Undrain(UndrainArguments),
 }
 
-/// Why a command failed, as a text for a person. The variant is the exit code.
+/// Why a command failed.
 #[derive(Debug)]
 pub enum CommandError {
-    /// 1: the command failed or was refused. If the text is empty, it was already printed.
+    /// The command failed or was refused, with a text for a person. If the text is empty, it was already printed.
     No(String),
-    /// 2: wrong usage or wrong configuration.
+    /// Wrong usage or wrong configuration, with a text for a person.
     Usage(String),
-    /// The result of `status --check`; its line was already printed.
-    Checked(CheckResult),
+    /// The daemon refused the request, or could not do it.
+    Api(ApiError),
+    /// There is no answer of a daemon.
+    Client(ClientError),
+    /// Everything was already printed; with the exit code.
+    Printed(u8),
 }
 
 impl CommandError {
-    /// The exit code, and the message for standard error.
-    pub fn end(&self) -> (u8, &str) {
+    /// The exit code: 1 the command failed or was refused, 2 wrong usage, wrong configuration or a wrong request.
+    pub fn exit_code(&self) -> u8 {
         match self {
-            CommandError::No(message) => (1, message),
-            CommandError::Usage(message) => (2, message),
-            CommandError::Checked(result) => (result.code(), ""),
+            CommandError::No(_) | CommandError::Client(_) => 1,
+            CommandError::Usage(_) => 2,
+            CommandError::Api(error) if error.code.status() < 500 => 2,
+            CommandError::Api(_) => 1,
+            CommandError::Printed(code) => *code,
+        }
+    }
+
+    /// The message for standard error; empty if there is none.
+    pub fn message(&self) -> String {
+        match self {
+            CommandError::No(text) | CommandError::Usage(text) => text.clone(),
+            CommandError::Api(error) => format!("error: {}", error.text),
+            CommandError::Client(error) => format!("error: {error}"),
+            CommandError::Printed(_) => String::new(),
+        }
+    }
+
+    /// The same for `--json`, as an object on standard output: in the form of the control API, with more codes.
+    fn to_json(&self) -> String {
+        let code = match self {
+            CommandError::No(_) | CommandError::Printed(_) => "failed".into(),
+            CommandError::Usage(_) => "usage".into(),
+            CommandError::Api(error) => serde_json::json!(error.code),
+            CommandError::Client(error) => error.code().into(),
+        };
+        let text = ApiError::new(ErrorCode::Failed, self.message()).text;
+        json(&serde_json::json!({ "error": { "code": code, "text": text } }))
+    }
+}
+
+impl CliCommand {
+    /// Whether the output is JSON, also that of an error.
+    fn is_json(&self) -> bool {
+        match self {
+            CliCommand::Run(_) => false,
+            CliCommand::Log(arguments) => arguments.json,
+            CliCommand::Validate(arguments) => arguments.json,
+            CliCommand::Status(arguments) => arguments.json,
+            CliCommand::Explain(arguments) => arguments.json,
+            CliCommand::History(arguments) => arguments.json,
+            CliCommand::Check(arguments) => arguments.json,
+            CliCommand::Recheck(arguments) => arguments.json,
+            CliCommand::Reload(arguments) => arguments.json,
+            CliCommand::Drain(arguments) => arguments.json,
+            CliCommand::Undrain(arguments) => arguments.json,
         }
     }
 }
@@ -104,11 +160,24 @@ pub fn wrong_usage(arguments: &[OsString]) -> u8 {
 /// A message for standard error, and the exit code that goes with it.
 pub fn call(arguments: Arguments) -> Result<(), CommandError> {
     let Arguments { command, socket, state_dir } = arguments;
+    let is_json = command.is_json();
+    let done = dispatch(command, socket, state_dir);
+    match done {
+        Err(error) if is_json && !matches!(error, CommandError::Printed(_)) => {
+            output::line(error.to_json());
+            Err(CommandError::Printed(error.exit_code()))
+        }
+        done => done,
+    }
+}
+
+fn dispatch(command: CliCommand, socket: PathBuf, state_dir: PathBuf) -> Result<(), CommandError> {
     match command {
         CliCommand::Run(arguments) => run::call(arguments, socket, state_dir),
         CliCommand::Validate(arguments) => validate::call(&arguments),
         CliCommand::Status(arguments) => status::call(&arguments, &socket),
         CliCommand::Explain(arguments) => explain::call(arguments, &socket),
+        CliCommand::History(arguments) => history::call(&arguments, &socket),
         CliCommand::Check(arguments) => check::call(&arguments),
         CliCommand::Recheck(arguments) => recheck::call(arguments, &socket),
         CliCommand::Reload(arguments) => reload::call(&arguments, &socket),
@@ -131,16 +200,38 @@ fn no(error: impl std::fmt::Display) -> CommandError {
     CommandError::No(format!("error: {error}"))
 }
 
-fn print_answer(answer: Response) -> Result<(), CommandError> {
-    match answer {
-        Response::Done { notes } => {
-            notes.iter().for_each(output::line);
-            Ok(())
-        }
-        Response::Refused { message } => Err(CommandError::Usage(message)),
-        Response::Timeout { message } | Response::Failed { message } => Err(no(message)),
-        Response::Status { .. } => Err(no("announcer sent an unexpected answer")),
+/// Sends a request to the daemon.
+fn ask(socket: &Path, request: &Request, patience: Duration) -> Result<Response, CommandError> {
+    match client::ask(socket, request, patience).map_err(CommandError::Client)? {
+        Response::Error(error) => Err(CommandError::Api(error)),
+        answer @ (Response::Status { .. }
+        | Response::Vip(_)
+        | Response::Peer(_)
+        | Response::History(_)
+        | Response::Done { .. }
+        | Response::OpenApi) => Ok(answer),
     }
+}
+
+/// Prints the notes of a request that was done.
+fn print_notes(answer: Response, is_json: bool) -> Result<(), CommandError> {
+    let Response::Done { notes } = answer else { return Err(unexpected()) };
+    if is_json {
+        output::line(json(&Notes { notes }));
+    } else {
+        notes.iter().for_each(output::line);
+    }
+    Ok(())
+}
+
+/// The daemon answered another request than ours.
+fn unexpected() -> CommandError {
+    no("announcer sent an unexpected answer")
+}
+
+/// An object as text, with the number of its form.
+fn json(object: &impl Serialize) -> String {
+    serde_json::to_string_pretty(&Numbered::new(object)).unwrap_or_default()
 }
 
 fn counts(peers: usize, services: usize, vips: usize) -> String {

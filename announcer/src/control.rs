@@ -4,6 +4,7 @@ pub mod admission;
 pub mod api;
 pub mod changes;
 pub mod explain;
+pub mod http;
 pub mod io;
 pub mod names;
 pub mod request;

@@ -15,6 +15,7 @@
 //!                                                             watch<Pace>               -> probes
 //!                                                             mpsc<Vec<StandingChange>> -> hook
 //! delivery          watch<LocRib>, watch<SessionReport>       watch<warnings>           -> control, mpsc<Ask> -> director
+//!                                                             mpsc<ChangeBatch>         -> history
 //! network           netlink                                   watch<Network>            -> sessions, router id
 //! router id         watch<Config>, watch<Network>,            watch<Identity>           -> sessions, control
 //!                     watch<Peers>
@@ -29,6 +30,7 @@
 //! hook              mpsc<Vec<StandingChange>>, watch<Config>  watch<HookRuns>           -> metrics
 //! log level         mpsc<LevelRequest>                        watch<warnings>           -> control
 //! program file      the file on disk, each minute             watch<DiskProgram>        -> metrics
+//! history           mpsc<ChangeBatch>, watch<Peers>           watch<History>            -> control
 //! memory            Trimmer: run, control
 //! last good config  watch<text of the configuration>          the copy in the state directory
 //! metrics           TCP, watch<Config>, watch<SessionReport>  mpsc<Ask>                 -> director
@@ -77,6 +79,7 @@ use crate::fallback::{self, Fallback};
 use crate::files::io::{self as files, Files};
 use crate::health::io::listener;
 use crate::health::io::prober::Prober;
+use crate::history::{self, History};
 use crate::hook::{self, HookRuns};
 use crate::log::io::{self as log_io, Log};
 use crate::memory;
@@ -197,7 +200,11 @@ async fn serve(options: Options, applied: AppliedConfig, log: Log) -> anyhow::Re
     let (numbers_tx, numbers) = watch::channel(VipNumbers { not_looked_for: 1, ..VipNumbers::default() });
     let turns = Turns::new(started);
     let directed = turns.last();
-    let observers = ChangeObservers { tally: tallies, hooks: changes, numbers: numbers_tx, turns };
+    let (batches, batched) = mpsc::channel(16);
+    let (history_tx, history) = watch::channel(History::default());
+    tokio::spawn(history::io::run(batched, peers.clone(), history_tx)); // after a restart the changes would be lost
+    let observers =
+        ChangeObservers { tally: tallies, hooks: changes, history: batches, numbers: numbers_tx, turns };
     let inputs = DirectorInputs { asked, probed, listening, vips, drains: drain_facts_heard };
     let mut directing = tokio::spawn(direct(director, probes, inputs, rib, watched_tx, observers));
     let _listeners = OwnedTask::new("listener watch".into(), move || {
@@ -275,6 +282,7 @@ async fn serve(options: Options, applied: AppliedConfig, log: Log) -> anyhow::Re
         level_requests,
         asks: asks.clone(),
         reloads: reload.clone(),
+        history,
         files: files.clone(),
         programs,
         trimmer: trimmer.clone(),

@@ -6,10 +6,10 @@
 //! ```text
 //! 4  main, cli, control/io/client
 //! 3  daemon, daemon/io, control/io, metrics/io
-//! 2  bgp/io  health/io  drain/io  vip/io  hook/io  config/io  fallback/io -> program/io    all of them -> files/io    memory/io  log/io  time_limit/io  systemd/io
+//! 2  history/io -> bgp/io    bgp/io  health/io  drain/io  vip/io  hook/io  config/io  fallback/io -> program/io    all of them -> files/io    memory/io  log/io  time_limit/io  systemd/io
 //! 1  director -> {health::check, damping, drain, rib, vip, config}    bgp::{fsm, open, wire, path, plan, outage, hint}
-//!    delivery -> director    metrics -> director, delivery    hook -> director    control::{api, admission, names, request, explain}
-//!    systemd    fallback -> config
+//!    delivery -> director    metrics -> director, delivery    hook -> director    history -> control::api
+//!    control::{api, http, admission, names, request, explain, changes, status}    systemd    fallback -> config
 //! 0  model, config    time_limit    watchdog    own_process (of tests alone)
 //! ```
 //!
@@ -31,6 +31,7 @@ pub mod drain;
 pub mod fallback;
 pub mod files;
 pub mod health;
+pub mod history;
 pub mod hook;
 pub mod log;
 pub mod memory;

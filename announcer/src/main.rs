@@ -18,11 +18,11 @@ fn main() -> ExitCode {
     output::finish(match cli::call(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let (code, message) = error.end();
+            let message = error.message();
             if !message.is_empty() {
-                output::note(log::io::for_standard_error(message));
+                output::note(log::io::for_standard_error(&message));
             }
-            ExitCode::from(code)
+            ExitCode::from(error.exit_code())
         }
     })
 }

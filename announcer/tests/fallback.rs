@@ -95,10 +95,12 @@ fn wrong_file(folder: &Path) {
     assert_eq!(fallback_metric(), "announcer_fallback_config 0");
     let changed = good() + "# changed\n";
     write_config(folder, &changed);
-    daemon.ask(&Request::Reload { force: false }).unwrap();
+    daemon.ask(&Request::Reload { force: false, dry_run: false }).unwrap();
     let before = stored(&changed);
     write_config(folder, &changed.replace("asn = 65001", "asn = 0"));
-    let Response::Refused { .. } = daemon.ask(&Request::Reload { force: false }).unwrap() else { panic!() };
+    let Response::Error(_) = daemon.ask(&Request::Reload { force: false, dry_run: false }).unwrap() else {
+        panic!()
+    };
     stop(daemon);
     assert_eq!(stored(&changed), before, "a reload that was refused stores nothing");
 
@@ -123,12 +125,14 @@ fn wrong_file(folder: &Path) {
     );
 
     // A reload with a wrong file changes nothing, and one with a good file ends the fallback.
-    daemon.ask(&Request::Reload { force: false }).unwrap();
+    daemon.ask(&Request::Reload { force: false, dry_run: false }).unwrap();
     let status = daemon.status().unwrap();
     assert!(warned(&status) && fallback_metric().ends_with(" 1"), "{:?}", status.warnings);
     let corrected = good() + "# corrected\n";
     write_config(folder, &corrected);
-    let Response::Done { .. } = daemon.ask(&Request::Reload { force: false }).unwrap() else { panic!() };
+    let Response::Done { .. } = daemon.ask(&Request::Reload { force: false, dry_run: false }).unwrap() else {
+        panic!()
+    };
     let status = daemon.until_status(PATIENCE, "all VIPs", |status| vips(status).len() == 3);
     assert!(!warned(&status), "{:?}", status.warnings);
     assert_eq!(fallback_metric(), "announcer_fallback_config 0");

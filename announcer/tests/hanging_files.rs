@@ -181,7 +181,7 @@ impl Hang {
 /// Sends a request without waiting for the answer.
 fn poke(daemon: &Daemon, request: &Request) -> UnixStream {
     let mut stream = daemon.connect().unwrap();
-    writeln!(stream, "{}", serde_json::to_string(request).unwrap()).unwrap();
+    stream.write_all(&daemon::text_of(request)).unwrap();
     stream
 }
 
@@ -299,11 +299,15 @@ fn each_file_hangs(folder: &Path) {
     drop(drained);
     hanging.end();
 
-    // W25: clients that send half a request, and wait.
+    // W25: clients that send half a request, and wait: half a head, or a head and half a body.
+    let halves: [&[u8]; 2] = [
+        b"GET /v1/status HT",
+        b"POST /v1/drains HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\n\r\n{\"services\"",
+    ];
     let slow: Vec<UnixStream> = (0..1_500)
-        .map(|_| {
+        .map(|number| {
             let mut stream = daemon.connect().unwrap();
-            let _ = stream.write_all(b"{\"request\":"); // it may already be disconnected
+            let _ = stream.write_all(halves[number % 2]); // it may already be disconnected
             stream
         })
         .collect();

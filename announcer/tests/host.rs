@@ -245,8 +245,12 @@ fn a_vip_that_is_removed_again_and_again_is_not_announced() {
         !is_announced(&host.status().unwrap())
     });
     let status = host.status().unwrap();
-    let reasons: Vec<&str> =
-        status.services.iter().flat_map(|service| &service.vips).map(|vip| vip.reason.as_str()).collect();
+    let reasons: Vec<&str> = status
+        .services
+        .iter()
+        .flat_map(|service| &service.vips)
+        .map(|vip| vip.reason.text.as_str())
+        .collect();
     assert!(
         reasons.iter().any(|reason| reason.contains("removed again soon after it was put back")),
         "{reasons:?}"

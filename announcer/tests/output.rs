@@ -38,6 +38,7 @@ fn words(command: &str) -> Option<(Prints, &'static [&'static str])> {
         "validate" => (Without, &["announcer.toml"]),
         "check" => (WithDaemon, &["www", "--config", "announcer.toml"]),
         "status" | "recheck" | "reload" => (WithDaemon, &[]),
+        "history" => (WithDaemon, &["--json"]),
         "explain" => (WithDaemon, &["192.0.2.80"]),
         "drain" | "undrain" => (Without, &["www", "--config", "announcer.toml"]),
         other => panic!("add `{other}` to this table"),

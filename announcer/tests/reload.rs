@@ -5,36 +5,14 @@
 
 mod daemon;
 
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::path::Path;
 use std::time::Duration;
 
-use announcer::control::api::{Request, Response};
-use daemon::{Daemon, in_new_netns, link_to_router, write_config};
+use announcer::control::api::{ErrorCode, Request, Response};
+use daemon::{Daemon, in_new_netns, link_to_router, router, write_config};
 
 const PATIENCE: Duration = Duration::from_secs(20);
-
-fn message(kind: u8, body: &[u8]) -> Vec<u8> {
-    let length = u16::try_from(19 + body.len()).unwrap().to_be_bytes();
-    [&[0xff; 16][..], &length, &[kind], body].concat()
-}
-
-/// A router that keeps its session: OPEN, KEEPALIVEs (RFC 4271 §4), and nothing else.
-fn router(listener: TcpListener) {
-    for stream in listener.incoming() {
-        std::thread::spawn(move || speak(stream.unwrap()));
-    }
-}
-
-fn speak(mut stream: TcpStream) -> std::io::Result<()> {
-    // Version 4, AS 65000, hold time 90 s, 10.9.9.9, capabilities: IPv4 unicast, IPv6 unicast, four-octet AS.
-    let capabilities = [1, 4, 0, 1, 0, 1, 1, 4, 0, 2, 0, 1, 65, 4, 0, 0, 0xfd, 0xe8];
-    let open = [&[4, 0xfd, 0xe8, 0, 90, 10, 9, 9, 9, 20, 2, 18][..], &capabilities].concat();
-    stream.write_all(&[message(1, &open), message(4, &[])].concat())?;
-    while stream.read(&mut [0; 4096])? > 0 {}
-    Ok(())
-}
 
 // The sessions of the file that are down counted as if they had the VIP, so the reload was made, and no router had it.
 #[test]
@@ -70,11 +48,11 @@ fn only_one_session_is_up(folder: &Path) {
         (format!("{r1}hold_time = \"30s\"\n{r2}"), "the session with r1 would restart"),
     ] {
         write(&peers);
-        let Response::Refused { message } = reload(false) else { panic!("{want}: it was made") };
-        let want = format!(
-            "error: this would end every established session that carries a route to 192.0.2.80: {want};"
-        );
-        assert!(message.starts_with(&want), "{message}");
+        let Response::Error(error) = reload(false) else { panic!("{want}: it was made") };
+        assert_eq!(error.code, ErrorCode::Refused);
+        let want =
+            format!("this would end every established session that carries a route to 192.0.2.80: {want};");
+        assert!(error.text.starts_with(&want), "{}", error.text);
     }
     // A dry run says what would change, also when it would be refused, and changes nothing.
     write(&format!("{r1}hold_time = \"30s\"\n"));

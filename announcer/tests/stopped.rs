@@ -41,7 +41,11 @@ fn serve(port: u16, hangs: &Arc<AtomicBool>) {
 
 /// The standing of each service's VIP, with its reason.
 fn standings(status: &Status) -> Vec<(&str, &str)> {
-    status.services.iter().map(|one| (one.vips[0].standing.as_str(), one.vips[0].reason.as_str())).collect()
+    status
+        .services
+        .iter()
+        .map(|one| (one.vips[0].standing.as_str(), one.vips[0].reason.text.as_str()))
+        .collect()
 }
 
 // The time limits of the probes in flight ended while the daemon was stopped. Their answers were there, but counted as missing.

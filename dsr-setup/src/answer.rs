@@ -1,6 +1,6 @@
 //! Reads which VIPs a running announcer holds on lo.
 //!
-//! Pure. Only `status.services[].vips[].address` of the answer is used. It does not matter whether a VIP is announced: the daemon
+//! Pure. Only `services[].vips[].address` of the answer is used. It does not matter whether a VIP is announced: the daemon
 //! puts back every VIP that it holds, also while it is drained.
 
 use std::collections::BTreeSet;
@@ -8,18 +8,28 @@ use std::net::IpAddr;
 
 use serde::Deserialize;
 
-/// The request, one line.
-pub const REQUEST: &str = "{\"request\":\"status\"}\n";
+/// The path of the request.
+pub const PATH: &str = "/v1/status";
 
-/// The VIPs in the answer, one line of JSON.
-pub fn held(answer: &str) -> Result<BTreeSet<IpAddr>, serde_json::Error> {
-    let answer: Answer = serde_json::from_str(answer)?;
-    Ok(answer.status.services.into_iter().flat_map(|service| service.vips).map(|vip| vip.address).collect())
+/// The VIPs in the answer, which is JSON.
+pub fn held(answer: &[u8]) -> Result<BTreeSet<IpAddr>, serde_json::Error> {
+    let status: Status = serde_json::from_slice(answer)?;
+    Ok(status.services.into_iter().flat_map(|service| service.vips).map(|vip| vip.address).collect())
+}
+
+/// The text of an answer that is an error; none if it is something else.
+pub fn error(answer: &[u8]) -> Option<String> {
+    serde_json::from_slice::<Refusal>(answer).ok().map(|refusal| refusal.error.text)
 }
 
 #[derive(Deserialize)]
-struct Answer {
-    status: Status,
+struct Refusal {
+    error: RefusalText,
+}
+
+#[derive(Deserialize)]
+struct RefusalText {
+    text: String,
 }
 
 #[derive(Deserialize)]
@@ -45,17 +55,24 @@ mod tests {
     fn every_vip_is_held_whatever_its_standing() {
         for standing in ["announced", "last_choice", "not_announced", "drained", "something new"] {
             let answer = format!(
-                r#"{{"response":"status","status":{{"since":"x","services":[{{"name":"www","vips":[
-                   {{"address":"192.0.2.80","standing":"{standing}","reason":"…"}}]}}]}}}}"#
+                r#"{{"schema":1,"since":"x","services":[{{"name":"www","vips":[
+                   {{"address":"192.0.2.80","standing":"{standing}","reason":{{"code":"x","text":"…"}}}}]}}]}}"#
             );
-            assert_eq!(held(&answer).unwrap(), ["192.0.2.80".parse().unwrap()].into(), "{standing}");
+            assert_eq!(
+                held(answer.as_bytes()).unwrap(),
+                ["192.0.2.80".parse().unwrap()].into(),
+                "{standing}"
+            );
         }
     }
 
     #[test]
     fn another_answer_is_an_error_and_not_an_empty_list() {
-        for text in ["", "{}", r#"{"response":"error","message":"no"}"#, r#"{"status":{}}"#] {
-            assert!(held(text).is_err(), "{text}");
+        let refusal = r#"{"schema":1,"error":{"code":"forbidden","text":"no"}}"#;
+        for text in ["", "{}", refusal, r#"{"status":{}}"#] {
+            assert!(held(text.as_bytes()).is_err(), "{text}");
         }
+        assert_eq!(error(refusal.as_bytes()), Some("no".to_owned()));
+        assert_eq!(error(b"{}"), None);
     }
 }

@@ -5,6 +5,7 @@
 
 pub mod announcer;
 pub mod events;
+pub mod http;
 pub mod regular;
 pub mod store;
 pub mod sysctl;

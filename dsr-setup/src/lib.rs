@@ -7,7 +7,7 @@
 //!
 //! ```text
 //! main, cli          the program: plan, apply, remove, order
-//! io                 observe the host, carry out one step       io/{vips,events,sysctl,store,announcer,units,regular}
+//! io                 observe the host, carry out one step       io/{vips,events,sysctl,store,announcer,http,units,regular}
 //! plan               pure: observed, desired -> steps       warning   pure: what harms a host beside that
 //! record             pure: the state file's text                config, answer   pure: texts that name VIPs
 //! units              pure: the order of systemd's units         encoding   pure: octets as text

@@ -167,14 +167,14 @@ fn announcer(socket: &Path, standing: &'static str) {
     let listener = UnixListener::bind(socket).unwrap();
     std::thread::spawn(move || {
         for stream in listener.incoming().map(Result::unwrap) {
-            let mut request = String::new();
-            BufReader::new(&stream).read_line(&mut request).unwrap();
-            assert_eq!(request, "{\"request\":\"status\"}\n");
+            let head = BufReader::new(&stream).lines().map(Result::unwrap);
+            let head: Vec<String> = head.take_while(|line| !line.is_empty()).collect();
+            assert_eq!(head[0], "GET /v1/status HTTP/1.1");
             let answer = format!(
-                r#"{{"response":"status","status":{{"services":[{{"name":"www","vips":[
-                {{"address":"192.0.2.80","standing":"{standing}"}}]}}]}}}}"#
+                r#"{{"schema":1,"services":[{{"name":"www","vips":[{{"address":"192.0.2.80","standing":"{standing}"}}]}}]}}"#
             );
-            writeln!(&stream, "{}", answer.replace('\n', "")).unwrap();
+            let length = answer.len();
+            write!(&stream, "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{answer}").unwrap();
         }
     });
 }

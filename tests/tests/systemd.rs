@@ -422,7 +422,7 @@ fn socket_activation(machine: &Machine) {
     load.wait().unwrap();
     let status: serde_json::Value = serde_json::from_str(&machine.must("announcer status --json")).unwrap();
     let vip = &status["services"][0]["vips"][0];
-    assert_eq!(vip["reason"], "announced", "{status}");
+    assert_eq!(vip["reason"]["code"], "healthy", "{status}");
     assert!(vip["for"].as_f64().unwrap() > lasted, "withdrawn meanwhile, in {lasted} s: {status}");
     let counts = machine.must("wc -l </run/asked; cat /run/lost 2>/dev/null | wc -l");
     println!("activated six times in {lasted:.1} s; requests, and lost ones: {}", counts.replace('\n', ", "));

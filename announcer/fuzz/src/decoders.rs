@@ -12,7 +12,7 @@ use announcer::bgp::hint::Clues;
 use announcer::bgp::notification::Notification;
 use announcer::bgp::open::{NegotiatedSession, Offer, negotiate};
 use announcer::bgp::wire::{self, Framer, Message};
-use announcer::control::api::Request;
+use announcer::control::http;
 use announcer::drain::Drain;
 use announcer::model::{Asn, Family, PeerAsn, RouterId};
 
@@ -54,11 +54,17 @@ pub fn drain(octets: &[u8]) {
     assert!(again == written, "{written:?} is written again as {again:?}");
 }
 
-/// A line on the control socket. It is either a valid request or refused.
+/// A request on the control socket: method and target in the first line, the body after it. It is either a valid request or
+/// refused.
 pub fn control(octets: &[u8]) {
-    let Ok(request) = serde_json::from_slice::<Request>(octets) else { return };
-    let again = serde_json::to_string(&request).map(|text| serde_json::from_str::<Request>(&text).ok());
-    assert!(again.is_ok_and(|again| again == Some(request)), "a request that is sent is not what is read");
+    let end = octets.iter().position(|octet| *octet == b'\n').unwrap_or(octets.len());
+    let (head, body) = octets.split_at(end);
+    let head = String::from_utf8_lossy(head);
+    let (method, target) = head.split_once(' ').unwrap_or((&head, ""));
+    let Ok(request) = http::route(method, target, body.get(1..).unwrap_or_default()) else { return };
+    let call = http::call(&request);
+    let again = http::route(call.method, &call.target, &call.body);
+    assert!(again.is_ok_and(|again| again == request), "a request that is sent is not what is read");
 }
 
 type DecodedStream = (Vec<Message>, Option<Notification>);

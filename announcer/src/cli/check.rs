@@ -1,10 +1,12 @@
 //! `announcer check`: each check of a service once, without the daemon.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::Args;
+use serde::Serialize;
 
-use super::{CommandError, no, usage};
+use super::{CommandError, json, no, usage};
 use crate::config;
 use crate::config::io::ConfigText;
 use crate::control::names;
@@ -19,21 +21,53 @@ pub(super) struct CheckArguments {
     /// The configuration.
     #[arg(long, value_name = "FILE", default_value = config::DEFAULT_PATH)]
     config: PathBuf,
+    /// Print JSON, for programs.
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// The results for `--json`.
+#[derive(Debug, Serialize)]
+struct CheckReportJson {
+    service: String,
+    results: Vec<ProbeJson>,
+}
+
+/// The result of one probe.
+#[derive(Debug, Serialize)]
+struct ProbeJson {
+    vip: IpAddr,
+    check: String,
+    passed: bool,
+    text: String,
+    hint: Option<String>,
 }
 
 pub(super) fn call(arguments: &CheckArguments) -> Result<(), CommandError> {
-    let CheckArguments { service: name, config } = arguments;
+    let CheckArguments { service: name, config, json: is_json } = arguments;
     let config = ConfigText::read(config).and_then(|text| Ok(text.parse()?)).map_err(usage)?;
     let Some(service) = config.services.iter().find(|service| service.name.as_str() == name) else {
         return Err(CommandError::Usage(names::unknown("service", name, service_names(&config))));
     };
-    let mut failed = 0;
-    for seen in one_shot::run(service).map_err(no)? {
-        output::line(format_args!("{}  {}  {}", seen.vip, seen.check, seen.outcome));
-        if let Some(hint) = &seen.hint {
-            output::line(format_args!("    hint: {hint}"));
-        }
-        failed += usize::from(!matches!(seen.outcome, Outcome::Pass { .. }));
+    let results: Vec<ProbeJson> = one_shot::run(service)
+        .map_err(no)?
+        .into_iter()
+        .map(|seen| ProbeJson {
+            vip: seen.vip,
+            check: seen.check.to_string(),
+            passed: matches!(seen.outcome, Outcome::Pass { .. }),
+            text: seen.outcome.to_string(),
+            hint: seen.hint,
+        })
+        .collect();
+    let failed = results.iter().filter(|result| !result.passed).count();
+    if *is_json {
+        output::line(json(&CheckReportJson { service: name.clone(), results }));
+        return if failed == 0 { Ok(()) } else { Err(CommandError::Printed(1)) };
+    }
+    for result in &results {
+        output::line(format_args!("{}  {}  {}", result.vip, result.check, result.text));
+        result.hint.iter().for_each(|hint| output::line(format_args!("    hint: {hint}")));
     }
     match failed {
         0 => Ok(()),

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::{CommandError, no, print_answer, usage};
+use super::{CommandError, no, print_notes, usage};
 use crate::config;
 use crate::config::io::ConfigText;
-use crate::control::api::{Request, Scope};
+use crate::control::api::{Request, Response, Scope};
 use crate::control::io::client::{self, ClientError};
 use crate::control::request::{drain_names, service_names};
 use crate::drain::{self, Drain, DrainChange};
@@ -30,6 +30,9 @@ pub(super) struct DrainArguments {
     /// The configuration with the names, for use while the daemon does not run.
     #[arg(long, value_name = "FILE", default_value = config::DEFAULT_PATH)]
     config: PathBuf,
+    /// Print JSON, for programs.
+    #[arg(long)]
+    pub(super) json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -39,6 +42,9 @@ pub(super) struct UndrainArguments {
     /// The configuration with the names, for use while the daemon does not run.
     #[arg(long, value_name = "FILE", default_value = config::DEFAULT_PATH)]
     config: PathBuf,
+    /// Print JSON, for programs.
+    #[arg(long)]
+    pub(super) json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -59,20 +65,25 @@ impl ScopeArguments {
 }
 
 pub(super) fn drain(arguments: DrainArguments, socket: &Path, state_dir: &Path) -> Result<(), CommandError> {
-    let DrainArguments { scope, reason, wait, timeout, config } = arguments;
+    let DrainArguments { scope, reason, wait, timeout, config, json } = arguments;
     let wait_ms = wait.then(|| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX));
     let patience = if wait { timeout } else { Duration::ZERO };
     let by = std::env::var("SUDO_USER").ok();
     let what = scope.scope();
     let request = Request::Drain { what: what.clone(), reason: reason.clone(), by: by.clone(), wait_ms };
-    match client::ask(socket, &request, patience) {
-        Err(ClientError::NotRunning(_)) => {
+    match super::ask(socket, &request, patience) {
+        Err(CommandError::Client(ClientError::NotRunning(_))) => {
             let names = drain_names(&what, &offline_names(&config, &what, &[])?).map_err(usage)?;
             let by = Some(by.unwrap_or_else(|| "an operator".into()));
             let drain = Drain { reason, by, at: Some(client::timestamp()) };
-            offline(state_dir, &DrainChange::Drain { names, drain }, "the drain holds from its next start")
+            offline(
+                state_dir,
+                &DrainChange::Drain { names, drain },
+                "the drain holds from its next start",
+                json,
+            )
         }
-        answer => print_answer(answer.map_err(no)?),
+        answer => print_notes(answer?, json),
     }
 }
 
@@ -81,16 +92,16 @@ pub(super) fn undrain(
     socket: &Path,
     state_dir: &Path,
 ) -> Result<(), CommandError> {
-    let UndrainArguments { scope, config } = arguments;
+    let UndrainArguments { scope, config, json } = arguments;
     let what = scope.scope();
-    match client::ask(socket, &Request::Undrain { what: what.clone() }, Duration::ZERO) {
-        Err(ClientError::NotRunning(_)) => {
+    match super::ask(socket, &Request::Undrain { what: what.clone() }, Duration::ZERO) {
+        Err(CommandError::Client(ClientError::NotRunning(_))) => {
             let drains = client::offline_drains(state_dir).map_err(|error| cannot(state_dir, &error))?;
             let drained: Vec<String> = drains.named.into_keys().collect();
             let names = drain_names(&what, &offline_names(&config, &what, &drained)?).map_err(usage)?;
-            offline(state_dir, &DrainChange::Undrain { names }, "the drain has ended")
+            offline(state_dir, &DrainChange::Undrain { names }, "the drain has ended", json)
         }
-        answer => print_answer(answer.map_err(no)?),
+        answer => print_notes(answer?, json),
     }
 }
 
@@ -124,11 +135,11 @@ fn offline_names(config: &Path, what: &Scope, drained: &[String]) -> Result<Vec<
     Ok(names)
 }
 
-fn offline(state_dir: &Path, change: &DrainChange, then: &str) -> Result<(), CommandError> {
+fn offline(state_dir: &Path, change: &DrainChange, then: &str, is_json: bool) -> Result<(), CommandError> {
     let absent = client::offline(state_dir, change).map_err(|error| cannot(state_dir, &error))?;
-    absent.iter().for_each(|name| output::line(format_args!("{name} was not drained")));
-    output::line(format_args!("announcer is not running; {then}"));
-    Ok(())
+    let mut notes: Vec<String> = absent.iter().map(|name| format!("{name} was not drained")).collect();
+    notes.push(format!("announcer is not running; {then}"));
+    print_notes(Response::Done { notes }, is_json)
 }
 
 fn cannot(state_dir: &Path, error: &std::io::Error) -> CommandError {

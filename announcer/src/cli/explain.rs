@@ -5,9 +5,8 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::{CommandError, no, print_answer};
-use crate::control::api::Request;
-use crate::control::io::client;
+use super::{CommandError, ask, json, unexpected};
+use crate::control::api::{Request, Response};
 
 #[derive(Debug, Args)]
 pub(super) struct ExplainArguments {
@@ -17,14 +16,27 @@ pub(super) struct ExplainArguments {
     /// Of a VIP, only what was sent to this router.
     #[arg(long, value_name = "NAME")]
     peer: Option<String>,
+    /// Print JSON, for programs.
+    #[arg(long)]
+    pub(super) json: bool,
 }
 
 pub(super) fn call(arguments: ExplainArguments, socket: &Path) -> Result<(), CommandError> {
-    let ExplainArguments { what, peer } = arguments;
+    let ExplainArguments { what, peer, json: is_json } = arguments;
     let request = match what.parse() {
         Ok(vip) => Request::Explain { vip, peer },
         Err(_) if peer.is_none() => Request::ExplainPeer { peer: what },
         Err(_) => return Err(CommandError::Usage("error: `--peer` is only for a VIP".into())),
     };
-    print_answer(client::ask(socket, &request, Duration::ZERO).map_err(no)?)
+    let (text, lines) = match ask(socket, &request, Duration::ZERO)? {
+        Response::Vip(details) => (json(&details), details.lines),
+        Response::Peer(details) => (json(&details), details.lines),
+        Response::Status { .. }
+        | Response::History(_)
+        | Response::Done { .. }
+        | Response::OpenApi
+        | Response::Error(_) => return Err(unexpected()),
+    };
+    output::line(if is_json { text } else { lines.join("\n") });
+    Ok(())
 }

@@ -5,9 +5,8 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::{CommandError, no, print_answer};
+use super::{CommandError, ask, print_notes};
 use crate::control::api::Request;
-use crate::control::io::client;
 use crate::log::level;
 
 #[derive(Debug, Args)]
@@ -18,10 +17,13 @@ pub(super) struct LogArguments {
     /// For how long, at most 24h.
     #[arg(long = "for", value_name = "TIME", default_value = level::USUAL, value_parser = humantime::parse_duration)]
     lasts: Duration,
+    /// Print JSON, for programs.
+    #[arg(long)]
+    pub(super) json: bool,
 }
 
 pub(super) fn call(arguments: LogArguments, socket: &Path) -> Result<(), CommandError> {
-    let LogArguments { filter, lasts } = arguments;
+    let LogArguments { filter, lasts, json } = arguments;
     let request = Request::Log { filter, seconds: lasts.as_secs() };
-    print_answer(client::ask(socket, &request, Duration::ZERO).map_err(no)?)
+    print_notes(ask(socket, &request, Duration::ZERO)?, json)
 }

@@ -5,9 +5,8 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::{CommandError, no, print_answer};
+use super::{CommandError, ask, print_notes};
 use crate::control::api::Request;
-use crate::control::io::client;
 
 #[derive(Debug, Args)]
 pub(super) struct ReloadArguments {
@@ -17,10 +16,13 @@ pub(super) struct ReloadArguments {
     /// Print what the reload would change, and change nothing.
     #[arg(long, conflicts_with = "force")]
     dry_run: bool,
+    /// Print JSON, for programs.
+    #[arg(long)]
+    pub(super) json: bool,
 }
 
 pub(super) fn call(arguments: &ReloadArguments, socket: &Path) -> Result<(), CommandError> {
-    let ReloadArguments { force, dry_run } = *arguments;
+    let ReloadArguments { force, dry_run, json } = *arguments;
     // Sessions that have to restart do so later, in the background.
-    print_answer(client::ask(socket, &Request::Reload { force, dry_run }, Duration::ZERO).map_err(no)?)
+    print_notes(ask(socket, &Request::Reload { force, dry_run }, Duration::ZERO)?, json)
 }

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use clap::{Args, ColorChoice};
 
-use super::{CommandError, no, print_answer};
+use super::{CommandError, json, unexpected};
 use crate::control::api::{Request, Response};
-use crate::control::io::client::{self, ClientError};
+use crate::control::io::client::ClientError;
 use crate::control::status::summary::{self, CheckResult};
 use crate::control::status::{self, Layout, View};
 
@@ -40,7 +40,7 @@ pub(super) struct StatusArguments {
     color: ColorChoice,
     /// Print JSON, for programs.
     #[arg(long, conflicts_with = "what")]
-    json: bool,
+    pub(super) json: bool,
 }
 
 pub(super) fn call(arguments: &StatusArguments, socket: &Path) -> Result<(), CommandError> {
@@ -55,7 +55,7 @@ pub(super) fn call(arguments: &StatusArguments, socket: &Path) -> Result<(), Com
         match once(arguments, socket) {
             Ok(()) => {}
             // The daemon may be restarting.
-            Err(CommandError::No(message)) => output::line(message),
+            Err(error @ CommandError::Client(_)) => output::line(error.message()),
             Err(error) => return Err(error),
         }
         sleep(period);
@@ -64,12 +64,10 @@ pub(super) fn call(arguments: &StatusArguments, socket: &Path) -> Result<(), Com
 }
 
 fn once(arguments: &StatusArguments, socket: &Path) -> Result<(), CommandError> {
-    let status = match client::ask(socket, &Request::Status, Duration::ZERO).map_err(no)? {
-        Response::Status { status } => status,
-        other => return print_answer(other),
-    };
+    let answer = super::ask(socket, &Request::Status, Duration::ZERO)?;
+    let Response::Status { status } = answer else { return Err(unexpected()) };
     if arguments.json {
-        output::line(serde_json::to_string_pretty(&status).map_err(no)?);
+        output::line(json(&status));
         return Ok(());
     }
     let view = View { all: arguments.all, only: arguments.what.clone(), layout: layout(arguments.color) };
@@ -91,24 +89,20 @@ fn layout(color: ColorChoice) -> Layout {
 }
 
 fn check(socket: &Path) -> Result<(), CommandError> {
-    let (result, line) = match client::ask(socket, &Request::Status, Duration::ZERO) {
+    let (result, line) = match super::ask(socket, &Request::Status, Duration::ZERO) {
         Ok(Response::Status { status }) => summary::check(&status),
-        Ok(Response::Done { .. } | Response::Timeout { .. }) => {
-            without(CheckResult::Unknown, "announcer sent an unexpected answer")
+        Ok(_) => without(CheckResult::Unknown, &unexpected().message()),
+        Err(CommandError::Client(error @ ClientError::Forbidden(_))) => {
+            without(CheckResult::Unknown, &error.to_string())
         }
-        Ok(Response::Refused { message } | Response::Failed { message }) => {
-            without(CheckResult::Unknown, &message)
-        }
-        Err(error @ (ClientError::NotRunning(_) | ClientError::Broken { .. })) => {
-            without(CheckResult::Critical, &error.to_string())
-        }
-        Err(error @ ClientError::Forbidden(_)) => without(CheckResult::Unknown, &error.to_string()),
+        Err(CommandError::Client(error)) => without(CheckResult::Critical, &error.to_string()),
+        Err(error) => without(CheckResult::Unknown, &error.message()),
     };
     output::line(line);
     match result {
         CheckResult::Ok => Ok(()),
         CheckResult::Warning | CheckResult::Critical | CheckResult::Unknown => {
-            Err(CommandError::Checked(result))
+            Err(CommandError::Printed(result.code()))
         }
     }
 }

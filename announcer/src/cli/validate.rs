@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use serde::Serialize;
 
-use super::{CommandError, any_ca_file, counts, usage};
+use super::{CommandError, any_ca_file, counts, json, usage};
 use crate::bgp::io::password::{self, PasswordFinding};
 use crate::config::io::ConfigText;
 use crate::config::{self, ConfigErrors};
@@ -15,29 +16,89 @@ pub(super) struct ValidateArguments {
     /// The configuration; `-` reads standard input.
     #[arg(value_name = "FILE", default_value = config::DEFAULT_PATH)]
     file: PathBuf,
+    /// Print JSON, for programs.
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// The result for `--json`.
+#[derive(Debug, Serialize)]
+struct Validation {
+    file: String,
+    valid: bool,
+    peers: usize,
+    services: usize,
+    vips: usize,
+    errors: Vec<Mistake>,
+    warnings: Vec<String>,
+}
+
+/// A mistake in a configuration.
+#[derive(Debug, Serialize)]
+struct Mistake {
+    /// None for a file that the configuration names.
+    line: Option<usize>,
+    text: String,
+    help: Option<String>,
 }
 
 pub(super) fn call(arguments: &ValidateArguments) -> Result<(), CommandError> {
-    let ValidateArguments { file } = arguments;
+    let ValidateArguments { file, json: is_json } = arguments;
     let text = ConfigText::read(file).map_err(usage)?;
-    let config = text.parse_looking(useless_ca_file).map_err(usage)?;
-    for unseen in text.parse_looking(any_ca_file).err().iter().flat_map(ConfigErrors::iter) {
-        output::note(format_args!(
-            "warning: line {}: {}; its certificates were not checked",
-            unseen.line, unseen.message
-        ));
+    let config = match text.parse_looking(useless_ca_file) {
+        Ok(config) => config,
+        Err(errors) if *is_json => {
+            let mistakes = errors.iter().map(|error| Mistake {
+                line: Some(error.line),
+                text: error.message.to_owned(),
+                help: Some(error.help.to_owned()).filter(|help| !help.is_empty()),
+            });
+            return Err(refused(file, mistakes.collect(), Vec::new()));
+        }
+        Err(errors) => return Err(usage(errors)),
+    };
+    let unseen = text.parse_looking(any_ca_file).err();
+    let unseen = unseen
+        .iter()
+        .flat_map(ConfigErrors::iter)
+        .map(|unseen| format!("line {}: {}; its certificates were not checked", unseen.line, unseen.message));
+    let mut warnings: Vec<String> = unseen.collect();
+    let wrong = check_keys(&config, &mut warnings);
+    if wrong.is_empty() {
+        warnings.extend(config.warnings());
+        warnings.extend(config.exposures());
     }
-    check_keys(&config)?;
-    for warning in config.warnings().iter().chain(&config.exposures()) {
-        output::note(format_args!("warning: {warning}"));
+    if !is_json {
+        warnings.iter().for_each(|warning| output::note(format_args!("warning: {warning}")));
     }
-    let vips = config.vips().count();
-    output::line(format_args!(
-        "{}: good, {}",
-        file.display(),
-        counts(config.peers.len(), config.services.len(), vips)
-    ));
-    Ok(())
+    let (peers, services, vips) = (config.peers.len(), config.services.len(), config.vips().count());
+    match (wrong.is_empty(), is_json) {
+        (false, true) => {
+            let mistake = |text: String| Mistake { line: None, text, help: None };
+            Err(refused(file, wrong.into_iter().map(mistake).collect(), warnings))
+        }
+        (false, false) => {
+            let errors: Vec<String> = wrong.iter().map(|error| format!("error: {error}")).collect();
+            Err(CommandError::Usage(errors.join("\n")))
+        }
+        (true, true) => {
+            let file = file.display().to_string();
+            let errors = Vec::new();
+            output::line(json(&Validation { file, valid: true, peers, services, vips, errors, warnings }));
+            Ok(())
+        }
+        (true, false) => {
+            output::line(format_args!("{}: good, {}", file.display(), counts(peers, services, vips)));
+            Ok(())
+        }
+    }
+}
+
+/// Prints the mistakes as JSON.
+fn refused(file: &Path, errors: Vec<Mistake>, warnings: Vec<String>) -> CommandError {
+    let file = file.display().to_string();
+    output::line(json(&Validation { file, valid: false, peers: 0, services: 0, vips: 0, errors, warnings }));
+    CommandError::Printed(2)
 }
 
 /// The problem with a `ca_file`, if it does not depend on the user who reads the file.
@@ -48,21 +109,19 @@ fn useless_ca_file(file: &Path) -> Result<(), String> {
     }
 }
 
-/// Checks the files of the keys, which are not part of the configuration's text. A file that the daemon would refuse is an error.
-/// For a file that this process cannot read, it prints a warning.
-fn check_keys(config: &config::Config) -> Result<(), CommandError> {
+/// Checks the files of the keys, which are not part of the configuration's text. Returns the errors: files that the daemon would
+/// refuse. A file that this process cannot read is a warning.
+fn check_keys(config: &config::Config, warnings: &mut Vec<String>) -> Vec<String> {
     let mut wrong = Vec::new();
     for peer in &config.peers {
         let Some(file) = &peer.password_file else { continue };
         match password::check(file) {
-            Ok(oddity) => oddity
-                .iter()
-                .for_each(|what| output::note(format_args!("warning: peer `{}`: {what}", peer.name))),
-            Err(PasswordFinding::Wrong(error)) => wrong.push(format!("error: peer `{}`: {error}", peer.name)),
+            Ok(oddity) => warnings.extend(oddity.iter().map(|what| format!("peer `{}`: {what}", peer.name))),
+            Err(PasswordFinding::Wrong(error)) => wrong.push(format!("peer `{}`: {error}", peer.name)),
             Err(unseen @ PasswordFinding::Unseen(_)) => {
-                output::note(format_args!("warning: peer `{}`: {unseen}", peer.name));
+                warnings.push(format!("peer `{}`: {unseen}", peer.name));
             }
         }
     }
-    if wrong.is_empty() { Ok(()) } else { Err(CommandError::Usage(wrong.join("\n"))) }
+    wrong
 }

@@ -6,12 +6,16 @@
 
 use std::time::Duration;
 
+use super::api::{ApiError, ErrorCode, Request};
+
 /// How many clients may be sending their requests at the same time.
-pub const SENDERS: usize = 64;
+/// They cost a descriptor and some 40 KiB each.
+pub const SENDERS: usize = 128;
 /// How long a client may take to send its request.
 pub const REQUEST_LIMIT: Duration = Duration::from_secs(5);
 /// How long it may take while others wait.
-pub const GRACE: Duration = Duration::from_millis(50);
+/// It is so short that 1,500 clients that send nothing cost the next one 0.1 s.
+pub const GRACE: Duration = Duration::from_millis(5);
 
 /// Whether the next client can be admitted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,22 +38,50 @@ pub fn admit(sending: &[Duration]) -> Admission {
 }
 
 /// Why a program of a check or a hook is refused.
-pub const OWN_PROGRAM: &str = "error: programs of checks and hooks, and other programs of the daemon's own user, may not use \
+pub const OWN_PROGRAM: &str = "programs of checks and hooks, and other programs of the daemon's own user, may not use \
                                the control socket; run the command as root or as a member of group `announcer`";
-
-/// Why another user may not change the level of the log: at `trace` it fills a disk.
-pub const ROOT_ONLY: &str = "error: only root may change the level of the log; run the command as root";
-
-/// Whether a client may change the level of the log, by its user.
-pub fn may_change_log(client: u32) -> bool {
-    client == 0
-}
 
 /// Whether a client is a program of a check or a hook, by its user and the daemon's. They run as the daemon's user and, unless that
 /// is root, no other client does. Root is an operator too, so a client of root is refused only if it is a descendant of the daemon.
 /// This protects against mistakes of a hook, but not against a malicious hook, because root has other ways.
 pub fn is_own_program(client: u32, daemon: u32, descends: bool) -> bool {
     client == daemon && (daemon != 0 || descends)
+}
+
+/// The command that only root may give, as root writes it; `None` if members of the group may send this request too. The group
+/// reads and drains, which the next operator sees and can undo. A reload can change everything, and belongs to whoever may write
+/// the configuration.
+pub fn only_root(request: &Request) -> Option<&'static str> {
+    match request {
+        Request::Reload { dry_run: true, .. } => None,
+        Request::Reload { force: false, .. } => Some("sudo announcer reload"),
+        Request::Reload { force: true, .. } => Some("sudo announcer reload --force"),
+        // At `trace` the log fills a disk.
+        Request::Log { .. } => Some("sudo announcer log"),
+        Request::Status
+        | Request::Drain { .. }
+        | Request::Undrain { .. }
+        | Request::Recheck { .. }
+        | Request::Explain { .. }
+        | Request::ExplainPeer { .. }
+        | Request::History { .. }
+        | Request::Events
+        | Request::OpenApi => None,
+    }
+}
+
+/// Decides whether a client may send a request, by its user.
+///
+/// # Errors
+/// The refusal, which says what to write.
+pub fn permitted(request: &Request, uid: u32) -> Result<(), ApiError> {
+    match only_root(request) {
+        Some(command) if uid != 0 => {
+            let text = format!("only root may do this: write `{command}`");
+            Err(ApiError::new(ErrorCode::Forbidden, text))
+        }
+        Some(_) | None => Ok(()),
+    }
 }
 
 #[cfg(test)]
@@ -72,9 +104,24 @@ mod tests {
     }
 
     #[test]
-    fn only_root_changes_the_level_of_the_log() {
-        assert!(may_change_log(0));
-        assert!(!may_change_log(998) && !may_change_log(65534));
+    fn the_group_reads_and_drains_and_root_reloads() {
+        let drain = Request::Undrain { what: super::super::api::Scope::All };
+        let dry_run = Request::Reload { force: false, dry_run: true };
+        for request in [Request::Status, Request::Events, drain, dry_run] {
+            assert_eq!(permitted(&request, 1000), Ok(()), "{request:?}");
+        }
+        for (force, command) in
+            [(false, "`sudo announcer reload`"), (true, "`sudo announcer reload --force`")]
+        {
+            let request = Request::Reload { force, dry_run: false };
+            assert_eq!(permitted(&request, 0), Ok(()));
+            let error = permitted(&request, 1000).unwrap_err();
+            assert_eq!(error.code, ErrorCode::Forbidden);
+            assert_eq!(error.text, format!("only root may do this: write {command}"));
+        }
+        let log = Request::Log { filter: "trace".into(), seconds: 60 };
+        assert_eq!(permitted(&log, 0), Ok(()));
+        assert!(permitted(&log, 1000).is_err());
     }
 
     #[test]
@@ -87,8 +134,8 @@ mod tests {
         for (count, oldest, want) in [
             (0, 0, Admission::Now),
             (SENDERS - 1, 1000, Admission::Now),
-            (SENDERS, 10, Admission::After(Duration::from_millis(40))),
-            (SENDERS, 50, Admission::InPlaceOfTheOldest),
+            (SENDERS, 4, Admission::After(GRACE - Duration::from_millis(4))),
+            (SENDERS, 20, Admission::InPlaceOfTheOldest),
             (SENDERS + 1, 1000, Admission::InPlaceOfTheOldest),
         ] {
             assert_eq!(admit(&sending(count, oldest)), want, "{count} clients, {oldest} ms");

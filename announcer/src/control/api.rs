@@ -1,15 +1,27 @@
-//! The protocol of the control socket: the request is one JSON line, and the answer is one JSON line.
+//! The API of the control socket: the requests, and the answers, which are JSON.
 //!
-//! Pure. The answer to `status` is also what `status --json` prints: fields are added to it, and never renamed.
+//! Pure. [`http`](super::http) has the paths and status codes. The answers are also what `--json` prints: fields are added to them,
+//! and never renamed. `openapi.json` beside this file describes them, and a test compares it with real answers.
 
-use std::collections::BTreeMap;
+mod status;
+
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::status::{
+    DeliveryStatus, DrainStatus, ListenerWatchStatus, PeerStatus, ServiceStatus, SessionStatus, Status,
+    VipStatus,
+};
+
+/// The number of the present form of all answers. A field that is added does not change it.
+pub const SCHEMA: u32 = 1;
+
+/// The description of this API, OpenAPI 3.1.
+pub const OPENAPI: &str = include_str!("openapi.json");
+
 /// A request.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "request", rename_all = "lowercase")]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Request {
     /// The state of the daemon.
     Status,
@@ -18,13 +30,10 @@ pub enum Request {
         /// The services.
         what: Scope,
         /// The reason, for other operators.
-        #[serde(default)]
         reason: Option<String>,
         /// The operator, if the socket would only show `root` (sudo).
-        #[serde(default)]
         by: Option<String>,
         /// If set, the answer is sent when the routers have stopped sending traffic, or after this many milliseconds.
-        #[serde(default)]
         wait_ms: Option<u64>,
     },
     /// End such a drain, and forget the flaps of its VIPs.
@@ -42,7 +51,6 @@ pub enum Request {
         /// The VIP.
         vip: IpAddr,
         /// What was sent to this router; without it, to each.
-        #[serde(default)]
         peer: Option<String>,
     },
     /// Explain the state of a router and its session, in sentences.
@@ -50,27 +58,33 @@ pub enum Request {
         /// Its configured name.
         peer: String,
     },
-    /// Use another level of the log for some time. Only root may do it.
-    Log {
-        /// The level, or a filter as that of `--log`.
-        filter: String,
-        /// For how many seconds.
-        seconds: u64,
-    },
     /// Read the configuration again.
     Reload {
         /// Do it also if it withdraws every VIP or ends every session.
-        #[serde(default)]
         force: bool,
         /// Do not do it, and answer what it would change.
-        #[serde(default)]
         dry_run: bool,
     },
+    /// Change the level of the log for some time.
+    Log {
+        /// A level, or a filter.
+        filter: String,
+        /// For how long.
+        seconds: u64,
+    },
+    /// The last changes.
+    History {
+        /// How many at most, the newest; without it, all that are kept.
+        limit: Option<usize>,
+    },
+    /// The changes from now on, as server-sent events.
+    Events,
+    /// The description of this API.
+    OpenApi,
 }
 
 /// Services by name, or all of them; an empty list is refused and never means all.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Scope {
     /// Every service, also services that are configured later.
     All,
@@ -79,225 +93,232 @@ pub enum Scope {
 }
 
 /// An answer.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "response", rename_all = "lowercase")]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Response {
-    /// To `status`.
+    /// The state of the daemon.
     Status {
-        /// The state of the daemon.
+        /// The state.
         status: Box<Status>,
     },
+    /// The explanation of a VIP.
+    Vip(Box<VipDetails>),
+    /// The explanation of a router.
+    Peer(Box<PeerDetails>),
+    /// The last changes.
+    History(ChangeList),
     /// The request is done; with notes.
     Done {
         /// Sentences for the operator.
         notes: Vec<String>,
     },
-    /// The request is done, but the routers did not follow within the time.
-    Timeout {
-        /// A sentence that names the peers.
-        message: String,
-    },
-    /// The request was refused, because of a mistake in it.
-    Refused {
-        /// What is wrong, and what to write.
-        message: String,
-    },
-    /// The daemon could not do the request.
-    Failed {
-        /// What went wrong.
-        message: String,
-    },
+    /// The description of this API.
+    OpenApi,
+    /// The request was refused or has failed.
+    Error(ApiError),
 }
 
-/// The state of the daemon.
+impl Response {
+    /// A refusal or a failure.
+    pub fn error(code: ErrorCode, text: impl Into<String>) -> Self {
+        Response::Error(ApiError::new(code, text))
+    }
+}
+
+/// Every answer and every object of an event stream: with the number of its form.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Status {
-    /// The name of the host.
-    #[serde(default)]
-    pub host: String,
-    /// The daemon's version.
-    pub version: String,
-    /// Its process id.
-    pub pid: u32,
-    /// Seconds that it has been running.
-    pub uptime: f64,
-    /// Our AS.
-    pub asn: u32,
-    /// Our BGP identifier, once it is known.
-    pub router_id: Option<String>,
-    /// The routers, in the order of the configuration.
-    pub peers: Vec<PeerStatus>,
-    /// The services, in the order of the configuration.
-    pub services: Vec<ServiceStatus>,
-    /// The drains in force, by file name (`_all`: every service).
-    pub drains: BTreeMap<String, DrainStatus>,
-    /// The state of the listener watch; none while nothing is watched.
-    #[serde(default)]
-    pub listener_watch: Option<ListenerWatchStatus>,
-    /// The warnings, one sentence each.
-    pub warnings: Vec<String>,
-    /// How what runs differs from what is on disk, one sentence each.
-    #[serde(default)]
-    pub differs: Vec<String>,
+pub struct Numbered<T> {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// The answer.
+    #[serde(flatten)]
+    pub answer: T,
 }
 
-/// The listener watch.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct ListenerWatchStatus {
-    /// Milliseconds between two queries.
-    pub period_ms: f64,
-    /// How many VIPs and ports are watched.
-    pub targets: usize,
-    /// How the kernel is asked: `lookups` or `dump`.
-    pub by: String,
-    /// The VIPs and ports that are up and that only probes check, with the reason, one sentence each.
-    pub disarmed: Vec<String>,
-    /// Why the watch cannot see listeners now; none while it can.
-    pub blind: Option<String>,
+impl<T> Numbered<T> {
+    /// With the present number.
+    pub fn new(answer: T) -> Self {
+        Numbered { schema: SCHEMA, answer }
+    }
 }
 
-/// A router.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct PeerStatus {
-    /// Its configured name.
-    pub name: String,
-    /// Its address; `default-gateway` until that was found.
-    pub address: String,
-    /// Its AS; none while it is `external` and its OPEN has not arrived.
-    pub asn: Option<u32>,
-    /// RFC 4271's name of the state, as in `Established`.
-    pub state: String,
-    /// Seconds that it has been in that state.
-    #[serde(rename = "for")]
-    pub since: f64,
-    /// Seconds since its last session ended, or since the start if there was none; none while there is a session.
-    #[serde(default)]
-    pub down: Option<f64>,
-    /// When its last session ended, RFC 3339; none while there is a session, and before the first one.
-    #[serde(default)]
-    pub last_up: Option<String>,
-    /// How many prefixes its kernel has acknowledged.
-    pub announced: usize,
-    /// How many prefixes were sent to it, including those that it has not acknowledged yet.
-    #[serde(default)]
-    pub advertised: usize,
-    /// Why the last session ended or the last attempt failed, a sentence; none while all is well.
-    pub reason: Option<String>,
-    /// The hint, if there is one.
-    #[serde(default)]
-    pub hint: Option<String>,
-    /// Which routes are not sent to this peer and why, one sentence each.
-    pub not_sent: Vec<String>,
-    /// The families in our configuration of it.
-    #[serde(default)]
-    pub families: Vec<String>,
-    /// The negotiated values of the session; none without a session.
-    #[serde(default)]
-    pub session: Option<SessionStatus>,
-    /// How often a session was established since the daemon began.
-    #[serde(default)]
-    pub established: u64,
-    /// How the last session or try ended, as a sentence. A new session may have been established since then.
-    #[serde(default)]
-    pub last_end: Option<String>,
-    /// Another peer of the configuration that is the same router.
-    #[serde(default)]
-    pub same_router: Option<String>,
-    /// Messages received from it, by type.
-    #[serde(default)]
-    pub received: BTreeMap<String, u64>,
-    /// Messages sent to it, by type.
-    #[serde(default)]
-    pub sent: BTreeMap<String, u64>,
-}
-
-/// The negotiated values of both OPENs, and what follows from them.
+/// The body of an answer that is an error.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SessionStatus {
-    /// Our address and port of the connection.
-    pub local_address: Option<String>,
-    /// The router's BGP identifier.
-    pub router_id: String,
-    /// The negotiated hold time in seconds; 0: there are no timers.
-    pub hold_time: u64,
-    /// The families of both OPENs.
-    pub families: Vec<String>,
-    /// How many octets an AS number has in messages to it: 4, or 2 with an old router.
-    pub asn_octets: u8,
-    /// `plain`, or `enhanced` (RFC 7313).
-    pub route_refresh: String,
-    /// Whether IPv4 routes may have an IPv6 next hop (RFC 8950).
-    pub extended_next_hop: bool,
-    /// The next hop of routes without their own next hop, by family.
-    pub next_hops: BTreeMap<String, String>,
+pub struct ErrorBody {
+    /// The error.
+    pub error: ApiError,
 }
 
-impl PeerStatus {
-    /// The acknowledged prefixes and those that are under way, such as "2 prefixes acknowledged, 1 under way".
-    pub fn prefixes(&self) -> String {
-        let acknowledged = match self.announced {
-            1 => "1 prefix acknowledged".to_owned(),
-            many => format!("{many} prefixes acknowledged"),
-        };
-        match self.advertised.saturating_sub(self.announced) {
-            0 => acknowledged,
-            more => format!("{acknowledged}, {more} under way"),
+/// The body of an answer with nothing but notes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Notes {
+    /// Sentences for the operator.
+    pub notes: Vec<String>,
+}
+
+/// Why a request was refused or has failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ApiError {
+    /// For programs.
+    pub code: ErrorCode,
+    /// For people: what is wrong, and what to write.
+    pub text: String,
+}
+
+impl ApiError {
+    /// An error. A text for the terminal may begin with `error: `, which is left out here.
+    pub fn new(code: ErrorCode, text: impl Into<String>) -> Self {
+        let text = text.into();
+        ApiError { code, text: text.strip_prefix("error: ").map_or(text.clone(), str::to_owned) }
+    }
+}
+
+/// The kinds of errors; each has one status code of HTTP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ErrorCode {
+    /// 400: the request is wrong.
+    BadRequest,
+    /// 403: the client may not do this.
+    Forbidden,
+    /// 404: there is no such path.
+    UnknownPath,
+    /// 404: there is no such service, VIP or peer.
+    UnknownName,
+    /// 405: the path exists, but not with this method.
+    WrongMethod,
+    /// 409: the request was refused; the text says how to force it.
+    Refused,
+    /// 409: the configuration has mistakes.
+    WrongConfiguration,
+    /// 413: the request is too long.
+    TooLarge,
+    /// 500: the daemon could not do it.
+    Failed,
+    /// 503: too many requests wait.
+    Busy,
+    /// 503: the daemon ends.
+    Ending,
+    /// 504: it was done, but the routers did not follow within the time.
+    Timeout,
+}
+
+impl ErrorCode {
+    /// Every code.
+    pub const ALL: [ErrorCode; 12] = [
+        ErrorCode::BadRequest,
+        ErrorCode::Forbidden,
+        ErrorCode::UnknownPath,
+        ErrorCode::UnknownName,
+        ErrorCode::WrongMethod,
+        ErrorCode::Refused,
+        ErrorCode::WrongConfiguration,
+        ErrorCode::TooLarge,
+        ErrorCode::Failed,
+        ErrorCode::Busy,
+        ErrorCode::Ending,
+        ErrorCode::Timeout,
+    ];
+
+    /// The status code of HTTP.
+    pub fn status(self) -> u16 {
+        match self {
+            ErrorCode::BadRequest => 400,
+            ErrorCode::Forbidden => 403,
+            ErrorCode::UnknownPath | ErrorCode::UnknownName => 404,
+            ErrorCode::WrongMethod => 405,
+            ErrorCode::Refused | ErrorCode::WrongConfiguration => 409,
+            ErrorCode::TooLarge => 413,
+            ErrorCode::Failed => 500,
+            ErrorCode::Busy | ErrorCode::Ending => 503,
+            ErrorCode::Timeout => 504,
         }
     }
 }
 
-/// A service.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct ServiceStatus {
-    /// Its configured name.
-    pub name: String,
-    /// Its VIPs.
-    pub vips: Vec<VipStatus>,
-}
-
-/// A VIP.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct VipStatus {
-    /// The address.
-    pub address: IpAddr,
-    /// `announced`, `last_choice`, `drained`, `not_announced` or `starting`.
-    pub standing: String,
-    /// The reason as one word, as in metrics.
-    #[serde(default)]
+/// A reason.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReasonStatus {
+    /// One word, as in metrics.
     pub code: String,
-    /// The sentence that says why.
-    pub reason: String,
-    /// The reason in a few words, without numbers that change.
-    #[serde(default)]
-    pub brief: String,
-    /// Seconds that it has had this standing.
-    #[serde(rename = "for")]
-    pub since: f64,
-    /// How far its route has got.
-    #[serde(default)]
-    pub routers: DeliveryStatus,
-}
-
-/// How far the route of a VIP has got. An acknowledgement is TCP's: whether a router uses the route is not known.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct DeliveryStatus {
-    /// How many routers should have the route; 0 while the VIP is not announced.
-    pub wanted: usize,
-    /// How many of them have acknowledged its UPDATE.
-    pub acknowledged: usize,
-    /// The names of those that have not.
-    pub missing: Vec<String>,
-    /// The standing, its reason, and how far the route has got, as one sentence.
+    /// A sentence.
     pub text: String,
 }
 
-/// A drain.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DrainStatus {
-    /// Why.
-    pub reason: Option<String>,
-    /// Who.
-    pub by: Option<String>,
+/// The explanation of a VIP.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct VipDetails {
+    /// Its service.
+    pub service: String,
+    /// Its standing.
+    pub vip: VipStatus,
+    /// Sentences, one line each. A line that belongs to the line before is indented.
+    pub lines: Vec<String>,
+}
+
+/// The explanation of a router.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PeerDetails {
+    /// Its session.
+    pub peer: PeerStatus,
+    /// Sentences, one line each.
+    pub lines: Vec<String>,
+}
+
+/// The last changes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ChangeList {
+    /// The oldest first.
+    pub changes: Vec<Change>,
+}
+
+/// A change of a VIP's standing or of a session.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Change {
+    /// Counts from 1. A stream sends a change again, with the same number, when `wire_ms` is known.
+    pub id: u64,
     /// When, RFC 3339.
-    pub at: Option<String>,
+    pub time: String,
+    /// What has changed.
+    pub kind: ChangeKind,
+    /// The service of the VIP; none for a session.
+    pub service: Option<String>,
+    /// The VIP; none for a session.
+    pub vip: Option<IpAddr>,
+    /// The router; none for a standing.
+    pub peer: Option<String>,
+    /// The standing before, or the state of the session (RFC 4271).
+    pub before: String,
+    /// The standing or the state from then on.
+    pub after: String,
+    /// Why; none if a session was established.
+    pub reason: Option<ReasonStatus>,
+    /// Milliseconds from the knowledge of the fact until the UPDATEs were written to the routers' connections; none while nothing
+    /// was written.
+    pub wire_ms: Option<WireTime>,
+}
+
+/// What has changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ChangeKind {
+    /// The standing of a VIP.
+    Standing,
+    /// A session was established, or has ended.
+    Session,
+}
+
+/// Milliseconds until an UPDATE was written.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct WireTime {
+    /// To the first router.
+    pub first: f64,
+    /// To the last router so far.
+    pub last: f64,
+}
+
+/// Tells a client of a stream that it read too slowly.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lagged {
+    /// How many changes it has missed.
+    pub lost: u64,
 }

@@ -1,28 +1,28 @@
-//! The control socket's server.
+//! The control API's server: HTTP/1.1 on the control socket, one request a connection.
 //!
-//! Touches the unix socket and the clock. [`request`](super::request) decides what a request means. The data of an answer comes
+//! Touches the unix socket and the clock. [`http`](super::http) reads a request, and
+//! [`request`](super::request) decides what it means. The data of an answer comes
 //! from the tasks that own it.
 
 mod answers;
 pub mod client;
+mod connection;
+mod events;
 mod socket;
 
 use std::collections::VecDeque;
-use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::UnixStream;
-use tokio::net::unix::UCred;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::{sleep, timeout};
 use tracing::debug;
 
 use self::answers::{explained, explained_peer, status};
+use self::connection::serve_one;
 use self::socket::user_name;
-use super::admission::{self, Admission, OWN_PROGRAM, REQUEST_LIMIT, ROOT_ONLY, admit};
-use super::api::{Request, Response};
+use super::admission::{Admission, admit};
+use super::api::{ChangeList, ErrorCode, Request, Response};
 use super::request::{Command, Job, Query, ReloadMode, WaitResult, job, undrain_notes, wait_response, who};
 use crate::bgp::io::peers::Peers;
 use crate::bgp::router_id::Identity;
@@ -32,24 +32,23 @@ use crate::drain::{self, DrainChange};
 use crate::fallback::Fallback;
 use crate::files::io::Files;
 use crate::health::io::listener;
+use crate::history::History;
 use crate::log::io::{LevelRequest, LogBuffer};
 use crate::memory::io::Trimmer;
 use crate::model::{Generation, ServiceName};
-use crate::program::io::{Programs, started_by_daemon};
+use crate::program::io::Programs;
 
 pub(crate) use self::answers::warnings_beside;
 pub use self::socket::{BindError, Socket};
 
-/// A longer request is refused without reading it.
-const LONGEST_REQUEST: u64 = 64 * 1024;
+/// How many clients may follow the events at the same time; others are refused.
+const STREAMS: usize = 16;
 /// How many requests that are answered at once, such as `status`, run at the same time; others wait.
 const QUICK: usize = 32;
 /// How many requests that wait for routers or files, such as `drain --wait`, run at the same time; others are refused.
 const SLOW: usize = 64;
 /// How many clients may read their answer slowly at the same time; others are disconnected.
 const SLOW_READERS: usize = 16;
-/// After an answer with more octets than this, memory is returned to the system.
-const LARGE_ANSWER: usize = 64 * 1024;
 /// How long a client may take to read its answer, and a request to be answered at once.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -87,6 +86,8 @@ pub struct ControlContext {
     pub asks: mpsc::Sender<Ask>,
     /// The task that reloads.
     pub reloads: mpsc::Sender<Reload>,
+    /// The last changes.
+    pub history: watch::Receiver<History>,
     /// The door to the disk.
     pub files: Files,
     /// The programs of checks and hooks. If the kernel cannot confine them, there is a warning.
@@ -107,6 +108,7 @@ struct RequestSlots {
     quick: Semaphore,
     slow: Semaphore,
     slow_readers: Semaphore,
+    streams: Arc<Semaphore>,
 }
 
 /// Serves clients for ever.
@@ -115,6 +117,7 @@ pub async fn serve(socket: Arc<Socket>, context: ControlContext) {
         quick: Semaphore::new(QUICK),
         slow: Semaphore::new(SLOW),
         slow_readers: Semaphore::new(SLOW_READERS),
+        streams: Arc::new(Semaphore::new(STREAMS)),
     });
     let mut sending = VecDeque::new();
     loop {
@@ -125,7 +128,7 @@ pub async fn serve(socket: Arc<Socket>, context: ControlContext) {
                 sending.push_back((Instant::now(), keep));
                 let (context, places) = (context.clone(), places.clone());
                 tokio::spawn(async move {
-                    if let Err(error) = serve_one(stream, let_go, &context, &places).await {
+                    if let Err(error) = serve_one(stream, let_go, context, places).await {
                         debug!(%error, "control client was disconnected");
                     }
                 });
@@ -152,71 +155,6 @@ async fn make_room(sending: &mut VecDeque<(Instant, oneshot::Sender<()>)>) {
     }
 }
 
-async fn serve_one(
-    stream: UnixStream,
-    let_go: oneshot::Receiver<()>,
-    context: &ControlContext,
-    places: &RequestSlots,
-) -> io::Result<()> {
-    let caller = stream.peer_cred()?;
-    let own_program = is_own_program(caller).await;
-    let (read, write) = stream.into_split();
-    let (mut line, mut read) = (String::new(), BufReader::new(read.take(LONGEST_REQUEST)));
-    tokio::select! {
-        biased;
-        line = timeout(REQUEST_LIMIT, read.read_line(&mut line)) => drop(line??),
-        _ = let_go => return Err(io::Error::other("others waited, and its request did not come")),
-    }
-    let response = match serde_json::from_str(&line) {
-        Ok(_) if own_program => Response::Refused { message: OWN_PROGRAM.into() },
-        Ok(Request::Log { .. }) if !admission::may_change_log(caller.uid()) => {
-            Response::Refused { message: ROOT_ONLY.into() }
-        }
-        Ok(request) => answer(request, caller.uid(), context, places).await,
-        Err(error) => {
-            Response::Refused { message: format!("error: the request was not understood: {error}") }
-        }
-    };
-    let mut text = serde_json::to_vec(&response)?;
-    drop(response);
-    text.push(b'\n');
-    if text.len() > LARGE_ANSWER {
-        context.trimmer.soon();
-    }
-    send(write, &text, places).await
-}
-
-/// Whether the caller is a program of a check or a hook. If the daemon runs as root, it has the same user as operators, so the
-/// parents of the caller's process decide.
-async fn is_own_program(caller: UCred) -> bool {
-    let daemon = nix::unistd::Uid::effective();
-    let descends = match caller.pid() {
-        Some(pid) if daemon.is_root() && caller.uid() == daemon.as_raw() => started_by_daemon(pid).await,
-        Some(_) | None => false,
-    };
-    admission::is_own_program(caller.uid(), daemon.as_raw(), descends)
-}
-
-/// Sends an answer. A client that reads the whole answer at once does not count in the limit.
-async fn send(
-    mut write: tokio::net::unix::OwnedWriteHalf,
-    text: &[u8],
-    places: &RequestSlots,
-) -> io::Result<()> {
-    timeout(PATIENCE, write.writable()).await??;
-    let sent = match write.try_write(text) {
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
-        sent => sent?,
-    };
-    if sent == text.len() {
-        return Ok(());
-    }
-    let Ok(_place) = places.slow_readers.try_acquire() else {
-        return Err(io::Error::other("too many clients read slowly"));
-    };
-    timeout(PATIENCE, write.write_all(text.get(sent..).unwrap_or_default())).await?
-}
-
 async fn answer(request: Request, uid: u32, context: &ControlContext, places: &RequestSlots) -> Response {
     let by = match &request {
         Request::Drain { by, .. } => who(uid, user_name(&context.files, uid).await, by.clone()),
@@ -226,22 +164,26 @@ async fn answer(request: Request, uid: u32, context: &ControlContext, places: &R
         | Request::Explain { .. }
         | Request::ExplainPeer { .. }
         | Request::Log { .. }
+        | Request::History { .. }
+        | Request::Events
+        | Request::OpenApi
         | Request::Reload { .. } => String::new(), // this request is not recorded
     };
     let at = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
     let config = context.configs.borrow().clone();
     let drains = context.drains.borrow().drains.clone();
     match job(request, by, at, &config, &drains) {
-        Err(response) => response,
+        Err(error) => Response::Error(error),
+        Ok(Job::Events) => Response::error(ErrorCode::Failed, "events are a stream"), // it was started before
         Ok(Job::Query(query)) => match timeout(PATIENCE, places.quick.acquire()).await {
             Ok(_place) => answer_query(query, context).await,
-            Err(_) => Response::Failed { message: "too many requests wait; try again".into() },
+            Err(_) => Response::error(ErrorCode::Busy, "too many requests wait; try again"),
         },
         Ok(Job::Command(command)) => match places.slow.try_acquire() {
             Ok(_place) => answer_command(command, context).await,
             Err(_) => {
-                let message = format!("{SLOW} commands already wait for routers or files; try again");
-                Response::Failed { message }
+                let text = format!("{SLOW} commands already wait for routers or files; try again");
+                Response::error(ErrorCode::Busy, text)
             }
         },
     }
@@ -258,6 +200,11 @@ async fn answer_query(query: Query, context: &ControlContext) -> Response {
             None => ending(),
         },
         Query::ExplainPeer { peer } => explained_peer(context, &peer),
+        Query::History { limit } => {
+            let changes = context.history.borrow().newest(limit.unwrap_or(usize::MAX));
+            Response::History(ChangeList { changes })
+        }
+        Query::OpenApi => Response::OpenApi,
         Query::Recheck { services, note } => match context.asks.send(Ask::Recheck(services)).await {
             Ok(()) => Response::Done { notes: vec![note] },
             Err(_) => ending(),
@@ -299,7 +246,7 @@ async fn change_drains(change: DrainChange, limit: Option<Duration>, context: &C
     }
     let changed = match changed.await {
         Ok(Ok(changed)) => changed,
-        Ok(Err(failure)) => return Response::Failed { message: failure.to_string() },
+        Ok(Err(failure)) => return Response::error(ErrorCode::Failed, failure.to_string()),
         Err(_) => return ending(),
     };
     if let Some(limit) = limit {
@@ -327,5 +274,5 @@ async fn wait(context: &ControlContext, generation: Generation, limit: Duration)
 }
 
 fn ending() -> Response {
-    Response::Failed { message: "announcer is ending".into() }
+    Response::error(ErrorCode::Ending, "announcer is ending")
 }

@@ -5,7 +5,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::api::{Request, Response, Scope};
+use super::api::{ApiError, ErrorCode, Request, Response, Scope};
 use super::names;
 use crate::config::Config;
 use crate::drain::{self, Drain, DrainChange, Drains};
@@ -18,6 +18,8 @@ pub enum Job {
     Query(Query),
     /// A job that waits for files or routers.
     Command(Command),
+    /// The changes from now on, until the client ends.
+    Events,
 }
 
 /// A job that is answered at once.
@@ -37,6 +39,13 @@ pub enum Query {
         /// The router.
         peer: String,
     },
+    /// The last changes.
+    History {
+        /// How many at most; `None`: all.
+        limit: Option<usize>,
+    },
+    /// The description of the API.
+    OpenApi,
     /// Probe services at once.
     Recheck {
         /// The services; `None`: all.
@@ -86,23 +95,27 @@ pub fn job(
     at: String,
     config: &Config,
     drains: &Drains,
-) -> Result<Job, Response> {
-    let refused = |message: String| Response::Refused { message };
+) -> Result<Job, ApiError> {
+    let unknown = |text: String| ApiError::new(ErrorCode::UnknownName, text);
     Ok(match request {
         Request::Status => Job::Query(Query::Status),
+        Request::History { limit } => Job::Query(Query::History { limit }),
+        Request::OpenApi => Job::Query(Query::OpenApi),
+        Request::Events => Job::Events,
         Request::Explain { vip, peer } => Job::Query(Query::Explain { vip, peer }),
         Request::ExplainPeer { peer } => Job::Query(Query::ExplainPeer { peer }),
         Request::Log { filter, seconds } => {
-            let order = LevelOrder::new(&filter, Duration::from_secs(seconds)).map_err(refused)?;
+            let order = LevelOrder::new(&filter, Duration::from_secs(seconds));
+            let order = order.map_err(|text| ApiError::new(ErrorCode::BadRequest, text))?;
             Job::Command(Command::Log(order))
         }
         Request::Reload { dry_run: true, .. } => Job::Command(Command::Reload { mode: ReloadMode::DryRun }),
         Request::Reload { force: true, .. } => Job::Command(Command::Reload { mode: ReloadMode::Forced }),
         Request::Reload { .. } => Job::Command(Command::Reload { mode: ReloadMode::Careful }),
         Request::Drain { what, reason, by: _, wait_ms } => {
-            let names = drain_names(&what, &service_names(config)).map_err(refused)?;
+            let names = drain_names(&what, &service_names(config)).map_err(unknown)?;
             let reason = reason.map(|reason| drain::reason(&reason)).transpose();
-            let reason = reason.map_err(|message| refused(format!("error: {message}")))?;
+            let reason = reason.map_err(|text| ApiError::new(ErrorCode::BadRequest, text))?;
             let change = DrainChange::Drain { names, drain: Drain { reason, by: Some(by), at: Some(at) } };
             Job::Command(Command::Drain { change, wait: wait_ms.map(Duration::from_millis) })
         }
@@ -110,11 +123,11 @@ pub fn job(
             // A service that the configuration no longer names may still have its drain file.
             let mut known = service_names(config);
             known.extend(drains.named.keys().map(String::as_str).filter(|name| !config.names(name)));
-            let names = drain_names(&what, &known).map_err(refused)?;
+            let names = drain_names(&what, &known).map_err(unknown)?;
             Job::Command(Command::Drain { change: DrainChange::Undrain { names }, wait: None })
         }
         Request::Recheck { what } => {
-            drain_names(&what, &service_names(config)).map_err(refused)?;
+            drain_names(&what, &service_names(config)).map_err(unknown)?;
             Job::Query(match what {
                 Scope::All => Query::Recheck { services: None, note: "every service is probed now".into() },
                 Scope::Services(names) => {
@@ -207,15 +220,17 @@ pub fn wait_response(waited: &WaitResult, settle: Duration) -> Response {
     let settle = humantime::format_duration(settle);
     match waited {
         WaitResult::Settled => Response::Done { notes: Vec::new() },
-        WaitResult::TimeIsUp(peers) if peers.is_empty() => Response::Timeout {
-            message: format!(
+        WaitResult::TimeIsUp(peers) if peers.is_empty() => Response::error(
+            ErrorCode::Timeout,
+            format!(
                 "drained and acknowledged by the routers' kernels, but their forwarding tables had no time to follow; set \
                  `--timeout` to more than `settle`, {settle}"
             ),
-        },
-        WaitResult::TimeIsUp(peers) => Response::Timeout {
-            message: format!("drained, but not acknowledged by {} in time", peers.join(", ")),
-        },
+        ),
+        WaitResult::TimeIsUp(peers) => Response::error(
+            ErrorCode::Timeout,
+            format!("drained, but not acknowledged by {} in time", peers.join(", ")),
+        ),
     }
 }
 

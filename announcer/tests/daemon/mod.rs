@@ -2,13 +2,15 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
 
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use announcer::control::api::{Request, Response, Status};
+use announcer::control::http::{self, HttpCall};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use until::until;
@@ -92,10 +94,53 @@ impl Daemon {
 
 /// Sends a request on a connection, and reads the answer.
 pub fn ask(mut stream: UnixStream, request: &Request) -> io::Result<Response> {
-    writeln!(stream, "{}", serde_json::to_string(request).unwrap())?;
-    let mut answer = String::new();
-    BufReader::new(stream).read_line(&mut answer)?;
-    Ok(serde_json::from_str(&answer)?)
+    stream.write_all(&text_of(request))?;
+    let (status, body) = read_answer(stream)?;
+    Ok(http::decode(request, status, &body)?)
+}
+
+/// A request as it is sent.
+pub fn text_of(request: &Request) -> Vec<u8> {
+    let HttpCall { method, target, body } = http::call(request);
+    text_of_http(method, &target, &body)
+}
+
+/// A request with any method, target and body as it is sent.
+pub fn text_of_http(method: &str, target: &str, body: &[u8]) -> Vec<u8> {
+    let length = body.len();
+    let head = format!("{method} {target} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n");
+    [head.as_bytes(), body].concat()
+}
+
+/// Reads an answer until the connection ends: its status code and its body.
+pub fn read_answer(mut stream: UnixStream) -> io::Result<(u16, Vec<u8>)> {
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer)?;
+    let end = answer.windows(4).position(|end| end == b"\r\n\r\n").ok_or(io::ErrorKind::UnexpectedEof)?;
+    let head = String::from_utf8_lossy(&answer[..end]).into_owned();
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
+    Ok((status.unwrap_or_else(|| panic!("{head}")), answer.split_off(end + 4)))
+}
+
+/// A router that keeps its sessions: OPEN, KEEPALIVEs (RFC 4271 §4), and nothing else.
+pub fn router(listener: TcpListener) {
+    for stream in listener.incoming() {
+        std::thread::spawn(move || speak(stream.unwrap()));
+    }
+}
+
+fn message(kind: u8, body: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(19 + body.len()).unwrap().to_be_bytes();
+    [&[0xff; 16][..], &length, &[kind], body].concat()
+}
+
+fn speak(mut stream: TcpStream) -> io::Result<()> {
+    // Version 4, AS 65000, hold time 90 s, 10.9.9.9, capabilities: IPv4 unicast, IPv6 unicast, four-octet AS.
+    let capabilities = [1, 4, 0, 1, 0, 1, 1, 4, 0, 2, 0, 1, 65, 4, 0, 0, 0xfd, 0xe8];
+    let open = [&[4, 0xfd, 0xe8, 0, 90, 10, 9, 9, 9, 20, 2, 18][..], &capabilities].concat();
+    stream.write_all(&[message(1, &open), message(4, &[])].concat())?;
+    while stream.read(&mut [0; 4096])? > 0 {}
+    Ok(())
 }
 
 /// Writes the configuration of a daemon in this folder.

@@ -83,16 +83,14 @@ impl Bench {
             self.must(&shell(case.then));
         }
         let shown = self.wait(|peer| {
-            let has = |key: &str, words: &[&str]| {
-                words.iter().all(|words| peer[key].as_str().unwrap_or_default().contains(words))
-            };
+            let has = |key: &str, words: &[&str]| words.iter().all(|words| text(peer, key).contains(words));
             if case.reason.is_empty() {
                 return peer["state"] == "Established";
             }
             has("reason", case.reason) && has("hint", case.hint)
         })?;
-        let text = |key: &str| shown[key].as_str().unwrap_or_default().to_owned();
-        Ok((if case.reason.is_empty() { "Established".into() } else { text("reason") }, text("hint")))
+        let reason = if case.reason.is_empty() { "Established".into() } else { text(&shown, "reason") };
+        Ok((reason, text(&shown, "hint")))
     }
 
     fn wait(&self, holds: impl Fn(&serde_json::Value) -> bool) -> Result<serde_json::Value, String> {
@@ -230,4 +228,10 @@ impl Drop for Bench {
             let _ = Command::new("ip").args(["netns", "delete", &format!("{}-{node}", self.prefix)]).status();
         }
     }
+}
+
+/// The reason or the hint of a peer; empty if it has none.
+fn text(peer: &serde_json::Value, key: &str) -> String {
+    let value = if key == "reason" { &peer[key]["text"] } else { &peer[key] };
+    value.as_str().unwrap_or_default().to_owned()
 }

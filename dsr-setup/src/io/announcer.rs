@@ -1,6 +1,6 @@
 //! Asks a running announcer which VIPs it holds on lo.
 //!
-//! Touches its control socket: one line of JSON out, one line back.
+//! Touches its control socket.
 
 use std::collections::BTreeSet;
 use std::io::{self, ErrorKind};
@@ -8,13 +8,14 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use hyper::Method;
 use tokio::net::UnixStream;
 
+use super::http::{self, HttpReply};
 use crate::answer;
 
 const PATIENCE: Duration = Duration::from_secs(2);
-const LONGEST_ANSWER: u64 = 64 << 20; // octets
+const LONGEST_ANSWER: usize = 64 << 20; // octets
 
 /// The VIPs that it holds; none if no daemon listens at `socket`.
 pub async fn held(socket: &Path) -> Result<BTreeSet<IpAddr>, AskError> {
@@ -25,15 +26,13 @@ pub async fn held(socket: &Path) -> Result<BTreeSet<IpAddr>, AskError> {
         }
         Err(error) => return Err(error.into()),
     };
-    let line = tokio::time::timeout(PATIENCE, ask(stream)).await.map_err(|_| AskError::Silent)??;
-    Ok(answer::held(&line)?)
-}
-
-async fn ask(mut stream: UnixStream) -> io::Result<String> {
-    stream.write_all(answer::REQUEST.as_bytes()).await?;
-    let mut line = String::new();
-    BufReader::new(stream.take(LONGEST_ANSWER)).read_line(&mut line).await?;
-    Ok(line)
+    let reply = http::send(stream, Method::GET, answer::PATH, Vec::new(), LONGEST_ANSWER);
+    let HttpReply { status, body } =
+        tokio::time::timeout(PATIENCE, reply).await.map_err(|_| AskError::Silent)??;
+    if status != 200 {
+        return Err(AskError::Refused(answer::error(&body).unwrap_or_else(|| format!("HTTP {status}"))));
+    }
+    Ok(answer::held(&body)?)
 }
 
 /// Why the request to a daemon failed.
@@ -45,6 +44,9 @@ pub enum AskError {
     /// It accepted the request and gave no answer.
     #[error("no answer within {} s", PATIENCE.as_secs())]
     Silent,
+    /// It refused the request, with this text.
+    #[error("{0}")]
+    Refused(String),
     /// Its answer cannot be read.
     #[error("its answer was not understood: {0}")]
     Answer(#[from] serde_json::Error),

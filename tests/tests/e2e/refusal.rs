@@ -13,7 +13,8 @@ use crate::support::{
 
 /// Whether the session of this peer in the status is down, for a reason with these words.
 fn says(peer: &Value, words: &str) -> bool {
-    peer["state"] != "Established" && peer["reason"].as_str().is_some_and(|reason| reason.contains(words))
+    peer["state"] != "Established"
+        && peer["reason"]["text"].as_str().is_some_and(|reason| reason.contains(words))
 }
 
 /// Checks that r2, which does not refuse, has every frontend as a next hop of the first VIP.

@@ -32,7 +32,7 @@ pub(crate) fn reason(status: &Value, vip: &str) -> String {
         .flat_map(|s| s["vips"].as_array().into_iter().flatten());
     let found = vips
         .filter(|known| known["address"] == vip)
-        .map(|known| known["reason"].as_str().unwrap_or_default());
+        .map(|known| known["reason"]["text"].as_str().unwrap_or_default());
     found.collect::<Vec<_>>().join("; ")
 }
 

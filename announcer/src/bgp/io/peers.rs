@@ -29,6 +29,22 @@ impl Peers {
         self.0.iter().map(|(peer, status)| (peer, status.borrow().clone()))
     }
 
+    /// Returns when the state of a session has changed since the last call. Without sessions it never returns.
+    pub async fn changed(&mut self) {
+        let changes = self.0.iter_mut().map(|(_, status)| {
+            Box::pin(async move {
+                if status.changed().await.is_err() {
+                    std::future::pending().await // the session's task has ended; the list of sessions will change
+                }
+            })
+        });
+        let changes: Vec<_> = changes.collect();
+        if changes.is_empty() {
+            return std::future::pending().await;
+        }
+        futures_util::future::select_all(changes).await;
+    }
+
     /// The warnings for an operator, one sentence each.
     pub fn warnings(&self) -> Vec<String> {
         let no_hold_timer = |(peer, status): &(config::PeerConfig, watch::Receiver<SessionReport>)| {

@@ -41,7 +41,7 @@ use crate::watchdog::{TURN, Turns};
 use network::PathWatch;
 use routes::SessionRoutes;
 pub use status::{
-    GenerationProgress, MessageCounters, SessionDown, SessionOrder, SessionReport, WireLatency,
+    GenerationProgress, MessageCounters, SessionDown, SessionOrder, SessionReport, WireLatency, WrittenCause,
 };
 
 /// The values that a session needs from its start to its end.

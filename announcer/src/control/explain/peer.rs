@@ -15,9 +15,9 @@ pub fn peer(peer: &PeerStatus) -> Vec<String> {
         peer.name,
         peer.address,
         peer.state,
-        span(peer.since)
+        span(peer.lasts)
     )];
-    lines.extend(peer.reason.iter().map(|reason| format!("The reason: {reason}.")));
+    lines.extend(peer.reason.iter().map(|reason| format!("The reason: {}.", reason.text)));
     lines.extend(peer.hint.iter().map(|hint| format!("Hint: {hint}.")));
     match &peer.session {
         Some(session) => agreed(session, &mut lines),
@@ -80,6 +80,7 @@ fn span(seconds: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::control::api::ReasonStatus;
 
     fn router() -> PeerStatus {
         PeerStatus {
@@ -87,7 +88,8 @@ mod tests {
             address: "10.0.1.1".into(),
             asn: Some(65000),
             state: "Established".into(),
-            since: 61.5,
+            lasts: 61.5,
+            since: "2026-01-01T00:00:00.000Z".into(),
             down: None,
             last_up: None,
             announced: 2,
@@ -138,7 +140,7 @@ mod tests {
         let lines = peer(&PeerStatus {
             state: "Idle".into(),
             session: None,
-            reason: Some("connection refused, 2s ago".into()),
+            reason: Some(ReasonStatus { code: "dial".into(), text: "connection refused, 2s ago".into() }),
             hint: Some("look there".into()),
             same_router: Some("r2".into()),
             ..router()

@@ -11,7 +11,7 @@ use crate::bgp::fsm::StateName;
 use crate::bgp::io::session;
 use crate::bgp::open::{AsWidth, RefreshKind};
 use crate::config;
-use crate::control::api::{self, Response};
+use crate::control::api::{self, ErrorCode, PeerDetails, ReasonStatus, Response, VipDetails};
 use crate::control::explain::{self, RouterExplanation, SessionExplanation, VipExplanation};
 use crate::control::names;
 use crate::delivery::{RouteProgress, RouterSession, delivery};
@@ -33,12 +33,12 @@ pub(super) fn explained(
     let known = report.vips().find(|(_, vip)| vip.address == address);
     let (Some((_, service)), Some((_, vip))) = (found, known) else {
         let all: Vec<String> = config.vips().map(|(vip, _)| vip.to_string()).collect();
-        let message = names::unknown("VIP", &address.to_string(), all.iter().map(String::as_str));
-        return Response::Refused { message };
+        let text = names::unknown("VIP", &address.to_string(), all.iter().map(String::as_str));
+        return Response::error(ErrorCode::UnknownName, text);
     };
     if let Some(name) = peer.filter(|name| config.peers.iter().all(|peer| peer.name.as_str() != *name)) {
-        let message = names::unknown("peer", name, config.peers.iter().map(|peer| peer.name.as_str()));
-        return Response::Refused { message };
+        let text = names::unknown("peer", name, config.peers.iter().map(|peer| peer.name.as_str()));
+        return Response::error(ErrorCode::UnknownName, text);
     }
     let peers = context.peers.borrow().clone();
     let sessions = peers.routers();
@@ -76,9 +76,15 @@ pub(super) fn explained(
         }
     });
     let routers = routers.filter(|router| peer.is_none_or(|name| router.name == name)).collect();
+    let delivered = delivered(vip, &sessions);
     let delivery = delivery(address, vip.vip_route, &sessions);
     let story = VipExplanation { vip, service, drain: report.drains.of(&service.name), delivery, routers };
-    Response::Done { notes: explain::explain(&story, Instant::now()) }
+    let lines = explain::explain(&story, Instant::now());
+    Response::Vip(Box::new(VipDetails {
+        service: service.name.to_string(),
+        vip: self::vip(vip, delivered),
+        lines,
+    }))
 }
 
 /// The warnings besides those of the director, one sentence each. No file is read for them.
@@ -116,20 +122,13 @@ pub(super) fn status(context: &ControlContext, report: &Report) -> api::Status {
     let named = report.drains.named.iter().map(|(name, one)| (name.as_str(), one));
     let drains = all.chain(named).map(|(name, one)| (name.to_owned(), drain(one))).collect();
     let routers = context.peers.borrow().routers();
-    let vip = |vip: &VipReport| api::VipStatus {
-        routers: delivered(vip, &routers),
-        address: vip.address,
-        standing: vip.standing.word().to_owned(),
-        code: vip.standing.label().to_owned(),
-        reason: vip.standing.to_string(),
-        brief: vip.standing.brief(),
-        since: vip.since.elapsed().as_secs_f64(),
-    };
+    let vip = |vip: &VipReport| self::vip(vip, delivered(vip, &routers));
     api::Status {
         host: nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         pid: std::process::id(),
         uptime: context.started.elapsed().as_secs_f64(),
+        started: time_of(context.started),
         asn: context.configs.borrow().bgp.asn.get(),
         router_id: context.router_id.borrow().id.map(|id| id.to_string()),
         peers: context
@@ -161,6 +160,24 @@ fn delivered(vip: &VipReport, routers: &[RouterSession]) -> api::DeliveryStatus 
     }
 }
 
+fn vip(vip: &VipReport, routers: api::DeliveryStatus) -> api::VipStatus {
+    api::VipStatus {
+        routers,
+        address: vip.address,
+        standing: vip.standing.word().to_owned(),
+        reason: ReasonStatus { code: vip.standing.label().to_owned(), text: vip.standing.to_string() },
+        brief: vip.standing.brief(),
+        lasts: vip.since.elapsed().as_secs_f64(),
+        since: time_of(vip.since),
+    }
+}
+
+/// The time of an event on the wall clock, which may have been set since.
+fn time_of(at: Instant) -> String {
+    let now = SystemTime::now();
+    humantime::format_rfc3339_millis(now.checked_sub(at.elapsed()).unwrap_or(now)).to_string()
+}
+
 fn listener_watch(report: &listener::ListenerReport) -> Option<api::ListenerWatchStatus> {
     Some(api::ListenerWatchStatus {
         period_ms: report.period.as_secs_f64() * 1000.0,
@@ -190,6 +207,8 @@ fn peer(
     let same = others.find(|(other, status)| address.is_some() && address_of(other, status) == address);
     let same_router = same.map(|(other, _)| other.name.to_string());
     let (reason, hint) = status.trouble().unzip();
+    let code = status.last_down.as_ref().map_or("unknown", |down| down.why.label()).to_owned();
+    let reason = reason.map(|text| ReasonStatus { code, text });
     let twin = same_router.as_ref().filter(|_| reason.is_some());
     let twin = twin.map(|other| format!("the peer `{other}` is the same router: remove one of the two"));
     let families = |families: &BTreeSet<Family>| families.iter().map(ToString::to_string).collect();
@@ -198,9 +217,10 @@ fn peer(
         address: status.peer_address.map_or_else(|| peer.address.to_string(), |ip| ip.to_string()),
         asn: asn.map(Asn::get),
         state: status.state.to_string(),
-        since: status.since.elapsed().as_secs_f64(),
+        lasts: status.since.elapsed().as_secs_f64(),
+        since: time_of(status.since),
         down: status.down_since().map(|since| since.elapsed().as_secs_f64()),
-        last_up: status.ended.filter(|_| status.state != StateName::Established).map(rfc3339),
+        last_up: status.ended.filter(|_| status.state != StateName::Established).map(time_of),
         announced: status.announced,
         advertised: status.advertised,
         reason,
@@ -233,12 +253,6 @@ fn peer(
     }
 }
 
-/// The time of an instant, RFC 3339. It is only for people: the clock may have been set since then.
-fn rfc3339(at: Instant) -> String {
-    let time = SystemTime::now().checked_sub(at.elapsed()).unwrap_or(SystemTime::UNIX_EPOCH);
-    humantime::format_rfc3339_seconds(time).to_string()
-}
-
 /// The address of a peer, if it is known.
 fn address_of(peer: &config::PeerConfig, status: &session::SessionReport) -> Option<IpAddr> {
     match peer.address {
@@ -264,11 +278,13 @@ pub(super) fn explained_peer(context: &ControlContext, name: &str) -> Response {
     let peers = context.peers.borrow().clone();
     match peers.iter().find(|(peer, _)| peer.name.as_str() == name) {
         Some((found, status)) => {
-            Response::Done { notes: explain::peer::peer(&self::peer(context, found, &status)) }
+            let peer = self::peer(context, found, &status);
+            let lines = explain::peer::peer(&peer);
+            Response::Peer(Box::new(PeerDetails { peer, lines }))
         }
         None => {
             let all: Vec<&str> = peers.iter().map(|(peer, _)| peer.name.as_str()).collect();
-            Response::Refused { message: names::unknown("peer", name, all) }
+            Response::error(ErrorCode::UnknownName, names::unknown("peer", name, all))
         }
     }
 }

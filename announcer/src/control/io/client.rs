@@ -1,17 +1,24 @@
-//! The command line's side of the control socket.
+//! The command line's side of the control API.
 //!
 //! Touches the unix socket and, where no daemon runs, the drain directory.
 
-use std::io::{self, BufRead, BufReader, Write};
-use std::os::unix::net::UnixStream;
+use std::io;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
+use dsr_setup::io::http::{self as transport, HttpReply};
+use hyper::Method;
+use tokio::net::UnixStream;
+use tokio::time::timeout;
+
 use crate::control::api::{Request, Response};
+use crate::control::http;
 use crate::drain::{self, DrainChange, Drains};
 
 /// If the daemon does not answer for this time, in addition to the requested wait, it hangs.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// The longest answer that is read, in octets: the status of about 100,000 VIPs.
+const LONGEST_ANSWER: usize = 64 * 1024 * 1024;
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +39,17 @@ pub enum ClientError {
     },
 }
 
+impl ClientError {
+    /// One word, for JSON.
+    pub fn code(&self) -> &'static str {
+        match self {
+            ClientError::NotRunning(_) => "not_running",
+            ClientError::Forbidden(_) => "no_permission",
+            ClientError::Broken { .. } => "no_answer",
+        }
+    }
+}
+
 /// Sends a request to the daemon at `socket`. The answer may take `patience` in addition to [`PATIENCE`].
 ///
 /// # Errors
@@ -39,31 +57,33 @@ pub enum ClientError {
 pub fn ask(socket: &Path, request: &Request, patience: Duration) -> Result<Response, ClientError> {
     let path = || socket.display().to_string();
     let broken = |error: io::Error| ClientError::Broken { path: path(), error };
-    #[allow(clippy::wildcard_enum_match_arm)] // the system has many words for it
-    let mut stream = UnixStream::connect(socket).map_err(|e| match e.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => ClientError::NotRunning(path()),
-        io::ErrorKind::PermissionDenied => ClientError::Forbidden(path()),
-        _ => broken(e),
-    })?;
-    stream.set_read_timeout(Some(PATIENCE + patience)).map_err(broken)?;
-    let mut line = serde_json::to_vec(request).map_err(|e| broken(e.into()))?;
-    line.push(b'\n');
-    stream.write_all(&line).map_err(broken)?;
-    let mut answer = String::new();
-    #[allow(clippy::wildcard_enum_match_arm)] // the system has many words for it
-    BufReader::new(stream).read_line(&mut answer).map_err(|error| match error.kind() {
-        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => broken(io::Error::other(format!(
-            "there was no answer within {}",
-            humantime::format_duration(PATIENCE + patience)
-        ))),
-        _ => broken(error),
-    })?;
-    if answer.is_empty() {
-        return Err(broken(io::Error::other(
-            "it closed the connection; too many clients may be waiting, try again",
-        )));
-    }
-    serde_json::from_str(&answer).map_err(|e| broken(e.into()))
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(broken)?;
+    let limit = PATIENCE + patience;
+    let call = http::call(request);
+    let reply = runtime.block_on(async {
+        #[allow(clippy::wildcard_enum_match_arm)] // the system has many words for it
+        let stream = UnixStream::connect(socket).await.map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => ClientError::NotRunning(path()),
+            io::ErrorKind::PermissionDenied => ClientError::Forbidden(path()),
+            _ => broken(error),
+        })?;
+        let method = if call.method == "POST" { Method::POST } else { Method::GET };
+        let reply = transport::send(stream, method, &call.target, call.body, LONGEST_ANSWER);
+        match timeout(limit, reply).await {
+            Ok(reply) => reply.map_err(|error| match error.kind() {
+                io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset => broken(io::Error::other(
+                    "it closed the connection; too many clients may be waiting, try again",
+                )),
+                _ => broken(error),
+            }),
+            Err(_) => Err(broken(io::Error::other(format!(
+                "there was no answer within {}",
+                humantime::format_duration(limit)
+            )))),
+        }
+    });
+    let HttpReply { status, body } = reply?;
+    http::decode(request, status, &body).map_err(|error| broken(error.into()))
 }
 
 /// Changes drains while no daemon runs, by changing the files that the daemon reads at its start. Returns the names of an undrain

@@ -44,7 +44,7 @@ fn shown(request: Request, drained: &[&str]) -> String {
         Ok(Job::Command(Command::Drain { change: DrainChange::Undrain { names }, wait: None })) => {
             format!("undrain {}", names.join("+"))
         }
-        Err(Response::Refused { message }) => message,
+        Err(error) => error.text,
         other => panic!("{other:?}"),
     }
 }
@@ -57,7 +57,7 @@ fn drain(what: Scope, reason: Option<&str>, wait_ms: Option<u64>) -> Request {
 #[test]
 fn each_request_is_a_job_or_a_refusal_that_says_what_there_is() {
     let long = "x".repeat(70_000);
-    let did_you_mean = "error: there is no service `ww`; did you mean `www`?";
+    let did_you_mean = "there is no service `ww`; did you mean `www`?";
     for (request, drained, want) in [
         (Request::Status, &[][..], "status"),
         (Request::Reload { force: false, dry_run: false }, &[], "reload Careful"),
@@ -79,17 +79,13 @@ fn each_request_is_a_job_or_a_refusal_that_says_what_there_is() {
             &[],
             "drain www+mail  by ann at now: disk Some(7ms)",
         ),
-        (drain(services(&[]), None, None), &[], "error: name a service, or `--all`"),
+        (drain(services(&[]), None, None), &[], "name a service, or `--all`"),
         (drain(services(&["www", "ww"]), None, None), &[], did_you_mean),
-        (
-            drain(services(&["old"]), None, None),
-            &["old"],
-            "error: there is no service `old`; there is www, mail",
-        ),
+        (drain(services(&["old"]), None, None), &["old"], "there is no service `old`; there is www, mail"),
         (
             drain(services(&["www"]), Some(&long), None),
             &[],
-            "error: the reason has 70000 octets; write at most 1000, such as the number of a ticket",
+            "the reason has 70000 octets; write at most 1000, such as the number of a ticket",
         ),
         (Request::Undrain { what: services(&["www"]) }, &[], "undrain www"),
         (Request::Undrain { what: services(&["www", "www"]) }, &[], "undrain www"),
@@ -99,7 +95,7 @@ fn each_request_is_a_job_or_a_refusal_that_says_what_there_is() {
         (
             Request::Undrain { what: services(&["../x"]) },
             &["old"],
-            "error: there is no service `../x`; there is www, mail, old",
+            "there is no service `../x`; there is www, mail, old",
         ),
         (Request::Recheck { what: Scope::All }, &[], "recheck None, every service is probed now"),
         (Request::Recheck { what: services(&["www"]) }, &[], "recheck Some([\"www\"]), probed now: www"),
@@ -153,10 +149,11 @@ fn a_wait_says_what_is_missing() {
     let settle = Duration::from_secs(1);
     let message = |waited| match wait_response(&waited, settle) {
         Response::Done { .. } => "done".to_owned(),
-        Response::Timeout { message } | Response::Refused { message } | Response::Failed { message } => {
-            message
+        Response::Error(error) => {
+            assert_eq!(error.code, ErrorCode::Timeout);
+            error.text
         }
-        Response::Status { .. } => panic!("a status is no answer"),
+        other => panic!("{other:?}"),
     };
     assert_eq!(message(WaitResult::Settled), "done");
     assert_eq!(

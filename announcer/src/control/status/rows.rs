@@ -20,14 +20,14 @@ fn router(peer: &PeerStatus, all: bool) -> Vec<Line> {
     let severity = severity::router(peer);
     let (state, text) = if peer.session.is_some() {
         let text = peer.not_sent.first().cloned().unwrap_or_else(|| peer.prefixes());
-        (format!("up {}", age(peer.since)), text)
+        (format!("up {}", age(peer.lasts)), text)
     } else {
         let up = match &peer.last_up {
             Some(time) => format!("last up {time}"),
             None => "never up".to_owned(),
         };
-        let why = peer.reason.clone().unwrap_or_else(|| peer.state.clone());
-        (format!("down {}", age(peer.down.unwrap_or(peer.since))), format!("{why}; {up}"))
+        let why = peer.reason.as_ref().map_or(&peer.state, |reason| &reason.text);
+        (format!("down {}", age(peer.down.unwrap_or(peer.lasts))), format!("{why}; {up}"))
     };
     let mut lines = vec![Line::router(severity, [peer.name.clone(), peer.address.clone(), state], text)];
     lines.extend(peer.hint.iter().map(|hint| Line::plain(format!("         hint: {hint}"))));
@@ -65,7 +65,7 @@ pub(super) fn service(service: &ServiceStatus, all: bool) -> Vec<Line> {
             0 => (service.name.clone(), format!("{advertised}/{total}")),
             _ => (String::new(), String::new()),
         };
-        let since = group.vips.iter().map(|vip| vip.since).fold(0.0, f64::max);
+        let since = group.vips.iter().map(|vip| vip.lasts).fold(0.0, f64::max);
         Line::service(group.severity, [name, count, age(since)], with_vips(&group, total, all))
     };
     groups.into_iter().enumerate().map(line).collect()

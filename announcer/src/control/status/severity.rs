@@ -34,7 +34,7 @@ impl Severity {
 
 /// The severity of a VIP.
 pub fn vip(vip: &VipStatus) -> Severity {
-    match (vip.standing.as_str(), vip.code.as_str()) {
+    match (vip.standing.as_str(), vip.reason.code.as_str()) {
         ("announced" | "last_choice", _) if is_unsent(vip) => Severity::Failed,
         ("announced", _) | ("last_choice", "backup") => Severity::Fine,
         ("last_choice", _) => Severity::Warning,

@@ -3,7 +3,9 @@ use std::collections::BTreeMap;
 use expect_test::expect;
 
 use super::*;
-use crate::control::api::{DeliveryStatus, PeerStatus, ServiceStatus, SessionStatus, VipStatus};
+use crate::control::api::{
+    DeliveryStatus, PeerStatus, ReasonStatus, ServiceStatus, SessionStatus, VipStatus,
+};
 
 pub(super) fn router(name: &str, up: bool) -> PeerStatus {
     let session = SessionStatus {
@@ -21,12 +23,16 @@ pub(super) fn router(name: &str, up: bool) -> PeerStatus {
         address: "10.0.1.1".into(),
         asn: Some(65000),
         state: if up { "Established" } else { "Connect" }.into(),
-        since: if up { 259_200.0 } else { 2.0 },
+        lasts: if up { 259_200.0 } else { 2.0 },
+        since: "2026-01-31T12:00:00Z".into(),
         down: (!up).then_some(185.0),
         last_up: (!up).then(|| "2026-01-31T12:00:00Z".into()),
         announced: 26,
         advertised: 26,
-        reason: (!up).then(|| "hold timer expired: no message from the peer for 9 s".into()),
+        reason: (!up).then(|| ReasonStatus {
+            code: "hold_timer".into(),
+            text: "hold timer expired: no message from the peer for 9 s".into(),
+        }),
         hint: None,
         not_sent: vec![],
         families: vec!["IPv4".into()],
@@ -44,10 +50,10 @@ pub(super) fn a_vip(address: &str, standing: &str, code: &str, brief: &str) -> V
     VipStatus {
         address: address.parse().unwrap(),
         standing: standing.into(),
-        code: code.into(),
         brief: brief.into(),
-        reason: format!("{standing}, {brief}"),
-        since: 185.0,
+        reason: ReasonStatus { code: code.into(), text: format!("{standing}, {brief}") },
+        lasts: 185.0,
+        since: "2026-01-31T12:00:00Z".into(),
         routers: DeliveryStatus { wanted: 2, acknowledged, ..DeliveryStatus::default() },
     }
 }
@@ -62,6 +68,7 @@ pub(super) fn status() -> Status {
         version: "0.1.0".into(),
         pid: 7,
         uptime: 259_200.0,
+        started: "2026-01-28T12:00:00Z".into(),
         asn: 65001,
         router_id: Some("10.0.0.11".into()),
         peers: vec![router("r1", true), router("r2", true)],

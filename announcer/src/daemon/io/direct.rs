@@ -19,6 +19,7 @@ use crate::health::io::probe;
 use crate::health::io::prober::Prober;
 use crate::health::watch::WatchPlan;
 use crate::health::{ListenerFact, Pace, ProbeFact, Target};
+use crate::history::io::ChangeBatch;
 use crate::log::at_level;
 use crate::metrics::Tally;
 use crate::model::Generation;
@@ -41,6 +42,8 @@ pub(in crate::daemon) struct ChangeObservers {
     pub(in crate::daemon) tally: watch::Sender<Tally>,
     /// For the hook.
     pub(in crate::daemon) hooks: mpsc::Sender<Vec<StandingChange>>,
+    /// For the history.
+    pub(in crate::daemon) history: mpsc::Sender<ChangeBatch>,
     /// For systemd.
     pub(in crate::daemon) numbers: watch::Sender<VipNumbers>,
     /// The turns of the director's loop, for the watchdog.
@@ -48,12 +51,14 @@ pub(in crate::daemon) struct ChangeObservers {
 }
 
 impl ChangeObservers {
-    async fn changed(&mut self, changes: Vec<StandingChange>) {
+    /// `known`: when the fact was known that led to new routes, if it did.
+    async fn changed(&mut self, changes: Vec<StandingChange>, known: Option<Instant>) {
         if changes.is_empty() {
             return;
         }
         self.tally.send_modify(|tally| changes.iter().for_each(|change| tally.changed(change)));
-        // The hook's task receives them at once, also while the hook runs. It ends with the daemon.
+        // The tasks of the history and of the hook receive them at once, also while the hook runs. They end with the daemon.
+        let _ = self.history.send(ChangeBatch { changes: changes.clone(), known }).await;
         let _ = self.hooks.send(changes).await;
     }
 }
@@ -151,7 +156,8 @@ pub(in crate::daemon) async fn direct(
         changes.extend(facts.into_iter().flat_map(|fact| director.handle(fact, now)));
         let decided = director.rib();
         let generation = decided.generation;
-        rib.send_if_modified(|published| {
+        let caused = decided.caused;
+        let is_new = rib.send_if_modified(|published| {
             let news = published.generation != generation;
             *published = decided;
             news
@@ -160,7 +166,7 @@ pub(in crate::daemon) async fn direct(
             let numbers = director.numbers();
             observers.numbers.send_if_modified(|known| std::mem::replace(known, numbers) != numbers);
         }
-        observers.changed(changes.clone()).await;
+        observers.changed(changes.clone(), caused.filter(|_| is_new)).await;
         start.filter(&mut changes);
         if !changes.is_empty() {
             lines(&changes, director.advertised()).iter().for_each(log);

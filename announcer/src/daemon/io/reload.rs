@@ -19,7 +19,7 @@ use crate::bgp::plan::interruption;
 use crate::bgp::router_id::Identity;
 use crate::config::Config;
 use crate::config::io::{LoadedText, load, off_thread};
-use crate::control::api::Response;
+use crate::control::api::{ErrorCode, Response};
 use crate::control::changes::{changes, would};
 use crate::control::io::Reload;
 use crate::control::request::ReloadMode;
@@ -88,12 +88,14 @@ impl Reloader {
                 Response::Done { notes } => {
                     info!(changes = notes.join(", "), "configuration was reloaded");
                 }
-                Response::Refused { message }
-                | Response::Failed { message }
-                | Response::Timeout { message } => {
-                    warn!(error = message, "configuration was not reloaded, the old one stays in use");
+                Response::Error(error) => {
+                    warn!(error = error.text, "configuration was not reloaded, the old one stays in use");
                 }
-                Response::Status { .. } => {}
+                Response::Status { .. }
+                | Response::Vip(_)
+                | Response::Peer(_)
+                | Response::History(_)
+                | Response::OpenApi => {}
             }
             if let Some(reply) = reply {
                 let _ = reply.send(response); // the requester may have ended
@@ -103,11 +105,12 @@ impl Reloader {
 
     /// Applies the configuration, unless `mode` only asks what would change. An error is a response too.
     async fn apply(&self, mode: ReloadMode) -> Result<Response, Response> {
-        let ending = || Response::Failed { message: "announcer is ending".into() };
-        let refused = |message: String| Response::Refused { message };
+        let ending = || Response::error(ErrorCode::Ending, "announcer is ending");
+        let refused = |text: String| Response::error(ErrorCode::Refused, text);
+        let wrong = |text: String| Response::error(ErrorCode::WrongConfiguration, text);
         let look = |file: &std::path::Path| trust::check(file).map_err(|finding| finding.to_string());
         let (config, text) =
-            load(&self.files, &self.file, look).await.map_err(|error| refused(error.to_string()))?;
+            load(&self.files, &self.file, look).await.map_err(|error| wrong(error.to_string()))?;
         let (config, old) = (Arc::new(config), self.configs.borrow().clone());
         if config == old {
             if mode != ReloadMode::DryRun {
@@ -119,7 +122,7 @@ impl Reloader {
         let (before, after) = (old.clone(), config.clone());
         let in_use = self.identity.borrow().id;
         let notes = off_thread(move || changes(&before, &after, in_use));
-        let notes = notes.await.map_err(|error| Response::Failed { message: error.to_string() })?;
+        let notes = notes.await.map_err(|error| Response::error(ErrorCode::Failed, error.to_string()))?;
         let interruption = || {
             let (established, sent) =
                 (self.peers.borrow().established(), sent(&old, &config, &self.ribs.borrow()));

@@ -15,6 +15,7 @@ use crate::files::io::Files;
 use crate::health::ProbeFact;
 use crate::health::io::listener;
 use crate::health::outcome::Outcome;
+use crate::history::History;
 use crate::log::io::LogBuffer;
 use crate::log::record::LogRecord;
 use crate::memory::io::Trimmer;
@@ -82,6 +83,7 @@ fn host_of(config: Arc<config::Config>) -> TestListener {
         programs: Programs::unconfined(Files::new()),
         asks,
         reloads,
+        history: watch::channel(History::default()).1,
         trimmer: Trimmer::default(),
         log: log.clone(),
         level_requests: mpsc::channel(1).0,

@@ -95,6 +95,17 @@ pub struct SessionReport {
     /// The time from the knowledge of a fact until the kernel accepted its UPDATEs, for sessions that were established at that
     /// time.
     pub wire: WireLatency,
+    /// The newest fact for which UPDATEs were written in an established session.
+    pub last_written: Option<WrittenCause>,
+}
+
+/// A fact, and when its UPDATEs were written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WrittenCause {
+    /// When the fact was known.
+    pub known: Instant,
+    /// When the kernel accepted the last octet of its UPDATEs.
+    pub written: Instant,
 }
 
 /// How far a router follows a generation of the Loc-RIB.
@@ -156,6 +167,7 @@ impl SessionReport {
             established: 0,
             downs: BTreeMap::new(),
             wire: WireLatency::new(&WIRE),
+            last_written: None,
         }
     }
 

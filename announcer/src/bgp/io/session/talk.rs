@@ -4,7 +4,7 @@
 
 use tracing::debug;
 
-use super::{Session, now};
+use super::{Session, WrittenCause, now};
 use crate::bgp::fsm::{Backlog, Event, OutgoingMessage};
 use crate::bgp::io::connection::{Connection, Progress, ReadResult};
 use crate::bgp::open::negotiate;
@@ -112,7 +112,9 @@ impl Session {
         let Some(connection) = &mut self.connection else { return };
         let written = connection.write();
         while let Some(known) = connection.outbox.written_for() {
-            self.status.wire.add(now().duration_since(known));
+            let written = now();
+            self.status.wire.add(written.duration_since(known));
+            self.status.last_written = Some(WrittenCause { known, written });
         }
         match written {
             Ok(true) => self.handle(Event::Unsent),

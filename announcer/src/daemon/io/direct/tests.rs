@@ -61,9 +61,12 @@ async fn what_a_probe_task_does_not_renew_lapses_whether_it_hangs_or_dies() {
     let (watched, _watching) = watch::channel(Arc::default());
     let (hooks, mut changes) = mpsc::channel(16);
     tokio::spawn(async move { while changes.recv().await.is_some() {} });
+    let (history, mut batches) = mpsc::channel(16);
+    tokio::spawn(async move { while batches.recv().await.is_some() {} });
     let observers = ChangeObservers {
         tally: watch::Sender::new(Tally::new(&config)),
         hooks,
+        history,
         numbers: watch::Sender::default(),
         turns: Turns::new(Instant::now()),
     };

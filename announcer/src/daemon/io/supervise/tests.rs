@@ -188,9 +188,12 @@ fn director(
     let (facts, probed) = mpsc::channel(16);
     let (listeners, listening) = mpsc::channel(1);
     let (drains_tx, drains) = mpsc::channel(1);
+    let (history, mut batches) = mpsc::channel(16);
+    tokio::spawn(async move { while batches.recv().await.is_some() {} });
     let observers = ChangeObservers {
         tally: watch::Sender::new(Tally::new(&config)),
         hooks,
+        history,
         numbers: watch::Sender::default(),
         turns,
     };

@@ -1,0 +1,190 @@
+//! The state of the daemon in answers: routers, services, VIPs and drains.
+//!
+//! Pure.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use super::ReasonStatus;
+
+/// The state of the daemon.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// The name of the host.
+    pub host: String,
+    /// The daemon's version.
+    pub version: String,
+    /// Its process id.
+    pub pid: u32,
+    /// Seconds that it has been running.
+    pub uptime: f64,
+    /// When it began, RFC 3339.
+    pub started: String,
+    /// Our AS.
+    pub asn: u32,
+    /// Our BGP identifier, once it is known.
+    pub router_id: Option<String>,
+    /// The routers, in the order of the configuration.
+    pub peers: Vec<PeerStatus>,
+    /// The services, in the order of the configuration.
+    pub services: Vec<ServiceStatus>,
+    /// The drains in force, by file name (`_all`: every service).
+    pub drains: BTreeMap<String, DrainStatus>,
+    /// The state of the listener watch; none while nothing is watched.
+    pub listener_watch: Option<ListenerWatchStatus>,
+    /// The warnings, one sentence each.
+    pub warnings: Vec<String>,
+    /// How what runs differs from what is on disk, one sentence each; these are among the warnings too.
+    pub differs: Vec<String>,
+}
+
+/// The listener watch.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ListenerWatchStatus {
+    /// Milliseconds between two queries.
+    pub period_ms: f64,
+    /// How many VIPs and ports are watched.
+    pub targets: usize,
+    /// How the kernel is asked: `lookups` or `dump`.
+    pub by: String,
+    /// The VIPs and ports that are up and that only probes check, with the reason, one sentence each.
+    pub disarmed: Vec<String>,
+    /// Why the watch cannot see listeners now; none while it can.
+    pub blind: Option<String>,
+}
+
+/// A router.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PeerStatus {
+    /// Its configured name.
+    pub name: String,
+    /// Its address; `default-gateway` until that was found.
+    pub address: String,
+    /// Its AS; none while it is `external` and its OPEN has not arrived.
+    pub asn: Option<u32>,
+    /// RFC 4271's name of the state, as in `Established`.
+    pub state: String,
+    /// Seconds that it has been in that state.
+    #[serde(rename = "for")]
+    pub lasts: f64,
+    /// Since when, RFC 3339.
+    pub since: String,
+    /// Seconds since its last session ended, or since the start if there was none; none while there is a session.
+    pub down: Option<f64>,
+    /// When its last session ended, RFC 3339; none while there is a session, and before the first one.
+    pub last_up: Option<String>,
+    /// How many prefixes its kernel has acknowledged.
+    pub announced: usize,
+    /// How many prefixes were sent to it, including those that it has not acknowledged yet.
+    pub advertised: usize,
+    /// Why the last session ended or the last attempt failed; none while all is well.
+    pub reason: Option<ReasonStatus>,
+    /// The hint, if there is one.
+    pub hint: Option<String>,
+    /// Which routes are not sent to this peer and why, one sentence each.
+    pub not_sent: Vec<String>,
+    /// The families in our configuration of it.
+    pub families: Vec<String>,
+    /// The negotiated values of the session; none without a session.
+    pub session: Option<SessionStatus>,
+    /// How often a session was established since the daemon began.
+    pub established: u64,
+    /// How the last session or try ended, as a sentence. A new session may have been established since then.
+    pub last_end: Option<String>,
+    /// Another peer of the configuration that is the same router.
+    pub same_router: Option<String>,
+    /// Messages received from it, by type.
+    pub received: BTreeMap<String, u64>,
+    /// Messages sent to it, by type.
+    pub sent: BTreeMap<String, u64>,
+}
+
+/// The negotiated values of both OPENs, and what follows from them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionStatus {
+    /// Our address and port of the connection.
+    pub local_address: Option<String>,
+    /// The router's BGP identifier.
+    pub router_id: String,
+    /// The negotiated hold time in seconds; 0: there are no timers.
+    pub hold_time: u64,
+    /// The families of both OPENs.
+    pub families: Vec<String>,
+    /// How many octets an AS number has in messages to it: 4, or 2 with an old router.
+    pub asn_octets: u8,
+    /// `plain`, or `enhanced` (RFC 7313).
+    pub route_refresh: String,
+    /// Whether IPv4 routes may have an IPv6 next hop (RFC 8950).
+    pub extended_next_hop: bool,
+    /// The next hop of routes without their own next hop, by family.
+    pub next_hops: BTreeMap<String, String>,
+}
+
+impl PeerStatus {
+    /// The acknowledged prefixes and those that are under way, such as "2 prefixes acknowledged, 1 under way".
+    pub fn prefixes(&self) -> String {
+        let acknowledged = match self.announced {
+            1 => "1 prefix acknowledged".to_owned(),
+            many => format!("{many} prefixes acknowledged"),
+        };
+        match self.advertised.saturating_sub(self.announced) {
+            0 => acknowledged,
+            more => format!("{acknowledged}, {more} under way"),
+        }
+    }
+}
+
+/// A service.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ServiceStatus {
+    /// Its configured name.
+    pub name: String,
+    /// Its VIPs.
+    pub vips: Vec<VipStatus>,
+}
+
+/// A VIP.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct VipStatus {
+    /// The address.
+    pub address: IpAddr,
+    /// `announced`, `last_choice`, `drained`, `not_announced` or `starting`.
+    pub standing: String,
+    /// Why.
+    pub reason: ReasonStatus,
+    /// The reason in a few words, without numbers that change from probe to probe.
+    pub brief: String,
+    /// How far its route has got.
+    pub routers: DeliveryStatus,
+    /// Seconds that it has had this standing.
+    #[serde(rename = "for")]
+    pub lasts: f64,
+    /// Since when, RFC 3339.
+    pub since: String,
+}
+
+/// How far the route of a VIP has got. An acknowledgement is TCP's: whether a router uses the route is not known.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct DeliveryStatus {
+    /// How many routers should have the route; 0 while the VIP is not announced.
+    pub wanted: usize,
+    /// How many of them have acknowledged its UPDATE.
+    pub acknowledged: usize,
+    /// The names of those that have not.
+    pub missing: Vec<String>,
+    /// The standing, its reason, and how far the route has got, as one sentence.
+    pub text: String,
+}
+
+/// A drain.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DrainStatus {
+    /// Why.
+    pub reason: Option<String>,
+    /// Who.
+    pub by: Option<String>,
+    /// When, RFC 3339.
+    pub at: Option<String>,
+}

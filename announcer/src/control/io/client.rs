@@ -54,6 +54,7 @@ impl ClientError {
 ///
 /// # Errors
 /// When there is no answer, or when it cannot be read.
+#[allow(clippy::wildcard_enum_match_arm)] // the system has many words for it
 pub fn ask(socket: &Path, request: &Request, patience: Duration) -> Result<Response, ClientError> {
     let path = || socket.display().to_string();
     let broken = |error: io::Error| ClientError::Broken { path: path(), error };
@@ -61,7 +62,6 @@ pub fn ask(socket: &Path, request: &Request, patience: Duration) -> Result<Respo
     let limit = PATIENCE + patience;
     let call = http::call(request);
     let reply = runtime.block_on(async {
-        #[allow(clippy::wildcard_enum_match_arm)] // the system has many words for it
         let stream = UnixStream::connect(socket).await.map_err(|error| match error.kind() {
             io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => ClientError::NotRunning(path()),
             io::ErrorKind::PermissionDenied => ClientError::Forbidden(path()),

@@ -148,12 +148,16 @@ fn an_undrain_says_what_stays_drained_and_what_was_not() {
 fn a_wait_says_what_is_missing() {
     let settle = Duration::from_secs(1);
     let message = |waited| match wait_response(&waited, settle) {
-        Response::Done { .. } => "done".to_owned(),
+        Response::Done { notes } => format!("done{}", notes.concat()),
         Response::Error(error) => {
             assert_eq!(error.code, ErrorCode::Timeout);
             error.text
         }
-        other => panic!("{other:?}"),
+        other @ (Response::Status { .. }
+        | Response::Vip(_)
+        | Response::Peer(_)
+        | Response::History(_)
+        | Response::OpenApi) => panic!("{other:?}"),
     };
     assert_eq!(message(WaitResult::Settled), "done");
     assert_eq!(

@@ -5,14 +5,26 @@
 
 mod daemon;
 
-use std::net::TcpListener;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::time::Duration;
 
+use announcer::config::ConfigDigest;
 use announcer::control::api::{ErrorCode, Request, Response};
 use daemon::{Daemon, in_new_netns, link_to_router, router, write_config};
 
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The value of a series.
+fn scraped(series: &str) -> String {
+    let mut stream = TcpStream::connect("127.0.0.1:9179").unwrap();
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    let value = text.lines().find_map(|line| line.strip_prefix(series));
+    value.unwrap_or_else(|| panic!("no {series} in\n{text}")).trim().to_owned()
+}
 
 // The sessions of the file that are down counted as if they had the VIP, so the reload was made, and no router had it.
 #[test]
@@ -28,6 +40,7 @@ fn only_one_session_is_up(folder: &Path) {
     let config = |peers: &str| {
         format!(
             "[bgp]\nasn = 65001\nrouter_id = \"10.0.1.11\"\nsettle = \"0s\"\n{peers}\
+             [metrics]\nlisten = \"127.0.0.1:9179\"\n\
              [[service]]\nname = \"www\"\nvips = [\"192.0.2.80\"]\n\
              [[service.check]]\nfile = \"{}\"\ninterval = \"100ms\"\n",
             folder.join("up").display()
@@ -40,6 +53,20 @@ fn only_one_session_is_up(folder: &Path) {
     daemon.until_status(PATIENCE, "r1 has the VIP", |status| {
         status.peers.first().is_some_and(|r1| r1.advertised == 1)
     });
+
+    // Beside the decision stands what was seen.
+    daemon.until_status(PATIENCE, "r1 has acknowledged the route", |status| {
+        let routers = &status.services[0].vips[0].routers;
+        (routers.wanted, routers.acknowledged, &routers.missing[..]) == (2, 1, &["r2".to_owned()])
+            && routers.text == "announced, sent to 1 of 2 routers"
+    });
+    assert_eq!(scraped("announcer_vip_routers{service=\"www\",vip=\"192.0.2.80\"}"), "1");
+    assert_eq!(scraped("announcer_vip_routers_wanted{service=\"www\",vip=\"192.0.2.80\"}"), "2");
+    let digest = |peers: &str| {
+        let digest = ConfigDigest::of(config(peers).as_bytes());
+        scraped(&format!("announcer_config_info{{sha256=\"{digest}\"}}"))
+    };
+    assert_eq!(digest(&format!("{r1}{r2}")), "1", "it is the file of the start");
 
     let reload = |force| daemon.ask(&Request::Reload { force, dry_run: false }).unwrap();
     for (peers, want) in [
@@ -68,10 +95,21 @@ fn only_one_session_is_up(folder: &Path) {
     // What is down carries nothing.
     write(r1);
     assert!(matches!(reload(false), Response::Done { .. }));
+    assert_eq!(digest(r1), "1", "it is the file of the reload");
+    let remark = format!("# a remark\n{r1}");
+    write(&remark);
+    assert!(matches!(reload(false), Response::Done { .. }));
+    assert_eq!(digest(&remark), "1", "also if it says the same in other words");
     write(r2);
     assert!(matches!(reload(true), Response::Done { .. }));
     daemon.until_status(PATIENCE, "r1 is gone", |status| {
         status.peers.len() == 1 && status.peers[0].name == "r2"
+    });
+    daemon.until_status(PATIENCE, "the route is with nobody", |status| {
+        let vip = &status.services[0].vips[0];
+        vip.standing == "announced"
+            && vip.routers.text == "ready, but sent to no router"
+            && status.warnings.contains(&"www 192.0.2.80 is ready, but was sent to no router".to_owned())
     });
     // None is established.
     write("[[peer]]\nname = \"r3\"\naddress = \"10.9.9.3\"\nasn = 65000\n");

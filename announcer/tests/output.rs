@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-#[path = "../../output/tests/closed/mod.rs"]
+#[path = "../../dsr-setup/output/tests/closed/mod.rs"]
 mod closed;
 mod daemon;
 

@@ -41,7 +41,7 @@ fn printing(source: &str) -> Vec<(usize, &str)> {
 
 #[test]
 fn programs_print_through_one_writer() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let mut paths = Vec::new();
     SOURCES.iter().for_each(|folder| files(&root.join(folder), &mut paths));
     assert!(paths.len() > 200, "the sources were not found");

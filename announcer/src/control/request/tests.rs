@@ -71,7 +71,7 @@ fn each_request_is_a_job_or_a_refusal_that_says_what_there_is() {
         (
             Request::Log { filter: "debug".into(), seconds: 0 },
             &[],
-            "error: the level can be changed for at most 24h, and for more than 0s; `--for 0s` is not",
+            "the level can be changed for at most 24h, and for more than 0s; `--for 0s` is not",
         ),
         (drain(Scope::All, None, None), &[], "drain _all  by ann at now, no reason given None"),
         (

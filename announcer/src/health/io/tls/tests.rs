@@ -110,8 +110,12 @@ async fn server(acceptor: TlsAcceptor) -> (u16, tokio::sync::mpsc::UnboundedRece
 }
 
 async fn probe(port: u16, name: &str, lines: &str) -> Outcome {
+    probe_within(LONG_TIMEOUT, port, name, lines).await
+}
+
+async fn probe_within(timeout: Duration, port: u16, name: &str, lines: &str) -> Outcome {
     let check = a_check(&format!("tls = \"{name}:{port}\"\n{lines}"));
-    let target = Target::of_test(VIP, check, LONG_TIMEOUT);
+    let target = Target::of_test(VIP, check, timeout);
     let ProbeConfig::Tls(tls) = &target.config.probe else { panic!("no tls") };
     TlsProbe::of(&Prober::new(Files::new()), &target, tls).probe().await
 }
@@ -256,7 +260,7 @@ async fn what_is_no_tls_has_its_reason() {
                 None => tokio::time::sleep(TIMEOUT * 2).await,
             }
         });
-        let outcome = probe(port, "www.example.com", "").await;
+        let outcome = probe_within(TIMEOUT, port, "www.example.com", "").await;
         assert_eq!(text_of(&outcome), want);
     }
     let nobody = TcpListener::bind((VIP, 0)).await.unwrap().local_addr().unwrap().port();

@@ -30,7 +30,7 @@ use self::status::StatusArguments;
 use self::validate::ValidateArguments;
 use crate::control::api::{ApiError, ErrorCode, Notes, Numbered, Request, Response};
 use crate::control::io::client::{self, ClientError};
-use crate::control::status::summary::CheckResult;
+use crate::control::status::summary::MonitoringResult;
 use crate::health::io::trust;
 
 /// Announces this host's VIPs by BGP while its own HTTP server is healthy.
@@ -151,7 +151,7 @@ impl CliCommand {
 /// The exit code for arguments that cannot be parsed: 2, but 3 for `status --check`, whose 2 means that a VIP is not announced.
 pub fn wrong_usage(arguments: &[OsString]) -> u8 {
     let has = |word: &str| arguments.iter().any(|argument| argument == word);
-    if has("status") && has("--check") { CheckResult::Unknown.code() } else { 2 }
+    if has("status") && has("--check") { MonitoringResult::Unknown.code() } else { 2 }
 }
 
 /// Runs the command.

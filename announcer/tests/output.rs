@@ -39,6 +39,7 @@ fn words(command: &str) -> Option<(Prints, &'static [&'static str])> {
         "check" => (WithDaemon, &["www", "--config", "announcer.toml"]),
         "status" | "recheck" | "reload" => (WithDaemon, &[]),
         "history" => (WithDaemon, &["--json"]),
+        "log" => (WithDaemon, &["debug", "--for", "1m"]),
         "explain" => (WithDaemon, &["192.0.2.80"]),
         "drain" | "undrain" => (Without, &["www", "--config", "announcer.toml"]),
         other => panic!("add `{other}` to this table"),

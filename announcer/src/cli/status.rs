@@ -10,8 +10,8 @@ use clap::{Args, ColorChoice};
 use super::{CommandError, json, unexpected};
 use crate::control::api::{Request, Response};
 use crate::control::io::client::ClientError;
-use crate::control::status::summary::{self, CheckResult};
-use crate::control::status::{self, Layout, View};
+use crate::control::status::summary::{self, MonitoringResult};
+use crate::control::status::{self, StatusLayout, View};
 
 /// Clears the terminal, and begins at its first line.
 const CLEAR: &str = "\x1b[H\x1b[2J";
@@ -76,7 +76,7 @@ fn once(arguments: &StatusArguments, socket: &Path) -> Result<(), CommandError> 
 }
 
 /// How standard output takes lines.
-fn layout(color: ColorChoice) -> Layout {
+fn layout(color: ColorChoice) -> StatusLayout {
     let terminal = std::io::stdout().is_terminal();
     let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let colour = match color {
@@ -85,28 +85,28 @@ fn layout(color: ColorChoice) -> Layout {
         ColorChoice::Never => false,
     };
     let width = terminal_size::terminal_size().filter(|_| terminal).map(|(width, _)| usize::from(width.0));
-    Layout { width, colour }
+    StatusLayout { width, colour }
 }
 
 fn check(socket: &Path) -> Result<(), CommandError> {
     let (result, line) = match super::ask(socket, &Request::Status, Duration::ZERO) {
         Ok(Response::Status { status }) => summary::check(&status),
-        Ok(_) => without(CheckResult::Unknown, &unexpected().message()),
+        Ok(_) => without(MonitoringResult::Unknown, &unexpected().message()),
         Err(CommandError::Client(error @ ClientError::Forbidden(_))) => {
-            without(CheckResult::Unknown, &error.to_string())
+            without(MonitoringResult::Unknown, &error.to_string())
         }
-        Err(CommandError::Client(error)) => without(CheckResult::Critical, &error.to_string()),
-        Err(error) => without(CheckResult::Unknown, &error.message()),
+        Err(CommandError::Client(error)) => without(MonitoringResult::Critical, &error.to_string()),
+        Err(error) => without(MonitoringResult::Unknown, &error.message()),
     };
     output::line(line);
     match result {
-        CheckResult::Ok => Ok(()),
-        CheckResult::Warning | CheckResult::Critical | CheckResult::Unknown => {
+        MonitoringResult::Ok => Ok(()),
+        MonitoringResult::Warning | MonitoringResult::Critical | MonitoringResult::Unknown => {
             Err(CommandError::Printed(result.code()))
         }
     }
 }
 
-fn without(result: CheckResult, why: &str) -> (CheckResult, String) {
+fn without(result: MonitoringResult, why: &str) -> (MonitoringResult, String) {
     (result, summary::without_status(result, why))
 }

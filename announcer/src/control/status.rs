@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! fe1: 4 of 32 VIPs not announced, 1 of 3 routers down, 1 VIP last choice, 3 VIPs drained
-//! announcer 0.1.0, up 3d, AS 65001, router id 10.0.0.11
+//! version 0.1.0, up 3d, AS 65001, router id 10.0.0.11
 //! ROUTER
 //!   FAIL   r2          10.0.2.1    down 3m  last up 2026-01-31T12:00:00Z: hold timer expired
 //!   ok     r1          10.0.1.1    up 3d    32 prefixes acknowledged
@@ -21,7 +21,7 @@ mod rows;
 pub mod severity;
 pub mod summary;
 
-pub use layout::{Layout, age};
+pub use layout::{StatusLayout, age};
 pub use severity::Severity;
 
 use super::api::Status;
@@ -43,7 +43,7 @@ pub struct View {
     /// Only this service, VIP or router.
     pub only: Option<String>,
     /// How lines are printed.
-    pub layout: Layout,
+    pub layout: StatusLayout,
 }
 
 /// The text of `status`, without a line feed at its end.

@@ -9,7 +9,7 @@ use super::Severity;
 
 /// How lines are printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Layout {
+pub struct StatusLayout {
     /// The columns of the terminal; `None`: lines are never cut.
     pub width: Option<usize>,
     /// Whether marks have colours.
@@ -78,7 +78,7 @@ const MARK: usize = 5;
 /// A name takes at most a quarter of the terminal, and a longer one is cut, so that the reasons stay visible.
 const NAME_SHARE: usize = 4;
 
-impl Layout {
+impl StatusLayout {
     /// The lines as text.
     pub fn text(&self, lines: &[Line]) -> String {
         let width = |kind: Kind, column: usize| {
@@ -200,7 +200,7 @@ mod tests {
             (Some(34), "  FAIL   www  0/1  3m  HTTP 503 …"),
             (Some(10), "  FAIL   …"),
         ] {
-            let text = Layout { width, colour: false }.text(&[line("HTTP 503 漢漢")]);
+            let text = StatusLayout { width, colour: false }.text(&[line("HTTP 503 漢漢")]);
             assert_eq!(text, want, "{width:?}");
         }
     }
@@ -209,7 +209,7 @@ mod tests {
     fn colours_are_around_the_mark_and_never_cut() {
         let line =
             Line::service(Severity::Failed, ["www".into(), "0/1".into(), "3m".into()], "HTTP 503".into());
-        let text = Layout { width: Some(20), colour: true }.text(&[line]);
+        let text = StatusLayout { width: Some(20), colour: true }.text(&[line]);
         assert_eq!(text, "\u{1b}[31m  FAIL \u{1b}[0m  www  0/1  …");
     }
 }

@@ -8,7 +8,7 @@ use crate::control::api::{Status, VipStatus};
 
 /// The result of `status --check`. The number is the exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum CheckResult {
+pub enum MonitoringResult {
     /// All is as wanted, also when an operator has drained it.
     Ok = 0,
     /// Users are served, but something is wrong: a router is down while another has everything, a VIP is the last choice or has no
@@ -20,7 +20,7 @@ pub enum CheckResult {
     Unknown = 3,
 }
 
-impl CheckResult {
+impl MonitoringResult {
     /// The exit code.
     pub fn code(self) -> u8 {
         self as u8
@@ -29,16 +29,16 @@ impl CheckResult {
     /// The word of the line.
     pub fn word(self) -> &'static str {
         match self {
-            CheckResult::Ok => "OK",
-            CheckResult::Warning => "WARNING",
-            CheckResult::Critical => "CRITICAL",
-            CheckResult::Unknown => "UNKNOWN",
+            MonitoringResult::Ok => "OK",
+            MonitoringResult::Warning => "WARNING",
+            MonitoringResult::Critical => "CRITICAL",
+            MonitoringResult::Unknown => "UNKNOWN",
         }
     }
 }
 
 /// The line of `--check` with its performance data, and the result.
-pub fn check(status: &Status) -> (CheckResult, String) {
+pub fn check(status: &Status) -> (MonitoringResult, String) {
     let counts = Counts::of(status);
     let result = result(status);
     let Counts { vips, advertised, drained, unsent, routers, up, .. } = counts;
@@ -54,19 +54,19 @@ pub fn check(status: &Status) -> (CheckResult, String) {
 }
 
 /// The line of `--check` when there is no status.
-pub fn without_status(result: CheckResult, why: &str) -> String {
+pub fn without_status(result: MonitoringResult, why: &str) -> String {
     format!("announcer {}: {}", result.word(), why.trim_start_matches("error: "))
 }
 
-fn result(status: &Status) -> CheckResult {
+fn result(status: &Status) -> MonitoringResult {
     match worst(status) {
         Severity::Failed if !vips(status).any(|vip| severity::vip(vip) == Severity::Failed) => {
-            CheckResult::Warning
+            MonitoringResult::Warning
         }
-        Severity::Failed => CheckResult::Critical,
-        Severity::Warning | Severity::Starting => CheckResult::Warning,
-        Severity::Fine | Severity::Ordered if status.differs.is_empty() => CheckResult::Ok,
-        Severity::Fine | Severity::Ordered => CheckResult::Warning,
+        Severity::Failed => MonitoringResult::Critical,
+        Severity::Warning | Severity::Starting => MonitoringResult::Warning,
+        Severity::Fine | Severity::Ordered if status.differs.is_empty() => MonitoringResult::Ok,
+        Severity::Fine | Severity::Ordered => MonitoringResult::Warning,
     }
 }
 
@@ -82,7 +82,7 @@ pub fn head(status: &Status) -> [String; 2] {
     let Status { host, version, asn, uptime, .. } = status;
     let what = Counts::of(status).sentence(status);
     let router_id = status.router_id.as_ref().map(|id| format!(", router id {id}")).unwrap_or_default();
-    [format!("{host}: {what}"), format!("announcer {version}, up {}, AS {asn}{router_id}", age(*uptime))]
+    [format!("{host}: {what}"), format!("version {version}, up {}, AS {asn}{router_id}", age(*uptime))]
 }
 
 fn vips(status: &Status) -> impl Iterator<Item = &VipStatus> {
@@ -188,7 +188,7 @@ mod tests {
     #[test]
     fn without_a_status_the_line_says_why() {
         assert_eq!(
-            without_status(CheckResult::Critical, "error: announcer is not running"),
+            without_status(MonitoringResult::Critical, "error: announcer is not running"),
             "announcer CRITICAL: announcer is not running"
         );
     }
@@ -200,6 +200,6 @@ mod tests {
             wrong,
             "fe1: 6 of 32 VIPs not announced, 1 of 3 routers down, 1 VIP last choice, 2 VIPs drained"
         );
-        assert_eq!(runs, "announcer 0.1.0, up 3d, AS 65001, router id 10.0.0.11");
+        assert_eq!(runs, "version 0.1.0, up 3d, AS 65001, router id 10.0.0.11");
     }
 }

@@ -140,7 +140,7 @@ pub(super) fn scene() -> Status {
 }
 
 fn shown(width: Option<usize>, all: bool, only: Option<&str>) -> String {
-    let layout = Layout { width, colour: false };
+    let layout = StatusLayout { width, colour: false };
     text(&scene(), &View { all, only: only.map(Into::into), layout }).unwrap()
 }
 
@@ -148,7 +148,7 @@ fn shown(width: Option<usize>, all: bool, only: Option<&str>) -> String {
 fn what_is_sick_is_seen_at_60_columns() {
     expect![[r#"
         fe1: 6 of 32 VIPs not announced, 1 of 3 routers down, 1 VIP…
-        announcer 0.1.0, up 3d, AS 65001, router id 10.0.0.11
+        version 0.1.0, up 3d, AS 65001, router id 10.0.0.11
         ROUTER
           FAIL   r2  10.0.1.1  down 3m  hold timer expired: no mess…
                  hint: the router answers ARP, and nothing more is …
@@ -172,7 +172,7 @@ fn what_is_sick_is_seen_at_60_columns() {
 fn what_is_sick_is_seen_at_80_columns() {
     expect![[r#"
         fe1: 6 of 32 VIPs not announced, 1 of 3 routers down, 1 VIP last choice, 2 VIPs…
-        announcer 0.1.0, up 3d, AS 65001, router id 10.0.0.11
+        version 0.1.0, up 3d, AS 65001, router id 10.0.0.11
         ROUTER
           FAIL   r2  10.0.1.1  down 3m  hold timer expired: no message from the peer fo…
                  hint: the router answers ARP, and nothing more is known of its BGP dae…
@@ -196,7 +196,7 @@ fn what_is_sick_is_seen_at_80_columns() {
 fn what_is_sick_is_seen_at_120_columns() {
     expect![[r#"
         fe1: 6 of 32 VIPs not announced, 1 of 3 routers down, 1 VIP last choice, 2 VIPs drained
-        announcer 0.1.0, up 3d, AS 65001, router id 10.0.0.11
+        version 0.1.0, up 3d, AS 65001, router id 10.0.0.11
         ROUTER
           FAIL   r2  10.0.1.1  down 3m  hold timer expired: no message from the peer for 9 s; last up 2026-01-31T12:00:00Z
                  hint: the router answers ARP, and nothing more is known of its BGP daemon
@@ -252,7 +252,8 @@ fn one_service_vip_or_router_is_shown_alone() {
         ROUTER
           FAIL   r2  10.0.1.1  down 3m  hold timer expired: no message from the peer for 9 s; last up 2026-01-31T12:00:00Z
                  hint: the router answers ARP, and nothing more is known of its BGP daemon"#]].assert_eq(&shown(None, false, Some("r2")));
-    let view = View { all: false, only: Some("mial".into()), layout: Layout { width: None, colour: false } };
+    let view =
+        View { all: false, only: Some("mial".into()), layout: StatusLayout { width: None, colour: false } };
     let error = text(&scene(), &view).unwrap_err();
     assert_eq!(error, "error: there is no service, VIP or router `mial`; did you mean `mail`?");
 }
@@ -262,7 +263,7 @@ fn eight_healthy_services_are_not_folded_and_nine_are() {
     let mut few = scene();
     few.services.retain(|service| severity::service(service) == Severity::Fine);
     assert_eq!(few.services.len(), 8);
-    let view = View { all: false, only: None, layout: Layout { width: None, colour: false } };
+    let view = View { all: false, only: None, layout: StatusLayout { width: None, colour: false } };
     assert!(text(&few, &view).unwrap().contains("login"));
     // A status that does not fit into a small terminal is folded too.
     few.services.push(ServiceStatus { name: "sick".into(), vips: scene().services[2].vips.clone() });
@@ -283,10 +284,10 @@ fn with_every_session_down_no_vip_is_called_healthy() {
     for vip in &mut dark.services[0].vips {
         vip.routers.acknowledged = 0;
     }
-    let view = View { all: false, only: None, layout: Layout { width: None, colour: false } };
+    let view = View { all: false, only: None, layout: StatusLayout { width: None, colour: false } };
     expect![[r#"
         fe1: 2 of 2 VIPs ready, but sent to no router, 2 of 2 routers down
-        announcer 0.1.0, up 3d, AS 65001, router id 10.0.0.11
+        version 0.1.0, up 3d, AS 65001, router id 10.0.0.11
         ROUTER
           FAIL   r1  10.0.1.1  down 3m  hold timer expired: no message from the peer for 9 s; last up 2026-01-31T12:00:00Z
           FAIL   r2  10.0.1.1  down 3m  hold timer expired: no message from the peer for 9 s; last up 2026-01-31T12:00:00Z

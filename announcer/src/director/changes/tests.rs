@@ -152,8 +152,7 @@ tcp = 80
 );
 
 fn director(now: Instant) -> Director {
-    let drains =
-        Drains::from_files([("www".to_owned(), Ok("reason: kernel\nby: ann".to_owned()))].into_iter());
+    let drains = Drains::from_files([("www".to_owned(), Ok("reason: kernel\nby: ann".to_owned()))]);
     Director::new(Arc::new(config::parse("test.toml", CONFIG).unwrap()), drains, now)
 }
 

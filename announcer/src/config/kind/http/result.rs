@@ -35,6 +35,8 @@ pub enum Failure {
     CutShort,
     /// The answer is not HTTP.
     NotHttp,
+    /// The answer is HTTP, except for the rest of its first line.
+    MalformedStatusLine,
     /// The answer is HTTP, except for a header field.
     Malformed(MalformedField),
     /// The header has more fields or octets than the limit.
@@ -87,6 +89,7 @@ impl Word for Failure {
         vec![
             Failure::CutShort,
             Failure::NotHttp,
+            Failure::MalformedStatusLine,
             Failure::Malformed(MalformedField::Any),
             Failure::Malformed(MalformedField::ContentLength),
             Failure::Malformed(MalformedField::TransferEncoding),
@@ -110,7 +113,7 @@ impl FailureWord for Failure {
         match self {
             Failure::CutShort => "cut_short",
             Failure::NotHttp => "not_http",
-            Failure::Malformed(_) => "malformed",
+            Failure::MalformedStatusLine | Failure::Malformed(_) => "malformed",
             Failure::HeaderTooLong => "header_too_long",
             Failure::WantsTls => "wants_tls",
             Failure::Status(_) => "status",
@@ -156,6 +159,9 @@ impl fmt::Display for Failure {
         match self {
             Failure::CutShort => f.write_str("answer cut short"),
             Failure::NotHttp => f.write_str("answer is not HTTP"),
+            Failure::MalformedStatusLine => {
+                f.write_str("the status line is malformed; a correct one is `HTTP/1.1 200 OK`")
+            }
             Failure::Malformed(field) => field.fmt(f),
             Failure::HeaderTooLong => {
                 f.write_str("the header is too long, with more than 100 fields or 400 KiB")
@@ -216,6 +222,7 @@ mod tests {
         let want = [
             ("cut_short", "answer cut short"),
             ("not_http", "answer is not HTTP"),
+            ("malformed", "the status line is malformed; a correct one is `HTTP/1.1 200 OK`"),
             ("malformed", "a header field is malformed, with a NUL or a carriage return in it"),
             ("malformed", "the header field Content-Length is malformed, or there are two that differ"),
             (
@@ -240,6 +247,7 @@ mod tests {
             match failure {
                 // A new variant does not compile before it is here, and then in the examples and above.
                 Failure::CutShort | Failure::NotHttp | Failure::HeaderTooLong | Failure::WantsTls => {}
+                Failure::MalformedStatusLine => {}
                 Failure::Malformed(MalformedField::Any | MalformedField::ContentLength) => {}
                 Failure::Malformed(MalformedField::TransferEncoding) => {}
                 Failure::Status(_) | Failure::Redirect { .. } | Failure::NotHttp2 => {}
@@ -263,6 +271,7 @@ mod tests {
             (http, Failure::WantsTls, "write `https://`"),
             (http, Failure::NotHttp, "if the port uses TLS"),
             (https, Failure::NotHttp, ""),
+            (http, Failure::MalformedStatusLine, ""),
             (http, Failure::Status(401), "let the server allow 192.0.2.80"),
             (http, Failure::Status(403), "let the server allow 192.0.2.80"),
             (http, Failure::Status(411), "write `body`"),

@@ -86,7 +86,9 @@ fn of_parse(hyper: &hyper::Error) -> Failure {
         return Failure::HeaderTooLong;
     }
     match hyper.to_string().as_str() {
-        // All other mistakes are tolerated, so this is the only one left.
+        // The library has read `HTTP/1.0 ` or `HTTP/1.1 ` by then. All other first octets are of an invalid version.
+        "invalid HTTP status-code parsed" => Failure::MalformedStatusLine,
+        // All other mistakes are tolerated, so this is the only one left. The error does not have the name of the field.
         "invalid HTTP header parsed" => Failure::Malformed(MalformedField::Any),
         "invalid content-length parsed" => Failure::Malformed(MalformedField::ContentLength),
         "unexpected transfer-encoding parsed" => Failure::Malformed(MalformedField::TransferEncoding),

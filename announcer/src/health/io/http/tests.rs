@@ -138,6 +138,8 @@ fn text_of(outcome: &Outcome) -> String {
     }
 }
 
+const STATUS_LINE: &str = "fail: the status line is malformed; a correct one is `HTTP/1.1 200 OK`";
+
 #[tokio::test]
 async fn each_answer_has_its_reason() {
     let scripts: &[(&'static [HttpReply], &str)] = &[
@@ -212,6 +214,11 @@ async fn each_answer_has_its_reason() {
             &[Say("HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n")],
             "fail: the header field Transfer-Encoding is malformed, or has no place in such an answer",
         ),
+        // An answer that begins with `HTTP/1.` is HTTP, so its failure has no hint about TLS.
+        (&[Say("HTTP/1.1 200 OK\r\r\nContent-Length: 0\r\n\r\n")], STATUS_LINE),
+        (&[Say("HTTP/1.1  200 OK\r\nContent-Length: 0\r\n\r\n")], STATUS_LINE),
+        (&[Say("HTTP/1.0 OK\r\n\r\n")], STATUS_LINE),
+        (&[Say("HTTP/1.1 20\r\n\r\n")], STATUS_LINE),
         // H21: the server's error page.
         (
             &[Say("HTTP/1.1 400 Bad\r\n\r\nThe plain HTTP request was sent to HTTPS port")],

@@ -21,7 +21,9 @@ use announcer::bgp::router_id::Identity;
 use announcer::config::{self, Config, PeerAddress, PeerConfig};
 use announcer::model::Family;
 use announcer::rib::NextHop;
-use scripted::{KEEPALIVE, OPEN, Router, Session, UPDATE, good_open, keepalive};
+use scripted::{
+    CAPABILITIES, KEEPALIVE, OPEN, Router, Session, UPDATE, good_open, keepalive, message, open_body,
+};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
@@ -337,6 +339,35 @@ fn a_router_that_was_restarted_while_we_waited_for_its_open_is_dialled_again_wit
         let began = Instant::now();
         session.established().await;
         assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    });
+}
+
+/// B3: the router has `timers 0 0`, so no hold timer runs, and it loses power while nothing is on its way to it.
+#[test]
+fn without_a_hold_timer_tcp_keepalive_ends_the_session_of_a_router_that_lost_power() {
+    play(|far| async move {
+        far.cable("us", "them");
+        ip("address add 10.0.1.11/24 dev us");
+        far.ip("address add 10.0.1.1/24 dev them");
+        // Our hold time is also the time of TCP keepalive: three probes, one second apart.
+        let mut session = dialing(far.listener("10.0.1.1"), |peer| peer.hold_time = Duration::from_secs(3));
+        session.announce(1, &["192.0.2.80/32"]);
+        let _router =
+            session.established_with(&message(OPEN, &open_body(65000, 0, [10, 9, 9, 9], CAPABILITIES))).await;
+        let status = session.until(|status| status.acknowledged == 1).await;
+        assert_eq!(status.negotiated.unwrap().hold_time, None, "the router switched the hold timer off");
+        // A router that lives and has nothing to send keeps its session: its kernel answers the probes.
+        sleep(Duration::from_secs(6)).await;
+        assert_eq!(session.status.borrow().state, StateName::Established);
+
+        far.nft("add table inet off");
+        far.nft("add chain inet off out { type filter hook output priority 0; policy drop; }");
+        far.nft("add chain inet off in { type filter hook input priority 0; policy drop; }");
+        let down = session.until_late(|status| status.last_down.is_some()).await.last_down.unwrap();
+        assert_eq!(down.why.label(), "timed_out", "{}", down.why);
+        // It is started again, with the address and without the connection.
+        far.nft("delete table inet off");
+        session.established().await;
     });
 }
 

@@ -131,6 +131,6 @@ SEEDS ?= 1000000
 simulate:
 	$(if $(SEED),SEED=$(SEED)) SEEDS=$(SEEDS) cargo test --release -p announcer --test simulation -- --nocapture
 
-# 5,000 VIPs to 8 peers.
+# 5,000 VIPs to 8 peers, and as root a start with 3,000 VIPs that are not on lo.
 bench-scale:
 	cargo bench -p announcer --bench scale

@@ -1,11 +1,16 @@
 //! Measures 5,000 VIPs with 8 peers: the cost to announce, withdraw and announce them again, all at once and one by one, and the
-//! effect on the other peers when one peer stops reading. It prints numbers and does not judge them.
+//! effect on the other peers when one peer stops reading. Before that, it starts a daemon with 3,000 VIPs that are not on lo. It
+//! prints numbers and does not judge them.
 //!
 //! The speaker is this process, with the same tasks as in the daemon: one thread, the director, one session per peer. The routers
 //! are another process, so that CPU and memory are only those of the speaker. They report by pipe how many prefixes they have read.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "../tests/daemon/mod.rs"]
+mod daemon;
+#[path = "scale/lo.rs"]
+mod lo;
 #[path = "scale/routers.rs"]
 mod routers;
 
@@ -41,6 +46,7 @@ fn main() {
     if std::env::args().any(|argument| argument == "routers") {
         return routers::serve();
     }
+    lo::measure();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(bench());
 }

@@ -76,14 +76,21 @@ pub(crate) fn serve() {
         listeners.iter().map(|listener| listener.local_addr().unwrap().port().to_string()).collect();
     println!("{}", ports.join(" "));
     for (number, listener) in listeners.into_iter().enumerate() {
-        std::thread::spawn(move || router(number, listener.accept().unwrap().0));
+        std::thread::spawn(move || {
+            let is_stopped = || number == 0 && STOPPED.load(Ordering::SeqCst);
+            router(listener.accept().unwrap().0, is_stopped, |count| {
+                let _one = OUT.lock().unwrap();
+                println!("{number} {count}");
+            });
+        });
     }
     for order in std::io::stdin().lines() {
         STOPPED.store(order.unwrap() == "stop", Ordering::SeqCst);
     }
 }
 
-fn router(number: usize, mut stream: TcpStream) {
+/// A router that calls `report` with the number of prefixes that it knows, and reads nothing while it is stopped.
+pub(crate) fn router(mut stream: TcpStream, is_stopped: impl Fn() -> bool, report: impl Fn(usize)) {
     stream.set_nodelay(true).unwrap();
     let open = [
         &[4, 0xfd, 0xe8, 0, 90, 10, 9, 9, 9, 24][..],
@@ -93,7 +100,7 @@ fn router(number: usize, mut stream: TcpStream) {
     let mut known = HashSet::new();
     let mut reader = BufReader::with_capacity(1 << 16, stream.try_clone().unwrap());
     loop {
-        while number == 0 && STOPPED.load(Ordering::SeqCst) {
+        while is_stopped() {
             std::thread::sleep(Duration::from_millis(10));
         }
         let mut header = [0; 19];
@@ -107,10 +114,9 @@ fn router(number: usize, mut stream: TcpStream) {
             2 => update(&mut known, &body),
             other => panic!("message of type {other}"),
         }
-        // One line for everything that was read together.
+        // One report for everything that was read together.
         if reader.buffer().is_empty() {
-            let _one = OUT.lock().unwrap();
-            println!("{number} {}", known.len());
+            report(known.len());
         }
     }
 }

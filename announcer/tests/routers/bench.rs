@@ -160,6 +160,9 @@ impl Bench {
                     vec![
                         format!("/usr/lib/frr/zebra {frr} -i {dir}/frr/zebra.pid"),
                         format!(
+                            "sleep 0.2; exec /usr/lib/frr/bfdd {frr} -i {dir}/frr/bfdd.pid --bfdctl {dir}/frr/bfdd.sock"
+                        ),
+                        format!(
                             "sleep 0.3; exec /usr/lib/frr/bgpd {frr} -i {dir}/frr/bgpd.pid -f {dir}/frr.conf --log stdout"
                         ),
                     ],

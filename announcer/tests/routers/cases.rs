@@ -414,6 +414,10 @@ pub(crate) const CASES: &[Case] = &[
             65000,
             " neighbor 10.9.0.1 remote-as 65001\n neighbor 10.9.0.1 passive\n neighbor 10.9.0.1 bfd"
         ),
+        // Its bfdd has the peer, hears nothing from it, and never ends the session.
+        then: "sleep 5
+            vtysh --vty_socket @dir/frr -c 'show bfd peers' | grep -q 'Status: down' &&
+            vtysh --vty_socket @dir/frr -c 'show bgp neighbors 10.9.0.1 json' | grep -q '\"connectionsDropped\":0'",
         ..USUAL
     },
     Case {

@@ -171,7 +171,7 @@ fn sentences(status: &Value) -> String {
     let watch = &status["listener_watch"];
     if let Some(targets) = watch["targets"].as_u64() {
         let what = if targets == 1 { "listener" } else { "listeners" };
-        lines.push(format!("{targets} {what} watched"));
+        lines.push(format!("{targets} {what} watched every {} ms", watch["period_ms"]));
     }
     lines.extend(list(&watch["disarmed"]).iter().map(|why| format!("watched only by probes: {}", text(why))));
     lines.extend(list(&status["warnings"]).iter().map(|warning| format!("warning: {}", text(warning))));

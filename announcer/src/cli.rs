@@ -73,7 +73,7 @@ enum CliCommand {
     ///
     /// Only root may do it. The level of the start ends the change.
     Log(LogArguments),
-    /// Withdraw services for maintenance, until `undrain`; restarts and reboots do not end it.
+    /// Withdraw services, VIPs, a family or a router for maintenance, until `undrain`; restarts and reboots do not end it.
     Drain(DrainArguments),
     /// End a drain; a healthy service is announced again.
     Undrain(UndrainArguments),
@@ -209,6 +209,7 @@ fn ask(socket: &Path, request: &Request, patience: Duration) -> Result<Response,
         | Response::Peer(_)
         | Response::History(_)
         | Response::Done { .. }
+        | Response::Waits(_)
         | Response::OpenApi) => Ok(answer),
     }
 }

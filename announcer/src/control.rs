@@ -7,5 +7,6 @@ pub mod explain;
 pub mod http;
 pub mod io;
 pub mod names;
+pub mod orders;
 pub mod request;
 pub mod status;

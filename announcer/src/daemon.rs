@@ -69,12 +69,12 @@ use crate::bgp::io::peers::Peers;
 use crate::bgp::io::{network, router_id};
 use crate::bgp::path::Network;
 use crate::bgp::router_id::Identity;
-use crate::config::{self, Config, ConfigDigest};
+use crate::config::{self, ACKNOWLEDGE, Config, ConfigDigest};
 use crate::control::io::{self as control, Reload, Socket};
 use crate::control::request::ReloadMode;
 use crate::director::ask::Ask;
 use crate::director::{Director, VipNumbers};
-use crate::drain;
+use crate::drain::{self, connections::ConnectionWait};
 use crate::fallback::{self, Fallback};
 use crate::files::io::{self as files, Files};
 use crate::health::io::listener;
@@ -92,9 +92,6 @@ use crate::systemd::Notice;
 use crate::systemd::io::Notifier;
 use crate::vip::{self, WantedVips};
 use crate::watchdog::Turns;
-
-/// How long a stop waits for the routers' acknowledgement of the withdraw.
-const ACKNOWLEDGE: Duration = Duration::from_secs(2);
 
 /// The options of the command line.
 #[derive(Debug, Clone)]
@@ -145,7 +142,7 @@ async fn serve(options: Options, applied: AppliedConfig, log: Log) -> anyhow::Re
     let mut signals = Signals::new().context("cannot handle signals")?;
     let socket = Arc::new(Socket::bind(&files, &options.socket).await?);
     let drain_dir = drain::io::directory(&options.state_dir);
-    let drains = files.run(&drain_dir, drain::io::read).await;
+    let drains = files.run(&drain_dir, drain::io::read_at_start).await;
     let drains = drains.with_context(|| format!("cannot read the drains in `{}`", drain_dir.display()))?;
     info!(version = env!("CARGO_PKG_VERSION"), config = %options.config.display(), "announcer started");
     fallback.iter().for_each(|fallback| warn!("{fallback}"));
@@ -225,8 +222,13 @@ async fn serve(options: Options, applied: AppliedConfig, log: Log) -> anyhow::Re
         state_dir: options.state_dir.clone(),
     };
     let _vips = OwnedTask::new("VIPs".into(), move || vip::io::keep(setup.clone()));
-    let owner =
-        drain::io::Owner { folder: drain_dir, files: files.clone(), facts: drain_facts, state: drain_states };
+    let owner = drain::io::Owner {
+        folder: drain_dir,
+        files: files.clone(),
+        facts: drain_facts,
+        state: drain_states,
+        clock: drain::io::clock,
+    };
     let _drains = OwnedTask::new("drains".into(), move || owner.clone().run(drain_requests_heard.clone()));
     let (file, file_configs, door) = (options.config.clone(), configs.clone(), files.clone());
     let _file = OwnedTask::new("configuration file".into(), move || {
@@ -358,9 +360,9 @@ async fn serve(options: Options, applied: AppliedConfig, log: Log) -> anyhow::Re
     info!(signal = name, "stop was requested, withdrawing");
     notifier.send(&Notice::Stopping);
     notifier.send(&Notice::Status("stopping: the VIPs are withdrawn".to_owned()));
-    let (settle, peers_now) = (configs.borrow().bgp.settle, peers.borrow().clone());
+    let (config, peers_now) = (configs.borrow().clone(), peers.borrow().clone());
     tokio::select! {
-        () = withdraw(&asks, &peers_now, settle) => {}
+        () = withdraw(&asks, &peers_now, &config) => {}
         () = signals.second() => warn!("second signal, not waiting for the routers"),
         () = supervisor.feed_while_stopping() => {} // never happens
     }
@@ -397,9 +399,16 @@ fn addresses(config: &Config) -> BTreeSet<IpAddr> {
     config.vips().map(|(vip, _)| vip).collect()
 }
 
-/// Withdraws everything, and waits until the routers have followed.
-async fn withdraw(asks: &mpsc::Sender<Ask>, peers: &Peers, settle: Duration) {
+/// Withdraws everything, and waits until the routers have followed. With `[drain]`, every VIP is first the last choice for
+/// `prepare`, and afterwards connections may go on until `deadline`.
+async fn withdraw(asks: &mpsc::Sender<Ask>, peers: &Peers, config: &Config) {
     let announcing = peers.announcing();
+    let prepare = config.drain.as_ref().map_or(Duration::ZERO, |drain| drain.prepare);
+    if announcing && !prepare.is_zero() && asks.send(Ask::Leave).await.is_ok() {
+        info!(prepare = %humantime::format_duration(prepare), "every VIP is the last choice before the withdraw");
+        sleep(prepare).await;
+    }
+    let withdrawn = Instant::now();
     let (reply, generation) = oneshot::channel();
     if asks.send(Ask::Stop(reply)).await.is_err() {
         return;
@@ -408,8 +417,25 @@ async fn withdraw(asks: &mpsc::Sender<Ask>, peers: &Peers, settle: Duration) {
     if timeout(ACKNOWLEDGE, peers.acknowledged(generation)).await.is_err() {
         warn!(peers = peers.unacknowledged(generation).join(", "), "withdraw was not acknowledged in time");
     }
-    if announcing {
-        sleep(settle).await;
+    if !announcing {
+        return;
+    }
+    sleep(config.bgp.settle).await;
+    let Some(drain) = &config.drain else { return };
+    let vips = addresses(config).into_iter().collect();
+    let (followed, deadline) = (Instant::now(), withdrawn + drain.deadline);
+    match drain::io::connections::wait(vips, followed, deadline, |_| {}).await {
+        Ok((ConnectionWait::Drained | ConnectionWait::Waits, count)) => {
+            info!(active = count.active, silent = count.silent, "no connection is served here any more");
+        }
+        Ok((ConnectionWait::Deadline, count)) => {
+            warn!(
+                active = count.active,
+                silent = count.silent,
+                "deadline has come, connections are still served here"
+            );
+        }
+        Err(error) => warn!(%error, "connections cannot be seen, not waiting for them"),
     }
 }
 

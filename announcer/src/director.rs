@@ -31,12 +31,12 @@ use std::time::{Duration, Instant};
 use ipnet::IpNet;
 
 use crate::config::Config;
-use crate::drain::Drains;
+use crate::drain::{DrainTarget, Drains};
 use crate::health::check::Verdict;
 use crate::health::shortages::Shortages;
 use crate::health::watch::{VipPort, WatchPlan};
 use crate::health::{ListenerFact, Pace, ProbeFact, WatchSpec};
-use crate::model::{Generation, ServiceName};
+use crate::model::{Generation, PeerName, ServiceName};
 use crate::rib::{Attributes, LocRib, Routes};
 use crate::vip::Presence;
 
@@ -62,10 +62,15 @@ pub enum Fact {
     Vip(IpAddr, Presence),
     /// The current contents of the drain directory.
     Drains(Drains),
-    /// An operator wants these services to be announced as soon as they are healthy, without damping; `None`: all.
-    Forgive(Option<Vec<String>>),
+    /// An operator wants the VIPs of these to be announced as soon as they are healthy, without damping.
+    Forgive(Vec<DrainTarget>),
+    /// A drain of these has ended by itself: their VIPs are announced after their checks have passed anew. Outcomes of probes with a
+    /// number below the second value do not count.
+    Renew(Vec<DrainTarget>, u64),
     /// An operator wants these services to be probed at once; `None`: all.
     Recheck(Option<Vec<String>>),
+    /// The daemon will end soon: every VIP is the last choice until then.
+    Leave,
     /// The daemon ends: nothing is announced from now on.
     Stop,
 }
@@ -102,9 +107,12 @@ pub struct Director {
     /// The VIPs that wait for their first verdict.
     undecided: BTreeSet<IpAddr>,
     drains: Drains,
+    /// The routers that these drains name.
+    drained_peers: Arc<BTreeSet<PeerName>>,
     shortages: Shortages,
     /// How often a lease ran out.
     lapses: u64,
+    leaving: bool,
     stopping: bool,
     attributes: Vec<ServiceAttributes>,
     routes: Routes,
@@ -128,9 +136,11 @@ impl Director {
             shared: BTreeMap::new(),
             deadlines: BTreeSet::new(),
             undecided: BTreeSet::new(),
+            drained_peers: Arc::new(drained_peers(&drains)),
             drains,
             shortages: Shortages::default(),
             lapses: 0,
+            leaving: false,
             stopping: false,
             attributes: Vec::new(),
             routes: Routes::default(),
@@ -192,12 +202,23 @@ impl Director {
             }
             Fact::Drains(drains) => {
                 self.drains = drains;
+                let peers = drained_peers(&self.drains);
+                if peers != *self.drained_peers {
+                    self.drained_peers = Arc::new(peers);
+                    self.stale = Some(self.stale.map_or(now.time(), |since| since.min(now.time())));
+                }
                 self.judge_all(now, &mut changes);
             }
-            Fact::Forgive(services) => {
-                self.each_of(&services, |vip, _| vip.damping.forgive());
+            Fact::Forgive(targets) => {
+                for (address, vip) in &mut self.vips {
+                    let service = self.config.services[vip.service].name.as_str();
+                    if targets.iter().any(|target| target.covers(service, *address)) {
+                        vip.damping.forgive();
+                    }
+                }
                 self.judge_all(now, &mut changes);
             }
+            Fact::Renew(targets, since) => self.renew(&targets, since, now, &mut changes),
             Fact::Recheck(services) => {
                 let mut kicked = Vec::new();
                 self.each_of(&services, |vip, address| {
@@ -206,12 +227,35 @@ impl Director {
                 });
                 self.paced.extend(kicked);
             }
+            Fact::Leave => {
+                self.leaving = true;
+                self.judge_all(now, &mut changes);
+            }
             Fact::Stop => {
                 self.stopping = true;
                 self.judge_all(now, &mut changes);
             }
         }
         changes
+    }
+
+    /// Forgets the verdicts of the VIPs of these targets.
+    fn renew(
+        &mut self,
+        targets: &[DrainTarget],
+        since: u64,
+        now: DecisionTime,
+        changes: &mut Vec<StandingChange>,
+    ) {
+        for (address, vip) in &mut self.vips {
+            let service = &self.config.services[vip.service];
+            if targets.iter().any(|target| target.covers(service.name.as_str(), *address)) {
+                vip.renew(service, since, now.time());
+                self.paced.extend((0..vip.checks.len()).map(|index| (*address, index)));
+            }
+        }
+        self.unwatched = true;
+        self.judge_all(now, changes);
     }
 
     /// When a listener is gone, the checks of its port fail. When it is back, they are probed at once.
@@ -255,7 +299,8 @@ impl Director {
         if stale.is_some() || complete != self.rib.complete {
             let generation: Generation = self.rib.generation + 1;
             let routes = self.routes.clone();
-            self.rib = Arc::new(LocRib { generation, complete, caused: stale, routes });
+            let drained_peers = Arc::clone(&self.drained_peers);
+            self.rib = Arc::new(LocRib { generation, complete, caused: stale, routes, drained_peers });
         }
         self.rib.clone()
     }
@@ -298,6 +343,10 @@ impl Director {
         }
         Some(WatchPlan { every, pairs })
     }
+}
+
+fn drained_peers(drains: &Drains) -> BTreeSet<PeerName> {
+    drains.peers().into_iter().filter_map(|name| name.parse().ok()).collect()
 }
 
 impl ServiceAttributes {

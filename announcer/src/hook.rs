@@ -224,7 +224,7 @@ mod tests {
         for vip in [1, 2, 3] {
             queue.changed(&change(vip, Standing::Announced));
         }
-        queue.changed(&change(1, Standing::Drained(Drain::default())));
+        queue.changed(&change(1, Standing::Drained(Drain::default().into())));
         let want = [(1, "starting", "drained"), (2, "starting", "announced"), (3, "starting", "announced")];
         assert_eq!(calls(&mut queue), want);
         assert_eq!(queue.runs.replaced, 1);
@@ -262,7 +262,7 @@ mod tests {
     #[test]
     fn the_environment_says_all_that_status_does() {
         let mut queue = HookQueue::default();
-        queue.changed(&change(1, Standing::Drained(Drain::parse("new\0kernel"))));
+        queue.changed(&change(1, Standing::Drained(Drain::parse("new\0kernel").into())));
         let environment = queue.take().unwrap().environment();
         let want = ["www", "192.0.2.1", "drained", "drained", "drained: new kernel", "starting"];
         assert_eq!(environment.each_ref().map(|(_, value)| value.as_str()), want);
@@ -315,9 +315,10 @@ mod tests {
 
     #[test]
     fn what_changed_during_a_run_that_could_not_be_started_is_one_change() {
-        for (meanwhile, want) in
-            [(Standing::Drained(Drain::default()), vec![(1, "starting", "drained")]), (STARTING, vec![])]
-        {
+        for (meanwhile, want) in [
+            (Standing::Drained(Drain::default().into()), vec![(1, "starting", "drained")]),
+            (STARTING, vec![]),
+        ] {
             let mut queue = HookQueue::default();
             queue.changed(&change(1, Standing::Announced));
             let call = queue.take().unwrap();

@@ -9,7 +9,7 @@
 //! 2  history/io -> bgp/io    bgp/io  health/io  drain/io  vip/io  hook/io  config/io  fallback/io -> program/io    all of them -> files/io    memory/io  log/io  time_limit/io  systemd/io
 //! 1  director -> {health::check, damping, drain, rib, vip, config}    bgp::{fsm, open, wire, path, plan, outage, hint}
 //!    delivery -> director    metrics -> director, delivery    hook -> director    history -> control::api
-//!    control::{api, http, admission, names, request, explain, changes, status}    systemd    fallback -> config
+//!    control::{api, http, admission, names, orders, request, explain, changes, status}    systemd    fallback -> config
 //! 0  model, config    time_limit    watchdog    own_process (of tests alone)
 //! ```
 //!

@@ -87,7 +87,9 @@ table! {
     DRAINED Gauge "announcer_service_drained" ["service"]
         "1 while a drain withdraws a service (a drain of this service or of all services), else 0"
     DRAIN_INFO Gauge "announcer_drain_info" ["drain", "by", "until"]
-        "1 for each drain in force (`_all`: of all services): who made it, and when it ends by itself; empty if it does not"
+        "1 for each drain in force, by its file (`_all`: of all services): who made it, and when it ends by itself; empty if it does not"
+    DRAIN_END Gauge "announcer_drain_end_timestamp_seconds" ["drain"]
+        "When a drain ends by itself, in Unix time; absent for those that do not"
     PROBES Counter "announcer_probes_total" ["service", "vip", "check", "result", "reason"]
         "Probes that ended, by result: pass, fail, or skipped (announcer lacked a resource; counts neither as a pass nor as a failure)"
     PROBE_TIME Histogram "announcer_probe_duration_seconds" ["service", "check"]

@@ -12,7 +12,7 @@ use std::time::Instant;
 use ipnet::IpNet;
 
 pub use crate::model::Attributes;
-use crate::model::{Family, Generation, Overrides};
+use crate::model::{Family, Generation, Overrides, PeerName};
 pub use treap::{Treap, TreapDifference};
 
 mod treap;
@@ -31,13 +31,16 @@ pub struct LocRib {
     pub caused: Option<Instant>,
     /// The routes with their attributes; routes of one service share them.
     pub routes: Routes,
+    /// The routers that an operator has drained: no route is sent to them.
+    pub drained_peers: Arc<BTreeSet<PeerName>>,
 }
 
 /// Compares the routes, and not the time of their cause.
 impl PartialEq for LocRib {
     fn eq(&self, other: &Self) -> bool {
-        let LocRib { generation, complete, caused: _, routes } = self;
-        (generation, complete, routes) == (&other.generation, &other.complete, &other.routes)
+        let LocRib { generation, complete, caused: _, routes, drained_peers } = self;
+        (generation, complete, routes, drained_peers)
+            == (&other.generation, &other.complete, &other.routes, &other.drained_peers)
     }
 }
 
@@ -98,6 +101,11 @@ impl Export {
         known
             .filter(|(family, _)| self.families.contains(family) && !self.left_out.contains(family))
             .collect()
+    }
+
+    /// The same session while its router is drained: every route is left out, so that its Adj-RIB-Out becomes empty.
+    pub fn withholding(&self) -> Export {
+        Export { left_out: [Family::V4, Family::V6].into(), ..self.clone() }
     }
 
     /// A route as it is advertised on this session, or why it is not.

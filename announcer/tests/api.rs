@@ -99,7 +99,9 @@ fn every_answer(folder: &Path) {
         ("POST", "/v1/drains", "/v1/drains", "{\"services\":[\"ww\"]}", 404),
         ("POST", "/v1/drains", "/v1/drains", "{\"services\":[]}", 400),
         ("POST", "/v1/drains", "/v1/drains", &long, 413),
-        ("POST", "/v1/drains", "/v1/drains", "{\"services\":[\"www\"],\"wait_ms\":0}", 504),
+        ("POST", "/v1/drains", "/v1/drains", "{\"peers\":[\"r1\"]}", 409),
+        ("GET", "/v1/waits", "/v1/waits", "", 200),
+        ("POST", "/v1/drains", "/v1/drains", "{\"services\":[\"www\"],\"wait_ms\":9000}", 200),
         ("GET", "/v1/status", "/v1/status", "", 200),
         ("POST", "/v1/undrains", "/v1/undrains", "{\"all\":true}", 200),
         ("POST", "/v1/undrains", "/v1/undrains", "{\"services\":[\"www\"]}", 200),
@@ -116,6 +118,14 @@ fn every_answer(folder: &Path) {
         assert_valid(&value, &schema_of(method, path, status));
         answered.insert((method, path));
     }
+    std::fs::remove_file(folder.join("up")).unwrap();
+    daemon.until_all_are(PATIENCE, "not_announced");
+    let late = "{\"services\":[\"www\"],\"wait_ms\":0}";
+    let (status, value) = request(&daemon, "POST", "/v1/undrains", late);
+    assert_eq!((status, &value["error"]["code"]), (504, &json!("timeout")));
+    assert_valid(&value, &schema_of("POST", "/v1/undrains", 504));
+    std::fs::write(folder.join("up"), "").unwrap();
+    daemon.until_all_are(PATIENCE, "announced");
     let (status, document) = request(&daemon, "GET", "/v1/openapi.json", "");
     assert_eq!((status, &document["openapi"]), (200, &json!("3.1.0")));
     answered.extend([("GET", "/v1/openapi.json"), ("GET", "/v1/events")]); // the stream has its own test

@@ -18,6 +18,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use announcer::control::api::{Request, Scope, Status};
+use announcer::control::orders::{DrainOrder, Targets};
 use daemon::{Daemon, in_new_netns, ip, link_to_router};
 use nix::sys::fanotify::{EventFFlags, Fanotify, InitFlags, MarkFlags, MaskFlags};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -288,12 +289,8 @@ fn each_file_hangs(folder: &Path) {
         scrape();
     }
     assert!(is_announced(&status(&daemon), "file"));
-    let drain = Request::Drain {
-        what: Scope::Services(vec!["file".to_owned()]),
-        reason: None,
-        by: None,
-        wait_ms: None,
-    };
+    let targets = Targets { services: vec!["file".to_owned()], ..Targets::default() };
+    let drain = Request::Drain(DrainOrder { targets, ..DrainOrder::default() });
     let drained = poke(&daemon, &drain);
     until_status(&daemon, AT_ONCE, "a drain", |status| !is_announced(status, "file"));
     drop(drained);

@@ -190,6 +190,7 @@ impl Simulation {
             complete: true,
             caused: None,
             routes: [("198.51.100.0/24".parse().unwrap(), Default::default())].into(),
+            ..Default::default()
         });
         self.on(Side::Router, Speaker::start);
         self.on(Side::Us, Speaker::start);

@@ -223,7 +223,7 @@ fn start(machine: &Machine) {
     // A member of the group may use `status` and drain; others may not.
     let member = "setpriv --reuid=nobody --regid=nogroup --groups=announcer";
     machine.must(&format!("{member} announcer drain www --reason test"));
-    assert_eq!(machine.must("stat -c %U /var/lib/announcer/drain/www"), "announcer");
+    assert_eq!(machine.must("stat -c %U /var/lib/announcer/drain/www@nobody"), "announcer");
     machine.must(&format!("{member} announcer undrain www"));
     let (code, said) = machine.run("setpriv --reuid=nobody --regid=nogroup --clear-groups announcer status");
     assert!(code == 1 && said.contains("group `announcer`"), "{said}");

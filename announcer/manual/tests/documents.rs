@@ -177,6 +177,7 @@ fn every_standing_of_a_vip_is_explained() {
         by: Some("ann".into()),
         at: Some("2026-01-31T12:00:00Z".into()),
         reason: Some("new kernel".into()),
+        ..Drain::default()
     };
     let failed = evidence(Streak::Failed { run: 3, fall: 3 });
     let of_several = Evidence { check: Some("backend".into()), ..failed.clone() };
@@ -188,7 +189,8 @@ fn every_standing_of_a_vip_is_explained() {
         Standing::LastChoice(LastChoiceReason::Unhealthy(of_several)),
         Standing::LastChoice(LastChoiceReason::Flapping(flapping)),
         Standing::LastChoice(LastChoiceReason::Sibling(sibling)),
-        Standing::Drained(drain),
+        Standing::LastChoice(LastChoiceReason::Leaving),
+        Standing::Drained(drain.into()),
         Standing::NotAnnounced(NotAnnouncedReason::Stopping),
         Standing::NotAnnounced(NotAnnouncedReason::NotLookedFor),
         Standing::NotAnnounced(NotAnnouncedReason::VipMissing(
@@ -217,7 +219,8 @@ fn every_standing_of_a_vip_is_explained() {
                 LastChoiceReason::Backup
                 | LastChoiceReason::Unhealthy(_)
                 | LastChoiceReason::Flapping(_)
-                | LastChoiceReason::Sibling(_),
+                | LastChoiceReason::Sibling(_)
+                | LastChoiceReason::Leaving,
             ) => {}
             Standing::NotAnnounced(
                 NotAnnouncedReason::Stopping

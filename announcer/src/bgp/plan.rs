@@ -240,6 +240,18 @@ pub fn interruption(
     Some(Interruption { vips, sessions })
 }
 
+/// The VIPs of `sent` that no router would be sent any more if the routers `drained` got no routes. Only an established session
+/// counts, because a session that is down sends nothing.
+pub fn without_router(
+    established: &[EstablishedSession],
+    drained: &BTreeSet<PeerName>,
+    sent: &[IpAddr],
+) -> Vec<IpAddr> {
+    let others: Vec<_> = established.iter().filter(|session| !drained.contains(&session.peer)).collect();
+    let carried = |vip: &IpAddr| others.iter().any(|session| session.families.contains(&Family::of(*vip)));
+    sent.iter().filter(|vip| !carried(vip)).copied().collect()
+}
+
 /// How many VIPs and how many sessions a sentence names.
 const NAMED: usize = 3;
 

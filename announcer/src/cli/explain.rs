@@ -35,6 +35,7 @@ pub(super) fn call(arguments: ExplainArguments, socket: &Path) -> Result<(), Com
         | Response::History(_)
         | Response::Done { .. }
         | Response::OpenApi
+        | Response::Waits(_)
         | Response::Error(_) => return Err(unexpected()),
     };
     output::line(if is_json { text } else { lines.join("\n") });

@@ -9,6 +9,7 @@ use super::{CommandError, any_ca_file, counts, json, usage};
 use crate::bgp::io::password::{self, PasswordFinding};
 use crate::config::io::ConfigText;
 use crate::config::{self, ConfigErrors};
+use crate::drain;
 use crate::health::io::trust;
 
 #[derive(Debug, Args)]
@@ -67,6 +68,8 @@ pub(super) fn call(arguments: &ValidateArguments) -> Result<(), CommandError> {
     if wrong.is_empty() {
         warnings.extend(config.warnings());
         warnings.extend(config.exposures());
+        let limit = drain::io::unit::stop_time();
+        warnings.extend(drain::unit::warning(config.drain.as_ref(), config.bgp.settle, limit));
     }
     if !is_json {
         warnings.iter().for_each(|warning| output::note(format_args!("warning: {warning}")));

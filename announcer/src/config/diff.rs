@@ -322,6 +322,7 @@ tcp = 25
             ("a default written out", Box::new(append("[health]\nlistener_watch = \"5ms\"")), &[]),
             ("hooks", Box::new(append("[hooks]\non_change = [\"/bin/true\"]")), &["[hooks] added"]),
             ("metrics", Box::new(append("[metrics]\nlisten = \"127.0.0.1:9179\"")), &["[metrics] added"]),
+            ("drain", Box::new(append("[drain]\ndeadline = \"20s\"")), &["[drain] added"]),
             (
                 "health",
                 Box::new(append("[health]\nlistener_watch = \"10ms\"")),

@@ -8,6 +8,7 @@ use std::ops::Range;
 use toml::de::DeTable;
 
 use super::bgp::BgpConfig;
+use super::drain::DrainConfig;
 use super::error::Fault;
 use super::health::HealthConfig;
 use super::hooks::HooksConfig;
@@ -17,7 +18,7 @@ use super::peer::PeerConfig;
 use super::reader;
 use super::service::ServiceConfig;
 use super::writer::TomlWriter;
-use super::{bgp, health, hooks, metrics, peer, service};
+use super::{bgp, drain, health, hooks, metrics, peer, service};
 
 /// The whole file.
 pub const FILE: Section = Section {
@@ -30,6 +31,7 @@ pub const FILE: Section = Section {
         optional_table("health", &health::SECTION),
         optional_table("hooks", &hooks::SECTION),
         optional_table("metrics", &metrics::SECTION),
+        optional_table("drain", &drain::SECTION),
     ]]],
 };
 
@@ -48,6 +50,8 @@ pub struct Config {
     pub hooks: Option<HooksConfig>,
     /// The address where Prometheus reads metrics; `None`: there are no metrics.
     pub metrics: Option<MetricsConfig>,
+    /// How long a stop and a drain wait for connections; `None`: a stop does not wait.
+    pub drain: Option<DrainConfig>,
 }
 
 impl Config {
@@ -71,6 +75,7 @@ pub(super) struct WrittenFile {
     pub(super) health: Option<health::Written>,
     pub(super) hooks: Option<hooks::Written>,
     pub(super) metrics: Option<metrics::Written>,
+    pub(super) drain: Option<drain::Written>,
 }
 
 /// Reads the whole file. If a table is missing, the error marks `end`.
@@ -82,6 +87,7 @@ pub(super) fn read(document: &DeTable<'_>, end: Range<usize>, faults: &mut Vec<F
         health: table.table("health", health::Written::read),
         hooks: table.table("hooks", hooks::Written::read),
         metrics: table.table("metrics", metrics::Written::read),
+        drain: table.table("drain", drain::Written::read),
     })
 }
 
@@ -95,6 +101,7 @@ impl WrittenFile {
             health: self.health.as_ref()?.used()?,
             hooks: absent_or_good(self.hooks.as_ref().map(hooks::Written::used))?,
             metrics: absent_or_good(self.metrics.as_ref().map(metrics::Written::used))?,
+            drain: absent_or_good(self.drain.as_ref().map(drain::Written::used))?,
         })
     }
 }
@@ -106,7 +113,7 @@ fn absent_or_good<T>(table: Option<Option<T>>) -> Option<Option<T>> {
 
 /// Writes a configuration with all its defaults. `parse` of this text gives an equal [`Config`].
 pub fn canonical(config: &Config) -> String {
-    let Config { bgp, peers, services, health, hooks, metrics } = config;
+    let Config { bgp, peers, services, health, hooks, metrics, drain } = config;
     let mut out = TomlWriter::default();
     out.header(bgp::SECTION.header);
     bgp::Written::from(bgp).write(&mut out);
@@ -127,6 +134,10 @@ pub fn canonical(config: &Config) -> String {
     if let Some(metrics) = metrics {
         out.header(metrics::SECTION.header);
         metrics::Written::from(metrics).write(&mut out);
+    }
+    if let Some(drain) = drain {
+        out.header(drain::SECTION.header);
+        drain::Written::from(drain).write(&mut out);
     }
     out.0
 }

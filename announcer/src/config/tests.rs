@@ -162,6 +162,7 @@ fn a_good_file_is_read_as_it_says() {
             health: HealthConfig { listener_watch: Duration::from_millis(5) },
             hooks: None,
             metrics: None,
+            drain: None,
         }
     );
 }
@@ -184,6 +185,8 @@ fn every_rule_is_reported() {
 fn documented_bounds_are_the_ones_that_are_checked() {
     for (section, name, value) in [
         ("[bgp]", "settle", "\"1h\""),
+        ("[drain]", "prepare", "\"2h\""),
+        ("[drain]", "deadline", "\"2days\""),
         ("[[peer]]", "port", "0"),
         ("[bgp]", "graceful_restart", "\"2h\""),
         ("[[peer]]", "send_hold_time", "\"1s\""),

@@ -61,6 +61,7 @@ pub fn only_root(request: &Request) -> Option<&'static str> {
         Request::Status
         | Request::Drain { .. }
         | Request::Undrain { .. }
+        | Request::Waits
         | Request::Recheck { .. }
         | Request::Explain { .. }
         | Request::ExplainPeer { .. }
@@ -105,7 +106,7 @@ mod tests {
 
     #[test]
     fn the_group_reads_and_drains_and_root_reloads() {
-        let drain = Request::Undrain { what: super::super::api::Scope::All };
+        let drain = Request::Undrain(crate::control::orders::UndrainOrder::default());
         let dry_run = Request::Reload { force: false, dry_run: true };
         for request in [Request::Status, Request::Events, drain, dry_run] {
             assert_eq!(permitted(&request, 1000), Ok(()), "{request:?}");

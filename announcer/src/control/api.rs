@@ -13,6 +13,7 @@ pub use self::status::{
     DeliveryStatus, DrainStatus, ListenerWatchStatus, PeerStatus, ServiceStatus, SessionStatus, Status,
     VipStatus,
 };
+use super::orders::{DrainOrder, UndrainOrder, WaitList};
 
 /// The number of the present form of all answers. A field that is added does not change it.
 pub const SCHEMA: u32 = 1;
@@ -25,22 +26,12 @@ pub const OPENAPI: &str = include_str!("openapi.json");
 pub enum Request {
     /// The state of the daemon.
     Status,
-    /// Drain services.
-    Drain {
-        /// The services.
-        what: Scope,
-        /// The reason, for other operators.
-        reason: Option<String>,
-        /// The operator, if the socket would only show `root` (sudo).
-        by: Option<String>,
-        /// If set, the answer is sent when the routers have stopped sending traffic, or after this many milliseconds.
-        wait_ms: Option<u64>,
-    },
+    /// Drain VIPs or routers.
+    Drain(DrainOrder),
     /// End such a drain, and forget the flaps of its VIPs.
-    Undrain {
-        /// The services.
-        what: Scope,
-    },
+    Undrain(UndrainOrder),
+    /// The waits for drains that run now.
+    Waits,
     /// Probe now, whatever the interval.
     Recheck {
         /// The services.
@@ -106,6 +97,8 @@ pub enum Response {
     Peer(Box<PeerDetails>),
     /// The last changes.
     History(ChangeList),
+    /// The waits for drains that run now.
+    Waits(WaitList),
     /// The request is done; with notes.
     Done {
         /// Sentences for the operator.

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use crate::config::CheckConfig;
 use crate::delivery::Delivery;
 use crate::director::{CheckReport, VipReport};
-use crate::drain::Drain;
+use crate::drain::Order;
 use crate::model::{Asn, Attributes, Family, Overrides};
 use crate::rib::NextHop;
 use crate::vip::Presence;
@@ -53,8 +53,8 @@ pub struct VipExplanation<'a> {
     pub vip: &'a VipReport,
     /// Its service.
     pub service: &'a crate::config::ServiceConfig,
-    /// The drain of its service, if there is one.
-    pub drain: Option<&'a Drain>,
+    /// The orders that withdraw it.
+    pub drains: Vec<&'a Order>,
     /// How far its route has got to all routers.
     pub delivery: Delivery<'a>,
     /// The routers to print.
@@ -63,7 +63,7 @@ pub struct VipExplanation<'a> {
 
 /// The sentences, one line each. A line that belongs to the line before is indented.
 pub fn explain(story: &VipExplanation<'_>, now: Instant) -> Vec<String> {
-    let VipExplanation { vip, service, drain, delivery, routers } = story;
+    let VipExplanation { vip, service, drains, delivery, routers } = story;
     let mut lines = vec![format!(
         "{} of service {}: {} (for {})",
         vip.address,
@@ -85,10 +85,12 @@ pub fn explain(story: &VipExplanation<'_>, now: Instant) -> Vec<String> {
         self::check(check, config, vip.address, now, &mut lines);
     }
     lines.extend(remedy::remedy(vip, service));
-    lines.push(match drain {
-        Some(drain) => format!("It is drained{drain}: `announcer undrain` ends that."),
-        None => "It is not drained.".into(),
-    });
+    if drains.is_empty() {
+        lines.push("It is not drained.".into());
+    }
+    for Order { target, drain, .. } in drains {
+        lines.push(format!("It is drained{drain}: `announcer undrain {}` ends that.", target.arguments()));
+    }
     if service.backup {
         lines.push("Its service is a backup: it is the last choice while it is healthy.".into());
     }

@@ -4,11 +4,14 @@
 //! Pure. `openapi.json` describes every operation; a test compares it with [`OPERATIONS`].
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
 use super::api::{ApiError, ErrorBody, ErrorCode, Notes, Numbered, OPENAPI, Request, Response, Scope};
+use super::orders::{DrainOrder, UndrainOrder};
 
 /// What a path does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +26,8 @@ pub enum Operation {
     Drain,
     /// Ends drains.
     Undrain,
+    /// The waits for drains.
+    Waits,
     /// Probes at once.
     Recheck,
     /// Reads the configuration again.
@@ -38,12 +43,13 @@ pub enum Operation {
 }
 
 /// Each operation with its method and path. A part of a path in braces is a parameter.
-pub const OPERATIONS: [(Operation, &str, &str); 11] = [
+pub const OPERATIONS: [(Operation, &str, &str); 12] = [
     (Operation::Status, "GET", "/v1/status"),
     (Operation::ExplainVip, "GET", "/v1/explain/vip/{address}"),
     (Operation::ExplainPeer, "GET", "/v1/explain/peer/{name}"),
     (Operation::Drain, "POST", "/v1/drains"),
     (Operation::Undrain, "POST", "/v1/undrains"),
+    (Operation::Waits, "GET", "/v1/waits"),
     (Operation::Recheck, "POST", "/v1/recheck"),
     (Operation::Reload, "POST", "/v1/reload"),
     (Operation::Log, "POST", "/v1/log"),
@@ -71,22 +77,6 @@ struct ScopeBody {
     services: Option<Vec<String>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     all: Option<bool>,
-}
-
-/// The body of a drain.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct DrainBody {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    services: Option<Vec<String>>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    all: Option<bool>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    reason: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    by: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    wait_ms: Option<u64>,
 }
 
 /// The body of a reload; it may be left out.
@@ -161,10 +151,14 @@ pub fn route(method: &str, target: &str, body: &[u8]) -> Result<Request, ApiErro
         }
         Operation::ExplainPeer => Request::ExplainPeer { peer: last },
         Operation::Drain => {
-            let DrainBody { services, all, reason, by, wait_ms } = json(body)?;
-            Request::Drain { what: ScopeBody { services, all }.scope()?, reason, by, wait_ms }
+            only_fields(body, DrainOrder::has_field)?;
+            Request::Drain(json(body)?)
         }
-        Operation::Undrain => Request::Undrain { what: json::<ScopeBody>(body)?.scope()? },
+        Operation::Undrain => {
+            only_fields(body, UndrainOrder::has_field)?;
+            Request::Undrain(json(body)?)
+        }
+        Operation::Waits => Request::Waits,
         Operation::Recheck => Request::Recheck { what: json::<ScopeBody>(body)?.scope()? },
         Operation::Reload if body.is_empty() => Request::Reload { force: false, dry_run: false },
         Operation::Reload => {
@@ -204,6 +198,15 @@ fn json<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, ApiError> {
     serde_json::from_slice(body).map_err(|error| bad(format!("the body is not as expected: {error}")))
 }
 
+/// Refuses an object with a field that has no meaning.
+fn only_fields(body: &[u8], has_field: impl Fn(&str) -> bool) -> Result<(), ApiError> {
+    let object: BTreeMap<String, IgnoredAny> = json(body)?;
+    match object.keys().find(|name| !has_field(name)) {
+        Some(name) => Err(bad(format!("the body is not as expected: unknown field `{}`", shown(name)))),
+        None => Ok(()),
+    }
+}
+
 /// Whether a path fits a template.
 fn fits(template: &str, path: &str) -> bool {
     let (template, path) = (template.split('/'), path.split('/'));
@@ -216,15 +219,13 @@ pub fn call(request: &Request) -> HttpCall {
     let text = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
     let (operation, parameter, query, body) = match request {
         Request::Status => (Operation::Status, String::new(), String::new(), None),
-        Request::Drain { what, reason, by, wait_ms } => {
-            let ScopeBody { services, all } = ScopeBody::of(what);
-            let body = DrainBody { services, all, reason: reason.clone(), by: by.clone(), wait_ms: *wait_ms };
-            (Operation::Drain, String::new(), String::new(), serde_json::to_vec(&body).ok())
+        Request::Drain(order) => {
+            (Operation::Drain, String::new(), String::new(), serde_json::to_vec(order).ok())
         }
-        Request::Undrain { what } => {
-            let body = serde_json::to_vec(&ScopeBody::of(what)).ok();
-            (Operation::Undrain, String::new(), String::new(), body)
+        Request::Undrain(order) => {
+            (Operation::Undrain, String::new(), String::new(), serde_json::to_vec(order).ok())
         }
+        Request::Waits => (Operation::Waits, String::new(), String::new(), None),
         Request::Recheck { what } => {
             let body = serde_json::to_vec(&ScopeBody::of(what)).ok();
             (Operation::Recheck, String::new(), String::new(), body)
@@ -265,6 +266,7 @@ pub fn encode(response: &Response) -> serde_json::Result<(u16, Vec<u8>)> {
         Response::Vip(details) => serde_json::to_vec(&Numbered::new(details)),
         Response::Peer(details) => serde_json::to_vec(&Numbered::new(details)),
         Response::History(changes) => serde_json::to_vec(&Numbered::new(changes)),
+        Response::Waits(waits) => serde_json::to_vec(&Numbered::new(waits)),
         Response::Done { notes } => serde_json::to_vec(&Numbered::new(Notes { notes: notes.clone() })),
         Response::OpenApi => Ok(OPENAPI.as_bytes().to_vec()),
         Response::Error(error) => serde_json::to_vec(&Numbered::new(ErrorBody { error: error.clone() })),
@@ -275,6 +277,7 @@ pub fn encode(response: &Response) -> serde_json::Result<(u16, Vec<u8>)> {
         | Response::Vip(_)
         | Response::Peer(_)
         | Response::History(_)
+        | Response::Waits(_)
         | Response::Done { .. }
         | Response::OpenApi => 200,
     };
@@ -294,6 +297,7 @@ pub fn decode(request: &Request, status: u16, body: &[u8]) -> serde_json::Result
         Request::Explain { .. } => Response::Vip(Box::new(answer(body)?)),
         Request::ExplainPeer { .. } => Response::Peer(Box::new(answer(body)?)),
         Request::History { .. } => Response::History(answer(body)?),
+        Request::Waits => Response::Waits(answer(body)?),
         Request::Drain { .. }
         | Request::Undrain { .. }
         | Request::Recheck { .. }

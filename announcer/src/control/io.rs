@@ -7,10 +7,11 @@
 mod answers;
 pub mod client;
 mod connection;
+mod drains;
 mod events;
 mod socket;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -20,22 +21,23 @@ use tracing::debug;
 
 use self::answers::{explained, explained_peer, status};
 use self::connection::serve_one;
+use self::drains::{DrainFailure, Waits};
 use self::socket::user_name;
 use super::admission::{Admission, admit};
-use super::api::{ChangeList, ErrorCode, Request, Response};
-use super::request::{Command, Job, Query, ReloadMode, WaitResult, job, undrain_notes, wait_response, who};
+use super::api::{ApiError, ChangeList, ErrorCode, Request, Response};
+use super::orders::{self, DrainOrder, OrderFacts, UndrainOrder, WaitList};
+use super::request::{Command, Job, Query, ReloadMode, job};
 use crate::bgp::io::peers::Peers;
 use crate::bgp::router_id::Identity;
 use crate::config::Config;
 use crate::director::ask::{Ask, ask};
-use crate::drain::{self, DrainChange};
+use crate::drain::{self, Operator};
 use crate::fallback::Fallback;
 use crate::files::io::Files;
 use crate::health::io::listener;
 use crate::history::History;
 use crate::log::io::{LevelRequest, LogBuffer};
 use crate::memory::io::Trimmer;
-use crate::model::{Generation, ServiceName};
 use crate::program::io::Programs;
 
 pub(crate) use self::answers::warnings_beside;
@@ -108,6 +110,7 @@ struct RequestSlots {
     quick: Semaphore,
     slow: Semaphore,
     slow_readers: Semaphore,
+    waits: Waits,
     streams: Arc<Semaphore>,
 }
 
@@ -117,6 +120,7 @@ pub async fn serve(socket: Arc<Socket>, context: ControlContext) {
         quick: Semaphore::new(QUICK),
         slow: Semaphore::new(SLOW),
         slow_readers: Semaphore::new(SLOW_READERS),
+        waits: watch::channel(BTreeMap::new()).0,
         streams: Arc::new(Semaphore::new(STREAMS)),
     });
     let mut sending = VecDeque::new();
@@ -156,10 +160,12 @@ async fn make_room(sending: &mut VecDeque<(Instant, oneshot::Sender<()>)>) {
 }
 
 async fn answer(request: Request, uid: u32, context: &ControlContext, places: &RequestSlots) -> Response {
-    let by = match &request {
-        Request::Drain { by, .. } => who(uid, user_name(&context.files, uid).await, by.clone()),
+    let (said, force) = match &request {
+        Request::Drain(DrainOrder { by, force, .. }) | Request::Undrain(UndrainOrder { by, force, .. }) => {
+            (Some(by.clone()), *force)
+        }
         Request::Status
-        | Request::Undrain { .. }
+        | Request::Waits
         | Request::Recheck { .. }
         | Request::Explain { .. }
         | Request::ExplainPeer { .. }
@@ -167,20 +173,29 @@ async fn answer(request: Request, uid: u32, context: &ControlContext, places: &R
         | Request::History { .. }
         | Request::Events
         | Request::OpenApi
-        | Request::Reload { .. } => String::new(), // this request is not recorded
+        | Request::Reload { .. } => (None, false), // this request is not recorded
     };
-    let at = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
+    let facts = match said.clone() {
+        Some(said) => order_facts(uid, said, context).await,
+        None => OrderFacts { operator: Operator::new(uid, None, None), now: SystemTime::now(), boot: None },
+    };
+    let operator = facts.operator.clone();
     let config = context.configs.borrow().clone();
     let drains = context.drains.borrow().drains.clone();
-    match job(request, by, at, &config, &drains) {
+    let allowed = orders::may_force(force, uid).map_err(|text| ApiError::new(ErrorCode::Forbidden, text));
+    match allowed.and_then(|()| job(request, facts, &config, &drains)) {
+        Err(error) if said.is_some() => {
+            drains::refused(&operator, "drain or undrain", &error.text);
+            Response::Error(error)
+        }
         Err(error) => Response::Error(error),
         Ok(Job::Events) => Response::error(ErrorCode::Failed, "events are a stream"), // it was started before
         Ok(Job::Query(query)) => match timeout(PATIENCE, places.quick.acquire()).await {
-            Ok(_place) => answer_query(query, context).await,
+            Ok(_place) => answer_query(query, context, places).await,
             Err(_) => Response::error(ErrorCode::Busy, "too many requests wait; try again"),
         },
         Ok(Job::Command(command)) => match places.slow.try_acquire() {
-            Ok(_place) => answer_command(command, context).await,
+            Ok(_place) => answer_command(command, context, places).await,
             Err(_) => {
                 let text = format!("{SLOW} commands already wait for routers or files; try again");
                 Response::error(ErrorCode::Busy, text)
@@ -189,8 +204,11 @@ async fn answer(request: Request, uid: u32, context: &ControlContext, places: &R
     }
 }
 
-async fn answer_query(query: Query, context: &ControlContext) -> Response {
+async fn answer_query(query: Query, context: &ControlContext, places: &RequestSlots) -> Response {
     match query {
+        Query::Waits => {
+            Response::Waits(WaitList { waits: places.waits.borrow().values().cloned().collect() })
+        }
         Query::Status => match ask(&context.asks, Ask::Report).await {
             Some(report) => Response::Status { status: Box::new(status(context, &report)) },
             None => ending(),
@@ -212,9 +230,14 @@ async fn answer_query(query: Query, context: &ControlContext) -> Response {
     }
 }
 
-async fn answer_command(command: Command, context: &ControlContext) -> Response {
+async fn answer_command(command: Command, context: &ControlContext, places: &RequestSlots) -> Response {
     match command {
-        Command::Drain { change, wait } => change_drains(change, wait, context).await,
+        Command::Drain(job) => match drains::answer(*job, context, &places.waits).await {
+            Ok(notes) => Response::Done { notes },
+            Err(DrainFailure::Refused(text)) => Response::error(ErrorCode::Refused, text),
+            Err(DrainFailure::Failed(text)) => Response::error(ErrorCode::Failed, text),
+            Err(DrainFailure::Timeout(text)) => Response::error(ErrorCode::Timeout, text),
+        },
         Command::Log(order) => {
             let (reply, changed) = oneshot::channel();
             match context.level_requests.send(LevelRequest { order, reply }).await {
@@ -234,43 +257,10 @@ async fn answer_command(command: Command, context: &ControlContext) -> Response 
     }
 }
 
-/// Sends a change to the owner of the drains, and waits for the routers if requested.
-async fn change_drains(change: DrainChange, limit: Option<Duration>, context: &ControlContext) -> Response {
-    let (reply, changed) = oneshot::channel();
-    let undrained = match &change {
-        DrainChange::Drain { .. } => Vec::new(),
-        DrainChange::Undrain { names } => names.clone(),
-    };
-    if context.drain_requests.send(drain::io::DrainRequest { change, reply }).await.is_err() {
-        return ending();
-    }
-    let changed = match changed.await {
-        Ok(Ok(changed)) => changed,
-        Ok(Err(failure)) => return Response::error(ErrorCode::Failed, failure.to_string()),
-        Err(_) => return ending(),
-    };
-    if let Some(limit) = limit {
-        return wait(context, changed.generation, limit).await;
-    }
-    let config = context.configs.borrow().clone();
-    let services: Vec<ServiceName> = config.services.iter().map(|service| service.name.clone()).collect();
-    let drains = context.drains.borrow().drains.clone();
-    Response::Done { notes: undrain_notes(&undrained, &changed.absent, &drains, &services) }
-}
-
-/// Waits until every established peer's kernel has the withdraw, and its FIB has had time to follow.
-async fn wait(context: &ControlContext, generation: Generation, limit: Duration) -> Response {
-    let settle = context.configs.borrow().bgp.settle;
-    let peers = context.peers.borrow().clone();
-    let settled = async {
-        peers.acknowledged(generation).await;
-        sleep(settle).await;
-    };
-    let waited = match timeout(limit, settled).await {
-        Ok(()) => WaitResult::Settled,
-        Err(_) => WaitResult::TimeIsUp(peers.unacknowledged(generation)),
-    };
-    wait_response(&waited, settle)
+/// Who gives an order to drain or undrain, and when.
+async fn order_facts(uid: u32, said: Option<String>, context: &ControlContext) -> OrderFacts {
+    let operator = Operator::new(uid, user_name(&context.files, uid).await, said);
+    OrderFacts { operator, now: SystemTime::now(), boot: drain::io::boot_id() }
 }
 
 fn ending() -> Response {

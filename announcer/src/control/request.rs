@@ -5,10 +5,11 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::api::{ApiError, ErrorCode, Request, Response, Scope};
+use super::api::{ApiError, ErrorCode, Request, Scope};
 use super::names;
+use super::orders::{DrainJob, OrderError, OrderFacts};
 use crate::config::Config;
-use crate::drain::{self, Drain, DrainChange, Drains};
+use crate::drain::Drains;
 use crate::log::level::LevelOrder;
 
 /// The job of a request.
@@ -46,6 +47,8 @@ pub enum Query {
     },
     /// The description of the API.
     OpenApi,
+    /// The waits for drains.
+    Waits,
     /// Probe services at once.
     Recheck {
         /// The services; `None`: all.
@@ -59,12 +62,7 @@ pub enum Query {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
     /// Change the drains.
-    Drain {
-        /// The change.
-        change: DrainChange,
-        /// How long to wait for the routers; `None`: not at all.
-        wait: Option<Duration>,
-    },
+    Drain(Box<DrainJob>),
     /// Use another level of the log for some time.
     Log(LevelOrder),
     /// Read the configuration again.
@@ -85,18 +83,16 @@ pub enum ReloadMode {
     DryRun,
 }
 
-/// The job of a request. `by` and `at` are the operator and the time, for a drain file.
+/// The job of a request. `facts` are of the client, for a drain file.
 ///
 /// # Errors
 /// The refusal, if the request contains an unknown name or a wrong value.
-pub fn job(
-    request: Request,
-    by: String,
-    at: String,
-    config: &Config,
-    drains: &Drains,
-) -> Result<Job, ApiError> {
+pub fn job(request: Request, facts: OrderFacts, config: &Config, drains: &Drains) -> Result<Job, ApiError> {
     let unknown = |text: String| ApiError::new(ErrorCode::UnknownName, text);
+    let meaningless = |error: OrderError| match error {
+        OrderError::Unknown(text) => ApiError::new(ErrorCode::UnknownName, text),
+        OrderError::Wrong(text) => ApiError::new(ErrorCode::BadRequest, text),
+    };
     Ok(match request {
         Request::Status => Job::Query(Query::Status),
         Request::History { limit } => Job::Query(Query::History { limit }),
@@ -112,22 +108,18 @@ pub fn job(
         Request::Reload { dry_run: true, .. } => Job::Command(Command::Reload { mode: ReloadMode::DryRun }),
         Request::Reload { force: true, .. } => Job::Command(Command::Reload { mode: ReloadMode::Forced }),
         Request::Reload { .. } => Job::Command(Command::Reload { mode: ReloadMode::Careful }),
-        Request::Drain { what, reason, by: _, wait_ms } => {
-            let names = drain_names(&what, &service_names(config)).map_err(unknown)?;
-            let reason = reason.map(|reason| drain::reason(&reason)).transpose();
-            let reason = reason.map_err(|text| ApiError::new(ErrorCode::BadRequest, text))?;
-            let change = DrainChange::Drain { names, drain: Drain { reason, by: Some(by), at: Some(at) } };
-            Job::Command(Command::Drain { change, wait: wait_ms.map(Duration::from_millis) })
+        Request::Waits => Job::Query(Query::Waits),
+        Request::Drain(order) => {
+            let targets = order.find(config, drains).map_err(meaningless)?;
+            let job = order.job(targets, facts, config.drain.as_ref()).map_err(meaningless)?;
+            Job::Command(Command::Drain(Box::new(job)))
         }
-        Request::Undrain { what } => {
-            // A service that the configuration no longer names may still have its drain file.
-            let mut known = service_names(config);
-            known.extend(drains.named.keys().map(String::as_str).filter(|name| !config.names(name)));
-            let names = drain_names(&what, &known).map_err(unknown)?;
-            Job::Command(Command::Drain { change: DrainChange::Undrain { names }, wait: None })
+        Request::Undrain(order) => {
+            let targets = order.targets.find(config, Some(drains)).map_err(meaningless)?;
+            Job::Command(Command::Drain(Box::new(order.job(targets, facts.operator))))
         }
         Request::Recheck { what } => {
-            drain_names(&what, &service_names(config)).map_err(unknown)?;
+            known_services(&what, config).map_err(unknown)?;
             Job::Query(match what {
                 Scope::All => Query::Recheck { services: None, note: "every service is probed now".into() },
                 Scope::Services(names) => {
@@ -144,93 +136,19 @@ pub fn service_names(config: &Config) -> Vec<&str> {
     config.services.iter().map(|service| service.name.as_str()).collect()
 }
 
-/// The drain files of a scope.
+/// Checks that the configuration has these services.
 ///
 /// # Errors
-/// A sentence, if a name is not one of `known`, or if there is no name.
-pub fn drain_names(what: &Scope, known: &[impl AsRef<str>]) -> Result<Vec<String>, String> {
-    match what {
-        Scope::All => Ok(vec![drain::ALL.to_owned()]),
-        Scope::Services(names) if names.is_empty() => Err("error: name a service, or `--all`".into()),
-        Scope::Services(names) => {
-            match names.iter().find(|name| known.iter().all(|one| one.as_ref() != name.as_str())) {
-                None => {
-                    let mut once: Vec<String> = Vec::new();
-                    for name in names {
-                        if !once.contains(name) {
-                            once.push(name.clone());
-                        }
-                    }
-                    Ok(once)
-                }
-                Some(name) => Err(names::unknown("service", name, known.iter().map(AsRef::as_ref))),
-            }
-        }
-    }
-}
-
-/// The operator: the user of the socket's client, as `user` or as its number, and the name that sudo has kept.
-pub fn who(uid: u32, user: Option<String>, claimed: Option<String>) -> String {
-    let name = user.unwrap_or_else(|| format!("uid {uid}"));
-    match claimed {
-        Some(claimed) if uid == 0 && claimed != name => format!("{claimed} (sudo)"),
-        Some(_) | None => name,
-    }
-}
-
-/// The notes of an undrain: the names that had no drain file (`absent`), and the services that stay drained.
-pub fn undrain_notes(
-    names: &[String],
-    absent: &[String],
-    drains: &Drains,
-    services: &[crate::model::ServiceName],
-) -> Vec<String> {
-    let mut notes: Vec<String> = absent
-        .iter()
-        .map(|name| match name.as_str() {
-            drain::ALL => "there was no drain of all services".to_owned(),
-            name => format!("{name} was not drained by name"),
-        })
-        .collect();
-    let is_named = |service: &str| names.iter().any(|name| [drain::ALL, service].contains(&name.as_str()));
-    for service in services.iter().filter(|service| is_named(service.as_str())) {
-        if let Some(drain) = drains.of(service) {
-            let command = if drains.named.contains_key(service.as_str()) {
-                format!("announcer undrain {service}")
-            } else {
-                "announcer undrain --all".to_owned()
-            };
-            notes.push(format!("{service} stays drained{drain}; `{command}` ends that"));
-        }
-    }
-    notes
-}
-
-/// How a wait for the routers ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum WaitResult {
-    /// Every established peer's kernel has acknowledged the change, and `settle` has passed for its FIB.
-    Settled,
-    /// The time limit was reached; these established peers have not acknowledged. Empty: all have, but `settle` had not passed.
-    TimeIsUp(Vec<String>),
-}
-
-/// The answer of a `drain --wait`.
-pub fn wait_response(waited: &WaitResult, settle: Duration) -> Response {
-    let settle = humantime::format_duration(settle);
-    match waited {
-        WaitResult::Settled => Response::Done { notes: Vec::new() },
-        WaitResult::TimeIsUp(peers) if peers.is_empty() => Response::error(
-            ErrorCode::Timeout,
-            format!(
-                "drained and acknowledged by the routers' kernels, but their forwarding tables had no time to follow; set \
-                 `--timeout` to more than `settle`, {settle}"
-            ),
-        ),
-        WaitResult::TimeIsUp(peers) => Response::error(
-            ErrorCode::Timeout,
-            format!("drained, but not acknowledged by {} in time", peers.join(", ")),
-        ),
+/// A sentence, if it does not have one, or if there is no name.
+fn known_services(what: &Scope, config: &Config) -> Result<(), String> {
+    let names = match what {
+        Scope::All => return Ok(()),
+        Scope::Services(names) if names.is_empty() => return Err("error: name a service, or `--all`".into()),
+        Scope::Services(names) => names,
+    };
+    match names.iter().find(|name| !config.names(name)) {
+        Some(name) => Err(names::unknown("service", name, service_names(config))),
+        None => Ok(()),
     }
 }
 

@@ -37,6 +37,8 @@ pub enum Ask {
         /// The effect on every VIP.
         reply: oneshot::Sender<Preview>,
     },
+    /// The daemon will end soon: every VIP is the last choice from now on.
+    Leave,
     /// The daemon ends. Returns the generation of the Loc-RIB that announces nothing.
     Stop(oneshot::Sender<Generation>),
 }

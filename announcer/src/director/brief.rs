@@ -3,8 +3,6 @@
 //! Pure. The words have no numbers that change from probe to probe, so that VIPs with the same trouble have the same text. The whole
 //! sentence is the `Display` of [`Standing`].
 
-use crate::drain::Drain;
-
 use super::standing::{LastChoiceReason, NotAnnouncedReason, Standing};
 
 impl Standing {
@@ -12,13 +10,14 @@ impl Standing {
     pub fn brief(&self) -> String {
         match self {
             Standing::Announced => "announced".to_owned(),
-            Standing::Drained(drain) => format!("drained{}", Drain { at: None, ..drain.clone() }),
+            Standing::Drained(by) => format!("drained{}", by.brief()),
             Standing::LastChoice(LastChoiceReason::Backup) => "a healthy backup".to_owned(),
             Standing::LastChoice(LastChoiceReason::Unhealthy(seen))
             | Standing::NotAnnounced(
                 NotAnnouncedReason::NoVerdict(seen) | NotAnnouncedReason::Unhealthy(seen),
             ) => seen.brief(),
             Standing::LastChoice(LastChoiceReason::Flapping(_)) => "it came back too often".to_owned(),
+            Standing::LastChoice(LastChoiceReason::Leaving) => "it will be withdrawn soon".to_owned(),
             Standing::LastChoice(why @ LastChoiceReason::Sibling(_)) => why.to_string(),
             Standing::NotAnnounced(why) => why.to_string(),
         }
@@ -30,6 +29,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::drain::Drain;
     use crate::health::check::{Evidence, Streak};
     use crate::health::outcome::{Outcome, Reason};
 
@@ -46,7 +46,12 @@ mod tests {
         let unhealthy = |seen| Standing::NotAnnounced(NotAnnouncedReason::Unhealthy(seen));
         let rising = Evidence { streak: Streak::Passed { run: 1, rise: 2 }, ..failed(1, None) };
         let gone = Evidence { streak: Streak::Gone, ..failed(1, None) };
-        let by = Drain { by: Some("ann".into()), reason: Some("new kernel".into()), at: Some("now".into()) };
+        let by = Drain {
+            by: Some("ann".into()),
+            reason: Some("new kernel".into()),
+            at: Some("now".into()),
+            ..Drain::default()
+        };
         for (standing, want) in [
             (Standing::Announced, "announced"),
             (unhealthy(failed(12, None)), "connection refused"),
@@ -55,7 +60,7 @@ mod tests {
             (unhealthy(rising), "1 of 2 probes passed"),
             (unhealthy(gone), "nothing listens any more"),
             (Standing::LastChoice(LastChoiceReason::Unhealthy(failed(7, None))), "connection refused"),
-            (Standing::Drained(by), "drained by ann: new kernel"),
+            (Standing::Drained(by.into()), "drained by ann: new kernel"),
             (Standing::NotAnnounced(NotAnnouncedReason::Stopping), "announcer is stopping"),
         ] {
             assert_eq!(standing.brief(), want, "{standing}");

@@ -64,7 +64,7 @@ impl Standing {
     fn cause(&self) -> Cause {
         match self {
             Standing::Announced
-            | Standing::LastChoice(LastChoiceReason::Backup)
+            | Standing::LastChoice(LastChoiceReason::Backup | LastChoiceReason::Leaving)
             | Standing::Drained(_)
             | Standing::NotAnnounced(NotAnnouncedReason::Stopping | NotAnnouncedReason::NotLookedFor) => {
                 Cause::Wanted

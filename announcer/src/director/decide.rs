@@ -10,7 +10,9 @@ use std::time::Instant;
 use ipnet::IpNet;
 
 use super::standing::{LastChoiceReason, NotAnnouncedReason, Standing};
+use super::vip::OperatorOrders;
 use super::{Director, StandingChange};
+use crate::drain::{DrainPhase, DrainedBy, Order};
 use crate::rib::Attributes;
 use crate::time_limit::STOOD_STILL;
 
@@ -95,7 +97,15 @@ impl Director {
             self.unwatched = true;
             self.paced.extend((0..vip.checks.len()).map(|index| (address, index)));
         }
-        let own = vip.judge(self.stopping, self.drains.of(&service.name), service, now);
+        let (withdrawn, prepared): (Vec<&Order>, Vec<&Order>) = (self.drains.of_vip(&service.name, address))
+            .into_iter()
+            .partition(|order| order.phase == DrainPhase::Withdraw);
+        let orders = OperatorOrders {
+            stopping: self.stopping,
+            drained: DrainedBy::of(&withdrawn),
+            leaving: self.leaving || !prepared.is_empty(),
+        };
+        let own = vip.judge(orders, service, now);
         let due = vip.due(service);
         if due.is_none_or(|due| vip.deadline.is_none_or(|deadline| due < deadline || deadline <= now)) {
             if let Some(before) = std::mem::replace(&mut vip.deadline, due) {

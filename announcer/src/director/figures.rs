@@ -93,14 +93,12 @@ impl Director {
 
     /// The decisions on each VIP, in the order of the configuration.
     pub fn figures(&self, now: Instant) -> Figures {
-        let known = |name: &str| self.config.services.iter().any(|service| service.name.as_str() == name);
-        let unknown = self.drains.named.keys().filter(|name| !known(name)).count();
         let warned: usize = self.config.services.iter().map(|service| self.warned(service)).sum();
         Figures {
             services: self.config.services.iter().map(|service| self.of_service(service)).collect(),
             shortages: self.shortages.clone(),
             lapses: self.lapses,
-            warnings: unknown + self.shortages.warnings(now).count() + warned,
+            warnings: self.unknown_drains().count() + self.shortages.warnings(now).count() + warned,
         }
     }
 
@@ -121,7 +119,7 @@ impl Director {
         });
         ServiceFigures {
             name: service.name.clone(),
-            drained: self.drains.of(&service.name).is_some(),
+            drained: !self.drains.of_service(&service.name).is_empty(),
             vips: self.vips_of(service).map(decided).collect(),
             certificates: seen.collect(),
         }

@@ -14,7 +14,7 @@ use super::route::VipRoute;
 use super::standing::Standing;
 use super::vip::{evidence, lease};
 use crate::config::{self, OnFailure};
-use crate::drain::Drains;
+use crate::drain::{DrainTarget, Drains, Order};
 use crate::health::check::{Evidence, Streak, Verdict};
 use crate::health::outcome::Outcome;
 use crate::health::shortages::Shortages;
@@ -28,8 +28,8 @@ pub struct Report {
     pub services: Vec<ServiceReport>,
     /// The drains in force.
     pub drains: Drains,
-    /// Drain files that name no service.
-    pub unknown_drains: Vec<String>,
+    /// The orders that name a service, VIP or router that the configuration does not have.
+    pub unknown_drains: Vec<Order>,
     /// The generation of the Loc-RIB with these decisions.
     pub generation: Generation,
     /// The resources that probes have lacked.
@@ -91,10 +91,8 @@ impl Report {
 
     /// The warnings about things that do not change the announcements, one sentence each.
     pub fn warnings(&self, now: Instant) -> Vec<String> {
-        let mut warnings: Vec<String> = (self.unknown_drains.iter())
-            .map(|name| format!("drain file `{}` names no service", text::one_line(name, text::LINE)))
-            .chain(self.shortages.warnings(now))
-            .collect();
+        let mut warnings: Vec<String> =
+            (self.unknown_drains.iter()).map(unknown_drain).chain(self.shortages.warnings(now)).collect();
         // A warning that many VIPs share is reported once.
         let mut seen: BTreeMap<(&str, &str, String), Vec<IpAddr>> = BTreeMap::new();
         for (service, vip) in self.vips() {
@@ -115,6 +113,20 @@ impl Report {
             format!("check `{check}` of {service} at {first}{others}: {warning}")
         }));
         warnings
+    }
+}
+
+/// The warning about an order without an effect.
+fn unknown_drain(order: &Order) -> String {
+    let file = text::one_line(&order.file, text::LINE);
+    match order.target {
+        DrainTarget::Vip(address) => {
+            format!("drain file `{file}` has no effect: no service has the VIP {address}")
+        }
+        DrainTarget::Peer(_) => format!("drain file `{file}` names no router"),
+        DrainTarget::Service(_) | DrainTarget::Family(_) | DrainTarget::All => {
+            format!("drain file `{file}` names no service")
+        }
     }
 }
 
@@ -142,14 +154,24 @@ impl Director {
             name: service.name.clone(),
             vips: (service.vips.iter()).filter_map(|address| self.of_vip(*address, service)).collect(),
         };
-        let known = |name: &str| self.config.services.iter().any(|service| service.name.as_str() == name);
         Report {
             services: self.config.services.iter().map(service).collect(),
             drains: self.drains.clone(),
             generation: self.rib.generation,
             shortages: self.shortages.clone(),
-            unknown_drains: self.drains.named.keys().filter(|name| !known(name)).cloned().collect(),
+            unknown_drains: self.unknown_drains().cloned().collect(),
         }
+    }
+
+    /// The orders whose target the configuration does not have.
+    pub(super) fn unknown_drains(&self) -> impl Iterator<Item = &Order> {
+        let config = &self.config;
+        self.drains.iter().filter(|order| match &order.target {
+            DrainTarget::Vip(address) => !self.vips.contains_key(address),
+            DrainTarget::Service(name) => config.services.iter().all(|service| service.name.as_str() != name),
+            DrainTarget::Peer(name) => config.peers.iter().all(|peer| peer.name.as_str() != name),
+            DrainTarget::Family(_) | DrainTarget::All => false,
+        })
     }
 
     fn of_vip(&self, address: IpAddr, service: &config::ServiceConfig) -> Option<VipReport> {

@@ -6,7 +6,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use crate::damping::{DampingWait, Flapping};
-use crate::drain::Drain;
+use crate::drain::DrainedBy;
 use crate::health::check::Evidence;
 
 /// The standing of a VIP.
@@ -16,8 +16,8 @@ pub enum Standing {
     Announced,
     /// It is announced with the attributes of `[service.deprefer]`: routers use it while no other host announces it.
     LastChoice(LastChoiceReason),
-    /// An operator has withdrawn it.
-    Drained(Drain),
+    /// Operators have withdrawn it, with these orders.
+    Drained(DrainedBy),
     /// It is withdrawn because of a fact, or it is not announced yet.
     NotAnnounced(NotAnnouncedReason),
 }
@@ -33,6 +33,8 @@ pub enum LastChoiceReason {
     Flapping(Flapping),
     /// It is in the same prefix as this VIP, which is the last choice.
     Sibling(IpAddr),
+    /// It is healthy, and will be withdrawn soon: a drain is prepared, or the daemon will stop.
+    Leaving,
 }
 
 /// Why a VIP is not announced.
@@ -85,6 +87,7 @@ impl Standing {
         match self {
             Standing::Announced => "healthy",
             Standing::LastChoice(LastChoiceReason::Backup) => "backup",
+            Standing::LastChoice(LastChoiceReason::Leaving) => "leaving",
             Standing::LastChoice(LastChoiceReason::Unhealthy(_))
             | Standing::NotAnnounced(NotAnnouncedReason::Unhealthy(_)) => "unhealthy",
             Standing::LastChoice(LastChoiceReason::Sibling(_))
@@ -117,7 +120,7 @@ impl fmt::Display for Standing {
         match self {
             Standing::Announced => f.write_str(&word),
             Standing::LastChoice(why) => write!(f, "{word}, {why}"),
-            Standing::Drained(drain) => write!(f, "{word}{drain}"),
+            Standing::Drained(by) => write!(f, "{word}{by}"),
             Standing::NotAnnounced(reason) => write!(f, "{word}, {reason}"),
         }
     }
@@ -138,6 +141,9 @@ impl fmt::Display for LastChoiceReason {
             ),
             LastChoiceReason::Sibling(vip) => {
                 write!(f, "because {vip} in the same prefix is the last choice")
+            }
+            LastChoiceReason::Leaving => {
+                f.write_str("healthy, it will be withdrawn soon by a drain or a stop that is prepared")
             }
         }
     }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::standing::{LastChoiceReason, NotAnnouncedReason, Standing};
 use crate::config::{self, FlapDamping, OnFailure};
 use crate::damping::{Damping, DampingWait, Policy};
-use crate::drain::Drain;
+use crate::drain::DrainedBy;
 use crate::health::check::{Check, Evidence, Streak, Verdict};
 use crate::vip::Presence;
 
@@ -31,6 +31,17 @@ pub(super) struct VipState {
     /// Its standing after its siblings in the prefix are considered.
     pub(super) standing: Standing,
     pub(super) since: Instant,
+}
+
+/// What operators want with a VIP.
+#[derive(Debug)]
+pub(super) struct OperatorOrders {
+    /// The daemon ends.
+    pub(super) stopping: bool,
+    /// The drains that withdraw it.
+    pub(super) drained: Option<DrainedBy>,
+    /// It will be withdrawn soon, by a drain that is prepared or by a stop.
+    pub(super) leaving: bool,
 }
 
 /// The vote of a check on whether a VIP is healthy.
@@ -58,6 +69,11 @@ impl VipState {
             standing: Standing::NotAnnounced(NotAnnouncedReason::NotLookedFor),
             since: now,
         }
+    }
+
+    /// Starts its checks again, without a verdict.
+    pub(super) fn renew(&mut self, of: &config::ServiceConfig, since: u64, now: Instant) {
+        self.checks = VipState::new(self.service, of, since, now).checks;
     }
 
     /// The same VIP under another configuration.
@@ -123,18 +139,19 @@ impl VipState {
     /// Computes its standing from its checks and waits at `now`.
     pub(super) fn judge(
         &mut self,
-        stopping: bool,
-        drain: Option<&Drain>,
+        orders: OperatorOrders,
         service: &config::ServiceConfig,
         now: Instant,
     ) -> Standing {
         let fit = self.fitness(service);
         let policy = Policy { delay: service.announce_delay, flaps: service.flap_damping };
         let wait = self.damping.observe(fit.is_ok(), policy, now);
+        let OperatorOrders { stopping, drained, leaving } = orders;
+        let last = |why: Option<LastChoiceReason>| why.or(leaving.then_some(LastChoiceReason::Leaving));
         if stopping {
             Standing::NotAnnounced(NotAnnouncedReason::Stopping)
-        } else if let Some(drain) = drain {
-            Standing::Drained(drain.clone())
+        } else if let Some(by) = drained {
+            Standing::Drained(by)
         } else {
             match (fit, wait) {
                 (Err(reason), _) => Standing::NotAnnounced(reason),
@@ -147,9 +164,9 @@ impl VipState {
                     FlapDamping::Deprefer => {
                         Standing::LastChoice(why.unwrap_or(LastChoiceReason::Flapping(flapping)))
                     }
-                    FlapDamping::Off => why.map_or(Standing::Announced, Standing::LastChoice),
+                    FlapDamping::Off => last(why).map_or(Standing::Announced, Standing::LastChoice),
                 },
-                (Ok(why), None) => why.map_or(Standing::Announced, Standing::LastChoice),
+                (Ok(why), None) => last(why).map_or(Standing::Announced, Standing::LastChoice),
             }
         }
     }

@@ -4,24 +4,35 @@
 //! the director, in the order in which the folder was read, so that an old copy cannot arrive after a newer one. A command sends
 //! its change to this task, and gets the generation of the Loc-RIB that contains the change.
 
+mod clock;
+pub mod connections;
+mod folder;
+pub mod unit;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::pending;
-use std::io::{self, ErrorKind};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use futures_util::{FutureExt, StreamExt};
 use inotify::{EventMask, EventStream, Inotify, WatchMask};
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{info, warn};
 
-use super::{Drain, DrainChange, DrainFolderReport, Drains, ForgivenServices};
+use super::ends::DrainEnds;
+use super::{
+    ChangePlan, DrainChange, DrainFolderReport, DrainRefusal, DrainTarget, Drains, FileStep, Order, WallClock,
+};
 use crate::files::io::{self as files, FileError, Files, LIMIT};
 use crate::model::Generation;
 
-/// The most octets that are read of a drain file.
-const LONGEST_FILE: u64 = 4096;
+pub use self::clock::{boot_id, clock};
+pub use self::folder::{change, directory, read, read_at_start, write};
+use self::folder::{end, read_existing};
+
 /// A change of many names may take this many times [`LIMIT`].
 const MOST_LIMITS: u32 = 5;
 /// The time between two reads of a folder that is not watched or cannot be read.
@@ -41,8 +52,8 @@ pub struct DrainRequest {
 pub struct AppliedChange {
     /// The first generation of the Loc-RIB that contains the change.
     pub generation: Generation,
-    /// Names of an undrain that had no drain file.
-    pub absent: Vec<String>,
+    /// What was changed, and what was not.
+    pub plan: ChangePlan,
 }
 
 /// Why a change was not made, or not completely.
@@ -56,18 +67,23 @@ pub enum DrainError {
         "the change of the drain folder `{0}` was not confirmed: {1}; `announcer status` says what is drained"
     )]
     Unconfirmed(String, FileError),
+    /// It is not made at all.
+    #[error("{0}")]
+    Refused(#[from] DrainRefusal),
     /// The daemon ends.
     #[error("announcer is ending")]
     Ending,
 }
 
-/// The fact for the director: the contents of the folder, and the services whose flaps are forgotten.
+/// The fact for the director: the contents of the folder, and the VIPs whose flaps are forgotten.
 #[derive(Debug)]
 pub struct DrainFact {
     /// All drains in force.
     pub drains: Drains,
-    /// The services whose flaps are forgotten.
-    pub forgiven: ForgivenServices,
+    /// The VIPs whose flaps are forgotten.
+    pub forgiven: Vec<DrainTarget>,
+    /// The VIPs whose drain has ended by itself: their checks have to pass anew.
+    pub renewed: Vec<DrainTarget>,
     /// The channel for the generation in which this holds; `None`: no command waits for it.
     pub applied: Option<oneshot::Sender<Generation>>,
 }
@@ -82,64 +98,6 @@ pub fn requests() -> (mpsc::Sender<DrainRequest>, Requests) {
     (sender, Requests(Arc::new(Mutex::new(receiver))))
 }
 
-/// The drain folder below a state directory.
-pub fn directory(state_dir: &Path) -> PathBuf {
-    state_dir.join("drain")
-}
-
-/// Reads the drains in force, and makes the folder if it does not exist. Blocks.
-///
-/// # Errors
-/// When the folder can neither be read nor made. Then the drains are not known.
-pub fn read(folder: &Path) -> io::Result<Drains> {
-    files::make_folder(folder)?;
-    read_existing(folder)
-}
-
-/// Reads the drains in force; a missing folder is an error. Blocks.
-fn read_existing(folder: &Path) -> io::Result<Drains> {
-    let mut found = Vec::new();
-    for name in files::names(folder)? {
-        let shown = name.to_string_lossy().into_owned();
-        match files::read_start(&folder.join(&name), LONGEST_FILE) {
-            Err(error) if error.kind() == ErrorKind::NotFound => {} // the file was removed after the folder was listed
-            Err(error) => found.push((shown, Err(files::sentence(&error)))),
-            Ok(text) => found.push((shown, Ok(String::from_utf8_lossy(&text).into_owned()))),
-        }
-    }
-    Ok(Drains::from_files(found))
-}
-
-/// Makes or replaces a drain file. On a full disk the file is empty, which drains too. Blocks.
-///
-/// # Errors
-/// When there is no drain file afterwards.
-pub fn write(folder: &Path, name: &str, drain: &Drain) -> io::Result<()> {
-    files::replace(folder, name, &drain.to_file())
-}
-
-/// Makes a change; returns the names of an undrain that had no drain file. Blocks.
-///
-/// # Errors
-/// Those of the file system. Changes before the error are not undone.
-pub fn change(folder: &Path, change: &DrainChange) -> io::Result<Vec<String>> {
-    match change {
-        DrainChange::Drain { names, drain } => {
-            names.iter().try_for_each(|name| write(folder, name, drain))?;
-            Ok(Vec::new())
-        }
-        DrainChange::Undrain { names } => {
-            let mut absent = Vec::new();
-            for name in names {
-                if !files::remove(&folder.join(name))? {
-                    absent.push(name.clone());
-                }
-            }
-            Ok(absent)
-        }
-    }
-}
-
 /// The owner of the drain folder.
 #[derive(Debug, Clone)]
 pub struct Owner {
@@ -151,6 +109,8 @@ pub struct Owner {
     pub facts: mpsc::Sender<DrainFact>,
     /// The published state.
     pub state: watch::Sender<DrainFolderReport>,
+    /// The wall clock.
+    pub clock: fn() -> WallClock,
 }
 
 impl Owner {
@@ -174,6 +134,12 @@ impl Owner {
                 self.refresh(&mut folder, None).await;
             }
             let look_again = events.is_none() || self.state.borrow().unreadable.is_some();
+            let ends = self.state.borrow().drains.ends((self.clock)());
+            folder.warn(&ends);
+            let prepared = folder.preparing.values().min().copied();
+            if !ends.over.is_empty() {
+                self.end(&mut folder, ends.over).await;
+            }
             tokio::select! {
                 Some(request) = requests.recv() => self.serve(request, &mut folder).await,
                 event = next(&mut events) => match event {
@@ -190,6 +156,10 @@ impl Owner {
                         events = None;
                     }
                 },
+                () = sleep_until(prepared.unwrap_or_else(Instant::now)), if prepared.is_some() => {
+                    self.refresh(&mut folder, None).await;
+                }
+                () = sleep(ends.look_again.unwrap_or_default()), if ends.look_again.is_some() => {}
                 () = sleep(LOOK_AGAIN), if look_again => {
                     if folder.away {
                         events = None;
@@ -202,11 +172,10 @@ impl Owner {
 
     async fn serve(&self, DrainRequest { change, reply }: DrainRequest, folder: &mut Folder) {
         // Each file is written and synced separately.
-        let names = match &change {
-            DrainChange::Drain { names, .. } | DrainChange::Undrain { names } => names.len(),
-        };
-        let limit = LIMIT * u32::try_from(names).unwrap_or(u32::MAX).clamp(1, MOST_LIMITS);
-        folder.forgiven = folder.forgiven.clone().and(change.forgiven());
+        let targets = u32::try_from(change.targets().len()).unwrap_or(u32::MAX);
+        let limit = LIMIT * targets.clamp(1, MOST_LIMITS);
+        folder.forgiven.extend(change.forgiven());
+        let order = change.clone();
         let changed =
             self.files.run_within(&self.folder, limit, move |folder| self::change(folder, &change)).await;
         let name = || self.folder.display().to_string();
@@ -221,20 +190,34 @@ impl Owner {
                     DrainError::Folder(name(), error)
                 })
             }
-            Ok(absent) => {
+            Ok(Err(refusal)) => Err(refusal.into()),
+            Ok(Ok(plan)) => {
                 folder.away = false; // a command has changed this folder, so it counts again
                 folder.device = None;
+                folder.prepare(&order, &plan);
                 let (applied, generation) = oneshot::channel();
                 match self.refresh(folder, Some(applied)).await {
                     Some(error) => Err(DrainError::Unconfirmed(name(), error)),
                     None => match generation.await {
-                        Ok(generation) => Ok(AppliedChange { generation, absent }),
+                        Ok(generation) => Ok(AppliedChange { generation, plan }),
                         Err(_) => Err(DrainError::Ending),
                     },
                 }
             }
         };
+        audit(&order, &done);
         let _ = reply.send(done); // the requester may have ended
+    }
+
+    /// Ends drains whose time has come.
+    async fn end(&self, folder: &mut Folder, over: Vec<Order>) {
+        let clock = self.clock;
+        folder.ending.clone_from(&over);
+        let ended = self.files.run(&self.folder, move |path| end(path, &over, clock())).await;
+        if let Err(error) = ended {
+            warn!(folder = %self.folder.display(), %error, "drains were not ended, they stay");
+        }
+        self.refresh(folder, None).await;
     }
 
     /// Reads the folder, and publishes the result to the director and all others. Returns the error if it could not be read. Then
@@ -255,9 +238,13 @@ impl Owner {
         match read.await {
             Ok((drains, device)) => {
                 (folder.away, folder.make, folder.device) = (false, false, Some(device));
-                let forgiven = std::mem::replace(&mut folder.forgiven, ForgivenServices::Nobody);
+                let forgiven = std::mem::take(&mut folder.forgiven);
+                let renewed = folder.ended(&drains, (self.clock)());
+                let now = Instant::now();
+                folder.preparing.retain(|_, until| *until > now);
+                let drains = drains.preparing(&folder.preparing.keys().map(String::as_str).collect());
                 self.publish(|state| *state = DrainFolderReport { drains: drains.clone(), unreadable: None });
-                let _ = self.facts.send(DrainFact { drains, forgiven, applied }).await; // if this fails, the daemon is ending
+                let _ = self.facts.send(DrainFact { drains, forgiven, renewed, applied }).await; // if this fails, the daemon is ending
                 None
             }
             Err(error) => {
@@ -310,13 +297,98 @@ struct Folder {
     /// Whether a missing folder is made: at the start, and after it was removed. A folder that is missing for another reason is not
     /// made again, because an empty folder would end every drain.
     make: bool,
-    /// The services whose flaps are forgotten at the next read.
-    forgiven: ForgivenServices,
+    /// The VIPs whose flaps are forgotten at the next read.
+    forgiven: Vec<DrainTarget>,
+    /// The drains whose files are being removed because their time has come.
+    ending: Vec<Order>,
+    /// The drains in preparation, by file, and until when. This is not in the files: a start of the daemon withdraws.
+    preparing: BTreeMap<String, Instant>,
+    /// The drains whose end was warned of.
+    warned: BTreeSet<(String, Option<SystemTime>)>,
+}
+
+impl Folder {
+    /// Begins or ends the preparation of orders.
+    fn prepare(&mut self, change: &DrainChange, plan: &ChangePlan) {
+        match change {
+            DrainChange::Drain { prepare, .. } => {
+                let until = Instant::now() + *prepare;
+                for step in &plan.steps {
+                    match step {
+                        FileStep::Write(file, _) => drop(self.preparing.insert(file.clone(), until)),
+                        FileStep::Remove(_) => {}
+                    }
+                }
+            }
+            DrainChange::Withdraw { .. } => self.preparing.retain(|file, _| !plan.withdrawn.contains(file)),
+            DrainChange::Undrain { .. } | DrainChange::Extend { .. } => {}
+        }
+    }
+
+    /// The targets of the drains that have ended by themselves, by the contents of the folder. A file that is still there may be
+    /// removed later, because the file system hangs.
+    fn ended(&mut self, drains: &Drains, clock: WallClock) -> Vec<DrainTarget> {
+        let there = |known: &Order| drains.of(&known.target).iter().find(|order| order.file == known.file);
+        let (still, gone): (Vec<Order>, Vec<Order>) =
+            std::mem::take(&mut self.ending).into_iter().partition(|order| there(order).is_some());
+        self.ending = still
+            .into_iter()
+            .filter(|order| there(order).is_some_and(|order| order.is_over(clock)))
+            .collect();
+        for Order { file, target, drain, .. } in &gone {
+            info!(file, what = %target, by = drain.by, "drain has ended at its time");
+        }
+        gone.into_iter().map(|order| order.target).collect()
+    }
+
+    /// Logs once that a drain will end soon, or that it stays although its time has come.
+    fn warn(&mut self, ends: &DrainEnds) {
+        let all = ends.soon.iter().map(|order| (order, "drain ends soon"));
+        let held = "drain stays although its time has come, because the clock is not synchronised";
+        let all: Vec<_> = all.chain(ends.held.iter().map(|order| (order, held))).collect();
+        let key = |order: &Order, text: &str| (format!("{} {text}", order.file), order.end());
+        self.warned.retain(|known| all.iter().any(|(order, text)| key(order, text) == *known));
+        for (order, text) in all {
+            if self.warned.insert(key(order, text)) {
+                let until = order.drain.until.as_ref().map(ToString::to_string);
+                warn!(file = order.file, what = %order.target, by = order.drain.by, until, "{text}");
+            }
+        }
+    }
+}
+
+/// Logs who has ordered what, and whether it was accepted.
+fn audit(change: &DrainChange, done: &Result<AppliedChange, DrainError>) {
+    let owner = change.owner();
+    let (operator, uid) = (owner.to_string(), owner.uid);
+    let what = change.targets().iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let (order, drain, force) = match change {
+        DrainChange::Drain { drain, .. } => ("drain", Some(drain), false),
+        DrainChange::Withdraw { .. } => return, // a part of the order of the drain
+        DrainChange::Undrain { force, .. } => ("undrain", None, *force),
+        DrainChange::Extend { force, .. } => ("extend", None, *force),
+    };
+    let reason = drain.and_then(|drain| drain.reason.clone());
+    let until = drain.and_then(|drain| drain.until.as_ref().map(ToString::to_string));
+    match done {
+        Ok(AppliedChange { generation, .. }) => {
+            info!(operator, uid, order, what, reason, until, force, generation, "order was accepted");
+        }
+        Err(error) => warn!(operator, uid, order, what, reason, until, force, %error, "order was refused"),
+    }
 }
 
 impl Default for Folder {
     fn default() -> Self {
-        Folder { device: None, away: false, make: true, forgiven: ForgivenServices::Nobody }
+        Folder {
+            device: None,
+            away: false,
+            make: true,
+            forgiven: Vec::new(),
+            ending: Vec::new(),
+            preparing: BTreeMap::new(),
+            warned: BTreeSet::new(),
+        }
     }
 }
 

@@ -123,10 +123,10 @@ fn scrape() -> Scrape {
             router("r1", SessionProgress::Established { acknowledged: 3, not_sent: [].into() }),
             router("r2", SessionProgress::Down),
         ],
-        drains: Drains {
-            all: Some(Drain::default()),
-            named: [("www".to_owned(), Drain { by: Some("alice".into()), ..Drain::default() })].into(),
-        },
+        drains: Drains::from_files([
+            ("_all".to_owned(), Ok(String::new())),
+            ("www@alice".to_owned(), Ok("by: alice\nuntil: 2026-01-31T14:00:00Z".to_owned())),
+        ]),
         program: DiskProgram::Other,
         warnings: 2,
         fallback: true,
@@ -185,8 +185,10 @@ fn a_scrape_reads_as_prometheus_wants_it() {
         # TYPE announcer_service_drained gauge
         announcer_service_drained{service="www"} 1
         # TYPE announcer_drain_info gauge
+        announcer_drain_info{drain="www@alice",by="alice",until="2026-01-31T14:00:00Z"} 1
         announcer_drain_info{drain="_all",by="",until=""} 1
-        announcer_drain_info{drain="www",by="alice",until=""} 1
+        # TYPE announcer_drain_end_timestamp_seconds gauge
+        announcer_drain_end_timestamp_seconds{drain="www@alice"} 1769868000
         # TYPE announcer_probes_total counter
         announcer_probes_total{service="www",vip="192.0.2.80",check="http",result="pass",reason=""} 2
         announcer_probes_total{service="www",vip="192.0.2.80",check="http",result="fail",reason="refused"} 1
@@ -376,7 +378,7 @@ fn every_standing_is_one_of_the_words() {
     let all = [
         Standing::Announced,
         Standing::LastChoice(LastChoiceReason::Backup),
-        Standing::Drained(Drain::default()),
+        Standing::Drained(Drain::default().into()),
         Standing::NotAnnounced(NotAnnouncedReason::Stopping),
         Standing::NotAnnounced(NotAnnouncedReason::NotLookedFor),
     ];

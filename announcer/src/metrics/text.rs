@@ -5,7 +5,7 @@
 //! the type and the meaning.
 
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeGaugeValue, MetricEncoder, NoLabelSet, text};
@@ -16,7 +16,7 @@ use super::*;
 use crate::bgp::fsm::StateName;
 use crate::delivery::{Delivery, deliveries};
 use crate::director::Standing;
-use crate::drain;
+use crate::drain::Order;
 use crate::health::outcome::Shortage;
 use crate::model::Histogram;
 
@@ -122,11 +122,15 @@ impl Scrape {
                 .try_for_each(|service| rows.row(&[service.name.as_str()], u64::from(service.drained)))
         })?;
         out.family(&DRAIN_INFO, |rows| {
-            let all = self.drains.all.iter().map(|all| (drain::ALL, all));
-            let named = self.drains.named.iter().map(|(name, one)| (name.as_str(), one));
-            // No drain ends by itself.
-            all.chain(named)
-                .try_for_each(|(name, one)| rows.row(&[name, one.by.as_deref().unwrap_or(""), ""], 1_u64))
+            self.drains.iter().try_for_each(|Order { file, drain, .. }| {
+                let until = drain.until.as_ref().map(ToString::to_string).unwrap_or_default();
+                rows.row(&[file, drain.by.as_deref().unwrap_or(""), &until], 1_u64)
+            })
+        })?;
+        out.family(&DRAIN_END, |rows| {
+            let ends = self.drains.iter().filter_map(|order| Some((order, order.end()?)));
+            ends.filter_map(|(order, end)| Some((order, end.duration_since(UNIX_EPOCH).ok()?)))
+                .try_for_each(|(order, end)| rows.row(&[&order.file], end.as_secs()))
         })
     }
 

@@ -90,6 +90,7 @@ fn rib() -> impl Strategy<Value = LocRib> {
             complete,
             caused: None,
             routes: routes.into_iter().map(|(prefix, attributes)| (prefix, Arc::new(attributes))).collect(),
+            ..LocRib::default()
         },
     )
 }
@@ -203,7 +204,7 @@ fn both() -> Export {
 
 fn rib_of(prefixes: &[&str], complete: bool) -> LocRib {
     let routes = prefixes.iter().map(|text| (prefix(text), Arc::default())).collect();
-    LocRib { generation: 1, complete, caused: None, routes }
+    LocRib { generation: 1, complete, caused: None, routes, ..LocRib::default() }
 }
 
 // B1
@@ -326,4 +327,26 @@ fn a_changed_attribute_announces_again_and_never_withdraws() {
         let updates = adj_rib_out.advance(&rib_of(&prefixes, true), &export);
         assert!(matches!(updates.as_slice(), [Update::Announce { .. }]), "{updates:?}");
     }
+}
+
+#[test]
+fn nothing_is_sent_to_a_drained_router_and_its_end_of_rib_stays() {
+    let export = Export {
+        families: [Family::V4, Family::V6].into(),
+        next_hop_v4: Some(NextHop::V4(Ipv4Addr::new(10, 0, 0, 1))),
+        ..Export::default()
+    };
+    let rib = rib_of(&["192.0.2.80/32", "2001:db8::80/128"], true);
+    let (mut ours, mut router) = (AdjRibOut::default(), SimulatedRouter::default());
+    let none = BTreeSet::new();
+    router.apply(&ours.advance(&rib, &export), &none);
+    assert_eq!((router.routes.len(), ours.len(), ours.not_sent().len()), (1, 1, 1));
+    let updates = ours.advance(&rib, &export.withholding());
+    assert_eq!(updates, [Update::Withdraw(Family::V4, vec![prefix("192.0.2.80/32")])]);
+    router.apply(&updates, &none);
+    assert!(ours.is_empty() && ours.not_sent().is_empty(), "it is no error that nothing is sent");
+    let more = rib_of(&["192.0.2.80/32", "192.0.2.81/32"], true);
+    assert_eq!(ours.advance(&more, &export.withholding()), [], "routes that are new are withheld too");
+    router.apply(&ours.advance(&more, &export), &none);
+    assert_eq!(router.routes.len(), 2);
 }

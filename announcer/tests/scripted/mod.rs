@@ -223,7 +223,13 @@ impl Session {
         let attributes = Arc::new(attributes);
         let routes = vips.iter().map(|vip| (vip.parse().unwrap(), Arc::clone(&attributes))).collect();
         let caused = Some(tokio::time::Instant::now().into_std());
-        self.rib.send_replace(Arc::new(LocRib { generation, complete: true, caused, routes }));
+        self.rib.send_replace(Arc::new(LocRib {
+            generation,
+            complete: true,
+            caused,
+            routes,
+            ..LocRib::default()
+        }));
     }
 }
 

@@ -14,7 +14,7 @@
 //! Errors of standard error are ignored: there is no other place for a message about them.
 
 use std::fmt::Display;
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::process::ExitCode;
 use std::sync::OnceLock;
 
@@ -57,6 +57,16 @@ fn write(write: impl FnOnce() -> io::Result<()>) {
 /// Prints a line on standard error: warnings, and the reason of a failure.
 pub fn note(line: impl Display) {
     let _ = io::stderr().lock().write_all(format!("{line}\n").as_bytes()); // there is no other place for a message
+}
+
+/// Shows a line on standard error in the place of the one before, if it is a terminal; `None` removes it. The terminal cuts a line
+/// that is too long.
+pub fn live(line: Option<&str>) {
+    let mut error = io::stderr().lock();
+    if error.is_terminal() {
+        let line = line.map(|line| format!("\x1b[?7l{line}\x1b[?7h")).unwrap_or_default();
+        let _ = error.write_all(format!("\r\x1b[K{line}").as_bytes()); // as in `note`
+    }
 }
 
 /// Parses the arguments of this process. `--help`, `--version` and wrong arguments print their text.

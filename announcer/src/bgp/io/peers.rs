@@ -2,6 +2,7 @@
 //!
 //! Touches no socket; it reads the states that the session tasks publish.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -12,7 +13,7 @@ use crate::bgp::fsm::StateName;
 use crate::bgp::plan::EstablishedSession;
 use crate::config;
 use crate::delivery::{RouterSession, SessionProgress};
-use crate::model::Generation;
+use crate::model::{Family, Generation};
 
 /// The sessions' published states, in the order of the configuration.
 #[derive(Debug, Clone, Default)]
@@ -65,7 +66,8 @@ impl Peers {
         let one = |(peer, status): &(config::PeerConfig, watch::Receiver<SessionReport>)| {
             let status = status.borrow();
             let negotiated = status.negotiated.as_ref().filter(|_| status.state == StateName::Established)?;
-            let families = negotiated.families.intersection(&peer.families).copied();
+            let wanted = families(peer, &status);
+            let families = negotiated.families.intersection(&wanted).copied();
             let families = families.filter(|family| !status.not_sent.contains_key(family)).collect();
             Some(EstablishedSession { peer: peer.name.clone(), families })
         };
@@ -92,7 +94,7 @@ impl Peers {
                     SessionProgress::Down
                 }
             };
-            RouterSession { name: peer.name.clone(), families: peer.families.clone(), progress }
+            RouterSession { name: peer.name.clone(), families: families(peer, &status), progress }
         };
         self.0.iter().map(one).collect()
     }
@@ -154,6 +156,11 @@ impl Peers {
         };
         self.0.iter().filter_map(name).collect()
     }
+}
+
+/// The families whose routes the router should have: none while it is drained.
+fn families(peer: &config::PeerConfig, status: &SessionReport) -> BTreeSet<Family> {
+    if status.drained { BTreeSet::new() } else { peer.families.clone() }
 }
 
 /// Returns when a router follows a generation.

@@ -261,3 +261,30 @@ fn a_long_list_is_cut() {
                 r1 would be removed, r2 would be removed, r3 would be removed, and 2 more";
     assert_eq!(found.unwrap().to_string(), want);
 }
+
+#[test]
+fn a_vip_needs_a_router_that_is_established_and_not_drained() {
+    let session = |name: &str, families: &[Family]| EstablishedSession {
+        peer: name.parse().unwrap(),
+        families: families.iter().copied().collect(),
+    };
+    let both = [Family::V4, Family::V6];
+    let r1 = session("r1", &both);
+    for (established, drained, want) in [
+        (&[r1.clone(), session("r2", &both)][..], &["r1"][..], &[][..]),
+        (&[r1.clone(), session("r2", &[Family::V4])], &["r1"], &["2001:db8::80"]),
+        (&[r1.clone(), session("r2", &both)], &["r1", "r2"], &["192.0.2.80", "2001:db8::80"]),
+        (std::slice::from_ref(&r1), &["r1"], &["192.0.2.80", "2001:db8::80"]),
+        (std::slice::from_ref(&r1), &["r2"], &[]),
+        (&[], &["r1"], &["192.0.2.80", "2001:db8::80"]),
+    ] {
+        let drained = drained.iter().map(|name| name.parse().unwrap()).collect();
+        let sent = ["192.0.2.80", "2001:db8::80"].map(|vip| vip.parse().unwrap());
+        let lost = without_router(established, &drained, &sent);
+        assert_eq!(
+            lost.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            want,
+            "{established:?} {drained:?}"
+        );
+    }
+}

@@ -30,7 +30,7 @@ pub struct Status {
     pub peers: Vec<PeerStatus>,
     /// The services, in the order of the configuration.
     pub services: Vec<ServiceStatus>,
-    /// The drains in force, by file name (`_all`: every service).
+    /// The drains in force, by file name (`_all`: every service, `www@ann`: the order of ann for `www`).
     pub drains: BTreeMap<String, DrainStatus>,
     /// The state of the listener watch; none while nothing is watched.
     pub listener_watch: Option<ListenerWatchStatus>,
@@ -187,4 +187,10 @@ pub struct DrainStatus {
     pub by: Option<String>,
     /// When, RFC 3339.
     pub at: Option<String>,
+    /// When it ends by itself, RFC 3339; none if it does not end by time.
+    #[serde(default)]
+    pub until: Option<String>,
+    /// Whether it ends when the host boots.
+    #[serde(default)]
+    pub until_reboot: bool,
 }

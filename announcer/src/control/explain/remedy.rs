@@ -13,7 +13,7 @@ pub(super) fn remedy(vip: &VipReport, service: &ServiceConfig) -> Vec<String> {
     match &vip.standing {
         Standing::Announced
         | Standing::Drained(_)
-        | Standing::LastChoice(LastChoiceReason::Backup)
+        | Standing::LastChoice(LastChoiceReason::Backup | LastChoiceReason::Leaving)
         | Standing::NotAnnounced(NotAnnouncedReason::Stopping) => Vec::new(),
         Standing::LastChoice(LastChoiceReason::Unhealthy(_))
         | Standing::NotAnnounced(NotAnnouncedReason::Unhealthy(_) | NotAnnouncedReason::NoVerdict(_)) => {

@@ -77,7 +77,8 @@ fn story(backend: &str, sessions: Vec<SessionExplanation>) -> String {
     let names: Vec<RouterSession> = vec![router("r1", 9), router("r2", 0), router("r3", 9)];
     let delivery = delivery(known.address, known.vip_route, &names);
     let routers = routers.collect();
-    let story = VipExplanation { vip: known, service: &config.services[0], drain: None, delivery, routers };
+    let story =
+        VipExplanation { vip: known, service: &config.services[0], drains: Vec::new(), delivery, routers };
     explain(&story, now + Duration::from_millis(250)).join("\n")
 }
 
@@ -114,7 +115,7 @@ fn of_one_check_no_count_is_explained() {
     let report = Director::new(config.clone(), Drains::default(), now).report();
     let (_, vip) = report.vips().next().unwrap();
     let (delivery, routers) = (delivery(vip.address, None, &[]), vec![]);
-    let story = VipExplanation { vip, service: &config.services[0], drain: None, delivery, routers };
+    let story = VipExplanation { vip, service: &config.services[0], drains: Vec::new(), delivery, routers };
     let lines = explain(&story, now);
     assert!(!lines.iter().any(|line| line.contains("checks have to pass")), "{lines:?}");
 }

@@ -22,13 +22,16 @@ fn each_request_is_read_as_it_was_sent() {
         Request::History { limit: Some(7) },
         Request::Events,
         Request::OpenApi,
+        Request::Waits,
+        Request::Undrain(UndrainOrder { force: true, wait_ms: Some(u64::MAX), ..UndrainOrder::default() }),
+        Request::Drain(DrainOrder {
+            reason: Some("kernel".into()),
+            for_ms: Some(7),
+            ..DrainOrder::default()
+        }),
     ];
     for what in scopes {
         requests.push(Request::Recheck { what: what.clone() });
-        requests.push(Request::Undrain { what: what.clone() });
-        let reason = Some("kernel".to_owned());
-        requests.push(Request::Drain { what: what.clone(), reason, by: None, wait_ms: Some(u64::MAX) });
-        requests.push(Request::Drain { what, reason: None, by: Some("ann".into()), wait_ms: None });
     }
     let mut operations = BTreeSet::new();
     for request in requests {
@@ -60,10 +63,10 @@ fn a_wrong_request_says_what_to_write() {
         ("GET", "/v1/explain/peer/%ff", "", 400, "`%ff` is not UTF-8"),
         ("GET", "/v1/history?limit=x", "", 400, "`limit` is not a number: `x`"),
         ("GET", "/v1/status?full=1", "", 400, "`/v1/status` has no parameter `full`"),
-        ("POST", "/v1/drains", "{}", 400, "write either `\"services\": [\"NAME\"]` or `\"all\": true`"),
+        ("POST", "/v1/drains", "{\"for\":1}", 400, "the body is not as expected: unknown field `for`"),
         (
             "POST",
-            "/v1/undrains",
+            "/v1/recheck",
             "{\"services\":[\"www\"],\"all\":true}",
             400,
             "write either `\"services\": [\"NAME\"]` or `\"all\": true`",

@@ -16,7 +16,7 @@ use crate::control::explain::{self, RouterExplanation, SessionExplanation, VipEx
 use crate::control::names;
 use crate::delivery::{RouteProgress, RouterSession, delivery};
 use crate::director::{NextHopSource, Report, VipReport, VipRoute};
-use crate::drain::{self, Drain};
+use crate::drain::{self, Drain, DrainTarget, DrainedBy};
 use crate::files::io as files;
 use crate::health::io::listener;
 use crate::model::{Asn, Family, PeerAsn};
@@ -46,11 +46,13 @@ pub(super) fn explained(
     let withdrawn = VipRoute { generation: report.generation, next_hop: NextHopSource::Session };
     let route = vip.vip_route.unwrap_or(withdrawn);
     let routers = peers.iter().zip(&sessions).map(|((peer, status), router)| {
+        let drained = drained_router(context, peer);
         let session = match router.progress(Family::of(address), route) {
             RouteProgress::Down => {
                 let down = status.trouble().map(|(reason, _)| reason);
                 SessionExplanation::Down(status.state.to_string(), down)
             }
+            _ if drained.is_some() => SessionExplanation::DoesNotSend(drained.unwrap_or_default()),
             RouteProgress::NotSent(why) => SessionExplanation::DoesNotSend(why.to_string()),
             RouteProgress::NotWanted => SessionExplanation::DoesNotSend(format!(
                 "`families` of this peer does not contain {}",
@@ -78,7 +80,8 @@ pub(super) fn explained(
     let routers = routers.filter(|router| peer.is_none_or(|name| router.name == name)).collect();
     let delivered = delivered(vip, &sessions);
     let delivery = delivery(address, vip.vip_route, &sessions);
-    let story = VipExplanation { vip, service, drain: report.drains.of(&service.name), delivery, routers };
+    let drains = report.drains.of_vip(&service.name, address);
+    let story = VipExplanation { vip, service, drains, delivery, routers };
     let lines = explain::explain(&story, Instant::now());
     Response::Vip(Box::new(VipDetails {
         service: service.name.to_string(),
@@ -94,7 +97,7 @@ pub(crate) fn warnings_beside(context: &ControlContext) -> Vec<String> {
     for others in &context.warnings {
         warnings.extend(others.borrow().iter().cloned());
     }
-    warnings.extend(context.drains.borrow().warning());
+    warnings.extend(context.drains.borrow().warnings(drain::io::clock()));
     warnings.extend(context.router_id.borrow().waits.clone());
     warnings.extend(context.peers.borrow().warnings());
     warnings.extend(context.programs.warning());
@@ -117,10 +120,10 @@ pub(super) fn status(context: &ControlContext, report: &Report) -> api::Status {
         reason: drain.reason.clone(),
         by: drain.by.clone(),
         at: drain.at.clone(),
+        until: drain.until.as_ref().map(ToString::to_string),
+        until_reboot: drain.boot.is_some(),
     };
-    let all = report.drains.all.iter().map(|all| (drain::ALL, all));
-    let named = report.drains.named.iter().map(|(name, one)| (name.as_str(), one));
-    let drains = all.chain(named).map(|(name, one)| (name.to_owned(), drain(one))).collect();
+    let drains = report.drains.iter().map(|order| (order.file.clone(), drain(&order.drain))).collect();
     let routers = context.peers.borrow().routers();
     let vip = |vip: &VipReport| self::vip(vip, delivered(vip, &routers));
     api::Status {
@@ -225,7 +228,10 @@ fn peer(
         advertised: status.advertised,
         reason,
         hint: twin.or(hint.flatten()),
-        not_sent: status.not_sent.values().map(ToString::to_string).collect(),
+        not_sent: drained_router(context, peer)
+            .into_iter()
+            .chain(status.not_sent.values().map(ToString::to_string))
+            .collect(),
         families: families(&peer.families),
         session: status.negotiated.as_ref().map(|agreed| api::SessionStatus {
             local_address: status.local_address.map(|local| local.to_string()),
@@ -251,6 +257,15 @@ fn peer(
         received: messages(&status.received),
         sent: messages(&status.sent),
     }
+}
+
+/// Why no route is sent to a router that is drained.
+fn drained_router(context: &ControlContext, peer: &config::PeerConfig) -> Option<String> {
+    let target = DrainTarget::Peer(peer.name.to_string());
+    let drains = context.drains.borrow();
+    let orders: Vec<_> = drains.drains.of(&target).iter().collect();
+    let by = DrainedBy::of(&orders)?;
+    Some(format!("no route is sent, drained{by}; `announcer undrain {}` ends that", target.arguments()))
 }
 
 /// The address of a peer, if it is known.

@@ -4,7 +4,7 @@
 
 use std::io;
 use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use dsr_setup::io::http::{self as transport, HttpReply};
 use hyper::Method;
@@ -13,12 +13,16 @@ use tokio::time::timeout;
 
 use crate::control::api::{Request, Response};
 use crate::control::http;
-use crate::drain::{self, DrainChange, Drains};
+use crate::control::orders::WaitList;
+use crate::drain::{self, ChangePlan, DrainChange, DrainRefusal, Drains, Operator};
 
 /// If the daemon does not answer for this time, in addition to the requested wait, it hangs.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// The longest answer that is read, in octets: the status of about 100,000 VIPs.
 const LONGEST_ANSWER: usize = 64 * 1024 * 1024;
+
+/// The time between two looks at what a wait is waiting for.
+const SHOW: Duration = Duration::from_millis(500);
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +33,9 @@ pub enum ClientError {
     /// We may not use the socket.
     #[error("no permission to use `{0}`: become root or a member of group `announcer`")]
     Forbidden(String),
+    /// The operator has interrupted the wait.
+    #[error("interrupted")]
+    Interrupted,
     /// The connection failed.
     #[error("announcer did not answer at `{path}`: {error}")]
     Broken {
@@ -45,6 +52,7 @@ impl ClientError {
         match self {
             ClientError::NotRunning(_) => "not_running",
             ClientError::Forbidden(_) => "no_permission",
+            ClientError::Interrupted => "interrupted",
             ClientError::Broken { .. } => "no_answer",
         }
     }
@@ -86,12 +94,42 @@ pub fn ask(socket: &Path, request: &Request, patience: Duration) -> Result<Respo
     http::decode(request, status, &body).map_err(|error| broken(error.into()))
 }
 
-/// Changes drains while no daemon runs, by changing the files that the daemon reads at its start. Returns the names of an undrain
-/// that had no file.
+/// The same for a request that the daemon answers after a wait. On a terminal, what it waits for is shown meanwhile. An interrupt
+/// (Ctrl-C) ends the wait.
+///
+/// # Errors
+/// As [`ask`], and [`ClientError::Interrupted`].
+pub fn ask_watching(socket: &Path, request: &Request, patience: Duration) -> Result<Response, ClientError> {
+    let failed = |error: io::Error| ClientError::Broken { path: socket.display().to_string(), error };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+    let (path, order) = (socket.to_owned(), request.clone());
+    let answer = runtime.block_on(async {
+        let asked = tokio::task::spawn_blocking(move || ask(&path, &order, patience));
+        tokio::pin!(asked);
+        loop {
+            tokio::select! {
+                answer = &mut asked => return answer.unwrap_or_else(|error| Err(failed(io::Error::other(error)))),
+                _ = tokio::signal::ctrl_c() => return Err(ClientError::Interrupted),
+                () = tokio::time::sleep(SHOW) => {
+                    let path = socket.to_owned();
+                    let waits = tokio::task::spawn_blocking(move || ask(&path, &Request::Waits, Duration::ZERO));
+                    if let Ok(Ok(Response::Waits(WaitList { waits }))) = waits.await {
+                        output::live(waits.last().map(|wait| format!("{}: {}", wait.what, wait.text)).as_deref());
+                    }
+                }
+            }
+        }
+    });
+    output::live(None);
+    runtime.shutdown_background(); // a request that is not answered must not delay the end
+    answer
+}
+
+/// Changes drains while no daemon runs, by changing the files that the daemon reads at its start. Returns what was changed.
 ///
 /// # Errors
 /// When the files cannot be changed.
-pub fn offline(state_dir: &Path, change: &DrainChange) -> io::Result<Vec<String>> {
+pub fn offline(state_dir: &Path, change: &DrainChange) -> io::Result<Result<ChangePlan, DrainRefusal>> {
     drain::io::change(&drain::io::directory(state_dir), change)
 }
 
@@ -103,7 +141,9 @@ pub fn offline_drains(state_dir: &Path) -> io::Result<Drains> {
     drain::io::read(&drain::io::directory(state_dir))
 }
 
-/// The time in the format of a drain file.
-pub fn timestamp() -> String {
-    humantime::format_rfc3339_seconds(SystemTime::now()).to_string()
+/// The user of this command, and the name that sudo has kept.
+pub fn user(said: Option<String>) -> Operator {
+    let uid = nix::unistd::geteuid();
+    let user = nix::unistd::User::from_uid(uid).ok().flatten().map(|user| user.name);
+    Operator::new(uid.as_raw(), user, said)
 }

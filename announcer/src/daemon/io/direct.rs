@@ -14,7 +14,7 @@ use crate::director::ask::Ask;
 use crate::director::changes::{ChangeLine, StartLog, StartSummary, lines};
 use crate::director::preview::Refusal;
 use crate::director::{Director, Fact, StandingChange, VipNumbers};
-use crate::drain::{self, ForgivenServices};
+use crate::drain;
 use crate::health::io::probe;
 use crate::health::io::prober::Prober;
 use crate::health::watch::WatchPlan;
@@ -108,6 +108,7 @@ pub(in crate::daemon) async fn direct(
                 Ask::Report(reply) => drop(reply.send(director.report()).ok()),
                 Ask::Figures(reply) => drop(reply.send(director.figures(Instant::now())).ok()),
                 Ask::Recheck(services) => facts.push(Fact::Recheck(services)),
+                Ask::Leave => facts.push(Fact::Leave),
                 Ask::Stop(reply) => {
                     facts.push(Fact::Stop);
                     applied = Some(GenerationReply::Plain(reply));
@@ -129,13 +130,15 @@ pub(in crate::daemon) async fn direct(
                 }
             },
             _ = inputs.listening.recv_many(&mut listening, 1024) => {}
-            Some(drain::io::DrainFact { drains, forgiven, applied: waits }) = inputs.drains.recv() => {
+            Some(drain::io::DrainFact { drains, forgiven, renewed, applied: waits }) = inputs.drains.recv() => {
+                // First, so that a VIP whose drain has ended is not announced before its checks have passed anew.
+                if !renewed.is_empty() {
+                    facts.push(Fact::Renew(renewed, probes.prober.issued()));
+                }
                 // The flaps are forgotten first, so that the VIPs of an undrain are announced at once.
-                facts.extend(match forgiven {
-                    ForgivenServices::Nobody => None,
-                    ForgivenServices::All => Some(Fact::Forgive(None)),
-                    ForgivenServices::Services(services) => Some(Fact::Forgive(Some(services))),
-                });
+                if !forgiven.is_empty() {
+                    facts.push(Fact::Forgive(forgiven));
+                }
                 facts.push(Fact::Drains(drains));
                 applied = waits.map(GenerationReply::Plain);
             }

@@ -95,6 +95,7 @@ impl Reloader {
                 | Response::Vip(_)
                 | Response::Peer(_)
                 | Response::History(_)
+                | Response::Waits(_)
                 | Response::OpenApi => {}
             }
             if let Some(reply) = reply {

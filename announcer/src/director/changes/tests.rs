@@ -24,7 +24,7 @@ fn standing(picture: &str) -> Standing {
         "backup" => Standing::LastChoice(LastChoiceReason::Backup),
         "depreferred by a failure" => Standing::LastChoice(LastChoiceReason::Unhealthy(failed())),
         "depreferred by flapping" => Standing::LastChoice(LastChoiceReason::Flapping(flapping)),
-        "drained" => Standing::Drained(Drain::default()),
+        "drained" => Standing::Drained(Drain::default().into()),
         "stopping" => Standing::NotAnnounced(No::Stopping),
         "lo not read" => Standing::NotAnnounced(No::NotLookedFor),
         "no verdict yet" => Standing::NotAnnounced(No::NoVerdict(seen(Streak::None))),

@@ -22,7 +22,12 @@ impl Scene {
         assert_eq!(vips.map(|vip| (vip.address, vip.standing, vip.reason)).collect::<Vec<_>>(), reported);
         for (service, reported) in figures.services.iter().zip(&report.services) {
             assert_eq!(service.name, reported.name);
-            assert_eq!(service.drained, report.drains.of(&service.name).is_some(), "{}", service.name);
+            assert_eq!(
+                service.drained,
+                !report.drains.of_service(&service.name).is_empty(),
+                "{}",
+                service.name
+            );
         }
         assert_eq!(figures.warnings, report.warnings(self.now).len(), "{:?}", report.warnings(self.now));
         figures

@@ -63,9 +63,9 @@ fn a_vip_that_flaps_is_the_last_choice_or_not_announced_or_neither_and_undrain_e
         assert_eq!(scene.mail(), Route::Normal);
         scene.flap();
         assert_eq!(scene.mail(), damped);
-        scene.fact(Fact::Forgive(Some(vec!["www".into()])));
+        scene.fact(Fact::Forgive(vec![DrainTarget::of_file("www")]));
         assert_eq!(scene.mail(), damped, "another service was forgiven");
-        scene.fact(Fact::Forgive(Some(vec!["www".into(), "mail".into()])));
+        scene.fact(Fact::Forgive(vec![DrainTarget::of_file("www"), DrainTarget::of_file("mail")]));
         assert_eq!(scene.mail(), Route::Normal);
     }
 }

@@ -5,7 +5,7 @@
 //! computes the routes only from them.
 
 use super::*;
-use crate::drain::{self, Drain, ForgivenServices};
+use crate::drain::{Drain, DrainTarget};
 use std::collections::VecDeque;
 
 /// A service of a configuration: name, VIPs, `require`, `flap_damping`, MED.
@@ -135,7 +135,7 @@ struct VipFacts {
 struct FolderReading {
     files: BTreeSet<&'static str>,
     /// Whose flaps are forgotten.
-    forgiven: ForgivenServices,
+    forgiven: Vec<DrainTarget>,
     /// For a drain command: the files that it has made and whose removal has not begun since.
     made: BTreeSet<&'static str>,
 }
@@ -233,7 +233,7 @@ impl World {
     }
 
     /// The owner of the folder reads the whole folder.
-    fn read(&mut self, forgiven: ForgivenServices, made: BTreeSet<&'static str>) {
+    fn read(&mut self, forgiven: Vec<DrainTarget>, made: BTreeSet<&'static str>) {
         self.read.push_back(FolderReading { files: self.folder.clone(), forgiven, made });
     }
 
@@ -250,10 +250,8 @@ impl World {
         self.drained = files.clone();
         let texts = files.iter().map(|name| ((*name).to_owned(), Ok(Drain::default().to_file())));
         self.scene.fact(Fact::Drains(Drains::from_files(texts)));
-        match forgiven {
-            ForgivenServices::Nobody => {}
-            ForgivenServices::All => drop(self.scene.fact(Fact::Forgive(None))),
-            ForgivenServices::Services(names) => drop(self.scene.fact(Fact::Forgive(Some(names)))),
+        if !forgiven.is_empty() {
+            let _ = self.scene.fact(Fact::Forgive(forgiven));
         }
         self.answered.extend(made);
         let services = self.services();
@@ -296,21 +294,21 @@ impl World {
     fn step(&mut self, step: WorldStep) {
         match step {
             WorldStep::Command { drain, files } => {
-                let names: Vec<String> = files.iter().map(|file| FILES[*file].to_owned()).collect();
+                let targets: Vec<DrainTarget> =
+                    files.iter().map(|file| DrainTarget::of_file(FILES[*file])).collect();
                 let files: BTreeSet<&str> = files.iter().map(|file| FILES[*file]).collect();
                 if drain {
                     self.folder.extend(&files);
-                    let change = drain::DrainChange::Drain { names, drain: Drain::default() };
-                    self.read(change.forgiven(), files);
+                    self.read(Vec::new(), files);
                 } else {
                     files.into_iter().for_each(|file| self.remove(file));
-                    self.read(drain::DrainChange::Undrain { names }.forgiven(), BTreeSet::new());
+                    self.read(targets, BTreeSet::new());
                 }
             }
             WorldStep::ByHand { there: true, file } => drop(self.folder.insert(FILES[file])),
             WorldStep::ByHand { there: false, file } => self.remove(FILES[file]),
             WorldStep::Read { hangs: true } => {}
-            WorldStep::Read { hangs: false } => self.read(ForgivenServices::Nobody, BTreeSet::new()),
+            WorldStep::Read { hangs: false } => self.read(Vec::new(), BTreeSet::new()),
             WorldStep::Hear => self.hear(),
             WorldStep::Reload { layout, forced } => self.reload(layout, forced),
             WorldStep::Probe { vip, check, pass } => self.probe([A, B, C][vip].parse().unwrap(), check, pass),

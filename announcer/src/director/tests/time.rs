@@ -17,7 +17,7 @@ fn entries() -> Vec<(&'static str, Entry)> {
         ("an unknown VIP", |scene| scene.fact(Fact::Vip("192.0.2.99".parse().unwrap(), Presence::Present))),
         ("a VIP", |scene| scene.fact(Fact::Vip(MAIL.parse().unwrap(), Presence::Present))),
         ("the drains", |scene| scene.fact(Fact::Drains(drains(&[])))),
-        ("undrain", |scene| scene.fact(Fact::Forgive(None))),
+        ("undrain", |scene| scene.fact(Fact::Forgive(vec![DrainTarget::All]))),
         ("a recheck", |scene| scene.fact(Fact::Recheck(None))),
         ("a reload", |scene| scene.reload(changed("med = 7", "med = 8"))),
     ]

@@ -2,6 +2,7 @@
 //!
 //! Touches the session's connection, and the key's file when the configuration is read again.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -112,6 +113,7 @@ impl Session {
 
     /// Sends the changes, unless too many earlier octets are still unread.
     pub(super) fn fill(&mut self) {
+        self.status.drained = self.rib.borrow().drained_peers.contains(&self.peer.name);
         let (Some(connection), Some(routes)) = (&mut self.connection, &mut self.routes) else { return };
         if !routes.stale || !connection.outbox.has_room() {
             return;
@@ -139,7 +141,11 @@ impl Session {
             routes.adj_rib_out.refresh(*family);
         }
         sent.refresh += bound(tail, RefreshMarker::Begin);
-        for update in routes.adj_rib_out.advance(&want, &routes.export) {
+        let export = match want.drained_peers.contains(&self.peer.name) {
+            true => Cow::Owned(routes.export.withholding()),
+            false => Cow::Borrowed(&routes.export),
+        };
+        for update in routes.adj_rib_out.advance(&want, &export) {
             news = OutboxChange::Updates;
             match wire::update(tail, &routes.encoding, &update) {
                 Ok(messages) => sent.update += messages,

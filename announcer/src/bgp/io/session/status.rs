@@ -71,6 +71,8 @@ pub struct SessionReport {
     pub next_hops: BTreeMap<Family, NextHop>,
     /// Whether a new session would use another interface or reach another router.
     pub path: PathComparison,
+    /// Whether an operator has drained the router: no route is sent to it, and this is no error.
+    pub drained: bool,
     /// Families with routes that are not sent to this peer.
     pub not_sent: BTreeMap<Family, NotSent>,
     /// Why the last session ended, why the last try failed, or why the current try hangs.
@@ -156,6 +158,7 @@ impl SessionReport {
             advertised: 0,
             next_hops: BTreeMap::new(),
             path: PathComparison::Same,
+            drained: false,
             not_sent: BTreeMap::new(),
             last_down: None,
             outage: Outage::default(),

@@ -105,7 +105,13 @@ async fn a_changed_key_is_set_on_the_live_socket_and_resets_nothing() {
     let announce = |generation| {
         let route = ("192.0.2.80/32".parse().unwrap(), Arc::default());
         let routes = if generation == 1 { [route].into() } else { [].into() };
-        rib.send_replace(Arc::new(LocRib { generation, complete: false, caused: None, routes }));
+        rib.send_replace(Arc::new(LocRib {
+            generation,
+            complete: false,
+            caused: None,
+            routes,
+            ..LocRib::default()
+        }));
     };
     tokio::time::sleep(Duration::from_millis(50)).await;
     announce(1);

@@ -32,14 +32,10 @@ pub(super) fn call(arguments: &HistoryArguments, socket: &Path) -> Result<(), Co
 /// One change in one line, as in `2026-01-01T00:00:00.000Z  www 192.0.2.80: announced -> not_announced, 3 of 3 probes failed
 /// (written to the first router after 1.2 ms, to the last after 3.4 ms)`.
 fn line(change: &Change) -> String {
-    let names = [change.service.clone(), change.vip.map(|vip| vip.to_string()), change.peer.clone()];
-    let names = names.into_iter().flatten().collect::<Vec<_>>().join(" ");
-    let reason = change.reason.as_ref().map(|reason| format!(", {}", reason.text)).unwrap_or_default();
     let wire = change.wire_ms.map(|wire| {
         format!(" (written to the first router after {} ms, to the last after {} ms)", wire.first, wire.last)
     });
-    let Change { time, before, after, .. } = change;
-    format!("{time}  {names}: {before} -> {after}{reason}{}", wire.unwrap_or_default())
+    format!("{}  {}{}", change.time, change.sentence(), wire.unwrap_or_default())
 }
 
 #[cfg(test)]

@@ -290,6 +290,20 @@ pub struct Change {
     pub wire_ms: Option<WireTime>,
 }
 
+impl Change {
+    /// What it is about, as in `www 192.0.2.80`.
+    pub fn name(&self) -> String {
+        let names = [self.service.clone(), self.vip.map(|vip| vip.to_string()), self.peer.clone()];
+        names.into_iter().flatten().collect::<Vec<_>>().join(" ")
+    }
+
+    /// The change and its reason, as in `www 192.0.2.80: announced -> not_announced, 3 of 3 probes failed`.
+    pub fn sentence(&self) -> String {
+        let reason = self.reason.as_ref().map(|reason| format!(", {}", reason.text)).unwrap_or_default();
+        format!("{}: {} -> {}{reason}", self.name(), self.before, self.after)
+    }
+}
+
 /// What has changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -1,4 +1,4 @@
-//! What `status` prints: a head line that says what is wrong, then the routers, then the services, the worst first.
+//! What `status` prints, and `top` shows: a head line that says what is wrong, then the routers, then the services, the worst first.
 //!
 //! Pure. [`severity`] ranks, `rows` groups the VIPs of a service that have the same reason, `layout` cuts lines to the width of the
 //! terminal and colours the marks, [`summary`] is the line and the exit code of `--check`.
@@ -17,11 +17,11 @@
 //! ```
 
 mod layout;
-mod rows;
+pub mod rows;
 pub mod severity;
 pub mod summary;
 
-pub use layout::{StatusLayout, age};
+pub use layout::{StatusLayout, age, columns, cut};
 pub use severity::Severity;
 
 use super::api::Status;
@@ -33,7 +33,7 @@ const MOST_HEALTHY: usize = 8;
 /// If the text has more lines, the healthy services are printed as one line too: it should fit into a small terminal.
 const MOST_LINES: usize = 24;
 /// How many warnings are printed without `--all`.
-const MOST_WARNINGS: usize = 3;
+pub const MOST_WARNINGS: usize = 3;
 
 /// Which part of the status is printed, and how.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -157,4 +157,4 @@ fn selected(status: &Status, name: &str, lines: &mut Vec<Line>) -> Result<(), St
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

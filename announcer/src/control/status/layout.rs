@@ -139,7 +139,7 @@ fn style(line: &Line) -> Option<Style> {
 }
 
 /// At most `most` columns of a text; `…` stands for the rest.
-fn cut(text: &str, most: Option<usize>) -> String {
+pub fn cut(text: &str, most: Option<usize>) -> String {
     let Some(most) = most.filter(|most| columns(text) > *most) else { return text.to_owned() };
     let (mut kept, mut used) = (String::new(), 1);
     for char in text.chars() {
@@ -153,7 +153,7 @@ fn cut(text: &str, most: Option<usize>) -> String {
 }
 
 /// How many columns a text takes.
-fn columns(text: &str) -> usize {
+pub fn columns(text: &str) -> usize {
     text.chars().map(|char| char.width().unwrap_or(0)).sum()
 }
 

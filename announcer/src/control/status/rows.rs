@@ -1,6 +1,8 @@
-//! The lines of `status`: one for each router, and one for all VIPs of a service that have the same reason.
+//! The lines of `status`, which are those of `top` too: one for each router, and one for all VIPs of a service that have the same reason.
 //!
 //! Pure.
+
+use std::net::IpAddr;
 
 use super::layout::{Line, age};
 use super::severity::{self, Severity, is_advertised, is_unsent};
@@ -9,6 +11,19 @@ use crate::control::api::{ListenerWatchStatus, PeerStatus, ServiceStatus, VipSta
 /// How many VIPs that only probes check are listed.
 const MOST_DISARMED: usize = 3;
 
+/// A line of a router or of a service, before it is laid out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StatusRow {
+    /// The mark.
+    pub severity: Severity,
+    /// Of a router: name, address, state. Of a service: name, how many VIPs of how many are announced, since when.
+    pub cells: [String; 3],
+    /// The reason.
+    pub text: String,
+    /// The VIPs that it is about; none for a router.
+    pub vips: Vec<IpAddr>,
+}
+
 /// The lines of routers, the worst first.
 pub(super) fn routers<'a>(peers: impl Iterator<Item = &'a PeerStatus>, all: bool) -> Vec<Line> {
     let mut peers: Vec<&PeerStatus> = peers.collect();
@@ -16,8 +31,8 @@ pub(super) fn routers<'a>(peers: impl Iterator<Item = &'a PeerStatus>, all: bool
     peers.into_iter().flat_map(|peer| router(peer, all)).collect()
 }
 
-fn router(peer: &PeerStatus, all: bool) -> Vec<Line> {
-    let severity = severity::router(peer);
+/// The line of a router.
+pub fn router_row(peer: &PeerStatus) -> StatusRow {
     let (state, text) = if peer.session.is_some() {
         let text = peer.not_sent.first().cloned().unwrap_or_else(|| peer.prefixes());
         (format!("up {}", age(peer.lasts)), text)
@@ -29,7 +44,13 @@ fn router(peer: &PeerStatus, all: bool) -> Vec<Line> {
         let why = peer.reason.as_ref().map_or(&peer.state, |reason| &reason.text);
         (format!("down {}", age(peer.down.unwrap_or(peer.lasts))), format!("{why}; {up}"))
     };
-    let mut lines = vec![Line::router(severity, [peer.name.clone(), peer.address.clone(), state], text)];
+    let cells = [peer.name.clone(), peer.address.clone(), state];
+    StatusRow { severity: severity::router(peer), cells, text, vips: Vec::new() }
+}
+
+fn router(peer: &PeerStatus, all: bool) -> Vec<Line> {
+    let StatusRow { severity, cells, text, .. } = router_row(peer);
+    let mut lines = vec![Line::router(severity, cells, text)];
     lines.extend(peer.hint.iter().map(|hint| Line::plain(format!("         hint: {hint}"))));
     if all {
         lines.extend(peer.not_sent.iter().skip(1).map(|why| Line::plain(format!("         {why}"))));
@@ -46,6 +67,12 @@ struct Group<'a> {
 
 /// The lines of a service, the worst first; with `all` a line for each VIP.
 pub(super) fn service(service: &ServiceStatus, all: bool) -> Vec<Line> {
+    let line = |row: StatusRow| Line::service(row.severity, row.cells, row.text);
+    service_rows(service, all).into_iter().map(line).collect()
+}
+
+/// The same, before they are laid out. Only the first has the name and the count.
+pub fn service_rows(service: &ServiceStatus, all: bool) -> Vec<StatusRow> {
     let mut groups: Vec<Group<'_>> = Vec::new();
     for vip in &service.vips {
         let (severity, text) = (severity::vip(vip), reason(vip));
@@ -60,15 +87,20 @@ pub(super) fn service(service: &ServiceStatus, all: bool) -> Vec<Line> {
     // If a service has trouble, its healthy VIPs are in the count alone.
     let troubled = groups.iter().any(|group| group.severity != Severity::Fine);
     groups.retain(|group| all || !troubled || group.severity != Severity::Fine);
-    let line = |(index, group): (usize, Group<'_>)| {
+    let row = |(index, group): (usize, Group<'_>)| {
         let (name, count) = match index {
             0 => (service.name.clone(), format!("{advertised}/{total}")),
             _ => (String::new(), String::new()),
         };
         let since = group.vips.iter().map(|vip| vip.lasts).fold(0.0, f64::max);
-        Line::service(group.severity, [name, count, age(since)], with_vips(&group, total, all))
+        StatusRow {
+            severity: group.severity,
+            cells: [name, count, age(since)],
+            text: with_vips(&group, total, all),
+            vips: group.vips.iter().map(|vip| vip.address).collect(),
+        }
     };
-    groups.into_iter().enumerate().map(line).collect()
+    groups.into_iter().enumerate().map(row).collect()
 }
 
 /// The reason of a group, and before it which VIPs it is about, unless it is about all.

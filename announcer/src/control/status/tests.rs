@@ -7,7 +7,7 @@ use crate::control::api::{
     DeliveryStatus, PeerStatus, ReasonStatus, ServiceStatus, SessionStatus, VipStatus,
 };
 
-pub(super) fn router(name: &str, up: bool) -> PeerStatus {
+pub(crate) fn router(name: &str, up: bool) -> PeerStatus {
     let session = SessionStatus {
         local_address: None,
         router_id: "10.0.0.1".into(),
@@ -45,7 +45,7 @@ pub(super) fn router(name: &str, up: bool) -> PeerStatus {
     }
 }
 
-pub(super) fn a_vip(address: &str, standing: &str, code: &str, brief: &str) -> VipStatus {
+pub(crate) fn a_vip(address: &str, standing: &str, code: &str, brief: &str) -> VipStatus {
     let acknowledged = if ["announced", "last_choice"].contains(&standing) { 2 } else { 0 };
     VipStatus {
         address: address.parse().unwrap(),
@@ -58,7 +58,7 @@ pub(super) fn a_vip(address: &str, standing: &str, code: &str, brief: &str) -> V
     }
 }
 
-pub(super) fn status() -> Status {
+pub(crate) fn status() -> Status {
     let vips = vec![
         a_vip("192.0.2.1", "announced", "healthy", "announced"),
         a_vip("192.0.2.2", "announced", "healthy", "announced"),
@@ -80,7 +80,7 @@ pub(super) fn status() -> Status {
     }
 }
 
-pub(super) fn with_vip(standing: &str, code: &str, acknowledged: usize) -> Status {
+pub(crate) fn with_vip(standing: &str, code: &str, acknowledged: usize) -> Status {
     let mut status = status();
     let mut one = a_vip("192.0.2.2", standing, code, "HTTP 503");
     one.routers.acknowledged = acknowledged;
@@ -89,7 +89,7 @@ pub(super) fn with_vip(standing: &str, code: &str, acknowledged: usize) -> Statu
 }
 
 /// Three routers, of which one is down, and 12 services with 32 VIPs, of which 8 are sick or drained, and one is the last choice.
-pub(super) fn scene() -> Status {
+pub(crate) fn scene() -> Status {
     let mut number = 0;
     let mut service = |name: &str, vips: usize, what: &[(usize, &str, &str, &str)]| {
         let vips = (0..vips).map(|index| {

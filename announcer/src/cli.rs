@@ -9,6 +9,7 @@ mod recheck;
 mod reload;
 mod run;
 mod status;
+mod top;
 mod validate;
 
 use std::ffi::OsString;
@@ -63,6 +64,11 @@ enum CliCommand {
     ///
     /// The daemon keeps 1,000 changes in its memory, so they begin with its start.
     History(HistoryArguments),
+    /// Watch the routers, the services and the last changes in a full-screen view.
+    ///
+    /// It is brought up to date every second. `?` lists the keys, `/` filters by name, `p` shows only problems, Enter explains the
+    /// selected VIP or router, `q` quits. Colours are not used with NO_COLOR in the environment.
+    Top,
     /// Run each check of a service once, without the daemon, and print the results.
     Check(CheckArguments),
     /// Let the daemon probe now, without waiting for the interval; SIGUSR1 does the same.
@@ -133,7 +139,7 @@ impl CliCommand {
     /// Whether the output is JSON, also that of an error.
     fn is_json(&self) -> bool {
         match self {
-            CliCommand::Run(_) => false,
+            CliCommand::Run(_) | CliCommand::Top => false,
             CliCommand::Log(arguments) => arguments.json,
             CliCommand::Validate(arguments) => arguments.json,
             CliCommand::Status(arguments) => arguments.json,
@@ -178,6 +184,7 @@ fn dispatch(command: CliCommand, socket: PathBuf, state_dir: PathBuf) -> Result<
         CliCommand::Status(arguments) => status::call(&arguments, &socket),
         CliCommand::Explain(arguments) => explain::call(arguments, &socket),
         CliCommand::History(arguments) => history::call(&arguments, &socket),
+        CliCommand::Top => top::call(&socket),
         CliCommand::Check(arguments) => check::call(&arguments),
         CliCommand::Recheck(arguments) => recheck::call(arguments, &socket),
         CliCommand::Reload(arguments) => reload::call(&arguments, &socket),
@@ -190,6 +197,11 @@ fn dispatch(command: CliCommand, socket: PathBuf, state_dir: PathBuf) -> Result<
 /// The problem with a `ca_file`, also if this process cannot read it.
 fn any_ca_file(file: &Path) -> Result<(), String> {
     trust::check(file).map_err(|finding| finding.to_string())
+}
+
+/// Whether the environment forbids colours: <https://no-color.org>.
+fn is_without_colours() -> bool {
+    std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
 }
 
 fn usage(error: impl std::fmt::Display) -> CommandError {

@@ -4,7 +4,7 @@
 //! `io/`, use sockets, files, clocks or processes.
 //!
 //! ```text
-//! 4  main, cli, control/io/client
+//! 4  main, cli, control/io/client    top/io -> top
 //! 3  daemon, daemon/io, control/io, metrics/io
 //! 2  history/io -> bgp/io    bgp/io  health/io  drain/io  vip/io  hook/io  config/io  fallback/io -> program/io    all of them -> files/io    memory/io  log/io  time_limit/io  systemd/io
 //! 1  director -> {health::check, damping, drain, rib, vip, config}    bgp::{fsm, open, wire, path, plan, outage, hint}
@@ -43,5 +43,6 @@ pub mod program;
 pub mod rib;
 pub mod systemd;
 pub mod time_limit;
+pub mod top;
 pub mod vip;
 pub mod watchdog;

@@ -78,9 +78,8 @@ fn once(arguments: &StatusArguments, socket: &Path) -> Result<(), CommandError> 
 /// How standard output takes lines.
 fn layout(color: ColorChoice) -> StatusLayout {
     let terminal = std::io::stdout().is_terminal();
-    let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let colour = match color {
-        ColorChoice::Auto => terminal && !no_color,
+        ColorChoice::Auto => terminal && !super::is_without_colours(),
         ColorChoice::Always => true,
         ColorChoice::Never => false,
     };

@@ -78,7 +78,7 @@ fn refuses_then_allows(folder: &Path, refuses: &str, allows: &[&str], start: imp
     let daemon = Daemon::start(folder, &config);
     let status = daemon.until_status(PATIENCE, "refused", |status| {
         all_are(status, "not_announced")
-            && status.services[0].vips.iter().all(|vip| vip.reason.contains("HTTP 403"))
+            && status.services[0].vips.iter().all(|vip| vip.reason.text.contains("HTTP 403"))
     });
     // The status and the check are as the document says.
     let output =

@@ -150,7 +150,7 @@ fn asker(socket: &Path) -> (std::sync::mpsc::Sender<Request>, UnboundedReceiver<
         for request in to_do {
             let answer = client::ask(&socket, &request, Duration::ZERO).map_err(|error| match error {
                 ClientError::Forbidden(_) => AskError::Forbidden(error.to_string()),
-                ClientError::NotRunning(_) | ClientError::Broken { .. } => {
+                ClientError::NotRunning(_) | ClientError::Interrupted | ClientError::Broken { .. } => {
                     AskError::NoAnswer(error.to_string())
                 }
             });

@@ -208,7 +208,7 @@ impl TopState {
                 Vec::new()
             }
             Response::Error(error) => self.explained(&request, vec![error.text]),
-            Response::Done { .. } | Response::OpenApi => Vec::new(),
+            Response::Done { .. } | Response::Waits(_) | Response::OpenApi => Vec::new(),
         }
     }
 

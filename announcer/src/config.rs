@@ -3,7 +3,7 @@
 //! Pure. Text -> `File` (as written, with spans) -> [`Config`], or all errors at once ([`ConfigErrors`]).
 //!
 //! ```text
-//! bgp peer overrides service attributes deprefer check health hooks metrics       one table each: its keys, each declared
+//! bgp peer overrides service attributes deprefer check health hooks metrics status_page   one table each: its keys, each declared
 //!                                                                                 once, and the rules within it
 //! kind       the kinds of checks, one file each; endpoint: what they connect to; pattern
 //! table      the declaration of a table           keys    its rows in the documents
@@ -40,6 +40,7 @@ mod peer;
 mod reader;
 mod rules;
 mod service;
+mod status_page;
 mod syntax;
 mod table;
 mod value;
@@ -67,6 +68,7 @@ pub use kind::ProbeConfig;
 pub use metrics::MetricsConfig;
 pub use peer::{PeerAddress, PeerConfig};
 pub use service::{FlapDamping, Require, ServiceConfig};
+pub use status_page::StatusPageConfig;
 
 /// The path of the configuration, unless `--config` names another.
 pub const DEFAULT_PATH: &str = "/etc/announcer/announcer.toml";

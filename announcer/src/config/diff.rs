@@ -323,6 +323,7 @@ tcp = 25
             ("hooks", Box::new(append("[hooks]\non_change = [\"/bin/true\"]")), &["[hooks] added"]),
             ("metrics", Box::new(append("[metrics]\nlisten = \"127.0.0.1:9179\"")), &["[metrics] added"]),
             ("drain", Box::new(append("[drain]\ndeadline = \"20s\"")), &["[drain] added"]),
+            ("status", Box::new(append("[status]\nlisten = \"127.0.0.1:9180\"")), &["[status] added"]),
             (
                 "health",
                 Box::new(append("[health]\nlistener_watch = \"10ms\"")),

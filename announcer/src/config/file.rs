@@ -17,8 +17,9 @@ use super::metrics::MetricsConfig;
 use super::peer::PeerConfig;
 use super::reader;
 use super::service::ServiceConfig;
+use super::status_page::StatusPageConfig;
 use super::writer::TomlWriter;
-use super::{bgp, drain, health, hooks, metrics, peer, service};
+use super::{bgp, drain, health, hooks, metrics, peer, service, status_page};
 
 /// The whole file.
 pub const FILE: Section = Section {
@@ -32,6 +33,7 @@ pub const FILE: Section = Section {
         optional_table("hooks", &hooks::SECTION),
         optional_table("metrics", &metrics::SECTION),
         optional_table("drain", &drain::SECTION),
+        optional_table("status", &status_page::SECTION),
     ]]],
 };
 
@@ -52,6 +54,8 @@ pub struct Config {
     pub metrics: Option<MetricsConfig>,
     /// How long a stop and a drain wait for connections; `None`: a stop does not wait.
     pub drain: Option<DrainConfig>,
+    /// The status page; `None`: there is none.
+    pub status: Option<StatusPageConfig>,
 }
 
 impl Config {
@@ -76,6 +80,7 @@ pub(super) struct WrittenFile {
     pub(super) hooks: Option<hooks::Written>,
     pub(super) metrics: Option<metrics::Written>,
     pub(super) drain: Option<drain::Written>,
+    pub(super) status: Option<status_page::Written>,
 }
 
 /// Reads the whole file. If a table is missing, the error marks `end`.
@@ -88,6 +93,7 @@ pub(super) fn read(document: &DeTable<'_>, end: Range<usize>, faults: &mut Vec<F
         hooks: table.table("hooks", hooks::Written::read),
         metrics: table.table("metrics", metrics::Written::read),
         drain: table.table("drain", drain::Written::read),
+        status: table.table("status", status_page::Written::read),
     })
 }
 
@@ -102,6 +108,7 @@ impl WrittenFile {
             hooks: absent_or_good(self.hooks.as_ref().map(hooks::Written::used))?,
             metrics: absent_or_good(self.metrics.as_ref().map(metrics::Written::used))?,
             drain: absent_or_good(self.drain.as_ref().map(drain::Written::used))?,
+            status: absent_or_good(self.status.as_ref().map(status_page::Written::used))?,
         })
     }
 }
@@ -113,7 +120,7 @@ fn absent_or_good<T>(table: Option<Option<T>>) -> Option<Option<T>> {
 
 /// Writes a configuration with all its defaults. `parse` of this text gives an equal [`Config`].
 pub fn canonical(config: &Config) -> String {
-    let Config { bgp, peers, services, health, hooks, metrics, drain } = config;
+    let Config { bgp, peers, services, health, hooks, metrics, drain, status } = config;
     let mut out = TomlWriter::default();
     out.header(bgp::SECTION.header);
     bgp::Written::from(bgp).write(&mut out);
@@ -138,6 +145,10 @@ pub fn canonical(config: &Config) -> String {
     if let Some(drain) = drain {
         out.header(drain::SECTION.header);
         drain::Written::from(drain).write(&mut out);
+    }
+    if let Some(status) = status {
+        out.header(status_page::SECTION.header);
+        status_page::Written::from(status).write(&mut out);
     }
     out.0
 }

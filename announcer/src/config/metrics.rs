@@ -27,7 +27,7 @@ table! {
 }
 
 /// The name of a host.
-fn host(value: &Value<'_>) -> Result<String, ValueError> {
+pub(super) fn host(value: &Value<'_>) -> Result<String, ValueError> {
     let text = text(value)?;
     host_name(text)?;
     Ok(text.to_owned())

@@ -25,7 +25,7 @@ pub(super) fn judge(file: &WrittenFile, faults: &mut Vec<Fault>) {
     vips_once(file, faults);
     roles(file, faults);
     identifier(file, faults);
-    listener(file, faults);
+    listeners(file, faults);
     file.peers.iter().for_each(|peer| peer::judge(peer, faults));
     file.services.iter().for_each(|service| service::judge(service, faults));
     let announced = file.services.iter().filter_map(|service| service.prefixes.as_ref());
@@ -97,13 +97,34 @@ fn roles(file: &WrittenFile, faults: &mut Vec<Fault>) {
     }
 }
 
-/// A VIP is on every frontend, so its clients could reach the metrics.
-fn listener(file: &WrittenFile, faults: &mut Vec<Fault>) {
-    let Some(listen) = file.metrics.as_ref().and_then(|metrics| metrics.listen.as_ref()) else { return };
-    if let Some(vip) = vips(file).find(|vip| *vip.get_ref() == listen.get_ref().ip()) {
-        let message = format!("`listen` of `[metrics]` is at the VIP `{}`", vip.get_ref());
-        let help = "write an address that only this host has, as in `\"127.0.0.1:9179\"`: the clients of a VIP could read the metrics";
-        faults.push(Fault::new(listen.span(), message, help).beside(vip.span(), "the VIP"));
+/// A VIP is on every frontend, so its clients could reach the metrics or the status page.
+fn listeners(file: &WrittenFile, faults: &mut Vec<Fault>) {
+    let metrics = file.metrics.as_ref().and_then(|metrics| metrics.listen.as_ref());
+    let status = file.status.as_ref().and_then(|status| status.listen.as_ref());
+    for (table, listen, help) in [
+        (
+            "[metrics]",
+            metrics,
+            "write an address that only this host has, as in `\"127.0.0.1:9179\"`: the clients of a VIP could read the metrics",
+        ),
+        (
+            "[status]",
+            status,
+            "write an address that only this host has, as in `\"127.0.0.1:9180\"`: the clients of a VIP could read the page",
+        ),
+    ] {
+        let Some(listen) = listen else { continue };
+        if let Some(vip) = vips(file).find(|vip| *vip.get_ref() == listen.get_ref().ip()) {
+            let message = format!("`listen` of `{table}` is at the VIP `{}`", vip.get_ref());
+            faults.push(Fault::new(listen.span(), message, help).beside(vip.span(), "the VIP"));
+        }
+    }
+    if let (Some(metrics), Some(status)) = (metrics, status)
+        && metrics.get_ref() == status.get_ref()
+    {
+        let message = format!("`{}` is also `listen` of `[metrics]`", status.get_ref());
+        let help = "write another port, as in `\"127.0.0.1:9180\"`";
+        faults.push(Fault::new(status.span(), message, help).beside(metrics.span(), "of the metrics"));
     }
 }
 

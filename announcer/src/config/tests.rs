@@ -163,6 +163,7 @@ fn a_good_file_is_read_as_it_says() {
             hooks: None,
             metrics: None,
             drain: None,
+            status: None,
         }
     );
 }

@@ -63,16 +63,17 @@ impl Config {
 
     /// What `validate` says of listeners that others can reach. This may be as intended, so that `status` does not warn of it for ever.
     pub fn exposures(&self) -> Vec<String> {
-        let exposed = self.metrics.iter().filter(|metrics| !metrics.listen.ip().is_loopback());
+        let metrics = self.metrics.iter().map(|metrics| ("[metrics]", metrics.listen));
+        let status = self.status.iter().map(|status| ("[status]", status.listen));
+        let exposed = metrics.chain(status).filter(|(_, listen)| !listen.ip().is_loopback());
         exposed
-            .map(|metrics| {
-                let at = match metrics.listen.ip().is_unspecified() {
+            .map(|(table, listen)| {
+                let at = match listen.ip().is_unspecified() {
                     true => ", also at each VIP,",
                     false => "",
                 };
                 format!(
-                    "`listen = \"{}\"` of `[metrics]`: whoever can connect{at} can read names, addresses and reasons",
-                    metrics.listen
+                    "`listen = \"{listen}\"` of `{table}`: whoever can connect{at} can read names, addresses and reasons"
                 )
             })
             .collect()
@@ -163,10 +164,13 @@ mod tests {
                 ),
             ),
         ] {
-            let config = crate::config::parse("x", &format!("{text}[metrics]\nlisten = \"{listen}\"\n"));
-            let config = config.unwrap_or_else(|errors| panic!("{errors}"));
-            assert_eq!(config.exposures(), want.into_iter().collect::<Vec<_>>());
-            assert!(config.warnings().is_empty());
+            for table in ["[metrics]", "[status]"] {
+                let config = crate::config::parse("x", &format!("{text}{table}\nlisten = \"{listen}\"\n"));
+                let config = config.unwrap_or_else(|errors| panic!("{errors}"));
+                let want = want.map(|want| want.replace("[metrics]", table));
+                assert_eq!(config.exposures(), want.into_iter().collect::<Vec<_>>());
+                assert!(config.warnings().is_empty());
+            }
         }
     }
 

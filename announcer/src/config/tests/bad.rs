@@ -260,6 +260,11 @@ pub(super) const BAD: &[(&str, &[(&str, &str)])] = &[
         "metrics for a host with a port",
         &[("[bgp]", "[metrics]\nlisten = \"127.0.0.1:1\"\nhosts = [\"fe1:9179\"]\n[bgp]")],
     ),
+    ("the status page at a VIP", &[("[bgp]", "[status]\nlisten = \"192.0.2.80:9180\"\n[bgp]")]),
+    (
+        "the status page at the metrics' address",
+        &[("[bgp]", "[metrics]\nlisten = \"[::1]:1\"\n[status]\nlisten = \"[::1]:1\"\n[bgp]")],
+    ),
     ("metrics at port 0", &[("[bgp]", "[metrics]\nlisten = \"[::]:0\"\n[bgp]")]),
     // B20.
     (

@@ -34,6 +34,8 @@
 //! memory            Trimmer: run, control
 //! last good config  watch<text of the configuration>          the copy in the state directory
 //! metrics           TCP, watch<Config>, watch<SessionReport>  mpsc<Ask>                 -> director
+//! status page       TCP, watch<Config>, watch<Samples>,       mpsc<Ask>                 -> director
+//!                     watch<History>, watch<SessionReport>
 //! run (main)        signals, mpsc<Reload>,                    watch<Config>, watch<WantedVips>, Ask::Reload,
 //!                     watch<VipNumbers>, watch<Peers>,        Ask::Recheck, Ask::Stop, stop, systemd's socket
 //!                     turns of director and sessions
@@ -86,6 +88,9 @@ use crate::memory;
 use crate::memory::io::Trimmer;
 use crate::metrics::{self, DiskProgram, Reloads, Tally};
 use crate::model::Generation;
+use crate::page;
+use crate::page::io::PageContext;
+use crate::page::samples::Samples;
 use crate::program::io::{DaemonFiles, Programs};
 use crate::rib::LocRib;
 use crate::systemd::Notice;
@@ -169,6 +174,8 @@ async fn serve(options: Options, applied: AppliedConfig, log: Log) -> anyhow::Re
     let (peers_tx, peers) = watch::channel(Peers::default());
     let (stop, stopped) = watch::channel(None);
     let (tallies, tally) = watch::channel(Tally::new(&config));
+    let (samples_tx, samples) = watch::channel(Samples::new(&config));
+    let (page_errors, page_error) = watch::channel(Vec::new());
     let (file_warnings, file_warning) = watch::channel(Vec::new());
     let (bind_errors, bind_error) = watch::channel(Vec::new());
     // What was read from the copy is not stored again: the VIPs that it left out would come back.
@@ -200,8 +207,14 @@ async fn serve(options: Options, applied: AppliedConfig, log: Log) -> anyhow::Re
     let (batches, batched) = mpsc::channel(16);
     let (history_tx, history) = watch::channel(History::default());
     tokio::spawn(history::io::run(batched, peers.clone(), history_tx)); // after a restart the changes would be lost
-    let observers =
-        ChangeObservers { tally: tallies, hooks: changes, history: batches, numbers: numbers_tx, turns };
+    let observers = ChangeObservers {
+        tally: tallies,
+        samples: samples_tx,
+        hooks: changes,
+        history: batches,
+        numbers: numbers_tx,
+        turns,
+    };
     let inputs = DirectorInputs { asked, probed, listening, vips, drains: drain_facts_heard };
     let mut directing = tokio::spawn(direct(director, probes, inputs, rib, watched_tx, observers));
     let _listeners = OwnedTask::new("listener watch".into(), move || {
@@ -280,7 +293,7 @@ async fn serve(options: Options, applied: AppliedConfig, log: Log) -> anyhow::Re
         drain_requests,
         fallback: fallbacks.clone(),
         file_warning,
-        warnings: vec![delivery_warning, bind_error, vip_warning, level_warning],
+        warnings: vec![delivery_warning, bind_error, page_error, vip_warning, level_warning],
         level_requests,
         asks: asks.clone(),
         reloads: reload.clone(),
@@ -299,12 +312,14 @@ async fn serve(options: Options, applied: AppliedConfig, log: Log) -> anyhow::Re
         program,
         bind_error: bind_errors,
     };
+    let paged = PageContext { control: context.clone(), samples, bind_error: page_errors };
     let (answering_tx, answering) = watch::channel(false);
     let _control = OwnedTask::new("control socket".into(), move || {
         answering_tx.send_replace(true); // and it accepts in the same step
         control::serve(socket.clone(), context.clone())
     });
     let _metrics = OwnedTask::new("metrics".into(), move || metrics::io::serve(figures.clone()));
+    let _page = OwnedTask::new("status page".into(), move || page::io::serve(paged.clone()));
 
     let filter = log.filter;
     let _log_level = OwnedTask::new("log level".into(), move || {

@@ -5,11 +5,11 @@
 //!
 //! ```text
 //! 4  main, cli, control/io/client    top/io -> top
-//! 3  daemon, daemon/io, control/io, metrics/io
+//! 3  daemon, daemon/io, control/io, metrics/io, page/io
 //! 2  history/io -> bgp/io    bgp/io  health/io  drain/io  vip/io  hook/io  config/io  fallback/io -> program/io    all of them -> files/io    memory/io  log/io  time_limit/io  systemd/io
 //! 1  director -> {health::check, damping, drain, rib, vip, config}    bgp::{fsm, open, wire, path, plan, outage, hint}
 //!    delivery -> director    metrics -> director, delivery    hook -> director    history -> control::api
-//!    control::{api, http, admission, names, orders, request, explain, changes, status}    systemd    fallback -> config
+//!    control::{api, http, admission, names, orders, request, explain, changes, status}    page -> control, health    systemd    fallback -> config
 //! 0  model, config    time_limit    watchdog    own_process (of tests alone)
 //! ```
 //!
@@ -39,6 +39,7 @@ pub mod metrics;
 pub mod model;
 #[cfg(test)]
 mod own_process;
+pub mod page;
 pub mod program;
 pub mod rib;
 pub mod systemd;

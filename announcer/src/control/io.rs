@@ -19,7 +19,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::{sleep, timeout};
 use tracing::debug;
 
-use self::answers::{explained, explained_peer, status};
+use self::answers::explained_peer;
 use self::connection::serve_one;
 use self::drains::{DrainFailure, Waits};
 use self::socket::user_name;
@@ -40,7 +40,7 @@ use crate::log::io::{LevelRequest, LogBuffer};
 use crate::memory::io::Trimmer;
 use crate::program::io::Programs;
 
-pub(crate) use self::answers::warnings_beside;
+pub(crate) use self::answers::{explained, status, warnings_beside};
 pub use self::socket::{BindError, Socket};
 
 /// How many clients may follow the events at the same time; others are refused.
@@ -147,7 +147,7 @@ pub async fn serve(socket: Arc<Socket>, context: ControlContext) {
 
 /// Waits until another client can be admitted. Dropping its sender disconnects a client. If its receiver was dropped, the client
 /// has sent its request.
-async fn make_room(sending: &mut VecDeque<(Instant, oneshot::Sender<()>)>) {
+pub(crate) async fn make_room(sending: &mut VecDeque<(Instant, oneshot::Sender<()>)>) {
     loop {
         sending.retain(|(_, keep)| !keep.is_closed());
         let ages: Vec<Duration> = sending.iter().map(|(since, _)| since.elapsed()).collect();

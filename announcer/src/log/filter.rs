@@ -37,6 +37,7 @@ const MODULES: &[&str] = &[
     "log::io",
     "log::io::level",
     "metrics::io",
+    "page::io",
     "systemd::io",
     "vip::io",
 ];

@@ -151,7 +151,8 @@ async fn serve_one(stream: TcpStream, context: MetricsContext) {
 }
 
 async fn answer(request: &Request<Incoming>, context: MetricsContext) -> Response<MetricsBody> {
-    if !is_for_us(request, &context) {
+    let hosts = context.control.configs.borrow().metrics.as_ref().map(|metrics| metrics.hosts.clone());
+    if !is_for(request, &hosts.unwrap_or_default()) {
         return plain_text(StatusCode::MISDIRECTED_REQUEST, OTHER_HOST);
     }
     let page = match request.uri().path() {
@@ -178,10 +179,8 @@ async fn answer(request: &Request<Incoming>, context: MetricsContext) -> Respons
     }
 }
 
-/// Whether the request names this listener. A client of HTTP/1.0 need not name a host.
-fn is_for_us(request: &Request<Incoming>, context: &MetricsContext) -> bool {
-    let config = context.control.configs.borrow();
-    let names = config.metrics.as_ref().map_or(&[][..], |metrics| &metrics.hosts);
+/// Whether a request names its listener, by an address or by one of `names`. A client of HTTP/1.0 need not name a host.
+pub(crate) fn is_for(request: &Request<Incoming>, names: &[String]) -> bool {
     let fields: Vec<&HeaderValue> = request.headers().get_all(HOST).iter().collect();
     let field = match fields.as_slice() {
         [] => request.version() == Version::HTTP_10,

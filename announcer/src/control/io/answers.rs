@@ -22,7 +22,7 @@ use crate::health::io::listener;
 use crate::model::{Asn, Family, PeerAsn};
 
 /// The explanation of a VIP, in sentences.
-pub(super) fn explained(
+pub(crate) fn explained(
     context: &ControlContext,
     report: &Report,
     address: IpAddr,
@@ -113,7 +113,7 @@ fn differences(context: &ControlContext) -> Vec<String> {
     sentences
 }
 
-pub(super) fn status(context: &ControlContext, report: &Report) -> api::Status {
+pub(crate) fn status(context: &ControlContext, report: &Report) -> api::Status {
     let mut warnings = report.warnings(Instant::now());
     warnings.extend(warnings_beside(context));
     let drain = |drain: &Drain| api::DrainStatus {

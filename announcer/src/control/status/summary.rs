@@ -77,10 +77,15 @@ pub fn worst(status: &Status) -> Severity {
     vips.chain(routers).max().unwrap_or(Severity::Fine)
 }
 
+/// What is wrong, the worst first; and if nothing is, what is announced.
+pub fn sentence(status: &Status) -> String {
+    Counts::of(status).sentence(status)
+}
+
 /// The head of `status` in two lines: the host and what is wrong; and what runs there.
 pub fn head(status: &Status) -> [String; 2] {
     let Status { host, version, asn, uptime, .. } = status;
-    let what = Counts::of(status).sentence(status);
+    let what = sentence(status);
     let router_id = status.router_id.as_ref().map(|id| format!(", router id {id}")).unwrap_or_default();
     [format!("{host}: {what}"), format!("version {version}, up {}, AS {asn}{router_id}", age(*uptime))]
 }

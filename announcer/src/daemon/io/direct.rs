@@ -23,6 +23,7 @@ use crate::history::io::ChangeBatch;
 use crate::log::at_level;
 use crate::metrics::Tally;
 use crate::model::Generation;
+use crate::page::samples::Samples;
 use crate::rib::LocRib;
 use crate::vip::Presence;
 use crate::watchdog::{TURN, Turns};
@@ -40,6 +41,8 @@ pub(in crate::daemon) struct DirectorInputs {
 pub(in crate::daemon) struct ChangeObservers {
     /// For metrics.
     pub(in crate::daemon) tally: watch::Sender<Tally>,
+    /// For the status page.
+    pub(in crate::daemon) samples: watch::Sender<Samples>,
     /// For the hook.
     pub(in crate::daemon) hooks: mpsc::Sender<Vec<StandingChange>>,
     /// For the history.
@@ -123,6 +126,7 @@ pub(in crate::daemon) async fn direct(
                             changes = director.reload(config.clone(), probes.prober.issued(), now);
                             probes.apply(&config, &director);
                             observers.tally.send_modify(|tally| tally.reload(&config));
+                            observers.samples.send_modify(|samples| samples.reload(&config));
                             applied = Some(GenerationReply::Reload(reply));
                             recounted = true;
                         }
@@ -152,6 +156,13 @@ pub(in crate::daemon) async fn direct(
         facts.extend(vips.drain(..).map(|(vip, presence)| Fact::Vip(vip, presence)));
         if !probed.is_empty() {
             observers.tally.send_modify(|tally| probed.iter().for_each(|probed| tally.probed(probed)));
+            observers.samples.send_if_modified(|samples| {
+                let mut news = false;
+                for probed in &probed {
+                    news |= samples.probed(probed);
+                }
+                news
+            });
         }
         facts.extend(probed.drain(..).map(Fact::Probed));
         let now = Instant::now();

@@ -65,6 +65,7 @@ async fn what_a_probe_task_does_not_renew_lapses_whether_it_hangs_or_dies() {
     tokio::spawn(async move { while batches.recv().await.is_some() {} });
     let observers = ChangeObservers {
         tally: watch::Sender::new(Tally::new(&config)),
+        samples: watch::Sender::new(crate::page::samples::Samples::new(&config)),
         hooks,
         history,
         numbers: watch::Sender::default(),

@@ -192,6 +192,7 @@ fn director(
     tokio::spawn(async move { while batches.recv().await.is_some() {} });
     let observers = ChangeObservers {
         tally: watch::Sender::new(Tally::new(&config)),
+        samples: watch::Sender::new(crate::page::samples::Samples::default()),
         hooks,
         history,
         numbers: watch::Sender::default(),

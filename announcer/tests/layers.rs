@@ -66,7 +66,6 @@ const LAYERS: &[(&str, u8)] = &[
     ("control::api", 1),
     ("control::changes", 1),
     ("control::admission", 1),
-    ("control::changes", 1),
     ("control::explain", 1),
     ("control::names", 1),
     ("control::orders", 1),

@@ -21,6 +21,7 @@ const SLOW: Duration = Duration::from_secs(2);
 
 /// What happens.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "one event exists at a time")]
 pub enum TopEvent {
     /// A key.
     Key(KeyPress),
@@ -48,6 +49,7 @@ pub enum AskError {
 
 /// What to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(clippy::large_enum_variant, reason = "a handful of actions exist at a time")]
 pub enum TopAction {
     /// Send a request.
     Ask(Request),

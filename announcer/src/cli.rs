@@ -58,7 +58,7 @@ enum CliCommand {
     Validate(ValidateArguments),
     /// Print what is announced, what is not, and why.
     Status(StatusArguments),
-    /// Explain the state of a VIP, or of a router and its session.
+    /// Explain the state of a VIP, of a service, or of a router and its session.
     Explain(ExplainArguments),
     /// Print the last changes of standings and sessions, the oldest first.
     ///

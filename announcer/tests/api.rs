@@ -192,6 +192,7 @@ fn every_command(folder: &Path) {
     for (words, code, schema) in [
         (&["status"][..], 0, "Status"),
         (&["explain", "192.0.2.80"], 0, "VipDetails"),
+        (&["explain", "www"], 0, "ServiceDetails"),
         (&["explain", "r1"], 0, "PeerDetails"),
         (&["explain", "r9"], 2, "CommandError"),
         (&["history"], 0, "History"),

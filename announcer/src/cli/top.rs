@@ -1,4 +1,4 @@
-//! `announcer top`: the full-screen view, in [`top`].
+//! `announcer top`: the full-screen view, in [`crate::top`].
 
 use std::path::Path;
 

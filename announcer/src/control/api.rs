@@ -248,6 +248,15 @@ pub struct VipDetails {
     pub lines: Vec<String>,
 }
 
+/// The explanation of a service, which the command line makes of those of its VIPs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ServiceDetails {
+    /// The service.
+    pub service: String,
+    /// Its VIPs, in the order of the configuration.
+    pub vips: Vec<VipDetails>,
+}
+
 /// The explanation of a router.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PeerDetails {

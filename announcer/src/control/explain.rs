@@ -2,6 +2,7 @@
 //!
 //! Pure. `explain` uses the same data as `status`, so that they cannot contradict each other.
 
+pub mod changes;
 pub mod peer;
 mod remedy;
 

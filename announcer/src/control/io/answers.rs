@@ -12,6 +12,7 @@ use crate::bgp::io::session;
 use crate::bgp::open::{AsWidth, RefreshKind};
 use crate::config;
 use crate::control::api::{self, ErrorCode, PeerDetails, ReasonStatus, Response, VipDetails};
+use crate::control::explain::changes::last_changes;
 use crate::control::explain::{self, RouterExplanation, SessionExplanation, VipExplanation};
 use crate::control::names;
 use crate::delivery::{RouteProgress, RouterSession, delivery};
@@ -82,7 +83,9 @@ pub(crate) fn explained(
     let delivery = delivery(address, vip.vip_route, &sessions);
     let drains = report.drains.of_vip(&service.name, address);
     let story = VipExplanation { vip, service, drains, delivery, routers };
-    let lines = explain::explain(&story, Instant::now());
+    let mut lines = explain::explain(&story, Instant::now());
+    let changes = context.history.borrow().newest(usize::MAX);
+    lines.extend(last_changes(&changes, |change| change.vip == Some(address)));
     Response::Vip(Box::new(VipDetails {
         service: service.name.to_string(),
         vip: self::vip(vip, delivered),
@@ -294,7 +297,9 @@ pub(super) fn explained_peer(context: &ControlContext, name: &str) -> Response {
     match peers.iter().find(|(peer, _)| peer.name.as_str() == name) {
         Some((found, status)) => {
             let peer = self::peer(context, found, &status);
-            let lines = explain::peer::peer(&peer);
+            let mut lines = explain::peer::peer(&peer);
+            let changes = context.history.borrow().newest(usize::MAX);
+            lines.extend(last_changes(&changes, |change| change.peer.as_deref() == Some(name)));
             Response::Peer(Box::new(PeerDetails { peer, lines }))
         }
         None => {

@@ -1,4 +1,4 @@
-//! The writer of every program here: what a command prints goes through [`line`], [`text`] and [`note`].
+//! The writer of every program here: what a command prints goes through [`line()`], [`text`] and [`note`].
 //!
 //! Touches standard output and standard error. `println!` panics when the reader of a pipe has gone (`announcer status | head`) or
 //! the disk is full. This writer remembers the first error of standard output instead, and [`finish`] makes an exit code of it:

@@ -178,7 +178,8 @@ fn units(machine: &Machine) {
     assert_eq!(said, "");
     for unit in ["announcer.service", "dsr-setup.service"] {
         let file = format!("/usr/local/lib/systemd/system/{unit}");
-        machine.must(&format!("systemd-analyze security --offline=true --threshold=20 {file}"));
+        // 0.1 more than without the question whether the clock is synchronised: see the unit.
+        machine.must(&format!("systemd-analyze security --offline=true --threshold=21 {file}"));
         let all = machine.must(&format!("systemd-analyze security --offline=true {file} | tail -1"));
         println!("{all}");
     }

@@ -286,7 +286,7 @@ fn journal(machine: &Machine) {
     assert!(wrong.contains("error: AS 0 is reserved"), "a mistake in the configuration is an error: {wrong}");
     let member = "setpriv --reuid=nobody --regid=nogroup --groups=announcer announcer log debug";
     let (code, said) = machine.run(member);
-    assert!(code == 2 && said.contains("only root may change the level"), "{said}");
+    assert!(code == 2 && said.contains("only root may do this: write `sudo announcer log`"), "{said}");
     machine.must("announcer log debug --for 5m && announcer log info && systemctl start nginx");
     machine.announced();
 }

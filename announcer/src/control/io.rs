@@ -9,6 +9,7 @@ pub mod client;
 mod connection;
 mod drains;
 mod events;
+pub(crate) mod serving;
 mod socket;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -22,8 +23,8 @@ use tracing::debug;
 use self::answers::explained_peer;
 use self::connection::serve_one;
 use self::drains::{DrainFailure, Waits};
+use self::serving::make_room;
 use self::socket::user_name;
-use super::admission::{Admission, admit};
 use super::api::{ApiError, ChangeList, ErrorCode, Request, Response};
 use super::orders::{self, DrainOrder, OrderFacts, UndrainOrder, WaitList};
 use super::request::{Command, Job, Query, ReloadMode, job};
@@ -141,20 +142,6 @@ pub async fn serve(socket: Arc<Socket>, context: ControlContext) {
                 debug!(%error, "control socket did not accept");
                 sleep(Duration::from_millis(100)).await; // probably out of descriptors
             }
-        }
-    }
-}
-
-/// Waits until another client can be admitted. Dropping its sender disconnects a client. If its receiver was dropped, the client
-/// has sent its request.
-pub(crate) async fn make_room(sending: &mut VecDeque<(Instant, oneshot::Sender<()>)>) {
-    loop {
-        sending.retain(|(_, keep)| !keep.is_closed());
-        let ages: Vec<Duration> = sending.iter().map(|(since, _)| since.elapsed()).collect();
-        match admit(&ages) {
-            Admission::Now => return,
-            Admission::InPlaceOfTheOldest => drop(sending.pop_front()),
-            Admission::After(wait) => sleep(wait).await,
         }
     }
 }

@@ -14,12 +14,10 @@ use std::convert::Infallible;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context as Poller, Poll};
 use std::time::Duration;
 
-use hyper::body::{Body, Bytes, Frame, Incoming};
+use hyper::body::{Bytes, Incoming};
 use hyper::header::{ALLOW, CONTENT_TYPE, HOST, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -35,6 +33,7 @@ use super::{DiskProgram, ListenerMetrics, PeerMetrics, Reloads, Scrape, Tally, w
 use crate::bgp::io::session::{MessageCounters, SessionReport};
 use crate::config;
 use crate::control::io as control;
+use crate::control::io::serving::AnswerBody;
 use crate::director::ask::{Ask, ask};
 use crate::health::io::listener;
 use crate::hook::HookRuns;
@@ -150,7 +149,7 @@ async fn serve_one(stream: TcpStream, context: MetricsContext) {
     }
 }
 
-async fn answer(request: &Request<Incoming>, context: MetricsContext) -> Response<MetricsBody> {
+async fn answer(request: &Request<Incoming>, context: MetricsContext) -> Response<AnswerBody> {
     let hosts = context.control.configs.borrow().metrics.as_ref().map(|metrics| metrics.hosts.clone());
     if !is_for(request, &hosts.unwrap_or_default()) {
         return plain_text(StatusCode::MISDIRECTED_REQUEST, OTHER_HOST);
@@ -190,15 +189,15 @@ pub(crate) fn is_for(request: &Request<Incoming>, names: &[String]) -> bool {
     field && request.uri().authority().is_none_or(|authority| is_admitted(authority.as_str(), names))
 }
 
-fn sentence((status, text): (StatusCode, String)) -> Response<MetricsBody> {
-    with(status, MetricsBody::Whole(Some(text.into())))
+fn sentence((status, text): (StatusCode, String)) -> Response<AnswerBody> {
+    with(status, AnswerBody::whole(text.into()))
 }
 
-fn plain_text(status: StatusCode, text: &'static str) -> Response<MetricsBody> {
-    with(status, MetricsBody::Whole(Some(Bytes::from_static(text.as_bytes()))))
+fn plain_text(status: StatusCode, text: &'static str) -> Response<AnswerBody> {
+    with(status, AnswerBody::whole(Bytes::from_static(text.as_bytes())))
 }
 
-fn with(status: StatusCode, text: MetricsBody) -> Response<MetricsBody> {
+fn with(status: StatusCode, text: AnswerBody) -> Response<AnswerBody> {
     let mut response = Response::new(text);
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, TEXT);
@@ -206,7 +205,7 @@ fn with(status: StatusCode, text: MetricsBody) -> Response<MetricsBody> {
 }
 
 /// Collects the data, and starts to write them. `None`: the daemon ends.
-async fn scrape(context: MetricsContext) -> Option<MetricsBody> {
+async fn scrape(context: MetricsContext) -> Option<AnswerBody> {
     let figures = ask(&context.control.asks, Ask::Figures).await?;
     let tally = context.tally.borrow().clone();
     let warnings = figures.warnings + control::warnings_beside(&context.control).len();
@@ -241,7 +240,7 @@ async fn scrape(context: MetricsContext) -> Option<MetricsBody> {
         // An error means that the client has disconnected.
         let _ = write(scrape, &mut writer).and_then(|()| writer.send());
     });
-    Some(MetricsBody::Pieces(text))
+    Some(AnswerBody::Pieces(text, None))
 }
 
 fn listeners(report: &listener::ListenerReport) -> ListenerMetrics {
@@ -304,27 +303,5 @@ impl fmt::Write for ChunkWriter {
         }
         self.ready.push_str(text);
         Ok(())
-    }
-}
-
-/// The body of an answer.
-enum MetricsBody {
-    Whole(Option<Bytes>),
-    Pieces(mpsc::Receiver<Bytes>),
-}
-
-impl Body for MetricsBody {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        poller: &mut Poller<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let piece = match self.get_mut() {
-            MetricsBody::Whole(text) => Poll::Ready(text.take()),
-            MetricsBody::Pieces(pieces) => pieces.poll_recv(poller),
-        };
-        piece.map(|piece| piece.map(|piece| Ok(Frame::data(piece))))
     }
 }

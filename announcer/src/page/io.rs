@@ -9,29 +9,22 @@ mod state;
 mod stream;
 
 use std::collections::VecDeque;
-use std::convert::Infallible;
-use std::io;
 use std::net::SocketAddr;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
-use tokio::time::{sleep, timeout};
+use tokio::net::TcpListener;
+use tokio::sync::{Notify, Semaphore, oneshot, watch};
+use tokio::time::sleep;
 use tracing::{debug, info, warn};
 
 use self::answers::respond;
 use self::stream::publish;
 use super::samples::Samples;
 use crate::config::Config;
-use crate::control::admission::REQUEST_LIMIT;
 use crate::control::io as control;
+use crate::control::io::serving::{make_room, serve_client};
 
 /// How many pages may follow the events at the same time; others are refused.
 const STREAMS: usize = 16;
@@ -39,12 +32,8 @@ const STREAMS: usize = 16;
 const ANSWERS: usize = 8;
 /// How many clients may read their answer slowly at the same time; others are disconnected.
 const SLOW_READERS: usize = 16;
-/// A client that reads its answer within this time does not count as slow.
-const QUICK_READER: Duration = Duration::from_millis(50);
-/// How long a client may take to read its answer, and a request to be answered.
+/// How long a request may take to be answered.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// A longer head of a request is refused (HTTP 431), in octets. The buffer of an answer has the same size.
-const LONGEST_HEAD: usize = 16 * 1024;
 /// The wait before the next try to listen.
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -127,7 +116,7 @@ async fn listen(address: Option<SocketAddr>, context: &PageContext) {
 async fn accept(listener: &TcpListener, server: &Arc<PageServer>, ended: &watch::Receiver<()>) {
     let mut sending = VecDeque::new();
     loop {
-        control::make_room(&mut sending).await;
+        make_room(&mut sending).await;
         match listener.accept().await {
             Ok((stream, _)) => {
                 let (keep, let_go) = oneshot::channel();
@@ -135,7 +124,10 @@ async fn accept(listener: &TcpListener, server: &Arc<PageServer>, ended: &watch:
                 let (server, mut ended) = (server.clone(), ended.clone());
                 tokio::spawn(async move {
                     tokio::select! {
-                        served = serve_one(stream, let_go, &server) => {
+                        served = serve_client(stream, let_go, &server.slow_readers, |request, steps| {
+                            let server = server.clone();
+                            async move { respond(&request, &server, &steps).await }
+                        }) => {
                             if let Err(error) = served {
                                 debug!(%error, "client of the status page was disconnected");
                             }
@@ -150,60 +142,4 @@ async fn accept(listener: &TcpListener, server: &Arc<PageServer>, ended: &watch:
             }
         }
     }
-}
-
-/// How far a request is.
-enum PageStep {
-    /// Its head was read.
-    Received,
-    /// Its answer is known, and is being written.
-    Answered,
-    /// The events are being written, until this resolves.
-    Streaming(oneshot::Receiver<()>),
-}
-
-/// Serves one client, which gets one answer. It may be disconnected for another one as long as it has not sent its request.
-async fn serve_one(
-    stream: TcpStream,
-    let_go: oneshot::Receiver<()>,
-    server: &Arc<PageServer>,
-) -> io::Result<()> {
-    let (steps_tx, mut steps) = mpsc::channel(3);
-    let service = service_fn(|request: hyper::Request<Incoming>| {
-        let (server, steps) = (server.clone(), steps_tx.clone());
-        async move { Ok::<_, Infallible>(respond(&request, &server, &steps).await) }
-    });
-    let mut connection = pin!(
-        http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(REQUEST_LIMIT)
-            .keep_alive(false)
-            .max_buf_size(LONGEST_HEAD)
-            .serve_connection(TokioIo::new(stream), service)
-    );
-    tokio::select! {
-        biased;
-        served = &mut connection => return served.map_err(io::Error::other),
-        _ = steps.recv() => {} // it was received
-        _ = let_go => return Err(io::Error::other("others waited, and its request did not come")),
-        () = sleep(REQUEST_LIMIT) => return Err(io::Error::other("its request did not come")),
-    }
-    let step = tokio::select! {
-        biased;
-        served = &mut connection => return served.map_err(io::Error::other),
-        step = steps.recv() => step,
-    };
-    if let Some(PageStep::Streaming(stuck)) = step {
-        return tokio::select! {
-            served = connection => served.map_err(io::Error::other),
-            Ok(()) = stuck => Err(io::Error::other("it did not read the events")),
-        };
-    }
-    if let Ok(served) = timeout(QUICK_READER, &mut connection).await {
-        return served.map_err(io::Error::other);
-    }
-    let Ok(_place) = server.slow_readers.try_acquire() else {
-        return Err(io::Error::other("too many clients read slowly"));
-    };
-    timeout(PATIENCE, connection).await?.map_err(io::Error::other)
 }

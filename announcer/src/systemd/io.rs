@@ -35,7 +35,7 @@ impl Notifier {
         let watchdog = watchdog(usec.as_deref(), pid.as_deref(), std::process::id());
         let Some(address) = value("NOTIFY_SOCKET") else { return Notifier::with(None, None) };
         Notifier::new(&address, watchdog).unwrap_or_else(|error| {
-            warn!(address, %error, "systemd is not told about this daemon");
+            warn!(address, %error, "systemd does not get the state of this daemon");
             Notifier::with(None, None)
         })
     }
@@ -63,12 +63,12 @@ impl Notifier {
         let Some((socket, address)) = &self.0.socket else { return true };
         let sent = socket.send_to_addr(notice.to_text().as_bytes(), address);
         if let Err(error) = &sent {
-            debug!(?notice, %error, "systemd was not told");
+            debug!(?notice, %error, "notice was not sent to systemd");
         }
         sent.is_ok()
     }
 
-    /// Whether systemd was told that the start, and each reload since, is done.
+    /// Whether systemd has the notice that the start, and each reload since, is done.
     pub fn is_ready(&self) -> bool {
         self.0.ready.load(Ordering::Relaxed)
     }
@@ -82,10 +82,10 @@ impl Notifier {
         sent
     }
 
-    /// A reload begins. Before the start is done, systemd is not told of it: the end of the reload would be the end of the start.
+    /// A reload begins. Before the start is done, systemd does not get a notice of it: the end of the reload would be the end of the start.
     pub fn reloading(&self) -> ReloadNotice<'_> {
-        let told = self.is_ready() && self.send(&Notice::Reloading(monotonic()));
-        ReloadNotice { notifier: self, told }
+        let sent = self.is_ready() && self.send(&Notice::Reloading(monotonic()));
+        ReloadNotice { notifier: self, sent }
     }
 }
 
@@ -94,12 +94,13 @@ impl Notifier {
 #[must_use]
 pub struct ReloadNotice<'a> {
     notifier: &'a Notifier,
-    told: bool,
+    /// Whether systemd got the notice of its beginning.
+    sent: bool,
 }
 
 impl Drop for ReloadNotice<'_> {
     fn drop(&mut self) {
-        if self.told && !self.notifier.send(&Notice::Ready) {
+        if self.sent && !self.notifier.send(&Notice::Ready) {
             // The next message that systemd reads is this one.
             self.notifier.0.ready.store(false, Ordering::Relaxed);
         }
@@ -156,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reload_is_told_only_after_the_start() {
+    fn systemd_gets_the_notice_of_a_reload_only_after_the_start() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("notify");
         let socket = UnixDatagram::bind(&path).unwrap();

@@ -2,48 +2,28 @@
 //!
 //! Touches the unix socket and the clock.
 
-use std::convert::Infallible;
 use std::io;
-use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use http_body_util::{BodyExt, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::UnixStream;
 use tokio::net::unix::UCred;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{sleep, timeout};
 
-use super::events::{AnswerBody, stream};
-use super::{ControlContext, PATIENCE, RequestSlots, STREAMS, answer};
-use crate::control::admission::{self, OWN_PROGRAM, REQUEST_LIMIT};
+use super::events::stream;
+use super::serving::{AnswerBody, RequestStep, serve_client};
+use super::{ControlContext, RequestSlots, STREAMS, answer};
+use crate::control::admission::{self, OWN_PROGRAM};
 use crate::control::api::{ApiError, ErrorCode, Request, Response};
 use crate::control::http;
 use crate::program::io::started_by_daemon;
 
 /// A longer body of a request is refused.
 const LONGEST_BODY: usize = 64 * 1024;
-/// A longer head of a request is refused (HTTP 431), in octets. The buffer of an answer has the same size.
-const LONGEST_HEAD: usize = 16 * 1024;
-/// A client that reads its answer within this time does not count as slow.
-const QUICK_READER: Duration = Duration::from_millis(50);
 /// After an answer with more octets than this, memory is returned to the system.
 const LARGE_ANSWER: usize = 64 * 1024;
-
-/// How far a request is.
-enum RequestStep {
-    /// It was read as a whole.
-    Received,
-    /// Its answer is known, and is being written.
-    Answered,
-    /// The events are being written, until this resolves.
-    Streaming(oneshot::Receiver<()>),
-}
 
 /// Serves one client. It may be disconnected for another as long as its request is not there as a whole, be it half a head or half
 /// a body.
@@ -54,44 +34,11 @@ pub(super) async fn serve_one(
     places: Arc<RequestSlots>,
 ) -> io::Result<()> {
     let caller = stream.peer_cred()?;
-    let (steps_tx, mut steps) = mpsc::channel(2);
-    let service = service_fn(|request| {
-        let (context, places, steps) = (context.clone(), places.clone(), steps_tx.clone());
-        async move { Ok::<_, Infallible>(respond(request, caller, &context, &places, &steps).await) }
-    });
-    let mut connection = pin!(
-        http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(REQUEST_LIMIT)
-            .keep_alive(false)
-            .max_buf_size(LONGEST_HEAD)
-            .serve_connection(TokioIo::new(stream), service)
-    );
-    tokio::select! {
-        biased;
-        served = &mut connection => return served.map_err(io::Error::other),
-        _ = steps.recv() => {} // it was received
-        _ = let_go => return Err(io::Error::other("others waited, and its request did not come")),
-        () = sleep(REQUEST_LIMIT) => return Err(io::Error::other("its request did not come")),
-    }
-    let step = tokio::select! {
-        biased;
-        served = &mut connection => return served.map_err(io::Error::other),
-        step = steps.recv() => step,
-    };
-    if let Some(RequestStep::Streaming(stuck)) = step {
-        return tokio::select! {
-            served = connection => served.map_err(io::Error::other),
-            Ok(()) = stuck => Err(io::Error::other("it did not read the events")),
-        };
-    }
-    if let Ok(served) = timeout(QUICK_READER, &mut connection).await {
-        return served.map_err(io::Error::other);
-    }
-    let Ok(_place) = places.slow_readers.try_acquire() else {
-        return Err(io::Error::other("too many clients read slowly"));
-    };
-    timeout(PATIENCE, connection).await?.map_err(io::Error::other)
+    serve_client(stream, let_go, &places.slow_readers, |request, steps| {
+        let (context, places) = (context.clone(), places.clone());
+        async move { respond(request, caller, &context, &places, &steps).await }
+    })
+    .await
 }
 
 /// Answers a request of a client.
@@ -142,7 +89,7 @@ async fn respond(
         context.trimmer.soon();
     }
     let _ = steps.send(RequestStep::Answered).await;
-    with(status, "application/json", AnswerBody::Whole(Some(Bytes::from(text))))
+    with(status, "application/json", AnswerBody::whole(Bytes::from(text)))
 }
 
 fn with(status: u16, kind: &'static str, body: AnswerBody) -> hyper::Response<AnswerBody> {

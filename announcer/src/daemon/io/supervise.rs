@@ -45,7 +45,8 @@ pub(in crate::daemon) struct Supervisor {
     supervised: Supervised,
     ticks: Interval,
     /// The last text of `STATUS=` that systemd has received.
-    told: String,
+    /// The text of the last STATUS= that systemd has got.
+    sent: String,
     feeding: Feeding,
 }
 
@@ -54,7 +55,7 @@ impl Supervisor {
     pub(in crate::daemon) fn new(notifier: Notifier, supervised: Supervised) -> Self {
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Supervisor { notifier, supervised, ticks, told: String::new(), feeding: Feeding::Fed }
+        Supervisor { notifier, supervised, ticks, sent: String::new(), feeding: Feeding::Fed }
     }
 
     /// Waits until there is something to do, and returns how late that is. If the future is dropped, nothing is lost.
@@ -78,8 +79,8 @@ impl Supervisor {
         let VipNumbers { vips, advertised, not_looked_for: _ } = numbers;
         let warning = self.supervised.fallback.borrow().as_ref().map(Fallback::summary);
         let words = status(ServiceNumbers { vips, advertised, routers, established }, warning.as_deref());
-        if words != self.told && self.notifier.send(&Notice::Status(words.clone())) {
-            self.told = words;
+        if words != self.sent && self.notifier.send(&Notice::Status(words.clone())) {
+            self.sent = words;
         }
         if self.notifier.watchdog().is_some() {
             self.feed(late);

@@ -8,11 +8,12 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::state::state;
-use super::stream::{PageBody, stream};
-use super::{PATIENCE, PageContext, PageServer, PageStep, STREAMS};
+use super::stream::stream;
+use super::{PATIENCE, PageContext, PageServer, STREAMS};
 use crate::control::api::{self, ErrorCode};
 use crate::control::http;
 use crate::control::io as control;
+use crate::control::io::serving::{AnswerBody, RequestStep};
 use crate::director::ask::{Ask, ask};
 use crate::metrics::io::is_for;
 use crate::page::{self, HTML, PageRoute};
@@ -33,17 +34,17 @@ pub(super) fn policy() -> HeaderValue {
 pub(super) async fn respond(
     request: &Request<Incoming>,
     server: &PageServer,
-    steps: &mpsc::Sender<PageStep>,
-) -> Response<PageBody> {
+    steps: &mpsc::Sender<RequestStep>,
+) -> Response<AnswerBody> {
     // The receiver exists as long as the connection, here and below.
-    let _ = steps.send(PageStep::Received).await;
+    let _ = steps.send(RequestStep::Received).await;
     let mut response = match admitted(request, &server.context) {
         Err(response) => *response,
         Ok(PageRoute::Events) if request.method() == Method::GET => {
             match server.streams.clone().try_acquire_owned() {
                 Ok(place) => {
                     let (body, stuck) = stream(server, place);
-                    let _ = steps.send(PageStep::Streaming(stuck)).await;
+                    let _ = steps.send(RequestStep::Streaming(stuck)).await;
                     with(StatusCode::OK, HeaderValue::from_static("text/event-stream"), body)
                 }
                 Err(_) => {
@@ -60,7 +61,7 @@ pub(super) async fn respond(
         },
     };
     secure(response.headers_mut(), &server.policy);
-    let _ = steps.send(PageStep::Answered).await;
+    let _ = steps.send(RequestStep::Answered).await;
     response
 }
 
@@ -68,11 +69,11 @@ pub(super) async fn respond(
 fn admitted(
     request: &Request<Incoming>,
     context: &PageContext,
-) -> Result<PageRoute, Box<Response<PageBody>>> {
+) -> Result<PageRoute, Box<Response<AnswerBody>>> {
     let names = context.control.configs.borrow().status.as_ref().map(|status| status.hosts.clone());
     if !is_for(request, &names.unwrap_or_default()) {
         let text = HeaderValue::from_static("text/plain; charset=utf-8");
-        let body = PageBody::whole(Bytes::from_static(OTHER_HOST.as_bytes()));
+        let body = AnswerBody::whole(Bytes::from_static(OTHER_HOST.as_bytes()));
         return Err(Box::new(with(StatusCode::MISDIRECTED_REQUEST, text, body)));
     }
     if ![Method::GET, Method::HEAD].contains(request.method()) {
@@ -83,19 +84,19 @@ fn admitted(
     page::route(request.uri().path()).map_err(|(code, text)| Box::new(error(code, &text)))
 }
 
-async fn answer(route: PageRoute, server: &PageServer) -> Response<PageBody> {
+async fn answer(route: PageRoute, server: &PageServer) -> Response<AnswerBody> {
     let Ok(_place) = server.answers.acquire().await else { return ending() };
     match route {
         PageRoute::Html => {
             let html = HeaderValue::from_static("text/html; charset=utf-8");
-            with(StatusCode::OK, html, PageBody::whole(Bytes::from_static(HTML.as_bytes())))
+            with(StatusCode::OK, html, AnswerBody::whole(Bytes::from_static(HTML.as_bytes())))
         }
         PageRoute::Events => {
             let kind = HeaderValue::from_static("text/event-stream");
-            with(StatusCode::OK, kind, PageBody::whole(Bytes::new())) // of HEAD
+            with(StatusCode::OK, kind, AnswerBody::whole(Bytes::new())) // of HEAD
         }
         PageRoute::Status => match state(&server.context).await {
-            Some(text) => with(StatusCode::OK, JSON, PageBody::whole(text)),
+            Some(text) => with(StatusCode::OK, JSON, AnswerBody::whole(text)),
             None => ending(),
         },
         PageRoute::Explain(vip) => match ask(&server.context.control.asks, Ask::Report).await {
@@ -105,21 +106,21 @@ async fn answer(route: PageRoute, server: &PageServer) -> Response<PageBody> {
     }
 }
 
-fn encoded(response: &api::Response) -> Response<PageBody> {
+fn encoded(response: &api::Response) -> Response<AnswerBody> {
     let (status, text) = http::encode(response).unwrap_or((500, Vec::new()));
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    with(status, JSON, PageBody::whole(text.into()))
+    with(status, JSON, AnswerBody::whole(text.into()))
 }
 
-fn error(code: ErrorCode, text: &str) -> Response<PageBody> {
+fn error(code: ErrorCode, text: &str) -> Response<AnswerBody> {
     encoded(&api::Response::error(code, text))
 }
 
-fn ending() -> Response<PageBody> {
+fn ending() -> Response<AnswerBody> {
     error(ErrorCode::Ending, "announcer is ending")
 }
 
-fn with(status: StatusCode, kind: HeaderValue, body: PageBody) -> Response<PageBody> {
+fn with(status: StatusCode, kind: HeaderValue, body: AnswerBody) -> Response<AnswerBody> {
     let mut response = Response::new(body);
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, kind);

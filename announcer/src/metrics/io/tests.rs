@@ -159,8 +159,12 @@ async fn send(address: SocketAddr, request: &str) -> (String, String) {
     (head.to_owned(), body.to_owned())
 }
 
-/// The body without the lengths of its chunks.
-fn whole(body: &str) -> String {
+/// The whole body: a short one has its length in the head, and one of pieces has the length of each (RFC 9112 §7.1).
+fn whole(head: &str, body: &str) -> String {
+    if !head.contains("transfer-encoding: chunked") {
+        assert!(head.contains(&format!("content-length: {}", body.len())), "{head}");
+        return body.to_owned();
+    }
     let mut text = String::new();
     let mut rest = body;
     while let Some((length, after)) = rest.split_once("\r\n") {
@@ -178,7 +182,7 @@ async fn figures_are_at_metrics_and_the_rest_points_there() {
     let (head, body) = ask(address, "GET /metrics").await;
     assert!(head.starts_with("HTTP/1.1 200 OK"), "{head}");
     assert!(head.contains("content-type: text/plain; version=0.0.4; charset=utf-8"), "{head}");
-    let text = whole(&body);
+    let text = whole(&head, &body);
     assert!(
         text.contains(
             "\nannouncer_vip_standing{service=\"www\",vip=\"10.20.0.2\",standing=\"starting\"} 1\n"
@@ -202,12 +206,14 @@ async fn figures_are_at_metrics_and_the_rest_points_there() {
 async fn lost_lines_of_the_log_are_counted_and_warned_of() {
     let address = free();
     let host = host(3, address);
-    let text = whole(&ask(address, "GET /metrics").await.1);
+    let (head, body) = ask(address, "GET /metrics").await;
+    let text = whole(&head, &body);
     assert!(text.contains("\nannouncer_log_lines_lost_total 0\n"), "{text}");
     let line = "x".repeat(2 * 1024 * 1024);
     let time = std::time::SystemTime::UNIX_EPOCH;
     host.log.push(LogRecord::new(time, tracing::Level::INFO, "announcer", line)); // it does not fit into the buffer
-    let text = whole(&ask(address, "GET /metrics").await.1);
+    let (head, body) = ask(address, "GET /metrics").await;
+    let text = whole(&head, &body);
     assert!(text.contains("\nannouncer_log_lines_lost_total 1\n"), "{text}");
     assert!(text.contains("\nannouncer_warnings 2\n"), "one more than without it");
 }
@@ -216,8 +222,8 @@ async fn lost_lines_of_the_log_are_counted_and_warned_of() {
 async fn the_metrics_of_a_large_host_are_sent_in_pieces_and_whole() {
     let address = free();
     let _host = host(1000, address);
-    let (_, body) = ask(address, "GET /metrics").await;
-    let text = whole(&body);
+    let (head, body) = ask(address, "GET /metrics").await;
+    let text = whole(&head, &body);
     assert!(text.len() > 10 * PIECE);
     let mut standings: BTreeMap<&str, u32> = BTreeMap::new();
     for line in text.lines().filter(|line| line.starts_with("announcer_vip_standing{")) {
@@ -296,7 +302,7 @@ async fn the_daemon_is_alive_while_the_director_answers_and_ready_when_a_router_
     let host = host_of(Arc::new(config.unwrap_or_else(|errors| panic!("{errors}"))));
     let readiness = async || {
         let (head, body) = ask(address, "GET /readyz").await;
-        format!("{} {}", head.split(' ').nth(1).unwrap(), whole(&body))
+        format!("{} {}", head.split(' ').nth(1).unwrap(), whole(&head, &body))
     };
     assert_eq!(readiness().await, "503 0 of 2 VIPs were sent to a router; `announcer status` says why\n");
     let peer = host.configs.borrow().peers[0].clone();
@@ -312,7 +318,7 @@ async fn the_daemon_is_alive_while_the_director_answers_and_ready_when_a_router_
     session.send_replace(SessionReport::new());
     let (head, body) = ask(address, "GET /livez").await;
     assert!(
-        head.starts_with("HTTP/1.1 200") && whole(&body) == "the director answers\n",
+        head.starts_with("HTTP/1.1 200") && whole(&head, &body) == "the director answers\n",
         "without any session"
     );
     host.director.abort();

@@ -265,6 +265,18 @@ impl Scene {
     ) -> Result<Load> {
         let host = if vip.contains(':') { format!("[{vip}]") } else { vip.to_owned() };
         let plan = Plan::new(&format!("http://{host}/"), rate, lasts).map_err(anyhow::Error::msg)?;
+        self.load_plan(plan, live)
+    }
+
+    /// Sends the requests of a plan from the client.
+    ///
+    /// # Errors
+    /// As [`Scene::load`].
+    pub fn load_plan(
+        &self,
+        plan: Plan,
+        live: impl FnMut(&load::Bucket) -> ControlFlow<()> + Send + 'static,
+    ) -> Result<Load> {
         let client = self.node("client")?.clone();
         let thread = thread::spawn(move || client.in_netns(|| load::run(&plan, live)));
         Ok(Load(thread))

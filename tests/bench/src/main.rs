@@ -9,6 +9,7 @@
 //! candidate  who is compared: a folder of tests/bench/peers each
 //! stage      the lab, and the frontend on which a candidate plays
 //! turn       one candidate through every event once: to the wire, to the FIB, requests lost
+//! slow       a drain under long requests, with plain ECMP and with a router that hashes resiliently
 //! resources  memory and CPU with many services
 //! results    pure: what was measured, and its medians
 //! page       pure: docs/benchmarks.md
@@ -18,6 +19,7 @@ mod candidate;
 mod page;
 mod resources;
 mod results;
+mod slow;
 mod stage;
 mod turn;
 
@@ -37,6 +39,9 @@ use crate::turn::Parts;
 /// announcer and the other ways to announce a VIP while its server is healthy, in the same lab, taking turns.
 #[derive(Parser)]
 struct Args {
+    /// Only a drain under long requests, with plain and with resilient hashing, so many times; writes no page
+    #[arg(long, value_name = "TIMES", conflicts_with_all = ["quick", "only", "runs", "skip", "services", "results", "page"])]
+    long_requests: Option<usize>,
     /// Few runs and few services, to test the benchmark itself
     #[arg(long)]
     quick: bool,
@@ -75,7 +80,13 @@ fn main() -> Result<()> {
         }
         Some(_) | None => Results::default(),
     };
-    let stage = Stage::up()?;
+    let mut stage = Stage::up()?;
+    if let Some(times) = args.long_requests {
+        let compared = slow::compare(&mut stage, times);
+        stage.down()?;
+        println!("\n{}", compared?);
+        return Ok(());
+    }
     let ended = run(&stage, &args, &mut results);
     stage.down()?;
     println!("\n{}", page(&results));

@@ -67,12 +67,21 @@ impl Stage {
         let scene = Scene::of(Lab::up(&topology("ecmp"))?)?;
         let mut stage = Stage { scene, furniture: BTreeSet::new() };
         stage.node()?.must(&["/lab/announcer", "stop"])?;
-        stage.furniture = stage.players()?.into_iter().map(|process| process.pid).collect();
+        stage.keep_what_runs()?;
         let node = stage.node()?;
         let bench = node.root().join("bench");
-        copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("peers"), &bench)?;
+        copy(&within_bench("peers"), &bench)?;
         install_healthchecker(node).with_context(|| format!("installing {HEALTHCHECKER} from PyPI"))?;
         Ok(stage)
+    }
+
+    /// From now on, what runs on the frontend is not a candidate's.
+    ///
+    /// # Errors
+    /// When the node has ended.
+    pub(crate) fn keep_what_runs(&mut self) -> Result<()> {
+        self.furniture.extend(self.players()?.into_iter().map(|process| process.pid));
+        Ok(())
     }
 
     /// The frontend.
@@ -277,8 +286,16 @@ pub(crate) fn ms(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
 }
 
+/// A folder of this package.
+pub(crate) fn within_bench(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
+}
+
 /// Copies a folder with everything below it, with the modes; existing files are replaced.
-fn copy(from: &Path, to: &Path) -> Result<()> {
+///
+/// # Errors
+/// When it cannot be read or written.
+pub(crate) fn copy(from: &Path, to: &Path) -> Result<()> {
     fs::create_dir_all(to).with_context(|| format!("{}", to.display()))?;
     let status = Command::new("cp").arg("-a").arg(from.join(".")).arg(to).status().context("cp")?;
     ensure!(status.success(), "{} was not copied to {}", from.display(), to.display());

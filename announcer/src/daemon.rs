@@ -30,7 +30,9 @@
 //! hook              mpsc<Vec<StandingChange>>, watch<Config>  watch<HookRuns>           -> metrics
 //! log level         mpsc<LevelRequest>                        watch<warnings>           -> control
 //! program file      the file on disk, each minute             watch<DiskProgram>        -> metrics
-//! history           mpsc<ChangeBatch>, watch<Peers>           watch<History>            -> control
+//!                                                             watch<warnings>           -> control
+//! history           mpsc<ChangeBatch>, mpsc<EndEvent>,        watch<History>            -> control
+//!                     watch<Peers>
 //! memory            Trimmer: run, control
 //! last good config  watch<text of the configuration>          the copy in the state directory
 //! metrics           TCP, watch<Config>, watch<SessionReport>  mpsc<Ask>                 -> director
@@ -188,6 +190,7 @@ async fn serve(options: Options, applied: AppliedConfig, log: Log) -> anyhow::Re
     let (reloads_tx, reloaded) = watch::channel(Reloads::new(reload::unix_time(), digest));
     let (program_seen, program) = watch::channel(DiskProgram::Same);
 
+    let (program_warnings, program_warning) = watch::channel(Vec::new());
     let director = Director::new(config.clone(), drains, started);
     let daemon_files = DaemonFiles {
         state_dir: options.state_dir.clone(),
@@ -254,7 +257,7 @@ async fn serve(options: Options, applied: AppliedConfig, log: Log) -> anyhow::Re
     let _program = std::env::current_exe().ok().map(|path| {
         let door = files.clone();
         OwnedTask::new("program file".into(), move || {
-            program_file::watch(door.clone(), path.clone(), program_seen.clone())
+            program_file::watch(door.clone(), path.clone(), program_seen.clone(), program_warnings.clone())
         })
     });
     let _network = OwnedTask::new("network".into(), move || network::watch(network_tx.clone()));
@@ -293,7 +296,7 @@ async fn serve(options: Options, applied: AppliedConfig, log: Log) -> anyhow::Re
         drain_requests,
         fallback: fallbacks.clone(),
         file_warning,
-        warnings: vec![delivery_warning, bind_error, page_error, vip_warning, level_warning],
+        warnings: vec![delivery_warning, bind_error, page_error, vip_warning, level_warning, program_warning],
         level_requests,
         asks: asks.clone(),
         reloads: reload.clone(),

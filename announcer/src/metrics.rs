@@ -13,6 +13,7 @@ mod text;
 mod tests;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
 
 use crate::bgp::fsm::StateName;
@@ -246,6 +247,20 @@ pub enum DiskProgram {
     Same,
     /// It is another one.
     Other,
+}
+
+impl DiskProgram {
+    /// The warning, if there is one. `path` is where the program was started from.
+    pub fn warning(self, path: &Path) -> Option<String> {
+        match self {
+            DiskProgram::Same => None,
+            DiskProgram::Other => Some(format!(
+                "the program `{}` was replaced since it was started: version {} goes on until the daemon is restarted",
+                path.display(),
+                env!("CARGO_PKG_VERSION")
+            )),
+        }
+    }
 }
 
 /// The counters of the reloads so far.

@@ -15,10 +15,17 @@ const LOOK_AGAIN: Duration = Duration::from_secs(60);
 /// The link to the file that runs, also after that file was replaced or removed.
 const RUNNING: &str = "/proc/self/exe";
 
-/// Keeps `seen` up to date; `path` is where the program was started from.
-pub(in crate::daemon) async fn watch(files: Files, path: PathBuf, seen: watch::Sender<DiskProgram>) {
+/// Keeps `seen` and its warning up to date; `path` is where the program was started from.
+pub(in crate::daemon) async fn watch(
+    files: Files,
+    path: PathBuf,
+    seen: watch::Sender<DiskProgram>,
+    warnings: watch::Sender<Vec<String>>,
+) {
     loop {
-        seen.send_replace(look(&files, PathBuf::from(RUNNING), path.clone()).await);
+        let program = look(&files, PathBuf::from(RUNNING), path.clone()).await;
+        seen.send_replace(program);
+        warnings.send_replace(program.warning(&path).into_iter().collect());
         sleep(LOOK_AGAIN).await;
     }
 }
@@ -47,6 +54,20 @@ mod tests {
         assert_eq!(look(&files, running.clone(), path.clone()).await, DiskProgram::Same, "it is missing");
         std::fs::write(&path, "one").unwrap();
         assert_eq!(look(&files, running, path).await, DiskProgram::Other, "another file, however equal");
+    }
+
+    #[tokio::test]
+    async fn a_replaced_program_is_a_warning() {
+        let (seen, _) = watch::channel(DiskProgram::Same);
+        let (warnings, mut warning) = watch::channel(Vec::new());
+        let _task = tokio::spawn(super::watch(Files::new(), "/bin/sh".into(), seen, warnings));
+        warning.wait_for(|warnings| !warnings.is_empty()).await.unwrap();
+        let text = warning.borrow().join("\n");
+        assert!(
+            text.starts_with("the program `/bin/sh` was replaced since it was started: version "),
+            "{text}"
+        );
+        assert_eq!(DiskProgram::Same.warning("/bin/sh".as_ref()), None);
     }
 
     #[tokio::test]

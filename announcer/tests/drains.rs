@@ -205,7 +205,11 @@ fn a_drained_router_keeps_its_session_and_loses_its_routes_only_if_another_has_t
         assert!(answer.contains("drained; the withdraw was acknowledged"), "{answer}");
         let status = host.sent(0);
         assert_eq!((status.peers[0].state.as_str(), status.peers[0].established), ("Established", 1));
-        assert!(status.peers[0].not_sent[0].contains("announcer undrain --peer r1"), "{:?}", status.peers[0]);
+        assert!(
+            status.peers[0].not_sent[0].text.contains("announcer undrain --peer r1"),
+            "{:?}",
+            status.peers[0]
+        );
         assert_eq!(status.services[0].vips[0].standing, "announced", "the standing is our decision");
         host.must(&["undrain", "--peer", "r1", "--wait"]);
         assert_eq!(host.sent(3).peers[0].established, 1);

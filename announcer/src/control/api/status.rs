@@ -83,16 +83,16 @@ pub struct PeerStatus {
     pub reason: Option<ReasonStatus>,
     /// The hint, if there is one.
     pub hint: Option<String>,
-    /// Which routes are not sent to this peer and why, one sentence each.
-    pub not_sent: Vec<String>,
+    /// Which routes are not sent to this peer and why.
+    pub not_sent: Vec<ReasonStatus>,
     /// The families in our configuration of it.
     pub families: Vec<String>,
     /// The negotiated values of the session; none without a session.
     pub session: Option<SessionStatus>,
     /// How often a session was established since the daemon began.
     pub established: u64,
-    /// How the last session or try ended, as a sentence. A new session may have been established since then.
-    pub last_end: Option<String>,
+    /// How the last session or try ended, and when. A new session may have been established since then.
+    pub last_end: Option<ReasonStatus>,
     /// Another peer of the configuration that is the same router.
     pub same_router: Option<String>,
     /// Messages received from it, by type.

@@ -26,7 +26,7 @@ pub fn peer(peer: &PeerStatus) -> Vec<String> {
     if peer.session.is_some() {
         lines.push(format!("Routes: {}.", peer.prefixes()));
     }
-    lines.extend(peer.not_sent.iter().map(|why| format!("{why}.")));
+    lines.extend(peer.not_sent.iter().map(|why| format!("{}.", why.text)));
     lines.extend(
         (peer.same_router.iter())
             .map(|other| format!("The peer `{other}` has the same address: it is the same router.")),
@@ -39,7 +39,7 @@ pub fn peer(peer: &PeerStatus) -> Vec<String> {
     };
     lines.push(format!("A session was established {times} since announcer started."));
     if peer.reason.is_none() {
-        lines.extend(peer.last_end.iter().map(|end| format!("The last end: {end}.")));
+        lines.extend(peer.last_end.iter().map(|end| format!("The last end: {}.", end.text)));
     }
     lines
 }
@@ -109,7 +109,10 @@ mod tests {
                 next_hops: [("IPv4".into(), "10.0.1.11".into())].into(),
             }),
             established: 2,
-            last_end: Some("the peer closed the connection, 2m ago".into()),
+            last_end: Some(ReasonStatus {
+                code: "closed".into(),
+                text: "the peer closed the connection, 2m ago".into(),
+            }),
             same_router: None,
             received: [("OPEN".into(), 2)].into(),
             sent: BTreeMap::new(),

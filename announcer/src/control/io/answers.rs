@@ -48,21 +48,24 @@ pub(crate) fn explained(
     let route = vip.vip_route.unwrap_or(withdrawn);
     let routers = peers.iter().zip(&sessions).map(|((peer, status), router)| {
         let drained = drained_router(context, peer);
-        let session = match router.progress(Family::of(address), route) {
-            RouteProgress::Down => {
-                let down = status.trouble().map(|(reason, _)| reason);
-                SessionExplanation::Down(status.state.to_string(), down)
-            }
-            _ if drained.is_some() => SessionExplanation::DoesNotSend(drained.unwrap_or_default()),
-            RouteProgress::NotSent(why) => SessionExplanation::DoesNotSend(why.to_string()),
-            RouteProgress::NotWanted => SessionExplanation::DoesNotSend(format!(
-                "`families` of this peer does not contain {}",
-                Family::of(address)
-            )),
-            RouteProgress::Sending => SessionExplanation::Sending,
-            RouteProgress::Acknowledged => {
-                SessionExplanation::Acknowledged(status.ack_times.of(route.generation))
-            }
+        let progress = router.progress(Family::of(address), route);
+        let session = match drained.filter(|_| progress != RouteProgress::Down) {
+            Some(why) => SessionExplanation::DoesNotSend(why.text),
+            None => match progress {
+                RouteProgress::Down => {
+                    let down = status.trouble().map(|(reason, _)| reason);
+                    SessionExplanation::Down(status.state.to_string(), down)
+                }
+                RouteProgress::NotSent(why) => SessionExplanation::DoesNotSend(why.to_string()),
+                RouteProgress::NotWanted => SessionExplanation::DoesNotSend(format!(
+                    "`families` of this peer does not contain {}",
+                    Family::of(address)
+                )),
+                RouteProgress::Sending => SessionExplanation::Sending,
+                RouteProgress::Acknowledged => {
+                    SessionExplanation::Acknowledged(status.ack_times.of(route.generation))
+                }
+            },
         };
         let internal = match peer.asn {
             PeerAsn::Internal => true,
@@ -233,7 +236,12 @@ fn peer(
         hint: twin.or(hint.flatten()),
         not_sent: drained_router(context, peer)
             .into_iter()
-            .chain(status.not_sent.values().map(ToString::to_string))
+            .chain(
+                status
+                    .not_sent
+                    .values()
+                    .map(|why| ReasonStatus { code: why.label().to_owned(), text: why.to_string() }),
+            )
             .collect(),
         families: families(&peer.families),
         session: status.negotiated.as_ref().map(|agreed| api::SessionStatus {
@@ -255,7 +263,8 @@ fn peer(
                 .collect(),
         }),
         established: status.established,
-        last_end: status.last_down.as_ref().map(|down| down.text(Instant::now())),
+        last_end: (status.last_down.as_ref())
+            .map(|down| ReasonStatus { code: down.why.label().to_owned(), text: down.text(Instant::now()) }),
         same_router,
         received: messages(&status.received),
         sent: messages(&status.sent),
@@ -263,12 +272,13 @@ fn peer(
 }
 
 /// Why no route is sent to a router that is drained.
-fn drained_router(context: &ControlContext, peer: &config::PeerConfig) -> Option<String> {
+fn drained_router(context: &ControlContext, peer: &config::PeerConfig) -> Option<ReasonStatus> {
     let target = DrainTarget::Peer(peer.name.to_string());
     let drains = context.drains.borrow();
     let orders: Vec<_> = drains.drains.of(&target).iter().collect();
     let by = DrainedBy::of(&orders)?;
-    Some(format!("no route is sent, drained{by}; `announcer undrain {}` ends that", target.arguments()))
+    let text = format!("no route is sent, drained{by}; `announcer undrain {}` ends that", target.arguments());
+    Some(ReasonStatus { code: "drained".to_owned(), text })
 }
 
 /// The address of a peer, if it is known.

@@ -34,7 +34,7 @@ pub(super) fn routers<'a>(peers: impl Iterator<Item = &'a PeerStatus>, all: bool
 /// The line of a router.
 pub fn router_row(peer: &PeerStatus) -> StatusRow {
     let (state, text) = if peer.session.is_some() {
-        let text = peer.not_sent.first().cloned().unwrap_or_else(|| peer.prefixes());
+        let text = peer.not_sent.first().map_or_else(|| peer.prefixes(), |why| why.text.clone());
         (format!("up {}", age(peer.lasts)), text)
     } else {
         let up = match &peer.last_up {
@@ -53,7 +53,7 @@ fn router(peer: &PeerStatus, all: bool) -> Vec<Line> {
     let mut lines = vec![Line::router(severity, cells, text)];
     lines.extend(peer.hint.iter().map(|hint| Line::plain(format!("         hint: {hint}"))));
     if all {
-        lines.extend(peer.not_sent.iter().skip(1).map(|why| Line::plain(format!("         {why}"))));
+        lines.extend(peer.not_sent.iter().skip(1).map(|why| Line::plain(format!("         {}", why.text))));
     }
     lines
 }

@@ -99,7 +99,11 @@ mod tests {
     fn a_router_without_a_session_is_down() {
         assert_eq!(router(&a_router("r1", true)), Severity::Fine);
         assert_eq!(router(&a_router("r1", false)), Severity::Failed);
-        let partly = PeerStatus { not_sent: vec!["IPv6 routes are not sent".into()], ..a_router("r1", true) };
+        let why = crate::control::api::ReasonStatus {
+            code: "no_next_hop".into(),
+            text: "IPv6 routes are not sent".into(),
+        };
+        let partly = PeerStatus { not_sent: vec![why], ..a_router("r1", true) };
         assert_eq!(router(&partly), Severity::Warning);
     }
 }

@@ -10,6 +10,7 @@
 //!                     acknowledgements of sessions            watch<VIPs>               -> sessions
 //!                                                             watch<warnings>           -> control
 //! drains            inotify                                   mpsc<DrainFact>           -> director
+//!                                                             mpsc<EndEvent>            -> history
 //! director          the four above, mpsc<Ask>                 watch<LocRib>             -> sessions
 //!                                                             watch<WatchPlan>          -> listeners
 //!                                                             watch<Pace>               -> probes
@@ -189,8 +190,8 @@ async fn serve(options: Options, applied: AppliedConfig, log: Log) -> anyhow::Re
     let (level_warnings, level_warning) = watch::channel(Vec::new());
     let (reloads_tx, reloaded) = watch::channel(Reloads::new(reload::unix_time(), digest));
     let (program_seen, program) = watch::channel(DiskProgram::Same);
-
     let (program_warnings, program_warning) = watch::channel(Vec::new());
+
     let director = Director::new(config.clone(), drains, started);
     let daemon_files = DaemonFiles {
         state_dir: options.state_dir.clone(),
@@ -209,7 +210,8 @@ async fn serve(options: Options, applied: AppliedConfig, log: Log) -> anyhow::Re
     let directed = turns.last();
     let (batches, batched) = mpsc::channel(16);
     let (history_tx, history) = watch::channel(History::default());
-    tokio::spawn(history::io::run(batched, peers.clone(), history_tx)); // after a restart the changes would be lost
+    let (drain_events, drain_ends) = mpsc::channel(16);
+    tokio::spawn(history::io::run(batched, drain_ends, peers.clone(), history_tx)); // after a restart the changes would be lost
     let observers = ChangeObservers {
         tally: tallies,
         samples: samples_tx,
@@ -243,6 +245,7 @@ async fn serve(options: Options, applied: AppliedConfig, log: Log) -> anyhow::Re
         files: files.clone(),
         facts: drain_facts,
         state: drain_states,
+        events: drain_events,
         clock: drain::io::clock,
     };
     let _drains = OwnedTask::new("drains".into(), move || owner.clone().run(drain_requests_heard.clone()));

@@ -146,6 +146,7 @@ mod tests {
             service: Some("www".into()),
             vip: None,
             peer: None,
+            drain: None,
             before: "starting".into(),
             after: after.into(),
             reason: None,

@@ -52,6 +52,7 @@ mod tests {
             service: None,
             vip: None,
             peer: Some("r1".into()),
+            drain: None,
             before: "OpenConfirm".into(),
             after: "Established".into(),
             reason: None,

@@ -273,7 +273,7 @@ pub struct ChangeList {
     pub changes: Vec<Change>,
 }
 
-/// A change of a VIP's standing or of a session.
+/// A change of a VIP's standing or of a session, or an event of a drain's end.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Change {
     /// Counts from 1. A stream sends a change again, with the same number, when `wire_ms` is known.
@@ -282,13 +282,15 @@ pub struct Change {
     pub time: String,
     /// What has changed.
     pub kind: ChangeKind,
-    /// The service of the VIP; none for a session.
+    /// The service of the VIP; only for a standing.
     pub service: Option<String>,
-    /// The VIP; none for a session.
+    /// The VIP; only for a standing.
     pub vip: Option<IpAddr>,
-    /// The router; none for a standing.
+    /// The router; only for a session.
     pub peer: Option<String>,
-    /// The standing before, or the state of the session (RFC 4271).
+    /// What the drain withdraws, as in "www" or "every service"; only for a drain.
+    pub drain: Option<String>,
+    /// The standing before, or the state of the session (RFC 4271) or of the drain.
     pub before: String,
     /// The standing or the state from then on.
     pub after: String,
@@ -302,7 +304,8 @@ pub struct Change {
 impl Change {
     /// What it is about, as in `www 192.0.2.80`.
     pub fn name(&self) -> String {
-        let names = [self.service.clone(), self.vip.map(|vip| vip.to_string()), self.peer.clone()];
+        let drain = self.drain.as_ref().map(|what| format!("drain of {what}"));
+        let names = [self.service.clone(), self.vip.map(|vip| vip.to_string()), self.peer.clone(), drain];
         names.into_iter().flatten().collect::<Vec<_>>().join(" ")
     }
 
@@ -321,6 +324,8 @@ pub enum ChangeKind {
     Standing,
     /// A session was established, or has ended.
     Session,
+    /// A drain ends soon, has ended at its time, or stays although its time has come.
+    Drain,
 }
 
 /// Milliseconds until an UPDATE was written.

@@ -45,6 +45,57 @@ pub struct DrainEnds {
     pub look_again: Option<Duration>,
 }
 
+/// What has become of a drain with an end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum EndState {
+    /// It ends within [`WARN_BEFORE`].
+    EndsSoon,
+    /// Its time has come, and it stays because the clock is not synchronised.
+    Stays,
+    /// It has ended at its time.
+    Ended,
+}
+
+/// A drain has come near its end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EndEvent {
+    /// The drain.
+    pub order: Order,
+    /// What has become of it.
+    pub state: EndState,
+}
+
+impl EndState {
+    /// The state in one word, for programs.
+    pub fn word(self) -> &'static str {
+        match self {
+            EndState::EndsSoon => "ends_soon",
+            EndState::Stays => "stays",
+            EndState::Ended => "ended",
+        }
+    }
+
+    /// The sentence of the log, and what follows the name of the drain elsewhere.
+    pub fn sentence(self) -> &'static str {
+        match self {
+            EndState::EndsSoon => "drain ends soon",
+            EndState::Stays => {
+                "drain stays although its time has come, because the clock is not synchronised"
+            }
+            EndState::Ended => "drain has ended at its time",
+        }
+    }
+}
+
+impl EndEvent {
+    /// Its owner and its end, as in "by ann, its end is 2026-01-31T14:00:00Z".
+    pub fn details(&self) -> String {
+        let by = self.order.drain.by.as_ref().map(|by| format!("by {by}"));
+        let end = self.order.drain.until.as_ref().map(|until| format!("its end is {until}"));
+        by.into_iter().chain(end).collect::<Vec<_>>().join(", ")
+    }
+}
+
 impl Order {
     /// When it ends by time; `None`: it does not, or the time cannot be read.
     pub fn end(&self) -> Option<SystemTime> {

@@ -22,7 +22,7 @@ use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{info, warn};
 
-use super::ends::DrainEnds;
+use super::ends::{DrainEnds, EndEvent, EndState};
 use super::{
     ChangePlan, DrainChange, DrainFolderReport, DrainRefusal, DrainTarget, Drains, FileStep, Order, WallClock,
 };
@@ -109,6 +109,8 @@ pub struct Owner {
     pub facts: mpsc::Sender<DrainFact>,
     /// The published state.
     pub state: watch::Sender<DrainFolderReport>,
+    /// To the history: drains that come near their end.
+    pub events: mpsc::Sender<EndEvent>,
     /// The wall clock.
     pub clock: fn() -> WallClock,
 }
@@ -135,7 +137,9 @@ impl Owner {
             }
             let look_again = events.is_none() || self.state.borrow().unreadable.is_some();
             let ends = self.state.borrow().drains.ends((self.clock)());
-            folder.warn(&ends);
+            for event in folder.near(&ends) {
+                let _ = self.events.send(event).await; // if this fails, the daemon is ending
+            }
             let prepared = folder.preparing.values().min().copied();
             if !ends.over.is_empty() {
                 self.end(&mut folder, ends.over).await;
@@ -239,7 +243,11 @@ impl Owner {
             Ok((drains, device)) => {
                 (folder.away, folder.make, folder.device) = (false, false, Some(device));
                 let forgiven = std::mem::take(&mut folder.forgiven);
-                let renewed = folder.ended(&drains, (self.clock)());
+                let ended = folder.ended(&drains, (self.clock)());
+                let renewed = ended.iter().map(|event| event.order.target.clone()).collect();
+                for event in ended {
+                    let _ = self.events.send(event).await; // if this fails, the daemon is ending
+                }
                 let now = Instant::now();
                 folder.preparing.retain(|_, until| *until > now);
                 let drains = drains.preparing(&folder.preparing.keys().map(String::as_str).collect());
@@ -304,7 +312,7 @@ struct Folder {
     /// The drains in preparation, by file, and until when. This is not in the files: a start of the daemon withdraws.
     preparing: BTreeMap<String, Instant>,
     /// The drains whose end was warned of.
-    warned: BTreeSet<(String, Option<SystemTime>)>,
+    warned: BTreeSet<(String, EndState, Option<SystemTime>)>,
 }
 
 impl Folder {
@@ -325,9 +333,9 @@ impl Folder {
         }
     }
 
-    /// The targets of the drains that have ended by themselves, by the contents of the folder. A file that is still there may be
-    /// removed later, because the file system hangs.
-    fn ended(&mut self, drains: &Drains, clock: WallClock) -> Vec<DrainTarget> {
+    /// The drains that have ended by themselves, by the contents of the folder. A file that is still there may be removed later,
+    /// because the file system hangs.
+    fn ended(&mut self, drains: &Drains, clock: WallClock) -> Vec<EndEvent> {
         let there = |known: &Order| drains.of(&known.target).iter().find(|order| order.file == known.file);
         let (still, gone): (Vec<Order>, Vec<Order>) =
             std::mem::take(&mut self.ending).into_iter().partition(|order| there(order).is_some());
@@ -335,25 +343,29 @@ impl Folder {
             .into_iter()
             .filter(|order| there(order).is_some_and(|order| order.is_over(clock)))
             .collect();
-        for Order { file, target, drain, .. } in &gone {
-            info!(file, what = %target, by = drain.by, "drain has ended at its time");
+        let events: Vec<EndEvent> =
+            gone.into_iter().map(|order| EndEvent { order, state: EndState::Ended }).collect();
+        for EndEvent { order: Order { file, target, drain, .. }, state } in &events {
+            info!(file, what = %target, by = drain.by, "{}", state.sentence());
         }
-        gone.into_iter().map(|order| order.target).collect()
+        events
     }
 
-    /// Logs once that a drain will end soon, or that it stays although its time has come.
-    fn warn(&mut self, ends: &DrainEnds) {
-        let all = ends.soon.iter().map(|order| (order, "drain ends soon"));
-        let held = "drain stays although its time has come, because the clock is not synchronised";
-        let all: Vec<_> = all.chain(ends.held.iter().map(|order| (order, held))).collect();
-        let key = |order: &Order, text: &str| (format!("{} {text}", order.file), order.end());
-        self.warned.retain(|known| all.iter().any(|(order, text)| key(order, text) == *known));
-        for (order, text) in all {
-            if self.warned.insert(key(order, text)) {
-                let until = order.drain.until.as_ref().map(ToString::to_string);
-                warn!(file = order.file, what = %order.target, by = order.drain.by, until, "{text}");
-            }
+    /// The drains that will end soon, or that stay although their time has come: each once, and logged.
+    fn near(&mut self, ends: &DrainEnds) -> Vec<EndEvent> {
+        let of = |orders: &[Order], state| {
+            orders.iter().map(|order| EndEvent { order: order.clone(), state }).collect::<Vec<_>>()
+        };
+        let mut all = of(&ends.soon, EndState::EndsSoon);
+        all.extend(of(&ends.held, EndState::Stays));
+        let key = |event: &EndEvent| (event.order.file.clone(), event.state, event.order.end());
+        self.warned.retain(|known| all.iter().any(|event| key(event) == *known));
+        all.retain(|event| self.warned.insert(key(event)));
+        for EndEvent { order, state } in &all {
+            let until = order.drain.until.as_ref().map(ToString::to_string);
+            warn!(file = order.file, what = %order.target, by = order.drain.by, until, "{}", state.sentence());
         }
+        all
     }
 }
 

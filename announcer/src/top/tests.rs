@@ -25,6 +25,7 @@ fn change(second: u8, after: &str, wire_ms: Option<WireTime>) -> Change {
         service: Some("api-public".into()),
         vip: Some("192.0.2.7".parse().unwrap()),
         peer: None,
+        drain: None,
         before: "announced".into(),
         after: after.into(),
         reason: Some(ReasonStatus { code: "unhealthy".into(), text: "3 of 3 probes failed".into() }),

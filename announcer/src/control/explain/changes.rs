@@ -42,6 +42,7 @@ mod tests {
             service: Some("www".into()),
             vip: Some(vip.parse().unwrap()),
             peer: None,
+            drain: None,
             before: "announced".into(),
             after: "not_announced".into(),
             reason: Some(ReasonStatus { code: "unhealthy".into(), text: "HTTP 503".into() }),

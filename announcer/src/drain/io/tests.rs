@@ -2,7 +2,7 @@ use std::os::unix::fs::symlink;
 
 use tokio::time::timeout;
 
-use super::super::ends::ClockState;
+use super::super::ends::{ClockState, EndState};
 use super::super::{Drain, DrainPhase, Operator};
 use super::*;
 
@@ -14,6 +14,7 @@ struct FolderOwner {
     state: watch::Receiver<DrainFolderReport>,
     seen: watch::Receiver<Vec<Drains>>,
     renewed: watch::Receiver<Vec<DrainTarget>>,
+    events: Mutex<mpsc::Receiver<EndEvent>>,
     _tasks: tokio::task::JoinSet<()>,
 }
 
@@ -27,7 +28,9 @@ fn start_with(folder: &Path, clock: fn() -> WallClock) -> FolderOwner {
     let (sender, requests) = requests();
     let (remember, seen) = watch::channel(Vec::new());
     let (renewals, renewed) = watch::channel(Vec::new());
-    let owner = Owner { folder: folder.to_owned(), files: Files::new(), facts, state, clock };
+    let (events_sender, events) = mpsc::channel(16);
+    let owner =
+        Owner { folder: folder.to_owned(), files: Files::new(), facts, state, events: events_sender, clock };
     let mut tasks = tokio::task::JoinSet::new();
     tasks.spawn(owner.run(requests));
     tasks.spawn(async move {
@@ -39,7 +42,7 @@ fn start_with(folder: &Path, clock: fn() -> WallClock) -> FolderOwner {
             }
         }
     });
-    FolderOwner { requests: sender, state: published, seen, renewed, _tasks: tasks }
+    FolderOwner { requests: sender, state: published, seen, renewed, events: events.into(), _tasks: tasks }
 }
 
 impl FolderOwner {
@@ -47,6 +50,13 @@ impl FolderOwner {
         let (reply, answer) = oneshot::channel();
         self.requests.send(DrainRequest { change, reply }).await.unwrap();
         timeout(LONG, answer).await.unwrap().unwrap()
+    }
+
+    /// The next event of a drain's end: its target, and what has become of it.
+    async fn event(&self) -> (String, EndState) {
+        let EndEvent { order, state } =
+            timeout(LONG, self.events.lock().await.recv()).await.unwrap().unwrap();
+        (order.target.to_string(), state)
     }
 
     async fn until(&self, fits: impl Fn(&DrainFolderReport) -> bool) {
@@ -228,6 +238,23 @@ async fn at_its_end_a_drain_ends_alone_and_its_checks_have_to_pass_anew() {
     let mut renewed = running.renewed.clone();
     timeout(LONG, renewed.wait_for(|all| *all == [DrainTarget::of_file("www")])).await.unwrap().unwrap();
     assert!(has(&running.state.borrow().drains, "mail"));
+    assert_eq!(running.event().await, ("www".into(), EndState::EndsSoon));
+    assert_eq!(running.event().await, ("www".into(), EndState::Ended));
+}
+
+#[tokio::test]
+async fn ten_minutes_before_its_end_a_drain_is_an_event_once_and_again_after_its_end_was_moved() {
+    let folder = tempfile::tempdir().unwrap();
+    let running = start_with(folder.path(), synchronised);
+    let (soon, later) = (Duration::from_secs(590), Duration::from_secs(700));
+    running.ask(timed("mail", SystemTime::now() + later)).await.unwrap();
+    running.ask(timed("www", SystemTime::now() + soon)).await.unwrap();
+    assert_eq!(running.event().await, ("www".into(), EndState::EndsSoon));
+    running.ask(drain("api")).await.unwrap(); // the ends are looked at again
+    running.ask(timed("www", SystemTime::now() + soon + Duration::from_secs(1))).await.unwrap();
+    assert_eq!(running.event().await, ("www".into(), EndState::EndsSoon));
+    running.ask(drain("db")).await.unwrap();
+    assert!(running.events.lock().await.try_recv().is_err(), "nothing else has come near its end");
 }
 
 #[tokio::test]
@@ -240,6 +267,7 @@ async fn with_a_clock_that_is_not_synchronised_a_drain_stays_and_this_is_a_warni
     let warnings = running.state.borrow().warnings(unsynchronised());
     assert!(warnings.iter().any(|warning| warning.contains("not synchronised")), "{warnings:?}");
     assert_eq!(*running.renewed.borrow(), []);
+    assert_eq!(running.event().await, ("www".into(), EndState::Stays));
 }
 
 // A crash, an upgrade or a restart of the daemon is a start with the same boot id.

@@ -5,14 +5,21 @@
 
 mod daemon;
 
+use std::fs::File;
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Output, Stdio};
+use std::sync::{Arc, Mutex, mpsc};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use announcer::control::api::Status;
 use daemon::{Daemon, command, in_new_netns, link_to_router, write_config};
+use nix::pty::openpty;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use until::assert_until;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -244,34 +251,100 @@ fn a_drain_with_a_command_undrains_if_the_command_succeeds() {
     });
 }
 
-// A client on the host's other interface: the connection stays here, whatever is withdrawn.
+/// A connection to a VIP whose client sends something again and again. It comes from the host's other interface, so it stays here,
+/// whatever is withdrawn.
+struct Talk {
+    stop: mpsc::Sender<()>,
+    client: JoinHandle<()>,
+    _server: TcpStream,
+}
+
+impl Talk {
+    fn with(vip: &str) -> Talk {
+        let listener = TcpListener::bind(vip).unwrap();
+        let client = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        let source: SocketAddr = "10.9.9.1:0".parse().unwrap();
+        client.bind(&source.into()).unwrap();
+        client.connect(&vip.parse::<SocketAddr>().unwrap().into()).unwrap();
+        let (mut client, (server, _)) = (TcpStream::from(client), listener.accept().unwrap());
+        let (stop, stopped) = mpsc::channel::<()>();
+        let client = std::thread::spawn(move || {
+            while stopped.recv_timeout(Duration::from_millis(50)).is_err() {
+                client.write_all(b"x").unwrap();
+            }
+        });
+        Talk { stop, client, _server: server }
+    }
+
+    fn end(self) {
+        self.stop.send(()).unwrap();
+        self.client.join().unwrap();
+    }
+}
+
 #[test]
 fn a_drain_waits_for_connections_that_are_served_until_its_deadline() {
     in_new_netns(|folder| {
         let host = Host::start(folder, "[drain]\ndeadline = \"2s\"\n");
-        let listener = TcpListener::bind("192.0.2.25:25").unwrap();
-        let client = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-        let source: std::net::SocketAddr = "10.9.9.1:0".parse().unwrap();
-        client.bind(&source.into()).unwrap();
-        client.connect(&"192.0.2.25:25".parse::<std::net::SocketAddr>().unwrap().into()).unwrap();
-        let (mut client, (server, _)) = (TcpStream::from(client), listener.accept().unwrap());
+        let talk = Talk::with("192.0.2.25:25");
         let answer = host.must(&["drain", "www", "--wait"]);
         assert!(answer.contains("no connection is served here any more"), "of another VIP: {answer}");
-        let (stop, stopped) = std::sync::mpsc::channel::<()>();
-        let talks = std::thread::spawn(move || {
-            while stopped.recv_timeout(Duration::from_millis(50)).is_err() {
-                client.write_all(b"x").unwrap();
-            }
-            drop(client);
-        });
         let answer = host.must(&["drain", "mail", "--wait"]);
         assert!(answer.contains("the deadline has come, and 1 connection is still served here"), "{answer}");
-        stop.send(()).unwrap();
-        talks.join().unwrap();
-        drop(server);
+        talk.end();
         host.must(&["undrain", "mail", "--wait"]);
         let answer = host.must(&["drain", "mail", "--wait"]);
         assert!(answer.contains("no connection is served here any more"), "{answer}");
+    });
+}
+
+#[test]
+fn a_wait_shows_at_a_terminal_what_it_waits_for_and_an_interrupt_leaves_the_drain_in_force() {
+    in_new_netns(|folder| {
+        let host = Host::start(folder, "[drain]\ndeadline = \"60s\"\n");
+        let talk = Talk::with("192.0.2.25:25");
+        let terminal = openpty(None, None).unwrap();
+        let mut command = command(folder, &["drain", "mail", "--wait"]);
+        let mut waits = command.stdin(Stdio::null()).stderr(terminal.slave).spawn().unwrap();
+        drop(command); // it has the terminal's other side
+        let shown = Arc::new(Mutex::new(String::new()));
+        let (mut master, so_far) = (File::from(terminal.master), shown.clone());
+        let reader = std::thread::spawn(move || {
+            let mut octets = [0; 4096];
+            while let Ok(length @ 1..) = master.read(&mut octets) {
+                so_far.lock().unwrap().push_str(&String::from_utf8_lossy(&octets[..length]));
+            }
+        });
+        let text = || shown.lock().unwrap().clone();
+        assert_until(PATIENCE, "the live line", || {
+            let line = text();
+            let line = line.rsplit("\u{1b}[K").next().unwrap_or_default();
+            line.contains("1 connection is still served here") && line.contains(" left")
+        });
+        kill(Pid::from_raw(waits.id().try_into().unwrap()), Signal::SIGINT).unwrap();
+        assert_eq!(waits.wait().unwrap().code(), Some(1));
+        reader.join().unwrap();
+        let end = "interrupted; the drain goes on; `announcer undrain mail` ends it";
+        assert!(text().contains(end), "{}", text());
+        assert_eq!(host.daemon.status().unwrap().drains.len(), 1);
+        host.sent(2);
+        talk.end();
+    });
+}
+
+// A reboot without a drain loses no more than a drain does.
+#[test]
+fn a_stop_prepares_withdraws_and_waits_for_connections_as_a_drain_does() {
+    in_new_netns(|folder| {
+        let mut host = Host::start(folder, "[drain]\nprepare = \"2s\"\ndeadline = \"60s\"\n");
+        let talk = Talk::with("192.0.2.25:25");
+        host.daemon.signal(Signal::SIGTERM);
+        host.daemon.until_all_are(PATIENCE, "last_choice");
+        host.sent(0);
+        std::thread::sleep(Duration::from_secs(5)); // longer than a connection is waited for that is silent
+        assert!(host.daemon.child.try_wait().unwrap().is_none(), "the client's connection is served here");
+        talk.end();
+        assert!(host.daemon.until_ended(PATIENCE));
     });
 }
 

@@ -1,4 +1,5 @@
-//! `announcer top` in a pseudo-terminal: what it shows of a real daemon, and that the terminal is restored at every end.
+//! `announcer top` and `announcer status` in a pseudo-terminal: what they show of a real daemon, and that the terminal is restored at
+//! every end of `top`.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -14,7 +15,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use announcer::top::io::FullScreen;
-use daemon::{Daemon, FIXTURE, in_new_netns};
+use daemon::{Daemon, FIXTURE, in_new_netns, ip, link_to_router};
 use nix::fcntl::OFlag;
 use nix::pty::{grantpt, posix_openpt, ptsname_r, unlockpt};
 use nix::sys::signal::{Signal, kill};
@@ -79,7 +80,7 @@ fn shown(written: &str) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// A program in a terminal of 80 columns and 24 rows.
+/// A program in a terminal, of 80 columns and 24 rows unless the test says otherwise.
 struct InTerminal {
     child: Child,
     /// The side of the person; none after the terminal was lost.
@@ -102,8 +103,12 @@ impl Drop for InTerminal {
 
 impl InTerminal {
     fn start(command: &mut Command) -> Self {
+        InTerminal::start_with(command, 80)
+    }
+
+    fn start_with(command: &mut Command, columns: u16) -> Self {
         let (master, slave_file) = terminal();
-        set_size(&slave_file, 80, 24);
+        set_size(&slave_file, columns, 24);
         let slave = || slave_file.try_clone().unwrap();
         let before = tcgetattr(&slave_file).unwrap();
         assert!(before.local_flags.contains(LocalFlags::ICANON | LocalFlags::ECHO));
@@ -151,6 +156,12 @@ impl InTerminal {
         self.press("?"); // the reader reads what this shows, and ends
         assert_until(PATIENCE, "the reader ends", || Arc::strong_count(&self.written) == 1);
         (self.slave, self.master) = (None, None);
+    }
+
+    /// Closes the program's side, and waits until everything that it has written was read.
+    fn hang_up_quietly(&mut self) {
+        self.slave = None;
+        assert_until(PATIENCE, "the reader ends", || Arc::strong_count(&self.written) == 1);
     }
 
     fn until_ended(&mut self) -> ExitStatus {
@@ -342,4 +353,77 @@ fn the_size_of_the_terminal_is_followed() {
     top.press("q");
     assert_eq!(top.until_ended().code(), Some(0));
     top.check_restored();
+}
+
+/// 12 services with 32 VIPs, of which 8 fail for three reasons, and 3 routers, of which one is down.
+fn scene(folder: &Path) -> Daemon {
+    link_to_router();
+    ip("address add 10.9.9.2/24 dev router");
+    for address in ["10.9.9.1:1179", "10.9.9.2:1179"] {
+        let listener = std::net::TcpListener::bind(address).unwrap();
+        std::thread::spawn(|| daemon::router(listener));
+    }
+    std::fs::write(folder.join("up"), "").unwrap();
+    let mut config = "[bgp]\nasn = 65001\nrouter_id = \"10.9.9.11\"\n".to_owned();
+    for router in 1..=3 {
+        config += &format!(
+            "[[peer]]\nname = \"r{router}\"\naddress = \"10.9.9.{router}\"\nport = 1179\nasn = 65000\n"
+        );
+    }
+    let sick = [("api-public", 4, "api"), ("shop", 2, "shop"), ("cdn", 2, "cdn")];
+    let names = ["www", "mail", "images", "login", "search", "static", "video", "wiki", "blog"];
+    let healthy = names.into_iter().zip([4, 4, 4, 2, 2, 2, 2, 2, 2]).map(|(name, vips)| (name, vips, "up"));
+    for (number, (name, vips, file)) in healthy.chain(sick).enumerate() {
+        let vips: Vec<String> = (1..=vips).map(|vip| format!("198.18.{number}.{vip}")).collect();
+        let file = folder.join(file);
+        config += &format!(
+            "[[service]]\nname = \"{name}\"\nvips = {vips:?}\n[[service.check]]\nfile = {file:?}\ninterval = \"100ms\"\n"
+        );
+    }
+    let daemon = Daemon::start(folder, &config);
+    daemon.until_status(PATIENCE, "24 VIPs of 32, sent to two routers", |status| {
+        let vips = || status.services.iter().flat_map(|service| service.vips.iter());
+        let is = |standing: &str| vips().filter(|vip| vip.standing == standing).count();
+        let sent = vips().filter(|vip| vip.routers.acknowledged == 2).count();
+        (is("announced"), is("not_announced"), sent) == (24, 8, 24)
+            && status.peers.iter().all(|peer| peer.session.is_some() || peer.reason.is_some())
+    });
+    daemon
+}
+
+/// The lines that a program has written to a terminal, without colours.
+fn lines(written: &str) -> Vec<String> {
+    let mut parts = written.split("\u{1b}[");
+    let mut text = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        text += part.split_once('m').map_or("", |(_, rest)| rest);
+    }
+    text.lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn status_shows_what_is_wrong_first_in_at_most_24_lines_at_each_width() {
+    in_new_netns(|folder| {
+        let _daemon = scene(folder);
+        for columns in [60, 80, 120] {
+            let mut command = daemon::command(folder, &["status"]);
+            let mut shown = InTerminal::start_with(command.env_remove("NO_COLOR"), columns);
+            drop(command); // it has the program's side of the terminal
+            assert!(shown.until_ended().success());
+            shown.until_written("9 services");
+            shown.hang_up_quietly();
+            let lines = lines(&shown.written());
+            let text = lines.join("\n");
+            assert!(lines.len() <= 24, "{} lines at {columns} columns:\n{text}", lines.len());
+            let widest = lines.iter().map(|line| line.chars().count()).max().unwrap_or(0);
+            assert!(widest <= usize::from(columns), "{widest} of {columns} columns:\n{text}");
+            let place = |words: &str| {
+                let found = lines.iter().position(|line| line.contains(words));
+                found.unwrap_or_else(|| panic!("no `{words}` at {columns} columns:\n{text}"))
+            };
+            let order = ["8 of 32", "r3", "r1", "0/4", "0/2", "9 services"].map(place);
+            assert!(order.is_sorted(), "{order:?} at {columns} columns:\n{text}");
+            assert_eq!(order[0], 0, "the first line says what is wrong:\n{text}");
+        }
+    });
 }

@@ -15,37 +15,13 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use announcer::control::api::Status;
-use daemon::{Daemon, command, in_new_netns, link_to_router, write_config};
+use daemon::{Daemon, command, in_new_netns, link_to_router, router, write_config};
 use nix::pty::openpty;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use until::assert_until;
 
 const PATIENCE: Duration = Duration::from_secs(20);
-
-fn message(kind: u8, body: &[u8]) -> Vec<u8> {
-    let length = u16::try_from(19 + body.len()).unwrap().to_be_bytes();
-    [&[0xff; 16][..], &length, &[kind], body].concat()
-}
-
-/// A router that keeps its sessions: OPEN, KEEPALIVEs (RFC 4271 §4), and nothing else.
-fn router(address: &str) {
-    let listener = TcpListener::bind(address).unwrap();
-    std::thread::spawn(move || {
-        for stream in listener.incoming() {
-            std::thread::spawn(move || speak(stream.unwrap()));
-        }
-    });
-}
-
-fn speak(mut stream: TcpStream) -> std::io::Result<()> {
-    // Version 4, AS 65000, hold time 90 s, 10.9.9.9, capabilities: IPv4 unicast, IPv6 unicast, four-octet AS.
-    let capabilities = [1, 4, 0, 1, 0, 1, 1, 4, 0, 2, 0, 1, 65, 4, 0, 0, 0xfd, 0xe8];
-    let open = [&[4, 0xfd, 0xe8, 0, 90, 10, 9, 9, 9, 20, 2, 18][..], &capabilities].concat();
-    stream.write_all(&[message(1, &open), message(4, &[])].concat())?;
-    while stream.read(&mut [0; 4096])? > 0 {}
-    Ok(())
-}
 
 /// A daemon with the services `www` (two VIPs) and `mail`, and the routers r1, which is up, and r2, which does not exist.
 struct Host<'a> {
@@ -56,7 +32,8 @@ struct Host<'a> {
 impl<'a> Host<'a> {
     fn start(folder: &'a Path, drain: &str) -> Self {
         link_to_router();
-        router("10.9.9.1:1179");
+        let listener = TcpListener::bind("10.9.9.1:1179").unwrap();
+        std::thread::spawn(|| router(listener));
         std::fs::write(folder.join("up"), "").unwrap();
         let service = |name: &str, vips: &str| {
             format!(

@@ -15,7 +15,7 @@ use crate::cancel::Cancel;
 use crate::error::Error;
 use crate::node::Node;
 use crate::state::{self, EngineRecord, Lock, LockError, Owner, State};
-use crate::topology::{self, Topology};
+use crate::topology::{self, Topology, Unknown};
 
 pub mod containerlab;
 mod netns;
@@ -56,7 +56,7 @@ struct Site<'a> {
 pub fn running(lab: &str, state: &State) -> BTreeMap<String, Pid> {
     match state.made {
         EngineRecord::Netns { .. } => netns::running(&state::dir(lab)),
-        EngineRecord::Containerlab => containerlab::running(lab, state),
+        EngineRecord::Containerlab { .. } => containerlab::running(lab, state),
     }
 }
 
@@ -81,10 +81,13 @@ pub struct Options {
 }
 
 impl Options {
-    /// Options for a test: this process owns the lab. The folder of the topology file has `images`, and `../target/lab` has the
-    /// root filesystem and `bin/lab`; LAB_IMAGES, LAB_CACHE and LAB_PROGRAM name other places.
+    /// Options for a test: this process owns the lab. The nearest folder above the topology file that has `images/rootfs` is the
+    /// project's folder `lab`, and `../target/lab` has the root filesystem and `bin/lab`. If there is none, the folder `lab` of the
+    /// current folder is used. LAB_IMAGES, LAB_CACHE and LAB_PROGRAM name other places.
     pub fn new(topology: &Path) -> Options {
-        let folder = topology.parent().unwrap_or(Path::new(""));
+        let file = std::path::absolute(topology).unwrap_or_else(|_| topology.to_path_buf());
+        let found = file.ancestors().find(|folder| folder.join("images/rootfs").exists());
+        let folder = found.unwrap_or(Path::new("lab"));
         let target = folder.join("../target/lab");
         let or = |variable: &str, default: PathBuf| std::env::var_os(variable).map_or(default, PathBuf::from);
         Options {
@@ -126,7 +129,14 @@ impl Lab {
         let file = options.topology.canonicalize().map_err(|e| Error::file(&options.topology, e))?;
         let folder = file.parent().unwrap_or(Path::new("/"));
         let text = fs::read_to_string(&file).map_err(|e| Error::file(&file, e))?;
-        let topology = topology::parse(&text, &options.topology.display().to_string())?.based(folder);
+        let engine = options.engine.map_or_else(Engine::wanted, Ok)?;
+        let unknown = match engine {
+            Engine::Netns => Unknown::Refused,
+            Engine::Containerlab => Unknown::HandedOn,
+        };
+        let shown = options.topology.display().to_string();
+        let variable = |name: &str| std::env::var(name).ok();
+        let topology = topology::parse(&text, &shown, unknown, &variable)?.based(folder);
         let name = match options.name.clone().or_else(named) {
             Some(name) if topology::is_name(&name) => name,
             Some(name) => {
@@ -144,7 +154,7 @@ impl Lab {
         if dir.exists() {
             return Err(already_up(name, &dir));
         }
-        let made = match options.engine.map_or_else(Engine::wanted, Ok)? {
+        let made = match engine {
             Engine::Netns => netns::ready(options, cancel)?,
             Engine::Containerlab => containerlab::ready(&name, &topology)?,
         };
@@ -158,7 +168,7 @@ impl Lab {
             Site { name: &lab.name, dir: &lab.dir, topology: &topology, state: &state, program: &program };
         let built = match state.made {
             EngineRecord::Netns { .. } => netns::build(&site, cancel),
-            EngineRecord::Containerlab => containerlab::build(&site, cancel),
+            EngineRecord::Containerlab { management, .. } => containerlab::build(&site, management, cancel),
         };
         match built {
             Ok(nodes) => lab.nodes = nodes,
@@ -243,7 +253,9 @@ fn end(name: &str, dir: &Path) -> Result<(), Error> {
     if let Ok(state) = State::read(dir) {
         match state.made {
             EngineRecord::Netns { .. } => {} // found by their command lines, below
-            EngineRecord::Containerlab => containerlab::end(name, dir, &state)?,
+            EngineRecord::Containerlab { management, .. } => {
+                containerlab::end(name, dir, &state, management)?
+            }
         }
     }
     state::remove(dir).map_err(|e| Error::file(dir, e))
@@ -253,9 +265,11 @@ fn end(name: &str, dir: &Path) -> Result<(), Error> {
 fn nodes(lab: &str, state: &State, program: &Path) -> BTreeMap<String, Node> {
     let running = running(lab, state);
     let found = state.nodes.iter().filter_map(|(name, written)| {
-        let door = match state.made {
+        let door = match &state.made {
             EngineRecord::Netns { .. } => None,
-            EngineRecord::Containerlab => Some(containerlab::container(lab, name)),
+            EngineRecord::Containerlab { prefix, .. } => {
+                Some(containerlab::container(prefix.as_deref(), lab, name))
+            }
         };
         Some((name.clone(), Node::new(name, *running.get(name)?, program, written, door)))
     });

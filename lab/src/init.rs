@@ -12,7 +12,7 @@ use std::process::{Command, ExitCode, ExitStatus, Stdio};
 
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use nix::sched::{CloneFlags, unshare};
+use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{Pid, chdir, dup2_stdout, pivot_root, sethostname, setsid};
 
@@ -22,10 +22,13 @@ use crate::topology::{Access, Bind, NodeConfig};
 
 /// The line on standard output for a node that is ready; any other line is an error.
 pub const READY: &str = "ready";
+/// How the line with the pid of a node's init begins.
+pub const PID: &str = "pid ";
 
-/// `lab __node DIR NODE`: makes the namespaces. It ends as soon as `__init` runs, which inherits standard output and error.
-pub fn node(dir: &Path, name: &str) -> ExitCode {
-    report(make_namespaces(dir, name)).map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS)
+/// `lab __node DIR NODE [PID]`: makes the namespaces, but uses the network namespace of the process PID if there is one. It ends as
+/// soon as `__init` runs, which inherits standard output and error. Before that it writes the line [`PID`] with the pid of `__init`.
+pub fn node(dir: &Path, name: &str, shared: Option<Pid>) -> ExitCode {
+    report(make_namespaces(dir, name, shared)).map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS)
 }
 
 /// `lab __init DIR NODE`: process 1 of the node.
@@ -48,21 +51,32 @@ fn report<T>(result: Result<T, String>) -> Option<T> {
     }
 }
 
-fn make_namespaces(dir: &Path, name: &str) -> Result<(), String> {
+fn make_namespaces(dir: &Path, name: &str, shared: Option<Pid>) -> Result<(), String> {
     // The node leaves the terminal's session: an interrupt there is for `lab up`, which cleans up.
     setsid().map_err(|e| format!("setsid: {}", e.desc()))?;
-    let all = CloneFlags::CLONE_NEWNS
+    let network = match shared {
+        None => CloneFlags::CLONE_NEWNET,
+        Some(pid) => {
+            let path = format!("/proc/{pid}/ns/net");
+            let file = fs::File::open(&path).map_err(|e| format!("{path}: {e}"))?;
+            setns(file, CloneFlags::CLONE_NEWNET)
+                .map_err(|e| format!("cannot enter {path}: {}", e.desc()))?;
+            CloneFlags::empty()
+        }
+    };
+    let own = CloneFlags::CLONE_NEWNS
         | CloneFlags::CLONE_NEWPID
-        | CloneFlags::CLONE_NEWNET
         | CloneFlags::CLONE_NEWUTS
         | CloneFlags::CLONE_NEWIPC;
-    unshare(all).map_err(|e| {
+    unshare(own | network).map_err(|e| {
         let hint = if e == Errno::EPERM { " (in a container without CAP_SYS_ADMIN?)" } else { "" };
         format!("cannot make namespaces: {}{hint}", e.desc())
     })?;
     let program = std::env::current_exe().map_err(|e| format!("cannot find my own program: {e}"))?;
     let child = Command::new(program).arg(state::INIT).arg(dir).arg(name).stdin(Stdio::null()).spawn();
-    child.map(drop).map_err(|e| format!("cannot start the node's first process: {e}"))
+    let child = child.map_err(|e| format!("cannot start the node's first process: {e}"))?;
+    output::line(format_args!("{PID}{}", child.id()));
+    Ok(())
 }
 
 fn prepare(dir: &Path, name: &str) -> Result<Pid, String> {

@@ -11,7 +11,7 @@ use netlink_packet_route::link::{InfoData, InfoKind, InfoVeth, LinkMessage};
 use nix::sched::{CloneFlags, setns};
 use rtnetlink::{Handle, LinkMessageBuilder, LinkUnspec, LinkVeth};
 
-use crate::topology::Link;
+use crate::topology::{Link, LinkEnd};
 
 /// Runs `work` on a separate thread inside the network namespace: its sockets belong to that namespace.
 pub(crate) fn inside<T: Send>(netns: BorrowedFd<'_>, work: impl FnOnce() -> T + Send) -> io::Result<T> {
@@ -67,19 +67,48 @@ pub(crate) fn all_down(netns: impl AsFd) -> io::Result<()> {
     })
 }
 
-/// Makes the link, and sets both ends up.
-pub(crate) fn connect(link: &Link, here: impl AsFd, there: impl AsFd) -> io::Result<()> {
-    let [a, b] = &link.ends;
-    let peer_in = there.as_fd().as_raw_fd();
-    let mut peer = LinkMessageBuilder::<LinkUnspec>::new().name(b.interface.clone()).setns_by_fd(peer_in);
-    let mut own =
-        LinkMessageBuilder::<LinkVeth>::new_with_info_kind(InfoKind::Veth).name(a.interface.clone());
+/// The message that makes a veth pair: `own`, and its peer.
+fn pair(link: &Link, own: &str, peer: LinkMessageBuilder<LinkUnspec>) -> LinkMessage {
+    let mut own = LinkMessageBuilder::<LinkVeth>::new_with_info_kind(InfoKind::Veth).name(own.to_string());
+    let mut peer = peer;
     if let Some(mtu) = link.mtu {
         (own, peer) = (own.mtu(mtu), peer.mtu(mtu));
     }
-    let pair = own.set_info_data(InfoData::Veth(InfoVeth::Peer(peer.build()))).build();
+    own.set_info_data(InfoData::Veth(InfoVeth::Peer(peer.build()))).build()
+}
+
+/// Makes the link between two nodes that exist, and sets both ends up.
+pub(crate) fn connect(link: &Link, here: impl AsFd, there: impl AsFd) -> io::Result<()> {
+    let [a, b] = &link.ends;
+    let peer_in = there.as_fd().as_raw_fd();
+    let peer = LinkMessageBuilder::<LinkUnspec>::new().name(b.interface.clone()).setns_by_fd(peer_in);
+    let pair = pair(link, &a.interface, peer);
     ask(here.as_fd(), |handle| async move { handle.link().add(pair).execute().await })?;
     // This is not done when they are made, because one end cannot be up before the other exists.
     up(here, &a.interface)?;
     up(there, &b.interface)
+}
+
+/// Makes the end of a link in the first of its two nodes, and sets it up. The other end waits there, as `parked`, until
+/// [`complete`] moves it to the other node.
+pub(crate) fn half(link: &Link, end: &LinkEnd, parked: &str, here: impl AsFd) -> io::Result<()> {
+    let pair = pair(link, &end.interface, LinkMessageBuilder::<LinkUnspec>::new().name(parked.to_string()));
+    ask(here.as_fd(), |handle| async move { handle.link().add(pair).execute().await })?;
+    up(here, &end.interface)
+}
+
+/// Moves the other end of a link to its node, and sets it up.
+pub(crate) fn complete(end: &LinkEnd, parked: &str, from: impl AsFd, to: impl AsFd) -> io::Result<()> {
+    let target = to.as_fd().as_raw_fd();
+    let name = end.interface.clone();
+    ask(from.as_fd(), |handle| async move {
+        let found: Vec<LinkMessage> =
+            handle.link().get().match_name(parked.to_string()).execute().try_collect().await?;
+        for link in found {
+            let moved = LinkMessageBuilder::<LinkUnspec>::new().index(link.header.index).name(name.clone());
+            handle.link().set(moved.setns_by_fd(target).build()).execute().await?;
+        }
+        Ok(())
+    })?;
+    up(to, &end.interface)
 }

@@ -30,7 +30,7 @@ enum Cmd {
     /// Starts a lab; the first start builds the root filesystem of the nodes
     Up {
         /// The topology file
-        #[arg(default_value = "lab/ecmp.clab.yml")]
+        #[arg(default_value = "lab/ecmp/ecmp.clab.yml")]
         topology: PathBuf,
         /// The lab's name; without it LAB_NAME, or the name in the file
         #[arg(long)]
@@ -44,8 +44,11 @@ enum Cmd {
         /// The lab; without it LAB_NAME, or the only one that is up
         #[arg(long)]
         name: Option<String>,
-        /// All of them
-        #[arg(long, conflicts_with = "name")]
+        /// Those that `lab up` has started from topology files below this folder
+        #[arg(long, value_name = "FOLDER", conflicts_with = "name")]
+        below: Option<PathBuf>,
+        /// All labs of this machine, of every user
+        #[arg(long, conflicts_with_all = ["name", "below"])]
         all: bool,
     },
     /// Runs a command in a node, and exits with its exit code
@@ -113,15 +116,19 @@ fn hidden() -> Option<ExitCode> {
     let [command, rest @ ..] = words.as_slice() else { return None };
     match (command.to_str()?, rest) {
         // Makes the namespaces of a node, and starts the next one in them.
-        (state::NODE, [dir, node]) => Some(init::node(Path::new(dir), node.to_str()?)),
+        (state::NODE, [dir, node]) => Some(init::node(Path::new(dir), node.to_str()?, None)),
+        // The same, in the network namespace of another node's first process.
+        (state::NODE, [dir, node, pid]) => {
+            Some(init::node(Path::new(dir), node.to_str()?, Some(parse_pid(pid)?)))
+        }
         // The first process of a node.
         (state::INIT, [dir, node]) => Some(init::init(Path::new(dir), node.to_str()?)),
         // Enters the pid namespace of the node whose init has this pid, starts `EXEC` there, and waits for it.
         (enter::ENTER, [pid, command @ ..]) => Some(enter::enter(parse_pid(pid)?, command)),
         // Becomes containerlab, which ends when the process `parent` ends.
-        (containerlab::CONTAINERLAB, [dir, parent, words @ ..]) => {
-            Some(containerlab::become_containerlab(Path::new(dir), parse_pid(parent)?, words))
-        }
+        (containerlab::CONTAINERLAB, [dir, parent, network, words @ ..]) => Some(
+            containerlab::become_containerlab(Path::new(dir), parse_pid(parent)?, network.to_str()?, words),
+        ),
         // Enters the other namespaces of the node, and becomes the command.
         (enter::EXEC, [pid, command @ ..]) => Some(enter::exec(parse_pid(pid)?, command)),
         _ => None,
@@ -140,13 +147,17 @@ fn parse_pid(pid: &OsString) -> Option<Pid> {
 fn run(command: Cmd) -> Result<ExitCode> {
     match command {
         Cmd::Up { topology, name, engine } => up(topology, name, engine)?,
-        Cmd::Down { name: None, all: true } => {
+        Cmd::Down { name: None, below: None, all: true } => {
             must_be_root()?;
             for name in state::labs() {
                 engine::down(&name)?;
             }
         }
-        Cmd::Down { name, all: _ } => {
+        Cmd::Down { name: None, below: Some(folder), all: _ } => {
+            must_be_root()?;
+            down_below(&folder)?;
+        }
+        Cmd::Down { name, below: _, all: _ } => {
             must_be_root()?;
             engine::down(&lab_name(name)?)?;
         }
@@ -171,6 +182,24 @@ fn run(command: Cmd) -> Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Ends the labs that a person has started from topology files below a folder, not those of a test that is running.
+fn down_below(folder: &Path) -> Result<()> {
+    let folder = folder.canonicalize().with_context(|| folder.display().to_string())?;
+    let here = |name: &String| {
+        State::read(&state::dir(name))
+            .is_ok_and(|state| state.owner.is_none() && state.topology.starts_with(&folder))
+    };
+    let labs: Vec<String> = state::labs().into_iter().filter(here).collect();
+    if labs.is_empty() {
+        output::line(format_args!("no lab of {} is up", folder.display()));
+    }
+    for name in labs {
+        engine::down(&name)?;
+        output::line(format_args!("lab `{name}` is down"));
+    }
+    Ok(())
 }
 
 fn up(topology: PathBuf, name: Option<String>, engine: Option<Engine>) -> Result<()> {

@@ -18,6 +18,7 @@ use crate::engine::containerlab;
 use crate::enter::{self, ENTER, environment};
 use crate::error::Error;
 use crate::link;
+use crate::topology::Network;
 use crate::{state, topology};
 
 /// A node.
@@ -29,6 +30,7 @@ pub struct Node {
     env: BTreeMap<String, String>,
     /// The name of its container, if it is one; then Docker runs the commands.
     container: Option<String>,
+    network: Network,
 }
 
 /// The ways to cut a link.
@@ -60,7 +62,7 @@ impl Node {
         container: Option<String>,
     ) -> Node {
         let (name, program) = (name.to_string(), program.to_path_buf());
-        Node { name, pid, program, env: environment(written), container }
+        Node { name, pid, program, env: environment(written), container, network: written.network.clone() }
     }
 
     /// Its name.
@@ -133,7 +135,7 @@ impl Node {
         if output.code == 0 { Ok(output.stdout) } else { Err(self.failed(words, output)) }
     }
 
-    fn run<S: AsRef<OsStr>>(&self, words: &[S], cancel: &Cancel) -> Result<Output, Error> {
+    pub(crate) fn run<S: AsRef<OsStr>>(&self, words: &[S], cancel: &Cancel) -> Result<Output, Error> {
         // The output goes to files and not to pipes, because a daemon that keeps its output open would block us.
         let (stdout, stderr) = (state::nameless()?, state::nameless()?);
         let copy = |file: &File| file.try_clone().map_err(|e| Error::of(&self.name, e));
@@ -188,8 +190,11 @@ impl Node {
     /// Ends the whole node at once, like a power cut: its neighbours lose carrier, and its processes end. A little later, its
     /// interfaces disappear, with the other ends of its links.
     pub fn power_off(&self) -> Result<(), Error> {
-        // The carrier is removed first, because the kernel removes the interfaces only about 100 ms later.
-        link::all_down(self.netns()?).map_err(|e| Error::of(&self.name, e))?;
+        match self.network {
+            // The carrier is removed first, because the kernel removes the interfaces only about 100 ms later.
+            Network::Own => link::all_down(self.netns()?).map_err(|e| Error::of(&self.name, e))?,
+            Network::Of(_) => {} // the network stays with its owner
+        }
         kill(self.pid, Signal::SIGKILL).map_err(|e| Error::of(&self.name, e.into()))
     }
 

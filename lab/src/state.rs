@@ -55,7 +55,12 @@ pub enum EngineRecord {
         rootfs: PathBuf,
     },
     /// containerlab.
-    Containerlab,
+    Containerlab {
+        /// Whether a node uses its management network.
+        management: topology::Management,
+        /// What stands before the lab's name in the names of the containers, if it is not `clab`.
+        prefix: Option<String>,
+    },
 }
 
 /// A process, identified so that a later process with the same pid differs.

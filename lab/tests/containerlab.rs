@@ -191,9 +191,9 @@ fn what_is_missing_and_what_fails_is_said() {
     let text = text.replace("hello.txt", pair().with_file_name("hello.txt").to_str().unwrap());
     let text = text.replace("../pair", "/srv");
     let error = said(&text.replace("image: lab/node", "image: no/such"));
-    assert_eq!(error, "the image `no/such` is missing: `lab/images/build no/such` makes it");
-    let error = said(&text.replace("network: none", "network: clab"));
-    assert!(error.contains("`mgmt: { network: none }`"), "{error}");
+    assert!(error.starts_with("the image `no/such` is missing: `lab/images/build no/such` makes"), "{error}");
+    let error = said(&text.replace("${IMAGE}", "lab/node").replace("  links:", "  pigeons:"));
+    assert!(error.contains("containerlab deploy failed") && error.contains("pigeons"), "{error}");
     let error = said(&text.replace("dev eth1\n  links", "dev eth7\n  links"));
     assert!(error.contains("Failed to execute command") && error.contains("eth7"), "{error}");
 
@@ -203,6 +203,33 @@ fn what_is_missing_and_what_fails_is_said() {
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(said.starts_with("lab: Docker's engine does not answer: start `dockerd`"), "{said}");
     assert_eq!(said.lines().count(), 1);
+}
+
+#[test]
+fn a_management_network_has_an_address_and_the_host_keeps_nothing_of_it() {
+    if skipped("a_management_network_has_an_address_and_the_host_keeps_nothing_of_it") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("managed.clab.yml");
+    let text = fs::read_to_string(pair()).unwrap();
+    let text = text.replace("hello.txt", pair().with_file_name("hello.txt").to_str().unwrap());
+    let network = format!("lab-test-{}", Pid::this());
+    let text = text
+        .replace("../pair", "/srv")
+        .replace("skip-when-unused: true", &format!("network: {network}\n  ipv4-subnet: 172.31.249.0/24"))
+        .replace("    b:\n", "    b:\n      network-mode: bridge\n      mgmt-ipv4: 172.31.249.9\n");
+    fs::write(&file, text).unwrap();
+    let lab = start("managed", file, Engine::Containerlab).unwrap_or_else(|error| panic!("{error}"));
+    let (a, b) = (lab.node("a").unwrap(), lab.node("b").unwrap());
+    assert!(b.must(&["ip", "-o", "address", "show", "dev", "eth0"]).unwrap().contains("172.31.249.9/24"));
+    assert_ne!(a.exec(&["ip", "link", "show", "eth0"]).unwrap().code, 0);
+    b.must(&["ping", "-c", "1", "-W", "2", "2001:db8::1"]).unwrap();
+    b.must(&["ping", "-c", "1", "-W", "2", "172.31.249.1"]).unwrap();
+    let name = lab.name().to_string();
+    lab.down().unwrap();
+    gone(&name);
+    assert_eq!(docker(&["network", "ls", "--quiet", "--filter", &format!("name={network}")]), "");
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write;
 use std::net::UdpSocket;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -235,6 +236,102 @@ fn what_containerlab_needs_is_named_where_it_is_missing() {
 }
 
 #[test]
+fn a_containerlab_that_is_too_old_is_named() {
+    if skipped("a_containerlab_that_is_too_old_is_named") {
+        return;
+    }
+    let name = format!("old-{}", Pid::this());
+    let folder = tempfile::tempdir().unwrap();
+    for tool in ["containerlab", "docker"] {
+        let path = folder.path().join(tool);
+        fs::write(&path, "#!/bin/sh\necho 0.77.0\n").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let mut command = Command::new(PROGRAM);
+    command.args(["up", "--engine", "containerlab", "--name", &name]).arg(pair());
+    let output = command.env("PATH", folder.path()).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.starts_with("lab: containerlab 0.77.0 is too old") && said.contains("0.78"), "{said}");
+    assert_eq!((said.lines().count(), output.status.code()), (1, Some(1)), "{said}");
+    gone(&name, &BTreeSet::new());
+}
+
+#[test]
+fn stages_wait_for_health_and_a_network_is_shared() {
+    if skipped("stages_wait_for_health_and_a_network_is_shared") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("stages.clab.yml");
+    let text = "
+name: stages
+topology:
+  defaults: { kind: linux, cmd: sleep infinity }
+  nodes:
+    a:
+      cmd: sh -c 'sleep 0.5; touch /run/later; exec sleep infinity'
+      exec: [ip address add 10.0.0.0/31 dev eth1]
+      healthcheck: { test: [CMD-SHELL, test -e /run/later], interval: 1 }
+    web: { network-mode: 'container:a', exec: [ip address add 10.0.0.8/32 dev lo] }
+    b:
+      stages: { create: { wait-for: [{ node: a, stage: healthy }] } }
+      exec: [ip address add 10.0.0.1/31 dev eth1, ping -c 1 -W 5 10.0.0.0, ping -c 1 -W 5 -I eth1 10.0.0.0]
+  links: [{ endpoints: ['a:eth1', 'b:eth1'], mtu: 1300 }]
+";
+    fs::write(&file, text).unwrap();
+    let lab = Lab::start(&options("stages", file), &Cancel::new()).unwrap_or_else(|error| panic!("{error}"));
+    let [a, b, web] = ["a", "b", "web"].map(|name| lab.node(name).unwrap());
+    // `b` was made when `a` was healthy, which was half a second after its own start.
+    let started = |node: &Node| {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", node.pid())).unwrap();
+        stat.rsplit(')').next().unwrap().split_whitespace().nth(19).unwrap().parse::<u64>().unwrap()
+    };
+    assert!(started(b) >= started(a) + 50, "{} {}", started(a), started(b)); // hundredths of a second
+    for node in [a, b] {
+        assert_eq!(node.must(&["cat", "/sys/class/net/eth1/mtu"]).unwrap(), "1300\n");
+        let links = node.must(&["ip", "-o", "link"]).unwrap();
+        assert_eq!(links.lines().count(), 2, "lo and eth1: {links}");
+    }
+
+    assert_eq!(netns_of(a.pid()), netns_of(web.pid()));
+    assert!(a.must(&["ip", "-o", "address", "show", "dev", "lo"]).unwrap().contains("10.0.0.8/32"));
+    assert!(!web.root().join("run/later").exists() && a.root().join("run/later").exists());
+    let carrier = || fs::read_to_string(b.root().join("sys/class/net/eth1/carrier")).unwrap();
+    let spaces = namespaces(&lab);
+    web.power_off().unwrap();
+    wait_for(|| state::init_of(&state::dir(lab.name()), "web").is_none().then_some(()));
+    assert_eq!(carrier(), "1\n", "the network stays with its owner");
+    let name = lab.name().to_string();
+    lab.down().unwrap();
+    gone(&name, &spaces);
+}
+
+#[test]
+fn the_labs_of_a_folder_are_ended_and_no_others() {
+    if skipped("the_labs_of_a_folder_are_ended_and_no_others") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("alone.clab.yml");
+    fs::write(&file, "name: alone\ntopology: { nodes: { a: { kind: linux, cmd: sleep 999 } } }\n").unwrap();
+    let [own, other] = ["own", "other"].map(|name| format!("{name}-{}", Pid::this()));
+    let of_a_test = Lab::start(&options("owned", file.clone()), &Cancel::new()).unwrap();
+    for (name, topology) in [(&own, file), (&other, pair())] {
+        assert!(up_by_hand_of(name, &topology).wait().unwrap().success());
+    }
+    let down = || {
+        let output = Command::new(PROGRAM).args(["down", "--below"]).arg(folder.path()).output().unwrap();
+        (output.status.success(), String::from_utf8(output.stdout).unwrap())
+    };
+    assert_eq!(down(), (true, format!("lab `{own}` is down\n")));
+    gone(&own, &BTreeSet::new());
+    assert!(state::dir(&other).exists() && of_a_test.node("a").unwrap().must(&["true"]).is_ok());
+    let (fine, said) = down();
+    assert!(fine && said.starts_with("no lab of ") && said.ends_with(" is up\n"), "{said}");
+    assert!(down_by_hand(&other));
+}
+
+#[test]
 fn a_second_one_of_the_same_name_is_refused_and_of_another_name_works() {
     if skipped("a_second_one_of_the_same_name_is_refused_and_of_another_name_works") {
         return;
@@ -286,10 +383,14 @@ fn a_command_that_fails_fails_up_with_all_that_it_printed() {
 
 /// `lab up` as a person starts it.
 fn up_by_hand(name: &str) -> Child {
+    up_by_hand_of(name, &pair())
+}
+
+fn up_by_hand_of(name: &str, topology: &Path) -> Child {
     let mut command = Command::new(PROGRAM);
     command
         .args(["up", "--engine", "netns", "--name", name])
-        .arg(pair())
+        .arg(topology)
         .stdout(Stdio::null())
         .stderr(Stdio::null());
     let lab = Path::new(env!("CARGO_MANIFEST_DIR"));

@@ -6,16 +6,19 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use lab::topology::Unknown;
+
 fn topologies() -> Vec<PathBuf> {
     let lab = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut found: Vec<PathBuf> = [lab.to_path_buf(), lab.join("tests/pair")]
-        .iter()
-        .flat_map(|folder| fs::read_dir(folder).unwrap())
-        .map(|entry| entry.unwrap().path())
+    let folders = |folder: &Path| fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let mut found: Vec<PathBuf> = folders(lab)
+        .chain([lab.join("tests/pair")])
+        .filter(|path| path.is_dir())
+        .flat_map(|folder| folders(&folder))
         .filter(|path| path.to_str().is_some_and(|path| path.ends_with(".clab.yml")))
         .collect();
     found.sort();
-    assert!(!found.is_empty());
+    assert!(found.len() > 6, "{found:?}");
     found
 }
 
@@ -58,8 +61,10 @@ fn every_topology_can_be_read_and_every_file_it_binds_is_there() {
     for path in topologies() {
         let folder = path.parent().unwrap();
         let text = fs::read_to_string(&path).unwrap();
-        let topology = lab::topology::parse(&text, &path.display().to_string()).unwrap().based(folder);
-        let built = folder.join("../target");
+        let topology = lab::topology::parse(&text, &path.display().to_string(), Unknown::Refused, &|_| None)
+            .unwrap()
+            .based(folder);
+        let built = folder.join("../../target");
         for (name, node) in &topology.nodes {
             for bind in node.binds.iter().filter(|bind| !bind.source.starts_with(&built)) {
                 assert!(bind.source.exists(), "{name}: {}", bind.source.display());
@@ -70,7 +75,7 @@ fn every_topology_can_be_read_and_every_file_it_binds_is_there() {
 
 #[test]
 fn the_scale_that_is_written_down_is_the_one_that_is_generated() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("scale.clab.yml");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("scale/scale.clab.yml");
     let want = lab::generate::scale(8, 4);
     if std::env::var_os("UPDATE_EXPECT").is_some() {
         fs::write(&path, &want).unwrap();

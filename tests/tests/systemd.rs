@@ -58,7 +58,7 @@ impl Machine {
             return Err("needs root to make namespaces; run the tests with sudo".into());
         }
         let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let options = Options::new(&here.join("../lab/ecmp.clab.yml"));
+        let options = Options::new(&here.join("../lab/ecmp/ecmp.clab.yml"));
         let root = lab::rootfs::ready(&here.join("../lab/images"), &options.cache, &Cancel::new())
             .map_err(|e| e.to_string())?;
         let work = TempDir::new().unwrap();

@@ -13,7 +13,7 @@ use lab::load::{self, Plan};
 use lab::{Cancel, Lab, Node, Options, generate};
 use libtest_mimic::{Arguments, Failed, Trial};
 use nix::sys::signal::Signal;
-use scene::{PATIENCE, VIPS, next_hops, server, topology};
+use scene::{PATIENCE, VIPS, lab_folder, next_hops, server, topology};
 use tempfile::TempDir;
 use until::until;
 
@@ -32,13 +32,13 @@ fn main() -> ExitCode {
 /// A topology `scale` with this number of frontends and one router. Its file is in a separate folder, with links to everything that
 /// it mounts.
 fn one_router(frontends: u16) -> Result<Lab> {
-    let project = topology("scale").with_file_name("..").canonicalize()?;
+    let project = lab_folder().join("..").canonicalize()?;
     let site = TempDir::new()?;
-    let folder = site.path().join("lab");
-    std::fs::create_dir(&folder)?;
+    let folder = site.path().join("lab/hundred");
+    std::fs::create_dir_all(&folder)?;
     std::os::unix::fs::symlink(project.join("target"), site.path().join("target"))?;
     for name in ["nodes", "images"] {
-        std::os::unix::fs::symlink(project.join("lab").join(name), folder.join(name))?;
+        std::os::unix::fs::symlink(project.join("lab").join(name), folder.with_file_name(name))?;
     }
     let file = folder.join("hundred.clab.yml");
     std::fs::write(&file, generate::scale(frontends, 1))?;

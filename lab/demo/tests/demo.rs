@@ -21,7 +21,7 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use nix::mount::{MsFlags, mount};
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
-use scene::topology;
+use scene::{lab_folder, topology};
 use until::until;
 
 const DEMO: &str = env!("CARGO_BIN_EXE_demo");
@@ -53,7 +53,7 @@ fn main() -> ExitCode {
     // The root of the nodes is made before, for there is no network in the namespaces.
     let topology = topology("ecmp");
     let cache = Options::new(&topology).cache;
-    let images = topology.with_file_name("images");
+    let images = lab_folder().join("images");
     if !arguments.list
         && let Err(error) = lab::rootfs::ready(&images, &cache, &Cancel::new())
     {

@@ -231,9 +231,10 @@ impl Scene {
             });
             let message = message
                 .with_context(|| format!("{} heard nothing from {frontend} about {vip}", router.name))?;
+            // A FIB that changes before the message arrives does not follow the message.
             let change = router.fib.wait(fib_mark, PATIENCE, |change| {
                 change.prefix.addr() == vip_address
-                    && change.at >= cause
+                    && change.at >= message.at
                     && change.next_hops.contains(&hop) == there
             });
             let change = change
@@ -383,5 +384,10 @@ pub fn address(router: usize, frontend: &str, vip: &str) -> IpAddr {
 
 /// A topology of the lab, by name.
 pub fn topology(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(format!("{name}.clab.yml"))
+    lab_folder().join(name).join(format!("{name}.clab.yml"))
+}
+
+/// The folder with the topologies and with the files of their nodes.
+pub fn lab_folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }

@@ -2,8 +2,9 @@
 //!
 //! Touches processes: `containerlab` and `docker`. containerlab runs in its own network and mount namespaces
 //! (`lab __containerlab`). So links that it has not yet moved to a container, and its changes in /etc and /run/netns, disappear
-//! when it ends in any way. Its containers are found by their label in Docker, and its processes by their environment, so no state
-//! has to be stored here.
+//! when it ends in any way. A lab whose nodes use the management network is made in the host's network namespace, where Docker
+//! makes the bridge of that network. containerlab's containers are found by their label in Docker, and its processes by their
+//! environment.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
@@ -38,6 +39,13 @@ const FOLDER: &str = "CLAB_LABDIR_BASE";
 const EXEC_FAILED: &str = "Failed to execute command";
 /// How long to check that nothing new appears, because Docker finishes the requests of a killed client.
 const QUIET: Duration = Duration::from_millis(500);
+/// The oldest containerlab whose `privileged` and `security-opts` the topologies use.
+const OLDEST: (u32, u32) = (0, 78);
+/// How many nodes are made at the same time. By default as many as there are processors, but a node mostly waits.
+const WORKERS: &str = "12";
+/// Names of the network namespace in which containerlab runs, as an argument of [`CONTAINERLAB`].
+const OWN_NETWORK: &str = "own";
+const HOST_NETWORK: &str = "host";
 /// How long Docker may take to end a lab.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -53,12 +61,14 @@ pub(super) fn ready(lab: &str, topology: &Topology) -> Result<EngineRecord, Erro
             )));
         }
     }
-    match topology.management {
-        Management::None => {}
-        Management::Bridge => {
-            let message = "a management network is not supported: write `mgmt: { network: none }` and `network-mode: none`";
-            return Err(Error::Missing(message.to_string()));
-        }
+    let version = Command::new("containerlab")
+        .args(["version", "--short"])
+        .stdin(Stdio::null())
+        .process_group(0)
+        .output();
+    let version = version.map_err(|e| Error::of("containerlab", e))?;
+    if let Some(message) = too_old(&String::from_utf8_lossy(&version.stdout)) {
+        return Err(Error::Missing(message));
     }
     let server = docker(&["version", "--format", "{{.Server.Version}}"])?;
     if !server.status.success() {
@@ -70,7 +80,7 @@ pub(super) fn ready(lab: &str, topology: &Topology) -> Result<EngineRecord, Erro
     for image in images {
         if !docker(&["image", "inspect", "--format", "there", image])?.status.success() {
             return Err(Error::Missing(format!(
-                "the image `{image}` is missing: `lab/images/build {image}` makes it"
+                "the image `{image}` is missing: `lab/images/build {image}` makes the lab's own, `docker pull {image}` gets another"
             )));
         }
     }
@@ -79,23 +89,44 @@ pub(super) fn ready(lab: &str, topology: &Topology) -> Result<EngineRecord, Erro
             "lab `{lab}` is already up, started by containerlab itself: `containerlab destroy --name {lab}` ends it, `--name OTHER` (or LAB_NAME) makes a second one"
         )));
     }
-    Ok(EngineRecord::Containerlab)
+    Ok(EngineRecord::Containerlab { management: topology.management, prefix: topology.prefix.clone() })
 }
 
-/// The name of a node's container.
-pub(super) fn container(lab: &str, node: &str) -> String {
-    format!("clab-{lab}-{node}")
+/// Why this version of containerlab cannot be used; `None` if it can, and if the text is not a version. A containerlab that was
+/// built from source says `0.0.0`.
+fn too_old(version: &str) -> Option<String> {
+    let version = version.trim();
+    let mut numbers = version.split('.').map(|number| number.parse::<u32>().ok());
+    let found = (numbers.next()??, numbers.next()??);
+    (found != (0, 0) && found < OLDEST).then(|| {
+        format!(
+            "containerlab {version} is too old, the topologies need {}.{} or newer: https://containerlab.dev/install",
+            OLDEST.0, OLDEST.1
+        )
+    })
+}
+
+/// The name of a node's container. `prefix` is that of the topology file, which may be empty or a word of containerlab's.
+pub(super) fn container(prefix: Option<&str>, lab: &str, node: &str) -> String {
+    match prefix {
+        None => format!("clab-{lab}-{node}"),
+        Some("") => node.to_string(),
+        Some("__lab-name") => format!("{lab}-{node}"),
+        Some(prefix) => format!("{prefix}-{lab}-{node}"),
+    }
 }
 
 /// The nodes' first processes.
 pub(super) fn running(lab: &str, state: &State) -> BTreeMap<String, Pid> {
-    let names: Vec<String> = state.nodes.keys().map(|node| container(lab, node)).collect();
+    let EngineRecord::Containerlab { prefix, .. } = &state.made else { return BTreeMap::new() };
+    let container = |node: &str| container(prefix.as_deref(), lab, node);
+    let names: Vec<String> = state.nodes.keys().map(|node| container(node)).collect();
     let mut words = vec!["inspect", "--type", "container", "--format", "{{.Name}} {{.State.Pid}}"];
     words.extend(names.iter().map(String::as_str));
     // The command fails if one of them does not exist, but prints the others.
     let Ok(output) = docker(&words) else { return BTreeMap::new() };
     let text = String::from_utf8_lossy(&output.stdout);
-    let known = |name: &str| state.nodes.keys().find(|node| container(lab, node) == name).cloned();
+    let known = |name: &str| state.nodes.keys().find(|node| container(node) == name).cloned();
     text.lines()
         .filter_map(|line| {
             let (name, pid) = line.trim_start_matches('/').split_once(' ')?;
@@ -106,10 +137,15 @@ pub(super) fn running(lab: &str, state: &State) -> BTreeMap<String, Pid> {
 }
 
 /// `containerlab deploy`.
-pub(super) fn build(site: &Site<'_>, cancel: &Cancel) -> Result<BTreeMap<String, Node>, Error> {
-    let mut command = containerlab(site.program, site.name, site.dir, site.state, "deploy");
+pub(super) fn build(
+    site: &Site<'_>,
+    management: Management,
+    cancel: &Cancel,
+) -> Result<BTreeMap<String, Node>, Error> {
+    let mut command = containerlab(site.program, site.name, site.dir, site.state, management, "deploy");
     let said = state::nameless()?;
     let copy = || said.try_clone().map_err(|e| Error::of("containerlab", e));
+    command.args(["--max-workers", WORKERS]);
     command.stdin(Stdio::null()).stdout(copy()?).stderr(copy()?);
     let ended = cancel.spawn(&mut command).and_then(|mut child| cancel.wait(&mut child));
     let status = ended.map_err(|e| Error::of("containerlab", e))?;
@@ -131,11 +167,11 @@ pub(super) fn build(site: &Site<'_>, cancel: &Cancel) -> Result<BTreeMap<String,
 }
 
 /// Ends everything that containerlab has made or is making.
-pub(super) fn end(lab: &str, dir: &Path, state: &State) -> Result<(), Error> {
+pub(super) fn end(lab: &str, dir: &Path, state: &State, management: Management) -> Result<(), Error> {
     let killed = state::kill_all(|| keepers(dir)).map_err(|e| Error::of("containerlab", e))?;
     let polite = !killed && on_path("containerlab") && !containers(lab)?.is_empty();
     if polite && let Ok(program) = std::env::current_exe() {
-        let mut command = containerlab(&program, lab, dir, state, "destroy");
+        let mut command = containerlab(&program, lab, dir, state, management, "destroy");
         command.arg("--cleanup").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let _ = command.status(); // its effect is checked below
     }
@@ -195,9 +231,20 @@ fn docker(words: &[&str]) -> Result<Output, Error> {
     command.output().map_err(|e| Error::of("docker", e))
 }
 
-fn containerlab(program: &Path, lab: &str, dir: &Path, state: &State, verb: &str) -> Command {
+fn containerlab(
+    program: &Path,
+    lab: &str,
+    dir: &Path,
+    state: &State,
+    management: Management,
+    verb: &str,
+) -> Command {
+    let network = match management {
+        Management::Unused => OWN_NETWORK,
+        Management::Used => HOST_NETWORK,
+    };
     let mut command = Command::new(program);
-    command.arg(CONTAINERLAB).arg(dir).arg(Pid::this().to_string()).arg(verb);
+    command.arg(CONTAINERLAB).arg(dir).arg(Pid::this().to_string()).args([network, verb]);
     command.args(["--name", lab, "--topo"]).arg(&state.topology);
     command.env(FOLDER, dir).env("CLAB_VERSION_CHECK", "disable").env("NO_COLOR", "1");
     command.process_group(0); // an interrupt at the terminal is handled by its parent
@@ -214,12 +261,13 @@ fn keepers(dir: &Path) -> Vec<Pid> {
     state::pids().filter(marked).map(Pid::from_raw).collect()
 }
 
-/// `lab __containerlab DIR PARENT WORD…`: becomes `containerlab WORD…`, which ends when the process PARENT ends.
-pub fn become_containerlab(dir: &Path, parent: Pid, words: &[OsString]) -> ExitCode {
+/// `lab __containerlab DIR PARENT NETWORK WORD…`: becomes `containerlab WORD…`, which ends when the process PARENT ends. NETWORK is
+/// `own` for a network namespace of its own, or `host`.
+pub fn become_containerlab(dir: &Path, parent: Pid, network: &str, words: &[OsString]) -> ExitCode {
     let ready = set_pdeathsig(Signal::SIGKILL)
         .map_err(|e| e.desc().to_string())
         .and_then(|()| if getppid() == parent { Ok(()) } else { Err("its starter has ended".to_string()) })
-        .and_then(|()| apart(dir));
+        .and_then(|()| apart(dir, network));
     if let Err(message) = ready {
         output::note(format_args!("lab: {message}"));
         return ExitCode::FAILURE;
@@ -229,7 +277,7 @@ pub fn become_containerlab(dir: &Path, parent: Pid, words: &[OsString]) -> ExitC
     ExitCode::FAILURE
 }
 
-fn apart(dir: &Path) -> Result<(), String> {
+fn apart(dir: &Path, network: &str) -> Result<(), String> {
     let failed = |what: &str| {
         let what = what.to_string();
         move |e: nix::errno::Errno| format!("cannot {what}: {}", e.desc())
@@ -238,7 +286,8 @@ fn apart(dir: &Path) -> Result<(), String> {
         let path = path.display().to_string();
         move |e: io::Error| format!("{path}: {e}")
     };
-    unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWNET).map_err(failed("make namespaces"))?;
+    let network = if network == HOST_NETWORK { CloneFlags::empty() } else { CloneFlags::CLONE_NEWNET };
+    unshare(CloneFlags::CLONE_NEWNS | network).map_err(failed("make namespaces"))?;
     let none: Option<&str> = None;
     mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)
         .map_err(failed("detach the mounts"))?;
@@ -255,4 +304,34 @@ fn apart(dir: &Path) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_that_is_too_old_is_named_and_one_that_is_not_known_is_taken() {
+        for (version, fits) in
+            [("0.78.0\n", true), ("0.79.2", true), ("1.0.0", true), ("0.77.0\n", false), ("0.9.1", false)]
+        {
+            assert_eq!(too_old(version).is_none(), fits, "{version}");
+        }
+        assert!(too_old("0.0.0").is_none() && too_old("").is_none() && too_old("a new form").is_none());
+        assert_eq!(
+            too_old("0.77.0\n").as_deref(),
+            Some(
+                "containerlab 0.77.0 is too old, the topologies need 0.78 or newer: https://containerlab.dev/install"
+            )
+        );
+    }
+
+    #[test]
+    fn containers_are_named_as_containerlab_names_them() {
+        for (prefix, name) in
+            [(None, "clab-x-r1"), (Some(""), "r1"), (Some("__lab-name"), "x-r1"), (Some("me"), "me-x-r1")]
+        {
+            assert_eq!(container(prefix, "x", "r1"), name);
+        }
+    }
 }

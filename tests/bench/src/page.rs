@@ -49,7 +49,7 @@ fn head(results: &Results, candidates: &[Candidate]) -> String {
     let mut head = format!(
         "# Benchmarks\n\n\
          `make bench` wrote this page: announcer and the other ways to announce a VIP while its server is healthy, in the lab of\n\
-         `lab/ecmp.clab.yml`, on the same frontend, taking turns. Each is configured as its own documents advise, with the same\n\
+         `lab/ecmp/ecmp.clab.yml`, on the same frontend, taking turns. Each is configured as its own documents advise, with the same\n\
          check (a GET of `/healthz` at the VIP), interval {} ms, timeout {} ms, rise {RISE}, fall {FALL}, and a hold time of 3 s; their configurations are in\n\
          [tests/bench/peers](../tests/bench/peers/README.md). Figures are medians, with minimum and maximum; the last column compares announcer with the\n\
          best of the others: *even* if one's median is within the middle half of the other's runs. †: the router decides this row. {} runs of\n\

@@ -24,7 +24,7 @@ pub(crate) struct Matrix {
 
 const HEAD: &str = "# Interoperability\n\n\
     `make interop` runs announcer against each of these routers, as Debian 12 ships them: in the lab of\n\
-    `lab/interop.clab.yml`, one after the other, each with a usual configuration. The results are\n\
+    `lab/interop/interop.clab.yml`, one after the other, each with a usual configuration. The results are\n\
     read from the router's own show command or log; IPv4 and IPv6 VIPs are carried by one session. The run wrote this page.\n\n";
 
 impl Matrix {

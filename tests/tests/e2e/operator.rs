@@ -168,9 +168,8 @@ pub(crate) fn hook(scene: &Scene) -> Result<()> {
         println!("  with a hook that hangs: {}", scene.withdrawn(&mark, at, "fe1", VIPS[0])?);
         hook_ran_with(String::new())?; // it has started, and hangs
         sick(scene, "fe1", false)?;
-        let (mark, at) = (scene.mark(), SystemTime::now());
-        scene.announced(&mark, SystemTime::UNIX_EPOCH, "fe1", VIPS[0])?;
         scene.all_announced()?;
+        let (mark, at) = (scene.mark(), SystemTime::now());
         sick(scene, "fe1", true)?;
         println!("  and again: {}", scene.withdrawn(&mark, at, "fe1", VIPS[1])?);
         sick(scene, "fe1", false)?;

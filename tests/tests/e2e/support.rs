@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail, ensure};
 use lab::load::Report;
 use scene::fib::Change;
 use scene::wire::between;
-use scene::{FRONTENDS, Load, Mark, PATIENCE, Scene, VIPS, address, topology};
+use scene::{FRONTENDS, Load, Mark, PATIENCE, Scene, VIPS, address, lab_folder};
 use serde_json::Value;
 use until::until;
 
@@ -56,8 +56,7 @@ pub(crate) fn fault(
 
 /// Writes a frontend's configuration: the lab's, with the given replacements, to the path from which its daemon reads it.
 pub(crate) fn configure(scene: &Scene, frontend: &str, changes: &[(&str, &str)]) -> Result<()> {
-    let original =
-        std::fs::read_to_string(topology("ecmp").with_file_name(format!("nodes/{frontend}/announcer.toml")))?;
+    let original = std::fs::read_to_string(lab_folder().join(format!("nodes/{frontend}/announcer.toml")))?;
     let text = changes.iter().try_fold(original, |text, (from, to)| {
         ensure!(text.contains(from), "the lab's configuration has no `{from}`");
         Ok(text.replace(from, to))

@@ -40,14 +40,16 @@ test: build
 	cargo test --workspace $(AS_ROOT:-p%=--exclude%)
 	$(if $(SUDO),$(CARGO_TARGET)_RUNNER="$(SUDO) -E") cargo test $(AS_ROOT)
 
-# Runs only the end-to-end tests. ENGINE=containerlab runs the same tests with containerlab and Docker: lab/README.md.
+# Runs only the end-to-end tests. ENGINE=containerlab runs the same tests with containerlab and Docker: lab/README.md. ONE=crash
+# runs only the scenarios with that word in their names.
 ENGINE ?= netns
+ONE ?=
 
 # One scenario runs the daemon as cargo builds it by default, because libfaketime cannot be loaded into a static program.
 e2e: build
 	cargo build -p announcer
 	$(if $(SUDO),$(CARGO_TARGET)_RUNNER="$(SUDO) -E") LAB_ENGINE=$(ENGINE) \
-		cargo test -p lab -p e2e --test $(ENGINE) --test topologies --test e2e
+		cargo test $(if $(ONE),-p e2e --test e2e -- $(ONE),-p lab -p e2e --test $(ENGINE) --test topologies --test e2e)
 
 # Reloads, upgrades, kills and activates web servers repeatedly, for MINUTES under load. No VIP may be withdrawn.
 MINUTES ?= 10
@@ -111,7 +113,7 @@ lab: build
 	$(SUDO) $(BIN)/lab up --engine $(ENGINE)
 
 lab-down:
-	$(SUDO) $(BIN)/lab down --all
+	$(SUDO) $(BIN)/lab down --below lab
 
 picture: demo-programs
 	$(SUDO) docs/picture $(OUT)/demo docs/demo.svg

@@ -1,4 +1,4 @@
-# demo · test · e2e · soak · interop · page · lint · bench · bench-quick · bench-scale · fuzz · simulate · build · install · uninstall · lab · lab-down ·
+# demo · test · e2e · soak · interop · vm · page · lint · bench · bench-quick · bench-scale · fuzz · simulate · build · install · uninstall · lab · lab-down ·
 # picture.
 # Only the installation and the lab need root. If you are not root, the Makefile calls sudo for them.
 
@@ -26,7 +26,7 @@ DESTDIR :=
 BUILT = $(OUT)/built
 SOURCES := Cargo.toml Cargo.lock $(shell find announcer/src dsr-setup/src output/src announcer/manual/src -name '*.rs')
 
-.PHONY: demo demo-programs test e2e soak interop page page-pictures lint bench bench-quick bench-scale fuzz simulate build needs install uninstall lab lab-down picture
+.PHONY: demo demo-programs test e2e soak interop vm page page-pictures lint bench bench-quick bench-scale fuzz simulate build needs install uninstall lab lab-down picture
 
 demo: demo-programs
 	$(SUDO) $(OUT)/demo
@@ -64,6 +64,11 @@ interop: build
 	$(SUDO) target/debug/interop
 	cargo test -p announcer --test routers --no-run
 	$(SUDO) env PATH="$$PATH" cargo test -p announcer --test routers -- --ignored --nocapture
+
+# Runs the scripts of tests/vm/run.d, or of SCRIPTS, in a virtual machine with Debian's kernel: tests/vm/run explains it. It is for
+# what needs another kernel than this host's, such as AppArmor. CONTAINERLAB=FILE gives it a containerlab program.
+vm: build
+	$(SUDO) env PATH="$$PATH" CONTAINERLAB="$(CONTAINERLAB)" tests/vm/run $(SCRIPTS)
 
 # The tests of the status page with Chromium, which `make test` prints as skipped if there is none. `make page-pictures` writes the
 # pictures in docs/.

@@ -22,6 +22,14 @@ fn topologies() -> Vec<PathBuf> {
     found
 }
 
+/// The topologies that only containerlab can deploy, because they need its kinds, its management network, or images of others.
+const CONTAINERLAB_ALONE: [&str; 4] = ["srlinux", "ceos", "compose", "telemetry"];
+
+fn of_containerlab_alone() -> Vec<PathBuf> {
+    let lab = Path::new(env!("CARGO_MANIFEST_DIR"));
+    CONTAINERLAB_ALONE.iter().map(|name| lab.join(name).join(format!("{name}.clab.yml"))).collect()
+}
+
 /// The schema in `CLAB_SCHEMA`, or beside the project's folder.
 fn schema() -> Option<serde_json::Value> {
     let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/clab.schema.json");
@@ -42,7 +50,7 @@ fn schema() -> Option<serde_json::Value> {
 fn containerlab_would_take_every_topology() {
     let Some(schema) = schema() else { return };
     let validator = jsonschema::validator_for(&schema).unwrap();
-    for path in topologies() {
+    for path in topologies().into_iter().chain(of_containerlab_alone()) {
         let text = fs::read_to_string(&path).unwrap();
         let value: serde_json::Value = serde_saphyr::from_str(&text).unwrap();
         let errors: Vec<String> = validator
@@ -70,6 +78,43 @@ fn every_topology_can_be_read_and_every_file_it_binds_is_there() {
                 assert!(bind.source.exists(), "{name}: {}", bind.source.display());
             }
         }
+    }
+}
+
+/// containerlab itself reads these files. So this test looks only for what it would miss at deploy: files, and names in two places.
+#[test]
+fn every_topology_of_containerlab_alone_is_named_as_its_folder_and_its_files_are_there() {
+    for (path, name) in of_containerlab_alone().iter().zip(CONTAINERLAB_ALONE) {
+        let folder = path.parent().unwrap();
+        let value: serde_json::Value = serde_saphyr::from_str(&fs::read_to_string(path).unwrap()).unwrap();
+        assert_eq!(value["name"], name);
+        let nodes = value["topology"]["nodes"].as_object().unwrap();
+        for (node, config) in nodes {
+            let binds = config["binds"].as_array().into_iter().flatten();
+            let sources = binds.map(|bind| bind.as_str().unwrap().split(':').next().unwrap());
+            let built = |source: &&str| !source.starts_with("../../target/");
+            for source in sources.filter(built).chain(config["startup-config"].as_str()) {
+                assert!(folder.join(source).exists(), "{name}, {node}: {source}");
+            }
+        }
+        for link in value["topology"]["links"].as_array().unwrap() {
+            assert_eq!(link["mtu"], 1500, "{name}: {link}");
+            for end in link["endpoints"].as_array().unwrap() {
+                let node = end.as_str().unwrap().split(':').next().unwrap();
+                assert!(nodes.contains_key(node), "{name}: {end}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_frontends_that_prometheus_reads_differ_from_the_others_only_in_their_metrics() {
+    let lab = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for frontend in ["fe1", "fe2", "fe3"] {
+        let plain = fs::read_to_string(lab.join("nodes").join(frontend).join("announcer.toml")).unwrap();
+        let telemetry = fs::read_to_string(lab.join("telemetry").join(format!("{frontend}.toml"))).unwrap();
+        let metrics = telemetry.strip_prefix(&plain).expect("the frontend's own configuration comes first");
+        assert!(metrics.trim_start().starts_with("[metrics]"), "{frontend}: {metrics}");
     }
 }
 

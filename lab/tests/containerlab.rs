@@ -195,7 +195,17 @@ fn what_is_missing_and_what_fails_is_said() {
     let error = said(&text.replace("${IMAGE}", "lab/node").replace("  links:", "  pigeons:"));
     assert!(error.contains("containerlab deploy failed") && error.contains("pigeons"), "{error}");
     let error = said(&text.replace("dev eth1\n  links", "dev eth7\n  links"));
-    assert!(error.contains("Failed to execute command") && error.contains("eth7"), "{error}");
+    assert!(error.contains("` failed: ") && error.contains("eth7"), "{error}");
+    // Without this capability the kernel refuses to mount, with the same words as AppArmor.
+    let error = said(&text.replace("NET_RAW, SYS_ADMIN", "NET_RAW"));
+    assert!(
+        error.contains("`mount -o remount,rw /proc/sys` failed: mount: /proc/sys: permission denied"),
+        "{error}"
+    );
+    assert!(
+        error.contains("write `cap-add: [SYS_ADMIN]`") || error.contains("write `security-opts: [apparmor"),
+        "{error}"
+    );
 
     let mut command = Command::new(PROGRAM);
     command.args(["up", "--engine", "containerlab", "--name", &named("bad")]).arg(pair());

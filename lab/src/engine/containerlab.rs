@@ -31,12 +31,12 @@ use crate::rootfs::on_path;
 use crate::state::{self, EngineRecord, State};
 use crate::topology::{Management, Topology};
 
+mod log;
+
 /// The hidden subcommand that becomes containerlab.
 pub const CONTAINERLAB: &str = "__containerlab";
 /// The variable for containerlab's folder, by which its processes are also found.
 const FOLDER: &str = "CLAB_LABDIR_BASE";
-/// The log message of containerlab for a failed `exec`; it continues after that, and exits with 0.
-const EXEC_FAILED: &str = "Failed to execute command";
 /// How long to check that nothing new appears, because Docker finishes the requests of a killed client.
 const QUIET: Duration = Duration::from_millis(500);
 /// The oldest containerlab whose `privileged` and `security-opts` the topologies use.
@@ -150,9 +150,9 @@ pub(super) fn build(
     let ended = cancel.spawn(&mut command).and_then(|mut child| cancel.wait(&mut child));
     let status = ended.map_err(|e| Error::of("containerlab", e))?;
     let text = state::text_of(said).map_err(|e| Error::of("containerlab", e))?;
-    let failed: Vec<&str> = text.lines().filter(|line| line.contains(EXEC_FAILED)).collect();
-    if let [first, ..] = failed.as_slice() {
-        return Err(Error::Node(format!("containerlab: {first}")));
+    if let Some(failed) = log::failed_command(&text) {
+        let profile = apparmor_profile(&container(site.name, &failed.node));
+        return Err(Error::Node(failed.message(profile.as_deref())));
     }
     if !status.success() {
         let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
@@ -164,6 +164,14 @@ pub(super) fn build(
         Some(name) => Err(Error::Node(format!("{name}: its `cmd` has ended already"))),
         None => Ok(nodes),
     }
+}
+
+/// The AppArmor profile of a container; `None` if it has none, as on a host without AppArmor.
+fn apparmor_profile(container: &str) -> Option<String> {
+    let output =
+        docker(&["inspect", "--type", "container", "--format", "{{.AppArmorProfile}}", container]).ok()?;
+    let profile = String::from_utf8_lossy(&output.stdout).trim().to_string();
+    Some(profile).filter(|profile| !profile.is_empty() && profile != "unconfined")
 }
 
 /// Ends everything that containerlab has made or is making.

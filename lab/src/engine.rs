@@ -156,7 +156,7 @@ impl Lab {
         }
         let made = match engine {
             Engine::Netns => netns::ready(options, cancel)?,
-            Engine::Containerlab => containerlab::ready(&name, &topology)?,
+            Engine::Containerlab => containerlab::ready(&name, &topology, &program)?,
         };
         let state =
             State { topology: file, made, owner: options.owner.clone(), nodes: with_sources(&topology)? };
@@ -253,8 +253,9 @@ fn end(name: &str, dir: &Path) -> Result<(), Error> {
     if let Ok(state) = State::read(dir) {
         match state.made {
             EngineRecord::Netns { .. } => {} // found by their command lines, below
-            EngineRecord::Containerlab { management, .. } => {
-                containerlab::end(name, dir, &state, management)?
+            EngineRecord::Containerlab { management, named_by_file, ref program, .. } => {
+                let destroy = named_by_file.then_some((program.as_path(), management));
+                containerlab::end(name, dir, &state, destroy)?;
             }
         }
     }

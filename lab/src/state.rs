@@ -60,6 +60,11 @@ pub enum EngineRecord {
         management: topology::Management,
         /// What stands before the lab's name in the names of the containers, if it is not `clab`.
         prefix: Option<String>,
+        /// Whether the lab has the name that its file has. Only then `containerlab destroy` ends this lab: it reads the name from
+        /// the file, so otherwise it would end another one.
+        named_by_file: bool,
+        /// The `lab` program that has started it, and that also starts `containerlab destroy`.
+        program: PathBuf,
     },
 }
 

@@ -224,12 +224,15 @@ fn a_management_network_has_an_address_and_the_host_keeps_nothing_of_it() {
     let file = folder.path().join("managed.clab.yml");
     let text = fs::read_to_string(pair()).unwrap();
     let text = text.replace("hello.txt", pair().with_file_name("hello.txt").to_str().unwrap());
-    let network = format!("lab-test-{}", Pid::this());
+    let network = named("managed");
     let text = text
         .replace("../pair", "/srv")
+        .replace("name: pair", &format!("name: {network}"))
         .replace("skip-when-unused: true", &format!("network: {network}\n  ipv4-subnet: 172.31.249.0/24"))
         .replace("    b:\n", "    b:\n      network-mode: bridge\n      mgmt-ipv4: 172.31.249.9\n");
     fs::write(&file, text).unwrap();
+    let refused = start("other", file.clone(), Engine::Containerlab).map(|lab| lab.name().to_string());
+    assert!(refused.unwrap_err().to_string().contains("has the name of its file"));
     let lab = start("managed", file, Engine::Containerlab).unwrap_or_else(|error| panic!("{error}"));
     let (a, b) = (lab.node("a").unwrap(), lab.node("b").unwrap());
     assert!(b.must(&["ip", "-o", "address", "show", "dev", "eth0"]).unwrap().contains("172.31.249.9/24"));

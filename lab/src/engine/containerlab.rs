@@ -50,7 +50,7 @@ const HOST_NETWORK: &str = "host";
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Checks that everything that this engine needs exists; each message says how to get it.
-pub(super) fn ready(lab: &str, topology: &Topology) -> Result<EngineRecord, Error> {
+pub(super) fn ready(lab: &str, topology: &Topology, program: &Path) -> Result<EngineRecord, Error> {
     for (tool, from) in [
         ("containerlab", "https://containerlab.dev/install"),
         ("docker", "https://docs.docker.com/engine/install"),
@@ -89,7 +89,14 @@ pub(super) fn ready(lab: &str, topology: &Topology) -> Result<EngineRecord, Erro
             "lab `{lab}` is already up, started by containerlab itself: `containerlab destroy --name {lab}` ends it, `--name OTHER` (or LAB_NAME) makes a second one"
         )));
     }
-    Ok(EngineRecord::Containerlab { management: topology.management, prefix: topology.prefix.clone() })
+    let (management, named_by_file) = (topology.management, topology.name == lab);
+    if management == Management::Used && !named_by_file {
+        return Err(Error::Missing(format!(
+            "a lab with a management network has the name of its file, because containerlab removes only that one's: leave out `--name` and LAB_NAME, or write `name: {lab}` in the file"
+        )));
+    }
+    let (prefix, program) = (topology.prefix.clone(), program.to_path_buf());
+    Ok(EngineRecord::Containerlab { management, prefix, named_by_file, program })
 }
 
 /// Why this version of containerlab cannot be used; `None` if it can, and if the text is not a version. A containerlab that was
@@ -174,12 +181,18 @@ fn apparmor_profile(container: &str) -> Option<String> {
     Some(profile).filter(|profile| !profile.is_empty() && profile != "unconfined")
 }
 
-/// Ends everything that containerlab has made or is making.
-pub(super) fn end(lab: &str, dir: &Path, state: &State, management: Management) -> Result<(), Error> {
+/// Ends everything that containerlab has made or is making. `destroy`: if its own `destroy` can do it, the `lab` program
+/// that starts it, and for which network.
+pub(super) fn end(
+    lab: &str,
+    dir: &Path,
+    state: &State,
+    destroy: Option<(&Path, Management)>,
+) -> Result<(), Error> {
     let killed = state::kill_all(|| keepers(dir)).map_err(|e| Error::of("containerlab", e))?;
     let polite = !killed && on_path("containerlab") && !containers(lab)?.is_empty();
-    if polite && let Ok(program) = std::env::current_exe() {
-        let mut command = containerlab(&program, lab, dir, state, management, "destroy");
+    if polite && let Some((program, management)) = destroy {
+        let mut command = containerlab(program, lab, dir, state, management, "destroy");
         command.arg("--cleanup").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let _ = command.status(); // its effect is checked below
     }
@@ -187,7 +200,7 @@ pub(super) fn end(lab: &str, dir: &Path, state: &State, management: Management) 
     let mut quiet_since = Instant::now();
     loop {
         let left = containers(lab)?;
-        if left.is_empty() && (polite || quiet_since.elapsed() >= QUIET) {
+        if left.is_empty() && (!killed || quiet_since.elapsed() >= QUIET) {
             return Ok(());
         }
         if !left.is_empty() {

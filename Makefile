@@ -11,7 +11,7 @@ MANUAL := target/lab/manual
 # `release` is the profile of the installed programs. `quick` is the same without link-time optimisation, which takes minutes
 # and makes no difference to the tests.
 PROFILE ?= release
-demo picture test e2e soak interop lab: export PROFILE := quick
+demo picture test e2e soak interop vm lab: export PROFILE := quick
 OUT = target/$(TARGET)/$(PROFILE)
 # The programs are static, so that they need neither the host's libc nor a node's.
 CARGO_BUILD = env $(CARGO_TARGET)_RUSTFLAGS=-Ctarget-feature=+crt-static cargo build --target $(TARGET) --profile $(PROFILE)

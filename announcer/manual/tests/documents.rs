@@ -467,7 +467,7 @@ fn contributing_md_has_the_variables_that_are_read() {
         assert!(text.contains(&format!("`{name}")), "CONTRIBUTING.md does not name {name}");
     }
     // Variables of libraries, scripts and cargo are not in our sources.
-    let others = ["TRYCMD", "PROPTEST_CASES", "LAB_MIRROR", "PROGRAM"];
+    let others = ["TRYCMD", "PROPTEST_CASES", "LAB_MIRROR", "PROGRAM", "CONTAINERLAB", "VM_LIMIT"];
     let rows = below(&text, "## Variables").lines().filter(|line| line.starts_with("| `"));
     for name in rows.filter_map(|row| row.split(['`', '=']).nth(1)) {
         let is_read = all.contains(&format!("\"{name}\"")) || others.contains(&name);

@@ -5,6 +5,9 @@
 /// The message of containerlab for a failed command of `exec`.
 const FAILED: &str = "Failed to execute command";
 
+/// What programs print when AppArmor refuses something. The second one is how `mount` explains it.
+const REFUSED: [&str; 3] = ["permission denied", "is write-protected", "read-only file system"];
+
 /// A command of `exec` that failed.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct FailedCommand {
@@ -64,7 +67,8 @@ impl FailedCommand {
             true => format!("{node}: `{command}` failed"),
             false => format!("{node}: `{command}` failed: {said}"),
         };
-        let refused = said.to_ascii_lowercase().contains("permission denied");
+        let said_small = said.to_ascii_lowercase();
+        let refused = REFUSED.iter().any(|words| said_small.contains(words));
         match profile {
             Some(profile) if refused => format!(
                 "{failed}. The node has the AppArmor profile `{profile}`, which denies `mount` and writes to /proc/sys/net: write `security-opts: [apparmor=unconfined]` in the topology"
@@ -93,6 +97,13 @@ mod tests {
 03:47:31 ERRO Failed to execute command command="sysctl -qw net.ipv4.conf.all.arp_ignore=1" node=b rc=1 stdout=""
   stderr=
   │ sysctl: permission denied on key "net.ipv4.conf.all.arp_ignore"
+
+"#;
+    // Debian's kernel 6.1 with Docker's profile.
+    const APPARMOR: &str = r#"04:48:45 ERRO Failed to execute command command="mount -o remount,rw /proc/sys" node=fe1 rc=32 stdout=""
+  stderr=
+  │ mount: /proc/sys: cannot remount proc read-write, is write-protected.
+  │        dmesg(1) may have more information after failed mount system call.
 
 "#;
     const BOTH: &str = r#"03:47:31 ERRO Failed to execute command command="sh -c echo \"out\"; echo one >&2; exit 3" node=a rc=3
@@ -129,10 +140,10 @@ mod tests {
 
     #[test]
     fn a_refusal_by_apparmor_is_told_with_what_to_write() {
-        let mount = failed_command(LOG).unwrap();
+        let mount = failed_command(APPARMOR).unwrap();
         assert_eq!(
             mount.message(Some("docker-default")),
-            "a: `mount -o remount,rw /proc/sys` failed: mount: /proc/sys: permission denied. The node has the AppArmor profile `docker-default`, which denies `mount` and writes to /proc/sys/net: write `security-opts: [apparmor=unconfined]` in the topology"
+            "fe1: `mount -o remount,rw /proc/sys` failed: mount: /proc/sys: cannot remount proc read-write, is write-protected. The node has the AppArmor profile `docker-default`, which denies `mount` and writes to /proc/sys/net: write `security-opts: [apparmor=unconfined]` in the topology"
         );
         let sysctl = failed_command(LOG.split_once("\n\n").unwrap().1).unwrap();
         assert!(sysctl.message(Some("docker-default")).contains("security-opts: [apparmor=unconfined]"));

@@ -50,7 +50,7 @@ fn schema() -> Option<serde_json::Value> {
 fn containerlab_would_take_every_topology() {
     let Some(schema) = schema() else { return };
     let validator = jsonschema::validator_for(&schema).unwrap();
-    for path in topologies().into_iter().chain(of_containerlab_alone()) {
+    for path in topologies() {
         let text = fs::read_to_string(&path).unwrap();
         let value: serde_json::Value = serde_saphyr::from_str(&text).unwrap();
         let errors: Vec<String> = validator
@@ -66,7 +66,8 @@ fn containerlab_would_take_every_topology() {
 
 #[test]
 fn every_topology_can_be_read_and_every_file_it_binds_is_there() {
-    for path in topologies() {
+    let others = of_containerlab_alone();
+    for path in topologies().into_iter().filter(|path| !others.contains(path)) {
         let folder = path.parent().unwrap();
         let text = fs::read_to_string(&path).unwrap();
         let topology = lab::topology::parse(&text, &path.display().to_string(), Unknown::Refused, &|_| None)

@@ -13,6 +13,7 @@
 
 pub mod ask;
 mod brief;
+pub mod burst;
 pub mod changes;
 mod decide;
 pub mod figures;

@@ -11,6 +11,7 @@ use tokio::time::{sleep, sleep_until};
 use super::tasks::OwnedTask;
 use crate::config::Config;
 use crate::director::ask::Ask;
+use crate::director::burst::Burst;
 use crate::director::changes::{ChangeLine, StartLog, StartSummary, lines};
 use crate::director::preview::Refusal;
 use crate::director::{Director, Fact, StandingChange, VipNumbers};
@@ -97,13 +98,13 @@ pub(in crate::daemon) async fn direct(
 ) {
     let (mut probed, mut listening, mut vips) = (Vec::new(), Vec::new(), Vec::new());
     let mut start = StartLog::new(Instant::now());
+    let (mut burst, mut recounted) = (Burst::default(), false);
     observers.numbers.send_replace(director.numbers());
     loop {
         observers.turns.turned(tokio::time::Instant::now().into_std());
         let (mut facts, mut changes) = (Vec::new(), Vec::new());
-        let mut recounted = false;
         let mut applied = None;
-        let deadline = [director.deadline(), start.deadline()].into_iter().flatten().min();
+        let deadline = [director.deadline(), start.deadline(), burst.deadline()].into_iter().flatten().min();
         tokio::select! {
             biased;
             Some(asked) = inputs.asked.recv() => match asked {
@@ -168,6 +169,7 @@ pub(in crate::daemon) async fn direct(
         let now = Instant::now();
         changes.extend(director.expire(now));
         changes.extend(facts.into_iter().flat_map(|fact| director.handle(fact, now)));
+        let Some(mut changes) = burst.add(changes, now, applied.is_some()) else { continue };
         let decided = director.rib();
         let generation = decided.generation;
         let caused = decided.caused;
@@ -176,7 +178,7 @@ pub(in crate::daemon) async fn direct(
             *published = decided;
             news
         });
-        if recounted || !changes.is_empty() {
+        if std::mem::take(&mut recounted) || !changes.is_empty() {
             let numbers = director.numbers();
             observers.numbers.send_if_modified(|known| std::mem::replace(known, numbers) != numbers);
         }

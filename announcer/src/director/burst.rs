@@ -1,0 +1,99 @@
+//! Changes of many VIPs that come up one after the other, as at a start, are published together.
+//!
+//! Pure. Each publication costs time for every VIP of the host: the routes, the plan of the listener watch and the differences to what
+//! each router has. A VIP that was not advertised may wait for a moment; one that is withdrawn or lowered never waits.
+
+use std::time::{Duration, Instant};
+
+use super::StandingChange;
+
+/// The shortest time between two publications of VIPs that were not advertised.
+const GAP: Duration = Duration::from_millis(10);
+
+/// The changes that are not published yet.
+#[derive(Debug, Default)]
+pub struct Burst {
+    held: Vec<StandingChange>,
+    published: Option<Instant>,
+}
+
+impl Burst {
+    /// When the held changes have to be published; none if there are none.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.published.filter(|_| !self.held.is_empty()).map(|published| published + GAP)
+    }
+
+    /// Adds the changes of a batch of facts. Returns all changes that are to be published now, or none while they wait for others.
+    /// `at_once`: somebody waits for the publication.
+    pub fn add(
+        &mut self,
+        changes: Vec<StandingChange>,
+        now: Instant,
+        at_once: bool,
+    ) -> Option<Vec<StandingChange>> {
+        let may_wait = !at_once && changes.iter().all(|change| !change.before.is_advertised());
+        self.held.extend(changes);
+        if may_wait && self.deadline().is_some_and(|deadline| now < deadline) {
+            return None;
+        }
+        if !self.held.is_empty() {
+            self.published = Some(now);
+        }
+        Some(std::mem::take(&mut self.held))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::standing::{LastChoiceReason, NotAnnouncedReason, Standing};
+    use super::*;
+
+    fn change(before: Standing, standing: Standing) -> StandingChange {
+        let (service, vip) = ("www".parse().unwrap(), "192.0.2.80".parse().unwrap());
+        StandingChange { service, vip, before, standing }
+    }
+
+    fn up() -> Vec<StandingChange> {
+        vec![change(Standing::NotAnnounced(NotAnnouncedReason::NotLookedFor), Standing::Announced)]
+    }
+
+    fn down() -> Vec<StandingChange> {
+        vec![change(Standing::Announced, Standing::NotAnnounced(NotAnnouncedReason::Stopping))]
+    }
+
+    fn lowered() -> Vec<StandingChange> {
+        vec![change(Standing::Announced, Standing::LastChoice(LastChoiceReason::Leaving))]
+    }
+
+    #[test]
+    fn only_vips_that_were_not_advertised_wait_and_only_for_a_moment() {
+        let start = Instant::now();
+        // Each row goes on with the state of the one before: milliseconds, what has changed, whether somebody waits, how many are
+        // published; none: they wait.
+        let rows: [(u64, Vec<StandingChange>, bool, Option<usize>); 15] = [
+            (0, vec![], false, Some(0)),
+            (0, up(), false, Some(1)),
+            (1, vec![], false, Some(0)),
+            (2, up(), false, None),
+            (3, vec![], false, None),
+            (9, up(), false, None),
+            (10, vec![], false, Some(2)),
+            (11, up(), false, None),
+            (12, down(), false, Some(2)),
+            (13, up(), false, None),
+            (14, lowered(), false, Some(2)),
+            (15, up(), false, None),
+            (16, vec![], true, Some(1)),
+            (17, down(), false, Some(1)),
+            (99, up(), false, Some(1)),
+        ];
+        let mut burst = Burst::default();
+        for (row, (at, changes, at_once, want)) in rows.into_iter().enumerate() {
+            let now = start + Duration::from_millis(at);
+            let published = burst.add(changes, now, at_once);
+            assert_eq!(published.as_ref().map(Vec::len), want, "row {row}");
+            assert_eq!(burst.deadline().is_some(), want.is_none(), "row {row}");
+            assert!(burst.deadline().is_none_or(|deadline| deadline <= now + GAP), "row {row}");
+        }
+    }
+}

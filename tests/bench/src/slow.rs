@@ -82,8 +82,8 @@ fn drained(stage: &Stage, candidate: Candidate, hashing: Hashing) -> Result<Drai
     if hashing == Hashing::Resilient {
         groups(stage, Group::Made)?;
     }
-    let mut plan =
-        Plan::new(&format!("http://{VIP}/slow"), RATE, Duration::from_secs(600)).map_err(anyhow::Error::msg)?;
+    let mut plan = Plan::new(&format!("http://{VIP}/slow"), RATE, Duration::from_secs(600))
+        .map_err(anyhow::Error::msg)?;
     plan.patience = PATIENT;
     let over = Arc::new(AtomicBool::new(false));
     let stop = over.clone();

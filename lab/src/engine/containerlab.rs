@@ -158,7 +158,11 @@ pub(super) fn build(
     let status = ended.map_err(|e| Error::of("containerlab", e))?;
     let text = state::text_of(said).map_err(|e| Error::of("containerlab", e))?;
     if let Some(failed) = log::failed_command(&text) {
-        let profile = apparmor_profile(&container(site.name, &failed.node));
+        let prefix = match &site.state.made {
+            EngineRecord::Containerlab { prefix, .. } => prefix.as_deref(),
+            EngineRecord::Netns { .. } => None,
+        };
+        let profile = apparmor_profile(&container(prefix, site.name, &failed.node));
         return Err(Error::Node(failed.message(profile.as_deref())));
     }
     if !status.success() {

@@ -1,5 +1,5 @@
-# demo · test · e2e · soak · interop · vm · page · lint · bench · bench-quick · bench-scale · fuzz · simulate · build · install · uninstall · lab · lab-down ·
-# picture.
+# demo · test · e2e · soak · interop · vm · page · lint · bench · bench-quick · bench-drain ·
+# bench-scale · fuzz · simulate · build · install · uninstall · lab · lab-down · picture.
 # Only the installation and the lab need root. If you are not root, the Makefile calls sudo for them.
 
 TARGET := $(shell uname -m)-unknown-linux-gnu
@@ -26,7 +26,7 @@ DESTDIR :=
 BUILT = $(OUT)/built
 SOURCES := Cargo.toml Cargo.lock $(shell find announcer/src dsr-setup/src output/src announcer/manual/src -name '*.rs')
 
-.PHONY: demo demo-programs test e2e soak interop vm page page-pictures lint bench bench-quick bench-scale fuzz simulate build needs install uninstall lab lab-down picture
+.PHONY: demo demo-programs test e2e soak interop vm page page-pictures lint bench bench-quick bench-drain bench-scale fuzz simulate build needs install uninstall lab lab-down picture
 
 demo: demo-programs
 	$(SUDO) $(OUT)/demo
@@ -93,6 +93,11 @@ bench: build
 bench-quick: build
 	$(CARGO_BUILD) -p bench
 	$(SUDO) $(OUT)/bench --quick
+
+# Drains a frontend under long requests, three times, in turns with ExaBGP, in four minutes. docs/operations.md has the figures.
+bench-drain: build
+	$(CARGO_BUILD) -p bench
+	$(SUDO) $(OUT)/bench --long-requests 3
 
 build: needs
 	$(CARGO_BUILD) -p announcer -p dsr-setup -p lab -p manual

@@ -32,11 +32,12 @@ const PATIENT: Duration = Duration::from_secs(8);
 const PLAYERS: [Candidate; 2] = [Candidate::Announcer, Candidate::Exabgp];
 /// Few flows share a bucket. A bucket without packets for 2 s may be given away: a request is silent for 1.5 s.
 const BUCKETS: &str = "type resilient buckets 8192 idle_timer 2";
-/// A frontend is so many members of the group. A weight is from 1 to 256 in the `ip` of the lab, and of 8,192 buckets a single member
-/// with the least weight would keep 16 instead of none.
-const MEMBERS: u32 = 40;
+/// The largest weight that the `ip` of the lab knows. A frontend with the least weight keeps 16 of the 8,192 buckets, so it gets a few
+/// new connections until it is removed.
 const WHOLE: u32 = 256;
 const LEAST: u32 = 1;
+/// So the drain ends by its deadline there.
+const DEADLINE: &str = "30s";
 
 /// How the routers choose a frontend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,21 +67,21 @@ pub(crate) fn compare(stage: &mut Stage, runs: usize) -> Result<String> {
     }
     stage.keep_what_runs()?;
     let mut all = Vec::new();
-    for _ in 0..runs {
+    for first in (1000..).step_by(100).take(runs) {
         for candidate in PLAYERS {
-            all.push(drained(stage, candidate, Hashing::Plain)?);
+            all.push(drained(stage, first, candidate, Hashing::Plain)?);
         }
-        all.push(drained(stage, Candidate::Announcer, Hashing::Resilient)?);
+        all.push(drained(stage, first, Candidate::Announcer, Hashing::Resilient)?);
     }
     Ok(table(&all))
 }
 
-fn drained(stage: &Stage, candidate: Candidate, hashing: Hashing) -> Result<Drained> {
+fn drained(stage: &Stage, first: u32, candidate: Candidate, hashing: Hashing) -> Result<Drained> {
     stage.configure(candidate, &[VIP.to_owned()], CALM)?;
     stage.control(candidate, "start")?;
     stage.wait_hops(VIP, true)?;
     if hashing == Hashing::Resilient {
-        groups(stage, Group::Made)?;
+        groups(stage, first, Group::Made)?;
     }
     let mut plan = Plan::new(&format!("http://{VIP}/slow"), RATE, Duration::from_secs(600))
         .map_err(anyhow::Error::msg)?;
@@ -91,13 +92,13 @@ fn drained(stage: &Stage, candidate: Candidate, hashing: Hashing) -> Result<Drai
         if stop.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     })?;
     thread::sleep(BEFORE);
-    let result = drain(stage, candidate, hashing);
+    let result = drain(stage, first, candidate, hashing);
     thread::sleep(AFTER);
     over.store(true, Ordering::Relaxed);
     let report = load.report()?;
     let took = result?;
     if hashing == Hashing::Resilient {
-        groups(stage, Group::Gone)?;
+        groups(stage, first, Group::Gone)?;
     }
     stage.clear(candidate)?;
     ensure!(report.total.answered() > 0, "nothing answered");
@@ -107,11 +108,16 @@ fn drained(stage: &Stage, candidate: Candidate, hashing: Hashing) -> Result<Drai
 }
 
 /// Drains, and stops the web server when the command has returned. Returns how long the command took.
-fn drain(stage: &Stage, candidate: Candidate, hashing: Hashing) -> Result<Duration> {
+fn drain(stage: &Stage, first: u32, candidate: Candidate, hashing: Hashing) -> Result<Duration> {
     let mark = stage.scene.mark();
     let began = Instant::now();
     let returned = thread::scope(|scope| {
-        let command = scope.spawn(|| stage.control(candidate, "drain"));
+        let command = scope.spawn(|| match hashing {
+            Hashing::Plain => stage.control(candidate, "drain"),
+            Hashing::Resilient => {
+                Ok(stage.node()?.must(&["announcer", "drain", "--all", "--wait", "--deadline", DEADLINE])?)
+            }
+        });
         if hashing == Hashing::Resilient {
             let vip = VIP.parse()?;
             for (index, router) in stage.scene.routers.iter().enumerate() {
@@ -121,14 +127,14 @@ fn drain(stage: &Stage, candidate: Candidate, hashing: Hashing) -> Result<Durati
                     .wait(mark.wire(index), PATIENCE, |message| message.from == hop && message.withdraws(vip))
                     .with_context(|| format!("no withdraw at {}", router.name))?;
             }
-            groups(stage, Group::Drained)?;
+            groups(stage, first, Group::Drained)?;
         }
         command.join().map_err(|_| anyhow::anyhow!("the command's thread panicked"))?
     });
     returned?;
     let took = began.elapsed();
     if hashing == Hashing::Resilient {
-        groups(stage, Group::Left)?;
+        groups(stage, first, Group::Left)?;
     }
     stage.node()?.must(&["/lab/web", "stop"])?;
     Ok(took)
@@ -143,41 +149,32 @@ enum Group {
     Gone,
 }
 
-fn groups(stage: &Stage, step: Group) -> Result<()> {
-    let frontends = || FRONTENDS.into_iter().zip(1..);
+/// `first`: the number of the group. FRR adopts what it sees in the kernel, so each run has numbers of its own.
+fn groups(stage: &Stage, first: u32, step: Group) -> Result<()> {
+    let frontends = || FRONTENDS.into_iter().zip(first + 1..);
     let group = |weight: u32| {
-        let mut members = Vec::new();
-        for (frontend, number) in frontends() {
-            let weight = if frontend == FRONTEND { weight } else { WHOLE };
-            if weight > 0 {
-                members.extend((0..MEMBERS).map(|member| format!("{},{weight}", number * 1000 + member)));
-            }
-        }
-        format!("id 1 group {} {BUCKETS}", members.join("/"))
+        let members = frontends().filter_map(|(frontend, id)| match (frontend == FRONTEND, weight) {
+            (true, 0) => None,
+            (true, weight) => Some(format!("{id},{weight}")),
+            (false, _) => Some(format!("{id},{WHOLE}")),
+        });
+        format!("ip nexthop replace id {first} group {} {BUCKETS}\n", members.collect::<Vec<_>>().join("/"))
     };
     for (index, router) in stage.scene.routers.iter().enumerate() {
         let mut script = String::from("set -e\n");
         match step {
             Group::Made => {
-                for (frontend, number) in frontends() {
+                for ((frontend, id), link) in frontends().zip(2..) {
                     let hop = address(index, frontend, VIP);
-                    for member in 0..MEMBERS {
-                        let (id, link) = (number * 1000 + member, number + 1);
-                        writeln!(script, "ip nexthop add id {id} via {hop} dev eth{link}")?;
-                    }
+                    writeln!(script, "ip nexthop replace id {id} via {hop} dev eth{link}")?;
                 }
-                writeln!(script, "ip nexthop add {}", group(WHOLE))?;
-                writeln!(script, "ip route add {VIP}/32 nhid 1")?;
+                script += &group(WHOLE);
+                writeln!(script, "ip route replace {VIP}/32 nhid {first} metric 1")?; // preferred to that of FRR
             }
-            Group::Drained => writeln!(script, "ip nexthop replace {}", group(LEAST))?,
-            Group::Left => writeln!(script, "ip nexthop replace {}", group(0))?,
+            Group::Drained => script += &group(LEAST),
+            Group::Left => script += &group(0),
             Group::Gone => {
-                writeln!(script, "ip route del {VIP}/32 nhid 1; ip nexthop del id 1")?;
-                for (_, number) in frontends() {
-                    for member in 0..MEMBERS {
-                        writeln!(script, "ip nexthop del id {}", number * 1000 + member)?;
-                    }
-                }
+                writeln!(script, "ip route del {VIP}/32 nhid {first} metric 1; ip nexthop del id {first}")?
             }
         }
         stage.scene.node(router.name)?.must(&["/bin/sh", "-c", &script])?;

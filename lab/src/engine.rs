@@ -156,7 +156,7 @@ impl Lab {
         }
         let made = match engine {
             Engine::Netns => netns::ready(options, cancel)?,
-            Engine::Containerlab => containerlab::ready(&name, &topology, &program)?,
+            Engine::Containerlab => containerlab::ready(&name, &topology, &program, &options.images)?,
         };
         let state =
             State { topology: file, made, owner: options.owner.clone(), nodes: with_sources(&topology)? };

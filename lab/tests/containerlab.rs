@@ -192,6 +192,17 @@ fn what_is_missing_and_what_fails_is_said() {
     let text = text.replace("../pair", "/srv");
     let error = said(&text.replace("image: lab/node", "image: no/such"));
     assert!(error.starts_with("the image `no/such` is missing: `lab/images/build no/such` makes"), "{error}");
+    // As after a change of the list of packages.
+    let old = named("old-image");
+    let dockerfile = folder.path().join("Dockerfile");
+    fs::write(&dockerfile, "FROM lab/node\nLABEL announcer-lab.inputs=0123456789abcdef\n").unwrap();
+    docker(&["build", "--quiet", "--tag", &old, folder.path().to_str().unwrap()]);
+    let error = said(&text.replace("image: lab/node", &format!("image: {old}")));
+    docker(&["rmi", &old]);
+    assert!(
+        error.starts_with(&format!("the image `{old}` was made from other files than those in ")),
+        "{error}"
+    );
     let error = said(&text.replace("${IMAGE}", "lab/node").replace("  links:", "  pigeons:"));
     assert!(error.contains("containerlab deploy failed") && error.contains("pigeons"), "{error}");
     let error = said(&text.replace("dev eth1\n  links", "dev eth7\n  links"));

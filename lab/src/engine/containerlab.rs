@@ -50,7 +50,12 @@ const HOST_NETWORK: &str = "host";
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Checks that everything that this engine needs exists; each message says how to get it.
-pub(super) fn ready(lab: &str, topology: &Topology, program: &Path) -> Result<EngineRecord, Error> {
+pub(super) fn ready(
+    lab: &str,
+    topology: &Topology,
+    program: &Path,
+    images_folder: &Path,
+) -> Result<EngineRecord, Error> {
     for (tool, from) in [
         ("containerlab", "https://containerlab.dev/install"),
         ("docker", "https://docs.docker.com/engine/install"),
@@ -78,9 +83,19 @@ pub(super) fn ready(lab: &str, topology: &Topology, program: &Path) -> Result<En
     }
     let images: BTreeSet<&str> = topology.nodes.values().filter_map(|node| node.image.as_deref()).collect();
     for image in images {
-        if !docker(&["image", "inspect", "--format", "there", image])?.status.success() {
+        let label = format!("{{{{index .Config.Labels {INPUTS:?}}}}}");
+        let inspected = docker(&["image", "inspect", "--format", &label, image])?;
+        if !inspected.status.success() {
             return Err(Error::Missing(format!(
                 "the image `{image}` is missing: `lab/images/build {image}` makes the lab's own, `docker pull {image}` gets another"
+            )));
+        }
+        let made_from = String::from_utf8_lossy(&inspected.stdout).trim().to_owned();
+        // An image without the label is not ours.
+        if !made_from.is_empty() && made_from != digest(images_folder)? {
+            return Err(Error::Missing(format!(
+                "the image `{image}` was made from other files than those in {}: `lab/images/build {image}` makes it again",
+                images_folder.display()
             )));
         }
     }
@@ -175,6 +190,17 @@ pub(super) fn build(
         Some(name) => Err(Error::Node(format!("{name}: its `cmd` has ended already"))),
         None => Ok(nodes),
     }
+}
+
+/// The label of an image that `images/build` has made: the digest of the files that it was made from.
+const INPUTS: &str = "announcer-lab.inputs";
+
+/// The digest of those files now.
+fn digest(images: &Path) -> Result<String, Error> {
+    let script = images.join("build");
+    let output = Command::new(&script).arg("--digest").stdin(Stdio::null()).output();
+    let output = output.map_err(|error| Error::file(&script, error))?;
+    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
 /// The AppArmor profile of a container; `None` if it has none, as on a host without AppArmor.

@@ -125,6 +125,10 @@ pub(crate) fn maximum_prefix(scene: &Scene) -> Result<()> {
     // lab/nodes/r1/frr.conf. Then the session begins again.
     let _ = limit(format!("no neighbor {neighbor} maximum-prefix"));
     let _ = bgp_line(scene, "r1", &format!("neighbor {neighbor} description fe1"));
+    let sessions = || Ok::<_, anyhow::Error>(status(scene, "fe1")?["peers"][0]["established"].as_u64());
+    let before = sessions()?;
     let _ = scene.node("r1")?.exec(&["vtysh", "-c", &format!("clear bgp {neighbor}")]);
-    played
+    // r1 ends the session after the command has returned; the next scenario must not see that.
+    let renewed = wait_for("the session begins again", || Ok(sessions()? > before));
+    played.and(renewed)
 }

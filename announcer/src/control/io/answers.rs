@@ -48,24 +48,21 @@ pub(crate) fn explained(
     let route = vip.vip_route.unwrap_or(withdrawn);
     let routers = peers.iter().zip(&sessions).map(|((peer, status), router)| {
         let drained = drained_router(context, peer);
-        let progress = router.progress(Family::of(address), route);
-        let session = match drained.filter(|_| progress != RouteProgress::Down) {
-            Some(why) => SessionExplanation::DoesNotSend(why.text),
-            None => match progress {
-                RouteProgress::Down => {
-                    let down = status.trouble().map(|(reason, _)| reason);
-                    SessionExplanation::Down(status.state.to_string(), down)
-                }
-                RouteProgress::NotSent(why) => SessionExplanation::DoesNotSend(why.to_string()),
-                RouteProgress::NotWanted => SessionExplanation::DoesNotSend(format!(
-                    "`families` of this peer does not contain {}",
-                    Family::of(address)
-                )),
-                RouteProgress::Sending => SessionExplanation::Sending,
-                RouteProgress::Acknowledged => {
-                    SessionExplanation::Acknowledged(status.ack_times.of(route.generation))
-                }
-            },
+        let session = match (router.progress(Family::of(address), route), drained) {
+            (RouteProgress::Down, _) => {
+                let down = status.trouble().map(|(reason, _)| reason);
+                SessionExplanation::Down(status.state.to_string(), down)
+            }
+            (_, Some(why)) => SessionExplanation::DoesNotSend(why.text),
+            (RouteProgress::NotSent(why), None) => SessionExplanation::DoesNotSend(why.to_string()),
+            (RouteProgress::NotWanted, None) => SessionExplanation::DoesNotSend(format!(
+                "`families` of this peer does not contain {}",
+                Family::of(address)
+            )),
+            (RouteProgress::Sending, None) => SessionExplanation::Sending,
+            (RouteProgress::Acknowledged, None) => {
+                SessionExplanation::Acknowledged(status.ack_times.of(route.generation))
+            }
         };
         let internal = match peer.asn {
             PeerAsn::Internal => true,

@@ -104,19 +104,21 @@ pub(in crate::daemon) async fn direct(
         observers.turns.turned(tokio::time::Instant::now().into_std());
         let (mut facts, mut changes) = (Vec::new(), Vec::new());
         let mut applied = None;
+        let (mut report, mut figures) = (None, None);
         let deadline = [director.deadline(), start.deadline(), burst.deadline()].into_iter().flatten().min();
         tokio::select! {
             biased;
             Some(asked) = inputs.asked.recv() => match asked {
-                // The requester may have ended, here and below.
-                Ask::Report(reply) => drop(reply.send(director.report()).ok()),
-                Ask::Figures(reply) => drop(reply.send(director.figures(Instant::now())).ok()),
+                // The answer names the generation of the Loc-RIB that has these decisions, so they are published before it.
+                Ask::Report(reply) => report = Some(reply),
+                Ask::Figures(reply) => figures = Some(reply),
                 Ask::Recheck(services) => facts.push(Fact::Recheck(services)),
                 Ask::Leave => facts.push(Fact::Leave),
                 Ask::Stop(reply) => {
                     facts.push(Fact::Stop);
                     applied = Some(GenerationReply::Plain(reply));
                 }
+                // The requester may have ended, here and below.
                 Ask::Preview { config, reply } => drop(reply.send(director.would(&config, Instant::now())).ok()),
                 Ask::Reload { config, force, reply } => {
                     let now = Instant::now();
@@ -169,7 +171,8 @@ pub(in crate::daemon) async fn direct(
         let now = Instant::now();
         changes.extend(director.expire(now));
         changes.extend(facts.into_iter().flat_map(|fact| director.handle(fact, now)));
-        let Some(mut changes) = burst.add(changes, now, applied.is_some()) else { continue };
+        let awaited = applied.is_some() || report.is_some() || figures.is_some();
+        let Some(mut changes) = burst.add(changes, now, awaited) else { continue };
         let decided = director.rib();
         let generation = decided.generation;
         let caused = decided.caused;
@@ -178,6 +181,12 @@ pub(in crate::daemon) async fn direct(
             *published = decided;
             news
         });
+        if let Some(reply) = report {
+            let _ = reply.send(director.report());
+        }
+        if let Some(reply) = figures {
+            let _ = reply.send(director.figures(now));
+        }
         if std::mem::take(&mut recounted) || !changes.is_empty() {
             let numbers = director.numbers();
             observers.numbers.send_if_modified(|known| std::mem::replace(known, numbers) != numbers);

@@ -25,19 +25,19 @@ pub(crate) struct LogFollower {
 impl LogFollower {
     /// Starts now, when every frontend is in both FIBs.
     pub(crate) fn new(logs: Logs) -> LogFollower {
-        let wire = logs.wire.iter().map(scene::log::Log::mark).collect();
-        let fib = logs.fib.iter().map(scene::log::Log::mark).collect();
+        let wire = logs.wire.iter().map(scene::log::Log::count).collect();
+        let fib = logs.fib.iter().map(scene::log::Log::count).collect();
         LogFollower { logs, wire, fib, buckets: 0 }
     }
 
     /// Reads the new entries, and passes them to the view.
     pub(crate) fn catch_up(&mut self, view: &mut View) {
         for router in 0..ROUTERS.len() {
-            let heard = self.logs.wire[router].since(self.wire[router]);
+            let heard = self.logs.wire[router].skip(self.wire[router]);
             self.wire[router] += heard.len();
             heard.iter().for_each(|message| message_seen(view, router, message));
 
-            let changes = self.logs.fib[router].since(self.fib[router]);
+            let changes = self.logs.fib[router].skip(self.fib[router]);
             self.fib[router] += changes.len();
             let changes: Vec<&Change> =
                 changes.iter().filter(|change| change.prefix.addr().to_string() == VIP).collect();
@@ -50,7 +50,7 @@ impl LogFollower {
                 }
             }
         }
-        let full = self.logs.buckets.since(self.buckets);
+        let full = self.logs.buckets.skip(self.buckets);
         self.buckets += full.len();
         full.iter().for_each(|bucket| view.requests(bucket));
         view.settle();

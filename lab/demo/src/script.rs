@@ -15,7 +15,7 @@ use lab::load::{Bucket, Counts};
 use lab::{Cancel, Lab, Options};
 use nix::sys::signal::{Signal, kill};
 use scene::fib::Change;
-use scene::log::Log;
+use scene::log::{Log, Mark};
 use scene::wire::Message;
 use scene::{FRONTENDS, Figures, Scene, VIPS, server, topology};
 use until::until;
@@ -213,7 +213,7 @@ fn play_step(
     pace: &Pace,
     say: &dyn Fn(ScriptEvent),
 ) -> Result<Row> {
-    let (mark, before) = (scene.mark(), buckets.mark());
+    let (mark, before) = (Mark::now(), buckets.count());
     let at = Cell::new(SystemTime::UNIX_EPOCH);
     (step.act)(scene, step.frontend, &|| {
         at.set(SystemTime::now());
@@ -221,9 +221,9 @@ fn play_step(
     })?;
     let at = at.get();
     let (figures, serving) = match step.then {
-        FrontendState::Serves => (scene.announced(&mark, at, step.frontend, VIP)?, FRONTENDS.to_vec()),
+        FrontendState::Serves => (scene.announced(mark, at, step.frontend, VIP)?, FRONTENDS.to_vec()),
         FrontendState::Crashed | FrontendState::Drained | FrontendState::Stopped => {
-            let figures = scene.withdrawn(&mark, at, step.frontend, VIP)?;
+            let figures = scene.withdrawn(mark, at, step.frontend, VIP)?;
             (figures, FRONTENDS.into_iter().filter(|other| *other != step.frontend).collect())
         }
     };
@@ -231,18 +231,17 @@ fn play_step(
     thread::sleep(pace.hold);
     shares(buckets, &serving)?;
     let mut requests = Counts::default();
-    buckets.since(before).iter().for_each(|bucket| requests.merge(&bucket.counts));
+    buckets.skip(before).iter().for_each(|bucket| requests.merge(&bucket.counts));
     Ok(Row { figures, requests })
 }
 
 /// Checks that in the last half second exactly these frontends served their share of the requests.
 fn shares(buckets: &Log<Bucket>, serving: &[&str]) -> Result<()> {
     until(Duration::from_secs(5), || {
-        ensure!(buckets.mark() >= 5, "no requests are sent");
+        ensure!(buckets.count() >= 5, "no requests are sent");
         Ok(())
     })?;
-    let mark = buckets.mark();
-    let last = buckets.since(mark.saturating_sub(5));
+    let last = buckets.skip(buckets.count().saturating_sub(5));
     let lost: u64 = last.iter().map(|bucket| bucket.counts.lost()).sum();
     let answered: u64 = last.iter().map(|bucket| bucket.counts.answered()).sum();
     ensure!(lost == 0 && answered > 0, "{lost} requests are lost and {answered} answered in half a second");

@@ -15,7 +15,7 @@ use nix::sched::{CloneFlags, setns};
 use rtnetlink::MulticastGroup;
 use rtnetlink::sys::AsyncSocket;
 
-use crate::log::Log;
+use crate::log::{Dated, Log};
 
 /// The main routing table.
 const MAIN: u8 = 254;
@@ -29,6 +29,12 @@ pub struct Change {
     pub prefix: IpNet,
     /// Its new next hops; none if it was removed.
     pub next_hops: Vec<IpAddr>,
+}
+
+impl Dated for Change {
+    fn at(&self) -> SystemTime {
+        self.at
+    }
 }
 
 /// Follows the FIB of a network namespace until the process ends, on a separate thread.

@@ -14,7 +14,7 @@ use lab::{Lab, Node};
 use until::until;
 
 use crate::fib::{self, Change};
-use crate::log::Log;
+use crate::log::{Log, Mark};
 use crate::wire::{self, Message, between};
 
 /// The VIPs of service `www`.
@@ -43,23 +43,6 @@ pub struct Router {
     /// Its FIB's changes.
     pub fib: Log<Change>,
     tcpdump: Child,
-}
-
-/// The positions in each router's logs, by the router's index: in the BGP log and in the FIB log. Entries before them are older
-/// than the event that is measured.
-#[derive(Debug, Clone)]
-pub struct Mark(Vec<(usize, usize)>);
-
-impl Mark {
-    /// The position in the FIB log of the router with this index.
-    pub fn fib(&self, router: usize) -> usize {
-        self.0[router].1
-    }
-
-    /// The position in the BGP log of the router with this index.
-    pub fn wire(&self, router: usize) -> usize {
-        self.0[router].0
-    }
 }
 
 /// The times after a fault or a repair until the slower router has reacted. The two times may be those of different routers.
@@ -186,17 +169,12 @@ impl Scene {
         Ok(self.node(frontend)?.pids_of(server(frontend)))
     }
 
-    /// The current positions in the logs.
-    pub fn mark(&self) -> Mark {
-        Mark(self.routers.iter().map(|router| (router.wire.mark(), router.fib.mark())).collect())
-    }
-
     /// The times from `fault` until both routers have received the withdraw of `vip` by `frontend`, and have followed it. `mark`
     /// was taken before the fault.
     ///
     /// # Errors
     /// When one did not within [`PATIENCE`].
-    pub fn withdrawn(&self, mark: &Mark, fault: SystemTime, frontend: &str, vip: &str) -> Result<Figures> {
+    pub fn withdrawn(&self, mark: Mark, fault: SystemTime, frontend: &str, vip: &str) -> Result<Figures> {
         self.reaction(mark, fault, frontend, vip, |message, vip| message.withdraws(vip), false)
     }
 
@@ -205,7 +183,7 @@ impl Scene {
     ///
     /// # Errors
     /// When one did not within [`PATIENCE`].
-    pub fn announced(&self, mark: &Mark, cause: SystemTime, frontend: &str, vip: &str) -> Result<Figures> {
+    pub fn announced(&self, mark: Mark, cause: SystemTime, frontend: &str, vip: &str) -> Result<Figures> {
         self.reaction(mark, cause, frontend, vip, |message, vip| message.announces(vip), true)
     }
 
@@ -213,7 +191,7 @@ impl Scene {
     /// next hop of `vip` (`there`) or is none.
     fn reaction(
         &self,
-        mark: &Mark,
+        mark: Mark,
         cause: SystemTime,
         frontend: &str,
         vip: &str,
@@ -225,14 +203,13 @@ impl Scene {
         for (index, router) in self.routers.iter().enumerate() {
             // The sessions run over IPv4 for both families, so the sender is the frontend's IPv4 address.
             let (session, hop) = (address(index, frontend, VIPS[0]), address(index, frontend, vip));
-            let (wire_mark, fib_mark) = mark.0[index];
-            let message = router.wire.wait(wire_mark, PATIENCE, |message| {
+            let message = router.wire.wait(mark, PATIENCE, |message| {
                 message.from == session && message.at >= cause && says(message, vip_address)
             });
             let message = message
                 .with_context(|| format!("{} heard nothing from {frontend} about {vip}", router.name))?;
             // A FIB that changes before the message arrives does not follow the message.
-            let change = router.fib.wait(fib_mark, PATIENCE, |change| {
+            let change = router.fib.wait(mark, PATIENCE, |change| {
                 change.prefix.addr() == vip_address
                     && change.at >= message.at
                     && change.next_hops.contains(&hop) == there

@@ -12,7 +12,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use etherparse::{NetSlice, SlicedPacket, TransportSlice};
 use pcap_file::pcap::PcapReader;
 
-use crate::log::Log;
+use crate::log::{Dated, Log};
 
 /// The arguments of the tcpdump whose standard output [`read`] takes: BGP on every interface, written packet by packet.
 pub const TCPDUMP: &[&str] = &[
@@ -118,6 +118,12 @@ pub fn read(capture: impl Read, log: &Log<Message>) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+impl Dated for Message {
+    fn at(&self) -> SystemTime {
+        self.at
+    }
 }
 
 impl Message {

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use lab::load::{Counts, Plan};
+use scene::log::Mark;
 use scene::{FRONTENDS, address};
 
 use crate::candidate::Candidate;
@@ -109,7 +110,7 @@ fn drained(stage: &Stage, first: u32, candidate: Candidate, hashing: Hashing) ->
 
 /// Drains, and stops the web server when the command has returned. Returns how long the command took.
 fn drain(stage: &Stage, first: u32, candidate: Candidate, hashing: Hashing) -> Result<Duration> {
-    let mark = stage.scene.mark();
+    let mark = Mark::now();
     let began = Instant::now();
     let returned = thread::scope(|scope| {
         let command = scope.spawn(|| match hashing {
@@ -124,7 +125,7 @@ fn drain(stage: &Stage, first: u32, candidate: Candidate, hashing: Hashing) -> R
                 let hop = address(index, FRONTEND, VIP);
                 router
                     .wire
-                    .wait(mark.wire(index), PATIENCE, |message| message.from == hop && message.withdraws(vip))
+                    .wait(mark, PATIENCE, |message| message.from == hop && message.withdraws(vip))
                     .with_context(|| format!("no withdraw at {}", router.name))?;
             }
             groups(stage, first, Group::Drained)?;

@@ -15,8 +15,9 @@ use anyhow::{Context, Result, bail, ensure};
 use lab::{Lab, Node};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use scene::log::Mark;
 use scene::wire::{Message, between};
-use scene::{FRONTENDS, Mark, Scene, VIPS, address, server, topology};
+use scene::{FRONTENDS, Scene, VIPS, address, server, topology};
 use until::until;
 
 use crate::candidate::Candidate;
@@ -167,7 +168,7 @@ impl Stage {
     /// When a FIB does not follow within [`PATIENCE`].
     pub(crate) fn reaction(
         &self,
-        mark: &Mark,
+        mark: Mark,
         cause: SystemTime,
         there: bool,
         floor: &mut Vec<f64>,
@@ -176,14 +177,14 @@ impl Stage {
         let (mut wire, mut fib) = (Some(Duration::ZERO), Duration::ZERO);
         for (index, router) in self.scene.routers.iter().enumerate() {
             let hop = address(index, FRONTEND, VIP);
-            let change = router.fib.wait(mark.fib(index), PATIENCE, |change| {
+            let change = router.fib.wait(mark, PATIENCE, |change| {
                 change.prefix.addr() == vip && change.at >= cause && change.next_hops.contains(&hop) == there
             });
             let change = change.with_context(|| format!("{}'s FIB did not follow", router.name))?;
             fib = fib.max(between(cause, change.at));
             let heard = |says: &dyn Fn(&Message) -> bool| {
                 // A message appears in the log slightly later than its time.
-                router.wire.wait(mark.wire(index), Duration::from_millis(100), |message| {
+                router.wire.wait(mark, Duration::from_millis(100), |message| {
                     message.from == hop && message.at >= cause && message.at <= change.at && says(message)
                 })
             };

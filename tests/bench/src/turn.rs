@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
+use scene::log::Mark;
 use scene::server;
 
 use crate::candidate::Candidate;
@@ -120,10 +121,10 @@ impl Turn<'_> {
 
     fn time(&mut self, event: Event, there: bool, happens: impl FnOnce(&Self) -> Result<()>) -> Result<()> {
         self.event = event;
-        let mark = self.stage.scene.mark();
+        let mark = Mark::now();
         let cause = SystemTime::now();
         happens(self)?;
-        let times = self.stage.reaction(&mark, cause, there, &mut self.results.floor_ms)?;
+        let times = self.stage.reaction(mark, cause, there, &mut self.results.floor_ms)?;
         self.results.reactions.push(reacted(self.candidate, event, times));
         if there { self.steady() } else { Ok(()) }
     }
@@ -146,11 +147,11 @@ impl Turn<'_> {
             if stop.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         })?;
         thread::sleep(BEFORE);
-        let mark = self.stage.scene.mark();
+        let mark = Mark::now();
         let cause = SystemTime::now();
         let happened = happens(self);
         // Under load, the routers' queues delay the FIB, so these times do not count for the floor.
-        let times = happened.and_then(|()| self.stage.reaction(&mark, cause, there, &mut Vec::new()));
+        let times = happened.and_then(|()| self.stage.reaction(mark, cause, there, &mut Vec::new()));
         thread::sleep(AFTER);
         over.store(true, Ordering::Relaxed);
         let report = load.report()?;

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
 use scene::VIPS;
+use scene::log::Mark;
 use until::until;
 
 use crate::bench::{Bench, PATIENCE};
@@ -128,7 +129,7 @@ fn withdraw(bench: &Bench, router: &dyn Router, setup: &Setup) -> Result<()> {
 /// The router sends a ROUTE-REFRESH for both families, and gets both VIPs again.
 fn refresh(bench: &Bench, router: &dyn Router, setup: &Setup) -> Result<()> {
     both(bench, router, setup)?;
-    let mark = bench.seen.wire.mark();
+    let mark = Mark::now();
     for words in router.refresh() {
         bench.router()?.must(words)?;
     }

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context, Result, ensure};
 use bgpkit_parser::models::{AsnLength, BgpMessage, NetworkPrefix, Nlri};
 use bgpkit_parser::parser::bgp::messages::parse_bgp_message;
+use scene::log::Mark;
 use scene::{FRONTENDS, PATIENCE, ROUTERS, Scene, VIPS, address};
 use serde_json::Value;
 
@@ -54,14 +55,15 @@ pub(crate) fn announce(scene: &Scene) -> Result<()> {
 }
 
 pub(crate) fn octets(scene: &Scene) -> Result<()> {
-    let mark = scene.mark();
+    let mark = Mark::now();
     scene.node("fe1")?.must(&["/lab/announcer", "stop"])?;
     scene.node("fe1")?.must(&["/lab/announcer", "start"])?;
-    scene.announced(&mark, SystemTime::UNIX_EPOCH, "fe1", VIPS[0])?;
+    scene.announced(mark, SystemTime::UNIX_EPOCH, "fe1", VIPS[0])?;
     let from = address(0, "fe1", VIPS[0]);
     let vip = VIPS[0].parse()?;
-    let said =
-        scene.routers[0].wire.wait(0, PATIENCE, |message| message.from == from && message.announces(vip));
+    let said = scene.routers[0]
+        .wire
+        .wait(Mark::BEGINNING, PATIENCE, |message| message.from == from && message.announces(vip));
     let said = said.context("the announcement was not captured")?;
     ensure!(said.ttl == 255, "TTL {}", said.ttl);
     // AS_PATH: well-known, type 2, one AS_SEQUENCE (2) of one 4-octet AS (RFC 4271 section 4.3, RFC 6793).
@@ -74,7 +76,8 @@ pub(crate) fn octets(scene: &Scene) -> Result<()> {
         "{:02x?}",
         said.octets
     );
-    for message in scene.routers[0].wire.since(0).iter().filter(|message| message.from == from) {
+    for message in scene.routers[0].wire.since(Mark::BEGINNING).iter().filter(|message| message.from == from)
+    {
         let parsed = parse_bgp_message(&mut message.octets.clone(), false, &AsnLength::Bits32)
             .with_context(|| format!("an independent parser refuses {:02x?}", message.octets))?;
         let BgpMessage::Update(update) = parsed else { continue };

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use scene::log::Mark;
 use scene::wire::{Message, OPEN};
 use scene::{FRONTENDS, PATIENCE, ROUTERS, Scene, VIPS, address};
 
@@ -17,14 +18,14 @@ const R1: &str = "2001:db8:1:1::1";
 pub(crate) fn ipv4_over_ipv6(scene: &Scene) -> Result<()> {
     let node = scene.node("fe1")?;
     let played = with_own_configuration(scene, "fe1", || {
-        let mark = scene.mark();
+        let mark = Mark::now();
         bgp_line(scene, "r1", &format!("neighbor {FE1} peer-group FRONTENDS"))?;
         bgp_line(scene, "r1", &format!("neighbor {FE1} capability extended-nexthop"))?;
         configure(scene, "fe1", &[("address = \"10.1.1.0\"", &format!("address = \"{R1}\""))])?;
         node.must(&["announcer", "reload"])?;
         until_peer(scene, "fe1", 0, "up over IPv6", established)?;
         let (from, vip): (IpAddr, IpAddr) = (FE1.parse()?, VIPS[0].parse()?);
-        let said = scene.routers[0].wire.wait(mark.wire(0), PATIENCE, |m| m.from == from && m.announces(vip));
+        let said = scene.routers[0].wire.wait(mark, PATIENCE, |m| m.from == from && m.announces(vip));
         let said = said.context("the IPv4 VIP is not announced over IPv6")?;
         let next_hop =
             [&[0, 1, 1, 16], "2001:db8:1:1::2".parse::<std::net::Ipv6Addr>()?.octets().as_slice()].concat();
@@ -39,7 +40,7 @@ pub(crate) fn ipv4_over_ipv6(scene: &Scene) -> Result<()> {
         ensure!(report.total.ok.len() == FRONTENDS.len(), "not all answer: {:?}", report.total.ok);
         // It is withdrawn in the same way.
         node.must(&["/lab/web", "unhealthy"])?;
-        let gone = scene.routers[0].wire.wait(mark.wire(0), PATIENCE, |m| m.from == from && m.withdraws(vip));
+        let gone = scene.routers[0].wire.wait(mark, PATIENCE, |m| m.from == from && m.withdraws(vip));
         node.must(&["/lab/web", "healthy"])?;
         gone.context("the IPv4 VIP was not withdrawn over IPv6")?;
         Ok(())
@@ -66,7 +67,7 @@ pub(crate) fn graceful_restart(scene: &Scene) -> Result<()> {
         }
         scene.all_announced()?;
 
-        let mark = scene.mark();
+        let mark = Mark::now();
         node.must(&["/lab/announcer", "kill"])?;
         for router in ROUTERS {
             wait_for("the router keeps what it knew", || stale(scene, router))?;
@@ -75,14 +76,14 @@ pub(crate) fn graceful_restart(scene: &Scene) -> Result<()> {
         for (index, router) in ROUTERS.iter().enumerate() {
             let from = address(index, "fe2", VIPS[0]);
             let open = |m: &Message| m.from == from && m.kind() == OPEN;
-            let open = scene.routers[index].wire.wait(mark.wire(index), PATIENCE, open).context("no OPEN")?;
+            let open = scene.routers[index].wire.wait(mark, PATIENCE, open).context("no OPEN")?;
             // R, 8 s, and F for each family.
             let want = [64, 10, 0x80, 8, 0, 1, 1, 0x80, 0, 2, 1, 0x80];
             ensure!(open.octets.windows(want.len()).any(|w| w == want), "{:02x?}", open.octets);
             wait_for("the router hears the end of the table", || Ok(!stale(scene, router)?))?;
             for vip in VIPS {
                 let (vip, hop): (IpAddr, IpAddr) = (vip.parse()?, address(index, "fe2", vip));
-                let seen = scene.routers[index].fib.since(mark.fib(index));
+                let seen = scene.routers[index].fib.since(mark);
                 let gone = seen
                     .iter()
                     .find(|change| change.prefix.addr() == vip && !change.next_hops.contains(&hop));

@@ -6,6 +6,7 @@ use std::thread::{scope, sleep};
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, bail, ensure};
+use scene::log::Mark;
 use scene::wire::{NOTIFICATION, OPEN};
 use scene::{PATIENCE, Scene, VIPS, address};
 
@@ -58,12 +59,12 @@ pub(crate) fn stepped(scene: &Scene) -> Result<()> {
     configure(scene, "fe2", &[("asn = 65000", "asn = 65000\nhold_time = \"3s\"")])?;
     step("+0")?;
     node.must(&["/lab/announcer", "stop"])?;
-    let mark = scene.mark();
+    let mark = Mark::now();
     node.must(&["env", "PROGRAM=/run/clock/run", "/lab/announcer", "start", "--config", "/run/reload.toml"])?;
     let played = (|| {
         for (index, router) in scene.routers.iter().enumerate() {
             let from = address(index, "fe2", VIPS[0]);
-            let open = router.wire.wait(mark.wire(index), PATIENCE, |m| m.from == from && m.kind() == OPEN);
+            let open = router.wire.wait(mark, PATIENCE, |m| m.from == from && m.kind() == OPEN);
             let open = open.with_context(|| format!("no OPEN at {}", router.name))?;
             ensure!(open.octets[22..24] == [0, 3], "{:02x?}", open.octets);
         }
@@ -71,7 +72,7 @@ pub(crate) fn stepped(scene: &Scene) -> Result<()> {
         for (by, what, now) in
             [("+1y", "a year on", SystemTime::now() + YEAR), ("-1y", "a year back", SystemTime::now() - YEAR)]
         {
-            let (mark, load) = (scene.mark(), ContinuousLoad::begin(scene, VIPS[0], 300)?);
+            let (mark, load) = (Mark::now(), ContinuousLoad::begin(scene, VIPS[0], 300)?);
             step(by)?;
             now_is(now, what)?;
             sleep(HOLD * 2);
@@ -79,24 +80,23 @@ pub(crate) fn stepped(scene: &Scene) -> Result<()> {
                 let why = reason(&status(scene, "fe2")?, vip);
                 ensure!(why == "announced", "{what}: {vip}: {why}");
             }
-            not_withdrawn(scene, &mark, "fe2", what)?;
+            not_withdrawn(scene, mark, "fe2", what)?;
             for (index, router) in scene.routers.iter().enumerate() {
                 let from = address(index, "fe2", VIPS[0]);
-                let said = router.wire.since(mark.wire(index));
+                let said = router.wire.since(mark);
                 let ended =
                     said.into_iter().find(|m| m.from == from && matches!(m.kind(), OPEN | NOTIFICATION));
                 ensure!(ended.is_none(), "{what}: the session with {} ended: {ended:02x?}", router.name);
             }
 
             // The drain waits a second for `settle`; the clock is stepped back during this time.
-            let (began, drained) = (Instant::now(), scene.mark());
+            let (began, drained) = (Instant::now(), Mark::now());
             scope(|scope| -> Result<()> {
                 let drain =
                     scope.spawn(|| node.must(&["announcer", "drain", "www", "--wait", "--timeout", "5s"]));
                 for (index, router) in scene.routers.iter().enumerate() {
                     let (from, vip) = (address(index, "fe2", VIPS[0]), VIPS[0].parse()?);
-                    let withdrawal =
-                        router.wire.wait(drained.wire(index), HOLD, |m| m.from == from && m.withdraws(vip));
+                    let withdrawal = router.wire.wait(drained, HOLD, |m| m.from == from && m.withdraws(vip));
                     withdrawal.with_context(|| format!("{what}: {} heard of no drain", router.name))?;
                 }
                 step("+0")?;
@@ -111,7 +111,7 @@ pub(crate) fn stepped(scene: &Scene) -> Result<()> {
             node.must(&["announcer", "undrain", "www"])?;
             scene.all_announced()?;
             println!("  {what}, and back: the drain took {took:.1?}");
-            none_lost(scene, &mark, what, &load.report()?)?;
+            none_lost(scene, mark, what, &load.report()?)?;
         }
         Ok(())
     })();

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use nix::sys::signal::Signal;
+use scene::log::Mark;
 use scene::{FRONTENDS, ROUTERS, Scene, VIPS, server};
 
 use crate::support::{
@@ -77,7 +78,7 @@ pub(crate) fn deprefer(scene: &Scene) -> Result<()> {
                 scene.node(frontend)?.must(&["announcer", "reload", "--force"])?;
             }
             scene.all_announced()?;
-            let (mark, load) = (scene.mark(), ContinuousLoad::begin(scene, VIPS[0], 500)?);
+            let (mark, load) = (Mark::now(), ContinuousLoad::begin(scene, VIPS[0], 500)?);
             sick(scene, "fe1", true)?;
             next_hops(scene, &["fe2", "fe3"])?;
             let why = reason(&status(scene, "fe1")?, VIPS[0]);
@@ -92,7 +93,7 @@ pub(crate) fn deprefer(scene: &Scene) -> Result<()> {
             sick(scene, "fe1", false)?;
             sick(scene, "fe3", false)?;
             scene.all_announced()?;
-            none_lost(scene, &mark, what, &load.report()?)?;
+            none_lost(scene, mark, what, &load.report()?)?;
         }
         ROUTERS.iter().try_for_each(|router| vtysh(scene, router, &restore))
     });

@@ -3,6 +3,7 @@
 use std::time::SystemTime;
 
 use anyhow::{Context, Result, ensure};
+use scene::log::Mark;
 use scene::wire::UPDATE;
 use scene::{PATIENCE, ROUTERS, Scene, VIPS, address};
 
@@ -52,7 +53,7 @@ pub(crate) fn drain_over_restart(scene: &Scene) -> Result<()> {
     let node = scene.node("fe3")?;
     node.must(&["announcer", "drain", "www", "--reason", "disk", "--wait"])?;
     node.must(&["/lab/announcer", "stop"])?;
-    let mark = scene.mark();
+    let mark = Mark::now();
     node.must(&["/lab/announcer", "start"])?;
     // The session is Established and End-of-RIB was sent, so every route was announced by then.
     let from = address(0, "fe3", VIPS[0]);
@@ -60,11 +61,11 @@ pub(crate) fn drain_over_restart(scene: &Scene) -> Result<()> {
         message.from == from && message.octets.len() == 23 && message.kind() == UPDATE
     };
     let router = &scene.routers[0];
-    router.wire.wait(mark.wire(0), PATIENCE, end_of_rib).context("no End-of-RIB from a drained frontend")?;
+    router.wire.wait(mark, PATIENCE, end_of_rib).context("no End-of-RIB from a drained frontend")?;
     for vip in VIPS {
         let vip = vip.parse()?;
         ensure!(
-            !router.wire.since(mark.wire(0)).iter().any(|m| m.from == from && m.announces(vip)),
+            !router.wire.since(mark).iter().any(|m| m.from == from && m.announces(vip)),
             "announced though drained"
         );
     }

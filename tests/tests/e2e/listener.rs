@@ -5,6 +5,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Result, ensure};
 use nix::sys::signal::Signal;
+use scene::log::Mark;
 use scene::{Scene, VIPS, address, server};
 
 use crate::support::{
@@ -54,12 +55,12 @@ pub(crate) fn crashes(scene: &Scene) -> Result<()> {
                 // The routers must have the routes before they can remove them.
                 scene.wait_next_hops(v4, &["fe1", "fe2", "fe3"])?;
                 sleep(Duration::from_millis(37 + 13 * (crash as u64 % 7))); // anywhere between two probes
-                let (mark, at) = (scene.mark(), SystemTime::now());
+                let (mark, at) = (Mark::now(), SystemTime::now());
                 ensure!(node.kill(server("fe1"), Signal::SIGKILL) > 0, "no server was killed");
-                let mut slowest = scene.withdrawn(&mark, at, "fe1", v4)?;
+                let mut slowest = scene.withdrawn(mark, at, "fe1", v4)?;
                 if vips == 100 {
                     for vip in ["192.0.2.100", "192.0.2.197"] {
-                        let figures = scene.withdrawn(&mark, at, "fe1", vip)?;
+                        let figures = scene.withdrawn(mark, at, "fe1", vip)?;
                         slowest.wire = slowest.wire.max(figures.wire);
                     }
                 }
@@ -89,24 +90,24 @@ pub(crate) fn vip_removed(scene: &Scene) -> Result<()> {
     // The daemon is restarted, so that it does not know the removals of earlier scenarios.
     start_again(scene, &["fe1"], &[])?;
     scene.all_announced()?;
-    let mark = scene.mark();
+    let mark = Mark::now();
     remove()?;
     sleep(Duration::from_secs(1));
-    not_withdrawn(scene, &mark, "fe1", "removed once")?;
-    let (mark, at) = (scene.mark(), SystemTime::now());
+    not_withdrawn(scene, mark, "fe1", "removed once")?;
+    let (mark, at) = (Mark::now(), SystemTime::now());
     remove()?;
-    println!("  removed again: {}", scene.withdrawn(&mark, at, "fe1", VIPS[0])?);
+    println!("  removed again: {}", scene.withdrawn(mark, at, "fe1", VIPS[0])?);
     let why = reason(&status(scene, "fe1")?, VIPS[0]);
     ensure!(why.contains("removed again soon"), "{why}");
     ensure!(reason(&status(scene, "fe1")?, VIPS[1]) == "announced", "the other VIP went too");
-    scene.announced(&mark, at, "fe1", VIPS[0])?;
+    scene.announced(mark, at, "fe1", VIPS[0])?;
     ensure!(at.elapsed()? >= Duration::from_secs(9), "it did not have to stay");
     scene.all_announced()
 }
 
 /// A session over a link that goes down ends at once, without waiting for the hold timer; the VIPs keep their health.
 pub(crate) fn link_down(scene: &Scene) -> Result<()> {
-    let mark = scene.mark();
+    let mark = Mark::now();
     let node = scene.node("fe1")?;
     let began = Instant::now();
     node.must(&["ip", "link", "set", "eth1", "down"])?;
@@ -117,8 +118,7 @@ pub(crate) fn link_down(scene: &Scene) -> Result<()> {
     let kept = reason(&status(scene, "fe1")?, VIPS[0]);
     let from = address(1, "fe1", VIPS[0]);
     let vip = VIPS[0].parse()?;
-    let withdrawn =
-        scene.routers[1].wire.since(mark.wire(1)).iter().any(|m| m.from == from && m.withdraws(vip));
+    let withdrawn = scene.routers[1].wire.since(mark).iter().any(|m| m.from == from && m.withdraws(vip));
     let mend = "ip link set eth1 up; ip route replace default nexthop via 10.1.1.0 nexthop via 10.2.1.0; \
                 ip route replace default via 10.1.1.0 metric 10; \
                 ip -6 route replace default nexthop via 2001:db8:1:1::1 nexthop via 2001:db8:2:1::1";

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
+use scene::log::Mark;
 use scene::{PATIENCE, ROUTERS, Scene, VIPS};
 
 use crate::support::{configure, sick, wait_for, wait_status, with_own_configuration};
@@ -59,15 +60,15 @@ pub(crate) fn recheck(scene: &Scene) -> Result<()> {
             [("recheck", &command as &dyn Fn() -> Result<(), lab::Error>), ("SIGUSR1", &signal)]
         {
             sick(scene, "fe1", true)?;
-            let (mark, at) = (scene.mark(), SystemTime::now());
+            let (mark, at) = (Mark::now(), SystemTime::now());
             recheck()?;
-            println!("  {what}: {}", scene.withdrawn(&mark, at, "fe1", VIPS[0])?);
-            scene.withdrawn(&mark, at, "fe1", VIPS[1])?;
+            println!("  {what}: {}", scene.withdrawn(mark, at, "fe1", VIPS[0])?);
+            scene.withdrawn(mark, at, "fe1", VIPS[1])?;
             sick(scene, "fe1", false)?;
-            let (mark, at) = (scene.mark(), SystemTime::now());
+            let (mark, at) = (Mark::now(), SystemTime::now());
             recheck()?;
-            println!("  {what}: announced: {}", scene.announced(&mark, at, "fe1", VIPS[0])?);
-            scene.announced(&mark, at, "fe1", VIPS[1])?;
+            println!("  {what}: announced: {}", scene.announced(mark, at, "fe1", VIPS[0])?);
+            scene.announced(mark, at, "fe1", VIPS[1])?;
         }
         Ok(())
     })
@@ -163,15 +164,15 @@ pub(crate) fn hook(scene: &Scene) -> Result<()> {
         scene.all_announced()?;
 
         node.must(&["/bin/sh", "-c", "rm -f /run/hooked; touch /run/hang"])?;
-        let (mark, at) = (scene.mark(), SystemTime::now());
+        let (mark, at) = (Mark::now(), SystemTime::now());
         sick(scene, "fe1", true)?;
-        println!("  with a hook that hangs: {}", scene.withdrawn(&mark, at, "fe1", VIPS[0])?);
+        println!("  with a hook that hangs: {}", scene.withdrawn(mark, at, "fe1", VIPS[0])?);
         hook_ran_with(String::new())?; // it has started, and hangs
         sick(scene, "fe1", false)?;
         scene.all_announced()?;
-        let (mark, at) = (scene.mark(), SystemTime::now());
+        let (mark, at) = (Mark::now(), SystemTime::now());
         sick(scene, "fe1", true)?;
-        println!("  and again: {}", scene.withdrawn(&mark, at, "fe1", VIPS[1])?);
+        println!("  and again: {}", scene.withdrawn(mark, at, "fe1", VIPS[1])?);
         sick(scene, "fe1", false)?;
         let began = Instant::now();
         node.must(&["announcer", "undrain", "--all"])?;
@@ -190,17 +191,16 @@ pub(crate) fn slow_start(scene: &Scene) -> Result<()> {
     node.must(&["/lab/web", "stop"])?;
     scene.wait_next_hops(VIPS[0], &["fe2", "fe3"])?;
     sick(scene, "fe1", true)?;
-    let mark = scene.mark();
+    let mark = Mark::now();
     node.must(&["/lab/web", "start"])?;
     wait_status(scene, "fe1", "the new server was not asked", |said| said.contains("HTTP 503"))?;
     std::thread::sleep(Duration::from_secs(1)); // ten probes
     let from = scene::address(0, "fe1", VIPS[0]);
     let vip = VIPS[0].parse()?;
-    let early =
-        scene.routers[0].wire.since(mark.wire(0)).into_iter().any(|m| m.from == from && m.announces(vip));
+    let early = scene.routers[0].wire.since(mark).into_iter().any(|m| m.from == from && m.announces(vip));
     ensure!(!early, "announced while it answers 503");
-    let (mark, at) = (scene.mark(), SystemTime::now());
+    let (mark, at) = (Mark::now(), SystemTime::now());
     sick(scene, "fe1", false)?;
-    println!("  ready: {}", scene.announced(&mark, at, "fe1", VIPS[0])?);
+    println!("  ready: {}", scene.announced(mark, at, "fe1", VIPS[0])?);
     scene.all_announced()
 }

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use scene::log::Mark;
 use scene::wire::{NOTIFICATION, OPEN, ROUTE_REFRESH};
 use scene::{FRONTENDS, PATIENCE, Scene, VIPS, address};
 use serde_json::Value;
@@ -69,7 +70,7 @@ pub(crate) fn prefix_refused(scene: &Scene) -> Result<()> {
             .map_err(anyhow::Error::from)
     };
     let played = (|| {
-        let mark = scene.mark();
+        let mark = Mark::now();
         vtysh(scene, "r1", &["route-map VIPS-IN deny 5", &format!("match peer {from}")])?;
         ask_again()?;
         wait_for("r1 refuses fe1's", || Ok(!scene.next_hops("r1", VIPS[0])?.contains(&from)))?;
@@ -77,11 +78,11 @@ pub(crate) fn prefix_refused(scene: &Scene) -> Result<()> {
         other_goes_on(scene)?;
         let refresh = |m: &scene::wire::Message| m.kind() == ROUTE_REFRESH;
         let wire = &scene.routers[0].wire;
-        wire.wait(mark.wire(0), PATIENCE, refresh).context("FRR sent no ROUTE-REFRESH")?;
-        let again = wire.wait(mark.wire(0), PATIENCE, |m| m.from == from && m.announces(vip));
+        wire.wait(mark, PATIENCE, refresh).context("FRR sent no ROUTE-REFRESH")?;
+        let again = wire.wait(mark, PATIENCE, |m| m.from == from && m.announces(vip));
         again.context("the route refresh was not answered")?;
         let other = wire
-            .since(mark.wire(0))
+            .since(mark)
             .into_iter()
             .find(|m| m.from == from && (m.withdraws(vip) || matches!(m.kind(), OPEN | NOTIFICATION)));
         ensure!(other.is_none(), "answered by {other:02x?}");

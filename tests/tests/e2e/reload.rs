@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
+use scene::log::Mark;
 use scene::wire::{NOTIFICATION, OPEN, UPDATE};
 use scene::{PATIENCE, Scene, VIPS, address};
 
@@ -12,10 +13,10 @@ use crate::support::{configure, reason, status, wait_lo, wait_status, with_own_c
 pub(crate) fn reload(scene: &Scene) -> Result<()> {
     let node = scene.node("fe1")?;
     with_own_configuration(scene, "fe1", || {
-        let (mark, vip) = (scene.mark(), VIPS[0].parse()?);
+        let (mark, vip) = (Mark::now(), VIPS[0].parse()?);
         let from = address(0, "fe1", VIPS[0]);
         let said = |what: fn(&scene::wire::Message, std::net::IpAddr) -> bool| {
-            scene.routers[0].wire.since(mark.wire(0)).iter().any(|m| m.from == from && what(m, vip))
+            scene.routers[0].wire.since(mark).iter().any(|m| m.from == from && what(m, vip))
         };
         // A change of any key of the check, or of its name, sends nothing to the routers.
         for changes in [
@@ -35,30 +36,29 @@ pub(crate) fn reload(scene: &Scene) -> Result<()> {
         }
         ensure!(
             !said(scene::wire::Message::withdraws) && !said(scene::wire::Message::announces),
-            "said for nothing"
+            "the reloads sent something: {:?}\n{}",
+            scene.routers[0].wire.since(mark).iter().filter(|m| m.from == from).collect::<Vec<_>>(),
+            node.must(&["announcer", "history"])?
         );
         // An attribute is announced again, without a withdraw; by SIGHUP.
         configure(scene, "fe1", &[("\"65001:80\"", "\"65001:81\"")])?;
         ensure!(node.kill("announcer", Signal::SIGHUP) == 1, "no daemon");
-        let again =
-            scene.routers[0].wire.wait(mark.wire(0), PATIENCE, |m| m.from == from && m.announces(vip));
+        let again = scene.routers[0].wire.wait(mark, PATIENCE, |m| m.from == from && m.announces(vip));
         ensure!(again.is_some() && !said(scene::wire::Message::withdraws), "no announcement, or a withdraw");
         // A VIP is added, and later removed: it is withdrawn, and later removed from lo.
         configure(scene, "fe1", &[("\"192.0.2.80\"", "\"192.0.2.80\", \"192.0.2.81\"")])?;
         node.must(&["announcer", "reload"])?;
         scene.wait_next_hops("192.0.2.81", &["fe1"])?;
         configure(scene, "fe1", &[])?;
-        let mark = scene.mark();
+        let mark = Mark::now();
         node.must(&["announcer", "reload"])?;
         let gone = "192.0.2.81".parse()?;
-        let withdraw =
-            scene.routers[0].wire.wait(mark.wire(0), PATIENCE, |m| m.from == from && m.withdraws(gone));
+        let withdraw = scene.routers[0].wire.wait(mark, PATIENCE, |m| m.from == from && m.withdraws(gone));
         ensure!(withdraw.is_some(), "192.0.2.81 was not withdrawn");
         let lo = node.must(&["ip", "-o", "address", "show", "dev", "lo"])?;
         ensure!(lo.contains("192.0.2.81/"), "the VIP left lo together with the route");
         wait_lo(scene, "fe1", "192.0.2.81 stays on lo", |lo| !lo.contains("192.0.2.81/"))?;
-        let opened =
-            scene.routers[0].wire.since(mark.wire(0)).iter().any(|m| m.from == from && m.kind() == OPEN);
+        let opened = scene.routers[0].wire.since(mark).iter().any(|m| m.from == from && m.kind() == OPEN);
         ensure!(!opened, "a session was begun anew");
         Ok(())
     })
@@ -67,7 +67,7 @@ pub(crate) fn reload(scene: &Scene) -> Result<()> {
 pub(crate) fn reload_refused(scene: &Scene) -> Result<()> {
     let node = scene.node("fe2")?;
     with_own_configuration(scene, "fe2", || {
-        let (mark, from) = (scene.mark(), address(0, "fe2", VIPS[0]));
+        let (mark, from) = (Mark::now(), address(0, "fe2", VIPS[0]));
         let refuse = |changes: &[(&str, &str)], why: &str| -> Result<()> {
             configure(scene, "fe2", changes)?;
             let output = node.exec(&["announcer", "reload"])?;
@@ -82,29 +82,25 @@ pub(crate) fn reload_refused(scene: &Scene) -> Result<()> {
         node.must(&["announcer", "status"])?;
         let quiet =
             |m: &scene::wire::Message| m.from == from && matches!(m.kind(), OPEN | UPDATE | NOTIFICATION);
-        ensure!(
-            !scene.routers[0].wire.since(mark.wire(0)).iter().any(quiet),
-            "something was said to the router"
-        );
+        ensure!(!scene.routers[0].wire.since(mark).iter().any(quiet), "something was said to the router");
         // A forced reload restarts one session after the other, so that one router always has the routes.
         node.must(&["announcer", "reload", "--force"])?;
         for (index, router) in scene.routers.iter().enumerate() {
             let from = address(index, "fe2", VIPS[0]);
-            let again = scene.routers[index]
-                .wire
-                .wait(mark.wire(index), PATIENCE, |m| m.from == from && m.kind() == OPEN);
+            let again =
+                scene.routers[index].wire.wait(mark, PATIENCE, |m| m.from == from && m.kind() == OPEN);
             ensure!(again.is_some(), "{} saw no new session", router.name);
         }
         scene.all_announced()?;
         let cease = |index: usize| {
             let from = address(index, "fe2", VIPS[0]);
-            let seen = scene.routers[index].wire.since(mark.wire(index));
+            let seen = scene.routers[index].wire.since(mark);
             seen.into_iter()
                 .find(move |m| m.from == from && m.notification().is_some_and(|(c, s, _)| (c, s) == (6, 6)))
         };
         let back = |index: usize| {
             let (from, vip) = (address(index, "fe2", VIPS[0]), VIPS[0].parse()?);
-            let seen = scene.routers[index].wire.since(mark.wire(index));
+            let seen = scene.routers[index].wire.since(mark);
             Ok::<_, anyhow::Error>(seen.into_iter().find(|m| m.from == from && m.announces(vip)))
         };
         let (first, second) =
@@ -117,7 +113,7 @@ pub(crate) fn reload_refused(scene: &Scene) -> Result<()> {
 pub(crate) fn reload_under_load(scene: &Scene) -> Result<()> {
     let node = scene.node("fe1")?;
     with_own_configuration(scene, "fe1", || {
-        let mark = scene.mark();
+        let mark = Mark::now();
         let load = scene.load(VIPS[0], 500, Duration::from_secs(6))?;
         let service = |line: &str| format!("communities = [\"65001:80\"]\n{line}");
         for (from, to) in [
@@ -148,8 +144,7 @@ pub(crate) fn reload_under_load(scene: &Scene) -> Result<()> {
         ensure!(report.sent > 2900 && report.total.refused == 0, "{:?}", report.total);
         for (index, router) in scene.routers.iter().enumerate() {
             let from = address(index, "fe1", VIPS[0]);
-            let said: Vec<_> =
-                router.wire.since(mark.wire(index)).into_iter().filter(|m| m.from == from).collect();
+            let said: Vec<_> = router.wire.since(mark).into_iter().filter(|m| m.from == from).collect();
             for vip in VIPS {
                 let vip = vip.parse()?;
                 ensure!(!said.iter().any(|m| m.withdraws(vip)), "{vip} was withdrawn from {}", router.name);

@@ -5,6 +5,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use scene::log::Mark;
 use scene::{FRONTENDS, Scene, VIPS};
 
 use crate::listener::armed;
@@ -44,7 +45,7 @@ impl std::fmt::Display for Tally {
 
 /// Replaces the server repeatedly for this time, with requests to both VIPs. No frontend may withdraw a VIP.
 fn under_load(scene: &Scene, what: &str, lasts: Duration, replace: impl Fn() -> Result<()>) -> Result<Tally> {
-    let mark = scene.mark();
+    let mark = Mark::now();
     let loads = VIPS.map(|vip| ContinuousLoad::begin(scene, vip, 250));
     let (began, mut tally) = (Instant::now(), Tally::default());
     while began.elapsed() < lasts {
@@ -59,7 +60,7 @@ fn under_load(scene: &Scene, what: &str, lasts: Duration, replace: impl Fn() -> 
     }
     println!("  {what}: {tally}");
     for frontend in FRONTENDS {
-        not_withdrawn(scene, &mark, frontend, what)?;
+        not_withdrawn(scene, mark, frontend, what)?;
     }
     Ok(tally)
 }

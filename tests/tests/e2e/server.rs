@@ -4,6 +4,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Result, ensure};
 use nix::sys::signal::Signal;
+use scene::log::Mark;
 use scene::{Scene, VIPS, server};
 
 use crate::support::{fault, reason, status, wait_status};
@@ -20,10 +21,10 @@ pub(crate) fn crash_and_return(scene: &Scene) -> Result<()> {
         })?;
         let why = reason(&status(scene, frontend)?, VIPS[0]);
         ensure!(why.contains("nothing listens any more") || why.contains("refused"), "{why}");
-        let mark = scene.mark();
+        let mark = Mark::now();
         let at = SystemTime::now();
         scene.node(frontend)?.must(&["/lab/web", "start"])?;
-        println!("  return: {}", scene.announced(&mark, at, frontend, VIPS[0])?);
+        println!("  return: {}", scene.announced(mark, at, frontend, VIPS[0])?);
         scene.all_announced()?;
     }
     Ok(())

@@ -1,6 +1,7 @@
 //! Tests settings that both ends of a session need: keys and TTLs.
 
 use anyhow::{Context, Result, ensure};
+use scene::log::Mark;
 use scene::{PATIENCE, ROUTERS, Scene, VIPS, address};
 
 use crate::support::{bgp_line, configure, established, never_left, until_peer, with_own_configuration};
@@ -30,7 +31,7 @@ pub(crate) fn key_rotation(scene: &Scene) -> Result<()> {
             until_peer(scene, "fe1", index, "back with a key", established)?;
         }
         scene.all_announced()?;
-        let mark = scene.mark();
+        let mark = Mark::now();
         for (index, router) in ROUTERS.iter().enumerate() {
             key(router, "second")?;
             node.must(&["announcer", "reload"])?;
@@ -38,15 +39,11 @@ pub(crate) fn key_rotation(scene: &Scene) -> Result<()> {
             until_peer(scene, "fe1", index, "back with the second key", established)?;
             scene.all_announced()?;
         }
-        never_left(scene, &mark)?;
+        never_left(scene, mark)?;
         for (index, router) in scene.routers.iter().enumerate() {
             let from = address(index, "fe1", VIPS[0]);
             let ours = |m: &scene::wire::Message| m.from == from && m.notification().is_some();
-            ensure!(
-                !router.wire.since(mark.wire(index)).iter().any(ours),
-                "we ended the session with {}",
-                router.name
-            );
+            ensure!(!router.wire.since(mark).iter().any(ours), "we ended the session with {}", router.name);
         }
         for (index, router) in ROUTERS.iter().enumerate() {
             bgp_line(scene, router, &format!("no neighbor {} password", address(index, "fe1", VIPS[0])))?;
@@ -77,14 +74,11 @@ pub(crate) fn ttl_security(scene: &Scene) -> Result<()> {
         demand(false)?;
         until_peer(scene, "fe1", 0, "up without GTSM", established)?;
         bgp_line(scene, "r1", &format!("neighbor {neighbor} ttl-security hops 1"))?;
-        let cleared = scene.mark();
+        let cleared = Mark::now();
         scene.node("r1")?.must(&["vtysh", "-c", &format!("clear bgp {neighbor}")])?;
         let vip = VIPS[0].parse()?;
         let again = |m: &scene::wire::Message| m.from == neighbor && m.announces(vip);
-        scene.routers[0]
-            .wire
-            .wait(cleared.wire(0), PATIENCE, again)
-            .context("no GTSM at the router alone")?;
+        scene.routers[0].wire.wait(cleared, PATIENCE, again).context("no GTSM at the router alone")?;
         demand(true)?;
         until_peer(scene, "fe1", 0, "up with GTSM on both sides", established)
     });

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
+use scene::log::Mark;
 use scene::wire::{NOTIFICATION, OPEN};
 use scene::{FRONTENDS, ROUTERS, Scene, VIPS, address};
 
@@ -16,7 +17,7 @@ use crate::support::{
 /// The daemon has no descriptor left for a probe, for longer than a lease lasts.
 pub(crate) fn descriptors(scene: &Scene) -> Result<()> {
     let node = scene.node("fe1")?;
-    let mark = scene.mark();
+    let mark = Mark::now();
     let script = "pid=$(cat /run/announcer.pid); was=$(prlimit --pid $pid --nofile --output SOFT --noheadings --raw); \
                   prlimit --pid $pid --nofile=8:; sleep 5; prlimit --pid $pid --nofile=$was:";
     node.must(&["/bin/sh", "-ec", script])?;
@@ -25,7 +26,7 @@ pub(crate) fn descriptors(scene: &Scene) -> Result<()> {
         let why = reason(&status(scene, "fe1")?, vip);
         ensure!(why == "announced", "{vip}: {why}");
     }
-    not_withdrawn(scene, &mark, "fe1", "no descriptors")?;
+    not_withdrawn(scene, mark, "fe1", "no descriptors")?;
     scene.all_announced()
 }
 
@@ -38,12 +39,12 @@ pub(crate) fn disk(scene: &Scene) -> Result<()> {
     let played = (|| {
         node.must(&["/lab/announcer", "start"])?;
         scene.all_announced()?;
-        let mark = scene.mark();
+        let mark = Mark::now();
         full("cd /var/lib/announcer; while : 2>/dev/null >$((n += 1)); do :; done")?;
         let drain = node.exec(&["announcer", "drain", "www"])?;
         ensure!(drain.code == 1 && drain.stderr.contains("No space left"), "{drain:?}");
         sleep(Duration::from_secs(1)); // an incomplete file would be noticed by now, because the folder is watched
-        not_withdrawn(scene, &mark, "fe2", "a full disk")?;
+        not_withdrawn(scene, mark, "fe2", "a full disk")?;
         let why = reason(&status(scene, "fe2")?, VIPS[0]);
         ensure!(why == "announced", "{why}");
         full("rm /var/lib/announcer/[0-9]*; cat /dev/zero >/var/lib/announcer/full")?;
@@ -67,7 +68,7 @@ pub(crate) fn reloads(scene: &Scene) -> Result<()> {
         configure(scene, "fe1", &[("communities = [", &format!("med = {med}\ncommunities = ["))])
     };
     with_own_configuration(scene, "fe1", || {
-        let (mark, load) = (scene.mark(), ContinuousLoad::begin(scene, VIPS[0], 200)?);
+        let (mark, load) = (Mark::now(), ContinuousLoad::begin(scene, VIPS[0], 200)?);
         let began = Instant::now();
         let mut reloads = 0;
         while began.elapsed() < LASTS {
@@ -100,13 +101,13 @@ pub(crate) fn reloads(scene: &Scene) -> Result<()> {
                     .any(|path| path["nexthops"][0]["ip"] == hop.as_str() && path["metric"] == 4242))
             })?;
         }
-        none_lost(scene, &mark, "reloads", &load.report()?)?;
-        not_withdrawn(scene, &mark, "fe1", "reloads")?;
+        none_lost(scene, mark, "reloads", &load.report()?)?;
+        not_withdrawn(scene, mark, "fe1", "reloads")?;
         for (index, router) in scene.routers.iter().enumerate() {
             let from = address(index, "fe1", VIPS[0]);
             let ended = router
                 .wire
-                .since(mark.wire(index))
+                .since(mark)
                 .into_iter()
                 .find(|m| m.from == from && matches!(m.kind(), OPEN | NOTIFICATION));
             ensure!(ended.is_none(), "the session with {} began anew: {ended:02x?}", router.name);
@@ -117,7 +118,7 @@ pub(crate) fn reloads(scene: &Scene) -> Result<()> {
 
 /// Every daemon is stopped and started again, one after the other, as an upgrade does.
 pub(crate) fn rolling_restart(scene: &Scene) -> Result<()> {
-    let mark = scene.mark();
+    let mark = Mark::now();
     let load = ContinuousLoad::begin(scene, VIPS[0], 500)?;
     for frontend in FRONTENDS {
         let node = scene.node(frontend)?;
@@ -125,5 +126,5 @@ pub(crate) fn rolling_restart(scene: &Scene) -> Result<()> {
         node.must(&["/lab/announcer", "start"])?;
         scene.all_announced().with_context(|| format!("after {frontend}'s restart"))?;
     }
-    none_lost(scene, &mark, "rolling restart", &load.report()?)
+    none_lost(scene, mark, "rolling restart", &load.report()?)
 }

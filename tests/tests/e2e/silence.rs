@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use lab::Cut;
 use nix::sys::signal::Signal;
+use scene::log::Mark;
 use scene::wire::OPEN;
 use scene::{FRONTENDS, PATIENCE, ROUTERS, Scene, VIPS, address};
 use until::until;
@@ -26,20 +27,18 @@ const LINKS: [&str; 2] = ["eth1", "eth2"];
 pub(crate) fn hold_timer(scene: &Scene) -> Result<()> {
     let node = scene.node("fe2")?;
     let played = with_own_configuration(scene, "fe2", || {
-        let mark = scene.mark();
+        let mark = Mark::now();
         configure(scene, "fe2", &[("asn = 65000", "asn = 65000\nhold_time = \"3s\"")])?;
         node.must(&["announcer", "reload", "--force"])?;
         for (index, router) in scene.routers.iter().enumerate() {
             let from = address(index, "fe2", VIPS[0]);
-            let open = router.wire.wait(mark.wire(index), PATIENCE, |m| m.from == from && m.kind() == OPEN);
+            let open = router.wire.wait(mark, PATIENCE, |m| m.from == from && m.kind() == OPEN);
             let open = open.with_context(|| format!("no OPEN at {}", router.name))?;
             ensure!(open.octets[HOLD_TIME] == [0, 3], "{:02x?}", open.octets);
             let vip = VIPS[0].parse()?;
-            let announcement =
-                router.wire.wait(mark.wire(index), PATIENCE, |m| m.from == from && m.announces(vip));
+            let announcement = router.wire.wait(mark, PATIENCE, |m| m.from == from && m.announces(vip));
             if announcement.is_none() {
-                let said: Vec<_> =
-                    router.wire.since(mark.wire(index)).into_iter().filter(|m| m.from == from).collect();
+                let said: Vec<_> = router.wire.since(mark).into_iter().filter(|m| m.from == from).collect();
                 bail!(
                     "{} did not get the route again, but {said:02x?}; {}",
                     router.name,
@@ -50,12 +49,12 @@ pub(crate) fn hold_timer(scene: &Scene) -> Result<()> {
         scene.all_announced()?;
 
         // Its server still serves, so no request is lost.
-        let mark = scene.mark();
+        let mark = Mark::now();
         let (load, began) = (ContinuousLoad::begin(scene, VIPS[0], 300)?, Instant::now());
         ensure!(node.kill("announcer", Signal::SIGSTOP) == 1, "no daemon");
         scene.wait_next_hops(VIPS[0], &["fe1", "fe3"])?;
         println!("  SIGSTOP: gone after {:.1?}", began.elapsed());
-        none_lost(scene, &mark, "SIGSTOP", &load.report()?)?;
+        none_lost(scene, mark, "SIGSTOP", &load.report()?)?;
         ensure!(node.kill("announcer", Signal::SIGCONT) == 1, "no daemon");
         scene.all_announced().context("after SIGCONT")?;
 
@@ -86,7 +85,7 @@ pub(crate) fn hold_timer(scene: &Scene) -> Result<()> {
 /// go over the other router as soon as the dead one no longer answers ARP. Most requests that are lost until then are lost because
 /// the client has static routes; a real network above the routers would run a routing protocol.
 pub(crate) fn router(scene: &Scene) -> Result<()> {
-    let (mark, node) = (scene.mark(), scene.node("r2")?);
+    let (mark, node) = (Mark::now(), scene.node("r2")?);
     let all = ["eth1", "eth2", "eth3", "eth4"];
     let (load, began) = (ContinuousLoad::begin(scene, VIPS[0], 500)?, Instant::now());
     let played = (|| {
@@ -112,14 +111,14 @@ pub(crate) fn router(scene: &Scene) -> Result<()> {
     tell_lost(&report);
     ensure!(report.total.timed_out > 0, "the router was never away");
     for frontend in FRONTENDS {
-        not_withdrawn(scene, &mark, frontend, "one router's silence")?;
+        not_withdrawn(scene, mark, frontend, "one router's silence")?;
     }
     scene.all_announced().context("after its power came back")
 }
 
 /// The BGP daemon of one router ends; the other router always has every frontend.
 pub(crate) fn one_router_gone(scene: &Scene) -> Result<()> {
-    let mark = scene.mark();
+    let mark = Mark::now();
     scene.node("r2")?.must(&["/usr/lib/frr/frrinit.sh", "stop"])?;
     let away = until_peer(scene, "fe1", 1, "without r2", |peer| peer["state"] != "Established");
     let kept = scene.next_hops(ROUTERS[0], VIPS[0]);
@@ -129,7 +128,7 @@ pub(crate) fn one_router_gone(scene: &Scene) -> Result<()> {
     ensure!(kept.len() == 3, "r1 has {kept:?}");
     scene.all_announced()?;
     let vip: IpAddr = VIPS[0].parse()?;
-    let changed = scene.routers[0].fib.since(mark.fib(0)).into_iter().find(|c| c.prefix.addr() == vip);
+    let changed = scene.routers[0].fib.since(mark).into_iter().find(|c| c.prefix.addr() == vip);
     ensure!(changed.is_none(), "r1's FIB changed: {changed:?}");
     Ok(())
 }

@@ -10,8 +10,9 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context, Result, bail, ensure};
 use lab::load::Report;
 use scene::fib::Change;
+use scene::log::Mark;
 use scene::wire::between;
-use scene::{FRONTENDS, Load, Mark, PATIENCE, Scene, VIPS, address, lab_folder};
+use scene::{FRONTENDS, Load, PATIENCE, Scene, VIPS, address, lab_folder};
 use serde_json::Value;
 use until::until;
 
@@ -43,10 +44,10 @@ pub(crate) fn fault(
     what: &str,
     fault: impl FnOnce() -> Result<SystemTime>,
 ) -> Result<()> {
-    let mark = scene.mark();
+    let mark = Mark::now();
     let at = fault()?;
     for vip in VIPS {
-        let figures = scene.withdrawn(&mark, at, frontend, vip)?;
+        let figures = scene.withdrawn(mark, at, frontend, vip)?;
         println!("  {what}: {vip}: {figures}");
         let others: Vec<&str> = FRONTENDS.into_iter().filter(|other| *other != frontend).collect();
         scene.wait_next_hops(vip, &others)?;
@@ -138,10 +139,10 @@ pub(crate) fn established(peer: &Value) -> bool {
 }
 
 /// Checks that no router has received a withdraw of a VIP by `frontend`.
-pub(crate) fn not_withdrawn(scene: &Scene, mark: &Mark, frontend: &str, what: &str) -> Result<()> {
+pub(crate) fn not_withdrawn(scene: &Scene, mark: Mark, frontend: &str, what: &str) -> Result<()> {
     for (index, router) in scene.routers.iter().enumerate() {
         let from = address(index, frontend, VIPS[0]);
-        let said = router.wire.since(mark.wire(index));
+        let said = router.wire.since(mark);
         for vip in VIPS {
             let vip = vip.parse()?;
             let withdrawn = said.iter().any(|message| message.from == from && message.withdraws(vip));
@@ -209,11 +210,11 @@ pub(crate) fn wait_lo(scene: &Scene, node: &str, what: &str, fits: impl Fn(&str)
 }
 
 /// Checks that every VIP always had a next hop at every router.
-pub(crate) fn never_left(scene: &Scene, mark: &Mark) -> Result<()> {
-    for (index, router) in scene.routers.iter().enumerate() {
+pub(crate) fn never_left(scene: &Scene, mark: Mark) -> Result<()> {
+    for router in &scene.routers {
         for vip in VIPS {
             let vip: IpAddr = vip.parse()?;
-            let mut changes = router.fib.since(mark.fib(index));
+            let mut changes = router.fib.since(mark);
             changes.retain(|change| change.prefix.addr() == vip);
             // The kernel replaces an IPv6 route with several next hops by removing it and adding it.
             let replaced = |at: SystemTime| {
@@ -275,7 +276,7 @@ impl ContinuousLoad {
 /// Checks that no request was sent to a stopped server, and that every router always had a next hop. Some requests are moved to
 /// another frontend during their connection: routers change the share of each next hop whenever one is added or removed. On a busy
 /// machine, more connections are open at that time.
-pub(crate) fn none_lost(scene: &Scene, mark: &Mark, what: &str, report: &Report) -> Result<()> {
+pub(crate) fn none_lost(scene: &Scene, mark: Mark, what: &str, report: &Report) -> Result<()> {
     let counts = &report.total;
     let moved = counts.reset + counts.timed_out;
     println!("  {what}: {} sent, {moved} moved within their connection", report.sent);

@@ -33,12 +33,15 @@ const PATIENT: Duration = Duration::from_secs(8);
 const PLAYERS: [Candidate; 2] = [Candidate::Announcer, Candidate::Exabgp];
 /// Few flows share a bucket. A bucket without packets for 2 s may be given away: a request is silent for 1.5 s.
 const BUCKETS: &str = "type resilient buckets 8192 idle_timer 2";
-/// The largest weight that the `ip` of the lab knows. A frontend with the least weight keeps 16 of the 8,192 buckets, so it gets a few
-/// new connections until it is removed.
+/// The largest weight that the `ip` of the lab knows, and the least.
 const WHOLE: u32 = 256;
 const LEAST: u32 = 1;
-/// So the drain ends by its deadline there.
-const DEADLINE: &str = "30s";
+/// The next hops of each of the other two frontends while one is drained, all to the same address. The kernel rounds the share of a next
+/// hop to whole buckets: 1 of 2 * 40 * 256 is less than half of one of 8,192 buckets, so that the drained frontend gets no new bucket,
+/// and keeps one as long as it is in use. With weights of 16 bits (Linux 6.12) one next hop each is enough.
+const HOPS: u32 = 40;
+/// The numbers of the next hops of one run are below the next run's.
+const NUMBERS: usize = 1000;
 
 /// How the routers choose a frontend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,7 +71,7 @@ pub(crate) fn compare(stage: &mut Stage, runs: usize) -> Result<String> {
     }
     stage.keep_what_runs()?;
     let mut all = Vec::new();
-    for first in (1000..).step_by(100).take(runs) {
+    for first in (1000..).step_by(NUMBERS).take(runs) {
         for candidate in PLAYERS {
             all.push(drained(stage, first, candidate, Hashing::Plain)?);
         }
@@ -115,9 +118,7 @@ fn drain(stage: &Stage, first: u32, candidate: Candidate, hashing: Hashing) -> R
     let returned = thread::scope(|scope| {
         let command = scope.spawn(|| match hashing {
             Hashing::Plain => stage.control(candidate, "drain"),
-            Hashing::Resilient => {
-                Ok(stage.node()?.must(&["announcer", "drain", "--all", "--wait", "--deadline", DEADLINE])?)
-            }
+            Hashing::Resilient => Ok(stage.node()?.must(&["announcer", "drain", "--all", "--wait"])?),
         });
         if hashing == Hashing::Resilient {
             let vip = VIP.parse()?;
@@ -152,28 +153,40 @@ enum Group {
 
 /// `first`: the number of the group. FRR adopts what it sees in the kernel, so each run has numbers of its own.
 fn groups(stage: &Stage, first: u32, step: Group) -> Result<()> {
-    let frontends = || FRONTENDS.into_iter().zip(first + 1..);
-    let group = |weight: u32| {
-        let members = frontends().filter_map(|(frontend, id)| match (frontend == FRONTEND, weight) {
-            (true, 0) => None,
-            (true, weight) => Some(format!("{id},{weight}")),
-            (false, _) => Some(format!("{id},{WHOLE}")),
-        });
-        format!("ip nexthop replace id {first} group {} {BUCKETS}\n", members.collect::<Vec<_>>().join("/"))
+    // The next hops of each frontend; those of the drained one come first, so that its share is rounded by itself.
+    let frontends = || FRONTENDS.into_iter().zip((first..).step_by(100).skip(1));
+    let numbers = |number: u32, count: u32| number..number + count;
+    let group = |members: Vec<String>| {
+        format!("ip nexthop replace id {first} group {} {BUCKETS}\n", members.join("/"))
+    };
+    let others = || {
+        let others = frontends().filter(|(frontend, _)| *frontend != FRONTEND);
+        others.flat_map(|(_, number)| numbers(number, HOPS)).map(|number| format!("{number},{WHOLE}"))
     };
     for (index, router) in stage.scene.routers.iter().enumerate() {
         let mut script = String::from("set -e\n");
+        let mut hops = |wanted: &dyn Fn(&str) -> std::ops::Range<u32>| -> std::fmt::Result {
+            for ((frontend, number), link) in frontends().zip(2..) {
+                let hop = address(index, frontend, VIP);
+                for skip in wanted(frontend) {
+                    writeln!(script, "ip nexthop replace id {} via {hop} dev eth{link}", number + skip)?;
+                }
+            }
+            Ok(())
+        };
         match step {
             Group::Made => {
-                for ((frontend, id), link) in frontends().zip(2..) {
-                    let hop = address(index, frontend, VIP);
-                    writeln!(script, "ip nexthop replace id {id} via {hop} dev eth{link}")?;
-                }
-                script += &group(WHOLE);
+                hops(&|_| 0..1)?;
+                script += &group(frontends().map(|(_, number)| format!("{number},{WHOLE}")).collect());
                 writeln!(script, "ip route replace {VIP}/32 nhid {first} metric 1")?; // preferred to that of FRR
             }
-            Group::Drained => script += &group(LEAST),
-            Group::Left => script += &group(0),
+            Group::Drained => {
+                hops(&|frontend| if frontend == FRONTEND { 0..0 } else { 1..HOPS })?;
+                let drained = frontends().filter(|(frontend, _)| *frontend == FRONTEND);
+                let drained = drained.map(|(_, number)| format!("{number},{LEAST}"));
+                script += &group(drained.chain(others()).collect());
+            }
+            Group::Left => script += &group(others().collect()),
             Group::Gone => {
                 writeln!(script, "ip route del {VIP}/32 nhid {first} metric 1; ip nexthop del id {first}")?
             }

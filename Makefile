@@ -1,5 +1,5 @@
 # demo · test · e2e · soak · interop · vm · page · lint · bench · bench-quick · bench-drain ·
-# bench-scale · fuzz · simulate · build · install · uninstall · lab · lab-down · picture.
+# bench-scale · fuzz · simulate · build · image · install · uninstall · lab · lab-down · picture.
 # Only the installation and the lab need root. If you are not root, the Makefile calls sudo for them.
 
 TARGET := $(shell uname -m)-unknown-linux-gnu
@@ -11,7 +11,7 @@ MANUAL := target/lab/manual
 # `release` is the profile of the installed programs. `quick` is the same without link-time optimisation, which takes minutes
 # and makes no difference to the tests.
 PROFILE ?= release
-demo picture test e2e soak interop vm lab: export PROFILE := quick
+demo picture test e2e soak interop vm lab image: export PROFILE := quick
 OUT = target/$(TARGET)/$(PROFILE)
 # The programs are static, so that they need neither the host's libc nor a node's. They relocate themselves, with glibc's code.
 # If it is 2.36 or newer, it can read packed relocations. They are a seventieth as long, and a start reads all of them.
@@ -29,7 +29,7 @@ DESTDIR :=
 BUILT = $(OUT)/built
 SOURCES := Cargo.toml Cargo.lock $(shell find announcer/src dsr-setup/src dsr-setup/output/src announcer/manual/src -name '*.rs')
 
-.PHONY: demo demo-programs test e2e soak interop vm page page-pictures lint bench bench-quick bench-drain bench-scale fuzz simulate build needs install uninstall lab lab-down picture
+.PHONY: demo demo-programs test e2e soak interop vm page page-pictures lint bench bench-quick bench-drain bench-scale fuzz simulate build image needs install uninstall lab lab-down picture
 
 demo: demo-programs
 	$(SUDO) $(OUT)/demo
@@ -49,7 +49,7 @@ ENGINE ?= netns
 ONE ?=
 
 # One scenario runs the daemon as cargo builds it by default, because libfaketime cannot be loaded into a static program.
-e2e: build
+e2e: build $(if $(filter containerlab,$(ENGINE)),image)
 	cargo build -p announcer
 	$(if $(SUDO),$(CARGO_TARGET)_RUNNER="$(SUDO) -E") LAB_ENGINE=$(ENGINE) \
 		cargo test $(if $(ONE),-p e2e --test e2e -- $(ONE),-p lab -p e2e --test $(ENGINE) --test topologies --test e2e)
@@ -107,6 +107,17 @@ build: needs
 	$(TO_LAB)
 	$(OUT)/manual $(MANUAL)
 	touch $(BUILT)
+
+# The lab's image for Docker, with the version in Cargo.toml: the nodes of every topology, and the scenarios, which need no Rust there.
+# IMAGE: another name.
+IMAGE :=
+
+image: build
+	$(CARGO_BUILD) -p announcer-lab
+	install -D -m 755 -t $(BIN) $(OUT)/announcer-lab
+	e2e=$$($(subst cargo build,cargo test,$(CARGO_BUILD)) -p e2e --test e2e --no-run --message-format=json | \
+		sed -n 's|.*"executable":"\([^"]*/e2e-[0-9a-f]*\)".*|\1|p') && install -s -m 755 "$$e2e" $(BIN)/e2e
+	$(SUDO) lab/images/build $(IMAGE)
 
 needs:
 	@lab/needs

@@ -163,6 +163,11 @@ impl Director {
         director
     }
 
+    /// The number of VIPs.
+    pub fn vip_count(&self) -> usize {
+        self.vips.len()
+    }
+
     /// When [`expire`](Self::expire) has something to do.
     pub fn deadline(&self) -> Option<Instant> {
         self.deadlines.first().map(|(at, _)| *at)

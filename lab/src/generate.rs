@@ -40,7 +40,7 @@ pub fn scale(frontends: u16, routers: u16) -> String {
         (1..=routers).map(|r| format!("            - {{ node: r{r}, stage: healthy }}\n")).collect();
     for n in 1..=frontends {
         let body = format!(
-            "      group: server\n      binds: [../../target/lab/bin:/usr/local/bin:ro, ../nodes/fe:/lab:ro, \
+            "      group: server\n      binds: [../nodes/fe:/lab:ro, \
              ../nodes/scale:/scale:ro, ../nodes/fe1/nginx.conf:/etc/lab/nginx.conf:ro]\n      \
              exec: [/scale/frontend {n} {routers}]\n      stages:\n        create:\n          wait-for:\n{routers_healthy}"
         );
@@ -48,7 +48,7 @@ pub fn scale(frontends: u16, routers: u16) -> String {
     }
     let body = format!(
         "      group: dc-gw\n      sysctls: {{ net.ipv4.ip_local_port_range: 1024 65535 }}\n      \
-         binds: [../../target/lab/bin:/usr/local/bin:ro, ../nodes/scale:/scale:ro]\n      exec: [/scale/client {routers}]\n"
+         binds: [../nodes/scale:/scale:ro]\n      exec: [/scale/client {routers}]\n"
     );
     node("client", &body);
 

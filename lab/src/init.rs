@@ -82,10 +82,14 @@ fn make_namespaces(dir: &Path, name: &str, shared: Option<Pid>) -> Result<(), St
 fn prepare(dir: &Path, name: &str) -> Result<Pid, String> {
     let state = State::read(dir).map_err(|e| format!("{}: {e}", dir.join("lab.json").display()))?;
     let node = state.nodes.get(name).ok_or_else(|| format!("no node `{name}`"))?;
-    let EngineRecord::Netns { rootfs } = &state.made else {
+    let EngineRecord::Netns { rootfs, programs } = &state.made else {
         return Err("a container's engine makes it".to_string());
     };
-    mounts(dir, name, rootfs, &node.binds)?;
+    let target = PathBuf::from("/usr/local/bin");
+    let programs = programs.iter().cloned();
+    let programs = programs.map(|source| Bind { source, target: target.clone(), access: Access::ReadOnly });
+    let binds: Vec<Bind> = programs.chain(node.binds.iter().cloned()).collect();
+    mounts(dir, name, rootfs, &binds)?;
     identity(name)?;
     for (key, value) in &node.sysctls {
         let path = Path::new("/proc/sys").join(key.replace('.', "/"));

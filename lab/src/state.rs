@@ -53,6 +53,10 @@ pub enum EngineRecord {
     Netns {
         /// The root filesystem that all nodes share.
         rootfs: PathBuf,
+        /// The folder of the project's programs, which is `/usr/local/bin` in every node, as in the image. `None`: they are part of
+        /// the root filesystem, or not built.
+        #[serde(default)]
+        programs: Option<PathBuf>,
     },
     /// containerlab.
     Containerlab {

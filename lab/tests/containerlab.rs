@@ -28,6 +28,9 @@ fn skipped(test: &str) -> bool {
     !asked
 }
 
+/// The lab's image.
+const IMAGE: &str = concat!("announcer-lab:", env!("CARGO_PKG_VERSION"));
+
 fn pair() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/pair/pair.clab.yml")
 }
@@ -163,7 +166,7 @@ fn labs_are_up_side_by_side_and_a_name_is_taken_once() {
 
     let foreign = named("foreign");
     let label = format!("containerlab={foreign}");
-    let id = docker(&["create", "--network", "none", "--label", &label, "lab/node"]);
+    let id = docker(&["create", "--network", "none", "--label", &label, IMAGE]);
     let refused = start("foreign", pair(), Engine::Containerlab).map(|lab| lab.name().to_string());
     docker(&["rm", id.trim()]);
     let refused = refused.unwrap_err().to_string();
@@ -190,20 +193,21 @@ fn what_is_missing_and_what_fails_is_said() {
     };
     let text = text.replace("hello.txt", pair().with_file_name("hello.txt").to_str().unwrap());
     let text = text.replace("../pair", "/srv");
-    let error = said(&text.replace("image: lab/node", "image: no/such"));
-    assert!(error.starts_with("the image `no/such` is missing: `lab/images/build no/such` makes"), "{error}");
+    let text = text.replace(&format!("${{LAB_IMAGE:={IMAGE}}}"), IMAGE);
+    let error = said(&text.replace(IMAGE, "no/such"));
+    assert!(error.starts_with("the image `no/such` is missing: `make image IMAGE=no/such` makes"), "{error}");
     // As after a change of the list of packages.
     let old = named("old-image");
     let dockerfile = folder.path().join("Dockerfile");
-    fs::write(&dockerfile, "FROM lab/node\nLABEL announcer-lab.inputs=0123456789abcdef\n").unwrap();
+    fs::write(&dockerfile, format!("FROM {IMAGE}\nLABEL announcer-lab.inputs=0123456789abcdef\n")).unwrap();
     docker(&["build", "--quiet", "--tag", &old, folder.path().to_str().unwrap()]);
-    let error = said(&text.replace("image: lab/node", &format!("image: {old}")));
+    let error = said(&text.replace(IMAGE, &old));
     docker(&["rmi", &old]);
     assert!(
-        error.starts_with(&format!("the image `{old}` was made from other files than those in ")),
+        error.starts_with(&format!("the image `{old}` was made from other programs, or from other files in ")),
         "{error}"
     );
-    let error = said(&text.replace("${IMAGE}", "lab/node").replace("  links:", "  pigeons:"));
+    let error = said(&text.replace("  links:", "  pigeons:"));
     assert!(error.contains("containerlab deploy failed") && error.contains("pigeons"), "{error}");
     let error = said(&text.replace("dev eth1\n  links", "dev eth7\n  links"));
     assert!(error.contains("` failed: ") && error.contains("eth7"), "{error}");

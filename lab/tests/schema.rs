@@ -46,6 +46,9 @@ fn schema() -> Option<serde_json::Value> {
     Some(serde_json::from_str(&text).unwrap())
 }
 
+/// The lab's image.
+const IMAGE: &str = concat!("announcer-lab:", env!("CARGO_PKG_VERSION"));
+
 #[test]
 fn containerlab_would_take_every_topology() {
     let Some(schema) = schema() else { return };
@@ -73,11 +76,11 @@ fn every_topology_can_be_read_and_every_file_it_binds_is_there() {
         let topology = lab::topology::parse(&text, &path.display().to_string(), Unknown::Refused, &|_| None)
             .unwrap()
             .based(folder);
-        let built = folder.join("../../target");
         for (name, node) in &topology.nodes {
-            for bind in node.binds.iter().filter(|bind| !bind.source.starts_with(&built)) {
+            for bind in &node.binds {
                 assert!(bind.source.exists(), "{name}: {}", bind.source.display());
             }
+            assert_eq!(node.image.as_deref(), Some(IMAGE), "{name} of {}", path.display());
         }
     }
 }
@@ -87,14 +90,15 @@ fn every_topology_can_be_read_and_every_file_it_binds_is_there() {
 fn every_topology_of_containerlab_alone_is_named_as_its_folder_and_its_files_are_there() {
     for (path, name) in of_containerlab_alone().iter().zip(CONTAINERLAB_ALONE) {
         let folder = path.parent().unwrap();
-        let value: serde_json::Value = serde_saphyr::from_str(&fs::read_to_string(path).unwrap()).unwrap();
+        let text = fs::read_to_string(path).unwrap();
+        assert!(text.contains(&format!("image: ${{LAB_IMAGE:={IMAGE}}}\n")), "{name}");
+        let value: serde_json::Value = serde_saphyr::from_str(&text).unwrap();
         assert_eq!(value["name"], name);
         let nodes = value["topology"]["nodes"].as_object().unwrap();
         for (node, config) in nodes {
             let binds = config["binds"].as_array().into_iter().flatten();
             let sources = binds.map(|bind| bind.as_str().unwrap().split(':').next().unwrap());
-            let built = |source: &&str| !source.starts_with("../../target/");
-            for source in sources.filter(built).chain(config["startup-config"].as_str()) {
+            for source in sources.chain(config["startup-config"].as_str()) {
                 assert!(folder.join(source).exists(), "{name}, {node}: {source}");
             }
         }

@@ -7,28 +7,32 @@ use std::time::{Duration, Instant};
 
 use super::StandingChange;
 
-/// The shortest time between two publications of VIPs that were not advertised.
-const GAP: Duration = Duration::from_millis(10);
+/// The shortest time between two publications of VIPs that were not advertised, however few VIPs there are.
+const SHORTEST: Duration = Duration::from_millis(10);
+/// What each VIP adds, so that the publications of thousands leave most of the time to their probes.
+const EACH: Duration = Duration::from_micros(20);
 
 /// The changes that are not published yet.
 #[derive(Debug, Default)]
 pub struct Burst {
     held: Vec<StandingChange>,
-    published: Option<Instant>,
+    /// When the next publication may be, if it can wait.
+    next: Option<Instant>,
 }
 
 impl Burst {
     /// When the held changes have to be published; none if there are none.
     pub fn deadline(&self) -> Option<Instant> {
-        self.published.filter(|_| !self.held.is_empty()).map(|published| published + GAP)
+        self.next.filter(|_| !self.held.is_empty())
     }
 
     /// Adds the changes of a batch of facts. Returns all changes that are to be published now, or none while they wait for others.
-    /// `at_once`: somebody waits for the publication.
+    /// `vips`: the number of VIPs of the host. `at_once`: somebody waits for the publication.
     pub fn add(
         &mut self,
         changes: Vec<StandingChange>,
         now: Instant,
+        vips: usize,
         at_once: bool,
     ) -> Option<Vec<StandingChange>> {
         let may_wait = !at_once && changes.iter().all(|change| !change.before.is_advertised());
@@ -37,10 +41,14 @@ impl Burst {
             return None;
         }
         if !self.held.is_empty() {
-            self.published = Some(now);
+            self.next = Some(now + gap(vips));
         }
         Some(std::mem::take(&mut self.held))
     }
+}
+
+fn gap(vips: usize) -> Duration {
+    SHORTEST.max(EACH.saturating_mul(u32::try_from(vips).unwrap_or(u32::MAX)))
 }
 
 #[cfg(test)]
@@ -90,10 +98,20 @@ mod tests {
         let mut burst = Burst::default();
         for (row, (at, changes, at_once, want)) in rows.into_iter().enumerate() {
             let now = start + Duration::from_millis(at);
-            let published = burst.add(changes, now, at_once);
+            let published = burst.add(changes, now, 500, at_once);
             assert_eq!(published.as_ref().map(Vec::len), want, "row {row}");
             assert_eq!(burst.deadline().is_some(), want.is_none(), "row {row}");
-            assert!(burst.deadline().is_none_or(|deadline| deadline <= now + GAP), "row {row}");
+            assert!(burst.deadline().is_none_or(|deadline| deadline <= now + SHORTEST), "row {row}");
+        }
+    }
+
+    #[test]
+    fn many_vips_are_published_less_often() {
+        for (vips, want) in [(0, 10), (1, 10), (500, 10), (1000, 20), (3000, 60), (usize::MAX, 85_899_345)] {
+            let (start, mut burst) = (Instant::now(), Burst::default());
+            assert!(burst.add(up(), start, vips, false).is_some());
+            assert_eq!(burst.add(up(), start, vips, false), None);
+            assert_eq!(burst.deadline().map(|deadline| (deadline - start).as_millis()), Some(want), "{vips}");
         }
     }
 }

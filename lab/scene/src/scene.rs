@@ -364,7 +364,13 @@ pub fn topology(name: &str) -> PathBuf {
     lab_folder().join(name).join(format!("{name}.clab.yml"))
 }
 
-/// The folder with the topologies and with the files of their nodes.
+/// The folder with the topologies and with the files of their nodes: that of the checkout, or the one that LAB_FOLDER names in the
+/// lab's image.
 pub fn lab_folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+    installed().unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join(".."))
+}
+
+/// The folder in the lab's image; `None` in a checkout.
+pub fn installed() -> Option<PathBuf> {
+    std::env::var_os("LAB_FOLDER").map(PathBuf::from)
 }

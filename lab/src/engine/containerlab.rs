@@ -87,14 +87,14 @@ pub(super) fn ready(
         let inspected = docker(&["image", "inspect", "--format", &label, image])?;
         if !inspected.status.success() {
             return Err(Error::Missing(format!(
-                "the image `{image}` is missing: `lab/images/build {image}` makes the lab's own, `docker pull {image}` gets another"
+                "the image `{image}` is missing: `make image IMAGE={image}` makes the lab's own, `docker pull {image}` gets another"
             )));
         }
         let made_from = String::from_utf8_lossy(&inspected.stdout).trim().to_owned();
         // An image without the label is not ours.
         if !made_from.is_empty() && made_from != digest(images_folder)? {
             return Err(Error::Missing(format!(
-                "the image `{image}` was made from other files than those in {}: `lab/images/build {image}` makes it again",
+                "the image `{image}` was made from other programs, or from other files in {}: `make image IMAGE={image}` makes it again",
                 images_folder.display()
             )));
         }

@@ -36,7 +36,9 @@ const CANCELLED_WITHIN: Duration = Duration::from_millis(20);
 /// Prepares the root filesystem of the nodes, and returns the record of this engine for the lab's state.
 pub(super) fn ready(options: &Options, cancel: &Cancel) -> Result<EngineRecord, Error> {
     let cache = absolute(&options.cache)?;
-    Ok(EngineRecord::Netns { rootfs: rootfs::ready(&options.images, &cache, cancel)? })
+    let rootfs = rootfs::ready(&options.images, &cache, cancel)?;
+    let programs = Some(cache.join("bin")).filter(|folder| folder.is_dir());
+    Ok(EngineRecord::Netns { rootfs, programs })
 }
 
 /// Makes the folder if it does not exist, and returns its absolute path.

@@ -172,7 +172,7 @@ pub(in crate::daemon) async fn direct(
         changes.extend(director.expire(now));
         changes.extend(facts.into_iter().flat_map(|fact| director.handle(fact, now)));
         let awaited = applied.is_some() || report.is_some() || figures.is_some();
-        let Some(mut changes) = burst.add(changes, now, awaited) else { continue };
+        let Some(mut changes) = burst.add(changes, now, director.vip_count(), awaited) else { continue };
         let decided = director.rib();
         let generation = decided.generation;
         let caused = decided.caused;

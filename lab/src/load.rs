@@ -154,11 +154,20 @@ impl Plan {
         let target = SocketAddr::new(ip, parsed.port_or_known_default().unwrap_or(80));
         let path = &parsed[url::Position::BeforePath..url::Position::AfterQuery];
         let authority = &parsed[url::Position::BeforeHost..url::Position::AfterPort];
-        let request = format!(
-            "GET {path} HTTP/1.1\r\nHost: {authority}\r\nUser-Agent: lab\r\nConnection: close\r\n\r\n"
-        );
+        let request = request(&format!("GET {path} HTTP/1.1"), authority);
         Ok(Plan { target, request, rate, lasts, patience: Duration::from_secs(1) })
     }
+
+    /// The same plan, with this name of the server in the requests instead of the address.
+    pub fn for_host(self, host: &str) -> Plan {
+        let line = self.request.split("\r\n").next().unwrap_or_default();
+        Plan { request: request(line, host), ..self }
+    }
+}
+
+/// The octets of a request with this first line.
+fn request(line: &str, host: &str) -> String {
+    format!("{line}\r\nHost: {host}\r\nUser-Agent: lab\r\nConnection: close\r\n\r\n")
 }
 
 /// Runs a plan, on this thread, in its network namespace. `live` is called with each bucket as soon as it is full; when it returns
@@ -366,6 +375,13 @@ mod tests {
             plan.request.starts_with("GET /a?b HTTP/1.1\r\nHost: [2001:db8::80]:8080\r\n"),
             "{}",
             plan.request
+        );
+        let named = plan.for_host("www.example.com");
+        assert_eq!(named.target, "[2001:db8::80]:8080".parse().unwrap());
+        assert!(
+            named.request.starts_with("GET /a?b HTTP/1.1\r\nHost: www.example.com\r\nUser-Agent: lab\r\n"),
+            "{}",
+            named.request
         );
         for (url, rate) in [
             ("http://example.com/", 1),

@@ -1,0 +1,222 @@
+//! `announcer-lab`: plays failures against announcer in the lab, with the project's own files or with the user's.
+//!
+//! ```text
+//! main        the command line               own      the project's own scenarios, by their program
+//! files       reads the user's files    ->   router_file, named, web    pure: what is in them
+//! plan        pure: the lab that they describe; place: on which link a peer is
+//! topology    pure: the topology file and the scripts of the nodes
+//! expect      pure: which routes there should be, and what a fault does to them
+//! stage       the running lab: what is seen at the routers, the requests of the client
+//! scenarios   what is done, and what has to be seen
+//! interrupt   Ctrl-C
+//! ```
+
+#![warn(clippy::print_stdout, clippy::print_stderr)] // the crate `output` prints
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+mod expect;
+mod files;
+mod header;
+mod interrupt;
+mod named;
+mod own;
+mod place;
+mod plan;
+mod router_file;
+mod scenarios;
+mod stage;
+mod topology;
+mod web;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
+use lab::engine::must_be_root;
+use lab::state::Owner;
+use lab::{Lab, Options};
+
+use crate::interrupt::Interrupt;
+use crate::scenarios::{Scenario, Victim};
+use crate::stage::Stage;
+
+/// Plays failures against announcer in a lab of network namespaces: crash, hang, drain, reboot, and the loss of a router. Needs root.
+#[derive(Parser)]
+#[command(version, disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Cmd,
+}
+
+#[derive(Subcommand)]
+enum Cmd {
+    /// Plays scenarios: with --config and --router those of `announcer-lab list`, against your own files; without them those of the
+    /// project
+    ///
+    /// With your own files, each --config is a frontend and each --router is a router. The lab connects them as the addresses in the
+    /// files say, answers the checks by its own nginx, and sends requests from a client behind the first router. Nothing starts if
+    /// the files do not fit: the program says why, and its exit code is 2. If a scenario failed, the exit code is 1.
+    Test {
+        /// The scenarios to play; without one, all. Without --config and --router: words of names of the project's scenarios
+        scenarios: Vec<String>,
+        /// A configuration of announcer: one frontend
+        #[arg(long, value_name = "FILE", requires = "router")]
+        config: Vec<PathBuf>,
+        /// A configuration of FRR or BIRD 2: one router
+        #[arg(long, value_name = "FILE", requires = "config")]
+        router: Vec<PathBuf>,
+        /// An nginx.conf for the frontends, instead of one that answers the checks
+        #[arg(long, value_name = "FILE", requires = "config")]
+        web: Option<PathBuf>,
+    },
+    /// Prints the scenarios that are played against your own files
+    List,
+}
+
+fn main() -> ExitCode {
+    let arguments: Cli = match output::parse() {
+        Ok(arguments) => arguments,
+        Err(code) => return code,
+    };
+    output::finish(match run(arguments.command) {
+        Ok(code) => code,
+        Err(error) => {
+            output::note(format_args!("announcer-lab: {error:#}"));
+            ExitCode::FAILURE
+        }
+    })
+}
+
+fn run(command: Cmd) -> Result<ExitCode> {
+    match command {
+        Cmd::List => {
+            list();
+            Ok(ExitCode::SUCCESS)
+        }
+        Cmd::Test { scenarios, config, router, web: _ } if config.is_empty() && router.is_empty() => {
+            own::own(&scenarios)
+        }
+        Cmd::Test { scenarios, config, router, web } => {
+            let chosen = match chosen(&scenarios) {
+                Ok(chosen) => chosen,
+                Err(error) => {
+                    let _ = error.print(); // there is no other place for a message
+                    return Ok(ExitCode::from(2));
+                }
+            };
+            play_own_files(&chosen, &config, &router, web.as_deref())
+        }
+    }
+}
+
+fn list() {
+    for scenario in Scenario::value_variants() {
+        let help = scenario.to_possible_value().and_then(|value| value.get_help().map(ToString::to_string));
+        output::line(format_args!("{:<8} {}", scenario.name(), help.unwrap_or_default()));
+    }
+}
+
+/// The scenarios of these names; all of them if there is no name.
+fn chosen(words: &[String]) -> Result<Vec<Scenario>, clap::Error> {
+    if words.is_empty() {
+        return Ok(Scenario::value_variants().to_vec());
+    }
+    let named = |word: &String| {
+        Scenario::from_str(word, false).map_err(|_| {
+            let all: Vec<&str> = Scenario::value_variants().iter().map(|scenario| scenario.name()).collect();
+            let message =
+                format!("there is no scenario `{word}` for your own files: write {}", all.join(", "));
+            Cli::command().error(clap::error::ErrorKind::InvalidValue, message)
+        })
+    };
+    words.iter().map(named).collect()
+}
+
+/// Plays scenarios in a lab of the user's own files. Exit code 0: each was as it should be; 1: one was not; 2: the files were
+/// refused.
+fn play_own_files(
+    scenarios: &[Scenario],
+    configs: &[PathBuf],
+    routers: &[PathBuf],
+    web: Option<&Path>,
+) -> Result<ExitCode> {
+    let options = options()?;
+    let name = options.name.clone().unwrap_or_default();
+    let programs = options.program.canonicalize().with_context(|| {
+        format!("{} is missing, which makes the nodes: `make build` builds it", options.program.display())
+    })?;
+    let programs = programs.parent().unwrap_or(Path::new("/")).to_path_buf();
+    let inputs = match files::read(name.clone(), programs, configs, routers, web) {
+        Ok(inputs) => inputs,
+        Err(refused) => {
+            refused.iter().for_each(output::note);
+            return Ok(ExitCode::from(2));
+        }
+    };
+    must_be_root()?;
+    output::text(&header::header(&inputs.plan, &inputs.configs, web));
+    let folder = tempfile::Builder::new().prefix("announcer-lab-").tempdir().context("a temporary folder")?;
+    let interrupt = Interrupt::of(name, folder.path().to_path_buf())?;
+    let topology = files::write(folder.path(), &inputs.plan, &inputs.sources)?;
+    let lab = Lab::start(&Options { topology, ..options }, &interrupt.cancel)?;
+    interrupt.up()?;
+    let stage = Stage::of(lab, inputs)?;
+    let code = play_all(&stage, scenarios);
+    stage.down()?;
+    Ok(code)
+}
+
+/// Plays the scenarios one after the other, and prints a line for each.
+fn play_all(stage: &Stage, scenarios: &[Scenario]) -> ExitCode {
+    let frontends = 0..stage.inputs.plan.frontends.len();
+    if let Err(error) = stage.all_announced(scenarios::patience(stage)) {
+        output::line(format_args!("{:<7} {:<4} FAILED: {error:#}", "start", ""));
+        frontends.for_each(|frontend| status(stage, frontend));
+        return ExitCode::FAILURE;
+    }
+    output::line(format_args!("{:<7} {:<4} ok      every VIP is announced to every router", "start", ""));
+    let mut code = ExitCode::SUCCESS;
+    for scenario in scenarios {
+        for victim in scenario.victims(stage) {
+            let node = match victim {
+                Victim::Frontend(index) => &stage.inputs.plan.frontends[index].name,
+                Victim::Router(index) => &stage.inputs.plan.routers[index].name,
+            };
+            let name = scenario.name();
+            match scenarios::play(stage, *scenario, victim) {
+                Ok(text) => output::line(format_args!("{name:<7} {node:<4} ok      {text}")),
+                Err(error) => {
+                    output::line(format_args!("{name:<7} {node:<4} FAILED: {error:#}"));
+                    match victim {
+                        Victim::Frontend(index) => status(stage, index),
+                        Victim::Router(_) => frontends.clone().for_each(|frontend| status(stage, frontend)),
+                    }
+                    code = ExitCode::FAILURE;
+                }
+            }
+        }
+    }
+    code
+}
+
+fn status(stage: &Stage, frontend: usize) {
+    let name = &stage.inputs.plan.frontends[frontend].name;
+    output::line(format_args!("{name}: announcer status --all"));
+    stage.status(frontend).lines().for_each(|line| output::line(format_args!("  {line}")));
+}
+
+/// How the lab is made. Its name is that of this process, so that it never meets another lab.
+fn options() -> Result<Options> {
+    let mut options = Options::new(Path::new("own.clab.yml"));
+    let beside = std::env::current_exe().ok().map(|program| program.with_file_name("lab"));
+    if std::env::var_os("LAB_PROGRAM").is_none()
+        && !options.program.exists()
+        && let Some(beside) = beside.filter(|program| program.exists())
+    {
+        options.program = beside;
+    }
+    options.name = Some(format!("own-{}", std::process::id()));
+    options.owner = Owner::myself();
+    Ok(options)
+}

@@ -329,6 +329,11 @@ impl Director {
         std::mem::take(&mut self.paced)
     }
 
+    /// Whether the data for the listener watch has changed since they were taken.
+    pub fn is_unwatched(&self) -> bool {
+        self.unwatched
+    }
+
     /// The data for the listener watch, if it has changed since the last call. A pair is up if any check of it is up, because then
     /// a server answers there.
     pub fn take_watched(&mut self) -> Option<WatchPlan> {

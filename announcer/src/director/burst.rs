@@ -1,7 +1,7 @@
 //! Changes of many VIPs that come up one after the other, as at a start, are published together.
 //!
-//! Pure. Each publication costs time for every VIP of the host: the routes, the plan of the listener watch and the differences to what
-//! each router has. A VIP that was not advertised may wait for a moment; one that is withdrawn or lowered never waits.
+//! Pure. Each publication costs time for every VIP of the host: the routes and the differences to what each router has, and the plan of
+//! the listener watch. A VIP that was not advertised may wait for a moment; one that is withdrawn or lowered never waits.
 
 use std::time::{Duration, Instant};
 
@@ -11,6 +11,28 @@ use super::StandingChange;
 const SHORTEST: Duration = Duration::from_millis(10);
 /// What each VIP adds, so that the publications of thousands leave most of the time to their probes.
 const EACH: Duration = Duration::from_micros(20);
+
+/// Spaces the publications of what may wait for more.
+#[derive(Debug, Default)]
+pub struct Spacing {
+    next: Option<Instant>,
+}
+
+impl Spacing {
+    /// When the next publication may be; none: at any time.
+    pub fn next(&self) -> Option<Instant> {
+        self.next
+    }
+
+    /// Whether it may be now. Then the next one has to wait. `vips`: the number of VIPs of the host.
+    pub fn may(&mut self, now: Instant, vips: usize) -> bool {
+        let may = self.next.is_none_or(|next| next <= now);
+        if may {
+            self.next = Some(now + gap(vips));
+        }
+        may
+    }
+}
 
 /// The changes that are not published yet.
 #[derive(Debug, Default)]
@@ -103,6 +125,18 @@ mod tests {
             assert_eq!(burst.deadline().is_some(), want.is_none(), "row {row}");
             assert!(burst.deadline().is_none_or(|deadline| deadline <= now + SHORTEST), "row {row}");
         }
+    }
+
+    #[test]
+    fn the_first_publication_may_be_at_once_and_the_next_one_after_the_gap() {
+        let (start, mut spacing) = (Instant::now(), Spacing::default());
+        assert_eq!(spacing.next(), None);
+        for (at, want) in
+            [(0, true), (0, false), (19, false), (20, true), (39, false), (90, true), (100, false)]
+        {
+            assert_eq!(spacing.may(start + Duration::from_millis(at), 1000), want, "{at}");
+        }
+        assert_eq!(spacing.next(), Some(start + Duration::from_millis(110)));
     }
 
     #[test]

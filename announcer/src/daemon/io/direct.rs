@@ -11,7 +11,7 @@ use tokio::time::{sleep, sleep_until};
 use super::tasks::OwnedTask;
 use crate::config::Config;
 use crate::director::ask::Ask;
-use crate::director::burst::Burst;
+use crate::director::burst::{Burst, Spacing};
 use crate::director::changes::{ChangeLine, StartLog, StartSummary, lines};
 use crate::director::preview::Refusal;
 use crate::director::{Director, Fact, StandingChange, VipNumbers};
@@ -98,14 +98,16 @@ pub(in crate::daemon) async fn direct(
 ) {
     let (mut probed, mut listening, mut vips) = (Vec::new(), Vec::new(), Vec::new());
     let mut start = StartLog::new(Instant::now());
-    let (mut burst, mut recounted) = (Burst::default(), false);
+    let (mut burst, mut plans, mut recounted) = (Burst::default(), Spacing::default(), false);
     observers.numbers.send_replace(director.numbers());
     loop {
         observers.turns.turned(tokio::time::Instant::now().into_std());
         let (mut facts, mut changes) = (Vec::new(), Vec::new());
         let mut applied = None;
         let (mut report, mut figures) = (None, None);
-        let deadline = [director.deadline(), start.deadline(), burst.deadline()].into_iter().flatten().min();
+        let plan = plans.next().filter(|_| director.is_unwatched());
+        let deadlines = [director.deadline(), start.deadline(), burst.deadline(), plan];
+        let deadline = deadlines.into_iter().flatten().min();
         tokio::select! {
             biased;
             Some(asked) = inputs.asked.recv() => match asked {
@@ -171,6 +173,18 @@ pub(in crate::daemon) async fn direct(
         let now = Instant::now();
         changes.extend(director.expire(now));
         changes.extend(facts.into_iter().flat_map(|fact| director.handle(fact, now)));
+        if director.is_unwatched()
+            && plans.may(now, director.vip_count())
+            && let Some(wanted) = director.take_watched()
+        {
+            watched.send_if_modified(|published| {
+                let news = **published != wanted;
+                if news {
+                    *published = Arc::new(wanted);
+                }
+                news
+            });
+        }
         let awaited = applied.is_some() || report.is_some() || figures.is_some();
         let Some(mut changes) = burst.add(changes, now, director.vip_count(), awaited) else { continue };
         let decided = director.rib();
@@ -199,15 +213,6 @@ pub(in crate::daemon) async fn direct(
         start.summary(&director, now).iter().for_each(log_start);
         if let Some(applied) = applied {
             applied.answer(generation);
-        }
-        if let Some(wanted) = director.take_watched() {
-            watched.send_if_modified(|published| {
-                let news = **published != wanted;
-                if news {
-                    *published = Arc::new(wanted);
-                }
-                news
-            });
         }
         director.take_paced().into_iter().for_each(|key| probes.pace(key, &director));
     }

@@ -21,7 +21,7 @@ mod tests;
 
 /// Loops that are started together start at least this far apart. A thousand connections at once would need more memory than
 /// everything else, and the memory would not be returned.
-const APART: Duration = Duration::from_millis(1);
+const APART: Duration = Duration::from_micros(500);
 
 /// Probes of all loops start at multiples of this, counted from the start of their [`Prober`]: probes that are due within it share
 /// a wake-up, and the code is in the processor's caches. Otherwise loading the code is most of the cost of a probe.

@@ -60,6 +60,11 @@ pub fn running(lab: &str, state: &State) -> BTreeMap<String, Pid> {
     }
 }
 
+/// The folder with the topologies and the files of their nodes in the lab's image, where LAB_FOLDER names it; `None` in a checkout.
+pub fn installed() -> Option<PathBuf> {
+    std::env::var_os("LAB_FOLDER").map(PathBuf::from)
+}
+
 /// The options of `up`.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -83,11 +88,11 @@ pub struct Options {
 impl Options {
     /// Options for a test: this process owns the lab. The nearest folder above the topology file that has `images/rootfs` is the
     /// project's folder `lab`, and `../target/lab` has the root filesystem and `bin/lab`. If there is none, the folder `lab` of the
-    /// current folder is used. LAB_IMAGES, LAB_CACHE and LAB_PROGRAM name other places.
+    /// current folder is used, or in the lab's image the [installed] one. LAB_IMAGES, LAB_CACHE and LAB_PROGRAM name other places.
     pub fn new(topology: &Path) -> Options {
         let file = std::path::absolute(topology).unwrap_or_else(|_| topology.to_path_buf());
         let found = file.ancestors().find(|folder| folder.join("images/rootfs").exists());
-        let folder = found.unwrap_or(Path::new("lab"));
+        let folder = found.map(Path::to_path_buf).or_else(installed).unwrap_or(PathBuf::from("lab"));
         let target = folder.join("../target/lab");
         let or = |variable: &str, default: PathBuf| std::env::var_os(variable).map_or(default, PathBuf::from);
         Options {

@@ -204,7 +204,8 @@ fn what_is_missing_and_what_fails_is_said() {
     let error = said(&text.replace(IMAGE, &old));
     docker(&["rmi", &old]);
     assert!(
-        error.starts_with(&format!("the image `{old}` was made from other programs, or from other files in ")),
+        error
+            .starts_with(&format!("the image `{old}` was made from other programs, or from other files in ")),
         "{error}"
     );
     let error = said(&text.replace("  links:", "  pigeons:"));

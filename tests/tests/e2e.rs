@@ -60,7 +60,7 @@ const CLOCK: &str = "a_clock_stepped_by_a_year_withdraws_nothing";
 
 /// Whether a scenario is only run if it is asked for.
 fn is_ignored(name: &str) -> bool {
-    name == SOAK || (name == CLOCK && scene::installed().is_some())
+    name == SOAK || (name == CLOCK && lab::engine::installed().is_some())
 }
 
 const SCENARIOS: &[(&str, Scenario)] = &[

@@ -27,13 +27,12 @@ pub(crate) struct Inputs {
     pub(crate) own_web: bool,
 }
 
-/// Reads the user's files. `name` is the lab's name, `programs` the folder of its programs.
+/// Reads the user's files. `name` is the lab's name.
 ///
 /// # Errors
 /// Everything that is wrong with the files, or that the lab cannot do with them: one sentence each.
 pub(crate) fn read(
     name: String,
-    programs: PathBuf,
     configs: &[PathBuf],
     routers: &[PathBuf],
     web: Option<&Path>,
@@ -110,8 +109,7 @@ pub(crate) fn read(
     }
     match plan(&config_files, &router_inputs) {
         Ok(plan) if refused.is_empty() => {
-            let sources =
-                Sources { name, programs, named: files, configs: config_texts, webs, routers: router_texts };
+            let sources = Sources { name, named: files, configs: config_texts, webs, routers: router_texts };
             Ok(Inputs { plan, configs: config_files, sources, own_web: own.is_some() })
         }
         Ok(_) => Err(refused),

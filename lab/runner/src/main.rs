@@ -31,7 +31,7 @@ mod web;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use lab::engine::must_be_root;
 use lab::state::Owner;
@@ -143,11 +143,12 @@ fn play_own_files(
 ) -> Result<ExitCode> {
     let options = options()?;
     let name = options.name.clone().unwrap_or_default();
-    let programs = options.program.canonicalize().with_context(|| {
-        format!("{} is missing, which makes the nodes: `make build` builds it", options.program.display())
-    })?;
-    let programs = programs.parent().unwrap_or(Path::new("/")).to_path_buf();
-    let inputs = match files::read(name.clone(), programs, configs, routers, web) {
+    ensure!(
+        options.program.exists(),
+        "{} is missing, which makes the nodes: `make build` builds it",
+        options.program.display()
+    );
+    let inputs = match files::read(name.clone(), configs, routers, web) {
         Ok(inputs) => inputs,
         Err(refused) => {
             refused.iter().for_each(output::note);

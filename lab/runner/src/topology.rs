@@ -34,8 +34,6 @@ pub(crate) type Files = Vec<(String, String)>;
 pub(crate) struct Sources {
     /// The lab's name.
     pub(crate) name: String,
-    /// The folder with the programs `announcer`, `dsr-setup` and `lab`.
-    pub(crate) programs: PathBuf,
     /// The files of the host that each frontend gets under the same paths.
     pub(crate) named: Vec<Vec<PathBuf>>,
     /// The texts of the configurations, in the order of the frontends.
@@ -75,9 +73,8 @@ pub(crate) fn yaml(plan: &Plan, sources: &Sources) -> String {
         let name = &frontend.name;
         let _ = write!(
             text,
-            "    {name}:\n      binds:\n        - {}\n        - {name}/scripts:/lab:ro\n        \
+            "    {name}:\n      binds:\n        - {name}/scripts:/lab:ro\n        \
              - {name}/announcer.toml:/etc/announcer/announcer.toml:ro\n        - {name}/nginx.conf:/etc/nginx/nginx.conf:ro\n",
-            quoted(&format!("{}:/usr/local/bin:ro", sources.programs.display()))
         );
         for path in named {
             let path = path.display();

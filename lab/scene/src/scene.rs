@@ -9,6 +9,7 @@ use std::thread;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail, ensure};
+use lab::engine::installed;
 use lab::load::{self, Plan};
 use lab::{Lab, Node};
 use until::until;
@@ -364,13 +365,7 @@ pub fn topology(name: &str) -> PathBuf {
     lab_folder().join(name).join(format!("{name}.clab.yml"))
 }
 
-/// The folder with the topologies and with the files of their nodes: that of the checkout, or the one that LAB_FOLDER names in the
-/// lab's image.
+/// The folder with the topologies and with the files of their nodes: that of the checkout, or in the lab's image the installed one.
 pub fn lab_folder() -> PathBuf {
     installed().unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join(".."))
-}
-
-/// The folder in the lab's image; `None` in a checkout.
-pub fn installed() -> Option<PathBuf> {
-    std::env::var_os("LAB_FOLDER").map(PathBuf::from)
 }

@@ -21,7 +21,7 @@ CARGO_BUILD = env $(CARGO_TARGET)_RUSTFLAGS="-Ctarget-feature=+crt-static$(PACKE
 # The programs that the lab's hosts run. They are from the profile that was built last.
 TO_LAB = install -D -m 755 -t $(BIN) $(addprefix $(OUT)/,announcer dsr-setup lab)
 # The packages whose tests need root.
-AS_ROOT := -p lab -p demo -p e2e
+AS_ROOT := -p lab -p demo -p announcer-lab -p e2e
 
 # Programs, units and man pages are installed below PREFIX. For a package, everything is installed below DESTDIR.
 PREFIX := /usr/local

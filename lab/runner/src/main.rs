@@ -30,6 +30,7 @@ mod web;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
@@ -69,6 +70,9 @@ enum Cmd {
         /// An nginx.conf for the frontends, instead of one that answers the checks
         #[arg(long, value_name = "FILE", requires = "config")]
         web: Option<PathBuf>,
+        /// How long a change may take beyond what checks and timers need, in seconds
+        #[arg(long, value_name = "SECONDS", default_value_t = 30, requires = "config")]
+        patience: u32,
     },
     /// Prints the scenarios that are played against your own files
     List,
@@ -94,10 +98,12 @@ fn run(command: Cmd) -> Result<ExitCode> {
             list();
             Ok(ExitCode::SUCCESS)
         }
-        Cmd::Test { scenarios, config, router, web: _ } if config.is_empty() && router.is_empty() => {
+        Cmd::Test { scenarios, config, router, web: _, patience: _ }
+            if config.is_empty() && router.is_empty() =>
+        {
             own::own(&scenarios)
         }
-        Cmd::Test { scenarios, config, router, web } => {
+        Cmd::Test { scenarios, config, router, web, patience } => {
             let chosen = match chosen(&scenarios) {
                 Ok(chosen) => chosen,
                 Err(error) => {
@@ -105,7 +111,8 @@ fn run(command: Cmd) -> Result<ExitCode> {
                     return Ok(ExitCode::from(2));
                 }
             };
-            play_own_files(&chosen, &config, &router, web.as_deref())
+            let patience = Duration::from_secs(u64::from(patience));
+            play_own_files(&chosen, &config, &router, web.as_deref(), patience)
         }
     }
 }
@@ -140,6 +147,7 @@ fn play_own_files(
     configs: &[PathBuf],
     routers: &[PathBuf],
     web: Option<&Path>,
+    patience: Duration,
 ) -> Result<ExitCode> {
     let options = options()?;
     let name = options.name.clone().unwrap_or_default();
@@ -162,7 +170,7 @@ fn play_own_files(
     let topology = files::write(folder.path(), &inputs.plan, &inputs.sources)?;
     let lab = Lab::start(&Options { topology, ..options }, &interrupt.cancel)?;
     interrupt.up()?;
-    let stage = Stage::of(lab, inputs)?;
+    let stage = Stage::of(lab, inputs, patience)?;
     let code = play_all(&stage, scenarios);
     stage.down()?;
     Ok(code)
@@ -192,6 +200,10 @@ fn play_all(stage: &Stage, scenarios: &[Scenario]) -> ExitCode {
                     match victim {
                         Victim::Frontend(index) => status(stage, index),
                         Victim::Router(_) => frontends.clone().for_each(|frontend| status(stage, frontend)),
+                    }
+                    if let Err(error) = stage.all_announced(Duration::ZERO) {
+                        output::line(format_args!("the scenarios after it are not played: {error:#}"));
+                        return ExitCode::FAILURE;
                     }
                     code = ExitCode::FAILURE;
                 }

@@ -12,6 +12,9 @@ use ipnet::IpNet;
 use crate::place::{Placed, Places};
 use crate::router_file::{Daemon, Neighbour, RouterFile};
 
+#[cfg(test)]
+pub(crate) mod tests;
+
 /// A configuration of announcer that the user gave.
 #[derive(Debug)]
 pub(crate) struct ConfigFile {
@@ -137,12 +140,21 @@ impl Plan {
     }
 }
 
+/// The most routers of a lab.
+pub(crate) const MOST_ROUTERS: usize = 8;
+
 /// Makes the plan.
 ///
 /// # Errors
 /// What the lab cannot do, in whole sentences that begin with the file.
 pub(crate) fn plan(configs: &[ConfigFile], routers: &[RouterInput]) -> Result<Plan, Vec<String>> {
     let mut refused: Vec<String> = configs.iter().flat_map(impossible).collect();
+    if routers.len() > MOST_ROUTERS {
+        refused.push(format!(
+            "a lab has at most {MOST_ROUTERS} routers, and --router is there {} times",
+            routers.len()
+        ));
+    }
     let mut notes = Vec::new();
     let mut places = Places::new(routers, configs);
     let mut sessions: Vec<Vec<(&PeerConfig, Placed)>> = Vec::new();
@@ -151,6 +163,9 @@ pub(crate) fn plan(configs: &[ConfigFile], routers: &[RouterInput]) -> Result<Pl
         let mut without = Vec::new();
         for peer in &config.peers {
             let PeerAddress::Ip(address) = peer.address else { continue };
+            if is_link_local(address) {
+                continue; // refused above
+            }
             match places.of(address) {
                 Some(placed) => found.push((peer, placed)),
                 None => without.push((peer, address)),
@@ -161,13 +176,30 @@ pub(crate) fn plan(configs: &[ConfigFile], routers: &[RouterInput]) -> Result<Pl
                 format!("{file}: peer `{}`: {address} is not on a link of any --router file", peer.name);
             if found.is_empty() {
                 refused.push(format!(
-                    "{what}: give the file of that router, with `ip address` in the subnet of {address} or with a neighbour in it"
+                    "{what}: give the file of its router, in which an interface has the address {address}, or which has a \
+                     neighbour in the subnet of {address}"
                 ));
             } else {
                 notes.push(format!("{what}, so this session stays down; its other sessions are played"));
             }
         }
         sessions.push(found);
+    }
+    for (index, RouterInput { file, .. }) in routers.iter().enumerate() {
+        if refused.is_empty() && !sessions.iter().flatten().any(|(_, placed)| placed.router == index) {
+            refused.push(format!("{file}: no --config has a peer on this router: leave it out"));
+        }
+    }
+    for (owner, name) in
+        places.segments.iter().flat_map(|segment| &segment.ports).map(|port| (port.owner, &port.interface))
+    {
+        let Owner::Router(index) = owner else { continue };
+        if name == "lo" || name.len() > 15 || name.contains(['/', ':']) {
+            refused.push(format!(
+                "{}: the lab cannot connect the interface `{name}`: write the addresses of the peers at one such as `eth1`",
+                routers[index].file
+            ));
+        }
     }
     if !refused.is_empty() {
         return Err(refused);
@@ -193,8 +225,10 @@ pub(crate) fn plan(configs: &[ConfigFile], routers: &[RouterInput]) -> Result<Pl
     taken.extend(sources);
     for (index, (ConfigFile { file, config }, found)) in configs.iter().zip(sessions).enumerate() {
         let mut frontend = Frontend { name: named("fe", index), file: file.clone(), sessions: Vec::new() };
-        for (peer, placed) in found {
-            match connect(&mut plan, routers, &mut taken, index, peer, &placed) {
+        for (peer, placed) in &found {
+            let here = found.iter().filter(|(_, other)| other.segment == placed.segment);
+            let interface = here.filter_map(|(peer, _)| peer.interface.as_deref()).next();
+            match connect(&mut plan, routers, &mut taken, index, (peer, interface), placed) {
                 Ok(from) => frontend.sessions.push(Session {
                     peer: peer.name.to_string(),
                     router: placed.router,
@@ -237,7 +271,7 @@ fn impossible(ConfigFile { file, config }: &ConfigFile) -> Vec<String> {
                 "the lab does not know which router `address = \"default-gateway\"` is: write the router's address"
                     .to_owned(),
             ),
-            PeerAddress::Ip(IpAddr::V6(address)) if address.is_unicast_link_local() => no(format!(
+            PeerAddress::Ip(address) if is_link_local(address) => no(format!(
                 "the lab does not choose link-local addresses, such as {address}: write a global address of the router"
             )),
             PeerAddress::Ip(_) => {}
@@ -255,6 +289,13 @@ fn impossible(ConfigFile { file, config }: &ConfigFile) -> Vec<String> {
     refused
 }
 
+fn is_link_local(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => v4.is_link_local(),
+        IpAddr::V6(v6) => v6.is_unicast_link_local(),
+    }
+}
+
 fn addresses_of(segment: &Segment) -> Vec<IpAddr> {
     segment.ports.iter().flat_map(Port::addresses).map(|net| net.addr()).collect()
 }
@@ -265,7 +306,7 @@ fn connect(
     routers: &[RouterInput],
     taken: &mut BTreeSet<IpAddr>,
     frontend: usize,
-    peer: &PeerConfig,
+    (peer, interface): (&PeerConfig, Option<&str>),
     placed: &Placed,
 ) -> Result<IpAddr, String> {
     let neighbours = &routers[placed.router].read.neighbours;
@@ -292,7 +333,7 @@ fn connect(
             "{file} does not expect a session from `source_address = \"{address}\"`: write it as a neighbour there"
         ));
     }
-    put(plan, placed.segment, frontend, peer.interface.as_deref(), address, subnet);
+    put(plan, placed.segment, frontend, interface, address, subnet);
     taken.insert(address);
     Ok(address)
 }

@@ -21,6 +21,9 @@ use crate::stage::{Load, Seen, Stage, Wanted, Wire, prefix};
 /// The time that a busy machine may add to a limit.
 const SLACK: Duration = Duration::from_secs(2);
 
+/// How long a frontend that reboots is off at least. zebra needs a second to forget its group of next hops: see `/lab/router`.
+const DOWN: Duration = Duration::from_secs(3);
+
 /// A scenario.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Scenario {
@@ -71,7 +74,7 @@ impl Scenario {
 /// The limit until everything is announced again after a repair.
 pub(crate) fn patience(stage: &Stage) -> Duration {
     let services = stage.inputs.configs.iter().flat_map(|config| &config.config.services);
-    PATIENCE + services.map(time_to_rise).max().unwrap_or_default()
+    stage.patience + services.map(time_to_rise).max().unwrap_or_default()
 }
 
 /// Plays a scenario, and repairs what it has broken.
@@ -148,7 +151,7 @@ fn fault(stage: &Stage, frontend: usize, fault: Fault) -> Result<String> {
     }
     let mut seen = Vec::new();
     for (route, limit) in &going {
-        let change = stage.change(at, route, Wanted::Gone, Wire::Heard, *limit + PATIENCE)?;
+        let change = stage.change(at, route, Wanted::Gone, Wire::Heard, *limit + stage.patience)?;
         let late = change.wire.filter(|time| *time > *limit + SLACK);
         if let Some(time) = late {
             bail!(
@@ -206,7 +209,7 @@ fn drain(stage: &Stage, frontend: usize) -> Result<String> {
         .routes_of(frontend)
         .try_for_each(|route| stage.is(route, Wanted::Gone))
         .context("after `drain --wait`")?;
-    let seen = changes(stage, at, stage.routes_of(frontend), Wanted::Gone, Wire::Heard, PATIENCE)?;
+    let seen = changes(stage, at, stage.routes_of(frontend), Wanted::Gone, Wire::Heard, stage.patience)?;
     let back = (Mark::now(), SystemTime::now());
     node.must(&["announcer", "undrain", "--all"])?;
     let again = changes(stage, back, stage.routes_of(frontend), Wanted::There, Wire::Heard, patience(stage))?;
@@ -248,6 +251,7 @@ fn reboot(stage: &Stage, frontend: usize) -> Result<String> {
     } else {
         changes(stage, at, stage.routes_of(frontend), Wanted::Gone, Wire::Silent, limit)
     };
+    std::thread::sleep(DOWN.saturating_sub(at.1.elapsed().unwrap_or_default()));
     for interface in &interfaces {
         node.mend(interface)?;
     }
@@ -299,7 +303,8 @@ fn figures(stage: &Stage, what: &str, seen: &[Seen]) -> String {
         let wire = of.iter().filter_map(|seen| seen.wire).max().map(|time| format!("wire {}", rounded(time)));
         let fib = of.iter().filter_map(|seen| seen.fib).max().map(|time| format!("FIB {}", rounded(time)));
         let times: Vec<String> = wire.into_iter().chain(fib).collect();
-        routers.push(format!("{} {}", router.name, times.join(", ")));
+        let times = if times.is_empty() { "FIB, at an unknown time".to_owned() } else { times.join(", ") };
+        routers.push(format!("{} {times}", router.name));
     }
     let text = routers.join("; ");
     if what.is_empty() { text } else { format!("{what}: {text}") }

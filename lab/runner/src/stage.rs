@@ -23,11 +23,12 @@ use until::until;
 
 use crate::expect::{Route, routes};
 use crate::files::Inputs;
+use crate::plan::MOST_ROUTERS;
 use crate::topology::CLIENT;
 use crate::web::{self, LoadTarget};
 
 /// The names of the routers: a lab has at most as many.
-pub(crate) const ROUTERS: [&str; 8] = ["r1", "r2", "r3", "r4", "r5", "r6", "r7", "r8"];
+const ROUTERS: [&str; MOST_ROUTERS] = ["r1", "r2", "r3", "r4", "r5", "r6", "r7", "r8"];
 /// New connections of the client a second.
 const RATE: u32 = 200;
 /// A FIB that is as wanted and has not changed for this time does not have to change: a restarted router may take over the routes
@@ -44,6 +45,8 @@ pub(crate) struct Stage {
     pub(crate) routes: Vec<Route>,
     /// What the client asks for; `None`: nothing that it could ask for is served.
     pub(crate) target: Option<LoadTarget>,
+    /// How long a change may take beyond what checks and timers need.
+    pub(crate) patience: Duration,
     lab: Lab,
     /// In the order of the plan's routers.
     watched: Vec<scene::Router>,
@@ -83,7 +86,7 @@ impl Stage {
     ///
     /// # Errors
     /// When a router has ended, or cannot be watched.
-    pub(crate) fn of(lab: Lab, inputs: Inputs) -> Result<Stage> {
+    pub(crate) fn of(lab: Lab, inputs: Inputs, patience: Duration) -> Result<Stage> {
         let names = inputs.plan.routers.iter().zip(ROUTERS);
         let watched = names
             .map(|(router, name)| scene::Router::listen(lab.node(&router.name)?, name))
@@ -92,7 +95,7 @@ impl Stage {
             |(index, config): (usize, &crate::plan::ConfigFile)| routes(&inputs.plan, index, &config.config);
         let routes = inputs.configs.iter().enumerate().flat_map(of).collect();
         let target = inputs.configs.iter().find_map(|config| web::load(&config.config, inputs.own_web));
-        Ok(Stage { inputs, routes, target, lab, watched })
+        Ok(Stage { inputs, routes, target, patience, lab, watched })
     }
 
     /// The node of a frontend.

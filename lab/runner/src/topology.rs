@@ -175,7 +175,12 @@ fn router_script(plan: &Plan, index: usize) -> String {
     let mut script = "#!/bin/sh\n# router start|restart: checks the configuration, and starts the router's programs.\nset -eu\n".to_owned();
     add_addresses(&mut script, &addresses);
     script.push_str(match plan.routers[index].daemon {
-        Daemon::Frr => "vtysh -C -f /etc/frr/frr.conf\nexec /usr/lib/frr/frrinit.sh \"$1\"\n",
+        Daemon::Frr => {
+            "vtysh -C -f /etc/frr/frr.conf\n/usr/lib/frr/frrinit.sh \"$1\"\n\
+             # For three minutes, zebra 8.4 uses a group of next hops again although the kernel has removed one of them, because its\n\
+             # link was down. After one second it makes a new group.\n\
+             vtysh -c 'configure terminal' -c 'zebra nexthop-group keep 1'\n"
+        }
         Daemon::Bird => {
             "bird -p -c /etc/bird/bird.conf\nmkdir -p /run/bird\nexec bird -c /etc/bird/bird.conf\n"
         }
@@ -218,3 +223,6 @@ fn default_route(plan: &Plan, frontend: usize, family: Family) -> Option<String>
     };
     Some(format!("{command} route replace default via {via} dev {interface}"))
 }
+
+#[cfg(test)]
+mod tests;

@@ -18,13 +18,8 @@ pub(crate) fn header(plan: &Plan, configs: &[ConfigFile], web: Option<&Path>) ->
     let web = web.map_or("nginx for its checks".to_owned(), |path| format!("nginx with {}", path.display()));
     for (index, (frontend, ConfigFile { config, .. })) in plan.frontends.iter().zip(configs).enumerate() {
         let vips: Vec<String> = config.vips().map(|(vip, _)| vip.to_string()).collect();
-        let _ = writeln!(
-            text,
-            "frontend {}: {}, VIPs {}, {web}",
-            frontend.name,
-            frontend.file,
-            vips.join(" and ")
-        );
+        let _ =
+            writeln!(text, "frontend {}: {}, VIPs {}, {web}", frontend.name, frontend.file, vips.join(", "));
         ports(&mut text, plan, Owner::Frontend(index));
     }
     for note in &plan.notes {

@@ -24,6 +24,9 @@ const SLACK: Duration = Duration::from_secs(2);
 /// How long a frontend that reboots is off at least. zebra needs a second to forget its group of next hops: see `/lab/router`.
 const DOWN: Duration = Duration::from_secs(3);
 
+/// After an error, such as a hold timer that expired, BIRD accepts no session for a minute, unless its file has `error wait time`.
+const AFTER_AN_ERROR: Duration = Duration::from_secs(70);
+
 /// A scenario.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Scenario {
@@ -258,7 +261,8 @@ fn reboot(stage: &Stage, frontend: usize) -> Result<String> {
     let back = (Mark::now(), SystemTime::now());
     node.must(&["/lab/boot"])?;
     let seen = seen.with_context(|| format!("{} after the links were cut", rounded(limit)))?;
-    let again = changes(stage, back, stage.routes_of(frontend), Wanted::There, Wire::Heard, patience(stage))?;
+    let patience = patience(stage) + AFTER_AN_ERROR;
+    let again = changes(stage, back, stage.routes_of(frontend), Wanted::There, Wire::Heard, patience)?;
     Ok(format!("{}; announced again: {}", figures(stage, "gone", &seen), figures(stage, "", &again)))
 }
 

@@ -213,7 +213,7 @@ fn default_route(plan: &Plan, frontend: usize, family: Family) -> Option<String>
         router.addresses().map(|net| net.addr()).find(|address| Family::of(*address) == family)
     };
     let command = match family {
-        Family::V4 => "ip",
+        Family::V4 => "ip -4",
         Family::V6 => "ip -6",
     };
     let via = match (family, of(family), of(Family::V6)) {

@@ -86,9 +86,9 @@ fn a_peer_is_on_the_interface_with_its_address() {
             router r1: FRR, 1.conf
               eth2 10.1.1.0/31 2001:db8:1:1::1/64 to fe1
               ens7 10.1.2.0/31 2001:2:0:2::1/64 to fe2
-            frontend fe1: 1.toml, VIPs 192.0.2.80 and 2001:db8::80, nginx for its checks
+            frontend fe1: 1.toml, VIPs 192.0.2.80, 2001:db8::80, nginx for its checks
               eth1 10.1.1.1/31 2001:db8:1:1::2/64 to r1
-            frontend fe2: 2.toml, VIPs 192.0.2.80 and 2001:db8::80, nginx for its checks
+            frontend fe2: 2.toml, VIPs 192.0.2.80, 2001:db8::80, nginx for its checks
               eth1 10.1.2.1/31 2001:2:0:2::2/64 to r1
             note: 1.toml: peer `p2`: 10.2.1.0 is not on a link of any --router file, so this session stays down; its other sessions are played
             note: 1.conf gives r1 no IPv6 address on ens7, which the next hop of IPv6 VIPs needs: the lab sets 2001:2:0:2::1/64
@@ -109,11 +109,11 @@ fn without_interfaces_the_neighbours_say_which_subnet_it_is() {
               eth1 10.1.1.0/31 2001:2:0:1::1/64 to fe1
               eth2 10.9.9.1/24 2001:2:0:2::1/64 to fe2
               eth3 2001:db8:5::1/64 to fe3
-            frontend fe1: 1.toml, VIPs 192.0.2.80 and 2001:db8::80, nginx for its checks
+            frontend fe1: 1.toml, VIPs 192.0.2.80, 2001:db8::80, nginx for its checks
               eth1 10.1.1.1/31 2001:2:0:1::2/64 to r1
-            frontend fe2: 2.toml, VIPs 192.0.2.80 and 2001:db8::80, nginx for its checks
+            frontend fe2: 2.toml, VIPs 192.0.2.80, 2001:db8::80, nginx for its checks
               eth1 10.9.9.11/24 2001:2:0:2::2/64 to r1
-            frontend fe3: 3.toml, VIPs 192.0.2.80 and 2001:db8::80, nginx for its checks
+            frontend fe3: 3.toml, VIPs 192.0.2.80, 2001:db8::80, nginx for its checks
               eth1 2001:db8:5::2/64 to r1
             note: 1.conf gives r1 no IPv6 address on eth1, which the next hop of IPv6 VIPs needs: the lab sets 2001:2:0:1::1/64
             note: 1.conf gives r1 no IPv6 address on eth2, which the next hop of IPv6 VIPs needs: the lab sets 2001:2:0:2::1/64
@@ -138,9 +138,9 @@ fn frontends_and_routers_of_one_subnet_share_a_bridge() {
               eth1 10.0.0.1/24 2001:2:0:1::1/64 to r2, fe1, fe2
             router r2: FRR, 2.conf
               bond0 10.0.0.2/24 2001:2:0:1::2/64 to r1, fe1, fe2
-            frontend fe1: 1.toml, VIPs 192.0.2.80 and 2001:db8::80, nginx for its checks
+            frontend fe1: 1.toml, VIPs 192.0.2.80, 2001:db8::80, nginx for its checks
               eth1 10.0.0.12/24 2001:2:0:1::2/64 to r1, r2, fe2
-            frontend fe2: 2.toml, VIPs 192.0.2.80 and 2001:db8::80, nginx for its checks
+            frontend fe2: 2.toml, VIPs 192.0.2.80, 2001:db8::80, nginx for its checks
               eth1 10.0.0.11/24 2001:2:0:1::3/64 to r1, r2, fe1
             note: 1.conf gives r1 no IPv6 address on eth1, which the next hop of IPv6 VIPs needs: the lab sets 2001:2:0:1::1/64
             note: 2.conf gives r2 no IPv6 address on bond0, which the next hop of IPv6 VIPs needs: the lab sets 2001:2:0:1::2/64
@@ -161,7 +161,7 @@ fn a_range_of_neighbours_takes_any_host_and_two_sessions_of_one_interface_one_ca
         expect![[r#"
             router r1: FRR, 1.conf
               eth5 10.3.0.1/24 2001:db8:3::1/64 to fe1
-            frontend fe1: 1.toml, VIPs 192.0.2.80 and 2001:db8::80, nginx for its checks
+            frontend fe1: 1.toml, VIPs 192.0.2.80, 2001:db8::80, nginx for its checks
               bond0 10.3.0.2/24 2001:db8:3::2/64 to r1
 
             fe1 p1: 10.3.0.2 to 10.3.0.1

@@ -67,7 +67,7 @@ fn the_text_is_a_topology_with_a_cable_for_two_and_a_bridge_for_three() {
         ip address replace 2001:2:0:1::2/64 dev eth1
         ip address replace 10.2.1.1/31 dev eth2
         ip address replace 2001:2:0:2::1/64 dev eth2
-        ip route replace default via 10.0.0.1 dev eth1
+        ip -4 route replace default via 10.0.0.1 dev eth1
         ip -6 route replace default via 2001:2:0:1::1 dev eth1
         dsr-setup apply
         /lab/web start
@@ -106,6 +106,6 @@ fn ipv4_replies_go_over_ipv6_where_a_link_has_no_ipv4() {
     let plan = plan(&configs, &routers(&[bird(&["2001:db8:1::2"])])).unwrap();
     let (_, files) = both(&plan);
     let (_, boot) = files.iter().find(|(path, _)| path == "fe1/scripts/boot").unwrap();
-    assert!(boot.contains("ip route replace default via inet6 2001:db8:1::1 dev eth1\n"), "{boot}");
+    assert!(boot.contains("ip -4 route replace default via inet6 2001:db8:1::1 dev eth1\n"), "{boot}");
     assert!(boot.contains("ip -6 route replace default via 2001:db8:1::1 dev eth1\n"), "{boot}");
 }

@@ -3,7 +3,7 @@
 //! ```text
 //! main        the command line               own      the project's own scenarios, by their program
 //! files       reads the user's files    ->   router_file, named, web    pure: what is in them
-//! plan        pure: the lab that they describe; place: on which link a peer is
+//! plan        pure: the lab that they describe; place: on which link a peer is; assign: addresses
 //! topology    pure: the topology file and the scripts of the nodes
 //! expect      pure: which routes there should be, and what a fault does to them
 //! stage       the running lab: what is seen at the routers, the requests of the client
@@ -14,6 +14,7 @@
 #![warn(clippy::print_stdout, clippy::print_stderr)] // the crate `output` prints
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+mod assign;
 mod expect;
 mod files;
 mod header;
@@ -149,7 +150,7 @@ fn play_own_files(
     web: Option<&Path>,
     patience: Duration,
 ) -> Result<ExitCode> {
-    let options = options()?;
+    let options = options();
     let name = options.name.clone().unwrap_or_default();
     ensure!(
         options.program.exists(),
@@ -219,17 +220,23 @@ fn status(stage: &Stage, frontend: usize) {
     stage.status(frontend).lines().for_each(|line| output::line(format_args!("  {line}")));
 }
 
-/// How the lab is made. Its name is that of this process, so that it never meets another lab.
-fn options() -> Result<Options> {
+/// How the lab is made. Its name is that of this process, so that it never meets another lab. The programs and the packages of the
+/// nodes are those of the clone that has the current folder or this program; elsewhere, `lab` is beside this program.
+fn options() -> Options {
+    let program = std::env::current_exe().unwrap_or_default();
+    let clone =
+        program.ancestors().map(|folder| folder.join("lab")).find(|lab| lab.join("images/rootfs").exists());
     let mut options = Options::new(Path::new("own.clab.yml"));
-    let beside = std::env::current_exe().ok().map(|program| program.with_file_name("lab"));
-    if std::env::var_os("LAB_PROGRAM").is_none()
-        && !options.program.exists()
-        && let Some(beside) = beside.filter(|program| program.exists())
-    {
-        options.program = beside;
+    if !options.images.exists() {
+        match clone {
+            Some(lab) => options = Options::new(&lab.join("own.clab.yml")),
+            None if std::env::var_os("LAB_PROGRAM").is_none() => {
+                options.program = program.with_file_name("lab")
+            }
+            None => {}
+        }
     }
     options.name = Some(format!("own-{}", std::process::id()));
     options.owner = Owner::myself();
-    Ok(options)
+    options
 }

@@ -13,7 +13,7 @@ use lab::{Cancel, engine};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// The exit code of a program that was interrupted.
-const INTERRUPTED: i32 = 130;
+pub(crate) const INTERRUPTED: u8 = 130;
 
 /// What the thread of the signals and the main thread share.
 #[derive(Debug, Clone)]
@@ -50,7 +50,7 @@ impl Interrupt {
                     output::note(format_args!("announcer-lab: {error}"));
                 }
                 let _ = fs::remove_dir_all(&folder); // it is a temporary one
-                std::process::exit(INTERRUPTED);
+                std::process::exit(i32::from(INTERRUPTED));
             }
         });
         Ok(interrupt)
@@ -63,5 +63,13 @@ impl Interrupt {
     pub(crate) fn up(&self) -> Result<(), lab::Error> {
         self.is_up.store(true, Ordering::SeqCst);
         if self.cancel.is_cancelled() { Err(lab::Error::Interrupted) } else { Ok(()) }
+    }
+
+    /// Does not return if a signal came while the lab is up: what fails then fails because the lab ends, and the thread of the signals
+    /// ends the program.
+    pub(crate) fn wait_for_the_end(&self) {
+        while self.cancel.is_cancelled() {
+            std::thread::park();
+        }
     }
 }

@@ -86,6 +86,9 @@ fn main() -> ExitCode {
     };
     output::finish(match run(arguments.command) {
         Ok(code) => code,
+        Err(error) if matches!(error.downcast_ref(), Some(lab::Error::Interrupted)) => {
+            ExitCode::from(interrupt::INTERRUPTED)
+        }
         Err(error) => {
             output::note(format_args!("announcer-lab: {error:#}"));
             ExitCode::FAILURE
@@ -171,16 +174,21 @@ fn play_own_files(
     let topology = files::write(folder.path(), &inputs.plan, &inputs.sources)?;
     let lab = Lab::start(&Options { topology, ..options }, &interrupt.cancel)?;
     interrupt.up()?;
-    let stage = Stage::of(lab, inputs, patience)?;
-    let code = play_all(&stage, scenarios);
+    let played = Stage::of(lab, inputs, patience).map(|stage| {
+        let code = play_all(&stage, scenarios, &interrupt);
+        (stage, code)
+    });
+    interrupt.wait_for_the_end();
+    let (stage, code) = played?;
     stage.down()?;
     Ok(code)
 }
 
 /// Plays the scenarios one after the other, and prints a line for each.
-fn play_all(stage: &Stage, scenarios: &[Scenario]) -> ExitCode {
+fn play_all(stage: &Stage, scenarios: &[Scenario], interrupt: &Interrupt) -> ExitCode {
     let frontends = 0..stage.inputs.plan.frontends.len();
     if let Err(error) = stage.all_announced(scenarios::patience(stage)) {
+        interrupt.wait_for_the_end();
         output::line(format_args!("{:<7} {:<4} FAILED: {error:#}", "start", ""));
         frontends.for_each(|frontend| status(stage, frontend));
         return ExitCode::FAILURE;
@@ -197,6 +205,7 @@ fn play_all(stage: &Stage, scenarios: &[Scenario]) -> ExitCode {
             match scenarios::play(stage, *scenario, victim) {
                 Ok(text) => output::line(format_args!("{name:<7} {node:<4} ok      {text}")),
                 Err(error) => {
+                    interrupt.wait_for_the_end();
                     output::line(format_args!("{name:<7} {node:<4} FAILED: {error:#}"));
                     match victim {
                         Victim::Frontend(index) => status(stage, index),

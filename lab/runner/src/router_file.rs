@@ -187,7 +187,7 @@ mod tests {
     fn of_frr_the_interfaces_and_the_neighbours_are_read() {
         let file = read(
             "interface eth1\n description client\n ip address 10.1.0.0/31\n ipv6 address 2001:db8:1::1/64\nexit\n!\n\
-             interface ens3 vrf blue\n! a remark\n ip address 10.0.0.1/24\n ip address 10.0.9.1/24\n!\nip route 0.0.0.0/0 10.1.0.1\n\
+             interface ens3 vrf blue\n! a remark\n ip address 10.0.0.1/24\n ip address 10.0.9.1/24\nexit\n ip address 10.9.9.9/24\n!\nip route 0.0.0.0/0 10.1.0.1\n\
              router bgp 65000\n neighbor FRONTENDS peer-group\n bgp listen range 10.0.9.0/24 peer-group FRONTENDS\n \
              neighbor 10.1.1.1 peer-group FRONTENDS\n neighbor 10.1.1.1 description fe1\n neighbor 2001:db8::9 remote-as 65001\n",
         );

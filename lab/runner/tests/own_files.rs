@@ -124,24 +124,30 @@ fn an_interrupt_ends_the_lab_and_leaves_nothing() {
         return;
     }
     let (config, router) = (file("nodes/fe1/announcer.toml"), file("nodes/r1/bird.conf"));
-    let mut child = program(&["test", "--config", &config, "--router", &router])
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let lab = PathBuf::from(format!("/run/announcer-lab/own-{}", child.id()));
-    let up = until(Duration::from_secs(60), || {
-        // The web server is the last but one of what a frontend starts.
-        if lab.join("lab.json").exists() { Ok(()) } else { Err("no lab came up") }
-    });
-    assert_eq!(up, Ok(()));
-    kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), Signal::SIGINT).unwrap();
-    let status = until(Duration::from_secs(60), || match child.try_wait() {
-        Ok(Some(status)) => Ok(status),
-        Ok(None) | Err(_) => Err("it did not end"),
-    });
-    assert!(!status.unwrap().success());
-    assert!(!lab.exists(), "{} is left", lab.display());
+    for up in [false, true] {
+        let said = written("");
+        let mut child = program(&["test", "--config", &config, "--router", &router])
+            .stdout(said.reopen().unwrap())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let lab = PathBuf::from(format!("/run/announcer-lab/own-{}", child.id()));
+        let ready = until(Duration::from_secs(60), || {
+            let text = fs::read_to_string(said.path()).unwrap();
+            let there = if up { text.contains("start        ok") } else { lab.join("lab.json").exists() };
+            if there { Ok(()) } else { Err(text) }
+        });
+        assert_eq!(ready, Ok(()));
+        kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), Signal::SIGINT).unwrap();
+        let status = until(Duration::from_secs(60), || match child.try_wait() {
+            Ok(Some(status)) => Ok(status),
+            Ok(None) | Err(_) => Err("it did not end"),
+        });
+        assert_eq!(status.unwrap().code(), Some(130));
+        let text = fs::read_to_string(said.path()).unwrap();
+        assert!(!text.contains("FAILED"), "{text}");
+        assert!(!lab.exists(), "{} is left", lab.display());
+    }
 }
 
 #[test]

@@ -102,25 +102,33 @@ fn a_peer_is_on_the_interface_with_its_address() {
 #[test]
 fn without_interfaces_the_neighbours_say_which_subnet_it_is() {
     planned(
-        &[&["10.1.1.0"], &["10.9.9.1"], &["2001:db8:5::1"]],
-        &[bird(&["10.1.1.1", "10.9.9.11", "2001:db8:5::2"])],
+        &[&["10.1.1.0"], &["10.9.9.1"], &["2001:db8:5::1"], &["10.8.0.10"], &["10.8.0.10"]],
+        &[bird(&["10.1.1.1", "10.9.9.11", "2001:db8:5::2", "10.8.0.11", "10.8.0.12"])],
         expect![[r#"
             router r1: BIRD, 1.conf
               eth1 10.1.1.0/31 2001:2:0:1::1/64 to fe1
               eth2 10.9.9.1/24 2001:2:0:2::1/64 to fe2
               eth3 2001:db8:5::1/64 to fe3
+              eth4 10.8.0.10/24 2001:2:0:4::1/64 to fe4, fe5
             frontend fe1: 1.toml, VIPs 192.0.2.80, 2001:db8::80, nginx for its checks
               eth1 10.1.1.1/31 2001:2:0:1::2/64 to r1
             frontend fe2: 2.toml, VIPs 192.0.2.80, 2001:db8::80, nginx for its checks
               eth1 10.9.9.11/24 2001:2:0:2::2/64 to r1
             frontend fe3: 3.toml, VIPs 192.0.2.80, 2001:db8::80, nginx for its checks
               eth1 2001:db8:5::2/64 to r1
+            frontend fe4: 4.toml, VIPs 192.0.2.80, 2001:db8::80, nginx for its checks
+              eth1 10.8.0.11/24 2001:2:0:4::2/64 to r1, fe5
+            frontend fe5: 5.toml, VIPs 192.0.2.80, 2001:db8::80, nginx for its checks
+              eth1 10.8.0.12/24 2001:2:0:4::3/64 to r1, fe4
             note: 1.conf gives r1 no IPv6 address on eth1, which the next hop of IPv6 VIPs needs: the lab sets 2001:2:0:1::1/64
             note: 1.conf gives r1 no IPv6 address on eth2, which the next hop of IPv6 VIPs needs: the lab sets 2001:2:0:2::1/64
+            note: 1.conf gives r1 no IPv6 address on eth4, which the next hop of IPv6 VIPs needs: the lab sets 2001:2:0:4::1/64
 
             fe1 p1: 10.1.1.1 to 10.1.1.0
             fe2 p1: 10.9.9.11 to 10.9.9.1
             fe3 p1: 2001:db8:5::2 to 2001:db8:5::1
+            fe4 p1: 10.8.0.11 to 10.8.0.10
+            fe5 p1: 10.8.0.12 to 10.8.0.10
         "#]],
     );
 }

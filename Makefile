@@ -103,8 +103,9 @@ bench-drain: build
 	$(SUDO) $(OUT)/bench --long-requests 3
 
 build: needs
-	$(CARGO_BUILD) -p announcer -p dsr-setup -p lab -p manual
+	$(CARGO_BUILD) -p announcer -p dsr-setup -p lab -p announcer-lab -p manual
 	$(TO_LAB)
+	install -D -m 755 -t $(BIN) $(OUT)/announcer-lab
 	$(OUT)/manual $(MANUAL)
 	touch $(BUILT)
 

@@ -1,5 +1,5 @@
 # demo · test · e2e · soak · interop · vm · page · lint · bench · bench-quick · bench-drain ·
-# bench-scale · fuzz · simulate · build · image · install · uninstall · lab · lab-down · picture.
+# bench-scale · fuzz · simulate · build · runner · image · install · uninstall · lab · lab-down · picture.
 # Only the installation and the lab need root. If you are not root, the Makefile calls sudo for them.
 
 TARGET := $(shell uname -m)-unknown-linux-gnu
@@ -11,7 +11,7 @@ MANUAL := target/lab/manual
 # `release` is the profile of the installed programs. `quick` is the same without link-time optimisation, which takes minutes
 # and makes no difference to the tests.
 PROFILE ?= release
-demo picture test e2e soak interop vm lab image: export PROFILE := quick
+demo picture test e2e soak interop vm lab runner image: export PROFILE := quick
 OUT = target/$(TARGET)/$(PROFILE)
 # The programs are static, so that they need neither the host's libc nor a node's. They relocate themselves, with glibc's code.
 # If it is 2.36 or newer, it can read packed relocations. They are a seventieth as long, and a start reads all of them.
@@ -29,7 +29,7 @@ DESTDIR :=
 BUILT = $(OUT)/built
 SOURCES := Cargo.toml Cargo.lock $(shell find announcer/src dsr-setup/src dsr-setup/output/src announcer/manual/src -name '*.rs')
 
-.PHONY: demo demo-programs test e2e soak interop vm page page-pictures lint bench bench-quick bench-drain bench-scale fuzz simulate build image needs install uninstall lab lab-down picture
+.PHONY: demo demo-programs test e2e soak interop vm page page-pictures lint bench bench-quick bench-drain bench-scale fuzz simulate build runner image needs install uninstall lab lab-down picture
 
 demo: demo-programs
 	$(SUDO) $(OUT)/demo
@@ -103,19 +103,21 @@ bench-drain: build
 	$(SUDO) $(OUT)/bench --long-requests 3
 
 build: needs
-	$(CARGO_BUILD) -p announcer -p dsr-setup -p lab -p announcer-lab -p manual
+	$(CARGO_BUILD) -p announcer -p dsr-setup -p lab -p manual
 	$(TO_LAB)
-	install -D -m 755 -t $(BIN) $(OUT)/announcer-lab
 	$(OUT)/manual $(MANUAL)
 	touch $(BUILT)
+
+# The program that plays failures against your own files: lab/README.md.
+runner: build
+	$(CARGO_BUILD) -p announcer-lab
+	install -D -m 755 -t $(BIN) $(OUT)/announcer-lab
 
 # The lab's image for Docker, with the version in Cargo.toml: the nodes of every topology, and the scenarios, which need no Rust there.
 # IMAGE: another name.
 IMAGE :=
 
-image: build
-	$(CARGO_BUILD) -p announcer-lab
-	install -D -m 755 -t $(BIN) $(OUT)/announcer-lab
+image: runner
 	e2e=$$($(subst cargo build,cargo test,$(CARGO_BUILD)) -p e2e --test e2e --no-run --message-format=json | \
 		sed -n 's|.*"executable":"\([^"]*/e2e-[0-9a-f]*\)".*|\1|p') && install -s -m 755 "$$e2e" $(BIN)/e2e
 	$(SUDO) lab/images/build $(IMAGE)

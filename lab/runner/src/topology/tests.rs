@@ -9,8 +9,7 @@ fn both(plan: &Plan) -> (String, Files) {
     let each = |text: &str| plan.frontends.iter().map(|_| text.to_owned()).collect();
     let sources = Sources {
         name: "own-1".to_owned(),
-        programs: PathBuf::from("/srv/it's/bin"),
-        named: plan.frontends.iter().map(|_| vec![PathBuf::from("/etc/announcer/$r1.key")]).collect(),
+        named: plan.frontends.iter().map(|_| vec![PathBuf::from("/etc/announcer/it's-$r1.key")]).collect(),
         configs: each("CONFIG"),
         webs: each("WEB"),
         routers: plan.routers.iter().map(|router| router.file.clone()).collect(),
@@ -46,11 +45,10 @@ fn the_text_is_a_topology_with_a_cable_for_two_and_a_bridge_for_three() {
         .map(|bind| format!("{} {}", bind.source.display(), bind.target.display()))
         .collect();
     expect![[r#"
-        /etc/announcer/$r1.key /etc/announcer/$r1.key
         fe1/announcer.toml /etc/announcer/announcer.toml
+        /etc/announcer/it's-$r1.key /etc/announcer/it's-$r1.key
         fe1/nginx.conf /etc/nginx/nginx.conf
-        fe1/scripts /lab
-        /srv/it's/bin /usr/local/bin"#]]
+        fe1/scripts /lab"#]]
     .assert_eq(&binds.join("\n"));
     // Every file that is bound from the folder is written.
     for bind in topology.nodes.values().flat_map(|node| &node.binds).filter(|bind| bind.source.is_relative())

@@ -40,6 +40,7 @@ use lab::state::Owner;
 use lab::{Lab, Options};
 
 use crate::interrupt::Interrupt;
+use crate::plan::Plan;
 use crate::scenarios::{Scenario, Victim};
 use crate::stage::Stage;
 
@@ -172,7 +173,14 @@ fn play_own_files(
     let folder = tempfile::Builder::new().prefix("announcer-lab-").tempdir().context("a temporary folder")?;
     let interrupt = Interrupt::of(name, folder.path().to_path_buf())?;
     let topology = files::write(folder.path(), &inputs.plan, &inputs.sources)?;
-    let lab = Lab::start(&Options { topology, ..options }, &interrupt.cancel)?;
+    let lab = match Lab::start(&Options { topology, ..options }, &interrupt.cancel) {
+        Ok(lab) => lab,
+        Err(error) => {
+            let Some(refusal) = refused_by_router(&inputs.plan, &error) else { return Err(error.into()) };
+            output::note(refusal);
+            return Ok(ExitCode::from(2));
+        }
+    };
     interrupt.up()?;
     let played = Stage::of(lab, inputs, patience).map(|stage| {
         let code = play_all(&stage, scenarios, &interrupt);
@@ -182,6 +190,15 @@ fn play_own_files(
     let (stage, code) = played?;
     stage.down()?;
     Ok(code)
+}
+
+/// What a router says about its file, if it does not start with it.
+fn refused_by_router(plan: &Plan, error: &lab::Error) -> Option<String> {
+    let lab::Error::Exec { node, command, output, .. } = error else { return None };
+    let router =
+        plan.routers.iter().find(|router| router.name == *node && *command == topology::START_ROUTER)?;
+    let said: String = output.lines().map(|line| format!("\n  {line}")).collect();
+    Some(format!("{}: {} does not start with it:{said}", router.file, router.daemon))
 }
 
 /// Plays the scenarios one after the other, and prints a line for each.

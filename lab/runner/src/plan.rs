@@ -247,6 +247,9 @@ pub(crate) fn plan(configs: &[ConfigFile], routers: &[RouterInput]) -> Result<Pl
                 assign::next_hop_v6(&mut plan, routers, &mut taken, index, session);
             }
         }
+        let ports = plan.segments.iter().filter_map(|segment| segment.port(Owner::Frontend(index)));
+        let own: BTreeSet<IpAddr> = ports.flat_map(Port::addresses).map(|net| net.addr()).collect();
+        refused.extend(elsewhere(file, config, &own));
         plan.frontends.push(frontend);
     }
     for segment in &mut plan.segments {
@@ -288,6 +291,24 @@ fn impossible(ConfigFile { file, config }: &ConfigFile) -> Vec<String> {
         }
     }
     refused
+}
+
+/// The checks that probe a host that the lab does not have. `own` are the frontend's addresses.
+fn elsewhere(file: &str, config: &Config, own: &BTreeSet<IpAddr>) -> Vec<String> {
+    let vips: BTreeSet<IpAddr> = config.vips().map(|(vip, _)| vip).collect();
+    let checks =
+        config.services.iter().flat_map(|service| service.checks.iter().map(move |check| (service, check)));
+    checks
+        .filter_map(|(service, check)| Some((service, check, check.target?)))
+        .filter(|(_, _, target)| !target.ip.is_loopback() && !vips.contains(&target.ip) && !own.contains(&target.ip))
+        .map(|(service, check, target)| {
+            format!(
+                "{file}: service `{}`, check `{}`: `target = \"{target}\"` is no address of this frontend, and the lab has no other \
+                 web server: write `127.0.0.1` or a VIP",
+                service.name, check.name
+            )
+        })
+        .collect()
 }
 
 fn is_link_local(address: IpAddr) -> bool {

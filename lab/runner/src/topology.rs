@@ -14,6 +14,8 @@ use crate::router_file::Daemon;
 
 /// The client's node.
 pub(crate) const CLIENT: &str = "client";
+/// The command that starts a router.
+pub(crate) const START_ROUTER: &str = "/lab/router start";
 /// The interface of the first router that leads to the client.
 const TO_CLIENT: &str = "to-client";
 /// The addresses between the first router and the client, the router's first; from the ranges for benchmarks (RFC 2544, RFC 5180).
@@ -66,7 +68,7 @@ pub(crate) fn yaml(plan: &Plan, sources: &Sources) -> String {
             text,
             "    {name}:\n      healthcheck:\n        test: [CMD-SHELL, \"{test}\"]\n        interval: 2\n      sysctls:\n        \
              net.ipv4.ip_forward: 1\n        net.ipv6.conf.all.forwarding: 1\n      binds:\n        - {name}/scripts:/lab:ro\n        \
-             - {name}/router.conf:{target}:ro\n{more}      exec:\n        - /lab/router start\n"
+             - {name}/router.conf:{target}:ro\n{more}      exec:\n        - {START_ROUTER}\n"
         );
     }
     for (frontend, named) in plan.frontends.iter().zip(&sources.named) {

@@ -119,6 +119,26 @@ fn a_route_that_the_router_refuses_is_a_failure_that_shows_the_status() {
 }
 
 #[test]
+fn what_the_router_says_about_its_file_is_passed_on() {
+    if skipped("what_the_router_says_about_its_file_is_passed_on") {
+        return;
+    }
+    for (name, from, to, said_by_it) in [
+        ("nodes/r1/bird.conf", "merge paths", "merge path", "syntax error"),
+        ("nodes/r1/frr.conf", "maximum-paths", "maximum-pathes", "Unknown command"),
+    ] {
+        let text = fs::read_to_string(file(name)).unwrap();
+        assert!(text.contains(from));
+        let router = written(&text.replace(from, to));
+        let path = router.path().display().to_string();
+        let (code, said) = run(&["test", "--config", &file("nodes/fe1/announcer.toml"), "--router", &path]);
+        assert_eq!(code, Some(2), "{said}");
+        assert!(said.contains(&format!("{path}: ")) && said.contains("does not start with it:"), "{said}");
+        assert!(said.contains(said_by_it), "{said}");
+    }
+}
+
+#[test]
 fn an_interrupt_ends_the_lab_and_leaves_nothing() {
     if skipped("an_interrupt_ends_the_lab_and_leaves_nothing") {
         return;

@@ -227,6 +227,19 @@ fn what_the_lab_cannot_do_is_refused_with_file_and_place() {
         2.toml: peer `p1`: 1.conf has no neighbour in 10.1.1.0/24 that is not taken: write one there, such as `neighbor 10.1.1.3`
 
     "#]].assert_eq(&said);
+    let own = |target: &str| {
+        let peers = ["10.1.1.0"];
+        let mut config = config(1, &peers, "\"192.0.2.80\"");
+        config.config.services[0].checks[0].target =
+            Some(announcer::config::endpoint::TargetAddress { ip: target.parse().unwrap(), port: None });
+        plan(&[config], &routers(&[link()])).map(|_| ())
+    };
+    for target in ["127.0.0.1", "192.0.2.80", "10.1.1.1"] {
+        assert_eq!(own(target), Ok(()), "{target}");
+    }
+    assert!(
+        own("10.1.1.0").unwrap_err()[0].contains("`target = \"10.1.1.0\"` is no address of this frontend")
+    );
     let many: Vec<String> = (0..9).map(|_| link()).collect();
     let refused = plan(&configs(&[&["10.1.1.0"]]), &routers(&many)).unwrap_err();
     assert_eq!(refused, ["a lab has at most 8 routers, and --router is there 9 times"]);

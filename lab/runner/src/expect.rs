@@ -120,13 +120,18 @@ fn withdraws(check: &CheckConfig, service: &ServiceConfig, fault: Fault) -> Opti
         Fault::Crash if check.port().is_some() => OnFailure::Withdraw,
         Fault::Crash | Fault::Hang => check.on_failure.unwrap_or(service.on_failure),
     };
-    (notices && on_failure == OnFailure::Withdraw).then(|| time_to_fall(check))
+    (notices && on_failure == OnFailure::Withdraw).then(|| check_falls(check))
 }
 
 /// The time from a fault to the verdict, if the first probe after it begins as late as it may. A probe that hangs ends after
 /// `timeout`; the next one begins `fast_interval` after its beginning, or when it has ended.
-fn time_to_fall(check: &CheckConfig) -> Duration {
+fn check_falls(check: &CheckConfig) -> Duration {
     check.interval + check.fast_interval.max(check.timeout) * (check.fall - 1) + check.timeout
+}
+
+/// The time from a fault until every check of a service that notices it has its verdict, in the same way.
+pub(crate) fn time_to_fall(service: &ServiceConfig) -> Duration {
+    service.checks.iter().map(check_falls).max().unwrap_or_default()
 }
 
 /// The time from the return of the web server to the announcement, in the same way.
@@ -179,8 +184,10 @@ mod tests {
     }
 
     #[test]
-    fn the_return_takes_as_long_as_the_slowest_check_and_the_delay() {
+    fn verdicts_take_as_long_as_the_slowest_check_and_the_return_also_the_delay() {
         let checks = "[[service.check]]\nhttp = \"http://www.example.com/\"\ninterval = \"1s\"\ntimeout = \"200ms\"\nrise = 2\n";
-        assert_eq!(time_to_rise(&service(checks, "announce_delay = \"5s\"")), Duration::from_secs(8));
+        let service = service(checks, "announce_delay = \"5s\"");
+        assert_eq!(time_to_fall(&service), Duration::from_millis(3200));
+        assert_eq!(time_to_rise(&service), Duration::from_secs(8));
     }
 }

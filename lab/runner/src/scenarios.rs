@@ -13,7 +13,7 @@ use scene::PATIENCE;
 use scene::log::Mark;
 use until::until;
 
-use crate::expect::{Effect, Fault, Route, effect, time_to_rise};
+use crate::expect::{Effect, Fault, Route, effect, time_to_fall, time_to_rise};
 use crate::plan::Owner;
 use crate::router_file::Daemon;
 use crate::stage::{Load, Seen, Stage, Wanted, Wire, prefix};
@@ -164,10 +164,10 @@ fn fault(stage: &Stage, frontend: usize, fault: Fault) -> Result<String> {
         }
         seen.push(change);
     }
-    if going.is_empty() {
-        // Nothing happens, so there is nothing else to wait for than the time in which something could.
-        std::thread::sleep(services.iter().map(time_to_rise).max().unwrap_or_default());
-    }
+    // What stays has to stay for as long as its checks need to fail, or as long as anyone waits here.
+    let decided =
+        staying.iter().map(|route| time_to_fall(&services[route.service])).max().unwrap_or_default();
+    std::thread::sleep(decided.min(stage.patience).saturating_sub(at.1.elapsed().unwrap_or_default()));
     staying.iter().try_for_each(|route| stage.is(route, Wanted::There))?;
 
     let back = (Mark::now(), SystemTime::now());

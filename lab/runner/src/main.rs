@@ -58,7 +58,7 @@ enum Cmd {
     /// project
     ///
     /// With your own files, each --config is a frontend and each --router is a router. The lab connects them as the addresses in the
-    /// files say, answers the checks by its own nginx, and sends requests from a client behind the first router. Nothing starts if
+    /// files say, answers the checks by its own nginx, and sends requests from a client behind the first router. Nothing is played if
     /// the files do not fit: the program says why, and its exit code is 2. If a scenario failed, the exit code is 1.
     Test {
         /// The scenarios to play; without one, all. Without --config and --router: words of names of the project's scenarios

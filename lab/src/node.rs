@@ -182,6 +182,28 @@ impl Node {
             .collect()
     }
 
+    /// The pids on the host of the node's announcer daemons: the other processes of this name are clients, such as its health check.
+    pub fn daemons(&self) -> Vec<Pid> {
+        let runs = |pid: &Pid| {
+            fs::read(format!("/proc/{pid}/cmdline"))
+                .is_ok_and(|words| words.split(|octet| *octet == 0).nth(1) == Some(b"run"))
+        };
+        self.pids_of("announcer").into_iter().filter(runs).collect()
+    }
+
+    /// Sends a signal to the node's announcer daemon.
+    ///
+    /// # Errors
+    /// When there is none, or more than one.
+    pub fn signal_daemon(&self, signal: Signal) -> Result<(), Error> {
+        match self.daemons().as_slice() {
+            [daemon] => {
+                kill(*daemon, signal).map_err(|e| Error::of(format!("{}: announcer", self.name), e.into()))
+            }
+            daemons => Err(Error::Node(format!("{}: {} daemons of announcer run", self.name, daemons.len()))),
+        }
+    }
+
     /// Sends a signal to every process with that name in the node; returns their number.
     pub fn kill(&self, name: &str, signal: Signal) -> usize {
         self.pids_of(name).into_iter().filter(|pid| kill(*pid, signal).is_ok()).count()

@@ -156,6 +156,36 @@ fn nodes_are_hosts_of_their_own_and_leave_nothing() {
 }
 
 /// The limit is long, because the kernel removes network namespaces one after the other, and other tests make many.
+/// A client such as `announcer status`, which a health check runs every two seconds, is no daemon.
+#[test]
+fn a_signal_for_the_daemon_reaches_no_client_of_it() {
+    if skipped("a_signal_for_the_daemon_reaches_no_client_of_it") {
+        return;
+    }
+    let lab = up("daemons");
+    let node = lab.node("a").unwrap();
+    text(
+        node,
+        &["sh", "-c", "cp /bin/sh /tmp/announcer; echo 'sleep 60 & wait' | tee /tmp/run >/tmp/status"],
+    );
+    let start = |word: &str| {
+        let line = format!("cd /tmp; ./announcer {word}");
+        node.spawn(&["sh", "-c", &line]).unwrap()
+    };
+    let mut client = start("status");
+    wait_for(|| (node.pids_of("announcer").len() == 1).then_some(()));
+    assert_eq!(node.daemons(), []);
+    assert!(node.signal_daemon(Signal::SIGHUP).unwrap_err().to_string().contains("0 daemons"));
+    let mut daemon = start("run");
+    wait_for(|| (node.pids_of("announcer").len() == 2).then_some(()));
+    node.signal_daemon(Signal::SIGHUP).unwrap();
+    assert!(!daemon.wait().unwrap().success());
+    assert_eq!(node.pids_of("announcer").len(), 1, "the client goes on");
+    client.kill().unwrap();
+    client.wait().unwrap();
+    lab.down().unwrap();
+}
+
 fn wait_for<T>(mut look: impl FnMut() -> Option<T>) -> T {
     until(Duration::from_secs(30), || look().ok_or(())).unwrap_or_else(|()| panic!("it did not come"))
 }

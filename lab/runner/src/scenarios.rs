@@ -112,7 +112,7 @@ fn mend(stage: &Stage) -> Result<()> {
         if node.pids_of("nginx").is_empty() {
             node.exec(&["/lab/web", "start"])?; // if it fails, a route is missing below
         }
-        if !node.pids_of("announcer").is_empty() {
+        if !node.daemons().is_empty() {
             node.exec(&["announcer", "undrain", "--all"])?; // as above
         }
     }

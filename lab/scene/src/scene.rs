@@ -108,7 +108,7 @@ impl Scene {
             node.must(&["/lab/web", "healthy"])?;
             node.exec(&["/lab/web", "start"])?; // it refuses if the server runs; a worker that is ending does not count
             node.must(&["/bin/sh", "-c", "rm -rf /var/lib/announcer/drain/*"])?;
-            if node.pids_of("announcer").is_empty() {
+            if node.daemons().is_empty() {
                 node.exec(&["/lab/announcer", "start"])?; // it refuses if one is being started
             }
             node.exec(&["announcer", "undrain", "--all"])?; // this also ends the damping of VIPs that flap

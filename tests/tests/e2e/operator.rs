@@ -44,7 +44,7 @@ pub(crate) fn recheck(scene: &Scene) -> Result<()> {
     let node = scene.node("fe1")?;
     let command = || node.must(&["announcer", "recheck", "www"]).map(drop);
     let signal = || {
-        node.kill("announcer", Signal::SIGUSR1);
+        node.signal_daemon(Signal::SIGUSR1)?;
         Ok(())
     };
     with_own_configuration(scene, "fe1", || {

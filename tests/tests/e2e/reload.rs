@@ -42,7 +42,7 @@ pub(crate) fn reload(scene: &Scene) -> Result<()> {
         );
         // An attribute is announced again, without a withdraw; by SIGHUP.
         configure(scene, "fe1", &[("\"65001:80\"", "\"65001:81\"")])?;
-        ensure!(node.kill("announcer", Signal::SIGHUP) == 1, "no daemon");
+        node.signal_daemon(Signal::SIGHUP)?;
         let again = scene.routers[0].wire.wait(mark, PATIENCE, |m| m.from == from && m.announces(vip));
         ensure!(again.is_some() && !said(scene::wire::Message::withdraws), "no announcement, or a withdraw");
         // A VIP is added, and later removed: it is withdrawn, and later removed from lo.
@@ -78,7 +78,7 @@ pub(crate) fn reload_refused(scene: &Scene) -> Result<()> {
         wait_status(scene, "fe2", "no warning of the wrong file", |said| said.contains("2 errors"))?;
         refuse(&[("192.0.2.80", "192.0.2.83"), ("2001:db8::80", "2001:db8::83")], "--force")?;
         refuse(&[("asn = 65000", "asn = 65000\nhold_time = \"6s\"")], "--force")?;
-        ensure!(node.kill("announcer", Signal::SIGHUP) == 1, "no daemon");
+        node.signal_daemon(Signal::SIGHUP)?;
         node.must(&["announcer", "status"])?;
         let quiet =
             |m: &scene::wire::Message| m.from == from && matches!(m.kind(), OPEN | UPDATE | NOTIFICATION);

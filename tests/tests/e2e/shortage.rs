@@ -74,7 +74,7 @@ pub(crate) fn reloads(scene: &Scene) -> Result<()> {
         while began.elapsed() < LASTS {
             reloads += 1;
             with_med(reloads)?;
-            ensure!(node.kill("announcer", Signal::SIGHUP) == 1, "no daemon");
+            node.signal_daemon(Signal::SIGHUP)?;
             let next = began + Duration::from_millis(10) * u32::try_from(reloads)?;
             sleep(next.saturating_duration_since(Instant::now()));
         }

@@ -51,11 +51,11 @@ pub(crate) fn hold_timer(scene: &Scene) -> Result<()> {
         // Its server still serves, so no request is lost.
         let mark = Mark::now();
         let (load, began) = (ContinuousLoad::begin(scene, VIPS[0], 300)?, Instant::now());
-        ensure!(node.kill("announcer", Signal::SIGSTOP) == 1, "no daemon");
+        node.signal_daemon(Signal::SIGSTOP)?;
         scene.wait_next_hops(VIPS[0], &["fe1", "fe3"])?;
         println!("  SIGSTOP: gone after {:.1?}", began.elapsed());
         none_lost(scene, mark, "SIGSTOP", &load.report()?)?;
-        ensure!(node.kill("announcer", Signal::SIGCONT) == 1, "no daemon");
+        node.signal_daemon(Signal::SIGCONT)?;
         scene.all_announced().context("after SIGCONT")?;
 
         let (load, began) = (ContinuousLoad::begin(scene, VIPS[0], 300)?, Instant::now());
@@ -76,9 +76,10 @@ pub(crate) fn hold_timer(scene: &Scene) -> Result<()> {
         LINKS.iter().try_for_each(|link| node.mend(link))?;
         scene.all_announced().context("after its power came back")
     });
-    node.kill("announcer", Signal::SIGCONT);
+    let resumed = node.signal_daemon(Signal::SIGCONT);
     LINKS.iter().try_for_each(|link| node.mend(link))?;
-    played
+    played?;
+    Ok(resumed?)
 }
 
 /// A router loses power, but all carriers stay. The frontends' sessions end by their hold timers. Replies and the client's requests

@@ -60,6 +60,31 @@ pub fn running(lab: &str, state: &State) -> BTreeMap<String, Pid> {
     }
 }
 
+/// Checks the right to see which node a process of another user is in. Without it, a worker of a web server would not be found, and
+/// would outlive its death.
+///
+/// # Errors
+/// [`Error::Missing`], with what to write.
+pub fn must_see_processes() -> Result<(), Error> {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    if sees_processes(&status) {
+        return Ok(());
+    }
+    Err(Error::Missing(
+        "the capability SYS_PTRACE is missing, without which processes of other users in a node cannot be found: write `--cap-add SYS_PTRACE`, \
+         or `--privileged`"
+            .to_owned(),
+    ))
+}
+
+/// Whether the effective capabilities in `/proc/PID/status` (proc(5)) have CAP_SYS_PTRACE (capabilities(7)).
+fn sees_processes(status: &str) -> bool {
+    const SYS_PTRACE: u32 = 19;
+    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    let effective = effective.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    effective.is_some_and(|mask| mask >> SYS_PTRACE & 1 == 1)
+}
+
 /// The folder with the topologies and the files of their nodes in the lab's image, where LAB_FOLDER names it; `None` in a checkout.
 pub fn installed() -> Option<PathBuf> {
     std::env::var_os("LAB_FOLDER").map(PathBuf::from)
@@ -340,4 +365,22 @@ fn with_sources(topology: &Topology) -> Result<BTreeMap<String, topology::NodeCo
         }
     }
     Ok(nodes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_right_to_see_processes_is_read_from_the_effective_capabilities() {
+        for (status, want) in [
+            ("Name:\tx\nCapPrm:\t000001ffffffffff\nCapEff:\t000001ffffffffff\n", true),
+            ("CapEff:\t0000000000080000\n", true),
+            ("CapPrm:\t0000000000080000\nCapEff:\t00000000a82435fb\n", false),
+            ("CapEff:\tx\n", false),
+            ("", false),
+        ] {
+            assert_eq!(sees_processes(status), want, "{status}");
+        }
+    }
 }

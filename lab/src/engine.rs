@@ -65,7 +65,7 @@ pub fn running(lab: &str, state: &State) -> BTreeMap<String, Pid> {
 ///
 /// # Errors
 /// [`Error::Missing`], with what to write.
-pub fn must_see_processes() -> Result<(), Error> {
+fn must_see_processes() -> Result<(), Error> {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     if sees_processes(&status) {
         return Ok(());
@@ -156,6 +156,7 @@ impl Lab {
     /// Starts a topology. After an error, and after `cancel`, nothing is left.
     pub fn start(options: &Options, cancel: &Cancel) -> Result<Lab, Error> {
         must_be_root()?;
+        must_see_processes()?;
         let file = options.topology.canonicalize().map_err(|e| Error::file(&options.topology, e))?;
         let folder = file.parent().unwrap_or(Path::new("/"));
         let text = fs::read_to_string(&file).map_err(|e| Error::file(&file, e))?;

@@ -168,18 +168,19 @@ impl Node {
         }
     }
 
-    /// The pids on the host of the node's processes with this name (at most 15 octets of it count).
-    pub fn pids_of(&self, name: &str) -> Vec<Pid> {
+    /// The pids on the host of all processes of the node; none if it has ended.
+    pub fn processes(&self) -> Vec<Pid> {
         let namespace = |pid: i32| fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
         let Some(own) = namespace(self.pid.as_raw()) else { return Vec::new() };
-        let named = |pid: &i32| {
+        state::pids().filter(|pid| namespace(*pid).as_ref() == Some(&own)).map(Pid::from_raw).collect()
+    }
+
+    /// The pids on the host of the node's processes with this name (at most 15 octets of it count).
+    pub fn pids_of(&self, name: &str) -> Vec<Pid> {
+        let named = |pid: &Pid| {
             fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.trim_end() == name)
         };
-        state::pids()
-            .filter(named)
-            .filter(|pid| namespace(*pid).as_ref() == Some(&own))
-            .map(Pid::from_raw)
-            .collect()
+        self.processes().into_iter().filter(named).collect()
     }
 
     /// The pids on the host of the node's announcer daemons: the other processes of this name are clients, such as its health check.

@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail};
-use lab::engine::must_see_processes;
 
 /// Where the image has the program.
 const INSTALLED: &str = "/usr/lib/announcer-lab/e2e";
@@ -26,7 +25,6 @@ pub(crate) fn own(words: &[String]) -> Result<ExitCode> {
             program.display()
         );
     }
-    must_see_processes()?;
     let runs: Vec<&[String]> = if words.is_empty() { vec![&[]] } else { words.chunks(1).collect() };
     for arguments in runs {
         let status =

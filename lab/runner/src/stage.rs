@@ -2,7 +2,6 @@
 //!
 //! Touches the lab.
 
-use std::fs;
 use std::net::IpAddr;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -14,7 +13,6 @@ use anyhow::{Context, Result, bail, ensure};
 use lab::load::{self, Counts, Plan as LoadPlan};
 use lab::{Lab, Node};
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use scene::PATIENCE;
 use scene::fib::Change;
 use scene::log::Mark;
@@ -207,32 +205,16 @@ impl Stage {
         Ok(Seen { router: route.router, wire: heard.map(|message| between(cause, message.at)), fib })
     }
 
-    /// The pids on the host of a frontend's processes, without those that keep the node.
-    ///
-    /// # Errors
-    /// When the node has ended.
-    pub(crate) fn processes(&self, frontend: usize) -> Result<Vec<Pid>> {
-        let node = self.frontend(frontend)?;
-        let namespace = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
-        let own = namespace(&node.pid().to_string());
-        let keepers = node.pids_of("sleep");
-        let entries = fs::read_dir("/proc").context("/proc")?.flatten();
-        let pids = entries.filter_map(|entry| {
-            let name = entry.file_name();
-            let text = name.to_str()?;
-            let pid = Pid::from_raw(text.parse().ok()?);
-            (pid != node.pid() && !keepers.contains(&pid) && namespace(text) == own).then_some(pid)
-        });
-        Ok(pids.collect())
-    }
-
     /// Kills all processes of a frontend, without those that keep the node.
     ///
     /// # Errors
     /// When the node has ended, or processes are left.
     pub(crate) fn kill_all(&self, frontend: usize) -> Result<()> {
+        let node = self.frontend(frontend)?;
         until(PATIENCE, || {
-            let left = self.processes(frontend)?;
+            let keepers = node.pids_of("sleep");
+            let mut left = node.processes();
+            left.retain(|pid| *pid != node.pid() && !keepers.contains(pid));
             for pid in &left {
                 let _ = kill(*pid, Signal::SIGKILL); // it may have ended already
             }

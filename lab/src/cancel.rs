@@ -1,4 +1,4 @@
-//! Ends a running `up` from another thread.
+//! Ends a running `up` from another thread, such as the one that waits for signals.
 //!
 //! Touches the processes that it has started. `cancel` kills them, and no other process can be started after it.
 
@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::Pid;
+use tokio::signal::unix::{SignalKind, signal};
 
 /// A handle that the working thread and the interrupting thread share.
 #[derive(Debug, Clone, Default)]
@@ -73,4 +74,25 @@ impl Cancel {
 fn raw(child: &Child) -> i32 {
     // Linux pids are at most 2^22.
     i32::try_from(child.id()).unwrap_or(i32::MAX)
+}
+
+/// Calls `then` at the first SIGINT, SIGTERM or SIGHUP, in a thread of its own.
+///
+/// # Errors
+/// When signals cannot be received.
+pub fn at_signal(then: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let guard = runtime.enter();
+    let mut signals = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()]
+        .into_iter()
+        .map(signal)
+        .collect::<Result<Vec<_>, _>>()?;
+    drop(guard);
+    std::thread::spawn(move || {
+        runtime.block_on(async {
+            futures_util::future::select_all(signals.iter_mut().map(|signal| Box::pin(signal.recv()))).await;
+        });
+        then();
+    });
+    Ok(())
 }

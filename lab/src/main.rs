@@ -11,11 +11,11 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::{Parser, Subcommand};
+use lab::cancel::at_signal;
 use lab::engine::{self, containerlab, must_be_root};
 use lab::state::{self, State};
 use lab::{Cancel, Engine, Lab, Options, enter, generate, init, load};
 use nix::unistd::Pid;
-use tokio::signal::unix::{SignalKind, signal};
 
 /// Starts a containerlab topology: in network namespaces, or with containerlab and Docker. Needs root.
 #[derive(Parser)]
@@ -210,30 +210,15 @@ fn up(topology: PathBuf, name: Option<String>, engine: Option<Engine>) -> Result
     options.engine = engine;
     options.owner = None; // no process owns the lab, so that it stays when this one ends
     let cancel = Cancel::new();
-    cancel_on_signal(cancel.clone())?;
+    let interrupted = cancel.clone();
+    at_signal(move || {
+        output::note("lab: interrupted, cleaning up");
+        interrupted.cancel();
+    })?;
     let lab = Lab::start(&options, &cancel)?;
     let nodes: Vec<&str> = lab.nodes().map(lab::Node::name).collect();
     output::line(format_args!("lab `{}` is up: {}", lab.name(), nodes.join(", ")));
     lab.leave(); // without this, the lab would end here
-    Ok(())
-}
-
-/// Starts a thread that cancels the start of the lab at the first SIGINT, SIGTERM or SIGHUP.
-fn cancel_on_signal(cancel: Cancel) -> Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let guard = runtime.enter();
-    let mut signals = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()]
-        .into_iter()
-        .map(signal)
-        .collect::<Result<Vec<_>, _>>()?;
-    drop(guard);
-    std::thread::spawn(move || {
-        runtime.block_on(async {
-            futures_util::future::select_all(signals.iter_mut().map(|signal| Box::pin(signal.recv()))).await;
-        });
-        output::note("lab: interrupted, cleaning up");
-        cancel.cancel();
-    });
     Ok(())
 }
 

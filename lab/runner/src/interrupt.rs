@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Result;
+use lab::cancel::at_signal;
 use lab::{Cancel, engine};
-use tokio::signal::unix::{SignalKind, signal};
 
 /// The exit code of a program that was interrupted.
 pub(crate) const INTERRUPTED: u8 = 130;
@@ -30,19 +30,8 @@ impl Interrupt {
     /// When signals cannot be received.
     pub(crate) fn of(name: String, folder: PathBuf) -> Result<Interrupt> {
         let interrupt = Interrupt { cancel: Cancel::new(), is_up: Arc::default() };
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let guard = runtime.enter();
-        let mut signals = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()]
-            .into_iter()
-            .map(signal)
-            .collect::<Result<Vec<_>, _>>()?;
-        drop(guard);
         let shared = interrupt.clone();
-        std::thread::spawn(move || {
-            runtime.block_on(async {
-                futures_util::future::select_all(signals.iter_mut().map(|signal| Box::pin(signal.recv())))
-                    .await;
-            });
+        at_signal(move || {
             output::note("announcer-lab: interrupted, the lab is ended");
             shared.cancel.cancel();
             if shared.is_up.load(Ordering::SeqCst) {
@@ -52,7 +41,7 @@ impl Interrupt {
                 let _ = fs::remove_dir_all(&folder); // it is a temporary one
                 std::process::exit(i32::from(INTERRUPTED));
             }
-        });
+        })?;
         Ok(interrupt)
     }
 

@@ -24,13 +24,14 @@ impl Spacing {
         self.next
     }
 
-    /// Whether it may be now. Then the next one has to wait. `vips`: the number of VIPs of the host.
-    pub fn may(&mut self, now: Instant, vips: usize) -> bool {
-        let may = self.next.is_none_or(|next| next <= now);
-        if may {
-            self.next = Some(now + gap(vips));
-        }
-        may
+    /// Whether it may be now.
+    pub fn is_due(&self, now: Instant) -> bool {
+        self.next.is_none_or(|next| next <= now)
+    }
+
+    /// There is one now, so the next one has to wait. `vips`: the number of VIPs of the host.
+    pub fn published(&mut self, now: Instant, vips: usize) {
+        self.next = Some(now + gap(vips));
     }
 }
 
@@ -38,14 +39,13 @@ impl Spacing {
 #[derive(Debug, Default)]
 pub struct Burst {
     held: Vec<StandingChange>,
-    /// When the next publication may be, if it can wait.
-    next: Option<Instant>,
+    spacing: Spacing,
 }
 
 impl Burst {
     /// When the held changes have to be published; none if there are none.
     pub fn deadline(&self) -> Option<Instant> {
-        self.next.filter(|_| !self.held.is_empty())
+        self.spacing.next().filter(|_| !self.held.is_empty())
     }
 
     /// Adds the changes of a batch of facts. Returns all changes that are to be published now, or none while they wait for others.
@@ -59,11 +59,11 @@ impl Burst {
     ) -> Option<Vec<StandingChange>> {
         let may_wait = !at_once && changes.iter().all(|change| !change.before.is_advertised());
         self.held.extend(changes);
-        if may_wait && self.deadline().is_some_and(|deadline| now < deadline) {
+        if may_wait && !self.held.is_empty() && !self.spacing.is_due(now) {
             return None;
         }
         if !self.held.is_empty() {
-            self.next = Some(now + gap(vips));
+            self.spacing.published(now, vips);
         }
         Some(std::mem::take(&mut self.held))
     }
@@ -134,7 +134,11 @@ mod tests {
         for (at, want) in
             [(0, true), (0, false), (19, false), (20, true), (39, false), (90, true), (100, false)]
         {
-            assert_eq!(spacing.may(start + Duration::from_millis(at), 1000), want, "{at}");
+            let now = start + Duration::from_millis(at);
+            assert_eq!(spacing.is_due(now), want, "{at}");
+            if want {
+                spacing.published(now, 1000);
+            }
         }
         assert_eq!(spacing.next(), Some(start + Duration::from_millis(110)));
     }

@@ -173,10 +173,10 @@ pub(in crate::daemon) async fn direct(
         let now = Instant::now();
         changes.extend(director.expire(now));
         changes.extend(facts.into_iter().flat_map(|fact| director.handle(fact, now)));
-        if director.is_unwatched()
-            && plans.may(now, director.vip_count())
+        if plans.is_due(now)
             && let Some(wanted) = director.take_watched()
         {
+            plans.published(now, director.vip_count());
             watched.send_if_modified(|published| {
                 let news = **published != wanted;
                 if news {

@@ -4,17 +4,14 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+mod machine;
+
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use lab::{Cancel, Options};
-use tempfile::TempDir;
 use until::until;
 
-const PATIENCE: Duration = Duration::from_secs(20);
+use self::machine::Machine;
 
 const CONFIG: &str = r#"
 [bgp]
@@ -33,123 +30,6 @@ vips = ["192.0.2.80"]
 [[service.check]]
 http = "http://www.example.com/"
 "#;
-
-/// A host that runs systemd. It ends when this is dropped.
-struct Machine {
-    boot: Child,
-    pid: String,
-    _work: TempDir,
-}
-
-impl Drop for Machine {
-    fn drop(&mut self) {
-        drop(self.boot.stdin.take()); // this ends it
-        let _ = self.boot.wait();
-    }
-}
-
-/// The exit code, and standard output and standard error together.
-type CommandOutput = (i32, String);
-
-impl Machine {
-    /// Boots, or returns why it cannot.
-    fn boot() -> Result<Machine, String> {
-        if !nix::unistd::geteuid().is_root() {
-            return Err("needs root to make namespaces; run the tests with sudo".into());
-        }
-        let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let options = Options::new(&here.join("../lab/ecmp/ecmp.clab.yml"));
-        let root = lab::rootfs::ready(&here.join("../lab/images"), &options.cache, &Cancel::new())
-            .map_err(|e| e.to_string())?;
-        let work = TempDir::new().unwrap();
-        let mut boot = Command::new(here.join("systemd/boot"))
-            .args([root.canonicalize().unwrap().as_path(), work.path()])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut pid = String::new();
-        BufReader::new(boot.stdout.take().unwrap()).read_line(&mut pid).unwrap();
-        let mut machine = Machine { boot, pid: pid.trim().to_owned(), _work: work };
-        let ended = until(PATIENCE, || {
-            if machine.run("systemctl is-system-running").1.starts_with("running") {
-                return Ok(None);
-            }
-            let ended = machine.boot.try_wait().unwrap();
-            ended.map(Some).ok_or_else(|| machine.run("systemctl --failed; systemctl list-jobs").1)
-        });
-        if let Some(status) = ended.unwrap_or_else(|jobs| panic!("{jobs}")) {
-            let mut why = String::new();
-            machine.boot.stderr.take().unwrap().read_to_string(&mut why).unwrap();
-            assert_eq!(status.code(), Some(77), "systemd ended: {why}");
-            return Err(why);
-        }
-        Ok(machine)
-    }
-
-    fn command(&self, script: &str) -> Command {
-        let mut command = Command::new("nsenter");
-        command.args(["--all", "--target", &self.pid, "env", "-i"]);
-        command.args(["PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "SYSTEMD_PAGER=", "sh", "-c"]);
-        command.arg(format!("exec 2>&1; cd /; {script}"));
-        command
-    }
-
-    fn run(&self, script: &str) -> CommandOutput {
-        let output = self.command(script).output().unwrap();
-        (output.status.code().unwrap_or(-1), String::from_utf8_lossy(&output.stdout).trim().to_owned())
-    }
-
-    fn must(&self, script: &str) -> String {
-        let (code, said) = self.run(script);
-        assert_eq!(code, 0, "{script}: {said}\n{}", self.run("journalctl --no-pager -n 40").1);
-        said
-    }
-
-    /// A property of announcer.service.
-    fn property(&self, name: &str) -> String {
-        self.must(&format!("systemctl show --value --property={name} announcer.service"))
-    }
-
-    /// Waits until something holds.
-    fn until(&self, what: &str, holds: impl Fn(&Machine) -> bool) {
-        let held = until(PATIENCE, || holds(self).then_some(()).ok_or(()));
-        assert!(held.is_ok(), "{what}: {}", self.run("journalctl --no-pager -n 40").1);
-    }
-
-    fn announced(&self) {
-        self.until("announced", |machine| {
-            machine.run("announcer status --json").1.contains("\"standing\": \"announced\"")
-        });
-    }
-
-    /// Runs the same installation as `make install` on the machine.
-    fn install(&self) {
-        let here = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
-        let parts = ["announcer/packaging", "announcer/etc", "target/lab/bin", "target/lab/manual"];
-        let packed = Command::new("tar").args(["-c", "-C", here]).args(parts).output().unwrap();
-        assert!(packed.status.success(), "{packed:?}");
-        let unpack = "mkdir -p /root/announcer && tar -x -C /root/announcer --no-same-owner";
-        let mut unpack = self.command(unpack).stdin(Stdio::piped()).spawn().unwrap();
-        unpack.stdin.take().unwrap().write_all(&packed.stdout).unwrap();
-        assert!(unpack.wait().unwrap().success());
-        let built = "--programs target/lab/bin --manual target/lab/manual";
-        self.must(&format!("cd /root/announcer && announcer/packaging/install {built} '' /usr/local"));
-    }
-
-    /// Kills the daemon, and waits for the next one.
-    fn crash(&self) -> Duration {
-        let before = self.property("MainPID");
-        let start = Instant::now();
-        self.must(&format!("kill -KILL {before}"));
-        self.until("started again", |machine| {
-            let pid = machine.property("MainPID");
-            pid != "0" && pid != before && machine.property("ActiveState") == "active"
-        });
-        start.elapsed()
-    }
-}
 
 #[test]
 fn installed_under_systemd() {
@@ -366,8 +246,20 @@ fn programs(machine: &Machine) {
     machine.announced();
 }
 
+/// Kills the daemon, and waits for the next one.
+fn crash(machine: &Machine) -> Duration {
+    let before = machine.property("MainPID");
+    let start = Instant::now();
+    machine.must(&format!("kill -KILL {before}"));
+    machine.until("started again", |machine| {
+        let pid = machine.property("MainPID");
+        pid != "0" && pid != before && machine.property("ActiveState") == "active"
+    });
+    start.elapsed()
+}
+
 fn crashes(machine: &Machine) {
-    let times: Vec<Duration> = (0..5).map(|_| machine.crash()).collect();
+    let times: Vec<Duration> = (0..5).map(|_| crash(machine)).collect();
     println!("killed five times in a row, started again after {times:.1?}");
     assert!(times.iter().all(|time| *time < Duration::from_secs(4)), "{times:?}");
     assert_eq!(machine.property("NRestarts"), "5");
@@ -558,7 +450,12 @@ fn uninstall(machine: &Machine) {
     let remove = "/root/announcer/announcer/packaging/install --remove '' /usr/local";
     let (code, said) = machine.run(remove);
     assert!(code == 1 && said.contains("is running"), "{said}");
-    machine.must("systemctl disable --now announcer dsr-setup");
+    // The drain of a person stays, and that of the removal does not.
+    machine.must("announcer drain www --reason mine && /usr/local/lib/announcer/before-removal");
+    let left = "systemctl is-active announcer dsr-setup; systemctl is-enabled announcer dsr-setup; \
+                ip -o address show dev lo | grep -c 192.0.2.80; cat /proc/sys/net/ipv4/conf/all/arp_ignore; \
+                ls /var/lib/announcer/drain";
+    assert_eq!(machine.run(left).1, "inactive\ninactive\ndisabled\ndisabled\n0\n0\nwww@root");
     machine.must(remove);
     assert_eq!(machine.run("systemctl cat announcer.service").0, 1);
     assert_eq!(

@@ -1,5 +1,5 @@
 # demo · test · e2e · soak · interop · vm · page · lint · bench · bench-quick · bench-drain ·
-# bench-scale · fuzz · simulate · build · runner · image · install · uninstall · lab · lab-down · picture.
+# deb · rpm · dist · container · sbom · packages-test · bench-scale · fuzz · simulate · build · runner · image · install · uninstall · lab · lab-down · picture.
 # Only the installation and the lab need root. If you are not root, the Makefile calls sudo for them.
 
 TARGET := $(shell uname -m)-unknown-linux-gnu
@@ -29,7 +29,7 @@ DESTDIR :=
 BUILT = $(OUT)/built
 SOURCES := Cargo.toml Cargo.lock $(shell find announcer/src dsr-setup/src dsr-setup/output/src announcer/manual/src -name '*.rs')
 
-.PHONY: demo demo-programs test e2e soak interop vm page page-pictures lint bench bench-quick bench-drain bench-scale fuzz simulate build runner image needs install uninstall lab lab-down picture
+.PHONY: demo demo-programs test e2e soak interop vm page page-pictures lint bench bench-quick bench-drain bench-scale fuzz simulate build runner image needs install uninstall lab lab-down picture stage deb rpm dist container sbom packages-test
 
 demo: demo-programs
 	$(SUDO) $(OUT)/demo
@@ -128,6 +128,51 @@ needs:
 # Run `make build` first, as the owner of target/, then `sudo make install`. Running programs continue to run.
 install: $(BUILT)
 	announcer/packaging/install --programs $(OUT) --manual $(MANUAL) "$(DESTDIR)" "$(PREFIX)"
+
+# What the packages, the archive and the container image hold: the installation below /usr, with the licences of the libraries.
+# The results are in target/package.
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
+PACKAGE := target/package
+# have NAME: a program of cargo, which is installed if it is missing.
+have = command -v $(1) >/dev/null || { echo '$(1) is missing, installing it'; cargo install --quiet --locked $(1) $(2); }
+
+stage: build
+	@$(call have,cargo-about,--features cli)
+	rm -rf $(PACKAGE)/tree && mkdir -p $(PACKAGE)/tree
+	cargo about generate --locked --config announcer/packaging/about.toml --manifest-path announcer/Cargo.toml \
+		--output-file $(PACKAGE)/THIRD-PARTY-LICENCES announcer/packaging/about.hbs
+	announcer/packaging/install --programs $(OUT) --manual $(MANUAL) --licences $(PACKAGE)/THIRD-PARTY-LICENCES $(PACKAGE)/tree /usr
+
+# REVISION is the number after the version in the packages' names.
+REVISION ?= 1
+
+deb: stage
+	@$(call have,cargo-deb)
+	cargo deb --quiet --no-build --no-strip --package announcer --target $(TARGET) --deb-revision $(REVISION) --output $(PACKAGE)/
+
+rpm: stage
+	@$(call have,cargo-generate-rpm)
+	cargo generate-rpm --package announcer --target $(TARGET) --set-metadata 'release = "$(REVISION)"' --output $(PACKAGE)/
+
+# The static programs with everything that `make install` needs, for hosts without packages. TARGET=aarch64-unknown-linux-gnu makes
+# the one for ARM64, with gcc-aarch64-linux-gnu and `rustup target add`.
+dist: stage
+	announcer/packaging/archive $(PACKAGE) announcer-$(VERSION)-$(firstword $(subst -, ,$(TARGET)))-linux $(OUT) $(MANUAL)
+
+# The daemon's own image: the two programs and nothing else. docs/operations.md says how it is run.
+container: stage
+	announcer/packaging/image/build $(PACKAGE)/tree/usr/bin announcer:$(VERSION)
+
+# The libraries of the programs, for scanners.
+sbom:
+	@$(call have,cargo-cyclonedx)
+	announcer/packaging/sbom $(PACKAGE)/announcer-$(VERSION).cdx.json
+
+# Installs, upgrades and removes the package on a Debian with only systemd and nginx, which peers with a host that runs FRR.
+packages-test: deb
+	$(MAKE) deb REVISION=2
+	cargo test -p e2e --test packages --no-run
+	$(if $(SUDO),$(CARGO_TARGET)_RUNNER="$(SUDO) -E") cargo test -p e2e --test packages -- --ignored --nocapture
 
 uninstall:
 	announcer/packaging/install --remove "$(DESTDIR)" "$(PREFIX)"

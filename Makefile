@@ -2,7 +2,8 @@
 # deb · rpm · dist · container · sbom · packages-test · bench-scale · fuzz · simulate · build · runner · image · install · uninstall · lab · lab-down · picture.
 # Only the installation and the lab need root. If you are not root, the Makefile calls sudo for them.
 
-TARGET := $(shell uname -m)-unknown-linux-gnu
+HOST := $(shell uname -m)-unknown-linux-gnu
+TARGET := $(HOST)
 CARGO_TARGET := CARGO_TARGET_$(shell echo $(TARGET) | tr a-z- A-Z_)
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 BIN := target/lab/bin
@@ -17,7 +18,9 @@ OUT = target/$(TARGET)/$(PROFILE)
 # If it is 2.36 or newer, it can read packed relocations. They are a seventieth as long, and a start reads all of them.
 GLIBC := $(lastword $(shell getconf GNU_LIBC_VERSION 2>/dev/null))
 PACKED := $(if $(GLIBC),$(shell printf '%s\n' 2.36 $(GLIBC) | sort -C -V && echo ' -Clink-arg=-Wl,-z,pack-relative-relocs'))
-CARGO_BUILD = env $(CARGO_TARGET)_RUSTFLAGS="-Ctarget-feature=+crt-static$(PACKED)" cargo build --target $(TARGET) --profile $(PROFILE)
+# For another architecture, with Debian's cross compiler.
+CROSS = $(if $(filter-out $(HOST),$(TARGET)),$(CARGO_TARGET)_LINKER=$(firstword $(subst -, ,$(TARGET)))-linux-gnu-gcc)
+CARGO_BUILD = env $(CROSS) $(CARGO_TARGET)_RUSTFLAGS="-Ctarget-feature=+crt-static$(PACKED)" cargo build --target $(TARGET) --profile $(PROFILE)
 # The programs that the lab's hosts run. They are from the profile that was built last.
 TO_LAB = install -D -m 755 -t $(BIN) $(addprefix $(OUT)/,announcer dsr-setup lab)
 # The packages whose tests need root.
@@ -29,7 +32,7 @@ DESTDIR :=
 BUILT = $(OUT)/built
 SOURCES := Cargo.toml Cargo.lock $(shell find announcer/src dsr-setup/src dsr-setup/output/src announcer/manual/src -name '*.rs')
 
-.PHONY: demo demo-programs test e2e soak interop vm page page-pictures lint bench bench-quick bench-drain bench-scale fuzz simulate build runner image needs install uninstall lab lab-down picture stage deb rpm dist container sbom packages-test
+.PHONY: demo demo-programs test e2e soak interop vm page page-pictures lint bench bench-quick bench-drain bench-scale fuzz simulate build runner image needs install uninstall lab lab-down picture stage cross-build deb rpm dist container sbom packages-test
 
 demo: demo-programs
 	$(SUDO) $(OUT)/demo
@@ -136,12 +139,16 @@ PACKAGE := target/package
 # have NAME: a program of cargo, which is installed if it is missing.
 have = command -v $(1) >/dev/null || { echo '$(1) is missing, installing it'; cargo install --quiet --locked $(1) $(2); }
 
-stage: build
+stage: $(if $(CROSS),cross-build,build)
 	@$(call have,cargo-about,--features cli)
 	rm -rf $(PACKAGE)/tree && mkdir -p $(PACKAGE)/tree
 	cargo about generate --locked --config announcer/packaging/about.toml --manifest-path announcer/Cargo.toml \
 		--output-file $(PACKAGE)/THIRD-PARTY-LICENCES announcer/packaging/about.hbs
 	announcer/packaging/install --programs $(OUT) --manual $(MANUAL) --licences $(PACKAGE)/THIRD-PARTY-LICENCES $(PACKAGE)/tree /usr
+
+cross-build: needs
+	$(CARGO_BUILD) -p announcer -p dsr-setup
+	cargo run --quiet -p manual -- $(MANUAL)
 
 # REVISION is the number after the version in the packages' names.
 REVISION ?= 1

@@ -80,8 +80,12 @@ fn head(results: &Results, candidates: &[Candidate]) -> String {
             candidate.folder()
         );
     }
-    head
+    head + ABSENT
 }
+
+/// Why a known program is not compared.
+const ABSENT: &str = "\nanycastd (github.com/runityru/anycastd) is not in the tables: the public proxy of Go modules does not offer its \
+     module, so `go install` cannot build it.\n";
 
 /// The header of a table: the kind of the rows, the candidates, the comparison.
 fn columns(first: &str, candidates: &[Candidate]) -> String {

@@ -405,35 +405,6 @@ fn every_reason_to_withhold_a_family_is_explained() {
     assert_eq!(listed("### Of a family at one peer"), set_of(all.iter().map(NotSent::to_string)));
 }
 
-/// Every link to a file of this repository leads to an existing file.
-#[test]
-fn links_lead_somewhere() {
-    let root = repository();
-    let pages = ["README.md", "CONTRIBUTING.md", "SECURITY.md", "lab/README.md"];
-    let mut pages: Vec<PathBuf> = pages.into_iter().map(|page| root.join(page)).collect();
-    for folder in ["docs", "docs/decisions", "docs/examples"] {
-        let entries = std::fs::read_dir(root.join(folder)).unwrap();
-        pages.extend(
-            entries
-                .map(|entry| entry.unwrap().path())
-                .filter(|path| path.extension().is_some_and(|of| of != "png")),
-        );
-    }
-    let mut links = 0;
-    for page in pages {
-        let text = std::fs::read_to_string(&page).unwrap();
-        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
-            let path = link.split('#').next().unwrap();
-            if path.is_empty() || path.contains("://") {
-                continue;
-            }
-            links += 1;
-            assert!(page.parent().unwrap().join(path).exists(), "{}: {link}", page.display());
-        }
-    }
-    assert!(links > 10);
-}
-
 /// Adds the path of each Rust file below the folder to `found`, except in folders named `target`.
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(folder).unwrap() {

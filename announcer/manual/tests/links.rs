@@ -60,6 +60,12 @@ fn without_code(line: &str) -> String {
     text + rest
 }
 
+/// The name and the target of a line that defines a link for the rest of the page: `[E1]: https://example.com/`.
+fn definition(line: &str) -> Option<(&str, &str)> {
+    let (name, target) = line.strip_prefix('[')?.split_once("]: ")?;
+    (!name.contains([' ', ']'])).then_some((name, target.trim()))
+}
+
 /// The targets of the links and images in a line: `[text](target)`, `[text](target "title")`, `href="target"`, `src="target"`.
 fn targets(line: &str) -> Vec<String> {
     let line = without_code(line);
@@ -73,6 +79,7 @@ fn targets(line: &str) -> Vec<String> {
         let target = end.map_or(rest, |end| &rest[..end]);
         found.push(target.split_whitespace().next().unwrap_or("").trim_matches(['<', '>']).to_owned());
     }
+    found.extend(definition(&line).map(|(_, target)| target.to_owned()));
     for attribute in ["href=\"", "src=\""] {
         found.extend(
             line.split(attribute).skip(1).filter_map(|rest| Some(rest.split('"').next()?.to_owned())),
@@ -180,7 +187,13 @@ fn every_link_leads_somewhere() {
     let (mut links, mut with_anchor, mut flaws) = (0, 0, Vec::new());
     for page in &pages {
         let text = std::fs::read_to_string(page).unwrap();
-        for (number, line) in prose(&text) {
+        let lines = prose(&text);
+        for (name, _) in lines.iter().filter_map(|(_, line)| definition(line)) {
+            if lines.iter().filter(|(_, line)| line.contains(&format!("[{name}]"))).count() < 2 {
+                flaws.push(format!("{}: nothing uses [{name}]", page.display()));
+            }
+        }
+        for (number, line) in lines {
             for target in targets(line) {
                 links += 1;
                 with_anchor += usize::from(target.contains('#'));
@@ -191,7 +204,7 @@ fn every_link_leads_somewhere() {
             }
         }
     }
-    assert!(pages.len() > 30 && links > 150 && with_anchor > 20, "{} pages, {links} links", pages.len());
+    assert!(pages.len() > 40 && links > 300 && with_anchor > 60, "{} pages, {links} links", pages.len());
     assert!(flaws.is_empty(), "{} of {links} links lead nowhere:\n{}", flaws.len(), flaws.join("\n"));
 }
 
@@ -214,13 +227,14 @@ fn a_heading_has_the_anchor_that_github_gives_it() {
 
 #[test]
 fn links_are_found_in_prose_and_not_in_code() {
-    let table: [(&str, &[&str]); 6] = [
+    let table: [(&str, &[&str]); 7] = [
         ("see [a](a.md) and ![b](b.png \"title\")", &["a.md", "b.png"]),
         ("[w](https://example.com/a_(b)) and `[c](c.md)`", &["https://example.com/a_(b)"]),
         ("``a ` [c](c.md)`` [d](#d)", &["#d"]),
         ("<a href=\"e.md\"><img src=\"f.svg\"></a>", &["e.md", "f.svg"]),
         ("[`code`](g.md#h)", &["g.md#h"]),
-        ("no link", &[]),
+        ("[E1]: https://example.com/", &["https://example.com/"]),
+        ("[E 1]: no definition", &[]),
     ];
     for (line, found) in table {
         assert_eq!(targets(line), found, "{line}");

@@ -149,6 +149,19 @@ fn the_examples_in_the_documents_are_good_configurations() {
     }
 }
 
+/// The ConfigMap of the Kubernetes manifest holds a configuration, which is good.
+#[test]
+fn the_configuration_for_kubernetes_is_good() {
+    let manifest = document("kubernetes/announcer.yaml");
+    let (_, block) = manifest.split_once("  announcer.toml: |\n").unwrap();
+    let lines = block.lines().take_while(|line| line.is_empty() || line.starts_with("    "));
+    let configuration: Vec<&str> = lines.map(str::trim_start).collect();
+    assert!(configuration.len() > 10, "{configuration:?}");
+    if let Err(e) = announcer::config::parse("announcer.toml", &configuration.join("\n")) {
+        panic!("{e}");
+    }
+}
+
 /// The texts in backticks in the first cells of the tables below a heading of docs/operations.md.
 fn listed(heading: &str) -> BTreeSet<String> {
     let text = document("operations.md");

@@ -1,0 +1,111 @@
+//! BIRD 2.
+
+use crate::facts::{Facts, Family};
+use crate::linux;
+use crate::text::Text;
+use crate::verify::{Command, Question, each};
+
+/// The configuration.
+pub(crate) fn write(facts: &Facts, text: &mut Text) {
+    text.note("A whole bird.conf. If you have one, leave out what is there already: BIRD refuses two `protocol device`.");
+    match facts.router_id() {
+        Some(id) => text.line(format!("router id {id};")),
+        None => text.maybe("router id ROUTER-ID; # needed if the router has no IPv4 address"),
+    }
+    text.line("protocol device { }");
+    if facts.hops > 1 {
+        text.note("The next hop of a frontend that is not on a link is looked up in these.");
+        text.line("protocol direct { ipv4; ipv6; }");
+    }
+    text.blank();
+    text.note(
+        "Exactly the announced prefixes are accepted. A route with GRACEFUL_SHUTDOWN (RFC 8326) is the last choice; BIRD ignores the \
+         community by itself.",
+    );
+    for family in &facts.families {
+        let prefixes: Vec<String> =
+            facts.of(*family).iter().map(|prefix| format!("        {prefix}")).collect();
+        text.line(format!("filter announcer_in{} {{", family.digit()));
+        text.lines(["    if !(net ~ [".to_owned(), prefixes.join(",\n"), "    ]) then reject;".into()]);
+        text.line("    if (65535, 0) ~ bgp_community then bgp_local_pref = 0;");
+        text.line("    accept;");
+        text.line("}");
+    }
+    text.blank();
+    text.note("Packets for a VIP that no frontend announces end here. BGP's routes are preferred to it: 100 is more than 1.");
+    for family in &facts.families {
+        let routes = facts.last_resort(*family);
+        text.line(format!("protocol static announcer_blackhole{} {{", family.digit()));
+        text.line(format!("    {} {{ preference 1; }};", family.word()));
+        text.lines(routes.iter().map(|prefix| format!("    route {prefix} blackhole;")));
+        text.line("}");
+    }
+    text.blank();
+    text.note("ECMP over all frontends.");
+    for family in &facts.families {
+        text.line(format!(
+            "protocol kernel {{ merge paths yes limit 16; {} {{ export all; }}; }}",
+            family.word()
+        ));
+    }
+    text.blank();
+    session(facts, text);
+    text.blank();
+    linux::hash_policy(facts, text);
+    linux::access_list(facts, text);
+}
+
+fn session(facts: &Facts, text: &mut Text) {
+    text.line("template bgp announcer_frontend {");
+    text.line(format!("    local as {};", facts.router_as()));
+    text.line(format!("    hold time {};", facts.hold_time));
+    text.line("    passive yes;");
+    text.note(
+        "BIRD waits for a minute after an error by default, and refuses the frontend during this time.",
+    );
+    text.line("    error wait time 1,3;");
+    text.line(if facts.hops > 1 { format!("    multihop {};", facts.hops) } else { "    direct;".into() });
+    text.lines(facts.key().map(|key| format!("    password \"{key}\";")));
+    text.lines(facts.ttl_security.then_some("    ttl security yes;"));
+    for family in &facts.families {
+        text.line(format!("    {} {{", family.word()));
+        text.line(format!("        import filter announcer_in{};", family.digit()));
+        text.line("        import keep filtered yes; # `birdc show route filtered` shows what was refused");
+        text.line(format!("        receive limit {} action block;", facts.limit(*family)));
+        text.line("        export none; # nothing is advertised to the frontends");
+        text.lines(
+            (facts.extended_next_hop && *family == Family::Ipv4).then_some("        extended next hop yes;"),
+        );
+        text.line("    };");
+    }
+    text.line("}");
+    text.lines(facts.neighbors().iter().enumerate().map(|(index, address)| {
+        format!(
+            "protocol bgp announcer_fe{} from announcer_frontend {{ neighbor {address} as {}; }}",
+            index + 1,
+            facts.frontend_asn
+        )
+    }));
+    text.lines(facts.range().map(|range| {
+        format!(
+            "protocol bgp announcer_range from announcer_frontend {{ neighbor range {range} as {}; dynamic name \"announcer_fe\"; }}",
+            facts.frontend_asn
+        )
+    }));
+}
+
+/// The commands that show whether it works.
+pub(crate) fn verify(facts: &Facts) -> Vec<Command> {
+    let protocol = "announcer_fe1";
+    let mut all = vec![
+        Command::new(Question::Session, format!("birdc show protocols all {protocol}")),
+        Command::new(Question::Received, format!("birdc show route table all filtered protocol {protocol}")),
+        Command::new(Question::Accepted, format!("birdc show route table all protocol {protocol}")),
+    ];
+    each(facts, |family, prefix| {
+        let dash = if family == Family::Ipv6 { " -6" } else { "" };
+        all.push(Command::new(Question::Fib, format!("ip{dash} route show {prefix}")));
+        all.push(Command::new(Question::Members, format!("birdc show route for {prefix} all")));
+    });
+    all
+}

@@ -1,0 +1,125 @@
+//! MikroTik RouterOS 7.
+
+use crate::facts::{Facts, Family};
+use crate::text::Text;
+use crate::verify::{Command, Question, each};
+
+/// What the configuration was written after.
+pub(crate) const MANUAL: &str = "MikroTik's documentation of RouterOS 7 (BGP; Route Selection and Filters)";
+
+/// The configuration.
+pub(crate) fn write(facts: &Facts, text: &mut Text) {
+    text.note(
+        "For releases below 7.20. From 7.20 a connection also needs an instance: `/routing/bgp/instance add name=announcer as=…`, and \
+         `instance=announcer` in place of `as`.",
+    );
+    text.note("Exactly the announced prefixes are accepted. A route with GRACEFUL_SHUTDOWN (RFC 8326) is the last choice.");
+    text.line("/routing/filter/rule");
+    for prefix in &facts.prefixes {
+        text.line(format!(
+            "add chain=announcer-in rule=\"if (dst == {prefix} && bgp-communities includes 65535:0) {{ set bgp-local-pref 0; accept }}\""
+        ));
+        text.line(format!("add chain=announcer-in rule=\"if (dst == {prefix}) {{ accept }}\""));
+    }
+    text.line("add chain=announcer-in rule=\"reject\"");
+    text.note("Nothing is advertised to the frontends.");
+    text.line("add chain=announcer-out rule=\"reject\"");
+    text.blank();
+    text.note("Packets for a VIP that no frontend announces end here. BGP's routes are preferred to it: their distance is 20 or 200.");
+    for family in &facts.families {
+        text.line(format!("/{}/route", family.ip()));
+        text.lines(
+            facts
+                .last_resort(*family)
+                .iter()
+                .map(|prefix| format!("add dst-address={prefix} blackhole distance=250")),
+        );
+    }
+    text.blank();
+    access_lists(facts, text);
+    session(facts, text);
+}
+
+fn access_lists(facts: &Facts, text: &mut Text) {
+    if facts.ports.is_empty() {
+        text.note("No access list: no check probes a TCP port of the VIPs.");
+        return;
+    }
+    text.note(&format!(
+        "The firewall: the VIPs answer ICMP and TCP port {}, the ports that the checks probe. Add other ports of the services, such as \
+         UDP 443 for QUIC. An earlier rule that accepts hides these; a rule that drops invalid connections must not see the VIPs, since \
+         the replies go past this router.",
+        facts.ports(" and ")
+    ));
+    for family in &facts.families {
+        let (ip, icmp) = match family {
+            Family::Ipv4 => ("ip", "icmp"),
+            Family::Ipv6 => ("ipv6", "icmpv6"),
+        };
+        text.line(format!("/{ip}/firewall/address-list"));
+        text.lines(
+            facts.of(*family).iter().map(|prefix| format!("add list=announcer-vips address={prefix}")),
+        );
+        text.line(format!("/{ip}/firewall/filter"));
+        let rule = "add chain=forward dst-address-list=announcer-vips";
+        text.line(format!("{rule} protocol=tcp dst-port={} action=accept", facts.ports(",")));
+        text.line(format!("{rule} protocol={icmp} action=accept"));
+        text.line(format!("{rule} action=drop"));
+    }
+    text.blank();
+}
+
+fn session(facts: &Facts, text: &mut Text) {
+    text.note(
+        "The documentation of BGP names no key for ECMP: look at the members with the last of the commands that `--verify` prints. \
+         `/ip/settings set ipv4-multipath-hash-policy=l4` hashes by ports too.",
+    );
+    text.line("/routing/bgp/connection");
+    let role = if facts.is_internal() { "ibgp" } else { "ebgp" };
+    let families: Vec<&str> = facts.families.iter().map(|family| family.ip()).collect();
+    let mut common = format!(
+        "as={} local.role={role} remote.as={} listen=yes connect=no address-families={} hold-time={}s keepalive-time={}s \
+         input.filter=announcer-in output.filter-chain=announcer-out",
+        facts.router_as(),
+        facts.frontend_asn,
+        families.join(","),
+        facts.hold_time,
+        facts.keepalive()
+    );
+    for family in &facts.families {
+        common += &format!(" input.limit-process-routes-{}={}", family.word(), facts.limit(*family));
+    }
+    if let Some(key) = facts.key() {
+        common += &format!(" tcp-md5-key=\"{key}\"");
+    }
+    if facts.ttl_security {
+        common += &format!(" local.ttl=255 remote.ttl={}", 256 - u16::from(facts.hops));
+    }
+    if facts.hops > 1 {
+        common += " multihop=yes";
+    }
+    text.lines((facts.neighbors().iter().enumerate()).map(|(index, address)| {
+        format!("add name=announcer-fe{} remote.address={address} {common}", index + 1)
+    }));
+    text.lines(
+        facts.range().map(|range| format!("add name=announcer-range remote.address={range} {common}")),
+    );
+}
+
+/// The commands that show whether it works.
+pub(crate) fn verify(facts: &Facts) -> Vec<Command> {
+    let frontend = facts.shown_frontend();
+    let mut all = vec![Command::new(
+        Question::Session,
+        format!("/routing/bgp/session/print where remote.address~\"{frontend}\""),
+    )];
+    each(facts, |family, prefix| {
+        let shown = "/routing/route/print detail where";
+        all.push(Command::new(Question::Received, format!("{shown} bgp dst-address={prefix}")));
+        all.push(Command::new(Question::Accepted, format!("{shown} bgp dst-address={prefix} !filtered")));
+        let ip = family.ip();
+        all.push(Command::new(Question::Fib, format!("/{ip}/route/print where active dst-address={prefix}")));
+        all.push(Command::new(Question::Members, format!("{shown} active dst-address={prefix}")));
+    });
+    all
+}

@@ -1,0 +1,101 @@
+//! The configuration and the commands of each system, for three setups. `UPDATE_EXPECT=1` writes them again; the diff shows what
+//! changed.
+
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::fmt::Write;
+
+use expect_test::expect_file;
+use router_config::{Facts, Family, Frontends, System, commands, configuration};
+
+/// eBGP with both families, MD5 and GTSM, two frontends.
+fn dual_stack() -> Facts {
+    Facts {
+        router: "r1".into(),
+        router_asn: Some(65000),
+        router_address: Some("10.0.1.1".parse().unwrap()),
+        frontend_asn: 65001,
+        frontends: Frontends::Addresses(vec!["10.0.1.11".parse().unwrap(), "10.0.1.12".parse().unwrap()]),
+        families: vec![Family::Ipv4, Family::Ipv6],
+        prefixes: vec!["192.0.2.80/32".parse().unwrap(), "2001:db8::80/128".parse().unwrap()],
+        ports: vec![80, 443],
+        md5_file: Some("/etc/announcer/r1.key".into()),
+        ttl_security: true,
+        hops: 1,
+        hold_time: 9,
+        sends_graceful_shutdown: true,
+        extended_next_hop: false,
+    }
+}
+
+/// iBGP with IPv4 alone. The address of the frontend is not known, and no check probes a port.
+fn internal() -> Facts {
+    Facts {
+        router_asn: Some(65001),
+        frontends: Frontends::Unknown,
+        families: vec![Family::Ipv4],
+        prefixes: vec!["192.0.2.0/24".parse().unwrap()],
+        ports: vec![],
+        md5_file: None,
+        ttl_security: false,
+        hold_time: 30,
+        sends_graceful_shutdown: false,
+        ..dual_stack()
+    }
+}
+
+/// eBGP over IPv6 with a range of frontends and 40 VIPs.
+fn range() -> Facts {
+    Facts {
+        router_address: Some("2001:db8:1::1".parse().unwrap()),
+        frontends: Frontends::Range("2001:db8:1::/64".parse().unwrap()),
+        families: vec![Family::Ipv4],
+        prefixes: (80..120).map(|byte| std::net::IpAddr::from([192, 0, 2, byte]).into()).collect(),
+        ports: vec![443],
+        md5_file: None,
+        ttl_security: false,
+        extended_next_hop: true,
+        ..dual_stack()
+    }
+}
+
+fn outputs(system: System) -> [(&'static str, String); 3] {
+    [("dual-stack", dual_stack()), ("internal", internal()), ("range", range())].map(|(name, facts)| {
+        let mut text = configuration(system, &facts);
+        text += "\n";
+        for command in commands(system, &facts) {
+            writeln!(text, "{:<9} {}", command.question.name(), command.text).unwrap();
+        }
+        (name, text)
+    })
+}
+
+#[test]
+fn each_configuration_is_as_recorded() {
+    for system in System::ALL {
+        for (name, text) in outputs(system) {
+            let file = format!("{}/tests/outputs/{system}-{name}.txt", env!("CARGO_MANIFEST_DIR"));
+            expect_file![file].assert_eq(&text);
+        }
+    }
+}
+
+#[test]
+fn each_configuration_has_every_prefix_and_never_a_wider_one() {
+    for system in System::ALL {
+        let text = configuration(system, &range());
+        for prefix in range().prefixes {
+            let shown = [prefix.to_string(), format!("host {}", prefix.addr())];
+            assert!(shown.iter().any(|prefix| text.contains(prefix)), "{system}: {prefix}\n{text}");
+        }
+        assert!(!text.contains("192.0.2.0/24"), "{system}\n{text}");
+    }
+}
+
+#[test]
+fn a_key_is_named_by_its_file() {
+    for system in System::ALL {
+        let text = configuration(system, &dual_stack());
+        assert!(text.matches("KEY-IN-/etc/announcer/r1.key").count() >= 2, "{system}\n{text}");
+    }
+}

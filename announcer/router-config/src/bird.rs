@@ -34,7 +34,7 @@ pub(crate) fn write(facts: &Facts, text: &mut Text) {
     text.blank();
     text.note("Packets for a VIP that no frontend announces end here. BGP's routes are preferred to it: 100 is more than 1.");
     for family in &facts.families {
-        let routes = facts.last_resort(*family);
+        let routes = facts.cover(*family);
         text.line(format!("protocol static announcer_blackhole{} {{", family.digit()));
         text.line(format!("    {} {{ preference 1; }};", family.word()));
         text.lines(routes.iter().map(|prefix| format!("    route {prefix} blackhole;")));
@@ -70,7 +70,7 @@ fn session(facts: &Facts, text: &mut Text) {
     for family in &facts.families {
         text.line(format!("    {} {{", family.word()));
         text.line(format!("        import filter announcer_in{};", family.digit()));
-        text.line("        import keep filtered yes; # `birdc show route filtered` shows what was refused");
+        text.line("        import keep filtered yes; # `show route filtered` shows what was refused");
         text.line(format!("        receive limit {} action block;", facts.limit(*family)));
         text.line("        export none; # nothing is advertised to the frontends");
         text.lines(
@@ -96,11 +96,11 @@ fn session(facts: &Facts, text: &mut Text) {
 
 /// The commands that show whether it works.
 pub(crate) fn verify(facts: &Facts) -> Vec<Command> {
-    let protocol = "announcer_fe1";
+    let from = format!("where from = {}", facts.shown_frontend());
     let mut all = vec![
-        Command::new(Question::Session, format!("birdc show protocols all {protocol}")),
-        Command::new(Question::Received, format!("birdc show route table all filtered protocol {protocol}")),
-        Command::new(Question::Accepted, format!("birdc show route table all protocol {protocol}")),
+        Command::new(Question::Session, "birdc 'show protocols all \"announcer_fe*\"'"),
+        Command::new(Question::Received, format!("birdc 'show route table all filtered {from}'")),
+        Command::new(Question::Accepted, format!("birdc 'show route table all {from}'")),
     ];
     each(facts, |family, prefix| {
         let dash = if family == Family::Ipv6 { " -6" } else { "" };

@@ -27,7 +27,7 @@ pub(crate) fn write(facts: &Facts, text: &mut Text) {
     route_maps(facts, "   ", text);
     text.note(LAST_RESORT);
     for family in &facts.families {
-        let routes = facts.last_resort(*family);
+        let routes = facts.cover(*family);
         text.lines(routes.iter().map(|prefix| format!("{} route {prefix} Null0 250", family.ip())));
     }
     text.line("!");
@@ -48,7 +48,7 @@ fn access_lists(facts: &Facts, text: &mut Text) {
     for family in &facts.families {
         let (ip, any) = (family.ip(), icmp(*family, "icmpv6"));
         text.line(format!("{ip} access-list ANNOUNCER-SERVICES{}", family.digit()));
-        for prefix in facts.of(*family) {
+        for prefix in facts.cover(*family) {
             let to = host_or_prefix(&prefix);
             text.line(format!("   permit tcp any {to} eq {}", facts.ports(" ")));
             text.line(format!("   permit {any} any {to}"));

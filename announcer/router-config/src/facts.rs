@@ -112,8 +112,8 @@ impl Facts {
         self.prefixes.iter().filter(|prefix| Family::of(prefix) == family).copied().collect()
     }
 
-    /// The fewest networks that contain the prefixes of a family and nothing else: the routes of last resort.
-    pub(crate) fn last_resort(&self, family: Family) -> Vec<IpNet> {
+    /// The fewest networks that contain the prefixes of a family and nothing else: for access lists and the routes of last resort.
+    pub(crate) fn cover(&self, family: Family) -> Vec<IpNet> {
         IpNet::aggregate(&self.of(family))
     }
 
@@ -169,7 +169,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_routes_of_last_resort_cover_the_vips_and_nothing_else() {
+    fn the_cover_has_the_vips_and_nothing_else() {
         let of = |first: u8, last: u8| {
             let vips = (first..=last).map(|byte| IpNet::from(IpAddr::from([192, 0, 2, byte]))).collect();
             let facts = Facts {
@@ -189,7 +189,7 @@ mod tests {
                 extended_next_hop: false,
             };
             (
-                facts.last_resort(Family::Ipv4).iter().map(ToString::to_string).collect::<Vec<_>>(),
+                facts.cover(Family::Ipv4).iter().map(ToString::to_string).collect::<Vec<_>>(),
                 facts.limit(Family::Ipv4),
             )
         };

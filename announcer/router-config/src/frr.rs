@@ -39,9 +39,7 @@ pub(crate) fn write(facts: &Facts, text: &mut Text) {
     text.note("Packets for a VIP that no frontend announces end here. BGP's routes are preferred to it.");
     for family in &facts.families {
         let ip = family.ip();
-        text.lines(
-            facts.last_resort(*family).iter().map(|prefix| format!("{ip} route {prefix} blackhole 250")),
-        );
+        text.lines(facts.cover(*family).iter().map(|prefix| format!("{ip} route {prefix} blackhole 250")));
     }
     text.line("!");
     session(facts, text);

@@ -93,6 +93,12 @@ pub(crate) fn write(facts: &Facts, text: &mut Text) {
         session(facts, "neighbors", text);
     }
     if let Some(range) = facts.range() {
+        if facts.md5_file.is_some() {
+            text.note(
+                "GoBGP 3.10 does not set the key for a range, and no session comes up: add `--frontend ADDRESS` for each frontend in \
+                 place of `--frontend-range`.",
+            );
+        }
         text.lines(["[[peer-groups]]", "[peer-groups.config]", "peer-group-name = \"frontends\""]);
         session(facts, "peer-groups", text);
         text.lines([

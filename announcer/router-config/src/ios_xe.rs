@@ -31,7 +31,7 @@ pub(crate) fn write(facts: &Facts, text: &mut Text) {
     route_maps(facts, " ", text);
     text.note(LAST_RESORT);
     for family in &facts.families {
-        text.lines(facts.last_resort(*family).iter().map(|prefix| match prefix {
+        text.lines(facts.cover(*family).iter().map(|prefix| match prefix {
             IpNet::V4(v4) => format!("ip route {} {} Null0 250", v4.addr(), v4.netmask()),
             IpNet::V6(v6) => format!("ipv6 route {v6} Null0 250"),
         }));
@@ -65,7 +65,7 @@ fn access_lists(facts: &Facts, text: &mut Text) {
             Family::Ipv4 => format!("ip access-list extended {name}"),
             Family::Ipv6 => format!("ipv6 access-list {name}"),
         });
-        for prefix in facts.of(*family) {
+        for prefix in facts.cover(*family) {
             let to = match prefix {
                 _ if prefix.prefix_len() == prefix.max_prefix_len() => format!("host {}", prefix.addr()),
                 IpNet::V4(v4) => format!("{} {}", v4.network(), v4.hostmask()),

@@ -44,7 +44,7 @@ pub(crate) fn write(facts: &Facts, text: &mut Text) {
     text.line("router static");
     for family in &facts.families {
         text.line(format!(" address-family {} unicast", family.word()));
-        text.lines(facts.last_resort(*family).iter().map(|prefix| format!("  {prefix} Null0 250")));
+        text.lines(facts.cover(*family).iter().map(|prefix| format!("  {prefix} Null0 250")));
         text.line(" !");
     }
     text.line("!");
@@ -64,7 +64,7 @@ fn access_lists(facts: &Facts, text: &mut Text) {
         let mut entry = |line: String, text: &mut Text| {
             text.lines(sequence.next().map(|number| format!(" {number} {line}")));
         };
-        for prefix in facts.of(*family) {
+        for prefix in facts.cover(*family) {
             let to = host_or_prefix(&prefix);
             for port in &facts.ports {
                 entry(format!("permit tcp any {to} eq {port}"), text);

@@ -41,7 +41,7 @@ pub(crate) fn write(facts: &Facts, text: &mut Text) {
             Family::Ipv4 => "set routing-options static route",
             Family::Ipv6 => "set routing-options rib inet6.0 static route",
         };
-        for prefix in facts.last_resort(*family) {
+        for prefix in facts.cover(*family) {
             text.lines([format!("{at} {prefix} discard"), format!("{at} {prefix} preference 250")]);
         }
     }

@@ -31,7 +31,7 @@ pub(crate) fn access_list(facts: &Facts, text: &mut Text) {
     text.shell("nft flush table inet announcer");
     text.shell("nft 'add chain inet announcer forward { type filter hook forward priority filter; }'");
     for family in &facts.families {
-        let prefixes = facts.of(*family);
+        let prefixes = facts.cover(*family);
         let (ip, icmp) = match family {
             Family::Ipv4 => ("ip", "icmp"),
             Family::Ipv6 => ("ip6", "ipv6-icmp"),
@@ -54,7 +54,7 @@ pub(crate) fn blackholes(facts: &Facts, text: &mut Text) {
             Family::Ipv4 => "ip",
             Family::Ipv6 => "ip -6",
         };
-        for prefix in facts.last_resort(*family) {
+        for prefix in facts.cover(*family) {
             text.shell(&format!("{ip} route replace blackhole {prefix} metric 4294967295"));
         }
     }

@@ -30,7 +30,7 @@ pub(crate) fn write(facts: &Facts, text: &mut Text) {
     route_maps(facts, "  ", text);
     text.note(LAST_RESORT);
     for family in &facts.families {
-        let routes = facts.last_resort(*family);
+        let routes = facts.cover(*family);
         text.lines(routes.iter().map(|prefix| format!("{} route {prefix} Null0 250", family.ip())));
     }
     text.line("!");
@@ -50,7 +50,7 @@ fn access_lists(facts: &Facts, text: &mut Text) {
     for family in &facts.families {
         let (ip, any) = (family.ip(), icmp(*family, "icmp"));
         text.line(format!("{ip} access-list ANNOUNCER-SERVICES{}", family.digit()));
-        for prefix in facts.of(*family) {
+        for prefix in facts.cover(*family) {
             text.lines(facts.ports.iter().map(|port| format!("  permit tcp any {prefix} eq {port}")));
             text.line(format!("  permit {any} any {prefix}"));
             text.line(format!("  deny {ip} any {prefix}"));

@@ -69,7 +69,7 @@ pub(crate) fn write(facts: &Facts, text: &mut Text) {
             Family::Ipv4 => "127.0.0.1",
             Family::Ipv6 => "::1",
         };
-        for prefix in facts.last_resort(*family) {
+        for prefix in facts.cover(*family) {
             text.maybe(&format!("  route add {inet} -blackhole -priority 60 {prefix} {gateway}"));
         }
     }
@@ -77,8 +77,8 @@ pub(crate) fn write(facts: &Facts, text: &mut Text) {
     linux::blackholes(facts, text);
     if !facts.ports.is_empty() {
         text.note("The access list, on OpenBSD in /etc/pf.conf:");
-        let list: Vec<String> = facts.prefixes.iter().map(ToString::to_string).collect();
-        let list = list.join(", ");
+        let cover = facts.families.iter().flat_map(|family| facts.cover(*family));
+        let list = cover.map(|prefix| prefix.to_string()).collect::<Vec<_>>().join(", ");
         text.maybe(&format!("  block to {{ {list} }}"));
         text.maybe(&format!("  pass proto {{ icmp, icmp6 }} to {{ {list} }}"));
         text.maybe(&format!("  pass proto tcp to {{ {list} }} port {{ {} }}", facts.ports(", ")));
@@ -97,7 +97,7 @@ pub(crate) fn verify(facts: &Facts) -> Vec<Command> {
     each(facts, |family, prefix| {
         let dash = if family == Family::Ipv6 { " -6" } else { "" };
         all.push(Command::new(Question::Fib, format!("ip{dash} route show {prefix}")));
-        all.push(Command::new(Question::Members, format!("bgpctl show rib {prefix} detail")));
+        all.push(Command::new(Question::Members, format!("bgpctl show rib detail {prefix}")));
     });
     all
 }

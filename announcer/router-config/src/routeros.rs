@@ -30,7 +30,7 @@ pub(crate) fn write(facts: &Facts, text: &mut Text) {
         text.line(format!("/{}/route", family.ip()));
         text.lines(
             facts
-                .last_resort(*family)
+                .cover(*family)
                 .iter()
                 .map(|prefix| format!("add dst-address={prefix} blackhole distance=250")),
         );
@@ -58,7 +58,7 @@ fn access_lists(facts: &Facts, text: &mut Text) {
         };
         text.line(format!("/{ip}/firewall/address-list"));
         text.lines(
-            facts.of(*family).iter().map(|prefix| format!("add list=announcer-vips address={prefix}")),
+            facts.cover(*family).iter().map(|prefix| format!("add list=announcer-vips address={prefix}")),
         );
         text.line(format!("/{ip}/firewall/filter"));
         let rule = "add chain=forward dst-address-list=announcer-vips";

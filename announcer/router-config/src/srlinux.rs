@@ -34,7 +34,7 @@ pub(crate) fn write(facts: &Facts, text: &mut Text) {
     text.note("Packets for a VIP that no frontend announces end here. BGP's routes are preferred to it: their preference is 170.");
     text.line(format!("{INSTANCE} next-hop-groups group announcer-blackhole blackhole generate-icmp false"));
     for family in &facts.families {
-        for prefix in facts.last_resort(*family) {
+        for prefix in facts.cover(*family) {
             text.line(format!("{INSTANCE} static-routes route {prefix} preference 250"));
             text.line(format!("{INSTANCE} static-routes route {prefix} next-hop-group announcer-blackhole"));
         }
@@ -66,7 +66,7 @@ fn access_lists(facts: &Facts, text: &mut Text) {
             text.lines(matches.iter().map(|line| format!("{filter} {number} match {line}")));
             text.line(format!("{filter} {number} action {action}"));
         };
-        for prefix in facts.of(*family) {
+        for prefix in facts.cover(*family) {
             let to = format!("{word} destination-ip prefix {prefix}");
             for port in &facts.ports {
                 let tcp = format!("{word} {protocol} tcp");

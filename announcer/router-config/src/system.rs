@@ -49,8 +49,19 @@ pub struct UnknownSystem(pub String);
 
 impl fmt::Display for UnknownSystem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let all: Vec<String> = System::ALL.iter().map(|system| format!("`{system}`")).collect();
-        write!(f, "`{}` is not a router system; write one of {}", self.0.escape_debug(), all.join(", "))
+        write!(
+            f,
+            "`{}` is not a router system; write one of {}",
+            self.0.escape_debug(),
+            UnknownSystem::names()
+        )
+    }
+}
+
+impl UnknownSystem {
+    /// The names of all systems, for messages.
+    pub fn names() -> String {
+        System::ALL.map(|system| format!("`{system}`")).join(", ")
     }
 }
 

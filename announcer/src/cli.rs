@@ -7,6 +7,7 @@ mod history;
 mod log;
 mod recheck;
 mod reload;
+mod router_config;
 mod run;
 mod status;
 mod top;
@@ -26,6 +27,7 @@ use self::history::HistoryArguments;
 use self::log::LogArguments;
 use self::recheck::RecheckArguments;
 use self::reload::ReloadArguments;
+use self::router_config::RouterConfigArguments;
 use self::run::RunArguments;
 use self::status::StatusArguments;
 use self::validate::ValidateArguments;
@@ -56,6 +58,11 @@ enum CliCommand {
     Run(RunArguments),
     /// Check a configuration and print all mistakes in it.
     Validate(ValidateArguments),
+    /// Print the router's side of a session, as a configuration for the router's system, or the commands that show whether it works.
+    ///
+    /// It accepts the announced prefixes alone, and advertises nothing to the frontends. The first lines say how far it was tried, and
+    /// what to replace. The key is never printed.
+    RouterConfig(RouterConfigArguments),
     /// Print what is announced, what is not, and why.
     Status(StatusArguments),
     /// Explain the state of a VIP, of a service, or of a router and its session.
@@ -139,7 +146,7 @@ impl CliCommand {
     /// Whether the output is JSON, also that of an error.
     fn is_json(&self) -> bool {
         match self {
-            CliCommand::Run(_) | CliCommand::Top => false,
+            CliCommand::Run(_) | CliCommand::RouterConfig(_) | CliCommand::Top => false,
             CliCommand::Log(arguments) => arguments.json,
             CliCommand::Validate(arguments) => arguments.json,
             CliCommand::Status(arguments) => arguments.json,
@@ -181,6 +188,7 @@ fn dispatch(command: CliCommand, socket: PathBuf, state_dir: PathBuf) -> Result<
     match command {
         CliCommand::Run(arguments) => run::call(arguments, socket, state_dir),
         CliCommand::Validate(arguments) => validate::call(&arguments),
+        CliCommand::RouterConfig(arguments) => router_config::call(&arguments),
         CliCommand::Status(arguments) => status::call(&arguments, &socket),
         CliCommand::Explain(arguments) => explain::call(arguments, &socket),
         CliCommand::History(arguments) => history::call(&arguments, &socket),

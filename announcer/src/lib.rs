@@ -10,6 +10,7 @@
 //! 1  director -> {health::check, damping, drain, rib, vip, config}    bgp::{fsm, open, wire, path, plan, outage, hint}
 //!    delivery -> director    metrics -> director, delivery    hook -> director    history -> control::api
 //!    control::{api, http, admission, names, orders, request, explain, changes, status}    page -> control, health    systemd    fallback -> config
+//!    router_side -> config
 //! 0  model, config    time_limit    watchdog    own_process (of tests alone)
 //! ```
 //!
@@ -42,6 +43,7 @@ mod own_process;
 pub mod page;
 pub mod program;
 pub mod rib;
+pub mod router_side;
 pub mod systemd;
 pub mod time_limit;
 pub mod top;

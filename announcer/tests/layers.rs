@@ -86,6 +86,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("delivery", 1),
     ("director", 1),
     ("rib", 1),
+    ("router_side", 1),
     ("program", 1),
     ("files", 1),
     ("memory", 1),

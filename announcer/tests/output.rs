@@ -37,6 +37,7 @@ fn words(command: &str) -> Option<(Prints, &'static [&'static str])> {
         "run" | "help" => return None, // prints nothing: its log is for standard error; its `--help` is checked
         "top" => return None,          // needs a terminal: tests/top.rs loses it
         "validate" => (Without, &["announcer.toml"]),
+        "router-config" => (Without, &["announcer.toml", "--for", "frr"]),
         "check" => (WithDaemon, &["www", "--config", "announcer.toml"]),
         "status" | "recheck" | "reload" => (WithDaemon, &[]),
         "history" => (WithDaemon, &["--json"]),

@@ -8,6 +8,7 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use router_config::{System, UnknownSystem};
 use toml::{Spanned, Value as Toml};
 
 use super::address::{address, source, usable};
@@ -73,6 +74,9 @@ table! {
         /// The key of TCP MD5 (RFC 2385).
         password_file: one PathBuf, optional "\"/etc/announcer/r1.key\"", path,
             "the file of the TCP MD5 key (RFC 2385), not readable by others; a relative path is below `$CREDENTIALS_DIRECTORY`";
+        /// Its system, for the commands that `explain` prints and for `router-config`; it has no effect on the session.
+        os: one System, optional "\"frr\"", system,
+            "the router's system, for `router-config` and the commands at the end of `explain`: `frr`, `bird`, `openbgpd`, `gobgp`, `junos`, `eos`, `ios-xe`, `nx-os`, `ios-xr`, `srlinux` or `routeros`";
     }
     with {
         /// `med`, `communities`, `next_hop_v4` and so on: for this peer, they replace the keys of the services.
@@ -149,11 +153,33 @@ fn peer_address(value: &Value<'_>) -> Result<PeerAddress, ValueError> {
     usable(address, help).map(PeerAddress::Ip)
 }
 
+impl ToToml for System {
+    fn to_toml(&self) -> Toml {
+        text(self)
+    }
+}
+
+/// The router's system.
+fn system(value: &Value<'_>) -> Result<System, ValueError> {
+    let help = || format!("write one of {}", UnknownSystem::names());
+    match value.found.as_str() {
+        Some(name) => match name.parse() {
+            Ok(system) => Ok(system),
+            Err(UnknownSystem(name)) => {
+                wrong(format!("`{}` is not a router system", name.escape_debug()), help())
+            }
+        },
+        None => Err(ValueError { help: help(), ..value.not("the name of a router system") }),
+    }
+}
+
 impl PeerConfig {
-    /// Whether a session with `self` can continue with `other`: only the attributes of routes or the file of the key differ.
+    /// Whether a session with `self` can continue with `other`: only the attributes of routes, the file of the key or the name of the
+    /// router's system differ.
     pub fn same_session(&self, other: &PeerConfig) -> bool {
         let with_our_words = PeerConfig {
             overrides: self.overrides.clone(),
+            os: self.os,
             password_file: match (&self.password_file, &other.password_file) {
                 (Some(ours), Some(_)) => Some(ours.clone()),
                 (Some(_) | None, theirs) => theirs.clone(),

@@ -125,6 +125,7 @@ fn a_good_file_is_read_as_it_says() {
                 multihop: 1,
                 ttl_security: false,
                 password_file: None,
+                os: None,
                 overrides: Overrides {
                     next_hop_v6: Some("2001:db8:1::11".parse().unwrap()),
                     ..Overrides::default()
@@ -403,9 +404,12 @@ fn what_is_said_can_change_on_a_session_and_what_it_runs_on_cannot() {
     let of = |from: &str, to: &str| parse("x", &GOOD.replacen(from, to, 1)).unwrap().peers.remove(0);
     let keyed = |file: &str| of("port = 179", &format!("password_file = \"{file}\""));
     let before = of("", "");
-    for (from, to) in
-        [("port = 179", "med = 7"), ("port = 179", "communities = []"), ("2001:db8:1::11", "2001:db8:1::12")]
-    {
+    for (from, to) in [
+        ("port = 179", "med = 7"),
+        ("port = 179", "communities = []"),
+        ("port = 179", "os = \"eos\""),
+        ("2001:db8:1::11", "2001:db8:1::12"),
+    ] {
         assert!(before.same_session(&of(from, to)), "{to}");
         assert_ne!(before, of(from, to));
     }

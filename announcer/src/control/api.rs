@@ -262,8 +262,19 @@ pub struct ServiceDetails {
 pub struct PeerDetails {
     /// Its session.
     pub peer: PeerStatus,
+    /// The commands that show more on the router; empty without `os` of the peer.
+    pub router_commands: Vec<RouterCommandStatus>,
     /// Sentences, one line each.
     pub lines: Vec<String>,
+}
+
+/// A command for the router's own command line.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RouterCommandStatus {
+    /// What it shows: `session`, `received`, `accepted`, `fib` or `members`.
+    pub shows: String,
+    /// The command.
+    pub command: String,
 }
 
 /// The last changes.

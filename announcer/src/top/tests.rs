@@ -220,7 +220,7 @@ fn enter_explains_and_escape_goes_back() {
         "Router r2 at 10.0.1.1, AS 65000: the session is Connect (for 3m).".into(),
         "Hint: \u{1b}[2J\u{202e}none.".into(),
     ];
-    let details = PeerDetails { peer: router("r2", false), lines };
+    let details = PeerDetails { peer: router("r2", false), router_commands: vec![], lines };
     state.on(TopEvent::Answer(ask, Ok(Response::Peer(Box::new(details)))));
     check(
         &state,

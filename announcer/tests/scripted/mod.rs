@@ -87,6 +87,7 @@ pub fn peer(port: u16) -> PeerConfig {
         multihop: 1,
         ttl_security: false,
         password_file: None,
+        os: None,
         overrides: Overrides { next_hop_v6: Some("2001:db8:1::1".parse().unwrap()), ..Overrides::default() },
     }
 }

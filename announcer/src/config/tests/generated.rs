@@ -192,6 +192,7 @@ prop_compose! {
         families in proptest::sample::subsequence(vec![Family::V4, Family::V6], 1..=2),
         options in any::<[bool; 4]>(), capable in any::<bool>(), multihop in 1u8..,
         (least, tcp_mss) in (proptest::option::of(second(3..=3)), proptest::option::of(536u16..=32767)),
+        os in proptest::option::of(proptest::sample::select(router_config::System::ALL.to_vec())),
     ) -> PeerConfig {
         let [bound, source, ttl_security, password] = options;
         let address = match kind {
@@ -210,7 +211,7 @@ prop_compose! {
             capabilities: capable || families.contains(&Family::V6), families: families.into_iter().collect(),
             interface: (bound || kind == 3).then(|| "eth0".into()),
             source_address: source.then_some(own), multihop, ttl_security,
-            password_file: password.then(|| "keys/r.key".into()),
+            password_file: password.then(|| "keys/r.key".into()), os,
             overrides,
         }
     }

@@ -11,7 +11,9 @@ use crate::bgp::fsm::StateName;
 use crate::bgp::io::session;
 use crate::bgp::open::{AsWidth, RefreshKind};
 use crate::config;
-use crate::control::api::{self, ErrorCode, PeerDetails, ReasonStatus, Response, VipDetails};
+use crate::control::api::{
+    self, ErrorCode, PeerDetails, ReasonStatus, Response, RouterCommandStatus, VipDetails,
+};
 use crate::control::explain::changes::last_changes;
 use crate::control::explain::{self, RouterExplanation, SessionExplanation, VipExplanation};
 use crate::control::names;
@@ -21,6 +23,7 @@ use crate::drain::{self, Drain, DrainTarget, DrainedBy};
 use crate::files::io as files;
 use crate::health::io::listener;
 use crate::model::{Asn, Family, PeerAsn};
+use crate::router_side;
 
 /// The explanation of a VIP, in sentences.
 pub(crate) fn explained(
@@ -307,7 +310,14 @@ pub(super) fn explained_peer(context: &ControlContext, name: &str) -> Response {
             let mut lines = explain::peer::peer(&peer);
             let changes = context.history.borrow().newest(usize::MAX);
             lines.extend(last_changes(&changes, |change| change.peer.as_deref() == Some(name)));
-            Response::Peer(Box::new(PeerDetails { peer, lines }))
+            let ours = status.local_address.map(|local| local.ip());
+            let commands = router_side::commands(&context.configs.borrow(), found, ours);
+            lines.extend(router_side::command_lines(found.os, &commands));
+            let router_commands = commands.into_iter().map(|one| RouterCommandStatus {
+                shows: one.question.name().to_owned(),
+                command: one.command,
+            });
+            Response::Peer(Box::new(PeerDetails { peer, router_commands: router_commands.collect(), lines }))
         }
         None => {
             let all: Vec<&str> = peers.iter().map(|(peer, _)| peer.name.as_str()).collect();

@@ -77,6 +77,7 @@ async fn a_changed_key_is_set_on_the_live_socket_and_resets_nothing() {
         multihop: 1,
         ttl_security: false,
         password_file: Some(file.clone()),
+        os: None,
         overrides: Overrides::default(),
     });
     let local = Local {

@@ -204,6 +204,19 @@ fn every_command(folder: &Path) {
     ] {
         assert_json(folder, words, code, schema);
     }
+
+    // With `os`, the explanation of a router ends with commands for it.
+    write_config(folder, &config(folder).replacen("asn = 65000", "asn = 65000\nos = \"eos\"", 1));
+    assert_json(folder, &["reload"], 0, "Notes");
+    let value = assert_json(folder, &["explain", "r1"], 0, "PeerDetails");
+    let commands = value["router_commands"].as_array().unwrap();
+    let shown: Vec<&str> = commands.iter().map(|one| one["shows"].as_str().unwrap()).collect();
+    assert_eq!(shown, ["session", "received", "accepted", "fib", "members"], "{value:#}");
+    assert_eq!(commands[3]["command"], "show ip route 192.0.2.80/32");
+    let output = daemon::command(folder, &["explain", "r1"]).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("\nOn the router, Arista EOS shows more:\n"), "{text}");
+    assert!(text.ends_with("\n        show bgp ipv4 unicast 192.0.2.80/32\n"), "{text}");
     drop(daemon);
 }
 

@@ -2,7 +2,7 @@
 //! same configuration has a session with them.
 //!
 //! It needs root, iproute2 and nftables, and skips a router that is not installed. Each router has its own network namespaces: they
-//! run at the same time, in about 15 seconds.
+//! run at the same time, in half a minute.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -19,7 +19,7 @@ fn each_setup(router: &Router) {
         println!("skipped: it needs root and {}", router.program);
         return;
     }
-    for setup in [Setup::Neighbours, Setup::Range] {
+    for setup in [Setup::Neighbours, Setup::Range, Setup::OverIpv6] {
         let mut bench = Bench::up(router, setup);
         bench.accepts_the_vips_and_nothing_else();
         bench.runs_the_commands_for_the_shell();

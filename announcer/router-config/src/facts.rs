@@ -33,7 +33,7 @@ pub struct Facts {
     pub hold_time: u16,
     /// Whether a route to these VIPs may have the community GRACEFUL_SHUTDOWN (RFC 8326).
     pub sends_graceful_shutdown: bool,
-    /// Whether IPv4 routes may have an IPv6 next hop (RFC 8950): the session is over IPv6 and no IPv4 next hop is configured.
+    /// Whether IPv4 routes may have an IPv6 next hop (RFC 8950): the session is over IPv6, and no IPv4 next hop is configured.
     pub extended_next_hop: bool,
 }
 

@@ -19,7 +19,9 @@ pub(crate) fn write(facts: &Facts, text: &mut Text) {
         }));
     }
     text.line("!");
-    text.note("A route with GRACEFUL_SHUTDOWN (RFC 8326) is the last choice. FRR does this by itself for eBGP alone.");
+    text.note(
+        "A route with GRACEFUL_SHUTDOWN (RFC 8326) is the last choice. FRR does this by itself for eBGP.",
+    );
     text.line("bgp community-list standard ANNOUNCER-GSHUT seq 5 permit 65535:0");
     for family in &facts.families {
         let (ip, digit) = (family.ip(), family.digit());

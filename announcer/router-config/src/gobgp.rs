@@ -8,6 +8,9 @@ use crate::verify::{Command, Question, each};
 /// The configuration.
 pub(crate) fn write(facts: &Facts, text: &mut Text) {
     text.note("A gobgpd.toml. GoBGP has no forwarding table of its own: FRR's zebra takes its routes, see `[zebra.config]`.");
+    if facts.router_id().is_none() {
+        text.note("ROUTER-ID: write the router's BGP identifier, such as one of its IPv4 addresses.");
+    }
     text.line("[global.config]");
     text.line(format!("as = {}", facts.router_as()));
     let id = facts.router_id().map_or_else(|| "ROUTER-ID".into(), |id| id.to_string());

@@ -124,12 +124,7 @@ fn session(facts: &Facts, text: &mut Text) {
     }
     if let Some(range) = facts.range() {
         text.note("Releases without dynamic neighbours need one `neighbor` for each frontend.");
-        text.lines([
-            format!(" neighbor {range}"),
-            "  use neighbor-group FRONTENDS".into(),
-            "  maximum-peers 100".into(),
-            " !".into(),
-        ]);
+        text.lines([format!(" neighbor {range}"), "  use neighbor-group FRONTENDS".into(), " !".into()]);
     }
     text.line("!");
 }

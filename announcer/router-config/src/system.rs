@@ -216,8 +216,8 @@ fn head(system: System, facts: &Facts, text: &mut Text) {
     }
     if facts.extended_next_hop {
         text.note(
-            "The session is over IPv6. If a frontend has no IPv4 address on its interface, its IPv4 routes have an IPv6 next hop \
-             (RFC 8950).",
+            "The session is over IPv6. If the router has the capability of RFC 8950, the next hop of IPv4 routes is an IPv6 address; if not, \
+             it is the frontend's IPv4 address on this link.",
         );
     }
     if !facts.sends_graceful_shutdown {

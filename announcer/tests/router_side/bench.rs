@@ -28,6 +28,8 @@ pub(crate) enum Setup {
     Neighbours,
     /// iBGP with MD5, where the router has it, and a range of frontends.
     Range,
+    /// eBGP over IPv6, with a neighbour for each frontend.
+    OverIpv6,
 }
 
 pub(crate) struct Bench<'a> {
@@ -108,17 +110,19 @@ impl<'a> Bench<'a> {
         let (asn, mut keys) = match self.setup {
             Setup::Neighbours => ("65000", "ttl_security = true\n".to_owned()),
             Setup::Range => ("\"internal\"", String::new()),
+            Setup::OverIpv6 => ("65000", String::new()),
         };
+        let address = if self.setup == Setup::OverIpv6 { "2001:db8:9::2" } else { "10.9.0.2" };
         let has_key = match self.router.md5 {
             Md5::All => true,
             Md5::NotRanges => self.setup == Setup::Neighbours,
             Md5::None => false,
         };
-        if has_key {
+        if has_key && self.setup != Setup::OverIpv6 {
             keys += &format!("password_file = \"{dir}/keys/r1.key\"\n");
         }
         format!(
-            "[bgp]\nasn = 65001\nrouter_id = \"{id}\"\nsettle = \"0s\"\n\n[[peer]]\nname = \"r1\"\naddress = \"10.9.0.2\"\n\
+            "[bgp]\nasn = 65001\nrouter_id = \"{id}\"\nsettle = \"0s\"\n\n[[peer]]\nname = \"r1\"\naddress = \"{address}\"\n\
              asn = {asn}\nos = \"{os}\"\n{keys}\n[[service]]\nname = \"www\"\n\
              vips = [\"192.0.2.80\", \"2001:db8::80\"{extra_vip}]\nrequire = \"any\"\n{service}\n\
              [[service.check]]\nfile = \"{dir}/healthy\"\ninterval = \"100ms\"\nrise = 1\n\n\
@@ -135,6 +139,7 @@ impl<'a> Bench<'a> {
         match self.setup {
             Setup::Neighbours => command.args(FRONTENDS.iter().flat_map(|address| ["--frontend", address])),
             Setup::Range => command.args(["--frontend-range", "10.9.0.0/24"]),
+            Setup::OverIpv6 => command.args(FRONTENDS6.iter().flat_map(|address| ["--frontend", address])),
         };
         let output = command.output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -144,8 +149,9 @@ impl<'a> Bench<'a> {
     fn start_router(&mut self) {
         let key = format!("KEY-IN-{}", self.path("keys/r1.key").display());
         self.printed = self.print(&[]);
-        let text =
-            format!("{}{}", self.here(self.router.first_line), self.printed).replace(&key, "correct-horse");
+        let text = format!("{}{}", self.here(self.router.first_line), self.printed)
+            .replace(&key, "correct-horse")
+            .replace("ROUTER-ID", "10.9.0.2");
         assert!(!text.contains("ROUTER-"), "{text}");
         // OpenBGPD refuses a file that others can read; FRR reads it as its own user.
         let mode = if self.router.system == "openbgpd" { 0o600 } else { 0o644 };
@@ -181,32 +187,46 @@ impl<'a> Bench<'a> {
 
     /// The VIPs come from both frontends, and what the second one announces beside them is refused.
     pub(crate) fn accepts_the_vips_and_nothing_else(&self) {
-        for (prefix, frontends) in [(VIP, FRONTENDS), (VIP6, FRONTENDS6)] {
+        for prefix in [VIP, VIP6] {
+            let from_both = |shown: &str| (0..2).all(|index| self.is_next_hop(index, prefix, shown));
             self.wait("both frontends are next hops", || {
                 let shown = self.routes(prefix);
-                if frontends.iter().all(|address| shown.contains(address)) { Ok(()) } else { Err(shown) }
+                if from_both(&shown) { Ok(()) } else { Err(shown) }
             });
             if self.router.has_fib {
                 self.wait("both are in the forwarding table", || {
                     let shown =
                         text_of(&self.run(&format!("ip route show {prefix}; ip -6 route show {prefix}")));
-                    if frontends.iter().all(|address| shown.contains(address)) { Ok(()) } else { Err(shown) }
+                    if from_both(&shown) { Ok(()) } else { Err(shown) }
                 });
             }
         }
         self.wait("the printed command shows what was refused", || {
-            let commands = self.verify_commands(FRONTENDS[1]);
+            let commands = self.verify_commands(self.frontend(1));
             let asks = commands.iter().filter(|(question, _)| question.contains("arrived"));
             let shown: String = asks.map(|(_, command)| text_of(&self.run(command))).collect();
             if shown.contains("192.0.2.99") { Ok(()) } else { Err(shown) }
         });
         let shown = self.routes(STRANGER);
-        assert!(!shown.contains(FRONTENDS[1]), "{STRANGER} was accepted: {shown}");
+        assert!(!self.is_next_hop(1, STRANGER, &shown), "{STRANGER} was accepted: {shown}");
+    }
+
+    /// Whether a text about the routes to a prefix has the address of a frontend. On a session over IPv6, both families have IPv6 next
+    /// hops if the router has RFC 8950.
+    fn is_next_hop(&self, index: usize, prefix: &str, shown: &str) -> bool {
+        let v6 = prefix.contains(':') || self.setup == Setup::OverIpv6;
+        let v4 = !prefix.contains(':');
+        v6 && shown.contains(FRONTENDS6[index]) || v4 && shown.contains(FRONTENDS[index])
+    }
+
+    /// The address of a frontend's session.
+    fn frontend(&self, index: usize) -> &'static str {
+        if self.setup == Setup::OverIpv6 { FRONTENDS6[index] } else { FRONTENDS[index] }
     }
 
     /// Each command that `--verify` prints succeeds, and those that show routes name the VIP.
     pub(crate) fn shows_what_verify_promises(&self) {
-        let commands = self.verify_commands(FRONTENDS[0]);
+        let commands = self.verify_commands(self.frontend(0));
         for (question, command) in &commands {
             let output = self.run(command);
             let shown = text_of(&output);
@@ -221,10 +241,10 @@ impl<'a> Bench<'a> {
 
     /// The commands that `--verify` prints, for a frontend and for the folder of this test, each with its question.
     fn verify_commands(&self, frontend: &str) -> Vec<(String, String)> {
-        let printed = self.print(&["--verify"]).replace("FRONTEND-ADDRESS", FRONTENDS[0]);
+        let printed = self.print(&["--verify"]).replace("FRONTEND-ADDRESS", self.frontend(0));
         let mut question = "";
         let mut commands = Vec::new();
-        let printed = printed.replace(FRONTENDS[0], frontend);
+        let printed = printed.replace(self.frontend(0), frontend);
         for line in printed.lines() {
             if let Some(asked) = line.strip_prefix("# ") {
                 question = asked;
@@ -267,7 +287,7 @@ impl<'a> Bench<'a> {
         if self.router.has_fib {
             self.wait("the first frontend gets nothing", || {
                 let shown = text_of(&self.run(&format!("ip route show {VIP}")));
-                let other = shown.contains(FRONTENDS[1]) && !shown.contains(FRONTENDS[0]);
+                let other = self.is_next_hop(1, VIP, &shown) && !self.is_next_hop(0, VIP, &shown);
                 if other { Ok(()) } else { Err(shown) }
             });
         }

@@ -8,6 +8,7 @@
 //! kind       the kinds of checks, one file each; endpoint: what they connect to; pattern
 //! table      the declaration of a table           keys    its rows in the documents
 //! reader     one table, key by key: unknown and missing keys     value, address  one value: its type and rule
+//! unknown    the help for an unknown key          synonyms  the words of other programs
 //! writer     values as TOML                       error   how errors are printed
 //! encoding   octets as text                       syntax  TOML's own errors, and the readable part of a broken file
 //! file       all tables together: read, used, written again      rules  rules that concern several tables
@@ -41,8 +42,10 @@ mod reader;
 mod rules;
 mod service;
 mod status_page;
+mod synonyms;
 mod syntax;
 mod table;
+mod unknown;
 mod value;
 pub mod warnings;
 mod writer;

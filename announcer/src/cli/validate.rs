@@ -56,7 +56,10 @@ pub(super) fn call(arguments: &ValidateArguments) -> Result<(), CommandError> {
             });
             return Err(refused(file, mistakes.collect(), Vec::new()));
         }
-        Err(errors) => return Err(usage(errors)),
+        Err(errors) => {
+            let count = error_count(errors.len());
+            return Err(usage(format_args!("{errors}\n\n{}: {count}", file.display())));
+        }
     };
     let unseen = text.parse_looking(any_ca_file).err();
     let unseen = unseen
@@ -81,8 +84,9 @@ pub(super) fn call(arguments: &ValidateArguments) -> Result<(), CommandError> {
             Err(refused(file, wrong.into_iter().map(mistake).collect(), warnings))
         }
         (false, false) => {
-            let errors: Vec<String> = wrong.iter().map(|error| format!("error: {error}")).collect();
-            Err(CommandError::Usage(errors.join("\n")))
+            let mut lines: Vec<String> = wrong.iter().map(|error| format!("error: {error}")).collect();
+            lines.push(format!("{}: {}", file.display(), error_count(wrong.len())));
+            Err(CommandError::Usage(lines.join("\n")))
         }
         (true, true) => {
             let file = file.display().to_string();
@@ -95,6 +99,11 @@ pub(super) fn call(arguments: &ValidateArguments) -> Result<(), CommandError> {
             Ok(())
         }
     }
+}
+
+/// The last line of what is wrong with a file, behind its name.
+fn error_count(count: usize) -> String {
+    format!("{count} error{}", if count == 1 { "" } else { "s" })
 }
 
 /// Prints the mistakes as JSON.

@@ -9,6 +9,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::error::Fault;
 use super::keys::{Key, Need, Section};
+use super::unknown;
 use super::value::{Value, ValueError};
 use super::written::{WrittenList, WrittenValue};
 
@@ -222,7 +223,7 @@ impl<'a> Table<'a> {
             header: self.header.clone(),
             keys: self.section.keys().filter_map(place).collect(),
             meant: misspelt
-                .filter_map(|name| nearest(self.section, name.get_ref()))
+                .filter_map(|name| unknown::meant(self.section, name.get_ref()))
                 .map(|key| key.name)
                 .collect(),
         }
@@ -241,7 +242,8 @@ impl<'a> Table<'a> {
                     header => format!(" in `{header}`"),
                 };
                 let message = format!("unknown {what} `{}`{place}", name.escape_debug());
-                self.faults.push(Fault::new(span, message, suggestion(self.whole, self.section, name)));
+                let help = unknown::suggestion(self.whole, self.section, name, value.get_ref());
+                self.faults.push(Fault::new(span, message, help));
             }
         }
     }
@@ -266,7 +268,7 @@ impl<'a> Table<'a> {
     fn absent(&mut self, key: &Key) -> Option<&'static str> {
         let misspelt = |name: &str| {
             self.section.key(name).is_none()
-                && nearest(self.section, name).is_some_and(|near| near.name == key.name)
+                && unknown::meant(self.section, name).is_some_and(|near| near.name == key.name)
         };
         let (message, help) = match &key.need {
             // The rules check which one is required.
@@ -323,27 +325,4 @@ fn wanted(section: &Section) -> String {
         }
     }
     format!("add `{}` with lines such as {}{below}", section.header, lines.join(", "))
-}
-
-/// The key of which a word is probably a misspelling.
-fn nearest(section: &'static Section, name: &str) -> Option<&'static Key> {
-    let far = |key: &&Key| strsim::osa_distance(name, key.name);
-    section.keys().filter(|key| far(key) <= 1.max(key.name.len() / 3)).min_by_key(far)
-}
-
-/// The suggestion for an unknown key: a key of another table, a key with a similar spelling, or all keys of this table.
-fn suggestion(whole: &'static Section, section: &'static Section, name: &str) -> String {
-    let all = whole.all();
-    let elsewhere = all.iter().find_map(|other| Some((other, other.key(name)?)));
-    match (elsewhere, nearest(section, name)) {
-        (Some((other, key)), _) => match key.section() {
-            Some(table) => format!("write it as a separate table, `{}`", table.header),
-            None => format!("`{name}` belongs to `{}`", other.header),
-        },
-        (None, Some(key)) => format!("did you mean `{}`?", key.shown()),
-        (None, None) => {
-            let all: Vec<String> = section.keys().map(|key| format!("`{}`", key.shown())).collect();
-            format!("write one of {}", all.join(", "))
-        }
-    }
 }

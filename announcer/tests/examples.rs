@@ -18,10 +18,13 @@ fn names() -> BTreeSet<String> {
     examples.map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned()).collect()
 }
 
-/// The result of `announcer validate`: whether the file is valid, and the text on standard error.
+/// The result of `announcer validate`: whether the file is valid, and the text on standard error. The programs that the examples
+/// name are not on every host, so that their absence is left out.
 fn validate(file: &Path) -> (bool, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_announcer")).arg("validate").arg(file).output().unwrap();
-    (output.status.success(), String::from_utf8(output.stderr).unwrap())
+    let text = String::from_utf8(output.stderr).unwrap();
+    let lines = text.lines().filter(|line| !line.contains("does not exist; install it"));
+    (output.status.success(), lines.map(|line| format!("{line}\n")).collect())
 }
 
 #[test]

@@ -10,6 +10,7 @@ use crate::bgp::io::password::{self, PasswordFinding};
 use crate::config::io::ConfigText;
 use crate::config::{self, ConfigErrors};
 use crate::drain;
+use crate::files::io as files;
 use crate::health::io::trust;
 
 #[derive(Debug, Args)]
@@ -71,6 +72,8 @@ pub(super) fn call(arguments: &ValidateArguments) -> Result<(), CommandError> {
     if wrong.is_empty() {
         warnings.extend(config.warnings());
         warnings.extend(config.exposures());
+        warnings.extend(config.choices());
+        warnings.extend(config.missing_programs(files::check_program));
         let limit = drain::io::unit::stop_time();
         warnings.extend(drain::unit::warning(config.drain.as_ref(), config.bgp.settle, limit));
     }

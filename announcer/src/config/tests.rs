@@ -20,7 +20,7 @@ mod messages;
 mod written;
 
 /// A good configuration. Each line occurs once, so that a case can replace one.
-const GOOD: &str = r#"[bgp]
+pub(super) const GOOD: &str = r#"[bgp]
 asn = 65001
 router_id = "10.0.1.11"
 settle = "1s"

@@ -1,6 +1,9 @@
 //! Warnings about values that are allowed but probably a mistake, one sentence each.
 //!
-//! Pure.
+//! Pure. [`effects`](self::effects): keys that have no effect; [`choices`](self::choices): what `validate` alone says.
+
+mod choices;
+mod effects;
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -9,18 +12,13 @@ use url::Host;
 use super::check::{CheckConfig, OnFailure};
 use super::file::Config;
 use super::service::ServiceConfig;
-use crate::model::{Family, PeerAsn};
+use crate::model::Family;
 
 impl Config {
     /// The warnings about this configuration.
     pub fn warnings(&self) -> Vec<String> {
-        let internal = |asn: &PeerAsn| match asn {
-            PeerAsn::Internal => true,
-            PeerAsn::External => false,
-            PeerAsn::Is(asn) => *asn == self.bgp.asn,
-        };
         let (inside, outside): (Vec<bool>, Vec<bool>) =
-            self.peers.iter().map(|peer| internal(&peer.asn)).partition(|internal| *internal);
+            self.peers.iter().map(|peer| self.is_internal(peer)).partition(|internal| *internal);
         let mut warnings = Vec::new();
         if self.services.is_empty() {
             warnings.push("no service is configured: nothing is announced; add a `[[service]]`".to_owned());
@@ -58,6 +56,7 @@ impl Config {
                 ));
             }
         }
+        self.without_effect(&mut warnings);
         warnings
     }
 

@@ -442,6 +442,24 @@ pub fn exists(path: &Path) -> bool {
     path.exists()
 }
 
+/// The problem with a program: it does not exist, it is not a file, or nobody may execute it. A path of which nothing can be seen
+/// is no problem that was seen. Blocks.
+///
+/// # Errors
+/// A sentence with the path.
+pub fn check_program(path: &Path) -> Result<(), String> {
+    let name = path.display().to_string();
+    match fs::metadata(path) {
+        Err(error) if [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory].contains(&error.kind()) => {
+            Err(format!("`{name}` does not exist"))
+        }
+        Err(_) => Ok(()),
+        Ok(file) if !file.is_file() => Err(format!("`{name}` is not a regular file")),
+        Ok(file) if file.mode() & 0o111 == 0 => Err(format!("`{name}` is not executable")),
+        Ok(_) => Ok(()),
+    }
+}
+
 /// Distinguishes two versions of a file without reading it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FileVersion {

@@ -229,3 +229,28 @@ fn a_lock_is_a_regular_file_and_a_link_is_not_followed() {
     assert!(matches!(lock::Lock::take(&path), Err(lock::LockError::Held(Some(_)))));
     drop(held);
 }
+
+#[test]
+fn a_program_is_a_file_that_someone_may_execute() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    for (name, mode) in [("good", 0o755), ("text", 0o644)] {
+        fs::write(at(name), "").unwrap();
+        fs::set_permissions(at(name), fs::Permissions::from_mode(mode)).unwrap();
+    }
+    std::os::unix::fs::symlink(at("good"), at("link")).unwrap();
+    std::os::unix::fs::symlink(at("gone"), at("dangling")).unwrap();
+    for (name, want) in [
+        ("good", None),
+        ("link", None),
+        ("text", Some("is not executable")),
+        ("gone", Some("does not exist")),
+        ("good/below", Some("does not exist")),
+        ("dangling", Some("does not exist")),
+        ("", Some("is not a regular file")),
+    ] {
+        let path = at(name);
+        let want = want.map(|why| format!("`{}` {why}", path.display()));
+        assert_eq!(check_program(&path).err(), want);
+    }
+}

@@ -7,7 +7,7 @@
 //!                                                                                 once, and the rules within it
 //! kind       the kinds of checks, one file each; endpoint: what they connect to; pattern
 //! table      the declaration of a table           keys    its rows in the documents
-//! reader     one table, key by key: unknown and missing keys     value, address  one value: its type and rule
+//! reader     one table, key by key: unknown and missing keys     value, address, range  one value: its type and rule
 //! unknown    the help for an unknown key          synonyms  the words of other programs
 //! writer     values as TOML                       error   how errors are printed
 //! encoding   octets as text                       syntax  TOML's own errors, and the readable part of a broken file
@@ -38,6 +38,7 @@ mod metrics;
 mod overrides;
 pub mod pattern;
 mod peer;
+mod range;
 mod reader;
 mod rules;
 mod service;

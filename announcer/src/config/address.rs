@@ -74,14 +74,6 @@ pub(super) fn usable(address: IpAddr, help: &str) -> Result<IpAddr, ValueError> 
     wrong(format!("`{address}` {what}"), help)
 }
 
-/// An address that clients in other networks can use.
-pub(super) fn vip(value: &Value<'_>) -> Result<IpAddr, ValueError> {
-    usable(
-        address(value)?,
-        "write the address that clients connect to, as in `\"192.0.2.80\"` or `\"2001:db8::80\"`",
-    )
-}
-
 /// An address of this host that may be the source of a session.
 pub(super) fn source(value: &Value<'_>) -> Result<IpAddr, ValueError> {
     let address = address(value)?;

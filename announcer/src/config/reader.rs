@@ -78,6 +78,21 @@ impl<'a> Table<'a> {
         self.found(name, |table, key, found| table.values(key, found, &read))
     }
 
+    /// The same, where one value of the array stands for several. They all have its place.
+    pub(super) fn ranges<T>(
+        &mut self,
+        name: &'static str,
+        read: impl Fn(&Value<'_>) -> Result<Vec<T>, ValueError>,
+    ) -> WrittenList<T> {
+        let written = self.list(name, read)?;
+        let all = written.span();
+        let each = |range: Spanned<Vec<T>>| {
+            let span = range.span();
+            range.into_inner().into_iter().map(move |one| Spanned::new(span.clone(), one))
+        };
+        Some(Spanned::new(all, written.into_inner().into_iter().flat_map(each).collect()))
+    }
+
     /// The same.
     pub(super) fn set<T>(
         &mut self,

@@ -2,7 +2,7 @@
 //!
 //! Pure.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::ops::Range;
 
@@ -41,24 +41,36 @@ fn vips(file: &WrittenFile) -> impl Iterator<Item = &Spanned<IpAddr>> {
     file.services.iter().filter_map(|service| service.vips.as_ref()).flat_map(|vips| vips.get_ref())
 }
 
-/// A VIP may be in only one service, because the checks of that service decide about it.
+/// A VIP may be in only one service, because the checks of that service decide about it. Where two ranges overlap, the first address
+/// of both is named.
 fn vips_once(file: &WrittenFile, faults: &mut Vec<Fault>) {
     let mut seen: HashMap<IpAddr, (usize, Range<usize>)> = HashMap::new();
+    /// The first address, and how many more follow.
+    type Overlap = (IpAddr, usize);
+    let mut overlaps: BTreeMap<(usize, usize), (Range<usize>, Range<usize>, bool, Overlap)> = BTreeMap::new();
     for (index, service) in file.services.iter().enumerate() {
         for vip in service.vips.iter().flat_map(|vips| vips.get_ref()) {
             let Some((first, place)) = seen.get(vip.get_ref()) else {
                 seen.insert(*vip.get_ref(), (index, vip.span()));
                 continue;
             };
-            let help = match *first == index {
-                true => "name each VIP once",
-                false => {
-                    "write one `[[service]]` with the VIP and the checks of both: `require` says how many have to pass"
-                }
-            };
-            let message = format!("`{}` is named twice", vip.get_ref());
-            faults.push(Fault::new(vip.span(), message, help).beside(place.clone(), "first named here"));
+            let found = (vip.span(), place.clone(), *first == index, (*vip.get_ref(), 0));
+            let places = (vip.span().start, place.start);
+            overlaps.entry(places).and_modify(|(_, _, _, (_, more))| *more += 1).or_insert(found);
         }
+    }
+    for (span, place, same_service, (vip, more)) in overlaps.into_values() {
+        let help = match same_service {
+            true => "name each VIP once",
+            false => {
+                "write one `[[service]]` with the VIP and the checks of both: `require` says how many have to pass"
+            }
+        };
+        let message = match more {
+            0 => format!("`{vip}` is named twice"),
+            more => format!("`{vip}` and {more} more are named twice"),
+        };
+        faults.push(Fault::new(span, message, help).beside(place, "first named here"));
     }
 }
 

@@ -11,10 +11,11 @@ use ipnet::IpNet;
 use toml::Value as Toml;
 use toml::de::DeValue;
 
-use super::address::{prefix, vip};
+use super::address::prefix;
 use super::check::{CheckConfig, OnFailure};
 use super::error::Fault;
 use super::keys::{Section, optional_table, tables};
+use super::range::vips;
 use super::table::table;
 use super::value::{HOUR, SECOND, Value, ValueError, boolean, number, within, word, wrong};
 use super::writer::{ToToml, text};
@@ -38,8 +39,8 @@ table! {
         name: one ServiceName, required "\"www\"", word,
             "the name in logs, status and drains: letters, digits, `.`, `_`, `-`";
         /// At least one; each global unicast, and in no other service.
-        vips: list IpAddr, required "[\"192.0.2.80\"]", vip,
-            "the addresses that are announced, IPv4 or IPv6; at least one";
+        vips: ranges IpAddr, required "[\"192.0.2.80\"]", vips,
+            "the addresses that are announced, IPv4 or IPv6, also as ranges of at most 256, such as `\"192.0.2.80-192.0.2.89\"`; at least one";
         /// `prefix`: the prefix that is announced for all VIPs of a family, instead of the VIPs. At most one per family; it
         /// contains all VIPs of its family.
         prefixes("prefix"): one_or_set IpNet, optional "[\"192.0.2.0/24\"]", prefix,
@@ -184,7 +185,12 @@ fn covered(service: &Written, faults: &mut Vec<Fault>) {
                 "write a prefix that contains its VIPs, or remove it",
             ));
         }
+        let mut marked = None;
         for vip in ours.filter(|vip| !net.contains(vip.get_ref())) {
+            // Of a range, the first such address is named.
+            if marked.replace(vip.span()) == Some(vip.span()) {
+                continue;
+            }
             let message = format!("the VIP `{}` is not in `{net}`, which is announced for it", vip.get_ref());
             let help = "write a prefix that contains all VIPs of its family";
             faults.push(Fault::new(vip.span(), message, help).beside(prefix.span(), "the prefix"));

@@ -15,7 +15,8 @@
 //!     │     │       │            │                 └ the reader of one value: fn(&Value) -> Result<T, Wrong>
 //!     │     │       │            └ required, one_of, optional or derived with an example; default with its value (in TOML)
 //!     │     │       └ what one value is in the program
-//!     │     └ one value; list, set: an array of them; one_or_list, one_or_set: one, or an array
+//!     │     └ one value; list, set: an array of them; one_or_list, one_or_set: one, or an array; ranges: an array in
+//!     │                                                     which one value may stand for several
 //!     └ the field, and the key; where they differ, `field("key")`
 //!     with {
 //!         certificate: Certificate as certificate::Written;     keys that are declared elsewhere, since tables share them

@@ -64,6 +64,11 @@ impl TomlWriter {
         self.list(key, values);
     }
 
+    /// The same: each value is written.
+    pub(super) fn ranges<T: ToToml>(&mut self, key: &str, values: &WrittenList<T>) {
+        self.list(key, values);
+    }
+
     /// The same; a single value is written without brackets.
     pub(super) fn one_or_list<T: ToToml>(&mut self, key: &str, values: &WrittenList<T>) {
         match values.as_ref().map(|values| values.get_ref().as_slice()) {

@@ -3,7 +3,7 @@
 //! Pure. Text -> `File` (as written, with spans) -> [`Config`], or all errors at once ([`ConfigErrors`]).
 //!
 //! ```text
-//! bgp peer overrides service attributes deprefer check health hooks metrics status_page   one table each: its keys, each declared
+//! bgp peer overrides service recipients attributes deprefer check health hooks metrics status_page   one table each: its keys, each declared
 //!                                                                                 once, and the rules within it
 //! kind       the kinds of checks, one file each; endpoint: what they connect to; pattern
 //! table      the declaration of a table           keys    its rows in the documents
@@ -40,6 +40,7 @@ pub mod pattern;
 mod peer;
 mod range;
 mod reader;
+mod recipients;
 mod rules;
 mod service;
 mod status_page;

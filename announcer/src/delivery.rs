@@ -47,7 +47,7 @@ pub enum SessionProgress {
 /// How far a route has got to one router.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RouteProgress {
-    /// The configuration does not send routes of this family to the router.
+    /// The configuration does not send routes of this family, or of this service, to the router.
     NotWanted,
     /// The session is not Established.
     Down,
@@ -61,7 +61,10 @@ pub enum RouteProgress {
 
 impl RouterSession {
     /// How far a route of this family has got to this router.
-    pub fn progress(&self, family: Family, route: VipRoute) -> RouteProgress {
+    pub fn progress(&self, family: Family, route: &VipRoute) -> RouteProgress {
+        if !route.recipients.include(&self.name) {
+            return RouteProgress::NotWanted;
+        }
         let SessionProgress::Established { acknowledged, not_sent } = &self.progress else {
             return if self.families.contains(&family) {
                 RouteProgress::Down
@@ -102,10 +105,11 @@ pub struct Delivery<'a> {
 
 /// How far the route of a VIP has got to each router that should have it. `route` is `None` while the VIP is not announced: then no
 /// router should have it.
-pub fn delivery(vip: IpAddr, route: Option<VipRoute>, routers: &[RouterSession]) -> Delivery<'_> {
+pub fn delivery<'a>(vip: IpAddr, route: Option<&VipRoute>, routers: &'a [RouterSession]) -> Delivery<'a> {
     let family = Family::of(vip);
-    let one = |route: VipRoute| {
-        let progress = routers.iter().map(move |router| (&router.name, router.progress(family, route)));
+    let one = |route: &VipRoute| {
+        let route = route.clone();
+        let progress = routers.iter().map(move |router| (&router.name, router.progress(family, &route)));
         progress.filter(|(_, progress)| *progress != RouteProgress::NotWanted)
     };
     Delivery { routers: route.into_iter().flat_map(one).collect() }
@@ -120,7 +124,7 @@ pub fn deliveries<'a>(
         service
             .vips
             .iter()
-            .map(move |vip| (&service.name, vip.address, delivery(vip.address, vip.route, routers)))
+            .map(move |vip| (&service.name, vip.address, delivery(vip.address, vip.route.as_ref(), routers)))
     })
 }
 

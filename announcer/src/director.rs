@@ -362,11 +362,12 @@ fn drained_peers(drains: &Drains) -> BTreeSet<PeerName> {
 
 impl ServiceAttributes {
     fn of(service: &crate::config::ServiceConfig) -> Self {
-        let normal = Arc::new(service.attributes.clone());
+        let recipients = service.recipients.clone();
+        let normal = Attributes { recipients, ..service.attributes.clone() };
         let deprefer = Some(Box::new(service.deprefer.clone()));
         ServiceAttributes {
-            last_choice: Arc::new(Attributes { deprefer, ..service.attributes.clone() }),
-            normal,
+            last_choice: Arc::new(Attributes { deprefer, ..normal.clone() }),
+            normal: Arc::new(normal),
         }
     }
 }

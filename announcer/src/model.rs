@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-pub use attributes::{Attributes, Deprefer, Overrides};
+pub use attributes::{Attributes, Deprefer, Overrides, Recipients};
 pub use community::{Community, ExtendedCommunity, LargeCommunity};
 pub use histogram::Histogram;
 

@@ -12,7 +12,7 @@ use std::time::Instant;
 use ipnet::IpNet;
 
 pub use crate::model::Attributes;
-use crate::model::{Family, Generation, Overrides, PeerName};
+use crate::model::{Family, Generation, Overrides, PeerName, Recipients};
 pub use treap::{Treap, TreapDifference};
 
 mod treap;
@@ -70,6 +70,8 @@ impl fmt::Display for NextHop {
 /// The rules to send a route on a session: its families, our next hops, and the peer's own attributes.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Export {
+    /// The router; `None`: one that no service names, for tests.
+    pub peer: Option<PeerName>,
     /// The families that both OPENs had (RFC 4760 §8).
     pub families: BTreeSet<Family>,
     /// The families that our configuration leaves out of this session. It is not an error that their routes are not sent.
@@ -86,7 +88,7 @@ pub struct Export {
 /// field.
 type AdvertisedRoute = (NextHop, Arc<Attributes>);
 
-/// A route as it is advertised to one peer, or why it is not; `None`: our own configuration leaves its family out.
+/// A route as it is advertised to one peer, or why it is not; `None`: our own configuration leaves it out.
 type ExportResult = Result<AdvertisedRoute, Option<NotSent>>;
 
 impl Export {
@@ -108,13 +110,21 @@ impl Export {
         Export { left_out: [Family::V4, Family::V6].into(), ..self.clone() }
     }
 
+    /// Whether the router gets the routes of a service.
+    fn gets(&self, recipients: &Recipients) -> bool {
+        match &self.peer {
+            Some(peer) => recipients.include(peer),
+            None => *recipients == Recipients::All,
+        }
+    }
+
     /// A route as it is advertised on this session, or why it is not.
     fn route(
         &self,
         family: Family,
         attributes: &Attributes,
     ) -> Result<(NextHop, Attributes), Option<NotSent>> {
-        if self.left_out.contains(&family) {
+        if self.left_out.contains(&family) || !self.gets(&attributes.recipients) {
             return Err(None);
         }
         if !self.families.contains(&family) {

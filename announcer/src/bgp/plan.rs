@@ -4,13 +4,13 @@
 //! Pure. It returns one step at a time, so that a newer configuration counts from the next step on. A reload never ends all
 //! sessions at once, because sessions restart one after the other.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::config::{Config, PeerConfig};
-use crate::model::{Asn, Family, PeerName, RouterId};
+use crate::model::{Asn, Family, PeerName, Recipients, RouterId};
 
 /// The settings with which a session was started.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -197,6 +197,8 @@ pub enum SessionChange {
     FamilyRemoved(Family),
     /// It ends, and another one starts.
     Restarted,
+    /// It continues, and `peers` of the services of these VIPs no longer names the router.
+    NotNamed,
 }
 
 /// Why a reload would interrupt too much; `None`: some established session continues for each VIP in `sent`. These are the VIPs that
@@ -219,37 +221,49 @@ pub fn interruption(
         (!same).then(|| lost.map_or(SessionChange::Restarted, |family| SessionChange::FamilyRemoved(*family)))
     };
     let changes: Vec<_> = established.iter().map(|session| (session, change(session))).collect();
-    let interrupted = |family: Family| {
-        let mut carriers =
-            changes.iter().filter(|(session, _)| session.families.contains(&family)).peekable();
-        carriers.peek().is_some() && carriers.all(|(_, change)| change.is_some())
+    let (now, then) = (old.recipients(), new.recipients());
+    let is_interrupted = |vip: &&IpAddr| {
+        let carried = changes.iter().any(|(session, _)| session.carries(vip, &now));
+        let continues =
+            changes.iter().any(|(session, change)| change.is_none() && session.carries(vip, &then));
+        carried && !continues
     };
-    let families: Vec<Family> =
-        [Family::V4, Family::V6].into_iter().filter(|family| interrupted(*family)).collect();
-    let vips: Vec<IpAddr> =
-        sent.iter().filter(|vip| families.contains(&Family::of(**vip))).copied().collect();
+    let vips: Vec<IpAddr> = sent.iter().filter(is_interrupted).copied().collect();
     let every = !changes.is_empty() && changes.iter().all(|(_, change)| change.is_some());
     if vips.is_empty() && !every {
         return None;
     }
-    let carries = |session: &EstablishedSession| {
-        vips.is_empty() || vips.iter().any(|vip| session.families.contains(&Family::of(*vip)))
-    };
+    let carries =
+        |session: &EstablishedSession| vips.is_empty() || vips.iter().any(|vip| session.carries(vip, &now));
     let ended = changes.iter().filter(|(session, _)| carries(session));
-    let sessions = ended.filter_map(|(session, change)| Some((session.peer.clone(), (*change)?))).collect();
+    let change = |change: Option<SessionChange>| change.unwrap_or(SessionChange::NotNamed);
+    let sessions = ended.map(|(session, how)| (session.peer.clone(), change(*how))).collect();
     Some(Interruption { vips, sessions })
 }
 
+impl EstablishedSession {
+    /// Whether it carries the route of a VIP, by its families and by `peers` of the VIP's service.
+    fn carries(&self, vip: &IpAddr, recipients: &BTreeMap<IpAddr, &Recipients>) -> bool {
+        self.families.contains(&Family::of(*vip))
+            && recipients.get(vip).is_some_and(|recipients| recipients.include(&self.peer))
+    }
+}
+
 /// The VIPs of `sent` that no router would be sent any more if the routers `drained` got no routes. Only an established session
-/// counts, because a session that is down sends nothing.
+/// counts, because a session that is down sends nothing. A VIP whose service names none of these routers loses nothing.
 pub fn without_router(
     established: &[EstablishedSession],
     drained: &BTreeSet<PeerName>,
     sent: &[IpAddr],
+    recipients: &BTreeMap<IpAddr, &Recipients>,
 ) -> Vec<IpAddr> {
+    let concerned = |vip: &IpAddr| {
+        let named = |recipients: &&Recipients| drained.iter().any(|peer| recipients.include(peer));
+        recipients.get(vip).is_some_and(named)
+    };
     let others: Vec<_> = established.iter().filter(|session| !drained.contains(&session.peer)).collect();
-    let carried = |vip: &IpAddr| others.iter().any(|session| session.families.contains(&Family::of(*vip)));
-    sent.iter().filter(|vip| !carried(vip)).copied().collect()
+    let carried = |vip: &IpAddr| others.iter().any(|session| session.carries(vip, recipients));
+    sent.iter().filter(|vip| concerned(vip) && !carried(vip)).copied().collect()
 }
 
 /// How many VIPs and how many sessions a sentence names.
@@ -261,7 +275,11 @@ impl fmt::Display for Interruption {
             0 => all.join(", "),
             more => format!("{}, and {more} more", all[..NAMED].join(", ")),
         };
-        f.write_str("this would end every established session")?;
+        let ends = self.sessions.iter().all(|(_, change)| *change != SessionChange::NotNamed);
+        f.write_str(match ends {
+            true => "this would end every established session",
+            false => "this would take the routes from every established session",
+        })?;
         if !self.vips.is_empty() {
             let vips = self.vips.iter().map(ToString::to_string).collect();
             write!(f, " that carries a route to {}", list(vips))?;
@@ -270,6 +288,7 @@ impl fmt::Display for Interruption {
             SessionChange::Removed => format!("{name} would be removed"),
             SessionChange::FamilyRemoved(family) => format!("`families` of {name} would lack {family}"),
             SessionChange::Restarted => format!("the session with {name} would restart"),
+            SessionChange::NotNamed => format!("`peers` would not name {name}"),
         });
         write!(f, ": {}", list(sessions.collect()))
     }

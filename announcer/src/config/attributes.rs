@@ -51,7 +51,7 @@ impl Written {
             communities: all(&self.communities),
             extended_communities: all(&self.extended_communities),
             large_communities: all(&self.large_communities),
-            ..Attributes::default()
+            ..Attributes::default() // `recipients` and `deprefer` are other keys
         };
         for next_hop in all::<_, Vec<NextHopValue>>(&self.next_hop) {
             match next_hop {

@@ -159,6 +159,7 @@ fn keys(old: &Table, new: &Table) -> Vec<KeyChange> {
 fn elements(key: &str, before: &[Value], after: &[Value], found: &mut Vec<KeyChange>) {
     let name = match key {
         "vips" => "VIP",
+        "peers" => "peer",
         other => other,
     };
     let only = |these: &[Value], those: &[Value]| {

@@ -12,7 +12,7 @@ use super::address::NextHopValue;
 use super::error::{Fault, unique};
 use super::file::WrittenFile;
 use super::peer::PeerAddress;
-use super::{hooks, peer, service};
+use super::{hooks, peer, recipients, service};
 
 /// Checks the file as a whole.
 pub(super) fn judge(file: &WrittenFile, faults: &mut Vec<Fault>) {
@@ -34,6 +34,7 @@ pub(super) fn judge(file: &WrittenFile, faults: &mut Vec<Fault>) {
         "write one `[[service]]` with the VIPs and the checks of both, or a prefix for each",
         faults,
     );
+    recipients::judge(file, faults);
     file.hooks.iter().for_each(|written| hooks::judge(written, faults));
 }
 

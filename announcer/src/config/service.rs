@@ -19,14 +19,15 @@ use super::range::vips;
 use super::table::table;
 use super::value::{HOUR, SECOND, Value, ValueError, boolean, number, within, word, wrong};
 use super::writer::{ToToml, text};
-use super::{attributes, check, deprefer};
-use crate::model::{Attributes, Deprefer, Family, ServiceName};
+use super::{attributes, check, deprefer, recipients};
+use crate::model::{Attributes, Deprefer, Family, Recipients, ServiceName};
 
 pub(super) const SECTION: Section = Section {
     header: "[[service]]",
     doc: "VIPs with the same checks.",
     keys: &[&[
         Written::KEYS,
+        recipients::Written::KEYS,
         attributes::Written::KEYS,
         &[optional_table("deprefer", &deprefer::SECTION), tables("check", &check::SECTION)],
     ]],
@@ -65,6 +66,8 @@ table! {
             "whether its VIPs are announced as the last choice while they are healthy, so that routers prefer other hosts";
     }
     with {
+        /// `peers`: the routers that get its routes.
+        recipients: Recipients as recipients::Written;
         /// `med`, `communities`, `next_hop` and so on.
         attributes: Attributes as attributes::Written;
         /// `[service.deprefer]`: the attributes of a route that is the last choice.

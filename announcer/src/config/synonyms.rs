@@ -100,6 +100,7 @@ pub(super) const SYNONYMS: &[Synonym] = &[
     to(&[SERVICE], &["ip", "ips", "vip", "address", "addresses", "virtual_ipaddress", "virtual_address", "ip_prefix", "bind", "frontend"], &[(SERVICE, "vips")], ""),
     to(&[SERVICE], &["network", "networks", "subnet", "route", "routes", "aggregate", "announce"], &[(SERVICE, "prefix")],
         "write the addresses in `vips`; to announce a larger prefix for them, add it as in `prefix = \"192.0.2.0/24\"`"),
+    to(&[SERVICE], &["neighbor", "neighbors", "neighbour", "neighbours", "peer", "router", "routers"], &[(SERVICE, "peers")], ""),
     to(&[SERVICE], &["quorum"], &[(SERVICE, "require")], "write how many checks have to pass, as in `require = 2`"),
     to(&[SERVICE], &["delay", "warmup", "delay_before_up", "hold_down", "start_delay"], &[(SERVICE, "announce_delay")], ""),
     to(&[SERVICE], &["damping", "dampening", "flap"], &[(SERVICE, "flap_damping")], ""),

@@ -135,6 +135,7 @@ fn a_good_file_is_read_as_it_says() {
                 name: "www".parse().unwrap(),
                 vips: vec!["192.0.2.80".parse().unwrap(), "2001:db8::80".parse().unwrap()],
                 prefixes: [].into(),
+                recipients: crate::model::Recipients::All,
                 attributes: Attributes {
                     communities: ["65001:80".parse().unwrap()].into(),
                     med: Some(100),

@@ -12,27 +12,29 @@ use url::Host;
 use super::check::{CheckConfig, OnFailure};
 use super::file::Config;
 use super::service::ServiceConfig;
-use crate::model::Family;
+use crate::model::{Family, Recipients};
 
 impl Config {
     /// The warnings about this configuration.
     pub fn warnings(&self) -> Vec<String> {
-        let (inside, outside): (Vec<bool>, Vec<bool>) =
-            self.peers.iter().map(|peer| self.is_internal(peer)).partition(|internal| *internal);
         let mut warnings = Vec::new();
         if self.services.is_empty() {
             warnings.push("no service is configured: nothing is announced; add a `[[service]]`".to_owned());
         }
         self.services.iter().for_each(|service| service.asked_elsewhere(&mut warnings));
         for family in [Family::V4, Family::V6] {
-            if self.peers.iter().any(|peer| peer.families.contains(&family)) {
-                continue;
-            }
             for service in &self.services {
+                if self.routers_of(service).any(|peer| peer.families.contains(&family)) {
+                    continue;
+                }
+                let each = match service.recipients {
+                    Recipients::All => "each peer",
+                    Recipients::Only(_) => "each of its peers",
+                };
                 let mut vips = service.vips.iter().filter(|vip| Family::of(**vip) == family);
                 warnings.extend(vips.next().map(|vip| {
                     format!(
-                        "service `{}`: no router gets a route to {vip}: `families` of each peer lacks {family}",
+                        "service `{}`: no router gets a route to {vip}: `families` of {each} lacks {family}",
                         service.name
                     )
                 }));
@@ -40,7 +42,9 @@ impl Config {
         }
         for service in self.services.iter().filter(|service| service.may_be_the_last_choice()) {
             let (name, deprefer) = (&service.name, &service.deprefer);
-            if !outside.is_empty() && deprefer.prepend == 0 {
+            let outside = self.routers_of(service).any(|peer| !self.is_internal(peer));
+            let inside = self.routers_of(service).any(|peer| self.is_internal(peer));
+            if outside && deprefer.prepend == 0 {
                 let why = match deprefer.med {
                     Some(_) => {
                         "a MED alone does not make a VIP the last choice: routers do not compare the MEDs of different ASes"
@@ -50,7 +54,7 @@ impl Config {
                 warnings.push(format!("service `{name}`: {why}; write a `prepend` in `[service.deprefer]`"));
             }
             let preference = service.attributes.local_pref.unwrap_or(100);
-            if !inside.is_empty() && deprefer.local_pref.is_some_and(|deprefered| deprefered >= preference) {
+            if inside && deprefer.local_pref.is_some_and(|deprefered| deprefered >= preference) {
                 warnings.push(format!(
                     "service `{name}`: `local_pref` of `[service.deprefer]` is not below the {preference} that it replaces"
                 ));

@@ -9,11 +9,11 @@ mod remedy;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use crate::config::CheckConfig;
+use crate::config::{CheckConfig, PeerConfig, ServiceConfig};
 use crate::delivery::Delivery;
 use crate::director::{CheckReport, VipReport};
 use crate::drain::Order;
-use crate::model::{Asn, Attributes, Family, Overrides};
+use crate::model::{Asn, Attributes, Family, Overrides, PeerName, Recipients};
 use crate::rib::NextHop;
 use crate::vip::Presence;
 
@@ -92,6 +92,10 @@ pub fn explain(story: &VipExplanation<'_>, now: Instant) -> Vec<String> {
     for Order { target, drain, .. } in drains {
         lines.push(format!("It is drained{drain}: `announcer undrain {}` ends that.", target.arguments()));
     }
+    if let Recipients::Only(names) = &service.recipients {
+        let names: Vec<&str> = names.iter().map(PeerName::as_str).collect();
+        lines.push(format!("Its service is announced to {} alone, because of `peers`.", names.join(" and ")));
+    }
     if service.backup {
         lines.push("Its service is a backup: it is the last choice while it is healthy.".into());
     }
@@ -151,6 +155,14 @@ fn session_sentence(router: &RouterExplanation, vip: &VipReport, now: Instant) -
                 None => format!("is not sent {}; its kernel acknowledged the withdraw{when}", vip.prefix),
             }
         }
+    }
+}
+
+/// Why the configuration sends the routes of a service and a family not to a router.
+pub fn not_wanted(service: &ServiceConfig, peer: &PeerConfig, family: Family) -> String {
+    match service.recipients.include(&peer.name) {
+        false => format!("`peers` of service `{}` does not name it", service.name),
+        true => format!("`families` of this peer does not contain {family}"),
     }
 }
 

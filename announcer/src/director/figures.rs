@@ -44,7 +44,7 @@ pub struct ServiceFigures {
 }
 
 /// The decision on one VIP.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct VipFigures {
     /// The VIP.
     pub address: IpAddr,

@@ -6,16 +6,18 @@ use std::net::IpAddr;
 
 use super::Director;
 use crate::config::ServiceConfig;
-use crate::model::{Family, Generation};
+use crate::model::{Family, Generation, Recipients};
 
 /// The route of an announced VIP.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VipRoute {
     /// The generation of the Loc-RIB in which the route got its present attributes. A router that has acknowledged this generation
     /// has acknowledged the route, whatever has changed for other VIPs since then.
     pub generation: Generation,
     /// Where its next hop comes from.
     pub next_hop: NextHopSource,
+    /// The routers that get it.
+    pub recipients: Recipients,
 }
 
 /// Where the next hop of a route comes from.
@@ -39,6 +41,7 @@ impl Director {
         Some(VipRoute {
             generation: self.route_generations.get(&prefix).copied()?,
             next_hop: if own { NextHopSource::Service } else { NextHopSource::Session },
+            recipients: attributes.recipients.clone(),
         })
     }
 }

@@ -20,7 +20,7 @@ use crate::drain::Drain;
 use crate::health::ProbeFact;
 use crate::health::outcome::{Outcome, Reason as Why, Shortage};
 use crate::health::shortages::Shortages;
-use crate::model::Family;
+use crate::model::{Family, Recipients};
 
 fn config(services: &[(&str, &[&str])]) -> Config {
     let mut text = with_services!("").to_owned();
@@ -65,9 +65,11 @@ fn scrape() -> Scrape {
         address: address.parse().unwrap(),
         standing: standing.word(),
         reason: standing.label(),
-        route: standing
-            .is_advertised()
-            .then_some(VipRoute { generation: 3, next_hop: NextHopSource::Session }),
+        route: standing.is_advertised().then_some(VipRoute {
+            generation: 3,
+            next_hop: NextHopSource::Session,
+            recipients: Recipients::All,
+        }),
     };
     let certificate = |vip: &str, ends, flaw: Option<Flaw>| CertificateFigures {
         vip: vip.parse().unwrap(),

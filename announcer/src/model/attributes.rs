@@ -4,8 +4,9 @@
 
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
-use super::{Community, ExtendedCommunity, LargeCommunity, Origin};
+use super::{Community, ExtendedCommunity, LargeCommunity, Origin, PeerName};
 
 /// The path attributes of a route, before a peer's own are added (AS_PATH, NEXT_HOP).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -28,8 +29,30 @@ pub struct Attributes {
     pub extended_communities: BTreeSet<ExtendedCommunity>,
     /// LARGE_COMMUNITY (RFC 8092).
     pub large_communities: BTreeSet<LargeCommunity>,
+    /// The routers that get the route. Like [`deprefer`](Self::deprefer), it is not sent.
+    pub recipients: Recipients,
     /// Changes that make routers prefer other routes; `None`: no changes. They take precedence over the peer's attributes.
     pub deprefer: Option<Box<Deprefer>>,
+}
+
+/// The routers that get the routes of a service.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub enum Recipients {
+    /// Each router.
+    #[default]
+    All,
+    /// The routers with these names; at least one.
+    Only(Arc<BTreeSet<PeerName>>),
+}
+
+impl Recipients {
+    /// Whether a router gets the routes. This is the only place that decides it.
+    pub fn include(&self, router: &PeerName) -> bool {
+        match self {
+            Recipients::All => true,
+            Recipients::Only(names) => names.contains(router),
+        }
+    }
 }
 
 /// The changes to the attributes of a route that is the last choice.
@@ -83,7 +106,7 @@ pub struct Overrides {
 }
 
 impl Overrides {
-    /// The attributes of a route for this peer, with all changes applied.
+    /// The attributes of a route for this peer, with all changes applied, and without what is not sent.
     pub fn over(&self, route: &Attributes) -> Attributes {
         Attributes {
             origin: self.origin.unwrap_or(route.origin),
@@ -97,6 +120,7 @@ impl Overrides {
                 .unwrap_or(&route.extended_communities)
                 .clone(),
             large_communities: self.large_communities.as_ref().unwrap_or(&route.large_communities).clone(),
+            recipients: Recipients::All,
             deprefer: route.deprefer.clone(),
         }
         .made_last_choice()

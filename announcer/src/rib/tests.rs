@@ -76,8 +76,10 @@ fn rib() -> impl Strategy<Value = LocRib> {
         proptest::collection::btree_set(0_u32..2, 0..2),
         own_next_hop,
         deprefer,
+        recipients(),
     )
-        .prop_map(|(med, communities, next_hop_v6, deprefer)| Attributes {
+        .prop_map(|(med, communities, next_hop_v6, deprefer, recipients)| Attributes {
+            recipients,
             med,
             communities: communities.into_iter().map(Community).collect(),
             next_hop_v6,
@@ -95,6 +97,12 @@ fn rib() -> impl Strategy<Value = LocRib> {
     )
 }
 
+fn recipients() -> impl Strategy<Value = Recipients> {
+    let names = proptest::sample::subsequence(vec!["r1", "r2"], 1..=2);
+    let only = names.prop_map(|names| names.into_iter().map(|name| name.parse().unwrap()).collect());
+    prop_oneof![2 => Just(Recipients::All), 1 => only.prop_map(|names| Recipients::Only(Arc::new(names)))]
+}
+
 fn export() -> impl Strategy<Value = Export> {
     let v4 = proptest::option::weighted(0.9, (1_u8..3).prop_map(|n| NextHop::V4(Ipv4Addr::new(10, 0, 0, n))));
     let v6 = proptest::option::weighted(
@@ -103,8 +111,11 @@ fn export() -> impl Strategy<Value = Export> {
     );
     let overrides = proptest::option::of(0_u32..2).prop_map(|med| Overrides { med, ..Overrides::default() });
     let families = || proptest::collection::btree_set(family(), 0..3);
-    (families(), families(), v4, v6, overrides).prop_map(
-        |(families, left_out, next_hop_v4, next_hop_v6, overrides)| Export {
+    let peer = proptest::option::of(prop_oneof![Just("r1"), Just("r2")]);
+    let peer = peer.prop_map(|name| name.map(|name| name.parse().unwrap()));
+    (peer, families(), families(), v4, v6, overrides).prop_map(
+        |(peer, families, left_out, next_hop_v4, next_hop_v6, overrides)| Export {
+            peer,
             families,
             left_out,
             next_hop_v4,
@@ -194,6 +205,7 @@ fn prefix(text: &str) -> IpNet {
 
 fn both() -> Export {
     Export {
+        peer: None,
         families: [Family::V4, Family::V6].into(),
         left_out: BTreeSet::new(),
         next_hop_v4: Some(NextHop::V4(Ipv4Addr::new(10, 0, 0, 1))),
@@ -349,4 +361,42 @@ fn nothing_is_sent_to_a_drained_router_and_its_end_of_rib_stays() {
     assert_eq!(ours.advance(&more, &export.withholding()), [], "routes that are new are withheld too");
     router.apply(&ours.advance(&more, &export), &none);
     assert_eq!(router.routes.len(), 2);
+}
+
+/// The prefixes that a router has after each Loc-RIB, and what was sent to it.
+fn received(router: &str, ribs: &[LocRib]) -> Vec<String> {
+    let export = Export { peer: Some(router.parse().unwrap()), ..both() };
+    let mut sent = AdjRibOut::default();
+    let mut all = Vec::new();
+    for rib in ribs {
+        let updates = sent.advance(rib, &export).into_iter().map(|update| match update {
+            Update::Withdraw(_, prefixes) => format!("-{prefixes:?}"),
+            Update::Announce { prefixes, attributes, .. } => {
+                assert_eq!(attributes.recipients, Recipients::All, "the names are not sent");
+                format!("+{prefixes:?}")
+            }
+            Update::EndOfRib(family) => format!("end of {family}"),
+        });
+        all.push(updates.collect::<Vec<_>>().join(" "));
+        assert!(sent.not_sent().is_empty(), "it is no error");
+    }
+    all
+}
+
+#[test]
+fn a_route_reaches_the_routers_that_its_service_names_and_moves_without_an_update_to_the_others() {
+    let only =
+        |names: &[&str]| Recipients::Only(Arc::new(names.iter().map(|name| name.parse().unwrap()).collect()));
+    let rib = |recipients: Recipients| {
+        let attributes = Arc::new(Attributes { recipients, ..Attributes::default() });
+        let both = [(prefix("192.0.2.1/32"), attributes), (prefix("192.0.2.2/32"), Arc::default())];
+        LocRib { routes: both.into_iter().collect(), ..LocRib::default() }
+    };
+    let ribs = [rib(only(&["r1"])), rib(only(&["r1", "r2"])), rib(only(&["r2"])), rib(Recipients::All)];
+    let (one, two) = ("[192.0.2.1/32]", "[192.0.2.2/32]");
+    let both_at_once = "+[192.0.2.1/32, 192.0.2.2/32]".to_owned();
+    assert_eq!(received("r1", &ribs), [both_at_once, String::new(), format!("-{one}"), format!("+{one}")]);
+    assert_eq!(received("r2", &ribs), [format!("+{two}"), format!("+{one}"), String::new(), String::new()]);
+    let nothing = String::new;
+    assert_eq!(received("r3", &ribs), [format!("+{two}"), nothing(), nothing(), format!("+{one}")]);
 }

@@ -7,13 +7,20 @@ fn id(text: &str) -> RouterId {
 
 /// A configuration with `bgp` in `[bgp]` and a peer for each text, which has the name and then the keys.
 fn config(bgp: &str, peers: &[&str]) -> Config {
+    with_service(bgp, peers, "")
+}
+
+/// The same, with more lines in the service.
+fn with_service(bgp: &str, peers: &[&str], service: &str) -> Config {
     let mut text = format!("[bgp]\nasn = 65001\n{bgp}\n");
     for (index, peer) in peers.iter().enumerate() {
         let (name, keys) = peer.split_once(' ').unwrap_or((peer, ""));
         let host = name.trim_start_matches('r').parse().unwrap_or(index + 1);
         text += &format!("[[peer]]\nname = \"{name}\"\naddress = \"10.0.1.{host}\"\nasn = 65000\n{keys}\n");
     }
-    text += "[[service]]\nname = \"www\"\nvips = [\"192.0.2.80\"]\n[[service.check]]\ntcp = 80\n";
+    text += &format!(
+        "[[service]]\nname = \"www\"\nvips = [\"192.0.2.80-192.0.2.89\", \"2001:db8::80\"]\n{service}\n[[service.check]]\ntcp = 80\n"
+    );
     config::parse("x", &text).unwrap_or_else(|errors| panic!("{errors}"))
 }
 
@@ -263,7 +270,52 @@ fn a_long_list_is_cut() {
 }
 
 #[test]
+fn a_vip_that_no_established_session_would_carry_because_of_peers_is_an_interruption() {
+    let only =
+        "this would take the routes from every established session that carries a route to 192.0.2.80: ";
+    for (before, up, after, want) in [
+        ("peers = [\"r1\"]", vec!["r1", "r2"], "peers = [\"r1\"]", String::new()),
+        // It moves to a session that is there.
+        ("peers = [\"r1\"]", vec!["r1", "r2"], "peers = [\"r2\"]", String::new()),
+        ("", vec!["r1", "r2"], "peers = [\"r2\"]", String::new()),
+        ("peers = [\"r1\"]", vec!["r1"], "peers = [\"r2\"]", format!("{only}`peers` would not name r1")),
+        ("peers = [\"r1\"]", vec!["r1"], "", String::new()),
+        // No session has carried it.
+        ("peers = [\"r2\"]", vec!["r1"], "peers = [\"r2\"]", String::new()),
+    ] {
+        let sent: [IpAddr; 1] = ["192.0.2.80".parse().unwrap()];
+        let (old, next) = (with_service("", &["r1", "r2"], before), with_service("", &["r1", "r2"], after));
+        let found = interruption(&old, &next, Some(id("10.0.0.1")), &established(&up), &sent);
+        assert_eq!(found.map(|found| found.to_string()).unwrap_or_default(), want, "{before} {up:?} {after}");
+    }
+    // The other session continues, and does not carry it.
+    let old = with_service("", &["r1", "r2"], "peers = [\"r1\"]");
+    let next = with_service("", &["r1 hold_time = \"12s\"", "r2"], "peers = [\"r1\"]");
+    let sent: [IpAddr; 1] = ["192.0.2.80".parse().unwrap()];
+    let found = interruption(&old, &next, Some(id("10.0.0.1")), &established(&["r1", "r2"]), &sent);
+    let want = "this would end every established session that carries a route to 192.0.2.80: the session with r1 would restart";
+    assert_eq!(found.unwrap().to_string(), want);
+}
+
+#[test]
+fn a_router_that_a_service_does_not_name_neither_carries_its_vips_nor_takes_them_away() {
+    let config = with_service("", &["r1", "r2"], "peers = [\"r1\"]");
+    let sent: [IpAddr; 1] = ["192.0.2.80".parse().unwrap()];
+    for (up, drained, want) in [
+        (vec!["r1", "r2"], "r1", 1),
+        (vec!["r1", "r2"], "r2", 0),
+        // It is sent to no router before and after.
+        (vec!["r2"], "r2", 0),
+    ] {
+        let drained = [drained.parse().unwrap()].into();
+        let lost = without_router(&established(&up), &drained, &sent, &config.recipients());
+        assert_eq!(lost.len(), want, "{up:?} {drained:?}");
+    }
+}
+
+#[test]
 fn a_vip_needs_a_router_that_is_established_and_not_drained() {
+    let config = config("", &["r1", "r2"]);
     let session = |name: &str, families: &[Family]| EstablishedSession {
         peer: name.parse().unwrap(),
         families: families.iter().copied().collect(),
@@ -280,7 +332,7 @@ fn a_vip_needs_a_router_that_is_established_and_not_drained() {
     ] {
         let drained = drained.iter().map(|name| name.parse().unwrap()).collect();
         let sent = ["192.0.2.80", "2001:db8::80"].map(|vip| vip.parse().unwrap());
-        let lost = without_router(established, &drained, &sent);
+        let lost = without_router(established, &drained, &sent, &config.recipients());
         assert_eq!(
             lost.iter().map(ToString::to_string).collect::<Vec<_>>(),
             want,

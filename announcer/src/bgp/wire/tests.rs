@@ -213,6 +213,7 @@ fn attributes() -> impl Strategy<Value = Attributes> {
             communities,
             extended_communities: extended,
             large_communities: large,
+            recipients: crate::model::Recipients::All,
             deprefer: None,
         })
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 
 use proptest::collection::btree_set;
 use proptest::option;
@@ -15,7 +16,7 @@ use super::super::kind::tcp::TcpConfig;
 use super::super::kind::tls::{TlsConfig, TlsServer};
 use super::super::pattern::Pattern;
 use super::*;
-use crate::model::{Community, ExtendedCommunity, LargeCommunity, Origin};
+use crate::model::{Community, ExtendedCommunity, LargeCommunity, Origin, Recipients};
 
 fn second(range: std::ops::RangeInclusive<u64>) -> impl Strategy<Value = Duration> {
     range.prop_map(Duration::from_secs)
@@ -153,7 +154,7 @@ prop_compose! {
             origin, med, local_pref: Some(local_pref), prepend,
             next_hop_v4: hops.0.map(|hop| Ipv4Addr::new(10, 3, 3, hop)),
             next_hop_v6: hops.1.map(|hop| Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, hop)),
-            communities, extended_communities, large_communities, deprefer: None,
+            communities, extended_communities, large_communities, recipients: Recipients::All, deprefer: None,
         }
     }
 }
@@ -268,6 +269,7 @@ prop_compose! {
                 PeerAddress::DefaultGateway => PeerAddress::Ip(Ipv4Addr::new(10, 0, 1 + i, 99).into()),
             };
         }
+        let recipients = if flaps { Recipients::Only(Arc::new([peers[0].name.clone()].into())) } else { Recipients::All };
         let services = (0..).zip(services).map(|(i, (name, vips, covered, attributes, checks))| ServiceConfig {
             name: format!("{name}{i}").parse().unwrap(),
             vips: (0..).zip(vips.clone()).map(|(j, six)| if six {
@@ -280,7 +282,7 @@ prop_compose! {
             } else {
                 IpNet::new(Ipv4Addr::new(192, 0, i.to_be_bytes()[1], 0).into(), 24).unwrap()
             }]) } else { BTreeSet::new() },
-            attributes, announce_delay: settle, flap_damping, listener_grace: settle / 6,
+            attributes, recipients: recipients.clone(), announce_delay: settle, flap_damping, listener_grace: settle / 6,
             require: if restart.is_some() { Require::All } else { Require::AtLeast(1) },
             on_failure, backup: flaps, deprefer: deprefer.clone(),
             checks: (0..).zip(checks).map(|(k, check)| CheckConfig { name: format!("c{k}"), ..check }).collect(),

@@ -48,8 +48,8 @@ impl Config {
                 ));
             };
             const BELOW: &str = " of `[service.deprefer]`";
-            let peers = &self.peers;
-            if peers.iter().all(|peer| self.is_internal(peer)) {
+            let mut peers = self.routers_of(service);
+            if peers.clone().all(|peer| self.is_internal(peer)) {
                 let why = "each of its routers is";
                 if own.prepend != PREPEND[0] {
                     none("", "prepend", why, PREPEND_HELP);
@@ -57,7 +57,7 @@ impl Config {
                 if !PREPEND.contains(&deprefer.prepend) {
                     none(BELOW, "prepend", why, PREPEND_HELP);
                 }
-            } else if !peers.iter().any(|peer| self.is_internal(peer)) {
+            } else if !peers.any(|peer| self.is_internal(peer)) {
                 let why = "none of its routers is";
                 if own.local_pref.is_some_and(|preference| preference != LOCAL_PREF[0]) {
                     none("", "local_pref", why, LOCAL_PREF_HELP);

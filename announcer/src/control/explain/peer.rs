@@ -5,7 +5,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::config::{Config, ServiceConfig};
 use crate::control::api::{PeerStatus, SessionStatus};
+use crate::model::PeerName;
 
 /// The sentences, a line each.
 pub fn peer(peer: &PeerStatus) -> Vec<String> {
@@ -43,6 +45,33 @@ pub fn peer(peer: &PeerStatus) -> Vec<String> {
     }
     lines
 }
+
+/// Which services' routes the router gets; no sentence if it is each of them.
+pub fn services(config: &Config, router: &PeerName) -> Option<String> {
+    let (theirs, others): (Vec<&ServiceConfig>, Vec<&ServiceConfig>) =
+        config.services.iter().partition(|service| service.recipients.include(router));
+    let names = |services: &[&ServiceConfig]| {
+        let names = services.iter().take(NAMED).map(|service| service.name.to_string());
+        match services.len().saturating_sub(NAMED) {
+            0 => names.collect::<Vec<_>>().join(", "),
+            more => format!("{} and {more} more", names.collect::<Vec<_>>().join(", ")),
+        }
+    };
+    match (theirs.is_empty(), others.is_empty()) {
+        (_, true) => None,
+        (true, false) => {
+            Some("It gets the routes of no service: `peers` of each names other routers.".into())
+        }
+        (false, false) => Some(format!(
+            "It gets the routes of {}, and not of {}, whose `peers` does not name it.",
+            names(&theirs),
+            names(&others)
+        )),
+    }
+}
+
+/// How many services a sentence names.
+const NAMED: usize = 5;
 
 fn agreed(session: &SessionStatus, lines: &mut Vec<String>) {
     let SessionStatus { local_address, router_id, hold_time, asn_octets, route_refresh, .. } = session;
@@ -155,6 +184,22 @@ mod tests {
         }
         assert!(lines.iter().any(|line| line.contains("`r2` has the same address")));
         assert!(!lines.iter().any(|line| line.starts_with("The last end")), "it is the reason");
+    }
+
+    #[test]
+    fn the_services_of_a_router_are_named_where_they_are_not_all() {
+        let services = |peers: &str| {
+            let text = format!(
+                "[bgp]\nasn = 1\n[[peer]]\nname = \"r1\"\naddress = \"10.0.0.1\"\nasn = 2\n[[peer]]\nname = \"r2\"\naddress = \"10.0.0.2\"\nasn = 2\n\
+                 [[service]]\nname = \"www\"\nvips = [\"192.0.2.80\"]\n[[service.check]]\ntcp = 80\n\
+                 [[service]]\nname = \"mail\"\nvips = [\"192.0.2.25\"]\n{peers}\n[[service.check]]\ntcp = 25\n"
+            );
+            let config = crate::config::parse("x", &text).unwrap_or_else(|errors| panic!("{errors}"));
+            ["r1", "r2"].map(|name| super::services(&config, &name.parse().unwrap()))
+        };
+        assert_eq!(services(""), [None, None]);
+        let not_mail = "It gets the routes of www, and not of mail, whose `peers` does not name it.";
+        assert_eq!(services("peers = [\"r1\"]"), [None, Some(not_mail.into())]);
     }
 
     #[test]

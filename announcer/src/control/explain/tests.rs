@@ -75,7 +75,7 @@ fn story(backend: &str, sessions: Vec<SessionExplanation>) -> String {
         session,
     });
     let names: Vec<RouterSession> = vec![router("r1", 9), router("r2", 0), router("r3", 9)];
-    let delivery = delivery(known.address, known.vip_route, &names);
+    let delivery = delivery(known.address, known.vip_route.as_ref(), &names);
     let routers = routers.collect();
     let story =
         VipExplanation { vip: known, service: &config.services[0], drains: Vec::new(), delivery, routers };

@@ -47,8 +47,12 @@ pub(crate) fn explained(
     let peers = context.peers.borrow().clone();
     let sessions = peers.routers();
     // Of a VIP that is not announced, the withdraw counts. It is part of the newest generation at the latest.
-    let withdrawn = VipRoute { generation: report.generation, next_hop: NextHopSource::Session };
-    let route = vip.vip_route.unwrap_or(withdrawn);
+    let withdrawn = VipRoute {
+        generation: report.generation,
+        next_hop: NextHopSource::Session,
+        recipients: service.recipients.clone(),
+    };
+    let route = vip.vip_route.as_ref().unwrap_or(&withdrawn);
     let routers = peers.iter().zip(&sessions).map(|((peer, status), router)| {
         let drained = drained_router(context, peer);
         let session = match (router.progress(Family::of(address), route), drained) {
@@ -58,10 +62,9 @@ pub(crate) fn explained(
             }
             (_, Some(why)) => SessionExplanation::DoesNotSend(why.text),
             (RouteProgress::NotSent(why), None) => SessionExplanation::DoesNotSend(why.to_string()),
-            (RouteProgress::NotWanted, None) => SessionExplanation::DoesNotSend(format!(
-                "`families` of this peer does not contain {}",
-                Family::of(address)
-            )),
+            (RouteProgress::NotWanted, None) => {
+                SessionExplanation::DoesNotSend(explain::not_wanted(service, peer, Family::of(address)))
+            }
             (RouteProgress::Sending, None) => SessionExplanation::Sending,
             (RouteProgress::Acknowledged, None) => {
                 SessionExplanation::Acknowledged(status.ack_times.of(route.generation))
@@ -83,7 +86,7 @@ pub(crate) fn explained(
     });
     let routers = routers.filter(|router| peer.is_none_or(|name| router.name == name)).collect();
     let delivered = delivered(vip, &sessions);
-    let delivery = delivery(address, vip.vip_route, &sessions);
+    let delivery = delivery(address, vip.vip_route.as_ref(), &sessions);
     let drains = report.drains.of_vip(&service.name, address);
     let story = VipExplanation { vip, service, drains, delivery, routers };
     let mut lines = explain::explain(&story, Instant::now());
@@ -160,7 +163,7 @@ pub(crate) fn status(context: &ControlContext, report: &Report) -> api::Status {
 }
 
 fn delivered(vip: &VipReport, routers: &[RouterSession]) -> api::DeliveryStatus {
-    let delivery = delivery(vip.address, vip.vip_route, routers);
+    let delivery = delivery(vip.address, vip.vip_route.as_ref(), routers);
     api::DeliveryStatus {
         wanted: delivery.wanted(),
         acknowledged: delivery.acknowledged(),
@@ -308,6 +311,7 @@ pub(super) fn explained_peer(context: &ControlContext, name: &str) -> Response {
         Some((found, status)) => {
             let peer = self::peer(context, found, &status);
             let mut lines = explain::peer::peer(&peer);
+            lines.extend(explain::peer::services(&context.configs.borrow(), &found.name));
             let changes = context.history.borrow().newest(usize::MAX);
             lines.extend(last_changes(&changes, |change| change.peer.as_deref() == Some(name)));
             let ours = status.local_address.map(|local| local.ip());

@@ -212,7 +212,8 @@ fn last_router(targets: &[DrainTarget], context: &ControlContext) -> Option<Stri
         .filter(|(vip, service)| drains.of_vip(&service.name, *vip).is_empty())
         .map(|(vip, _)| vip)
         .collect();
-    let lost = without_router(&context.peers.borrow().established(), &asked, &vips);
+    let recipients = config.recipients();
+    let lost = without_router(&context.peers.borrow().established(), &asked, &vips, &recipients);
     let (first, more) = (lost.first()?, lost.len() - 1);
     let more = if more == 0 { String::new() } else { format!(" and {more} more VIPs") };
     let names: Vec<&str> = asked.iter().map(PeerName::as_str).collect();

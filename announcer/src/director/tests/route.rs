@@ -8,7 +8,7 @@ fn generations(scene: &mut Scene) -> ([Option<Generation>; 2], Generation) {
         let (figure, reported) = (&figures.services[0].vips[index], &report.services[0].vips[index]);
         assert_eq!(figure.route, reported.vip_route);
         assert_eq!(figure.route.is_some(), reported.route.is_some() && reported.standing.is_advertised());
-        figure.route.map(|route| route.generation)
+        figure.route.as_ref().map(|route| route.generation)
     };
     ([of(0), of(1)], generation)
 }
@@ -35,7 +35,7 @@ fn a_next_hop_of_the_service_is_known() {
     let mut scene = Scene::all_up();
     let sources = |scene: &Scene| {
         let figures = scene.director.figures(scene.now);
-        [0, 1].map(|index| figures.services[0].vips[index].route.map(|route| route.next_hop))
+        [0, 1].map(|index| figures.services[0].vips[index].route.as_ref().map(|route| route.next_hop))
     };
     assert_eq!(sources(&scene), [Some(NextHopSource::Session); 2]);
     let config = changed("med = 7", "next_hop = \"2001:db8::1\"");

@@ -210,6 +210,7 @@ fn export(
         IpAddr::V6(_) => path::next_hop_v4(before_v4, &connection.addresses, vips).map(NextHop::V4),
     };
     Export {
+        peer: Some(peer.name.clone()),
         families: negotiated.families.clone(),
         left_out: [Family::V4, Family::V6]
             .into_iter()

@@ -10,10 +10,22 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use crate::encoding::{self, EncodingFault};
+use crate::range::{self, RangeError};
 
 /// Reads one VIP: a unicast address that other hosts can reach.
 pub fn vip(text: &str) -> Result<IpAddr, VipError> {
-    let vip: IpAddr = text.parse().map_err(|_| VipError::NoAddress)?;
+    usable(text.parse().map_err(|_| VipError::NoAddress)?)
+}
+
+/// Reads a VIP, or a range of VIPs.
+fn vip_or_range(text: &str) -> Result<Vec<IpAddr>, VipError> {
+    match range::addresses(text) {
+        None => Ok(vec![vip(text)?]),
+        Some(all) => all?.into_iter().map(usable).collect(),
+    }
+}
+
+fn usable(vip: IpAddr) -> Result<IpAddr, VipError> {
     let kind = match vip {
         IpAddr::V4(v4) if v4.is_loopback() => Some("a loopback address"),
         IpAddr::V4(v4) if v4.is_link_local() => Some("a link-local address"),
@@ -54,8 +66,8 @@ pub fn vips(name: &str, text: &str) -> Result<BTreeSet<IpAddr>, ConfigError> {
     })?;
     let (mut vips, mut errors) = (BTreeSet::new(), Vec::new());
     for written in file.service.into_iter().flat_map(|service| service.vips) {
-        match vip(written.get_ref()) {
-            Ok(vip) => drop(vips.insert(vip)),
+        match vip_or_range(written.get_ref()) {
+            Ok(all) => vips.extend(all),
             Err(error) => {
                 let place = at(name, text, Some(written.span()));
                 errors.push(format!("{place}: `{}` {error}", written.get_ref()));
@@ -74,6 +86,9 @@ pub enum VipError {
     /// An address for which routers cannot have a route to this host.
     #[error("is {0}, and cannot be a VIP")]
     Kind(&'static str),
+    /// It looks like a range, and is none.
+    #[error(transparent)]
+    Range(#[from] RangeError),
 }
 
 /// The mistakes in the configuration, one line each.
@@ -121,6 +136,20 @@ mod tests {
             vips("a.toml", text).unwrap_err().to_string(),
             "a.toml:2:9: `192.0.2.80/32` is not an IP address; write it without a prefix length, as in `192.0.2.80`\n\
              a.toml:3:3: `ff02::1` is a multicast address, and cannot be a VIP"
+        );
+    }
+
+    #[test]
+    fn a_range_is_read_as_its_addresses() {
+        let text = "[[service]]\nvips = [\"192.0.2.80-192.0.2.82\", \"2001:db8::1\"]\n";
+        let want =
+            ["192.0.2.80", "192.0.2.81", "192.0.2.82", "2001:db8::1"].map(|text| text.parse().unwrap());
+        assert_eq!(vips("a.toml", text).unwrap(), want.into());
+        let wrong = "[[service]]\nvips = [\"192.0.2.80-89\", \"223.255.255.255-224.0.0.1\"]\n";
+        assert_eq!(
+            vips("a.toml", wrong).unwrap_err().to_string(),
+            "a.toml:2:9: `192.0.2.80-89` is not a range of addresses; write the first and the last address, as in `192.0.2.80-192.0.2.89`\n\
+             a.toml:2:26: `223.255.255.255-224.0.0.1` is a multicast address, and cannot be a VIP"
         );
     }
 

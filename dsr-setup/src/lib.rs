@@ -10,7 +10,7 @@
 //! io                 observe the host, carry out one step       io/{vips,events,sysctl,store,announcer,http,units,regular}
 //! plan               pure: observed, desired -> steps       warning   pure: what harms a host beside that
 //! record             pure: the state file's text                config, answer   pure: texts that name VIPs
-//! units              pure: the order of systemd's units         encoding   pure: octets as text
+//! units              pure: the order of systemd's units         encoding   pure: octets as text     range   pure: ranges of VIPs
 //! ```
 #![cfg_attr(not(test), warn(clippy::print_stdout, clippy::print_stderr))] // the crate `output` prints
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
@@ -21,6 +21,7 @@ pub mod config;
 pub mod encoding;
 pub mod io;
 pub mod plan;
+pub mod range;
 pub mod record;
 pub mod units;
 pub mod warning;

@@ -2,6 +2,7 @@
 //!
 //! Pure.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::ops::Range;
 
@@ -20,6 +21,7 @@ use super::service::ServiceConfig;
 use super::status_page::StatusPageConfig;
 use super::writer::TomlWriter;
 use super::{bgp, drain, health, hooks, metrics, peer, service, status_page};
+use crate::model::Recipients;
 
 /// The whole file.
 pub const FILE: Section = Section {
@@ -67,6 +69,21 @@ impl Config {
     /// Every VIP with its service, in the order of the file.
     pub fn vips(&self) -> impl Iterator<Item = (IpAddr, &ServiceConfig)> {
         self.services.iter().flat_map(|service| service.vips.iter().map(move |vip| (*vip, service)))
+    }
+}
+
+impl Config {
+    /// The routers that get the routes of each VIP.
+    pub fn recipients(&self) -> BTreeMap<IpAddr, &Recipients> {
+        self.vips().map(|(vip, service)| (vip, &service.recipients)).collect()
+    }
+
+    /// The routers that get the routes of a service, in the order of the file.
+    pub fn routers_of<'a>(
+        &'a self,
+        service: &'a ServiceConfig,
+    ) -> impl Iterator<Item = &'a PeerConfig> + Clone {
+        self.peers.iter().filter(|peer| service.recipients.include(&peer.name))
     }
 }
 

@@ -2,69 +2,39 @@
 //!
 //! Pure. A range is only another way to write its addresses: after the file is read, nothing knows of it.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
+
+use dsr_setup::range::{self, MOST, RangeError};
 
 use super::address::{address, usable};
 use super::value::{Value, ValueError, text, wrong};
-use crate::model::Family;
-
-/// The most addresses of a range: what one host can serve, and not a network by mistake.
-const MOST: u128 = 256;
 
 /// An address that clients in other networks can use, or a range of such addresses.
 pub(super) fn vips(value: &Value<'_>) -> Result<Vec<IpAddr>, ValueError> {
     const HELP: &str =
         "write the address that clients connect to, as in `\"192.0.2.80\"` or `\"2001:db8::80\"`";
     const RANGE: &str = "write the first and the last address, as in `\"192.0.2.80-192.0.2.89\"`";
-    let Some((first, last)) = value.found.as_str().and_then(|text| text.split_once('-')) else {
+    let Some(all) = value.found.as_str().and_then(range::addresses) else {
         return Ok(vec![usable(address(value)?, HELP)?]);
     };
     let shown = text(value)?.escape_debug();
-    let (Ok(first), Ok(last)) = (first.parse::<IpAddr>(), last.parse::<IpAddr>()) else {
-        let help = whole(first.trim(), last.trim()).unwrap_or_else(|| RANGE.to_owned());
-        return wrong(format!("`{shown}` is not a range of addresses"), help);
-    };
-    if Family::of(first) != Family::of(last) {
-        return wrong(format!("the ends of `{shown}` are not of one family"), RANGE);
+    match all {
+        Ok(all) => all.into_iter().map(|vip| usable(vip, HELP)).collect(),
+        Err(RangeError::NoRange(None)) => wrong(format!("`{shown}` is not a range of addresses"), RANGE),
+        Err(RangeError::NoRange(Some((first, last)))) => wrong(
+            format!("`{shown}` is not a range of addresses"),
+            format!("write both addresses whole and without blanks: `\"{first}-{last}\"`"),
+        ),
+        Err(RangeError::Families) => wrong(format!("the ends of `{shown}` are not of one family"), RANGE),
+        Err(RangeError::Descends(first, last)) => wrong(
+            format!("`{shown}` ends before it begins"),
+            format!("write the lower address first: `\"{first}-{last}\"`"),
+        ),
+        Err(RangeError::TooLong(end)) => wrong(
+            format!("a range has at most {MOST} addresses, and `{shown}` has more"),
+            format!("write several ranges; the first can end at `{end}`"),
+        ),
     }
-    let (from, to) = (number(first), number(last));
-    let Some(more) = to.checked_sub(from) else {
-        let help = format!("write the lower address first: `\"{last}-{first}\"`");
-        return wrong(format!("`{shown}` ends before it begins"), help);
-    };
-    if more >= MOST {
-        let help = format!("write several ranges; the first can end at `{}`", nth(first, from + MOST - 1));
-        return wrong(format!("a range has at most {MOST} addresses, and `{shown}` has more"), help);
-    }
-    (from..=to).map(|one| usable(nth(first, one), HELP)).collect()
-}
-
-fn number(address: IpAddr) -> u128 {
-    match address {
-        IpAddr::V4(v4) => u32::from(v4).into(),
-        IpAddr::V6(v6) => v6.into(),
-    }
-}
-
-/// The address with this number, of the same family as `like`.
-fn nth(like: IpAddr, number: u128) -> IpAddr {
-    match like {
-        IpAddr::V4(_) => Ipv4Addr::from(u32::try_from(number).unwrap_or(u32::MAX)).into(),
-        IpAddr::V6(_) => Ipv6Addr::from(number).into(),
-    }
-}
-
-/// What to write for a range with blanks, or with the last octet alone, as in `192.0.2.80-89`.
-fn whole(first: &str, last: &str) -> Option<String> {
-    let first: IpAddr = first.parse().ok()?;
-    let last: IpAddr = match (first, last.parse::<u8>()) {
-        (IpAddr::V4(v4), Ok(octet)) => {
-            let [a, b, c, _] = v4.octets();
-            Ipv4Addr::new(a, b, c, octet).into()
-        }
-        (IpAddr::V4(_) | IpAddr::V6(_), _) => last.parse().ok()?,
-    };
-    Some(format!("write both addresses whole and without blanks: `\"{first}-{last}\"`"))
 }
 
 #[cfg(test)]

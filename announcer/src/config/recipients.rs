@@ -3,16 +3,12 @@
 //! Pure. [`Recipients::include`](crate::model::Recipients::include) decides for every route and every router; it is used when routes
 //! are sent, and by all that say of a router which routes it should have.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use toml::Spanned;
 
 use super::error::{Fault, unique};
-use super::file::{Config, WrittenFile};
-use super::peer::PeerConfig;
-use super::service::ServiceConfig;
 use super::table::table;
 use super::value::word;
 use super::written::{WrittenList, all, list};
@@ -44,22 +40,20 @@ impl From<&Recipients> for Written {
     }
 }
 
-/// Checks that the routers exist, each named once. Without the names of all peers nothing is known of them.
-pub(super) fn judge(file: &WrittenFile, faults: &mut Vec<Fault>) {
-    let known: Option<BTreeSet<&str>> =
-        file.peers.iter().map(|peer| peer.name.as_ref().map(|name| name.get_ref().as_str())).collect();
-    for peers in file.services.iter().filter_map(|service| service.recipients.peers.as_ref()) {
-        // Wrong values are not in the list, and have their own error.
-        let is_marked = |fault: &Fault| peers.span().contains(&fault.span.start);
-        if peers.get_ref().is_empty() && !faults.iter().any(is_marked) {
-            let help = "write at least one, as in `peers = [\"r1\"]`, or remove it: then each router gets its routes";
-            faults.push(Fault::new(peers.span(), "`peers` is empty", help));
-        }
-        unique(peers.get_ref(), "name each router once", faults);
-        let Some(known) = known.as_ref().filter(|known| !known.is_empty()) else { continue };
-        for name in peers.get_ref().iter().filter(|name| !known.contains(name.get_ref().as_str())) {
-            faults.push(unknown(name, known));
-        }
+/// Checks that the routers exist, each named once. `known`: the names of all peers; `None`: one of them could not be read.
+pub(super) fn judge(written: &Written, known: Option<&BTreeSet<&str>>, faults: &mut Vec<Fault>) {
+    let Some(peers) = &written.peers else { return };
+    // Wrong values are not in the list, and have their own error.
+    let is_marked = |fault: &Fault| peers.span().contains(&fault.span.start);
+    if peers.get_ref().is_empty() && !faults.iter().any(is_marked) {
+        let help =
+            "write at least one, as in `peers = [\"r1\"]`, or remove it: then each router gets its routes";
+        faults.push(Fault::new(peers.span(), "`peers` is empty", help));
+    }
+    unique(peers.get_ref(), "name each router once", faults);
+    let Some(known) = known.filter(|known| !known.is_empty()) else { return };
+    for name in peers.get_ref().iter().filter(|name| !known.contains(name.get_ref().as_str())) {
+        faults.push(unknown(name, known));
     }
 }
 
@@ -79,19 +73,6 @@ fn unknown(name: &Spanned<PeerName>, known: &BTreeSet<&str>) -> Fault {
         }
     };
     Fault::new(name.span(), format!("no `[[peer]]` has the name `{written}`"), help).absence()
-}
-
-impl Config {
-    /// The routers that get the routes of each VIP.
-    pub fn recipients(&self) -> BTreeMap<IpAddr, &Recipients> {
-        self.vips().map(|(vip, service)| (vip, &service.recipients)).collect()
-    }
-
-    /// The routers that get the routes of a service, in the order of the file.
-    pub fn routers_of(&self, service: &ServiceConfig) -> impl Iterator<Item = &PeerConfig> + Clone {
-        let recipients = service.recipients.clone();
-        self.peers.iter().filter(move |peer| recipients.include(&peer.name))
-    }
 }
 
 #[cfg(test)]

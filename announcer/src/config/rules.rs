@@ -2,7 +2,7 @@
 //!
 //! Pure.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::ops::Range;
 
@@ -34,7 +34,10 @@ pub(super) fn judge(file: &WrittenFile, faults: &mut Vec<Fault>) {
         "write one `[[service]]` with the VIPs and the checks of both, or a prefix for each",
         faults,
     );
-    recipients::judge(file, faults);
+    let names: Option<BTreeSet<&str>> =
+        file.peers.iter().map(|peer| peer.name.as_ref().map(|name| name.get_ref().as_str())).collect();
+    let services = file.services.iter().map(|service| &service.recipients);
+    services.for_each(|written| recipients::judge(written, names.as_ref(), faults));
     file.hooks.iter().for_each(|written| hooks::judge(written, faults));
 }
 
@@ -42,25 +45,35 @@ fn vips(file: &WrittenFile) -> impl Iterator<Item = &Spanned<IpAddr>> {
     file.services.iter().filter_map(|service| service.vips.as_ref()).flat_map(|vips| vips.get_ref())
 }
 
+/// Two values that name the same VIPs.
+struct Overlap {
+    /// The second value, and the first one.
+    places: (Range<usize>, Range<usize>),
+    /// Whether both are in one service.
+    same_service: bool,
+    /// The first of these VIPs, and how many more there are.
+    vips: (IpAddr, usize),
+}
+
 /// A VIP may be in only one service, because the checks of that service decide about it. Where two ranges overlap, the first address
 /// of both is named.
 fn vips_once(file: &WrittenFile, faults: &mut Vec<Fault>) {
     let mut seen: HashMap<IpAddr, (usize, Range<usize>)> = HashMap::new();
-    /// The first address, and how many more follow.
-    type Overlap = (IpAddr, usize);
-    let mut overlaps: BTreeMap<(usize, usize), (Range<usize>, Range<usize>, bool, Overlap)> = BTreeMap::new();
+    let mut overlaps: BTreeMap<(usize, usize), Overlap> = BTreeMap::new();
     for (index, service) in file.services.iter().enumerate() {
         for vip in service.vips.iter().flat_map(|vips| vips.get_ref()) {
             let Some((first, place)) = seen.get(vip.get_ref()) else {
                 seen.insert(*vip.get_ref(), (index, vip.span()));
                 continue;
             };
-            let found = (vip.span(), place.clone(), *first == index, (*vip.get_ref(), 0));
-            let places = (vip.span().start, place.start);
-            overlaps.entry(places).and_modify(|(_, _, _, (_, more))| *more += 1).or_insert(found);
+            let same_service = *first == index;
+            let found =
+                Overlap { places: (vip.span(), place.clone()), same_service, vips: (*vip.get_ref(), 0) };
+            let starts = (vip.span().start, place.start);
+            overlaps.entry(starts).and_modify(|overlap| overlap.vips.1 += 1).or_insert(found);
         }
     }
-    for (span, place, same_service, (vip, more)) in overlaps.into_values() {
+    for Overlap { places: (span, first), same_service, vips: (vip, more) } in overlaps.into_values() {
         let help = match same_service {
             true => "name each VIP once",
             false => {
@@ -71,7 +84,7 @@ fn vips_once(file: &WrittenFile, faults: &mut Vec<Fault>) {
             0 => format!("`{vip}` is named twice"),
             more => format!("`{vip}` and {more} more are named twice"),
         };
-        faults.push(Fault::new(span, message, help).beside(place, "first named here"));
+        faults.push(Fault::new(span, message, help).beside(first, "first named here"));
     }
 }
 

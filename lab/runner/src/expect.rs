@@ -40,6 +40,9 @@ pub(crate) fn routes(plan: &Plan, frontend: usize, config: &Config) -> Vec<Route
             port.into_iter().flat_map(Port::addresses).map(|net| net.addr()).collect();
         let peer = config.peers.iter().find(|peer| peer.name.as_str() == session.peer);
         for (index, service) in config.services.iter().enumerate() {
+            if peer.is_some_and(|peer| !service.recipients.include(&peer.name)) {
+                continue;
+            }
             let mut hops = own.clone();
             let overrides = peer.map(|peer| (peer.overrides.next_hop_v4, peer.overrides.next_hop_v6));
             let attributes = (service.attributes.next_hop_v4, service.attributes.next_hop_v6);

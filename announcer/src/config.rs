@@ -11,6 +11,7 @@
 //! unknown    the help for an unknown key          synonyms  the words of other programs
 //! writer     values as TOML                       error   how errors are printed
 //! encoding   octets as text                       syntax  TOML's own errors, and the readable part of a broken file
+//! defaults   `[defaults]`: the values of absent keys
 //! file       all tables together: read, used, written again      rules  rules that concern several tables
 //! warnings   values that are allowed but probably a mistake     digest  the SHA-256 of the file
 //! ```
@@ -21,6 +22,7 @@ mod address;
 mod attributes;
 mod bgp;
 pub mod check;
+mod defaults;
 mod deprefer;
 pub mod diff;
 mod digest;

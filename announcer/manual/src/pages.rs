@@ -111,6 +111,11 @@ fn key(roff: &mut Roff, key: &Key) {
         Need::Optional(example) => (example, "optional; for example"),
         Need::OneOf(example) => (example, "one of these is required; for example"),
         Need::Default(value) => (value, "default"),
+        Need::Defaults(_) => {
+            roff.control("TP", []).text([bold(key.name)]);
+            roff.text([roman(key.doc.replace('`', ""))]);
+            return;
+        }
         Need::Table(_) | Need::OptionalTable(_) | Need::Tables(_) | Need::OptionalTables(_) => return,
     };
     roff.control("TP", []).text([
@@ -139,7 +144,8 @@ fn example() -> String {
             | Need::Table(_)
             | Need::OptionalTable(_)
             | Need::Tables(_)
-            | Need::OptionalTables(_) => None,
+            | Need::OptionalTables(_)
+            | Need::Defaults(_) => None,
         };
         format!("{}\n{}", section.header, section.keys().filter_map(line).collect::<String>())
     };

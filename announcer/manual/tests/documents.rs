@@ -62,6 +62,7 @@ fn table(section: &Section) -> String {
             Need::OneOf(example) => format!("one of these; as in `{example}`"),
             Need::Optional(example) => format!("none; as in `{example}`"),
             Need::Default(value) => format!("`{value}`"),
+            Need::Defaults(_) => "none".to_owned(),
             Need::Table(_) | Need::OptionalTable(_) | Need::Tables(_) | Need::OptionalTables(_) => {
                 return None;
             }

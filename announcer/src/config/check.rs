@@ -32,7 +32,8 @@ pub(super) const SECTION: Section = Section {
 table! {
     struct CheckKeys {
         name: one String, derived "\"site\"", name,
-            "the name in logs, status and metrics: letters, digits, `.`, `_`, `-`; without it, its kind, and `http-2` where `http` is taken";
+            "the name in logs, status and metrics: letters, digits, `.`, `_`, `-`; without it, its kind, and `http-2` where `http` is taken",
+            own "each check of a service has its own name; write it in its `[[service.check]]`";
         interval: one Duration, default "\"1s\"", within(MILLISECOND * 50..=HOUR),
             "the time from the start of one probe to the start of the next; 50ms to 1h";
         fast_interval: one Duration, derived "\"250ms\"", within(MILLISECOND * 50..=HOUR),
@@ -147,13 +148,20 @@ pub(super) struct Written {
 }
 
 impl Written {
-    fn read(table: &mut Table<'_>) -> Self {
+    pub(super) fn read(table: &mut Table<'_>) -> Self {
         let present = table.present();
         let mut keys = CheckKeys::read(table);
         if !table.has("fast_interval") {
             keys.fast_interval = keys.interval.clone();
         }
-        Written { keys, kinds: kind::Written::read_all(table, &present), present }
+        let mut check = Written { keys, kinds: kind::Written::read_all(table, &present), present };
+        let name = endpoint::Written::KEYS.first().map_or("", |key| key.name);
+        if check.kind().is_some_and(|kind| !kind::homes(name).contains(&kind.name()))
+            && !check.present.has(name)
+        {
+            check.keys.target.target = None; // a default is not for kinds without the key
+        }
+        check
     }
 
     /// Its kind, if it is of one.

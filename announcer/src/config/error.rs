@@ -2,7 +2,7 @@
 //!
 //! Pure.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::hash::Hash;
 use std::ops::Range;
@@ -95,6 +95,9 @@ impl fmt::Display for ConfigErrors {
 impl ConfigErrors {
     pub(super) fn new(name: &str, text: &str, mut faults: Vec<Fault>) -> Self {
         faults.sort_by_key(|fault| (fault.span.start, fault.span.end));
+        // A mistake in a default is found in each table that has it.
+        let mut seen = HashSet::new();
+        faults.retain(|fault| seen.insert((fault.span.clone(), fault.message.clone())));
         let lines = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
         ConfigErrors { name: name.to_owned(), text: text.to_owned(), lines, faults }
     }

@@ -9,6 +9,7 @@ use std::ops::Range;
 use toml::de::DeTable;
 
 use super::bgp::BgpConfig;
+use super::defaults::{self, Defaults};
 use super::drain::DrainConfig;
 use super::error::Fault;
 use super::health::HealthConfig;
@@ -16,7 +17,7 @@ use super::hooks::HooksConfig;
 use super::keys::{Section, optional_table, optional_tables, table, tables};
 use super::metrics::MetricsConfig;
 use super::peer::PeerConfig;
-use super::reader;
+use super::reader::{self, Context};
 use super::service::ServiceConfig;
 use super::status_page::StatusPageConfig;
 use super::writer::TomlWriter;
@@ -36,6 +37,7 @@ pub const FILE: Section = Section {
         optional_table("metrics", &metrics::SECTION),
         optional_table("drain", &drain::SECTION),
         optional_table("status", &status_page::SECTION),
+        optional_table("defaults", &defaults::SECTION),
     ]]],
 };
 
@@ -102,15 +104,19 @@ pub(super) struct WrittenFile {
 
 /// Reads the whole file. If a table is missing, the error marks `end`.
 pub(super) fn read(document: &DeTable<'_>, end: Range<usize>, faults: &mut Vec<Fault>) -> WrittenFile {
-    reader::read(&FILE, document, end, faults, |table| WrittenFile {
-        bgp: table.table("bgp", bgp::Written::read),
-        peers: table.tables("peer", peer::read),
-        services: table.tables("service", service::Written::read),
-        health: table.table("health", health::Written::read),
-        hooks: table.table("hooks", hooks::Written::read),
-        metrics: table.table("metrics", metrics::Written::read),
-        drain: table.table("drain", drain::Written::read),
-        status: table.table("status", status_page::Written::read),
+    let context = Context { whole: &FILE, defaults: Defaults::of_file(document) };
+    reader::read(&context, document, end, faults, |table| {
+        table.table("defaults", defaults::read); // their values are read with the tables that use them
+        WrittenFile {
+            bgp: table.table("bgp", bgp::Written::read),
+            peers: table.tables("peer", peer::read),
+            services: table.tables("service", service::Written::read),
+            health: table.table("health", health::Written::read),
+            hooks: table.table("hooks", hooks::Written::read),
+            metrics: table.table("metrics", metrics::Written::read),
+            drain: table.table("drain", drain::Written::read),
+            status: table.table("status", status_page::Written::read),
+        }
     })
 }
 

@@ -22,6 +22,8 @@ pub struct Key {
     pub need: Need,
     /// Its meaning, with its bounds.
     pub doc: &'static str,
+    /// Why it cannot be in a table of `[defaults]`: what to write instead; `None`: it can be there.
+    pub own: Option<&'static str>,
 }
 
 /// Whether a key is required. Values are in TOML, with quotes.
@@ -43,22 +45,24 @@ pub enum Need {
     Tables(&'static Section),
     /// A table that may occur any number of times.
     OptionalTables(&'static Section),
+    /// A table of defaults for the keys of this table: it has the same keys, except for those with [`Key::own`].
+    Defaults(&'static Section),
 }
 
 pub(super) const fn table(name: &'static str, section: &'static Section) -> Key {
-    Key { name, need: Need::Table(section), doc: section.doc }
+    Key { name, need: Need::Table(section), doc: section.doc, own: None }
 }
 
 pub(super) const fn optional_table(name: &'static str, section: &'static Section) -> Key {
-    Key { name, need: Need::OptionalTable(section), doc: section.doc }
+    Key { name, need: Need::OptionalTable(section), doc: section.doc, own: None }
 }
 
 pub(super) const fn tables(name: &'static str, section: &'static Section) -> Key {
-    Key { name, need: Need::Tables(section), doc: section.doc }
+    Key { name, need: Need::Tables(section), doc: section.doc, own: None }
 }
 
 pub(super) const fn optional_tables(name: &'static str, section: &'static Section) -> Key {
-    Key { name, need: Need::OptionalTables(section), doc: section.doc }
+    Key { name, need: Need::OptionalTables(section), doc: section.doc, own: None }
 }
 
 impl Section {
@@ -86,6 +90,7 @@ impl Key {
             Need::Table(section) | Need::OptionalTable(section) => Some(section),
             Need::Tables(section) | Need::OptionalTables(section) => Some(section),
             Need::Required(_) | Need::OneOf(_) | Need::Optional(_) | Need::Default(_) => None,
+            Need::Defaults(_) => None, // its keys are those of another table, which is listed already
         }
     }
 
@@ -96,6 +101,7 @@ impl Key {
                 Some(value)
             }
             Need::Table(_) | Need::OptionalTable(_) | Need::Tables(_) | Need::OptionalTables(_) => None,
+            Need::Defaults(_) => None,
         }
     }
 

@@ -108,7 +108,9 @@ macro_rules! kinds {
                 let mut kinds = Vec::new();
                 let all = !NAMES.iter().any(|name| present.has(name));
                 $( if all || present.has(name($module::Written::KEYS)) {
-                    kinds.push(Written::$Kind($module::Written::read(table)));
+                    let mut written = $module::Written::read(table);
+                    $module::$Config::fit(&mut written, table);
+                    kinds.push(Written::$Kind(written));
                 } )*
                 if all { Vec::new() } else { kinds }
             }

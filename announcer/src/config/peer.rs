@@ -34,10 +34,12 @@ table! {
     pub struct PeerConfig as Written {
         /// Unique.
         name: one PeerName, required "\"r1\"", word,
-            "the name in logs, status and metrics: letters, digits, `.`, `_`, `-`";
+            "the name in logs, status and metrics: letters, digits, `.`, `_`, `-`",
+            own "each peer has its own name; write it in its `[[peer]]`";
         /// The address on which it listens. An IPv6 link-local address needs an interface.
         address: one PeerAddress, required "\"10.0.1.1\"", peer_address,
-            "the router's address: IPv4, IPv6 (link-local with `interface`), or `default-gateway`";
+            "the router's address: IPv4, IPv6 (link-local with `interface`), or `default-gateway`",
+            own "each router has its own address; write it in its `[[peer]]`";
         /// The port on which it listens.
         port: one u16, default "179", port, "the router's port; 1 to 65535";
         /// The AS that its OPEN must have.

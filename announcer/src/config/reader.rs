@@ -7,6 +7,7 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::defaults::Defaults;
 use super::error::Fault;
 use super::keys::{Key, Need, Section};
 use super::unknown;
@@ -33,13 +34,25 @@ impl PresentKeys {
     }
 }
 
+/// What all tables of a file have in common.
+#[derive(Debug)]
+pub(super) struct Context<'a> {
+    /// The whole file, to find the table that a misplaced key belongs to.
+    pub(super) whole: &'static Section,
+    /// The tables of `[defaults]`.
+    pub(super) defaults: Defaults<'a>,
+}
+
 /// A table of the file, being read.
 #[derive(Debug)]
 pub(super) struct Table<'a> {
-    /// The whole file, to find the table that a misplaced key belongs to.
-    whole: &'static Section,
+    context: &'a Context<'a>,
     section: &'static Section,
+    /// The header in messages.
+    shown: &'static str,
     entries: &'a DeTable<'a>,
+    /// The table of `[defaults]` with the values of absent keys.
+    defaults: Option<&'a DeTable<'a>>,
     /// The header, which is marked when a key is missing.
     header: Range<usize>,
     faults: &'a mut Vec<Fault>,
@@ -47,13 +60,14 @@ pub(super) struct Table<'a> {
 
 /// Reads the file itself, whose `entries` end at `end`.
 pub(super) fn read<T>(
-    whole: &'static Section,
+    context: &Context<'_>,
     entries: &DeTable<'_>,
     end: Range<usize>,
     faults: &mut Vec<Fault>,
     read: impl FnOnce(&mut Table<'_>) -> T,
 ) -> T {
-    let mut table = Table { whole, section: whole, entries, header: end, faults };
+    let (section, shown) = (context.whole, context.whole.header);
+    let mut table = Table { context, section, shown, entries, defaults: None, header: end, faults };
     let file = read(&mut table);
     table.finish();
     file
@@ -126,9 +140,71 @@ impl<'a> Table<'a> {
         self.one_or_list(name, read)
     }
 
-    /// Whether a key is present.
+    /// Whether a key is present, here or in the defaults.
     pub(super) fn has(&self, name: &str) -> bool {
-        self.entries.get(name).is_some()
+        self.entries.get(name).or_else(|| self.default(name)).is_some()
+    }
+
+    /// The value of a key in the defaults.
+    fn default(&self, name: &str) -> Option<&'a Spanned<DeValue<'a>>> {
+        let can_be_one = self.section.key(name).is_some_and(|key| key.own.is_none());
+        self.defaults.filter(|_| can_be_one)?.get(name)
+    }
+
+    /// Forgets a value that comes from the defaults.
+    pub(super) fn own_only<T>(&self, name: &str, value: &mut WrittenValue<T>) {
+        if self.entries.get(name).is_none() {
+            *value = None;
+        }
+    }
+
+    /// Reads keys as if there were no table of `[defaults]`.
+    pub(super) fn without_defaults<T>(&mut self, read: impl FnOnce(&mut Self) -> T) -> T {
+        let defaults = self.defaults.take();
+        let keys = read(self);
+        self.defaults = defaults;
+        keys
+    }
+
+    /// Checks the table `[defaults.NAME]` of the keys of `section`, which `read` reads: each key has to be one that can be a default,
+    /// and its value has to be valid.
+    pub(super) fn defaults<T>(
+        &mut self,
+        name: &str,
+        header: &'static str,
+        read: impl FnOnce(&mut Table<'_>) -> T,
+    ) {
+        let Some(found) = self.entries.get(name) else { return };
+        let Some(Need::Defaults(section)) = self.section.key(name).map(|key| &key.need) else { return };
+        let Some(entries) = found.get_ref().as_table() else {
+            let message = format!("`{name}` must be written as `{header}`");
+            let help = format!("write `{header}` on its own line, and its keys below it");
+            self.faults.push(Fault::new(found.span(), message, help));
+            return;
+        };
+        let mut faults = Vec::new();
+        let (context, shown, faults_of) = (self.context, header, &mut faults);
+        let mut table = Table {
+            context,
+            section,
+            shown,
+            entries,
+            defaults: None,
+            header: found.span(),
+            faults: faults_of,
+        };
+        read(&mut table);
+        table.finish();
+        faults.retain(|fault| !fault.absence); // no key is required here
+        for (written, value) in entries.iter() {
+            let Some((key, why)) = section.key(written.get_ref()).and_then(|key| Some((key, key.own?)))
+            else {
+                continue;
+            };
+            let span = if key.section().is_some() { value.span() } else { written.span() };
+            self.faults.push(Fault::new(span, format!("`{}` cannot be a default", key.shown()), why));
+        }
+        self.faults.append(&mut faults);
     }
 
     /// The value of a key, or its default; `None` as in [`one`](Table::one).
@@ -138,7 +214,7 @@ impl<'a> Table<'a> {
         judge: impl FnOnce(&mut Self, &'static Key, &Spanned<DeValue<'_>>) -> Option<T>,
     ) -> Option<T> {
         let key = self.section.key(name)?;
-        if let Some(found) = self.entries.get(name) {
+        if let Some(found) = self.entries.get(name).or_else(|| self.default(name)) {
             return judge(self, key, found);
         }
         let default = DeValue::parse(self.absent(key)?).ok()?.into_inner();
@@ -180,7 +256,7 @@ impl<'a> Table<'a> {
             self.absent(key);
             let required = |key: &Key| matches!(key.need, Need::Required(_));
             if matches!(key.need, Need::OptionalTable(_)) && !section.keys().any(required) {
-                return vec![self.below(section, &DeTable::new(), self.header.clone(), &read)];
+                return vec![self.below(key, section, &DeTable::new(), self.header.clone(), &read)];
             }
             return Vec::new();
         };
@@ -204,7 +280,7 @@ impl<'a> Table<'a> {
         let mut good = Vec::new();
         for table in tables {
             match table.get_ref().as_table() {
-                Some(entries) => good.push(self.below(section, entries, table.span(), &read)),
+                Some(entries) => good.push(self.below(key, section, entries, table.span(), &read)),
                 None => self.mistyped(key, table, section.header),
             }
         }
@@ -213,12 +289,17 @@ impl<'a> Table<'a> {
 
     fn below<T>(
         &mut self,
+        key: &'static Key,
         section: &'static Section,
         entries: &DeTable<'_>,
         header: Range<usize>,
         read: impl Fn(&mut Table<'_>) -> T,
     ) -> T {
-        let mut table = Table { whole: self.whole, section, entries, header, faults: self.faults };
+        // The defaults of a nested table that occurs once are in a nested table too: `[defaults.service.deprefer]`.
+        let nested = || self.default(key.name)?.get_ref().as_table();
+        let defaults = self.context.defaults.of(section).or_else(nested);
+        let (context, shown) = (self.context, section.header);
+        let mut table = Table { context, section, shown, entries, defaults, header, faults: self.faults };
         let good = read(&mut table);
         table.finish();
         good
@@ -252,12 +333,12 @@ impl<'a> Table<'a> {
                 // For a table, the error marks its header.
                 let table = value.span().start < written.span().start;
                 let (span, what) = if table { (value.span(), "table") } else { (written.span(), "key") };
-                let place = match self.section.header {
+                let place = match self.shown {
                     "" => String::new(),
                     header => format!(" in `{header}`"),
                 };
                 let message = format!("unknown {what} `{}`{place}", name.escape_debug());
-                let help = unknown::suggestion(self.whole, self.section, name, value.get_ref());
+                let help = unknown::suggestion(self.context.whole, self.section, name, value.get_ref());
                 self.faults.push(Fault::new(span, message, help));
             }
         }
@@ -288,6 +369,9 @@ impl<'a> Table<'a> {
         let (message, help) = match &key.need {
             // The rules check which one is required.
             Need::Optional(_) | Need::OptionalTable(_) | Need::OptionalTables(_) | Need::OneOf(_) => {
+                return None;
+            }
+            Need::Defaults(_) => {
                 return None;
             }
             Need::Default(value) => return Some(value),
@@ -336,7 +420,7 @@ fn wanted(section: &Section) -> String {
                 lines.push(format!("`{} = {example}`", key.name));
             }
             Need::OneOf(_) | Need::Optional(_) | Need::Default(_) => {}
-            Need::OptionalTable(_) | Need::OptionalTables(_) => {}
+            Need::OptionalTable(_) | Need::OptionalTables(_) | Need::Defaults(_) => {}
         }
     }
     format!("add `{}` with lines such as {}{below}", section.header, lines.join(", "))

@@ -14,7 +14,7 @@ use toml::de::DeValue;
 use super::address::prefix;
 use super::check::{CheckConfig, OnFailure};
 use super::error::Fault;
-use super::keys::{Section, optional_table, tables};
+use super::keys::{Key, Section, optional_table, tables};
 use super::range::vips;
 use super::table::table;
 use super::value::{HOUR, SECOND, Value, ValueError, boolean, number, within, word, wrong};
@@ -29,8 +29,15 @@ pub(super) const SECTION: Section = Section {
         Written::KEYS,
         recipients::Written::KEYS,
         attributes::Written::KEYS,
-        &[optional_table("deprefer", &deprefer::SECTION), tables("check", &check::SECTION)],
+        &[optional_table("deprefer", &deprefer::SECTION), CHECKS],
     ]],
+};
+
+const CHECKS: Key = Key {
+    own: Some(
+        "write each check below its `[[service]]`; the keys that checks share are written in `[defaults.check]`",
+    ),
+    ..tables("check", &check::SECTION)
 };
 
 table! {
@@ -38,14 +45,17 @@ table! {
     pub struct ServiceConfig as Written {
         /// Unique.
         name: one ServiceName, required "\"www\"", word,
-            "the name in logs, status and drains: letters, digits, `.`, `_`, `-`";
+            "the name in logs, status and drains: letters, digits, `.`, `_`, `-`",
+            own "each service has its own name; write it in its `[[service]]`";
         /// At least one; each global unicast, and in no other service.
         vips: ranges IpAddr, required "[\"192.0.2.80\"]", vips,
-            "the addresses that are announced, IPv4 or IPv6, also as ranges of at most 256, such as `\"192.0.2.80-192.0.2.89\"`; at least one";
+            "the addresses that are announced, IPv4 or IPv6, also as ranges of at most 256, such as `\"192.0.2.80-192.0.2.89\"`; at least one",
+            own "a VIP belongs to one service; write it in its `[[service]]`";
         /// `prefix`: the prefix that is announced for all VIPs of a family, instead of the VIPs. At most one per family; it
         /// contains all VIPs of its family.
         prefixes("prefix"): one_or_set IpNet, optional "[\"192.0.2.0/24\"]", prefix,
-            "the prefixes that are announced for the VIPs, at most one for each family, while all VIPs of the family are healthy; without it, the VIPs themselves are announced";
+            "the prefixes that are announced for the VIPs, at most one for each family, while all VIPs of the family are healthy; without it, the VIPs themselves are announced",
+            own "a prefix belongs to one service; write it in its `[[service]]`";
         /// How long a VIP has to be healthy before it is announced.
         announce_delay: one Duration, default "\"0s\"", within(Duration::ZERO..=HOUR),
             "how long a VIP has to be healthy before it is announced; 0s to 1h";

@@ -24,6 +24,8 @@
 //! }
 //! ```
 //!
+//! `own "…"` behind the row: the key cannot be a default (`[defaults]`), for this reason.
+//!
 //! `derived`: without the key, its value is computed from other keys, before [`rules`](super::rules) check the table. If the
 //! program uses a table in another form than the written one, the table only has `struct Written { … }`, and `used` and `From` are
 //! written by hand.
@@ -35,7 +37,7 @@ macro_rules! table {
         pub struct $Used:ident as $Written:ident {
             $(
                 $(#[$what:meta])*
-                $field:ident $(($name:literal))?: $shape:ident $type:ty, $need:ident $example:literal, $read:expr, $row:literal;
+                $field:ident $(($name:literal))?: $shape:ident $type:ty, $need:ident $example:literal, $read:expr, $row:literal $(, own $own:literal)?;
             )*
         }
         $( with { $( $(#[$shared:meta])* $group:ident: $Group:ty as $Keys:ty; )* } )?
@@ -49,7 +51,7 @@ macro_rules! table {
 
         table! {
             struct $Written {
-                $( $field $(($name))?: $shape $type, $need $example, $read, $row; )*
+                $( $field $(($name))?: $shape $type, $need $example, $read, $row $(, own $own)?; )*
             }
             $( with { $( $group: $Group as $Keys; )* } )?
         }
@@ -78,7 +80,7 @@ macro_rules! table {
     (
         $(#[$about:meta])*
         struct $Written:ident {
-            $( $field:ident $(($name:literal))?: $shape:ident $type:ty, $need:ident $example:literal, $read:expr, $row:literal; )*
+            $( $field:ident $(($name:literal))?: $shape:ident $type:ty, $need:ident $example:literal, $read:expr, $row:literal $(, own $own:literal)?; )*
         }
         $( with { $( $group:ident: $Group:ty as $Keys:ty; )* } )?
     ) => {
@@ -96,6 +98,7 @@ macro_rules! table {
                     name: table!(@name $field $($name)?),
                     need: table!(@need $need $example),
                     doc: $row,
+                    own: table!(@own $($own)?),
                 }, )*
             ];
 
@@ -120,6 +123,9 @@ macro_rules! table {
             }
         }
     };
+
+    (@own) => { None };
+    (@own $why:literal) => { Some($why) };
 
     (@name $field:ident) => { stringify!($field) };
     (@name $field:ident $name:literal) => { $name };

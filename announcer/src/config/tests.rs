@@ -15,6 +15,7 @@ use super::*;
 use crate::model::{Asn, Attributes, Deprefer, Family, Overrides, PeerAsn, RouterId};
 
 mod bad;
+mod defaults;
 mod generated;
 mod messages;
 mod written;

@@ -79,7 +79,8 @@ impl Value<'_> {
             | Need::Table(_)
             | Need::OptionalTable(_)
             | Need::Tables(_)
-            | Need::OptionalTables(_) => {
+            | Need::OptionalTables(_)
+            | Need::Defaults(_) => {
                 format!("write it as in `{} = {example}`", self.key.name)
             }
         };
@@ -95,7 +96,8 @@ impl Value<'_> {
             | Need::Table(_)
             | Need::OptionalTable(_)
             | Need::Tables(_)
-            | Need::OptionalTables(_) => help.to_string(),
+            | Need::OptionalTables(_)
+            | Need::Defaults(_) => help.to_string(),
         }
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use toml::Value as Toml;
 
 use super::super::error::Fault;
+use super::super::reader::Table;
 use super::super::table::table;
 use super::super::value::{Value, ValueError, YEAR, path, text, within, wrong};
 use super::super::writer::{self, ToToml};
@@ -66,6 +67,13 @@ fn verify(value: &Value<'_>) -> Result<Verify, ValueError> {
 }
 
 impl Written {
+    /// Takes back a default `ca_file` if certificates are not verified.
+    pub(super) fn fit(&mut self, table: &Table<'_>) {
+        if self.verify.as_ref().is_some_and(|verify| *verify.get_ref() == Verify::Off) {
+            table.own_only("ca_file", &mut self.ca_file);
+        }
+    }
+
     /// Records an error for keys that contradict each other.
     pub(super) fn judge(&self, faults: &mut Vec<Fault>) {
         let off = self.verify.as_ref().filter(|verify| *verify.get_ref() == Verify::Off);

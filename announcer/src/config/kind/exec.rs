@@ -19,7 +19,8 @@ table! {
     pub struct ExecConfig as Written {
         /// The absolute path of the program, then its arguments; never empty, no NUL in it.
         command("exec"): list String, one_of "[\"/usr/local/bin/check-www\"]", argument,
-            "a program, by its absolute path, and its arguments; it runs without a shell; its exit code is the result";
+            "a program, by its absolute path, and its arguments; it runs without a shell; its exit code is the result",
+            own "the kind of a check says what is probed; write it in each `[[service.check]]`";
         /// The user that runs the program; `None`: the daemon's own user, or `nobody` if the daemon runs as root.
         user: one String, optional "\"nobody\"", user,
             "exec: the user that runs the program; without it, the daemon's user, or `nobody` if the daemon runs as root";

@@ -15,7 +15,8 @@ table! {
     pub struct FileConfig as Written {
         /// Absolute.
         path("file"): one PathBuf, one_of "\"/run/www.up\"", absolute,
-            "a file that has to exist, by its absolute path";
+            "a file that has to exist, by its absolute path",
+            own "the kind of a check says what is probed; write it in each `[[service.check]]`";
     }
 }
 

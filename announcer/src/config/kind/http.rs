@@ -13,7 +13,7 @@ use super::super::endpoint;
 use super::super::error::Fault;
 use super::super::keys::Key;
 use super::super::pattern::{Pattern, pattern};
-use super::super::reader::PresentKeys;
+use super::super::reader::{PresentKeys, Table};
 use super::super::table::table;
 use super::super::value::string;
 use super::super::writer::TomlWriter;
@@ -35,7 +35,8 @@ table! {
     pub struct HttpConfig as Written {
         /// `http://` or `https://`, with a host; no user, no fragment.
         url("http"): one Url, one_of "\"http://www.example.com/healthz\"", url,
-            "a request to this URL, as a client sends it; also `https://`";
+            "a request to this URL, as a client sends it; also `https://`",
+            own "the kind of a check says what is probed; write it in each `[[service.check]]`";
         /// Never CONNECT.
         method: one Method, default "\"GET\"", method, "http: the method of the request";
         /// More fields of the request, except those that HTTP itself sets.
@@ -93,6 +94,17 @@ impl ProbeKind for HttpConfig {
 
     fn request(&self, at: &str) -> String {
         format!("{} {} at {at}", self.method, self.url)
+    }
+
+    fn fit(written: &mut Written, table: &mut Table<'_>) {
+        written.certificate.fit(table);
+        if plain(written) {
+            written.certificate = table.without_defaults(certificate::Written::read);
+        }
+        if written.method.as_ref().is_some_and(|method| *method.get_ref() == Method::HEAD) {
+            table.own_only("expect_body", &mut written.expect_body);
+            table.own_only("expect_digest", &mut written.expect_digest);
+        }
     }
 
     fn judge(written: &Written, present: &PresentKeys, faults: &mut Vec<Fault>) {

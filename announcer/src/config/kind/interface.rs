@@ -10,7 +10,7 @@ use url::Host;
 
 use super::super::error::Fault;
 use super::super::keys::Key;
-use super::super::reader::PresentKeys;
+use super::super::reader::{PresentKeys, Table};
 use super::super::writer::TomlWriter;
 use super::certificate::{Date, Flaw};
 
@@ -55,6 +55,9 @@ pub(in crate::config) trait ProbeKind {
 
     /// The request, as the end of "the check asks". `at` is the address that is probed.
     fn request(&self, at: &str) -> String;
+
+    /// Takes back the defaults of `[defaults.check]` that do not fit to the keys of this check, which was read from `table`.
+    fn fit(_written: &mut Self::Written, _table: &mut Table<'_>) {}
 
     /// Records an error for keys that contradict each other.
     fn judge(_written: &Self::Written, _present: &PresentKeys, _faults: &mut Vec<Fault>) {}

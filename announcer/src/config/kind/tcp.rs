@@ -17,7 +17,9 @@ table! {
     /// A connection, and what is said over it.
     pub struct TcpConfig as Written {
         /// Above 0.
-        port("tcp"): one u16, one_of "25", port, "a TCP connection to that port, and the text that is sent and expected; 1 to 65535";
+        port("tcp"): one u16, one_of "25", port,
+            "a TCP connection to that port, and the text that is sent and expected; 1 to 65535",
+            own "the kind of a check says what is probed; write it in each `[[service.check]]`";
         /// The text that we send.
         send: one String, optional "\"PING\"", string, "tcp: the text that is sent after the connection is open; a line ends with `\\r\\n`";
         /// A regular expression that has to match the server's text; `None`: the server does not have to send anything.

@@ -10,7 +10,7 @@ use url::{Host, Url};
 use super::super::endpoint;
 use super::super::error::Fault;
 use super::super::keys::Key;
-use super::super::reader::PresentKeys;
+use super::super::reader::{PresentKeys, Table};
 use super::super::table::table;
 use super::super::value::{Value, ValueError, host_name, text, wrong};
 use super::super::writer::{self, ToToml, TomlWriter};
@@ -22,7 +22,8 @@ table! {
     pub struct TlsConfig as Written {
         /// The server, as clients name it.
         server("tls"): one TlsServer, one_of "\"www.example.com:443\"", server,
-            "a TLS handshake, as with that server; without a port, 443";
+            "a TLS handshake, as with that server; without a port, 443",
+            own "the kind of a check says what is probed; write it in each `[[service.check]]`";
         /// The offered protocols (RFC 7301), 1 to 255 octets each. The server has to choose one, unless the list is empty.
         alpn: list String, optional "[\"h2\", \"http/1.1\"]", protocol,
             "tls: the protocols that are offered (RFC 7301); the server has to choose one";
@@ -73,6 +74,10 @@ impl ProbeKind for TlsConfig {
 
     fn request(&self, at: &str) -> String {
         format!("for a TLS handshake as with {} at {at}", self.server)
+    }
+
+    fn fit(written: &mut Written, table: &mut Table<'_>) {
+        written.certificate.fit(table);
     }
 
     fn judge(written: &Written, _present: &PresentKeys, faults: &mut Vec<Fault>) {

@@ -10,7 +10,8 @@
 //! reader     one table, key by key: unknown and missing keys     value, address, range  one value: its type and rule
 //! unknown    the help for an unknown key          synonyms  the words of other programs
 //! writer     values as TOML                       error   how errors are printed
-//! encoding   octets as text                       syntax  TOML's own errors, and the readable part of a broken file
+//! sources    the files of a configuration         syntax  TOML's own errors, and the readable part of a broken file
+//! document   a parsed file, with its places in the whole configuration
 //! defaults   `[defaults]`: the values of absent keys
 //! file       all tables together: read, used, written again      rules  rules that concern several tables
 //! warnings   values that are allowed but probably a mistake     digest  the SHA-256 of the file
@@ -22,12 +23,13 @@ mod address;
 mod attributes;
 mod bgp;
 pub mod check;
+mod default_values;
 mod defaults;
 mod deprefer;
 pub mod diff;
 mod digest;
+mod document;
 mod drain;
-mod encoding;
 pub mod endpoint;
 mod error;
 mod file;
@@ -45,6 +47,7 @@ mod reader;
 mod recipients;
 mod rules;
 mod service;
+pub mod sources;
 mod status_page;
 mod synonyms;
 mod syntax;
@@ -58,15 +61,19 @@ mod written;
 #[cfg(test)]
 pub(crate) mod tests;
 
+use std::borrow::Cow;
 use std::path::Path;
 
+use dsr_setup::encoding::EncodingFault;
 use toml::de::DeTable;
+
+use error::Fault;
+use sources::{Source, Sources};
 
 pub use bgp::BgpConfig;
 pub use check::{CheckConfig, OnFailure};
 pub use digest::ConfigDigest;
 pub use drain::{ACKNOWLEDGE, DrainConfig};
-pub use encoding::decode;
 pub use error::{ConfigError, ConfigErrors};
 pub use file::{Config, FILE, canonical};
 pub use health::HealthConfig;
@@ -80,34 +87,32 @@ pub use status_page::StatusPageConfig;
 /// The path of the configuration, unless `--config` names another.
 pub const DEFAULT_PATH: &str = "/etc/announcer/announcer.toml";
 
-/// Reads a whole configuration. `name` is the name of the file in messages: its path, or `<stdin>`.
+/// Reads a configuration that is one text. `name` is the name of the file in messages: its path, or `<stdin>`.
 ///
 /// # Errors
 ///
 /// All mistakes at once, in the order of the file.
 pub fn parse(name: &str, text: &str) -> Result<Config, ConfigErrors> {
-    parse_looking(name, text, |_| Ok(()))
+    parse_sources(&Sources::one(name, text), |_| Ok(()))
 }
 
-/// The same. It also calls `look` for each file that a check cannot do without: the `ca_file` of a check with `verify = "require"`.
-/// `look` returns the problem with the file.
+/// Reads a whole configuration. It also calls `look` for each file that a check cannot do without: the `ca_file` of a check with
+/// `verify = "require"`. `look` returns the problem with the file.
 ///
 /// # Errors
 ///
-/// All mistakes in the configuration and in such files at once, in the order of the file.
-pub fn parse_looking(
-    name: &str,
-    text: &str,
+/// All mistakes in the configuration and in such files at once, in the order of the files.
+pub fn parse_sources(
+    sources: &Sources,
     look: impl Fn(&Path) -> Result<(), String>,
 ) -> Result<Config, ConfigErrors> {
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut faults = Vec::new();
-    let trusted = syntax::trusted(text, &mut faults);
+    let readable: Vec<Cow<'_, str>> = sources.iter().map(|source| readable(source, &mut faults)).collect();
     let whole = faults.is_empty();
-    let (document, _) = DeTable::parse_recoverable(&trusted);
-    // A missing table is marked at the last line of the file.
-    let end = text.trim_end().len();
-    let file = file::read(document.get_ref(), end..end, &mut faults);
+    let starts = sources.iter().map(|source| source.start);
+    let documents: Vec<DeTable<'_>> =
+        readable.iter().zip(starts).map(|(text, start)| document::parse(text, start)).collect();
+    let file = file::read(sources, &documents, &mut faults);
     rules::judge(&file, &mut faults);
     file.services.iter().for_each(|service| check::look(&service.checks, &look, &mut faults));
     if !whole {
@@ -116,6 +121,22 @@ pub fn parse_looking(
     }
     match file.used() {
         Some(config) if faults.is_empty() => Ok(config),
-        _ => Err(ConfigErrors::new(name, text, faults)),
+        _ => Err(ConfigErrors::new(sources.clone(), faults)),
     }
+}
+
+/// The part of a file that can be read; records an error for each other part.
+fn readable<'a>(source: &'a Source, faults: &mut Vec<Fault>) -> Cow<'a, str> {
+    if !source.undecoded.is_empty() {
+        let fault = |fault: &EncodingFault| {
+            let EncodingFault { span, message, help } = fault.clone();
+            Fault::new(span, message, help).moved(source.start)
+        };
+        faults.extend(source.undecoded.iter().map(fault));
+        return Cow::Borrowed("");
+    }
+    let mut found = Vec::new();
+    let text = syntax::trusted(&source.text, &mut found);
+    faults.extend(found.into_iter().map(|fault| fault.moved(source.start)));
+    text
 }

@@ -119,9 +119,9 @@ pub struct Options {
 pub struct AppliedConfig {
     /// The configuration.
     pub config: Config,
-    /// Its text.
+    /// It as one text.
     pub text: Arc<str>,
-    /// The digest of its file.
+    /// The digest of its files.
     pub digest: ConfigDigest,
     /// Set if it is the copy of the last good configuration, because the file is wrong.
     pub fallback: Option<Fallback>,

@@ -3,6 +3,9 @@
 //! Pure, except for [`io`]. A typo must not take a frontend out. But an operator who removes a VIP and makes a typo in the same
 //! change must not see the VIP announced: a VIP of the copy that the wrong file does not mention is left out.
 //!
+//! The copy is one file: it must not depend on which files a folder has at a later start. One file is copied as it was written;
+//! several files are copied as the canonical text of what they say together.
+//!
 //! ```text
 //! start or reload was successful ─→ its text ─→ the copy, in the state directory
 //! start with a wrong file ─→ the copy, without the VIPs that the wrong file does not mention ─→ runs until a reload is successful

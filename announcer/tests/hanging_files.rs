@@ -230,6 +230,8 @@ fn each_file_hangs(folder: &Path) {
     );
     let mut server = Some(Server::start(8080));
     let _tls = Server::start(8443);
+    std::fs::create_dir(at("conf.d")).unwrap();
+    std::fs::write(at("conf.d/more.toml"), "").unwrap();
     let mut daemon = Daemon::start(folder, &text);
     daemon.until_status(PATIENCE, "it answers", |_| true);
     until_status(&daemon, PATIENCE, "start", |status| {
@@ -242,6 +244,8 @@ fn each_file_hangs(folder: &Path) {
     let ways: [(&str, HangMaker); 2] = [("FIFO", Hang::by_fifo), ("open", Hang::by_open)];
     let files = [
         "announcer.toml",
+        "conf.d",
+        "conf.d/more.toml",
         "state/dsr-setup.json",
         "state/drain/nonsuch",
         "state/drain",
@@ -252,7 +256,9 @@ fn each_file_hangs(folder: &Path) {
     for (way, hang) in ways {
         for file in files {
             // A folder cannot be replaced by a FIFO, and a state file that does not exist cannot be opened.
-            if (way, file) == ("FIFO", "state/drain") || (way == "open" && !at(file).exists()) {
+            if (way == "FIFO" && ["state/drain", "conf.d"].contains(&file))
+                || (way == "open" && !at(file).exists())
+            {
                 continue;
             }
             let what = format!("{file} hangs by {way}");

@@ -10,6 +10,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::STATE_DIR;
 use crate::config::{self, ConfigError};
+use crate::folder::{files_of_folder, folder_of};
 use crate::io::announcer::{self, AskError};
 use crate::io::regular::{self, FileError};
 use crate::io::units;
@@ -65,7 +66,7 @@ enum Command {
 
 #[derive(Debug, Args)]
 struct VipSource {
-    /// The announcer configuration with the VIPs (`[[service]] vips`)
+    /// The announcer configuration with the VIPs (`[[service]] vips`); also the files of `conf.d` beside it
     #[arg(long, value_name = "FILE", default_value = "/etc/announcer/announcer.toml")]
     config: PathBuf,
 
@@ -274,19 +275,28 @@ impl Order {
 }
 
 impl VipSource {
-    /// The VIPs of the command line, otherwise those of the configuration file. If the file names none, which is allowed, it prints
+    /// The VIPs of the command line, otherwise those of the configuration's files. If they name none, which is allowed, it prints
     /// this, and there is nothing to do.
     fn vips(self) -> Result<Option<BTreeSet<IpAddr>>, Failure> {
         if !self.vips.is_empty() {
             return Ok(Some(self.vips.into_iter().collect()));
         }
+        let folder = folder_of(&self.config);
         let path = self.config;
-        let octets = match regular::read(&path, LONGEST_CONFIG) {
-            Ok(octets) => octets,
-            Err(error) => return Err(Failure::ConfigFile { path, error }),
+        let names = match regular::names(&folder) {
+            Ok(names) => names,
+            Err(error) => return Err(Failure::ConfigFile { path: folder, error: FileError::Io(error) }),
         };
-        let name = path.display().to_string();
-        let vips = config::vips(&name, &config::decode(&name, octets)?)?;
+        let others = files_of_folder(names).into_iter().map(|name| folder.join(name));
+        let mut vips = BTreeSet::new();
+        for path in std::iter::once(path.clone()).chain(others) {
+            let name = path.display().to_string();
+            match regular::read(&path, LONGEST_CONFIG) {
+                Ok(octets) => vips.extend(config::vips(&name, &config::decode(&name, octets)?)?),
+                Err(error) => return Err(Failure::ConfigFile { path, error }),
+            }
+        }
+        let name = path.display();
         if vips.is_empty() {
             output::note(format_args!(
                 "warning: `{name}` names no VIP: there is nothing to do; add a `[[service]]` with `vips`"

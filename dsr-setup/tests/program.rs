@@ -302,6 +302,16 @@ fn the_vips_come_from_the_configuration() {
         .unwrap();
     let (code, stdout, _) = host.wrapped(&[], &["plan", "--config", config]);
     assert_eq!((code, stdout.lines().last()), (1, Some("add 192.0.2.99/32 to lo")));
+    let folder = host.dir.path().join("conf.d");
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::write(folder.join("a.toml"), "[[service]]\nname = \"api\"\nvips = [\"192.0.2.100\"]\n").unwrap();
+    std::fs::write(folder.join("a.toml.dpkg-old"), "no TOML").unwrap();
+    let (code, stdout, _) = host.wrapped(&[], &["plan", "--config", config]);
+    assert_eq!((code, stdout.lines().last()), (1, Some("add 192.0.2.100/32 to lo")));
+    std::fs::write(folder.join("a.toml"), "no TOML").unwrap();
+    let (code, _, stderr) = host.wrapped(&[], &["plan", "--config", config]);
+    assert!(code == 2 && stderr.contains("conf.d/a.toml:1:"), "{stderr}");
+    std::fs::remove_dir_all(&folder).unwrap();
 
     std::fs::write(config, "[[service]]\nvips = [\"192.0.2.300\"]\n").unwrap();
     let (code, stdout, stderr) = host.wrapped(&[], &["apply", "--config", config]);

@@ -49,17 +49,28 @@ pub(super) fn call(arguments: RunArguments, socket: PathBuf, state_dir: PathBuf)
     // A problem with the file of one service must not stop the other services. The VIPs of this service are not announced until the
     // file can be used.
     for error in text.parse_looking(any_ca_file).err().iter().flat_map(ConfigErrors::iter) {
-        warn!(config = %options.config.display(), line = error.line, error = error.message, help = error.help,
-            "certificates cannot be verified, the check fails");
+        warn!(
+            config = error.file,
+            line = error.line,
+            error = error.message,
+            help = error.help,
+            "certificates cannot be verified, the check fails"
+        );
     }
     for error in instead.iter().flat_map(|(errors, _)| errors.iter()) {
-        warn!(config = %options.config.display(), line = error.line, error = error.message, help = error.help,
-            "configuration is wrong");
+        warn!(
+            config = error.file,
+            line = error.line,
+            error = error.message,
+            help = error.help,
+            "configuration is wrong"
+        );
     }
+    let kept = Arc::from(text.as_one_file(&config));
     let applied = AppliedConfig {
         config,
         digest: text.digest(),
-        text: Arc::from(text.as_str()),
+        text: kept,
         fallback: instead.map(|(_, instead)| instead),
     };
     daemon::run(options, applied, log.clone()).map_err(|error| {

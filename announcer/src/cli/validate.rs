@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::{CommandError, any_ca_file, counts, json, usage};
 use crate::bgp::io::password::{self, PasswordFinding};
 use crate::config::io::ConfigText;
-use crate::config::{self, ConfigErrors};
+use crate::config::{self, ConfigError, ConfigErrors};
 use crate::drain;
 use crate::files::io as files;
 use crate::health::io::trust;
@@ -31,6 +31,8 @@ struct Validation {
     peers: usize,
     services: usize,
     vips: usize,
+    /// The files of `conf.d`.
+    more_files: Vec<String>,
     errors: Vec<Mistake>,
     warnings: Vec<String>,
 }
@@ -38,6 +40,8 @@ struct Validation {
 /// A mistake in a configuration.
 #[derive(Debug, Serialize)]
 struct Mistake {
+    /// None for a file that the configuration names.
+    file: Option<String>,
     /// None for a file that the configuration names.
     line: Option<usize>,
     text: String,
@@ -51,11 +55,12 @@ pub(super) fn call(arguments: &ValidateArguments) -> Result<(), CommandError> {
         Ok(config) => config,
         Err(errors) if *is_json => {
             let mistakes = errors.iter().map(|error| Mistake {
+                file: Some(error.file.to_owned()),
                 line: Some(error.line),
                 text: error.message.to_owned(),
                 help: Some(error.help.to_owned()).filter(|help| !help.is_empty()),
             });
-            return Err(refused(file, mistakes.collect(), Vec::new()));
+            return Err(refused(file, &text, mistakes.collect(), Vec::new()));
         }
         Err(errors) => {
             let count = error_count(errors.len());
@@ -63,10 +68,14 @@ pub(super) fn call(arguments: &ValidateArguments) -> Result<(), CommandError> {
         }
     };
     let unseen = text.parse_looking(any_ca_file).err();
+    let place = |error: &ConfigError<'_>| match error.file == text.sources().main_name() {
+        true => format!("line {}", error.line),
+        false => format!("`{}` line {}", error.file, error.line),
+    };
     let unseen = unseen
         .iter()
         .flat_map(ConfigErrors::iter)
-        .map(|unseen| format!("line {}: {}; its certificates were not checked", unseen.line, unseen.message));
+        .map(|unseen| format!("{}: {}; its certificates were not checked", place(&unseen), unseen.message));
     let mut warnings: Vec<String> = unseen.collect();
     let wrong = check_keys(&config, &mut warnings);
     if wrong.is_empty() {
@@ -83,8 +92,8 @@ pub(super) fn call(arguments: &ValidateArguments) -> Result<(), CommandError> {
     let (peers, services, vips) = (config.peers.len(), config.services.len(), config.vips().count());
     match (wrong.is_empty(), is_json) {
         (false, true) => {
-            let mistake = |text: String| Mistake { line: None, text, help: None };
-            Err(refused(file, wrong.into_iter().map(mistake).collect(), warnings))
+            let mistake = |text: String| Mistake { file: None, line: None, text, help: None };
+            Err(refused(file, &text, wrong.into_iter().map(mistake).collect(), warnings))
         }
         (false, false) => {
             let mut lines: Vec<String> = wrong.iter().map(|error| format!("error: {error}")).collect();
@@ -92,13 +101,27 @@ pub(super) fn call(arguments: &ValidateArguments) -> Result<(), CommandError> {
             Err(CommandError::Usage(lines.join("\n")))
         }
         (true, true) => {
-            let file = file.display().to_string();
-            let errors = Vec::new();
-            output::line(json(&Validation { file, valid: true, peers, services, vips, errors, warnings }));
+            let (file, more_files, valid, errors) =
+                (file.display().to_string(), more_files(&text), true, Vec::new());
+            output::line(json(&Validation {
+                file,
+                valid,
+                peers,
+                services,
+                vips,
+                more_files,
+                errors,
+                warnings,
+            }));
             Ok(())
         }
         (true, false) => {
-            output::line(format_args!("{}: good, {}", file.display(), counts(peers, services, vips)));
+            let more = match text.sources().other_names().count() {
+                0 => String::new(),
+                1 => " and 1 file of `conf.d`".to_owned(),
+                more => format!(" and {more} files of `conf.d`"),
+            };
+            output::line(format_args!("{}{more}: good, {}", file.display(), counts(peers, services, vips)));
             Ok(())
         }
     }
@@ -109,10 +132,15 @@ fn error_count(count: usize) -> String {
     format!("{count} error{}", if count == 1 { "" } else { "s" })
 }
 
+fn more_files(text: &ConfigText) -> Vec<String> {
+    text.sources().other_names().map(str::to_owned).collect()
+}
+
 /// Prints the mistakes as JSON.
-fn refused(file: &Path, errors: Vec<Mistake>, warnings: Vec<String>) -> CommandError {
-    let file = file.display().to_string();
-    output::line(json(&Validation { file, valid: false, peers: 0, services: 0, vips: 0, errors, warnings }));
+fn refused(file: &Path, text: &ConfigText, errors: Vec<Mistake>, warnings: Vec<String>) -> CommandError {
+    let (file, more_files) = (file.display().to_string(), more_files(text));
+    let (valid, peers, services, vips) = (false, 0, 0, 0);
+    output::line(json(&Validation { file, valid, peers, services, vips, more_files, errors, warnings }));
     CommandError::Printed(2)
 }
 

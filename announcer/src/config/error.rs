@@ -7,9 +7,11 @@ use std::fmt;
 use std::hash::Hash;
 use std::ops::Range;
 
-use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+use annotate_snippets::{Annotation, AnnotationKind, Group, Level, Renderer, Snippet};
 use serde::Serialize;
 use toml::Spanned;
+
+use super::sources::{Source, Sources};
 
 /// At most this many errors are printed; the rest are counted.
 const SHOWN: usize = 100;
@@ -29,6 +31,13 @@ pub(super) struct Fault {
 impl Fault {
     pub(super) fn new(span: Range<usize>, message: impl Into<String>, help: impl Into<String>) -> Self {
         Fault { span, message: message.into(), help: help.into(), beside: None, absence: false }
+    }
+
+    /// The same in a file that begins at `start`.
+    pub(super) fn moved(self, start: usize) -> Self {
+        let place = |span: Range<usize>| span.start + start..span.end + start;
+        let beside = self.beside.map(|(span, label)| (place(span), label));
+        Fault { span: place(self.span), beside, ..self }
     }
 
     pub(super) fn beside(self, span: Range<usize>, label: &'static str) -> Self {
@@ -59,21 +68,22 @@ pub(super) fn unique<'a, T: Hash + Eq + ToString + 'a>(
     }
 }
 
-/// All mistakes in a configuration, in the order of the file; never empty.
+/// All mistakes in a configuration, in the order of its files; never empty.
 ///
 /// `Display` prints without colour, one paragraph per error, without a line break at the end.
 #[derive(Debug, Clone)]
 pub struct ConfigErrors {
-    name: String,
-    text: String,
-    /// The start of each line, in bytes.
-    lines: Vec<usize>,
+    sources: Sources,
+    /// The start of each line of each file, in bytes of the file.
+    lines: Vec<Vec<usize>>,
     faults: Vec<Fault>,
 }
 
 /// An error as data.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ConfigError<'a> {
+    /// The file, by its name in messages.
+    pub file: &'a str,
     /// The line of the file, from 1.
     pub line: usize,
     /// The column in characters, from 1; a tab is one.
@@ -93,13 +103,15 @@ impl fmt::Display for ConfigErrors {
 }
 
 impl ConfigErrors {
-    pub(super) fn new(name: &str, text: &str, mut faults: Vec<Fault>) -> Self {
+    pub(super) fn new(sources: Sources, mut faults: Vec<Fault>) -> Self {
         faults.sort_by_key(|fault| (fault.span.start, fault.span.end));
         // A mistake in a default is found in each table that has it.
         let mut seen = HashSet::new();
         faults.retain(|fault| seen.insert((fault.span.clone(), fault.message.clone())));
-        let lines = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
-        ConfigErrors { name: name.to_owned(), text: text.to_owned(), lines, faults }
+        let starts =
+            |text: &str| std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
+        let lines = sources.texts().map(starts).collect();
+        ConfigErrors { sources, lines, faults }
     }
 
     /// The number of errors.
@@ -108,18 +120,25 @@ impl ConfigErrors {
         self.faults.len()
     }
 
-    /// The text of the file; where it is not UTF-8, it has replacement characters.
-    pub fn text(&self) -> &str {
-        &self.text
+    /// The text of each file; where it is not UTF-8, it has replacement characters.
+    pub fn texts(&self) -> impl Iterator<Item = &str> {
+        self.sources.texts()
     }
 
-    /// All errors, in the order of the file.
+    /// All errors, in the order of the files.
     pub fn iter(&self) -> impl Iterator<Item = ConfigError<'_>> {
         self.faults.iter().map(|fault| {
-            let line = self.line(fault.span.start);
-            let before = self.lines.get(line).and_then(|start| self.text.get(*start..fault.span.start));
+            let Some(view) = self.view(&fault.span) else { return ConfigError::nowhere(fault) };
+            let (line, at) = (view.line(view.at), view.at);
+            let before = view.lines.get(line).and_then(|start| view.source.text.get(*start..at));
             let column = before.unwrap_or_default().chars().count();
-            ConfigError { line: line + 1, column: column + 1, message: &fault.message, help: &fault.help }
+            ConfigError {
+                file: &view.source.name,
+                line: line + 1,
+                column: column + 1,
+                message: &fault.message,
+                help: &fault.help,
+            }
         })
     }
 
@@ -140,30 +159,66 @@ impl ConfigErrors {
     }
 
     fn group<'a>(&'a self, fault: &'a Fault) -> Group<'a> {
-        let spans = std::iter::once(&fault.span).chain(fault.beside.iter().map(|(span, _)| span));
-        let (first, last) = spans.fold((usize::MAX, 0), |(first, last), span| {
-            (first.min(self.line(span.start)), last.max(self.line(span.start)))
-        });
-        // Only the printed lines are used, so that a long file with many errors does not take long.
-        let from = self.lines.get(first).copied().unwrap_or_default();
-        // The renderer makes control characters visible, except for these, which some terminals execute. The replacement has the
-        // same length in bytes.
-        let obeyed = |c: char| ('\u{80}'..='\u{9f}').contains(&c);
-        let shown = self.text.get(from..self.end_of(last)).unwrap_or_default().replace(obeyed, "·");
-        let mark = |span: &Range<usize>| {
-            let end = span.end.min(self.end_of(self.line(span.start))).max(span.start);
-            span.start.saturating_sub(from)..end.saturating_sub(from)
-        };
-        let beside =
-            fault.beside.iter().map(|(span, label)| AnnotationKind::Context.span(mark(span)).label(*label));
-        let snippet = Snippet::source(shown)
-            .path(&self.name)
-            .line_start(first + 1)
-            .annotation(AnnotationKind::Primary.span(mark(&fault.span)))
-            .annotations(beside);
-        Level::ERROR.primary_title(&fault.message).element(snippet).element(Level::HELP.message(&fault.help))
+        let title = Level::ERROR.primary_title(&fault.message);
+        let help = Level::HELP.message(&fault.help);
+        let Some(view) = self.view(&fault.span) else { return title.element(help) };
+        let beside = fault.beside.iter().filter_map(|(span, label)| Some((self.view(span)?, *label)));
+        let (here, elsewhere): (Vec<_>, Vec<_>) = beside.partition(|(other, _)| other.index == view.index);
+        let mut lines = vec![view.line(view.at)];
+        lines.extend(here.iter().map(|(other, _)| other.line(other.at)));
+        let part = view.part(&lines);
+        let marks =
+            here.iter().map(|(other, label)| AnnotationKind::Context.span(part.mark(other)).label(*label));
+        let snippet = part.snippet(AnnotationKind::Primary.span(part.mark(&view))).annotations(marks);
+        let mut group = title.element(snippet);
+        for (other, label) in elsewhere {
+            let part = other.part(&[other.line(other.at)]);
+            group = group.element(part.snippet(AnnotationKind::Context.span(part.mark(&other)).label(label)));
+        }
+        group.element(help)
     }
 
+    /// A place as a place of its file.
+    fn view(&self, span: &Range<usize>) -> Option<ErrorPlace<'_>> {
+        let index = self.sources.index_of(span.start);
+        let source = self.sources.iter().nth(index)?;
+        let local = |at: usize| at.saturating_sub(source.start);
+        Some(ErrorPlace {
+            index,
+            source,
+            lines: self.lines.get(index)?,
+            at: local(span.start),
+            end: local(span.end),
+        })
+    }
+}
+
+impl<'a> ConfigError<'a> {
+    /// Of a configuration without a file, which does not occur.
+    fn nowhere(fault: &'a Fault) -> Self {
+        ConfigError { file: "", line: 1, column: 1, message: &fault.message, help: &fault.help }
+    }
+}
+
+/// A place of a file, from `at` to `end` in bytes of the file.
+struct ErrorPlace<'a> {
+    index: usize,
+    source: &'a Source,
+    lines: &'a [usize],
+    at: usize,
+    end: usize,
+}
+
+/// Some lines of a file, as they are printed.
+struct ErrorLines<'a> {
+    name: &'a str,
+    /// The first line, from 0, and its start in bytes.
+    first: usize,
+    from: usize,
+    shown: String,
+}
+
+impl<'a> ErrorPlace<'a> {
     /// The line of a byte, from 0.
     fn line(&self, at: usize) -> usize {
         self.lines.partition_point(|start| *start <= at).saturating_sub(1)
@@ -171,8 +226,33 @@ impl ConfigErrors {
 
     /// The end of a line, in bytes, without its line break.
     fn end_of(&self, line: usize) -> usize {
-        let next = self.lines.get(line + 1).map_or(self.text.len(), |next| next - 1);
-        let carriage = self.text.get(..next).is_some_and(|text| text.ends_with('\r'));
+        let next = self.lines.get(line + 1).map_or(self.source.text.len(), |next| next - 1);
+        let carriage = self.source.text.get(..next).is_some_and(|text| text.ends_with('\r'));
         if carriage && self.lines.get(line + 1).is_some() { next - 1 } else { next }
+    }
+
+    /// The part of the file with these lines. Only the printed lines are used, so that a long file with many errors does not take
+    /// long.
+    fn part(&self, lines: &[usize]) -> ErrorLines<'a> {
+        let (first, last) =
+            (lines.iter().copied().min().unwrap_or(0), lines.iter().copied().max().unwrap_or(0));
+        let from = self.lines.get(first).copied().unwrap_or_default();
+        // The renderer makes control characters visible, except for these, which some terminals execute. The replacement has the
+        // same length in bytes.
+        let obeyed = |c: char| ('\u{80}'..='\u{9f}').contains(&c);
+        let shown = self.source.text.get(from..self.end_of(last)).unwrap_or_default().replace(obeyed, "·");
+        ErrorLines { name: &self.source.name, first, from, shown }
+    }
+}
+
+impl<'a> ErrorLines<'a> {
+    /// The place of a view of the same file in this part, at most to the end of its line.
+    fn mark(&self, view: &ErrorPlace<'_>) -> Range<usize> {
+        let end = view.end.min(view.end_of(view.line(view.at))).max(view.at);
+        view.at.saturating_sub(self.from)..end.saturating_sub(self.from)
+    }
+
+    fn snippet(&self, annotation: Annotation<'a>) -> Snippet<'a, Annotation<'a>> {
+        Snippet::source(self.shown.clone()).path(self.name).line_start(self.first + 1).annotation(annotation)
     }
 }

@@ -4,12 +4,12 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::ops::Range;
 
 use toml::de::DeTable;
 
 use super::bgp::BgpConfig;
-use super::defaults::{self, Defaults};
+use super::default_values::Defaults;
+use super::defaults;
 use super::drain::DrainConfig;
 use super::error::Fault;
 use super::health::HealthConfig;
@@ -17,8 +17,9 @@ use super::hooks::HooksConfig;
 use super::keys::{Section, optional_table, optional_tables, table, tables};
 use super::metrics::MetricsConfig;
 use super::peer::PeerConfig;
-use super::reader::{self, Context};
+use super::reader::{self, Context, Table};
 use super::service::ServiceConfig;
+use super::sources::Sources;
 use super::status_page::StatusPageConfig;
 use super::writer::TomlWriter;
 use super::{bgp, drain, health, hooks, metrics, peer, service, status_page};
@@ -102,10 +103,13 @@ pub(super) struct WrittenFile {
     pub(super) status: Option<status_page::Written>,
 }
 
-/// Reads the whole file. If a table is missing, the error marks `end`.
-pub(super) fn read(document: &DeTable<'_>, end: Range<usize>, faults: &mut Vec<Fault>) -> WrittenFile {
-    let context = Context { whole: &FILE, defaults: Defaults::of_file(document) };
-    reader::read(&context, document, end, faults, |table| {
+/// Reads all files. If a table is missing, the error marks the last line of the main file.
+pub(super) fn read(sources: &Sources, documents: &[DeTable<'_>], faults: &mut Vec<Fault>) -> WrittenFile {
+    let empty = DeTable::new();
+    let (main, others) = documents.split_first().unwrap_or((&empty, &[]));
+    let end = sources.texts().next().map_or(0, |text| text.trim_end().len());
+    let context = Context { whole: &FILE, defaults: Defaults::of_file(&defaults::SECTION, main) };
+    let mut file = reader::read(&context, main, end..end, faults, |table| {
         table.table("defaults", defaults::read); // their values are read with the tables that use them
         WrittenFile {
             bgp: table.table("bgp", bgp::Written::read),
@@ -117,7 +121,19 @@ pub(super) fn read(document: &DeTable<'_>, end: Range<usize>, faults: &mut Vec<F
             drain: table.table("drain", drain::Written::read),
             status: table.table("status", status_page::Written::read),
         }
-    })
+    });
+    for other in others {
+        let read = |table: &mut Table<'_>| table.tables("service", service::Written::read);
+        file.services.extend(reader::read_part(
+            &context,
+            other,
+            "service",
+            sources.main_name(),
+            faults,
+            read,
+        ));
+    }
+    file
 }
 
 impl WrittenFile {

@@ -1,9 +1,10 @@
-//! Reads the configuration's file, for a command and for a running daemon.
+//! Reads the configuration's files, for a command and for a running daemon.
 //!
-//! Touches the file, and the `ca_file`s that it names, only through [`files::io`](crate::files::io).
+//! Touches the main file, the folder `conf.d` beside it with its files, and the `ca_file`s that it names, only through [`files::io`](crate::files::io).
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,11 +13,12 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
+use super::sources::{Sources, files_of_folder, folder_of};
 use super::warnings::{FileState, of_file};
-use super::{Config, ConfigDigest, ConfigErrors, decode, parse, parse_looking};
-use crate::files::io::{self as files, FileError, Files};
+use super::{Config, ConfigDigest, ConfigErrors, canonical, parse_sources};
+use crate::files::io::{self as files, FileError, FileVersion, Files};
 
-/// The longest configuration, in octets: about 100,000 services.
+/// The longest configuration, in octets, all files together: about 100,000 services.
 const LONGEST: u64 = 64 * 1024 * 1024;
 /// How often the file is checked for changes.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
@@ -32,45 +34,100 @@ pub enum ReadError {
     Wrong(#[from] ConfigErrors),
 }
 
-/// The text of a configuration, and the name of its file in messages.
+/// The texts of all files of a configuration.
 #[derive(Debug, Clone)]
 pub struct ConfigText {
-    name: String,
-    text: String,
+    sources: Sources,
     digest: ConfigDigest,
 }
 
+/// The files that were read so far: their names in messages, and their octets.
+#[derive(Debug, Default)]
+struct FilesRead {
+    files: Vec<(String, Vec<u8>)>,
+    octets: u64,
+}
+
+impl FilesRead {
+    /// How many octets the next file may have.
+    fn most(&self) -> u64 {
+        LONGEST.saturating_sub(self.octets)
+    }
+
+    fn add(&mut self, path: &Path, octets: Result<Vec<u8>, FileError>) -> Result<(), ReadError> {
+        let name = path.display().to_string();
+        let octets = octets.map_err(|error| ReadError::Unreadable(name.clone(), error))?;
+        self.octets += u64::try_from(octets.len()).unwrap_or(u64::MAX);
+        self.files.push((name, octets));
+        Ok(())
+    }
+
+    fn finish(self) -> ConfigText {
+        let digest = ConfigDigest::of_parts(self.files.iter().map(|(_, octets)| octets.as_slice()));
+        ConfigText { sources: Sources::of_octets(self.files), digest }
+    }
+}
+
+/// The paths of the files in the folder of `main`, in the order in which they are read.
+fn others(folder: &Path, names: Result<Vec<OsString>, FileError>) -> Result<Vec<PathBuf>, ReadError> {
+    match names {
+        Ok(names) => Ok(files_of_folder(names).into_iter().map(|name| folder.join(name)).collect()),
+        Err(error) if error.is_not_found() => Ok(Vec::new()), // without the folder, there is one file
+        Err(error) => Err(ReadError::Unreadable(folder.display().to_string(), error)),
+    }
+}
+
 impl ConfigText {
-    /// A text that was read elsewhere. `name` is the name of its file in messages.
+    /// The text of one file that was read elsewhere. `name` is its name in messages.
     pub fn new(name: String, text: String) -> Self {
-        let digest = ConfigDigest::of(text.as_bytes());
-        ConfigText { name, text, digest }
+        let mut read = FilesRead::default();
+        read.files.push((name, text.into_bytes()));
+        read.finish()
     }
 
-    /// The text.
-    pub fn as_str(&self) -> &str {
-        &self.text
-    }
-
-    /// Reads a configuration; `-` is standard input. This function blocks.
+    /// Reads the main file and the files of `conf.d` beside it; `-` is standard input, which is one file. This function blocks.
     ///
     /// # Errors
-    /// When the file cannot be read, or when users other than its owner and its group can write it.
+    /// When a file cannot be read, or when users other than its owner and its group can write it or the folder.
     pub fn read(path: &Path) -> Result<Self, ReadError> {
-        let (name, octets) = if path == Path::new("-") {
+        let mut read = FilesRead::default();
+        if path == Path::new("-") {
             let mut octets = Vec::new();
-            let read = io::stdin().take(LONGEST).read_to_end(&mut octets);
-            ("<stdin>".to_owned(), read.map(|_| octets).map_err(FileError::from))
-        } else {
-            (path.display().to_string(), files::read_trusted(path, LONGEST))
-        };
-        match octets {
-            Ok(octets) => {
-                let digest = ConfigDigest::of(&octets);
-                Ok(ConfigText { text: decode(&name, octets)?, name, digest })
-            }
-            Err(error) => Err(ReadError::Unreadable(name, error)),
+            let result = io::stdin().take(LONGEST).read_to_end(&mut octets);
+            read.add(Path::new("<stdin>"), result.map(|_| octets).map_err(FileError::from))?;
+            return Ok(read.finish());
         }
+        read.add(path, files::read_trusted(path, read.most()))?;
+        let folder = folder_of(path);
+        for other in others(&folder, files::names_of_trusted(&folder))? {
+            let octets = files::read_trusted(&other, read.most());
+            read.add(&other, octets)?;
+        }
+        Ok(read.finish())
+    }
+
+    /// The same for a running daemon: each file, and the folder, has its own time limit, and the main thread never waits.
+    ///
+    /// # Errors
+    /// As [`read`](ConfigText::read), and when a file system does not answer in time.
+    pub async fn read_within(files: &Files, path: &Path) -> Result<Self, ReadError> {
+        let mut read = FilesRead::default();
+        let most = read.most();
+        let octets = files.run(path, move |path| Ok(files::read_trusted(path, most))).await;
+        read.add(path, octets.and_then(|octets| octets))?;
+        let folder = folder_of(path);
+        let names = files.run(&folder, |folder| Ok(files::names_of_trusted(folder))).await;
+        for other in others(&folder, names.and_then(|names| names))? {
+            let most = read.most();
+            let octets = files.run(&other, move |path| Ok(files::read_trusted(path, most))).await;
+            read.add(&other, octets.and_then(|octets| octets))?;
+        }
+        Ok(read.finish())
+    }
+
+    /// The files.
+    pub fn sources(&self) -> &Sources {
+        &self.sources
     }
 
     /// The digest of the octets that were read.
@@ -83,7 +140,7 @@ impl ConfigText {
     /// # Errors
     /// Everything that is wrong with it.
     pub fn parse(&self) -> Result<Config, ConfigErrors> {
-        parse(&self.name, &self.text)
+        self.parse_looking(|_| Ok(()))
     }
 
     /// Parses the text, and checks the files that it cannot do without with `look`.
@@ -91,16 +148,22 @@ impl ConfigText {
     /// # Errors
     /// All mistakes in the configuration and in these files.
     pub fn parse_looking(&self, look: impl Fn(&Path) -> Result<(), String>) -> Result<Config, ConfigErrors> {
-        parse_looking(&self.name, &self.text, look)
+        parse_sources(&self.sources, look)
+    }
+
+    /// One text that says the same without other files. `config` is what the text says. One file is kept as it was written, with its
+    /// comments and its line numbers.
+    pub fn as_one_file(&self, config: &Config) -> String {
+        self.sources.single().map_or_else(|| canonical(config), str::to_owned)
     }
 }
 
-/// The text of a configuration that was read, and the digest of its file.
+/// A configuration that was read, as one text, and the digest of its files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LoadedText {
     /// The text.
     pub text: Arc<str>,
-    /// The digest of the file's octets.
+    /// The digest of the octets of the files.
     pub digest: ConfigDigest,
 }
 
@@ -115,7 +178,7 @@ pub async fn load(
 ) -> Result<(Config, LoadedText), ReadError> {
     let name = path.display().to_string();
     let unreadable = |error| ReadError::Unreadable(name.clone(), error);
-    let text = files.run(path, |path| Ok(ConfigText::read(path))).await.map_err(unreadable)??;
+    let text = ConfigText::read_within(files, path).await?;
     let digest = text.digest();
     let (text, named) = off_thread(move || {
         let named = RefCell::new(BTreeSet::new());
@@ -141,7 +204,10 @@ pub async fn load(
     }
     let parsed = off_thread(move || {
         let look = |file: &Path| findings.get(file).map_or(Ok(()), |finding| Err(finding.clone()));
-        text.parse_looking(look).map(|config| (config, LoadedText { text: Arc::from(text.text), digest }))
+        text.parse_looking(look).map(|config| {
+            let text = Arc::from(text.as_one_file(&config));
+            (config, LoadedText { text, digest })
+        })
     });
     Ok(parsed.await.map_err(unreadable)??)
 }
@@ -153,20 +219,39 @@ pub(crate) async fn off_thread<T: Send + 'static>(
     tokio::task::spawn_blocking(work).await.map_err(|error| io::Error::other(error).into())
 }
 
-/// The state of the file.
-fn state(text: Result<ConfigText, ReadError>, running: &Config) -> FileState {
+/// The state of the files, and the name of the file that it is about; `main` is that of the main file.
+fn state(text: Result<ConfigText, ReadError>, main: String, running: &Config) -> (String, FileState) {
     match text {
-        Err(ReadError::Unreadable(_, error)) => FileState::Unreadable(error.to_string()),
-        Err(ReadError::Wrong(errors)) => FileState::Wrong(errors.len()),
+        Err(ReadError::Unreadable(name, error)) => (name, FileState::Unreadable(error.to_string())),
+        Err(ReadError::Wrong(errors)) => (main, FileState::Wrong(errors.len())),
         Ok(text) => match text.parse() {
-            Err(errors) => FileState::Wrong(errors.len()),
-            Ok(config) if config == *running => FileState::Running,
-            Ok(_) => FileState::Different,
+            Err(errors) => (main, FileState::Wrong(errors.len())),
+            Ok(config) if config == *running => (main, FileState::Running),
+            Ok(_) => (main, FileState::Different),
         },
     }
 }
 
-/// Keeps `warning` up to date: a mistake in the configuration's file, or that the file differs from the running configuration.
+/// What changes when the files change; `Err` has the reason why it cannot be read.
+#[derive(Debug, PartialEq, Eq)]
+struct FileVersions {
+    main: Result<FileVersion, String>,
+    others: Result<Vec<(PathBuf, FileVersion)>, String>,
+}
+
+impl FileVersions {
+    async fn read(files: &Files, path: &Path) -> Self {
+        let main = files.run(path, files::version).await.map_err(|error| error.to_string());
+        let folder = folder_of(path);
+        let others = files.run(&folder, |folder| {
+            let found = others(folder, files::names_of_trusted(folder)).map_err(io::Error::other)?;
+            found.into_iter().map(|path| files::version(&path).map(|version| (path, version))).collect()
+        });
+        FileVersions { main, others: others.await.map_err(|error| error.to_string()) }
+    }
+}
+
+/// Keeps `warning` up to date: a mistake in the configuration's files, or that they differ from the running configuration.
 pub async fn watch_file(
     files: Files,
     path: PathBuf,
@@ -175,18 +260,17 @@ pub async fn watch_file(
 ) {
     let mut seen = None;
     loop {
-        let version = files.run(&path, files::version).await.map_err(|error| error.to_string());
+        let versions = FileVersions::read(&files, &path).await;
         let running = configs.has_changed().unwrap_or(false);
-        if running || seen.as_ref() != Some(&version) {
+        if running || seen.as_ref() != Some(&versions) {
             let config = configs.borrow_and_update().clone();
-            let state = match files.run(&path, |path| Ok(ConfigText::read(path))).await {
-                Err(error) => Err(error),
-                Ok(text) => off_thread(move || state(text, &config)).await,
-            };
-            let state = state.unwrap_or_else(|error| FileState::Unreadable(error.to_string()));
-            let sentence = of_file(&path.display().to_string(), &state);
-            warning.send_replace(sentence.into_iter().collect());
-            seen = Some(version);
+            let (text, main) = (ConfigText::read_within(&files, &path).await, path.display().to_string());
+            let name = main.clone();
+            let (name, state) = off_thread(move || state(text, main, &config))
+                .await
+                .unwrap_or_else(|error| (name, FileState::Unreadable(error.to_string())));
+            warning.send_replace(of_file(&name, &state).into_iter().collect());
+            seen = Some(versions);
         }
         tokio::select! {
             () = sleep(LOOK_AGAIN) => {}

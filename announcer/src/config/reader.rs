@@ -7,7 +7,7 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::defaults::Defaults;
+use super::default_values::Defaults;
 use super::error::Fault;
 use super::keys::{Key, Need, Section};
 use super::unknown;
@@ -71,6 +71,31 @@ pub(super) fn read<T>(
     let file = read(&mut table);
     table.finish();
     file
+}
+
+/// Reads a file of `conf.d`, in which only the tables `only` can be. `main` is the name of the main file.
+pub(super) fn read_part<T>(
+    context: &Context<'_>,
+    entries: &DeTable<'_>,
+    only: &'static str,
+    main: &str,
+    faults: &mut Vec<Fault>,
+    read: impl FnOnce(&mut Table<'_>) -> T,
+) -> T {
+    let (section, shown) = (context.whole, context.whole.header);
+    for (written, value) in entries.iter().filter(|(name, _)| name.get_ref() != only) {
+        let name: &str = written.get_ref();
+        let (span, what) = match section.key(name) {
+            Some(key) => (value.span(), key.shown().to_owned()),
+            None => (written.span(), name.escape_debug().to_string()),
+        };
+        let message = format!("`{what}` cannot be in a file of `conf.d`");
+        let only = section.key(only).map_or(only, Key::shown);
+        let help =
+            format!("write it in `{main}`; a file of `conf.d` has only `{only}` and the tables below it");
+        faults.push(Fault::new(span, message, help));
+    }
+    read(&mut Table { context, section, shown, entries, defaults: None, header: 0..0, faults })
 }
 
 impl<'a> Table<'a> {

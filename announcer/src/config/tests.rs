@@ -16,6 +16,8 @@ use crate::model::{Asn, Attributes, Deprefer, Family, Overrides, PeerAsn, Router
 
 mod bad;
 mod defaults;
+mod encoding;
+mod folder;
 mod generated;
 mod messages;
 mod written;
@@ -317,7 +319,8 @@ fn a_file_is_looked_at_where_its_check_can_only_fail_without_it() {
         (http, format!("verify = \"require\"\n{ca}"), vec![(22, 1), (23, 1)]),
     ] {
         let text = GOOD.replace("http = \"http://www.example.com/healthz\"", &format!("{kind}\n{keys}"));
-        let found = parse_looking("x", &text, |file| Err(format!("`{}` is empty", file.display())));
+        let found =
+            parse_sources(&Sources::one("x", &text), |file| Err(format!("`{}` is empty", file.display())));
         let found = found.map_or_else(
             |errors| errors.iter().map(|error| (error.line, error.column)).collect(),
             |_| Vec::new(),

@@ -16,15 +16,15 @@ use tokio::time::sleep;
 use tracing::warn;
 
 use super::{Fallback, MachineId, NAME, check, mentioned, reduce, write};
-use crate::config::io::{ConfigText, ReadError};
+use crate::config::io::ConfigText;
 use crate::config::{Config, ConfigErrors};
 use crate::files::io::{self as files, FileError, Files};
 use crate::program::io::landlock_error;
 
 /// The file with the number of the host (machine-id(5)).
 const MACHINE_ID: &str = "/etc/machine-id";
-/// The longest copy, in octets: more than the longest configuration.
-const LONGEST: u64 = 65 * 1024 * 1024;
+/// The longest copy, in octets: more than the longest configuration. The copy of several files has every default of each service.
+const LONGEST: u64 = 512 * 1024 * 1024;
 /// The wait before a copy that could not be written is written again.
 const AGAIN: Duration = Duration::from_secs(60);
 
@@ -39,22 +39,22 @@ pub struct StartConfig {
     pub instead: Option<(ConfigErrors, Fallback)>,
 }
 
-/// Reads the configuration's file. If it is wrong and `allowed`, reads the copy in `state_dir`. Blocks.
+/// Reads the configuration's files. If they are wrong and `allowed`, reads the copy in `state_dir`. Blocks.
 ///
 /// # Errors
 /// A text for standard error: the mistakes in the file, and why the copy is not used.
 pub fn choose(file: &Path, state_dir: &Path, allowed: bool) -> Result<StartConfig, String> {
-    let read = ConfigText::read(file).and_then(|text| Ok((text.parse()?, text)));
-    let errors = match read {
-        Ok((config, text)) => return Ok(StartConfig { config, text, instead: None }),
-        Err(ReadError::Wrong(errors)) if allowed => errors,
-        Err(error) => return Err(error.to_string()),
+    let text = ConfigText::read(file).map_err(|error| error.to_string())?;
+    let errors = match text.parse() {
+        Ok(config) => return Ok(StartConfig { config, text, instead: None }),
+        Err(errors) if allowed => errors,
+        Err(errors) => return Err(errors.to_string()),
     };
     let copy = state_dir.join(NAME);
     let (config, text) = read_copy(&copy).map_err(|why| {
         format!("{errors}\nerror: the last good configuration `{}` is not used: {why}", copy.display())
     })?;
-    let (config, left_out) = reduce(config, &mentioned(errors.text()));
+    let (config, left_out) = reduce(config, &errors.texts().flat_map(mentioned).collect());
     let fallback = Fallback {
         file: file.display().to_string(),
         errors: errors.len(),

@@ -372,6 +372,15 @@ pub fn names(folder: &Path) -> io::Result<Vec<OsString>> {
     fs::read_dir(folder)?.map(|entry| Ok(entry?.file_name())).collect()
 }
 
+/// The names of the files in a folder whose files could control the daemon. Blocks.
+///
+/// # Errors
+/// Those of the file system, and when every user of the host can write to the folder.
+pub fn names_of_trusted(folder: &Path) -> Result<Vec<OsString>, FileError> {
+    let mode = fs::metadata(folder)?.mode() & 0o7777;
+    if is_writable_by_others(mode) { Err(FileError::WritableByOthers(mode)) } else { Ok(names(folder)?) }
+}
+
 /// Makes or replaces a file in one step, so that it survives a power cut. It is first written to `folder/.NAME.new`; what already
 /// exists there is removed and never opened, because a FIFO would block, and a symbolic link would lead to another file. On a full
 /// disk the file is empty. Blocks.

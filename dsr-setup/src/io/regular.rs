@@ -2,6 +2,7 @@
 //!
 //! Touches the file system, and blocks. Neither a FIFO nor a device is ever read or written, because they could block for ever.
 
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -46,6 +47,18 @@ pub fn read_with_mode(path: &Path, most: u64) -> Result<(Vec<u8>, u32), FileErro
         return Err(FileError::TooLarge(most));
     }
     Ok((octets, metadata.mode() & 0o7777))
+}
+
+/// The names of the files in a folder; none if there is no such folder.
+///
+/// # Errors
+/// Those of the file system.
+pub fn names(folder: &Path) -> io::Result<Vec<OsString>> {
+    match fs::read_dir(folder) {
+        Ok(entries) => entries.map(|entry| Ok(entry?.file_name())).collect(),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
 }
 
 /// Creates an empty file. What already exists there is removed and never opened, because a FIFO would block, and a symbolic link

@@ -49,7 +49,7 @@ pub(crate) fn read(
         };
         match text.parse() {
             Ok(config) => {
-                config_texts.push(text.as_str().to_owned());
+                config_texts.push(text.as_one_file(&config));
                 config_files.push(ConfigFile { file: path.display().to_string(), config });
             }
             Err(errors) => refused.push(errors.to_string()),

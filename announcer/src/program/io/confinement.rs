@@ -16,6 +16,7 @@ use nix::unistd::Uid;
 use tokio::sync::watch;
 
 use super::landlock;
+use crate::config::sources::folder_of;
 use crate::config::{CheckConfig, Config, ProbeConfig};
 use crate::files::io::Files;
 use crate::program::confine::{self, Abi, EntryKind, ProtectedPaths, Rights, Rule, Support};
@@ -37,7 +38,7 @@ pub struct DaemonFiles {
     pub state_dir: PathBuf,
     /// The control socket; its directory belongs to the daemon.
     pub socket: PathBuf,
-    /// The configuration.
+    /// The configuration's main file; the folder `conf.d` beside it is protected too.
     pub config: PathBuf,
 }
 
@@ -209,7 +210,9 @@ fn protected(daemon: &DaemonFiles, keys: Vec<PathBuf>, is_remote: &impl Fn(&Path
         !is_remote(dir) && fs::metadata(dir).is_ok_and(|facts| facts.is_dir() && facts.mode() & 0o002 == 0)
     });
     let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
-    let unwritable = [Some(daemon.state_dir.as_path()), socket_dir, Some(daemon.config.as_path())];
+    let folder = folder_of(&daemon.config);
+    let unwritable =
+        [Some(daemon.state_dir.as_path()), socket_dir, Some(daemon.config.as_path()), Some(folder.as_path())];
     let unreadable = keys.iter().filter(|key| key.is_absolute()).chain(&credentials);
     ProtectedPaths {
         unwritable: unwritable.into_iter().flatten().map(real).collect(),

@@ -153,19 +153,25 @@ fn two_routers(folder: &Path) {
     r1.until_it_has(&[MAIL, WWW]);
     assert_eq!(r2.received().ever, BTreeSet::from([MAIL]));
 
-    let lines = |request: Request| match daemon.ask(&request).unwrap() {
-        Response::Vip(details) => details.lines,
-        Response::Peer(details) => details.lines,
-        other => panic!("{other:?}"),
+    let explain = |vip| {
+        let Response::Vip(found) = daemon.ask(&Request::Explain { vip, peer: None }).unwrap() else {
+            panic!("no VIP")
+        };
+        found.lines
     };
-    let vip = lines(Request::Explain { vip: WWW.into(), peer: None });
+    let explain_peer = |peer: &str| {
+        let request = Request::ExplainPeer { peer: peer.to_owned() };
+        let Response::Peer(found) = daemon.ask(&request).unwrap() else { panic!("no peer") };
+        found.lines
+    };
+    let vip = explain(WWW.into());
     for line in [
         "Its service is announced to r1 alone, because of `peers`.",
         "Router r2 gets no route to it: `peers` of service `www` does not name it.",
     ] {
         assert!(vip.iter().any(|found| found == line), "{vip:#?}");
     }
-    let router = lines(Request::ExplainPeer { peer: "r2".into() });
+    let router = explain_peer("r2");
     let want = "It gets the routes of mail, and not of www, whose `peers` does not name it.";
     assert!(router.iter().any(|found| found == want), "{router:#?}");
 

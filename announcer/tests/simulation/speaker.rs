@@ -215,6 +215,7 @@ impl Speaker {
         self.routes = Some(Routes {
             encoding: Encoding { asn: self.offer.asn, kind: negotiated.kind, as_width: negotiated.as_width },
             export: Export {
+                peer: None,
                 families: negotiated.families.clone(),
                 left_out: BTreeSet::new(),
                 next_hop_v4: Some(NextHop::V4("10.0.1.11".parse().unwrap())),

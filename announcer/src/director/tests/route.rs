@@ -42,3 +42,22 @@ fn a_next_hop_of_the_service_is_known() {
     let _ = scene.director.reload(config, scene.sequence, scene.now);
     assert_eq!(sources(&scene), [Some(NextHopSource::Session), Some(NextHopSource::Service)]);
 }
+
+#[test]
+fn another_list_of_routers_is_sent_as_a_new_route_and_changes_no_standing() {
+    let mut scene = Scene::all_up();
+    let recipients = |scene: &Scene| {
+        let figures = scene.director.figures(scene.now);
+        let route = figures.services[0].vips[0].route.clone().unwrap();
+        ["r1", "r2"].map(|name| route.recipients.include(&name.parse().unwrap()))
+    };
+    assert_eq!(recipients(&scene), [true, true]);
+    let (before, _) = generations(&mut scene);
+    let config = changed("med = 7", "med = 7\npeers = \"r1\"");
+    let changes = scene.director.reload(config, scene.sequence, scene.now);
+    assert!(changes.is_empty(), "{changes:?}");
+    assert_eq!(recipients(&scene), [true, false]);
+    let (after, generation) = generations(&mut scene);
+    assert_eq!(after, [Some(generation); 2]);
+    assert_ne!(before, after);
+}

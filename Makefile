@@ -30,7 +30,7 @@ AS_ROOT := -p lab -p demo -p announcer-lab -p e2e
 PREFIX := /usr/local
 DESTDIR :=
 BUILT = $(OUT)/built
-SOURCES := Cargo.toml Cargo.lock $(shell find announcer/src dsr-setup/src dsr-setup/output/src announcer/manual/src -name '*.rs')
+SOURCES := Cargo.toml Cargo.lock $(shell find announcer/src dsr-setup/src dsr-setup/output/src announcer/manual/src announcer/router-config/src -name '*.rs')
 
 .PHONY: demo demo-programs test e2e soak interop vm page page-pictures lint bench bench-quick bench-drain bench-scale fuzz simulate build runner image needs install uninstall lab lab-down picture stage cross-build deb rpm dist container sbom packages-test
 

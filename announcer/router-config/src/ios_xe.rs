@@ -8,7 +8,7 @@ use crate::text::Text;
 use crate::verify::{Command, Question, each};
 
 /// What the configuration was written after.
-pub(crate) const MANUAL: &str = "the IP Routing: BGP Configuration Guide of Cisco IOS XE 17";
+pub(crate) const MANUAL: &str = "the chapter BGP Dynamic Neighbors of the IP Routing: BGP Configuration Guide (IOS XE 16.9), and public configurations";
 
 /// The configuration.
 pub(crate) fn write(facts: &Facts, text: &mut Text) {

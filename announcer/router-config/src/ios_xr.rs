@@ -6,8 +6,7 @@ use crate::text::Text;
 use crate::verify::{Command, Question, each};
 
 /// What the configuration was written after.
-pub(crate) const MANUAL: &str =
-    "the BGP Configuration Guide for Cisco 8000 Series Routers, Cisco IOS XR Releases (IOS XR 7 and later)";
+pub(crate) const MANUAL: &str = "the BGP Configuration Guide for Cisco 8000 Series Routers (IOS XR), of which parts could be read, and public configurations";
 
 /// The configuration.
 pub(crate) fn write(facts: &Facts, text: &mut Text) {

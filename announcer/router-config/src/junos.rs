@@ -5,7 +5,7 @@ use crate::text::Text;
 use crate::verify::{Command, Question, each};
 
 /// What the configuration was written after.
-pub(crate) const MANUAL: &str = "the BGP User Guide and the Routing Policies User Guide of Junos OS 23";
+pub(crate) const MANUAL: &str = "Juniper's topic pages on BGP, of which parts could be read (Junos OS 13 to 23), and public configurations";
 
 const POLICY: &str = "set policy-options policy-statement";
 const GROUP: &str = "set protocols bgp group FRONTENDS";

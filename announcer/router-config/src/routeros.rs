@@ -5,13 +5,14 @@ use crate::text::Text;
 use crate::verify::{Command, Question, each};
 
 /// What the configuration was written after.
-pub(crate) const MANUAL: &str = "MikroTik's documentation of RouterOS 7 (BGP; Route Selection and Filters)";
+pub(crate) const MANUAL: &str =
+    "MikroTik's documentation of RouterOS 7.20 and later (routing/bgp; Route Selection and Filters)";
 
 /// The configuration.
 pub(crate) fn write(facts: &Facts, text: &mut Text) {
     text.note(
-        "For releases below 7.20. From 7.20 a connection also needs an instance: `/routing/bgp/instance add name=announcer as=…`, and \
-         `instance=announcer` in place of `as`.",
+        "For releases from 7.20 on. Below, there is no `/routing/bgp/instance`: the connection has `as` in place of `instance` and \
+         `address-families` in place of `afi`, and the documentation names no key for ECMP.",
     );
     text.note("Exactly the announced prefixes are accepted. A route with GRACEFUL_SHUTDOWN (RFC 8326) is the last choice.");
     text.line("/routing/filter/rule");
@@ -70,17 +71,17 @@ fn access_lists(facts: &Facts, text: &mut Text) {
 }
 
 fn session(facts: &Facts, text: &mut Text) {
-    text.note(
-        "The documentation of BGP names no key for ECMP: look at the members with the last of the commands that `--verify` prints. \
-         `/ip/settings set ipv4-multipath-hash-policy=l4` hashes by ports too.",
-    );
+    text.note("ECMP over all frontends, and by ports too: without the second line, one client always reaches the same frontend.");
+    let id = facts.router_id().map_or_else(String::new, |id| format!(" router-id={id}"));
+    text.line("/routing/bgp/instance");
+    text.line(format!("add name=announcer as={}{id} multipath=16", facts.router_as()));
+    text.line("/ip/settings set ipv4-multipath-hash-policy=l4");
     text.line("/routing/bgp/connection");
     let role = if facts.is_internal() { "ibgp" } else { "ebgp" };
     let families: Vec<&str> = facts.families.iter().map(|family| family.ip()).collect();
     let mut common = format!(
-        "as={} local.role={role} remote.as={} listen=yes connect=no address-families={} hold-time={}s keepalive-time={}s \
+        "instance=announcer local.role={role} remote.as={} listen=yes connect=no afi={} hold-time={}s keepalive-time={}s \
          input.filter=announcer-in output.filter-chain=announcer-out",
-        facts.router_as(),
         facts.frontend_asn,
         families.join(","),
         facts.hold_time,

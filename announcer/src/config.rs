@@ -10,6 +10,7 @@
 //! reader     one table, key by key: unknown and missing keys     value, address, range  one value: its type and rule
 //! unknown    the help for an unknown key          synonyms  the words of other programs
 //! writer     values as TOML                       error   how errors are printed
+//! secret     values with parts from credentials, which are not shown
 //! sources    the files of a configuration         syntax  TOML's own errors, and the readable part of a broken file
 //! document   a parsed file, with its places in the whole configuration
 //! defaults   `[defaults]`: the values of absent keys
@@ -46,6 +47,7 @@ mod range;
 mod reader;
 mod recipients;
 mod rules;
+pub mod secret;
 mod service;
 pub mod sources;
 mod status_page;
@@ -67,6 +69,7 @@ use std::path::Path;
 use dsr_setup::encoding::EncodingFault;
 use toml::de::DeTable;
 
+use document::Substituted;
 use error::Fault;
 use sources::{Source, Sources};
 
@@ -110,18 +113,34 @@ pub fn parse_sources(
     let readable: Vec<Cow<'_, str>> = sources.iter().map(|source| readable(source, &mut faults)).collect();
     let whole = faults.is_empty();
     let starts = sources.iter().map(|source| source.start);
-    let documents: Vec<DeTable<'_>> =
-        readable.iter().zip(starts).map(|(text, start)| document::parse(text, start)).collect();
-    let file = file::read(sources, &documents, &mut faults);
+    let mut substituted = Substituted::new();
+    let parsed = readable.iter().zip(starts).map(|(text, start)| {
+        document::parse(text, start, sources.variables(), &mut substituted, &mut faults)
+    });
+    let documents: Vec<DeTable<'_>> = parsed.collect();
+    let file = file::read(sources, &documents, &substituted, &mut faults);
     rules::judge(&file, &mut faults);
     file.services.iter().for_each(|service| check::look(&service.checks, &look, &mut faults));
     if !whole {
         // A missing key may be in a line that could not be read.
         faults.retain(|fault| !fault.absence);
     }
+    faults.iter_mut().for_each(|fault| mask(fault, &substituted));
     match file.used() {
         Some(config) if faults.is_empty() => Ok(config),
         _ => Err(ConfigErrors::new(sources.clone(), faults)),
+    }
+}
+
+/// Replaces the words of a mistake that could quote a credential.
+fn mask(fault: &mut Fault, substituted: &Substituted) {
+    let is_secret = |at: usize| substituted.get(&at).is_some_and(|value| value.shown.is_some());
+    let places = std::iter::once(fault.span.start).chain(fault.beside.iter().map(|(span, _)| span.start));
+    if !fault.first && places.into_iter().any(is_secret) {
+        fault.message = "this value, which has a credential, cannot be used here".to_owned();
+        fault.help =
+            "the value is not printed; `announcer validate` with a value written here says what is wrong"
+                .to_owned();
     }
 }
 

@@ -121,6 +121,68 @@ fn all_files(folder: &Path) {
 }
 
 #[test]
+fn variables_come_from_the_environment_and_from_credentials_and_credentials_are_not_shown() {
+    in_new_netns(variables);
+}
+
+fn variables(folder: &Path) {
+    fs::create_dir(folder.join("credentials")).unwrap();
+    let credential = |text: &str| fs::write(folder.join("credentials/TOKEN"), text).unwrap();
+    credential("s3cret\n");
+    let with = |command: &mut Command, environment: &[(&str, &str)]| {
+        command.env("CREDENTIALS_DIRECTORY", folder.join("credentials")).envs(environment.iter().copied());
+    };
+    write_config(
+        folder,
+        &format!("{FIXTURE}hold_time = \"${{HOLD:-12s}}\"\n[defaults.check]\nfall = \"${{FALL}}\"\n"),
+    );
+    let check = "[[service]]\nname = \"www\"\nvips = [\"${VIP}\"]\n[[service.check]]\nexec = [\"/bin/true\", \"${TOKEN}\"]\n\
+                 [[service.check]]\nfile = \"/nonexistent/${FALL}\"\non_failure = \"warn\"\n";
+    write(folder, "a.toml", check);
+    let environment = [("VIP", "192.0.2.99"), ("FALL", "7"), ("TOKEN", "from the environment")];
+
+    let effective = |environment: &[(&str, &str)]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_announcer"));
+        command.current_dir(folder).args(["validate", "--effective", "announcer.toml"]);
+        with(&mut command, environment);
+        let output = command.output().unwrap();
+        (
+            output.status.code(),
+            String::from_utf8(output.stdout).unwrap(),
+            String::from_utf8(output.stderr).unwrap(),
+        )
+    };
+    let (code, stdout, stderr) = effective(&environment);
+    assert_eq!((code, stderr.as_str()), (Some(0), ""));
+    for has in ["hold_time = \"12s\"", "fall = 7", "192.0.2.99", "exec = [\"/bin/true\", \"${TOKEN}\"]"] {
+        assert!(stdout.contains(has), "{has}: {stdout}");
+    }
+    assert!(!stdout.contains("s3cret") && !stdout.contains("from the environment"), "{stdout}");
+    let (code, _, stderr) = effective(&environment[1..]);
+    assert!(code == Some(2) && stderr.contains("`VIP` is not set\n --> conf.d/a.toml:3:9"), "{stderr}");
+
+    let log = fs::File::create(folder.join("log")).unwrap();
+    let mut command = run(folder, &["--fallback", "--log", "debug"]);
+    with(&mut command, &environment);
+    let daemon = Daemon::spawn(folder, command.stderr(log));
+    let status = daemon.until_all_are(PATIENCE, "announced");
+    assert_eq!(vips(&status), ["192.0.2.99"]);
+    let kept = until(PATIENCE, || {
+        fs::read_to_string(last_good(folder)).ok().filter(|text| text.contains("${TOKEN}")).ok_or(())
+    });
+    let kept = kept.expect("the copy is stored");
+    // The credential was changed: the reload names the key alone.
+    credential("0ther");
+    let notes = reload(&daemon, false).unwrap().join("\n");
+    assert!(notes.starts_with("www: ") && notes.contains("${TOKEN}"), "{notes}");
+    let vip = daemon.ask(&Request::Explain { vip: "192.0.2.99".parse().unwrap(), peer: None }).unwrap();
+    let log = fs::read_to_string(folder.join("log")).unwrap();
+    for shown in [kept, notes, format!("{status:?}"), format!("{vip:?}"), log] {
+        assert!(!shown.contains("s3cret") && !shown.contains("0ther"), "{shown}");
+    }
+}
+
+#[test]
 fn a_folder_or_a_file_that_others_can_write_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();

@@ -16,6 +16,7 @@ use crate::io::regular::{self, FileError};
 use crate::io::units;
 use crate::io::{self as host, Error, Host, StepResult};
 use crate::plan::{DesiredState, HostState, Owner, Step, in_use, plan};
+use crate::substitution::{self, Variable, Variables};
 use crate::units::{UNITS, Unit};
 use crate::warning::{self, Warning};
 
@@ -292,7 +293,10 @@ impl VipSource {
         for path in std::iter::once(path.clone()).chain(others) {
             let name = path.display().to_string();
             match regular::read(&path, LONGEST_CONFIG) {
-                Ok(octets) => vips.extend(config::vips(&name, &config::decode(&name, octets)?)?),
+                Ok(octets) => {
+                    let text = config::decode(&name, octets)?;
+                    vips.extend(config::vips(&name, &text, &environment(&text))?);
+                }
                 Err(error) => return Err(Failure::ConfigFile { path, error }),
             }
         }
@@ -304,6 +308,12 @@ impl VipSource {
         }
         Ok(Some(vips).filter(|vips| !vips.is_empty()))
     }
+}
+
+/// The variables of the environment that a text names. announcer refuses a VIP from a credential.
+fn environment(text: &str) -> Variables {
+    let value = |name: String| Some((name.clone(), Variable::Environment(std::env::var(&name).ok()?)));
+    substitution::names(text).into_iter().filter_map(value).collect()
 }
 
 async fn observe(host: &Host) -> Result<HostState, Failure> {

@@ -11,6 +11,7 @@ use toml::Spanned;
 
 use crate::encoding::{self, EncodingFault};
 use crate::range::{self, RangeError};
+use crate::substitution::{Variables, expand};
 
 /// Reads one VIP: a unicast address that other hosts can reach.
 pub fn vip(text: &str) -> Result<IpAddr, VipError> {
@@ -55,22 +56,30 @@ pub fn decode(name: &str, octets: Vec<u8>) -> Result<String, ConfigError> {
     })
 }
 
-/// Every VIP of every service in `text`, which is announcer's configuration; messages call it `name`. There may be none: then
+/// Every VIP of every service in `text`, which is a file of announcer's configuration; messages call it `name`. There may be none: then
 /// announcer announces nothing.
 ///
 /// # Errors
 /// All mistakes at once, each with its line and column.
-pub fn vips(name: &str, text: &str) -> Result<BTreeSet<IpAddr>, ConfigError> {
+pub fn vips(name: &str, text: &str, variables: &Variables) -> Result<BTreeSet<IpAddr>, ConfigError> {
     let file: File = toml::from_str(text).map_err(|error| {
         ConfigError(vec![format!("{}: {}", at(name, text, error.span()), error.message())])
     })?;
     let (mut vips, mut errors) = (BTreeSet::new(), Vec::new());
     for written in file.service.into_iter().flat_map(|service| service.vips) {
-        match vip_or_range(written.get_ref()) {
+        let expanded = match expand(written.get_ref(), variables) {
+            Ok(expanded) => expanded.map_or_else(|| written.get_ref().clone(), |expanded| expanded.text),
+            Err(error) => {
+                let place = at(name, text, Some(written.span()));
+                errors.push(format!("{place}: {}; {}", error.message, error.help));
+                continue;
+            }
+        };
+        match vip_or_range(&expanded) {
             Ok(all) => vips.extend(all),
             Err(error) => {
                 let place = at(name, text, Some(written.span()));
-                errors.push(format!("{place}: `{}` {error}", written.get_ref()));
+                errors.push(format!("{place}: `{expanded}` {error}"));
             }
         }
     }
@@ -120,20 +129,21 @@ fn at(name: &str, text: &str, span: Option<Range<usize>>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::substitution::Variable;
 
     #[test]
     fn only_vips_are_read_and_the_rest_may_be_anything() {
         let text = "[bgp]\nasn = \"odd\"\n[[service]]\nname = 7\nvips = [\"192.0.2.80\", \"2001:db8::80\"]\n\
                     [[service]]\nvips = [\"192.0.2.81\"]\n[[service]]\n";
         let want = ["192.0.2.80", "192.0.2.81", "2001:db8::80"].map(|text| text.parse().unwrap());
-        assert_eq!(vips("a.toml", text).unwrap(), want.into());
+        assert_eq!(vips("a.toml", text, &Variables::new()).unwrap(), want.into());
     }
 
     #[test]
     fn every_unreadable_vip_is_reported_with_its_place() {
         let text = "[[service]]\nvips = [\"192.0.2.80/32\", \"192.0.2.81\",\n  \"ff02::1\"]\n";
         assert_eq!(
-            vips("a.toml", text).unwrap_err().to_string(),
+            vips("a.toml", text, &Variables::new()).unwrap_err().to_string(),
             "a.toml:2:9: `192.0.2.80/32` is not an IP address; write it without a prefix length, as in `192.0.2.80`\n\
              a.toml:3:3: `ff02::1` is a multicast address, and cannot be a VIP"
         );
@@ -160,16 +170,26 @@ mod tests {
             ("[[service]]\nvips = \"192.0.2.80\"\n", "a.toml:2:8: invalid type"),
             ("[[service]]\nvips = [80]\n", "a.toml:2:9: invalid type"),
         ] {
-            let error = vips("a.toml", text).unwrap_err().to_string();
+            let error = vips("a.toml", text, &Variables::new()).unwrap_err().to_string();
             assert!(error.starts_with(want), "{text}: {error}");
         }
+    }
+
+    #[test]
+    fn variables_of_the_environment_are_replaced() {
+        let variables = Variables::from([("VIP".to_owned(), Variable::Environment("192.0.2.80".to_owned()))]);
+        let of = |vip: &str| vips("a.toml", &format!("[[service]]\nvips = [\"{vip}\"]\n"), &variables);
+        assert_eq!(of("${VIP}").unwrap(), ["192.0.2.80".parse().unwrap()].into());
+        assert_eq!(of("${NONE:-192.0.2.81}").unwrap(), ["192.0.2.81".parse().unwrap()].into());
+        let error = of("${NONE}").unwrap_err().to_string();
+        assert!(error.starts_with("a.toml:2:9: `NONE` is not set; set"), "{error}");
     }
 
     // H16.
     #[test]
     fn a_configuration_without_a_vip_is_allowed() {
         for text in ["", "[bgp]\n", "[[service]]\nname = \"www\"\n"] {
-            assert_eq!(vips("a.toml", text).unwrap(), BTreeSet::new(), "{text}");
+            assert_eq!(vips("a.toml", text, &Variables::new()).unwrap(), BTreeSet::new(), "{text}");
         }
     }
 

@@ -11,7 +11,7 @@
 //! plan               pure: observed, desired -> steps       warning   pure: what harms a host beside that
 //! record             pure: the state file's text                config, answer   pure: texts that name VIPs
 //! units              pure: the order of systemd's units         encoding   pure: octets as text     range   pure: ranges of VIPs
-//! folder             pure: which files are the configuration
+//! folder             pure: which files are the configuration    substitution   pure: `${NAME}` in values
 //! ```
 #![cfg_attr(not(test), warn(clippy::print_stdout, clippy::print_stderr))] // the crate `output` prints
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
@@ -25,6 +25,7 @@ pub mod io;
 pub mod plan;
 pub mod range;
 pub mod record;
+pub mod substitution;
 pub mod units;
 pub mod warning;
 

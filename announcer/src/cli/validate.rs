@@ -18,6 +18,11 @@ pub(super) struct ValidateArguments {
     /// The configuration; `-` reads standard input.
     #[arg(value_name = "FILE", default_value = config::DEFAULT_PATH)]
     file: PathBuf,
+    /// Print the whole configuration: all files together, every default, and the values of variables.
+    ///
+    /// The output is a configuration too. In place of a credential it has the credential's `${NAME}`.
+    #[arg(long, conflicts_with = "json")]
+    effective: bool,
     /// Print JSON, for programs.
     #[arg(long)]
     pub(super) json: bool,
@@ -49,7 +54,7 @@ struct Mistake {
 }
 
 pub(super) fn call(arguments: &ValidateArguments) -> Result<(), CommandError> {
-    let ValidateArguments { file, json: is_json } = arguments;
+    let ValidateArguments { file, effective, json: is_json } = arguments;
     let text = ConfigText::read(file).map_err(usage)?;
     let config = match text.parse_looking(useless_ca_file) {
         Ok(config) => config,
@@ -113,6 +118,10 @@ pub(super) fn call(arguments: &ValidateArguments) -> Result<(), CommandError> {
                 errors,
                 warnings,
             }));
+            Ok(())
+        }
+        (true, false) if *effective => {
+            output::text(&config::canonical(&config));
             Ok(())
         }
         (true, false) => {

@@ -1,6 +1,6 @@
 //! Computes what a new configuration changes, key by key.
 //!
-//! Pure. It compares the [`canonical`] text of both configurations, which has every key, so that no key can be forgotten. It
+//! Pure. It compares the canonical text of both configurations, which has every key, so that no key can be forgotten. It
 //! compares peers, services and checks by their names: another order is not a difference.
 
 use std::collections::BTreeMap;
@@ -8,7 +8,9 @@ use std::fmt;
 
 use toml::{Table, Value};
 
-use super::{Config, canonical};
+use super::Config;
+use super::file::comparable;
+use super::secret::SECRET_BEHIND;
 use crate::model::text;
 
 /// A table of the file that differs.
@@ -90,7 +92,7 @@ pub fn differences(old: &Config, new: &Config) -> Vec<Difference> {
 
 /// The canonical text as a table. It always parses; otherwise the result would be no difference.
 fn table(config: &Config) -> Table {
-    canonical(config).parse().unwrap_or_default()
+    comparable(config).parse().unwrap_or_default()
 }
 
 fn names<'a>(old: &'a Table, new: &'a Table) -> Vec<&'a str> {
@@ -192,9 +194,22 @@ fn in_list(list: &str, one: &Difference, found: &mut Vec<KeyChange>) {
 /// A value that is longer than this is cut.
 const LONGEST_VALUE: usize = 60;
 
+/// The form of a text that is shown.
+fn without_secret(text: &str) -> &str {
+    text.split(SECRET_BEHIND).next().unwrap_or_default()
+}
+
+/// An element of a list, as TOML.
+fn shown(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), |text| Value::from(without_secret(text)).to_string())
+}
+
 /// A value as it is printed: a text without its quotation marks.
 fn short(value: &Value) -> String {
-    let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let text = match value {
+        Value::Array(values) => format!("[{}]", values.iter().map(shown).collect::<Vec<_>>().join(", ")),
+        other => other.as_str().map_or_else(|| other.to_string(), |text| without_secret(text).to_owned()),
+    };
     if text.is_empty() { "\"\"".to_owned() } else { text::cut(&text, LONGEST_VALUE) }
 }
 

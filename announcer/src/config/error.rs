@@ -11,7 +11,7 @@ use annotate_snippets::{Annotation, AnnotationKind, Group, Level, Renderer, Snip
 use serde::Serialize;
 use toml::Spanned;
 
-use super::sources::{Source, Sources};
+use super::sources::{Source, Sources, Variable};
 
 /// At most this many errors are printed; the rest are counted.
 const SHOWN: usize = 100;
@@ -26,11 +26,13 @@ pub(super) struct Fault {
     pub(super) beside: Option<(Range<usize>, &'static str)>,
     /// Whether it says that something is missing. Such a mistake counts only if the whole file could be read.
     pub(super) absence: bool,
+    /// Whether other mistakes at the same place are consequences of it.
+    pub(super) first: bool,
 }
 
 impl Fault {
     pub(super) fn new(span: Range<usize>, message: impl Into<String>, help: impl Into<String>) -> Self {
-        Fault { span, message: message.into(), help: help.into(), beside: None, absence: false }
+        Fault { span, message: message.into(), help: help.into(), beside: None, absence: false, first: false }
     }
 
     /// The same in a file that begins at `start`.
@@ -42,6 +44,11 @@ impl Fault {
 
     pub(super) fn beside(self, span: Range<usize>, label: &'static str) -> Self {
         Fault { beside: Some((span, label)), ..self }
+    }
+
+    /// A mistake of a value whose other mistakes are consequences, or must not be printed because they could quote a credential.
+    pub(super) fn first(self) -> Self {
+        Fault { first: true, ..self }
     }
 
     pub(super) fn absence(self) -> Self {
@@ -105,6 +112,9 @@ impl fmt::Display for ConfigErrors {
 impl ConfigErrors {
     pub(super) fn new(sources: Sources, mut faults: Vec<Fault>) -> Self {
         faults.sort_by_key(|fault| (fault.span.start, fault.span.end));
+        let firsts: HashSet<usize> =
+            faults.iter().filter(|fault| fault.first).map(|fault| fault.span.start).collect();
+        faults.retain(|fault| fault.first || !firsts.contains(&fault.span.start));
         // A mistake in a default is found in each table that has it.
         let mut seen = HashSet::new();
         faults.retain(|fault| seen.insert((fault.span.clone(), fault.message.clone())));
@@ -123,6 +133,14 @@ impl ConfigErrors {
     /// The text of each file; where it is not UTF-8, it has replacement characters.
     pub fn texts(&self) -> impl Iterator<Item = &str> {
         self.sources.texts()
+    }
+
+    /// The values of the variables that the files name.
+    pub fn values(&self) -> impl Iterator<Item = &str> {
+        self.sources.variables().values().filter_map(|variable| match variable {
+            Variable::Environment(value) => Some(value.as_str()),
+            Variable::Credential(_) | Variable::Unusable(_) => None, // no VIP is a credential
+        })
     }
 
     /// All errors, in the order of the files.

@@ -10,6 +10,7 @@ use toml::de::DeTable;
 use super::bgp::BgpConfig;
 use super::default_values::Defaults;
 use super::defaults;
+use super::document::Substituted;
 use super::drain::DrainConfig;
 use super::error::Fault;
 use super::health::HealthConfig;
@@ -104,11 +105,17 @@ pub(super) struct WrittenFile {
 }
 
 /// Reads all files. If a table is missing, the error marks the last line of the main file.
-pub(super) fn read(sources: &Sources, documents: &[DeTable<'_>], faults: &mut Vec<Fault>) -> WrittenFile {
+pub(super) fn read(
+    sources: &Sources,
+    documents: &[DeTable<'_>],
+    substituted: &Substituted,
+    faults: &mut Vec<Fault>,
+) -> WrittenFile {
     let empty = DeTable::new();
     let (main, others) = documents.split_first().unwrap_or((&empty, &[]));
     let end = sources.texts().next().map_or(0, |text| text.trim_end().len());
-    let context = Context { whole: &FILE, defaults: Defaults::of_file(&defaults::SECTION, main) };
+    let context =
+        Context { whole: &FILE, defaults: Defaults::of_file(&defaults::SECTION, main), substituted };
     let mut file = reader::read(&context, main, end..end, faults, |table| {
         table.table("defaults", defaults::read); // their values are read with the tables that use them
         WrittenFile {
@@ -157,10 +164,19 @@ fn absent_or_good<T>(table: Option<Option<T>>) -> Option<Option<T>> {
     table.map_or(Some(None), |found| found.map(Some))
 }
 
-/// Writes a configuration with all its defaults. `parse` of this text gives an equal [`Config`].
+/// Writes a configuration with all its defaults. `parse` of this text gives an equal [`Config`]. In place of a credential is its
+/// `${NAME}`, so that the text can be shown, and is equal where the credential is the same.
 pub fn canonical(config: &Config) -> String {
+    write(config, TomlWriter::default())
+}
+
+/// The same, with values that are not shown: two texts are equal if the configurations are. It is never printed.
+pub(super) fn comparable(config: &Config) -> String {
+    write(config, TomlWriter { compares: true, ..TomlWriter::default() })
+}
+
+fn write(config: &Config, mut out: TomlWriter) -> String {
     let Config { bgp, peers, services, health, hooks, metrics, drain, status } = config;
-    let mut out = TomlWriter::default();
     out.header(bgp::SECTION.header);
     bgp::Written::from(bgp).write(&mut out);
     for peer in peers {
@@ -189,5 +205,5 @@ pub fn canonical(config: &Config) -> String {
         out.header(status_page::SECTION.header);
         status_page::Written::from(status).write(&mut out);
     }
-    out.0
+    out.text
 }

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use super::error::Fault;
 use super::keys::Section;
+use super::secret::{SecretText, argument};
 use super::table::table;
-use super::value::{MINUTE, SECOND, argument, within};
+use super::value::{MINUTE, SECOND, within};
 
 pub(super) const SECTION: Section = Section {
     header: "[hooks]",
@@ -19,7 +20,7 @@ table! {
     /// `[hooks]`.
     pub struct HooksConfig as Written {
         /// The absolute path of a program, and its arguments.
-        on_change: list String, required "[\"/usr/local/bin/hook\", \"web\"]", argument,
+        on_change: list SecretText, required "[\"/usr/local/bin/hook\", \"web\"]", argument,
             "the program's absolute path, and its arguments; it runs without a shell, one run at a time";
         /// For a run.
         timeout: one Duration, default "\"10s\"", within(SECOND / 10..=MINUTE * 5),

@@ -13,13 +13,15 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-use super::sources::{Sources, files_of_folder, folder_of};
+use super::sources::{Sources, Variable, files_of_folder, folder_of};
 use super::warnings::{FileState, of_file};
 use super::{Config, ConfigDigest, ConfigErrors, canonical, parse_sources};
 use crate::files::io::{self as files, FileError, FileVersion, Files};
 
 /// The longest configuration, in octets, all files together: about 100,000 services.
 const LONGEST: u64 = 64 * 1024 * 1024;
+/// The longest credential, in octets.
+const LONGEST_CREDENTIAL: u64 = 64 * 1024;
 /// How often the file is checked for changes.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
@@ -62,6 +64,7 @@ impl FilesRead {
         Ok(())
     }
 
+    /// The text, without the values of its variables.
     fn finish(self) -> ConfigText {
         let digest = ConfigDigest::of_parts(self.files.iter().map(|(_, octets)| octets.as_slice()));
         ConfigText { sources: Sources::of_octets(self.files), digest }
@@ -77,12 +80,39 @@ fn others(folder: &Path, names: Result<Vec<OsString>, FileError>) -> Result<Vec<
     }
 }
 
+/// The folder with the credentials that systemd gives to this process.
+fn credentials() -> Option<PathBuf> {
+    std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from)
+}
+
+/// The value of a variable; `None`: it is not set. A credential is read without the line break at its end.
+fn variable(credentials: Option<&Path>, name: &str) -> Option<Variable> {
+    match credentials.map(|folder| files::read_text(&folder.join(name), LONGEST_CREDENTIAL)) {
+        Some(Ok(text)) => {
+            let text =
+                text.strip_suffix('\n').map_or(text.as_str(), |line| line.strip_suffix('\r').unwrap_or(line));
+            return Some(Variable::Credential(text.to_owned()));
+        }
+        Some(Err(error)) if !error.is_not_found() => {
+            return Some(Variable::Unusable(format!("the credential cannot be read: {error}")));
+        }
+        Some(Err(_)) | None => {}
+    }
+    let value = std::env::var_os(name)?.into_string();
+    Some(
+        value.map_or_else(
+            |_| Variable::Unusable("the variable is not UTF-8".to_owned()),
+            Variable::Environment,
+        ),
+    )
+}
+
 impl ConfigText {
     /// The text of one file that was read elsewhere. `name` is its name in messages.
     pub fn new(name: String, text: String) -> Self {
         let mut read = FilesRead::default();
         read.files.push((name, text.into_bytes()));
-        read.finish()
+        read.finish().with_variables()
     }
 
     /// Reads the main file and the files of `conf.d` beside it; `-` is standard input, which is one file. This function blocks.
@@ -95,7 +125,7 @@ impl ConfigText {
             let mut octets = Vec::new();
             let result = io::stdin().take(LONGEST).read_to_end(&mut octets);
             read.add(Path::new("<stdin>"), result.map(|_| octets).map_err(FileError::from))?;
-            return Ok(read.finish());
+            return Ok(read.finish().with_variables());
         }
         read.add(path, files::read_trusted(path, read.most()))?;
         let folder = folder_of(path);
@@ -103,7 +133,7 @@ impl ConfigText {
             let octets = files::read_trusted(&other, read.most());
             read.add(&other, octets)?;
         }
-        Ok(read.finish())
+        Ok(read.finish().with_variables())
     }
 
     /// The same for a running daemon: each file, and the folder, has its own time limit, and the main thread never waits.
@@ -122,7 +152,23 @@ impl ConfigText {
             let octets = files.run(&other, move |path| Ok(files::read_trusted(path, most))).await;
             read.add(&other, octets.and_then(|octets| octets))?;
         }
-        Ok(read.finish())
+        let text = read.finish();
+        let folder = credentials();
+        if text.sources.variable_names().is_empty() {
+            return Ok(text);
+        }
+        let name = folder.clone().unwrap_or_default();
+        let unreadable = |error| ReadError::Unreadable(name.display().to_string(), error);
+        files.run(&name, move |_| Ok(text.with_variables())).await.map_err(unreadable)
+    }
+
+    /// Reads the values of the variables that the text names. A credential comes before a variable of the environment: systemd gives
+    /// it to this unit alone, while a variable of the same name could be left over from elsewhere. This function blocks.
+    fn with_variables(self) -> Self {
+        let folder = credentials();
+        let value = |name: String| Some((name.clone(), variable(folder.as_deref(), &name)?));
+        let variables = self.sources.variable_names().into_iter().filter_map(value).collect();
+        ConfigText { sources: self.sources.with_variables(variables), ..self }
     }
 
     /// The files.
@@ -151,8 +197,8 @@ impl ConfigText {
         parse_sources(&self.sources, look)
     }
 
-    /// One text that says the same without other files. `config` is what the text says. One file is kept as it was written, with its
-    /// comments and its line numbers.
+    /// One text that says the same without other files. `config` is what the text says. One file without
+    /// variables is kept as it was written, with its comments and its line numbers.
     pub fn as_one_file(&self, config: &Config) -> String {
         self.sources.single().map_or_else(|| canonical(config), str::to_owned)
     }

@@ -8,6 +8,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::default_values::Defaults;
+use super::document::Substituted;
 use super::error::Fault;
 use super::keys::{Key, Need, Section};
 use super::unknown;
@@ -41,6 +42,8 @@ pub(super) struct Context<'a> {
     pub(super) whole: &'static Section,
     /// The tables of `[defaults]`.
     pub(super) defaults: Defaults<'a>,
+    /// The values in which variables were replaced.
+    pub(super) substituted: &'a Substituted,
 }
 
 /// A table of the file, being read.
@@ -376,7 +379,25 @@ impl<'a> Table<'a> {
         element: bool,
         read: impl Fn(&Value<'_>) -> Result<T, ValueError>,
     ) -> WrittenValue<T> {
-        match read(&Value { key, element, found: found.get_ref() }) {
+        let substituted = self.context.substituted.get(&found.span().start);
+        let secret = substituted.and_then(|value| value.shown.as_deref());
+        let value = Value::new(key, element, found.get_ref(), secret);
+        let mut result = read(&value);
+        if substituted.is_some()
+            && let Err(wrong) = &result
+            && let Some(bare) = bare(found.get_ref())
+        {
+            // A number cannot be written in another way.
+            let again = read(&Value::new(key, element, &bare, secret));
+            if again.is_ok() || wrong.mistyped {
+                result = again;
+            }
+        }
+        if secret.is_some() && (result.is_err() || !value.keeps.get()) {
+            self.faults.push(refused_secret(&value, found.span()));
+            return None;
+        }
+        match result {
             Ok(value) => Some(Spanned::new(found.span(), value)),
             Err(wrong) => {
                 self.tell(found.span(), wrong);
@@ -422,12 +443,37 @@ impl<'a> Table<'a> {
     }
 
     fn mistyped(&mut self, key: &'static Key, found: &Spanned<DeValue<'_>>, wanted: &str) {
-        self.tell(found.span(), Value { key, element: false, found: found.get_ref() }.not(wanted));
+        let secret =
+            self.context.substituted.get(&found.span().start).and_then(|value| value.shown.as_deref());
+        self.tell(found.span(), Value::new(key, false, found.get_ref(), secret).not(wanted));
     }
 
     fn tell(&mut self, span: Range<usize>, wrong: ValueError) {
         self.faults.push(Fault::new(span, wrong.message, wrong.help));
     }
+}
+
+/// The number or the boolean that a string spells.
+fn bare<'a>(found: &'a DeValue<'_>) -> Option<DeValue<'a>> {
+    match DeValue::parse(found.as_str()?).ok()?.into_inner() {
+        bare @ (DeValue::Integer(_) | DeValue::Float(_) | DeValue::Boolean(_)) => Some(bare),
+        DeValue::String(_) | DeValue::Datetime(_) | DeValue::Array(_) | DeValue::Table(_) => None,
+    }
+}
+
+/// The mistake of a value with a credential, without the value.
+fn refused_secret(value: &Value<'_>, span: Range<usize>) -> Fault {
+    let (message, help) = match value.keeps.get() {
+        true => (
+            format!("{value} cannot have the value that the credential gives it"),
+            format!("the value is not printed; the key is written as in `{} = {}`", value.key.name, value.key.example().unwrap_or_default()),
+        ),
+        false => (
+            format!("{value} cannot have a value from a credential"),
+            "announcer prints, logs or sends this key, so that it cannot be kept secret: use a variable of the environment".to_owned(),
+        ),
+    };
+    Fault::new(span, message, help).first()
 }
 
 /// What to write to add a table.

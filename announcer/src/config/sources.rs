@@ -3,10 +3,12 @@
 //! Pure. A place in the configuration is one number, as if all files were one text: so a fault of a rule that concerns two files has
 //! two places, and no rule has to know about files. Each file begins one octet behind the end of the file before it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use dsr_setup::encoding::{self, EncodingError, EncodingFault};
 pub use dsr_setup::folder::{files_of_folder, folder_of};
+pub use dsr_setup::substitution::{self, Variable, Variables};
 
 /// A file.
 #[derive(Debug)]
@@ -23,13 +25,18 @@ pub(super) struct Source {
 
 /// All files, the main file first. Clones share the texts.
 #[derive(Debug, Clone)]
-pub struct Sources(Arc<Vec<Source>>);
+pub struct Sources {
+    files: Arc<Vec<Source>>,
+    /// The values of the variables that they name.
+    variables: Arc<Variables>,
+}
 
 impl Sources {
     /// Only a main file. `name` is its name in messages: its path, or `<stdin>`.
     pub fn one(name: &str, text: &str) -> Self {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text).to_owned();
-        Sources(Arc::new(vec![Source { name: name.to_owned(), text, start: 0, undecoded: Vec::new() }]))
+        let main = Source { name: name.to_owned(), text, start: 0, undecoded: Vec::new() };
+        Sources { files: Arc::new(vec![main]), variables: Arc::default() }
     }
 
     /// The main file and then the others, each with its name in messages and its octets.
@@ -46,39 +53,54 @@ impl Sources {
             };
             sources.push(Source { name, text, start, undecoded });
         }
-        Sources(Arc::new(sources))
+        Sources { files: Arc::new(sources), variables: Arc::default() }
+    }
+
+    /// The same files, with these values of variables.
+    pub fn with_variables(self, variables: Variables) -> Self {
+        Sources { variables: Arc::new(variables), ..self }
+    }
+
+    /// The names of the variables in the files.
+    pub fn variable_names(&self) -> BTreeSet<String> {
+        self.texts().flat_map(substitution::names).collect()
+    }
+
+    /// The values of the variables.
+    pub fn variables(&self) -> &Variables {
+        &self.variables
     }
 
     pub(super) fn iter(&self) -> std::slice::Iter<'_, Source> {
-        self.0.iter()
+        self.files.iter()
     }
 
     /// The name of the main file in messages.
     pub fn main_name(&self) -> &str {
-        self.0.first().map_or("", |main| &main.name)
+        self.files.first().map_or("", |main| &main.name)
     }
 
     /// The names of the other files.
     pub fn other_names(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().skip(1).map(|source| source.name.as_str())
+        self.files.iter().skip(1).map(|source| source.name.as_str())
     }
 
     /// The text of each file; where it is not UTF-8, it has replacement characters.
     pub fn texts(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().map(|source| source.text.as_str())
+        self.files.iter().map(|source| source.text.as_str())
     }
 
-    /// The text, if there is only the main file.
+    /// The text, if there is only the main file, and if it says the same without variables.
     pub fn single(&self) -> Option<&str> {
-        match self.0.as_slice() {
-            [main] => Some(&main.text),
+        match self.files.as_slice() {
+            [main] if !main.text.contains("${") => Some(&main.text),
             _ => None,
         }
     }
 
     /// The index of the file with this place.
     pub(super) fn index_of(&self, at: usize) -> usize {
-        self.0.partition_point(|source| source.start <= at).saturating_sub(1)
+        self.files.partition_point(|source| source.start <= at).saturating_sub(1)
     }
 }
 

@@ -20,6 +20,7 @@ mod encoding;
 mod folder;
 mod generated;
 mod messages;
+mod variables;
 mod written;
 
 /// A good configuration. Each line occurs once, so that a case can replace one.
@@ -87,7 +88,7 @@ fn printed(text: &str) -> String {
 fn a_good_file_is_read_as_it_says() {
     let config = parse("announcer.toml", GOOD).unwrap();
     let probe = ProbeConfig::Http(HttpConfig {
-        url: url::Url::parse("http://www.example.com/healthz").unwrap(),
+        url: url::Url::parse("http://www.example.com/healthz").unwrap().into(),
         version: HttpVersion::Auto,
         method: http::Method::GET,
         headers: vec![],

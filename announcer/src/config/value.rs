@@ -2,6 +2,7 @@
 //!
 //! Pure.
 
+use std::cell::Cell;
 use std::fmt;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
@@ -21,6 +22,10 @@ pub(super) struct Value<'a> {
     /// Whether it is an element of the key's array.
     pub(super) element: bool,
     pub(super) found: &'a DeValue<'a>,
+    /// The form that is shown if it has a part from a credential.
+    pub(super) secret: Option<&'a str>,
+    /// Whether its reader has asked for this form.
+    pub(super) keeps: Cell<bool>,
 }
 
 /// Why it cannot be used.
@@ -29,17 +34,19 @@ pub(super) struct ValueError {
     pub(super) message: String,
     /// What to write instead.
     pub(super) help: String,
+    /// Whether the value is of another type than wanted.
+    pub(super) mistyped: bool,
 }
 
 pub(super) fn wrong<T>(message: impl Into<String>, help: impl Into<String>) -> Result<T, ValueError> {
-    Err(ValueError { message: message.into(), help: help.into() })
+    Err(ValueError { message: message.into(), help: help.into(), mistyped: false })
 }
 
 /// The types of the model return "message; help".
 impl From<InvalidValue> for ValueError {
     fn from(InvalidValue(text): InvalidValue) -> Self {
         let (message, help) = text.rsplit_once("; ").unwrap_or((&text, "write another value"));
-        ValueError { message: message.to_owned(), help: help.to_owned() }
+        ValueError { message: message.to_owned(), help: help.to_owned(), mistyped: false }
     }
 }
 
@@ -47,6 +54,25 @@ impl From<InvalidValue> for ValueError {
 impl fmt::Display for Value<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}`{}`", if self.element { "each of " } else { "" }, self.key.shown())
+    }
+}
+
+impl<'a> Value<'a> {
+    /// A value of the file.
+    pub(super) fn new(
+        key: &'static Key,
+        element: bool,
+        found: &'a DeValue<'a>,
+        secret: Option<&'a str>,
+    ) -> Self {
+        Value { key, element, found, secret, keeps: Cell::new(false) }
+    }
+
+    /// How the value has to be shown, because it has a part from a credential; `None`: as it is. Only a reader whose value never
+    /// shows the credential may call this.
+    pub(super) fn shown(&self) -> Option<String> {
+        self.keeps.set(true);
+        self.secret.map(str::to_owned)
     }
 }
 
@@ -66,6 +92,7 @@ impl Value<'_> {
             return ValueError {
                 message: format!("`{name}` must be written as `{wanted}`, not as {found}"),
                 help,
+                mistyped: true,
             };
         }
         let found = a(self.found);
@@ -84,7 +111,7 @@ impl Value<'_> {
                 format!("write it as in `{} = {example}`", self.key.name)
             }
         };
-        ValueError { message: format!("{self} must be {wanted}, not {found}"), help }
+        ValueError { message: format!("{self} must be {wanted}, not {found}"), help, mistyped: true }
     }
 
     fn help(&self, help: impl fmt::Display) -> String {
@@ -143,7 +170,7 @@ pub(super) fn number(value: &Value<'_>, bounds: RangeInclusive<u32>) -> Result<u
 fn outside(value: &Value<'_>, bounds: RangeInclusive<u32>) -> ValueError {
     let (least, most) = bounds.into_inner();
     let help = value.help(format_args!("write a number of {least} to {most}"));
-    ValueError { message: format!("{value} must be {least} to {most}"), help }
+    ValueError { message: format!("{value} must be {least} to {most}"), help, mistyped: false }
 }
 
 /// A way to write an AS that is not the way of this file.
@@ -267,7 +294,9 @@ pub(super) fn host_name(name: &str) -> Result<(), ValueError> {
         return Ok(());
     }
     let help = match name.contains(['$', '{', '%', '<', '@']) {
-        true => "write the name itself: no variable is replaced in this file",
+        true => {
+            "write the name itself, or `${NAME}` for a variable of the environment; nothing else is replaced"
+        }
         false => "write the name as clients write it, as in `www.example.com`",
     };
     wrong(format!("`{}` is not a host name", name.escape_debug()), help)
@@ -290,15 +319,6 @@ pub(super) fn path(value: &Value<'_>) -> Result<PathBuf, ValueError> {
         return wrong(format!("`{}` is not a path", text.escape_debug()), "write the path of a file");
     }
     Ok(PathBuf::from(text))
-}
-
-/// An argument of a program; the kernel must be able to pass it.
-pub(super) fn argument(value: &Value<'_>) -> Result<String, ValueError> {
-    let text = text(value)?;
-    if text.contains('\0') {
-        return wrong("an argument ends at its first NUL", "remove NUL");
-    }
-    Ok(text.to_owned())
 }
 
 /// `ADDRESS:PORT`, the address of IPv6 in brackets.

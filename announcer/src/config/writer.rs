@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use dsr_setup::substitution::escape;
 use ipnet::IpNet;
 use toml::Value;
 
@@ -20,11 +21,16 @@ use crate::model::{
 pub(super) trait ToToml {
     /// As TOML.
     fn to_toml(&self) -> Value;
+
+    /// A form that is only for comparison: it also differs if a value differs that is not shown.
+    fn to_compare(&self) -> Value {
+        self.to_toml()
+    }
 }
 
-/// As a string of TOML.
+/// As a string of TOML, in which nothing is substituted.
 pub(super) fn text(value: impl ToString) -> Value {
-    Value::String(value.to_string())
+    Value::String(escape(&value.to_string()))
 }
 
 fn integer<N: Copy + Into<i64>>(number: &N) -> Value {
@@ -33,19 +39,23 @@ fn integer<N: Copy + Into<i64>>(number: &N) -> Value {
 
 /// The text so far.
 #[derive(Debug, Default)]
-pub(super) struct TomlWriter(pub(super) String);
+pub(super) struct TomlWriter {
+    pub(super) text: String,
+    /// Whether the text is only for comparison.
+    pub(super) compares: bool,
+}
 
 impl TomlWriter {
     /// Opens a table.
     pub(super) fn header(&mut self, header: &str) {
-        let apart = if self.0.is_empty() { "" } else { "\n" };
-        self.0.push_str(&format!("{apart}{header}\n"));
+        let apart = if self.text.is_empty() { "" } else { "\n" };
+        self.text.push_str(&format!("{apart}{header}\n"));
     }
 
     /// A key, if it has a value.
     pub(super) fn one<T: ToToml>(&mut self, key: &str, value: &WrittenValue<T>) {
         if let Some(value) = value {
-            self.line(key, value.get_ref().to_toml());
+            self.line(key, self.form(value.get_ref()));
         }
     }
 
@@ -54,7 +64,7 @@ impl TomlWriter {
         if let Some(values) = values {
             self.line(
                 key,
-                Value::Array(values.get_ref().iter().map(|value| value.get_ref().to_toml()).collect()),
+                Value::Array(values.get_ref().iter().map(|value| self.form(value.get_ref())).collect()),
             );
         }
     }
@@ -72,7 +82,7 @@ impl TomlWriter {
     /// The same; a single value is written without brackets.
     pub(super) fn one_or_list<T: ToToml>(&mut self, key: &str, values: &WrittenList<T>) {
         match values.as_ref().map(|values| values.get_ref().as_slice()) {
-            Some([one]) => self.line(key, one.get_ref().to_toml()),
+            Some([one]) => self.line(key, self.form(one.get_ref())),
             Some(_) | None => self.list(key, values),
         }
     }
@@ -82,8 +92,12 @@ impl TomlWriter {
         self.list(key, values);
     }
 
+    fn form<T: ToToml>(&self, value: &T) -> Value {
+        if self.compares { value.to_compare() } else { value.to_toml() }
+    }
+
     fn line(&mut self, key: &str, value: Value) {
-        self.0.push_str(&format!("{key} = {value}\n"));
+        self.text.push_str(&format!("{key} = {value}\n"));
     }
 }
 

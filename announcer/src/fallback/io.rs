@@ -54,7 +54,8 @@ pub fn choose(file: &Path, state_dir: &Path, allowed: bool) -> Result<StartConfi
     let (config, text) = read_copy(&copy).map_err(|why| {
         format!("{errors}\nerror: the last good configuration `{}` is not used: {why}", copy.display())
     })?;
-    let (config, left_out) = reduce(config, &errors.texts().flat_map(mentioned).collect());
+    let (config, left_out) =
+        reduce(config, &errors.texts().chain(errors.values()).flat_map(mentioned).collect());
     let fallback = Fallback {
         file: file.display().to_string(),
         errors: errors.len(),

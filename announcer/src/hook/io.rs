@@ -81,7 +81,7 @@ async fn once(runner: Arc<Runner>, hooks: HooksConfig, call: HookCall) -> HookRe
 
 fn order(hooks: &HooksConfig, call: &HookCall) -> ProgramSpec {
     ProgramSpec {
-        command: hooks.on_change.clone(),
+        command: hooks.on_change.iter().map(|word| word.as_str().to_owned()).collect(),
         user: RunAs::Daemon,
         environment: call.environment().into(),
     }

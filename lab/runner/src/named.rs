@@ -42,7 +42,7 @@ pub(crate) fn named(config: &Config) -> Vec<NamedFile> {
                 }
                 ProbeConfig::Exec(exec) => {
                     if let Some(program) = exec.command.first() {
-                        add(place("exec"), Path::new(program));
+                        add(place("exec"), Path::new(program.as_str()));
                     }
                 }
                 ProbeConfig::File(file) => add(place("file"), &file.path),
@@ -51,7 +51,7 @@ pub(crate) fn named(config: &Config) -> Vec<NamedFile> {
         }
     }
     if let Some(program) = config.hooks.as_ref().and_then(|hooks| hooks.on_change.first()) {
-        add("`on_change`".to_owned(), Path::new(program));
+        add("`on_change`".to_owned(), Path::new(program.as_str()));
     }
     named
 }

@@ -8,8 +8,9 @@ use toml::Value as Toml;
 
 use super::super::error::Fault;
 use super::super::reader::PresentKeys;
+use super::super::secret::{SecretText, argument};
 use super::super::table::table;
-use super::super::value::{Value, ValueError, argument, text, wrong};
+use super::super::value::{Value, ValueError, text, wrong};
 use super::super::writer::{self, ToToml, TomlWriter};
 use super::interface::{FailureWord, ProbeKind, Word};
 use crate::model::text::PrintableText;
@@ -18,7 +19,7 @@ table! {
     /// A program and its exit code.
     pub struct ExecConfig as Written {
         /// The absolute path of the program, then its arguments; never empty, no NUL in it.
-        command("exec"): list String, one_of "[\"/usr/local/bin/check-www\"]", argument,
+        command("exec"): list SecretText, one_of "[\"/usr/local/bin/check-www\"]", argument,
             "a program, by its absolute path, and its arguments; it runs without a shell; its exit code is the result",
             own "the kind of a check says what is probed; write it in each `[[service.check]]`";
         /// The user that runs the program; `None`: the daemon's own user, or `nobody` if the daemon runs as root.
@@ -55,7 +56,8 @@ impl ProbeKind for ExecConfig {
     const DESCRIPTORS: u64 = 4;
 
     fn request(&self, _at: &str) -> String {
-        format!("`{}`", self.command.join(" "))
+        let words: Vec<String> = self.command.iter().map(ToString::to_string).collect();
+        format!("`{}`", words.join(" "))
     }
 
     /// A program needs an absolute path, because there is no search path.

@@ -5,17 +5,17 @@
 
 use std::path::Path;
 
-use ::http::{HeaderName, HeaderValue, Method};
+use ::http::Method;
 use toml::Spanned;
-use url::{Host, Url};
+use url::Host;
 
 use super::super::endpoint;
 use super::super::error::Fault;
 use super::super::keys::Key;
 use super::super::pattern::{Pattern, pattern};
 use super::super::reader::{PresentKeys, Table};
+use super::super::secret::{RequestUrl, SecretText, secret_text};
 use super::super::table::table;
-use super::super::value::string;
 use super::super::writer::TomlWriter;
 use super::certificate::{self, CertificateConfig};
 use super::interface::{FirstOctets, ProbeKind};
@@ -25,16 +25,13 @@ mod result;
 mod value;
 
 pub use result::{Answer, Failure, MalformedField};
-pub use value::{Digest, HttpVersion, Statuses};
-
-/// A field of the request.
-pub type Field = (HeaderName, HeaderValue);
+pub use value::{Digest, Field, HttpVersion, Statuses};
 
 table! {
     /// A request, and what its answer has to be.
     pub struct HttpConfig as Written {
         /// `http://` or `https://`, with a host; no user, no fragment.
-        url("http"): one Url, one_of "\"http://www.example.com/healthz\"", url,
+        url("http"): one RequestUrl, one_of "\"http://www.example.com/healthz\"", url,
             "a request to this URL, as a client sends it; also `https://`",
             own "the kind of a check says what is probed; write it in each `[[service.check]]`";
         /// Never CONNECT.
@@ -42,7 +39,7 @@ table! {
         /// More fields of the request, except those that HTTP itself sets.
         headers: list Field, optional "[\"accept: text/plain\"]", header, "http: more header fields of the request";
         /// The body of the request; `None`: there is none.
-        body: one String, optional "\"ping\"", string, "http: the body of the request";
+        body: one SecretText, optional "\"ping\"", secret_text, "http: the body of the request";
         /// The version of HTTP.
         version("http_version"): one HttpVersion, default "\"auto\"", version,
             "http: `1.1`, `2` (also without TLS, by prior knowledge), or `auto`: what the server chooses by ALPN, and 1.1 without TLS";

@@ -11,7 +11,7 @@ use url::Url;
 
 use super::super::kind::exec::{ExecConfig, ExitCodes};
 use super::super::kind::file::FileConfig;
-use super::super::kind::http::Digest;
+use super::super::kind::http::{self as kind_http, Digest};
 use super::super::kind::tcp::TcpConfig;
 use super::super::kind::tls::{TlsConfig, TlsServer};
 use super::super::pattern::Pattern;
@@ -51,12 +51,12 @@ prop_compose! {
         let method: http::Method = method.parse().unwrap();
         let bodiless = method == http::Method::HEAD;
         HttpConfig {
-            url: Url::parse(&format!("{scheme}://www.example.com{port}/{path}")).unwrap(),
+            url: Url::parse(&format!("{scheme}://www.example.com{port}/{path}")).unwrap().into(),
             version: [HttpVersion::Auto, HttpVersion::Http1, HttpVersion::Http2][usize::from(version)],
             method: if method == http::Method::CONNECT { http::Method::GET } else { method },
             headers: headers.into_iter().filter(|(name, _)| !taken.contains(&name.as_str()))
-                .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect(),
-            body,
+                .map(|(name, value)| kind_http::Field::new(name.parse().unwrap(), value.parse().unwrap(), None)).collect(),
+            body: body.map(Into::into),
             expect_status: statuses.into_iter()
                 .map(|(first, more)| Statuses { first, last: (first + more).min(599) }).collect(),
             expect_body: pattern.filter(|_| !bodiless)
@@ -94,6 +94,7 @@ fn tls() -> impl Strategy<Value = TlsConfig> {
 fn tcp() -> impl Strategy<Value = TcpConfig> {
     let pattern = option::of("[a-z^$.|\\[\\]*]{0,4}");
     (1u16.., option::of(any::<String>()), pattern).prop_map(|(port, send, pattern)| {
+        let send = send.map(Into::into);
         let expect = pattern.and_then(|text| parse_check(&format!("expect_body = '{text}'")));
         TcpConfig { port, send, expect }
     })
@@ -105,7 +106,7 @@ fn exec() -> impl Strategy<Value = ExecConfig> {
     ("/[^\\x00]{0,9}", arguments, user, any::<bool>()).prop_map(|(program, mut command, user, nagios)| {
         command.insert(0, program);
         let exit_codes = if nagios { ExitCodes::Nagios } else { ExitCodes::Zero };
-        ExecConfig { command, user, exit_codes }
+        ExecConfig { command: command.into_iter().map(Into::into).collect(), user, exit_codes }
     })
 }
 
@@ -220,7 +221,7 @@ prop_compose! {
 
 prop_compose! {
     fn hooks()(arguments in proptest::collection::vec("[^\0]{0,8}", 0..3), timeout in millisecond(100..=300_000)) -> HooksConfig {
-        HooksConfig { on_change: std::iter::once("/bin/hook".into()).chain(arguments).collect(), timeout }
+        HooksConfig { on_change: std::iter::once("/bin/hook".to_owned()).chain(arguments).map(Into::into).collect(), timeout }
     }
 }
 

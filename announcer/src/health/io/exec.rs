@@ -62,7 +62,7 @@ impl ExecProbe {
     /// A probe by the program of `exec`, for a target.
     pub fn of(prober: &Prober, target: &Target, exec: &kind::exec::ExecConfig) -> Self {
         let order = ExecSpec {
-            command: exec.command.clone(),
+            command: exec.command.iter().map(|word| word.as_str().to_owned()).collect(),
             user: exec.user.clone(),
             service: target.service.clone(),
             vip: target.vip,

@@ -25,7 +25,7 @@ use crate::config::endpoint::Endpoint;
 use crate::config::kind;
 use crate::config::kind::certificate::Flaw;
 use crate::config::kind::handshake::{self, Warning};
-use crate::config::kind::http::{Answer, Digest, Failure, HttpVersion, Statuses};
+use crate::config::kind::http::{Answer, Digest, Failure, Field, HttpVersion, Statuses};
 use crate::config::pattern::Pattern;
 use crate::health::Target;
 use crate::health::outcome::{Outcome, Reason, Shortage, TimeoutPhase};
@@ -150,7 +150,7 @@ impl PreparedRequest {
             builder = builder.resolve(&name, endpoint.to);
         }
         let mut request = Request::new(http.method.clone(), url);
-        for (name, value) in &http.headers {
+        for Field { name, value, .. } in &http.headers {
             request.headers_mut().append(name, value.clone());
         }
         for (name, value) in [(ACCEPT, "*/*"), (USER_AGENT, NAME)] {
@@ -166,7 +166,7 @@ impl PreparedRequest {
             HttpVersion::Http2 => builder = builder.http2_prior_knowledge(),
         }
         if let Some(body) = http.body.as_ref().filter(|body| !body.is_empty()) {
-            *request.body_mut() = Some(body.clone().into());
+            *request.body_mut() = Some(body.as_str().to_owned().into());
         } else if [Method::POST, Method::PUT, Method::PATCH].contains(&http.method) {
             // Servers require it if the method can have a body (RFC 9110 §8.6).
             request.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from_static("0"));

@@ -48,7 +48,7 @@ impl TcpProbe {
     pub fn of(_: &Prober, target: &Target, tcp: &kind::tcp::TcpConfig) -> Self {
         TcpProbe {
             endpoint: target.endpoint(tcp.port, None),
-            send: tcp.send.clone().unwrap_or_default(),
+            send: tcp.send.as_ref().map_or_else(String::new, |send| send.as_str().to_owned()),
             expect: tcp.expect.clone(),
             timeout: target.config.timeout,
         }

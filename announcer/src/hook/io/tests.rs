@@ -16,10 +16,7 @@ fn script(dir: &Path, text: &str) -> PathBuf {
 }
 
 fn hooks(program: &Path, limit: Duration) -> HooksConfig {
-    HooksConfig {
-        on_change: vec![program.to_str().unwrap().to_owned(), "an argument".into()],
-        timeout: limit,
-    }
+    HooksConfig { on_change: vec![program.to_str().unwrap().into(), "an argument".into()], timeout: limit }
 }
 
 fn call() -> HookCall {

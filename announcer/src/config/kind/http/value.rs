@@ -6,8 +6,9 @@ use std::fmt;
 
 use ::http::{HeaderName, HeaderValue, Method, header};
 use toml::Value as Toml;
-use url::{Host, Url};
+use url::{Host, Position, Url};
 
+use super::super::super::secret::{RequestUrl, compared, shown_or};
 use super::super::super::value::{Value, ValueError, host_name, number, text, wrong};
 use super::super::super::writer::{self, ToToml};
 
@@ -58,22 +59,42 @@ impl fmt::Display for Digest {
     }
 }
 
-impl ToToml for Url {
-    fn to_toml(&self) -> Toml {
-        writer::text(self)
-    }
-}
-
 impl ToToml for Method {
     fn to_toml(&self) -> Toml {
         writer::text(self)
     }
 }
 
-impl ToToml for (HeaderName, HeaderValue) {
+/// A field of the request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Field {
+    /// Its name.
+    pub name: HeaderName,
+    /// Its value, which is sensitive if it has a credential: then `Debug` does not show it.
+    pub value: HeaderValue,
+    /// The line as it is shown if it has a credential.
+    shown: Option<String>,
+}
+
+impl Field {
+    /// A field, and how its line is shown if it has a credential.
+    pub fn new(name: HeaderName, mut value: HeaderValue, shown: Option<String>) -> Self {
+        value.set_sensitive(shown.is_some());
+        Field { name, value, shown }
+    }
+
+    fn line(&self) -> String {
+        format!("{}: {}", self.name, self.value.to_str().unwrap_or_default())
+    }
+}
+
+impl ToToml for Field {
     fn to_toml(&self) -> Toml {
-        let (name, value) = self;
-        writer::text(format_args!("{name}: {}", value.to_str().unwrap_or_default()))
+        shown_or(&self.shown, &self.line())
+    }
+
+    fn to_compare(&self) -> Toml {
+        compared(&self.shown, &self.line())
     }
 }
 
@@ -105,7 +126,18 @@ impl ToToml for Digest {
 }
 
 /// `http[s]://HOST[:PORT][/PATH][?QUERY]`.
-pub(super) fn url(value: &Value<'_>) -> Result<Url, ValueError> {
+pub(super) fn url(value: &Value<'_>) -> Result<RequestUrl, ValueError> {
+    let url = plain_url(value)?;
+    let Some(shown) = value.secret else { return Ok(url.into()) };
+    // The server's name and port are in many outputs.
+    let server = |url: &Url| url[..Position::BeforePath].to_owned();
+    match Url::parse(shown) {
+        Ok(parsed) if server(&parsed) == server(&url) => Ok(RequestUrl::new(url, value.shown())),
+        Ok(_) | Err(_) => Ok(url.into()), // it is refused, because the form that is shown was not asked for
+    }
+}
+
+fn plain_url(value: &Value<'_>) -> Result<Url, ValueError> {
     const EXAMPLE: &str = "write the URL that a client requests, as in `\"http://www.example.com/healthz\"`";
     let text = text(value)?;
     if text.chars().any(|c| c.is_whitespace() || c.is_control()) {
@@ -161,7 +193,7 @@ pub(super) fn method(value: &Value<'_>) -> Result<Method, ValueError> {
 }
 
 /// `Name: value`; none that HTTP itself sets.
-pub(super) fn header(value: &Value<'_>) -> Result<(HeaderName, HeaderValue), ValueError> {
+pub(super) fn header(value: &Value<'_>) -> Result<Field, ValueError> {
     const TAKEN: &[HeaderName] = &[
         header::HOST,
         header::CONTENT_LENGTH,
@@ -171,7 +203,7 @@ pub(super) fn header(value: &Value<'_>) -> Result<(HeaderName, HeaderValue), Val
         header::TRAILER,
         header::UPGRADE,
     ];
-    let text = text(value)?;
+    let (shown, text) = (value.shown(), text(value)?);
     let parts = text
         .split_once(':')
         .map(|(name, value)| (name.parse::<HeaderName>(), HeaderValue::from_str(value.trim())));
@@ -183,7 +215,7 @@ pub(super) fn header(value: &Value<'_>) -> Result<(HeaderName, HeaderValue), Val
         Some((Ok(name), _)) if TAKEN.contains(&name) => {
             wrong(format!("HTTP itself sets the field `{name}`"), "leave it out")
         }
-        Some((Ok(name), Ok(field))) if field.to_str().is_ok() => Ok((name, field)),
+        Some((Ok(name), Ok(field))) if field.to_str().is_ok() => Ok(Field::new(name, field, shown)),
         Some(_) | None => wrong(
             format!("`{}` is not a header field", text.escape_debug()),
             "write a name, a colon and a value in ASCII, as in `\"Accept: text/plain\"`",

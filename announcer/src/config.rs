@@ -3,7 +3,7 @@
 //! Pure. Text -> `File` (as written, with spans) -> [`Config`], or all errors at once ([`ConfigErrors`]).
 //!
 //! ```text
-//! bgp peer overrides service recipients attributes deprefer check health hooks metrics status_page   one table each: its keys, each declared
+//! bgp peer overrides service recipients attributes deprefer check health hooks log metrics status_page   one table each: its keys, each declared
 //!                                                                                 once, and the rules within it
 //! kind       the kinds of checks, one file each; endpoint: what they connect to; pattern
 //! table      the declaration of a table           keys    its rows in the documents
@@ -39,6 +39,7 @@ mod hooks;
 pub mod io;
 pub mod keys;
 pub mod kind;
+mod log;
 mod metrics;
 mod overrides;
 pub mod pattern;
@@ -82,6 +83,7 @@ pub use file::{Config, FILE, canonical};
 pub use health::HealthConfig;
 pub use hooks::HooksConfig;
 pub use kind::ProbeConfig;
+pub use log::LogConfig;
 pub use metrics::MetricsConfig;
 pub use peer::{PeerAddress, PeerConfig};
 pub use service::{FlapDamping, Require, ServiceConfig};

@@ -327,9 +327,9 @@ async fn serve(options: Options, applied: AppliedConfig, log: Log) -> anyhow::Re
     let _metrics = OwnedTask::new("metrics".into(), move || metrics::io::serve(figures.clone()));
     let _page = OwnedTask::new("status page".into(), move || page::io::serve(paged.clone()));
 
-    let filter = log.filter;
+    let (filter, log_configs) = (log.filter, configs.clone());
     let _log_level = OwnedTask::new("log level".into(), move || {
-        filter.clone().run(level_requests_heard.clone(), level_warnings.clone())
+        filter.clone().run(level_requests_heard.clone(), level_warnings.clone(), log_configs.clone())
     });
     let of_memory = trimmer.clone();
     let _memory = OwnedTask::new("memory".into(), move || memory::io::run(of_memory.clone()));

@@ -11,7 +11,7 @@ use toml::Spanned;
 
 use crate::encoding::{self, EncodingFault};
 use crate::range::{self, RangeError};
-use crate::substitution::{Variables, expand};
+use crate::substitution::{Expansion, Variables, expand};
 
 /// Reads one VIP: a unicast address that other hosts can reach.
 pub fn vip(text: &str) -> Result<IpAddr, VipError> {
@@ -67,8 +67,10 @@ pub fn vips(name: &str, text: &str, variables: &Variables) -> Result<BTreeSet<Ip
     })?;
     let (mut vips, mut errors) = (BTreeSet::new(), Vec::new());
     for written in file.service.into_iter().flat_map(|service| service.vips) {
-        let expanded = match expand(written.get_ref(), variables) {
-            Ok(expanded) => expanded.map_or_else(|| written.get_ref().clone(), |expanded| expanded.text),
+        let as_written = written.get_ref();
+        let (expanded, shown) = match expand(as_written, variables) {
+            Ok(Some(Expansion { text, shown })) => (text.clone(), shown.unwrap_or(text)),
+            Ok(None) => (as_written.clone(), as_written.clone()),
             Err(error) => {
                 let place = at(name, text, Some(written.span()));
                 errors.push(format!("{place}: {}; {}", error.message, error.help));
@@ -79,7 +81,7 @@ pub fn vips(name: &str, text: &str, variables: &Variables) -> Result<BTreeSet<Ip
             Ok(all) => vips.extend(all),
             Err(error) => {
                 let place = at(name, text, Some(written.span()));
-                errors.push(format!("{place}: `{expanded}` {error}"));
+                errors.push(format!("{place}: `{shown}` {error}"));
             }
         }
     }

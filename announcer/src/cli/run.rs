@@ -12,6 +12,7 @@ use crate::daemon::{self, AppliedConfig, Options};
 use crate::fallback;
 use crate::fallback::io::StartConfig;
 use crate::log::format::LogFormat;
+use crate::log::io::LogOptions;
 use crate::log::{self, filter};
 
 #[derive(Debug, Args)]
@@ -20,11 +21,13 @@ pub(super) struct RunArguments {
     #[arg(long, value_name = "FILE", default_value = config::DEFAULT_PATH)]
     config: PathBuf,
     /// The level of the log: error, warn, info, debug, trace, or a filter such as `announcer::bgp=debug`.
-    #[arg(long, value_name = "FILTER", default_value = "info")]
-    log: String,
+    /// Without it, `[log] level` of the configuration.
+    #[arg(long, value_name = "FILTER")]
+    log: Option<String>,
     /// The format of the log. With `text`, systemd's journal gets fields such as VIP= and PEER=.
-    #[arg(long, value_name = "FORMAT", default_value = "text")]
-    log_format: LogFormat,
+    /// Without it, `[log] format` of the configuration.
+    #[arg(long, value_name = "FORMAT")]
+    log_format: Option<LogFormat>,
     /// The socket of the journal, for tests.
     #[arg(long, hide = true, value_name = "PATH", default_value = log::io::JOURNAL_SOCKET)]
     journal_socket: PathBuf,
@@ -40,11 +43,15 @@ pub(super) struct RunArguments {
 pub(super) fn call(arguments: RunArguments, socket: PathBuf, state_dir: PathBuf) -> Result<(), CommandError> {
     let RunArguments { config, log, log_format, journal_socket, fallback } = arguments;
     let options = Options { config, socket, state_dir, fallback };
-    filter::check(&log).map_err(|why| CommandError::Usage(format!("error: `--log {log}`: {why}")))?;
+    if let Some(log) = &log {
+        filter::check(log).map_err(|why| CommandError::Usage(format!("error: `--log {log}`: {why}")))?;
+    }
     let start = fallback::io::choose(&options.config, &options.state_dir, options.fallback);
     let StartConfig { config, text, instead } = start.map_err(CommandError::Usage)?;
     // The writer is dropped last: it writes the last lines.
-    let (log, _writer) = log::io::start(&log, log_format, &journal_socket).map_err(super::no)?;
+    let (log, _writer) =
+        log::io::start(LogOptions { level: log, format: log_format }, &config.log, &journal_socket)
+            .map_err(super::no)?;
     log::io::log_panics();
     // A problem with the file of one service must not stop the other services. The VIPs of this service are not announced until the
     // file can be used.

@@ -16,6 +16,7 @@ use super::error::Fault;
 use super::health::HealthConfig;
 use super::hooks::HooksConfig;
 use super::keys::{Section, optional_table, optional_tables, table, tables};
+use super::log::LogConfig;
 use super::metrics::MetricsConfig;
 use super::peer::PeerConfig;
 use super::reader::{self, Context, Table};
@@ -23,7 +24,7 @@ use super::service::ServiceConfig;
 use super::sources::Sources;
 use super::status_page::StatusPageConfig;
 use super::writer::TomlWriter;
-use super::{bgp, drain, health, hooks, metrics, peer, service, status_page};
+use super::{bgp, drain, health, hooks, log, metrics, peer, service, status_page};
 use crate::model::Recipients;
 
 /// The whole file.
@@ -39,6 +40,7 @@ pub const FILE: Section = Section {
         optional_table("metrics", &metrics::SECTION),
         optional_table("drain", &drain::SECTION),
         optional_table("status", &status_page::SECTION),
+        optional_table("log", &log::SECTION),
         optional_table("defaults", &defaults::SECTION),
     ]]],
 };
@@ -62,6 +64,8 @@ pub struct Config {
     pub drain: Option<DrainConfig>,
     /// The status page; `None`: there is none.
     pub status: Option<StatusPageConfig>,
+    /// What the daemon logs, and how.
+    pub log: LogConfig,
 }
 
 impl Config {
@@ -102,6 +106,7 @@ pub(super) struct WrittenFile {
     pub(super) metrics: Option<metrics::Written>,
     pub(super) drain: Option<drain::Written>,
     pub(super) status: Option<status_page::Written>,
+    pub(super) log: Option<log::Written>,
 }
 
 /// Reads all files. If a table is missing, the error marks the last line of the main file.
@@ -127,6 +132,7 @@ pub(super) fn read(
             metrics: table.table("metrics", metrics::Written::read),
             drain: table.table("drain", drain::Written::read),
             status: table.table("status", status_page::Written::read),
+            log: table.table("log", log::Written::read),
         }
     });
     for other in others {
@@ -155,6 +161,7 @@ impl WrittenFile {
             metrics: absent_or_good(self.metrics.as_ref().map(metrics::Written::used))?,
             drain: absent_or_good(self.drain.as_ref().map(drain::Written::used))?,
             status: absent_or_good(self.status.as_ref().map(status_page::Written::used))?,
+            log: self.log.as_ref()?.used()?,
         })
     }
 }
@@ -176,7 +183,7 @@ pub(super) fn comparable(config: &Config) -> String {
 }
 
 fn write(config: &Config, mut out: TomlWriter) -> String {
-    let Config { bgp, peers, services, health, hooks, metrics, drain, status } = config;
+    let Config { bgp, peers, services, health, hooks, metrics, drain, status, log } = config;
     out.header(bgp::SECTION.header);
     bgp::Written::from(bgp).write(&mut out);
     for peer in peers {
@@ -205,5 +212,7 @@ fn write(config: &Config, mut out: TomlWriter) -> String {
         out.header(status_page::SECTION.header);
         status_page::Written::from(status).write(&mut out);
     }
+    out.header(log::SECTION.header);
+    log::Written::from(log).write(&mut out);
     out.text
 }

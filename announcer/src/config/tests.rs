@@ -12,6 +12,7 @@ use super::keys::Need;
 use super::kind::certificate::{CertificateConfig, Verify};
 use super::kind::http::{HttpConfig, HttpVersion, Statuses};
 use super::*;
+use crate::log::format::LogFormat;
 use crate::model::{Asn, Attributes, Deprefer, Family, Overrides, PeerAsn, RouterId};
 
 mod bad;
@@ -170,6 +171,7 @@ fn a_good_file_is_read_as_it_says() {
             metrics: None,
             drain: None,
             status: None,
+            log: LogConfig { level: "info".into(), format: LogFormat::Text },
         }
     );
 }

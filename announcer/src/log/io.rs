@@ -19,12 +19,13 @@ use tracing_subscriber::reload;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use self::layer::RecordLayer;
-pub use self::level::{LevelRequest, LevelRequests, LogFilter, requests};
+pub use self::level::{LevelRequest, LevelRequests, LogFilter, LogOptions, requests};
 use self::output::Output;
 use super::LostLines;
 use super::filter;
 use super::format::{LogDestination, LogFormat, error_lines};
 use super::record::LogRecord;
+use crate::config::LogConfig;
 
 /// The socket of the journal (systemd-journald.service(8)).
 pub const JOURNAL_SOCKET: &str = "/run/systemd/journal/socket";
@@ -54,6 +55,8 @@ struct LogState {
     /// Whether other records are being written now.
     writing: bool,
     lost: LostLines,
+    /// Where the next lines go, if this has changed.
+    destination: Option<LogDestination>,
 }
 
 /// The log of the daemon.
@@ -93,6 +96,11 @@ impl LogBuffer {
         self.push(LogRecord { ends_program: true, ..record });
     }
 
+    /// Changes the format of the lines that are not written yet.
+    fn set_format(&self, format: LogFormat) {
+        self.state().destination = Some(LogDestination::choose(format, output::standard_error()));
+    }
+
     /// The lines that were lost.
     pub fn lost(&self) -> LostLines {
         self.state().lost
@@ -115,7 +123,11 @@ impl LogBuffer {
             state.writing = true;
             state.size = 0;
             let records = std::mem::take(&mut state.waiting);
+            let destination = state.destination.take();
             drop(state);
+            if let Some(Err(error)) = destination.map(|destination| output.change(destination)) {
+                error!(%error, "log format was not changed");
+            }
             let unwritten = output.write(&records);
             drop(records);
             let mut state = self.state();
@@ -142,16 +154,19 @@ impl Drop for LogWriter {
     }
 }
 
-/// Starts the log: from now on, the events of `tracing` are written to standard error or to the journal.
+/// Starts the log with what the command line says, otherwise the configuration: from now on, the events of `tracing` are written to standard error or to the journal.
 ///
 /// # Errors
 /// The filter is wrong, the thread cannot be started, or there is no socket for the journal.
-pub fn start(filter: &str, format: LogFormat, journal: &Path) -> io::Result<(Log, LogWriter)> {
-    let (layer, handle) = reload::Layer::new(filter::parse(filter).map_err(io::Error::other)?);
-    let destination = LogDestination::choose(format, output::standard_error());
+pub fn start(given: LogOptions, config: &LogConfig, journal: &Path) -> io::Result<(Log, LogWriter)> {
+    let filter = filter::parse(given.level(config)).map_err(io::Error::other)?;
+    let (layer, handle) = reload::Layer::new(filter);
+    let destination = LogDestination::choose(given.format(config), output::standard_error());
     let (buffer, writer) = start_to(Output::new(io::stderr(), destination, journal)?)?;
     tracing_subscriber::registry().with(layer).with(RecordLayer(buffer.clone())).init();
-    Ok((Log { buffer, filter: LogFilter::new(filter, handle) }, writer))
+    let formats = buffer.clone();
+    let filter = LogFilter::new(given, handle, move |format| formats.set_format(format));
+    Ok((Log { buffer, filter }, writer))
 }
 
 /// The error of a command. If standard error is the journal, each line gets the priority of an error.

@@ -78,6 +78,15 @@ impl LevelState {
         self.warning().unwrap_or_default()
     }
 
+    /// Replaces the filter of the start, by one that was checked: a reload has another one. Another level for some time stays until
+    /// its end. Returns whether it differs.
+    pub fn set_start(&mut self, start: &str) -> bool {
+        let differs = self.start != start;
+        start.clone_into(&mut self.start);
+        self.changed.take_if(|changed| changed.filter == start);
+        differs
+    }
+
     /// When the change ends.
     pub fn deadline(&self) -> Option<Instant> {
         self.changed.as_ref().map(|changed| changed.until)
@@ -119,6 +128,24 @@ mod tests {
             let error = LevelOrder::new(filter, lasts).unwrap_err();
             assert!(error.contains(want), "{error}");
         }
+    }
+
+    #[test]
+    fn a_reload_replaces_the_level_of_the_start_below_a_change() {
+        let (now, time) = (Instant::now(), SystemTime::UNIX_EPOCH);
+        let mut state = LevelState::new("info".into());
+        assert!(!state.set_start("info"));
+        assert!(state.set_start("warn"));
+        assert_eq!((state.filter(), state.warning()), ("warn", None));
+        state.order(order("debug", MINUTE), now, time);
+        assert!(state.set_start("error"));
+        assert_eq!(state.filter(), "debug");
+        assert!(state.warning().unwrap().ends_with("then `error` again"));
+        assert!(state.expire(now + MINUTE));
+        assert_eq!(state.filter(), "error");
+        state.order(order("debug", MINUTE), now, time);
+        assert!(state.set_start("debug"));
+        assert_eq!((state.filter(), state.warning()), ("debug", None));
     }
 
     #[test]

@@ -248,6 +248,13 @@ prop_compose! {
 }
 
 prop_compose! {
+    fn logs()(level in 0u8..3, json in any::<bool>()) -> LogConfig {
+        let level = ["info", "debug", "warn,announcer::bgp=trace"][usize::from(level)].to_owned();
+        LogConfig { level, format: if json { LogFormat::Json } else { LogFormat::Text } }
+    }
+}
+
+prop_compose! {
     fn configs()(
         asn in 23457u32.., id in proptest::option::of(1u8..), settle in millisecond(0..=60_000), flaps in any::<bool>(), flap_damping in flap_damping(),
         mut peers in proptest::collection::vec(peers(), 1..4),
@@ -255,7 +262,7 @@ prop_compose! {
             "[a-zA-Z0-9][a-zA-Z0-9._-]{0,8}", proptest::collection::vec(any::<bool>(), 1..5), any::<bool>(), attributes(),
             proptest::collection::vec(checks(), 1..3),
         ), 1..4), restart in option::of(second(1..=4095)), deprefer in deprefers(),
-        on_failure in on_failure(), hooks in option::of(hooks()), metrics in option::of(metrics()), drain in option::of(drain()), status in option::of(status_pages()),
+        on_failure in on_failure(), hooks in option::of(hooks()), metrics in option::of(metrics()), drain in option::of(drain()), status in option::of(status_pages()), log in logs(),
     ) -> Config {
         for (i, peer) in (0..).zip(&mut peers) {
             peer.name = format!("r{i}").parse().unwrap();
@@ -290,7 +297,7 @@ prop_compose! {
         }).collect();
         let all_six = peers.iter().all(|peer| matches!(peer.address, PeerAddress::Ip(IpAddr::V6(_))));
         let router_id = id.or(all_six.then_some(1)).map(|id| RouterId::try_from(Ipv4Addr::new(10, 1, 1, id)).unwrap());
-        Config { bgp: BgpConfig { asn: Asn::try_from(asn).unwrap(), router_id, settle, graceful_restart: restart }, peers, services, health: HealthConfig { listener_watch: (settle / 60).max(Duration::from_millis(1)).min(settle) }, hooks, status: status.filter(|page| metrics.as_ref().is_none_or(|metrics| metrics.listen != page.listen)), metrics, drain }
+        Config { bgp: BgpConfig { asn: Asn::try_from(asn).unwrap(), router_id, settle, graceful_restart: restart }, peers, services, health: HealthConfig { listener_watch: (settle / 60).max(Duration::from_millis(1)).min(settle) }, hooks, status: status.filter(|page| metrics.as_ref().is_none_or(|metrics| metrics.listen != page.listen)), metrics, drain, log }
     }
 }
 

@@ -109,6 +109,10 @@ fn a_canonical_configuration_writes_every_default_out() {
 
         [health]
         listener_watch = "5ms"
+
+        [log]
+        level = "info"
+        format = "text"
     "#]]
     .assert_eq(&canonical(&config));
 }

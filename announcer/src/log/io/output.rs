@@ -20,6 +20,8 @@ pub(super) struct Output<W> {
     stream: W,
     style: LineStyle,
     journal: Option<JournalSocket>,
+    /// The path of the journal's socket.
+    journal_path: PathBuf,
     lines: Vec<u8>,
     /// How many records `lines` has.
     records: u64,
@@ -35,7 +37,7 @@ struct JournalSocket {
 impl<W: Write> Output<W> {
     /// Writes lines to `stream`.
     pub(super) fn lines(stream: W, style: LineStyle) -> Self {
-        Output { stream, style, journal: None, lines: Vec::new(), records: 0 }
+        Output { stream, style, journal: None, journal_path: PathBuf::new(), lines: Vec::new(), records: 0 }
     }
 
     /// Writes to a destination. `stream` is standard error, `journal` the path of the journal's socket.
@@ -43,13 +45,25 @@ impl<W: Write> Output<W> {
     /// # Errors
     /// There is no socket for the journal.
     pub(super) fn new(stream: W, destination: LogDestination, journal: &Path) -> io::Result<Self> {
-        Ok(match destination {
-            LogDestination::Lines(style) => Output::lines(stream, style),
+        let mut output = Output::lines(stream, LineStyle::Text);
+        journal.clone_into(&mut output.journal_path);
+        output.change(destination)?;
+        Ok(output)
+    }
+
+    /// Writes to another destination from now on.
+    ///
+    /// # Errors
+    /// There is no socket for the journal; then nothing is changed.
+    pub(super) fn change(&mut self, destination: LogDestination) -> io::Result<()> {
+        (self.style, self.journal) = match destination {
+            LogDestination::Lines(style) => (style, None),
             LogDestination::Journal => {
-                let journal = JournalSocket { socket: UnixDatagram::unbound()?, path: journal.to_owned() };
-                Output { journal: Some(journal), ..Output::lines(stream, LineStyle::Priority) }
+                let (socket, path) = (UnixDatagram::unbound()?, self.journal_path.clone());
+                (LineStyle::Priority, Some(JournalSocket { socket, path }))
             }
-        })
+        };
+        Ok(())
     }
 
     /// Writes records; returns how many were lost.
@@ -135,6 +149,18 @@ mod tests {
         assert!(again.recv(&mut datagram).is_ok());
         let lines = String::from_utf8(output.stream).unwrap();
         assert_eq!(lines, format!("<4>no journal yet\n<4>{}\n", "x".repeat(1 << 20)));
+    }
+
+    #[test]
+    fn the_format_of_the_next_lines_can_change() {
+        let mut output =
+            Output::new(Vec::new(), LogDestination::Lines(LineStyle::Text), Path::new("/x")).unwrap();
+        output.write(&[record("one".into())]);
+        output.change(LogDestination::Lines(LineStyle::Json)).unwrap();
+        output.write(&[record("two".into())]);
+        let lines = String::from_utf8(output.stream).unwrap();
+        let (first, second) = lines.split_once('\n').unwrap();
+        assert!(first.ends_with("one") && second.starts_with('{') && second.contains("two"), "{lines}");
     }
 
     #[test]

@@ -193,6 +193,16 @@ target = "127.0.0.1"
     }
 
     #[test]
+    fn a_service_for_other_routers_is_no_fact_of_this_one() {
+        let of = |peers: &str| {
+            let other = "[[peer]]\nname = \"r2\"\naddress = \"10.0.2.1\"\nasn = 65000\n[[service]]\n";
+            of("[[service]]\n", &format!("{other}peers = [{peers}]\n"))
+        };
+        assert_eq!(texts(&of("\"r1\"").unwrap().prefixes).len(), 3);
+        assert_eq!(of("\"r2\"").unwrap_err(), NoFacts::NoVip("r1".to_owned()));
+    }
+
+    #[test]
     fn each_key_of_the_peer_is_a_fact() {
         let with = |line: &str| of("asn = 65000", &format!("asn = 65000\n{line}")).unwrap();
         assert_eq!(texts(&with("families = [\"ipv6\"]").prefixes), ["2001:db8::80/128"]);

@@ -156,10 +156,10 @@ mod tests {
         let text = "[[service]]\nvips = [\"192.0.2.80-192.0.2.82\", \"2001:db8::1\"]\n";
         let want =
             ["192.0.2.80", "192.0.2.81", "192.0.2.82", "2001:db8::1"].map(|text| text.parse().unwrap());
-        assert_eq!(vips("a.toml", text).unwrap(), want.into());
+        assert_eq!(vips("a.toml", text, &Variables::new()).unwrap(), want.into());
         let wrong = "[[service]]\nvips = [\"192.0.2.80-89\", \"223.255.255.255-224.0.0.1\"]\n";
         assert_eq!(
-            vips("a.toml", wrong).unwrap_err().to_string(),
+            vips("a.toml", wrong, &Variables::new()).unwrap_err().to_string(),
             "a.toml:2:9: `192.0.2.80-89` is not a range of addresses; write the first and the last address, as in `192.0.2.80-192.0.2.89`\n\
              a.toml:2:26: `223.255.255.255-224.0.0.1` is a multicast address, and cannot be a VIP"
         );

@@ -455,16 +455,15 @@ pub fn exists(path: &Path) -> bool {
 /// is no problem that was seen. Blocks.
 ///
 /// # Errors
-/// A sentence with the path.
+/// A sentence that continues the path, as in `does not exist`.
 pub fn check_program(path: &Path) -> Result<(), String> {
-    let name = path.display().to_string();
     match fs::metadata(path) {
         Err(error) if [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory].contains(&error.kind()) => {
-            Err(format!("`{name}` does not exist"))
+            Err("does not exist".to_owned())
         }
         Err(_) => Ok(()),
-        Ok(file) if !file.is_file() => Err(format!("`{name}` is not a regular file")),
-        Ok(file) if file.mode() & 0o111 == 0 => Err(format!("`{name}` is not executable")),
+        Ok(file) if !file.is_file() => Err("is not a regular file".to_owned()),
+        Ok(file) if file.mode() & 0o111 == 0 => Err("is not executable".to_owned()),
         Ok(_) => Ok(()),
     }
 }

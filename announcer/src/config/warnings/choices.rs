@@ -9,6 +9,7 @@ use std::path::Path;
 use super::super::check::{CheckConfig, OnFailure};
 use super::super::file::Config;
 use super::super::kind::ProbeConfig;
+use super::super::secret::SecretText;
 use super::super::service::ServiceConfig;
 use super::super::value::span;
 
@@ -42,7 +43,7 @@ impl Config {
     }
 
     /// What `validate` says of the programs of checks and hooks that this host cannot start, one sentence each. `look` returns the
-    /// problem with a program; it may read the file system.
+    /// problem with a program, without its name; it may read the file system.
     pub fn missing_programs(&self, look: impl Fn(&Path) -> Result<(), String>) -> Vec<String> {
         let checks = self.services.iter().flat_map(|service| {
             service.checks.iter().filter_map(move |check| match &check.probe {
@@ -59,9 +60,9 @@ impl Config {
             .hooks
             .iter()
             .filter_map(|hooks| Some(("`[hooks]`".to_owned(), "on_change", hooks.on_change.first()?)));
-        let sentence = |(at, key, program): (String, &str, &String)| {
-            let why = look(Path::new(program)).err()?;
-            Some(format!("{at}: {why}; install it, or write the path of another program in `{key}`"))
+        let sentence = |(at, key, program): (String, &str, &SecretText)| {
+            let why = look(Path::new(program.as_str())).err()?;
+            Some(format!("{at}: `{program}` {why}; install it, or write the path of another program in `{key}`"))
         };
         checks.chain(hook).filter_map(sentence).collect()
     }
@@ -158,7 +159,7 @@ mod tests {
             "",
             "[[service.check]]\nexec = [\"/bin/a\", \"/bin/b\"]\n[[service.check]]\ntcp = 80\n[hooks]\non_change = [\"/bin/hook\"]\n",
         );
-        let missing = config.missing_programs(|path| Err(format!("`{}` does not exist", path.display())));
+        let missing = config.missing_programs(|_| Err("does not exist".to_owned()));
         assert_eq!(
             missing,
             [

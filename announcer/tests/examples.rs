@@ -36,6 +36,43 @@ fn no_example_has_a_mistake_or_a_warning() {
     }
 }
 
+/// What twelve services share is written once, and reaches each of them.
+#[test]
+fn the_services_of_many_services_have_the_defaults() {
+    let text = fs::read_to_string(folder().join("many-services.toml")).unwrap();
+    let config = announcer::config::parse("many-services.toml", &text).unwrap();
+    assert_eq!((config.services.len(), config.peers.len()), (12, 2));
+    for key in ["communities", "interval", "fast_interval", "timeout", "verify", "expect_status"] {
+        assert_eq!(text.lines().filter(|line| line.starts_with(&format!("{key} = "))).count(), 1, "{key}");
+    }
+    for service in &config.services {
+        assert_eq!(service.attributes.communities.len(), 1, "{}", service.name);
+        assert!(service.checks.iter().all(|check| check.interval.as_secs() == 2), "{}", service.name);
+    }
+    let delays: Vec<u64> = config.services.iter().map(|service| service.announce_delay.as_secs()).collect();
+    assert_eq!(delays, [3, 3, 3, 3, 3, 3, 3, 30, 3, 3, 3, 3]);
+    assert!(config.peers.iter().all(|peer| peer.ttl_security && peer.asn.to_string() == "65000"));
+}
+
+/// The examples that were there before `[defaults]`, variables and `conf.d` say what they said: no key is read from elsewhere.
+#[test]
+fn an_older_file_is_read_as_before() {
+    let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("etc/announcer.toml");
+    let old = ["nginx", "dual-stack", "checks", "ibgp", "rack", "operations"];
+    let files = old.map(|name| folder().join(name).with_extension("toml")).into_iter().chain([sample]);
+    let mut written = String::new();
+    for file in files {
+        let text = fs::read_to_string(&file).unwrap();
+        let config = announcer::config::parse("x", &text).unwrap();
+        written += &format!(
+            "# {}\n{}",
+            file.file_name().unwrap().to_str().unwrap(),
+            announcer::config::canonical(&config)
+        );
+    }
+    expect_test::expect_file!["canonical.txt"].assert_eq(&written);
+}
+
 #[test]
 fn the_table_of_the_examples_lists_each_of_them() {
     let text = fs::read_to_string(folder().join("README.md")).unwrap();

@@ -69,7 +69,7 @@ pub fn check(filter: &str) -> Result<(), String> {
             part.rsplit_once('=').map_or((None, part), |(target, level)| (Some(target), level));
         if !LEVELS.iter().any(|known| known.eq_ignore_ascii_case(level)) {
             return Err(format!(
-                "`{level}` is not a level; write {}, or MODULE=LEVEL such as `announcer::bgp=debug`{}",
+                "`{level}` is not a level; write {}, or MODULE=LEVEL such as `{CRATE}::bgp=debug`{}",
                 LEVELS.join(", "),
                 did_you_mean(level, LEVELS.iter().map(|known| (*known).to_owned()))
             ));

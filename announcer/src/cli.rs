@@ -4,6 +4,7 @@ mod check;
 mod drain;
 mod explain;
 mod history;
+mod import;
 mod log;
 mod recheck;
 mod reload;
@@ -24,6 +25,7 @@ use self::check::CheckArguments;
 use self::drain::{DrainArguments, UndrainArguments};
 use self::explain::ExplainArguments;
 use self::history::HistoryArguments;
+use self::import::ImportArguments;
 use self::log::LogArguments;
 use self::recheck::RecheckArguments;
 use self::reload::ReloadArguments;
@@ -90,6 +92,12 @@ enum CliCommand {
     Drain(DrainArguments),
     /// End a drain; a healthy service is announced again.
     Undrain(UndrainArguments),
+    /// Translate the configuration of ExaBGP, anycast_healthchecker, anycastd or keepalived.
+    ///
+    /// The announcer.toml goes to standard output, with comments. It says what each part comes from, what has no equivalent, and what
+    /// behaves differently. Each option without an equivalent and each missing value is also a line on standard error, with the file
+    /// and the line. The exit code is 0 if there is none, 1 if there are some, and 2 if the configuration cannot be read.
+    Import(ImportArguments),
 }
 
 /// Why a command failed.
@@ -146,7 +154,7 @@ impl CliCommand {
     /// Whether the output is JSON, also that of an error.
     fn is_json(&self) -> bool {
         match self {
-            CliCommand::Run(_) | CliCommand::RouterConfig(_) | CliCommand::Top => false,
+            CliCommand::Run(_) | CliCommand::RouterConfig(_) | CliCommand::Top | CliCommand::Import(_) => false,
             CliCommand::Log(arguments) => arguments.json,
             CliCommand::Validate(arguments) => arguments.json,
             CliCommand::Status(arguments) => arguments.json,
@@ -199,6 +207,7 @@ fn dispatch(command: CliCommand, socket: PathBuf, state_dir: PathBuf) -> Result<
         CliCommand::Log(arguments) => log::call(arguments, &socket),
         CliCommand::Drain(arguments) => drain::drain(arguments, &socket, &state_dir),
         CliCommand::Undrain(arguments) => drain::undrain(arguments, &socket, &state_dir),
+        CliCommand::Import(arguments) => import::call(&arguments),
     }
 }
 

@@ -17,7 +17,8 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_announcer");
 const SERVICE: &str = "[[service]]\nname = \"www\"\nvips = [\"192.0.2.80\"]\n\
                        [[service.check]]\ntcp = 8080\ninterval = \"50ms\"\n";
 
-/// While no daemon runs. `good.toml` is a configuration, `bad.toml` is none; a server listens at the port of `www`.
+/// While no daemon runs. `good.toml` is a configuration, `bad.toml` is none, `www.conf` has options of ExaBGP's healthcheck; a
+/// server listens at the port of `www`.
 const WITHOUT: &[(&str, i32)] = &[
     ("status", 1),
     ("status --json", 1),
@@ -52,6 +53,10 @@ const WITHOUT: &[(&str, i32)] = &[
     ("drain", 2),
     ("undrain www --config good.toml", 0),
     ("undrain wwww --config good.toml", 2),
+    ("import exabgp www.conf --asn 65001 --router r1=10.0.1.1,65000", 0),
+    ("import exabgp www.conf", 1),
+    ("import exabgp missing.conf", 2),
+    ("import exabgp www.conf --router r1", 2),
     ("run --config bad.toml", 2),
     ("run --config missing.toml", 2),
     ("run --config good.toml --log inof", 2),
@@ -116,6 +121,7 @@ fn each_command(folder: &Path) {
     let failing = SERVICE.replace("www", "failing").replace("8080", "8081").replace(".80", ".81");
     std::fs::write(folder.join("good.toml"), format!("{FIXTURE}{SERVICE}{failing}")).unwrap();
     std::fs::write(folder.join("bad.toml"), format!("{FIXTURE}{SERVICE}no_such_key = 1\n")).unwrap();
+    std::fs::write(folder.join("www.conf"), "ip = 192.0.2.80\nwithdraw-on-down\n").unwrap();
     let run = |words: &str| {
         let mut words = words.split(' ');
         let mut command = daemon::command(folder, &[words.next().unwrap()]);

@@ -43,6 +43,7 @@ fn words(command: &str) -> Option<(Prints, &'static [&'static str])> {
         "history" => (WithDaemon, &["--json"]),
         "log" => (WithDaemon, &["debug", "--for", "1m"]),
         "explain" => (WithDaemon, &["192.0.2.80"]),
+        "import" => (Without, &["exabgp", "www.conf", "--asn", "65001", "--router", "r1=10.0.1.1,65000"]),
         "drain" | "undrain" => (Without, &["www", "--config", "announcer.toml"]),
         other => panic!("add `{other}` to this table"),
     })
@@ -56,6 +57,7 @@ fn the_output_of_a_command_may_be_closed() {
 fn every_command(folder: &Path) {
     let _listener = TcpListener::bind("0.0.0.0:8080").unwrap();
     daemon::write_config(folder, &format!("{FIXTURE}{SERVICE}"));
+    std::fs::write(folder.join("www.conf"), "ip = 192.0.2.80\nwithdraw-on-down\n").unwrap();
     let run = |name: &str, words: &[&str]| -> Command {
         let mut command = daemon::command(folder, &[name]);
         command.args(words).current_dir(folder);

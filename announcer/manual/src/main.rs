@@ -37,14 +37,24 @@ fn main() -> Result<()> {
     write(&dir.join("man5"), "announcer.toml.5", &pages::configuration()?)
 }
 
-/// Writes a page for a program, and one for each of its subcommands that `--help` lists. They go directly into `dir`.
+/// Writes a page for a program, one for each of its subcommands that `--help` lists, and one for each of theirs. They go directly into
+/// `dir`.
 fn commands(dir: &Path, program: Command) -> Result<()> {
     let mut program = program.disable_help_subcommand(true);
     program.build(); // gives each subcommand its display name, such as `announcer-run`
     let subcommands: Vec<Command> =
         program.get_subcommands().filter(|one| !one.is_hide_set()).cloned().collect();
     for subcommand in &subcommands {
-        let text = pages::command(subcommand.clone(), program.get_name(), &[])?;
+        let inner: Vec<Command> = subcommand
+            .get_subcommands()
+            .filter(|one| !one.is_hide_set() && one.get_name() != "help")
+            .cloned()
+            .collect();
+        for one in &inner {
+            let text = pages::command(one.clone(), program.get_name(), &[])?;
+            write(dir, &pages::file_name(one), &text)?;
+        }
+        let text = pages::command(subcommand.clone(), program.get_name(), &inner)?;
         write(dir, &pages::file_name(subcommand), &text)?;
     }
     write(

@@ -30,7 +30,7 @@ AS_ROOT := -p lab -p demo -p announcer-lab -p e2e
 PREFIX := /usr/local
 DESTDIR :=
 BUILT = $(OUT)/built
-SOURCES := Cargo.toml Cargo.lock $(shell find announcer/src dsr-setup/src dsr-setup/output/src announcer/manual/src announcer/router-config/src -name '*.rs')
+SOURCES := Cargo.toml Cargo.lock $(shell find announcer/src announcer/import/src dsr-setup/src dsr-setup/output/src announcer/manual/src announcer/router-config/src -name '*.rs')
 
 .PHONY: demo demo-programs test e2e soak interop vm page page-pictures lint bench bench-quick bench-drain bench-scale fuzz simulate build runner image needs install uninstall lab lab-down picture stage cross-build deb rpm dist container sbom packages-test
 
@@ -64,12 +64,13 @@ soak: build
 	$(if $(SUDO),$(CARGO_TARGET)_RUNNER="$(SUDO) -E") LAB_ENGINE=$(ENGINE) SOAK=$(MINUTES) \
 		cargo test -p e2e --test e2e -- --ignored --nocapture
 
-# Runs announcer with the routers of docs/interop.md, and writes that page.
+# Runs announcer with the routers of docs/interop.md, and writes that page. It also compares the routes of a router before and after
+# `announcer import exabgp`: docs/migrate.md.
 interop: build
 	cargo build -p interop
 	$(SUDO) target/debug/interop
-	cargo test -p announcer --test routers --no-run
-	$(SUDO) env PATH="$$PATH" cargo test -p announcer --test routers -- --ignored --nocapture
+	cargo test -p announcer --test routers --test migrate --no-run
+	$(SUDO) env PATH="$$PATH" cargo test -p announcer --test routers --test migrate -- --ignored --nocapture
 
 # Runs the scripts of tests/vm/run.d, or of SCRIPTS, in a virtual machine with Debian's kernel: tests/vm/run explains it. It is for
 # what needs another kernel than this host's, such as AppArmor. CONTAINERLAB=FILE gives it a containerlab program.

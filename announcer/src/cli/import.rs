@@ -7,7 +7,7 @@ use ::import::{Files, Given, ImportError, Imported, Input, Router};
 use clap::{Args, Subcommand};
 
 use super::{CommandError, usage};
-use crate::config::{self, decode};
+use crate::config;
 use crate::files::io as files;
 
 /// The largest file that is read, in octets.
@@ -163,7 +163,7 @@ fn wrong(text: String) -> CommandError {
 fn read(path: &Path) -> Result<Input, String> {
     let name = path.display().to_string();
     let octets = files::read(path, LONGEST).map_err(|error| format!("cannot read `{name}`: {error}"))?;
-    let text = decode(&name, octets).map_err(|error| error.to_string())?;
+    let text = dsr_setup::config::decode(&name, octets).map_err(|error| error.to_string())?;
     Ok(Input { name, text })
 }
 

@@ -30,11 +30,12 @@ fn write(folder: &Path, name: &str, text: &str) {
 }
 
 fn reload(daemon: &Daemon, dry_run: bool) -> Result<Vec<String>, String> {
-    match daemon.ask(&Request::Reload { force: false, dry_run }).unwrap() {
-        Response::Done { notes } => Ok(notes),
-        Response::Error(error) => Err(error.text),
-        other => panic!("{other:?}"),
+    let answer = daemon.ask(&Request::Reload { force: false, dry_run }).unwrap();
+    if let Response::Error(error) = answer {
+        return Err(error.text);
     }
+    let Response::Done { notes } = answer else { panic!("{answer:?}") };
+    Ok(notes)
 }
 
 fn vips(status: &Status) -> Vec<String> {

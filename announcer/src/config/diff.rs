@@ -206,9 +206,10 @@ fn shown(value: &Value) -> String {
 
 /// A value as it is printed: a text without its quotation marks.
 fn short(value: &Value) -> String {
-    let text = match value {
-        Value::Array(values) => format!("[{}]", values.iter().map(shown).collect::<Vec<_>>().join(", ")),
-        other => other.as_str().map_or_else(|| other.to_string(), |text| without_secret(text).to_owned()),
+    let text = if let Some(values) = value.as_array() {
+        format!("[{}]", values.iter().map(shown).collect::<Vec<_>>().join(", "))
+    } else {
+        value.as_str().map_or_else(|| value.to_string(), |text| without_secret(text).to_owned())
     };
     if text.is_empty() { "\"\"".to_owned() } else { text::cut(&text, LONGEST_VALUE) }
 }

@@ -46,9 +46,9 @@ fn a_default_is_only_for_the_checks_to_which_it_fits() {
         assert_eq!(good(&canonical(&config)), config, "{lines}");
         config.services[0].checks[0].clone()
     };
-    let http = |lines: &str| match check(lines).probe {
-        ProbeConfig::Http(http) => http,
-        other => panic!("{other:?}"),
+    let http = |lines: &str| {
+        let ProbeConfig::Http(http) = check(lines).probe else { panic!("{lines}") };
+        http
     };
     let local = Some(TargetAddress { ip: Ipv4Addr::LOCALHOST.into(), port: None });
     assert_eq!(http("http = \"http://a/\"").expect_status, [Statuses { first: 204, last: 204 }]);

@@ -154,7 +154,9 @@ impl CliCommand {
     /// Whether the output is JSON, also that of an error.
     fn is_json(&self) -> bool {
         match self {
-            CliCommand::Run(_) | CliCommand::RouterConfig(_) | CliCommand::Top | CliCommand::Import(_) => false,
+            CliCommand::Run(_) | CliCommand::RouterConfig(_) | CliCommand::Top | CliCommand::Import(_) => {
+                false
+            }
             CliCommand::Log(arguments) => arguments.json,
             CliCommand::Validate(arguments) => arguments.json,
             CliCommand::Status(arguments) => arguments.json,

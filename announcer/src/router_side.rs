@@ -19,7 +19,9 @@ const GRACEFUL_SHUTDOWN: Community = Community(0xffff_0000);
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NoFacts {
     /// No service has a VIP of the peer's `families` and the peer among its `peers`.
-    #[error("no VIP is announced to `{0}`: add a `[[service]]` with a VIP of its `families`, and `{0}` to `peers` of a service that has the key")]
+    #[error(
+        "no VIP is announced to `{0}`: add a `[[service]]` with a VIP of its `families`, and `{0}` to `peers` of a service that has the key"
+    )]
     NoVip(String),
     /// The addresses of the frontends are not of the family of the router's address.
     #[error("`{0}` is not of the family of the router's address `{1}`: write the addresses of the session")]
@@ -32,9 +34,8 @@ pub enum NoFacts {
 /// If nothing is announced to it, or if the frontends cannot have a session with it.
 pub fn facts(config: &Config, peer: &PeerConfig, frontends: Frontends) -> Result<Facts, NoFacts> {
     let carried = |vip: &IpAddr| peer.families.contains(&Family::of(*vip));
-    let sent = |service: &&ServiceConfig| {
-        service.recipients.include(&peer.name) && service.vips.iter().any(carried)
-    };
+    let sent =
+        |service: &&ServiceConfig| service.recipients.include(&peer.name) && service.vips.iter().any(carried);
     let services: Vec<&ServiceConfig> = config.services.iter().filter(sent).collect();
     let vips = services.iter().flat_map(|service| service.vips.iter().map(move |vip| (*vip, *service)));
     let prefixes: BTreeSet<IpNet> =

@@ -62,7 +62,9 @@ impl Config {
             .filter_map(|hooks| Some(("`[hooks]`".to_owned(), "on_change", hooks.on_change.first()?)));
         let sentence = |(at, key, program): (String, &str, &SecretText)| {
             let why = look(Path::new(program.as_str())).err()?;
-            Some(format!("{at}: `{program}` {why}; install it, or write the path of another program in `{key}`"))
+            Some(format!(
+                "{at}: `{program}` {why}; install it, or write the path of another program in `{key}`"
+            ))
         };
         checks.chain(hook).filter_map(sentence).collect()
     }

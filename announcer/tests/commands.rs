@@ -57,7 +57,8 @@ fn in_code_blocks(text: &str) -> Vec<String> {
         } else if is_code {
             let line = line.trim().trim_start_matches("sudo ");
             let line = line.split(" #").next().unwrap_or(line).trim();
-            found.extend(is_ours(line).then(|| line.to_owned()));
+            let commands = line.split(&[';', '|', '&']).map(|command| command.trim().trim_start_matches("sudo "));
+            found.extend(commands.filter(|command| is_ours(command)).map(str::to_owned));
         }
     }
     found
@@ -83,8 +84,9 @@ fn all() -> Vec<CommandMention> {
     all
 }
 
-/// The words of a command, split as in a shell, as far as this is needed here.
+/// The words of a command, split as in a shell, as far as this is needed here. The file of its output is none of them.
 fn words(command: &str) -> Vec<String> {
+    let command = command.split(" >").next().unwrap_or(command);
     let mut words = vec![String::new()];
     let mut is_quoted = false;
     for character in command.chars() {
@@ -127,7 +129,7 @@ fn parses(command: &str) -> Result<(), String> {
         return Ok(());
     }
     let mut error = String::new();
-    for sample in ["www", "192.0.2.80", "10s"] {
+    for sample in ["www", "192.0.2.80", "10s", "frr"] {
         let words = filled_in(&words, sample);
         let parsed = if words.first().is_some_and(|program| program == "announcer") {
             announcer::cli::Arguments::try_parse_from(&words).map(drop)

@@ -6,7 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use import::{Files, Given, ImportError, Imported, Input};
+use announcer::config::ProbeConfig;
+use import::{Files, Given, ImportError, Imported, Input, Router};
 use proptest::prelude::*;
 
 fn samples() -> PathBuf {
@@ -271,6 +272,17 @@ proptest! {
             let parsed: Result<toml::Table, _> = toml::from_str(&imported.toml);
             prop_assert!(parsed.is_ok(), "{parsed:?}\n{}", imported.toml);
         }
+    }
+
+    #[test]
+    fn a_command_is_the_same_in_the_daemon(text in "[!-~]([ -~]{0,40}[!-~])?|[a-z$]\\{[A-Z:-]{0,9}\\}[$]{0,3}\\{x\\}") {
+        let input = Input { name: "www.conf".to_owned(), text: format!("ip = 203.0.113.1\ncommand = {text}\n") };
+        let router = Router { name: "r1".to_owned(), address: "10.0.1.1".parse().unwrap(), asn: 65000 };
+        let given = Given { asn: Some(65001), routers: vec![router], ..Given::default() };
+        let imported = import::exabgp::import(&[input], &NoFiles, &given).unwrap();
+        let config = announcer::config::parse("announcer.toml", &imported.toml).unwrap_or_else(|e| panic!("{text}: {e}"));
+        let ProbeConfig::Exec(exec) = &config.services[0].checks[0].probe else { panic!("{text}") };
+        prop_assert_eq!(exec.command[2].as_str(), text);
     }
 
     #[test]

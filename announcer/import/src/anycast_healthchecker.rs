@@ -4,12 +4,14 @@
 
 mod bird;
 
-use crate::draft::{Draft, Table};
+use crate::draft::{Draft, Table, quoted};
 use crate::ini::{self, Ini};
 use crate::node::{Node, Place};
 use crate::report::Report;
 use crate::row::{Block, dropped, read, translated, unneeded};
-use crate::values::{FALL, INTERVAL, RISE, TIMEOUT, command, is_host, parsed, parsed_seconds, prefix, time};
+use crate::values::{
+    FALL, INTERVAL, RISE, TIMEOUT, command, is_host, parsed, parsed_seconds, prefix, python_words, time,
+};
 
 use crate::{Given, ImportError, Imported, Input};
 
@@ -245,6 +247,9 @@ fn service(section: &Node, ini: &Ini, families: Families, draft: &mut Draft, rep
         let is_disabled = disabled.is_none_or(|node| flag(node, report) != Some(false));
         let on_disabled = reader.one("on_disabled", report);
         let advertises = on_disabled.is_some_and(|node| node.word() == "advertise");
+        if let Some(node) = on_disabled.filter(|node| !["advertise", "withdraw"].contains(&node.word())) {
+            report.dropped(node, "it is neither `withdraw`, which stands here, nor `advertise`");
+        }
         let check = check(reader, is_disabled && advertises, report);
         match (check, is_disabled) {
             (Some(check), false) => service.tables.push(check),
@@ -252,9 +257,10 @@ fn service(section: &Node, ini: &Ini, families: Families, draft: &mut Draft, rep
                 let place = disabled.map_or(&section.place, |node| &node.place);
                 if advertises {
                     let mut always = Table::new("[[service.check]]");
+                    let exec =
+                        check.texts("exec").iter().map(|word| quoted(word)).collect::<Vec<_>>().join(", ");
                     always.comment(format!(
-                        "The check is disabled, and the VIP is announced ({place}). The check is: exec = {:?}",
-                        check.texts("exec")
+                        "The check is disabled, and the VIP is announced ({place}). The check is: exec = [{exec}]"
                     ));
                     always.set("exec", vec!["/bin/true".to_owned()]);
                     service.tables.push(always);
@@ -288,7 +294,7 @@ fn check(reader: &mut crate::row::Reader<'_>, is_only_shown: bool, report: &mut 
     let mut check = Table::new("[[service.check]]");
     let line = reader.one("check_cmd", report);
     let words = line.and_then(|node| {
-        let words = shlex::split(&node.text()).filter(|words| !words.is_empty());
+        let words = python_words(&node.text()).filter(|words| !words.is_empty());
         if words.is_none() {
             report.dropped(node, "it is not a command line: a quote has no end, or it is empty");
         }

@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use crate::draft::quoted;
+
 /// The keys of a check that asks what `curl`, `wget` or `nc` asks in this shell line, as a text for a comment. None for any other
 /// command.
 ///
@@ -40,7 +42,7 @@ fn curl(arguments: &[String]) -> Option<String> {
             "-m" | "--max-time" | "--connect-timeout" | "-o" | "--output" | "-A" | "--user-agent" => {
                 rest.next()?;
             }
-            "-H" | "--header" => more.push_str(&format!(", headers = [{:?}]", rest.next()?)),
+            "-H" | "--header" => more.push_str(&format!(", headers = [{}]", quoted(rest.next()?))),
             "-k" | "--insecure" => more.push_str(", verify = \"off\""),
             "-I" | "--head" => more.push_str(", method = \"HEAD\""),
             short if short.starts_with('-') && !short.starts_with("--") && short.len() > 1 => {

@@ -141,10 +141,10 @@ impl From<Vec<String>> for Value {
     }
 }
 
-/// A basic string of TOML.
-fn quoted(text: &str) -> String {
+/// A basic string of TOML. announcer replaces `${NAME}` in values, so a `${` of the other system is written as `$${`.
+pub(crate) fn quoted(text: &str) -> String {
     let mut quoted = String::from("\"");
-    for c in text.chars() {
+    for c in text.replace("${", "$${").chars() {
         match c {
             '"' => quoted.push_str("\\\""),
             '\\' => quoted.push_str("\\\\"),

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use self::healthcheck::Around;
 use self::neighbor::Neighbor;
 use crate::blocks::{self, End};
-use crate::draft::{Draft, Value};
+use crate::draft::{Draft, Table, Value};
 use crate::node::{Node, Place};
 use crate::report::Report;
 use crate::row::{Block, read};
@@ -76,15 +76,26 @@ pub fn import(inputs: &[Input], files: &dyn Files, given: &Given) -> Result<Impo
             processes.push(process);
         }
     }
-    listed_alike(&neighbors, &processes, &mut report);
     let mut used: Vec<String> = Vec::new();
     let mut names: Vec<String> = Vec::new();
     for process in processes {
+        let before = draft.services.len();
         names.extend(self::process(process, files, &checks, given, asn, &mut used, &mut draft, &mut report)?);
+        let listing = neighbors.iter().map(|neighbor| (neighbor, neighbor.lists(&process.text())));
+        let added = draft.services.get_mut(before..).unwrap_or_default();
+        let nowhere =
+            || report.dropped(process, "no neighbor lists it; the service is announced to all routers here");
+        only_to(added, listing, nowhere);
     }
     for input in checks.iter().filter(|input| !used.contains(&input.name)) {
         let place = Place { file: input.name.as_str().into(), line: 1 };
         let nodes = options::file(input);
+        if !options::has_known(&nodes) {
+            return Err(ImportError::Nothing(
+                input.name.clone(),
+                "it has no option of ExaBGP's configuration or of its healthcheck",
+            ));
+        }
         let name = input.name.rsplit('/').next().unwrap_or_default();
         let name = name.trim_end_matches(".conf").to_owned();
         let origin = "a file of healthcheck options".to_owned();
@@ -167,26 +178,25 @@ fn expand(
     all
 }
 
-/// Reports neighbors to which only some of the healthchecks announce.
-fn listed_alike(neighbors: &[Neighbor<'_>], processes: &[&Node], report: &mut Report) {
-    let names: Vec<String> = processes.iter().map(|process| process.text()).collect();
-    for neighbor in neighbors {
-        let (Some(listed), Some(node)) = (&neighbor.announcers, neighbor.listed) else { continue };
-        let is_listed = |name: &String| {
-            let plain = |pattern: &String| {
-                pattern.trim_start_matches('^').trim_end_matches(['$', '*', '.']).to_owned()
-            };
-            listed.contains(name)
-                || node.name == "processes-match" && listed.iter().any(|all| name.starts_with(&plain(all)))
-        };
-        if let Some(absent) = names.iter().find(|name| !is_listed(name)) {
-            report.dropped(
-                node,
-                format!(
-                    "announcer announces each service to all routers, and `{absent}` is not in this list"
-                ),
-            );
-        }
+/// Sets `peers` of services that not all neighbors get. `nowhere` is called if none of the routers gets them.
+fn only_to<'n>(
+    services: &mut [Table],
+    neighbors: impl Iterator<Item = (&'n Neighbor<'n>, bool)>,
+    nowhere: impl FnOnce(),
+) {
+    let (with, without): (Vec<_>, Vec<_>) = neighbors.partition(|(_, gets)| *gets);
+    let names: Vec<String> = with.iter().filter_map(|(neighbor, _)| neighbor.peer.clone()).collect();
+    if services.is_empty() || without.is_empty() {
+        return;
+    }
+    if names.is_empty() {
+        return nowhere();
+    }
+    for service in services {
+        // `--neighbor` of the healthcheck may have chosen some of them already.
+        let chosen = service.texts("peers").to_vec();
+        let both = names.iter().filter(|name| chosen.is_empty() || chosen.contains(name)).cloned();
+        service.set("peers", both.collect::<Vec<_>>());
     }
 }
 
@@ -258,13 +268,11 @@ fn routes(neighbors: &[Neighbor<'_>], asn: Option<u64>, draft: &mut Draft, repor
         done.push(&node.place);
         let prefix = route::prefix_of(node);
         let has = |routes: &&Vec<&Node>| routes.iter().any(|other| route::prefix_of(other) == prefix);
-        let with = of_each.iter().filter(has).count();
-        if with < of_each.len() {
-            report.dropped(
-                node,
-                "not all neighbors have this route, and announcer announces each service to all routers",
-            );
-        }
+        let having = neighbors.iter().zip(of_each.iter().map(|routes| has(&routes)));
+        let before = draft.services.len();
         route::translate(node, asn, draft, report);
+        let nowhere =
+            || report.dropped(node, "its router is left out; the service is announced to all routers here");
+        only_to(draft.services.get_mut(before..).unwrap_or_default(), having, nowhere);
     }
 }

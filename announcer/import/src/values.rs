@@ -47,12 +47,13 @@ pub(crate) fn fast_interval(value: u64, interval: u64, node: Option<&Node>, repo
     fast.min(interval)
 }
 
-/// Sets `hold_time`, unless BGP forbids the value.
+/// Sets `hold_time`, or the nearest value that BGP allows.
 pub(crate) fn hold_time(seconds: u64, node: &Node, peer: &mut Table, report: &mut Report) {
-    if seconds == 0 || (3..=65_535).contains(&seconds) {
-        peer.set("hold_time", format!("{seconds}s"));
-    } else {
-        report.dropped(node, "a hold time is zero, or 3 to 65,535 seconds");
+    let fitted = if seconds == 0 { 0 } else { seconds.clamp(3, 65_535) };
+    peer.set("hold_time", format!("{fitted}s"));
+    if fitted != seconds {
+        report
+            .differs(node, format!("a hold time is zero, or 3 to 65,535 seconds; {fitted}s is the nearest"));
     }
 }
 
@@ -74,7 +75,8 @@ pub(crate) fn time(milliseconds: u64) -> Value {
 pub(crate) fn seconds(text: &str) -> Option<u64> {
     let seconds: f64 = text.parse().ok()?;
     // More than eleven days is no interval of a check.
-    (0.0..=1e6).contains(&seconds).then(|| (seconds * 1000.0).round() as u64)
+    let milliseconds = (seconds * 1000.0).round().max(if seconds > 0.0 { 1.0 } else { 0.0 });
+    (0.0..=1e6).contains(&seconds).then_some(milliseconds as u64)
 }
 
 /// A duration as Go writes it, such as `1m30s`, in milliseconds.
@@ -112,6 +114,45 @@ pub(crate) fn parsed<T: std::str::FromStr>(node: &Node, what: &str, report: &mut
         report.dropped(node, format!("`{}` is not {what}", node.text()));
     }
     value
+}
+
+/// The words of a command line as Python's `shlex.split` reads them, for which `#` begins no comment; `None`: a quote has no end.
+pub(crate) fn python_words(line: &str) -> Option<Vec<String>> {
+    let mut escaped = String::new();
+    let (mut quote, mut begins_word) = (None, true);
+    let mut rest = line.chars();
+    while let Some(c) = rest.next() {
+        match (quote, c) {
+            (None, '#') if begins_word => escaped.push('\\'),
+            (None, '"' | '\'') => quote = Some(c),
+            (Some(open), c) if open == c => quote = None,
+            (_, _) => {}
+        }
+        escaped.push(c);
+        if c == '\\' && quote != Some('\'') {
+            escaped.extend(rest.next());
+        }
+        begins_word = quote.is_none() && c.is_whitespace();
+    }
+    shlex::split(&escaped)
+}
+
+/// The number of an AS, also as two numbers with a dot (RFC 5396). A note says what is wrong, and that the router is left out.
+pub(crate) fn router_asn(node: &Node, report: &mut Report) -> Option<u32> {
+    let text = node.word();
+    let asn = match text.split_once('.') {
+        Some((high, low)) => high
+            .parse::<u16>()
+            .ok()
+            .zip(low.parse::<u16>().ok())
+            .map(|(high, low)| u32::from(high) << 16 | u32::from(low)),
+        None => text.parse().ok(),
+    };
+    let asn = asn.filter(|asn| *asn > 0);
+    if asn.is_none() {
+        report.dropped(node, format!("`{}` is not an AS: the router is left out", node.text()));
+    }
+    asn
 }
 
 /// The value of an option in seconds, in milliseconds. A note says what is wrong.
@@ -159,10 +200,48 @@ mod tests {
     use super::*;
 
     #[test]
-    fn durations_of_all_systems_are_read() {
+    fn a_hash_begins_no_comment_in_a_command_of_python() {
+        for (line, want) in [
+            ("a -u http://x/ # b -k 5", Some(vec!["a", "-u", "http://x/", "#", "b", "-k", "5"])),
+            ("a '#b' \"# c\" d#e \\#f", Some(vec!["a", "#b", "# c", "d#e", "#f"])),
+            ("a 'b", None),
+        ] {
+            assert_eq!(
+                python_words(line),
+                want.map(|words| words.into_iter().map(str::to_owned).collect()),
+                "{line}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_as_is_a_number_or_two_with_a_dot() {
+        let node = |text: &str| Node {
+            name: "peer-as".into(),
+            words: vec![text.to_owned()],
+            place: crate::node::Place { file: "f".into(), line: 1 },
+            children: None,
+        };
         for (text, want) in
-            [("5", Some(5000)), ("0.25", Some(250)), ("-1", None), ("x", None), ("1e99", None)]
+            [("65000", Some(65_000)), ("1.10", Some(65_546)), ("0", None), ("1.65536", None), ("x", None)]
         {
+            let mut report = Report::default();
+            assert_eq!(router_asn(&node(text), &mut report), want, "{text}");
+            assert_eq!(report.notes().len(), usize::from(want.is_none()), "{text}");
+        }
+    }
+
+    #[test]
+    fn durations_of_all_systems_are_read() {
+        for (text, want) in [
+            ("5", Some(5000)),
+            ("0.25", Some(250)),
+            ("0.0001", Some(1)),
+            ("0", Some(0)),
+            ("-1", None),
+            ("x", None),
+            ("1e99", None),
+        ] {
             assert_eq!(seconds(text), want, "{text}");
         }
         for (text, want) in [

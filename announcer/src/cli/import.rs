@@ -164,6 +164,7 @@ fn read(path: &Path) -> Result<Input, String> {
     let name = path.display().to_string();
     let octets = files::read(path, LONGEST).map_err(|error| format!("cannot read `{name}`: {error}"))?;
     let text = dsr_setup::config::decode(&name, octets).map_err(|error| error.to_string())?;
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text).replace("\r\n", "\n");
     Ok(Input { name, text })
 }
 

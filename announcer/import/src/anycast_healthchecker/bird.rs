@@ -57,19 +57,10 @@ pub(super) const PROTOCOL: Block = Block {
         translated(&["ipv4", "ipv6"], "`families`"),
         translated(&["router"], "`router_id`"),
         translated(&["export"], "nothing if it only selects the prefixes"),
+        translated(&["disabled"], "no peer, unless it is `no`"),
         translated(&["next"], "nothing for `next hop self`"),
         unneeded(
-            &[
-                "import",
-                "table",
-                "debug",
-                "disabled",
-                "preference",
-                "rr",
-                "interpret",
-                "receive",
-                "secondary",
-            ],
+            &["import", "table", "debug", "preference", "rr", "interpret", "receive", "secondary"],
             "announcer ignores received routes",
         ),
         unneeded(&["direct", "strict", "dynamic"], "announcer finds the way to the router by itself"),
@@ -181,6 +172,12 @@ fn protocol(node: &Node, templates: &BTreeMap<String, &[Node]>, draft: &mut Draf
     }
     options.extend(node.block().iter().cloned());
     read(&PROTOCOL, &options, report, |reader, report| {
+        let disabled = reader.one("disabled", report);
+        if let Some(disabled) = disabled.filter(|node| !["no", "off"].contains(&node.word())) {
+            report.differs(disabled, "the session is disabled, so the router is left out");
+            reader.rest();
+            return;
+        }
         let mut peer = Table::new("[[peer]]");
         peer.comment(format!("From {}, `protocol bgp {own_name}`.", node.place));
         peer.set("name", draft.peer_name(&own_name));

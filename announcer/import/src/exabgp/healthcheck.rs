@@ -257,7 +257,7 @@ fn announcing(
     // The first keys of the table, in the order in which they are read.
     service.set("name", "");
     let (_, up_metric) = metric(reader, "up-metric", 100, report);
-    let (_, down_metric) = metric(reader, "down-metric", 1000, report);
+    let (down_node, down_metric) = metric(reader, "down-metric", 1000, report);
     let (disabled_node, disabled_metric) = metric(reader, "disabled-metric", 500, report);
     let (_, increase) = metric(reader, "increase", 1, report);
     if let Some(node) = reader.one("local-preference", report)
@@ -283,14 +283,14 @@ fn announcing(
     if up > 0 {
         service.set("prepend", up.min(10));
     }
-    path_id_and_neighbors(reader, draft, report);
+    path_id_and_neighbors(reader, &mut service, draft, report);
     let withdraw = reader.one("withdraw-on-down", report).is_some();
     let down_path = reader.one("down-as-path", report);
     let disabled_path = reader.one("disabled-as-path", report);
     let disabled_community = reader.one("disabled-community", report);
     if withdraw {
         service.set("on_failure", "withdraw");
-        let unused = [disabled_node, down_path, disabled_path, disabled_community];
+        let unused = [down_node, disabled_node, down_path, disabled_path, disabled_community];
         for node in unused.into_iter().flatten() {
             report.unneeded(node, "the route is withdrawn in this state");
         }
@@ -303,6 +303,14 @@ fn announcing(
          Routers compare MEDs only between routes from the same AS, and then not in ECMP: a `prepend` here works always.",
     );
     let down = down_path.or(any).and_then(|node| prepend(node, around.asn, report));
+    if let (Some(node), Some(times)) = (down_path, down)
+        && times < up
+    {
+        report.differs(
+            node,
+            "announcer never makes the path of a VIP whose checks fail shorter; it stays as it is",
+        );
+    }
     deprefer.set("prepend", down.map_or(0, |down| down.saturating_sub(up)).min(10));
     let preference = match service.get("local_pref") {
         Some(crate::draft::Value::Number(preference)) => *preference,
@@ -335,21 +343,23 @@ fn announcing(
     Announcing { service, deprefer: Some(deprefer), up_metric, down_metric, increase }
 }
 
-fn path_id_and_neighbors(reader: &mut Reader<'_>, draft: &Draft, report: &mut Report) {
+fn path_id_and_neighbors(reader: &mut Reader<'_>, service: &mut Table, draft: &Draft, report: &mut Report) {
     if let Some(node) = reader.one("path-id", report)
         && node.word() != "0"
     {
         report.dropped(node, "announcer has no ADD-PATH");
     }
     let neighbors = reader.all("neighbor");
-    let named = |peer: &Table| neighbors.iter().any(|node| node.word() == peer.text("address"));
-    if !draft.peers.is_empty() && draft.peers.iter().all(named) {
-        neighbors.iter().for_each(|node| report.unneeded(node, "these are all routers"));
-        return;
-    }
+    let mut names = Vec::new();
     for node in neighbors {
-        report.dropped(node, "announcer announces each service to all routers");
+        match draft.peers.iter().find(|peer| peer.text("address") == node.word()) {
+            Some(peer) => names.push(peer.text("name").to_owned()),
+            None => {
+                report.dropped(node, "there is no peer with this address: write the right names in `peers`")
+            }
+        }
     }
+    set_texts(service, "peers", names);
 }
 
 /// The checks, of which all have to pass.

@@ -7,7 +7,7 @@ use crate::draft::{Draft, Table, Value};
 use crate::node::Node;
 use crate::report::Report;
 use crate::row::{Reader, read};
-use crate::values::{hold_time, parsed};
+use crate::values::{hold_time, parsed, router_asn};
 
 /// What a neighbor has besides its session.
 #[derive(Default)]
@@ -20,6 +20,19 @@ pub(super) struct Neighbor<'n> {
     pub(super) announcers: Option<Vec<String>>,
     /// Where they are listed.
     pub(super) listed: Option<&'n Node>,
+    /// The name of its peer; none if the router was left out.
+    pub(super) peer: Option<String>,
+}
+
+impl Neighbor<'_> {
+    /// Whether the process announces to it.
+    pub(super) fn lists(&self, process: &str) -> bool {
+        let Some(listed) = &self.announcers else { return true };
+        let plain =
+            |pattern: &String| pattern.trim_start_matches('^').trim_end_matches(['$', '*', '.']).to_owned();
+        let matches = self.listed.is_some_and(|node| node.name == "processes-match");
+        listed.iter().any(|name| name == process || matches && process.starts_with(&plain(name)))
+    }
 }
 
 /// Adds a peer for a neighbor. `options` are all its options, those that it inherits before its own.
@@ -36,6 +49,7 @@ pub(super) fn translate<'n>(
             processes: Vec::new(),
             announcers: None,
             listed: None,
+            peer: None,
         };
         // ExaBGP 3.4 has the program in the neighbor, and 4.0 has a reference to it there.
         for process in reader.all("process") {
@@ -70,6 +84,7 @@ pub(super) fn translate<'n>(
         session(reader, &mut peer, draft, report);
         ttl(reader, &mut peer, report);
         families(reader, &mut peer, report);
+        neighbor.peer = Some(peer.text("name").to_owned());
         draft.peers.push(peer);
         neighbor
     })
@@ -88,10 +103,7 @@ fn asn(
             report.missing(&local.place, "local-as", "it is what the router expects: give it by `--asn`");
         }
         Some(local) => {
-            let Some(asn) = parsed::<u32>(local, "an AS", report).filter(|asn| *asn > 0).map(u64::from)
-            else {
-                return false;
-            };
+            let Some(asn) = router_asn(local, report).map(u64::from) else { return false };
             match draft.bgp.get("asn") {
                 Some(Value::Number(first)) if *first != asn => {
                     report.dropped(
@@ -118,9 +130,7 @@ fn asn(
             );
         }
         Some(remote) => {
-            let Some(asn) = parsed::<u32>(remote, "an AS", report).filter(|asn| *asn > 0) else {
-                return false;
-            };
+            let Some(asn) = router_asn(remote, report) else { return false };
             peer.set("asn", u64::from(asn));
         }
         None => {

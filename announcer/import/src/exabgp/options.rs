@@ -49,10 +49,7 @@ pub(super) const HEALTHCHECK: Block = Block {
             "`prepend` of `[service.deprefer]`, if the path begins with that of `prepend`",
         ),
         translated(&["disabled-as-path"], "as `down-as-path`, if it is the same"),
-        translated(
-            &["neighbor"],
-            "nothing if it names all routers; else dropped: each service is announced to all",
-        ),
+        translated(&["neighbor"], "`peers` of the service"),
         translated(&["config"], "its options"),
         translated(&["path-id"], "nothing if it is 0; announcer has no ADD-PATH"),
         unneeded(
@@ -174,6 +171,11 @@ pub(super) fn file(input: &Input) -> Vec<Node> {
             Node { name: full(name), words: value.into_iter().collect(), place, children: None }
         })
         .collect()
+}
+
+/// Whether the healthcheck has one of these options.
+pub(super) fn has_known(nodes: &[Node]) -> bool {
+    nodes.iter().any(|node| HEALTHCHECK.rows.iter().any(|row| row.names.contains(&node.name.as_str())))
 }
 
 /// The options of the healthcheck that a command line starts; none if it starts another program.

@@ -103,7 +103,7 @@ pub(super) const CAPABILITY: Block = Block {
 pub(super) const API: Block = Block {
     title: "`api`",
     rows: &[
-        translated(&["processes"], "the healthchecks of this router; all routers have to have the same"),
+        translated(&["processes"], "`peers` of the services, unless all routers have the same"),
         translated(&["processes-match"], "as `processes`"),
         unneeded(
             &["receive", "send", "neighbor-changes", "negotiated", "fsm", "signal"],

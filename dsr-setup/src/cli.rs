@@ -186,7 +186,10 @@ fn hint(error: &FileError) -> &'static str {
         FileError::Io(error) if error.kind() == io::ErrorKind::NotFound => {
             "; name another file with `--config`, or VIPs with `--vip`"
         }
-        FileError::Io(_) | FileError::NotRegular | FileError::TooLarge(_) => "",
+        FileError::Io(_)
+        | FileError::NotRegular
+        | FileError::TooLarge(_)
+        | FileError::WritableByOthers(_) => "",
     }
 }
 
@@ -284,15 +287,15 @@ impl VipSource {
         }
         let folder = folder_of(&self.config);
         let path = self.config;
-        let names = match regular::names(&folder) {
+        let names = match regular::names_of_trusted(&folder) {
             Ok(names) => names,
-            Err(error) => return Err(Failure::ConfigFile { path: folder, error: FileError::Io(error) }),
+            Err(error) => return Err(Failure::ConfigFile { path: folder, error }),
         };
         let others = files_of_folder(names).into_iter().map(|name| folder.join(name));
         let mut vips = BTreeSet::new();
         for path in std::iter::once(path.clone()).chain(others) {
             let name = path.display().to_string();
-            match regular::read(&path, LONGEST_CONFIG) {
+            match regular::read_trusted(&path, LONGEST_CONFIG) {
                 Ok(octets) => {
                     let text = config::decode(&name, octets)?;
                     vips.extend(config::vips(&name, &text, &environment(&text))?);

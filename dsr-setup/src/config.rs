@@ -73,7 +73,10 @@ pub fn vips(name: &str, text: &str, variables: &Variables) -> Result<BTreeSet<Ip
             Ok(None) => (as_written.clone(), as_written.clone()),
             Err(error) => {
                 let place = at(name, text, Some(written.span()));
-                errors.push(format!("{place}: {}; {}", error.message, error.help));
+                let help = error.unset.map_or(error.help, |name| {
+                    format!("set it in the environment, also in that of dsr-setup.service, or write a default, as in `${{{name}:-192.0.2.80}}`")
+                });
+                errors.push(format!("{place}: {}; {help}", error.message));
                 continue;
             }
         };
@@ -184,7 +187,12 @@ mod tests {
         assert_eq!(of("${VIP}").unwrap(), ["192.0.2.80".parse().unwrap()].into());
         assert_eq!(of("${NONE:-192.0.2.81}").unwrap(), ["192.0.2.81".parse().unwrap()].into());
         let error = of("${NONE}").unwrap_err().to_string();
-        assert!(error.starts_with("a.toml:2:9: `NONE` is not set; set"), "{error}");
+        assert!(
+            error.starts_with(
+                "a.toml:2:9: `NONE` is not set; set it in the environment, also in that of dsr-setup.service"
+            ),
+            "{error}"
+        );
     }
 
     // H16.

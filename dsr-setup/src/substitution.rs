@@ -36,6 +36,8 @@ pub struct SubstitutionError {
     pub message: String,
     /// What to write.
     pub help: String,
+    /// The name of the variable, if it is not set.
+    pub unset: Option<String>,
 }
 
 /// A part of a value.
@@ -125,20 +127,28 @@ pub fn expand(text: &str, variables: &Variables) -> Result<Option<Expansion>, Su
                     return Err(SubstitutionError {
                         message,
                         help: "write another value, or correct this one".into(),
+                        unset: None,
                     });
                 }
                 (None, Some(default)) => default,
                 (None, None) => {
-                    let help = format!(
-                        "set `{name}` in the environment or as a credential of systemd, or write a default, as in `${{{name}:-default}}`; `$${{` stands for `${{` itself"
-                    );
-                    return Err(SubstitutionError { message: format!("`{name}` is not set"), help });
+                    let help = match name.starts_with("ANNOUNCER_") {
+                        true => format!(
+                            "announcer sets it only for programs: write `$${{{name}}}`, which the program's shell replaces"
+                        ),
+                        false => format!(
+                            "set `{name}` in the environment or as a credential of systemd, or write a default, as in `${{{name}:-default}}`; `$${{` stands for `${{` itself"
+                        ),
+                    };
+                    let (message, unset) = (format!("`{name}` is not set"), Some(name.to_owned()));
+                    return Err(SubstitutionError { message, help, unset });
                 }
             },
             Piece::Broken => {
                 return Err(SubstitutionError {
                     message: "`${` does not begin a substitution here".into(),
                     help: "write `${NAME}` or `${NAME:-default}`, with letters, digits, `_`, `-` and `.` in NAME; `$${` stands for `${` itself".into(),
+                    unset: None,
                 });
             }
         };

@@ -393,6 +393,34 @@ fn a_configuration_that_cannot_be_read_is_refused_at_once_and_one_without_vips_i
 }
 
 /// Cases W1 and W2: if the state file is broken, of another version or missing, changes cannot be undone, but nothing else fails.
+/// As announcer does: another user could otherwise choose the addresses that root puts on lo.
+#[test]
+fn a_file_or_folder_that_others_can_write_is_refused() {
+    use std::os::unix::fs::PermissionsExt;
+    if !is_root() {
+        return;
+    }
+    let host = Host::new();
+    let (config, folder) = (host.dir.path().join("announcer.toml"), host.dir.path().join("conf.d"));
+    std::fs::write(&config, "[[service]]\nvips = [\"192.0.2.80\"]\n").unwrap();
+    std::fs::create_dir(&folder).unwrap();
+    let more = folder.join("a.toml");
+    std::fs::write(&more, "[[service]]\nvips = [\"192.0.2.81\"]\n").unwrap();
+    let plan = || host.wrapped(&["timeout", "10"], &["plan", "--config", config.to_str().unwrap()]);
+    assert!(plan().1.contains("192.0.2.81"));
+    for path in [&config, &more, &folder] {
+        let before = std::fs::metadata(path).unwrap().permissions();
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(before.mode() | 0o002)).unwrap();
+        let (code, stdout, stderr) = plan();
+        assert_eq!((code, stdout.as_str()), (2, ""), "{stderr}");
+        let want = format!("error: cannot read `{}`: others can write it (mode 07", path.display());
+        let file = format!("error: cannot read `{}`: others can write it (mode 06", path.display());
+        assert!(stderr.starts_with(&want) || stderr.starts_with(&file), "{stderr}");
+        std::fs::set_permissions(path, before).unwrap();
+    }
+    assert_eq!(plan().0, 1);
+}
+
 #[test]
 fn a_state_file_that_cannot_be_used_is_a_warning_and_the_vips_are_put_on_lo() {
     if !is_root() {

@@ -81,7 +81,7 @@ impl Changes<'_> {
                 self.substituted.insert(place.start, SubstitutedValue { shown });
                 Cow::Owned(text)
             }
-            Err(SubstitutionError { message, help }) => {
+            Err(SubstitutionError { message, help, unset: _ }) => {
                 self.faults.push(Fault::new(place.clone(), message, help).first());
                 text
             }

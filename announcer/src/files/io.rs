@@ -81,6 +81,7 @@ impl From<regular::FileError> for FileError {
             regular::FileError::Io(error) => FileError::Io(error),
             regular::FileError::NotRegular => FileError::NotRegular,
             regular::FileError::TooLarge(most) => FileError::TooLarge(most),
+            regular::FileError::WritableByOthers(mode) => FileError::WritableByOthers(mode),
         }
     }
 }

@@ -20,6 +20,9 @@ pub enum FileError {
     /// It is larger than the caller's limit.
     #[error("the file is larger than {0} octets")]
     TooLarge(u64),
+    /// Users other than its owner and its group can write it.
+    #[error("others can write it (mode {0:04o}): remove this permission with `chmod o-w`")]
+    WritableByOthers(u32),
 }
 
 /// Reads a regular file of at most `most` octets.
@@ -47,6 +50,30 @@ pub fn read_with_mode(path: &Path, most: u64) -> Result<(Vec<u8>, u32), FileErro
         return Err(FileError::TooLarge(most));
     }
     Ok((octets, metadata.mode() & 0o7777))
+}
+
+/// As [`read`], for a file with which others could control this host: one that they can write is refused.
+///
+/// # Errors
+/// See [`FileError`].
+pub fn read_trusted(path: &Path, most: u64) -> Result<Vec<u8>, FileError> {
+    match read_with_mode(path, most)? {
+        (_, mode) if mode & 0o002 != 0 => Err(FileError::WritableByOthers(mode)),
+        (octets, _) => Ok(octets),
+    }
+}
+
+/// As [`names`], for a folder in which others could put files: one that they can write is refused.
+///
+/// # Errors
+/// See [`FileError`].
+pub fn names_of_trusted(folder: &Path) -> Result<Vec<OsString>, FileError> {
+    match fs::metadata(folder) {
+        Ok(metadata) if metadata.mode() & 0o002 != 0 => {
+            Err(FileError::WritableByOthers(metadata.mode() & 0o7777))
+        }
+        Ok(_) | Err(_) => names(folder).map_err(FileError::Io),
+    }
 }
 
 /// The names of the files in a folder; none if there is no such folder.

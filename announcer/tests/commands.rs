@@ -57,7 +57,8 @@ fn in_code_blocks(text: &str) -> Vec<String> {
         } else if is_code {
             let line = line.trim().trim_start_matches("sudo ");
             let line = line.split(" #").next().unwrap_or(line).trim();
-            let commands = line.split(&[';', '|', '&']).map(|command| command.trim().trim_start_matches("sudo "));
+            let commands =
+                line.split(&[';', '|', '&']).map(|command| command.trim().trim_start_matches("sudo "));
             found.extend(commands.filter(|command| is_ours(command)).map(str::to_owned));
         }
     }

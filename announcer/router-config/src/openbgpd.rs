@@ -46,7 +46,7 @@ pub(crate) fn write(facts: &Facts, text: &mut Text) {
     if facts.hops > 1 && !facts.is_internal() {
         text.line(format!("    multihop {}", facts.hops));
     }
-    text.lines((facts.ttl_security && facts.hops == 1).then_some("    ttl-security yes"));
+    text.lines(facts.ttl_security.then_some("    ttl-security yes"));
     text.lines(facts.neighbors().iter().map(|address| format!("    neighbor {address}")));
     text.lines(facts.range().map(|range| format!("    neighbor {range}")));
     text.line("}");

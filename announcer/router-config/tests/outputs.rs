@@ -1,4 +1,4 @@
-//! The configuration and the commands of each system, for three setups. `UPDATE_EXPECT=1` writes them again; the diff shows what
+//! The configuration and the commands of each system, for four setups. `UPDATE_EXPECT=1` writes them again; the diff shows what
 //! changed.
 
 #![allow(clippy::unwrap_used, clippy::panic)]
@@ -59,8 +59,20 @@ fn range() -> Facts {
     }
 }
 
-fn outputs(system: System) -> [(&'static str, String); 3] {
-    [("dual-stack", dual_stack()), ("internal", internal()), ("range", range())].map(|(name, facts)| {
+/// eBGP with GTSM over several hops, and IPv6 VIPs alone.
+fn far() -> Facts {
+    Facts {
+        families: vec![Family::Ipv6],
+        prefixes: vec!["2001:db8::80/128".parse().unwrap()],
+        md5_file: None,
+        hops: 3,
+        ..dual_stack()
+    }
+}
+
+fn outputs(system: System) -> [(&'static str, String); 4] {
+    let all = [("dual-stack", dual_stack()), ("internal", internal()), ("range", range()), ("far", far())];
+    all.map(|(name, facts)| {
         let mut text = configuration(system, &facts);
         text += "\n";
         for command in commands(system, &facts) {

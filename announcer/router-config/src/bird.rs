@@ -71,7 +71,7 @@ fn session(facts: &Facts, text: &mut Text) {
         text.line(format!("    {} {{", family.word()));
         text.line(format!("        import filter announcer_in{};", family.digit()));
         text.line("        import keep filtered yes; # `show route filtered` shows what was refused");
-        text.line(format!("        receive limit {} action block;", facts.limit(*family)));
+        text.line(format!("        receive limit {} action warn;", facts.limit(*family)));
         text.line("        export none; # nothing is advertised to the frontends");
         text.lines(
             (facts.extended_next_hop && *family == Family::Ipv4).then_some("        extended next hop yes;"),

@@ -77,7 +77,7 @@ fn session(facts: &Facts, text: &mut Text) {
         text.line(format!("   neighbor FRONTENDS ebgp-multihop {}", facts.hops));
     }
     let limit: usize = facts.families.iter().map(|family| facts.limit(*family)).sum();
-    text.line(format!("   neighbor FRONTENDS maximum-routes {limit}"));
+    text.line(format!("   neighbor FRONTENDS maximum-routes {limit} warning-only"));
     text.lines(facts.neighbors().iter().map(|address| format!("   neighbor {address} peer group FRONTENDS")));
     if let Some(range) = facts.range() {
         text.line("   bgp listen limit 100");

@@ -142,10 +142,16 @@ impl Facts {
         }
     }
 
-    /// How many prefixes of a family a frontend may send: twice as many as today, at least 10. A VIP that is added on the frontends
-    /// first is refused by the prefix list, and must not end the session.
+    /// How many prefixes of a family a frontend is expected to send at most: twice as many as today, at least 10. The prefix list
+    /// refuses the others, so a router only warns above it: if VIPs are added on the frontends first, the sessions have to stay.
     pub(crate) fn limit(&self, family: Family) -> usize {
         (2 * self.of(family).len()).max(10)
+    }
+
+    /// The limit of a family for a router that ends the session above it, or takes no more routes: many more than anybody adds at
+    /// once, and few enough to keep a full table of the internet out.
+    pub(crate) fn hard_limit(&self, family: Family) -> usize {
+        (10 * self.of(family).len()).max(10_000)
     }
 
     /// The time between two KEEPALIVEs, in seconds.
@@ -190,15 +196,15 @@ mod tests {
             };
             (
                 facts.cover(Family::Ipv4).iter().map(ToString::to_string).collect::<Vec<_>>(),
-                facts.limit(Family::Ipv4),
+                (facts.limit(Family::Ipv4), facts.hard_limit(Family::Ipv4)),
             )
         };
-        assert_eq!(of(80, 80), (vec!["192.0.2.80/32".to_owned()], 10));
+        assert_eq!(of(80, 80), (vec!["192.0.2.80/32".to_owned()], (10, 10_000)));
         assert_eq!(of(80, 81).0, ["192.0.2.80/31"]);
         assert_eq!(of(81, 82).0, ["192.0.2.81/32", "192.0.2.82/32"]);
         assert_eq!(
             of(80, 119),
-            (vec!["192.0.2.80/28".into(), "192.0.2.96/28".into(), "192.0.2.112/29".into()], 80)
+            (vec!["192.0.2.80/28".into(), "192.0.2.96/28".into(), "192.0.2.112/29".into()], (80, 10_000))
         );
     }
 }

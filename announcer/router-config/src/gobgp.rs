@@ -87,6 +87,7 @@ pub(crate) fn write(facts: &Facts, text: &mut Text) {
         }
     }
     text.blank();
+    text.note("No limit on prefixes: GoBGP ends the session above it, and never opens it again by itself.");
     for address in facts.neighbors() {
         text.lines([
             "[[neighbors]]".to_owned(),
@@ -148,8 +149,6 @@ fn session(facts: &Facts, table: &str, text: &mut Text) {
             format!("[[{table}.afi-safis]]"),
             format!("[{table}.afi-safis.config]"),
             format!("afi-safi-name = \"{}-unicast\"", family.word()),
-            format!("[{table}.afi-safis.prefix-limit.config]"),
-            format!("max-prefixes = {}", facts.limit(*family)),
         ]);
     }
 }

@@ -120,7 +120,7 @@ fn session(facts: &Facts, text: &mut Text) {
             "  neighbor FRONTENDS soft-reconfiguration inbound".to_owned(),
             format!("  neighbor FRONTENDS route-map ANNOUNCER-IN{} in", family.digit()),
             "  neighbor FRONTENDS route-map ANNOUNCER-OUT out".into(),
-            format!("  neighbor FRONTENDS maximum-prefix {}", facts.limit(*family)),
+            format!("  neighbor FRONTENDS maximum-prefix {} warning-only", facts.limit(*family)),
             format!("  {paths} 16"),
             " exit-address-family".into(),
         ]);

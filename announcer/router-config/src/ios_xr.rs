@@ -112,7 +112,7 @@ fn session(facts: &Facts, text: &mut Text) {
             format!("  address-family {} unicast", family.word()),
             format!("   route-policy ANNOUNCER-IN{} in", family.digit()),
             "   route-policy ANNOUNCER-OUT out".into(),
-            format!("   maximum-prefix {} 75", facts.limit(*family)),
+            format!("   maximum-prefix {} 75 warning-only", facts.limit(*family)),
             "   soft-reconfiguration inbound always".into(),
             "  !".into(),
         ]);

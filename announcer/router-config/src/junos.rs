@@ -116,10 +116,10 @@ fn session(facts: &Facts, text: &mut Text) {
     } else if facts.hops > 1 && !facts.is_internal() {
         text.line(format!("{GROUP} multihop ttl {}", facts.hops));
     }
+    text.note("Without `teardown`, Junos only warns above the limit.");
     for family in &facts.families {
         let inet = if *family == Family::Ipv4 { "inet" } else { "inet6" };
         text.line(format!("{GROUP} family {inet} unicast prefix-limit maximum {}", facts.limit(*family)));
-        text.line(format!("{GROUP} family {inet} unicast prefix-limit teardown idle-timeout 1"));
         text.lines(
             (facts.extended_next_hop && *family == Family::Ipv4)
                 .then(|| format!("{GROUP} family inet unicast extended-nexthop")),

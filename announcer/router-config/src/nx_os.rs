@@ -89,7 +89,7 @@ fn session(facts: &Facts, text: &mut Text) {
             format!("      route-map ANNOUNCER-IN{} in", family.digit()),
             "      route-map ANNOUNCER-OUT out".into(),
             "      soft-reconfiguration inbound always".into(),
-            format!("      maximum-prefix {}", facts.limit(*family)),
+            format!("      maximum-prefix {} warning-only", facts.limit(*family)),
         ]);
     }
     for address in facts.neighbors() {

@@ -29,9 +29,10 @@ pub(crate) fn write(facts: &Facts, text: &mut Text) {
     text.line(format!("    remote-as {}", facts.frontend_asn));
     text.line("    passive");
     text.line(format!("    holdtime {}", facts.hold_time));
+    text.note("OpenBGPD ends the session above this number, and opens it again after a minute.");
     text.line(format!(
-        "    max-prefix {}",
-        facts.families.iter().map(|family| facts.limit(*family)).sum::<usize>()
+        "    max-prefix {} restart 1",
+        facts.families.iter().map(|family| facts.hard_limit(*family)).sum::<usize>()
     ));
     text.line("    export none # nothing is advertised to the frontends");
     for family in [Family::Ipv4, Family::Ipv6] {

@@ -88,7 +88,7 @@ fn session(facts: &Facts, text: &mut Text) {
         facts.keepalive()
     );
     for family in &facts.families {
-        common += &format!(" input.limit-process-routes-{}={}", family.word(), facts.limit(*family));
+        common += &format!(" input.limit-process-routes-{}={}", family.word(), facts.hard_limit(*family));
     }
     if let Some(key) = facts.key() {
         common += &format!(" tcp-md5-key=\"{key}\"");

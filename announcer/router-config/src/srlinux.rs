@@ -138,10 +138,9 @@ fn session(facts: &Facts, text: &mut Text) {
     for family in &facts.families {
         let unicast = format!("{}-unicast", family.word());
         text.line(format!("{group} afi-safi {unicast} admin-state enable"));
-        text.line(format!(
-            "{group} afi-safi {unicast} {unicast} prefix-limit-received max-received-routes {}",
-            facts.limit(*family)
-        ));
+        let limit = format!("{group} afi-safi {unicast} {unicast} prefix-limit-received");
+        text.line(format!("{limit} max-received-routes {}", facts.limit(*family)));
+        text.line(format!("{limit} prevent-teardown true"));
         text.lines(
             (facts.extended_next_hop && *family == Family::Ipv4)
                 .then(|| format!("{group} afi-safi {unicast} {unicast} receive-ipv6-next-hops true")),

@@ -102,9 +102,9 @@ impl Facts {
         self.router_asn.map_or_else(|| "ROUTER-AS".into(), |asn| asn.to_string())
     }
 
-    /// What has to be replaced by the key, if there is one.
+    /// What has to be replaced by the key, if there is one. It does not contain the path, which may have any character and any length.
     pub(crate) fn key(&self) -> Option<String> {
-        self.md5_file.as_ref().map(|file| format!("KEY-IN-{file}"))
+        self.md5_file.as_ref().map(|_| format!("KEY-OF-{}", self.router))
     }
 
     /// The prefixes of a family.

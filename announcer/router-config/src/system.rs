@@ -212,7 +212,8 @@ fn head(system: System, facts: &Facts, text: &mut Text) {
         );
     }
     if let (Some(key), Some(file)) = (facts.key(), &facts.md5_file) {
-        text.note(&format!("{key}: write the TCP MD5 key, the text in {file} on the frontend."));
+        let file = file.escape_debug();
+        text.note(&format!("{key}: write the TCP MD5 key, the text in `{file}` on the frontend."));
     }
     if facts.extended_next_hop {
         text.note(

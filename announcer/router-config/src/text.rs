@@ -16,8 +16,9 @@ impl Text {
         Text { comment, lines: Vec::new() }
     }
 
-    /// A comment, broken into lines.
+    /// A comment, broken into lines. Control characters are replaced: a line feed would end the comment.
     pub(crate) fn note(&mut self, text: &str) {
+        let text = text.replace(char::is_control, "\u{fffd}");
         let mut line = self.comment.to_owned();
         for word in text.split(' ') {
             if line.chars().count() + word.chars().count() >= WIDTH && line != self.comment {
@@ -74,5 +75,12 @@ mod tests {
         assert_eq!(lines.len(), 3, "{text}");
         assert!(lines[..2].iter().all(|line| line.len() <= WIDTH && line.starts_with("! ")), "{text}");
         assert_eq!(lines[2], format!("! $ {}", "x".repeat(120)));
+    }
+
+    #[test]
+    fn nothing_ends_a_comment() {
+        let mut text = Text::new("#");
+        text.note("a\nrouter bgp 1\r\u{85}x");
+        assert_eq!(text.finish(), "# a\u{fffd}router bgp 1\u{fffd}\u{fffd}x\n");
     }
 }

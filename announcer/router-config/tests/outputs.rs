@@ -105,9 +105,26 @@ fn each_configuration_has_every_prefix_and_never_a_wider_one() {
 }
 
 #[test]
-fn a_key_is_named_by_its_file() {
+fn a_key_is_named_by_its_router() {
     for system in System::ALL {
         let text = configuration(system, &dual_stack());
-        assert!(text.matches("KEY-IN-/etc/announcer/r1.key").count() >= 2, "{system}\n{text}");
+        assert!(text.matches("KEY-OF-r1").count() >= 2, "{system}\n{text}");
+        assert_eq!(text.matches("/etc/announcer/r1.key").count(), 1, "{system}\n{text}");
+    }
+}
+
+#[test]
+fn the_path_of_a_key_changes_no_line_of_the_configuration() {
+    let lines = |system, file: &str| {
+        let text = configuration(system, &Facts { md5_file: Some(file.into()), ..dual_stack() });
+        let comment = if text.starts_with('!') { '!' } else { '#' };
+        let lines = text.lines().filter(|line| !line.trim_start().starts_with(comment));
+        lines.map(str::to_owned).collect::<Vec<_>>()
+    };
+    for system in System::ALL {
+        let plain = lines(system, "/etc/announcer/r1.key");
+        for file in ["/etc/r1\nrouter bgp 1\n", "/etc/a b", "/etc/\"r1", &format!("/{}", "x".repeat(200))] {
+            assert_eq!(lines(system, file), plain, "{system} {file:?}");
+        }
     }
 }

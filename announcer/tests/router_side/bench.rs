@@ -152,10 +152,9 @@ impl<'a> Bench<'a> {
     }
 
     fn start_router(&mut self) {
-        let key = format!("KEY-IN-{}", self.path("keys/r1.key").display());
         self.printed = self.print(&[]);
         let text = format!("{}{}", self.here(self.router.first_line), self.printed)
-            .replace(&key, "correct-horse")
+            .replace("KEY-OF-r1", "correct-horse")
             .replace("ROUTER-ID", "10.9.0.2");
         assert!(!text.contains("ROUTER-"), "{text}");
         // OpenBGPD refuses a file that others can read; FRR reads it as its own user.

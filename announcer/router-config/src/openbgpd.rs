@@ -28,7 +28,13 @@ pub(crate) fn write(facts: &Facts, text: &mut Text) {
     text.line("group \"frontends\" {");
     text.line(format!("    remote-as {}", facts.frontend_asn));
     text.line("    passive");
-    text.line(format!("    holdtime {}", facts.hold_time));
+    if facts.hold_time == 0 {
+        text.note(
+            "No `holdtime`: OpenBGPD refuses 0. It offers its default, and the smaller value of both sides is used: the frontend's 0.",
+        );
+    } else {
+        text.line(format!("    holdtime {}", facts.hold_time));
+    }
     text.note("OpenBGPD ends the session above this number, and opens it again after a minute.");
     text.line(format!(
         "    max-prefix {} restart 1",

@@ -105,6 +105,14 @@ fn each_configuration_has_every_prefix_and_never_a_wider_one() {
 }
 
 #[test]
+fn openbgpd_has_no_hold_time_of_zero() {
+    let text = configuration(System::Openbgpd, &Facts { hold_time: 0, ..dual_stack() });
+    assert!(!text.contains("\n    holdtime") && text.contains("OpenBGPD refuses 0"), "{text}");
+    let text = configuration(System::Openbgpd, &dual_stack());
+    assert!(text.contains("\n    holdtime 9\n"), "{text}");
+}
+
+#[test]
 fn a_key_is_named_by_its_router() {
     for system in System::ALL {
         let text = configuration(system, &dual_stack());

@@ -49,7 +49,7 @@ fn access_lists(facts: &Facts, text: &mut Text) {
     text.note(&format!(
         "The firewall: the VIPs answer ICMP and TCP port {}, the ports that the checks probe. Add other ports of the services, such as \
          UDP 443 for QUIC. An earlier rule that accepts hides these; a rule that drops invalid connections must not see the VIPs, since \
-         the replies go past this router.",
+         the replies go past this router. Remove the comment signs when you have looked at your rules:",
         facts.ports(" and ")
     ));
     for family in &facts.families {
@@ -61,11 +61,11 @@ fn access_lists(facts: &Facts, text: &mut Text) {
         text.lines(
             facts.cover(*family).iter().map(|prefix| format!("add list=announcer-vips address={prefix}")),
         );
-        text.line(format!("/{ip}/firewall/filter"));
+        text.maybe(&format!("/{ip}/firewall/filter"));
         let rule = "add chain=forward dst-address-list=announcer-vips";
-        text.line(format!("{rule} protocol=tcp dst-port={} action=accept", facts.ports(",")));
-        text.line(format!("{rule} protocol={icmp} action=accept"));
-        text.line(format!("{rule} action=drop"));
+        text.maybe(&format!("{rule} protocol=tcp dst-port={} action=accept", facts.ports(",")));
+        text.maybe(&format!("{rule} protocol={icmp} action=accept"));
+        text.maybe(&format!("{rule} action=drop"));
     }
     text.blank();
 }

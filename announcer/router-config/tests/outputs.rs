@@ -105,6 +105,13 @@ fn each_configuration_has_every_prefix_and_never_a_wider_one() {
 }
 
 #[test]
+fn routeros_filters_nothing_until_the_comment_signs_are_removed() {
+    let text = configuration(System::Routeros, &dual_stack());
+    assert!(!text.lines().any(|line| line.starts_with("add chain=forward")), "{text}");
+    assert!(text.contains("# add chain=forward dst-address-list=announcer-vips action=drop"), "{text}");
+}
+
+#[test]
 fn openbgpd_has_no_hold_time_of_zero() {
     let text = configuration(System::Openbgpd, &Facts { hold_time: 0, ..dual_stack() });
     assert!(!text.contains("\n    holdtime") && text.contains("OpenBGPD refuses 0"), "{text}");

@@ -71,11 +71,20 @@ fn access_lists(facts: &Facts, text: &mut Text) {
 }
 
 fn session(facts: &Facts, text: &mut Text) {
-    text.note("ECMP over all frontends, and by ports too: without the second line, one client always reaches the same frontend.");
+    text.note("ECMP over all frontends.");
     let id = facts.router_id().map_or_else(String::new, |id| format!(" router-id={id}"));
     text.line("/routing/bgp/instance");
     text.line(format!("add name=announcer as={}{id} multipath=16", facts.router_as()));
-    text.line("/ip/settings set ipv4-multipath-hash-policy=l4");
+    text.note("ECMP by ports too: without it, one client always reaches the same frontend.");
+    for family in &facts.families {
+        match family {
+            Family::Ipv4 => text.line("/ip/settings set ipv4-multipath-hash-policy=l4"),
+            Family::Ipv6 => {
+                text.note("The key for IPv6 comes from public configurations: the pages that could be read name that for IPv4 alone.");
+                text.line("/ipv6/settings set multipath-hash-policy=l4");
+            }
+        }
+    }
     text.line("/routing/bgp/connection");
     let role = if facts.is_internal() { "ibgp" } else { "ebgp" };
     let families: Vec<&str> = facts.families.iter().map(|family| family.ip()).collect();

@@ -26,6 +26,11 @@ pub enum NoFacts {
     /// The addresses of the frontends are not of the family of the router's address.
     #[error("`{0}` is not of the family of the router's address `{1}`: write the addresses of the session")]
     OtherFamily(String, IpAddr),
+    /// The network of the frontends is IPv6 link-local: it is on every link.
+    #[error(
+        "`{0}` is link-local, and so on every link: write the address of each frontend with `--frontend`"
+    )]
+    LinkLocalRange(String),
 }
 
 /// The facts of a router.
@@ -49,6 +54,12 @@ pub fn facts(config: &Config, peer: &PeerConfig, frontends: Frontends) -> Result
     };
     if let Some(router) = router_address {
         judge(&frontends, router)?;
+    }
+    if let Frontends::Range(range) = &frontends
+        && let IpAddr::V6(v6) = range.addr()
+        && v6.is_unicast_link_local()
+    {
+        return Err(NoFacts::LinkLocalRange(range.to_string()));
     }
     let families: BTreeSet<router_config::Family> = prefixes.iter().map(router_config::Family::of).collect();
     let ports: BTreeSet<u16> =
@@ -98,10 +109,8 @@ pub struct RouterCommand {
 pub fn commands(config: &Config, peer: &PeerConfig, ours: Option<IpAddr>) -> Vec<RouterCommand> {
     let Some(system) = peer.os else { return Vec::new() };
     let frontends = ours.map_or_else(|| frontend(peer), |ip| Frontends::Addresses(vec![ip]));
-    match facts(config, peer, frontends) {
-        Ok(facts) => shown(system, &first_of_each_family(facts)),
-        Err(NoFacts::NoVip(_) | NoFacts::OtherFamily(..)) => Vec::new(),
-    }
+    let facts = facts(config, peer, frontends);
+    facts.map_or_else(|_| Vec::new(), |facts| shown(system, &first_of_each_family(facts)))
 }
 
 /// The lines of `explain` for these commands.
@@ -254,6 +263,11 @@ target = "127.0.0.1"
         let range = Frontends::Range("2001:db8:1::/64".parse().unwrap());
         let error = facts(&config, &config.peers[0], range).unwrap_err().to_string();
         assert!(error.starts_with("`2001:db8:1::/64` is not of the family"), "{error}");
+        let gateway = "address = \"default-gateway\"";
+        let config = parse("x", &WHOLE.replace("address = \"10.0.1.1\"", gateway)).unwrap();
+        let range = Frontends::Range("fe80::/64".parse().unwrap());
+        let error = facts(&config, &config.peers[0], range).unwrap_err();
+        assert_eq!(error, NoFacts::LinkLocalRange("fe80::/64".into()));
     }
 
     #[test]

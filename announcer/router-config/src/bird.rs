@@ -81,8 +81,9 @@ fn session(facts: &Facts, text: &mut Text) {
     text.line("}");
     text.lines(facts.neighbors().iter().enumerate().map(|(index, address)| {
         format!(
-            "protocol bgp announcer_fe{} from announcer_frontend {{ neighbor {address} as {}; }}",
+            "protocol bgp announcer_fe{} from announcer_frontend {{ neighbor {} as {}; }}",
             index + 1,
+            address.with_interface(),
             facts.frontend_asn
         )
     }));

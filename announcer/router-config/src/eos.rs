@@ -78,7 +78,12 @@ fn session(facts: &Facts, text: &mut Text) {
     }
     let limit: usize = facts.families.iter().map(|family| facts.limit(*family)).sum();
     text.line(format!("   neighbor FRONTENDS maximum-routes {limit} warning-only"));
-    text.lines(facts.neighbors().iter().map(|address| format!("   neighbor {address} peer group FRONTENDS")));
+    text.lines(
+        facts
+            .neighbors()
+            .iter()
+            .map(|address| format!("   neighbor {} peer group FRONTENDS", address.with_interface())),
+    );
     if let Some(range) = facts.range() {
         text.line("   bgp listen limit 100");
         text.line(format!(

@@ -1,5 +1,6 @@
 //! What a router has to know about its frontends.
 
+use std::fmt;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -91,6 +92,37 @@ impl Family {
     }
 }
 
+/// What has to be replaced by the router's interface on the link of a session between link-local addresses.
+pub(crate) const INTERFACE: &str = "FRONTEND-INTERFACE";
+
+/// A frontend as the router's neighbour. Its text is its address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Neighbor {
+    address: String,
+    /// Whether its address means nothing without an interface.
+    pub(crate) is_link_local: bool,
+}
+
+impl Neighbor {
+    /// Its address, with the interface behind it if it needs one: `fe80::11%FRONTEND-INTERFACE` (RFC 4007).
+    pub(crate) fn with_interface(&self) -> String {
+        if self.is_link_local { format!("{}%{INTERFACE}", self.address) } else { self.address.clone() }
+    }
+}
+
+impl fmt::Display for Neighbor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.address)
+    }
+}
+
+fn is_link_local(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(_) => false,
+        IpAddr::V6(v6) => v6.is_unicast_link_local(),
+    }
+}
+
 impl Facts {
     /// Whether the router is in the AS of the frontends (iBGP).
     pub(crate) fn is_internal(&self) -> bool {
@@ -117,11 +149,15 @@ impl Facts {
         IpNet::aggregate(&self.of(family))
     }
 
-    /// The address of each frontend; a placeholder if it is not known; none if there is a range.
-    pub(crate) fn neighbors(&self) -> Vec<String> {
+    /// Each frontend; a placeholder if its address is not known; none if there is a range.
+    pub(crate) fn neighbors(&self) -> Vec<Neighbor> {
+        let known = |ip: &IpAddr| Neighbor { address: ip.to_string(), is_link_local: is_link_local(*ip) };
         match &self.frontends {
-            Frontends::Unknown => vec!["FRONTEND-ADDRESS".into()],
-            Frontends::Addresses(all) => all.iter().map(ToString::to_string).collect(),
+            Frontends::Unknown => vec![Neighbor {
+                address: "FRONTEND-ADDRESS".into(),
+                is_link_local: self.router_address.is_some_and(is_link_local),
+            }],
+            Frontends::Addresses(all) => all.iter().map(known).collect(),
             Frontends::Range(_) => Vec::new(),
         }
     }

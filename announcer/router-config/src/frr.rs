@@ -1,6 +1,6 @@
 //! FRRouting.
 
-use crate::facts::{Facts, Family};
+use crate::facts::{Facts, Family, INTERFACE};
 use crate::linux;
 use crate::text::Text;
 use crate::verify::{Command, Question, each};
@@ -70,7 +70,10 @@ fn session(facts: &Facts, text: &mut Text) {
     if facts.extended_next_hop {
         text.line(" neighbor FRONTENDS capability extended-nexthop");
     }
-    text.lines(facts.neighbors().iter().map(|address| format!(" neighbor {address} peer-group FRONTENDS")));
+    for address in facts.neighbors() {
+        text.line(format!(" neighbor {address} peer-group FRONTENDS"));
+        text.lines(address.is_link_local.then(|| format!(" neighbor {address} interface {INTERFACE}")));
+    }
     if let Some(range) = facts.range() {
         text.note("At most 100 frontends; FRR refuses more.");
         text.line(" bgp listen limit 100");

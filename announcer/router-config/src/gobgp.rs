@@ -92,7 +92,7 @@ pub(crate) fn write(facts: &Facts, text: &mut Text) {
         text.lines([
             "[[neighbors]]".to_owned(),
             "[neighbors.config]".into(),
-            format!("neighbor-address = \"{address}\""),
+            format!("neighbor-address = \"{}\"", address.with_interface()),
         ]);
         session(facts, "neighbors", text);
     }

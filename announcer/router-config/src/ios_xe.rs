@@ -102,7 +102,12 @@ fn session(facts: &Facts, text: &mut Text) {
     } else if facts.hops > 1 && !facts.is_internal() {
         text.line(format!(" neighbor FRONTENDS ebgp-multihop {}", facts.hops));
     }
-    text.lines(facts.neighbors().iter().map(|address| format!(" neighbor {address} peer-group FRONTENDS")));
+    text.lines(
+        facts
+            .neighbors()
+            .iter()
+            .map(|address| format!(" neighbor {} peer-group FRONTENDS", address.with_interface())),
+    );
     if let Some(range) = facts.range() {
         text.line(" bgp listen limit 100");
         text.line(format!(" bgp listen range {range} peer-group FRONTENDS"));
@@ -130,7 +135,7 @@ fn session(facts: &Facts, text: &mut Text) {
 
 /// What is activated: each neighbour, or the group of a listen range.
 fn members(facts: &Facts) -> Vec<String> {
-    let neighbors = facts.neighbors();
+    let neighbors: Vec<String> = facts.neighbors().iter().map(|neighbor| neighbor.with_interface()).collect();
     if neighbors.is_empty() { vec!["FRONTENDS".into()] } else { neighbors }
 }
 

@@ -1,7 +1,7 @@
 //! Cisco IOS XR.
 
 use crate::cisco::{ACCEPTED, access_list_note, host_or_prefix, icmp, no_access_list};
-use crate::facts::Facts;
+use crate::facts::{Facts, INTERFACE};
 use crate::text::Text;
 use crate::verify::{Command, Question, each};
 
@@ -119,7 +119,9 @@ fn session(facts: &Facts, text: &mut Text) {
     }
     text.line(" !");
     for address in facts.neighbors() {
-        text.lines([format!(" neighbor {address}"), "  use neighbor-group FRONTENDS".into(), " !".into()]);
+        text.lines([format!(" neighbor {address}"), "  use neighbor-group FRONTENDS".into()]);
+        text.lines(address.is_link_local.then(|| format!("  update-source {INTERFACE}")));
+        text.line(" !");
     }
     if let Some(range) = facts.range() {
         text.note("Releases without dynamic neighbours need one `neighbor` for each frontend.");

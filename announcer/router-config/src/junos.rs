@@ -1,6 +1,6 @@
 //! Juniper Junos OS, as `set` commands.
 
-use crate::facts::{Facts, Family};
+use crate::facts::{Facts, Family, INTERFACE};
 use crate::text::Text;
 use crate::verify::{Command, Question, each};
 
@@ -127,7 +127,12 @@ fn session(facts: &Facts, text: &mut Text) {
     }
     text.line(format!("{GROUP} import ANNOUNCER-IN"));
     text.line(format!("{GROUP} export ANNOUNCER-OUT"));
-    text.lines(facts.neighbors().iter().map(|address| format!("{GROUP} neighbor {address}")));
+    for address in facts.neighbors() {
+        text.line(format!("{GROUP} neighbor {address}"));
+        text.lines(
+            address.is_link_local.then(|| format!("{GROUP} neighbor {address} local-interface {INTERFACE}")),
+        );
+    }
     text.lines(facts.range().map(|range| format!("{GROUP} allow {range}")));
 }
 

@@ -1,7 +1,7 @@
 //! Cisco NX-OS.
 
 use crate::cisco::{ACCEPTED, LAST_RESORT, access_list_note, icmp, no_access_list, route_maps};
-use crate::facts::{Facts, Family};
+use crate::facts::{Facts, Family, INTERFACE};
 use crate::text::Text;
 use crate::verify::{Command, Question, each};
 
@@ -94,6 +94,7 @@ fn session(facts: &Facts, text: &mut Text) {
     }
     for address in facts.neighbors() {
         text.lines([format!("  neighbor {address}"), "    inherit peer FRONTENDS".into()]);
+        text.lines(address.is_link_local.then(|| format!("    update-source {INTERFACE}")));
     }
     if let Some(range) = facts.range() {
         text.lines([

@@ -54,7 +54,7 @@ pub(crate) fn write(facts: &Facts, text: &mut Text) {
         text.line(format!("    multihop {}", facts.hops));
     }
     text.lines(facts.ttl_security.then_some("    ttl-security yes"));
-    text.lines(facts.neighbors().iter().map(|address| format!("    neighbor {address}")));
+    text.lines(facts.neighbors().iter().map(|address| format!("    neighbor {}", address.with_interface())));
     text.lines(facts.range().map(|range| format!("    neighbor {range}")));
     text.line("}");
     text.blank();

@@ -109,7 +109,7 @@ fn session(facts: &Facts, text: &mut Text) {
         common += " multihop=yes";
     }
     text.lines((facts.neighbors().iter().enumerate()).map(|(index, address)| {
-        format!("add name=announcer-fe{} remote.address={address} {common}", index + 1)
+        format!("add name=announcer-fe{} remote.address={} {common}", index + 1, address.with_interface())
     }));
     text.lines(
         facts.range().map(|range| format!("add name=announcer-range remote.address={range} {common}")),

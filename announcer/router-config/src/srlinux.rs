@@ -147,7 +147,10 @@ fn session(facts: &Facts, text: &mut Text) {
         );
     }
     text.lines(
-        facts.neighbors().iter().map(|address| format!("{bgp} neighbor {address} peer-group frontends")),
+        facts
+            .neighbors()
+            .iter()
+            .map(|address| format!("{bgp} neighbor {} peer-group frontends", address.with_interface())),
     );
     if let Some(range) = facts.range() {
         let accept = format!("{bgp} dynamic-neighbors accept");

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::facts::{Facts, Frontends};
+use crate::facts::{Facts, Frontends, INTERFACE};
 use crate::text::Text;
 use crate::{bird, eos, frr, gobgp, ios_xe, ios_xr, junos, nx_os, openbgpd, routeros, srlinux};
 
@@ -210,6 +210,11 @@ fn head(system: System, facts: &Facts, text: &mut Text) {
             "FRONTEND-ADDRESS: write the address of the frontend. announcer's configuration has no `source_address` for this router: \
              add `--frontend ADDRESS` for each frontend, or `--frontend-range NETWORK`.",
         );
+    }
+    if facts.neighbors().iter().any(|neighbor| neighbor.is_link_local) {
+        text.note(&format!(
+            "{INTERFACE}: write the router's interface on the link of the frontends; a link-local address needs it."
+        ));
     }
     if let (Some(key), Some(file)) = (facts.key(), &facts.md5_file) {
         let file = file.escape_debug();

@@ -112,6 +112,27 @@ fn routeros_filters_nothing_until_the_comment_signs_are_removed() {
 }
 
 #[test]
+fn a_link_local_address_has_an_interface() {
+    for system in System::ALL {
+        let address = |facts| configuration(system, &facts);
+        let known =
+            Frontends::Addresses(vec!["fe80::11".parse().unwrap(), "2001:db8:1::12".parse().unwrap()]);
+        let text = address(Facts { frontends: known, ..dual_stack() });
+        let named = ["fe80::11%", "interface ", "update-source "];
+        assert!(
+            named.iter().any(|word| text.contains(&format!("{word}FRONTEND-INTERFACE"))),
+            "{system}\n{text}"
+        );
+        assert!(text.contains("FRONTEND-INTERFACE: write"), "{system}\n{text}");
+        assert!(!text.contains("::12%"), "{system}\n{text}");
+        let router = Some("fe80::1".parse().unwrap());
+        let text = address(Facts { router_address: router, frontends: Frontends::Unknown, ..dual_stack() });
+        assert!(text.matches("FRONTEND-INTERFACE").count() >= 2, "{system}\n{text}");
+        assert!(!address(dual_stack()).contains("FRONTEND-INTERFACE"), "{system}");
+    }
+}
+
+#[test]
 fn openbgpd_has_no_hold_time_of_zero() {
     let text = configuration(System::Openbgpd, &Facts { hold_time: 0, ..dual_stack() });
     assert!(!text.contains("\n    holdtime") && text.contains("OpenBGPD refuses 0"), "{text}");

@@ -1,6 +1,10 @@
 //! Reads one table of the file, key by key. It records an error for each unknown key, missing key and wrong type, and continues.
 //!
-//! Pure. Only the [`Key`] decides whether a key is required, and its default.
+//! Pure. Only the [`Key`] decides whether a key is required, and its default. [`parts`]: `[defaults]` and the files of `conf.d`;
+//! [`missing`]: what is absent.
+
+mod missing;
+mod parts;
 
 use std::ops::Range;
 
@@ -14,6 +18,8 @@ use super::keys::{Key, Need, Section};
 use super::unknown;
 use super::value::{Value, ValueError};
 use super::written::{WrittenList, WrittenValue};
+use missing::wanted;
+pub(super) use parts::read_part;
 
 /// The keys of a table that are present.
 #[derive(Debug, Default)]
@@ -74,31 +80,6 @@ pub(super) fn read<T>(
     let file = read(&mut table);
     table.finish();
     file
-}
-
-/// Reads a file of `conf.d`, in which only the tables `only` can be. `main` is the name of the main file.
-pub(super) fn read_part<T>(
-    context: &Context<'_>,
-    entries: &DeTable<'_>,
-    only: &'static str,
-    main: &str,
-    faults: &mut Vec<Fault>,
-    read: impl FnOnce(&mut Table<'_>) -> T,
-) -> T {
-    let (section, shown) = (context.whole, context.whole.header);
-    for (written, value) in entries.iter().filter(|(name, _)| name.get_ref() != only) {
-        let name: &str = written.get_ref();
-        let (span, what) = match section.key(name) {
-            Some(key) => (value.span(), key.shown().to_owned()),
-            None => (written.span(), name.escape_debug().to_string()),
-        };
-        let message = format!("`{what}` cannot be in a file of `conf.d`");
-        let only = section.key(only).map_or(only, Key::shown);
-        let help =
-            format!("write it in `{main}`; a file of `conf.d` has only `{only}` and the tables below it");
-        faults.push(Fault::new(span, message, help));
-    }
-    read(&mut Table { context, section, shown, entries, defaults: None, header: 0..0, faults })
 }
 
 impl<'a> Table<'a> {
@@ -166,73 +147,6 @@ impl<'a> Table<'a> {
         read: impl Fn(&Value<'_>) -> Result<T, ValueError>,
     ) -> WrittenList<T> {
         self.one_or_list(name, read)
-    }
-
-    /// Whether a key is present, here or in the defaults.
-    pub(super) fn has(&self, name: &str) -> bool {
-        self.entries.get(name).or_else(|| self.default(name)).is_some()
-    }
-
-    /// The value of a key in the defaults.
-    fn default(&self, name: &str) -> Option<&'a Spanned<DeValue<'a>>> {
-        let can_be_one = self.section.key(name).is_some_and(|key| key.own.is_none());
-        self.defaults.filter(|_| can_be_one)?.get(name)
-    }
-
-    /// Forgets a value that comes from the defaults.
-    pub(super) fn own_only<T>(&self, name: &str, value: &mut WrittenValue<T>) {
-        if self.entries.get(name).is_none() {
-            *value = None;
-        }
-    }
-
-    /// Reads keys as if there were no table of `[defaults]`.
-    pub(super) fn without_defaults<T>(&mut self, read: impl FnOnce(&mut Self) -> T) -> T {
-        let defaults = self.defaults.take();
-        let keys = read(self);
-        self.defaults = defaults;
-        keys
-    }
-
-    /// Checks the table `[defaults.NAME]` of the keys of `section`, which `read` reads: each key has to be one that can be a default,
-    /// and its value has to be valid.
-    pub(super) fn defaults<T>(
-        &mut self,
-        name: &str,
-        header: &'static str,
-        read: impl FnOnce(&mut Table<'_>) -> T,
-    ) {
-        let Some(found) = self.entries.get(name) else { return };
-        let Some(Need::Defaults(section)) = self.section.key(name).map(|key| &key.need) else { return };
-        let Some(entries) = found.get_ref().as_table() else {
-            let message = format!("`{name}` must be written as `{header}`");
-            let help = format!("write `{header}` on its own line, and its keys below it");
-            self.faults.push(Fault::new(found.span(), message, help));
-            return;
-        };
-        let mut faults = Vec::new();
-        let (context, shown, faults_of) = (self.context, header, &mut faults);
-        let mut table = Table {
-            context,
-            section,
-            shown,
-            entries,
-            defaults: None,
-            header: found.span(),
-            faults: faults_of,
-        };
-        read(&mut table);
-        table.finish();
-        faults.retain(|fault| !fault.absence); // no key is required here
-        for (written, value) in entries.iter() {
-            let Some((key, why)) = section.key(written.get_ref()).and_then(|key| Some((key, key.own?)))
-            else {
-                continue;
-            };
-            let span = if key.section().is_some() { value.span() } else { written.span() };
-            self.faults.push(Fault::new(span, format!("`{}` cannot be a default", key.shown()), why));
-        }
-        self.faults.append(&mut faults);
     }
 
     /// The value of a key, or its default; `None` as in [`one`](Table::one).
@@ -358,16 +272,8 @@ impl<'a> Table<'a> {
         for (written, value) in self.entries.iter() {
             let name: &str = written.get_ref();
             if self.section.key(name).is_none() {
-                // For a table, the error marks its header.
-                let table = value.span().start < written.span().start;
-                let (span, what) = if table { (value.span(), "table") } else { (written.span(), "key") };
-                let place = match self.shown {
-                    "" => String::new(),
-                    header => format!(" in `{header}`"),
-                };
-                let message = format!("unknown {what} `{}`{place}", name.escape_debug());
                 let help = unknown::suggestion(self.context.whole, self.section, name, value.get_ref());
-                self.faults.push(Fault::new(span, message, help));
+                self.faults.push(unknown_key(written, value, self.shown, help));
             }
         }
     }
@@ -406,42 +312,6 @@ impl<'a> Table<'a> {
         }
     }
 
-    /// The default of an absent key, in TOML; records an error if the key is required.
-    fn absent(&mut self, key: &Key) -> Option<&'static str> {
-        let misspelt = |name: &str| {
-            self.section.key(name).is_none()
-                && unknown::meant(self.section, name).is_some_and(|near| near.name == key.name)
-        };
-        let (message, help) = match &key.need {
-            // The rules check which one is required.
-            Need::Optional(_) | Need::OptionalTable(_) | Need::OptionalTables(_) | Need::OneOf(_) => {
-                return None;
-            }
-            Need::Defaults(_) => {
-                return None;
-            }
-            Need::Default(value) => return Some(value),
-            // `finish` checks whether an unknown key was meant as this one.
-            Need::Required(_) | Need::Table(_) | Need::Tables(_)
-                if self.entries.keys().any(|written| misspelt(written.get_ref())) =>
-            {
-                return None;
-            }
-            Need::Required(example) => (
-                format!("`{}` is missing from `{}`", key.name, self.section.header),
-                format!("add a line such as `{} = {example}`", key.name),
-            ),
-            Need::Table(section) | Need::Tables(section) if self.section.header.is_empty() => {
-                (format!("`{}` is missing", section.header), wanted(section))
-            }
-            Need::Table(section) | Need::Tables(section) => {
-                (format!("this `{}` has no `{}`", self.section.header, section.header), wanted(section))
-            }
-        };
-        self.faults.push(Fault::new(self.header.clone(), message, help).absence());
-        None
-    }
-
     fn mistyped(&mut self, key: &'static Key, found: &Spanned<DeValue<'_>>, wanted: &str) {
         let secret =
             self.context.substituted.get(&found.span().start).and_then(|value| value.shown.as_deref());
@@ -451,6 +321,21 @@ impl<'a> Table<'a> {
     fn tell(&mut self, span: Range<usize>, wrong: ValueError) {
         self.faults.push(Fault::new(span, wrong.message, wrong.help));
     }
+}
+
+/// The mistake of a key or a table that `header` does not have.
+fn unknown_key(
+    written: &Spanned<impl AsRef<str>>,
+    value: &Spanned<DeValue<'_>>,
+    header: &str,
+    help: String,
+) -> Fault {
+    // For a table, the error marks its header.
+    let table = value.span().start < written.span().start;
+    let (span, what) = if table { (value.span(), "table") } else { (written.span(), "key") };
+    let place = if header.is_empty() { String::new() } else { format!(" in `{header}`") };
+    let message = format!("unknown {what} `{}`{place}", written.get_ref().as_ref().escape_debug());
+    Fault::new(span, message, help)
 }
 
 /// The number or the boolean that a string spells.
@@ -474,25 +359,4 @@ fn refused_secret(value: &Value<'_>, span: Range<usize>) -> Fault {
         ),
     };
     Fault::new(span, message, help).first()
-}
-
-/// What to write to add a table.
-fn wanted(section: &Section) -> String {
-    let mut lines = Vec::new();
-    let (mut below, mut one_of) = (String::new(), false);
-    for key in section.keys() {
-        match &key.need {
-            Need::Required(example) => lines.push(format!("`{} = {example}`", key.name)),
-            Need::Table(table) | Need::Tables(table) => {
-                below.push_str(&format!("; below it, {}", wanted(table)))
-            }
-            Need::OneOf(example) if !one_of => {
-                one_of = true;
-                lines.push(format!("`{} = {example}`", key.name));
-            }
-            Need::OneOf(_) | Need::Optional(_) | Need::Default(_) => {}
-            Need::OptionalTable(_) | Need::OptionalTables(_) | Need::Defaults(_) => {}
-        }
-    }
-    format!("add `{}` with lines such as {}{below}", section.header, lines.join(", "))
 }

@@ -44,6 +44,14 @@ fn each_error_has_its_file_with_line_and_column() {
             &["[bgp]\nasn = 1\n[[peer]]\nname = 'x'\n[hooks]\n[defaults.check]\nrise = 1\n", "rise = 1"][..],
         ),
         (
+            "unknown tables",
+            GOOD,
+            &[
+                "[[services]]\nname = 'x'\n[zzz]\n[bpg]\nasn = 1\n",
+                "[servce]\nname = 'x'\n[[check]]\ntcp = 80\n",
+            ],
+        ),
+        (
             "a wrong value",
             GOOD,
             &[API, "[[service]]\nname = \"b\"\nvips = [\"10.0.0.300\"]\n[[service.check]]\ntcp = 25\n"],

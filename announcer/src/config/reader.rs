@@ -300,7 +300,12 @@ impl<'a> Table<'a> {
             }
         }
         if secret.is_some() && (result.is_err() || !value.keeps.get()) {
-            self.faults.push(refused_secret(&value, found.span()));
+            self.faults.push(match result {
+                Err(wrong) if value.printable.get() => {
+                    Fault::new(found.span(), wrong.message, wrong.help).first()
+                }
+                Ok(_) | Err(_) => refused_secret(&value, found.span()),
+            });
             return None;
         }
         match result {
@@ -315,7 +320,10 @@ impl<'a> Table<'a> {
     fn mistyped(&mut self, key: &'static Key, found: &Spanned<DeValue<'_>>, wanted: &str) {
         let secret =
             self.context.substituted.get(&found.span().start).and_then(|value| value.shown.as_deref());
-        self.tell(found.span(), Value::new(key, false, found.get_ref(), secret).not(wanted));
+        let wrong = Value::new(key, false, found.get_ref(), secret).not(wanted);
+        let fault = Fault::new(found.span(), wrong.message, wrong.help);
+        // The message names the types, so that it can be printed even if the value has a credential.
+        self.faults.push(if secret.is_some() { fault.first() } else { fault });
     }
 
     fn tell(&mut self, span: Range<usize>, wrong: ValueError) {

@@ -26,6 +26,8 @@ pub(super) struct Value<'a> {
     pub(super) secret: Option<&'a str>,
     /// Whether its reader has asked for this form.
     pub(super) keeps: Cell<bool>,
+    /// Whether the error of its reader is about this form, so that it quotes no credential.
+    pub(super) printable: Cell<bool>,
 }
 
 /// Why it cannot be used.
@@ -65,7 +67,7 @@ impl<'a> Value<'a> {
         found: &'a DeValue<'a>,
         secret: Option<&'a str>,
     ) -> Self {
-        Value { key, element, found, secret, keeps: Cell::new(false) }
+        Value { key, element, found, secret, keeps: Cell::new(false), printable: Cell::new(false) }
     }
 
     /// How the value has to be shown, because it has a part from a credential; `None`: as it is. Only a reader whose value never
@@ -73,6 +75,12 @@ impl<'a> Value<'a> {
     pub(super) fn shown(&self) -> Option<String> {
         self.keeps.set(true);
         self.secret.map(str::to_owned)
+    }
+
+    /// Lets the error of its reader be printed, if there is one: it is about the form that is shown.
+    pub(super) fn of_shown<T>(&self, result: Result<T, ValueError>) -> Result<T, ValueError> {
+        self.printable.set(result.is_err());
+        result
     }
 }
 

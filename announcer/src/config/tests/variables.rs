@@ -4,6 +4,9 @@ use super::super::diff::{Difference, differences};
 use super::super::sources::{Variable, Variables};
 use super::*;
 
+/// The line of `GOOD` with the URL.
+const URL: &str = "http = \"http://www.example.com/healthz\"";
+
 /// The variables of the tests; the token is a credential.
 fn variables(token: &str) -> Variables {
     let environment =
@@ -16,10 +19,9 @@ fn variables(token: &str) -> Variables {
         ("N", "42"),
         ("RANGE", "200-204"),
     ];
-    let credentials = ["TOKEN", "CRED_ASN"].map(|name| {
-        let value = if name == "TOKEN" { token } else { "65009" };
-        (name.to_owned(), Variable::Credential(value.to_owned()))
-    });
+    let credentials =
+        [("TOKEN", token), ("CRED_ASN", "65009"), ("BLANK", "s3cret s3cret"), ("HASH", "s3cret#s3cret")]
+            .map(|(name, value)| (name.to_owned(), Variable::Credential(value.to_owned())));
     all.map(environment).into_iter().chain(credentials).collect()
 }
 
@@ -73,9 +75,17 @@ fn what_is_wrong_with_a_variable_is_reported_at_its_place() {
         ("\"2001:db8::80\"", "\"${VIP}\", \"${VIP}\""),
         ("asn = 65001", "asn = \"${CRED_ASN}\""),
         ("name = \"www\"", "name = \"${TOKEN}\""),
-        ("http = \"http://www.example.com/healthz\"", "http = \"http://${TOKEN}/\""),
-        ("http = \"http://www.example.com/healthz\"", "exec = [\"${TOKEN}\"]"),
+        (URL, "http = \"http://${TOKEN}/\""),
+        (URL, "exec = [\"${TOKEN}\"]"),
         ("rise = 2", "headers = [\"${TOKEN}\"]"),
+        ("rise = 2", "headers = \"${TOKEN}\""),
+        (URL, "http = \"http://www.example.com/${BLANK}\""),
+        (URL, "http = \"http://www.example.com/?t=${HASH}\""),
+        (URL, "http = \"http://www.example.com/#${TOKEN}\""),
+        (URL, "http = \"http://www.example.com${TOKEN}\""),
+        (URL, "http = \"ftp://www.example.com/${TOKEN}\""),
+        (URL, "http = \"http://u:${TOKEN}@www.example.com/\""),
+        (URL, "http = \"${TOKEN}\""),
     ] {
         let errors = with(&GOOD.replacen(from, to, 1), "s3cret").unwrap_err();
         assert!(!errors.to_string().contains("s3cret"), "{errors}");
@@ -93,8 +103,7 @@ fn a_credential_is_never_shown() {
     let checks = format!(
         "{lines}\n[[service.check]]\ntcp = 25\nsend = \"AUTH ${{TOKEN}}\"\n[[service.check]]\nexec = [\"/bin/check\", \"-p${{TOKEN}}\"]"
     );
-    let text = GOOD.replacen("http = \"http://www.example.com/healthz\"", &checks, 1)
-        + "[hooks]\non_change = [\"/bin/hook\", \"${TOKEN}\"]\n";
+    let text = GOOD.replacen(URL, &checks, 1) + "[hooks]\non_change = [\"/bin/hook\", \"${TOKEN}\"]\n";
     let config = with(&text, "s3cret").unwrap_or_else(|errors| panic!("{errors}"));
     let ProbeConfig::Http(http) = &config.services[0].checks[0].probe else { panic!() };
     assert_eq!(http.url.as_str(), "https://www.example.com/h?token=s3cret");

@@ -6,7 +6,7 @@ use std::fmt;
 
 use ::http::{HeaderName, HeaderValue, Method, header};
 use toml::Value as Toml;
-use url::{Host, Position, Url};
+use url::{Host, Url};
 
 use super::super::super::secret::{RequestUrl, compared, shown_or};
 use super::super::super::value::{Value, ValueError, host_name, number, text, wrong};
@@ -125,21 +125,30 @@ impl ToToml for Digest {
     }
 }
 
-/// `http[s]://HOST[:PORT][/PATH][?QUERY]`.
+/// `http[s]://HOST[:PORT][/PATH][?QUERY]`. Only the path and the query can have a credential: the server is in many outputs.
 pub(super) fn url(value: &Value<'_>) -> Result<RequestUrl, ValueError> {
-    let url = plain_url(value)?;
-    let Some(shown) = value.secret else { return Ok(url.into()) };
-    // The server's name and port are in many outputs.
-    let server = |url: &Url| url[..Position::BeforePath].to_owned();
-    match Url::parse(shown) {
-        Ok(parsed) if server(&parsed) == server(&url) => Ok(RequestUrl::new(url, value.shown())),
-        Ok(_) | Err(_) => Ok(url.into()), // it is refused, because the form that is shown was not asked for
-    }
+    let text = text(value)?;
+    let Some(shown) = value.shown() else { return Ok(plain_url(text)?.into()) };
+    // What is wrong with the form that is shown is wrong with each credential.
+    value.of_shown(server_without_credential(&shown).and_then(|()| plain_url(&shown)))?;
+    Ok(RequestUrl::new(plain_url(text)?, Some(shown)))
 }
 
-fn plain_url(value: &Value<'_>) -> Result<Url, ValueError> {
+/// Refuses a URL whose scheme, host or port has a credential. User and password have another message.
+fn server_without_credential(shown: &str) -> Result<(), ValueError> {
+    let (scheme, behind) = shown.split_once("://").unwrap_or((shown, ""));
+    let server = behind.split(['/', '\\', '?', '#']).next().unwrap_or_default();
+    if !scheme.contains("${") && (!server.contains("${") || server.contains('@')) {
+        return Ok(());
+    }
+    wrong(
+        "only the path and the query of a URL can have a value from a credential",
+        "announcer prints and sends the name of the server: write the credential behind the `/`, as in `\"http://www.example.com/${NAME}\"`; for another part, use a variable of the environment",
+    )
+}
+
+fn plain_url(text: &str) -> Result<Url, ValueError> {
     const EXAMPLE: &str = "write the URL that a client requests, as in `\"http://www.example.com/healthz\"`";
-    let text = text(value)?;
     if text.chars().any(|c| c.is_whitespace() || c.is_control()) {
         return wrong("this URL contains a blank", "write `%20` for a blank");
     }

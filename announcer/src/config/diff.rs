@@ -1,7 +1,7 @@
 //! Computes what a new configuration changes, key by key.
 //!
 //! Pure. It compares the canonical text of both configurations, which has every key, so that no key can be forgotten. It
-//! compares peers, services and checks by their names: another order is not a difference.
+//! compares peers, services and checks by their names: another order is a difference of its own, not one of each table.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -42,6 +42,8 @@ pub enum TableChange {
     Removed,
     /// Both have it, and these keys differ.
     Changed(Vec<KeyChange>),
+    /// It is a list of tables, such as `service`, and the tables that both have are in another order.
+    Reordered,
 }
 
 /// One change below a table. The name of a key below a nested table has the table's name before it: `deprefer.prepend`.
@@ -69,6 +71,10 @@ pub enum ValueChange {
     Added(String),
     /// A list has an element less.
     Removed(String),
+    /// Only the credential in this key differs, or the credentials in some of its elements.
+    Credential(String),
+    /// The tables of a list, such as `check`, are in another order.
+    Reordered(String),
 }
 
 /// Everything that differs: peers first, then services, then the other tables. Empty when the two are equal.
@@ -127,6 +133,12 @@ fn compare_named<'a>(
     for (name, _) in old.iter().filter(|(name, _)| !after.contains_key(name)) {
         found.push(Difference { table: name_of((*name).to_owned()), change: TableChange::Removed });
     }
+    let in_both = |of: &[(&'a str, &'a Table)], other: &BTreeMap<&str, &Table>| {
+        of.iter().map(|(name, _)| *name).filter(|name| other.contains_key(name)).collect::<Vec<_>>()
+    };
+    if in_both(&old, &after) != in_both(&new, &before) {
+        found.push(Difference { table: TableName::Single(list.to_owned()), change: TableChange::Reordered });
+    }
 }
 
 /// The keys that differ between two tables, including the keys of nested tables.
@@ -148,6 +160,9 @@ fn keys(old: &Table, new: &Table) -> Vec<KeyChange> {
             (Some(Value::Array(before)), Some(Value::Array(after))) => {
                 elements(key, before, after, &mut found)
             }
+            (Some(before), Some(after)) if only_credentials_differ(before, after) => {
+                found.push(ValueChange::Credential(key.to_owned()).into());
+            }
             (before, after) => {
                 let (before, after) = (before.map(short), after.map(short));
                 found.push(ValueChange::Value { key: key.to_owned(), before, after }.into());
@@ -165,17 +180,24 @@ fn elements(key: &str, before: &[Value], after: &[Value], found: &mut Vec<KeyCha
         other => other,
     };
     let only = |these: &[Value], those: &[Value]| {
-        let these = these.iter().filter(|one| !those.contains(one));
-        these.map(|one| format!("{name} {}", short(one))).collect::<Vec<_>>()
+        these.iter().filter(|one| !those.contains(one)).cloned().collect::<Vec<_>>()
     };
-    let (removed, added) = (only(before, after), only(after, before));
-    if removed.is_empty() && added.is_empty() {
+    let (mut removed, mut added) = (only(before, after), only(after, before));
+    let other_credential =
+        removed.iter().any(|one| added.iter().any(|two| only_credentials_differ(one, two)));
+    if other_credential {
+        found.push(ValueChange::Credential(key.to_owned()).into());
+        let all = (removed.clone(), added.clone());
+        removed.retain(|one| !all.1.iter().any(|two| only_credentials_differ(one, two)));
+        added.retain(|one| !all.0.iter().any(|two| only_credentials_differ(one, two)));
+    } else if removed.is_empty() && added.is_empty() {
         let value = |list: &[Value]| Some(short(&Value::Array(list.to_vec())));
         let (before, after) = (value(before), value(after));
         found.push(ValueChange::Value { key: key.to_owned(), before, after }.into());
     }
-    found.extend(removed.into_iter().map(|one| ValueChange::Removed(one).into()));
-    found.extend(added.into_iter().map(|one| ValueChange::Added(one).into()));
+    let element = |one: &Value| format!("{name} {}", short(one));
+    found.extend(removed.iter().map(|one| ValueChange::Removed(element(one)).into()));
+    found.extend(added.iter().map(|one| ValueChange::Added(element(one)).into()));
 }
 
 /// Adds a table of a nested list, such as a check of a service.
@@ -185,6 +207,7 @@ fn in_list(list: &str, one: &Difference, found: &mut Vec<KeyChange>) {
     match &one.change {
         TableChange::Added => found.push(ValueChange::Added(whole).into()),
         TableChange::Removed => found.push(ValueChange::Removed(whole).into()),
+        TableChange::Reordered => found.push(ValueChange::Reordered(list.to_owned()).into()),
         TableChange::Changed(keys) => found.extend(
             keys.iter().map(|key| KeyChange { within: Some(whole.clone()), change: key.change.clone() }),
         ),
@@ -197,6 +220,13 @@ const LONGEST_VALUE: usize = 60;
 /// The form of a text that is shown.
 fn without_secret(text: &str) -> &str {
     text.split(SECRET_BEHIND).next().unwrap_or_default()
+}
+
+/// Whether two values are shown in the same way, because they differ in their credentials alone.
+fn only_credentials_differ(before: &Value, after: &Value) -> bool {
+    let has = |text: &str| text.contains(SECRET_BEHIND);
+    matches!((before.as_str(), after.as_str()), (Some(before), Some(after))
+        if before != after && has(before) && has(after) && without_secret(before) == without_secret(after))
 }
 
 /// An element of a list, as TOML.
@@ -229,6 +259,8 @@ impl KeyChange {
             }
             ValueChange::Added(what) => ValueChange::Added(format!("{table}.{what}")),
             ValueChange::Removed(what) => ValueChange::Removed(format!("{table}.{what}")),
+            ValueChange::Credential(key) => ValueChange::Credential(format!("{table}.{key}")),
+            ValueChange::Reordered(list) => ValueChange::Reordered(format!("{table}.{list}")),
         };
         KeyChange { change, ..self }
     }
@@ -248,6 +280,8 @@ impl fmt::Display for KeyChange {
             ValueChange::Value { key, before: None, after: None } => f.write_str(key),
             ValueChange::Added(what) => write!(f, "+ {what}"),
             ValueChange::Removed(what) => write!(f, "- {what}"),
+            ValueChange::Credential(key) => write!(f, "{key}: the credential changed"),
+            ValueChange::Reordered(list) => write!(f, "the order of the {list}s changed"),
         }
     }
 }
@@ -272,6 +306,10 @@ impl Difference {
         match (&self.change, &self.table) {
             (TableChange::Added, TableName::Single(_)) => vec![format!("{} added", self.table)],
             (TableChange::Removed, TableName::Single(_)) => vec![format!("{} removed", self.table)],
+            (TableChange::Reordered, TableName::Single(list)) => {
+                vec![format!("the order of the {list}s changed")]
+            }
+            (TableChange::Reordered, table) => vec![format!("{table}: the order changed")],
             (TableChange::Added, _) => vec![format!("+ {kind}{}", self.table)],
             (TableChange::Removed, _) => vec![format!("- {kind}{}", self.table)],
             (TableChange::Changed(keys), _) => {
@@ -282,120 +320,4 @@ impl Difference {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::parse;
-
-    const OLD: &str = r#"
-[bgp]
-asn = 65001
-
-[[peer]]
-name = "r1"
-address = "10.0.1.1"
-asn = 65000
-
-[[peer]]
-name = "r2"
-address = "10.0.1.2"
-asn = 65000
-
-[[service]]
-name = "www"
-vips = ["192.0.2.80"]
-
-[[service.check]]
-name = "site"
-http = "http://www.example.com/"
-
-[[service.check]]
-name = "port"
-tcp = 80
-
-[[service]]
-name = "mail"
-vips = ["192.0.2.25"]
-
-[[service.check]]
-tcp = 25
-"#;
-
-    /// The differences after a change of the text `OLD`.
-    fn texts(change: impl Fn(&str) -> String) -> Vec<String> {
-        let parsed = |text: &str| parse("x", text).unwrap_or_else(|errors| panic!("{errors}"));
-        let found = differences(&parsed(OLD), &parsed(&change(OLD)));
-        found.iter().flat_map(Difference::lines).collect()
-    }
-
-    // W18: a reload that added `[hooks]`, `[health]` or `[metrics]` was called "changed settings of `[bgp]`".
-    #[test]
-    fn every_table_and_key_that_differs_is_named() {
-        let append = |text: &'static str| move |old: &str| format!("{old}\n{text}\n");
-        let replace = |from: &'static str, to: &'static str| move |old: &str| old.replacen(from, to, 1);
-        type Edit = Box<dyn Fn(&str) -> String>;
-        let table: Vec<(&str, Edit, &[&str])> = vec![
-            ("nothing", Box::new(str::to_owned), &[]),
-            ("a comment", Box::new(append("# more")), &[]),
-            ("a default written out", Box::new(append("[health]\nlistener_watch = \"5ms\"")), &[]),
-            ("hooks", Box::new(append("[hooks]\non_change = [\"/bin/true\"]")), &["[hooks] added"]),
-            ("metrics", Box::new(append("[metrics]\nlisten = \"127.0.0.1:9179\"")), &["[metrics] added"]),
-            ("drain", Box::new(append("[drain]\ndeadline = \"20s\"")), &["[drain] added"]),
-            ("status", Box::new(append("[status]\nlisten = \"127.0.0.1:9180\"")), &["[status] added"]),
-            (
-                "health",
-                Box::new(append("[health]\nlistener_watch = \"10ms\"")),
-                &["[health]: listener_watch 5ms -> 10ms"],
-            ),
-            (
-                "bgp",
-                Box::new(replace("asn = 65001", "asn = 65002\nrouter_id = \"10.0.0.1\"")),
-                &["[bgp]: asn 65001 -> 65002", "[bgp]: + router_id 10.0.0.1"],
-            ),
-            ("a peer's key", Box::new(replace("asn = 65000", "asn = 65000\nmed = 7")), &["r1: + med 7"]),
-            ("a peer's name", Box::new(replace("\"r2\"", "\"r3\"")), &["+ peer r3", "- peer r2"]),
-            (
-                "a service's key below",
-                Box::new(replace("[[service.check]]", "[service.deprefer]\nprepend = 5\n[[service.check]]")),
-                &["www: deprefer.prepend 3 -> 5"],
-            ),
-            ("a check's key", Box::new(replace("tcp = 80", "tcp = 81")), &["www: check port: tcp 80 -> 81"]),
-            (
-                "a check's name",
-                Box::new(replace("name = \"port\"", "name = \"gate\"")),
-                &["www: + check gate", "www: - check port"],
-            ),
-            (
-                "VIPs",
-                Box::new(replace(
-                    "\"192.0.2.25\"",
-                    "\"192.0.2.25\", \"192.0.2.26\", \"192.0.2.27\", \"192.0.2.28\"",
-                )),
-                &["mail: + VIP 192.0.2.26", "mail: + VIP 192.0.2.27", "mail: + VIP 192.0.2.28"],
-            ),
-        ];
-        for (what, change, want) in table {
-            assert_eq!(texts(change), want, "{what}");
-        }
-    }
-
-    #[test]
-    fn a_long_value_is_cut_and_cannot_move_the_cursor() {
-        let change =
-            ValueChange::Value { key: "k".into(), before: None, after: Some(short(&"x".repeat(61).into())) };
-        assert_eq!(KeyChange::from(change).to_string(), format!("+ k {}…", "x".repeat(60)));
-        assert_eq!(short(&"a\u{1b}[2Jb".into()), "a [2Jb");
-        assert_eq!(short(&"".into()), "\"\"");
-    }
-
-    #[test]
-    fn another_order_is_no_difference() {
-        let swapped = OLD
-            .replace("\"r1\"", "\"r0\"")
-            .replace("10.0.1.1\"", "10.0.1.0\"")
-            .replace("\"r2\"", "\"r1\"")
-            .replace("10.0.1.2\"", "10.0.1.1\"")
-            .replace("\"r0\"", "\"r2\"")
-            .replace("10.0.1.0\"", "10.0.1.2\"");
-        assert_eq!(texts(|_| swapped.clone()), Vec::<String>::new());
-    }
-}
+mod tests;

@@ -327,7 +327,7 @@ async fn serve(options: Options, applied: AppliedConfig, log: Log) -> anyhow::Re
     let _metrics = OwnedTask::new("metrics".into(), move || metrics::io::serve(figures.clone()));
     let _page = OwnedTask::new("status page".into(), move || page::io::serve(paged.clone()));
 
-    let (filter, log_configs) = (log.filter, configs.clone());
+    let (log_options, filter, log_configs) = (log.filter.instead_of(), log.filter, configs.clone());
     let _log_level = OwnedTask::new("log level".into(), move || {
         filter.clone().run(level_requests_heard.clone(), level_warnings.clone(), log_configs.clone())
     });
@@ -349,6 +349,7 @@ async fn serve(options: Options, applied: AppliedConfig, log: Log) -> anyhow::Re
         applied: applied_tx,
         stores: options.fallback,
         fallback: fallback_tx,
+        log_options,
     };
     let supervised = Supervised {
         answering,

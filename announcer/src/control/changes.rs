@@ -9,8 +9,14 @@ use crate::director::Preview;
 use crate::model::RouterId;
 
 /// The lines, such as `+ service api`, `www: + VIP 192.0.2.81` and `r1: hold_time 9s -> 3s (the session restarts)`. Empty if the
-/// two are equal. `in_use` is the router id of the sessions.
-pub fn changes(old: &Config, new: &Config, in_use: Option<RouterId>) -> Vec<String> {
+/// two are equal. `in_use` is the router id of the sessions; `log_options` are the keys of `[log]` that have no effect, each with the
+/// option of the command line that comes first.
+pub fn changes(
+    old: &Config,
+    new: &Config,
+    in_use: Option<RouterId>,
+    log_options: &[(&str, &str)],
+) -> Vec<String> {
     let restarts = restarts(old, new, in_use);
     let found = differences(old, new);
     let named = |name: &str| found.iter().any(|one| one.table == TableName::Peer(name.to_owned()));
@@ -19,6 +25,14 @@ pub fn changes(old: &Config, new: &Config, in_use: Option<RouterId>) -> Vec<Stri
         restarts.iter().filter(|name| !named(name.as_str())).map(ToString::to_string).collect();
     let lines = |one: &Difference| {
         let mut lines = one.lines();
+        if one.table == TableName::Single("log".to_owned()) {
+            for (key, option) in log_options {
+                let is_of_key = |line: &&mut String| line.starts_with(&format!("[log]: {key} "));
+                if let Some(line) = lines.iter_mut().find(is_of_key) {
+                    line.push_str(&format!(" (no effect: `{option}` of the command line comes first)"));
+                }
+            }
+        }
         let note = match &one.table {
             TableName::Peer(name) if restarts.iter().any(|peer| peer.as_str() == name) => {
                 Some(" (the session restarts)".to_owned())
@@ -98,8 +112,28 @@ tcp = 80
             ),
             ("[bgp]", "[metrics]\nlisten = \"127.0.0.1:9179\"\n[bgp]", &["[metrics] added"]),
         ] {
-            let found = changes(&parsed(OLD), &parsed(&OLD.replacen(from, to, 1)), None);
+            let found = changes(&parsed(OLD), &parsed(&OLD.replacen(from, to, 1)), None, &[]);
             assert_eq!(found, want, "{to}");
+        }
+    }
+
+    #[test]
+    fn a_key_of_the_log_below_the_command_line_is_said_to_have_no_effect() {
+        let parsed = |text: &str| parse("x", text).unwrap_or_else(|errors| panic!("{errors}"));
+        let new = parsed(&format!("{OLD}[log]\nlevel = \"debug\"\nformat = \"json\"\n"));
+        const LEVEL: &str = "[log]: level info -> debug";
+        const FORMAT: &str = "[log]: format text -> json";
+        for (options, level, format) in [
+            (&[][..], "", ""),
+            (&[("level", "--log")], " (no effect: `--log` of the command line comes first)", ""),
+            (
+                &[("format", "--log-format")],
+                "",
+                " (no effect: `--log-format` of the command line comes first)",
+            ),
+        ] {
+            let want = [format!("{FORMAT}{format}"), format!("{LEVEL}{level}")];
+            assert_eq!(changes(&parsed(OLD), &new, None, options), want);
         }
     }
 }

@@ -52,6 +52,8 @@ pub(in crate::daemon) struct Reloader {
     /// Whether these texts are stored, for a start with a wrong file.
     pub(in crate::daemon) stores: bool,
     pub(in crate::daemon) fallback: watch::Sender<Option<Fallback>>,
+    /// The keys of `[log]` that have no effect, each with the option of the command line that comes first.
+    pub(in crate::daemon) log_options: Vec<(&'static str, &'static str)>,
 }
 
 /// The way out of a refusal.
@@ -122,7 +124,8 @@ impl Reloader {
         }
         let (before, after) = (old.clone(), config.clone());
         let in_use = self.identity.borrow().id;
-        let notes = off_thread(move || changes(&before, &after, in_use));
+        let log_options = self.log_options.clone();
+        let notes = off_thread(move || changes(&before, &after, in_use, &log_options));
         let notes = notes.await.map_err(|error| Response::error(ErrorCode::Failed, error.to_string()))?;
         let interruption = || {
             let (established, sent) =

@@ -35,6 +35,12 @@ pub struct LogOptions {
 }
 
 impl LogOptions {
+    /// The keys of `[log]` that have no effect, each with the option of the command line that comes first.
+    fn instead_of(&self) -> Vec<(&'static str, &'static str)> {
+        let level = self.level.as_ref().map(|_| ("level", "--log"));
+        level.into_iter().chain(self.format.map(|_| ("format", "--log-format"))).collect()
+    }
+
     /// The filter of the start.
     pub(super) fn level<'a>(&'a self, config: &'a LogConfig) -> &'a str {
         self.level.as_deref().unwrap_or(&config.level)
@@ -79,6 +85,11 @@ impl LogFilter {
     ) -> Self {
         let replace = move |filter| handle.reload(filter).map_err(|error| error.to_string());
         LogFilter { given, replace: Arc::new(replace), format: Arc::new(format) }
+    }
+
+    /// The keys of `[log]` that have no effect, each with the option of the command line that comes first.
+    pub fn instead_of(&self) -> Vec<(&'static str, &'static str)> {
+        self.given.instead_of()
     }
 
     /// Serves requests for ever, and applies `[log]` of each configuration. `warnings` gets the warning for `status`.
@@ -168,6 +179,19 @@ mod tests {
         assert_eq!(debug, [false, true, false], "{applied:?}");
         drop((requests, configs));
         task.await.unwrap();
+    }
+
+    #[test]
+    fn an_option_of_the_command_line_is_named_with_its_key() {
+        let (level, format) = (Some("debug".to_owned()), Some(LogFormat::Text));
+        for (given, want) in [
+            (LogOptions::default(), &[][..]),
+            (LogOptions { level: level.clone(), format: None }, &[("level", "--log")]),
+            (LogOptions { level: None, format }, &[("format", "--log-format")]),
+            (LogOptions { level, format }, &[("level", "--log"), ("format", "--log-format")]),
+        ] {
+            assert_eq!(given.instead_of(), want);
+        }
     }
 
     fn config(log: &str) -> Arc<Config> {

@@ -6,6 +6,7 @@
 mod missing;
 mod parts;
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use toml::Spanned;
@@ -58,7 +59,7 @@ pub(super) struct Table<'a> {
     context: &'a Context<'a>,
     section: &'static Section,
     /// The header in messages.
-    shown: &'static str,
+    shown: Cow<'static, str>,
     entries: &'a DeTable<'a>,
     /// The table of `[defaults]` with the values of absent keys.
     defaults: Option<&'a DeTable<'a>>,
@@ -75,7 +76,7 @@ pub(super) fn read<T>(
     faults: &mut Vec<Fault>,
     read: impl FnOnce(&mut Table<'_>) -> T,
 ) -> T {
-    let (section, shown) = (context.whole, context.whole.header);
+    let (section, shown) = (context.whole, context.whole.header.into());
     let mut table = Table { context, section, shown, entries, defaults: None, header: end, faults };
     let file = read(&mut table);
     table.finish();
@@ -212,7 +213,7 @@ impl<'a> Table<'a> {
                 return Vec::new();
             }
             _ => {
-                self.mistyped(key, found, section.header);
+                self.mistyped(key, found, &self.header_of(key, section));
                 return Vec::new();
             }
         };
@@ -223,7 +224,7 @@ impl<'a> Table<'a> {
         for table in tables {
             match table.get_ref().as_table() {
                 Some(entries) => good.push(self.below(key, section, entries, table.span(), &read)),
-                None => self.mistyped(key, table, section.header),
+                None => self.mistyped(key, table, &self.header_of(key, section)),
             }
         }
         good
@@ -240,7 +241,7 @@ impl<'a> Table<'a> {
         // The defaults of a nested table that occurs once are in a nested table too: `[defaults.service.deprefer]`.
         let nested = || self.default(key.name)?.get_ref().as_table();
         let defaults = self.context.defaults.of(section).or_else(nested);
-        let (context, shown) = (self.context, section.header);
+        let (context, shown) = (self.context, self.header_of(key, section));
         let mut table = Table { context, section, shown, entries, defaults, header, faults: self.faults };
         let good = read(&mut table);
         table.finish();
@@ -273,7 +274,7 @@ impl<'a> Table<'a> {
             let name: &str = written.get_ref();
             if self.section.key(name).is_none() {
                 let help = unknown::suggestion(self.context.whole, self.section, name, value.get_ref());
-                self.faults.push(unknown_key(written, value, self.shown, help));
+                self.faults.push(unknown_key(written, value, &self.shown, help));
             }
         }
     }
@@ -298,6 +299,11 @@ impl<'a> Table<'a> {
             if again.is_ok() || wrong.mistyped {
                 result = again;
             }
+        }
+        if let (true, None, Err(wrong), Some(text)) =
+            (substituted.is_some(), secret, &mut result, found.get_ref().as_str())
+        {
+            name_value(wrong, text, key);
         }
         if secret.is_some() && (result.is_err() || !value.keeps.get()) {
             self.faults.push(match result {
@@ -351,6 +357,17 @@ fn bare<'a>(found: &'a DeValue<'_>) -> Option<DeValue<'a>> {
     match DeValue::parse(found.as_str()?).ok()?.into_inner() {
         bare @ (DeValue::Integer(_) | DeValue::Float(_) | DeValue::Boolean(_)) => Some(bare),
         DeValue::String(_) | DeValue::Datetime(_) | DeValue::Array(_) | DeValue::Table(_) => None,
+    }
+}
+
+/// Adds the value of a variable, which the file does not show, to the mistake of a value.
+fn name_value(wrong: &mut ValueError, text: &str, key: &Key) {
+    let text = text.escape_debug().to_string();
+    if !wrong.message.contains(&format!("`{text}`")) {
+        wrong.message.push_str(&format!("; its value is `{text}` here"));
+    }
+    if let (true, Some(example)) = (wrong.mistyped, key.example()) {
+        wrong.help = format!("set the variable to a value such as `{}`", example.trim_matches('"'));
     }
 }
 

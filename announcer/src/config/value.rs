@@ -87,8 +87,8 @@ impl<'a> Value<'a> {
 impl Value<'_> {
     /// The error for a value of another type than `wanted`, such as "a string" or "`[[peer]]`".
     pub(super) fn not(&self, wanted: &str) -> ValueError {
-        if let Some(section) = self.key.section() {
-            let name = section.header.trim_matches(['[', ']']);
+        if self.key.section().is_some() {
+            let name = wanted.trim_matches(['[', ']']);
             let found = if self.found.is_table() {
                 format!("`[{name}]`")
             } else if self.found.is_array() {

@@ -2,11 +2,13 @@
 //!
 //! Pure.
 
+use std::borrow::Cow;
+
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::super::error::Fault;
-use super::super::keys::{Key, Need};
+use super::super::keys::{Key, Need, Section};
 use super::super::unknown;
 use super::super::written::WrittenValue;
 use super::{Context, Table, unknown_key};
@@ -38,7 +40,7 @@ pub(in super::super) fn read_part<T>(
             }
         });
     }
-    read(&mut Table { context, section, shown, entries, defaults: None, header: 0..0, faults })
+    read(&mut Table { context, section, shown: shown.into(), entries, defaults: None, header: 0..0, faults })
 }
 
 impl<'a> Table<'a> {
@@ -51,6 +53,14 @@ impl<'a> Table<'a> {
     pub(super) fn default(&self, name: &str) -> Option<&'a Spanned<DeValue<'a>>> {
         let can_be_one = self.section.key(name).is_some_and(|key| key.own.is_none());
         self.defaults.filter(|_| can_be_one)?.get(name)
+    }
+
+    /// The header of a table below this one: `[service.deprefer]`, or `[defaults.service.deprefer]` in the defaults.
+    pub(super) fn header_of(&self, key: &Key, section: &'static Section) -> Cow<'static, str> {
+        match self.shown.strip_suffix(']').filter(|shown| shown.starts_with("[defaults.")) {
+            Some(above) => format!("{above}.{}]", key.name).into(),
+            None => section.header.into(),
+        }
     }
 
     /// Forgets a value that comes from the defaults.
@@ -85,7 +95,7 @@ impl<'a> Table<'a> {
             return;
         };
         let mut faults = Vec::new();
-        let (context, shown, faults_of) = (self.context, header, &mut faults);
+        let (context, shown, faults_of) = (self.context, header.into(), &mut faults);
         let mut table = Table {
             context,
             section,
@@ -97,7 +107,14 @@ impl<'a> Table<'a> {
         };
         read(&mut table);
         table.finish();
-        faults.retain(|fault| !fault.absence); // no key is required here
+        let own = entries
+            .iter()
+            .filter(|(name, _)| section.key(name.get_ref()).is_some_and(|key| key.own.is_some()));
+        let refused: Vec<_> = own.map(|(_, value)| value.span()).collect();
+        // No key is required here. A value that cannot be here need not be right.
+        let counts =
+            |fault: &Fault| !fault.absence && !refused.iter().any(|place| place.contains(&fault.span.start));
+        faults.retain(counts);
         for (written, value) in entries.iter() {
             let Some((key, why)) = section.key(written.get_ref()).and_then(|key| Some((key, key.own?)))
             else {

@@ -32,7 +32,7 @@ impl Config {
                     ));
                 }
             }
-            if !service.checks.iter().any(asks_the_vip) {
+            if !service.vips.iter().any(|vip| service.checks.iter().any(|check| asks(check, *vip))) {
                 sentences.push(format!(
                     "service `{}`: no check asks the VIPs themselves, so that a server that does not answer there is not noticed; add a `[[service.check]]` without `target`, such as `tcp = 80`",
                     service.name
@@ -98,13 +98,13 @@ impl Config {
     }
 }
 
-/// Whether a check asks each VIP. A program is told the VIP.
-fn asks_the_vip(check: &CheckConfig) -> bool {
+/// Whether a check asks a VIP. A program is told the VIP.
+fn asks(check: &CheckConfig, vip: IpAddr) -> bool {
     let kind = match check.probe {
         ProbeConfig::Http(_) | ProbeConfig::Tls(_) | ProbeConfig::Tcp(_) | ProbeConfig::Exec(_) => true,
         ProbeConfig::File(_) => false,
     };
-    kind && check.target.is_none()
+    kind && check.target.is_none_or(|target| target.ip == vip)
 }
 
 #[cfg(test)]
@@ -130,6 +130,7 @@ mod tests {
             ("", format!("{TCP}timeout = \"2s\"\n"), vec![HANGS]),
             ("", "[[service.check]]\nfile = \"/run/up\"\n".into(), vec![NOT_ASKED]),
             ("", format!("{TCP}target = \"127.0.0.1\"\n"), vec![NOT_ASKED]),
+            ("", format!("{TCP}target = \"192.0.2.80\"\n"), vec![]),
             ("", "[[service.check]]\nexec = [\"/bin/x\"]\n".into(), vec![]),
             ("", format!("{TCP}[[service.check]]\nfile = \"/run/up\"\n"), vec![]),
             ("", db("target = \"10.0.0.7\""), vec![OTHER]),

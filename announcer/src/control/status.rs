@@ -112,7 +112,8 @@ fn warnings(status: &Status, all: bool, lines: &mut Vec<Line>) {
     lines.extend(status.warnings.iter().take(shown).map(|warning| Line::warning(warning)));
     let more = status.warnings.len().saturating_sub(shown);
     if more > 0 {
-        lines.push(Line::plain(format!("  and {more} more warnings: `announcer status --all`")));
+        let warnings = if more == 1 { "warning" } else { "warnings" };
+        lines.push(Line::plain(format!("  and {more} more {warnings}: `announcer status --all`")));
     }
     if all {
         lines.extend(status.listener_watch.iter().flat_map(rows::listeners));

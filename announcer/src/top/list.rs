@@ -126,7 +126,8 @@ pub fn rows(status: &Status, settings: &ListSettings) -> Vec<ListRow> {
         rows.extend(shown.map(|warning| ListRow::Note(format!("warning: {warning}"))));
         let more = status.warnings.len().saturating_sub(MOST_WARNINGS);
         if more > 0 {
-            rows.push(ListRow::Note(format!("and {more} more warnings: `announcer status --all`")));
+            let warnings = if more == 1 { "warning" } else { "warnings" };
+            rows.push(ListRow::Note(format!("and {more} more {warnings}: `announcer status --all`")));
         }
     }
     rows

@@ -294,3 +294,17 @@ fn with_every_session_down_no_vip_is_called_healthy() {
         SERVICE
           FAIL   www  2/2  3m  ready, but sent to no router"#]].assert_eq(&text(&dark, &view).unwrap());
 }
+
+#[test]
+fn the_warnings_that_are_not_shown_are_counted() {
+    for (count, want) in [
+        (3, None),
+        (4, Some("  and 1 more warning: `announcer status --all`")),
+        (5, Some("  and 2 more warnings: `announcer status --all`")),
+    ] {
+        let status = Status { warnings: vec!["one".into(); count], ..status() };
+        let layout = StatusLayout { width: None, colour: false };
+        let text = text(&status, &View { all: false, only: None, layout }).unwrap();
+        assert_eq!(text.lines().find(|line| line.starts_with("  and ")), want, "{text}");
+    }
+}

@@ -19,7 +19,7 @@ table! {
     pub struct LogConfig as Written {
         /// A level or a filter; it is valid.
         level: one String, default "\"info\"", level,
-            "`error`, `warn`, `info`, `debug`, `trace`, or a filter by modules, as `announcer log` takes it; a reload applies it; `--log` of the command line comes first";
+            "`off`, `error`, `warn`, `info`, `debug`, `trace`, or a filter by modules, as `announcer log` takes it; a reload applies it; `--log` of the command line comes first";
         /// The format of the lines.
         format: one LogFormat, default "\"text\"", format,
             "`text`, with fields in the journal, or `json`, one object a line; a reload applies it; `--log-format` of the command line comes first";

@@ -38,6 +38,7 @@ const HOOKS: &str = "[hooks]";
 const METRICS: &str = "[metrics]";
 const STATUS: &str = "[status]";
 const DRAIN: &str = "[drain]";
+const LOG: &str = "[log]";
 
 /// Every word that is led on, by the table in which it was written.
 #[rustfmt::skip]
@@ -66,7 +67,7 @@ pub(super) const SYNONYMS: &[Synonym] = &[
     to(&[BGP, PEER], &["hold", "hold_timer", "timers"], &[(PEER, "hold_time")], "write `hold_time = \"9s\"` in `[[peer]]`"),
     to(&[BGP, PEER], &["keepalive", "keepalive_time", "keepalive_interval"], &[(PEER, "hold_time")],
         "remove it: a KEEPALIVE is sent every third of the hold time, which is `hold_time` of `[[peer]]`"),
-    to(&[BGP, PEER], &["bfd", "bfd_profile"], &[(PEER, "hold_time")],
+    to(&[BGP, PEER, SERVICE, CHECK], &["bfd", "bfd_profile"], &[(PEER, "hold_time")],
         "remove it: BFD is not supported yet; a lost router is noticed after `hold_time` of `[[peer]]`, at least `3s`"),
     to(&[BGP, PEER], &["passive", "listen", "listen_range", "listen_port"], &[(PEER, "address")],
         "remove it: announcer always connects to the router's `address`, and the router has to accept that"),
@@ -79,6 +80,9 @@ pub(super) const SYNONYMS: &[Synonym] = &[
     to(&[PEER], &["next_hop", "next_hop_self"], &[(PEER, "next_hop_v4"), (PEER, "next_hop_v6")],
         "write `next_hop_v4` or `next_hop_v6`; without them, it is our own address of the session"),
     to(&[PEER], &["graceful", "restart_time", "graceful_restart_time"], &[(BGP, "graceful_restart")], "write `graceful_restart = \"2m\"` in `[bgp]`"),
+    to(&[PEER], &["disable", "disabled", "enable", "enabled", "shutdown"], &[],
+        "remove it: a router has a session while its `[[peer]]` is in the configuration"),
+    to(&[PEER], &["maximum_prefix", "max_prefix", "maximum_prefixes", "max_prefixes", "prefix_limit"], &[], "remove it: announcer takes no routes from routers"),
     // Attributes.
     to(&[PEER, SERVICE, DEPREFER], &["as_path", "as_path_prepend", "path_prepend", "prepends"], &[(SERVICE, "prepend")],
         "write how many more times our AS is prepended, as in `prepend = 2`"),
@@ -104,7 +108,7 @@ pub(super) const SYNONYMS: &[Synonym] = &[
     to(&[SERVICE], &["quorum"], &[(SERVICE, "require")], "write how many checks have to pass, as in `require = 2`"),
     to(&[SERVICE], &["delay", "warmup", "delay_before_up", "hold_down", "start_delay"], &[(SERVICE, "announce_delay")], ""),
     to(&[SERVICE], &["damping", "dampening", "flap"], &[(SERVICE, "flap_damping")], ""),
-    to(&[SERVICE], &["disable", "disabled", "enable", "enabled", "on_disabled", "check_disabled", "ip_check_disabled"], &[],
+    to(&[SERVICE], &["disable", "disabled", "enable", "enabled", "shutdown", "on_disabled", "check_disabled", "ip_check_disabled"], &[],
         "remove it: `announcer drain` withdraws a service, and `announcer undrain` announces it again"),
     to(&[SERVICE], &["interface", "dev", "device", "label", "ip_setup"], &[], "remove it: announcer puts the VIPs on lo"),
     to(&[SERVICE, CHECK], &["port", "connect_port", "tcp_port"], &[(CHECK, "http"), (CHECK, "tcp"), (CHECK, "target")],
@@ -145,7 +149,13 @@ pub(super) const SYNONYMS: &[Synonym] = &[
     to(&[CHECK], &["success_threshold", "check_rise"], &[(CHECK, "rise")], ""),
     to(&[CHECK], &["weight", "priority", "preference"], &[(SERVICE, "require"), (CHECK, "on_failure")],
         "a check has no weight: `require` of `[[service]]` says how many have to pass, `on_failure` what a failure does"),
+    to(&[CHECK], &["disable", "disabled", "enable", "enabled", "shutdown"], &[],
+        "remove it, or remove the check; `on_failure = \"warn\"` keeps a check that withdraws nothing"),
     // The rest.
+    to(&[FILE], &["log_level", "logging", "logger", "syslog"], &[(LOG, "level")], "write `level = \"info\"` in `[log]`"),
+    to(&[FILE], &["include", "includes", "import", "imports", "conf_d"], &[],
+        "remove it: announcer also reads each `*.toml` in the folder `conf.d` beside the main file"),
+    to(&[LOG], &["log_level", "severity", "verbosity"], &[(LOG, "level")], ""),
     to(&[HOOKS], &["notify", "notify_up", "notify_down", "notify_fault", "command", "script", "exec", "execute", "run", "on_up", "on_down"], &[(HOOKS, "on_change")], ""),
     to(&[METRICS, STATUS], &["port", "address", "bind", "host", "listen_address", "bind_address", "listen_port"], &[(METRICS, "listen")],
         "write address and port, as in `listen = \"127.0.0.1:9179\"`"),

@@ -13,7 +13,7 @@ const LISTED: usize = 10;
 /// How many of the nearest keys are named.
 const NEAREST: usize = 3;
 /// How near a key is at least, to be named: 0 is not at all, 1 is the same.
-const NEAR: f64 = 0.7;
+const NEAR: f64 = 0.8;
 
 /// The key of this table that a word probably means: the only one of a synonym, or one with a similar spelling.
 pub(super) fn meant(section: &'static Section, name: &str) -> Option<&'static Key> {
@@ -183,6 +183,17 @@ mod tests {
                 "expectation = 1",
                 "the nearest keys are `expect`, `expect_body`, `expect_status`; `man",
             ),
+            (
+                "[[service.check]]",
+                "gone = true",
+                "`man announcer.toml` and docs/configuration.md list the keys of `[[service.check]]`",
+            ),
+            ("[[service.check]]", "disabled = true", "remove it, or remove the check"),
+            ("[[service.check]]", "bfd = true", "remove it: BFD is not supported yet"),
+            ("[[peer]]", "enabled = true", "remove it: a router has a session while its `[[peer]]`"),
+            ("[[peer]]", "maximum_prefix = 10", "remove it: announcer takes no routes from routers"),
+            ("", "log_level = \"debug\"", "write `level = \"info\"` in `[log]`"),
+            ("", "include = \"x\"", "remove it: announcer also reads"),
             (
                 "[[service.check]]",
                 "zzz = 1",

@@ -7,6 +7,20 @@ use tracing_subscriber::EnvFilter;
 /// The levels, the quietest first.
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
+/// The levels of syslog and of other programs, each with the level of announcer.
+const OTHER_LEVELS: &[(&str, &str)] = &[
+    ("emerg", "error"),
+    ("alert", "error"),
+    ("crit", "error"),
+    ("critical", "error"),
+    ("fatal", "error"),
+    ("err", "error"),
+    ("warning", "warn"),
+    ("notice", "info"),
+    ("verbose", "debug"),
+    ("none", "off"),
+];
+
 /// The name of this crate, as it begins the names of its modules.
 const CRATE: &str = "announcer";
 
@@ -120,6 +134,9 @@ fn above(module: &'static str) -> impl Iterator<Item = &'static str> {
 /// The end of a sentence with the most similar words; empty if none is similar.
 fn did_you_mean(word: &str, known: impl Iterator<Item = String>) -> String {
     let word = word.to_ascii_lowercase();
+    if let Some((_, level)) = OTHER_LEVELS.iter().find(|(other, _)| *other == word) {
+        return format!("; did you mean `{level}`?");
+    }
     let most = if word.contains("::") { 4 } else { 2 };
     let mut near: Vec<(usize, String)> =
         known.map(|known| (strsim::osa_distance(&known, &word), known)).collect();
@@ -159,6 +176,8 @@ mod tests {
         for (bad, want) in [
             ("inof", "did you mean `info`?"),
             ("err", "did you mean `error`?"),
+            ("Warning", "did you mean `warn`?"),
+            ("announcer::bgp=notice", "did you mean `info`?"),
             ("json", "`json` is not a level"),
             ("", "`` is not a level"),
             ("announcer::bgp", "`announcer::bgp` is not a level"),

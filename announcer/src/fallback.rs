@@ -16,11 +16,13 @@ pub mod io;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
+use dsr_setup::range::{self, RangeError};
+
 use crate::config::Config;
+use crate::config::sources::{Variable, Variables, substitution};
 
 /// The name of the copy, in the state directory.
 pub const NAME: &str = "last-good.toml";
@@ -87,18 +89,90 @@ pub fn check(copy: &str, machine: &MachineId) -> Result<(), CopyError> {
     Ok(())
 }
 
-/// The addresses that a text mentions outside of comments. The text may be wrong in any way.
-pub fn mentioned(text: &str) -> BTreeSet<IpAddr> {
-    text.lines().flat_map(addresses).collect()
+/// Which addresses a text mentions: sorted intervals that do not overlap, each with its first and its last address.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Mentioned(Vec<(IpAddr, IpAddr)>);
+
+impl Mentioned {
+    /// The addresses that `texts` mention outside of comments. The texts may be wrong in any way. Ranges and
+    /// `variables` are read as the configuration reads them.
+    pub fn of<'a>(texts: impl IntoIterator<Item = &'a str>, variables: &Variables) -> Self {
+        let lines = texts.into_iter().flat_map(str::lines);
+        let mut all: Vec<_> = lines.flat_map(|line| of_line(line, variables)).collect();
+        all.sort_unstable();
+        let mut merged: Vec<(IpAddr, IpAddr)> = Vec::new();
+        for (first, last) in all {
+            match merged.last_mut() {
+                Some((_, end)) if first <= *end => *end = last.max(*end),
+                Some(_) | None => merged.push((first, last)),
+            }
+        }
+        Mentioned(merged)
+    }
+
+    /// Whether `vip` is mentioned.
+    pub fn has(&self, vip: IpAddr) -> bool {
+        let behind = self.0.partition_point(|(first, _)| *first <= vip);
+        let before = behind.checked_sub(1).and_then(|at| self.0.get(at));
+        before.is_some_and(|(_, last)| vip <= *last)
+    }
 }
 
-/// The addresses in a line, without its comment.
-fn addresses(line: &str) -> impl Iterator<Item = IpAddr> {
-    let is_part = |c: char| c.is_alphanumeric() || matches!(c, '.' | ':' | '_');
-    without_comment(line).split(move |c| !is_part(c)).filter_map(|word| {
-        let word = word.trim_matches('.');
-        word.parse().or_else(|_| word.parse().map(|both: SocketAddr| both.ip())).ok()
-    })
+/// The addresses in a line, without its comment. What is between two quotes has its own substitution, because a variable that is not
+/// set must not hide the other VIPs of the line.
+fn of_line(line: &str, variables: &Variables) -> Vec<(IpAddr, IpAddr)> {
+    let mut found = Vec::new();
+    for part in without_comment(line).split(['"', '\'']) {
+        match substitution::expand(part, variables) {
+            Ok(None) => found.extend(of_value(part)),
+            Ok(Some(expansion)) => found.extend(of_value(&expansion.text)),
+            Err(_) => {
+                found.extend(of_value(part));
+                for name in substitution::names(part) {
+                    if let Some(Variable::Environment(value)) = variables.get(&name) {
+                        found.extend(of_value(value));
+                    }
+                }
+            }
+        }
+    }
+    found
+}
+
+/// The addresses in a value: it is a range, or it has ranges and addresses between other characters.
+fn of_value(value: &str) -> Vec<(IpAddr, IpAddr)> {
+    if let Some(range) = of_range(value) {
+        return vec![range];
+    }
+    let is_part = |c: char| c.is_alphanumeric() || matches!(c, '.' | ':' | '_' | '-');
+    let words = value.split(|c| !is_part(c)).map(|word| word.trim_matches('.'));
+    let of_word = |word: &str| match of_range(word) {
+        Some(range) => vec![range],
+        None => word.split('-').filter_map(of_address).map(|address| (address, address)).collect(),
+    };
+    words.flat_map(of_word).collect()
+}
+
+/// An address, with a port or without one.
+fn of_address(word: &str) -> Option<IpAddr> {
+    let word = word.trim_matches('.');
+    word.parse().or_else(|_| word.parse().map(|both: SocketAddr| both.ip())).ok()
+}
+
+/// The ends of a range. If the range breaks a rule, it is the one that was probably meant.
+fn of_range(text: &str) -> Option<(IpAddr, IpAddr)> {
+    let ends = |one: IpAddr, other: IpAddr| {
+        (one.is_ipv4() == other.is_ipv4()).then(|| (one.min(other), one.max(other)))
+    };
+    match range::addresses(text)? {
+        Ok(all) => ends(*all.first()?, *all.last()?),
+        Err(RangeError::Descends(one, other) | RangeError::NoRange(Some((one, other)))) => ends(one, other),
+        Err(RangeError::TooLong(_)) => {
+            let (first, last) = text.split_once('-')?;
+            ends(first.parse().ok()?, last.parse().ok()?)
+        }
+        Err(RangeError::Families | RangeError::NoRange(None)) => None,
+    }
 }
 
 /// A line before its comment. A `#` in a string begins none. If a quote is missing in the line, it is not known which parts are
@@ -120,11 +194,11 @@ fn without_comment(line: &str) -> &str {
 }
 
 /// The configuration without the VIPs that are not `mentioned`, and these VIPs. A service without a VIP is left out.
-pub fn reduce(mut config: Config, mentioned: &BTreeSet<IpAddr>) -> (Config, Vec<IpAddr>) {
+pub fn reduce(mut config: Config, mentioned: &Mentioned) -> (Config, Vec<IpAddr>) {
     let mut left_out = Vec::new();
     for service in &mut config.services {
         service.vips.retain(|vip| {
-            let stays = mentioned.contains(vip);
+            let stays = mentioned.has(*vip);
             if !stays {
                 left_out.push(*vip);
             }

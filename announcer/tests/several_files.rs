@@ -14,7 +14,7 @@ use announcer::config;
 use announcer::control::api::{Request, Response, Status};
 use daemon::{Daemon, FIXTURE, in_new_netns, run, write_config};
 use nix::sys::signal::Signal;
-use until::until;
+use until::{assert_until, until};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -119,6 +119,44 @@ fn all_files(folder: &Path) {
     reload(&daemon, false).unwrap();
     let (code, stdout, _) = validate(folder, &[]);
     assert_eq!((code, stdout.contains("and 1 file of `conf.d`: good")), (Some(0), true), "{stdout}");
+}
+
+#[test]
+fn the_last_good_configuration_has_the_vips_of_ranges_and_of_variables() {
+    in_new_netns(ranges);
+}
+
+fn ranges(folder: &Path) {
+    let list = "192.0.2.80-192.0.2.83\", \"${NET}.84\", \"${NET}.85-${NET}.86";
+    let want: Vec<String> = (80..=86).map(|octet| format!("192.0.2.{octet}")).collect();
+    write_config(folder, FIXTURE);
+    write(folder, "a.toml", &service("www", list));
+    let start = || {
+        let log = fs::File::create(folder.join("log")).unwrap();
+        Daemon::spawn(folder, run(folder, &["--fallback"]).env("NET", "192.0.2").stderr(log))
+    };
+    let mut daemon = start();
+    daemon.until_all_are(PATIENCE, "announced");
+    assert_until(PATIENCE, "the copy", || last_good(folder).exists());
+    daemon.signal(Signal::SIGTERM);
+    assert!(daemon.until_ended(PATIENCE));
+
+    // The mistake is in another file, and the VIPs are where they were.
+    write(folder, "z.toml", "[[service]]\nname = \"typo\n");
+    let mut daemon = start();
+    assert_eq!(vips(&daemon.until_all_are(PATIENCE, "announced")), want);
+    daemon.signal(Signal::SIGTERM);
+    assert!(daemon.until_ended(PATIENCE));
+
+    // Now three of them are mentioned by no file.
+    write(folder, "a.toml", &service("www", &list.replace("2.83", "2.82").replace("84\", ", "84\"] # ")));
+    let daemon = start();
+    let left: Vec<String> = want
+        .iter()
+        .filter(|vip| !vip.ends_with('3') && !vip.ends_with('5') && !vip.ends_with('6'))
+        .cloned()
+        .collect();
+    assert_eq!(vips(&daemon.until_all_are(PATIENCE, "announced")), left);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use annotate_snippets::{Annotation, AnnotationKind, Group, Level, Renderer, Snip
 use serde::Serialize;
 use toml::Spanned;
 
-use super::sources::{Source, Sources, Variable};
+use super::sources::{Source, Sources, Variables};
 
 /// At most this many errors are printed; the rest are counted.
 const SHOWN: usize = 100;
@@ -136,11 +136,8 @@ impl ConfigErrors {
     }
 
     /// The values of the variables that the files name.
-    pub fn values(&self) -> impl Iterator<Item = &str> {
-        self.sources.variables().values().filter_map(|variable| match variable {
-            Variable::Environment(value) => Some(value.as_str()),
-            Variable::Credential(_) | Variable::Unusable(_) => None, // no VIP is a credential
-        })
+    pub fn variables(&self) -> &Variables {
+        self.sources.variables()
     }
 
     /// All errors, in the order of the files.

@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 use tracing::warn;
 
-use super::{Fallback, MachineId, NAME, check, mentioned, reduce, write};
+use super::{Fallback, MachineId, Mentioned, NAME, check, reduce, write};
 use crate::config::io::ConfigText;
 use crate::config::{Config, ConfigErrors};
 use crate::files::io::{self as files, FileError, Files};
@@ -54,8 +54,7 @@ pub fn choose(file: &Path, state_dir: &Path, allowed: bool) -> Result<StartConfi
     let (config, text) = read_copy(&copy).map_err(|why| {
         format!("{errors}\nerror: the last good configuration `{}` is not used: {why}", copy.display())
     })?;
-    let (config, left_out) =
-        reduce(config, &errors.texts().chain(errors.values()).flat_map(mentioned).collect());
+    let (config, left_out) = reduce(config, &Mentioned::of(errors.texts(), errors.variables()));
     let fallback = Fallback {
         file: file.display().to_string(),
         errors: errors.len(),

@@ -67,7 +67,7 @@ fn addresses_are_found_in_a_file_with_any_mistake() {
             "vips = [\"192.0.2.8O\", \"192.0.2.801\", \"192.0.2\", \"1192.0.2.80.\", \"a192.0.2.80\", \"192.0.2.80a\"]",
             &[],
         ),
-        ("vips = [\"192.0.2.80-192.0.2.90\"]", &["192.0.2.80", "192.0.2.90"]),
+        ("name = \"web-192.0.2.80\", \"192.0.2.81-\"", &["192.0.2.80", "192.0.2.81"]),
         ("http = \"http://192.0.2.80.example.com/\"", &[]),
         ("", &[]),
         // Comments.
@@ -81,8 +81,82 @@ fn addresses_are_found_in_a_file_with_any_mistake() {
         ("vips = [\"192.0.2.80] # 192.0.2.81", &["192.0.2.80"]),
         ("it's # 192.0.2.81", &[]),
     ] {
-        let want: BTreeSet<IpAddr> = want.iter().map(|address| address.parse().unwrap()).collect();
-        assert_eq!(mentioned(text), want, "{text}");
+        assert_eq!(intervals(text, &Variables::new()), want, "{text}");
+    }
+}
+
+/// What a text mentions: each address, and each range of more than one.
+fn intervals(text: &str, variables: &Variables) -> Vec<String> {
+    let shown = |(first, last): (IpAddr, IpAddr)| match first == last {
+        true => first.to_string(),
+        false => format!("{first}-{last}"),
+    };
+    Mentioned::of([text], variables).0.into_iter().map(shown).collect()
+}
+
+#[test]
+fn ranges_and_variables_are_read_as_the_configuration_reads_them() {
+    let set = |name: &str, value: &str| (name.to_owned(), Variable::Environment(value.to_owned()));
+    let variables = Variables::from([
+        set("NET", "192.0.2"),
+        set("A", "192.0.2.80"),
+        set("B", "192.0.2.89"),
+        set("RANGE", "192.0.2.80-192.0.2.89"),
+        set("EMPTY", ""),
+        set("HASH", "a # b"),
+        ("BAD".to_owned(), Variable::Unusable("it is not UTF-8".to_owned())),
+    ]);
+    for (text, want) in [
+        ("vips = [\"192.0.2.80-192.0.2.89\"]", &["192.0.2.80-192.0.2.89"][..]),
+        (
+            "vips = [\"2001:db8::80-2001:db8::82\", \"192.0.2.1\"]",
+            &["192.0.2.1", "2001:db8::80-2001:db8::82"],
+        ),
+        ("vips = [\"192.0.2.80-192.0.2.85\", \"192.0.2.84-192.0.2.89\"]", &["192.0.2.80-192.0.2.89"]),
+        // Without quotes, or with one too few.
+        ("vips = [192.0.2.80-192.0.2.89, 192.0.2.91]", &["192.0.2.80-192.0.2.89", "192.0.2.91"]),
+        ("vips = [\"192.0.2.80-192.0.2.89, \"192.0.2.91\"]", &["192.0.2.80-192.0.2.89", "192.0.2.91"]),
+        // Ranges that break a rule of ranges.
+        ("vips = [\"192.0.2.89-192.0.2.80\"]", &["192.0.2.80-192.0.2.89"]),
+        ("vips = [\"192.0.2.80-89\"]", &["192.0.2.80-192.0.2.89"]),
+        ("vips = [\"192.0.2.80 - 192.0.2.89\"]", &["192.0.2.80-192.0.2.89"]),
+        ("vips = [\"192.0.2.0-192.0.3.255\"]", &["192.0.2.0-192.0.3.255"]),
+        ("vips = [\"192.0.2.80-2001:db8::80\"]", &["192.0.2.80", "2001:db8::80"]),
+        ("vips = [\"192.0.2.80-192.0.2.8x\"]", &["192.0.2.80"]),
+        ("# \"192.0.2.80-192.0.2.89\"", &[]),
+        // Variables.
+        ("vips = [\"${NET}.80\", \"${NET}.82-${NET}.83\"]", &["192.0.2.80", "192.0.2.82-192.0.2.83"]),
+        ("vips = [\"${A}-${B}\"]", &["192.0.2.80-192.0.2.89"]),
+        ("vips = ['${RANGE}']", &["192.0.2.80-192.0.2.89"]),
+        ("vips = [\"${EMPTY:-192.0.2.80-192.0.2.89}\"]", &["192.0.2.80-192.0.2.89"]),
+        ("vips = [\"${A:-192.0.2.90}\"]", &["192.0.2.80"]),
+        ("x = \"${HASH}\", \"${A}\"", &["192.0.2.80"]),
+        ("vips = [\"$${A}\"] # ${B}", &[]),
+        // One that is not set hides no other.
+        ("vips = [\"${NET}.80\", \"${NONE}.81\"]", &["192.0.2.80"]),
+        ("vips = [\"${A}-${NONE}\", \"${BAD}\"]", &["192.0.2.80"]),
+    ] {
+        assert_eq!(intervals(text, &variables), want, "{text}");
+    }
+}
+
+#[test]
+fn an_address_is_mentioned_from_the_first_to_the_last_of_its_range() {
+    let mentioned =
+        Mentioned::of(["192.0.2.80-192.0.2.82 192.0.2.90", "2001:db8::1-2001:db8::2"], &Variables::new());
+    for (vip, want) in [
+        ("192.0.2.79", false),
+        ("192.0.2.80", true),
+        ("192.0.2.81", true),
+        ("192.0.2.82", true),
+        ("192.0.2.83", false),
+        ("192.0.2.90", true),
+        ("192.0.2.91", false),
+        ("::", false),
+        ("2001:db8::1", true),
+        ("2001:db8::3", false),
+    ] {
+        assert_eq!(mentioned.has(vip.parse().unwrap()), want, "{vip}");
     }
 }
 
@@ -99,7 +173,7 @@ fn a_vip_that_is_not_mentioned_is_left_out_and_a_service_without_a_vip_too() {
         ("", &["192.0.2.80", "2001:db8::80", "192.0.2.81"], &[]),
     ] {
         let config = config::parse("test", text).unwrap_or_else(|errors| panic!("{errors}"));
-        let (reduced, left_out) = reduce(config, &mentioned(wrong));
+        let (reduced, left_out) = reduce(config, &Mentioned::of([wrong], &Variables::new()));
         let names: Vec<&str> = reduced.services.iter().map(|service| service.name.as_str()).collect();
         assert_eq!(names, services, "{wrong}");
         assert_eq!(left_out.iter().map(ToString::to_string).collect::<Vec<_>>(), left, "{wrong}");

@@ -298,7 +298,16 @@ pub fn read_text(path: &Path, most: u64) -> Result<String, FileError> {
 /// # Errors
 /// As [`read`](fn@read), and when every user of the host can write the file.
 pub fn read_trusted(path: &Path, most: u64) -> Result<Vec<u8>, FileError> {
-    let (octets, mode) = read_with_mode(path, most)?;
+    let read = read_with_mode(path, most).map_err(|error| match error {
+        FileError::Io(error) => FileError::Io(regular::dangling(path, error)),
+        FileError::Hangs(_)
+        | FileError::Busy(_)
+        | FileError::TooLarge(_)
+        | FileError::NotRegular
+        | FileError::WritableByOthers(_)
+        | FileError::NotText => error,
+    });
+    let (octets, mode) = read?;
     if is_writable_by_others(mode) { Err(FileError::WritableByOthers(mode)) } else { Ok(octets) }
 }
 
@@ -342,10 +351,7 @@ pub fn read_start(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     match fs::metadata(path) {
         Ok(file) if file.is_file() => {}
         Ok(_) => return Err(io::Error::other("it is not a regular file")),
-        Err(error) if error.kind() == io::ErrorKind::NotFound && fs::symlink_metadata(path).is_ok() => {
-            return Err(io::Error::other("it is a symbolic link that leads nowhere"));
-        }
-        Err(error) => return Err(error),
+        Err(error) => return Err(regular::dangling(path, error)),
     }
     let mut octets = Vec::new();
     File::options()
@@ -376,9 +382,11 @@ pub fn names(folder: &Path) -> io::Result<Vec<OsString>> {
 /// The names of the files in a folder whose files could control the daemon. Blocks.
 ///
 /// # Errors
-/// Those of the file system, and when every user of the host can write to the folder.
+/// Those of the file system, and when every user of the host can write to the folder. As [`read_start`], a symbolic link that leads
+/// nowhere is not [`NotFound`](io::ErrorKind::NotFound).
 pub fn names_of_trusted(folder: &Path) -> Result<Vec<OsString>, FileError> {
-    let mode = fs::metadata(folder)?.mode() & 0o7777;
+    let metadata = fs::metadata(folder).map_err(|error| regular::dangling(folder, error))?;
+    let mode = metadata.mode() & 0o7777;
     if is_writable_by_others(mode) { Err(FileError::WritableByOthers(mode)) } else { Ok(names(folder)?) }
 }
 

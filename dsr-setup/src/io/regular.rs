@@ -79,12 +79,21 @@ pub fn names_of_trusted(folder: &Path) -> Result<Vec<OsString>, FileError> {
 /// The names of the files in a folder; none if there is no such folder.
 ///
 /// # Errors
-/// Those of the file system.
+/// Those of the file system, and when the folder is a symbolic link that leads nowhere.
 pub fn names(folder: &Path) -> io::Result<Vec<OsString>> {
-    match fs::read_dir(folder) {
+    match fs::read_dir(folder).map_err(|error| dangling(folder, error)) {
         Ok(entries) => entries.map(|entry| Ok(entry?.file_name())).collect(),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
         Err(error) => Err(error),
+    }
+}
+
+/// The error of a request for `path`. A symbolic link that leads nowhere has its own error, and never [`ErrorKind::NotFound`]: the name
+/// exists, so that someone wanted a file or a folder there.
+pub fn dangling(path: &Path, error: io::Error) -> io::Error {
+    match error.kind() == ErrorKind::NotFound && fs::symlink_metadata(path).is_ok() {
+        true => io::Error::other("it is a symbolic link that leads nowhere"),
+        false => error,
     }
 }
 
@@ -99,4 +108,39 @@ pub fn create(path: &Path) -> io::Result<File> {
         Ok(()) | Err(_) => {}
     }
     File::options().write(true).create_new(true).open(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_that_does_not_exist_has_no_names_but_a_link_that_leads_nowhere_is_an_error() {
+        let home = tempfile::tempdir().unwrap();
+        let at = |name: &str| home.path().join(name);
+        fs::create_dir(at("folder")).unwrap();
+        fs::write(at("folder/a.toml"), "").unwrap();
+        for (link, to) in [
+            ("good", "folder"),
+            ("bad", "missing"),
+            ("twice", "bad"),
+            ("self", "self"),
+            ("file", "folder/a.toml"),
+        ] {
+            std::os::unix::fs::symlink(to, at(link)).unwrap();
+        }
+        for (name, want) in [
+            ("folder", Some(1)),
+            ("good", Some(1)),
+            ("missing", Some(0)),
+            ("missing/conf.d", Some(0)),
+            ("bad", None),
+            ("twice", None),
+            ("self", None),
+            ("file", None),
+        ] {
+            assert_eq!(names(&at(name)).ok().map(|names| names.len()), want, "{name}");
+        }
+        assert_eq!(names(&at("bad")).unwrap_err().to_string(), "it is a symbolic link that leads nowhere");
+    }
 }

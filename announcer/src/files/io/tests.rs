@@ -185,6 +185,22 @@ async fn what_is_read_is_a_regular_file_of_a_bounded_size() {
     assert_eq!((missing.is_not_found(), missing.to_string().as_str()), (true, "No such file or directory"));
 }
 
+#[test]
+fn a_link_that_leads_nowhere_is_an_error_and_no_folder_or_file_that_does_not_exist() {
+    let folder = tempfile::tempdir().unwrap();
+    let link = folder.path().join("conf.d");
+    assert!(
+        names_of_trusted(&link).unwrap_err().is_not_found()
+            && read_trusted(&link, 1).unwrap_err().is_not_found()
+    );
+    std::os::unix::fs::symlink("gone", &link).unwrap();
+    for error in [names_of_trusted(&link).unwrap_err(), read_trusted(&link, 1).unwrap_err()] {
+        assert!(!error.is_not_found() && error.to_string().contains("leads nowhere"), "{error}");
+    }
+    std::fs::create_dir(folder.path().join("gone")).unwrap();
+    assert_eq!(names_of_trusted(&link).unwrap().len(), 0);
+}
+
 // W2, W7: whatever has the name of the temporary file.
 #[test]
 fn a_file_is_replaced_whatever_has_the_name_of_its_temporary_file() {

@@ -1,14 +1,15 @@
 //! The last good configuration: a copy that a start of the unit runs when the configuration's file is wrong.
 //!
 //! Pure, except for [`io`]. A typo must not take a frontend out. But an operator who removes a VIP and makes a typo in the same
-//! change must not see the VIP announced: a VIP of the copy that the wrong file does not mention is left out.
+//! change must not see the VIP announced: a VIP of the copy that the wrong files do not mention is left out.
+//! If a file of `conf.d` cannot be read, each VIP stays: it can be in that file.
 //!
 //! The copy is one file: it must not depend on which files a folder has at a later start. One file is copied as it was written;
 //! several files are copied as the canonical text of what they say together.
 //!
 //! ```text
 //! start or reload was successful ─→ its text ─→ the copy, in the state directory
-//! start with a wrong file ─→ the copy, without the VIPs that the wrong file does not mention ─→ runs until a reload is successful
+//! start with a wrong file ─→ the copy, without the VIPs that the wrong files do not mention ─→ runs until a reload is successful
 //! ```
 
 pub mod io;
@@ -23,6 +24,7 @@ use dsr_setup::range::{self, RangeError};
 
 use crate::config::Config;
 use crate::config::sources::{Variable, Variables, substitution};
+use crate::config::warnings::named_together;
 
 /// The name of the copy, in the state directory.
 pub const NAME: &str = "last-good.toml";
@@ -193,61 +195,67 @@ fn without_comment(line: &str) -> &str {
     if quote.is_some() { line.split('#').next().unwrap_or_default() } else { line }
 }
 
-/// The configuration without the VIPs that are not `mentioned`, and these VIPs. A service without a VIP is left out.
-pub fn reduce(mut config: Config, mentioned: &Mentioned) -> (Config, Vec<IpAddr>) {
-    let mut left_out = Vec::new();
+/// The configuration without the VIPs that are not `mentioned`, and these VIPs. A service without a VIP is left out. If not `all_read`,
+/// these VIPs stay, because they can be in a file that could not be read: nobody said that they shall go.
+pub fn reduce(mut config: Config, mentioned: &Mentioned, all_read: bool) -> (Config, Vec<IpAddr>) {
+    let mut unmentioned = Vec::new();
     for service in &mut config.services {
         service.vips.retain(|vip| {
-            let stays = mentioned.has(*vip);
-            if !stays {
-                left_out.push(*vip);
+            let is_mentioned = mentioned.has(*vip);
+            if !is_mentioned {
+                unmentioned.push(*vip);
             }
-            stays
+            is_mentioned || !all_read
         });
     }
     config.services.retain(|service| !service.vips.is_empty());
-    (config, left_out)
+    (config, unmentioned)
 }
 
-/// The copy runs, because the configuration's file is wrong.
+/// The copy runs, because the configuration's files are wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fallback {
-    /// The configuration's file.
-    pub file: String,
-    /// How many errors it had at the start.
+    /// The configuration's files with an error at the start.
+    pub wrong: Vec<String>,
+    /// Those of them that could not be read. The main file is none of them; the folder `conf.d` can be one.
+    pub unreadable: Vec<String>,
+    /// How many errors there were at the start; a file that could not be read is one.
     pub errors: usize,
     /// The copy.
     pub copy: String,
-    /// The VIPs of the copy that the file does not mention.
-    pub left_out: Vec<IpAddr>,
+    /// The VIPs of the copy that no file mentions. They are left out, but stay if a file could not be read.
+    pub unmentioned: Vec<IpAddr>,
 }
 
 impl Fallback {
     /// In a few words, for `STATUS=`.
     pub fn summary(&self) -> String {
-        format!("fallback configuration: `{}` had {}", self.file, errors(self.errors))
+        format!("fallback configuration: {} had {}", named_together(&self.wrong), errors(self.errors))
     }
 }
 
 impl fmt::Display for Fallback {
     /// The warning for operators.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Fallback { file, errors: count, copy, left_out } = self;
-        write!(
-            f,
-            "`{file}` had {} at the start, so the last good configuration runs (`{copy}`)",
-            errors(*count)
-        )?;
-        if !left_out.is_empty() {
-            let vips: Vec<String> = left_out.iter().map(ToString::to_string).collect();
-            match vips.as_slice() {
-                [vip] => write!(f, "; its VIP {vip} is left out: `{file}` did not mention it")?,
-                vips => {
-                    write!(f, "; its VIPs {} are left out: `{file}` did not mention them", vips.join(", "))?;
-                }
+        let Fallback { wrong, unreadable, errors: count, copy, unmentioned } = self;
+        let (wrong, count) = (named_together(wrong), errors(*count));
+        write!(f, "{wrong} had {count} at the start, so the last good configuration runs (`{copy}`)")?;
+        let vips: Vec<String> = unmentioned.iter().map(ToString::to_string).collect();
+        let one = vips.len() == 1;
+        let vips = format!("its {} {}", if one { "VIP" } else { "VIPs" }, vips.join(", "));
+        match (unmentioned.is_empty(), unreadable.is_empty()) {
+            (true, _) => {}
+            (false, true) => {
+                let (are, them) = if one { ("is", "it") } else { ("are", "them") };
+                write!(f, "; {vips} {are} left out: no file of the configuration mentioned {them}")?;
+            }
+            (false, false) => {
+                let (stay, they) = if one { ("stays", "it") } else { ("stay", "they") };
+                let files = named_together(unreadable);
+                write!(f, "; {vips} {stay}, because {they} can be in {files}, which could not be read")?;
             }
         }
-        write!(f, "; correct `{file}`, then run `announcer reload`")
+        write!(f, "; correct {wrong}, then run `announcer reload`")
     }
 }
 

@@ -141,6 +141,83 @@ fn wrong_file(folder: &Path) {
 }
 
 #[test]
+fn a_file_of_the_folder_that_cannot_be_read_runs_the_last_good_configuration_with_each_vip() {
+    in_new_netns(unreadable);
+}
+
+fn unreadable(folder: &Path) {
+    const API: &str = "[[service]]\nname = \"api\"\nvips = [\"192.0.2.81\"]\n[[service.check]]\nexec = [\"/bin/true\"]\ninterval = \"100ms\"\n";
+    let main = good().replace(API, "");
+    let (others, api, more) =
+        (folder.join("conf.d"), folder.join("conf.d/api.toml"), folder.join("conf.d/q.toml"));
+    let restore = || {
+        write_config(folder, &main);
+        let _ = fs::remove_file(&others); // it can be a link
+        let _ = fs::remove_dir_all(&others);
+        fs::create_dir(&others).unwrap();
+        fs::write(&api, API).unwrap();
+    };
+    restore();
+    let daemon = start(folder, &["--fallback"]);
+    daemon.until_all_are(PATIENCE, "announced");
+    assert_until(PATIENCE, "the copy", || copy(folder).exists());
+    stop(daemon);
+    let stored = fs::read_to_string(copy(folder)).unwrap();
+    let all = ["192.0.2.80", "2001:db8::80", "192.0.2.81"];
+    let stays = "its VIP 192.0.2.81 stays, because it can be in";
+    let (link, nowhere) =
+        (std::os::unix::fs::symlink::<&str, &Path>, "it is a symbolic link that leads nowhere");
+    let break_it = |what: &str| match what {
+        "one more link" => link("gone", &more).unwrap(),
+        "one more folder" => fs::create_dir(&more).unwrap(),
+        "one more FIFO" => nix::unistd::mkfifo(&more, nix::sys::stat::Mode::S_IRWXU).unwrap(),
+        "its permissions" => fs::set_permissions(&api, fs::Permissions::from_mode(0o666)).unwrap(),
+        "the whole folder" => {
+            fs::remove_dir_all(&others).unwrap();
+            link("gone", &others).unwrap();
+        }
+        "a link, and another mistake" => {
+            write_config(folder, &main.replace("asn = 65001", "asn = 0"));
+            fs::remove_file(&api).unwrap();
+            link("gone", &api).unwrap();
+        }
+        other => panic!("{other}"),
+    };
+    for (what, file, why, kept) in [
+        ("one more link", "conf.d/q.toml", nowhere, false),
+        ("one more folder", "conf.d/q.toml", "it is not a regular file", false),
+        ("one more FIFO", "conf.d/q.toml", "it is not a regular file", false),
+        ("its permissions", "conf.d/api.toml", "others can write it", true),
+        ("the whole folder", "conf.d", nowhere, true),
+        ("a link, and another mistake", "conf.d/api.toml", nowhere, true),
+    ] {
+        restore();
+        break_it(what);
+        let (code, said) = refused(folder, &[]);
+        assert!(code == Some(2) && said.contains(&format!("{file}`: {why}")), "{what}: {code:?} {said}");
+        let daemon = start(folder, &["--fallback"]);
+        let status = daemon.until_all_are(PATIENCE, "announced");
+        assert_eq!(vips(&status), all, "{what}");
+        let warning =
+            status.warnings.iter().find(|warning| warning.contains("the last good configuration runs"));
+        let warning = warning.unwrap_or_else(|| panic!("{what}: {:?}", status.warnings));
+        assert!(warning.contains(&format!("{file}`")) && !warning.contains("left out"), "{what}: {warning}");
+        assert_eq!(warning.contains(stays), kept, "{what}: {warning}");
+        let log = fs::read_to_string(folder.join("log")).unwrap();
+        assert!(log.contains("configuration cannot be read") && log.contains(why), "{what}: {log}");
+        assert_eq!(log.contains("AS 0 is reserved"), what.contains("another mistake"), "{what}: {log}");
+        assert_eq!(fs::read_to_string(copy(folder)).unwrap(), stored, "{what}");
+        restore();
+        let Response::Done { .. } = daemon.ask(&Request::Reload { force: false, dry_run: false }).unwrap()
+        else {
+            panic!("{what}")
+        };
+        assert!(!warned(&daemon.status().unwrap()), "{what}");
+        stop(daemon);
+    }
+}
+
+#[test]
 fn a_copy_is_used_only_under_the_unit_and_only_if_it_is_good_and_of_this_machine() {
     in_new_netns(refusals);
 }

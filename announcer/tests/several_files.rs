@@ -78,7 +78,7 @@ fn all_files(folder: &Path) {
         });
     };
     write(folder, "a.toml", &service("mail", "192.0.2.25"));
-    warned("differs from the running configuration");
+    warned("announcer.toml` differs from the running configuration");
     assert_eq!(reload(&daemon, true).unwrap()[0], "+ service mail");
     assert_eq!(reload(&daemon, false).unwrap()[0], "+ service mail");
     daemon.until_status(PATIENCE, "no warning", |status| {
@@ -89,7 +89,7 @@ fn all_files(folder: &Path) {
         ["192.0.2.80", "192.0.2.25", "192.0.2.81"]
     );
     write(folder, "a.toml", &service("mail", "192.0.2.80"));
-    warned("has 1 error and is not used");
+    warned("conf.d/a.toml` has 1 error and is not used");
     let error = reload(&daemon, false).unwrap_err();
     assert!(error.contains("`192.0.2.80` is named twice"), "{error}");
     assert!(error.contains("conf.d/a.toml:3:9") && error.contains("announcer.toml:"), "{error}");
@@ -114,7 +114,11 @@ fn all_files(folder: &Path) {
     let status = daemon.until_all_are(PATIENCE, "announced");
     assert_eq!(vips(&status), ["192.0.2.80", "192.0.2.81"]);
     let log = fs::read_to_string(folder.join("log")).unwrap();
-    assert!(log.contains("conf.d/a.toml") && log.contains("its VIP 192.0.2.25 is left out"), "{log}");
+    assert!(
+        log.contains("conf.d/a.toml` had 1 error at the start")
+            && log.contains("its VIP 192.0.2.25 is left out"),
+        "{log}"
+    );
     fs::remove_file(folder.join("conf.d/a.toml")).unwrap();
     reload(&daemon, false).unwrap();
     let (code, stdout, _) = validate(folder, &[]);
@@ -242,4 +246,10 @@ fn a_folder_or_a_file_that_others_can_write_is_refused() {
     fs::create_dir(folder.join("conf.d/a.toml")).unwrap();
     let (code, _, stderr) = validate(folder, &[]);
     assert!(code == Some(2) && stderr.contains("`conf.d/a.toml`: it is not a regular file"), "{stderr}");
+    fs::remove_dir_all(folder.join("conf.d")).unwrap();
+    assert_eq!(validate(folder, &[]).0, Some(0));
+    std::os::unix::fs::symlink("gone", folder.join("conf.d")).unwrap();
+    let (code, _, stderr) = validate(folder, &[]);
+    let want = "`conf.d`: it is a symbolic link that leads nowhere";
+    assert!(code == Some(2) && stderr.contains(want), "{stderr}");
 }

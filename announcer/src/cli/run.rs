@@ -34,8 +34,8 @@ pub(super) struct RunArguments {
     /// If the configuration is wrong, run the copy of the last good one. The unit uses this option.
     ///
     /// The copy is in the state directory. It is written after each start and reload with this option. A VIP that the wrong
-    /// configuration does not mention is not announced. If there is no configuration, or if the copy is of another machine, the
-    /// exit code is 2, as without this option.
+    /// configuration does not mention is not announced, unless a file of `conf.d` cannot be read. If there is no configuration, or if
+    /// the copy is of another machine, the exit code is 2, as without this option.
     #[arg(long)]
     fallback: bool,
 }
@@ -64,7 +64,10 @@ pub(super) fn call(arguments: RunArguments, socket: PathBuf, state_dir: PathBuf)
             "certificates cannot be verified, the check fails"
         );
     }
-    for error in instead.iter().flat_map(|(errors, _)| errors.iter()) {
+    for file in instead.iter().flat_map(|(errors, _)| &errors.unreadable) {
+        warn!(config = file.name, error = %file.error, "configuration cannot be read");
+    }
+    for error in instead.iter().flat_map(|(errors, _)| &errors.wrong).flat_map(ConfigErrors::iter) {
         warn!(
             config = error.file,
             line = error.line,

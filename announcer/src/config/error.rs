@@ -11,7 +11,7 @@ use annotate_snippets::{Annotation, AnnotationKind, Group, Level, Renderer, Snip
 use serde::Serialize;
 use toml::Spanned;
 
-use super::sources::{Source, Sources, Variables};
+use super::sources::{Source, Sources};
 
 /// At most this many errors are printed; the rest are counted.
 const SHOWN: usize = 100;
@@ -130,14 +130,11 @@ impl ConfigErrors {
         self.faults.len()
     }
 
-    /// The text of each file; where it is not UTF-8, it has replacement characters.
-    pub fn texts(&self) -> impl Iterator<Item = &str> {
-        self.sources.texts()
-    }
-
-    /// The values of the variables that the files name.
-    pub fn variables(&self) -> &Variables {
-        self.sources.variables()
+    /// The files with an error, by their names in messages, in their order.
+    pub fn files(&self) -> Vec<String> {
+        let mut files: Vec<String> = self.iter().map(|error| error.file.to_owned()).collect();
+        files.dedup(); // the errors are in the order of the files
+        files
     }
 
     /// All errors, in the order of the files.

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 
 use super::sources::{Sources, Variable, files_of_folder, folder_of};
-use super::warnings::{FileState, of_file};
+use super::warnings::{FileState, of_files};
 use super::{Config, ConfigDigest, ConfigErrors, canonical, parse_sources};
 use crate::files::io::{self as files, FileError, FileVersion, Files};
 
@@ -25,12 +25,22 @@ const LONGEST_CREDENTIAL: u64 = 64 * 1024;
 /// How often the file is checked for changes.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
+/// A file of the configuration, or its folder `conf.d`, cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[error("error: cannot read the configuration `{name}`: {error}")]
+pub struct UnreadableFile {
+    /// Its name in messages.
+    pub name: String,
+    /// The reason.
+    pub error: FileError,
+}
+
 /// Why there is no configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
-    /// The file cannot be read.
-    #[error("error: cannot read the configuration `{0}`: {1}")]
-    Unreadable(String, FileError),
+    /// A file cannot be read.
+    #[error("{0}")]
+    Unreadable(#[from] UnreadableFile),
     /// The configuration has mistakes.
     #[error("{0}")]
     Wrong(#[from] ConfigErrors),
@@ -56,9 +66,12 @@ impl FilesRead {
         LONGEST.saturating_sub(self.octets)
     }
 
-    fn add(&mut self, path: &Path, octets: Result<Vec<u8>, FileError>) -> Result<(), ReadError> {
+    fn add(&mut self, path: &Path, octets: Result<Vec<u8>, FileError>) -> Result<(), UnreadableFile> {
         let name = path.display().to_string();
-        let octets = octets.map_err(|error| ReadError::Unreadable(name.clone(), error))?;
+        let octets = match octets {
+            Ok(octets) => octets,
+            Err(error) => return Err(UnreadableFile { name, error }),
+        };
         self.octets += u64::try_from(octets.len()).unwrap_or(u64::MAX);
         self.files.push((name, octets));
         Ok(())
@@ -72,11 +85,11 @@ impl FilesRead {
 }
 
 /// The paths of the files in the folder of `main`, in the order in which they are read.
-fn others(folder: &Path, names: Result<Vec<OsString>, FileError>) -> Result<Vec<PathBuf>, ReadError> {
+fn others(folder: &Path, names: Result<Vec<OsString>, FileError>) -> Result<Vec<PathBuf>, UnreadableFile> {
     match names {
         Ok(names) => Ok(files_of_folder(names).into_iter().map(|name| folder.join(name)).collect()),
         Err(error) if error.is_not_found() => Ok(Vec::new()), // without the folder, there is one file
-        Err(error) => Err(ReadError::Unreadable(folder.display().to_string(), error)),
+        Err(error) => Err(UnreadableFile { name: folder.display().to_string(), error }),
     }
 }
 
@@ -120,20 +133,35 @@ impl ConfigText {
     /// # Errors
     /// When a file cannot be read, or when users other than its owner and its group can write it or the folder.
     pub fn read(path: &Path) -> Result<Self, ReadError> {
+        let (text, unreadable) = Self::read_what_can_be_read(path)?;
+        unreadable.into_iter().next().map_or(Ok(text), |first| Err(first.into()))
+    }
+
+    /// The same without the files of `conf.d` that cannot be read, which it also returns; `conf.d` itself can be one of them. This
+    /// function blocks.
+    ///
+    /// # Errors
+    /// When the main file cannot be read.
+    pub fn read_what_can_be_read(path: &Path) -> Result<(Self, Vec<UnreadableFile>), UnreadableFile> {
         let mut read = FilesRead::default();
         if path == Path::new("-") {
             let mut octets = Vec::new();
             let result = io::stdin().take(LONGEST).read_to_end(&mut octets);
             read.add(Path::new("<stdin>"), result.map(|_| octets).map_err(FileError::from))?;
-            return Ok(read.finish().with_variables());
+            return Ok((read.finish().with_variables(), Vec::new()));
         }
         read.add(path, files::read_trusted(path, read.most()))?;
         let folder = folder_of(path);
-        for other in others(&folder, files::names_of_trusted(&folder))? {
+        let mut unreadable = Vec::new();
+        let paths = others(&folder, files::names_of_trusted(&folder)).unwrap_or_else(|error| {
+            unreadable.push(error);
+            Vec::new()
+        });
+        for other in paths {
             let octets = files::read_trusted(&other, read.most());
-            read.add(&other, octets)?;
+            unreadable.extend(read.add(&other, octets).err());
         }
-        Ok(read.finish().with_variables())
+        Ok((read.finish().with_variables(), unreadable))
     }
 
     /// The same for a running daemon: each file, and the folder, has its own time limit, and the main thread never waits.
@@ -158,8 +186,8 @@ impl ConfigText {
             return Ok(text);
         }
         let name = folder.clone().unwrap_or_default();
-        let unreadable = |error| ReadError::Unreadable(name.display().to_string(), error);
-        files.run(&name, move |_| Ok(text.with_variables())).await.map_err(unreadable)
+        let read = files.run(&name, move |_| Ok(text.with_variables())).await;
+        read.map_err(|error| UnreadableFile { name: name.display().to_string(), error }.into())
     }
 
     /// Reads the values of the variables that the text names. A credential comes before a variable of the environment: systemd gives
@@ -223,7 +251,7 @@ pub async fn load(
     look: impl Fn(&Path) -> Result<(), String> + Clone + Send + 'static,
 ) -> Result<(Config, LoadedText), ReadError> {
     let name = path.display().to_string();
-    let unreadable = |error| ReadError::Unreadable(name.clone(), error);
+    let unreadable = |error| UnreadableFile { name: name.clone(), error };
     let text = ConfigText::read_within(files, path).await?;
     let digest = text.digest();
     let (text, named) = off_thread(move || {
@@ -265,15 +293,18 @@ pub(crate) async fn off_thread<T: Send + 'static>(
     tokio::task::spawn_blocking(work).await.map_err(|error| io::Error::other(error).into())
 }
 
-/// The state of the files, and the name of the file that it is about; `main` is that of the main file.
-fn state(text: Result<ConfigText, ReadError>, main: String, running: &Config) -> (String, FileState) {
+/// The state of the files.
+fn state(text: Result<ConfigText, ReadError>, running: &Config) -> FileState {
+    let wrong = |errors: &ConfigErrors| FileState::Wrong { files: errors.files(), errors: errors.len() };
     match text {
-        Err(ReadError::Unreadable(name, error)) => (name, FileState::Unreadable(error.to_string())),
-        Err(ReadError::Wrong(errors)) => (main, FileState::Wrong(errors.len())),
+        Err(ReadError::Unreadable(UnreadableFile { name, error })) => {
+            FileState::Unreadable { file: name, why: error.to_string() }
+        }
+        Err(ReadError::Wrong(errors)) => wrong(&errors),
         Ok(text) => match text.parse() {
-            Err(errors) => (main, FileState::Wrong(errors.len())),
-            Ok(config) if config == *running => (main, FileState::Running),
-            Ok(_) => (main, FileState::Different),
+            Err(errors) => wrong(&errors),
+            Ok(config) if config == *running => FileState::Running,
+            Ok(_) => FileState::Different,
         },
     }
 }
@@ -311,11 +342,10 @@ pub async fn watch_file(
         if running || seen.as_ref() != Some(&versions) {
             let config = configs.borrow_and_update().clone();
             let (text, main) = (ConfigText::read_within(&files, &path).await, path.display().to_string());
-            let name = main.clone();
-            let (name, state) = off_thread(move || state(text, main, &config))
+            let state = off_thread(move || state(text, &config))
                 .await
-                .unwrap_or_else(|error| (name, FileState::Unreadable(error.to_string())));
-            warning.send_replace(of_file(&name, &state).into_iter().collect());
+                .unwrap_or_else(|error| FileState::Unreadable { file: main.clone(), why: error.to_string() });
+            warning.send_replace(of_files(&main, &state).into_iter().collect());
             seen = Some(versions);
         }
         tokio::select! {

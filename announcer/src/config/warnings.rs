@@ -112,33 +112,58 @@ impl ServiceConfig {
     }
 }
 
-/// The state of the configuration's file.
+/// The state of the configuration's files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FileState {
-    /// It cannot be read, for this reason.
-    Unreadable(String),
-    /// It has this number of errors.
-    Wrong(usize),
-    /// It is the running configuration.
+    /// One of them cannot be read.
+    Unreadable {
+        /// Its name in messages.
+        file: String,
+        /// The reason.
+        why: String,
+    },
+    /// Some of them are wrong.
+    Wrong {
+        /// Those with an error, by their names in messages.
+        files: Vec<String>,
+        /// The number of errors.
+        errors: usize,
+    },
+    /// They are the running configuration.
     Running,
-    /// It is another configuration.
+    /// They are another configuration.
     Different,
 }
 
-/// The warning about the configuration's file, which messages call `name`.
-pub fn of_file(name: &str, state: &FileState) -> Option<String> {
+/// The warning about the configuration's files; `main` is the main file.
+pub fn of_files(main: &str, state: &FileState) -> Option<String> {
     match state {
-        FileState::Unreadable(why) => {
-            Some(format!("`{name}` cannot be read: {why}; the configuration that was read last stays in use"))
+        FileState::Unreadable { file, why } => {
+            Some(format!("`{file}` cannot be read: {why}; the configuration that was read last stays in use"))
         }
-        FileState::Wrong(count) => {
-            let errors = if *count == 1 { "1 error".to_owned() } else { format!("{count} errors") };
-            Some(format!("`{name}` has {errors} and is not used; `announcer validate {name}` prints them"))
+        FileState::Wrong { files, errors } => {
+            let errors = if *errors == 1 { "1 error".to_owned() } else { format!("{errors} errors") };
+            let (have, are) = if files.len() == 1 { ("has", "is") } else { ("have", "are") };
+            let files = named_together(files);
+            Some(format!(
+                "{files} {have} {errors} and {are} not used; `announcer validate {main}` prints them"
+            ))
         }
-        FileState::Different => {
-            Some(format!("`{name}` differs from the running configuration; `announcer reload` applies it"))
-        }
+        // A file of `conf.d` that was removed makes the difference too, so that it is not known which file it is.
+        FileState::Different => Some(format!(
+            "the configuration of `{main}` differs from the running configuration; `announcer reload` applies it"
+        )),
         FileState::Running => None,
+    }
+}
+
+/// The names of files in a sentence: at most two, and the number of the others.
+pub fn named_together(files: &[String]) -> String {
+    match files {
+        [] => "the configuration".to_owned(), // an error has a file
+        [one] => format!("`{one}`"),
+        [one, two] => format!("`{one}` and `{two}`"),
+        [first, others @ ..] => format!("`{first}` and {} other files", others.len()),
     }
 }
 
@@ -178,29 +203,43 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_the_file_says_which_command_helps() {
+    fn what_is_wrong_with_the_files_says_which_command_helps() {
+        let wrong = |files: &[&str], errors| {
+            let files = files.iter().map(|file| (*file).to_owned()).collect();
+            FileState::Wrong { files, errors }
+        };
         for (state, want) in [
             (FileState::Running, None),
             (
-                FileState::Unreadable("it is not a regular file".into()),
+                FileState::Unreadable { file: "conf.d/a".into(), why: "it is not a regular file".into() },
                 Some(
-                    "`x` cannot be read: it is not a regular file; the configuration that was read last stays in use",
+                    "`conf.d/a` cannot be read: it is not a regular file; the configuration that was read last stays in use",
+                ),
+            ),
+            (wrong(&["x"], 1), Some("`x` has 1 error and is not used; `announcer validate x` prints them")),
+            (wrong(&["x"], 3), Some("`x` has 3 errors and is not used; `announcer validate x` prints them")),
+            (
+                wrong(&["conf.d/a"], 1),
+                Some("`conf.d/a` has 1 error and is not used; `announcer validate x` prints them"),
+            ),
+            (
+                wrong(&["x", "conf.d/a"], 2),
+                Some("`x` and `conf.d/a` have 2 errors and are not used; `announcer validate x` prints them"),
+            ),
+            (
+                wrong(&["conf.d/a", "conf.d/b", "conf.d/c"], 4),
+                Some(
+                    "`conf.d/a` and 2 other files have 4 errors and are not used; `announcer validate x` prints them",
                 ),
             ),
             (
-                FileState::Wrong(1),
-                Some("`x` has 1 error and is not used; `announcer validate x` prints them"),
-            ),
-            (
-                FileState::Wrong(3),
-                Some("`x` has 3 errors and is not used; `announcer validate x` prints them"),
-            ),
-            (
                 FileState::Different,
-                Some("`x` differs from the running configuration; `announcer reload` applies it"),
+                Some(
+                    "the configuration of `x` differs from the running configuration; `announcer reload` applies it",
+                ),
             ),
         ] {
-            assert_eq!(of_file("x", &state).as_deref(), want);
+            assert_eq!(of_files("x", &state).as_deref(), want);
         }
     }
 }

@@ -6,6 +6,7 @@
 //! No program that the daemon starts can write the copy: it is in the state directory, which Landlock protects
 //! ([`program::confine`](crate::program::confine)). On a kernel without Landlock it is not used.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +17,7 @@ use tokio::time::sleep;
 use tracing::warn;
 
 use super::{Fallback, MachineId, Mentioned, NAME, check, reduce, write};
-use crate::config::io::ConfigText;
+use crate::config::io::{ConfigText, UnreadableFile};
 use crate::config::{Config, ConfigErrors};
 use crate::files::io::{self as files, FileError, Files};
 use crate::program::io::landlock_error;
@@ -28,6 +29,23 @@ const LONGEST: u64 = 512 * 1024 * 1024;
 /// The wait before a copy that could not be written is written again.
 const AGAIN: Duration = Duration::from_secs(60);
 
+/// What is wrong with the configuration's files at a start.
+#[derive(Debug)]
+pub struct StartErrors {
+    /// The files of `conf.d` that cannot be read.
+    pub unreadable: Vec<UnreadableFile>,
+    /// The mistakes in the other files.
+    pub wrong: Option<ConfigErrors>,
+}
+
+impl fmt::Display for StartErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let unreadable = self.unreadable.iter().map(ToString::to_string);
+        let all: Vec<String> = unreadable.chain(self.wrong.iter().map(ToString::to_string)).collect();
+        f.write_str(&all.join("\n"))
+    }
+}
+
 /// What a start runs.
 #[derive(Debug)]
 pub struct StartConfig {
@@ -35,31 +53,40 @@ pub struct StartConfig {
     pub config: Config,
     /// Its text.
     pub text: ConfigText,
-    /// The mistakes in the configuration's file, and what runs instead of it; `None`: the file is good, and runs.
-    pub instead: Option<(ConfigErrors, Fallback)>,
+    /// What is wrong with the configuration's files, and what runs instead of them; `None`: they are good, and run.
+    pub instead: Option<(StartErrors, Fallback)>,
 }
 
-/// Reads the configuration's files. If they are wrong and `allowed`, reads the copy in `state_dir`. Blocks.
+/// Reads the configuration's files. If they are wrong, or if a file of `conf.d` cannot be read, and if `allowed`, reads the copy in
+/// `state_dir`. Blocks.
 ///
 /// # Errors
-/// A text for standard error: the mistakes in the file, and why the copy is not used.
+/// A text for standard error: what is wrong with the files, and why the copy is not used.
 pub fn choose(file: &Path, state_dir: &Path, allowed: bool) -> Result<StartConfig, String> {
-    let text = ConfigText::read(file).map_err(|error| error.to_string())?;
-    let errors = match text.parse() {
-        Ok(config) => return Ok(StartConfig { config, text, instead: None }),
-        Err(errors) if allowed => errors,
-        Err(errors) => return Err(errors.to_string()),
+    let (text, unreadable) = ConfigText::read_what_can_be_read(file).map_err(|error| error.to_string())?;
+    let wrong = match text.parse() {
+        Ok(config) if unreadable.is_empty() => return Ok(StartConfig { config, text, instead: None }),
+        Ok(_) => None,
+        Err(errors) => Some(errors),
     };
+    let mentioned = Mentioned::of(text.sources().texts(), text.sources().variables());
+    let errors = StartErrors { unreadable, wrong };
+    if !allowed {
+        return Err(errors.to_string());
+    }
     let copy = state_dir.join(NAME);
     let (config, text) = read_copy(&copy).map_err(|why| {
         format!("{errors}\nerror: the last good configuration `{}` is not used: {why}", copy.display())
     })?;
-    let (config, left_out) = reduce(config, &Mentioned::of(errors.texts(), errors.variables()));
+    let unreadable: Vec<String> = errors.unreadable.iter().map(|file| file.name.clone()).collect();
+    let (config, unmentioned) = reduce(config, &mentioned, unreadable.is_empty());
+    let wrong = errors.wrong.iter().flat_map(ConfigErrors::files).chain(unreadable.iter().cloned());
     let fallback = Fallback {
-        file: file.display().to_string(),
-        errors: errors.len(),
+        wrong: wrong.collect(),
+        errors: errors.wrong.as_ref().map_or(0, ConfigErrors::len) + unreadable.len(),
+        unreadable,
         copy: copy.display().to_string(),
-        left_out,
+        unmentioned,
     };
     Ok(StartConfig { config, text, instead: Some((errors, fallback)) })
 }

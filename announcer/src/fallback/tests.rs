@@ -173,7 +173,10 @@ fn a_vip_that_is_not_mentioned_is_left_out_and_a_service_without_a_vip_too() {
         ("", &["192.0.2.80", "2001:db8::80", "192.0.2.81"], &[]),
     ] {
         let config = config::parse("test", text).unwrap_or_else(|errors| panic!("{errors}"));
-        let (reduced, left_out) = reduce(config, &Mentioned::of([wrong], &Variables::new()));
+        let mentioned = Mentioned::of([wrong], &Variables::new());
+        let kept = reduce(config.clone(), &mentioned, false);
+        let (reduced, left_out) = reduce(config.clone(), &mentioned, true);
+        assert_eq!(kept, (config, left_out.clone()), "{wrong}: a file was not read, so that every VIP stays");
         let names: Vec<&str> = reduced.services.iter().map(|service| service.name.as_str()).collect();
         assert_eq!(names, services, "{wrong}");
         assert_eq!(left_out.iter().map(ToString::to_string).collect::<Vec<_>>(), left, "{wrong}");
@@ -183,19 +186,50 @@ fn a_vip_that_is_not_mentioned_is_left_out_and_a_service_without_a_vip_too() {
 
 #[test]
 fn the_warning_says_what_runs_and_what_to_do() {
-    let mut fallback =
-        Fallback { file: "a.toml".into(), errors: 1, copy: "b/last-good.toml".into(), left_out: Vec::new() };
-    assert_eq!(
-        fallback.to_string(),
-        "`a.toml` had 1 error at the start, so the last good configuration runs (`b/last-good.toml`); correct \
-         `a.toml`, then run `announcer reload`"
-    );
-    fallback.errors = 2;
-    fallback.left_out = vec!["192.0.2.80".parse().unwrap()];
-    assert_eq!(
-        fallback.to_string(),
-        "`a.toml` had 2 errors at the start, so the last good configuration runs (`b/last-good.toml`); its VIP \
-         192.0.2.80 is left out: `a.toml` did not mention it; correct `a.toml`, then run `announcer reload`"
-    );
-    assert_eq!(fallback.summary(), "fallback configuration: `a.toml` had 2 errors");
+    let fallback = |wrong: &[&str], unreadable: &[&str], errors, vips: &[&str]| Fallback {
+        wrong: wrong.iter().map(|file| (*file).to_owned()).collect(),
+        unreadable: unreadable.iter().map(|file| (*file).to_owned()).collect(),
+        errors,
+        copy: "b/last-good.toml".into(),
+        unmentioned: vips.iter().map(|vip| vip.parse().unwrap()).collect(),
+    };
+    for (fallback, want) in [
+        (
+            fallback(&["a.toml"], &[], 1, &[]),
+            "`a.toml` had 1 error at the start, so the last good configuration runs (`b/last-good.toml`); correct \
+             `a.toml`, then run `announcer reload`",
+        ),
+        (
+            fallback(&["a.toml"], &[], 2, &["192.0.2.80"]),
+            "`a.toml` had 2 errors at the start, so the last good configuration runs (`b/last-good.toml`); its VIP \
+             192.0.2.80 is left out: no file of the configuration mentioned it; correct `a.toml`, then run `announcer \
+             reload`",
+        ),
+        (
+            fallback(&["a.toml", "conf.d/z.toml"], &[], 2, &["192.0.2.80", "192.0.2.81"]),
+            "`a.toml` and `conf.d/z.toml` had 2 errors at the start, so the last good configuration runs \
+             (`b/last-good.toml`); its VIPs 192.0.2.80, 192.0.2.81 are left out: no file of the configuration mentioned \
+             them; correct `a.toml` and `conf.d/z.toml`, then run `announcer reload`",
+        ),
+        (
+            fallback(&["conf.d/q.toml"], &["conf.d/q.toml"], 1, &[]),
+            "`conf.d/q.toml` had 1 error at the start, so the last good configuration runs (`b/last-good.toml`); \
+             correct `conf.d/q.toml`, then run `announcer reload`",
+        ),
+        (
+            fallback(&["a.toml", "conf.d/q.toml"], &["conf.d/q.toml"], 2, &["192.0.2.80"]),
+            "`a.toml` and `conf.d/q.toml` had 2 errors at the start, so the last good configuration runs \
+             (`b/last-good.toml`); its VIP 192.0.2.80 stays, because it can be in `conf.d/q.toml`, which could not be \
+             read; correct `a.toml` and `conf.d/q.toml`, then run `announcer reload`",
+        ),
+        (
+            fallback(&["q", "r"], &["q", "r"], 2, &["192.0.2.80", "192.0.2.81"]),
+            "`q` and `r` had 2 errors at the start, so the last good configuration runs (`b/last-good.toml`); its VIPs \
+             192.0.2.80, 192.0.2.81 stay, because they can be in `q` and `r`, which could not be read; correct `q` and \
+             `r`, then run `announcer reload`",
+        ),
+    ] {
+        assert_eq!(fallback.to_string(), want);
+    }
+    assert_eq!(fallback(&["a.toml"], &[], 2, &[]).summary(), "fallback configuration: `a.toml` had 2 errors");
 }

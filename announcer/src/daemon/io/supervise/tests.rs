@@ -168,8 +168,9 @@ async fn ready_when_the_socket_answers_and_every_vip_was_looked_for_and_the_stat
     all.retain(|message| message != "WATCHDOG=1");
     assert_eq!(all, ["STATUS=1 of 4 VIPs, 1 of 2 routers"]);
 
-    let file = "a.toml".to_owned();
-    stage.fallback.send_replace(Some(Fallback { file, errors: 1, copy: "b".into(), left_out: Vec::new() }));
+    let (wrong, copy, none) = (vec!["a.toml".to_owned()], "b".to_owned(), Vec::new());
+    let fallback = Fallback { wrong, unreadable: none, errors: 1, copy, unmentioned: Vec::new() };
+    stage.fallback.send_replace(Some(fallback));
     sleep(SECOND).await;
     let with = "STATUS=1 of 4 VIPs, 1 of 2 routers; fallback configuration: `a.toml` had 1 error";
     assert!(manager.received().contains(&with.to_owned()));

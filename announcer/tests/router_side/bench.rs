@@ -142,7 +142,9 @@ impl<'a> Bench<'a> {
         let mut command = Command::new(env!("CARGO_BIN_EXE_announcer"));
         command.arg("router-config").arg(self.path("fe0.toml")).args(more);
         match self.setup {
-            Setup::Neighbours | Setup::Far => command.args(FRONTENDS.iter().flat_map(|address| ["--frontend", address])),
+            Setup::Neighbours | Setup::Far => {
+                command.args(FRONTENDS.iter().flat_map(|address| ["--frontend", address]))
+            }
             Setup::Range => command.args(["--frontend-range", "10.9.0.0/24"]),
             Setup::OverIpv6 => command.args(FRONTENDS6.iter().flat_map(|address| ["--frontend", address])),
         };

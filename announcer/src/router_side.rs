@@ -4,7 +4,7 @@
 //! the commands that show whether it works.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
 use router_config::{Facts, Frontends, Question, System};
@@ -31,6 +31,24 @@ pub enum NoFacts {
         "`{0}` is link-local, and so on every link: write the address of each frontend with `--frontend`"
     )]
     LinkLocalRange(String),
+    /// A frontend has the address of the router.
+    #[error(
+        "`{0}` is the address of the router itself: write the address from which a frontend opens its session"
+    )]
+    RouterItself(IpAddr),
+    /// No frontend can open a session from this address.
+    #[error(
+        "`{0}` is no address of a single host: write the address from which a frontend opens its session"
+    )]
+    NoHost(IpAddr),
+    /// An address was given twice.
+    #[error("`{0}` is written twice: write each frontend once")]
+    Twice(IpAddr),
+    /// The addresses are of both families.
+    #[error(
+        "`{0}` and `{1}` are not of the same family: write the addresses of the sessions with this router"
+    )]
+    BothFamilies(IpAddr, IpAddr),
 }
 
 /// The facts of a router.
@@ -93,6 +111,32 @@ pub fn facts(config: &Config, peer: &PeerConfig, frontends: Frontends) -> Result
 /// Our address of a session with the peer, if the configuration has it.
 pub fn frontend(peer: &PeerConfig) -> Frontends {
     peer.source_address.map_or(Frontends::Unknown, |address| Frontends::Addresses(vec![address]))
+}
+
+/// The frontends of these addresses, which a person wrote; the one of the configuration if there are none.
+///
+/// # Errors
+/// If a frontend cannot have such an address, or if they do not belong together.
+pub fn written_frontends(peer: &PeerConfig, addresses: &[IpAddr]) -> Result<Frontends, NoFacts> {
+    let Some(first) = addresses.first() else { return Ok(frontend(peer)) };
+    let mut seen = BTreeSet::new();
+    for ip in addresses {
+        let broadcast = *ip == IpAddr::V4(Ipv4Addr::BROADCAST);
+        if ip.is_unspecified() || ip.is_multicast() || broadcast {
+            return Err(NoFacts::NoHost(*ip));
+        }
+        // On one host, the router and a frontend may both be at 127.0.0.1.
+        if peer.address == PeerAddress::Ip(*ip) && !ip.is_loopback() {
+            return Err(NoFacts::RouterItself(*ip));
+        }
+        if Family::of(*ip) != Family::of(*first) {
+            return Err(NoFacts::BothFamilies(*first, *ip));
+        }
+        if !seen.insert(*ip) {
+            return Err(NoFacts::Twice(*ip));
+        }
+    }
+    Ok(Frontends::Addresses(addresses.to_vec()))
 }
 
 /// A command for the router, and what it shows.
@@ -268,6 +312,27 @@ target = "127.0.0.1"
         let range = Frontends::Range("fe80::/64".parse().unwrap());
         let error = facts(&config, &config.peers[0], range).unwrap_err();
         assert_eq!(error, NoFacts::LinkLocalRange("fe80::/64".into()));
+    }
+
+    #[test]
+    fn the_addresses_of_frontends_are_judged() {
+        let of = |router: &str, addresses: &[&str]| {
+            let config = parse("x", &WHOLE.replace("\"10.0.1.1\"", router)).unwrap();
+            let addresses: Vec<IpAddr> = addresses.iter().map(|ip| ip.parse().unwrap()).collect();
+            written_frontends(&config.peers[0], &addresses)
+        };
+        let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+        let (router, gateway) = ("\"10.0.1.1\"", "\"default-gateway\"");
+        assert_eq!(of(router, &[]), Ok(Frontends::Unknown));
+        assert_eq!(of(router, &["10.0.1.11"]), Ok(Frontends::Addresses(vec![ip("10.0.1.11")])));
+        assert_eq!(of(router, &["10.0.1.11", "10.0.1.1"]), Err(NoFacts::RouterItself(ip("10.0.1.1"))));
+        for address in ["0.0.0.0", "224.0.0.1", "255.255.255.255", "::", "ff02::1"] {
+            assert_eq!(of(router, &[address]), Err(NoFacts::NoHost(ip(address))));
+        }
+        let twice = of(router, &["10.0.1.11", "10.0.1.12", "10.0.1.11"]);
+        assert_eq!(twice, Err(NoFacts::Twice(ip("10.0.1.11"))));
+        let both = of(gateway, &["10.0.1.11", "2001:db8:1::11"]);
+        assert_eq!(both, Err(NoFacts::BothFamilies(ip("10.0.1.11"), ip("2001:db8:1::11"))));
     }
 
     #[test]

@@ -65,6 +65,7 @@ fn access_lists(facts: &Facts, text: &mut Text) {
 
 fn session(facts: &Facts, text: &mut Text) {
     text.line(format!("router bgp {}", facts.router_as()));
+    facts.router_id_hint("   router-id ROUTER-ID", text);
     text.line("   maximum-paths 16 ecmp 16");
     text.line("   neighbor FRONTENDS peer group");
     text.line(format!("   neighbor FRONTENDS remote-as {}", facts.frontend_asn));

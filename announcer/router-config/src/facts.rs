@@ -5,6 +5,8 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+use crate::text::Text;
+
 /// The facts of one router and its frontends, from which a configuration is written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Facts {
@@ -198,6 +200,14 @@ impl Facts {
     /// The router's IPv4 address, for its BGP identifier.
     pub(crate) fn router_id(&self) -> Option<IpAddr> {
         self.router_address.filter(IpAddr::is_ipv4)
+    }
+
+    /// Writes, as a comment, the line that sets the BGP identifier, unless an IPv4 address of the router is known.
+    pub(crate) fn router_id_hint(&self, line: &str, text: &mut Text) {
+        if self.router_id().is_none() {
+            text.note("Needed if the router has no IPv4 address:");
+            text.maybe(line);
+        }
     }
 
     /// The ports of the services, with something between them.

@@ -90,6 +90,7 @@ fn access_lists(facts: &Facts, text: &mut Text) {
 
 fn session(facts: &Facts, text: &mut Text) {
     text.line(format!("router bgp {}", facts.router_as()));
+    facts.router_id_hint(" bgp router-id ROUTER-ID", text);
     text.line(" neighbor FRONTENDS peer-group");
     text.line(format!(" neighbor FRONTENDS remote-as {}", facts.frontend_asn));
     text.line(format!(" neighbor FRONTENDS timers {} {}", facts.keepalive(), facts.hold_time));

@@ -86,6 +86,7 @@ fn session(facts: &Facts, text: &mut Text) {
         "IOS XR hashes by ports too on current platforms; older ones need `cef load-balancing fields L4`.",
     );
     text.line(format!("router bgp {}", facts.router_as()));
+    facts.router_id_hint(" bgp router-id ROUTER-ID", text);
     let paths = if facts.is_internal() { "maximum-paths ibgp" } else { "maximum-paths ebgp" };
     for family in &facts.families {
         text.lines([

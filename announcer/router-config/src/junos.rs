@@ -99,6 +99,7 @@ fn access_lists(facts: &Facts, text: &mut Text) {
 
 fn session(facts: &Facts, text: &mut Text) {
     text.line(format!("set routing-options autonomous-system {}", facts.router_as()));
+    facts.router_id_hint("set routing-options router-id ROUTER-ID", text);
     let kind = if facts.is_internal() { "internal" } else { "external" };
     text.line(format!("{GROUP} type {kind}"));
     text.lines((!facts.is_internal()).then(|| format!("{GROUP} peer-as {}", facts.frontend_asn)));

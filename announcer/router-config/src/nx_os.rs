@@ -67,6 +67,7 @@ fn access_lists(facts: &Facts, text: &mut Text) {
 
 fn session(facts: &Facts, text: &mut Text) {
     text.line(format!("router bgp {}", facts.router_as()));
+    facts.router_id_hint("  router-id ROUTER-ID", text);
     let paths = if facts.is_internal() { "maximum-paths ibgp" } else { "maximum-paths" };
     for family in &facts.families {
         text.lines([format!("  address-family {} unicast", family.word()), format!("    {paths} 16")]);

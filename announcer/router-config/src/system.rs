@@ -216,6 +216,11 @@ fn head(system: System, facts: &Facts, text: &mut Text) {
             "{INTERFACE}: write the router's interface on the link of the frontends; a link-local address needs it."
         ));
     }
+    if let Some(range) = facts.range().filter(|range| range.prefix_len() < 8) {
+        text.note(&format!(
+            "WARNING: any host with an address of {range} may try to open a session. Write the network of the frontends alone."
+        ));
+    }
     if let (Some(key), Some(file)) = (facts.key(), &facts.md5_file) {
         let file = file.escape_debug();
         text.note(&format!("{key}: write the TCP MD5 key, the text in `{file}` on the frontend."));

@@ -133,6 +133,29 @@ fn a_link_local_address_has_an_interface() {
 }
 
 #[test]
+fn each_system_names_the_router_id_without_an_ipv4_address() {
+    for system in System::ALL.into_iter().filter(|system| *system != System::Routeros) {
+        let text = configuration(system, &range());
+        assert!(
+            text.contains("router-id ROUTER-ID")
+                || text.contains("router id ROUTER-ID")
+                || text.contains("ROUTER-ID: write"),
+            "{system}\n{text}"
+        );
+        assert!(!configuration(system, &dual_stack()).contains("ROUTER-ID"), "{system}");
+    }
+}
+
+#[test]
+fn a_range_of_the_whole_internet_has_a_warning() {
+    let of = |range: &str| {
+        let frontends = Frontends::Range(range.parse().unwrap());
+        configuration(System::Frr, &Facts { frontends, ..dual_stack() }).contains("! WARNING: any host")
+    };
+    assert_eq!([of("0.0.0.0/0"), of("::/0"), of("10.0.0.0/8")], [true, true, false]);
+}
+
+#[test]
 fn openbgpd_has_no_hold_time_of_zero() {
     let text = configuration(System::Openbgpd, &Facts { hold_time: 0, ..dual_stack() });
     assert!(!text.contains("\n    holdtime") && text.contains("OpenBGPD refuses 0"), "{text}");

@@ -52,12 +52,12 @@ pub(super) fn call(arguments: &RouterConfigArguments) -> Result<(), CommandError
             peer.name
         )));
     };
-    let frontends = match (frontend_range, frontend.as_slice()) {
-        (Some(range), _) => Frontends::Range(range.trunc()),
-        (None, []) => router_side::frontend(peer),
-        (None, all) => Frontends::Addresses(all.to_vec()),
+    let frontends = match frontend_range {
+        Some(range) => Ok(Frontends::Range(range.trunc())),
+        None => router_side::written_frontends(peer, frontend),
     };
-    let facts = router_side::facts(&config, peer, frontends)
+    let facts = frontends
+        .and_then(|frontends| router_side::facts(&config, peer, frontends))
         .map_err(|error| CommandError::Usage(format!("error: {error}")))?;
     if *verify {
         if !matches!(facts.frontends, Frontends::Addresses(_)) {

@@ -1,6 +1,6 @@
 //! What to write instead of an unknown key.
 //!
-//! Pure. In this order: the word of another program ([`synonyms`](super::synonyms)), a key of this table with a similar spelling, a
+//! Pure. In this order: the word of another program ([`synonyms`]), a key of this table with a similar spelling, a
 //! key of another table that may have been meant here, and the nearest keys with the place where all of them are listed.
 
 use toml::de::DeValue;

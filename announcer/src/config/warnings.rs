@@ -1,6 +1,6 @@
 //! Warnings about values that are allowed but probably a mistake, one sentence each.
 //!
-//! Pure. [`effects`](self::effects): keys that have no effect; [`choices`](self::choices): what `validate` alone says.
+//! Pure. [`effects`]: keys that have no effect; [`choices`]: what `validate` alone says.
 
 mod choices;
 mod effects;

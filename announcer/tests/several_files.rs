@@ -217,7 +217,7 @@ fn variables(folder: &Path) {
     // The credential was changed: the reload names the key alone.
     credential("0ther");
     let notes = reload(&daemon, false).unwrap().join("\n");
-    assert!(notes.starts_with("www: ") && notes.contains("${TOKEN}"), "{notes}");
+    assert!(notes.starts_with("www: ") && notes.ends_with("the credential changed"), "{notes}");
     let vip = daemon.ask(&Request::Explain { vip: "192.0.2.99".parse().unwrap(), peer: None }).unwrap();
     let log = fs::read_to_string(folder.join("log")).unwrap();
     for shown in [kept, notes, format!("{status:?}"), format!("{vip:?}"), log] {

@@ -298,17 +298,7 @@ pub fn read_text(path: &Path, most: u64) -> Result<String, FileError> {
 /// # Errors
 /// As [`read`](fn@read), and when every user of the host can write the file.
 pub fn read_trusted(path: &Path, most: u64) -> Result<Vec<u8>, FileError> {
-    let read = read_with_mode(path, most).map_err(|error| match error {
-        FileError::Io(error) => FileError::Io(regular::dangling(path, error)),
-        FileError::Hangs(_)
-        | FileError::Busy(_)
-        | FileError::TooLarge(_)
-        | FileError::NotRegular
-        | FileError::WritableByOthers(_)
-        | FileError::NotText => error,
-    });
-    let (octets, mode) = read?;
-    if is_writable_by_others(mode) { Err(FileError::WritableByOthers(mode)) } else { Ok(octets) }
+    Ok(regular::read_trusted(path, most)?)
 }
 
 /// A file with a secret, and its permissions.
@@ -331,11 +321,6 @@ pub fn read_secret(path: &Path, most: u64) -> Result<Secret, FileError> {
     let folder_mode =
         path.parent().map_or(Ok(0), |folder| fs::metadata(folder).map(|folder| folder.mode()))?;
     Ok(Secret { octets, mode, folder_mode: folder_mode & 0o7777 })
-}
-
-/// Whether every user may write. The file's group may write, because sites use this to let operators edit it.
-pub fn is_writable_by_others(mode: u32) -> bool {
-    mode & 0o002 != 0
 }
 
 fn read_with_mode(path: &Path, most: u64) -> Result<(Vec<u8>, u32), FileError> {
@@ -387,7 +372,10 @@ pub fn names(folder: &Path) -> io::Result<Vec<OsString>> {
 pub fn names_of_trusted(folder: &Path) -> Result<Vec<OsString>, FileError> {
     let metadata = fs::metadata(folder).map_err(|error| regular::dangling(folder, error))?;
     let mode = metadata.mode() & 0o7777;
-    if is_writable_by_others(mode) { Err(FileError::WritableByOthers(mode)) } else { Ok(names(folder)?) }
+    match regular::is_writable_by_others(mode) {
+        true => Err(FileError::WritableByOthers(mode)),
+        false => Ok(names(folder)?),
+    }
 }
 
 /// Makes or replaces a file in one step, so that it survives a power cut. It is first written to `folder/.NAME.new`; what already

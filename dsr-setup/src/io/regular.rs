@@ -52,24 +52,34 @@ pub fn read_with_mode(path: &Path, most: u64) -> Result<(Vec<u8>, u32), FileErro
     Ok((octets, metadata.mode() & 0o7777))
 }
 
-/// As [`read`], for a file with which others could control this host: one that they can write is refused.
+/// Whether every user may write. The file's group may write, because sites use this to let operators edit it.
+pub fn is_writable_by_others(mode: u32) -> bool {
+    mode & 0o002 != 0
+}
+
+/// As [`read`], for a file with which others could control this host: one that every user can write is refused. A symbolic link that
+/// leads nowhere is not [`NotFound`](ErrorKind::NotFound).
 ///
 /// # Errors
 /// See [`FileError`].
 pub fn read_trusted(path: &Path, most: u64) -> Result<Vec<u8>, FileError> {
-    match read_with_mode(path, most)? {
-        (_, mode) if mode & 0o002 != 0 => Err(FileError::WritableByOthers(mode)),
-        (octets, _) => Ok(octets),
+    match read_with_mode(path, most) {
+        Ok((_, mode)) if is_writable_by_others(mode) => Err(FileError::WritableByOthers(mode)),
+        Ok((octets, _)) => Ok(octets),
+        Err(FileError::Io(error)) => Err(FileError::Io(dangling(path, error))),
+        Err(error @ (FileError::NotRegular | FileError::TooLarge(_) | FileError::WritableByOthers(_))) => {
+            Err(error)
+        }
     }
 }
 
-/// As [`names`], for a folder in which others could put files: one that they can write is refused.
+/// As [`names`], for a folder in which others could put files: one that every user can write is refused.
 ///
 /// # Errors
 /// See [`FileError`].
 pub fn names_of_trusted(folder: &Path) -> Result<Vec<OsString>, FileError> {
     match fs::metadata(folder) {
-        Ok(metadata) if metadata.mode() & 0o002 != 0 => {
+        Ok(metadata) if is_writable_by_others(metadata.mode()) => {
             Err(FileError::WritableByOthers(metadata.mode() & 0o7777))
         }
         Ok(_) | Err(_) => names(folder).map_err(FileError::Io),

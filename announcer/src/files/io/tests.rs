@@ -83,7 +83,7 @@ fn a_file_that_cannot_be_replaced_is_an_error_and_leaves_nothing() {
 #[test]
 fn a_file_that_every_user_may_write_is_not_trusted() {
     for (mode, want) in [(0o600, false), (0o664, false), (0o646, true), (0o602, true), (0o1777, true)] {
-        assert_eq!(is_writable_by_others(mode), want, "{mode:o}");
+        assert_eq!(regular::is_writable_by_others(mode), want, "{mode:o}");
     }
 }
 

@@ -225,7 +225,7 @@ fn service(section: &Node, ini: &Ini, families: Families, draft: &mut Draft, rep
                 &net.place,
                 &net.name,
                 format!(
-                    "the VIPs in {prefix}: the first address stands for them; write those that clients use"
+                    "the VIPs in {prefix}: `vips` has only the first address; write those that clients use"
                 ),
             );
         }

@@ -288,7 +288,7 @@ fn services(elements: &[&Node], routes: &[(&Node, String)], draft: &mut Draft, r
         report.missing(
             &node.place,
             &node.name,
-            format!("the VIPs in {net}: the first address stands for them; write those that clients use"),
+            format!("the VIPs in {net}: `vips` has only the first address; write those that clients use"),
         );
         groups.push((net.hosts().take(1).collect(), Some(net.trunc())));
     }

@@ -76,11 +76,12 @@ pub fn import(inputs: &[Input], files: &dyn Files, given: &Given) -> Result<Impo
             processes.push(process);
         }
     }
+    let context = Context { files, checks: &checks, given, asn };
     let mut used: Vec<String> = Vec::new();
     let mut names: Vec<String> = Vec::new();
     for process in processes {
         let before = draft.services.len();
-        names.extend(self::process(process, files, &checks, given, asn, &mut used, &mut draft, &mut report)?);
+        names.extend(self::process(process, &context, &mut used, &mut draft, &mut report)?);
         let listing = neighbors.iter().map(|neighbor| (neighbor, neighbor.lists(&process.text())));
         let added = draft.services.get_mut(before..).unwrap_or_default();
         let nowhere =
@@ -200,14 +201,19 @@ fn only_to<'n>(
     }
 }
 
+/// What the translation of each process needs.
+struct Context<'a> {
+    files: &'a dyn Files,
+    /// The given files with options of the healthcheck.
+    checks: &'a [&'a Input],
+    given: &'a Given,
+    asn: Option<u64>,
+}
+
 /// Adds the services of a process. Returns the name of its healthcheck.
-#[allow(clippy::too_many_arguments)]
 fn process(
     node: &Node,
-    files: &dyn Files,
-    checks: &[&Input],
-    given: &Given,
-    asn: Option<u64>,
+    context: &Context<'_>,
     used: &mut Vec<String>,
     draft: &mut Draft,
     report: &mut Report,
@@ -231,15 +237,14 @@ fn process(
     let mut all = Vec::new();
     for option in own.iter().filter(|option| option.name == "config") {
         let path = option.word();
-        let given = checks.iter().find(|input| input.name == path || same_name(&input.name, path));
-        let read = match given {
-            Some(input) => vec![(*input).clone()],
-            None => files.read(path, &run.place.file).map_err(|error| ImportError::Unreadable {
-                place: run.place.clone(),
-                path: path.to_owned(),
-                error,
-            })?,
-        };
+        let given = context.checks.iter().find(|input| input.name == path || same_name(&input.name, path));
+        let read =
+            match given {
+                Some(input) => vec![(*input).clone()],
+                None => context.files.read(path, &run.place.file).map_err(|error| {
+                    ImportError::Unreadable { place: run.place.clone(), path: path.to_owned(), error }
+                })?,
+            };
         for input in &read {
             used.push(input.name.clone());
             all.extend(options::file(input));
@@ -247,7 +252,13 @@ fn process(
     }
     all.extend(own);
     let name = node.text();
-    let around = Around { name: &name, place: &run.place, origin: format!("`process {name}`"), given, asn };
+    let around = Around {
+        name: &name,
+        place: &run.place,
+        origin: format!("`process {name}`"),
+        given: context.given,
+        asn: context.asn,
+    };
     Ok(Some(healthcheck::translate(&all, &around, draft, report)))
 }
 

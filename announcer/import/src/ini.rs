@@ -1,7 +1,7 @@
 //! INI files as Python's `configparser` reads them, with its interpolation.
 //!
 //! <https://docs.python.org/3/library/configparser.html>: names of options are in lower case, a value may continue on indented
-//! lines, `[DEFAULT]` holds values for all sections, and `%(name)s` in a value stands for another option.
+//! lines, `[DEFAULT]` holds values for all sections, and `%(name)s` in a value is replaced by the value of another option.
 
 use std::collections::BTreeSet;
 use std::rc::Rc;
@@ -9,7 +9,7 @@ use std::rc::Rc;
 use crate::node::{Node, Place};
 use crate::{ImportError, Input};
 
-/// The deepest `%(name)s` in values that `%(name)s` stands for, as in Python.
+/// The deepest `%(name)s` in values that replace `%(name)s`, as in Python.
 const DEEPEST: usize = 10;
 /// The longest value after interpolation, in octets.
 const LONGEST: usize = 65_536;
@@ -131,7 +131,7 @@ fn interpolate(
         };
         variables.insert(name.clone());
         if depth == 0 {
-            return Err(format!("`%({name})s` stands for itself"));
+            return Err(format!("`%({name})s` refers to itself"));
         }
         text.push_str(&interpolate(option.word(), options, depth - 1, variables)?);
         if text.len() > LONGEST {
@@ -175,7 +175,7 @@ mod tests {
             (&["[a]\nx=1\nX=2"], "f0:3: `x` is in line 2 too"),
             (&["[a]\nx=50%"], "f0:2: `50%` has `%` without `(name)s`: write `%%`"),
             (&["[a]\nx=%(y)s"], "f0:2: `%(y)s` is not an option"),
-            (&["[a]\nx=%(x)s"], "f0:2: `%(x)s` stands for itself"),
+            (&["[a]\nx=%(x)s"], "f0:2: `%(x)s` refers to itself"),
         ] {
             assert_eq!(shown(texts), want, "{texts:?}");
         }

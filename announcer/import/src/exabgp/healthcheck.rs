@@ -170,7 +170,7 @@ fn groups(
             report.missing(
                 &node.place,
                 &node.name,
-                format!("the VIPs in {net}: the first address stands for them; write those that clients use"),
+                format!("the VIPs in {net}: `vips` has only the first address; write those that clients use"),
             );
             (net.hosts().take(1).collect(), Some(net.trunc()))
         };

@@ -79,7 +79,7 @@ pub(super) fn translate(node: &Node, asn: Option<u64>, draft: &mut Draft, report
         report.missing(
             &node.place,
             &node.name,
-            format!("the VIPs in {net}: the first address stands for them; write those that clients use"),
+            format!("the VIPs in {net}: `vips` has only the first address; write those that clients use"),
         );
     }
     let options = attributes(node);

@@ -119,6 +119,7 @@ async fn bench() {
             network: watch::channel(Arc::default()).1,
             files: announcer::files::io::Files::new(),
             turns: announcer::watchdog::Turns::new(std::time::Instant::now()),
+            continuation: announcer::bgp::io::resume::Continuation::none(),
         };
         let (_, peer) = watch::channel(Arc::new(peer.clone()));
         tokio::spawn(session::run(local, peer, ribs.clone(), alive.clone(), orders.clone(), status_tx));

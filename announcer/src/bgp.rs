@@ -2,7 +2,7 @@
 //!
 //! The pure parts: [`fsm`] is the state machine. [`open`] negotiates. [`wire`] is the codec, and only it uses zettabgp.
 //! [`notification`], [`reason`] and [`hint`] have the texts of errors. [`outage`] keeps the causes of an outage. [`outbox`] counts
-//! octets, [`ack_times`] remembers when they were acknowledged. [`io`] has the sockets: one task per peer.
+//! octets, [`resume`] has what the next process needs. [`ack_times`] remembers when they were acknowledged. [`io`] has the sockets: one task per peer.
 
 pub mod ack_times;
 pub mod fsm;
@@ -15,6 +15,7 @@ pub mod outbox;
 pub mod path;
 pub mod plan;
 pub mod reason;
+pub mod resume;
 pub mod router_id;
 pub mod stall;
 pub mod wire;

@@ -6,12 +6,12 @@
 //! ```text
 //! 4  main, cli, control/io/client    top/io -> top
 //! 3  daemon, daemon/io, control/io, metrics/io, page/io
-//! 2  history/io -> bgp/io    bgp/io  health/io  drain/io  vip/io  hook/io  config/io  fallback/io -> program/io    all of them -> files/io    memory/io  log/io  time_limit/io  systemd/io
+//! 2  history/io -> bgp/io    bgp/io  health/io  drain/io  vip/io  hook/io  config/io  fallback/io -> program/io    all of them -> files/io    memory/io  log/io  time_limit/io  systemd/io  monotonic/io  takeover/io
 //! 1  director -> {health::check, damping, drain, rib, vip, config}    bgp::{fsm, open, wire, path, plan, outage, hint}
 //!    delivery -> director    metrics -> director, delivery    hook -> director    history -> control::api
 //!    control::{api, http, admission, names, orders, request, explain, changes, status}    page -> control, health    systemd    fallback -> config
-//!    router_side -> config
-//! 0  model, config    time_limit    watchdog    own_process (of tests alone)
+//!    router_side -> config    takeover
+//! 0  model, config    time_limit    watchdog    monotonic    own_process (of tests alone)
 //! ```
 //!
 //! A module imports only from its own layer or a lower one; `tests/layers.rs` checks this. The map of tasks and channels is at the
@@ -38,6 +38,7 @@ pub mod log;
 pub mod memory;
 pub mod metrics;
 pub mod model;
+pub mod monotonic;
 #[cfg(test)]
 mod own_process;
 pub mod page;
@@ -45,6 +46,7 @@ pub mod program;
 pub mod rib;
 pub mod router_side;
 pub mod systemd;
+pub mod takeover;
 pub mod time_limit;
 pub mod top;
 pub mod vip;

@@ -243,9 +243,18 @@ pub struct AdjRibOut {
     /// Families that have to be sent again completely.
     again: BTreeSet<Family>,
     ended: BTreeSet<Family>,
+    /// Prefixes that another process may have advertised on this session, with attributes that are not known.
+    unknown: BTreeSet<IpNet>,
 }
 
 impl AdjRibOut {
+    /// The routes of a session that another process began. The peer has some of `prefixes`, and no other prefix of ours. The next
+    /// [`advance`](Self::advance) announces every wanted route again, which changes nothing at a peer that has it, and withdraws the
+    /// rest.
+    pub fn resumed(prefixes: BTreeSet<IpNet>) -> Self {
+        AdjRibOut { unknown: prefixes, ..AdjRibOut::default() }
+    }
+
     /// The UPDATEs after which the peer has the routes of `want`: withdrawals first, only changes, and End-of-RIB once for each
     /// family when `want` is complete.
     ///
@@ -253,6 +262,7 @@ impl AdjRibOut {
     #[must_use]
     pub fn advance(&mut self, want: &LocRib, export: &Export) -> Vec<Update> {
         let again = std::mem::take(&mut self.again);
+        let mut unknown = std::mem::take(&mut self.unknown);
         let pairs = match again.is_empty() && *export == self.export {
             true => self.routes.diff(&want.routes),
             false => self.routes.beside(&want.routes),
@@ -280,6 +290,12 @@ impl AdjRibOut {
                 (Some(_), None) => gone.entry(family).or_default().push(prefix),
                 (None, None) => {}
             }
+        }
+        if !unknown.is_empty() {
+            let announced: BTreeSet<&IpNet> = news.values().flatten().collect();
+            unknown.retain(|prefix| !announced.contains(prefix));
+            let carried = unknown.iter().filter(|prefix| export.families.contains(&Family::of(prefix.addr())));
+            carried.for_each(|prefix| gone.entry(Family::of(prefix.addr())).or_default().push(*prefix));
         }
         self.not_sent.retain(|_, count| *count > 0);
         self.routes = want.routes.clone();

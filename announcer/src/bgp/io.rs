@@ -10,6 +10,7 @@ pub mod network;
 pub mod password;
 mod path;
 pub mod peers;
+pub mod resume;
 pub mod router_id;
 pub mod session;
 mod sockopt;

@@ -7,6 +7,8 @@ use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::bgp::notification::{self, Notification};
 use crate::model::{Asn, Family, PeerAsn, RouterId};
 
@@ -138,7 +140,7 @@ impl OpenError {
 }
 
 /// The values that both OPENs together determine.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NegotiatedSession {
     /// Whether the peer is in our own AS.
     pub kind: PeerKind,
@@ -159,7 +161,7 @@ pub struct NegotiatedSession {
 }
 
 /// Whether the peer is in our AS.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum PeerKind {
     /// Another AS: our AS is prepended.
     External,
@@ -168,7 +170,7 @@ pub enum PeerKind {
 }
 
 /// The size of an AS number in AS_PATH towards the peer (RFC 6793).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum AsWidth {
     /// An old peer: AS_TRANS and AS4_PATH.
     Two,
@@ -177,7 +179,7 @@ pub enum AsWidth {
 }
 
 /// The kind of ROUTE-REFRESH that both sides support.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RefreshKind {
     /// RFC 2918 at most.
     Plain,

@@ -50,6 +50,13 @@ impl Outbox {
         self.octets.get(self.taken..).unwrap_or_default()
     }
 
+    /// The outbox of a connection that another process began: the kernel was given `written` octets, of which the peer has not
+    /// acknowledged `queued`; `unsent` were not given yet.
+    pub fn resumed(written: u64, queued: u64, unsent: Vec<u8>) -> Self {
+        let acknowledged = written.saturating_sub(queued);
+        Outbox { octets: unsent, before: written, acknowledged, ..Outbox::default() }
+    }
+
     /// The buffer to which messages are appended.
     pub fn tail(&mut self) -> &mut Vec<u8> {
         if self.taken == self.octets.len() || self.taken >= ROOM {
@@ -118,7 +125,8 @@ impl Outbox {
         self.position.generation
     }
 
-    fn written(&self) -> u64 {
+    /// How many octets of the connection the kernel has accepted.
+    pub fn written(&self) -> u64 {
         self.before + self.taken as u64
     }
 
@@ -226,6 +234,18 @@ mod tests {
         outbox.tail().extend([0; 10]);
         outbox.mark_cause(first);
         assert_eq!(outbox.written_for(), None, "the buffer began anew, the count of octets did not");
+    }
+
+    #[test]
+    fn a_resumed_connection_goes_on_where_the_kernel_is() {
+        let mut outbox = Outbox::resumed(100, 30, vec![7; 5]);
+        assert_eq!((outbox.written(), outbox.outstanding(), outbox.unsent()), (100, 35, &[7; 5][..]));
+        outbox.tail().extend([0; 10]);
+        outbox.mark(position(1), OutboxChange::Updates);
+        outbox.took(15);
+        outbox.acknowledge(1);
+        assert_eq!(outbox.acknowledged(), 0);
+        assert_eq!((outbox.acknowledge(0), outbox.acknowledged(), outbox.written()), (1, 1, 115));
     }
 
     #[test]

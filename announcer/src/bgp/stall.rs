@@ -9,6 +9,8 @@ use std::time::Duration;
 /// The kernel's data about a connection (`struct tcp_info` of linux/tcp.h).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct TcpInfo {
+    /// Whether neither end has ended the connection.
+    pub established: bool,
     /// The largest segment that we send, in octets.
     pub mss: u32,
     /// Segments in flight.
@@ -66,6 +68,7 @@ mod tests {
 
     fn in_flight() -> TcpInfo {
         TcpInfo {
+            established: true,
             mss: 1448,
             in_flight: 3,
             retransmits: 4,

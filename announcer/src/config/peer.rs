@@ -2,6 +2,7 @@
 //!
 //! Pure.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
@@ -20,7 +21,7 @@ use super::value::{
     DAY, SECOND, Value, ValueError, boolean, hold_time, hops, interface, min_hold_time, path, peer_asn, port,
     segment_size, span, within, word, wrong,
 };
-use super::writer::{ToToml, text};
+use super::writer::{ToToml, TomlWriter, text};
 use crate::model::{Family, Overrides, PeerAsn, PeerName};
 
 pub(super) const SECTION: Section = Section {
@@ -189,6 +190,26 @@ impl PeerConfig {
             ..other.clone()
         };
         *self == with_our_words
+    }
+}
+
+/// The keys that have no effect on a session.
+const NOT_OF_THE_SESSION: [&str; 2] = ["name", "os"];
+
+impl PeerConfig {
+    /// The keys that a session depends on, each with its value as TOML, or `None` where it has none. Only whether there is a
+    /// `password_file` matters, not which.
+    pub fn session_settings(&self) -> BTreeMap<String, Option<String>> {
+        let mut out = TomlWriter { compares: true, ..TomlWriter::default() };
+        Written::from(self).write_own(&mut out);
+        let values: BTreeMap<&str, &str> =
+            out.text.lines().filter_map(|line| line.split_once(" = ")).collect();
+        let keys = Written::KEYS.iter().map(|key| key.name).filter(|key| !NOT_OF_THE_SESSION.contains(key));
+        let value = |key: &str| {
+            let value = values.get(key)?;
+            Some(if key == "password_file" { "set".to_owned() } else { (*value).to_owned() })
+        };
+        keys.map(|key| (key.to_owned(), value(key))).collect()
     }
 }
 

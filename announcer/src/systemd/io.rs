@@ -10,10 +10,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use nix::time::{ClockId, clock_gettime};
 use tracing::{debug, warn};
 
 use super::{Notice, NotifyAddress, watchdog};
+use crate::monotonic::io::uptime;
 
 /// Sends messages to systemd. Clones send to the same socket. Without systemd it sends nothing.
 #[derive(Debug, Clone)]
@@ -84,7 +84,7 @@ impl Notifier {
 
     /// A reload begins. Before the start is done, systemd does not get a notice of it: the end of the reload would be the end of the start.
     pub fn reloading(&self) -> ReloadNotice<'_> {
-        let sent = self.is_ready() && self.send(&Notice::Reloading(monotonic()));
+        let sent = self.is_ready() && self.send(&Notice::Reloading(uptime()));
         ReloadNotice { notifier: self, sent }
     }
 }
@@ -116,10 +116,6 @@ fn open(value: &str) -> std::io::Result<(UnixDatagram, SocketAddr)> {
     let socket = UnixDatagram::unbound()?;
     socket.set_nonblocking(true)?;
     Ok((socket, address))
-}
-
-fn monotonic() -> Duration {
-    clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(Duration::ZERO, Duration::from)
 }
 
 #[cfg(test)]

@@ -148,6 +148,7 @@ impl Session {
             network: watch::channel(Arc::default()).1,
             files: Files::new(),
             turns: announcer::watchdog::Turns::new(std::time::Instant::now()),
+            continuation: announcer::bgp::io::resume::Continuation::none(),
         };
         adjust(&mut local);
         let task =

@@ -265,6 +265,13 @@ impl State {
         State::Idle { retry: None, tries: 0 }
     }
 
+    /// The state of a session that another process began: `established` is when it came up, `heard` when the peer was heard last.
+    /// A KEEPALIVE is due at once.
+    pub fn resumed(established: Instant, hold_time: Option<Duration>, heard: Instant, now: Instant) -> Self {
+        let timers = hold_time.map(|time| Hold { time, expires: heard + time, keepalive: now });
+        State::Established { since: established, timers, send_hold: None, tries: 0 }
+    }
+
     /// When [`Event::TimerExpires`] is due.
     pub fn deadline(&self) -> Option<Instant> {
         match self {

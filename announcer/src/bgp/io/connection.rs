@@ -1,20 +1,26 @@
 //! A TCP connection to a peer: octets in, octets out, and how many of our octets the peer's kernel has acknowledged.
 //!
 //! Touches a socket. No function here blocks. An operation that would block is tried again when the socket is ready.
+//!
+//! A message is taken out of the kernel only after it was handled, and a part of a message stays there. Octets are stored before they
+//! are given to the kernel. So another process can continue the connection, whenever this one ends.
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::net::RecvFlags;
 use socket2::SockRef;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use crate::bgp::io::dial::{DialSuccess, tcp_failure};
 use crate::bgp::io::password::Md5Key;
 use crate::bgp::io::sockopt;
+use crate::bgp::io::resume::{ResumedPosition, ResumedSession, SessionStore};
 use crate::bgp::outbox::Outbox;
 use crate::bgp::path::{Address, ConnectionPath};
 use crate::bgp::reason::TcpFailure;
@@ -27,8 +33,6 @@ const FAREWELL: Duration = Duration::from_secs(1);
 const POLL: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(50));
 /// After this time without progress, the kernel is asked for the reason.
 const STALLED: Duration = Duration::from_secs(1);
-/// The most octets that are read at once: more than a session's peer sends in its hold time.
-const MOST: usize = 1 << 20;
 
 pub(super) struct Connection {
     stream: TcpStream,
@@ -48,6 +52,9 @@ pub(super) struct Connection {
     pub(super) large_lost: bool,
     /// Since when octets wait without progress.
     waiting: Option<StallTimer>,
+    /// Where octets are stored before they are given to the kernel, and the offset up to which they are; `None`: the session is not
+    /// established, and nobody could continue it.
+    stored: Option<(Arc<dyn SessionStore>, u64)>,
 }
 
 #[derive(Clone, Copy)]
@@ -59,7 +66,7 @@ struct StallTimer {
 /// The result of a read.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum ReadResult {
-    /// The framer has new octets.
+    /// The framer has octets that were not in messages yet.
     Octets,
     /// No octets are available now.
     Nothing,
@@ -94,7 +101,54 @@ impl Connection {
             silence,
             large_lost: false,
             waiting: None,
+            stored: None,
         }
+    }
+
+    /// The connection of a session that another process began.
+    pub(super) fn resumed(session: ResumedSession, silence: Duration, pinned: bool) -> io::Result<Self> {
+        let ResumedSession { snapshot, stream, addresses, position, .. } = session;
+        let ResumedPosition { given, queued, unsent } = position;
+        stream.set_nonblocking(true)?;
+        let stream = TcpStream::from_std(stream)?;
+        let local = stream.local_addr()?;
+        Ok(Connection {
+            framer: Framer::default(),
+            outbox: Outbox::resumed(given, queued, unsent),
+            local,
+            peer: snapshot.remote,
+            key: None,
+            used: ConnectionPath {
+                peer: snapshot.remote.ip(),
+                local: local.ip(),
+                interface: snapshot.interface,
+                own: snapshot.own,
+                assigned: false, // not known yet: the first comparison with the network sets it
+                pinned,
+            },
+            addresses,
+            silence,
+            large_lost: false,
+            waiting: None,
+            stored: None,
+            stream,
+        })
+    }
+
+    /// The peer's end.
+    pub(super) fn peer(&self) -> SocketAddr {
+        self.peer
+    }
+
+    /// From now on, octets are stored before they are given to the kernel. Those that wait are stored.
+    pub(super) fn store(&mut self, store: Arc<dyn SessionStore>) {
+        let end = self.outbox.written() + self.outbox.unsent().len() as u64;
+        self.stored = Some((store, end));
+    }
+
+    /// The socket, so that the next process can get it.
+    pub(super) fn socket(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
     }
 
     pub(super) async fn readable(&self) {
@@ -106,45 +160,81 @@ impl Connection {
         let _ = self.stream.writable().await;
     }
 
-    /// Makes one read.
+    /// Makes one read: the framer gets what the kernel has, up to a limit. It stays in the kernel until [`taken`](Self::taken).
     pub(super) fn read(&mut self) -> Result<ReadResult, TcpFailure> {
         let mut octets = [0; 16 * 1024];
-        match self.stream.try_read(&mut octets) {
-            Ok(0) => Err(TcpFailure::Closed),
-            Ok(count) => {
-                self.framer.feed(octets.get(..count).unwrap_or_default());
-                Ok(ReadResult::Octets)
-            }
+        let stream = &self.stream;
+        match stream.try_io(Interest::READABLE, || peek(stream.as_fd(), &mut octets)) {
+            Ok(count) => self.peeked(octets.get(..count).unwrap_or_default()),
             Err(error) if again(&error) => Ok(ReadResult::Nothing),
             Err(error) => Err(tcp_failure(&error)),
         }
     }
 
-    /// Reads all available octets, even if the socket was not reported as readable. After a process was stopped, its timers may be
-    /// handled before the readiness of its sockets is known.
-    pub(super) fn read_all(&mut self) -> Result<ReadResult, TcpFailure> {
+    /// The same, even if the socket was not reported as readable. After a process was stopped, its timers may be handled before the
+    /// readiness of its sockets is known.
+    pub(super) fn read_now(&mut self) -> Result<ReadResult, TcpFailure> {
         let mut octets = [0; 16 * 1024];
-        let mut count = 0;
-        while count < MOST {
-            match io::Read::read(&mut &*SockRef::from(&self.stream), &mut octets) {
-                Ok(0) if count == 0 => return Err(TcpFailure::Closed),
-                Ok(0) => break,
-                Ok(read) => {
-                    self.framer.feed(octets.get(..read).unwrap_or_default());
-                    count += read;
-                }
+        loop {
+            match peek(self.stream.as_fd(), &mut octets) {
+                Ok(count) => return self.peeked(octets.get(..count).unwrap_or_default()),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                // The next read returns the error again.
-                Err(_) if count > 0 => break,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(ReadResult::Nothing),
                 Err(error) => return Err(tcp_failure(&error)),
             }
         }
-        Ok(if count == 0 { ReadResult::Nothing } else { ReadResult::Octets })
+    }
+
+    fn peeked(&mut self, octets: &[u8]) -> Result<ReadResult, TcpFailure> {
+        if octets.is_empty() {
+            return Err(TcpFailure::Closed);
+        }
+        self.framer.replace(octets);
+        Ok(ReadResult::Octets)
+    }
+
+    /// The messages of the last read were handled: their octets are taken out of the kernel. Returns their number. If it is zero, only
+    /// a part of a message has arrived, and more octets have to come first.
+    pub(super) fn taken(&mut self) -> Result<usize, TcpFailure> {
+        let count = self.framer.used();
+        if count == 0 {
+            return self.wait_for_more().map(|()| 0);
+        }
+        let mut taken = 0;
+        let mut nowhere = [0; 16 * 1024];
+        while taken < count {
+            let rest = nowhere.get_mut(..count - taken).unwrap_or_default();
+            // For TCP, MSG_TRUNC drops the octets (tcp(7)).
+            match rustix::net::recv(&self.stream, rest, RecvFlags::TRUNC | RecvFlags::DONTWAIT) {
+                Ok((_, 0)) => break,
+                Ok((_, dropped)) => taken += dropped,
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(tcp_failure(&error.into())),
+            }
+        }
+        self.framer.replace(&[]);
+        Ok(count)
+    }
+
+    /// Only a part of a message is there. A connection that has ended gets no more.
+    fn wait_for_more(&mut self) -> Result<(), TcpFailure> {
+        if !sockopt::tcp_info(self.stream.as_fd()).is_ok_and(|info| info.established) {
+            let error = SockRef::from(&self.stream).take_error().ok().flatten();
+            return Err(error.map_or(TcpFailure::Closed, |error| tcp_failure(&error)));
+        }
+        // The part keeps the socket readable, so the readiness is cleared by hand. The next octets set it again.
+        let wait = || -> io::Result<()> { Err(io::ErrorKind::WouldBlock.into()) };
+        let _ = self.stream.try_io(Interest::READABLE, wait);
+        Ok(())
     }
 
     /// Writes as many octets as the kernel accepts. Returns whether octets wait for the peer.
     pub(super) fn write(&mut self) -> Result<bool, TcpFailure> {
+        let end = self.outbox.written() + self.outbox.unsent().len() as u64;
+        if let Some((store, stored)) = self.stored.as_mut().filter(|(_, stored)| end > *stored) {
+            store.outgoing(self.outbox.written(), self.outbox.unsent());
+            *stored = end;
+        }
         while !self.outbox.unsent().is_empty() {
             match self.stream.try_write(self.outbox.unsent()) {
                 Ok(count) => self.outbox.took(count),
@@ -226,6 +316,11 @@ impl Connection {
     pub(super) fn abort(self) {
         let _ = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
     }
+}
+
+/// Copies what the kernel has, and leaves it there.
+fn peek(socket: BorrowedFd<'_>, octets: &mut [u8]) -> io::Result<usize> {
+    Ok(rustix::net::recv(socket, octets, RecvFlags::PEEK | RecvFlags::DONTWAIT)?.1)
 }
 
 fn again(error: &io::Error) -> bool {

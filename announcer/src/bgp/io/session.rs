@@ -25,6 +25,7 @@ use crate::bgp::hint::{Clues, KernelCounter, LocalSettings, Setting};
 use crate::bgp::io::connection::Connection;
 use crate::bgp::io::dial::{self, DialFailure, DialSuccess, dial};
 use crate::bgp::io::password::{Md5Key, PasswordError};
+use crate::bgp::io::resume::{Continuation, SessionStore};
 use crate::bgp::open::{Offer, Restart};
 use crate::bgp::outage::LogLine;
 use crate::bgp::outbox::AckPosition;
@@ -63,6 +64,8 @@ pub struct Local {
     pub files: Files,
     /// The turns of the session's loop.
     pub turns: Turns,
+    /// What connects it with the sessions of the processes before and after this one.
+    pub continuation: Continuation,
 }
 
 /// Runs a session with `peer` and connects again whenever it fails, until `order` ends it and the NOTIFICATION is sent. A dropped
@@ -98,7 +101,7 @@ pub async fn run(
         }),
     };
     let wanted = order.borrow_and_update().clone();
-    let session = Session {
+    let mut session = Session {
         timers: fsm::Timers::new(config.send_hold_time),
         offer,
         peer: config,
@@ -107,6 +110,9 @@ pub async fn run(
         network: local.network,
         files: local.files,
         turns: local.turns,
+        graceful_restart: local.graceful_restart,
+        store: local.continuation.store,
+        silent: None,
         rib,
         liveness,
         wanted,
@@ -126,6 +132,10 @@ pub async fn run(
         outage_logged: false,
         status: SessionReport::new(),
     };
+    match local.continuation.resume.take() {
+        Some(resumed) => span.in_scope(|| session.resume(resumed, local.continuation.may_send)),
+        None => session.store.ended(), // what a task that panicked has left
+    }
     session.run().instrument(span).await;
 }
 
@@ -143,6 +153,10 @@ struct Session {
     network: watch::Receiver<Arc<Network>>,
     files: Files,
     turns: Turns,
+    graceful_restart: Option<Duration>,
+    store: Arc<dyn SessionStore>,
+    /// A session that continues sends nothing until this is true.
+    silent: Option<watch::Receiver<bool>>,
     rib: watch::Receiver<Arc<LocRib>>,
     liveness: watch::Receiver<Liveness>,
     order: watch::Receiver<SessionOrder>,
@@ -199,13 +213,14 @@ enum Wake {
     Liveness,
     Order(SessionOrder),
     FarewellSaid,
+    MaySend,
     /// Nothing happened.
     Turn,
 }
 
 impl Session {
     async fn run(mut self) {
-        if self.wanted == SessionOrder::Run {
+        if self.wanted == SessionOrder::Run && self.state.name() == StateName::Idle {
             self.handle(Event::Start);
         }
         loop {
@@ -226,7 +241,8 @@ impl Session {
 
     async fn wait(&mut self) -> Wake {
         let connection = self.connection.as_ref();
-        let unsent = connection.filter(|connection| !connection.outbox.unsent().is_empty());
+        let unsent =
+            connection.filter(|connection| !self.is_silent() && !connection.outbox.unsent().is_empty());
         let (deadline, hang) = (self.due(self.state.deadline()), self.due(self.hang));
         let ask = connection.and_then(Connection::ask_at).map(tokio::time::Instant::into_std);
         tokio::select! {
@@ -245,6 +261,7 @@ impl Session {
             () = changed(&mut self.network) => Wake::Network,
             order = next_order(&mut self.order), if self.wanted == SessionOrder::Run => Wake::Order(order),
             () = done(&mut self.farewell) => Wake::FarewellSaid,
+            () = may_send(&mut self.silent) => Wake::MaySend,
             () = sleep(TURN) => Wake::Turn,
         }
     }
@@ -312,6 +329,7 @@ impl Session {
                 self.wanted = order;
             }
             Wake::FarewellSaid => self.farewell = None,
+            Wake::MaySend => self.silent = None,
         }
     }
 
@@ -339,6 +357,7 @@ impl Session {
             | Wake::Liveness
             | Wake::Order(_)
             | Wake::FarewellSaid
+            | Wake::MaySend
             | Wake::Turn => None,
         };
         // A deadline is delayed only once: at the second time the sockets were read, even if it is late again.
@@ -375,6 +394,7 @@ impl Session {
             Action::Send(message) => self.send(&message),
             Action::Hangup => {
                 self.look_for_drops();
+                self.store.ended();
                 self.dialing = None;
                 (self.path_watch, self.key) = (PathWatch::default(), None);
                 self.farewell = self
@@ -384,6 +404,7 @@ impl Session {
             }
             Action::Abort => {
                 self.look_for_drops();
+                self.store.ended();
                 self.dialing = None;
                 (self.path_watch, self.key) = (PathWatch::default(), None);
                 if let Some(connection) = self.connection.take() {
@@ -424,7 +445,7 @@ impl Session {
     }
 
     fn down(&mut self, why: &DownReason) {
-        self.routes = None;
+        (self.routes, self.silent) = (None, None);
         *self.status.downs.entry(why.label()).or_default() += 1;
         self.status.last_down = self.status.outage.last().cloned();
         self.status.local_address = None;
@@ -546,6 +567,15 @@ async fn done<T>(under_way: &mut Option<BoxedFuture<T>>) -> T {
 async fn changed<T>(receiver: &mut watch::Receiver<T>) {
     if receiver.changed().await.is_err() {
         pending().await
+    }
+}
+
+/// Waits until a session that continues may send; waits for ever if the session is not silent.
+async fn may_send(silent: &mut Option<watch::Receiver<bool>>) {
+    match silent {
+        // If the sender was dropped, the daemon ends, and the session with it.
+        Some(allowed) => drop(allowed.wait_for(|allowed| *allowed).await),
+        None => pending().await,
     }
 }
 

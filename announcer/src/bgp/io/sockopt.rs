@@ -159,9 +159,9 @@ pub(super) fn unacknowledged(socket: BorrowedFd<'_>) -> io::Result<u64> {
     Ok(u64::try_from(octets).unwrap_or(0))
 }
 
-/// The kernel's data about a connection (TCP_INFO). The offsets are those of `struct tcp_info` of linux/tcp.h, to which the kernel
-/// only appends fields. Fields that an older kernel does not fill stay zero.
+/// The kernel's data about a connection (TCP_INFO). Fields that an older kernel does not fill are `None`, or zero.
 pub(super) fn tcp_info(socket: BorrowedFd<'_>) -> io::Result<TcpInfo> {
+    const STATE: usize = 0;
     const RETRANSMITS: usize = 2;
     const PROBES: usize = 3;
     const MSS: usize = 16;
@@ -169,35 +169,86 @@ pub(super) fn tcp_info(socket: BorrowedFd<'_>) -> io::Result<TcpInfo> {
     const LAST_DATA: usize = 52;
     const LAST_ACK: usize = 56;
     const WINDOW: usize = 228;
-    let mut octets = [0_u8; WINDOW + 4];
-    let mut length = libc::socklen_t::try_from(octets.len()).map_err(io::Error::other)?;
-    // SAFETY: the descriptor is borrowed, so open; the kernel writes at most `length` octets to the array, which has as
-    // many, and what it wrote to `length`. Both are ours alone.
-    let result = unsafe {
-        libc::getsockopt(
-            socket.as_raw_fd(),
-            libc::IPPROTO_TCP,
-            libc::TCP_INFO,
-            octets.as_mut_ptr().cast(),
-            &raw mut length,
-        )
-    };
-    if result < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    let octet = |at: usize| octets.get(at).copied().unwrap_or_default();
-    let number = |at: usize| u32::from_ne_bytes([octet(at), octet(at + 1), octet(at + 2), octet(at + 3)]);
-    let milliseconds = |at: usize| Duration::from_millis(number(at).into());
-    let has_window = usize::try_from(length).is_ok_and(|length| length >= WINDOW + 4);
+    /// TCP_ESTABLISHED.
+    const ESTABLISHED: u8 = 1;
+    let info = RawTcpInfo::of(socket)?;
+    let number = |at: usize| info.get(at).map(u32::from_ne_bytes);
+    let octet = |at: usize| info.get(at).map_or(0, |[octet]| octet);
+    let milliseconds = |at: usize| Duration::from_millis(number(at).unwrap_or_default().into());
     Ok(TcpInfo {
-        mss: number(MSS),
-        in_flight: number(IN_FLIGHT),
+        established: octet(STATE) == ESTABLISHED,
+        mss: number(MSS).unwrap_or_default(),
+        in_flight: number(IN_FLIGHT).unwrap_or_default(),
         retransmits: octet(RETRANSMITS),
         probes: octet(PROBES),
         last_ack: milliseconds(LAST_ACK),
         last_data: milliseconds(LAST_DATA),
-        window: has_window.then(|| number(WINDOW)),
+        window: number(WINDOW),
     })
+}
+
+/// What the kernel was given of our octets on a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct SentOctets {
+    /// All since the connection's begin.
+    pub(super) given: u64,
+    /// Those of them that the peer has not acknowledged.
+    pub(super) queued: u64,
+}
+
+/// What the kernel was given on a connection that this host has opened. The SYN counts as one acknowledged octet there, and not on a
+/// connection that it has accepted.
+pub(super) fn sent(socket: BorrowedFd<'_>) -> io::Result<SentOctets> {
+    const BYTES_ACKED: usize = 120;
+    /// The peer may acknowledge octets between the two questions. Then they are asked again.
+    const TRIES: usize = 100;
+    let acknowledged = || {
+        let octets = RawTcpInfo::of(socket)?.get(BYTES_ACKED).map(u64::from_ne_bytes);
+        octets.and_then(|octets| octets.checked_sub(1)).ok_or_else(|| {
+            io::Error::other("the kernel does not say how many octets the router has acknowledged")
+        })
+    };
+    for _ in 0..TRIES {
+        let (before, queued) = (acknowledged()?, unacknowledged(socket)?);
+        if acknowledged()? == before {
+            return Ok(SentOctets { given: before + queued, queued });
+        }
+    }
+    Err(io::Error::other("the acknowledged octets change too fast"))
+}
+
+/// `struct tcp_info` of linux/tcp.h, to which the kernel only appends fields.
+struct RawTcpInfo {
+    octets: [u8; 232],
+    /// How many of them this kernel has.
+    length: usize,
+}
+
+impl RawTcpInfo {
+    fn of(socket: BorrowedFd<'_>) -> io::Result<Self> {
+        let mut octets = [0_u8; 232];
+        let mut length = libc::socklen_t::try_from(octets.len()).map_err(io::Error::other)?;
+        // SAFETY: the descriptor is borrowed, so open; the kernel writes at most `length` octets to the array, which has as
+        // many, and what it wrote to `length`. Both are ours alone.
+        let result = unsafe {
+            libc::getsockopt(
+                socket.as_raw_fd(),
+                libc::IPPROTO_TCP,
+                libc::TCP_INFO,
+                octets.as_mut_ptr().cast(),
+                &raw mut length,
+            )
+        };
+        if result < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(RawTcpInfo { octets, length: usize::try_from(length).unwrap_or_default() })
+    }
+
+    /// The octets of a field; `None`: this kernel does not have it.
+    fn get<const LENGTH: usize>(&self, at: usize) -> Option<[u8; LENGTH]> {
+        self.octets.get(..self.length)?.get(at..at + LENGTH)?.try_into().ok()
+    }
 }
 
 /// How many segments for this socket the kernel has dropped because of a low TTL or a missing key (SK_MEMINFO_DROPS of
@@ -295,7 +346,7 @@ mod tests {
         assert!(says(&ours, &theirs) && says(&theirs, &ours));
         let info = tcp_info(ours.as_fd()).unwrap();
         assert!(info.mss > 500 && info.window.unwrap() > 0, "{info:?}");
-        assert_eq!((info.retransmits, info.probes), (0, 0));
+        assert_eq!((info.established, info.retransmits, info.probes), (true, 0, 0));
         assert!(
             info.last_ack < Duration::from_secs(5) && info.last_data < Duration::from_secs(5),
             "{info:?}"

@@ -72,6 +72,18 @@ impl Framer {
         self.octets.extend_from_slice(octets);
     }
 
+    /// Takes these octets in the place of all others: the reader peeks, so they begin with the first octet that no message had.
+    pub fn replace(&mut self, octets: &[u8]) {
+        self.octets.clear();
+        self.used = 0;
+        self.octets.extend_from_slice(octets);
+    }
+
+    /// How many octets of the last [`feed`](Self::feed) or [`replace`](Self::replace) are in messages that were returned.
+    pub fn used(&self) -> usize {
+        self.used
+    }
+
     /// The next whole message, if there is one.
     ///
     /// # Errors

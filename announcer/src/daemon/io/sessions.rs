@@ -15,6 +15,7 @@ use tracing::{info, warn};
 use super::tasks::OwnedTask;
 use crate::bgp::fsm::StateName;
 use crate::bgp::io::peers::Peers;
+use crate::bgp::io::resume::Continuation;
 use crate::bgp::io::session::{self, Local, SessionOrder, SessionReport};
 use crate::bgp::path::Network;
 use crate::bgp::plan::{
@@ -288,7 +289,9 @@ fn start(settings: Settings, shared: &SessionResources) -> SessionTask {
         OwnedTask::new(name, move || {
             let SessionResources { vips, network, files, ribs, restarted, .. } = shared.clone();
             let turns = turns.clone();
-            let local = Local { asn, router_id, graceful_restart, restarted, vips, network, files, turns };
+            let continuation = Continuation::none();
+            let local =
+                Local { asn, router_id, graceful_restart, restarted, vips, network, files, turns, continuation };
             let (peer, orders, status) = (peer_rx.clone(), orders.clone(), status.clone());
             async move {
                 let (_alive, liveness) = watch::channel(Liveness::Up); // until something detects failures

@@ -7,19 +7,25 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use ipnet::IpNet;
+use tokio::sync::watch;
 use tracing::{debug, info, warn};
 
-use super::Session;
+use super::{Session, now};
+use crate::bgp::fsm::{State, StateName};
 use crate::bgp::io::connection::Connection;
 use crate::bgp::io::dial;
 use crate::bgp::io::password::{self, Md5Key, PasswordError};
+use crate::bgp::io::resume::ResumedSession;
 use crate::bgp::open::{NegotiatedSession, RefreshKind, Restart};
 use crate::bgp::outbox::{AckPosition, OutboxChange};
 use crate::bgp::path;
+use crate::bgp::resume::{SessionSettings, SessionSnapshot};
 use crate::bgp::wire::{self, Encoding, RefreshMarker};
 use crate::config::PeerConfig;
 use crate::model::{Family, Generation};
-use crate::rib::{AdjRibOut, Export, NextHop};
+use crate::monotonic::io::host_start;
+use crate::rib::{AdjRibOut, Export, NextHop, Update};
 
 /// The routes of an established session: what was sent, and what is still to be sent.
 pub(super) struct SessionRoutes {
@@ -33,12 +39,13 @@ pub(super) struct SessionRoutes {
     pub(super) refresh: BTreeSet<Family>,
     /// Whether there may be something to send.
     pub(super) stale: bool,
+    /// The prefixes that were stored for the next process: those that the peer may have.
+    stored: BTreeSet<IpNet>,
 }
 
 impl Session {
     pub(super) fn up(&mut self, negotiated: NegotiatedSession) {
         let Some(connection) = &mut self.connection else { return };
-        let encoding = Encoding { asn: self.offer.asn, kind: negotiated.kind, as_width: negotiated.as_width };
         let silence = negotiated.hold_time.unwrap_or_else(|| dial::silence(self.peer.hold_time));
         if let Err(error) = connection.set_silence(silence) {
             debug!(%error, "TCP keepalive was not set");
@@ -56,17 +63,78 @@ impl Session {
             "session established"
         );
         self.offer.restart = self.offer.restart.take().map(|restart| Restart { restarted: false, ..restart });
+        let snapshot = SessionSnapshot {
+            peer: self.peer.name.clone(),
+            settings: SessionSettings::new(
+                self.offer.asn,
+                self.offer.router_id,
+                self.graceful_restart,
+                &self.peer,
+            ),
+            remote: connection.peer(),
+            interface: connection.used.interface,
+            own: connection.used.own,
+            established: host_start().since(now()),
+            negotiated: negotiated.clone(),
+        };
+        let (written, unsent) = (connection.outbox.written(), connection.outbox.unsent());
+        self.store.established(&snapshot, written, unsent, connection.socket());
+        connection.store(Arc::clone(&self.store));
+        self.carry(negotiated, AdjRibOut::default(), BTreeSet::new());
+    }
+
+    /// Continues the session of the former process. It sends nothing until `may_send` is true.
+    pub(super) fn resume(&mut self, resumed: ResumedSession, may_send: watch::Receiver<bool>) {
+        let (snapshot, heard) = (resumed.snapshot.clone(), resumed.heard);
+        let SessionSnapshot { remote, established, negotiated, .. } = snapshot;
+        let prefixes = resumed.prefixes.clone();
+        let silence = negotiated.hold_time.unwrap_or_else(|| dial::silence(self.peer.hold_time));
+        let pinned = self.peer.source_address.is_some();
+        let mut connection = match Connection::resumed(resumed, silence, pinned) {
+            Ok(connection) => connection,
+            Err(error) => {
+                warn!(%error, "session of the former process does not continue");
+                return self.store.ended();
+            }
+        };
+        connection.store(Arc::clone(&self.store));
+        let since = host_start().at(established);
+        info!(peer_id = %negotiated.peer_id, local = %connection.local, "session continues");
+        self.status.state = StateName::Established;
+        self.status.since = since;
+        self.status.local_address = Some(connection.local);
+        self.status.peer_address = Some(remote.ip());
+        self.status.outage.established();
+        self.offer.extended_next_hop = remote.is_ipv6() && self.offer.families.contains(&Family::V4);
+        self.offer.restart = self.offer.restart.take().map(|restart| Restart { restarted: false, ..restart });
+        self.state = State::resumed(since, negotiated.hold_time, heard, now());
+        self.connection = Some(connection);
+        self.silent = Some(may_send);
+        self.carry(negotiated, AdjRibOut::resumed(prefixes.clone()), prefixes);
+        self.read_key();
+    }
+
+    /// Whether the session must not send yet.
+    pub(super) fn is_silent(&self) -> bool {
+        self.silent.is_some()
+    }
+
+    /// The session carries routes from now on.
+    fn carry(&mut self, negotiated: NegotiatedSession, adj_rib_out: AdjRibOut, stored: BTreeSet<IpNet>) {
+        let Some(connection) = &self.connection else { return };
+        let encoding = Encoding { asn: self.offer.asn, kind: negotiated.kind, as_width: negotiated.as_width };
+        let export = export(&self.peer, connection, &negotiated, &self.vips.borrow(), None);
+        self.status.next_hops = export.next_hops();
         self.routes = Some(SessionRoutes {
             encoding,
-            export: export(&self.peer, connection, &negotiated, &self.vips.borrow(), None),
+            export,
             negotiated: negotiated.clone(),
-            adj_rib_out: AdjRibOut::default(),
+            adj_rib_out,
             generation: None,
             refresh: BTreeSet::new(),
             stale: true,
+            stored,
         });
-        self.status.next_hops =
-            self.routes.as_ref().map(|routes| routes.export.next_hops()).unwrap_or_default();
         self.status.negotiated = Some(negotiated);
         self.status.kept_until = None;
         self.status.established += 1;
@@ -76,6 +144,11 @@ impl Session {
     pub(super) fn reconfigured(&mut self, peer: Arc<PeerConfig>) {
         self.peer = peer;
         self.exports();
+        self.read_key();
+    }
+
+    /// Reads the file of the key again.
+    fn read_key(&mut self) {
         if let (Some(file), Some(_)) = (self.peer.password_file.clone(), &self.connection) {
             let files = self.files.clone();
             self.key = Some(Box::pin(async move { password::read(&files, &file).await }));
@@ -114,8 +187,9 @@ impl Session {
     /// Sends the changes, unless too many earlier octets are still unread.
     pub(super) fn fill(&mut self) {
         self.status.drained = self.rib.borrow().drained_peers.contains(&self.peer.name);
+        let silent = self.is_silent();
         let (Some(connection), Some(routes)) = (&mut self.connection, &mut self.routes) else { return };
-        if !routes.stale || !connection.outbox.has_room() {
+        if silent || !routes.stale || !connection.outbox.has_room() {
             return;
         }
         routes.stale = false;
@@ -147,6 +221,14 @@ impl Session {
         };
         for update in routes.adj_rib_out.advance(&want, &export) {
             news = OutboxChange::Updates;
+            if let Update::Announce { prefixes, .. } = &update {
+                let new: Vec<IpNet> =
+                    prefixes.iter().filter(|prefix| !routes.stored.contains(prefix)).copied().collect();
+                if !new.is_empty() {
+                    self.store.prefixes(&new);
+                    routes.stored.extend(new);
+                }
+            }
             match wire::update(tail, &routes.encoding, &update) {
                 Ok(messages) => sent.update += messages,
                 Err(error) => warn!(%error, "routes were not announced"),

@@ -11,22 +11,53 @@ use crate::bgp::open::negotiate;
 use crate::bgp::reason::TcpFailure;
 use crate::bgp::wire::{self, Message};
 
+/// The most reads at once: with 16 KiB each, more than a session's peer sends in its hold time.
+const MOST_READS: usize = 64;
+
 impl Session {
     /// Reads once, and handles every complete message.
     pub(super) fn read(&mut self) {
-        match self.connection.as_mut().map(Connection::read) {
-            Some(Ok(ReadResult::Octets)) => self.messages(),
-            Some(Ok(ReadResult::Nothing)) | None => {}
-            Some(Err(failure)) => self.handle(Event::TcpFails(failure)),
-        }
+        let read = self.connection.as_mut().map(Connection::read);
+        self.received(read);
     }
 
     /// Reads everything that has arrived, even if this happens late, so that only missing messages count against the peer.
     pub(super) fn read_all(&mut self) {
-        match self.connection.as_mut().map(Connection::read_all) {
+        for _ in 0..MOST_READS {
+            let read = self.connection.as_mut().map(Connection::read_now);
+            if self.received(read) == 0 {
+                return;
+            }
+        }
+    }
+
+    /// Handles the messages that have arrived, and ignores how the connection ends.
+    fn read_rest(&mut self) {
+        for _ in 0..MOST_READS {
+            let Some(Ok(ReadResult::Octets)) = self.connection.as_mut().map(Connection::read_now) else { return };
+            self.messages();
+            let Some(Ok(1..)) = self.connection.as_mut().map(Connection::taken) else { return };
+        }
+    }
+
+    /// Handles the messages of a read, and returns how many octets they had.
+    fn received(&mut self, read: Option<Result<ReadResult, TcpFailure>>) -> usize {
+        match read {
             Some(Ok(ReadResult::Octets)) => self.messages(),
-            Some(Ok(ReadResult::Nothing)) | None => {}
-            Some(Err(failure)) => self.handle(Event::TcpFails(failure)),
+            Some(Ok(ReadResult::Nothing)) | None => return 0,
+            Some(Err(failure)) => {
+                self.handle(Event::TcpFails(failure));
+                return 0;
+            }
+        }
+        // The messages may have ended the connection.
+        match self.connection.as_mut().map(Connection::taken) {
+            Some(Ok(count)) => count,
+            None => 0,
+            Some(Err(failure)) => {
+                self.handle(Event::TcpFails(failure));
+                0
+            }
         }
     }
 
@@ -109,6 +140,9 @@ impl Session {
     }
 
     pub(super) fn flush(&mut self) {
+        if self.is_silent() {
+            return;
+        }
         let Some(connection) = &mut self.connection else { return };
         let written = connection.write();
         while let Some(known) = connection.outbox.written_for() {
@@ -122,9 +156,7 @@ impl Session {
             Err(failure) => {
                 // The peer's last messages may still be unread. The end of the stream says less than the write error, and the
                 // kernel returns that error only once.
-                while self.connection.as_mut().map(Connection::read) == Some(Ok(ReadResult::Octets)) {
-                    self.messages();
-                }
+                self.read_rest();
                 if self.connection.is_some() {
                     self.handle(Event::TcpFails(failure));
                 }

@@ -89,6 +89,7 @@ async fn a_changed_key_is_set_on_the_live_socket_and_resets_nothing() {
         network: watch::channel(Arc::default()).1,
         files: Files::new(),
         turns: crate::watchdog::Turns::new(Instant::now()),
+        continuation: crate::bgp::io::resume::Continuation::none(),
     };
     let (peers, peer_seen) = watch::channel(peer.clone());
     let (rib, ribs) = watch::channel(Arc::new(LocRib::default()));

@@ -255,6 +255,7 @@ fn session(
         network: watch::channel(Arc::default()).1,
         files: Files::new(),
         turns,
+        continuation: crate::bgp::io::resume::Continuation::none(),
     };
     let mut peer = config.peers[0].clone();
     peer.address = config::PeerAddress::Ip("127.0.0.1".parse().unwrap());

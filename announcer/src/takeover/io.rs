@@ -1,0 +1,3 @@
+//! The descriptors and the memory file that the next process gets.
+
+pub mod state_file;

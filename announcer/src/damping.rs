@@ -7,7 +7,10 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+
 use crate::config::FlapDamping;
+use crate::monotonic::HostStart;
 
 /// The number of returns without a wait.
 const FREE: usize = 2;
@@ -69,7 +72,70 @@ enum DampingState {
     Joined(Instant),
 }
 
+/// The state of the damping, as the next process finds it. The times are since the host's start.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DampingSnapshot {
+    /// Whether it was ever healthy, whether it waits, and since when.
+    state: StateSnapshot,
+    /// The times of the returns that count.
+    returns: Vec<Duration>,
+    /// How many waits it has had.
+    penalties: u32,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum StateSnapshot {
+    New,
+    Unfit,
+    Waiting { since: Duration, returns: Option<usize>, penalty: Duration },
+    Joined { since: Duration },
+}
+
 impl Damping {
+    /// As the next process finds it.
+    pub fn snapshot(&self, start: HostStart) -> DampingSnapshot {
+        let state = match &self.state {
+            DampingState::New => StateSnapshot::New,
+            DampingState::Unfit => StateSnapshot::Unfit,
+            DampingState::Waiting(since, flapping) => StateSnapshot::Waiting {
+                since: start.since(*since),
+                returns: flapping.map(|flapping| flapping.returns),
+                penalty: flapping.map_or(Duration::ZERO, |flapping| flapping.penalty),
+            },
+            DampingState::Joined(since) => StateSnapshot::Joined { since: start.since(*since) },
+        };
+        let returns = self.returns.iter().map(|at| start.since(*at)).collect();
+        DampingSnapshot { state, returns, penalties: self.penalties }
+    }
+
+    /// Continues that of the process before this one.
+    pub fn resumed(snapshot: &DampingSnapshot, start: HostStart) -> Self {
+        let state = match snapshot.state {
+            StateSnapshot::New => DampingState::New,
+            StateSnapshot::Unfit => DampingState::Unfit,
+            StateSnapshot::Waiting { since, returns, penalty } => {
+                let flapping = returns.map(|returns| Flapping { returns, penalty });
+                DampingState::Waiting(start.at(since), flapping)
+            }
+            StateSnapshot::Joined { since } => DampingState::Joined(start.at(since)),
+        };
+        let returns = snapshot.returns.iter().map(|since| start.at(*since)).collect();
+        Damping { state, deadline: None, returns, penalties: snapshot.penalties }
+    }
+
+    /// A number that differs if the snapshots of two states differ.
+    pub fn fingerprint(&self) -> (u8, Option<Instant>, usize, u32) {
+        let (kind, since) = match &self.state {
+            DampingState::New => (0, None),
+            DampingState::Unfit => (1, None),
+            DampingState::Waiting(since, None) => (2, Some(*since)),
+            DampingState::Waiting(since, Some(_)) => (3, Some(*since)),
+            DampingState::Joined(since) => (4, Some(*since)),
+        };
+        (kind, since, self.returns.len(), self.penalties)
+    }
+
     /// Records whether the VIP could be announced without damping; returns the wait that is left. The current `policy` counts, also
     /// if it was different when the VIP came back.
     pub fn observe(&mut self, fit: bool, policy: Policy, now: Instant) -> Option<DampingWait> {

@@ -8,7 +8,8 @@
 //! ```
 //!
 //! [`standing`] has the words, `brief` the short ones. `vip` computes the standing of one VIP by itself. `decide` decides on all VIPs. `reload` applies
-//! another configuration, and [`preview`] computes its effect before it is made. [`report`] makes the report for operators,
+//! another configuration, and [`preview`] computes its effect before it is made. [`resume`] passes the
+//! facts to the next process. [`report`] makes the report for operators,
 //! [`figures`] the numbers for metrics, [`changes`] the lines for the log.
 
 pub mod ask;
@@ -20,6 +21,7 @@ pub mod figures;
 pub mod preview;
 mod reload;
 pub mod report;
+pub mod resume;
 mod route;
 pub mod standing;
 mod vip;
@@ -31,7 +33,7 @@ use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 
-use crate::config::Config;
+use crate::config::{Config, ServiceConfig};
 use crate::drain::{DrainTarget, Drains};
 use crate::health::check::Verdict;
 use crate::health::shortages::Shortages;
@@ -126,11 +128,23 @@ pub struct Director {
     paced: BTreeSet<(IpAddr, usize)>,
     /// Whether the data for the listener watch has changed.
     unwatched: bool,
+    /// The VIPs whose facts have to be stored for the next process.
+    unstored: BTreeSet<IpAddr>,
 }
 
 impl Director {
     /// A director without facts, which announces nothing.
     pub fn new(config: Arc<Config>, drains: Drains, now: Instant) -> Self {
+        Director::begin(config, drains, now, |_, _, vip| vip)
+    }
+
+    /// A director whose VIPs begin with what `with` makes of a VIP without facts.
+    fn begin(
+        config: Arc<Config>,
+        drains: Drains,
+        now: Instant,
+        with: impl Fn(IpAddr, &ServiceConfig, VipState) -> VipState,
+    ) -> Self {
         let mut director = Director {
             config,
             vips: BTreeMap::new(),
@@ -150,11 +164,11 @@ impl Director {
             stale: Some(now),
             paced: BTreeSet::new(),
             unwatched: true,
+            unstored: BTreeSet::new(),
         };
         for (index, service) in director.config.services.iter().enumerate() {
-            director
-                .vips
-                .extend(service.vips.iter().map(|vip| (*vip, VipState::new(index, service, 0, now))));
+            let vip = |vip: &IpAddr| (*vip, with(*vip, service, VipState::new(index, service, 0, now)));
+            director.vips.extend(service.vips.iter().map(vip));
         }
         director.read_config();
         let mut changes = Vec::new(); // at the beginning, nothing is reported as a change

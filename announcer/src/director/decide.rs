@@ -113,6 +113,9 @@ impl Director {
             }
             self.deadlines.extend(due.map(|at| (at, address)));
         }
+        if vip.is_unstored() {
+            self.unstored.insert(address);
+        }
         let before = std::mem::replace(&mut vip.own, own);
         if vip.is_decided() {
             self.undecided.remove(&address);

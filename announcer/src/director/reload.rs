@@ -34,6 +34,7 @@ impl Director {
                 self.vips.insert(*address, vip);
             }
         }
+        self.unstored.extend(before.into_keys());
         self.deadlines.retain(|(_, address)| self.vips.contains_key(address));
         self.undecided.retain(|address| self.vips.contains_key(address));
         self.read_config();

@@ -4,6 +4,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::resume::VipFingerprint;
 use super::standing::{LastChoiceReason, NotAnnouncedReason, Standing};
 use crate::config::{self, FlapDamping, OnFailure};
 use crate::damping::{Damping, DampingWait, Policy};
@@ -31,6 +32,8 @@ pub(super) struct VipState {
     /// Its standing after its siblings in the prefix are considered.
     pub(super) standing: Standing,
     pub(super) since: Instant,
+    /// The facts that were last passed to the next process.
+    pub(super) stored: Option<VipFingerprint>,
 }
 
 /// What operators want with a VIP.
@@ -68,6 +71,7 @@ impl VipState {
             own: Standing::NotAnnounced(NotAnnouncedReason::NotLookedFor),
             standing: Standing::NotAnnounced(NotAnnouncedReason::NotLookedFor),
             since: now,
+            stored: None,
         }
     }
 
@@ -115,7 +119,7 @@ impl VipState {
     }
 
     /// The verdict of all checks together, with which a new check of the VIP starts.
-    fn verdict(&self, service: &config::ServiceConfig) -> Verdict {
+    pub(super) fn verdict(&self, service: &config::ServiceConfig) -> Verdict {
         match self.health(service) {
             Ok(_) => Verdict::Up,
             Err(NotAnnouncedReason::NoVerdict(_)) => Verdict::Unknown,
@@ -126,7 +130,7 @@ impl VipState {
     /// Removes the verdicts whose leases have expired at `now`; returns their number.
     pub(super) fn lapse(&mut self, service: &config::ServiceConfig, now: Instant) -> u64 {
         let over = (self.checks.iter_mut().zip(&service.checks))
-            .filter(|(check, config)| check.renewed() + lease(config) <= now);
+            .filter(|(check, config)| check.ends(lease(config)) <= now);
         over.map(|(check, config)| u64::from(check.lapse(lease(config)))).sum()
     }
 
@@ -175,7 +179,7 @@ impl VipState {
     pub(super) fn due(&self, service: &config::ServiceConfig) -> Option<Instant> {
         let leases = (self.checks.iter().zip(&service.checks))
             .filter(|(check, _)| check.verdict() == Verdict::Up)
-            .map(|(check, config)| check.renewed() + lease(config));
+            .map(|(check, config)| check.ends(lease(config)));
         leases.chain(self.damping.deadline()).min()
     }
 
@@ -254,7 +258,7 @@ fn vote(check: &Check, config: &config::CheckConfig, service: &config::ServiceCo
 }
 
 fn lapsed(check: &Check) -> bool {
-    matches!(check.streak(), Streak::Lapsed(_))
+    matches!(check.streak(), Streak::Lapsed(_) | Streak::Unconfirmed)
 }
 
 /// The evidence of a check of a VIP, with the name of the check if there are several.

@@ -15,13 +15,16 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+
 use super::outcome::{Outcome, Reason};
 
 #[cfg(test)]
 mod tests;
 
 /// The verdict of a check about a VIP.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Verdict {
     /// Too few probes have answered yet.
     Unknown,
@@ -29,6 +32,15 @@ pub enum Verdict {
     Up,
     /// Unhealthy.
     Down,
+}
+
+/// The verdict of a check, as the next process finds it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FoundVerdict {
+    /// It.
+    pub verdict: Verdict,
+    /// Whether it is down because there is no listener.
+    pub absent: bool,
 }
 
 impl fmt::Display for Verdict {
@@ -64,6 +76,8 @@ pub enum Streak {
     Gone,
     /// No probe has ended for this long: the verdict was not renewed.
     Lapsed(Duration),
+    /// The verdict is of the process before this one, and no probe has confirmed it in time.
+    Unconfirmed,
 }
 
 impl fmt::Display for Streak {
@@ -76,6 +90,7 @@ impl fmt::Display for Streak {
             Streak::Lapsed(lease) => {
                 write!(f, "no probe has ended for {}", humantime::format_duration(*lease))
             }
+            Streak::Unconfirmed => f.write_str("no probe has passed since the daemon started again"),
         }
     }
 }
@@ -121,7 +136,7 @@ impl Evidence {
 
     /// Whether there was a verdict, and its probe loop did not renew it in time.
     pub fn has_lapsed(&self) -> bool {
-        matches!(self.streak, Streak::Lapsed(_))
+        matches!(self.streak, Streak::Lapsed(_) | Streak::Unconfirmed)
     }
 }
 
@@ -144,6 +159,8 @@ pub struct Check {
     gone: bool,
     /// Refused connections in a row.
     refusals: u32,
+    /// Until when a probe has to pass, because the verdict is of the process before this one.
+    confirm_by: Option<Instant>,
 }
 
 impl Check {
@@ -160,7 +177,21 @@ impl Check {
             renewed: now,
             gone: false,
             refusals: 0,
+            confirm_by: None,
         }
+    }
+
+    /// A check that begins with the verdict of the process before this one. A verdict that is up holds until `confirm_by`, unless a probe
+    /// passes before.
+    pub fn resumed(rise: u32, fall: u32, found: FoundVerdict, confirm_by: Instant, now: Instant) -> Self {
+        let FoundVerdict { verdict, absent } = found;
+        let confirm_by = (verdict == Verdict::Up).then_some(confirm_by);
+        Check { gone: absent, confirm_by, ..Check::new(rise, fall, verdict, now) }
+    }
+
+    /// What the process after this one begins with.
+    pub fn found(&self) -> FoundVerdict {
+        FoundVerdict { verdict: self.verdict, absent: self.absent() }
     }
 
     /// Ignores the outcomes of probes with a number below `since`.
@@ -202,6 +233,12 @@ impl Check {
     /// Whether it is down because there is no listener.
     pub fn absent(&self) -> bool {
         self.verdict == Verdict::Down && (self.gone || self.refusals >= self.fall)
+    }
+
+    /// When its verdict ends without news: `lease` after its probe loop last reported, or earlier if no probe confirms it.
+    pub fn ends(&self, lease: Duration) -> Instant {
+        let ends = self.renewed + lease;
+        self.confirm_by.map_or(ends, |by| by.min(ends))
     }
 
     /// When its probe loop last reported.
@@ -252,6 +289,7 @@ impl Check {
         self.newest = self.newest.max(Some(since));
         self.streak = Streak::Gone;
         self.gone = true;
+        self.confirm_by = None;
         (before != Verdict::Down).then_some(Verdict::Down)
     }
 
@@ -260,7 +298,10 @@ impl Check {
         let was_up = self.verdict == Verdict::Up;
         if was_up {
             self.verdict = Verdict::Unknown;
-            self.streak = Streak::Lapsed(lease);
+            self.streak = match self.confirm_by.take() {
+                Some(_) => Streak::Unconfirmed,
+                None => Streak::Lapsed(lease),
+            };
         }
         was_up
     }
@@ -271,9 +312,14 @@ impl Check {
     }
 
     fn passed(&mut self) {
+        self.confirm_by = None;
         let run = match self.streak {
             Streak::Passed { run, .. } => run.saturating_add(1),
-            Streak::None | Streak::Failed { .. } | Streak::Gone | Streak::Lapsed(_) => 1,
+            Streak::None
+            | Streak::Failed { .. }
+            | Streak::Gone
+            | Streak::Lapsed(_)
+            | Streak::Unconfirmed => 1,
         };
         self.streak = Streak::Passed { run, rise: self.rise };
         self.refusals = 0;
@@ -286,10 +332,15 @@ impl Check {
     fn failed(&mut self) {
         let run = match self.streak {
             Streak::Failed { run, .. } => run.saturating_add(1),
-            Streak::None | Streak::Passed { .. } | Streak::Gone | Streak::Lapsed(_) => 1,
+            Streak::None
+            | Streak::Passed { .. }
+            | Streak::Gone
+            | Streak::Lapsed(_)
+            | Streak::Unconfirmed => 1,
         };
         self.streak = Streak::Failed { run, fall: self.fall };
         if run >= self.fall {
+            self.confirm_by = None;
             self.verdict = Verdict::Down;
         }
     }

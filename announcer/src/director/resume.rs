@@ -1,0 +1,146 @@
+//! What the next process has to know of the VIPs, and how it begins with it.
+//!
+//! Pure. A verdict of the process before this one is believed only as far as the kernel confirms it at once: a VIP that is not on the
+//! host, or on whose port nothing listens, is not announced. Every other verdict has to be confirmed by a probe within `fall` intervals.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use serde::{Deserialize, Serialize};
+
+use super::Director;
+use super::vip::VipState;
+use crate::config::{CheckConfig, Config, ServiceConfig};
+use crate::damping::{Damping, DampingSnapshot};
+use crate::drain::Drains;
+use crate::health::check::{Check, FoundVerdict, Verdict};
+use crate::health::watch::VipPort;
+use crate::monotonic::HostStart;
+use crate::vip::Presence;
+
+/// The facts about a VIP that the next process begins with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VipSnapshot {
+    /// The verdict of all checks together, for checks that are new in the configuration.
+    verdict: Verdict,
+    /// The verdicts of the checks by their names.
+    checks: BTreeMap<String, FoundVerdict>,
+    /// The returns and waits.
+    damping: DampingSnapshot,
+}
+
+/// Whether a snapshot would differ from the last one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct VipFingerprint {
+    checks: Vec<FoundVerdict>,
+    damping: (u8, Option<Instant>, usize, u32),
+}
+
+/// What the kernel said about the VIPs at the start.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct KernelFacts {
+    /// The VIPs that are on the host.
+    pub present: BTreeSet<IpAddr>,
+    /// The VIPs and ports on which nothing listens.
+    pub gone: BTreeSet<VipPort>,
+}
+
+/// The facts that a director begins with.
+#[derive(Debug, Clone, Default)]
+pub struct FoundFacts {
+    /// Those of the process before this one.
+    pub vips: BTreeMap<IpAddr, VipSnapshot>,
+    /// The kernel's.
+    pub kernel: KernelFacts,
+}
+
+impl VipSnapshot {
+    /// Whether the kernel has to be asked whether a server listens: a check was up.
+    pub fn is_up(&self) -> bool {
+        self.checks.values().any(|found| found.verdict == Verdict::Up)
+    }
+}
+
+impl VipState {
+    /// Whether the facts for the next process differ from those that were last stored. Call it after each decision.
+    pub(super) fn is_unstored(&mut self) -> bool {
+        let damping = self.damping.fingerprint();
+        let same = |stored: &VipFingerprint| {
+            stored.damping == damping && stored.checks.iter().copied().eq(self.checks.iter().map(Check::found))
+        };
+        if self.stored.as_ref().is_some_and(same) {
+            return false;
+        }
+        let checks = self.checks.iter().map(Check::found).collect();
+        self.stored = Some(VipFingerprint { checks, damping });
+        true
+    }
+
+    fn snapshot(&self, service: &ServiceConfig, start: HostStart) -> VipSnapshot {
+        let found = service.checks.iter().zip(&self.checks);
+        VipSnapshot {
+            verdict: self.verdict(service),
+            checks: found.map(|(config, check)| (config.name.clone(), check.found())).collect(),
+            damping: self.damping.snapshot(start),
+        }
+    }
+
+    /// A VIP of the process before this one.
+    fn resumed(
+        self,
+        address: IpAddr,
+        service: &ServiceConfig,
+        found: &FoundFacts,
+        start: HostStart,
+        now: Instant,
+    ) -> Self {
+        let presence =
+            if found.kernel.present.contains(&address) { Presence::Present } else { Presence::Unknown };
+        let Some(snapshot) = found.vips.get(&address) else { return VipState { presence, ..self } };
+        let check = |config: &CheckConfig| {
+            let confirm_by = now + config.interval * config.fall + config.timeout;
+            let inherited = FoundVerdict { verdict: snapshot.verdict, absent: false };
+            let known = snapshot.checks.get(&config.name).copied().unwrap_or(inherited);
+            let gone = config.port().is_some_and(|port| found.kernel.gone.contains(&(address, port)));
+            let known = if gone { FoundVerdict { verdict: Verdict::Down, absent: true } } else { known };
+            Check::resumed(config.rise, config.fall, known, confirm_by, now)
+        };
+        VipState {
+            presence,
+            checks: service.checks.iter().map(check).collect(),
+            damping: Damping::resumed(&snapshot.damping, start),
+            ..self
+        }
+    }
+}
+
+impl Director {
+    /// A director that begins with the facts of the process before this one. It announces what is still true at once.
+    pub fn resumed(
+        config: Arc<Config>,
+        drains: Drains,
+        found: &FoundFacts,
+        start: HostStart,
+        now: Instant,
+    ) -> Self {
+        Director::begin(config, drains, now, |address, service, vip| {
+            vip.resumed(address, service, found, start, now)
+        })
+    }
+
+    /// The VIPs whose facts have changed since the last call, with these facts; `None`: the configuration no longer has the VIP. They
+    /// have to be stored before the Loc-RIB is published that follows from them.
+    pub fn take_unstored(&mut self, start: HostStart) -> Vec<(IpAddr, Option<VipSnapshot>)> {
+        let changed = std::mem::take(&mut self.unstored).into_iter();
+        let snapshot = |address: IpAddr| {
+            let vip = self.vips.get(&address)?;
+            Some(vip.snapshot(&self.config.services[vip.service], start))
+        };
+        changed.map(|address| (address, snapshot(address))).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests;

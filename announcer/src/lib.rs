@@ -6,11 +6,11 @@
 //! ```text
 //! 4  main, cli, control/io/client    top/io -> top
 //! 3  daemon, daemon/io, control/io, metrics/io, page/io
-//! 2  history/io -> bgp/io    bgp/io  health/io  drain/io  vip/io  hook/io  config/io  fallback/io -> program/io    all of them -> files/io    memory/io  log/io  time_limit/io  systemd/io  monotonic/io  takeover/io
+//! 2  history/io -> bgp/io    bgp/io  health/io  drain/io  vip/io  hook/io  config/io  fallback/io -> program/io    all of them -> files/io    memory/io  log/io  time_limit/io  takeover/io -> systemd/io -> monotonic/io
 //! 1  director -> {health::check, damping, drain, rib, vip, config}    bgp::{fsm, open, wire, path, plan, outage, hint}
 //!    delivery -> director    metrics -> director, delivery    hook -> director    history -> control::api
-//!    control::{api, http, admission, names, orders, request, explain, changes, status}    page -> control, health    systemd    fallback -> config
-//!    router_side -> config    takeover
+//!    control::{api, http, admission, names, orders, request, explain, changes, status}    page -> control, health    takeover -> systemd    fallback -> config
+//!    router_side -> config
 //! 0  model, config    time_limit    watchdog    monotonic    own_process (of tests alone)
 //! ```
 //!

@@ -24,6 +24,10 @@ pub enum Notice {
     Alive,
     /// What it does, for people.
     Status(String),
+    /// Keep the descriptor that comes with this message, under this name.
+    Store(String),
+    /// Close the kept descriptors of this name.
+    Unstore(String),
 }
 
 impl Notice {
@@ -35,6 +39,8 @@ impl Notice {
             Notice::Stopping => "STOPPING=1".to_owned(),
             Notice::Alive => "WATCHDOG=1".to_owned(),
             Notice::Status(words) => format!("STATUS={words}"),
+            Notice::Store(name) => format!("FDSTORE=1\nFDNAME={name}"),
+            Notice::Unstore(name) => format!("FDSTOREREMOVE=1\nFDNAME={name}"),
         }
     }
 }
@@ -67,6 +73,28 @@ pub fn watchdog(usec: Option<&str>, pid: Option<&str>, own: u32) -> Option<Durat
     }
     let usec = usec?.parse().ok().filter(|usec| *usec > 0)?;
     Some(Duration::from_micros(usec))
+}
+
+/// How many descriptors systemd stores for this process (`FileDescriptorStoreMax=`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StoreLimit {
+    /// This process was not started by systemd.
+    NoManager,
+    /// systemd does not say it: it is older than version 254, or the setting is not in the unit.
+    Unknown,
+    /// So many.
+    Most(u64),
+}
+
+impl StoreLimit {
+    /// From the values of `NOTIFY_SOCKET`, if there is such a socket, and `FDSTORE`.
+    pub fn parse(has_manager: bool, store: Option<&str>) -> Self {
+        match store.and_then(|store| store.parse().ok()) {
+            _ if !has_manager => StoreLimit::NoManager,
+            Some(most) => StoreLimit::Most(most),
+            None => StoreLimit::Unknown,
+        }
+    }
 }
 
 /// The numbers of `STATUS=`.
@@ -124,8 +152,23 @@ mod tests {
             (Notice::Stopping, "STOPPING=1"),
             (Notice::Alive, "WATCHDOG=1"),
             (Notice::Status("1 of 1 VIP".into()), "STATUS=1 of 1 VIP"),
+            (Notice::Store("state".into()), "FDSTORE=1\nFDNAME=state"),
+            (Notice::Unstore("state".into()), "FDSTOREREMOVE=1\nFDNAME=state"),
         ] {
             assert_eq!(notice.to_text(), want);
+        }
+    }
+
+    #[test]
+    fn the_environment_says_how_many_descriptors_are_stored() {
+        for (has_manager, store, want) in [
+            (true, Some("512"), StoreLimit::Most(512)),
+            (true, None, StoreLimit::Unknown),
+            (true, Some("x"), StoreLimit::Unknown),
+            (false, Some("512"), StoreLimit::NoManager),
+            (false, None, StoreLimit::NoManager),
+        ] {
+            assert_eq!(StoreLimit::parse(has_manager, store), want, "{has_manager} {store:?}");
         }
     }
 

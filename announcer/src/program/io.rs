@@ -152,7 +152,7 @@ impl Runner {
         let ending = |_| StartError::Other("announcer is ending".into());
         let turn = self.turn.clone().acquire_owned().await.map_err(ending)?;
         let starting = self.programs.0.starting.clone().acquire_owned().await.map_err(ending)?;
-        let start = Start { order: order.clone(), place, _held: (turn, starting) };
+        let start = ProgramStart { order: order.clone(), place, _held: (turn, starting) };
         let mut running = match start.begin(self.programs.clone()).await? {
             StartResult::Running(running) => running,
             StartResult::Waiting(waiting, start) => {
@@ -167,7 +167,7 @@ impl Runner {
 }
 
 /// A program that is being started, and the resources that it holds.
-struct Start {
+struct ProgramStart {
     order: Arc<ProgramSpec>,
     place: OwnedSemaphorePermit,
     _held: (OwnedSemaphorePermit, OwnedSemaphorePermit),
@@ -177,10 +177,10 @@ struct Start {
 enum StartResult {
     Running(RunningProgram),
     /// The start waits for a file system of another host.
-    Waiting(PendingRuleset, Start),
+    Waiting(PendingRuleset, ProgramStart),
 }
 
-impl Start {
+impl ProgramStart {
     /// Starts it, unless it has to wait for a remote file system.
     async fn begin(self, programs: Programs) -> Result<StartResult, StartError> {
         blocking(move || {

@@ -4,15 +4,19 @@
 //! the caller sends it again later. The programs of checks and hooks do not inherit the environment of the daemon
 //! ([`program::io`](crate::program::io)), so they do not know the socket.
 
+use std::io::IoSlice;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use nix::errno::Errno;
+use nix::sys::socket::{ControlMessage, MsgFlags, UnixAddr, sendmsg};
 use tracing::{debug, warn};
 
-use super::{Notice, NotifyAddress, watchdog};
+use super::{Notice, NotifyAddress, StoreLimit, watchdog};
 use crate::monotonic::io::uptime;
 
 /// Sends messages to systemd. Clones send to the same socket. Without systemd it sends nothing.
@@ -23,21 +27,27 @@ pub struct Notifier(Arc<NotifierInner>);
 struct NotifierInner {
     socket: Option<(UnixDatagram, SocketAddr)>,
     watchdog: Option<Duration>,
+    store: StoreLimit,
     /// Whether the start was reported as done.
     ready: AtomicBool,
 }
 
 impl Notifier {
-    /// As the environment says (`NOTIFY_SOCKET`, `WATCHDOG_USEC`, `WATCHDOG_PID`).
+    /// As the environment says (`NOTIFY_SOCKET`, `WATCHDOG_USEC`, `WATCHDOG_PID`, `FDSTORE`).
     pub fn from_environment() -> Self {
         let value = |name: &str| std::env::var(name).ok();
         let (usec, pid) = (value("WATCHDOG_USEC"), value("WATCHDOG_PID"));
         let watchdog = watchdog(usec.as_deref(), pid.as_deref(), std::process::id());
-        let Some(address) = value("NOTIFY_SOCKET") else { return Notifier::with(None, None) };
-        Notifier::new(&address, watchdog).unwrap_or_else(|error| {
-            warn!(address, %error, "systemd does not get the state of this daemon");
-            Notifier::with(None, None)
-        })
+        let Some(address) = value("NOTIFY_SOCKET") else { return Notifier::none() };
+        match open(&address) {
+            Ok(socket) => {
+                Notifier::with(Some(socket), watchdog, StoreLimit::parse(true, value("FDSTORE").as_deref()))
+            }
+            Err(error) => {
+                warn!(address, %error, "systemd does not get the state of this daemon");
+                Notifier::none()
+            }
+        }
     }
 
     /// Sends to `address`, in the form of `NOTIFY_SOCKET`. `watchdog`: the time after which a daemon without a sign of life is
@@ -46,11 +56,25 @@ impl Notifier {
     /// # Errors
     /// When this kind of address is not supported, or no socket can be made.
     pub fn new(address: &str, watchdog: Option<Duration>) -> std::io::Result<Self> {
-        Ok(Notifier::with(Some(open(address)?), watchdog))
+        Ok(Notifier::with(Some(open(address)?), watchdog, StoreLimit::Unknown))
     }
 
-    fn with(socket: Option<(UnixDatagram, SocketAddr)>, watchdog: Option<Duration>) -> Self {
-        Notifier(Arc::new(NotifierInner { socket, watchdog, ready: AtomicBool::new(false) }))
+    /// Sends nothing: there is no systemd.
+    pub fn none() -> Self {
+        Notifier::with(None, None, StoreLimit::NoManager)
+    }
+
+    fn with(
+        socket: Option<(UnixDatagram, SocketAddr)>,
+        watchdog: Option<Duration>,
+        store: StoreLimit,
+    ) -> Self {
+        Notifier(Arc::new(NotifierInner { socket, watchdog, store, ready: AtomicBool::new(false) }))
+    }
+
+    /// How many descriptors systemd stores for this process.
+    pub fn store(&self) -> StoreLimit {
+        self.0.store
     }
 
     /// After how long without a sign of life systemd restarts the daemon; `None`: never.
@@ -64,6 +88,16 @@ impl Notifier {
         let sent = socket.send_to_addr(notice.to_text().as_bytes(), address);
         if let Err(error) = &sent {
             debug!(?notice, %error, "notice was not sent to systemd");
+        }
+        sent.is_ok()
+    }
+
+    /// Sends a message with a descriptor, of which systemd gets a copy; `false`: systemd does not read now.
+    pub fn send_with(&self, notice: &Notice, descriptor: BorrowedFd<'_>) -> bool {
+        let Some((socket, address)) = &self.0.socket else { return true };
+        let sent = send_descriptor(socket, address, &notice.to_text(), descriptor);
+        if let Err(error) = &sent {
+            debug!(?notice, %error, "descriptor was not sent to systemd");
         }
         sent.is_ok()
     }
@@ -116,6 +150,25 @@ fn open(value: &str) -> std::io::Result<(UnixDatagram, SocketAddr)> {
     let socket = UnixDatagram::unbound()?;
     socket.set_nonblocking(true)?;
     Ok((socket, address))
+}
+
+/// Sends a datagram with a descriptor (unix(7), SCM_RIGHTS).
+fn send_descriptor(
+    socket: &UnixDatagram,
+    address: &SocketAddr,
+    text: &str,
+    descriptor: BorrowedFd<'_>,
+) -> nix::Result<()> {
+    let address = match (address.as_pathname(), address.as_abstract_name()) {
+        (Some(path), _) => UnixAddr::new(path)?,
+        (None, Some(name)) => UnixAddr::new_abstract(name)?,
+        (None, None) => return Err(Errno::EINVAL),
+    };
+    let rights = [descriptor.as_raw_fd()];
+    let control = [ControlMessage::ScmRights(&rights)];
+    let octets = [IoSlice::new(text.as_bytes())];
+    let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+    sendmsg(socket.as_raw_fd(), &octets, &control, flags, Some(&address)).map(drop)
 }
 
 #[cfg(test)]
@@ -179,7 +232,7 @@ mod tests {
         assert!(!notifier.started(), "it is sent again later");
         drop(socket);
         assert!(!notifier.send(&Notice::Alive));
-        let none = Notifier::with(None, None);
+        let none = Notifier::none();
         assert!(none.started());
     }
 }

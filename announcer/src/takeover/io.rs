@@ -1,3 +1,7 @@
-//! The descriptors and the memory file that the next process gets.
+//! Descriptors that outlive the process.
+//!
+//! Touches descriptors, the environment and systemd's socket.
 
+mod adopt;
+pub mod descriptors;
 pub mod state_file;

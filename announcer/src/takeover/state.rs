@@ -14,8 +14,7 @@
 
 use std::collections::BTreeMap;
 
-/// The version of the octets. A program reads its own version and the one before.
-pub const VERSION: u32 = 1;
+pub use super::STATE_VERSION as VERSION;
 /// The length of the head of a region.
 pub const REGION_HEAD: usize = 16;
 /// The place of the times of the takeovers.

@@ -67,8 +67,9 @@ use self::io::direct::{ChangeObservers, DirectorInputs, ProbeLoops, direct};
 use self::io::limits;
 use self::io::program_file;
 use self::io::reload::{self, Reloader};
-use self::io::sessions::{self, SessionResources, SessionTurns};
+use self::io::sessions::{self, Continuations, SessionResources, SessionTurns};
 use self::io::supervise::{Supervised, Supervisor};
+pub use self::io::takeover::Found;
 use self::io::tasks::OwnedTask;
 use crate::bgp::io::peers::Peers;
 use crate::bgp::io::{network, router_id};
@@ -78,7 +79,7 @@ use crate::config::{self, ACKNOWLEDGE, Config, ConfigDigest};
 use crate::control::io::{self as control, Reload, Socket};
 use crate::control::request::ReloadMode;
 use crate::director::ask::Ask;
-use crate::director::{Director, VipNumbers};
+use crate::director::{self, Director, VipNumbers};
 use crate::drain::{self, connections::ConnectionWait};
 use crate::fallback::{self, Fallback};
 use crate::files::io::{self as files, Files};
@@ -91,13 +92,14 @@ use crate::memory;
 use crate::memory::io::Trimmer;
 use crate::metrics::{self, DiskProgram, Reloads, Tally};
 use crate::model::Generation;
+use crate::monotonic::io::host_start;
 use crate::page;
 use crate::page::io::PageContext;
 use crate::page::samples::Samples;
 use crate::program::io::{DaemonFiles, Programs};
-use crate::rib::LocRib;
 use crate::systemd::Notice;
 use crate::systemd::io::Notifier;
+use crate::takeover::io::descriptors::Descriptors;
 use crate::vip::{self, WantedVips};
 use crate::watchdog::Turns;
 
@@ -132,22 +134,23 @@ pub struct AppliedConfig {
 ///
 /// # Errors
 /// When it cannot start or cannot continue.
-pub fn run(options: Options, applied: AppliedConfig, log: Log) -> anyhow::Result<()> {
+pub fn run(options: Options, applied: AppliedConfig, log: Log, found: Found) -> anyhow::Result<()> {
     limits::keep_capabilities(); // before a thread exists that starts programs: each thread has its own capabilities
     limits::raise_files(&applied.config);
     // One thread: probes, sessions and decisions together need a few percent of a core.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.context("cannot wait for sockets and timers")?;
-    let ended = runtime.block_on(serve(options, applied, log));
+    let ended = runtime.block_on(serve(options, applied, log, found));
     runtime.shutdown_background(); // a file system that hangs must not delay the end
     ended
 }
 
-async fn serve(options: Options, applied: AppliedConfig, log: Log) -> anyhow::Result<()> {
+async fn serve(options: Options, applied: AppliedConfig, log: Log, found: Found) -> anyhow::Result<()> {
     let AppliedConfig { config, text, digest, fallback } = applied;
     let config = Arc::new(config);
     let (started, files, notifier) = (Instant::now(), Files::new(), Notifier::from_environment());
     let mut signals = Signals::new().context("cannot handle signals")?;
+    let descriptors = Descriptors::new(notifier.clone());
     let socket = Arc::new(Socket::bind(&files, &options.socket).await?);
     let drain_dir = drain::io::directory(&options.state_dir);
     let drains = files.run(&drain_dir, drain::io::read_at_start).await;
@@ -167,8 +170,16 @@ async fn serve(options: Options, applied: AppliedConfig, log: Log) -> anyhow::Re
     let (watched_tx, watched) = watch::channel(Arc::default());
     let (watch_tx, listener_watch) = watch::channel(listener::ListenerReport::default());
     let (vips_tx, vips) = mpsc::channel(64);
-    let (rib, ribs) = watch::channel(Arc::new(LocRib::default()));
-    let (router_id, router_ids) = watch::channel(Identity { id: config.bgp.router_id, waits: None });
+    // The kernel is asked about each VIP before anything is sent on a session of the former process.
+    let (start, facts) = (host_start(), found.facts(&config).await);
+    let mut director = Director::resumed(config.clone(), drains.clone(), &facts, start, started);
+    let identity = Identity { id: config.bgp.router_id.or(found.router_id()), waits: None };
+    let (may_send_tx, may_send) = watch::channel(false);
+    let takeover = found.take_over(&config, identity.id, descriptors.clone(), may_send).await;
+    let takeover = takeover.context("cannot store the state for the next process")?;
+    takeover.store(&mut director, start);
+    let (rib, ribs) = watch::channel(director.rib());
+    let (router_id, router_ids) = watch::channel(identity);
     let (configs_tx, configs) = watch::channel(config.clone());
     let (wanted_tx, wanted) = watch::channel(vips_wanted(&config, ribs.borrow().generation));
     let (held, vips_held) = watch::channel(wanted.borrow().vips.clone());
@@ -192,7 +203,6 @@ async fn serve(options: Options, applied: AppliedConfig, log: Log) -> anyhow::Re
     let (program_seen, program) = watch::channel(DiskProgram::Same);
     let (program_warnings, program_warning) = watch::channel(Vec::new());
 
-    let director = Director::new(config.clone(), drains, started);
     let daemon_files = DaemonFiles {
         state_dir: options.state_dir.clone(),
         socket: options.socket.clone(),
@@ -221,7 +231,9 @@ async fn serve(options: Options, applied: AppliedConfig, log: Log) -> anyhow::Re
         turns,
     };
     let inputs = DirectorInputs { asked, probed, listening, vips, drains: drain_facts_heard };
-    let mut directing = tokio::spawn(direct(director, probes, inputs, rib, watched_tx, observers));
+    let stored = takeover.clone();
+    let store = Box::new(move |director: &mut Director| stored.store(director, start));
+    let mut directing = tokio::spawn(direct(director, probes, inputs, rib, watched_tx, observers, store));
     let _listeners = OwnedTask::new("listener watch".into(), move || {
         listener::run(watched.clone(), listeners_tx.clone(), watch_tx.clone())
     });
@@ -273,6 +285,7 @@ async fn serve(options: Options, applied: AppliedConfig, log: Log) -> anyhow::Re
         ribs: ribs.clone(),
         restarted: mark_running(&files, &options.state_dir).await,
         stop: stopped,
+        continuations: Continuations(Arc::new(move |peer| takeover.continuation(peer))),
     };
     let (session_turns_tx, session_turns) = watch::channel(SessionTurns::new());
     let mut sessions = OwnedTask::new("sessions".into(), move || {
@@ -360,6 +373,13 @@ async fn serve(options: Options, applied: AppliedConfig, log: Log) -> anyhow::Re
         sessions: session_turns,
     };
     let mut supervisor = Supervisor::new(notifier.clone(), supervised);
+    let turned = asks.clone();
+    tokio::spawn(async move {
+        // An answer of the director shows that the loops turn.
+        if director::ask::ask(&turned, Ask::Report).await.is_some() {
+            may_send_tx.send_replace(true);
+        }
+    });
     // A reload is one of these futures, so that signals are handled while it waits for a file.
     let mut reloading = pin!(reloader.serve(reloads));
     let name = loop {
@@ -390,6 +410,7 @@ async fn serve(options: Options, applied: AppliedConfig, log: Log) -> anyhow::Re
     }
     stop.send_replace(Some(format!("announcer was stopped by {name}")));
     sessions.ended().await;
+    descriptors.forget_all(); // the next start is a cold one
     // After an end with a Cease, no router keeps our routes, so the next start is not a restart (RFC 4724).
     let _ = files.run(&options.state_dir.join(RUNNING), files::remove).await;
     info!("announcer ended");

@@ -294,7 +294,8 @@ impl AdjRibOut {
         if !unknown.is_empty() {
             let announced: BTreeSet<&IpNet> = news.values().flatten().collect();
             unknown.retain(|prefix| !announced.contains(prefix));
-            let carried = unknown.iter().filter(|prefix| export.families.contains(&Family::of(prefix.addr())));
+            let carried =
+                unknown.iter().filter(|prefix| export.families.contains(&Family::of(prefix.addr())));
             carried.for_each(|prefix| gone.entry(Family::of(prefix.addr())).or_default().push(*prefix));
         }
         self.not_sent.retain(|_, count| *count > 0);

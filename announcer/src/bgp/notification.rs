@@ -95,6 +95,12 @@ impl Notification {
         Notification::new(ADMINISTRATIVE_SHUTDOWN, data)
     }
 
+    /// Cease/Administrative Reset with a text for the router's log (RFC 9003 §2).
+    pub fn reset(text: &str) -> Self {
+        let Notification { data, .. } = Notification::shutdown(text);
+        Notification::new(ADMINISTRATIVE_RESET, data)
+    }
+
     /// Code and subcode, comparable with the constants of this file.
     pub fn kind(&self) -> (u8, u8) {
         (self.code, self.subcode)

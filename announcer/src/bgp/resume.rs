@@ -111,8 +111,8 @@ mod tests {
     use crate::config::tests::with_services;
 
     fn settings(peer: &str) -> SessionSettings {
-        let text = format!(with_services!("{}"), "")
-            .replacen("[[peer]]\n", &format!("[[peer]]\n{peer}\n"), 1);
+        let text =
+            format!(with_services!("{}"), "").replacen("[[peer]]\n", &format!("[[peer]]\n{peer}\n"), 1);
         let config = crate::config::parse("x", &text).unwrap_or_else(|errors| panic!("{errors}"));
         let router_id = RouterId::try_from(std::net::Ipv4Addr::new(10, 0, 0, 1)).unwrap();
         SessionSettings::new(config.bgp.asn, router_id, None, &config.peers[0])

@@ -8,12 +8,13 @@ use tracing::warn;
 
 use super::{CommandError, any_ca_file};
 use crate::config::{self, ConfigErrors};
-use crate::daemon::{self, AppliedConfig, Options};
+use crate::daemon::{self, AppliedConfig, Found, Options};
 use crate::fallback;
 use crate::fallback::io::StartConfig;
 use crate::log::format::LogFormat;
 use crate::log::io::LogOptions;
 use crate::log::{self, filter};
+use crate::takeover::io::descriptors::inherited;
 
 #[derive(Debug, Args)]
 pub(super) struct RunArguments {
@@ -41,6 +42,7 @@ pub(super) struct RunArguments {
 }
 
 pub(super) fn call(arguments: RunArguments, socket: PathBuf, state_dir: PathBuf) -> Result<(), CommandError> {
+    let found = Found::read(inherited()); // before this process opens a file of its own
     let RunArguments { config, log, log_format, journal_socket, fallback } = arguments;
     let options = Options { config, socket, state_dir, fallback };
     if let Some(log) = &log {
@@ -83,7 +85,7 @@ pub(super) fn call(arguments: RunArguments, socket: PathBuf, state_dir: PathBuf)
         text: kept,
         fallback: instead.map(|(_, instead)| instead),
     };
-    daemon::run(options, applied, log.clone()).map_err(|error| {
+    daemon::run(options, applied, log.clone(), found).map_err(|error| {
         log.buffer.push_end(&error); // standard error may stand still, and belongs to the log
         CommandError::No(String::new())
     })

@@ -7,4 +7,5 @@ pub(super) mod program_file;
 pub(super) mod reload;
 pub(super) mod sessions;
 pub(super) mod supervise;
+pub(super) mod takeover;
 pub(super) mod tasks;

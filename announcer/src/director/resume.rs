@@ -68,7 +68,8 @@ impl VipState {
     pub(super) fn is_unstored(&mut self) -> bool {
         let damping = self.damping.fingerprint();
         let same = |stored: &VipFingerprint| {
-            stored.damping == damping && stored.checks.iter().copied().eq(self.checks.iter().map(Check::found))
+            stored.damping == damping
+                && stored.checks.iter().copied().eq(self.checks.iter().map(Check::found))
         };
         if self.stored.as_ref().is_some_and(same) {
             return false;

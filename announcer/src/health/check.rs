@@ -315,11 +315,9 @@ impl Check {
         self.confirm_by = None;
         let run = match self.streak {
             Streak::Passed { run, .. } => run.saturating_add(1),
-            Streak::None
-            | Streak::Failed { .. }
-            | Streak::Gone
-            | Streak::Lapsed(_)
-            | Streak::Unconfirmed => 1,
+            Streak::None | Streak::Failed { .. } | Streak::Gone | Streak::Lapsed(_) | Streak::Unconfirmed => {
+                1
+            }
         };
         self.streak = Streak::Passed { run, rise: self.rise };
         self.refusals = 0;
@@ -332,11 +330,9 @@ impl Check {
     fn failed(&mut self) {
         let run = match self.streak {
             Streak::Failed { run, .. } => run.saturating_add(1),
-            Streak::None
-            | Streak::Passed { .. }
-            | Streak::Gone
-            | Streak::Lapsed(_)
-            | Streak::Unconfirmed => 1,
+            Streak::None | Streak::Passed { .. } | Streak::Gone | Streak::Lapsed(_) | Streak::Unconfirmed => {
+                1
+            }
         };
         self.streak = Streak::Failed { run, fall: self.fall };
         if run >= self.fall {

@@ -40,6 +40,7 @@ const MODULES: &[&str] = &[
     "daemon::io::reload",
     "daemon::io::sessions",
     "daemon::io::supervise",
+    "daemon::io::takeover",
     "daemon::io::tasks",
     "drain::io",
     "drain::io::folder",
@@ -53,6 +54,7 @@ const MODULES: &[&str] = &[
     "metrics::io",
     "page::io",
     "systemd::io",
+    "takeover::io::state_file",
     "vip::io",
 ];
 

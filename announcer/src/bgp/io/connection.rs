@@ -19,8 +19,8 @@ use tokio::time::Instant;
 
 use crate::bgp::io::dial::{DialSuccess, tcp_failure};
 use crate::bgp::io::password::Md5Key;
-use crate::bgp::io::sockopt;
 use crate::bgp::io::resume::{ResumedPosition, ResumedSession, SessionStore};
+use crate::bgp::io::sockopt;
 use crate::bgp::outbox::Outbox;
 use crate::bgp::path::{Address, ConnectionPath};
 use crate::bgp::reason::TcpFailure;

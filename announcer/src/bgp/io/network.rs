@@ -5,8 +5,9 @@
 //! forgotten. For routes, only the fact is published that a route, or a default route, has changed: a host can have a million
 //! routes, and a session asks the kernel about the one that it uses.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,6 +32,15 @@ const ADDRESS_PAUSE: Duration = Duration::from_millis(100);
 const ROUTE_PAUSE: Duration = Duration::from_millis(250);
 /// The most events that are read at a time. The others wait or are dropped. Both are harmless, because one event is enough.
 const BATCH: usize = 64;
+
+/// All addresses of the host.
+///
+/// # Errors
+/// Those of rtnetlink.
+pub async fn addresses_on_host() -> io::Result<BTreeSet<IpAddr>> {
+    let all = path::all_addresses().await?;
+    Ok(all.into_values().flatten().map(|address| address.ip).collect())
+}
 
 /// Publishes the host's network, for ever.
 pub async fn watch(publish: watch::Sender<Arc<Network>>) {

@@ -66,6 +66,13 @@ pub struct ResumedSession {
     pub(super) heard: Instant,
 }
 
+impl ResumedSession {
+    /// Its connection.
+    pub fn socket(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
+    }
+}
+
 /// What the kernel has of our octets, and what has to follow.
 #[derive(Debug)]
 pub(super) struct ResumedPosition {
@@ -135,14 +142,9 @@ impl StoredSession {
             Ok((position, heard, path::addresses(snapshot.interface).await?))
         };
         match prepared.await {
-            Ok((position, heard, addresses)) => Ok(ResumedSession {
-                snapshot,
-                prefixes,
-                stream: socket.into(),
-                addresses,
-                position,
-                heard,
-            }),
+            Ok((position, heard, addresses)) => {
+                Ok(ResumedSession { snapshot, prefixes, stream: socket.into(), addresses, position, heard })
+            }
             Err(error) => Err((socket, error)),
         }
     }

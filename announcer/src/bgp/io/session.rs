@@ -573,8 +573,11 @@ async fn changed<T>(receiver: &mut watch::Receiver<T>) {
 /// Waits until a session that continues may send; waits for ever if the session is not silent.
 async fn may_send(silent: &mut Option<watch::Receiver<bool>>) {
     match silent {
-        // If the sender was dropped, the daemon ends, and the session with it.
-        Some(allowed) => drop(allowed.wait_for(|allowed| *allowed).await),
+        Some(allowed) => {
+            if allowed.wait_for(|allowed| *allowed).await.is_err() {
+                pending().await // the daemon ends, and the session with it
+            }
+        }
         None => pending().await,
     }
 }

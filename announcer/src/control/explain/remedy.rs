@@ -53,11 +53,9 @@ fn passes(vip: &VipReport, service: &ServiceConfig) -> Vec<String> {
     let sentence = |(check, config): (&CheckReport, &crate::config::CheckConfig)| {
         let (passed, rise) = match check.evidence.streak {
             Streak::Passed { run, rise } => (run.min(rise), rise),
-            Streak::None
-            | Streak::Failed { .. }
-            | Streak::Gone
-            | Streak::Lapsed(_)
-            | Streak::Unconfirmed => (0, config.rise),
+            Streak::None | Streak::Failed { .. } | Streak::Gone | Streak::Lapsed(_) | Streak::Unconfirmed => {
+                (0, config.rise)
+            }
         };
         let every = humantime::format_duration(config.fast_interval);
         match rise - passed {

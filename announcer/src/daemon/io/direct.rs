@@ -87,6 +87,9 @@ impl GenerationReply {
     }
 }
 
+/// Stores the director's facts for the next process.
+pub(in crate::daemon) type DirectorStore = Box<dyn Fn(&mut Director) + Send>;
+
 /// Runs for ever. Facts that wait at the same time are processed together.
 pub(in crate::daemon) async fn direct(
     mut director: Director,
@@ -95,6 +98,7 @@ pub(in crate::daemon) async fn direct(
     rib: watch::Sender<Arc<LocRib>>,
     watched: watch::Sender<Arc<WatchPlan>>,
     mut observers: ChangeObservers,
+    store: DirectorStore,
 ) {
     let (mut probed, mut listening, mut vips) = (Vec::new(), Vec::new(), Vec::new());
     let mut start = StartLog::new(Instant::now());
@@ -173,6 +177,8 @@ pub(in crate::daemon) async fn direct(
         let now = Instant::now();
         changes.extend(director.expire(now));
         changes.extend(facts.into_iter().flat_map(|fact| director.handle(fact, now)));
+        // Before the routes that follow from it are published: the next process must not announce what this one has withdrawn.
+        store(&mut director);
         if plans.is_due(now)
             && let Some(wanted) = director.take_watched()
         {

@@ -46,6 +46,20 @@ pub(in crate::daemon) struct SessionResources {
     pub(in crate::daemon) restarted: bool,
     /// When it has a text, the daemon ends, and every session is shut down with this text.
     pub(in crate::daemon) stop: watch::Receiver<Option<String>>,
+    /// What connects each session with the processes before and after this one.
+    pub(in crate::daemon) continuations: Continuations,
+}
+
+/// Makes the continuation of the session with a peer.
+#[derive(Clone)]
+pub(in crate::daemon) struct Continuations(
+    pub(in crate::daemon) Arc<dyn Fn(&PeerName) -> Continuation + Send + Sync>,
+);
+
+impl std::fmt::Debug for Continuations {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Continuations")
+    }
 }
 
 /// The last turn of the loop of each session that runs.
@@ -284,14 +298,24 @@ fn start(settings: Settings, shared: &SessionResources) -> SessionTask {
     let (peer, peer_rx) = watch::channel(Arc::new(settings.peer.clone()));
     let turns = Turns::new(tokio::time::Instant::now().into_std());
     let task = settings.router_id.map(|router_id| {
+        let continuation = shared.continuations.0(&settings.peer.name);
         let (asn, graceful_restart, shared) = (settings.asn, settings.graceful_restart, shared.clone());
         let turns = turns.clone();
         OwnedTask::new(name, move || {
             let SessionResources { vips, network, files, ribs, restarted, .. } = shared.clone();
             let turns = turns.clone();
-            let continuation = Continuation::none();
-            let local =
-                Local { asn, router_id, graceful_restart, restarted, vips, network, files, turns, continuation };
+            let continuation = continuation.clone();
+            let local = Local {
+                asn,
+                router_id,
+                graceful_restart,
+                restarted,
+                vips,
+                network,
+                files,
+                turns,
+                continuation,
+            };
             let (peer, orders, status) = (peer_rx.clone(), orders.clone(), status.clone());
             async move {
                 let (_alive, liveness) = watch::channel(Liveness::Up); // until something detects failures

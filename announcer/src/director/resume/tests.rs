@@ -13,6 +13,7 @@ const CONFIG: &str = with_services!(
     r#"
 [[service]]
 name = "www"
+flap_damping = "withhold"
 vips = ["192.0.2.80", "2001:db8::80"]
 
 [[service.check]]
@@ -100,7 +101,10 @@ impl Process {
             Probe::Passes => {
                 Outcome::Pass { answer: config::kind::tcp::Answer::Connected.into(), warning: None, took }
             }
-            Probe::Fails => Outcome::Fail { reason: Reason::TimedOut { waiting: TimeoutPhase::Connection, after: took }, took },
+            Probe::Fails => Outcome::Fail {
+                reason: Reason::TimedOut { waiting: TimeoutPhase::Connection, after: took },
+                took,
+            },
             Probe::Refused => Outcome::Fail { reason: Reason::Refused, took },
             Probe::Skipped => Outcome::Skipped(Shortage::Ports),
         };
@@ -127,8 +131,7 @@ impl Process {
     /// The next process, with another configuration.
     fn crash_to(&self, text: &str, kernel: KernelFacts) -> Process {
         let found = self.facts(kernel);
-        let director =
-            Director::resumed(config(text), Drains::default(), &found, self.start, self.now);
+        let director = Director::resumed(config(text), Drains::default(), &found, self.start, self.now);
         let (stored, start, now) = (self.stored.clone(), self.start, self.now);
         Process { director, start, stored, sequence: 0, now }
     }
@@ -232,7 +235,9 @@ fn the_effect_of_a_failure_and_the_damping_go_on() {
 #[test]
 fn another_configuration_keeps_what_it_still_has() {
     let before = Process::announcing();
-    let other = CONFIG.replace("tcp = 25", "tcp = 26\nname = \"smtp\"").replace("\"2001:db8::80\"", "\"2001:db8::81\"");
+    let other = CONFIG
+        .replace("tcp = 25", "tcp = 26\nname = \"smtp\"")
+        .replace("\"2001:db8::80\"", "\"2001:db8::81\"");
     let mut next = before.crash_to(&other, intact());
     // The new check inherits the verdict of its VIP, and the new VIP starts without one.
     assert_eq!(next.announced(), ["192.0.2.25", "192.0.2.80"]);

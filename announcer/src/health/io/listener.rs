@@ -5,6 +5,7 @@
 
 pub mod diag;
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -96,6 +97,30 @@ pub async fn run(
             }
         }
     }
+}
+
+/// The pairs on which nothing listens, by one query and one connection for each that the kernel does not know. If the listeners cannot
+/// be read, there are none.
+pub async fn gone(pairs: &[VipPort]) -> BTreeSet<VipPort> {
+    if pairs.is_empty() {
+        return BTreeSet::new();
+    }
+    let looked = Diag::open().and_then(|mut diag| diag.look_up(pairs));
+    let looked = looked.unwrap_or_else(|error| {
+        warn!(%error, "listeners cannot be read, only probes notice a crash");
+        Vec::new()
+    });
+    let missing = pairs.iter().zip(looked).filter(|(_, look)| *look == LookResult::Nothing);
+    let answers = missing.map(async |(pair, _)| match ConfirmingConnect::start(*pair) {
+        ConfirmingConnect::Answered(answer) => (*pair, answer),
+        ConfirmingConnect::UnderWay(socket) => later(*pair, socket).await,
+    });
+    let answers = futures_util::future::join_all(answers).await;
+    answers
+        .into_iter()
+        .filter(|(_, answer)| *answer == ConnectAnswer::Refused)
+        .map(|(pair, _)| pair)
+        .collect()
 }
 
 fn tell(action: WatchAction) -> Option<(VipPort, bool)> {

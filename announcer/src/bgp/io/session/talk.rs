@@ -34,7 +34,9 @@ impl Session {
     /// Handles the messages that have arrived, and ignores how the connection ends.
     fn read_rest(&mut self) {
         for _ in 0..MOST_READS {
-            let Some(Ok(ReadResult::Octets)) = self.connection.as_mut().map(Connection::read_now) else { return };
+            let Some(Ok(ReadResult::Octets)) = self.connection.as_mut().map(Connection::read_now) else {
+                return;
+            };
             self.messages();
             let Some(Ok(1..)) = self.connection.as_mut().map(Connection::taken) else { return };
         }

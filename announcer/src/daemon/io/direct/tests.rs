@@ -82,7 +82,7 @@ fn running() -> Running {
     };
     let inputs = DirectorInputs { asked, probed, listening, vips, drains };
     let probes = ProbeLoops::new(Prober::new(Files::new()), facts.clone());
-    let directing = tokio::spawn(direct(director, probes, inputs, rib, watched, observers));
+    let directing = tokio::spawn(direct(director, probes, inputs, rib, watched, observers, Box::new(|_| ())));
     let all = config.vips().map(|(vip, _)| vip).collect();
     let kept = Box::new((listeners, drain_facts, watching, directing));
     Running { asks, facts, vips: vips_tx, ribs, all, _kept: kept }

@@ -90,6 +90,7 @@ impl SessionsUnderTest {
             ribs: watch::channel(Arc::default()).1,
             restarted: false,
             stop: stopped,
+            continuations: Continuations(Arc::new(|_| Continuation::none())),
         };
         let task = tokio::spawn(async move {
             let (publish, _seen) = watch::channel(Peers::default());

@@ -204,7 +204,7 @@ fn director(
     let rib = watch::Sender::new(Arc::new(LocRib::default()));
     tokio::spawn(async move {
         let _open = (asks, listeners, drains_tx);
-        direct(director, probes, inputs, rib, watch::Sender::default(), observers).await;
+        direct(director, probes, inputs, rib, watch::Sender::default(), observers, Box::new(|_| ())).await;
     });
     (vips_tx, changes)
 }

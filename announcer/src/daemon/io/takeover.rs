@@ -1,0 +1,367 @@
+//! Joins the state that outlives the process with the sessions and the director: what this process takes over from the one before it,
+//! and what it stores for the one after it.
+//!
+//! ```text
+//! key in the state          value                                  written before
+//! session.N                 SessionSnapshot                        the session is used
+//! session.N.out             StoredOctets                           they are given to the kernel
+//! session.N.prefixes        prefixes as text, appended             they are advertised
+//! vip.ADDRESS               VipSnapshot                            the Loc-RIB that follows from it is published
+//! ```
+//!
+//! The descriptors are `state`, and `session-N` for the connection of `session.N`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use ipnet::IpNet;
+use tokio::sync::watch;
+use tokio::time::timeout;
+use tracing::{error, info, warn};
+
+use crate::bgp::io::network::addresses_on_host;
+use crate::bgp::io::resume::{Continuation, ResumeSlot, ResumedSession, SessionStore, StoredSession, refuse};
+use crate::bgp::notification::{self, Notification};
+use crate::bgp::resume::{
+    SessionSettings, SessionSnapshot, StoredOctets, prefixes_from_text, prefixes_to_text,
+};
+use crate::config::Config;
+use crate::director::Director;
+use crate::director::resume::{FoundFacts, KernelFacts, VipSnapshot};
+use crate::health::io::listener;
+use crate::health::watch::VipPort;
+use crate::model::{PeerName, RouterId};
+use crate::monotonic::HostStart;
+use crate::monotonic::io::uptime;
+use crate::takeover::Start;
+use crate::takeover::io::descriptors::{Descriptors, Inherited};
+use crate::takeover::io::state_file::StateFile;
+use crate::takeover::repeats::Decision;
+use crate::takeover::state::Entries;
+
+/// The name of the state's descriptor.
+const STATE: &str = "state";
+/// How long the kernel may take to answer for the VIPs. What it has not answered by then counts as gone.
+const KERNEL: Duration = Duration::from_secs(1);
+
+/// What the former process has left, before the configuration is read.
+#[derive(Debug)]
+pub struct Found {
+    /// How this process began.
+    pub(in crate::daemon) how: Start,
+    /// When the former program was left, by CLOCK_MONOTONIC; only after an upgrade.
+    pub(in crate::daemon) left: Option<Duration>,
+    state: Option<StateFile>,
+    sessions: BTreeMap<u32, StoredSession>,
+    vips: BTreeMap<IpAddr, VipSnapshot>,
+    /// Connections that do not continue, and what waits on them.
+    orphans: Vec<(OwnedFd, StoredOctets)>,
+    /// The names of all inherited descriptors.
+    names: BTreeSet<String>,
+    /// Why sessions do not continue.
+    alert: Option<String>,
+}
+
+impl Found {
+    /// Reads what the former process has left. The takeover is counted before anything else in the state is read.
+    pub fn read(inherited: Inherited) -> Found {
+        let Inherited { how, left, mut descriptors } = inherited;
+        let names = descriptors.keys().cloned().collect();
+        let (mut state, mut alert) = (None, None);
+        let mut entries = Entries::new();
+        match descriptors.remove(STATE).map(|file| open(file, how)) {
+            Some(Ok((file, found))) => (state, entries) = (Some(file), found),
+            Some(Err(why)) => alert = Some(why),
+            None if descriptors.is_empty() => {}
+            None => alert = Some("the former process has left connections and no state".into()),
+        }
+        let (mut sessions, mut orphans) = (BTreeMap::new(), Vec::new());
+        for (name, socket) in descriptors {
+            let slot = name.strip_prefix("session-").and_then(|slot| slot.parse::<u32>().ok());
+            match slot.and_then(|slot| Some((slot, StoredFacts::read(&entries, slot)?))) {
+                Some((slot, StoredFacts { snapshot, octets, prefixes })) => {
+                    sessions.insert(slot, StoredSession { snapshot, octets, prefixes, socket });
+                }
+                None => orphans.push((socket, StoredOctets::default())),
+            }
+        }
+        let vips = entries.iter().filter_map(|(key, value)| {
+            let address = key.strip_prefix("vip.")?.parse().ok()?;
+            Some((address, serde_json::from_slice(value).ok()?))
+        });
+        Found { how, left, vips: vips.collect(), state, sessions, orphans, names, alert }
+    }
+
+    /// The router id of the sessions, which the next ones keep.
+    pub(in crate::daemon) fn router_id(&self) -> Option<RouterId> {
+        self.sessions.values().next().map(|session| session.snapshot.settings.router_id)
+    }
+
+    /// The facts that the director begins with. The kernel is asked about each VIP.
+    pub(in crate::daemon) async fn facts(&self, config: &Config) -> FoundFacts {
+        if self.vips.is_empty() {
+            return FoundFacts::default();
+        }
+        let kernel = timeout(KERNEL, ask_kernel(config, &self.vips)).await.unwrap_or_default();
+        FoundFacts { vips: self.vips.clone(), kernel }
+    }
+
+    /// Prepares the sessions that fit the configuration to continue, and ends the others with a Cease.
+    ///
+    /// # Errors
+    /// When there is no memory for the state.
+    pub(in crate::daemon) async fn take_over(
+        self,
+        config: &Config,
+        router_id: Option<RouterId>,
+        descriptors: Descriptors,
+        may_send: watch::Receiver<bool>,
+    ) -> std::io::Result<Takeover> {
+        let Found { how, left: _, state, sessions, vips: _, orphans, names, alert } = self;
+        if let Some(alert) = alert {
+            error!(reason = alert, "sessions of the former process do not continue");
+        }
+        let reset = Notification::reset("announcer started again and could not continue the session");
+        for (socket, octets) in orphans {
+            refuse(socket, &octets, &reset);
+        }
+        let mut resumed = BTreeMap::new();
+        let mut kept = BTreeSet::from([STATE.to_owned()]);
+        for (slot, session) in sessions {
+            let name = session.snapshot.peer.clone();
+            let octets = session.octets.clone();
+            let refused = match fits(&session.snapshot, config, router_id) {
+                Err(why) => Some((session.socket, why)),
+                Ok(()) => match session.resume().await {
+                    Ok(session) => {
+                        info!(peer = %name, "session of the former process was found");
+                        kept.insert(descriptor_name(slot));
+                        resumed.insert(name.clone(), (slot, session));
+                        None
+                    }
+                    Err((socket, error)) => {
+                        warn!(peer = %name, %error, "session of the former process does not continue");
+                        Some((socket, Notification::bare(notification::ADMINISTRATIVE_RESET)))
+                    }
+                },
+            };
+            if let Some((socket, why)) = refused {
+                info!(peer = %name, notification = %why, "session of the former process was ended");
+                refuse(socket, &octets, &why);
+            }
+        }
+        let file = state.map_or_else(StateFile::create, Ok)?;
+        descriptors.keep(STATE, file.descriptor()?.as_fd())?;
+        for name in names.difference(&kept) {
+            descriptors.forget(name);
+            forget_session(&file, name);
+        }
+        for (slot, session) in resumed.values() {
+            descriptors.keep(&descriptor_name(*slot), session.socket())?;
+        }
+        if how != Start::Cold {
+            info!(sessions = resumed.len(), "state of the former process was taken over");
+        }
+        let next = resumed.values().map(|(slot, _)| slot + 1).max().unwrap_or_default();
+        Ok(Takeover(Arc::new(TakeoverInner {
+            file,
+            descriptors,
+            resumed: Mutex::new(resumed),
+            next: AtomicU32::new(next),
+            may_send,
+        })))
+    }
+}
+
+/// Opens the state, after the takeover was counted in it.
+fn open(file: OwnedFd, how: Start) -> Result<(StateFile, Entries), String> {
+    if how == Start::Crash {
+        let counted = StateFile::count_takeover(file.as_fd(), |all| all.crashed(uptime()));
+        let (all, decision) = counted.map_err(|error| error.to_string())?;
+        if decision == Decision::StartCold {
+            return Err(format!(
+                "the daemon has crashed too often within a minute ({} times since its last cold start)",
+                all.count
+            ));
+        }
+    }
+    StateFile::open(file).map_err(|error| error.to_string())
+}
+
+/// What the state has of a session.
+struct StoredFacts {
+    snapshot: SessionSnapshot,
+    octets: StoredOctets,
+    prefixes: BTreeSet<IpNet>,
+}
+
+impl StoredFacts {
+    /// `None`: something is missing or cannot be read.
+    fn read(entries: &Entries, slot: u32) -> Option<Self> {
+        Some(StoredFacts {
+            snapshot: serde_json::from_slice(entries.get(&key(slot))?).ok()?,
+            octets: StoredOctets::from_octets(entries.get(&octets_key(slot))?)?,
+            prefixes: prefixes_from_text(entries.get(&prefixes_key(slot)).map_or(&[], Vec::as_slice))?,
+        })
+    }
+}
+
+/// Whether a session can continue under the configuration.
+///
+/// # Errors
+/// The NOTIFICATION that ends it.
+fn fits(
+    snapshot: &SessionSnapshot,
+    config: &Config,
+    router_id: Option<RouterId>,
+) -> Result<(), Notification> {
+    let bare = |kind| Err(Notification::bare(kind));
+    let Some(peer) = config.peers.iter().find(|peer| peer.name == snapshot.peer) else {
+        return bare(notification::PEER_DECONFIGURED);
+    };
+    let Some(router_id) = router_id else { return bare(notification::OTHER_CONFIGURATION_CHANGE) };
+    let wanted = SessionSettings::new(config.bgp.asn, router_id, config.bgp.graceful_restart, peer);
+    if snapshot.settings.allow(&wanted) { Ok(()) } else { bare(notification::OTHER_CONFIGURATION_CHANGE) }
+}
+
+/// Asks the kernel which VIPs are on the host, and on which of their ports nothing listens.
+async fn ask_kernel(config: &Config, vips: &BTreeMap<IpAddr, VipSnapshot>) -> KernelFacts {
+    let wanted: BTreeSet<IpAddr> = config.vips().map(|(vip, _)| vip).collect();
+    let present = match addresses_on_host().await {
+        Ok(here) => here.intersection(&wanted).copied().collect(),
+        Err(error) => {
+            warn!(%error, "addresses cannot be read");
+            BTreeSet::new()
+        }
+    };
+    // A gap that `listener_grace` allows may end soon. The listener watch and the probes decide there.
+    let watched = config.vips().filter(|(vip, service)| {
+        !config.health.listener_watch.is_zero()
+            && service.listener_grace.is_zero()
+            && vips.get(vip).is_some_and(VipSnapshot::is_up)
+    });
+    let pairs: BTreeSet<VipPort> = watched
+        .flat_map(|(vip, service)| service.checks.iter().filter_map(move |check| Some((vip, check.port()?))))
+        .collect();
+    KernelFacts { present, gone: listener::gone(&pairs.into_iter().collect::<Vec<_>>()).await }
+}
+
+/// The state that outlives this process. Clones share it.
+#[derive(Debug, Clone)]
+pub(in crate::daemon) struct Takeover(Arc<TakeoverInner>);
+
+#[derive(Debug)]
+struct TakeoverInner {
+    file: StateFile,
+    descriptors: Descriptors,
+    /// The sessions that continue, until their tasks take them.
+    resumed: Mutex<BTreeMap<PeerName, (u32, ResumedSession)>>,
+    /// The next free number.
+    next: AtomicU32,
+    may_send: watch::Receiver<bool>,
+}
+
+impl Takeover {
+    /// For the session with a peer.
+    pub(in crate::daemon) fn continuation(&self, peer: &PeerName) -> Continuation {
+        let inner = &self.0;
+        let resumed = inner.resumed.lock().unwrap_or_else(PoisonError::into_inner).remove(peer);
+        let (slot, session) = match resumed {
+            Some((slot, session)) => (slot, Some(session)),
+            None => (inner.next.fetch_add(1, Ordering::Relaxed), None),
+        };
+        let store = PeerStore {
+            file: inner.file.clone(),
+            descriptors: inner.descriptors.clone(),
+            slot,
+            kept: AtomicBool::new(session.is_some()),
+        };
+        Continuation {
+            store: Arc::new(store),
+            resume: ResumeSlot::with(session),
+            may_send: inner.may_send.clone(),
+        }
+    }
+
+    /// Stores the facts of the director that have changed. Call it before the Loc-RIB is published that follows from them.
+    pub(in crate::daemon) fn store(&self, director: &mut Director, start: HostStart) {
+        for (vip, snapshot) in director.take_unstored(start) {
+            let key = format!("vip.{vip}");
+            match snapshot.map(|snapshot| serde_json::to_vec(&snapshot)) {
+                Some(Ok(octets)) => self.0.file.put(&key, &octets),
+                Some(Err(_)) | None => self.0.file.remove(&key),
+            }
+        }
+    }
+
+    /// Whether the next process could read the state.
+    pub(in crate::daemon) fn is_usable(&self) -> bool {
+        self.0.file.is_usable()
+    }
+}
+
+/// Stores one session.
+#[derive(Debug)]
+struct PeerStore {
+    file: StateFile,
+    descriptors: Descriptors,
+    slot: u32,
+    /// Whether the connection is kept.
+    kept: AtomicBool,
+}
+
+impl SessionStore for PeerStore {
+    fn established(&self, snapshot: &SessionSnapshot, offset: u64, octets: &[u8], socket: BorrowedFd<'_>) {
+        let Ok(facts) = serde_json::to_vec(snapshot) else { return };
+        self.file.remove(&prefixes_key(self.slot));
+        self.outgoing(offset, octets);
+        self.file.put(&key(self.slot), &facts);
+        self.kept.store(true, Ordering::Relaxed);
+        if let Err(error) = self.descriptors.keep(&descriptor_name(self.slot), socket) {
+            warn!(%error, "session would not survive an upgrade or a crash");
+        }
+    }
+
+    fn outgoing(&self, offset: u64, octets: &[u8]) {
+        self.file.put(&octets_key(self.slot), &StoredOctets::to_octets(offset, octets));
+    }
+
+    fn prefixes(&self, prefixes: &[IpNet]) {
+        self.file.append(&prefixes_key(self.slot), prefixes_to_text(prefixes).as_bytes());
+    }
+
+    fn ended(&self) {
+        if self.kept.swap(false, Ordering::Relaxed) {
+            let name = descriptor_name(self.slot);
+            forget_session(&self.file, &name);
+            self.descriptors.forget(&name);
+        }
+    }
+}
+
+/// Removes what the state has of the session whose connection has this name.
+fn forget_session(file: &StateFile, name: &str) {
+    if let Some(slot) = name.strip_prefix("session-").and_then(|slot| slot.parse().ok()) {
+        [key(slot), octets_key(slot), prefixes_key(slot)].iter().for_each(|key| file.remove(key));
+    }
+}
+
+fn descriptor_name(slot: u32) -> String {
+    format!("session-{slot}")
+}
+
+fn key(slot: u32) -> String {
+    format!("session.{slot}")
+}
+
+fn octets_key(slot: u32) -> String {
+    format!("session.{slot}.out")
+}
+
+fn prefixes_key(slot: u32) -> String {
+    format!("session.{slot}.prefixes")
+}

@@ -11,7 +11,9 @@ mod reload;
 mod router_config;
 mod run;
 mod status;
+mod takeover_check;
 mod top;
+mod upgrade;
 mod validate;
 
 use std::ffi::OsString;
@@ -32,6 +34,8 @@ use self::reload::ReloadArguments;
 use self::router_config::RouterConfigArguments;
 use self::run::RunArguments;
 use self::status::StatusArguments;
+use self::takeover_check::TakeoverCheckArguments;
+use self::upgrade::UpgradeArguments;
 use self::validate::ValidateArguments;
 use crate::control::api::{ApiError, ErrorCode, Notes, Numbered, Request, Response};
 use crate::control::io::client::{self, ClientError};
@@ -56,7 +60,7 @@ pub struct Arguments {
 enum CliCommand {
     /// Run the daemon in the foreground; SIGTERM withdraws every VIP before it ends.
     ///
-    /// SIGINT and SIGQUIT do the same. SIGHUP reloads, SIGUSR1 probes at once. SIGUSR2 and SIGALRM have no effect.
+    /// SIGINT and SIGQUIT do the same. SIGHUP reloads, SIGUSR1 probes at once, SIGUSR2 upgrades. SIGALRM has no effect.
     Run(RunArguments),
     /// Check a configuration and print all mistakes in it.
     Validate(ValidateArguments),
@@ -84,6 +88,14 @@ enum CliCommand {
     Recheck(RecheckArguments),
     /// Apply the changed configuration; peers and checks that stay the same are not affected.
     Reload(ReloadArguments),
+    /// Replace the running daemon by the installed program, in place: no session ends, and no route moves.
+    ///
+    /// Only root may do it. The new program is asked first whether it reads the state and the configuration. If it does not, the old
+    /// one goes on, and the message says why. The program that runs is kept, for `--previous`. SIGUSR2 does the same, without that.
+    Upgrade(UpgradeArguments),
+    /// Say whether this program can take over from the running one; an upgrade asks it.
+    #[command(hide = true)]
+    TakeoverCheck(TakeoverCheckArguments),
     /// Change the level of the running daemon's log for some time; `status` warns until it ends.
     ///
     /// Only root may do it. The level of the start ends the change.
@@ -157,6 +169,8 @@ impl CliCommand {
             CliCommand::Run(_) | CliCommand::RouterConfig(_) | CliCommand::Top | CliCommand::Import(_) => {
                 false
             }
+            CliCommand::TakeoverCheck(_) => false,
+            CliCommand::Upgrade(arguments) => arguments.json,
             CliCommand::Log(arguments) => arguments.json,
             CliCommand::Validate(arguments) => arguments.json,
             CliCommand::Status(arguments) => arguments.json,
@@ -206,6 +220,8 @@ fn dispatch(command: CliCommand, socket: PathBuf, state_dir: PathBuf) -> Result<
         CliCommand::Check(arguments) => check::call(&arguments),
         CliCommand::Recheck(arguments) => recheck::call(arguments, &socket),
         CliCommand::Reload(arguments) => reload::call(&arguments, &socket),
+        CliCommand::Upgrade(arguments) => upgrade::call(&arguments, &socket),
+        CliCommand::TakeoverCheck(arguments) => takeover_check::call(&arguments, &state_dir),
         CliCommand::Log(arguments) => log::call(arguments, &socket),
         CliCommand::Drain(arguments) => drain::drain(arguments, &socket, &state_dir),
         CliCommand::Undrain(arguments) => drain::undrain(arguments, &socket, &state_dir),

@@ -27,6 +27,7 @@
 //!                                                             watch<Peers>              -> control, stop
 //! control           unix socket                               mpsc<Ask>                 -> director
 //!                                                             mpsc<Reload>              -> run
+//!                                                             mpsc<UpgradeRequest>      -> run
 //!                                                             mpsc<LevelRequest>        -> log level
 //! hook              mpsc<Vec<StandingChange>>, watch<Config>  watch<HookRuns>           -> metrics
 //! log level         mpsc<LevelRequest>                        watch<warnings>           -> control
@@ -39,7 +40,7 @@
 //! metrics           TCP, watch<Config>, watch<SessionReport>  mpsc<Ask>                 -> director
 //! status page       TCP, watch<Config>, watch<Samples>,       mpsc<Ask>                 -> director
 //!                     watch<History>, watch<SessionReport>
-//! run (main)        signals, mpsc<Reload>,                    watch<Config>, watch<WantedVips>, Ask::Reload,
+//! run (main)        signals, mpsc<Reload>, mpsc<Upgrade…>,   watch<Config>, watch<WantedVips>, Ask::Reload,
 //!                     watch<VipNumbers>, watch<Peers>,        Ask::Recheck, Ask::Stop, stop, systemd's socket
 //!                     turns of director and sessions
 //! ```
@@ -60,7 +61,7 @@ use anyhow::Context as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{sleep, timeout};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use self::io::delivery::{self, DeliveryChannels};
 use self::io::direct::{ChangeObservers, DirectorInputs, ProbeLoops, direct};
@@ -71,12 +72,13 @@ use self::io::sessions::{self, Continuations, SessionResources, SessionTurns};
 use self::io::supervise::{Supervised, Supervisor};
 pub use self::io::takeover::Found;
 use self::io::tasks::OwnedTask;
+use self::io::upgrade::Upgrader;
 use crate::bgp::io::peers::Peers;
 use crate::bgp::io::{network, router_id};
 use crate::bgp::path::Network;
 use crate::bgp::router_id::Identity;
 use crate::config::{self, ACKNOWLEDGE, Config, ConfigDigest};
-use crate::control::io::{self as control, Reload, Socket};
+use crate::control::io::{self as control, Reload, Socket, UpgradeRequest};
 use crate::control::request::ReloadMode;
 use crate::director::ask::Ask;
 use crate::director::{self, Director, VipNumbers};
@@ -99,7 +101,11 @@ use crate::page::samples::Samples;
 use crate::program::io::{DaemonFiles, Programs};
 use crate::systemd::Notice;
 use crate::systemd::io::Notifier;
+use crate::takeover::io::children;
 use crate::takeover::io::descriptors::Descriptors;
+use crate::takeover::io::exec::{block_signals, monotonic, signals_handled};
+use crate::takeover::successor::{INSTALLED, ROLLED_BACK, Successor, installed};
+use crate::takeover::{Start, StartReport};
 use crate::vip::{self, WantedVips};
 use crate::watchdog::Turns;
 
@@ -130,7 +136,7 @@ pub struct AppliedConfig {
 }
 
 /// Runs until a signal ends it. `log` is the log, because `status` reports the lines that were lost, and an operator may change its
-/// level.
+/// level. `inherited` is what the former process has left.
 ///
 /// # Errors
 /// When it cannot start or cannot continue.
@@ -138,7 +144,8 @@ pub fn run(options: Options, applied: AppliedConfig, log: Log, found: Found) -> 
     limits::keep_capabilities(); // before a thread exists that starts programs: each thread has its own capabilities
     limits::raise_files(&applied.config);
     // One thread: probes, sessions and decisions together need a few percent of a core.
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().on_thread_start(block_signals).build();
     let runtime = runtime.context("cannot wait for sockets and timers")?;
     let ended = runtime.block_on(serve(options, applied, log, found));
     runtime.shutdown_background(); // a file system that hangs must not delay the end
@@ -150,17 +157,31 @@ async fn serve(options: Options, applied: AppliedConfig, log: Log, found: Found)
     let config = Arc::new(config);
     let (started, files, notifier) = (Instant::now(), Files::new(), Notifier::from_environment());
     let mut signals = Signals::new().context("cannot handle signals")?;
+    signals_handled();
     let descriptors = Descriptors::new(notifier.clone());
+    let left = found.left;
+    let (start_tx, start) = watch::channel(StartReport {
+        how: found.how,
+        gap: None,
+        installed: installed(std::env::var_os(INSTALLED), std::env::current_exe().ok()),
+        rolled_back: std::env::var_os(ROLLED_BACK).is_some(),
+    });
+    if found.how == Start::Upgrade {
+        tokio::spawn(children::wait_for(children::children()));
+    }
     let socket = Arc::new(Socket::bind(&files, &options.socket).await?);
     let drain_dir = drain::io::directory(&options.state_dir);
     let drains = files.run(&drain_dir, drain::io::read_at_start).await;
     let drains = drains.with_context(|| format!("cannot read the drains in `{}`", drain_dir.display()))?;
-    info!(version = env!("CARGO_PKG_VERSION"), config = %options.config.display(), "announcer started");
+    let how = start.borrow().how.as_str();
+    info!(version = env!("CARGO_PKG_VERSION"), config = %options.config.display(), start = how, "announcer started");
+    start.borrow().warning().iter().for_each(|warning| error!("{warning}"));
     fallback.iter().for_each(|fallback| warn!("{fallback}"));
 
     let trimmer = Trimmer::default();
     let (asks, asked) = mpsc::channel(16);
     let (reload, reloads) = mpsc::channel(4);
+    let (upgrades, upgrades_heard) = mpsc::channel(4);
     let (drain_facts, drain_facts_heard) = mpsc::channel(4);
     let (drain_requests, drain_requests_heard) = drain::io::requests();
     let (drain_states, drain_state) =
@@ -171,13 +192,13 @@ async fn serve(options: Options, applied: AppliedConfig, log: Log, found: Found)
     let (watch_tx, listener_watch) = watch::channel(listener::ListenerReport::default());
     let (vips_tx, vips) = mpsc::channel(64);
     // The kernel is asked about each VIP before anything is sent on a session of the former process.
-    let (start, facts) = (host_start(), found.facts(&config).await);
-    let mut director = Director::resumed(config.clone(), drains.clone(), &facts, start, started);
+    let (host_start, facts) = (host_start(), found.facts(&config).await);
+    let mut director = Director::resumed(config.clone(), drains.clone(), &facts, host_start, started);
     let identity = Identity { id: config.bgp.router_id.or(found.router_id()), waits: None };
     let (may_send_tx, may_send) = watch::channel(false);
     let takeover = found.take_over(&config, identity.id, descriptors.clone(), may_send).await;
     let takeover = takeover.context("cannot store the state for the next process")?;
-    takeover.store(&mut director, start);
+    takeover.store(&mut director, host_start);
     let (rib, ribs) = watch::channel(director.rib());
     let (router_id, router_ids) = watch::channel(identity);
     let (configs_tx, configs) = watch::channel(config.clone());
@@ -231,8 +252,8 @@ async fn serve(options: Options, applied: AppliedConfig, log: Log, found: Found)
         turns,
     };
     let inputs = DirectorInputs { asked, probed, listening, vips, drains: drain_facts_heard };
-    let stored = takeover.clone();
-    let store = Box::new(move |director: &mut Director| stored.store(director, start));
+    let (stored, usable) = (takeover.clone(), takeover.clone());
+    let store = Box::new(move |director: &mut Director| stored.store(director, host_start));
     let mut directing = tokio::spawn(direct(director, probes, inputs, rib, watched_tx, observers, store));
     let _listeners = OwnedTask::new("listener watch".into(), move || {
         listener::run(watched.clone(), listeners_tx.clone(), watch_tx.clone())
@@ -269,7 +290,7 @@ async fn serve(options: Options, applied: AppliedConfig, log: Log, found: Found)
     let _copy = OwnedTask::new("last good configuration".into(), move || {
         fallback::io::keep(store.clone(), store_dir.clone(), applied.clone())
     });
-    let _program = std::env::current_exe().ok().map(|path| {
+    let _program = start.borrow().installed.clone().map(|path| {
         let door = files.clone();
         OwnedTask::new("program file".into(), move || {
             program_file::watch(door.clone(), path.clone(), program_seen.clone(), program_warnings.clone())
@@ -316,11 +337,14 @@ async fn serve(options: Options, applied: AppliedConfig, log: Log, found: Found)
         level_requests,
         asks: asks.clone(),
         reloads: reload.clone(),
+        upgrades: upgrades.clone(),
+        start: start.clone(),
+        descriptors: descriptors.clone(),
         history,
         files: files.clone(),
         programs,
         trimmer: trimmer.clone(),
-        log: log.buffer,
+        log: log.buffer.clone(),
         started,
     };
     let figures = metrics::io::MetricsContext {
@@ -351,7 +375,7 @@ async fn serve(options: Options, applied: AppliedConfig, log: Log, found: Found)
         files: files.clone(),
         trimmer,
         counts: reloads_tx,
-        file: options.config,
+        file: options.config.clone(),
         configs: configs_tx,
         wanted: wanted_tx,
         asks: asks.clone(),
@@ -363,6 +387,17 @@ async fn serve(options: Options, applied: AppliedConfig, log: Log, found: Found)
         stores: options.fallback,
         fallback: fallback_tx,
         log_options,
+    };
+    let upgrader = Upgrader {
+        files: files.clone(),
+        descriptors: descriptors.clone(),
+        last_state: Box::new(move || usable.check()),
+        detection: Box::new(|| None),
+        config: options.config,
+        state_dir: options.state_dir.clone(),
+        fallback: fallbacks.clone(),
+        start,
+        log: log.buffer,
     };
     let supervised = Supervised {
         answering,
@@ -382,6 +417,12 @@ async fn serve(options: Options, applied: AppliedConfig, log: Log, found: Found)
     });
     // A reload is one of these futures, so that signals are handled while it waits for a file.
     let mut reloading = pin!(reloader.serve(reloads));
+    let mut upgrading = pin!(upgrader.serve(upgrades_heard));
+    if let Some(left) = left {
+        let gap = monotonic().saturating_sub(left);
+        start_tx.send_modify(|start| start.gap = Some(gap));
+        info!(gap_ms = gap.as_millis(), "program was replaced, the process is the same");
+    }
     let name = loop {
         tokio::select! {
             name = signals.next() => match name {
@@ -391,16 +432,25 @@ async fn serve(options: Options, applied: AppliedConfig, log: Log, found: Found)
                     info!("SIGUSR1 requested a probe of every check, probing now");
                     let _ = asks.try_send(Ask::Recheck(None)); // if the queue is full, the probes run soon anyway
                 }
-                ignored @ ("SIGUSR2" | "SIGALRM") => info!(signal = ignored, "signal has no meaning, ignored"),
+                "SIGUSR2" => {
+                    let request = UpgradeRequest { successor: Successor::Installed, force: false, reply: None };
+                    let _ = upgrades.try_send(request); // if requests are already waiting, the program is replaced anyway
+                }
+                "SIGALRM" => info!(signal = "SIGALRM", "signal has no meaning, ignored"),
                 name => break name,
             },
-            late = supervisor.wait() => supervisor.turn(late),
+            late = supervisor.wait() => {
+                supervisor.turn(late);
+                descriptors.send_again();
+            }
             () = &mut reloading => {} // never happens: a sender is kept here
+            () = &mut upgrading => {} // never happens: a sender is kept here
             ended = &mut directing => anyhow::bail!("the director ended: {ended:?}"),
         }
     };
     info!(signal = name, "stop was requested, withdrawing");
     notifier.send(&Notice::Stopping);
+    descriptors.forget_all(); // a stop is a stop: the next process takes nothing over, also if this one does not come to the end
     notifier.send(&Notice::Status("stopping: the VIPs are withdrawn".to_owned()));
     let (config, peers_now) = (configs.borrow().clone(), peers.borrow().clone());
     tokio::select! {
@@ -410,9 +460,10 @@ async fn serve(options: Options, applied: AppliedConfig, log: Log, found: Found)
     }
     stop.send_replace(Some(format!("announcer was stopped by {name}")));
     sessions.ended().await;
-    descriptors.forget_all(); // the next start is a cold one
     // After an end with a Cease, no router keeps our routes, so the next start is not a restart (RFC 4724).
     let _ = files.run(&options.state_dir.join(RUNNING), files::remove).await;
+    descriptors.forget_all();
+    descriptors.send_again();
     info!("announcer ended");
     Ok(())
 }

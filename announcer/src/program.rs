@@ -5,6 +5,7 @@
 pub mod confine;
 pub mod io;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
@@ -27,7 +28,7 @@ pub struct ProgramSpec {
     /// The user that runs it.
     pub user: RunAs,
     /// Its environment, in addition to `PATH`.
-    pub environment: Vec<(&'static str, String)>,
+    pub environment: Vec<(Cow<'static, str>, String)>,
 }
 
 /// The user of a program.

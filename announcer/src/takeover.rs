@@ -9,15 +9,33 @@
 //!
 //! In both cases each descriptor has a name. [`inherit`] reads what the environment says about them.
 
+pub mod gap;
 pub mod inherit;
 pub mod io;
 pub mod repeats;
 pub mod state;
+pub mod successor;
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::systemd::StoreLimit;
 
 /// The version of the state that a process leaves to the next one. A program reads this version and the one before it.
 pub const STATE_VERSION: u32 = 1;
+
+/// The name of the file, beside the previous program, that says when the last upgrade was.
+pub const MARKER: &str = "upgraded";
+
+/// The text of that file: the boot, and the seconds since the boot, as the starter reads them. `boot` and `uptime` are the texts of
+/// `/proc/sys/kernel/random/boot_id` and `/proc/uptime`; `None`: they are not of that form. The wall clock may be set at any time.
+pub fn marker(boot: &str, uptime: &str) -> Option<String> {
+    let seconds: u64 = uptime.split('.').next()?.parse().ok()?;
+    let boot = boot.trim();
+    let is_plain = |boot: &str| boot.bytes().all(|octet| octet.is_ascii_alphanumeric() || octet == b'-');
+    (!boot.is_empty() && is_plain(boot)).then(|| format!("{boot} {seconds}\n"))
+}
 
 /// How a process began.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +46,45 @@ pub enum Start {
     Crash,
     /// The former process has executed this program.
     Upgrade,
+}
+
+impl Start {
+    /// One word, for programs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Start::Cold => "cold",
+            Start::Crash => "crash",
+            Start::Upgrade => "upgrade",
+        }
+    }
+}
+
+/// What is known of the start of this process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StartReport {
+    /// How it began.
+    pub how: Start,
+    /// From the former program's last turn to the first turn of this one; only after an upgrade, and after that turn.
+    pub gap: Option<Duration>,
+    /// The file that an upgrade runs, if it is known.
+    pub installed: Option<PathBuf>,
+    /// Whether this is the previous program, because the installed one has crashed after an upgrade.
+    pub rolled_back: bool,
+}
+
+impl StartReport {
+    /// The warning if the previous program runs.
+    pub fn warning(&self) -> Option<String> {
+        let installed = self.installed.as_ref().map(|path| format!(" `{}`", path.display()));
+        self.rolled_back.then(|| {
+            format!(
+                "the installed program{} crashed twice after an upgrade, and the previous one runs, version {}: install a program that \
+                 works, and `sudo announcer upgrade`",
+                installed.unwrap_or_default(),
+                env!("CARGO_PKG_VERSION")
+            )
+        })
+    }
 }
 
 /// Whether the next process would get the descriptors of this one after a crash.
@@ -51,6 +108,29 @@ pub enum CrashStore {
     },
 }
 
+impl fmt::Display for CrashStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            CrashStore::Stored => f.write_str("systemd stores what the next process needs to take over after a crash"),
+            CrashStore::Unconfirmed => f.write_str(
+                "systemd was given what the next process needs to take over after a crash, and does not say whether it stores it: it is \
+                 older than version 254, or the unit has no FileDescriptorStoreMax=",
+            ),
+            CrashStore::NoManager => {
+                f.write_str("a crash ends the sessions: the daemon was not started by systemd, which would store them")
+            }
+            CrashStore::Unread(1) => f.write_str("a crash may end a session: systemd has not read 1 message about what to store"),
+            CrashStore::Unread(count) => {
+                write!(f, "a crash may end a session: systemd has not read {count} messages about what to store")
+            }
+            CrashStore::TooMany { kept, most } => write!(
+                f,
+                "a crash may end a session: {kept} descriptors are to be stored, and FileDescriptorStoreMax= of the unit allows {most}"
+            ),
+        }
+    }
+}
+
 impl CrashStore {
     /// `store`: systemd's limit, from [`Notifier::store`](crate::systemd::io::Notifier::store); `unread`: how many messages it has
     /// not read; `kept`: how many descriptors are kept.
@@ -70,6 +150,14 @@ impl CrashStore {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_time_of_an_upgrade_does_not_depend_on_the_wall_clock() {
+        assert_eq!(marker("1b2c-3d\n", "8123.45 16000.00\n"), Some("1b2c-3d 8123\n".to_owned()));
+        for (boot, uptime) in [("", "1.0 2.0"), ("a b", "1.0 2.0"), ("a", ""), ("a", "x.0")] {
+            assert_eq!(marker(boot, uptime), None, "{boot} {uptime}");
+        }
+    }
 
     #[test]
     fn a_crash_is_survived_if_systemd_has_read_and_stores_everything() {

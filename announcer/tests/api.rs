@@ -108,6 +108,7 @@ fn every_answer(folder: &Path) {
         ("POST", "/v1/recheck", "/v1/recheck", "{\"all\":true}", 200),
         ("POST", "/v1/reload", "/v1/reload", "{\"dry_run\":true}", 200),
         ("POST", "/v1/reload", "/v1/reload", "", 200),
+        ("POST", "/v1/upgrade", "/v1/upgrade", "{\"previous\":true}", 409), // no program was kept
         ("POST", "/v1/log", "/v1/log", "{\"filter\":\"debug\",\"seconds\":60}", 200),
         ("POST", "/v1/log", "/v1/log", "{\"filter\":\"inof\",\"seconds\":60}", 400),
         ("GET", "/v1/history", "/v1/history", "", 200),

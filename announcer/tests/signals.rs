@@ -55,7 +55,7 @@ async fn stopped_by(stop: Signal) {
     assert!(kind == UPDATE && body.ends_with(VIP), "{body:02x?}");
     assert_eq!(next(&mut router).await, Some((UPDATE, vec![0, 0, 0, 0])), "End-of-RIB");
 
-    for signal in [Signal::SIGUSR1, Signal::SIGUSR2, Signal::SIGALRM, Signal::SIGPIPE] {
+    for signal in [Signal::SIGUSR1, Signal::SIGALRM, Signal::SIGPIPE] {
         daemon.signal(signal);
         assert_eq!(daemon.child.try_wait().unwrap(), None, "{signal} ended it");
         let status = daemon.until_status(PATIENCE, signal.as_str(), |_| true);

@@ -15,6 +15,7 @@ use crate::log::format::LogFormat;
 use crate::log::io::LogOptions;
 use crate::log::{self, filter};
 use crate::takeover::io::descriptors::inherited;
+use crate::takeover::io::exec::without_signals;
 
 #[derive(Debug, Args)]
 pub(super) struct RunArguments {
@@ -51,9 +52,10 @@ pub(super) fn call(arguments: RunArguments, socket: PathBuf, state_dir: PathBuf)
     let start = fallback::io::choose(&options.config, &options.state_dir, options.fallback);
     let StartConfig { config, text, instead } = start.map_err(CommandError::Usage)?;
     // The writer is dropped last: it writes the last lines.
-    let (log, _writer) =
+    let (log, _writer) = without_signals(|| {
         log::io::start(LogOptions { level: log, format: log_format }, &config.log, &journal_socket)
-            .map_err(super::no)?;
+    })
+    .map_err(super::no)?;
     log::io::log_panics();
     // A problem with the file of one service must not stop the other services. The VIPs of this service are not announced until the
     // file can be used.

@@ -56,6 +56,7 @@ pub fn only_root(request: &Request) -> Option<&'static str> {
         Request::Reload { dry_run: true, .. } => None,
         Request::Reload { force: false, .. } => Some("sudo announcer reload"),
         Request::Reload { force: true, .. } => Some("sudo announcer reload --force"),
+        Request::Upgrade { .. } => Some("sudo announcer upgrade"),
         // At `trace` the log fills a disk.
         Request::Log { .. } => Some("sudo announcer log"),
         Request::Status
@@ -88,6 +89,7 @@ pub fn permitted(request: &Request, uid: u32) -> Result<(), ApiError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::takeover::successor::Successor;
 
     #[test]
     fn a_program_of_the_daemon_s_own_user_is_refused_and_an_operator_is_not() {
@@ -120,6 +122,10 @@ mod tests {
             assert_eq!(error.code, ErrorCode::Forbidden);
             assert_eq!(error.text, format!("only root may do this: write {command}"));
         }
+        let upgrade = Request::Upgrade { successor: Successor::Installed, force: false };
+        assert_eq!(permitted(&upgrade, 0), Ok(()));
+        let error = permitted(&upgrade, 1000).unwrap_err();
+        assert_eq!(error.text, "only root may do this: write `sudo announcer upgrade`");
         let log = Request::Log { filter: "trace".into(), seconds: 60 };
         assert_eq!(permitted(&log, 0), Ok(()));
         assert!(permitted(&log, 1000).is_err());

@@ -10,10 +10,11 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 pub use self::status::{
-    DeliveryStatus, DrainStatus, ListenerWatchStatus, PeerStatus, ServiceStatus, SessionStatus, Status,
-    VipStatus,
+    DeliveryStatus, DrainStatus, ListenerWatchStatus, PeerStatus, ServiceStatus, SessionStatus, StartStatus,
+    Status, VipStatus,
 };
 use super::orders::{DrainOrder, UndrainOrder, WaitList};
+use crate::takeover::successor::Successor;
 
 /// The number of the present form of all answers. A field that is added does not change it.
 pub const SCHEMA: u32 = 1;
@@ -55,6 +56,13 @@ pub enum Request {
         force: bool,
         /// Do not do it, and answer what it would change.
         dry_run: bool,
+    },
+    /// Replace the running program.
+    Upgrade {
+        /// By which file.
+        successor: Successor,
+        /// Do it also if a router may take the pause for a failure.
+        force: bool,
     },
     /// Change the level of the log for some time.
     Log {

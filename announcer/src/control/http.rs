@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::api::{ApiError, ErrorBody, ErrorCode, Notes, Numbered, OPENAPI, Request, Response, Scope};
 use super::orders::{DrainOrder, UndrainOrder};
+use crate::takeover::successor::Successor;
 
 /// What a path does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +33,8 @@ pub enum Operation {
     Recheck,
     /// Reads the configuration again.
     Reload,
+    /// Replaces the running program.
+    Upgrade,
     /// Changes the level of the log.
     Log,
     /// The last changes.
@@ -43,7 +46,7 @@ pub enum Operation {
 }
 
 /// Each operation with its method and path. A part of a path in braces is a parameter.
-pub const OPERATIONS: [(Operation, &str, &str); 12] = [
+pub const OPERATIONS: [(Operation, &str, &str); 13] = [
     (Operation::Status, "GET", "/v1/status"),
     (Operation::ExplainVip, "GET", "/v1/explain/vip/{address}"),
     (Operation::ExplainPeer, "GET", "/v1/explain/peer/{name}"),
@@ -52,6 +55,7 @@ pub const OPERATIONS: [(Operation, &str, &str); 12] = [
     (Operation::Waits, "GET", "/v1/waits"),
     (Operation::Recheck, "POST", "/v1/recheck"),
     (Operation::Reload, "POST", "/v1/reload"),
+    (Operation::Upgrade, "POST", "/v1/upgrade"),
     (Operation::Log, "POST", "/v1/log"),
     (Operation::History, "GET", "/v1/history"),
     (Operation::Events, "GET", "/v1/events"),
@@ -77,6 +81,14 @@ struct ScopeBody {
     services: Option<Vec<String>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     all: Option<bool>,
+}
+
+/// The body of an upgrade; it may be left out.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct UpgradeBody {
+    previous: bool,
+    force: bool,
 }
 
 /// The body of a reload; it may be left out.
@@ -165,6 +177,14 @@ pub fn route(method: &str, target: &str, body: &[u8]) -> Result<Request, ApiErro
             let ReloadBody { force, dry_run } = json(body)?;
             Request::Reload { force, dry_run }
         }
+        Operation::Upgrade if body.is_empty() => {
+            Request::Upgrade { successor: Successor::Installed, force: false }
+        }
+        Operation::Upgrade => {
+            let UpgradeBody { previous, force } = json(body)?;
+            let successor = if previous { Successor::Previous } else { Successor::Installed };
+            Request::Upgrade { successor, force }
+        }
         Operation::Log => {
             let LogBody { filter, seconds } = json(body)?;
             Request::Log { filter, seconds }
@@ -239,6 +259,10 @@ pub fn call(request: &Request) -> HttpCall {
             let body = serde_json::to_vec(&ReloadBody { force: *force, dry_run: *dry_run }).ok();
             (Operation::Reload, String::new(), String::new(), body)
         }
+        Request::Upgrade { successor, force } => {
+            let body = UpgradeBody { previous: *successor == Successor::Previous, force: *force };
+            (Operation::Upgrade, String::new(), String::new(), serde_json::to_vec(&body).ok())
+        }
         Request::Log { filter, seconds } => {
             let body = serde_json::to_vec(&LogBody { filter: filter.clone(), seconds: *seconds }).ok();
             (Operation::Log, String::new(), String::new(), body)
@@ -302,6 +326,7 @@ pub fn decode(request: &Request, status: u16, body: &[u8]) -> serde_json::Result
         | Request::Undrain { .. }
         | Request::Recheck { .. }
         | Request::Log { .. }
+        | Request::Upgrade { .. }
         | Request::Reload { .. } => Response::Done { notes: answer::<Notes>(body)?.notes },
         Request::Events | Request::OpenApi => Response::OpenApi,
     })

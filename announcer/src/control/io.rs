@@ -40,6 +40,9 @@ use crate::history::History;
 use crate::log::io::{LevelRequest, LogBuffer};
 use crate::memory::io::Trimmer;
 use crate::program::io::Programs;
+use crate::takeover::StartReport;
+use crate::takeover::io::descriptors::Descriptors;
+use crate::takeover::successor::Successor;
 
 pub(crate) use self::answers::{explained, status, warnings_beside};
 pub use self::socket::{BindError, Socket};
@@ -60,6 +63,18 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub struct Reload {
     /// Whether it is made, and under which condition.
     pub mode: ReloadMode,
+    /// The channel for the response; `None`: no client waits for it.
+    pub reply: Option<oneshot::Sender<Response>>,
+}
+
+/// A request from the server to the daemon: replace the running program. If that succeeds, there is no response: the connections of
+/// clients end with the program.
+#[derive(Debug)]
+pub struct UpgradeRequest {
+    /// By which file.
+    pub successor: Successor,
+    /// Also if a router may take the pause for a failure.
+    pub force: bool,
     /// The channel for the response; `None`: no client waits for it.
     pub reply: Option<oneshot::Sender<Response>>,
 }
@@ -89,6 +104,12 @@ pub struct ControlContext {
     pub asks: mpsc::Sender<Ask>,
     /// The task that reloads.
     pub reloads: mpsc::Sender<Reload>,
+    /// The task that replaces the program.
+    pub upgrades: mpsc::Sender<UpgradeRequest>,
+    /// How this process began.
+    pub start: watch::Receiver<StartReport>,
+    /// What is kept for the next process.
+    pub descriptors: Descriptors,
     /// The last changes.
     pub history: watch::Receiver<History>,
     /// The door to the disk.
@@ -157,6 +178,7 @@ async fn answer(request: Request, uid: u32, context: &ControlContext, places: &R
         | Request::Explain { .. }
         | Request::ExplainPeer { .. }
         | Request::Log { .. }
+        | Request::Upgrade { .. }
         | Request::History { .. }
         | Request::Events
         | Request::OpenApi
@@ -231,6 +253,13 @@ async fn answer_command(command: Command, context: &ControlContext, places: &Req
                 Ok(()) => {
                     changed.await.map_or_else(|_| ending(), |note| Response::Done { notes: vec![note] })
                 }
+                Err(_) => ending(),
+            }
+        }
+        Command::Upgrade { successor, force } => {
+            let (reply, refused) = oneshot::channel();
+            match context.upgrades.send(UpgradeRequest { successor, force, reply: Some(reply) }).await {
+                Ok(()) => refused.await.unwrap_or_else(|_| ending()),
                 Err(_) => ending(),
             }
         }

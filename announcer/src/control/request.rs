@@ -11,6 +11,7 @@ use super::orders::{DrainJob, OrderError, OrderFacts};
 use crate::config::Config;
 use crate::drain::Drains;
 use crate::log::level::LevelOrder;
+use crate::takeover::successor::Successor;
 
 /// The job of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,6 +66,13 @@ pub enum Command {
     Drain(Box<DrainJob>),
     /// Use another level of the log for some time.
     Log(LevelOrder),
+    /// Replace the running program.
+    Upgrade {
+        /// By which file.
+        successor: Successor,
+        /// Also if a router may take the pause for a failure.
+        force: bool,
+    },
     /// Read the configuration again.
     Reload {
         /// Whether it is made, and under which condition.
@@ -108,6 +116,7 @@ pub fn job(request: Request, facts: OrderFacts, config: &Config, drains: &Drains
         Request::Reload { dry_run: true, .. } => Job::Command(Command::Reload { mode: ReloadMode::DryRun }),
         Request::Reload { force: true, .. } => Job::Command(Command::Reload { mode: ReloadMode::Forced }),
         Request::Reload { .. } => Job::Command(Command::Reload { mode: ReloadMode::Careful }),
+        Request::Upgrade { successor, force } => Job::Command(Command::Upgrade { successor, force }),
         Request::Waits => Job::Query(Query::Waits),
         Request::Drain(order) => {
             let targets = order.find(config, drains).map_err(meaningless)?;

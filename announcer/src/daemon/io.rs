@@ -9,3 +9,4 @@ pub(super) mod sessions;
 pub(super) mod supervise;
 pub(super) mod takeover;
 pub(super) mod tasks;
+pub(super) mod upgrade;

@@ -9,6 +9,7 @@
 //! - Only one request per path runs. The next one for the same path waits for it, within its own time limit.
 //! - Each request has a time limit. The path of a hanging request is published for `status`, until the request returns.
 
+pub mod keep;
 pub mod lock;
 
 use std::collections::BTreeMap;
@@ -388,6 +389,18 @@ pub fn replace(folder: &Path, name: &str, text: &str) -> io::Result<()> {
     replace_by(folder, name, |file| match file.write_all(text.as_bytes()).and_then(|()| file.sync_all()) {
         Err(error) if error.kind() == io::ErrorKind::StorageFull => file.set_len(0),
         other => other,
+    })
+}
+
+/// As [`replace`], for a file that everybody may read. On a full disk the old file stays. Blocks.
+///
+/// # Errors
+/// When the file was not replaced.
+pub fn replace_public(folder: &Path, name: &str, text: &str) -> io::Result<()> {
+    replace_by(folder, name, |file| {
+        file.set_permissions(fs::Permissions::from_mode(0o644))?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()
     })
 }
 

@@ -83,7 +83,7 @@ fn order(hooks: &HooksConfig, call: &HookCall) -> ProgramSpec {
     ProgramSpec {
         command: hooks.on_change.iter().map(|word| word.as_str().to_owned()).collect(),
         user: RunAs::Daemon,
-        environment: call.environment().into(),
+        environment: call.environment().map(|(name, value)| (name.into(), value)).into(),
     }
 }
 

@@ -41,6 +41,7 @@ const MODULES: &[&str] = &[
     "daemon::io::sessions",
     "daemon::io::supervise",
     "daemon::io::takeover",
+    "daemon::io::upgrade",
     "daemon::io::tasks",
     "drain::io",
     "drain::io::folder",
@@ -55,6 +56,8 @@ const MODULES: &[&str] = &[
     "page::io",
     "systemd::io",
     "takeover::io::state_file",
+    "takeover::io::children",
+    "takeover::io::exec",
     "vip::io",
 ];
 

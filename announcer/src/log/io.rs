@@ -101,6 +101,12 @@ impl LogBuffer {
         self.state().destination = Some(LogDestination::choose(format, output::standard_error()));
     }
 
+    /// Waits until the lines that are left have been written, for at most `limit`. Blocks.
+    pub fn wait_until_written(&self, limit: Duration) {
+        let left = |state: &mut LogState| state.writing || !state.waiting.is_empty();
+        drop(self.0.changed.wait_timeout_while(self.state(), limit, left));
+    }
+
     /// The lines that were lost.
     pub fn lost(&self) -> LostLines {
         self.state().lost
@@ -149,8 +155,7 @@ impl LogBuffer {
 
 impl Drop for LogWriter {
     fn drop(&mut self) {
-        let left = |state: &mut LogState| state.writing || !state.waiting.is_empty();
-        drop(self.0.0.changed.wait_timeout_while(self.0.state(), LAST_LINES, left));
+        self.0.wait_until_written(LAST_LINES);
     }
 }
 

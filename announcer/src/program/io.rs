@@ -221,7 +221,7 @@ impl ProgramStart {
         let output = pipe::Receiver::from_owned_fd(output.into()).map_err(failed)?;
         let mut command = Command::new(program);
         command.args(arguments).env_clear().env("PATH", PATH);
-        command.envs(self.order.environment.iter().map(|(name, value)| (*name, value)));
+        command.envs(self.order.environment.iter().map(|(name, value)| (name.as_ref(), value)));
         command.current_dir("/").process_group(0).stdin(Stdio::null());
         command.stdout(write.try_clone().map_err(failed)?).stderr(write);
         if let Some((uid, gid)) = ids {

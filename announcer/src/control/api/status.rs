@@ -22,6 +22,8 @@ pub struct Status {
     pub uptime: f64,
     /// When it began, RFC 3339.
     pub started: String,
+    /// How this process began.
+    pub start: StartStatus,
     /// Our AS.
     pub asn: u32,
     /// Our BGP identifier, once it is known.
@@ -38,6 +40,21 @@ pub struct Status {
     pub warnings: Vec<String>,
     /// How what runs differs from what is on disk, one sentence each; these are among the warnings too.
     pub differs: Vec<String>,
+}
+
+/// The start of the process, and whether the next one would take over.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StartStatus {
+    /// `cold`; `upgrade`: a former program has executed this one; `crash`: a former process has ended without a stop.
+    pub how: String,
+    /// Milliseconds from the former program's last turn to the first of this one; only after an upgrade.
+    pub gap_ms: Option<f64>,
+    /// The file that an upgrade runs.
+    pub installed: Option<String>,
+    /// Whether this is the previous program, because the installed one has crashed after an upgrade.
+    pub rolled_back: bool,
+    /// Whether a crash would be survived, as a sentence.
+    pub crash: String,
 }
 
 /// The listener watch.

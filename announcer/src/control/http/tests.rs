@@ -1,6 +1,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
+use crate::takeover::successor::Successor;
 
 fn refused(method: &str, target: &str, body: &str) -> (u16, String) {
     let error = route(method, target, body.as_bytes()).expect_err(target);
@@ -18,6 +19,8 @@ fn each_request_is_read_as_it_was_sent() {
         Request::Reload { force: true, dry_run: false },
         Request::Reload { force: false, dry_run: true },
         Request::Log { filter: "debug".into(), seconds: 600 },
+        Request::Upgrade { successor: Successor::Previous, force: true },
+        Request::Upgrade { successor: Successor::Installed, force: false },
         Request::History { limit: None },
         Request::History { limit: Some(7) },
         Request::Events,

@@ -24,6 +24,7 @@ use crate::files::io as files;
 use crate::health::io::listener;
 use crate::model::{Asn, Family, PeerAsn};
 use crate::router_side;
+use crate::takeover::StartReport;
 
 /// The explanation of a VIP, in sentences.
 pub(crate) fn explained(
@@ -110,6 +111,7 @@ pub(crate) fn warnings_beside(context: &ControlContext) -> Vec<String> {
     warnings.extend(context.router_id.borrow().waits.clone());
     warnings.extend(context.peers.borrow().warnings());
     warnings.extend(context.programs.warning());
+    warnings.extend(context.start.borrow().warning());
     warnings.extend(context.log.lost().warning(Instant::now()));
     warnings.extend(files::warnings(&context.files.hanging().borrow(), Instant::now()));
     warnings
@@ -141,6 +143,7 @@ pub(crate) fn status(context: &ControlContext, report: &Report) -> api::Status {
         pid: std::process::id(),
         uptime: context.started.elapsed().as_secs_f64(),
         started: time_of(context.started),
+        start: start(context),
         asn: context.configs.borrow().bgp.asn.get(),
         router_id: context.router_id.borrow().id.map(|id| id.to_string()),
         peers: context
@@ -159,6 +162,17 @@ pub(crate) fn status(context: &ControlContext, report: &Report) -> api::Status {
         listener_watch: listener_watch(&context.listener_watch.borrow()),
         warnings,
         differs: differences(context),
+    }
+}
+
+fn start(context: &ControlContext) -> api::StartStatus {
+    let StartReport { how, gap, installed, rolled_back } = context.start.borrow().clone();
+    api::StartStatus {
+        how: how.as_str().to_owned(),
+        gap_ms: gap.map(|gap| gap.as_secs_f64() * 1000.0),
+        installed: installed.map(|path| path.display().to_string()),
+        rolled_back,
+        crash: context.descriptors.crash_store().to_string(),
     }
 }
 

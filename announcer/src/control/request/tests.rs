@@ -38,6 +38,7 @@ fn shown(request: Request, drained: &[&str]) -> String {
         Ok(Job::Query(Query::ExplainPeer { peer })) => format!("explain peer {peer}"),
         Ok(Job::Query(Query::Recheck { services, note })) => format!("recheck {services:?}, {note}"),
         Ok(Job::Command(Command::Reload { mode })) => format!("reload {mode:?}"),
+        Ok(Job::Command(Command::Upgrade { successor, force })) => format!("upgrade {successor:?} {force}"),
         Ok(Job::Command(Command::Log(order))) => format!("log {order:?}"),
         Ok(Job::Query(Query::Waits)) => "waits".into(),
         Ok(Job::Command(Command::Drain(job))) => match *job {

@@ -4,7 +4,7 @@ use expect_test::expect;
 
 use super::*;
 use crate::control::api::{
-    DeliveryStatus, PeerStatus, ReasonStatus, ServiceStatus, SessionStatus, VipStatus,
+    DeliveryStatus, PeerStatus, ReasonStatus, ServiceStatus, SessionStatus, StartStatus, VipStatus,
 };
 
 pub(crate) fn router(name: &str, up: bool) -> PeerStatus {
@@ -69,6 +69,13 @@ pub(crate) fn status() -> Status {
         pid: 7,
         uptime: 259_200.0,
         started: "2026-01-28T12:00:00Z".into(),
+        start: StartStatus {
+            how: "cold".into(),
+            gap_ms: None,
+            installed: Some("/usr/bin/announcer".into()),
+            rolled_back: false,
+            crash: String::new(),
+        },
         asn: 65001,
         router_id: Some("10.0.0.11".into()),
         peers: vec![router("r1", true), router("r2", true)],

@@ -298,9 +298,15 @@ impl Takeover {
         }
     }
 
-    /// Whether the next process could read the state.
-    pub(in crate::daemon) fn is_usable(&self) -> bool {
-        self.0.file.is_usable()
+    /// Checks that the next process can use the state.
+    ///
+    /// # Errors
+    /// When a write to it has failed.
+    pub(in crate::daemon) fn check(&self) -> std::io::Result<()> {
+        match self.0.file.is_usable() {
+            true => Ok(()),
+            false => Err(std::io::Error::other("an earlier write to it has failed")),
+        }
     }
 }
 

@@ -41,9 +41,9 @@ pub struct ExecSpec {
 impl From<ExecSpec> for program::ProgramSpec {
     fn from(ExecSpec { command, user, service, vip, check }: ExecSpec) -> Self {
         let environment = vec![
-            ("ANNOUNCER_SERVICE", service.to_string()),
-            ("ANNOUNCER_VIP", vip.to_string()),
-            ("ANNOUNCER_CHECK", check),
+            ("ANNOUNCER_SERVICE".into(), service.to_string()),
+            ("ANNOUNCER_VIP".into(), vip.to_string()),
+            ("ANNOUNCER_CHECK".into(), check),
         ];
         program::ProgramSpec { command, user: user.map_or(RunAs::Unprivileged, RunAs::User), environment }
     }

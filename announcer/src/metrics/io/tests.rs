@@ -21,6 +21,9 @@ use crate::log::record::LogRecord;
 use crate::memory::io::Trimmer;
 use crate::metrics::Tally;
 use crate::program::io::Programs;
+use crate::systemd::io::Notifier;
+use crate::takeover::io::descriptors::Descriptors;
+use crate::takeover::{Start, StartReport};
 use crate::vip::Presence;
 
 const LONG: Duration = Duration::from_secs(20);
@@ -83,6 +86,15 @@ fn host_of(config: Arc<config::Config>) -> TestListener {
         programs: Programs::unconfined(Files::new()),
         asks,
         reloads,
+        upgrades: mpsc::channel(1).0,
+        start: watch::channel(StartReport {
+            how: Start::Cold,
+            gap: None,
+            installed: None,
+            rolled_back: false,
+        })
+        .1,
+        descriptors: Descriptors::new(Notifier::none()),
         history: watch::channel(History::default()).1,
         trimmer: Trimmer::default(),
         log: log.clone(),

@@ -41,9 +41,9 @@ fn receive(socket: &UnixDatagram) -> Option<(String, Option<OwnedFd>)> {
     let numbers: Vec<RawFd> = got
         .cmsgs()
         .unwrap()
-        .flat_map(|message| match message {
-            ControlMessageOwned::ScmRights(numbers) => numbers,
-            other => panic!("{other:?}"),
+        .flat_map(|message| {
+            let ControlMessageOwned::ScmRights(numbers) = message else { panic!("{message:?}") };
+            numbers
         })
         .collect();
     let length = got.bytes;

@@ -1,0 +1,125 @@
+//! Replaces the running program by the one on disk, in the same process. If that is refused, nothing changes.
+//!
+//! ```text
+//! file ─→ pause short enough? ─→ ask the program (a child) ─→ write the last state ─→ execve
+//!   └──────── error: the caller gets it, this program goes on ────────────────────────┘
+//! ```
+//!
+//! Touches the program's file, a child process, and this process.
+
+use std::convert::Infallible;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, watch};
+use tracing::{info, warn};
+
+use crate::control::api::{ErrorCode, Response};
+use crate::control::io::UpgradeRequest;
+use crate::fallback::Fallback;
+use crate::files::io::{self as files, Files};
+use crate::log::io::LogBuffer;
+use crate::program::io::{Programs, Runner};
+use crate::program::{Bounds, ProgramSpec, RunAs};
+use crate::takeover::io::descriptors::Descriptors;
+use crate::takeover::io::exec::execute;
+use crate::takeover::successor::{ANSWER_TIME, Successor, judge};
+use crate::takeover::{STATE_VERSION, StartReport, gap};
+
+/// How long the last lines of the log may take before the program is replaced.
+const LAST_LINES: Duration = Duration::from_millis(200);
+/// How much of what the program says is kept, in octets.
+const KEPT: usize = 4096;
+
+/// Writes the last state, immediately before the program is replaced. On an error the program is not replaced.
+pub(in crate::daemon) type LastState = Box<dyn Fn() -> io::Result<()> + Send + Sync>;
+
+/// Upgrades, one at a time.
+pub(in crate::daemon) struct Upgrader {
+    pub(in crate::daemon) files: Files,
+    pub(in crate::daemon) descriptors: Descriptors,
+    pub(in crate::daemon) last_state: LastState,
+    /// The shortest detection time of BFD; `None`: there is no BFD session.
+    pub(in crate::daemon) detection: Box<dyn Fn() -> Option<Duration> + Send + Sync>,
+    pub(in crate::daemon) config: PathBuf,
+    pub(in crate::daemon) state_dir: PathBuf,
+    pub(in crate::daemon) fallback: watch::Receiver<Option<Fallback>>,
+    pub(in crate::daemon) start: watch::Receiver<StartReport>,
+    pub(in crate::daemon) log: LogBuffer,
+}
+
+impl Upgrader {
+    /// Serves requests for ever, one at a time.
+    pub(in crate::daemon) async fn serve(self, mut requests: mpsc::Receiver<UpgradeRequest>) {
+        while let Some(UpgradeRequest { successor, force, reply }) = requests.recv().await {
+            let Err(why) = self.upgrade(successor, force).await;
+            warn!(error = why, "program was not replaced, the old one goes on");
+            if let Some(reply) = reply {
+                let text = format!("error: {why}; the running program goes on");
+                let _ = reply.send(Response::error(ErrorCode::Refused, text)); // the requester may have ended
+            }
+        }
+    }
+
+    /// Replaces the program, or returns why not.
+    async fn upgrade(&self, successor: Successor, force: bool) -> Result<Infallible, String> {
+        let installed = self.start.borrow().installed.clone();
+        let installed = installed.ok_or("it is not known which file the running program was started from")?;
+        let program = successor.file(&installed);
+        let program = program.ok_or_else(|| format!("`{}` is in no folder `bin`", installed.display()))?;
+        let named = format!("the {} `{}`", successor.name(), program.display());
+        let unreadable = |error: files::FileError| format!("{named} cannot be used: {error}");
+        let before = self.files.run(&program, files::version).await.map_err(unreadable)?;
+        let begin = Instant::now();
+        let version = self.ask(&program).await.map_err(|why| format!("{named} does not take over: {why}"))?;
+        // What it did is what it does before its first turn.
+        let asked = begin.elapsed();
+        let pause = self.start.borrow().gap.map_or(asked, |gap| gap.max(asked));
+        if let Err(error) = gap::allows((self.detection)(), Some(pause))
+            && !force
+        {
+            return Err(format!("{error}; `announcer upgrade --force` does it anyway"));
+        }
+        let after = self.files.run(&program, files::version).await.map_err(unreadable)?;
+        if after != before {
+            return Err(format!("{named} was replaced while it was asked; try again"));
+        }
+        // A thread that hangs in the kernel cannot be ended, and execve(2) waits until every thread has ended.
+        if let Some(path) = self.files.hanging().borrow().keys().next() {
+            return Err(format!(
+                "the file system of `{}` hangs, and an upgrade would wait for it",
+                path.display()
+            ));
+        }
+        info!(version, program = %program.display(), "program is replaced, the process stays");
+        self.log.wait_until_written(LAST_LINES);
+        let written = (self.last_state)();
+        written.map_err(|error| format!("the state cannot be written: {error}"))?;
+        execute(&program, &installed, &self.descriptors)
+            .map_err(|error| format!("{named} cannot be executed: {}", files::sentence(&error)))
+    }
+
+    /// Asks a program whether it can take over, and returns its version.
+    async fn ask(&self, program: &Path) -> Result<String, String> {
+        let text = |path: &Path| path.to_str().map(str::to_owned).ok_or("a path is not UTF-8");
+        let mut command = vec![text(program)?, "takeover-check".into()];
+        command.extend(["--state-version".into(), STATE_VERSION.to_string()]);
+        command.extend(["--config".into(), text(&self.config)?]);
+        command.extend(["--state-dir".into(), text(&self.state_dir)?]);
+        if self.fallback.borrow().is_some() {
+            command.push("--fallback".into()); // the file is wrong already, and the copy runs
+        }
+        // The configuration may have variables of the environment.
+        let environment = std::env::vars_os();
+        let environment = environment
+            .filter_map(|(name, value)| Some((name.into_string().ok()?.into(), value.into_string().ok()?)))
+            .collect();
+        let order = Arc::new(ProgramSpec { command, user: RunAs::Daemon, environment });
+        // It reads the configuration and its keys, which the programs of checks cannot.
+        let runner = Runner::new(&Programs::unconfined(self.files.clone()));
+        let run = runner.run(&order, Bounds { time: ANSWER_TIME, kept: KEPT }).await;
+        judge(&run.end, &run.output)
+    }
+}

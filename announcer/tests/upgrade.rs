@@ -1,0 +1,253 @@
+//! Replaces the program of a running daemon: by SIGUSR2, by `announcer upgrade`, and by programs that cannot take over.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod daemon;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use announcer::control::api::Status;
+use daemon::{Daemon, FIXTURE, in_new_netns, write_config};
+use nix::sys::signal::Signal;
+use until::until;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+const SERVICE: &str = "[[service]]\nname = \"www\"\nvips = [\"192.0.2.80\"]\n[[service.check]]\ntcp = 80\ninterval = \"100ms\"\n";
+
+/// An installation in a folder of its own, and its daemon.
+struct Host {
+    folder: PathBuf,
+    daemon: Daemon,
+}
+
+impl Host {
+    /// Installs the program, and starts it.
+    fn new(folder: &Path) -> Host {
+        fs::create_dir(folder.join("bin")).unwrap();
+        install(&folder.join("bin/announcer"), Path::new(env!("CARGO_BIN_EXE_announcer")));
+        write_config(folder, &format!("{FIXTURE}{SERVICE}"));
+        let log = fs::File::create(folder.join("log")).unwrap();
+        let mut command = program(folder, &["run", "--config"]);
+        command.arg(folder.join("announcer.toml")).stderr(log);
+        let host = Host { folder: folder.to_owned(), daemon: Daemon::spawn(folder, &mut command) };
+        host.daemon.until_status(PATIENCE, "it runs", |_| true);
+        host
+    }
+
+    fn installed(&self) -> PathBuf {
+        self.folder.join("bin/announcer")
+    }
+
+    fn previous(&self) -> PathBuf {
+        self.folder.join("lib/announcer/previous/announcer")
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.folder.join("log")).unwrap()
+    }
+
+    fn call(&self, words: &[&str]) -> Output {
+        program(&self.folder, words).output().unwrap()
+    }
+
+    /// Waits until a program runs that has begun by an upgrade, later than the one of this status.
+    fn until_upgraded(&self, gap_before: Option<f64>) -> Status {
+        self.daemon.until_status(PATIENCE, "upgrade", |status| {
+            status.start.how == "upgrade"
+                && status.start.gap_ms.is_some()
+                && status.start.gap_ms != gap_before
+        })
+    }
+
+    fn runs(&self) -> PathBuf {
+        fs::read_link(format!("/proc/{}/exe", self.daemon.pid())).unwrap()
+    }
+}
+
+fn program(folder: &Path, words: &[&str]) -> Command {
+    let mut command = Command::new(folder.join("bin/announcer"));
+    command
+        .arg("--socket")
+        .arg(folder.join("socket"))
+        .arg("--state-dir")
+        .arg(folder.join("state"))
+        .args(words);
+    command
+}
+
+/// Puts a program in its place in one step, as packages do.
+fn install(target: &Path, source: &Path) {
+    let new = target.with_extension("new");
+    // Not in this process: a daemon that another test starts would inherit a file that is open for writing (ETXTBSY).
+    assert!(Command::new("cp").arg(source).arg(&new).status().unwrap().success());
+    fs::set_permissions(&new, fs::Permissions::from_mode(0o755)).unwrap();
+    fs::rename(&new, target).unwrap();
+}
+
+fn install_text(target: &Path, octets: &[u8]) {
+    let source = target.with_extension("text");
+    fs::write(&source, octets).unwrap();
+    install(target, &source);
+}
+
+fn text(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+#[test]
+fn sigusr2_replaces_the_program_and_keeps_the_process_and_the_drains() {
+    in_new_netns(|folder| {
+        let host = Host::new(folder);
+        let drained = host.call(&["drain", "www", "--reason", "a test"]);
+        assert!(drained.status.success(), "{}", text(&drained));
+        let pid = host.daemon.pid();
+        for _ in 0..2 {
+            let gap = host.daemon.status().unwrap().start.gap_ms;
+            install(&host.installed(), Path::new(env!("CARGO_BIN_EXE_announcer")));
+            host.daemon.signal(Signal::SIGUSR2);
+            let status = host.until_upgraded(gap);
+            assert_eq!(i32::try_from(status.pid).unwrap(), pid.as_raw());
+            let drain = status.drains.values().next().expect("the drain");
+            assert_eq!(drain.reason.as_deref(), Some("a test"));
+            assert_eq!(status.start.installed.as_deref(), host.installed().to_str());
+            assert_eq!(host.runs(), host.installed(), "and not the file that was replaced");
+        }
+    });
+}
+
+#[test]
+fn the_command_replaces_the_program_and_goes_back() {
+    in_new_netns(|folder| {
+        let mut host = Host::new(folder);
+        let former = fs::metadata(host.installed()).unwrap().len();
+        // Another file of the same program, which is longer.
+        let mut longer = fs::read(env!("CARGO_BIN_EXE_announcer")).unwrap();
+        longer.extend_from_slice(b"another build");
+        install_text(&host.installed(), &longer);
+        let done = host.call(&["upgrade"]);
+        assert!(done.status.success(), "{}\n{}", text(&done), host.log());
+        let said = String::from_utf8_lossy(&done.stdout).into_owned();
+        let version = env!("CARGO_PKG_VERSION");
+        assert!(said.starts_with(&format!("version {version} runs, after a pause of ")), "{said}");
+        assert!(said.ends_with(&format!(" ms; before: version {version}\n")), "{said}");
+        assert_eq!(fs::metadata(host.previous()).unwrap().len(), former);
+        assert_eq!(host.runs(), host.installed());
+        // Once more: what runs is installed, so the previous one stays the previous one.
+        assert!(host.call(&["upgrade"]).status.success());
+        assert_eq!(fs::metadata(host.previous()).unwrap().len(), former);
+        let marker = fs::read_to_string(host.previous().with_file_name("upgraded")).unwrap();
+        assert_eq!(marker.split(' ').count(), 2, "{marker}");
+
+        let back = host.call(&["upgrade", "--previous", "--json"]);
+        assert!(back.status.success(), "{}", text(&back));
+        let back: serde_json::Value = serde_json::from_slice(&back.stdout).unwrap();
+        assert_eq!(back["pid"], host.daemon.child.id());
+        assert_eq!(host.runs(), host.previous());
+        // The next upgrade runs the installed program, and not the one that runs.
+        assert!(host.call(&["upgrade"]).status.success());
+        assert_eq!(host.runs(), host.installed());
+        assert_eq!(fs::metadata(host.previous()).unwrap().len(), former);
+        host.daemon.signal(Signal::SIGTERM);
+        assert!(host.daemon.until_ended(PATIENCE), "{}", host.log());
+    });
+}
+
+/// An ELF file for a machine that this is not.
+fn other_machine() -> Vec<u8> {
+    let mut octets = fs::read("/proc/self/exe").unwrap();
+    octets.truncate(64 * 1024);
+    let machine = u16::from_le_bytes([octets[18], octets[19]]);
+    let other: u16 = if machine == 0xf3 { 0x3e } else { 0xf3 }; // RISC-V, or x86-64
+    octets[18..20].copy_from_slice(&other.to_le_bytes());
+    octets
+}
+
+#[test]
+fn a_program_that_cannot_take_over_is_refused_and_the_old_one_goes_on() {
+    in_new_netns(|folder| {
+        let host = Host::new(folder);
+        // The command of the former program: the installed one does not work.
+        let command = folder.join("command/bin/announcer");
+        fs::create_dir_all(command.parent().unwrap()).unwrap();
+        let before = host.daemon.status().unwrap();
+        let cases: [(&str, Vec<u8>, &str); 6] = [
+            (
+                "exits at once",
+                b"#!/bin/sh\nexit 0\n".to_vec(),
+                "it ended with exit code 0 and did not say that it takes over; it said nothing",
+            ),
+            ("fails", b"#!/bin/sh\necho no >&2\nexit 3\n".to_vec(), "exit code 3; it said: no"),
+            (
+                "text",
+                b"no program".to_vec(),
+                "it is not a program for this machine, and its first line names no interpreter",
+            ),
+            ("another machine", other_machine(), "it is not a program for this machine"),
+            ("no interpreter", b"#!/does/not/exist\n".to_vec(), "names the interpreter `/does/not/exist`"),
+            ("hangs", b"#!/bin/sh\nexec sleep 1000\n".to_vec(), "it did not answer within 10s"),
+        ];
+        for (what, octets, want) in cases {
+            install_text(&host.installed(), &octets);
+            let error = upgrade_refused(&host);
+            assert!(error.contains(want), "{what}: {error}");
+            assert!(error.ends_with("; the running program goes on"), "{what}: {error}");
+            until(PATIENCE, || if host.log().contains(want) { Ok(()) } else { Err(host.log()) }).unwrap();
+            let status = host.daemon.status().unwrap();
+            assert_eq!((status.pid, &status.start), (before.pid, &before.start), "{what}");
+        }
+        fs::remove_file(host.installed()).unwrap();
+        let error = upgrade_refused(&host);
+        assert!(error.contains("cannot be used: "), "{error}");
+        // A program that works, and a configuration that it refuses.
+        install(&host.installed(), Path::new(env!("CARGO_BIN_EXE_announcer")));
+        write_config(folder, &format!("{FIXTURE}{SERVICE}unknown = 1\n"));
+        let refused = host.call(&["upgrade"]);
+        assert_eq!(refused.status.code(), Some(2), "{}", text(&refused));
+        assert!(
+            text(&refused).contains("does not take over: exit code 2; it said: error: "),
+            "{}",
+            text(&refused)
+        );
+        assert!(!host.previous().with_file_name("upgraded").exists(), "there was no upgrade");
+        let status = host.daemon.status().unwrap();
+        assert_eq!((status.pid, &status.start), (before.pid, &before.start));
+        // And afterwards all is well.
+        write_config(folder, &format!("{FIXTURE}{SERVICE}"));
+        assert!(host.call(&["upgrade"]).status.success());
+    });
+}
+
+/// Requests an upgrade, and returns the text of the refusal.
+fn upgrade_refused(host: &Host) -> String {
+    use announcer::control::api::{Request, Response};
+    use announcer::takeover::successor::Successor;
+    let stream = host.daemon.connect().unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let request = Request::Upgrade { successor: Successor::Installed, force: false };
+    match daemon::ask(stream, &request).unwrap() {
+        Response::Error(error) => error.text,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn only_root_may_upgrade() {
+    in_new_netns(|folder| {
+        let host = Host::new(folder);
+        fs::set_permissions(folder, fs::Permissions::from_mode(0o755)).unwrap();
+        let refused = Command::new("setpriv")
+            .args(["--reuid", "65534", "--regid", "65534", "--clear-groups"])
+            .arg(host.installed())
+            .arg("upgrade")
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        assert_eq!(refused.status.code(), Some(2), "{}", text(&refused));
+        assert_eq!(text(&refused), "error: only root may do this: write `sudo announcer upgrade`\n");
+    });
+}

@@ -6,8 +6,8 @@
 //! ```text
 //! 4  main, cli, control/io/client    top/io -> top
 //! 3  daemon, daemon/io, control/io, metrics/io, page/io
-//! 2  history/io -> bgp/io    bgp/io  health/io  drain/io  vip/io  hook/io  config/io  fallback/io -> program/io    all of them -> files/io    memory/io  log/io  time_limit/io  takeover/io -> systemd/io -> monotonic/io
-//! 1  director -> {health::check, damping, drain, rib, vip, config}    bgp::{fsm, open, wire, path, plan, outage, hint}
+//! 2  history/io -> bgp/io    bgp/io  bfd/io  health/io  drain/io  vip/io  hook/io  config/io  fallback/io -> program/io    all of them -> files/io    memory/io  log/io  time_limit/io  takeover/io -> systemd/io -> monotonic/io
+//! 1  director -> {health::check, damping, drain, rib, vip, config}    bgp::{fsm, open, wire, path, plan, outage, hint}    bfd::{fsm, packet}
 //!    delivery -> director    metrics -> director, delivery    hook -> director    history -> control::api
 //!    control::{api, http, admission, names, orders, request, explain, changes, status}    page -> control, health    takeover -> systemd    fallback -> config
 //!    router_side -> config
@@ -20,6 +20,7 @@
 #![cfg_attr(not(test), warn(clippy::print_stdout, clippy::print_stderr))] // the crate `output` prints
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+pub mod bfd;
 pub mod bgp;
 pub mod cli;
 pub mod config;

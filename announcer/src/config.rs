@@ -22,6 +22,7 @@
 
 mod address;
 mod attributes;
+mod bfd;
 mod bgp;
 pub mod check;
 mod default_values;
@@ -74,6 +75,7 @@ use document::Substituted;
 use error::Fault;
 use sources::{Source, Sources};
 
+pub use bfd::BfdConfig;
 pub use bgp::BgpConfig;
 pub use check::{CheckConfig, OnFailure};
 pub use digest::ConfigDigest;

@@ -13,8 +13,9 @@ use router_config::{System, UnknownSystem};
 use toml::{Spanned, Value as Toml};
 
 use super::address::{address, source, usable};
+use super::bfd::{self, BfdConfig};
 use super::error::Fault;
-use super::keys::Section;
+use super::keys::{Section, optional_table};
 use super::overrides;
 use super::table::table;
 use super::value::{
@@ -27,7 +28,7 @@ use crate::model::{Family, Overrides, PeerAsn, PeerName};
 pub(super) const SECTION: Section = Section {
     header: "[[peer]]",
     doc: "A router to which announcer connects.",
-    keys: &[&[Written::KEYS, overrides::Written::KEYS]],
+    keys: &[&[Written::KEYS, overrides::Written::KEYS, &[optional_table("bfd", &bfd::SECTION)]]],
 };
 
 table! {
@@ -69,8 +70,9 @@ table! {
         /// The largest TCP segment, in octets; without it, the kernel decides.
         tcp_mss: one u16, optional "1340", segment_size,
             "the largest TCP segment of the session, in octets, for a path whose MTU is not discovered: the path MTU minus 40 for IPv4, minus 60 for IPv6; 536 to 32767";
-        /// How many hops away the router is at most, for `ttl_security`.
-        multihop: one u8, default "1", hops, "how many hops away the router may be under `ttl_security`; 1 to 255";
+        /// How many hops away the router is at most, for `ttl_security` and for BFD.
+        multihop: one u8, default "1", hops,
+            "how many hops away the router may be under `ttl_security` and for `bfd`: more than 1 is BFD of RFC 5883, which the router has to use too; 1 to 255";
         /// Whether packets from further away are dropped (RFC 5082).
         ttl_security: one bool, default "false", boolean,
             "drop packets from further away than `multihop` (RFC 5082); the router has to send TTL 255";
@@ -84,6 +86,8 @@ table! {
     with {
         /// `med`, `communities`, `next_hop_v4` and so on: for this peer, they replace the keys of the services.
         overrides: Overrides as overrides::Written;
+        /// `[peer.bfd]`; `None`: there is no BFD with this router.
+        bfd: Option<BfdConfig> as bfd::Written;
     }
 }
 
@@ -177,12 +181,13 @@ fn system(value: &Value<'_>) -> Result<System, ValueError> {
 }
 
 impl PeerConfig {
-    /// Whether a session with `self` can continue with `other`: only the attributes of routes, the file of the key or the name of the
-    /// router's system differ.
+    /// Whether a session with `self` can continue with `other`: only the attributes of routes, the file of the key, BFD or the name of
+    /// the router's system differ.
     pub fn same_session(&self, other: &PeerConfig) -> bool {
         let with_our_words = PeerConfig {
             overrides: self.overrides.clone(),
             os: self.os,
+            bfd: self.bfd.clone(),
             password_file: match (&self.password_file, &other.password_file) {
                 (Some(ours), Some(_)) => Some(ours.clone()),
                 (Some(_) | None, theirs) => theirs.clone(),

@@ -5,6 +5,7 @@
 
 mod missing;
 mod parts;
+mod switch;
 
 use std::borrow::Cow;
 use std::ops::Range;

@@ -33,6 +33,7 @@ const BGP: &str = "[bgp]";
 const PEER: &str = "[[peer]]";
 const SERVICE: &str = "[[service]]";
 const DEPREFER: &str = "[service.deprefer]";
+const BFD: &str = "[peer.bfd]";
 const CHECK: &str = "[[service.check]]";
 const HOOKS: &str = "[hooks]";
 const METRICS: &str = "[metrics]";
@@ -67,8 +68,14 @@ pub(super) const SYNONYMS: &[Synonym] = &[
     to(&[BGP, PEER], &["hold", "hold_timer", "timers"], &[(PEER, "hold_time")], "write `hold_time = \"9s\"` in `[[peer]]`"),
     to(&[BGP, PEER], &["keepalive", "keepalive_time", "keepalive_interval"], &[(PEER, "hold_time")],
         "remove it: a KEEPALIVE is sent every third of the hold time, which is `hold_time` of `[[peer]]`"),
-    to(&[BGP, PEER, SERVICE, CHECK], &["bfd", "bfd_profile"], &[(PEER, "hold_time")],
-        "remove it: BFD is not supported yet; a lost router is noticed after `hold_time` of `[[peer]]`, at least `3s`"),
+    to(&[BGP, SERVICE, CHECK, FILE], &["bfd", "bfd_profile"], &[(PEER, "bfd")], "write `bfd = true` in `[[peer]]`"),
+    to(&[PEER], &["bfd_profile", "bfd_interval", "bfd_multiplier", "fall_over"], &[(PEER, "bfd")],
+        "write `bfd = true`, or `[peer.bfd]` with `interval` and `multiplier`"),
+    to(&[BFD], &["min_interval", "minimum_interval", "min_tx", "min_rx", "tx_interval", "rx_interval", "transmit_interval", "receive_interval", "idle_tx_interval"],
+        &[(BFD, "interval")], "write it as in `interval = \"300ms\"`: it is for both directions"),
+    to(&[BFD], &["detect_multiplier", "detection_multiplier", "detect_mult", "mult"], &[(BFD, "multiplier")], "write it as in `multiplier = 3`"),
+    to(&[BFD], &["multihop", "min_ttl", "minimum_ttl"], &[(PEER, "multihop")], "write how many hops away the router is in `multihop` of `[[peer]]`"),
+    to(&[BFD], &["echo", "echo_mode", "passive", "passive_mode", "authentication", "password"], &[], "remove it: both sides send, without echo packets and without authentication"),
     to(&[BGP, PEER], &["passive", "listen", "listen_range", "listen_port"], &[(PEER, "address")],
         "remove it: announcer always connects to the router's `address`, and the router has to accept that"),
     to(&[PEER], &["md5", "md5_password", "password", "tcp_md5", "auth_password", "authentication"], &[(PEER, "password_file")],

@@ -16,6 +16,7 @@ use crate::log::format::LogFormat;
 use crate::model::{Asn, Attributes, Deprefer, Family, Overrides, PeerAsn, RouterId};
 
 mod bad;
+mod bfd;
 mod defaults;
 mod encoding;
 mod folder;
@@ -131,6 +132,7 @@ fn a_good_file_is_read_as_it_says() {
                 ttl_security: false,
                 password_file: None,
                 os: None,
+                bfd: None,
                 overrides: Overrides {
                     next_hop_v6: Some("2001:db8:1::11".parse().unwrap()),
                     ..Overrides::default()

@@ -175,7 +175,7 @@ mod tests {
             ("[bgp]", "med = \"low\"", "write one of `asn`, `router_id`, `settle`, `graceful_restart`"),
             ("[[service]]", "interval = \"1s\"", "`interval` belongs to `[[service.check]]`"),
             ("", "asn = 65001", "`asn` belongs to `[bgp]` or `[[peer]]`"),
-            ("[bgp]", "interval = \"1s\"", "write one of `asn`, `router_id`, `settle`, `graceful_restart`"),
+            ("[bgp]", "interval = \"1s\"", "`interval` belongs to `[peer.bfd]`"),
             ("[[service.check]]", "expect_state = 1", "did you mean `expect_status`?"),
             ("[[service.check]]", "expects = 1", "did you mean `expect`?"),
             (
@@ -189,7 +189,8 @@ mod tests {
                 "`man announcer.toml` and docs/configuration.md list the keys of `[[service.check]]`",
             ),
             ("[[service.check]]", "disabled = true", "remove it, or remove the check"),
-            ("[[service.check]]", "bfd = true", "remove it: BFD is not supported yet"),
+            ("[[service.check]]", "bfd = true", "write `bfd = true` in `[[peer]]`"),
+            ("[peer.bfd]", "detect_multiplier = 3", "write it as in `multiplier = 3`"),
             ("[[peer]]", "enabled = true", "remove it: a router has a session while its `[[peer]]`"),
             ("[[peer]]", "maximum_prefix = 10", "remove it: announcer takes no routes from routers"),
             ("", "log_level = \"debug\"", "write `level = \"info\"` in `[log]`"),

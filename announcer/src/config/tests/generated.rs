@@ -195,6 +195,7 @@ prop_compose! {
         options in any::<[bool; 4]>(), capable in any::<bool>(), multihop in 1u8..,
         (least, tcp_mss) in (proptest::option::of(second(3..=3)), proptest::option::of(536u16..=32767)),
         os in proptest::option::of(proptest::sample::select(router_config::System::ALL.to_vec())),
+        bfd in proptest::option::of((millisecond(10..=10_000), 1u8.., any::<bool>())),
     ) -> PeerConfig {
         let [bound, source, ttl_security, password] = options;
         let address = match kind {
@@ -215,6 +216,7 @@ prop_compose! {
             source_address: source.then_some(own), multihop, ttl_security,
             password_file: password.then(|| "keys/r.key".into()), os,
             overrides,
+            bfd: bfd.map(|(interval, multiplier, strict)| BfdConfig { interval, multiplier, strict }),
         }
     }
 }

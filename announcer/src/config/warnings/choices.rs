@@ -17,6 +17,16 @@ impl Config {
     /// What `validate` says of the checks, one sentence each.
     pub fn choices(&self) -> Vec<String> {
         let mut sentences = Vec::new();
+        for peer in &self.peers {
+            let Some(bfd) = &peer.bfd else { continue };
+            let (hold, detection) = (peer.hold_time, bfd.interval * u32::from(bfd.multiplier));
+            if !hold.is_zero() && detection >= hold {
+                let (name, detection, hold) = (&peer.name, span(detection), span(hold));
+                sentences.push(format!(
+                    "peer `{name}`: BFD notices a dead host after {detection}, no sooner than `hold_time` {hold}; write a shorter `interval` or a smaller `multiplier` in `[peer.bfd]`"
+                ));
+            }
+        }
         for service in &self.services {
             for check in &service.checks {
                 let at = format!("service `{}`, check `{}`", service.name, check.name);

@@ -3,4 +3,6 @@
 //! [`packet`] and [`fsm`] are pure. Only [`io`] has sockets and a thread. Nothing here knows BGP: the daemon joins both.
 
 pub mod fsm;
+pub mod io;
 pub mod packet;
+pub mod status;

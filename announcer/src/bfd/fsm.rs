@@ -371,8 +371,10 @@ impl Machine {
     /// Takes the intervals that the state and the settings ask for.
     fn adopt(&mut self) {
         let up = self.state == State::Up;
-        let (tx, rx) =
-            (if up { self.settings.interval } else { self.settings.interval.max(SLOW) }, self.settings.interval);
+        let (tx, rx) = (
+            if up { self.settings.interval } else { self.settings.interval.max(SLOW) },
+            self.settings.interval,
+        );
         let changed = (tx, rx) != (self.desired_min_tx, self.required_min_rx);
         (self.desired_min_tx, self.required_min_rx) = (tx, rx);
         if !up {
@@ -409,7 +411,9 @@ impl Machine {
 fn next_state(ours: State, received: State) -> (State, Option<Diag>) {
     let lost = (State::Down, Some(Diag::NEIGHBOUR_DOWN));
     match (ours, received) {
-        (State::AdminDown, State::AdminDown | State::Down | State::Init | State::Up) => (State::AdminDown, None),
+        (State::AdminDown, State::AdminDown | State::Down | State::Init | State::Up) => {
+            (State::AdminDown, None)
+        }
         (State::Down, State::AdminDown | State::Up) => (State::Down, None),
         (State::Down, State::Down) => (State::Init, None),
         (State::Down, State::Init) => (State::Up, None),

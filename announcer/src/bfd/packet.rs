@@ -42,6 +42,9 @@ pub enum State {
 }
 
 impl State {
+    /// All states.
+    pub const ALL: [State; 4] = [State::AdminDown, State::Down, State::Init, State::Up];
+
     fn octet(self) -> u8 {
         match self {
             State::AdminDown => 0,
@@ -224,9 +227,8 @@ pub fn decode(datagram: &[u8]) -> Result<Packet, DropReason> {
     if flags & MULTIPOINT != 0 {
         return Err(DropReason::Multipoint);
     }
-    let word = |at: usize| {
-        fixed.iter().skip(at).take(4).fold(0_u32, |word, octet| word << 8 | u32::from(*octet))
-    };
+    let word =
+        |at: usize| fixed.iter().skip(at).take(4).fold(0_u32, |word, octet| word << 8 | u32::from(*octet));
     let packet = Packet {
         diag: Diag(first & 0x1f),
         state: State::of(flags >> 6),
@@ -279,9 +281,8 @@ pub fn encode(packet: &Packet) -> [u8; LENGTH] {
 mod tests {
     use super::*;
 
-    const DOWN: [u8; LENGTH] = [
-        0x20, 0x40, 3, 24, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0x0f, 0x42, 0x40, 0, 0, 0xc3, 0x50, 0, 0, 0, 0,
-    ];
+    const DOWN: [u8; LENGTH] =
+        [0x20, 0x40, 3, 24, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0x0f, 0x42, 0x40, 0, 0, 0xc3, 0x50, 0, 0, 0, 0];
 
     #[test]
     fn a_packet_is_read_and_written() {

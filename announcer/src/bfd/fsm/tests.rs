@@ -137,7 +137,10 @@ fn silence_for_the_detection_time_takes_a_session_down() {
         assert_eq!(change.cause, Some(DownCause::Silence(MS * want)));
         assert_eq!((machine.state(), machine.diag()), (State::Down, Diag::DETECTION_EXPIRED));
         let [packet] = sent(&mut machine, now + MS * want)[..] else { panic!("it is said at once") };
-        assert_eq!((packet.state, packet.diag, packet.your_discriminator), (State::Down, Diag::DETECTION_EXPIRED, 0));
+        assert_eq!(
+            (packet.state, packet.diag, packet.your_discriminator),
+            (State::Down, Diag::DETECTION_EXPIRED, 0)
+        );
         assert_eq!(machine.expire(now + MS * want * 2), None);
     }
 }
@@ -255,7 +258,10 @@ fn a_snapshot_continues_the_session() {
     let mut restored = Machine::restore(&serde_json::from_str(&text).unwrap(), later);
     assert!(!snapshot.differs(&restored.snapshot(later)));
     let [packet] = sent(&mut restored, later)[..] else { panic!("it says at once that it lives") };
-    assert_eq!((packet.state, packet.poll, packet.my_discriminator, packet.your_discriminator), (State::Up, true, 7, 9));
+    assert_eq!(
+        (packet.state, packet.poll, packet.my_discriminator, packet.your_discriminator),
+        (State::Up, true, 7, 9)
+    );
     assert_eq!(restored.expire(later + MS * 149), None);
     assert_eq!(restored.expire(later + MS * 600).unwrap().to, State::Down);
     assert!(snapshot.differs(&restored.snapshot(later)));
@@ -293,7 +299,8 @@ impl Pair {
                     }
                 }
             }
-            let due = self.ends.iter().filter_map(Machine::deadline).chain(self.flying.keys().map(|key| key.0));
+            let due =
+                self.ends.iter().filter_map(Machine::deadline).chain(self.flying.keys().map(|key| key.0));
             let Some(next) = due.min().filter(|next| *next <= end) else { break };
             self.now = next.max(self.now);
             while let Some(entry) = self.flying.first_entry().filter(|entry| entry.key().0 <= self.now) {

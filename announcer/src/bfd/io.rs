@@ -1,0 +1,124 @@
+//! The thread that sends and receives BFD packets.
+//!
+//! Touches a thread, its scheduling, the clock and UDP sockets. The thread has its own runtime, so that packets leave on time whatever
+//! the main thread does. It never waits for the main thread: orders and reports pass through queues, and the sign of life of the main
+//! thread is an atomic number.
+//!
+//! ```text
+//! main ── mpsc<Order> ──> thread ── mpsc<Report> ──> main
+//!      ── MainTurns ───>
+//! ```
+
+mod lease;
+mod scheduling;
+mod session;
+mod socket;
+mod thread;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
+
+use crate::bfd::fsm::{Settings, Snapshot};
+use crate::bfd::packet::DropReason;
+use crate::bfd::status::{Ends, Scheduling, SessionReport};
+use crate::model::PeerName;
+pub use lease::{LEASE, MainTurns};
+
+/// A session that is wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted {
+    /// The peer's name. There is one session for each.
+    pub name: PeerName,
+    /// Its ends.
+    pub ends: Ends,
+    /// Its intervals.
+    pub settings: Settings,
+}
+
+/// An order to the thread.
+#[derive(Debug)]
+pub enum Order {
+    /// Exactly these sessions are wanted. Those that are no longer wanted go to AdminDown for a detection time.
+    Sessions(Vec<Wanted>),
+    /// All sessions go to AdminDown, and the thread ends after the longest detection time, at most after [`LONGEST_STOP`].
+    Stop,
+}
+
+/// How long the thread says AdminDown at a stop at most.
+pub const LONGEST_STOP: Duration = Duration::from_secs(1);
+
+/// A session that another process can continue, without its socket.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SavedSession {
+    /// The peer's name.
+    pub name: PeerName,
+    /// Its ends.
+    pub ends: Ends,
+    /// The machine.
+    pub snapshot: Snapshot,
+    /// How often the session has left Up.
+    pub flaps: u64,
+    /// How often it has left Up because the path or the router was lost.
+    pub losses: u64,
+}
+
+/// The sockets and sessions of a previous process. Sockets that are missing are opened anew.
+#[derive(Debug, Default)]
+pub struct Inherited {
+    /// The sockets by their names, as in [`Report::sockets`].
+    pub sockets: Vec<(String, OwnedFd)>,
+    /// The sessions.
+    pub sessions: Vec<SavedSession>,
+}
+
+/// The name of the socket that a session sends from.
+pub fn sender_name(name: &PeerName) -> String {
+    format!("bfd-send-{name}")
+}
+
+/// What the thread publishes at each change of a state, and about once a second.
+#[derive(Debug, Clone)]
+pub struct Report {
+    /// How the thread is scheduled.
+    pub scheduling: Scheduling,
+    /// Since when packets are withheld because the main thread does not turn.
+    pub withheld: Option<Instant>,
+    /// The ports that could not be opened, each with the error.
+    pub closed_ports: BTreeMap<String, String>,
+    /// The sessions that are wanted.
+    pub sessions: BTreeMap<PeerName, SessionReport>,
+    /// The packets that were dropped, by reason.
+    pub drops: BTreeMap<DropReason, u64>,
+    /// All sockets by their names, for a process that continues.
+    pub sockets: BTreeMap<String, Arc<OwnedFd>>,
+    /// All sessions, for a process that continues.
+    pub saved: Vec<SavedSession>,
+}
+
+/// The connection to a running thread. When it is dropped, the thread ends at once.
+#[derive(Debug)]
+pub struct BfdThread {
+    /// Orders.
+    pub orders: mpsc::UnboundedSender<Order>,
+    /// Reports; `None` when the thread has ended.
+    pub reports: mpsc::Receiver<Report>,
+}
+
+/// Starts the thread. Inherited sessions send a packet at once.
+///
+/// # Errors
+/// When the kernel makes no thread.
+pub fn start(turns: MainTurns, inherited: Inherited) -> io::Result<BfdThread> {
+    let (orders, ordered) = mpsc::unbounded_channel();
+    let (report, reports) = mpsc::channel(64);
+    std::thread::Builder::new()
+        .name("bfd".to_owned())
+        .spawn(move || thread::run(turns, inherited, ordered, report))?;
+    Ok(BfdThread { orders, reports })
+}

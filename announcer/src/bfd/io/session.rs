@@ -1,0 +1,213 @@
+//! A session of the thread: its machine, its socket and what is counted.
+//!
+//! Touches its socket and the log.
+
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tracing::{info, warn};
+
+use super::socket::{self, Port};
+use super::{SavedSession, Wanted};
+use crate::bfd::fsm::{DownCause, Machine, Transition};
+use crate::bfd::packet::{self, Packet, State};
+use crate::bfd::status::SessionReport;
+
+/// The wait before a socket that could not be opened is opened again.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// One session.
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) wanted: Wanted,
+    pub(super) machine: Machine,
+    socket: Option<Arc<OwnedFd>>,
+    /// When to open the socket again.
+    retry: Instant,
+    /// Until when it says AdminDown, after which it is forgotten; `None`: it is wanted.
+    pub(super) leaves: Option<Instant>,
+    since: Instant,
+    last_down: Option<(DownCause, Instant)>,
+    was_up: bool,
+    flaps: u64,
+    losses: u64,
+    sent: u64,
+    received: u64,
+    unsent: u64,
+    error: Option<String>,
+}
+
+impl Session {
+    /// A new session.
+    pub(super) fn new(wanted: Wanted, discriminator: u32, now: Instant) -> Self {
+        let machine = Machine::new(wanted.settings, discriminator, now);
+        Session {
+            wanted,
+            machine,
+            socket: None,
+            retry: now,
+            leaves: None,
+            since: now,
+            last_down: None,
+            was_up: false,
+            flaps: 0,
+            losses: 0,
+            sent: 0,
+            received: 0,
+            unsent: 0,
+            error: None,
+        }
+    }
+
+    /// Continues a session of a previous process.
+    pub(super) fn restore(saved: SavedSession, socket: Option<OwnedFd>, now: Instant) -> Self {
+        let SavedSession { name, ends, snapshot, flaps, losses } = saved;
+        let machine = Machine::restore(&snapshot, now);
+        let wanted = Wanted { name, ends, settings: machine.settings() };
+        let was_up = machine.state() == State::Up;
+        let new = Session::new(wanted, machine.discriminator(), now);
+        Session { machine, socket: socket.map(Arc::new), was_up, flaps, losses, ..new }
+    }
+
+    /// Whether a packet that came to `port` from `source` can be for this session.
+    pub(super) fn is_from(&self, port: Port, source: SocketAddr) -> bool {
+        let ends = &self.wanted.ends;
+        let scope = match source {
+            SocketAddr::V6(v6) if v6.ip().is_unicast_link_local() => Some(v6.scope_id()),
+            SocketAddr::V4(_) | SocketAddr::V6(_) => None,
+        };
+        Port::of(ends) == port
+            && ends.peer == source.ip()
+            && scope.is_none_or(|scope| scope == ends.interface)
+    }
+
+    /// Whether a packet with this TTL has come from no further away than the router may be.
+    pub(super) fn is_near(&self, ttl: u8) -> bool {
+        ttl >= u8::MAX - (self.wanted.ends.hops - 1)
+    }
+
+    pub(super) fn receive(&mut self, packet: &Packet, now: Instant) -> bool {
+        self.received += 1;
+        let transition = self.machine.receive(packet, now);
+        self.note(transition, now)
+    }
+
+    pub(super) fn expire(&mut self, now: Instant) -> bool {
+        let transition = self.machine.expire(now);
+        self.note(transition, now)
+    }
+
+    /// Goes to AdminDown. The router hears it during its detection time.
+    pub(super) fn leave(&mut self, now: Instant) {
+        if self.leaves.is_some() {
+            return;
+        }
+        let heard = matches!(self.machine.state(), State::Init | State::Up);
+        let time = self.machine.remote_detection_time().filter(|_| heard).unwrap_or_default();
+        self.leaves = Some(now + time);
+        let transition = self.machine.admin_down(now);
+        self.note(transition, now);
+    }
+
+    /// Sends the packets that are due. Unless `live`, they are dropped.
+    pub(super) fn transmit(&mut self, now: Instant, live: bool) {
+        while let Some(packet) = self.machine.transmit(now, fastrand::f64()) {
+            if live {
+                self.send(&packet, now);
+            }
+        }
+    }
+
+    fn send(&mut self, packet: &Packet, now: Instant) {
+        let Some(socket) = self.socket(now) else {
+            self.unsent += 1;
+            return;
+        };
+        match socket::send(socket.as_fd(), &self.wanted.ends, &packet::encode(packet)) {
+            Ok(()) => {
+                self.sent += 1;
+                self.error = None;
+            }
+            Err(error) => {
+                self.unsent += 1;
+                self.error = Some(format!("the kernel refused a packet: {error}"));
+            }
+        }
+    }
+
+    fn socket(&mut self, now: Instant) -> Option<Arc<OwnedFd>> {
+        if self.socket.is_none() && now >= self.retry {
+            match socket::sender(&self.wanted.ends) {
+                Ok(socket) => self.socket = Some(Arc::new(socket)),
+                Err(error) => {
+                    self.retry = now + RETRY;
+                    let local = self.wanted.ends.local;
+                    self.error = Some(format!("no packet can be sent from {local}: {error}"));
+                }
+            }
+        }
+        self.socket.clone()
+    }
+
+    /// Counts and logs a change of the state; `true`: there was one.
+    fn note(&mut self, transition: Option<Transition>, now: Instant) -> bool {
+        let Some(Transition { from, to, cause }) = transition else { return false };
+        self.since = now;
+        self.flaps += u64::from(from == State::Up);
+        self.was_up |= to == State::Up;
+        let peer = &self.wanted.name;
+        if let Some(cause) = cause {
+            self.last_down = Some((cause, now));
+            self.losses += u64::from(from == State::Up && cause.is_loss());
+            if from == State::Up && cause.is_loss() {
+                warn!(peer = %peer, from = %from, to = %to, cause = %cause, "BFD state changed");
+            } else {
+                info!(peer = %peer, from = %from, to = %to, cause = %cause, "BFD state changed");
+            }
+        } else {
+            info!(peer = %peer, from = %from, to = %to, "BFD state changed");
+        }
+        true
+    }
+
+    pub(super) fn named_socket(&self) -> Option<(String, Arc<OwnedFd>)> {
+        Some((super::sender_name(&self.wanted.name), self.socket.clone()?))
+    }
+
+    pub(super) fn saved(&self, now: Instant) -> SavedSession {
+        SavedSession {
+            name: self.wanted.name.clone(),
+            ends: self.wanted.ends.clone(),
+            snapshot: self.machine.snapshot(now),
+            flaps: self.flaps,
+            losses: self.losses,
+        }
+    }
+
+    pub(super) fn report(&self) -> SessionReport {
+        let machine = &self.machine;
+        SessionReport {
+            ends: self.wanted.ends.clone(),
+            settings: self.wanted.settings,
+            state: machine.state(),
+            since: self.since,
+            remote_state: machine.remote_state(),
+            interval: machine.interval(),
+            remote_interval: machine.remote_interval(),
+            detection_time: machine.detection_time(),
+            remote_detection_time: machine.remote_detection_time(),
+            diag: machine.diag(),
+            remote_diag: machine.remote_diag(),
+            last_down: self.last_down,
+            was_up: self.was_up,
+            flaps: self.flaps,
+            losses: self.losses,
+            sent: self.sent,
+            received: self.received,
+            unsent: self.unsent,
+            error: self.error.clone(),
+        }
+    }
+}

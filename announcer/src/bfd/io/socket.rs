@@ -1,0 +1,157 @@
+//! The sockets: one for each session to send from, and one for each port and family to receive on.
+//!
+//! Touches sockets. None of them ever blocks. RFC 5881 §4 and §5, RFC 5883 §4 and §5.
+
+use std::io::{self, IoSliceMut};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+
+use nix::sys::socket::{
+    ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, setsockopt, sockopt::Ipv4RecvTtl,
+    sockopt::Ipv6RecvHopLimit,
+};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+
+use crate::bfd::packet::LENGTH;
+use crate::bfd::status::Ends;
+use crate::model::Family;
+
+/// Network control (RFC 4594 §3.2), as for our BGP packets.
+const CS6: u32 = 0xc0;
+/// The TTL of all packets (RFC 5881 §5).
+const TTL: u32 = 255;
+/// The source ports of RFC 5881 §4.
+const SOURCE_PORTS: std::ops::RangeInclusive<u16> = 49_152..=65_535;
+
+/// The destination port of a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Port {
+    /// 3784, on the same link.
+    SingleHop,
+    /// 4784, over routers.
+    Multihop,
+}
+
+impl Port {
+    /// Of a session with these ends.
+    pub(super) fn of(ends: &Ends) -> Self {
+        if ends.hops > 1 { Port::Multihop } else { Port::SingleHop }
+    }
+
+    pub(super) fn number(self) -> u16 {
+        match self {
+            Port::SingleHop => 3784,
+            Port::Multihop => 4784,
+        }
+    }
+}
+
+/// A packet that was received.
+#[derive(Debug)]
+pub(super) struct Datagram {
+    pub(super) source: SocketAddr,
+    /// TTL or hop limit; `None`: the kernel has not said it.
+    pub(super) ttl: Option<u8>,
+    /// The octets, at most [`BUFFER`].
+    pub(super) octets: [u8; BUFFER],
+    /// How many of them were received.
+    pub(super) length: usize,
+}
+
+/// As much of a packet as is read: more than a packet without authentication has.
+pub(super) const BUFFER: usize = LENGTH * 4;
+
+/// The socket that receives on a port. It fails if another program has the port.
+pub(super) fn receiver(port: Port, family: Family) -> io::Result<OwnedFd> {
+    let (domain, any): (_, IpAddr) = match family {
+        Family::V4 => (Domain::IPV4, Ipv4Addr::UNSPECIFIED.into()),
+        Family::V6 => (Domain::IPV6, Ipv6Addr::UNSPECIFIED.into()),
+    };
+    let socket = Socket::new(domain, Type::DGRAM.nonblocking().cloexec(), Some(Protocol::UDP))?;
+    match family {
+        Family::V4 => setsockopt(&socket, Ipv4RecvTtl, &true)?,
+        Family::V6 => {
+            socket.set_only_v6(true)?;
+            setsockopt(&socket, Ipv6RecvHopLimit, &true)?;
+        }
+    }
+    socket.bind(&SocketAddr::new(any, port.number()).into())?;
+    Ok(socket.into())
+}
+
+/// The socket that a session sends from, on a random port that it keeps.
+pub(super) fn sender(ends: &Ends) -> io::Result<OwnedFd> {
+    let socket = Socket::new(
+        Domain::for_address(address(ends.local, 0, ends)),
+        Type::DGRAM.nonblocking().cloexec(),
+        Some(Protocol::UDP),
+    )?;
+    if let Some(device) = &ends.device {
+        socket.bind_device(Some(device.as_bytes()))?;
+    }
+    match ends.local {
+        IpAddr::V4(_) => {
+            socket.set_ttl_v4(TTL)?;
+            socket.set_tos_v4(CS6)?;
+        }
+        IpAddr::V6(_) => {
+            socket.set_unicast_hops_v6(TTL)?;
+            socket.set_tclass_v6(CS6)?;
+        }
+    }
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        match socket.bind(&address(ends.local, fastrand::u16(SOURCE_PORTS), ends).into()) {
+            Ok(()) => return Ok(socket.into()),
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && tries < 100 => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Sends a packet to the router.
+pub(super) fn send(socket: BorrowedFd<'_>, ends: &Ends, octets: &[u8]) -> io::Result<()> {
+    let to = address(ends.peer, Port::of(ends).number(), ends);
+    SockRef::from(&socket).send_to(octets, &to.into()).map(drop)
+}
+
+/// An address with a port. A link-local address needs its interface's index as the scope.
+fn address(ip: IpAddr, port: u16, ends: &Ends) -> SocketAddr {
+    match ip {
+        IpAddr::V6(v6) if v6.is_unicast_link_local() => SocketAddrV6::new(v6, port, 0, ends.interface).into(),
+        IpAddr::V4(_) | IpAddr::V6(_) => SocketAddr::new(ip, port),
+    }
+}
+
+/// Reads one packet; `None`: none is waiting.
+pub(super) fn receive(socket: BorrowedFd<'_>) -> Option<Datagram> {
+    let (mut octets, mut control) = ([0; BUFFER], [0; 128]);
+    loop {
+        let mut into = [IoSliceMut::new(&mut octets)];
+        let flags = MsgFlags::MSG_DONTWAIT;
+        let message =
+            match recvmsg::<SockaddrStorage>(socket.as_raw_fd(), &mut into, Some(&mut control), flags) {
+                Ok(message) => message,
+                Err(nix::Error::EINTR) => continue,
+                Err(_) => return None, // also an error of the socket: the next call reads on
+            };
+        let ttl = message.cmsgs().ok().and_then(|mut all| all.find_map(|one| time_to_live(&one)));
+        let source = message.address.as_ref().and_then(socket_address);
+        let length = message.bytes;
+        return Some(Datagram { source: source?, ttl, octets, length });
+    }
+}
+
+#[allow(clippy::wildcard_enum_match_arm, reason = "the list of control messages is open")]
+fn time_to_live(message: &ControlMessageOwned) -> Option<u8> {
+    match message {
+        ControlMessageOwned::Ipv4Ttl(ttl) | ControlMessageOwned::Ipv6HopLimit(ttl) => u8::try_from(*ttl).ok(),
+        _ => None,
+    }
+}
+
+fn socket_address(address: &SockaddrStorage) -> Option<SocketAddr> {
+    let v4 = address.as_sockaddr_in().map(|v4| SocketAddr::V4((*v4).into()));
+    v4.or_else(|| address.as_sockaddr_in6().map(|v6| SocketAddr::V6((*v6).into())))
+}

@@ -1,0 +1,397 @@
+//! The loop of the thread: reads packets, lets the detection times end, sends what is due, and reports.
+//!
+//! Touches the clock, sockets, the thread's scheduling and the log. In each turn, packets are read before a detection time ends: if
+//! this process was stopped, the packets that have arrived meanwhile count.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::future::select_all;
+use tokio::io::Interest;
+use tokio::net::UdpSocket;
+use tokio::sync::mpsc::{self, error::TryRecvError, error::TrySendError};
+use tokio::time::sleep_until;
+use tracing::{error, info, warn};
+
+use super::lease::{LEASE, MainTurns};
+use super::scheduling;
+use super::session::Session;
+use super::socket::{self, Datagram, Port};
+use super::{Inherited, LONGEST_STOP, Order, Report, Wanted};
+use crate::bfd::packet::{self, DropReason};
+use crate::bfd::status::Scheduling;
+use crate::model::Family;
+
+/// A turn without events comes at least this often; then the counters are reported.
+const TURN: Duration = Duration::from_secs(1);
+/// The wait before a port that could not be opened is opened again.
+const RETRY: Duration = Duration::from_secs(5);
+/// The time in which at most [`BUDGET`] packets are read, and [`BUDGET_OF_SESSION`] for each session. A flood of packets must neither
+/// keep the thread from sending nor take the processor from the rest of the host. What is too much is dropped by the kernel.
+const PERIOD: Duration = Duration::from_millis(10);
+const BUDGET: usize = 64;
+const BUDGET_OF_SESSION: usize = 16;
+/// The wait until a report is sent again that the main thread had no room for.
+const REPORT_AGAIN: Duration = Duration::from_millis(50);
+
+/// The thread, from its start to its end.
+pub(super) fn run(
+    turns: MainTurns,
+    inherited: Inherited,
+    orders: mpsc::UnboundedReceiver<Order>,
+    reports: mpsc::Sender<Report>,
+) {
+    let scheduling = scheduling::real_time();
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return error!(%error, "BFD cannot wait for sockets and timers"),
+    };
+    match &scheduling {
+        Scheduling::RealTime => info!("BFD has real-time scheduling"),
+        Scheduling::Ordinary(why) => warn!(reason = %why, "BFD has no real-time scheduling"),
+    }
+    runtime.block_on(async {
+        let mut thread = Thread {
+            turns,
+            reports,
+            scheduling,
+            sessions: Vec::new(),
+            receivers: BTreeMap::new(),
+            drops: BTreeMap::new(),
+            withheld: None,
+            stops: None,
+            changed: true,
+            reported: Instant::now(),
+            budget: Budget { begins: Instant::now(), read: 0 },
+        };
+        thread.inherit(inherited);
+        thread.serve(orders).await;
+    });
+}
+
+/// A port to receive on.
+enum Receiver {
+    Open {
+        socket: UdpSocket,
+        /// The same socket, for a process that continues.
+        shared: Arc<OwnedFd>,
+    },
+    Closed {
+        error: String,
+        retry: Instant,
+    },
+}
+
+struct Budget {
+    begins: Instant,
+    read: usize,
+}
+
+struct Thread {
+    turns: MainTurns,
+    reports: mpsc::Sender<Report>,
+    scheduling: Scheduling,
+    sessions: Vec<Session>,
+    receivers: BTreeMap<(Port, Family), Receiver>,
+    drops: BTreeMap<DropReason, u64>,
+    withheld: Option<Instant>,
+    /// When the thread ends at the latest.
+    stops: Option<Instant>,
+    /// Whether a report is due at once.
+    changed: bool,
+    reported: Instant,
+    budget: Budget,
+}
+
+impl Thread {
+    /// Continues the sessions of a previous process, and sends their first packets.
+    fn inherit(&mut self, inherited: Inherited) {
+        let now = Instant::now();
+        let mut sockets: BTreeMap<String, OwnedFd> = inherited.sockets.into_iter().collect();
+        for saved in inherited.sessions {
+            let socket = sockets.remove(&super::sender_name(&saved.name));
+            let mut session = Session::restore(saved, socket, now);
+            session.transmit(now, true);
+            self.sessions.push(session);
+        }
+        for (port, family) in ALL_RECEIVERS {
+            if let Some(Ok(receiver)) = sockets.remove(&receiver_name(port, family)).map(reading) {
+                self.receivers.insert((port, family), receiver);
+            }
+        }
+    }
+
+    async fn serve(&mut self, mut orders: mpsc::UnboundedReceiver<Order>) {
+        loop {
+            loop {
+                match orders.try_recv() {
+                    Ok(order) => self.obey(order),
+                    Err(TryRecvError::Empty) => break,
+                    Err(TryRecvError::Disconnected) => return,
+                }
+            }
+            let now = Instant::now();
+            self.open_ports(now);
+            let more = self.read(now);
+            for session in &mut self.sessions {
+                self.changed |= session.expire(now);
+            }
+            let live = self.is_live(now);
+            for session in &mut self.sessions {
+                session.transmit(now, live);
+            }
+            self.forget(now);
+            if self.stops.is_some_and(|stops| now >= stops || self.sessions.is_empty()) {
+                return;
+            }
+            self.report(now);
+            let deadline = self.deadline(now, more);
+            tokio::select! {
+                order = orders.recv() => match order {
+                    Some(order) => self.obey(order),
+                    None => return,
+                },
+                () = self.readable(), if !more => {}
+                () = sleep_until(deadline.into()) => {}
+            }
+        }
+    }
+
+    fn obey(&mut self, order: Order) {
+        let now = Instant::now();
+        self.changed = true;
+        match order {
+            Order::Sessions(wanted) => self.apply(wanted, now),
+            Order::Stop => {
+                self.apply(Vec::new(), now);
+                self.stops = Some(now + LONGEST_STOP);
+            }
+        }
+    }
+
+    fn apply(&mut self, wanted: Vec<Wanted>, now: Instant) {
+        for session in &mut self.sessions {
+            let same = |one: &&Wanted| one.name == session.wanted.name && one.ends == session.wanted.ends;
+            match wanted.iter().find(same) {
+                Some(one) if session.leaves.is_none() => {
+                    session.machine.configure(one.settings, now);
+                    session.wanted = one.clone();
+                }
+                Some(_) | None => session.leave(now),
+            }
+        }
+        for one in wanted {
+            if !self
+                .sessions
+                .iter()
+                .any(|session| session.leaves.is_none() && session.wanted.name == one.name)
+            {
+                let discriminator = self.discriminator();
+                self.sessions.push(Session::new(one, discriminator, now));
+            }
+        }
+    }
+
+    /// A random discriminator that no session has.
+    fn discriminator(&self) -> u32 {
+        loop {
+            let random = fastrand::u32(1..);
+            if self.sessions.iter().all(|session| session.machine.discriminator() != random) {
+                return random;
+            }
+        }
+    }
+
+    /// Removes the sessions that have said AdminDown for long enough.
+    fn forget(&mut self, now: Instant) {
+        let before = self.sessions.len();
+        self.sessions.retain(|session| session.leaves.is_none_or(|until| now < until));
+        self.changed |= self.sessions.len() != before;
+    }
+
+    /// Whether the main thread turns, so that packets may be sent.
+    fn is_live(&mut self, now: Instant) -> bool {
+        let live = self.turns.age(now) < LEASE;
+        match (live, self.withheld) {
+            (false, None) => {
+                self.withheld = Some(now);
+                self.changed = true;
+                warn!("main thread does not turn, BFD packets are withheld");
+            }
+            (true, Some(_)) => {
+                self.withheld = None;
+                self.changed = true;
+                info!("main thread turns, BFD packets are sent again");
+            }
+            (false, Some(_)) | (true, None) => {}
+        }
+        live
+    }
+
+    /// Opens the ports that the sessions need.
+    fn open_ports(&mut self, now: Instant) {
+        let needed: BTreeSet<(Port, Family)> = self
+            .sessions
+            .iter()
+            .map(|session| (Port::of(&session.wanted.ends), Family::of(session.wanted.ends.peer)))
+            .collect();
+        for (port, family) in needed {
+            match self.receivers.get(&(port, family)) {
+                Some(Receiver::Open { .. }) => continue,
+                Some(Receiver::Closed { retry, .. }) if now < *retry => continue,
+                Some(Receiver::Closed { .. }) | None => {}
+            }
+            let known = self.receivers.contains_key(&(port, family));
+            let receiver = match socket::receiver(port, family).and_then(reading) {
+                Ok(receiver) => receiver,
+                Err(error) => {
+                    let error = match error.kind() {
+                        io::ErrorKind::AddrInUse => "another program has it".to_owned(),
+                        io::ErrorKind::PermissionDenied => "the kernel forbids it".to_owned(),
+                        _ => error.to_string(),
+                    };
+                    if !known {
+                        warn!(port = port.number(), %family, error, "BFD cannot receive");
+                    }
+                    Receiver::Closed { error, retry: now + RETRY }
+                }
+            };
+            self.changed |= !known || matches!(receiver, Receiver::Open { .. });
+            self.receivers.insert((port, family), receiver);
+        }
+    }
+
+    /// Reads the packets that wait; `true`: the budget is used up, and more may wait.
+    fn read(&mut self, now: Instant) -> bool {
+        if now.saturating_duration_since(self.budget.begins) >= PERIOD {
+            self.budget = Budget { begins: now, read: 0 };
+        }
+        let most = BUDGET + BUDGET_OF_SESSION * self.sessions.len();
+        for ((port, _), receiver) in &self.receivers {
+            let Receiver::Open { socket, .. } = receiver else { continue };
+            loop {
+                if self.budget.read >= most {
+                    return true;
+                }
+                let Some(datagram) = socket::receive(socket.as_fd()) else {
+                    // The runtime may still believe that the socket is readable.
+                    let nothing = || io::Result::<()>::Err(io::ErrorKind::WouldBlock.into());
+                    let _ = socket.try_io(Interest::READABLE, nothing);
+                    break;
+                };
+                self.budget.read += 1;
+                match accept(&mut self.sessions, *port, &datagram, now) {
+                    Ok(changed) => self.changed |= changed,
+                    Err(reason) => *self.drops.entry(reason).or_default() += 1,
+                }
+            }
+        }
+        false
+    }
+
+    /// Returns when a packet waits.
+    async fn readable(&self) {
+        let open = self.receivers.values().filter_map(|receiver| match receiver {
+            Receiver::Open { socket, .. } => Some(Box::pin(socket.readable())),
+            Receiver::Closed { .. } => None,
+        });
+        let open: Vec<_> = open.collect();
+        if open.is_empty() {
+            return std::future::pending().await;
+        }
+        let _ = select_all(open).await; // an error of the socket is read with the next packet
+    }
+
+    fn deadline(&self, now: Instant, more: bool) -> Instant {
+        let machines = self.sessions.iter().filter_map(|session| session.machine.deadline());
+        let leaving = self.sessions.iter().filter_map(|session| session.leaves);
+        let again = (self.changed).then(|| now + REPORT_AGAIN);
+        let budget = more.then(|| self.budget.begins + PERIOD);
+        let all = machines.chain(leaving).chain(self.stops).chain(again).chain(budget);
+        all.min().unwrap_or(now + TURN).min(now + TURN)
+    }
+
+    fn report(&mut self, now: Instant) {
+        if !self.changed && now.saturating_duration_since(self.reported) < TURN {
+            return;
+        }
+        let wanted = || self.sessions.iter().filter(|session| session.leaves.is_none());
+        let sockets = self.receivers.iter().filter_map(|((port, family), receiver)| match receiver {
+            Receiver::Open { shared, .. } => Some((receiver_name(*port, *family), shared.clone())),
+            Receiver::Closed { .. } => None,
+        });
+        let closed = self.receivers.iter().filter_map(|((port, family), receiver)| match receiver {
+            Receiver::Open { .. } => None,
+            Receiver::Closed { error, .. } => {
+                Some((format!("UDP port {} for {family}", port.number()), error.clone()))
+            }
+        });
+        let report = Report {
+            scheduling: self.scheduling.clone(),
+            withheld: self.withheld,
+            closed_ports: closed.collect(),
+            sessions: wanted().map(|one| (one.wanted.name.clone(), one.report())).collect(),
+            drops: self.drops.clone(),
+            sockets: sockets.chain(wanted().filter_map(Session::named_socket)).collect(),
+            saved: wanted().map(|session| session.saved(now)).collect(),
+        };
+        // It never waits: if the main thread has no room, the next report has the newer state.
+        match self.reports.try_send(report) {
+            Ok(()) | Err(TrySendError::Closed(_)) => (self.changed, self.reported) = (false, now),
+            Err(TrySendError::Full(_)) => self.changed = true,
+        }
+    }
+}
+
+const ALL_RECEIVERS: [(Port, Family); 4] = [
+    (Port::SingleHop, Family::V4),
+    (Port::SingleHop, Family::V6),
+    (Port::Multihop, Family::V4),
+    (Port::Multihop, Family::V6),
+];
+
+/// The name of the socket that receives on a port.
+fn receiver_name(port: Port, family: Family) -> String {
+    format!("bfd-receive-{}-{}", port.number(), family.to_string().to_lowercase())
+}
+
+fn reading(socket: OwnedFd) -> io::Result<Receiver> {
+    let shared = Arc::new(socket.try_clone()?);
+    Ok(Receiver::Open { socket: UdpSocket::from_std(socket.into())?, shared })
+}
+
+/// Gives a packet to its session; `true`: the session's state has changed.
+///
+/// # Errors
+/// The reason to drop it.
+fn accept(
+    sessions: &mut [Session],
+    port: Port,
+    datagram: &Datagram,
+    now: Instant,
+) -> Result<bool, DropReason> {
+    let ttl = datagram.ttl.ok_or(DropReason::Ttl)?;
+    if port == Port::SingleHop && ttl != u8::MAX {
+        return Err(DropReason::Ttl);
+    }
+    let packet = packet::decode(datagram.octets.get(..datagram.length).ok_or(DropReason::Length)?)?;
+    let named = packet.your_discriminator;
+    let session = sessions.iter_mut().find(|session| {
+        session.is_from(port, datagram.source)
+            && match named {
+                0 => session.leaves.is_none(),
+                named => session.machine.discriminator() == named,
+            }
+    });
+    let session = session.ok_or(DropReason::NoSession)?;
+    if !session.is_near(ttl) {
+        return Err(DropReason::Ttl);
+    }
+    Ok(session.receive(&packet, now))
+}
+
+#[cfg(test)]
+mod tests;

@@ -8,6 +8,7 @@ pub mod ack_times;
 pub mod fsm;
 pub mod hint;
 pub mod io;
+pub mod losses;
 pub mod notification;
 pub mod open;
 pub mod outage;

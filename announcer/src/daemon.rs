@@ -20,7 +20,11 @@
 //! network           netlink                                   watch<Network>            -> sessions, router id
 //! router id         watch<Config>, watch<Network>,            watch<Identity>           -> sessions, control
 //!                     watch<Peers>
-//! session, one a    watch<LocRib>, watch<Liveness>,           watch<SessionReport>      -> control, stop
+//! BFD               watch<Config>, watch<VIPs>,               watch<BfdStatus>          -> session, control, metrics
+//!                     watch<Peers>, mpsc<Report>              mpsc<Order>               -> BFD thread
+//! BFD thread        UDP, mpsc<Order>, turns of the main       mpsc<Report>              -> BFD
+//!   (its own)         thread
+//! session, one a    watch<LocRib>, watch<BfdStatus>,          watch<SessionReport>      -> control, stop
 //!   peer              watch<SessionOrder>, watch<VIPs>,
 //!                     watch<Network>
 //! sessions          watch<Config>, watch<stop>                watch<SessionOrder>       -> session
@@ -63,6 +67,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{sleep, timeout};
 use tracing::{error, info, warn};
 
+use self::io::bfd::{self, BfdChannels};
 use self::io::delivery::{self, DeliveryChannels};
 use self::io::direct::{ChangeObservers, DirectorInputs, ProbeLoops, direct};
 use self::io::limits;
@@ -73,6 +78,8 @@ use self::io::supervise::{Supervised, Supervisor};
 pub use self::io::takeover::Found;
 use self::io::tasks::OwnedTask;
 use self::io::upgrade::Upgrader;
+use crate::bfd::io::LONGEST_STOP;
+use crate::bfd::status::BfdStatus;
 use crate::bgp::io::peers::Peers;
 use crate::bgp::io::{network, router_id};
 use crate::bgp::path::Network;
@@ -297,6 +304,18 @@ async fn serve(options: Options, applied: AppliedConfig, log: Log, found: Found)
         })
     });
     let _network = OwnedTask::new("network".into(), move || network::watch(network_tx.clone()));
+    let (bfd_tx, bfd_status) = watch::channel(Arc::new(BfdStatus::default()));
+    let (bfd_reports, _bfd_report) = watch::channel(None);
+    let (bfd_stop, bfd_stopped) = watch::channel(false);
+    let of_bfd = BfdChannels {
+        configs: configs.clone(),
+        vips: vips_held.clone(),
+        peers: peers.clone(),
+        stop: bfd_stopped,
+        status: bfd_tx,
+        report: bfd_reports,
+    };
+    let mut bfd = OwnedTask::new("BFD".into(), move || bfd::keep(of_bfd.clone()));
     let shared = SessionResources {
         configs: configs.clone(),
         router_ids: router_ids.clone(),
@@ -305,6 +324,7 @@ async fn serve(options: Options, applied: AppliedConfig, log: Log, found: Found)
         files: files.clone(),
         ribs: ribs.clone(),
         restarted: mark_running(&files, &options.state_dir).await,
+        bfd: bfd_status.clone(),
         stop: stopped,
         continuations: Continuations(Arc::new(move |peer| takeover.continuation(peer))),
     };
@@ -328,6 +348,7 @@ async fn serve(options: Options, applied: AppliedConfig, log: Log, found: Found)
         configs: configs.clone(),
         router_id: router_ids.clone(),
         peers: peers.clone(),
+        bfd: bfd_status,
         listener_watch,
         drains: drain_state,
         drain_requests,
@@ -460,6 +481,9 @@ async fn serve(options: Options, applied: AppliedConfig, log: Log, found: Found)
     }
     stop.send_replace(Some(format!("announcer was stopped by {name}")));
     sessions.ended().await;
+    // Only now: a router may end its session when BFD goes to AdminDown, and the withdraw came first.
+    bfd_stop.send_replace(true);
+    let _ = timeout(LONGEST_STOP * 2, bfd.ended()).await;
     // After an end with a Cease, no router keeps our routes, so the next start is not a restart (RFC 4724).
     let _ = files.run(&options.state_dir.join(RUNNING), files::remove).await;
     descriptors.forget_all();

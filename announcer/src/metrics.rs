@@ -14,8 +14,10 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::bfd::status::BfdStatus;
 use crate::bgp::fsm::StateName;
 use crate::config::ConfigDigest;
 use crate::delivery::RouterSession;
@@ -131,6 +133,20 @@ table! {
         "Messages received from a router, by type"
     WIRE Histogram "announcer_update_delay_seconds" ["peer"]
         "Time from a fact that changes the announcements until the kernel has accepted the UPDATEs"
+    BFD_STATE Gauge "announcer_bfd_state" ["peer", "state"]
+        "1 for the state that BFD with a router has (RFC 5880), 0 for the others; absent for routers without BFD"
+    BFD_DETECTION Gauge "announcer_bfd_detection_seconds" ["peer", "of"]
+        "After how long without a packet this host considers the router dead (of=router), and the router this host (of=host); absent until it is agreed"
+    BFD_FLAPS Counter "announcer_bfd_flaps_total" ["peer"]
+        "How often BFD with a router has left Up, for whatever reason"
+    BFD_LOSSES Counter "announcer_bfd_losses_total" ["peer"]
+        "How often BFD has lost a router after it was up, which ends the session"
+    BFD_PACKETS Counter "announcer_bfd_packets_total" ["peer", "direction"]
+        "BFD packets of a router's session: sent, received, or refused by the kernel (unsent)"
+    BFD_DROPS Counter "announcer_bfd_packets_dropped_total" ["reason"]
+        "BFD packets that were received and dropped, by reason"
+    BFD_REAL_TIME Gauge "announcer_bfd_real_time" []
+        "1 if the BFD thread has real-time scheduling, 0 if the kernel refused it; absent without BFD"
     WARNINGS Gauge "announcer_warnings" []
         "How many warnings `announcer status` has"
     CONFIG_INFO Gauge "announcer_config_info" ["sha256"]
@@ -176,6 +192,8 @@ pub struct Scrape {
     pub listeners: ListenerMetrics,
     /// The sessions, in the order of the configuration.
     pub peers: Vec<PeerMetrics>,
+    /// BFD with them.
+    pub bfd: Arc<BfdStatus>,
     /// The same, as the delivery of routes sees them.
     pub routers: Vec<RouterSession>,
     /// The drains in force.

@@ -270,13 +270,13 @@ name! {
     ServiceName
 }
 
-/// The state of a peer in a failure detector (RFC 5880 §6.1); without a detector it is always `Up`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Liveness {
-    /// The peer answers, or there is no detector.
-    Up,
-    /// The peer has stopped answering.
-    Down,
+/// What a failure detector (BFD, RFC 5880) says of a peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Liveness {
+    /// Whether it hears the peer now, and the peer hears us; `false` without a detector.
+    pub up: bool,
+    /// How often it has lost the peer after it was up. It never counts that an operator has switched it off.
+    pub losses: u64,
 }
 
 /// The number of a version of the Loc-RIB. To wait for a change means to wait for its generation.

@@ -235,7 +235,7 @@ async fn a_stop_waits_a_second_at_most_and_a_peer_that_is_gone_not_at_all() {
 async fn a_session_whose_peer_is_lost_by_bfd_ceases_and_dials_again() {
     let mut session = Session::start().await;
     let router = session.established().await;
-    session.liveness.send_replace(Liveness::Down);
+    session.liveness.send_replace(Liveness { up: false, losses: 1 });
     assert_eq!(router.farewell().await, (6, 10, vec![]));
     session.open_sent().await;
 }

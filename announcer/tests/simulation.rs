@@ -344,7 +344,9 @@ impl Simulation {
                 self.router.stuck = true;
                 self.wakes = Some(now + soon * self.luck.u32(1..20));
             }
-            8 => self.on(Side::Us, |us, world| us.handle(Event::LivenessLost, world)),
+            8 => {
+                self.on(Side::Us, |us, world| us.handle(Event::LivenessLost { wait: Duration::ZERO }, world))
+            }
             9 => self.garble(),
             10..=12 => self.chat(),
             _ => (0..self.luck.u8(1..5)).for_each(|_| self.health.befall(now, &mut self.luck)),

@@ -4,7 +4,7 @@
 //! limit.
 
 mod connection;
-mod dial;
+pub mod dial;
 mod netstat;
 pub mod network;
 pub mod password;

@@ -10,8 +10,8 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 pub use self::status::{
-    DeliveryStatus, DrainStatus, ListenerWatchStatus, PeerStatus, ServiceStatus, SessionStatus, StartStatus,
-    Status, VipStatus,
+    DeliveryStatus, DrainStatus, ListenerWatchStatus, PeerBfdStatus, PeerStatus, ServiceStatus,
+    SessionStatus, StartStatus, Status, VipStatus,
 };
 use super::orders::{DrainOrder, UndrainOrder, WaitList};
 use crate::takeover::successor::Successor;

@@ -1,5 +1,6 @@
 //! The daemon's tasks.
 
+pub(super) mod bfd;
 pub(super) mod delivery;
 pub(super) mod direct;
 pub(super) mod limits;

@@ -215,6 +215,7 @@ async fn scrape(context: MetricsContext) -> Option<AnswerBody> {
         context.control.peers.borrow().iter().map(|(peer, status)| self::peer(peer, status, ours)).collect();
     let (drains, program) = (context.control.drains.borrow().drains.clone(), *context.program.borrow());
     let routers = context.control.peers.borrow().routers();
+    let bfd = context.control.bfd.borrow().clone();
     let (reloads, hooks) = (*context.reloads.borrow(), *context.hooks.borrow());
     let fallback = context.control.fallback.borrow().is_some();
     let lost_lines = context.control.log.lost().count;
@@ -226,6 +227,7 @@ async fn scrape(context: MetricsContext) -> Option<AnswerBody> {
             tally,
             listeners,
             peers,
+            bfd,
             routers,
             drains,
             program,

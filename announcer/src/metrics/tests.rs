@@ -7,6 +7,8 @@ use std::time::Instant;
 use expect_test::expect;
 
 use super::*;
+use crate::bfd::packet::DropReason;
+use crate::bfd::status::{self as bfd, BfdStatus, Scheduling};
 use crate::config::kind::certificate::{Date, Flaw};
 use crate::config::kind::http;
 use crate::config::tests::with_services;
@@ -121,6 +123,20 @@ fn scrape() -> Scrape {
             received: messages,
             wire,
         }],
+        bfd: Arc::new(BfdStatus {
+            scheduling: Some(Scheduling::RealTime),
+            drops: [(DropReason::Ttl, 7)].into(),
+            peers: [(
+                "r1".parse().unwrap(),
+                bfd::PeerStatus {
+                    strict: false,
+                    too_far: false,
+                    session: Ok(bfd::tests::up(Instant::now())),
+                },
+            )]
+            .into(),
+            ..BfdStatus::default()
+        }),
         routers: vec![
             router("r1", SessionProgress::Established { acknowledged: 3, not_sent: [].into() }),
             router("r2", SessionProgress::Down),
@@ -270,6 +286,34 @@ fn a_scrape_reads_as_prometheus_wants_it() {
         announcer_update_delay_seconds_bucket{le="0.5",peer="r1"} 1
         announcer_update_delay_seconds_bucket{le="1.0",peer="r1"} 1
         announcer_update_delay_seconds_bucket{le="+Inf",peer="r1"} 1
+        # TYPE announcer_bfd_state gauge
+        announcer_bfd_state{peer="r1",state="AdminDown"} 0
+        announcer_bfd_state{peer="r1",state="Down"} 0
+        announcer_bfd_state{peer="r1",state="Init"} 0
+        announcer_bfd_state{peer="r1",state="Up"} 1
+        # TYPE announcer_bfd_detection_seconds gauge
+        announcer_bfd_detection_seconds{peer="r1",of="router"} 3.0
+        announcer_bfd_detection_seconds{peer="r1",of="host"} 3.0
+        # TYPE announcer_bfd_flaps_total counter
+        announcer_bfd_flaps_total{peer="r1"} 0
+        # TYPE announcer_bfd_losses_total counter
+        announcer_bfd_losses_total{peer="r1"} 0
+        # TYPE announcer_bfd_packets_total counter
+        announcer_bfd_packets_total{peer="r1",direction="sent"} 9
+        announcer_bfd_packets_total{peer="r1",direction="received"} 9
+        announcer_bfd_packets_total{peer="r1",direction="unsent"} 0
+        # TYPE announcer_bfd_packets_dropped_total counter
+        announcer_bfd_packets_dropped_total{reason="ttl"} 7
+        announcer_bfd_packets_dropped_total{reason="version"} 0
+        announcer_bfd_packets_dropped_total{reason="length"} 0
+        announcer_bfd_packets_dropped_total{reason="multiplier"} 0
+        announcer_bfd_packets_dropped_total{reason="multipoint"} 0
+        announcer_bfd_packets_dropped_total{reason="my_discriminator"} 0
+        announcer_bfd_packets_dropped_total{reason="your_discriminator"} 0
+        announcer_bfd_packets_dropped_total{reason="no_session"} 0
+        announcer_bfd_packets_dropped_total{reason="authentication"} 0
+        # TYPE announcer_bfd_real_time gauge
+        announcer_bfd_real_time 1
         # TYPE announcer_warnings gauge
         announcer_warnings 2
         # TYPE announcer_config_info gauge

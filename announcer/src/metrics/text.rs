@@ -13,6 +13,8 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
 use super::*;
+use crate::bfd::packet::{DropReason, State};
+use crate::bfd::status::Scheduling;
 use crate::bgp::fsm::StateName;
 use crate::delivery::{Delivery, deliveries};
 use crate::director::Standing;
@@ -43,6 +45,7 @@ impl Collector for Scrape {
         out.one(&WATCH_DISARMED, Some(disarmed as u64))?;
         out.one(&WATCH_BLIND, Some(u64::from(blind)))?;
         self.peers(&mut out)?;
+        self.bfd(&mut out)?;
         out.one(&WARNINGS, Some(self.warnings as u64))?;
         out.family(&CONFIG_INFO, |rows| rows.row(&[&self.reloads.config.to_string()], 1_u64))?;
         let outdated = match self.program {
@@ -222,6 +225,59 @@ impl Scrape {
             peer.received.iter().try_for_each(|(kind, count)| rows.row(&[peer.name.as_str(), kind], *count))
         })?;
         each(&super::WIRE, &|rows, peer| rows.histogram(&[peer.name.as_str()], &peer.wire))
+    }
+}
+
+impl Scrape {
+    fn bfd(&self, out: &mut MetricsWriter<'_>) -> fmt::Result {
+        let sessions = || {
+            let peers = self.bfd.peers.iter();
+            peers.filter_map(|(name, peer)| Some((name.as_str(), peer.session.as_ref().ok()?)))
+        };
+        out.family(&BFD_STATE, |rows| {
+            self.bfd.peers.iter().try_for_each(|(name, peer)| {
+                let now = peer.session.as_ref().map_or(State::Down, |session| session.state);
+                State::ALL.iter().try_for_each(|state| {
+                    rows.row(&[name.as_str(), &state.to_string()], u64::from(*state == now))
+                })
+            })
+        })?;
+        out.family(&BFD_DETECTION, |rows| {
+            sessions().try_for_each(|(name, session)| {
+                for (of, time) in
+                    [("router", session.detection_time), ("host", session.remote_detection_time)]
+                {
+                    time.map_or(Ok(()), |time| rows.row(&[name, of], time.as_secs_f64()))?;
+                }
+                Ok(())
+            })
+        })?;
+        out.family(&BFD_FLAPS, |rows| {
+            sessions().try_for_each(|(name, session)| rows.row(&[name], session.flaps))
+        })?;
+        out.family(&BFD_LOSSES, |rows| {
+            sessions().try_for_each(|(name, session)| rows.row(&[name], session.losses))
+        })?;
+        out.family(&BFD_PACKETS, |rows| {
+            sessions().try_for_each(|(name, session)| {
+                rows.row(&[name, "sent"], session.sent)?;
+                rows.row(&[name, "received"], session.received)?;
+                rows.row(&[name, "unsent"], session.unsent)
+            })
+        })?;
+        out.family(&BFD_DROPS, |rows| {
+            if self.bfd.scheduling.is_none() {
+                return Ok(());
+            }
+            DropReason::ALL.iter().try_for_each(|reason| {
+                rows.row(&[reason.label()], self.bfd.drops.get(reason).copied().unwrap_or_default())
+            })
+        })?;
+        let real_time = self.bfd.scheduling.as_ref().map(|scheduling| match scheduling {
+            Scheduling::RealTime => 1_u64,
+            Scheduling::Ordinary(_) => 0,
+        });
+        out.one(&BFD_REAL_TIME, real_time)
     }
 }
 

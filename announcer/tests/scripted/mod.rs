@@ -88,6 +88,7 @@ pub fn peer(port: u16) -> PeerConfig {
         ttl_security: false,
         password_file: None,
         os: None,
+        bfd: None,
         overrides: Overrides { next_hop_v6: Some("2001:db8:1::1".parse().unwrap()), ..Overrides::default() },
     }
 }
@@ -134,7 +135,7 @@ impl Session {
         let mut config = peer(listener.local_addr().unwrap().port());
         change(&mut config);
         let (rib, rib_seen) = watch::channel(Arc::new(LocRib::default()));
-        let (liveness, liveness_seen) = watch::channel(Liveness::Up);
+        let (liveness, liveness_seen) = watch::channel(Liveness::default());
         let (order, order_seen) = watch::channel(SessionOrder::Run);
         let (status_tx, status) = watch::channel(SessionReport::new());
         let (vips, vips_seen) = watch::channel(Arc::new(BTreeSet::new()));

@@ -215,7 +215,10 @@ pub enum Event {
     /// The peer has accepted octets; `Waiting` says whether others still wait.
     Sent(Backlog),
     /// The failure detector (BFD) reports that the peer is down (RFC 9384).
-    LivenessLost,
+    LivenessLost {
+        /// How long to wait before the next try; zero: it begins at once.
+        wait: Duration,
+    },
 }
 
 /// Whether our octets wait until the peer accepts them.

@@ -82,6 +82,10 @@ fn idle(
         Event::Start if retry.is_none() => connect(),
         Event::TimerExpires if retry.is_some_and(|retry| context.now >= retry) => connect(),
         Event::Stop(_) => (State::Idle { retry: None, tries: 0 }, vec![]),
+        // The router may have noticed it first, and have ended the session.
+        Event::LivenessLost { wait } => {
+            (State::Idle { retry: retry.map(|retry| retry.max(context.now + wait)), tries }, vec![])
+        }
         // These events can arrive late, from a connection that has ended.
         Event::Start
         | Event::TimerExpires
@@ -98,8 +102,7 @@ fn idle(
         | Event::Refresh(_)
         | Event::RefreshError(_)
         | Event::Unsent
-        | Event::Sent(_)
-        | Event::LivenessLost => (State::Idle { retry, tries }, vec![]),
+        | Event::Sent(_) => (State::Idle { retry, tries }, vec![]),
     }
 }
 
@@ -134,7 +137,7 @@ fn connect(
         | Event::RefreshError(_)
         | Event::Unsent
         | Event::Sent(_)
-        | Event::LivenessLost => (State::Connect { give_up, tries }, vec![]),
+        | Event::LivenessLost { .. } => (State::Connect { give_up, tries }, vec![]),
     }
 }
 
@@ -186,7 +189,7 @@ fn open_sent(
         | Event::TcpConnected
         | Event::Unsent
         | Event::Sent(_)
-        | Event::LivenessLost => (State::OpenSent { hold, tries }, vec![]),
+        | Event::LivenessLost { .. } => (State::OpenSent { hold, tries }, vec![]),
     }
 }
 
@@ -228,7 +231,7 @@ fn open_confirm(
         Event::OpenCollision => {
             failed(DownReason::Collision, Farewell::Say(Notification::bare(notification::COLLISION)))
         }
-        Event::Start | Event::TcpConnected | Event::Unsent | Event::Sent(_) | Event::LivenessLost => {
+        Event::Start | Event::TcpConnected | Event::Unsent | Event::Sent(_) | Event::LivenessLost { .. } => {
             (State::OpenConfirm { negotiated, timers: hold, tries }, vec![])
         }
     }
@@ -287,8 +290,10 @@ fn established(
         Event::OpenCollision => {
             down(DownReason::Collision, Farewell::Say(Notification::bare(notification::COLLISION)))
         }
-        Event::LivenessLost => {
-            down(DownReason::LivenessLost, Farewell::Say(Notification::bare(notification::BFD_DOWN)))
+        Event::LivenessLost { wait } => {
+            let farewell = Farewell::Say(Notification::bare(notification::BFD_DOWN));
+            let (_, actions) = down(DownReason::LivenessLost, farewell);
+            (State::Idle { retry: Some(context.now + wait), tries: 0 }, actions)
         }
         Event::Start | Event::TcpConnected => up.stay(vec![]),
     }

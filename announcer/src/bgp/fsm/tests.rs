@@ -198,11 +198,29 @@ fn out_of_turn_is_answered_with_the_state_and_the_type_octet() {
         (up(), Event::Open(agreed(9)), (5, 3, vec![1])),
         (up(), Event::OpenError(OpenError::Malformed), (5, 3, vec![1])),
         (up(), malformed(), (3, 1, vec![])),
-        (up(), Event::LivenessLost, (6, 10, vec![])),
+        (up(), Event::LivenessLost { wait: Duration::ZERO }, (6, 10, vec![])),
         (up(), Event::OpenCollision, (6, 7, vec![])),
         (open_sent(), Event::OpenCollision, (6, 7, vec![])),
     ] {
         assert_eq!(last(begin, event.clone()), want, "{event:?}");
+    }
+}
+
+#[test]
+fn a_peer_that_bfd_has_lost_is_dialled_at_once_or_after_the_wait() {
+    let now = Instant::now();
+    let context = StepContext { now, jitter: 1.0 };
+    let since = now - Duration::from_secs(1);
+    for seconds in [0, 5] {
+        let wait = Duration::from_secs(seconds);
+        let up = State::Established { since, timers: None, send_hold: None, tries: 7 };
+        let (state, _) = step(&timers(), up, Event::LivenessLost { wait }, context);
+        assert_eq!(state.deadline(), Some(now + wait));
+        // The router had ended the session before.
+        let soon = now + Duration::from_millis(100);
+        let idle = State::Idle { retry: Some(soon), tries: 1 };
+        let (state, _) = step(&timers(), idle, Event::LivenessLost { wait }, context);
+        assert_eq!(state.deadline(), Some(soon.max(now + wait)));
     }
 }
 
@@ -362,7 +380,7 @@ fn event() -> impl Strategy<Value = Event> {
         1 => Just(Event::Unsent),
         1 => Just(Event::Sent(Backlog::Nothing)),
         1 => Just(Event::Sent(Backlog::Some)),
-        1 => Just(Event::LivenessLost),
+        1 => (0_u64..70).prop_map(|wait| Event::LivenessLost { wait: Duration::from_secs(wait) }),
     ]
 }
 
@@ -383,6 +401,7 @@ proptest! {
         let timers = timers();
         let mut now = Instant::now();
         let (mut state, mut tcp, mut is_up, mut wanted) = (State::new(), TcpState::None, false, false);
+        let mut held = now; // by the failure detector
         for (event, wait, until_due, jitter) in events {
             now = match state.deadline() {
                 Some(due) if until_due => due.max(now),
@@ -393,6 +412,7 @@ proptest! {
             match &event {
                 Event::Start => wanted = true,
                 Event::Stop(_) => wanted = false,
+                Event::LivenessLost { wait } => held = held.max(now + *wait),
                 _ => {}
             }
             if event == Event::TcpConnected { tcp = TcpState::Up }
@@ -417,7 +437,7 @@ proptest! {
             };
             prop_assert_eq!(&tcp, &has_tcp);
             match state.name() {
-                StateName::Idle if wanted => prop_assert!(state.deadline().unwrap() <= now + timers.retry_max),
+                StateName::Idle if wanted => prop_assert!(state.deadline().unwrap() <= held.max(now + timers.retry_max)),
                 StateName::Idle => prop_assert_eq!(state.deadline(), None),
                 StateName::Connect => prop_assert!(state.deadline().unwrap() <= now + timers.connect),
                 StateName::OpenSent | StateName::OpenConfirm | StateName::Established => {}

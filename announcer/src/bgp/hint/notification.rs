@@ -46,8 +46,8 @@ pub(super) fn hint(notification: &Notification, clues: &Clues) -> Option<String>
                     .into()
             })
         }
-        (6, 10) => "the router's BFD reports that this host is down, and announcer does not speak BFD: remove `bfd` from this \
-                    neighbour, or check the program that speaks BFD on this host"
+        (6, 10) => "the router's BFD reports that this host is down: without `bfd = true` in this `[[peer]]`, remove `bfd` from the \
+                    neighbour; with it, packets were lost or late, and `announcer explain` of the peer says what BFD sees here"
             .into(),
         (8, _) => "the router could send us nothing for its send hold time: check whether this host is overloaded".into(),
         _ => return None,

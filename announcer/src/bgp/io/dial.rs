@@ -188,6 +188,33 @@ pub(super) async fn locate(
     Ok((address, path::towards(address, over).await.map_err(|error| route_failure(&error))?))
 }
 
+/// The addresses that a connection to a peer would have now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PeerEnds {
+    /// The peer's address.
+    pub peer: IpAddr,
+    /// Ours.
+    pub local: IpAddr,
+    /// The index of the outgoing interface.
+    pub interface: u32,
+    /// Whether the peer is on the link.
+    pub location: PeerLocation,
+}
+
+/// Looks the addresses up, as [`dial()`] does.
+///
+/// # Errors
+/// There is no route, no interface or no usable address; as a sentence.
+pub async fn ends(peer: &PeerConfig, vips: &BTreeSet<IpAddr>) -> Result<PeerEnds, TcpFailure> {
+    let (address, route) = locate(peer, None).await?;
+    let peer_socket = socket_address(address, peer.port, route.interface);
+    let chosen = path::source(peer_socket, peer.interface.as_deref(), route, vips).await;
+    let (choice, _) = chosen.map_err(|error| tcp_failure(&error))?;
+    let local = peer.source_address.or(choice).ok_or(TcpFailure::NoSource(route.source))?;
+    let location = if route.via.is_some() { PeerLocation::Routed } else { PeerLocation::OnLink };
+    Ok(PeerEnds { peer: address, local, interface: route.interface, location })
+}
+
 /// How long the peer's kernel may acknowledge nothing before the connection counts as lost: the hold time, or half a minute if the
 /// hold time is zero.
 pub(super) fn silence(hold_time: Duration) -> Duration {

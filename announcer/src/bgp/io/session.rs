@@ -4,6 +4,7 @@
 //! decides; this file turns what happens into events and executes the actions. It receives three states (`rib`, `liveness`,
 //! `order`) and publishes one (`status`). There are no queues, and no peer can delay another.
 
+mod liveness;
 mod network;
 mod routes;
 mod status;
@@ -26,6 +27,7 @@ use crate::bgp::io::connection::Connection;
 use crate::bgp::io::dial::{self, DialFailure, DialSuccess, dial};
 use crate::bgp::io::password::{Md5Key, PasswordError};
 use crate::bgp::io::resume::{Continuation, SessionStore};
+use crate::bgp::losses::Losses;
 use crate::bgp::open::{Offer, Restart};
 use crate::bgp::outage::LogLine;
 use crate::bgp::outbox::AckPosition;
@@ -101,6 +103,7 @@ pub async fn run(
         }),
     };
     let wanted = order.borrow_and_update().clone();
+    let losses_seen = liveness.borrow().losses;
     let mut session = Session {
         timers: fsm::Timers::new(config.send_hold_time),
         offer,
@@ -115,6 +118,8 @@ pub async fn run(
         silent: None,
         rib,
         liveness,
+        losses_seen,
+        losses: Losses::default(),
         wanted,
         order,
         publish: status,
@@ -159,6 +164,9 @@ struct Session {
     silent: Option<watch::Receiver<bool>>,
     rib: watch::Receiver<Arc<LocRib>>,
     liveness: watch::Receiver<Liveness>,
+    /// How many losses of the detector were handled.
+    losses_seen: u64,
+    losses: Losses,
     order: watch::Receiver<SessionOrder>,
     /// The last order. After an order to end, no other order follows.
     wanted: SessionOrder,
@@ -220,11 +228,11 @@ enum Wake {
 
 impl Session {
     async fn run(mut self) {
-        if self.wanted == SessionOrder::Run && self.state.name() == StateName::Idle {
-            self.handle(Event::Start);
-        }
         loop {
             self.turns.turned(now());
+            if self.wanted == SessionOrder::Run && self.is_new() && !self.waits_for_liveness() {
+                self.handle(Event::Start);
+            }
             self.fill();
             self.flush();
             self.tell();
@@ -243,7 +251,8 @@ impl Session {
         let connection = self.connection.as_ref();
         let unsent =
             connection.filter(|connection| !self.is_silent() && !connection.outbox.unsent().is_empty());
-        let (deadline, hang) = (self.due(self.state.deadline()), self.due(self.hang));
+        let deadline = self.state.deadline().filter(|_| !self.is_held());
+        let (deadline, hang) = (self.due(deadline), self.due(self.hang));
         let ask = connection.and_then(Connection::ask_at).map(tokio::time::Instant::into_std);
         tokio::select! {
             dialed = done(&mut self.dialing) => Wake::Dialed(dialed),
@@ -317,11 +326,7 @@ impl Session {
                 let peer = Arc::clone(&self.peers.borrow_and_update());
                 self.reconfigured(peer);
             }
-            Wake::Liveness => {
-                if *self.liveness.borrow_and_update() == Liveness::Down {
-                    self.handle(Event::LivenessLost);
-                }
-            }
+            Wake::Liveness => self.liveness_changed(),
             Wake::Order(order) => {
                 if let Some(farewell) = order.farewell() {
                     self.handle(Event::Stop(farewell));

@@ -106,6 +106,8 @@ pub struct PeerStatus {
     pub families: Vec<String>,
     /// The negotiated values of the session; none without a session.
     pub session: Option<SessionStatus>,
+    /// BFD with it; none if it is not configured.
+    pub bfd: Option<PeerBfdStatus>,
     /// How often a session was established since the daemon began.
     pub established: u64,
     /// How the last session or try ended, and when. A new session may have been established since then.
@@ -116,6 +118,50 @@ pub struct PeerStatus {
     pub received: BTreeMap<String, u64>,
     /// Messages sent to it, by type.
     pub sent: BTreeMap<String, u64>,
+}
+
+/// BFD with a router (RFC 5880).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PeerBfdStatus {
+    /// `Up`, `Init`, `Down` or `AdminDown`; `Down` also while there is no session yet.
+    pub state: String,
+    /// Seconds that it has been in that state; none while there is no session yet.
+    #[serde(rename = "for")]
+    pub lasts: Option<f64>,
+    /// Since when, RFC 3339.
+    pub since: Option<String>,
+    /// The router's state, as it said last.
+    pub remote_state: Option<String>,
+    /// Why it is not up; none while it is up.
+    pub reason: Option<String>,
+    /// Whether the router is dialled only while it is up.
+    pub strict: bool,
+    /// Whether it is of RFC 5883, for a router that is several hops away.
+    pub multihop: bool,
+    /// Our address of the session.
+    pub local_address: Option<String>,
+    /// Milliseconds between our packets, before jitter.
+    pub interval_ms: Option<f64>,
+    /// Milliseconds between the router's packets, as agreed; none until it has sent one.
+    pub remote_interval_ms: Option<f64>,
+    /// After how many milliseconds without a packet we consider the router dead.
+    pub detection_ms: Option<f64>,
+    /// After how many milliseconds without a packet the router considers this host dead.
+    pub remote_detection_ms: Option<f64>,
+    /// Our last diagnostic, in words.
+    pub diagnostic: Option<String>,
+    /// The router's last diagnostic, in words.
+    pub remote_diagnostic: Option<String>,
+    /// Why it went down last, and when; none if it has not.
+    pub last_down: Option<String>,
+    /// How often it has left Up.
+    pub flaps: u64,
+    /// Packets sent.
+    pub sent: u64,
+    /// Packets received.
+    pub received: u64,
+    /// How the thread is scheduled: `real-time`, or `ordinary` with the cause; none until the thread runs.
+    pub scheduling: Option<String>,
 }
 
 /// The negotiated values of both OPENs, and what follows from them.

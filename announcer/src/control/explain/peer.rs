@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::config::{Config, ServiceConfig};
-use crate::control::api::{PeerStatus, SessionStatus};
+use crate::control::api::{PeerBfdStatus, PeerStatus, SessionStatus};
 use crate::model::PeerName;
 
 /// The sentences, a line each.
@@ -29,6 +29,7 @@ pub fn peer(peer: &PeerStatus) -> Vec<String> {
         lines.push(format!("Routes: {}.", peer.prefixes()));
     }
     lines.extend(peer.not_sent.iter().map(|why| format!("{}.", why.text)));
+    peer.bfd.iter().for_each(|bfd| with_bfd(bfd, &mut lines));
     lines.extend(
         (peer.same_router.iter())
             .map(|other| format!("The peer `{other}` has the same address: it is the same router.")),
@@ -93,6 +94,43 @@ fn agreed(session: &SessionStatus, lines: &mut Vec<String>) {
     }
 }
 
+fn with_bfd(bfd: &PeerBfdStatus, lines: &mut Vec<String>) {
+    let lasts = bfd.lasts.map_or_else(String::new, |lasts| format!(" (for {})", span(lasts)));
+    let why = bfd.reason.as_ref().map_or_else(String::new, |why| format!(": {why}"));
+    lines.push(format!("BFD is {}{lasts}{why}.", bfd.state));
+    let millis = |time: f64| format!("{time:.0} ms");
+    if let (Some(interval), Some(detection), Some(theirs)) =
+        (bfd.interval_ms, bfd.detection_ms, bfd.remote_interval_ms)
+    {
+        let remote = match bfd.remote_detection_ms {
+            Some(time) => format!("the router considers this host dead after {}", millis(time)),
+            None => "the router wants no packets".to_owned(),
+        };
+        lines.push(format!(
+            "We send every {}, the router every {}: {remote}, and we the router after {}.",
+            millis(interval),
+            millis(theirs),
+            millis(detection)
+        ));
+    }
+    if bfd.reason.is_some() {
+        lines.push(match bfd.strict {
+            true => "The router is not dialled until BFD is up (`strict = true`).".to_owned(),
+            false => "Until it is up, the hold time alone detects a dead host.".to_owned(),
+        });
+    } else {
+        lines.extend(bfd.last_down.iter().map(|why| format!("BFD went down last because {why}.")));
+    }
+    lines.push(format!(
+        "BFD packets sent: {}; received: {}; BFD has left Up {} times; diagnostics: ours {}, the router's {}.",
+        bfd.sent,
+        bfd.received,
+        bfd.flaps,
+        bfd.diagnostic.as_deref().unwrap_or("none"),
+        bfd.remote_diagnostic.as_deref().unwrap_or("none")
+    ));
+}
+
 fn families(families: &[String]) -> String {
     if families.is_empty() { "no family".into() } else { families.join(" and ") }
 }
@@ -137,6 +175,7 @@ mod tests {
                 extended_next_hop: false,
                 next_hops: [("IPv4".into(), "10.0.1.11".into())].into(),
             }),
+            bfd: None,
             established: 2,
             last_end: Some(ReasonStatus {
                 code: "closed".into(),
@@ -200,6 +239,51 @@ mod tests {
         assert_eq!(services(""), [None, None]);
         let not_mail = "It gets the routes of www, and not of mail, whose `peers` does not name it.";
         assert_eq!(services("peers = [\"r1\"]"), [None, Some(not_mail.into())]);
+    }
+
+    #[test]
+    fn bfd_is_explained_with_what_was_agreed_and_with_what_follows_while_it_is_down() {
+        let bfd = PeerBfdStatus {
+            state: "Up".into(),
+            lasts: Some(5.0),
+            since: None,
+            remote_state: Some("Up".into()),
+            reason: None,
+            strict: false,
+            multihop: false,
+            local_address: Some("10.0.1.11".into()),
+            interval_ms: Some(50.0),
+            remote_interval_ms: Some(100.0),
+            detection_ms: Some(300.0),
+            remote_detection_ms: Some(150.0),
+            diagnostic: Some("control detection time expired (1)".into()),
+            remote_diagnostic: Some("no diagnostic (0)".into()),
+            last_down: Some("no packet arrived for 300ms, 1h ago".into()),
+            flaps: 1,
+            sent: 9,
+            received: 8,
+            scheduling: None,
+        };
+        let with = |bfd: PeerBfdStatus| {
+            let lines = peer(&PeerStatus { bfd: Some(bfd), ..router() });
+            lines[5..lines.len() - 3].to_vec()
+        };
+        assert_eq!(
+            with(bfd.clone()),
+            [
+                "BFD is Up (for 5s).",
+                "We send every 50 ms, the router every 100 ms: the router considers this host dead after 150 ms, and we the router after 300 ms.",
+                "BFD went down last because no packet arrived for 300ms, 1h ago.",
+                "BFD packets sent: 9; received: 8; BFD has left Up 1 times; diagnostics: ours control detection time expired (1), the router's no diagnostic (0).",
+            ]
+        );
+        let down = PeerBfdStatus { state: "Down".into(), reason: Some("the router sleeps".into()), ..bfd };
+        let lines = with(PeerBfdStatus { strict: true, ..down.clone() }).join("\n");
+        assert!(
+            lines.contains("BFD is Down (for 5s): the router sleeps.") && lines.contains("not dialled"),
+            "{lines}"
+        );
+        assert!(with(down).join("\n").contains("the hold time alone"));
     }
 
     #[test]

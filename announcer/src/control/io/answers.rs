@@ -4,9 +4,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::ControlContext;
+use crate::bfd::packet::State;
+use crate::bfd::status::{BfdStatus, Scheduling};
 use crate::bgp::fsm::StateName;
 use crate::bgp::io::session;
 use crate::bgp::open::{AsWidth, RefreshKind};
@@ -22,7 +24,7 @@ use crate::director::{NextHopSource, Report, VipReport, VipRoute};
 use crate::drain::{self, Drain, DrainTarget, DrainedBy};
 use crate::files::io as files;
 use crate::health::io::listener;
-use crate::model::{Asn, Family, PeerAsn};
+use crate::model::{Asn, Family, PeerAsn, PeerName};
 use crate::router_side;
 use crate::takeover::StartReport;
 
@@ -110,6 +112,7 @@ pub(crate) fn warnings_beside(context: &ControlContext) -> Vec<String> {
     warnings.extend(context.drains.borrow().warnings(drain::io::clock()));
     warnings.extend(context.router_id.borrow().waits.clone());
     warnings.extend(context.peers.borrow().warnings());
+    warnings.extend(context.bfd.borrow().warnings(Instant::now()));
     warnings.extend(context.programs.warning());
     warnings.extend(context.start.borrow().warning());
     warnings.extend(context.log.lost().warning(Instant::now()));
@@ -279,12 +282,49 @@ fn peer(
                 .map(|(family, next_hop)| (family.to_string(), next_hop.to_string()))
                 .collect(),
         }),
+        bfd: peer.bfd.as_ref().map(|_| bfd(&context.bfd.borrow(), &peer.name)),
         established: status.established,
         last_end: (status.last_down.as_ref())
             .map(|down| ReasonStatus { code: down.why.label().to_owned(), text: down.text(Instant::now()) }),
         same_router,
         received: messages(&status.received),
         sent: messages(&status.sent),
+    }
+}
+
+/// BFD with a peer that is configured for it.
+fn bfd(status: &BfdStatus, name: &PeerName) -> api::PeerBfdStatus {
+    let now = Instant::now();
+    let known = status.peers.get(name);
+    let session = known.and_then(|peer| peer.session.as_ref().ok());
+    let millis = |time: Duration| time.as_secs_f64() * 1000.0;
+    api::PeerBfdStatus {
+        state: session.map_or(State::Down, |session| session.state).to_string(),
+        lasts: session.map(|session| session.since.elapsed().as_secs_f64()),
+        since: session.map(|session| time_of(session.since)),
+        remote_state: session
+            .filter(|session| session.received > 0)
+            .map(|session| session.remote_state.to_string()),
+        reason: known.map_or_else(|| Some("it starts".to_owned()), |peer| peer.why_not_up(now)),
+        strict: known.is_some_and(|peer| peer.strict),
+        multihop: session.is_some_and(|session| session.ends.hops > 1),
+        local_address: session.map(|session| session.ends.local.to_string()),
+        interval_ms: session.map(|session| millis(session.interval)),
+        remote_interval_ms: session.and_then(|session| session.remote_interval).map(millis),
+        detection_ms: session.and_then(|session| session.detection_time).map(millis),
+        remote_detection_ms: session.and_then(|session| session.remote_detection_time).map(millis),
+        diagnostic: session.map(|session| session.diag.to_string()),
+        remote_diagnostic: session
+            .filter(|session| session.received > 0)
+            .map(|session| session.remote_diag.to_string()),
+        last_down: session.and_then(|session| session.last_down(now)),
+        flaps: session.map_or(0, |session| session.flaps),
+        sent: session.map_or(0, |session| session.sent),
+        received: session.map_or(0, |session| session.received),
+        scheduling: status.scheduling.as_ref().map(|scheduling| match scheduling {
+            Scheduling::RealTime => "real-time".to_owned(),
+            Scheduling::Ordinary(why) => format!("ordinary: {why}"),
+        }),
     }
 }
 

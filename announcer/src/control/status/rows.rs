@@ -35,6 +35,10 @@ pub(super) fn routers<'a>(peers: impl Iterator<Item = &'a PeerStatus>, all: bool
 pub fn router_row(peer: &PeerStatus) -> StatusRow {
     let (state, text) = if peer.session.is_some() {
         let text = peer.not_sent.first().map_or_else(|| peer.prefixes(), |why| why.text.clone());
+        let text = match &peer.bfd {
+            Some(bfd) => format!("{text}; BFD {}", bfd.state.to_lowercase()),
+            None => text,
+        };
         (format!("up {}", age(peer.lasts)), text)
     } else {
         let up = match &peer.last_up {

@@ -37,6 +37,7 @@ pub(crate) fn router(name: &str, up: bool) -> PeerStatus {
         not_sent: vec![],
         families: vec!["IPv4".into()],
         session: up.then_some(session),
+        bfd: None,
         established: 1,
         last_end: None,
         same_router: None,

@@ -13,6 +13,7 @@ use tokio::time::timeout;
 use tracing::{info, warn};
 
 use super::tasks::OwnedTask;
+use crate::bfd::status::BfdStatus;
 use crate::bgp::fsm::StateName;
 use crate::bgp::io::peers::Peers;
 use crate::bgp::io::resume::Continuation;
@@ -44,6 +45,7 @@ pub(in crate::daemon) struct SessionResources {
     pub(in crate::daemon) ribs: watch::Receiver<Arc<LocRib>>,
     /// Whether the previous daemon ended without a withdraw.
     pub(in crate::daemon) restarted: bool,
+    pub(in crate::daemon) bfd: watch::Receiver<Arc<BfdStatus>>,
     /// When it has a text, the daemon ends, and every session is shut down with this text.
     pub(in crate::daemon) stop: watch::Receiver<Option<String>>,
     /// What connects each session with the processes before and after this one.
@@ -302,7 +304,7 @@ fn start(settings: Settings, shared: &SessionResources) -> SessionTask {
         let (asn, graceful_restart, shared) = (settings.asn, settings.graceful_restart, shared.clone());
         let turns = turns.clone();
         OwnedTask::new(name, move || {
-            let SessionResources { vips, network, files, ribs, restarted, .. } = shared.clone();
+            let SessionResources { vips, network, files, ribs, restarted, bfd, .. } = shared.clone();
             let turns = turns.clone();
             let continuation = continuation.clone();
             let local = Local {
@@ -318,12 +320,31 @@ fn start(settings: Settings, shared: &SessionResources) -> SessionTask {
             };
             let (peer, orders, status) = (peer_rx.clone(), orders.clone(), status.clone());
             async move {
-                let (_alive, liveness) = watch::channel(Liveness::Up); // until something detects failures
-                session::run(local, peer, ribs, liveness, orders, status).await;
+                let name = peer.borrow().name.clone();
+                let (liveness, liveness_seen) = watch::channel(bfd.borrow().liveness(&name));
+                tokio::select! {
+                    () = session::run(local, peer, ribs, liveness_seen, orders, status) => {}
+                    () = pass_on(name, bfd, liveness) => {} // never happens
+                }
             }
         })
     });
     SessionTask { settings, peer, order, status: status_rx, task, turns }
+}
+
+/// Passes on what BFD says of a peer, for ever.
+async fn pass_on(
+    name: PeerName,
+    mut bfd: watch::Receiver<Arc<BfdStatus>>,
+    liveness: watch::Sender<Liveness>,
+) {
+    loop {
+        let new = bfd.borrow_and_update().liveness(&name);
+        liveness.send_if_modified(|known| std::mem::replace(known, new) != new);
+        if bfd.changed().await.is_err() {
+            return std::future::pending().await; // the daemon ends
+        }
+    }
 }
 
 #[cfg(test)]

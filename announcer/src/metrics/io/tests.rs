@@ -76,6 +76,7 @@ fn host_of(config: Arc<config::Config>) -> TestListener {
         configs: given,
         router_id,
         peers,
+        bfd: watch::channel(Arc::default()).1,
         listener_watch: watch::channel(listener::ListenerReport::default()).1,
         drains,
         drain_requests,

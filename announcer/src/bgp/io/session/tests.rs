@@ -78,6 +78,7 @@ async fn a_changed_key_is_set_on_the_live_socket_and_resets_nothing() {
         ttl_security: false,
         password_file: Some(file.clone()),
         os: None,
+        bfd: None,
         overrides: Overrides::default(),
     });
     let local = Local {
@@ -93,7 +94,7 @@ async fn a_changed_key_is_set_on_the_live_socket_and_resets_nothing() {
     };
     let (peers, peer_seen) = watch::channel(peer.clone());
     let (rib, ribs) = watch::channel(Arc::new(LocRib::default()));
-    let (_liveness, liveness) = watch::channel(Liveness::Up);
+    let (_liveness, liveness) = watch::channel(Liveness::default());
     let (_order, order) = watch::channel(SessionOrder::Run);
     let (publish, mut status) = watch::channel(SessionReport::new());
     tokio::spawn(run(local, peer_seen, ribs, liveness, order, publish));

@@ -89,6 +89,7 @@ impl SessionsUnderTest {
             files: Files::new(),
             ribs: watch::channel(Arc::default()).1,
             restarted: false,
+            bfd: watch::channel(Arc::default()).1,
             stop: stopped,
             continuations: Continuations(Arc::new(|_| Continuation::none())),
         };

@@ -264,7 +264,7 @@ fn session(
     let rib = watch::Sender::new(Arc::new(LocRib::default()));
     let ribs = rib.subscribe();
     tokio::spawn(async move {
-        let (_alive, liveness) = watch::channel(Liveness::Up);
+        let (_alive, liveness) = watch::channel(Liveness::default());
         let (_peer, peers) = watch::channel(Arc::new(peer));
         let reports = watch::Sender::new(SessionReport::new());
         freezable(frozen, session::run(local, peers, ribs, liveness, orders, reports)).await;

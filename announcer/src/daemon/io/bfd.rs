@@ -1,0 +1,267 @@
+//! BFD with the peers that are configured for it: which sessions the thread runs, and what the daemon hears of them.
+//!
+//! Touches rtnetlink, through [`dial::ends`], and the thread. A session keeps its ends while BGP or BFD is up over them, so that a
+//! route that moves does not end it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+use tracing::error;
+
+use super::tasks::OwnedTask;
+use crate::bfd::fsm::Settings;
+use crate::bfd::io::{self as thread, BfdThread, Inherited, LONGEST_STOP, MainTurns, Order, Report, Wanted};
+use crate::bfd::packet::State;
+use crate::bfd::status::{BfdStatus, Ends, PeerStatus};
+use crate::bgp::fsm::StateName;
+use crate::bgp::hint::PeerLocation;
+use crate::bgp::io::dial::{self, PeerEnds};
+use crate::bgp::io::peers::Peers;
+use crate::config::{BfdConfig, Config, PeerConfig};
+use crate::model::PeerName;
+
+/// How often the ends of sessions are compared with those of BGP.
+const TURN: Duration = Duration::from_secs(1);
+/// How often the ends of a session that is not up are looked up again.
+const LOOK: Duration = Duration::from_secs(5);
+/// The wait before a thread that has ended by itself is started again.
+const RESTART: Duration = Duration::from_secs(1);
+
+/// The channels of the task.
+#[derive(Debug, Clone)]
+pub(in crate::daemon) struct BfdChannels {
+    pub(in crate::daemon) configs: watch::Receiver<Arc<Config>>,
+    pub(in crate::daemon) vips: watch::Receiver<Arc<BTreeSet<IpAddr>>>,
+    pub(in crate::daemon) peers: watch::Receiver<Peers>,
+    /// When it is `true`, the sessions go to AdminDown and the task ends.
+    pub(in crate::daemon) stop: watch::Receiver<bool>,
+    pub(in crate::daemon) status: watch::Sender<Arc<BfdStatus>>,
+    /// The last report of the thread, with the sockets and sessions that another process can continue.
+    pub(in crate::daemon) report: watch::Sender<Option<Arc<Report>>>,
+}
+
+/// Runs the sessions until `stop`.
+pub(in crate::daemon) async fn keep(mut channels: BfdChannels) {
+    let mut keeper = BfdKeeper::default();
+    loop {
+        if *channels.stop.borrow_and_update() {
+            return keeper.stop().await;
+        }
+        let config = Arc::clone(&channels.configs.borrow_and_update());
+        keeper.follow(&config, &channels).await;
+        keeper.order();
+        keeper.publish(&channels);
+        tokio::select! {
+            report = next_report(&mut keeper.running) => match report {
+                Some(report) => keeper.last = Some(Arc::new(report)),
+                None => {
+                    error!("BFD thread ended, starts again in a second");
+                    keeper.running = None;
+                    keeper.last = None;
+                    keeper.ordered.clear();
+                    sleep(RESTART).await;
+                }
+            },
+            changed = channels.configs.changed() => if changed.is_err() { return },
+            () = sleep(TURN) => {}
+            changed = channels.stop.changed() => if changed.is_err() { return },
+        }
+    }
+}
+
+/// The next report; `None`: the thread has ended. Without a thread it waits for ever.
+async fn next_report(running: &mut Option<Running>) -> Option<Report> {
+    match running {
+        Some(running) => running.thread.reports.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The thread, and the task that says that the main thread turns.
+struct Running {
+    thread: BfdThread,
+    _beat: OwnedTask,
+}
+
+/// What is known of one peer.
+struct PeerEntry {
+    config: PeerConfig,
+    bfd: BfdConfig,
+    /// The last look, and when it was.
+    ends: Result<PeerEnds, String>,
+    looked: Instant,
+}
+
+#[derive(Default)]
+struct BfdKeeper {
+    peers: BTreeMap<PeerName, PeerEntry>,
+    running: Option<Running>,
+    /// The sessions of the last order.
+    ordered: Vec<Wanted>,
+    last: Option<Arc<Report>>,
+}
+
+impl BfdKeeper {
+    /// Takes the configuration, and looks up the ends of sessions where that is due.
+    async fn follow(&mut self, config: &Config, channels: &BfdChannels) {
+        self.peers.retain(|name, entry| {
+            let still = config.peers.iter().find(|peer| peer.name == *name);
+            // With another address or interface, everything is looked up anew.
+            still.is_some_and(|peer| peer.bfd.is_some() && way(peer) == way(&entry.config))
+        });
+        let vips = Arc::clone(&channels.vips.borrow());
+        let established: BTreeMap<PeerName, (IpAddr, IpAddr)> = {
+            let peers = channels.peers.borrow();
+            let ends = peers.iter().filter(|(_, status)| status.state == StateName::Established);
+            let ends = ends.filter_map(|(peer, status)| {
+                Some((peer.name.clone(), (status.peer_address?, status.local_address?.ip())))
+            });
+            ends.collect()
+        };
+        for peer in &config.peers {
+            let Some(bfd) = peer.bfd.clone() else { continue };
+            let is_up = self.session_is_up(&peer.name);
+            let of_bgp = established.get(&peer.name);
+            let now = Instant::now();
+            match self.peers.get_mut(&peer.name) {
+                None => {
+                    let ends = look(peer, &vips, of_bgp).await;
+                    let entry = PeerEntry { config: peer.clone(), bfd, ends, looked: now };
+                    self.peers.insert(peer.name.clone(), entry);
+                }
+                Some(entry) => {
+                    (entry.config, entry.bfd) = (peer.clone(), bfd);
+                    if is_due(entry, of_bgp, is_up, now) {
+                        (entry.ends, entry.looked) = (look(peer, &vips, of_bgp).await, now);
+                    }
+                }
+            }
+        }
+    }
+
+    fn session_is_up(&self, name: &PeerName) -> bool {
+        let session = self.last.as_ref().and_then(|report| report.sessions.get(name));
+        session.is_some_and(|session| session.state == State::Up)
+    }
+
+    /// Tells the thread which sessions are wanted, if that has changed. Starts it with the first one.
+    fn order(&mut self) {
+        let wanted: Vec<Wanted> = self.peers.values().filter_map(PeerEntry::wanted).collect();
+        if self.running.is_none() && !wanted.is_empty() {
+            let turns = MainTurns::new();
+            match thread::start(turns.clone(), Inherited::default()) {
+                Ok(thread) => {
+                    let beat = OwnedTask::new("BFD lease".into(), move || beat(turns.clone()));
+                    self.running = Some(Running { thread, _beat: beat });
+                }
+                Err(error) => return error!(%error, "BFD thread was not started"),
+            }
+        }
+        if let Some(running) = &self.running
+            && wanted != self.ordered
+        {
+            // If the thread has ended, the next report says so.
+            let _ = running.thread.orders.send(Order::Sessions(wanted.clone()));
+            self.ordered = wanted;
+        }
+    }
+
+    fn publish(&self, channels: &BfdChannels) {
+        let peers = self.peers.iter().map(|(name, entry)| (name.clone(), self.status(name, entry))).collect();
+        let status = match &self.last {
+            None => BfdStatus { peers, ..BfdStatus::default() },
+            Some(report) => BfdStatus {
+                scheduling: Some(report.scheduling.clone()),
+                withheld: report.withheld,
+                closed_ports: report.closed_ports.clone(),
+                drops: report.drops.clone(),
+                peers,
+            },
+        };
+        channels.status.send_if_modified(|known| {
+            let changed = **known != status;
+            if changed {
+                *known = Arc::new(status);
+            }
+            changed
+        });
+        channels.report.send_replace(self.last.clone());
+    }
+
+    fn status(&self, name: &PeerName, entry: &PeerEntry) -> PeerStatus {
+        let routed = matches!(&entry.ends, Ok(ends) if ends.location == PeerLocation::Routed);
+        let session = match &entry.ends {
+            Err(why) => Err(why.clone()),
+            Ok(_) => {
+                let session = self.last.as_ref().and_then(|report| report.sessions.get(name));
+                session.cloned().ok_or_else(|| "it starts".to_owned())
+            }
+        };
+        PeerStatus { strict: entry.bfd.strict, too_far: routed && entry.config.multihop == 1, session }
+    }
+
+    /// Says AdminDown to all routers, and waits for the end of the thread.
+    async fn stop(mut self) {
+        let Some(Running { mut thread, _beat }) = self.running.take() else { return };
+        let _ = thread.orders.send(Order::Stop);
+        let ended = async { while thread.reports.recv().await.is_some() {} };
+        let _ = timeout(LONGEST_STOP * 2, ended).await; // it ends by itself; a thread that hangs ends with the process
+    }
+}
+
+impl PeerEntry {
+    fn wanted(&self) -> Option<Wanted> {
+        let ends = self.ends.as_ref().ok()?;
+        Some(Wanted {
+            name: self.config.name.clone(),
+            ends: Ends {
+                local: ends.local,
+                peer: ends.peer,
+                interface: ends.interface,
+                device: self.config.interface.clone(),
+                hops: self.config.multihop,
+            },
+            settings: Settings { interval: self.bfd.interval, multiplier: self.bfd.multiplier },
+        })
+    }
+}
+
+/// The keys that decide about the ends of a session.
+fn way(peer: &PeerConfig) -> impl PartialEq {
+    (peer.address, peer.interface.clone(), peer.source_address)
+}
+
+/// Whether the ends of a session are looked up again: if BGP uses others, or if neither BGP nor BFD works over them.
+fn is_due(entry: &PeerEntry, of_bgp: Option<&(IpAddr, IpAddr)>, is_up: bool, now: Instant) -> bool {
+    let age = now.saturating_duration_since(entry.looked);
+    match (&entry.ends, of_bgp) {
+        (Ok(ends), Some((peer, local))) => (ends.peer, ends.local) != (*peer, *local),
+        (Ok(_), None) => !is_up && age >= LOOK,
+        (Err(_), _) => age >= TURN,
+    }
+}
+
+/// Looks up the ends. Those of an established BGP session come first.
+async fn look(
+    peer: &PeerConfig,
+    vips: &BTreeSet<IpAddr>,
+    of_bgp: Option<&(IpAddr, IpAddr)>,
+) -> Result<PeerEnds, String> {
+    let found = dial::ends(peer, vips).await.map_err(|failure| failure.to_string())?;
+    Ok(match of_bgp {
+        Some((peer, local)) => PeerEnds { peer: *peer, local: *local, ..found },
+        None => found,
+    })
+}
+
+/// Says for ever that the main thread turns.
+async fn beat(turns: MainTurns) {
+    loop {
+        turns.turned();
+        sleep(MainTurns::INTERVAL).await;
+    }
+}

@@ -1,0 +1,570 @@
+//! BFD against a scripted router on a link of its own: what is sent, what is dropped, what follows from silence, and what BGP does.
+//! Each test runs in its own network namespaces. Needs root and `ip`.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod daemon;
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
+use std::sync::mpsc as std_mpsc;
+use std::time::{Duration, Instant};
+
+use announcer::bfd::fsm::Settings;
+use announcer::bfd::io::{BfdThread, Inherited, LEASE, MainTurns, Order, Report, Wanted, start};
+use announcer::bfd::packet::{Diag, DropReason, Packet, State, decode, encode};
+use announcer::bfd::status::{Ends, SessionReport};
+use daemon::{Daemon, in_new_netns, ip, router};
+use nix::sys::signal::Signal;
+use socket2::SockRef;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+const MS: Duration = Duration::from_millis(1);
+
+/// The sockets of the router, in its own network namespace. Its addresses are 10.9.9.1 and fe80::1, ours 10.9.9.11 and fe80::11.
+struct Router {
+    receiver: UdpSocket,
+    sender: UdpSocket,
+    listener: Option<TcpListener>,
+    /// The index of our interface.
+    interface: u32,
+}
+
+/// Which addresses and which port a test uses.
+#[derive(Clone, Copy, PartialEq)]
+enum Over {
+    V4,
+    LinkLocal,
+    Multihop,
+}
+
+impl Over {
+    fn ours(self) -> IpAddr {
+        match self {
+            Over::V4 | Over::Multihop => "10.9.9.11".parse().unwrap(),
+            Over::LinkLocal => "fe80::11".parse().unwrap(),
+        }
+    }
+
+    fn theirs(self) -> IpAddr {
+        match self {
+            Over::V4 | Over::Multihop => "10.9.9.1".parse().unwrap(),
+            Over::LinkLocal => "fe80::1".parse().unwrap(),
+        }
+    }
+
+    fn port(self) -> u16 {
+        if self == Over::Multihop { 4784 } else { 3784 }
+    }
+}
+
+/// Makes the link and the router. It is called in our namespace.
+fn link(over: Over) -> Router {
+    let (thread_tx, thread) = std_mpsc::channel();
+    let (linked_tx, linked) = std_mpsc::channel::<()>();
+    let (router_tx, router) = std_mpsc::channel();
+    std::thread::spawn(move || {
+        nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
+        thread_tx.send(nix::unistd::gettid().as_raw()).unwrap();
+        linked.recv().unwrap();
+        ip("link set lo up");
+        ip("address add 10.9.9.1/24 dev router");
+        ip("address add fe80::1/64 dev router nodad");
+        ip("link set router up");
+        let index = nix::net::if_::if_nametoindex("router").unwrap();
+        let at = |port| match over.theirs() {
+            IpAddr::V6(v6) => SocketAddr::V6(std::net::SocketAddrV6::new(v6, port, 0, index)),
+            v4 => SocketAddr::new(v4, port),
+        };
+        let receiver = UdpSocket::bind(at(over.port())).unwrap();
+        let sender = UdpSocket::bind(at(50_000)).unwrap();
+        let listener = (over != Over::LinkLocal).then(|| TcpListener::bind(at(1179)).unwrap());
+        router_tx.send((receiver, sender, listener)).unwrap();
+        let _ = linked.recv(); // the namespace lives as long as the test
+    });
+    ip(&format!(
+        "link add fe address 02:00:00:00:00:11 type veth peer name router netns {}",
+        thread.recv().unwrap()
+    ));
+    ip("address add 10.9.9.11/24 dev fe");
+    ip("address add fe80::11/64 dev fe nodad");
+    ip("link set fe up");
+    linked_tx.send(()).unwrap();
+    let (receiver, sender, listener) = router.recv().unwrap();
+    std::mem::forget(linked_tx);
+    let router =
+        Router { receiver, sender, listener, interface: nix::net::if_::if_nametoindex("fe").unwrap() };
+    router.ttl(255);
+    router.receiver.set_read_timeout(Some(PATIENCE)).unwrap();
+    router
+}
+
+impl Router {
+    fn ttl(&self, ttl: u32) {
+        if self.sender.local_addr().unwrap().is_ipv4() {
+            self.sender.set_ttl(ttl).unwrap();
+        } else {
+            SockRef::from(&self.sender).set_unicast_hops_v6(ttl).unwrap();
+        }
+    }
+
+    /// The next packet from us, and the port that it came from.
+    fn packet(&self) -> (Packet, u16) {
+        let mut octets = [0; 64];
+        let (length, from) = self.receiver.recv_from(&mut octets).expect("a packet");
+        (decode(&octets[..length]).unwrap(), from.port())
+    }
+
+    /// Reads until a packet is as wanted.
+    fn until(&self, matches: impl Fn(&Packet) -> bool) -> Packet {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let (packet, _) = self.packet();
+            if matches(&packet) {
+                return packet;
+            }
+            assert!(Instant::now() < end, "{packet:?}");
+        }
+    }
+
+    fn send_octets(&self, octets: &[u8]) {
+        let receiver = self.receiver.local_addr().unwrap();
+        let to = match receiver {
+            SocketAddr::V4(v4) => SocketAddr::new("10.9.9.11".parse().unwrap(), v4.port()),
+            SocketAddr::V6(v6) => {
+                std::net::SocketAddrV6::new("fe80::11".parse().unwrap(), v6.port(), 0, v6.scope_id()).into()
+            }
+        };
+        self.sender.send_to(octets, to).unwrap();
+    }
+
+    fn send(&self, packet: &Packet) {
+        self.send_octets(&encode(packet));
+    }
+
+    /// Brings a session up, as a router would; returns the last packet from us.
+    fn come_up(&self) -> Packet {
+        let first = self.until(|packet| packet.state == State::Down);
+        self.send(&says(State::Down, 0));
+        self.until(|packet| packet.state == State::Init && packet.your_discriminator == 77);
+        self.send(&says(State::Up, first.my_discriminator));
+        let up = self.until(|packet| packet.state == State::Up && packet.poll);
+        self.send(&Packet { is_final: true, ..says(State::Up, first.my_discriminator) });
+        up
+    }
+
+    /// Answers each packet for some time, so that the session stays up.
+    fn answer_for(&self, time: Duration) {
+        let end = Instant::now() + time;
+        while Instant::now() < end {
+            let (packet, _) = self.packet();
+            self.send(&Packet { is_final: packet.poll, ..says(State::Up, packet.my_discriminator) });
+        }
+    }
+}
+
+/// A packet of the router, whose discriminator is 77, with 3 times 100 ms.
+fn says(state: State, yours: u32) -> Packet {
+    Packet {
+        diag: Diag::NONE,
+        state,
+        poll: false,
+        is_final: false,
+        demand: false,
+        multiplier: 3,
+        my_discriminator: 77,
+        your_discriminator: yours,
+        desired_min_tx: MS * 100,
+        required_min_rx: MS * 100,
+    }
+}
+
+/// A running thread whose main thread turns.
+struct Bfd {
+    thread: BfdThread,
+    turns: MainTurns,
+    last: Option<Report>,
+}
+
+impl Bfd {
+    fn start(inherited: Inherited) -> Bfd {
+        let turns = MainTurns::new();
+        let beats = turns.clone();
+        std::thread::spawn(move || {
+            loop {
+                beats.turned();
+                std::thread::sleep(MS * 50);
+            }
+        });
+        Bfd { thread: start(turns.clone(), inherited).unwrap(), turns, last: None }
+    }
+
+    fn with(router: &Router, over: Over, hops: u8) -> Bfd {
+        let bfd = Bfd::start(Inherited::default());
+        bfd.want(router, over, hops, 100);
+        bfd
+    }
+
+    fn want(&self, router: &Router, over: Over, hops: u8, interval: u32) {
+        let ends =
+            Ends { local: over.ours(), peer: over.theirs(), interface: router.interface, device: None, hops };
+        let settings = Settings { interval: MS * interval, multiplier: 3 };
+        let wanted = Wanted { name: "r1".parse().unwrap(), ends, settings };
+        self.thread.orders.send(Order::Sessions(vec![wanted])).unwrap();
+    }
+
+    /// Waits for a report.
+    fn until(&mut self, what: &str, matches: impl Fn(&Report) -> bool) -> Report {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            while let Ok(report) = self.thread.reports.try_recv() {
+                self.last = Some(report);
+            }
+            if let Some(report) = self.last.as_ref().filter(|report| matches(report)) {
+                return report.clone();
+            }
+            assert!(Instant::now() < end, "{what}: {:?}", self.last);
+            std::thread::sleep(MS * 5);
+        }
+    }
+
+    fn until_session(&mut self, what: &str, matches: impl Fn(&SessionReport) -> bool) -> SessionReport {
+        let report = self.until(what, |report| report.sessions.values().any(&matches));
+        report.sessions.into_values().next().unwrap()
+    }
+
+    fn until_dropped(&mut self, reason: DropReason) {
+        self.until("a drop", |report| report.drops.get(&reason).is_some_and(|count| *count > 0));
+    }
+}
+
+fn comes_up(over: Over, hops: u8) {
+    in_new_netns(move |_| {
+        let router = link(over);
+        let mut bfd = Bfd::with(&router, over, hops);
+        let up = router.come_up();
+        assert_eq!((up.desired_min_tx, up.required_min_rx, up.multiplier), (MS * 100, MS * 100, 3));
+        router.answer_for(MS * 300);
+        let session = bfd.until_session("up", |session| session.state == State::Up);
+        assert_eq!(session.detection_time, Some(MS * 300));
+        assert_eq!((session.losses, session.flaps), (0, 0));
+        // The port is one of RFC 5881, and stays the same.
+        let ports: BTreeSet<u16> = (0..3).map(|_| router.packet().1).collect();
+        assert!(ports.len() == 1 && ports.iter().all(|port| *port >= 49_152), "{ports:?}");
+    });
+}
+
+#[test]
+fn a_session_comes_up_over_ipv4() {
+    comes_up(Over::V4, 1);
+}
+
+#[test]
+fn a_session_comes_up_over_link_local_addresses() {
+    comes_up(Over::LinkLocal, 1);
+}
+
+#[test]
+fn a_session_over_routers_uses_the_port_of_rfc_5883() {
+    comes_up(Over::Multihop, 3);
+}
+
+#[test]
+fn packets_are_sent_with_ttl_255_and_network_control() {
+    use nix::sys::socket::{
+        ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, setsockopt, sockopt::Ipv4RecvTtl,
+    };
+    in_new_netns(|_| {
+        let router = link(Over::V4);
+        setsockopt(&router.receiver, Ipv4RecvTtl, &true).unwrap();
+        SockRef::from(&router.receiver).set_recv_tos_v4(true).unwrap();
+        let _bfd = Bfd::with(&router, Over::V4, 1);
+        let (mut octets, mut control) = ([0; 64], [0; 128]);
+        let mut into = [std::io::IoSliceMut::new(&mut octets)];
+        let socket = std::os::fd::AsRawFd::as_raw_fd(&router.receiver);
+        let message =
+            recvmsg::<SockaddrStorage>(socket, &mut into, Some(&mut control), MsgFlags::empty()).unwrap();
+        let ttl = message.cmsgs().unwrap().find_map(|one| match one {
+            ControlMessageOwned::Ipv4Ttl(ttl) => Some(ttl),
+            _ => None,
+        });
+        assert_eq!(ttl, Some(255));
+        assert_eq!(SockRef::from(&router.receiver).tos_v4().unwrap(), 0, "the router's own");
+        assert!(control.windows(1).any(|octet| octet == [0xc0]), "TOS: {control:02x?}");
+    });
+}
+
+#[test]
+fn wrong_packets_are_dropped_and_counted_and_a_right_one_still_counts() {
+    in_new_netns(|_| {
+        let router = link(Over::V4);
+        let mut bfd = Bfd::with(&router, Over::V4, 1);
+        let first = router.until(|packet| packet.state == State::Down);
+        let good = says(State::Down, 0);
+        router.ttl(254);
+        router.send(&good);
+        bfd.until_dropped(DropReason::Ttl);
+        router.ttl(255);
+        router.send(&says(State::Up, first.my_discriminator.wrapping_add(1)));
+        bfd.until_dropped(DropReason::NoSession);
+        router.send(&says(State::Up, 0));
+        bfd.until_dropped(DropReason::YourDiscriminator);
+        let with = |at: usize, value: u8| {
+            let mut octets = encode(&good);
+            octets[at] = value;
+            octets
+        };
+        for (octets, reason) in [
+            (with(0, 0), DropReason::Version),
+            (with(3, 25), DropReason::Length),
+            (with(2, 0), DropReason::Multiplier),
+            (with(1, 0x41), DropReason::Multipoint),
+            (with(7, 0), DropReason::MyDiscriminator),
+        ] {
+            router.send_octets(&octets);
+            bfd.until_dropped(reason);
+        }
+        router.send_octets(&[&with(1, 0x44)[..3], &[26], &with(1, 0x44)[4..], &[0, 0]].concat());
+        bfd.until_dropped(DropReason::Authentication);
+        router.send_octets(&[]);
+        let session = bfd.until_session("still down", |session| session.state == State::Down);
+        assert_eq!(session.received, 0);
+        router.come_up();
+    });
+}
+
+#[test]
+fn a_router_that_is_further_away_than_its_hops_is_dropped() {
+    in_new_netns(|_| {
+        let router = link(Over::Multihop);
+        let mut bfd = Bfd::with(&router, Over::Multihop, 3);
+        router.ttl(252); // three routers on the way, but `hops` allows two
+        router.send(&says(State::Down, 0));
+        bfd.until_dropped(DropReason::Ttl);
+        router.ttl(253);
+        router.come_up();
+    });
+}
+
+#[test]
+fn a_poll_is_answered_and_new_intervals_are_polled_for_without_a_down() {
+    in_new_netns(|_| {
+        let router = link(Over::V4);
+        let mut bfd = Bfd::with(&router, Over::V4, 1);
+        let ours = router.come_up().my_discriminator;
+        router.send(&Packet { poll: true, ..says(State::Up, ours) });
+        assert!(!router.until(|packet| packet.is_final).poll);
+        router.answer_for(MS * 200);
+        bfd.want(&router, Over::V4, 1, 400);
+        let poll = router.until(|packet| {
+            router.send(&says(State::Up, ours));
+            packet.poll
+        });
+        assert_eq!((poll.desired_min_tx, poll.my_discriminator), (MS * 400, ours));
+        router.answer_for(MS * 900);
+        let session = bfd.until_session("agreed", |session| session.interval == MS * 400);
+        assert_eq!((session.state, session.flaps), (State::Up, 0));
+    });
+}
+
+#[test]
+fn silence_takes_a_session_down_as_a_loss_and_admin_down_does_not_count_as_one() {
+    in_new_netns(|_| {
+        let router = link(Over::V4);
+        let mut bfd = Bfd::with(&router, Over::V4, 1);
+        let ours = router.come_up().my_discriminator;
+        bfd.until_session("up", |session| session.state == State::Up);
+        let down = router.until(|packet| packet.state == State::Down);
+        assert_eq!((down.diag, down.your_discriminator), (Diag::DETECTION_EXPIRED, 0));
+        let session = bfd.until_session("lost", |session| session.state == State::Down);
+        assert_eq!((session.flaps, session.losses), (1, 1));
+
+        router.come_up();
+        router.send(&Packet { diag: Diag::ADMIN_DOWN, ..says(State::AdminDown, ours) });
+        let down = router.until(|packet| packet.state == State::Down);
+        assert_eq!(down.diag, Diag::NEIGHBOUR_DOWN);
+        let session = bfd.until_session("switched off", |session| session.flaps == 2);
+        assert_eq!((session.losses, session.remote_state), (1, State::AdminDown));
+    });
+}
+
+#[test]
+fn no_packet_is_sent_while_the_main_thread_does_not_turn() {
+    in_new_netns(|_| {
+        let router = link(Over::V4);
+        let turns = MainTurns::new();
+        let mut bfd = Bfd { thread: start(turns.clone(), Inherited::default()).unwrap(), turns, last: None };
+        bfd.want(&router, Over::V4, 1, 100);
+        router.come_up();
+        // It was up, and the lease ends.
+        bfd.until("withheld", |report| {
+            router.send(&says(State::Up, 0)); // dropped: only to keep the link busy
+            report.withheld.is_some()
+        });
+        router.receiver.set_read_timeout(Some(LEASE * 2)).unwrap();
+        router.receiver.set_nonblocking(true).unwrap();
+        while router.receiver.recv(&mut [0; 64]).is_ok() {}
+        router.receiver.set_nonblocking(false).unwrap();
+        assert!(router.receiver.recv(&mut [0; 64]).is_err(), "a packet of a daemon that does not turn");
+        bfd.turns.turned();
+        router.packet();
+        bfd.until("sent again", |report| report.withheld.is_none());
+    });
+}
+
+#[test]
+fn a_stop_says_admin_down_and_ends_soon() {
+    in_new_netns(|_| {
+        let router = link(Over::V4);
+        let mut bfd = Bfd::with(&router, Over::V4, 1);
+        router.come_up();
+        bfd.until_session("up", |session| session.state == State::Up);
+        bfd.thread.orders.send(Order::Stop).unwrap();
+        let last = router.until(|packet| packet.state == State::AdminDown);
+        assert_eq!(last.diag, Diag::ADMIN_DOWN);
+        let begin = Instant::now();
+        while bfd.thread.reports.blocking_recv().is_some() {}
+        assert!(begin.elapsed() < PATIENCE);
+    });
+}
+
+#[test]
+fn another_thread_continues_a_session_and_the_router_sees_one() {
+    in_new_netns(|_| {
+        let router = link(Over::V4);
+        let mut bfd = Bfd::with(&router, Over::V4, 1);
+        let ours = router.come_up();
+        router.answer_for(MS * 300);
+        let (_, port) = router.packet();
+        let report = bfd.until("up", |report| !report.saved.is_empty() && report.sockets.len() == 2);
+        let text = serde_json::to_string(&report.saved).unwrap();
+        let sockets = report.sockets.iter().map(|(name, socket)| (name.clone(), socket.try_clone().unwrap()));
+        let inherited =
+            Inherited { sockets: sockets.collect(), sessions: serde_json::from_str(&text).unwrap() };
+        drop((bfd, report));
+        router.receiver.set_nonblocking(true).unwrap();
+        while router.receiver.recv(&mut [0; 64]).is_ok() {}
+        router.receiver.set_nonblocking(false).unwrap();
+        let mut next = Bfd::start(inherited);
+        let (packet, port_then) = router.packet();
+        assert_eq!(
+            (packet.state, packet.my_discriminator, port_then),
+            (State::Up, ours.my_discriminator, port)
+        );
+        assert_eq!(packet.your_discriminator, 77);
+        next.want(&router, Over::V4, 1, 100);
+        router.answer_for(MS * 1000);
+        let session = next.until_session("continued", |session| session.state == State::Up);
+        assert_eq!(session.flaps, 0);
+        assert_eq!(router.packet().0.my_discriminator, ours.my_discriminator);
+    });
+}
+
+#[test]
+fn a_port_of_another_program_is_reported_and_taken_when_it_is_free() {
+    in_new_netns(|_| {
+        let router = link(Over::V4);
+        let other = UdpSocket::bind("0.0.0.0:3784").unwrap();
+        let mut bfd = Bfd::with(&router, Over::V4, 1);
+        let report = bfd.until("closed", |report| !report.closed_ports.is_empty());
+        assert_eq!(report.closed_ports["UDP port 3784 for IPv4"], "another program has it");
+        drop(other);
+        bfd.until("open", |report| report.closed_ports.is_empty());
+        router.come_up();
+    });
+}
+
+#[test]
+fn a_flood_of_garbage_does_not_keep_packets_from_leaving() {
+    in_new_netns(|_| {
+        let router = link(Over::V4);
+        let mut bfd = Bfd::with(&router, Over::V4, 1);
+        router.come_up();
+        let flood = router.sender.try_clone().unwrap();
+        let end = Instant::now() + MS * 1500;
+        let flooding = std::thread::spawn(move || {
+            while Instant::now() < end {
+                flood.send_to(&[0; 24], "10.9.9.11:3784").unwrap();
+            }
+        });
+        let mut sent = 0;
+        router.receiver.set_read_timeout(Some(MS * 300)).unwrap();
+        while Instant::now() < end {
+            sent += u32::from(router.receiver.recv(&mut [0; 64]).is_ok());
+        }
+        flooding.join().unwrap();
+        // At 100 ms it sends 15 to 20 packets while it is up, and one or two a second when the flood has taken it down.
+        assert!(sent >= 2, "{sent}");
+        bfd.until_dropped(DropReason::Version);
+        router.receiver.set_read_timeout(Some(PATIENCE)).unwrap();
+        router.until(|packet| {
+            router.send(&says(State::Down, 0));
+            packet.state == State::Init
+        });
+    });
+}
+
+fn config(folder: &std::path::Path, bfd: &str) -> String {
+    format!(
+        "[bgp]\nasn = 65001\nrouter_id = \"10.0.1.11\"\nsettle = \"0s\"\n\
+         [[peer]]\nname = \"r1\"\naddress = \"10.9.9.1\"\nport = 1179\nasn = 65000\nhold_time = \"90s\"\nbfd = {bfd}\n\
+         [[service]]\nname = \"www\"\nvips = [\"192.0.2.80\"]\n\
+         [[service.check]]\nfile = \"{}\"\ninterval = \"100ms\"\n",
+        folder.join("up").display()
+    )
+}
+
+#[test]
+fn a_router_without_bfd_keeps_its_routes_and_one_that_bfd_has_lost_is_dialled_again() {
+    in_new_netns(|folder| {
+        let mut link = link(Over::V4);
+        let listener = link.listener.take().unwrap();
+        std::thread::spawn(move || router(listener));
+        std::fs::write(folder.join("up"), "").unwrap();
+        let mut daemon = Daemon::start(folder, &config(folder, "{ interval = \"100ms\" }"));
+        let warning = "peer `r1`: BFD is not up, so that the hold time alone detects a dead host: the router has sent no BFD packet";
+        let status = daemon.until_status(PATIENCE, "a VIP without BFD", |status| {
+            status.peers[0].announced == 1 && status.warnings.iter().any(|one| one.starts_with(warning))
+        });
+        assert_eq!(status.peers[0].bfd.as_ref().unwrap().state, "Down");
+
+        link.come_up();
+        daemon.until_status(PATIENCE, "BFD is up", |status| {
+            link.send(&says(State::Up, link.packet().0.my_discriminator));
+            status.peers[0].bfd.as_ref().unwrap().state == "Up"
+                && status.warnings.iter().all(|one| !one.contains("`r1`: BFD"))
+        });
+        // Silence: the session ends, and begins anew at once, without BFD.
+        let status =
+            daemon.until_status(PATIENCE, "dialled again", |status| status.peers[0].established == 2);
+        assert_eq!(status.peers[0].last_end.as_ref().unwrap().code, "liveness");
+        daemon.until_status(PATIENCE, "the VIP is back", |status| status.peers[0].announced == 1);
+
+        daemon.signal(Signal::SIGTERM);
+        link.until(|packet| packet.state == State::AdminDown);
+        assert!(daemon.until_ended(PATIENCE));
+    });
+}
+
+#[test]
+fn a_strict_peer_is_dialled_only_while_bfd_is_up() {
+    in_new_netns(|folder| {
+        let mut link = link(Over::V4);
+        let listener = link.listener.take().unwrap();
+        listener.set_nonblocking(true).unwrap();
+        std::fs::write(folder.join("up"), "").unwrap();
+        let daemon = Daemon::start(folder, &config(folder, "{ interval = \"100ms\", strict = true }"));
+        daemon.until_status(PATIENCE, "it waits", |status| {
+            status.warnings.iter().any(|one| one.contains("it is not dialled (`strict = true`)"))
+                && status.uptime > 1.5
+        });
+        assert!(listener.accept().is_err(), "it was dialled");
+        link.come_up();
+        listener.set_nonblocking(false).unwrap();
+        std::thread::spawn(move || router(listener));
+        daemon.until_status(PATIENCE, "it is dialled", |status| {
+            link.send(&says(State::Up, link.packet().0.my_discriminator));
+            status.peers[0].announced == 1
+        });
+    });
+}

@@ -58,7 +58,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -159,7 +159,7 @@ pub fn run(options: Options, applied: AppliedConfig, log: Log, found: Found) -> 
     ended
 }
 
-async fn serve(options: Options, applied: AppliedConfig, log: Log, found: Found) -> anyhow::Result<()> {
+async fn serve(options: Options, applied: AppliedConfig, log: Log, mut found: Found) -> anyhow::Result<()> {
     let AppliedConfig { config, text, digest, fallback } = applied;
     let config = Arc::new(config);
     let (started, files, notifier) = (Instant::now(), Files::new(), Notifier::from_environment());
@@ -201,6 +201,7 @@ async fn serve(options: Options, applied: AppliedConfig, log: Log, found: Found)
     // The kernel is asked about each VIP before anything is sent on a session of the former process.
     let (host_start, facts) = (host_start(), found.facts(&config).await);
     let mut director = Director::resumed(config.clone(), drains.clone(), &facts, host_start, started);
+    let started_bfd = found.take_bfd();
     let identity = Identity { id: config.bgp.router_id.or(found.router_id()), waits: None };
     let (may_send_tx, may_send) = watch::channel(false);
     let takeover = found.take_over(&config, identity.id, descriptors.clone(), may_send).await;
@@ -305,7 +306,8 @@ async fn serve(options: Options, applied: AppliedConfig, log: Log, found: Found)
     });
     let _network = OwnedTask::new("network".into(), move || network::watch(network_tx.clone()));
     let (bfd_tx, bfd_status) = watch::channel(Arc::new(BfdStatus::default()));
-    let (bfd_reports, _bfd_report) = watch::channel(None);
+    let (bfd_reports, bfd_report) = watch::channel(None);
+    tokio::spawn(takeover.clone().store_bfd(bfd_report));
     let (bfd_stop, bfd_stopped) = watch::channel(false);
     let of_bfd = BfdChannels {
         configs: configs.clone(),
@@ -313,6 +315,7 @@ async fn serve(options: Options, applied: AppliedConfig, log: Log, found: Found)
         peers: peers.clone(),
         stop: bfd_stopped,
         status: bfd_tx,
+        started: Arc::new(Mutex::new(started_bfd)),
         report: bfd_reports,
     };
     let mut bfd = OwnedTask::new("BFD".into(), move || bfd::keep(of_bfd.clone()));
@@ -348,7 +351,7 @@ async fn serve(options: Options, applied: AppliedConfig, log: Log, found: Found)
         configs: configs.clone(),
         router_id: router_ids.clone(),
         peers: peers.clone(),
-        bfd: bfd_status,
+        bfd: bfd_status.clone(),
         listener_watch,
         drains: drain_state,
         drain_requests,
@@ -409,11 +412,12 @@ async fn serve(options: Options, applied: AppliedConfig, log: Log, found: Found)
         fallback: fallback_tx,
         log_options,
     };
+    let detected = bfd_status.clone();
     let upgrader = Upgrader {
         files: files.clone(),
         descriptors: descriptors.clone(),
         last_state: Box::new(move || usable.check()),
-        detection: Box::new(|| None),
+        detection: Box::new(move || detected.borrow().shortest_remote_detection()),
         config: options.config,
         state_dir: options.state_dir.clone(),
         fallback: fallbacks.clone(),

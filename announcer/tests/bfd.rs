@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod daemon;
+mod store;
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
@@ -566,5 +567,44 @@ fn a_strict_peer_is_dialled_only_while_bfd_is_up() {
             link.send(&says(State::Up, link.packet().0.my_discriminator));
             status.peers[0].announced == 1
         });
+    });
+}
+
+/// The router sees one BFD session and one BGP session, and no state but Up, over a crash and over an upgrade.
+#[test]
+fn a_session_outlives_the_daemon() {
+    in_new_netns(|folder| {
+        let mut link = link(Over::V4);
+        let listener = link.listener.take().unwrap();
+        std::thread::spawn(move || router(listener));
+        std::fs::write(folder.join("up"), "").unwrap();
+        std::fs::write(folder.join("announcer.toml"), config(folder, "{ interval = \"100ms\" }")).unwrap();
+        let mut store = store::Store::new(folder);
+        let mut daemon = store.start();
+        let up = link.come_up();
+        let (_, port) = link.packet();
+        let answers = |what: &str, daemon: &Daemon, how: &str| {
+            daemon.until_status(PATIENCE, what, |status| {
+                let (packet, from) = link.packet();
+                assert_eq!(
+                    (packet.my_discriminator, packet.state, from),
+                    (up.my_discriminator, State::Up, port),
+                    "{what}"
+                );
+                link.send(&Packet { is_final: packet.poll, ..says(State::Up, packet.my_discriminator) });
+                status.start.how == how
+                    && status.peers[0].bfd.as_ref().is_some_and(|bfd| bfd.state == "Up")
+                    && status.peers[0].announced == 1
+            })
+        };
+        answers("up", &daemon, "cold");
+        for _ in 0..2 {
+            store.receive();
+            store.kill(daemon);
+            daemon = store.start();
+            answers("after a crash", &daemon, "crash");
+        }
+        daemon.signal(Signal::SIGUSR2);
+        answers("after an upgrade", &daemon, "upgrade");
     });
 }

@@ -172,6 +172,12 @@ impl PeerStatus {
 }
 
 impl BfdStatus {
+    /// The shortest time after which a router declares us down, of the sessions that are up.
+    pub fn shortest_remote_detection(&self) -> Option<Duration> {
+        let sessions = self.peers.values().filter_map(|peer| peer.session.as_ref().ok());
+        sessions.filter(|one| one.state == State::Up).filter_map(|one| one.remote_detection_time).min()
+    }
+
     /// The warnings for an operator, one sentence each.
     pub fn warnings(&self, now: Instant) -> Vec<String> {
         let mut warnings = Vec::new();

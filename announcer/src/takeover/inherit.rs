@@ -56,10 +56,10 @@ impl Handover {
     }
 }
 
-/// Whether a descriptor may have this name: letters, digits and `-`, at most 255 (systemd's limit).
+/// Whether a descriptor may have this name: letters, digits, `-`, `.` and `_`, at most 255 (systemd's limit).
 pub fn is_name(name: &str) -> bool {
     (1..=255).contains(&name.len())
-        && name.bytes().all(|octet| octet.is_ascii_alphanumeric() || octet == b'-')
+        && name.bytes().all(|octet| octet.is_ascii_alphanumeric() || b"-._".contains(&octet))
 }
 
 /// The descriptors that a process has inherited, by their numbers.

@@ -5,13 +5,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tracing::error;
 
+use super::takeover::StartedBfd;
 use super::tasks::OwnedTask;
 use crate::bfd::fsm::Settings;
 use crate::bfd::io::{self as thread, BfdThread, Inherited, LONGEST_STOP, MainTurns, Order, Report, Wanted};
@@ -23,6 +24,7 @@ use crate::bgp::io::dial::{self, PeerEnds};
 use crate::bgp::io::peers::Peers;
 use crate::config::{BfdConfig, Config, PeerConfig};
 use crate::model::PeerName;
+use crate::takeover::io::exec::without_signals;
 
 /// How often the ends of sessions are compared with those of BGP.
 const TURN: Duration = Duration::from_secs(1);
@@ -40,13 +42,16 @@ pub(in crate::daemon) struct BfdChannels {
     /// When it is `true`, the sessions go to AdminDown and the task ends.
     pub(in crate::daemon) stop: watch::Receiver<bool>,
     pub(in crate::daemon) status: watch::Sender<Arc<BfdStatus>>,
+    /// The thread that has been started with the sessions of the former process.
+    pub(in crate::daemon) started: Arc<Mutex<Option<StartedBfd>>>,
     /// The last report of the thread, with the sockets and sessions that another process can continue.
     pub(in crate::daemon) report: watch::Sender<Option<Arc<Report>>>,
 }
 
 /// Runs the sessions until `stop`.
 pub(in crate::daemon) async fn keep(mut channels: BfdChannels) {
-    let mut keeper = BfdKeeper::default();
+    let started = channels.started.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let mut keeper = started.map_or_else(BfdKeeper::default, BfdKeeper::with);
     loop {
         if *channels.stop.borrow_and_update() {
             return keeper.stop().await;
@@ -103,9 +108,22 @@ struct BfdKeeper {
     /// The sessions of the last order.
     ordered: Vec<Wanted>,
     last: Option<Arc<Report>>,
+    /// The ends of the sessions of the former process, until their peers are known.
+    found: BTreeMap<PeerName, Ends>,
 }
 
 impl BfdKeeper {
+    /// With the sessions of the former process.
+    fn with(started: StartedBfd) -> Self {
+        let StartedBfd { thread, turns, sessions } = started;
+        let beat = OwnedTask::new("BFD lease".into(), move || beat(turns.clone()));
+        BfdKeeper {
+            running: Some(Running { thread, _beat: beat }),
+            found: sessions.into_iter().map(|session| (session.name, session.ends)).collect(),
+            ..BfdKeeper::default()
+        }
+    }
+
     /// Takes the configuration, and looks up the ends of sessions where that is due.
     async fn follow(&mut self, config: &Config, channels: &BfdChannels) {
         self.peers.retain(|name, entry| {
@@ -129,7 +147,10 @@ impl BfdKeeper {
             let now = Instant::now();
             match self.peers.get_mut(&peer.name) {
                 None => {
-                    let ends = look(peer, &vips, of_bgp).await;
+                    let ends = match self.found.remove(&peer.name) {
+                        Some(ends) => Ok(found(&ends)),
+                        None => look(peer, &vips, of_bgp).await,
+                    };
                     let entry = PeerEntry { config: peer.clone(), bfd, ends, looked: now };
                     self.peers.insert(peer.name.clone(), entry);
                 }
@@ -153,7 +174,7 @@ impl BfdKeeper {
         let wanted: Vec<Wanted> = self.peers.values().filter_map(PeerEntry::wanted).collect();
         if self.running.is_none() && !wanted.is_empty() {
             let turns = MainTurns::new();
-            match thread::start(turns.clone(), Inherited::default()) {
+            match without_signals(|| thread::start(turns.clone(), Inherited::default())) {
                 Ok(thread) => {
                     let beat = OwnedTask::new("BFD lease".into(), move || beat(turns.clone()));
                     self.running = Some(Running { thread, _beat: beat });
@@ -228,6 +249,12 @@ impl PeerEntry {
             settings: Settings { interval: self.bfd.interval, multiplier: self.bfd.multiplier },
         })
     }
+}
+
+/// The ends of a session of the former process.
+fn found(ends: &Ends) -> PeerEnds {
+    let location = if ends.hops > 1 { PeerLocation::Routed } else { PeerLocation::OnLink };
+    PeerEnds { peer: ends.peer, local: ends.local, interface: ends.interface, location }
 }
 
 /// The keys that decide about the ends of a session.

@@ -7,9 +7,10 @@
 //! session.N.out             StoredOctets                           they are given to the kernel
 //! session.N.prefixes        prefixes as text, appended             they are advertised
 //! vip.ADDRESS               VipSnapshot                            the Loc-RIB that follows from it is published
+//! bfd                       the sessions of BFD (SavedSession)      (soon after a change; BFD itself finds out what is old)
 //! ```
 //!
-//! The descriptors are `state`, and `session-N` for the connection of `session.N`.
+//! The descriptors are `state`, `session-N` for the connection of `session.N`, and `bfd-…` for the sockets of BFD.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -23,6 +24,8 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 use tracing::{error, info, warn};
 
+use crate::bfd;
+use crate::bfd::io::{BfdThread, MainTurns, SavedSession};
 use crate::bgp::io::network::addresses_on_host;
 use crate::bgp::io::resume::{Continuation, ResumeSlot, ResumedSession, SessionStore, StoredSession, refuse};
 use crate::bgp::notification::{self, Notification};
@@ -39,10 +42,13 @@ use crate::monotonic::HostStart;
 use crate::monotonic::io::uptime;
 use crate::takeover::Start;
 use crate::takeover::io::descriptors::{Descriptors, Inherited};
+use crate::takeover::io::exec::without_signals;
 use crate::takeover::io::state_file::StateFile;
 use crate::takeover::repeats::Decision;
 use crate::takeover::state::Entries;
 
+/// The key of BFD's sessions.
+const BFD: &str = "bfd";
 /// The name of the state's descriptor.
 const STATE: &str = "state";
 /// How long the kernel may take to answer for the VIPs. What it has not answered by then counts as gone.
@@ -58,6 +64,8 @@ pub struct Found {
     state: Option<StateFile>,
     sessions: BTreeMap<u32, StoredSession>,
     vips: BTreeMap<IpAddr, VipSnapshot>,
+    /// The thread of BFD. It has sent the first packets already.
+    bfd: Option<StartedBfd>,
     /// Connections that do not continue, and what waits on them.
     orphans: Vec<(OwnedFd, StoredOctets)>,
     /// The names of all inherited descriptors.
@@ -79,6 +87,11 @@ impl Found {
             None if descriptors.is_empty() => {}
             None => alert = Some("the former process has left connections and no state".into()),
         }
+        // The routers must hear of BFD before the configuration is read.
+        let of_bfd =
+            entries.get(BFD).and_then(|value| serde_json::from_slice(value).ok()).unwrap_or_default();
+        let sockets = descriptors.extract_if(.., |name, _| name.starts_with("bfd-")).collect();
+        let bfd = StartedBfd::new(bfd::io::Inherited { sockets, sessions: of_bfd });
         let (mut sessions, mut orphans) = (BTreeMap::new(), Vec::new());
         for (name, socket) in descriptors {
             let slot = name.strip_prefix("session-").and_then(|slot| slot.parse::<u32>().ok());
@@ -93,7 +106,12 @@ impl Found {
             let address = key.strip_prefix("vip.")?.parse().ok()?;
             Some((address, serde_json::from_slice(value).ok()?))
         });
-        Found { how, left, vips: vips.collect(), state, sessions, orphans, names, alert }
+        Found { how, left, vips: vips.collect(), bfd, state, sessions, orphans, names, alert }
+    }
+
+    /// The thread of BFD, if it was started.
+    pub(in crate::daemon) fn take_bfd(&mut self) -> Option<StartedBfd> {
+        self.bfd.take()
     }
 
     /// The router id of the sessions, which the next ones keep.
@@ -121,7 +139,7 @@ impl Found {
         descriptors: Descriptors,
         may_send: watch::Receiver<bool>,
     ) -> std::io::Result<Takeover> {
-        let Found { how, left: _, state, sessions, vips: _, orphans, names, alert } = self;
+        let Found { how, left: _, state, sessions, vips: _, bfd: _, orphans, names, alert } = self;
         if let Some(alert) = alert {
             error!(reason = alert, "sessions of the former process do not continue");
         }
@@ -156,6 +174,8 @@ impl Found {
         }
         let file = state.map_or_else(StateFile::create, Ok)?;
         descriptors.keep(STATE, file.descriptor()?.as_fd())?;
+        let (of_bfd, names): (BTreeSet<String>, BTreeSet<String>) =
+            names.into_iter().partition(|name| name.starts_with("bfd-"));
         for name in names.difference(&kept) {
             descriptors.forget(name);
             forget_session(&file, name);
@@ -173,6 +193,7 @@ impl Found {
             resumed: Mutex::new(resumed),
             next: AtomicU32::new(next),
             may_send,
+            bfd: Mutex::new(BfdSockets { kept: BTreeMap::new(), found: of_bfd }),
         })))
     }
 }
@@ -263,9 +284,56 @@ struct TakeoverInner {
     /// The next free number.
     next: AtomicU32,
     may_send: watch::Receiver<bool>,
+    bfd: Mutex<BfdSockets>,
+}
+
+/// The sockets of BFD by their names.
+#[derive(Debug)]
+struct BfdSockets {
+    kept: BTreeMap<String, Arc<OwnedFd>>,
+    /// Names that the former process has kept, and this one not yet.
+    found: BTreeSet<String>,
 }
 
 impl Takeover {
+    /// Stores the sessions and sockets of BFD, for ever.
+    pub(in crate::daemon) async fn store_bfd(
+        self,
+        mut reports: watch::Receiver<Option<Arc<bfd::io::Report>>>,
+    ) {
+        while reports.changed().await.is_ok() {
+            let report = reports.borrow_and_update().clone();
+            if let Some(report) = report {
+                self.store_bfd_report(&report);
+            }
+        }
+    }
+
+    fn store_bfd_report(&self, report: &bfd::io::Report) {
+        let inner = &self.0;
+        match serde_json::to_vec(&report.saved) {
+            Ok(octets) => inner.file.put(BFD, &octets),
+            Err(_) => inner.file.remove(BFD),
+        }
+        let mut sockets = inner.bfd.lock().unwrap_or_else(PoisonError::into_inner);
+        for (name, socket) in &report.sockets {
+            sockets.found.remove(name);
+            if !sockets.kept.get(name).is_some_and(|kept| Arc::ptr_eq(kept, socket)) {
+                match inner.descriptors.keep(name, socket.as_fd()) {
+                    Ok(()) => drop(sockets.kept.insert(name.clone(), Arc::clone(socket))),
+                    Err(error) => warn!(name, %error, "BFD would not survive an upgrade or a crash"),
+                }
+            }
+        }
+        let gone: Vec<String> =
+            sockets.kept.keys().filter(|name| !report.sockets.contains_key(*name)).cloned().collect();
+        let found = std::mem::take(&mut sockets.found);
+        for name in gone.into_iter().chain(found) {
+            sockets.kept.remove(&name);
+            inner.descriptors.forget(&name);
+        }
+    }
+
     /// For the session with a peer.
     pub(in crate::daemon) fn continuation(&self, peer: &PeerName) -> Continuation {
         let inner = &self.0;
@@ -307,6 +375,27 @@ impl Takeover {
             true => Ok(()),
             false => Err(std::io::Error::other("an earlier write to it has failed")),
         }
+    }
+}
+
+/// The thread of BFD, with the sessions of the former process.
+#[derive(Debug)]
+pub(in crate::daemon) struct StartedBfd {
+    pub(in crate::daemon) thread: BfdThread,
+    pub(in crate::daemon) turns: MainTurns,
+    pub(in crate::daemon) sessions: Vec<SavedSession>,
+}
+
+impl StartedBfd {
+    /// Starts the thread, if there are sessions.
+    fn new(inherited: bfd::io::Inherited) -> Option<Self> {
+        if inherited.sessions.is_empty() {
+            return None;
+        }
+        let (turns, sessions) = (MainTurns::new(), inherited.sessions.clone());
+        // Without the thread, the keeper of BFD tries again.
+        let thread = without_signals(|| bfd::io::start(turns.clone(), inherited)).ok()?;
+        Some(StartedBfd { thread, turns, sessions })
     }
 }
 

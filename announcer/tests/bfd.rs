@@ -339,6 +339,7 @@ fn a_router_that_is_further_away_than_its_hops_is_dropped() {
     in_new_netns(|_| {
         let router = link(Over::Multihop);
         let mut bfd = Bfd::with(&router, Over::Multihop, 3);
+        router.until(|packet| packet.state == State::Down); // its port is open
         router.ttl(252); // three routers on the way, but `hops` allows two
         router.send(&says(State::Down, 0));
         bfd.until_dropped(DropReason::Ttl);

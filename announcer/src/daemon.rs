@@ -490,6 +490,8 @@ async fn serve(options: Options, applied: AppliedConfig, log: Log, mut found: Fo
     let _ = timeout(LONGEST_STOP * 2, bfd.ended()).await;
     // After an end with a Cease, no router keeps our routes, so the next start is not a restart (RFC 4724).
     let _ = files.run(&options.state_dir.join(RUNNING), files::remove).await;
+    // And for the starter it is no crash.
+    let _ = files.run(&options.state_dir.join(UNFINISHED), files::remove).await;
     descriptors.forget_all();
     descriptors.send_again();
     info!("announcer ended");
@@ -498,6 +500,10 @@ async fn serve(options: Options, applied: AppliedConfig, log: Log, mut found: Fo
 
 /// The file that exists while a daemon runs. If it exists at a start, the previous daemon ended without a withdraw.
 const RUNNING: &str = "running";
+
+/// The file that the starter makes before it runs a program (packaging/start.in). If it exists at the next start, the program has
+/// crashed.
+const UNFINISHED: &str = "unfinished";
 
 /// Whether the previous daemon ended without a withdraw (RFC 4724 §3, the R bit). It also makes the file for this daemon.
 async fn mark_running(files: &Files, state_dir: &Path) -> bool {

@@ -30,13 +30,18 @@ impl Host {
     fn new(folder: &Path) -> Host {
         fs::create_dir(folder.join("bin")).unwrap();
         install(&folder.join("bin/announcer"), Path::new(env!("CARGO_BIN_EXE_announcer")));
-        write_config(folder, &format!("{FIXTURE}{SERVICE}"));
-        let log = fs::File::create(folder.join("log")).unwrap();
-        let mut command = program(folder, &["run", "--config"]);
-        command.arg(folder.join("announcer.toml")).stderr(log);
-        let host = Host { folder: folder.to_owned(), daemon: Daemon::spawn(folder, &mut command) };
+        let host = Host::starts(folder, SERVICE, Command::new(folder.join("bin/announcer")));
         host.daemon.until_status(PATIENCE, "it runs", |_| true);
         host
+    }
+
+    /// Starts the daemon with these services, by the start of a command.
+    fn starts(folder: &Path, services: &str, command: Command) -> Host {
+        write_config(folder, &format!("{FIXTURE}{services}"));
+        let log = fs::File::create(folder.join("log")).unwrap();
+        let mut command = with_paths(command, folder, &["run", "--config"]);
+        command.arg(folder.join("announcer.toml")).stderr(log);
+        Host { folder: folder.to_owned(), daemon: Daemon::spawn(folder, &mut command) }
     }
 
     fn installed(&self) -> PathBuf {
@@ -70,7 +75,10 @@ impl Host {
 }
 
 fn program(folder: &Path, words: &[&str]) -> Command {
-    let mut command = Command::new(folder.join("bin/announcer"));
+    with_paths(Command::new(folder.join("bin/announcer")), folder, words)
+}
+
+fn with_paths(mut command: Command, folder: &Path, words: &[&str]) -> Command {
     command
         .arg("--socket")
         .arg(folder.join("socket"))
@@ -229,10 +237,95 @@ fn upgrade_refused(host: &Host) -> String {
     let stream = host.daemon.connect().unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     let request = Request::Upgrade { successor: Successor::Installed, force: false };
-    match daemon::ask(stream, &request).unwrap() {
-        Response::Error(error) => error.text,
-        other => panic!("{other:?}"),
-    }
+    let answer = daemon::ask(stream, &request).unwrap();
+    let Response::Error(error) = answer else { panic!("{answer:?}") };
+    error.text
+}
+
+/// A line of `/proc/PID/status`.
+fn of_process(pid: nix::unistd::Pid, name: &str) -> String {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let value = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+    value.trim_start_matches(':').trim().to_owned()
+}
+
+/// The daemon runs as under the unit: a user without rights, with one ambient capability, and without new privileges.
+#[test]
+fn the_capabilities_and_the_signals_are_the_same_after_an_upgrade() {
+    in_new_netns(|folder| {
+        fs::create_dir(folder.join("bin")).unwrap();
+        install(&folder.join("bin/announcer"), Path::new(env!("CARGO_BIN_EXE_announcer")));
+        fs::set_permissions(folder, fs::Permissions::from_mode(0o777)).unwrap();
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups", "--no-new-privs"]);
+        command.args(["--bounding-set", "-all,+net_admin", "--inh-caps", "-all,+net_admin"]);
+        command.args(["--ambient-caps", "-all,+net_admin"]).arg(folder.join("bin/announcer"));
+        let mut host = Host::starts(folder, SERVICE, command);
+        // The control socket refuses root of the test as little as an operator.
+        host.daemon.until_status(PATIENCE, "it runs", |_| true);
+        let names =
+            ["CapEff", "CapPrm", "CapInh", "CapAmb", "CapBnd", "SigBlk", "SigIgn", "SigCgt", "NoNewPrivs"];
+        let all = |pid| names.map(|name| format!("{name}: {}", of_process(pid, name)));
+        let pid = host.daemon.pid();
+        let before = all(pid);
+        assert!(before.contains(&"CapEff: 0000000000001000".to_owned()), "{before:?}");
+        assert!(before.contains(&"CapAmb: 0000000000000000".to_owned()), "{before:?}");
+        let mut gap = None;
+        for _ in 0..2 {
+            host.daemon.signal(Signal::SIGUSR2);
+            gap = host.until_upgraded(gap).start.gap_ms;
+            assert_eq!(all(pid), before, "{}", host.log());
+        }
+        host.daemon.signal(Signal::SIGTERM);
+        assert!(host.daemon.until_ended(PATIENCE), "{}", host.log());
+    });
+}
+
+/// A program of a check that runs during an upgrade is a child of the new program, which did not start it.
+#[test]
+fn programs_of_before_an_upgrade_leave_no_zombies() {
+    in_new_netns(|folder| {
+        let mut host = Host::new(folder);
+        let service = "[[service]]\nname = \"www\"\nvips = [\"192.0.2.80\"]\n[[service.check]]\n\
+                       exec = [\"/bin/sleep\", \"2\"]\ninterval = \"1m\"\ntimeout = \"5s\"\n";
+        write_config(folder, &format!("{FIXTURE}{service}"));
+        host.daemon.signal(Signal::SIGHUP);
+        let pid = host.daemon.pid();
+        // Each thread has the children that it has started.
+        let children = || {
+            let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+            let of_task =
+                |task: fs::DirEntry| fs::read_to_string(task.path().join("children")).unwrap_or_default();
+            tasks.map(|task| of_task(task.unwrap())).collect::<String>()
+        };
+        until(PATIENCE, || if children().is_empty() { Err(()) } else { Ok(()) }).unwrap();
+        let before: Vec<String> = children().split_whitespace().map(str::to_owned).collect();
+        host.daemon.signal(Signal::SIGUSR2);
+        host.until_upgraded(None);
+        let left = || children().split_whitespace().any(|child| before.iter().any(|one| one == child));
+        assert!(!before.is_empty());
+        until(PATIENCE, || if left() { Err(children()) } else { Ok(()) }).unwrap();
+        host.daemon.signal(Signal::SIGTERM);
+        assert!(host.daemon.until_ended(PATIENCE));
+    });
+}
+
+/// A stop and an upgrade at the same time are a stop.
+#[test]
+fn no_stop_is_lost_in_an_upgrade() {
+    in_new_netns(|folder| {
+        fs::create_dir(folder.join("bin")).unwrap();
+        install(&folder.join("bin/announcer"), Path::new(env!("CARGO_BIN_EXE_announcer")));
+        for delay in (0..400).step_by(20) {
+            let mut host = Host::starts(folder, SERVICE, Command::new(folder.join("bin/announcer")));
+            host.daemon.until_status(PATIENCE, "it runs", |_| true);
+            host.daemon.signal(Signal::SIGUSR2);
+            std::thread::sleep(Duration::from_millis(delay));
+            host.daemon.signal(Signal::SIGTERM);
+            assert!(host.daemon.until_ended(PATIENCE), "after {delay} ms: {}", host.log());
+            assert!(host.log().contains("announcer ended"), "after {delay} ms: {}", host.log());
+        }
+    });
 }
 
 #[test]

@@ -73,7 +73,7 @@ fn the_tree_is_the_one_that_the_list_names_and_what_is_the_operators_stays() {
     assert_eq!(sample, include_str!("../../announcer/etc/announcer.toml"));
     let unit = fs::read_to_string(units.join("announcer.service")).unwrap();
     assert!(
-        unit.contains("ExecStart=/usr/local/bin/announcer run --fallback\n") && !unit.contains("@BINDIR@"),
+        unit.contains("ExecStart=/usr/local/lib/announcer/start run --fallback\n") && !unit.contains("DIR@"),
         "{unit}"
     );
 

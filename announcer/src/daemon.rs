@@ -20,11 +20,11 @@
 //! network           netlink                                   watch<Network>            -> sessions, router id
 //! router id         watch<Config>, watch<Network>,            watch<Identity>           -> sessions, control
 //!                     watch<Peers>
-//! BFD               watch<Config>, watch<VIPs>,               watch<BfdStatus>          -> session, control, metrics
+//! BFD               watch<Config>, watch<VIPs>,               watch<BfdReport>          -> session, control, metrics
 //!                     watch<Peers>, mpsc<Report>              mpsc<Order>               -> BFD thread
 //! BFD thread        UDP, mpsc<Order>, turns of the main       mpsc<Report>              -> BFD
 //!   (its own)         thread
-//! session, one a    watch<LocRib>, watch<BfdStatus>,          watch<SessionReport>      -> control, stop
+//! session, one a    watch<LocRib>, watch<BfdReport>,          watch<SessionReport>      -> control, stop
 //!   peer              watch<SessionOrder>, watch<VIPs>,
 //!                     watch<Network>
 //! sessions          watch<Config>, watch<stop>                watch<SessionOrder>       -> session
@@ -79,7 +79,7 @@ pub use self::io::takeover::Found;
 use self::io::tasks::OwnedTask;
 use self::io::upgrade::Upgrader;
 use crate::bfd::io::LONGEST_STOP;
-use crate::bfd::status::BfdStatus;
+use crate::bfd::status::BfdReport;
 use crate::bgp::io::peers::Peers;
 use crate::bgp::io::{network, router_id};
 use crate::bgp::path::Network;
@@ -305,7 +305,7 @@ async fn serve(options: Options, applied: AppliedConfig, log: Log, mut found: Fo
         })
     });
     let _network = OwnedTask::new("network".into(), move || network::watch(network_tx.clone()));
-    let (bfd_tx, bfd_status) = watch::channel(Arc::new(BfdStatus::default()));
+    let (bfd_tx, bfd_status) = watch::channel(Arc::new(BfdReport::default()));
     let (bfd_reports, bfd_report) = watch::channel(None);
     tokio::spawn(takeover.clone().store_bfd(bfd_report));
     let (bfd_stop, bfd_stopped) = watch::channel(false);

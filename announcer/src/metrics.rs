@@ -17,7 +17,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::bfd::status::BfdStatus;
+use crate::bfd::status::BfdReport;
 use crate::bgp::fsm::StateName;
 use crate::config::ConfigDigest;
 use crate::delivery::RouterSession;
@@ -193,7 +193,7 @@ pub struct Scrape {
     /// The sessions, in the order of the configuration.
     pub peers: Vec<PeerMetrics>,
     /// BFD with them.
-    pub bfd: Arc<BfdStatus>,
+    pub bfd: Arc<BfdReport>,
     /// The same, as the delivery of routes sees them.
     pub routers: Vec<RouterSession>,
     /// The drains in force.

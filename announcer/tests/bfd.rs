@@ -11,10 +11,10 @@ use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 use std::sync::mpsc as std_mpsc;
 use std::time::{Duration, Instant};
 
-use announcer::bfd::fsm::Settings;
-use announcer::bfd::io::{BfdThread, Inherited, LEASE, MainTurns, Order, Report, Wanted, start};
-use announcer::bfd::packet::{Diag, DropReason, Packet, State, decode, encode};
-use announcer::bfd::status::{Ends, SessionReport};
+use announcer::bfd::fsm::BfdSettings;
+use announcer::bfd::io::{BfdOrder, BfdThread, Inherited, LEASE, MainTurns, ThreadReport, Wanted, start};
+use announcer::bfd::packet::{BfdState, Diagnostic, DropReason, Packet, decode, encode};
+use announcer::bfd::status::{BfdSessionReport, Ends};
 use daemon::{Daemon, in_new_netns, ip, router};
 use nix::sys::signal::Signal;
 use socket2::SockRef;
@@ -145,12 +145,12 @@ impl Router {
 
     /// Brings a session up, as a router would; returns the last packet from us.
     fn come_up(&self) -> Packet {
-        let first = self.until(|packet| packet.state == State::Down);
-        self.send(&says(State::Down, 0));
-        self.until(|packet| packet.state == State::Init && packet.your_discriminator == 77);
-        self.send(&says(State::Up, first.my_discriminator));
-        let up = self.until(|packet| packet.state == State::Up && packet.poll);
-        self.send(&Packet { is_final: true, ..says(State::Up, first.my_discriminator) });
+        let first = self.until(|packet| packet.state == BfdState::Down);
+        self.send(&says(BfdState::Down, 0));
+        self.until(|packet| packet.state == BfdState::Init && packet.your_discriminator == 77);
+        self.send(&says(BfdState::Up, first.my_discriminator));
+        let up = self.until(|packet| packet.state == BfdState::Up && packet.poll);
+        self.send(&Packet { is_final: true, ..says(BfdState::Up, first.my_discriminator) });
         up
     }
 
@@ -159,15 +159,15 @@ impl Router {
         let end = Instant::now() + time;
         while Instant::now() < end {
             let (packet, _) = self.packet();
-            self.send(&Packet { is_final: packet.poll, ..says(State::Up, packet.my_discriminator) });
+            self.send(&Packet { is_final: packet.poll, ..says(BfdState::Up, packet.my_discriminator) });
         }
     }
 }
 
 /// A packet of the router, whose discriminator is 77, with 3 times 100 ms.
-fn says(state: State, yours: u32) -> Packet {
+fn says(state: BfdState, yours: u32) -> Packet {
     Packet {
-        diag: Diag::NONE,
+        diag: Diagnostic::NONE,
         state,
         poll: false,
         is_final: false,
@@ -184,7 +184,7 @@ fn says(state: State, yours: u32) -> Packet {
 struct Bfd {
     thread: BfdThread,
     turns: MainTurns,
-    last: Option<Report>,
+    last: Option<ThreadReport>,
 }
 
 impl Bfd {
@@ -207,15 +207,22 @@ impl Bfd {
     }
 
     fn want(&self, router: &Router, over: Over, hops: u8, interval: u32) {
-        let ends =
-            Ends { local: over.ours(), peer: over.theirs(), interface: router.interface, device: None, hops };
-        let settings = Settings { interval: MS * interval, multiplier: 3 };
+        let least_ttl = u8::MAX - (hops - 1);
+        let ends = Ends {
+            local: over.ours(),
+            peer: over.theirs(),
+            interface: router.interface,
+            device: None,
+            hops,
+            least_ttl,
+        };
+        let settings = BfdSettings { interval: MS * interval, multiplier: 3 };
         let wanted = Wanted { name: "r1".parse().unwrap(), ends, settings };
-        self.thread.orders.send(Order::Sessions(vec![wanted])).unwrap();
+        self.thread.orders.send(BfdOrder::Sessions(vec![wanted])).unwrap();
     }
 
     /// Waits for a report.
-    fn until(&mut self, what: &str, matches: impl Fn(&Report) -> bool) -> Report {
+    fn until(&mut self, what: &str, matches: impl Fn(&ThreadReport) -> bool) -> ThreadReport {
         let end = Instant::now() + PATIENCE;
         loop {
             while let Ok(report) = self.thread.reports.try_recv() {
@@ -229,7 +236,7 @@ impl Bfd {
         }
     }
 
-    fn until_session(&mut self, what: &str, matches: impl Fn(&SessionReport) -> bool) -> SessionReport {
+    fn until_session(&mut self, what: &str, matches: impl Fn(&BfdSessionReport) -> bool) -> BfdSessionReport {
         let report = self.until(what, |report| report.sessions.values().any(&matches));
         report.sessions.into_values().next().unwrap()
     }
@@ -246,7 +253,7 @@ fn comes_up(over: Over, hops: u8) {
         let up = router.come_up();
         assert_eq!((up.desired_min_tx, up.required_min_rx, up.multiplier), (MS * 100, MS * 100, 3));
         router.answer_for(MS * 300);
-        let session = bfd.until_session("up", |session| session.state == State::Up);
+        let session = bfd.until_session("up", |session| session.state == BfdState::Up);
         assert_eq!(session.detection_time, Some(MS * 300));
         assert_eq!((session.losses, session.flaps), (0, 0));
         // The port is one of RFC 5881, and stays the same.
@@ -285,13 +292,15 @@ fn packets_are_sent_with_ttl_255_and_network_control() {
         let socket = std::os::fd::AsRawFd::as_raw_fd(&router.receiver);
         let message =
             recvmsg::<SockaddrStorage>(socket, &mut into, Some(&mut control), MsgFlags::empty()).unwrap();
-        let ttl = message.cmsgs().unwrap().find_map(|one| match one {
-            ControlMessageOwned::Ipv4Ttl(ttl) => Some(ttl),
-            _ => None,
-        });
-        assert_eq!(ttl, Some(255));
-        assert_eq!(SockRef::from(&router.receiver).tos_v4().unwrap(), 0, "the router's own");
-        assert!(control.windows(1).any(|octet| octet == [0xc0]), "TOS: {control:02x?}");
+        let (mut ttl, mut tos) = (None, None);
+        for one in message.cmsgs().unwrap() {
+            if let ControlMessageOwned::Ipv4Ttl(value) = one {
+                ttl = Some(value);
+            } else if let ControlMessageOwned::Ipv4Tos(value) = one {
+                tos = Some(value);
+            }
+        }
+        assert_eq!((ttl, tos), (Some(255), Some(0xc0)));
     });
 }
 
@@ -300,15 +309,15 @@ fn wrong_packets_are_dropped_and_counted_and_a_right_one_still_counts() {
     in_new_netns(|_| {
         let router = link(Over::V4);
         let mut bfd = Bfd::with(&router, Over::V4, 1);
-        let first = router.until(|packet| packet.state == State::Down);
-        let good = says(State::Down, 0);
+        let first = router.until(|packet| packet.state == BfdState::Down);
+        let good = says(BfdState::Down, 0);
         router.ttl(254);
         router.send(&good);
         bfd.until_dropped(DropReason::Ttl);
         router.ttl(255);
-        router.send(&says(State::Up, first.my_discriminator.wrapping_add(1)));
+        router.send(&says(BfdState::Up, first.my_discriminator.wrapping_add(1)));
         bfd.until_dropped(DropReason::NoSession);
-        router.send(&says(State::Up, 0));
+        router.send(&says(BfdState::Up, 0));
         bfd.until_dropped(DropReason::YourDiscriminator);
         let with = |at: usize, value: u8| {
             let mut octets = encode(&good);
@@ -328,7 +337,7 @@ fn wrong_packets_are_dropped_and_counted_and_a_right_one_still_counts() {
         router.send_octets(&[&with(1, 0x44)[..3], &[26], &with(1, 0x44)[4..], &[0, 0]].concat());
         bfd.until_dropped(DropReason::Authentication);
         router.send_octets(&[]);
-        let session = bfd.until_session("still down", |session| session.state == State::Down);
+        let session = bfd.until_session("still down", |session| session.state == BfdState::Down);
         assert_eq!(session.received, 0);
         router.come_up();
     });
@@ -339,9 +348,9 @@ fn a_router_that_is_further_away_than_its_hops_is_dropped() {
     in_new_netns(|_| {
         let router = link(Over::Multihop);
         let mut bfd = Bfd::with(&router, Over::Multihop, 3);
-        router.until(|packet| packet.state == State::Down); // its port is open
+        router.packet(); // now it also receives
         router.ttl(252); // three routers on the way, but `hops` allows two
-        router.send(&says(State::Down, 0));
+        router.send(&says(BfdState::Down, 0));
         bfd.until_dropped(DropReason::Ttl);
         router.ttl(253);
         router.come_up();
@@ -354,18 +363,18 @@ fn a_poll_is_answered_and_new_intervals_are_polled_for_without_a_down() {
         let router = link(Over::V4);
         let mut bfd = Bfd::with(&router, Over::V4, 1);
         let ours = router.come_up().my_discriminator;
-        router.send(&Packet { poll: true, ..says(State::Up, ours) });
+        router.send(&Packet { poll: true, ..says(BfdState::Up, ours) });
         assert!(!router.until(|packet| packet.is_final).poll);
         router.answer_for(MS * 200);
         bfd.want(&router, Over::V4, 1, 400);
         let poll = router.until(|packet| {
-            router.send(&says(State::Up, ours));
+            router.send(&says(BfdState::Up, ours));
             packet.poll
         });
         assert_eq!((poll.desired_min_tx, poll.my_discriminator), (MS * 400, ours));
         router.answer_for(MS * 900);
         let session = bfd.until_session("agreed", |session| session.interval == MS * 400);
-        assert_eq!((session.state, session.flaps), (State::Up, 0));
+        assert_eq!((session.state, session.flaps), (BfdState::Up, 0));
     });
 }
 
@@ -375,18 +384,18 @@ fn silence_takes_a_session_down_as_a_loss_and_admin_down_does_not_count_as_one()
         let router = link(Over::V4);
         let mut bfd = Bfd::with(&router, Over::V4, 1);
         let ours = router.come_up().my_discriminator;
-        bfd.until_session("up", |session| session.state == State::Up);
-        let down = router.until(|packet| packet.state == State::Down);
-        assert_eq!((down.diag, down.your_discriminator), (Diag::DETECTION_EXPIRED, 0));
-        let session = bfd.until_session("lost", |session| session.state == State::Down);
+        bfd.until_session("up", |session| session.state == BfdState::Up);
+        let down = router.until(|packet| packet.state == BfdState::Down);
+        assert_eq!((down.diag, down.your_discriminator), (Diagnostic::DETECTION_EXPIRED, 0));
+        let session = bfd.until_session("lost", |session| session.state == BfdState::Down);
         assert_eq!((session.flaps, session.losses), (1, 1));
 
         router.come_up();
-        router.send(&Packet { diag: Diag::ADMIN_DOWN, ..says(State::AdminDown, ours) });
-        let down = router.until(|packet| packet.state == State::Down);
-        assert_eq!(down.diag, Diag::NEIGHBOUR_DOWN);
+        router.send(&Packet { diag: Diagnostic::ADMIN_DOWN, ..says(BfdState::AdminDown, ours) });
+        let down = router.until(|packet| packet.state == BfdState::Down);
+        assert_eq!(down.diag, Diagnostic::NEIGHBOUR_DOWN);
         let session = bfd.until_session("switched off", |session| session.flaps == 2);
-        assert_eq!((session.losses, session.remote_state), (1, State::AdminDown));
+        assert_eq!((session.losses, session.remote_state), (1, BfdState::AdminDown));
     });
 }
 
@@ -400,7 +409,7 @@ fn no_packet_is_sent_while_the_main_thread_does_not_turn() {
         router.come_up();
         // It was up, and the lease ends.
         bfd.until("withheld", |report| {
-            router.send(&says(State::Up, 0)); // dropped: only to keep the link busy
+            router.send(&says(BfdState::Up, 0)); // dropped: only to keep the link busy
             report.withheld.is_some()
         });
         router.receiver.set_read_timeout(Some(LEASE * 2)).unwrap();
@@ -420,10 +429,10 @@ fn a_stop_says_admin_down_and_ends_soon() {
         let router = link(Over::V4);
         let mut bfd = Bfd::with(&router, Over::V4, 1);
         router.come_up();
-        bfd.until_session("up", |session| session.state == State::Up);
-        bfd.thread.orders.send(Order::Stop).unwrap();
-        let last = router.until(|packet| packet.state == State::AdminDown);
-        assert_eq!(last.diag, Diag::ADMIN_DOWN);
+        bfd.until_session("up", |session| session.state == BfdState::Up);
+        bfd.thread.orders.send(BfdOrder::Stop).unwrap();
+        let last = router.until(|packet| packet.state == BfdState::AdminDown);
+        assert_eq!(last.diag, Diagnostic::ADMIN_DOWN);
         let begin = Instant::now();
         while bfd.thread.reports.blocking_recv().is_some() {}
         assert!(begin.elapsed() < PATIENCE);
@@ -451,12 +460,12 @@ fn another_thread_continues_a_session_and_the_router_sees_one() {
         let (packet, port_then) = router.packet();
         assert_eq!(
             (packet.state, packet.my_discriminator, port_then),
-            (State::Up, ours.my_discriminator, port)
+            (BfdState::Up, ours.my_discriminator, port)
         );
         assert_eq!(packet.your_discriminator, 77);
         next.want(&router, Over::V4, 1, 100);
         router.answer_for(MS * 1000);
-        let session = next.until_session("continued", |session| session.state == State::Up);
+        let session = next.until_session("continued", |session| session.state == BfdState::Up);
         assert_eq!(session.flaps, 0);
         assert_eq!(router.packet().0.my_discriminator, ours.my_discriminator);
     });
@@ -500,8 +509,8 @@ fn a_flood_of_garbage_does_not_keep_packets_from_leaving() {
         bfd.until_dropped(DropReason::Version);
         router.receiver.set_read_timeout(Some(PATIENCE)).unwrap();
         router.until(|packet| {
-            router.send(&says(State::Down, 0));
-            packet.state == State::Init
+            router.send(&says(BfdState::Down, 0));
+            packet.state == BfdState::Init
         });
     });
 }
@@ -532,7 +541,7 @@ fn a_router_without_bfd_keeps_its_routes_and_one_that_bfd_has_lost_is_dialled_ag
 
         link.come_up();
         daemon.until_status(PATIENCE, "BFD is up", |status| {
-            link.send(&says(State::Up, link.packet().0.my_discriminator));
+            link.send(&says(BfdState::Up, link.packet().0.my_discriminator));
             status.peers[0].bfd.as_ref().unwrap().state == "Up"
                 && status.warnings.iter().all(|one| !one.contains("`r1`: BFD"))
         });
@@ -543,7 +552,7 @@ fn a_router_without_bfd_keeps_its_routes_and_one_that_bfd_has_lost_is_dialled_ag
         daemon.until_status(PATIENCE, "the VIP is back", |status| status.peers[0].announced == 1);
 
         daemon.signal(Signal::SIGTERM);
-        link.until(|packet| packet.state == State::AdminDown);
+        link.until(|packet| packet.state == BfdState::AdminDown);
         assert!(daemon.until_ended(PATIENCE));
     });
 }
@@ -565,7 +574,7 @@ fn a_strict_peer_is_dialled_only_while_bfd_is_up() {
         listener.set_nonblocking(false).unwrap();
         std::thread::spawn(move || router(listener));
         daemon.until_status(PATIENCE, "it is dialled", |status| {
-            link.send(&says(State::Up, link.packet().0.my_discriminator));
+            link.send(&says(BfdState::Up, link.packet().0.my_discriminator));
             status.peers[0].announced == 1
         });
     });
@@ -589,10 +598,10 @@ fn a_session_outlives_the_daemon() {
                 let (packet, from) = link.packet();
                 assert_eq!(
                     (packet.my_discriminator, packet.state, from),
-                    (up.my_discriminator, State::Up, port),
+                    (up.my_discriminator, BfdState::Up, port),
                     "{what}"
                 );
-                link.send(&Packet { is_final: packet.poll, ..says(State::Up, packet.my_discriminator) });
+                link.send(&Packet { is_final: packet.poll, ..says(BfdState::Up, packet.my_discriminator) });
                 status.start.how == how
                     && status.peers[0].bfd.as_ref().is_some_and(|bfd| bfd.state == "Up")
                     && status.peers[0].announced == 1

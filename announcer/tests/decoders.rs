@@ -60,6 +60,11 @@ fn whatever_a_peer_sends_is_read_or_refused() {
 }
 
 #[test]
+fn whatever_a_bfd_session_hears_is_handled_or_dropped() {
+    decode("bfd", 2000, decoders::bfd);
+}
+
+#[test]
 fn whatever_a_configuration_says_is_taken_or_refused() {
     decode("config", 20, decoders::config);
 }

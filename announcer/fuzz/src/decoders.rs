@@ -7,6 +7,8 @@ use std::net::Ipv4Addr;
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
+use announcer::bfd::fsm::{BfdSettings, Machine};
+use announcer::bfd::packet::{self, BfdState};
 use announcer::bgp::fsm::{self, Action, Event, OutgoingMessage, State, StateName, StepContext, Timers};
 use announcer::bgp::hint::Clues;
 use announcer::bgp::notification::Notification;
@@ -30,6 +32,59 @@ pub fn wire(octets: &[u8]) {
     let states = [StateName::OpenSent, StateName::OpenConfirm, StateName::Established];
     session(states[dice % states.len()], &whole);
 }
+
+/// What reaches a BFD session: each step is a kind and two octets, which say how much later it happens, and for kind 0 a packet of 32
+/// octets. A packet is either dropped, or it is written as it was read. Whatever arrives, no packet is sent that RFC 5880 forbids, and
+/// the session never asks to be called again at once.
+pub fn bfd(octets: &[u8]) {
+    let mut now = *BEGIN;
+    let settings = |octet: u8| BfdSettings {
+        interval: Duration::from_millis(10 + u64::from(octet) * 39),
+        multiplier: octet.max(1),
+    };
+    let mut machine = Machine::new(settings(10), 7, now);
+    let mut rest = octets;
+    while let [kind, first, second, behind @ ..] = rest {
+        rest = behind;
+        now += Duration::from_micros(u64::from(*first) << (second % 24));
+        match kind % 8 {
+            0..=3 => {
+                let (datagram, behind) = rest.split_at(rest.len().min(32));
+                rest = behind;
+                if let Ok(packet) = packet::decode(datagram) {
+                    assert!(
+                        packet::decode(&packet::encode(&packet)) == Ok(packet),
+                        "{packet:?} is written otherwise"
+                    );
+                    machine.receive(&packet, now);
+                }
+            }
+            4 => machine.configure(settings(*second), now),
+            5 if *second == 0 => drop(machine.admin_down(now)),
+            6 => {
+                let copy = Machine::restore(&machine.snapshot(now), now);
+                assert!(!copy.snapshot(now).differs(&machine.snapshot(now)), "another session");
+                machine = copy;
+            }
+            _ => {}
+        }
+        machine.expire(now);
+        let mut count = 0;
+        while let Some(sent) = machine.transmit(now, f64::from(*second) / 255.0) {
+            count += 1;
+            assert!(count <= 2, "an answer and a packet at most");
+            assert!(!(sent.poll && sent.is_final), "P and F");
+            assert!(sent.state == BfdState::Up || sent.desired_min_tx >= Duration::from_secs(1), "{sent:?}");
+            let named =
+                sent.your_discriminator != 0 || matches!(sent.state, BfdState::Down | BfdState::AdminDown);
+            assert!(named && sent.my_discriminator == 7 && sent.multiplier > 0, "{sent:?}");
+        }
+        assert!(machine.deadline().is_none_or(|deadline| deadline > now), "{machine:?} is called for ever");
+    }
+}
+
+/// The time at which all sessions begin.
+static BEGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 /// A configuration is either refused with a text, or accepted; then its printed form parses to the same configuration.
 pub fn config(octets: &[u8]) {

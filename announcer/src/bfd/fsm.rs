@@ -14,7 +14,7 @@ pub mod snapshot;
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use crate::bfd::packet::{Diag, Packet, State};
+use crate::bfd::packet::{BfdState, Diagnostic, Packet};
 pub use snapshot::Snapshot;
 
 /// The shortest interval between packets while a session is not Up (RFC 5880 §6.8.3).
@@ -22,7 +22,7 @@ const SLOW: Duration = Duration::from_secs(1);
 
 /// What an operator wants of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Settings {
+pub struct BfdSettings {
     /// The interval in which we want to send, and in which we can receive. Not zero.
     pub interval: Duration,
     /// How many of our packets may be missing before the other end declares us down, 1 to 255.
@@ -35,7 +35,7 @@ pub enum DownCause {
     /// No packet arrived for this detection time.
     Silence(Duration),
     /// The other end says that it does not hear us, or that it has begun anew; with its diagnostic.
-    Neighbour(Diag),
+    Neighbour(Diagnostic),
     /// The other end was switched off by its operator. This says nothing of the path (RFC 5882 §3.2).
     NeighbourAdminDown,
     /// Our own order.
@@ -58,7 +58,7 @@ impl fmt::Display for DownCause {
             DownCause::Silence(time) => {
                 write!(f, "no packet arrived for {}", humantime::format_duration(*time))
             }
-            DownCause::Neighbour(diag) if *diag == Diag::NONE => {
+            DownCause::Neighbour(diag) if *diag == Diagnostic::NONE => {
                 f.write_str("the router has begun its session anew")
             }
             DownCause::Neighbour(diag) => write!(f, "the router reports: {diag}"),
@@ -72,9 +72,9 @@ impl fmt::Display for DownCause {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Transition {
     /// Before.
-    pub from: State,
+    pub from: BfdState,
     /// After; differs from `from`.
-    pub to: State,
+    pub to: BfdState,
     /// Set if `to` is Down or AdminDown.
     pub cause: Option<DownCause>,
 }
@@ -97,9 +97,9 @@ enum Poll {
 /// What the other end said last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 struct Remote {
-    state: State,
+    state: BfdState,
     discriminator: u32,
-    diag: Diag,
+    diag: Diagnostic,
     demand: bool,
     multiplier: u8,
     min_tx: Duration,
@@ -109,10 +109,10 @@ struct Remote {
 /// One session. The names are those of the variables in RFC 5880 §6.8.1.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Machine {
-    settings: Settings,
-    state: State,
+    settings: BfdSettings,
+    state: BfdState,
     discriminator: u32,
-    diag: Diag,
+    diag: Diagnostic,
     remote: Remote,
     /// bfd.DesiredMinTxInterval, as packets say it.
     desired_min_tx: Duration,
@@ -135,17 +135,17 @@ pub struct Machine {
 
 impl Machine {
     /// A new session in state Down. `discriminator` is random, not 0, and no other session of this host has it.
-    pub fn new(settings: Settings, discriminator: u32, now: Instant) -> Self {
+    pub fn new(settings: BfdSettings, discriminator: u32, now: Instant) -> Self {
         let slow = settings.interval.max(SLOW);
         Machine {
             settings,
-            state: State::Down,
+            state: BfdState::Down,
             discriminator,
-            diag: Diag::NONE,
+            diag: Diagnostic::NONE,
             remote: Remote {
-                state: State::Down,
+                state: BfdState::Down,
                 discriminator: 0,
-                diag: Diag::NONE,
+                diag: Diagnostic::NONE,
                 demand: false,
                 multiplier: 0,
                 min_tx: Duration::ZERO,
@@ -164,12 +164,12 @@ impl Machine {
     }
 
     /// Our state.
-    pub fn state(&self) -> State {
+    pub fn state(&self) -> BfdState {
         self.state
     }
 
     /// The other end's state, as it said last.
-    pub fn remote_state(&self) -> State {
+    pub fn remote_state(&self) -> BfdState {
         self.remote.state
     }
 
@@ -184,12 +184,12 @@ impl Machine {
     }
 
     /// Why we have left Up last.
-    pub fn diag(&self) -> Diag {
+    pub fn diag(&self) -> Diagnostic {
         self.diag
     }
 
     /// Why the other end has left Up last, as it said last.
-    pub fn remote_diag(&self) -> Diag {
+    pub fn remote_diag(&self) -> Diagnostic {
         self.remote.diag
     }
 
@@ -214,15 +214,15 @@ impl Machine {
     }
 
     /// What is wanted.
-    pub fn settings(&self) -> Settings {
+    pub fn settings(&self) -> BfdSettings {
         self.settings
     }
 
     /// Whether periodic packets are sent: not if the other end has forbidden it by RequiredMinRx 0, and not if it uses demand mode.
     fn periodic(&self) -> bool {
         let demanded = self.remote.demand
-            && self.state == State::Up
-            && self.remote.state == State::Up
+            && self.state == BfdState::Up
+            && self.remote.state == BfdState::Up
             && self.poll == Poll::No;
         !self.remote.min_rx.is_zero() && !demanded
     }
@@ -253,14 +253,14 @@ impl Machine {
         if packet.is_final {
             self.finish_poll();
         }
-        if self.state == State::AdminDown {
+        if self.state == BfdState::AdminDown {
             return None; // §6.8.6: it is discarded here, so that it is no sign of life either, and a poll has no answer
         }
         self.heard = Some(now);
         let (to, diag) = next_state(self.state, packet.state);
         let cause = match packet.state {
-            State::AdminDown => DownCause::NeighbourAdminDown,
-            State::Down | State::Init | State::Up => DownCause::Neighbour(packet.diag),
+            BfdState::AdminDown => DownCause::NeighbourAdminDown,
+            BfdState::Down | BfdState::Init | BfdState::Up => DownCause::Neighbour(packet.diag),
         };
         let transition = self.enter(to, diag, cause, now);
         self.answer = packet.poll;
@@ -274,18 +274,18 @@ impl Machine {
             return None;
         }
         let time = self.detection_time().unwrap_or_default();
-        (self.heard, self.remote.discriminator, self.remote.state) = (None, 0, State::Down);
+        (self.heard, self.remote.discriminator, self.remote.state) = (None, 0, BfdState::Down);
         (self.remote.min_rx, self.remote.demand) = (Duration::from_micros(1), false); // as before the first packet
         match self.state {
-            State::Init | State::Up => {
-                self.enter(State::Down, Some(Diag::DETECTION_EXPIRED), DownCause::Silence(time), now)
+            BfdState::Init | BfdState::Up => {
+                self.enter(BfdState::Down, Some(Diagnostic::DETECTION_EXPIRED), DownCause::Silence(time), now)
             }
-            State::AdminDown | State::Down => None,
+            BfdState::AdminDown | BfdState::Down => None,
         }
     }
 
     /// Changes the intervals. In state Up they are agreed by a poll, and the session stays up.
-    pub fn configure(&mut self, settings: Settings, now: Instant) {
+    pub fn configure(&mut self, settings: BfdSettings, now: Instant) {
         if settings == self.settings {
             return;
         }
@@ -298,7 +298,7 @@ impl Machine {
 
     /// Switches the session off. The other end hears of it by the packets that follow.
     pub fn admin_down(&mut self, now: Instant) -> Option<Transition> {
-        self.enter(State::AdminDown, Some(Diag::ADMIN_DOWN), DownCause::Ours, now)
+        self.enter(BfdState::AdminDown, Some(Diagnostic::ADMIN_DOWN), DownCause::Ours, now)
     }
 
     /// The packet that is due now. It is called until it returns `None`. `jitter` is a random number from 0 to 1, new for each
@@ -354,7 +354,13 @@ impl Machine {
         }
     }
 
-    fn enter(&mut self, to: State, diag: Option<Diag>, cause: DownCause, now: Instant) -> Option<Transition> {
+    fn enter(
+        &mut self,
+        to: BfdState,
+        diag: Option<Diagnostic>,
+        cause: DownCause,
+        now: Instant,
+    ) -> Option<Transition> {
         if to == self.state {
             return None;
         }
@@ -364,13 +370,13 @@ impl Machine {
         self.adopt();
         self.urgent = true;
         self.hurry(before, now);
-        let cause = matches!(to, State::Down | State::AdminDown).then_some(cause);
+        let cause = matches!(to, BfdState::Down | BfdState::AdminDown).then_some(cause);
         Some(Transition { from, to, cause })
     }
 
     /// Takes the intervals that the state and the settings ask for.
     fn adopt(&mut self) {
-        let up = self.state == State::Up;
+        let up = self.state == BfdState::Up;
         let (tx, rx) = (
             if up { self.settings.interval } else { self.settings.interval.max(SLOW) },
             self.settings.interval,
@@ -408,20 +414,20 @@ impl Machine {
 }
 
 /// Our next state, and our new diagnostic, from our state and the received one (RFC 5880 §6.2, §6.8.6).
-fn next_state(ours: State, received: State) -> (State, Option<Diag>) {
-    let lost = (State::Down, Some(Diag::NEIGHBOUR_DOWN));
+fn next_state(ours: BfdState, received: BfdState) -> (BfdState, Option<Diagnostic>) {
+    let lost = (BfdState::Down, Some(Diagnostic::NEIGHBOUR_DOWN));
     match (ours, received) {
-        (State::AdminDown, State::AdminDown | State::Down | State::Init | State::Up) => {
-            (State::AdminDown, None)
+        (BfdState::AdminDown, BfdState::AdminDown | BfdState::Down | BfdState::Init | BfdState::Up) => {
+            (BfdState::AdminDown, None)
         }
-        (State::Down, State::AdminDown | State::Up) => (State::Down, None),
-        (State::Down, State::Down) => (State::Init, None),
-        (State::Down, State::Init) => (State::Up, None),
-        (State::Init, State::AdminDown) => lost,
-        (State::Init, State::Down) => (State::Init, None),
-        (State::Init, State::Init | State::Up) => (State::Up, None),
-        (State::Up, State::AdminDown | State::Down) => lost,
-        (State::Up, State::Init | State::Up) => (State::Up, None),
+        (BfdState::Down, BfdState::AdminDown | BfdState::Up) => (BfdState::Down, None),
+        (BfdState::Down, BfdState::Down) => (BfdState::Init, None),
+        (BfdState::Down, BfdState::Init) => (BfdState::Up, None),
+        (BfdState::Init, BfdState::AdminDown) => lost,
+        (BfdState::Init, BfdState::Down) => (BfdState::Init, None),
+        (BfdState::Init, BfdState::Init | BfdState::Up) => (BfdState::Up, None),
+        (BfdState::Up, BfdState::AdminDown | BfdState::Down) => lost,
+        (BfdState::Up, BfdState::Init | BfdState::Up) => (BfdState::Up, None),
     }
 }
 

@@ -5,7 +5,7 @@
 //! thread is an atomic number.
 //!
 //! ```text
-//! main ── mpsc<Order> ──> thread ── mpsc<Report> ──> main
+//! main ── mpsc<BfdOrder> ──> thread ── mpsc<ThreadReport> ──> main
 //!      ── MainTurns ───>
 //! ```
 
@@ -24,9 +24,9 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
-use crate::bfd::fsm::{Settings, Snapshot};
+use crate::bfd::fsm::{BfdSettings, Snapshot};
 use crate::bfd::packet::DropReason;
-use crate::bfd::status::{Ends, Scheduling, SessionReport};
+use crate::bfd::status::{BfdSessionReport, Ends, Scheduling};
 use crate::model::PeerName;
 pub use lease::{LEASE, MainTurns};
 
@@ -38,12 +38,12 @@ pub struct Wanted {
     /// Its ends.
     pub ends: Ends,
     /// Its intervals.
-    pub settings: Settings,
+    pub settings: BfdSettings,
 }
 
 /// An order to the thread.
 #[derive(Debug)]
-pub enum Order {
+pub enum BfdOrder {
     /// Exactly these sessions are wanted. Those that are no longer wanted go to AdminDown for a detection time.
     Sessions(Vec<Wanted>),
     /// All sessions go to AdminDown, and the thread ends after the longest detection time, at most after [`LONGEST_STOP`].
@@ -71,7 +71,7 @@ pub struct SavedSession {
 /// The sockets and sessions of a previous process. Sockets that are missing are opened anew.
 #[derive(Debug, Default)]
 pub struct Inherited {
-    /// The sockets by their names, as in [`Report::sockets`].
+    /// The sockets by their names, as in [`ThreadReport::sockets`].
     pub sockets: Vec<(String, OwnedFd)>,
     /// The sessions.
     pub sessions: Vec<SavedSession>,
@@ -84,7 +84,7 @@ pub fn sender_name(name: &PeerName) -> String {
 
 /// What the thread publishes at each change of a state, and about once a second.
 #[derive(Debug, Clone)]
-pub struct Report {
+pub struct ThreadReport {
     /// How the thread is scheduled.
     pub scheduling: Scheduling,
     /// Since when packets are withheld because the main thread does not turn.
@@ -92,7 +92,7 @@ pub struct Report {
     /// The ports that could not be opened, each with the error.
     pub closed_ports: BTreeMap<String, String>,
     /// The sessions that are wanted.
-    pub sessions: BTreeMap<PeerName, SessionReport>,
+    pub sessions: BTreeMap<PeerName, BfdSessionReport>,
     /// The packets that were dropped, by reason.
     pub drops: BTreeMap<DropReason, u64>,
     /// All sockets by their names, for a process that continues.
@@ -105,9 +105,9 @@ pub struct Report {
 #[derive(Debug)]
 pub struct BfdThread {
     /// Orders.
-    pub orders: mpsc::UnboundedSender<Order>,
+    pub orders: mpsc::UnboundedSender<BfdOrder>,
     /// Reports; `None` when the thread has ended.
-    pub reports: mpsc::Receiver<Report>,
+    pub reports: mpsc::Receiver<ThreadReport>,
 }
 
 /// Starts the thread. Inherited sessions send a packet at once.

@@ -3,7 +3,7 @@
 //! Pure.
 //!
 //! ```text
-//! |Vers| Diag |Sta|P|F|C|A|D|M| Detect Mult | Length |
+//! |Vers| Diagnostic |Sta|P|F|C|A|D|M| Detect Mult | Length |
 //! |                 My Discriminator                  |
 //! |                Your Discriminator                 |
 //! |              Desired Min TX Interval              |   microseconds
@@ -30,7 +30,7 @@ const MULTIPOINT: u8 = 0x01;
 /// The state of a session at one end (RFC 5880 §4.1, §6.2). The numbers are those of the packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum State {
+pub enum BfdState {
     /// An operator has switched the session off. This says nothing of the path.
     AdminDown,
     /// There is no answer from the other end.
@@ -41,53 +41,53 @@ pub enum State {
     Up,
 }
 
-impl State {
+impl BfdState {
     /// All states.
-    pub const ALL: [State; 4] = [State::AdminDown, State::Down, State::Init, State::Up];
+    pub const ALL: [BfdState; 4] = [BfdState::AdminDown, BfdState::Down, BfdState::Init, BfdState::Up];
 
     fn octet(self) -> u8 {
         match self {
-            State::AdminDown => 0,
-            State::Down => 1,
-            State::Init => 2,
-            State::Up => 3,
+            BfdState::AdminDown => 0,
+            BfdState::Down => 1,
+            BfdState::Init => 2,
+            BfdState::Up => 3,
         }
     }
 
-    fn of(octet: u8) -> State {
+    fn of(octet: u8) -> BfdState {
         match octet & 3 {
-            0 => State::AdminDown,
-            1 => State::Down,
-            2 => State::Init,
-            _ => State::Up,
+            0 => BfdState::AdminDown,
+            1 => BfdState::Down,
+            2 => BfdState::Init,
+            _ => BfdState::Up,
         }
     }
 }
 
-impl fmt::Display for State {
+impl fmt::Display for BfdState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
-            State::AdminDown => "AdminDown",
-            State::Down => "Down",
-            State::Init => "Init",
-            State::Up => "Up",
+            BfdState::AdminDown => "AdminDown",
+            BfdState::Down => "Down",
+            BfdState::Init => "Init",
+            BfdState::Up => "Up",
         })
     }
 }
 
 /// Why a session has left Up last (RFC 5880 §4.1), 0 to 31.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
-pub struct Diag(u8);
+pub struct Diagnostic(u8);
 
-impl Diag {
+impl Diagnostic {
     /// No Diagnostic.
-    pub const NONE: Diag = Diag(0);
+    pub const NONE: Diagnostic = Diagnostic(0);
     /// Control Detection Time Expired.
-    pub const DETECTION_EXPIRED: Diag = Diag(1);
+    pub const DETECTION_EXPIRED: Diagnostic = Diagnostic(1);
     /// Neighbor Signaled Session Down.
-    pub const NEIGHBOUR_DOWN: Diag = Diag(3);
+    pub const NEIGHBOUR_DOWN: Diagnostic = Diagnostic(3);
     /// Administratively Down.
-    pub const ADMIN_DOWN: Diag = Diag(7);
+    pub const ADMIN_DOWN: Diagnostic = Diagnostic(7);
 
     /// Its number.
     pub fn number(self) -> u8 {
@@ -112,7 +112,7 @@ impl Diag {
     }
 }
 
-impl fmt::Display for Diag {
+impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ({})", self.words(), self.0)
     }
@@ -122,9 +122,9 @@ impl fmt::Display for Diag {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Packet {
     /// Why the sender has left Up last.
-    pub diag: Diag,
+    pub diag: Diagnostic,
     /// The sender's state.
-    pub state: State,
+    pub state: BfdState,
     /// P: the sender wants an answer with F at once.
     pub poll: bool,
     /// F: the answer to a packet with P.
@@ -230,8 +230,8 @@ pub fn decode(datagram: &[u8]) -> Result<Packet, DropReason> {
     let word =
         |at: usize| fixed.iter().skip(at).take(4).fold(0_u32, |word, octet| word << 8 | u32::from(*octet));
     let packet = Packet {
-        diag: Diag(first & 0x1f),
-        state: State::of(flags >> 6),
+        diag: Diagnostic(first & 0x1f),
+        state: BfdState::of(flags >> 6),
         poll: flags & POLL != 0,
         is_final: flags & FINAL != 0,
         demand: flags & DEMAND != 0,
@@ -244,7 +244,7 @@ pub fn decode(datagram: &[u8]) -> Result<Packet, DropReason> {
     if packet.my_discriminator == 0 {
         return Err(DropReason::MyDiscriminator);
     }
-    if packet.your_discriminator == 0 && matches!(packet.state, State::Init | State::Up) {
+    if packet.your_discriminator == 0 && matches!(packet.state, BfdState::Init | BfdState::Up) {
         return Err(DropReason::YourDiscriminator);
     }
     if authenticated {
@@ -287,7 +287,7 @@ mod tests {
     #[test]
     fn a_packet_is_read_and_written() {
         let packet = decode(&DOWN).unwrap();
-        assert_eq!(packet.state, State::Down);
+        assert_eq!(packet.state, BfdState::Down);
         assert_eq!((packet.my_discriminator, packet.your_discriminator, packet.multiplier), (7, 0, 3));
         assert_eq!(packet.desired_min_tx, Duration::from_secs(1));
         assert_eq!(packet.required_min_rx, Duration::from_millis(50));
@@ -333,10 +333,10 @@ mod tests {
 
     #[test]
     fn every_flag_state_and_diagnostic_is_kept() {
-        for state in [State::AdminDown, State::Down, State::Init, State::Up] {
+        for state in [BfdState::AdminDown, BfdState::Down, BfdState::Init, BfdState::Up] {
             for bits in 0..8_u8 {
                 let packet = Packet {
-                    diag: Diag(bits + 2),
+                    diag: Diagnostic(bits + 2),
                     state,
                     poll: bits & 1 != 0,
                     is_final: bits & 2 != 0,
@@ -350,7 +350,7 @@ mod tests {
                 assert_eq!(decode(&encode(&packet)), Ok(packet));
             }
         }
-        assert_eq!(Diag::DETECTION_EXPIRED.to_string(), "control detection time expired (1)");
+        assert_eq!(Diagnostic::DETECTION_EXPIRED.to_string(), "control detection time expired (1)");
     }
 
     #[test]

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use crate::bfd::fsm::{DownCause, Settings};
-use crate::bfd::packet::{Diag, DropReason, State};
+use crate::bfd::fsm::{BfdSettings, DownCause};
+use crate::bfd::packet::{BfdState, Diagnostic, DropReason};
 use crate::model::{Liveness, PeerName};
 
 /// The two ends of a session. They identify it: with other ends it is another session.
@@ -26,6 +26,8 @@ pub struct Ends {
     pub device: Option<String>,
     /// How many hops away the router may be: 1 is RFC 5881 (port 3784), more is RFC 5883 (port 4784).
     pub hops: u8,
+    /// The lowest TTL of the router's packets: 255 on the same link. RFC 5883 has no rule for several hops, and BIRD sends 64 there.
+    pub least_ttl: u8,
 }
 
 /// How the thread is scheduled.
@@ -34,12 +36,12 @@ pub enum Scheduling {
     /// SCHED_RR: packets leave on time on a busy host too.
     RealTime,
     /// Like every other process, because the kernel has refused SCHED_RR for this reason.
-    Ordinary(Refusal),
+    Ordinary(SchedulingRefusal),
 }
 
 /// Why the kernel has refused SCHED_RR.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Refusal {
+pub enum SchedulingRefusal {
     /// The process does not have CAP_SYS_NICE.
     NoCapability,
     /// sched_setscheduler itself is forbidden, for example by `SystemCallFilter=` or `RestrictRealtime=`.
@@ -51,36 +53,36 @@ pub enum Refusal {
     Other(String),
 }
 
-impl fmt::Display for Refusal {
+impl fmt::Display for SchedulingRefusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Refusal::NoCapability => {
+            SchedulingRefusal::NoCapability => {
                 f.write_str("the process has no CAP_SYS_NICE; the unit of this version gives it")
             }
-            Refusal::Filter => f.write_str(
+            SchedulingRefusal::Filter => f.write_str(
                 "a filter of the service manager forbids it; the unit needs `RestrictRealtime=no` and `SystemCallFilter=sched_setscheduler`",
             ),
-            Refusal::ControlGroup => f.write_str(
+            SchedulingRefusal::ControlGroup => f.write_str(
                 "the kernel refused it although the process has CAP_SYS_NICE; a kernel with RT_GROUP_SCHED refuses it outside of the root control group",
             ),
-            Refusal::Other(error) => f.write_str(error),
+            SchedulingRefusal::Other(error) => f.write_str(error),
         }
     }
 }
 
 /// The status of one session.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SessionReport {
+pub struct BfdSessionReport {
     /// Its ends.
     pub ends: Ends,
     /// What is configured.
-    pub settings: Settings,
+    pub settings: BfdSettings,
     /// Our state.
-    pub state: State,
+    pub state: BfdState,
     /// Since when.
     pub since: Instant,
     /// The router's state, as it said last.
-    pub remote_state: State,
+    pub remote_state: BfdState,
     /// The interval between our packets, before jitter.
     pub interval: Duration,
     /// The interval of the router's packets, as agreed; `None`: it has sent none.
@@ -90,9 +92,9 @@ pub struct SessionReport {
     /// After how long without a packet the router declares us down.
     pub remote_detection_time: Option<Duration>,
     /// Our last diagnostic.
-    pub diag: Diag,
+    pub diag: Diagnostic,
     /// The router's last diagnostic.
-    pub remote_diag: Diag,
+    pub remote_diag: Diagnostic,
     /// Why the session has left Up or Init last, and when.
     pub last_down: Option<(DownCause, Instant)>,
     /// Whether the session has been Up since it was wanted.
@@ -113,7 +115,7 @@ pub struct SessionReport {
 
 /// BFD of this host.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct BfdStatus {
+pub struct BfdReport {
     /// How the thread is scheduled; `None`: no peer has BFD.
     pub scheduling: Option<Scheduling>,
     /// Since when packets are withheld because the main thread does not turn.
@@ -123,21 +125,21 @@ pub struct BfdStatus {
     /// The packets that were dropped, by reason.
     pub drops: BTreeMap<DropReason, u64>,
     /// The peers with BFD.
-    pub peers: BTreeMap<PeerName, PeerStatus>,
+    pub peers: BTreeMap<PeerName, BfdPeerReport>,
 }
 
 /// BFD with one peer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PeerStatus {
+pub struct BfdPeerReport {
     /// Whether BGP waits for it.
     pub strict: bool,
     /// Whether the router is behind another router, although `multihop` is 1: its packets would be dropped.
     pub too_far: bool,
     /// The session, or why there is none.
-    pub session: Result<SessionReport, String>,
+    pub session: Result<BfdSessionReport, String>,
 }
 
-impl SessionReport {
+impl BfdSessionReport {
     /// Why the last session went down, and when; `None`: it has not.
     pub fn last_down(&self, now: Instant) -> Option<String> {
         let (cause, at) = self.last_down?;
@@ -146,11 +148,11 @@ impl SessionReport {
     }
 }
 
-impl PeerStatus {
+impl BfdPeerReport {
     /// Why BFD with the peer is not up, as the end of a sentence; `None`: it is up.
     pub fn why_not_up(&self, now: Instant) -> Option<String> {
         let session = match &self.session {
-            Ok(session) if session.state == State::Up => return None,
+            Ok(session) if session.state == BfdState::Up => return None,
             Ok(session) => session,
             Err(why) => return Some(why.clone()),
         };
@@ -171,11 +173,11 @@ impl PeerStatus {
     }
 }
 
-impl BfdStatus {
+impl BfdReport {
     /// The shortest time after which a router declares us down, of the sessions that are up.
     pub fn shortest_remote_detection(&self) -> Option<Duration> {
         let sessions = self.peers.values().filter_map(|peer| peer.session.as_ref().ok());
-        sessions.filter(|one| one.state == State::Up).filter_map(|one| one.remote_detection_time).min()
+        sessions.filter(|one| one.state == BfdState::Up).filter_map(|one| one.remote_detection_time).min()
     }
 
     /// The warnings for an operator, one sentence each.
@@ -209,113 +211,11 @@ impl BfdStatus {
     pub fn liveness(&self, peer: &PeerName) -> Liveness {
         let session = self.peers.get(peer).and_then(|peer| peer.session.as_ref().ok());
         session.map_or_else(Liveness::default, |session| Liveness {
-            up: session.state == State::Up,
+            up: session.state == BfdState::Up,
             losses: session.losses,
         })
     }
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
-    use super::*;
-
-    const SECOND: Duration = Duration::from_secs(1);
-
-    /// A session that is up.
-    pub(crate) fn up(now: Instant) -> SessionReport {
-        SessionReport {
-            ends: Ends {
-                local: "10.0.1.11".parse().unwrap(),
-                peer: "10.0.1.1".parse().unwrap(),
-                interface: 2,
-                device: None,
-                hops: 1,
-            },
-            settings: Settings { interval: SECOND, multiplier: 3 },
-            state: State::Up,
-            since: now,
-            remote_state: State::Up,
-            interval: SECOND,
-            remote_interval: Some(SECOND),
-            detection_time: Some(SECOND * 3),
-            remote_detection_time: Some(SECOND * 3),
-            diag: Diag::NONE,
-            remote_diag: Diag::NONE,
-            last_down: None,
-            was_up: true,
-            flaps: 0,
-            losses: 0,
-            sent: 9,
-            received: 9,
-            unsent: 0,
-            error: None,
-        }
-    }
-
-    #[test]
-    fn bfd_that_is_not_up_is_warned_of_with_its_cause() {
-        let now = Instant::now();
-        let down = |session: SessionReport| SessionReport { state: State::Down, ..session };
-        let lost = (DownCause::Silence(SECOND), now);
-        for (session, want) in [
-            (Ok(up(now)), None),
-            (Ok(SessionReport { received: 0, ..down(up(now)) }), Some("has sent no BFD packet")),
-            (
-                Ok(SessionReport { last_down: Some(lost), ..down(up(now)) }),
-                Some("no packet arrived for 1s, 2s ago"),
-            ),
-            (Ok(SessionReport { error: Some("refused".into()), ..down(up(now)) }), Some("refused")),
-            (Ok(down(up(now))), Some("it is Down here and Up at the router")),
-            (Err("no route".to_owned()), Some("no route")),
-        ] {
-            let peer = |strict| PeerStatus { strict, too_far: false, session: session.clone() };
-            assert_eq!(peer(false).why_not_up(now).is_some(), want.is_some());
-            for (strict, effect) in [(false, "the hold time alone"), (true, "it is not dialled")] {
-                let status = BfdStatus {
-                    peers: [("r1".parse().unwrap(), peer(strict))].into(),
-                    ..BfdStatus::default()
-                };
-                let warnings = status.warnings(now + SECOND * 2);
-                match want {
-                    None => assert_eq!(warnings, [""; 0]),
-                    Some(want) => {
-                        assert!(warnings[0].contains(want) && warnings[0].contains(effect), "{warnings:?}");
-                    }
-                }
-            }
-        }
-        let far = PeerStatus { strict: false, too_far: true, session: Ok(down(up(now))) };
-        assert!(far.why_not_up(now).unwrap().contains("`multihop`"));
-    }
-
-    #[test]
-    fn what_the_kernel_refuses_is_warned_of() {
-        let status = BfdStatus {
-            scheduling: Some(Scheduling::Ordinary(Refusal::ControlGroup)),
-            withheld: Some(Instant::now()),
-            closed_ports: [("UDP port 3784 for IPv4".into(), "another program has it".into())].into(),
-            ..BfdStatus::default()
-        };
-        let [port, withheld, scheduling] = &status.warnings(Instant::now())[..] else { panic!() };
-        assert_eq!(port, "BFD cannot receive: UDP port 3784 for IPv4: another program has it");
-        assert!(withheld.contains("withheld"));
-        assert!(scheduling.contains("RT_GROUP_SCHED"));
-        let fine = BfdStatus { scheduling: Some(Scheduling::RealTime), ..BfdStatus::default() };
-        assert_eq!(fine.warnings(Instant::now()), [""; 0]);
-    }
-
-    #[test]
-    fn only_a_session_that_was_lost_counts_as_a_loss() {
-        let now = Instant::now();
-        let name: PeerName = "r1".parse().unwrap();
-        let of = |session| {
-            let peer = PeerStatus { strict: false, too_far: false, session };
-            BfdStatus { peers: [(name.clone(), peer)].into(), ..BfdStatus::default() }.liveness(&name)
-        };
-        assert_eq!(of(Ok(up(now))), Liveness { up: true, losses: 0 });
-        let lost = SessionReport { state: State::Down, flaps: 5, losses: 2, ..up(now) };
-        assert_eq!(of(Ok(lost)), Liveness { up: false, losses: 2 });
-        assert_eq!(of(Err(String::new())), Liveness::default());
-        assert_eq!(BfdStatus::default().liveness(&name), Liveness::default());
-    }
-}
+pub(crate) mod tests;

@@ -75,7 +75,7 @@ table! {
             "how many hops away the router may be under `ttl_security` and for `bfd`: more than 1 is BFD of RFC 5883, which the router has to use too; 1 to 255";
         /// Whether packets from further away are dropped (RFC 5082).
         ttl_security: one bool, default "false", boolean,
-            "drop packets from further away than `multihop` (RFC 5082); the router has to send TTL 255";
+            "drop packets from further away than `multihop` (RFC 5082), also those of BFD; the router has to send TTL 255";
         /// The key of TCP MD5 (RFC 2385).
         password_file: one PathBuf, optional "\"/etc/announcer/r1.key\"", path,
             "the file of the TCP MD5 key (RFC 2385), not readable by others; a relative path is below `$CREDENTIALS_DIRECTORY`";

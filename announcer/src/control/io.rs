@@ -28,7 +28,7 @@ use self::socket::user_name;
 use super::api::{ApiError, ChangeList, ErrorCode, Request, Response};
 use super::orders::{self, DrainOrder, OrderFacts, UndrainOrder, WaitList};
 use super::request::{Command, Job, Query, ReloadMode, job};
-use crate::bfd::status::BfdStatus;
+use crate::bfd::status::BfdReport;
 use crate::bgp::io::peers::Peers;
 use crate::bgp::router_id::Identity;
 use crate::config::Config;
@@ -90,7 +90,7 @@ pub struct ControlContext {
     /// The sessions, in the order of the configuration.
     pub peers: watch::Receiver<Peers>,
     /// BFD with them.
-    pub bfd: watch::Receiver<Arc<BfdStatus>>,
+    pub bfd: watch::Receiver<Arc<BfdReport>>,
     /// The state of the listener watch.
     pub listener_watch: watch::Receiver<listener::ListenerReport>,
     /// The state of the drain folder.

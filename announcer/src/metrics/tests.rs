@@ -8,7 +8,7 @@ use expect_test::expect;
 
 use super::*;
 use crate::bfd::packet::DropReason;
-use crate::bfd::status::{self as bfd, BfdStatus, Scheduling};
+use crate::bfd::status::{self as bfd, BfdReport, Scheduling};
 use crate::config::kind::certificate::{Date, Flaw};
 use crate::config::kind::http;
 use crate::config::tests::with_services;
@@ -123,19 +123,19 @@ fn scrape() -> Scrape {
             received: messages,
             wire,
         }],
-        bfd: Arc::new(BfdStatus {
+        bfd: Arc::new(BfdReport {
             scheduling: Some(Scheduling::RealTime),
             drops: [(DropReason::Ttl, 7)].into(),
             peers: [(
                 "r1".parse().unwrap(),
-                bfd::PeerStatus {
+                bfd::BfdPeerReport {
                     strict: false,
                     too_far: false,
                     session: Ok(bfd::tests::up(Instant::now())),
                 },
             )]
             .into(),
-            ..BfdStatus::default()
+            ..BfdReport::default()
         }),
         routers: vec![
             router("r1", SessionProgress::Established { acknowledged: 3, not_sent: [].into() }),

@@ -13,7 +13,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
 use super::*;
-use crate::bfd::packet::{DropReason, State};
+use crate::bfd::packet::{BfdState, DropReason};
 use crate::bfd::status::Scheduling;
 use crate::bgp::fsm::StateName;
 use crate::delivery::{Delivery, deliveries};
@@ -236,8 +236,8 @@ impl Scrape {
         };
         out.family(&BFD_STATE, |rows| {
             self.bfd.peers.iter().try_for_each(|(name, peer)| {
-                let now = peer.session.as_ref().map_or(State::Down, |session| session.state);
-                State::ALL.iter().try_for_each(|state| {
+                let now = peer.session.as_ref().map_or(BfdState::Down, |session| session.state);
+                BfdState::ALL.iter().try_for_each(|state| {
                     rows.row(&[name.as_str(), &state.to_string()], u64::from(*state == now))
                 })
             })

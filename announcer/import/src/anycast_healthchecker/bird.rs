@@ -72,7 +72,7 @@ pub(super) const PROTOCOL: Block = Block {
             &["capabilities", "path", "allow", "gateway", "igp", "missing", "med", "prefer", "deterministic"],
             "announcer ignores received routes",
         ),
-        dropped(&["bfd"], "announcer has no BFD"),
+        dropped(&["bfd"], "write `bfd = true` in `[[peer]]`: only one program of a host can have BFD"),
         dropped(
             &["graceful", "long"],
             "`graceful_restart` of `[bgp]` makes routers keep the routes of a host that has died; write it if this is wanted",

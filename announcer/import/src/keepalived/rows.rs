@@ -24,7 +24,7 @@ pub(super) const FILE: Block = Block {
             &["static_ipaddress", "static_routes", "static_rules", "interface_up_down_delays"],
             "announcer changes lo alone; the host's network configuration has the others",
         ),
-        dropped(&["bfd_instance"], "announcer has no BFD"),
+        dropped(&["bfd_instance"], "the BFD of announcer is with its routers: `bfd = true` in `[[peer]]`"),
         dropped(
             &["SSL"],
             "announcer cannot send a client's certificate; `ca_file` of a check has the trusted ones",
@@ -283,7 +283,10 @@ pub(super) const REAL_SERVER: Block = Block {
         translated(&["weight"], "nothing if it is 1: routers spread equally (ECMP)"),
         dropped(&["PING_CHECK"], "a host does not need to ping itself"),
         dropped(&["UDP_CHECK"], "write a program for an `exec` check"),
-        dropped(&["BFD_CHECK"], "announcer has no BFD"),
+        dropped(
+            &["BFD_CHECK"],
+            "announcer has no check by BFD; BFD with its routers is `bfd = true` in `[[peer]]`",
+        ),
         dropped(&["FILE_CHECK"], "write a `file` check: it passes while the file exists"),
         dropped(
             &["inhibit_on_failure"],
@@ -417,7 +420,10 @@ pub(super) const INSTANCE: Block = Block {
         ),
         dropped(&["track_file"], "write a `file` check: it passes while the file exists"),
         dropped(&["track_process"], "write a check of the server instead, or `exec` with `pgrep`"),
-        dropped(&["track_bfd"], "announcer has no BFD"),
+        dropped(
+            &["track_bfd"],
+            "announcer has no check by BFD; BFD with its routers is `bfd = true` in `[[peer]]`",
+        ),
         dropped(
             &["virtual_routes", "virtual_rules"],
             "announcer changes lo alone; the host's network configuration has the others",
@@ -454,7 +460,10 @@ pub(super) const SYNC_GROUP: Block = Block {
         ),
         dropped(&["track_file"], "write a `file` check: it passes while the file exists"),
         dropped(&["track_process"], "write a check of the server instead, or `exec` with `pgrep`"),
-        dropped(&["track_bfd"], "announcer has no BFD"),
+        dropped(
+            &["track_bfd"],
+            "announcer has no check by BFD; BFD with its routers is `bfd = true` in `[[peer]]`",
+        ),
         dropped(&["notify", "notify_master", "notify_backup", "notify_fault", "notify_stop"], HOOK),
         dropped(&["smtp_alert"], MAIL),
     ],

@@ -6,17 +6,17 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Machine, Poll, Remote, Settings};
-use crate::bfd::packet::{Diag, State};
+use super::{BfdSettings, Machine, Poll, Remote};
+use crate::bfd::packet::{BfdState, Diagnostic};
 
 /// Everything that a [`Machine`] knows. Its fields are those of the machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Snapshot {
     interval: Duration,
     multiplier: u8,
-    state: State,
+    state: BfdState,
     discriminator: u32,
-    diag: Diag,
+    diag: Diagnostic,
     remote: Remote,
     desired_min_tx: Duration,
     required_min_rx: Duration,
@@ -34,7 +34,7 @@ impl Snapshot {
     }
 
     /// The state.
-    pub fn state(&self) -> State {
+    pub fn state(&self) -> BfdState {
         self.state
     }
 
@@ -68,7 +68,7 @@ impl Machine {
     /// begins anew, because packets may have arrived that nobody has read.
     pub fn restore(snapshot: &Snapshot, now: Instant) -> Machine {
         Machine {
-            settings: Settings { interval: snapshot.interval, multiplier: snapshot.multiplier },
+            settings: BfdSettings { interval: snapshot.interval, multiplier: snapshot.multiplier },
             state: snapshot.state,
             discriminator: snapshot.discriminator,
             diag: snapshot.diag,

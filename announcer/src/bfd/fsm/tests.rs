@@ -6,14 +6,14 @@ use super::*;
 
 const MS: Duration = Duration::from_millis(1);
 
-fn settings(interval: u32, multiplier: u8) -> Settings {
-    Settings { interval: MS * interval, multiplier }
+fn settings(interval: u32, multiplier: u8) -> BfdSettings {
+    BfdSettings { interval: MS * interval, multiplier }
 }
 
 /// A packet of the other end, in this state.
-fn says(state: State) -> Packet {
+fn says(state: BfdState) -> Packet {
     Packet {
-        diag: Diag::NONE,
+        diag: Diagnostic::NONE,
         state,
         poll: false,
         is_final: false,
@@ -33,11 +33,11 @@ fn machine(now: Instant) -> Machine {
 /// A session that is Up and has agreed on its intervals; without packets that are due.
 fn up(now: Instant) -> Machine {
     let mut machine = machine(now);
-    machine.receive(&says(State::Init), now).unwrap();
+    machine.receive(&says(BfdState::Init), now).unwrap();
     sent(&mut machine, now);
-    machine.receive(&Packet { is_final: true, ..says(State::Up) }, now);
+    machine.receive(&Packet { is_final: true, ..says(BfdState::Up) }, now);
     sent(&mut machine, now);
-    assert_eq!((machine.state(), machine.poll), (State::Up, Poll::No));
+    assert_eq!((machine.state(), machine.poll), (BfdState::Up, Poll::No));
     machine
 }
 
@@ -48,7 +48,7 @@ fn sent(machine: &mut Machine, now: Instant) -> Vec<Packet> {
 
 #[test]
 fn all_sixteen_cells() {
-    use State::{AdminDown, Down, Init, Up};
+    use BfdState::{AdminDown, Down, Init, Up};
     let now = Instant::now();
     for (ours, received, want, diag) in [
         (AdminDown, AdminDown, AdminDown, 0),
@@ -83,20 +83,20 @@ fn a_session_comes_up_and_its_intervals_are_agreed() {
     let now = Instant::now();
     let mut machine = machine(now);
     let [first] = sent(&mut machine, now)[..] else { panic!() };
-    assert_eq!((first.state, first.poll, first.your_discriminator), (State::Down, false, 0));
+    assert_eq!((first.state, first.poll, first.your_discriminator), (BfdState::Down, false, 0));
     assert_eq!((first.desired_min_tx, first.required_min_rx), (SLOW, MS * 50));
     assert_eq!(machine.deadline(), Some(now + SLOW));
 
-    machine.receive(&says(State::Down), now);
+    machine.receive(&says(BfdState::Down), now);
     let [second] = sent(&mut machine, now)[..] else { panic!() };
-    assert_eq!((second.state, second.your_discriminator), (State::Init, 9));
+    assert_eq!((second.state, second.your_discriminator), (BfdState::Init, 9));
     assert_eq!(machine.interval(), SLOW);
 
-    machine.receive(&says(State::Up), now);
+    machine.receive(&says(BfdState::Up), now);
     let [third] = sent(&mut machine, now)[..] else { panic!() };
-    assert_eq!((third.state, third.poll, third.desired_min_tx), (State::Up, true, MS * 50));
+    assert_eq!((third.state, third.poll, third.desired_min_tx), (BfdState::Up, true, MS * 50));
     assert_eq!(machine.interval(), MS * 50, "a decrease is used at once");
-    machine.receive(&Packet { is_final: true, ..says(State::Up) }, now);
+    machine.receive(&Packet { is_final: true, ..says(BfdState::Up) }, now);
     let [fourth] = sent(&mut machine, now + MS * 50)[..] else { panic!() };
     assert!(!fourth.poll);
 }
@@ -104,7 +104,7 @@ fn a_session_comes_up_and_its_intervals_are_agreed() {
 #[test]
 fn at_least_a_second_is_between_packets_while_a_session_is_not_up() {
     let begin = Instant::now();
-    for state in [State::AdminDown, State::Down, State::Init] {
+    for state in [BfdState::AdminDown, BfdState::Down, BfdState::Init] {
         let mut machine = Machine { state, ..machine(begin) };
         let count = (0..10_000).map(|ms| sent(&mut machine, begin + MS * ms).len()).sum::<usize>();
         assert_eq!(count, 10, "{state}");
@@ -129,17 +129,17 @@ fn silence_for_the_detection_time_takes_a_session_down() {
     // The other end's multiplier and intervals, and the detection time.
     for (multiplier, min_tx, want) in [(3, 50, 150), (3, 100, 300), (5, 10, 250), (1, 1000, 1000)] {
         let mut machine = up(now);
-        let packet = Packet { multiplier, desired_min_tx: MS * min_tx, ..says(State::Up) };
+        let packet = Packet { multiplier, desired_min_tx: MS * min_tx, ..says(BfdState::Up) };
         machine.receive(&packet, now);
         assert_eq!(machine.detection_time(), Some(MS * want));
         assert_eq!(machine.expire(now + MS * want - MS), None);
         let change = machine.expire(now + MS * want).unwrap();
         assert_eq!(change.cause, Some(DownCause::Silence(MS * want)));
-        assert_eq!((machine.state(), machine.diag()), (State::Down, Diag::DETECTION_EXPIRED));
+        assert_eq!((machine.state(), machine.diag()), (BfdState::Down, Diagnostic::DETECTION_EXPIRED));
         let [packet] = sent(&mut machine, now + MS * want)[..] else { panic!("it is said at once") };
         assert_eq!(
             (packet.state, packet.diag, packet.your_discriminator),
-            (State::Down, Diag::DETECTION_EXPIRED, 0)
+            (BfdState::Down, Diagnostic::DETECTION_EXPIRED, 0)
         );
         assert_eq!(machine.expire(now + MS * want * 2), None);
     }
@@ -149,12 +149,12 @@ fn silence_for_the_detection_time_takes_a_session_down() {
 fn a_poll_is_answered_by_final_at_once() {
     let now = Instant::now();
     let mut machine = up(now);
-    machine.receive(&Packet { poll: true, ..says(State::Up) }, now);
+    machine.receive(&Packet { poll: true, ..says(BfdState::Up) }, now);
     let [answer] = sent(&mut machine, now)[..] else { panic!() };
     assert!(answer.is_final && !answer.poll);
     assert_eq!(sent(&mut machine, now), []);
     machine.configure(settings(100, 3), now); // we ask and answer at the same time
-    machine.receive(&Packet { poll: true, ..says(State::Up) }, now);
+    machine.receive(&Packet { poll: true, ..says(BfdState::Up) }, now);
     let both = sent(&mut machine, now + MS * 100);
     assert_eq!(both.iter().map(|p| (p.poll, p.is_final)).collect::<Vec<_>>(), [(false, true), (true, false)]);
 }
@@ -166,21 +166,21 @@ fn an_interval_grows_only_after_final() {
     machine.configure(settings(200, 3), now);
     assert_eq!(machine.interval(), MS * 50, "we still send in the old one");
     assert_eq!(machine.detection_time(), Some(MS * 600), "and wait for the new one");
-    machine.receive(&Packet { is_final: true, ..says(State::Up) }, now);
+    machine.receive(&Packet { is_final: true, ..says(BfdState::Up) }, now);
     assert_eq!(machine.interval(), MS * 50, "a Final before the question answers another one");
     let [question] = sent(&mut machine, now)[..] else { panic!() };
     assert!(question.poll);
     assert_eq!((question.desired_min_tx, question.required_min_rx), (MS * 200, MS * 200));
-    machine.receive(&Packet { is_final: true, ..says(State::Up) }, now);
+    machine.receive(&Packet { is_final: true, ..says(BfdState::Up) }, now);
     assert_eq!(machine.interval(), MS * 200);
 
     machine.configure(settings(20, 3), now);
     assert_eq!(machine.interval(), MS * 50, "the remote's RequiredMinRx");
     assert_eq!(machine.detection_time(), Some(MS * 600), "the old one, until the other end knows");
     sent(&mut machine, now);
-    machine.receive(&Packet { is_final: true, ..says(State::Up) }, now);
+    machine.receive(&Packet { is_final: true, ..says(BfdState::Up) }, now);
     assert_eq!(machine.detection_time(), Some(MS * 150));
-    assert_eq!(machine.state(), State::Up);
+    assert_eq!(machine.state(), BfdState::Up);
 }
 
 #[test]
@@ -190,11 +190,11 @@ fn intervals_that_change_during_a_poll_are_asked_for_again() {
     machine.configure(settings(200, 3), now);
     sent(&mut machine, now);
     machine.configure(settings(300, 3), now);
-    machine.receive(&Packet { is_final: true, ..says(State::Up) }, now);
+    machine.receive(&Packet { is_final: true, ..says(BfdState::Up) }, now);
     assert_eq!(machine.interval(), MS * 50, "this Final may be for 200 ms");
     let [question] = sent(&mut machine, now + MS * 50)[..] else { panic!() };
     assert!(question.poll);
-    machine.receive(&Packet { is_final: true, ..says(State::Up) }, now);
+    machine.receive(&Packet { is_final: true, ..says(BfdState::Up) }, now);
     assert_eq!(machine.interval(), MS * 300);
 }
 
@@ -202,11 +202,11 @@ fn intervals_that_change_during_a_poll_are_asked_for_again() {
 fn the_next_packet_goes_at_once_when_the_other_end_lowers_its_required_interval() {
     let now = Instant::now();
     let mut machine = up(now);
-    machine.receive(&Packet { required_min_rx: MS * 1000, ..says(State::Up) }, now);
+    machine.receive(&Packet { required_min_rx: MS * 1000, ..says(BfdState::Up) }, now);
     sent(&mut machine, now + MS * 50);
     assert_eq!(machine.deadline(), Some(now + MS * 150)); // the detection time
     assert_eq!(machine.next, now + MS * 1050);
-    machine.receive(&says(State::Up), now + MS * 60);
+    machine.receive(&says(BfdState::Up), now + MS * 60);
     assert_eq!(sent(&mut machine, now + MS * 60).len(), 1);
 }
 
@@ -214,12 +214,12 @@ fn the_next_packet_goes_at_once_when_the_other_end_lowers_its_required_interval(
 fn a_required_interval_of_zero_stops_periodic_packets() {
     let now = Instant::now();
     let mut machine = up(now);
-    machine.receive(&Packet { required_min_rx: Duration::ZERO, ..says(State::Up) }, now);
+    machine.receive(&Packet { required_min_rx: Duration::ZERO, ..says(BfdState::Up) }, now);
     assert_eq!(sent(&mut machine, now + MS * 100), []);
     assert_eq!(machine.remote_detection_time(), None);
-    machine.receive(&Packet { poll: true, required_min_rx: Duration::ZERO, ..says(State::Up) }, now);
+    machine.receive(&Packet { poll: true, required_min_rx: Duration::ZERO, ..says(BfdState::Up) }, now);
     assert_eq!(sent(&mut machine, now + MS * 100).len(), 1, "Final is not periodic");
-    machine.receive(&says(State::Up), now + MS * 100);
+    machine.receive(&says(BfdState::Up), now + MS * 100);
     assert_eq!(sent(&mut machine, now + MS * 100).len(), 1);
 }
 
@@ -227,7 +227,7 @@ fn a_required_interval_of_zero_stops_periodic_packets() {
 fn demand_mode_of_the_other_end_stops_periodic_packets_outside_of_a_poll() {
     let now = Instant::now();
     let mut machine = up(now);
-    machine.receive(&Packet { demand: true, ..says(State::Up) }, now);
+    machine.receive(&Packet { demand: true, ..says(BfdState::Up) }, now);
     assert_eq!(sent(&mut machine, now + MS * 100), []);
     machine.configure(settings(60, 3), now);
     assert!(sent(&mut machine, now + MS * 100).iter().all(|packet| packet.poll));
@@ -240,8 +240,8 @@ fn admin_down_is_said_with_its_diagnostic_and_heard_without_a_loss() {
     let change = machine.admin_down(now).unwrap();
     assert!(!change.cause.unwrap().is_loss());
     let [packet] = sent(&mut machine, now)[..] else { panic!() };
-    assert_eq!((packet.state, packet.diag), (State::AdminDown, Diag::ADMIN_DOWN));
-    machine.receive(&Packet { poll: true, ..says(State::Up) }, now);
+    assert_eq!((packet.state, packet.diag), (BfdState::AdminDown, Diagnostic::ADMIN_DOWN));
+    machine.receive(&Packet { poll: true, ..says(BfdState::Up) }, now);
     assert_eq!(sent(&mut machine, now), [], "a packet is discarded in AdminDown");
     assert_eq!(machine.expire(now + SLOW * 60), None);
 }
@@ -260,10 +260,10 @@ fn a_snapshot_continues_the_session() {
     let [packet] = sent(&mut restored, later)[..] else { panic!("it says at once that it lives") };
     assert_eq!(
         (packet.state, packet.poll, packet.my_discriminator, packet.your_discriminator),
-        (State::Up, true, 7, 9)
+        (BfdState::Up, true, 7, 9)
     );
     assert_eq!(restored.expire(later + MS * 149), None);
-    assert_eq!(restored.expire(later + MS * 600).unwrap().to, State::Down);
+    assert_eq!(restored.expire(later + MS * 600).unwrap().to, BfdState::Down);
     assert!(snapshot.differs(&restored.snapshot(later)));
 }
 
@@ -279,13 +279,13 @@ struct Pair {
 }
 
 impl Pair {
-    fn new(now: Instant, first: Settings, second: Settings, delay: Duration) -> Self {
+    fn new(now: Instant, first: BfdSettings, second: BfdSettings, delay: Duration) -> Self {
         let ends = [Machine::new(first, 1, now), Machine::new(second, 2, now)];
         Pair { now, ends, flying: BTreeMap::new(), count: 0, delay, downs: 0 }
     }
 
     fn note(&mut self, change: Option<Transition>) {
-        self.downs += usize::from(change.is_some_and(|change| change.from == State::Up));
+        self.downs += usize::from(change.is_some_and(|change| change.from == BfdState::Up));
     }
 
     fn run(&mut self, time: Duration, mut lost: impl FnMut() -> bool, mut jitter: impl FnMut() -> f64) {
@@ -318,7 +318,7 @@ impl Pair {
         self.now = end;
     }
 
-    fn states(&self) -> [State; 2] {
+    fn states(&self) -> [BfdState; 2] {
         [self.ends[0].state(), self.ends[1].state()]
     }
 }
@@ -336,7 +336,7 @@ proptest! {
         let mut pair = Pair::new(Instant::now(), a, b, MS * delay);
         pair.run(SLOW * 30, || random.borrow_mut().u32(0..100) < loss, jitter);
         pair.run(SLOW * 70, never, jitter); // a detection time is at most 9 * 2 s, and an interval 2 s
-        prop_assert_eq!(pair.states(), [State::Up; 2]);
+        prop_assert_eq!(pair.states(), [BfdState::Up; 2]);
 
         // No loss, no down; not even while the intervals change, on one end and then on both.
         pair.downs = 0;
@@ -356,14 +356,14 @@ proptest! {
         // All is lost: both are down after the detection time.
         let longest = agreed * u32::from(first.1.max(second.1)) + MS * delay;
         pair.run(longest, || true, jitter);
-        prop_assert_eq!(pair.states(), [State::Down; 2]);
+        prop_assert_eq!(pair.states(), [BfdState::Down; 2]);
 
         // An end that is switched off takes the other one down, and nothing brings it up.
         pair.run(SLOW * 70, never, jitter);
-        prop_assert_eq!(pair.states(), [State::Up; 2]);
+        prop_assert_eq!(pair.states(), [BfdState::Up; 2]);
         pair.ends[1].admin_down(pair.now);
         pair.run(SLOW * 10, never, jitter);
-        prop_assert_eq!(pair.states(), [State::Down, State::AdminDown]);
+        prop_assert_eq!(pair.states(), [BfdState::Down, BfdState::AdminDown]);
     }
 
     #[test]
@@ -374,11 +374,11 @@ proptest! {
         let jitter = || random.borrow_mut().f64();
         let mut pair = Pair::new(Instant::now(), settings(interval, multiplier), settings(interval, multiplier), MS);
         pair.run(SLOW * 10 + MS * at, || false, jitter);
-        prop_assert_eq!(pair.states(), [State::Up; 2]);
+        prop_assert_eq!(pair.states(), [BfdState::Up; 2]);
         pair.downs = 0;
         let snapshot = pair.ends[0].snapshot(pair.now);
         pair.ends[0] = Machine::restore(&snapshot, pair.now + MS * interval);
         pair.run(SLOW * 30, || false, jitter);
-        prop_assert_eq!((pair.states(), pair.downs), ([State::Up; 2], 0));
+        prop_assert_eq!((pair.states(), pair.downs), ([BfdState::Up; 2], 0));
     }
 }

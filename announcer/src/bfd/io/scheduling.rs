@@ -8,7 +8,7 @@ use std::io;
 
 use rustix::thread::CapabilitySet;
 
-use crate::bfd::status::{Refusal, Scheduling};
+use crate::bfd::status::{Scheduling, SchedulingRefusal};
 
 /// Above every ordinary process, and below the kernel's own threads, whose priority is 50.
 const PRIORITY: libc::c_int = 10;
@@ -20,15 +20,15 @@ pub(super) fn real_time() -> Scheduling {
         Err(error) => error,
     };
     if refused.raw_os_error() != Some(libc::EPERM) {
-        return Scheduling::Ordinary(Refusal::Other(refused.to_string()));
+        return Scheduling::Ordinary(SchedulingRefusal::Other(refused.to_string()));
     }
     let nice =
         rustix::thread::capabilities(None).is_ok_and(|sets| sets.effective.contains(CapabilitySet::SYS_NICE));
     // SCHED_OTHER is what the thread has, so that only a filter refuses it.
     Scheduling::Ordinary(match (nice, set(libc::SCHED_OTHER, 0)) {
-        (_, Err(_)) => Refusal::Filter,
-        (false, Ok(())) => Refusal::NoCapability,
-        (true, Ok(())) => Refusal::ControlGroup,
+        (_, Err(_)) => SchedulingRefusal::Filter,
+        (false, Ok(())) => SchedulingRefusal::NoCapability,
+        (true, Ok(())) => SchedulingRefusal::ControlGroup,
     })
 }
 

@@ -11,16 +11,16 @@ use tracing::{info, warn};
 
 use super::socket::{self, Port};
 use super::{SavedSession, Wanted};
-use crate::bfd::fsm::{DownCause, Machine, Transition};
-use crate::bfd::packet::{self, Packet, State};
-use crate::bfd::status::SessionReport;
+use crate::bfd::fsm::{DownCause, Machine, Snapshot, Transition};
+use crate::bfd::packet::{self, BfdState, Packet};
+use crate::bfd::status::BfdSessionReport;
 
 /// The wait before a socket that could not be opened is opened again.
 const RETRY: Duration = Duration::from_secs(1);
 
 /// One session.
 #[derive(Debug)]
-pub(super) struct Session {
+pub(super) struct BfdSession {
     pub(super) wanted: Wanted,
     pub(super) machine: Machine,
     socket: Option<Arc<OwnedFd>>,
@@ -37,13 +37,15 @@ pub(super) struct Session {
     received: u64,
     unsent: u64,
     error: Option<String>,
+    /// As it was reported last.
+    reported: Option<Snapshot>,
 }
 
-impl Session {
+impl BfdSession {
     /// A new session.
     pub(super) fn new(wanted: Wanted, discriminator: u32, now: Instant) -> Self {
         let machine = Machine::new(wanted.settings, discriminator, now);
-        Session {
+        BfdSession {
             wanted,
             machine,
             socket: None,
@@ -58,6 +60,7 @@ impl Session {
             received: 0,
             unsent: 0,
             error: None,
+            reported: None,
         }
     }
 
@@ -66,9 +69,9 @@ impl Session {
         let SavedSession { name, ends, snapshot, flaps, losses } = saved;
         let machine = Machine::restore(&snapshot, now);
         let wanted = Wanted { name, ends, settings: machine.settings() };
-        let was_up = machine.state() == State::Up;
-        let new = Session::new(wanted, machine.discriminator(), now);
-        Session { machine, socket: socket.map(Arc::new), was_up, flaps, losses, ..new }
+        let was_up = machine.state() == BfdState::Up;
+        let new = BfdSession::new(wanted, machine.discriminator(), now);
+        BfdSession { machine, socket: socket.map(Arc::new), was_up, flaps, losses, ..new }
     }
 
     /// Whether a packet that came to `port` from `source` can be for this session.
@@ -85,7 +88,7 @@ impl Session {
 
     /// Whether a packet with this TTL has come from no further away than the router may be.
     pub(super) fn is_near(&self, ttl: u8) -> bool {
-        ttl >= u8::MAX - (self.wanted.ends.hops - 1)
+        ttl >= self.wanted.ends.least_ttl
     }
 
     pub(super) fn receive(&mut self, packet: &Packet, now: Instant) -> bool {
@@ -104,7 +107,7 @@ impl Session {
         if self.leaves.is_some() {
             return;
         }
-        let heard = matches!(self.machine.state(), State::Init | State::Up);
+        let heard = matches!(self.machine.state(), BfdState::Init | BfdState::Up);
         let time = self.machine.remote_detection_time().filter(|_| heard).unwrap_or_default();
         self.leaves = Some(now + time);
         let transition = self.machine.admin_down(now);
@@ -155,13 +158,13 @@ impl Session {
     fn note(&mut self, transition: Option<Transition>, now: Instant) -> bool {
         let Some(Transition { from, to, cause }) = transition else { return false };
         self.since = now;
-        self.flaps += u64::from(from == State::Up);
-        self.was_up |= to == State::Up;
+        self.flaps += u64::from(from == BfdState::Up);
+        self.was_up |= to == BfdState::Up;
         let peer = &self.wanted.name;
         if let Some(cause) = cause {
             self.last_down = Some((cause, now));
-            self.losses += u64::from(from == State::Up && cause.is_loss());
-            if from == State::Up && cause.is_loss() {
+            self.losses += u64::from(from == BfdState::Up && cause.is_loss());
+            if from == BfdState::Up && cause.is_loss() {
                 warn!(peer = %peer, from = %from, to = %to, cause = %cause, "BFD state changed");
             } else {
                 info!(peer = %peer, from = %from, to = %to, cause = %cause, "BFD state changed");
@@ -176,6 +179,16 @@ impl Session {
         Some((super::sender_name(&self.wanted.name), self.socket.clone()?))
     }
 
+    /// Whether a process that continues would need another snapshot than the one that was reported last.
+    pub(super) fn has_news(&mut self, now: Instant) -> bool {
+        let snapshot = self.machine.snapshot(now);
+        let news = self.reported.as_ref().is_none_or(|reported| reported.differs(&snapshot));
+        if news {
+            self.reported = Some(snapshot);
+        }
+        news
+    }
+
     pub(super) fn saved(&self, now: Instant) -> SavedSession {
         SavedSession {
             name: self.wanted.name.clone(),
@@ -186,9 +199,9 @@ impl Session {
         }
     }
 
-    pub(super) fn report(&self) -> SessionReport {
+    pub(super) fn report(&self) -> BfdSessionReport {
         let machine = &self.machine;
-        SessionReport {
+        BfdSessionReport {
             ends: self.wanted.ends.clone(),
             settings: self.wanted.settings,
             state: machine.state(),

@@ -79,6 +79,16 @@ pub(super) fn receiver(port: Port, family: Family) -> io::Result<OwnedFd> {
     Ok(socket.into())
 }
 
+/// Why a port could not be opened, for people.
+#[allow(clippy::wildcard_enum_match_arm, reason = "the list of kinds is open")]
+pub(super) fn receiver_error(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => "another program has it".to_owned(),
+        io::ErrorKind::PermissionDenied => "the kernel forbids it".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
 /// The socket that a session sends from, on a random port that it keeps.
 pub(super) fn sender(ends: &Ends) -> io::Result<OwnedFd> {
     let socket = Socket::new(

@@ -18,9 +18,9 @@ use tracing::{error, info, warn};
 
 use super::lease::{LEASE, MainTurns};
 use super::scheduling;
-use super::session::Session;
+use super::session::BfdSession;
 use super::socket::{self, Datagram, Port};
-use super::{Inherited, LONGEST_STOP, Order, Report, Wanted};
+use super::{BfdOrder, Inherited, LONGEST_STOP, ThreadReport, Wanted};
 use crate::bfd::packet::{self, DropReason};
 use crate::bfd::status::Scheduling;
 use crate::model::Family;
@@ -41,8 +41,8 @@ const REPORT_AGAIN: Duration = Duration::from_millis(50);
 pub(super) fn run(
     turns: MainTurns,
     inherited: Inherited,
-    orders: mpsc::UnboundedReceiver<Order>,
-    reports: mpsc::Sender<Report>,
+    orders: mpsc::UnboundedReceiver<BfdOrder>,
+    reports: mpsc::Sender<ThreadReport>,
 ) {
     let scheduling = scheduling::real_time();
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
@@ -92,9 +92,9 @@ struct Budget {
 
 struct Thread {
     turns: MainTurns,
-    reports: mpsc::Sender<Report>,
+    reports: mpsc::Sender<ThreadReport>,
     scheduling: Scheduling,
-    sessions: Vec<Session>,
+    sessions: Vec<BfdSession>,
     receivers: BTreeMap<(Port, Family), Receiver>,
     drops: BTreeMap<DropReason, u64>,
     withheld: Option<Instant>,
@@ -113,7 +113,7 @@ impl Thread {
         let mut sockets: BTreeMap<String, OwnedFd> = inherited.sockets.into_iter().collect();
         for saved in inherited.sessions {
             let socket = sockets.remove(&super::sender_name(&saved.name));
-            let mut session = Session::restore(saved, socket, now);
+            let mut session = BfdSession::restore(saved, socket, now);
             session.transmit(now, true);
             self.sessions.push(session);
         }
@@ -124,7 +124,7 @@ impl Thread {
         }
     }
 
-    async fn serve(&mut self, mut orders: mpsc::UnboundedReceiver<Order>) {
+    async fn serve(&mut self, mut orders: mpsc::UnboundedReceiver<BfdOrder>) {
         loop {
             loop {
                 match orders.try_recv() {
@@ -142,6 +142,7 @@ impl Thread {
             let live = self.is_live(now);
             for session in &mut self.sessions {
                 session.transmit(now, live);
+                self.changed |= session.has_news(now);
             }
             self.forget(now);
             if self.stops.is_some_and(|stops| now >= stops || self.sessions.is_empty()) {
@@ -160,12 +161,12 @@ impl Thread {
         }
     }
 
-    fn obey(&mut self, order: Order) {
+    fn obey(&mut self, order: BfdOrder) {
         let now = Instant::now();
         self.changed = true;
         match order {
-            Order::Sessions(wanted) => self.apply(wanted, now),
-            Order::Stop => {
+            BfdOrder::Sessions(wanted) => self.apply(wanted, now),
+            BfdOrder::Stop => {
                 self.apply(Vec::new(), now);
                 self.stops = Some(now + LONGEST_STOP);
             }
@@ -190,7 +191,7 @@ impl Thread {
                 .any(|session| session.leaves.is_none() && session.wanted.name == one.name)
             {
                 let discriminator = self.discriminator();
-                self.sessions.push(Session::new(one, discriminator, now));
+                self.sessions.push(BfdSession::new(one, discriminator, now));
             }
         }
     }
@@ -248,11 +249,7 @@ impl Thread {
             let receiver = match socket::receiver(port, family).and_then(reading) {
                 Ok(receiver) => receiver,
                 Err(error) => {
-                    let error = match error.kind() {
-                        io::ErrorKind::AddrInUse => "another program has it".to_owned(),
-                        io::ErrorKind::PermissionDenied => "the kernel forbids it".to_owned(),
-                        _ => error.to_string(),
-                    };
+                    let error = socket::receiver_error(&error);
                     if !known {
                         warn!(port = port.number(), %family, error, "BFD cannot receive");
                     }
@@ -329,13 +326,13 @@ impl Thread {
                 Some((format!("UDP port {} for {family}", port.number()), error.clone()))
             }
         });
-        let report = Report {
+        let report = ThreadReport {
             scheduling: self.scheduling.clone(),
             withheld: self.withheld,
             closed_ports: closed.collect(),
             sessions: wanted().map(|one| (one.wanted.name.clone(), one.report())).collect(),
             drops: self.drops.clone(),
-            sockets: sockets.chain(wanted().filter_map(Session::named_socket)).collect(),
+            sockets: sockets.chain(wanted().filter_map(BfdSession::named_socket)).collect(),
             saved: wanted().map(|session| session.saved(now)).collect(),
         };
         // It never waits: if the main thread has no room, the next report has the newer state.
@@ -368,7 +365,7 @@ fn reading(socket: OwnedFd) -> io::Result<Receiver> {
 /// # Errors
 /// The reason to drop it.
 fn accept(
-    sessions: &mut [Session],
+    sessions: &mut [BfdSession],
     port: Port,
     datagram: &Datagram,
     now: Instant,
@@ -392,6 +389,3 @@ fn accept(
     }
     Ok(session.receive(&packet, now))
 }
-
-#[cfg(test)]
-mod tests;

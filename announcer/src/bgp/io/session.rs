@@ -416,7 +416,10 @@ impl Session {
                     connection.abort();
                 }
             }
-            Action::Up(negotiated) => self.up(negotiated),
+            Action::Up(negotiated) => {
+                self.up(negotiated);
+                self.end_unless_live();
+            }
             Action::Down(why) => {
                 let hint = self.status.outage.session_ended(why.clone(), &self.clues(), now());
                 at_level!(self.log_level(&why), reason = %why, hint = hint.as_deref(), "session ended");

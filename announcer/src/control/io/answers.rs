@@ -7,8 +7,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::ControlContext;
-use crate::bfd::packet::State;
-use crate::bfd::status::{BfdStatus, Scheduling};
+use crate::bfd::packet::BfdState;
+use crate::bfd::status::{BfdReport, Scheduling};
 use crate::bgp::fsm::StateName;
 use crate::bgp::io::session;
 use crate::bgp::open::{AsWidth, RefreshKind};
@@ -293,13 +293,13 @@ fn peer(
 }
 
 /// BFD with a peer that is configured for it.
-fn bfd(status: &BfdStatus, name: &PeerName) -> api::PeerBfdStatus {
+fn bfd(status: &BfdReport, name: &PeerName) -> api::PeerBfdStatus {
     let now = Instant::now();
     let known = status.peers.get(name);
     let session = known.and_then(|peer| peer.session.as_ref().ok());
     let millis = |time: Duration| time.as_secs_f64() * 1000.0;
     api::PeerBfdStatus {
-        state: session.map_or(State::Down, |session| session.state).to_string(),
+        state: session.map_or(BfdState::Down, |session| session.state).to_string(),
         lasts: session.map(|session| session.since.elapsed().as_secs_f64()),
         since: session.map(|session| time_of(session.since)),
         remote_state: session

@@ -14,10 +14,12 @@ use tracing::error;
 
 use super::takeover::StartedBfd;
 use super::tasks::OwnedTask;
-use crate::bfd::fsm::Settings;
-use crate::bfd::io::{self as thread, BfdThread, Inherited, LONGEST_STOP, MainTurns, Order, Report, Wanted};
-use crate::bfd::packet::State;
-use crate::bfd::status::{BfdStatus, Ends, PeerStatus};
+use crate::bfd::fsm::BfdSettings;
+use crate::bfd::io::{
+    self as thread, BfdOrder, BfdThread, Inherited, LONGEST_STOP, MainTurns, ThreadReport, Wanted,
+};
+use crate::bfd::packet::BfdState;
+use crate::bfd::status::{BfdPeerReport, BfdReport, Ends};
 use crate::bgp::fsm::StateName;
 use crate::bgp::hint::PeerLocation;
 use crate::bgp::io::dial::{self, PeerEnds};
@@ -41,11 +43,11 @@ pub(in crate::daemon) struct BfdChannels {
     pub(in crate::daemon) peers: watch::Receiver<Peers>,
     /// When it is `true`, the sessions go to AdminDown and the task ends.
     pub(in crate::daemon) stop: watch::Receiver<bool>,
-    pub(in crate::daemon) status: watch::Sender<Arc<BfdStatus>>,
+    pub(in crate::daemon) status: watch::Sender<Arc<BfdReport>>,
     /// The thread that has been started with the sessions of the former process.
     pub(in crate::daemon) started: Arc<Mutex<Option<StartedBfd>>>,
     /// The last report of the thread, with the sockets and sessions that another process can continue.
-    pub(in crate::daemon) report: watch::Sender<Option<Arc<Report>>>,
+    pub(in crate::daemon) report: watch::Sender<Option<Arc<ThreadReport>>>,
 }
 
 /// Runs the sessions until `stop`.
@@ -79,7 +81,7 @@ pub(in crate::daemon) async fn keep(mut channels: BfdChannels) {
 }
 
 /// The next report; `None`: the thread has ended. Without a thread it waits for ever.
-async fn next_report(running: &mut Option<Running>) -> Option<Report> {
+async fn next_report(running: &mut Option<RunningThread>) -> Option<ThreadReport> {
     match running {
         Some(running) => running.thread.reports.recv().await,
         None => std::future::pending().await,
@@ -87,7 +89,7 @@ async fn next_report(running: &mut Option<Running>) -> Option<Report> {
 }
 
 /// The thread, and the task that says that the main thread turns.
-struct Running {
+struct RunningThread {
     thread: BfdThread,
     _beat: OwnedTask,
 }
@@ -104,10 +106,10 @@ struct PeerEntry {
 #[derive(Default)]
 struct BfdKeeper {
     peers: BTreeMap<PeerName, PeerEntry>,
-    running: Option<Running>,
+    running: Option<RunningThread>,
     /// The sessions of the last order.
     ordered: Vec<Wanted>,
-    last: Option<Arc<Report>>,
+    last: Option<Arc<ThreadReport>>,
     /// The ends of the sessions of the former process, until their peers are known.
     found: BTreeMap<PeerName, Ends>,
 }
@@ -166,7 +168,7 @@ impl BfdKeeper {
 
     fn session_is_up(&self, name: &PeerName) -> bool {
         let session = self.last.as_ref().and_then(|report| report.sessions.get(name));
-        session.is_some_and(|session| session.state == State::Up)
+        session.is_some_and(|session| session.state == BfdState::Up)
     }
 
     /// Tells the thread which sessions are wanted, if that has changed. Starts it with the first one.
@@ -177,7 +179,7 @@ impl BfdKeeper {
             match without_signals(|| thread::start(turns.clone(), Inherited::default())) {
                 Ok(thread) => {
                     let beat = OwnedTask::new("BFD lease".into(), move || beat(turns.clone()));
-                    self.running = Some(Running { thread, _beat: beat });
+                    self.running = Some(RunningThread { thread, _beat: beat });
                 }
                 Err(error) => return error!(%error, "BFD thread was not started"),
             }
@@ -186,7 +188,7 @@ impl BfdKeeper {
             && wanted != self.ordered
         {
             // If the thread has ended, the next report says so.
-            let _ = running.thread.orders.send(Order::Sessions(wanted.clone()));
+            let _ = running.thread.orders.send(BfdOrder::Sessions(wanted.clone()));
             self.ordered = wanted;
         }
     }
@@ -194,8 +196,8 @@ impl BfdKeeper {
     fn publish(&self, channels: &BfdChannels) {
         let peers = self.peers.iter().map(|(name, entry)| (name.clone(), self.status(name, entry))).collect();
         let status = match &self.last {
-            None => BfdStatus { peers, ..BfdStatus::default() },
-            Some(report) => BfdStatus {
+            None => BfdReport { peers, ..BfdReport::default() },
+            Some(report) => BfdReport {
                 scheduling: Some(report.scheduling.clone()),
                 withheld: report.withheld,
                 closed_ports: report.closed_ports.clone(),
@@ -213,7 +215,7 @@ impl BfdKeeper {
         channels.report.send_replace(self.last.clone());
     }
 
-    fn status(&self, name: &PeerName, entry: &PeerEntry) -> PeerStatus {
+    fn status(&self, name: &PeerName, entry: &PeerEntry) -> BfdPeerReport {
         let routed = matches!(&entry.ends, Ok(ends) if ends.location == PeerLocation::Routed);
         let session = match &entry.ends {
             Err(why) => Err(why.clone()),
@@ -222,13 +224,13 @@ impl BfdKeeper {
                 session.cloned().ok_or_else(|| "it starts".to_owned())
             }
         };
-        PeerStatus { strict: entry.bfd.strict, too_far: routed && entry.config.multihop == 1, session }
+        BfdPeerReport { strict: entry.bfd.strict, too_far: routed && entry.config.multihop == 1, session }
     }
 
     /// Says AdminDown to all routers, and waits for the end of the thread.
     async fn stop(mut self) {
-        let Some(Running { mut thread, _beat }) = self.running.take() else { return };
-        let _ = thread.orders.send(Order::Stop);
+        let Some(RunningThread { mut thread, _beat }) = self.running.take() else { return };
+        let _ = thread.orders.send(BfdOrder::Stop);
         let ended = async { while thread.reports.recv().await.is_some() {} };
         let _ = timeout(LONGEST_STOP * 2, ended).await; // it ends by itself; a thread that hangs ends with the process
     }
@@ -245,8 +247,9 @@ impl PeerEntry {
                 interface: ends.interface,
                 device: self.config.interface.clone(),
                 hops: self.config.multihop,
+                least_ttl: least_ttl(&self.config),
             },
-            settings: Settings { interval: self.bfd.interval, multiplier: self.bfd.multiplier },
+            settings: BfdSettings { interval: self.bfd.interval, multiplier: self.bfd.multiplier },
         })
     }
 }
@@ -290,5 +293,54 @@ async fn beat(turns: MainTurns) {
     loop {
         turns.turned();
         sleep(MainTurns::INTERVAL).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::tests::with_services;
+
+    fn peer(keys: &str) -> PeerConfig {
+        let text = with_services!("").replace("asn = 65000", &format!("asn = 65000\nbfd = true\n{keys}"));
+        crate::config::parse("x", &text).unwrap_or_else(|errors| panic!("{errors}")).peers.remove(0)
+    }
+
+    #[test]
+    fn the_least_ttl_follows_from_the_hops_and_from_ttl_security() {
+        for (keys, want) in [
+            ("", 255),
+            ("ttl_security = true", 255),
+            ("multihop = 3", 1),
+            ("multihop = 3\nttl_security = true", 253),
+            ("multihop = 255\nttl_security = true", 1),
+        ] {
+            assert_eq!(least_ttl(&peer(keys)), want, "{keys}");
+        }
+    }
+
+    #[test]
+    fn ends_are_looked_up_again_only_where_nothing_works_over_them() {
+        let [ours, theirs, other]: [IpAddr; 3] =
+            ["10.0.1.11", "10.0.1.1", "10.0.1.12"].map(|ip| ip.parse().unwrap());
+        let ends = PeerEnds { peer: theirs, local: ours, interface: 2, location: PeerLocation::OnLink };
+        let config = peer("");
+        // Whether the last look found something, the ends of BGP, whether BFD is up, the age of the look in seconds.
+        for (found, of_bgp, is_up, age, want) in [
+            (true, None, false, 4, false),
+            (true, None, false, 5, true),
+            (true, None, true, 60, false),
+            (true, Some((theirs, ours)), false, 60, false),
+            (true, Some((theirs, other)), true, 0, true),
+            (false, None, false, 0, false),
+            (false, None, false, 1, true),
+        ] {
+            let looked = Instant::now();
+            let ends = if found { Ok(ends) } else { Err("no route".to_owned()) };
+            let bfd = config.bfd.clone().unwrap();
+            let entry = PeerEntry { config: config.clone(), bfd, ends, looked };
+            let now = looked + Duration::from_secs(age);
+            assert_eq!(is_due(&entry, of_bgp.as_ref(), is_up, now), want, "{found} {of_bgp:?} {is_up} {age}");
+        }
     }
 }

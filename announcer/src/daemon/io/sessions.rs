@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use tracing::{info, warn};
 
 use super::tasks::OwnedTask;
-use crate::bfd::status::BfdStatus;
+use crate::bfd::status::BfdReport;
 use crate::bgp::fsm::StateName;
 use crate::bgp::io::peers::Peers;
 use crate::bgp::io::resume::Continuation;
@@ -45,7 +45,7 @@ pub(in crate::daemon) struct SessionResources {
     pub(in crate::daemon) ribs: watch::Receiver<Arc<LocRib>>,
     /// Whether the previous daemon ended without a withdraw.
     pub(in crate::daemon) restarted: bool,
-    pub(in crate::daemon) bfd: watch::Receiver<Arc<BfdStatus>>,
+    pub(in crate::daemon) bfd: watch::Receiver<Arc<BfdReport>>,
     /// When it has a text, the daemon ends, and every session is shut down with this text.
     pub(in crate::daemon) stop: watch::Receiver<Option<String>>,
     /// What connects each session with the processes before and after this one.
@@ -335,7 +335,7 @@ fn start(settings: Settings, shared: &SessionResources) -> SessionTask {
 /// Passes on what BFD says of a peer, for ever.
 async fn pass_on(
     name: PeerName,
-    mut bfd: watch::Receiver<Arc<BfdStatus>>,
+    mut bfd: watch::Receiver<Arc<BfdReport>>,
     liveness: watch::Sender<Liveness>,
 ) {
     loop {

@@ -299,7 +299,7 @@ impl Takeover {
     /// Stores the sessions and sockets of BFD, for ever.
     pub(in crate::daemon) async fn store_bfd(
         self,
-        mut reports: watch::Receiver<Option<Arc<bfd::io::Report>>>,
+        mut reports: watch::Receiver<Option<Arc<bfd::io::ThreadReport>>>,
     ) {
         while reports.changed().await.is_ok() {
             let report = reports.borrow_and_update().clone();
@@ -309,7 +309,7 @@ impl Takeover {
         }
     }
 
-    fn store_bfd_report(&self, report: &bfd::io::Report) {
+    fn store_bfd_report(&self, report: &bfd::io::ThreadReport) {
         let inner = &self.0;
         match serde_json::to_vec(&report.saved) {
             Ok(octets) => inner.file.put(BFD, &octets),

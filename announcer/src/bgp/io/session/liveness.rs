@@ -3,6 +3,8 @@
 //! Touches the clock. A loss ends the session. A detector that was never up, or that the router's operator has switched off, does not:
 //! then the hold timer alone watches the router. With `strict`, the router is dialled only while the detector is up.
 
+use std::time::Duration;
+
 use super::{Session, now};
 use crate::bgp::fsm::{Event, State};
 use crate::config::BfdConfig;
@@ -22,6 +24,13 @@ impl Session {
     /// Whether no connection is tried now.
     pub(super) fn is_held(&self) -> bool {
         matches!(self.state, State::Idle { .. }) && self.waits_for_liveness()
+    }
+
+    /// Ends a new session if `strict` forbids it: the detector was up when the router was dialled, and is not any more.
+    pub(super) fn end_unless_live(&mut self) {
+        if self.waits_for_liveness() {
+            self.handle(Event::LivenessLost { wait: Duration::ZERO });
+        }
     }
 
     /// Handles a change of the detector's state. A loss counts even if the detector is up again by now: the router has noticed it too.

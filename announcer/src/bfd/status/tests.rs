@@ -1,0 +1,100 @@
+use super::*;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A session that is up.
+pub(crate) fn up(now: Instant) -> BfdSessionReport {
+    BfdSessionReport {
+        ends: Ends {
+            local: "10.0.1.11".parse().unwrap(),
+            peer: "10.0.1.1".parse().unwrap(),
+            interface: 2,
+            device: None,
+            hops: 1,
+            least_ttl: 255,
+        },
+        settings: BfdSettings { interval: SECOND, multiplier: 3 },
+        state: BfdState::Up,
+        since: now,
+        remote_state: BfdState::Up,
+        interval: SECOND,
+        remote_interval: Some(SECOND),
+        detection_time: Some(SECOND * 3),
+        remote_detection_time: Some(SECOND * 3),
+        diag: Diagnostic::NONE,
+        remote_diag: Diagnostic::NONE,
+        last_down: None,
+        was_up: true,
+        flaps: 0,
+        losses: 0,
+        sent: 9,
+        received: 9,
+        unsent: 0,
+        error: None,
+    }
+}
+
+#[test]
+fn bfd_that_is_not_up_is_warned_of_with_its_cause() {
+    let now = Instant::now();
+    let down = |session: BfdSessionReport| BfdSessionReport { state: BfdState::Down, ..session };
+    let lost = (DownCause::Silence(SECOND), now);
+    for (session, want) in [
+        (Ok(up(now)), None),
+        (Ok(BfdSessionReport { received: 0, ..down(up(now)) }), Some("has sent no BFD packet")),
+        (
+            Ok(BfdSessionReport { last_down: Some(lost), ..down(up(now)) }),
+            Some("no packet arrived for 1s, 2s ago"),
+        ),
+        (Ok(BfdSessionReport { error: Some("refused".into()), ..down(up(now)) }), Some("refused")),
+        (Ok(down(up(now))), Some("it is Down here and Up at the router")),
+        (Err("no route".to_owned()), Some("no route")),
+    ] {
+        let peer = |strict| BfdPeerReport { strict, too_far: false, session: session.clone() };
+        assert_eq!(peer(false).why_not_up(now).is_some(), want.is_some());
+        for (strict, effect) in [(false, "the hold time alone"), (true, "it is not dialled")] {
+            let status =
+                BfdReport { peers: [("r1".parse().unwrap(), peer(strict))].into(), ..BfdReport::default() };
+            let warnings = status.warnings(now + SECOND * 2);
+            match want {
+                None => assert_eq!(warnings, [""; 0]),
+                Some(want) => {
+                    assert!(warnings[0].contains(want) && warnings[0].contains(effect), "{warnings:?}");
+                }
+            }
+        }
+    }
+    let far = BfdPeerReport { strict: false, too_far: true, session: Ok(down(up(now))) };
+    assert!(far.why_not_up(now).unwrap().contains("`multihop`"));
+}
+
+#[test]
+fn what_the_kernel_refuses_is_warned_of() {
+    let status = BfdReport {
+        scheduling: Some(Scheduling::Ordinary(SchedulingRefusal::ControlGroup)),
+        withheld: Some(Instant::now()),
+        closed_ports: [("UDP port 3784 for IPv4".into(), "another program has it".into())].into(),
+        ..BfdReport::default()
+    };
+    let [port, withheld, scheduling] = &status.warnings(Instant::now())[..] else { panic!() };
+    assert_eq!(port, "BFD cannot receive: UDP port 3784 for IPv4: another program has it");
+    assert!(withheld.contains("withheld"));
+    assert!(scheduling.contains("RT_GROUP_SCHED"));
+    let fine = BfdReport { scheduling: Some(Scheduling::RealTime), ..BfdReport::default() };
+    assert_eq!(fine.warnings(Instant::now()), [""; 0]);
+}
+
+#[test]
+fn only_a_session_that_was_lost_counts_as_a_loss() {
+    let now = Instant::now();
+    let name: PeerName = "r1".parse().unwrap();
+    let of = |session| {
+        let peer = BfdPeerReport { strict: false, too_far: false, session };
+        BfdReport { peers: [(name.clone(), peer)].into(), ..BfdReport::default() }.liveness(&name)
+    };
+    assert_eq!(of(Ok(up(now))), Liveness { up: true, losses: 0 });
+    let lost = BfdSessionReport { state: BfdState::Down, flaps: 5, losses: 2, ..up(now) };
+    assert_eq!(of(Ok(lost)), Liveness { up: false, losses: 2 });
+    assert_eq!(of(Err(String::new())), Liveness::default());
+    assert_eq!(BfdReport::default().liveness(&name), Liveness::default());
+}

@@ -18,6 +18,8 @@ const FREE: usize = 2;
 const WINDOW: Duration = Duration::from_secs(60);
 /// The first wait.
 const FIRST: Duration = Duration::from_secs(10);
+/// The number of waits from which on each is the longest.
+const MOST_PENALTIES: u32 = 16;
 /// The longest.
 const LONGEST: Duration = Duration::from_secs(300);
 
@@ -115,13 +117,13 @@ impl Damping {
             StateSnapshot::New => DampingState::New,
             StateSnapshot::Unfit => DampingState::Unfit,
             StateSnapshot::Waiting { since, returns, penalty } => {
-                let flapping = returns.map(|returns| Flapping { returns, penalty });
+                let flapping = returns.map(|returns| Flapping { returns, penalty: penalty.min(LONGEST) });
                 DampingState::Waiting(start.at(since), flapping)
             }
             StateSnapshot::Joined { since } => DampingState::Joined(start.at(since)),
         };
         let returns = snapshot.returns.iter().map(|since| start.at(*since)).collect();
-        Damping { state, deadline: None, returns, penalties: snapshot.penalties }
+        Damping { state, deadline: None, returns, penalties: snapshot.penalties.min(MOST_PENALTIES) }
     }
 
     /// A number that differs if the snapshots of two states differ.
@@ -203,7 +205,7 @@ impl Damping {
             return None;
         }
         let penalty = FIRST.saturating_mul(1 << self.penalties.min(16)).min(LONGEST);
-        self.penalties += 1;
+        self.penalties = self.penalties.saturating_add(1);
         Some(Flapping { returns: self.returns.len(), penalty })
     }
 }

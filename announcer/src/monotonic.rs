@@ -7,6 +7,8 @@ pub mod io;
 
 use std::time::{Duration, Instant};
 
+const CENTURY: Duration = Duration::from_secs(100 * 366 * 24 * 3600);
+
 /// The instant of the host's start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HostStart(Instant);
@@ -22,9 +24,9 @@ impl HostStart {
         at.saturating_duration_since(self.0)
     }
 
-    /// The instant that was this long after the host's start.
+    /// The instant that was this long after the host's start. No host runs for a century.
     pub fn at(self, since: Duration) -> Instant {
-        self.0.checked_add(since).unwrap_or(self.0)
+        self.0.checked_add(since.min(CENTURY)).unwrap_or(self.0)
     }
 }
 

@@ -78,3 +78,8 @@ fn whatever_a_drain_file_says_can_be_shown() {
 fn whatever_the_control_socket_hears_is_a_request_or_none() {
     decode("control", 1000, decoders::control);
 }
+
+#[test]
+fn whatever_a_former_process_has_left_is_read_or_refused() {
+    decode("state", 1000, decoders::state);
+}

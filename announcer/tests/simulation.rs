@@ -1,6 +1,6 @@
 //! Connects two state machines on a virtual clock: ours, with the director, and a router's. Between them there are loss, delay,
 //! resets, power cuts, readers that stop, and random octets. Probes, drains, reloads and lost VIPs come in any order, and their
-//! sources hang for some time. At every step of every seed, these properties are checked:
+//! sources hang for some time. Our process is killed, and the next one takes the session over. At every step of every seed, these properties are checked:
 //!
 //! - Up and Down alternate; nothing is sent without TCP; a deadline that is reached changes; a wanted session always has a deadline
 //!   or a connection.
@@ -80,6 +80,7 @@ fn two_machines_keep_their_promises_whatever_happens() {
     println!("{seeds} seeds in {:.1?}: {sum:?}", began.elapsed());
     // The checks are only useful if enough events happened.
     assert!(sum.sessions > seeds && sum.updates > 3 * seeds && sum.held > 10 * seeds, "{sum:?}");
+    assert!(sum.taken_over > seeds, "{sum:?}");
     assert!(sum.reloads > seeds && sum.refused > seeds / 4 && sum.lapsed > seeds / 4, "{sum:?}");
 }
 
@@ -97,6 +98,9 @@ struct EventCounts {
     refused: u64,
     /// How often leases ended.
     lapsed: u64,
+    /// How often our process was killed, and how often its session was up then.
+    crashes: u64,
+    taken_over: u64,
     /// Events of all kinds.
     events: u64,
     /// Virtual time.
@@ -111,6 +115,8 @@ impl EventCounts {
         self.reloads += other.reloads;
         self.refused += other.refused;
         self.lapsed += other.lapsed;
+        self.crashes += other.crashes;
+        self.taken_over += other.taken_over;
         self.events += other.events;
         self.lived += other.lived;
     }
@@ -329,7 +335,7 @@ impl Simulation {
     fn befall(&mut self) {
         let now = self.now;
         let soon = Duration::from_millis(self.luck.u64(1..30_000));
-        match self.luck.u8(..24) {
+        match self.luck.u8(..27) {
             0 => self.link.down(now + soon),
             1 => self.reset(&[Side::Us, Side::Router]),
             2 => self.reset(&[Side::Us]),
@@ -347,10 +353,22 @@ impl Simulation {
             8 => {
                 self.on(Side::Us, |us, world| us.handle(Event::LivenessLost { wait: Duration::ZERO }, world))
             }
+            24..=26 => self.crash(),
             9 => self.garble(),
             10..=12 => self.chat(),
             _ => (0..self.luck.u8(1..5)).for_each(|_| self.health.befall(now, &mut self.luck)),
         }
+    }
+
+    /// Our process is killed at any moment, and the next one begins at once.
+    fn crash(&mut self) {
+        self.sum.crashes += 1;
+        self.sum.taken_over += u64::from(self.us.state.name() == StateName::Established);
+        let ups = self.us.ups;
+        self.health.crash(self.now);
+        self.us.rib = self.health.rib(self.now);
+        self.on(Side::Us, Speaker::crash);
+        assert_eq!(self.us.ups, ups, "a session that continues does not come up again");
     }
 
     fn reset(&mut self, whom: &[Side]) {

@@ -4,19 +4,27 @@
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use announcer::bfd::fsm::{BfdSettings, Machine};
+use announcer::bfd::io::SavedSession;
 use announcer::bfd::packet::{self, BfdState};
 use announcer::bgp::fsm::{self, Action, Event, OutgoingMessage, State, StateName, StepContext, Timers};
 use announcer::bgp::hint::Clues;
 use announcer::bgp::notification::Notification;
 use announcer::bgp::open::{NegotiatedSession, Offer, negotiate};
+use announcer::bgp::resume::{SessionSnapshot, StoredOctets, prefixes_from_text};
 use announcer::bgp::wire::{self, Framer, Message};
+use announcer::config::{self, Config};
 use announcer::control::http;
-use announcer::drain::Drain;
+use announcer::director::Director;
+use announcer::director::resume::{FoundFacts, KernelFacts, VipSnapshot};
+use announcer::drain::{Drain, Drains};
 use announcer::model::{Asn, Family, PeerAsn, RouterId};
+use announcer::monotonic::HostStart;
+use announcer::takeover::repeats::Takeovers;
+use announcer::takeover::state;
 
 /// Everything that a peer can send: the octets are framed and decoded, and the state machine gets the messages in a state that has
 /// a connection. The messages must not depend on where the stream is cut.
@@ -31,6 +39,55 @@ pub fn wire(octets: &[u8]) {
     );
     let states = [StateName::OpenSent, StateName::OpenConfirm, StateName::Established];
     session(states[dice % states.len()], &whole);
+}
+
+/// The state that a process has left: its file, and the values in it. A fuzzer does not find checksums, so the values also come without
+/// them. Whatever they say, the next process begins, and its timers can be computed.
+pub fn state(octets: &[u8]) {
+    let _ = (state::check_head(octets), state::sequence(octets), Takeovers::from_octets(octets));
+    if let Ok(state::Region { entries, .. }) = state::region(octets) {
+        let again = [state::region_head(1).to_vec(), state::records(&entries)].concat();
+        assert!(state::region(&again).is_ok_and(|region| region.entries == entries), "the entries are written otherwise");
+    }
+    let Some((kind, value)) = octets.split_first() else { return };
+    let (now, start) = (*BEGIN, HostStart::new(*BEGIN, Duration::from_secs(1000)));
+    match kind % 5 {
+        0 => {
+            let Ok(session) = serde_json::from_slice::<SessionSnapshot>(value) else { return };
+            assert!(session.settings.allow(&session.settings));
+            let since = start.at(session.established);
+            let state = State::resumed(since, session.negotiated.hold_time, now, now);
+            let context = StepContext { now, jitter: 0.5 };
+            let timers = Timers::new(Duration::from_secs(480));
+            let _ = fsm::step(&timers, state, Event::TimerExpires, context);
+        }
+        1 => {
+            let Ok(vip) = serde_json::from_slice::<VipSnapshot>(value) else { return };
+            let address = "192.0.2.80".parse().unwrap_or(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST));
+            let kernel = KernelFacts { present: [address].into(), gone: BTreeSet::new() };
+            let found = FoundFacts { vips: [(address, vip)].into(), kernel };
+            let mut director =
+                Director::resumed(Arc::clone(&CONFIG), Drains::default(), &found, start, now);
+            for seconds in [0, 1, 10, 1000] {
+                let _ = director.expire(now + Duration::from_secs(seconds));
+                let _ = director.rib();
+            }
+        }
+        2 => {
+            let Ok(sessions) = serde_json::from_slice::<Vec<SavedSession>>(value) else { return };
+            for session in sessions {
+                let mut machine = Machine::restore(&session.snapshot, now);
+                let _ = (machine.transmit(now, 0.5), machine.deadline(), machine.remote_detection_time());
+            }
+        }
+        3 => {
+            let Some(stored) = StoredOctets::from_octets(value) else { return };
+            for given in [0, stored.offset, stored.offset.saturating_add(3), u64::MAX] {
+                let _ = stored.unsent(given);
+            }
+        }
+        _ => drop(prefixes_from_text(value)),
+    }
 }
 
 /// What reaches a BFD session: each step is a kind and two octets, which say how much later it happens, and for kind 0 a packet of 32
@@ -85,6 +142,16 @@ pub fn bfd(octets: &[u8]) {
 
 /// The time at which all sessions begin.
 static BEGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
+
+/// A configuration with the VIP 192.0.2.80.
+static CONFIG: LazyLock<Arc<Config>> = LazyLock::new(|| {
+    const TEXT: &str = "[bgp]\nasn = 65001\nrouter_id = \"10.0.1.11\"\n[[peer]]\nname = \"r1\"\naddress = \"10.0.1.1\"\nasn = 65000\n\
+                        [[service]]\nname = \"www\"\nvips = [\"192.0.2.80\"]\n[[service.check]]\ntcp = 80\n";
+    match config::parse("fuzz", TEXT) {
+        Ok(config) => Arc::new(config),
+        Err(errors) => unreachable!("{errors}"),
+    }
+});
 
 /// A configuration is either refused with a text, or accepted; then its printed form parses to the same configuration.
 pub fn config(octets: &[u8]) {

@@ -54,7 +54,9 @@ impl Outbox {
     /// acknowledged `queued`; `unsent` were not given yet.
     pub fn resumed(written: u64, queued: u64, unsent: Vec<u8>) -> Self {
         let acknowledged = written.saturating_sub(queued);
-        Outbox { octets: unsent, before: written, acknowledged, ..Outbox::default() }
+        // They may be UPDATEs, so a generation that needs none is acknowledged after them.
+        let updates_end = written + unsent.len() as u64;
+        Outbox { octets: unsent, before: written, acknowledged, updates_end, ..Outbox::default() }
     }
 
     /// The buffer to which messages are appended.
@@ -240,6 +242,9 @@ mod tests {
     fn a_resumed_connection_goes_on_where_the_kernel_is() {
         let mut outbox = Outbox::resumed(100, 30, vec![7; 5]);
         assert_eq!((outbox.written(), outbox.outstanding(), outbox.unsent()), (100, 35, &[7; 5][..]));
+        outbox.mark(position(9), OutboxChange::Nothing);
+        assert_eq!(outbox.acknowledged(), 0, "what waits may be UPDATEs");
+        let mut outbox = Outbox::resumed(100, 30, vec![7; 5]);
         outbox.tail().extend([0; 10]);
         outbox.mark(position(1), OutboxChange::Updates);
         outbox.took(15);

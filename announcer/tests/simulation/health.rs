@@ -11,10 +11,12 @@ use std::time::{Duration, Instant};
 
 use announcer::config::kind::http;
 use announcer::config::{self, Config};
+use announcer::director::resume::{FoundFacts, KernelFacts};
 use announcer::director::{Director, Fact};
 use announcer::drain::{Drain, Drains};
 use announcer::health::ProbeFact;
 use announcer::health::outcome::{Outcome, Reason, Shortage};
+use announcer::monotonic::HostStart;
 use announcer::rib::LocRib;
 use announcer::vip::Presence;
 use ipnet::IpNet;
@@ -146,6 +148,8 @@ pub struct Health {
     loops: BTreeMap<(IpAddr, usize), ProbeLoop>,
     /// The drain files, and whether the folder has to be read.
     files: BTreeSet<&'static str>,
+    /// The drain files as they were read last.
+    files_read: BTreeSet<&'static str>,
     folder: FactSource<()>,
     lo: FactSource<BTreeMap<IpAddr, bool>>,
     /// The next configuration, and whether it is forced.
@@ -159,6 +163,9 @@ pub struct Health {
     pub reloads: u64,
     pub refused: u64,
     pub lapsed: u64,
+    /// What the next process would find, as it is stored.
+    stored: BTreeMap<IpAddr, String>,
+    start: HostStart,
 }
 
 /// The drain files that the simulation makes and removes.
@@ -175,6 +182,7 @@ impl Health {
             config,
             loops: BTreeMap::new(),
             files: BTreeSet::new(),
+            files_read: BTreeSet::new(),
             folder: FactSource { hangs: None, unsaid: None },
             lo: FactSource { hangs: None, unsaid: None },
             reload: FactSource { hangs: None, unsaid: None },
@@ -186,6 +194,8 @@ impl Health {
             reloads: 0,
             refused: 0,
             lapsed: 0,
+            stored: BTreeMap::new(),
+            start: HostStart::new(now, Duration::from_secs(1000)),
         };
         health.apply(now, luck);
         health
@@ -196,6 +206,7 @@ impl Health {
         if self.director.deadline().is_some_and(|due| due <= now) {
             self.lapsed += u64::from(!self.director.expire(now).is_empty());
         }
+        self.store(); // before the Loc-RIB is published
         let rib = self.director.rib();
         assert!(rib.generation >= self.generation, "generations rise");
         self.generation = rib.generation;
@@ -204,6 +215,28 @@ impl Health {
             rib.routes.iter().map(|(prefix, attributes)| (*prefix, attributes.med)).collect();
         assert_eq!(announced, self.healthy, "what is announced, and what is healthy");
         rib
+    }
+
+    fn store(&mut self) {
+        for (vip, snapshot) in self.director.take_unstored(self.start) {
+            match snapshot {
+                Some(snapshot) => drop(self.stored.insert(vip, serde_json::to_string(&snapshot).unwrap())),
+                None => drop(self.stored.remove(&vip)),
+            }
+        }
+    }
+
+    /// The process is killed, and the next one begins with what was stored and what the kernel has.
+    pub fn crash(&mut self, now: Instant) {
+        let vips = self.stored.iter().map(|(vip, text)| (*vip, serde_json::from_str(text).unwrap()));
+        let present = self.config.vips().map(|(vip, _)| vip).filter(|vip| self.oracle.is_present(*vip));
+        let kernel = KernelFacts { present: present.collect(), gone: BTreeSet::new() };
+        let found = FoundFacts { vips: vips.collect(), kernel };
+        let files = self.files_read.iter().map(|name| ((*name).to_owned(), Ok(Drain::default().to_file())));
+        let drains = Drains::from_files(files);
+        self.director = Director::resumed(Arc::clone(&self.config), drains, &found, self.start, now);
+        self.oracle.crash(now);
+        self.generation = 0;
     }
 
     /// The prefixes that may be announced now, from the last call of [`rib`](Self::rib).
@@ -245,6 +278,7 @@ impl Health {
             self.reload_to(config, forced, now, luck);
         }
         if self.folder.take(now).is_some() {
+            self.files_read = self.files.clone();
             self.oracle.drains(self.files.clone());
             let files = self.files.iter().map(|name| ((*name).to_owned(), Ok(Drain::default().to_file())));
             let _ = self.director.handle(Fact::Drains(Drains::from_files(files)), now);

@@ -19,11 +19,19 @@ struct CheckHistory {
     newest: u64,
     /// The reports of the probe loop, with time and result; `None`: the result does not count.
     heard: Vec<(Instant, Option<bool>)>,
+    /// Until when a pass has to confirm the first verdict, because it is of another process.
+    confirm_by: Option<Instant>,
 }
 
 impl CheckHistory {
     fn new(check: &CheckConfig, verdict: Verdict, now: Instant) -> Self {
-        CheckHistory { check: check.clone(), start: (verdict, now), newest: 0, heard: Vec::new() }
+        CheckHistory { check: check.clone(), start: (verdict, now), newest: 0, heard: Vec::new(), confirm_by: None }
+    }
+
+    /// The check of the next process.
+    fn crashed(&self, now: Instant) -> Self {
+        let by = now + self.check.interval * self.check.fall + self.check.timeout;
+        CheckHistory { confirm_by: Some(by), ..CheckHistory::new(&self.check, self.verdict(now), now) }
     }
 
     fn lease(&self) -> Duration {
@@ -42,16 +50,21 @@ impl CheckHistory {
     fn verdict(&self, now: Instant) -> Verdict {
         let (mut verdict, mut renewed) = self.start;
         let (mut passes, mut failures) = (0, 0);
+        let mut confirm_by = self.confirm_by.filter(|_| verdict == Verdict::Up);
         let moments = self.heard.iter().copied().chain([(now, None)]);
         for (at, pass) in moments {
-            if verdict == Verdict::Up && at.duration_since(renewed) >= self.lease() {
-                (verdict, passes, failures) = (Verdict::Unknown, 0, 0);
+            let late = confirm_by.is_some_and(|by| at >= by);
+            if verdict == Verdict::Up && (late || at.duration_since(renewed) >= self.lease()) {
+                (verdict, passes, failures, confirm_by) = (Verdict::Unknown, 0, 0, None);
             }
             renewed = at;
             match pass {
                 Some(true) => (passes, failures) = (passes + 1, 0),
                 Some(false) => (passes, failures) = (0, failures + 1),
                 None => continue,
+            }
+            if passes > 0 || failures >= self.check.fall {
+                confirm_by = None;
             }
             if passes >= self.check.rise {
                 verdict = Verdict::Up;
@@ -137,6 +150,19 @@ impl Oracle {
         }
     }
 
+    /// The process was killed, and the next one begins. The kernel still has the VIPs.
+    pub fn crash(&mut self, now: Instant) {
+        self.facts += 1;
+        for vip in self.vips.values_mut() {
+            vip.checks = vip.checks.iter().map(|check| check.crashed(now)).collect();
+        }
+    }
+
+    /// Whether a VIP is on the host.
+    pub fn is_present(&self, vip: IpAddr) -> bool {
+        self.vips.get(&vip).is_some_and(|vip| vip.present)
+    }
+
     pub fn stop(&mut self) {
         self.facts += 1;
         self.stopped = true;
@@ -185,7 +211,10 @@ impl Oracle {
     /// Until when nothing changes without a fact: at most until the end of the next lease.
     pub fn until(&self, now: Instant) -> Option<Instant> {
         let checks = self.vips.values().flat_map(|vip| &vip.checks);
-        let ends = checks.map(|seen| seen.heard.last().map_or(seen.start.1, |(at, _)| *at) + seen.lease());
+        let ends = checks.flat_map(|seen| {
+            let silent = seen.heard.last().map_or(seen.start.1, |(at, _)| *at) + seen.lease();
+            [Some(silent), seen.confirm_by].into_iter().flatten()
+        });
         ends.filter(|end| *end > now).min()
     }
 

@@ -11,6 +11,7 @@ use announcer::bgp::notification::{self, Notification};
 use announcer::bgp::open::{NegotiatedSession, Offer, RefreshKind, negotiate};
 use announcer::bgp::outbox::{AckPosition, Outbox, OutboxChange};
 use announcer::bgp::reason::{DownReason, TcpFailure};
+use announcer::bgp::resume::StoredOctets;
 use announcer::bgp::wire::{self, Encoding, Framer, Message, RefreshMarker};
 use announcer::model::{Family, Overrides};
 use announcer::rib::{AdjRibOut, Export, LocRib, NextHop, Update};
@@ -75,6 +76,17 @@ pub struct Speaker {
     pub ups: u64,
     pub downs: u64,
     pub updates: u64,
+    /// What the next process would find.
+    stored: Stored,
+}
+
+/// What a session stores for the next process.
+#[derive(Default)]
+struct Stored {
+    octets: StoredOctets,
+    prefixes: BTreeSet<IpNet>,
+    /// When the peer was heard last: the kernel knows it.
+    heard: Option<Instant>,
 }
 
 impl Speaker {
@@ -95,6 +107,7 @@ impl Speaker {
             ups: 0,
             downs: 0,
             updates: 0,
+            stored: Stored::default(),
         }
     }
 
@@ -113,6 +126,33 @@ impl Speaker {
         (self.state, self.tcp, self.dialing, self.routes) = (State::new(), None, None, None);
         (self.wanted, self.stuck, self.table) = (false, false, Table::default());
         self.downs = self.ups;
+    }
+
+    /// The process is killed, and the next one takes its session over. A connection without a session ends.
+    pub fn crash(&mut self, world: &mut World) {
+        let up = match self.state {
+            State::Established { since, .. } => Some(since),
+            State::Idle { .. } | State::Connect { .. } | State::OpenSent { .. } | State::OpenConfirm { .. } => None,
+        };
+        let (Some(since), Some(tcp), Some(routes)) = (up, &mut self.tcp, &mut self.routes) else {
+            if let Some(tcp) = self.tcp.take() {
+                self.transmit(tcp.id, Segment::Rst, world);
+            }
+            let wanted = self.wanted;
+            self.lose_power();
+            if wanted {
+                self.start(world);
+            }
+            return;
+        };
+        let unsent = self.stored.octets.unsent(tcp.sent).expect("what the kernel has was stored before");
+        tcp.outbox = Outbox::resumed(tcp.sent, tcp.sent - tcp.acknowledged, unsent.to_vec());
+        tcp.waiting = None;
+        routes.adj_rib_out = AdjRibOut::resumed(self.stored.prefixes.clone());
+        routes.refresh.clear();
+        routes.stale = true;
+        let heard = self.stored.heard.unwrap_or(world.now);
+        self.state = State::resumed(since, routes.negotiated.hold_time, heard, world.now);
     }
 
     /// The next time at which something is due without a segment.
@@ -212,6 +252,7 @@ impl Speaker {
     }
 
     fn up(&mut self, negotiated: NegotiatedSession) {
+        self.stored.prefixes.clear();
         self.routes = Some(Routes {
             encoding: Encoding { asn: self.offer.asn, kind: negotiated.kind, as_width: negotiated.as_width },
             export: Export {
@@ -271,6 +312,7 @@ impl Speaker {
                 Update::Withdraw(..) => assert!(!announced, "withdrawals come first"),
                 Update::Announce { prefixes, .. } => {
                     announced = true;
+                    self.stored.prefixes.extend(prefixes);
                     let good = prefixes.iter().all(|prefix| healthy.contains(prefix));
                     assert!(good || self.who == Side::Router, "{prefixes:?} may not be announced");
                 }
@@ -287,6 +329,10 @@ impl Speaker {
     /// Writes as many octets as the kernel accepts.
     pub fn flush(&mut self, world: &mut World) {
         let Some(tcp) = &mut self.tcp else { return };
+        if !tcp.outbox.unsent().is_empty() {
+            let octets = tcp.outbox.unsent().to_vec();
+            self.stored.octets = StoredOctets { offset: tcp.outbox.written(), octets };
+        }
         let room = (WINDOW + tcp.read_by_peer).saturating_sub(tcp.sent);
         let count = tcp.outbox.unsent().len().min(usize::try_from(room).unwrap());
         if count > 0 {
@@ -353,6 +399,7 @@ impl Speaker {
             Segment::Rst => self.handle(Event::TcpFails(TcpFailure::Reset), world),
             Segment::Data(octets) => {
                 tcp.arrived += octets.len() as u64;
+                self.stored.heard = Some(world.now);
                 tcp.unread.extend(octets);
                 self.read(world);
                 self.acknowledge(world);

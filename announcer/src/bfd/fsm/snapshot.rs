@@ -9,6 +9,11 @@ use serde::{Deserialize, Serialize};
 use super::{BfdSettings, Machine, Poll, Remote};
 use crate::bfd::packet::{BfdState, Diagnostic};
 
+/// The shortest interval of a session.
+const SHORTEST: Duration = Duration::from_millis(1);
+/// The longest interval that a packet can say (RFC 5880 §4.1: 32 bits of microseconds).
+const LONGEST: Duration = Duration::from_micros(u32::MAX as u64);
+
 /// Everything that a [`Machine`] knows. Its fields are those of the machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Snapshot {
@@ -67,16 +72,25 @@ impl Machine {
     /// Continues a session. A packet is due at once, because nobody knows how long the other end has waited. The detection time
     /// begins anew, because packets may have arrived that nobody has read.
     pub fn restore(snapshot: &Snapshot, now: Instant) -> Machine {
+        let limited = |time: Duration| time.clamp(SHORTEST, LONGEST);
+        let remote = snapshot.remote;
         Machine {
-            settings: BfdSettings { interval: snapshot.interval, multiplier: snapshot.multiplier },
+            settings: BfdSettings {
+                interval: limited(snapshot.interval),
+                multiplier: snapshot.multiplier.max(1),
+            },
             state: snapshot.state,
             discriminator: snapshot.discriminator,
             diag: snapshot.diag,
-            remote: snapshot.remote,
-            desired_min_tx: snapshot.desired_min_tx,
-            required_min_rx: snapshot.required_min_rx,
-            used_min_tx: snapshot.used_min_tx,
-            used_min_rx: snapshot.used_min_rx,
+            remote: Remote {
+                min_tx: remote.min_tx.min(LONGEST),
+                min_rx: remote.min_rx.min(LONGEST),
+                ..remote
+            },
+            desired_min_tx: limited(snapshot.desired_min_tx),
+            required_min_rx: limited(snapshot.required_min_rx),
+            used_min_tx: limited(snapshot.used_min_tx),
+            used_min_rx: limited(snapshot.used_min_rx),
             poll: snapshot.poll,
             answer: false,
             urgent: false,

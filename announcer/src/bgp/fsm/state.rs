@@ -271,6 +271,8 @@ impl State {
     /// The state of a session that another process began: `established` is when it came up, `heard` when the peer was heard last.
     /// A KEEPALIVE is due at once.
     pub fn resumed(established: Instant, hold_time: Option<Duration>, heard: Instant, now: Instant) -> Self {
+        let longest = Duration::from_secs(u16::MAX.into()); // RFC 4271 §4.2: two octets
+        let hold_time = hold_time.map(|time| time.min(longest));
         let timers = hold_time.map(|time| Hold { time, expires: heard + time, keepalive: now });
         State::Established { since: established, timers, send_hold: None, tries: 0 }
     }

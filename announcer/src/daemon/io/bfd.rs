@@ -120,7 +120,7 @@ impl BfdKeeper {
         let StartedBfd { thread, turns, sessions } = started;
         let beat = OwnedTask::new("BFD lease".into(), move || beat(turns.clone()));
         BfdKeeper {
-            running: Some(Running { thread, _beat: beat }),
+            running: Some(RunningThread { thread, _beat: beat }),
             found: sessions.into_iter().map(|session| (session.name, session.ends)).collect(),
             ..BfdKeeper::default()
         }
@@ -258,6 +258,11 @@ impl PeerEntry {
 fn found(ends: &Ends) -> PeerEnds {
     let location = if ends.hops > 1 { PeerLocation::Routed } else { PeerLocation::OnLink };
     PeerEnds { peer: ends.peer, local: ends.local, interface: ends.interface, location }
+}
+
+/// The lowest TTL of the router's packets. A packet of 255 loses one at each router on the way (RFC 5082 §3).
+fn least_ttl(peer: &PeerConfig) -> u8 {
+    if peer.multihop == 1 || peer.ttl_security { u8::MAX - (peer.multihop - 1) } else { 1 }
 }
 
 /// The keys that decide about the ends of a session.

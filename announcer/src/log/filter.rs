@@ -26,6 +26,8 @@ const CRATE: &str = "announcer";
 
 /// The modules that log, below the crate `announcer`. The modules above them can be named too.
 const MODULES: &[&str] = &[
+    "bfd::io::session",
+    "bfd::io::thread",
     "bgp::io::network",
     "bgp::io::router_id",
     "bgp::io::session::network",
@@ -34,6 +36,7 @@ const MODULES: &[&str] = &[
     "cli::run",
     "control::io::drains",
     "control::io::socket",
+    "daemon::io::bfd",
     "daemon::io::delivery",
     "daemon::io::direct",
     "daemon::io::limits",

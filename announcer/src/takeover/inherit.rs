@@ -137,7 +137,7 @@ mod tests {
             ("7", "-3", "", "Cold  []"),
             ("7", "x", "state", "Cold  []"),
             ("7", "3", "state", "Crash state:3 [4, 5]"),
-            ("7", "3", "state:state:un_known", "Crash state:3 [4, 5]"),
+            ("7", "3", "state:state:un known", "Crash state:3 [4, 5]"),
             ("7", "2", "", "Cold  [3, 4]"),
         ] {
             let numbers = read(&[("LISTEN_PID", pid), ("LISTEN_FDS", fds), ("LISTEN_FDNAMES", names)]);
@@ -170,7 +170,7 @@ mod tests {
             ("pid=7 at=x fds=state:9", "Cold  []"),
             ("", "Cold  []"),
             ("pid=7 at=1 fds=state:2", "Upgrade  []"), // standard error
-            ("pid=7 at=1 fds=state:-1,a_b:3,peer:7,x", "Upgrade peer:7 []"),
+            ("pid=7 at=1 fds=state:-1,a+b:3,peer:7,x", "Upgrade peer:7 []"),
         ] {
             assert_eq!(named(&read(&[(HANDOVER, text)])), want, "{text}");
         }

@@ -50,7 +50,7 @@ pub(in crate::daemon) struct BfdChannels {
     pub(in crate::daemon) report: watch::Sender<Option<Arc<ThreadReport>>>,
 }
 
-/// Runs the sessions until `stop`.
+/// Runs the sessions until `stop`. Sessions of the former process that the configuration does not want any more go to AdminDown.
 pub(in crate::daemon) async fn keep(mut channels: BfdChannels) {
     let started = channels.started.lock().unwrap_or_else(PoisonError::into_inner).take();
     let mut keeper = started.map_or_else(BfdKeeper::default, BfdKeeper::with);
@@ -69,7 +69,7 @@ pub(in crate::daemon) async fn keep(mut channels: BfdChannels) {
                     error!("BFD thread ended, starts again in a second");
                     keeper.running = None;
                     keeper.last = None;
-                    keeper.ordered.clear();
+                    keeper.ordered = None;
                     sleep(RESTART).await;
                 }
             },
@@ -91,6 +91,7 @@ async fn next_report(running: &mut Option<RunningThread>) -> Option<ThreadReport
 /// The thread, and the task that says that the main thread turns.
 struct RunningThread {
     thread: BfdThread,
+    since: Instant,
     _beat: OwnedTask,
 }
 
@@ -103,12 +104,20 @@ struct PeerEntry {
     looked: Instant,
 }
 
+impl RunningThread {
+    fn new(thread: BfdThread, turns: MainTurns) -> Self {
+        turns.turned();
+        let beat = OwnedTask::new("BFD lease".into(), move || beat(turns.clone()));
+        RunningThread { thread, since: Instant::now(), _beat: beat }
+    }
+}
+
 #[derive(Default)]
 struct BfdKeeper {
     peers: BTreeMap<PeerName, PeerEntry>,
     running: Option<RunningThread>,
-    /// The sessions of the last order.
-    ordered: Vec<Wanted>,
+    /// The sessions of the last order; `None`: the thread runs with what it has inherited.
+    ordered: Option<Vec<Wanted>>,
     last: Option<Arc<ThreadReport>>,
     /// The ends of the sessions of the former process, until their peers are known.
     found: BTreeMap<PeerName, Ends>,
@@ -118,9 +127,8 @@ impl BfdKeeper {
     /// With the sessions of the former process.
     fn with(started: StartedBfd) -> Self {
         let StartedBfd { thread, turns, sessions } = started;
-        let beat = OwnedTask::new("BFD lease".into(), move || beat(turns.clone()));
         BfdKeeper {
-            running: Some(RunningThread { thread, _beat: beat }),
+            running: Some(RunningThread::new(thread, turns)),
             found: sessions.into_iter().map(|session| (session.name, session.ends)).collect(),
             ..BfdKeeper::default()
         }
@@ -178,18 +186,19 @@ impl BfdKeeper {
             let turns = MainTurns::new();
             match without_signals(|| thread::start(turns.clone(), Inherited::default())) {
                 Ok(thread) => {
-                    let beat = OwnedTask::new("BFD lease".into(), move || beat(turns.clone()));
-                    self.running = Some(RunningThread { thread, _beat: beat });
+                    self.running = Some(RunningThread::new(thread, turns));
+                    self.ordered = Some(Vec::new());
                 }
                 Err(error) => return error!(%error, "BFD thread was not started"),
             }
         }
-        if let Some(running) = &self.running
-            && wanted != self.ordered
-        {
+        let Some(running) = &self.running else { return };
+        // An inherited session is not ended at once because its route is not known yet.
+        let all_known = self.peers.values().all(|entry| entry.ends.is_ok()) || running.since.elapsed() > LOOK;
+        if self.ordered.as_ref().map_or(all_known, |ordered| *ordered != wanted) {
             // If the thread has ended, the next report says so.
             let _ = running.thread.orders.send(BfdOrder::Sessions(wanted.clone()));
-            self.ordered = wanted;
+            self.ordered = Some(wanted);
         }
     }
 
@@ -229,7 +238,7 @@ impl BfdKeeper {
 
     /// Says AdminDown to all routers, and waits for the end of the thread.
     async fn stop(mut self) {
-        let Some(RunningThread { mut thread, _beat }) = self.running.take() else { return };
+        let Some(RunningThread { mut thread, _beat, .. }) = self.running.take() else { return };
         let _ = thread.orders.send(BfdOrder::Stop);
         let ended = async { while thread.reports.recv().await.is_some() {} };
         let _ = timeout(LONGEST_STOP * 2, ended).await; // it ends by itself; a thread that hangs ends with the process

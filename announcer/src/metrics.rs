@@ -153,6 +153,8 @@ table! {
         "Always 1; the label is the SHA-256 of the file of the running configuration, as it was read"
     PROGRAM_OUTDATED Gauge "announcer_program_outdated" []
         "1 if the program file on disk is not the one that runs, so that a restart would run another version, else 0"
+    PROGRAM_ROLLED_BACK Gauge "announcer_program_rolled_back" []
+        "1 if the previous program runs, because the installed one crashed twice after an upgrade, else 0"
     RELOADED Gauge "announcer_config_last_reload_successful" []
         "1 if the last reload was applied, 0 if it was refused; 1 before the first"
     RELOADED_AT Gauge "announcer_config_last_reload_success_timestamp_seconds" []
@@ -200,6 +202,8 @@ pub struct Scrape {
     pub drains: Drains,
     /// Whether the program on disk is the one that runs.
     pub program: DiskProgram,
+    /// Whether the previous program runs, because the installed one has crashed.
+    pub rolled_back: bool,
     /// How many warnings there are.
     pub warnings: usize,
     /// The counters of the reloads.
@@ -273,7 +277,7 @@ impl DiskProgram {
         match self {
             DiskProgram::Same => None,
             DiskProgram::Other => Some(format!(
-                "the program `{}` was replaced since it was started: version {} goes on until the daemon is restarted",
+                "the program `{}` was replaced since it was started: version {} goes on until `announcer upgrade`",
                 path.display(),
                 env!("CARGO_PKG_VERSION")
             )),

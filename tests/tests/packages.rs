@@ -159,7 +159,7 @@ fn upgrade(site: &Site) {
     let config = fe.must("sha256sum /etc/announcer/announcer.toml");
     router.must("ip -o monitor route >/run/moved 2>&1 & echo $! >/run/monitor");
     let said = site.install(2);
-    assert!(said.contains("no route has moved") && said.contains("systemctl restart announcer"), "{said}");
+    assert!(said.contains("no route has moved") && said.contains("`announcer upgrade`"), "{said}");
     let replaced = until(Duration::from_secs(90), || {
         let status = fe.run("announcer status --all").1;
         if status.contains("was replaced since it was started") { Ok(()) } else { Err(status) }

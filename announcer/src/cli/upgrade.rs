@@ -58,7 +58,10 @@ pub(super) fn call(arguments: &UpgradeArguments, socket: &Path) -> Result<(), Co
     admission::permitted(&request, nix::unistd::geteuid().as_raw()).map_err(CommandError::Api)?;
     let before = status(socket).map_err(CommandError::Client)?;
     let installed = before.start.installed.as_ref().map(PathBuf::from);
-    let installed = installed.ok_or_else(|| no("the daemon does not know which file it was started from"))?;
+    let installed = installed.ok_or_else(|| match before.start.how.is_empty() {
+        true => no("the running program is older than this command, and cannot be replaced in place: `systemctl restart announcer`"),
+        false => no("the daemon does not know which file it was started from: `systemctl restart announcer`"),
+    })?;
     let folder = own_folder(&installed)?;
     if !previous {
         keep(&before, &installed, &folder).or_else(|why| match force {

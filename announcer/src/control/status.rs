@@ -68,6 +68,9 @@ pub fn text(status: &Status, view: &View) -> Result<String, String> {
 fn whole(status: &Status, all: bool, most_healthy: usize) -> Vec<Line> {
     let [wrong, runs] = summary::head(status);
     let mut lines = vec![Line::head(wrong, summary::worst(status)), Line::plain(runs)];
+    if all && !status.start.crash.is_empty() {
+        lines.push(Line::plain(status.start.crash.clone()));
+    }
     routers(status, all, |_| true, &mut lines);
     services(status, all, most_healthy, &mut lines);
     warnings(status, all, &mut lines);

@@ -218,6 +218,7 @@ async fn scrape(context: MetricsContext) -> Option<AnswerBody> {
     let bfd = context.control.bfd.borrow().clone();
     let (reloads, hooks) = (*context.reloads.borrow(), *context.hooks.borrow());
     let fallback = context.control.fallback.borrow().is_some();
+    let rolled_back = context.control.start.borrow().rolled_back;
     let lost_lines = context.control.log.lost().count;
     let (pieces, text) = mpsc::channel(1);
     tokio::task::spawn_blocking(move || {
@@ -231,6 +232,7 @@ async fn scrape(context: MetricsContext) -> Option<AnswerBody> {
             routers,
             drains,
             program,
+            rolled_back,
             warnings,
             reloads,
             fallback,

@@ -146,6 +146,7 @@ fn scrape() -> Scrape {
             ("www@alice".to_owned(), Ok("by: alice\nuntil: 2026-01-31T14:00:00Z".to_owned())),
         ]),
         program: DiskProgram::Other,
+        rolled_back: true,
         warnings: 2,
         fallback: true,
         reloads: Reloads {
@@ -320,6 +321,8 @@ fn a_scrape_reads_as_prometheus_wants_it() {
         announcer_config_info{sha256="ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"} 1
         # TYPE announcer_program_outdated gauge
         announcer_program_outdated 1
+        # TYPE announcer_program_rolled_back gauge
+        announcer_program_rolled_back 1
         # TYPE announcer_config_last_reload_successful gauge
         announcer_config_last_reload_successful 0
         # TYPE announcer_config_last_reload_success_timestamp_seconds gauge

@@ -53,6 +53,7 @@ impl Collector for Scrape {
             DiskProgram::Other => 1,
         };
         out.one(&PROGRAM_OUTDATED, Some(outdated))?;
+        out.one(&PROGRAM_ROLLED_BACK, Some(u64::from(self.rolled_back)))?;
         out.one(&RELOADED, Some(u64::from(self.reloads.last_applied)))?;
         out.one(&RELOADED_AT, Some(self.reloads.applied_at))?;
         out.family(&RELOADS, |rows| {

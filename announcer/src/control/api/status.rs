@@ -22,7 +22,8 @@ pub struct Status {
     pub uptime: f64,
     /// When it began, RFC 3339.
     pub started: String,
-    /// How this process began.
+    /// How this process began; empty values if the daemon is older than this.
+    #[serde(default)]
     pub start: StartStatus,
     /// Our AS.
     pub asn: u32,
@@ -43,7 +44,7 @@ pub struct Status {
 }
 
 /// The start of the process, and whether the next one would take over.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct StartStatus {
     /// `cold`; `upgrade`: a former program has executed this one; `crash`: a former process has ended without a stop.
     pub how: String,

@@ -95,10 +95,14 @@ impl Site {
     fn boot() -> Result<Site, String> {
         let machine = Machine::boot()?;
         machine.install();
-        machine.put(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/lab/bin/lab"), "/usr/local/bin/lab");
+        machine
+            .put(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/lab/bin/lab"), "/usr/local/bin/lab");
         machine.must("chmod 755 /usr/local/bin/lab");
         machine.must(LINKS);
-        machine.write("/etc/nginx/sites-enabled/default", "server { listen 80 default_server; access_log off; location / { return 200; } }\n");
+        machine.write(
+            "/etc/nginx/sites-enabled/default",
+            "server { listen 80 default_server; access_log off; location / { return 200; } }\n",
+        );
         machine.must("systemctl restart nginx");
         Ok(Site { machine, interval: 0 })
     }
@@ -132,14 +136,20 @@ impl Site {
         if bfd {
             machine.must(&daemon("bfdd", real_time, "--bfdctl /run/frr-r1/bfdd.sock"));
         }
-        machine.must(&daemon("bgpd", "", "--bfdctl /run/frr-r1/bfdd.sock").replace(" --bfdctl /run/frr-r1/bfdd.sock", ""));
-        machine.must(&format!("ip netns exec r2 {real_time}bird -c /etc/bird/r2.conf -s /run/bird-r2.ctl -P /run/bird-r2.pid"));
+        machine.must(
+            &daemon("bgpd", "", "--bfdctl /run/frr-r1/bfdd.sock")
+                .replace(" --bfdctl /run/frr-r1/bfdd.sock", ""),
+        );
+        machine.must(&format!(
+            "ip netns exec r2 {real_time}bird -c /etc/bird/r2.conf -s /run/bird-r2.ctl -P /run/bird-r2.pid"
+        ));
         let table = if bfd { format!("bfd = {{ interval = \"{interval}ms\" }}\n") } else { String::new() };
         machine.write("/etc/announcer/announcer.toml", &CONFIG.replace("BFD\n", &table));
         machine.must("systemctl reset-failed announcer; systemctl start announcer");
         machine.announced();
         machine.until("both routers", |machine| {
-            machine.run("ip -n r1 route show 192.0.2.80; ip -n r2 route show 192.0.2.80").1.lines().count() == 2
+            machine.run("ip -n r1 route show 192.0.2.80; ip -n r2 route show 192.0.2.80").1.lines().count()
+                == 2
         });
         if bfd {
             machine.until("BFD", |machine| {
@@ -159,7 +169,9 @@ impl Site {
     fn sessions(&self) -> Sessions {
         let vtysh = "vtysh --vty_socket /run/frr-r1 -c";
         let bfd = if self.interval > 0 {
-            format!("; {vtysh} 'show bfd peers counters' | grep -i 'session down'; grep -c 'bfd.*down\\|BFD.*Down' /run/frr-r1/log")
+            format!(
+                "; {vtysh} 'show bfd peers counters' | grep -i 'session down'; grep -c 'bfd.*down\\|BFD.*Down' /run/frr-r1/log"
+            )
         } else {
             String::new()
         };
@@ -179,7 +191,8 @@ impl Site {
             self.machine.command(&script).stdout(Stdio::null()).spawn().unwrap()
         };
         let monitors = vec![one("r1"), one("r2")];
-        self.machine.until("monitors", |machine| machine.run("test -e /run/routes-r1 -a -e /run/routes-r2").0 == 0);
+        self.machine
+            .until("monitors", |machine| machine.run("test -e /run/routes-r1 -a -e /run/routes-r2").0 == 0);
         sleep(Duration::from_millis(300));
         monitors
     }
@@ -190,12 +203,16 @@ impl Site {
             let _ = monitor.kill();
             let _ = monitor.wait();
         }
-        self.machine.run("grep -h 192.0.2.80 /run/routes-r1 /run/routes-r2; rm -f /run/routes-r1 /run/routes-r2").1
+        self.machine
+            .run("grep -h 192.0.2.80 /run/routes-r1 /run/routes-r2; rm -f /run/routes-r1 /run/routes-r2")
+            .1
     }
 
     /// Sends requests for this time.
     fn load(&self, seconds: u64, rate: u32) -> Child {
-        let script = format!("exec ip netns exec client lab load --rate {rate} --seconds {seconds} http://192.0.2.80/");
+        let script = format!(
+            "exec ip netns exec client lab load --rate {rate} --seconds {seconds} http://192.0.2.80/"
+        );
         self.machine.command(&script).stdout(Stdio::piped()).spawn().unwrap()
     }
 
@@ -228,8 +245,11 @@ fn lost(load: Child) -> (u64, u64) {
     let report: serde_json::Value = serde_json::from_slice(&output.stdout)
         .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stdout)));
     let total = &report["total"];
-    let sum = |value: &serde_json::Value| value.as_object().map_or(0, |all| all.values().filter_map(serde_json::Value::as_u64).sum::<u64>());
-    let others = ["refused", "reset", "timed_out", "other"].iter().filter_map(|key| total[key].as_u64()).sum::<u64>();
+    let sum = |value: &serde_json::Value| {
+        value.as_object().map_or(0, |all| all.values().filter_map(serde_json::Value::as_u64).sum::<u64>())
+    };
+    let others =
+        ["refused", "reset", "timed_out", "other"].iter().filter_map(|key| total[key].as_u64()).sum::<u64>();
     (sum(&total["ok"]), others + sum(&total["status"]))
 }
 
@@ -249,7 +269,9 @@ fn upgrades(site: &Site, rounds: usize, rate: u32) {
     gaps.sort_by(f64::total_cmp);
     println!(
         "{rounds} upgrades, BFD {} ms: {answered} requests answered, {lost} lost; pause {:.0} ms, at most {:.0} ms",
-        site.interval, gaps[gaps.len() / 2], gaps[gaps.len() - 1]
+        site.interval,
+        gaps[gaps.len() / 2],
+        gaps[gaps.len() - 1]
     );
     assert_eq!(site.events(monitors), "");
     assert_eq!(site.sessions(), before);
@@ -271,15 +293,22 @@ fn crashes(site: &Site, rounds: usize, rate: u32) {
         site.machine.must(&format!("kill -9 {pid}"));
         let back = until(Duration::from_secs(20), || {
             let now = site.pid();
-            if now != "0" && now != pid && site.machine.run("announcer status").0 == 0 { Ok(()) } else { Err(now) }
+            if now != "0" && now != pid && site.machine.run("announcer status").0 == 0 {
+                Ok(())
+            } else {
+                Err(now)
+            }
         });
-        back.unwrap_or_else(|pid| panic!("{pid}: {}", site.machine.run("journalctl -u announcer -n 30 --no-pager").1));
+        back.unwrap_or_else(|pid| {
+            panic!("{pid}: {}", site.machine.run("journalctl -u announcer -n 30 --no-pager").1)
+        });
     }
     let took = begun.elapsed();
     let (answered, lost) = lost(load);
     println!(
         "{rounds} times kill -9 in {:.0} s, BFD {} ms: {answered} requests answered, {lost} lost",
-        took.as_secs_f64(), site.interval
+        took.as_secs_f64(),
+        site.interval
     );
     site.machine.announced();
     assert_eq!(site.events(monitors), "");

@@ -47,7 +47,10 @@ pub fn state(octets: &[u8]) {
     let _ = (state::check_head(octets), state::sequence(octets), Takeovers::from_octets(octets));
     if let Ok(state::Region { entries, .. }) = state::region(octets) {
         let again = [state::region_head(1).to_vec(), state::records(&entries)].concat();
-        assert!(state::region(&again).is_ok_and(|region| region.entries == entries), "the entries are written otherwise");
+        assert!(
+            state::region(&again).is_ok_and(|region| region.entries == entries),
+            "the entries are written otherwise"
+        );
     }
     let Some((kind, value)) = octets.split_first() else { return };
     let (now, start) = (*BEGIN, HostStart::new(*BEGIN, Duration::from_secs(1000)));
@@ -66,8 +69,7 @@ pub fn state(octets: &[u8]) {
             let address = "192.0.2.80".parse().unwrap_or(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST));
             let kernel = KernelFacts { present: [address].into(), gone: BTreeSet::new() };
             let found = FoundFacts { vips: [(address, vip)].into(), kernel };
-            let mut director =
-                Director::resumed(Arc::clone(&CONFIG), Drains::default(), &found, start, now);
+            let mut director = Director::resumed(Arc::clone(&CONFIG), Drains::default(), &found, start, now);
             for seconds in [0, 1, 10, 1000] {
                 let _ = director.expire(now + Duration::from_secs(seconds));
                 let _ = director.rib();

@@ -177,10 +177,16 @@ mod tests {
     }
 
     #[test]
-    fn a_name_has_letters_digits_and_hyphens() {
-        for (name, want) in
-            [("state", true), ("peer-R1", true), ("", false), ("a:b", false), ("a,b", false), ("ä", false)]
-        {
+    fn a_name_has_letters_digits_and_some_signs() {
+        for (name, want) in [
+            ("state", true),
+            ("peer-R1", true),
+            ("bfd-send-r_1.a", true),
+            ("", false),
+            ("a:b", false),
+            ("a,b", false),
+            ("ä", false),
+        ] {
             assert_eq!(is_name(name), want, "{name}");
         }
         assert!(is_name(&"a".repeat(255)) && !is_name(&"a".repeat(256)));

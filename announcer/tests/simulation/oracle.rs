@@ -25,7 +25,13 @@ struct CheckHistory {
 
 impl CheckHistory {
     fn new(check: &CheckConfig, verdict: Verdict, now: Instant) -> Self {
-        CheckHistory { check: check.clone(), start: (verdict, now), newest: 0, heard: Vec::new(), confirm_by: None }
+        CheckHistory {
+            check: check.clone(),
+            start: (verdict, now),
+            newest: 0,
+            heard: Vec::new(),
+            confirm_by: None,
+        }
     }
 
     /// The check of the next process.

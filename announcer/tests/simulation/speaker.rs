@@ -132,7 +132,10 @@ impl Speaker {
     pub fn crash(&mut self, world: &mut World) {
         let up = match self.state {
             State::Established { since, .. } => Some(since),
-            State::Idle { .. } | State::Connect { .. } | State::OpenSent { .. } | State::OpenConfirm { .. } => None,
+            State::Idle { .. }
+            | State::Connect { .. }
+            | State::OpenSent { .. }
+            | State::OpenConfirm { .. } => None,
         };
         let (Some(since), Some(tcp), Some(routes)) = (up, &mut self.tcp, &mut self.routes) else {
             if let Some(tcp) = self.tcp.take() {

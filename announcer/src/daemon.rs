@@ -172,6 +172,7 @@ async fn serve(options: Options, applied: AppliedConfig, log: Log, mut found: Fo
         gap: None,
         installed: installed(std::env::var_os(INSTALLED), std::env::current_exe().ok()),
         rolled_back: std::env::var_os(ROLLED_BACK).is_some(),
+        not_continued: None,
     });
     if found.how == Start::Upgrade {
         tokio::spawn(children::wait_for(children::children()));
@@ -182,7 +183,7 @@ async fn serve(options: Options, applied: AppliedConfig, log: Log, mut found: Fo
     let drains = drains.with_context(|| format!("cannot read the drains in `{}`", drain_dir.display()))?;
     let how = start.borrow().how.as_str();
     info!(version = env!("CARGO_PKG_VERSION"), config = %options.config.display(), start = how, "announcer started");
-    start.borrow().warning().iter().for_each(|warning| error!("{warning}"));
+    start.borrow().warnings().iter().for_each(|warning| error!("{warning}"));
     fallback.iter().for_each(|fallback| warn!("{fallback}"));
 
     let trimmer = Trimmer::default();
@@ -207,6 +208,7 @@ async fn serve(options: Options, applied: AppliedConfig, log: Log, mut found: Fo
     let takeover = found.take_over(&config, identity.id, descriptors.clone(), may_send).await;
     let takeover = takeover.context("cannot store the state for the next process")?;
     takeover.store(&mut director, host_start);
+    start_tx.send_modify(|start| start.not_continued = takeover.not_continued());
     let (rib, ribs) = watch::channel(director.rib());
     let (router_id, router_ids) = watch::channel(identity);
     let (configs_tx, configs) = watch::channel(config.clone());

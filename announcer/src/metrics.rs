@@ -26,6 +26,7 @@ use crate::drain::Drains;
 use crate::hook::HookRuns;
 use crate::model::{Asn, Histogram, PeerName, RouterId};
 use crate::rib::NotSent;
+use crate::takeover::Start;
 
 pub use tally::{ProbeDurations, Tally};
 pub use text::write;
@@ -155,6 +156,10 @@ table! {
         "1 if the program file on disk is not the one that runs, so that a restart would run another version, else 0"
     PROGRAM_ROLLED_BACK Gauge "announcer_program_rolled_back" []
         "1 if the previous program runs, because the installed one crashed twice after an upgrade, else 0"
+    TAKEOVER_FAILED Gauge "announcer_takeover_failed" []
+        "1 if sessions of the process before this one were ended at the start, and not continued, else 0"
+    START_INFO Gauge "announcer_start_info" ["how"]
+        "Always 1; the label says how the process began: cold, upgrade, or crash (the one before ended without a stop)"
     RELOADED Gauge "announcer_config_last_reload_successful" []
         "1 if the last reload was applied, 0 if it was refused; 1 before the first"
     RELOADED_AT Gauge "announcer_config_last_reload_success_timestamp_seconds" []
@@ -204,6 +209,10 @@ pub struct Scrape {
     pub program: DiskProgram,
     /// Whether the previous program runs, because the installed one has crashed.
     pub rolled_back: bool,
+    /// How the process began.
+    pub start: Start,
+    /// Whether sessions of the process before it were ended instead of continued.
+    pub takeover_failed: bool,
     /// How many warnings there are.
     pub warnings: usize,
     /// The counters of the reloads.

@@ -70,11 +70,21 @@ pub struct StartReport {
     pub installed: Option<PathBuf>,
     /// Whether this is the previous program, because the installed one has crashed after an upgrade.
     pub rolled_back: bool,
+    /// Why sessions of the former process were ended instead of continued.
+    pub not_continued: Option<String>,
 }
 
 impl StartReport {
+    /// The warnings for an operator, one sentence each.
+    pub fn warnings(&self) -> Vec<String> {
+        let ended = self.not_continued.as_ref();
+        let ended =
+            ended.map(|why| format!("sessions of the former process were ended and not continued: {why}"));
+        self.program_warning().into_iter().chain(ended).collect()
+    }
+
     /// The warning if the previous program runs.
-    pub fn warning(&self) -> Option<String> {
+    fn program_warning(&self) -> Option<String> {
         let installed = self.installed.as_ref().map(|path| format!(" `{}`", path.display()));
         self.rolled_back.then(|| {
             format!(

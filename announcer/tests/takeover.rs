@@ -146,7 +146,7 @@ fn config(count: u32, check: &str) -> String {
     let first = u32::from(Ipv4Addr::new(198, 18, 0, 0));
     let vips: Vec<String> = (first..first + count).map(|ip| format!("\"{}\"", Ipv4Addr::from(ip))).collect();
     format!(
-        "[bgp]\nasn = 65001\nrouter_id = \"10.9.9.11\"\nsettle = \"0s\"\n\
+        "[bgp]\nasn = 65001\nsettle = \"0s\"\n\
          [[peer]]\nname = \"r1\"\naddress = \"10.9.9.1\"\nasn = 65000\nfamilies = [\"ipv4\"]\n\
          [[service]]\nname = \"www\"\nflap_damping = false\nvips = [{}]\n[[service.check]]\n{check}\n",
         vips.join(", ")
@@ -231,10 +231,14 @@ fn a_third_crash_within_a_minute_ends_the_sessions() {
             assert_eq!(router.seen().connections, 1);
         }
         store.kill(daemon);
-        let _daemon = store.start();
+        daemon = store.start();
         let seen = router.until("a cold start", |seen| seen.connections == 2 && seen.table.len() == 1);
         assert_eq!(seen.notifications, [(6, 4)]);
         assert!(store.log().contains("crashed too often"), "{}", store.log());
+        // The next one within the minute starts cold too.
+        store.kill(daemon);
+        let _daemon = store.start();
+        router.until("another cold start", |seen| seen.connections == 3 && seen.table.len() == 1);
     });
 }
 

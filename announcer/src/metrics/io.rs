@@ -38,6 +38,7 @@ use crate::director::ask::{Ask, ask};
 use crate::health::io::listener;
 use crate::hook::HookRuns;
 use crate::model::{Asn, PeerAsn};
+use crate::takeover::StartReport;
 
 /// How many clients are served at once; others wait.
 const CLIENTS: usize = 4;
@@ -218,7 +219,7 @@ async fn scrape(context: MetricsContext) -> Option<AnswerBody> {
     let bfd = context.control.bfd.borrow().clone();
     let (reloads, hooks) = (*context.reloads.borrow(), *context.hooks.borrow());
     let fallback = context.control.fallback.borrow().is_some();
-    let rolled_back = context.control.start.borrow().rolled_back;
+    let StartReport { how: start, rolled_back, not_continued, .. } = context.control.start.borrow().clone();
     let lost_lines = context.control.log.lost().count;
     let (pieces, text) = mpsc::channel(1);
     tokio::task::spawn_blocking(move || {
@@ -233,6 +234,8 @@ async fn scrape(context: MetricsContext) -> Option<AnswerBody> {
             drains,
             program,
             rolled_back,
+            start,
+            takeover_failed: not_continued.is_some(),
             warnings,
             reloads,
             fallback,

@@ -147,6 +147,8 @@ fn scrape() -> Scrape {
         ]),
         program: DiskProgram::Other,
         rolled_back: true,
+        start: crate::takeover::Start::Crash,
+        takeover_failed: true,
         warnings: 2,
         fallback: true,
         reloads: Reloads {

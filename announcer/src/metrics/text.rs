@@ -54,6 +54,8 @@ impl Collector for Scrape {
         };
         out.one(&PROGRAM_OUTDATED, Some(outdated))?;
         out.one(&PROGRAM_ROLLED_BACK, Some(u64::from(self.rolled_back)))?;
+        out.one(&TAKEOVER_FAILED, Some(u64::from(self.takeover_failed)))?;
+        out.family(&START_INFO, |rows| rows.row(&[self.start.as_str()], 1_u64))?;
         out.one(&RELOADED, Some(u64::from(self.reloads.last_applied)))?;
         out.one(&RELOADED_AT, Some(self.reloads.applied_at))?;
         out.family(&RELOADS, |rows| {

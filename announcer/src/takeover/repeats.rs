@@ -17,7 +17,7 @@ pub const LENGTH: usize = 8 * STORED + 12;
 /// The times of the takeovers after a crash, the newest last, and the number of all of them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Takeovers {
-    /// All since the last cold start.
+    /// All since the last start after a stop.
     pub count: u64,
     /// The newest, since the host's start (CLOCK_MONOTONIC).
     times: Vec<Duration>,

@@ -118,9 +118,10 @@ impl Peers {
         }
     }
 
-    /// Whether a router has received our BGP Identifier.
+    /// Whether a router has received our BGP Identifier, from this process or, on a session that continues, from the one before.
     pub fn have_spoken(&self) -> bool {
-        self.0.iter().any(|(_, status)| status.borrow().sent.open > 0)
+        let spoken = |status: &SessionReport| status.sent.open > 0 || status.established > 0;
+        self.0.iter().any(|(_, status)| spoken(&status.borrow()))
     }
 
     /// Whether an established peer has, or may have, a prefix from us.

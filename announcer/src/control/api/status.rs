@@ -54,6 +54,9 @@ pub struct StartStatus {
     pub installed: Option<String>,
     /// Whether this is the previous program, because the installed one has crashed after an upgrade.
     pub rolled_back: bool,
+    /// Why sessions of the former process were ended instead of continued.
+    #[serde(default)]
+    pub not_continued: Option<String>,
     /// Whether a crash would be survived, as a sentence.
     pub crash: String,
 }

@@ -114,7 +114,7 @@ pub(crate) fn warnings_beside(context: &ControlContext) -> Vec<String> {
     warnings.extend(context.peers.borrow().warnings());
     warnings.extend(context.bfd.borrow().warnings(Instant::now()));
     warnings.extend(context.programs.warning());
-    warnings.extend(context.start.borrow().warning());
+    warnings.extend(context.start.borrow().warnings());
     warnings.extend(context.log.lost().warning(Instant::now()));
     warnings.extend(files::warnings(&context.files.hanging().borrow(), Instant::now()));
     warnings
@@ -169,12 +169,13 @@ pub(crate) fn status(context: &ControlContext, report: &Report) -> api::Status {
 }
 
 fn start(context: &ControlContext) -> api::StartStatus {
-    let StartReport { how, gap, installed, rolled_back } = context.start.borrow().clone();
+    let StartReport { how, gap, installed, rolled_back, not_continued } = context.start.borrow().clone();
     api::StartStatus {
         how: how.as_str().to_owned(),
         gap_ms: gap.map(|gap| gap.as_secs_f64() * 1000.0),
         installed: installed.map(|path| path.display().to_string()),
         rolled_back,
+        not_continued,
         crash: context.descriptors.crash_store().to_string(),
     }
 }

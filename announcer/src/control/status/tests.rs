@@ -75,6 +75,7 @@ pub(crate) fn status() -> Status {
             gap_ms: None,
             installed: Some("/usr/bin/announcer".into()),
             rolled_back: false,
+            not_continued: None,
             crash: String::new(),
         },
         asn: 65001,

@@ -44,7 +44,7 @@ use crate::takeover::Start;
 use crate::takeover::io::descriptors::{Descriptors, Inherited};
 use crate::takeover::io::exec::without_signals;
 use crate::takeover::io::state_file::StateFile;
-use crate::takeover::repeats::Decision;
+use crate::takeover::repeats::{Decision, Takeovers};
 use crate::takeover::state::Entries;
 
 /// The key of BFD's sessions.
@@ -72,6 +72,8 @@ pub struct Found {
     names: BTreeSet<String>,
     /// Why sessions do not continue.
     alert: Option<String>,
+    /// The takeovers so far.
+    takeovers: Takeovers,
 }
 
 impl Found {
@@ -81,7 +83,8 @@ impl Found {
         let names = descriptors.keys().cloned().collect();
         let (mut state, mut alert) = (None, None);
         let mut entries = Entries::new();
-        match descriptors.remove(STATE).map(|file| open(file, how)) {
+        let mut takeovers = Takeovers::default();
+        match descriptors.remove(STATE).map(|file| open(file, how, &mut takeovers)) {
             Some(Ok((file, found))) => (state, entries) = (Some(file), found),
             Some(Err(why)) => alert = Some(why),
             None if descriptors.is_empty() => {}
@@ -106,7 +109,7 @@ impl Found {
             let address = key.strip_prefix("vip.")?.parse().ok()?;
             Some((address, serde_json::from_slice(value).ok()?))
         });
-        Found { how, left, vips: vips.collect(), bfd, state, sessions, orphans, names, alert }
+        Found { how, left, vips: vips.collect(), bfd, state, sessions, orphans, names, alert, takeovers }
     }
 
     /// The thread of BFD, if it was started.
@@ -139,14 +142,15 @@ impl Found {
         descriptors: Descriptors,
         may_send: watch::Receiver<bool>,
     ) -> std::io::Result<Takeover> {
-        let Found { how, left: _, state, sessions, vips: _, bfd: _, orphans, names, alert } = self;
-        if let Some(alert) = alert {
+        let Found { how, left: _, state, sessions, vips: _, bfd: _, orphans, names, alert, takeovers } = self;
+        if let Some(alert) = &alert {
             error!(reason = alert, "sessions of the former process do not continue");
         }
         let reset = Notification::reset("announcer started again and could not continue the session");
         for (socket, octets) in orphans {
             refuse(socket, &octets, &reset);
         }
+        let mut not_continued = alert;
         let mut resumed = BTreeMap::new();
         let mut kept = BTreeSet::from([STATE.to_owned()]);
         for (slot, session) in sessions {
@@ -163,6 +167,7 @@ impl Found {
                     }
                     Err((socket, error)) => {
                         warn!(peer = %name, %error, "session of the former process does not continue");
+                        not_continued.get_or_insert(format!("the session with {name}: {error}"));
                         Some((socket, Notification::bare(notification::ADMINISTRATIVE_RESET)))
                     }
                 },
@@ -172,7 +177,15 @@ impl Found {
                 refuse(socket, &octets, &why);
             }
         }
-        let file = state.map_or_else(StateFile::create, Ok)?;
+        let file = match state {
+            Some(file) => file,
+            None => {
+                let file = StateFile::create()?;
+                // After too many crashes, each further one within a minute starts cold too.
+                file.write_takeovers(&takeovers)?;
+                file
+            }
+        };
         descriptors.keep(STATE, file.descriptor()?.as_fd())?;
         let (of_bfd, names): (BTreeSet<String>, BTreeSet<String>) =
             names.into_iter().partition(|name| name.starts_with("bfd-"));
@@ -193,20 +206,22 @@ impl Found {
             resumed: Mutex::new(resumed),
             next: AtomicU32::new(next),
             may_send,
+            not_continued,
             bfd: Mutex::new(BfdSockets { kept: BTreeMap::new(), found: of_bfd }),
         })))
     }
 }
 
 /// Opens the state, after the takeover was counted in it.
-fn open(file: OwnedFd, how: Start) -> Result<(StateFile, Entries), String> {
+fn open(file: OwnedFd, how: Start, takeovers: &mut Takeovers) -> Result<(StateFile, Entries), String> {
     if how == Start::Crash {
         let counted = StateFile::count_takeover(file.as_fd(), |all| all.crashed(uptime()));
         let (all, decision) = counted.map_err(|error| error.to_string())?;
+        *takeovers = all;
         if decision == Decision::StartCold {
             return Err(format!(
-                "the daemon has crashed too often within a minute ({} times since its last cold start)",
-                all.count
+                "the daemon has crashed too often within a minute ({} times in all)",
+                takeovers.count
             ));
         }
     }
@@ -284,6 +299,7 @@ struct TakeoverInner {
     /// The next free number.
     next: AtomicU32,
     may_send: watch::Receiver<bool>,
+    not_continued: Option<String>,
     bfd: Mutex<BfdSockets>,
 }
 
@@ -353,6 +369,11 @@ impl Takeover {
             resume: ResumeSlot::with(session),
             may_send: inner.may_send.clone(),
         }
+    }
+
+    /// Why sessions of the former process were ended instead of continued.
+    pub(in crate::daemon) fn not_continued(&self) -> Option<String> {
+        self.0.not_continued.clone()
     }
 
     /// Stores the facts of the director that have changed. Call it before the Loc-RIB is published that follows from them.

@@ -93,6 +93,7 @@ fn host_of(config: Arc<config::Config>) -> TestListener {
             gap: None,
             installed: None,
             rolled_back: false,
+            not_continued: None,
         })
         .1,
         descriptors: Descriptors::new(Notifier::none()),

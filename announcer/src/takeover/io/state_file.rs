@@ -85,6 +85,14 @@ impl StateFile {
         Ok((takeovers, decided))
     }
 
+    /// Writes the takeovers so far, so that they count for the next process too.
+    ///
+    /// # Errors
+    /// When the kernel refuses to write.
+    pub fn write_takeovers(&self, takeovers: &Takeovers) -> io::Result<()> {
+        self.lock().write(TAKEOVERS, &takeovers.to_octets())
+    }
+
     /// The state of the former process, and its entries.
     ///
     /// # Errors

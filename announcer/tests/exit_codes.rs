@@ -33,6 +33,7 @@ const WITHOUT: &[(&str, i32)] = &[
     ("recheck", 1),
     ("recheck --no-such-option", 2),
     ("reload", 1),
+    ("upgrade", 1),
     ("reload --force --dry-run", 2),
     ("log debug", 1),
     ("log debug --for tomorrow", 2),
@@ -88,6 +89,7 @@ const WITH: &[(&str, i32)] = &[
     ("reload --dry-run", 0),
     ("log debug --for 1m", 0),
     ("log inof", 2),
+    ("upgrade --previous", 2),           // there is no previous program
     ("check www --config good.toml", 0), // its VIP is on lo now
     ("drain www", 0),
     ("status --check", 1), // all is drained, and the router is down
@@ -111,7 +113,8 @@ fn each_command(folder: &Path) {
         };
         let all: Vec<(&str, i32)> = WITHOUT.iter().chain(WITH).copied().collect();
         assert!(
-            has(&all, &|code| code == 0) || ["run", "top"].contains(&name.as_str()),
+            // `upgrade` keeps a program beside the installation: tests/upgrade.rs has one of its own.
+            has(&all, &|code| code == 0) || ["run", "top", "upgrade"].contains(&name.as_str()),
             "add a `{name}` that succeeds"
         );
         assert!(has(&all, &|code| code != 0), "add a `{name}` that fails");

@@ -9,7 +9,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use announcer::control::api::Request;
@@ -131,6 +131,39 @@ fn start_reload_stop(folder: &Path) {
     daemon.until_ended(PATIENCE);
     manager.receive();
     assert!(!manager.received.iter().any(|message| message.contains("READY=1")), "{:?}", manager.received);
+}
+
+/// After a crash systemd passes what it has stored. A descriptor of which nothing is continued is closed, here and in the store; those
+/// of another process are left alone.
+#[test]
+fn what_the_former_process_has_stored_is_taken_or_removed() {
+    in_new_netns(stored);
+}
+
+fn stored(folder: &Path) {
+    for (pid, how) in [("$$", "crash"), ("1", "cold")] {
+        let mut manager = Manager::new(folder);
+        write_config(folder, FIXTURE);
+        let daemon = run(folder, &[]);
+        let mut command = Command::new("sh");
+        let line = format!(
+            "exec 3<\"$0\"; LISTEN_PID={pid} LISTEN_FDS=1 LISTEN_FDNAMES=of-no-version; \
+             export LISTEN_PID LISTEN_FDS LISTEN_FDNAMES; exec \"$@\""
+        );
+        command.arg("-c").arg(line).arg(folder.join("announcer.toml")).arg(daemon.get_program());
+        command.args(daemon.get_args()).stderr(Stdio::null()).env("NOTIFY_SOCKET", folder.join("notify"));
+        let mut daemon = Daemon::spawn(folder, &mut command);
+        if how == "crash" {
+            manager.until("FDSTOREREMOVE=1\nFDNAME=of-no-version");
+        }
+        manager.until("READY=1");
+        assert_eq!(daemon.status().unwrap().start.how, how);
+        let file = fs::read_link(format!("/proc/{}/fd/3", daemon.pid())).unwrap_or_default();
+        assert_eq!(file == folder.join("announcer.toml"), how == "cold", "{}", file.display());
+        daemon.signal(Signal::SIGTERM);
+        assert!(daemon.until_ended(PATIENCE));
+        fs::remove_file(folder.join("notify")).unwrap();
+    }
 }
 
 #[test]

@@ -173,9 +173,11 @@ fn upgrade(site: &Site) {
     let rule = "do \"/etc/needrestart/conf.d/announcer.conf\" // die; print keys %{$nrconf{override_rc}}";
     assert!(fe.must(&format!("perl -e '{rule}'")).contains("announcer\\.service"));
 
+    fe.must("announcer upgrade");
+    assert_eq!(fe.property("MainPID"), before.0);
+    assert!(!fe.must("announcer status --all").contains("was replaced"));
     fe.must("systemctl restart announcer");
     site.fib("restarted", true);
-    assert!(!fe.must("announcer status --all").contains("was replaced"));
 }
 
 /// A router that does not acknowledge the withdraw: nothing is stopped, and the message says what to do.
@@ -201,10 +203,12 @@ fn remove(site: &Site) {
     assert!(!site.in_fib());
     assert_eq!(site.state(), "config-files");
     let left = "systemctl is-active announcer dsr-setup; ip -o address show dev lo | grep -c 192.0.2.80; \
-                cat /proc/sys/net/ipv4/conf/all/arp_ignore; ls /etc/announcer /var/lib/announcer/drain; ls /usr/bin/announcer";
+                cat /proc/sys/net/ipv4/conf/all/arp_ignore; ls /etc/announcer /var/lib/announcer/drain; \
+                ls -d /usr/lib/announcer; ls /usr/bin/announcer";
     assert_eq!(
         fe.run(left).1,
         "inactive\ninactive\n0\n0\n/etc/announcer:\nannouncer.toml\nannouncer.toml.sample\n\n/var/lib/announcer/drain:\n\
+         ls: cannot access '/usr/lib/announcer': No such file or directory\n\
          ls: cannot access '/usr/bin/announcer': No such file or directory"
     );
     let journal = fe.must("journalctl --no-pager -u announcer");

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
-use router_config::{Facts, Frontends, Question, System};
+use router_config::{Bfd, Facts, Frontends, Question, System};
 
 use crate::config::{Config, PeerAddress, PeerConfig, ServiceConfig};
 use crate::model::{Asn, Community, Family, PeerAsn};
@@ -104,6 +104,11 @@ pub fn facts(config: &Config, peer: &PeerConfig, frontends: Frontends) -> Result
         ttl_security: peer.ttl_security,
         hops: peer.multihop,
         hold_time: u16::try_from(peer.hold_time.as_secs()).unwrap_or(u16::MAX),
+        bfd: peer.bfd.as_ref().map(|bfd| Bfd {
+            interval: bfd.interval,
+            multiplier: bfd.multiplier,
+            is_strict: bfd.strict,
+        }),
         sends_graceful_shutdown: services.iter().any(|service| sends_graceful_shutdown(peer, service)),
     })
 }
@@ -242,6 +247,7 @@ target = "127.0.0.1"
         assert_eq!(facts.ports, [80, 443], "the port of a fixed target is not one of the VIPs");
         assert_eq!((facts.router_asn, facts.frontend_asn), (Some(65000), 65001));
         assert_eq!((facts.hold_time, facts.hops, facts.ttl_security), (9, 1, false));
+        assert_eq!(facts.bfd, None);
         assert_eq!((facts.md5_file, facts.frontends), (None, Frontends::Unknown));
         assert!(!facts.extended_next_hop && !facts.sends_graceful_shutdown);
     }
@@ -270,6 +276,8 @@ target = "127.0.0.1"
         let source = with("source_address = \"10.0.1.11\"");
         assert_eq!(source.frontends, Frontends::Addresses(vec!["10.0.1.11".parse().unwrap()]));
         assert!(with("communities = [\"graceful-shutdown\"]").sends_graceful_shutdown);
+        let bfd = with("bfd = { interval = \"50ms\", multiplier = 5, strict = true }").bfd.unwrap();
+        assert_eq!((bfd.interval.as_millis(), bfd.multiplier, bfd.is_strict), (50, 5, true));
         assert_eq!(of("asn = 65000", "asn = \"external\"").unwrap().router_asn, None);
         assert_eq!(of("asn = 65000", "asn = \"internal\"").unwrap().router_asn, Some(65001));
         assert_eq!(of("\"10.0.1.1\"", "\"default-gateway\"").unwrap().router_address, None);

@@ -25,9 +25,15 @@ fn each_setup(router: &Router) {
             bench.accepts_the_vips_and_nothing_else();
             bench.keeps_its_sessions_when_vips_are_added();
         });
+        scope.spawn(|| {
+            let bench = Bench::up(router, Setup::FarWithBfd);
+            bench.accepts_the_vips_and_nothing_else();
+            bench.has_bfd();
+        });
         for setup in [Setup::Neighbours, Setup::Range, Setup::OverIpv6] {
             let mut bench = Bench::up(router, setup);
             bench.accepts_the_vips_and_nothing_else();
+            bench.has_bfd();
             bench.runs_the_commands_for_the_shell();
             bench.shows_what_verify_promises();
             bench.acts_on_graceful_shutdown();

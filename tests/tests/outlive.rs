@@ -255,6 +255,8 @@ fn lost(load: Child) -> (u64, u64) {
 
 /// Replaces the program `rounds` times in place, every second time by the previous one.
 fn upgrades(site: &Site, rounds: usize, rate: u32) {
+    // Another file than the one that runs, as after an installation.
+    site.machine.must("cd /usr/local/bin && cp announcer new && echo another build >>new && mv new announcer");
     let (before, pid) = (site.sessions(), site.pid());
     let monitors = site.monitor();
     let load = site.load(rounds as u64 * 2 + 3, rate);

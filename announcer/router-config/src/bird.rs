@@ -1,9 +1,10 @@
 //! BIRD 2.
 
+use crate::bfd::{STARVES, is_far_with_gtsm};
 use crate::facts::{Facts, Family};
 use crate::linux;
 use crate::text::Text;
-use crate::verify::{Command, Question, each};
+use crate::verify::{Command, Question, bfd, each};
 
 /// The configuration.
 pub(crate) fn write(facts: &Facts, text: &mut Text) {
@@ -55,18 +56,45 @@ pub(crate) fn write(facts: &Facts, text: &mut Text) {
     linux::access_list(facts, text);
 }
 
+/// The intervals of BFD. They are here and not in `protocol bfd`, so that they are right for these neighbours whatever else is there.
+fn bfd_options(facts: &Facts) -> Option<String> {
+    let bfd = facts.bfd?;
+    let (micros, multiplier) = (bfd.interval.as_micros(), bfd.multiplier);
+    Some(format!("    bfd {{ interval {} ms; multiplier {multiplier}; }};", micros.div_ceil(1000)))
+}
+
 fn session(facts: &Facts, text: &mut Text) {
+    if is_far_with_gtsm(facts) {
+        text.note(
+            "BIRD 2 sends BFD over several hops with TTL 64, and announcer drops it: remove `ttl_security` or `bfd` of this peer from \
+             announcer.toml.",
+        );
+    }
+    if facts.bfd.is_some() {
+        text.note(&format!("BFD notices a dead frontend; `bfd` below has the intervals. {STARVES}"));
+        text.line("protocol bfd announcer_bfd { }");
+    }
     text.line("template bgp announcer_frontend {");
-    text.line(format!("    local as {};", facts.router_as()));
+    // BFD over several hops needs to know the router's address.
+    let far = facts.bfd.is_some() && facts.hops > 1;
+    let local = facts.router_address.filter(|_| far).map_or_else(String::new, |ip| format!("{ip} "));
+    text.line(format!("    local {local}as {};", facts.router_as()));
+    text.lines(
+        (far && facts.router_address.is_none())
+            .then_some("    source address ROUTER-ADDRESS; # the router's address of the session"),
+    );
     text.line(format!("    hold time {};", facts.hold_time));
     text.line("    passive yes;");
-    text.note(
-        "BIRD waits for a minute after an error by default, and refuses the frontend during this time.",
-    );
+    text.note(if facts.bfd.is_some() {
+        "BIRD waits for a minute after an error or a loss of BFD by default, and refuses the frontend during this time."
+    } else {
+        "BIRD waits for a minute after an error by default, and refuses the frontend during this time."
+    });
     text.line("    error wait time 1,3;");
     text.line(if facts.hops > 1 { format!("    multihop {};", facts.hops) } else { "    direct;".into() });
     text.lines(facts.key().map(|key| format!("    password \"{key}\";")));
     text.lines(facts.ttl_security.then_some("    ttl security yes;"));
+    text.lines(bfd_options(facts));
     for family in &facts.families {
         text.line(format!("    {} {{", family.word()));
         text.line(format!("        import filter announcer_in{};", family.digit()));
@@ -103,6 +131,7 @@ pub(crate) fn verify(facts: &Facts) -> Vec<Command> {
         Command::new(Question::Received, format!("birdc 'show route table all filtered {from}'")),
         Command::new(Question::Accepted, format!("birdc 'show route table all {from}'")),
     ];
+    all.extend(bfd(facts, || "birdc show bfd sessions".into()));
     each(facts, |family, prefix| {
         let dash = if family == Family::Ipv6 { " -6" } else { "" };
         all.push(Command::new(Question::Fib, format!("ip{dash} route show {prefix}")));

@@ -1,11 +1,12 @@
 //! Arista EOS.
 
+use crate::bfd::Limits;
 use crate::cisco::{
     ACCEPTED, LAST_RESORT, access_list_note, host_or_prefix, icmp, no_access_list, route_maps,
 };
 use crate::facts::{Facts, Family};
 use crate::text::Text;
-use crate::verify::{Command, Question, each};
+use crate::verify::{Command, Question, bfd, each};
 
 /// What the configuration was written after.
 pub(crate) const MANUAL: &str = "the configurations in the tests of Arista AVD (eos_cli_config_gen), for EOS 4.32 with the multi-agent routing model";
@@ -63,7 +64,25 @@ fn access_lists(facts: &Facts, text: &mut Text) {
     }
 }
 
+/// BFD: the interval of neighbours on a link belongs to the interface, that of the others to `router bfd`.
+fn bfd_intervals(facts: &Facts, text: &mut Text) {
+    let Some(bfd) = facts.bfd else { return };
+    let values = bfd.values(&Limits { intervals: 50..=60_000, multipliers: 3..=50 }, text);
+    let line = format!(
+        "interval {interval} min-rx {interval} multiplier {}",
+        values.multiplier,
+        interval = values.interval
+    );
+    if facts.hops > 1 {
+        text.lines(["router bfd".to_owned(), format!("   multihop {line}"), "!".into()]);
+    } else {
+        text.note("BFD notices a dead frontend. On the interface towards the frontends:");
+        text.maybe(&format!("   bfd {line}"));
+    }
+}
+
 fn session(facts: &Facts, text: &mut Text) {
+    bfd_intervals(facts, text);
     text.line(format!("router bgp {}", facts.router_as()));
     facts.router_id_hint("   router-id ROUTER-ID", text);
     text.line("   maximum-paths 16 ecmp 16");
@@ -77,6 +96,7 @@ fn session(facts: &Facts, text: &mut Text) {
     } else if facts.hops > 1 && !facts.is_internal() {
         text.line(format!("   neighbor FRONTENDS ebgp-multihop {}", facts.hops));
     }
+    text.lines(facts.bfd.map(|_| "   neighbor FRONTENDS bfd"));
     let limit: usize = facts.families.iter().map(|family| facts.limit(*family)).sum();
     text.line(format!("   neighbor FRONTENDS maximum-routes {limit} warning-only"));
     text.lines(
@@ -115,6 +135,7 @@ fn session(facts: &Facts, text: &mut Text) {
 pub(crate) fn verify(facts: &Facts) -> Vec<Command> {
     let frontend = facts.shown_frontend();
     let mut all = vec![Command::new(Question::Session, format!("show bgp neighbors {frontend}"))];
+    all.extend(bfd(facts, || format!("show bfd peers dest-ip {frontend} detail")));
     for family in &facts.families {
         let shown = format!("show bgp neighbors {frontend} {} unicast", family.word());
         all.push(Command::new(Question::Received, format!("{shown} received-routes")));

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+use crate::bfd::Bfd;
 use crate::text::Text;
 
 /// The facts of one router and its frontends, from which a configuration is written.
@@ -38,6 +39,8 @@ pub struct Facts {
     pub sends_graceful_shutdown: bool,
     /// Whether IPv4 routes may have an IPv6 next hop (RFC 8950): the session is over IPv6, and no IPv4 next hop is configured.
     pub extended_next_hop: bool,
+    /// BFD with the frontends; `None`: they have none.
+    pub bfd: Option<Bfd>,
 }
 
 /// The addresses from which the frontends open their sessions.
@@ -239,6 +242,7 @@ mod tests {
                 hold_time: 9,
                 sends_graceful_shutdown: false,
                 extended_next_hop: false,
+                bfd: None,
             };
             (
                 facts.cover(Family::Ipv4).iter().map(ToString::to_string).collect::<Vec<_>>(),

@@ -1,13 +1,16 @@
 //! FRRouting.
 
+use crate::bfd::{Bfd, Limits, STARVES, is_far_with_gtsm};
 use crate::facts::{Facts, Family, INTERFACE};
 use crate::linux;
 use crate::text::Text;
-use crate::verify::{Command, Question, each};
+use crate::verify::{Command, Question, bfd, each};
 
 /// The configuration.
 pub(crate) fn write(facts: &Facts, text: &mut Text) {
-    text.note("Add it to /etc/frr/frr.conf; `bgpd=yes` belongs into /etc/frr/daemons.");
+    let daemons =
+        if possible_bfd(facts).is_some() { "`bgpd=yes` and `bfdd=yes` belong" } else { "`bgpd=yes` belongs" };
+    text.note(&format!("Add it to /etc/frr/frr.conf; {daemons} into /etc/frr/daemons."));
     text.line("!");
     text.note(
         "Exactly the announced prefixes are accepted; everything else that a frontend sends is refused.",
@@ -44,10 +47,39 @@ pub(crate) fn write(facts: &Facts, text: &mut Text) {
         text.lines(facts.cover(*family).iter().map(|prefix| format!("{ip} route {prefix} blackhole 250")));
     }
     text.line("!");
+    profile(facts, text);
     session(facts, text);
     text.line("!");
     linux::hash_policy(facts, text);
     linux::access_list(facts, text);
+}
+
+/// BFD, unless FRR cannot have it with these neighbours.
+fn possible_bfd(facts: &Facts) -> Option<Bfd> {
+    facts.bfd.filter(|_| !is_far_with_gtsm(facts))
+}
+
+/// The intervals of BFD. Without bfdd, FRR refuses these lines.
+fn profile(facts: &Facts, text: &mut Text) {
+    if is_far_with_gtsm(facts) {
+        text.note(
+            "No BFD: FRR 8.4 takes a neighbour with `ttl-security` for one on a link, and its BFD does not leave the link. Remove \
+             `ttl_security` or `bfd` of this peer from announcer.toml.",
+        );
+    }
+    let Some(bfd) = possible_bfd(facts) else { return };
+    text.note(&format!("BFD notices a dead frontend, and bfdd sends it. {STARVES}"));
+    let limits = Limits { intervals: 10..=60_000, multipliers: 2..=255 };
+    let values = bfd.values(&limits, text);
+    text.lines([
+        "bfd".to_owned(),
+        " profile ANNOUNCER".into(),
+        format!("  detect-multiplier {}", values.multiplier),
+        format!("  receive-interval {}", values.interval),
+        format!("  transmit-interval {}", values.interval),
+    ]);
+    text.lines((facts.hops > 1).then(|| format!("  minimum-ttl {}", 256 - u16::from(facts.hops))));
+    text.lines([" exit", "exit", "!"]);
 }
 
 fn session(facts: &Facts, text: &mut Text) {
@@ -70,6 +102,9 @@ fn session(facts: &Facts, text: &mut Text) {
     }
     if facts.extended_next_hop {
         text.line(" neighbor FRONTENDS capability extended-nexthop");
+    }
+    if possible_bfd(facts).is_some() {
+        text.lines([" neighbor FRONTENDS bfd", " neighbor FRONTENDS bfd profile ANNOUNCER"]);
     }
     for address in facts.neighbors() {
         text.line(format!(" neighbor {address} peer-group FRONTENDS"));
@@ -107,6 +142,7 @@ fn session(facts: &Facts, text: &mut Text) {
 pub(crate) fn verify(facts: &Facts) -> Vec<Command> {
     let frontend = facts.shown_frontend();
     let mut all = vec![Command::new(Question::Session, format!("vtysh -c 'show bgp neighbors {frontend}'"))];
+    all.extend(bfd(facts, || format!("vtysh -c 'show bfd peers' | grep -A 30 'peer {frontend} '")));
     for family in &facts.families {
         let shown = format!("show bgp {} unicast neighbors {frontend}", family.word());
         all.push(Command::new(Question::Received, format!("vtysh -c '{shown} received-routes'")));

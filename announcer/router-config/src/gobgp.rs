@@ -1,5 +1,6 @@
 //! GoBGP, as TOML.
 
+use crate::bfd;
 use crate::facts::{Facts, Family};
 use crate::linux;
 use crate::text::Text;
@@ -11,6 +12,7 @@ pub(crate) fn write(facts: &Facts, text: &mut Text) {
     if facts.router_id().is_none() {
         text.note("ROUTER-ID: write the router's BGP identifier, such as one of its IPv4 addresses.");
     }
+    bfd::missing(facts, "GoBGP 3", text);
     text.line("[global.config]");
     text.line(format!("as = {}", facts.router_as()));
     let id = facts.router_id().map_or_else(|| "ROUTER-ID".into(), |id| id.to_string());

@@ -2,10 +2,11 @@
 
 use ipnet::IpNet;
 
+use crate::bfd::Limits;
 use crate::cisco::{ACCEPTED, LAST_RESORT, access_list_note, icmp, no_access_list, route_maps};
 use crate::facts::{Facts, Family};
 use crate::text::Text;
-use crate::verify::{Command, Question, each};
+use crate::verify::{Command, Question, bfd, each};
 
 /// What the configuration was written after.
 pub(crate) const MANUAL: &str = "the chapter BGP Dynamic Neighbors of the IP Routing: BGP Configuration Guide (IOS XE 16.9), and public configurations";
@@ -88,7 +89,34 @@ fn access_lists(facts: &Facts, text: &mut Text) {
     }
 }
 
+/// BFD: the interval of neighbours on a link belongs to the interface, that of the others to a template for their addresses.
+fn bfd_intervals(facts: &Facts, text: &mut Text) {
+    let Some(bfd) = facts.bfd else { return };
+    let values = bfd.values(&Limits { intervals: 50..=999, multipliers: 3..=50 }, text);
+    let (interval, multiplier) = (values.interval, values.multiplier);
+    if facts.hops == 1 {
+        text.note("BFD notices a dead frontend. announcer has no echo packets. On the interface towards the frontends:");
+        text.maybe(&format!(" bfd interval {interval} min_rx {interval} multiplier {multiplier}"));
+        text.maybe(" no bfd echo");
+        return;
+    }
+    text.note("BFD notices a dead frontend.");
+    text.lines([
+        "bfd-template multi-hop ANNOUNCER".to_owned(),
+        format!(" interval min-tx {interval} min-rx {interval} multiplier {multiplier}"),
+        "!".into(),
+    ]);
+    text.note("For each frontend, its address and then the router's address of the session:");
+    let router = facts.router_address.map_or_else(|| "ROUTER-ADDRESS".to_owned(), |ip| ip.to_string());
+    let (word, bits) = if router.contains(':') { ("ipv6", 128) } else { ("ipv4", 32) };
+    let map = |frontend: String| format!("bfd map {word} {frontend} {router}/{bits} ANNOUNCER");
+    text.lines(facts.neighbors().iter().map(|address| map(format!("{address}/{bits}"))));
+    text.lines(facts.range().map(|range| map(range.to_string())));
+    text.line("!");
+}
+
 fn session(facts: &Facts, text: &mut Text) {
+    bfd_intervals(facts, text);
     text.line(format!("router bgp {}", facts.router_as()));
     facts.router_id_hint(" bgp router-id ROUTER-ID", text);
     text.line(" neighbor FRONTENDS peer-group");
@@ -103,6 +131,8 @@ fn session(facts: &Facts, text: &mut Text) {
     } else if facts.hops > 1 && !facts.is_internal() {
         text.line(format!(" neighbor FRONTENDS ebgp-multihop {}", facts.hops));
     }
+    let far = if facts.hops > 1 { " multi-hop" } else { " single-hop" };
+    text.lines(facts.bfd.map(|_| format!(" neighbor FRONTENDS fall-over bfd{far}")));
     text.lines(
         facts
             .neighbors()
@@ -146,6 +176,10 @@ pub(crate) fn verify(facts: &Facts) -> Vec<Command> {
     let first = facts.families.first().map_or("ipv4", |family| family.word());
     let mut all =
         vec![Command::new(Question::Session, format!("show bgp {first} unicast neighbors {frontend}"))];
+    all.extend(bfd(facts, || {
+        let word = if frontend.contains(':') { "ipv6" } else { "ipv4" };
+        format!("show bfd neighbors {word} {frontend} details")
+    }));
     for family in &facts.families {
         let shown = format!("show bgp {} unicast neighbors {frontend}", family.word());
         all.push(Command::new(Question::Received, format!("{shown} received-routes")));

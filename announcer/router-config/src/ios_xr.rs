@@ -1,9 +1,10 @@
 //! Cisco IOS XR.
 
+use crate::bfd::Limits;
 use crate::cisco::{ACCEPTED, access_list_note, host_or_prefix, icmp, no_access_list};
 use crate::facts::{Facts, INTERFACE};
 use crate::text::Text;
-use crate::verify::{Command, Question, each};
+use crate::verify::{Command, Question, bfd, each};
 
 /// What the configuration was written after.
 pub(crate) const MANUAL: &str = "the BGP Configuration Guide for Cisco 8000 Series Routers (IOS XR), of which parts could be read, and public configurations";
@@ -85,6 +86,17 @@ fn session(facts: &Facts, text: &mut Text) {
     text.note(
         "IOS XR hashes by ports too on current platforms; older ones need `cef load-balancing fields L4`.",
     );
+    let values =
+        facts.bfd.map(|bfd| bfd.values(&Limits { intervals: 3..=30_000, multipliers: 2..=16 }, text));
+    if values.is_some() {
+        text.note("BFD notices a dead frontend. announcer has no echo packets.");
+        text.lines(["bfd", " echo disable"]);
+        if facts.hops > 1 {
+            text.note("The line card that sends BFD over several hops:");
+            text.maybe(" multipath include location 0/0/CPU0");
+        }
+        text.line("!");
+    }
     text.line(format!("router bgp {}", facts.router_as()));
     facts.router_id_hint(" bgp router-id ROUTER-ID", text);
     let paths = if facts.is_internal() { "maximum-paths ibgp" } else { "maximum-paths ebgp" };
@@ -108,6 +120,13 @@ fn session(facts: &Facts, text: &mut Text) {
     } else if facts.hops > 1 && !facts.is_internal() {
         text.line(format!("  ebgp-multihop {}", facts.hops));
     }
+    text.lines(values.iter().flat_map(|values| {
+        [
+            "  bfd fast-detect".to_owned(),
+            format!("  bfd minimum-interval {}", values.interval),
+            format!("  bfd multiplier {}", values.multiplier),
+        ]
+    }));
     for family in &facts.families {
         text.lines([
             format!("  address-family {} unicast", family.word()),
@@ -135,6 +154,11 @@ fn session(facts: &Facts, text: &mut Text) {
 pub(crate) fn verify(facts: &Facts) -> Vec<Command> {
     let frontend = facts.shown_frontend();
     let mut all = vec![Command::new(Question::Session, format!("show bgp neighbor {frontend}"))];
+    all.extend(bfd(facts, || {
+        let word = if frontend.contains(':') { "ipv6 " } else { "" };
+        let kind = if facts.hops > 1 { "multihop " } else { "" };
+        format!("show bfd {kind}{word}session destination {frontend} detail")
+    }));
     for family in &facts.families {
         let shown = format!("show bgp {} unicast neighbors {frontend}", family.word());
         all.push(Command::new(Question::Received, format!("{shown} received routes")));

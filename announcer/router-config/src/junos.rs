@@ -1,8 +1,9 @@
 //! Juniper Junos OS, as `set` commands.
 
+use crate::bfd::Limits;
 use crate::facts::{Facts, Family, INTERFACE};
 use crate::text::Text;
-use crate::verify::{Command, Question, each};
+use crate::verify::{Command, Question, bfd, each};
 
 /// What the configuration was written after.
 pub(crate) const MANUAL: &str = "Juniper's topic pages on BGP, of which parts could be read (Junos OS 13 to 23), and public configurations";
@@ -117,6 +118,16 @@ fn session(facts: &Facts, text: &mut Text) {
     } else if facts.hops > 1 && !facts.is_internal() {
         text.line(format!("{GROUP} multihop ttl {}", facts.hops));
     }
+    if let Some(bfd) = facts.bfd {
+        text.note("BFD notices a dead frontend. Platforms that send it in software need longer intervals; the longer one of both sides is used.");
+        let values = bfd.values(&Limits { intervals: 1..=255_000, multipliers: 1..=255 }, text);
+        let mode = if facts.hops > 1 { "multihop" } else { "single-hop" };
+        text.lines([
+            format!("{GROUP} bfd-liveness-detection minimum-interval {}", values.interval),
+            format!("{GROUP} bfd-liveness-detection multiplier {}", values.multiplier),
+            format!("{GROUP} bfd-liveness-detection session-mode {mode}"),
+        ]);
+    }
     text.note("Without `teardown`, Junos only warns above the limit.");
     for family in &facts.families {
         let inet = if *family == Family::Ipv4 { "inet" } else { "inet6" };
@@ -145,6 +156,7 @@ pub(crate) fn verify(facts: &Facts) -> Vec<Command> {
         Command::new(Question::Received, format!("show route receive-protocol bgp {frontend} hidden")),
         Command::new(Question::Received, format!("show route receive-protocol bgp {frontend}")),
     ];
+    all.extend(bfd(facts, || format!("show bfd session address {frontend} extensive")));
     each(facts, |_, prefix| {
         all.push(Command::new(Question::Accepted, format!("show route {prefix} exact protocol bgp")));
         all.push(Command::new(Question::Fib, format!("show route forwarding-table destination {prefix}")));

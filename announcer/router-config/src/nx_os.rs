@@ -1,9 +1,10 @@
 //! Cisco NX-OS.
 
+use crate::bfd::Limits;
 use crate::cisco::{ACCEPTED, LAST_RESORT, access_list_note, icmp, no_access_list, route_maps};
 use crate::facts::{Facts, Family, INTERFACE};
 use crate::text::Text;
-use crate::verify::{Command, Question, each};
+use crate::verify::{Command, Question, bfd, each};
 
 /// What the configuration was written after.
 pub(crate) const MANUAL: &str = "the modules of Ansible's collection cisco.nxos 5.3 and public configurations, since Cisco's manual could not be read";
@@ -11,6 +12,7 @@ pub(crate) const MANUAL: &str = "the modules of Ansible's collection cisco.nxos 
 /// The configuration.
 pub(crate) fn write(facts: &Facts, text: &mut Text) {
     text.line("feature bgp");
+    text.lines(facts.bfd.map(|_| "feature bfd"));
     text.line("!");
     text.note(ACCEPTED);
     for family in &facts.families {
@@ -66,6 +68,15 @@ fn access_lists(facts: &Facts, text: &mut Text) {
 }
 
 fn session(facts: &Facts, text: &mut Text) {
+    let values = facts.bfd.map(|bfd| bfd.values(&Limits { intervals: 50..=999, multipliers: 1..=50 }, text));
+    let interval = values.map(|of| {
+        format!("interval {interval} min_rx {interval} multiplier {}", of.multiplier, interval = of.interval)
+    });
+    if let Some(interval) = interval.as_ref().filter(|_| facts.hops == 1) {
+        text.note("BFD notices a dead frontend. announcer has no echo packets. On the interface towards the frontends:");
+        text.maybe(&format!("  bfd {interval}"));
+        text.maybe("  no bfd echo");
+    }
     text.line(format!("router bgp {}", facts.router_as()));
     facts.router_id_hint("  router-id ROUTER-ID", text);
     let paths = if facts.is_internal() { "maximum-paths ibgp" } else { "maximum-paths" };
@@ -84,6 +95,10 @@ fn session(facts: &Facts, text: &mut Text) {
     } else if facts.hops > 1 && !facts.is_internal() {
         text.line(format!("    ebgp-multihop {}", facts.hops));
     }
+    text.lines(interval.iter().flat_map(|interval| match facts.hops {
+        1 => vec!["    bfd".to_owned()],
+        2.. | 0 => vec!["    bfd multihop".to_owned(), format!("    bfd multihop {interval}")],
+    }));
     for family in &facts.families {
         text.lines([
             format!("    address-family {} unicast", family.word()),
@@ -111,6 +126,10 @@ fn session(facts: &Facts, text: &mut Text) {
 pub(crate) fn verify(facts: &Facts) -> Vec<Command> {
     let frontend = facts.shown_frontend();
     let mut all = vec![Command::new(Question::Session, format!("show bgp sessions | include {frontend}"))];
+    all.extend(bfd(facts, || {
+        let word = if frontend.contains(':') { " ipv6" } else { "" };
+        format!("show bfd{word} neighbors dest-ip {frontend} details")
+    }));
     for family in &facts.families {
         let shown = format!("show bgp {} unicast neighbors {frontend}", family.word());
         all.push(Command::new(Question::Received, format!("{shown} received-routes")));

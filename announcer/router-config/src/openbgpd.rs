@@ -1,5 +1,6 @@
 //! OpenBGPD.
 
+use crate::bfd;
 use crate::facts::{Facts, Family};
 use crate::linux;
 use crate::text::Text;
@@ -14,6 +15,7 @@ pub(crate) fn write(facts: &Facts, text: &mut Text) {
     if facts.md5_file.is_some() {
         text.note("On Linux OpenBGPD 7.7 cannot set TCP MD5 keys (its log: `PF_KEY not available`), and no session comes up.");
     }
+    bfd::missing(facts, "OpenBGPD", text);
     text.line(format!("AS {}", facts.router_as()));
     match facts.router_id() {
         Some(id) => text.line(format!("router-id {id}")),

@@ -1,8 +1,9 @@
 //! MikroTik RouterOS 7.
 
+use crate::bfd::{Limits, Values};
 use crate::facts::{Facts, Family};
 use crate::text::Text;
-use crate::verify::{Command, Question, each};
+use crate::verify::{Command, Question, bfd, each};
 
 /// What the configuration was written after.
 pub(crate) const MANUAL: &str =
@@ -85,6 +86,20 @@ fn session(facts: &Facts, text: &mut Text) {
             }
         }
     }
+    if let Some(bfd) = facts.bfd {
+        text.note("BFD notices a dead frontend. The first entry that matches a neighbour counts.");
+        let values = bfd.values(&Limits { intervals: 10..=10_000, multipliers: 1..=255 }, text);
+        let Values { interval, multiplier } = values;
+        let addresses: Vec<String> = match facts.range() {
+            Some(range) => vec![range.to_string()],
+            None => facts.neighbors().iter().map(ToString::to_string).collect(),
+        };
+        text.line("/routing/bfd/configuration");
+        text.line(format!(
+            "add addresses={} min-tx={interval}ms min-rx={interval}ms multiplier={multiplier} forbid-bfd=no",
+            addresses.join(",")
+        ));
+    }
     text.line("/routing/bgp/connection");
     let role = if facts.is_internal() { "ibgp" } else { "ebgp" };
     let families: Vec<&str> = facts.families.iter().map(|family| family.ip()).collect();
@@ -108,6 +123,9 @@ fn session(facts: &Facts, text: &mut Text) {
     if facts.hops > 1 {
         common += " multihop=yes";
     }
+    if facts.bfd.is_some() {
+        common += " use-bfd=yes";
+    }
     text.lines((facts.neighbors().iter().enumerate()).map(|(index, address)| {
         format!("add name=announcer-fe{} remote.address={} {common}", index + 1, address.with_interface())
     }));
@@ -123,6 +141,7 @@ pub(crate) fn verify(facts: &Facts) -> Vec<Command> {
         Question::Session,
         format!("/routing/bgp/session/print where remote.address~\"{frontend}\""),
     )];
+    all.extend(bfd(facts, || format!("/routing/bfd/session/print where remote-address~\"{frontend}\"")));
     each(facts, |family, prefix| {
         let shown = "/routing/route/print detail where";
         all.push(Command::new(Question::Received, format!("{shown} bgp dst-address={prefix}")));

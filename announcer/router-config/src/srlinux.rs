@@ -1,8 +1,9 @@
 //! Nokia SR Linux, as `set` commands.
 
+use crate::bfd::Limits;
 use crate::facts::{Facts, Family};
 use crate::text::Text;
-use crate::verify::{Command, Question, each};
+use crate::verify::{Command, Question, bfd, each};
 
 /// What the configuration was written after.
 pub(crate) const MANUAL: &str = "the YANG models of SR Linux 25.3.1 (nokia/srlinux-yang-models)";
@@ -103,6 +104,20 @@ fn session(facts: &Facts, text: &mut Text) {
         ]
         .join("\n")
     }));
+    if let Some(bfd) = facts.bfd {
+        let values = bfd.values(&Limits { intervals: 10..=100_000, multipliers: 3..=20 }, text);
+        let micros = values.interval * 1000;
+        text.note("BFD notices a dead frontend; its intervals are in microseconds. For the subinterface of the router's address of the session:");
+        for line in [
+            "admin-state enable".to_owned(),
+            format!("desired-minimum-transmit-interval {micros}"),
+            format!("required-minimum-receive {micros}"),
+            format!("detection-multiplier {}", values.multiplier),
+        ] {
+            text.maybe(&format!("set / bfd subinterface INTERFACE.0 {line}"));
+        }
+        text.line(format!("{group} failure-detection enable-bfd true"));
+    }
     text.note("One session carries all families. SR Linux hashes by ports too, by default.");
     text.line(format!("{bgp} admin-state enable"));
     text.line(format!("{bgp} autonomous-system {}", facts.router_as()));
@@ -165,6 +180,7 @@ pub(crate) fn verify(facts: &Facts) -> Vec<Command> {
     let shown = "show network-instance default";
     let neighbor = format!("{shown} protocols bgp neighbor {}", facts.shown_frontend());
     let mut all = vec![Command::new(Question::Session, format!("{neighbor} detail"))];
+    all.extend(bfd(facts, || format!("{shown} bfd session")));
     for family in &facts.families {
         all.push(Command::new(Question::Received, format!("{neighbor} received-routes {}", family.word())));
     }

@@ -13,6 +13,8 @@ use crate::{bird, eos, frr, gobgp, ios_xe, ios_xr, junos, nx_os, openbgpd, route
 pub enum Question {
     /// Whether the session is Established.
     Session,
+    /// Whether BFD is up.
+    Bfd,
     /// The routes that the router received, before its policy.
     Received,
     /// The routes that its policy accepted.
@@ -28,6 +30,7 @@ impl Question {
     pub fn name(self) -> &'static str {
         match self {
             Question::Session => "session",
+            Question::Bfd => "bfd",
             Question::Received => "received",
             Question::Accepted => "accepted",
             Question::Fib => "fib",
@@ -40,6 +43,7 @@ impl fmt::Display for Question {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Question::Session => "is the session Established?",
+            Question::Bfd => "is BFD up?",
             Question::Received => "which routes arrived?",
             Question::Accepted => "which of them were accepted?",
             Question::Fib => "is the VIP in the forwarding table?",
@@ -63,7 +67,7 @@ impl Command {
     }
 }
 
-/// The commands that show the session, the received and the accepted routes, the forwarding table and the members of ECMP, in this
+/// The commands that show the session, BFD if the frontends have it, the received and the accepted routes, the forwarding table and the members of ECMP, in this
 /// order.
 pub fn commands(system: System, facts: &Facts) -> Vec<Command> {
     let mut all = match system {
@@ -81,6 +85,11 @@ pub fn commands(system: System, facts: &Facts) -> Vec<Command> {
     };
     all.sort_by_key(|command| command.question);
     all
+}
+
+/// The command that shows BFD, if the frontends have it.
+pub(crate) fn bfd(facts: &Facts, text: impl FnOnce() -> String) -> Option<Command> {
+    facts.bfd.map(|_| Command::new(Question::Bfd, text()))
 }
 
 /// Calls `of` for each announced prefix.

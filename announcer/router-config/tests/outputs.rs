@@ -4,9 +4,10 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::fmt::Write;
+use std::time::Duration;
 
 use expect_test::expect_file;
-use router_config::{Facts, Family, Frontends, System, commands, configuration};
+use router_config::{Bfd, Facts, Family, Frontends, Question, System, commands, configuration};
 
 /// eBGP with both families, MD5 and GTSM, two frontends.
 fn dual_stack() -> Facts {
@@ -25,6 +26,7 @@ fn dual_stack() -> Facts {
         hold_time: 9,
         sends_graceful_shutdown: true,
         extended_next_hop: false,
+        bfd: None,
     }
 }
 
@@ -70,8 +72,21 @@ fn far() -> Facts {
     }
 }
 
-fn outputs(system: System) -> [(&'static str, String); 4] {
-    let all = [("dual-stack", dual_stack()), ("internal", internal()), ("range", range()), ("far", far())];
+/// BFD with the default values, with each of the addresses and with a router that is further away.
+fn with_bfd(facts: Facts) -> Facts {
+    let bfd = Bfd { interval: Duration::from_millis(300), multiplier: 3, is_strict: false };
+    Facts { bfd: Some(bfd), ..facts }
+}
+
+fn outputs(system: System) -> [(&'static str, String); 6] {
+    let all = [
+        ("dual-stack", dual_stack()),
+        ("internal", internal()),
+        ("range", range()),
+        ("far", far()),
+        ("bfd", with_bfd(Facts { prefixes: far().prefixes, families: vec![Family::Ipv6], ..dual_stack() })),
+        ("bfd-far", with_bfd(Facts { ttl_security: false, ..far() })),
+    ];
     all.map(|(name, facts)| {
         let mut text = configuration(system, &facts);
         text += "\n";
@@ -186,4 +201,55 @@ fn the_path_of_a_key_changes_no_line_of_the_configuration() {
             assert_eq!(lines(system, file), plain, "{system} {file:?}");
         }
     }
+}
+
+#[test]
+fn bfd_is_in_the_configuration_if_the_frontends_have_it() {
+    for system in System::ALL {
+        let (without, with) = (dual_stack(), with_bfd(dual_stack()));
+        let asks = |facts| commands(system, facts).iter().any(|command| command.question == Question::Bfd);
+        let text = configuration(system, &without);
+        assert!(!text.to_lowercase().contains("bfd") && !asks(&without), "{system}\n{text}");
+        let text = configuration(system, &with);
+        let has_none = [System::Openbgpd, System::Gobgp].contains(&system);
+        assert_eq!(text.contains("No BFD: "), has_none, "{system}\n{text}");
+        assert_eq!(asks(&with), !has_none, "{system}");
+        assert_eq!(text.contains("300"), !has_none, "{system}\n{text}");
+        if has_none {
+            let strict = with.bfd.map(|bfd| Bfd { is_strict: true, ..bfd });
+            let text = configuration(system, &Facts { bfd: strict, ..with });
+            assert!(text.contains("never connects"), "{system}\n{text}");
+        }
+    }
+}
+
+#[test]
+fn bfd_over_several_hops_and_gtsm_do_not_go_together_at_frr_and_bird() {
+    for (system, words) in [(System::Frr, "takes a neighbour with"), (System::Bird, "with TTL 64")] {
+        let has =
+            |facts| configuration(system, &facts).replace("\n! ", " ").replace("\n# ", " ").contains(words);
+        assert!(has(with_bfd(far())), "{system}");
+        assert!(!has(with_bfd(Facts { ttl_security: false, ..far() })), "{system}");
+        assert!(!has(with_bfd(dual_stack())) && !has(far()), "{system}");
+    }
+}
+
+#[test]
+fn an_interval_that_a_system_does_not_take_is_said() {
+    let bfd = |system| {
+        let bfd = Bfd { interval: Duration::from_millis(10), multiplier: 1, is_strict: false };
+        configuration(system, &Facts { bfd: Some(bfd), ..dual_stack() })
+    };
+    for (system, words) in [
+        (System::IosXe, "bfd interval 50 min_rx 50 multiplier 3"),
+        (System::NxOs, "bfd interval 50 min_rx 50 multiplier 1"),
+        (System::Eos, "bfd interval 50 min-rx 50 multiplier 3"),
+        (System::IosXr, "bfd multiplier 2"),
+        (System::Frr, "detect-multiplier 2"),
+    ] {
+        let text = bfd(system);
+        assert!(text.contains(words), "{system}: {words}\n{text}");
+        assert!(text.contains("The frontends have BFD with 10 ms"), "{system}\n{text}");
+    }
+    assert!(bfd(System::Bird).contains("bfd { interval 10 ms; multiplier 1; };"));
 }

@@ -32,8 +32,10 @@ pub(crate) enum Setup {
     Range,
     /// eBGP over IPv6, with a neighbour for each frontend.
     OverIpv6,
-    /// eBGP with GTSM over several hops, with a neighbour for each frontend.
+    /// eBGP with GTSM over several hops, with a neighbour for each frontend and without BFD, which FRR and BIRD do not have with it.
     Far,
+    /// eBGP with BFD over several hops, with a neighbour for each frontend.
+    FarWithBfd,
 }
 
 pub(crate) struct Bench<'a> {
@@ -112,9 +114,10 @@ impl<'a> Bench<'a> {
     fn announcer_config(&self, index: usize, extra_vip: &str, service: &str) -> String {
         let dir = self.dir.path().display();
         let (asn, mut keys) = match self.setup {
-            Setup::Neighbours => ("65000", "ttl_security = true\n".to_owned()),
-            Setup::Range => ("\"internal\"", String::new()),
-            Setup::OverIpv6 => ("65000", String::new()),
+            Setup::Neighbours => ("65000", "bfd = true\nttl_security = true\n".to_owned()),
+            Setup::Range => ("\"internal\"", "bfd = true\n".to_owned()),
+            Setup::OverIpv6 => ("65000", "bfd = true\n".to_owned()),
+            Setup::FarWithBfd => ("65000", "bfd = true\nmultihop = 3\n".to_owned()),
             Setup::Far => ("65000", "ttl_security = true\nmultihop = 3\n".to_owned()),
         };
         let address = if self.setup == Setup::OverIpv6 { "2001:db8:9::2" } else { "10.9.0.2" };
@@ -142,7 +145,7 @@ impl<'a> Bench<'a> {
         let mut command = Command::new(env!("CARGO_BIN_EXE_announcer"));
         command.arg("router-config").arg(self.path("fe0.toml")).args(more);
         match self.setup {
-            Setup::Neighbours | Setup::Far => {
+            Setup::Neighbours | Setup::Far | Setup::FarWithBfd => {
                 command.args(FRONTENDS.iter().flat_map(|address| ["--frontend", address]))
             }
             Setup::Range => command.args(["--frontend-range", "10.9.0.0/24"]),

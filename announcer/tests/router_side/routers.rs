@@ -26,6 +26,8 @@ pub(crate) struct Router {
     pub(crate) md5: Md5,
     /// Whether it installs its routes in the kernel.
     pub(crate) has_fib: bool,
+    /// What the printed command says of BFD if it is up; `None`: the router has no BFD.
+    pub(crate) bfd_up: Option<&'static str>,
 }
 
 /// The neighbours for which a router sets TCP MD5 keys.
@@ -56,14 +58,16 @@ pub(crate) const FRR: Router = Router {
     start: &[
         "chown frr:frr @dir; exec /usr/lib/frr/zebra --vty_socket @dir -z @dir/zserv.api -P 0 -i @dir/zebra.pid",
         "sleep 0.3; exec /usr/lib/frr/staticd --vty_socket @dir -z @dir/zserv.api -P 0 -i @dir/staticd.pid",
+        "sleep 0.3; exec /usr/lib/frr/bfdd --vty_socket @dir -z @dir/zserv.api -P 0 -i @dir/bfdd.pid --bfdctl @dir/bfdd.ctl",
         "sleep 0.3; exec /usr/lib/frr/bgpd --vty_socket @dir -z @dir/zserv.api -P 0 -i @dir/bgpd.pid",
     ],
-    load: "test -S @dir/zebra.vty -a -S @dir/staticd.vty -a -S @dir/bgpd.vty && vtysh --vty_socket @dir -f @dir/frr.conf",
+    load: "test -S @dir/zebra.vty -a -S @dir/staticd.vty -a -S @dir/bfdd.vty -a -S @dir/bgpd.vty && vtysh --vty_socket @dir -f @dir/frr.conf",
     prompt: ("vtysh ", "vtysh --vty_socket @dir "),
     routes: "vtysh --vty_socket @dir -c 'show bgp @family unicast @prefix'",
     last_choice: "localpref 0",
     md5: Md5::All,
     has_fib: true,
+    bfd_up: Some("Status: up"),
 };
 
 pub(crate) const BIRD: Router = Router {
@@ -78,6 +82,7 @@ pub(crate) const BIRD: Router = Router {
     last_choice: "BGP.local_pref: 0",
     md5: Md5::All,
     has_fib: true,
+    bfd_up: Some(" Up "),
 };
 
 pub(crate) const OPENBGPD: Router = Router {
@@ -92,6 +97,7 @@ pub(crate) const OPENBGPD: Router = Router {
     last_choice: "localpref 0",
     md5: Md5::None,
     has_fib: false,
+    bfd_up: None,
 };
 
 pub(crate) const GOBGP: Router = Router {
@@ -106,4 +112,5 @@ pub(crate) const GOBGP: Router = Router {
     last_choice: "{LocalPref: 1}",
     md5: Md5::NotRanges,
     has_fib: false,
+    bfd_up: None,
 };

@@ -40,6 +40,26 @@ impl Bench<'_> {
         if self.setup == Setup::OverIpv6 { FRONTENDS6[index] } else { FRONTENDS[index] }
     }
 
+    /// BFD is up at both sides; with a router that has none, the frontend says so and has its session.
+    pub(crate) fn has_bfd(&self) {
+        let shown = self.printed.contains("No BFD: ");
+        assert_eq!(shown, self.router.bfd_up.is_none(), "{}", self.printed);
+        let wanted = if self.router.bfd_up.is_some() { "Up" } else { "Down" };
+        for index in 0..2 {
+            self.wait("the frontend's BFD", || {
+                let peer = &self.status(index)["peers"][0];
+                let found = (peer["bfd"]["state"] == wanted && peer["state"] == "Established").then_some(());
+                found.ok_or_else(|| peer.to_string())
+            });
+            let commands = self.verify_commands(self.frontend(index));
+            let asked = commands.iter().filter(|(question, _)| question.contains("BFD"));
+            let asked: Vec<_> = asked.map(|(_, command)| text_of(&self.run(command))).collect();
+            assert_eq!(asked.len(), usize::from(self.router.bfd_up.is_some()), "{commands:#?}");
+            let up = self.router.bfd_up.unwrap_or_default();
+            assert!(asked.iter().all(|shown| shown.contains(up)), "{asked:#?}");
+        }
+    }
+
     /// Each command that `--verify` prints succeeds, and those that show routes name the VIP.
     pub(crate) fn shows_what_verify_promises(&self) {
         let commands = self.verify_commands(self.frontend(0));

@@ -176,7 +176,7 @@ impl Site {
             String::new()
         };
         let frr = self.machine.run(&format!(
-            "{vtysh} 'show bgp neighbor 10.0.1.11 json' | grep -o '\"bgpTimerUpEstablishedEpoch\":[0-9]*\\|\"connections[A-Z][a-z]*\":[0-9]*'{bfd}"
+            "{vtysh} 'show bgp neighbor 10.0.1.11 json' | grep -o '\"connections[A-Z][a-z]*\":[0-9]*'{bfd}"
         ));
         let bird = self.machine.run(
             "birdc -s /run/bird-r2.ctl show protocols fe | tail -1; grep -c 'fe: \\|Session .* changed' /run/bird-r2.log",
@@ -256,7 +256,8 @@ fn lost(load: Child) -> (u64, u64) {
 /// Replaces the program `rounds` times in place, every second time by the previous one.
 fn upgrades(site: &Site, rounds: usize, rate: u32) {
     // Another file than the one that runs, as after an installation.
-    site.machine.must("cd /usr/local/bin && cp announcer new && echo another build >>new && mv new announcer");
+    site.machine
+        .must("cd /usr/local/bin && cp announcer new && echo another build >>new && mv new announcer");
     let (before, pid) = (site.sessions(), site.pid());
     let monitors = site.monitor();
     let load = site.load(rounds as u64 * 2 + 3, rate);

@@ -194,7 +194,10 @@ mod tests {
             ("warn,announcer", "`announcer` is not a level"),
             ("announcer::bpg=debug", "no module `announcer::bpg` that logs; did you mean `announcer::bgp`"),
             ("announcr=debug", "no module `announcr` that logs; did you mean `announcer`?"),
-            ("announcer::bgp::io::sesion=debug", "did you mean `announcer::bgp::io::session` or `announcer::bfd::io::session`?"),
+            (
+                "announcer::bgp::io::sesion=debug",
+                "did you mean `announcer::bgp::io::session` or `announcer::bfd::io::session`?",
+            ),
             ("announcer::bg=debug", "did you mean `announcer::bgp`"),
             ("announcerbgp=debug", "no module `announcerbgp`"),
             ("announcer::=debug", "no module `announcer::`"),

@@ -310,6 +310,28 @@ fn programs_of_before_an_upgrade_leave_no_zombies() {
     });
 }
 
+/// `exec` would wait for the thread that hangs in the file system, and meanwhile nothing would be sent.
+#[test]
+fn an_upgrade_does_not_wait_for_a_file_system_that_hangs() {
+    use nix::sys::fanotify::{EventFFlags, Fanotify, InitFlags, MarkFlags, MaskFlags};
+    in_new_netns(|folder| {
+        let host = Host::new(folder);
+        let drains = folder.join("state/drain");
+        let hang = Fanotify::init(InitFlags::FAN_CLASS_CONTENT, EventFFlags::O_RDONLY).unwrap();
+        let mask = MaskFlags::FAN_OPEN_PERM | MaskFlags::FAN_ONDIR;
+        hang.mark(MarkFlags::FAN_MARK_ADD, mask, nix::fcntl::AT_FDCWD, Some(&drains)).unwrap();
+        fs::write(drains.join("www"), "").unwrap(); // the daemon reads the folder now
+        let hangs = |status: &Status| status.warnings.iter().any(|warning| warning.contains("state/drain"));
+        host.daemon.until_status(PATIENCE, "it hangs", hangs);
+        let error = upgrade_refused(&host);
+        assert!(error.contains(&format!("the file system of `{}` hangs", drains.display())), "{error}");
+        drop(hang);
+        host.daemon.until_status(PATIENCE, "it answers", |status| !hangs(status));
+        host.daemon.signal(Signal::SIGUSR2);
+        host.until_upgraded(None);
+    });
+}
+
 /// A stop and an upgrade at the same time are a stop.
 #[test]
 fn no_stop_is_lost_in_an_upgrade() {

@@ -1,7 +1,7 @@
 //! Replaces the running program by the one on disk, in the same process. If that is refused, nothing changes.
 //!
 //! ```text
-//! file ─→ pause short enough? ─→ ask the program (a child) ─→ write the last state ─→ execve
+//! file ─→ ask the program (a child) ─→ pause short enough? ─→ write the last state ─→ execve
 //!   └──────── error: the caller gets it, this program goes on ────────────────────────┘
 //! ```
 //!
@@ -71,6 +71,7 @@ impl Upgrader {
         let program = program.ok_or_else(|| format!("`{}` is in no folder `bin`", installed.display()))?;
         let named = format!("the {} `{}`", successor.name(), program.display());
         let unreadable = |error: files::FileError| format!("{named} cannot be used: {error}");
+        self.nothing_hangs()?; // before the program is asked, which may need the same file system
         let before = self.files.run(&program, files::version).await.map_err(unreadable)?;
         let begin = Instant::now();
         let version = self.ask(&program).await.map_err(|why| format!("{named} does not take over: {why}"))?;
@@ -86,19 +87,24 @@ impl Upgrader {
         if after != before {
             return Err(format!("{named} was replaced while it was asked; try again"));
         }
-        // A thread that hangs in the kernel cannot be ended, and execve(2) waits until every thread has ended.
-        if let Some(path) = self.files.hanging().borrow().keys().next() {
-            return Err(format!(
-                "the file system of `{}` hangs, and an upgrade would wait for it",
-                path.display()
-            ));
-        }
+        self.nothing_hangs()?;
         info!(version, program = %program.display(), "program is replaced, the process stays");
         self.log.wait_until_written(LAST_LINES);
         let written = (self.last_state)();
         written.map_err(|error| format!("the state cannot be written: {error}"))?;
         execute(&program, &installed, &self.descriptors)
             .map_err(|error| format!("{named} cannot be executed: {}", files::sentence(&error)))
+    }
+
+    /// Whether no file system hangs: execve(2) waits until every thread has ended, and a thread that hangs in the kernel does not end.
+    fn nothing_hangs(&self) -> Result<(), String> {
+        match self.files.hanging().borrow().keys().next() {
+            Some(path) => Err(format!(
+                "the file system of `{}` hangs, and an upgrade would wait for it",
+                path.display()
+            )),
+            None => Ok(()),
+        }
     }
 
     /// Asks a program whether it can take over, and returns its version.

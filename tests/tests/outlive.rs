@@ -101,7 +101,7 @@ impl Site {
         machine.must(LINKS);
         machine.write(
             "/etc/nginx/sites-enabled/default",
-            "server { listen 80 default_server; access_log off; location / { return 200; } }\n",
+            "server { listen 80 default_server backlog=4096; access_log off; location / { return 200; } }\n",
         );
         machine.must("systemctl restart nginx");
         Ok(Site { machine, interval: 0 })

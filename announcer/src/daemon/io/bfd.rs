@@ -126,7 +126,7 @@ struct BfdKeeper {
 impl BfdKeeper {
     /// With the sessions of the former process.
     fn with(started: StartedBfd) -> Self {
-        let StartedBfd { thread, turns, sessions } = started;
+        let StartedBfd { thread, turns, sessions, .. } = started;
         BfdKeeper {
             running: Some(RunningThread::new(thread, turns)),
             found: sessions.into_iter().map(|session| (session.name, session.ends)).collect(),

@@ -114,7 +114,12 @@ impl Found {
 
     /// The thread of BFD, if it was started.
     pub(in crate::daemon) fn take_bfd(&mut self) -> Option<StartedBfd> {
-        self.bfd.take()
+        let started = self.bfd.take();
+        if let (Some(started), Some(left)) = (&started, self.left) {
+            let pause = started.at.saturating_sub(left);
+            info!(sessions = started.sessions.len(), pause_ms = pause.as_millis(), "BFD went on");
+        }
+        started
     }
 
     /// The router id of the sessions, which the next ones keep.
@@ -405,6 +410,8 @@ pub(in crate::daemon) struct StartedBfd {
     pub(in crate::daemon) thread: BfdThread,
     pub(in crate::daemon) turns: MainTurns,
     pub(in crate::daemon) sessions: Vec<SavedSession>,
+    /// When it was started, by CLOCK_MONOTONIC.
+    at: Duration,
 }
 
 impl StartedBfd {
@@ -416,7 +423,7 @@ impl StartedBfd {
         let (turns, sessions) = (MainTurns::new(), inherited.sessions.clone());
         // Without the thread, the keeper of BFD tries again.
         let thread = without_signals(|| bfd::io::start(turns.clone(), inherited)).ok()?;
-        Some(StartedBfd { thread, turns, sessions })
+        Some(StartedBfd { thread, turns, sessions, at: uptime() })
     }
 }
 

@@ -12,7 +12,7 @@ use std::sync::mpsc as std_mpsc;
 use std::time::{Duration, Instant};
 
 use announcer::bfd::fsm::BfdSettings;
-use announcer::bfd::io::{BfdOrder, BfdThread, Inherited, LEASE, MainTurns, ThreadReport, Wanted, start};
+use announcer::bfd::io::{BfdOrder, BfdThread, InheritedBfd, LEASE, MainTurns, ThreadReport, Wanted, start};
 use announcer::bfd::packet::{BfdState, Diagnostic, DropReason, Packet, decode, encode};
 use announcer::bfd::status::{BfdSessionReport, Ends};
 use daemon::{Daemon, in_new_netns, ip, router};
@@ -188,7 +188,7 @@ struct Bfd {
 }
 
 impl Bfd {
-    fn start(inherited: Inherited) -> Bfd {
+    fn start(inherited: InheritedBfd) -> Bfd {
         let turns = MainTurns::new();
         let beats = turns.clone();
         std::thread::spawn(move || {
@@ -201,7 +201,7 @@ impl Bfd {
     }
 
     fn with(router: &Router, over: Over, hops: u8) -> Bfd {
-        let bfd = Bfd::start(Inherited::default());
+        let bfd = Bfd::start(InheritedBfd::default());
         bfd.want(router, over, hops, 100);
         bfd
     }
@@ -404,7 +404,7 @@ fn no_packet_is_sent_while_the_main_thread_does_not_turn() {
     in_new_netns(|_| {
         let router = link(Over::V4);
         let turns = MainTurns::new();
-        let mut bfd = Bfd { thread: start(turns.clone(), Inherited::default()).unwrap(), turns, last: None };
+        let mut bfd = Bfd { thread: start(turns.clone(), InheritedBfd::default()).unwrap(), turns, last: None };
         bfd.want(&router, Over::V4, 1, 100);
         router.come_up();
         // It was up, and the lease ends.
@@ -451,7 +451,7 @@ fn another_thread_continues_a_session_and_the_router_sees_one() {
         let text = serde_json::to_string(&report.saved).unwrap();
         let sockets = report.sockets.iter().map(|(name, socket)| (name.clone(), socket.try_clone().unwrap()));
         let inherited =
-            Inherited { sockets: sockets.collect(), sessions: serde_json::from_str(&text).unwrap() };
+            InheritedBfd { sockets: sockets.collect(), sessions: serde_json::from_str(&text).unwrap() };
         drop((bfd, report));
         router.receiver.set_nonblocking(true).unwrap();
         while router.receiver.recv(&mut [0; 64]).is_ok() {}

@@ -70,7 +70,7 @@ pub struct SavedSession {
 
 /// The sockets and sessions of a previous process. Sockets that are missing are opened anew.
 #[derive(Debug, Default)]
-pub struct Inherited {
+pub struct InheritedBfd {
     /// The sockets by their names, as in [`ThreadReport::sockets`].
     pub sockets: Vec<(String, OwnedFd)>,
     /// The sessions.
@@ -110,11 +110,11 @@ pub struct BfdThread {
     pub reports: mpsc::Receiver<ThreadReport>,
 }
 
-/// Starts the thread. Inherited sessions send a packet at once.
+/// Starts the thread. InheritedBfd sessions send a packet at once.
 ///
 /// # Errors
 /// When the kernel makes no thread.
-pub fn start(turns: MainTurns, inherited: Inherited) -> io::Result<BfdThread> {
+pub fn start(turns: MainTurns, inherited: InheritedBfd) -> io::Result<BfdThread> {
     let (orders, ordered) = mpsc::unbounded_channel();
     let (report, reports) = mpsc::channel(64);
     std::thread::Builder::new()

@@ -31,13 +31,6 @@ pub struct VipSnapshot {
     damping: DampingSnapshot,
 }
 
-/// Whether a snapshot would differ from the last one.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct VipFingerprint {
-    checks: Vec<FoundVerdict>,
-    damping: (u8, Option<Instant>, usize, u32),
-}
-
 /// What the kernel said about the VIPs at the start.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct KernelFacts {
@@ -64,21 +57,6 @@ impl VipSnapshot {
 }
 
 impl VipState {
-    /// Whether the facts for the next process differ from those that were last stored. Call it after each decision.
-    pub(super) fn is_unstored(&mut self) -> bool {
-        let damping = self.damping.fingerprint();
-        let same = |stored: &VipFingerprint| {
-            stored.damping == damping
-                && stored.checks.iter().copied().eq(self.checks.iter().map(Check::found))
-        };
-        if self.stored.as_ref().is_some_and(same) {
-            return false;
-        }
-        let checks = self.checks.iter().map(Check::found).collect();
-        self.stored = Some(VipFingerprint { checks, damping });
-        true
-    }
-
     fn snapshot(&self, service: &ServiceConfig, start: HostStart) -> VipSnapshot {
         let found = service.checks.iter().zip(&self.checks);
         VipSnapshot {

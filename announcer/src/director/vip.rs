@@ -4,12 +4,11 @@
 
 use std::time::{Duration, Instant};
 
-use super::resume::VipFingerprint;
 use super::standing::{LastChoiceReason, NotAnnouncedReason, Standing};
 use crate::config::{self, FlapDamping, OnFailure};
 use crate::damping::{Damping, DampingWait, Policy};
 use crate::drain::DrainedBy;
-use crate::health::check::{Check, Evidence, Streak, Verdict};
+use crate::health::check::{Check, Evidence, FoundVerdict, Streak, Verdict};
 use crate::vip::Presence;
 
 /// The shortest lease.
@@ -34,6 +33,13 @@ pub(super) struct VipState {
     pub(super) since: Instant,
     /// The facts that were last passed to the next process.
     pub(super) stored: Option<VipFingerprint>,
+}
+
+/// Whether a snapshot would differ from the last one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct VipFingerprint {
+    checks: Vec<FoundVerdict>,
+    damping: (u8, Option<Instant>, usize, u32),
 }
 
 /// What operators want with a VIP.
@@ -116,6 +122,21 @@ impl VipState {
         });
         let checks = checks.collect();
         VipState { service: index, checks, ..self }
+    }
+
+    /// Whether the facts for the next process differ from those that were last stored. Call it after each decision.
+    pub(super) fn is_unstored(&mut self) -> bool {
+        let damping = self.damping.fingerprint();
+        let same = |stored: &VipFingerprint| {
+            stored.damping == damping
+                && stored.checks.iter().copied().eq(self.checks.iter().map(Check::found))
+        };
+        if self.stored.as_ref().is_some_and(same) {
+            return false;
+        }
+        let checks = self.checks.iter().map(Check::found).collect();
+        self.stored = Some(VipFingerprint { checks, damping });
+        true
     }
 
     /// The verdict of all checks together, with which a new check of the VIP starts.

@@ -58,7 +58,7 @@ const MODULES: &[&str] = &[
     "metrics::io",
     "page::io",
     "systemd::io",
-    "takeover::io::state_file",
+    "takeover::io::state_log",
     "takeover::io::children",
     "takeover::io::exec",
     "vip::io",

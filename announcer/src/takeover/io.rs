@@ -6,4 +6,4 @@ mod adopt;
 pub mod children;
 pub mod descriptors;
 pub mod exec;
-pub mod state_file;
+pub mod state_log;

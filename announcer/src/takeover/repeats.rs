@@ -25,7 +25,7 @@ pub struct Takeovers {
 
 /// Whether a process that starts after a crash may continue the sessions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Decision {
+pub enum TakeoverDecision {
     /// It may.
     Continue,
     /// It ends them and starts cold.
@@ -35,12 +35,12 @@ pub enum Decision {
 impl Takeovers {
     /// Counts a takeover at `now`, and decides.
     #[must_use]
-    pub fn crashed(&mut self, now: Duration) -> Decision {
+    pub fn crashed(&mut self, now: Duration) -> TakeoverDecision {
         self.count += 1;
         self.times.push(now);
         self.times.drain(..self.times.len().saturating_sub(STORED));
         let recent = self.times.iter().filter(|at| now.saturating_sub(**at) < WINDOW).count();
-        if recent > ALLOWED { Decision::StartCold } else { Decision::Continue }
+        if recent > ALLOWED { TakeoverDecision::StartCold } else { TakeoverDecision::Continue }
     }
 
     /// As octets: the count, the times in milliseconds, and a checksum.
@@ -81,7 +81,7 @@ mod tests {
 
     #[test]
     fn the_third_crash_within_a_minute_starts_cold() {
-        use Decision::{Continue as C, StartCold as S};
+        use TakeoverDecision::{Continue as C, StartCold as S};
         for (times, want) in [
             (&[100, 101, 102][..], &[C, C, S][..]),
             (&[100, 130, 159, 160], &[C, C, S, S]),
@@ -89,7 +89,7 @@ mod tests {
             (&[1, 62, 63, 64], &[C, C, C, S]),
         ] {
             let mut takeovers = Takeovers::default();
-            let found: Vec<Decision> = times
+            let found: Vec<TakeoverDecision> = times
                 .iter()
                 .map(|at| {
                     let decision = takeovers.crashed(Duration::from_secs(*at));

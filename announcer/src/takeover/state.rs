@@ -53,7 +53,7 @@ pub enum StateError {
 
 /// What a record does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Operation {
+pub enum RecordKind {
     /// The entry has this value from now on.
     Put,
     /// The value continues with these octets.
@@ -62,17 +62,17 @@ pub enum Operation {
     Remove,
 }
 
-impl Operation {
+impl RecordKind {
     fn octet(self) -> u8 {
         match self {
-            Operation::Put => 1,
-            Operation::Append => 2,
-            Operation::Remove => 3,
+            RecordKind::Put => 1,
+            RecordKind::Append => 2,
+            RecordKind::Remove => 3,
         }
     }
 
     fn of(octet: u8) -> Option<Self> {
-        [Operation::Put, Operation::Append, Operation::Remove].into_iter().find(|one| one.octet() == octet)
+        [RecordKind::Put, RecordKind::Append, RecordKind::Remove].into_iter().find(|one| one.octet() == octet)
     }
 }
 
@@ -131,12 +131,12 @@ pub fn sequence(octets: &[u8]) -> Option<u64> {
 }
 
 /// Appends a record to `octets`.
-pub fn record(octets: &mut Vec<u8>, operation: Operation, key: &str, value: &[u8]) {
+pub fn record(octets: &mut Vec<u8>, kind: RecordKind, key: &str, value: &[u8]) {
     let start = octets.len();
     let key = key.as_bytes().get(..usize::from(u8::MAX)).unwrap_or(key.as_bytes());
     let length = u32::try_from(2 + key.len() + value.len()).unwrap_or(u32::MAX);
     octets.extend([0; RECORD_HEAD]);
-    octets.extend([operation.octet(), u8::try_from(key.len()).unwrap_or(u8::MAX)]);
+    octets.extend([kind.octet(), u8::try_from(key.len()).unwrap_or(u8::MAX)]);
     octets.extend(key);
     octets.extend(value);
     let sum = checksum(octets.get(start + RECORD_HEAD..).unwrap_or_default());
@@ -149,7 +149,7 @@ pub fn record(octets: &mut Vec<u8>, operation: Operation, key: &str, value: &[u8
 pub fn records(entries: &Entries) -> Vec<u8> {
     let mut octets = Vec::new();
     for (key, value) in entries {
-        record(&mut octets, Operation::Put, key, value);
+        record(&mut octets, RecordKind::Put, key, value);
     }
     octets
 }
@@ -184,16 +184,16 @@ pub fn region(octets: &[u8]) -> Result<Region, StateError> {
 }
 
 fn apply(entries: &mut Entries, body: &[u8]) -> Option<()> {
-    let (operation, rest) = body.split_first()?;
+    let (kind, rest) = body.split_first()?;
     let (length, rest) = rest.split_first()?;
     let (key, value) = rest.split_at_checked(usize::from(*length))?;
     let key = std::str::from_utf8(key).ok()?;
-    match Operation::of(*operation)? {
-        Operation::Put => {
+    match RecordKind::of(*kind)? {
+        RecordKind::Put => {
             entries.insert(key.to_owned(), value.to_vec());
         }
-        Operation::Append => entries.entry(key.to_owned()).or_default().extend(value),
-        Operation::Remove => {
+        RecordKind::Append => entries.entry(key.to_owned()).or_default().extend(value),
+        RecordKind::Remove => {
             entries.remove(key);
         }
     }
@@ -230,10 +230,10 @@ mod tests {
 
     use super::*;
 
-    fn log(steps: &[(Operation, &str, &[u8])]) -> Vec<u8> {
+    fn log(steps: &[(RecordKind, &str, &[u8])]) -> Vec<u8> {
         let mut octets = region_head(1).to_vec();
-        for (operation, key, value) in steps {
-            record(&mut octets, *operation, key, value);
+        for (kind, key, value) in steps {
+            record(&mut octets, *kind, key, value);
         }
         octets
     }
@@ -242,13 +242,13 @@ mod tests {
         all.iter().map(|(key, value)| ((*key).to_owned(), value.to_vec())).collect()
     }
 
-    const STEPS: &[(Operation, &str, &[u8])] = &[
-        (Operation::Put, "a", b"one"),
-        (Operation::Append, "b", b"x"),
-        (Operation::Put, "a", b"two"),
-        (Operation::Append, "b", b"yz"),
-        (Operation::Put, "c", b""),
-        (Operation::Remove, "c", b""),
+    const STEPS: &[(RecordKind, &str, &[u8])] = &[
+        (RecordKind::Put, "a", b"one"),
+        (RecordKind::Append, "b", b"x"),
+        (RecordKind::Put, "a", b"two"),
+        (RecordKind::Append, "b", b"yz"),
+        (RecordKind::Put, "c", b""),
+        (RecordKind::Remove, "c", b""),
     ];
 
     #[test]
@@ -313,13 +313,13 @@ mod tests {
         ) {
             let mut want = Entries::new();
             let mut octets = region_head(1).to_vec();
-            for (operation, key, value) in &steps {
-                let operation = [Operation::Put, Operation::Append, Operation::Remove][*operation];
-                record(&mut octets, operation, key, value);
-                match operation {
-                    Operation::Put => { want.insert(key.clone(), value.clone()); }
-                    Operation::Append => want.entry(key.clone()).or_default().extend(value),
-                    Operation::Remove => { want.remove(key); }
+            for (kind, key, value) in &steps {
+                let kind = [RecordKind::Put, RecordKind::Append, RecordKind::Remove][*kind];
+                record(&mut octets, kind, key, value);
+                match kind {
+                    RecordKind::Put => { want.insert(key.clone(), value.clone()); }
+                    RecordKind::Append => want.entry(key.clone()).or_default().extend(value),
+                    RecordKind::Remove => { want.remove(key); }
                 }
             }
             prop_assert_eq!(&region(&octets).unwrap().entries, &want);

@@ -20,7 +20,7 @@ use super::lease::{LEASE, MainTurns};
 use super::scheduling;
 use super::session::BfdSession;
 use super::socket::{self, Datagram, Port};
-use super::{BfdOrder, Inherited, LONGEST_STOP, ThreadReport, Wanted};
+use super::{BfdOrder, InheritedBfd, LONGEST_STOP, ThreadReport, Wanted};
 use crate::bfd::packet::{self, DropReason};
 use crate::bfd::status::Scheduling;
 use crate::model::Family;
@@ -40,7 +40,7 @@ const REPORT_AGAIN: Duration = Duration::from_millis(50);
 /// The thread, from its start to its end.
 pub(super) fn run(
     turns: MainTurns,
-    inherited: Inherited,
+    inherited: InheritedBfd,
     orders: mpsc::UnboundedReceiver<BfdOrder>,
     reports: mpsc::Sender<ThreadReport>,
 ) {
@@ -108,7 +108,7 @@ struct Thread {
 
 impl Thread {
     /// Continues the sessions of a previous process, and sends their first packets.
-    fn inherit(&mut self, inherited: Inherited) {
+    fn inherit(&mut self, inherited: InheritedBfd) {
         let now = Instant::now();
         let mut sockets: BTreeMap<String, OwnedFd> = inherited.sockets.into_iter().collect();
         for saved in inherited.sessions {

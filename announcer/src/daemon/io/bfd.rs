@@ -16,7 +16,7 @@ use super::takeover::StartedBfd;
 use super::tasks::OwnedTask;
 use crate::bfd::fsm::BfdSettings;
 use crate::bfd::io::{
-    self as thread, BfdOrder, BfdThread, Inherited, LONGEST_STOP, MainTurns, ThreadReport, Wanted,
+    self as thread, BfdOrder, BfdThread, InheritedBfd, LONGEST_STOP, MainTurns, ThreadReport, Wanted,
 };
 use crate::bfd::packet::BfdState;
 use crate::bfd::status::{BfdPeerReport, BfdReport, Ends};
@@ -184,7 +184,7 @@ impl BfdKeeper {
         let wanted: Vec<Wanted> = self.peers.values().filter_map(PeerEntry::wanted).collect();
         if self.running.is_none() && !wanted.is_empty() {
             let turns = MainTurns::new();
-            match without_signals(|| thread::start(turns.clone(), Inherited::default())) {
+            match without_signals(|| thread::start(turns.clone(), InheritedBfd::default())) {
                 Ok(thread) => {
                     self.running = Some(RunningThread::new(thread, turns));
                     self.ordered = Some(Vec::new());

@@ -43,8 +43,8 @@ use crate::monotonic::io::uptime;
 use crate::takeover::Start;
 use crate::takeover::io::descriptors::{Descriptors, Inherited};
 use crate::takeover::io::exec::without_signals;
-use crate::takeover::io::state_file::StateFile;
-use crate::takeover::repeats::{Decision, Takeovers};
+use crate::takeover::io::state_log::StateLog;
+use crate::takeover::repeats::{TakeoverDecision, Takeovers};
 use crate::takeover::state::Entries;
 
 /// The key of BFD's sessions.
@@ -61,7 +61,7 @@ pub struct Found {
     pub(in crate::daemon) how: Start,
     /// When the former program was left, by CLOCK_MONOTONIC; only after an upgrade.
     pub(in crate::daemon) left: Option<Duration>,
-    state: Option<StateFile>,
+    state: Option<StateLog>,
     sessions: BTreeMap<u32, StoredSession>,
     vips: BTreeMap<IpAddr, VipSnapshot>,
     /// The thread of BFD. It has sent the first packets already.
@@ -94,7 +94,7 @@ impl Found {
         let of_bfd =
             entries.get(BFD).and_then(|value| serde_json::from_slice(value).ok()).unwrap_or_default();
         let sockets = descriptors.extract_if(.., |name, _| name.starts_with("bfd-")).collect();
-        let bfd = StartedBfd::new(bfd::io::Inherited { sockets, sessions: of_bfd });
+        let bfd = StartedBfd::new(bfd::io::InheritedBfd { sockets, sessions: of_bfd });
         let (mut sessions, mut orphans) = (BTreeMap::new(), Vec::new());
         for (name, socket) in descriptors {
             let slot = name.strip_prefix("session-").and_then(|slot| slot.parse::<u32>().ok());
@@ -185,7 +185,7 @@ impl Found {
         let file = match state {
             Some(file) => file,
             None => {
-                let file = StateFile::create()?;
+                let file = StateLog::create()?;
                 // After too many crashes, each further one within a minute starts cold too.
                 file.write_takeovers(&takeovers)?;
                 file
@@ -218,19 +218,19 @@ impl Found {
 }
 
 /// Opens the state, after the takeover was counted in it.
-fn open(file: OwnedFd, how: Start, takeovers: &mut Takeovers) -> Result<(StateFile, Entries), String> {
+fn open(file: OwnedFd, how: Start, takeovers: &mut Takeovers) -> Result<(StateLog, Entries), String> {
     if how == Start::Crash {
-        let counted = StateFile::count_takeover(file.as_fd(), |all| all.crashed(uptime()));
+        let counted = StateLog::count_takeover(file.as_fd(), |all| all.crashed(uptime()));
         let (all, decision) = counted.map_err(|error| error.to_string())?;
         *takeovers = all;
-        if decision == Decision::StartCold {
+        if decision == TakeoverDecision::StartCold {
             return Err(format!(
                 "the daemon has crashed too often within a minute ({} times in all)",
                 takeovers.count
             ));
         }
     }
-    StateFile::open(file).map_err(|error| error.to_string())
+    StateLog::open(file).map_err(|error| error.to_string())
 }
 
 /// What the state has of a session.
@@ -297,7 +297,7 @@ pub(in crate::daemon) struct Takeover(Arc<TakeoverInner>);
 
 #[derive(Debug)]
 struct TakeoverInner {
-    file: StateFile,
+    file: StateLog,
     descriptors: Descriptors,
     /// The sessions that continue, until their tasks take them.
     resumed: Mutex<BTreeMap<PeerName, (u32, ResumedSession)>>,
@@ -416,7 +416,7 @@ pub(in crate::daemon) struct StartedBfd {
 
 impl StartedBfd {
     /// Starts the thread, if there are sessions.
-    fn new(inherited: bfd::io::Inherited) -> Option<Self> {
+    fn new(inherited: bfd::io::InheritedBfd) -> Option<Self> {
         if inherited.sessions.is_empty() {
             return None;
         }
@@ -430,7 +430,7 @@ impl StartedBfd {
 /// Stores one session.
 #[derive(Debug)]
 struct PeerStore {
-    file: StateFile,
+    file: StateLog,
     descriptors: Descriptors,
     slot: u32,
     /// Whether the connection is kept.
@@ -467,7 +467,7 @@ impl SessionStore for PeerStore {
 }
 
 /// Removes what the state has of the session whose connection has this name.
-fn forget_session(file: &StateFile, name: &str) {
+fn forget_session(file: &StateLog, name: &str) {
     if let Some(slot) = name.strip_prefix("session-").and_then(|slot| slot.parse().ok()) {
         [key(slot), octets_key(slot), prefixes_key(slot)].iter().for_each(|key| file.remove(key));
     }

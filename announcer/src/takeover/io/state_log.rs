@@ -11,7 +11,7 @@ use tracing::error;
 
 use crate::takeover::repeats::{self, Takeovers};
 use crate::takeover::state::{
-    self, Entries, HEAD, Operation, REGION_HEAD, REGIONS, StateError, TAKEOVERS, VERSION,
+    self, Entries, HEAD, RecordKind, REGION_HEAD, REGIONS, StateError, TAKEOVERS, VERSION,
 };
 
 /// A region that is longer than this, and [`GROWTH`] times as long as after its last rewriting, is rewritten.
@@ -21,11 +21,11 @@ const GROWTH: u64 = 4;
 
 /// Writes the state. Clones write to the same file.
 #[derive(Debug, Clone)]
-pub struct StateFile(Arc<Mutex<Writer>>);
+pub struct StateLog(Arc<Mutex<Writer>>);
 
 /// Why the file cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub enum StateFileError {
+pub enum StateLogError {
     /// Its contents.
     #[error(transparent)]
     State(#[from] StateError),
@@ -48,7 +48,7 @@ struct Writer {
     buffer: Vec<u8>,
 }
 
-impl StateFile {
+impl StateLog {
     /// A new, empty state.
     ///
     /// # Errors
@@ -66,7 +66,7 @@ impl StateFile {
         };
         writer.write(REGIONS[0], &state::region_head(1))?;
         writer.write(0, &state::head(VERSION))?;
-        Ok(StateFile(Arc::new(Mutex::new(writer))))
+        Ok(StateLog(Arc::new(Mutex::new(writer))))
     }
 
     /// Counts a takeover after a crash in the former process's file, before anything else in it is read. `decide` gets the takeovers so
@@ -97,7 +97,7 @@ impl StateFile {
     ///
     /// # Errors
     /// When it cannot be read.
-    pub fn open(file: OwnedFd) -> Result<(Self, Entries), StateFileError> {
+    pub fn open(file: OwnedFd) -> Result<(Self, Entries), StateLogError> {
         state::check_head(&read(file.as_fd(), 0, HEAD)?)?;
         let heads = REGIONS.map(|place| read(file.as_fd(), place, REGION_HEAD));
         let mut newest = None;
@@ -119,22 +119,22 @@ impl StateFile {
         };
         // A torn record at the end is written over, and the next one could be shorter.
         writer.rewrite(&entries)?;
-        Ok((StateFile(Arc::new(Mutex::new(writer))), entries))
+        Ok((StateLog(Arc::new(Mutex::new(writer))), entries))
     }
 
     /// The entry has this value from now on.
     pub fn put(&self, key: &str, value: &[u8]) {
-        self.lock().record(Operation::Put, key, value);
+        self.lock().record(RecordKind::Put, key, value);
     }
 
     /// The value of the entry continues with these octets.
     pub fn append(&self, key: &str, value: &[u8]) {
-        self.lock().record(Operation::Append, key, value);
+        self.lock().record(RecordKind::Append, key, value);
     }
 
     /// There is no such entry any more.
     pub fn remove(&self, key: &str) {
-        self.lock().record(Operation::Remove, key, &[]);
+        self.lock().record(RecordKind::Remove, key, &[]);
     }
 
     /// A duplicate of the descriptor.
@@ -156,13 +156,13 @@ impl StateFile {
 }
 
 impl Writer {
-    fn record(&mut self, operation: Operation, key: &str, value: &[u8]) {
+    fn record(&mut self, kind: RecordKind, key: &str, value: &[u8]) {
         if self.failed {
             return;
         }
         let mut octets = std::mem::take(&mut self.buffer);
         octets.clear();
-        state::record(&mut octets, operation, key, value);
+        state::record(&mut octets, kind, key, value);
         let written = self.write(REGIONS[self.region] + self.end, &octets);
         self.end += octets.len() as u64;
         octets.shrink_to(64 << 10);
@@ -265,13 +265,13 @@ mod tests {
 
     use super::*;
 
-    fn reopened(file: &StateFile) -> Result<(StateFile, Entries), StateFileError> {
-        StateFile::open(file.descriptor().unwrap())
+    fn reopened(file: &StateLog) -> Result<(StateLog, Entries), StateLogError> {
+        StateLog::open(file.descriptor().unwrap())
     }
 
     #[test]
     fn the_next_process_reads_what_was_written() {
-        let file = StateFile::create().unwrap();
+        let file = StateLog::create().unwrap();
         file.put("a", b"1");
         file.append("b", b"x");
         file.append("b", b"y");
@@ -287,7 +287,7 @@ mod tests {
 
     #[test]
     fn a_long_log_is_rewritten_and_needs_little_memory() {
-        let file = StateFile::create().unwrap();
+        let file = StateLog::create().unwrap();
         let value = vec![7; 1000];
         let mut most = 0;
         for round in 0..20_000_u32 {
@@ -302,24 +302,24 @@ mod tests {
 
     #[test]
     fn a_damaged_or_foreign_file_is_refused() {
-        let file = StateFile::create().unwrap();
+        let file = StateLog::create().unwrap();
         file.put("a", b"1");
         file.put("b", b"2");
         let descriptor = file.descriptor().unwrap();
         write(descriptor.as_fd(), REGIONS[0] + REGION_HEAD as u64 + 9, b"?").unwrap();
-        assert!(matches!(reopened(&file), Err(StateFileError::State(StateError::Damaged { .. }))));
+        assert!(matches!(reopened(&file), Err(StateLogError::State(StateError::Damaged { .. }))));
         write(descriptor.as_fd(), 0, &state::head(VERSION + 1)).unwrap();
-        assert!(matches!(reopened(&file), Err(StateFileError::State(StateError::Version { .. }))));
+        assert!(matches!(reopened(&file), Err(StateLogError::State(StateError::Version { .. }))));
         let empty = memfd_create("test", MemfdFlags::CLOEXEC).unwrap();
-        assert!(matches!(StateFile::open(empty), Err(StateFileError::State(StateError::Head))));
+        assert!(matches!(StateLog::open(empty), Err(StateLogError::State(StateError::Head))));
     }
 
     #[test]
     fn takeovers_are_counted_in_the_file() {
-        let file = StateFile::create().unwrap();
+        let file = StateLog::create().unwrap();
         let descriptor = file.descriptor().unwrap();
         let counts = [(); 3].map(|()| {
-            StateFile::count_takeover(descriptor.as_fd(), |all| all.crashed(Duration::from_secs(5)))
+            StateLog::count_takeover(descriptor.as_fd(), |all| all.crashed(Duration::from_secs(5)))
                 .unwrap()
                 .0
                 .count

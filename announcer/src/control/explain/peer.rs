@@ -122,7 +122,7 @@ fn with_bfd(bfd: &PeerBfdStatus, lines: &mut Vec<String>) {
         lines.extend(bfd.last_down.iter().map(|why| format!("BFD went down last because {why}.")));
     }
     lines.push(format!(
-        "BFD packets sent: {}; received: {}; BFD has left Up {} times; diagnostics: ours {}, the router's {}.",
+        "BFD packets sent: {}; received: {}; times that BFD has left Up: {}; diagnostics: ours {}, the router's {}.",
         bfd.sent,
         bfd.received,
         bfd.flaps,
@@ -274,7 +274,7 @@ mod tests {
                 "BFD is Up (for 5s).",
                 "We send every 50 ms, the router every 100 ms: the router considers this host dead after 150 ms, and we the router after 300 ms.",
                 "BFD went down last because no packet arrived for 300ms, 1h ago.",
-                "BFD packets sent: 9; received: 8; BFD has left Up 1 times; diagnostics: ours control detection time expired (1), the router's no diagnostic (0).",
+                "BFD packets sent: 9; received: 8; times that BFD has left Up: 1; diagnostics: ours control detection time expired (1), the router's no diagnostic (0).",
             ]
         );
         let down = PeerBfdStatus { state: "Down".into(), reason: Some("the router sleeps".into()), ..bfd };

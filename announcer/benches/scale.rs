@@ -104,7 +104,7 @@ async fn bench() {
     let director = Director::new(Arc::clone(&config), Drains::default(), Instant::now());
     let (rib, ribs) = watch::channel(Arc::new(LocRib::default()));
     let (_order, orders) = watch::channel(SessionOrder::Run);
-    let (_liveness, alive) = watch::channel(Liveness::Up);
+    let (_liveness, alive) = watch::channel(Liveness::default());
     let (_vips, vips) = watch::channel(Arc::new(config.vips().map(|(vip, _)| vip).collect()));
     let mut peers = Vec::new();
     for peer in &config.peers {

@@ -404,7 +404,8 @@ fn no_packet_is_sent_while_the_main_thread_does_not_turn() {
     in_new_netns(|_| {
         let router = link(Over::V4);
         let turns = MainTurns::new();
-        let mut bfd = Bfd { thread: start(turns.clone(), InheritedBfd::default()).unwrap(), turns, last: None };
+        let mut bfd =
+            Bfd { thread: start(turns.clone(), InheritedBfd::default()).unwrap(), turns, last: None };
         bfd.want(&router, Over::V4, 1, 100);
         router.come_up();
         // It was up, and the lease ends.

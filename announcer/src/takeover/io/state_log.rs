@@ -11,7 +11,7 @@ use tracing::error;
 
 use crate::takeover::repeats::{self, Takeovers};
 use crate::takeover::state::{
-    self, Entries, HEAD, RecordKind, REGION_HEAD, REGIONS, StateError, TAKEOVERS, VERSION,
+    self, Entries, HEAD, REGION_HEAD, REGIONS, RecordKind, StateError, TAKEOVERS, VERSION,
 };
 
 /// A region that is longer than this, and [`GROWTH`] times as long as after its last rewriting, is rewritten.

@@ -130,6 +130,8 @@ pub struct Director {
     unwatched: bool,
     /// The VIPs whose facts have to be stored for the next process.
     unstored: BTreeSet<IpAddr>,
+    /// The VIPs that the former process advertised and this one does not, until they are returned.
+    lost_at_start: Vec<StandingChange>,
 }
 
 impl Director {
@@ -165,6 +167,7 @@ impl Director {
             paced: BTreeSet::new(),
             unwatched: true,
             unstored: BTreeSet::new(),
+            lost_at_start: Vec::new(),
         };
         for (index, service) in director.config.services.iter().enumerate() {
             let vip = |vip: &IpAddr| (*vip, with(*vip, service, VipState::new(index, service, 0, now)));

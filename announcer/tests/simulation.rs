@@ -368,6 +368,7 @@ impl Simulation {
         self.health.crash(self.now);
         self.us.rib = self.health.rib(self.now);
         self.on(Side::Us, Speaker::crash);
+        self.router.table.taken_over = true;
         assert_eq!(self.us.ups, ups, "a session that continues does not come up again");
     }
 

@@ -35,6 +35,7 @@ impl Director {
     /// received during that time, so the leases start again, and the waits are extended by that time.
     pub(super) fn catch_up(&mut self, now: Instant, changes: &mut Vec<StandingChange>) -> DecisionTime {
         let time = DecisionTime(now);
+        changes.append(&mut self.lost_at_start);
         let Some(late) = self.deadline().and_then(|due| now.checked_duration_since(due)) else {
             return time;
         };
@@ -113,10 +114,10 @@ impl Director {
             }
             self.deadlines.extend(due.map(|at| (at, address)));
         }
+        let before = std::mem::replace(&mut vip.own, own);
         if vip.is_unstored() {
             self.unstored.insert(address);
         }
-        let before = std::mem::replace(&mut vip.own, own);
         if vip.is_decided() {
             self.undecided.remove(&address);
         } else {

@@ -10,8 +10,9 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
-use super::Director;
+use super::standing::Standing;
 use super::vip::VipState;
+use super::{Director, StandingChange};
 use crate::config::{CheckConfig, Config, ServiceConfig};
 use crate::damping::{Damping, DampingSnapshot};
 use crate::drain::Drains;
@@ -29,6 +30,9 @@ pub struct VipSnapshot {
     checks: BTreeMap<String, FoundVerdict>,
     /// The returns and waits.
     damping: DampingSnapshot,
+    /// Whether it was advertised, as far as it depends on itself.
+    #[serde(default)]
+    advertised: bool,
 }
 
 /// What the kernel said about the VIPs at the start.
@@ -63,6 +67,7 @@ impl VipState {
             verdict: self.verdict(service),
             checks: found.map(|(config, check)| (config.name.clone(), check.found())).collect(),
             damping: self.damping.snapshot(start),
+            advertised: self.own.is_advertised(),
         }
     }
 
@@ -104,9 +109,22 @@ impl Director {
         start: HostStart,
         now: Instant,
     ) -> Self {
-        Director::begin(config, drains, now, |address, service, vip| {
+        let mut director = Director::begin(config, drains, now, |address, service, vip| {
             vip.resumed(address, service, found, start, now)
-        })
+        });
+        // Of what has changed, only this matters to hooks and to the log. It is returned by the next call.
+        let lost = director.vips.iter().filter(|(address, vip)| {
+            let before = found.vips.get(address).is_some_and(|snapshot| snapshot.advertised);
+            before && !vip.standing.is_advertised()
+        });
+        let change = |(address, vip): (&IpAddr, &VipState)| StandingChange {
+            service: director.config.services[vip.service].name.clone(),
+            vip: *address,
+            before: Standing::Announced,
+            standing: vip.standing.clone(),
+        };
+        director.lost_at_start = lost.map(change).collect();
+        director
     }
 
     /// The VIPs whose facts have changed since the last call, with these facts; `None`: the configuration no longer has the VIP. They

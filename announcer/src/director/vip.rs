@@ -40,6 +40,7 @@ pub(super) struct VipState {
 pub(super) struct VipFingerprint {
     checks: Vec<FoundVerdict>,
     damping: (u8, Option<Instant>, usize, u32),
+    advertised: bool,
 }
 
 /// What operators want with a VIP.
@@ -126,16 +127,16 @@ impl VipState {
 
     /// Whether the facts for the next process differ from those that were last stored. Call it after each decision.
     pub(super) fn is_unstored(&mut self) -> bool {
-        let damping = self.damping.fingerprint();
+        let (damping, advertised) = (self.damping.fingerprint(), self.own.is_advertised());
         let same = |stored: &VipFingerprint| {
-            stored.damping == damping
+            (stored.damping, stored.advertised) == (damping, advertised)
                 && stored.checks.iter().copied().eq(self.checks.iter().map(Check::found))
         };
         if self.stored.as_ref().is_some_and(same) {
             return false;
         }
         let checks = self.checks.iter().map(Check::found).collect();
-        self.stored = Some(VipFingerprint { checks, damping });
+        self.stored = Some(VipFingerprint { checks, damping, advertised });
         true
     }
 

@@ -325,6 +325,10 @@ fn a_scrape_reads_as_prometheus_wants_it() {
         announcer_program_outdated 1
         # TYPE announcer_program_rolled_back gauge
         announcer_program_rolled_back 1
+        # TYPE announcer_takeover_failed gauge
+        announcer_takeover_failed 1
+        # TYPE announcer_start_info gauge
+        announcer_start_info{how="crash"} 1
         # TYPE announcer_config_last_reload_successful gauge
         announcer_config_last_reload_successful 0
         # TYPE announcer_config_last_reload_success_timestamp_seconds gauge

@@ -11,6 +11,9 @@ pub type Route = (IpAddr, Option<u32>, BTreeSet<u32>);
 /// The routes that a router has from us, computed only from our octets.
 #[derive(Debug, Default)]
 pub struct Table {
+    /// Whether another process has taken over the session at the other end. It does not know exactly what it has to withdraw, and says
+    /// End-of-RIB again.
+    pub taken_over: bool,
     octets: Vec<u8>,
     pub routes: BTreeMap<IpNet, Route>,
     pub ended: BTreeSet<u16>,
@@ -64,14 +67,15 @@ impl Table {
             }
         }
         for prefix in gone {
-            assert!(self.routes.remove(&prefix).is_some(), "{prefix} is withdrawn and was not announced");
+            let known = self.routes.remove(&prefix).is_some();
+            assert!(known || self.taken_over, "{prefix} is withdrawn and was not announced");
         }
         for prefix in reached {
             let route = (next_hop.expect("a next hop"), med, communities.clone());
             self.routes.insert(prefix, route);
         }
         if end {
-            assert!(self.ended.insert(family), "End-of-RIB comes once for a family");
+            assert!(self.ended.insert(family) || self.taken_over, "End-of-RIB comes once for a family");
         }
     }
 }

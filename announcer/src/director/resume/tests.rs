@@ -170,7 +170,14 @@ fn what_the_kernel_no_longer_has_is_withdrawn_at_once() {
     ] {
         let mut want: Vec<&str> = want.to_vec();
         want.sort_unstable();
-        assert_eq!(before.crash(kernel.clone()).announced(), want, "{kernel:?}");
+        let mut next = before.crash(kernel.clone());
+        assert_eq!(next.announced(), want, "{kernel:?}");
+        // The log and the hooks get what was lost, once.
+        let lost: Vec<IpAddr> = next.director.expire(next.now).iter().map(|change| change.vip).collect();
+        let all: Vec<IpAddr> =
+            VIPS.iter().map(|vip| ip(vip)).filter(|vip| !want.contains(&vip.to_string().as_str())).collect();
+        assert_eq!(lost.iter().collect::<BTreeSet<_>>(), all.iter().collect(), "{kernel:?}");
+        assert_eq!(next.director.expire(next.now), []);
     }
 }
 

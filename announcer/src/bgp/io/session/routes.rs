@@ -160,9 +160,10 @@ impl Session {
         let Some(connection) = &mut self.connection else { return };
         match key {
             Ok(key) if connection.key.as_ref() == Some(&key) => {}
-            Ok(key) => match connection.set_key(key) {
-                Ok(()) => info!("key was changed"),
-                Err(error) => warn!(%error, "key was not changed"),
+            Ok(key) => match (connection.key.is_some(), connection.set_key(key)) {
+                (true, Ok(())) => info!("key was changed"),
+                (false, Ok(())) => {} // of a session that continues: the kernel has the key, and it may be the same
+                (_, Err(error)) => warn!(%error, "key was not changed"),
             },
             Err(error) => warn!(%error, "key was not changed"),
         }

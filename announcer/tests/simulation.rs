@@ -80,7 +80,7 @@ fn two_machines_keep_their_promises_whatever_happens() {
     println!("{seeds} seeds in {:.1?}: {sum:?}", began.elapsed());
     // The checks are only useful if enough events happened.
     assert!(sum.sessions > seeds && sum.updates > 3 * seeds && sum.held > 10 * seeds, "{sum:?}");
-    assert!(sum.taken_over > seeds, "{sum:?}");
+    assert!(sum.taken_over > seeds / 4, "{sum:?}");
     assert!(sum.reloads > seeds && sum.refused > seeds / 4 && sum.lapsed > seeds / 4, "{sum:?}");
 }
 
@@ -353,7 +353,8 @@ impl Simulation {
             8 => {
                 self.on(Side::Us, |us, world| us.handle(Event::LivenessLost { wait: Duration::ZERO }, world))
             }
-            24..=26 => self.crash(),
+            // Mostly when there is something to take over.
+            24..=26 if self.us.state.name() == StateName::Established || self.luck.u8(..6) == 0 => self.crash(),
             9 => self.garble(),
             10..=12 => self.chat(),
             _ => (0..self.luck.u8(1..5)).for_each(|_| self.health.befall(now, &mut self.luck)),

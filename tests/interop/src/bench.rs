@@ -12,7 +12,8 @@ use nix::sys::signal::Signal;
 use scene::{VIPS, topology};
 use until::until;
 
-use crate::router::{FRONTEND, ROUTER, Route, Router, Setup};
+use crate::bfd::INTERVAL;
+use crate::router::{BfdEnds, FRONTEND, ROUTER, Route, Router, Setup};
 
 /// The longest time of a wait before it counts as failed.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(15);
@@ -242,13 +243,17 @@ fn comparable(route: Route, wanted: Option<&Route>) -> Route {
 }
 
 fn announcer(setup: &Setup) -> String {
-    let Setup { router_asn, frontend_asn, password, ttl_security, peer, service } = setup;
+    let Setup { router_asn, frontend_asn, password, ttl_security, bfd, peer, service } = setup;
     let asn = if router_asn == frontend_asn { "\"internal\"".to_owned() } else { router_asn.to_string() };
     let password = password.map(|_| format!("password_file = \"/{KEY}\"\n")).unwrap_or_default();
+    let bfd = match bfd {
+        BfdEnds::None => String::new(),
+        BfdEnds::Both | BfdEnds::OnlyOurs => format!("bfd = {{ interval = \"{INTERVAL}ms\" }}\n"),
+    };
     let ttl = if *ttl_security { "ttl_security = true\n" } else { "" };
     format!(
         "[bgp]\nasn = {frontend_asn}\nrouter_id = \"{FRONTEND}\"\nsettle = \"0s\"\n\n[[peer]]\nname = \"router\"\n\
-         address = \"{ROUTER}\"\nasn = {asn}\n{password}{ttl}{peer}\n[[service]]\nname = \"www\"\n\
+         address = \"{ROUTER}\"\nasn = {asn}\n{password}{ttl}{bfd}{peer}\n[[service]]\nname = \"www\"\n\
          vips = [\"{}\", \"{}\"]\n{service}\n[[service.check]]\n\
          http = \"http://www.example.com/healthz\"\ninterval = \"100ms\"\ntimeout = \"100ms\"\nrise = 1\nfall = 2\n",
         VIPS[0], VIPS[1]

@@ -1,11 +1,13 @@
 //! BIRD 2: `bird.conf`, `birdc`.
 
 use std::collections::BTreeSet;
+use std::fs;
 
 use anyhow::Result;
 use lab::Node;
 
-use crate::router::{FRONTEND, ROUTER, Route, Router, Setup, prefix};
+use crate::bfd::INTERVAL;
+use crate::router::{BfdEnds, FRONTEND, ROUTER, Route, Router, Setup, prefix};
 
 /// BIRD 2.
 pub(crate) struct Bird;
@@ -19,18 +21,25 @@ impl Router for Bird {
         "bird2"
     }
 
-    fn cannot(&self, _: &str) -> Option<&'static str> {
-        None
+    fn cannot(&self, case: &str) -> Option<&'static str> {
+        case.starts_with("BFD: switched off").then_some(
+            "`birdc disable` of its BFD sends no AdminDown: its packets end, as if it had died, and announcer ends the session \
+             and opens it again without BFD",
+        )
     }
 
     fn files(&self, setup: &Setup) -> Vec<(&'static str, String)> {
         let Setup { router_asn, frontend_asn, .. } = setup;
         let password = setup.password.map(|key| format!("  password \"{key}\";\n")).unwrap_or_default();
         let ttl = if setup.ttl_security { "  ttl security on;\n" } else { "" };
+        let (options, protocol) = match setup.bfd {
+            BfdEnds::Both => (format!("  {}\n", options(INTERVAL)), "protocol bfd bfd1 {}\n"),
+            BfdEnds::None | BfdEnds::OnlyOurs => (String::new(), ""),
+        };
         let text = format!(
-            "log \"/var/log/bird.log\" all;\nrouter id {ROUTER};\nprotocol device {{}}\nprotocol bgp fe {{\n  \
+            "log \"/var/log/bird.log\" all;\nrouter id {ROUTER};\nprotocol device {{}}\n{protocol}protocol bgp fe {{\n  \
              local {ROUTER} as {router_asn};\n  neighbor {FRONTEND} as {frontend_asn};\n  passive on;\n  \
-             error wait time 1,3;\n{password}{ttl}  ipv4 {{ import all; export none; }};\n  \
+             error wait time 1,3;\n{options}{password}{ttl}  ipv4 {{ import all; export none; }};\n  \
              ipv6 {{ import all; export none; }};\n}}\n"
         );
         vec![("etc/bird/bird.conf", text)]
@@ -58,9 +67,36 @@ impl Router for Bird {
         &[&["birdc", "reload", "in", "fe"]]
     }
 
+    fn bfd_up(&self, node: &Node) -> Result<bool> {
+        let said = node.must(&["birdc", "show", "bfd", "sessions"])?;
+        Ok(said.lines().any(|line| line.contains(FRONTEND) && line.contains(" Up ")))
+    }
+
+    fn bfd_interval(&self, node: &Node, ms: u32) -> Result<()> {
+        let file = node.root().join("etc/bird/bird.conf");
+        let text = fs::read_to_string(&file)?;
+        let lines = text.lines().map(|line| match line.trim().starts_with("bfd {") {
+            true => format!("  {}\n", options(ms)),
+            false => format!("{line}\n"),
+        });
+        fs::write(&file, lines.collect::<String>())?;
+        node.must(&["birdc", "configure"])?;
+        Ok(())
+    }
+
+    fn bfd_switch(&self, node: &Node, on: bool) -> Result<()> {
+        node.must(&["birdc", if on { "enable" } else { "disable" }, "bfd1"])?;
+        Ok(())
+    }
+
     fn log(&self) -> &'static str {
         "var/log/bird.log"
     }
+}
+
+/// The options of BFD for an interval of both directions, in milliseconds.
+fn options(ms: u32) -> String {
+    format!("bfd {{ interval {ms} ms; multiplier 3; }};")
 }
 
 /// Reads `birdc show route all` of one route: one line per attribute.

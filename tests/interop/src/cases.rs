@@ -11,7 +11,8 @@ use scene::log::Mark;
 use until::until;
 
 use crate::bench::{Bench, PATIENCE};
-use crate::router::{FRONTEND, ROUTER, Route, Router, Setup};
+use crate::bfd;
+use crate::router::{BfdEnds, FRONTEND, ROUTER, Route, Router, Setup};
 
 /// Cases that share a configuration.
 pub(crate) struct Group {
@@ -34,6 +35,7 @@ const EXTERNAL: Setup = Setup {
     frontend_asn: 65001,
     password: None,
     ttl_security: false,
+    bfd: BfdEnds::None,
     peer: "",
     service: "med = 50\ncommunities = [\"65001:80\", \"65001:443\"]\n",
 };
@@ -86,10 +88,12 @@ pub(crate) const GROUPS: &[Group] = &[
             Case { name: "GTSM, from one hop further: no session", run: far },
         ],
     },
+    Group { setup: Setup { bfd: BfdEnds::Both, ..EXTERNAL }, cases: bfd::CASES },
+    Group { setup: Setup { bfd: BfdEnds::OnlyOurs, ..EXTERNAL }, cases: bfd::ONLY_OURS },
 ];
 
 /// The route that the router must have for a group's VIPs; the next hop is of the VIP's family.
-fn wanted(setup: &Setup) -> Route {
+pub(crate) fn wanted(setup: &Setup) -> Route {
     let set = |values: &[&str]| values.iter().map(|value| (*value).to_owned()).collect::<BTreeSet<_>>();
     let internal = setup.router_asn == setup.frontend_asn;
     let mut route = Route {
@@ -112,9 +116,18 @@ fn wanted(setup: &Setup) -> Route {
     route
 }
 
-fn both(bench: &Bench, router: &dyn Router, setup: &Setup) -> Result<()> {
+pub(crate) fn both(bench: &Bench, router: &dyn Router, setup: &Setup) -> Result<()> {
     bench.established(router)?;
     bench.routes(router, Some(&wanted(setup)))
+}
+
+/// The router has no route for any VIP.
+pub(crate) fn gone(bench: &Bench, router: &dyn Router) -> Result<()> {
+    for vip in VIPS {
+        let route = router.route(bench.router()?, vip)?;
+        ensure!(route.is_none(), "{vip}: {route:?}");
+    }
+    Ok(())
 }
 
 fn withdraw(bench: &Bench, router: &dyn Router, setup: &Setup) -> Result<()> {

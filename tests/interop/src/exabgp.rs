@@ -34,6 +34,9 @@ impl Router for Exabgp {
     }
 
     fn cannot(&self, case: &str) -> Option<&'static str> {
+        if case.starts_with("BFD: ") {
+            return Some("it has no BFD");
+        }
         if case.starts_with("GTSM") {
             Some(
                 "it answers with TTL 64 if it listens: `outgoing-ttl` is set only on the connections that it opens, and here \

@@ -1,14 +1,15 @@
 //! FRR: `frr.conf`, `vtysh`.
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use lab::Node;
 
-use crate::router::{FRONTEND, ROUTER, Route, Router, Setup, family, json, number, prefix};
+use crate::bfd::INTERVAL;
+use crate::router::{BfdEnds, FRONTEND, ROUTER, Route, Router, Setup, family, json, number, prefix};
 
 /// FRR, started by its own script.
 pub(crate) struct Frr;
 
-const DAEMONS: &str = "bgpd=yes\nvtysh_enable=yes\nzebra_options=\"-A 127.0.0.1\"\nbgpd_options=\"-A 127.0.0.1\"\n\
+const DAEMONS: &str = "bgpd=yes\nbfdd=yes\nbfdd_options=\"-A 127.0.0.1\"\nvtysh_enable=yes\nzebra_options=\"-A 127.0.0.1\"\nbgpd_options=\"-A 127.0.0.1\"\n\
                        staticd_options=\"-A 127.0.0.1\"\n";
 
 impl Router for Frr {
@@ -38,10 +39,16 @@ impl Router for Frr {
         if setup.ttl_security {
             text += &format!(" neighbor {FRONTEND} ttl-security hops 1\n");
         }
+        if setup.bfd == BfdEnds::Both {
+            text += &format!(" neighbor {FRONTEND} bfd\n neighbor {FRONTEND} bfd profile FRONTENDS\n");
+        }
         for family in ["ipv4", "ipv6"] {
             text += &format!(
                 " address-family {family} unicast\n  neighbor {FRONTEND} activate\n exit-address-family\n"
             );
+        }
+        if setup.bfd == BfdEnds::Both {
+            text += &format!("exit\nbfd\n profile FRONTENDS\n  detect-multiplier 3\n{}", intervals(INTERVAL));
         }
         vec![
             ("etc/frr/daemons", DAEMONS.to_owned()),
@@ -55,7 +62,7 @@ impl Router for Frr {
     }
 
     fn processes(&self) -> &'static [&'static str] {
-        &["watchfrr", "bgpd", "staticd", "zebra"]
+        &["watchfrr", "bfdd", "bgpd", "staticd", "zebra"]
     }
 
     fn established(&self, node: &Node) -> Result<bool> {
@@ -94,7 +101,35 @@ impl Router for Frr {
         ]
     }
 
+    fn bfd_up(&self, node: &Node) -> Result<bool> {
+        let said = node.must(&["vtysh", "-c", "show bfd peer 10.1.0.1"])?;
+        Ok(said.contains("Status: up"))
+    }
+
+    fn bfd_interval(&self, node: &Node, ms: u32) -> Result<()> {
+        let lines = intervals(ms);
+        profile(node, &lines.lines().collect::<Vec<_>>())
+    }
+
+    fn bfd_switch(&self, node: &Node, on: bool) -> Result<()> {
+        profile(node, &[if on { "no shutdown" } else { "shutdown" }])
+    }
+
     fn log(&self) -> &'static str {
         "var/log/frr/frr.log"
     }
+}
+
+/// The lines of a profile for an interval of both directions, in milliseconds.
+fn intervals(ms: u32) -> String {
+    format!("  receive-interval {ms}\n  transmit-interval {ms}\n")
+}
+
+/// Changes the profile of BFD.
+fn profile(node: &Node, lines: &[&str]) -> Result<()> {
+    let all = ["configure terminal", "bfd", "profile FRONTENDS"].iter().chain(lines);
+    let words = all.flat_map(|line| ["-c", line.trim()]);
+    let said = node.must(&std::iter::once("vtysh").chain(words).collect::<Vec<_>>())?;
+    ensure!(!said.contains('%'), "{said}");
+    Ok(())
 }

@@ -19,6 +19,9 @@ impl Router for Gobgp {
     }
 
     fn cannot(&self, case: &str) -> Option<&'static str> {
+        if case.starts_with("BFD: ") {
+            return Some("it has no BFD");
+        }
         (case == "route refresh").then_some(
             "it never sends a ROUTE-REFRESH: `gobgp neighbor … softresetin` uses the routes that it has stored",
         )

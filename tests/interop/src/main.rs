@@ -6,11 +6,12 @@
 //! bench    the lab: one frontend, one router, one implementation after the other
 //! router   what a router has to be able to say, and a route as all of them say it
 //! frr bird gobgp openbgpd exabgp   one file a router
-//! cases    the rows of the table
+//! cases    the rows of the table          bfd      those of BFD
 //! matrix   the table, printed and kept in docs/interop.md
 //! ```
 
 mod bench;
+mod bfd;
 mod bird;
 mod cases;
 mod exabgp;

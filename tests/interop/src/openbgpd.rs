@@ -18,6 +18,9 @@ impl Router for Openbgpd {
     }
 
     fn cannot(&self, case: &str) -> Option<&'static str> {
+        if case.starts_with("BFD: ") {
+            return Some("it has no BFD");
+        }
         case.starts_with("MD5").then_some(
             "it sets keys through PF_KEY, which it does not have on Linux (its log: `PF_KEY not available`): it listens without \
              a key, and the kernel drops signed packets",

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use lab::Node;
 
 use crate::{bird::Bird, exabgp::Exabgp, frr::Frr, gobgp::Gobgp, openbgpd::Openbgpd};
@@ -28,10 +28,23 @@ pub(crate) struct Setup {
     pub(crate) password: Option<&'static str>,
     /// Whether the router sends and requires TTL 255 (RFC 5082).
     pub(crate) ttl_security: bool,
+    /// Who has BFD.
+    pub(crate) bfd: BfdEnds,
     /// More lines for our `[[peer]]`, in TOML.
     pub(crate) peer: &'static str,
     /// More lines for our `[[service]]`, in TOML.
     pub(crate) service: &'static str,
+}
+
+/// The ends that have BFD.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum BfdEnds {
+    /// Neither.
+    None,
+    /// Both.
+    Both,
+    /// announcer alone.
+    OnlyOurs,
 }
 
 /// A route, as a router prints it.
@@ -81,6 +94,27 @@ pub(crate) trait Router {
     fn route(&self, node: &Node, vip: &str) -> Result<Option<Route>>;
     /// The commands, each a list of words, that make it send a ROUTE-REFRESH to the frontend (RFC 2918).
     fn refresh(&self) -> &'static [&'static [&'static str]];
+    /// Whether its BFD with the frontend is up.
+    ///
+    /// # Errors
+    /// When it does not answer, or has no BFD.
+    fn bfd_up(&self, _: &Node) -> Result<bool> {
+        bail!("{} has no BFD", self.name())
+    }
+    /// Gives BFD another interval, in milliseconds.
+    ///
+    /// # Errors
+    /// When it refuses, or has no BFD.
+    fn bfd_interval(&self, _: &Node, _: u32) -> Result<()> {
+        bail!("{} has no BFD", self.name())
+    }
+    /// Switches BFD off, or on again, as its operator.
+    ///
+    /// # Errors
+    /// When it refuses, or has no BFD.
+    fn bfd_switch(&self, _: &Node, _: bool) -> Result<()> {
+        bail!("{} has no BFD", self.name())
+    }
     /// The file that it logs to: its path below the root folder of the node.
     fn log(&self) -> &'static str;
 }

@@ -1,4 +1,4 @@
-# demo · test · e2e · soak · interop · vm · page · lint · bench · bench-quick · bench-drain ·
+# demo · test · e2e · soak · interop · vm · page · lint · bench · bench-quick · bench-drain · bench-death ·
 # deb · rpm · dist · container · sbom · packages-test · bench-scale · fuzz · simulate · build · runner · image · install · uninstall · lab · lab-down · picture.
 # Only the installation and the lab need root. If you are not root, the Makefile calls sudo for them.
 
@@ -32,7 +32,7 @@ DESTDIR :=
 BUILT = $(OUT)/built
 SOURCES := Cargo.toml Cargo.lock $(shell find announcer/src announcer/import/src dsr-setup/src dsr-setup/output/src announcer/manual/src announcer/router-config/src -name '*.rs')
 
-.PHONY: demo demo-programs test e2e soak interop vm page page-pictures lint bench bench-quick bench-drain bench-scale fuzz simulate build runner image needs install uninstall lab lab-down picture stage cross-build deb rpm dist container sbom packages-test
+.PHONY: demo demo-programs test e2e soak interop vm page page-pictures lint bench bench-quick bench-drain bench-death bench-scale fuzz simulate build runner image needs install uninstall lab lab-down picture stage cross-build deb rpm dist container sbom packages-test
 
 demo: demo-programs
 	$(SUDO) $(OUT)/demo
@@ -90,7 +90,7 @@ lint:
 	RUSTDOCFLAGS="-D warnings" cargo doc --quiet --workspace --no-deps --document-private-items
 	cargo deny check bans licenses sources
 
-# Compares announcer with the programs of tests/bench/peers, in turns, and writes docs/benchmarks.md in less than 50 minutes. The
+# Compares announcer with the programs of tests/bench/peers, in turns, and writes docs/benchmarks.md in a little more than an hour. The
 # first run downloads anycast_healthchecker from PyPI. Nothing else should run on the machine during this time.
 bench: build
 	$(CARGO_BUILD) -p bench
@@ -105,6 +105,14 @@ bench-quick: build
 bench-drain: build
 	$(CARGO_BUILD) -p bench
 	$(SUDO) $(OUT)/bench --long-requests 3
+
+# A host dies, with BFD and without, ten times with FRR and with BIRD as routers, in a quarter of an hour. It writes that section of
+# docs/benchmarks.md alone. TIMES=1 is a try.
+TIMES ?= 10
+
+bench-death: build
+	$(CARGO_BUILD) -p bench
+	$(SUDO) $(OUT)/bench --host-death $(TIMES)
 
 build: needs
 	$(CARGO_BUILD) -p announcer -p dsr-setup -p lab -p manual

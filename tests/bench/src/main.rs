@@ -9,6 +9,7 @@
 //! candidate  who is compared: a folder of tests/bench/peers each
 //! stage      the lab, and the frontend on which a candidate plays
 //! turn       one candidate through every event once: to the wire, to the FIB, requests lost
+//! death      the host dies, with BFD and without, with routers that run FRR or BIRD
 //! slow       a drain under long requests, with plain ECMP and with a router that hashes resiliently
 //! resources  memory and CPU with many services
 //! results    pure: what was measured, and its medians
@@ -16,6 +17,7 @@
 //! ```
 
 mod candidate;
+mod death;
 mod page;
 mod resources;
 mod results;
@@ -42,6 +44,9 @@ struct Args {
     /// Only a drain under long requests, with plain and with resilient hashing, so many times; writes no page
     #[arg(long, value_name = "TIMES", conflicts_with_all = ["quick", "only", "runs", "skip", "services", "results", "page"])]
     long_requests: Option<usize>,
+    /// Only the host's death with BFD and without, so many times; writes that section of the page alone
+    #[arg(long, value_name = "TIMES", conflicts_with_all = ["long_requests", "quick", "only", "runs", "skip", "services", "page"])]
+    host_death: Option<usize>,
     /// Few runs and few services, to test the benchmark itself
     #[arg(long)]
     quick: bool,
@@ -80,7 +85,18 @@ fn main() -> Result<()> {
         }
         Some(_) | None => Results::default(),
     };
-    let mut stage = Stage::up()?;
+    let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/benchmarks.md");
+    if let Some(times) = args.host_death {
+        let known = std::mem::take(&mut results.deaths);
+        results.deaths = death::measure(times, known, |all| {
+            keep(&args, &Results { deaths: all.to_vec(), ..Results::default() })
+        })?;
+        let section = page::deaths(&results.deaths, &stage::host()?);
+        println!("{section}");
+        let whole = fs::read_to_string(&kept).with_context(|| format!("{}", kept.display()))?;
+        return fs::write(&kept, page::with_deaths(&whole, &section)).context("the page");
+    }
+    let mut stage = Stage::up("ecmp")?;
     if let Some(times) = args.long_requests {
         let compared = slow::compare(&mut stage, times);
         stage.down()?;
@@ -89,11 +105,15 @@ fn main() -> Result<()> {
     }
     let ended = run(&stage, &args, &mut results);
     stage.down()?;
-    println!("\n{}", page(&results));
     ended?;
+    if !args.quick && args.only.is_empty() && !args.skip.iter().any(|part| part == "death") {
+        let known = std::mem::take(&mut results.deaths);
+        results.deaths = death::measure(args.runs.unwrap_or(RUNS), known, |_| Ok(()))?;
+        keep(&args, &results)?;
+    }
+    println!("\n{}", page(&results));
     // A run with `--services` counts as complete here.
     let whole = !args.quick && args.only.is_empty() && args.runs.is_none() && args.skip.is_empty();
-    let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/benchmarks.md");
     if let Some(file) = args.page.or(whole.then_some(kept)) {
         fs::write(&file, page(&results)).with_context(|| format!("{}", file.display()))?;
     }

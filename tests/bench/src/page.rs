@@ -3,7 +3,8 @@
 //! Pure.
 
 use crate::candidate::Candidate;
-use crate::results::{Event, Figure, Rank, Reaction, Results, Spread, Usage};
+use crate::death::{INTERVAL, WAYS};
+use crate::results::{Death, Event, Figure, Rank, Reaction, Results, RouterSoftware, Spread, Usage};
 use crate::stage::{CALM, FALL, FAST, RISE};
 use crate::turn::RATE;
 
@@ -36,6 +37,7 @@ pub(crate) fn page(results: &Results) -> String {
         "\n## Requests lost\n\nOf {RATE} new connections a second over three frontends, the candidate on one of them.\n\n"
     );
     page += &losses(results, &candidates);
+    page += &deaths(&results.deaths, &results.machine);
     page += &costs(results, &candidates);
     page += &failures(results);
     page
@@ -246,6 +248,53 @@ fn costs(results: &Results, candidates: &[Candidate]) -> String {
     text
 }
 
+/// The heading of the section that [`deaths`] writes.
+const DEATHS: &str = "\n## Host death with BFD\n";
+
+/// The deaths with and without BFD; nothing if there are none.
+pub(crate) fn deaths(all: &[Death], machine: &[String]) -> String {
+    if all.is_empty() {
+        return String::new();
+    }
+    let mut text = format!(
+        "{DEATHS}\nEvery packet from and to the host is dropped, while its links stay up, under {RATE} new connections a second over three \
+         frontends. BFD has an interval of {INTERVAL} ms and a multiplier of 3 at both ends; the hold time is 3 s. The processes that send BFD run \
+         with SCHED_RR (`chrt -r 10`; announcer's thread asks for it itself). Milliseconds until the slower of two routers has no next hop of \
+         this host in its FIB. The routers decide these rows: they wait for BFD's detection time, {} ms, or for the hold time. `make bench-death` \
+         measures this section alone. Measured on: {}.\n\n\
+         | routers | announced by | BFD | ms to the FIB | requests lost | runs |\n|---|---|---|---|---|---|\n",
+        INTERVAL * 3,
+        machine.join("; ")
+    );
+    for router in RouterSoftware::ALL {
+        for (candidate, bfd) in WAYS {
+            let ours = |one: &&Death| (one.router, one.candidate, one.bfd) == (router, candidate, bfd);
+            let found = all.iter().filter(ours);
+            let Some(fib) = Spread::of(found.clone().map(|one| one.fib_ms)) else { continue };
+            #[allow(clippy::cast_precision_loss)] // counts of requests
+            let Some(lost) = Spread::of(found.map(|one| one.lost as f64)) else { continue };
+            text += &format!(
+                "| {} | {} | {} | {} | {} | {} |\n",
+                router.title(),
+                candidate.title(),
+                if bfd { "yes" } else { "no" },
+                spread(fib),
+                spread(lost),
+                fib.runs
+            );
+        }
+    }
+    text
+}
+
+/// A page with another section of deaths, which is before that of memory and CPU if there was none.
+pub(crate) fn with_deaths(page: &str, section: &str) -> String {
+    let start = page.find(DEATHS).or_else(|| page.find("\n## Memory and CPU")).unwrap_or(page.len());
+    let rest = &page[start..];
+    let rest = rest.strip_prefix(DEATHS).map_or(rest, |old| &old[old.find("\n## ").unwrap_or(old.len())..]);
+    format!("{}{section}{rest}", &page[..start])
+}
+
 fn failures(results: &Results) -> String {
     if results.failures.is_empty() {
         return String::new();
@@ -321,7 +370,30 @@ mod tests {
             floor_ms: vec![61.0],
             waking_percent: Some(0.71),
             machine: vec!["2 cores".to_owned()],
+            deaths: [(150.0, 20), (170.0, 22)]
+                .map(|(fib_ms, lost)| Death {
+                    router: RouterSoftware::Bird,
+                    candidate: ours,
+                    bfd: true,
+                    fib_ms,
+                    lost,
+                })
+                .to_vec(),
         }
+    }
+
+    #[test]
+    fn the_section_of_deaths_is_replaced_and_the_rest_stays() {
+        let results = results();
+        let whole = page(&results);
+        let row = "| BIRD | announcer | yes | 160 (150 to 170) | 21 (20 to 22) | 2 |";
+        assert!(whole.lines().any(|line| line == row), "{whole}");
+        let none = page(&Results { deaths: Vec::new(), ..results });
+        assert!(!none.contains("Host death with BFD"));
+        let section = deaths(&super::tests::results().deaths, &["2 cores".to_owned()]);
+        assert_eq!(with_deaths(&none, &section), whole);
+        assert_eq!(with_deaths(&whole, &section), whole);
+        assert_eq!(with_deaths(&whole, ""), none);
     }
 
     #[test]

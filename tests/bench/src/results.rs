@@ -122,6 +122,52 @@ pub(crate) struct Usage {
     pub(crate) probes: f64,
 }
 
+/// The software of the routers of a lab.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum RouterSoftware {
+    /// FRR.
+    Frr,
+    /// BIRD.
+    Bird,
+}
+
+impl RouterSoftware {
+    /// All of them, in the order of the tables.
+    pub(crate) const ALL: [RouterSoftware; 2] = [RouterSoftware::Frr, RouterSoftware::Bird];
+
+    /// The lab whose routers run it.
+    pub(crate) fn topology(self) -> &'static str {
+        match self {
+            RouterSoftware::Frr => "ecmp",
+            RouterSoftware::Bird => "bird",
+        }
+    }
+
+    /// Its name in the tables.
+    pub(crate) fn title(self) -> &'static str {
+        match self {
+            RouterSoftware::Frr => "FRR",
+            RouterSoftware::Bird => "BIRD",
+        }
+    }
+}
+
+/// A death of the host in the comparison of BFD.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Death {
+    /// The routers.
+    pub(crate) router: RouterSoftware,
+    /// Who announced.
+    pub(crate) candidate: Candidate,
+    /// Whether BFD was configured at both ends.
+    pub(crate) bfd: bool,
+    /// Until the next hop was removed from the slower router's FIB, in milliseconds.
+    pub(crate) fib_ms: f64,
+    /// Requests without a good answer.
+    pub(crate) lost: u64,
+}
+
 /// All results.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Results {
@@ -142,6 +188,9 @@ pub(crate) struct Results {
     /// The CPU time of a loop that wakes up as often as announcer's listener watch, in percent of a core.
     #[serde(default)]
     pub(crate) waking_percent: Option<f64>,
+    /// The deaths with and without BFD.
+    #[serde(default)]
+    pub(crate) deaths: Vec<Death>,
 }
 
 /// The median of some figures, with minimum and maximum.

@@ -40,12 +40,14 @@ pub(crate) struct Pace {
     pub(crate) interval_ms: u32,
     /// The timeout of a probe, in milliseconds.
     pub(crate) timeout_ms: u32,
+    /// The interval of BFD with both routers, in milliseconds, with a multiplier of 3; `None`: no BFD.
+    pub(crate) bfd_ms: Option<u32>,
 }
 
 /// For the times and the losses.
-pub(crate) const FAST: Pace = Pace { interval_ms: 100, timeout_ms: 100 };
+pub(crate) const FAST: Pace = Pace { interval_ms: 100, timeout_ms: 100, bfd_ms: None };
 /// For memory and CPU: announcer's defaults.
-pub(crate) const CALM: Pace = Pace { interval_ms: 1000, timeout_ms: 1000 };
+pub(crate) const CALM: Pace = Pace { interval_ms: 1000, timeout_ms: 1000, bfd_ms: None };
 /// How many passes in a row make a service healthy.
 pub(crate) const RISE: u32 = 2;
 /// How many failures in a row make it unhealthy.
@@ -60,12 +62,12 @@ pub(crate) struct Stage {
 }
 
 impl Stage {
-    /// Starts the lab, and installs every candidate.
+    /// Starts a lab with the nodes of `ecmp`, and installs every candidate.
     ///
     /// # Errors
     /// When the lab does not come up, or anycast_healthchecker can neither be found nor fetched.
-    pub(crate) fn up() -> Result<Stage> {
-        let scene = Scene::of(Lab::up(&topology("ecmp"))?)?;
+    pub(crate) fn up(lab: &str) -> Result<Stage> {
+        let scene = Scene::of(Lab::up(&topology(lab))?)?;
         let mut stage = Stage { scene, furniture: BTreeSet::new() };
         stage.node()?.must(&["/lab/announcer", "stop"])?;
         stage.keep_what_runs()?;
@@ -109,9 +111,10 @@ impl Stage {
         let bench = self.node()?.root().join("bench");
         let seconds = |ms: u32| f64::from(ms) / 1e3;
         let pace = format!(
-            "INTERVAL={}\nTIMEOUT={}\nRISE={RISE}\nFALL={FALL}\n",
+            "INTERVAL={}\nTIMEOUT={}\nRISE={RISE}\nFALL={FALL}\nBFD={}\n",
             seconds(pace.interval_ms),
-            seconds(pace.timeout_ms)
+            seconds(pace.timeout_ms),
+            pace.bfd_ms.map_or_else(String::new, |ms| ms.to_string())
         );
         fs::write(bench.join("pace"), pace)?;
         fs::write(bench.join("services"), vips.iter().fold(String::new(), |all, vip| all + vip + "\n"))?;
@@ -243,25 +246,11 @@ impl Stage {
     /// # Errors
     /// When it cannot be found out.
     pub(crate) fn machine(&self) -> Result<Vec<String>> {
-        let cpus = fs::read_to_string("/proc/cpuinfo")?;
-        let models: Vec<&str> = cpus
-            .lines()
-            .filter_map(|line| line.strip_prefix("model name")?.split_once(": ").map(|(_, model)| model))
-            .collect();
-        let cores = thread::available_parallelism()?;
-        let memory = fs::read_to_string("/proc/meminfo")?;
-        let kib: u64 = memory.split_whitespace().nth(1).context("no MemTotal")?.parse()?;
         let router = self.scene.node("r1")?.must(&["/usr/lib/frr/bgpd", "--version"])?;
         let router = router.lines().next().unwrap_or_default().replace("bgpd version ", "FRR ");
-        Ok(vec![
-            format!(
-                "{cores} cores ({}), {} GiB",
-                models.first().unwrap_or(&"unknown"),
-                kib.div_ceil(1 << 20)
-            ),
-            format!("Linux {}", fs::read_to_string("/proc/sys/kernel/osrelease")?.trim()),
-            format!("routers: {router}"),
-        ])
+        let mut lines = host()?;
+        lines.push(format!("routers: {router}"));
+        Ok(lines)
     }
 
     /// Ends the lab.
@@ -271,6 +260,25 @@ impl Stage {
     pub(crate) fn down(self) -> Result<()> {
         self.scene.down()
     }
+}
+
+/// The machine and its kernel, one line each.
+///
+/// # Errors
+/// When `/proc` cannot be read.
+pub(crate) fn host() -> Result<Vec<String>> {
+    let cpus = fs::read_to_string("/proc/cpuinfo")?;
+    let models: Vec<&str> = cpus
+        .lines()
+        .filter_map(|line| line.strip_prefix("model name")?.split_once(": ").map(|(_, model)| model))
+        .collect();
+    let cores = thread::available_parallelism()?;
+    let memory = fs::read_to_string("/proc/meminfo")?;
+    let kib: u64 = memory.split_whitespace().nth(1).context("no MemTotal")?.parse()?;
+    Ok(vec![
+        format!("{cores} cores ({}), {} GiB", models.first().unwrap_or(&"unknown"), kib.div_ceil(1 << 20)),
+        format!("Linux {}", fs::read_to_string("/proc/sys/kernel/osrelease")?.trim()),
+    ])
 }
 
 /// A process of a candidate.

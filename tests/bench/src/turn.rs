@@ -21,7 +21,7 @@ use crate::stage::{FAST, FRONTEND, Stage, VIP, reacted};
 /// New connections a second.
 pub(crate) const RATE: u32 = 2000;
 /// A third of the hold time (RFC 4271 §4.4): the routers' hold timer for a dead host starts at the last one.
-const KEEPALIVE: Duration = Duration::from_secs(1);
+pub(crate) const KEEPALIVE: Duration = Duration::from_secs(1);
 /// Requests start this long before an event.
 const BEFORE: Duration = Duration::from_millis(500);
 /// Requests continue this long after the routers have reacted.
@@ -110,8 +110,8 @@ impl Turn<'_> {
         self.control("start")?;
         self.steady()?;
         thread::sleep(KEEPALIVE.mul_f64(self.phase));
-        let (times, lost) = self.under_load(false, |turn| {
-            turn.stage.node()?.must(&["nft", "-f", "/bench/silence"])?;
+        let (times, lost) = under_load(self.stage, false, || {
+            self.stage.node()?.must(&["nft", "-f", "/bench/silence"])?;
             Ok(())
         })?;
         self.results.reactions.push(reacted(self.candidate, Event::Death, times));
@@ -131,33 +131,9 @@ impl Turn<'_> {
 
     fn loss(&mut self, event: Event, there: bool, happens: impl FnOnce(&Self) -> Result<()>) -> Result<()> {
         self.event = event;
-        let (_, lost) = self.under_load(there, happens)?;
+        let (_, lost) = under_load(self.stage, there, || happens(self))?;
         self.results.losses.push(Loss { candidate: self.candidate, event, lost });
         if there { self.steady() } else { Ok(()) }
-    }
-
-    fn under_load(
-        &mut self,
-        there: bool,
-        happens: impl FnOnce(&Self) -> Result<()>,
-    ) -> Result<((Option<f64>, f64), u64)> {
-        let over = Arc::new(AtomicBool::new(false));
-        let stop = over.clone();
-        let load = self.stage.scene.load_live(VIP, RATE, Duration::from_secs(300), move |_| {
-            if stop.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        })?;
-        thread::sleep(BEFORE);
-        let mark = Mark::now();
-        let cause = SystemTime::now();
-        let happened = happens(self);
-        // Under load, the routers' queues delay the FIB, so these times do not count for the floor.
-        let times = happened.and_then(|()| self.stage.reaction(mark, cause, there, &mut Vec::new()));
-        thread::sleep(AFTER);
-        over.store(true, Ordering::Relaxed);
-        let report = load.report()?;
-        let times = times?;
-        ensure!(report.total.answered() > 0, "nothing answered");
-        Ok((times, report.total.lost()))
     }
 
     /// Waits until the VIP is announced and probes run at their normal interval, so that the next event is at a random time between
@@ -182,4 +158,32 @@ impl Turn<'_> {
         self.stage.node()?.must(&["/lab/web", word])?;
         Ok(())
     }
+}
+
+/// Sends requests while something happens: the times of the reaction, and the requests lost.
+///
+/// # Errors
+/// When the lab fails, the routers do not react, or nothing is answered.
+pub(crate) fn under_load(
+    stage: &Stage,
+    there: bool,
+    happens: impl FnOnce() -> Result<()>,
+) -> Result<((Option<f64>, f64), u64)> {
+    let over = Arc::new(AtomicBool::new(false));
+    let stop = over.clone();
+    let load = stage.scene.load_live(VIP, RATE, Duration::from_secs(300), move |_| {
+        if stop.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    })?;
+    thread::sleep(BEFORE);
+    let mark = Mark::now();
+    let cause = SystemTime::now();
+    let happened = happens();
+    // Under load, the routers' queues delay the FIB, so these times do not count for the floor.
+    let times = happened.and_then(|()| stage.reaction(mark, cause, there, &mut Vec::new()));
+    thread::sleep(AFTER);
+    over.store(true, Ordering::Relaxed);
+    let report = load.report()?;
+    let times = times?;
+    ensure!(report.total.answered() > 0, "nothing answered");
+    Ok((times, report.total.lost()))
 }

@@ -170,6 +170,7 @@ async fn serve(options: Options, applied: AppliedConfig, log: Log, mut found: Fo
     let (start_tx, start) = watch::channel(StartReport {
         how: found.how,
         gap: None,
+        bfd_pause: found.bfd_pause(),
         installed: installed(std::env::var_os(INSTALLED), std::env::current_exe().ok()),
         rolled_back: std::env::var_os(ROLLED_BACK).is_some(),
         not_continued: None,

@@ -66,6 +66,8 @@ pub struct StartReport {
     pub how: Start,
     /// From the former program's last turn to the first turn of this one; only after an upgrade, and after that turn.
     pub gap: Option<Duration>,
+    /// From the former program's last turn to the first BFD packet of this one; only after an upgrade with BFD.
+    pub bfd_pause: Option<Duration>,
     /// The file that an upgrade runs, if it is known.
     pub installed: Option<PathBuf>,
     /// Whether this is the previous program, because the installed one has crashed after an upgrade.

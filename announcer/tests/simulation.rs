@@ -354,7 +354,9 @@ impl Simulation {
                 self.on(Side::Us, |us, world| us.handle(Event::LivenessLost { wait: Duration::ZERO }, world))
             }
             // Mostly when there is something to take over.
-            24..=26 if self.us.state.name() == StateName::Established || self.luck.u8(..6) == 0 => self.crash(),
+            24..=26 if self.us.state.name() == StateName::Established || self.luck.u8(..6) == 0 => {
+                self.crash()
+            }
             9 => self.garble(),
             10..=12 => self.chat(),
             _ => (0..self.luck.u8(1..5)).for_each(|_| self.health.befall(now, &mut self.luck)),

@@ -261,20 +261,25 @@ fn upgrades(site: &Site, rounds: usize, rate: u32) {
     let (before, pid) = (site.sessions(), site.pid());
     let monitors = site.monitor();
     let load = site.load(rounds as u64 * 2 + 3, rate);
-    let mut gaps = Vec::new();
+    let (mut gaps, mut pauses) = (Vec::new(), Vec::new());
     for round in 0..rounds {
         let previous = if round % 2 == 1 { "--previous" } else { "" };
         let said = site.machine.must(&format!("announcer upgrade {previous}"));
         assert!(said.contains(" runs, after a pause of "), "{said}");
         gaps.extend(site.number("gap_ms"));
+        pauses.extend(site.number("bfd_pause_ms"));
     }
     let (answered, lost) = lost(load);
-    gaps.sort_by(f64::total_cmp);
+    let middle = |all: &mut Vec<f64>| {
+        all.sort_by(f64::total_cmp);
+        all.get(all.len() / 2)
+            .map_or("none".into(), |middle| format!("{middle:.0} ms, at most {:.0} ms", all[all.len() - 1]))
+    };
     println!(
-        "{rounds} upgrades, BFD {} ms: {answered} requests answered, {lost} lost; pause {:.0} ms, at most {:.0} ms",
+        "{rounds} upgrades, BFD {} ms: {answered} requests answered, {lost} lost; pause {}, of BFD {}",
         site.interval,
-        gaps[gaps.len() / 2],
-        gaps[gaps.len() - 1]
+        middle(&mut gaps),
+        middle(&mut pauses)
     );
     assert_eq!(site.events(monitors), "");
     assert_eq!(site.sessions(), before);

@@ -50,6 +50,9 @@ pub struct StartStatus {
     pub how: String,
     /// Milliseconds from the former program's last turn to the first of this one; only after an upgrade.
     pub gap_ms: Option<f64>,
+    /// Milliseconds from the former program's last turn to the first BFD packet of this one; only after an upgrade with BFD.
+    #[serde(default)]
+    pub bfd_pause_ms: Option<f64>,
     /// The file that an upgrade runs.
     pub installed: Option<String>,
     /// Whether this is the previous program, because the installed one has crashed after an upgrade.

@@ -169,10 +169,12 @@ pub(crate) fn status(context: &ControlContext, report: &Report) -> api::Status {
 }
 
 fn start(context: &ControlContext) -> api::StartStatus {
-    let StartReport { how, gap, installed, rolled_back, not_continued } = context.start.borrow().clone();
+    let StartReport { how, gap, bfd_pause, installed, rolled_back, not_continued } =
+        context.start.borrow().clone();
     api::StartStatus {
         how: how.as_str().to_owned(),
         gap_ms: gap.map(|gap| gap.as_secs_f64() * 1000.0),
+        bfd_pause_ms: bfd_pause.map(|pause| pause.as_secs_f64() * 1000.0),
         installed: installed.map(|path| path.display().to_string()),
         rolled_back,
         not_continued,

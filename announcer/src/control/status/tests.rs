@@ -73,6 +73,7 @@ pub(crate) fn status() -> Status {
         start: StartStatus {
             how: "cold".into(),
             gap_ms: None,
+            bfd_pause_ms: None,
             installed: Some("/usr/bin/announcer".into()),
             rolled_back: false,
             not_continued: None,

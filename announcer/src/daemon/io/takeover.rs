@@ -112,14 +112,14 @@ impl Found {
         Found { how, left, vips: vips.collect(), bfd, state, sessions, orphans, names, alert, takeovers }
     }
 
+    /// From the former program's last turn to the start of the thread of BFD.
+    pub(in crate::daemon) fn bfd_pause(&self) -> Option<Duration> {
+        Some(self.bfd.as_ref()?.at.saturating_sub(self.left?))
+    }
+
     /// The thread of BFD, if it was started.
     pub(in crate::daemon) fn take_bfd(&mut self) -> Option<StartedBfd> {
-        let started = self.bfd.take();
-        if let (Some(started), Some(left)) = (&started, self.left) {
-            let pause = started.at.saturating_sub(left);
-            info!(sessions = started.sessions.len(), pause_ms = pause.as_millis(), "BFD went on");
-        }
-        started
+        self.bfd.take()
     }
 
     /// The router id of the sessions, which the next ones keep.

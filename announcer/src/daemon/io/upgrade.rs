@@ -75,9 +75,9 @@ impl Upgrader {
         let before = self.files.run(&program, files::version).await.map_err(unreadable)?;
         let begin = Instant::now();
         let version = self.ask(&program).await.map_err(|why| format!("{named} does not take over: {why}"))?;
-        // What it did is what it does before its first turn.
+        // BFD goes on before the configuration is read. The first time, the time that the program took to answer stands for its pause.
         let asked = begin.elapsed();
-        let pause = self.start.borrow().gap.map_or(asked, |gap| gap.max(asked));
+        let pause = self.start.borrow().bfd_pause.unwrap_or(asked);
         if let Err(error) = gap::allows((self.detection)(), Some(pause))
             && !force
         {

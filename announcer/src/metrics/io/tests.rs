@@ -91,6 +91,7 @@ fn host_of(config: Arc<config::Config>) -> TestListener {
         start: watch::channel(StartReport {
             how: Start::Cold,
             gap: None,
+            bfd_pause: None,
             installed: None,
             rolled_back: false,
             not_continued: None,

@@ -200,8 +200,10 @@ fn a_session_outlives_the_daemon() {
 
 #[test]
 fn what_is_gone_while_nobody_watches_is_withdrawn_first() {
-    in_new_netns(|folder| {
-        let (mut store, router, server) = scene(folder, 2, TCP);
+    // The probes alone would need ten minutes.
+    let check = "tcp = 80\ninterval = \"1m\"\nfast_interval = \"1m\"\ntimeout = \"1s\"\nrise = 1\nfall = 10";
+    in_new_netns(move |folder| {
+        let (mut store, router, server) = scene(folder, 2, check);
         let daemon = store.start();
         router.until("announced", |seen| seen.table.len() == 2);
         store.kill(daemon);

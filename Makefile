@@ -71,14 +71,13 @@ soak: build
 		cargo test -p e2e --test e2e -- --ignored --nocapture
 
 # Runs announcer with the routers of docs/interop.md, and writes that page. It also compares the routes of a router before and after
-# `announcer import exabgp`: docs/migrate.md. At last it replaces and kills the daemon beside FRR and BIRD. The same with BFD (`by_bfd`) is
-# skipped: BFD does not go over to the next process yet.
+# `announcer import exabgp`: docs/migrate.md. At last it replaces and kills the daemon beside FRR and BIRD.
 interop: build
 	cargo build -p interop
 	$(SUDO) target/debug/interop
 	cargo test -p announcer --test routers --test migrate --test takeover_routers --no-run
 	$(SUDO) env PATH="$$PATH" cargo test -p announcer --test routers --test migrate -- --ignored --nocapture
-	$(SUDO) env PATH="$$PATH" cargo test -p announcer --test takeover_routers -- --ignored --nocapture --test-threads 2 --skip by_bfd
+	$(SUDO) env PATH="$$PATH" cargo test -p announcer --test takeover_routers -- --ignored --nocapture --test-threads 2
 
 # Runs the scripts of tests/vm/run.d, or of SCRIPTS, in a virtual machine with Debian's kernel: tests/vm/run explains it. It is for
 # what needs another kernel than this host's, such as AppArmor. CONTAINERLAB=FILE gives it a containerlab program.

@@ -131,25 +131,25 @@ fn bird_sees_no_crash() {
 }
 
 #[test]
-#[ignore = "BFD does not go over to the next process yet: it begins anew, and the router sees it go down"]
+#[ignore = "needs routers; `make interop` runs it"]
 fn frr_sees_no_upgrade_by_bfd() {
     upgrades(Software::Frr, BFD);
 }
 
 #[test]
-#[ignore = "BFD does not go over to the next process yet: it begins anew, and the router sees it go down"]
+#[ignore = "needs routers; `make interop` runs it"]
 fn bird_sees_no_upgrade_by_bfd() {
     upgrades(Software::Bird, BFD);
 }
 
 #[test]
-#[ignore = "BFD does not go over to the next process yet: it begins anew, and the router sees it go down"]
+#[ignore = "needs routers; `make interop` runs it"]
 fn frr_sees_no_crash_by_bfd() {
     crashes(Software::Frr, BFD);
 }
 
 #[test]
-#[ignore = "BFD does not go over to the next process yet: it begins anew, and the router sees it go down"]
+#[ignore = "needs routers; `make interop` runs it"]
 fn bird_sees_no_crash_by_bfd() {
     crashes(Software::Bird, BFD);
 }

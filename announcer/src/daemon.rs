@@ -78,7 +78,7 @@ use self::io::supervise::{Supervised, Supervisor};
 pub use self::io::takeover::Found;
 use self::io::tasks::OwnedTask;
 use self::io::upgrade::Upgrader;
-use crate::bfd::io::LONGEST_STOP;
+use crate::bfd::io::{LONGEST_STOP, MainTurns};
 use crate::bfd::status::BfdReport;
 use crate::bgp::io::peers::Peers;
 use crate::bgp::io::{network, router_id};
@@ -204,6 +204,7 @@ async fn serve(options: Options, applied: AppliedConfig, log: Log, mut found: Fo
     let (host_start, facts) = (host_start(), found.facts(&config).await);
     let mut director = Director::resumed(config.clone(), drains.clone(), &facts, host_start, started);
     let started_bfd = found.take_bfd();
+    let main_turns = started_bfd.as_ref().map_or_else(MainTurns::new, |started| started.turns.clone());
     let identity = Identity { id: config.bgp.router_id.or(found.router_id()), waits: None };
     let (may_send_tx, may_send) = watch::channel(false);
     let takeover = found.take_over(&config, identity.id, descriptors.clone(), may_send).await;
@@ -261,6 +262,7 @@ async fn serve(options: Options, applied: AppliedConfig, log: Log, mut found: Fo
         history: batches,
         numbers: numbers_tx,
         turns,
+        main_turns: main_turns.clone(),
     };
     let inputs = DirectorInputs { asked, probed, listening, vips, drains: drain_facts_heard };
     let (stored, usable) = (takeover.clone(), takeover.clone());
@@ -319,6 +321,7 @@ async fn serve(options: Options, applied: AppliedConfig, log: Log, mut found: Fo
         stop: bfd_stopped,
         status: bfd_tx,
         started: Arc::new(Mutex::new(started_bfd)),
+        turns: main_turns,
         report: bfd_reports,
     };
     let mut bfd = OwnedTask::new("BFD".into(), move || bfd::keep(of_bfd.clone()));

@@ -8,11 +8,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// Packets are sent for at most this time after the last turn of the main thread. It is shorter than the shortest hold time of BGP
-/// (3 s), so that BFD never vouches for a daemon longer than BGP would. It is long enough for a reload of thousands of VIPs on a busy
-/// host, which can keep the main thread for some hundred milliseconds.
+/// (3 s), so that BFD never vouches for a daemon longer than BGP would. A reload of thousands of VIPs can keep the main thread of a busy
+/// host for longer, so each part of a reload counts as a turn.
 pub const LEASE: Duration = Duration::from_secs(2);
 
-/// When the main thread has turned last. The main thread writes it several times a second; nobody ever waits for it.
+/// When the main thread has turned last. The main thread writes it several times a second, by a timer, in each turn of the director's
+/// loop, and between the parts of a reload; nobody ever waits for it.
 #[derive(Debug, Clone)]
 pub struct MainTurns {
     start: Instant,

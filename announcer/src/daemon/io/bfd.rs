@@ -46,6 +46,8 @@ pub(in crate::daemon) struct BfdChannels {
     pub(in crate::daemon) status: watch::Sender<Arc<BfdReport>>,
     /// The thread that has been started with the sessions of the former process.
     pub(in crate::daemon) started: Arc<Mutex<Option<StartedBfd>>>,
+    /// The turns of the main thread. The director's loop writes them too, also in the middle of a reload.
+    pub(in crate::daemon) turns: MainTurns,
     /// The last report of the thread, with the sockets and sessions that another process can continue.
     pub(in crate::daemon) report: watch::Sender<Option<Arc<ThreadReport>>>,
 }
@@ -60,7 +62,7 @@ pub(in crate::daemon) async fn keep(mut channels: BfdChannels) {
         }
         let config = Arc::clone(&channels.configs.borrow_and_update());
         keeper.follow(&config, &channels).await;
-        keeper.order();
+        keeper.order(&channels.turns);
         keeper.publish(&channels);
         tokio::select! {
             report = next_report(&mut keeper.running) => match report {
@@ -180,13 +182,13 @@ impl BfdKeeper {
     }
 
     /// Tells the thread which sessions are wanted, if that has changed. Starts it with the first one.
-    fn order(&mut self) {
+    fn order(&mut self, turns: &MainTurns) {
         let wanted: Vec<Wanted> = self.peers.values().filter_map(PeerEntry::wanted).collect();
         if self.running.is_none() && !wanted.is_empty() {
-            let turns = MainTurns::new();
+            turns.turned();
             match without_signals(|| thread::start(turns.clone(), InheritedBfd::default())) {
                 Ok(thread) => {
-                    self.running = Some(RunningThread::new(thread, turns));
+                    self.running = Some(RunningThread::new(thread, turns.clone()));
                     self.ordered = Some(Vec::new());
                 }
                 Err(error) => return error!(%error, "BFD thread was not started"),

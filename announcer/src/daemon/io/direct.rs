@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{sleep, sleep_until};
 
 use super::tasks::OwnedTask;
+use crate::bfd::io::MainTurns;
 use crate::config::Config;
 use crate::director::ask::Ask;
 use crate::director::burst::{Burst, Spacing};
@@ -52,6 +53,8 @@ pub(in crate::daemon) struct ChangeObservers {
     pub(in crate::daemon) numbers: watch::Sender<VipNumbers>,
     /// The turns of the director's loop, for the watchdog.
     pub(in crate::daemon) turns: Turns,
+    /// The turns of the main thread, for BFD.
+    pub(in crate::daemon) main_turns: MainTurns,
 }
 
 impl ChangeObservers {
@@ -106,6 +109,7 @@ pub(in crate::daemon) async fn direct(
     observers.numbers.send_replace(director.numbers());
     loop {
         observers.turns.turned(tokio::time::Instant::now().into_std());
+        observers.main_turns.turned();
         let (mut facts, mut changes) = (Vec::new(), Vec::new());
         let mut applied = None;
         let (mut report, mut figures) = (None, None);
@@ -128,12 +132,16 @@ pub(in crate::daemon) async fn direct(
                 Ask::Preview { config, reply } => drop(reply.send(director.would(&config, Instant::now())).ok()),
                 Ask::Reload { config, force, reply } => {
                     let now = Instant::now();
+                    // A reload of thousands of VIPs takes the main thread for long on a busy host. Each part of it is a turn for BFD.
                     let refusal = if force { None } else { director.would(&config, now).refusal() };
+                    observers.main_turns.turned();
                     match refusal {
                         Some(refusal) => drop(reply.send(Err(refusal)).ok()),
                         None => {
                             changes = director.reload(config.clone(), probes.prober.issued(), now);
+                            observers.main_turns.turned();
                             probes.apply(&config, &director);
+                            observers.main_turns.turned();
                             observers.tally.send_modify(|tally| tally.reload(&config));
                             observers.samples.send_modify(|samples| samples.reload(&config));
                             applied = Some(GenerationReply::Reload(reply));

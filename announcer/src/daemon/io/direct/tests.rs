@@ -4,6 +4,7 @@ use std::time::Duration;
 use tokio::time::{sleep, timeout};
 
 use super::*;
+use crate::bfd::io::MainTurns;
 use crate::config;
 use crate::config::kind::http;
 use crate::config::tests::with_services;
@@ -79,6 +80,7 @@ fn running() -> Running {
         history,
         numbers: watch::Sender::default(),
         turns: Turns::new(Instant::now()),
+        main_turns: MainTurns::new(),
     };
     let inputs = DirectorInputs { asked, probed, listening, vips, drains };
     let probes = ProbeLoops::new(Prober::new(Files::new()), facts.clone());

@@ -9,6 +9,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{advance, sleep};
 
 use super::*;
+use crate::bfd::io::MainTurns;
 use crate::bgp::fsm::StateName;
 use crate::bgp::io::session::{self, Local, SessionOrder, SessionReport};
 use crate::config::{self, Config};
@@ -198,6 +199,7 @@ fn director(
         history,
         numbers: watch::Sender::default(),
         turns,
+        main_turns: MainTurns::new(),
     };
     let inputs = DirectorInputs { asked, probed, listening, vips, drains };
     let probes = ProbeLoops::new(Prober::new(Files::new()), facts);

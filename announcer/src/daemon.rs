@@ -372,7 +372,7 @@ async fn serve(options: Options, applied: AppliedConfig, log: Log, mut found: Fo
         descriptors: descriptors.clone(),
         history,
         files: files.clone(),
-        programs,
+        programs: programs.clone(),
         trimmer: trimmer.clone(),
         log: log.buffer.clone(),
         started,
@@ -422,6 +422,8 @@ async fn serve(options: Options, applied: AppliedConfig, log: Log, mut found: Fo
     let upgrader = Upgrader {
         files: files.clone(),
         descriptors: descriptors.clone(),
+        programs,
+        asked: Programs::unconfined(files.clone()),
         last_state: Box::new(move || usable.check()),
         detection: Box::new(move || detected.borrow().shortest_remote_detection()),
         config: options.config,

@@ -88,6 +88,13 @@ impl Programs {
         Programs(Arc::new(ProgramsInner { confinement, starting: Arc::new(Semaphore::new(MOST_STARTING)) }))
     }
 
+    /// Waits until no program is being started, and lets none start while the result is held. `None`: a start has taken longer than
+    /// `limit`. A start that hangs on a disk keeps its thread, and execve(2) of the daemon would wait for that thread.
+    pub async fn no_starts(&self, limit: Duration) -> Option<OwnedSemaphorePermit> {
+        let all = u32::try_from(MOST_STARTING).unwrap_or(u32::MAX);
+        timeout(limit, self.0.starting.clone().acquire_many_owned(all)).await.ok()?.ok()
+    }
+
     /// The warning if programs of the configuration cannot be confined.
     pub fn warning(&self) -> Option<String> {
         self.0.confinement.warning()

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 use tracing::{info, warn};
 
 use crate::control::api::{ErrorCode, Response};
@@ -30,6 +30,8 @@ use crate::takeover::{STATE_VERSION, StartReport, gap};
 
 /// How long the last lines of the log may take before the program is replaced.
 const LAST_LINES: Duration = Duration::from_millis(200);
+/// How long the start of a program may take. The pause of the daemon does not begin before it has ended.
+const START_TIME: Duration = Duration::from_secs(1);
 /// How much of what the program says is kept, in octets.
 const KEPT: usize = 4096;
 
@@ -39,6 +41,10 @@ pub(in crate::daemon) type LastState = Box<dyn Fn() -> io::Result<()> + Send + S
 /// Upgrades, one at a time.
 pub(in crate::daemon) struct Upgrader {
     pub(in crate::daemon) files: Files,
+    /// The programs of checks and hooks.
+    pub(in crate::daemon) programs: Programs,
+    /// The new programs that are asked.
+    pub(in crate::daemon) asked: Programs,
     pub(in crate::daemon) descriptors: Descriptors,
     pub(in crate::daemon) last_state: LastState,
     /// The shortest detection time of BFD; `None`: there is no BFD session.
@@ -88,6 +94,7 @@ impl Upgrader {
             return Err(format!("{named} was replaced while it was asked; try again"));
         }
         self.nothing_hangs()?;
+        let _no_starts = (self.no_starts(&self.programs).await?, self.no_starts(&self.asked).await?);
         info!(version, program = %program.display(), "program is replaced, the process stays");
         self.log.wait_until_written(LAST_LINES);
         let written = (self.last_state)();
@@ -107,6 +114,15 @@ impl Upgrader {
         }
     }
 
+    /// Lets no program start while the result is held. A start that hangs in the kernel has a thread that does not end.
+    async fn no_starts(&self, programs: &Programs) -> Result<OwnedSemaphorePermit, String> {
+        let none = programs.no_starts(START_TIME).await;
+        none.ok_or_else(|| {
+            let limit = humantime::format_duration(START_TIME);
+            format!("the start of a program of a check or hook, or of another upgrade, has not ended within {limit}, and an upgrade would wait for it: its disk may hang")
+        })
+    }
+
     /// Asks a program whether it can take over, and returns its version.
     async fn ask(&self, program: &Path) -> Result<String, String> {
         let text = |path: &Path| path.to_str().map(str::to_owned).ok_or("a path is not UTF-8");
@@ -124,7 +140,7 @@ impl Upgrader {
             .collect();
         let order = Arc::new(ProgramSpec { command, user: RunAs::Daemon, environment });
         // It reads the configuration and its keys, which the programs of checks cannot.
-        let runner = Runner::new(&Programs::unconfined(self.files.clone()));
+        let runner = Runner::new(&self.asked);
         let run = runner.run(&order, Bounds { time: ANSWER_TIME, kept: KEPT }).await;
         judge(&run.end, &run.output)
     }

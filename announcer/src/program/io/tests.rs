@@ -128,3 +128,21 @@ async fn who_was_started_by_the_daemon_is_known_however_far_down() {
     };
     assert!(seen);
 }
+
+#[tokio::test]
+async fn an_upgrade_lets_no_program_start_and_does_not_wait_for_a_start_that_hangs() {
+    let programs = Programs::unconfined(Files::new());
+    let hangs = programs.0.starting.clone().acquire_owned().await.unwrap();
+    assert!(programs.no_starts(Duration::from_millis(1)).await.is_none());
+    // Programs start again after the refusal.
+    let (runner, order) = (Runner::new(&programs), order(&["/bin/true"]));
+    let bounds = Bounds { time: LONG, kept: 0 };
+    assert_eq!(runner.run(&order, bounds).await.end, ProgramEnd::Code(0));
+    drop(hangs);
+    let none = programs.no_starts(LONG).await;
+    assert!(none.is_some());
+    let run = runner.run(&order, bounds);
+    assert!(timeout(Duration::from_millis(50), run).await.is_err(), "it started");
+    drop(none);
+    assert_eq!(runner.run(&order, bounds).await.end, ProgramEnd::Code(0));
+}

@@ -265,7 +265,7 @@ async fn serve(options: Options, applied: AppliedConfig, log: Log, mut found: Fo
         main_turns: main_turns.clone(),
     };
     let inputs = DirectorInputs { asked, probed, listening, vips, drains: drain_facts_heard };
-    let (stored, usable) = (takeover.clone(), takeover.clone());
+    let (stored, usable, checked) = (takeover.clone(), takeover.clone(), takeover.clone());
     let store = Box::new(move |director: &mut Director| stored.store(director, host_start));
     let mut directing = tokio::spawn(direct(director, probes, inputs, rib, watched_tx, observers, store));
     let _listeners = OwnedTask::new("listener watch".into(), move || {
@@ -370,6 +370,7 @@ async fn serve(options: Options, applied: AppliedConfig, log: Log, mut found: Fo
         upgrades: upgrades.clone(),
         start: start.clone(),
         descriptors: descriptors.clone(),
+        state_usable: control::StateUsable(Arc::new(move || checked.check().is_ok())),
         history,
         files: files.clone(),
         programs: programs.clone(),
@@ -421,9 +422,9 @@ async fn serve(options: Options, applied: AppliedConfig, log: Log, mut found: Fo
     let detected = bfd_status.clone();
     let upgrader = Upgrader {
         files: files.clone(),
-        descriptors: descriptors.clone(),
         programs,
         asked: Programs::unconfined(files.clone()),
+        descriptors: descriptors.clone(),
         last_state: Box::new(move || usable.check()),
         detection: Box::new(move || detected.borrow().shortest_remote_detection()),
         config: options.config,

@@ -13,6 +13,7 @@ pub(crate) mod serving;
 mod socket;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -80,6 +81,16 @@ pub struct UpgradeRequest {
     pub reply: Option<oneshot::Sender<Response>>,
 }
 
+/// Asks whether every write to the state for the next process has succeeded.
+#[derive(Clone)]
+pub struct StateUsable(pub Arc<dyn Fn() -> bool + Send + Sync>);
+
+impl fmt::Debug for StateUsable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "StateUsable({})", (self.0)())
+    }
+}
+
 /// The data for the server's answers.
 #[derive(Debug, Clone)]
 pub struct ControlContext {
@@ -113,6 +124,8 @@ pub struct ControlContext {
     pub start: watch::Receiver<StartReport>,
     /// What is kept for the next process.
     pub descriptors: Descriptors,
+    /// Whether the next process can use the state.
+    pub state_usable: StateUsable,
     /// The last changes.
     pub history: watch::Receiver<History>,
     /// The door to the disk.

@@ -26,7 +26,7 @@ use crate::files::io as files;
 use crate::health::io::listener;
 use crate::model::{Asn, Family, PeerAsn, PeerName};
 use crate::router_side;
-use crate::takeover::StartReport;
+use crate::takeover::{StartReport, crash_outlook};
 
 /// The explanation of a VIP, in sentences.
 pub(crate) fn explained(
@@ -178,7 +178,11 @@ fn start(context: &ControlContext) -> api::StartStatus {
         installed: installed.map(|path| path.display().to_string()),
         rolled_back,
         not_continued,
-        crash: context.descriptors.crash_store().to_string(),
+        crash: crash_outlook(
+            context.descriptors.crash_store(),
+            (context.state_usable.0)(),
+            context.bfd.borrow().shortest_remote_detection(),
+        ),
     }
 }
 

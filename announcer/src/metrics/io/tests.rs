@@ -1,5 +1,6 @@
 use std::any::Any;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -98,6 +99,7 @@ fn host_of(config: Arc<config::Config>) -> TestListener {
         })
         .1,
         descriptors: Descriptors::new(Notifier::none()),
+        state_usable: control::StateUsable(Arc::new(|| true)),
         history: watch::channel(History::default()).1,
         trimmer: Trimmer::default(),
         log: log.clone(),

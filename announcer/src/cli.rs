@@ -91,7 +91,8 @@ enum CliCommand {
     /// Replace the running daemon by the installed program, in place: no session ends, and no route moves.
     ///
     /// Only root may do it. The new program is asked first whether it reads the state and the configuration. If it does not, the old
-    /// one goes on, and the message says why. The program that runs is kept, for `--previous`. SIGUSR2 does the same, without that.
+    /// one goes on, and the message says why. The program that runs is kept, for `--previous`. SIGUSR2 does the same and keeps
+    /// nothing: the way back then leads to the program that the last `announcer upgrade` has kept.
     Upgrade(UpgradeArguments),
     /// Say whether this program can take over from the running one; an upgrade asks it.
     #[command(hide = true)]

@@ -467,6 +467,7 @@ async fn serve(options: Options, applied: AppliedConfig, log: Log, mut found: Fo
                     let _ = asks.try_send(Ask::Recheck(None)); // if the queue is full, the probes run soon anyway
                 }
                 "SIGUSR2" => {
+                    info!("SIGUSR2 requested an upgrade; the program that runs is not kept for a rollback, only `announcer upgrade` does that");
                     let request = UpgradeRequest { successor: Successor::Installed, force: false, reply: None };
                     let _ = upgrades.try_send(request); // if requests are already waiting, the program is replaced anyway
                 }

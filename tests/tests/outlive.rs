@@ -103,7 +103,10 @@ impl Site {
             "/etc/nginx/sites-enabled/default",
             "server { listen 80 default_server backlog=4096; access_log off; location / { return 200; } }\n",
         );
-        machine.must("systemctl restart nginx");
+        machine.must(
+            "sed -i 's/worker_connections .*/worker_connections 8192;/; 1i worker_rlimit_nofile 20000;' /etc/nginx/nginx.conf && \
+             systemctl restart nginx",
+        );
         Ok(Site { machine, interval: 0 })
     }
 
@@ -248,9 +251,12 @@ fn lost(load: Child) -> (u64, u64) {
     let sum = |value: &serde_json::Value| {
         value.as_object().map_or(0, |all| all.values().filter_map(serde_json::Value::as_u64).sum::<u64>())
     };
-    let others =
-        ["refused", "reset", "timed_out", "other"].iter().filter_map(|key| total[key].as_u64()).sum::<u64>();
-    (sum(&total["ok"]), others + sum(&total["status"]))
+    let kinds = ["refused", "reset", "timed_out", "other"];
+    let others = kinds.iter().filter_map(|key| total[key].as_u64()).sum::<u64>() + sum(&total["status"]);
+    if others > 0 {
+        println!("lost: {total}");
+    }
+    (sum(&total["ok"]), others)
 }
 
 /// Replaces the program `rounds` times in place, every second time by the previous one.

@@ -513,7 +513,7 @@ const RUNNING: &str = "running";
 
 /// The file that the starter makes before it runs a program (packaging/start.in). If it exists at the next start, the program has
 /// crashed.
-const UNFINISHED: &str = "unfinished";
+pub(crate) const UNFINISHED: &str = "unfinished";
 
 /// Whether the previous daemon ended without a withdraw (RFC 4724 §3, the R bit). It also makes the file for this daemon.
 async fn mark_running(files: &Files, state_dir: &Path) -> bool {

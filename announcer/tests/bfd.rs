@@ -139,6 +139,12 @@ impl Router {
         self.sender.send_to(octets, to).unwrap();
     }
 
+    /// Sends to another address of our host.
+    fn send_to(&self, address: &str, packet: &Packet) {
+        let port = self.receiver.local_addr().unwrap().port();
+        self.sender.send_to(&encode(packet), SocketAddr::new(address.parse().unwrap(), port)).unwrap();
+    }
+
     fn send(&self, packet: &Packet) {
         self.send_octets(&encode(packet));
     }
@@ -340,6 +346,37 @@ fn wrong_packets_are_dropped_and_counted_and_a_right_one_still_counts() {
         let session = bfd.until_session("still down", |session| session.state == BfdState::Down);
         assert_eq!(session.received, 0);
         router.come_up();
+    });
+}
+
+/// A router may have BFD with two addresses of one host, for example while it is renumbered.
+#[test]
+fn a_packet_to_another_address_of_the_host_is_for_another_session() {
+    in_new_netns(|_| {
+        let router = link(Over::V4);
+        ip("address add 10.9.9.12/24 dev fe");
+        let mut bfd = Bfd::with(&router, Over::V4, 1);
+        router.come_up();
+        router.send_to("10.9.9.12", &Packet { my_discriminator: 78, ..says(BfdState::Down, 0) });
+        bfd.until_dropped(DropReason::NoSession);
+        router.answer_for(MS * 300);
+        let session = bfd.until_session("it stays up", |session| session.state == BfdState::Up);
+        assert_eq!(session.flaps, 0);
+    });
+}
+
+/// A session that was ended says so for a detection time. A new one with the same ends must not hear it.
+#[test]
+fn a_session_that_is_wanted_again_comes_up_once() {
+    in_new_netns(|_| {
+        let router = link(Over::V4);
+        let bfd = Bfd::with(&router, Over::V4, 1);
+        let old = router.come_up();
+        bfd.thread.orders.send(BfdOrder::Sessions(vec![])).unwrap();
+        router.until(|packet| packet.state == BfdState::AdminDown);
+        bfd.want(&router, Over::V4, 1, 100);
+        router.until(|packet| packet.my_discriminator != old.my_discriminator);
+        (0..3).for_each(|_| assert_ne!(router.packet().0.my_discriminator, old.my_discriminator));
     });
 }
 

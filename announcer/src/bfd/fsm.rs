@@ -263,7 +263,7 @@ impl Machine {
             BfdState::Down | BfdState::Init | BfdState::Up => DownCause::Neighbour(packet.diag),
         };
         let transition = self.enter(to, diag, cause, now);
-        self.answer = packet.poll;
+        self.answer |= packet.poll;
         self.hurry(before, now);
         transition
     }

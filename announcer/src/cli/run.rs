@@ -11,11 +11,12 @@ use crate::config::{self, ConfigErrors};
 use crate::daemon::{self, AppliedConfig, Found, Options};
 use crate::fallback;
 use crate::fallback::io::StartConfig;
+use crate::files::io as files;
 use crate::log::format::LogFormat;
 use crate::log::io::LogOptions;
 use crate::log::{self, filter};
 use crate::takeover::io::descriptors::inherited;
-use crate::takeover::io::exec::without_signals;
+use crate::takeover::io::exec::{block_signals, without_signals};
 
 #[derive(Debug, Args)]
 pub(super) struct RunArguments {
@@ -43,7 +44,20 @@ pub(super) struct RunArguments {
 }
 
 pub(super) fn call(arguments: RunArguments, socket: PathBuf, state_dir: PathBuf) -> Result<(), CommandError> {
+    let unfinished = state_dir.join(daemon::UNFINISHED);
+    let ended = run(arguments, socket, state_dir);
+    if let Err(CommandError::Usage(_)) = ended {
+        // A wrong configuration is no crash, so the starter must not count it. Without the starter there is no such file.
+        let _ = files::remove(&unfinished);
+    }
+    ended
+}
+
+fn run(arguments: RunArguments, socket: PathBuf, state_dir: PathBuf) -> Result<(), CommandError> {
     let found = Found::read(inherited()); // before this process opens a file of its own
+    if found.continues() {
+        block_signals(); // a stop that comes before the handlers are there must still withdraw
+    }
     let RunArguments { config, log, log_format, journal_socket, fallback } = arguments;
     let options = Options { config, socket, state_dir, fallback };
     if let Some(log) = &log {

@@ -20,7 +20,7 @@ pub const REGION_HEAD: usize = 16;
 /// The place of the times of the takeovers.
 pub const TAKEOVERS: u64 = 4096;
 /// The places of the two regions. The file has no pages between them.
-pub const REGIONS: [u64; 2] = [64 << 10, 1 << 32];
+pub const REGIONS: [u64; 2] = [64 << 10, 64 << 20];
 /// The length of the head of the file.
 pub const HEAD: usize = 16;
 

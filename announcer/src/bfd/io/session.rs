@@ -2,14 +2,14 @@
 //!
 //! Touches its socket and the log.
 
-use std::net::SocketAddr;
+use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tracing::{info, warn};
 
-use super::socket::{self, Port};
+use super::socket::{self, Datagram, Port};
 use super::{SavedSession, Wanted};
 use crate::bfd::fsm::{DownCause, Machine, Snapshot, Transition};
 use crate::bfd::packet::{self, BfdState, Packet};
@@ -17,6 +17,13 @@ use crate::bfd::status::BfdSessionReport;
 
 /// The wait before a socket that could not be opened is opened again.
 const RETRY: Duration = Duration::from_secs(1);
+
+/// A session is told its end for at most this time, whatever detection time the router has.
+const LONGEST_LEAVE: Duration = Duration::from_secs(10);
+
+fn is_link_local(ip: IpAddr) -> bool {
+    matches!(ip, IpAddr::V6(v6) if v6.is_unicast_link_local())
+}
 
 /// One session.
 #[derive(Debug)]
@@ -74,16 +81,14 @@ impl BfdSession {
         BfdSession { machine, socket: socket.map(Arc::new), was_up, flaps, losses, ..new }
     }
 
-    /// Whether a packet that came to `port` from `source` can be for this session.
-    pub(super) fn is_from(&self, port: Port, source: SocketAddr) -> bool {
+    /// Whether a packet that came to `port` can be for this session: it is from the router's address to ours (RFC 5880 §6.8.6 leaves it
+    /// to the application), and on our interface, if the address alone does not say which router it is.
+    pub(super) fn is_from(&self, port: Port, datagram: &Datagram) -> bool {
         let ends = &self.wanted.ends;
-        let scope = match source {
-            SocketAddr::V6(v6) if v6.ip().is_unicast_link_local() => Some(v6.scope_id()),
-            SocketAddr::V4(_) | SocketAddr::V6(_) => None,
-        };
-        Port::of(ends) == port
-            && ends.peer == source.ip()
-            && scope.is_none_or(|scope| scope == ends.interface)
+        let one_link = ends.device.is_some() || is_link_local(ends.peer);
+        let arrived =
+            |(to, interface): (IpAddr, u32)| to == ends.local && (!one_link || interface == ends.interface);
+        Port::of(ends) == port && ends.peer == datagram.source.ip() && datagram.arrival.is_some_and(arrived)
     }
 
     /// Whether a packet with this TTL has come from no further away than the router may be.
@@ -109,7 +114,7 @@ impl BfdSession {
         }
         let heard = matches!(self.machine.state(), BfdState::Init | BfdState::Up);
         let time = self.machine.remote_detection_time().filter(|_| heard).unwrap_or_default();
-        self.leaves = Some(now + time);
+        self.leaves = Some(now + time.min(LONGEST_LEAVE));
         let transition = self.machine.admin_down(now);
         self.note(transition, now);
     }

@@ -7,8 +7,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::sys::socket::{
-    ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, setsockopt, sockopt::Ipv4RecvTtl,
-    sockopt::Ipv6RecvHopLimit,
+    ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, setsockopt, sockopt::Ipv4PacketInfo,
+    sockopt::Ipv4RecvTtl, sockopt::Ipv6RecvHopLimit, sockopt::Ipv6RecvPacketInfo,
 };
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
@@ -50,6 +50,8 @@ impl Port {
 #[derive(Debug)]
 pub(super) struct Datagram {
     pub(super) source: SocketAddr,
+    /// The address that it was sent to, and the index of the interface on which it came; `None`: the kernel has not said it.
+    pub(super) arrival: Option<(IpAddr, u32)>,
     /// TTL or hop limit; `None`: the kernel has not said it.
     pub(super) ttl: Option<u8>,
     /// The octets, at most [`BUFFER`].
@@ -68,15 +70,26 @@ pub(super) fn receiver(port: Port, family: Family) -> io::Result<OwnedFd> {
         Family::V6 => (Domain::IPV6, Ipv6Addr::UNSPECIFIED.into()),
     };
     let socket = Socket::new(domain, Type::DGRAM.nonblocking().cloexec(), Some(Protocol::UDP))?;
-    match family {
-        Family::V4 => setsockopt(&socket, Ipv4RecvTtl, &true)?,
-        Family::V6 => {
-            socket.set_only_v6(true)?;
-            setsockopt(&socket, Ipv6RecvHopLimit, &true)?;
-        }
+    if family == Family::V6 {
+        socket.set_only_v6(true)?;
     }
     socket.bind(&SocketAddr::new(any, port.number()).into())?;
     Ok(socket.into())
+}
+
+/// Lets the kernel say with each packet what its TTL was, and where it has arrived.
+pub(super) fn with_details(socket: &OwnedFd, family: Family) -> io::Result<()> {
+    match family {
+        Family::V4 => {
+            setsockopt(socket, Ipv4RecvTtl, &true)?;
+            setsockopt(socket, Ipv4PacketInfo, &true)?;
+        }
+        Family::V6 => {
+            setsockopt(socket, Ipv6RecvHopLimit, &true)?;
+            setsockopt(socket, Ipv6RecvPacketInfo, &true)?;
+        }
+    }
+    Ok(())
 }
 
 /// Why a port could not be opened, for people.
@@ -136,7 +149,7 @@ fn address(ip: IpAddr, port: u16, ends: &Ends) -> SocketAddr {
 
 /// Reads one packet; `None`: none is waiting.
 pub(super) fn receive(socket: BorrowedFd<'_>) -> Option<Datagram> {
-    let (mut octets, mut control) = ([0; BUFFER], [0; 128]);
+    let (mut octets, mut control) = ([0; BUFFER], [0; 256]);
     loop {
         let mut into = [IoSliceMut::new(&mut octets)];
         let flags = MsgFlags::MSG_DONTWAIT;
@@ -146,10 +159,12 @@ pub(super) fn receive(socket: BorrowedFd<'_>) -> Option<Datagram> {
                 Err(nix::Error::EINTR) => continue,
                 Err(_) => return None, // also an error of the socket: the next call reads on
             };
-        let ttl = message.cmsgs().ok().and_then(|mut all| all.find_map(|one| time_to_live(&one)));
+        let details: Vec<ControlMessageOwned> = message.cmsgs().map(Iterator::collect).unwrap_or_default();
+        let ttl = details.iter().find_map(time_to_live);
+        let arrival = details.iter().find_map(arrival);
         let source = message.address.as_ref().and_then(socket_address);
         let length = message.bytes;
-        return Some(Datagram { source: source?, ttl, octets, length });
+        return Some(Datagram { source: source?, arrival, ttl, octets, length });
     }
 }
 
@@ -157,6 +172,20 @@ pub(super) fn receive(socket: BorrowedFd<'_>) -> Option<Datagram> {
 fn time_to_live(message: &ControlMessageOwned) -> Option<u8> {
     match message {
         ControlMessageOwned::Ipv4Ttl(ttl) | ControlMessageOwned::Ipv6HopLimit(ttl) => u8::try_from(*ttl).ok(),
+        _ => None,
+    }
+}
+
+#[allow(clippy::wildcard_enum_match_arm, reason = "the list of control messages is open")]
+fn arrival(message: &ControlMessageOwned) -> Option<(IpAddr, u32)> {
+    match message {
+        ControlMessageOwned::Ipv4PacketInfo(info) => {
+            let address = Ipv4Addr::from(info.ipi_addr.s_addr.to_ne_bytes());
+            Some((address.into(), u32::try_from(info.ipi_ifindex).ok()?))
+        }
+        ControlMessageOwned::Ipv6PacketInfo(info) => {
+            Some((Ipv6Addr::from(info.ipi6_addr.s6_addr).into(), info.ipi6_ifindex))
+        }
         _ => None,
     }
 }

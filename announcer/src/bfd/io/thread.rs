@@ -32,8 +32,10 @@ const RETRY: Duration = Duration::from_secs(5);
 /// The time in which at most [`BUDGET`] packets are read, and [`BUDGET_OF_SESSION`] for each session. A flood of packets must neither
 /// keep the thread from sending nor take the processor from the rest of the host. What is too much is dropped by the kernel.
 const PERIOD: Duration = Duration::from_millis(10);
-const BUDGET: usize = 64;
+const BUDGET: usize = 256;
 const BUDGET_OF_SESSION: usize = 16;
+/// The packets that are read from one port before the others have their turn.
+const TURN_OF_PORT: usize = 16;
 /// The wait until a report is sent again that the main thread had no room for.
 const REPORT_AGAIN: Duration = Duration::from_millis(50);
 
@@ -118,7 +120,9 @@ impl Thread {
             self.sessions.push(session);
         }
         for (port, family) in ALL_RECEIVERS {
-            if let Some(Ok(receiver)) = sockets.remove(&receiver_name(port, family)).map(reading) {
+            if let Some(Ok(receiver)) =
+                sockets.remove(&receiver_name(port, family)).map(|one| reading(one, family))
+            {
                 self.receivers.insert((port, family), receiver);
             }
         }
@@ -185,6 +189,8 @@ impl Thread {
             }
         }
         for one in wanted {
+            // A session with the same ends that is just being ended would take the new one down.
+            self.sessions.retain(|session| session.leaves.is_none() || session.wanted.ends != one.ends);
             if !self
                 .sessions
                 .iter()
@@ -239,6 +245,9 @@ impl Thread {
             .iter()
             .map(|session| (Port::of(&session.wanted.ends), Family::of(session.wanted.ends.peer)))
             .collect();
+        let before = self.receivers.len();
+        self.receivers.retain(|key, _| needed.contains(key));
+        self.changed |= self.receivers.len() != before;
         for (port, family) in needed {
             match self.receivers.get(&(port, family)) {
                 Some(Receiver::Open { .. }) => continue,
@@ -246,7 +255,7 @@ impl Thread {
                 Some(Receiver::Closed { .. }) | None => {}
             }
             let known = self.receivers.contains_key(&(port, family));
-            let receiver = match socket::receiver(port, family).and_then(reading) {
+            let receiver = match socket::receiver(port, family).and_then(|socket| reading(socket, family)) {
                 Ok(receiver) => receiver,
                 Err(error) => {
                     let error = socket::receiver_error(&error);
@@ -267,24 +276,37 @@ impl Thread {
             self.budget = Budget { begins: now, read: 0 };
         }
         let most = BUDGET + BUDGET_OF_SESSION * self.sessions.len();
-        for ((port, _), receiver) in &self.receivers {
-            let Receiver::Open { socket, .. } = receiver else { continue };
-            loop {
-                if self.budget.read >= most {
-                    return true;
+        // A few of each port in turns, so that a flood of one does not starve the others.
+        let mut ports: Vec<(&(Port, Family), &Receiver)> = self.receivers.iter().collect();
+        while !ports.is_empty() {
+            let mut waiting = Vec::new();
+            for ((port, family), receiver) in ports {
+                let Receiver::Open { socket, .. } = receiver else { continue };
+                let mut rest = TURN_OF_PORT;
+                while rest > 0 {
+                    if self.budget.read >= most {
+                        return true;
+                    }
+                    let Some(datagram) = socket::receive(socket.as_fd()) else {
+                        // The runtime may still believe that the socket is readable.
+                        let nothing = || io::Result::<()>::Err(io::ErrorKind::WouldBlock.into());
+                        let _ = socket.try_io(Interest::READABLE, nothing);
+                        break;
+                    };
+                    rest -= 1;
+                    self.budget.read += 1;
+                    match accept(&mut self.sessions, *port, &datagram, now) {
+                        Ok(changed) => self.changed |= changed,
+                        Err(reason) => *self.drops.entry(reason).or_default() += 1,
+                    }
                 }
-                let Some(datagram) = socket::receive(socket.as_fd()) else {
-                    // The runtime may still believe that the socket is readable.
-                    let nothing = || io::Result::<()>::Err(io::ErrorKind::WouldBlock.into());
-                    let _ = socket.try_io(Interest::READABLE, nothing);
-                    break;
-                };
-                self.budget.read += 1;
-                match accept(&mut self.sessions, *port, &datagram, now) {
-                    Ok(changed) => self.changed |= changed,
-                    Err(reason) => *self.drops.entry(reason).or_default() += 1,
+                if rest == 0 {
+                    waiting.push((port, family));
                 }
             }
+            let receivers = &self.receivers;
+            ports =
+                receivers.iter().filter(|((port, family), _)| waiting.contains(&(port, family))).collect();
         }
         false
     }
@@ -355,7 +377,8 @@ fn receiver_name(port: Port, family: Family) -> String {
     format!("bfd-receive-{}-{}", port.number(), family.to_string().to_lowercase())
 }
 
-fn reading(socket: OwnedFd) -> io::Result<Receiver> {
+fn reading(socket: OwnedFd, family: Family) -> io::Result<Receiver> {
+    socket::with_details(&socket, family)?;
     let shared = Arc::new(socket.try_clone()?);
     Ok(Receiver::Open { socket: UdpSocket::from_std(socket.into())?, shared })
 }
@@ -377,7 +400,7 @@ fn accept(
     let packet = packet::decode(datagram.octets.get(..datagram.length).ok_or(DropReason::Length)?)?;
     let named = packet.your_discriminator;
     let session = sessions.iter_mut().find(|session| {
-        session.is_from(port, datagram.source)
+        session.is_from(port, datagram)
             && match named {
                 0 => session.leaves.is_none(),
                 named => session.machine.discriminator() == named,

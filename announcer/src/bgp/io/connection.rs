@@ -123,7 +123,8 @@ impl Connection {
                 local: local.ip(),
                 interface: snapshot.interface,
                 own: snapshot.own,
-                assigned: false, // not known yet: the first comparison with the network sets it
+                // It was when the session began. It may be gone since.
+                assigned: !local.ip().is_loopback(),
                 pinned,
             },
             addresses,

@@ -120,6 +120,7 @@ pub async fn run(
         liveness,
         losses_seen,
         losses: Losses::default(),
+        loss_counted: None,
         wanted,
         order,
         publish: status,
@@ -167,6 +168,8 @@ struct Session {
     /// How many losses of the detector were handled.
     losses_seen: u64,
     losses: Losses,
+    /// The end of the session for which the last loss counted.
+    loss_counted: Option<Instant>,
     order: watch::Receiver<SessionOrder>,
     /// The last order. After an order to end, no other order follows.
     wanted: SessionOrder,
@@ -392,6 +395,7 @@ impl Session {
     fn act(&mut self, action: Action) {
         match action {
             Action::Connect => {
+                self.status.waits_until = None;
                 self.clues = Clues::default();
                 let (files, peer, vips) = (self.files.clone(), Arc::clone(&self.peer), self.vips.clone());
                 self.dialing = Some(Box::pin(dial(files, peer, vips, self.timers.connect)));

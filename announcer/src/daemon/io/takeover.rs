@@ -70,6 +70,8 @@ pub struct Found {
     orphans: Vec<(OwnedFd, StoredOctets)>,
     /// The names of all inherited descriptors.
     names: BTreeSet<String>,
+    /// Whether it was started.
+    bfd_runs: bool,
     /// Why sessions do not continue.
     alert: Option<String>,
     /// The takeovers so far.
@@ -105,16 +107,34 @@ impl Found {
                 None => orphans.push((socket, StoredOctets::default())),
             }
         }
+        let bfd_runs = bfd.is_some();
         let vips = entries.iter().filter_map(|(key, value)| {
             let address = key.strip_prefix("vip.")?.parse().ok()?;
             Some((address, serde_json::from_slice(value).ok()?))
         });
-        Found { how, left, vips: vips.collect(), bfd, state, sessions, orphans, names, alert, takeovers }
+        Found {
+            how,
+            left,
+            vips: vips.collect(),
+            bfd,
+            bfd_runs,
+            state,
+            sessions,
+            orphans,
+            names,
+            alert,
+            takeovers,
+        }
     }
 
     /// From the former program's last turn to the start of the thread of BFD.
     pub(in crate::daemon) fn bfd_pause(&self) -> Option<Duration> {
         Some(self.bfd.as_ref()?.at.saturating_sub(self.left?))
+    }
+
+    /// Whether a former process has left something.
+    pub fn continues(&self) -> bool {
+        self.how != Start::Cold
     }
 
     /// The thread of BFD, if it was started.
@@ -147,7 +167,19 @@ impl Found {
         descriptors: Descriptors,
         may_send: watch::Receiver<bool>,
     ) -> std::io::Result<Takeover> {
-        let Found { how, left: _, state, sessions, vips: _, bfd: _, orphans, names, alert, takeovers } = self;
+        let Found {
+            how,
+            left: _,
+            state,
+            sessions,
+            vips: _,
+            bfd: _,
+            bfd_runs,
+            orphans,
+            names,
+            alert,
+            takeovers,
+        } = self;
         if let Some(alert) = &alert {
             error!(reason = alert, "sessions of the former process do not continue");
         }
@@ -182,6 +214,7 @@ impl Found {
                 refuse(socket, &octets, &why);
             }
         }
+        let cold = state.is_none();
         let file = match state {
             Some(file) => file,
             None => {
@@ -191,9 +224,16 @@ impl Found {
                 file
             }
         };
+        // systemd keeps several descriptors of one name. So the old one is forgotten before another one gets its name.
+        if cold && names.contains(STATE) {
+            descriptors.forget(STATE);
+        }
         descriptors.keep(STATE, file.descriptor()?.as_fd())?;
         let (of_bfd, names): (BTreeSet<String>, BTreeSet<String>) =
             names.into_iter().partition(|name| name.starts_with("bfd-"));
+        // Without sessions, nobody has the ports of BFD, and systemd must not have them either.
+        let (of_bfd, unused) = if bfd_runs { (of_bfd, BTreeSet::new()) } else { (BTreeSet::new(), of_bfd) };
+        unused.iter().for_each(|name| descriptors.forget(name));
         for name in names.difference(&kept) {
             descriptors.forget(name);
             forget_session(&file, name);
@@ -338,7 +378,9 @@ impl Takeover {
         }
         let mut sockets = inner.bfd.lock().unwrap_or_else(PoisonError::into_inner);
         for (name, socket) in &report.sockets {
-            sockets.found.remove(name);
+            if sockets.found.remove(name) {
+                inner.descriptors.forget(name); // it may be another socket
+            }
             if !sockets.kept.get(name).is_some_and(|kept| Arc::ptr_eq(kept, socket)) {
                 match inner.descriptors.keep(name, socket.as_fd()) {
                     Ok(()) => drop(sockets.kept.insert(name.clone(), Arc::clone(socket))),

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
+use tokio::time::sleep;
 use tracing::{info, warn};
 
 use crate::control::api::{ErrorCode, Response};
@@ -24,7 +25,7 @@ use crate::log::io::LogBuffer;
 use crate::program::io::{Programs, Runner};
 use crate::program::{Bounds, ProgramSpec, RunAs};
 use crate::takeover::io::descriptors::Descriptors;
-use crate::takeover::io::exec::execute;
+use crate::takeover::io::exec::{SignalsWait, execute};
 use crate::takeover::successor::{ANSWER_TIME, Successor, judge};
 use crate::takeover::{STATE_VERSION, StartReport, gap};
 
@@ -32,6 +33,8 @@ use crate::takeover::{STATE_VERSION, StartReport, gap};
 const LAST_LINES: Duration = Duration::from_millis(200);
 /// How long the start of a program may take. The pause of the daemon does not begin before it has ended.
 const START_TIME: Duration = Duration::from_secs(1);
+/// How long the main loop may take to handle the signals that came before.
+const LAST_SIGNALS: Duration = Duration::from_millis(5);
 /// How much of what the program says is kept, in octets.
 const KEPT: usize = 4096;
 
@@ -96,6 +99,10 @@ impl Upgrader {
         self.nothing_hangs()?;
         let _no_starts = (self.no_starts(&self.programs).await?, self.no_starts(&self.asked).await?);
         info!(version, program = %program.display(), "program is replaced, the process stays");
+        // A signal that comes from now on is the next program's. One that came before is handled first: if it is a stop, the main loop
+        // drops this future.
+        let _signals_wait = SignalsWait::begin();
+        sleep(LAST_SIGNALS).await;
         self.log.wait_until_written(LAST_LINES);
         let written = (self.last_state)();
         written.map_err(|error| format!("the state cannot be written: {error}"))?;

@@ -56,6 +56,24 @@ pub fn without_signals<T>(work: impl FnOnce() -> T) -> T {
     done
 }
 
+/// The signals that the daemon handles wait in the kernel until this is dropped. Those that came before may still have to be handled.
+#[derive(Debug)]
+pub struct SignalsWait(());
+
+impl SignalsWait {
+    /// From now on.
+    pub fn begin() -> Self {
+        block_signals();
+        SignalsWait(())
+    }
+}
+
+impl Drop for SignalsWait {
+    fn drop(&mut self) {
+        signals_handled();
+    }
+}
+
 /// Blocks the signals that the daemon handles in this thread, for all its time.
 pub fn block_signals() {
     let _ = handled().thread_block(); // it fails only for a wrong argument

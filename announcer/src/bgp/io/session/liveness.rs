@@ -5,9 +5,14 @@
 
 use std::time::Duration;
 
+use tracing::info;
+
 use super::{Session, now};
 use crate::bgp::fsm::{Event, State};
 use crate::config::BfdConfig;
+
+/// A session that ended this long before a loss may have ended because of it.
+const JUST_ENDED: Duration = Duration::from_secs(3);
 
 impl Session {
     /// Whether the router is not dialled, because `strict` waits for the detector.
@@ -36,9 +41,22 @@ impl Session {
     /// Handles a change of the detector's state. A loss counts even if the detector is up again by now: the router has noticed it too.
     pub(super) fn liveness_changed(&mut self) {
         let liveness = *self.liveness.borrow_and_update();
-        if liveness.losses > self.losses_seen {
+        let established = matches!(self.state, State::Established { .. });
+        // The router may have noticed it first, and have ended the session. Later losses have cost no session, so they do not count.
+        let just_ended = self.status.ended.is_some_and(|ended| {
+            Some(ended) != self.loss_counted && now().saturating_duration_since(ended) < JUST_ENDED
+        });
+        if liveness.losses > self.losses_seen && (established || just_ended) {
             let wait = self.losses.lost(now());
             self.handle(Event::LivenessLost { wait });
+            self.loss_counted = self.status.ended;
+            self.status.waits_until = (!wait.is_zero()).then(|| now() + wait);
+            if !wait.is_zero() {
+                info!(
+                    seconds = wait.as_secs(),
+                    "peer waits before it is dialled, because BFD has lost it again and again"
+                );
+            }
         }
         self.losses_seen = liveness.losses;
     }

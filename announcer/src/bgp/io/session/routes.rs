@@ -110,6 +110,7 @@ impl Session {
         self.state = State::resumed(since, negotiated.hold_time, heard, now());
         self.connection = Some(connection);
         self.silent = Some(may_send);
+        self.status.advertised = prefixes.len(); // so that a stop withdraws them and waits
         self.carry(negotiated, AdjRibOut::resumed(prefixes.clone()), prefixes);
         self.read_key();
     }

@@ -73,6 +73,8 @@ pub struct SessionReport {
     pub path: PathComparison,
     /// Whether an operator has drained the router: no route is sent to it, and this is no error.
     pub drained: bool,
+    /// Until when the peer is not dialled, because BFD has lost it again and again.
+    pub waits_until: Option<Instant>,
     /// Families with routes that are not sent to this peer.
     pub not_sent: BTreeMap<Family, NotSent>,
     /// Why the last session ended, why the last try failed, or why the current try hangs.
@@ -159,6 +161,7 @@ impl SessionReport {
             next_hops: BTreeMap::new(),
             path: PathComparison::Same,
             drained: false,
+            waits_until: None,
             not_sent: BTreeMap::new(),
             last_down: None,
             outage: Outage::default(),
@@ -191,7 +194,18 @@ impl SessionReport {
 
     /// Why there is no session, as a sentence, with the hint; `None` while there is a session, and before the first try has failed.
     pub fn trouble(&self) -> Option<(String, Option<String>)> {
-        if self.state == StateName::Established { None } else { self.outage.reason(super::now()) }
+        if self.state == StateName::Established {
+            return None;
+        }
+        let now = super::now();
+        let waits = self.waits_until.and_then(|until| until.checked_duration_since(now)).map(|left| {
+            let left = Duration::from_secs(left.as_secs() + 1);
+            format!(
+                "BFD has lost it again and again, so it is dialled again in {}",
+                humantime::format_duration(left)
+            )
+        });
+        self.outage.reason(now).map(|(reason, hint)| (reason, waits.or(hint)))
     }
 }
 

@@ -355,11 +355,11 @@ fn a_packet_to_another_address_of_the_host_is_for_another_session() {
     in_new_netns(|_| {
         let router = link(Over::V4);
         ip("address add 10.9.9.12/24 dev fe");
-        let mut bfd = Bfd::with(&router, Over::V4, 1);
+        let mut bfd = Bfd::start(InheritedBfd::default());
+        bfd.want(&router, Over::V4, 1, 1000);
         router.come_up();
         router.send_to("10.9.9.12", &Packet { my_discriminator: 78, ..says(BfdState::Down, 0) });
         bfd.until_dropped(DropReason::NoSession);
-        router.answer_for(MS * 300);
         let session = bfd.until_session("it stays up", |session| session.state == BfdState::Up);
         assert_eq!(session.flaps, 0);
     });

@@ -571,7 +571,7 @@ fn a_router_without_bfd_keeps_its_routes_and_one_that_bfd_has_lost_is_dialled_ag
         std::thread::spawn(move || router(listener));
         std::fs::write(folder.join("up"), "").unwrap();
         let mut daemon = Daemon::start(folder, &config(folder, "{ interval = \"100ms\" }"));
-        let warning = "peer `r1`: BFD is not up, so that the hold time alone detects a dead host: the router has sent no BFD packet";
+        let warning = "peer `r1`: BFD is not up, so that the hold time alone detects a dead host: no BFD packet of the router has arrived";
         let status = daemon.until_status(PATIENCE, "a VIP without BFD", |status| {
             status.peers[0].announced == 1 && status.warnings.iter().any(|one| one.starts_with(warning))
         });

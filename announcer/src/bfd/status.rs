@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::bfd::fsm::{BfdSettings, DownCause};
 use crate::bfd::packet::{BfdState, Diagnostic, DropReason};
-use crate::model::{Liveness, PeerName};
+use crate::model::{Family, Liveness, PeerName};
 
 /// The two ends of a session. They identify it: with other ends it is another session.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,6 +28,14 @@ pub struct Ends {
     pub hops: u8,
     /// The lowest TTL of the router's packets: 255 on the same link. RFC 5883 has no rule for several hops, and BIRD sends 64 there.
     pub least_ttl: u8,
+}
+
+impl Ends {
+    /// The port to which the router sends, as the thread names it: `UDP port 3784 for IPv4`.
+    fn port(&self) -> String {
+        let number = if self.hops > 1 { 4784 } else { 3784 };
+        format!("UDP port {number} for {}", Family::of(self.peer))
+    }
 }
 
 /// How the thread is scheduled.
@@ -120,7 +128,7 @@ pub struct BfdReport {
     pub scheduling: Option<Scheduling>,
     /// Since when packets are withheld because the main thread does not turn.
     pub withheld: Option<Instant>,
-    /// The ports that could not be opened, each with the error.
+    /// The ports that could not be opened, such as `UDP port 3784 for IPv4`, each with the error.
     pub closed_ports: BTreeMap<String, String>,
     /// The packets that were dropped, by reason.
     pub drops: BTreeMap<DropReason, u64>,
@@ -148,10 +156,10 @@ impl BfdSessionReport {
     }
 }
 
-impl BfdPeerReport {
-    /// Why BFD with the peer is not up, as the end of a sentence; `None`: it is up.
-    pub fn why_not_up(&self, now: Instant) -> Option<String> {
-        let session = match &self.session {
+impl BfdReport {
+    /// Why BFD with a peer of it is not up, as the end of a sentence; `None`: it is up.
+    pub fn why_not_up(&self, peer: &BfdPeerReport, now: Instant) -> Option<String> {
+        let session = match &peer.session {
             Ok(session) if session.state == BfdState::Up => return None,
             Ok(session) => session,
             Err(why) => return Some(why.clone()),
@@ -159,21 +167,42 @@ impl BfdPeerReport {
         if let Some(error) = &session.error {
             return Some(error.clone());
         }
-        if self.too_far {
+        if peer.too_far {
             return Some(
                 "the router is behind another router; write how many hops away it is in `multihop`, and configure BFD for several hops there"
                     .to_owned(),
             );
         }
-        Some(match (session.received, session.last_down(now), session.remote_state) {
-            (0, _, _) => "the router has sent no BFD packet; configure BFD for this host there".to_owned(),
-            (_, Some(why), _) => why,
-            (_, None, remote) => format!("it is {} here and {remote} at the router", session.state),
+        let port = session.ends.port();
+        if let Some(error) = self.closed_ports.get(&port) {
+            return Some(format!("this host cannot receive: {port}: {error}"));
+        }
+        Some(match (session.last_down(now), session.received) {
+            (Some(why), _) => why,
+            (None, 0) if session.was_up || session.flaps > 0 => {
+                "BFD was up before, and no packet of the router has arrived since announcer started"
+                    .to_owned()
+            }
+            (None, 0) => self.nothing_received(&port),
+            (None, _) => format!("it is {} here and {} at the router", session.state, session.remote_state),
         })
     }
-}
 
-impl BfdReport {
+    /// What is known of a session that has had no packet yet. A dropped packet belongs to no session, so that its sender is not known.
+    fn nothing_received(&self, port: &str) -> String {
+        let dropped = self.drops.iter().filter(|(_, count)| **count > 0);
+        let dropped: Vec<String> = dropped.map(|(why, count)| format!("{count} ({why})")).collect();
+        match dropped.is_empty() {
+            true => format!(
+                "no BFD packet of the router has arrived; see whether BFD for this host is configured there, and whether a firewall drops {port}"
+            ),
+            false => format!(
+                "no BFD packet of the router was accepted; of the packets of all senders, these were dropped: {}",
+                dropped.join(", ")
+            ),
+        }
+    }
+
     /// The shortest time after which a router declares us down, of the sessions that are up.
     pub fn shortest_remote_detection(&self) -> Option<Duration> {
         let sessions = self.peers.values().filter_map(|peer| peer.session.as_ref().ok());
@@ -200,7 +229,7 @@ impl BfdReport {
                 false => "the hold time alone detects a dead host",
             };
             warnings.extend(
-                peer.why_not_up(now)
+                self.why_not_up(peer, now)
                     .map(|why| format!("peer `{name}`: BFD is not up, so that {effect}: {why}")),
             );
         }

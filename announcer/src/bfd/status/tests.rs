@@ -41,7 +41,10 @@ fn bfd_that_is_not_up_is_warned_of_with_its_cause() {
     let lost = (DownCause::Silence(SECOND), now);
     for (session, want) in [
         (Ok(up(now)), None),
-        (Ok(BfdSessionReport { received: 0, ..down(up(now)) }), Some("has sent no BFD packet")),
+        (
+            Ok(BfdSessionReport { received: 0, was_up: false, ..down(up(now)) }),
+            Some("no BFD packet of the router has arrived"),
+        ),
         (
             Ok(BfdSessionReport { last_down: Some(lost), ..down(up(now)) }),
             Some("no packet arrived for 1s, 2s ago"),
@@ -51,7 +54,8 @@ fn bfd_that_is_not_up_is_warned_of_with_its_cause() {
         (Err("no route".to_owned()), Some("no route")),
     ] {
         let peer = |strict| BfdPeerReport { strict, too_far: false, session: session.clone() };
-        assert_eq!(peer(false).why_not_up(now).is_some(), want.is_some());
+        let why = BfdReport::default().why_not_up(&peer(false), now);
+        assert_eq!(why.is_some(), want.is_some());
         for (strict, effect) in [(false, "the hold time alone"), (true, "it is not dialled")] {
             let status =
                 BfdReport { peers: [("r1".parse().unwrap(), peer(strict))].into(), ..BfdReport::default() };
@@ -65,7 +69,46 @@ fn bfd_that_is_not_up_is_warned_of_with_its_cause() {
         }
     }
     let far = BfdPeerReport { strict: false, too_far: true, session: Ok(down(up(now))) };
-    assert!(far.why_not_up(now).unwrap().contains("`multihop`"));
+    assert!(BfdReport::default().why_not_up(&far, now).unwrap().contains("`multihop`"));
+}
+
+#[test]
+fn a_session_without_a_packet_is_explained_by_what_was_seen() {
+    let now = Instant::now();
+    let silent = BfdSessionReport { state: BfdState::Down, received: 0, was_up: false, ..up(now) };
+    let far = Ends { hops: 3, ..silent.ends.clone() };
+    let v6 = Ends { peer: "2001:db8::1".parse().unwrap(), ..silent.ends.clone() };
+    let taken: BTreeMap<String, String> = [("UDP port 3784 for IPv4".into(), "it is in use".into())].into();
+    let dropped = [(DropReason::Ttl, 3), (DropReason::Version, 0), (DropReason::Authentication, 2)].into();
+    let lost = Some((DownCause::Silence(SECOND), now));
+    let plain = BfdReport::default();
+    let deaf = BfdReport { closed_ports: taken, ..BfdReport::default() };
+    let drops = BfdReport { drops: dropped, ..BfdReport::default() };
+    for (report, session, want) in [
+        (
+            &plain,
+            silent.clone(),
+            "has arrived; see whether BFD for this host is configured there, and whether a firewall drops UDP port 3784 for IPv4",
+        ),
+        (&plain, BfdSessionReport { ends: far.clone(), ..silent.clone() }, "drops UDP port 4784 for IPv4"),
+        (&plain, BfdSessionReport { last_down: lost, ..silent.clone() }, "no packet arrived for 1s, 0s ago"),
+        (&drops, BfdSessionReport { was_up: true, ..silent.clone() }, "BFD was up before, and no packet"),
+        (&plain, BfdSessionReport { flaps: 2, ..silent.clone() }, "BFD was up before, and no packet"),
+        (&deaf, silent.clone(), "this host cannot receive: UDP port 3784 for IPv4: it is in use"),
+        (&deaf, BfdSessionReport { last_down: lost, ..silent.clone() }, "this host cannot receive"),
+        (&deaf, BfdSessionReport { ends: far, ..silent.clone() }, "has arrived"), // another port
+        (&deaf, BfdSessionReport { ends: v6, ..silent.clone() }, "has arrived"),
+        (
+            &drops,
+            silent.clone(),
+            "was accepted; of the packets of all senders, these were dropped: 3 (the TTL is not 255), 2 (it is authenticated)",
+        ),
+        (&drops, BfdSessionReport { received: 4, ..silent }, "it is Down here and Up at the router"),
+    ] {
+        let why =
+            report.why_not_up(&BfdPeerReport { strict: false, too_far: false, session: Ok(session) }, now);
+        assert!(why.as_ref().is_some_and(|why| why.contains(want)), "{want}: {why:?}");
+    }
 }
 
 #[test]

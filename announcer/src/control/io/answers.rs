@@ -312,7 +312,7 @@ fn bfd(status: &BfdReport, name: &PeerName) -> api::PeerBfdStatus {
         remote_state: session
             .filter(|session| session.received > 0)
             .map(|session| session.remote_state.to_string()),
-        reason: known.map_or_else(|| Some("it starts".to_owned()), |peer| peer.why_not_up(now)),
+        reason: known.map_or_else(|| Some("it starts".to_owned()), |peer| status.why_not_up(peer, now)),
         strict: known.is_some_and(|peer| peer.strict),
         multihop: session.is_some_and(|session| session.ends.hops > 1),
         local_address: session.map(|session| session.ends.local.to_string()),

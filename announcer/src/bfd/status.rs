@@ -209,8 +209,9 @@ impl BfdReport {
         sessions.filter(|one| one.state == BfdState::Up).filter_map(|one| one.remote_detection_time).min()
     }
 
-    /// The warnings for an operator, one sentence each.
-    pub fn warnings(&self, now: Instant) -> Vec<String> {
+    /// The warnings for an operator, one sentence each. `established` has the peers with a BGP session, each with the session's hold
+    /// time; `None`: it has none.
+    pub fn warnings(&self, established: &BTreeMap<PeerName, Option<Duration>>, now: Instant) -> Vec<String> {
         let mut warnings = Vec::new();
         for (port, error) in &self.closed_ports {
             warnings.push(format!("BFD cannot receive: {port}: {error}"));
@@ -224,7 +225,7 @@ impl BfdReport {
             ));
         }
         for (name, peer) in &self.peers {
-            let effect = match peer.strict {
+            let effect = match peer.strict && !established.contains_key(name) {
                 true => "it is not dialled (`strict = true`)",
                 false => "the hold time alone detects a dead host",
             };

@@ -59,7 +59,7 @@ fn bfd_that_is_not_up_is_warned_of_with_its_cause() {
         for (strict, effect) in [(false, "the hold time alone"), (true, "it is not dialled")] {
             let status =
                 BfdReport { peers: [("r1".parse().unwrap(), peer(strict))].into(), ..BfdReport::default() };
-            let warnings = status.warnings(now + SECOND * 2);
+            let warnings = status.warnings(&BTreeMap::new(), now + SECOND * 2);
             match want {
                 None => assert_eq!(warnings, [""; 0]),
                 Some(want) => {
@@ -112,6 +112,27 @@ fn a_session_without_a_packet_is_explained_by_what_was_seen() {
 }
 
 #[test]
+fn a_strict_peer_with_a_session_is_not_said_to_be_not_dialled() {
+    let now = Instant::now();
+    let down = BfdSessionReport { state: BfdState::Down, ..up(now) };
+    let of = |strict, established: &[&str]| {
+        let peer = BfdPeerReport { strict, too_far: false, session: Ok(down.clone()) };
+        let report = BfdReport { peers: [("r1".parse().unwrap(), peer)].into(), ..BfdReport::default() };
+        let established = established.iter().map(|name| (name.parse().unwrap(), Some(SECOND * 9))).collect();
+        report.warnings(&established, now).concat()
+    };
+    for (strict, established, want) in [
+        (true, &["r2"][..], "it is not dialled (`strict = true`)"),
+        (true, &["r1"][..], "the hold time alone"),
+        (false, &["r1"][..], "the hold time alone"),
+        (false, &[][..], "the hold time alone"),
+    ] {
+        let said = of(strict, established);
+        assert!(said.contains(want), "{strict} {established:?}: {said}");
+    }
+}
+
+#[test]
 fn what_the_kernel_refuses_is_warned_of() {
     let status = BfdReport {
         scheduling: Some(Scheduling::Ordinary(SchedulingRefusal::ControlGroup)),
@@ -119,12 +140,14 @@ fn what_the_kernel_refuses_is_warned_of() {
         closed_ports: [("UDP port 3784 for IPv4".into(), "another program has it".into())].into(),
         ..BfdReport::default()
     };
-    let [port, withheld, scheduling] = &status.warnings(Instant::now())[..] else { panic!() };
+    let [port, withheld, scheduling] = &status.warnings(&BTreeMap::new(), Instant::now())[..] else {
+        panic!()
+    };
     assert_eq!(port, "BFD cannot receive: UDP port 3784 for IPv4: another program has it");
     assert!(withheld.contains("withheld"));
     assert!(scheduling.contains("RT_GROUP_SCHED"));
     let fine = BfdReport { scheduling: Some(Scheduling::RealTime), ..BfdReport::default() };
-    assert_eq!(fine.warnings(Instant::now()), [""; 0]);
+    assert_eq!(fine.warnings(&BTreeMap::new(), Instant::now()), [""; 0]);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //!
 //! Touches no socket; it reads the states that the session tasks publish.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -13,7 +13,7 @@ use crate::bgp::fsm::StateName;
 use crate::bgp::plan::EstablishedSession;
 use crate::config;
 use crate::delivery::{RouterSession, SessionProgress};
-use crate::model::{Family, Generation};
+use crate::model::{Family, Generation, PeerName};
 
 /// The sessions' published states, in the order of the configuration.
 #[derive(Debug, Clone, Default)]
@@ -28,6 +28,16 @@ impl Peers {
     /// Each peer with the present state of its session.
     pub fn iter(&self) -> impl Iterator<Item = (&config::PeerConfig, SessionReport)> {
         self.0.iter().map(|(peer, status)| (peer, status.borrow().clone()))
+    }
+
+    /// The peers with an established session, each with the hold time that was agreed; `None`: it has none.
+    pub fn hold_times(&self) -> BTreeMap<PeerName, Option<Duration>> {
+        let one = |(peer, status): &(config::PeerConfig, watch::Receiver<SessionReport>)| {
+            let status = status.borrow();
+            let agreed = status.negotiated.as_ref().filter(|_| status.state == StateName::Established)?;
+            Some((peer.name.clone(), agreed.hold_time))
+        };
+        self.0.iter().filter_map(one).collect()
     }
 
     /// Returns when the state of a session has changed since the last call. Without sessions it never returns.

@@ -29,7 +29,7 @@ pub fn peer(peer: &PeerStatus) -> Vec<String> {
         lines.push(format!("Routes: {}.", peer.prefixes()));
     }
     lines.extend(peer.not_sent.iter().map(|why| format!("{}.", why.text)));
-    peer.bfd.iter().for_each(|bfd| with_bfd(bfd, &mut lines));
+    peer.bfd.iter().for_each(|bfd| with_bfd(bfd, peer.session.is_some(), &mut lines));
     lines.extend(
         (peer.same_router.iter())
             .map(|other| format!("The peer `{other}` has the same address: it is the same router.")),
@@ -94,7 +94,8 @@ fn agreed(session: &SessionStatus, lines: &mut Vec<String>) {
     }
 }
 
-fn with_bfd(bfd: &PeerBfdStatus, lines: &mut Vec<String>) {
+/// `established`: whether there is a BGP session.
+fn with_bfd(bfd: &PeerBfdStatus, established: bool, lines: &mut Vec<String>) {
     let lasts = bfd.lasts.map_or_else(String::new, |lasts| format!(" (for {})", span(lasts)));
     let why = bfd.reason.as_ref().map_or_else(String::new, |why| format!(": {why}"));
     lines.push(format!("BFD is {}{lasts}{why}.", bfd.state));
@@ -114,9 +115,10 @@ fn with_bfd(bfd: &PeerBfdStatus, lines: &mut Vec<String>) {
         ));
     }
     if bfd.reason.is_some() {
-        lines.push(match bfd.strict {
-            true => "The router is not dialled until BFD is up (`strict = true`).".to_owned(),
-            false => "Until it is up, the hold time alone detects a dead host.".to_owned(),
+        lines.push(match (bfd.strict, established) {
+            (true, false) => "The router is not dialled until BFD is up (`strict = true`).".to_owned(),
+            (true, true) => "Until it is up, the hold time alone detects a dead host; if the session ends, the router is not dialled until BFD is up (`strict = true`).".to_owned(),
+            (false, _) => "Until it is up, the hold time alone detects a dead host.".to_owned(),
         });
     } else {
         lines.extend(bfd.last_down.iter().map(|why| format!("BFD went down last because {why}.")));
@@ -278,12 +280,25 @@ mod tests {
             ]
         );
         let down = PeerBfdStatus { state: "Down".into(), reason: Some("the router sleeps".into()), ..bfd };
-        let lines = with(PeerBfdStatus { strict: true, ..down.clone() }).join("\n");
-        assert!(
-            lines.contains("BFD is Down (for 5s): the router sleeps.") && lines.contains("not dialled"),
-            "{lines}"
-        );
-        assert!(with(down).join("\n").contains("the hold time alone"));
+        for (strict, established, want) in [
+            (true, false, "The router is not dialled until BFD is up (`strict = true`)."),
+            (
+                true,
+                true,
+                "Until it is up, the hold time alone detects a dead host; if the session ends, the router is not dialled until",
+            ),
+            (false, true, "Until it is up, the hold time alone detects a dead host."),
+            (false, false, "Until it is up, the hold time alone detects a dead host."),
+        ] {
+            let session = router().session.filter(|_| established);
+            let bfd = Some(PeerBfdStatus { strict, ..down.clone() });
+            let lines = peer(&PeerStatus { bfd, session, ..router() });
+            assert!(
+                lines.iter().any(|line| line == "BFD is Down (for 5s): the router sleeps."),
+                "{lines:#?}"
+            );
+            assert!(lines.iter().any(|line| line.starts_with(want)), "{strict} {established}: {lines:#?}");
+        }
     }
 
     #[test]

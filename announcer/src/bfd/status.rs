@@ -156,6 +156,29 @@ impl BfdSessionReport {
     }
 }
 
+impl BfdSessionReport {
+    /// The warning that it is up and notices a dead host later than BGP's hold time, or not at all.
+    fn slow(&self, name: &PeerName, hold_time: Option<Duration>) -> Option<String> {
+        let Some(time) = self.remote_detection_time else {
+            return Some(format!(
+                "peer `{name}`: the router wants no BFD packets, so that it does not notice by BFD that this host is dead"
+            ));
+        };
+        let hold = hold_time.filter(|hold| time >= *hold)?;
+        let [time, hold] = [time, hold].map(humantime::format_duration);
+        Some(format!(
+            "peer `{name}`: the router notices by BFD after {time} that this host is dead, no sooner than by the hold time of {hold}"
+        ))
+    }
+}
+
+impl BfdPeerReport {
+    /// The session if it is up.
+    fn up(&self) -> Option<&BfdSessionReport> {
+        self.session.as_ref().ok().filter(|session| session.state == BfdState::Up)
+    }
+}
+
 impl BfdReport {
     /// Why BFD with a peer of it is not up, as the end of a sentence; `None`: it is up.
     pub fn why_not_up(&self, peer: &BfdPeerReport, now: Instant) -> Option<String> {
@@ -229,6 +252,8 @@ impl BfdReport {
                 true => "it is not dialled (`strict = true`)",
                 false => "the hold time alone detects a dead host",
             };
+            let hold_time = established.get(name).copied().flatten();
+            warnings.extend(peer.up().and_then(|session| session.slow(name, hold_time)));
             warnings.extend(
                 self.why_not_up(peer, now)
                     .map(|why| format!("peer `{name}`: BFD is not up, so that {effect}: {why}")),

@@ -133,6 +133,31 @@ fn a_strict_peer_with_a_session_is_not_said_to_be_not_dialled() {
 }
 
 #[test]
+fn a_dead_host_that_bfd_notices_late_or_never_is_warned_of() {
+    let now = Instant::now();
+    let never = "peer `r1`: the router wants no BFD packets, so that it does not notice by BFD that this host is dead";
+    let late = "peer `r1`: the router notices by BFD after 9s that this host is dead, no sooner than by the hold time of 9s";
+    // The detection time of the router, the hold time of the session; `None`: there is no session.
+    for (detection, hold_time, want) in [
+        (Some(3), Some(Some(9)), None),
+        (Some(8), Some(Some(9)), None),
+        (Some(9), Some(Some(9)), Some(late)),
+        (Some(9), Some(None), None),
+        (Some(9), None, None),
+        (None, Some(Some(9)), Some(never)),
+        (None, None, Some(never)),
+    ] {
+        let seconds = |count: u32| SECOND * count;
+        let session = BfdSessionReport { remote_detection_time: detection.map(seconds), ..up(now) };
+        let peer = BfdPeerReport { strict: false, too_far: false, session: Ok(session) };
+        let report = BfdReport { peers: [("r1".parse().unwrap(), peer)].into(), ..BfdReport::default() };
+        let established = hold_time.map(|hold| ("r1".parse().unwrap(), hold.map(seconds)));
+        let warnings = report.warnings(&established.into_iter().collect(), now);
+        assert_eq!(warnings, want.into_iter().collect::<Vec<_>>(), "{detection:?} {hold_time:?}");
+    }
+}
+
+#[test]
 fn what_the_kernel_refuses_is_warned_of() {
     let status = BfdReport {
         scheduling: Some(Scheduling::Ordinary(SchedulingRefusal::ControlGroup)),

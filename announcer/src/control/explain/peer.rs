@@ -29,7 +29,7 @@ pub fn peer(peer: &PeerStatus) -> Vec<String> {
         lines.push(format!("Routes: {}.", peer.prefixes()));
     }
     lines.extend(peer.not_sent.iter().map(|why| format!("{}.", why.text)));
-    peer.bfd.iter().for_each(|bfd| with_bfd(bfd, peer.session.is_some(), &mut lines));
+    peer.bfd.iter().for_each(|bfd| with_bfd(bfd, peer.session.as_ref(), &mut lines));
     lines.extend(
         (peer.same_router.iter())
             .map(|other| format!("The peer `{other}` has the same address: it is the same router.")),
@@ -94,28 +94,14 @@ fn agreed(session: &SessionStatus, lines: &mut Vec<String>) {
     }
 }
 
-/// `established`: whether there is a BGP session.
-fn with_bfd(bfd: &PeerBfdStatus, established: bool, lines: &mut Vec<String>) {
+fn with_bfd(bfd: &PeerBfdStatus, session: Option<&SessionStatus>, lines: &mut Vec<String>) {
     let lasts = bfd.lasts.map_or_else(String::new, |lasts| format!(" (for {})", span(lasts)));
     let why = bfd.reason.as_ref().map_or_else(String::new, |why| format!(": {why}"));
     lines.push(format!("BFD is {}{lasts}{why}.", bfd.state));
-    let millis = |time: f64| format!("{time:.0} ms");
-    if let (Some(interval), Some(detection), Some(theirs)) =
-        (bfd.interval_ms, bfd.detection_ms, bfd.remote_interval_ms)
-    {
-        let remote = match bfd.remote_detection_ms {
-            Some(time) => format!("the router considers this host dead after {}", millis(time)),
-            None => "the router wants no packets".to_owned(),
-        };
-        lines.push(format!(
-            "We send every {}, the router every {}: {remote}, and we the router after {}.",
-            millis(interval),
-            millis(theirs),
-            millis(detection)
-        ));
-    }
+    lines.extend(pace(bfd));
+    lines.extend(session.and_then(|session| no_faster(bfd, session.hold_time)));
     if bfd.reason.is_some() {
-        lines.push(match (bfd.strict, established) {
+        lines.push(match (bfd.strict, session.is_some()) {
             (true, false) => "The router is not dialled until BFD is up (`strict = true`).".to_owned(),
             (true, true) => "Until it is up, the hold time alone detects a dead host; if the session ends, the router is not dialled until BFD is up (`strict = true`).".to_owned(),
             (false, _) => "Until it is up, the hold time alone detects a dead host.".to_owned(),
@@ -131,6 +117,49 @@ fn with_bfd(bfd: &PeerBfdStatus, established: bool, lines: &mut Vec<String>) {
         bfd.diagnostic.as_deref().unwrap_or("none"),
         bfd.remote_diagnostic.as_deref().unwrap_or("none")
     ));
+}
+
+fn millis(time: f64) -> String {
+    format!("{time:.0} ms")
+}
+
+/// How often both sides send, and what follows from that while BFD is up; none until the router has sent a packet.
+fn pace(bfd: &PeerBfdStatus) -> Option<String> {
+    let (ours, theirs) = (millis(bfd.interval_ms?), millis(bfd.remote_interval_ms?));
+    let (detection, up) = (millis(bfd.detection_ms?), bfd.reason.is_none());
+    Some(match (bfd.remote_detection_ms.map(millis), up) {
+        (Some(remote), true) => format!(
+            "We send every {ours}, the router every {theirs}: the router considers this host dead after {remote}, and we the router after {detection}."
+        ),
+        (Some(_), false) => {
+            format!(
+                "We send every {ours}, the router every {theirs}; while BFD is not up, neither side declares the other dead."
+            )
+        }
+        (None, true) => format!(
+            "We send no periodic packets, because the router wants none: it does not notice by BFD that this host is dead. The router sends every {theirs}, and we consider it dead after {detection}."
+        ),
+        (None, false) => {
+            format!(
+                "We send no periodic packets, because the router wants none. The router sends every {theirs}."
+            )
+        }
+    })
+}
+
+/// That BFD notices nothing sooner than the hold time, which is in seconds; 0: there is none.
+fn no_faster(bfd: &PeerBfdStatus, hold_time: u64) -> Option<String> {
+    let hold = hold_time as f64 * 1000.0;
+    let slow = |time: &f64| bfd.reason.is_none() && hold_time > 0 && *time >= hold;
+    let host = bfd.remote_detection_ms.filter(slow).map(|_| "this host");
+    let router = bfd.detection_ms.filter(slow).map(|_| "the router");
+    let dead: Vec<&str> = host.into_iter().chain(router).collect();
+    (!dead.is_empty()).then(|| {
+        format!(
+            "BFD notices the death of {} no sooner than the hold time of {hold_time} s.",
+            dead.join(" and of ")
+        )
+    })
 }
 
 fn families(families: &[String]) -> String {
@@ -186,6 +215,30 @@ mod tests {
             same_router: None,
             received: [("OPEN".into(), 2)].into(),
             sent: BTreeMap::new(),
+        }
+    }
+
+    fn bfd() -> PeerBfdStatus {
+        PeerBfdStatus {
+            state: "Up".into(),
+            lasts: Some(5.0),
+            since: None,
+            remote_state: Some("Up".into()),
+            reason: None,
+            strict: false,
+            multihop: false,
+            local_address: Some("10.0.1.11".into()),
+            interval_ms: Some(50.0),
+            remote_interval_ms: Some(100.0),
+            detection_ms: Some(300.0),
+            remote_detection_ms: Some(150.0),
+            diagnostic: Some("control detection time expired (1)".into()),
+            remote_diagnostic: Some("no diagnostic (0)".into()),
+            last_down: Some("no packet arrived for 300ms, 1h ago".into()),
+            flaps: 1,
+            sent: 9,
+            received: 8,
+            scheduling: None,
         }
     }
 
@@ -245,27 +298,7 @@ mod tests {
 
     #[test]
     fn bfd_is_explained_with_what_was_agreed_and_with_what_follows_while_it_is_down() {
-        let bfd = PeerBfdStatus {
-            state: "Up".into(),
-            lasts: Some(5.0),
-            since: None,
-            remote_state: Some("Up".into()),
-            reason: None,
-            strict: false,
-            multihop: false,
-            local_address: Some("10.0.1.11".into()),
-            interval_ms: Some(50.0),
-            remote_interval_ms: Some(100.0),
-            detection_ms: Some(300.0),
-            remote_detection_ms: Some(150.0),
-            diagnostic: Some("control detection time expired (1)".into()),
-            remote_diagnostic: Some("no diagnostic (0)".into()),
-            last_down: Some("no packet arrived for 300ms, 1h ago".into()),
-            flaps: 1,
-            sent: 9,
-            received: 8,
-            scheduling: None,
-        };
+        let bfd = bfd();
         let with = |bfd: PeerBfdStatus| {
             let lines = peer(&PeerStatus { bfd: Some(bfd), ..router() });
             lines[5..lines.len() - 3].to_vec()
@@ -298,6 +331,83 @@ mod tests {
                 "{lines:#?}"
             );
             assert!(lines.iter().any(|line| line.starts_with(want)), "{strict} {established}: {lines:#?}");
+        }
+    }
+
+    #[test]
+    fn the_pace_of_bfd_is_explained_by_what_is_sent_and_by_what_follows() {
+        // Whether it is up, our detection time, the router's, the hold time in seconds.
+        for (up, ours, theirs, hold_time, want) in [
+            (
+                true,
+                300.0,
+                Some(150.0),
+                9,
+                "the router considers this host dead after 150 ms, and we the router after 300 ms.",
+            ),
+            (
+                false,
+                300.0,
+                Some(150.0),
+                9,
+                "We send every 50 ms, the router every 100 ms; while BFD is not up, neither side declares the other dead.",
+            ),
+            (
+                true,
+                300.0,
+                None,
+                9,
+                "it does not notice by BFD that this host is dead. The router sends every 100 ms, and we consider it dead after 300 ms.",
+            ),
+            (
+                false,
+                300.0,
+                None,
+                9,
+                "We send no periodic packets, because the router wants none. The router sends every 100 ms.",
+            ),
+            (
+                true,
+                300.0,
+                Some(9000.0),
+                9,
+                "BFD notices the death of this host no sooner than the hold time of 9 s.",
+            ),
+            (
+                true,
+                9001.0,
+                None,
+                9,
+                "BFD notices the death of the router no sooner than the hold time of 9 s.",
+            ),
+            (
+                true,
+                9001.0,
+                Some(9e4),
+                9,
+                "BFD notices the death of this host and of the router no sooner than the hold time of 9 s.",
+            ),
+        ] {
+            let bfd = PeerBfdStatus {
+                reason: (!up).then(|| "x".into()),
+                detection_ms: Some(ours),
+                remote_detection_ms: theirs,
+                ..bfd()
+            };
+            let mut session = router().session.unwrap();
+            session.hold_time = hold_time;
+            let lines = peer(&PeerStatus { bfd: Some(bfd), session: Some(session), ..router() });
+            assert!(lines.iter().any(|line| line.ends_with(want)), "{want}: {lines:#?}");
+            let slow = lines.iter().any(|line| line.contains("no sooner"));
+            assert_eq!(slow, want.contains("no sooner"), "{want}: {lines:#?}");
+            let dead = lines.iter().any(|line| line.contains("considers this host dead"));
+            assert_eq!(dead, up && theirs.is_some(), "{want}: {lines:#?}");
+        }
+        for (up, hold_time) in [(true, 0), (false, 9)] {
+            let reason = (!up).then(|| "x".into());
+            let slow =
+                PeerBfdStatus { reason, detection_ms: Some(9e4), remote_detection_ms: Some(9e4), ..bfd() };
+            assert_eq!(no_faster(&slow, hold_time), None, "{up} {hold_time}");
         }
     }
 

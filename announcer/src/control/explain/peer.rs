@@ -35,12 +35,11 @@ pub fn peer(peer: &PeerStatus) -> Vec<String> {
             .map(|other| format!("The peer `{other}` has the same address: it is the same router.")),
     );
     lines.push(format!("Messages received: {}; sent: {}.", counts(&peer.received), counts(&peer.sent)));
-    let times = match peer.established {
-        0 => "never".into(),
-        1 => "once".into(),
-        times => format!("{times} times"),
-    };
-    lines.push(format!("A session was established {times} since announcer started."));
+    lines.push(match peer.established {
+        0 => "No session was established since announcer started.".into(),
+        1 => "A session was established once since announcer started.".into(),
+        times => format!("A session was established {times} times since announcer started."),
+    });
     if peer.reason.is_none() {
         lines.extend(peer.last_end.iter().map(|end| format!("The last end: {}.", end.text)));
     }
@@ -278,6 +277,18 @@ mod tests {
         }
         assert!(lines.iter().any(|line| line.contains("`r2` has the same address")));
         assert!(!lines.iter().any(|line| line.starts_with("The last end")), "it is the reason");
+    }
+
+    #[test]
+    fn the_sessions_since_the_start_are_counted_in_words() {
+        for (established, want) in [
+            (0, "No session was established since"),
+            (1, "A session was established once since"),
+            (2, "A session was established 2 times since"),
+        ] {
+            let lines = peer(&PeerStatus { established, ..router() });
+            assert!(lines.iter().any(|line| line.starts_with(want)), "{want}: {lines:#?}");
+        }
     }
 
     #[test]

@@ -328,9 +328,14 @@ impl<'a> Table<'a> {
         let secret =
             self.context.substituted.get(&found.span().start).and_then(|value| value.shown.as_deref());
         let wrong = Value::new(key, false, found.get_ref(), secret).not(wanted);
-        let fault = Fault::new(found.span(), wrong.message, wrong.help);
-        // The message names the types, so that it can be printed even if the value has a credential.
-        self.faults.push(if secret.is_some() { fault.first() } else { fault });
+        self.tell_type(found.span(), wrong);
+    }
+
+    /// The message names the types, so that it can be printed even if the value has a credential.
+    fn tell_type(&mut self, span: Range<usize>, wrong: ValueError) {
+        let secret = self.context.substituted.get(&span.start).is_some_and(|value| value.shown.is_some());
+        let fault = Fault::new(span, wrong.message, wrong.help);
+        self.faults.push(if secret { fault.first() } else { fault });
     }
 
     fn tell(&mut self, span: Range<usize>, wrong: ValueError) {

@@ -122,6 +122,19 @@ impl Value<'_> {
         ValueError { message: format!("{self} must be {wanted}, not {found}"), help, mistyped: true }
     }
 
+    /// The error for a value that is neither a boolean nor the table `header`.
+    pub(super) fn no_switch(&self, header: &str) -> ValueError {
+        let name = self.key.name;
+        ValueError {
+            message: format!(
+                "`{name}` must be `true`, `false` or the table `{header}`, not {}",
+                a(self.found)
+            ),
+            help: format!("write `{name} = true`, or `{header}` on its own line, and its keys below it"),
+            mistyped: true,
+        }
+    }
+
     fn help(&self, help: impl fmt::Display) -> String {
         match self.key.need {
             Need::Default(value) => format!("{help}; the default is `{}`", value.trim_matches('"')),

@@ -4,7 +4,7 @@
 
 use toml::de::{DeTable, DeValue};
 
-use super::Table;
+use super::{Table, Value};
 
 impl Table<'_> {
     /// The table of a name; `None`: it is absent or `false`. If the table of defaults has it, it is open unless it is `false` here.
@@ -31,7 +31,8 @@ impl Table<'_> {
             | DeValue::Datetime(_)
             | DeValue::Array(_) => {
                 let header = self.header_of(key, section);
-                self.mistyped(key, found, &format!("`true`, `false` or the table `{header}`"));
+                let wrong = Value::new(key, false, found.get_ref(), None).no_switch(&header);
+                self.tell_type(found.span(), wrong);
                 None
             }
         }

@@ -12,6 +12,8 @@ pub(super) const BAD: &[(&str, &[(&str, &str)])] = &[
     ("a word that announcer has nothing for", &[("port = 179", "maximum_prefix = 9")]),
     ("a word of other programs for BFD", &[("port = 179", "bfd_profile = \"fast\"")]),
     ("BFD that is neither on nor off", &[("port = 179", "bfd = \"on\"")]),
+    ("BFD that is a number", &[("port = 179", "bfd = 1")]),
+    ("BFD that is a list of tables", &[("[[service]]", "[[peer.bfd]]\n[[service]]")]),
     (
         "values of BFD",
         &[("[[service]]", "[peer.bfd]\ninterval = \"5ms\"\nmultiplier = 0\nmin_rx = 3\n[[service]]")],

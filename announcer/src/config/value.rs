@@ -400,8 +400,15 @@ pub(super) fn word<T: FromStr<Err = InvalidValue>>(value: &Value<'_>) -> Result<
 }
 
 fn duration(value: &Value<'_>) -> Result<Duration, ValueError> {
+    duration_of(value, &(Duration::ZERO..=Duration::MAX))
+}
+
+/// A duration that may be outside of the bounds. For a number without a unit, the unit is advised with which it is inside.
+fn duration_of(value: &Value<'_>, bounds: &RangeInclusive<Duration>) -> Result<Duration, ValueError> {
     if let Ok(Some(number)) = integer(value) {
-        let help = format!("write `\"{number}s\"`: a string with a unit, such as `ms`, `s` or `m`");
+        let fits = |unit: Duration| unit.checked_mul(number).is_some_and(|time| bounds.contains(&time));
+        let unit = if fits(MILLISECOND) && !fits(SECOND) { "ms" } else { "s" };
+        let help = format!("write `\"{number}{unit}\"`: a string with a unit, such as `ms`, `s` or `m`");
         return Err(ValueError { help, ..value.not("a duration") });
     }
     let text = value.found.as_str().ok_or_else(|| value.not("a duration"))?;
@@ -419,7 +426,7 @@ pub(super) fn within(
     bounds: RangeInclusive<Duration>,
 ) -> impl Fn(&Value<'_>) -> Result<Duration, ValueError> {
     move |value| {
-        let duration = duration(value)?;
+        let duration = duration_of(value, &bounds)?;
         let (least, most) = (span(*bounds.start()), span(*bounds.end()));
         if bounds.contains(&duration) {
             Ok(duration)
@@ -467,7 +474,7 @@ pub(super) fn min_hold_time(value: &Value<'_>) -> Result<Duration, ValueError> {
 
 /// Zero, or 1 ms to 1 s.
 pub(super) fn watch(value: &Value<'_>) -> Result<Duration, ValueError> {
-    match duration(value)? {
+    match duration_of(value, &(Duration::ZERO..=SECOND))? {
         Duration::ZERO => Ok(Duration::ZERO),
         _ => within(Duration::from_millis(1)..=Duration::from_secs(1))(value),
     }

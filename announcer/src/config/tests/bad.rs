@@ -14,6 +14,8 @@ pub(super) const BAD: &[(&str, &[(&str, &str)])] = &[
     ("BFD that is neither on nor off", &[("port = 179", "bfd = \"on\"")]),
     ("BFD that is a number", &[("port = 179", "bfd = 1")]),
     ("BFD that is a list of tables", &[("[[service]]", "[[peer.bfd]]\n[[service]]")]),
+    ("an interval of BFD without a unit", &[("[[service]]", "[peer.bfd]\ninterval = 300\n[[service]]")]),
+    ("a short interval of BFD without a unit", &[("[[service]]", "[peer.bfd]\ninterval = 5\n[[service]]")]),
     (
         "values of BFD",
         &[("[[service]]", "[peer.bfd]\ninterval = \"5ms\"\nmultiplier = 0\nmin_rx = 3\n[[service]]")],
@@ -94,6 +96,7 @@ pub(super) const BAD: &[(&str, &[(&str, &str)])] = &[
     ("a hold time with a fraction", &[("\"9s\"", "\"9500ms\"")]),
     ("a hold time too long", &[("\"9s\"", "\"65536s\"")]),
     ("a hold time without a unit", &[("\"9s\"", "9")]),
+    ("a period without a unit", &[("[bgp]", "[health]\nlistener_watch = 5\n[bgp]")]),
     ("a hold time that is not valid", &[("\"9s\"", "\"nine\"")]),
     ("a hold time in an array", &[("\"9s\"", "[\"9s\"]")]),
     ("settle too long", &[("settle = \"1s\"", "settle = \"2m\"")]),

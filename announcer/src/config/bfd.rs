@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::keys::Section;
 use super::reader::Table;
 use super::table::table;
-use super::value::{SECOND, Value, ValueError, boolean, number, within};
+use super::value::{SECOND, Value, ValueError, boolean, microseconds, number};
 use super::writer::TomlWriter;
 
 pub(super) const SECTION: Section = Section {
@@ -22,8 +22,8 @@ const SHORTEST: Duration = Duration::from_millis(10);
 table! {
     /// `[peer.bfd]`.
     pub struct BfdConfig as Keys {
-        /// The interval in which we want to send, and in which we can receive, 10 ms to 10 s.
-        interval: one Duration, default "\"300ms\"", within(SHORTEST..=SECOND * 10),
+        /// The interval in which we want to send, and in which we can receive: whole microseconds, 10 ms to 10 s.
+        interval: one Duration, default "\"300ms\"", microseconds(SHORTEST..=SECOND * 10),
             "how often both sides send; the router may ask for less; 10ms to 10s";
         /// How many of our packets in a row may be missing before the router declares us down, 1 to 255.
         multiplier: one u8, default "3", multiplier,

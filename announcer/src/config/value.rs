@@ -378,6 +378,22 @@ pub(super) fn restart_time(value: &Value<'_>) -> Result<Duration, ValueError> {
     Ok(time)
 }
 
+/// Whole microseconds within bounds (RFC 5880 §4.1).
+pub(super) fn microseconds(
+    bounds: RangeInclusive<Duration>,
+) -> impl Fn(&Value<'_>) -> Result<Duration, ValueError> {
+    move |value| {
+        let time = within(bounds.clone())(value)?;
+        if !time.subsec_nanos().is_multiple_of(1000) {
+            return wrong(
+                format!("{value} must be whole microseconds"),
+                value.help("RFC 5880 section 4.1 counts it in microseconds"),
+            );
+        }
+        Ok(time)
+    }
+}
+
 /// 0 to 4294967295.
 pub(super) fn med(value: &Value<'_>) -> Result<u32, ValueError> {
     number(value, 0..=u32::MAX)

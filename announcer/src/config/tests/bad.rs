@@ -17,6 +17,10 @@ pub(super) const BAD: &[(&str, &[(&str, &str)])] = &[
     ("an interval of BFD without a unit", &[("[[service]]", "[peer.bfd]\ninterval = 300\n[[service]]")]),
     ("a short interval of BFD without a unit", &[("[[service]]", "[peer.bfd]\ninterval = 5\n[[service]]")]),
     (
+        "an interval of BFD with nanoseconds",
+        &[("[[service]]", "[peer.bfd]\ninterval = \"10ms 7ns\"\n[[service]]")],
+    ),
+    (
         "values of BFD",
         &[("[[service]]", "[peer.bfd]\ninterval = \"5ms\"\nmultiplier = 0\nmin_rx = 3\n[[service]]")],
     ),

@@ -17,6 +17,7 @@ fn bfd_is_off_on_with_the_defaults_or_on_with_its_own_values() {
         ("bfd = false", "", None),
         ("bfd = true", "", Some((300, 3, false))),
         ("bfd = { interval = \"50ms\", strict = true }", "", Some((50, 3, true))),
+        ("bfd = { interval = \"10ms 1us\" }", "", Some((10, 3, false))),
         ("", "[defaults.peer]\nbfd = true", Some((300, 3, false))),
         ("bfd = false", "[defaults.peer]\nbfd = true", None),
         ("", "[defaults.peer.bfd]\ninterval = \"1s\"", Some((1000, 3, false))),

@@ -202,6 +202,13 @@ impl PeerConfig {
 const NOT_OF_THE_SESSION: [&str; 2] = ["name", "os"];
 
 impl PeerConfig {
+    /// Whether `other` would be the same router as `self` if its address is the same: its port is, and the two are not on two
+    /// interfaces, on which one address may be two routers.
+    pub fn same_place(&self, other: &PeerConfig) -> bool {
+        let interfaces = self.interface.as_ref().zip(other.interface.as_ref());
+        self.port == other.port && interfaces.is_none_or(|(one, two)| one == two)
+    }
+
     /// The keys that a session depends on, each with its value as TOML, or `None` where it has none. Only whether there is a
     /// `password_file` matters, not which.
     pub fn session_settings(&self) -> BTreeMap<String, Option<String>> {

@@ -579,3 +579,24 @@ fn an_as_in_another_notation_is_refused_and_the_help_is_accepted() {
         );
     }
 }
+
+#[test]
+fn two_interfaces_may_have_two_routers_with_one_address() {
+    let peer = |line: &str| {
+        parse("x", &GOOD.replace("port = 179", line))
+            .unwrap_or_else(|errors| panic!("{errors}"))
+            .peers
+            .remove(0)
+    };
+    let (eth0, eth1) = ("interface = \"eth0\"", "interface = \"eth1\"");
+    for (one, other, want) in [
+        ("", "", true),
+        (eth0, eth0, true),
+        (eth0, "", true), // the route of the other may be the same
+        (eth0, eth1, false),
+        ("port = 179", "port = 1179", false),
+    ] {
+        assert_eq!(peer(one).same_place(&peer(other)), want, "{one} {other}");
+        assert_eq!(peer(other).same_place(&peer(one)), want, "{one} {other}");
+    }
+}

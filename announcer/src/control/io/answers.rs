@@ -239,7 +239,7 @@ fn peer(
     };
     let address = address_of(peer, status);
     let peers = context.peers.borrow();
-    let mut others = peers.iter().filter(|(other, _)| other.name != peer.name && other.port == peer.port);
+    let mut others = peers.iter().filter(|(other, _)| other.name != peer.name && other.same_place(peer));
     let same = others.find(|(other, status)| address.is_some() && address_of(other, status) == address);
     let same_router = same.map(|(other, _)| other.name.to_string());
     let (reason, hint) = status.trouble().unzip();

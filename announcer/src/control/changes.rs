@@ -8,6 +8,10 @@ use crate::config::diff::{Difference, TableName, differences};
 use crate::director::Preview;
 use crate::model::RouterId;
 
+/// What follows from BFD that is switched off while the session goes on.
+const ADMIN_DOWN: &str =
+    " (the router hears AdminDown, at which FRR and BIRD end the BGP session: remove BFD there first)";
+
 /// The lines, such as `+ service api`, `www: + VIP 192.0.2.81` and `r1: hold_time 9s -> 3s (the session restarts)`. Empty if the
 /// two are equal. `in_use` is the router id of the sessions; `log_options` are the keys of `[log]` that have no effect, each with the
 /// option of the command line that comes first.
@@ -40,7 +44,14 @@ pub fn changes(
             TableName::Single(name) if name == "bgp" && !others.is_empty() => {
                 Some(format!(" (the sessions restart, one after the other: {})", others.join(", ")))
             }
-            TableName::Peer(_) | TableName::Single(_) | TableName::Service(_) => None,
+            TableName::Peer(name) => {
+                let switched_off = format!("{name}: - bfd ");
+                if let Some(line) = lines.iter_mut().find(|line| line.starts_with(&switched_off)) {
+                    line.push_str(ADMIN_DOWN);
+                }
+                None
+            }
+            TableName::Single(_) | TableName::Service(_) => None,
         };
         if let (Some(last), Some(note)) = (lines.last_mut(), note) {
             last.push_str(&note);
@@ -114,6 +125,30 @@ tcp = 80
         ] {
             let found = changes(&parsed(OLD), &parsed(&OLD.replacen(from, to, 1)), None, &[]);
             assert_eq!(found, want, "{to}");
+        }
+    }
+
+    #[test]
+    fn bfd_that_is_switched_off_is_said_to_end_the_sessions_of_some_routers() {
+        let with = |lines: &str| {
+            let text = OLD.replacen("address = \"10.0.1.1\"", &format!("address = \"10.0.1.1\"\n{lines}"), 1);
+            parse("x", &text).unwrap_or_else(|errors| panic!("{errors}"))
+        };
+        let off = "r1: - bfd { interval = \"300ms\", multiplier = 3, strict = false }";
+        for (from, to, want) in [
+            ("bfd = true", "", vec![format!("{off}{ADMIN_DOWN}")]),
+            ("bfd = true", "med = 7", vec![format!("{off}{ADMIN_DOWN}"), "r1: + med 7".into()]),
+            // The session ends in any case.
+            (
+                "bfd = true",
+                "hold_time = \"3s\"",
+                vec![off.to_owned(), "r1: hold_time 9s -> 3s (the session restarts)".into()],
+            ),
+            ("bfd = true", "bfd = { multiplier = 5 }", vec!["r1: bfd.multiplier 3 -> 5".into()]),
+            ("bfd = true", "bfd = true", vec![]),
+        ] {
+            let found = changes(&with(from), &with(to), None, &[]);
+            assert_eq!(found, want, "{from} {to}");
         }
     }
 

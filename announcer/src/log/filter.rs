@@ -30,6 +30,7 @@ const MODULES: &[&str] = &[
     "bfd::io::thread",
     "bgp::io::network",
     "bgp::io::router_id",
+    "bgp::io::session::liveness",
     "bgp::io::session::network",
     "bgp::io::session::routes",
     "bgp::io::session::talk",

@@ -381,7 +381,7 @@ async fn serve(options: Options, applied: AppliedConfig, log: Log, mut found: Fo
     let figures = metrics::io::MetricsContext {
         control: context.clone(),
         reloads: reloaded,
-        hooks: runs,
+        hooks: runs.clone(),
         tally,
         program,
         bind_error: bind_errors,
@@ -423,6 +423,7 @@ async fn serve(options: Options, applied: AppliedConfig, log: Log, mut found: Fo
     let upgrader = Upgrader {
         files: files.clone(),
         programs,
+        hooks: runs,
         asked: Programs::unconfined(files.clone()),
         descriptors: descriptors.clone(),
         last_state: Box::new(move || usable.check()),

@@ -84,6 +84,8 @@ pub struct HookRuns {
     pub not_started: u64,
     /// Changes for which the hook was not run, because the same VIP changed again before their turn.
     pub replaced: u64,
+    /// Runs that wait or are under way.
+    pub pending: usize,
 }
 
 /// The waiting runs, and the counters of the ended runs.
@@ -148,6 +150,11 @@ impl HookQueue {
         let call = self.waiting.remove(&self.order.pop_front()?)?;
         self.set_reported(call.vip, call.standing);
         Some(call)
+    }
+
+    /// How many runs wait.
+    pub fn waiting(&self) -> usize {
+        self.waiting.len()
     }
 
     fn set_reported(&mut self, vip: IpAddr, standing: &'static str) {
@@ -289,7 +296,10 @@ mod tests {
             queue.reported.clear();
             (queue.waiting, queue.order) = Default::default();
         }
-        assert_eq!(queue.runs, HookRuns { ok: 1, failed: 3, timeout: 2, not_started: 2, replaced: 0 });
+        assert_eq!(
+            queue.runs,
+            HookRuns { ok: 1, failed: 3, timeout: 2, not_started: 2, replaced: 0, pending: 0 }
+        );
     }
 
     #[test]

@@ -366,3 +366,31 @@ fn only_root_may_upgrade() {
         assert_eq!(text(&refused), "error: only root may do this: write `sudo announcer upgrade`\n");
     });
 }
+
+/// The hook is run for one change at a time. An upgrade waits for the others, because the next program does not know of them.
+#[test]
+fn no_run_of_the_hook_is_lost() {
+    in_new_netns(|folder| {
+        let log = folder.join("hooks");
+        let hook = folder.join("hook");
+        fs::write(&hook, format!("#!/bin/sh\nsleep 1\necho $ANNOUNCER_VIP >>{}\n", log.display())).unwrap();
+        fs::set_permissions(&hook, fs::Permissions::from_mode(0o755)).unwrap();
+        let vips = ["192.0.2.80", "192.0.2.81", "192.0.2.82"];
+        let service = SERVICE.replace("\"192.0.2.80\"", &vips.map(|vip| format!("\"{vip}\"")).join(", "));
+        let hooks = format!("[hooks]\non_change = [\"{}\"]\n", hook.display());
+        fs::create_dir(folder.join("bin")).unwrap();
+        install(&folder.join("bin/announcer"), Path::new(env!("CARGO_BIN_EXE_announcer")));
+        write_config(folder, &format!("{FIXTURE}{hooks}{service}"));
+        let mut command = program(folder, &["run", "--config"]);
+        command.arg(folder.join("announcer.toml")).stderr(fs::File::create(folder.join("log")).unwrap());
+        let daemon = Daemon::spawn(folder, &mut command);
+        let host = Host { folder: folder.to_owned(), daemon };
+        host.daemon.until_all_are(PATIENCE, "not_announced");
+        let done = host.call(&["upgrade"]);
+        assert!(done.status.success(), "{}\n{}", text(&done), host.log());
+        let mut told: Vec<String> =
+            fs::read_to_string(&log).unwrap_or_default().lines().map(str::to_owned).collect();
+        told.sort();
+        assert_eq!(told, vips, "{}", host.log());
+    });
+}

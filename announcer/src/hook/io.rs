@@ -49,6 +49,8 @@ pub async fn run(
                 running.spawn(once(runner.clone(), hooks, call));
             }
         }
+        let now = HookRuns { pending: queue.waiting() + running.len(), ..queue.runs };
+        runs.send_if_modified(|published| std::mem::replace(published, now) != now);
         tokio::select! {
             batch = changes.recv() => match batch {
                 Some(batch) => batch.iter().for_each(|change| queue.changed(change)),
@@ -67,7 +69,6 @@ pub async fn run(
             // The hook may have changed, and the new one may be startable.
             Ok(()) = configs.changed() => not_before = Instant::now(),
         }
-        runs.send_if_modified(|published| std::mem::replace(published, queue.runs) != queue.runs);
     }
 }
 

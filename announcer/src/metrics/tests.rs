@@ -158,7 +158,7 @@ fn scrape() -> Scrape {
             applied_at: 1_700_000_000.25,
             config: ConfigDigest::of(b"abc"),
         },
-        hooks: HookRuns { ok: 3, failed: 1, timeout: 0, not_started: 0, replaced: 7 },
+        hooks: HookRuns { ok: 3, failed: 1, timeout: 0, not_started: 0, replaced: 7, pending: 0 },
         lost_lines: 5,
         process: ProcessMetrics { open_files: Some(12), cpu: Some(0.25), ..ProcessMetrics::default() },
     }

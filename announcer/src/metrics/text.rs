@@ -64,7 +64,7 @@ impl Collector for Scrape {
         })?;
         out.one(&FALLBACK, Some(u64::from(self.fallback)))?;
         out.family(&HOOKS, |rows| {
-            let HookRuns { ok, failed, timeout, not_started, replaced: _ } = self.hooks;
+            let HookRuns { ok, failed, timeout, not_started, replaced: _, pending: _ } = self.hooks;
             for (result, count) in
                 [("ok", ok), ("failed", failed), ("timeout", timeout), ("not_started", not_started)]
             {

@@ -14,13 +14,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
 use crate::control::api::{ErrorCode, Response};
 use crate::control::io::UpgradeRequest;
 use crate::fallback::Fallback;
 use crate::files::io::{self as files, Files};
+use crate::hook::HookRuns;
 use crate::log::io::LogBuffer;
 use crate::program::io::{Programs, Runner};
 use crate::program::{Bounds, ProgramSpec, RunAs};
@@ -33,6 +34,8 @@ use crate::takeover::{STATE_VERSION, StartReport, gap};
 const LAST_LINES: Duration = Duration::from_millis(200);
 /// How long the start of a program may take. The pause of the daemon does not begin before it has ended.
 const START_TIME: Duration = Duration::from_secs(1);
+/// How long the runs of the hook may take.
+const HOOKS: Duration = Duration::from_secs(10);
 /// How long the main loop may take to handle the signals that came before.
 const LAST_SIGNALS: Duration = Duration::from_millis(5);
 /// How much of what the program says is kept, in octets.
@@ -46,6 +49,8 @@ pub(in crate::daemon) struct Upgrader {
     pub(in crate::daemon) files: Files,
     /// The programs of checks and hooks.
     pub(in crate::daemon) programs: Programs,
+    /// The runs of the hook.
+    pub(in crate::daemon) hooks: watch::Receiver<HookRuns>,
     /// The new programs that are asked.
     pub(in crate::daemon) asked: Programs,
     pub(in crate::daemon) descriptors: Descriptors,
@@ -86,7 +91,8 @@ impl Upgrader {
         let version = self.ask(&program).await.map_err(|why| format!("{named} does not take over: {why}"))?;
         // BFD goes on before the configuration is read. The first time, the time that the program took to answer stands for its pause.
         let asked = begin.elapsed();
-        let pause = self.start.borrow().bfd_pause.unwrap_or(asked);
+        // A pause that was long once, on a busy host, does not count against each later upgrade.
+        let pause = self.start.borrow().bfd_pause.map_or(asked, |pause| pause.min(asked));
         if let Err(error) = gap::allows((self.detection)(), Some(pause))
             && !force
         {
@@ -97,6 +103,9 @@ impl Upgrader {
             return Err(format!("{named} was replaced while it was asked; try again"));
         }
         self.nothing_hangs()?;
+        if !force {
+            self.hooks_are_done().await?;
+        }
         let _no_starts = (self.no_starts(&self.programs).await?, self.no_starts(&self.asked).await?);
         info!(version, program = %program.display(), "program is replaced, the process stays");
         // A signal that comes from now on is the next program's. One that came before is handled first: if it is a stop, the main loop
@@ -119,6 +128,19 @@ impl Upgrader {
             )),
             None => Ok(()),
         }
+    }
+
+    /// Waits until the hook was run for every change. The next program does not know the changes before it.
+    async fn hooks_are_done(&self) -> Result<(), String> {
+        let mut hooks = self.hooks.clone();
+        let done = timeout(HOOKS, hooks.wait_for(|runs| runs.pending == 0)).await;
+        if done.is_ok() {
+            return Ok(());
+        }
+        let pending = self.hooks.borrow().pending;
+        Err(format!(
+            "the hook has not been run for {pending} changes yet, and these runs would be lost; `announcer upgrade --force` does it anyway"
+        ))
     }
 
     /// Lets no program start while the result is held. A start that hangs in the kernel has a thread that does not end.

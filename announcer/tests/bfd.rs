@@ -356,7 +356,7 @@ fn a_packet_to_another_address_of_the_host_is_for_another_session() {
         let router = link(Over::V4);
         ip("address add 10.9.9.12/24 dev fe");
         let mut bfd = Bfd::start(InheritedBfd::default());
-        bfd.want(&router, Over::V4, 1, 1000);
+        bfd.want(&router, Over::V4, 1, 900); // under a second, so that it is agreed by a poll
         router.come_up();
         router.send_to("10.9.9.12", &Packet { my_discriminator: 78, ..says(BfdState::Down, 0) });
         bfd.until_dropped(DropReason::NoSession);

@@ -303,7 +303,14 @@ fn hostile_host(folder: &Path) -> Daemon {
         PAGE.to_owned(),
     ];
     let daemon = Daemon::start(folder, &config.concat());
-    daemon.until_status(PATIENCE, "it runs", |_| true);
+    daemon.until_status(PATIENCE, "a session, and VIPs", |status| {
+        let announced = status.services[0].vips.iter().all(|vip| vip.standing == "announced");
+        status.peers[0].state == "Established" && announced
+    });
+    // What was announced before the session was established has no time to the wire.
+    for words in [&["drain", "www"][..], &["undrain", "www"]] {
+        assert!(command(folder, words).status().unwrap().success());
+    }
     let drain = command(folder, &["drain", "shop", "--reason", HOSTILE]).status().unwrap();
     assert!(drain.success());
     daemon

@@ -123,8 +123,7 @@ impl Connection {
                 local: local.ip(),
                 interface: snapshot.interface,
                 own: snapshot.own,
-                // It was when the session began. It may be gone since.
-                assigned: !local.ip().is_loopback(),
+                assigned: false, // not known yet: the network may be published without its addresses first
                 pinned,
             },
             addresses,

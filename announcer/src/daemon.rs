@@ -101,7 +101,7 @@ use crate::memory;
 use crate::memory::io::Trimmer;
 use crate::metrics::{self, DiskProgram, Reloads, Tally};
 use crate::model::Generation;
-use crate::monotonic::io::host_start;
+use crate::monotonic::io::{host_start, uptime};
 use crate::page;
 use crate::page::io::PageContext;
 use crate::page::samples::Samples;
@@ -110,7 +110,7 @@ use crate::systemd::Notice;
 use crate::systemd::io::Notifier;
 use crate::takeover::io::children;
 use crate::takeover::io::descriptors::Descriptors;
-use crate::takeover::io::exec::{block_signals, monotonic, signals_handled};
+use crate::takeover::io::exec::{block_signals, signals_handled};
 use crate::takeover::successor::{INSTALLED, ROLLED_BACK, Successor, installed};
 use crate::takeover::{Start, StartReport};
 use crate::vip::{self, WantedVips};
@@ -159,7 +159,7 @@ pub fn run(options: Options, applied: AppliedConfig, log: Log, found: Found) -> 
     ended
 }
 
-async fn serve(options: Options, applied: AppliedConfig, log: Log, mut found: Found) -> anyhow::Result<()> {
+async fn serve(options: Options, applied: AppliedConfig, log: Log, found: Found) -> anyhow::Result<()> {
     let AppliedConfig { config, text, digest, fallback } = applied;
     let config = Arc::new(config);
     let (started, files, notifier) = (Instant::now(), Files::new(), Notifier::from_environment());
@@ -203,12 +203,11 @@ async fn serve(options: Options, applied: AppliedConfig, log: Log, mut found: Fo
     // The kernel is asked about each VIP before anything is sent on a session of the former process.
     let (host_start, facts) = (host_start(), found.facts(&config).await);
     let mut director = Director::resumed(config.clone(), drains.clone(), &facts, host_start, started);
-    let started_bfd = found.take_bfd();
-    let main_turns = started_bfd.as_ref().map_or_else(MainTurns::new, |started| started.turns.clone());
     let identity = Identity { id: config.bgp.router_id.or(found.router_id()), waits: None };
     let (may_send_tx, may_send) = watch::channel(false);
     let takeover = found.take_over(&config, identity.id, descriptors.clone(), may_send).await;
-    let takeover = takeover.context("cannot store the state for the next process")?;
+    let (takeover, started_bfd) = takeover.context("cannot store the state for the next process")?;
+    let main_turns = started_bfd.as_ref().map_or_else(MainTurns::new, |started| started.turns.clone());
     takeover.store(&mut director, host_start);
     start_tx.send_modify(|start| start.not_continued = takeover.not_continued());
     let (rib, ribs) = watch::channel(director.rib());
@@ -454,7 +453,7 @@ async fn serve(options: Options, applied: AppliedConfig, log: Log, mut found: Fo
     let mut reloading = pin!(reloader.serve(reloads));
     let mut upgrading = pin!(upgrader.serve(upgrades_heard));
     if let Some(left) = left {
-        let gap = monotonic().saturating_sub(left);
+        let gap = uptime().saturating_sub(left);
         start_tx.send_modify(|start| start.gap = Some(gap));
         info!(gap_ms = gap.as_millis(), "program was replaced, the process is the same");
     }

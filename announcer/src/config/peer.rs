@@ -184,17 +184,7 @@ impl PeerConfig {
     /// Whether a session with `self` can continue with `other`: only the attributes of routes, the file of the key, BFD or the name of
     /// the router's system differ.
     pub fn same_session(&self, other: &PeerConfig) -> bool {
-        let with_our_words = PeerConfig {
-            overrides: self.overrides.clone(),
-            os: self.os,
-            bfd: self.bfd.clone(),
-            password_file: match (&self.password_file, &other.password_file) {
-                (Some(ours), Some(_)) => Some(ours.clone()),
-                (Some(_) | None, theirs) => theirs.clone(),
-            },
-            ..other.clone()
-        };
-        *self == with_our_words
+        self.name == other.name && self.session_settings() == other.session_settings()
     }
 }
 

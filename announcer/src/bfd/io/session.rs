@@ -18,7 +18,7 @@ use crate::bfd::status::BfdSessionReport;
 /// The wait before a socket that could not be opened is opened again.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// A session is told its end for at most this time, whatever detection time the router has.
+/// AdminDown is sent for at most this time, even if the detection time of the router is longer.
 const LONGEST_LEAVE: Duration = Duration::from_secs(10);
 
 fn is_link_local(ip: IpAddr) -> bool {

@@ -66,12 +66,10 @@ pub struct Found {
     vips: BTreeMap<IpAddr, VipSnapshot>,
     /// The thread of BFD. It has sent the first packets already.
     bfd: Option<StartedBfd>,
-    /// Connections that do not continue, and what waits on them.
-    orphans: Vec<(OwnedFd, StoredOctets)>,
+    /// Connections of which the state says nothing.
+    orphans: Vec<OwnedFd>,
     /// The names of all inherited descriptors.
     names: BTreeSet<String>,
-    /// Whether it was started.
-    bfd_runs: bool,
     /// Why sessions do not continue.
     alert: Option<String>,
     /// The takeovers so far.
@@ -104,27 +102,14 @@ impl Found {
                 Some((slot, StoredFacts { snapshot, octets, prefixes })) => {
                     sessions.insert(slot, StoredSession { snapshot, octets, prefixes, socket });
                 }
-                None => orphans.push((socket, StoredOctets::default())),
+                None => orphans.push(socket),
             }
         }
-        let bfd_runs = bfd.is_some();
         let vips = entries.iter().filter_map(|(key, value)| {
             let address = key.strip_prefix("vip.")?.parse().ok()?;
             Some((address, serde_json::from_slice(value).ok()?))
         });
-        Found {
-            how,
-            left,
-            vips: vips.collect(),
-            bfd,
-            bfd_runs,
-            state,
-            sessions,
-            orphans,
-            names,
-            alert,
-            takeovers,
-        }
+        Found { how, left, vips: vips.collect(), bfd, state, sessions, orphans, names, alert, takeovers }
     }
 
     /// From the former program's last turn to the start of the thread of BFD.
@@ -135,11 +120,6 @@ impl Found {
     /// Whether a former process has left something.
     pub fn continues(&self) -> bool {
         self.how != Start::Cold
-    }
-
-    /// The thread of BFD, if it was started.
-    pub(in crate::daemon) fn take_bfd(&mut self) -> Option<StartedBfd> {
-        self.bfd.take()
     }
 
     /// The router id of the sessions, which the next ones keep.
@@ -156,7 +136,8 @@ impl Found {
         FoundFacts { vips: self.vips.clone(), kernel }
     }
 
-    /// Prepares the sessions that fit the configuration to continue, and ends the others with a Cease.
+    /// Prepares the sessions that fit the configuration to continue, and ends the others with a Cease. Returns the thread of BFD too, if it
+    /// runs.
     ///
     /// # Errors
     /// When there is no memory for the state.
@@ -166,26 +147,14 @@ impl Found {
         router_id: Option<RouterId>,
         descriptors: Descriptors,
         may_send: watch::Receiver<bool>,
-    ) -> std::io::Result<Takeover> {
-        let Found {
-            how,
-            left: _,
-            state,
-            sessions,
-            vips: _,
-            bfd: _,
-            bfd_runs,
-            orphans,
-            names,
-            alert,
-            takeovers,
-        } = self;
+    ) -> std::io::Result<(Takeover, Option<StartedBfd>)> {
+        let Found { how, left: _, state, sessions, vips: _, bfd, orphans, names, alert, takeovers } = self;
         if let Some(alert) = &alert {
             error!(reason = alert, "sessions of the former process do not continue");
         }
         let reset = Notification::reset("announcer started again and could not continue the session");
-        for (socket, octets) in orphans {
-            refuse(socket, &octets, &reset);
+        for socket in orphans {
+            refuse(socket, &StoredOctets::default(), &reset);
         }
         let mut not_continued = alert;
         let mut resumed = BTreeMap::new();
@@ -231,9 +200,13 @@ impl Found {
         descriptors.keep(STATE, file.descriptor()?.as_fd())?;
         let (of_bfd, names): (BTreeSet<String>, BTreeSet<String>) =
             names.into_iter().partition(|name| name.starts_with("bfd-"));
-        // Without sessions, nobody has the ports of BFD, and systemd must not have them either.
-        let (of_bfd, unused) = if bfd_runs { (of_bfd, BTreeSet::new()) } else { (BTreeSet::new(), of_bfd) };
-        unused.iter().for_each(|name| descriptors.forget(name));
+        // If BFD does not continue, its old sockets in systemd's store would keep the ports taken.
+        let of_bfd = if bfd.is_some() {
+            of_bfd
+        } else {
+            of_bfd.iter().for_each(|name| descriptors.forget(name));
+            BTreeSet::new()
+        };
         for name in names.difference(&kept) {
             descriptors.forget(name);
             forget_session(&file, name);
@@ -245,7 +218,7 @@ impl Found {
             info!(sessions = resumed.len(), "state of the former process was taken over");
         }
         let next = resumed.values().map(|(slot, _)| slot + 1).max().unwrap_or_default();
-        Ok(Takeover(Arc::new(TakeoverInner {
+        let takeover = Takeover(Arc::new(TakeoverInner {
             file,
             descriptors,
             resumed: Mutex::new(resumed),
@@ -253,7 +226,8 @@ impl Found {
             may_send,
             not_continued,
             bfd: Mutex::new(BfdSockets { kept: BTreeMap::new(), found: of_bfd }),
-        })))
+        }));
+        Ok((takeover, bfd))
     }
 }
 

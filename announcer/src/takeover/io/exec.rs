@@ -14,10 +14,8 @@ use std::ffi::{CString, OsString};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::time::Duration;
 
 use nix::sys::signal::{SigSet, Signal};
-use nix::time::{ClockId, clock_gettime};
 use rustix::thread::{
     CapabilitySet, CapabilitySets, capabilities, clear_ambient_capability_set,
     configure_capability_in_ambient_set, set_capabilities,
@@ -25,6 +23,7 @@ use rustix::thread::{
 use tracing::warn;
 
 use super::descriptors::Descriptors;
+use crate::monotonic::io::uptime;
 use crate::takeover::inherit::{HANDOVER, Handover, OWN_VARIABLES};
 use crate::takeover::successor::{INSTALLED, ROLLED_BACK};
 
@@ -84,11 +83,6 @@ pub fn signals_handled() {
     let _ = handled().thread_unblock(); // it fails only for a wrong argument
 }
 
-/// The time by CLOCK_MONOTONIC, which goes on over `exec`.
-pub fn monotonic() -> Duration {
-    clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(Duration::ZERO, Duration::from)
-}
-
 /// Executes `program` with the arguments of this process. Its environment is that of this process, with the descriptors that are kept
 /// and with `installed`, the path of the installed program. The caller is the main thread.
 ///
@@ -101,7 +95,7 @@ pub(crate) fn execute(program: &Path, installed: &Path, descriptors: &Descriptor
     without_signals(|| {
         let capabilities = AmbientCapabilities::raise()?;
         let open = descriptors.open_for_exec()?;
-        let handover = Handover { pid: std::process::id(), at: monotonic(), descriptors: open.numbers() };
+        let handover = Handover { pid: std::process::id(), at: uptime(), descriptors: open.numbers() };
         let environment = texts(environment(installed, &handover))?;
         let failed = nix::unistd::execve(&path, &arguments, &environment);
         drop((open, capabilities));
@@ -168,6 +162,8 @@ fn each(set: CapabilitySet) -> impl Iterator<Item = CapabilitySet> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::systemd::io::Notifier;
 

@@ -59,12 +59,11 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::Context as _;
-use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{sleep, timeout};
+use tokio::sync::{mpsc, watch};
+use tokio::time::timeout;
 use tracing::{error, info, warn};
 
 use self::io::bfd::{self, BfdChannels};
@@ -74,22 +73,24 @@ use self::io::limits;
 use self::io::program_file;
 use self::io::reload::{self, Reloader};
 use self::io::sessions::{self, Continuations, SessionResources, SessionTurns};
+use self::io::signals::Signals;
 use self::io::supervise::{Supervised, Supervisor};
 pub use self::io::takeover::Found;
 use self::io::tasks::OwnedTask;
 use self::io::upgrade::Upgrader;
+use self::io::withdraw::withdraw;
 use crate::bfd::io::{LONGEST_STOP, MainTurns};
 use crate::bfd::status::BfdReport;
 use crate::bgp::io::peers::Peers;
 use crate::bgp::io::{network, router_id};
 use crate::bgp::path::Network;
 use crate::bgp::router_id::Identity;
-use crate::config::{self, ACKNOWLEDGE, Config, ConfigDigest};
+use crate::config::{self, Config, ConfigDigest};
 use crate::control::io::{self as control, Reload, Socket, UpgradeRequest};
 use crate::control::request::ReloadMode;
 use crate::director::ask::Ask;
 use crate::director::{self, Director, VipNumbers};
-use crate::drain::{self, connections::ConnectionWait};
+use crate::drain;
 use crate::fallback::{self, Fallback};
 use crate::files::io::{self as files, Files};
 use crate::health::io::listener;
@@ -535,87 +536,4 @@ fn vips_wanted(config: &Config, generation: Generation) -> WantedVips {
 /// Every VIP that a configuration names.
 fn addresses(config: &Config) -> BTreeSet<IpAddr> {
     config.vips().map(|(vip, _)| vip).collect()
-}
-
-/// Withdraws everything, and waits until the routers have followed. With `[drain]`, every VIP is first the last choice for
-/// `prepare`, and afterwards connections may go on until `deadline`.
-async fn withdraw(asks: &mpsc::Sender<Ask>, peers: &Peers, config: &Config) {
-    let announcing = peers.announcing();
-    let prepare = config.drain.as_ref().map_or(Duration::ZERO, |drain| drain.prepare);
-    if announcing && !prepare.is_zero() && asks.send(Ask::Leave).await.is_ok() {
-        info!(prepare = %humantime::format_duration(prepare), "every VIP is the last choice before the withdraw");
-        sleep(prepare).await;
-    }
-    let withdrawn = Instant::now();
-    let (reply, generation) = oneshot::channel();
-    if asks.send(Ask::Stop(reply)).await.is_err() {
-        return;
-    }
-    let Ok(generation) = generation.await else { return };
-    if timeout(ACKNOWLEDGE, peers.acknowledged(generation)).await.is_err() {
-        warn!(peers = peers.unacknowledged(generation).join(", "), "withdraw was not acknowledged in time");
-    }
-    if !announcing {
-        return;
-    }
-    sleep(config.bgp.settle).await;
-    let Some(drain) = &config.drain else { return };
-    let vips = addresses(config).into_iter().collect();
-    let (followed, deadline) = (Instant::now(), withdrawn + drain.deadline);
-    match drain::io::connections::wait(vips, followed, deadline, |_| {}).await {
-        Ok((ConnectionWait::Drained | ConnectionWait::Waits, count)) => {
-            info!(active = count.active, silent = count.silent, "no connection is served here any more");
-        }
-        Ok((ConnectionWait::Deadline, count)) => {
-            warn!(
-                active = count.active,
-                silent = count.silent,
-                "deadline has come, connections are still served here"
-            );
-        }
-        Err(error) => warn!(%error, "connections cannot be seen, not waiting for them"),
-    }
-}
-
-/// The signals that the daemon handles. By default each of them would end it without a withdraw. Those without a meaning here have a
-/// handler too: programs of checks and hooks would inherit it if a signal was ignored, and exec(2) resets handlers.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    quit: Signal,
-    hang_up: Signal,
-    recheck: Signal,
-    user_defined2: Signal,
-    alarm: Signal,
-}
-
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        Ok(Signals {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            quit: signal(SignalKind::quit())?,
-            hang_up: signal(SignalKind::hangup())?,
-            recheck: signal(SignalKind::user_defined1())?,
-            user_defined2: signal(SignalKind::user_defined2())?,
-            alarm: signal(SignalKind::alarm())?,
-        })
-    }
-
-    async fn next(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
-            _ = self.quit.recv() => "SIGQUIT",
-            _ = self.hang_up.recv() => "SIGHUP",
-            _ = self.recheck.recv() => "SIGUSR1",
-            _ = self.user_defined2.recv() => "SIGUSR2",
-            _ = self.alarm.recv() => "SIGALRM",
-        }
-    }
-
-    /// Waits for a second signal to end.
-    async fn second(&mut self) {
-        while !matches!(self.next().await, "SIGTERM" | "SIGINT" | "SIGQUIT") {}
-    }
 }

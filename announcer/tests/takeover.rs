@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use daemon::{in_new_netns, link_to_router, write_config};
+use daemon::{in_new_netns, link_to_router, message, write_config};
 use nix::sys::signal::Signal;
 use store::Store;
 use until::until;
@@ -134,11 +134,6 @@ impl Seen {
 fn address(prefix: &[u8]) -> Ipv4Addr {
     let [32, a, b, c, d] = *prefix else { panic!("{prefix:?}") };
     Ipv4Addr::new(a, b, c, d)
-}
-
-fn message(kind: u8, body: &[u8]) -> Vec<u8> {
-    let length = u16::try_from(19 + body.len()).unwrap().to_be_bytes();
-    [&[0xff; 16][..], &length, &[kind], body].concat()
 }
 
 /// A configuration with one service; the VIPs are `count` addresses from 198.18.0.0 on.

@@ -11,7 +11,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use announcer::control::api::Status;
-use daemon::{Daemon, FIXTURE, in_new_netns, write_config};
+use daemon::{Daemon, FIXTURE, command_of, in_new_netns, write_config};
 use nix::sys::signal::Signal;
 use until::until;
 
@@ -75,7 +75,7 @@ impl Host {
 }
 
 fn program(folder: &Path, words: &[&str]) -> Command {
-    with_paths(Command::new(folder.join("bin/announcer")), folder, words)
+    command_of(&folder.join("bin/announcer"), folder, words)
 }
 
 fn with_paths(mut command: Command, folder: &Path, words: &[&str]) -> Command {

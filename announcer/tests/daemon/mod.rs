@@ -129,7 +129,8 @@ pub fn router(listener: TcpListener) {
     }
 }
 
-fn message(kind: u8, body: &[u8]) -> Vec<u8> {
+/// A BGP message.
+pub fn message(kind: u8, body: &[u8]) -> Vec<u8> {
     let length = u16::try_from(19 + body.len()).unwrap().to_be_bytes();
     [&[0xff; 16][..], &length, &[kind], body].concat()
 }
@@ -150,7 +151,12 @@ pub fn write_config(folder: &Path, config: &str) {
 
 /// A command for the daemon in this folder.
 pub fn command(folder: &Path, words: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_announcer"));
+    command_of(Path::new(env!("CARGO_BIN_EXE_announcer")), folder, words)
+}
+
+/// The same with another program.
+pub fn command_of(program: &Path, folder: &Path, words: &[&str]) -> Command {
+    let mut command = Command::new(program);
     command
         .arg("--socket")
         .arg(folder.join("socket"))

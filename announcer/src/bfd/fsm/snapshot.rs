@@ -69,8 +69,8 @@ impl Machine {
         }
     }
 
-    /// Continues a session. A packet is due at once, because nobody knows how long the other end has waited. The detection time
-    /// begins anew, because packets may have arrived that nobody has read.
+    /// Continues a session. A packet is due at once, because it is not known how long the other end has waited. The detection
+    /// time begins anew, because packets may wait in the socket.
     pub fn restore(snapshot: &Snapshot, now: Instant) -> Machine {
         let limited = |time: Duration| time.clamp(SHORTEST, LONGEST);
         let remote = snapshot.remote;

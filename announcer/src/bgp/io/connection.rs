@@ -53,7 +53,7 @@ pub(super) struct Connection {
     /// Since when octets wait without progress.
     waiting: Option<StallTimer>,
     /// Where octets are stored before they are given to the kernel, and the offset up to which they are; `None`: the session is not
-    /// established, and nobody could continue it.
+    /// established, so no other process can continue it.
     stored: Option<(Arc<dyn SessionStore>, u64)>,
 }
 

@@ -12,14 +12,13 @@
 //!
 //! The descriptors are `state`, `session-N` for the connection of `session.N`, and `bfd-…` for the sockets of BFD.
 
+mod store;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
-use ipnet::IpNet;
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tracing::{error, info, warn};
@@ -27,18 +26,14 @@ use tracing::{error, info, warn};
 use crate::bfd;
 use crate::bfd::io::{BfdThread, MainTurns, SavedSession};
 use crate::bgp::io::network::addresses_on_host;
-use crate::bgp::io::resume::{Continuation, ResumeSlot, ResumedSession, SessionStore, StoredSession, refuse};
+use crate::bgp::io::resume::{StoredSession, refuse};
 use crate::bgp::notification::{self, Notification};
-use crate::bgp::resume::{
-    SessionSettings, SessionSnapshot, StoredOctets, prefixes_from_text, prefixes_to_text,
-};
+use crate::bgp::resume::{SessionSettings, SessionSnapshot, StoredOctets};
 use crate::config::Config;
-use crate::director::Director;
 use crate::director::resume::{FoundFacts, KernelFacts, VipSnapshot};
 use crate::health::io::listener;
 use crate::health::watch::VipPort;
-use crate::model::{PeerName, RouterId};
-use crate::monotonic::HostStart;
+use crate::model::RouterId;
 use crate::monotonic::io::uptime;
 use crate::takeover::Start;
 use crate::takeover::io::descriptors::{Descriptors, Inherited};
@@ -47,8 +42,9 @@ use crate::takeover::io::state_log::StateLog;
 use crate::takeover::repeats::{TakeoverDecision, Takeovers};
 use crate::takeover::state::Entries;
 
-/// The key of BFD's sessions.
-const BFD: &str = "bfd";
+pub(in crate::daemon) use store::Takeover;
+use store::{BFD, StoredFacts, descriptor_name, forget_session, slot_of};
+
 /// The name of the state's descriptor.
 const STATE: &str = "state";
 /// How long the kernel may take to answer for the VIPs. What it has not answered by then counts as gone.
@@ -97,8 +93,7 @@ impl Found {
         let bfd = StartedBfd::new(bfd::io::InheritedBfd { sockets, sessions: of_bfd });
         let (mut sessions, mut orphans) = (BTreeMap::new(), Vec::new());
         for (name, socket) in descriptors {
-            let slot = name.strip_prefix("session-").and_then(|slot| slot.parse::<u32>().ok());
-            match slot.and_then(|slot| Some((slot, StoredFacts::read(&entries, slot)?))) {
+            match slot_of(&name).and_then(|slot| Some((slot, StoredFacts::read(&entries, slot)?))) {
                 Some((slot, StoredFacts { snapshot, octets, prefixes })) => {
                     sessions.insert(slot, StoredSession { snapshot, octets, prefixes, socket });
                 }
@@ -217,16 +212,7 @@ impl Found {
         if how != Start::Cold {
             info!(sessions = resumed.len(), "state of the former process was taken over");
         }
-        let next = resumed.values().map(|(slot, _)| slot + 1).max().unwrap_or_default();
-        let takeover = Takeover(Arc::new(TakeoverInner {
-            file,
-            descriptors,
-            resumed: Mutex::new(resumed),
-            next: AtomicU32::new(next),
-            may_send,
-            not_continued,
-            bfd: Mutex::new(BfdSockets { kept: BTreeMap::new(), found: of_bfd }),
-        }));
+        let takeover = Takeover::new(file, descriptors, resumed, not_continued, may_send, of_bfd);
         Ok((takeover, bfd))
     }
 }
@@ -245,24 +231,6 @@ fn open(file: OwnedFd, how: Start, takeovers: &mut Takeovers) -> Result<(StateLo
         }
     }
     StateLog::open(file).map_err(|error| error.to_string())
-}
-
-/// What the state has of a session.
-struct StoredFacts {
-    snapshot: SessionSnapshot,
-    octets: StoredOctets,
-    prefixes: BTreeSet<IpNet>,
-}
-
-impl StoredFacts {
-    /// `None`: something is missing or cannot be read.
-    fn read(entries: &Entries, slot: u32) -> Option<Self> {
-        Some(StoredFacts {
-            snapshot: serde_json::from_slice(entries.get(&key(slot))?).ok()?,
-            octets: StoredOctets::from_octets(entries.get(&octets_key(slot))?)?,
-            prefixes: prefixes_from_text(entries.get(&prefixes_key(slot)).map_or(&[], Vec::as_slice))?,
-        })
-    }
 }
 
 /// Whether a session can continue under the configuration.
@@ -305,121 +273,6 @@ async fn ask_kernel(config: &Config, vips: &BTreeMap<IpAddr, VipSnapshot>) -> Ke
     KernelFacts { present, gone: listener::gone(&pairs.into_iter().collect::<Vec<_>>()).await }
 }
 
-/// The state that outlives this process. Clones share it.
-#[derive(Debug, Clone)]
-pub(in crate::daemon) struct Takeover(Arc<TakeoverInner>);
-
-#[derive(Debug)]
-struct TakeoverInner {
-    file: StateLog,
-    descriptors: Descriptors,
-    /// The sessions that continue, until their tasks take them.
-    resumed: Mutex<BTreeMap<PeerName, (u32, ResumedSession)>>,
-    /// The next free number.
-    next: AtomicU32,
-    may_send: watch::Receiver<bool>,
-    not_continued: Option<String>,
-    bfd: Mutex<BfdSockets>,
-}
-
-/// The sockets of BFD by their names.
-#[derive(Debug)]
-struct BfdSockets {
-    kept: BTreeMap<String, Arc<OwnedFd>>,
-    /// Names that the former process has kept, and this one not yet.
-    found: BTreeSet<String>,
-}
-
-impl Takeover {
-    /// Stores the sessions and sockets of BFD, for ever.
-    pub(in crate::daemon) async fn store_bfd(
-        self,
-        mut reports: watch::Receiver<Option<Arc<bfd::io::ThreadReport>>>,
-    ) {
-        while reports.changed().await.is_ok() {
-            let report = reports.borrow_and_update().clone();
-            if let Some(report) = report {
-                self.store_bfd_report(&report);
-            }
-        }
-    }
-
-    fn store_bfd_report(&self, report: &bfd::io::ThreadReport) {
-        let inner = &self.0;
-        match serde_json::to_vec(&report.saved) {
-            Ok(octets) => inner.file.put(BFD, &octets),
-            Err(_) => inner.file.remove(BFD),
-        }
-        let mut sockets = inner.bfd.lock().unwrap_or_else(PoisonError::into_inner);
-        for (name, socket) in &report.sockets {
-            if sockets.found.remove(name) {
-                inner.descriptors.forget(name); // it may be another socket
-            }
-            if !sockets.kept.get(name).is_some_and(|kept| Arc::ptr_eq(kept, socket)) {
-                match inner.descriptors.keep(name, socket.as_fd()) {
-                    Ok(()) => drop(sockets.kept.insert(name.clone(), Arc::clone(socket))),
-                    Err(error) => warn!(name, %error, "BFD would not survive an upgrade or a crash"),
-                }
-            }
-        }
-        let gone: Vec<String> =
-            sockets.kept.keys().filter(|name| !report.sockets.contains_key(*name)).cloned().collect();
-        let found = std::mem::take(&mut sockets.found);
-        for name in gone.into_iter().chain(found) {
-            sockets.kept.remove(&name);
-            inner.descriptors.forget(&name);
-        }
-    }
-
-    /// For the session with a peer.
-    pub(in crate::daemon) fn continuation(&self, peer: &PeerName) -> Continuation {
-        let inner = &self.0;
-        let resumed = inner.resumed.lock().unwrap_or_else(PoisonError::into_inner).remove(peer);
-        let (slot, session) = match resumed {
-            Some((slot, session)) => (slot, Some(session)),
-            None => (inner.next.fetch_add(1, Ordering::Relaxed), None),
-        };
-        let store = PeerStore {
-            file: inner.file.clone(),
-            descriptors: inner.descriptors.clone(),
-            slot,
-            kept: AtomicBool::new(session.is_some()),
-        };
-        Continuation {
-            store: Arc::new(store),
-            resume: ResumeSlot::with(session),
-            may_send: inner.may_send.clone(),
-        }
-    }
-
-    /// Why sessions of the former process were ended instead of continued.
-    pub(in crate::daemon) fn not_continued(&self) -> Option<String> {
-        self.0.not_continued.clone()
-    }
-
-    /// Stores the facts of the director that have changed. Call it before the Loc-RIB is published that follows from them.
-    pub(in crate::daemon) fn store(&self, director: &mut Director, start: HostStart) {
-        for (vip, snapshot) in director.take_unstored(start) {
-            let key = format!("vip.{vip}");
-            match snapshot.map(|snapshot| serde_json::to_vec(&snapshot)) {
-                Some(Ok(octets)) => self.0.file.put(&key, &octets),
-                Some(Err(_)) | None => self.0.file.remove(&key),
-            }
-        }
-    }
-
-    /// Checks that the next process can use the state.
-    ///
-    /// # Errors
-    /// When a write to it has failed.
-    pub(in crate::daemon) fn check(&self) -> std::io::Result<()> {
-        match self.0.file.is_usable() {
-            true => Ok(()),
-            false => Err(std::io::Error::other("an earlier write to it has failed")),
-        }
-    }
-}
-
 /// The thread of BFD, with the sessions of the former process.
 #[derive(Debug)]
 pub(in crate::daemon) struct StartedBfd {
@@ -441,66 +294,4 @@ impl StartedBfd {
         let thread = without_signals(|| bfd::io::start(turns.clone(), inherited)).ok()?;
         Some(StartedBfd { thread, turns, sessions, at: uptime() })
     }
-}
-
-/// Stores one session.
-#[derive(Debug)]
-struct PeerStore {
-    file: StateLog,
-    descriptors: Descriptors,
-    slot: u32,
-    /// Whether the connection is kept.
-    kept: AtomicBool,
-}
-
-impl SessionStore for PeerStore {
-    fn established(&self, snapshot: &SessionSnapshot, offset: u64, octets: &[u8], socket: BorrowedFd<'_>) {
-        let Ok(facts) = serde_json::to_vec(snapshot) else { return };
-        self.file.remove(&prefixes_key(self.slot));
-        self.outgoing(offset, octets);
-        self.file.put(&key(self.slot), &facts);
-        self.kept.store(true, Ordering::Relaxed);
-        if let Err(error) = self.descriptors.keep(&descriptor_name(self.slot), socket) {
-            warn!(%error, "session would not survive an upgrade or a crash");
-        }
-    }
-
-    fn outgoing(&self, offset: u64, octets: &[u8]) {
-        self.file.put(&octets_key(self.slot), &StoredOctets::to_octets(offset, octets));
-    }
-
-    fn prefixes(&self, prefixes: &[IpNet]) {
-        self.file.append(&prefixes_key(self.slot), prefixes_to_text(prefixes).as_bytes());
-    }
-
-    fn ended(&self) {
-        if self.kept.swap(false, Ordering::Relaxed) {
-            let name = descriptor_name(self.slot);
-            forget_session(&self.file, &name);
-            self.descriptors.forget(&name);
-        }
-    }
-}
-
-/// Removes what the state has of the session whose connection has this name.
-fn forget_session(file: &StateLog, name: &str) {
-    if let Some(slot) = name.strip_prefix("session-").and_then(|slot| slot.parse().ok()) {
-        [key(slot), octets_key(slot), prefixes_key(slot)].iter().for_each(|key| file.remove(key));
-    }
-}
-
-fn descriptor_name(slot: u32) -> String {
-    format!("session-{slot}")
-}
-
-fn key(slot: u32) -> String {
-    format!("session.{slot}")
-}
-
-fn octets_key(slot: u32) -> String {
-    format!("session.{slot}.out")
-}
-
-fn prefixes_key(slot: u32) -> String {
-    format!("session.{slot}.prefixes")
 }

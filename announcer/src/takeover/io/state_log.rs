@@ -170,7 +170,7 @@ impl Writer {
         let grown = self.end > REWRITE_FROM && self.end > self.least.saturating_mul(GROWTH);
         let written = written.and_then(|()| if grown { self.compact() } else { Ok(()) });
         if let Err(error) = written {
-            // The head is made unreadable, so that nobody continues with old facts.
+            // The head is made unreadable, so that the next process does not continue with old facts.
             self.failed = true;
             let _ = self.write(0, &[0; HEAD]);
             error!(%error, "state was not written, a crash or an upgrade will end the sessions");

@@ -54,7 +54,7 @@ impl Session {
             if !wait.is_zero() {
                 info!(
                     seconds = wait.as_secs(),
-                    "peer waits before it is dialled, because BFD has lost it again and again"
+                    "peer waits before it is dialled, because BFD has lost it several times"
                 );
             }
         }

@@ -201,7 +201,7 @@ impl SessionReport {
         let waits = self.waits_until.and_then(|until| until.checked_duration_since(now)).map(|left| {
             let left = Duration::from_secs(left.as_secs() + 1);
             format!(
-                "BFD has lost it again and again, so it is dialled again in {}",
+                "BFD has lost it several times, so it is dialled again in {}",
                 humantime::format_duration(left)
             )
         });

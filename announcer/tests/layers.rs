@@ -50,6 +50,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("daemon", 3),
     ("bgp::io", 2),
     ("bfd::io", 2),
+    ("chain::io", 2),
     ("health::io", 2),
     ("drain::io", 2),
     ("vip::io", 2),
@@ -88,6 +89,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("hook", 1),
     ("bgp", 1),
     ("bfd", 1),
+    ("chain", 1),
     ("health", 1),
     ("drain", 1),
     ("vip", 1),
@@ -109,6 +111,16 @@ const LAYERS: &[(&str, u8)] = &[
 
 /// Modules that must not import each other, although their layers would allow it.
 const FORBIDDEN: &[(&str, &str)] = &[
+    ("bgp", "chain"),
+    ("bfd", "chain"),
+    ("chain", "bgp"),
+    ("chain", "bfd"),
+    ("chain", "health"),
+    ("chain", "director"),
+    ("chain", "control"),
+    ("chain", "metrics"),
+    ("health", "chain"),
+    ("director", "chain"),
     ("bgp", "health"),
     ("bgp", "bfd"),
     ("bfd", "bgp"),

@@ -1,0 +1,9 @@
+//! The chain: the frontends pass packets of flows that they do not know on to each other, so that a flow survives a change of the
+//! routers' ECMP group (docs/chain.md).
+//!
+//! [`heartbeat`], [`member`], [`ring`] and [`rules`] are pure.
+
+pub mod heartbeat;
+pub mod member;
+pub mod ring;
+pub mod rules;

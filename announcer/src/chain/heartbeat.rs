@@ -1,0 +1,3 @@
+//! The datagram that the members of a chain send to each other.
+//!
+//! Pure.

@@ -1,0 +1,3 @@
+//! What this host knows of one other member.
+//!
+//! Pure.

@@ -1,0 +1,3 @@
+//! The ring: who forwards to whom.
+//!
+//! Pure.

@@ -1,0 +1,3 @@
+//! The rules of nftables that forward packets, as text.
+//!
+//! Pure.

@@ -3,7 +3,7 @@
 //! Pure. Text -> `File` (as written, with spans) -> [`Config`], or all errors at once ([`ConfigErrors`]).
 //!
 //! ```text
-//! bgp peer overrides service recipients attributes deprefer check health hooks log metrics status_page   one table each: its keys, each declared
+//! bgp chain peer overrides service recipients attributes deprefer check health hooks log metrics status_page   one table each: its keys, each declared
 //!                                                                                 once, and the rules within it
 //! kind       the kinds of checks, one file each; endpoint: what they connect to; pattern
 //! table      the declaration of a table           keys    its rows in the documents
@@ -24,6 +24,7 @@ mod address;
 mod attributes;
 mod bfd;
 mod bgp;
+mod chain;
 pub mod check;
 mod default_values;
 mod defaults;
@@ -77,6 +78,7 @@ use sources::{Source, Sources};
 
 pub use bfd::BfdConfig;
 pub use bgp::BgpConfig;
+pub use chain::{ChainConfig, MISSING_HEARTBEATS, MOST_MEMBERS};
 pub use check::{CheckConfig, OnFailure};
 pub use digest::ConfigDigest;
 pub use drain::{ACKNOWLEDGE, DrainConfig};

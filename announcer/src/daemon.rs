@@ -167,7 +167,7 @@ async fn serve(options: Options, applied: AppliedConfig, log: Log, found: Found)
     let mut signals = Signals::new().context("cannot handle signals")?;
     signals_handled();
     let descriptors = Descriptors::new(notifier.clone());
-    let left = found.left;
+    let (left, realtime) = (found.left, found.realtime.clone());
     let (start_tx, start) = watch::channel(StartReport {
         how: found.how,
         gap: None,
@@ -321,6 +321,7 @@ async fn serve(options: Options, applied: AppliedConfig, log: Log, found: Found)
         stop: bfd_stopped,
         status: bfd_tx,
         started: Arc::new(Mutex::new(started_bfd)),
+        realtime: realtime.clone(),
         turns: main_turns,
         report: bfd_reports,
     };

@@ -6,13 +6,13 @@
 //! ```text
 //! 4  main, cli, control/io/client    top/io -> top
 //! 3  daemon, daemon/io, control/io, metrics/io, page/io
-//! 2  history/io -> bgp/io    bgp/io  bfd/io  chain/io  health/io  drain/io  vip/io  hook/io  config/io  fallback/io -> program/io    all of them -> files/io    memory/io  log/io  time_limit/io  takeover/io -> systemd/io -> monotonic/io
+//! 2  history/io -> bgp/io    bgp/io  bfd/io  chain/io  health/io  drain/io  vip/io  hook/io  config/io  fallback/io -> program/io    bfd/io, chain/io -> realtime/io    all of them -> files/io    memory/io  log/io  time_limit/io  takeover/io -> systemd/io -> monotonic/io
 //! 1  director -> {health::check, damping, drain, rib, vip, config}    bgp::{fsm, open, wire, path, plan, outage, hint}    bfd::{fsm, packet}
 //!    chain::{heartbeat, member, ring, rules}
 //!    delivery -> director    metrics -> director, delivery    hook -> director    history -> control::api
 //!    control::{api, http, admission, names, orders, request, explain, changes, status}    page -> control, health    takeover -> systemd    fallback -> config
 //!    router_side -> config
-//! 0  model, config    time_limit    watchdog    monotonic    own_process (of tests alone)
+//! 0  model, config    time_limit    watchdog    monotonic    realtime    own_process (of tests alone)
 //! ```
 //!
 //! A module imports only from its own layer or a lower one; `tests/layers.rs` checks this. The map of tasks and channels is at the
@@ -46,6 +46,7 @@ pub mod monotonic;
 mod own_process;
 pub mod page;
 pub mod program;
+pub mod realtime;
 pub mod rib;
 pub mod router_side;
 pub mod systemd;

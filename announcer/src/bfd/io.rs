@@ -1,8 +1,8 @@
-//! The thread that sends and receives BFD packets.
+//! The loop that sends and receives BFD packets.
 //!
-//! Touches a thread, its scheduling, the clock and UDP sockets. The thread has its own runtime, so that packets leave on time whatever
-//! the main thread does. It never waits for the main thread: orders and reports pass through queues, and the sign of life of the main
-//! thread is an atomic number.
+//! Touches the clock and UDP sockets. Its loop runs on the real-time thread, so that packets leave on time whatever the main thread
+//! does. It never waits for the main thread: orders and reports pass through queues, and the sign of life of the main thread is an
+//! atomic number.
 //!
 //! ```text
 //! main ── mpsc<BfdOrder> ──> thread ── mpsc<ThreadReport> ──> main
@@ -10,7 +10,6 @@
 //! ```
 
 mod lease;
-mod scheduling;
 mod session;
 mod socket;
 mod thread;
@@ -26,8 +25,10 @@ use tokio::sync::mpsc;
 
 use crate::bfd::fsm::{BfdSettings, Snapshot};
 use crate::bfd::packet::DropReason;
-use crate::bfd::status::{BfdSessionReport, Ends, Scheduling};
+use crate::bfd::status::{BfdSessionReport, Ends};
 use crate::model::PeerName;
+use crate::realtime::Scheduling;
+use crate::realtime::io::RealtimeThread;
 pub use lease::{LEASE, MainTurns};
 
 /// A session that is wanted.
@@ -110,15 +111,13 @@ pub struct BfdThread {
     pub reports: mpsc::Receiver<ThreadReport>,
 }
 
-/// Starts the thread. InheritedBfd sessions send a packet at once.
+/// Starts the loop on the real-time thread. Sessions of `inherited` send a packet at once.
 ///
 /// # Errors
 /// When the kernel makes no thread.
-pub fn start(turns: MainTurns, inherited: InheritedBfd) -> io::Result<BfdThread> {
+pub fn start(thread: &RealtimeThread, turns: MainTurns, inherited: InheritedBfd) -> io::Result<BfdThread> {
     let (orders, ordered) = mpsc::unbounded_channel();
     let (report, reports) = mpsc::channel(64);
-    std::thread::Builder::new()
-        .name("bfd".to_owned())
-        .spawn(move || thread::run(turns, inherited, ordered, report))?;
+    thread.run(move |scheduling| thread::run(scheduling, turns, inherited, ordered, report))?;
     Ok(BfdThread { orders, reports })
 }

@@ -61,6 +61,7 @@ const MODULES: &[&str] = &[
     "metrics::io",
     "page::io",
     "systemd::io",
+    "realtime::io",
     "takeover::io::state_log",
     "takeover::io::children",
     "takeover::io::exec",

@@ -8,7 +8,7 @@ use expect_test::expect;
 
 use super::*;
 use crate::bfd::packet::DropReason;
-use crate::bfd::status::{self as bfd, BfdReport, Scheduling};
+use crate::bfd::status::{self as bfd, BfdReport};
 use crate::config::kind::certificate::{Date, Flaw};
 use crate::config::kind::http;
 use crate::config::tests::with_services;
@@ -23,6 +23,7 @@ use crate::health::ProbeFact;
 use crate::health::outcome::{Outcome, Reason as Why, Shortage};
 use crate::health::shortages::Shortages;
 use crate::model::{Family, Recipients};
+use crate::realtime::Scheduling;
 
 fn config(services: &[(&str, &[&str])]) -> Config {
     let mut text = with_services!("").to_owned();

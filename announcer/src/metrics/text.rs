@@ -14,13 +14,13 @@ use prometheus_client::registry::Registry;
 
 use super::*;
 use crate::bfd::packet::{BfdState, DropReason};
-use crate::bfd::status::Scheduling;
 use crate::bgp::fsm::StateName;
 use crate::delivery::{Delivery, deliveries};
 use crate::director::Standing;
 use crate::drain::Order;
 use crate::health::outcome::Shortage;
 use crate::model::Histogram;
+use crate::realtime::Scheduling;
 
 /// Writes a scrape.
 ///

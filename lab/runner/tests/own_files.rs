@@ -115,7 +115,10 @@ fn a_route_that_the_router_refuses_is_a_failure_that_shows_the_status() {
         "{said}"
     );
     assert!(said.contains("192.0.2.80: sent to 1 of 2 routers"), "no status: {said}");
-    assert!(!said.lines().any(|line| line.starts_with("crash ")), "a scenario was played nevertheless: {said}");
+    assert!(
+        !said.lines().any(|line| line.starts_with("crash ")),
+        "a scenario was played nevertheless: {said}"
+    );
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The loop of the thread: reads packets, lets the detection times end, sends what is due, and reports.
 //!
-//! Touches the clock, sockets, the thread's scheduling and the log. In each turn, packets are read before a detection time ends: if
+//! Touches the clock, sockets and the log. In each turn, packets are read before a detection time ends: if
 //! this process was stopped, the packets that have arrived meanwhile count.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,16 +14,15 @@ use tokio::io::Interest;
 use tokio::net::UdpSocket;
 use tokio::sync::mpsc::{self, error::TryRecvError, error::TrySendError};
 use tokio::time::sleep_until;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use super::lease::{LEASE, MainTurns};
-use super::scheduling;
 use super::session::BfdSession;
 use super::socket::{self, Datagram, Port};
 use super::{BfdOrder, InheritedBfd, LONGEST_STOP, ThreadReport, Wanted};
 use crate::bfd::packet::{self, DropReason};
-use crate::bfd::status::Scheduling;
 use crate::model::Family;
+use crate::realtime::Scheduling;
 
 /// A turn without events comes at least this often; then the counters are reported.
 const TURN: Duration = Duration::from_secs(1);
@@ -39,39 +38,29 @@ const TURN_OF_PORT: usize = 16;
 /// The wait until a report is sent again that the main thread had no room for.
 const REPORT_AGAIN: Duration = Duration::from_millis(50);
 
-/// The thread, from its start to its end.
-pub(super) fn run(
+/// The loop, from its start to its end.
+pub(super) async fn run(
+    scheduling: Scheduling,
     turns: MainTurns,
     inherited: InheritedBfd,
     orders: mpsc::UnboundedReceiver<BfdOrder>,
     reports: mpsc::Sender<ThreadReport>,
 ) {
-    let scheduling = scheduling::real_time();
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return error!(%error, "BFD cannot wait for sockets and timers"),
+    let mut thread = Thread {
+        turns,
+        reports,
+        scheduling,
+        sessions: Vec::new(),
+        receivers: BTreeMap::new(),
+        drops: BTreeMap::new(),
+        withheld: None,
+        stops: None,
+        changed: true,
+        reported: Instant::now(),
+        budget: Budget { begins: Instant::now(), read: 0 },
     };
-    match &scheduling {
-        Scheduling::RealTime => info!("BFD has real-time scheduling"),
-        Scheduling::Ordinary(why) => warn!(reason = %why, "BFD has no real-time scheduling"),
-    }
-    runtime.block_on(async {
-        let mut thread = Thread {
-            turns,
-            reports,
-            scheduling,
-            sessions: Vec::new(),
-            receivers: BTreeMap::new(),
-            drops: BTreeMap::new(),
-            withheld: None,
-            stops: None,
-            changed: true,
-            reported: Instant::now(),
-            budget: Budget { begins: Instant::now(), read: 0 },
-        };
-        thread.inherit(inherited);
-        thread.serve(orders).await;
-    });
+    thread.inherit(inherited);
+    thread.serve(orders).await;
 }
 
 /// A port to receive on.

@@ -1,4 +1,5 @@
 use super::*;
+use crate::realtime::SchedulingRefusal;
 
 const SECOND: Duration = Duration::from_secs(1);
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::ControlContext;
 use crate::bfd::packet::BfdState;
-use crate::bfd::status::{BfdReport, Scheduling};
+use crate::bfd::status::BfdReport;
 use crate::bgp::fsm::StateName;
 use crate::bgp::io::session;
 use crate::bgp::open::{AsWidth, RefreshKind};
@@ -25,6 +25,7 @@ use crate::drain::{self, Drain, DrainTarget, DrainedBy};
 use crate::files::io as files;
 use crate::health::io::listener;
 use crate::model::{Asn, Family, PeerAsn, PeerName};
+use crate::realtime::Scheduling;
 use crate::router_side;
 use crate::takeover::{StartReport, crash_outlook};
 

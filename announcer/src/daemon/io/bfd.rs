@@ -26,6 +26,7 @@ use crate::bgp::io::dial::{self, PeerEnds};
 use crate::bgp::io::peers::Peers;
 use crate::config::{BfdConfig, Config, PeerConfig};
 use crate::model::PeerName;
+use crate::realtime::io::RealtimeThread;
 use crate::takeover::io::exec::without_signals;
 
 /// How often the ends of sessions are compared with those of BGP.
@@ -46,6 +47,8 @@ pub(in crate::daemon) struct BfdChannels {
     pub(in crate::daemon) status: watch::Sender<Arc<BfdReport>>,
     /// The thread that has been started with the sessions of the former process.
     pub(in crate::daemon) started: Arc<Mutex<Option<StartedBfd>>>,
+    /// The thread on which BFD runs.
+    pub(in crate::daemon) realtime: RealtimeThread,
     /// The turns of the main thread. The director's loop writes them too, also in the middle of a reload.
     pub(in crate::daemon) turns: MainTurns,
     /// The last report of the thread, with the sockets and sessions that another process can continue.
@@ -62,7 +65,7 @@ pub(in crate::daemon) async fn keep(mut channels: BfdChannels) {
         }
         let config = Arc::clone(&channels.configs.borrow_and_update());
         keeper.follow(&config, &channels).await;
-        keeper.order(&channels.turns);
+        keeper.order(&channels);
         keeper.publish(&channels);
         tokio::select! {
             report = next_report(&mut keeper.running) => match report {
@@ -182,11 +185,12 @@ impl BfdKeeper {
     }
 
     /// Tells the thread which sessions are wanted, if that has changed. Starts it with the first one.
-    fn order(&mut self, turns: &MainTurns) {
+    fn order(&mut self, channels: &BfdChannels) {
+        let BfdChannels { turns, realtime, .. } = channels;
         let wanted: Vec<Wanted> = self.peers.values().filter_map(PeerEntry::wanted).collect();
         if self.running.is_none() && !wanted.is_empty() {
             turns.turned();
-            match without_signals(|| thread::start(turns.clone(), InheritedBfd::default())) {
+            match without_signals(|| thread::start(realtime, turns.clone(), InheritedBfd::default())) {
                 Ok(thread) => {
                     self.running = Some(RunningThread::new(thread, turns.clone()));
                     self.ordered = Some(Vec::new());

@@ -35,6 +35,7 @@ use crate::health::io::listener;
 use crate::health::watch::VipPort;
 use crate::model::RouterId;
 use crate::monotonic::io::uptime;
+use crate::realtime::io::RealtimeThread;
 use crate::takeover::Start;
 use crate::takeover::io::descriptors::{Descriptors, Inherited};
 use crate::takeover::io::exec::without_signals;
@@ -60,7 +61,9 @@ pub struct Found {
     state: Option<StateLog>,
     sessions: BTreeMap<u32, StoredSession>,
     vips: BTreeMap<IpAddr, VipSnapshot>,
-    /// The thread of BFD. It has sent the first packets already.
+    /// The thread that sends BFD packets and heartbeats.
+    pub(in crate::daemon) realtime: RealtimeThread,
+    /// BFD on it, which has sent the first packets already.
     bfd: Option<StartedBfd>,
     /// Connections of which the state says nothing.
     orphans: Vec<OwnedFd>,
@@ -90,7 +93,8 @@ impl Found {
         let of_bfd =
             entries.get(BFD).and_then(|value| serde_json::from_slice(value).ok()).unwrap_or_default();
         let sockets = descriptors.extract_if(.., |name, _| name.starts_with("bfd-")).collect();
-        let bfd = StartedBfd::new(bfd::io::InheritedBfd { sockets, sessions: of_bfd });
+        let realtime = RealtimeThread::default();
+        let bfd = StartedBfd::new(&realtime, bfd::io::InheritedBfd { sockets, sessions: of_bfd });
         let (mut sessions, mut orphans) = (BTreeMap::new(), Vec::new());
         for (name, socket) in descriptors {
             match slot_of(&name).and_then(|slot| Some((slot, StoredFacts::read(&entries, slot)?))) {
@@ -104,7 +108,19 @@ impl Found {
             let address = key.strip_prefix("vip.")?.parse().ok()?;
             Some((address, serde_json::from_slice(value).ok()?))
         });
-        Found { how, left, vips: vips.collect(), bfd, state, sessions, orphans, names, alert, takeovers }
+        Found {
+            how,
+            left,
+            vips: vips.collect(),
+            realtime,
+            bfd,
+            state,
+            sessions,
+            orphans,
+            names,
+            alert,
+            takeovers,
+        }
     }
 
     /// From the former program's last turn to the start of the thread of BFD.
@@ -143,7 +159,19 @@ impl Found {
         descriptors: Descriptors,
         may_send: watch::Receiver<bool>,
     ) -> std::io::Result<(Takeover, Option<StartedBfd>)> {
-        let Found { how, left: _, state, sessions, vips: _, bfd, orphans, names, alert, takeovers } = self;
+        let Found {
+            how,
+            left: _,
+            state,
+            sessions,
+            vips: _,
+            realtime: _,
+            bfd,
+            orphans,
+            names,
+            alert,
+            takeovers,
+        } = self;
         if let Some(alert) = &alert {
             error!(reason = alert, "sessions of the former process do not continue");
         }
@@ -285,13 +313,13 @@ pub(in crate::daemon) struct StartedBfd {
 
 impl StartedBfd {
     /// Starts the thread, if there are sessions.
-    fn new(inherited: bfd::io::InheritedBfd) -> Option<Self> {
+    fn new(realtime: &RealtimeThread, inherited: bfd::io::InheritedBfd) -> Option<Self> {
         if inherited.sessions.is_empty() {
             return None;
         }
         let (turns, sessions) = (MainTurns::new(), inherited.sessions.clone());
         // Without the thread, the keeper of BFD tries again.
-        let thread = without_signals(|| bfd::io::start(turns.clone(), inherited)).ok()?;
+        let thread = without_signals(|| bfd::io::start(realtime, turns.clone(), inherited)).ok()?;
         Some(StartedBfd { thread, turns, sessions, at: uptime() })
     }
 }

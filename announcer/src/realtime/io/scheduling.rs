@@ -8,7 +8,7 @@ use std::io;
 
 use rustix::thread::CapabilitySet;
 
-use crate::bfd::status::{Scheduling, SchedulingRefusal};
+use crate::realtime::{Scheduling, SchedulingRefusal};
 
 /// Above every ordinary process, and below the kernel's own threads, whose priority is 50.
 const PRIORITY: libc::c_int = 10;

@@ -5,9 +5,11 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use toml::Spanned;
 use toml::de::DeTable;
 
 use super::bgp::BgpConfig;
+use super::chain::ChainConfig;
 use super::default_values::Defaults;
 use super::defaults;
 use super::document::Substituted;
@@ -24,7 +26,7 @@ use super::service::ServiceConfig;
 use super::sources::Sources;
 use super::status_page::StatusPageConfig;
 use super::writer::TomlWriter;
-use super::{bgp, drain, health, hooks, log, metrics, peer, service, status_page};
+use super::{bgp, chain, drain, health, hooks, log, metrics, peer, service, status_page};
 use crate::model::Recipients;
 
 /// The whole file.
@@ -39,6 +41,7 @@ pub const FILE: Section = Section {
         optional_table("hooks", &hooks::SECTION),
         optional_table("metrics", &metrics::SECTION),
         optional_table("drain", &drain::SECTION),
+        optional_table("chain", &chain::SECTION),
         optional_table("status", &status_page::SECTION),
         optional_table("log", &log::SECTION),
         optional_table("defaults", &defaults::SECTION),
@@ -62,6 +65,8 @@ pub struct Config {
     pub metrics: Option<MetricsConfig>,
     /// How long a stop and a drain wait for connections; `None`: a stop does not wait.
     pub drain: Option<DrainConfig>,
+    /// The chain of the frontends; `None`: there is none.
+    pub chain: Option<ChainConfig>,
     /// The status page; `None`: there is none.
     pub status: Option<StatusPageConfig>,
     /// What the daemon logs, and how.
@@ -105,6 +110,7 @@ pub(super) struct WrittenFile {
     pub(super) hooks: Option<hooks::Written>,
     pub(super) metrics: Option<metrics::Written>,
     pub(super) drain: Option<drain::Written>,
+    pub(super) chain: Option<chain::Written>,
     pub(super) status: Option<status_page::Written>,
     pub(super) log: Option<log::Written>,
 }
@@ -131,6 +137,7 @@ pub(super) fn read(
             hooks: table.table("hooks", hooks::Written::read),
             metrics: table.table("metrics", metrics::Written::read),
             drain: table.table("drain", drain::Written::read),
+            chain: table.table("chain", chain::Written::read),
             status: table.table("status", status_page::Written::read),
             log: table.table("log", log::Written::read),
         }
@@ -150,6 +157,11 @@ pub(super) fn read(
 }
 
 impl WrittenFile {
+    /// Every VIP, with its place.
+    pub(super) fn vips(&self) -> impl Iterator<Item = &Spanned<IpAddr>> {
+        self.services.iter().filter_map(|service| service.vips.as_ref()).flat_map(|vips| vips.get_ref())
+    }
+
     /// As the program uses it; `None`: something is missing or wrong, and an error was recorded.
     pub(super) fn used(&self) -> Option<Config> {
         Some(Config {
@@ -160,6 +172,7 @@ impl WrittenFile {
             hooks: absent_or_good(self.hooks.as_ref().map(hooks::Written::used))?,
             metrics: absent_or_good(self.metrics.as_ref().map(metrics::Written::used))?,
             drain: absent_or_good(self.drain.as_ref().map(drain::Written::used))?,
+            chain: absent_or_good(self.chain.as_ref().map(chain::Written::used))?,
             status: absent_or_good(self.status.as_ref().map(status_page::Written::used))?,
             log: self.log.as_ref()?.used()?,
         })
@@ -183,7 +196,7 @@ pub(super) fn comparable(config: &Config) -> String {
 }
 
 fn write(config: &Config, mut out: TomlWriter) -> String {
-    let Config { bgp, peers, services, health, hooks, metrics, drain, status, log } = config;
+    let Config { bgp, peers, services, health, hooks, metrics, drain, chain, status, log } = config;
     out.header(bgp::SECTION.header);
     bgp::Written::from(bgp).write(&mut out);
     for peer in peers {
@@ -207,6 +220,10 @@ fn write(config: &Config, mut out: TomlWriter) -> String {
     if let Some(drain) = drain {
         out.header(drain::SECTION.header);
         drain::Written::from(drain).write(&mut out);
+    }
+    if let Some(chain) = chain {
+        out.header(chain::SECTION.header);
+        chain::Written::from(chain).write(&mut out);
     }
     if let Some(status) = status {
         out.header(status_page::SECTION.header);

@@ -12,7 +12,7 @@ use super::address::NextHopValue;
 use super::error::{Fault, unique};
 use super::file::WrittenFile;
 use super::peer::PeerAddress;
-use super::{hooks, peer, recipients, service};
+use super::{chain, hooks, peer, recipients, service};
 
 /// Checks the file as a whole.
 pub(super) fn judge(file: &WrittenFile, faults: &mut Vec<Fault>) {
@@ -26,6 +26,7 @@ pub(super) fn judge(file: &WrittenFile, faults: &mut Vec<Fault>) {
     roles(file, faults);
     identifier(file, faults);
     listeners(file, faults);
+    chain::judge(file, faults);
     file.peers.iter().for_each(|peer| peer::judge(peer, faults));
     file.services.iter().for_each(|service| service::judge(service, faults));
     let announced = file.services.iter().filter_map(|service| service.prefixes.as_ref());
@@ -39,10 +40,6 @@ pub(super) fn judge(file: &WrittenFile, faults: &mut Vec<Fault>) {
     let services = file.services.iter().map(|service| &service.recipients);
     services.for_each(|written| recipients::judge(written, names.as_ref(), faults));
     file.hooks.iter().for_each(|written| hooks::judge(written, faults));
-}
-
-fn vips(file: &WrittenFile) -> impl Iterator<Item = &Spanned<IpAddr>> {
-    file.services.iter().filter_map(|service| service.vips.as_ref()).flat_map(|vips| vips.get_ref())
 }
 
 /// Two values that name the same VIPs.
@@ -114,7 +111,7 @@ fn roles(file: &WrittenFile, faults: &mut Vec<Fault>) {
             role(ip, span, "a peer's address", "the peer's address");
         }
     }
-    for vip in vips(file) {
+    for vip in file.vips() {
         if let Some((role, place, label)) = roles.get(vip.get_ref()) {
             let message = format!("the VIP `{}` is also {role}", vip.get_ref());
             let help = "write an address that every frontend shares and nothing else uses";
@@ -140,7 +137,7 @@ fn listeners(file: &WrittenFile, faults: &mut Vec<Fault>) {
         ),
     ] {
         let Some(listen) = listen else { continue };
-        if let Some(vip) = vips(file).find(|vip| *vip.get_ref() == listen.get_ref().ip()) {
+        if let Some(vip) = file.vips().find(|vip| *vip.get_ref() == listen.get_ref().ip()) {
             let message = format!("`listen` of `{table}` is at the VIP `{}`", vip.get_ref());
             faults.push(Fault::new(listen.span(), message, help).beside(vip.span(), "the VIP"));
         }

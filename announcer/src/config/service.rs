@@ -17,9 +17,9 @@ use super::error::Fault;
 use super::keys::{Key, Section, optional_table, tables};
 use super::range::vips;
 use super::table::table;
-use super::value::{HOUR, SECOND, Value, ValueError, boolean, number, within, word, wrong};
+use super::value::{HOUR, SECOND, Value, ValueError, boolean, number, port, within, word, wrong};
 use super::writer::{ToToml, text};
-use super::{attributes, check, deprefer, recipients};
+use super::{attributes, chain, check, deprefer, recipients};
 use crate::model::{Attributes, Deprefer, Family, Recipients, ServiceName};
 
 pub(super) const SECTION: Section = Section {
@@ -74,6 +74,12 @@ table! {
         /// Whether it is announced as the last choice while it is healthy.
         backup: one bool, default "false", boolean,
             "whether its VIPs are announced as the last choice while they are healthy, so that routers prefer other hosts";
+        /// The ports of its flows for `[chain]`; empty: those of its checks.
+        ports: one_or_set u16, optional "[80, 443]", port,
+            "the TCP ports of the flows that `[chain]` keeps; without it, those that the checks probe at the VIPs";
+        /// How many members of the chain have to announce each VIP.
+        min_announcers: one u32, optional "3", least,
+            "how many frontends have to announce each VIP: a drain, a reload or an upgrade that would leave fewer needs `--force`, and a VIP whose probes fail is announced as the last choice instead of withdrawn while its server listens; needs `[chain]`; 1 to 32";
     }
     with {
         /// `peers`: the routers that get its routes.
@@ -166,6 +172,14 @@ fn require(value: &Value<'_>) -> Result<Require, ValueError> {
         (_, None) => Err(ValueError { help: HELP.into(), ..value.not("`\"all\"`, `\"any\"` or a number") }),
     }
 }
+
+/// How many members of the chain have to announce a VIP.
+fn least(value: &Value<'_>) -> Result<u32, ValueError> {
+    number(value, 1..=MOST_MEMBERS)
+}
+
+/// As many as a chain may have.
+const MOST_MEMBERS: u32 = chain::MOST_MEMBERS as u32;
 
 /// Checks the keys of a service together.
 pub(super) fn judge(service: &Written, faults: &mut Vec<Fault>) {

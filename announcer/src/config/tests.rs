@@ -17,6 +17,7 @@ use crate::model::{Asn, Attributes, Deprefer, Family, Overrides, PeerAsn, Router
 
 mod bad;
 mod bfd;
+mod chain;
 mod defaults;
 mod encoding;
 mod folder;
@@ -154,6 +155,8 @@ fn a_good_file_is_read_as_it_says() {
                 listener_grace: Duration::ZERO,
                 require: Require::All,
                 on_failure: OnFailure::Withdraw,
+                ports: std::collections::BTreeSet::new(),
+                min_announcers: None,
                 backup: false,
                 deprefer: Deprefer { prepend: 3, local_pref: Some(0), ..Deprefer::default() },
                 checks: vec![CheckConfig {
@@ -171,6 +174,7 @@ fn a_good_file_is_read_as_it_says() {
             health: HealthConfig { listener_watch: Duration::from_millis(5) },
             hooks: None,
             metrics: None,
+            chain: None,
             drain: None,
             status: None,
             log: LogConfig { level: "info".into(), format: LogFormat::Text },

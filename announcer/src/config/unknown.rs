@@ -9,7 +9,7 @@ use super::keys::{Key, Section};
 use super::synonyms::{self, plain};
 
 /// A table with at most this many keys is listed whole.
-const LISTED: usize = 10;
+const LISTED: usize = 12;
 /// How many of the nearest keys are named.
 const NEAREST: usize = 3;
 /// How near a key is at least, to be named: 0 is not at all, 1 is the same.

@@ -238,6 +238,19 @@ prop_compose! {
 }
 
 prop_compose! {
+    fn chains()(
+        members in 2u8..=32, six in any::<bool>(), heartbeat in millisecond(20..=1000), port in 1u16.., budget in 1u32..=1_000_000,
+        vxlan in option::of(1u32..=16_777_215), forward in any::<bool>(),
+    ) -> ChainConfig {
+        let member = |n| if six { Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, u16::from(n)).into() } else { Ipv4Addr::new(10, 9, 0, n).into() };
+        ChainConfig {
+            interface: "eth0".to_owned(), members: (1..=members).map(member).collect(), key_file: "/k/ü".into(),
+            heartbeat, port, budget, vxlan, forward,
+        }
+    }
+}
+
+prop_compose! {
     fn metrics()(address in any::<IpAddr>(), port in 1u16.., hosts in proptest::collection::vec("[a-z]{1,8}", 0..3)) -> MetricsConfig {
         MetricsConfig { listen: SocketAddr::new(address, port), hosts }
     }
@@ -264,7 +277,7 @@ prop_compose! {
             "[a-zA-Z0-9][a-zA-Z0-9._-]{0,8}", proptest::collection::vec(any::<bool>(), 1..5), any::<bool>(), attributes(),
             proptest::collection::vec(checks(), 1..3),
         ), 1..4), restart in option::of(second(1..=4095)), deprefer in deprefers(),
-        on_failure in on_failure(), hooks in option::of(hooks()), metrics in option::of(metrics()), drain in option::of(drain()), status in option::of(status_pages()), log in logs(),
+        on_failure in on_failure(), hooks in option::of(hooks()), metrics in option::of(metrics()), (drain, chain) in (option::of(drain()), option::of(chains())), status in option::of(status_pages()), log in logs(),
     ) -> Config {
         for (i, peer) in (0..).zip(&mut peers) {
             peer.name = format!("r{i}").parse().unwrap();
@@ -294,12 +307,14 @@ prop_compose! {
             }]) } else { BTreeSet::new() },
             attributes, recipients: recipients.clone(), announce_delay: settle, flap_damping, listener_grace: settle / 6,
             require: if restart.is_some() { Require::All } else { Require::AtLeast(1) },
+            ports: if flaps { [443, u16::from(covered) + 1].into() } else { BTreeSet::new() },
+            min_announcers: chain.as_ref().filter(|_| flaps).map(|_| 2),
             on_failure, backup: flaps, deprefer: deprefer.clone(),
             checks: (0..).zip(checks).map(|(k, check)| CheckConfig { name: format!("c{k}"), ..check }).collect(),
         }).collect();
         let all_six = peers.iter().all(|peer| matches!(peer.address, PeerAddress::Ip(IpAddr::V6(_))));
         let router_id = id.or(all_six.then_some(1)).map(|id| RouterId::try_from(Ipv4Addr::new(10, 1, 1, id)).unwrap());
-        Config { bgp: BgpConfig { asn: Asn::try_from(asn).unwrap(), router_id, settle, graceful_restart: restart }, peers, services, health: HealthConfig { listener_watch: (settle / 60).max(Duration::from_millis(1)).min(settle) }, hooks, status: status.filter(|page| metrics.as_ref().is_none_or(|metrics| metrics.listen != page.listen)), metrics, drain, log }
+        Config { bgp: BgpConfig { asn: Asn::try_from(asn).unwrap(), router_id, settle, graceful_restart: restart }, peers, services, health: HealthConfig { listener_watch: (settle / 60).max(Duration::from_millis(1)).min(settle) }, hooks, status: status.filter(|page| metrics.as_ref().is_none_or(|metrics| metrics.listen != page.listen)), metrics, drain, chain, log }
     }
 }
 

@@ -80,6 +80,7 @@ fn a_canonical_configuration_writes_every_default_out() {
         require = "all"
         on_failure = "withdraw"
         backup = false
+        ports = []
         next_hop = "self"
         origin = "igp"
         local_pref = 100

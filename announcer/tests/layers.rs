@@ -61,6 +61,8 @@ const LAYERS: &[(&str, u8)] = &[
     ("time_limit::io", 2),
     ("time_limit", 0),
     ("monotonic::io", 2),
+    ("capabilities::io", 2),
+    ("capabilities", 0),
     ("realtime::io", 2),
     ("realtime", 0),
     ("monotonic", 0),

@@ -6,8 +6,7 @@
 //! - **Signals.** From the start of the daemon, only the main thread gets the signals that it handles ([`without_signals`]). Here they
 //!   are blocked in the main thread as well, so the kernel keeps them until the next program has its handlers
 //!   ([`signals_handled`]): no stop is lost, and no signal ends the next program before it can withdraw.
-//! - **Capabilities.** A start clears the ambient set, so that programs of checks get none ([`limits`](crate::daemon)). Without that
-//!   set, execve(2) of a user who is not root drops every capability (capabilities(7)). So it is raised for the call.
+//! - **Capabilities.** All that this thread may use are ambient for the call ([`AmbientCapabilities`]).
 
 use std::convert::Infallible;
 use std::ffi::{CString, OsString};
@@ -16,13 +15,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use nix::sys::signal::{SigSet, Signal};
-use rustix::thread::{
-    CapabilitySet, CapabilitySets, capabilities, clear_ambient_capability_set,
-    configure_capability_in_ambient_set, set_capabilities,
-};
-use tracing::warn;
+use rustix::thread::CapabilitySet;
 
 use super::descriptors::Descriptors;
+use crate::capabilities::io::AmbientCapabilities;
 use crate::monotonic::io::uptime;
 use crate::takeover::inherit::{HANDOVER, Handover, OWN_VARIABLES};
 use crate::takeover::successor::{INSTALLED, ROLLED_BACK};
@@ -93,7 +89,7 @@ pub(crate) fn execute(program: &Path, installed: &Path, descriptors: &Descriptor
     let arguments: Vec<OsString> = std::env::args_os().collect();
     let arguments = texts(arguments.iter().map(|argument| argument.as_bytes().to_vec()))?;
     without_signals(|| {
-        let capabilities = AmbientCapabilities::raise()?;
+        let capabilities = AmbientCapabilities::raise(CapabilitySet::from_bits_retain(u64::MAX))?;
         let open = descriptors.open_for_exec()?;
         let handover = Handover { pid: std::process::id(), at: uptime(), descriptors: open.numbers() };
         let environment = texts(environment(installed, &handover))?;
@@ -122,47 +118,11 @@ fn environment(installed: &Path, handover: &Handover) -> Vec<Vec<u8>> {
     kept.chain(ours).collect()
 }
 
-/// The ambient capabilities are those that this thread may use, until this is dropped.
-struct AmbientCapabilities {
-    before: CapabilitySets,
-    changed: bool,
-}
-
-impl AmbientCapabilities {
-    fn raise() -> io::Result<Self> {
-        let before = capabilities(None)?;
-        let wanted = before.permitted & before.effective;
-        let inheritable = before.inheritable | wanted;
-        // Under the unit, systemd has made them inheritable, and capset(2) is forbidden.
-        let changed = inheritable != before.inheritable;
-        if changed {
-            set_capabilities(None, CapabilitySets { inheritable, ..before })?;
-        }
-        let raised = AmbientCapabilities { before, changed };
-        for capability in each(wanted) {
-            configure_capability_in_ambient_set(capability, true)?;
-        }
-        Ok(raised)
-    }
-}
-
-impl Drop for AmbientCapabilities {
-    fn drop(&mut self) {
-        let cleared = clear_ambient_capability_set();
-        let restored = if self.changed { set_capabilities(None, self.before) } else { Ok(()) };
-        if let Err(error) = cleared.and(restored) {
-            warn!(%error, "programs of checks have the daemon's capabilities");
-        }
-    }
-}
-
-fn each(set: CapabilitySet) -> impl Iterator<Item = CapabilitySet> {
-    (0..u64::BITS).map(|bit| CapabilitySet::from_bits_retain(1 << bit)).filter(move |one| set.contains(*one))
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
+
+    use rustix::thread::capabilities;
 
     use super::*;
     use crate::systemd::io::Notifier;

@@ -1,0 +1,3 @@
+//! The capabilities of this process that another program gets.
+
+pub mod io;

@@ -1,0 +1,56 @@
+//! Digests of what should be the same on every member.
+//!
+//! Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::net::IpAddr;
+
+use ring::digest::{Context, SHA256};
+
+use super::octets;
+
+/// The first 8 octets of SHA-256 over a list in its canonical form. Equal digests mean equal lists.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Digest(pub [u8; 8]);
+
+impl Digest {
+    /// Of the list of members in its order: with another order, another member is the next one.
+    pub fn of_members(members: &[IpAddr]) -> Digest {
+        let mut context = Context::new(&SHA256);
+        for member in members {
+            context.update(&octets::mapped(*member));
+        }
+        Digest::first(context)
+    }
+
+    /// Of the VIPs with their ports.
+    pub fn of_services(services: &BTreeMap<IpAddr, BTreeSet<u16>>) -> Digest {
+        let mut context = Context::new(&SHA256);
+        for (vip, ports) in services {
+            context.update(&octets::mapped(*vip));
+            context.update(&u32::try_from(ports.len()).unwrap_or(u32::MAX).to_be_bytes());
+            for port in ports {
+                context.update(&port.to_be_bytes());
+            }
+        }
+        Digest::first(context)
+    }
+
+    fn first(context: Context) -> Digest {
+        let whole = context.finish();
+        Digest(whole.as_ref().first_chunk().copied().unwrap_or_default())
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", u64::from_be_bytes(self.0))
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Digest({self})")
+    }
+}

@@ -1,0 +1,199 @@
+//! Writes the table of one address family.
+//!
+//! Pure. First the table's parts are declared, which changes nothing if they exist; then rules and elements are flushed; then they are
+//! written again. So counters are never deleted, and every part exists whatever the rules are: a replacement leaves nothing behind.
+
+use std::fmt::Display;
+
+use super::counters::NAMES;
+use super::{
+    Believed, CONNECTION_MARK, FamilyRules, Forwarding, LAST_HOP, ListenOn, MAX_MEMBERS, RuleSet, TABLE,
+};
+
+/// How the families differ.
+pub(super) struct Words {
+    /// The family of the table, and of the header in expressions: `ip`.
+    pub(super) table: &'static str,
+    /// The type of an address.
+    pub(super) address: &'static str,
+    /// Matches the errors that belong to a flow.
+    pub(super) errors: &'static str,
+    /// The protocol of the packet in error.
+    pub(super) inner_protocol: &'static str,
+    /// The source port of the packet in error, which we have sent: the service's port.
+    pub(super) inner_port: &'static str,
+}
+
+/// A SYN that opens a connection. Bits of ECN may be set (RFC 3168 section 6.1.1).
+const SYN: &str = "tcp flags & (fin | syn | rst | ack) == syn";
+
+/// The chains that packets go through, without the hops.
+const CHAINS: [&str; 7] =
+    ["lookup_wildcard", "lookup_address", "lookup_error", "owned", "unowned", "returned", "next_member"];
+
+/// The commands for one family's table.
+pub(super) fn family<A: Display + Ord>(words: &Words, rules: &RuleSet, own: &FamilyRules<A>) -> String {
+    let Words { table, address, .. } = words;
+    let mut out = format!("table {table} {TABLE} {{\n");
+    for name in NAMES {
+        out += &format!("\tcounter {name} {{ }}\n");
+    }
+    let sets = sets(address, rules, own);
+    for (name, kind, _) in &sets {
+        out += &format!("\tset {name} {{ type {kind}; }}\n");
+    }
+    let hops = (LAST_HOP..LAST_HOP + MAX_MEMBERS).map(|mark| format!("hop{mark}"));
+    for name in CHAINS.iter().map(|name| (*name).to_owned()).chain(hops) {
+        out += &format!("\tchain {name} {{ }}\n");
+    }
+    out += "\tchain prerouting { type filter hook prerouting priority raw; policy accept; }\n";
+    out += "\tchain input { type filter hook input priority 300; policy accept; }\n}\n";
+    out += &format!("flush table {table} {TABLE}\n");
+    for (name, ..) in &sets {
+        out += &format!("flush set {table} {TABLE} {name}\n");
+    }
+    out += &format!("table {table} {TABLE} {{\n");
+    for (name, kind, elements) in sets.iter().filter(|(.., elements)| !elements.is_empty()) {
+        let elements = elements.join(",\n\t\t");
+        out += &format!("\tset {name} {{\n\t\ttype {kind}\n\t\telements = {{\n\t\t{elements} }}\n\t}}\n");
+    }
+    for (name, lines) in chains(words, rules, own).iter().filter(|(_, lines)| !lines.is_empty()) {
+        out += &format!("\tchain {name} {{\n\t\t{}\n\t}}\n", lines.join("\n\t\t"));
+    }
+    out + "}\n"
+}
+
+/// The sets: name, type, elements.
+fn sets<A: Display + Ord>(
+    address: &str,
+    rules: &RuleSet,
+    own: &FamilyRules<A>,
+) -> [(&'static str, String, Vec<String>); 4] {
+    let macs = match &rules.believed {
+        Believed::Macs(macs) => {
+            macs.iter().map(|mac| mac.map(|octet| format!("{octet:02x}")).join(":")).collect()
+        }
+        Believed::Device => Vec::new(),
+    };
+    let services = |wanted: ListenOn| {
+        let of = own.services.iter().filter(|(_, listener)| **listener == wanted);
+        of.map(|((vip, port), _)| format!("{vip} . {port}")).collect()
+    };
+    let mut vips: Vec<String> = own.services.keys().map(|(vip, _)| vip.to_string()).collect();
+    vips.dedup();
+    let service = format!("{address} . inet_service");
+    [
+        ("members", "ether_addr".to_owned(), macs),
+        ("wildcard_services", service.clone(), services(ListenOn::Wildcard)),
+        ("address_services", service, services(ListenOn::Address)),
+        ("vips", address.to_owned(), vips),
+    ]
+}
+
+/// The rules of each chain.
+fn chains<A: Display + Ord>(
+    words: &Words,
+    rules: &RuleSet,
+    own: &FamilyRules<A>,
+) -> Vec<(String, Vec<String>)> {
+    let Words { table, errors, inner_protocol, inner_port, .. } = words;
+    let believed = match &rules.believed {
+        Believed::Macs(_) => format!("iifname \"{}\" ether saddr @members", rules.device),
+        Believed::Device => format!("iifname \"{}\"", rules.device),
+    };
+    let is_marked = format!("{table} dscp >= {LAST_HOP}");
+    let clear = format!("{table} dscp set 0");
+
+    let mut prerouting = vec![
+        format!("{table} daddr . tcp dport @wildcard_services goto lookup_wildcard"),
+        format!("{table} daddr . tcp dport @address_services goto lookup_address"),
+    ];
+    if let Some(ports) = ports(own, |_| true) {
+        prerouting.push(format!(
+            "{table} daddr @vips {errors} {inner_protocol} 6 {inner_port} {ports} goto lookup_error"
+        ));
+    }
+    let lookup_wildcard = vec![
+        "socket wildcard 0 goto owned".into(),
+        format!("socket wildcard 1 {SYN} goto owned"),
+        "socket wildcard 1 goto unowned".into(),
+        "socket transparent <= 1 goto owned".into(),
+        "goto unowned".into(),
+    ];
+    let lookup_address = vec![
+        "socket mark != 0 goto owned".into(),
+        format!("socket mark 0 {SYN} goto owned"),
+        "socket mark 0 goto unowned".into(),
+        "socket transparent <= 1 goto owned".into(),
+        "goto unowned".into(),
+    ];
+    let mut lookup_error = vec!["socket wildcard 1 goto unowned".into()];
+    // A set for VIP and port cannot be asked for a port inside of an ICMP message: types of nft. A connection whose server is on a
+    // wildcard, with the port of another VIP's server that is not, makes a round of the ring for the error.
+    if let Some(ports) = ports(own, |listener| listener == ListenOn::Address) {
+        lookup_error.push(format!("{inner_port} {ports} socket mark 0 goto unowned"));
+    }
+    lookup_error.extend(["socket transparent <= 1 goto owned".into(), "goto unowned".into()]);
+    let owned = vec![format!("{is_marked} {believed} counter name accepted {clear}"), "accept".into()];
+    let returned = vec![format!("counter name returned {clear} accept")];
+    // A cookie's connection gets the mark of the ACK and not of the SYN, so SYNs alone would not do.
+    let input = vec![format!(
+        "{table} daddr . tcp dport @address_services meta mark 0 socket mark 0 meta mark set {CONNECTION_MARK:#x}"
+    )];
+
+    let mut unowned = Vec::new();
+    let mut next_member = Vec::new();
+    let mut hops = Vec::new();
+    if let Some(next) = &own.next {
+        let hop = |mark| format!("{mark} : goto hop{}", mark - 1);
+        let marks: Vec<String> = (LAST_HOP + 1..LAST_HOP + MAX_MEMBERS).map(hop).collect();
+        unowned.push(format!(
+            "{believed} {table} dscp vmap {{ {LAST_HOP} : goto returned, {} }}",
+            marks.join(", ")
+        ));
+        next_member
+            .push(format!("dup to {} device \"{}\" counter name forwarded drop", next.address, rules.device));
+        hops = (LAST_HOP..LAST_HOP + MAX_MEMBERS)
+            .map(|mark| (format!("hop{mark}"), vec![format!("{table} dscp set {mark} goto next_member")]))
+            .collect();
+    } else {
+        unowned.push(format!("{believed} {is_marked} goto returned"));
+    }
+    unowned.push(format!("{is_marked} counter name foreign_mark"));
+    match (&own.next, rules.forwarding) {
+        (Some(next), Forwarding::On) => {
+            let budget = rules.budget.get();
+            let burst = (budget / 2).max(1);
+            unowned.push(format!(
+                "limit rate over {budget}/second burst {burst} packets counter name over_budget accept"
+            ));
+            unowned.push(format!("counter name started goto hop{}", next.ring.first_mark()));
+        }
+        (Some(_), Forwarding::Off) | (None, Forwarding::On | Forwarding::Off) => {
+            unowned.push("counter name not_started accept".into());
+        }
+    }
+    let rest = [
+        ("lookup_wildcard", lookup_wildcard),
+        ("lookup_address", lookup_address),
+        ("lookup_error", lookup_error),
+        ("owned", owned),
+        ("unowned", unowned),
+        ("returned", returned),
+        ("next_member", next_member),
+    ];
+    let mut chains: Vec<(String, Vec<String>)> = rest.map(|(name, lines)| (name.to_owned(), lines)).into();
+    chains.extend(hops);
+    chains.extend([("prerouting".to_owned(), prerouting), ("input".to_owned(), input)]);
+    chains
+}
+
+/// The ports of the services with these listeners, as an anonymous set; `None` if there are none.
+fn ports<A>(own: &FamilyRules<A>, wanted: impl Fn(ListenOn) -> bool) -> Option<String> {
+    let of = own.services.iter().filter(|(_, listener)| wanted(**listener));
+    let mut ports: Vec<u16> = of.map(|((_, port), _)| *port).collect();
+    ports.sort_unstable();
+    ports.dedup();
+    let ports: Vec<String> = ports.iter().map(u16::to_string).collect();
+    (!ports.is_empty()).then(|| format!("{{ {} }}", ports.join(", ")))
+}

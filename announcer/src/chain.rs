@@ -4,6 +4,10 @@
 //! [`heartbeat`], [`member`], [`ring`] and [`rules`] are pure.
 
 pub mod heartbeat;
+pub mod io;
 pub mod member;
+pub mod plan;
 pub mod ring;
 pub mod rules;
+pub mod segment;
+pub mod status;

@@ -24,6 +24,11 @@
 //!                     watch<Peers>, mpsc<Report>              mpsc<Order>               -> BFD thread
 //! BFD thread        UDP, mpsc<Order>, turns of the main       mpsc<Report>              -> BFD
 //!   (its own)         thread
+//! chain             watch<Config>, watch<Network>,            watch<ChainStatus>        -> control, metrics
+//!                     watch<VIP states>, mpsc<ChainRequest>,    watch<joined>             -> sessions
+//!                     mpsc<HeartbeatReport>                     mpsc<HeartbeatOrder>      -> heartbeats
+//! heartbeats (on    UDP, netlink, mpsc<HeartbeatOrder>        mpsc<HeartbeatReport>     -> chain
+//!   BFD's thread)
 //! session, one a    watch<LocRib>, watch<BfdReport>,          watch<SessionReport>      -> control, stop
 //!   peer              watch<SessionOrder>, watch<VIPs>,
 //!                     watch<Network>
@@ -67,6 +72,7 @@ use tokio::time::timeout;
 use tracing::{error, info, warn};
 
 use self::io::bfd::{self, BfdChannels};
+use self::io::chain::{self, ChainChannels, ChainStop, LONGEST_LEAVE};
 use self::io::delivery::{self, DeliveryChannels};
 use self::io::direct::{ChangeObservers, DirectorInputs, ProbeLoops, direct};
 use self::io::limits;
@@ -85,6 +91,8 @@ use crate::bgp::io::peers::Peers;
 use crate::bgp::io::{network, router_id};
 use crate::bgp::path::Network;
 use crate::bgp::router_id::Identity;
+use crate::chain::io as chain_io;
+use crate::chain::status::ChainStatus;
 use crate::config::{self, Config, ConfigDigest};
 use crate::control::io::{self as control, Reload, Socket, UpgradeRequest};
 use crate::control::request::ReloadMode;
@@ -167,7 +175,7 @@ async fn serve(options: Options, applied: AppliedConfig, log: Log, found: Found)
     let mut signals = Signals::new().context("cannot handle signals")?;
     signals_handled();
     let descriptors = Descriptors::new(notifier.clone());
-    let (left, realtime) = (found.left, found.realtime.clone());
+    let (left, realtime, continues) = (found.left, found.realtime.clone(), found.continues());
     let (start_tx, start) = watch::channel(StartReport {
         how: found.how,
         gap: None,
@@ -255,11 +263,13 @@ async fn serve(options: Options, applied: AppliedConfig, log: Log, found: Found)
     let (history_tx, history) = watch::channel(History::default());
     let (drain_events, drain_ends) = mpsc::channel(16);
     tokio::spawn(history::io::run(batched, drain_ends, peers.clone(), history_tx)); // after a restart the changes would be lost
+    let (states_tx, vip_states) = watch::channel(Arc::default());
     let observers = ChangeObservers {
         tally: tallies,
         samples: samples_tx,
         hooks: changes,
         history: batches,
+        states: states_tx,
         numbers: numbers_tx,
         turns,
         main_turns: main_turns.clone(),
@@ -310,6 +320,24 @@ async fn serve(options: Options, applied: AppliedConfig, log: Log, found: Found)
         })
     });
     let _network = OwnedTask::new("network".into(), move || network::watch(network_tx.clone()));
+    // After a takeover the sessions go on at once.
+    let (joined_tx, joined) = watch::channel(continues || config.chain.is_none());
+    let (chain_tx, chain_status) = watch::channel(Arc::new(ChainStatus::default()));
+    let (chain_requests, chain_requests_heard) = chain_io::requests();
+    let (chain_stop, chain_stopped) = watch::channel(ChainStop::default());
+    let of_chain = ChainChannels {
+        configs: configs.clone(),
+        network: network.clone(),
+        vips: vip_states,
+        stop: chain_stopped,
+        requests: chain_requests_heard,
+        status: chain_tx,
+        joined: joined_tx,
+        realtime: realtime.clone(),
+        files: files.clone(),
+        state_dir: options.state_dir.clone(),
+    };
+    let mut chain = OwnedTask::new("chain".into(), move || chain::keep(of_chain.clone()));
     let (bfd_tx, bfd_status) = watch::channel(Arc::new(BfdReport::default()));
     let (bfd_reports, bfd_report) = watch::channel(None);
     tokio::spawn(takeover.clone().store_bfd(bfd_report));
@@ -321,7 +349,7 @@ async fn serve(options: Options, applied: AppliedConfig, log: Log, found: Found)
         stop: bfd_stopped,
         status: bfd_tx,
         started: Arc::new(Mutex::new(started_bfd)),
-        realtime: realtime.clone(),
+        realtime,
         turns: main_turns,
         report: bfd_reports,
     };
@@ -335,6 +363,7 @@ async fn serve(options: Options, applied: AppliedConfig, log: Log, found: Found)
         ribs: ribs.clone(),
         restarted: mark_running(&files, &options.state_dir).await,
         bfd: bfd_status.clone(),
+        joined,
         stop: stopped,
         continuations: Continuations(Arc::new(move |peer| takeover.continuation(peer))),
     };
@@ -359,6 +388,8 @@ async fn serve(options: Options, applied: AppliedConfig, log: Log, found: Found)
         router_id: router_ids.clone(),
         peers: peers.clone(),
         bfd: bfd_status.clone(),
+        chain: chain_status,
+        chain_requests,
         listener_watch,
         drains: drain_state,
         drain_requests,
@@ -489,6 +520,7 @@ async fn serve(options: Options, applied: AppliedConfig, log: Log, found: Found)
     notifier.send(&Notice::Stopping);
     descriptors.forget_all(); // a stop is a stop: the next process takes nothing over, also if this one does not come to the end
     notifier.send(&Notice::Status("stopping: the VIPs are withdrawn".to_owned()));
+    chain_stop.send_replace(ChainStop::Leaving);
     let (config, peers_now) = (configs.borrow().clone(), peers.borrow().clone());
     tokio::select! {
         () = withdraw(&asks, &peers_now, &config) => {}
@@ -497,6 +529,8 @@ async fn serve(options: Options, applied: AppliedConfig, log: Log, found: Found)
     }
     stop.send_replace(Some(format!("announcer was stopped by {name}")));
     sessions.ended().await;
+    chain_stop.send_replace(ChainStop::Leave);
+    let _ = timeout(LONGEST_LEAVE, chain.ended()).await;
     // Only now: a router may end its session when BFD goes to AdminDown, and the withdraw came first.
     bfd_stop.send_replace(true);
     let _ = timeout(LONGEST_STOP * 2, bfd.ended()).await;

@@ -13,6 +13,7 @@ use std::time::Instant;
 
 use announcer::bfd::io::{BfdOrder, InheritedBfd, LEASE, MainTurns, start};
 use announcer::bfd::packet::{BfdState, Diagnostic, DropReason, Packet, encode};
+use announcer::realtime::io::RealtimeThread;
 use bfd_router::{Bfd, MS, Over, PATIENCE, link, says};
 use daemon::{Daemon, in_new_netns, ip, router};
 use nix::sys::signal::Signal;
@@ -207,8 +208,11 @@ fn no_packet_is_sent_while_the_main_thread_does_not_turn() {
     in_new_netns(|_| {
         let router = link(Over::V4);
         let turns = MainTurns::new();
-        let mut bfd =
-            Bfd { thread: start(turns.clone(), InheritedBfd::default()).unwrap(), turns, last: None };
+        let mut bfd = Bfd {
+            thread: start(&RealtimeThread::default(), turns.clone(), InheritedBfd::default()).unwrap(),
+            turns,
+            last: None,
+        };
         bfd.want(&router, Over::V4, 1, 100);
         router.come_up();
         // It was up, and the lease ends.

@@ -32,6 +32,8 @@ use super::request::{Command, Job, Query, ReloadMode, job};
 use crate::bfd::status::BfdReport;
 use crate::bgp::io::peers::Peers;
 use crate::bgp::router_id::Identity;
+use crate::chain::io::ChainRequest;
+use crate::chain::status::ChainStatus;
 use crate::config::Config;
 use crate::director::ask::{Ask, ask};
 use crate::drain::{self, Operator};
@@ -102,6 +104,10 @@ pub struct ControlContext {
     pub peers: watch::Receiver<Peers>,
     /// BFD with them.
     pub bfd: watch::Receiver<Arc<BfdReport>>,
+    /// The chain.
+    pub chain: watch::Receiver<Arc<ChainStatus>>,
+    /// The task that keeps the chain.
+    pub chain_requests: mpsc::Sender<ChainRequest>,
     /// The state of the listener watch.
     pub listener_watch: watch::Receiver<listener::ListenerReport>,
     /// The state of the drain folder.

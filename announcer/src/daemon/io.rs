@@ -1,6 +1,7 @@
 //! The daemon's tasks.
 
 pub(super) mod bfd;
+pub(super) mod chain;
 pub(super) mod delivery;
 pub(super) mod direct;
 pub(super) mod limits;

@@ -148,6 +148,16 @@ pub(super) fn warning(
 }
 
 impl Director {
+    /// The configuration.
+    pub fn config(&self) -> &config::Config {
+        &self.config
+    }
+
+    /// Every VIP with its standing, in the order of the addresses.
+    pub fn standings(&self) -> impl Iterator<Item = (IpAddr, &Standing)> {
+        self.vips.iter().map(|(address, vip)| (*address, &vip.standing))
+    }
+
     /// The decision on each VIP, and its reason, in the order of the configuration.
     pub fn report(&self) -> Report {
         let service = |service: &config::ServiceConfig| ServiceReport {

@@ -11,6 +11,7 @@ use announcer::bfd::fsm::BfdSettings;
 use announcer::bfd::io::{BfdOrder, BfdThread, InheritedBfd, MainTurns, ThreadReport, Wanted, start};
 use announcer::bfd::packet::{BfdState, Diagnostic, DropReason, Packet, decode, encode};
 use announcer::bfd::status::{BfdSessionReport, Ends};
+use announcer::realtime::io::RealtimeThread;
 use socket2::SockRef;
 
 use crate::daemon::ip;
@@ -199,7 +200,11 @@ impl Bfd {
                 std::thread::sleep(MS * 50);
             }
         });
-        Bfd { thread: start(turns.clone(), inherited).unwrap(), turns, last: None }
+        Bfd {
+            thread: start(&RealtimeThread::default(), turns.clone(), inherited).unwrap(),
+            turns,
+            last: None,
+        }
     }
 
     pub fn with(router: &Router, over: Over, hops: u8) -> Bfd {

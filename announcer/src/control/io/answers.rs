@@ -114,6 +114,7 @@ pub(crate) fn warnings_beside(context: &ControlContext) -> Vec<String> {
     warnings.extend(context.router_id.borrow().waits.clone());
     warnings.extend(context.peers.borrow().warnings());
     warnings.extend(context.bfd.borrow().warnings(&context.peers.borrow().hold_times(), Instant::now()));
+    warnings.extend(context.chain.borrow().warnings(Instant::now()));
     warnings.extend(context.programs.warning());
     warnings.extend(context.start.borrow().warnings());
     warnings.extend(context.log.lost().warning(Instant::now()));

@@ -8,8 +8,10 @@ use std::time::Instant;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{sleep, sleep_until};
 
+use super::chain::vip_state;
 use super::tasks::OwnedTask;
 use crate::bfd::io::MainTurns;
+use crate::chain::heartbeat::VipState;
 use crate::config::Config;
 use crate::director::ask::Ask;
 use crate::director::burst::{Burst, Spacing};
@@ -49,6 +51,8 @@ pub(in crate::daemon) struct ChangeObservers {
     pub(in crate::daemon) hooks: mpsc::Sender<Vec<StandingChange>>,
     /// For the history.
     pub(in crate::daemon) history: mpsc::Sender<ChangeBatch>,
+    /// For the chain: the states of all VIPs; empty while no chain is configured.
+    pub(in crate::daemon) states: watch::Sender<Arc<Vec<(IpAddr, VipState)>>>,
     /// For systemd.
     pub(in crate::daemon) numbers: watch::Sender<VipNumbers>,
     /// The turns of the director's loop, for the watchdog.
@@ -216,6 +220,10 @@ pub(in crate::daemon) async fn direct(
             let _ = reply.send(director.figures(now));
         }
         if std::mem::take(&mut recounted) || !changes.is_empty() {
+            if director.config().chain.is_some() {
+                let states = director.standings().map(|(vip, standing)| (vip, vip_state(standing))).collect();
+                observers.states.send_replace(Arc::new(states));
+            }
             let numbers = director.numbers();
             observers.numbers.send_if_modified(|known| std::mem::replace(known, numbers) != numbers);
         }

@@ -46,6 +46,8 @@ pub(in crate::daemon) struct SessionResources {
     /// Whether the previous daemon ended without a withdraw.
     pub(in crate::daemon) restarted: bool,
     pub(in crate::daemon) bfd: watch::Receiver<Arc<BfdReport>>,
+    /// Sessions begin when it is `true`.
+    pub(in crate::daemon) joined: watch::Receiver<bool>,
     /// When it has a text, the daemon ends, and every session is shut down with this text.
     pub(in crate::daemon) stop: watch::Receiver<Option<String>>,
     /// What connects each session with the processes before and after this one.
@@ -109,6 +111,11 @@ pub(in crate::daemon) async fn keep(
         applied: None,
     };
     let mut stop = keeper.shared.stop.clone();
+    let mut joined = keeper.shared.joined.clone();
+    tokio::select! {
+        _ = joined.wait_for(|joined| *joined) => {} // if its owner has ended, nobody is waited for
+        _ = stop.wait_for(Option::is_some) => {}
+    }
     while stop.borrow_and_update().is_none() {
         tokio::select! {
             news = keeper.work() => if !news { break },

@@ -5,7 +5,7 @@
 
 pub mod diag;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -121,6 +121,14 @@ pub async fn gone(pairs: &[VipPort]) -> BTreeSet<VipPort> {
         .filter(|(_, answer)| *answer == ConnectAnswer::Refused)
         .map(|(pair, _)| pair)
         .collect()
+}
+
+/// Of each pair on which something listens, whether it listens on a wildcard (`false`: on the VIP itself).
+pub fn on_wildcard(pairs: &[VipPort]) -> BTreeMap<VipPort, bool> {
+    let found = Diag::open().and_then(|mut diag| diag.listening_addresses(pairs)).unwrap_or_default();
+    let known =
+        pairs.iter().zip(found).filter_map(|(pair, address)| Some((*pair, address?.is_unspecified())));
+    known.collect()
 }
 
 fn tell(action: WatchAction) -> Option<(VipPort, bool)> {

@@ -78,6 +78,7 @@ fn running() -> Running {
         samples: watch::Sender::new(crate::page::samples::Samples::new(&config)),
         hooks,
         history,
+        states: watch::Sender::default(),
         numbers: watch::Sender::default(),
         turns: Turns::new(Instant::now()),
         main_turns: MainTurns::new(),

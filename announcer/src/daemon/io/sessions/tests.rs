@@ -90,6 +90,7 @@ impl SessionsUnderTest {
             ribs: watch::channel(Arc::default()).1,
             restarted: false,
             bfd: watch::channel(Arc::default()).1,
+            joined: watch::channel(true).1,
             stop: stopped,
             continuations: Continuations(Arc::new(|_| Continuation::none())),
         };

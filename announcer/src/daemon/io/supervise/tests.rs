@@ -197,6 +197,7 @@ fn director(
         samples: watch::Sender::new(crate::page::samples::Samples::default()),
         hooks,
         history,
+        states: watch::Sender::default(),
         numbers: watch::Sender::default(),
         turns,
         main_turns: MainTurns::new(),

@@ -9,6 +9,7 @@
 //! ```
 
 use std::io;
+use std::net::IpAddr;
 
 use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
 use netlink_packet_sock_diag::inet::nlas::Nla;
@@ -45,6 +46,17 @@ pub enum DiagError {
     Garbled,
 }
 
+/// The answer to one question.
+#[derive(Debug, Clone, Copy)]
+enum Found {
+    /// A socket listens, at this address.
+    Listener(IpAddr),
+    /// None.
+    Nothing,
+    /// It is not known.
+    Unknown,
+}
+
 /// A socket for queries.
 pub struct Diag {
     socket: Socket,
@@ -78,8 +90,35 @@ impl Diag {
     /// # Errors
     /// When the query fails.
     pub fn look_up(&mut self, pairs: &[VipPort]) -> Result<Vec<LookResult>, DiagError> {
-        let mut sights = vec![LookResult::Unknown; pairs.len()];
-        for (pairs, sights) in pairs.chunks(BATCH).zip(sights.chunks_mut(BATCH)) {
+        let found = self.sockets(pairs)?;
+        Ok(found
+            .into_iter()
+            .map(|found| match found {
+                Found::Listener(_) => LookResult::Listens,
+                Found::Nothing => LookResult::Nothing,
+                Found::Unknown => LookResult::Unknown,
+            })
+            .collect())
+    }
+
+    /// Asks for each pair at which address the socket listens that would get a connection; `None`: nothing listens, or it is not known.
+    ///
+    /// # Errors
+    /// When the query fails.
+    pub fn listening_addresses(&mut self, pairs: &[VipPort]) -> Result<Vec<Option<IpAddr>>, DiagError> {
+        let found = self.sockets(pairs)?;
+        Ok(found
+            .into_iter()
+            .map(|found| match found {
+                Found::Listener(address) => Some(address),
+                Found::Nothing | Found::Unknown => None,
+            })
+            .collect())
+    }
+
+    fn sockets(&mut self, pairs: &[VipPort]) -> Result<Vec<Found>, DiagError> {
+        let mut all = vec![Found::Unknown; pairs.len()];
+        for (pairs, all) in pairs.chunks(BATCH).zip(all.chunks_mut(BATCH)) {
             self.requests.clear();
             let first = self.sequence.wrapping_add(1);
             for (vip, port) in pairs {
@@ -97,30 +136,27 @@ impl Diag {
                 for message in messages(&self.part) {
                     let message = message?;
                     let place = message.header.sequence_number.wrapping_sub(first);
-                    let Some(sight) = usize::try_from(place).ok().and_then(|place| sights.get_mut(place))
-                    else {
+                    let Some(found) = usize::try_from(place).ok().and_then(|place| all.get_mut(place)) else {
                         continue;
                     };
-                    *sight = match message.payload {
+                    *found = match message.payload {
                         NetlinkPayload::InnerMessage(SockDiagMessage::InetResponse(socket))
                             if socket.header.state == TCP_LISTEN =>
                         {
-                            LookResult::Listens
+                            Found::Listener(socket.header.socket_id.source_address)
                         }
-                        NetlinkPayload::Error(error) if error.raw_code() == -libc::ENOENT => {
-                            LookResult::Nothing
-                        }
+                        NetlinkPayload::Error(error) if error.raw_code() == -libc::ENOENT => Found::Nothing,
                         NetlinkPayload::Done(_)
                         | NetlinkPayload::Error(_)
                         | NetlinkPayload::Noop
                         | NetlinkPayload::Overrun(_)
                         | NetlinkPayload::InnerMessage(_)
-                        | _ => LookResult::Unknown,
+                        | _ => Found::Unknown,
                     };
                 }
             }
         }
-        Ok(sights)
+        Ok(all)
     }
 
     /// Dumps all listening sockets; returns which of the pairs they serve.

@@ -1,0 +1,561 @@
+//! The chain: which heartbeats are exchanged, which ring follows, and which rules are in the kernel.
+//!
+//! Touches rtnetlink, sock_diag, nft, files and the loop of the heartbeats. What follows from what is decided in `chain`.
+//!
+//! ```text
+//! heartbeats ──> Ring ──> rules ──> nft ──> what heartbeats say
+//! ```
+//!
+//! The rules outlive the daemon. A file says what is installed, so that the next process says the same from its first heartbeat on.
+
+mod rules;
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+use tokio::time::{sleep, sleep_until};
+use tracing::{error, info, warn};
+
+use self::rules::RuleKeeper;
+use crate::bgp::path::{Fitness, Network};
+use crate::chain::heartbeat::{Digest, Facts, Families, Keys, NextHops, Presence, VipState};
+use crate::chain::io::{
+    self as heartbeats, ChainRequest, ChainRequests, HeartbeatContent, HeartbeatLoop, HeartbeatOrder,
+    HeartbeatReport, HeartbeatSettings,
+    vxlan::{self, VxlanSettings},
+};
+use crate::chain::plan;
+use crate::chain::ring::{Leaving, LeavingStep, Observation, Own, Ring, StartWait, start_wait};
+use crate::chain::segment::{VXLAN_DEVICE, link_local};
+use crate::chain::status::{ChainStatus, OffOrder, member_status};
+use crate::config::{ChainConfig, Config};
+use crate::director::standing::{NotAnnouncedReason, Standing};
+use crate::files::io::{self as files, Files};
+use crate::realtime::io::RealtimeThread;
+use crate::takeover::io::exec::without_signals;
+
+/// How often everything is looked at again without an event.
+const TURN: Duration = Duration::from_secs(1);
+/// The wait before a loop that has ended by itself is started again.
+const RESTART: Duration = Duration::from_secs(1);
+/// How long a start waits for the other members at most before it announces.
+pub(in crate::daemon) const LONGEST_JOIN: Duration = Duration::from_secs(3);
+/// How long a stop waits at most until the other members have let this host go.
+pub(in crate::daemon) const LONGEST_LEAVE: Duration = Duration::from_secs(3);
+/// The longest key file that is read, in octets.
+const LONGEST_KEY_FILE: u64 = 4096;
+/// How often the key file is read again.
+const KEY_TURN: Duration = Duration::from_secs(10);
+/// The file with the order to forward nothing, in the state directory.
+const OFF: &str = "chain-off";
+
+/// How far the stop of the daemon is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(in crate::daemon) enum ChainStop {
+    /// It runs.
+    #[default]
+    Running,
+    /// The VIPs are being withdrawn, and flows may go on.
+    Leaving,
+    /// Flows are no longer waited for.
+    Leave,
+}
+
+/// The channels of the task.
+#[derive(Debug, Clone)]
+pub(in crate::daemon) struct ChainChannels {
+    pub(in crate::daemon) configs: watch::Receiver<Arc<Config>>,
+    pub(in crate::daemon) network: watch::Receiver<Arc<Network>>,
+    /// The states of our VIPs.
+    pub(in crate::daemon) vips: watch::Receiver<Arc<Vec<(IpAddr, VipState)>>>,
+    pub(in crate::daemon) stop: watch::Receiver<ChainStop>,
+    pub(in crate::daemon) requests: ChainRequests,
+    pub(in crate::daemon) status: watch::Sender<Arc<ChainStatus>>,
+    /// Whether sessions may begin: this host is in the rings, or it is not waited for any longer.
+    pub(in crate::daemon) joined: watch::Sender<bool>,
+    pub(in crate::daemon) realtime: RealtimeThread,
+    pub(in crate::daemon) files: Files,
+    pub(in crate::daemon) state_dir: PathBuf,
+}
+
+/// Keeps the chain until `stop`.
+pub(in crate::daemon) async fn keep(mut channels: ChainChannels) {
+    let requests = channels.requests.clone();
+    let mut requests = requests.0.lock().await; // the task before this one has ended
+    let mut keeper = Keeper::start(&channels).await;
+    loop {
+        let stop = *channels.stop.borrow_and_update();
+        let config = Arc::clone(&channels.configs.borrow_and_update());
+        let network = Arc::clone(&channels.network.borrow_and_update());
+        channels.vips.mark_unchanged();
+        let leaves = keeper.turn(&config, &network, stop, &channels).await;
+        if leaves == Some(LeavingStep::RemoveRules) || (stop == ChainStop::Leave && keeper.running.is_none())
+        {
+            return keeper.end(&channels).await;
+        }
+        let next = Instant::now() + if leaves.is_some() { Duration::from_millis(20) } else { keeper.wait() };
+        tokio::select! {
+            report = next_report(&mut keeper.running) => match report {
+                Some(report) => keeper.report = report,
+                None => {
+                    error!("loop of the heartbeats ended, starts again in a second");
+                    keeper.running = None;
+                    sleep(RESTART).await;
+                }
+            },
+            Some(request) = requests.recv() => keeper.switch(request, &channels).await,
+            changed = channels.configs.changed() => if changed.is_err() { return } else { keeper.key_read = None },
+            changed = channels.network.changed() => if changed.is_err() { return },
+            changed = channels.vips.changed() => if changed.is_err() { return },
+            changed = channels.stop.changed() => if changed.is_err() { return },
+            () = sleep_until(next.into()) => {}
+        }
+    }
+}
+
+/// The next report; `None`: the loop has ended. Without a loop it waits for ever.
+async fn next_report(running: &mut Option<Running>) -> Option<HeartbeatReport> {
+    match running {
+        Some(running) => running.heartbeats.reports.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The loop, and what it was told last.
+struct Running {
+    heartbeats: HeartbeatLoop,
+    /// The settings without the keys, which are compared by the number of their reading.
+    told: (IpAddr, Vec<IpAddr>, u16, Duration, BTreeMap<IpAddr, (u32, IpAddr)>, u64),
+    content: HeartbeatContent,
+}
+
+/// This host's place on the segment.
+struct Place {
+    own: IpAddr,
+    others: Vec<IpAddr>,
+    device: String,
+    index: u32,
+    next_hops: NextHops,
+}
+
+struct Keeper {
+    running: Option<Running>,
+    report: HeartbeatReport,
+    rules: RuleKeeper,
+    off: Option<OffOrder>,
+    keys: Result<Keys, String>,
+    /// When the key file was read last, and how often its content has changed.
+    key_read: Option<Instant>,
+    key_text: String,
+    key_number: u64,
+    vxlan: Option<(VxlanSettings, u32)>,
+    leaving: Option<Leaving>,
+    /// When sessions may begin at the latest.
+    join_by: Instant,
+}
+
+impl Keeper {
+    async fn start(channels: &ChainChannels) -> Keeper {
+        let off = channels.files.read_text(&channels.state_dir.join(OFF), LONGEST_KEY_FILE).await;
+        let off = off.ok().and_then(|text| serde_json::from_str(&text).ok());
+        Keeper {
+            running: None,
+            report: HeartbeatReport::default(),
+            rules: RuleKeeper::start(&channels.files, &channels.state_dir).await,
+            off,
+            keys: Err("the key file was not read yet".to_owned()),
+            key_read: None,
+            key_text: String::new(),
+            key_number: 0,
+            vxlan: None,
+            leaving: None,
+            join_by: Instant::now() + LONGEST_JOIN,
+        }
+    }
+
+    /// The wait until the next turn.
+    fn wait(&self) -> Duration {
+        // The Ethernet address of a member is known a moment after its first heartbeat.
+        if self.rules.is_settled() { TURN } else { Duration::from_millis(50) }
+    }
+
+    /// Follows everything once.
+    async fn turn(
+        &mut self,
+        config: &Config,
+        network: &Network,
+        stop: ChainStop,
+        channels: &ChainChannels,
+    ) -> Option<LeavingStep> {
+        let Some(chain) = &config.chain else {
+            self.dissolve(channels).await;
+            channels.joined.send_replace(true);
+            publish(channels, ChainStatus::default());
+            return None;
+        };
+        self.read_key(chain, channels).await;
+        let mut problems = Vec::new();
+        let place = match self.place(chain, network).await {
+            Ok(place) => place,
+            Err(why) => {
+                problems.push(why);
+                None
+            }
+        };
+        if let Err(why) = &self.keys {
+            problems.push(why.clone());
+        }
+        let (Some(place), Ok(keys)) = (place, self.keys.clone()) else {
+            if !network.links.is_empty() {
+                channels.joined.send_replace(true); // nobody can be waited for
+            }
+            let off = self.off.clone();
+            publish(
+                channels,
+                ChainStatus {
+                    configured: true,
+                    forward: chain.forward,
+                    off,
+                    problems,
+                    ..ChainStatus::default()
+                },
+            );
+            return None;
+        };
+        let services = plan::services(config);
+        let wanted = if chain.forward { plan::wanted(&services, &place.next_hops) } else { Families::NONE };
+        let presence = self
+            .leaving
+            .map_or(if stop == ChainStop::Running { Presence::Here } else { Presence::Leaving }, |leaving| {
+                leaving.presence()
+            });
+        let own = Own { address: place.own, wanted, switched_off: !chain.forward, presence };
+        self.exchange(chain, &place, keys, channels);
+        let now = Instant::now();
+        let observations: BTreeMap<IpAddr, Observation> =
+            self.report.members.iter().map(|(address, member)| (*address, member.observation)).collect();
+        let awaited = observations.is_empty() || observations.values().any(|observed| observed.awaited);
+        let ring = Ring::new(&chain.members, &own, &observations);
+        if chain.forward && !awaited {
+            self.rules.follow(chain, &place, &services, &ring, wanted, self.off.is_some(), channels).await;
+        } else if !chain.forward {
+            self.rules.remove(channels).await;
+        }
+        problems.extend(self.rules.problems());
+        problems.extend(self.report.bind_error.iter().map(|why| {
+            format!("heartbeats cannot be exchanged at {} port {}: {why}", place.own, chain.port)
+        }));
+        let facts = Facts {
+            interval: chain.heartbeat,
+            rules: self.rules.families(),
+            presence,
+            switched_off: !chain.forward,
+            next_hops: place.next_hops,
+            members: Digest::of_members(&chain.members),
+            services: Digest::of_services(&services),
+        };
+        let about = place.others.iter().map(|member| (*member, self.rules.about(*member)));
+        let content = HeartbeatContent {
+            facts,
+            about: about.collect(),
+            vips: channels.vips.borrow().as_ref().clone(),
+            intent: None,
+            answers: BTreeMap::new(),
+        };
+        if let Some(running) = &mut self.running
+            && running.content != content
+        {
+            // If the loop has ended, the next report says so.
+            let _ = running.heartbeats.orders.send(HeartbeatOrder::Content(Box::new(content.clone())));
+            running.content = content;
+        }
+        self.join(&own, &ring, &observations, awaited, now, channels);
+        let members = self.report.members.iter().map(|(address, member)| {
+            (*address, member_status(&member.observation, member.last_heartbeat, member.vips.clone()))
+        });
+        publish(
+            channels,
+            ChainStatus {
+                configured: true,
+                forward: chain.forward,
+                own: Some(place.own),
+                off: self.off.clone(),
+                problems,
+                ring,
+                installed: self.rules.is_installed(),
+                members: members.collect(),
+                facts: Some(facts),
+                counters: self.rules.counters(),
+                drops: self.report.drops.clone(),
+                send_errors: self.report.send_errors,
+            },
+        );
+        if stop == ChainStop::Leave {
+            let leaving = self.leaving.get_or_insert_with(|| Leaving::new(now));
+            return Some(leaving.step(0, &observations, chain.heartbeat, now));
+        }
+        None
+    }
+
+    /// Publishes whether sessions may begin.
+    fn join(
+        &self,
+        own: &Own,
+        ring: &Ring,
+        observations: &BTreeMap<IpAddr, Observation>,
+        awaited: bool,
+        now: Instant,
+        channels: &ChainChannels,
+    ) {
+        if *channels.joined.borrow() {
+            return;
+        }
+        let installed = self.rules.is_installed().then_some(ring);
+        match start_wait(own, installed.filter(|_| !awaited), observations, now, self.join_by) {
+            StartWait::Ready => info!("this host is in the ring of each member that is heard"),
+            StartWait::Late(missing) => {
+                let members = missing.members.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+                warn!(
+                    members,
+                    own_rules = !missing.own_rules,
+                    "members do not have this host in their rings, not waiting any longer"
+                );
+            }
+            StartWait::Waiting(_) => return,
+        }
+        channels.joined.send_replace(true);
+    }
+
+    /// Starts the loop of the heartbeats, or tells it what has changed.
+    fn exchange(&mut self, chain: &ChainConfig, place: &Place, keys: Keys, channels: &ChainChannels) {
+        let neighbours: BTreeMap<IpAddr, (u32, IpAddr)> = place
+            .others
+            .iter()
+            .map(|member| {
+                let address = if chain.vxlan.is_some() { link_local(*member).into() } else { *member };
+                (*member, (place.index, address))
+            })
+            .collect();
+        let told = (
+            place.own,
+            place.others.clone(),
+            chain.port,
+            chain.heartbeat,
+            neighbours.clone(),
+            self.key_number,
+        );
+        if self.running.as_ref().is_some_and(|running| running.told == told) {
+            return;
+        }
+        let settings = HeartbeatSettings {
+            own: place.own,
+            members: place.others.clone(),
+            port: chain.port,
+            interval: chain.heartbeat,
+            keys,
+            neighbours,
+        };
+        if let Some(running) = &mut self.running {
+            let _ = running.heartbeats.orders.send(HeartbeatOrder::Settings(Box::new(settings)));
+            running.told = told;
+            return;
+        }
+        let content = HeartbeatContent {
+            facts: Facts {
+                interval: chain.heartbeat,
+                rules: self.rules.families(),
+                presence: Presence::Here,
+                switched_off: !chain.forward,
+                next_hops: place.next_hops,
+                members: Digest::of_members(&chain.members),
+                services: Digest::default(),
+            },
+            about: place.others.iter().map(|member| (*member, self.rules.about(*member))).collect(),
+            vips: Vec::new(),
+            intent: None,
+            answers: BTreeMap::new(),
+        };
+        self.report = HeartbeatReport::default();
+        self.running = None;
+        match without_signals(|| heartbeats::start(&channels.realtime, settings, content.clone())) {
+            Ok(heartbeats) => self.running = Some(Running { heartbeats, told, content }),
+            Err(error) => error!(%error, "loop of the heartbeats was not started"),
+        }
+    }
+
+    /// Where this host is on the segment; `None`: the network was not read yet.
+    async fn place(&mut self, chain: &ChainConfig, network: &Network) -> Result<Option<Place>, String> {
+        if network.links.is_empty() {
+            return Ok(None);
+        }
+        let own = chain.members.iter().copied().find(|member| network.has(*member));
+        let own = own.ok_or("no address of this host is in `members`")?;
+        let others: Vec<IpAddr> = chain.members.iter().copied().filter(|member| *member != own).collect();
+        let (device, index) = match chain.vxlan {
+            Some(number) => {
+                let settings = VxlanSettings { number, own, members: others.clone() };
+                (VXLAN_DEVICE.to_owned(), self.vxlan(settings, network).await?)
+            }
+            None => {
+                let found = network.links.iter().find(|(_, link)| link.name == chain.interface);
+                let (index, _) =
+                    found.ok_or_else(|| format!("the interface `{}` does not exist", chain.interface))?;
+                (chain.interface.clone(), *index)
+            }
+        };
+        let fit = |v4: bool| {
+            let of = network.of(index).iter().filter(move |address| address.ip.is_ipv4() == v4);
+            of.filter(|address| address.fitness != Fitness::Unfit).map(|address| address.ip).next()
+        };
+        let link_local_of_device = network.of(index).iter().find_map(|address| match address.ip {
+            IpAddr::V6(v6) if v6.is_unicast_link_local() => Some(v6),
+            IpAddr::V6(_) | IpAddr::V4(_) => None,
+        });
+        let (v4, v6) = match (own, chain.vxlan) {
+            (IpAddr::V4(v4), Some(_)) => (Some(v4), Some(link_local(own))),
+            (IpAddr::V6(_), Some(_)) => (None, Some(link_local(own))),
+            (IpAddr::V4(v4), None) => (Some(v4), link_local_of_device),
+            (IpAddr::V6(v6), None) => {
+                let v4 = fit(true).and_then(|ip| match ip {
+                    IpAddr::V4(v4) => Some(v4),
+                    IpAddr::V6(_) => None,
+                });
+                (v4, Some(v6))
+            }
+        };
+        Ok(Some(Place { own, others, device, index, next_hops: NextHops { v4, v6 } }))
+    }
+
+    /// Makes the VXLAN device, if it is not there as wanted, and returns its index.
+    async fn vxlan(&mut self, settings: VxlanSettings, network: &Network) -> Result<u32, String> {
+        if let Some((made, index)) = &self.vxlan
+            && *made == settings
+            && network.links.contains_key(index)
+        {
+            return Ok(*index);
+        }
+        let index = vxlan::make(&settings).await.map_err(|error| {
+            format!("the VXLAN device `{VXLAN_DEVICE}` cannot be made: {}", files::sentence(&error))
+        })?;
+        self.vxlan = Some((settings, index));
+        Ok(index)
+    }
+
+    async fn read_key(&mut self, chain: &ChainConfig, channels: &ChainChannels) {
+        let now = Instant::now();
+        if self.key_read.is_some_and(|read| now < read + KEY_TURN) {
+            return;
+        }
+        self.key_read = Some(now);
+        let name = chain.key_file.display();
+        let read =
+            channels.files.run(&chain.key_file, |path| Ok(files::read_secret(path, LONGEST_KEY_FILE))).await;
+        let secret = match read.and_then(|read| read) {
+            Ok(secret) => secret,
+            Err(why) => return self.no_key(format!("the key file `{name}` cannot be read: {why}")),
+        };
+        if secret.mode & 0o027 != 0 {
+            return self.no_key(format!(
+                "the key file `{name}` has mode {:03o}; others must not read it, nor group or others write it: `chmod 640`",
+                secret.mode & 0o777
+            ));
+        }
+        let text = String::from_utf8_lossy(&secret.octets).into_owned();
+        match Keys::parse(&text) {
+            Ok(keys) => {
+                self.keys = Ok(keys);
+                if text != self.key_text {
+                    self.key_text = text;
+                    self.key_number += 1;
+                }
+            }
+            Err(why) => self.no_key(format!("the key file `{name}` cannot be used: {why}")),
+        }
+    }
+
+    /// A key that was read before stays in use.
+    fn no_key(&mut self, why: String) {
+        if self.keys.is_err() {
+            self.keys = Err(why);
+        } else {
+            warn!(reason = why, "key of the chain cannot be read again, the last one stays in use");
+        }
+    }
+
+    /// Carries out the command of an operator.
+    async fn switch(&mut self, request: ChainRequest, channels: &ChainChannels) {
+        let ChainRequest { off, reply } = request;
+        let stored = match &off {
+            Some(order) => {
+                let text = serde_json::to_string(order).unwrap_or_default();
+                channels
+                    .files
+                    .run(&channels.state_dir, move |folder| files::replace(folder, OFF, &text))
+                    .await
+            }
+            None => {
+                channels.files.run(&channels.state_dir.join(OFF), |path| files::remove(path).map(drop)).await
+            }
+        };
+        if let Err(why) = stored {
+            let _ = reply.send(Err(format!("error: the order cannot be stored: {why}"))); // the client may have ended
+            return;
+        }
+        match &off {
+            Some(order) => warn!(reason = order.reason, by = order.by, "forwarding was switched off"),
+            None => info!("forwarding was switched on"),
+        }
+        self.off = off;
+        let changed = self.rules.switch(self.off.is_some(), channels).await;
+        let _ = reply.send(changed.map_err(|why| format!("error: {why}")));
+    }
+
+    /// Removes everything, because the configuration has no chain.
+    async fn dissolve(&mut self, channels: &ChainChannels) {
+        self.running = None;
+        self.report = HeartbeatReport::default();
+        self.rules.remove(channels).await;
+        if self.vxlan.take().is_some() {
+            remove_vxlan().await;
+        }
+    }
+
+    /// The daemon ends.
+    async fn end(mut self, channels: &ChainChannels) {
+        self.dissolve(channels).await;
+    }
+}
+
+async fn remove_vxlan() {
+    if let Err(error) = vxlan::remove().await {
+        warn!(device = VXLAN_DEVICE, %error, "VXLAN device was not removed");
+    }
+}
+
+fn publish(channels: &ChainChannels, status: ChainStatus) {
+    channels.status.send_if_modified(|known| {
+        let changed = **known != status;
+        if changed {
+            *known = Arc::new(status);
+        }
+        changed
+    });
+}
+
+/// The state of a VIP, as heartbeats say it.
+pub(in crate::daemon) fn vip_state(standing: &Standing) -> VipState {
+    match standing {
+        Standing::Announced => VipState::Announced,
+        Standing::LastChoice(_) => VipState::LastChoice,
+        Standing::Drained(_) => VipState::Drained,
+        Standing::NotAnnounced(NotAnnouncedReason::NotLookedFor) => VipState::Starting,
+        Standing::NotAnnounced(NotAnnouncedReason::NoVerdict(seen)) if !seen.has_lapsed() => {
+            VipState::Starting
+        }
+        Standing::NotAnnounced(_) => VipState::NotAnnounced,
+    }
+}

@@ -1,0 +1,290 @@
+//! Keeps the rules in the kernel, and knows which ones are there.
+//!
+//! Touches nft, the neighbour table, sock_diag and files.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use tracing::{info, warn};
+
+use super::{ChainChannels, Place};
+use crate::chain::heartbeat::{AboutReceiver, Families};
+use crate::chain::io::neighbours::Neighbours;
+use crate::chain::io::nft;
+use crate::chain::plan::{self, Installed, PlanInput, Service};
+use crate::chain::ring::{Believed, Ring};
+use crate::chain::rules::counters::{self, ChainCounters};
+use crate::chain::rules::{self, Forwarding, ListenOn, RuleSet};
+use crate::config::ChainConfig;
+use crate::files::io::{self as files, Files};
+use crate::health::io::listener;
+
+/// How often the neighbour table and the listeners are read.
+const LOOK: Duration = Duration::from_secs(1);
+/// How often the counters are read, which takes a run of nft.
+const COUNT: Duration = Duration::from_secs(5);
+/// Whether the kernel gives connections the mark of the packet that has opened them; for IPv6 too.
+const ACCEPTS_MARKS: &str = "/proc/sys/net/ipv4/tcp_fwmark_accept";
+/// How often the neighbour table is read while the Ethernet address of a member is not known.
+const FAST_LOOK: Duration = Duration::from_millis(50);
+/// The wait before rules that nft refused are tried again.
+const RETRY: Duration = Duration::from_secs(5);
+/// The file in the state directory that says which rules are in the kernel.
+const INSTALLED: &str = "chain-rules";
+/// The most octets of that file: the rules of 5,000 VIPs are a tenth of it.
+const LONGEST: u64 = 16 << 20;
+
+pub(super) struct RuleKeeper {
+    installed: Option<Installed>,
+    last: Option<RuleSet>,
+    neighbours: Option<Neighbours>,
+    ethernet: BTreeMap<IpAddr, [u8; 6]>,
+    believed: Believed,
+    listens: BTreeMap<Service, ListenOn>,
+    counters: [Option<ChainCounters>; 2],
+    looked: Option<Instant>,
+    /// Why the rules are not as they should be, and when they are tried again.
+    error: Option<(String, Instant)>,
+    /// Whether the Ethernet address of a member is not known.
+    lacks: bool,
+    /// Whether the kernel gives connections the mark of the packet that has opened them.
+    accepts_marks: bool,
+    counted: Option<Instant>,
+}
+
+impl RuleKeeper {
+    /// With the rules that a former process has left in the kernel.
+    pub(super) async fn start(door: &Files, state_dir: &Path) -> RuleKeeper {
+        let stored = door.read_text(&state_dir.join(INSTALLED), LONGEST).await.ok();
+        let stored: Option<Installed> = stored.and_then(|text| serde_json::from_str(&text).ok());
+        let mut keeper = RuleKeeper {
+            installed: None,
+            last: None,
+            neighbours: None,
+            ethernet: BTreeMap::new(),
+            believed: Believed::default(),
+            listens: BTreeMap::new(),
+            counters: [None, None],
+            looked: None,
+            error: None,
+            lacks: false,
+            accepts_marks: true,
+            counted: None,
+        };
+        // The tables are gone after a boot, and whoever flushes the rule set removes them too.
+        if let Some(stored) = stored
+            && keeper.count().await.is_ok()
+            && keeper.counters.iter().all(Option::is_some)
+        {
+            info!("rules of the former process are in the kernel");
+            keeper.installed = Some(stored);
+        }
+        keeper
+    }
+
+    pub(super) fn is_installed(&self) -> bool {
+        self.installed.is_some()
+    }
+
+    /// Whether nothing is expected soon.
+    pub(super) fn is_settled(&self) -> bool {
+        !self.lacks
+    }
+
+    pub(super) fn counters(&self) -> [Option<ChainCounters>; 2] {
+        self.counters
+    }
+
+    /// The families whose rules are in the kernel.
+    pub(super) fn families(&self) -> Families {
+        self.installed.as_ref().map_or(Families::NONE, |installed| installed.families)
+    }
+
+    /// What heartbeats say to a member about itself.
+    pub(super) fn about(&self, member: IpAddr) -> AboutReceiver {
+        self.installed.as_ref().map_or(AboutReceiver::default(), |installed| installed.about(member))
+    }
+
+    pub(super) fn problems(&self) -> Vec<String> {
+        let mut problems: Vec<String> = self.error.iter().map(|(why, _)| why.clone()).collect();
+        if self.listens.values().any(|listens| *listens == ListenOn::Address) && !self.accepts_marks {
+            problems.push(
+                "a server listens on its VIP itself, which needs `net.ipv4.tcp_fwmark_accept = 1`: `dsr-setup apply` sets it; until then, packets of its flows make a round of the ring"
+                    .to_owned(),
+            );
+        }
+        problems
+    }
+
+    /// Makes the rules of the kernel those that follow from the ring.
+    #[allow(clippy::too_many_arguments)]
+    pub(super) async fn follow(
+        &mut self,
+        chain: &ChainConfig,
+        place: &Place,
+        services: &BTreeMap<IpAddr, BTreeSet<u16>>,
+        ring: &Ring,
+        wanted: Families,
+        off: bool,
+        channels: &ChainChannels,
+    ) {
+        let now = Instant::now();
+        self.believed.update(place.others.iter().copied(), now);
+        self.believed.expire(now);
+        let pairs: Vec<Service> =
+            services.iter().flat_map(|(vip, ports)| ports.iter().map(|port| (*vip, *port))).collect();
+        let due = self.looked.is_none_or(|looked| now >= looked + if self.lacks { FAST_LOOK } else { LOOK });
+        if due || pairs.iter().any(|pair| !self.listens.contains_key(pair)) {
+            self.look(place, &pairs, now, channels).await;
+        }
+        self.listens.retain(|pair, _| services.get(&pair.0).is_some_and(|ports| ports.contains(&pair.1)));
+        self.lacks =
+            chain.vxlan.is_none() && place.others.iter().any(|member| !self.ethernet.contains_key(member));
+        let input = PlanInput {
+            config: chain,
+            device: &place.device,
+            services: &self.listens,
+            ring,
+            ethernet: &self.ethernet,
+            off,
+        };
+        let set = match plan::rules(&input) {
+            Ok(set) => set,
+            Err(why) => return self.error = Some((why.to_string(), now + RETRY)),
+        };
+        let believed = match chain.vxlan {
+            Some(_) => place.others.iter().copied().collect(),
+            None => self.ethernet.keys().copied().collect(),
+        };
+        let in_ring = place.others.iter().map(|member| (*member, ring.has(*member))).collect();
+        let installed = Installed { text: rules::install(&set), families: wanted, in_ring, believed };
+        self.install(set, installed, channels).await;
+    }
+
+    /// Switches the forwarding off or on in the rules that are in the kernel.
+    ///
+    /// # Errors
+    /// When nft refuses them.
+    pub(super) async fn switch(&mut self, off: bool, channels: &ChainChannels) -> Result<(), String> {
+        let (Some(last), Some(installed)) = (self.last.clone(), self.installed.clone()) else {
+            return Ok(());
+        };
+        let set = RuleSet { forwarding: if off { Forwarding::Off } else { Forwarding::On }, ..last };
+        let installed = Installed { text: rules::install(&set), ..installed };
+        self.error = None;
+        self.install(set, installed, channels).await;
+        self.error.as_ref().map_or(Ok(()), |(why, _)| Err(why.clone()))
+    }
+
+    async fn install(&mut self, set: RuleSet, installed: Installed, channels: &ChainChannels) {
+        if self.installed.as_ref() == Some(&installed) {
+            self.error = None;
+            self.last = Some(set);
+            return;
+        }
+        let now = Instant::now();
+        if self.error.as_ref().is_some_and(|(_, again)| now < *again) {
+            return;
+        }
+        // The same text needs no run of nft, but what the heartbeats say of it has changed.
+        if self.installed.as_ref().is_none_or(|known| known.text != installed.text) {
+            let mut applied = nft::apply(installed.text.clone()).await;
+            if let Err(nft::NftError::Refused(_)) = applied {
+                // A table of another version can have other parts.
+                applied = nft::apply(rules::remove() + &installed.text).await;
+            }
+            if let Err(why) = applied {
+                let why = why.to_string();
+                if self.error.as_ref().is_none_or(|(known, _)| *known != why) {
+                    warn!(reason = why, "rules of the chain were not installed");
+                }
+                return self.error = Some((why, now + RETRY));
+            }
+            info!(
+                v4 = describe(&set.v4.next.map(|next| next.address)),
+                v6 = describe(&set.v6.next.map(|next| next.address)),
+                "rules of the chain were installed"
+            );
+        }
+        self.error = None;
+        self.last = Some(set);
+        let text = serde_json::to_string(&installed).unwrap_or_default();
+        self.installed = Some(installed);
+        let stored =
+            channels.files.run(&channels.state_dir, move |folder| files::replace(folder, INSTALLED, &text));
+        if let Err(error) = stored.await {
+            warn!(%error, "next process will not know which rules of the chain are in the kernel");
+        }
+    }
+
+    /// Removes the rules, if there are any of ours.
+    pub(super) async fn remove(&mut self, channels: &ChainChannels) {
+        let Some(_) = self.installed.take() else { return };
+        self.last = None;
+        self.counters = [None, None];
+        match nft::apply(rules::remove()).await {
+            Ok(()) => info!("rules of the chain were removed"),
+            Err(error) => warn!(%error, "rules of the chain were not removed"),
+        }
+        let _ = channels.files.run(&state_file(channels), |path| files::remove(path).map(drop)).await; // the tables decide
+    }
+
+    async fn look(&mut self, place: &Place, pairs: &[Service], now: Instant, channels: &ChainChannels) {
+        self.looked = Some(now);
+        let accepts = channels.files.read_text(Path::new(ACCEPTS_MARKS), 16).await;
+        self.accepts_marks = accepts.is_ok_and(|text| text.trim() == "1");
+        for (pair, wildcard) in listener::on_wildcard(pairs) {
+            self.listens.insert(pair, if wildcard { ListenOn::Wildcard } else { ListenOn::Address });
+        }
+        // Until a server has listened once.
+        for pair in pairs {
+            self.listens.entry(*pair).or_insert(ListenOn::Wildcard);
+        }
+        if self.neighbours.is_none() {
+            self.neighbours = Neighbours::open().ok();
+        }
+        if let Some(neighbours) = &self.neighbours {
+            match neighbours.ethernet(place.index).await {
+                Ok(found) => {
+                    for member in self.believed.iter() {
+                        if let Some(mac) = found.get(&member) {
+                            self.ethernet.insert(member, *mac);
+                        }
+                    }
+                    let believed: BTreeSet<IpAddr> = self.believed.iter().collect();
+                    self.ethernet.retain(|member, _| believed.contains(member));
+                }
+                Err(error) => {
+                    warn!(%error, "neighbour table cannot be read");
+                    self.neighbours = None;
+                }
+            }
+        }
+        if self.counted.is_some_and(|counted| now < counted + COUNT) {
+            return;
+        }
+        self.counted = Some(now);
+        if self.installed.is_some() && self.count().await.is_ok() && self.counters.iter().any(Option::is_none)
+        {
+            warn!("rules of the chain are gone from the kernel, installing them again");
+            self.installed = None;
+        }
+    }
+
+    /// Reads the counters.
+    async fn count(&mut self) -> Result<(), ()> {
+        let printed = nft::counters().await.map_err(drop)?;
+        self.counters = counters::parse(&printed).map_err(drop)?;
+        Ok(())
+    }
+}
+
+fn state_file(channels: &ChainChannels) -> PathBuf {
+    channels.state_dir.join(INSTALLED)
+}
+
+fn describe(next: &Option<impl ToString>) -> String {
+    next.as_ref().map_or_else(|| "nobody".to_owned(), ToString::to_string)
+}

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! topology     pure: the file -> nodes, links                 load    an open-loop HTTP client
-//! generate     pure: the topology `scale`, of any size
+//! generate     pure: the topologies `scale` and `lan`, of any size
 //!    │
 //! engine       Lab: up, down        node    Node: exec, spawn, kill, in_netns
 //!    ├── containerlab  real containerlab, Docker's containers

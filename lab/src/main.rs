@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use clap::{Parser, Subcommand};
 use lab::cancel::at_signal;
 use lab::engine::{self, containerlab, must_be_root};
@@ -64,8 +64,11 @@ enum Cmd {
     },
     /// Prints the labs that are up
     Status,
-    /// Prints the topology `scale` of a size; its file belongs beside the others
+    /// Prints the topology `scale` or `lan` of a size; its file belongs beside the others
     Generate {
+        /// `lan`, with all frontends and routers in one LAN, instead of `scale`
+        #[arg(long)]
+        lan: bool,
         /// How many frontends
         #[arg(long, value_parser = clap::value_parser!(u16).range(within(&generate::FRONTENDS)))]
         frontends: u16,
@@ -171,8 +174,13 @@ fn run(command: Cmd) -> Result<ExitCode> {
             return Ok(ExitCode::from(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1)));
         }
         Cmd::Status => return status(),
-        Cmd::Generate { frontends, routers } => {
+        Cmd::Generate { lan: false, frontends, routers } => {
             output::text(&generate::scale(frontends, routers));
+        }
+        Cmd::Generate { lan: true, frontends, routers } => {
+            let most = generate::LAN_FRONTENDS.end();
+            ensure!(frontends <= *most, "--frontends {frontends}: a LAN has at most {most}");
+            output::text(&generate::lan(frontends, routers));
         }
         Cmd::Load { rate, seconds, timeout_ms, live, url } => {
             let mut plan =

@@ -124,11 +124,12 @@ fn the_frontends_that_prometheus_reads_differ_from_the_others_only_in_their_metr
 }
 
 #[test]
-fn the_scale_that_is_written_down_is_the_one_that_is_generated() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("scale/scale.clab.yml");
-    let want = lab::generate::scale(8, 4);
-    if std::env::var_os("UPDATE_EXPECT").is_some() {
-        fs::write(&path, &want).unwrap();
+fn the_topologies_that_are_written_down_are_the_ones_that_are_generated() {
+    for (name, want) in [("scale", lab::generate::scale(8, 4)), ("lan", lab::generate::lan(4, 2))] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("{name}/{name}.clab.yml"));
+        if std::env::var_os("UPDATE_EXPECT").is_some() {
+            fs::write(&path, &want).unwrap();
+        }
+        assert_eq!(fs::read_to_string(path).unwrap(), want);
     }
-    assert_eq!(fs::read_to_string(path).unwrap(), want);
 }

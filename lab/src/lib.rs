@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! topology     pure: the file -> nodes, links                 load    an open-loop HTTP client
-//! generate     pure: the topologies `scale` and `lan`, of any size
+//! generate     pure: the topologies `scale` and `lan`,        flows   long-lived connections beside those of `load`
+//!              of any size
 //!    │
 //! engine       Lab: up, down        node    Node: exec, spawn, kill, in_netns
 //!    ├── containerlab  real containerlab, Docker's containers
@@ -26,6 +27,7 @@ pub mod cancel;
 pub mod engine;
 pub mod enter;
 mod error;
+pub mod flows;
 pub mod generate;
 pub mod init;
 mod link;

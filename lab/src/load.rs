@@ -98,7 +98,7 @@ pub struct Report {
 }
 
 impl Counts {
-    fn add(&mut self, outcome: &Outcome) {
+    pub(crate) fn add(&mut self, outcome: &Outcome) {
         match outcome {
             Outcome::Ok(name) => *self.ok.entry(name.clone()).or_default() += 1,
             Outcome::Status(status) => *self.status.entry(*status).or_default() += 1,
@@ -162,6 +162,16 @@ impl Plan {
     pub fn for_host(self, host: &str) -> Plan {
         let line = self.request.split("\r\n").next().unwrap_or_default();
         Plan { request: request(line, host), ..self }
+    }
+
+    /// The address that is connected to.
+    pub fn target(&self) -> SocketAddr {
+        self.target
+    }
+
+    /// The octets of a request after which the connection stays open.
+    pub(crate) fn keep_alive(&self) -> String {
+        self.request.replace("Connection: close\r\n", "")
     }
 }
 
@@ -238,7 +248,8 @@ impl Report {
     }
 }
 
-async fn ask(plan: &Plan) -> Outcome {
+/// Opens one connection, sends the request, and reads the answer to its end.
+pub(crate) async fn ask(plan: &Plan) -> Outcome {
     let (mut stream, mut answer) = (None, Vec::new());
     match timeout(plan.patience, exchange(plan, &mut stream, &mut answer)).await {
         Ok(Ok(())) => understand(&answer),

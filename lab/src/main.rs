@@ -4,6 +4,7 @@
 
 use std::ffi::OsString;
 use std::io::IsTerminal;
+use std::net::IpAddr;
 use std::ops::{ControlFlow, RangeInclusive};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -14,7 +15,7 @@ use clap::{Parser, Subcommand};
 use lab::cancel::at_signal;
 use lab::engine::{self, containerlab, must_be_root};
 use lab::state::{self, State};
-use lab::{Cancel, Engine, Lab, Options, enter, generate, init, load};
+use lab::{Cancel, Engine, Lab, Options, enter, flows, generate, init, load};
 use nix::unistd::Pid;
 
 /// Starts a containerlab topology: in network namespaces, or with containerlab and Docker. Needs root.
@@ -90,6 +91,32 @@ enum Cmd {
         /// Print a line after each 100 ms, and the sums at the end
         #[arg(long)]
         live: bool,
+        /// The URL, such as `http://192.0.2.80/`
+        url: String,
+    },
+    /// Keeps connections open, opens new ones beside them, and prints what broke; a line of standard input begins a phase
+    Flows {
+        /// How many connections stay open
+        #[arg(long, default_value_t = 1000)]
+        flows: u32,
+        /// The time between two requests of each of them, in milliseconds
+        #[arg(long, default_value_t = 1000)]
+        every_ms: u64,
+        /// New connections a second, with one request each
+        #[arg(long, default_value_t = 2000)]
+        rate: u32,
+        /// The longest duration, in seconds; a line `stop` ends it earlier
+        #[arg(long, default_value_t = 60)]
+        seconds: u64,
+        /// After this time without an answer, a connection counts as broken, in milliseconds
+        #[arg(long, default_value_t = 5000)]
+        timeout_ms: u64,
+        /// The address of this host from which the long-lived connections come
+        #[arg(long)]
+        source: Option<IpAddr>,
+        /// Print JSON instead of a table
+        #[arg(long)]
+        json: bool,
         /// The URL, such as `http://192.0.2.80/`
         url: String,
     },
@@ -187,6 +214,14 @@ fn run(command: Cmd) -> Result<ExitCode> {
                 load::Plan::new(&url, rate, Duration::from_secs(seconds)).map_err(|e| anyhow!(e))?;
             plan.patience = Duration::from_millis(timeout_ms);
             return report(&plan, live);
+        }
+        Cmd::Flows { flows, every_ms, rate, seconds, timeout_ms, source, json, url } => {
+            let mut plan = flows::Plan::new(&url, Duration::from_secs(seconds)).map_err(|e| anyhow!(e))?;
+            (plan.flows, plan.new.rate, plan.source) = (flows, rate, source);
+            plan.every = Duration::from_millis(every_ms.max(1));
+            plan.silence = Duration::from_millis(timeout_ms);
+            plan.new.patience = plan.silence;
+            return report_flows(&plan, json);
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -288,4 +323,28 @@ fn report(plan: &load::Plan, live: bool) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS); // nobody reads the result
     }
     Ok(if report.total.lost() == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Keeps the flows of the plan, and prints what broke in each phase. Exit code 0: nothing broke, and no new connection was lost.
+fn report_flows(plan: &flows::Plan, json: bool) -> Result<ExitCode> {
+    let control = flows::Control::new();
+    let marks = control.clone();
+    // It ends with this process, or with the input.
+    std::thread::spawn(move || {
+        for line in std::io::stdin().lines().map_while(Result::ok) {
+            match line.trim() {
+                "" => {}
+                "stop" => marks.stop(),
+                name => marks.mark(name),
+            }
+        }
+    });
+    let report = flows::run(plan, &control)?;
+    if json {
+        output::line(serde_json::to_string(&report)?);
+    } else {
+        output::text(&report.to_string());
+    }
+    let is_whole = |phase: &flows::Phase| phase.flows.broken.is_empty() && phase.new.counts.lost() == 0;
+    Ok(if report.phases.iter().all(is_whole) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -1,0 +1,147 @@
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::thread;
+
+use super::*;
+
+/// A server with a thread for each connection; it returns the address.
+fn server(serve: impl Fn(TcpStream) + Clone + Send + 'static) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let serve = serve.clone();
+            thread::spawn(move || serve(stream.unwrap()));
+        }
+    });
+    address
+}
+
+/// Answers one request; `false` if the connection has ended.
+fn answer(stream: &mut TcpStream, header: &str) -> bool {
+    let mut request = [0; 1024];
+    let read = stream.read(&mut request).unwrap_or(0);
+    let text = format!("HTTP/1.1 200 OK\r\nX-Frontend: fe1\r\n{header}Content-Length: 2\r\n\r\nok");
+    read > 0 && stream.write_all(text.as_bytes()).is_ok()
+}
+
+fn plan(address: SocketAddr) -> Plan {
+    let mut plan = Plan::new(&format!("http://{address}/"), Duration::from_millis(600)).unwrap();
+    (plan.flows, plan.every, plan.new.rate) = (10, Duration::from_millis(50), 0);
+    plan.silence = Duration::from_millis(200);
+    plan
+}
+
+#[test]
+fn flows_that_are_answered_stay_open_and_new_connections_are_counted_beside_them() {
+    let address = server(|mut stream| {
+        let mut request = [0; 1024];
+        while let Ok(read @ 1..) = stream.read(&mut request) {
+            let last = String::from_utf8_lossy(&request[..read]).contains("Connection: close");
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nX-Frontend: fe1\r\nContent-Length: 2\r\n\r\nok");
+            if last {
+                return;
+            }
+        }
+    });
+    let mut plan = plan(address);
+    plan.new.rate = 100;
+    let report = run(&plan, &Control::new()).unwrap();
+    let [phase] = report.phases.as_slice() else { panic!("{report:?}") };
+    assert_eq!((phase.flows.opened, phase.flows.broken.len()), (10, 0), "{report}");
+    assert!((80..=130).contains(&phase.flows.answered), "{report}");
+    assert!((50..=60).contains(&phase.new.counts.answered()), "{report}");
+    assert_eq!(phase.new.counts.lost(), 0);
+}
+
+#[test]
+fn each_way_to_break_is_told_from_a_polite_end() {
+    // Closed after two answers; without reading the request, the kernel sends RST instead of FIN.
+    let closed = server(|mut stream| {
+        let _ = answer(&mut stream, "") && answer(&mut stream, "");
+    });
+    let reset = server(|mut stream| {
+        answer(&mut stream, "");
+        thread::sleep(Duration::from_millis(100)); // the next request arrives, and is not read
+    });
+    let silent = server(|mut stream| {
+        answer(&mut stream, "");
+        thread::sleep(Duration::from_secs(1));
+    });
+    let polite = server(|mut stream| {
+        answer(&mut stream, "Connection: close\r\n");
+    });
+    for (address, how) in [
+        (closed, Some(Break::Closed)),
+        (reset, Some(Break::Reset)),
+        (silent, Some(Break::Silent)),
+        (polite, None),
+    ] {
+        let report = run(&plan(address), &Control::new()).unwrap();
+        let flows = &report.phases[0].flows;
+        let ways: Vec<Break> = flows.ways().into_keys().collect();
+        assert_eq!(ways, Vec::from_iter(how), "{report}");
+        assert!(flows.broken.len() >= 10 || how.is_none(), "{report}");
+        assert_eq!(flows.broken_of("fe1"), flows.broken.len());
+        assert_eq!(flows.ended > 0, how.is_none(), "{report}");
+    }
+}
+
+#[test]
+fn what_happens_counts_in_the_phase_of_its_request() {
+    // The first answers come at once, the next ones never.
+    let address = server(|mut stream| {
+        answer(&mut stream, "");
+        thread::sleep(Duration::from_secs(2));
+    });
+    let control = Control::new();
+    let marking = control.clone();
+    let mut plan = plan(address);
+    (plan.flows, plan.every) = (1, Duration::from_millis(100));
+    let marks = thread::spawn(move || {
+        thread::sleep(Duration::from_millis(50));
+        assert_eq!(marking.open_flows(), 1);
+        marking.mark("second");
+        thread::sleep(Duration::from_millis(150)); // the second request is sent at 100 ms, and given up at 300 ms
+        marking.mark("third");
+        thread::sleep(Duration::from_millis(250));
+        marking.stop();
+    });
+    let report = run(&plan, &control).unwrap();
+    marks.join().unwrap();
+    let broken: Vec<(&str, usize)> =
+        report.phases.iter().map(|phase| (phase.name.as_str(), phase.flows.broken.len())).collect();
+    assert_eq!(broken, [(FIRST_PHASE, 0), ("second", 1), ("third", 0)], "{report}");
+    assert!(report.phase("second").unwrap().flows.broken[0].at_ms >= 290, "{report:?}");
+    assert!(report.phase("third").unwrap().lasted_ms >= 250);
+    let text = serde_json::to_string(&report).unwrap();
+    assert_eq!(serde_json::from_str::<Report>(&text).unwrap(), report);
+    assert_eq!(report.to_string().lines().count(), 4);
+}
+
+#[test]
+fn a_renewed_flow_is_opened_again_and_is_not_broken() {
+    let address = server(|mut stream| while answer(&mut stream, "") {});
+    let control = Control::new();
+    let renewing = control.clone();
+    let renew = thread::spawn(move || {
+        thread::sleep(Duration::from_millis(300));
+        renewing.renew();
+    });
+    let report = run(&plan(address), &control).unwrap();
+    renew.join().unwrap();
+    let flows = &report.phases[0].flows;
+    assert_eq!((flows.opened, flows.ended, flows.broken.len()), (20, 10, 0), "{report:?}");
+}
+
+#[test]
+fn nobody_listening_is_a_flow_that_is_not_opened_and_a_connection_that_is_refused() {
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let mut plan = plan(closed);
+    plan.new.rate = 100;
+    let report = run(&plan, &Control::new()).unwrap();
+    let phase = &report.phases[0];
+    assert!(phase.flows.not_opened >= 10 && phase.flows.broken.is_empty(), "{report}");
+    assert_eq!(phase.new.counts.refused, phase.new.lost.len() as u64);
+    assert!(phase.new.counts.refused >= 50, "{report}");
+}

@@ -3,6 +3,8 @@
 //!
 //! The labs run one after the other.
 
+mod generated;
+
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::process::ExitCode;
@@ -10,11 +12,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use lab::load::{self, Plan};
-use lab::{Cancel, Lab, Node, Options, generate};
+use lab::{Lab, Node, generate};
 use libtest_mimic::{Arguments, Failed, Trial};
 use nix::sys::signal::Signal;
-use scene::{PATIENCE, VIPS, lab_folder, next_hops, server, topology};
-use tempfile::TempDir;
+use scene::{PATIENCE, VIPS, next_hops, server, topology};
 use until::until;
 
 fn main() -> ExitCode {
@@ -29,22 +30,6 @@ fn main() -> ExitCode {
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
-/// A topology `scale` with this number of frontends and one router. Its file is in a separate folder, with links to everything that
-/// it mounts.
-fn one_router(frontends: u16) -> Result<Lab> {
-    let project = lab_folder().join("..").canonicalize()?;
-    let site = TempDir::new()?;
-    let folder = site.path().join("lab/hundred");
-    std::fs::create_dir_all(&folder)?;
-    std::os::unix::fs::symlink(project.join("target"), site.path().join("target"))?;
-    for name in ["nodes", "images"] {
-        std::os::unix::fs::symlink(project.join("lab").join(name), folder.with_file_name(name))?;
-    }
-    let file = folder.join("hundred.clab.yml");
-    std::fs::write(&file, generate::scale(frontends, 1))?;
-    Ok(Lab::start(&Options::new(&file), &Cancel::new())?)
-}
-
 /// The number of requests to each VIP with many frontends.
 const ASKED: usize = 600;
 
@@ -54,7 +39,7 @@ fn hundred() -> Result<()> {
     let count =
         if std::env::var("LAB_ENGINE").is_ok_and(|engine| engine == "containerlab") { 30 } else { 100 };
     let begun = Instant::now();
-    let lab = one_router(count)?;
+    let lab = generated::up("hundred", &generate::scale(count, 1))?;
     let (routers, count) = ([lab.node("r1")?], usize::from(count));
     println!("  {count} frontends up after {:.1?}", begun.elapsed());
     served_by(&routers, count)?;

@@ -21,7 +21,7 @@ use self::phases::{Change, Cost};
 use self::site::{Ending, Mode, Site};
 
 /// The modes that are played. With [`Mode::Chain`] in it, no connection may break in that mode.
-const MODES: &[Mode] = &[Mode::Plain];
+const MODES: &[Mode] = &[Mode::Plain, Mode::Chain];
 
 /// After this time without an answer, a flow counts as broken, and a new connection as lost.
 const SILENCE: Duration = Duration::from_secs(4);

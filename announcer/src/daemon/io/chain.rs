@@ -20,7 +20,7 @@ use tokio::sync::watch;
 use tokio::time::{sleep, sleep_until};
 use tracing::{error, info, warn};
 
-use self::rules::RuleKeeper;
+use self::rules::{RuleKeeper, RuleWish};
 use crate::bgp::path::{Fitness, Network};
 use crate::chain::heartbeat::{Digest, Facts, Families, Keys, NextHops, Presence, VipState};
 use crate::chain::io::{
@@ -147,7 +147,10 @@ struct Keeper {
     report: HeartbeatReport,
     rules: RuleKeeper,
     off: Option<OffOrder>,
-    keys: Result<Keys, String>,
+    /// The keys that were read last.
+    keys: Option<Keys>,
+    /// Why they could not be read now.
+    key_problem: Option<String>,
     /// When the key file was read last, and how often its content has changed.
     key_read: Option<Instant>,
     key_text: String,
@@ -167,7 +170,8 @@ impl Keeper {
             report: HeartbeatReport::default(),
             rules: RuleKeeper::start(&channels.files, &channels.state_dir).await,
             off,
-            keys: Err("the key file was not read yet".to_owned()),
+            keys: None,
+            key_problem: None,
             key_read: None,
             key_text: String::new(),
             key_number: 0,
@@ -206,10 +210,8 @@ impl Keeper {
                 None
             }
         };
-        if let Err(why) = &self.keys {
-            problems.push(why.clone());
-        }
-        let (Some(place), Ok(keys)) = (place, self.keys.clone()) else {
+        problems.extend(self.key_problem.clone());
+        let (Some(place), Some(keys)) = (place, self.keys.clone()) else {
             if !network.links.is_empty() {
                 channels.joined.send_replace(true); // nobody can be waited for
             }
@@ -241,7 +243,12 @@ impl Keeper {
         let awaited = observations.is_empty() || observations.values().any(|observed| observed.awaited);
         let ring = Ring::new(&chain.members, &own, &observations);
         if chain.forward && !awaited {
-            self.rules.follow(chain, &place, &services, &ring, wanted, self.off.is_some(), channels).await;
+            let living = observations.iter().filter(|(_, observed)| observed.state.lives());
+            let living = living.map(|(member, _)| *member).collect();
+            let off = self.off.is_some();
+            let wish =
+                RuleWish { chain, place: &place, services: &services, ring: &ring, living, wanted, off };
+            self.rules.follow(wish, channels).await;
         } else if !chain.forward {
             self.rules.remove(channels).await;
         }
@@ -467,7 +474,7 @@ impl Keeper {
         let text = String::from_utf8_lossy(&secret.octets).into_owned();
         match Keys::parse(&text) {
             Ok(keys) => {
-                self.keys = Ok(keys);
+                (self.keys, self.key_problem) = (Some(keys), None);
                 if text != self.key_text {
                     self.key_text = text;
                     self.key_number += 1;
@@ -477,13 +484,12 @@ impl Keeper {
         }
     }
 
-    /// A key that was read before stays in use.
+    /// Keys that were read before stay in use.
     fn no_key(&mut self, why: String) {
-        if self.keys.is_err() {
-            self.keys = Err(why);
-        } else {
-            warn!(reason = why, "key of the chain cannot be read again, the last one stays in use");
+        if self.key_problem.as_ref() != Some(&why) {
+            warn!(reason = why, "key of the chain cannot be read");
         }
+        self.key_problem = Some(why);
     }
 
     /// Carries out the command of an operator.

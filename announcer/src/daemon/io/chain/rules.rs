@@ -36,6 +36,21 @@ const INSTALLED: &str = "chain-rules";
 /// The most octets of that file: the rules of 5,000 VIPs are a tenth of it.
 const LONGEST: u64 = 16 << 20;
 
+/// What the rules depend on.
+pub(super) struct RuleWish<'a> {
+    pub(super) chain: &'a ChainConfig,
+    pub(super) place: &'a Place,
+    /// The VIPs with the ports of their flows.
+    pub(super) services: &'a BTreeMap<IpAddr, BTreeSet<u16>>,
+    pub(super) ring: &'a Ring,
+    /// The other members that live.
+    pub(super) living: BTreeSet<IpAddr>,
+    /// The families in which this host takes part.
+    pub(super) wanted: Families,
+    /// Whether an operator has switched the forwarding off.
+    pub(super) off: bool,
+}
+
 pub(super) struct RuleKeeper {
     installed: Option<Installed>,
     last: Option<RuleSet>,
@@ -119,17 +134,8 @@ impl RuleKeeper {
     }
 
     /// Makes the rules of the kernel those that follow from the ring.
-    #[allow(clippy::too_many_arguments)]
-    pub(super) async fn follow(
-        &mut self,
-        chain: &ChainConfig,
-        place: &Place,
-        services: &BTreeMap<IpAddr, BTreeSet<u16>>,
-        ring: &Ring,
-        wanted: Families,
-        off: bool,
-        channels: &ChainChannels,
-    ) {
+    pub(super) async fn follow(&mut self, wish: RuleWish<'_>, channels: &ChainChannels) {
+        let RuleWish { chain, place, services, ring, living, wanted, off } = wish;
         let now = Instant::now();
         self.believed.update(place.others.iter().copied(), now);
         self.believed.expire(now);
@@ -140,8 +146,7 @@ impl RuleKeeper {
             self.look(place, &pairs, now, channels).await;
         }
         self.listens.retain(|pair, _| services.get(&pair.0).is_some_and(|ports| ports.contains(&pair.1)));
-        self.lacks =
-            chain.vxlan.is_none() && place.others.iter().any(|member| !self.ethernet.contains_key(member));
+        self.lacks = chain.vxlan.is_none() && living.iter().any(|member| !self.ethernet.contains_key(member));
         let input = PlanInput {
             config: chain,
             device: &place.device,
@@ -159,8 +164,11 @@ impl RuleKeeper {
             None => self.ethernet.keys().copied().collect(),
         };
         let in_ring = place.others.iter().map(|member| (*member, ring.has(*member))).collect();
-        let installed = Installed { text: rules::install(&set), families: wanted, in_ring, believed };
-        self.install(set, installed, channels).await;
+        let text = match (&self.last, &self.installed) {
+            (Some(last), Some(installed)) if *last == set => installed.text.clone(),
+            (_, _) => rules::install(&set),
+        };
+        self.install(set, Installed { text, families: wanted, in_ring, believed }, channels).await;
     }
 
     /// Switches the forwarding off or on in the rules that are in the kernel.

@@ -65,6 +65,11 @@ fn whatever_a_bfd_session_hears_is_handled_or_dropped() {
 }
 
 #[test]
+fn whatever_a_member_of_a_chain_hears_counts_or_is_dropped() {
+    decode("chain", 2000, decoders::chain);
+}
+
+#[test]
 fn whatever_a_configuration_says_is_taken_or_refused() {
     decode("config", 20, decoders::config);
 }

@@ -3,7 +3,7 @@
 //! Pure. For no input may a function here panic, hang or hold more than a mebibyte.
 
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
@@ -16,6 +16,11 @@ use announcer::bgp::notification::Notification;
 use announcer::bgp::open::{NegotiatedSession, Offer, negotiate};
 use announcer::bgp::resume::{SessionSnapshot, StoredOctets, prefixes_from_text};
 use announcer::bgp::wire::{self, Framer, Message};
+use announcer::chain::heartbeat::{
+    AboutReceiver, Digest, Facts, Families, Header, Heartbeat, Keys, NextHops, Presence, Returned, Returns,
+    Start,
+};
+use announcer::chain::member::{Member, MemberSettings};
 use announcer::config::{self, Config};
 use announcer::control::http;
 use announcer::director::Director;
@@ -141,6 +146,79 @@ pub fn bfd(octets: &[u8]) {
         assert!(machine.deadline().is_none_or(|deadline| deadline > now), "{machine:?} is called for ever");
     }
 }
+
+/// What reaches a member of a chain. The octets are a datagram, and the part of one before its HMAC. A heartbeat that is accepted is
+/// written as it was read. Then each step is a kind and three octets: a heartbeat of one of four starts, time, or an answer of the
+/// other member's kernel. The machine never asks to be called again at once, and no heartbeat of another host's start can count without
+/// an answer to one of ours.
+pub fn chain(octets: &[u8]) {
+    let own = IpAddr::from([10, 0, 1, 11]);
+    let other = IpAddr::from([10, 0, 1, 12]);
+    let _ = Heartbeat::decode(octets, other, own, &KEYS);
+    let signed = KEYS.sign([b"anch\x01", octets].concat());
+    if let Ok(heartbeat) = Heartbeat::decode(&signed, other, own, &KEYS) {
+        let again = Heartbeat::decode(&heartbeat.encode(&KEYS), other, own, &KEYS);
+        assert!(again.as_ref() == Ok(&heartbeat), "{heartbeat:?} is written otherwise");
+    }
+    let start = |number: u8| Start::new(1 + u128::from(number));
+    let Some(ours) = start(255) else { return };
+    let mut now = *BEGIN;
+    let settings = MemberSettings { own, member: other, interval: Duration::from_millis(100) };
+    let mut member = Member::new(settings, ours, now);
+    let mut sent = 0;
+    let mut rest = octets;
+    while let [kind, first, second, third, behind @ ..] = rest {
+        rest = behind;
+        match kind % 4 {
+            0 => {
+                let Some(theirs) = start(first % 4) else { return };
+                let returned = Returned { start: ours, counter: u64::from(*third) };
+                let header = Header {
+                    sender: other,
+                    receiver: own,
+                    start: theirs,
+                    counter: u64::from(*second),
+                    returns: Returns { accepted: None, heard: Some(returned) },
+                };
+                let counts = member.receive(&said(header, first >> 2), now).is_ok();
+                assert!(!counts || (1..=sent).contains(&returned.counter), "it returns what we never sent");
+            }
+            1 => drop(member.kernel_answered(now)),
+            2 => member.hurry(),
+            _ => now += Duration::from_micros(u64::from(*first) << (second % 20)),
+        }
+        member.expire(now);
+        let asked = (0..2).filter(|_| member.ask(now)).count();
+        assert!(asked <= 1, "it is asked twice");
+        while let Some(header) = member.transmit(now) {
+            sent += 1;
+            assert!(header.counter == sent, "the counter grows by one");
+        }
+        assert!(member.deadline() > now, "{member:?} is called for ever");
+    }
+}
+
+/// A heartbeat with this header; the other number says what its sender does.
+fn said(header: Header, number: u8) -> Heartbeat {
+    let presence = [Presence::Here, Presence::Leaving, Presence::Left][usize::from(number % 3)];
+    let facts = Facts {
+        interval: Duration::from_millis(10 + 33 * u64::from(number)),
+        rules: Families::BOTH,
+        presence,
+        switched_off: false,
+        next_hops: NextHops::default(),
+        members: Digest::default(),
+        services: Digest::default(),
+    };
+    let about_receiver = AboutReceiver::default();
+    Heartbeat { header, facts, about_receiver, answer: None, intent: None, vips: Vec::new() }
+}
+
+/// A key of the chain.
+static KEYS: LazyLock<Keys> = LazyLock::new(|| match Keys::parse("0123456789abcdef") {
+    Ok(keys) => keys,
+    Err(error) => unreachable!("{error}"),
+});
 
 /// The time at which all sessions begin.
 static BEGIN: LazyLock<Instant> = LazyLock::new(Instant::now);

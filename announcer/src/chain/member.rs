@@ -19,7 +19,7 @@
 //! ```text
 //! intervals since the last heartbeat   0 ──── 1.5 ──────── 3 ─────────────────── 30 s
 //! the kernel does not answer           alive   asked        dead
-//! the kernel answers                   alive   asked silent silent, asked every second   dead
+//! the kernel answers                   alive   asked silent silent, asked again and again dead
 //! ```
 
 use std::fmt;
@@ -40,8 +40,14 @@ pub const MAX_SILENCE: Duration = Duration::from_secs(30);
 /// After how many half intervals without a heartbeat the kernel of a member is asked, and after how many more the member is dead if its
 /// kernel has not answered.
 const ASK_AFTER: u32 = 3;
-/// How often the kernel of a silent member is asked.
+/// How often the kernel of a silent member is asked. In the first [`EARLY`] intervals of a silence it is asked every 1.5 intervals, so that
+/// a host whose heartbeats were lost before it died is found dead as soon as another one.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
+/// How many intervals of a silence are early.
+const EARLY: u32 = 10;
+/// For how many of our intervals after our start a member may be not heard yet. If of three heartbeats in each direction one arrives, this
+/// is enough for ours, its answer, and a delay.
+const AWAITED: u32 = 8;
 
 /// The two ends, and how often we send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -235,7 +241,7 @@ impl Member {
 
     /// Whether our daemon has begun to send to it too recently to know that it does not live.
     pub fn awaited(&self, now: Instant) -> bool {
-        self.life == Life::Unknown && now < self.began + self.settings.interval * 3
+        self.life == Life::Unknown && now < self.began + self.settings.interval * AWAITED
     }
 
     /// Changes the interval of our heartbeats.
@@ -304,7 +310,9 @@ impl Member {
     /// Handles an answer of the member's kernel: its neighbour entry was confirmed.
     pub fn kernel_answered(&mut self, now: Instant) -> Option<Change> {
         match self.life {
-            Life::Asking { first: Some(_), .. } => self.enter(Life::Answered { next: now + ASK_AGAIN }, now),
+            Life::Asking { first: Some(_), .. } => {
+                self.enter(Life::Answered { next: self.ask_again(now) }, now)
+            }
             Life::Asking { first: None, .. }
             | Life::Unknown
             | Life::Hearing
@@ -312,6 +320,13 @@ impl Member {
             | Life::Dead
             | Life::Left => None,
         }
+    }
+
+    /// When its kernel is asked next after an answer.
+    fn ask_again(&self, now: Instant) -> Instant {
+        let half = self.half_interval();
+        let early = self.last_heartbeat().is_some_and(|at| now < at + half * (2 * EARLY));
+        now + if early { ASK_AGAIN.min(half * ASK_AFTER) } else { ASK_AGAIN }
     }
 
     /// Handles the passage of time.
@@ -406,7 +421,8 @@ impl Member {
         self.hurried.map(|at| at + self.settings.interval / 4)
     }
 
-    /// When [`expire`](Member::expire), [`ask`](Member::ask) or [`transmit`](Member::transmit) has to be called next.
+    /// When [`expire`](Member::expire), [`ask`](Member::ask) or [`transmit`](Member::transmit) has to be called next, and
+    /// [`awaited`](Member::awaited) asked again.
     pub fn deadline(&self) -> Instant {
         let urgent = self.urgent.then(|| self.hurry_from().unwrap_or(self.began));
         let ask = match self.life {

@@ -26,10 +26,13 @@ use crate::chain::member::{Member, MemberState, Said};
 use crate::model::Family;
 
 pub use believed::{BELIEF_LINGER, Believed};
-pub use passage::{Leaving, LeavingStep, Missing, StartWait, start_wait};
+pub use passage::{Leaving, LeavingStep, Missing, StartWait, may_join, settled, start_wait};
 
 /// The mark of a packet that is not forwarded again.
 pub const LAST_MARK: u8 = 32;
+
+/// For how many of its intervals a member that has left may still be in the rings of others.
+const LINGER: u32 = 12;
 
 /// What this host is in the ring.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,6 +58,8 @@ pub struct Observation {
     pub said: Option<Said>,
     /// Whether our daemon has begun too recently to know that it does not live.
     pub awaited: bool,
+    /// Whether it has left so recently that others may still forward to it. It then takes a hop of our packets.
+    pub lingers: bool,
 }
 
 impl Observation {
@@ -65,6 +70,8 @@ impl Observation {
             since: member.since(),
             said: member.said().copied(),
             awaited: member.awaited(now),
+            lingers: member.state() == MemberState::Left
+                && member.said().is_some_and(|said| now < member.since() + said.facts.interval * LINGER),
         }
     }
 }
@@ -76,7 +83,8 @@ pub struct Forwarding {
     pub next: IpAddr,
     /// Its address on the segment, of the family.
     pub via: IpAddr,
-    /// How many members are in the ring, this host too; 2 to [`MAX_MEMBERS`].
+    /// How many hops a packet of ours may make: the members in the ring, this host too, and for a short time those that have just left.
+    /// 2 to [`MAX_MEMBERS`].
     pub length: u8,
 }
 
@@ -245,7 +253,10 @@ fn forwarding(
     let place = ring.iter().position(|member| *member == own.address)?;
     let next = *ring.iter().cycle().nth(place + 1).filter(|next| **next != own.address)?;
     let via = others.get(&next)?.said?.facts.next_hops.of(family)?;
-    Some(Forwarding { next, via, length: u8::try_from(ring.len()).ok()? })
+    let lingering =
+        entries.iter().filter(|entry| others.get(&entry.member).is_some_and(|other| other.lingers));
+    let length = (ring.len() + lingering.count()).min(MAX_MEMBERS);
+    Some(Forwarding { next, via, length: u8::try_from(length).ok()? })
 }
 
 #[cfg(test)]

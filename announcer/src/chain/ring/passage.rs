@@ -11,13 +11,15 @@ use crate::chain::heartbeat::{Families, Presence};
 use crate::chain::member::{MemberState, Said};
 use crate::model::Family;
 
-/// For how many intervals a host says that it has left while others still have it in their rings.
-const LEFT_INTERVALS: u32 = 10;
+/// For how many intervals a host says that it has left, at least: if of three heartbeats one arrives, every member has heard it then.
+const LEFT_LEAST: u32 = 4;
+/// And at most, while others still have it in their rings.
+const LEFT_MOST: u32 = 10;
 
 /// What a host that starts waits for before it announces.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StartWait {
-    /// It may announce: every member that is heard has this host in its ring, and is in the ring of this host.
+    /// It may announce: every member that lives has this host in its ring, and is in the ring of this host.
     Ready,
     /// It waits.
     Waiting(Missing),
@@ -61,22 +63,50 @@ pub fn start_wait(
     }
 }
 
-/// Whether a member and we are in each other's rings, as far as both have rules. A member that is not heard cannot say so, and nobody
-/// waits for it.
-fn joined(own: &Own, in_our_ring: Families, observed: &Observation) -> bool {
-    match observed.state {
-        MemberState::Alive | MemberState::Asked => {}
-        MemberState::Unknown | MemberState::Silent | MemberState::Dead | MemberState::Left => return true,
-    }
-    let Some(Said { facts, about_us }) = &observed.said else { return true };
-    let both = |family: Family| {
-        own.wanted.has(family)
-            && facts.rules.has(family)
-            && !facts.switched_off
-            && facts.presence != Presence::Left
-            && facts.next_hops.of(family).is_some()
+/// Whether every member was heard, or has had 3 heartbeats to be heard. Before that a daemon that starts replaces no rules: those that a
+/// former process has left are better than a ring without the others.
+pub fn settled(others: &BTreeMap<IpAddr, Observation>) -> bool {
+    others.values().all(|observed| !observed.awaited)
+}
+
+/// Whether a host whose rules were just installed may say so, after which the others take it into their rings. Its own ring must have
+/// every member that is heard: a packet that skips a member does not reach what this member owns. Once said, it stays said. After
+/// `deadline` it is said in any case. A daemon that finds the rules of a former process says so from its first heartbeat on.
+pub fn may_join(
+    own: &Own,
+    installed: &Ring,
+    others: &BTreeMap<IpAddr, Observation>,
+    now: Instant,
+    deadline: Instant,
+) -> bool {
+    let complete = |(member, observed): (&IpAddr, &Observation)| {
+        let ours = installed.has(*member);
+        let has_rules = |family| observed.said.is_some_and(|said| said.facts.rules.has(family));
+        let done = |family| !shared(own, observed, family) || !has_rules(family) || ours.has(family);
+        done(Family::V4) && done(Family::V6)
     };
-    let done = |family| !both(family) || about_us.in_ring.has(family) && in_our_ring.has(family);
+    now >= deadline || settled(others) && others.iter().all(complete)
+}
+
+/// Whether a member lives, and both forward packets of a family or will when their rules are installed.
+fn shared(own: &Own, observed: &Observation, family: Family) -> bool {
+    match observed.state {
+        MemberState::Alive | MemberState::Asked | MemberState::Silent => {}
+        MemberState::Unknown | MemberState::Dead | MemberState::Left => return false,
+    }
+    let Some(Said { facts, .. }) = &observed.said else { return false };
+    own.wanted.has(family)
+        && !facts.switched_off
+        && facts.presence != Presence::Left
+        && facts.next_hops.of(family).is_some()
+}
+
+/// Whether a member and we are in each other's rings, as far as both forward. A member that starts at the same time is waited for too:
+/// otherwise both could announce before they have each other in their rings. A silent one is waited for as well: its rules do not know us
+/// before its daemon is back.
+fn joined(own: &Own, in_our_ring: Families, observed: &Observation) -> bool {
+    let in_theirs = |family| observed.said.is_some_and(|said| said.about_us.in_ring.has(family));
+    let done = |family| !shared(own, observed, family) || in_theirs(family) && in_our_ring.has(family);
     done(Family::V4) && done(Family::V6)
 }
 
@@ -119,8 +149,11 @@ impl Leaving {
         }
         match self.left {
             None => LeavingStep::Stay,
-            Some(left) if in_rings(others) && now < left + interval * LEFT_INTERVALS => LeavingStep::SayLeft,
-            Some(_) => LeavingStep::RemoveRules,
+            Some(left) => {
+                let since = |intervals| now >= left + interval * intervals;
+                let done = since(LEFT_LEAST) && (since(LEFT_MOST) || !in_rings(others, true));
+                if done && !in_rings(others, false) { LeavingStep::RemoveRules } else { LeavingStep::SayLeft }
+            }
         }
     }
 
@@ -130,13 +163,15 @@ impl Leaving {
     }
 }
 
-/// Whether a member that is heard has us in its ring.
-fn in_rings(others: &BTreeMap<IpAddr, Observation>) -> bool {
+/// Whether a member that is heard, or one that is silent, has us in its ring. The rules of a silent one go on forwarding to us, until its
+/// daemon is back or 30 s have passed.
+fn in_rings(others: &BTreeMap<IpAddr, Observation>, heard: bool) -> bool {
     others.values().any(|observed| {
-        let heard = match observed.state {
-            MemberState::Alive | MemberState::Asked => true,
-            MemberState::Unknown | MemberState::Silent | MemberState::Dead | MemberState::Left => false,
+        let concerned = match observed.state {
+            MemberState::Alive | MemberState::Asked => heard,
+            MemberState::Silent => !heard,
+            MemberState::Unknown | MemberState::Dead | MemberState::Left => false,
         };
-        heard && observed.said.is_some_and(|said| said.about_us.in_ring != Families::NONE)
+        concerned && observed.said.is_some_and(|said| said.about_us.in_ring != Families::NONE)
     })
 }

@@ -190,7 +190,8 @@ pub struct Member {
 }
 
 impl Member {
-    /// A member that was not heard yet. `start` is the random number of this start of our daemon, the same for all members.
+    /// A member that was not heard yet. `start` is random and new for each call: counters begin anew, and a member that was removed from the
+    /// list and added again would drop them within the former start.
     pub fn new(settings: MemberSettings, start: Start, now: Instant) -> Self {
         Member {
             settings,

@@ -133,7 +133,7 @@ pub fn start(
 ) -> io::Result<HeartbeatLoop> {
     let (orders, ordered) = mpsc::unbounded_channel();
     let (report, reports) = mpsc::channel(64);
-    let start = heartbeats::random_start()?;
-    thread.run(move |_| heartbeats::run(start, settings, content, ordered, report))?;
+    heartbeats::random_start()?; // each member gets one
+    thread.run(move |_| heartbeats::run(settings, content, ordered, report))?;
     Ok(HeartbeatLoop { orders, reports })
 }

@@ -39,7 +39,7 @@ const REPORT_AGAIN: Duration = Duration::from_millis(20);
 /// Network control (RFC 4594 §3.2), as for our BGP packets.
 const CS6: u32 = 0xc0;
 
-/// The random number of this start.
+/// A random number for a start.
 pub(super) fn random_start() -> io::Result<Start> {
     let mut octets = [0; 16];
     SystemRandom::new()
@@ -50,7 +50,6 @@ pub(super) fn random_start() -> io::Result<Start> {
 
 /// The loop, from its start to its end.
 pub(super) async fn run(
-    start: Start,
     settings: HeartbeatSettings,
     content: HeartbeatContent,
     orders: mpsc::UnboundedReceiver<HeartbeatOrder>,
@@ -59,7 +58,6 @@ pub(super) async fn run(
     let now = Instant::now();
     let (answered, answers) = mpsc::unbounded_channel();
     let mut heartbeats = Heartbeats {
-        start,
         socket: Err((String::new(), now)),
         peers: BTreeMap::new(),
         table: VipTable::default(),
@@ -89,7 +87,6 @@ struct Peer {
 }
 
 struct Heartbeats {
-    start: Start,
     settings: HeartbeatSettings,
     content: HeartbeatContent,
     /// The socket, or why there is none and when it is tried again.
@@ -177,14 +174,17 @@ impl Heartbeats {
             peer.member.configure(*interval, now);
         }
         for member in members {
+            // The kernel has given random numbers before. Without one, the member is taken with the next settings.
+            let (false, Ok(start)) = (self.peers.contains_key(member), random_start()) else { continue };
             let settings = MemberSettings { own: *own, member: *member, interval: *interval };
-            self.peers.entry(*member).or_insert_with(|| Peer {
-                member: Member::new(settings, self.start, now),
+            let peer = Peer {
+                member: Member::new(settings, start, now),
                 cursor: PageCursor::default(),
                 vips: Arc::default(),
                 intent: None,
                 answer: None,
-            });
+            };
+            self.peers.insert(*member, peer);
         }
     }
 

@@ -29,7 +29,9 @@ use crate::chain::io::{
     vxlan::{self, VxlanSettings},
 };
 use crate::chain::plan;
-use crate::chain::ring::{Leaving, LeavingStep, Observation, Own, Ring, StartWait, start_wait};
+use crate::chain::ring::{
+    Leaving, LeavingStep, Observation, Own, Ring, StartWait, may_join, settled, start_wait,
+};
 use crate::chain::segment::{VXLAN_DEVICE, link_local};
 use crate::chain::status::{ChainStatus, OffOrder, member_status};
 use crate::config::{ChainConfig, Config};
@@ -157,6 +159,8 @@ struct Keeper {
     key_number: u64,
     vxlan: Option<(VxlanSettings, u32)>,
     leaving: Option<Leaving>,
+    /// Whether heartbeats have said that the rules are installed. Then the other members take this host into their rings.
+    joins: bool,
     /// When sessions may begin at the latest.
     join_by: Instant,
 }
@@ -165,10 +169,12 @@ impl Keeper {
     async fn start(channels: &ChainChannels) -> Keeper {
         let off = channels.files.read_text(&channels.state_dir.join(OFF), LONGEST_KEY_FILE).await;
         let off = off.ok().and_then(|text| serde_json::from_str(&text).ok());
+        let rules = RuleKeeper::start(&channels.files, &channels.state_dir).await;
+        let joins = rules.is_installed();
         Keeper {
             running: None,
             report: HeartbeatReport::default(),
-            rules: RuleKeeper::start(&channels.files, &channels.state_dir).await,
+            rules,
             off,
             keys: None,
             key_problem: None,
@@ -177,6 +183,7 @@ impl Keeper {
             key_number: 0,
             vxlan: None,
             leaving: None,
+            joins,
             join_by: Instant::now() + LONGEST_JOIN,
         }
     }
@@ -240,9 +247,9 @@ impl Keeper {
         let now = Instant::now();
         let observations: BTreeMap<IpAddr, Observation> =
             self.report.members.iter().map(|(address, member)| (*address, member.observation)).collect();
-        let awaited = observations.is_empty() || observations.values().any(|observed| observed.awaited);
+        let settled = !observations.is_empty() && settled(&observations);
         let ring = Ring::new(&chain.members, &own, &observations);
-        if chain.forward && !awaited {
+        if chain.forward && settled {
             let living = observations.iter().filter(|(_, observed)| observed.state.lives());
             let living = living.map(|(member, _)| *member).collect();
             let off = self.off.is_some();
@@ -256,9 +263,11 @@ impl Keeper {
         problems.extend(self.report.bind_error.iter().map(|why| {
             format!("heartbeats cannot be exchanged at {} port {}: {why}", place.own, chain.port)
         }));
+        self.joins = self.rules.is_installed()
+            && (self.joins || settled && may_join(&own, &ring, &observations, now, self.join_by));
         let facts = Facts {
             interval: chain.heartbeat,
-            rules: self.rules.families(),
+            rules: if self.joins { self.rules.families() } else { Families::NONE },
             presence,
             switched_off: !chain.forward,
             next_hops: place.next_hops,
@@ -280,7 +289,7 @@ impl Keeper {
             let _ = running.heartbeats.orders.send(HeartbeatOrder::Content(Box::new(content.clone())));
             running.content = content;
         }
-        self.join(&own, &ring, &observations, awaited, now, channels);
+        self.join(&own, &ring, &observations, settled, now, channels);
         let members = self.report.members.iter().map(|(address, member)| {
             (*address, member_status(&member.observation, member.last_heartbeat, member.vips.clone()))
         });
@@ -314,7 +323,7 @@ impl Keeper {
         own: &Own,
         ring: &Ring,
         observations: &BTreeMap<IpAddr, Observation>,
-        awaited: bool,
+        settled: bool,
         now: Instant,
         channels: &ChainChannels,
     ) {
@@ -322,7 +331,7 @@ impl Keeper {
             return;
         }
         let installed = self.rules.is_installed().then_some(ring);
-        match start_wait(own, installed.filter(|_| !awaited), observations, now, self.join_by) {
+        match start_wait(own, installed.filter(|_| settled), observations, now, self.join_by) {
             StartWait::Ready => info!("this host is in the ring of each member that is heard"),
             StartWait::Late(missing) => {
                 let members = missing.members.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
@@ -387,7 +396,7 @@ impl Keeper {
             answers: BTreeMap::new(),
         };
         self.report = HeartbeatReport::default();
-        self.running = None;
+        self.join_by = Instant::now() + LONGEST_JOIN;
         match without_signals(|| heartbeats::start(&channels.realtime, settings, content.clone())) {
             Ok(heartbeats) => self.running = Some(Running { heartbeats, told, content }),
             Err(error) => error!(%error, "loop of the heartbeats was not started"),

@@ -13,7 +13,7 @@
 //!            │                                                     │
 //!            ├── a connection of this host, or a SYN and a server ─┼──► owned     this host's stack
 //!            ▼                                                     ▼
-//!         unowned ── believed mark 32 ────────────────────────────────► returned  this host's stack
+//!         unowned ── believed mark 32, or TTL 1 ──────────────────────► returned  this host's stack
 //!            │    ── believed mark 33 to 63 ──► hop32 to hop62 ───────► next_member
 //!            │    ── Off, no next member, over budget ────────────────► this host's stack
 //!            └─────────────────────────────────► hop of the origin ───► next_member
@@ -24,10 +24,19 @@
 //! Marks are believed only from members; from anybody else the packet is an ordinary one. A mark is cleared to DSCP 0 before our
 //! stack gets the packet, which copies the DSCP into a RST, and with `tcp_reflect_tos` into all answers.
 //!
+//! **The TTL** bounds what marks cannot: if a member's MAC is missing here, its packets are ordinary ones and begin again here. The kernel
+//! lowers the TTL of a forwarded packet, from 0 to 255, so the rules stop at 1.
+//!
 //! **Which packets have a socket here.** `socket wildcard` is 0 for a connection, whose own address is the VIP, and 1 for a server on
 //! `0.0.0.0` or `[::]`. It cannot tell a server on the VIP itself from its connections: there `socket mark` does
 //! ([`ListenOn::Address`]). Neither matches TIME_WAIT and SYN_RECV; `socket transparent` does. A SYN cookie has no socket: its ACK
 //! returns here like every packet that nobody owns, and the stack checks it.
+//!
+//! **What the kernel does with a forwarded packet** (`dup to`, then `drop`): it lowers the TTL by one, sets DF, and sends the packet like
+//! one of its own. So the packet passes the hooks output and postrouting, with `ct state untracked`, after it was counted: a firewall
+//! that drops it there is not seen in the counters. If nobody answers for the next member's address (ARP, ND), the kernel sends
+//! "host unreachable" to the client. Where `rp_filter` is strict and the route to the client is not on the segment, the kernel drops
+//! the packet when it is accepted or returned, after it was counted. Only the first fragment of a packet has ports, so fragments are not forwarded, unless connection tracking has joined them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Display};
@@ -85,10 +94,11 @@ pub struct FamilyRules<A> {
 pub enum ListenOn {
     /// On `0.0.0.0` or `[::]`.
     Wildcard,
-    /// On the VIP itself. This needs `net.ipv4.tcp_fwmark_accept=1` (for IPv6, too): a packet that finds a socket without a mark gets
-    /// [`CONNECTION_MARK`], unless it has a mark already, and the kernel gives it to the connection that the packet opens. A
-    /// connection that was opened before the rules were installed has no mark; its packets make a round of the ring and return.
-    /// So do those of all connections if the sysctl is 0, up to the budget.
+    /// On the VIP itself. This needs `net.ipv4.tcp_fwmark_accept=1` (for IPv6, too): a packet for the service whose mark is 0 gets
+    /// [`CONNECTION_MARK`] after all other rules, and the kernel copies the mark of the packet that opens a connection to it. So a
+    /// connection has a mark, ours or the administrator's, and the server has none. If the server has one of its own (`SO_MARK`),
+    /// nothing is forwarded. A connection that was opened before the rules were installed has no mark: its packets make a round of
+    /// the ring and return. So do those of all connections while the sysctl is 0, up to the budget.
     Address,
 }
 
@@ -176,6 +186,7 @@ pub fn install(rules: &RuleSet) -> String {
         // 8 octets of ICMP (RFC 792), then the packet in error: protocol at 9, and its ports after 20 octets without options.
         inner_protocol: "@th,136,8",
         inner_port: "@th,224,16",
+        hop_limit: "ip ttl",
     };
     let v6 = Words {
         table: "ip6",
@@ -184,6 +195,7 @@ pub fn install(rules: &RuleSet) -> String {
         // 8 octets of ICMPv6 (RFC 4443 section 3), then next header at 6, and the ports after 40 octets without extension headers.
         inner_protocol: "@th,112,8",
         inner_port: "@th,384,16",
+        hop_limit: "ip6 hoplimit",
     };
     family(&v4, rules, &rules.v4) + &family(&v6, rules, &rules.v6)
 }

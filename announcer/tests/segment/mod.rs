@@ -21,6 +21,7 @@ use announcer::chain::rules::{
 };
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use until::until;
 
 pub mod packets;
 
@@ -34,6 +35,8 @@ pub const CLIENT_V4: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 2);
 pub const CLIENT_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0x51, 0, 0, 0, 0, 2);
 /// The budget of the tests that are not about it.
 pub const LARGE_BUDGET: u32 = 1_000_000;
+/// After this time without a packet, no more will come.
+pub const QUIET: Duration = Duration::from_millis(100);
 /// The longest time until a server answers.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -42,7 +45,8 @@ type Job = Box<dyn FnOnce() -> Box<dyn Any + Send> + Send>;
 /// A thread in a network namespace of its own, which ends with the thread.
 pub struct Namespace {
     jobs: mpsc::Sender<(Job, mpsc::Sender<Box<dyn Any + Send>>)>,
-    thread: i32,
+    /// Its thread, which names the namespace for `ip link … netns`.
+    pub thread: i32,
 }
 
 impl Namespace {
@@ -58,6 +62,8 @@ impl Namespace {
             }
         });
         let namespace = Namespace { jobs, thread: thread.recv().unwrap() };
+        // Duplicate address detection delays the link-local addresses.
+        namespace.sysctl(&[("ipv6/conf/all/accept_dad", "0"), ("ipv6/conf/default/accept_dad", "0")]);
         namespace.ip(&["link set lo up"]);
         namespace
     }
@@ -78,9 +84,10 @@ impl Namespace {
 
     /// Sets keys below `/proc/sys/net`.
     pub fn sysctl(&self, keys: &'static [(&'static str, &'static str)]) {
-        self.run(|| {
+        self.run(move || {
             for (key, value) in keys {
-                fs::write(format!("/proc/sys/net/{key}"), value).unwrap_or_else(|error| panic!("{key}: {error}"));
+                fs::write(format!("/proc/sys/net/{key}"), value)
+                    .unwrap_or_else(|error| panic!("{key}: {error}"));
             }
         });
     }
@@ -160,7 +167,7 @@ impl Site {
                 &format!("address add {VIP_V4}/32 dev lo"),
                 &format!("address add {VIP_V6}/128 dev lo nodad"),
                 "route add default via 10.0.0.1",
-                "-6 route add default via 2001:db8:10::1",
+                "route add ::/0 via 2001:db8:10::1",
             ]);
             if listens == ListenOn::Address {
                 frontend.sysctl(&[("ipv4/tcp_fwmark_accept", "1")]);
@@ -185,14 +192,35 @@ impl Site {
             "link set eth0 up",
             &format!("address add {CLIENT_V4}/24 dev eth0"),
             &format!("address add {CLIENT_V6}/64 dev eth0 nodad"),
-            "route add default via 198.51.100.1",
-            "-6 route add default via 2001:db8:51::1",
+            // Without delayed ACKs, an exchange is over when the answer is there.
+            "route add default via 198.51.100.1 quickack 1",
+            "route add ::/0 via 2001:db8:51::1 quickack 1",
         ]);
-        let mut site =
-            Site { client, router, frontends, bridge, servers: (0..FRONTENDS).map(|_| None).collect(), listens };
+        let mut site = Site {
+            client,
+            router,
+            frontends,
+            bridge,
+            servers: (0..FRONTENDS).map(|_| None).collect(),
+            listens,
+        };
         (0..FRONTENDS).for_each(|frontend| site.serve(frontend));
-        site.routes(&[0, 1, 2, 3]);
+        site.until_connected();
         site
+    }
+
+    /// Waits until everybody reaches everybody: the bridge sends to a port at most a second after it came up.
+    fn until_connected(&self) {
+        for (number, frontend) in self.frontends.iter().enumerate() {
+            let others = (0..FRONTENDS).filter(|other| *other != number).map(member);
+            let others: Vec<IpAddr> = others.flat_map(|(v4, v6)| [v4.into(), v6.into()]).collect();
+            frontend.run(move || others.into_iter().for_each(until_reachable));
+        }
+        for frontend in 0..FRONTENDS {
+            self.routes(&[frontend]);
+            self.client.run(|| VIPS.into_iter().for_each(until_reachable));
+        }
+        self.routes(&[0, 1, 2, 3]);
     }
 
     /// Starts the server of a frontend, for IPv4 and IPv6.
@@ -215,10 +243,8 @@ impl Site {
             to.iter().map(|frontend| format!(" nexthop via {}", member(*frontend).0)).collect(),
             to.iter().map(|frontend| format!(" nexthop via {}", member(*frontend).1)).collect(),
         ];
-        self.router.ip(&[
-            format!("route replace {VIP_V4}/32{v4}"),
-            format!("-6 route replace {VIP_V6}/128{v6}"),
-        ]);
+        self.router
+            .ip(&[format!("route replace {VIP_V4}/32{v4}"), format!("route replace {VIP_V6}/128{v6}")]);
     }
 
     /// The rules of one frontend which forwards to another one, in a ring of this length.
@@ -272,9 +298,40 @@ impl Site {
                 total.over_budget += own.over_budget;
                 total.not_started += own.not_started;
                 total.foreign_mark += own.foreign_mark;
+                total.expired += own.expired;
             }
         }
         totals
+    }
+
+    /// As [`Site::total`], when no packet has been counted for [`QUIET`].
+    fn settled(&self) -> [ChainCounters; 2] {
+        let mut last = self.total();
+        let settled = until(PATIENCE, || {
+            std::thread::sleep(QUIET);
+            let total = self.total();
+            if std::mem::replace(&mut last, total) == total { Ok(total) } else { Err(Box::new(total)) }
+        });
+        settled.unwrap_or_else(|total| panic!("packets without an end: {total:?}"))
+    }
+
+    /// What all frontends together count for a VIP's family because of this.
+    pub fn counted<T>(&self, vip: IpAddr, cause: impl FnOnce() -> T) -> (T, ChainCounters) {
+        let family = usize::from(vip.is_ipv6());
+        let before = self.settled()[family];
+        let result = cause();
+        let after = self.settled()[family];
+        let counted = ChainCounters {
+            forwarded: after.forwarded - before.forwarded,
+            started: after.started - before.started,
+            accepted: after.accepted - before.accepted,
+            returned: after.returned - before.returned,
+            over_budget: after.over_budget - before.over_budget,
+            not_started: after.not_started - before.not_started,
+            foreign_mark: after.foreign_mark - before.foreign_mark,
+            expired: after.expired - before.expired,
+        };
+        (result, counted)
     }
 
     /// Opens connections to the VIP, and exchanges one octet on each; also returns how many were refused.
@@ -282,8 +339,8 @@ impl Site {
         self.client.run(move || {
             let open = || TcpStream::connect_timeout(&SocketAddr::new(vip, PORT), PATIENCE);
             let mut flows = Flows((0..count).filter_map(|_| open().ok()).collect());
-            let broken = flows.broken();
-            let refused = count - flows.0.len() + broken;
+            flows.broken();
+            let refused = count - flows.0.len();
             (flows, refused)
         })
     }
@@ -306,6 +363,37 @@ impl Flows {
         self.0.retain_mut(|flow| exchange(flow).is_ok());
         before - self.0.len()
     }
+
+    /// Sets the DSCP of what the client sends from now on.
+    pub fn set_dscp(&self, dscp: u32) {
+        for flow in &self.0 {
+            let socket = socket2::SockRef::from(flow);
+            match flow.peer_addr().unwrap() {
+                SocketAddr::V4(_) => socket.set_tos_v4(dscp << 2).unwrap(),
+                SocketAddr::V6(_) => socket.set_tclass_v6(dscp << 2).unwrap(),
+            }
+        }
+    }
+
+    /// Ends them, and waits until the server has ended them, too. Without a mark, their last packets would be counted.
+    pub fn close(self) {
+        for mut flow in self.0 {
+            flow.set_read_timeout(Some(PATIENCE)).unwrap();
+            flow.shutdown(std::net::Shutdown::Write).unwrap();
+            assert_eq!(flow.read(&mut [0]).unwrap(), 0);
+        }
+    }
+}
+
+/// Connects until there is an answer, also a refusal. The connection is over afterwards.
+fn until_reachable(address: IpAddr) {
+    let connected = until(PATIENCE, || {
+        match TcpStream::connect_timeout(&SocketAddr::new(address, PORT), PATIENCE / 20) {
+            Err(error) if error.kind() != std::io::ErrorKind::ConnectionRefused => Err(error),
+            other => Ok(other.ok()),
+        }
+    });
+    Flows(connected.unwrap_or_else(|error| panic!("{address}: {error}")).into_iter().collect()).close();
 }
 
 /// Sends an octet, and waits for it to come back.
@@ -318,18 +406,20 @@ fn exchange(flow: &mut TcpStream) -> std::io::Result<()> {
 
 /// A server that sends back what it gets. It and its connections end when this is dropped.
 struct Server {
+    listeners: [std::net::TcpListener; 2],
     stop: Option<tokio::sync::oneshot::Sender<()>>,
     thread: Option<std::thread::JoinHandle<()>>,
 }
 
 impl Server {
     fn start(addresses: [IpAddr; 2]) -> Server {
-        let listeners: Vec<std::net::TcpListener> = addresses.map(listener).into();
+        let listeners = addresses.map(listener);
+        let accepting = listeners.each_ref().map(|listener| listener.try_clone().unwrap());
         let (stop, stopped) = tokio::sync::oneshot::channel();
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
-                for listener in listeners {
+                for listener in accepting {
                     let listener = tokio::net::TcpListener::from_std(listener).unwrap();
                     tokio::spawn(async move {
                         while let Ok((stream, _)) = listener.accept().await {
@@ -340,12 +430,17 @@ impl Server {
                 let _ = stopped.await;
             });
         });
-        Server { stop: Some(stop), thread: Some(thread) }
+        Server { listeners, stop: Some(stop), thread: Some(thread) }
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
+        // A process that another test starts has copies of our sockets until it runs its program: a close alone would leave these
+        // listening.
+        for listener in &self.listeners {
+            socket2::SockRef::from(listener).shutdown(std::net::Shutdown::Both).unwrap();
+        }
         drop(self.stop.take());
         self.thread.take().unwrap().join().unwrap();
     }

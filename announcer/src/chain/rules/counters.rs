@@ -8,8 +8,8 @@ use super::TABLE;
 use crate::model::Family;
 
 /// The counters' names, in the order of [`ChainCounters`].
-pub(super) const NAMES: [&str; 7] =
-    ["forwarded", "started", "accepted", "returned", "over_budget", "not_started", "foreign_mark"];
+pub(super) const NAMES: [&str; 8] =
+    ["forwarded", "started", "accepted", "returned", "over_budget", "not_started", "foreign_mark", "expired"];
 
 /// What the rules of one family have counted since their table was made. Counted are packets as the kernel sees them: it may have
 /// joined several of one flow (GRO).
@@ -31,6 +31,9 @@ pub struct ChainCounters {
     /// Packets without a socket here whose DSCP is in the range of the marks, from somebody who is no member. Ordinary traffic may
     /// have such a DSCP (46 is EF), and a member's address may be missing in the rules.
     pub foreign_mark: u64,
+    /// Those of `returned` whose TTL ended. A member that forwards to us is then missing among the believed ones, so that its packets
+    /// begin again here.
+    pub expired: u64,
 }
 
 /// Why the counters cannot be read.
@@ -95,6 +98,15 @@ fn of_family(counters: &[PrintedCounter], family: Family) -> Result<Option<Chain
         let found = ours.iter().find(|counter| counter.name == name);
         *value = found.ok_or(CountersError::Missing { family, name })?.packets;
     }
-    let [forwarded, started, accepted, returned, over_budget, not_started, foreign_mark] = values;
-    Ok(Some(ChainCounters { forwarded, started, accepted, returned, over_budget, not_started, foreign_mark }))
+    let [forwarded, started, accepted, returned, over_budget, not_started, foreign_mark, expired] = values;
+    Ok(Some(ChainCounters {
+        forwarded,
+        started,
+        accepted,
+        returned,
+        over_budget,
+        not_started,
+        foreign_mark,
+        expired,
+    }))
 }

@@ -133,6 +133,7 @@ fn counters_are_read_from_our_tables_alone() {
         over_budget: 5,
         not_started: 6,
         foreign_mark: 7,
+        expired: 8,
     };
     assert_eq!(parse(&all(&[])).unwrap(), [None, None]);
     assert_eq!(parse(&all(&ours("ip6"))).unwrap(), [None, Some(values)]);
@@ -140,7 +141,7 @@ fn counters_are_read_from_our_tables_alone() {
     let mut everything = [&others[..], &ours("ip")].concat();
     everything.reverse();
     assert_eq!(parse(&all(&everything)).unwrap(), [Some(values), None]);
-    let more = [ours("ip"), vec![printed("ip", TABLE, "of_a_later_version", 8)]].concat();
+    let more = [ours("ip"), vec![printed("ip", TABLE, "of_a_later_version", 9)]].concat();
     assert_eq!(parse(&all(&more)).unwrap(), [Some(values), None]);
 }
 

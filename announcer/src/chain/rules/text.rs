@@ -22,6 +22,8 @@ pub(super) struct Words {
     pub(super) inner_protocol: &'static str,
     /// The source port of the packet in error, which we have sent: the service's port.
     pub(super) inner_port: &'static str,
+    /// The field that each hop lowers by one.
+    pub(super) hop_limit: &'static str,
 }
 
 /// A SYN that opens a connection. Bits of ECN may be set (RFC 3168 section 6.1.1).
@@ -96,7 +98,7 @@ fn chains<A: Display + Ord>(
     rules: &RuleSet,
     own: &FamilyRules<A>,
 ) -> Vec<(String, Vec<String>)> {
-    let Words { table, errors, inner_protocol, inner_port, .. } = words;
+    let Words { table, errors, inner_protocol, inner_port, hop_limit, .. } = words;
     let believed = match &rules.believed {
         Believed::Macs(_) => format!("iifname \"{}\" ether saddr @members", rules.device),
         Believed::Device => format!("iifname \"{}\"", rules.device),
@@ -138,10 +140,10 @@ fn chains<A: Display + Ord>(
     let returned = vec![format!("counter name returned {clear} accept")];
     // A cookie's connection gets the mark of the ACK and not of the SYN, so SYNs alone would not do.
     let input = vec![format!(
-        "{table} daddr . tcp dport @address_services meta mark 0 socket mark 0 meta mark set {CONNECTION_MARK:#x}"
+        "{table} daddr . tcp dport @address_services meta mark 0 meta mark set {CONNECTION_MARK:#x}"
     )];
 
-    let mut unowned = Vec::new();
+    let mut unowned = vec![format!("{hop_limit} <= 1 counter name expired goto returned")];
     let mut next_member = Vec::new();
     let mut hops = Vec::new();
     if let Some(next) = &own.next {

@@ -19,6 +19,7 @@ use crate::load::{self, Counts, Outcome};
 
 mod answer;
 mod run;
+mod sources;
 
 pub use run::run;
 
@@ -38,9 +39,14 @@ pub struct Plan {
     pub every: Duration,
     /// After this time without an answer, a flow is silent: it is broken.
     pub silence: Duration,
-    /// The address that flows come from; `None`: the kernel chooses. With another one than that of the new connections, no flow gets a
-    /// port that a connection of the last minute had, which a server may still remember (TIME-WAIT, RFC 9293 section 3.6.1).
-    pub source: Option<IpAddr>,
+    /// The addresses that flows come from. Empty: the kernel chooses.
+    ///
+    /// A server remembers a connection that it has ended for a minute (TIME-WAIT, RFC 9293 section 3.6.1), and the one that a break
+    /// has left for longer. If the same address and port come to another frontend then, the old one may answer in its place. From
+    /// these addresses, each port is used once before one is used again: an address is enough for 64,000 connections.
+    pub flow_sources: Vec<IpAddr>,
+    /// The same for new connections: 2,000 a second need two addresses for a minute.
+    pub new_sources: Vec<IpAddr>,
     /// The octets of a request of a flow.
     request: String,
 }
@@ -55,7 +61,15 @@ impl Plan {
         new.patience = Duration::from_secs(5);
         let request = new.keep_alive();
         let second = Duration::from_secs(1);
-        Ok(Plan { new, flows: 1000, every: second, silence: second * 5, source: None, request })
+        Ok(Plan {
+            new,
+            flows: 1000,
+            every: second,
+            silence: second * 5,
+            flow_sources: Vec::new(),
+            new_sources: Vec::new(),
+            request,
+        })
     }
 
     /// The address that is connected to.

@@ -20,6 +20,12 @@ const HEALTHCHECK: &str = "      healthcheck:
         interval: 2
 ";
 
+/// The binds of these folders of `../nodes`, each as a folder of its name.
+fn binds(folders: &[&str]) -> String {
+    let binds: Vec<String> = folders.iter().map(|folder| format!("../nodes/{folder}:/{folder}:ro")).collect();
+    binds.join(", ")
+}
+
 /// A topology file that is being written.
 struct Text(String);
 
@@ -49,11 +55,10 @@ impl Text {
 
     /// A frontend that `command` configures when all routers are healthy; `folders` of `../nodes` have its scripts.
     fn frontend(&mut self, n: u16, routers: u16, command: &str, folders: &[&str]) {
-        let binds: String =
-            folders.iter().map(|folder| format!("../nodes/{folder}:/{folder}:ro, ")).collect();
+        let binds = binds(folders);
         let mut body = format!(
             "      group: server\n      binds: [../nodes/fe:/lab:ro, \
-             {binds}../nodes/fe1/nginx.conf:/etc/lab/nginx.conf:ro]\n      \
+             {binds}, ../nodes/fe1/nginx.conf:/etc/lab/nginx.conf:ro]\n      \
              exec: [{command}]\n      stages:\n        create:\n          wait-for:\n"
         );
         for r in 1..=routers {
@@ -62,11 +67,12 @@ impl Text {
         self.node(&format!("fe{n}"), &body);
     }
 
-    /// The client, with a link to each router.
-    fn client(&mut self, exec: &str) {
+    /// The client, with a link to each router, which `command` configures; `folders` of `../nodes` have its scripts.
+    fn client(&mut self, command: &str, folders: &[&str]) {
+        let binds = binds(folders);
         let body = format!(
             "      group: dc-gw\n      sysctls: {{ net.ipv4.ip_local_port_range: 1024 65535 }}\n      \
-             binds: [../nodes/scale:/scale:ro]\n      exec: [{exec}]\n"
+             binds: [{binds}]\n      exec: [{command}]\n"
         );
         self.node("client", &body);
     }
@@ -94,7 +100,7 @@ pub fn scale(frontends: u16, routers: u16) -> String {
     for n in 1..=frontends {
         text.frontend(n, routers, &format!("/scale/frontend {n} {routers}"), &["scale"]);
     }
-    text.client(&format!("/scale/client {routers}"));
+    text.client(&format!("/scale/client {routers}"), &["scale"]);
     text.links(routers);
     for n in 1..=frontends {
         for r in 1..=routers {
@@ -124,10 +130,7 @@ pub fn lan(frontends: u16, routers: u16) -> String {
     for n in 1..=frontends {
         text.frontend(n, routers, &format!("/lan/frontend {n} {routers}"), &["lan", "scale"]);
     }
-    // With two addresses, long-lived connections do not get the ports of thousands of short ones.
-    text.client(&format!(
-        "/scale/client {routers}, ip address add 10.9.0.2/32 dev lo, ip address add 2001:db8:9::2/128 dev lo"
-    ));
+    text.client(&format!("/lan/client {routers}"), &["lan", "scale"]);
     text.links(routers);
     for r in 1..=routers {
         text.link(&format!("r{r}:eth2"), &format!("lan:eth{r}"));

@@ -248,10 +248,14 @@ impl Report {
     }
 }
 
-/// Opens one connection, sends the request, and reads the answer to its end.
-pub(crate) async fn ask(plan: &Plan) -> Outcome {
+async fn ask(plan: &Plan) -> Outcome {
+    ask_over(plan, TcpStream::connect(plan.target)).await
+}
+
+/// Opens one connection by `connect`, sends the request, and reads the answer to its end.
+pub(crate) async fn ask_over(plan: &Plan, connect: impl Future<Output = io::Result<TcpStream>>) -> Outcome {
     let (mut stream, mut answer) = (None, Vec::new());
-    match timeout(plan.patience, exchange(plan, &mut stream, &mut answer)).await {
+    match timeout(plan.patience, exchange(plan, connect, &mut stream, &mut answer)).await {
         Ok(Ok(())) => understand(&answer),
         Ok(Err(error)) => {
             let is = |kinds: &[io::ErrorKind]| kinds.contains(&error.kind());
@@ -275,8 +279,13 @@ pub(crate) async fn ask(plan: &Plan) -> Outcome {
     }
 }
 
-async fn exchange(plan: &Plan, open: &mut Option<TcpStream>, answer: &mut Vec<u8>) -> io::Result<()> {
-    let stream = open.insert(TcpStream::connect(plan.target).await?);
+async fn exchange(
+    plan: &Plan,
+    connect: impl Future<Output = io::Result<TcpStream>>,
+    open: &mut Option<TcpStream>,
+    answer: &mut Vec<u8>,
+) -> io::Result<()> {
+    let stream = open.insert(connect.await?);
     stream.write_all(plan.request.as_bytes()).await?;
     stream.read_to_end(answer).await?;
     Ok(())

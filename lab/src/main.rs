@@ -111,9 +111,12 @@ enum Cmd {
         /// After this time without an answer, a connection counts as broken, in milliseconds
         #[arg(long, default_value_t = 5000)]
         timeout_ms: u64,
-        /// The address of this host from which the long-lived connections come
+        /// An address of this host from which the long-lived connections come; may be given again
         #[arg(long)]
-        source: Option<IpAddr>,
+        flow_source: Vec<IpAddr>,
+        /// The same for the new connections; two are enough for 2,000 a second
+        #[arg(long)]
+        new_source: Vec<IpAddr>,
         /// Print JSON instead of a table
         #[arg(long)]
         json: bool,
@@ -215,9 +218,10 @@ fn run(command: Cmd) -> Result<ExitCode> {
             plan.patience = Duration::from_millis(timeout_ms);
             return report(&plan, live);
         }
-        Cmd::Flows { flows, every_ms, rate, seconds, timeout_ms, source, json, url } => {
+        Cmd::Flows { flows, every_ms, rate, seconds, timeout_ms, flow_source, new_source, json, url } => {
             let mut plan = flows::Plan::new(&url, Duration::from_secs(seconds)).map_err(|e| anyhow!(e))?;
-            (plan.flows, plan.new.rate, plan.source) = (flows, rate, source);
+            (plan.flows, plan.new.rate) = (flows, rate);
+            (plan.flow_sources, plan.new_sources) = (flow_source, new_source);
             plan.every = Duration::from_millis(every_ms.max(1));
             plan.silence = Duration::from_millis(timeout_ms);
             plan.new.patience = plan.silence;

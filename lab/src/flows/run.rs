@@ -6,7 +6,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpSocket, TcpStream};
@@ -14,6 +14,7 @@ use tokio::task::{JoinSet, LocalSet};
 use tokio::time::{MissedTickBehavior, interval, sleep, sleep_until, timeout};
 
 use super::answer::{self, Answer};
+use super::sources::Sources;
 use super::{Break, Control, Phase, Plan, Report, micros};
 use crate::load;
 
@@ -21,6 +22,8 @@ use crate::load;
 const TICK: Duration = Duration::from_millis(1);
 /// The pause before a connection that could not be opened is tried again.
 const AGAIN: Duration = Duration::from_millis(100);
+/// How many ports that are in use are skipped.
+const PORT_TRIES: u32 = 100;
 /// The most octets that an answer may have.
 const LONGEST: usize = 16 * 1024;
 
@@ -37,14 +40,20 @@ pub fn run(plan: &Plan, control: &Control) -> io::Result<Report> {
 
 async fn drive(plan: &Plan, control: &Control) {
     let plan = Rc::new(plan.clone());
+    // Somewhere else in each run: the servers may remember the ports of the last one.
+    let first = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0, |now| now.subsec_micros() as usize);
+    let of_flows = Rc::new(Sources::new(&plan.flow_sources, first));
+    let of_new = Rc::new(Sources::new(&plan.new_sources, first));
     let mut flows = JoinSet::new();
     for number in 0..plan.flows {
-        let (plan, control) = (Rc::clone(&plan), control.clone());
+        let (plan, control, sources) = (Rc::clone(&plan), control.clone(), Rc::clone(&of_flows));
         flows.spawn_local(async move {
             // Evenly over the time between two requests.
             sleep(plan.every * number / plan.flows).await;
             loop {
-                flow(&plan, &control).await;
+                flow(&plan, &control, &sources).await;
             }
         });
     }
@@ -67,10 +76,10 @@ async fn drive(plan: &Plan, control: &Control) {
         let due = micros(elapsed).saturating_mul(u64::from(plan.new.rate)) / 1_000_000;
         while sent < due {
             sent += 1;
-            let (plan, control) = (Rc::clone(&plan), control.clone());
+            let (plan, control, sources) = (Rc::clone(&plan), control.clone(), Rc::clone(&of_new));
             new.spawn_local(async move {
                 let begun = Instant::now();
-                let outcome = load::ask(&plan.new).await;
+                let outcome = load::ask_over(&plan.new, connect(plan.target(), &sources)).await;
                 control.ended(begun, begun.elapsed(), &outcome);
             });
         }
@@ -80,9 +89,9 @@ async fn drive(plan: &Plan, control: &Control) {
 }
 
 /// Opens one flow, and keeps it until it breaks or the server ends it.
-async fn flow(plan: &Plan, control: &Control) {
+async fn flow(plan: &Plan, control: &Control, sources: &Sources) {
     let begun = Instant::now();
-    let Ok(Ok(stream)) = timeout(plan.silence, connect(plan)).await else {
+    let Ok(Ok(stream)) = timeout(plan.silence, connect(plan.target(), sources)).await else {
         control.at(begun, |phase| phase.flows.not_opened += 1);
         return sleep(AGAIN).await;
     };
@@ -93,13 +102,17 @@ async fn flow(plan: &Plan, control: &Control) {
     }
 }
 
-async fn connect(plan: &Plan) -> io::Result<TcpStream> {
-    let target = plan.target();
-    let socket = if target.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-    if let Some(source) = plan.source {
-        socket.bind(SocketAddr::new(source, 0))?;
+async fn connect(target: SocketAddr, sources: &Sources) -> io::Result<TcpStream> {
+    let mut tries = 0;
+    loop {
+        let socket = if target.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        match sources.next().map_or(Ok(()), |source| socket.bind(source)) {
+            Ok(()) => return socket.connect(target).await,
+            // Another connection of this host has that port.
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && tries < PORT_TRIES => tries += 1,
+            Err(error) => return Err(error),
+        }
     }
-    socket.connect(target).await
 }
 
 /// `frontend` is the one that has answered; `None` before the first answer.

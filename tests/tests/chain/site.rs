@@ -197,8 +197,13 @@ impl Site {
         let lasts = Duration::from_secs(600);
         let mut plan = Plan::new(&format!("http://{host}/"), lasts).map_err(anyhow::Error::msg)?;
         (plan.flows, plan.new.rate, plan.silence, plan.new.patience) = (flows, rate, silence, silence);
-        // The address that `lan.clab.yml` gives the client for this.
-        plan.source = Some(if vip.contains(':') { "2001:db8:9::2".parse()? } else { "10.9.0.2".parse()? });
+        // Those of nodes/lan/client.
+        let source = |n: u8| match vip.contains(':') {
+            true => format!("2001:db8:9::{n}").parse(),
+            false => format!("10.9.0.{n}").parse(),
+        };
+        plan.flow_sources = vec![source(10)?];
+        plan.new_sources = (11..=19).map(source).collect::<Result<_, _>>()?;
         let control = Control::new();
         let (node, own) = (self.node("client")?.clone(), control.clone());
         let thread = thread::spawn(move || node.in_netns(|| lab::flows::run(&plan, &own)));

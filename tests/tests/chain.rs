@@ -23,15 +23,14 @@ use self::site::{Ending, Mode, Site};
 /// The modes that are played. With [`Mode::Chain`] in it, no connection may break in that mode.
 const MODES: &[Mode] = &[Mode::Plain, Mode::Chain];
 
-/// After this time without an answer, a flow counts as broken, and a new connection as lost.
-const SILENCE: Duration = Duration::from_secs(4);
-
 /// The load of one run.
 #[derive(Clone, Copy)]
 struct Load {
     flows: u32,
     /// New connections a second.
     rate: u32,
+    /// After this time without an answer, a flow counts as broken, and a new connection as lost.
+    silence: Duration,
 }
 
 fn main() -> ExitCode {
@@ -49,14 +48,24 @@ fn main() -> ExitCode {
 
 fn short() -> Result<()> {
     let mut site = Site::up(4)?;
-    compare(&mut site, &Change::SHORT, VIPS[0], Load { flows: 500, rate: 500 })?;
+    compare(
+        &mut site,
+        &Change::SHORT,
+        VIPS[0],
+        Load { flows: 500, rate: 500, silence: Duration::from_secs(2) },
+    )?;
     site.down()
 }
 
 fn all(frontends: u16) -> Result<()> {
     let mut site = Site::up(frontends)?;
     for vip in VIPS {
-        compare(&mut site, &Change::ALL, vip, Load { flows: 1000, rate: 2000 })?;
+        compare(
+            &mut site,
+            &Change::ALL,
+            vip,
+            Load { flows: 1000, rate: 2000, silence: Duration::from_secs(4) },
+        )?;
     }
     site.down()
 }
@@ -72,7 +81,7 @@ fn compare(site: &mut Site, changes: &[Change], vip: &str, load: Load) -> Result
         };
         costs.push((*mode, changes.iter().map(of).collect::<Result<Vec<_>>>()?));
     }
-    let Load { flows, rate } = load;
+    let Load { flows, rate, .. } = load;
     println!("{vip}, {} frontends, {flows} flows, {rate} new connections a second:", site.frontends.len());
     let width = Cost::HEAD.len();
     let modes: String = costs.iter().map(|(mode, _)| format!(" | {:width$}", format!("{mode:?}"))).collect();
@@ -96,10 +105,10 @@ fn compare(site: &mut Site, changes: &[Change], vip: &str, load: Load) -> Result
 
 fn run(site: &mut Site, mode: Mode, changes: &[Change], vip: &str, load: Load) -> Result<Report> {
     site.set(mode)?;
-    let client = site.client(vip, load.flows, load.rate, SILENCE)?;
+    let client = site.client(vip, load.flows, load.rate, load.silence)?;
     let _ending = Ending(client.control.clone());
     phases::play(site, changes, &client)?;
-    let report = client.report(SILENCE)?;
+    let report = client.report(load.silence)?;
     // For the next run.
     site.frontends.iter().try_for_each(|frontend| site.undrain(frontend))?;
     site.wait_all()?;

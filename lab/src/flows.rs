@@ -135,6 +135,8 @@ pub struct Lost {
 /// What happened to the new connections that were opened in one phase.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct New {
+    /// Connections that were not opened, because those of two seconds had not ended yet: the load has a limit.
+    pub skipped: u64,
     /// How they ended.
     #[serde(flatten)]
     pub counts: Counts,
@@ -199,7 +201,7 @@ impl fmt::Display for Report {
         let width = self.phases.iter().map(|phase| phase.name.chars().count()).max().unwrap_or(0).max(5);
         writeln!(
             f,
-            "{:width$} {:>6} | flows: {:>7} {:>6} {:>5} {:>6} {:>6} {:>7} {:>7} | new: {:>7} {:>7} {:>5} {:>7} {:>5} {:>7} {:>7} | {:>6}",
+            "{:width$} {:>6} | flows: {:>7} {:>6} {:>5} {:>6} {:>6} {:>7} {:>7} | new: {:>7} {:>7} {:>7} {:>5} {:>7} {:>5} {:>7} {:>7} | {:>6}",
             "phase",
             "s",
             "answers",
@@ -210,6 +212,7 @@ impl fmt::Display for Report {
             "delayed",
             "max ms",
             "opened",
+            "skipped",
             "refused",
             "reset",
             "no answ",
@@ -223,7 +226,7 @@ impl fmt::Display for Report {
             let way = |how: Break| ways.get(&how).copied().unwrap_or(0);
             writeln!(
                 f,
-                "{name:width$} {:>6.1} | {:>14} {:>6} {:>5} {:>6} {:>6} {:>7} {:>7} | {:>12} {:>7} {:>5} {:>7} {:>5} {:>7} {:>7} | {:>7}",
+                "{name:width$} {:>6.1} | {:>14} {:>6} {:>5} {:>6} {:>6} {:>7} {:>7} | {:>12} {:>7} {:>7} {:>5} {:>7} {:>5} {:>7} {:>7} | {:>7}",
                 *lasted_ms as f64 / 1000.0,
                 flows.answered,
                 flows.broken.len(),
@@ -233,6 +236,7 @@ impl fmt::Display for Report {
                 flows.delayed,
                 flows.slowest_us / 1000,
                 counts.answered() + counts.lost(),
+                new.skipped,
                 counts.refused,
                 counts.reset,
                 counts.timed_out,

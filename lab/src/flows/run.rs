@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::{JoinSet, LocalSet};
@@ -28,11 +29,15 @@ const PORT_TRIES: u32 = 100;
 const LONGEST: usize = 16 * 1024;
 
 /// Runs the client on this thread, in its network namespace, until the plan's time is over or [`Control::stop`] is called, and then
-/// until the connections without an answer have ended, for at most their time limit.
+/// until the connections without an answer have ended, for at most their time limit. It lets this process open as many descriptors as
+/// it may.
 ///
 /// # Errors
-/// When no runtime can be made.
+/// When no runtime can be made, or the limit of open descriptors cannot be read or raised.
 pub fn run(plan: &Plan, control: &Control) -> io::Result<Report> {
+    // Each connection needs a descriptor, and a shell often allows 1,024.
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    setrlimit(Resource::RLIMIT_NOFILE, most, most)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     LocalSet::new().block_on(&runtime, drive(plan, control));
     Ok(control.report())
@@ -59,6 +64,7 @@ async fn drive(plan: &Plan, control: &Control) {
     }
     let start = Instant::now();
     let (mut sent, mut new) = (0, JoinSet::new());
+    let most = plan.new.rate as usize * 2;
     let mut tick = interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let mut last = start;
@@ -76,6 +82,10 @@ async fn drive(plan: &Plan, control: &Control) {
         let due = micros(elapsed).saturating_mul(u64::from(plan.new.rate)) / 1_000_000;
         while sent < due {
             sent += 1;
+            if new.len() >= most {
+                control.at(now, |phase| phase.new.skipped += 1);
+                continue;
+            }
             let (plan, control, sources) = (Rc::clone(&plan), control.clone(), Rc::clone(&of_new));
             new.spawn_local(async move {
                 let begun = Instant::now();

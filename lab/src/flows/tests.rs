@@ -159,6 +159,27 @@ fn a_renewed_flow_is_opened_again_and_is_not_broken() {
 }
 
 #[test]
+fn more_connections_than_those_of_two_seconds_do_not_wait_for_an_answer() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let control = Control::new();
+    let mut plan = plan(silent.local_addr().unwrap());
+    (plan.flows, plan.new.rate, plan.new.lasts) = (0, 20, LIMIT);
+    plan.new.patience = LIMIT;
+    stop_when(&control, |Phase { new, .. }| new.skipped >= 3);
+    // The connections that wait end when the listener does.
+    let listener = thread::spawn({
+        let control = control.clone();
+        move || {
+            assert_until(LIMIT, "connections were skipped", || control.report().phases[0].new.skipped >= 3);
+            drop(silent);
+        }
+    });
+    let report = run(&plan, &control).unwrap();
+    listener.join().unwrap();
+    assert_eq!(report.phases[0].new.counts.lost(), 40, "{report}");
+}
+
+#[test]
 fn nobody_listening_is_a_flow_that_is_not_opened_and_a_connection_that_is_refused() {
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let control = Control::new();

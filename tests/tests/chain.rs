@@ -95,8 +95,16 @@ fn compare(site: &mut Site, changes: &[Change], vip: &str, load: Load) -> Result
         for (change, cost) in changes.iter().zip(costs) {
             if *mode == Mode::Chain {
                 cost.check(*change)?;
-            } else if *change == Change::Nothing {
+            }
+            if *change == Change::Nothing {
                 ensure!(cost.broken == 0, "{} flows broke although nothing happened", cost.broken);
+                if cost.delayed > 0 {
+                    println!(
+                        "  {mode:?}: {} answers were delayed although nothing happened: this machine is too busy for this load, \
+                         and delays in other rows may be its own",
+                        cost.delayed
+                    );
+                }
             }
         }
     }

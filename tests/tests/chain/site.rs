@@ -217,7 +217,8 @@ impl Client {
     fn wait_open(&self) -> Result<()> {
         until(PATIENCE, || {
             let open = self.control.open_flows();
-            ensure!(open == self.flows, "{open} of {} flows are open", self.flows);
+            let report = self.control.report();
+            ensure!(open == self.flows, "{open} of {} flows are open:\n{report}", self.flows);
             Ok(())
         })
     }

@@ -252,9 +252,10 @@ impl Heartbeats {
             self.changed = true;
             let vips = Arc::make_mut(&mut peer.vips);
             for (vip, state) in news {
-                match state {
-                    VipState::Removed => drop(vips.remove(&vip)),
-                    state => drop(vips.insert(vip, state)),
+                if state == VipState::Removed {
+                    vips.remove(&vip);
+                } else {
+                    vips.insert(vip, state);
                 }
             }
         }

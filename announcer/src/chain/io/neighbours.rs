@@ -116,22 +116,25 @@ impl Neighbours {
 }
 
 fn destination(entry: &NeighbourMessage) -> Option<IpAddr> {
-    entry.attributes.iter().find_map(|attribute| match attribute {
-        NeighbourAttribute::Destination(NeighbourAddress::Inet(v4)) => Some(IpAddr::V4(*v4)),
-        NeighbourAttribute::Destination(NeighbourAddress::Inet6(v6)) => Some(IpAddr::V6(*v6)),
-        _ => None,
+    entry.attributes.iter().find_map(|attribute| {
+        let NeighbourAttribute::Destination(address) = attribute else { return None };
+        if let NeighbourAddress::Inet(v4) = address {
+            Some(IpAddr::V4(*v4))
+        } else if let NeighbourAddress::Inet6(v6) = address {
+            Some(IpAddr::V6(*v6))
+        } else {
+            None
+        }
     })
 }
 
 /// The address and the Ethernet address of an entry that is resolved.
 fn ethernet(entry: &NeighbourMessage) -> Option<(IpAddr, [u8; 6])> {
-    let resolved = !matches!(
-        entry.header.state,
-        NeighbourState::Failed | NeighbourState::Incomplete | NeighbourState::Noarp | NeighbourState::None
-    );
-    let mac = entry.attributes.iter().find_map(|attribute| match attribute {
-        NeighbourAttribute::LinkLayerAddress(octets) => <[u8; 6]>::try_from(octets.as_slice()).ok(),
-        _ => None,
+    let unresolved =
+        [NeighbourState::Failed, NeighbourState::Incomplete, NeighbourState::Noarp, NeighbourState::None];
+    let mac = entry.attributes.iter().find_map(|attribute| {
+        let NeighbourAttribute::LinkLayerAddress(octets) = attribute else { return None };
+        <[u8; 6]>::try_from(octets.as_slice()).ok()
     });
-    resolved.then_some((destination(entry)?, mac?))
+    if unresolved.contains(&entry.header.state) { None } else { Some((destination(entry)?, mac?)) }
 }

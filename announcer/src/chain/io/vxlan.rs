@@ -42,9 +42,10 @@ fn open() -> io::Result<Netlink> {
 }
 
 fn failed(error: rtnetlink::Error) -> io::Error {
-    match &error {
-        rtnetlink::Error::NetlinkError(message) => message.to_io(),
-        _ => io::Error::other(error.to_string()),
+    if let rtnetlink::Error::NetlinkError(message) = &error {
+        message.to_io()
+    } else {
+        io::Error::other(error.to_string())
     }
 }
 
@@ -100,14 +101,12 @@ async fn find(handle: &Handle) -> io::Result<Option<LinkMessage>> {
 }
 
 fn is_as_wanted(link: &LinkMessage, settings: &VxlanSettings) -> bool {
-    let infos = link.attributes.iter().filter_map(|attribute| match attribute {
-        LinkAttribute::LinkInfo(infos) => Some(infos),
-        _ => None,
+    let infos = link.attributes.iter().filter_map(|attribute| {
+        if let LinkAttribute::LinkInfo(infos) = attribute { Some(infos) } else { None }
     });
-    let data = infos.flatten().find_map(|info| match info {
-        LinkInfo::Data(InfoData::Vxlan(data)) => Some(data),
-        _ => None,
-    });
+    let data = infos
+        .flatten()
+        .find_map(|info| if let LinkInfo::Data(InfoData::Vxlan(data)) = info { Some(data) } else { None });
     let own = match settings.own {
         IpAddr::V4(v4) => InfoVxlan::Local(v4),
         IpAddr::V6(v6) => InfoVxlan::Local6(v6),

@@ -130,9 +130,19 @@ async fn next_report(running: &mut Option<Running>) -> Option<HeartbeatReport> {
 /// The loop, and what it was told last.
 struct Running {
     heartbeats: HeartbeatLoop,
-    /// The settings without the keys, which are compared by the number of their reading.
-    told: (IpAddr, Vec<IpAddr>, u16, Duration, BTreeMap<IpAddr, (u32, IpAddr)>, u64),
+    settings: ComparedSettings,
     content: HeartbeatContent,
+}
+
+/// The settings of the loop. The keys are compared by the number of their reading.
+#[derive(PartialEq)]
+struct ComparedSettings {
+    own: IpAddr,
+    others: Vec<IpAddr>,
+    port: u16,
+    interval: Duration,
+    neighbours: BTreeMap<IpAddr, (u32, IpAddr)>,
+    keys: u64,
 }
 
 /// This host's place on the segment.
@@ -356,15 +366,15 @@ impl Keeper {
                 (*member, (place.index, address))
             })
             .collect();
-        let told = (
-            place.own,
-            place.others.clone(),
-            chain.port,
-            chain.heartbeat,
-            neighbours.clone(),
-            self.key_number,
-        );
-        if self.running.as_ref().is_some_and(|running| running.told == told) {
+        let compared = ComparedSettings {
+            own: place.own,
+            others: place.others.clone(),
+            port: chain.port,
+            interval: chain.heartbeat,
+            neighbours: neighbours.clone(),
+            keys: self.key_number,
+        };
+        if self.running.as_ref().is_some_and(|running| running.settings == compared) {
             return;
         }
         let settings = HeartbeatSettings {
@@ -377,7 +387,7 @@ impl Keeper {
         };
         if let Some(running) = &mut self.running {
             let _ = running.heartbeats.orders.send(HeartbeatOrder::Settings(Box::new(settings)));
-            running.told = told;
+            running.settings = compared;
             return;
         }
         let content = HeartbeatContent {
@@ -398,7 +408,7 @@ impl Keeper {
         self.report = HeartbeatReport::default();
         self.join_by = Instant::now() + LONGEST_JOIN;
         match without_signals(|| heartbeats::start(&channels.realtime, settings, content.clone())) {
-            Ok(heartbeats) => self.running = Some(Running { heartbeats, told, content }),
+            Ok(heartbeats) => self.running = Some(Running { heartbeats, settings: compared, content }),
             Err(error) => error!(%error, "loop of the heartbeats was not started"),
         }
     }

@@ -1,5 +1,6 @@
 //! The command line: the list of the commands, and what they share. Each command has its own file below `cli/`.
 
+mod chain;
 mod check;
 mod drain;
 mod explain;
@@ -17,12 +18,14 @@ mod upgrade;
 mod validate;
 
 use std::ffi::OsString;
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use serde::Serialize;
 
+use self::chain::ChainArguments;
 use self::check::CheckArguments;
 use self::drain::{DrainArguments, UndrainArguments};
 use self::explain::ExplainArguments;
@@ -82,6 +85,8 @@ enum CliCommand {
     /// It is brought up to date every second. `?` lists the keys, `/` filters by name, `p` shows only problems, Enter explains the
     /// selected VIP or router, `q` quits. Colours are not used with NO_COLOR in the environment.
     Top,
+    /// Print the chain: the ring, its members, and the packets that were forwarded; or switch the forwarding of this host off or on.
+    Chain(ChainArguments),
     /// Run each check of a service once, without the daemon, and print the results.
     Check(CheckArguments),
     /// Let the daemon probe now, without waiting for the interval; SIGUSR1 does the same.
@@ -177,6 +182,7 @@ impl CliCommand {
             CliCommand::Status(arguments) => arguments.json,
             CliCommand::Explain(arguments) => arguments.json,
             CliCommand::History(arguments) => arguments.json,
+            CliCommand::Chain(arguments) => arguments.is_json(),
             CliCommand::Check(arguments) => arguments.json,
             CliCommand::Recheck(arguments) => arguments.json,
             CliCommand::Reload(arguments) => arguments.json,
@@ -218,6 +224,7 @@ fn dispatch(command: CliCommand, socket: PathBuf, state_dir: PathBuf) -> Result<
         CliCommand::Explain(arguments) => explain::call(arguments, &socket),
         CliCommand::History(arguments) => history::call(&arguments, &socket),
         CliCommand::Top => top::call(&socket),
+        CliCommand::Chain(arguments) => chain::call(arguments, &socket),
         CliCommand::Check(arguments) => check::call(&arguments),
         CliCommand::Recheck(arguments) => recheck::call(arguments, &socket),
         CliCommand::Reload(arguments) => reload::call(&arguments, &socket),
@@ -233,6 +240,12 @@ fn dispatch(command: CliCommand, socket: PathBuf, state_dir: PathBuf) -> Result<
 /// The problem with a `ca_file`, also if this process cannot read it.
 fn any_ca_file(file: &Path) -> Result<(), String> {
     trust::check(file).map_err(|finding| finding.to_string())
+}
+
+/// The columns of the terminal; `None`: standard output is none, and lines are never cut.
+fn width() -> Option<usize> {
+    let terminal = std::io::stdout().is_terminal();
+    terminal_size::terminal_size().filter(|_| terminal).map(|(width, _)| usize::from(width.0))
 }
 
 /// Whether the environment forbids colours: <https://no-color.org>.
@@ -258,6 +271,8 @@ fn ask(socket: &Path, request: &Request, patience: Duration) -> Result<Response,
         | Response::History(_)
         | Response::Done { .. }
         | Response::Waits(_)
+        | Response::Chain(_)
+        | Response::Site(_)
         | Response::OpenApi) => Ok(answer),
     }
 }

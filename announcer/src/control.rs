@@ -2,6 +2,7 @@
 
 pub mod admission;
 pub mod api;
+pub mod chain;
 pub mod changes;
 pub mod explain;
 pub mod http;

@@ -10,7 +10,7 @@
 //! 1  director -> {health::check, damping, drain, rib, vip, config}    bgp::{fsm, open, wire, path, plan, outage, hint}    bfd::{fsm, packet}
 //!    chain::{heartbeat, member, ring, rules}
 //!    delivery -> director    metrics -> director, delivery    hook -> director    history -> control::api
-//!    control::{api, http, admission, names, orders, request, explain, changes, status}    page -> control, health    takeover -> systemd    fallback -> config
+//!    control::{api, http, admission, names, orders, request, explain, changes, status, chain}    page -> control, health    takeover -> systemd    fallback -> config
 //!    router_side -> config
 //! 0  model, config    time_limit    watchdog    monotonic    realtime    own_process (of tests alone)
 //! ```

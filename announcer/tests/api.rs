@@ -33,13 +33,30 @@ fn config(folder: &Path) -> String {
     )
 }
 
+/// The same with a chain, whose other member does not exist. Its key is written too.
+fn config_with_chain(folder: &Path) -> String {
+    let key = folder.join("chain.key");
+    std::fs::write(&key, "the key of the test, 32 octets\n").unwrap();
+    std::fs::set_permissions(&key, PermissionsExt::from_mode(0o600)).unwrap();
+    let service = config(folder).replacen("vips =", "ports = [80]\nmin_announcers = 2\nvips =", 1);
+    let key = key.display();
+    format!(
+        "{service}[chain]\ninterface = \"fe\"\nmembers = [\"10.9.9.11\", \"10.9.9.12\"]\nkey_file = \"{key}\"\n"
+    )
+}
+
 /// A daemon whose router `r1` has its VIP, and whose router `r2` does not exist.
 fn start(folder: &Path) -> Daemon {
+    start_with(folder, &config(folder))
+}
+
+/// The same, with another configuration.
+fn start_with(folder: &Path, config: &str) -> Daemon {
     link_to_router();
     let listener = TcpListener::bind("10.9.9.1:1179").unwrap();
     std::thread::spawn(move || router(listener));
     std::fs::write(folder.join("up"), "").unwrap();
-    let daemon = Daemon::start(folder, &config(folder));
+    let daemon = Daemon::start(folder, config);
     daemon.until_status(PATIENCE, "r1 has the VIP", |status| {
         status.peers.first().is_some_and(|r1| r1.announced == 1)
             && status.peers.get(1).is_some_and(|r2| r2.reason.is_some())
@@ -83,7 +100,7 @@ fn answers_are_as_described() {
 }
 
 fn every_answer(folder: &Path) {
-    let daemon = start(folder);
+    let daemon = start_with(folder, &config_with_chain(folder));
     let long = "x".repeat(70_000);
     let mut answered = BTreeSet::new();
     for (method, path, target, body, status) in [
@@ -111,6 +128,12 @@ fn every_answer(folder: &Path) {
         ("POST", "/v1/upgrade", "/v1/upgrade", "{\"previous\":true}", 409), // no program was kept
         ("POST", "/v1/log", "/v1/log", "{\"filter\":\"debug\",\"seconds\":60}", 200),
         ("POST", "/v1/log", "/v1/log", "{\"filter\":\"inof\",\"seconds\":60}", 400),
+        ("GET", "/v1/chain", "/v1/chain", "", 200),
+        ("GET", "/v1/chain/vips", "/v1/chain/vips", "", 200),
+        ("POST", "/v1/chain", "/v1/chain", "{\"off\":true,\"reason\":\"tests\"}", 200),
+        ("GET", "/v1/chain", "/v1/chain", "", 200),
+        ("POST", "/v1/chain", "/v1/chain", "{\"off\":true}", 400),
+        ("POST", "/v1/chain", "/v1/chain", "{\"off\":false}", 200),
         ("GET", "/v1/history", "/v1/history", "", 200),
         ("GET", "/v1/history", "/v1/history?limit=1", "", 200),
     ] {
@@ -139,6 +162,11 @@ fn every_answer(folder: &Path) {
         assert_eq!((got, &value["error"]["code"]), (status, &json!(code)));
         assert_valid(&value, "Error");
     }
+    write_config(folder, &config(folder));
+    assert_eq!(request(&daemon, "POST", "/v1/reload", "").0, 200);
+    let (status, value) = request(&daemon, "GET", "/v1/chain", "");
+    assert_eq!((status, &value["error"]["code"]), (409, &json!("not_configured")));
+    assert_valid(&value, &schema_of("GET", "/v1/chain", 409));
     write_config(folder, "[bgp]\n");
     let (status, value) = request(&daemon, "POST", "/v1/reload", "{}");
     assert_eq!((status, &value["error"]["code"]), (409, &json!("wrong_configuration")));
@@ -189,9 +217,12 @@ fn every_command(folder: &Path) {
     let value = assert_json(folder, &["validate", "CONFIG"], 2, "ValidateOutput");
     assert!(!value["errors"].as_array().unwrap().is_empty(), "{value}");
 
-    let daemon = start(folder);
+    let daemon = start_with(folder, &config_with_chain(folder));
     for (words, code, schema) in [
         (&["status"][..], 0, "Status"),
+        (&["status", "--members"], 0, "SiteVips"),
+        (&["chain"], 0, "Chain"),
+        (&["chain", "off", "--reason", "new switch"], 0, "Notes"),
         (&["explain", "192.0.2.80"], 0, "VipDetails"),
         (&["explain", "www"], 0, "ServiceDetails"),
         (&["explain", "r1"], 0, "PeerDetails"),
@@ -205,6 +236,26 @@ fn every_command(folder: &Path) {
     ] {
         assert_json(folder, words, code, schema);
     }
+
+    // The order is kept with its reason and its operator, and ends.
+    let value = assert_json(folder, &["chain"], 0, "Chain");
+    assert_eq!(
+        (&value["off"]["reason"], &value["own"]),
+        (&json!("new switch"), &json!("10.9.9.11")),
+        "{value:#}"
+    );
+    assert!(value["off"]["by"].as_str().is_some_and(|by| by.starts_with("root")), "{value:#}");
+    let states: Vec<&Value> = value["members"].as_array().unwrap().iter().map(|one| &one["state"]).collect();
+    assert_eq!(states, ["alive", "unknown"], "{value:#}");
+    assert_json(folder, &["chain", "on"], 0, "Notes");
+    assert_eq!(assert_json(folder, &["chain"], 0, "Chain")["off"], Value::Null);
+    let value = assert_json(folder, &["status", "--members"], 0, "SiteVips");
+    let want = json!({"address": "192.0.2.80", "service": "www", "announcers": 1, "min_announcers": 2,
+        "states": {"10.9.9.11": "announced"}});
+    assert_eq!(value["vips"], json!([want]));
+    let output = daemon::command(folder, &["explain", "192.0.2.80"]).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("\nThe chain keeps flows to it on TCP port 80; "), "{text}");
 
     // With `os`, the explanation of a router ends with commands for it.
     write_config(folder, &config(folder).replacen("asn = 65000", "asn = 65000\nos = \"eos\"", 1));

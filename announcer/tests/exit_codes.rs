@@ -17,6 +17,10 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_announcer");
 const SERVICE: &str = "[[service]]\nname = \"www\"\nvips = [\"192.0.2.80\"]\n\
                        [[service.check]]\ntcp = 8080\ninterval = \"50ms\"\n";
 
+/// The chain of the daemon. Its members do not include this host.
+const CHAIN: &str =
+    "[chain]\ninterface = \"lo\"\nmembers = [\"10.0.1.11\", \"10.0.1.12\"]\nkey_file = \"/nonexistent\"\n";
+
 /// While no daemon runs. `good.toml` is a configuration, `bad.toml` is none, `www.conf` has options of ExaBGP's healthcheck; a
 /// server listens at the port of `www`.
 const WITHOUT: &[(&str, i32)] = &[
@@ -28,6 +32,10 @@ const WITHOUT: &[(&str, i32)] = &[
     ("explain 192.0.2.80", 1),
     ("explain", 2),
     ("top", 2), // not a terminal
+    ("status --members", 1),
+    ("chain", 1),
+    ("chain off", 2), // without a reason
+    ("chain --json", 1),
     ("history", 1),
     ("history --no-such-option", 2),
     ("recheck", 1),
@@ -82,6 +90,12 @@ const WITH: &[(&str, i32)] = &[
     ("explain r99", 2),
     ("history", 0),
     ("history --json", 0),
+    ("status --members", 0),
+    ("chain", 0),
+    ("chain --json", 0),
+    ("chain off --reason kernel", 0),
+    ("chain on", 0),
+    ("chain on --reason kernel", 2),
     ("recheck", 0),
     ("recheck www", 0),
     ("recheck wwww", 2),
@@ -140,9 +154,12 @@ fn each_command(folder: &Path) {
         }
     };
     check(WITHOUT);
-    let daemon = Daemon::start(folder, &format!("{FIXTURE}{SERVICE}"));
+    let daemon = Daemon::start(folder, &format!("{FIXTURE}{SERVICE}{CHAIN}"));
     daemon.until_all_are(Duration::from_secs(10), "announced");
     check(WITH);
+    daemon::write_config(folder, &format!("{FIXTURE}{SERVICE}"));
+    assert_eq!(run("reload").status.code(), Some(0));
+    assert_eq!(run("chain").status.code(), Some(2), "no chain is configured");
     daemon::write_config(folder, "[bgp]\nasn = 0\n");
     assert_eq!(run("reload").status.code(), Some(2), "the file is wrong");
     assert_eq!(run("reload --dry-run").status.code(), Some(2), "the file is wrong");

@@ -86,6 +86,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("history::io", 2),
     ("history", 1),
     ("control::request", 1),
+    ("control::chain", 1),
     ("control::status", 1),
     ("control", 4),
     ("metrics", 1),

@@ -155,6 +155,17 @@ pub enum Presence {
     Left,
 }
 
+impl Presence {
+    /// The value in JSON.
+    pub fn word(self) -> &'static str {
+        match self {
+            Presence::Here => "here",
+            Presence::Leaving => "leaving",
+            Presence::Left => "left",
+        }
+    }
+}
+
 /// The addresses at which the sender takes forwarded packets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct NextHops {
@@ -231,6 +242,18 @@ impl VipState {
         VipState::NotAnnounced,
         VipState::Removed,
     ];
+
+    /// The word of `status`.
+    pub fn word(self) -> &'static str {
+        match self {
+            VipState::Starting => "starting",
+            VipState::Announced => "announced",
+            VipState::LastChoice => "last_choice",
+            VipState::Drained => "drained",
+            VipState::NotAnnounced => "not_announced",
+            VipState::Removed => "removed",
+        }
+    }
 }
 
 /// Why the sender wants to withdraw VIPs.

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::heartbeat::{DropReason, Facts, Presence, VipState};
 use super::member::MemberState;
-use super::ring::{Absence, Forwarding, Observation, Ring, RingEntry};
+use super::ring::{Observation, Ring};
 use super::rules::counters::ChainCounters;
 use crate::model::Family;
 
@@ -80,6 +80,12 @@ impl ChainStatus {
         }
     }
 
+    /// Whether this host takes part in the ring of a family: it has VIPs of the family and an address on the segment, and it forwards.
+    pub fn takes_part(&self, family: Family) -> bool {
+        let own = self.ring.entries.iter().find(|entry| Some(entry.member) == self.own);
+        own.is_some_and(|own| own.absence(family).is_none())
+    }
+
     /// How many members live, this host too.
     pub fn living(&self) -> usize {
         let others = self.members.values().filter(|member| member.state.lives()).count();
@@ -128,32 +134,6 @@ impl ChainStatus {
             }
         }
         warnings
-    }
-}
-
-/// What a list of members shows of one of them, for people.
-pub fn ring_words(entry: &RingEntry, wanted: [bool; 2]) -> String {
-    let of = |family: &str, absence: Option<Absence>, wanted: bool| match (absence, wanted) {
-        (_, false) => None,
-        (None, true) => Some(format!("{family} in the ring")),
-        (Some(why), true) => Some(format!("{family} not in the ring: {why}")),
-    };
-    let [v4, v6] = wanted;
-    match (entry.v4, entry.v6) {
-        (None, None) if v4 && v6 => "in the ring".to_owned(),
-        (Some(one), Some(other)) if one == other && v4 && v6 => format!("not in the ring: {one}"),
-        (one, other) => {
-            let both = [of("IPv4", one, v4), of("IPv6", other, v6)];
-            both.into_iter().flatten().collect::<Vec<_>>().join(", ")
-        }
-    }
-}
-
-/// The next member of a family, in words.
-pub fn next_words(forwarding: Option<&Forwarding>) -> String {
-    match forwarding {
-        Some(Forwarding { next, length, .. }) => format!("{next} (ring of {length})"),
-        None => "nobody".to_owned(),
     }
 }
 

@@ -61,6 +61,8 @@ fn of_vip(socket: &Path, vip: IpAddr, peer: Option<String>) -> Result<VipDetails
         | Response::Done { .. }
         | Response::OpenApi
         | Response::Waits(_)
+        | Response::Chain(_)
+        | Response::Site(_)
         | Response::Error(_) => Err(unexpected()),
     }
 }
@@ -79,6 +81,8 @@ fn of_peer(socket: &Path, peer: String, status: &Status) -> Result<(String, Vec<
         | Response::Done { .. }
         | Response::OpenApi
         | Response::Waits(_)
+        | Response::Chain(_)
+        | Response::Site(_)
         | Response::Error(_) => Err(unexpected()),
     }
 }

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use clap::{Args, ColorChoice};
 
-use super::{CommandError, json, unexpected};
+use super::{CommandError, ask, json, unexpected};
 use crate::control::api::{Request, Response};
+use crate::control::chain::table;
 use crate::control::io::client::ClientError;
 use crate::control::status::summary::{self, MonitoringResult};
 use crate::control::status::{self, StatusLayout, View};
@@ -24,12 +25,15 @@ pub(super) struct StatusArguments {
     /// Print each VIP and each warning.
     #[arg(long)]
     all: bool,
+    /// Print each VIP on each member of the chain, and mark the VIPs that too few members announce.
+    #[arg(long, conflicts_with_all = ["what", "all"])]
+    members: bool,
     /// Print one line with performance data, for a monitoring system.
     ///
     /// Exit code 0: all is as wanted, also when it is drained. 1: a warning, for example a router is down while another has
     /// everything. 2: a VIP that should be announced is not, or was sent to no router, or announcer does not run. 3: the state is
     /// not known.
-    #[arg(long, conflicts_with_all = ["what", "all", "watch", "json"])]
+    #[arg(long, conflicts_with_all = ["what", "all", "members", "watch", "json"])]
     check: bool,
     /// Print it again and again, every TIME, until Ctrl-C.
     #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true, default_missing_value = "2s",
@@ -64,7 +68,10 @@ pub(super) fn call(arguments: &StatusArguments, socket: &Path) -> Result<(), Com
 }
 
 fn once(arguments: &StatusArguments, socket: &Path) -> Result<(), CommandError> {
-    let answer = super::ask(socket, &Request::Status, Duration::ZERO)?;
+    if arguments.members {
+        return members(arguments, socket);
+    }
+    let answer = ask(socket, &Request::Status, Duration::ZERO)?;
     let Response::Status { status } = answer else { return Err(unexpected()) };
     if arguments.json {
         output::line(json(&status));
@@ -72,6 +79,17 @@ fn once(arguments: &StatusArguments, socket: &Path) -> Result<(), CommandError> 
     }
     let view = View { all: arguments.all, only: arguments.what.clone(), layout: layout(arguments.color) };
     output::line(status::text(&status, &view).map_err(CommandError::Usage)?);
+    Ok(())
+}
+
+/// The VIPs of the whole site.
+fn members(arguments: &StatusArguments, socket: &Path) -> Result<(), CommandError> {
+    let Response::Site(site) = ask(socket, &Request::Site, Duration::ZERO)? else { return Err(unexpected()) };
+    if arguments.json {
+        output::line(json(&site));
+    } else {
+        output::line(table(&site, layout(arguments.color).width));
+    }
     Ok(())
 }
 
@@ -83,12 +101,11 @@ fn layout(color: ColorChoice) -> StatusLayout {
         ColorChoice::Always => true,
         ColorChoice::Never => false,
     };
-    let width = terminal_size::terminal_size().filter(|_| terminal).map(|(width, _)| usize::from(width.0));
-    StatusLayout { width, colour }
+    StatusLayout { width: super::width(), colour }
 }
 
 fn check(socket: &Path) -> Result<(), CommandError> {
-    let (result, line) = match super::ask(socket, &Request::Status, Duration::ZERO) {
+    let (result, line) = match ask(socket, &Request::Status, Duration::ZERO) {
         Ok(Response::Status { status }) => summary::check(&status),
         Ok(_) => without(MonitoringResult::Unknown, &unexpected().message()),
         Err(CommandError::Client(error @ ClientError::Forbidden(_))) => {

@@ -67,6 +67,9 @@ pub fn only_root(request: &Request) -> Option<&'static str> {
         | Request::Explain { .. }
         | Request::ExplainPeer { .. }
         | Request::History { .. }
+        | Request::Chain
+        | Request::Site
+        | Request::SwitchChain(_)
         | Request::Events
         | Request::OpenApi => None,
     }
@@ -110,7 +113,8 @@ mod tests {
     fn the_group_reads_and_drains_and_root_reloads() {
         let drain = Request::Undrain(crate::control::orders::UndrainOrder::default());
         let dry_run = Request::Reload { force: false, dry_run: true };
-        for request in [Request::Status, Request::Events, drain, dry_run] {
+        let chain = Request::SwitchChain(crate::control::api::ChainOrder::default());
+        for request in [Request::Status, Request::Events, drain, dry_run, chain] {
             assert_eq!(permitted(&request, 1000), Ok(()), "{request:?}");
         }
         for (force, command) in

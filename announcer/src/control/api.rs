@@ -3,12 +3,17 @@
 //! Pure. [`http`](super::http) has the paths and status codes. The answers are also what `--json` prints: fields are added to them,
 //! and never renamed. `openapi.json` beside this file describes them, and a test compares it with real answers.
 
+mod chain;
 mod status;
 
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::chain::{
+    ChainMember, ChainOrder, ChainReport, ChainSummary, CounterReport, DroppedHeartbeats, RingReport,
+    SiteMember, SiteReport, SiteVip,
+};
 pub use self::status::{
     DeliveryStatus, DrainStatus, ListenerWatchStatus, PeerBfdStatus, PeerStatus, ServiceStatus,
     SessionStatus, StartStatus, Status, VipStatus,
@@ -76,6 +81,12 @@ pub enum Request {
         /// How many at most, the newest; without it, all that are kept.
         limit: Option<usize>,
     },
+    /// The chain.
+    Chain,
+    /// The VIPs of the whole site, by member of the chain.
+    Site,
+    /// Switch the forwarding of this host off or on.
+    SwitchChain(ChainOrder),
     /// The changes from now on, as server-sent events.
     Events,
     /// The description of this API.
@@ -107,6 +118,10 @@ pub enum Response {
     History(ChangeList),
     /// The waits for drains that run now.
     Waits(WaitList),
+    /// The chain.
+    Chain(Box<ChainReport>),
+    /// The VIPs of the whole site.
+    Site(Box<SiteReport>),
     /// The request is done; with notes.
     Done {
         /// Sentences for the operator.
@@ -191,6 +206,8 @@ pub enum ErrorCode {
     Refused,
     /// 409: the configuration has mistakes.
     WrongConfiguration,
+    /// 409: the configuration does not have the table that this needs.
+    NotConfigured,
     /// 413: the request is too long.
     TooLarge,
     /// 500: the daemon could not do it.
@@ -205,7 +222,7 @@ pub enum ErrorCode {
 
 impl ErrorCode {
     /// Every code.
-    pub const ALL: [ErrorCode; 12] = [
+    pub const ALL: [ErrorCode; 13] = [
         ErrorCode::BadRequest,
         ErrorCode::Forbidden,
         ErrorCode::UnknownPath,
@@ -213,6 +230,7 @@ impl ErrorCode {
         ErrorCode::WrongMethod,
         ErrorCode::Refused,
         ErrorCode::WrongConfiguration,
+        ErrorCode::NotConfigured,
         ErrorCode::TooLarge,
         ErrorCode::Failed,
         ErrorCode::Busy,
@@ -227,7 +245,7 @@ impl ErrorCode {
             ErrorCode::Forbidden => 403,
             ErrorCode::UnknownPath | ErrorCode::UnknownName => 404,
             ErrorCode::WrongMethod => 405,
-            ErrorCode::Refused | ErrorCode::WrongConfiguration => 409,
+            ErrorCode::Refused | ErrorCode::WrongConfiguration | ErrorCode::NotConfigured => 409,
             ErrorCode::TooLarge => 413,
             ErrorCode::Failed => 500,
             ErrorCode::Busy | ErrorCode::Ending => 503,

@@ -10,7 +10,9 @@ use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
-use super::api::{ApiError, ErrorBody, ErrorCode, Notes, Numbered, OPENAPI, Request, Response, Scope};
+use super::api::{
+    ApiError, ChainOrder, ErrorBody, ErrorCode, Notes, Numbered, OPENAPI, Request, Response, Scope,
+};
 use super::orders::{DrainOrder, UndrainOrder};
 use crate::takeover::successor::Successor;
 
@@ -39,6 +41,12 @@ pub enum Operation {
     Log,
     /// The last changes.
     History,
+    /// The chain.
+    Chain,
+    /// The VIPs of the whole site.
+    Site,
+    /// Switches the forwarding off or on.
+    SwitchChain,
     /// The changes from now on.
     Events,
     /// The description of the API.
@@ -46,7 +54,7 @@ pub enum Operation {
 }
 
 /// Each operation with its method and path. A part of a path in braces is a parameter.
-pub const OPERATIONS: [(Operation, &str, &str); 13] = [
+pub const OPERATIONS: [(Operation, &str, &str); 16] = [
     (Operation::Status, "GET", "/v1/status"),
     (Operation::ExplainVip, "GET", "/v1/explain/vip/{address}"),
     (Operation::ExplainPeer, "GET", "/v1/explain/peer/{name}"),
@@ -58,6 +66,9 @@ pub const OPERATIONS: [(Operation, &str, &str); 13] = [
     (Operation::Upgrade, "POST", "/v1/upgrade"),
     (Operation::Log, "POST", "/v1/log"),
     (Operation::History, "GET", "/v1/history"),
+    (Operation::Chain, "GET", "/v1/chain"),
+    (Operation::Site, "GET", "/v1/chain/vips"),
+    (Operation::SwitchChain, "POST", "/v1/chain"),
     (Operation::Events, "GET", "/v1/events"),
     (Operation::OpenApi, "GET", "/v1/openapi.json"),
 ];
@@ -138,11 +149,13 @@ pub fn route(method: &str, target: &str, body: &[u8]) -> Result<Request, ApiErro
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     let fitting = || OPERATIONS.iter().filter(|(_, _, template)| fits(template, path));
     let Some((operation, ..)) = fitting().find(|(_, with, _)| *with == method) else {
-        return Err(match fitting().map(|(_, with, _)| *with).next() {
-            Some(with) => {
-                ApiError::new(ErrorCode::WrongMethod, format!("`{}` is only for {with}", shown(path)))
+        let methods: Vec<&str> = fitting().map(|(_, with, _)| *with).collect();
+        return Err(match methods.as_slice() {
+            [_, ..] => {
+                let text = format!("`{}` is only for {}", shown(path), methods.join(" and "));
+                ApiError::new(ErrorCode::WrongMethod, text)
             }
-            None => {
+            [] => {
                 let text = format!("there is no `{}`; `/v1/openapi.json` lists the paths", shown(path));
                 ApiError::new(ErrorCode::UnknownPath, text)
             }
@@ -195,6 +208,9 @@ pub fn route(method: &str, target: &str, body: &[u8]) -> Result<Request, ApiErro
             });
             Request::History { limit: limit.transpose()? }
         }
+        Operation::Chain => Request::Chain,
+        Operation::Site => Request::Site,
+        Operation::SwitchChain => Request::SwitchChain(json::<ChainOrder>(body)?),
         Operation::Events => Request::Events,
         Operation::OpenApi => Request::OpenApi,
     };
@@ -271,6 +287,11 @@ pub fn call(request: &Request) -> HttpCall {
             let query = limit.map(|limit| format!("?limit={limit}")).unwrap_or_default();
             (Operation::History, String::new(), query, None)
         }
+        Request::Chain => (Operation::Chain, String::new(), String::new(), None),
+        Request::Site => (Operation::Site, String::new(), String::new(), None),
+        Request::SwitchChain(order) => {
+            (Operation::SwitchChain, String::new(), String::new(), serde_json::to_vec(order).ok())
+        }
         Request::Events => (Operation::Events, String::new(), String::new(), None),
         Request::OpenApi => (Operation::OpenApi, String::new(), String::new(), None),
     };
@@ -291,6 +312,8 @@ pub fn encode(response: &Response) -> serde_json::Result<(u16, Vec<u8>)> {
         Response::Peer(details) => serde_json::to_vec(&Numbered::new(details)),
         Response::History(changes) => serde_json::to_vec(&Numbered::new(changes)),
         Response::Waits(waits) => serde_json::to_vec(&Numbered::new(waits)),
+        Response::Chain(chain) => serde_json::to_vec(&Numbered::new(chain)),
+        Response::Site(site) => serde_json::to_vec(&Numbered::new(site)),
         Response::Done { notes } => serde_json::to_vec(&Numbered::new(Notes { notes: notes.clone() })),
         Response::OpenApi => Ok(OPENAPI.as_bytes().to_vec()),
         Response::Error(error) => serde_json::to_vec(&Numbered::new(ErrorBody { error: error.clone() })),
@@ -302,6 +325,8 @@ pub fn encode(response: &Response) -> serde_json::Result<(u16, Vec<u8>)> {
         | Response::Peer(_)
         | Response::History(_)
         | Response::Waits(_)
+        | Response::Chain(_)
+        | Response::Site(_)
         | Response::Done { .. }
         | Response::OpenApi => 200,
     };
@@ -322,9 +347,12 @@ pub fn decode(request: &Request, status: u16, body: &[u8]) -> serde_json::Result
         Request::ExplainPeer { .. } => Response::Peer(Box::new(answer(body)?)),
         Request::History { .. } => Response::History(answer(body)?),
         Request::Waits => Response::Waits(answer(body)?),
+        Request::Chain => Response::Chain(Box::new(answer(body)?)),
+        Request::Site => Response::Site(Box::new(answer(body)?)),
         Request::Drain { .. }
         | Request::Undrain { .. }
         | Request::Recheck { .. }
+        | Request::SwitchChain(_)
         | Request::Log { .. }
         | Request::Upgrade { .. }
         | Request::Reload { .. } => Response::Done { notes: answer::<Notes>(body)?.notes },

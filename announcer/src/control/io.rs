@@ -5,6 +5,7 @@
 //! from the tasks that own it.
 
 mod answers;
+mod chain;
 pub mod client;
 mod connection;
 mod drains;
@@ -194,7 +195,10 @@ async fn answer(request: Request, uid: u32, context: &ControlContext, places: &R
         Request::Drain(DrainOrder { by, force, .. }) | Request::Undrain(UndrainOrder { by, force, .. }) => {
             (Some(by.clone()), *force)
         }
+        Request::SwitchChain(order) => (Some(order.by.clone()), false),
         Request::Status
+        | Request::Chain
+        | Request::Site
         | Request::Waits
         | Request::Recheck { .. }
         | Request::Explain { .. }
@@ -211,12 +215,13 @@ async fn answer(request: Request, uid: u32, context: &ControlContext, places: &R
         None => OrderFacts { operator: Operator::new(uid, None, None), now: SystemTime::now(), boot: None },
     };
     let operator = facts.operator.clone();
+    let order = if matches!(request, Request::SwitchChain(_)) { "chain" } else { "drain or undrain" };
     let config = context.configs.borrow().clone();
     let drains = context.drains.borrow().drains.clone();
     let allowed = orders::may_force(force, uid).map_err(|text| ApiError::new(ErrorCode::Forbidden, text));
     match allowed.and_then(|()| job(request, facts, &config, &drains)) {
         Err(error) if said.is_some() => {
-            drains::refused(&operator, "drain or undrain", &error.text);
+            drains::refused(&operator, order, &error.text);
             Response::Error(error)
         }
         Err(error) => Response::Error(error),
@@ -237,6 +242,8 @@ async fn answer(request: Request, uid: u32, context: &ControlContext, places: &R
 
 async fn answer_query(query: Query, context: &ControlContext, places: &RequestSlots) -> Response {
     match query {
+        Query::Chain => chain::chain(context).await,
+        Query::Site => chain::vips(context).await,
         Query::Waits => {
             Response::Waits(WaitList { waits: places.waits.borrow().values().cloned().collect() })
         }
@@ -269,6 +276,7 @@ async fn answer_command(command: Command, context: &ControlContext, places: &Req
             Err(DrainFailure::Failed(text)) => Response::error(ErrorCode::Failed, text),
             Err(DrainFailure::Timeout(text)) => Response::error(ErrorCode::Timeout, text),
         },
+        Command::Chain(off) => chain::switch(off, context).await,
         Command::Log(order) => {
             let (reply, changed) = oneshot::channel();
             match context.level_requests.send(LevelRequest { order, reply }).await {
@@ -295,7 +303,7 @@ async fn answer_command(command: Command, context: &ControlContext, places: &Req
     }
 }
 
-/// Who gives an order to drain or undrain, and when.
+/// Who gives an order that is recorded, and when.
 async fn order_facts(uid: u32, said: Option<String>, context: &ControlContext) -> OrderFacts {
     let operator = Operator::new(uid, user_name(&context.files, uid).await, said);
     OrderFacts { operator, now: SystemTime::now(), boot: drain::io::boot_id() }

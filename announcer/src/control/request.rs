@@ -6,8 +6,9 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::api::{ApiError, ErrorCode, Request, Scope};
-use super::names;
 use super::orders::{DrainJob, OrderError, OrderFacts};
+use super::{chain, names};
+use crate::chain::status::OffOrder;
 use crate::config::Config;
 use crate::drain::Drains;
 use crate::log::level::LevelOrder;
@@ -50,6 +51,10 @@ pub enum Query {
     OpenApi,
     /// The waits for drains.
     Waits,
+    /// The chain.
+    Chain,
+    /// The VIPs of the whole site.
+    Site,
     /// Probe services at once.
     Recheck {
         /// The services; `None`: all.
@@ -64,6 +69,8 @@ pub enum Query {
 pub enum Command {
     /// Change the drains.
     Drain(Box<DrainJob>),
+    /// Forward nothing from this host, or with `None` forward again.
+    Chain(Option<OffOrder>),
     /// Use another level of the log for some time.
     Log(LevelOrder),
     /// Replace the running program.
@@ -118,6 +125,12 @@ pub fn job(request: Request, facts: OrderFacts, config: &Config, drains: &Drains
         Request::Reload { .. } => Job::Command(Command::Reload { mode: ReloadMode::Careful }),
         Request::Upgrade { successor, force } => Job::Command(Command::Upgrade { successor, force }),
         Request::Waits => Job::Query(Query::Waits),
+        Request::Chain | Request::Site | Request::SwitchChain(_) if config.chain.is_none() => {
+            return Err(ApiError::new(ErrorCode::NotConfigured, chain::NOT_CONFIGURED));
+        }
+        Request::Chain => Job::Query(Query::Chain),
+        Request::Site => Job::Query(Query::Site),
+        Request::SwitchChain(order) => Job::Command(Command::Chain(chain::off_order(&order, &facts)?)),
         Request::Drain(order) => {
             let targets = order.find(config, drains).map_err(meaningless)?;
             let job = order.job(targets, facts, config.drain.as_ref()).map_err(meaningless)?;

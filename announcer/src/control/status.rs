@@ -71,6 +71,9 @@ fn whole(status: &Status, all: bool, most_healthy: usize) -> Vec<Line> {
     if all && !status.start.crash.is_empty() {
         lines.push(Line::plain(status.start.crash.clone()));
     }
+    if let Some(chain) = status.chain.as_ref().filter(|chain| all || !chain.ok) {
+        lines.push(Line::plain(format!("chain: {}", chain.text)));
+    }
     routers(status, all, |_| true, &mut lines);
     services(status, all, most_healthy, &mut lines);
     warnings(status, all, &mut lines);

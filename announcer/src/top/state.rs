@@ -210,7 +210,11 @@ impl TopState {
                 Vec::new()
             }
             Response::Error(error) => self.explained(&request, vec![error.text]),
-            Response::Done { .. } | Response::Waits(_) | Response::OpenApi => Vec::new(),
+            Response::Done { .. }
+            | Response::Waits(_)
+            | Response::Chain(_)
+            | Response::Site(_)
+            | Response::OpenApi => Vec::new(),
         }
     }
 

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::ReasonStatus;
+use super::{ChainSummary, ReasonStatus};
 
 /// The state of the daemon.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -37,6 +37,9 @@ pub struct Status {
     pub drains: BTreeMap<String, DrainStatus>,
     /// The state of the listener watch; none while nothing is watched.
     pub listener_watch: Option<ListenerWatchStatus>,
+    /// The chain; none if it is not configured.
+    #[serde(default)]
+    pub chain: Option<ChainSummary>,
     /// The warnings, one sentence each.
     pub warnings: Vec<String>,
     /// How what runs differs from what is on disk, one sentence each; these are among the warnings too.

@@ -26,6 +26,14 @@ fn each_request_is_read_as_it_was_sent() {
         Request::Events,
         Request::OpenApi,
         Request::Waits,
+        Request::Chain,
+        Request::Site,
+        Request::SwitchChain(ChainOrder {
+            off: true,
+            reason: Some("new switch".into()),
+            by: Some("ann".into()),
+        }),
+        Request::SwitchChain(ChainOrder::default()),
         Request::Undrain(UndrainOrder { force: true, wait_ms: Some(u64::MAX), ..UndrainOrder::default() }),
         Request::Drain(DrainOrder {
             reason: Some("kernel".into()),
@@ -74,6 +82,15 @@ fn a_wrong_request_says_what_to_write() {
             400,
             "write either `\"services\": [\"NAME\"]` or `\"all\": true`",
         ),
+        (
+            "POST",
+            "/v1/chain",
+            "{}",
+            400,
+            "the body is not as expected: missing field `off` at line 1 column 2",
+        ),
+        ("POST", "/v1/chain/vips", "", 405, "`/v1/chain/vips` is only for GET"),
+        ("PUT", "/v1/chain", "", 405, "`/v1/chain` is only for GET and POST"),
         (
             "POST",
             "/v1/reload",

@@ -18,7 +18,7 @@ use crate::control::api::{
 };
 use crate::control::explain::changes::last_changes;
 use crate::control::explain::{self, RouterExplanation, SessionExplanation, VipExplanation};
-use crate::control::names;
+use crate::control::{chain, names};
 use crate::delivery::{RouteProgress, RouterSession, delivery};
 use crate::director::{NextHopSource, Report, VipReport, VipRoute};
 use crate::drain::{self, Drain, DrainTarget, DrainedBy};
@@ -94,6 +94,7 @@ pub(crate) fn explained(
     let drains = report.drains.of_vip(&service.name, address);
     let story = VipExplanation { vip, service, drains, delivery, routers };
     let mut lines = explain::explain(&story, Instant::now());
+    lines.extend(chain::explain(&context.chain.borrow(), address, &service.flow_ports()));
     let changes = context.history.borrow().newest(usize::MAX);
     lines.extend(last_changes(&changes, |change| change.vip == Some(address)));
     Response::Vip(Box::new(VipDetails {
@@ -164,6 +165,7 @@ pub(crate) fn status(context: &ControlContext, report: &Report) -> api::Status {
             })
             .collect(),
         drains,
+        chain: chain::summary(&context.chain.borrow()),
         listener_watch: listener_watch(&context.listener_watch.borrow()),
         warnings,
         differs: differences(context),
@@ -211,7 +213,7 @@ fn vip(vip: &VipReport, routers: api::DeliveryStatus) -> api::VipStatus {
 }
 
 /// The time of an event on the wall clock, which may have been set since.
-fn time_of(at: Instant) -> String {
+pub(super) fn time_of(at: Instant) -> String {
     let now = SystemTime::now();
     humantime::format_rfc3339_millis(now.checked_sub(at.elapsed()).unwrap_or(now)).to_string()
 }

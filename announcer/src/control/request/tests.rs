@@ -1,6 +1,7 @@
 use super::*;
 use crate::config;
 use crate::config::tests::with_services;
+use crate::control::api::ChainOrder;
 use crate::control::orders::{DrainOrder, Targets, UndrainOrder};
 use crate::drain::{DrainChange, DrainTarget, Operator};
 
@@ -29,10 +30,15 @@ fn services(names: &[&str]) -> Scope {
 
 /// The job as a short text, or the refusal.
 fn shown(request: Request, drained: &[&str]) -> String {
+    shown_with(&config(), request, drained)
+}
+
+/// The same, with another configuration.
+fn shown_with(config: &Config, request: Request, drained: &[&str]) -> String {
     let operator = Operator::new(1000, Some("ann".into()), None);
     let facts = OrderFacts { operator, now: std::time::SystemTime::UNIX_EPOCH, boot: None };
     let drains = Drains::from_files(drained.iter().map(|name| ((*name).to_owned(), Ok(String::new()))));
-    match job(request, facts, &config(), &drains) {
+    match job(request, facts, config, &drains) {
         Ok(Job::Query(Query::Status)) => "status".into(),
         Ok(Job::Query(Query::Explain { vip, peer })) => format!("explain {vip} {peer:?}"),
         Ok(Job::Query(Query::ExplainPeer { peer })) => format!("explain peer {peer}"),
@@ -51,6 +57,9 @@ fn shown(request: Request, drained: &[&str]) -> String {
             other => panic!("{other:?}"),
         },
         Err(error) => format!("error: {}", error.text),
+        Ok(Job::Query(Query::Chain)) => "chain".into(),
+        Ok(Job::Query(Query::Site)) => "site".into(),
+        Ok(Job::Command(Command::Chain(off))) => format!("chain off {}", off.is_some()),
         other @ Ok(Job::Events | Job::Query(Query::History { .. } | Query::OpenApi)) => panic!("{other:?}"),
     }
 }
@@ -94,4 +103,23 @@ fn each_request_is_a_job_or_a_refusal_that_says_what_there_is() {
     ] {
         assert_eq!(shown(request.clone(), drained), want, "{request:?}");
     }
+}
+
+#[test]
+fn without_a_chain_each_request_about_it_is_refused() {
+    let chain =
+        "[chain]\ninterface = \"eth0\"\nmembers = [\"10.0.1.11\", \"10.0.1.12\"]\nkey_file = \"/key\"\n";
+    let with = config::parse("x", &format!("{CONFIG}{chain}")).unwrap_or_else(|errors| panic!("{errors}"));
+    let off = ChainOrder { off: true, reason: Some("new switch".into()), by: None };
+    for (request, want) in [
+        (Request::Chain, "chain"),
+        (Request::Site, "site"),
+        (Request::SwitchChain(off), "chain off true"),
+        (Request::SwitchChain(ChainOrder::default()), "chain off false"),
+    ] {
+        assert_eq!(shown_with(&with, request.clone(), &[]), want);
+        assert_eq!(shown(request, &[]), format!("error: {}", chain::NOT_CONFIGURED));
+    }
+    let no_reason = ChainOrder { off: true, ..ChainOrder::default() };
+    assert!(shown_with(&with, Request::SwitchChain(no_reason), &[]).starts_with("error: write a reason"));
 }

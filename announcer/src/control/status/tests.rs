@@ -4,7 +4,8 @@ use expect_test::expect;
 
 use super::*;
 use crate::control::api::{
-    DeliveryStatus, PeerStatus, ReasonStatus, ServiceStatus, SessionStatus, StartStatus, VipStatus,
+    ChainSummary, DeliveryStatus, PeerStatus, ReasonStatus, ServiceStatus, SessionStatus, StartStatus,
+    VipStatus,
 };
 
 pub(crate) fn router(name: &str, up: bool) -> PeerStatus {
@@ -86,6 +87,7 @@ pub(crate) fn status() -> Status {
         drains: BTreeMap::new(),
         listener_watch: None,
         warnings: vec![],
+        chain: None,
         differs: vec![],
     }
 }
@@ -242,6 +244,18 @@ fn all_folds_nothing_and_a_pipe_cuts_nothing() {
     }
     assert!(all.contains("warning: five"), "{all}");
     assert!(!all.contains('…'), "{all}");
+}
+
+#[test]
+fn the_chain_has_a_line_if_it_is_wrong_or_if_all_is_shown() {
+    let line = "\nchain: 3 of 4 members in the ring, next 10.0.1.12\n";
+    for (all, ok, want) in [(false, false, true), (false, true, false), (true, true, true)] {
+        let text = "3 of 4 members in the ring, next 10.0.1.12".into();
+        let chain = Some(ChainSummary { ok, listed: 4, living: 3, text });
+        let view = View { all, only: None, layout: StatusLayout { width: None, colour: false } };
+        let text = super::text(&Status { chain, ..scene() }, &view).unwrap();
+        assert_eq!(text.contains(line), want, "{text}");
+    }
 }
 
 #[test]

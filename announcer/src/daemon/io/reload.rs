@@ -98,6 +98,8 @@ impl Reloader {
                 | Response::Peer(_)
                 | Response::History(_)
                 | Response::Waits(_)
+                | Response::Chain(_)
+                | Response::Site(_)
                 | Response::OpenApi => {}
             }
             if let Some(reply) = reply {

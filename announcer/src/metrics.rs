@@ -15,10 +15,11 @@ mod tests;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::bfd::status::BfdReport;
 use crate::bgp::fsm::StateName;
+use crate::chain::status::ChainStatus;
 use crate::config::ConfigDigest;
 use crate::delivery::RouterSession;
 use crate::director::Figures;
@@ -148,6 +149,26 @@ table! {
         "BFD packets that were received and dropped, by reason"
     BFD_REAL_TIME Gauge "announcer_bfd_real_time" []
         "1 if the BFD thread has real-time scheduling, 0 if the kernel refused it; absent without BFD"
+    CHAIN_MEMBERS Gauge "announcer_chain_members" []
+        "How many members the list of the chain has; absent without a chain, and while it does not work on this host"
+    CHAIN_RING Gauge "announcer_chain_ring_members" ["family"]
+        "How many members are in the ring, this host too; absent for families in which this host does not take part"
+    CHAIN_RULES Gauge "announcer_chain_rules_installed" []
+        "1 while the rules of the chain are in the kernel, else 0; absent without a chain, and with `forward = false`"
+    CHAIN_OFF Gauge "announcer_chain_switched_off" []
+        "1 while an operator has switched the forwarding of this host off, else 0; absent without a chain"
+    CHAIN_STATE Gauge "announcer_chain_member_state" ["member", "state"]
+        "1 for the state that another member of the chain has, 0 for the others"
+    CHAIN_STATE_TIME Gauge "announcer_chain_member_state_duration_seconds" ["member"]
+        "How long another member of the chain has been in its state"
+    CHAIN_DIFFERS Gauge "announcer_chain_member_differs" ["member", "what"]
+        "1 if the list of members (what=members), or the VIPs and their ports (what=services), of another member are not this host's, else 0; absent while it is not heard"
+    CHAIN_PACKETS Counter "announcer_chain_packets_total" ["family", "what"]
+        "Packets that the rules of the chain have counted since they were installed, by what became of them"
+    CHAIN_DROPS Counter "announcer_chain_heartbeats_dropped_total" ["reason"]
+        "Heartbeats of the chain that were received and did not count, by reason"
+    CHAIN_UNSENT Counter "announcer_chain_heartbeats_unsent_total" []
+        "Heartbeats of the chain that the kernel did not send"
     WARNINGS Gauge "announcer_warnings" []
         "How many warnings `announcer status` has"
     CONFIG_INFO Gauge "announcer_config_info" ["sha256"]
@@ -188,6 +209,19 @@ table! {
         "Limit of open file descriptors"
 }
 
+/// What can become of a packet of the chain: the values of the label `what` of [`CHAIN_PACKETS`].
+pub const CHAIN_PACKET_WORDS: [&str; 7] =
+    ["forwarded", "started", "accepted", "returned", "over_budget", "not_started", "foreign_mark"];
+
+/// The chain at the time of a scrape.
+#[derive(Debug, Clone)]
+pub struct ChainMetrics {
+    /// What is known of it.
+    pub status: Arc<ChainStatus>,
+    /// The time of the scrape.
+    pub now: Instant,
+}
+
 /// The data of one scrape.
 #[derive(Debug)]
 pub struct Scrape {
@@ -201,7 +235,9 @@ pub struct Scrape {
     pub peers: Vec<PeerMetrics>,
     /// BFD with them.
     pub bfd: Arc<BfdReport>,
-    /// The same, as the delivery of routes sees them.
+    /// The chain.
+    pub chain: ChainMetrics,
+    /// The sessions, as the delivery of routes sees them.
     pub routers: Vec<RouterSession>,
     /// The drains in force.
     pub drains: Drains,

@@ -10,6 +10,7 @@ use std::time::Duration;
 use announcer::bgp::notification::{self, Notification};
 use announcer::bgp::open::OpenError;
 use announcer::bgp::reason::{DownReason, TcpFailure};
+use announcer::chain::heartbeat::DropReason;
 use announcer::config::FILE;
 use announcer::config::keys::{Key, Need, Section};
 use announcer::config::kind::certificate::Flaw;
@@ -401,6 +402,15 @@ fn every_reason_of_a_session_that_is_down_is_explained() {
     }
     words_are_listed("## Why a session is down", all.iter().map(DownReason::label));
     assert_eq!(listed("### Of a peer"), set_of(all.iter().map(DownReason::to_string)));
+}
+
+#[test]
+fn every_label_of_the_chain_is_explained() {
+    let listed = below(&document("metrics.md"), "## What became of a packet of the chain").to_owned();
+    let words = listed.lines().filter_map(|line| line.strip_prefix("- `")?.split('`').next());
+    let words: BTreeSet<String> = words.map(str::to_owned).collect();
+    assert_eq!(words, set_of(metrics::CHAIN_PACKET_WORDS.iter().map(|word| (*word).to_owned())));
+    words_are_listed("## Why a heartbeat did not count", DropReason::ALL.iter().map(|reason| reason.label()));
 }
 
 #[test]

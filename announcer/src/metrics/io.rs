@@ -15,7 +15,7 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{ALLOW, CONTENT_TYPE, HOST, HeaderValue};
@@ -29,7 +29,7 @@ use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
 use super::host::is_admitted;
-use super::{DiskProgram, ListenerMetrics, PeerMetrics, Reloads, Scrape, Tally, write};
+use super::{ChainMetrics, DiskProgram, ListenerMetrics, PeerMetrics, Reloads, Scrape, Tally, write};
 use crate::bgp::io::session::{MessageCounters, SessionReport};
 use crate::config;
 use crate::control::io as control;
@@ -217,6 +217,7 @@ async fn scrape(context: MetricsContext) -> Option<AnswerBody> {
     let (drains, program) = (context.control.drains.borrow().drains.clone(), *context.program.borrow());
     let routers = context.control.peers.borrow().routers();
     let bfd = context.control.bfd.borrow().clone();
+    let chain = ChainMetrics { status: context.control.chain.borrow().clone(), now: Instant::now() };
     let (reloads, hooks) = (*context.reloads.borrow(), *context.hooks.borrow());
     let fallback = context.control.fallback.borrow().is_some();
     let StartReport { how: start, rolled_back, not_continued, .. } = context.control.start.borrow().clone();
@@ -230,6 +231,7 @@ async fn scrape(context: MetricsContext) -> Option<AnswerBody> {
             listeners,
             peers,
             bfd,
+            chain,
             routers,
             drains,
             program,

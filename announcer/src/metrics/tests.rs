@@ -1,4 +1,4 @@
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 use std::net::IpAddr;
 use std::process::{Command, Stdio};
@@ -9,6 +9,13 @@ use expect_test::expect;
 use super::*;
 use crate::bfd::packet::DropReason;
 use crate::bfd::status::{self as bfd, BfdReport};
+use crate::chain::heartbeat::{
+    AboutReceiver, Digest, DropReason as HeartbeatDrop, Facts, Families, NextHops, Presence,
+};
+use crate::chain::member::{MemberState, Said};
+use crate::chain::ring::{Observation, Own, Ring};
+use crate::chain::rules::counters::ChainCounters;
+use crate::chain::status::{ChainStatus, member_status};
 use crate::config::kind::certificate::{Date, Flaw};
 use crate::config::kind::http;
 use crate::config::tests::with_services;
@@ -55,6 +62,46 @@ fn probed(service: &str, vip: &str, check: usize, outcome: Outcome) -> ProbeFact
 
 fn router(name: &str, progress: SessionProgress) -> RouterSession {
     RouterSession { name: name.parse().unwrap(), families: [Family::V4].into(), progress }
+}
+
+/// A chain of three members: 10.0.1.12 lives and has another list of members, 10.0.1.13 was not heard.
+fn chain() -> ChainStatus {
+    let addresses = [11, 12, 13].map(|last| IpAddr::from([10, 0, 1, last]));
+    let [own, second, third] = addresses;
+    let v4 = Families { v4: true, v6: false };
+    let facts = |members| Facts {
+        interval: MILLISECOND * 100,
+        rules: v4,
+        presence: Presence::Here,
+        switched_off: false,
+        next_hops: NextHops { v4: Some([10, 0, 1, 12].into()), v6: None },
+        members: Digest([members; 8]),
+        services: Digest([2; 8]),
+    };
+    let about_us = AboutReceiver { in_ring: v4, believed: v4 };
+    let since = Instant::now() + Duration::from_secs(60); // later than the scrape, so that it has lasted for 0 s
+    let observation = |state, said| Observation { state, since, said, awaited: false };
+    let said = Said { facts: facts(9), about_us };
+    let observed: BTreeMap<IpAddr, Observation> = [
+        (second, observation(MemberState::Alive, Some(said))),
+        (third, observation(MemberState::Unknown, None)),
+    ]
+    .into();
+    let ours = Own { address: own, wanted: v4, switched_off: false, presence: Presence::Here };
+    let members = observed.iter();
+    ChainStatus {
+        configured: true,
+        forward: true,
+        own: Some(own),
+        ring: Ring::new(&addresses, &ours, &observed),
+        installed: true,
+        members: members.map(|(address, one)| (*address, member_status(one, None, Arc::default()))).collect(),
+        facts: Some(facts(1)),
+        counters: [Some(ChainCounters { forwarded: 12, over_budget: 3, ..ChainCounters::default() }), None],
+        drops: [(HeartbeatDrop::Hmac, 5)].into(),
+        send_errors: 2,
+        ..ChainStatus::default()
+    }
 }
 
 /// A scrape with a value for every metric.
@@ -138,6 +185,7 @@ fn scrape() -> Scrape {
             .into(),
             ..BfdReport::default()
         }),
+        chain: ChainMetrics { status: Arc::new(chain()), now: Instant::now() },
         routers: vec![
             router("r1", SessionProgress::Established { acknowledged: 3, not_sent: [].into() }),
             router("r2", SessionProgress::Down),
@@ -318,6 +366,55 @@ fn a_scrape_reads_as_prometheus_wants_it() {
         announcer_bfd_packets_dropped_total{reason="authentication"} 0
         # TYPE announcer_bfd_real_time gauge
         announcer_bfd_real_time 1
+        # TYPE announcer_chain_members gauge
+        announcer_chain_members 3
+        # TYPE announcer_chain_ring_members gauge
+        announcer_chain_ring_members{family="ipv4"} 2
+        # TYPE announcer_chain_rules_installed gauge
+        announcer_chain_rules_installed 1
+        # TYPE announcer_chain_switched_off gauge
+        announcer_chain_switched_off 0
+        # TYPE announcer_chain_member_state gauge
+        announcer_chain_member_state{member="10.0.1.12",state="unknown"} 0
+        announcer_chain_member_state{member="10.0.1.12",state="alive"} 1
+        announcer_chain_member_state{member="10.0.1.12",state="asked"} 0
+        announcer_chain_member_state{member="10.0.1.12",state="silent"} 0
+        announcer_chain_member_state{member="10.0.1.12",state="dead"} 0
+        announcer_chain_member_state{member="10.0.1.12",state="left"} 0
+        announcer_chain_member_state{member="10.0.1.13",state="unknown"} 1
+        announcer_chain_member_state{member="10.0.1.13",state="alive"} 0
+        announcer_chain_member_state{member="10.0.1.13",state="asked"} 0
+        announcer_chain_member_state{member="10.0.1.13",state="silent"} 0
+        announcer_chain_member_state{member="10.0.1.13",state="dead"} 0
+        announcer_chain_member_state{member="10.0.1.13",state="left"} 0
+        # TYPE announcer_chain_member_state_duration_seconds gauge
+        announcer_chain_member_state_duration_seconds{member="10.0.1.12"} 0.0
+        announcer_chain_member_state_duration_seconds{member="10.0.1.13"} 0.0
+        # TYPE announcer_chain_member_differs gauge
+        announcer_chain_member_differs{member="10.0.1.12",what="members"} 1
+        announcer_chain_member_differs{member="10.0.1.12",what="services"} 0
+        # TYPE announcer_chain_packets_total counter
+        announcer_chain_packets_total{family="ipv4",what="forwarded"} 12
+        announcer_chain_packets_total{family="ipv4",what="started"} 0
+        announcer_chain_packets_total{family="ipv4",what="accepted"} 0
+        announcer_chain_packets_total{family="ipv4",what="returned"} 0
+        announcer_chain_packets_total{family="ipv4",what="over_budget"} 3
+        announcer_chain_packets_total{family="ipv4",what="not_started"} 0
+        announcer_chain_packets_total{family="ipv4",what="foreign_mark"} 0
+        # TYPE announcer_chain_heartbeats_dropped_total counter
+        announcer_chain_heartbeats_dropped_total{reason="length"} 0
+        announcer_chain_heartbeats_dropped_total{reason="magic"} 0
+        announcer_chain_heartbeats_dropped_total{reason="version"} 0
+        announcer_chain_heartbeats_dropped_total{reason="hmac"} 5
+        announcer_chain_heartbeats_dropped_total{reason="sender"} 0
+        announcer_chain_heartbeats_dropped_total{reason="receiver"} 0
+        announcer_chain_heartbeats_dropped_total{reason="value"} 0
+        announcer_chain_heartbeats_dropped_total{reason="not_member"} 0
+        announcer_chain_heartbeats_dropped_total{reason="not_returned"} 0
+        announcer_chain_heartbeats_dropped_total{reason="counter"} 0
+        announcer_chain_heartbeats_dropped_total{reason="earlier_start"} 0
+        # TYPE announcer_chain_heartbeats_unsent_total counter
+        announcer_chain_heartbeats_unsent_total 2
         # TYPE announcer_warnings gauge
         announcer_warnings 2
         # TYPE announcer_config_info gauge
@@ -420,6 +517,18 @@ fn promtool_finds_nothing() {
     promtool.stdin.take().unwrap().write_all(text(scrape()).as_bytes()).unwrap();
     let output = promtool.wait_with_output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
+#[test]
+fn without_a_chain_it_has_no_samples() {
+    let none = ChainMetrics { status: Arc::default(), now: Instant::now() };
+    let text = text(Scrape { chain: none, ..scrape() });
+    assert!(!text.lines().any(|line| line.starts_with("announcer_chain_")), "{text}");
+    let alone = ChainStatus { forward: false, installed: false, counters: [None, None], ..chain() };
+    let alone = ChainMetrics { status: Arc::new(alone), now: Instant::now() };
+    let text = self::text(Scrape { chain: alone, ..scrape() });
+    assert!(!text.contains("\nannouncer_chain_rules_installed"), "{text}");
+    assert!(text.contains("\nannouncer_chain_switched_off 0\n"), "{text}");
 }
 
 #[test]

@@ -4,6 +4,8 @@
 //! `_total`. Here a family has the same name as its samples, so that every reader of the older format, for example promtool, finds
 //! the type and the meaning.
 
+mod chain;
+
 use std::fmt;
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -46,6 +48,7 @@ impl Collector for Scrape {
         out.one(&WATCH_BLIND, Some(u64::from(blind)))?;
         self.peers(&mut out)?;
         self.bfd(&mut out)?;
+        self.chain(&mut out)?;
         out.one(&WARNINGS, Some(self.warnings as u64))?;
         out.family(&CONFIG_INFO, |rows| rows.row(&[&self.reloads.config.to_string()], 1_u64))?;
         let outdated = match self.program {

@@ -301,7 +301,7 @@ fn one_line_says_how_large_the_ring_is() {
 #[test]
 fn explain_says_which_flows_are_kept_and_where_they_go() {
     let now = Instant::now();
-    let off = OffOrder { reason: String::new(), by: String::new(), at: String::new() };
+    let off = || OffOrder { reason: String::new(), by: String::new(), at: String::new() };
     let alone = status(V4, &[Other(12, MemberState::Dead, None, NONE)], now);
     let v6: IpAddr = "2001:db8::80".parse().unwrap();
     for (chain, vip, ports, want) in [
@@ -330,7 +330,7 @@ fn explain_says_which_flows_are_kept_and_where_they_go() {
             "The chain keeps flows to it on TCP port 80; but nobody else is in the ring.",
         ),
         (
-            ChainStatus { off: Some(off), ..four(V4, now) },
+            ChainStatus { off: Some(off()), ..four(V4, now) },
             vip(80),
             &[80],
             "The chain keeps flows to it on TCP port 80; but forwarding is switched off on this host.",
@@ -340,6 +340,13 @@ fn explain_says_which_flows_are_kept_and_where_they_go() {
             vip(80),
             &[80],
             "The chain forwards no packets: `forward = false`.",
+        ),
+        // The reason that has to be removed first is named.
+        (
+            ChainStatus { off: Some(off()), ..four(V4, now) },
+            v6,
+            &[80],
+            "The chain keeps flows to it on TCP port 80; but its rules are not installed here, so this is plain ECMP.",
         ),
     ] {
         assert_eq!(explain(&chain, vip, &ports.iter().copied().collect()).as_deref(), Some(want));

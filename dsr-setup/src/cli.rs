@@ -15,7 +15,7 @@ use crate::io::announcer::{self, AskError};
 use crate::io::regular::{self, FileError};
 use crate::io::units;
 use crate::io::{self as host, Error, Host, StepResult};
-use crate::plan::{DesiredState, HostState, Owner, Step, in_use, plan};
+use crate::plan::{DesiredState, Forwarding, HostState, Owner, Step, in_use, plan};
 use crate::substitution::{self, Variable, Variables};
 use crate::units::{UNITS, Unit};
 use crate::warning::{self, Warning};
@@ -24,7 +24,8 @@ use crate::warning::{self, Warning};
 const LONGEST_CONFIG: u64 = 64 * 1024 * 1024;
 
 /// Sets up a frontend for VIPs whose packets a router sends to it directly (DSR): the VIPs on lo, and ARP settings
-/// so that the host does not answer for them (arp_ignore = 1, arp_announce = 2).
+/// so that the host does not answer for them (arp_ignore = 1, arp_announce = 2). If the configuration has `[chain]`, and it forwards
+/// packets, also tcp_fwmark_accept = 1, so that connections keep the mark of the rules.
 ///
 /// It does not change what is already there, and it undoes only its own changes.
 #[derive(Debug, Parser)]
@@ -54,6 +55,9 @@ enum Command {
 
     /// Undo what `apply` and the announcer daemon did here, and nothing else
     ///
+    /// Without `--vip`, this is also what `[chain]` has left: the nftables tables `ip announcer` and `ip6 announcer`, and the device
+    /// announcer0. With nftables installed, it needs CAP_NET_ADMIN, also if there are no steps.
+    ///
     /// VIPs that another program has put on lo stay, and so do settings that were changed since. lo stays up. Refused while
     /// announcer runs and holds one of the VIPs, drained or not: it would put them back.
     Remove(Remove),
@@ -67,11 +71,11 @@ enum Command {
 
 #[derive(Debug, Args)]
 struct VipSource {
-    /// The announcer configuration with the VIPs (`[[service]] vips`); also the files of `conf.d` beside it
+    /// The announcer configuration with the VIPs (`[[service]] vips`) and `[chain]`; also the files of `conf.d` beside it
     #[arg(long, value_name = "FILE", default_value = "/etc/announcer/announcer.toml")]
     config: PathBuf,
 
-    /// A VIP, instead of those in the configuration; repeat it for more
+    /// A VIP, instead of the configuration; repeat it for more
     #[arg(long = "vip", value_name = "ADDRESS", value_parser = config::vip, conflicts_with = "config")]
     vips: Vec<IpAddr>,
 }
@@ -215,21 +219,21 @@ pub async fn run(cli: Cli) -> Result<ExitCode, Failure> {
     tokio::spawn(connection);
     match cli.command {
         Command::Plan(source) => {
-            let Some(vips) = source.vips()? else { return Ok(ExitCode::SUCCESS) };
+            let Some((vips, forwarding)) = source.read()? else { return Ok(ExitCode::SUCCESS) };
             let observed = observe(&host).await?;
-            let steps = plan(&observed, &DesiredState::Present(vips.clone()));
+            let steps = plan(&observed, &DesiredState::Present(vips.clone(), forwarding));
             steps.iter().for_each(output::line);
             warn(&observed, &vips);
             Ok(ExitCode::from(u8::from(!steps.is_empty())))
         }
         Command::Apply(source) => {
-            let Some(vips) = source.vips()? else { return Ok(ExitCode::SUCCESS) };
+            let Some((vips, forwarding)) = source.read()? else { return Ok(ExitCode::SUCCESS) };
             let observed = observe(&host).await?;
             warn(&observed, &vips);
-            carry_out(&host, plan(&observed, &DesiredState::Present(vips))).await
+            carry_out(&host, plan(&observed, &DesiredState::Present(vips, forwarding))).await
         }
         Command::Remove(remove) => {
-            let observed = observe(&host).await?;
+            let mut observed = observe(&host).await?;
             let named: BTreeSet<IpAddr> = remove.vips.into_iter().collect();
             // Without the state file, the settings would stay changed without a message. Single VIPs have a mark, so they can be
             // removed.
@@ -239,6 +243,15 @@ pub async fn run(cli: Cli) -> Result<ExitCode, Failure> {
             named.iter().filter(|vip| is_foreign(&observed, **vip)).for_each(|vip| {
                 output::note(format_args!("{vip} was put on lo by another program: it stays"));
             });
+            if named.is_empty() {
+                observed.chain = host.observe_chain().await.map_err(chain_failure)?;
+                if let Some(error) = &observed.chain.error {
+                    output::note(format_args!(
+                        "warning: the rules of the chain stay, if there are any: {error}; `nft delete table ip announcer` and \
+                         `nft delete table ip6 announcer` remove them"
+                    ));
+                }
+            }
             let desired = if named.is_empty() { DesiredState::Clean } else { DesiredState::Absent(named) };
             let steps = plan(&observed, &desired);
             if !steps.is_empty() && !remove.force {
@@ -279,11 +292,11 @@ impl Order {
 }
 
 impl VipSource {
-    /// The VIPs of the command line, otherwise those of the configuration's files. If they name none, which is allowed, it prints
-    /// this, and there is nothing to do.
-    fn vips(self) -> Result<Option<BTreeSet<IpAddr>>, Failure> {
+    /// The VIPs of the command line, otherwise those of the configuration's files, and whether their chain forwards packets. If they name
+    /// no VIP, which is allowed, it prints this, and there is nothing to do.
+    fn read(self) -> Result<Option<(BTreeSet<IpAddr>, Forwarding)>, Failure> {
         if !self.vips.is_empty() {
-            return Ok(Some(self.vips.into_iter().collect()));
+            return Ok(Some((self.vips.into_iter().collect(), Forwarding::No)));
         }
         let folder = folder_of(&self.config);
         let path = self.config;
@@ -292,13 +305,14 @@ impl VipSource {
             Err(error) => return Err(Failure::ConfigFile { path: folder, error }),
         };
         let others = files_of_folder(names).into_iter().map(|name| folder.join(name));
-        let mut vips = BTreeSet::new();
+        let (mut vips, mut forwarding) = (BTreeSet::new(), Forwarding::No);
         for path in std::iter::once(path.clone()).chain(others) {
             let name = path.display().to_string();
             match regular::read_trusted(&path, LONGEST_CONFIG) {
                 Ok(octets) => {
                     let text = config::decode(&name, octets)?;
                     vips.extend(config::vips(&name, &text, &environment(&text))?);
+                    forwarding = forwarding.max(config::forwarding(&text));
                 }
                 Err(error) => return Err(Failure::ConfigFile { path, error }),
             }
@@ -309,7 +323,7 @@ impl VipSource {
                 "warning: `{name}` names no VIP: there is nothing to do; add a `[[service]]` with `vips`"
             ));
         }
-        Ok(Some(vips).filter(|vips| !vips.is_empty()))
+        Ok((!vips.is_empty()).then_some((vips, forwarding)))
     }
 }
 
@@ -317,6 +331,11 @@ impl VipSource {
 fn environment(text: &str) -> Variables {
     let value = |name: String| Some((name.clone(), Variable::Environment(std::env::var(&name).ok()?)));
     substitution::names(text).into_iter().filter_map(value).collect()
+}
+
+/// Why the rules and the device of the chain cannot be read.
+fn chain_failure(error: Error) -> Failure {
+    if matches!(error, Error::NotPermitted) { Failure::NotPermitted(error) } else { Failure::Observe(error) }
 }
 
 async fn observe(host: &Host) -> Result<HostState, Failure> {

@@ -1,6 +1,6 @@
-//! The VIPs in announcer's configuration or on the command line.
+//! The VIPs in announcer's configuration or on the command line, and whether its chain forwards packets.
 //!
-//! Pure. Only `[[service]] vips` is read; `announcer validate` checks the rest of the file.
+//! Pure. Only `[[service]] vips` and `[chain] forward` are read; `announcer validate` checks the rest of the file.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -10,6 +10,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use crate::encoding::{self, EncodingFault};
+use crate::plan::Forwarding;
 use crate::range::{self, RangeError};
 use crate::substitution::{Expansion, Variables, expand};
 
@@ -91,6 +92,16 @@ pub fn vips(name: &str, text: &str, variables: &Variables) -> Result<BTreeSet<Ip
     if errors.is_empty() { Ok(vips) } else { Err(ConfigError(errors)) }
 }
 
+/// Whether `[chain]` is in `text`, which is a file of announcer's configuration, without `forward = false`. A text that is no TOML has no
+/// `[chain]`; [`vips`] reports it.
+pub fn forwarding(text: &str) -> Forwarding {
+    let chain = toml::from_str::<toml::Table>(text).ok().and_then(|mut file| file.remove("chain"));
+    match chain {
+        Some(chain) if chain.get("forward") != Some(&toml::Value::Boolean(false)) => Forwarding::Yes,
+        Some(_) | None => Forwarding::No,
+    }
+}
+
 /// Why a text is not a VIP. The message continues the text itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum VipError {
@@ -142,6 +153,20 @@ mod tests {
                     [[service]]\nvips = [\"192.0.2.81\"]\n[[service]]\n";
         let want = ["192.0.2.80", "192.0.2.81", "2001:db8::80"].map(|text| text.parse().unwrap());
         assert_eq!(vips("a.toml", text, &Variables::new()).unwrap(), want.into());
+    }
+
+    #[test]
+    fn a_chain_forwards_unless_it_says_otherwise() {
+        for (text, want) in [
+            ("[chain]\ninterface = \"eth0\"\n", Forwarding::Yes),
+            ("chain.forward = true", Forwarding::Yes),
+            ("[chain]\nforward = false", Forwarding::No),
+            ("[[service]]\nforward = true", Forwarding::No),
+            ("", Forwarding::No),
+            ("[chain]\nforward = \n", Forwarding::No),
+        ] {
+            assert_eq!(forwarding(text), want, "{text}");
+        }
     }
 
     #[test]

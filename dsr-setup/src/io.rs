@@ -1,9 +1,10 @@
 //! The host: reads its state, and executes the steps of a plan.
 //!
-//! Touches `lo` and its addresses by rtnetlink (`vips`, `events`), `/proc/sys/net/ipv4/conf` (`sysctl`), the state file
-//! (`store`), and announcer's control socket (`announcer`).
+//! Touches `lo` and its addresses by rtnetlink (`vips`, `events`), `/proc/sys/net/ipv4` (`sysctl`), the rules and the device of
+//! the chain (`chain`), the state file (`store`), and announcer's control socket (`announcer`).
 
 pub mod announcer;
+pub mod chain;
 pub mod events;
 pub mod http;
 pub mod regular;
@@ -17,8 +18,9 @@ use std::io;
 use std::net::IpAddr;
 use std::path::Path;
 
-use crate::plan::{Change, HostState, MarkSupport, Step, Sysctl};
+use crate::plan::{ChainRules, Change, HostState, MarkSupport, Step, Sysctl};
 use crate::record::Record;
+use chain::NftError;
 use store::{Store, StoreError};
 use vips::{AddResult, Vips};
 
@@ -50,6 +52,9 @@ pub enum Error {
     /// The state file.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// A table of the chain was not removed.
+    #[error(transparent)]
+    Nft(#[from] NftError),
 }
 
 impl Error {
@@ -59,7 +64,7 @@ impl Error {
             Error::Proc { error, .. }
             | Error::Netlink(error)
             | Error::Store(StoreError::Io { error, .. }) => error.raw_os_error(),
-            Error::NotPermitted | Error::ReadOnly(_) | Error::Ipv6Disabled => None,
+            Error::NotPermitted | Error::ReadOnly(_) | Error::Ipv6Disabled | Error::Nft(_) => None,
             Error::Store(StoreError::Text { .. } | StoreError::NotRegular { .. }) => None,
         }
     }
@@ -80,14 +85,20 @@ impl Host {
         Ok((connection, Host { vips, store: Store::new(state_dir) }))
     }
 
-    /// Reads the current state of the host.
+    /// Reads the current state of the host, without the rules and the device of the chain.
     pub async fn observe(&self) -> Result<HostState, Error> {
         let (record, record_error) = match self.store.load() {
             Ok(record) => (record, None),
             Err(error) => (Record::default(), Some(error.to_string())),
         };
         let lo = self.vips.observe(&record.addresses).await?;
-        Ok(HostState { lo, sysctls: sysctl::read_all()?, changes: record.changes, record_error })
+        let (changes, chain) = (record.changes, ChainRules::default());
+        Ok(HostState { lo, sysctls: sysctl::read_all()?, changes, record_error, chain })
+    }
+
+    /// Reads the rules and the device of the chain.
+    pub async fn observe_chain(&self) -> Result<ChainRules, Error> {
+        chain::observe(self.vips.handle()).await
     }
 
     /// Executes one step. A setting is recorded before it is written, so that a crash between the two loses nothing. A step that
@@ -101,6 +112,14 @@ impl Host {
                 if self.store.load().is_ok_and(|record| record.addresses.contains(&net.addr())) {
                     self.store.update(|record| record.addresses.remove(&net.addr()))?;
                 }
+                Ok(StepResult::Recorded)
+            }
+            Step::RemoveTable(table) => {
+                chain::remove_table(*table).await?;
+                Ok(StepResult::Recorded)
+            }
+            Step::RemoveDevice(index) => {
+                chain::remove_device(self.vips.handle(), *index).await?;
                 Ok(StepResult::Recorded)
             }
             Step::Set { sysctl, change } => self.set(sysctl, *change),

@@ -1,5 +1,5 @@
 //! Sets up a frontend's loopback for VIPs that a router sends to it directly (DSR): the VIPs on `lo`, and ARP settings so that the
-//! host never answers ARP for them and never announces them.
+//! host never answers ARP for them and never announces them. `remove` also undoes what a daemon with `[chain]` has left.
 //!
 //! The program `dsr-setup` does this once, by hand or from configuration management. The `announcer` daemon keeps the same VIPs
 //! through [`Vips`] while it runs, and gets changes by [`watch`]. Both mark their addresses in the same way, so each may remove the
@@ -7,7 +7,7 @@
 //!
 //! ```text
 //! main, cli          the program: plan, apply, remove, order
-//! io                 observe the host, carry out one step       io/{vips,events,sysctl,store,announcer,http,units,regular}
+//! io                 observe the host, carry out one step       io/{vips,events,sysctl,chain,store,announcer,http,units,regular}
 //! plan               pure: observed, desired -> steps       warning   pure: what harms a host beside that
 //! record             pure: the state file's text                config, answer   pure: texts that name VIPs
 //! units              pure: the order of systemd's units         encoding   pure: octets as text     range   pure: ranges of VIPs

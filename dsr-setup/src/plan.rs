@@ -10,6 +10,12 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+pub use self::chain::{ChainRules, DEVICE, Forwarding, Table, tables};
+pub use self::sysctl::{ArpSetting, Sysctl};
+
+mod chain;
+mod sysctl;
+
 /// Who put an address on `lo`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Owner {
@@ -100,73 +106,6 @@ impl Loopback {
     }
 }
 
-/// The two settings with which the host does not answer ARP for addresses on `lo` and does not announce them
-/// (`Documentation/networking/ip-sysctl.rst`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum ArpSetting {
-    /// For which addresses a host answers ARP requests.
-    ArpIgnore,
-    /// Which source address its own ARP requests carry.
-    ArpAnnounce,
-}
-
-impl ArpSetting {
-    /// Both of them.
-    pub const ALL: [ArpSetting; 2] = [ArpSetting::ArpIgnore, ArpSetting::ArpAnnounce];
-
-    /// Its file's name.
-    pub fn name(self) -> &'static str {
-        match self {
-            ArpSetting::ArpIgnore => "arp_ignore",
-            ArpSetting::ArpAnnounce => "arp_announce",
-        }
-    }
-
-    /// The value that is set if the current one is not sufficient.
-    pub fn target(self) -> i32 {
-        match self {
-            ArpSetting::ArpIgnore => 1,
-            ArpSetting::ArpAnnounce => 2,
-        }
-    }
-
-    /// Whether this value hides the VIPs. `arp_ignore` 2 and 8 are stricter than 1; 3 answers for `lo`, and the kernel treats every
-    /// other number as 0.
-    fn hides(self, value: i32) -> bool {
-        match self {
-            ArpSetting::ArpIgnore => matches!(value, 1 | 2 | 8),
-            ArpSetting::ArpAnnounce => value == 2,
-        }
-    }
-}
-
-/// One setting of one interface, or of `all` or `default`. Displays as sysctl(8) writes it, where a dot in an
-/// interface's name is a slash: `net.ipv4.conf.eth0/100.arp_ignore`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Sysctl {
-    /// The folder under `/proc/sys/net/ipv4/conf`.
-    pub interface: String,
-    /// The file in it.
-    pub knob: ArpSetting,
-}
-
-impl Sysctl {
-    /// Reads what [`fmt::Display`] wrote.
-    pub fn parse(text: &str) -> Option<Sysctl> {
-        let (interface, name) = text.strip_prefix("net.ipv4.conf.")?.rsplit_once('.')?;
-        let knob = ArpSetting::ALL.into_iter().find(|knob| knob.name() == name)?;
-        let interface = interface.replace('/', ".");
-        let is_folder_name = !interface.is_empty() && interface != "." && interface != "..";
-        is_folder_name.then_some(Sysctl { interface, knob })
-    }
-}
-
-impl fmt::Display for Sysctl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "net.ipv4.conf.{}.{}", self.interface.replace('.', "/"), self.knob.name())
-    }
-}
-
 /// A setting that was changed here: its old value, and the new one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Change {
@@ -181,20 +120,22 @@ pub struct Change {
 pub struct HostState {
     /// The loopback interface.
     pub lo: Loopback,
-    /// Both settings of `all`, `default` and every interface.
+    /// Both ARP settings of `all`, `default` and every interface, and the setting of the chain.
     pub sysctls: BTreeMap<Sysctl, i32>,
     /// The changes since boot according to the state file.
     pub changes: BTreeMap<Sysctl, Change>,
     /// Why the state file could not be used, if it could not. Then changes cannot be undone, but nothing else fails.
     pub record_error: Option<String>,
+    /// What the daemon's `[chain]` has left. It is read only before [`DesiredState::Clean`].
+    pub chain: ChainRules,
 }
 
 /// The host as it should be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DesiredState {
-    /// These VIPs are on `lo`, and the ARP settings are set. Other VIPs of ours stay: a list that is too short by mistake must not
-    /// remove an announced VIP.
-    Present(BTreeSet<IpAddr>),
+    /// These VIPs are on `lo`, the ARP settings are set, and the setting of the chain is, if it forwards packets. Other VIPs of ours
+    /// stay: a list that is too short by mistake must not remove an announced VIP. The setting of a chain that is gone stays, too.
+    Present(BTreeSet<IpAddr>, Forwarding),
     /// These VIPs are not on `lo`, if they are ours; the ARP settings stay as they are.
     Absent(BTreeSet<IpAddr>),
     /// Nothing of ours is left.
@@ -210,6 +151,10 @@ pub enum Step {
     Add(IpAddr),
     /// Remove an address of ours from `lo`.
     Remove(IpNet),
+    /// Remove a table of the daemon's rules.
+    RemoveTable(Table),
+    /// Remove the daemon's VXLAN device, which has this index.
+    RemoveDevice(u32),
     /// Write a setting and record the old value.
     Set {
         /// Which one.
@@ -241,6 +186,8 @@ impl fmt::Display for Step {
             Step::RaiseLo => write!(f, "set lo up"),
             Step::Add(vip) => write!(f, "add {} to lo", IpNet::from(*vip)),
             Step::Remove(net) => write!(f, "remove {net} from lo"),
+            Step::RemoveTable(table) => write!(f, "remove the nftables table {table}"),
+            Step::RemoveDevice(_) => write!(f, "remove the device {}", chain::DEVICE),
             Step::Set { sysctl, change } => write!(f, "set {sysctl} = {} (was {})", change.set, change.was),
             Step::Restore { sysctl, change } => {
                 write!(f, "set {sysctl} = {} (was {})", change.was, change.set)
@@ -257,10 +204,11 @@ impl fmt::Display for Step {
 #[must_use]
 pub fn plan(observed: &HostState, desired: &DesiredState) -> Vec<Step> {
     match desired {
-        DesiredState::Present(vips) => {
+        DesiredState::Present(vips, forwarding) => {
             let raise = (observed.lo.link == Link::Down).then_some(Step::RaiseLo);
             let add = vips.iter().filter(|vip| !observed.lo.holds(**vip)).map(|vip| Step::Add(*vip));
-            raise.into_iter().chain(quiet(&observed.sysctls)).chain(add).collect()
+            let chain = chain::accept_marks(&observed.sysctls, *forwarding);
+            raise.into_iter().chain(quiet(&observed.sysctls)).chain(chain).chain(add).collect()
         }
         DesiredState::Absent(vips) => {
             observed.lo.ours().filter(|net| vips.contains(&net.addr())).map(Step::Remove).collect()
@@ -268,18 +216,18 @@ pub fn plan(observed: &HostState, desired: &DesiredState) -> Vec<Step> {
         DesiredState::Clean => {
             let remove = observed.lo.ours().map(Step::Remove);
             let undo = observed.changes.iter().map(|(sysctl, change)| undo(observed, sysctl, *change));
-            remove.chain(undo).collect()
+            chain::remove(&observed.chain).chain(remove).chain(undo).collect()
         }
     }
 }
 
 /// The VIPs of a running daemon that these steps affect: VIPs that are removed, which the daemon would put back, and all VIPs if
-/// the ARP settings are restored.
+/// settings are restored, or if the rules or the device of the chain are removed, which the daemon would make again.
 #[must_use]
 pub fn in_use(steps: &[Step], held: &BTreeSet<IpAddr>) -> BTreeSet<IpAddr> {
     let touches = |vip: &IpAddr, step: &Step| match step {
         Step::Remove(net) => net.addr() == *vip,
-        Step::Restore { .. } => true,
+        Step::Restore { .. } | Step::RemoveTable(_) | Step::RemoveDevice(_) => true,
         Step::RaiseLo | Step::Add(_) | Step::Set { .. } | Step::Leave { .. } => false,
     };
     held.iter().filter(|vip| steps.iter().any(|step| touches(vip, step))).copied().collect()
@@ -287,21 +235,22 @@ pub fn in_use(steps: &[Step], held: &BTreeSet<IpAddr>) -> BTreeSet<IpAddr> {
 
 /// The settings with which an existing interface answers ARP for addresses on `lo`, or announces them.
 pub fn answering(sysctls: &BTreeMap<Sysctl, i32>) -> BTreeMap<Sysctl, i32> {
-    let interfaces =
-        sysctls.iter().filter(|(sysctl, _)| !matches!(sysctl.interface.as_str(), "all" | "default" | "lo"));
-    let decides = interfaces.filter_map(|(sysctl, &own)| {
-        let all = Sysctl { interface: "all".into(), knob: sysctl.knob };
+    let decides = sysctls.iter().filter_map(|(sysctl, &own)| {
+        let (interface, knob) = sysctl.arp()?;
+        let is_interface = !matches!(interface, "all" | "default" | "lo");
+        let all = Sysctl::of_all(knob);
         let of_all = sysctls.get(&all).copied().unwrap_or(0);
         let decisive = if own > of_all { (sysctl.clone(), own) } else { (all, of_all) };
-        (!sysctl.knob.hides(decisive.1)).then_some(decisive)
+        (is_interface && !knob.hides(decisive.1)).then_some(decisive)
     });
     decides.collect()
 }
 
 fn quiet(sysctls: &BTreeMap<Sysctl, i32>) -> impl Iterator<Item = Step> {
-    sysctls.iter().filter(|(sysctl, now)| !hides(sysctls, sysctl, **now)).map(|(sysctl, was)| {
-        let set = sysctl.knob.target();
-        Step::Set { sysctl: sysctl.clone(), change: Change { was: *was, set } }
+    sysctls.iter().filter_map(|(sysctl, was)| {
+        let (interface, knob) = sysctl.arp()?;
+        let change = Change { was: *was, set: knob.target() };
+        (!hides(sysctls, interface, knob, *was)).then(|| Step::Set { sysctl: sysctl.clone(), change })
     })
 }
 
@@ -309,11 +258,10 @@ fn quiet(sysctls: &BTreeMap<Sysctl, i32>) -> impl Iterator<Item = Step> {
 ///
 /// For both settings the kernel takes the larger of `all` and the interface's own. So `all` is enough, except for an interface
 /// whose own value is larger and answers.
-fn hides(sysctls: &BTreeMap<Sysctl, i32>, sysctl: &Sysctl, now: i32) -> bool {
-    let knob = sysctl.knob;
-    let all = sysctls.get(&Sysctl { interface: "all".into(), knob }).copied().unwrap_or(0);
+fn hides(sysctls: &BTreeMap<Sysctl, i32>, interface: &str, knob: ArpSetting, now: i32) -> bool {
+    let all = sysctls.get(&Sysctl::of_all(knob)).copied().unwrap_or(0);
     let all = if knob.hides(all) { all } else { knob.target() };
-    match sysctl.interface.as_str() {
+    match interface {
         "all" => knob.hides(now),
         "lo" => true, // lo has no ARP
         _interface => knob.hides(now.max(all)),

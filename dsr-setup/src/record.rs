@@ -83,10 +83,15 @@ mod tests {
     use crate::plan::ArpSetting;
 
     fn record() -> Record {
-        let vlan = Sysctl { interface: "eth0.100".into(), knob: ArpSetting::ArpAnnounce };
-        let all = Sysctl { interface: "all".into(), knob: ArpSetting::ArpIgnore };
+        let vlan = Sysctl::Arp { interface: "eth0.100".into(), knob: ArpSetting::ArpAnnounce };
+        let all = Sysctl::Arp { interface: "all".into(), knob: ArpSetting::ArpIgnore };
         Record {
-            changes: [(all, Change { was: 0, set: 1 }), (vlan, Change { was: 3, set: 2 })].into(),
+            changes: [
+                (all, Change { was: 0, set: 1 }),
+                (vlan, Change { was: 3, set: 2 }),
+                (Sysctl::AcceptMarks, Change { was: 0, set: 1 }),
+            ]
+            .into(),
             addresses: ["192.0.2.80".parse().unwrap(), "2001:db8::80".parse().unwrap()].into(),
         }
     }
@@ -104,9 +109,10 @@ mod tests {
     }
 
     #[test]
-    fn a_setting_outside_arp_is_refused() {
+    fn a_setting_that_is_never_changed_here_is_refused() {
         for name in [
             "kernel.panic",
+            "net.ipv4.tcp_syncookies",
             "net.ipv4.conf...arp_ignore",
             "net.ipv4.conf.//.arp_ignore",
             "net.ipv4.conf.all.x",

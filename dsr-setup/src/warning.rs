@@ -260,7 +260,7 @@ mod tests {
         );
         let mut many = BTreeMap::new();
         for n in 0..5 {
-            many.insert(Sysctl { interface: format!("eth{n}"), knob: ArpSetting::ArpIgnore }, 3);
+            many.insert(Sysctl::Arp { interface: format!("eth{n}"), knob: ArpSetting::ArpIgnore }, 3);
         }
         let text = of_arp(&host("192.0.2.80/32"), &many, &vips).unwrap().to_string();
         assert!(text.contains("eth2.arp_ignore = 3 and 2 more;"), "{text}");

@@ -1,4 +1,4 @@
-//! Reads and writes `/proc/sys/net/ipv4/conf`, which has the settings of the process's network namespace.
+//! Reads and writes `/proc/sys/net/ipv4`, which has the settings of the process's network namespace.
 
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
@@ -8,35 +8,44 @@ use crate::plan::{ArpSetting, Sysctl};
 
 const CONF: &str = "/proc/sys/net/ipv4/conf";
 
+/// The file of [`Sysctl::AcceptMarks`].
+const ACCEPT_MARKS: &str = "/proc/sys/net/ipv4/tcp_fwmark_accept";
+
 /// The file of a setting, such as `/proc/sys/net/ipv4/conf/eth0/arp_ignore`.
 fn path(sysctl: &Sysctl) -> String {
-    format!("{CONF}/{}/{}", sysctl.interface, sysctl.knob.name())
+    match sysctl {
+        Sysctl::Arp { interface, knob } => format!("{CONF}/{interface}/{}", knob.name()),
+        Sysctl::AcceptMarks => ACCEPT_MARKS.to_owned(),
+    }
 }
 
-/// The values of both settings (`arp_ignore` and `arp_announce`) of `all`, `default` and every interface. An interface that is
-/// removed during the read is left out. `all` cannot be removed, so a missing file of it is an error.
+/// The values of both ARP settings (`arp_ignore` and `arp_announce`) of `all`, `default` and every interface, and of the setting of the
+/// chain. An interface that is removed during the read is left out, and so is the setting of the chain on a kernel without it (before
+/// 3.15). `all` cannot be removed, so a missing file of it is an error.
 pub fn read_all() -> Result<BTreeMap<Sysctl, i32>, Error> {
     let failed = |path: &str| {
         let path = path.to_owned();
         move |error| Error::Proc { path, error }
     };
-    let mut all = BTreeMap::new();
+    let mut wanted = vec![Sysctl::AcceptMarks];
     for entry in std::fs::read_dir(CONF).map_err(failed(CONF))? {
         let interface = entry.map_err(failed(CONF))?.file_name().to_string_lossy().into_owned();
-        for knob in ArpSetting::ALL {
-            let sysctl = Sysctl { interface: interface.clone(), knob };
-            let path = path(&sysctl);
-            match std::fs::read_to_string(&path) {
-                Ok(text) => {
-                    let value = text.trim().parse().map_err(io::Error::other).map_err(failed(&path))?;
-                    all.insert(sysctl, value);
-                }
-                Err(error) if error.kind() == ErrorKind::NotFound && interface != "all" => {}
-                Err(error) => return Err(failed(&path)(error)),
+        wanted.extend(ArpSetting::ALL.map(|knob| Sysctl::Arp { interface: interface.clone(), knob }));
+    }
+    let mut values = BTreeMap::new();
+    for sysctl in wanted {
+        let path = path(&sysctl);
+        let may_be_missing = sysctl.arp().is_none_or(|(interface, _)| interface != "all");
+        match std::fs::read_to_string(&path) {
+            Ok(text) => {
+                let value = text.trim().parse().map_err(io::Error::other).map_err(failed(&path))?;
+                values.insert(sysctl, value);
             }
+            Err(error) if error.kind() == ErrorKind::NotFound && may_be_missing => {}
+            Err(error) => return Err(failed(&path)(error)),
         }
     }
-    Ok(all)
+    Ok(values)
 }
 
 /// Writes one setting at once. It does not read or record the old value; the caller does that.

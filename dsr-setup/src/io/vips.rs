@@ -75,6 +75,11 @@ pub fn connect() -> Result<(impl Future<Output = ()> + Send + 'static, Vips), Er
 }
 
 impl Vips {
+    /// The netlink connection.
+    pub(super) fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
     /// Reads from the kernel `lo`, every address on it, and the addresses of the other interfaces. `recorded` has our addresses
     /// according to the state file. They count only if the kernel stores no marks.
     pub async fn observe(&self, recorded: &BTreeSet<IpAddr>) -> Result<Loopback, Error> {
@@ -334,12 +339,12 @@ pub(super) fn net(message: &AddressMessage) -> Option<IpNet> {
 const NO_IPV6: [i32; 3] = [libc::EACCES, libc::EOPNOTSUPP, libc::EAFNOSUPPORT];
 
 /// Whether the kernel answered with this error number.
-fn is(error: &rtnetlink::Error, code: i32) -> bool {
+pub(super) fn is(error: &rtnetlink::Error, code: i32) -> bool {
     io(error).raw_os_error() == Some(code)
 }
 
 /// Converts the error of a request.
-fn request_error(error: rtnetlink::Error) -> Error {
+pub(super) fn request_error(error: rtnetlink::Error) -> Error {
     if is(&error, libc::EPERM) { Error::NotPermitted } else { Error::Netlink(io(&error)) }
 }
 

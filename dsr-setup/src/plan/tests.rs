@@ -16,10 +16,16 @@ fn loopback(link: Link, addresses: Vec<LoAddress>) -> Loopback {
     Loopback { link, marks: MarkSupport::Kept, addresses, elsewhere: Vec::new() }
 }
 
-/// `all.arp_ignore=1`, or `all.arp_ignore=0>1` for a recorded change.
+/// `all.arp_ignore=1`, or `all.arp_ignore=0>1` for a recorded change; `marks=1` for the setting of the chain.
 fn sysctl(text: &str) -> (Sysctl, &str) {
     let (name, value) = text.split_once('=').unwrap();
-    (Sysctl::parse(&format!("net.ipv4.conf.{name}")).unwrap(), value)
+    let name = if name == "marks" { "tcp_fwmark_accept".into() } else { format!("conf.{name}") };
+    (Sysctl::parse(&format!("net.ipv4.{name}")).unwrap(), value)
+}
+
+/// These VIPs, without a chain.
+fn present(vips: impl Into<BTreeSet<IpAddr>>) -> DesiredState {
+    DesiredState::Present(vips.into(), Forwarding::No)
 }
 
 fn observed(lo: &[&str], sysctls: &str, changes: &str) -> HostState {
@@ -33,6 +39,7 @@ fn observed(lo: &[&str], sysctls: &str, changes: &str) -> HostState {
         sysctls: sysctls.split_whitespace().map(sysctl).map(|(name, text)| (name, value(text))).collect(),
         changes: changes.split_whitespace().map(sysctl).map(|(name, text)| (name, change(text))).collect(),
         record_error: None,
+        chain: ChainRules::default(),
     }
 }
 
@@ -47,7 +54,7 @@ const QUIET: &str = "all.arp_ignore=1 all.arp_announce=2 eth0.arp_ignore=0 eth0.
 fn a_new_host_gets_quiet_arp_before_its_first_vip() {
     let mut host = observed(&["~127.0.0.1/8", "~::1/128"], NEW, "");
     host.lo.link = Link::Down;
-    let want = DesiredState::Present([ip("192.0.2.80"), ip("2001:db8::80")].into());
+    let want = present([ip("192.0.2.80"), ip("2001:db8::80")]);
     assert_eq!(
         lines(&host, &want),
         [
@@ -64,14 +71,14 @@ fn a_new_host_gets_quiet_arp_before_its_first_vip() {
 fn an_address_that_is_there_is_left_as_it_is_whoever_owns_it() {
     for lo in ["192.0.2.80/32", "~192.0.2.80/32", "~192.0.2.80/24"] {
         let host = observed(&[lo], QUIET, "");
-        assert_eq!(lines(&host, &DesiredState::Present([ip("192.0.2.80")].into())), [""; 0], "{lo}");
+        assert_eq!(lines(&host, &present([ip("192.0.2.80")])), [""; 0], "{lo}");
     }
 }
 
 #[test]
 fn a_vip_of_ours_that_is_not_named_stays() {
     let host = observed(&["192.0.2.81/32"], QUIET, "");
-    assert_eq!(lines(&host, &DesiredState::Present([ip("192.0.2.80")].into())), ["add 192.0.2.80/32 to lo"]);
+    assert_eq!(lines(&host, &present([ip("192.0.2.80")])), ["add 192.0.2.80/32 to lo"]);
 }
 
 #[test]
@@ -103,12 +110,57 @@ fn settings_that_hide_the_vips_already_are_left_and_those_that_do_not_are_set() 
         ),
         ("all.arp_announce=2 eth0.arp_announce=1", vec![]),
     ] {
-        assert_eq!(
-            lines(&observed(&[], sysctls, ""), &DesiredState::Present(BTreeSet::new())),
-            want,
-            "{sysctls}"
-        );
+        assert_eq!(lines(&observed(&[], sysctls, ""), &present([])), want, "{sysctls}");
     }
+}
+
+#[test]
+fn marks_are_accepted_before_the_first_vip_if_the_chain_forwards_packets() {
+    let set = "set net.ipv4.tcp_fwmark_accept = 1 (was 0)";
+    let add = "add 192.0.2.80/32 to lo";
+    for (forwarding, sysctls, want) in [
+        (Forwarding::Yes, "marks=0", vec![set, add]),
+        (Forwarding::Yes, "marks=1", vec![add]),
+        (Forwarding::Yes, "", vec![add]),
+        (Forwarding::No, "marks=0", vec![add]),
+        (Forwarding::No, "marks=1", vec![add]),
+    ] {
+        let host = observed(&[], &format!("{QUIET} {sysctls}"), "");
+        let desired = DesiredState::Present([ip("192.0.2.80")].into(), forwarding);
+        assert_eq!(lines(&host, &desired), want, "{forwarding:?} {sysctls}");
+    }
+}
+
+#[test]
+fn clean_removes_what_the_chain_has_left_and_nothing_less() {
+    let mut host = observed(&["192.0.2.80/32"], "marks=1", "marks=0>1");
+    host.chain = ChainRules { tables: Table::ALL.into(), device: Some(7), error: None };
+    assert_eq!(
+        lines(&host, &DesiredState::Clean),
+        [
+            "remove the nftables table ip announcer",
+            "remove the nftables table ip6 announcer",
+            "remove the device announcer0",
+            "remove 192.0.2.80/32 from lo",
+            "set net.ipv4.tcp_fwmark_accept = 0 (was 1)",
+        ]
+    );
+    assert_eq!(lines(&host, &present([ip("192.0.2.80")])), [""; 0]);
+    let named = DesiredState::Absent([ip("192.0.2.80")].into());
+    assert_eq!(lines(&host, &named), ["remove 192.0.2.80/32 from lo"]);
+}
+
+#[test]
+fn the_tables_are_found_in_what_nft_prints() {
+    for (printed, want) in [
+        ("", &[][..]),
+        ("table ip announcer\n", &[Table::V4]),
+        ("table inet filter\ntable ip6 announcer\ntable ip announcer\n", &Table::ALL),
+        ("table inet announcer\ntable ip announcer2\ntable ip6 my announcer\n", &[]),
+    ] {
+        assert_eq!(tables(printed), want.iter().copied().collect(), "{printed}");
+    }
+    assert_eq!(Table::V6.removal(), "add table ip6 announcer\ndelete table ip6 announcer\n");
 }
 
 #[test]
@@ -145,7 +197,9 @@ fn a_held_vip_is_in_use_when_it_goes_or_when_arp_speaks_again() {
     let restore = Step::Restore { sysctl, change: Change { was: 0, set: 1 } };
     assert_eq!(in_use(&[remove, other.clone()], &held), [ip("192.0.2.80")].into());
     assert_eq!(in_use(std::slice::from_ref(&other), &held), BTreeSet::new());
-    assert_eq!(in_use(&[other, restore], &held), held);
+    for step in [restore, Step::RemoveTable(Table::V4), Step::RemoveDevice(7)] {
+        assert_eq!(in_use(&[other.clone(), step], &held), held);
+    }
 }
 
 /// Applies the effect of a step to the host.
@@ -156,6 +210,8 @@ fn carry_out(host: &mut HostState, step: &Step) {
         Step::Remove(net) => {
             host.lo.addresses.retain(|on_lo| on_lo.net != *net || on_lo.owner != Owner::Ours)
         }
+        Step::RemoveTable(table) => assert!(host.chain.tables.remove(table)),
+        Step::RemoveDevice(index) => assert_eq!(host.chain.device.take(), Some(*index)),
         Step::Set { sysctl, change } => {
             host.sysctls.insert(sysctl.clone(), change.set);
             host.changes.insert(sysctl.clone(), *change);
@@ -179,14 +235,19 @@ fn vip() -> impl Strategy<Value = IpAddr> {
         .prop_map(|(n, v4)| if v4 { ip(&format!("192.0.2.{n}")) } else { ip(&format!("2001:db8::{n:x}")) })
 }
 
+fn forwarding() -> impl Strategy<Value = Forwarding> {
+    prop::sample::select(vec![Forwarding::No, Forwarding::Yes])
+}
+
 fn vips() -> impl Strategy<Value = BTreeSet<IpAddr>> {
     prop::collection::btree_set(vip(), 0..5)
 }
 
 fn sysctls() -> impl Strategy<Value = BTreeMap<Sysctl, i32>> {
     let interface = prop::sample::select(vec!["all", "default", "lo", "eth0", "eth0.7"]);
-    let key = (interface, prop::sample::select(ArpSetting::ALL.to_vec()))
-        .prop_map(|(interface, knob)| Sysctl { interface: interface.into(), knob });
+    let arp = (interface, prop::sample::select(ArpSetting::ALL.to_vec()))
+        .prop_map(|(interface, knob)| Sysctl::Arp { interface: interface.into(), knob });
+    let key = prop_oneof![5 => arp, 1 => Just(Sysctl::AcceptMarks)];
     prop::collection::btree_map(key, -1..10i32, 0..10)
 }
 
@@ -195,24 +256,30 @@ fn untouched() -> impl Strategy<Value = HostState> {
     (any::<bool>(), vips(), sysctls()).prop_map(|(up, foreign, sysctls)| {
         let foreign = foreign.into_iter().map(|vip| on_lo(&format!("~{}", IpNet::from(vip))));
         let link = if up { Link::Up } else { Link::Down };
-        let (changes, record_error) = (BTreeMap::new(), None);
-        HostState { lo: loopback(link, foreign.collect()), sysctls, changes, record_error }
+        let (changes, record_error, chain) = (BTreeMap::new(), None, ChainRules::default());
+        HostState { lo: loopback(link, foreign.collect()), sysctls, changes, record_error, chain }
     })
 }
 
 proptest! {
     #[test]
-    fn a_plan_that_was_carried_out_leaves_nothing_to_do(host in untouched(), first in vips(), second in vips()) {
-        let once = carried_out(&host, &DesiredState::Present(first.clone()));
-        prop_assert_eq!(plan(&once, &DesiredState::Present(first)), vec![]);
-        let twice = carried_out(&once, &DesiredState::Present(second.clone()));
-        prop_assert_eq!(plan(&twice, &DesiredState::Present(second.clone())), vec![]);
+    fn a_plan_that_was_carried_out_leaves_nothing_to_do(
+        host in untouched(), first in vips(), second in vips(), forwarding in forwarding()
+    ) {
+        let once = carried_out(&host, &present(first.clone()));
+        prop_assert_eq!(plan(&once, &present(first)), vec![]);
+        let want = DesiredState::Present(second.clone(), forwarding);
+        let twice = carried_out(&once, &want);
+        prop_assert_eq!(plan(&twice, &want), vec![]);
         prop_assert!(second.iter().all(|vip| twice.lo.holds(*vip)));
     }
 
     #[test]
-    fn clean_after_any_presents_restores_the_host(host in untouched(), first in vips(), second in vips()) {
-        let applied = carried_out(&carried_out(&host, &DesiredState::Present(first)), &DesiredState::Present(second));
+    fn clean_after_any_presents_restores_the_host(
+        host in untouched(), first in vips(), second in vips(), forwarding in forwarding()
+    ) {
+        let once = carried_out(&host, &DesiredState::Present(first, forwarding));
+        let applied = carried_out(&once, &present(second));
         let cleaned = carried_out(&applied, &DesiredState::Clean);
         prop_assert_eq!(&cleaned.lo.addresses, &host.lo.addresses);
         prop_assert_eq!(&cleaned.sysctls, &host.sysctls);
@@ -221,7 +288,7 @@ proptest! {
 
     #[test]
     fn what_somebody_set_after_us_stays(host in untouched(), meddled in sysctls()) {
-        let mut applied = carried_out(&host, &DesiredState::Present(BTreeSet::new()));
+        let mut applied = carried_out(&host, &DesiredState::Present([].into(), Forwarding::Yes));
         let changes = applied.changes.clone();
         applied.sysctls.extend(meddled.clone());
         let cleaned = carried_out(&applied, &DesiredState::Clean);
@@ -235,7 +302,7 @@ proptest! {
     fn every_setting_reads_back_from_its_name(interface in "[a-z0-9.]{1,15}") {
         prop_assume!(interface != "." && interface != "..");
         for knob in ArpSetting::ALL {
-            let sysctl = Sysctl { interface: interface.clone(), knob };
+            let sysctl = Sysctl::Arp { interface: interface.clone(), knob };
             prop_assert_eq!(Sysctl::parse(&sysctl.to_string()), Some(sysctl));
         }
     }
